@@ -1,0 +1,32 @@
+# Everything a newcomer or a contributor types. Each target makes its own .venv on first use.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check bench clean
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev]"
+	touch $@
+
+demo: .venv/installed        ## read, look at, split, learn, compare and recommend on MovieLens-100k
+	$(BIN)/cofactor demo
+
+check: .venv/installed-dev   ## style, types and the layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check                  ## everything that must hold, on real data
+	$(BIN)/pytest
+
+bench: .venv/installed-dev   ## our own speed and accuracy tables (no peers)
+	$(BIN)/python benchmarks/accuracy.py
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

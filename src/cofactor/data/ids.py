@@ -1,0 +1,233 @@
+"""The border between the caller's ids and row numbers: every id crosses it here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import polars as pl
+
+from cofactor.arrays import Bytes, Int32, Int64, read_only
+from cofactor.errors import DataError, UnknownIdError
+
+__all__ = ["Id", "IdMap", "id_column", "is_canonical_decimal"]
+
+Id: TypeAlias = int | str
+
+
+@dataclass(frozen=True, eq=False)
+class IdMap:
+    """Distinct ids in sorted order; an id's row number is its place in that order.
+
+    Ids are all integers or all strings. No Python object is kept per id, so ten million ids take
+    80 MB as integers, or 8 bytes each plus their text as strings:
+
+        integers  (n,) int64, ascending                       when ids are integers
+        offsets   (n + 1,) int64 into text, text (m,) uint8   when ids are strings, by UTF-8 order
+
+    >>> ids = IdMap.of(["tom", "ana", "tom"])
+    >>> len(ids), ids.row("tom"), ids.ids([0, 1]).to_list()
+    (2, 1, ['ana', 'tom'])
+    """
+
+    integers: Int64 | None
+    offsets: Int64 | None = None
+    text: Bytes | None = None
+
+    @classmethod
+    def of(cls, ids: pl.Series | Iterable[Id]) -> IdMap:
+        """The map of the distinct ids in `ids`. Raises DataError on nulls, empty or mixed ids."""
+        return cls.from_sorted(id_column(ids).unique().sort())
+
+    @classmethod
+    def from_sorted(cls, ids: pl.Series) -> IdMap:
+        """The map of a column that is already sorted and distinct (Int64 or String)."""
+        if ids.dtype == pl.Int64:
+            return cls(read_only(ids.to_numpy()))
+        lengths = ids.str.len_bytes().to_numpy().astype(np.int64)
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        joined = ids.str.join("").item().encode() if len(ids) else b""
+        return cls(None, read_only(offsets), read_only(np.frombuffer(joined, np.uint8)))
+
+    @property
+    def kind(self) -> Literal["integer", "string"]:
+        return "string" if self.integers is None else "integer"
+
+    def __len__(self) -> int:
+        return len(self.integers) if self.integers is not None else len(self._offsets) - 1
+
+    def __contains__(self, id_: object) -> bool:
+        return isinstance(id_, int | str) and self._find(id_) >= 0
+
+    def __repr__(self) -> str:
+        return f"IdMap({len(self)} {self.kind} ids)"
+
+    @property
+    def _offsets(self) -> Int64:
+        assert self.offsets is not None
+        return self.offsets
+
+    @cached_property
+    def _bytes(self) -> memoryview:
+        assert self.text is not None
+        return memoryview(self.text.data)
+
+    @cached_property
+    def all(self) -> pl.Series:
+        """Every id in row order, as a polars column (Int64 or String)."""
+        if self.integers is not None:
+            return pl.Series("id", self.integers, dtype=pl.Int64)
+        starts, lengths = self._offsets[:-1], np.diff(self._offsets)
+        whole = pl.lit(bytes(self._bytes))
+        cut = whole.bin.slice(pl.col("start"), pl.col("length")).cast(pl.String)
+        return pl.DataFrame({"start": starts, "length": lengths}).select(id=cut)["id"]
+
+    def row(self, id_: Id) -> int:
+        """The row number of one id. Raises UnknownIdError, with a hint when only the type is wrong."""
+        found = self._find(id_)
+        if found < 0:
+            raise UnknownIdError(f"{id_!r} is not a known id{self._type_hint(id_)}")
+        return found
+
+    def rows(self, ids: pl.Series | Sequence[Id]) -> Int32:
+        """Row numbers, -1 for every unknown id: (n,) int32. Raises DataError on the wrong id type."""
+        wanted = id_column(ids)
+        if len(wanted) == 0 or len(self) == 0:
+            return np.full(len(wanted), -1, np.int32)
+        if (wanted.dtype == pl.Int64) != (self.kind == "integer"):
+            raise DataError(f"{wanted[0]!r} is not a known id{self._type_hint(wanted[0])}")
+        if self.integers is not None:
+            asked = wanted.to_numpy()
+            place = np.minimum(np.searchsorted(self.integers, asked), len(self) - 1)
+            return np.where(self.integers[place] == asked, place, -1).astype(np.int32)
+        if len(wanted) < 64:  # not worth a column of all ids
+            return np.array([self._find(id_) for id_ in wanted], dtype=np.int32)
+        return self._lookup(wanted)
+
+    def ids(self, rows: Any) -> pl.Series:
+        """The ids at these row numbers: the inverse of `rows`."""
+        at = np.asarray(rows, dtype=np.int64)
+        if self.integers is not None:
+            return pl.Series("id", self.integers[at], dtype=pl.Int64)
+        if len(at) < 64:
+            return pl.Series("id", [self._text_at(row) for row in at.tolist()], dtype=pl.String)
+        return self.all.gather(at).alias("id")
+
+    def parse(self, text: str) -> Id:
+        """An id typed by a person, in the type of this map (a CLI or a URL only has text)."""
+        return int(text) if self.kind == "integer" and is_canonical_decimal(text) else text
+
+    def union(self, other: IdMap) -> IdMap:
+        """The ids of both. Raises DataError when one holds integers and the other strings."""
+        if len(other) == 0 or len(self) == 0:
+            return self if len(self) else other
+        if self.kind != other.kind:
+            raise DataError(
+                f"ids of two types: {self.kind} ids such as {self.ids([0])[0]!r} and "
+                f"{other.kind} ids such as {other.ids([0])[0]!r}; give both tables the same type"
+            )
+        return IdMap.of(pl.concat([self.all, other.all]))
+
+    def equals(self, other: IdMap) -> bool:
+        """True when both hold the same ids (and so the same row numbers)."""
+        if self is other:
+            return True
+        if self.kind != other.kind or len(self) != len(other):
+            return False
+        if self.integers is not None and other.integers is not None:
+            return bool(np.array_equal(self.integers, other.integers))
+        return bool(np.array_equal(self._offsets, other._offsets)) and self._bytes == other._bytes
+
+    def _lookup(self, wanted: pl.Series) -> Int32:
+        known = pl.DataFrame({"id": self.all, "row": np.arange(len(self), dtype=np.int32)})
+        asked = wanted.alias("id").to_frame()
+        found = asked.join(known, on="id", how="left", maintain_order="left")["row"]
+        return found.fill_null(-1).to_numpy()
+
+    def _text_at(self, row: int) -> str:
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row} of {len(self)} ids")
+        return bytes(self._bytes[self._offsets[row] : self._offsets[row + 1]]).decode()
+
+    def _find(self, id_: Id) -> int:
+        """Binary search for one id; -1 when it is not there."""
+        if isinstance(id_, bool) or (self.kind == "integer") == isinstance(id_, str):
+            return -1
+        if self.integers is not None:
+            low = int(np.searchsorted(self.integers, int(id_))) if _fits_int64(int(id_)) else len(self)
+            return low if low < len(self) and self.integers[low] == id_ else -1
+        offsets, text, key = self._offsets, self._bytes, str(id_).encode()
+        low, high = 0, len(self)
+        while low < high:
+            middle = (low + high) // 2
+            if bytes(text[offsets[middle] : offsets[middle + 1]]) < key:
+                low = middle + 1
+            else:
+                high = middle
+        if low == len(self) or bytes(text[offsets[low] : offsets[low + 1]]) != key:
+            return -1
+        return low
+
+    def _type_hint(self, id_: Id) -> str:
+        if self.kind == "integer" and isinstance(id_, str):
+            return f": ids here are integers and this is a string{_other_spelling(self, id_)}"
+        if self.kind == "string" and not isinstance(id_, str):
+            hint = f"; did you mean {str(id_)!r}?" if str(id_) in self else ""
+            return f": ids here are strings and this is an integer{hint}"
+        return ""
+
+
+def is_canonical_decimal(text: str) -> bool:
+    """True for integers written the one usual way: no leading zero, plus sign, blank or fraction."""
+    digits = text.removeprefix("-")
+    plain = digits.isascii() and digits.isdigit() and (digits[0] != "0" or text == "0")
+    return plain and _fits_int64(int(text))
+
+
+def _other_spelling(ids: IdMap, text: str) -> str:
+    if is_canonical_decimal(text) and ids._find(int(text)) >= 0:
+        return f"; did you mean {text}?"
+    return ""
+
+
+def _fits_int64(value: int) -> bool:
+    return -(2**63) <= value < 2**63
+
+
+def id_column(ids: pl.Series | Iterable[Id]) -> pl.Series:
+    """Ids as a column of Int64 or String; DataError names the first id that cannot be one."""
+    column = ids if isinstance(ids, pl.Series) else _series_of(ids)
+    if column.dtype.is_integer():
+        if column.dtype == pl.UInt64 and bool((column >= 2**63).any()):
+            raise DataError("integer ids must fit into 64 bits with a sign; pass them as strings")
+        column = column.cast(pl.Int64)
+    elif column.dtype in (pl.Categorical, pl.Enum):
+        column = column.cast(pl.String)
+    elif column.dtype == pl.Null and len(column) == 0:
+        column = column.cast(pl.Int64)
+    elif column.dtype != pl.String:
+        raise DataError(f"ids must be integers or strings, not {column.dtype}")
+    if column.null_count():
+        raise DataError(f"row {column.is_null().arg_true()[0] + 1}: the id is missing")
+    if column.dtype == pl.String and (column == "").any():
+        raise DataError(f"row {(column == '').arg_true()[0] + 1}: the id is empty")
+    return column
+
+
+def _series_of(ids: Iterable[Id]) -> pl.Series:
+    if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu":
+        return pl.Series("id", ids)
+    values = [i.item() if isinstance(i, np.generic) else i for i in ids]
+    strings = sum(isinstance(i, str) for i in values)
+    if 0 < strings < len(values):
+        first = next(i for i in values if isinstance(i, str) != isinstance(values[0], str))
+        raise DataError(f"ids of two types, {values[0]!r} and {first!r}: use integers or strings, not both")
+    for place, value in enumerate(values):
+        if not isinstance(value, int | str) or isinstance(value, bool):
+            raise DataError(f"row {place + 1}: {value!r} is not an id (an integer or a string)")
+        if isinstance(value, int) and not _fits_int64(value):
+            raise DataError(f"row {place + 1}: {value!r} does not fit into 64 bits; pass ids as strings")
+    return pl.Series("id", values, dtype=pl.String if strings else pl.Int64)

@@ -1,0 +1,352 @@
+"""The ratings table in row numbers: who (u) met what (i), with what value, when, and with what weight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import polars as pl
+
+from cofactor.arrays import Float32, Int32, Int64, contiguous, read_only
+from cofactor.data.ids import IdMap, id_column
+from cofactor.data.load_report import LoadReport
+from cofactor.data.scale import Scale
+from cofactor.errors import DataError, KindError
+
+__all__ = ["Interactions", "Kind", "SparseRows"]
+
+Kind: TypeAlias = Literal["ratings", "events"]
+
+
+@dataclass(frozen=True, eq=False)
+class SparseRows:
+    """A mostly blank matrix by rows (CSR): row r holds `columns[start[r]:start[r + 1]]`, ascending.
+
+    start (n_rows + 1,) int64    columns (n,) int32
+    values (n,) float32          weights (n,) float32, or None where every weight is 1
+    """
+
+    start: Int64
+    columns: Int32
+    values: Float32
+    weights: Float32 | None = None
+
+    def __len__(self) -> int:
+        return len(self.start) - 1
+
+    @property
+    def counts(self) -> Int64:
+        """How many entries each row has: (n_rows,) int64."""
+        return np.diff(self.start)
+
+    def row(self, r: int) -> SparseRows:
+        """Row r alone, as a matrix of one row."""
+        return self.slice(r, r + 1)
+
+    def slice(self, first: int, last: int) -> SparseRows:
+        """Rows first..last-1, without copying their entries."""
+        part = slice(int(self.start[first]), int(self.start[last]))
+        weights = None if self.weights is None else self.weights[part]
+        start = self.start[first : last + 1] - self.start[first]
+        return SparseRows(start, self.columns[part], self.values[part], weights)
+
+    def take(self, rows: Any) -> SparseRows:
+        """These rows, in this order; a row number of -1 gives an empty row."""
+        rows = np.asarray(rows, dtype=np.int64)
+        counts = np.where(rows < 0, 0, self.start[rows + 1] - self.start[rows])
+        start = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        entries = np.arange(start[-1]) + np.repeat(self.start[rows] - start[:-1], counts)
+        weights = None if self.weights is None else self.weights[entries]
+        return SparseRows(start, self.columns[entries], self.values[entries], weights)
+
+    @classmethod
+    def of(cls, rows: Any, columns: Any, values: Any, n_rows: int, weights: Any = None) -> SparseRows:
+        """From entries in any order; within a row they are sorted by column."""
+        order = np.lexsort((columns, rows))
+        start = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(rows, minlength=n_rows))])
+        sorted_weights = None if weights is None else contiguous(np.asarray(weights)[order], np.float32)
+        return cls(
+            start,
+            contiguous(np.asarray(columns)[order], np.int32),
+            contiguous(np.asarray(values)[order], np.float32),
+            sorted_weights,
+        )
+
+    @classmethod
+    def empty(cls, n_rows: int) -> SparseRows:
+        """`n_rows` rows without entries."""
+        return cls(np.zeros(n_rows + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """Distinct (user, item) pairs, sorted by (u, i), so that the order of the file changes nothing.
+
+    Attributes:
+        users, items: the id maps; they may hold ids without any row (a split keeps all ids).
+        u, i: (n,) int32 row numbers into them.
+        values: (n,) float32: the rating, or how often or how much for events.
+        kind: "ratings" (a blank is missing) or "events" (a blank is weak evidence of no interest).
+        times: (n,) int64 seconds since 1970, or None.
+        weights: (n,) float32, or None where all are 1: a factor on each row's part of the loss;
+            negative, for events only, makes the row a dislike.
+        scale: the scale of the ratings; None for events.
+        user_table, item_table: a frame with one row per id in row order, its id column first, or None.
+        report: how the load went, or None.
+    """
+
+    users: IdMap
+    items: IdMap
+    u: Int32
+    i: Int32
+    values: Float32
+    kind: Kind = "ratings"
+    times: Int64 | None = None
+    weights: Float32 | None = None
+    scale: Scale | None = None
+    user_table: pl.DataFrame | None = None
+    item_table: pl.DataFrame | None = None
+    report: LoadReport | None = None
+
+    def __len__(self) -> int:
+        return len(self.u)
+
+    def __repr__(self) -> str:
+        return f"Interactions({len(self):,} {self.kind}, {self.n_users:,} users x {self.n_items:,} items)"
+
+    @property
+    def n_users(self) -> int:
+        return len(self.users)
+
+    @property
+    def n_items(self) -> int:
+        return len(self.items)
+
+    @property
+    def density(self) -> float:
+        """The share of the user x item cross-tab that is known, 0..1; 0 for an empty one."""
+        return len(self) / max(self.n_users * self.n_items, 1)
+
+    @property
+    def confidence(self) -> Float32:
+        """(n,) float32, for events: value times weight, the w of the loss (negative for a dislike)."""
+        return self.values if self.weights is None else self.values * self.weights
+
+    @cached_property
+    def by_user(self) -> SparseRows:
+        """The rows of each user, sharing this table's memory."""
+        counts = np.bincount(self.u, minlength=self.n_users)
+        start = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
+        return SparseRows(read_only(start), self.i, self.values, self.weights)
+
+    @cached_property
+    def by_item(self) -> SparseRows:
+        """The rows of each item: its `columns` are user rows, ascending."""
+        counts = np.bincount(self.i, minlength=self.n_items)
+        start = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
+        order = _stable_order(self.i, self.n_items)
+        weights = None if self.weights is None else read_only(self.weights[order])
+        return SparseRows(read_only(start), read_only(self.u[order]), read_only(self.values[order]), weights)
+
+    def select(self, keep: Any) -> Interactions:
+        """The rows where `keep` (n,) bool is true; all ids and tables stay, so row numbers do too."""
+        return replace(
+            self,
+            u=read_only(self.u[keep]),
+            i=read_only(self.i[keep]),
+            values=read_only(self.values[keep]),
+            times=None if self.times is None else read_only(self.times[keep]),
+            weights=None if self.weights is None else read_only(self.weights[keep]),
+        )
+
+    def to_events(self, *, positive_from: float) -> Interactions:
+        """Ratings at or above `positive_from`, as events of value 1; the catalog does not shrink.
+
+        Weights stay. Raises KindError when these are events already, DataError when no row is left.
+        """
+        if self.kind == "events":
+            raise KindError("these are events already; positive_from is for ratings")
+        kept = self.select(self.values >= positive_from)
+        if len(kept) == 0:
+            raise DataError(f"no rating is at or above positive_from={positive_from:g}")
+        ones = read_only(np.ones(len(kept), np.float32))
+        return replace(kept, kind="events", values=ones, scale=None)
+
+    def with_weights(self, weights: Any) -> Interactions:
+        """The same rows with these weights: (n,) finite; negative ones are for events only."""
+        given = contiguous(weights, np.float32)
+        if given.shape != (len(self),):
+            raise DataError(f"weights must have one number per row ({len(self)}), not shape {given.shape}")
+        _check_weights(given, self.kind)
+        return replace(self, weights=read_only(given))
+
+    def with_item_table(self, table: Any, *, id_column: str | None = None) -> Interactions:
+        """The same rows with titles, genres, ... joined on the item id (its first column unless named)."""
+        return replace(self, item_table=_joined(self.items, table, id_column, "item"))
+
+    def with_user_table(self, table: Any, *, id_column: str | None = None) -> Interactions:
+        """The same rows with ages, occupations, ... joined on the user id."""
+        return replace(self, user_table=_joined(self.users, table, id_column, "user"))
+
+    @property
+    def titles(self) -> pl.Series | None:
+        """The `title` column of the item table, in row order, where there is one."""
+        table = self.item_table
+        return table["title"] if table is not None and "title" in table.columns else None
+
+    def frame(self) -> pl.DataFrame:
+        """The rows in the caller's ids: user, item, value[, time][, weight]."""
+        columns = {"user": self.users.ids(self.u), "item": self.items.ids(self.i)}
+        frame = pl.DataFrame({**columns, "value": self.values})
+        if self.times is not None:
+            frame = frame.with_columns(time=pl.Series(self.times))
+        return frame if self.weights is None else frame.with_columns(weight=pl.Series(self.weights))
+
+    @classmethod
+    def from_columns(
+        cls,
+        users: Any,
+        items: Any,
+        values: Any = None,
+        *,
+        times: Any = None,
+        weights: Any = None,
+        kind: Kind = "ratings",
+        scale: Scale | None = None,
+        report: LoadReport | None = None,
+    ) -> Interactions:
+        """From columns of ids and numbers in any order; the one place where rows are sorted and merged.
+
+        Pairs that occur twice: ratings keep the last by time (else the last in order), events are
+        summed. Values default to 1 for events. Raises DataError, naming the row (counted from 1),
+        for missing or mixed ids, values that are not finite, columns of different lengths, no rows.
+        """
+        user_ids, item_ids = id_column(users), id_column(items)
+        n = len(user_ids)
+        if n == 0:
+            raise DataError("the table is empty: no rows to learn from")
+        columns = _Columns(
+            _numbers(values, np.float32, n, "value", kind),
+            None if times is None else _numbers(times, np.int64, n, "time", kind),
+            None if weights is None else _numbers(weights, np.float32, n, "weight", kind),
+        )
+        if len(item_ids) != n:
+            raise DataError(f"{n} user ids but {len(item_ids)} item ids")
+        user_map, item_map = IdMap.of(user_ids), IdMap.of(item_ids)
+        u, i = user_map.rows(user_ids), item_map.rows(item_ids)
+        u, i, columns = _sorted_and_merged(u, i, columns, len(item_map), kind)
+        given = report or LoadReport(source="columns", rows=n)
+        rule = "last kept" if kind == "ratings" else "summed"
+        report = replace(given, duplicates=n - len(u), duplicate_rule=rule if n > len(u) else "")
+        if kind == "ratings":
+            scale = scale or Scale.of(columns.values)
+        return cls(
+            user_map,
+            item_map,
+            read_only(u),
+            read_only(i),
+            read_only(columns.values),
+            kind=kind,
+            times=None if columns.times is None else read_only(columns.times),
+            weights=None if columns.weights is None else read_only(columns.weights),
+            scale=scale,
+            report=report,
+        )
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """The numbers that travel with each (u, i)."""
+
+    values: Float32
+    times: Int64 | None
+    weights: Float32 | None
+
+    def take(self, rows: Any) -> _Columns:
+        times = None if self.times is None else self.times[rows]
+        weights = None if self.weights is None else self.weights[rows]
+        return _Columns(self.values[rows], times, weights)
+
+
+def _sorted_and_merged(
+    u: Int32, i: Int32, columns: _Columns, n_items: int, kind: Kind
+) -> tuple[Int32, Int32, _Columns]:
+    """Sorted by (u, i); of equal pairs the last by time, else in order, stays (events: all summed)."""
+    key = u.astype(np.int64) * n_items + i
+    if not bool((key[1:] > key[:-1]).all()):
+        order = np.argsort(key, kind="stable")
+        key, u, i, columns = key[order], u[order], i[order], columns.take(order)
+    first = np.concatenate([np.ones(1, bool), key[1:] != key[:-1]])
+    if first.all():
+        return u, i, columns
+    if columns.times is not None:
+        columns = columns.take(np.lexsort((columns.times, key)))  # stable: file order breaks ties
+    last = np.concatenate([first[1:], np.ones(1, bool)])
+    kept = columns.take(last)
+    if kind == "events":
+        starts = np.flatnonzero(first)
+        summed = np.add.reduceat(columns.values.astype(np.float64), starts).astype(np.float32)
+        kept = replace(kept, values=summed)
+        if columns.weights is not None:  # the merged row's confidence is the sum of the confidences
+            confidence = (columns.values * columns.weights).astype(np.float64)
+            total = np.add.reduceat(confidence, starts)
+            ratio = np.divide(total, summed, out=np.zeros_like(total), where=summed != 0)
+            kept = replace(kept, weights=ratio.astype(np.float32))
+    return u[last], i[last], kept
+
+
+def _stable_order(keys: Int32, n_keys: int) -> Any:
+    """The order that sorts `keys` and keeps equal ones as they are (radix sort below 65,536 keys)."""
+    return np.argsort(keys.astype(np.uint16) if n_keys <= 2**16 else keys, kind="stable")
+
+
+def _numbers(column: Any, dtype: Any, n: int, name: str, kind: Kind) -> Any:
+    """A column of finite numbers of this dtype, or DataError with the first row that is not one."""
+    if column is None:
+        if kind == "ratings":
+            raise DataError("ratings need a value column")
+        return np.ones(n, np.float32)
+    given = column.to_numpy() if isinstance(column, pl.Series) else np.asarray(column)
+    if given.shape != (n,):
+        raise DataError(f"{n} rows but the {name} column has shape {given.shape}")
+    if given.dtype.kind not in "iuf":
+        raise DataError(f"the {name} column must hold numbers, not {given.dtype}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        numbers = contiguous(given, dtype)
+    bad = ~np.isfinite(given) | (~np.isfinite(numbers) if dtype == np.float32 else numbers != given)
+    if bad.any():
+        row = int(bad.argmax())
+        raise DataError(f"row {row + 1}: {name} {given[row]} is not a usable number")
+    if name == "weight":
+        _check_weights(numbers, kind)
+    if name == "value" and kind == "events" and (numbers <= 0).any():
+        row = int((numbers <= 0).argmax())
+        raise DataError(
+            f"row {row + 1}: an event counts more than 0 times, not {given[row]}; "
+            "mark a dislike by a negative weight"
+        )
+    return numbers
+
+
+def _check_weights(weights: Float32, kind: Kind) -> None:
+    bad = ~np.isfinite(weights) | ((weights < 0) if kind == "ratings" else False)
+    if bad.any():
+        row = int(bad.argmax())
+        raise DataError(f"row {row + 1}: weight {weights[row]} is not usable for {kind}")
+
+
+def _joined(ids: IdMap, table: Any, id_column: str | None, what: str) -> pl.DataFrame:
+    frame = table if isinstance(table, pl.DataFrame) else pl.DataFrame(table)
+    key = id_column or frame.columns[0]
+    if key not in frame.columns:
+        raise DataError(f"the {what} table has no column {key!r}; it has {', '.join(frame.columns)}")
+    rows = ids.rows(frame[key])
+    known = frame.with_columns(row=pl.Series(rows)).filter(pl.col("row") >= 0)
+    if known["row"].is_duplicated().any():
+        twice = known.filter(pl.col("row").is_duplicated())[key][0]
+        raise DataError(f"the {what} table has {what} {twice!r} more than once")
+    order = pl.DataFrame({"row": np.arange(len(ids), dtype=np.int32)})
+    joined = order.join(known.drop(key), on="row", how="left", maintain_order="left").drop("row")
+    return joined.insert_column(0, ids.all.alias(what))

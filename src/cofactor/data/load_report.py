@@ -1,0 +1,58 @@
+"""What happened while a table was read: nothing is dropped or repaired without standing here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+__all__ = ["LoadReport", "Refusal"]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One row that was refused: its line (counted from 1, the header included), why, and its text."""
+
+    line: int
+    reason: str
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """Counts of one load.
+
+    Attributes:
+        source: what was read, as the caller named it.
+        rows: data rows seen, refused ones included.
+        duplicates: rows that another row of the same user and item replaced or was added to.
+        duplicate_rule: what was done with them ("last kept" or "summed").
+        refusals: every refused row, in file order.
+        notes: anything else worth knowing (a last line without its newline, guessed columns, ...).
+    """
+
+    source: str
+    rows: int
+    duplicates: int = 0
+    duplicate_rule: str = ""
+    refusals: tuple[Refusal, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """How many rows were refused for each reason, most frequent first."""
+        return dict(Counter(refusal.reason for refusal in self.refusals).most_common())
+
+    def with_note(self, note: str) -> LoadReport:
+        return replace(self, notes=(*self.notes, note))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; refused rows as counts by reason."""
+        return {
+            "source": self.source,
+            "rows": self.rows,
+            "refused": self.refused,
+            "duplicates": self.duplicates,
+            "duplicate_rule": self.duplicate_rule,
+            "notes": list(self.notes),
+        }

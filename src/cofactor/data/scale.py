@@ -1,0 +1,74 @@
+"""The scale ratings live on: its ends, and its levels where it has few."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cofactor.arrays import Float32
+from cofactor.errors import DataError
+
+__all__ = ["MOST_LEVELS", "Scale"]
+
+MOST_LEVELS = 21
+"""A scale with more distinct values than this is a range, not a set of levels."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """From `low` to `high`; `levels` are all values a rating can take, ascending, or () for any value.
+
+    >>> Scale.of([1.0, 2.0, 4.0]).levels
+    (1.0, 2.0, 3.0, 4.0)
+    """
+
+    low: float
+    high: float
+    levels: tuple[float, ...] = ()
+
+    @classmethod
+    def declared(cls, levels: Sequence[float]) -> Scale:
+        """The scale a caller names. Raises DataError unless the levels are finite and distinct."""
+        given = sorted(float(level) for level in levels)
+        if not given or not np.isfinite(given).all() or len(set(given)) < len(given):
+            raise DataError(f"levels must be distinct finite numbers, not {list(levels)!r}")
+        return cls(given[0], given[-1], tuple(given))
+
+    @classmethod
+    def of(cls, values: Any) -> Scale:
+        """The evenly spaced grid that the distinct values span, if it has at most 21 levels."""
+        distinct = np.unique(np.asarray(values, dtype=np.float64))
+        if len(distinct) == 0:
+            raise DataError("there are no ratings, so there is no scale; declare it with levels=[...]")
+        low, high = float(distinct[0]), float(distinct[-1])
+        if len(distinct) > MOST_LEVELS:
+            return cls(low, high)
+        if low == high:
+            return cls(low, high, (low,))
+        places = (distinct - low) / np.diff(distinct).min()
+        if places[-1] >= MOST_LEVELS or not np.allclose(places, np.round(places), atol=1e-4):
+            return cls(low, high)
+        return cls(low, high, tuple(np.linspace(low, high, round(float(places[-1])) + 1).tolist()))
+
+    @property
+    def step(self) -> float:
+        """The distance between neighboring levels; a twentieth of the range where there are none."""
+        if len(self.levels) > 1:
+            return float(np.diff(self.levels).min())
+        return (self.high - self.low) / 20 or 1.0
+
+    @property
+    def widened(self) -> tuple[float, float]:
+        """Half a step beyond both ends: a sigmoid over it can reach the ends themselves."""
+        return self.low - self.step / 2, self.high + self.step / 2
+
+    def holds(self, values: Float32) -> Any:
+        """Which values lie on the scale: (n,) bool."""
+        if not self.levels:
+            return (values >= self.low) & (values <= self.high)
+        grid = np.asarray(self.levels)
+        nearest = grid[np.abs(values[:, None] - grid[None, :]).argmin(axis=1)]
+        return np.isclose(values, nearest, rtol=1e-6, atol=1e-6)
