@@ -1,0 +1,97 @@
+"""cofactor: collaborative filtering you can run, read and trust.
+
+    ratings = cofactor.read_ratings("ratings.csv")
+    rec = cofactor.Recommender.fit(cofactor.BiasedMF(factors=50), ratings, seed=0)
+    rec.recommend("ana", n=10)
+
+Names are loaded when first used, so `import cofactor` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cofactor import evaluate
+    from cofactor.data.crosstab import crosstab
+    from cofactor.data.datasets import fetch, load
+    from cofactor.data.interactions import Interactions
+    from cofactor.data.read import read_events, read_ratings, read_table
+    from cofactor.errors import CofactorError
+    from cofactor.estimators import Bias, BiasedMF, ExplicitALS, ImplicitALS, Popularity
+    from cofactor.evaluate import (
+        Split,
+        split_by_time,
+        split_last,
+        split_per_user,
+        split_random,
+        split_users,
+    )
+    from cofactor.kernels.threads import threads
+    from cofactor.recommend import Recommender
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Bias": "cofactor.estimators",
+    "BiasedMF": "cofactor.estimators",
+    "CofactorError": "cofactor.errors",
+    "ExplicitALS": "cofactor.estimators",
+    "ImplicitALS": "cofactor.estimators",
+    "Interactions": "cofactor.data.interactions",
+    "Popularity": "cofactor.estimators",
+    "Recommender": "cofactor.recommend",
+    "Split": "cofactor.evaluate",
+    "crosstab": "cofactor.data.crosstab",
+    "fetch": "cofactor.data.datasets",
+    "load": "cofactor.data.datasets",
+    "read_events": "cofactor.data.read",
+    "read_ratings": "cofactor.data.read",
+    "read_table": "cofactor.data.read",
+    "split_by_time": "cofactor.evaluate",
+    "split_last": "cofactor.evaluate",
+    "split_per_user": "cofactor.evaluate",
+    "split_random": "cofactor.evaluate",
+    "split_users": "cofactor.evaluate",
+    "threads": "cofactor.kernels.threads",
+}
+
+__all__ = [
+    "Bias",
+    "BiasedMF",
+    "CofactorError",
+    "ExplicitALS",
+    "ImplicitALS",
+    "Interactions",
+    "Popularity",
+    "Recommender",
+    "Split",
+    "crosstab",
+    "evaluate",
+    "fetch",
+    "load",
+    "read_events",
+    "read_ratings",
+    "read_table",
+    "split_by_time",
+    "split_last",
+    "split_per_user",
+    "split_random",
+    "split_users",
+    "threads",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "evaluate":  # the room itself
+        return import_module("cofactor.evaluate")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'cofactor' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,1 @@
+"""Tables in: ids, interactions, and the doors they come through."""

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import polars as pl
 
-from cofactor.arrays import Float32, Int32, Int64, contiguous, read_only
+from cofactor.arrays import Float32, Int32, Int64, SparseRows, contiguous, read_only
 from cofactor.data.ids import IdMap, id_column
 from cofactor.data.load_report import LoadReport
 from cofactor.data.scale import Scale
@@ -18,66 +18,6 @@ from cofactor.errors import DataError, KindError
 __all__ = ["Interactions", "Kind", "SparseRows"]
 
 Kind: TypeAlias = Literal["ratings", "events"]
-
-
-@dataclass(frozen=True, eq=False)
-class SparseRows:
-    """A mostly blank matrix by rows (CSR): row r holds `columns[start[r]:start[r + 1]]`, ascending.
-
-    start (n_rows + 1,) int64    columns (n,) int32
-    values (n,) float32          weights (n,) float32, or None where every weight is 1
-    """
-
-    start: Int64
-    columns: Int32
-    values: Float32
-    weights: Float32 | None = None
-
-    def __len__(self) -> int:
-        return len(self.start) - 1
-
-    @property
-    def counts(self) -> Int64:
-        """How many entries each row has: (n_rows,) int64."""
-        return np.diff(self.start)
-
-    def row(self, r: int) -> SparseRows:
-        """Row r alone, as a matrix of one row."""
-        return self.slice(r, r + 1)
-
-    def slice(self, first: int, last: int) -> SparseRows:
-        """Rows first..last-1, without copying their entries."""
-        part = slice(int(self.start[first]), int(self.start[last]))
-        weights = None if self.weights is None else self.weights[part]
-        start = self.start[first : last + 1] - self.start[first]
-        return SparseRows(start, self.columns[part], self.values[part], weights)
-
-    def take(self, rows: Any) -> SparseRows:
-        """These rows, in this order; a row number of -1 gives an empty row."""
-        rows = np.asarray(rows, dtype=np.int64)
-        counts = np.where(rows < 0, 0, self.start[rows + 1] - self.start[rows])
-        start = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-        entries = np.arange(start[-1]) + np.repeat(self.start[rows] - start[:-1], counts)
-        weights = None if self.weights is None else self.weights[entries]
-        return SparseRows(start, self.columns[entries], self.values[entries], weights)
-
-    @classmethod
-    def of(cls, rows: Any, columns: Any, values: Any, n_rows: int, weights: Any = None) -> SparseRows:
-        """From entries in any order; within a row they are sorted by column."""
-        order = np.lexsort((columns, rows))
-        start = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(rows, minlength=n_rows))])
-        sorted_weights = None if weights is None else contiguous(np.asarray(weights)[order], np.float32)
-        return cls(
-            start,
-            contiguous(np.asarray(columns)[order], np.int32),
-            contiguous(np.asarray(values)[order], np.float32),
-            sorted_weights,
-        )
-
-    @classmethod
-    def empty(cls, n_rows: int) -> SparseRows:
-        """`n_rows` rows without entries."""
-        return cls(np.zeros(n_rows + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
 
 
 @dataclass(frozen=True, eq=False)
@@ -324,8 +264,7 @@ def _numbers(column: Any, dtype: Any, n: int, name: str, kind: Kind) -> Any:
     if name == "value" and kind == "events" and (numbers <= 0).any():
         row = int((numbers <= 0).argmax())
         raise DataError(
-            f"row {row + 1}: an event counts more than 0 times, not {given[row]}; "
-            "mark a dislike by a negative weight"
+            f"row {row + 1}: an event counts more than 0 times, not {given[row]}; mark a dislike by a negative weight"
         )
     return numbers
 

@@ -1,0 +1,112 @@
+"""LIBMF's matrix factorization by SGD: real values, squared error, no biases, no range."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from argparse import Namespace
+from contextlib import redirect_stdout
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from measuring import Mark, mark, options, peak_mb, report
+
+with redirect_stdout(sys.stderr):  # it prints where it found its library
+    from libmf import mf
+
+PAIRS = 3
+"""How many times the two fits of different length are compared."""
+
+
+def triples(folder: Path) -> np.ndarray:
+    """The interactions as LIBMF's Python binding wants them: (n, 3) float32 of u, i, value."""
+    columns = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("u", "i", "values")]
+    rows = np.empty((len(columns[0]), 3), dtype=np.float32)
+    for place, column in enumerate(columns):
+        rows[:, place] = column
+    if max(int(rows[:, 0].max()), int(rows[:, 1].max())) >= 2**24:
+        raise SystemExit("libmf: row numbers of 2**24 and above are not exact in the float32 that its binding takes")
+    return rows
+
+
+def fit(rows: np.ndarray, given: Namespace, *, iterations: int) -> tuple[mf.MF, Mark]:
+    """A fitted model and the wall and CPU seconds it took."""
+    model = mf.MF(
+        fun=mf.P_L2_MFR,
+        k=given.factors,
+        nr_threads=given.threads,
+        nr_iters=iterations,
+        lambda_p1=0.0,
+        lambda_q1=0.0,
+        lambda_p2=0.1,
+        lambda_q2=0.1,
+        eta=0.1,
+        quiet=True,
+    )
+    start = mark()
+    model.fit(rows)
+    end = mark()
+    return model, Mark(end.wall - start.wall, end.cpu - start.cpu)
+
+
+def per_iteration(rows: np.ndarray, given: Namespace) -> dict[str, float]:
+    """Median seconds of an iteration: what twice as many take longer, since LIBMF calls nobody back.
+
+    Each fit leaks its copy of the rows, so memory must be read before this is called.
+    """
+    longer = []
+    for _ in range(PAIRS):
+        _, once = fit(rows, given, iterations=given.iterations)
+        _, twice = fit(rows, given, iterations=2 * given.iterations)
+        longer.append(Mark(twice.wall - once.wall, twice.cpu - once.cpu))
+    return {
+        "seconds_per_iteration": statistics.median(one.wall for one in longer) / given.iterations,
+        "cpu_seconds_per_iteration": statistics.median(one.cpu for one in longer) / given.iterations,
+    }
+
+
+def predictions(model: mf.MF, u: np.ndarray, i: np.ndarray) -> np.ndarray:
+    """p_u . q_i; the mean where u or i had no training row (LIBMF makes such factors NaN). (n,) float32
+
+    From the factors, because the binding's own predict() reads its pairs in the wrong order.
+    """
+    P, Q = model.p_factors(), model.q_factors()
+    known = (u < len(P)) & (i < len(Q))
+    predicted = np.full(len(u), np.nan, dtype=np.float32)
+    predicted[known] = np.einsum("nk,nk->n", P[u[known]], Q[i[known]])
+    return np.where(np.isnan(predicted), np.float32(model.model.b), predicted)
+
+
+def held_out(model: mf.MF, rows: np.ndarray, folder: Path) -> dict[str, float]:
+    """RMSE on the test arrays, predictions clipped to the training values' range; {} without such arrays."""
+    if not (folder / "test_u.npy").exists():
+        return {}
+    u, i, values = (np.load(folder / f"test_{name}.npy") for name in ("u", "i", "values"))
+    predicted = predictions(model, u, i)
+    if not np.isfinite(predicted).all():
+        raise SystemExit("libmf: the fit diverged, so the times mean nothing")
+    clipped = np.clip(predicted, rows[:, 2].min(), rows[:, 2].max())
+    return {"rmse": float(np.sqrt(np.mean((values - clipped) ** 2, dtype=np.float64)))}
+
+
+def main() -> None:
+    given = options("LIBMF: matrix factorization for ratings")
+    imports_mb = peak_mb()
+    rows = triples(given.data)
+    model, took = fit(rows, given, iterations=given.iterations)
+    fit_peak_mb = peak_mb()
+    report(
+        "libmf",
+        version("libmf"),
+        given,
+        **per_iteration(rows, given),
+        fit_seconds=took.wall,
+        imports_mb=imports_mb,
+        peak_mb=fit_peak_mb,
+        **held_out(model, rows, given.data),
+    )
+
+
+if __name__ == "__main__":
+    main()

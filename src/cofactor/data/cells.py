@@ -1,0 +1,175 @@
+"""Strict casts of one column each: ids, numbers and times; every cell is cast or marked as bad."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from cofactor.data.objects import INTEGER, OTHER, STRING
+from cofactor.data.scale import Scale
+from cofactor.errors import DataError
+
+__all__ = ["Cells", "as_integers", "id_cells", "number_cells"]
+
+_EXACT = 2**53  # above it, floats skip whole numbers
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A column after its cast.
+
+    Attributes:
+        values: (n,) the cast column; what stands in bad places means nothing.
+        bad: (n,) Boolean: which cells were refused.
+        why: the reason for one row that is bad.
+        notes: what else happened to the column.
+    """
+
+    values: pl.Series
+    bad: pl.Series
+    why: Callable[[int], str]
+    notes: tuple[str, ...] = ()
+
+
+def id_cells(column: pl.Series, kinds: pl.Series | None = None) -> Cells:
+    """Ids as Int64 or String. Raises DataError for a column that cannot hold ids at all (dates, ...).
+
+    `kinds` says of text what it was before (see `objects`): of mixed ids, the rarer kind is bad.
+    """
+    name = column.name
+    if kinds is not None:
+        return _mixed_ids(column, kinds)
+    dtype = column.dtype
+    if dtype in (pl.Categorical, pl.Enum):
+        column = column.cast(pl.String)
+    if column.dtype == pl.String:
+        bad = column.is_null() | (column.str.strip_chars() == "")
+        return Cells(column, bad.fill_null(value=True), lambda _row: f"the {name} is missing", _padded(column))
+    if dtype.is_float() or (isinstance(dtype, pl.Decimal) and dtype.scale):
+        return _float_ids(column.cast(pl.Float64))
+    if not (dtype.is_integer() or isinstance(dtype, pl.Decimal) or dtype == pl.Null):
+        raise DataError(f"the {name} column holds {dtype}; ids are integers or strings")
+    values = column.cast(pl.Int64, strict=False)
+
+    def why(row: int) -> str:
+        return f"the {name} is missing" if column[row] is None else f"the {name} does not fit into 64 bits"
+
+    return Cells(values, values.is_null(), why)
+
+
+def number_cells(
+    column: pl.Series, *, above_zero: bool = False, low: float = -math.inf, scale: Scale | None = None
+) -> Cells:
+    """Finite numbers as Float32, at least `low`, on the scale where there is one."""
+    name = column.name
+    numbers = _floats(column)
+    values = numbers.cast(pl.Float32, strict=False)
+    finite = (values.is_finite() & numbers.is_finite()).fill_null(value=False)
+    in_range = (values > 0) if above_zero else (values >= low)
+    good = finite & in_range.fill_null(value=False)
+    if scale is not None:
+        distinct = values.filter(good).unique()
+        good &= values.is_in(distinct.filter(pl.Series(scale.holds(distinct.to_numpy()))).implode())
+
+    def why(row: int) -> str:
+        if not finite[row]:
+            return _why_not_finite(column[row], name)
+        if not in_range[row]:
+            return f"the {name} of an event is not above 0" if above_zero else f"the {name} is below {low:g}"
+        return f"the {name} is not one of the declared levels"
+
+    return Cells(values, ~good, why)
+
+
+def as_integers(ids: pl.Series) -> pl.Series:
+    """Text ids as Int64 if every one is a canonical decimal that fits, else as they are."""
+    odd = ids.str.starts_with("+") | ids.str.starts_with("-0")
+    odd |= ids.str.starts_with("0") & (ids.str.len_bytes() > 1)
+    if odd.any():
+        return ids
+    integers = ids.cast(pl.Int64, strict=False)
+    return ids if integers.null_count() else integers
+
+
+def _floats(column: pl.Series) -> pl.Series:
+    """Float64 with null where a cell is no number; blanks around a number do not matter."""
+    dtype = column.dtype
+    if dtype in (pl.Categorical, pl.Enum):
+        column = column.cast(pl.String)
+    if column.dtype == pl.String:
+        numbers = column.cast(pl.Float64, strict=False)
+        if numbers.null_count():
+            numbers = numbers.fill_null(column.str.strip_chars(" \t").cast(pl.Float64, strict=False))
+        return numbers
+    if not (dtype.is_numeric() or dtype == pl.Null):
+        raise DataError(f"the {column.name} column holds {dtype}, not numbers")
+    return column.cast(pl.Float64, strict=False)
+
+
+def _why_not_finite(cell: Any, name: str) -> str:
+    text = "" if cell is None else str(cell).strip()
+    if not text:
+        return f"the {name} is missing"
+    if re.fullmatch(r"[+-]?\d*,\d+", text):
+        return f"the {name} is written with a comma; decimals need a point"
+    try:
+        number = float(text)
+    except ValueError:
+        return f"the {name} is not a number"
+    if "_" in text:
+        return f"the {name} is not a number"
+    if math.isfinite(number) or text.lower().strip("+-") not in ("inf", "infinity", "nan"):
+        return f"the {name} is too large"
+    return f"the {name} is not finite"
+
+
+def _padded(ids: pl.Series) -> tuple[str, ...]:
+    count = int((ids != ids.str.strip_chars()).sum())
+    if not count:
+        return ()
+    return (f"{count:,} {ids.name} ids have blanks around them; they are kept as they are",)
+
+
+def _float_ids(column: pl.Series) -> Cells:
+    name = column.name
+    whole = (column.floor() == column) & (column.abs() < _EXACT)
+
+    def why(row: int) -> str:
+        cell = column[row]
+        if cell is None or math.isnan(cell):
+            return f"the {name} is missing"
+        return f"the {name} is not a whole number"
+
+    note = f"{name} ids came as floating point numbers and are read as integers"
+    return Cells(column.cast(pl.Int64, strict=False), ~whole.fill_null(value=False), why, (note,))
+
+
+def _mixed_ids(column: pl.Series, kinds: pl.Series) -> Cells:
+    name = column.name
+    missing = (column.is_null() | (column.str.strip_chars() == "")).fill_null(value=True)
+    present = kinds.filter(~missing)
+    integers, strings = int((present == INTEGER).sum()), int((present == STRING).sum())
+    first = present.filter(present != OTHER).head(1).to_list()
+    rare = STRING if integers > strings or (integers == strings and first == [INTEGER]) else INTEGER
+    values = column
+    wide = pl.repeat(False, len(column), dtype=pl.Boolean, eager=True)
+    if rare == STRING:
+        values = column.cast(pl.Int64, strict=False)
+        wide = (kinds == INTEGER) & values.is_null()
+
+    def why(row: int) -> str:
+        if missing[row]:
+            return f"the {name} is missing"
+        if kinds[row] == OTHER:
+            return f"the {name} is neither an integer nor a string"
+        if wide[row]:
+            return f"the {name} does not fit into 64 bits"
+        this, most = ("a string", "integers") if rare == STRING else ("an integer", "strings")
+        return f"the {name} is {this} while most are {most}"
+
+    return Cells(values, missing | (kinds == OTHER) | (kinds == rare) | wide, why)

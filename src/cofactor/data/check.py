@@ -1,0 +1,73 @@
+"""Which rows can be used: every column cast strictly, every bad row with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from cofactor.data.cells import Cells, as_integers, id_cells, number_cells
+from cofactor.data.columns import ROLES
+from cofactor.data.interactions import Kind
+from cofactor.data.objects import KINDS_OF
+from cofactor.data.scale import Scale
+from cofactor.data.tables import Rows
+from cofactor.data.times import time_cells
+
+__all__ = ["Checked", "checked"]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The good rows of a table.
+
+    Attributes:
+        columns: by role: ids (Int64 or String), value and weight (Float32), time (Int64).
+        refused: how many rows were bad.
+        reasons: by line, the first `most` of them.
+        notes: what else there is to know.
+    """
+
+    columns: dict[str, pl.Series]
+    refused: int
+    reasons: dict[int, str]
+    notes: tuple[str, ...]
+
+
+def checked(rows: Rows, *, kind: Kind, scale: Scale | None, typed: bool, most: int | None) -> Checked:
+    """Casts the columns of `rows`, and takes them out of it one by one so that their text can go."""
+    n = len(rows.lines)
+    bad = pl.repeat(False, n, dtype=pl.Boolean, eager=True)
+    reasons: dict[int, str] = {}
+    columns: dict[str, pl.Series] = {}
+    notes: list[str] = []
+    for role in ROLES:
+        if role not in rows.columns:
+            continue
+        cells = _cast(rows, role, kind, scale)
+        columns[role] = cells.values
+        notes += cells.notes
+        fresh = (cells.bad & ~bad).arg_true()
+        for row in fresh.head(n if most is None else most).to_list():
+            reasons[int(rows.lines[row])] = cells.why(row)
+        bad = bad | cells.bad
+    count = int(bad.sum())
+    if count:
+        columns = {role: column.filter(~bad) for role, column in columns.items()}
+    if not typed:
+        for role in ("user", "item"):
+            columns[role] = as_integers(columns[role])
+    return Checked(columns, count, reasons, tuple(notes))
+
+
+def _cast(rows: Rows, role: str, kind: Kind, scale: Scale | None) -> Cells:
+    column = rows.columns.pop(role)
+    if role == "time":
+        return time_cells(column)
+    if role == "value":
+        return number_cells(column, above_zero=kind == "events", scale=scale)
+    if role == "weight":
+        return number_cells(column, low=0.0 if kind == "ratings" else -np.inf)
+    kinds = rows.columns.pop(KINDS_OF[role], None)
+    return id_cells(column, kinds)

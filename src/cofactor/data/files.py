@@ -1,0 +1,167 @@
+"""Text files as bytes: unpacked, line by line, counted; the errors of reading made clear."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from cofactor.errors import DataError
+
+__all__ = ["Survey", "TextFile", "existing_file", "open_text", "unreadable"]
+
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Counts over the bytes of a text file, to hold against what a parser made of it."""
+
+    lines: int
+    separators: int
+    quotes: int
+    nuls: int
+    trailing_blank: int
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """A text file: on disk as it is, or unpacked in `data`."""
+
+    path: Path
+    data: bytes | None = None
+
+    @property
+    def for_polars(self) -> Path | bytes:
+        return self.path if self.data is None else self.data
+
+    def head(self, size: int = 1 << 16) -> bytes:
+        """The first bytes, without a byte order mark of UTF-8."""
+        with self._open() as file:
+            return file.read(size).removeprefix(b"\xef\xbb\xbf")
+
+    def lines(self) -> Iterator[bytes]:
+        """Every line without its end (`\\n` or `\\r\\n`), the first one without a byte order mark."""
+        with self._open() as file:
+            for number, line in enumerate(file):
+                start = 3 if number == 0 and line.startswith(b"\xef\xbb\xbf") else 0
+                yield line[start:].removesuffix(b"\n").removesuffix(b"\r")
+
+    def survey(self, separator: str) -> Survey:
+        """One pass over the bytes, about a second per gigabyte."""
+        counts = np.zeros(4, np.int64)
+        tail = b""
+        with self._open() as file:
+            while block := file.read(_BLOCK):
+                codes = np.frombuffer(block, np.uint8)
+                counts += [int(np.count_nonzero(codes == ord(c))) for c in ("\n", separator, '"', "\0")]
+                tail = (tail + block)[-_BLOCK:]
+        unended = bool(tail) and not tail.endswith(b"\n")
+        ends = tail.replace(b"\r\n", b"\n")
+        blank = len(ends) - len(ends.rstrip(b"\n"))
+        newlines, separators, quotes, nuls = counts.tolist()
+        return Survey(newlines + unended, separators, quotes, nuls, max(blank - 1, 0))
+
+    def notes(self) -> tuple[str, ...]:
+        """What is odd about the file without harming it."""
+        with self._open() as file:
+            file.seek(-1, io.SEEK_END)
+            if file.read(1) != b"\n":
+                return ("the last line does not end in a newline; it was read as it stands",)
+        return ()
+
+    def _open(self) -> io.BufferedIOBase:
+        return self.path.open("rb") if self.data is None else io.BytesIO(self.data)
+
+
+@contextmanager
+def unreadable(name: str) -> Iterator[None]:
+    """Turns what readers raise on damaged, vanished or forbidden files into one clear DataError."""
+    try:
+        yield
+    except PermissionError as error:
+        raise DataError(f"{name}: no permission to read it") from error
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise DataError(f"{name} cannot be read: {reason}") from error
+
+
+def existing_file(path: Path) -> Path:
+    """The path itself. Raises DataError when nothing is there, or a folder, or a file without content."""
+    with unreadable(str(path)):
+        if path.is_dir():
+            raise DataError(f"{path} is a folder; name one file")
+        if not path.exists():
+            raise DataError(f"{path}: there is no such file")
+        if path.is_file() and path.stat().st_size == 0:
+            raise DataError(f"{path} is empty")
+    return path
+
+
+def open_text(path: Path) -> TextFile:
+    """The text in a file, unpacked when it is gzip or zstd (told by its first bytes, not by its name).
+
+    Raises DataError for damaged archives and for what is no UTF-8 text by the look of its beginning.
+    """
+    with unreadable(str(path)):
+        with path.open("rb") as file:
+            magic = file.read(4)
+        if magic.startswith(b"\x1f\x8b"):
+            text = TextFile(path, _ungzipped(path))
+        elif magic == b"\x28\xb5\x2f\xfd":
+            text = TextFile(path, _unzstd(path))
+        else:
+            text = TextFile(path)
+        head = text.head()
+    if not head:
+        raise DataError(f"{path} is empty")
+    _refuse_non_text(path, head)
+    return text
+
+
+def _ungzipped(path: Path) -> bytes:
+    try:
+        return gzip.decompress(path.read_bytes())
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path}: the gzip file is damaged or cut short ({error})") from error
+
+
+def _unzstd(path: Path) -> bytes:
+    """By polars, as a CSV of one column: Python has no zstd of its own before 3.14."""
+    lines = pl.scan_csv(
+        path, has_header=False, separator="\x01", quote_char=None, schema={"line": pl.String}, glob=False
+    )
+    try:
+        joined: str = lines.select(pl.col("line").fill_null("").str.join("\n")).collect().item()
+    except OSError as error:
+        raise DataError(f"{path}: the zstd file is damaged or cut short ({error})") from error
+    except pl.exceptions.ComputeError as error:
+        raise DataError(f"{path}: its content is not UTF-8 text; unpack it (zstd -d) to learn in which line") from error
+    return joined.encode() + b"\n"
+
+
+def _refuse_non_text(path: Path, head: bytes) -> None:
+    nuls = head.count(b"\0")
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or nuls > 0.2 * len(head):
+        even = head[0::2].count(b"\0")
+        utf16 = head.startswith((b"\xff\xfe", b"\xfe\xff")) or even in (0, nuls)
+        if utf16:
+            at = 0 if head[0] > 0x7F else head.index(0)
+            raise DataError(
+                f"{path} is UTF-16, not UTF-8 (byte {at}); convert it: "
+                f"iconv -f utf-16 -t utf-8 {path.name} > converted-{path.name}"
+            )
+    if nuls > 2 and nuls > 0.002 * len(head):
+        first = head.index(0)
+        raise DataError(f"{path} is no text but binary data (byte {first} is NUL)")
+    if b"\r" in head and b"\n" not in head and head.rstrip(b"\r").count(b"\r"):
+        raise DataError(
+            f"{path}: its lines end in CR alone; convert it: tr '\\r' '\\n' < {path.name} > converted-{path.name}"
+        )

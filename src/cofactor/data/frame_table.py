@@ -1,0 +1,109 @@
+"""Tables in memory or in Parquet: polars, pandas, pyarrow, duckdb, anything that speaks Arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from cofactor.data.columns import Role
+from cofactor.data.files import unreadable
+from cofactor.data.objects import object_columns
+from cofactor.data.tables import Refusals, Rows
+from cofactor.errors import DataError
+
+__all__ = ["FrameTable", "as_frame", "open_frame", "open_parquet"]
+
+
+@dataclass(frozen=True)
+class FrameTable:
+    """A table of typed columns (see `tables.Table` for the attributes); `take` gives the chosen ones."""
+
+    name: str
+    columns: list[str]
+    take: Callable[[Mapping[str, int]], Mapping[str, pl.Series]]
+    by_place: list[Role] = field(default_factory=list)
+    counts: Literal["line", "row"] = "row"
+    typed: bool = True
+
+    def passes(self, roles: Mapping[str, int], most: int | None) -> Iterator[Rows]:
+        """One pass: there is nothing to split."""
+        with unreadable(self.name):
+            taken = dict(self.take(roles))
+        shown = [taken[role] for role in roles]
+
+        def texts(lines: Sequence[int]) -> dict[int, str]:
+            return {line: ", ".join(str(column[line - 1]) for column in shown) for line in lines}
+
+        n = len(shown[0])
+        yield Rows(taken, np.arange(1, n + 1, dtype=np.int64), Refusals(most), (), texts)
+
+
+def open_parquet(path: Path) -> FrameTable:
+    """A Parquet file; only the chosen columns are read."""
+    with unreadable(str(path)):
+        columns = list(pl.read_parquet_schema(path))
+
+    def take(roles: Mapping[str, int]) -> dict[str, pl.Series]:
+        names = [columns[at] for at in roles.values()]
+        frame = pl.read_parquet(path, columns=names, glob=False, hive_partitioning=False)
+        return {role: frame[columns[at]].alias(role) for role, at in roles.items()}
+
+    return FrameTable(str(path), columns, take)
+
+
+def open_frame(source: Any) -> FrameTable:
+    """A frame in memory. Raises DataError for anything that is not one."""
+    if hasattr(source, "iloc") and hasattr(source, "columns"):
+        return _open_pandas(source)
+    frame = as_frame(source)
+    name = f"the {type(source).__module__.partition('.')[0]} table"
+
+    def take(roles: Mapping[str, int]) -> dict[str, pl.Series]:
+        columns = {role: frame.to_series(at).alias(role) for role, at in roles.items()}
+        objects = {role: column.to_list() for role, column in columns.items() if column.dtype == pl.Object}
+        return {**columns, **object_columns(objects)}
+
+    return FrameTable(name, frame.columns, take)
+
+
+def as_frame(source: Any) -> pl.DataFrame:
+    """Any frame as a polars one, without copying where Arrow allows it."""
+    if isinstance(source, pl.DataFrame):
+        return source
+    with unreadable("the table"):
+        if isinstance(source, pl.LazyFrame):
+            return source.collect()
+        if hasattr(source, "__arrow_c_stream__") or hasattr(source, "iloc"):
+            try:
+                return pl.DataFrame(source)
+            except (TypeError, ValueError, NotImplementedError, ImportError) as error:
+                raise DataError(f"the table cannot be read as Arrow: {error}") from error
+    raise DataError(
+        f"cannot read a table from {type(source).__name__}; give a path, a database URL with query=, "
+        "or a frame (polars, pandas, pyarrow, duckdb)"
+    )
+
+
+def _open_pandas(source: Any) -> FrameTable:
+    columns = [str(name) for name in source.columns]
+
+    def take(roles: Mapping[str, int]) -> dict[str, pl.Series]:
+        taken: dict[str, pl.Series] = {}
+        for role, at in roles.items():
+            column = source.iloc[:, at]
+            if column.dtype == object:
+                taken.update(object_columns({role: column.tolist()}))
+                continue
+            try:
+                one = column.to_frame(role).reset_index(drop=True)
+                taken[role] = pl.DataFrame(one).to_series(0)
+            except (TypeError, ValueError, NotImplementedError, ImportError):  # no Arrow for these
+                taken.update(object_columns({role: column.tolist()}))
+        return taken
+
+    return FrameTable("the pandas table", columns, take)

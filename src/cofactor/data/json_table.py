@@ -1,0 +1,82 @@
+"""Tables in JSON lines: one object a line; strings stay strings, numbers stay numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Literal
+
+from cofactor.data.columns import Role
+from cofactor.data.files import TextFile, unreadable
+from cofactor.data.rows import text_rows
+from cofactor.data.tables import Batches, Refusals, Rows
+from cofactor.errors import DataError
+
+__all__ = ["JsonTable", "open_json_table"]
+
+_LOOKED_AT = 1000  # lines whose keys are the columns
+
+
+@dataclass(frozen=True)
+class JsonTable:
+    """A file of JSON lines (see `tables.Table` for the attributes)."""
+
+    file: TextFile
+    columns: list[str]
+    by_place: list[Role] = field(default_factory=list)
+    counts: Literal["line", "row"] = "line"
+    typed: bool = True
+
+    @property
+    def name(self) -> str:
+        return str(self.file.path)
+
+    def passes(self, roles: Mapping[str, int], most: int | None) -> Iterator[Rows]:
+        """One pass: JSON has to be read value by value, or 1 and "1" would become one id."""
+        refused = Refusals(most)
+        batches = Batches.of_objects(list(roles))
+        keys = [self.columns[at] for at in roles.values()]
+        with unreadable(self.name):
+            for line, text, found in _objects(self.file):
+                if isinstance(found, str):
+                    refused.add(line, found, text)
+                else:
+                    batches.add(line, [found.get(key) for key in keys])
+            columns, lines = batches.finish()
+        yield Rows(columns, lines, refused, self.file.notes(), self.texts)
+
+    def texts(self, lines: Sequence[int]) -> dict[int, str]:
+        """The text of these lines."""
+        wanted = set(lines)
+        return {row.line: row.text for row in text_rows(self.file.lines(), "::") if row.line in wanted}
+
+
+def open_json_table(file: TextFile) -> JsonTable:
+    """The columns are the keys of the first thousand lines, in order. Raises DataError when there are none."""
+    keys: dict[str, None] = {}
+    reason = "it holds no lines"
+    with unreadable(str(file.path)):
+        for line, _, found in islice(_objects(file), _LOOKED_AT):
+            if isinstance(found, dict):
+                keys.update(dict.fromkeys(found))
+            else:
+                reason = f"line {line} is {found}"
+    if not keys:
+        raise DataError(f"{file.path} holds no JSON objects: {reason}")
+    return JsonTable(file, list(keys))
+
+
+def _objects(file: TextFile) -> Iterator[tuple[int, str, dict[str, Any] | str]]:
+    """Line, text, and the object in it or the reason why there is none."""
+    for row in text_rows(file.lines(), "::"):
+        if row.fields is None:
+            yield row.line, row.text, row.reason
+            continue
+        try:
+            found = json.loads(row.text)
+        except (ValueError, RecursionError):
+            yield row.line, row.text, "not valid JSON"
+            continue
+        yield row.line, row.text, found if isinstance(found, dict) else "not a JSON object"

@@ -1,0 +1,143 @@
+"""Tables in text files (CSV, TSV, `user::item::value::time`): a quick pass by polars, a careful one by us."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from cofactor.data.columns import Role
+from cofactor.data.files import Survey, TextFile, unreadable
+from cofactor.data.rows import Row, text_rows
+from cofactor.data.tables import Batches, Refusals, Rows
+from cofactor.errors import DataError
+
+__all__ = ["TextTable", "open_text_table"]
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A text file whose first row has been looked at (see `tables.Table` for the attributes)."""
+
+    file: TextFile
+    separator: str
+    columns: list[str]
+    header_lines: int
+    by_place: list[Role] = field(default_factory=list)
+    counts: Literal["line", "row"] = "line"
+    typed: bool = False
+
+    @property
+    def name(self) -> str:
+        return str(self.file.path)
+
+    def passes(self, roles: Mapping[str, int], most: int | None) -> Iterator[Rows]:
+        """First the quick pass, unless the file has something polars may get wrong; then the careful one."""
+        with unreadable(self.name):
+            quick = self._quick(roles)
+        if quick is not None:
+            yield quick
+        del quick
+        with unreadable(self.name):
+            careful = self._careful(roles, most)
+        yield careful
+
+    def rows(self) -> Iterator[Row]:
+        """Every data row, good or refused, in file order."""
+        rows = text_rows(self.file.lines(), self.separator)
+        if self.header_lines:
+            next(rows)
+        width = len(self.columns)
+        for row in rows:
+            if row.fields is not None and len(row.fields) != width:
+                yield row._replace(fields=None, reason=_wrong_width(len(row.fields), width))
+            else:
+                yield row
+
+    def texts(self, lines: Sequence[int]) -> dict[int, str]:
+        """The text of the rows that begin on these lines."""
+        wanted = set(lines)
+        return {row.line: row.text for row in self.rows() if row.line in wanted}
+
+    def _quick(self, roles: Mapping[str, int]) -> Rows | None:
+        """By polars; None when the counts of lines and separators leave any doubt about what it made of it.
+
+        polars fills short rows with nulls and merges rows at stray quotes, both in silence; and it
+        looks for rows that are too long only when every column is used. So every column is used.
+        """
+        if self.header_lines > 1:
+            return None
+        survey = self.file.survey(self.separator[0])
+        step = len(self.separator)  # polars has one-byte separators: "::" is ":" and an empty column
+        fields = [str(at) for at in range(step * len(self.columns) - step + 1)]
+        empty = [name for at, name in enumerate(fields) if at % step]
+        spare = [str(step * at) for at in range(len(self.columns)) if at not in roles.values()]
+        scan = pl.scan_csv(
+            self.file.for_polars,
+            has_header=False,
+            skip_rows=self.header_lines,
+            separator=self.separator[0],
+            quote_char='"' if step == 1 else None,
+            schema=dict.fromkeys(fields, pl.String),
+            glob=False,
+        )
+        used = scan.select(
+            *(pl.col(str(step * at)).alias(role) for role, at in roles.items()),
+            pl.col(fields[-1]).is_null().alias("last is missing"),
+            pl.all_horizontal(pl.lit(value=True), pl.col(empty).is_null()).alias("gaps are empty"),
+            pl.any_horizontal(pl.lit(value=True), pl.col(spare).is_null()).alias("spare"),
+        )
+        try:
+            frame = used.collect(engine="streaming")
+        except pl.exceptions.PolarsError:
+            return None
+        if not self._adds_up(frame, survey):
+            return None
+        rows = frame.height - survey.trailing_blank
+        lines = np.arange(rows, dtype=np.int64) + (1 + self.header_lines)
+        columns = {role: frame[role].head(rows) for role in roles}
+        return Rows(columns, lines, Refusals(), self.file.notes(), self.texts, quick=True)
+
+    def _adds_up(self, frame: pl.DataFrame, survey: Survey) -> bool:
+        rows = frame.height - survey.trailing_blank
+        if survey.nuls or frame.height + self.header_lines != survey.lines or rows < 0:
+            return False
+        if not frame["gaps are empty"].all():
+            return False
+        if survey.quotes and self.separator != "::":
+            return not frame["last is missing"].head(rows).any()
+        each = len(self.separator) * (len(self.columns) - 1)
+        return survey.separators == each * (rows + self.header_lines)
+
+    def _careful(self, roles: Mapping[str, int], most: int | None) -> Rows:
+        refused = Refusals(most)
+        batches = Batches(list(roles))
+        places = list(roles.values())
+        for row in self.rows():
+            if row.fields is None:
+                refused.add(row.line, row.reason, row.text)
+            else:
+                batches.add(row.line, [row.fields[at] for at in places])
+        columns, lines = batches.finish()
+        return Rows(columns, lines, refused, self.file.notes(), self.texts)
+
+
+def open_text_table(file: TextFile, separator: str, by_place: Callable[[list[str]], list[Role] | None]) -> TextTable:
+    """Looks at the first row: `by_place` says what its fields hold, or None when it is a header."""
+    with unreadable(str(file.path)):
+        first = next(text_rows(file.lines(), separator), None)
+    if first is None:
+        raise DataError(f"{file.path} is empty: nothing but blank lines")
+    if first.fields is None:
+        raise DataError(f"{file.path}, line 1: {first.reason}; the first line must be a header or a row")
+    roles = by_place(first.fields)
+    if roles is None:
+        return TextTable(file, separator, first.fields, first.text.count("\n") + 1)
+    return TextTable(file, separator, [str(place + 1) for place in range(len(first.fields))], 0, roles)
+
+
+def _wrong_width(found: int, wanted: int) -> str:
+    return f"{found} field{'s' if found != 1 else ''} instead of {wanted}"

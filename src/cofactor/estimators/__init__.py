@@ -1,0 +1,21 @@
+"""Ways to learn. The registry is all there is to adding one: a line here, and every law is tested on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cofactor.estimators.als import ExplicitALS, ImplicitALS
+from cofactor.estimators.base import Epoch, Estimator
+from cofactor.estimators.bias import Bias, Popularity
+from cofactor.estimators.mf import BiasedMF
+
+__all__ = ["REGISTRY", "Bias", "BiasedMF", "Epoch", "Estimator", "ExplicitALS", "ImplicitALS", "Popularity"]
+
+REGISTRY: dict[str, Any] = {
+    "bias": Bias,
+    "popularity": Popularity,
+    "biased-mf": BiasedMF,
+    "explicit-als": ExplicitALS,
+    "implicit-als": ImplicitALS,
+}
+"""Every estimator by its name on the command line."""

@@ -1,0 +1,195 @@
+"""Alternating least squares: fix the items and each user is a ridge regression; fix the users and each item is one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from cofactor.arrays import Float32, SparseRows, random_stream, read_only
+from cofactor.data.interactions import Interactions, Kind
+from cofactor.data.scale import Scale
+from cofactor.errors import DivergedError, ParameterError
+from cofactor.estimators.base import Estimator, OnEpoch, Watch, parameter
+from cofactor.kernels.ridge import improve, solve
+from cofactor.models.factor import FactorModel
+from cofactor.models.losses import EventsLoss, Loss, RatingsLoss
+
+__all__ = ["ExplicitALS", "ImplicitALS"]
+
+FACTORS = "the width of the factors"
+EPOCHS = "passes over users and items, at most"
+STEPS = "conjugate gradient steps for each row and pass"
+PATIENCE = "epochs without a better validation score before stopping"
+
+
+@dataclass(frozen=True)
+class ExplicitALS(Estimator):
+    """Ratings as mean + b_u + b_i + p_u . q_i, by alternating least squares.
+
+    Loss: sum over ratings of w (r - r^)^2 + l2 (|p_u|^2 + |q_i|^2) + l2_bias (b_u^2 + b_i^2); see `models.losses`.
+    Source: Zhou et al. 2008 (ALS-WR), with biases solved together with the factors; Takacs et al. 2011 (CG).
+    """
+
+    name: ClassVar[str] = "explicit-als"
+    kind: ClassVar[Kind] = "ratings"
+
+    factors: int = parameter(50, FACTORS, low=1, high=1024, log=True)
+    epochs: int = parameter(15, EPOCHS, low=1, high=1000)
+    l2: float = parameter(0.1, "penalty on factors, per rating", low=1e-6, high=100, log=True)
+    l2_bias: float = parameter(0.02, "penalty on biases, per rating", low=1e-6, high=100, log=True)
+    init_sd: float = parameter(0.1, "standard deviation of the first factors", low=1e-6, high=10, log=True)
+    steps: int = parameter(3, STEPS, low=1, high=100)
+    patience: int = parameter(3, PATIENCE, low=1, high=1000)
+
+    def fit(
+        self,
+        interactions: Interactions,
+        *,
+        seed: int = 0,
+        validation: Interactions | None = None,
+        start: FactorModel | None = None,
+        on_epoch: OnEpoch | None = None,
+    ) -> FactorModel:
+        """A FactorModel whose users are the exact minimizers given its items.
+
+        `start`: a model of the same ids and width to go on from. Raises KindError for events, DivergedError.
+        """
+        self.require(interactions)
+        loss = RatingsLoss(l2=self.l2, l2_bias=self.l2_bias)
+        mean = float(np.average(interactions.values, weights=interactions.weights))
+        side = _Alternation(loss, self.factors, self.steps, mean, interactions.scale)
+        model = start or _random_start(interactions, self.factors, self.init_sd, seed)
+        watch = Watch(
+            interactions, epochs=self.epochs, patience=self.patience, validation=validation, on_epoch=on_epoch
+        )
+        return side.run(interactions, model, watch)
+
+
+@dataclass(frozen=True)
+class ImplicitALS(Estimator):
+    """What a user would take next, from clicks, plays or purchases: every blank is a weak zero.
+
+    Loss: sum over events of w (1 - p_u . q_i)^2 + alpha0 sum over all pairs of (p_u . q_i)^2 + penalties that grow
+    with support; see `models.losses`. w is the event's value times its weight; a negative w is a dislike: target 0.
+    Sources: Hu, Koren & Volinsky 2008; Rendle et al. 2021 (alpha0 and nu).
+    """
+
+    name: ClassVar[str] = "implicit-als"
+    kind: ClassVar[Kind] = "events"
+
+    factors: int = parameter(64, FACTORS, low=1, high=1024, log=True)
+    epochs: int = parameter(12, EPOCHS, low=1, high=1000)
+    alpha0: float = parameter(0.25, "confidence of a blank, where an event has its value", low=1e-6, high=10, log=True)
+    l2: float = parameter(0.01, "penalty, times the row's support to the power nu", low=1e-9, high=1e4, log=True)
+    nu: float = parameter(1.0, "how the penalty grows with support: 0 not at all, 1 in proportion", low=0, high=2)
+    init_sd: float = parameter(
+        0.1, "standard deviation of the first factors, over sqrt(factors)", low=1e-6, high=10, log=True
+    )
+    steps: int = parameter(3, STEPS, low=1, high=100)
+    patience: int = parameter(3, PATIENCE, low=1, high=1000)
+
+    def fit(
+        self,
+        interactions: Interactions,
+        *,
+        seed: int = 0,
+        validation: Interactions | None = None,
+        start: FactorModel | None = None,
+        on_epoch: OnEpoch | None = None,
+    ) -> FactorModel:
+        """A FactorModel without biases whose users are the exact minimizers given its items.
+
+        `start`: a model of the same ids and width to go on from. Raises KindError for ratings, DivergedError.
+        """
+        self.require(interactions)
+        loss = EventsLoss(alpha0=self.alpha0, l2=self.l2, nu=self.nu)
+        side = _Alternation(loss, self.factors, self.steps, 0.0, None)
+        model = start or _random_start(interactions, self.factors, self.init_sd / self.factors**0.5, seed)
+        watch = Watch(
+            interactions, epochs=self.epochs, patience=self.patience, validation=validation, on_epoch=on_epoch
+        )
+        return side.run(interactions, model, watch)
+
+
+def _random_start(interactions: Interactions, factors: int, sd: float, seed: int) -> FactorModel:
+    def normal(n: int, what: str) -> Float32:
+        drawn = random_stream(seed, what).standard_normal((n, factors), dtype=np.float32)
+        return drawn * np.float32(sd)
+
+    return FactorModel(
+        normal(interactions.n_users, "user factors"),
+        normal(interactions.n_items, "item factors"),
+        np.zeros(interactions.n_users, np.float32),
+        np.zeros(interactions.n_items, np.float32),
+    )
+
+
+@dataclass(frozen=True)
+class _Alternation:
+    """Half-steps to and fro. Unknowns are kept as one array per side: [factors, bias if any, padding]."""
+
+    loss: Loss
+    factors: int
+    steps: int
+    mean: float
+    scale: Scale | None
+
+    def run(self, interactions: Interactions, model: FactorModel, watch: Watch) -> FactorModel:
+        n_users, n_items = interactions.n_users, interactions.n_items
+        if model.user_factors.shape != (n_users, self.factors) or model.n_items != n_items:
+            raise ParameterError(
+                f"start must have {n_users} users, {n_items} items and {self.factors} factors, not {model!r}"
+            )
+        by_user, by_item = self.loss.entries(interactions.by_user), self.loss.entries(interactions.by_item)
+        users, items = (
+            self._joined(model.user_factors, model.user_bias),
+            self._joined(model.item_factors, model.item_bias),
+        )
+        user_penalty = self.loss.penalty(by_user.counts, n_items)
+        item_penalty = self.loss.penalty(by_item.counts, n_users)
+        finished = lambda: self._finished(users, items, by_user, user_penalty)  # noqa: E731
+        number, going = 0, True
+        while going:
+            number += 1
+            self._half_step(users, by_user, user_penalty, items)
+            squares = self._half_step(items, by_item, item_penalty, users)
+            going = watch.goes_on(number, squares / len(interactions), finished)
+        chosen = watch.chosen(finished)
+        if not (np.isfinite(chosen.user_factors).all() and np.isfinite(chosen.item_factors).all()):
+            raise DivergedError(number, float("nan"), "raise l2")
+        return chosen
+
+    def _joined(self, factors: Float32, bias: Float32) -> Float32:
+        joined = np.zeros((len(factors), self.loss.width(self.factors)), np.float32)
+        joined[:, : self.factors] = factors
+        if self._has_bias:
+            joined[:, self.factors] = bias
+        return joined
+
+    @property
+    def _has_bias(self) -> bool:
+        return isinstance(self.loss, RatingsLoss) and self.loss.l2_bias is not None
+
+    def _bias(self, joined: Float32) -> Float32:
+        return joined[:, self.factors] if self._has_bias else np.zeros(len(joined), np.float32)
+
+    def _half_step(self, own: Float32, entries: SparseRows, penalty: Float32, other: Float32) -> float:
+        side = self.loss.side(other[:, : self.factors], self._bias(other), self.mean)
+        return improve(own, entries, penalty, side, steps=self.steps)
+
+    def _finished(self, users: Float32, items: Float32, by_user: SparseRows, penalty: Float32) -> FactorModel:
+        """The model as it stands, after one exact user half-step: so a user's own history folds in to its row."""
+        exact = np.empty_like(users)
+        side = self.loss.side(items[:, : self.factors], self._bias(items), self.mean)
+        solve(exact, by_user, penalty, side)
+        return FactorModel(
+            read_only(exact[:, : self.factors].copy()),
+            read_only(items[:, : self.factors].copy()),
+            read_only(self._bias(exact).copy()),
+            read_only(self._bias(items).copy()),
+            mean=self.mean,
+            scale=self.scale,
+            loss=self.loss,
+        )

@@ -1,0 +1,172 @@
+"""What all estimators share: hyper-parameters as typed fields, and how a fit is watched and stopped."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import Field, asdict, dataclass, field, fields
+from typing import Any, ClassVar, Self, TypeAlias, TypeVar
+
+import numpy as np
+
+from cofactor.arrays import SparseRows
+from cofactor.data.interactions import Interactions, Kind
+from cofactor.errors import DataError, DivergedError, KindError, ParameterError
+from cofactor.models.base import PredictsRatings, ScoresItems
+
+__all__ = ["Epoch", "Estimator", "OnEpoch", "Watch", "parameter"]
+
+T = TypeVar("T")
+
+
+def parameter(
+    default: Any, meaning: str, *, low: float | None = None, high: float | None = None, log: bool = False
+) -> Any:
+    """A hyper-parameter: its default, what it means (with its unit), and the range it may take.
+
+    `low` and `high` are inclusive; `log` says that tuning should search it on a logarithmic scale.
+    """
+    return field(default=default, metadata={"meaning": meaning, "low": low, "high": high, "log": log})
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """A way to learn, as a value: it prints, compares and goes to and from JSON.
+
+    Class attributes: `name` (kebab case, as on the command line), `kind` (what it learns from).
+    """
+
+    name: ClassVar[str]
+    kind: ClassVar[Kind]
+
+    def __post_init__(self) -> None:
+        for spec in fields(self):
+            _check(type(self).name, spec, getattr(self, spec.name))
+
+    def to_json(self) -> str:
+        return json.dumps({"estimator": self.name, **asdict(self)})
+
+    def with_settings(self, **settings: Any) -> Self:
+        """The same estimator with some hyper-parameters changed; an unknown name is an error that lists them."""
+        known = {spec.name for spec in fields(self)}
+        for name in settings:
+            if name not in known:
+                raise ParameterError(f"{self.name} has no setting {name!r}; it has {', '.join(sorted(known))}")
+        return type(self)(**{**{k: getattr(self, k) for k in known}, **settings})
+
+    def require(self, interactions: Interactions) -> None:
+        """Ratings and events are never mixed up silently: KindError says how to convert."""
+        if len(interactions) == 0:
+            raise DataError("the table is empty: no rows to learn from")
+        if interactions.kind == self.kind:
+            return
+        if self.kind == "events":
+            raise KindError(
+                f"{self.name} learns from events (clicks, plays, purchases), and these are ratings; say which count "
+                "as liked: ratings.to_events(positive_from=4), on the command line --positive-from 4"
+            )
+        raise KindError(f"{self.name} learns from ratings, and these are events; try implicit-als")
+
+
+def _check(name: str, spec: Field[Any], value: Any) -> None:
+    low, high = spec.metadata.get("low"), spec.metadata.get("high")
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if type(spec.default) is int and not (number and isinstance(value, int)):
+        raise ParameterError(f"{name}: {spec.name} must be a whole number, not {value!r}")
+    if type(spec.default) is float and not (number and np.isfinite(value)):
+        raise ParameterError(f"{name}: {spec.name} must be a finite number, not {value!r}")
+    if type(spec.default) is bool and not isinstance(value, bool):
+        raise ParameterError(f"{name}: {spec.name} must be true or false, not {value!r}")
+    if not number:
+        return
+    if (low is not None and value < low) or (high is not None and value > high):
+        upper = "" if high is None else f" to {high:g}"
+        raise ParameterError(f"{name}: {spec.name} must be from {low:g}{upper}, not {value!r}")
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """How far a fit is.
+
+    Attributes:
+        number, of: this epoch, counted from 1, and how many are planned.
+        loss: the mean over rows of the squared error met during the epoch (penalties apart).
+        validation: RMSE (ratings, lower is better) or recall@20 (events, higher is better) on the
+            validation part, or None without one.
+        seconds: since the fit began.
+    """
+
+    number: int
+    of: int
+    loss: float
+    validation: float | None
+    seconds: float
+
+
+OnEpoch: TypeAlias = Callable[[Epoch], None]
+
+
+class Watch:
+    """Follows a fit: reports epochs, raises DivergedError, keeps the best model and says when to stop."""
+
+    def __init__(
+        self,
+        interactions: Interactions,
+        *,
+        epochs: int,
+        patience: int,
+        validation: Interactions | None,
+        on_epoch: OnEpoch | None,
+    ):
+        if validation is not None and not (
+            validation.users.equals(interactions.users) and validation.items.equals(interactions.items)
+        ):
+            raise DataError("the validation part must have the same ids as the training part; cut it with a split")
+        self.training, self.validation = interactions, validation
+        self.epochs, self.patience, self.on_epoch = epochs, patience, on_epoch
+        self.began = time.perf_counter()
+        self.best: tuple[float, Any] | None = None
+        self.since_best = 0
+
+    def goes_on(self, number: int, loss: float, model: Callable[[], Any]) -> bool:
+        """Tell it of an epoch; `model` makes the model as it is now (only called with a validation part)."""
+        if not np.isfinite(loss):
+            raise DivergedError(number, loss)
+        score = None
+        if self.validation is not None:
+            current = model()
+            score = _validation_score(current, self.training, self.validation)
+            signed = score if self.validation.kind == "events" else -score
+            if self.best is None or signed > self.best[0]:
+                self.best, self.since_best = (signed, current), 0
+            else:
+                self.since_best += 1
+        if self.on_epoch is not None:
+            self.on_epoch(Epoch(number, self.epochs, loss, score, time.perf_counter() - self.began))
+        return number < self.epochs and self.since_best < self.patience
+
+    def chosen(self, last: Callable[[], T]) -> T:
+        """The best model on the validation part; the last one without a validation part."""
+        return last() if self.best is None else self.best[1]
+
+
+def _validation_score(model: Any, training: Interactions, validation: Interactions) -> float:
+    if validation.kind == "ratings":
+        assert isinstance(model, PredictsRatings)
+        predicted = model.predict(validation.u, validation.i, training.by_user)
+        return float(np.sqrt(np.mean((validation.values - predicted.astype(np.float64)) ** 2)))
+    assert isinstance(model, ScoresItems)
+    users = np.flatnonzero(np.diff(validation.by_user.start)).astype(np.int32)
+    seen, held_out = training.by_user.take(users), validation.by_user.take(users)
+    ranked, _ = model.top(users, 20, histories=seen, exclude=seen, allowed=np.zeros(0, bool))
+    return float(np.mean(_hits(ranked, held_out) / np.minimum(held_out.counts, 20)))
+
+
+def _hits(ranked: Any, held_out: SparseRows) -> Any:
+    """How many of each row's held-out items were ranked: (n_rows,)."""
+    width = int(max(ranked.max(initial=0), held_out.columns.max(initial=0))) + 1
+    owner = np.repeat(np.arange(len(held_out)), held_out.counts)
+    wanted = owner * width + held_out.columns
+    shown = np.where(ranked >= 0, np.arange(len(ranked))[:, None] * width + ranked, -1)
+    return np.isin(shown, wanted).sum(axis=1)

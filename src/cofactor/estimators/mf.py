@@ -1,0 +1,173 @@
+"""Biased matrix factorization by stochastic gradient descent: the model every course begins with, fast."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from cofactor.arrays import Float32, random_stream, read_only
+from cofactor.data.interactions import Interactions, Kind
+from cofactor.errors import DivergedError, ParameterError
+from cofactor.estimators.base import Estimator, OnEpoch, Watch, parameter
+from cofactor.kernels.sgd import Blocks, blocks_of, sgd_epoch
+from cofactor.models.factor import FactorModel
+from cofactor.models.losses import RatingsLoss, padded_width
+
+__all__ = ["BiasedMF"]
+
+
+@dataclass(frozen=True)
+class BiasedMF(Estimator):
+    """r^ = low + (high - low) sigmoid(mean + b_u + b_i + p_u . q_i), by SGD on squared error with weight decay.
+
+    Loss: sum over ratings of w (r - r^)^2 + l2 (|p_u|^2 + |q_i|^2) + l2_bias (b_u^2 + b_i^2); its gradient step is in
+    `kernels.sgd`. The rate rises and falls once over the epochs (one-cycle). `biases=False` leaves the dot product
+    alone; `rating_range=None` leaves out the sigmoid; `l2=0, l2_bias=0` leaves out the decay.
+    Sources: Koren, Bell & Volinsky 2009; Smith & Topin 2019 (one-cycle).
+    """
+
+    name: ClassVar[str] = "biased-mf"
+    kind: ClassVar[Kind] = "ratings"
+
+    factors: int = parameter(50, "the width of the factors", low=1, high=1024, log=True)
+    epochs: int = parameter(20, "passes over the ratings, at most", low=1, high=1000)
+    rate: float = parameter(
+        0.02, "the highest learning rate, reached after a fifth of the epochs", low=1e-6, high=10, log=True
+    )
+    l2: float = parameter(0.055, "penalty on factors, per rating", low=0, high=100, log=True)
+    l2_bias: float = parameter(0.07, "penalty on biases, per rating", low=0, high=100, log=True)
+    init_sd: float = parameter(0.001, "standard deviation of the first factors", low=1e-6, high=10, log=True)
+    biases: bool = parameter(default=True, meaning="whether users and items have a bias")
+    rating_range: tuple[float, float] | Literal["scale"] | None = parameter(
+        "scale", "the sigmoid's ends: the scale widened by half a step, two numbers, or None for no sigmoid"
+    )
+    patience: int = parameter(3, "epochs without a better validation score before stopping", low=1, high=1000)
+
+    def fit(
+        self,
+        interactions: Interactions,
+        *,
+        seed: int = 0,
+        validation: Interactions | None = None,
+        start: FactorModel | None = None,
+        on_epoch: OnEpoch | None = None,
+    ) -> FactorModel:
+        """A FactorModel; the same bits for the same seed at any number of threads.
+
+        `start`: a model of the same ids and width to go on from. Raises KindError for events, DivergedError.
+        """
+        self.require(interactions)
+        descent = _Descent.begin(self, interactions, start, seed)
+        watch = Watch(
+            interactions, epochs=self.epochs, patience=self.patience, validation=validation, on_epoch=on_epoch
+        )
+        weights = np.zeros(0, np.float32) if interactions.weights is None else interactions.weights
+        blocks = blocks_of(
+            interactions.u, interactions.i, interactions.values, weights,
+            n_users=interactions.n_users, n_items=interactions.n_items,
+            grid=grid_for(len(interactions)), seed=seed,
+        )  # fmt: skip
+        number, going = 0, True
+        while going:
+            number += 1
+            rate = one_cycle(self.rate, number, self.epochs)
+            loss = descent.epoch(blocks, rate, random_stream(seed, "rounds", number))
+            going = watch.goes_on(number, loss / len(interactions), descent.model)
+        model = watch.chosen(descent.model)
+        if not (np.isfinite(model.user_factors).all() and np.isfinite(model.item_factors).all()):
+            raise DivergedError(number, float("nan"))
+        return model
+
+
+def one_cycle(highest: float, number: int, epochs: int) -> float:
+    """The rate of epoch `number` of `epochs`: a rise over the first fifth, then half a cosine down to near 0."""
+    progress = (number - 0.5) / epochs
+    if progress < 0.2:
+        return highest * (0.4 + 0.6 * progress / 0.2)
+    return highest * max(0.5 * (1 + math.cos(math.pi * (progress - 0.2) / 0.8)), 0.01)
+
+
+def grid_for(n: int) -> int:
+    """How many groups users and items are dealt into, by the number of ratings alone: 4 to 16."""
+    return int(np.clip(2 ** round(math.log2(max(n, 1) / 5_000) / 2), 4, 16))
+
+
+@dataclass(frozen=True)
+class _Descent:
+    """The parameters while they move, padded to whole vector registers."""
+
+    spec: BiasedMF
+    interactions: Interactions
+    P: Float32
+    Q: Float32
+    user_bias: Float32
+    item_bias: Float32
+    mean: float
+    low: float
+    span: float
+
+    @classmethod
+    def begin(
+        cls, spec: BiasedMF, interactions: Interactions, start: FactorModel | None, seed: int
+    ) -> _Descent:  # fmt: skip
+        low, span = _range_of(spec, interactions)
+        average = float(np.average(interactions.values, weights=interactions.weights))
+        mean = average
+        if span > 0:  # the linear predictor whose sigmoid is the average rating
+            share = min(max((average - low) / span, 1e-3), 1 - 1e-3)
+            mean = math.log(share / (1 - share))
+        if not spec.biases and span == 0:
+            mean = 0.0  # the plain dot product
+        sides = []
+        for name, n in (("user", interactions.n_users), ("item", interactions.n_items)):
+            factors = np.zeros((n, padded_width(spec.factors)), np.float32)
+            bias = np.zeros(n, np.float32)
+            if start is None:
+                drawn = random_stream(seed, f"{name} factors").standard_normal((n, spec.factors), dtype=np.float32)
+                factors[:, : spec.factors] = drawn * np.float32(spec.init_sd)
+            else:
+                given = getattr(start, f"{name}_factors")
+                if given.shape != (n, spec.factors):
+                    raise ParameterError(f"start has {name} factors of shape {given.shape}, not {(n, spec.factors)}")
+                factors[:, : spec.factors], bias = given, getattr(start, f"{name}_bias").copy()
+            sides.append((factors, bias))
+        (P, user_bias), (Q, item_bias) = sides
+        return cls(spec, interactions, P, Q, user_bias, item_bias, mean, low, span)
+
+    def epoch(self, blocks: Blocks, rate: float, stream: np.random.Generator) -> float:
+        return sgd_epoch(
+            self.P, self.Q, self.user_bias, self.item_bias, blocks,
+            mean=self.mean, low=self.low, span=self.span,
+            rate=rate, bias_rate=rate if self.spec.biases else 0.0,
+            l2=self.spec.l2, l2_bias=self.spec.l2_bias, stream=stream,
+        )  # fmt: skip
+
+    def model(self) -> FactorModel:
+        k = self.spec.factors
+        return FactorModel(
+            read_only(self.P[:, :k].copy()),
+            read_only(self.Q[:, :k].copy()),
+            read_only(self.user_bias.copy()),
+            read_only(self.item_bias.copy()),
+            mean=self.mean,
+            rating_range=(self.low, self.low + self.span) if self.span > 0 else None,
+            scale=self.interactions.scale,
+            loss=RatingsLoss(l2=self.spec.l2, l2_bias=self.spec.l2_bias if self.spec.biases else None),
+        )
+
+
+def _range_of(spec: BiasedMF, interactions: Interactions) -> tuple[float, float]:
+    """The sigmoid's low end and span; a span of 0 for none."""
+    if spec.rating_range is None:
+        return 0.0, 0.0
+    if spec.rating_range == "scale":
+        assert interactions.scale is not None
+        low, high = interactions.scale.widened
+    else:
+        low, high = spec.rating_range
+    if not low < high:
+        raise ParameterError(f"biased-mf: rating_range must be two rising numbers, not {spec.rating_range!r}")
+    return float(low), float(high - low)

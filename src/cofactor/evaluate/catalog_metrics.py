@@ -1,0 +1,82 @@
+"""What ranked lists do to the catalog: how much of it they show, how unknown, and how unevenly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cofactor.arrays import Int32, Int64
+from cofactor.errors import DataError
+
+__all__ = ["coverage", "exposure", "gini", "novelty"]
+
+
+def exposure(ranked: Int32, n_items: int) -> Int64:
+    """How many lists show each item: (n_items,) int64.
+
+    ranked (n_users, n) int32 item rows, -1 where a list ends early. Raises DataError for a row number
+    outside the catalog.
+    """
+    shown = np.asarray(ranked).ravel()
+    foreign = (shown < -1) | (shown >= n_items)
+    if foreign.any():
+        raise DataError(f"a list shows item row {shown[foreign][0]}, but the catalog has {n_items} items")
+    return np.bincount(shown[shown >= 0], minlength=n_items)
+
+
+def coverage(ranked: Int32, n_items: int) -> float:
+    """The share of the catalog that at least one list shows, 0..1; 0 for no lists, nan for no items.
+
+    >>> coverage(np.array([[0, 1], [1, -1]]), 4)
+    0.5
+    """
+    return float(np.mean(exposure(ranked, n_items) > 0)) if n_items else np.nan
+
+
+def novelty(ranked: Int32, support: Any, n_users: int) -> float:
+    """The mean self-information, in bits, of the items shown: how surprising it is that someone has one.
+
+        novelty = mean over all places of -log2(support_i / n_users)
+
+    support (n_items,): how many of the n_users have the item in training. An item that nobody has would be
+    infinitely novel; it counts as if one user had it. nan where nothing is shown.
+
+    Zhou et al. (2010), "Solving the apparent diversity-accuracy dilemma of recommender systems",
+    PNAS 107(10).
+    Raises DataError where an item has more support than there are users.
+
+    >>> novelty(np.array([[0, 1]]), [8, 2], 8)
+    1.0
+    """
+    have = np.asarray(support, dtype=np.float64)
+    if not ((have >= 0) & (have <= n_users)).all():
+        raise DataError(f"support must be between 0 and the {n_users} users for every item")
+    shown = exposure(ranked, len(have))
+    if not shown.any():
+        return np.nan
+    information = np.log2(n_users) - np.log2(np.maximum(have, 1))
+    return float(np.average(information, weights=shown))
+
+
+def gini(counts: Any) -> float:
+    """The Gini coefficient of exposure: 0 when all n items are shown equally, (n - 1) / n when only one is.
+
+        G = sum_j (2 j - n - 1) x_(j) / (n sum_j x_(j)),    x_(1) <= ... <= x_(n),  j = 1..n
+
+    counts (n_items,): how often each item is shown, items never shown included (see `exposure`). nan for no
+    items or no exposure at all. Raises DataError for negative or infinite counts.
+
+    Gini (1912); in this form Sen (1973), "On Economic Inequality".
+
+    >>> gini([1, 1, 1, 1]), gini([0, 0, 0, 4])
+    (0.0, 0.75)
+    """
+    x = np.sort(np.asarray(counts, dtype=np.float64))
+    if not (np.isfinite(x) & (x >= 0)).all():
+        raise DataError("counts of exposure must be finite and not negative")
+    n = len(x)
+    if n == 0 or x[-1] == 0:
+        return np.nan
+    shares = x / x.sum()
+    return max(0.0, float(np.dot(2.0 * np.arange(1, n + 1) - n - 1, shares) / n))

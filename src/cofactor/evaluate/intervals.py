@@ -1,0 +1,130 @@
+"""How sure a mean over users is: percentile bootstrap intervals, users being what is drawn.
+
+Efron & Tibshirani (1993), "An Introduction to the Bootstrap", section 13.3. Rows of one user hang together,
+so users are drawn with replacement and never rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cofactor.arrays import Float64, contiguous, random_stream
+from cofactor.errors import DataError, ParameterError
+
+__all__ = ["Interval", "bootstrap_interval", "bootstrap_intervals", "bootstrap_ratio", "paired_difference"]
+
+
+class Interval(NamedTuple):
+    """A mean and the ends of its interval; all nan for no users, the ends nan for a single one."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def bootstrap_interval(per_user: Any, *, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> Interval:
+    """The interval of the mean of per_user (n_users,) float; nan (no test item) is left out.
+
+    Deterministic in the seed. Raises ParameterError unless 0 < level < 1 and resamples >= 1.
+
+    >>> bootstrap_interval([0.0, 1.0] * 50).mean
+    0.5
+    """
+    return bootstrap_intervals({"": per_user}, level=level, resamples=resamples, seed=seed)[""]
+
+
+def bootstrap_intervals(
+    per_user: Mapping[str, Any], *, level: float = 0.95, resamples: int = 1000, seed: int = 0
+) -> dict[str, Interval]:
+    """`bootstrap_interval` of several metrics of the same users, which share their resamples.
+
+    The users who have none of the metrics are left out before the drawing; one who has only some of them is
+    drawn for all and counts where there is a number. Raises DataError for different numbers of users.
+    """
+    names, columns = list(per_user), [np.asarray(column, dtype=np.float64) for column in per_user.values()]
+    if any(column.shape != (len(columns[0]),) for column in columns):
+        raise DataError(f"metrics of different users: shapes {[column.shape for column in columns]}")
+    values = np.stack(columns) if columns else np.zeros((0, 0))
+    if np.isinf(values).any():
+        raise DataError(f"metric {names[np.isinf(values).any(axis=1).argmax()]!r} is infinite for a user")
+    known = np.isfinite(values)
+    someone = known.any(axis=0)
+    sums = contiguous(np.where(known, values, 0.0)[:, someone], np.float64)
+    counts = contiguous(known[:, someone], np.float64)
+    means, low, high = _ratio_intervals(sums, counts, level, resamples, seed)
+    return {name: Interval(*map(float, row)) for name, *row in zip(names, means, low, high, strict=True)}
+
+
+def bootstrap_ratio(
+    numerator: Any, denominator: Any, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
+) -> Interval:
+    """The interval of sum(numerator) / sum(denominator), both (n_users,): a mean over rows, drawn by user.
+
+    With a user's summed squared errors over their count this is the MSE, and the square roots of the three
+    numbers are the RMSE and its interval. Users whose denominator is 0 are left out.
+
+    >>> bootstrap_ratio([2.0, 6.0], [1, 3]).mean
+    2.0
+    """
+    sums, counts = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
+    if sums.ndim != 1 or sums.shape != counts.shape:
+        raise DataError(f"sums of shape {sums.shape} but counts of shape {counts.shape}")
+    if not (np.isfinite(sums).all() and np.isfinite(counts).all() and (counts >= 0).all()):
+        raise DataError("sums and counts per user must be finite, and counts not negative")
+    has = counts > 0
+    mean, low, high = _ratio_intervals(sums[has][None], counts[has][None], level, resamples, seed)
+    return Interval(float(mean[0]), float(low[0]), float(high[0]))
+
+
+def paired_difference(a: Any, b: Any, *, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> Interval:
+    """The interval of mean(a - b) over the users who have both.
+
+    a, b (n_users,): one metric of two models, the same users in the same order.
+    Paired, because users differ far more than models do: their common part cancels before the drawing.
+
+    >>> paired_difference([0.5, 0.75], [0.25, 0.5])
+    Interval(mean=0.25, low=0.25, high=0.25)
+    """
+    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if first.shape != second.shape:
+        raise DataError(f"{first.size} users on one side and {second.size} on the other: give the same users")
+    return bootstrap_interval(first - second, level=level, resamples=resamples, seed=seed)
+
+
+def _ratio_intervals(
+    sums: Float64, counts: Float64, level: float, resamples: int, seed: int
+) -> tuple[Float64, Float64, Float64]:
+    """sum(sums) / sum(counts) of each row of the two (m, n_users), and the ends of its interval.
+
+    Both C-contiguous, so that a metric has the same bits alone and among others.
+    """
+    if not 0 < level < 1:
+        raise ParameterError(f"level must be between 0 and 1, both excluded, not {level!r}")
+    if resamples < 1:
+        raise ParameterError(f"resamples must be at least 1, not {resamples}")
+    m, n = sums.shape
+    nothing = np.full(m, np.nan)
+    means = np.divide(sums.sum(axis=1), counts.sum(axis=1), out=nothing.copy(), where=counts.any(axis=1))
+    if n < 2 or m == 0:
+        return means, nothing, nothing
+    drawn = np.empty((resamples, m))
+    even = bool((counts == counts[:, :1]).all())  # then every resample has the same count
+    stream = random_stream(seed, "bootstrap")
+    for resample in range(resamples):  # one at a time: memory stays that of one weight per user
+        weights = np.bincount(stream.integers(0, n, n), minlength=n).astype(np.float64)
+        total, count = _weighted(sums, weights), counts[:, 0] * n if even else _weighted(counts, weights)
+        drawn[resample] = np.divide(total, count, out=nothing.copy(), where=count > 0)
+    tail = (1 - level) / 2
+    ends = np.full((2, m), np.nan)
+    some = ((counts > 0).sum(axis=1) > 1) & np.isfinite(drawn).any(axis=0)
+    ends[:, some] = np.nanquantile(drawn[:, some], [tail, 1 - tail], axis=0)
+    return means, ends[0], ends[1]
+
+
+def _weighted(columns: Float64, weights: Float64) -> Float64:
+    """columns (m, n) times weights (n,), summed; not by BLAS, whose bits depend on its threads."""
+    sums: Float64 = np.einsum("mn,n->m", columns, weights)
+    return sums

@@ -1,0 +1,106 @@
+"""Proofs that the training part of a split knows nothing of its test part; each raises with an example."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cofactor.arrays import Bool, Int64
+from cofactor.data.interactions import Interactions
+from cofactor.errors import LeakageError
+
+__all__ = ["no_future", "no_future_per_user", "no_shared_pairs", "no_shared_users", "pair_keys", "same_ids"]
+
+
+def pair_keys(table: Interactions) -> Int64:
+    """u * n_items + i of each row: (n,) int64, ascending because rows are sorted by (u, i)."""
+    return table.u.astype(np.int64) * table.n_items + table.i
+
+
+def same_ids(train: Interactions, other: Interactions, part: str) -> None:
+    """Row numbers mean the same ids in both; without that, nothing else could be proved."""
+    for what, here, there in (("users", train.users, other.users), ("items", train.items, other.items)):
+        if not here.equals(there):
+            raise LeakageError(
+                f"train and {part} number their {what} differently ({len(here)} and {len(there)} ids), "
+                "so nothing can be proved about them: join two tables by split_given(train, test)"
+            )
+
+
+def no_shared_pairs(first: Interactions, other: Interactions, parts: tuple[str, str] = ("train", "test")) -> None:
+    """No (user, item) stands in both."""
+    shared = _found(pair_keys(other), pair_keys(first))
+    if shared.any():
+        row = int(shared.argmax())
+        raise LeakageError(
+            f"user {_user(other, row)!r} and item {_item(other, row)!r} stand in {parts[0]} and in {parts[1]}"
+            f"{_and_more(shared, 'pair')}: a pair may be in one of them only"
+        )
+
+
+def no_shared_users(train: Interactions, other: Interactions, part: str) -> None:
+    """No user has rows in both."""
+    in_train = np.bincount(train.u, minlength=train.n_users) > 0
+    shared = in_train & (np.bincount(other.u, minlength=train.n_users) > 0)
+    if shared.any():
+        user = train.users.ids([int(shared.argmax())])[0]
+        raise LeakageError(
+            f"user {user!r} is held out and has rows in {part}, and has rows in train as well"
+            f"{_and_more(shared, 'user')}: a user held out is held out whole"
+        )
+
+
+def no_future(train: Interactions, test: Interactions) -> None:
+    """Every training row is older than every test row: max(train time) < min(test time)."""
+    cut = int(_times(test, "test").min())
+    late = _times(train, "train") >= cut
+    if late.any():
+        row = int(late.argmax())
+        raise LeakageError(
+            f"user {_user(train, row)!r} and item {_item(train, row)!r} are in train with time "
+            f"{_times(train, 'train')[row]}, but the test begins at {cut}{_and_more(late, 'row')}"
+        )
+
+
+def no_future_per_user(train: Interactions, test: Interactions) -> None:
+    """No training row of a user is younger than a test row of the same user (equal times are allowed)."""
+    first_test = np.full(train.n_users, np.iinfo(np.int64).max)
+    np.minimum.at(first_test, test.u, _times(test, "test"))
+    late = _times(train, "train") > first_test[train.u]
+    if late.any():
+        row = int(late.argmax())
+        raise LeakageError(
+            f"user {_user(train, row)!r} has item {_item(train, row)!r} in train with time "
+            f"{_times(train, 'train')[row]}, after a test row of time {first_test[train.u[row]]}"
+            f"{_and_more(late, 'row')}"
+        )
+
+
+def _found(wanted: Int64, keys: Int64) -> Bool:
+    """Which of `wanted` are in `keys`, which are ascending unless someone built the table by hand."""
+    if not (keys[1:] >= keys[:-1]).all():
+        keys = np.sort(keys)
+    if len(keys) == 0:
+        return np.zeros(len(wanted), bool)
+    found: Bool = keys[np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)] == wanted
+    return found
+
+
+def _times(table: Interactions, part: str) -> Int64:
+    if table.times is None:
+        raise LeakageError(f"{part} has no times, so nothing proves that train holds no future of the test")
+    return table.times
+
+
+def _user(table: Interactions, row: int) -> Any:
+    return table.users.ids(table.u[row : row + 1])[0]
+
+
+def _item(table: Interactions, row: int) -> Any:
+    return table.items.ids(table.i[row : row + 1])[0]
+
+
+def _and_more(found: Bool, what: str) -> str:
+    more = int(found.sum()) - 1
+    return f" (and {more:,} more {what}{'s' if more > 1 else ''})" if more else ""

@@ -1,0 +1,197 @@
+"""One protocol for every model: fit on train, ask about test with the function that serves, intervals over users."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from cofactor.arrays import Float64, Int32
+from cofactor.data.interactions import Kind
+from cofactor.errors import KindError, ParameterError
+from cofactor.estimators import Bias, Popularity
+from cofactor.estimators.base import Estimator
+from cofactor.evaluate.catalog_metrics import coverage, exposure, gini, novelty
+from cofactor.evaluate.intervals import Interval, bootstrap_intervals, bootstrap_ratio
+from cofactor.evaluate.ranking_metrics import ranking_metrics
+from cofactor.evaluate.rating_metrics import errors_by_user
+from cofactor.evaluate.split import Split
+from cofactor.recommend import Recommender
+
+__all__ = ["Evaluation", "Score", "baseline_for", "evaluate", "score"]
+
+BASELINES: dict[Kind, Any] = {"ratings": Bias, "events": Popularity}
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """How one fitted model did on one split.
+
+    Attributes:
+        label: what the table calls it.
+        metrics: by name, each with its 95 % interval over users (nan ends where it has none).
+        fit_seconds, score_seconds: wall seconds.
+        users: the user rows that `per_user` is about, (m,) int32.
+        per_user: ranking metrics (ratings: squared error) of each of them, (m,) float64.
+    """
+
+    label: str
+    metrics: dict[str, Interval]
+    fit_seconds: float
+    score_seconds: float
+    users: Int32
+    per_user: dict[str, Float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Scores of several models on one split; a baseline is always among them."""
+
+    description: str
+    kind: Kind
+    scores: tuple[Score, ...]
+
+    def frame(self) -> pl.DataFrame:
+        """One row per model and metric: model, metric, value, low, high (95 % over users)."""
+        rows = [(score.label, metric, *interval) for score in self.scores for metric, interval in score.metrics.items()]
+        return pl.DataFrame(rows, schema=["model", "metric", "value", "low", "high"], orient="row")
+
+    def __getitem__(self, label: str) -> Score:
+        return next(score for score in self.scores if score.label == label)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; nan becomes None."""
+        return {
+            "split": self.description,
+            "kind": self.kind,
+            "models": [
+                {
+                    "model": score.label,
+                    "fit_seconds": round(score.fit_seconds, 4),
+                    "metrics": {
+                        name: {part: _plain(x) for part, x in interval._asdict().items()}
+                        for name, interval in score.metrics.items()
+                    },
+                }
+                for score in self.scores
+            ],
+        }
+
+
+def baseline_for(kind: Kind) -> Estimator:
+    """What every model of this kind must beat."""
+    estimator: Estimator = BASELINES[kind]()
+    return estimator
+
+
+def evaluate(
+    estimators: Estimator | Sequence[Estimator],
+    split: Split,
+    *,
+    ks: Sequence[int] = (10,),
+    seed: int = 0,
+    on_fit: Callable[[str], None] | None = None,
+) -> Evaluation:
+    """Fit each estimator on the training part and score it on the test part, beside the baseline.
+
+    Ratings are scored by RMSE and MAE, events by full ranking at each k of `ks` (training items left out, never
+    sampled negatives: Krichene & Rendle 2020). `on_fit` is told each model's name before it is fitted.
+    Raises KindError where an estimator learns from the other kind.
+    """
+    asked = [estimators] if isinstance(estimators, Estimator) else list(estimators)
+    for estimator in asked:
+        estimator.require(split.train)
+    baseline = baseline_for(split.train.kind)
+    everyone = asked if any(type(e) is type(baseline) for e in asked) else [*asked, baseline]
+    labels = _labels(everyone)
+    scores = []
+    for estimator, label in zip(everyone, labels, strict=True):
+        if on_fit is not None:
+            on_fit(label)
+        began = time.perf_counter()
+        recommender = Recommender.fit(estimator, split.train, seed=seed)
+        scores.append(score(recommender, split, label=label, ks=ks, fit_seconds=time.perf_counter() - began, seed=seed))
+    return Evaluation(split.description, split.train.kind, tuple(scores))
+
+
+def score(
+    recommender: Recommender,
+    split: Split,
+    *,
+    label: str,
+    ks: Sequence[int] = (10,),
+    fit_seconds: float = 0.0,
+    seed: int = 0,
+) -> Score:
+    """Score a fitted recommender on the test part of the split it was fitted on.
+
+    Users held out whole are folded in from `split.fold_in` first. Raises KindError where the two differ in kind.
+    """
+    if recommender.kind != split.test.kind:
+        raise KindError(f"the model learnt from {recommender.kind}, and the test part holds {split.test.kind}")
+    if split.fold_in is not None:
+        recommender = recommender.updated(split.fold_in)
+    began = time.perf_counter()
+    users, per_user, metrics = (
+        _rating_scores(recommender, split, seed)
+        if split.test.kind == "ratings"
+        else _ranking_scores(recommender, split, ks, seed)
+    )
+    return Score(label, metrics, fit_seconds, time.perf_counter() - began, users, per_user)
+
+
+def _rating_scores(
+    recommender: Recommender, split: Split, seed: int
+) -> tuple[Int32, dict[str, Float64], dict[str, Interval]]:
+    test = split.test
+    predicted = recommender.model.predict(test.u, test.i, recommender.histories)
+    errors = errors_by_user(test.u, test.values, predicted, n_users=test.n_users)
+    users = np.flatnonzero(errors.count).astype(np.int32)
+    squared, absolute, count = errors.squared[users], errors.absolute[users], errors.count[users]
+    mse = bootstrap_ratio(squared, count, seed=seed)
+    metrics = {
+        "rmse": Interval(*(sqrt(x) if x == x else x for x in mse)),
+        "mae": bootstrap_ratio(absolute, count, seed=seed),
+    }
+    return users, {"squared_error": squared / count}, metrics
+
+
+def _ranking_scores(
+    recommender: Recommender, split: Split, ks: Sequence[int], seed: int
+) -> tuple[Int32, dict[str, Float64], dict[str, Interval]]:
+    if not ks or min(ks) < 1:
+        raise ParameterError(f"ks must be whole numbers from 1 on, not {ks!r}")
+    users = np.flatnonzero(split.test.by_user.counts).astype(np.int32)
+    depth = max(ks)
+    ranked, _ = recommender.rank(users, depth)
+    if ranked.shape[1] < depth:  # a catalog smaller than k
+        ranked = np.pad(ranked, ((0, 0), (0, depth - ranked.shape[1])), constant_values=-1)
+    per_user = ranking_metrics(ranked, split.test.by_user.take(users), ks=tuple(ks))
+    metrics = dict(bootstrap_intervals(per_user, seed=seed))
+    nan = float("nan")
+    support = np.bincount(split.train.i, minlength=split.train.n_items)
+    trained = int(np.count_nonzero(split.train.by_user.counts))
+    for k in ks:
+        shown = ranked[:, :k]
+        metrics[f"coverage@{k}"] = Interval(coverage(shown, split.test.n_items), nan, nan)
+        metrics[f"novelty@{k}"] = Interval(novelty(shown, support, trained), nan, nan)
+        metrics[f"gini@{k}"] = Interval(gini(exposure(shown, split.test.n_items)), nan, nan)
+    return users, per_user, metrics
+
+
+def _labels(estimators: Sequence[Estimator]) -> list[str]:
+    """Each estimator's name; a number behind it where the same one stands there twice."""
+    names = [estimator.name for estimator in estimators]
+    return [
+        name if names.count(name) == 1 else f"{name} #{names[: place + 1].count(name)}"
+        for place, name in enumerate(names)
+    ]
+
+
+def _plain(x: float) -> float | None:
+    return None if x != x else float(x)

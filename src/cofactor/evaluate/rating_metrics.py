@@ -1,0 +1,79 @@
+"""How far predicted ratings lie from the true ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cofactor.arrays import Float64, Int64
+from cofactor.errors import DataError
+
+__all__ = ["UserErrors", "errors_by_user", "mae", "rmse"]
+
+
+def rmse(y: Any, p: Any) -> float:
+    """Root mean squared error: sqrt(mean((y - p)^2)), in the units of the ratings.
+
+    y, p (n,) numbers: the true ratings and the predictions. nan for no rows.
+    Raises DataError for different lengths, or a number that is not finite (with its row).
+
+    >>> rmse([1.0, 5.0], [2.0, 5.0])
+    0.7071067811865476
+    """
+    error = _errors(y, p)
+    return float(np.sqrt(np.mean(error**2))) if len(error) else np.nan
+
+
+def mae(y: Any, p: Any) -> float:
+    """Mean absolute error: mean(|y - p|), in the units of the ratings; otherwise as `rmse`.
+
+    >>> mae([1.0, 5.0], [2.0, 5.0])
+    0.5
+    """
+    error = _errors(y, p)
+    return float(np.mean(np.abs(error))) if len(error) else np.nan
+
+
+@dataclass(frozen=True, eq=False)
+class UserErrors:
+    """Sums of each user's errors: what an interval over users needs, since rows of one user hang together.
+
+    squared, absolute (n_users,) float64; count (n_users,) int64, 0 for users without rows.
+
+        RMSE = sqrt(sum(squared) / sum(count))        MAE = sum(absolute) / sum(count)
+    """
+
+    squared: Float64
+    absolute: Float64
+    count: Int64
+
+
+def errors_by_user(u: Any, y: Any, p: Any, *, n_users: int) -> UserErrors:
+    """The errors of `rmse` and `mae` summed by user. u (n,) row numbers of the users; y, p as in `rmse`."""
+    error = _errors(y, p)
+    users = np.asarray(u)
+    if users.shape != error.shape:
+        raise DataError(f"{len(users)} users but {len(error)} ratings")
+    return UserErrors(
+        np.bincount(users, weights=error**2, minlength=n_users).astype(np.float64),
+        np.bincount(users, weights=np.abs(error), minlength=n_users).astype(np.float64),
+        np.bincount(users, minlength=n_users),
+    )
+
+
+def _errors(y: Any, p: Any) -> Float64:
+    true, predicted = np.asarray(y, dtype=np.float64), np.asarray(p, dtype=np.float64)
+    if true.ndim != 1 or true.shape != predicted.shape:
+        raise DataError(
+            f"ratings of shape {true.shape} but predictions of shape {predicted.shape}: give one of each per row"
+        )
+    for what, numbers in (("rating", true), ("prediction", predicted)):
+        bad = ~np.isfinite(numbers)
+        if bad.any():
+            row = int(bad.argmax())
+            raise DataError(
+                f"row {row + 1}: the {what} is {numbers[row]} (and {int(bad.sum()) - 1} more are not finite)"
+            )
+    return true - predicted

@@ -1,0 +1,259 @@
+"""Ways to part a table into train and test; every one of them proves that nothing leaks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+
+from cofactor.arrays import Bool, Int32, Int64, random_stream
+from cofactor.data.interactions import Interactions
+from cofactor.errors import DataError, KindError, ParameterError
+from cofactor.evaluate.leakage import (
+    no_future,
+    no_future_per_user,
+    no_shared_pairs,
+    no_shared_users,
+    same_ids,
+)
+
+__all__ = [
+    "Order",
+    "Split",
+    "split_by_time",
+    "split_last",
+    "split_per_user",
+    "split_random",
+    "split_users",
+]
+
+Order: TypeAlias = Literal["any", "by time", "by time per user"]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A table in two parts. Making one proves that they share nothing, however it was made.
+
+    Attributes:
+        train: what a model may learn from.
+        test: what it is asked about; the same ids (and so row numbers) as train.
+        description: how it was made, in words, for the head of a table of results.
+        order: what is claimed of time, and proved: "any" nothing; "by time" every training row is
+            older than every test row; "by time per user" the same within each user, ties allowed.
+        fold_in: for users held out whole, the rows a fitted model is given of them; else None.
+
+    Raises LeakageError, with an example, where a (user, item) is in two parts, a training row is of
+    the future, a user held out has training rows, or the parts number their ids differently;
+    KindError where one holds ratings and the other events; DataError where train or test is empty.
+
+    >>> from cofactor.data.interactions import Interactions
+    >>> table = Interactions.from_columns(["ana", "ana", "tom"], ["alien", "heat", "heat"], [5, 3, 4])
+    >>> Split(table.select([True, False, True]), table.select([False, True, False]), "by hand")
+    Split(by hand: 2 train, 1 test)
+    """
+
+    train: Interactions
+    test: Interactions
+    description: str = "given"
+    order: Order = "any"
+    fold_in: Interactions | None = None
+
+    def __post_init__(self) -> None:
+        self.prove()
+
+    def __repr__(self) -> str:
+        given = "" if self.fold_in is None else f", {len(self.fold_in):,} to fold in"
+        return f"Split({self.description}: {len(self.train):,} train{given}, {len(self.test):,} test)"
+
+    def prove(self) -> None:
+        """Checks everything this split claims; called when it is made."""
+        for part, table in (("train", self.train), ("test", self.test)):
+            if len(table) == 0:
+                raise DataError(f"the split ({self.description}) leaves nothing in {part}")
+        if self.order not in get_args(Order):
+            raise ParameterError(f"order must be one of {get_args(Order)}, not {self.order!r}")
+        self._prove_apart(self.test, "test")
+        if self.order == "by time":
+            no_future(self.train, self.test)
+        elif self.order == "by time per user":
+            no_future_per_user(self.train, self.test)
+        if self.fold_in is not None:
+            self._prove_apart(self.fold_in, "fold_in")
+            no_shared_users(self.train, self.fold_in, "fold_in")
+            no_shared_users(self.train, self.test, "test")
+            no_shared_pairs(self.fold_in, self.test, ("fold_in", "test"))
+
+    def _prove_apart(self, other: Interactions, part: str) -> None:
+        if self.train.kind != other.kind:
+            raise KindError(f"train holds {self.train.kind} and {part} holds {other.kind}")
+        same_ids(self.train, other, part)
+        no_shared_pairs(self.train, other, ("train", part))
+
+    @cached_property
+    def held_out_users(self) -> Int32 | None:
+        """Row numbers of the users held out whole, ascending: (n,) int32; None where nobody is."""
+        if self.fold_in is None:
+            return None
+        return np.unique(np.concatenate([self.fold_in.u, self.test.u])).astype(np.int32)
+
+    @property
+    def known(self) -> Interactions:
+        """What is known of users before the test: `fold_in` where users are held out whole, else train."""
+        return self.train if self.fold_in is None else self.fold_in
+
+
+def split_random(interactions: Interactions, *, test: float = 0.2, seed: int = 0) -> Split:
+    """floor(test * n) rows drawn at random are the test. Measures how well blanks are filled.
+
+    Raises ParameterError unless 0 < test < 1, DataError when that share is no row.
+    """
+    _check_share("test", test)
+    n = len(interactions)
+    drawn = random_stream(seed, "split random").permutation(n)[: int(_share_of(test, n))]
+    if len(drawn) == 0:
+        raise DataError(f"test={test:g} of {n} rows is not one row: raise test or give more rows")
+    is_test = np.zeros(n, bool)
+    is_test[drawn] = True
+    return _parted(interactions, is_test, f"random, {test:.0%} of the rows, seed {seed}")
+
+
+def split_per_user(interactions: Interactions, *, test: float = 0.2, seed: int = 0) -> Split:
+    """Of each user's n rows, floor(test * n) drawn at random are the test; short histories keep all.
+
+    Raises ParameterError unless 0 < test < 1, DataError when that share is no row for any user.
+    """
+    _check_share("test", test)
+    counts = interactions.by_user.counts
+    order = _shuffled_by_user(interactions, random_stream(seed, "split per user"))
+    is_test = _first_of_each_user(interactions, order, _share_of(test, counts))
+    if not is_test.any():
+        raise DataError(
+            f"no user has the {int(np.ceil(1 / test - 1e-9))} rows of which test={test:g} is at least one "
+            f"(the longest history has {counts.max(initial=0)}): raise test, or use split_random"
+        )
+    return _parted(interactions, is_test, f"per user, {test:.0%} of each user's rows, seed {seed}")
+
+
+def split_last(interactions: Interactions, *, n: int = 1) -> Split:
+    """Each user's last n rows by time are the test (ties by row); users with n rows or fewer keep all.
+
+    Within a user no training row is younger than a test row; across users it may be: a model can
+    still learn from others' future, which only `split_by_time` rules out.
+
+    Raises ParameterError for n < 1, DataError without times or when no user has more than n rows.
+    """
+    if n < 1:
+        raise ParameterError(f"n must be at least 1 row per user, not {n}")
+    times, counts = _times(interactions), interactions.by_user.counts
+    order = np.lexsort((times, interactions.u))[::-1]
+    is_test = _first_of_each_user(interactions, order, np.where(counts > n, n, 0))
+    if not is_test.any():
+        raise DataError(f"no user has more than n={n} rows (the longest history has {counts.max(initial=0)}): lower n")
+    rows = "row" if n == 1 else f"{n} rows"
+    return _parted(interactions, is_test, f"last {rows} of each user", "by time per user")
+
+
+def split_by_time(interactions: Interactions, *, test: float = 0.2, at: int | None = None) -> Split:
+    """Everything at or after one moment is the test: as in life, nothing of the future is in train.
+
+    `at` names the moment, in seconds since 1970; without it, it is the one that comes nearest to a
+    share `test` of the rows (rows of one moment stay together, so the share is rarely exact).
+
+    Raises ParameterError unless 0 < test < 1, DataError without times, when all times are equal, or
+    when `at` leaves one part empty.
+    """
+    _check_share("test", test)
+    times = np.sort(_times(interactions))
+    first, last = (int(times[0]), int(times[-1])) if len(times) else (0, 0)
+    if at is None and first == last:
+        raise DataError(f"all {len(times)} rows have the same time ({first}): time cannot part them")
+    if at is not None and not first < at <= last:
+        part = "train" if at <= first else "test"
+        raise DataError(
+            f"at={at} leaves nothing in {part}: times go from {first} to {last}; "
+            "choose a moment after the first and not after the last"
+        )
+    cut = _nearest_cut(times, test) if at is None else at
+    moment = np.datetime_as_string(np.datetime64(cut, "s"))
+    return _parted(interactions, _times(interactions) >= cut, f"from {moment} UTC on", "by time")
+
+
+def split_users(interactions: Interactions, *, test: float = 0.1, given: float = 0.8, seed: int = 0) -> Split:
+    """floor(test * n) users are held out whole (strong generalization): train has none of their rows.
+
+    Of each one's m rows a random floor(given * m), at least 1 and at most m - 1, are to be folded in
+    and the rest are the test. Only users with two rows or more are held out.
+    After Marlin (2004), "Collaborative filtering: a machine learning perspective", and Liang et al.
+    (2018), "Variational autoencoders for collaborative filtering", section 4.
+
+    Raises ParameterError unless 0 < test < 1 and 0 < given < 1, DataError when that is no user.
+    """
+    _check_share("test", test)
+    _check_share("given", given)
+    counts = interactions.by_user.counts
+    able, present = np.flatnonzero(counts >= 2), int((counts > 0).sum())
+    n = min(int(_share_of(test, present)), len(able))
+    if n == 0:
+        raise DataError(
+            f"test={test:g} of {present} users, {len(able)} of them with two rows or more, is not one user: "
+            "raise test, or use split_random"
+        )
+    held_out = np.zeros(interactions.n_users, bool)
+    held_out[random_stream(seed, "split users", "who").permutation(able)[:n]] = True
+    order = _shuffled_by_user(interactions, random_stream(seed, "split users", "given"))
+    n_given = np.where(held_out, np.clip(_share_of(given, counts), 1, np.maximum(counts - 1, 1)), 0)
+    is_given = _first_of_each_user(interactions, order, n_given)
+    is_theirs = held_out[interactions.u]
+    return Split(
+        interactions.select(~is_theirs),
+        interactions.select(is_theirs & ~is_given),
+        f"{n:,} users held out, {given:.0%} of their rows given, seed {seed}",
+        fold_in=interactions.select(is_given),
+    )
+
+
+def _parted(interactions: Interactions, is_test: Bool, description: str, order: Order = "any") -> Split:
+    return Split(interactions.select(~is_test), interactions.select(is_test), description, order)
+
+
+def _check_share(name: str, share: float) -> None:
+    if not 0 < share < 1:
+        raise ParameterError(f"{name} must be a share between 0 and 1, both excluded, not {share!r}")
+
+
+def _share_of(share: float, n: Int64 | int) -> Int64:
+    """floor(share * n), where 0.29 of 100 is 29 although 0.29 * 100 is 28.999999999999996."""
+    return np.floor(np.asarray(n) * share + 1e-9).astype(np.int64)
+
+
+def _times(interactions: Interactions) -> Int64:
+    if interactions.times is None:
+        raise DataError(
+            "this table has no times: name its time column when reading it, or use split_random or split_per_user"
+        )
+    return interactions.times
+
+
+def _nearest_cut(sorted_times: Int64, test: float) -> int:
+    """The moment whose rows at or after it come nearest to `test` of all; the earlier of two as near."""
+    starts = np.flatnonzero(sorted_times[1:] > sorted_times[:-1]) + 1
+    n_test = len(sorted_times) - starts
+    return int(sorted_times[starts[np.abs(n_test - test * len(sorted_times)).argmin()]])
+
+
+def _shuffled_by_user(interactions: Interactions, stream: np.random.Generator) -> Int64:
+    """Row numbers, user after user, in random order within each."""
+    shuffled = stream.permutation(len(interactions))
+    return shuffled[np.argsort(interactions.u[shuffled], kind="stable")]
+
+
+def _first_of_each_user(interactions: Interactions, order: Int64, how_many: Int64) -> Bool:
+    """Marks the first how_many[u] rows of each user in `order`, where users' rows lie together."""
+    u = interactions.u[order]
+    begins = np.concatenate([np.ones(1, bool), u[1:] != u[:-1]])[: len(u)]
+    place = np.arange(len(u)) - np.maximum.accumulate(np.where(begins, np.arange(len(u)), 0))
+    marked = np.zeros(len(u), bool)
+    marked[order[place < how_many[u]]] = True
+    return marked

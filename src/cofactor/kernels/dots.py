@@ -1,0 +1,35 @@
+"""Dot products of pairs of rows: what a prediction for (u, i) is made of."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cofactor.arrays import Float32, Int32
+from cofactor.kernels.compile import kernel
+from cofactor.kernels.threads import for_each
+
+__all__ = ["pair_dots"]
+
+CHUNK = 1 << 16
+
+
+@kernel(writes="f4[::1]", reads="f4[:, ::1] f4[:, ::1] i4[::1] i4[::1]", numbers="i8 i8")
+def _pair_dots(width: int):
+    """out[t] = P[u[t]] . Q[i[t]] for t in first..last-1."""
+
+    def _pair_dots(out, P, Q, u, i, first, last):
+        for t in range(first, last):
+            dot = np.float32(0)
+            for d in range(width):
+                dot += P[u[t], d] * Q[i[t], d]
+            out[t] = dot
+
+    return _pair_dots
+
+
+def pair_dots(P: Float32, Q: Float32, u: Int32, i: Int32) -> Float32:
+    """P[u] . Q[i] for every pair: (n,) float32. Row numbers must lie inside P and Q."""
+    out = np.empty(len(u), np.float32)
+    run = _pair_dots(P.shape[1])
+    for_each(lambda first: run(out, P, Q, u, i, first, min(first + CHUNK, len(u))), range(0, len(u), CHUNK))
+    return out

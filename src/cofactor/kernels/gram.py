@@ -1,0 +1,31 @@
+"""The Gram matrix sum_r f_r f_r' of many feature vectors, in fixed chunks so that its bits never change."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cofactor.arrays import Float32
+from cofactor.kernels.threads import for_each, one_thread_blas
+
+__all__ = ["CHUNK", "gram"]
+
+CHUNK = 1 << 13
+
+
+def gram(features: Float32) -> Float32:
+    """F' F of F (n, width) float32: (width, width) float32; zeros for n = 0.
+
+    Chunks of 8,192 rows are multiplied in float32 by BLAS and added in float64, in order.
+    """
+    one_thread_blas()
+    width = features.shape[1]
+    firsts = range(0, len(features), CHUNK)
+    parts = np.zeros((len(firsts), width, width), np.float32)
+
+    def multiply(c: int) -> None:
+        chunk = features[c * CHUNK : (c + 1) * CHUNK]
+        np.matmul(chunk.T, chunk, out=parts[c])
+
+    for_each(multiply, range(len(firsts)))
+    total: Float32 = parts.sum(axis=0, dtype=np.float64).astype(np.float32)
+    return total

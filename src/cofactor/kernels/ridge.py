@@ -1,0 +1,260 @@
+"""The one half-step: each row's vector given the other side's, as a ridge regression.
+
+For a row with entries j (feature vector f_j, target t_j, confidence c_j), minimize over x
+
+    sum_j c_j (t_j - x . f_j)^2  +  x' G x  +  sum_d penalty * shape_d * x_d^2  +  sum_d precision_d (x_d - prior_d)^2
+
+which is the solution of  A x = b  with
+
+    A = G + sum_j c_j f_j f_j' + diag(penalty * shape + precision)
+    b = sum_j c_j t_j f_j + precision * prior
+
+Ratings:  t = value - offset of the column, c = weight or 1, G = 0.
+Events:   t = 1 (0 where the value is negative: a dislike), c = |value|, G = alpha0 sum_all f f'.
+
+Training users, training items and folding in a newcomer all call these two kernels.
+Sources: Hu, Koren & Volinsky 2008, eq. 4; Zhou et al. 2008 (ALS-WR), section 3; Takacs, Pilaszy & Tikk 2011 for CG.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cofactor.arrays import Float32, SparseRows
+from cofactor.kernels.compile import kernel
+from cofactor.kernels.threads import for_each, row_blocks
+
+__all__ = ["EVENTS", "RATINGS", "Side", "improve", "solve"]
+
+RATINGS, EVENTS = 0, 1
+"""The compile-time choice of where targets and confidences come from."""
+
+MAX_GATHERED = 1 << 15
+"""Rows up to this long are copied into one block before CG passes over them several times."""
+
+_READS = (
+    "i8[::1] i4[::1] f4[::1] f4[::1]"  # start, columns, values, weights (empty: all 1)
+    " f4[:, ::1] f4[::1] f4[:, ::1]"  # features, offset, gram
+    " f4[::1] f4[::1] f4[::1] f4[::1]"  # penalty (rows), shape, precision, prior (width)
+)
+
+
+@kernel(writes="f4[:, ::1] f8[::1] f4[:, ::1]", reads=_READS, numbers="i8 i8 i8")
+def ridge_conjugate_gradient(width: int, kind: int):
+    """Rows first..last-1 of x improved by a few CG steps from where they stand.
+
+    Writes `x` (n_rows, width) and `loss` (n_rows,): each row's sum_j c (t - x . f)^2 *before* the update.
+    `gathered` (<= MAX_GATHERED, width) is scratch space.
+    """
+
+    def ridge_conjugate_gradient(
+        x, loss, gathered,
+        start, columns, values, weights, features, offset, gram, penalty, shape, precision, prior,
+        first, last, steps,
+    ):  # fmt: skip
+        own = np.empty(width, np.float32)
+        r = np.empty(width, np.float32)
+        p = np.empty(width, np.float32)
+        Ap = np.empty(width, np.float32)
+        diagonal = np.empty(width, np.float32)
+        count = gathered.shape[0]
+        weighted = weights.shape[0] > 0
+        for row in range(first, last):
+            begin = start[row]
+            m = start[row + 1] - begin
+            # r = b - A x, and the row's feature vectors gathered while they pass by
+            for d in range(width):
+                own[d] = x[row, d]
+                diagonal[d] = penalty[row] * shape[d] + precision[d]
+                r[d] = precision[d] * prior[d] - diagonal[d] * own[d]
+            if kind == EVENTS:
+                for e in range(width):
+                    for d in range(width):
+                        r[d] -= gram[e, d] * own[e]
+            squares = np.float64(0)
+            for t in range(m):
+                j = columns[begin + t]
+                value = values[begin + t]
+                if kind == EVENTS:
+                    c = abs(value)
+                    target = np.float32(1) if value > 0 else np.float32(0)
+                else:
+                    c = weights[begin + t] if weighted else np.float32(1)
+                    target = value - offset[j]
+                dot = np.float32(0)
+                for d in range(width):
+                    dot += features[j, d] * own[d]
+                squares += c * (target - dot) * (target - dot)
+                pull = c * (target - dot)
+                if m <= count:
+                    for d in range(width):
+                        f = features[j, d]
+                        gathered[t, d] = f
+                        r[d] += pull * f
+                else:
+                    for d in range(width):
+                        r[d] += pull * features[j, d]
+            loss[row] = squares
+            rr = np.float32(0)
+            for d in range(width):
+                p[d] = r[d]
+                rr += r[d] * r[d]
+            for _ in range(steps):
+                if rr < np.float32(1e-20):
+                    break
+                for d in range(width):
+                    Ap[d] = diagonal[d] * p[d]
+                if kind == EVENTS:
+                    for e in range(width):
+                        for d in range(width):
+                            Ap[d] += gram[e, d] * p[e]
+                for t in range(m):
+                    j = columns[begin + t]
+                    c = np.float32(1)
+                    if kind == EVENTS:
+                        c = abs(values[begin + t])
+                    elif weighted:
+                        c = weights[begin + t]
+                    dot = np.float32(0)
+                    if m <= count:
+                        for d in range(width):
+                            dot += gathered[t, d] * p[d]
+                        dot *= c
+                        for d in range(width):
+                            Ap[d] += dot * gathered[t, d]
+                    else:
+                        for d in range(width):
+                            dot += features[j, d] * p[d]
+                        dot *= c
+                        for d in range(width):
+                            Ap[d] += dot * features[j, d]
+                pAp = np.float32(0)
+                for d in range(width):
+                    pAp += p[d] * Ap[d]
+                step = rr / pAp
+                new_rr = np.float32(0)
+                for d in range(width):
+                    own[d] += step * p[d]
+                    r[d] -= step * Ap[d]
+                    new_rr += r[d] * r[d]
+                turn = new_rr / rr
+                rr = new_rr
+                for d in range(width):
+                    p[d] = r[d] + turn * p[d]
+            for d in range(width):
+                x[row, d] = own[d]
+
+    return ridge_conjugate_gradient
+
+
+@kernel(writes="f4[:, ::1]", reads=_READS, numbers="i8 i8")
+def ridge_exact(width: int, kind: int):
+    """Rows first..last-1 of x solved exactly: A built entry by entry, then its Cholesky factor.
+
+    Writes `x` (n_rows, width). A row without entries becomes its prior (0 where there is none).
+    """
+
+    def ridge_exact(
+        x,
+        start, columns, values, weights, features, offset, gram, penalty, shape, precision, prior,
+        first, last,
+    ):  # fmt: skip
+        A = np.empty((width, width), np.float32)  # the lower triangle; later its Cholesky factor
+        b = np.empty(width, np.float32)
+        weighted = weights.shape[0] > 0
+        for row in range(first, last):
+            for d in range(width):
+                b[d] = precision[d] * prior[d]
+                for e in range(d + 1):
+                    A[d, e] = gram[d, e] if kind == EVENTS else np.float32(0)
+                A[d, d] += penalty[row] * shape[d] + precision[d]
+            for t in range(start[row], start[row + 1]):
+                j = columns[t]
+                value = values[t]
+                if kind == EVENTS:
+                    c = abs(value)
+                    target = np.float32(1) if value > 0 else np.float32(0)
+                else:
+                    c = weights[t] if weighted else np.float32(1)
+                    target = value - offset[j]
+                for d in range(width):
+                    cf = c * features[j, d]
+                    b[d] += cf * target
+                    for e in range(d + 1):
+                        A[d, e] += cf * features[j, e]
+            for d in range(width):  # A = L L', row by row
+                for e in range(d):
+                    s = A[d, e]
+                    for q in range(e):
+                        s -= A[d, q] * A[e, q]
+                    A[d, e] = s / A[e, e]
+                s = A[d, d]
+                for q in range(d):
+                    s -= A[d, q] * A[d, q]
+                # a direction that nothing pins down keeps its prior instead of blowing up
+                A[d, d] = np.sqrt(max(s, np.float32(1e-12)))
+            for d in range(width):  # L y = b
+                s = b[d]
+                for q in range(d):
+                    s -= A[d, q] * b[q]
+                b[d] = s / A[d, d]
+            for d in range(width - 1, -1, -1):  # L' x = y
+                s = b[d]
+                for q in range(d + 1, width):
+                    s -= A[q, d] * x[row, q]
+                x[row, d] = s / A[d, d]
+
+    return ridge_exact
+
+
+@dataclass(frozen=True)
+class Side:
+    """All that a row's ridge regression needs to know of the other side.
+
+    features (n, width) float32, width a multiple of 8    offset (n,) float32, subtracted from values
+    gram (width, width)    shape, precision, prior (width,): see the equations above
+    """
+
+    kind: int
+    features: Float32
+    offset: Float32
+    gram: Float32
+    shape: Float32
+    precision: Float32
+    prior: Float32
+
+    def arrays(self, entries: SparseRows, penalty: Float32) -> tuple[Any, ...]:
+        """The kernels' read-only arguments, in their order."""
+        weights = np.zeros(0, np.float32) if entries.weights is None else entries.weights
+        return (
+            entries.start, entries.columns, entries.values, weights,
+            self.features, self.offset, self.gram, penalty, self.shape, self.precision, self.prior,
+        )  # fmt: skip
+
+
+def improve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, steps: int) -> float:
+    """Every row of x moved by `steps` CG steps; returns sum_j c_j (t_j - x . f_j)^2 as it was before.
+
+    x (n_rows, width) float32 is written; entries: the rows' own entries; penalty (n_rows,) float32.
+    """
+    run = ridge_conjugate_gradient(x.shape[1], side.kind)
+    arguments = side.arrays(entries, penalty)
+    loss = np.zeros(len(x))
+    longest = np.diff(entries.start)
+
+    def block(cut: tuple[int, int]) -> None:
+        rows = min(int(longest[cut[0] : cut[1]].max()), MAX_GATHERED)
+        run(x, loss, np.empty((rows, x.shape[1]), np.float32), *arguments, *cut, steps)
+
+    for_each(block, row_blocks(entries.start))
+    return float(loss.sum())
+
+
+def solve(x: Float32, entries: SparseRows, penalty: Float32, side: Side) -> None:
+    """Every row of x (n_rows, width) replaced by the exact minimizer."""
+    run = ridge_exact(x.shape[1], side.kind)
+    arguments = side.arrays(entries, penalty)
+    for_each(lambda cut: run(x, *arguments, *cut), row_blocks(entries.start, entries=1 << 14))

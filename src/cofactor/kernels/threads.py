@@ -1,0 +1,105 @@
+"""Our own fan-out: kernels release the interpreter lock and run over row blocks on a few threads.
+
+Blocks are cut by the data, never by the number of threads, so any number of threads gives the same bits.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from typing import TypeVar
+
+import numpy as np
+
+from cofactor.arrays import Int64
+from cofactor.errors import ParameterError
+
+__all__ = ["for_each", "one_thread_blas", "row_blocks", "thread_count", "threads"]
+
+Task = TypeVar("Task")
+
+_chosen: ContextVar[int | None] = ContextVar("cofactor_threads", default=None)
+
+
+def thread_count() -> int:
+    """How many threads kernels use: `threads(n)`, else `$COFACTOR_THREADS`, else the cores we may use."""
+    if (chosen := _chosen.get()) is not None:
+        return chosen
+    if text := os.environ.get("COFACTOR_THREADS"):
+        if not text.isdigit() or int(text) < 1:
+            raise ParameterError(f"COFACTOR_THREADS must be a whole number from 1 on, not {text!r}")
+        return int(text)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def threads(n: int) -> Iterator[None]:
+    """Use n threads inside a `with` block. Results do not depend on n."""
+    if n < 1:
+        raise ParameterError(f"threads must be at least 1, not {n}")
+    token = _chosen.set(n)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def for_each(task: Callable[[Task], None], arguments: Iterable[Task]) -> None:
+    """Call `task` once per argument, on `thread_count()` threads; the first error is raised.
+
+    The calling thread works too. Threads draw the next argument when they are free.
+    """
+    waiting = list(arguments)
+    workers = min(thread_count(), len(waiting))
+    if workers <= 1:
+        for argument in waiting:
+            task(argument)
+        return
+    queue = iter(waiting)  # list iterators hand out each element once, also across threads
+
+    def work() -> None:
+        for argument in queue:
+            task(argument)
+
+    helpers = [_pool(workers - 1).submit(work) for _ in range(workers - 1)]
+    try:
+        work()
+    finally:
+        for helper in helpers:
+            helper.result()
+
+
+@cache
+def _pool(size: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(size, thread_name_prefix="cofactor")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+def row_blocks(start: Int64, *, entries: int = 1 << 16, rows: int = 1 << 12) -> list[tuple[int, int]]:
+    """Cut rows into runs of at most about `entries` entries and `rows` rows, by the data alone.
+
+    start: (n_rows + 1,) int64, as in SparseRows. Returns (first, last) with last exclusive.
+    """
+    n_rows = len(start) - 1
+    cuts, first = [], 0
+    while first < n_rows:
+        full = int(np.searchsorted(start, start[first] + entries, side="right")) - 1
+        last = min(max(full, first + 1), first + rows, n_rows)
+        cuts.append((first, last))
+        first = last
+    return cuts
+
+
+@cache
+def one_thread_blas() -> None:
+    """Limit BLAS to one thread in this process, for good: its bits change with its threads, and ours is the fan-out."""
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(limits=1, user_api="blas")

@@ -1,0 +1,87 @@
+"""What a model can do, as Protocols asked with isinstance: there are no methods that only raise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+
+from numpy.typing import NDArray
+
+from cofactor.arrays import Bool, Float32, Int32, SparseRows
+
+__all__ = ["FoldsIn", "HasFactors", "Model", "PredictsRatings", "ScoresItems"]
+
+
+@runtime_checkable
+class Model(Protocol):
+    """Frozen arrays that can be written to a file and read back."""
+
+    kind: ClassVar[str]
+
+    @property
+    def n_users(self) -> int: ...
+
+    @property
+    def n_items(self) -> int: ...
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything learnt, by name."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """Everything else that is needed to use the arrays, as plain JSON values."""
+        ...
+
+    @classmethod
+    def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self: ...
+
+
+@runtime_checkable
+class PredictsRatings(Protocol):
+    """Can say what rating a user would give."""
+
+    def predict(self, users: Int32, items: Int32, histories: SparseRows) -> Float32:
+        """The expected rating of each pair, on the scale: (n,) float32. A row of -1 is an unknown user or item."""
+        ...
+
+
+@runtime_checkable
+class ScoresItems(Protocol):
+    """Can order the catalog for a user."""
+
+    def scores(self, users: Int32, histories: SparseRows) -> Float32:
+        """The unclipped score of every item: (n_users, n_items) float32, higher is better."""
+        ...
+
+    def top(
+        self, users: Int32, n: int, *, histories: SparseRows, exclude: SparseRows, allowed: Bool
+    ) -> tuple[Int32, Float32]:
+        """The n best items: rows (n_users, n), -1 where there is none, and scores, best first.
+
+        histories and exclude hold one row per asked user, in that order; allowed is (n_items,) bool, empty for all.
+        """
+        ...
+
+
+@runtime_checkable
+class HasFactors(Protocol):
+    """Has a vector for every user and every item."""
+
+    @property
+    def user_factors(self) -> Float32: ...
+
+    @property
+    def item_factors(self) -> Float32: ...
+
+
+@runtime_checkable
+class FoldsIn(Protocol):
+    """Can work out users that it was not trained on, from their histories, without retraining."""
+
+    def fold_in(self, histories: SparseRows) -> Self:
+        """The same model with these histories' rows as its users."""
+        ...
+
+    def with_users(self, other: Self, take: Int32) -> Self:
+        """A model whose users are picked by `take` from this one's (t >= 0) and `other`'s (row -1 - t)."""
+        ...

@@ -1,0 +1,233 @@
+"""The factor model: a vector and a bias for every user and item. SGD, ALS and plain averages all end here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cofactor.arrays import Bool, Float32, Int32, SparseRows, contiguous, read_only
+from cofactor.data.scale import Scale
+from cofactor.kernels.dots import pair_dots
+from cofactor.kernels.ridge import solve
+from cofactor.kernels.topk import ItemIndex, top_items
+from cofactor.models.losses import EventsLoss, Loss, RatingsLoss
+
+__all__ = ["FactorModel"]
+
+GAUSS_NEWTON_STEPS = 8
+"""Enough for folding into a sigmoid model: the step size falls by a digit or more each time."""
+
+
+@dataclass(frozen=True, eq=False)
+class FactorModel:
+    """x(u, i) = mean + user_bias[u] + item_bias[i] + user_factors[u] . item_factors[i]; ranked by x.
+
+    A predicted rating is x itself, or low + (high - low) sigmoid(x) with `rating_range` (low, high), clipped to
+    `scale`; a model of events has no scale. `loss` is what folding in minimizes (None: users differ in nothing).
+
+        user_factors (n_users, factors) float32    user_bias (n_users,) float32
+        item_factors (n_items, factors) float32    item_bias (n_items,) float32
+    """
+
+    kind: ClassVar[str] = "factor"
+
+    user_factors: Float32
+    item_factors: Float32
+    user_bias: Float32
+    item_bias: Float32
+    mean: float = 0.0
+    rating_range: tuple[float, float] | None = None
+    scale: Scale | None = None
+    loss: Loss | None = None
+
+    @property
+    def n_users(self) -> int:
+        return len(self.user_bias)
+
+    @property
+    def n_items(self) -> int:
+        return len(self.item_bias)
+
+    @property
+    def factors(self) -> int:
+        return int(self.item_factors.shape[1])
+
+    def __repr__(self) -> str:
+        return f"FactorModel({self.n_users:,} users, {self.n_items:,} items, {self.factors} factors)"
+
+    # predicting
+
+    def linear(self, users: Int32, items: Int32) -> Float32:
+        """x for each pair, (n,) float32; what is unknown (row -1) has no vector and a bias of 0."""
+        known_user, known_item = users >= 0, items >= 0
+        u, i = np.maximum(users, 0), np.maximum(items, 0)
+        x = np.full(len(users), np.float32(self.mean))
+        if self.n_users:
+            x += np.where(known_user, self.user_bias[u], np.float32(0))
+        x += np.where(known_item, self.item_bias[i], np.float32(0))
+        both = known_user & known_item
+        if self.factors and both.all():
+            x += pair_dots(self.user_factors, self.item_factors, u, i)
+        elif self.factors and both.any():
+            x[both] += pair_dots(self.user_factors, self.item_factors, u[both], i[both])
+        return x
+
+    def link(self, x: Float32) -> Float32:
+        """From the linear predictor to the rating's scale, before clipping."""
+        if self.rating_range is None:
+            return x
+        low, high = self.rating_range
+        sigmoid = 1.0 / (1.0 + np.exp(-x.astype(np.float64)))
+        return (low + (high - low) * sigmoid).astype(np.float32)
+
+    def predict(self, users: Int32, items: Int32, histories: SparseRows) -> Float32:
+        """Ratings for pairs of rows, clipped to the scale: (n,) float32."""
+        predicted = self.link(self.linear(users, items))
+        return predicted if self.scale is None else np.clip(predicted, self.scale.low, self.scale.high)
+
+    # ranking
+
+    @cached_property
+    def _index(self) -> ItemIndex:
+        return ItemIndex.of(self.item_factors, self.item_bias)
+
+    @cached_property
+    def _directions(self) -> tuple[Float32, ItemIndex]:
+        """Item factors of length 1, as vectors and arranged for ranking: cosine is their dot product."""
+        unit = _unit_rows(self.item_factors)
+        return unit, ItemIndex.of(unit, np.zeros(self.n_items, np.float32))
+
+    def scores(self, users: Int32, histories: SparseRows) -> Float32:
+        """x for every item: (n_users, n_items) float32. `top` finds the best without making this matrix."""
+        each = np.arange(self.n_items, dtype=np.int32)
+        pairs = np.repeat(users, self.n_items), np.tile(each, len(users))
+        return self.linear(*pairs).reshape(len(users), self.n_items)
+
+    def top(
+        self, users: Int32, n: int, *, histories: SparseRows, exclude: SparseRows, allowed: Bool
+    ) -> tuple[Int32, Float32]:  # fmt: skip
+        """The n best items of each user by x, exactly; see `kernels.topk`."""
+        rows, scores = top_items(
+            contiguous(self.user_factors[users], np.float32),
+            self._index,
+            n,
+            seen_start=exclude.start,
+            seen=exclude.columns,
+            allowed=allowed,
+        )
+        return rows, scores + (np.float32(self.mean) + self.user_bias[users])[:, None]
+
+    def similar_items(self, items: Int32, n: int) -> tuple[Int32, Float32]:
+        """The n items of most similar direction (cosine of factors, biases apart), the item itself left out."""
+        unit, index = self._directions
+        return _nearest(unit, index, items, n)
+
+    def similar_users(self, users: Int32, n: int) -> tuple[Int32, Float32]:
+        """The n users of most similar direction (cosine of factors), the user left out."""
+        unit = _unit_rows(self.user_factors)
+        return _nearest(unit, ItemIndex.of(unit, np.zeros(self.n_users, np.float32)), users, n)
+
+    # newcomers
+
+    def fold_in(self, histories: SparseRows) -> Self:
+        """Users worked out from their histories alone, the items held as they are: training's own problem.
+
+        Linear models: one exact half-step. Sigmoid models: Gauss-Newton, each step a weighted half-step.
+        An empty history gives the user that the penalty alone prefers: zero.
+        """
+        n, k = len(histories), self.factors
+        if self.loss is None:
+            return self._with_user_arrays(np.zeros((n, k), np.float32), np.zeros(n, np.float32))
+        histories = self.loss.entries(histories)
+        side = self.loss.side(self.item_factors, self.item_bias, self.mean)
+        penalty = self.loss.penalty(histories.counts, self.n_items)
+        x = np.zeros((n, self.loss.width(k)), np.float32)
+        if self.rating_range is None:
+            solve(x, histories, penalty, side)
+        else:
+            plain = replace(side, offset=np.zeros_like(side.offset))
+            for _ in range(GAUSS_NEWTON_STEPS):
+                solve(x, self._linearized(x, histories, side.features, side.offset), penalty, plain)
+        has_bias = isinstance(self.loss, RatingsLoss) and self.loss.l2_bias is not None
+        bias = x[:, k] if has_bias else np.zeros(n, np.float32)
+        return self._with_user_arrays(x[:, :k], bias)
+
+    def _linearized(self, x: Float32, histories: SparseRows, features: Float32, offset: Float32) -> SparseRows:
+        """The history as a linear problem around x: r - y(x0) = y'(x0) (x - x0), weighted by y'(x0)^2."""
+        assert self.rating_range is not None
+        low, high = self.rating_range
+        rows = np.repeat(np.arange(len(histories), dtype=np.int32), histories.counts)
+        own = pair_dots(x, features, rows, histories.columns)
+        sigmoid = 1.0 / (1.0 + np.exp(-(own + offset[histories.columns]).astype(np.float64)))
+        slope = np.maximum((high - low) * sigmoid * (1 - sigmoid), 1e-2 * (high - low))
+        target = own + (histories.values - (low + (high - low) * sigmoid)) / slope
+        weight = slope**2 if histories.weights is None else slope**2 * histories.weights
+        return SparseRows(histories.start, histories.columns, target.astype(np.float32), weight.astype(np.float32))
+
+    def with_users(self, other: Self, take: Int32) -> Self:
+        """Users picked from this model (take >= 0) and from `other` (row -1 - take)."""
+        mine, theirs = np.maximum(take, 0), np.maximum(-1 - take, 0)
+        own = take >= 0
+
+        def picked(a: Float32, b: Float32) -> Float32:
+            out = np.empty((len(take), *a.shape[1:]), np.float32)
+            out[own], out[~own] = a[mine[own]], b[theirs[~own]]
+            return out
+
+        return self._with_user_arrays(
+            picked(self.user_factors, other.user_factors), picked(self.user_bias, other.user_bias)
+        )
+
+    def _with_user_arrays(self, factors: Float32, bias: Float32) -> Self:
+        return replace(
+            self,
+            user_factors=read_only(contiguous(factors, np.float32)),
+            user_bias=read_only(contiguous(bias, np.float32)),
+        )
+
+    # files
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        names = ("user_factors", "item_factors", "user_bias", "item_bias")
+        return {name: getattr(self, name) for name in names}
+
+    def settings(self) -> dict[str, Any]:
+        loss = None if self.loss is None else {"kind": type(self.loss).__name__, **asdict(self.loss)}
+        return {
+            "mean": self.mean,
+            "rating_range": self.rating_range,
+            "scale": None if self.scale is None else asdict(self.scale),
+            "loss": loss,
+        }
+
+    @classmethod
+    def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
+        scale, loss = settings["scale"], settings["loss"]
+        losses: dict[str, Any] = {"RatingsLoss": RatingsLoss, "EventsLoss": EventsLoss}
+        return cls(
+            user_factors=arrays["user_factors"],
+            item_factors=arrays["item_factors"],
+            user_bias=arrays["user_bias"],
+            item_bias=arrays["item_bias"],
+            mean=settings["mean"],
+            rating_range=settings["rating_range"] and tuple(settings["rating_range"]),
+            scale=scale and Scale(scale["low"], scale["high"], tuple(scale["levels"])),
+            loss=loss and losses[loss["kind"]](**{k: v for k, v in loss.items() if k != "kind"}),
+        )
+
+
+def _unit_rows(factors: Float32) -> Float32:
+    """Rows scaled to length 1; a zero row stays zero (and is similar to nothing)."""
+    length = np.linalg.norm(factors.astype(np.float64), axis=1, keepdims=True)
+    return contiguous(np.divide(factors, length, out=np.zeros(factors.shape), where=length > 0), np.float32)
+
+
+def _nearest(unit: Float32, index: ItemIndex, rows: Int32, n: int) -> tuple[Int32, Float32]:
+    start = np.arange(len(rows) + 1, dtype=np.int64)
+    asked = contiguous(rows, np.int32)
+    return top_items(unit[asked], index, n, seen_start=start, seen=asked, allowed=np.zeros(0, bool))

@@ -1,0 +1,120 @@
+"""The two losses of factor models, each with its one penalty: for training, folding in and reporting alike.
+
+Ratings:  sum over ratings of  w (r - r^)^2 + l2 (|p|^2 + |q|^2) + l2_bias (b_u^2 + b_i^2)
+Events:   sum over events of w (1 - x)^2  +  alpha0 * sum over all pairs of x^2
+          + sum_u l2 (n_u + alpha0 n_items)^nu |p_u|^2  +  sum_i l2 (n_i + alpha0 n_users)^nu |q_i|^2
+
+Per rating, so a row's penalty grows with its support (ALS-WR: Zhou et al. 2008). Events: Rendle et al. 2021.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from cofactor.arrays import Float32, SparseRows
+from cofactor.kernels.gram import gram
+from cofactor.kernels.ridge import EVENTS, RATINGS, Side
+
+__all__ = ["EventsLoss", "Loss", "RatingsLoss", "padded_width"]
+
+
+def padded_width(width: int) -> int:
+    """The next multiple of 8: kernels work on whole vector registers, on zeros where there is nothing."""
+    return -(-width // 8) * 8
+
+
+@dataclass(frozen=True)
+class RatingsLoss:
+    """Squared error on the known ratings.
+
+    Attributes:
+        l2: penalty on factors, per rating.
+        l2_bias: penalty on biases, per rating; None where the model has no biases.
+        damping: a further penalty on each bias, once per row: as if that many ratings stood at the average.
+    """
+
+    l2: float
+    l2_bias: float | None
+    damping: float = 0.0
+
+    def penalty(self, counts: Any, n_other: int) -> Float32:
+        """What multiplies `shape`: the number of ratings of each row, (n_rows,) float32."""
+        return np.asarray(counts, np.float32)
+
+    def entries(self, rows: SparseRows) -> SparseRows:
+        """Rows as the half-step reads them: values, and weights apart."""
+        return rows
+
+    def width(self, factors: int) -> int:
+        """The width of a row's unknowns: its factors, then its bias, padded."""
+        return padded_width(factors + (self.l2_bias is not None))
+
+    def side(self, factors: Float32, bias: Float32, mean: float) -> Side:
+        """The other side as seen by a row that looks for [factors, bias]: features [q, 1], offset mean + b."""
+        n, k = factors.shape
+        width = self.width(k)
+        features, shape, precision = np.zeros((n, width), np.float32), np.zeros(width), np.zeros(width)
+        features[:, :k] = factors
+        shape[:k] = self.l2
+        shape[k:] = 1.0  # padding: nothing pulls there, and this keeps the system positive definite
+        if self.l2_bias is not None:
+            features[:, k] = 1
+            shape[k], precision[k] = self.l2_bias, self.damping
+        return Side(
+            RATINGS,
+            features,
+            np.asarray(bias + np.float32(mean), np.float32),
+            np.zeros((0, 0), np.float32),
+            shape.astype(np.float32),
+            precision.astype(np.float32),
+            np.zeros(width, np.float32),
+        )
+
+
+@dataclass(frozen=True)
+class EventsLoss:
+    """Squared error on every pair of the cross-tab: 1 where an event is, weakly 0 where it is blank.
+
+    Attributes:
+        alpha0: the confidence of a blank.
+        l2: the penalty.
+        nu: how the penalty grows with a row's support: 0 not at all, 1 in proportion.
+    """
+
+    alpha0: float
+    l2: float
+    nu: float
+
+    def penalty(self, counts: Any, n_other: int) -> Float32:
+        """(n + alpha0 n_other)^nu for each row of n events: (n_rows,) float32, to be multiplied by l2."""
+        support = np.asarray(counts, np.float64) + self.alpha0 * n_other
+        return (support**self.nu).astype(np.float32)
+
+    def entries(self, rows: SparseRows) -> SparseRows:
+        """Rows as the half-step reads them: the signed confidence, value times weight, as the value."""
+        if rows.weights is None:
+            return rows
+        return SparseRows(rows.start, rows.columns, rows.values * rows.weights)
+
+    def width(self, factors: int) -> int:
+        """The width of a row's unknowns: its factors, padded."""
+        return padded_width(factors)
+
+    def side(self, factors: Float32, bias: Float32, mean: float) -> Side:
+        """The other side: its factors, and every blank at once through their Gram matrix."""
+        n, k = factors.shape
+        width = self.width(k)
+        features = factors
+        if width != k:
+            features = np.zeros((n, width), np.float32)
+            features[:, :k] = factors
+        blanks = (np.float32(self.alpha0) * gram(features)).astype(np.float32)
+        nothing = np.zeros(width, np.float32)
+        shape = np.full(width, self.l2, np.float32)
+        return Side(EVENTS, features, np.zeros(n, np.float32), blanks, shape, nothing, nothing)
+
+
+Loss: TypeAlias = RatingsLoss | EventsLoss

@@ -1,0 +1,406 @@
+"""The Recommender: a model with the ids, histories and titles around it. Ids in, ids out; all maths is below."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from cofactor.arrays import Bool, Bytes, Float32, Int32, Int64, SparseRows, read_only
+from cofactor.artifact import read_artifact, write_artifact
+from cofactor.data.ids import Id, IdMap
+from cofactor.data.interactions import Interactions, Kind
+from cofactor.errors import ArtifactError, DataError, KindError, ParameterError, UnknownIdError
+from cofactor.estimators import REGISTRY
+from cofactor.estimators.base import Estimator, OnEpoch
+from cofactor.models import KINDS
+from cofactor.models.base import FoldsIn
+
+__all__ = ["Recommender"]
+
+NO_FILTER: Bool = np.zeros(0, bool)
+
+
+@dataclass(frozen=True, eq=False)
+class Recommender:
+    """What people use, save and serve.
+
+    Attributes:
+        model: what the estimator's fit returned; it speaks row numbers.
+        users, items: from ids to row numbers and back.
+        histories: each user's rows: what was learnt from, left out of recommendations, folded in.
+        kind: "ratings" or "events".
+        estimator: how the model was learnt, or None when it was put together by hand.
+        user_table, item_table: frames in row order, id column first, or None.
+
+    >>> ratings = Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], [5, 3, 4])
+    >>> rec = Recommender.fit(REGISTRY["bias"](), ratings)
+    >>> rec.recommend("bo", n=1)["item"].to_list()
+    ['brazil']
+    """
+
+    model: Any
+    users: IdMap
+    items: IdMap
+    histories: SparseRows
+    kind: Kind
+    estimator: Estimator | None = None
+    user_table: pl.DataFrame | None = None
+    item_table: pl.DataFrame | None = None
+
+    @classmethod
+    def fit(
+        cls,
+        estimator: Any,
+        interactions: Interactions,
+        *,
+        seed: int = 0,
+        validation: Interactions | None = None,
+        start: Recommender | None = None,
+        on_epoch: OnEpoch | None = None,
+    ) -> Recommender:
+        """Learn a model and put the table's ids, histories and titles around it.
+
+        `start`: a recommender of the same ids to go on from. Raises KindError, DataError, DivergedError.
+        """
+        if start is not None and not (
+            start.users.equals(interactions.users) and start.items.equals(interactions.items)
+        ):
+            raise DataError("start must have the same users and items as the table; fit without it")
+        model = estimator.fit(
+            interactions,
+            seed=seed,
+            validation=validation,
+            start=None if start is None else start.model,
+            on_epoch=on_epoch,
+        )
+        return cls(
+            model,
+            interactions.users,
+            interactions.items,
+            interactions.by_user,
+            interactions.kind,
+            estimator,
+            interactions.user_table,
+            interactions.item_table,
+        )
+
+    def __repr__(self) -> str:
+        return f"Recommender({self.estimator!r}, {len(self.users):,} users, {len(self.items):,} items)"
+
+    @cached_property
+    def support(self) -> Int64:
+        """How many ratings (events) stand behind each item: (n_items,) int64."""
+        return np.bincount(self.histories.columns, minlength=len(self.items))
+
+    # recommending
+
+    def rank(
+        self, rows: Int32, n: int, *, exclude_seen: bool = True, allowed: Bool = NO_FILTER
+    ) -> tuple[Int32, Float32]:
+        """The n best item rows, -1 where the catalog ends, and their scores for these user rows.
+
+        The one path by which anything is ranked: for people, for the service and for the evaluator.
+        """
+        if n < 1:
+            raise ParameterError(f"n must be at least 1, not {n}")
+        histories = self.histories.take(rows)
+        exclude = histories if exclude_seen else SparseRows.empty(len(rows))
+        top: tuple[Int32, Float32] = self.model.top(
+            rows, min(n, len(self.items)), histories=histories, exclude=exclude, allowed=allowed
+        )
+        return top
+
+    def recommend(
+        self,
+        users: Id | Sequence[Id] | pl.Series,
+        n: int = 10,
+        *,
+        exclude_seen: bool = True,
+        among: Iterable[Id] | None = None,
+    ) -> pl.DataFrame:
+        """The n best items of one user or several: user, item, rank (from 1), score[, title].
+
+        `among`: only these items. Where fewer than n are left, there are fewer rows. Raises UnknownIdError for a user
+        who is not known: see `recommend_newcomer`.
+        """
+        ids = users if isinstance(users, pl.Series) else [users] if isinstance(users, int | str) else list(users)
+        rows = self._user_rows(ids)
+        return self._ranked(rows, self.rank(rows, n, exclude_seen=exclude_seen, allowed=self._allowed(among)))
+
+    def recommend_all(
+        self, n: int = 10, *, exclude_seen: bool = True, among: Iterable[Id] | None = None
+    ) -> pl.DataFrame:
+        """The n best items of every user, in row order."""
+        rows = np.arange(len(self.users), dtype=np.int32)
+        return self._ranked(rows, self.rank(rows, n, exclude_seen=exclude_seen, allowed=self._allowed(among)))
+
+    def recommend_newcomer(
+        self,
+        history: Sequence[tuple[Id, float]] | Sequence[Id],
+        n: int = 10,
+        *,
+        among: Iterable[Id] | None = None,
+    ) -> pl.DataFrame:
+        """The n best items for somebody new, given what they rated as (item, rating) pairs, or took as items.
+
+        The newcomer is folded in: nothing is retrained, nothing is kept. Columns: item, rank, score[, title].
+        """
+        one = self._history(history)
+        folded = self._folded(one)
+        top = folded.top(
+            np.zeros(1, np.int32),
+            min(n, len(self.items)),
+            histories=one,
+            exclude=one,
+            allowed=self._allowed(among),
+        )
+        return self._ranked(np.zeros(1, np.int32), top, with_user=False)
+
+    def _ranked(
+        self, rows: Int32, top: tuple[Int32, Float32], *, with_user: bool = True
+    ) -> pl.DataFrame:  # fmt: skip
+        ranked, scores = top
+        there = ranked >= 0
+        columns: dict[str, Any] = {}
+        if with_user:
+            columns["user"] = self.users.ids(np.repeat(rows, there.sum(axis=1)))
+        columns["item"] = self.items.ids(ranked[there])
+        places = np.broadcast_to(np.arange(1, ranked.shape[1] + 1, dtype=np.int32), ranked.shape)
+        columns["rank"], columns["score"] = places[there], scores[there]
+        return self._titled(pl.DataFrame(columns), ranked[there])
+
+    def _titled(self, frame: pl.DataFrame, item_rows: Int32) -> pl.DataFrame:
+        if self.item_table is None or "title" not in self.item_table.columns:
+            return frame
+        return frame.with_columns(title=self.item_table["title"].gather(item_rows))
+
+    def _allowed(self, among: Iterable[Id] | None) -> Bool:
+        if among is None:
+            return NO_FILTER
+        ids = among if isinstance(among, pl.Series) else list(among)
+        rows = self.items.rows(ids)
+        if (rows < 0).any():
+            raise UnknownIdError(f"among: {ids[int((rows < 0).argmax())]!r} is not a known item")
+        allowed = np.zeros(len(self.items), bool)
+        allowed[rows] = True
+        return allowed
+
+    def _user_rows(self, ids: Sequence[Id] | pl.Series) -> Int32:
+        if len(ids) == 1:
+            try:
+                return np.array([self.users.row(ids[0])], np.int32)
+            except UnknownIdError as unknown:
+                hint = "for somebody new, pass their ratings to recommend_newcomer"
+                raise UnknownIdError(f"user {unknown}; {hint}") from None
+        rows = self.users.rows(ids)
+        if (rows < 0).any():
+            first = ids[int((rows < 0).argmax())]
+            raise UnknownIdError(f"user {first!r} is not known, nor are {(rows < 0).sum() - 1} others of {len(rows)}")
+        return rows
+
+    # predicting
+
+    def predict(self, users: Any, items: Any) -> Any:
+        """The expected rating of a user and an item (a float), or of many pairs (user, item, prediction).
+
+        Never fails on unknown ids: an unknown user is predicted the item's average level, and so on; `unknown` counts
+        them. Models of events give the score that the pair would be ranked by.
+        """
+        if isinstance(users, int | str) and isinstance(items, int | str):
+            return float(self._predicted([users], [items])[0])
+        if len(users) != len(items):
+            raise DataError(f"{len(users)} users but {len(items)} items: predictions are for pairs")
+        predicted = self._predicted(users, items)
+        return pl.DataFrame({"user": users, "item": items, "prediction": predicted})
+
+    def unknown(self, users: Any, items: Any) -> tuple[int, int]:
+        """How many of these user ids, and of these item ids, the model has never seen."""
+        return int((self.users.rows(users) < 0).sum()), int((self.items.rows(items) < 0).sum())
+
+    def _predicted(self, users: Any, items: Any) -> Float32:
+        predicted: Float32 = self.model.predict(self.users.rows(users), self.items.rows(items), self.histories)
+        return predicted
+
+    # neighbors
+
+    def similar_items(self, item: Id, n: int = 10) -> pl.DataFrame:
+        """The n items liked by the same people: item, rank, score (cosine, -1..1)[, title]."""
+        rows, scores = self._similar(self.items, item, "similar_items", n)
+        frame = pl.DataFrame({"item": self.items.ids(rows), "rank": _ranks(len(rows)), "score": scores})
+        return self._titled(frame, rows)
+
+    def similar_users(self, user: Id, n: int = 10) -> pl.DataFrame:
+        """The n users of the most similar taste: user, rank, score (cosine, -1..1)."""
+        rows, scores = self._similar(self.users, user, "similar_users", n)
+        return pl.DataFrame({"user": self.users.ids(rows), "rank": _ranks(len(rows)), "score": scores})
+
+    def _similar(self, ids: IdMap, id_: Id, method: str, n: int) -> tuple[Int32, Float32]:
+        if n < 1:
+            raise ParameterError(f"n must be at least 1, not {n}")
+        row = np.array([ids.row(id_)], np.int32)
+        if not hasattr(self.model, method) or getattr(self.model, "factors", 1) == 0:
+            raise KindError("this model has no vectors to compare; fit one with factors, such as biased-mf")
+        rows, scores = getattr(self.model, method)(row, min(n, len(ids)))
+        there = rows[0] >= 0
+        return rows[0][there], scores[0][there]
+
+    # newcomers and new ratings
+
+    def _folded(self, histories: SparseRows) -> Any:
+        if not isinstance(self.model, FoldsIn):
+            raise KindError("this model cannot fold in new users; fit it again with their ratings")
+        return self.model.fold_in(histories)
+
+    def _history(self, history: Sequence[Any]) -> SparseRows:
+        """One new user's history as a matrix of one row. Raises DataError, UnknownIdError."""
+        pairs = [pair if isinstance(pair, tuple | list) else (pair, 1.0) for pair in history]
+        if self.kind == "ratings" and any(not isinstance(pair, tuple | list) for pair in history):
+            raise DataError("give the history as (item, rating) pairs: this model learnt from ratings")
+        rows = self.items.rows([item for item, _ in pairs])
+        if (rows < 0).any():
+            raise UnknownIdError(f"item {pairs[int((rows < 0).argmax())][0]!r} is not known to this model")
+        values = np.array([value for _, value in pairs], np.float32)
+        if not np.isfinite(values).all():
+            raise DataError(f"the rating of {pairs[int((~np.isfinite(values)).argmax())][0]!r} is not finite")
+        if len(np.unique(rows)) < len(rows):
+            raise DataError("an item stands twice in the history")
+        return SparseRows.of(np.zeros(len(rows), np.int64), rows, values, 1)
+
+    def updated(self, new: Interactions) -> Recommender:
+        """A new Recommender that knows these rows too: changed and new users folded in, nothing retrained.
+
+        A pair that was known already takes the new rating (events are added up). Items must be known: a new item has no
+        vector until the next fit. Raises KindError, UnknownIdError.
+        """
+        if new.kind != self.kind:
+            raise KindError(f"this model learnt from {self.kind}, and these are {new.kind}")
+        item_rows = self.items.rows(new.items.ids(np.unique(new.i)))
+        if (item_rows < 0).any():
+            first = new.items.ids(np.unique(new.i))[int((item_rows < 0).argmax())]
+            raise UnknownIdError(
+                f"item {first!r} and {(item_rows < 0).sum() - 1} more are new: fit again to learn them"
+            )
+        users = self.users.union(new.users)
+        histories = self._merged_histories(users, new)
+        changed = np.unique(users.rows(new.users.ids(np.unique(new.u))))
+        take = np.zeros(len(users), np.int32)
+        take[users.rows(self.users.all)] = np.arange(len(self.users), dtype=np.int32)
+        take[changed] = -1 - np.arange(len(changed), dtype=np.int32)
+        folded = self._folded(histories.take(changed))
+        strangers = np.setdiff1d(users.rows(users.all), np.union1d(users.rows(self.users.all), changed))
+        if len(strangers):  # ids in the new table's map without a row of their own
+            raise DataError(f"user {users.ids(strangers[:1])[0]!r} has no rows in the new table")
+        return replace(
+            self, model=self.model.with_users(folded, take), users=users, histories=histories, user_table=None
+        )
+
+    def _merged_histories(self, users: IdMap, new: Interactions) -> SparseRows:
+        old_u = np.repeat(users.rows(self.users.all), self.histories.counts)
+        new_u, new_i = users.rows(new.users.all)[new.u], self.items.rows(new.items.all)[new.i]
+        u, i = np.concatenate([old_u, new_u]), np.concatenate([self.histories.columns, new_i])
+        values = np.concatenate([self.histories.values, new.values])
+        weights = None
+        if self.histories.weights is not None or new.weights is not None:
+            weights = np.concatenate([_weights(self.histories), _weights(new.by_user)])
+        merged = SparseRows.of(u, i, values, len(users), weights)  # stable: old before new
+        rows = np.repeat(np.arange(len(users)), merged.counts)
+        key = rows * len(self.items) + merged.columns
+        last = np.append(key[1:] != key[:-1], True)
+        if last.all():
+            return merged
+        first = np.flatnonzero(np.insert(last[:-1], 0, True))
+        kept = merged.values[last]
+        if self.kind == "events":
+            kept = np.add.reduceat(merged.values, first)
+        start = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(rows[last], minlength=len(users)))])
+        weights = None if merged.weights is None else merged.weights[last]
+        return SparseRows(start, merged.columns[last], kept, weights)
+
+    # files
+
+    def save(self, path: str | Path) -> None:
+        """Write everything to one file; see `artifact`. Raises ArtifactError."""
+        arrays = {f"model.{name}": array for name, array in self.model.arrays().items()}
+        arrays |= _id_arrays("users", self.users) | _id_arrays("items", self.items)
+        arrays |= {"histories.start": self.histories.start, "histories.columns": self.histories.columns}
+        arrays["histories.values"] = self.histories.values
+        if self.histories.weights is not None:
+            arrays["histories.weights"] = self.histories.weights
+        for name in ("user_table", "item_table"):
+            if (table := getattr(self, name)) is not None:
+                arrays[name] = _frame_bytes(table)
+        manifest = {
+            "kind": self.kind,
+            "model": {"kind": self.model.kind, **self.model.settings()},
+            "estimator": None if self.estimator is None else json.loads(self.estimator.to_json()),
+        }
+        write_artifact(path, arrays, manifest)
+
+    @classmethod
+    def load(cls, path: str | Path, *, verify: bool = True) -> Recommender:
+        """Map a saved file into memory. Raises ArtifactError for anything but a whole, sound file."""
+        artifact = read_artifact(path, verify=verify)
+        arrays, manifest = artifact.arrays, artifact.manifest
+        try:
+            settings = manifest["model"]
+            model_arrays = {n.removeprefix("model."): a for n, a in arrays.items() if n.startswith("model.")}
+            histories = SparseRows(
+                arrays["histories.start"], arrays["histories.columns"], arrays["histories.values"],
+                arrays.get("histories.weights"),
+            )  # fmt: skip
+            return cls(
+                KINDS[settings["kind"]].from_parts(model_arrays, settings),
+                _id_map("users", arrays),
+                _id_map("items", arrays),
+                histories,
+                manifest["kind"],
+                _estimator(manifest["estimator"]),
+                *(_frame(arrays[n]) if n in arrays else None for n in ("user_table", "item_table")),
+            )
+        except KeyError as missing:
+            raise ArtifactError(f"{path} lacks {missing}: it was written by another version of cofactor") from missing
+
+
+def _ranks(n: int) -> Int32:
+    return np.arange(1, n + 1, dtype=np.int32)
+
+
+def _weights(rows: SparseRows) -> Float32:
+    return np.ones(len(rows.values), np.float32) if rows.weights is None else rows.weights
+
+
+def _id_arrays(name: str, ids: IdMap) -> dict[str, Any]:
+    parts = {"integers": ids.integers, "offsets": ids.offsets, "text": ids.text}
+    return {f"{name}.{part}": array for part, array in parts.items() if array is not None}
+
+
+def _id_map(name: str, arrays: dict[str, Any]) -> IdMap:
+    if f"{name}.integers" in arrays:
+        return IdMap(arrays[f"{name}.integers"])
+    return IdMap(None, arrays[f"{name}.offsets"], arrays[f"{name}.text"])
+
+
+def _frame_bytes(frame: pl.DataFrame) -> Bytes:
+    buffer = io.BytesIO()
+    frame.write_ipc(buffer)
+    return read_only(np.frombuffer(buffer.getvalue(), np.uint8))
+
+
+def _frame(stored: Bytes) -> pl.DataFrame:
+    return pl.read_ipc(io.BytesIO(stored.tobytes()))
+
+
+def _estimator(spec: dict[str, Any] | None) -> Estimator | None:
+    if spec is None:
+        return None
+    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in spec.items() if k != "estimator"}
+    estimator: Estimator = REGISTRY[spec["estimator"]](**settings)
+    return estimator

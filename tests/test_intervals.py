@@ -1,0 +1,164 @@
+"""Bootstrap intervals: their coverage where the truth is known, their determinism, and their empty cases."""
+
+from __future__ import annotations
+
+import math
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cofactor.arrays import random_stream
+from cofactor.errors import DataError, ParameterError
+from cofactor.evaluate.intervals import (
+    Interval,
+    bootstrap_interval,
+    bootstrap_intervals,
+    bootstrap_ratio,
+    paired_difference,
+)
+
+
+def test_equal_to_the_textbook_loop():
+    values = np.random.default_rng(0).random(37)
+    stream = random_stream(3, "bootstrap")
+    means = [values[stream.integers(0, 37, 37)].mean() for _ in range(200)]
+    interval = bootstrap_interval(values, level=0.9, resamples=200, seed=3)
+    np.testing.assert_allclose(interval, [values.mean(), *np.quantile(means, [0.05, 0.95])], rtol=1e-12)
+
+
+def test_ends_agree_with_the_standard_error():
+    values = np.random.default_rng(1).normal(3.0, 2.0, 4000)
+    mean, low, high = bootstrap_interval(values, resamples=4000)
+    half = 1.96 * values.std() / math.sqrt(4000)
+    assert mean == pytest.approx(values.mean())
+    assert (high - low) / 2 == pytest.approx(half, rel=0.05)
+
+
+def test_95_percent_intervals_hold_the_truth_about_95_times_in_100():
+    draw = np.random.default_rng(2)
+    held = 0
+    for seed in range(300):
+        _, low, high = bootstrap_interval(draw.exponential(1.0, 100), resamples=200, seed=seed)
+        held += low <= 1.0 <= high
+    assert 0.90 <= held / 300 <= 0.975
+
+
+def test_a_higher_level_is_wider_and_other_seeds_differ_a_little():
+    values = np.random.default_rng(3).random(200)
+    wide, narrow = bootstrap_interval(values, level=0.99), bootstrap_interval(values, level=0.5)
+    assert wide.low < narrow.low < narrow.mean < narrow.high < wide.high
+    assert bootstrap_interval(values) == bootstrap_interval(values)
+    other = bootstrap_interval(values, seed=1)
+    assert other != bootstrap_interval(values)
+    assert other.low == pytest.approx(bootstrap_interval(values).low, abs=0.01)
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=30), st.integers(0, 5))
+@settings(max_examples=30, deadline=None)
+def test_ends_lie_within_the_values(values, seed):
+    mean, low, high = bootstrap_interval(values, resamples=50, seed=seed)
+    assert min(values) - 1e-12 <= low <= high <= max(values) + 1e-12
+    assert mean == pytest.approx(np.mean(values))
+
+
+def test_users_without_a_test_item_change_nothing():
+    values = np.random.default_rng(4).random(50)
+    with_blanks = np.insert(values, [0, 10, 50], np.nan)
+    assert bootstrap_interval(with_blanks) == bootstrap_interval(values)
+
+
+def test_metrics_of_the_same_users_share_resamples_and_match_each_alone():
+    draw = np.random.default_rng(5)
+    metrics = {"a": draw.random(60), "b": draw.random(60), "a again": None}
+    metrics["a again"] = metrics["a"]
+    together = bootstrap_intervals(metrics)
+    assert together["a"] == together["a again"] == bootstrap_interval(metrics["a"])
+    assert together["b"] == bootstrap_interval(metrics["b"])
+
+
+def test_a_metric_that_some_users_lack_is_averaged_over_those_who_have_it():
+    values = np.random.default_rng(6).random(300)
+    partial = np.where(np.arange(300) % 3 == 0, np.nan, values)
+    none, one = np.full(300, np.nan), np.where(np.arange(300) == 7, 0.5, np.nan)
+    together = bootstrap_intervals({"all": values, "some": partial, "none": none, "one": one})
+    assert together["some"].mean == pytest.approx(np.nanmean(partial))
+    assert together["some"].low < together["some"].mean < together["some"].high
+    alone = bootstrap_interval(partial)
+    assert together["some"].high - together["some"].low == pytest.approx(alone.high - alone.low, rel=0.15)
+    assert np.isnan(together["none"]).all()
+    assert together["one"].mean == 0.5
+    assert np.isnan(together["one"][1:]).all()
+
+
+def test_a_ratio_is_resampled_by_user_not_by_row():
+    draw = np.random.default_rng(7)
+    counts = draw.integers(1, 40, 500)
+    level = draw.gamma(2.0, 1.0, 500)  # a user's own error: rows of one user hang together
+    errors = bootstrap_ratio(level * counts, counts)
+    assert errors.mean == pytest.approx((level * counts).sum() / counts.sum())
+    by_rows = bootstrap_interval(np.repeat(level, counts), resamples=300)
+    assert errors.high - errors.low > 3 * (by_rows.high - by_rows.low)
+
+
+def test_a_ratio_with_equal_counts_is_the_interval_of_the_mean():
+    values = np.random.default_rng(8).random(80)
+    ratio = bootstrap_ratio(values * 4, np.full(80, 4))
+    np.testing.assert_allclose(ratio, bootstrap_interval(values), rtol=1e-12)
+    padded = bootstrap_ratio(np.append(values * 4, 0.0), np.append(np.full(80, 4), 0))
+    assert padded == ratio
+
+
+def test_pairing_sees_a_difference_that_intervals_side_by_side_hide():
+    draw = np.random.default_rng(9)
+    a = draw.random(400)
+    b = a - 0.01 - draw.normal(0, 0.02, 400)
+    assert bootstrap_interval(a).low < bootstrap_interval(b).high
+    difference = paired_difference(a, b)
+    assert 0 < difference.low < 0.01 < difference.high < 0.02
+    swapped = paired_difference(b, a)
+    np.testing.assert_allclose(swapped, [-difference.mean, -difference.high, -difference.low], rtol=1e-9)
+    blank = np.append(a, np.nan)
+    assert paired_difference(blank, np.append(b, 0.5)) == difference
+
+
+def test_nobody_and_one_user():
+    assert np.isnan(bootstrap_interval([])).all()
+    assert np.isnan(bootstrap_interval([np.nan, np.nan])).all()
+    assert np.isnan(bootstrap_ratio([], [])).all()
+    assert np.isnan(bootstrap_ratio([0.0], [0])).all()
+    assert np.isnan(paired_difference([], [])).all()
+    assert bootstrap_intervals({}) == {}
+    alone = bootstrap_interval([0.5])
+    assert alone.mean == 0.5
+    assert np.isnan(alone[1:]).all()
+    assert bootstrap_interval([0.5, 0.5]) == Interval(0.5, 0.5, 0.5)
+
+
+def test_memory_does_not_grow_with_the_resamples():
+    values = np.random.default_rng(10).random(50_000)
+    tracemalloc.start()
+    bootstrap_interval(values, resamples=40)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * values.nbytes
+
+
+def test_wrong_input_is_named():
+    with pytest.raises(ParameterError, match="level must be between 0 and 1"):
+        bootstrap_interval([1.0, 2.0], level=95)
+    with pytest.raises(ParameterError, match="resamples must be at least 1"):
+        bootstrap_interval([1.0, 2.0], resamples=0)
+    with pytest.raises(DataError, match="metrics of different users"):
+        bootstrap_intervals({"a": [1.0], "b": [1.0, 2.0]})
+    with pytest.raises(DataError, match="metric 'b' is infinite"):
+        bootstrap_intervals({"a": [1.0], "b": [math.inf]})
+    with pytest.raises(DataError, match="2 users on one side and 1"):
+        paired_difference([1.0, 2.0], [1.0])
+    with pytest.raises(DataError, match="shape"):
+        bootstrap_ratio([1.0], [1.0, 2.0])
+    for sums, counts in (([math.nan], [1]), ([1.0], [-1])):
+        with pytest.raises(DataError, match="finite"):
+            bootstrap_ratio(sums, counts)

@@ -1,0 +1,332 @@
+"""Splits partition the table, prove that nothing leaks, and say what to do when they cannot be made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cofactor.data.interactions import Interactions
+from cofactor.errors import DataError, KindError, LeakageError, ParameterError
+from cofactor.evaluate.given import split_given
+from cofactor.evaluate.split import (
+    Split,
+    split_by_time,
+    split_last,
+    split_per_user,
+    split_random,
+    split_users,
+)
+
+
+def table_of(n_rows: int, n_users: int, n_items: int, seed: int, n_times: int = 10_000) -> Interactions:
+    draw = np.random.default_rng(seed)
+    return Interactions.from_columns(
+        draw.integers(0, n_users, n_rows),
+        [f"item {i}" for i in draw.integers(0, n_items, n_rows)],
+        draw.integers(1, 6, n_rows),
+        times=draw.integers(0, n_times, n_rows),
+    )
+
+
+@pytest.fixture(scope="module")
+def table() -> Interactions:
+    return table_of(2000, 40, 120, seed=1)
+
+
+def rows_of(*parts: Interactions | None) -> list[tuple]:
+    return sorted(row for part in parts if part is not None for row in part.frame().iter_rows())
+
+
+tables = st.builds(
+    table_of, st.integers(1, 60), st.integers(1, 8), st.integers(1, 12), st.integers(0, 99), st.integers(1, 9)
+)
+ways = st.sampled_from([split_random, split_per_user, split_last, split_by_time, split_users])
+
+
+def possible(table: Interactions, way, test: float) -> bool:
+    counts = np.bincount(table.u)
+    if way is split_random:
+        return test * len(table) > 1 - 1e-6
+    if way is split_per_user:
+        return test * counts.max() > 1 - 1e-6
+    if way is split_last:
+        return counts.max() > 1
+    if way is split_by_time:
+        return len(set(table.times.tolist())) > 1
+    return test * (counts > 0).sum() > 1 - 1e-6 and counts.max() > 1
+
+
+@given(tables, ways, st.data())
+@settings(max_examples=150, deadline=None)
+def test_every_split_partitions_the_table_or_says_why_not(table, way, data):
+    options = {}
+    if way is not split_last:
+        options["test"] = data.draw(st.sampled_from([0.1, 0.2, 0.5, 0.9]))
+    if way in (split_random, split_per_user, split_users):
+        options["seed"] = data.draw(st.integers(0, 3))
+    if not possible(table, way, options.get("test")):
+        with pytest.raises(DataError):
+            way(table, **options)
+        return
+    split = way(table, **options)
+    assert rows_of(split.train, split.test, split.fold_in) == rows_of(table)
+    assert split.train.users is table.users
+    assert split.test.items is table.items
+    again = way(table, **options)
+    assert rows_of(again.test) == rows_of(split.test)
+
+
+def test_random_takes_the_share_and_depends_on_the_seed_alone(table):
+    first, second = split_random(table, test=0.25, seed=0), split_random(table, test=0.25, seed=1)
+    assert len(first.test) == int(0.25 * len(table))
+    assert rows_of(first.test) != rows_of(second.test)
+    frame = table.frame().sample(fraction=1.0, shuffle=True, seed=3)
+    shuffled = Interactions.from_columns(frame["user"], frame["item"], frame["value"], times=frame["time"])
+    assert rows_of(split_random(shuffled, test=0.25, seed=0).test) == rows_of(first.test)
+
+
+def test_a_share_that_floats_miss_by_a_hair_is_still_whole():
+    hundred = Interactions.from_columns(np.arange(100) // 10, np.arange(100) % 10, np.ones(100))
+    assert 0.29 * 100 < 29
+    assert len(split_random(hundred, test=0.29).test) == 29
+
+
+def test_per_user_holds_out_the_floor_of_each_history(table):
+    split = split_per_user(table, test=0.2, seed=5)
+    whole, test = table.by_user.counts, split.test.by_user.counts
+    assert test.tolist() == [int(0.2 * n + 1e-9) for n in whole.tolist()]
+
+
+def test_per_user_chooses_every_place_of_a_history_alike():
+    history = Interactions.from_columns([1] * 5, [1, 2, 3, 4, 5], [3] * 5)
+    chosen = [int(split_per_user(history, test=0.2, seed=seed).test.i[0]) for seed in range(200)]
+    assert min(np.bincount(chosen, minlength=5)) > 20
+
+
+def test_last_is_each_users_youngest_rows(table):
+    split = split_last(table, n=2)
+    assert split.order == "by time per user"
+    for user in range(table.n_users):
+        mine, train, test = (np.sort(t.times[t.u == user]) for t in (table, split.train, split.test))
+        expected = mine[-2:] if len(mine) > 2 else mine[:0]
+        assert test.tolist() == expected.tolist()
+        assert len(train) + len(test) == len(mine)
+
+
+def test_last_breaks_ties_by_row_and_leaves_short_histories_whole():
+    same_time = Interactions.from_columns(
+        [1, 1, 1, 2], ["a", "b", "c", "a"], [1, 2, 3, 4], times=[7, 7, 7, 7]
+    )
+    split = split_last(same_time)
+    assert rows_of(split.test) == [(1, "c", 3.0, 7)]
+
+
+def test_by_time_puts_everything_from_the_cut_on_into_the_test(table):
+    split = split_by_time(table, test=0.3)
+    assert split.train.times.max() < split.test.times.min()
+    assert abs(len(split.test) / len(table) - 0.3) < 0.01
+    at = split_by_time(table, at=5000)
+    assert at.test.times.min() >= 5000 > at.train.times.max()
+    assert "1970-01-01T01:23:20 UTC" in at.description
+
+
+def test_by_time_keeps_rows_of_one_moment_together_and_finds_the_nearest_cut():
+    lumpy = Interactions.from_columns([1] * 10, range(10), [3] * 10, times=[0] * 6 + [5] * 3 + [9])
+    assert len(split_by_time(lumpy, test=0.2).test) == 1  # 1 or 4 rows: 1 is nearer to 2
+    assert len(split_by_time(lumpy, test=0.3).test) == 4
+    assert len(split_by_time(lumpy, test=0.99).test) == 4
+
+
+def test_users_are_held_out_whole_with_something_to_fold_in_and_something_to_score(table):
+    split = split_users(table, test=0.2, given=0.6, seed=2)
+    held_out = split.held_out_users
+    assert len(held_out) == int(0.2 * table.n_users)
+    assert not np.isin(split.train.u, held_out).any()
+    given, test = split.fold_in.by_user.counts[held_out], split.test.by_user.counts[held_out]
+    whole = table.by_user.counts[held_out]
+    assert (given + test == whole).all()
+    assert given.tolist() == [min(max(int(0.6 * n + 1e-9), 1), n - 1) for n in whole.tolist()]
+    assert split.known is split.fold_in
+
+
+def test_held_out_users_always_have_two_rows():
+    singles = Interactions.from_columns([1, 2, 3, 4, 4], [1, 1, 1, 1, 2], [3] * 5)
+    split = split_users(singles, test=0.99)
+    assert split.held_out_users.tolist() == [3]
+    assert (len(split.fold_in), len(split.test)) == (1, 1)
+
+
+def test_without_held_out_users_train_is_what_is_known(table):
+    split = split_random(table)
+    assert split.held_out_users is None
+    assert split.known is split.train
+
+
+def test_a_split_by_hand_gets_the_check(table):
+    half = np.arange(len(table)) % 2 == 0
+    split = Split(table.select(half), table.select(~half), "even rows")
+    assert repr(split) == f"Split(even rows: {half.sum():,} train, {(~half).sum():,} test)"
+    overlap = half.copy()
+    overlap[[1, 3, 5]] = True
+    user, item = table.users.ids(table.u[1:2])[0], table.items.ids(table.i[1:2])[0]
+    message = f"user {user} and item '{item}' stand in train and in test \\(and 2 more pairs\\)"
+    with pytest.raises(LeakageError, match=message):
+        Split(table.select(overlap), table.select(~half))
+
+
+def test_a_leak_in_an_unsorted_table_is_found_too(table):
+    backwards = replace(table, u=table.u[::-1], i=table.i[::-1])
+    one = np.arange(len(table)) == 17
+    with pytest.raises(LeakageError, match="stand in train and in test"):
+        Split(backwards, table.select(one))
+
+
+def test_future_in_train_is_a_leak(table):
+    late = table.times >= 5000
+    with pytest.raises(LeakageError, match="but the test begins at"):
+        Split(table.select(late), table.select(~late), order="by time")
+    one_late = ~late.copy()
+    one_late[np.flatnonzero(late)[0]] = True
+    with pytest.raises(LeakageError, match=r"in train with time \d+, but the test begins at \d+$"):
+        Split(table.select(one_late), table.select(~one_late), order="by time")
+
+
+def test_a_users_own_future_in_train_is_a_leak():
+    two = Interactions.from_columns([1, 1, 2, 2], [1, 2, 1, 2], [3] * 4, times=[10, 20, 1, 2])
+    right = Split(two.select([True, False, True, True]), two.select([False, True, False, False]))
+    assert replace(right, order="by time per user").order == "by time per user"
+    with pytest.raises(
+        LeakageError, match="user 1 has item 2 in train with time 20, after a test row of time 10"
+    ):
+        Split(
+            two.select([False, True, True, True]),
+            two.select([True, False, False, False]),
+            order="by time per user",
+        )
+
+
+def test_no_times_prove_nothing(table):
+    timeless = replace(table, times=None)
+    half = np.arange(len(table)) % 2 == 0
+    with pytest.raises(LeakageError, match="test has no times"):
+        Split(timeless.select(half), timeless.select(~half), order="by time")
+
+
+def test_a_held_out_user_with_rows_in_train_or_a_pair_given_and_tested_is_a_leak():
+    four = Interactions.from_columns([1, 1, 1, 2], [1, 2, 3, 1], [3] * 4)
+    parts = [four.select(np.array(keep, bool)) for keep in ([1, 0, 0, 1], [0, 1, 0, 0], [0, 0, 1, 0])]
+    with pytest.raises(
+        LeakageError, match="user 1 is held out and has rows in fold_in, and has rows in train"
+    ):
+        Split(parts[0], parts[1], fold_in=parts[2])
+    nobody = four.select(np.zeros(4, bool))
+    with pytest.raises(LeakageError, match="user 1 is held out and has rows in test, and has rows in train"):
+        Split(parts[0], parts[1], fold_in=nobody)
+    with pytest.raises(KindError, match="fold_in holds events"):
+        Split(parts[0], parts[1], fold_in=parts[2].to_events(positive_from=1))
+    alone = [four.select(np.array(keep, bool)) for keep in ([0, 0, 0, 1], [0, 1, 1, 0], [1, 1, 0, 0])]
+    with pytest.raises(LeakageError, match="user 1 and item 2 stand in fold_in and in test"):
+        Split(alone[0], alone[1], fold_in=alone[2])
+
+
+def test_other_ids_or_kinds_are_no_split(table):
+    other = table_of(100, 30, 50, seed=9)
+    with pytest.raises(LeakageError, match=r"number their users differently .* split_given"):
+        Split(table, other)
+    half = np.arange(len(table)) % 2 == 0
+    events = table.select(~half).to_events(positive_from=1)
+    with pytest.raises(KindError, match="train holds ratings and test holds events"):
+        Split(table.select(half), events)
+    with pytest.raises(ParameterError, match="order must be one of"):
+        Split(table.select(half), table.select(~half), order="time")
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_an_empty_part_is_refused(table, part):
+    everything = np.full(len(table), part == "test")
+    with pytest.raises(DataError, match=f"leaves nothing in {part}"):
+        Split(table.select(everything), table.select(~everything))
+
+
+@pytest.mark.parametrize("test", [0, 1, -0.1, 1.5, float("nan")])
+@pytest.mark.parametrize("way", [split_random, split_per_user, split_by_time, split_users])
+def test_a_share_must_lie_between_0_and_1(table, way, test):
+    with pytest.raises(ParameterError, match="test must be a share between 0 and 1"):
+        way(table, test=test)
+
+
+def test_other_arguments_out_of_range(table):
+    with pytest.raises(ParameterError, match="given must be a share"):
+        split_users(table, given=1.0)
+    with pytest.raises(ParameterError, match="n must be at least 1 row"):
+        split_last(table, n=0)
+
+
+@pytest.mark.parametrize("way", [split_last, split_by_time])
+def test_times_are_needed(table, way):
+    with pytest.raises(DataError, match="no times: name its time column"):
+        way(replace(table, times=None))
+
+
+def test_splits_that_cannot_be_made_say_what_to_do():
+    tiny = Interactions.from_columns([1, 2, 3], [1, 1, 1], [3, 4, 5], times=[8, 8, 8])
+    with pytest.raises(DataError, match=r"test=0\.2 of 3 rows is not one row: raise test"):
+        split_random(tiny)
+    with pytest.raises(DataError, match=r"no user has the 5 rows .*longest history has 1"):
+        split_per_user(tiny)
+    with pytest.raises(DataError, match="no user has more than n=1 rows"):
+        split_last(tiny)
+    with pytest.raises(DataError, match="all 3 rows have the same time"):
+        split_by_time(tiny)
+    with pytest.raises(DataError, match="at=9 leaves nothing in test: times go from 8 to 8"):
+        split_by_time(tiny, at=9)
+    with pytest.raises(DataError, match="at=8 leaves nothing in train"):
+        split_by_time(tiny, at=8)
+    with pytest.raises(DataError, match="3 users, 0 of them with two rows or more"):
+        split_users(tiny, test=0.9)
+    nothing = tiny.select(np.zeros(3, bool))
+    for way in (split_random, split_per_user, split_last, split_by_time, split_users):
+        with pytest.raises(DataError):
+            way(nothing)
+
+
+def test_weights_and_events_travel_along(table):
+    weighted = table.with_weights(np.arange(len(table)) / 10).to_events(positive_from=3)
+    split = split_random(weighted)
+    assert split.test.kind == "events"
+    assert rows_of(split.train, split.test) == rows_of(weighted)
+
+
+def test_two_files_are_renumbered_to_the_ids_of_both():
+    train = Interactions.from_columns(["tom", "eve"], ["heat", "alien"], [3, 5])
+    test = Interactions.from_columns(["ana", "tom"], ["heat", "brazil"], [1, 2])
+    films = pl.DataFrame({"film": ["alien", "brazil", "heat"], "title": ["Alien", "Brazil", "Heat"]})
+    split = split_given(train.with_item_table(films), test.with_item_table(films), description="two files")
+    assert split.train.users.all.to_list() == ["ana", "eve", "tom"]
+    assert split.train.titles.to_list() == split.test.titles.to_list() == ["Alien", "Brazil", "Heat"]
+    assert rows_of(split.train) == rows_of(train)
+    assert rows_of(split.test) == rows_of(test)
+    assert split.description == "two files"
+
+
+def test_a_table_of_users_on_one_side_is_enough_and_none_stays_none():
+    train = Interactions.from_columns([1, 2], [1, 1], [3, 5]).with_user_table(
+        {"user": [1, 2], "age": [30, 40]}
+    )
+    test = Interactions.from_columns([2, 3], [2, 1], [1, 2])
+    split = split_given(train, test)
+    assert split.test.user_table["age"].to_list() == [30, 40, None]
+    assert split.test.item_table is None
+
+
+def test_two_files_that_share_a_pair_or_mix_id_types_are_refused():
+    one = Interactions.from_columns(["tom", "ana"], [1, 2], [3, 5])
+    with pytest.raises(LeakageError, match="user 'ana' and item 2 stand in train and in test: a pair"):
+        split_given(one, Interactions.from_columns(["ana"], [2], [4]))
+    with pytest.raises(DataError, match="ids of two types"):
+        split_given(one, Interactions.from_columns([7], [3], [4]))

@@ -1,0 +1,292 @@
+"""Made-up tables: exact sizes, the truth that was asked for, the same bits in one piece or in a stream."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cofactor.arrays import Int64
+from cofactor.data.synthetic import (
+    EAGER_SHAPE,
+    MOVIELENS_1M_SHAPE,
+    MOVIELENS_20M_SHAPE,
+    Chunk,
+    Synthetic,
+    World,
+    generate,
+    stream,
+    truth,
+    write_csv,
+)
+from cofactor.errors import ParameterError
+
+SMALL = World(n_users=700, n_items=90, n_ratings=9_000)
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    n_users, n_items = draw(st.integers(1, 600)), draw(st.integers(1, 50))
+    fewest = draw(st.integers(1, n_items))
+    most = draw(st.integers(fewest, n_items))
+    return World(
+        n_users=n_users,
+        n_items=n_items,
+        n_ratings=draw(st.integers(n_users * fewest, n_users * most)),
+        levels=draw(st.sampled_from([(1.0, 2.0, 3.0), (0.5, 1.0, 5.0), (3.0,)])),
+        factors=draw(st.integers(0, 3)),
+        popularity=draw(st.sampled_from([0.0, 1.0, 3.0, 60.0])),
+        activity_sd=draw(st.sampled_from([0.0, 1.0, 3.0])),
+        fewest=fewest,
+        most=most,
+        genres=draw(st.integers(1, n_items)),
+        eager_share=draw(st.sampled_from([0.0, 0.1, 1.0])),
+        eager_focus=draw(st.sampled_from([0.0, 0.5, 1.0])),
+    )
+
+
+def counts_of(rows: object, n: int) -> Int64:
+    return np.bincount(np.asarray(rows), minlength=n)
+
+
+@settings(max_examples=40, deadline=None)
+@given(worlds(), st.integers(0, 3))
+def test_sizes_are_exact_and_pairs_distinct(world: World, seed: int) -> None:
+    made = generate(world, seed=seed).interactions
+    assert (made.n_users, made.n_items, len(made)) == (world.n_users, world.n_items, world.n_ratings)
+    key = made.u.astype(np.int64) * world.n_items + made.i
+    assert (np.diff(key) > 0).all()  # sorted, and no pair twice
+    per_user = counts_of(made.u, world.n_users)
+    assert world.fewest <= per_user.min() <= per_user.max() <= (world.most or world.n_items)
+    assert set(np.unique(made.values)) <= set(world.levels)
+    assert made.i.max() < world.n_items
+
+
+@settings(max_examples=20, deadline=None)
+@given(worlds(), st.integers(1, 3_000))
+def test_any_chunking_gives_the_same_bits(world: World, chunk: int) -> None:
+    chunks = list(stream(world, seed=5, chunk=chunk))
+    assert [len(c.u) for c in chunks[:-1]] == [chunk] * (len(chunks) - 1)
+    assert 0 < len(chunks[-1].u) <= chunk
+    whole, made = Chunk.joined(chunks), generate(world, seed=5).interactions
+    assert made.times is not None
+    for streamed, kept in zip(whole, (made.u, made.i, made.values, made.times), strict=True):
+        assert streamed.dtype == kept.dtype
+        assert (streamed == kept).all()
+
+
+def test_the_seed_decides_everything() -> None:
+    one, same, other = (generate(SMALL, seed=seed).interactions for seed in (3, 3, 4))
+    assert one.frame().equals(same.frame())
+    assert not one.frame().equals(other.frame())
+
+
+def test_more_users_do_not_change_the_truth_of_the_items() -> None:
+    few, many = truth(SMALL), truth(replace(SMALL, n_users=900, n_ratings=20_000))
+    assert (few.item_factors == many.item_factors).all()
+    assert (few.item_bias == many.item_bias).all()
+
+
+def test_values_are_the_expected_ones_plus_noise() -> None:
+    made = generate(replace(SMALL, noise_sd=0.0, levels=tuple(np.arange(-5, 12.0, 0.01).tolist())))
+    table = made.interactions
+    assert np.abs(made.expected(table.u, table.i) - table.values).max() < 0.006
+    noisy = generate(replace(SMALL, n_ratings=40_000, noise_sd=0.7, levels=tuple(np.arange(-8, 15.0, 0.01).tolist())))
+    table = noisy.interactions
+    noise = table.values - noisy.expected(table.u, table.i)
+    assert abs(noise.mean()) < 4 * 0.7 / math.sqrt(len(noise))
+    assert noise.std() == pytest.approx(0.7, rel=0.03)
+
+
+def test_expected_is_the_formula_and_broadcasts() -> None:
+    made = generate(replace(SMALL, genres=3, taste_sd=0.5, eager_share=0.2, eager_bonus=1.0))
+    u, i = int(np.flatnonzero(made.eager)[0]), 4
+    parts = [
+        made.world.mean,
+        made.user_bias[u],
+        made.item_bias[i],
+        made.user_factors[u] @ made.item_factors[i],
+    ]
+    by_hand = math.fsum(map(float, [*parts, made.taste[u, made.genre[i]], 1.0]))  # item 4 is of genre 0
+    assert made.genre[i] == 0
+    assert float(made.expected(u, i)) == pytest.approx(by_hand, abs=1e-5)
+    grid = made.expected(np.arange(5)[:, None], np.arange(7)[None, :])
+    assert grid.shape == (5, 7)
+    assert grid[2, 3] == made.expected(2, 3)
+
+
+def test_standard_deviations_are_those_asked_for() -> None:
+    world = World(n_users=4_000, n_items=4_000, n_ratings=4_000, factors=8, factor_sd=0.6, genres=4, taste_sd=0.5)
+    known = truth(world)
+    dots = np.einsum("rf,rf->r", known.user_factors, known.item_factors)
+    assert dots.std() == pytest.approx(0.6, rel=0.1)
+    assert known.user_bias.std() == pytest.approx(world.user_bias_sd, rel=0.1)
+    assert known.taste.std() == pytest.approx(0.5, rel=0.05)
+    assert np.abs(np.corrcoef(known.taste.T) - np.eye(4)).max() < 0.1
+    assert counts_of(known.genre, 4).tolist() == [1_000] * 4
+
+
+def test_items_are_drawn_by_their_popularity() -> None:
+    """One rating per user: the counts must be multinomial with the popularities (chi-square, 4 sd)."""
+    world = World(n_users=60_000, n_items=40, n_ratings=60_000, activity_sd=0.0, popularity=1.2, popularity_offset=3)
+    made = generate(world)
+    expected = made.popularity * world.n_ratings
+    chi = float(((counts_of(made.interactions.i, 40) - expected) ** 2 / expected).sum())
+    assert abs(chi - 39) < 4 * math.sqrt(2 * 39)
+
+
+@pytest.mark.parametrize("per_user", [3, 11])
+def test_draws_without_replacement_are_successive(per_user: int) -> None:
+    """The chance that an item is among n successive draws, against a slow simulation by definition.
+
+    With 11 of 12 items the exponential races finish what rejection cannot.
+    """
+    world = World(
+        n_users=4_000,
+        n_items=12,
+        n_ratings=4_000 * per_user,
+        activity_sd=0.0,
+        popularity=4.0,
+        popularity_offset=0.0,
+    )
+    made = generate(world, seed=1)
+    generator = np.random.default_rng(0)
+    simulated = np.zeros(12)
+    for _ in range(4_000):
+        simulated[generator.choice(12, per_user, replace=False, p=made.popularity)] += 1
+    share = counts_of(made.interactions.i, 12) / 4_000
+    spread = np.sqrt(2 * np.maximum(share * (1 - share), 1e-3) / 4_000)
+    assert (np.abs(share - simulated / 4_000) < 4.5 * spread).all()
+
+
+def eager_world() -> Synthetic:
+    return generate(EAGER_SHAPE, seed=2)
+
+
+def test_eager_users_rate_more_and_mostly_one_genre() -> None:
+    made = eager_world()
+    table = made.interactions
+    per_user = counts_of(table.u, 2_000)
+    assert made.eager.sum() == 160
+    assert per_user[made.eager].mean() / per_user[~made.eager].mean() == pytest.approx(5, rel=0.01)
+    on_genre_0 = counts_of(table.u[made.genre[table.i] == 0], 2_000)
+    assert np.abs(on_genre_0[made.eager] - 0.7 * per_user[made.eager]).max() <= 0.5
+    assert on_genre_0[~made.eager].sum() / per_user[~made.eager].sum() < 0.25
+
+
+def test_only_eager_users_add_a_star_and_only_on_their_genre() -> None:
+    made, plain = eager_world(), generate(replace(EAGER_SHAPE, eager_bonus=0.0), seed=2)
+    grid = np.arange(2_000)
+    added = made.expected(grid[:, None], grid[None, :500]) - plain.expected(grid[:, None], grid[None, :500])
+    theirs = made.eager[:, None] & (made.genre[None, :500] == 0)
+    assert np.allclose(added, np.where(theirs, 1.0, 0.0))
+
+
+def test_nobody_eager_is_the_same_world_without_them() -> None:
+    made = generate(replace(EAGER_SHAPE, eager_share=0.0), seed=2)
+    assert not made.eager.any()
+    assert (made.taste == eager_world().taste).all()
+    assert counts_of(made.interactions.u, 2_000).tolist() == [50] * 2_000
+
+
+def test_focus_on_a_genre_with_too_few_items_spills_over() -> None:
+    world = World(n_users=10, n_items=20, n_ratings=150, genres=10, activity_sd=0, eager_share=1, eager_focus=1)
+    made = generate(world)
+    on_genre_0 = counts_of(made.interactions.u[made.genre[made.interactions.i] == 0], 10)
+    assert on_genre_0.tolist() == [2] * 10
+
+
+def gini(counts: Int64) -> float:
+    ascending = np.sort(counts)
+    n = len(ascending)
+    return float((2 * np.arange(1, n + 1) - n - 1) @ ascending / (n * ascending.sum()))
+
+
+def test_the_movielens_1m_shape_is_as_skewed_as_movielens() -> None:
+    made = generate(MOVIELENS_1M_SHAPE).interactions
+    assert (len(made), made.n_users, made.n_items) == (1_000_209, 6_040, 3_706)
+    per_user, per_item = counts_of(made.u, made.n_users), counts_of(made.i, made.n_items)
+    assert 20 <= per_user.min() <= per_user.max() <= 2_314
+    assert 0.58 < gini(per_item) < 0.70
+    assert 70 < np.median(per_user) < 120
+
+
+def test_the_movielens_20m_shape_is_as_skewed_as_movielens() -> None:
+    """A tenth of its users, which have the same number of ratings each; the full size is a benchmark."""
+    shape = MOVIELENS_20M_SHAPE
+    assert (shape.n_users, shape.n_items, shape.n_ratings) == (138_493, 26_744, 20_000_263)
+    made = generate(replace(shape, n_users=shape.n_users // 10, n_ratings=shape.n_ratings // 10)).interactions
+    per_user, per_item = counts_of(made.u, made.n_users), np.sort(counts_of(made.i, made.n_items))
+    assert per_user.min() == 20
+    assert 2_000 < per_user.max() <= 9_254
+    assert 0.27 < per_item[-267:].sum() / len(made) < 0.34
+    assert 0.87 < gini(per_item) < 0.93
+
+
+def test_the_csv_file_holds_the_same_rows(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "made.csv", SMALL, seed=7)
+    made = generate(SMALL, seed=7).interactions
+    read = pl.read_csv(path, schema={"user": pl.Int64, "item": pl.Int64, "value": pl.Float32, "time": pl.Int64})
+    assert read.equals(made.frame())
+    assert [file.name for file in tmp_path.iterdir()] == ["made.csv"]
+
+
+def test_an_interrupted_file_does_not_appear(tmp_path: Path) -> None:
+    (tmp_path / "made.csv.part").mkdir()
+    with pytest.raises(OSError, match=r"made\.csv\.part"):
+        write_csv(tmp_path / "made.csv", SMALL)
+    assert not (tmp_path / "made.csv").exists()
+
+
+def test_the_table_is_ready_to_use() -> None:
+    made = generate(replace(SMALL, genres=3))
+    table = made.interactions
+    assert table.kind == "ratings"
+    assert table.scale is not None
+    assert table.scale.levels == SMALL.levels
+    assert table.item_table is not None
+    assert table.item_table["genres"].to_list()[::30] == ["genre 0", "genre 1", "genre 2"]
+    assert table.times is not None
+    assert 1_577_836_800 <= table.times.min() <= table.times.max() < 1_609_459_200
+    assert not table.values.flags.writeable
+    assert not made.user_factors.flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("settings_", "message"),
+    [
+        ({"n_users": 0}, "n_users, n_items and genres must be at least 1"),
+        ({"n_items": 0}, "n_users, n_items and genres must be at least 1"),
+        ({"genres": 501}, "genres must be at most n_items, 500"),
+        ({"n_ratings": 999}, "n_ratings must lie between 1,000 and 500,000"),
+        ({"n_ratings": 500_001}, "n_ratings must lie between"),
+        ({"fewest": 0}, "1 <= fewest <= most <= n_items, 500"),
+        ({"most": 501}, "1 <= fewest <= most <= n_items, 500"),
+        ({"levels": (2.0, 1.0)}, "levels must ascend"),
+        ({"levels": ()}, "levels must ascend"),
+        ({"noise_sd": -1.0}, "must not be negative"),
+        ({"popularity_offset": -1.0}, "above -1"),
+        ({"eager_share": 1.1}, "shares, 0..1"),
+        ({"eager_focus": -0.1}, "shares, 0..1"),
+    ],
+)
+def test_a_world_that_cannot_be_made_says_why(settings_: dict[str, object], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        World(**settings_)  # type: ignore[arg-type]
+
+
+def test_chunks_of_nothing() -> None:
+    with pytest.raises(ParameterError, match="chunk must be at least 1"):
+        next(stream(SMALL, chunk=0))
+
+
+def test_one_user_one_item_one_level() -> None:
+    made = generate(World(n_users=1, n_items=1, n_ratings=1, levels=(4.0,), factors=0))
+    assert made.interactions.frame().select("user", "item", "value").rows() == [(0, 0, 4.0)]
+    assert made.user_factors.shape == (1, 0)
