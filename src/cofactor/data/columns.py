@@ -67,7 +67,7 @@ def choose_columns(
 ) -> dict[str, int]:
     """The place of each role's column: the name given for it, else the one column usually called so.
 
-    Columns without a header hold what `by_place` says.
+    Columns without a header hold what `by_place` says. An empty name leaves a role out.
     Raises DataError, listing the columns and how to name them, when a needed one is not there or
     when two could be meant.
 
@@ -77,10 +77,12 @@ def choose_columns(
     chosen: dict[str, int] = {}
     usual: Sequence[Role | None] = by_place or [usual_role(name) for name in columns]
     for role, name in given.items():
-        if name is not None:
+        if name:
             chosen[role] = _named(columns, name, role, source)
+        elif name == "" and role in needed:
+            raise DataError(f"{source}: the {role} cannot be left out; {_how_to_name(role)}")
     for role in ROLES:
-        if role in chosen:
+        if role in chosen or given.get(role) == "":
             continue
         taken = set(chosen.values())
         found = [at for at, held in enumerate(usual) if held == role and at not in taken]

@@ -28,6 +28,7 @@ class Survey:
     separators: int
     quotes: int
     nuls: int
+    lone_returns: int
     trailing_blank: int
 
 
@@ -57,9 +58,11 @@ class TextFile:
     def survey(self, separator: str) -> Survey:
         """One pass over the bytes, about a second per gigabyte."""
         counts = np.zeros(4, np.int64)
-        tail = b""
+        lone_returns, tail = 0, b""
         with self._open() as file:
             while block := file.read(_BLOCK):
+                if b"\r" in block or tail.endswith(b"\r"):
+                    lone_returns += block.count(b"\r") - (tail[-1:] + block).count(b"\r\n")
                 codes = np.frombuffer(block, np.uint8)
                 counts += [int(np.count_nonzero(codes == ord(c))) for c in ("\n", separator, '"', "\0")]
                 tail = (tail + block)[-_BLOCK:]
@@ -67,7 +70,7 @@ class TextFile:
         ends = tail.replace(b"\r\n", b"\n")
         blank = len(ends) - len(ends.rstrip(b"\n"))
         newlines, separators, quotes, nuls = counts.tolist()
-        return Survey(newlines + unended, separators, quotes, nuls, max(blank - 1, 0))
+        return Survey(newlines + unended, separators, quotes, nuls, lone_returns, max(blank - 1, 0))
 
     def notes(self) -> tuple[str, ...]:
         """What is odd about the file without harming it."""
@@ -158,7 +161,7 @@ def _refuse_non_text(path: Path, head: bytes) -> None:
                 f"{path} is UTF-16, not UTF-8 (byte {at}); convert it: "
                 f"iconv -f utf-16 -t utf-8 {path.name} > converted-{path.name}"
             )
-    if nuls > 2 and nuls > 0.002 * len(head):
+    if nuls > 8 and nuls > 0.002 * len(head):
         first = head.index(0)
         raise DataError(f"{path} is no text but binary data (byte {first} is NUL)")
     if b"\r" in head and b"\n" not in head and head.rstrip(b"\r").count(b"\r"):

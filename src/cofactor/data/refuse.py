@@ -24,6 +24,9 @@ def first_refusal(name: str, counts: str, first: Refusal, count: int) -> DataErr
     text = first.text if len(first.text) <= _SHOWN else first.text[:_SHOWN] + "..."
     more = f" ({count - 1:,} more bad row{'s' if count > 2 else ''})" if count > 1 else ""
     advice = "correct it"
+    for optional in ("time", "weight"):
+        if first.reason.startswith(f"the {optional} "):
+            advice = f'correct it, leave the column out with {optional}=""'
     if first.reason.startswith(NOT_UTF8):
         advice = f"convert the file, e.g. iconv -f latin1 -t utf-8 {name} > converted-{Path(name).name}"
     return DataError(

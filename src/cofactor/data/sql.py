@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["SqlTable", "is_url", "open_query"]
 
 _BATCH = 10_000
+_NO_DATABASES = ("http", "https", "ftp", "file", "s3", "gs", "az", "hdfs")
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ def open_query(url: str, query: str | None) -> Iterator[SqlTable]:
     when the database cannot be reached or does not take the query, CofactorError when the extra
     `sql` is not installed.
     """
+    if url.partition("://")[0].lower() in _NO_DATABASES:
+        raise DataError(f"{url} is no database: download the file and give its path")
     if query is None:
         raise DataError('a database needs a query: query="select user_id, item_id, rating from ratings"')
     try:

@@ -103,7 +103,9 @@ class TextTable:
 
     def _adds_up(self, frame: pl.DataFrame, survey: Survey) -> bool:
         rows = frame.height - survey.trailing_blank
-        if survey.nuls or frame.height + self.header_lines != survey.lines or rows < 0:
+        if survey.nuls or survey.lone_returns or rows < 0:
+            return False
+        if frame.height + self.header_lines != survey.lines:
             return False
         if not frame["gaps are empty"].all():
             return False

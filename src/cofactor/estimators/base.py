@@ -34,11 +34,14 @@ def parameter(
 class Estimator:
     """A way to learn, as a value: it prints, compares and goes to and from JSON.
 
-    Class attributes: `name` (kebab case, as on the command line), `kind` (what it learns from).
+    Class attributes: `name` (kebab case, as on the command line), `kind` (what it learns from), `personal` (different
+    users get different items), `exact_fold_in` (a training user's history folds in to that user's own row).
     """
 
     name: ClassVar[str]
     kind: ClassVar[Kind]
+    personal: ClassVar[bool] = True
+    exact_fold_in: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for spec in fields(self):

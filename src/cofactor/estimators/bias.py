@@ -26,6 +26,8 @@ class Bias(Estimator):
 
     name: ClassVar[str] = "bias"
     kind: ClassVar[Kind] = "ratings"
+    personal: ClassVar[bool] = False
+    exact_fold_in: ClassVar[bool] = True
 
     damping: float = parameter(5.0, "ratings at the average that each bias starts with", low=0, high=1000, log=True)
 
@@ -69,6 +71,8 @@ class Popularity(Estimator):
 
     name: ClassVar[str] = "popularity"
     kind: ClassVar[Kind] = "events"
+    personal: ClassVar[bool] = False
+    exact_fold_in: ClassVar[bool] = True
 
     def fit(
         self,

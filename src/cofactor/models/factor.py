@@ -10,17 +10,19 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cofactor.arrays import Bool, Float32, Int32, SparseRows, contiguous, read_only
+from cofactor.arrays import Bool, Float32, Float64, Int32, SparseRows, contiguous, read_only
 from cofactor.data.scale import Scale
 from cofactor.kernels.dots import pair_dots
-from cofactor.kernels.ridge import solve
+from cofactor.kernels.ridge import Side, solve
 from cofactor.kernels.topk import ItemIndex, top_items
 from cofactor.models.losses import EventsLoss, Loss, RatingsLoss
 
 __all__ = ["FactorModel"]
 
-GAUSS_NEWTON_STEPS = 8
-"""Enough for folding into a sigmoid model: the step size falls by a digit or more each time."""
+GAUSS_NEWTON_STEPS = 20
+"""At most, for folding into a sigmoid model: most users stand still after half a dozen."""
+HALVINGS = 8
+"""How often a step that makes a user's loss larger is halved before that user stays where it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +84,7 @@ class FactorModel:
         if self.rating_range is None:
             return x
         low, high = self.rating_range
-        sigmoid = 1.0 / (1.0 + np.exp(-x.astype(np.float64)))
-        return (low + (high - low) * sigmoid).astype(np.float32)
+        return (low + (high - low) * _sigmoid(x)).astype(np.float32)
 
     def predict(self, users: Int32, items: Int32, histories: SparseRows) -> Float32:
         """Ratings for pairs of rows, clipped to the scale: (n,) float32."""
@@ -137,37 +138,23 @@ class FactorModel:
     def fold_in(self, histories: SparseRows) -> Self:
         """Users worked out from their histories alone, the items held as they are: training's own problem.
 
-        Linear models: one exact half-step. Sigmoid models: Gauss-Newton, each step a weighted half-step.
+        Linear models: one exact half-step. Sigmoid models: Gauss-Newton from zero, each step a weighted half-step.
         An empty history gives the user that the penalty alone prefers: zero.
         """
         n, k = len(histories), self.factors
         if self.loss is None:
             return self._with_user_arrays(np.zeros((n, k), np.float32), np.zeros(n, np.float32))
         histories = self.loss.entries(histories)
-        side = self.loss.side(self.item_factors, self.item_bias, self.mean)
+        side = _pinned_down(self.loss.side(self.item_factors, self.item_bias, self.mean))
         penalty = self.loss.penalty(histories.counts, self.n_items)
         x = np.zeros((n, self.loss.width(k)), np.float32)
         if self.rating_range is None:
             solve(x, histories, penalty, side)
         else:
-            plain = replace(side, offset=np.zeros_like(side.offset))
-            for _ in range(GAUSS_NEWTON_STEPS):
-                solve(x, self._linearized(x, histories, side.features, side.offset), penalty, plain)
+            _descend(x, histories, penalty, side, *self.rating_range)
         has_bias = isinstance(self.loss, RatingsLoss) and self.loss.l2_bias is not None
         bias = x[:, k] if has_bias else np.zeros(n, np.float32)
         return self._with_user_arrays(x[:, :k], bias)
-
-    def _linearized(self, x: Float32, histories: SparseRows, features: Float32, offset: Float32) -> SparseRows:
-        """The history as a linear problem around x: r - y(x0) = y'(x0) (x - x0), weighted by y'(x0)^2."""
-        assert self.rating_range is not None
-        low, high = self.rating_range
-        rows = np.repeat(np.arange(len(histories), dtype=np.int32), histories.counts)
-        own = pair_dots(x, features, rows, histories.columns)
-        sigmoid = 1.0 / (1.0 + np.exp(-(own + offset[histories.columns]).astype(np.float64)))
-        slope = np.maximum((high - low) * sigmoid * (1 - sigmoid), 1e-2 * (high - low))
-        target = own + (histories.values - (low + (high - low) * sigmoid)) / slope
-        weight = slope**2 if histories.weights is None else slope**2 * histories.weights
-        return SparseRows(histories.start, histories.columns, target.astype(np.float32), weight.astype(np.float32))
 
     def with_users(self, other: Self, take: Int32) -> Self:
         """Users picked from this model (take >= 0) and from `other` (row -1 - take)."""
@@ -219,6 +206,67 @@ class FactorModel:
             scale=scale and Scale(scale["low"], scale["high"], tuple(scale["levels"])),
             loss=loss and losses[loss["kind"]](**{k: v for k, v in loss.items() if k != "kind"}),
         )
+
+
+def _sigmoid(x: Float32) -> Float64:
+    """1 / (1 + exp(-x)) in float64, written so that nothing overflows."""
+    sigmoid: Float64 = 0.5 + 0.5 * np.tanh(0.5 * x.astype(np.float64))
+    return sigmoid
+
+
+def _pinned_down(side: Side) -> Side:
+    """The side with a trace of penalty where training has none: what a short history leaves open becomes 0."""
+    trace = np.float32(1e-6) * np.square(side.features).max(initial=0)
+    return replace(side, shape=np.where(side.shape > 0, side.shape, trace).astype(np.float32))
+
+
+def _descend(
+    x: Float32, histories: SparseRows, penalty: Float32, side: Side, low: float, high: float
+) -> None:  # fmt: skip
+    """Every row of x moved to a minimum of  sum_j w_j (r_j - y(x . f_j + offset_j))^2 + penalty sum_d shape_d x_d^2.
+
+    y(z) = low + (high - low) sigmoid(z). Gauss-Newton: each step solves the ridge regression whose gradient at x is
+    that of the loss; a row's step is halved until its loss falls, so no row ever gets worse.
+    """
+    rows = np.repeat(np.arange(len(x), dtype=np.int32), histories.counts)
+    weights = 1.0 if histories.weights is None else histories.weights.astype(np.float64)
+    ridge = penalty.astype(np.float64)[:, None] * side.shape + side.precision
+    straight = replace(side, offset=np.zeros_like(side.offset))
+
+    def prediction(at: Float32) -> tuple[Float32, Float64]:
+        dots = pair_dots(at, side.features, rows, histories.columns)
+        return dots, _sigmoid(dots + side.offset[histories.columns])
+
+    def losses(at: Float32) -> Float64:
+        errors = histories.values - (low + (high - low) * prediction(at)[1])
+        squares = np.bincount(rows, weights=weights * errors**2, minlength=len(at))
+        total: Float64 = squares + (ridge * np.square(at, dtype=np.float64)).sum(axis=1)
+        return total
+
+    best, moving = losses(x), np.ones(len(x), bool)
+    for _ in range(GAUSS_NEWTON_STEPS):
+        dots, sigmoid = prediction(x)
+        slope = (high - low) * sigmoid * (1 - sigmoid)
+        curvature = np.maximum(slope, 1e-2 * (high - low)) ** 2  # no leaps where the sigmoid is flat
+        target = dots + slope * (histories.values - (low + (high - low) * sigmoid)) / curvature
+        linear = SparseRows(
+            histories.start, histories.columns, target.astype(np.float32), (weights * curvature).astype(np.float32)
+        )
+        step = np.empty_like(x)
+        solve(step, linear, penalty, straight)
+        step -= x
+        found = losses(x + step)
+        for _ in range(HALVINGS):
+            worse = moving & ~(found < best)
+            if not worse.any():
+                break
+            step[worse] *= np.float32(0.5)
+            found = losses(x + step)
+        moving &= found < best
+        if not moving.any():
+            return
+        x[moving] += step[moving]
+        best = np.where(moving, found, best)
 
 
 def _unit_rows(factors: Float32) -> Float32:

@@ -1,0 +1,133 @@
+"""All commands in one application, and how it ends: a result, or one line that says what was wrong.
+
+Nothing heavy is imported here or at the head of a command's file: `--help` must be instant.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from cofactor.cli.demo import demo
+from cofactor.cli.describe import describe
+from cofactor.cli.evaluate import evaluate
+from cofactor.cli.fetch import fetch
+from cofactor.cli.fit import fit
+from cofactor.cli.models import models
+from cofactor.cli.predict import predict
+from cofactor.cli.recommend import recommend
+from cofactor.cli.similar import similar
+from cofactor.errors import CofactorError
+
+__all__ = ["app", "run"]
+
+USER_ERROR, OTHER_ERROR, INTERRUPTED = 2, 1, 130
+
+
+class OneLineErrors(TyperGroup):
+    """Runs a command; what goes wrong on purpose becomes `error: ...` on stderr and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            done = super().invoke(ctx)
+            sys.stdout.flush()
+        except CofactorError as problem:
+            raise _ended(f"error: {problem}", USER_ERROR) from problem
+        except BrokenPipeError as gone:
+            raise _quiet() from gone
+        except KeyboardInterrupt as stop:
+            raise _ended("stopped", INTERRUPTED) from stop
+        except (OSError, MemoryError) as problem:
+            raise _ended(f"error: {_described(problem)}", OTHER_ERROR) from problem
+        return done
+
+
+app = typer.Typer(
+    cls=OneLineErrors,
+    name="cofactor",
+    help="Collaborative filtering you can run, read and trust.\n\n"
+    "New here? Type [bold]cofactor demo[/bold]: it shows everything on real film ratings.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+app.command(rich_help_panel="Start here")(demo)
+app.command(rich_help_panel="Data")(fetch)
+app.command(rich_help_panel="Data")(describe)
+app.command(rich_help_panel="Learn")(models)
+app.command(rich_help_panel="Learn")(fit)
+app.command(rich_help_panel="Learn")(evaluate)
+app.command(rich_help_panel="Use a model")(recommend)
+app.command(rich_help_panel="Use a model")(predict)
+app.command(rich_help_panel="Use a model")(similar)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from cofactor import __version__
+
+        print(f"cofactor {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which it is.")]
+    = False,
+) -> None:  # fmt: skip
+    """Options that stand before the command."""
+    del version
+
+
+def run() -> None:
+    """Run the command line and end the process with its exit code: 0, 2 for a user's error, 1, or 130."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a title must not fail in an ASCII terminal
+    sys.excepthook = _report_bug
+    try:
+        try:
+            typer.main.get_command(app)(prog_name="cofactor")
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        sys.exit(_quiet().exit_code)
+
+
+def _ended(line: str, code: int) -> typer.Exit:
+    print(" ".join(line.split("\n")), file=sys.stderr)
+    return typer.Exit(code)
+
+
+def _quiet() -> typer.Exit:
+    """The reader of our output has gone (`cofactor ... | head`): nothing more can be said to it."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    return typer.Exit(OTHER_ERROR)
+
+
+def _described(problem: BaseException) -> str:
+    if isinstance(problem, MemoryError):
+        return "there is not enough memory for this"
+    if isinstance(problem, OSError) and problem.strerror:
+        where = "" if problem.filename is None else f"{problem.filename}: "
+        return f"{where}{problem.strerror}"
+    return str(problem)
+
+
+def _report_bug(kind: type[BaseException], problem: BaseException, trace: Any) -> None:
+    """What was not foreseen is our mistake: said in one line, with the trace for who asks for it."""
+    if os.environ.get("COFACTOR_TRACEBACK"):
+        sys.__excepthook__(kind, problem, trace)
+        return
+    said = " ".join(f"{kind.__name__}: {problem}".split())
+    print(
+        f"error: this is a bug in cofactor ({said}); please report it with what COFACTOR_TRACEBACK=1 shows",
+        file=sys.stderr,
+    )

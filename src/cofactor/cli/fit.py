@@ -1,0 +1,114 @@
+"""`cofactor fit`: from a table to a model in a file."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Option
+
+from cofactor.cli.options import Json, Seed, Settings
+from cofactor.cli.screen import epoch_progress, printable, results, show_json
+from cofactor.cli.source import Source, reads_table
+
+if TYPE_CHECKING:
+    from cofactor.data.interactions import Interactions
+    from cofactor.estimators import Epoch, Estimator
+    from cofactor.estimators.base import OnEpoch
+    from cofactor.recommend import Recommender
+
+__all__ = ["fit"]
+
+
+@reads_table
+def fit(
+    source: Source,
+    *,
+    output: Annotated[str, Option("--output", "-o", metavar="MODEL", help="The file to save the model in.")],
+    model: Annotated[str, Option("--model", "-m", help="How to learn (see `cofactor models`).")] = "biased-mf",
+    settings: Settings = None,
+    seed: Seed = 0,
+    validation: Annotated[
+        float | None, Option(help="A share of the rows to hold out: learning stops when they gain no more.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Learn a model from a table of ratings or events and save it.
+
+    A table is taken to hold ratings. Models of events (implicit-als, popularity) need to be told what it holds:
+    --events for clicks, plays and purchases, or --positive-from 4 to count ratings from 4 on as events.
+    """
+    from cofactor.cli.settings import estimator_of
+    from cofactor.cli.tables import check_output
+
+    estimator = estimator_of(model, settings or ())
+    check_output(output, endings=())
+    source.suits([estimator])
+    table = source.read()
+    epochs: list[Epoch] = []
+    began = time.perf_counter()
+    with epoch_progress(model) as tell:
+
+        def on_epoch(epoch: Epoch) -> None:
+            epochs.append(epoch)
+            tell(epoch)
+
+        recommender = _learnt(estimator, table, seed=seed, validation=validation, on_epoch=on_epoch)
+    seconds = time.perf_counter() - began
+    recommender.save(output)
+    if as_json:
+        show_json(_facts(output, recommender, table, epochs, seconds))
+        return
+    out = results()
+    out.print(f"{model} learnt from {len(table):,} {table.kind} ({table.n_users:,} users x {table.n_items:,} items)"
+              f" in {seconds:.1f} s", soft_wrap=True)  # fmt: skip
+    if epochs:
+        out.print(f"{len(epochs)} epochs, loss {epochs[0].loss:.4f} to {epochs[-1].loss:.4f}{_held_out(epochs, table.kind)}")
+    out.print(f"saved in {output} ({Path(output).stat().st_size:,} bytes)", soft_wrap=True)
+    someone = printable(table.users.ids([0])[0])
+    out.print(f"\nNext: cofactor recommend {output} --user {someone}", soft_wrap=True)
+
+
+def _learnt(
+    estimator: Estimator, table: Interactions, *, seed: int, validation: float | None, on_epoch: OnEpoch
+) -> Recommender:
+    """With a validation part: learnt from the rest, but what its users have seen is all of their rows."""
+    from cofactor.evaluate import split_per_user, split_random
+    from cofactor.recommend import Recommender
+
+    if validation is None:
+        return Recommender.fit(estimator, table, seed=seed, on_epoch=on_epoch)
+    estimator.require(table)
+    cut = split_random if table.kind == "ratings" else split_per_user
+    split = cut(table, test=validation, seed=seed)
+    learnt = Recommender.fit(estimator, split.train, seed=seed, validation=split.test, on_epoch=on_epoch)
+    return replace(learnt, histories=table.by_user)
+
+
+def _held_out(epochs: list[Epoch], kind: str) -> str:
+    scores = [epoch.validation for epoch in epochs if epoch.validation is not None]
+    if not scores:
+        return ""
+    name, best = ("RMSE", min(scores)) if kind == "ratings" else ("recall@20", max(scores))
+    return f", held-out {name} at best {best:.4f} (epoch {scores.index(best) + 1})"
+
+
+def _facts(
+    output: str, recommender: Recommender, table: Interactions, epochs: list[Epoch], seconds: float
+) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    assert recommender.estimator is not None
+    return {
+        "model": output,
+        "estimator": {"model": recommender.estimator.name, **asdict(recommender.estimator)},
+        "kind": table.kind,
+        "rows": len(table),
+        "users": table.n_users,
+        "items": table.n_items,
+        "seconds": round(seconds, 4),
+        "epochs": [asdict(epoch) for epoch in epochs],
+        "load": None if table.report is None else table.report.as_dict(),
+    }

@@ -1,0 +1,87 @@
+"""`cofactor predict`: the expected rating of one pair, or of a file of pairs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Option
+
+from cofactor.cli.options import Json, ModelFile, Output
+from cofactor.cli.screen import note, printable, results, show_json, table
+from cofactor.errors import ParameterError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from cofactor.recommend import Recommender
+
+__all__ = ["predict"]
+
+SHOWN = 20
+
+
+def predict(
+    model: ModelFile,
+    pairs: Annotated[str | None, Option(metavar="FILE", help="A table with a user and an item column.")] = None,
+    user: Annotated[str | None, Option(metavar="ID", help="One user, with --item.")] = None,
+    item: Annotated[str | None, Option(metavar="ID", help="One item, with --user.")] = None,
+    output: Output = None,
+    user_column: Annotated[str | None, Option(help="Column of the users in the file of pairs.")] = None,
+    item_column: Annotated[str | None, Option(help="Column of the items in it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Predict the rating of pairs: user, item, prediction, in the order and with the ids of the file.
+
+    Unknown users and items are predicted at the average level, and counted on stderr. A model of events gives the
+    score that it ranks by.
+    """
+    from cofactor.cli.tables import check_output, read_pairs, write_frame
+    from cofactor.recommend import Recommender
+
+    one = user is not None and item is not None
+    if one == (pairs is not None) or (user is None) != (item is None):
+        raise ParameterError("give either --pairs FILE, or both --user ID and --item ID")
+    check_output(output)
+    recommender = Recommender.load(model)
+    if pairs is not None:
+        users, items = read_pairs(pairs, user=user_column, item=item_column)
+    else:
+        import polars as pl
+
+        users, items = pl.Series("user", [user]), pl.Series("item", [item])
+    predicted = _predicted(recommender, users, items)
+    if output is not None:
+        write_frame(predicted, output)
+    if as_json:
+        show_json(predicted.to_dicts() if output is None else {"pairs": len(predicted), "output": output})
+    elif output is not None:
+        results().print(f"{len(predicted):,} predictions are in {output}", soft_wrap=True)
+    else:
+        _show(predicted)
+
+
+def _predicted(recommender: Recommender, users: pl.Series, items: pl.Series) -> pl.DataFrame:
+    import polars as pl
+
+    from cofactor.cli.tables import rows_of
+
+    u, i = rows_of(recommender.users, users), rows_of(recommender.items, items)
+    for what, rows, ids in (("user", u, users), ("item", i, items)):
+        if (count := int((rows < 0).sum())) > 0:
+            first = ids[int((rows < 0).argmax())]
+            note(f"{count:,} of {len(rows):,} pairs have an unknown {what}, such as {first!r}: predicted without it")
+    predicted = recommender.model.predict(u, i, recommender.histories)
+    return pl.DataFrame({"user": users, "item": items, "prediction": predicted})
+
+
+def _show(predicted: pl.DataFrame) -> None:
+    out = results()
+    if len(predicted) == 1:
+        out.print(f"{predicted['prediction'][0]:.3f}")
+        return
+    shown = table("user", "item", ("prediction", "right"))
+    for user, item, prediction in predicted.head(SHOWN).iter_rows():
+        shown.add_row(printable(user), printable(item), f"{prediction:.3f}")
+    out.print(shown)
+    if len(predicted) > SHOWN:
+        out.print(f"... and {len(predicted) - SHOWN:,} more; -o FILE writes all of them")

@@ -1,0 +1,151 @@
+"""`cofactor recommend`: the best items for users, for everyone, or for somebody new."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Option
+
+from cofactor.cli.options import Json, ModelFile, N, Output
+from cofactor.cli.screen import note, printable, results, show_json, table
+from cofactor.errors import ParameterError, UnknownIdError
+
+if TYPE_CHECKING:
+    import polars as pl
+    from rich.console import Console
+
+    from cofactor.recommend import Recommender
+
+__all__ = ["known_id", "recommend", "show_ranking"]
+
+SHOWN_USERS = 20
+
+
+def recommend(
+    model: ModelFile,
+    user: Annotated[list[str] | None, Option(metavar="ID", help="For this user. Repeatable.")] = None,
+    everyone: Annotated[bool, Option("--all", help="For every user the model knows.")] = False,
+    rated: Annotated[
+        list[str] | None,
+        Option(metavar="ITEM=RATING", help="For somebody new, who rated this item so. Repeatable."),
+    ] = None,
+    took: Annotated[
+        list[str] | None,
+        Option(metavar="ITEM", help="For somebody new, who took this item (models of events). Repeatable."),
+    ] = None,
+    n: N = 10,
+    include_seen: Annotated[bool, Option("--include-seen", help="Also what the user has rated or taken.")] = False,
+    output: Output = None,
+    as_json: Json = False,
+) -> None:
+    """Recommend the n best items: user, item, rank, score, and the title where it is known.
+
+    The score is what items are ranked by. The screen also shows the rating to expect and how many ratings stand
+    behind each item: the fewer, the less sure its place.
+    """
+    from cofactor.cli.tables import check_output, write_frame
+    from cofactor.recommend import Recommender
+
+    if [bool(user), everyone, bool(rated or took)].count(True) != 1:
+        raise ParameterError("say for whom: --user ID, --all, or --rated ITEM=RATING (--took ITEM) for somebody new")
+    check_output(output)
+    recommender = Recommender.load(model)
+    if rated or took:
+        if include_seen:
+            raise ParameterError("--include-seen is for users the model knows; of a newcomer it only knows what you say")
+        ranked = recommender.recommend_newcomer(_history(recommender, rated or (), took or ()), n)
+    elif everyone:
+        ranked = recommender.recommend_all(n, exclude_seen=not include_seen)
+    else:
+        ids = [known_id(recommender, "user", text) for text in user or ()]
+        ranked = recommender.recommend(ids, n, exclude_seen=not include_seen)
+    if n > len(recommender.items):
+        note(f"the catalog has {len(recommender.items):,} items, fewer than the {n:,} asked for")
+    if output is not None:
+        write_frame(ranked, output)
+    if as_json:
+        show_json(ranked.to_dicts() if output is None else {"rows": len(ranked), "output": output})
+    elif output is not None:
+        results().print(f"{len(ranked):,} recommendations are in {output}", soft_wrap=True)
+    else:
+        _show(recommender, ranked)
+
+
+def known_id(recommender: Recommender, what: str, text: str) -> Any:
+    """An id from the command line in the model's own type. Raises UnknownIdError."""
+    ids = recommender.users if what == "user" else recommender.items
+    found = ids.parse(text)
+    if found not in ids:
+        some = ", ".join(map(str, ids.ids(range(min(3, len(ids)))).to_list()))
+        hint = "; for somebody new: --rated ITEM=RATING, or --took ITEM" if what == "user" else ""
+        raise UnknownIdError(f"this model does not know {what} {text!r}; it knows {some}, ...{hint}")
+    return found
+
+
+def _history(recommender: Recommender, rated: Sequence[str], took: Sequence[str]) -> list[Any]:
+    """What a newcomer rated or took, in the model's own ids."""
+    if recommender.kind == "events":
+        if rated:
+            raise ParameterError("this model learnt from events: say what somebody new took, --took ITEM")
+        return [known_id(recommender, "item", text) for text in took]
+    if took:
+        raise ParameterError("this model learnt from ratings: say how somebody new rated, --rated ITEM=RATING")
+    pairs = [text.rpartition("=") for text in rated]
+    history = []
+    for text, (item, _, rating) in zip(rated, pairs, strict=True):
+        try:
+            history.append((known_id(recommender, "item", item), float(rating)))
+        except ValueError as problem:
+            raise ParameterError(f"--rated takes ITEM=RATING, as in --rated 50=5, not {text!r}") from problem
+    scale = getattr(recommender.model, "scale", None)
+    for item, rating in history:
+        if scale is not None and not scale.low <= rating <= scale.high:
+            raise ParameterError(f"--rated {item}={rating:g}: ratings here go from {scale.low:g} to {scale.high:g}")
+    return history
+
+
+def _show(recommender: Recommender, ranked: pl.DataFrame) -> None:
+    out = results()
+    if "user" not in ranked.columns:
+        show_ranking(out, recommender, ranked)
+        return
+    users = ranked["user"].unique(maintain_order=True)
+    for user in users.head(SHOWN_USERS):
+        out.print(f"For user {printable(user)}", style="bold")
+        show_ranking(out, recommender, ranked.filter(ranked["user"] == user))
+    if len(users) > SHOWN_USERS:
+        out.print(f"... and {len(users) - SHOWN_USERS:,} more users; -o FILE writes all of them")
+
+
+def show_ranking(out: Console, recommender: Recommender, ranked: pl.DataFrame) -> None:
+    """One user's list: rank, title or item, the rating to expect (or the score), and the support."""
+    if len(ranked) == 0:
+        out.print("nothing is left to recommend\n")
+        return
+    named, expected = "title" in ranked.columns, _expected(recommender, ranked)
+    support = recommender.support[recommender.items.rows(ranked["item"])]
+    heads = [("", "right"), *(["title"] if named else []), ("item", "right") if named else "item"]
+    shown = table(*heads, ("rating to expect" if expected else "score", "right"), (f"{recommender.kind} behind", "right"))
+    for row, number, count in zip(ranked.iter_rows(named=True), expected or ranked["score"], support, strict=True):
+        title = [printable(row["title"] or "")] if named else []
+        score = f"{number:.2f}" if expected else f"{number:.3f}"
+        shown.add_row(str(row["rank"]), *title, printable(row["item"]), score, f"{count:,}")
+    out.print(shown)
+
+
+def _expected(recommender: Recommender, ranked: pl.DataFrame) -> list[float] | None:
+    """The rating to expect of each row, on the scale; None for models of events."""
+    import numpy as np
+
+    from cofactor.models.factor import FactorModel
+
+    if recommender.kind == "events":
+        return None
+    if "user" in ranked.columns:
+        return list(recommender.predict(ranked["user"], ranked["item"])["prediction"])
+    model = recommender.model
+    if not isinstance(model, FactorModel):
+        return None
+    ratings = model.link(ranked["score"].to_numpy())
+    return list(ratings if model.scale is None else np.clip(ratings, model.scale.low, model.scale.high))

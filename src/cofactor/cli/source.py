@@ -1,0 +1,179 @@
+"""Where a command's table comes from: the options of every command that reads one, written once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass, fields
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+from typer import Argument, Option
+
+from cofactor.cli.screen import fetch_progress, note
+from cofactor.errors import DataError, KindError, ParameterError
+
+if TYPE_CHECKING:
+    from cofactor.data.interactions import Interactions, Kind
+    from cofactor.data.load_report import LoadReport
+    from cofactor.estimators import Estimator
+
+__all__ = ["Source", "reads_table"]
+
+COLUMNS, ROWS, TITLES = "Columns and format", "Ratings, events and bad rows", "Titles"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A table as it was named on the command line."""
+
+    ratings: Annotated[
+        str,
+        Argument(help="A file (CSV, TSV, ::, Parquet, JSON lines; also .gz, .zst), a data set's name, or a URL."),
+    ]
+    positive_from: Annotated[
+        float | None, Option(help="The table holds ratings; those from this one on become events.", rich_help_panel=ROWS)
+    ] = None
+    events: Annotated[
+        bool, Option("--events", help="The table holds events: clicks, plays, purchases.", rich_help_panel=ROWS)
+    ] = False
+    levels: Annotated[
+        str | None, Option(help="All ratings there can be, as in 1,2,3,4,5.", rich_help_panel=ROWS)
+    ] = None
+    on_bad: Annotated[
+        str, Option(metavar="raise|quarantine", help="Stop at bad rows, or set them aside.", rich_help_panel=ROWS)
+    ] = "raise"
+    quarantine: Annotated[
+        str | None, Option(help="Where bad rows go [FILE.refused.csv].", rich_help_panel=ROWS)
+    ] = None
+    user: Annotated[str | None, Option(help="Column of the users.", rich_help_panel=COLUMNS)] = None
+    item: Annotated[str | None, Option(help="Column of the items.", rich_help_panel=COLUMNS)] = None
+    value: Annotated[str | None, Option(help="Column of the ratings or counts.", rich_help_panel=COLUMNS)] = None
+    time: Annotated[str | None, Option(help="Column of the times.", rich_help_panel=COLUMNS)] = None
+    weight: Annotated[str | None, Option(help="Column of the weights.", rich_help_panel=COLUMNS)] = None
+    format: Annotated[
+        str | None, Option(metavar="csv|tsv|::|parquet|jsonl", help="Unless it can be seen.", rich_help_panel=COLUMNS)
+    ] = None
+    query: Annotated[str | None, Option(help="SQL to run, when a URL is given.", rich_help_panel=COLUMNS)] = None
+    items: Annotated[
+        str | None, Option(help="A file of items with their `title`, and more.", rich_help_panel=TITLES)
+    ] = None
+    item_id: Annotated[
+        str | None, Option(help="Its column of item ids, unless it is the first.", rich_help_panel=TITLES)
+    ] = None
+
+    @property
+    def kind(self) -> Kind:
+        return "events" if self.events or self.positive_from is not None else "ratings"
+
+    def suits(self, estimators: Sequence[Estimator]) -> None:
+        """Raises KindError, before anything is read, where a model learns from the other kind."""
+        for estimator in estimators:
+            if estimator.kind == self.kind:
+                continue
+            if estimator.kind == "events":
+                raise KindError(
+                    f"{estimator.name} learns from events, so say what {self.ratings} holds: ratings, of which those "
+                    "from 4 on count as liked (--positive-from 4), or clicks, plays, purchases (--events)"
+                )
+            given = "--events" if self.events else "--positive-from"
+            raise KindError(
+                f"{estimator.name} learns from ratings, and {given} makes events; leave it out, or take a model of "
+                "events such as implicit-als"
+            )
+
+    def read(self) -> Interactions:
+        """The table; what is worth knowing about it goes to stderr. Raises DataError, FetchError, ParameterError."""
+        from cofactor.cli.tables import with_titles
+
+        if self.events and self.positive_from is not None:
+            raise ParameterError("--events and --positive-from exclude each other: the latter is for ratings")
+        if self.item_id is not None and self.items is None:
+            raise ParameterError("--item-id names a column of the file of items: give that too (--items FILE)")
+        table = self._dataset() if self._is_dataset() else self._file()
+        if table.report is not None:
+            _say(table.report)
+        if self.items is not None:
+            table = with_titles(table, self.items, self.item_id)
+        return table if self.positive_from is None else table.to_events(positive_from=self.positive_from)
+
+    def _is_dataset(self) -> bool:
+        from cofactor.data.datasets import DATASETS
+
+        if "://" in self.ratings or Path(self.ratings).exists():
+            return False
+        if self.ratings not in DATASETS and Path(self.ratings).name == self.ratings and "." not in self.ratings:
+            raise DataError(
+                f"there is no file {self.ratings!r} here, nor a data set of that name (`cofactor fetch --list` shows "
+                "them)"
+            )
+        return self.ratings in DATASETS
+
+    def _dataset(self) -> Interactions:
+        from cofactor.data.datasets import load
+
+        for option in ("user", "item", "value", "time", "weight", "format", "query", "levels", "quarantine"):
+            if getattr(self, option) is not None:
+                raise ParameterError(f"--{option} is for files and databases; {self.ratings} is a known data set")
+        if self.events:
+            raise ParameterError(f"{self.ratings} holds ratings, not events: use --positive-from 4")
+        with fetch_progress() as on_progress:
+            return load(self.ratings, on_progress=on_progress)
+
+    def _file(self) -> Interactions:
+        from cofactor.data.read import read_events, read_ratings
+
+        options: dict[str, Any] = {
+            name: getattr(self, name)
+            for name in (
+                "user", "item", "value", "time", "weight", "format", "query", "on_bad", "quarantine",
+            )
+        }  # fmt: skip
+        if self.events:
+            if self.levels is not None:
+                raise ParameterError("--levels are of ratings, and --events says that there are none")
+            return read_events(self.ratings, **options)
+        return read_ratings(self.ratings, levels=_numbers(self.levels), **options)
+
+
+def reads_table(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with every field of Source as an option of its own, instead of its first parameter."""
+    own = list(signature(command, eval_str=True).parameters.values())[1:]
+    hints = get_type_hints(Source, include_extras=True)
+    given = [
+        Parameter(
+            spec.name,
+            Parameter.KEYWORD_ONLY,
+            annotation=hints[spec.name],
+            default=Parameter.empty if spec.default is MISSING else spec.default,
+        )
+        for spec in fields(Source)
+    ]
+
+    @wraps(command)
+    def whole(**options: Any) -> None:
+        source = Source(**{parameter.name: options.pop(parameter.name) for parameter in given})
+        command(source, **options)
+
+    parameters = [*own, *given]
+    whole.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    whole.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return whole
+
+
+def _say(report: LoadReport) -> None:
+    for text in report.notes:
+        note(text)
+    if report.refusals:
+        reasons = ", ".join(f"{reason} ({count:,})" for reason, count in report.refused.items())
+        note(f"{len(report.refusals):,} of {report.rows:,} rows refused: {reasons}")
+
+
+def _numbers(text: str | None) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as problem:
+        raise ParameterError(f"--levels are numbers with commas, as in 1,2,3,4,5, not {text!r}") from problem

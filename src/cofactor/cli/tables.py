@@ -1,0 +1,120 @@
+"""Files in and out: tables of titles and of pairs, and results as CSV or Parquet by their ending."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cofactor.errors import DataError, ParameterError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from cofactor.arrays import Int32
+    from cofactor.data.ids import IdMap
+    from cofactor.data.interactions import Interactions
+
+__all__ = ["ENDINGS", "check_output", "read_pairs", "rows_of", "with_titles", "write_frame"]
+
+ENDINGS = (".csv", ".tsv", ".parquet")
+TITLES = ("title", "name", "movie_title", "item_name", "product_name")
+
+
+def check_output(path: str | None, endings: tuple[str, ...] = ENDINGS) -> None:
+    """Whether a file can be written there, asked before the work. `endings` () takes any. Raises ParameterError."""
+    if path is None:
+        return
+    target = Path(path)
+    if endings and target.suffix.lower() not in endings:
+        raise ParameterError(f"{path} must end in {', '.join(endings[:-1])} or {endings[-1]}: that says how to write it")
+    if target.is_dir():
+        raise ParameterError(f"{path} is a folder; name a file in it")
+    if not target.absolute().parent.is_dir():
+        raise ParameterError(f"the folder {target.parent} does not exist; make it first")
+
+
+def write_frame(frame: pl.DataFrame, path: str) -> None:
+    """The whole frame or nothing, in the format its ending names."""
+    from cofactor.artifact import write_whole
+
+    def write(temporary: Path) -> None:
+        ending = Path(path).suffix.lower()
+        if ending == ".parquet":
+            frame.write_parquet(temporary)
+        else:
+            frame.write_csv(temporary, separator="\t" if ending == ".tsv" else ",")
+
+    write_whole(path, write)
+
+
+def with_titles(table: Interactions, path: str, id_column: str | None) -> Interactions:
+    """The table with what a file of items says about them, joined by id. Raises DataError."""
+    import polars as pl
+
+    from cofactor.data.columns import usual_role
+    from cofactor.data.read import read_table
+
+    items = read_table(path)
+    usual = next((name for name in items.columns if usual_role(name) == "item"), items.columns[0])
+    key = id_column or usual
+    if key not in items.columns:
+        raise DataError(f"{path}: there is no column {key!r}; the columns are {', '.join(items.columns)}")
+    if "title" not in items.columns and (called := next((n for n in items.columns if n.lower() in TITLES), None)):
+        items = items.rename({called: "title"})
+    ids = _in_type_of(table.items, items[key])
+    items = items.with_columns(ids.alias(key)).filter(pl.col(key).is_not_null())
+    return table.with_item_table(items, id_column=key)
+
+
+def read_pairs(path: str, *, user: str | None, item: str | None) -> tuple[pl.Series, pl.Series]:
+    """The user and item columns of a file, in its order and with its ids. Raises DataError."""
+    from cofactor.data.columns import choose_columns
+    from cofactor.data.read import read_table
+
+    pairs = read_table(path)
+    names = {"user": user, "item": item}
+    places = choose_columns(pairs.columns, names, needed=["user", "item"], source=path)
+    if len(pairs) == 0:
+        raise DataError(f"{path} has no pairs: there is nothing to predict")
+    users, items = (_checked(path, role, pairs[pairs.columns[places[role]]]) for role in ("user", "item"))
+    return users, items
+
+
+def _checked(path: str, role: str, ids: pl.Series) -> pl.Series:
+    """Ids as integers or strings; DataError names the first pair without one."""
+    import polars as pl
+
+    if ids.dtype.is_float() and bool((ids.is_null() | ids.is_nan() | (ids == ids.round())).all()):
+        ids = ids.fill_nan(None).cast(pl.Int64)
+    if not (ids.dtype.is_integer() or ids.dtype == pl.String):
+        raise DataError(f"{path}: the {role} column holds {ids.dtype}; ids are integers or strings")
+    missing = ids.is_null() if ids.dtype != pl.String else ids.is_null() | (ids.str.strip_chars() == "")
+    if missing.any():
+        at = int(missing.arg_true()[0])
+        more = f" (and {missing.sum() - 1:,} more)" if missing.sum() > 1 else ""
+        raise DataError(f"{path}: pair {at + 1} has no {role}{more}; every pair needs a user and an item")
+    return ids
+
+
+def rows_of(ids: IdMap, wanted: pl.Series) -> Int32:
+    """Row numbers of ids from a file, -1 for what is unknown, though the file may type its ids otherwise."""
+    import numpy as np
+
+    typed = _in_type_of(ids, wanted)
+    rows = np.full(len(wanted), -1, np.int32)
+    usable = typed.is_not_null()
+    rows[usable.to_numpy()] = ids.rows(typed.filter(usable))
+    return rows
+
+
+def _in_type_of(ids: IdMap, column: pl.Series) -> pl.Series:
+    """Ids in the type of this map; null where one cannot be of it (a whole file of integers may mean strings)."""
+    import polars as pl
+
+    if ids.kind == "string":
+        return column.cast(pl.String)
+    if column.dtype != pl.String:
+        return column.cast(pl.Int64, strict=False)
+    canonical = column.str.contains(r"^(0|-?[1-9][0-9]*)$")
+    return pl.select(pl.when(canonical).then(column.cast(pl.Int64, strict=False))).to_series()
+

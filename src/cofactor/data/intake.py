@@ -1,0 +1,144 @@
+"""From a source to Interactions: choose the columns, read, check, refuse, and report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from cofactor.data.check import Checked, checked
+from cofactor.data.columns import Role, choose_columns, roles_by_place
+from cofactor.data.frame_table import open_frame
+from cofactor.data.interactions import Interactions, Kind
+from cofactor.data.load_report import LoadReport, Refusal
+from cofactor.data.open_file import Format, open_file
+from cofactor.data.refuse import OnBad, first_refusal, quarantine_path, write_refused
+from cofactor.data.scale import Scale
+from cofactor.data.sql import is_url, open_query
+from cofactor.data.tables import Rows, Table
+from cofactor.errors import DataError, ParameterError
+
+__all__ = ["Request", "load_interactions", "source_path"]
+
+_OPINIONS = ("rat", "score", "star", "overall")  # columns named so hold ratings, not counts
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a caller asked for."""
+
+    kind: Kind
+    names: Mapping[str, str | None]
+    format: Format | None
+    query: str | None
+    scale: Scale | None
+    on_bad: OnBad
+    quarantine: str | Path | None
+
+    def __post_init__(self) -> None:
+        if self.on_bad not in get_args(OnBad):
+            raise ParameterError(f'on_bad must be "raise" or "quarantine", not {self.on_bad!r}')
+        if self.quarantine is not None and self.on_bad == "raise":
+            raise ParameterError('quarantine= names a file for refused rows: it needs on_bad="quarantine"')
+
+    @property
+    def most_refusals(self) -> int | None:
+        """How many refused rows need to be remembered: to raise, the first."""
+        return 1 if self.on_bad == "raise" else None
+
+
+def load_interactions(source: Any, asked: Request) -> Interactions:
+    """The good rows of a source. Raises DataError for bad rows, unless they are to be set aside."""
+    path = source_path(source)
+    refused_to = quarantine_path(path, asked.quarantine) if asked.on_bad == "quarantine" else None
+    with _opened(source, path, asked) as table:
+        needed: list[Role] = ["user", "item", "value"] if asked.kind == "ratings" else ["user", "item"]
+        roles = choose_columns(table.columns, asked.names, needed=needed, source=table.name, by_place=table.by_place)
+        rows, good = _best_pass(table, roles, asked)
+        refusals = _refusals(rows, good)
+    notes = (*rows.notes, *good.notes, *_notes_on_columns(table, roles, asked))
+    count, n = rows.refused.count + good.refused, len(rows.lines) + rows.refused.count
+    del rows
+    if count and refused_to is None:
+        raise first_refusal(table.name, table.counts, refusals[0], count)
+    if count and refused_to is not None:
+        write_refused(refused_to, refusals)
+        notes = (*notes, f"{count:,} refused rows were written to {refused_to}")
+    if count == n:
+        raise DataError(
+            f"{table.name}: all {n:,} rows were refused; they are in {refused_to}"
+            if n
+            else f"{table.name} is empty: a header at most, and no rows"
+        )
+    columns = good.columns
+    return Interactions.from_columns(
+        columns["user"],
+        columns["item"],
+        columns.get("value"),
+        times=columns.get("time"),
+        weights=columns.get("weight"),
+        kind=asked.kind,
+        scale=asked.scale,
+        report=LoadReport(table.name, n, refusals=tuple(refusals), notes=notes),
+    )
+
+
+def source_path(source: object) -> Path | None:
+    """The file a source names; None for frames and database URLs."""
+    if isinstance(source, str | os.PathLike) and not is_url(source):
+        return Path(source).expanduser()
+    return None
+
+
+@contextmanager
+def _opened(source: Any, path: Path | None, asked: Request) -> Iterator[Table]:
+    if path is None and is_url(source):
+        with open_query(source, asked.query) as table:
+            yield table
+        return
+    if asked.query is not None:
+        raise ParameterError("query= is for databases: the source must be a URL such as sqlite:///file.db")
+    if path is None:
+        yield open_frame(source)
+        return
+    named = [name for name in asked.names.values() if name]
+    events = asked.kind == "events"
+    yield open_file(path, asked.format, lambda first: roles_by_place(first, named=named, events=events))
+
+
+def _best_pass(table: Table, roles: Mapping[str, int], asked: Request) -> tuple[Rows, Checked]:
+    """The first pass without bad rows, else the last one, which knows the true lines."""
+    passes = table.passes(roles, asked.most_refusals)
+    while True:
+        rows = next(passes)
+        good = checked(rows, kind=asked.kind, scale=asked.scale, typed=table.typed, most=asked.most_refusals)
+        if not (rows.quick and good.refused):
+            return rows, good
+        del rows, good
+
+
+def _refusals(rows: Rows, good: Checked) -> list[Refusal]:
+    """The remembered refused rows with their text, in file order."""
+    texts = rows.texts(list(good.reasons)) if good.reasons else {}
+    unusable = [Refusal(line, reason, texts.get(line, "")) for line, reason in good.reasons.items()]
+    return sorted(rows.refused.kept + unusable, key=lambda refusal: refusal.line)
+
+
+def _notes_on_columns(table: Table, roles: Mapping[str, int], asked: Request) -> tuple[str, ...]:
+    notes = []
+    guessed = [role for role in roles if asked.names[role] is None]
+    pairs = ", ".join(f"{role}={table.columns[roles[role]].strip()}" for role in guessed)
+    if guessed and table.by_place:
+        notes.append(f"the file has no header; columns by their place: {pairs}")
+    elif guessed:
+        notes.append(f"columns by their names: {pairs}")
+    name = table.columns[roles["value"]].lower() if "value" in roles else ""
+    if asked.kind == "events" and "value" in guessed and any(word in name for word in _OPINIONS):
+        notes.append(
+            f"{name} is taken as how much each event counts; if it holds opinions, use "
+            "read_ratings(...).to_events(positive_from=...)"
+        )
+    return tuple(notes)

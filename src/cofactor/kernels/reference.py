@@ -1,0 +1,107 @@
+"""The slow twin of every kernel, in NumPy and float64: what a kernel computes, without how it is made fast."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, SparseRows
+from cofactor.kernels.ridge import EVENTS, Side
+
+__all__ = ["exact_row", "gram", "improved_row", "pair_dots", "row_system", "sgd_updates", "top_items"]
+
+
+def row_system(entries: SparseRows, row: int, penalty: float, side: Side) -> tuple[Float64, Float64, float]:
+    """A, b and sum_j c t^2 of one row's ridge regression; see `kernels.ridge`."""
+    own = slice(entries.start[row], entries.start[row + 1])
+    f = side.features[entries.columns[own]].astype(np.float64)
+    value = entries.values[own].astype(np.float64)
+    c: Float64 = np.ones(len(value)) if entries.weights is None else entries.weights[own].astype(np.float64)
+    t: Float64 = value - side.offset[entries.columns[own]].astype(np.float64)
+    if side.kind == EVENTS:
+        c, t = np.abs(value), (value > 0).astype(np.float64)
+    diagonal = penalty * side.shape.astype(np.float64) + side.precision
+    blanks = side.gram.astype(np.float64) if side.kind == EVENTS else 0.0
+    A = blanks + f.T @ (c[:, None] * f) + np.diag(diagonal)
+    b = f.T @ (c * t) + side.precision * side.prior.astype(np.float64)
+    return A, b, float(c @ t**2)
+
+
+def exact_row(entries: SparseRows, row: int, penalty: float, side: Side) -> Float64:
+    """The minimizer of one row's ridge regression: A^-1 b."""
+    A, b, _ = row_system(entries, row, penalty, side)
+    solution: Float64 = np.linalg.solve(A, b)
+    return solution
+
+
+def improved_row(x: Float32, entries: SparseRows, row: int, penalty: float, side: Side, *, steps: int) -> Float64:
+    """One row after `steps` steps of conjugate gradient from x (Hestenes & Stiefel 1952)."""
+    A, b, _ = row_system(entries, row, penalty, side)
+    at = x.astype(np.float64)
+    r = b - A @ at
+    p = r.copy()
+    for _ in range(steps):
+        if r @ r < 1e-20:
+            break
+        step = (r @ r) / (p @ A @ p)
+        at = at + step * p
+        r_next = r - step * (A @ p)
+        p = r_next + (r_next @ r_next) / (r @ r) * p
+        r = r_next
+    return at
+
+
+def gram(features: Float32) -> Float64:
+    """F' F."""
+    wide = features.astype(np.float64)
+    return wide.T @ wide
+
+
+def pair_dots(P: Float32, Q: Float32, u: Int32, i: Int32) -> Float64:
+    """P[u] . Q[i] for every pair."""
+    dots: Float64 = np.einsum("td,td->t", P[u].astype(np.float64), Q[i].astype(np.float64))
+    return dots
+
+
+def sgd_updates(
+    P: Float64, Q: Float64, user_bias: Float64, item_bias: Float64,
+    u: Int32, i: Int32, values: Float32, weights: Float32,
+    *, mean: float, low: float, span: float, rate: float, bias_rate: float, l2: float, l2_bias: float,
+) -> float:  # fmt: skip
+    """One update for each rating, in their order, written into P, Q and the biases; returns sum w (r - y)^2."""
+    total = 0.0
+    for t, (a, b) in enumerate(zip(u, i, strict=True)):
+        x = mean + user_bias[a] + item_bias[b] + P[a] @ Q[b]
+        y, slope = x, 1.0
+        if span > 0:
+            sigmoid = 1 / (1 + np.exp(-x))
+            y, slope = low + span * sigmoid, span * sigmoid * (1 - sigmoid)
+        w = 1.0 if len(weights) == 0 else float(weights[t])
+        total += w * (values[t] - y) ** 2
+        pull = 2 * w * (values[t] - y) * slope
+        user_bias[a] += bias_rate * (pull - 2 * l2_bias * user_bias[a])
+        item_bias[b] += bias_rate * (pull - 2 * l2_bias * item_bias[b])
+        p, q = P[a].copy(), Q[b].copy()
+        P[a] += rate * (pull * q - 2 * l2 * p)
+        Q[b] += rate * (pull * p - 2 * l2 * q)
+    return float(total)
+
+
+def top_items(
+    user_factors: Float32,
+    item_factors: Float32,
+    bias: Float32,
+    n: int,
+    *,
+    seen_start: Int64,
+    seen: Int32,
+    allowed: Bool,
+) -> tuple[Int64, Float64]:
+    """The n best items of each user from the whole matrix of scores; ties by row."""
+    scores = user_factors.astype(np.float64) @ item_factors.astype(np.float64).T + bias
+    owners = np.repeat(np.arange(len(user_factors)), np.diff(seen_start))
+    scores[owners, seen[seen_start[0] : seen_start[-1]]] = -np.inf
+    if len(allowed):
+        scores[:, ~allowed] = -np.inf
+    rows = np.argsort(-scores, axis=1, kind="stable")[:, :n]
+    best = np.take_along_axis(scores, rows, axis=1)
+    return np.where(best > -np.inf, rows, -1), best

@@ -1,0 +1,59 @@
+"""What a fit minimizes, as one number: for tests, benchmarks and parity with other trainers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cofactor.arrays import Float32, Float64, Int64
+from cofactor.data.interactions import Interactions
+from cofactor.models.factor import FactorModel
+from cofactor.models.losses import EventsLoss, RatingsLoss
+
+__all__ = ["objective"]
+
+
+def objective(model: FactorModel, interactions: Interactions) -> float:
+    """The model's loss (`models.losses`) on these interactions, summed in float64; 0 where it has none.
+
+    Every row's penalty is that of its support in `interactions`, so give it what the model was fitted on.
+    """
+    if model.loss is None:
+        return 0.0
+    x = model.linear(interactions.u, interactions.i).astype(np.float64)
+    counts = interactions.by_user.counts, np.bincount(interactions.i, minlength=interactions.n_items)
+    if isinstance(model.loss, EventsLoss):
+        return _events(model, model.loss, interactions, x, counts)
+    return _ratings(model, model.loss, interactions, x, counts)
+
+
+def _ratings(
+    model: FactorModel, loss: RatingsLoss, interactions: Interactions, x: Float64, counts: tuple[Int64, Int64]
+) -> float:
+    predicted = model.link(x.astype(np.float32)).astype(np.float64)
+    weights = 1.0 if interactions.weights is None else interactions.weights.astype(np.float64)
+    total = float(np.sum(weights * (interactions.values - predicted) ** 2))
+    sides = ((model.user_factors, model.user_bias), (model.item_factors, model.item_bias))
+    for (factors, bias), support in zip(sides, counts, strict=True):
+        total += loss.l2 * float(support @ _squares(factors))
+        if loss.l2_bias is not None:
+            total += float((loss.l2_bias * support + loss.damping) @ bias.astype(np.float64) ** 2)
+    return total
+
+
+def _events(
+    model: FactorModel, loss: EventsLoss, interactions: Interactions, x: Float64, counts: tuple[Int64, Int64]
+) -> float:
+    confidence = interactions.confidence.astype(np.float64)
+    total = float(np.sum(np.abs(confidence) * ((confidence > 0) - x) ** 2))
+    P, Q = model.user_factors.astype(np.float64), model.item_factors.astype(np.float64)
+    total += loss.alpha0 * float(np.sum((P.T @ P) * (Q.T @ Q)))
+    sides = ((P, model.n_items), (Q, model.n_users))
+    for (factors, others), support in zip(sides, counts, strict=True):
+        total += loss.l2 * float(loss.penalty(support, others).astype(np.float64) @ _squares(factors))
+    return total
+
+
+def _squares(factors: Float32 | Float64) -> Float64:
+    """|f|^2 of each row, (n,) float64."""
+    squares: Float64 = np.einsum("rd,rd->r", factors, factors, dtype=np.float64)
+    return squares

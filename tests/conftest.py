@@ -1,0 +1,44 @@
+"""Data that many tests share: real ratings, and worlds whose right answer is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import cofactor
+from cofactor.data.interactions import Interactions
+from cofactor.kernels.threads import threads
+
+
+@pytest.fixture(scope="session")
+def movielens() -> Interactions:
+    """MovieLens-100k, fetched the way a user fetches it."""
+    return cofactor.load("movielens-100k")
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    with threads(1):
+        yield
+
+
+@pytest.fixture(scope="session")
+def small_ratings() -> Interactions:
+    """200 users, 120 items, 4,000 ratings of 1..5 with real structure (two tastes), times and string ids."""
+    rng = np.random.default_rng(5)
+    u, i = rng.integers(0, 200, 9000), np.minimum(rng.zipf(1.3, 9000), 120) - 1
+    pairs = np.unique(np.stack([u, i], axis=1), axis=0)
+    pairs = pairs[rng.permutation(len(pairs))[:4000]]
+    taste = np.where(pairs[:, 0] % 2 == pairs[:, 1] % 2, 1.0, -1.0)
+    values = np.clip(np.round(3.3 + taste + rng.normal(0, 0.7, len(pairs))), 1, 5)
+    users = [f"user {a}" for a in pairs[:, 0]]
+    items = [f"item {b}" for b in pairs[:, 1]]
+    return Interactions.from_columns(users, items, values, times=rng.integers(1e9, 2e9, len(pairs)))
+
+
+@pytest.fixture(scope="session")
+def small_events(small_ratings: Interactions) -> Interactions:
+    """The liked rows of `small_ratings`."""
+    return small_ratings.to_events(positive_from=4)

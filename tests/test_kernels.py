@@ -1,0 +1,311 @@
+"""Every kernel against its slow twin, and against truths from outside."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cofactor.arrays import SparseRows
+from cofactor.errors import ParameterError
+from cofactor.kernels import reference
+from cofactor.kernels.dots import pair_dots
+from cofactor.kernels.gram import CHUNK, gram
+from cofactor.kernels.ridge import EVENTS, MAX_GATHERED, RATINGS, Side, improve, solve
+from cofactor.kernels.sgd import blocks_of, sgd_epoch, sgd_ratings
+from cofactor.kernels.threads import for_each, row_blocks, thread_count, threads
+from cofactor.kernels.topk import ItemIndex, top_items
+
+seeds = st.integers(0, 2**32 - 1)
+few = settings(max_examples=40, deadline=None)
+WIDTH = 8
+
+
+def random_rows(rng: np.random.Generator, n_rows: int, n_columns: int, weighted: bool) -> SparseRows:
+    blank = rng.random((n_rows, n_columns)) > rng.choice([0.05, 0.4, 0.9])
+    rows, columns = np.nonzero(~blank)
+    weights = rng.random(len(rows)) * 2 if weighted else None
+    return SparseRows.of(rows, columns, rng.normal(0, 2, len(rows)), n_rows, weights)
+
+
+def random_side(rng: np.random.Generator, kind: int, n: int) -> Side:
+    features = rng.standard_normal((n, WIDTH)).astype(np.float32)
+    return Side(
+        kind,
+        features,
+        rng.standard_normal(n).astype(np.float32),
+        (0.3 * gram(features)).astype(np.float32) if kind == EVENTS else np.zeros((0, 0), np.float32),
+        rng.uniform(0.2, 1, WIDTH).astype(np.float32),
+        rng.uniform(0.05, 1, WIDTH).astype(np.float32),
+        rng.standard_normal(WIDTH).astype(np.float32),
+    )
+
+
+@few
+@given(seeds, st.sampled_from([RATINGS, EVENTS]), st.booleans())
+def test_exact_rows_equal_their_twin(seed: int, kind: int, weighted: bool) -> None:
+    rng = np.random.default_rng(seed)
+    rows = random_rows(rng, 7, 30, weighted and kind == RATINGS)
+    side, penalty = random_side(rng, kind, 30), rng.uniform(0, 5, 7).astype(np.float32)
+    x = np.full((7, WIDTH), np.nan, np.float32)
+    solve(x, rows, penalty, side)
+    for r in range(7):
+        np.testing.assert_allclose(x[r], reference.exact_row(rows, r, penalty[r], side), rtol=2e-3, atol=2e-4)
+
+
+@few
+@given(seeds, st.sampled_from([RATINGS, EVENTS]), st.booleans(), st.integers(1, 3))
+def test_conjugate_gradient_equals_its_twin(seed: int, kind: int, weighted: bool, steps: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = random_rows(rng, 7, 30, weighted and kind == RATINGS)
+    side, penalty = random_side(rng, kind, 30), rng.uniform(0, 5, 7).astype(np.float32)
+    before = rng.standard_normal((7, WIDTH)).astype(np.float32)
+    x = before.copy()
+    loss = improve(x, rows, penalty, side, steps=steps)
+    expected = 0.0
+    for r in range(7):
+        twin = reference.improved_row(before[r], rows, r, penalty[r], side, steps=steps)
+        np.testing.assert_allclose(x[r], twin, rtol=5e-3, atol=5e-4)
+        A, b, squares = reference.row_system(rows, r, penalty[r], side)
+        diagonal = penalty[r] * side.shape + side.precision
+        own = A - np.diag(diagonal) - (side.gram if kind == EVENTS else 0)
+        at = before[r].astype(np.float64)
+        expected += squares - 2 * at @ (b - side.precision * side.prior) + at @ own @ at
+    assert loss == pytest.approx(expected, rel=1e-3, abs=1e-2)
+
+
+def test_conjugate_gradient_ends_at_the_exact_solution() -> None:
+    rng = np.random.default_rng(0)
+    rows, side, penalty = random_rows(rng, 5, 40, False), random_side(rng, EVENTS, 40), np.ones(5, np.float32)
+    exact, x = np.zeros((5, WIDTH), np.float32), np.zeros((5, WIDTH), np.float32)
+    solve(exact, rows, penalty, side)
+    improve(x, rows, penalty, side, steps=3 * WIDTH)
+    np.testing.assert_allclose(x, exact, atol=2e-4)
+
+
+def test_rows_too_long_to_gather_are_solved_the_same() -> None:
+    rng = np.random.default_rng(1)
+    n = MAX_GATHERED + 100
+    rows = SparseRows.of(np.zeros(n, np.int64), np.arange(n), rng.normal(0, 1, n), 1)
+    side, penalty = random_side(rng, RATINGS, n), np.ones(1, np.float32)
+    x = np.zeros((1, WIDTH), np.float32)
+    improve(x, rows, penalty, side, steps=2 * WIDTH)
+    np.testing.assert_allclose(x[0], reference.exact_row(rows, 0, 1.0, side), atol=1e-3)
+
+
+@pytest.mark.parametrize("n", [0, 1, CHUNK, CHUNK + 5])
+def test_gram(n: int) -> None:
+    features = np.random.default_rng(2).standard_normal((n, 5)).astype(np.float32)
+    np.testing.assert_allclose(gram(features), reference.gram(features), rtol=1e-4, atol=1e-3)
+
+
+def test_pair_dots() -> None:
+    rng = np.random.default_rng(3)
+    P, Q = (rng.standard_normal((n, 11)).astype(np.float32) for n in (20, 30))
+    u, i = rng.integers(0, 20, 1000).astype(np.int32), rng.integers(0, 30, 1000).astype(np.int32)
+    np.testing.assert_allclose(pair_dots(P, Q, u, i), reference.pair_dots(P, Q, u, i), atol=1e-5)
+
+
+@few
+@given(seeds, st.booleans(), st.sampled_from([0.0, 4.6]), st.sampled_from([0.0, 0.02]))
+def test_sgd_updates_equal_their_twin(seed: int, weighted: bool, span: float, bias_rate: float) -> None:
+    rng = np.random.default_rng(seed)
+    n = 60
+    u, i = rng.integers(0, 6, n).astype(np.int32), rng.integers(0, 9, n).astype(np.int32)
+    values = rng.integers(1, 6, n).astype(np.float32)
+    weights = (rng.random(n) if weighted else np.zeros(0)).astype(np.float32)
+    state = [rng.standard_normal(shape).astype(np.float32) * 0.3 for shape in ((6, WIDTH), (9, WIDTH), 6, 9)]
+    twin = [array.astype(np.float64) for array in state]
+    loss = np.zeros(1)
+    sgd_ratings(WIDTH)(*state, loss, u, i, values, weights, 0, 0, n, 0.1, 0.7, span, 0.03, bias_rate, 0.05, 0.02)
+    total = reference.sgd_updates(
+        *twin,
+        u,
+        i,
+        values,
+        weights,
+        mean=0.1,
+        low=0.7,
+        span=span,
+        rate=0.03,
+        bias_rate=bias_rate,
+        l2=0.05,
+        l2_bias=0.02,
+    )
+    for mine, theirs in zip(state, twin, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4)
+    assert loss[0] == pytest.approx(total, rel=1e-4)
+
+
+def test_an_sgd_update_is_the_gradient_of_the_loss() -> None:
+    """The step of one rating against central differences of w (r - y)^2 + l2 ... in float64."""
+    rng = np.random.default_rng(4)
+    p, q = rng.standard_normal(WIDTH), rng.standard_normal(WIDTH)
+    start = np.concatenate([p, q, [0.2, -0.1]])
+    w, r, mean, low, span, l2, l2_bias = 1.7, 4.0, 0.3, 0.5, 5.0, 0.05, 0.02
+
+    def loss(z: np.ndarray) -> float:
+        p, q, b_u, b_i = z[:WIDTH], z[WIDTH : 2 * WIDTH], z[-2], z[-1]
+        y = low + span / (1 + np.exp(-(mean + b_u + b_i + p @ q)))
+        return float(w * (r - y) ** 2 + l2 * (p @ p + q @ q) + l2_bias * (b_u**2 + b_i**2))
+
+    eps = 1e-6 * np.eye(len(start))
+    gradient = np.array([(loss(start + e) - loss(start - e)) / 2e-6 for e in eps])
+    P, Q, b_u, b_i = p[None].copy(), q[None].copy(), np.array([0.2]), np.array([-0.1])
+    reference.sgd_updates(
+        P, Q, b_u, b_i, np.zeros(1, np.int32), np.zeros(1, np.int32), np.array([r], np.float32), np.array([w], np.float32),
+        mean=mean, low=low, span=span, rate=1e-3, bias_rate=1e-3, l2=l2, l2_bias=l2_bias,
+    )  # fmt: skip
+    moved = np.concatenate([P[0], Q[0], b_u, b_i])
+    np.testing.assert_allclose(start - 1e-3 * gradient, moved, atol=1e-7)
+
+
+def test_blocks_hold_every_rating_once_and_disjoint_blocks_share_nobody() -> None:
+    rng = np.random.default_rng(5)
+    n = 5000
+    u, i = rng.integers(0, 300, n).astype(np.int32), rng.integers(0, 200, n).astype(np.int32)
+    values, weights = rng.random(n).astype(np.float32), rng.random(n).astype(np.float32)
+    blocks = blocks_of(u, i, values, weights, n_users=300, n_items=200, grid=4, seed=0)
+    before = sorted(zip(u, i, values, weights, strict=True))
+    assert sorted(zip(blocks.u, blocks.i, blocks.values, blocks.weights, strict=True)) == before
+    assert blocks.start[-1] == n
+    users = [set(blocks.u[blocks.start[b] : blocks.start[b + 1]]) for b in range(16)]
+    items = [set(blocks.i[blocks.start[b] : blocks.start[b + 1]]) for b in range(16)]
+    assert not users[0 * 4 + 1] & users[1 * 4 + 2]
+    assert not items[0 * 4 + 1] & items[1 * 4 + 2]
+    assert np.diff(blocks.start).min() > n / 16 / 3  # dealt about evenly
+
+
+def test_an_epoch_visits_every_rating_once() -> None:
+    """At a tiny rate the loss seen on the way is the loss of the start."""
+    rng = np.random.default_rng(6)
+    n = 2000
+    u, i = rng.integers(0, 50, n).astype(np.int32), rng.integers(0, 40, n).astype(np.int32)
+    values = rng.random(n).astype(np.float32)
+    blocks = blocks_of(u, i, values, np.zeros(0, np.float32), n_users=50, n_items=40, grid=4, seed=0)
+    arrays = (
+        np.zeros((50, 8), np.float32),
+        np.zeros((40, 8), np.float32),
+        np.zeros(50, np.float32),
+        np.zeros(40, np.float32),
+    )
+    seen = sgd_epoch(
+        *arrays,
+        blocks,
+        mean=0.5,
+        low=0,
+        span=0,
+        rate=1e-12,
+        bias_rate=0,
+        l2=0,
+        l2_bias=0,
+        stream=np.random.default_rng(0),
+    )
+    assert seen == pytest.approx(float(np.sum((values - 0.5) ** 2)), rel=1e-5)
+
+
+@few
+@given(seeds, st.integers(1, 12), st.sampled_from([1, 3, 130]), st.booleans())
+def test_top_items_equal_the_sorted_matrix(seed: int, n: int, n_users: int, filtered: bool) -> None:
+    rng = np.random.default_rng(seed)
+    n_items, width = int(rng.integers(1, 60)), int(rng.choice([0, 1, 5, 16]))
+    # small whole numbers: sums are exact, so ties are real ties and must fall by row
+    P = rng.integers(-2, 3, (n_users, width)).astype(np.float32)
+    Q = rng.integers(-2, 3, (n_items, width)).astype(np.float32)
+    bias = rng.integers(-2, 3, n_items).astype(np.float32)
+    seen = random_rows(rng, n_users, n_items, False)
+    allowed = rng.random(n_items) > 0.3 if filtered else np.zeros(0, bool)
+    rows, scores = top_items(P, ItemIndex.of(Q, bias), n, seen_start=seen.start, seen=seen.columns, allowed=allowed)
+    twin_rows, twin_scores = reference.top_items(
+        P, Q, bias, n, seen_start=seen.start, seen=seen.columns, allowed=allowed
+    )
+    k = twin_rows.shape[1]
+    np.testing.assert_array_equal(rows[:, :k], twin_rows)
+    np.testing.assert_array_equal(scores[:, :k], twin_scores)
+    assert (rows[:, k:] == -1).all()
+
+
+def test_top_items_across_many_tiles_with_skewed_norms() -> None:
+    rng = np.random.default_rng(8)
+    P = rng.standard_normal((300, 24)).astype(np.float32)
+    Q = (rng.standard_normal((9001, 24)) * np.exp(rng.normal(0, 1.5, (9001, 1)))).astype(np.float32)
+    bias = rng.standard_normal(9001).astype(np.float32)
+    none = SparseRows.empty(300)
+    rows, scores = top_items(
+        P, ItemIndex.of(Q, bias), 20, seen_start=none.start, seen=none.columns, allowed=np.zeros(0, bool)
+    )
+    twin_rows, twin_scores = reference.top_items(
+        P, Q, bias, 20, seen_start=none.start, seen=none.columns, allowed=np.zeros(0, bool)
+    )
+    assert (rows == twin_rows).mean() > 0.999  # float32 may order near-equal scores differently
+    np.testing.assert_allclose(scores, twin_scores, rtol=1e-4, atol=1e-3)
+
+
+def test_row_blocks_cover_every_row_once_and_are_cut_by_the_data_alone() -> None:
+    counts = np.random.default_rng(9).integers(0, 400, 1000)
+    start = np.concatenate([[0], np.cumsum(counts)])
+    with threads(1):
+        cuts = row_blocks(start, entries=1000, rows=64)
+    with threads(4):
+        assert row_blocks(start, entries=1000, rows=64) == cuts
+    assert [r for first, last in cuts for r in range(first, last)] == list(range(1000))
+    assert row_blocks(np.zeros(1, np.int64)) == []
+
+
+def test_for_each_calls_every_argument_once_and_raises_what_was_raised() -> None:
+    with threads(4):
+        done: list[int] = []
+        for_each(done.append, range(100))
+        assert sorted(done) == list(range(100))
+        with pytest.raises(ZeroDivisionError):
+            for_each(lambda x: 1 // x, [3, 0, 2])
+
+
+def test_threads_are_chosen_by_block_then_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COFACTOR_THREADS", "3")
+    assert thread_count() == 3
+    with threads(2):
+        assert thread_count() == 2
+    with pytest.raises(ParameterError, match="at least 1"), threads(0):
+        pass
+    monkeypatch.setenv("COFACTOR_THREADS", "many")
+    with pytest.raises(ParameterError, match="COFACTOR_THREADS"):
+        thread_count()
+
+
+FIT = (
+    "import numpy as np, cofactor;"
+    "t = cofactor.Interactions.from_columns(np.arange(99) % 9, np.arange(99) // 9, np.arange(99) % 5);"
+    "print(cofactor.Recommender.fit(cofactor.ExplicitALS(factors=2), t).recommend(0, exclude_seen=False)['item'].to_list())"
+)
+
+
+def run_fit(cache: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "COFACTOR_CACHE": str(cache), **environment}
+    return subprocess.run([sys.executable, "-c", FIT], capture_output=True, text=True, env=env, check=True)
+
+
+def test_first_use_compiles_with_a_message_and_a_second_process_starts_from_the_cache(tmp_path: Path) -> None:
+    first = run_fit(tmp_path)
+    assert first.stderr.count("compiling kernels") == 1
+    kept = sorted(path.name for path in tmp_path.rglob("*.nbc"))
+    assert kept
+    second = run_fit(tmp_path)
+    assert second.stderr == ""
+    assert second.stdout == first.stdout
+    assert sorted(path.name for path in tmp_path.rglob("*.nbc")) == kept  # nothing was compiled again
+
+
+def test_an_unwritable_cache_is_said_and_does_no_harm(tmp_path: Path) -> None:
+    occupied = tmp_path / "a file, not a folder"
+    occupied.write_text("")
+    done = run_fit(occupied)
+    assert "cannot be written" in done.stderr
+    assert "COFACTOR_CACHE" in done.stderr
+    assert done.stdout == run_fit(tmp_path / "cache").stdout

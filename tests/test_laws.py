@@ -1,0 +1,211 @@
+"""Laws that every estimator keeps. A new one gets them all by standing in the registry."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cofactor.arrays import SparseRows
+from cofactor.data.interactions import Interactions
+from cofactor.errors import KindError
+from cofactor.estimators import REGISTRY
+from cofactor.kernels.threads import threads
+from cofactor.recommend import Recommender, _estimator
+
+PERSONAL = [name for name, estimator in REGISTRY.items() if estimator.personal]
+EXACT_FOLD_IN = [name for name, estimator in REGISTRY.items() if estimator.exact_fold_in]
+
+# A board of 40 x 40 has few ratings and a sharp truth: little penalty and time enough to reach it.
+CHECKERBOARD: dict[str, dict[str, Any]] = {
+    "biased-mf": {"factors": 4, "l2": 0.001, "epochs": 200, "init_sd": 0.1, "rate": 0.05},
+    "explicit-als": {"factors": 4, "l2": 0.001, "epochs": 30},
+    "implicit-als": {"factors": 4, "l2": 0.001, "alpha0": 0.1, "epochs": 30},
+}
+
+
+@pytest.fixture(params=list(REGISTRY))
+def estimator(request: pytest.FixtureRequest) -> Any:
+    return REGISTRY[request.param]()
+
+
+def table_for(estimator: Any, ratings: Interactions, events: Interactions) -> Interactions:
+    return ratings if estimator.kind == "ratings" else events
+
+
+@pytest.fixture
+def table(estimator: Any, small_ratings: Interactions, small_events: Interactions) -> Interactions:
+    return table_for(estimator, small_ratings, small_events)
+
+
+def same_bits(a: Recommender, b: Recommender) -> bool:
+    mine, theirs = a.model.arrays(), b.model.arrays()
+    return mine.keys() == theirs.keys() and all(mine[k].tobytes() == theirs[k].tobytes() for k in mine)
+
+
+def checkerboard(kind: str, n: int = 40) -> Interactions:
+    """User and item of the same color belong together; the diagonal (always a match) is withheld."""
+    u, i = np.nonzero(~np.eye(n, dtype=bool))
+    match = u % 2 == i % 2
+    if kind == "ratings":
+        return Interactions.from_columns(u, i, np.where(match, 5, 1))
+    return Interactions.from_columns(u[match], i[match], kind="events")
+
+
+@pytest.mark.parametrize("name", PERSONAL)
+def test_the_withheld_diagonal_of_a_checkerboard_is_recovered(name: str) -> None:
+    estimator = REGISTRY[name](**CHECKERBOARD.get(name, {}))
+    rec = Recommender.fit(estimator, checkerboard(estimator.kind), seed=1)
+    diagonal = np.arange(40)
+    ranked, _ = rec.rank(diagonal.astype(np.int32), 1)
+    assert (ranked[:, 0] == diagonal).mean() >= 0.95
+    if estimator.kind == "ratings":
+        assert (rec.predict(diagonal, diagonal)["prediction"] > 4).all()
+
+
+def test_the_order_of_rows_changes_no_bit(estimator: Any, table: Interactions) -> None:
+    frame = table.frame()
+    shuffled = frame[np.random.default_rng(0).permutation(len(frame))]
+    again = Interactions.from_columns(
+        shuffled["user"], shuffled["item"], shuffled["value"], times=shuffled["time"], kind=table.kind
+    )
+    straight = Interactions.from_columns(
+        frame["user"], frame["item"], frame["value"], times=frame["time"], kind=table.kind
+    )
+    assert same_bits(Recommender.fit(estimator, straight, seed=3), Recommender.fit(estimator, again, seed=3))
+
+
+def test_any_number_of_threads_gives_the_same_bits(estimator: Any, table: Interactions) -> None:
+    fits, lists = [], []
+    for n in (1, 2, 4):
+        with threads(n):
+            fits.append(Recommender.fit(estimator, table, seed=3))
+            lists.append(fits[-1].recommend_all(7))
+    assert same_bits(fits[0], fits[1])
+    assert same_bits(fits[0], fits[2])
+    assert lists[0].equals(lists[1])
+    assert lists[0].equals(lists[2])
+
+
+def test_the_seed_decides(estimator: Any, table: Interactions) -> None:
+    once, again = (Recommender.fit(estimator, table, seed=11) for _ in range(2))
+    assert same_bits(once, again)
+
+
+def test_one_user_alone_gets_what_a_batch_gives(estimator: Any, table: Interactions) -> None:
+    rec = Recommender.fit(estimator, table, seed=3)
+    everyone = np.arange(len(rec.users), dtype=np.int32)
+    rows, scores = rec.rank(everyone, 10)
+    for u in everyone[::7]:
+        alone_rows, alone_scores = rec.rank(np.array([u], np.int32), 10)
+        assert alone_rows.tobytes() == rows[u : u + 1].tobytes()
+        assert alone_scores.tobytes() == scores[u : u + 1].tobytes()
+
+
+def test_the_best_n_are_the_best_n_of_all_scores(estimator: Any, table: Interactions) -> None:
+    rec = Recommender.fit(estimator, table, seed=3)
+    users = np.arange(0, len(rec.users), 5, dtype=np.int32)
+    histories = rec.histories.take(users)
+    scores = rec.model.scores(users, histories).astype(np.float64)
+    scores[np.repeat(np.arange(len(users)), histories.counts), histories.columns] = -np.inf
+    ranked, found = rec.rank(users, 10)
+    np.testing.assert_allclose(found, -np.sort(-scores, axis=1)[:, :10], rtol=2e-5, atol=2e-5)
+    assert not any(np.isin(r, histories.row(k).columns).any() for k, r in enumerate(ranked))
+
+
+def test_save_and_load_is_exact(estimator: Any, table: Interactions, tmp_path: Path) -> None:
+    rec = Recommender.fit(estimator, table, seed=3)
+    rec.save(tmp_path / "model.cofactor")
+    loaded = Recommender.load(tmp_path / "model.cofactor")
+    assert same_bits(rec, loaded)
+    assert loaded.estimator == estimator
+    assert loaded.recommend_all(5).equals(rec.recommend_all(5))
+    users, items = table.users.ids(table.u), table.items.ids(table.i)
+    assert loaded.predict(users, items).equals(rec.predict(users, items))
+
+
+@pytest.mark.parametrize("name", EXACT_FOLD_IN)
+def test_a_training_user_folds_in_to_the_own_row(
+    name: str, small_ratings: Interactions, small_events: Interactions
+) -> None:
+    estimator = REGISTRY[name]()
+    table = table_for(estimator, small_ratings, small_events)
+    rec = Recommender.fit(estimator, table, seed=3)
+    folded = rec.model.fold_in(rec.histories)
+    everyone = np.arange(len(rec.users), dtype=np.int32)
+    np.testing.assert_allclose(
+        folded.scores(everyone, rec.histories), rec.model.scores(everyone, rec.histories), atol=1e-5
+    )
+
+
+def test_a_newcomer_gets_something_finite_from_any_history(estimator: Any, table: Interactions) -> None:
+    rec = Recommender.fit(estimator, table, seed=3)
+    histories = SparseRows.of([0, 2, 2], [3, 1, 4], [5.0, 1.0, 4.0], 3)  # the second one has no history
+    folded = rec.model.fold_in(histories)
+    rows = np.arange(3, dtype=np.int32)
+    ranked, scores = folded.top(rows, 5, histories=histories, exclude=histories, allowed=np.zeros(0, bool))
+    assert np.isfinite(scores).all()
+    assert (ranked >= 0).all()
+
+
+def test_predictions_are_finite_and_on_the_scale_for_known_and_unknown_ids(estimator: Any, table: Interactions) -> None:
+    rec = Recommender.fit(estimator, table, seed=3)
+    some = table.users.ids(table.u[:5]).to_list()
+    users = [*some, "nobody", "nobody"]
+    items = [*table.items.ids(table.i[:5]).to_list(), "item 1", "nothing"]
+    predicted = rec.predict(users, items)["prediction"].to_numpy()
+    assert np.isfinite(predicted).all()
+    if estimator.kind == "ratings":
+        assert ((predicted >= 1) & (predicted <= 5)).all()
+    assert rec.unknown(users, items) == (2, 1)
+
+
+@pytest.mark.parametrize("shape", ["one user", "one item", "one row", "all equal"])
+def test_the_smallest_tables(estimator: Any, shape: str) -> None:
+    users, items = {
+        "one user": (["a"] * 4, ["w", "x", "y", "z"]),
+        "one item": (["a", "b", "c", "d"], ["x"] * 4),
+        "one row": (["a"], ["x"]),
+        "all equal": (["a", "a", "b", "c"], ["x", "y", "x", "z"]),
+    }[shape]
+    values = [3.0] * len(users) if shape in ("all equal", "one row") else [1.0, 2.0, 4.0, 5.0]
+    table = Interactions.from_columns(users, items, values, kind=estimator.kind)
+    rec = Recommender.fit(estimator, table)
+    assert np.isfinite(rec.predict(users, items)["prediction"].to_numpy()).all()
+    ranked = rec.recommend("a", n=1000)  # more than the catalog
+    assert len(ranked) == len(set(items)) - len(set(np.array(items)[np.array(users) == "a"]))
+    assert ranked["item"].n_unique() == len(ranked)
+
+
+def test_ids_without_rows_do_no_harm(estimator: Any, table: Interactions) -> None:
+    """A split keeps all ids, so some users and items have nothing to learn from."""
+    part = table.select((table.u % 3 != 0) & (table.i % 5 != 0))
+    rec = Recommender.fit(estimator, part)
+    assert all(np.isfinite(array).all() for array in rec.model.arrays().values())
+    assert len(rec.recommend(table.users.ids([0])[0], n=3)) == 3
+
+
+def test_weights_of_one_change_nothing(estimator: Any, table: Interactions) -> None:
+    plain = Recommender.fit(estimator, table, seed=3)
+    weighted = Recommender.fit(estimator, table.with_weights(np.ones(len(table))), seed=3)
+    for name, array in plain.model.arrays().items():
+        np.testing.assert_allclose(weighted.model.arrays()[name], array, atol=1e-4)
+
+
+def test_ratings_and_events_are_never_mixed_up(
+    estimator: Any, small_ratings: Interactions, small_events: Interactions
+) -> None:
+    wrong = small_events if estimator.kind == "ratings" else small_ratings
+    with pytest.raises(KindError, match=r"positive_from|implicit-als"):
+        Recommender.fit(estimator, wrong)
+
+
+def test_an_estimator_goes_to_json_and_back(estimator: Any) -> None:
+    import json
+
+    assert _estimator(json.loads(estimator.to_json())) == estimator
+    assert replace(estimator) == estimator
+    assert hash(estimator) == hash(replace(estimator))
