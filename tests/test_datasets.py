@@ -18,9 +18,10 @@ from pathlib import Path
 
 import pytest
 
+from cofactor.cache import cache_folder
 from cofactor.data import movielens
 from cofactor.data.catalog import Mirror
-from cofactor.data.datasets import DATASETS, Dataset, cache_folder, fetch, load
+from cofactor.data.datasets import DATASETS, Dataset, fetch, load
 from cofactor.data.download import Progress, Timeouts, download, file_hash
 from cofactor.errors import FetchError
 

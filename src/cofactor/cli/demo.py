@@ -27,8 +27,10 @@ FEW = 20
 
 
 def demo(
-    user: Annotated[str, Option(metavar="ID", help="For whom to recommend films.")] = "405",
-    output: Annotated[str | None, Option("--output", "-o", metavar="MODEL", help="Keep the model in this file.")] = None,
+    user: Annotated[str, Option(metavar="ID", help="For whom to recommend films.")] = "505",
+    output: Annotated[
+        str | None, Option("--output", "-o", metavar="MODEL", help="Keep the model in this file.")
+    ] = None,
     seed: Seed = 0,
 ) -> None:
     """Watch 100,000 film ratings being read, learnt from, put to the test and turned into recommendations."""
@@ -141,14 +143,14 @@ def _recommend(out: Console, estimator: Any, ratings: Interactions, user: str, s
     recommender = Recommender.fit(estimator, ratings, seed=seed)
     row = recommender.users.row(known_id(recommender, "user", user))
     _head(out, f"4. Ten films for user {user}")
-    _say(out, f"Now the model learns from all ratings. {_person(ratings, row)} Films this person loved:")
+    _say(out, f"Now the model learns from all ratings. {_person(ratings, row)} Among those loved most:")
     for title, value in _loved(ratings, row, 6):
         out.print(f"  {value:g}  {printable(title)}")
     ranked = recommender.recommend(recommender.users.ids([row]), n=10)
     expected = recommender.predict(ranked["user"], ranked["item"])["prediction"]
     support = recommender.support[recommender.items.rows(ranked["item"])]
     _say(out, "\nOf the films they have not rated, the model expects them to like these best:")
-    shown = table(("", "right"), "film", ("predicted rating", "right"), ("ratings behind it", "right"))
+    shown = table(("", "right"), "film", ("predicted\nrating", "right"), ("ratings\nbehind it", "right"))
     for rank, title, rating, count in zip(ranked["rank"], ranked["title"], expected, support, strict=True):
         shown.add_row(str(rank), printable(title), f"{rating:.2f}", f"{count:,}{' ?' if count < FEW else '  '}")
     out.print(shown)
@@ -173,10 +175,8 @@ def _person(ratings: Interactions, row: int) -> str:
         return f"User {ratings.users.ids([row])[0]} rated {count:,} films."
     person = people.row(row, named=True)
     gender = {"M": "man", "F": "woman"}.get(person["gender"], "person")
-    return (
-        f"User {ratings.users.ids([row])[0]} is a {gender} of {person['age']} ({person['occupation']}), and rated "
-        f"{count:,} films."
-    )
+    work = "" if person["occupation"] in (None, "other", "none") else f" ({person['occupation']})"
+    return f"User {ratings.users.ids([row])[0]} is a {gender} of {person['age']}{work} who rated {count:,} films."
 
 
 def _loved(ratings: Interactions, row: int, n: int) -> list[tuple[str, float]]:
@@ -216,7 +216,6 @@ def _what_next(out: Console, output: str | None) -> None:
 
 
 def _head(out: Console, title: str) -> None:
-    out.print()
     out.rule(title, align="left", characters="─")
     out.print()
 

@@ -25,8 +25,8 @@ BINS = 10
 def describe(
     source: Source,
     *,
-    users: Annotated[int, Option(help="Busiest users to show in the cross-tab.", min=1)] = 10,
-    top_items: Annotated[int, Option(help="Most rated items to show in it.", min=1)] = 8,
+    users: Annotated[int, Option(metavar="N", help="Busiest users to show in the cross-tab.", min=1)] = 10,
+    top_items: Annotated[int, Option(metavar="N", help="Most rated items to show in it.", min=1)] = 8,
     as_json: Json = False,
 ) -> None:
     """Look at a table before anything is learnt: how the reading went, counts, and a cross-tab."""
@@ -92,13 +92,22 @@ def show_facts(out: Console, ratings: Interactions) -> None:
         lines.append(("rows read", f"{report.rows:,}"))
         refused = "; ".join(f"{reason}: {count:,}" for reason, count in report.refused.items())
         lines.append(("refused", f"{len(report.refusals):,} ({printable(refused)})" if refused else "none"))
-        lines.append(("duplicates", f"{report.duplicates:,} ({report.duplicate_rule})" if report.duplicates else "none"))
+        lines.append(
+            ("duplicates", f"{report.duplicates:,} ({report.duplicate_rule})" if report.duplicates else "none")
+        )
     lines.append((ratings.kind, f"{len(ratings):,}"))
     for what, n in (("users", ratings.n_users), ("items", ratings.n_items)):
         spread = known[f"per_{what[:-1]}"]
-        lines.append((what, f"{n:,} with {spread['min']:,} to {spread['max']:,} each, half at most {spread['median']:,}"))
+        lines.append(
+            (
+                what,
+                f"{n:,}, with {spread['min']:,} to {spread['max']:,} {ratings.kind} each (median {spread['median']:,})",
+            )
+        )
     blank = 1 - ratings.density
-    lines.append(("known", f"{ratings.density:.2%} of the {ratings.n_users:,} x {ratings.n_items:,} cells; {blank:.2%} blank"))
+    lines.append(
+        ("known", f"{ratings.density:.2%} of the {ratings.n_users:,} x {ratings.n_items:,} cells; {blank:.2%} blank")
+    )
     if known["time"] is not None:
         first, last = (moment[:10] for moment in known["time"])
         lines.append(("time", f"{first} to {last}"))

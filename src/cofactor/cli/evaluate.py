@@ -33,9 +33,15 @@ def evaluate(
     split: Annotated[str, Option(metavar="|".join(SPLITS), help="How to part train and test.")] = "random",
     test: Annotated[
         float | None,
-        Option(help="The test's share of rows (of users, for users) [0.2]. For last: rows of each user [1].", show_default=False),
+        Option(
+            metavar="SHARE|N",
+            help="The test's share of rows (of users, for users) [0.2]. For last: rows of each user [1].",
+            show_default=False,
+        ),
     ] = None,
-    k: Annotated[list[int] | None, Option("--k", help="Lengths of list to score, for events [10]. Repeatable.")] = None,
+    k: Annotated[
+        list[int] | None, Option("--k", metavar="K", help="Lengths of list to score, for events [10]. Repeatable.")
+    ] = None,
     settings: Settings = None,
     seed: Seed = 0,
     as_json: Json = False,
@@ -85,7 +91,9 @@ def _parted(ratings: Interactions, split: str, test: float | None, seed: int) ->
 
 def show_evaluation(out: Console, found: Evaluation, split: Split) -> None:
     """Tables of at most 80 columns, best model first; the best number of each column has a star."""
-    out.print(f"Split: {found.description}: {len(split.train):,} to learn from, {len(split.test):,} to test", soft_wrap=True)
+    out.print(
+        f"Split: {found.description}: {len(split.train):,} to learn from, {len(split.test):,} to test", soft_wrap=True
+    )
     scores = found.scores
     if found.kind == "ratings":
         _show_table(out, _sorted(scores, "rmse"), ["rmse", "mae"])
@@ -133,5 +141,12 @@ def _name(metric: str) -> str:
 
 def _head(metric: str) -> str:
     name = _name(metric)
-    words: dict[str, Any] = {"hit_rate": "hit rate", "ndcg": "NDCG", "mrr": "MRR", "map": "MAP", "rmse": "RMSE", "mae": "MAE"}
+    words: dict[str, Any] = {
+        "hit_rate": "hit rate",
+        "ndcg": "NDCG",
+        "mrr": "MRR",
+        "map": "MAP",
+        "rmse": "RMSE",
+        "mae": "MAE",
+    }
     return metric.replace(name, words.get(name, name), 1)

@@ -16,7 +16,7 @@ __all__ = ["fetch"]
 
 
 def fetch(
-    name: Annotated[str | None, Argument(help="Which data set.")] = None,
+    name: Annotated[str | None, Argument(metavar="[NAME]", help="Which data set.")] = None,
     show_list: Annotated[bool, Option("--list", help="Show the data sets there are.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -27,11 +27,14 @@ def fit(
     source: Source,
     *,
     output: Annotated[str, Option("--output", "-o", metavar="MODEL", help="The file to save the model in.")],
-    model: Annotated[str, Option("--model", "-m", help="How to learn (see `cofactor models`).")] = "biased-mf",
+    model: Annotated[
+        str, Option("--model", "-m", metavar="NAME", help="How to learn (see `cofactor models`).")
+    ] = "biased-mf",
     settings: Settings = None,
     seed: Seed = 0,
     validation: Annotated[
-        float | None, Option(help="A share of the rows to hold out: learning stops when they gain no more.")
+        float | None,
+        Option(metavar="SHARE", help="A share of the rows to hold out: learning stops when they gain no more."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -65,7 +68,9 @@ def fit(
     out.print(f"{model} learnt from {len(table):,} {table.kind} ({table.n_users:,} users x {table.n_items:,} items)"
               f" in {seconds:.1f} s", soft_wrap=True)  # fmt: skip
     if epochs:
-        out.print(f"{len(epochs)} epochs, loss {epochs[0].loss:.4f} to {epochs[-1].loss:.4f}{_held_out(epochs, table.kind)}")
+        out.print(
+            f"{len(epochs)} epochs, loss {epochs[0].loss:.4f} to {epochs[-1].loss:.4f}{_held_out(epochs, table.kind)}"
+        )
     out.print(f"saved in {output} ({Path(output).stat().st_size:,} bytes)", soft_wrap=True)
     someone = printable(table.users.ids([0])[0])
     out.print(f"\nNext: cofactor recommend {output} --user {someone}", soft_wrap=True)

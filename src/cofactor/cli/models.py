@@ -36,7 +36,9 @@ def models(
             out.print(shown)
         else:
             out.print("It has no settings.\n")
-    out.print("Set one by --set NAME=VALUE: cofactor fit ratings.csv -o my.cofactor --model biased-mf --set factors=100")
+    out.print(
+        "Set one by --set NAME=VALUE: cofactor fit ratings.csv -o my.cofactor --model biased-mf --set factors=100"
+    )
 
 
 def _facts(kind: Any, settings: list[dict[str, Any]]) -> dict[str, Any]:

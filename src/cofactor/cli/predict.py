@@ -26,8 +26,10 @@ def predict(
     user: Annotated[str | None, Option(metavar="ID", help="One user, with --item.")] = None,
     item: Annotated[str | None, Option(metavar="ID", help="One item, with --user.")] = None,
     output: Output = None,
-    user_column: Annotated[str | None, Option(help="Column of the users in the file of pairs.")] = None,
-    item_column: Annotated[str | None, Option(help="Column of the items in it.")] = None,
+    user_column: Annotated[
+        str | None, Option(metavar="COLUMN", help="Column of the users in the file of pairs.")
+    ] = None,
+    item_column: Annotated[str | None, Option(metavar="COLUMN", help="Column of the items in it.")] = None,
     as_json: Json = False,
 ) -> None:
     """Predict the rating of pairs: user, item, prediction, in the order and with the ids of the file.

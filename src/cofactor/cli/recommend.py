@@ -53,7 +53,9 @@ def recommend(
     recommender = Recommender.load(model)
     if rated or took:
         if include_seen:
-            raise ParameterError("--include-seen is for users the model knows; of a newcomer it only knows what you say")
+            raise ParameterError(
+                "--include-seen is for users the model knows; of a newcomer it only knows what you say"
+            )
         ranked = recommender.recommend_newcomer(_history(recommender, rated or (), took or ()), n)
     elif everyone:
         ranked = recommender.recommend_all(n, exclude_seen=not include_seen)
@@ -126,7 +128,9 @@ def show_ranking(out: Console, recommender: Recommender, ranked: pl.DataFrame) -
     named, expected = "title" in ranked.columns, _expected(recommender, ranked)
     support = recommender.support[recommender.items.rows(ranked["item"])]
     heads = [("", "right"), *(["title"] if named else []), ("item", "right") if named else "item"]
-    shown = table(*heads, ("rating to expect" if expected else "score", "right"), (f"{recommender.kind} behind", "right"))
+    shown = table(
+        *heads, ("rating to expect" if expected else "score", "right"), (f"{recommender.kind} behind", "right")
+    )
     for row, number, count in zip(ranked.iter_rows(named=True), expected or ranked["score"], support, strict=True):
         title = [printable(row["title"] or "")] if named else []
         score = f"{number:.2f}" if expected else f"{number:.3f}"

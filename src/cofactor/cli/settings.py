@@ -65,7 +65,9 @@ def _class_of(model: str) -> Any:
     if model not in REGISTRY:
         near = get_close_matches(model.lower().replace("_", "-"), REGISTRY, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ParameterError(f"there is no model {model!r}{hint}; there are {', '.join(REGISTRY)}: see `cofactor models`")
+        raise ParameterError(
+            f"there is no model {model!r}{hint}; there are {', '.join(REGISTRY)}: see `cofactor models`"
+        )
     return REGISTRY[model]
 
 

@@ -30,37 +30,51 @@ class Source:
 
     ratings: Annotated[
         str,
-        Argument(help="A file (CSV, TSV, ::, Parquet, JSON lines; also .gz, .zst), a data set's name, or a URL."),
+        Argument(
+            metavar="RATINGS",
+            help="A file (CSV, TSV, ::, Parquet, JSON lines; also .gz, .zst), the name of a data set, or a database URL.",
+        ),
     ]
     positive_from: Annotated[
-        float | None, Option(help="The table holds ratings; those from this one on become events.", rich_help_panel=ROWS)
+        float | None,
+        Option(
+            metavar="RATING", help="The table holds ratings; those from this one on are events.", rich_help_panel=ROWS
+        ),
     ] = None
     events: Annotated[
         bool, Option("--events", help="The table holds events: clicks, plays, purchases.", rich_help_panel=ROWS)
     ] = False
     levels: Annotated[
-        str | None, Option(help="All ratings there can be, as in 1,2,3,4,5.", rich_help_panel=ROWS)
+        str | None, Option(metavar="N,N,...", help="All ratings there can be, as in 1,2,3,4,5.", rich_help_panel=ROWS)
     ] = None
     on_bad: Annotated[
         str, Option(metavar="raise|quarantine", help="Stop at bad rows, or set them aside.", rich_help_panel=ROWS)
     ] = "raise"
     quarantine: Annotated[
-        str | None, Option(help="Where bad rows go [FILE.refused.csv].", rich_help_panel=ROWS)
+        str | None,
+        Option(metavar="FILE", help="Where bad rows go, if not to RATINGS.refused.csv.", rich_help_panel=ROWS),
     ] = None
-    user: Annotated[str | None, Option(help="Column of the users.", rich_help_panel=COLUMNS)] = None
-    item: Annotated[str | None, Option(help="Column of the items.", rich_help_panel=COLUMNS)] = None
-    value: Annotated[str | None, Option(help="Column of the ratings or counts.", rich_help_panel=COLUMNS)] = None
-    time: Annotated[str | None, Option(help="Column of the times.", rich_help_panel=COLUMNS)] = None
-    weight: Annotated[str | None, Option(help="Column of the weights.", rich_help_panel=COLUMNS)] = None
+    user: Annotated[str | None, Option(metavar="COLUMN", help="Column of the users.", rich_help_panel=COLUMNS)] = None
+    item: Annotated[str | None, Option(metavar="COLUMN", help="Column of the items.", rich_help_panel=COLUMNS)] = None
+    value: Annotated[
+        str | None, Option(metavar="COLUMN", help="Column of the ratings or counts.", rich_help_panel=COLUMNS)
+    ] = None
+    time: Annotated[str | None, Option(metavar="COLUMN", help="Column of the times.", rich_help_panel=COLUMNS)] = None
+    weight: Annotated[str | None, Option(metavar="COLUMN", help="Column of the weights.", rich_help_panel=COLUMNS)] = (
+        None
+    )
     format: Annotated[
         str | None, Option(metavar="csv|tsv|::|parquet|jsonl", help="Unless it can be seen.", rich_help_panel=COLUMNS)
     ] = None
-    query: Annotated[str | None, Option(help="SQL to run, when a URL is given.", rich_help_panel=COLUMNS)] = None
+    query: Annotated[
+        str | None, Option(metavar="SQL", help="What to select, when a URL is given.", rich_help_panel=COLUMNS)
+    ] = None
     items: Annotated[
-        str | None, Option(help="A file of items with their `title`, and more.", rich_help_panel=TITLES)
+        str | None, Option(metavar="FILE", help="A file of items with their `title`, and more.", rich_help_panel=TITLES)
     ] = None
     item_id: Annotated[
-        str | None, Option(help="Its column of item ids, unless it is the first.", rich_help_panel=TITLES)
+        str | None,
+        Option(metavar="COLUMN", help="Its column of item ids, unless it is the first.", rich_help_panel=TITLES),
     ] = None
 
     @property

@@ -26,7 +26,9 @@ def check_output(path: str | None, endings: tuple[str, ...] = ENDINGS) -> None:
         return
     target = Path(path)
     if endings and target.suffix.lower() not in endings:
-        raise ParameterError(f"{path} must end in {', '.join(endings[:-1])} or {endings[-1]}: that says how to write it")
+        raise ParameterError(
+            f"{path} must end in {', '.join(endings[:-1])} or {endings[-1]}: that says how to write it"
+        )
     if target.is_dir():
         raise ParameterError(f"{path} is a folder; name a file in it")
     if not target.absolute().parent.is_dir():
@@ -117,4 +119,3 @@ def _in_type_of(ids: IdMap, column: pl.Series) -> pl.Series:
         return column.cast(pl.Int64, strict=False)
     canonical = column.str.contains(r"^(0|-?[1-9][0-9]*)$")
     return pl.select(pl.when(canonical).then(column.cast(pl.Int64, strict=False))).to_series()
-

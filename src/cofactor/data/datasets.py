@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from cofactor.cache import cache_folder
 from cofactor.data import movielens
 from cofactor.data.catalog import DATASETS, Dataset
 from cofactor.data.download import OnProgress, Progress, Timeouts, download, extract, file_hash, published_md5
@@ -27,18 +28,9 @@ from cofactor.data.movielens import Layout
 from cofactor.data.scale import Scale
 from cofactor.errors import FetchError
 
-__all__ = ["DATASETS", "Dataset", "cache_folder", "fetch", "load"]
+__all__ = ["DATASETS", "Dataset", "fetch", "load"]
 
 PIP_OPTIONS = ("--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check", "--quiet")
-
-
-def cache_folder() -> Path:
-    """$COFACTOR_CACHE, else the user's cache folder of this platform with `cofactor` in it."""
-    if own := os.environ.get("COFACTOR_CACHE"):
-        return Path(own)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "cofactor"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cofactor"
 
 
 def load(

@@ -16,7 +16,6 @@ the file that holds the kernel. numba is imported when the first kernel is asked
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 import tempfile
 import threading
@@ -25,7 +24,9 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Kernel", "cache_folder", "kernel"]
+from cofactor.cache import cache_folder
+
+__all__ = ["Kernel", "kernel", "kernel_folder"]
 
 # Sums may be reordered and fused (that is what makes them fast), but nan and inf keep their meaning.
 FAST_MATH = {"reassoc", "contract", "nsz", "arcp", "afn"}
@@ -69,7 +70,7 @@ class Kernel:
         import numba
 
         config: Any = numba.config
-        folder = cache_folder()
+        folder = kernel_folder()
         marker = None if folder is None else folder / f"{'-'.join([self.__name__, *map(str, constants)])}.done"
         if marker is None or not marker.exists():
             _announce("compiling", "cofactor: compiling kernels for this machine (once, a few seconds) ...")
@@ -97,14 +98,14 @@ def kernel(*, writes: str = "", reads: str = "", numbers: str = "") -> Callable[
 
 
 @cache
-def cache_folder() -> Path | None:
+def kernel_folder() -> Path | None:
     """Where compiled kernels are kept, or None when no folder can be written (this is said once).
 
     `$COFACTOR_CACHE`, else the user's cache folder; below it a folder named by the sources' hash.
     """
     sources = sorted(Path(__file__).parent.glob("*.py"))
     version = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
-    folder = user_cache() / f"kernels-{version}"
+    folder = cache_folder() / f"kernels-{version}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -116,14 +117,6 @@ def cache_folder() -> Path | None:
             "process. Set COFACTOR_CACHE to a folder that can be written.",
         )
         return None
-
-
-def user_cache() -> Path:
-    """The folder for what can be made again: `$COFACTOR_CACHE` or the platform's usual place."""
-    if chosen := os.environ.get("COFACTOR_CACHE"):
-        return Path(chosen)
-    base = os.environ.get("LOCALAPPDATA") if os.name == "nt" else os.environ.get("XDG_CACHE_HOME")
-    return Path(base or Path("~/.cache").expanduser()) / "cofactor"
 
 
 def _announce(what: str, message: str) -> None:
