@@ -159,7 +159,8 @@ def test_an_sgd_update_is_the_gradient_of_the_loss() -> None:
     gradient = np.array([(loss(start + e) - loss(start - e)) / 2e-6 for e in eps])
     P, Q, b_u, b_i = p[None].copy(), q[None].copy(), np.array([0.2]), np.array([-0.1])
     reference.sgd_updates(
-        P, Q, b_u, b_i, np.zeros(1, np.int32), np.zeros(1, np.int32), np.array([r], np.float32), np.array([w], np.float32),
+        P, Q, b_u, b_i,
+        np.zeros(1, np.int32), np.zeros(1, np.int32), np.array([r], np.float32), np.array([w], np.float32),
         mean=mean, low=low, span=span, rate=1e-3, bias_rate=1e-3, l2=l2, l2_bias=l2_bias,
     )  # fmt: skip
     moved = np.concatenate([P[0], Q[0], b_u, b_i])
@@ -282,7 +283,8 @@ def test_threads_are_chosen_by_block_then_environment(monkeypatch: pytest.Monkey
 FIT = (
     "import numpy as np, cofactor;"
     "t = cofactor.Interactions.from_columns(np.arange(99) % 9, np.arange(99) // 9, np.arange(99) % 5);"
-    "print(cofactor.Recommender.fit(cofactor.ExplicitALS(factors=2), t).recommend(0, exclude_seen=False)['item'].to_list())"
+    "rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=2), t);"
+    "print(rec.recommend(0, exclude_seen=False)['item'].to_list())"
 )
 
 

@@ -84,9 +84,7 @@ def test_ndcg_against_scikit_learn(seed, k):
     ranked = np.argsort(-scores, axis=1).astype(np.int32)
     ours = ndcg(Hits.of(ranked, rows_of([set(np.flatnonzero(row)) for row in relevance])), k)
     for user in range(4):
-        assert ours[user] == pytest.approx(
-            ndcg_score(relevance[user : user + 1], scores[user : user + 1], k=k)
-        )
+        assert ours[user] == pytest.approx(ndcg_score(relevance[user : user + 1], scores[user : user + 1], k=k))
 
 
 @given(st.integers(0, 10_000))

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cofactor.data.columns import bare_name, choose_columns, roles_by_place, usual_role
 from cofactor.data.ids import is_canonical_decimal
 from cofactor.data.interactions import Interactions
 from cofactor.data.read import read_events, read_ratings, read_table
+from cofactor.data.reading.columns import bare_name, choose_columns, roles_by_place, usual_role
 from cofactor.errors import DataError
 
 TABLE = pl.DataFrame(
@@ -181,7 +181,7 @@ def test_columns_can_always_be_named(tmp_path: Path) -> None:
 
 def test_an_empty_name_leaves_an_optional_column_out(tmp_path: Path) -> None:
     path = write(tmp_path, "user,item,plays,date,weight\na,x,3,soon,heavy\n")
-    with pytest.raises(DataError, match='the time is neither.*leave the column out with time=""'):
+    with pytest.raises(DataError, match=r'the time is neither.*leave the column out with time=""'):
         read_ratings(path)
     loaded = read_events(path, time="", weight="", value="")
     assert loaded.frame().rows() == [("a", "x", 1.0)]
@@ -268,9 +268,7 @@ def test_what_is_written_is_what_is_read(
 
 
 @given(st.lists(st.from_regex(r"\A[+-]?[0-9]{1,20}\Z") | st.sampled_from(["a", "1.0", "٣"]), min_size=1))
-def test_integers_are_recognized_as_ids_says(
-    tmp_path_factory: pytest.TempPathFactory, ids: list[str]
-) -> None:
+def test_integers_are_recognized_as_ids_says(tmp_path_factory: pytest.TempPathFactory, ids: list[str]) -> None:
     lines = [f"{id_},{place},1" for place, id_ in enumerate(ids)]
     path = write(tmp_path_factory.mktemp("ids"), "user,item,rating\n" + "\n".join(lines) + "\n")
     users = read_ratings(path).users
@@ -311,6 +309,17 @@ def test_the_order_of_rows_survives_many_blocks_of_the_reader(tmp_path: Path) ->
     frame.write_csv(path)
     expected = {user: float(value) for user, value in zip(frame["user"], frame["rating"], strict=True)}
     assert read_ratings(path).values.tolist() == [expected[user] for user in range(1000)]
+
+
+def test_clean_files_never_take_the_slow_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cofactor.data.reading.text_table.Batches", None)  # what the slow pass collects rows in
+    for name in ("r.csv", "r.tsv", "r.dat", "r.csv.gz"):
+        (tmp_path / name).write_bytes(gzip.compress(text_as(name)) if ".gz" in name else text_as(name))
+        assert len(read_ratings(tmp_path / name)) == 4
+    quoted = TABLE.with_columns(title=pl.lit('The "best", ever')).write_csv().replace("\n", "\r\n") + "\r\n"
+    assert len(read_ratings(write(tmp_path, quoted))) == 4
+    with pytest.raises(TypeError):
+        read_ratings(write(tmp_path, "user,item,rating\na,x,1\na,x\n"))
 
 
 def test_the_report_has_plain_values_for_json(tmp_path: Path) -> None:

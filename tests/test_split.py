@@ -119,9 +119,7 @@ def test_last_is_each_users_youngest_rows(table):
 
 
 def test_last_breaks_ties_by_row_and_leaves_short_histories_whole():
-    same_time = Interactions.from_columns(
-        [1, 1, 1, 2], ["a", "b", "c", "a"], [1, 2, 3, 4], times=[7, 7, 7, 7]
-    )
+    same_time = Interactions.from_columns([1, 1, 1, 2], ["a", "b", "c", "a"], [1, 2, 3, 4], times=[7, 7, 7, 7])
     split = split_last(same_time)
     assert rows_of(split.test) == [(1, "c", 3.0, 7)]
 
@@ -200,9 +198,7 @@ def test_a_users_own_future_in_train_is_a_leak():
     two = Interactions.from_columns([1, 1, 2, 2], [1, 2, 1, 2], [3] * 4, times=[10, 20, 1, 2])
     right = Split(two.select([True, False, True, True]), two.select([False, True, False, False]))
     assert replace(right, order="by time per user").order == "by time per user"
-    with pytest.raises(
-        LeakageError, match="user 1 has item 2 in train with time 20, after a test row of time 10"
-    ):
+    with pytest.raises(LeakageError, match="user 1 has item 2 in train with time 20, after a test row of time 10"):
         Split(
             two.select([False, True, True, True]),
             two.select([True, False, False, False]),
@@ -220,9 +216,7 @@ def test_no_times_prove_nothing(table):
 def test_a_held_out_user_with_rows_in_train_or_a_pair_given_and_tested_is_a_leak():
     four = Interactions.from_columns([1, 1, 1, 2], [1, 2, 3, 1], [3] * 4)
     parts = [four.select(np.array(keep, bool)) for keep in ([1, 0, 0, 1], [0, 1, 0, 0], [0, 0, 1, 0])]
-    with pytest.raises(
-        LeakageError, match="user 1 is held out and has rows in fold_in, and has rows in train"
-    ):
+    with pytest.raises(LeakageError, match="user 1 is held out and has rows in fold_in, and has rows in train"):
         Split(parts[0], parts[1], fold_in=parts[2])
     nobody = four.select(np.zeros(4, bool))
     with pytest.raises(LeakageError, match="user 1 is held out and has rows in test, and has rows in train"):
@@ -315,9 +309,7 @@ def test_two_files_are_renumbered_to_the_ids_of_both():
 
 
 def test_a_table_of_users_on_one_side_is_enough_and_none_stays_none():
-    train = Interactions.from_columns([1, 2], [1, 1], [3, 5]).with_user_table(
-        {"user": [1, 2], "age": [30, 40]}
-    )
+    train = Interactions.from_columns([1, 2], [1, 1], [3, 5]).with_user_table({"user": [1, 2], "age": [30, 40]})
     test = Interactions.from_columns([2, 3], [2, 1], [1, 2])
     split = split_given(train, test)
     assert split.test.user_table["age"].to_list() == [30, 40, None]

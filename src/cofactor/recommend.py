@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,8 @@ import polars as pl
 
 from cofactor.arrays import Bool, Bytes, Float32, Int32, Int64, SparseRows, read_only
 from cofactor.artifact import read_artifact, write_artifact
-from cofactor.data.ids import Id, IdMap
+from cofactor.data.histories import merged, stacked
+from cofactor.data.ids import Id, IdMap, id_column
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import ArtifactError, DataError, KindError, ParameterError, UnknownIdError
 from cofactor.estimators import REGISTRY
@@ -109,8 +110,7 @@ class Recommender:
 
         The one path by which anything is ranked: for people, for the service and for the evaluator.
         """
-        if n < 1:
-            raise ParameterError(f"n must be at least 1, not {n}")
+        _check_n(n)
         histories = self.histories.take(rows)
         exclude = histories if exclude_seen else SparseRows.empty(len(rows))
         top: tuple[Int32, Float32] = self.model.top(
@@ -120,7 +120,7 @@ class Recommender:
 
     def recommend(
         self,
-        users: Id | Sequence[Id] | pl.Series,
+        users: Id | Iterable[Id] | pl.Series,
         n: int = 10,
         *,
         exclude_seen: bool = True,
@@ -131,8 +131,7 @@ class Recommender:
         `among`: only these items. Where fewer than n are left, there are fewer rows. Raises UnknownIdError for a user
         who is not known: see `recommend_newcomer`.
         """
-        ids = users if isinstance(users, pl.Series) else [users] if isinstance(users, int | str) else list(users)
-        rows = self._user_rows(ids)
+        rows = self._user_rows(_column(users))
         return self._ranked(rows, self.rank(rows, n, exclude_seen=exclude_seen, allowed=self._allowed(among)))
 
     def recommend_all(
@@ -144,15 +143,17 @@ class Recommender:
 
     def recommend_newcomer(
         self,
-        history: Sequence[tuple[Id, float]] | Sequence[Id],
+        history: Mapping[Id, float] | Iterable[tuple[Id, float]] | Iterable[Id],
         n: int = 10,
         *,
         among: Iterable[Id] | None = None,
     ) -> pl.DataFrame:
         """The n best items for somebody new, given what they rated as (item, rating) pairs, or took as items.
 
-        The newcomer is folded in: nothing is retrained, nothing is kept. Columns: item, rank, score[, title].
+        Events may be (item, how often) pairs too; a negative number marks a dislike. The newcomer is folded in: nothing
+        is retrained, nothing is kept. Columns: item, rank, score[, title]. Raises DataError, UnknownIdError, KindError.
         """
+        _check_n(n)
         one = self._history(history)
         folded = self._folded(one)
         top = folded.top(
@@ -164,9 +165,7 @@ class Recommender:
         )
         return self._ranked(np.zeros(1, np.int32), top, with_user=False)
 
-    def _ranked(
-        self, rows: Int32, top: tuple[Int32, Float32], *, with_user: bool = True
-    ) -> pl.DataFrame:  # fmt: skip
+    def _ranked(self, rows: Int32, top: tuple[Int32, Float32], *, with_user: bool = True) -> pl.DataFrame:
         ranked, scores = top
         there = ranked >= 0
         columns: dict[str, Any] = {}
@@ -185,7 +184,7 @@ class Recommender:
     def _allowed(self, among: Iterable[Id] | None) -> Bool:
         if among is None:
             return NO_FILTER
-        ids = among if isinstance(among, pl.Series) else list(among)
+        ids = _column(among)
         rows = self.items.rows(ids)
         if (rows < 0).any():
             raise UnknownIdError(f"among: {ids[int((rows < 0).argmax())]!r} is not a known item")
@@ -193,17 +192,17 @@ class Recommender:
         allowed[rows] = True
         return allowed
 
-    def _user_rows(self, ids: Sequence[Id] | pl.Series) -> Int32:
-        if len(ids) == 1:
-            try:
+    def _user_rows(self, ids: pl.Series) -> Int32:
+        try:
+            if len(ids) == 1:
                 return np.array([self.users.row(ids[0])], np.int32)
-            except UnknownIdError as unknown:
-                hint = "for somebody new, pass their ratings to recommend_newcomer"
-                raise UnknownIdError(f"user {unknown}; {hint}") from None
-        rows = self.users.rows(ids)
-        if (rows < 0).any():
-            first = ids[int((rows < 0).argmax())]
-            raise UnknownIdError(f"user {first!r} is not known, nor are {(rows < 0).sum() - 1} others of {len(rows)}")
+            rows = self.users.rows(ids)
+            if (rows < 0).any():
+                first, unknown = ids[int((rows < 0).argmax())], (rows < 0).sum()
+                raise UnknownIdError(f"{first!r} is not a known id ({unknown:,} of these {len(rows):,} are not)")
+        except UnknownIdError as unknown:
+            hint = "for somebody new, pass their ratings to recommend_newcomer"
+            raise UnknownIdError(f"user {unknown}; {hint}") from None
         return rows
 
     # predicting
@@ -211,21 +210,25 @@ class Recommender:
     def predict(self, users: Any, items: Any) -> Any:
         """The expected rating of a user and an item (a float), or of many pairs (user, item, prediction).
 
-        Never fails on unknown ids: an unknown user is predicted the item's average level, and so on; `unknown` counts
-        them. Models of events give the score that the pair would be ranked by.
+        One user with many items, or one item with many users, stands for that many pairs. Never fails on unknown ids:
+        an unknown user is predicted the item's average level, and so on; `unknown` counts them. Models of events give
+        the score that the pair would be ranked by. Raises DataError for ids of the wrong type, or of different numbers.
         """
-        if isinstance(users, int | str) and isinstance(items, int | str):
-            return float(self._predicted([users], [items])[0])
-        if len(users) != len(items):
-            raise DataError(f"{len(users)} users but {len(items)} items: predictions are for pairs")
-        predicted = self._predicted(users, items)
-        return pl.DataFrame({"user": users, "item": items, "prediction": predicted})
+        u, i = _column(users), _column(items)
+        if _is_one(users) and _is_one(items):
+            return float(self._predicted(u, i)[0])
+        u = u.new_from_index(0, len(i)) if _is_one(users) else u
+        i = i.new_from_index(0, len(u)) if _is_one(items) else i
+        if len(u) != len(i):
+            raise DataError(f"{len(u)} users but {len(i)} items: predictions are for pairs")
+        return pl.DataFrame({"user": u, "item": i, "prediction": self._predicted(u, i)})
 
     def unknown(self, users: Any, items: Any) -> tuple[int, int]:
         """How many of these user ids, and of these item ids, the model has never seen."""
-        return int((self.users.rows(users) < 0).sum()), int((self.items.rows(items) < 0).sum())
+        u, i = self.users.rows(_column(users)), self.items.rows(_column(items))
+        return int((u < 0).sum()), int((i < 0).sum())
 
-    def _predicted(self, users: Any, items: Any) -> Float32:
+    def _predicted(self, users: pl.Series, items: pl.Series) -> Float32:
         predicted: Float32 = self.model.predict(self.users.rows(users), self.items.rows(items), self.histories)
         return predicted
 
@@ -233,19 +236,24 @@ class Recommender:
 
     def similar_items(self, item: Id, n: int = 10) -> pl.DataFrame:
         """The n items liked by the same people: item, rank, score (cosine, -1..1)[, title]."""
-        rows, scores = self._similar(self.items, item, "similar_items", n)
+        rows, scores = self._similar("item", item, "similar_items", n)
         frame = pl.DataFrame({"item": self.items.ids(rows), "rank": _ranks(len(rows)), "score": scores})
         return self._titled(frame, rows)
 
     def similar_users(self, user: Id, n: int = 10) -> pl.DataFrame:
         """The n users of the most similar taste: user, rank, score (cosine, -1..1)."""
-        rows, scores = self._similar(self.users, user, "similar_users", n)
+        rows, scores = self._similar("user", user, "similar_users", n)
         return pl.DataFrame({"user": self.users.ids(rows), "rank": _ranks(len(rows)), "score": scores})
 
-    def _similar(self, ids: IdMap, id_: Id, method: str, n: int) -> tuple[Int32, Float32]:
-        if n < 1:
-            raise ParameterError(f"n must be at least 1, not {n}")
-        row = np.array([ids.row(id_)], np.int32)
+    def _similar(self, what: str, id_: Id, method: str, n: int) -> tuple[Int32, Float32]:
+        _check_n(n)
+        ids = self.items if what == "item" else self.users
+        if not _is_one(id_):
+            raise DataError(f"{id_!r} is not one {what} id (an integer or a string)")
+        try:
+            row = np.array([ids.row(id_)], np.int32)
+        except UnknownIdError as unknown:
+            raise UnknownIdError(f"{what} {unknown}") from None
         if not hasattr(self.model, method) or getattr(self.model, "factors", 1) == 0:
             raise KindError("this model has no vectors to compare; fit one with factors, such as biased-mf")
         rows, scores = getattr(self.model, method)(row, min(n, len(ids)))
@@ -259,70 +267,53 @@ class Recommender:
             raise KindError("this model cannot fold in new users; fit it again with their ratings")
         return self.model.fold_in(histories)
 
-    def _history(self, history: Sequence[Any]) -> SparseRows:
+    def _history(self, history: Any) -> SparseRows:
         """One new user's history as a matrix of one row. Raises DataError, UnknownIdError."""
-        pairs = [pair if isinstance(pair, tuple | list) else (pair, 1.0) for pair in history]
-        if self.kind == "ratings" and any(not isinstance(pair, tuple | list) for pair in history):
+        if not isinstance(history, Iterable) or isinstance(history, str):
+            raise DataError(f"a history is a list of items or of (item, rating) pairs, not {history!r}")
+        given = list(history.items() if isinstance(history, Mapping) else history)
+        pairs = [one if isinstance(one, tuple | list) else (one, 1.0) for one in given]
+        if self.kind == "ratings" and any(not isinstance(one, tuple | list) for one in given):
             raise DataError("give the history as (item, rating) pairs: this model learnt from ratings")
-        rows = self.items.rows([item for item, _ in pairs])
+        if bad := [pair for pair in pairs if len(pair) != 2 or not _is_number(pair[1])]:
+            raise DataError(f"{bad[0]!r} is not an (item, rating) pair with a finite number")
+        items = _column([item for item, _ in pairs])
+        rows = self.items.rows(items)
         if (rows < 0).any():
-            raise UnknownIdError(f"item {pairs[int((rows < 0).argmax())][0]!r} is not known to this model")
-        values = np.array([value for _, value in pairs], np.float32)
-        if not np.isfinite(values).all():
-            raise DataError(f"the rating of {pairs[int((~np.isfinite(values)).argmax())][0]!r} is not finite")
-        if len(np.unique(rows)) < len(rows):
-            raise DataError("an item stands twice in the history")
-        return SparseRows.of(np.zeros(len(rows), np.int64), rows, values, 1)
+            raise UnknownIdError(f"item {items[int((rows < 0).argmax())]!r} is not known to this model")
+        if items.n_unique() < len(items):
+            raise DataError(f"item {items.filter(items.is_duplicated())[0]!r} stands twice in the history")
+        return SparseRows.of(np.zeros(len(rows), np.int64), rows, [value for _, value in pairs], 1)
 
     def updated(self, new: Interactions) -> Recommender:
         """A new Recommender that knows these rows too: changed and new users folded in, nothing retrained.
 
         A pair that was known already takes the new rating (events are added up). Items must be known: a new item has no
-        vector until the next fit. Raises KindError, UnknownIdError.
+        vector until the next fit. Everybody else keeps their row. Raises KindError, UnknownIdError.
         """
         if new.kind != self.kind:
             raise KindError(f"this model learnt from {self.kind}, and these are {new.kind}")
-        item_rows = self.items.rows(new.items.ids(np.unique(new.i)))
-        if (item_rows < 0).any():
-            first = new.items.ids(np.unique(new.i))[int((item_rows < 0).argmax())]
-            raise UnknownIdError(
-                f"item {first!r} and {(item_rows < 0).sum() - 1} more are new: fit again to learn them"
-            )
-        users = self.users.union(new.users)
-        histories = self._merged_histories(users, new)
-        changed = np.unique(users.rows(new.users.ids(np.unique(new.u))))
-        take = np.zeros(len(users), np.int32)
-        take[users.rows(self.users.all)] = np.arange(len(self.users), dtype=np.int32)
-        take[changed] = -1 - np.arange(len(changed), dtype=np.int32)
-        folded = self._folded(histories.take(changed))
-        strangers = np.setdiff1d(users.rows(users.all), np.union1d(users.rows(self.users.all), changed))
-        if len(strangers):  # ids in the new table's map without a row of their own
-            raise DataError(f"user {users.ids(strangers[:1])[0]!r} has no rows in the new table")
+        changed, met = np.unique(new.u), np.unique(new.i)
+        item_rows = np.full(new.n_items, -1, np.int32)
+        item_rows[met] = self.items.rows(new.items.ids(met))
+        if (unknown := met[item_rows[met] < 0]).size:
+            more = f" and {unknown.size - 1} more are" if unknown.size > 1 else " is"
+            raise UnknownIdError(f"item {new.items.ids(unknown[:1])[0]!r}{more} new: fit again to learn them")
+        ids = new.users.ids(changed)
+        arrived = new.by_user.take(changed)
+        arrived = replace(arrived, columns=item_rows[arrived.columns])
+        after = merged(self.histories.take(self.users.rows(ids)), arrived, self.kind)
+        folded, users = self._folded(after), self.users.union(IdMap.of(ids))
+        take = np.array(self.users.rows(users.all))
+        take[users.rows(ids)] = -1 - np.arange(len(ids), dtype=np.int32)
+        picked = np.where(take < 0, len(self.users) - 1 - take, take)
         return replace(
-            self, model=self.model.with_users(folded, take), users=users, histories=histories, user_table=None
+            self,
+            model=self.model.with_users(folded, take),
+            users=users,
+            histories=stacked(self.histories, after).take(picked),
+            user_table=_with_rows_for(users, self.user_table),
         )
-
-    def _merged_histories(self, users: IdMap, new: Interactions) -> SparseRows:
-        old_u = np.repeat(users.rows(self.users.all), self.histories.counts)
-        new_u, new_i = users.rows(new.users.all)[new.u], self.items.rows(new.items.all)[new.i]
-        u, i = np.concatenate([old_u, new_u]), np.concatenate([self.histories.columns, new_i])
-        values = np.concatenate([self.histories.values, new.values])
-        weights = None
-        if self.histories.weights is not None or new.weights is not None:
-            weights = np.concatenate([_weights(self.histories), _weights(new.by_user)])
-        merged = SparseRows.of(u, i, values, len(users), weights)  # stable: old before new
-        rows = np.repeat(np.arange(len(users)), merged.counts)
-        key = rows * len(self.items) + merged.columns
-        last = np.append(key[1:] != key[:-1], True)
-        if last.all():
-            return merged
-        first = np.flatnonzero(np.insert(last[:-1], 0, True))
-        kept = merged.values[last]
-        if self.kind == "events":
-            kept = np.add.reduceat(merged.values, first)
-        start = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(rows[last], minlength=len(users)))])
-        weights = None if merged.weights is None else merged.weights[last]
-        return SparseRows(start, merged.columns[last], kept, weights)
 
     # files
 
@@ -365,16 +356,50 @@ class Recommender:
                 _estimator(manifest["estimator"]),
                 *(_frame(arrays[n]) if n in arrays else None for n in ("user_table", "item_table")),
             )
-        except KeyError as missing:
-            raise ArtifactError(f"{path} lacks {missing}: it was written by another version of cofactor") from missing
+        except (KeyError, TypeError, ParameterError) as problem:
+            what = f"lacks {problem}" if isinstance(problem, KeyError) else f"cannot be understood ({problem})"
+            raise ArtifactError(f"{path} {what}: it was written by another version of cofactor") from problem
 
 
 def _ranks(n: int) -> Int32:
     return np.arange(1, n + 1, dtype=np.int32)
 
 
-def _weights(rows: SparseRows) -> Float32:
-    return np.ones(len(rows.values), np.float32) if rows.weights is None else rows.weights
+def _check_n(n: Any) -> None:
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+        raise ParameterError(f"n must be a whole number from 1 on, not {n!r}")
+
+
+def _is_one(ids: Any) -> bool:
+    """Whether this is a single id and not many."""
+    return isinstance(ids, int | str | np.integer)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether this is a number that float32 can hold."""
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    return number and abs(float(value)) <= float(np.finfo(np.float32).max)
+
+
+def _column(ids: Any) -> pl.Series:
+    """One id, or many in any sequence, array or column, as a polars column. Raises DataError."""
+    if _is_one(ids):
+        return id_column([ids])
+    if isinstance(ids, pl.Series):
+        return id_column(ids)
+    if hasattr(ids, "to_numpy"):  # columns of other libraries
+        ids = ids.to_numpy()
+    if not isinstance(ids, Iterable) or isinstance(ids, bytes):
+        raise DataError(f"{ids!r} is not an id (an integer or a string)")
+    return id_column(ids if isinstance(ids, np.ndarray) else list(ids))
+
+
+def _with_rows_for(users: IdMap, table: pl.DataFrame | None) -> pl.DataFrame | None:
+    """The table with a row for each of `users`, null where it says nothing of one."""
+    if table is None:
+        return None
+    key = table.columns[0]
+    return pl.DataFrame({key: users.all}).join(table, on=key, how="left", maintain_order="left")
 
 
 def _id_arrays(name: str, ids: IdMap) -> dict[str, Any]:

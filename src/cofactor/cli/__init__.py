@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from cofactor.cli.app import app, run
+from cofactor.cli.application import app, run
 
 __all__ = ["app", "run"]

@@ -27,13 +27,13 @@ FEW = 20
 
 
 def demo(
+    *,
     user: Annotated[str, Option(metavar="ID", help="For whom to recommend films.")] = "505",
-    output: Annotated[
-        str | None, Option("--output", "-o", metavar="MODEL", help="Keep the model in this file.")
-    ] = None,
+    output: Annotated[str | None, Option("--output", "-o", metavar="MODEL", help="Keep the model here.")] = None,
     seed: Seed = 0,
 ) -> None:
     """Watch 100,000 film ratings being read, learnt from, put to the test and turned into recommendations."""
+    from cofactor.cli.recommend import known_id
     from cofactor.cli.tables import check_output
     from cofactor.estimators import BiasedMF
     from cofactor.evaluate import split_random
@@ -42,10 +42,11 @@ def demo(
     out = results()
     out.width = min(out.width, WIDEST)
     ratings = _look_at_data(out)
+    row = ratings.users.row(known_id(ratings.users, "user", user))
     split = split_random(ratings, test=0.2, seed=seed)
     _learn(out, split.train, seed)
     _compare(out, split, seed)
-    recommender = _recommend(out, BiasedMF(), ratings, user, seed)
+    recommender = _recommend(out, BiasedMF(), ratings, row, seed)
     if output is not None:
         recommender.save(output)
     _what_next(out, output)
@@ -136,17 +137,16 @@ def _compare(out: Console, split: Any, seed: int) -> None:
     )
 
 
-def _recommend(out: Console, estimator: Any, ratings: Interactions, user: str, seed: int) -> Recommender:
-    from cofactor.cli.recommend import known_id
+def _recommend(out: Console, estimator: Any, ratings: Interactions, row: int, seed: int) -> Recommender:
     from cofactor.recommend import Recommender
 
     recommender = Recommender.fit(estimator, ratings, seed=seed)
-    row = recommender.users.row(known_id(recommender, "user", user))
-    _head(out, f"4. Ten films for user {user}")
+    user = ratings.users.ids([row])
+    _head(out, f"4. Ten films for user {user[0]}")
     _say(out, f"Now the model learns from all ratings. {_person(ratings, row)} Among those loved most:")
     for title, value in _loved(ratings, row, 6):
         out.print(f"  {value:g}  {printable(title)}")
-    ranked = recommender.recommend(recommender.users.ids([row]), n=10)
+    ranked = recommender.recommend(user, n=10)
     expected = recommender.predict(ranked["user"], ranked["item"])["prediction"]
     support = recommender.support[recommender.items.rows(ranked["item"])]
     _say(out, "\nOf the films they have not rated, the model expects them to like these best:")

@@ -92,22 +92,14 @@ def show_facts(out: Console, ratings: Interactions) -> None:
         lines.append(("rows read", f"{report.rows:,}"))
         refused = "; ".join(f"{reason}: {count:,}" for reason, count in report.refused.items())
         lines.append(("refused", f"{len(report.refusals):,} ({printable(refused)})" if refused else "none"))
-        lines.append(
-            ("duplicates", f"{report.duplicates:,} ({report.duplicate_rule})" if report.duplicates else "none")
-        )
+        twice = f"{report.duplicates:,} ({report.duplicate_rule})" if report.duplicates else "none"
+        lines.append(("duplicates", twice))
     lines.append((ratings.kind, f"{len(ratings):,}"))
     for what, n in (("users", ratings.n_users), ("items", ratings.n_items)):
-        spread = known[f"per_{what[:-1]}"]
-        lines.append(
-            (
-                what,
-                f"{n:,}, with {spread['min']:,} to {spread['max']:,} {ratings.kind} each (median {spread['median']:,})",
-            )
-        )
-    blank = 1 - ratings.density
-    lines.append(
-        ("known", f"{ratings.density:.2%} of the {ratings.n_users:,} x {ratings.n_items:,} cells; {blank:.2%} blank")
-    )
+        least, median, most = known[f"per_{what[:-1]}"].values()
+        lines.append((what, f"{n:,}, with {least:,} to {most:,} {ratings.kind} each (median {median:,})"))
+    cells = f"{ratings.n_users:,} x {ratings.n_items:,} cells"
+    lines.append(("known", f"{ratings.density:.2%} of the {cells}; {1 - ratings.density:.2%} are blank"))
     if known["time"] is not None:
         first, last = (moment[:10] for moment in known["time"])
         lines.append(("time", f"{first} to {last}"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from math import isnan
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
@@ -21,8 +23,23 @@ if TYPE_CHECKING:
 __all__ = ["evaluate", "show_evaluation"]
 
 SPLITS = ("random", "per-user", "last", "by-time", "users")
-RANKING = (("ndcg", "recall", "precision", "mrr", "hit_rate"), ("map", "coverage", "novelty", "gini"))
+RANKING = (("ndcg", "recall", "precision", "mrr"), ("hit_rate", "map", "coverage", "novelty", "gini"))
 LOWER_IS_BETTER = ("rmse", "mae", "gini")
+BASELINES = ("bias", "popularity")
+HEADS = {
+    "ndcg": "NDCG",
+    "mrr": "MRR",
+    "hit_rate": "hit rate",
+    "map": "MAP",
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "gini": "Gini",
+}
+DIGITS = {"rmse": 4, "mae": 4, "novelty": 2}
+LEGEND = (
+    "* best of its column. Below a number stands its 95 % interval over users: where two of them overlap much, the "
+    "difference may be luck."
+)
 
 
 @reads_table
@@ -32,16 +49,9 @@ def evaluate(
     model: Models = None,
     split: Annotated[str, Option(metavar="|".join(SPLITS), help="How to part train and test.")] = "random",
     test: Annotated[
-        float | None,
-        Option(
-            metavar="SHARE|N",
-            help="The test's share of rows (of users, for users) [0.2]. For last: rows of each user [1].",
-            show_default=False,
-        ),
+        float | None, Option(metavar="SHARE|N", help="Share of rows (of users) to test on [0.2]; for last, N rows [1].")
     ] = None,
-    k: Annotated[
-        list[int] | None, Option("--k", metavar="K", help="Lengths of list to score, for events [10]. Repeatable.")
-    ] = None,
+    k: Annotated[list[int] | None, Option("--k", metavar="K", help="Length of lists [10]. Repeatable.")] = None,
     settings: Settings = None,
     seed: Seed = 0,
     as_json: Json = False,
@@ -79,7 +89,7 @@ def _parted(ratings: Interactions, split: str, test: float | None, seed: int) ->
 
     if split == "last":
         rows = 1.0 if test is None else test
-        if rows != int(rows):
+        if not rows.is_integer():
             raise ParameterError(f"--split last takes a whole number of rows of each user as --test, not {test:g}")
         return split_last(ratings, n=int(rows))
     share = 0.2 if test is None else test
@@ -91,62 +101,47 @@ def _parted(ratings: Interactions, split: str, test: float | None, seed: int) ->
 
 def show_evaluation(out: Console, found: Evaluation, split: Split) -> None:
     """Tables of at most 80 columns, best model first; the best number of each column has a star."""
-    out.print(
-        f"Split: {found.description}: {len(split.train):,} to learn from, {len(split.test):,} to test", soft_wrap=True
-    )
-    scores = found.scores
+    sizes = f"{len(split.train):,} to learn from, {len(split.test):,} to test"
+    out.print(f"Split: {found.description}: {sizes}", soft_wrap=True)
     if found.kind == "ratings":
-        _show_table(out, _sorted(scores, "rmse"), ["rmse", "mae"])
+        _show_table(out, _sorted(found.scores, "rmse"), ["rmse", "mae"], with_time=True)
     else:
-        ks = sorted({int(name.partition("@")[2]) for name in scores[0].metrics})
+        ks = sorted({int(name.partition("@")[2]) for name in found.scores[0].metrics})
         for k in ks:
+            out.print(f"\nLists of {k}", style="bold")
+            scores = _sorted(found.scores, f"ndcg@{k}")
             for names in RANKING:
-                _show_table(out, _sorted(scores, f"ndcg@{k}"), [f"{name}@{k}" for name in names])
-    out.print("* best of its column. Below each number: its 95 % interval over users. Where two\n"
-              "intervals overlap much, the difference may be luck.", style="dim")  # fmt: skip
+                _show_table(out, scores, [f"{name}@{k}" for name in names], with_time=names == RANKING[0])
+    out.print(LEGEND)
 
 
-def _sorted(scores: tuple[Score, ...], metric: str) -> list[Score]:
+def _sorted(scores: Sequence[Score], metric: str) -> list[Score]:
     sign = 1 if _name(metric) in LOWER_IS_BETTER else -1
     value = {score.label: sign * score.metrics[metric].mean for score in scores}
-    return sorted(scores, key=lambda score: (value[score.label] != value[score.label], value[score.label]))
+    return sorted(scores, key=lambda score: (isnan(value[score.label]), value[score.label]))
 
 
-def _show_table(out: Console, scores: list[Score], metrics: list[str]) -> None:
-    shown = table("model", *((_head(metric), "right") for metric in metrics), ("fit", "right"))
+def _show_table(out: Console, scores: Sequence[Score], metrics: Sequence[str], *, with_time: bool) -> None:
+    heads = [HEADS.get(_name(metric), _name(metric)) for metric in metrics]
+    shown = table("model", *((head, "right") for head in heads), *([("fit", "right")] if with_time else []))
     for score in scores:
+        role = "\n  baseline" if score.label in BASELINES else ""
         cells = [_cell(score, metric, scores) for metric in metrics]
-        shown.add_row(f"{score.label}{_role(score)}", *cells, f"{score.fit_seconds:.1f} s")
+        shown.add_row(score.label + role, *cells, *([f"{score.fit_seconds:.1f} s"] if with_time else []))
     out.print(shown)
 
 
-def _role(score: Score) -> str:
-    return "\n  baseline" if score.label in ("bias", "popularity") else ""
-
-
-def _cell(score: Score, metric: str, scores: list[Score]) -> str:
+def _cell(score: Score, metric: str, scores: Sequence[Score]) -> str:
+    """The number, a star if it is the best, and its interval on a line of its own."""
     value, low, high = score.metrics[metric]
-    if value != value:
+    if isnan(value):
         return "-"
-    values = [other.metrics[metric].mean for other in scores]
-    best = min(values) if _name(metric) in LOWER_IS_BETTER else max(values)
-    digits = 2 if _name(metric) == "novelty" else 4 if _name(metric) in ("rmse", "mae") else 3
-    interval = "" if low != low else f"\n{low:.{digits}f}-{high:.{digits}f}"
-    return f"{value:.{digits}f}{'*' if value == best and len(scores) > 1 else ' '}{interval}"
+    pick = min if _name(metric) in LOWER_IS_BETTER else max
+    best = value == pick(other.metrics[metric].mean for other in scores)
+    digits = DIGITS.get(_name(metric), 3)
+    interval = "" if isnan(low) else f"\n{low:.{digits}f}-{high:.{digits}f}"
+    return f"{value:.{digits}f}{'*' if best and len(scores) > 1 else ' '}{interval}"
 
 
 def _name(metric: str) -> str:
     return metric.partition("@")[0]
-
-
-def _head(metric: str) -> str:
-    name = _name(metric)
-    words: dict[str, Any] = {
-        "hit_rate": "hit rate",
-        "ndcg": "NDCG",
-        "mrr": "MRR",
-        "map": "MAP",
-        "rmse": "RMSE",
-        "mae": "MAE",
-    }
-    return metric.replace(name, words.get(name, name), 1)

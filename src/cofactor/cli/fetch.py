@@ -17,6 +17,7 @@ __all__ = ["fetch"]
 
 def fetch(
     name: Annotated[str | None, Argument(metavar="[NAME]", help="Which data set.")] = None,
+    *,
     show_list: Annotated[bool, Option("--list", help="Show the data sets there are.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -52,14 +53,18 @@ def _show_one(folder: Path, source: dict[str, Any]) -> None:
 
 
 def _show_all(as_json: Any) -> None:
-    from cofactor.data.datasets import DATASETS, cache_folder
+    from cofactor.cache import cache_folder
+    from cofactor.data import datasets
 
-    here = {name: (cache_folder() / "datasets" / name).exists() for name in DATASETS}
-    sets = [
-        {"name": d.name, "ratings": d.ratings, "users": d.users, "items": d.items, "scale": [min(d.levels), max(d.levels)],
-         "fetched": here[d.name], "url": d.url}
-        for d in DATASETS.values()
-    ]  # fmt: skip
+    sets: list[dict[str, Any]] = [
+        {
+            "name": name,
+            **{what: getattr(one, what) for what in ("ratings", "users", "items", "url")},
+            "scale": [min(one.levels), max(one.levels)],
+            "fetched": (cache_folder() / "datasets" / name).exists(),
+        }
+        for name, one in datasets.DATASETS.items()
+    ]
     if as_json is not None:
         as_json(sets)
         return

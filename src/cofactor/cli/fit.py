@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,14 +27,12 @@ def fit(
     source: Source,
     *,
     output: Annotated[str, Option("--output", "-o", metavar="MODEL", help="The file to save the model in.")],
-    model: Annotated[
-        str, Option("--model", "-m", metavar="NAME", help="How to learn (see `cofactor models`).")
-    ] = "biased-mf",
+    model: Annotated[str, Option("--model", "-m", metavar="NAME", help="See `cofactor models`.")] = "biased-mf",
     settings: Settings = None,
     seed: Seed = 0,
     validation: Annotated[
         float | None,
-        Option(metavar="SHARE", help="A share of the rows to hold out: learning stops when they gain no more."),
+        Option(metavar="SHARE", help="A share of rows to hold out, to stop when they gain no more."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -65,12 +63,11 @@ def fit(
         show_json(_facts(output, recommender, table, epochs, seconds))
         return
     out = results()
-    out.print(f"{model} learnt from {len(table):,} {table.kind} ({table.n_users:,} users x {table.n_items:,} items)"
-              f" in {seconds:.1f} s", soft_wrap=True)  # fmt: skip
+    sizes = f"{len(table):,} {table.kind} ({table.n_users:,} users x {table.n_items:,} items)"
+    out.print(f"{model} learnt from {sizes} in {seconds:.1f} s", soft_wrap=True)
     if epochs:
-        out.print(
-            f"{len(epochs)} epochs, loss {epochs[0].loss:.4f} to {epochs[-1].loss:.4f}{_held_out(epochs, table.kind)}"
-        )
+        losses = f"loss {epochs[0].loss:.4f} to {epochs[-1].loss:.4f}"
+        out.print(f"{len(epochs)} epochs, {losses}{_held_out(epochs, table.kind)}", soft_wrap=True)
     out.print(f"saved in {output} ({Path(output).stat().st_size:,} bytes)", soft_wrap=True)
     someone = printable(table.users.ids([0])[0])
     out.print(f"\nNext: cofactor recommend {output} --user {someone}", soft_wrap=True)
@@ -103,8 +100,6 @@ def _held_out(epochs: list[Epoch], kind: str) -> str:
 def _facts(
     output: str, recommender: Recommender, table: Interactions, epochs: list[Epoch], seconds: float
 ) -> dict[str, Any]:
-    from dataclasses import asdict
-
     assert recommender.estimator is not None
     return {
         "model": output,

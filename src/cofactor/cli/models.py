@@ -14,6 +14,7 @@ __all__ = ["models"]
 
 def models(
     names: Annotated[list[str] | None, Argument(metavar="[MODEL]...", help="Only these.")] = None,
+    *,
     as_json: Json = False,
 ) -> None:
     """List the models that can be learnt, with all settings, what they mean and what they may be."""
@@ -36,9 +37,7 @@ def models(
             out.print(shown)
         else:
             out.print("It has no settings.\n")
-    out.print(
-        "Set one by --set NAME=VALUE: cofactor fit ratings.csv -o my.cofactor --model biased-mf --set factors=100"
-    )
+    out.print("Set one by --set NAME=VALUE: cofactor fit ratings.csv -o my.cofactor --set factors=100")
 
 
 def _facts(kind: Any, settings: list[dict[str, Any]]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ Json: TypeAlias = Annotated[bool, Option("--json", help="Print JSON, and nothing
 ModelFile: TypeAlias = Annotated[str, Argument(metavar="MODEL", help="A model that `cofactor fit` saved.")]
 Models: TypeAlias = Annotated[
     list[str] | None,
-    Option("--model", "-m", metavar="NAME", help="Repeat it to compare several (see `cofactor models`)."),
+    Option("--model", "-m", metavar="NAME", help="See `cofactor models`. Repeatable."),
 ]
 N: TypeAlias = Annotated[int, Option("-n", metavar="N", help="How many.")]
 Output: TypeAlias = Annotated[

@@ -22,14 +22,13 @@ SHOWN = 20
 
 def predict(
     model: ModelFile,
+    *,
     pairs: Annotated[str | None, Option(metavar="FILE", help="A table with a user and an item column.")] = None,
     user: Annotated[str | None, Option(metavar="ID", help="One user, with --item.")] = None,
     item: Annotated[str | None, Option(metavar="ID", help="One item, with --user.")] = None,
     output: Output = None,
-    user_column: Annotated[
-        str | None, Option(metavar="COLUMN", help="Column of the users in the file of pairs.")
-    ] = None,
-    item_column: Annotated[str | None, Option(metavar="COLUMN", help="Column of the items in it.")] = None,
+    user_column: Annotated[str | None, Option(metavar="COLUMN", help="Column of the users in FILE.")] = None,
+    item_column: Annotated[str | None, Option(metavar="COLUMN", help="Column of the items in FILE.")] = None,
     as_json: Json = False,
 ) -> None:
     """Predict the rating of pairs: user, item, prediction, in the order and with the ids of the file.
@@ -69,9 +68,12 @@ def _predicted(recommender: Recommender, users: pl.Series, items: pl.Series) -> 
 
     u, i = rows_of(recommender.users, users), rows_of(recommender.items, items)
     for what, rows, ids in (("user", u, users), ("item", i, items)):
-        if (count := int((rows < 0).sum())) > 0:
-            first = ids[int((rows < 0).argmax())]
-            note(f"{count:,} of {len(rows):,} pairs have an unknown {what}, such as {first!r}: predicted without it")
+        unknown = rows < 0
+        if len(rows) == 1 and unknown.any():
+            note(f"{what} {ids[0]!r} is not known to the model: predicted at the average level")
+        elif unknown.any():
+            first = ids[int(unknown.argmax())]
+            note(f"{unknown.sum():,} of {len(rows):,} pairs have an unknown {what} ({first!r}, ...): average level")
     predicted = recommender.model.predict(u, i, recommender.histories)
     return pl.DataFrame({"user": users, "item": items, "prediction": predicted})
 

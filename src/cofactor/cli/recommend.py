@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import polars as pl
     from rich.console import Console
 
+    from cofactor.data.ids import IdMap
     from cofactor.recommend import Recommender
 
 __all__ = ["known_id", "recommend", "show_ranking"]
@@ -24,6 +25,7 @@ SHOWN_USERS = 20
 
 def recommend(
     model: ModelFile,
+    *,
     user: Annotated[list[str] | None, Option(metavar="ID", help="For this user. Repeatable.")] = None,
     everyone: Annotated[bool, Option("--all", help="For every user the model knows.")] = False,
     rated: Annotated[
@@ -60,7 +62,8 @@ def recommend(
     elif everyone:
         ranked = recommender.recommend_all(n, exclude_seen=not include_seen)
     else:
-        ids = [known_id(recommender, "user", text) for text in user or ()]
+        hint = f"; for somebody new: {'--took ITEM' if recommender.kind == 'events' else '--rated ITEM=RATING'}"
+        ids = [known_id(recommender.users, "user", text, hint) for text in dict.fromkeys(user or ())]
         ranked = recommender.recommend(ids, n, exclude_seen=not include_seen)
     if n > len(recommender.items):
         note(f"the catalog has {len(recommender.items):,} items, fewer than the {n:,} asked for")
@@ -74,37 +77,38 @@ def recommend(
         _show(recommender, ranked)
 
 
-def known_id(recommender: Recommender, what: str, text: str) -> Any:
-    """An id from the command line in the model's own type. Raises UnknownIdError."""
-    ids = recommender.users if what == "user" else recommender.items
+def known_id(ids: IdMap, what: str, text: str, hint: str = "") -> Any:
+    """An id from the command line in the type that the model's ids have. Raises UnknownIdError."""
     found = ids.parse(text)
     if found not in ids:
-        some = ", ".join(map(str, ids.ids(range(min(3, len(ids)))).to_list()))
-        hint = "; for somebody new: --rated ITEM=RATING, or --took ITEM" if what == "user" else ""
-        raise UnknownIdError(f"this model does not know {what} {text!r}; it knows {some}, ...{hint}")
+        some = ", ".join(map(repr, ids.ids(range(min(3, len(ids)))).to_list()))
+        raise UnknownIdError(f"{what} {text!r} is not known here; known are {some}, ...{hint}")
     return found
 
 
 def _history(recommender: Recommender, rated: Sequence[str], took: Sequence[str]) -> list[Any]:
-    """What a newcomer rated or took, in the model's own ids."""
+    """What a newcomer rated or took, in the model's own ids. Raises ParameterError, UnknownIdError."""
     if recommender.kind == "events":
         if rated:
             raise ParameterError("this model learnt from events: say what somebody new took, --took ITEM")
-        return [known_id(recommender, "item", text) for text in took]
+        return [known_id(recommender.items, "item", text) for text in took]
     if took:
         raise ParameterError("this model learnt from ratings: say how somebody new rated, --rated ITEM=RATING")
-    pairs = [text.rpartition("=") for text in rated]
-    history = []
-    for text, (item, _, rating) in zip(rated, pairs, strict=True):
-        try:
-            history.append((known_id(recommender, "item", item), float(rating)))
-        except ValueError as problem:
-            raise ParameterError(f"--rated takes ITEM=RATING, as in --rated 50=5, not {text!r}") from problem
+    return [_rated(recommender, text) for text in rated]
+
+
+def _rated(recommender: Recommender, text: str) -> tuple[Any, float]:
+    item, _, number = text.rpartition("=")
+    try:
+        rating = float(number)
+    except ValueError as problem:
+        raise ParameterError(f"--rated takes ITEM=RATING, as in --rated 50=5, not {text!r}") from problem
+    if not item:
+        raise ParameterError(f"--rated takes ITEM=RATING, as in --rated 50=5, not {text!r}")
     scale = getattr(recommender.model, "scale", None)
-    for item, rating in history:
-        if scale is not None and not scale.low <= rating <= scale.high:
-            raise ParameterError(f"--rated {item}={rating:g}: ratings here go from {scale.low:g} to {scale.high:g}")
-    return history
+    if scale is not None and not scale.low <= rating <= scale.high:
+        raise ParameterError(f"--rated {text}: ratings here go from {scale.low:g} to {scale.high:g}")
+    return known_id(recommender.items, "item", item), rating
 
 
 def _show(recommender: Recommender, ranked: pl.DataFrame) -> None:
@@ -128,9 +132,8 @@ def show_ranking(out: Console, recommender: Recommender, ranked: pl.DataFrame) -
     named, expected = "title" in ranked.columns, _expected(recommender, ranked)
     support = recommender.support[recommender.items.rows(ranked["item"])]
     heads = [("", "right"), *(["title"] if named else []), ("item", "right") if named else "item"]
-    shown = table(
-        *heads, ("rating to expect" if expected else "score", "right"), (f"{recommender.kind} behind", "right")
-    )
+    number_head = "rating to\nexpect" if expected else "score"
+    shown = table(*heads, (number_head, "right"), (f"{recommender.kind}\nbehind it", "right"))
     for row, number, count in zip(ranked.iter_rows(named=True), expected or ranked["score"], support, strict=True):
         title = [printable(row["title"] or "")] if named else []
         score = f"{number:.2f}" if expected else f"{number:.3f}"

@@ -16,7 +16,18 @@ if TYPE_CHECKING:
     from cofactor.data.download import Progress
     from cofactor.estimators import Epoch
 
-__all__ = ["bar", "epoch_progress", "fetch_progress", "note", "plain", "printable", "results", "show_json", "table"]
+__all__ = [
+    "bar",
+    "epoch_progress",
+    "fetch_progress",
+    "messages",
+    "note",
+    "plain",
+    "printable",
+    "results",
+    "show_json",
+    "table",
+]
 
 FULL, PARTS = "█", " ▏▎▍▌▋▊▉"
 

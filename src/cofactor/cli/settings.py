@@ -14,7 +14,7 @@ from cofactor.errors import ParameterError
 if TYPE_CHECKING:
     from cofactor.estimators import Estimator
 
-__all__ = ["described_settings", "estimator_of", "estimators_of"]
+__all__ = ["described_settings", "estimator_of", "estimators_of", "in_words"]
 
 YES_NO = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
@@ -65,9 +65,7 @@ def _class_of(model: str) -> Any:
     if model not in REGISTRY:
         near = get_close_matches(model.lower().replace("_", "-"), REGISTRY, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ParameterError(
-            f"there is no model {model!r}{hint}; there are {', '.join(REGISTRY)}: see `cofactor models`"
-        )
+        raise ParameterError(f"there is no model {model!r}{hint}; there are {', '.join(REGISTRY)} (`cofactor models`)")
     return REGISTRY[model]
 
 

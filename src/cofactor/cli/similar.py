@@ -15,6 +15,7 @@ __all__ = ["similar"]
 
 def similar(
     model: ModelFile,
+    *,
     item: Annotated[str | None, Option(metavar="ID", help="Items liked by the same people as this one.")] = None,
     user: Annotated[str | None, Option(metavar="ID", help="Users of the same taste as this one.")] = None,
     n: N = 10,
@@ -31,10 +32,10 @@ def similar(
     check_output(output)
     recommender = Recommender.load(model)
     if item is not None:
-        what, found = "item", recommender.similar_items(known_id(recommender, "item", item), n)
+        what, found = "item", recommender.similar_items(known_id(recommender.items, "item", item), n)
         counts = recommender.support[recommender.items.rows(found["item"])]
     else:
-        what, found = "user", recommender.similar_users(known_id(recommender, "user", str(user)), n)
+        what, found = "user", recommender.similar_users(known_id(recommender.users, "user", str(user)), n)
         counts = recommender.histories.counts[recommender.users.rows(found["user"])]
     if output is not None:
         write_frame(found, output)
@@ -46,7 +47,7 @@ def similar(
         return
     named = "title" in found.columns
     heads = [("", "right"), *(["title"] if named else []), (what, "right") if named else what]
-    shown = table(*heads, ("similarity", "right"), (f"{recommender.kind} behind", "right"))
+    shown = table(*heads, ("similarity", "right"), (f"{recommender.kind}\nbehind it", "right"))
     for row, count in zip(found.iter_rows(named=True), counts, strict=True):
         title = [printable(row["title"] or "")] if named else []
         shown.add_row(str(row["rank"]), *title, printable(row[what]), f"{row['score']:.3f}", f"{count:,}")

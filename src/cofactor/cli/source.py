@@ -21,61 +21,44 @@ if TYPE_CHECKING:
 
 __all__ = ["Source", "reads_table"]
 
-COLUMNS, ROWS, TITLES = "Columns and format", "Ratings, events and bad rows", "Titles"
+
+def _rows(text: str, *names: str, **more: Any) -> Any:
+    return Option(*names, help=text, rich_help_panel="Ratings, events and bad rows", **more)
+
+
+def _column(text: str, metavar: str = "COLUMN") -> Any:
+    return Option(metavar=metavar, help=text, rich_help_panel="Columns (guessed from the usual names) and format")
+
+
+def _titles(text: str, metavar: str) -> Any:
+    return Option(metavar=metavar, help=text, rich_help_panel="Titles")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """A table as it was named on the command line."""
 
-    ratings: Annotated[
-        str,
-        Argument(
-            metavar="RATINGS",
-            help="A file (CSV, TSV, ::, Parquet, JSON lines; also .gz, .zst), the name of a data set, or a database URL.",
-        ),
-    ]
+    ratings: Annotated[str, Argument(metavar="RATINGS", help="A file, the name of a data set, or a database URL.")]
     positive_from: Annotated[
-        float | None,
-        Option(
-            metavar="RATING", help="The table holds ratings; those from this one on are events.", rich_help_panel=ROWS
-        ),
+        float | None, _rows("These are ratings; from this one on they count as events.", metavar="RATING")
     ] = None
-    events: Annotated[
-        bool, Option("--events", help="The table holds events: clicks, plays, purchases.", rich_help_panel=ROWS)
-    ] = False
-    levels: Annotated[
-        str | None, Option(metavar="N,N,...", help="All ratings there can be, as in 1,2,3,4,5.", rich_help_panel=ROWS)
-    ] = None
-    on_bad: Annotated[
-        str, Option(metavar="raise|quarantine", help="Stop at bad rows, or set them aside.", rich_help_panel=ROWS)
-    ] = "raise"
-    quarantine: Annotated[
-        str | None,
-        Option(metavar="FILE", help="Where bad rows go, if not to RATINGS.refused.csv.", rich_help_panel=ROWS),
-    ] = None
-    user: Annotated[str | None, Option(metavar="COLUMN", help="Column of the users.", rich_help_panel=COLUMNS)] = None
-    item: Annotated[str | None, Option(metavar="COLUMN", help="Column of the items.", rich_help_panel=COLUMNS)] = None
-    value: Annotated[
-        str | None, Option(metavar="COLUMN", help="Column of the ratings or counts.", rich_help_panel=COLUMNS)
-    ] = None
-    time: Annotated[str | None, Option(metavar="COLUMN", help="Column of the times.", rich_help_panel=COLUMNS)] = None
-    weight: Annotated[str | None, Option(metavar="COLUMN", help="Column of the weights.", rich_help_panel=COLUMNS)] = (
+    events: Annotated[bool, _rows("These are events: clicks, plays, purchases.", "--events")] = False
+    levels: Annotated[str | None, _rows("All ratings there can be, as in 1,2,3,4,5.", metavar="N,N,...")] = None
+    on_bad: Annotated[str, _rows("Stop at bad rows, or set them aside in a file.", metavar="raise|quarantine")] = (
+        "raise"
+    )
+    quarantine: Annotated[str | None, _rows("That file, if not RATINGS.refused.csv.", metavar="FILE")] = None
+    user: Annotated[str | None, _column("Column of the users.")] = None
+    item: Annotated[str | None, _column("Column of the items.")] = None
+    value: Annotated[str | None, _column("Column of the ratings or counts.")] = None
+    time: Annotated[str | None, _column("Column of the times.")] = None
+    weight: Annotated[str | None, _column("Column of the weights.")] = None
+    format: Annotated[str | None, _column("Where content and ending mislead.", metavar="csv|tsv|::|parquet|jsonl")] = (
         None
     )
-    format: Annotated[
-        str | None, Option(metavar="csv|tsv|::|parquet|jsonl", help="Unless it can be seen.", rich_help_panel=COLUMNS)
-    ] = None
-    query: Annotated[
-        str | None, Option(metavar="SQL", help="What to select, when a URL is given.", rich_help_panel=COLUMNS)
-    ] = None
-    items: Annotated[
-        str | None, Option(metavar="FILE", help="A file of items with their `title`, and more.", rich_help_panel=TITLES)
-    ] = None
-    item_id: Annotated[
-        str | None,
-        Option(metavar="COLUMN", help="Its column of item ids, unless it is the first.", rich_help_panel=TITLES),
-    ] = None
+    query: Annotated[str | None, _column("What to select from a database.", metavar="SQL")] = None
+    items: Annotated[str | None, _titles("A file of items with their title, and more.", metavar="FILE")] = None
+    item_id: Annotated[str | None, _titles("Its column of item ids.", metavar="COLUMN")] = None
 
     @property
     def kind(self) -> Kind:

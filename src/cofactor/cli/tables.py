@@ -27,10 +27,12 @@ def check_output(path: str | None, endings: tuple[str, ...] = ENDINGS) -> None:
     target = Path(path)
     if endings and target.suffix.lower() not in endings:
         raise ParameterError(
-            f"{path} must end in {', '.join(endings[:-1])} or {endings[-1]}: that says how to write it"
+            f"{path} must end in {', '.join(endings[:-1])} or {endings[-1]}, which says how to write it"
         )
     if target.is_dir():
         raise ParameterError(f"{path} is a folder; name a file in it")
+    if target.exists() and not target.is_file():  # a device or a pipe would be replaced by a file
+        raise ParameterError(f"{path} is not an ordinary file, and only such can be written whole")
     if not target.absolute().parent.is_dir():
         raise ParameterError(f"the folder {target.parent} does not exist; make it first")
 
@@ -46,15 +48,19 @@ def write_frame(frame: pl.DataFrame, path: str) -> None:
         else:
             frame.write_csv(temporary, separator="\t" if ending == ".tsv" else ",")
 
-    write_whole(path, write)
+    try:
+        write_whole(path, write)
+    except OSError as problem:
+        reason = (problem.strerror or str(problem)).partition(":")[0]  # the rest names the temporary file
+        raise DataError(f"{path} cannot be written: {reason}") from problem
 
 
 def with_titles(table: Interactions, path: str, id_column: str | None) -> Interactions:
     """The table with what a file of items says about them, joined by id. Raises DataError."""
     import polars as pl
 
-    from cofactor.data.columns import usual_role
     from cofactor.data.read import read_table
+    from cofactor.data.reading.columns import usual_role
 
     items = read_table(path)
     usual = next((name for name in items.columns if usual_role(name) == "item"), items.columns[0])
@@ -70,8 +76,8 @@ def with_titles(table: Interactions, path: str, id_column: str | None) -> Intera
 
 def read_pairs(path: str, *, user: str | None, item: str | None) -> tuple[pl.Series, pl.Series]:
     """The user and item columns of a file, in its order and with its ids. Raises DataError."""
-    from cofactor.data.columns import choose_columns
     from cofactor.data.read import read_table
+    from cofactor.data.reading.columns import choose_columns
 
     pairs = read_table(path)
     names = {"user": user, "item": item}

@@ -100,9 +100,7 @@ class IdMap:
         if (wanted.dtype == pl.Int64) != (self.kind == "integer"):
             raise DataError(f"{wanted[0]!r} is not a known id{self._type_hint(wanted[0])}")
         if self.integers is not None:
-            asked = wanted.to_numpy()
-            place = np.minimum(np.searchsorted(self.integers, asked), len(self) - 1)
-            return np.where(self.integers[place] == asked, place, -1).astype(np.int32)
+            return _integer_rows(self.integers, wanted.to_numpy())
         if len(wanted) < 64:  # not worth a column of all ids
             return np.array([self._find(id_) for id_ in wanted], dtype=np.int32)
         return self._lookup(wanted)
@@ -159,7 +157,7 @@ class IdMap:
         if self.integers is not None:
             low = int(np.searchsorted(self.integers, int(id_))) if _fits_int64(int(id_)) else len(self)
             return low if low < len(self) and self.integers[low] == id_ else -1
-        offsets, text, key = self._offsets, self._bytes, str(id_).encode()
+        offsets, text, key = self._offsets, self._bytes, str(id_).encode("utf-8", "surrogatepass")
         low, high = 0, len(self)
         while low < high:
             middle = (low + high) // 2
@@ -191,6 +189,26 @@ def _other_spelling(ids: IdMap, text: str) -> str:
     if is_canonical_decimal(text) and ids._find(int(text)) >= 0:
         return f"; did you mean {text}?"
     return ""
+
+
+def _integer_rows(known: Int64, asked: Int64) -> Int32:
+    """Places of `asked` in `known` (ascending, not empty), -1 where it is not: by a table where the ids lie close."""
+    low, span = int(known[0]), int(known[-1]) - int(known[0]) + 1
+    if span > 4 * len(known) + 1024 or len(asked) < len(known):
+        place = np.minimum(np.searchsorted(known, asked), len(known) - 1)
+        return np.where(known[place] == asked, place, -1).astype(np.int32)
+    table = np.full(span, -1, np.int32)
+    table[known - low] = np.arange(len(known), dtype=np.int32)
+    inside = (asked >= low) & (asked <= known[-1])
+    return np.where(inside, table[np.where(inside, asked - low, 0)], np.int32(-1))
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _fits_int64(value: int) -> bool:
@@ -230,4 +248,6 @@ def _series_of(ids: Iterable[Id]) -> pl.Series:
             raise DataError(f"row {place + 1}: {value!r} is not an id (an integer or a string)")
         if isinstance(value, int) and not _fits_int64(value):
             raise DataError(f"row {place + 1}: {value!r} does not fit into 64 bits; pass ids as strings")
+        if isinstance(value, str) and not (value.isascii() or _is_text(value)):
+            raise DataError(f"row {place + 1}: {value!r} is not text that a file could hold (half a surrogate pair)")
     return pl.Series("id", values, dtype=pl.String if strings else pl.Int64)

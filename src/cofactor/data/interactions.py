@@ -216,14 +216,16 @@ def _sorted_and_merged(
     """Sorted by (u, i); of equal pairs the last by time, else in order, stays (events: all summed)."""
     key = u.astype(np.int64) * n_items + i
     if not bool((key[1:] > key[:-1]).all()):
-        order = np.argsort(key, kind="stable")
+        order = pl.DataFrame({"key": key}).select(pl.arg_sort_by("key", maintain_order=True))["key"].to_numpy()
         key, u, i, columns = key[order], u[order], i[order], columns.take(order)
     first = np.concatenate([np.ones(1, bool), key[1:] != key[:-1]])
     if first.all():
         return u, i, columns
-    if columns.times is not None:
-        columns = columns.take(np.lexsort((columns.times, key)))  # stable: file order breaks ties
     last = np.concatenate([first[1:], np.ones(1, bool)])
+    if columns.times is not None:
+        order, twice = np.arange(len(key)), np.flatnonzero(~(first & last))
+        order[twice] = twice[np.lexsort((columns.times[twice], key[twice]))]  # stable: file order breaks ties
+        columns = columns.take(order)
     kept = columns.take(last)
     if kind == "events":
         starts = np.flatnonzero(first)

@@ -8,14 +8,14 @@ from typing import Any
 
 import polars as pl
 
-from cofactor.data.columns import ROLES
-from cofactor.data.frame_table import as_frame
-from cofactor.data.intake import Request, load_interactions, source_path
 from cofactor.data.interactions import Interactions
-from cofactor.data.open_file import Format
-from cofactor.data.refuse import OnBad
+from cofactor.data.reading.columns import ROLES
+from cofactor.data.reading.frame_table import as_frame
+from cofactor.data.reading.intake import Request, load_interactions, source_path
+from cofactor.data.reading.open_file import Format
+from cofactor.data.reading.refuse import OnBad
+from cofactor.data.reading.whole_table import whole_file
 from cofactor.data.scale import Scale
-from cofactor.data.whole_table import whole_file
 
 __all__ = ["read_events", "read_ratings", "read_table"]
 

@@ -10,8 +10,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from cofactor.data.columns import Role
-from cofactor.data.tables import Batches, Refusals, Rows
+from cofactor.data.reading.columns import Role
+from cofactor.data.reading.tables import Batches, Refusals, Rows
 from cofactor.errors import CofactorError, DataError
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ class SqlTable:
     counts: Literal["line", "row"] = "row"
     typed: bool = True
 
-    def passes(self, roles: Mapping[str, int], most: int | None) -> Iterator[Rows]:
-        """One pass, ten thousand rows of the cursor at a time."""
+    def read(self, roles: Mapping[str, int], most: int | None) -> Rows:
+        """Ten thousand rows of the cursor at a time; can be done once."""
         batches = Batches.of_objects(list(roles))
         places = list(roles.values())
         with _clear_errors(self.name):
@@ -48,7 +48,7 @@ class SqlTable:
         def texts(wanted: Sequence[int]) -> dict[int, str]:
             return {line: ", ".join(str(column[line - 1]) for column in shown) for line in wanted}
 
-        yield Rows(columns, lines, Refusals(most), (), texts)
+        return Rows(columns, lines, Refusals(most), (), texts)
 
 
 def is_url(source: object) -> bool:

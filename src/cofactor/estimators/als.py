@@ -159,7 +159,7 @@ class _Alternation:
             squares = self._half_step(items, by_item, item_penalty, users)
             going = watch.goes_on(number, squares / len(interactions), finished)
         chosen = watch.chosen(finished)
-        if not (np.isfinite(chosen.user_factors).all() and np.isfinite(chosen.item_factors).all()):
+        if not all(np.isfinite(array).all() for array in chosen.arrays().values()):
             raise DivergedError(number, float("nan"), "raise l2")
         return chosen
 

@@ -15,7 +15,7 @@ from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DataError, DivergedError, KindError, ParameterError
 from cofactor.models.base import PredictsRatings, ScoresItems
 
-__all__ = ["Epoch", "Estimator", "OnEpoch", "Watch", "parameter"]
+__all__ = ["Epoch", "Estimator", "OnEpoch", "Watch", "liked", "parameter"]
 
 T = TypeVar("T")
 
@@ -45,7 +45,10 @@ class Estimator:
 
     def __post_init__(self) -> None:
         for spec in fields(self):
-            _check(type(self).name, spec, getattr(self, spec.name))
+            value = getattr(self, spec.name)
+            if isinstance(value, np.generic):  # numbers of NumPy neither print nor go to JSON like plain ones
+                object.__setattr__(self, spec.name, value := value.item())
+            _check(type(self).name, spec, value)
 
     def to_json(self) -> str:
         return json.dumps({"estimator": self.name, **asdict(self)})
@@ -62,6 +65,8 @@ class Estimator:
         """Ratings and events are never mixed up silently: KindError says how to convert."""
         if len(interactions) == 0:
             raise DataError("the table is empty: no rows to learn from")
+        if interactions.weights is not None and not interactions.weights.any():
+            raise DataError("the weight of every row is 0: there is nothing to learn from")
         if interactions.kind == self.kind:
             return
         if self.kind == "events":
@@ -126,6 +131,10 @@ class Watch:
             validation.users.equals(interactions.users) and validation.items.equals(interactions.items)
         ):
             raise DataError("the validation part must have the same ids as the training part; cut it with a split")
+        if validation is not None and validation.kind != interactions.kind:
+            raise KindError(f"the validation part holds {validation.kind}, the training part {interactions.kind}")
+        if validation is not None and len(liked(validation)) == 0:
+            raise DataError("the validation part has no rows to score a model by")
         self.training, self.validation = interactions, validation
         self.epochs, self.patience, self.on_epoch = epochs, patience, on_epoch
         self.began = time.perf_counter()
@@ -160,10 +169,18 @@ def _validation_score(model: Any, training: Interactions, validation: Interactio
         predicted = model.predict(validation.u, validation.i, training.by_user)
         return float(np.sqrt(np.mean((validation.values - predicted.astype(np.float64)) ** 2)))
     assert isinstance(model, ScoresItems)
-    users = np.flatnonzero(np.diff(validation.by_user.start)).astype(np.int32)
-    seen, held_out = training.by_user.take(users), validation.by_user.take(users)
+    relevant = liked(validation).by_user
+    users = np.flatnonzero(relevant.counts).astype(np.int32)
+    seen, held_out = training.by_user.take(users), relevant.take(users)
     ranked, _ = model.top(users, 20, histories=seen, exclude=seen, allowed=np.zeros(0, bool))
     return float(np.mean(_hits(ranked, held_out) / np.minimum(held_out.counts, 20)))
+
+
+def liked(interactions: Interactions) -> Interactions:
+    """The rows that a good ranking should find: all but dislikes, and all of a table of ratings."""
+    if interactions.kind == "ratings" or interactions.weights is None:
+        return interactions
+    return interactions.select(interactions.weights > 0)
 
 
 def _hits(ranked: Any, held_out: SparseRows) -> Any:

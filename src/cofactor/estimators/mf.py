@@ -46,6 +46,17 @@ class BiasedMF(Estimator):
     )
     patience: int = parameter(3, "epochs without a better validation score before stopping", low=1, high=1000)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        ends = self.rating_range
+        if ends is None or ends == "scale":
+            return
+        pair = tuple(ends) if isinstance(ends, tuple | list) else ()
+        numbers = all(isinstance(end, int | float) and math.isfinite(end) for end in pair)
+        if not (len(pair) == 2 and numbers and pair[0] < pair[1]):
+            raise ParameterError(f'biased-mf: rating_range must be "scale", None or two rising numbers, not {ends!r}')
+        object.__setattr__(self, "rating_range", tuple(map(float, pair)))
+
     def fit(
         self,
         interactions: Interactions,
@@ -77,7 +88,7 @@ class BiasedMF(Estimator):
             loss = descent.epoch(blocks, rate, random_stream(seed, "rounds", number))
             going = watch.goes_on(number, loss / len(interactions), descent.model)
         model = watch.chosen(descent.model)
-        if not (np.isfinite(model.user_factors).all() and np.isfinite(model.item_factors).all()):
+        if not all(np.isfinite(array).all() for array in model.arrays().values()):
             raise DivergedError(number, float("nan"))
         return model
 
@@ -132,7 +143,9 @@ class _Descent:
                 given = getattr(start, f"{name}_factors")
                 if given.shape != (n, spec.factors):
                     raise ParameterError(f"start has {name} factors of shape {given.shape}, not {(n, spec.factors)}")
-                factors[:, : spec.factors], bias = given, getattr(start, f"{name}_bias").copy()
+                factors[:, : spec.factors] = given
+                if spec.biases:
+                    bias = getattr(start, f"{name}_bias").copy()
             sides.append((factors, bias))
         (P, user_bias), (Q, item_bias) = sides
         return cls(spec, interactions, P, Q, user_bias, item_bias, mean, low, span)
@@ -168,6 +181,4 @@ def _range_of(spec: BiasedMF, interactions: Interactions) -> tuple[float, float]
         low, high = interactions.scale.widened
     else:
         low, high = spec.rating_range
-    if not low < high:
-        raise ParameterError(f"biased-mf: rating_range must be two rising numbers, not {spec.rating_range!r}")
     return float(low), float(high - low)

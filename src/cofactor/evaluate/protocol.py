@@ -13,9 +13,9 @@ import polars as pl
 
 from cofactor.arrays import Float64, Int32
 from cofactor.data.interactions import Kind
-from cofactor.errors import KindError, ParameterError
+from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators import Bias, Popularity
-from cofactor.estimators.base import Estimator
+from cofactor.estimators.base import Estimator, liked
 from cofactor.evaluate.catalog_metrics import coverage, exposure, gini, novelty
 from cofactor.evaluate.intervals import Interval, bootstrap_intervals, bootstrap_ratio
 from cofactor.evaluate.ranking_metrics import ranking_metrics
@@ -62,7 +62,11 @@ class Evaluation:
         return pl.DataFrame(rows, schema=["model", "metric", "value", "low", "high"], orient="row")
 
     def __getitem__(self, label: str) -> Score:
-        return next(score for score in self.scores if score.label == label)
+        """The score of this label. Raises ParameterError, listing the labels there are."""
+        by_label = {score.label: score for score in self.scores}
+        if label not in by_label:
+            raise ParameterError(f"there is no model {label!r} in this evaluation; there are {', '.join(by_label)}")
+        return by_label[label]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; nan becomes None."""
@@ -103,6 +107,7 @@ def evaluate(
     sampled negatives: Krichene & Rendle 2020). `on_fit` is told each model's name before it is fitted.
     Raises KindError where an estimator learns from the other kind.
     """
+    _check_ks(ks)
     asked = [estimators] if isinstance(estimators, Estimator) else list(estimators)
     for estimator in asked:
         estimator.require(split.train)
@@ -130,10 +135,14 @@ def score(
 ) -> Score:
     """Score a fitted recommender on the test part of the split it was fitted on.
 
-    Users held out whole are folded in from `split.fold_in` first. Raises KindError where the two differ in kind.
+    Users held out whole are folded in from `split.fold_in` first. Test rows that are dislikes (events of negative
+    weight) are no hits. Raises KindError where the two differ in kind, DataError where they differ in ids.
     """
+    _check_ks(ks)
     if recommender.kind != split.test.kind:
         raise KindError(f"the model learnt from {recommender.kind}, and the test part holds {split.test.kind}")
+    if not (recommender.users.equals(split.test.users) and recommender.items.equals(split.test.items)):
+        raise DataError("the model and the split have different users or items: fit on split.train")
     if split.fold_in is not None:
         recommender = recommender.updated(split.fold_in)
     began = time.perf_counter()
@@ -164,14 +173,13 @@ def _rating_scores(
 def _ranking_scores(
     recommender: Recommender, split: Split, ks: Sequence[int], seed: int
 ) -> tuple[Int32, dict[str, Float64], dict[str, Interval]]:
-    if not ks or min(ks) < 1:
-        raise ParameterError(f"ks must be whole numbers from 1 on, not {ks!r}")
-    users = np.flatnonzero(split.test.by_user.counts).astype(np.int32)
+    relevant = liked(split.test).by_user
+    users = np.flatnonzero(relevant.counts).astype(np.int32)
     depth = max(ks)
     ranked, _ = recommender.rank(users, depth)
     if ranked.shape[1] < depth:  # a catalog smaller than k
         ranked = np.pad(ranked, ((0, 0), (0, depth - ranked.shape[1])), constant_values=-1)
-    per_user = ranking_metrics(ranked, split.test.by_user.take(users), ks=tuple(ks))
+    per_user = ranking_metrics(ranked, relevant.take(users), ks=tuple(ks))
     metrics = dict(bootstrap_intervals(per_user, seed=seed))
     nan = float("nan")
     support = np.bincount(split.train.i, minlength=split.train.n_items)
@@ -182,6 +190,11 @@ def _ranking_scores(
         metrics[f"novelty@{k}"] = Interval(novelty(shown, support, trained), nan, nan)
         metrics[f"gini@{k}"] = Interval(gini(exposure(shown, split.test.n_items)), nan, nan)
     return users, per_user, metrics
+
+
+def _check_ks(ks: Sequence[int]) -> None:
+    if not ks or not all(isinstance(k, int | np.integer) and k >= 1 for k in ks):
+        raise ParameterError(f"ks must be whole numbers from 1 on, not {ks!r}")
 
 
 def _labels(estimators: Sequence[Estimator]) -> list[str]:

@@ -15,8 +15,8 @@ def row_system(entries: SparseRows, row: int, penalty: float, side: Side) -> tup
     own = slice(entries.start[row], entries.start[row + 1])
     f = side.features[entries.columns[own]].astype(np.float64)
     value = entries.values[own].astype(np.float64)
-    c: Float64 = np.ones(len(value)) if entries.weights is None else entries.weights[own].astype(np.float64)
-    t: Float64 = value - side.offset[entries.columns[own]].astype(np.float64)
+    c = np.ones(len(value)) if entries.weights is None else entries.weights[own].astype(np.float64)
+    t = value - side.offset[entries.columns[own]].astype(np.float64)
     if side.kind == EVENTS:
         c, t = np.abs(value), (value > 0).astype(np.float64)
     diagonal = penalty * side.shape.astype(np.float64) + side.precision

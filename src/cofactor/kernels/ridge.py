@@ -164,6 +164,8 @@ def ridge_exact(width: int, kind: int):
     ):  # fmt: skip
         A = np.empty((width, width), np.float32)  # the lower triangle; later its Cholesky factor
         b = np.empty(width, np.float32)
+        f = np.empty((4, width), np.float32)
+        cf = np.empty((4, width), np.float32)
         weighted = weights.shape[0] > 0
         for row in range(first, last):
             for d in range(width):
@@ -171,20 +173,28 @@ def ridge_exact(width: int, kind: int):
                 for e in range(d + 1):
                     A[d, e] = gram[d, e] if kind == EVENTS else np.float32(0)
                 A[d, d] += penalty[row] * shape[d] + precision[d]
-            for t in range(start[row], start[row + 1]):
-                j = columns[t]
-                value = values[t]
-                if kind == EVENTS:
-                    c = abs(value)
-                    target = np.float32(1) if value > 0 else np.float32(0)
-                else:
-                    c = weights[t] if weighted else np.float32(1)
-                    target = value - offset[j]
-                for d in range(width):
-                    cf = c * features[j, d]
-                    b[d] += cf * target
+            for group in range(start[row], start[row + 1], 4):
+                for g in range(4):
+                    c = np.float32(0)  # past the end of the row: nothing
+                    target = np.float32(0)
+                    j = 0
+                    if group + g < start[row + 1]:
+                        j = columns[group + g]
+                        value = values[group + g]
+                        if kind == EVENTS:
+                            c = abs(value)
+                            target = np.float32(1) if value > 0 else np.float32(0)
+                        else:
+                            c = weights[group + g] if weighted else np.float32(1)
+                            target = value - offset[j]
+                    for d in range(width):
+                        f[g, d] = features[j, d]
+                        cf[g, d] = c * features[j, d]
+                        b[d] += cf[g, d] * target
+                for d in range(width):  # four entries for each time that A is read and written
+                    s0, s1, s2, s3 = cf[0, d], cf[1, d], cf[2, d], cf[3, d]
                     for e in range(d + 1):
-                        A[d, e] += cf * features[j, e]
+                        A[d, e] += s0 * f[0, e] + s1 * f[1, e] + s2 * f[2, e] + s3 * f[3, e]
             for d in range(width):  # A = L L', row by row
                 for e in range(d):
                     s = A[d, e]

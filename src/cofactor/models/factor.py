@@ -215,9 +215,9 @@ def _sigmoid(x: Float32) -> Float64:
 
 
 def _pinned_down(side: Side) -> Side:
-    """The side with a trace of penalty where training has none: what a short history leaves open becomes 0."""
+    """The side with at least a trace of penalty: what a short history leaves open is 0 then, not rounding errors."""
     trace = np.float32(1e-6) * np.square(side.features).max(initial=0)
-    return replace(side, shape=np.where(side.shape > 0, side.shape, trace).astype(np.float32))
+    return replace(side, shape=np.maximum(side.shape, trace))
 
 
 def _descend(

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal
 
-from cofactor.data.columns import Role
-from cofactor.data.files import TextFile, unreadable
-from cofactor.data.rows import text_rows
-from cofactor.data.tables import Batches, Refusals, Rows
+from cofactor.data.reading.columns import Role
+from cofactor.data.reading.files import TextFile, unreadable
+from cofactor.data.reading.rows import text_rows
+from cofactor.data.reading.tables import Batches, Refusals, Rows
 from cofactor.errors import DataError
 
 __all__ = ["JsonTable", "open_json_table"]
@@ -33,8 +33,8 @@ class JsonTable:
     def name(self) -> str:
         return str(self.file.path)
 
-    def passes(self, roles: Mapping[str, int], most: int | None) -> Iterator[Rows]:
-        """One pass: JSON has to be read value by value, or 1 and "1" would become one id."""
+    def read(self, roles: Mapping[str, int], most: int | None) -> Rows:
+        """Value by value, or 1 and "1" would become one id."""
         refused = Refusals(most)
         batches = Batches.of_objects(list(roles))
         keys = [self.columns[at] for at in roles.values()]
@@ -45,12 +45,7 @@ class JsonTable:
                 else:
                     batches.add(line, [found.get(key) for key in keys])
             columns, lines = batches.finish()
-        yield Rows(columns, lines, refused, self.file.notes(), self.texts)
-
-    def texts(self, lines: Sequence[int]) -> dict[int, str]:
-        """The text of these lines."""
-        wanted = set(lines)
-        return {row.line: row.text for row in text_rows(self.file.lines(), "::") if row.line in wanted}
+            return Rows(columns, lines, refused, self.file.notes(), self.file.texts)
 
 
 def open_json_table(file: TextFile) -> JsonTable:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 
 from cofactor.arrays import Int64
-from cofactor.data.columns import Role
 from cofactor.data.load_report import Refusal
-from cofactor.data.objects import object_columns
+from cofactor.data.reading.columns import Role
+from cofactor.data.reading.objects import object_columns
 
 __all__ = ["Batches", "Refusals", "Rows", "Table"]
 
@@ -43,7 +43,6 @@ class Rows:
         refused: rows that could not be split.
         notes: what the reader of a file should know.
         texts: the text of the rows that begin on these lines.
-        quick: True for a quick pass: when rows turn out bad, a careful one must say which.
     """
 
     columns: dict[str, pl.Series]
@@ -51,7 +50,6 @@ class Rows:
     refused: Refusals
     notes: tuple[str, ...]
     texts: Callable[[Sequence[int]], Mapping[int, str]]
-    quick: bool = False
 
 
 class Table(Protocol):
@@ -77,8 +75,8 @@ class Table(Protocol):
     def typed(self) -> bool:
         """False where everything is text, so that ids that look like integers are integers."""
 
-    def passes(self, roles: Mapping[str, int], most: int | None) -> Iterator[Rows]:
-        """The rows: perhaps by a quick pass first, then by a careful one (remembering `most` refusals)."""
+    def read(self, roles: Mapping[str, int], most: int | None) -> Rows:
+        """The rows, with the columns of these roles; of the refused ones, `most` are remembered."""
 
 
 class Batches:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from cofactor.data.cells import Cells
+from cofactor.data.reading.cells import Cells
 from cofactor.errors import DataError
 
 __all__ = ["time_cells"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from cofactor.data.load_report import Refusal
-from cofactor.data.rows import NOT_UTF8
+from cofactor.data.reading.rows import NOT_UTF8
 from cofactor.errors import DataError, ParameterError
 
 __all__ = ["OnBad", "first_refusal", "quarantine_path", "write_refused"]

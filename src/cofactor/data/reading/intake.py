@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from cofactor.data.check import Checked, checked
-from cofactor.data.columns import Role, choose_columns, roles_by_place
-from cofactor.data.frame_table import open_frame
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.data.load_report import LoadReport, Refusal
-from cofactor.data.open_file import Format, open_file
-from cofactor.data.refuse import OnBad, first_refusal, quarantine_path, write_refused
+from cofactor.data.reading.check import Checked, checked
+from cofactor.data.reading.columns import Role, choose_columns, roles_by_place
+from cofactor.data.reading.frame_table import open_frame
+from cofactor.data.reading.open_file import Format, open_file
+from cofactor.data.reading.refuse import OnBad, first_refusal, quarantine_path, write_refused
+from cofactor.data.reading.tables import Rows, Table
 from cofactor.data.scale import Scale
 from cofactor.data.sql import is_url, open_query
-from cofactor.data.tables import Rows, Table
 from cofactor.errors import DataError, ParameterError
 
 __all__ = ["Request", "load_interactions", "source_path"]
@@ -44,11 +44,6 @@ class Request:
         if self.quarantine is not None and self.on_bad == "raise":
             raise ParameterError('quarantine= names a file for refused rows: it needs on_bad="quarantine"')
 
-    @property
-    def most_refusals(self) -> int | None:
-        """How many refused rows need to be remembered: to raise, the first."""
-        return 1 if self.on_bad == "raise" else None
-
 
 def load_interactions(source: Any, asked: Request) -> Interactions:
     """The good rows of a source. Raises DataError for bad rows, unless they are to be set aside."""
@@ -57,22 +52,22 @@ def load_interactions(source: Any, asked: Request) -> Interactions:
     with _opened(source, path, asked) as table:
         needed: list[Role] = ["user", "item", "value"] if asked.kind == "ratings" else ["user", "item"]
         roles = choose_columns(table.columns, asked.names, needed=needed, source=table.name, by_place=table.by_place)
-        rows, good = _best_pass(table, roles, asked)
+        most = 1 if asked.on_bad == "raise" else None  # to raise, the first is enough
+        rows = table.read(roles, most)
+        good = checked(rows, kind=asked.kind, scale=asked.scale, typed=table.typed, most=most)
         refusals = _refusals(rows, good)
-    notes = (*rows.notes, *good.notes, *_notes_on_columns(table, roles, asked))
     count, n = rows.refused.count + good.refused, len(rows.lines) + rows.refused.count
+    notes = (*rows.notes, *good.notes, *_notes_on_columns(table, roles, asked))
     del rows
+    if n == 0:
+        raise DataError(f"{table.name} is empty: a header at most, and no rows")
     if count and refused_to is None:
         raise first_refusal(table.name, table.counts, refusals[0], count)
     if count and refused_to is not None:
         write_refused(refused_to, refusals)
         notes = (*notes, f"{count:,} refused rows were written to {refused_to}")
     if count == n:
-        raise DataError(
-            f"{table.name}: all {n:,} rows were refused; they are in {refused_to}"
-            if n
-            else f"{table.name} is empty: a header at most, and no rows"
-        )
+        raise DataError(f"{table.name}: all {n:,} rows were refused; they are in {refused_to}")
     columns = good.columns
     return Interactions.from_columns(
         columns["user"],
@@ -88,9 +83,12 @@ def load_interactions(source: Any, asked: Request) -> Interactions:
 
 def source_path(source: object) -> Path | None:
     """The file a source names; None for frames and database URLs."""
-    if isinstance(source, str | os.PathLike) and not is_url(source):
+    if not isinstance(source, str | os.PathLike) or is_url(source):
+        return None
+    try:
         return Path(source).expanduser()
-    return None
+    except RuntimeError as error:  # ~name of nobody
+        raise DataError(f"{source}: {error}") from error
 
 
 @contextmanager
@@ -107,17 +105,6 @@ def _opened(source: Any, path: Path | None, asked: Request) -> Iterator[Table]:
     named = [name for name in asked.names.values() if name]
     events = asked.kind == "events"
     yield open_file(path, asked.format, lambda first: roles_by_place(first, named=named, events=events))
-
-
-def _best_pass(table: Table, roles: Mapping[str, int], asked: Request) -> tuple[Rows, Checked]:
-    """The first pass without bad rows, else the last one, which knows the true lines."""
-    passes = table.passes(roles, asked.most_refusals)
-    while True:
-        rows = next(passes)
-        good = checked(rows, kind=asked.kind, scale=asked.scale, typed=table.typed, most=asked.most_refusals)
-        if not (rows.quick and good.refused):
-            return rows, good
-        del rows, good
 
 
 def _refusals(rows: Rows, good: Checked) -> list[Refusal]:

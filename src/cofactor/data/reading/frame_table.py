@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -10,10 +10,10 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from cofactor.data.columns import Role
-from cofactor.data.files import unreadable
-from cofactor.data.objects import object_columns
-from cofactor.data.tables import Refusals, Rows
+from cofactor.data.reading.columns import Role
+from cofactor.data.reading.files import unreadable
+from cofactor.data.reading.objects import object_columns
+from cofactor.data.reading.tables import Refusals, Rows
 from cofactor.errors import DataError
 
 __all__ = ["FrameTable", "as_frame", "open_frame", "open_parquet"]
@@ -30,8 +30,8 @@ class FrameTable:
     counts: Literal["line", "row"] = "row"
     typed: bool = True
 
-    def passes(self, roles: Mapping[str, int], most: int | None) -> Iterator[Rows]:
-        """One pass: there is nothing to split."""
+    def read(self, roles: Mapping[str, int], most: int | None) -> Rows:
+        """The chosen columns as they are: there is nothing to split."""
         with unreadable(self.name):
             taken = dict(self.take(roles))
         shown = [taken[role] for role in roles]
@@ -40,7 +40,7 @@ class FrameTable:
             return {line: ", ".join(str(column[line - 1]) for column in shown) for line in lines}
 
         n = len(shown[0])
-        yield Rows(taken, np.arange(1, n + 1, dtype=np.int64), Refusals(most), (), texts)
+        return Rows(taken, np.arange(1, n + 1, dtype=np.int64), Refusals(most), (), texts)
 
 
 def open_parquet(path: Path) -> FrameTable:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,12 @@ class TextFile:
                 start = 3 if number == 0 and line.startswith(b"\xef\xbb\xbf") else 0
                 yield line[start:].removesuffix(b"\n").removesuffix(b"\r")
 
+    def texts(self, numbers: Sequence[int]) -> dict[int, str]:
+        """The lines of these numbers (from 1)."""
+        wanted, last = set(numbers), max(numbers, default=0)
+        numbered = enumerate(islice(self.lines(), last), start=1)
+        return {at: line.decode("utf-8", "backslashreplace") for at, line in numbered if at in wanted}
+
     def survey(self, separator: str) -> Survey:
         """One pass over the bytes, about a second per gigabyte."""
         counts = np.zeros(4, np.int64)
@@ -97,13 +104,15 @@ def unreadable(name: str) -> Iterator[None]:
 
 
 def existing_file(path: Path) -> Path:
-    """The path itself. Raises DataError when nothing is there, or a folder, or a file without content."""
+    """The path itself. Raises DataError when nothing is there, or a folder, a pipe, or an empty file."""
     with unreadable(str(path)):
         if path.is_dir():
             raise DataError(f"{path} is a folder; name one file")
         if not path.exists():
             raise DataError(f"{path}: there is no such file")
-        if path.is_file() and path.stat().st_size == 0:
+        if not path.is_file():  # a pipe can be read only once
+            raise DataError(f"{path} is no regular file; write its content to one first")
+        if path.stat().st_size == 0:
             raise DataError(f"{path} is empty")
     return path
 

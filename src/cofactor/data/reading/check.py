@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from cofactor.data.cells import Cells, as_integers, id_cells, number_cells
-from cofactor.data.columns import ROLES
 from cofactor.data.interactions import Kind
-from cofactor.data.objects import KINDS_OF
+from cofactor.data.reading.cells import Cells, as_integers, id_cells, number_cells
+from cofactor.data.reading.columns import ROLES
+from cofactor.data.reading.objects import KINDS_OF
+from cofactor.data.reading.tables import Rows
+from cofactor.data.reading.times import time_cells
 from cofactor.data.scale import Scale
-from cofactor.data.tables import Rows
-from cofactor.data.times import time_cells
 
 __all__ = ["Checked", "checked"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from cofactor.data.objects import INTEGER, OTHER, STRING
+from cofactor.data.reading.objects import INTEGER, OTHER, STRING
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError
 
@@ -48,8 +48,9 @@ def id_cells(column: pl.Series, kinds: pl.Series | None = None) -> Cells:
     if dtype in (pl.Categorical, pl.Enum):
         column = column.cast(pl.String)
     if column.dtype == pl.String:
-        bad = column.is_null() | (column.str.strip_chars() == "")
-        return Cells(column, bad.fill_null(value=True), lambda _row: f"the {name} is missing", _padded(column))
+        bare = column.str.strip_chars()
+        bad = (bare == "").fill_null(value=True)
+        return Cells(column, bad, lambda _row: f"the {name} is missing", _padded(column, bare))
     if dtype.is_float() or (isinstance(dtype, pl.Decimal) and dtype.scale):
         return _float_ids(column.cast(pl.Float64))
     if not (dtype.is_integer() or isinstance(dtype, pl.Decimal) or dtype == pl.Null):
@@ -128,8 +129,8 @@ def _why_not_finite(cell: Any, name: str) -> str:
     return f"the {name} is not finite"
 
 
-def _padded(ids: pl.Series) -> tuple[str, ...]:
-    count = int((ids != ids.str.strip_chars()).sum())
+def _padded(ids: pl.Series, bare: pl.Series) -> tuple[str, ...]:
+    count = int((ids != bare).sum())
     if not count:
         return ()
     return (f"{count:,} {ids.name} ids have blanks around them; they are kept as they are",)

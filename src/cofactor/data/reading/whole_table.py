@@ -6,14 +6,14 @@ from pathlib import Path
 
 import polars as pl
 
-from cofactor.data.cells import as_integers
-from cofactor.data.columns import Role, bare_name, is_number, usual_role
-from cofactor.data.files import unreadable
-from cofactor.data.frame_table import FrameTable
-from cofactor.data.json_table import JsonTable
-from cofactor.data.open_file import Format, open_file
-from cofactor.data.refuse import first_refusal
-from cofactor.data.text_table import TextTable
+from cofactor.data.reading.cells import as_integers
+from cofactor.data.reading.columns import Role, bare_name, is_number, usual_role
+from cofactor.data.reading.files import unreadable
+from cofactor.data.reading.frame_table import FrameTable
+from cofactor.data.reading.json_table import JsonTable
+from cofactor.data.reading.open_file import Format, open_file
+from cofactor.data.reading.refuse import first_refusal
+from cofactor.data.reading.text_table import TextTable
 from cofactor.errors import DataError
 
 __all__ = ["whole_file"]
@@ -44,10 +44,8 @@ def _whole_text(table: TextTable) -> pl.DataFrame:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{table.name}: column {twice!r} is there more than once; rename all but one")
-    for rows in table.passes({str(at): at for at in range(len(names))}, 1):
-        if not rows.refused.count:
-            break
-    else:
+    rows = table.read({str(at): at for at in range(len(names))}, 1)
+    if rows.refused.count:
         raise first_refusal(table.name, table.counts, rows.refused.kept[0], rows.refused.count)
     ids = [name for name in names if usual_role(name) in ("user", "item")] or names[:1]
     columns = [rows.columns[str(at)].alias(name) for at, name in enumerate(names)]

@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from cofactor.data.columns import Role
-from cofactor.data.files import Survey, TextFile, unreadable
-from cofactor.data.rows import Row, text_rows
-from cofactor.data.tables import Batches, Refusals, Rows
+from cofactor.data.reading.columns import Role
+from cofactor.data.reading.files import Survey, TextFile, unreadable
+from cofactor.data.reading.rows import Row, text_rows
+from cofactor.data.reading.tables import Batches, Refusals, Rows
 from cofactor.errors import DataError
 
 __all__ = ["TextTable", "open_text_table"]
@@ -34,16 +34,10 @@ class TextTable:
     def name(self) -> str:
         return str(self.file.path)
 
-    def passes(self, roles: Mapping[str, int], most: int | None) -> Iterator[Rows]:
-        """First the quick pass, unless the file has something polars may get wrong; then the careful one."""
+    def read(self, roles: Mapping[str, int], most: int | None) -> Rows:
+        """By the quick pass where its counts prove that every line is one whole row, else by the careful one."""
         with unreadable(self.name):
-            quick = self._quick(roles)
-        if quick is not None:
-            yield quick
-        del quick
-        with unreadable(self.name):
-            careful = self._careful(roles, most)
-        yield careful
+            return self._quick(roles) or self._careful(roles, most)
 
     def rows(self) -> Iterator[Row]:
         """Every data row, good or refused, in file order."""
@@ -57,13 +51,12 @@ class TextTable:
             else:
                 yield row
 
-    def texts(self, lines: Sequence[int]) -> dict[int, str]:
-        """The text of the rows that begin on these lines."""
+    def _texts(self, lines: Sequence[int]) -> dict[int, str]:
         wanted = set(lines)
         return {row.line: row.text for row in self.rows() if row.line in wanted}
 
     def _quick(self, roles: Mapping[str, int]) -> Rows | None:
-        """By polars; None when the counts of lines and separators leave any doubt about what it made of it.
+        """By polars; None unless the counts of lines and separators prove that every line became one row.
 
         polars fills short rows with nulls and merges rows at stray quotes, both in silence; and it
         looks for rows that are too long only when every column is used. So every column is used.
@@ -71,9 +64,21 @@ class TextTable:
         if self.header_lines > 1:
             return None
         survey = self.file.survey(self.separator[0])
+        try:
+            frame = self._scan(roles).collect(engine="streaming")
+        except pl.exceptions.PolarsError:
+            return None
+        if not self._adds_up(frame, survey):
+            return None
+        rows = frame.height - survey.trailing_blank
+        lines = np.arange(rows, dtype=np.int64) + (1 + self.header_lines)
+        columns = {role: frame[role].head(rows) for role in roles}
+        return Rows(columns, lines, Refusals(), self.file.notes(), self.file.texts)
+
+    def _scan(self, roles: Mapping[str, int]) -> pl.LazyFrame:
         step = len(self.separator)  # polars has one-byte separators: "::" is ":" and an empty column
         fields = [str(at) for at in range(step * len(self.columns) - step + 1)]
-        empty = [name for at, name in enumerate(fields) if at % step]
+        gaps = [name for at, name in enumerate(fields) if at % step]
         spare = [str(step * at) for at in range(len(self.columns)) if at not in roles.values()]
         scan = pl.scan_csv(
             self.file.for_polars,
@@ -84,22 +89,12 @@ class TextTable:
             schema=dict.fromkeys(fields, pl.String),
             glob=False,
         )
-        used = scan.select(
+        return scan.select(
             *(pl.col(str(step * at)).alias(role) for role, at in roles.items()),
             pl.col(fields[-1]).is_null().alias("last is missing"),
-            pl.all_horizontal(pl.lit(value=True), pl.col(empty).is_null()).alias("gaps are empty"),
-            pl.any_horizontal(pl.lit(value=True), pl.col(spare).is_null()).alias("spare"),
+            pl.all_horizontal(pl.lit(value=True), pl.col(gaps).is_null()).alias("gaps are empty"),
+            pl.any_horizontal(pl.lit(value=False), pl.col(spare).is_null()).alias("a spare one is missing"),
         )
-        try:
-            frame = used.collect(engine="streaming")
-        except pl.exceptions.PolarsError:
-            return None
-        if not self._adds_up(frame, survey):
-            return None
-        rows = frame.height - survey.trailing_blank
-        lines = np.arange(rows, dtype=np.int64) + (1 + self.header_lines)
-        columns = {role: frame[role].head(rows) for role in roles}
-        return Rows(columns, lines, Refusals(), self.file.notes(), self.texts, quick=True)
 
     def _adds_up(self, frame: pl.DataFrame, survey: Survey) -> bool:
         rows = frame.height - survey.trailing_blank
@@ -124,7 +119,7 @@ class TextTable:
             else:
                 batches.add(row.line, [row.fields[at] for at in places])
         columns, lines = batches.finish()
-        return Rows(columns, lines, refused, self.file.notes(), self.texts)
+        return Rows(columns, lines, refused, self.file.notes(), self._texts)
 
 
 def open_text_table(file: TextFile, separator: str, by_place: Callable[[list[str]], list[Role] | None]) -> TextTable:

@@ -1,0 +1,403 @@
+"""The factor model against NumPy, and folding in against the loss it is to minimize."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from cofactor.arrays import SparseRows
+from cofactor.data.interactions import Interactions
+from cofactor.data.scale import Scale
+from cofactor.estimators import BiasedMF, ExplicitALS, ImplicitALS
+from cofactor.models import KINDS
+from cofactor.models.base import FoldsIn, HasFactors, Model, PredictsRatings, ScoresItems
+from cofactor.models.factor import FactorModel
+from cofactor.models.losses import EventsLoss, Loss, RatingsLoss
+
+NOTHING = SparseRows.empty(0)
+
+
+def made(
+    seed: int, *, n_users: int = 6, n_items: int = 9, factors: int = 3, sd: float = 0.7, **rest: Any
+) -> FactorModel:
+    rng = np.random.default_rng(seed)
+    P, Q, bu, bi = (
+        rng.normal(0, sd, shape).astype(np.float32)
+        for shape in ((n_users, factors), (n_items, factors), n_users, n_items)
+    )
+    return FactorModel(P, Q, bu, bi, **rest)
+
+
+def history(seed: int, n_rows: int, n_items: int, *, values: Any, most: int = 8, weights: bool = False) -> SparseRows:
+    """Random rows of 0..most entries whose values are drawn from `values`."""
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(0, min(most, n_items) + 1, n_rows)
+    rows = np.repeat(np.arange(n_rows), counts)
+    columns = np.concatenate([rng.choice(n_items, n, replace=False) for n in counts]).astype(np.int32)
+    given = rng.uniform(0.1, 3, len(rows)) if weights else None
+    return SparseRows.of(rows, columns, rng.choice(values, len(rows)), n_rows, given)
+
+
+def row_loss(model: FactorModel, one: SparseRows, p: Any, b: float) -> float:
+    """The part of the loss that a user of this history decides about, written out from `models.losses`."""
+    loss, Q = model.loss, model.item_factors.astype(np.float64)
+    n, w = len(one.values), np.ones(len(one.values)) if one.weights is None else one.weights.astype(np.float64)
+    total = 0.0
+    for k, j in enumerate(one.columns):
+        x = model.mean + b + float(model.item_bias[j]) + float(Q[j] @ p)
+        if isinstance(loss, EventsLoss):
+            c = float(one.values[k]) * w[k]
+            total += abs(c) * ((1.0 if c > 0 else 0.0) - x) ** 2
+            continue
+        if model.rating_range is not None:
+            low, high = model.rating_range
+            x = low + (high - low) / (1 + np.exp(-x))
+        total += w[k] * (float(one.values[k]) - x) ** 2
+    if isinstance(loss, EventsLoss):
+        total += loss.alpha0 * float(np.sum((Q @ p) ** 2))
+        return total + loss.l2 * (n + loss.alpha0 * model.n_items) ** loss.nu * float(p @ p)
+    assert isinstance(loss, RatingsLoss)
+    total += n * loss.l2 * float(p @ p)
+    return total if loss.l2_bias is None else total + (n * loss.l2_bias + loss.damping) * b * b
+
+
+def slope_at(model: FactorModel, one: SparseRows, p: Any, b: float) -> float:
+    """The steepest partial derivative of `row_loss` at a folded-in user, by central differences."""
+    has_bias = isinstance(model.loss, RatingsLoss) and model.loss.l2_bias is not None
+    x, h = np.append(p, b).astype(np.float64), 1e-5
+    steps = h * np.eye(len(x))[: None if has_bias else -1]
+    sides = [
+        [row_loss(model, one, (x + s)[:-1], (x + s)[-1]), row_loss(model, one, (x - s)[:-1], (x - s)[-1])]
+        for s in steps
+    ]
+    return float(np.abs([(up - down) / (2 * h) for up, down in sides]).max())
+
+
+# predicting
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 999), factors=st.integers(0, 9), n=st.integers(0, 20))
+def test_linear_is_the_sum_it_says_with_nothing_for_the_unknown(seed: int, factors: int, n: int) -> None:
+    model, rng = made(seed, factors=factors, mean=1.25), np.random.default_rng(seed)
+    u, i = (rng.integers(-1, most, n).astype(np.int32) for most in (model.n_users, model.n_items))
+    expected = np.full(n, 1.25)
+    for t in range(n):
+        expected[t] += float(model.user_bias[u[t]]) * (u[t] >= 0) + float(model.item_bias[i[t]]) * (i[t] >= 0)
+        if u[t] >= 0 and i[t] >= 0:
+            expected[t] += model.user_factors[u[t]].astype(np.float64) @ model.item_factors[i[t]]
+    x = model.linear(u, i)
+    assert x.dtype == np.float32
+    np.testing.assert_allclose(x, expected, atol=1e-5)
+
+
+def test_a_model_without_users_predicts_the_items_level() -> None:
+    model = made(0, n_users=0, mean=3.0)
+    unknown = np.full(9, -1, np.int32)
+    predicted = model.predict(unknown, np.arange(9, dtype=np.int32), NOTHING)
+    np.testing.assert_allclose(predicted, 3 + model.item_bias, rtol=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(x=st.lists(st.floats(-(2.0**100), 2.0**100, width=32)), low=st.floats(-5, 5), span=st.floats(0.5, 10))
+@example(x=[-3.4e38, 3.4e38, 0.0, -800.0, 800.0], low=0.5, span=5.0)
+def test_the_link_stays_in_its_range_and_never_overflows(x: list[float], low: float, span: float) -> None:
+    model = made(0, rating_range=(low, low + span))
+    with np.errstate(all="raise", under="ignore"):
+        y = model.link(np.array(x, np.float32))
+    assert ((y >= np.float32(low)) & (y <= np.float32(low + span))).all()
+    inside = np.abs(x) < 20
+    expected = low + span / (1 + np.exp(-np.array(x, np.float32)[inside].astype(np.float64)))
+    np.testing.assert_allclose(y[inside], expected, atol=1e-5)
+
+
+def test_predictions_are_clipped_to_the_scale_and_scores_are_not() -> None:
+    model = made(1, sd=5.0, scale=Scale(1.0, 5.0))
+    u, i = (a.ravel().astype(np.int32) for a in np.mgrid[:6, :9])
+    x = model.scores(np.arange(6, dtype=np.int32), NOTHING).ravel()
+    assert x.min() < 1
+    assert x.max() > 5
+    np.testing.assert_array_equal(model.predict(u, i, NOTHING), np.clip(x, 1, 5))
+
+
+def test_what_is_not_finite_is_not_clipped_to_the_top_of_the_scale() -> None:
+    model = replace(made(0, scale=Scale(1.0, 5.0)), mean=float("nan"))
+    assert np.isnan(model.predict(np.zeros(1, np.int32), np.zeros(1, np.int32), NOTHING)).all()
+
+
+# ranking
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 999), factors=st.integers(0, 5), n=st.integers(1, 12))
+def test_top_is_the_order_of_the_scores(seed: int, factors: int, n: int) -> None:
+    model, rng = made(seed, factors=factors), np.random.default_rng(seed)
+    users, allowed = np.array([4, 0, 4], np.int32), rng.random(9) < 0.7
+    exclude = history(seed, 3, 9, values=[1.0])
+    rows, scores = model.top(users, n, histories=exclude, exclude=exclude, allowed=allowed)
+    wanted = model.scores(users, exclude).astype(np.float64)
+    wanted[:, ~allowed] = -np.inf
+    for k in range(3):
+        wanted[k, exclude.row(k).columns] = -np.inf
+    best = np.sort(-wanted, axis=1)[:, :n]
+    left = np.isfinite(best)
+    np.testing.assert_allclose(scores[:, : best.shape[1]][left], -best[left], atol=1e-5)
+    assert (rows[:, : best.shape[1]][~left] == -1).all()
+    assert (rows[:, best.shape[1] :] == -1).all()
+    for k in range(3):
+        there = rows[k][rows[k] >= 0]
+        np.testing.assert_allclose(wanted[k, there], scores[k][rows[k] >= 0], atol=1e-5)
+
+
+def test_similar_is_the_cosine_and_leaves_itself_out() -> None:
+    model = made(3, n_items=12, factors=4)
+    for rows, factors, similar in (
+        (np.array([2, 7], np.int32), model.item_factors, model.similar_items),
+        (np.array([5], np.int32), model.user_factors, model.similar_users),
+    ):
+        unit = factors / np.linalg.norm(factors, axis=1, keepdims=True)
+        found, scores = similar(rows, 4)
+        for k, row in enumerate(rows):
+            cosine = unit @ unit[row]
+            cosine[row] = -np.inf
+            np.testing.assert_array_equal(found[k], np.argsort(-cosine, kind="stable")[:4])
+            np.testing.assert_allclose(scores[k], np.sort(-cosine)[:4] * -1, atol=1e-6)
+
+
+def test_a_row_of_zeros_is_similar_to_nothing() -> None:
+    model = made(3)
+    zero = model.item_factors.copy()
+    zero[4] = 0
+    rows, scores = replace(model, item_factors=zero).similar_items(np.array([4], np.int32), 8)
+    assert sorted(rows[0]) == [0, 1, 2, 3, 5, 6, 7, 8]
+    assert (scores == 0).all()
+
+
+# folding in: linear models
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 999),
+    factors=st.integers(0, 9),
+    l2_bias=st.none() | st.floats(0.001, 1),
+    damping=st.sampled_from([0.0, 4.0]),
+    weights=st.booleans(),
+)
+def test_a_linear_rating_model_folds_in_exactly(
+    seed: int, factors: int, l2_bias: float | None, damping: float, weights: bool
+) -> None:
+    loss = RatingsLoss(l2=0.05, l2_bias=l2_bias, damping=damping)
+    model = made(seed, factors=factors, mean=3.0, loss=loss)
+    rows = history(seed, 5, 9, values=[1.0, 2.5, 5.0], weights=weights)
+    folded = model.fold_in(rows)
+    for k in range(5):
+        one = rows.row(k)
+        n, w = len(one.values), np.ones(len(one.values)) if one.weights is None else one.weights.astype(np.float64)
+        F = np.column_stack([model.item_factors[one.columns], np.ones(n)]).astype(np.float64)
+        ridge = np.append(np.full(factors, n * 0.05), 0 if l2_bias is None else n * l2_bias + damping)
+        if l2_bias is None:
+            F[:, -1] = 0
+        residual = one.values - 3.0 - model.item_bias[one.columns].astype(np.float64)
+        A = F.T @ (w[:, None] * F) + np.diag(ridge)
+        exact = np.linalg.pinv(A, rcond=1e-12) @ F.T @ (w * residual)
+        np.testing.assert_allclose(folded.user_factors[k], exact[:-1], atol=2e-4)
+        np.testing.assert_allclose(folded.user_bias[k], exact[-1], atol=2e-4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 999), factors=st.integers(1, 9), nu=st.floats(0, 2), weights=st.booleans())
+def test_an_event_model_folds_in_exactly_dislikes_and_blanks_included(
+    seed: int, factors: int, nu: float, weights: bool
+) -> None:
+    model = made(seed, factors=factors, loss=EventsLoss(alpha0=0.3, l2=0.1, nu=nu))
+    model = replace(model, user_bias=np.zeros(6, np.float32), item_bias=np.zeros(9, np.float32))
+    rows = history(seed, 5, 9, values=[1.0, 3.0, -2.0], weights=weights)
+    folded, Q = model.fold_in(rows), model.item_factors.astype(np.float64)
+    for k in range(5):
+        one = rows.row(k)
+        c = one.values * (1 if one.weights is None else one.weights.astype(np.float64))
+        F, n = Q[one.columns], len(one.values)
+        A = F.T @ (np.abs(c)[:, None] * F) + 0.3 * Q.T @ Q + 0.1 * (n + 0.3 * 9) ** nu * np.eye(factors)
+        np.testing.assert_allclose(folded.user_factors[k], np.linalg.solve(A, F.T @ np.maximum(c, 0)), atol=1e-4)
+        assert folded.user_bias[k] == 0
+
+
+@pytest.mark.parametrize("estimator", [ExplicitALS(factors=7, epochs=4), ImplicitALS(factors=7, epochs=4)])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_training_users_own_history_gives_the_stored_row(
+    estimator: Any, weighted: bool, small_ratings: Interactions, small_events: Interactions
+) -> None:
+    table = small_ratings if estimator.kind == "ratings" else small_events
+    if weighted:
+        weights = np.random.default_rng(0).uniform(0.2, 2, len(table))
+        weights *= np.where(np.arange(len(table)) % 7 == 0, -1, 1) if table.kind == "events" else 1
+        table = table.with_weights(weights)
+    model = estimator.fit(table, seed=1)
+    folded = model.fold_in(table.by_user)
+    np.testing.assert_allclose(folded.user_factors, model.user_factors, atol=1e-5)
+    np.testing.assert_allclose(folded.user_bias, model.user_bias, atol=1e-5)
+    assert np.abs(model.user_factors).max() > 0.05
+
+
+# folding in: sigmoid models
+
+HARD = {
+    "all at the top": [5.0],
+    "all at the bottom": [1.0],
+    "both ends": [1.0, 5.0],
+    "anything": [1.0, 2.0, 3.0, 4.0, 5.0],
+}
+
+
+@pytest.mark.parametrize("values", HARD.values(), ids=HARD)
+@pytest.mark.parametrize("rating_range", [(0.5, 5.5), (0.0, 5.5), (1.0, 5.0)])
+@pytest.mark.parametrize("weights", [False, True], ids=["plain", "weighted"])
+def test_a_sigmoid_model_folds_in_to_a_minimum(
+    values: list[float], rating_range: tuple[float, float], weights: bool
+) -> None:
+    model = made(2, n_items=30, factors=4, mean=0.3, loss=RatingsLoss(0.05, 0.05), rating_range=rating_range)
+    rows = history(7, 12, 30, values=values, most=20, weights=weights)
+    folded = model.fold_in(rows)
+    for k in range(12):
+        one, n = rows.row(k), max(len(rows.row(k).values), 1)
+        p, b = folded.user_factors[k].astype(np.float64), float(folded.user_bias[k])
+        reached = row_loss(model, one, p, b)
+        assert slope_at(model, one, p, b) <= 2e-3 * n
+        assert reached <= row_loss(model, one, np.zeros(4), 0.0) + 1e-9
+        for seed in range(20):  # no point nearby is better
+            nudge = np.random.default_rng(seed).normal(0, 0.03, 5)
+            assert reached <= row_loss(model, one, p + nudge[:-1], b + nudge[-1]) + 2e-5 * n
+
+
+@pytest.mark.parametrize("values", [[-50.0, 900.0], [1e30], [0.0]])
+def test_ratings_far_off_the_range_do_no_harm(values: list[float]) -> None:
+    model = made(2, n_items=30, factors=4, loss=RatingsLoss(0.05, 0.05), rating_range=(0.5, 5.5))
+    rows = history(7, 12, 30, values=values, most=20)
+    folded = model.fold_in(rows)
+    for k in range(12):
+        reached = row_loss(model, rows.row(k), folded.user_factors[k].astype(np.float64), float(folded.user_bias[k]))
+        assert reached <= row_loss(model, rows.row(k), np.zeros(4), 0.0) * (1 + 1e-12)
+    x = folded.scores(np.arange(12, dtype=np.int32), rows)
+    assert np.isfinite(x).all()
+    assert np.isfinite(folded.link(x)).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 999),
+    ratings=st.lists(st.sampled_from([1.0, 2.0, 3.0, 4.0, 5.0]), min_size=1, max_size=6),
+    l2=st.floats(0.01, 1),
+)
+def test_one_factor_against_trying_every_value(seed: int, ratings: list[float], l2: float) -> None:
+    rng = np.random.default_rng(seed)
+    model = replace(
+        made(seed, factors=1, loss=RatingsLoss(l2, None), rating_range=(0.5, 5.5)),
+        item_factors=rng.uniform(0.1, 1.5, (9, 1)).astype(np.float32),  # of one sign: the loss has one valley
+        item_bias=rng.uniform(-0.5, 0.5, 9).astype(np.float32),
+    )
+    one = SparseRows.of(np.zeros(len(ratings), int), rng.permutation(9)[: len(ratings)], ratings, 1)
+    grid = np.linspace(-8, 8, 1601)
+    losses = [row_loss(model, one, np.array([p]), 0.0) for p in grid]
+    found = float(model.fold_in(one).user_factors[0, 0])
+    assert row_loss(model, one, np.array([found]), 0.0) <= min(losses) + 1e-5
+    assert abs(found - grid[int(np.argmin(losses))]) < 0.02
+
+
+@pytest.mark.parametrize("l2", [0.0, 1e-9])
+@pytest.mark.parametrize("rating_range", [None, (0.5, 5.5), (1.0, 5.0)])
+def test_without_a_penalty_a_short_history_still_gives_a_sane_user(
+    l2: float, rating_range: tuple[float, float] | None
+) -> None:
+    model = made(4, n_items=40, factors=12, mean=0.5, loss=RatingsLoss(l2, l2), rating_range=rating_range)
+    for values in HARD.values():
+        rows = history(5, 20, 40, values=np.clip(values, 1, 5), most=20)
+        folded = model.fold_in(rows)
+        assert np.isfinite(folded.user_factors).all()
+        assert np.isfinite(folded.user_bias).all()
+        for k in range(20):
+            reached = row_loss(
+                model, rows.row(k), folded.user_factors[k].astype(np.float64), float(folded.user_bias[k])
+            )
+            assert reached <= row_loss(model, rows.row(k), np.zeros(12), 0.0) + 1e-4
+
+
+def test_a_fitted_sigmoid_model_gives_its_users_back_about_where_sgd_left_them(small_ratings: Interactions) -> None:
+    model = BiasedMF(factors=4, epochs=40).fit(small_ratings, seed=1)
+    folded = model.fold_in(small_ratings.by_user)
+    u, i, r = small_ratings.u, small_ratings.i, small_ratings.values
+    stored, again = (np.mean((m.predict(u, i, NOTHING) - r) ** 2) for m in (model, folded))
+    assert again <= stored * 1.02
+
+
+@pytest.mark.parametrize("rating_range", [None, (0.5, 5.5)])
+@pytest.mark.parametrize("loss", [RatingsLoss(0.05, 0.05), RatingsLoss(0.05, None), EventsLoss(0.3, 0.1, 1.0)])
+def test_one_alone_folds_in_to_the_same_bits_as_in_a_crowd(rating_range: Any, loss: Loss) -> None:
+    if isinstance(loss, EventsLoss):
+        rating_range = None
+    model = made(6, n_items=30, factors=5, loss=loss, rating_range=rating_range)
+    rows = history(9, 40, 30, values=[1.0, 3.0, 5.0], most=25)
+    crowd = model.fold_in(rows)
+    for k in range(40):
+        alone = model.fold_in(rows.row(k))
+        assert alone.user_factors.tobytes() == crowd.user_factors[k].tobytes()
+        assert alone.user_bias.tobytes() == crowd.user_bias[k].tobytes()
+
+
+@pytest.mark.parametrize("loss", [None, RatingsLoss(0.1, 0.1), RatingsLoss(0.0, 0.0), EventsLoss(0.2, 0.1, 1.0)])
+@pytest.mark.parametrize("rating_range", [None, (0.5, 5.5)])
+def test_an_empty_history_gives_zero_and_no_history_no_user(loss: Loss | None, rating_range: Any) -> None:
+    if isinstance(loss, EventsLoss):
+        rating_range = None
+    model = made(1, loss=loss, rating_range=rating_range)
+    folded = model.fold_in(SparseRows.empty(3))
+    assert folded.n_users == 3
+    assert not folded.user_factors.any()
+    assert not folded.user_bias.any()
+    assert folded.fold_in(SparseRows.empty(0)).n_users == 0
+
+
+def test_users_without_a_loss_differ_in_nothing() -> None:
+    folded = made(1, loss=None).fold_in(history(1, 4, 9, values=[1.0]))
+    assert not folded.user_factors.any()
+    assert not folded.user_bias.any()
+
+
+# putting together, files
+
+
+def test_with_users_picks_from_both() -> None:
+    mine, theirs = made(1), made(2, n_users=3)
+    both = mine.with_users(theirs, np.array([5, -1, 0, -3], np.int32))
+    np.testing.assert_array_equal(
+        both.user_factors,
+        [mine.user_factors[5], theirs.user_factors[0], mine.user_factors[0], theirs.user_factors[2]],
+    )
+    np.testing.assert_array_equal(
+        both.user_bias, [mine.user_bias[5], theirs.user_bias[0], mine.user_bias[0], theirs.user_bias[2]]
+    )
+    assert both.item_factors is mine.item_factors
+    assert not both.user_factors.flags.writeable
+
+
+@pytest.mark.parametrize("loss", [None, RatingsLoss(0.1, None, 2.0), RatingsLoss(0.1, 0.2), EventsLoss(0.2, 0.1, 0.5)])
+@pytest.mark.parametrize("scale", [None, Scale(1.0, 5.0), Scale.declared([0.5, 1, 2])])
+def test_arrays_and_settings_are_the_whole_model(loss: Loss | None, scale: Scale | None) -> None:
+    model = made(1, loss=loss, scale=scale, mean=0.1 + 0.2, rating_range=None if scale is None else (0.5, 5.5))
+    settings = json.loads(json.dumps(model.settings()))
+    again = KINDS[model.kind].from_parts(model.arrays(), settings)
+    for name in ("user_factors", "item_factors", "user_bias", "item_bias", "mean", "rating_range", "scale", "loss"):
+        assert np.array_equal(getattr(again, name), getattr(model, name)), name
+    assert isinstance(again, Model)
+
+
+def test_what_a_factor_model_can_do_is_asked_with_isinstance() -> None:
+    for protocol in (Model, PredictsRatings, ScoresItems, HasFactors, FoldsIn):
+        assert isinstance(made(0), protocol)
+        assert not isinstance(object(), protocol)

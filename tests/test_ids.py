@@ -1,0 +1,123 @@
+"""Ids cross the border and come back; what cannot be an id says so."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cofactor.data.ids import IdMap, id_column, is_canonical_decimal
+from cofactor.errors import DataError, UnknownIdError
+
+INTEGERS = st.lists(st.integers(-(2**63), 2**63 - 1), max_size=100)
+STRINGS = st.lists(st.text(min_size=1, max_size=6), max_size=100)
+
+
+@given(INTEGERS | STRINGS)
+def test_every_id_comes_back_from_its_row(ids: list[int] | list[str]) -> None:
+    mapped = IdMap.of(ids)
+    rows = mapped.rows(ids)
+    assert mapped.ids(rows).to_list() == ids
+    assert [mapped.row(id_) for id_ in ids] == rows.tolist()
+    assert mapped.all.to_list() == sorted(set(ids), key=lambda i: i.encode() if isinstance(i, str) else i)
+    assert len(mapped) == len(set(ids))
+    assert all(id_ in mapped for id_ in ids)
+
+
+@given(INTEGERS | STRINGS, st.randoms())
+def test_the_order_and_the_number_of_ids_change_nothing(ids: list[int] | list[str], random: object) -> None:
+    again = [*ids, *ids]
+    random.shuffle(again)  # type: ignore[attr-defined]
+    assert IdMap.of(ids).equals(IdMap.of(again))
+
+
+@given(st.sets(st.text(min_size=1, max_size=3), min_size=1), st.lists(st.text(min_size=1, max_size=3)))
+def test_one_by_one_and_all_at_once_find_the_same_rows(known: set[str], asked: list[str]) -> None:
+    mapped = IdMap.of(known)
+    many = mapped.rows(asked * 70)  # more than are looked up one by one
+    assert many.tolist() == mapped.rows(asked).tolist() * 70
+    assert [row >= 0 for row in many[: len(asked)]] == [id_ in known for id_ in asked]
+    present = [id_ for id_ in asked if id_ in known] * 70
+    assert mapped.ids(mapped.rows(present)).to_list() == present
+
+
+@given(INTEGERS, INTEGERS)
+def test_the_union_holds_the_ids_of_both(a: list[int], b: list[int]) -> None:
+    assert IdMap.of(a).union(IdMap.of(b)).all.to_list() == sorted({*a, *b})
+
+
+def test_a_union_of_two_types_names_both() -> None:
+    with pytest.raises(DataError, match="integer ids such as 1 and string ids such as 'a'"):
+        IdMap.of([1]).union(IdMap.of(["a"]))
+
+
+@given(st.text(alphabet="0123456789+-. a٣", max_size=21))
+def test_canonical_decimals_are_those_python_would_write(text: str) -> None:
+    try:
+        number = int(text)
+    except ValueError:
+        assert not is_canonical_decimal(text)
+        return
+    assert is_canonical_decimal(text) == (str(number) == text and -(2**63) <= number < 2**63)
+
+
+def test_unknown_ids_are_minus_one_in_many_and_an_error_alone() -> None:
+    mapped = IdMap.of([10, 20])
+    assert mapped.rows([20, 15, 10, 2**62]).tolist() == [1, -1, 0, -1]
+    with pytest.raises(UnknownIdError, match="15 is not a known id"):
+        mapped.row(15)
+    with pytest.raises(UnknownIdError, match="did you mean 10"):
+        mapped.row("10")
+    with pytest.raises(UnknownIdError, match="did you mean '10'"):
+        IdMap.of(["10"]).row(10)
+    with pytest.raises(DataError, match="ids here are integers"):
+        mapped.rows(["10", "20"])
+
+
+def test_text_a_person_types_becomes_an_id_of_the_maps_type() -> None:
+    assert IdMap.of([7]).parse("7") == 7
+    assert IdMap.of([7]).parse("007") == "007"
+    assert IdMap.of(["7"]).parse("7") == "7"
+
+
+def test_an_empty_map_knows_nothing() -> None:
+    empty = IdMap.of([])
+    assert len(empty) == 0
+    assert empty.rows([1, 2]).tolist() == [-1, -1]
+    assert empty.rows(["a"]).tolist() == [-1]
+    assert empty.all.to_list() == []
+    assert empty.union(IdMap.of(["a"])).all.to_list() == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ([1, "1"], "ids of two types, 1 and '1'"),
+        ([1, None], "row 2: None is not an id"),
+        ([1, 2.5], "row 2: 2.5 is not an id"),
+        ([1, True], "row 2: True is not an id"),
+        ([2**63], "does not fit into 64 bits"),
+        (["a", ""], "row 2: the id is empty"),
+        (pl.Series([1, None]), "row 2: the id is missing"),
+        (pl.Series([1.0]), "ids must be integers or strings, not Float64"),
+        (pl.Series([2**63], dtype=pl.UInt64), "64 bits with a sign"),
+    ],
+)
+def test_what_is_no_id(ids: object, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        IdMap.of(ids)
+
+
+def test_every_integer_type_and_category_is_an_id() -> None:
+    assert id_column(np.array([3, 1], np.uint8)).to_list() == [3, 1]
+    assert id_column([np.int16(3), 1]).to_list() == [3, 1]
+    assert id_column(pl.Series(["b", "a"], dtype=pl.Categorical)).to_list() == ["b", "a"]
+
+
+def test_a_row_outside_the_map_is_an_error() -> None:
+    with pytest.raises(IndexError):
+        IdMap.of(["a", "b"]).ids([2])
+    with pytest.raises(IndexError):
+        IdMap.of([1, 2]).ids([2])

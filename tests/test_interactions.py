@@ -1,0 +1,232 @@
+"""The interactions table: sorted, merged, viewed by user and by item, joined with what is known of both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cofactor.arrays import SparseRows
+from cofactor.data.interactions import Interactions
+from cofactor.errors import DataError, KindError
+
+ROW = st.tuples(
+    st.integers(0, 6), st.sampled_from("abcdefg"), st.integers(1, 10).map(lambda n: n / 2), st.integers(0, 10**9)
+)
+ROWS = st.lists(ROW, min_size=1, max_size=40)
+
+
+def table(rows: list[tuple[Any, ...]], **more: Any) -> Interactions:
+    users, items, values, times = zip(*rows, strict=True)
+    return Interactions.from_columns(users, items, values, times=times, **more)
+
+
+def dense(matrix: SparseRows, n_columns: int) -> np.ndarray[Any, Any]:
+    full = np.zeros((len(matrix), n_columns), np.float32)
+    for r in range(len(matrix)):
+        part = slice(matrix.start[r], matrix.start[r + 1])
+        full[r, matrix.columns[part]] = matrix.values[part]
+    return full
+
+
+def assert_same_bits(a: Interactions, b: Interactions) -> None:
+    assert a.users.equals(b.users)
+    assert a.items.equals(b.items)
+    for name in ("u", "i", "values", "times", "weights"):
+        left, right = getattr(a, name), getattr(b, name)
+        assert (left is None) == (right is None)
+        if left is not None:
+            assert left.dtype == right.dtype
+            assert left.tobytes() == right.tobytes()
+
+
+@given(st.lists(ROW, min_size=1, unique_by=(lambda row: row[3],)), st.data(), st.sampled_from(["ratings", "events"]))
+def test_the_order_of_the_rows_changes_no_bit(rows: list[tuple[Any, ...]], data: st.DataObject, kind: Any) -> None:
+    shuffled = data.draw(st.permutations(rows))
+    weights = {row: 1 + row[3] % 4 for row in rows}
+    first = table(rows, kind=kind, weights=[weights[row] for row in rows])
+    assert_same_bits(first, table(shuffled, kind=kind, weights=[weights[row] for row in shuffled]))
+
+
+@given(ROWS)
+def test_of_equal_pairs_the_last_by_time_then_by_place_stays(rows: list[tuple[Any, ...]]) -> None:
+    kept: dict[Any, Any] = {}
+    for user, item, value, time in sorted(rows, key=lambda row: row[3]):  # stable
+        kept[user, item] = (value, time)
+    loaded = table(rows)
+    assert {(u, i): (v, t) for u, i, v, t in loaded.frame().rows()} == kept
+    assert loaded.report is not None
+    assert (loaded.report.rows, loaded.report.duplicates) == (len(rows), len(rows) - len(kept))
+    assert loaded.report.duplicate_rule == ("last kept" if len(kept) < len(rows) else "")
+
+
+@given(ROWS)
+def test_events_of_equal_pairs_are_summed_and_so_is_their_confidence(rows: list[tuple[Any, ...]]) -> None:
+    weights = [(-1.0) ** n * (1 + n % 3) for n in range(len(rows))]
+    loaded = table(rows, kind="events", weights=weights)
+    values: dict[Any, float] = {}
+    confidences: dict[Any, float] = {}
+    times: dict[Any, int] = {}
+    for (user, item, value, time), weight in zip(rows, weights, strict=True):
+        values[user, item] = values.get((user, item), 0) + value
+        confidences[user, item] = confidences.get((user, item), 0) + value * weight
+        times[user, item] = max(times.get((user, item), 0), time)
+    pairs = [(u, i) for u, i, *_ in loaded.frame().rows()]
+    assert loaded.values.tolist() == [values[pair] for pair in pairs]
+    assert loaded.confidence.tolist() == pytest.approx([confidences[pair] for pair in pairs], abs=1e-4)
+    assert loaded.times is not None
+    assert loaded.times.tolist() == [times[pair] for pair in pairs]
+    assert loaded.scale is None
+
+
+@given(ROWS)
+def test_rows_are_sorted_and_both_views_hold_the_same_matrix(rows: list[tuple[Any, ...]]) -> None:
+    loaded = table(rows)
+    pairs = list(zip(loaded.u.tolist(), loaded.i.tolist(), strict=True))
+    assert pairs == sorted(set(pairs))
+    full = np.zeros((loaded.n_users, loaded.n_items), np.float32)
+    full[loaded.u, loaded.i] = loaded.values
+    np.testing.assert_array_equal(dense(loaded.by_user, loaded.n_items), full)
+    np.testing.assert_array_equal(dense(loaded.by_item, loaded.n_users), full.T)
+    for r in range(loaded.n_items):
+        assert (np.diff(loaded.by_item.row(r).columns) > 0).all()
+    assert loaded.by_user.counts.sum() == loaded.by_item.counts.sum() == len(loaded)
+    assert loaded.density == len(loaded) / full.size
+
+
+@given(ROWS, st.data())
+def test_selected_rows_keep_all_ids(rows: list[tuple[Any, ...]], data: st.DataObject) -> None:
+    loaded = table(rows).with_weights(np.arange(len(table(rows))))
+    keep = np.array(data.draw(st.lists(st.booleans(), min_size=len(loaded), max_size=len(loaded))))
+    part = loaded.select(keep)
+    assert part.users is loaded.users
+    assert part.items is loaded.items
+    assert part.frame().equals(loaded.frame().filter(pl.Series(keep, dtype=pl.Boolean)))
+    assert (part.by_user.counts + loaded.select(~keep).by_user.counts == loaded.by_user.counts).all()
+
+
+def test_nothing_selected_is_an_empty_table_of_all_ids() -> None:
+    empty = table([(1, "a", 3, 0)]).select(np.zeros(1, bool))
+    assert len(empty) == 0
+    assert empty.by_user.counts.tolist() == empty.by_item.counts.tolist() == [0]
+    assert empty.frame().height == 0
+
+
+def test_arrays_cannot_be_written() -> None:
+    loaded = table([(1, "a", 3, 0), (2, "a", 3, 0)])
+    for array in (loaded.u, loaded.i, loaded.values, loaded.times, loaded.by_item.values):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0
+
+
+def test_ratings_become_events_at_a_threshold_and_the_catalog_stays() -> None:
+    ratings = table([(1, "a", 5, 0), (1, "b", 3, 0), (2, "b", 4, 9)])
+    events = ratings.to_events(positive_from=4)
+    assert events.frame().rows() == [(1, "a", 1.0, 0), (2, "b", 1.0, 9)]
+    assert events.kind == "events"
+    assert events.scale is None
+    assert events.items is ratings.items
+    with pytest.raises(KindError, match="events already"):
+        events.to_events(positive_from=4)
+    with pytest.raises(DataError, match="no rating is at or above positive_from=6"):
+        ratings.to_events(positive_from=6)
+
+
+def test_weights_replace_weights() -> None:
+    loaded = table([(1, "a", 5, 0), (1, "b", 3, 0)])
+    assert loaded.with_weights([1, 2]).confidence.tolist() == [5, 6]
+    with pytest.raises(DataError, match="one number per row"):
+        loaded.with_weights([1])
+    with pytest.raises(DataError, match=r"row 2: weight -1\.0 is not usable for ratings"):
+        loaded.with_weights([1, -1])
+    assert loaded.to_events(positive_from=1).with_weights([1, -1]).confidence.tolist() == [1, -1]
+    with pytest.raises(DataError, match="row 1: weight nan"):
+        loaded.to_events(positive_from=1).with_weights([np.nan, 1])
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (([1, 2], ["a"], [1, 2]), "2 user ids but 1 item ids"),
+        (([1, 2], ["a", "b"], [1]), "2 rows but the value column has shape"),
+        (([1, 2], ["a", "b"], [1, np.nan]), "row 2: value nan is not a usable number"),
+        (([1, 2], ["a", "b"], [1, 1e39]), "row 2: value 1e\\+39 is not a usable number"),
+        (([1, 2], ["a", "b"], ["1", "2"]), "the value column must hold numbers"),
+        (([1, 2], ["a", "b"], [True, False]), "the value column must hold numbers, not bool"),
+        (([1, 2], ["a", "b"]), "ratings need a value column"),
+        (([1, "x"], ["a", "b"], [1, 2]), "ids of two types"),
+        (([], [], []), "the table is empty"),
+    ],
+)
+def test_columns_that_are_no_table(columns: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        Interactions.from_columns(*columns)
+
+
+def test_more_columns_that_are_no_table() -> None:
+    with pytest.raises(DataError, match=r"row 1: time 1\.5 is not a usable number"):
+        Interactions.from_columns([1], [1], [1], times=[1.5])
+    with pytest.raises(DataError, match=r"row 1: weight -1\.0 is not usable for ratings"):
+        Interactions.from_columns([1], [1], [1], weights=[-1])
+    with pytest.raises(DataError, match="row 2: an event counts more than 0 times"):
+        Interactions.from_columns([1, 2], [1, 1], [1, 0], kind="events")
+
+
+def test_tables_join_on_ids_in_row_order() -> None:
+    ratings = table([(3, "c", 5, 0), (1, "a", 4, 0)])
+    items = pl.DataFrame({"movie": ["x", "c"], "title": ["Unrated", "Casablanca"]})
+    joined = ratings.with_item_table(items)
+    assert joined.item_table is not None
+    assert joined.item_table.rows() == [("a", None), ("c", "Casablanca")]
+    assert joined.titles is not None
+    assert joined.titles.to_list() == [None, "Casablanca"]
+    assert joined.select(np.array([True, False])).item_table is joined.item_table
+    users = ratings.with_user_table({"age": [20, 30], "user": [1, 3]}, id_column="user").user_table
+    assert users is not None
+    assert users.rows() == [(1, 20), (3, 30)]
+    assert ratings.titles is None
+
+
+def test_tables_that_do_not_join() -> None:
+    ratings = table([(3, "c", 5, 0)])
+    with pytest.raises(DataError, match="item 'c' more than once"):
+        ratings.with_item_table({"item": ["c", "c"], "title": ["A", "B"]})
+    with pytest.raises(DataError, match="no column 'id'; it has item, title"):
+        ratings.with_item_table({"item": ["c"], "title": ["A"]}, id_column="id")
+    with pytest.raises(DataError, match="ids here are strings"):
+        ratings.with_item_table({"item": [1], "title": ["A"]})
+
+
+@given(ROWS, st.data())
+def test_taken_rows_are_those_rows_and_minus_one_is_empty(rows: list[tuple[Any, ...]], data: st.DataObject) -> None:
+    loaded = table(rows)
+    matrix, full = loaded.by_user, dense(loaded.by_user, loaded.n_items)
+    wanted = data.draw(st.lists(st.integers(-1, loaded.n_users - 1)))
+    taken = matrix.take(wanted)
+    blank = np.zeros((1, loaded.n_items), np.float32)
+    expected = np.concatenate([full, blank])[wanted] if wanted else full[:0]
+    np.testing.assert_array_equal(dense(taken, loaded.n_items), expected)
+    for r in range(len(matrix)):
+        np.testing.assert_array_equal(dense(matrix.row(r), loaded.n_items), full[r : r + 1])
+
+
+def test_rows_of_a_matrix_without_entries() -> None:
+    for n_rows in (0, 3):
+        empty = SparseRows.empty(n_rows)
+        assert empty.counts.tolist() == [0] * n_rows
+        assert empty.take([-1, -1]).counts.tolist() == [0, 0]
+        assert empty.take([]).counts.tolist() == []
+    assert SparseRows.empty(3).take([2, -1, 0]).counts.tolist() == [0, 0, 0]
+
+
+def test_taken_rows_bring_their_weights_and_entries_are_sorted() -> None:
+    matrix = SparseRows.of([1, 0, 1], [5, 2, 3], [1.0, 2.0, 3.0], 2, weights=[0.1, 0.2, 0.3])
+    assert matrix.columns.tolist() == [2, 3, 5]
+    taken = matrix.take([1, -1])
+    assert taken.weights is not None
+    assert taken.weights.tolist() == pytest.approx([0.3, 0.1])
+    assert matrix.slice(0, 1).values.tolist() == [2.0]

@@ -1,0 +1,205 @@
+"""The reported loss against one written out pair by pair, and against what the estimators do to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cofactor.data.interactions import Interactions
+from cofactor.estimators import Bias, BiasedMF, ExplicitALS, ImplicitALS, Popularity
+from cofactor.models.factor import FactorModel
+from cofactor.models.losses import EventsLoss, RatingsLoss
+from cofactor.models.objective import objective
+
+NAMES = ("user_factors", "item_factors", "user_bias", "item_bias")
+
+
+def table(seed: int, *, kind: Any, n_users: int = 5, n_items: int = 6, n: int = 18, weights: bool) -> Interactions:
+    """Distinct random pairs, ids that do not all occur, and (for events) dislikes among the weights."""
+    rng = np.random.default_rng(seed)
+    pairs = rng.choice(n_users * n_items, n, replace=False)
+    values = rng.integers(1, 6, n) if kind == "ratings" else rng.integers(1, 4, n)
+    given = rng.uniform(0.1, 2, n) * (rng.choice([-1, 1], n) if kind == "events" else 1)
+    made = Interactions.from_columns(
+        pairs // n_items, pairs % n_items, values, kind=kind, weights=given if weights else None
+    )
+    return made.select(made.u > 0)
+
+
+def random_model(data: Interactions, seed: int, factors: int, **rest: Any) -> FactorModel:
+    rng = np.random.default_rng(seed)
+    shapes = ((data.n_users, factors), (data.n_items, factors), data.n_users, data.n_items)
+    return FactorModel(*(rng.normal(0, 0.5, shape).astype(np.float32) for shape in shapes), **rest)
+
+
+def ratings_by_hand(data: Interactions, loss: RatingsLoss, p: dict[str, Any], mean: float, ends: Any = None) -> float:
+    """sum over ratings of  w (r - r^)^2 + l2 (|p|^2 + |q|^2) + l2_bias (b_u^2 + b_i^2), and damping once per row."""
+    total = 0.0
+    for t in range(len(data)):
+        u, i = data.u[t], data.i[t]
+        x = mean + p["user_bias"][u] + p["item_bias"][i] + p["user_factors"][u] @ p["item_factors"][i]
+        y = x if ends is None else ends[0] + (ends[1] - ends[0]) / (1 + np.exp(-x))
+        w = 1.0 if data.weights is None else float(data.weights[t])
+        total += w * (float(data.values[t]) - y) ** 2
+        total += loss.l2 * (np.sum(p["user_factors"][u] ** 2) + np.sum(p["item_factors"][i] ** 2))
+        if loss.l2_bias is not None:
+            total += loss.l2_bias * (p["user_bias"][u] ** 2 + p["item_bias"][i] ** 2)
+    if loss.l2_bias is not None:
+        total += loss.damping * (np.sum(p["user_bias"] ** 2) + np.sum(p["item_bias"] ** 2))
+    return float(total)
+
+
+def events_by_hand(data: Interactions, loss: EventsLoss, p: dict[str, Any]) -> float:
+    """sum over events of w (1 - x)^2 + alpha0 sum over all pairs of x^2 + sum l2 (n + alpha0 others)^nu |.|^2."""
+    total = 0.0
+    for u in range(data.n_users):
+        for i in range(data.n_items):
+            total += loss.alpha0 * float(p["user_factors"][u] @ p["item_factors"][i]) ** 2
+    for t in range(len(data)):
+        x = float(p["user_factors"][data.u[t]] @ p["item_factors"][data.i[t]])
+        w = float(data.values[t]) * (1.0 if data.weights is None else float(data.weights[t]))
+        total += w * (1 - x) ** 2 if w > 0 else -w * x**2  # a dislike: target 0
+    for name, rows, others in (("user_factors", data.u, data.n_items), ("item_factors", data.i, data.n_users)):
+        for row, f in enumerate(p[name]):
+            support = float(np.sum(rows == row)) + loss.alpha0 * others
+            total += loss.l2 * support**loss.nu * float(f @ f)
+    return total
+
+
+def parameters(model: FactorModel) -> dict[str, Any]:
+    return {name: getattr(model, name).astype(np.float64) for name in NAMES}
+
+
+def steepest(by_hand: Callable[[dict[str, Any]], float], p: dict[str, Any], names: tuple[str, ...]) -> float:
+    """The largest partial derivative at p, by central differences."""
+    h, found = 1e-5, 0.0
+    for name in names:
+        for at in np.ndindex(p[name].shape):
+            up, down = ({**p, name: p[name].copy()} for _ in range(2))
+            up[name][at] += h
+            down[name][at] -= h
+            found = max(found, abs(by_hand(up) - by_hand(down)) / (2 * h))
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 9999),
+    factors=st.integers(0, 5),
+    l2=st.floats(0, 2),
+    l2_bias=st.none() | st.floats(0, 2),
+    damping=st.sampled_from([0.0, 5.0]),
+    ends=st.sampled_from([None, (0.5, 5.5), (0.0, 5.5)]),
+    weights=st.booleans(),
+)
+def test_ratings_pair_by_pair(
+    seed: int, factors: int, l2: float, l2_bias: float | None, damping: float, ends: Any, weights: bool
+) -> None:
+    data, loss = table(seed, kind="ratings", weights=weights), RatingsLoss(l2, l2_bias, damping)
+    model = random_model(data, seed, factors, mean=1.5, loss=loss, rating_range=ends)
+    expected = ratings_by_hand(data, loss, parameters(model), 1.5, ends)
+    assert objective(model, data) == pytest.approx(expected, rel=1e-5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 9999),
+    factors=st.integers(1, 5),
+    alpha0=st.floats(0.001, 2),
+    l2=st.floats(0, 2),
+    nu=st.floats(0, 2),
+    weights=st.booleans(),
+)
+def test_events_pair_by_pair_dislikes_and_blanks_included(
+    seed: int, factors: int, alpha0: float, l2: float, nu: float, weights: bool
+) -> None:
+    data, loss = table(seed, kind="events", weights=weights), EventsLoss(alpha0, l2, nu)
+    model = random_model(data, seed, factors, loss=loss)
+    model = replace(model, user_bias=np.zeros(data.n_users, np.float32), item_bias=np.zeros(data.n_items, np.float32))
+    expected = events_by_hand(data, loss, parameters(model))
+    assert objective(model, data) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_model_without_a_loss_has_none() -> None:
+    data = table(1, kind="events", weights=False)
+    assert objective(Popularity().fit(data), data) == 0
+
+
+def test_the_scale_does_not_clip_the_loss() -> None:
+    """A prediction above the scale is clipped when it is shown, and paid for in full when it is learnt."""
+    data = table(1, kind="ratings", weights=False)
+    model = Bias(damping=1e-3).fit(data)
+    far = replace(model, mean=model.mean + 100)
+    assert objective(far, data) > len(data) * 90**2
+
+
+@pytest.mark.parametrize("weights", [False, True])
+def test_the_gradient_is_zero_at_the_fixed_point_of_explicit_als(weights: bool) -> None:
+    data = table(3, kind="ratings", n_users=8, n_items=9, n=50, weights=weights)
+    estimator = ExplicitALS(factors=2, epochs=400, l2=0.05, l2_bias=0.1, steps=20)
+    model = estimator.fit(data, seed=2)
+    assert isinstance(model.loss, RatingsLoss)
+    loss, p = model.loss, parameters(model)
+    assert np.abs(p["user_factors"]).max() > 0.1  # not the trivial fixed point
+    slope = steepest(lambda at: ratings_by_hand(data, loss, at, model.mean), p, NAMES)
+    assert slope < 5e-5
+    untrained = parameters(ExplicitALS(factors=2, epochs=1, l2=0.05, l2_bias=0.1, steps=1).fit(data, seed=2))
+    assert steepest(lambda at: ratings_by_hand(data, loss, at, model.mean), untrained, NAMES) > 0.1
+
+
+@pytest.mark.parametrize("weights", [False, True])
+@pytest.mark.parametrize("nu", [0.0, 1.0])
+def test_the_gradient_is_zero_at_the_fixed_point_of_implicit_als(weights: bool, nu: float) -> None:
+    data = table(3, kind="events", n_users=8, n_items=9, n=40, weights=weights)
+    estimator = ImplicitALS(factors=2, epochs=1000, l2=0.02, alpha0=0.2, nu=nu, steps=20)
+    model = estimator.fit(data, seed=2)
+    assert isinstance(model.loss, EventsLoss)
+    loss, p = model.loss, parameters(model)
+    assert np.abs(p["user_factors"]).max() > 0.1
+    assert steepest(lambda at: events_by_hand(data, loss, at), p, NAMES[:2]) < 5e-5
+
+
+@pytest.mark.parametrize("steps", [1, 3, 50])
+@pytest.mark.parametrize("weights", [False, True])
+@pytest.mark.parametrize("name", ["explicit", "implicit"])
+def test_no_half_step_of_als_makes_the_loss_larger(
+    name: str, weights: bool, steps: int, small_ratings: Interactions, small_events: Interactions
+) -> None:
+    estimator: Any = {
+        "explicit": ExplicitALS(factors=6, epochs=1, steps=steps),
+        "implicit": ImplicitALS(factors=6, epochs=1, steps=steps),
+    }[name]
+    data = small_ratings if name == "explicit" else small_events
+    if weights:
+        given = np.random.default_rng(4).uniform(0.1, 3, len(data))
+        given *= np.where(np.arange(len(data)) % 5 == 0, -1, 1) if name == "implicit" else 1
+        data = data.with_weights(given)
+    model, losses = None, []
+    for _ in range(12):  # each fit: users from where they are, then items, then users exactly
+        model = estimator.fit(data, seed=1, start=model)
+        losses.append(objective(model, data))
+    assert all(after <= before * (1 + 1e-6) for before, after in pairwise(losses))
+    assert losses[-1] < 0.95 * losses[0]
+
+
+def test_a_fold_in_of_everybody_never_makes_the_loss_larger(small_ratings: Interactions) -> None:
+    for estimator in (BiasedMF(factors=4), BiasedMF(factors=4, biases=False), BiasedMF(factors=4, rating_range=None)):
+        model = estimator.fit(small_ratings, seed=1)
+        assert objective(model.fold_in(small_ratings.by_user), small_ratings) <= objective(model, small_ratings)
+
+
+def test_sgd_makes_the_loss_small(small_ratings: Interactions) -> None:
+    """Its own objective, which als minimizes exactly: close to it after some epochs, and better than the start."""
+    sgd = BiasedMF(factors=4, epochs=60, l2=0.05, l2_bias=0.05, rating_range=None, init_sd=0.1).fit(small_ratings)
+    als = ExplicitALS(factors=4, epochs=40, l2=0.05, l2_bias=0.05).fit(small_ratings)
+    one = BiasedMF(factors=4, epochs=1, l2=0.05, l2_bias=0.05, rating_range=None, init_sd=0.1).fit(small_ratings)
+    best = objective(als, small_ratings)
+    assert objective(sgd, small_ratings) < 1.1 * best
+    assert objective(one, small_ratings) > 1.2 * best

@@ -1,0 +1,64 @@
+"""The scale ratings live on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cofactor.data.scale import MOST_LEVELS, Scale
+from cofactor.errors import DataError
+
+
+@pytest.mark.parametrize(
+    ("values", "levels"),
+    [
+        ([1, 5, 3], (1, 3, 5)),
+        ([1, 2, 4], (1, 2, 3, 4)),
+        (np.arange(1, 11) / 2, tuple(np.arange(1, 11) / 2)),
+        ([0, 0.5, 5], tuple(np.arange(11) / 2)),
+        ([3, 3, 3], (3,)),
+        (np.float32([0.1, 0.2, 0.3]), (0.1, 0.2, 0.3)),
+        ([-1, 1], (-1, 1)),
+        (range(MOST_LEVELS), tuple(range(MOST_LEVELS))),
+        (range(MOST_LEVELS + 1), ()),
+        ([1, 2, 2.5, 2.8], ()),
+        ([0, 1, 100], ()),
+    ],
+)
+def test_undeclared_levels_are_the_even_grid_the_values_span(values: list[float], levels: tuple[float, ...]) -> None:
+    scale = Scale.of(values)
+    assert scale.levels == pytest.approx(levels)
+    assert (scale.low, scale.high) == (pytest.approx(min(values)), pytest.approx(max(values)))
+
+
+@given(st.lists(st.integers(-40, 40), min_size=1), st.sampled_from([0.25, 0.5, 1.0, 10.0]))
+def test_a_scale_holds_the_values_it_was_made_of(steps: list[int], step: float) -> None:
+    values = np.float32(steps) * np.float32(step)
+    scale = Scale.of(values)
+    assert scale.holds(values).all()
+    assert scale.low <= scale.high
+    assert scale.widened[0] < scale.low
+    assert scale.widened[1] > scale.high
+    assert len(scale.levels) <= MOST_LEVELS
+    assert not scale.holds(np.float32([scale.low - step, scale.high + step])).any()
+
+
+def test_declared_levels_are_kept_as_they_are() -> None:
+    scale = Scale.declared([5, 1, 2.5])
+    assert scale.levels == (1.0, 2.5, 5.0)
+    assert scale.holds(np.float32([1, 2, 2.5])).tolist() == [True, False, True]
+    assert scale.step == 1.5
+    assert scale.widened == (0.25, 5.75)
+
+
+@pytest.mark.parametrize("levels", [[], [1, 1], [1, float("nan")], [1, float("inf")]])
+def test_levels_that_cannot_be_declared(levels: list[float]) -> None:
+    with pytest.raises(DataError, match="levels must be distinct finite numbers"):
+        Scale.declared(levels)
+
+
+def test_no_ratings_no_scale() -> None:
+    with pytest.raises(DataError, match="there is no scale; declare it"):
+        Scale.of([])
