@@ -169,6 +169,14 @@ def test_where_it_cannot_be_written_is_said(tmp_path: Path, place: str) -> None:
     assert [child.name for child in tmp_path.iterdir()] == ["a file"]
 
 
+def test_what_is_no_ordinary_file_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ArtifactError, match="not an ordinary file"):
+        write_artifact(tmp_path / "pipe", ARRAYS, {})
+    assert (tmp_path / "pipe").is_fifo()
+    assert [child.name for child in tmp_path.iterdir()] == ["pipe"]
+
+
 def test_a_full_disk_leaves_the_old_file_whole_and_nothing_else(written: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.write_bytes(written.read_bytes())
@@ -395,7 +403,7 @@ def test_a_manifest_that_changed_is_damage(written: Path, tmp_path: Path) -> Non
         read_artifact(with_content(written, tmp_path / "m", "\ud800", metadata["cofactor_sha256"]))
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", "3", '{"format_version": 0}'])
+@pytest.mark.parametrize("text", ["[]", "{}", "3", '{"format_version": 0}', '{"format_version": 1}'])
 def test_a_manifest_without_a_version_is_refused(written: Path, tmp_path: Path, text: str) -> None:
     with pytest.raises(ArtifactError, match="does not say which format"):
         read_artifact(with_content(written, tmp_path / "m", text))

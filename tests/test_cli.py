@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import signal
 import sqlite3
 import statistics
 import subprocess
@@ -141,21 +142,20 @@ def test_a_reader_that_leaves_is_no_error(folder: Path) -> None:
     assert "error" not in done.stderr
 
 
-def test_interrupting_is_one_line(folder: Path) -> None:
-    import signal
-
-    arguments = [sys.executable, "-m", "cofactor", "fit", str(folder / "ratings.csv"), "-o", str(folder / "never")]
-    long = ["--model", "explicit-als", "--set", "epochs=1000", "--set", "factors=256", "--set", "steps=100"]
-    with subprocess.Popen([*arguments, *long], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+def test_interrupting_is_one_line(tmp_path: Path) -> None:
+    fit = ["fit", "movielens-100k", "-o", str(tmp_path / "never"), "--model", "explicit-als"]
+    ok(*fit[:3], tmp_path / "once", *fit[4:], "--set", "epochs=1")  # kernels are compiled now
+    arguments = [sys.executable, "-m", "cofactor", *fit, "--set", "epochs=1000", "--set", "steps=100"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None
-        assert running.stderr.readline().startswith("note: columns")  # the table has been read
-        time.sleep(0.3)
+        assert running.stderr.readline().startswith("note: ")  # the table has been read
+        time.sleep(0.7)
         running.send_signal(signal.SIGINT)
         _, said = running.communicate(timeout=60)
     assert running.returncode == 130
-    assert said.strip().splitlines()[-1] == "stopped"
+    assert said.splitlines()[-1] == "stopped"
     assert "Traceback" not in said
-    assert not (folder / "never").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["once"]
 
 
 def test_an_ascii_terminal_gets_the_whole_demo_of_a_table(folder: Path) -> None:

@@ -293,20 +293,20 @@ def test_ratings_far_off_the_range_do_no_harm(values: list[float]) -> None:
 @given(
     seed=st.integers(0, 999),
     ratings=st.lists(st.sampled_from([1.0, 2.0, 3.0, 4.0, 5.0]), min_size=1, max_size=6),
-    l2=st.floats(0.01, 1),
+    l2=st.floats(0.3, 1),
 )
 def test_one_factor_against_trying_every_value(seed: int, ratings: list[float], l2: float) -> None:
     rng = np.random.default_rng(seed)
     model = replace(
         made(seed, factors=1, loss=RatingsLoss(l2, None), rating_range=(0.5, 5.5)),
-        item_factors=rng.uniform(0.1, 1.5, (9, 1)).astype(np.float32),  # of one sign: the loss has one valley
+        item_factors=rng.uniform(-0.35, 0.35, (9, 1)).astype(np.float32),  # so short that the loss is convex
         item_bias=rng.uniform(-0.5, 0.5, 9).astype(np.float32),
     )
     one = SparseRows.of(np.zeros(len(ratings), int), rng.permutation(9)[: len(ratings)], ratings, 1)
     grid = np.linspace(-8, 8, 1601)
     losses = [row_loss(model, one, np.array([p]), 0.0) for p in grid]
     found = float(model.fold_in(one).user_factors[0, 0])
-    assert row_loss(model, one, np.array([found]), 0.0) <= min(losses) + 1e-5
+    assert row_loss(model, one, np.array([found]), 0.0) <= min(losses) + 1e-6
     assert abs(found - grid[int(np.argmin(losses))]) < 0.02
 
 

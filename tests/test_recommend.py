@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -554,6 +556,12 @@ def test_what_is_loaded_is_still_in_the_file_and_read_only(rec: Recommender, tmp
         while isinstance(array.base, np.ndarray):
             array = array.base
         assert isinstance(array, np.memmap)
+
+
+def test_a_recommender_in_use_can_be_sent_to_another_process(rec: Recommender) -> None:
+    used = rec.recommend("user 4", n=5)
+    assert pickle.loads(pickle.dumps(rec)).recommend("user 4", n=5).equals(used)
+    assert copy.deepcopy(rec).recommend("user 4", n=5).equals(used)
 
 
 def test_a_model_put_together_by_hand_is_saved_too(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ copies nothing and gives the same bytes each time; the library's own writer orde
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -46,6 +47,8 @@ class Artifact:
 def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
     """Call `write(temporary_path)`, then rename: readers see the old file or the new one, never a part."""
     target = Path(path)
+    if target.exists() and not target.is_file():
+        raise OSError(errno.EINVAL, "it is there, and it is not an ordinary file", str(target))
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         write(temporary)
@@ -160,7 +163,7 @@ def _content(path: str | Path, metadata: Any) -> dict[str, Any]:
             f"{path} was written by a newer cofactor (format {version}, this one reads up to {FORMAT_VERSION}): "
             "pip install --upgrade cofactor"
         )
-    if version < 1:
+    if version < 1 or not {"manifest", "sha256"} <= content.keys():
         raise ArtifactError(f"{path} does not say which format it has: no cofactor wrote it")
     return dict(content)
 

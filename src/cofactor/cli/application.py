@@ -99,6 +99,11 @@ def run() -> None:
             sys.stdout.flush()
     except BrokenPipeError:
         sys.exit(_quiet().exit_code)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # at once: half-compiled kernels may not survive an orderly end
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)
+        raise
 
 
 def _ended(line: str, code: int) -> typer.Exit:

@@ -70,10 +70,10 @@ class IdMap:
         assert self.offsets is not None
         return self.offsets
 
-    @cached_property
+    @property
     def _bytes(self) -> memoryview:
         assert self.text is not None
-        return memoryview(self.text.data)
+        return self.text.data
 
     @cached_property
     def all(self) -> pl.Series:

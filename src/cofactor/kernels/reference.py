@@ -15,10 +15,10 @@ def row_system(entries: SparseRows, row: int, penalty: float, side: Side) -> tup
     own = slice(entries.start[row], entries.start[row + 1])
     f = side.features[entries.columns[own]].astype(np.float64)
     value = entries.values[own].astype(np.float64)
-    c = np.ones(len(value)) if entries.weights is None else entries.weights[own].astype(np.float64)
-    t = value - side.offset[entries.columns[own]].astype(np.float64)
-    if side.kind == EVENTS:
-        c, t = np.abs(value), (value > 0).astype(np.float64)
+    weight = np.ones(len(value)) if entries.weights is None else entries.weights[own].astype(np.float64)
+    events = side.kind == EVENTS
+    c: Float64 = np.abs(value) if events else weight
+    t: Float64 = (value > 0).astype(np.float64) if events else value - side.offset[entries.columns[own]]
     diagonal = penalty * side.shape.astype(np.float64) + side.precision
     blanks = side.gram.astype(np.float64) if side.kind == EVENTS else 0.0
     A = blanks + f.T @ (c[:, None] * f) + np.diag(diagonal)
@@ -29,7 +29,7 @@ def row_system(entries: SparseRows, row: int, penalty: float, side: Side) -> tup
 def exact_row(entries: SparseRows, row: int, penalty: float, side: Side) -> Float64:
     """The minimizer of one row's ridge regression: A^-1 b."""
     A, b, _ = row_system(entries, row, penalty, side)
-    solution: Float64 = np.linalg.solve(A, b)
+    solution: Float64 = np.linalg.solve(A, b).astype(np.float64)
     return solution
 
 

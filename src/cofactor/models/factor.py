@@ -171,11 +171,14 @@ class FactorModel:
         )
 
     def _with_user_arrays(self, factors: Float32, bias: Float32) -> Self:
-        return replace(
+        other = replace(
             self,
             user_factors=read_only(contiguous(factors, np.float32)),
             user_bias=read_only(contiguous(bias, np.float32)),
         )
+        if "_index" in self.__dict__:  # the items are the same, and so is how they are arranged
+            other.__dict__["_index"] = self._index
+        return other
 
     # files
 

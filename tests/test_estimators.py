@@ -1,0 +1,414 @@
+"""Estimators as values, and how a fit is watched: reported, stopped early, continued, or found to diverge."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import FrozenInstanceError, fields, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cofactor.data.interactions import Interactions
+from cofactor.errors import DataError, DivergedError, KindError, ParameterError
+from cofactor.estimators import REGISTRY, Bias, BiasedMF, Epoch, ExplicitALS, ImplicitALS, Popularity
+from cofactor.estimators.mf import grid_for, one_cycle
+from cofactor.evaluate import Split, split_random
+from cofactor.kernels.threads import threads
+
+RANGED = [(name, spec.name) for name, kind in REGISTRY.items() for spec in fields(kind) if "low" in spec.metadata]
+NUMERIC = [(name, spec) for name, spec in RANGED if isinstance(getattr(REGISTRY[name](), spec), int | float)]
+NUMERIC = [(name, spec) for name, spec in NUMERIC if not isinstance(getattr(REGISTRY[name](), spec), bool)]
+ITERATIVE: dict[str, Any] = {
+    "biased-mf": BiasedMF(factors=4, epochs=6),
+    "explicit-als": ExplicitALS(factors=4, epochs=6),
+    "implicit-als": ImplicitALS(factors=4, epochs=6),
+}
+OVERFIT: dict[str, Any] = {
+    "biased-mf": BiasedMF(factors=30, epochs=200, l2=0, l2_bias=0, rate=0.05, init_sd=0.1),
+    "explicit-als": ExplicitALS(factors=30, epochs=50, l2=0.03, l2_bias=0.01),
+    "implicit-als": ImplicitALS(factors=60, epochs=50, l2=1e-6, alpha0=1.0),
+}
+
+
+@pytest.fixture(scope="module")
+def splits(small_ratings: Interactions, small_events: Interactions) -> dict[str, Split]:
+    return {
+        "ratings": split_random(small_ratings, test=0.3),
+        "events": split_random(small_events, test=0.3),
+    }
+
+
+def spec_of(name: str, parameter: str) -> Any:
+    return next(spec for spec in fields(REGISTRY[name]) if spec.name == parameter)
+
+
+# hyper-parameters
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_every_hyper_parameter_says_what_it_means_and_where_it_may_lie(name: str) -> None:
+    estimator = REGISTRY[name]()
+    assert estimator.name == name
+    for spec in fields(estimator):
+        assert len(spec.metadata["meaning"]) > 10
+        if (name, spec.name) in NUMERIC:
+            assert spec.metadata["low"] <= spec.default <= spec.metadata["high"]
+
+
+@pytest.mark.parametrize(("name", "parameter"), NUMERIC)
+def test_the_ends_of_a_range_may_be_taken_and_what_lies_beyond_may_not(name: str, parameter: str) -> None:
+    spec = spec_of(name, parameter)
+    low, high, kind = spec.metadata["low"], spec.metadata["high"], type(spec.default)
+    for end in (low, high):
+        assert getattr(REGISTRY[name](**{parameter: kind(end)}), parameter) == end
+    step = 1 if kind is int else 1e-9
+    for beyond in (kind(low) - step, kind(high) + (1 if kind is int else high)):
+        with pytest.raises(ParameterError, match=f"{name}: {parameter} must be from {low:g} to {high:g}, not"):
+            REGISTRY[name](**{parameter: beyond})
+
+
+@pytest.mark.parametrize(("name", "parameter"), RANGED)
+@pytest.mark.parametrize("value", ["ten", b"1", [1], {}, object(), 1j])
+def test_a_hyper_parameter_of_another_type_is_refused(name: str, parameter: str, value: Any) -> None:
+    with pytest.raises(ParameterError, match=f"{name}: {parameter} must be"):
+        REGISTRY[name](**{parameter: value})
+
+
+@pytest.mark.parametrize(("name", "parameter"), NUMERIC)
+def test_what_is_no_number_or_not_whole_is_refused(name: str, parameter: str) -> None:
+    whole = type(spec_of(name, parameter).default) is int
+    for value in (None, True, float("nan"), float("inf"), *([2.5, 2.0, np.float32(2)] if whole else [])):
+        kind = "a whole number" if whole else "a finite number"
+        with pytest.raises(ParameterError, match=f"{name}: {parameter} must be {kind}, not"):
+            REGISTRY[name](**{parameter: value})
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data(), name=st.sampled_from(sorted(REGISTRY)))
+def test_any_estimator_goes_to_json_and_back(data: st.DataObject, name: str) -> None:
+    chosen: dict[str, Any] = {}
+    for spec in fields(REGISTRY[name]):
+        low, high = spec.metadata["low"], spec.metadata["high"]
+        if (name, spec.name) in NUMERIC and data.draw(st.booleans()):
+            numbers = st.integers(low, high) if type(spec.default) is int else st.floats(low, high)
+            chosen[spec.name] = data.draw(numbers)
+    estimator = REGISTRY[name](**chosen)
+    plain = json.loads(estimator.to_json())
+    assert plain.pop("estimator") == name
+    assert plain.keys() == {spec.name for spec in fields(estimator)}
+    assert REGISTRY[name](**plain) == estimator
+    assert hash(REGISTRY[name](**plain)) == hash(estimator)
+    assert eval(repr(estimator), {type(estimator).__name__: type(estimator)}) == estimator
+
+
+def test_numbers_of_numpy_become_plain_ones() -> None:
+    estimator = BiasedMF(factors=np.int64(8), rate=np.float32(0.5), l2=np.float64(0.25), biases=np.bool_(False))
+    assert estimator == BiasedMF(factors=8, rate=0.5, l2=0.25, biases=False)
+    assert "np." not in repr(estimator)
+    assert json.loads(estimator.to_json())["factors"] == 8
+
+
+def test_with_settings_changes_these_alone_and_checks_them() -> None:
+    estimator = BiasedMF(factors=8, l2=0.5)
+    other = estimator.with_settings(factors=9, rating_range=(0, 5.5))
+    assert other == BiasedMF(factors=9, l2=0.5, rating_range=(0, 5.5))
+    assert estimator == BiasedMF(factors=8, l2=0.5)
+    assert estimator.with_settings() == estimator
+    with pytest.raises(
+        ParameterError, match="biased-mf has no setting 'dropout'; it has biases, epochs, factors, init_sd"
+    ):
+        estimator.with_settings(dropout=0.5)
+    with pytest.raises(ParameterError, match="factors must be from 1 to 1024, not 0"):
+        estimator.with_settings(factors=0)
+
+
+def test_an_estimator_is_a_value() -> None:
+    estimator = ImplicitALS(factors=3)
+    with pytest.raises(FrozenInstanceError):
+        estimator.factors = 4  # type: ignore[misc]
+    assert {estimator: 1}[ImplicitALS(factors=3)] == 1
+    assert estimator != ImplicitALS(factors=4)
+    assert ExplicitALS() != ImplicitALS()
+    assert pickle.loads(pickle.dumps(estimator)) == estimator
+    assert "factors=3" in repr(estimator)
+
+
+@pytest.mark.parametrize(
+    "ends", ["wide", (5, 1), (1, 1), (1, 2, 3), (1,), (), ("1", "5"), (1, float("inf")), 5, {1, 5}]
+)
+def test_a_rating_range_is_two_rising_numbers(ends: Any) -> None:
+    with pytest.raises(
+        ParameterError, match='biased-mf: rating_range must be "scale", None or two rising numbers, not'
+    ):
+        BiasedMF(rating_range=ends)
+    assert BiasedMF(rating_range=[0, 5.5]) == BiasedMF(rating_range=(0.0, 5.5))  # type: ignore[arg-type]
+
+
+# what may be learnt from
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_a_table_of_the_wrong_kind_says_how_to_convert(name: str, splits: dict[str, Split]) -> None:
+    estimator = REGISTRY[name]()
+    if estimator.kind == "events":
+        with pytest.raises(KindError, match=f"{name} learns from events .*to_events.positive_from=4."):
+            estimator.fit(splits["ratings"].train)
+    else:
+        with pytest.raises(KindError, match=f"{name} learns from ratings, and these are events; try implicit-als"):
+            estimator.fit(splits["events"].train)
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_nothing_to_learn_from(name: str, splits: dict[str, Split]) -> None:
+    estimator = REGISTRY[name]()
+    train = splits[estimator.kind].train
+    with pytest.raises(DataError, match="the table is empty"):
+        estimator.fit(train.select(np.zeros(len(train), bool)))
+    with pytest.raises(DataError, match="the weight of every row is 0"):
+        estimator.fit(train.with_weights(np.zeros(len(train))))
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_rows_of_weight_0_say_nothing_of_their_value(name: str, splits: dict[str, Split]) -> None:
+    estimator = ITERATIVE.get(name, REGISTRY[name]())
+    train = splits[estimator.kind].train
+    silent = np.arange(len(train)) % 4 == 0
+    weights = np.where(silent, 0.0, 1.0)
+    other = replace(train, values=np.where(silent, 6 - train.values, train.values).astype(np.float32))
+    one, two = (estimator.fit(table.with_weights(weights)).arrays() for table in (train, other))
+    for array in one:
+        np.testing.assert_array_equal(one[array], two[array])
+    assert any(not np.array_equal(one[array], estimator.fit(train).arrays()[array]) for array in one)
+
+
+# baselines against their formulas
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_bias_is_the_damped_means(small_ratings: Interactions, weighted: bool) -> None:
+    table = small_ratings
+    w = np.random.default_rng(0).uniform(0, 2, len(table)) if weighted else np.ones(len(table))
+    if weighted:
+        table = table.with_weights(w)
+        w = table.weights.astype(np.float64) if table.weights is not None else w
+    model, r = Bias(damping=3.0).fit(table), table.values.astype(np.float64)
+    mean = np.sum(w * r) / np.sum(w)
+    assert model.mean == pytest.approx(mean)
+    item_bias = np.zeros(table.n_items)
+    for i in range(table.n_items):
+        of = table.i == i
+        item_bias[i] = np.sum(w[of] * (r[of] - mean)) / (np.sum(w[of]) + 3)
+    np.testing.assert_allclose(model.item_bias, item_bias, atol=1e-6)
+    for u in range(0, table.n_users, 17):
+        of = table.u == u
+        expected = np.sum(w[of] * (r[of] - mean - item_bias[table.i[of]])) / (np.sum(w[of]) + 3)
+        assert model.user_bias[u] == pytest.approx(expected, abs=1e-6)
+
+
+def test_popularity_is_the_share_of_users_and_a_dislike_is_no_vote(small_events: Interactions) -> None:
+    signs = np.where(np.arange(len(small_events)) % 3 == 0, -1.0, 1.0)
+    for table, liked in ((small_events, np.ones(len(signs), bool)), (small_events.with_weights(signs), signs > 0)):
+        model = Popularity().fit(table)
+        shares = [np.sum(liked & (table.i == i)) / table.n_users for i in range(table.n_items)]
+        np.testing.assert_allclose(model.item_bias, shares, rtol=1e-6)
+        assert not model.user_bias.any()
+
+
+# watching a fit
+
+
+@pytest.mark.parametrize("name", ITERATIVE)
+def test_every_epoch_is_reported(name: str, splits: dict[str, Split]) -> None:
+    estimator, seen = ITERATIVE[name], list[Epoch]()
+    estimator.fit(splits[estimator.kind].train, on_epoch=seen.append)
+    assert [epoch.number for epoch in seen] == [1, 2, 3, 4, 5, 6]
+    assert {epoch.of for epoch in seen} == {6}
+    assert {epoch.validation for epoch in seen} == {None}
+    assert all(np.isfinite(epoch.loss) and epoch.loss > 0 for epoch in seen)
+    assert seen[-1].loss < seen[0].loss
+    assert all(a.seconds <= b.seconds for a, b in pairwise(seen))
+
+
+@pytest.mark.parametrize("name", ITERATIVE)
+def test_early_stopping_keeps_the_best_model_and_stops_after_patience(name: str, splits: dict[str, Split]) -> None:
+    estimator = OVERFIT[name].with_settings(patience=2)
+    split, seen = splits[estimator.kind], list[Epoch]()
+    model = estimator.fit(split.train, validation=split.test, on_epoch=seen.append)
+    scores = np.array([epoch.validation for epoch in seen], np.float64)
+    best = int(scores.argmin() if estimator.kind == "ratings" else scores.argmax())
+    assert len(seen) < estimator.epochs  # it did stop early,
+    assert len(seen) == best + 1 + 2  # two epochs after the best
+    again = estimator.with_settings(epochs=best + 1) if name != "biased-mf" else None
+    if again is not None:  # no schedule: fewer epochs are the same epochs
+        shorter = again.fit(split.train)
+        assert shorter.user_factors.tobytes() == model.user_factors.tobytes()
+    assert score_of(model, split) == pytest.approx(scores[best], rel=1e-6)
+
+
+def score_of(model: Any, split: Split) -> float:
+    """RMSE, or recall@20 over min(20, held out), written out once more."""
+    test, train = split.test, split.train
+    if test.kind == "ratings":
+        return float(np.sqrt(np.mean((test.values - model.predict(test.u, test.i, train.by_user)) ** 2.0)))
+    recalls = []
+    for u in np.unique(test.u):
+        scores = model.scores(np.array([u], np.int32), train.by_user)[0].astype(np.float64)
+        scores[train.i[train.u == u]] = -np.inf
+        held_out = test.i[test.u == u]
+        top = np.argsort(-scores, kind="stable")[:20]
+        recalls.append(np.isin(top, held_out).sum() / min(len(held_out), 20))
+    return float(np.mean(recalls))
+
+
+def test_dislikes_are_not_what_a_validation_looks_for(splits: dict[str, Split]) -> None:
+    split, seen = splits["events"], [list[Epoch](), list[Epoch]()]
+    disliked = np.arange(len(split.test)) % 2 == 0
+    signed = split.test.with_weights(np.where(disliked, -1.0, 1.0))
+    for validation, epochs in zip((signed, split.test.select(~disliked)), seen, strict=True):
+        ITERATIVE["implicit-als"].fit(split.train, validation=validation, on_epoch=epochs.append)
+    assert [e.validation for e in seen[0]] == [e.validation for e in seen[1]]
+    with pytest.raises(DataError, match="the validation part has no rows"):
+        ITERATIVE["implicit-als"].fit(split.train, validation=split.test.with_weights(-np.ones(len(split.test))))
+
+
+@pytest.mark.parametrize("name", ITERATIVE)
+def test_a_validation_part_must_fit_the_training_part(
+    name: str, splits: dict[str, Split], small_ratings: Interactions
+) -> None:
+    estimator = ITERATIVE[name]
+    split = splits[estimator.kind]
+    with pytest.raises(DataError, match="the validation part has no rows"):
+        estimator.fit(split.train, validation=split.test.select(np.zeros(len(split.test), bool)))
+    other_kind = splits["events" if estimator.kind == "ratings" else "ratings"].test
+    with pytest.raises(KindError, match="the validation part holds"):
+        estimator.fit(split.train, validation=other_kind)
+    stranger = Interactions.from_columns(["amy"], ["item 1"], [5], kind=estimator.kind)
+    with pytest.raises(DataError, match="the same ids as the training part; cut it with a split"):
+        estimator.fit(split.train, validation=stranger)
+
+
+# going on from a start
+
+
+@pytest.mark.parametrize("name", ITERATIVE)
+def test_a_start_is_gone_on_from_and_left_as_it_was(name: str, splits: dict[str, Split]) -> None:
+    estimator = ITERATIVE[name]
+    train, cold, warm = splits[estimator.kind].train, list[Epoch](), list[Epoch]()
+    first = estimator.fit(train, on_epoch=cold.append)
+    before = {key: array.tobytes() for key, array in first.arrays().items()}
+    second = estimator.fit(train, start=first, on_epoch=warm.append)
+    assert {key: array.tobytes() for key, array in first.arrays().items()} == before
+    assert warm[0].loss < 0.95 * cold[0].loss
+    assert warm[-1].loss < 1.001 * cold[-1].loss
+    assert second.user_factors.tobytes() != first.user_factors.tobytes()
+
+
+@pytest.mark.parametrize("name", ["explicit-als", "implicit-als"])
+def test_als_in_two_goes_is_als_in_one(name: str, splits: dict[str, Split]) -> None:
+    estimator = ITERATIVE[name].with_settings(steps=60, epochs=8)
+    train = splits[estimator.kind].train
+    half = estimator.with_settings(epochs=4)
+    twice, once = half.fit(train, start=half.fit(train)), estimator.fit(train)
+    np.testing.assert_allclose(twice.item_factors, once.item_factors, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", ITERATIVE)
+def test_a_start_of_another_size_is_refused(name: str, splits: dict[str, Split], small_ratings: Interactions) -> None:
+    estimator = ITERATIVE[name]
+    train = splits[estimator.kind].train
+    wider = estimator.with_settings(factors=5).fit(train)
+    fewer = Interactions.from_columns(["a", "a", "b"], ["x", "y", "x"], [1, 2, 3], kind=estimator.kind)
+    flat = (Bias() if estimator.kind == "ratings" else Popularity()).fit(train)
+    for start in (wider, estimator.fit(fewer), flat):
+        with pytest.raises(ParameterError, match="start"):
+            estimator.fit(train, start=start)
+
+
+def test_a_start_with_biases_lends_none_to_a_model_without(splits: dict[str, Split]) -> None:
+    train = splits["ratings"].train
+    with_biases = BiasedMF(factors=4, epochs=3).fit(train)
+    assert with_biases.user_bias.any()
+    without = BiasedMF(factors=4, epochs=3, biases=False).fit(train, start=with_biases)
+    assert not without.user_bias.any()
+    assert not without.item_bias.any()
+
+
+# divergence
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        BiasedMF(rating_range=None, rate=10.0),
+        BiasedMF(rating_range=None, rate=10.0, epochs=1),
+        BiasedMF(rating_range=None, biases=False, rate=5.0),
+        BiasedMF(rate=10.0, l2=100.0, l2_bias=100.0),
+    ],
+)
+@pytest.mark.parametrize("validated", [False, True])
+def test_an_absurd_rate_diverges_and_says_so(estimator: BiasedMF, validated: bool, splits: dict[str, Split]) -> None:
+    split = splits["ratings"]
+    with pytest.raises(DivergedError, match=r"diverged in epoch \d+ .loss .*.: lower the rate or raise l2") as caught:
+        estimator.fit(split.train, validation=split.test if validated else None)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (again.epoch, str(again)) == (caught.value.epoch, str(caught.value))
+    assert 1 <= caught.value.epoch <= estimator.epochs
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        BiasedMF(rate=10.0, l2=0.0, l2_bias=0.0),
+        BiasedMF(rate=1e-6, init_sd=10.0),
+        ExplicitALS(l2=1e-6, l2_bias=1e-6),
+        ExplicitALS(l2=100.0, l2_bias=100.0),
+        ImplicitALS(l2=1e-9, nu=0.0, alpha0=1e-6),
+        ImplicitALS(l2=1e4, nu=2.0, alpha0=10.0),
+    ],
+    ids=lambda estimator: estimator.name,
+)
+def test_extreme_settings_end_in_finite_predictions(estimator: Any, splits: dict[str, Split]) -> None:
+    train = splits[estimator.kind].train
+    model = estimator.with_settings(epochs=4).fit(train)
+    assert all(np.isfinite(array).all() for array in model.arrays().values())
+    assert np.isfinite(model.predict(train.u, train.i, train.by_user)).all()
+
+
+# biased-mf's own
+
+
+def test_each_ingredient_of_biased_mf_can_be_left_out(splits: dict[str, Split]) -> None:
+    train = splits["ratings"].train
+    plain = BiasedMF(factors=4, biases=False, rating_range=None).fit(train)
+    assert plain.rating_range is None
+    assert plain.mean == 0.0
+    assert not plain.user_bias.any()
+    assert not plain.item_bias.any()
+    ranged = BiasedMF(factors=4, rating_range=(0, 5.5)).fit(train)
+    assert ranged.rating_range == (0.0, 5.5)
+    assert BiasedMF(factors=4).fit(train).rating_range == (0.5, 5.5)  # the scale 1..5, half a step wider
+
+
+def test_the_rate_rises_over_a_fifth_of_the_epochs_and_falls_to_almost_nothing() -> None:
+    rates = np.array([one_cycle(0.1, number, 100) for number in range(1, 101)])
+    top = int(rates.argmax())
+    assert 18 <= top <= 21
+    assert (np.diff(rates[:top]) > 0).all()
+    assert (np.diff(rates[top:]) <= 0).all()
+    assert 0.098 < rates.max() <= 0.1
+    assert 0 < rates.min() == rates[-1] < 0.002
+    assert 0 < one_cycle(0.1, 1, 1) <= 0.1
+
+
+def test_the_grid_depends_on_the_ratings_alone() -> None:
+    sizes = [grid_for(n) for n in (0, 1, 1000, 100_000, 1_000_000, 20_000_000)]
+    assert sizes == sorted(sizes)
+    assert sizes[0] == 4
+    assert sizes[-1] == 16
+    with threads(3):
+        assert grid_for(100_000) == sizes[3]

@@ -1,0 +1,250 @@
+"""The protocol: one path that ranks, a baseline always, no training item in a ranking, intervals over users."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from math import isnan, sqrt
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cofactor.data.interactions import Interactions
+from cofactor.errors import DataError, KindError, ParameterError
+from cofactor.estimators import Bias, BiasedMF, ExplicitALS, ImplicitALS, Popularity
+from cofactor.evaluate import Split, split_last, split_per_user, split_random, split_users
+from cofactor.evaluate.protocol import Evaluation, baseline_for, evaluate, score
+from cofactor.recommend import Recommender
+
+ALS = ExplicitALS(factors=4, epochs=5)
+IALS = ImplicitALS(factors=4, epochs=5)
+
+
+@pytest.fixture(scope="module")
+def of_ratings(small_ratings: Interactions) -> Split:
+    return split_random(small_ratings, test=0.2)
+
+
+@pytest.fixture(scope="module")
+def of_events(small_events: Interactions) -> Split:
+    return split_per_user(small_events, test=0.3)
+
+
+@pytest.fixture(scope="module")
+def rated(of_ratings: Split) -> Evaluation:
+    return evaluate([ALS, BiasedMF(factors=4)], of_ratings)
+
+
+@pytest.fixture(scope="module")
+def ranked(of_events: Split) -> Evaluation:
+    return evaluate(IALS, of_events, ks=(5, 10))
+
+
+# what is in the table
+
+
+def test_a_baseline_is_always_in_the_table_and_only_once(of_ratings: Split, of_events: Split) -> None:
+    def labels(*estimators: Any, split: Split) -> list[str]:
+        return [score.label for score in evaluate(list(estimators), split).scores]
+
+    assert labels(ALS, split=of_ratings) == ["explicit-als", "bias"]
+    assert labels(split=of_ratings) == ["bias"]
+    assert labels(Bias(damping=1.0), ALS, split=of_ratings) == ["bias", "explicit-als"]
+    assert labels(IALS, split=of_events) == ["implicit-als", "popularity"]
+    assert labels(Popularity(), split=of_events) == ["popularity"]
+    assert type(baseline_for("ratings")) is Bias
+    assert type(baseline_for("events")) is Popularity
+
+
+def test_one_estimator_need_not_be_in_a_list(of_ratings: Split) -> None:
+    one, listed = evaluate(Bias(), of_ratings), evaluate([Bias()], of_ratings)
+    assert one.frame().equals(listed.frame())
+
+
+def test_the_same_estimator_twice_is_numbered(of_ratings: Split) -> None:
+    narrow, wide = ExplicitALS(factors=1, epochs=2), ExplicitALS(factors=5, epochs=2)
+    told: list[str] = []
+    both = evaluate([narrow, wide], of_ratings, on_fit=told.append)
+    assert told == [score.label for score in both.scores] == ["explicit-als #1", "explicit-als #2", "bias"]
+    alone = evaluate(wide, of_ratings)
+    assert both["explicit-als #2"].metrics == alone["explicit-als"].metrics
+
+
+def test_a_score_is_found_by_its_label(rated: Evaluation) -> None:
+    assert rated["bias"] is rated.scores[-1]
+    with pytest.raises(
+        ParameterError, match="no model 'bpr' in this evaluation; there are explicit-als, biased-mf, bias"
+    ):
+        rated["bpr"]
+
+
+def test_the_frame_has_a_row_per_model_and_metric(rated: Evaluation, ranked: Evaluation, of_ratings: Split) -> None:
+    frame = rated.frame()
+    assert frame.columns == ["model", "metric", "value", "low", "high"]
+    assert frame["model"].to_list() == [m for m in ("explicit-als", "biased-mf", "bias") for _ in range(2)]
+    assert frame["metric"].to_list() == ["rmse", "mae"] * 3
+    assert (frame["low"] < frame["value"]).all()
+    assert (frame["value"] < frame["high"]).all()
+    names = ["ndcg", "recall", "precision", "mrr", "map", "hit_rate", "coverage", "novelty", "gini"]
+    assert set(ranked.frame()["metric"]) == {f"{name}@{k}" for name in names for k in (5, 10)}
+    assert (rated.description, rated.kind) == (of_ratings.description, "ratings")
+
+
+def test_as_dict_is_plain_json_without_nan(rated: Evaluation, ranked: Evaluation) -> None:
+    for evaluation in (rated, ranked):
+        plain = json.loads(json.dumps(evaluation.as_dict(), allow_nan=False))
+        assert plain["kind"] == evaluation.kind
+        assert [model["model"] for model in plain["models"]] == [score.label for score in evaluation.scores]
+        first = plain["models"][0]
+        assert first["fit_seconds"] > 0
+        for name, interval in evaluation.scores[0].metrics.items():
+            assert first["metrics"][name]["mean"] == interval.mean
+    assert json.dumps(ranked.as_dict()["models"][0]["metrics"]["gini@5"]["low"]) == "null"
+
+
+# what the numbers are
+
+
+def test_rating_errors_are_those_of_the_test_rows(rated: Evaluation, of_ratings: Split) -> None:
+    test = of_ratings.test
+    rec = Recommender.fit(ALS, of_ratings.train)
+    frame = test.frame()
+    error = rec.predict(frame["user"], frame["item"])["prediction"].to_numpy() - test.values.astype(np.float64)
+    found = rated["explicit-als"]
+    assert found.metrics["rmse"].mean == pytest.approx(sqrt(np.mean(error**2)))
+    assert found.metrics["mae"].mean == pytest.approx(np.mean(np.abs(error)))
+    assert found.users.tolist() == np.unique(test.u).tolist()
+    per_user = [np.mean(error[test.u == u] ** 2) for u in found.users]
+    np.testing.assert_allclose(found.per_user["squared_error"], per_user)
+    assert rated["explicit-als"].metrics["rmse"].mean < rated["bias"].metrics["rmse"].mean
+
+
+def test_ranking_is_what_recommend_shows_people(ranked: Evaluation, of_events: Split) -> None:
+    train, test = of_events.train, of_events.test
+    rec = Recommender.fit(IALS, train)
+    found = ranked["implicit-als"]
+    assert found.users.tolist() == np.unique(test.u).tolist()
+    for place, u in enumerate(found.users.tolist()):
+        shown = rec.recommend(train.users.ids([u])[0], n=10)["item"].to_list()
+        wanted = set(test.items.ids(test.i[test.u == u]))
+        assert not set(shown) & set(train.items.ids(train.i[train.u == u]))
+        hits = [item in wanted for item in shown]
+        assert found.per_user["recall@10"][place] == pytest.approx(sum(hits) / len(wanted))
+        assert found.per_user["precision@5"][place] == pytest.approx(sum(hits[:5]) / 5)
+        gain = sum(hit / np.log2(rank + 2) for rank, hit in enumerate(hits))
+        ideal = sum(1 / np.log2(rank + 2) for rank in range(min(10, len(wanted))))
+        assert found.per_user["ndcg@10"][place] == pytest.approx(gain / ideal)
+    assert found.metrics["ndcg@10"].mean == pytest.approx(found.per_user["ndcg@10"].mean())
+    everything = rec.recommend(train.users.ids(found.users), n=10)
+    assert found.metrics["coverage@10"].mean == pytest.approx(everything["item"].n_unique() / train.n_items)
+
+
+def test_popularity_has_the_gini_and_novelty_of_showing_few_items(ranked: Evaluation) -> None:
+    popular, personal = ranked["popularity"], ranked["implicit-als"]
+    for k in (5, 10):
+        assert popular.metrics[f"gini@{k}"].mean > personal.metrics[f"gini@{k}"].mean
+        assert popular.metrics[f"novelty@{k}"].mean < personal.metrics[f"novelty@{k}"].mean
+        assert popular.metrics[f"coverage@{k}"].mean < personal.metrics[f"coverage@{k}"].mean
+    assert personal.metrics["ndcg@10"].mean > popular.metrics["ndcg@10"].mean
+
+
+def test_a_test_row_that_is_a_dislike_is_no_hit(of_events: Split) -> None:
+    disliked = np.arange(len(of_events.test)) % 3 == 0
+    signed = Split(of_events.train, of_events.test.with_weights(np.where(disliked, -1.0, 1.0)))
+    liked = Split(of_events.train, of_events.test.select(~disliked))
+    one, two = (evaluate(IALS, split)["implicit-als"] for split in (signed, liked))
+    assert one.metrics == two.metrics or repr(one.metrics) == repr(two.metrics)
+    assert one.users.tolist() == two.users.tolist()
+    nothing = Split(of_events.train, of_events.test.with_weights(-np.ones(len(of_events.test))))
+    empty = evaluate(IALS, nothing)
+    assert len(empty["implicit-als"].users) == 0
+    assert isnan(empty["implicit-als"].metrics["ndcg@10"].mean)
+    assert empty.as_dict()["models"][0]["metrics"]["ndcg@10"] == {"mean": None, "low": None, "high": None}
+
+
+def test_the_seed_makes_it_all_the_same_again(of_ratings: Split) -> None:
+    one, two, other = (evaluate(BiasedMF(factors=4), of_ratings, seed=seed) for seed in (3, 3, 4))
+    assert one.frame().equals(two.frame())
+    assert not one.frame().equals(other.frame())
+
+
+def test_a_catalog_smaller_than_k_is_ranked_to_its_end() -> None:
+    events = Interactions.from_columns(
+        ["a", "a", "b", "b", "c", "c"], ["x", "y", "y", "z", "z", "x"], kind="events", times=range(6)
+    )
+    found = evaluate(IALS, split_last(events), ks=(2, 50))
+    for metric in ("recall", "hit_rate", "coverage"):
+        assert found["popularity"].metrics[f"{metric}@50"].mean == 1.0  # two items are left, one is right
+    assert found["popularity"].per_user["precision@50"].tolist() == [1 / 50] * 3
+
+
+# users held out whole
+
+
+@pytest.mark.parametrize("estimator", [ALS, BiasedMF(factors=4), Bias()])
+def test_users_held_out_are_folded_in_before_they_are_asked_about(estimator: Any, small_ratings: Interactions) -> None:
+    split = split_users(small_ratings, test=0.3)
+    assert split.fold_in is not None
+    found = evaluate(estimator, split)[estimator.name]
+    assert found.users.tolist() == np.unique(split.test.u).tolist()
+    rec = Recommender.fit(estimator, split.train).updated(split.fold_in)
+    frame = split.test.frame()
+    error = rec.predict(frame["user"], frame["item"])["prediction"].to_numpy() - split.test.values
+    assert found.metrics["rmse"].mean == pytest.approx(sqrt(np.mean(error.astype(np.float64) ** 2)), rel=1e-6)
+    strangers = score(Recommender.fit(estimator, split.train), replace(split, fold_in=None), label="not folded in")
+    better = found.metrics["rmse"].mean < strangers.metrics["rmse"].mean
+    assert better or not estimator.personal  # nobody in these data is more generous than others
+
+
+def test_what_was_folded_in_is_not_recommended_again(small_events: Interactions) -> None:
+    split = split_users(small_events, test=0.3)
+    assert split.fold_in is not None
+    found = evaluate(IALS, split)
+    assert found["implicit-als"].metrics["ndcg@10"].mean > found["popularity"].metrics["ndcg@10"].mean
+    rec = Recommender.fit(IALS, split.train).updated(split.fold_in)
+    rows, _ = rec.rank(found["implicit-als"].users, 10)
+    given = split.fold_in.by_user
+    for row, u in zip(rows, found["implicit-als"].users, strict=True):
+        assert not set(row.tolist()) & set(given.row(u).columns.tolist())
+
+
+# what cannot be
+
+
+def test_estimators_of_the_other_kind_are_refused_before_anything_is_fitted(
+    of_ratings: Split, of_events: Split
+) -> None:
+    told: list[str] = []
+    with pytest.raises(KindError, match="implicit-als learns from events"):
+        evaluate([ALS, IALS], of_ratings, on_fit=told.append)
+    with pytest.raises(KindError, match="explicit-als learns from ratings"):
+        evaluate([IALS, ALS], of_events, on_fit=told.append)
+    assert told == []
+
+
+@pytest.mark.parametrize("ks", [(), (0,), (10, -1), (2.5,), ("10",)])
+def test_ks_are_whole_numbers_from_1_on(of_events: Split, of_ratings: Split, ks: Any) -> None:
+    told: list[str] = []
+    for estimator, split in ((IALS, of_events), (ALS, of_ratings)):
+        with pytest.raises(ParameterError, match="ks must be whole numbers from 1 on, not"):
+            evaluate(estimator, split, ks=ks, on_fit=told.append)
+    assert told == []
+
+
+def test_a_model_of_other_ids_or_another_kind_is_not_scored(of_ratings: Split, of_events: Split) -> None:
+    stranger = Recommender.fit(ALS, Interactions.from_columns(["a", "b"], ["x", "y"], [1, 5]))
+    with pytest.raises(DataError, match="different users or items: fit on"):
+        score(stranger, of_ratings, label="stranger")
+    fewer = Recommender.fit(IALS, Interactions.from_columns(["a", "b"], ["x", "y"], kind="events"))
+    with pytest.raises(DataError, match="different users or items"):
+        score(fewer, of_events, label="stranger")
+    with pytest.raises(KindError, match="learnt from ratings, and the test part holds events"):
+        score(Recommender.fit(ALS, of_ratings.train), of_events, label="mixed up")
+
+
+def test_score_is_what_evaluate_says_of_a_model(of_events: Split, ranked: Evaluation) -> None:
+    alone = score(Recommender.fit(IALS, of_events.train), of_events, label="mine", ks=(5, 10), fit_seconds=1.5)
+    assert (alone.label, alone.fit_seconds) == ("mine", 1.5)
+    assert repr(alone.metrics) == repr(ranked["implicit-als"].metrics)
+    assert alone.score_seconds > 0
