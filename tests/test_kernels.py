@@ -34,7 +34,7 @@ def random_rows(rng: np.random.Generator, n_rows: int, n_columns: int, weighted:
     return SparseRows.of(rows, columns, rng.normal(0, 2, len(rows)), n_rows, weights)
 
 
-def random_side(rng: np.random.Generator, kind: int, n: int) -> Side:
+def random_side(rng: np.random.Generator, kind: int, n: int, n_priors: int = 1) -> Side:
     features = rng.standard_normal((n, WIDTH)).astype(np.float32)
     return Side(
         kind,
@@ -43,7 +43,7 @@ def random_side(rng: np.random.Generator, kind: int, n: int) -> Side:
         (0.3 * gram(features)).astype(np.float32) if kind == EVENTS else np.zeros((0, 0), np.float32),
         rng.uniform(0.2, 1, WIDTH).astype(np.float32),
         rng.uniform(0.05, 1, WIDTH).astype(np.float32),
-        rng.standard_normal(WIDTH).astype(np.float32),
+        rng.standard_normal((n_priors, WIDTH)).astype(np.float32),
     )
 
 
@@ -52,7 +52,7 @@ def random_side(rng: np.random.Generator, kind: int, n: int) -> Side:
 def test_exact_rows_equal_their_twin(seed: int, kind: int, weighted: bool) -> None:
     rng = np.random.default_rng(seed)
     rows = random_rows(rng, 7, 30, weighted and kind == RATINGS)
-    side, penalty = random_side(rng, kind, 30), rng.uniform(0, 5, 7).astype(np.float32)
+    side, penalty = random_side(rng, kind, 30, n_priors=seed % 2 * 6 + 1), rng.uniform(0, 5, 7).astype(np.float32)
     x = np.full((7, WIDTH), np.nan, np.float32)
     solve(x, rows, penalty, side)
     for r in range(7):
@@ -76,8 +76,23 @@ def test_conjugate_gradient_equals_its_twin(seed: int, kind: int, weighted: bool
         diagonal = penalty[r] * side.shape + side.precision
         own = A - np.diag(diagonal) - (side.gram if kind == EVENTS else 0)
         at = before[r].astype(np.float64)
-        expected += squares - 2 * at @ (b - side.precision * side.prior) + at @ own @ at
+        expected += squares - 2 * at @ (b - side.precision * side.prior[0]) + at @ own @ at
     assert loss == pytest.approx(expected, rel=1e-3, abs=1e-2)
+
+
+def test_drawn_rows_have_the_mean_and_the_covariance_of_the_posterior() -> None:
+    """x = A^-1 b + L'^-1 z: the same row drawn many times, against the truth in float64."""
+    rng, n = np.random.default_rng(10), 20_000
+    one = random_rows(rng, 1, 30, True)
+    side, penalty = random_side(rng, RATINGS, 30), np.full(n, 0.7, np.float32)
+    many = one.take(np.zeros(n, np.int64))
+    x = np.zeros((n, WIDTH), np.float32)
+    solve(x, many, penalty, side, noise=rng.standard_normal((n, WIDTH)).astype(np.float32))
+    A, b, _ = reference.row_system(one, 0, 0.7, side)
+    covariance = np.linalg.inv(A)
+    sd = np.sqrt(np.diag(covariance))
+    np.testing.assert_allclose(x.mean(axis=0), np.linalg.solve(A, b), atol=5 * sd.max() / np.sqrt(n))
+    np.testing.assert_allclose(np.cov(x.T), covariance, atol=0.05 * sd.max() ** 2)
 
 
 def test_conjugate_gradient_ends_at_the_exact_solution() -> None:

@@ -23,6 +23,7 @@ EXACT_FOLD_IN = [name for name, estimator in REGISTRY.items() if estimator.exact
 CHECKERBOARD: dict[str, dict[str, Any]] = {
     "biased-mf": {"factors": 4, "l2": 0.001, "epochs": 200, "init_sd": 0.1, "rate": 0.05},
     "explicit-als": {"factors": 4, "l2": 0.001, "epochs": 30},
+    "bayesian-mf": {"factors": 4, "init_sd": 0.5},
     "implicit-als": {"factors": 4, "l2": 0.001, "alpha0": 0.1, "epochs": 30},
 }
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cofactor.data.interactions import Interactions
     from cofactor.data.read import read_events, read_ratings, read_table
     from cofactor.errors import CofactorError
-    from cofactor.estimators import Bias, BiasedMF, ExplicitALS, ImplicitALS, Popularity
+    from cofactor.estimators import BayesianMF, Bias, BiasedMF, ExplicitALS, ImplicitALS, Popularity
     from cofactor.evaluate import (
         Split,
         split_by_time,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "BayesianMF": "cofactor.estimators",
     "Bias": "cofactor.estimators",
     "BiasedMF": "cofactor.estimators",
     "CofactorError": "cofactor.errors",
@@ -58,6 +59,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "BayesianMF",
     "Bias",
     "BiasedMF",
     "CofactorError",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -13,8 +12,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cofactor.arrays import Bool, Bytes, Float32, Int32, Int64, SparseRows, read_only
+from cofactor.arrays import Bool, Float32, Int32, Int64, SparseRows
 from cofactor.artifact import read_artifact, write_artifact
+from cofactor.data import stored
 from cofactor.data.histories import merged, stacked
 from cofactor.data.ids import Id, IdMap, id_column
 from cofactor.data.interactions import Interactions, Kind
@@ -23,6 +23,7 @@ from cofactor.estimators import REGISTRY
 from cofactor.estimators.base import Estimator, OnEpoch
 from cofactor.models import KINDS
 from cofactor.models.base import FoldsIn
+from cofactor.models.rerank import By, ranked
 
 __all__ = ["Recommender"]
 
@@ -104,19 +105,24 @@ class Recommender:
     # recommending
 
     def rank(
-        self, rows: Int32, n: int, *, exclude_seen: bool = True, allowed: Bool = NO_FILTER
+        self,
+        rows: Int32,
+        n: int,
+        *,
+        exclude_seen: bool = True,
+        allowed: Bool = NO_FILTER,
+        by: By = "mean",
+        diversity: float = 0.0,
     ) -> tuple[Int32, Float32]:
         """The n best item rows, -1 where the catalog ends, and their scores for these user rows.
 
-        The one path by which anything is ranked: for people, for the service and for the evaluator.
+        The one path by which anything is ranked: for people, for the service and for the evaluator. `by` and
+        `diversity`: see `models.rerank`.
         """
         _check_n(n)
-        histories = self.histories.take(rows)
-        exclude = histories if exclude_seen else SparseRows.empty(len(rows))
-        top: tuple[Int32, Float32] = self.model.top(
-            rows, min(n, len(self.items)), histories=histories, exclude=exclude, allowed=allowed
-        )
-        return top
+        exclude = self.histories.take(rows) if exclude_seen else SparseRows.empty(len(rows))
+        n, known = min(n, len(self.items)), self.histories
+        return ranked(self.model, rows, n, known=known, exclude=exclude, allowed=allowed, by=by, diversity=diversity)
 
     def recommend(
         self,
@@ -125,21 +131,33 @@ class Recommender:
         *,
         exclude_seen: bool = True,
         among: Iterable[Id] | None = None,
+        by: By = "mean",
+        diversity: float = 0.0,
     ) -> pl.DataFrame:
         """The n best items of one user or several: user, item, rank (from 1), score[, title].
 
-        `among`: only these items. Where fewer than n are left, there are fewer rows. Raises UnknownIdError for a user
-        who is not known: see `recommend_newcomer`.
+        `among`: only these items. `by`: "cautious" prefers what is surely good, "optimistic" what may be very good
+        (models with a distribution). `diversity`: from 0, the plain order, to 1, as unlike each other as can be; scores
+        need not fall then. Where fewer than n are left, there are fewer rows. Raises UnknownIdError for a user who is
+        not known (see `recommend_newcomer`), KindError where the model cannot do what is asked.
         """
+        options: Any = {"exclude_seen": exclude_seen, "allowed": self._allowed(among), "by": by, "diversity": diversity}
         rows = self._user_rows(_column(users))
-        return self._ranked(rows, self.rank(rows, n, exclude_seen=exclude_seen, allowed=self._allowed(among)))
+        return self._ranked(rows, self.rank(rows, n, **options))
 
     def recommend_all(
-        self, n: int = 10, *, exclude_seen: bool = True, among: Iterable[Id] | None = None
+        self,
+        n: int = 10,
+        *,
+        exclude_seen: bool = True,
+        among: Iterable[Id] | None = None,
+        by: By = "mean",
+        diversity: float = 0.0,
     ) -> pl.DataFrame:
-        """The n best items of every user, in row order."""
+        """The n best items of every user, in row order; arguments as in `recommend`."""
+        options: Any = {"exclude_seen": exclude_seen, "allowed": self._allowed(among), "by": by, "diversity": diversity}
         rows = np.arange(len(self.users), dtype=np.int32)
-        return self._ranked(rows, self.rank(rows, n, exclude_seen=exclude_seen, allowed=self._allowed(among)))
+        return self._ranked(rows, self.rank(rows, n, **options))
 
     def recommend_newcomer(
         self,
@@ -147,6 +165,8 @@ class Recommender:
         n: int = 10,
         *,
         among: Iterable[Id] | None = None,
+        by: By = "mean",
+        diversity: float = 0.0,
     ) -> pl.DataFrame:
         """The n best items for somebody new, given what they rated as (item, rating) pairs, or took as items.
 
@@ -155,26 +175,21 @@ class Recommender:
         """
         _check_n(n)
         one = self._history(history)
-        folded = self._folded(one)
-        top = folded.top(
-            np.zeros(1, np.int32),
-            min(n, len(self.items)),
-            histories=one,
-            exclude=one,
-            allowed=self._allowed(among),
-        )
+        newcomer, n = np.zeros(1, np.int32), min(n, len(self.items))
+        options: Any = {"allowed": self._allowed(among), "by": by, "diversity": diversity}
+        top = ranked(self._folded(one), newcomer, n, known=one, exclude=one, **options)
         return self._ranked(np.zeros(1, np.int32), top, with_user=False)
 
     def _ranked(self, rows: Int32, top: tuple[Int32, Float32], *, with_user: bool = True) -> pl.DataFrame:
-        ranked, scores = top
-        there = ranked >= 0
+        lists, scores = top
+        there = lists >= 0
         columns: dict[str, Any] = {}
         if with_user:
             columns["user"] = self.users.ids(np.repeat(rows, there.sum(axis=1)))
-        columns["item"] = self.items.ids(ranked[there])
-        places = np.broadcast_to(np.arange(1, ranked.shape[1] + 1, dtype=np.int32), ranked.shape)
+        columns["item"] = self.items.ids(lists[there])
+        places = np.broadcast_to(np.arange(1, lists.shape[1] + 1, dtype=np.int32), lists.shape)
         columns["rank"], columns["score"] = places[there], scores[there]
-        return self._titled(pl.DataFrame(columns), ranked[there])
+        return self._titled(pl.DataFrame(columns), lists[there])
 
     def _titled(self, frame: pl.DataFrame, item_rows: Int32) -> pl.DataFrame:
         if self.item_table is None or "title" not in self.item_table.columns:
@@ -320,14 +335,11 @@ class Recommender:
     def save(self, path: str | Path) -> None:
         """Write everything to one file; see `artifact`. Raises ArtifactError."""
         arrays = {f"model.{name}": array for name, array in self.model.arrays().items()}
-        arrays |= _id_arrays("users", self.users) | _id_arrays("items", self.items)
-        arrays |= {"histories.start": self.histories.start, "histories.columns": self.histories.columns}
-        arrays["histories.values"] = self.histories.values
-        if self.histories.weights is not None:
-            arrays["histories.weights"] = self.histories.weights
+        arrays |= stored.id_arrays("users", self.users) | stored.id_arrays("items", self.items)
+        arrays |= stored.row_arrays("histories", self.histories)
         for name in ("user_table", "item_table"):
             if (table := getattr(self, name)) is not None:
-                arrays[name] = _frame_bytes(table)
+                arrays[name] = stored.frame_bytes(table)
         manifest = {
             "kind": self.kind,
             "model": {"kind": self.model.kind, **self.model.settings()},
@@ -343,18 +355,14 @@ class Recommender:
         try:
             settings = manifest["model"]
             model_arrays = {n.removeprefix("model."): a for n, a in arrays.items() if n.startswith("model.")}
-            histories = SparseRows(
-                arrays["histories.start"], arrays["histories.columns"], arrays["histories.values"],
-                arrays.get("histories.weights"),
-            )  # fmt: skip
             return cls(
                 KINDS[settings["kind"]].from_parts(model_arrays, settings),
-                _id_map("users", arrays),
-                _id_map("items", arrays),
-                histories,
+                stored.id_map("users", arrays),
+                stored.id_map("items", arrays),
+                stored.rows("histories", arrays),
                 manifest["kind"],
                 _estimator(manifest["estimator"]),
-                *(_frame(arrays[n]) if n in arrays else None for n in ("user_table", "item_table")),
+                *(stored.frame(arrays[n]) if n in arrays else None for n in ("user_table", "item_table")),
             )
         except (KeyError, TypeError, ParameterError) as problem:
             what = f"lacks {problem}" if isinstance(problem, KeyError) else f"cannot be understood ({problem})"
@@ -400,27 +408,6 @@ def _with_rows_for(users: IdMap, table: pl.DataFrame | None) -> pl.DataFrame | N
         return None
     key = table.columns[0]
     return pl.DataFrame({key: users.all}).join(table, on=key, how="left", maintain_order="left")
-
-
-def _id_arrays(name: str, ids: IdMap) -> dict[str, Any]:
-    parts = {"integers": ids.integers, "offsets": ids.offsets, "text": ids.text}
-    return {f"{name}.{part}": array for part, array in parts.items() if array is not None}
-
-
-def _id_map(name: str, arrays: dict[str, Any]) -> IdMap:
-    if f"{name}.integers" in arrays:
-        return IdMap(arrays[f"{name}.integers"])
-    return IdMap(None, arrays[f"{name}.offsets"], arrays[f"{name}.text"])
-
-
-def _frame_bytes(frame: pl.DataFrame) -> Bytes:
-    buffer = io.BytesIO()
-    frame.write_ipc(buffer)
-    return read_only(np.frombuffer(buffer.getvalue(), np.uint8))
-
-
-def _frame(stored: Bytes) -> pl.DataFrame:
-    return pl.read_ipc(io.BytesIO(stored.tobytes()))
 
 
 def _estimator(spec: dict[str, Any] | None) -> Estimator | None:

@@ -6,10 +6,21 @@ from typing import Any
 
 from cofactor.estimators.als import ExplicitALS, ImplicitALS
 from cofactor.estimators.base import Epoch, Estimator
+from cofactor.estimators.bayes import BayesianMF
 from cofactor.estimators.bias import Bias, Popularity
 from cofactor.estimators.mf import BiasedMF
 
-__all__ = ["REGISTRY", "Bias", "BiasedMF", "Epoch", "Estimator", "ExplicitALS", "ImplicitALS", "Popularity"]
+__all__ = [
+    "REGISTRY",
+    "BayesianMF",
+    "Bias",
+    "BiasedMF",
+    "Epoch",
+    "Estimator",
+    "ExplicitALS",
+    "ImplicitALS",
+    "Popularity",
+]
 
 REGISTRY: dict[str, Any] = {
     "bias": Bias,
@@ -17,5 +28,6 @@ REGISTRY: dict[str, Any] = {
     "biased-mf": BiasedMF,
     "explicit-als": ExplicitALS,
     "implicit-als": ImplicitALS,
+    "bayesian-mf": BayesianMF,
 }
 """Every estimator by its name on the command line."""

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, SparseRows
 from cofactor.kernels.ridge import EVENTS, Side
 
-__all__ = ["exact_row", "gram", "improved_row", "pair_dots", "row_system", "sgd_updates", "top_items"]
+__all__ = [
+    "exact_row",
+    "gram",
+    "history_terms",
+    "improved_row",
+    "mixture_cdf",
+    "mixture_quantile",
+    "pair_dots",
+    "row_system",
+    "sgd_updates",
+    "top_items",
+]
 
 
 def row_system(entries: SparseRows, row: int, penalty: float, side: Side) -> tuple[Float64, Float64, float]:
@@ -22,7 +35,7 @@ def row_system(entries: SparseRows, row: int, penalty: float, side: Side) -> tup
     diagonal = penalty * side.shape.astype(np.float64) + side.precision
     blanks = side.gram.astype(np.float64) if side.kind == EVENTS else 0.0
     A = blanks + f.T @ (c[:, None] * f) + np.diag(diagonal)
-    b = f.T @ (c * t) + side.precision * side.prior.astype(np.float64)
+    b = f.T @ (c * t) + side.precision * side.prior[row if len(side.prior) > 1 else 0].astype(np.float64)
     return A, b, float(c @ t**2)
 
 
@@ -60,6 +73,19 @@ def pair_dots(P: Float32, Q: Float32, u: Int32, i: Int32) -> Float64:
     """P[u] . Q[i] for every pair."""
     dots: Float64 = np.einsum("td,td->t", P[u].astype(np.float64), Q[i].astype(np.float64))
     return dots
+
+
+def history_terms(
+    Y: Float64, E: Float64, start: Int64, rows: Int32, scale: Float32, own: Float32, vectors: Float32, noise: Float32
+) -> None:
+    """Every row of Y drawn in turn, E following; see `kernels.gibbs`."""
+    for j in range(len(Y)):
+        having = rows[start[j] : start[j + 1]]
+        h = scale[having].astype(np.float64)
+        precision = own + vectors * (h @ h)
+        drawn = vectors * (h @ E[having] + (h @ h) * Y[j]) / precision + noise[j] / np.sqrt(precision)
+        E[having] -= h[:, None] * (drawn - Y[j])
+        Y[j] = drawn
 
 
 def sgd_updates(
@@ -105,3 +131,22 @@ def top_items(
     rows = np.argsort(-scores, axis=1, kind="stable")[:, :n]
     best = np.take_along_axis(scores, rows, axis=1)
     return np.where(best > -np.inf, rows, -1), best
+
+
+def mixture_cdf(means: Float64, sds: Float64, x: Float64) -> Float64:
+    """F_r(x_rj) = 1/S sum_s Phi((x_rj - mean_rs) / sd_rs): (n, points), for x (n, points)."""
+    z = (x[:, :, None] - means[:, None, :]) / sds[:, None, :]
+    erf: Float64 = np.vectorize(math.erf, otypes=[np.float64])(z / math.sqrt(2))
+    cdf: Float64 = ((1 + erf) / 2).mean(axis=2)
+    return cdf
+
+
+def mixture_quantile(means: Float64, sds: Float64, p: float) -> Float64:
+    """The x with F_r(x) = p, by bisection from ten sds below every mean to ten above."""
+    low, high = (means - 10 * sds).min(axis=1), (means + 10 * sds).max(axis=1)
+    for _ in range(100):
+        middle = (low + high) / 2
+        above = mixture_cdf(means, sds, middle[:, None])[:, 0] > p
+        low, high = np.where(above, low, middle), np.where(above, middle, high)
+    middle_at_last: Float64 = (low + high) / 2
+    return middle_at_last

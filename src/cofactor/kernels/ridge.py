@@ -35,10 +35,13 @@ RATINGS, EVENTS = 0, 1
 MAX_GATHERED = 1 << 15
 """Rows up to this long are copied into one block before CG passes over them several times."""
 
+SQUARE = 32
+"""Up to this width loops run over all of a row, not from the diagonal on: of one known length, they fill registers."""
+
 _READS = (
     "i8[::1] i4[::1] f4[::1] f4[::1]"  # start, columns, values, weights (empty: all 1)
     " f4[:, ::1] f4[::1] f4[:, ::1]"  # features, offset, gram
-    " f4[::1] f4[::1] f4[::1] f4[::1]"  # penalty (rows), shape, precision, prior (width)
+    " f4[::1] f4[::1] f4[::1] f4[:, ::1]"  # penalty (rows), shape, precision (width), prior (1 or rows, width)
 )
 
 
@@ -65,11 +68,12 @@ def ridge_conjugate_gradient(width: int, kind: int):
         for row in range(first, last):
             begin = start[row]
             m = start[row + 1] - begin
+            own_prior = row if prior.shape[0] > 1 else 0
             # r = b - A x, and the row's feature vectors gathered while they pass by
             for d in range(width):
                 own[d] = x[row, d]
                 diagonal[d] = penalty[row] * shape[d] + precision[d]
-                r[d] = precision[d] * prior[d] - diagonal[d] * own[d]
+                r[d] = precision[d] * prior[own_prior, d] - diagonal[d] * own[d]
             if kind == EVENTS:
                 for e in range(width):
                     for d in range(width):
@@ -150,31 +154,34 @@ def ridge_conjugate_gradient(width: int, kind: int):
     return ridge_conjugate_gradient
 
 
-@kernel(writes="f4[:, ::1]", reads=_READS, numbers="i8 i8")
+@kernel(writes="f4[:, ::1]", reads=f"{_READS} f4[:, ::1]", numbers="i8 i8")
 def ridge_exact(width: int, kind: int):
-    """Rows first..last-1 of x solved exactly: A built entry by entry, then its Cholesky factor.
+    """Rows first..last-1 of x solved exactly: A built entry by entry, then its Cholesky factor A = U' U.
 
-    Writes `x` (n_rows, width). A row without entries becomes its prior (0 where there is none).
+    Writes `x` (n_rows, width). A row without entries becomes its prior (0 where there is none). With `noise` z
+    (n_rows, width), standard normal, x is a draw from N(A^-1 b, A^-1) = A^-1 b + U^-1 z instead; (0, width) for none.
     """
 
     def ridge_exact(
         x,
-        start, columns, values, weights, features, offset, gram, penalty, shape, precision, prior,
+        start, columns, values, weights, features, offset, gram, penalty, shape, precision, prior, noise,
         first, last,
     ):  # fmt: skip
-        A = np.empty((width, width), np.float32)  # the lower triangle; later its Cholesky factor
+        A = np.empty((width, width), np.float32)  # read from the diagonal on; later its Cholesky factor
         b = np.empty(width, np.float32)
-        f = np.empty((4, width), np.float32)
-        cf = np.empty((4, width), np.float32)
+        y = np.empty(width, np.float32)
+        f = np.empty((8, width), np.float32)
+        cf = np.empty((8, width), np.float32)
         weighted = weights.shape[0] > 0
         for row in range(first, last):
+            own_prior = row if prior.shape[0] > 1 else 0
             for d in range(width):
-                b[d] = precision[d] * prior[d]
-                for e in range(d + 1):
+                b[d] = precision[d] * prior[own_prior, d]
+                for e in range(width):
                     A[d, e] = gram[d, e] if kind == EVENTS else np.float32(0)
                 A[d, d] += penalty[row] * shape[d] + precision[d]
-            for group in range(start[row], start[row + 1], 4):
-                for g in range(4):
+            for group in range(start[row], start[row + 1], 8):
+                for g in range(8):
                     c = np.float32(0)  # past the end of the row: nothing
                     target = np.float32(0)
                     j = 0
@@ -191,31 +198,33 @@ def ridge_exact(width: int, kind: int):
                         f[g, d] = features[j, d]
                         cf[g, d] = c * features[j, d]
                         b[d] += cf[g, d] * target
-                for d in range(width):  # four entries for each time that A is read and written
+                for d in range(width):  # eight entries for each time that A is read and written
                     s0, s1, s2, s3 = cf[0, d], cf[1, d], cf[2, d], cf[3, d]
-                    for e in range(d + 1):
-                        A[d, e] += s0 * f[0, e] + s1 * f[1, e] + s2 * f[2, e] + s3 * f[3, e]
-            for d in range(width):  # A = L L', row by row
-                for e in range(d):
-                    s = A[d, e]
-                    for q in range(e):
-                        s -= A[d, q] * A[e, q]
-                    A[d, e] = s / A[e, e]
-                s = A[d, d]
-                for q in range(d):
-                    s -= A[d, q] * A[d, q]
+                    s4, s5, s6, s7 = cf[4, d], cf[5, d], cf[6, d], cf[7, d]
+                    for e in range(0 if width <= SQUARE else d, width):
+                        A[d, e] += (s0 * f[0, e] + s1 * f[1, e] + s2 * f[2, e] + s3 * f[3, e]) + (
+                            s4 * f[4, e] + s5 * f[5, e] + s6 * f[6, e] + s7 * f[7, e]
+                        )
+            for d in range(width):  # A = U' U, row by row; U' y = b on the way
                 # a direction that nothing pins down keeps its prior instead of blowing up
-                A[d, d] = np.sqrt(max(s, np.float32(1e-12)))
-            for d in range(width):  # L y = b
-                s = b[d]
-                for q in range(d):
-                    s -= A[d, q] * b[q]
-                b[d] = s / A[d, d]
-            for d in range(width - 1, -1, -1):  # L' x = y
-                s = b[d]
-                for q in range(d + 1, width):
-                    s -= A[q, d] * x[row, q]
-                x[row, d] = s / A[d, d]
+                inverse = np.float32(1) / np.sqrt(max(A[d, d], np.float32(1e-12)))
+                for e in range(0 if width <= SQUARE else d, width):
+                    A[d, e] *= inverse
+                y[d] = b[d] * inverse
+                for i in range(d + 1, width):
+                    u = A[d, i]
+                    b[i] -= u * y[d]
+                    for e in range(0 if width <= SQUARE else i, width):
+                        A[i, e] -= u * A[d, e]
+                b[d] = inverse
+            if noise.shape[0] > 0:
+                for d in range(width):
+                    y[d] += noise[row, d]
+            for d in range(width - 1, -1, -1):  # U x = y
+                s = y[d]
+                for e in range(d + 1, width):
+                    s -= A[d, e] * x[row, e]
+                x[row, d] = s * b[d]
 
     return ridge_exact
 
@@ -263,8 +272,13 @@ def improve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, st
     return float(loss.sum())
 
 
-def solve(x: Float32, entries: SparseRows, penalty: Float32, side: Side) -> None:
-    """Every row of x (n_rows, width) replaced by the exact minimizer."""
+def solve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, noise: Float32 | None = None) -> None:
+    """Every row of x (n_rows, width) replaced by the exact minimizer.
+
+    With `noise` (n_rows, width), standard normal draws: by a draw from the normal distribution whose density is
+    proportional to exp(-half of what is minimized).
+    """
     run = ridge_exact(x.shape[1], side.kind)
     arguments = side.arrays(entries, penalty)
-    for_each(lambda cut: run(x, *arguments, *cut), row_blocks(entries.start, entries=1 << 14))
+    drawn = np.zeros((0, x.shape[1]), np.float32) if noise is None else noise
+    for_each(lambda cut: run(x, *arguments, drawn, *cut), row_blocks(entries.start, entries=1 << 14))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from cofactor.models.factor import FactorModel
+from cofactor.models.posterior import BayesianModel
 
-__all__ = ["KINDS", "FactorModel"]
+__all__ = ["KINDS", "BayesianModel", "FactorModel"]
 
-KINDS: dict[str, Any] = {"factor": FactorModel}
+KINDS: dict[str, Any] = {"factor": FactorModel, "bayesian": BayesianModel}
 """Every kind of model by the name it has in a file."""

@@ -8,8 +8,9 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 from numpy.typing import NDArray
 
 from cofactor.arrays import Bool, Float32, Int32, SparseRows
+from cofactor.models.distribution import Distribution
 
-__all__ = ["FoldsIn", "HasFactors", "Model", "PredictsRatings", "ScoresItems"]
+__all__ = ["ComparesItems", "FoldsIn", "HasFactors", "HasUncertainty", "Model", "PredictsRatings", "ScoresItems"]
 
 
 @runtime_checkable
@@ -84,4 +85,22 @@ class FoldsIn(Protocol):
 
     def with_users(self, other: Self, take: Int32) -> Self:
         """A model whose users are picked by `take` from this one's (t >= 0) and `other`'s (row -1 - t)."""
+        ...
+
+
+@runtime_checkable
+class HasUncertainty(Protocol):
+    """Can say how sure a predicted rating is."""
+
+    def distribution(self, users: Int32, items: Int32, histories: SparseRows) -> Distribution:
+        """What each pair's rating may be; users, items and histories as in `PredictsRatings.predict`."""
+        ...
+
+
+@runtime_checkable
+class ComparesItems(Protocol):
+    """Can say how alike items are, beyond having vectors (`HasFactors`)."""
+
+    def item_similarity(self, items: Int32) -> Float32:
+        """Similarity -1..1 of all pairs within each row of item rows: (m, c) gives (m, c, c) float32; 0 for row -1."""
         ...

@@ -143,7 +143,7 @@ class FactorModel:
         """
         n, k = len(histories), self.factors
         if self.loss is None:
-            return self._with_user_arrays(np.zeros((n, k), np.float32), np.zeros(n, np.float32))
+            return self.with_user_arrays(np.zeros((n, k), np.float32), np.zeros(n, np.float32))
         histories = self.loss.entries(histories)
         side = _pinned_down(self.loss.side(self.item_factors, self.item_bias, self.mean))
         penalty = self.loss.penalty(histories.counts, self.n_items)
@@ -154,7 +154,7 @@ class FactorModel:
             _descend(x, histories, penalty, side, *self.rating_range)
         has_bias = isinstance(self.loss, RatingsLoss) and self.loss.l2_bias is not None
         bias = x[:, k] if has_bias else np.zeros(n, np.float32)
-        return self._with_user_arrays(x[:, :k], bias)
+        return self.with_user_arrays(x[:, :k], bias)
 
     def with_users(self, other: Self, take: Int32) -> Self:
         """Users picked from this model (take >= 0) and from `other` (row -1 - take)."""
@@ -166,11 +166,12 @@ class FactorModel:
             out[own], out[~own] = a[mine[own]], b[theirs[~own]]
             return out
 
-        return self._with_user_arrays(
+        return self.with_user_arrays(
             picked(self.user_factors, other.user_factors), picked(self.user_bias, other.user_bias)
         )
 
-    def _with_user_arrays(self, factors: Float32, bias: Float32) -> Self:
+    def with_user_arrays(self, factors: Float32, bias: Float32) -> Self:
+        """The same items with these users: factors (n, k), bias (n,)."""
         other = replace(
             self,
             user_factors=read_only(contiguous(factors, np.float32)),

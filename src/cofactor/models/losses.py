@@ -70,7 +70,7 @@ class RatingsLoss:
             np.zeros((0, 0), np.float32),
             shape.astype(np.float32),
             precision.astype(np.float32),
-            np.zeros(width, np.float32),
+            np.zeros((1, width), np.float32),
         )
 
 
@@ -114,7 +114,7 @@ class EventsLoss:
         blanks = (np.float32(self.alpha0) * gram(features)).astype(np.float32)
         nothing = np.zeros(width, np.float32)
         shape = np.full(width, self.l2, np.float32)
-        return Side(EVENTS, features, np.zeros(n, np.float32), blanks, shape, nothing, nothing)
+        return Side(EVENTS, features, np.zeros(n, np.float32), blanks, shape, nothing, nothing[None])
 
 
 Loss: TypeAlias = RatingsLoss | EventsLoss

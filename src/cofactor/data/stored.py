@@ -1,0 +1,55 @@
+"""Id maps, histories and frames as named arrays, and back: what a model's file holds of the data."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from cofactor.arrays import Bytes, SparseRows, read_only
+from cofactor.data.ids import IdMap
+
+__all__ = ["frame", "frame_bytes", "id_arrays", "id_map", "row_arrays", "rows"]
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def id_arrays(name: str, ids: IdMap) -> dict[str, Any]:
+    """The map's arrays as `name.integers`, or `name.offsets` and `name.text`."""
+    parts = {"integers": ids.integers, "offsets": ids.offsets, "text": ids.text}
+    return {f"{name}.{part}": array for part, array in parts.items() if array is not None}
+
+
+def id_map(name: str, arrays: Arrays) -> IdMap:
+    """The map that `id_arrays` took apart. Raises KeyError where an array is missing."""
+    if f"{name}.integers" in arrays:
+        return IdMap(arrays[f"{name}.integers"])
+    return IdMap(None, arrays[f"{name}.offsets"], arrays[f"{name}.text"])
+
+
+def row_arrays(name: str, stored: SparseRows) -> dict[str, Any]:
+    """The rows' arrays as `name.start`, `name.columns`, `name.values` and, where there are any, `name.weights`."""
+    parts = {part: getattr(stored, part) for part in ("start", "columns", "values", "weights")}
+    return {f"{name}.{part}": array for part, array in parts.items() if array is not None}
+
+
+def rows(name: str, arrays: Arrays) -> SparseRows:
+    """The rows that `row_arrays` took apart. Raises KeyError where an array is missing."""
+    start, columns, values = (arrays[f"{name}.{part}"] for part in ("start", "columns", "values"))
+    return SparseRows(start, columns, values, arrays.get(f"{name}.weights"))
+
+
+def frame_bytes(table: pl.DataFrame) -> Bytes:
+    """A frame in Arrow's file format: (bytes,) uint8."""
+    buffer = io.BytesIO()
+    table.write_ipc(buffer)
+    return read_only(np.frombuffer(buffer.getvalue(), np.uint8))
+
+
+def frame(stored: NDArray[Any]) -> pl.DataFrame:
+    """The frame that `frame_bytes` wrote."""
+    return pl.read_ipc(io.BytesIO(stored.tobytes()))

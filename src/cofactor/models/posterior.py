@@ -1,0 +1,265 @@
+"""A Bayesian factor model: the average of all draws to rank by, and a few draws to know how sure it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cofactor.arrays import Bool, Float32, Float64, Int32, SparseRows, contiguous, random_stream, read_only
+from cofactor.kernels.dots import pair_dots
+from cofactor.kernels.ridge import RATINGS, Side, solve
+from cofactor.models.distribution import Distribution
+from cofactor.models.factor import FactorModel
+
+__all__ = ["BayesianModel", "Posterior"]
+
+NOISE_STEPS = 2
+"""How often a newcomer's vector and noise are worked out from each other."""
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """S draws from the posterior. A vector is [factors, bias, padding], width a multiple of 8.
+
+    users (S, n_users, width)    items (S, n_items, width)    float32
+    user_noise (S, n_users)      item_noise (S, n_items)      float32: rating (u, i) of draw s has the precision
+                                                              user_noise[s, u] * item_noise[s, i]
+    user_mean, user_precision, item_mean, item_precision (S, width): the normal priors of the vectors
+    terms (S, n_items, width): what having rated an item adds to a user's prior mean; (S, 0, width) without
+    base_noise, noise_shape (S,): precision common to all, and the shape of the gamma prior of a user's own factor
+    """
+
+    users: Float32
+    items: Float32
+    user_noise: Float32
+    item_noise: Float32
+    user_mean: Float32
+    user_precision: Float32
+    item_mean: Float32
+    item_precision: Float32
+    terms: Float32
+    base_noise: Float32
+    noise_shape: Float32
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+
+@dataclass(frozen=True, eq=False)
+class BayesianModel:
+    """`average` ranks and predicts: the posterior mean over every draw. `posterior` gives each rating a distribution.
+
+    `factors` is the width of a draw; `center` is the average rating that draws are relative to.
+    """
+
+    kind: ClassVar[str] = "bayesian"
+
+    average: FactorModel
+    posterior: Posterior
+    factors: int
+    center: float
+
+    @property
+    def n_users(self) -> int:
+        return self.average.n_users
+
+    @property
+    def n_items(self) -> int:
+        return self.average.n_items
+
+    @property
+    def user_factors(self) -> Float32:
+        return self.average.user_factors
+
+    @property
+    def item_factors(self) -> Float32:
+        return self.average.item_factors
+
+    def predict(self, users: Int32, items: Int32, histories: SparseRows) -> Float32:
+        """Posterior mean ratings, clipped to the scale: (n,) float32."""
+        return self.average.predict(users, items, histories)
+
+    def scores(self, users: Int32, histories: SparseRows) -> Float32:
+        """The posterior mean of every item, not clipped."""
+        return self.average.scores(users, histories)
+
+    def top(
+        self, users: Int32, n: int, *, histories: SparseRows, exclude: SparseRows, allowed: Bool
+    ) -> tuple[Int32, Float32]:
+        """The n best items by posterior mean."""
+        return self.average.top(users, n, histories=histories, exclude=exclude, allowed=allowed)
+
+    def similar_items(self, items: Int32, n: int) -> tuple[Int32, Float32]:
+        """As `FactorModel.similar_items`, by the average's factors."""
+        return self.average.similar_items(items, n)
+
+    def similar_users(self, users: Int32, n: int) -> tuple[Int32, Float32]:
+        """As `FactorModel.similar_users`, by the average's factors."""
+        return self.average.similar_users(users, n)
+
+    def distribution(self, users: Int32, items: Int32, histories: SparseRows) -> Distribution:
+        """Each pair's rating as a mixture of one normal per draw; an unknown row (-1) adds the spread of its prior."""
+        del histories
+        means, variances = np.empty((len(users), len(self.posterior))), np.empty((len(users), len(self.posterior)))
+        for s in range(len(self.posterior)):
+            means[:, s], variances[:, s] = self._drawn(s, users, items)
+        return Distribution.of(means, np.sqrt(variances), self.average.scale)
+
+    def _drawn(self, s: int, users: Int32, items: Int32) -> tuple[Float64, Float64]:
+        """Mean and variance of each pair's rating in draw s: (n,) float64 each."""
+        post, k = self.posterior, self.factors
+        U, user_spread, user_noise = _with_unknown(
+            post.users[s], post.user_mean[s], post.user_precision[s], post.user_noise[s], post.base_noise[s]
+        )
+        V, item_spread, item_noise = _with_unknown(
+            post.items[s], post.item_mean[s], post.item_precision[s], post.item_noise[s], 1.0
+        )
+        left, right = _as_user(U, k), _as_item(V, k)
+        mean = self.center + pair_dots(left, right, users, items).astype(np.float64)
+        variance = 1.0 / (user_noise[users].astype(np.float64) * item_noise[items])
+        for spread, other, rows, others in ((user_spread, V, users, items), (item_spread, U, items, users)):
+            if (unknown := rows < 0).any():
+                features = _features(other, k)[others[unknown]].astype(np.float64)
+                variance[unknown] += (features**2) @ spread
+        return mean, variance
+
+    # newcomers
+
+    def fold_in(self, histories: SparseRows) -> Self:
+        """Users worked out from their histories in every draw, the items held as they are.
+
+        In each draw a ridge regression with the prior mean that the history itself gives, and the user's own noise. The
+        average user vector is the one whose predictions come closest to the mean of the draws', over the catalog.
+        """
+        post, n = self.posterior, len(histories)
+        width, k = post.users.shape[2], self.factors
+        drawn = np.zeros((len(post), n, width), np.float32)
+        noise = np.zeros((len(post), n), np.float32)
+        predicted = np.zeros((n, self.n_items))
+        for s in range(len(post)):
+            mean, noise[s] = self._folded(s, histories)
+            predicted += mean.astype(np.float64) @ _features(post.items[s], k).astype(np.float64).T
+            predicted += post.items[s, :, k]
+            z = random_stream(0, "fold in", s).standard_normal(width, dtype=np.float32)
+            drawn[s] = self._solved(s, histories, noise[s], np.broadcast_to(z, (n, width)).copy())
+        goal = self.center + predicted / len(post) - self.average.mean - self.average.item_bias
+        solution = np.stack([self._basis @ row for row in goal]) if n else np.zeros((0, len(self._basis)))
+        average = self.average.with_user_arrays(solution[:, :-1].astype(np.float32), solution[:, -1].astype(np.float32))
+        return replace(
+            self, average=average, posterior=replace(post, users=read_only(drawn), user_noise=read_only(noise))
+        )
+
+    @cached_property
+    def _basis(self) -> Float64:
+        """From a row of ratings to the average model's [factors, bias]: the pseudo-inverse of [item factors, 1]."""
+        wide = np.column_stack([self.average.item_factors, np.ones(self.n_items)]).astype(np.float64)
+        inverse: Float64 = np.linalg.pinv(wide, rcond=1e-6).astype(np.float64)
+        return inverse
+
+    def _folded(self, s: int, histories: SparseRows) -> tuple[Float32, Float32]:
+        """The conditional mean vector of each history in draw s, and its noise precision."""
+        post, k = self.posterior, self.factors
+        owner = np.repeat(np.arange(len(histories), dtype=np.int32), histories.counts)
+        noise = np.full(len(histories), post.base_noise[s], np.float32)
+        mean = self._solved(s, histories, noise, None)
+        for _ in range(NOISE_STEPS):
+            x = pair_dots(_as_user(mean, k), _as_item(post.items[s], k), owner, histories.columns)
+            squares = (histories.values - np.float32(self.center) - x) ** 2 * post.item_noise[s][histories.columns]
+            misfit = np.bincount(owner, weights=squares, minlength=len(histories)) * post.base_noise[s]
+            shape = float(post.noise_shape[s])
+            factor = (shape + histories.counts / 2) / (shape + misfit / 2)
+            noise = (post.base_noise[s] * factor).astype(np.float32)
+            mean = self._solved(s, histories, noise, None)
+        return mean, noise
+
+    def _solved(self, s: int, histories: SparseRows, noise: Float32, z: Float32 | None) -> Float32:
+        post, k = self.posterior, self.factors
+        width = post.users.shape[2]
+        prior = np.broadcast_to(post.user_mean[s], (len(histories), width)).copy()
+        owner = np.repeat(np.arange(len(histories)), histories.counts)
+        if post.terms.shape[1]:
+            scale = (1 / np.sqrt(np.maximum(histories.counts, 1))).astype(np.float32)
+            np.add.at(prior, owner, post.terms[s][histories.columns] * scale[owner, None])
+        weights = noise[owner] * post.item_noise[s][histories.columns]
+        if histories.weights is not None:
+            weights = weights * histories.weights
+        values = histories.values - np.float32(self.center)
+        side = Side(
+            RATINGS,
+            _features(post.items[s], k),
+            contiguous(post.items[s, :, k], np.float32),
+            np.zeros((0, 0), np.float32),
+            np.zeros(width, np.float32),
+            contiguous(post.user_precision[s], np.float32),
+            prior,
+        )
+        x = np.zeros((len(histories), width), np.float32)
+        entries = SparseRows(histories.start, histories.columns, values, weights)
+        solve(x, entries, np.zeros(len(histories), np.float32), side, noise=z)
+        return x
+
+    def with_users(self, other: Self, take: Int32) -> Self:
+        """Users picked from this model (take >= 0) and from `other` (row -1 - take)."""
+        both = {
+            name: np.concatenate([getattr(self.posterior, name), getattr(other.posterior, name)], axis=1)
+            for name in ("users", "user_noise")
+        }
+        rows = np.where(take >= 0, take, self.n_users - 1 - take)
+        picked = {name: read_only(np.ascontiguousarray(array[:, rows])) for name, array in both.items()}
+        return replace(
+            self, average=self.average.with_users(other.average, take), posterior=replace(self.posterior, **picked)
+        )
+
+    # files
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        draws = {f"posterior.{f.name}": getattr(self.posterior, f.name) for f in fields(self.posterior)}
+        return {f"average.{name}": array for name, array in self.average.arrays().items()} | draws
+
+    def settings(self) -> dict[str, Any]:
+        return {"factors": self.factors, "center": self.center, "average": self.average.settings()}
+
+    @classmethod
+    def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
+        average = {n.removeprefix("average."): a for n, a in arrays.items() if n.startswith("average.")}
+        draws = {f.name: arrays[f"posterior.{f.name}"] for f in fields(Posterior)}
+        return cls(
+            FactorModel.from_parts(average, settings["average"]),
+            Posterior(**draws),
+            settings["factors"],
+            settings["center"],
+        )
+
+
+def _features(vectors: Float32, k: int) -> Float32:
+    """[factors, 1, padding]: what the other side's [factors, bias] are multiplied by."""
+    features = contiguous(vectors, np.float32).copy()
+    features[:, k] = 1
+    features[:, k + 1 :] = 0
+    return features
+
+
+def _as_user(vectors: Float32, k: int) -> Float32:
+    """[factors, bias, 1, ...] one column wider, so that a dot product with `_as_item` adds both biases."""
+    wide = np.zeros((len(vectors), k + 2), np.float32)
+    wide[:, : k + 1], wide[:, k + 1] = vectors[:, : k + 1], 1
+    return wide
+
+
+def _as_item(vectors: Float32, k: int) -> Float32:
+    wide = np.zeros((len(vectors), k + 2), np.float32)
+    wide[:, :k], wide[:, k], wide[:, k + 1] = vectors[:, :k], 1, vectors[:, k]
+    return wide
+
+
+def _with_unknown(
+    vectors: Float32, mean: Float32, precision: Float32, noise: Float32, usual: Any
+) -> tuple[Float32, Float64, Float32]:
+    """Vectors and noise with one more row for whoever is unknown (index -1), and the variance of that row's prior."""
+    spread = np.divide(1.0, precision, out=np.zeros(len(precision)), where=precision > 0)
+    return np.vstack([vectors, mean[None]]), spread, np.append(noise, np.float32(usual))

@@ -1,0 +1,141 @@
+"""Bayesian matrix factorization: its kernel against the twin, its draws against known truths, its intervals on data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import cofactor
+from cofactor.data.interactions import Interactions
+from cofactor.estimators.bayes import _normal_gamma
+from cofactor.evaluate.rating_metrics import rmse
+from cofactor.evaluate.split import Split, split_random
+from cofactor.kernels import reference
+from cofactor.kernels.gibbs import draw_history_terms
+from cofactor.models.average import FactorAverage
+from cofactor.models.posterior import BayesianModel
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_history_terms_equal_their_twin(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n_rows, n_columns, width = 9, 6, 8
+    has = rng.random((n_columns, n_rows)) < rng.choice([0.0, 0.3, 0.9])
+    start = np.concatenate([[0], np.cumsum(has.sum(axis=1))])
+    rows = np.nonzero(has)[1].astype(np.int32)
+    scale = rng.random(n_rows).astype(np.float32)
+    own, vectors = (rng.uniform(0.5, 3, width).astype(np.float32) for _ in range(2))
+    noise = rng.standard_normal((n_columns, width)).astype(np.float32)
+    Y, E = (rng.standard_normal((n, width)).astype(np.float32) for n in (n_columns, n_rows))
+    twin_Y, twin_E = Y.astype(np.float64), E.astype(np.float64)
+    draw_history_terms(width)(Y, E, start, rows, scale, own, vectors, noise)
+    reference.history_terms(twin_Y, twin_E, start, rows, scale, own, vectors, noise)
+    np.testing.assert_allclose(Y, twin_Y, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(E, twin_E, rtol=1e-4, atol=1e-4)
+
+
+def test_history_terms_are_drawn_from_the_regression_they_stand_for() -> None:
+    """One column in every row, many draws: mean and variance of the ridge regression of E on it."""
+    rng = np.random.default_rng(0)
+    n, draws = 50, 4000
+    scale, own, vectors = np.full(n, 0.5, np.float32), np.full(8, 2, np.float32), np.full(8, 3, np.float32)
+    truth = rng.standard_normal((n, 8)).astype(np.float32)
+    found = np.empty((draws, 8))
+    for t in range(draws):
+        Y, E = np.zeros((1, 8), np.float32), truth.copy()
+        noise = rng.standard_normal((1, 8)).astype(np.float32)
+        draw_history_terms(8)(
+            Y, E, np.array([0, n]), np.arange(n, dtype=np.int32), scale, own, vectors, noise
+        )  # fmt: skip
+        found[t] = Y[0]
+    precision = 2 + 3 * n * 0.25
+    np.testing.assert_allclose(found.mean(axis=0), 3 * 0.5 * truth.sum(axis=0) / precision, atol=0.02)
+    np.testing.assert_allclose(found.var(axis=0), 1 / precision, rtol=0.1)
+
+
+def test_normal_gamma_centers_on_what_it_is_given() -> None:
+    rng = np.random.default_rng(1)
+    x = rng.normal([2.0, -1.0], [0.5, 3.0], (5000, 2)).astype(np.float32)
+    drawn = [_normal_gamma(x, rng) for _ in range(200)]
+    np.testing.assert_allclose(np.mean([mean for mean, _ in drawn], axis=0), [2, -1], atol=0.1)
+    np.testing.assert_allclose(np.mean([precision for _, precision in drawn], axis=0), [4, 1 / 9], rtol=0.06)
+
+
+def test_the_average_of_factorizations_is_the_average_of_their_products() -> None:
+    rng = np.random.default_rng(2)
+    left, right = rng.standard_normal((40, 3)), rng.standard_normal((30, 3))
+    average, products = FactorAverage(width=30), []
+    for _ in range(50):
+        U, V = ((x + 0.1 * rng.standard_normal(x.shape)).astype(np.float32) for x in (left, right))
+        average.add(U, V)
+        products.append(U.astype(np.float64) @ V.T)
+    L, R = average.result()
+    np.testing.assert_allclose(L @ R.T, np.mean(products, axis=0), atol=2e-4)
+
+
+@pytest.fixture(scope="module")
+def split(movielens: Interactions) -> Split:
+    return split_random(movielens, test=0.2, seed=0)
+
+
+@pytest.fixture(scope="module")
+def model(split: Split) -> BayesianModel:
+    return cofactor.BayesianMF().fit(split.train, seed=0)
+
+
+def test_it_is_more_accurate_than_any_single_factorization(split: Split, model: BayesianModel) -> None:
+    found = rmse(split.test.values, model.predict(split.test.u, split.test.i, split.train.by_user))
+    assert 0.865 < found < 0.885
+    alone = cofactor.Recommender.fit(cofactor.BiasedMF(), split.train).model
+    assert found < rmse(split.test.values, alone.predict(split.test.u, split.test.i, split.train.by_user)) - 0.02
+
+
+def test_having_rated_says_something(split: Split, model: BayesianModel) -> None:
+    plain = cofactor.BayesianMF(implicit=False).fit(split.train, seed=0)
+    histories = split.train.by_user
+    with_terms = rmse(split.test.values, model.predict(split.test.u, split.test.i, histories))
+    without = rmse(split.test.values, plain.predict(split.test.u, split.test.i, histories))
+    assert 0.885 < without < 0.905
+    assert with_terms < without - 0.008
+
+
+def test_intervals_hold_what_they_promise_for_quiet_and_noisy_users(split: Split, model: BayesianModel) -> None:
+    test, train = split.test, split.train
+    low, high = model.distribution(test.u, test.i, train.by_user).interval(0.95)
+    inside = (test.values >= low) & (test.values <= high)
+    assert 0.94 <= inside.mean() <= 0.96
+    residual = train.values - model.predict(train.u, train.i, train.by_user)
+    noise = np.sqrt(np.bincount(train.u, residual**2, train.n_users) / np.maximum(train.by_user.counts, 1))[test.u]
+    for quarter in np.array_split(np.argsort(noise, kind="stable"), 4):
+        assert 0.91 <= inside[quarter].mean() <= 0.98
+
+
+def test_the_mean_of_the_draws_is_close_to_the_average(split: Split, model: BayesianModel) -> None:
+    u, i = split.test.u[:3000], split.test.i[:3000]
+    drawn = model.distribution(u, i, split.train.by_user).mean()
+    average = model.average.linear(u, i)
+    assert np.abs(drawn - average).mean() < 0.06
+    assert abs(float(np.mean(drawn - average))) < 0.01
+
+
+def test_folding_in_is_nearly_as_good_as_having_been_there(split: Split, model: BayesianModel) -> None:
+    users = np.arange(0, split.train.n_users, 9, dtype=np.int32)
+    folded = model.fold_in(split.train.by_user.take(users))
+    mine = np.isin(split.test.u, users)
+    rows = np.searchsorted(users, split.test.u[mine]).astype(np.int32)
+    there = rmse(split.test.values[mine], model.predict(split.test.u[mine], split.test.i[mine], split.train.by_user))
+    new = rmse(split.test.values[mine], folded.predict(rows, split.test.i[mine], split.train.by_user))
+    assert new < there * 1.015
+    low, high = folded.distribution(rows, split.test.i[mine], split.train.by_user).interval(0.95)
+    assert 0.92 < ((split.test.values[mine] >= low) & (split.test.values[mine] <= high)).mean() < 0.975
+
+
+def test_somebody_unknown_is_less_certain(model: BayesianModel, split: Split) -> None:
+    items = np.arange(50, dtype=np.int32)
+    nobody, somebody = np.full(50, -1, np.int32), np.zeros(50, np.int32)
+    unknown = model.distribution(nobody, items, split.train.by_user)
+    assert unknown.sd().mean() > model.distribution(somebody, items, split.train.by_user).sd().mean()
+    assert np.abs(unknown.mean() - model.average.linear(nobody, items)).mean() < 0.25

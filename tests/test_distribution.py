@@ -1,0 +1,137 @@
+"""Predicted ratings as distributions: the mixture kernels against their twins, and the mass against known truths."""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cofactor.data.scale import Scale
+from cofactor.errors import DataError, ParameterError
+from cofactor.kernels import reference
+from cofactor.kernels.mixture import ROWS, mixture_cdf, mixture_quantile
+from cofactor.kernels.threads import threads
+from cofactor.models.distribution import FLOOR, Distribution
+
+STARS = Scale.declared([1, 2, 3, 4, 5])
+NORMAL = NormalDist()
+
+
+def mixture(seed: int, n: int = 7, components: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.normal(3, 2, (n, components)), rng.gamma(2, 0.5, (n, components)) + 1e-3
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 8))
+@settings(max_examples=40, deadline=None)
+def test_the_distribution_function_equals_its_twin(seed: int, components: int) -> None:
+    means, sds = mixture(seed, components=components)
+    points = np.random.default_rng(seed).normal(3, 4, 6)
+    expected = reference.mixture_cdf(means, sds, np.tile(points, (7, 1)))
+    np.testing.assert_allclose(mixture_cdf(means, sds, points), expected, atol=1e-12)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 8), st.floats(1e-6, 1 - 1e-6))
+@settings(max_examples=40, deadline=None)
+def test_quantiles_equal_their_twin(seed: int, components: int, p: float) -> None:
+    means, sds = mixture(seed, components=components)
+    found = mixture_quantile(means, sds, p)
+    np.testing.assert_allclose(reference.mixture_cdf(means, sds, found[:, None])[:, 0], p, atol=1e-10)
+    if 0.001 < p < 0.999:  # farther out, twin and kernel may part where a mixture is flat
+        slope = reference.mixture_cdf(means, sds, found[:, None] + [[-1e-4, 1e-4]])
+        steep = (slope[:, 1] - slope[:, 0]) > 1e-8
+        expected = reference.mixture_quantile(means, sds, p)
+        np.testing.assert_allclose(found[steep], expected[steep], atol=1e-6)
+
+
+def test_far_tails_and_components_far_apart() -> None:
+    means, sds = np.array([[0.0, 100.0]]), np.array([[1e-3, 1e-3]])
+    assert mixture_quantile(means, sds, 0.25)[0] == pytest.approx(0.0, abs=1e-9)
+    assert mixture_quantile(means, sds, 0.75)[0] == pytest.approx(100.0, abs=1e-9)
+    assert 0.0 < mixture_quantile(means, sds, 0.5)[0] < 100.0
+    deep = mixture_cdf(np.zeros((1, 1)), np.ones((1, 1)), np.array([-12.0]))[0, 0]
+    assert deep == pytest.approx(1.776482112077679e-33, rel=1e-9)  # 1 + erf would be 0 here
+
+
+def test_any_number_of_threads_and_any_batch_give_the_same_bits() -> None:
+    means, sds = mixture(3, n=2 * ROWS + 5, components=4)
+    found = []
+    for n in (1, 2, 4):
+        with threads(n):
+            one = Distribution.of(means, sds, STARS)
+            found.append((one.mass.tobytes(), *(end.tobytes() for end in one.interval())))
+    assert found[0] == found[1] == found[2]
+    alone = Distribution.of(means[7:8], sds[7:8], STARS)
+    assert alone.mass.tobytes() == one.mass[7:8].tobytes()
+    assert alone.interval()[0].tobytes() == one.interval()[0][7:8].tobytes()
+
+
+def test_one_normal_is_binned_halfway_between_levels_with_its_tails_at_the_ends() -> None:
+    one = Distribution.of([[3.2]], [[0.9]], STARS)
+    edges = [NORMAL.cdf((edge - 3.2) / 0.9) for edge in (1.5, 2.5, 3.5, 4.5)]
+    np.testing.assert_allclose(one.mass[0], np.diff([0, *edges, 1]), atol=1e-12)
+    assert one.at_least(4)[0] == pytest.approx(1 - edges[2])
+    assert one.at_least(3.5)[0] == one.at_least(4)[0]  # no level lies between
+    assert (one.at_least(1)[0], one.at_least(5.1)[0]) == (1.0, 0.0)
+    low, high = one.interval(0.8)
+    assert (low[0], high[0]) == pytest.approx((3.2 - 1.2815515655 * 0.9, 3.2 + 1.2815515655 * 0.9))
+    assert one.mean()[0] == pytest.approx(3.2)
+    assert one.sd()[0] == pytest.approx(0.9)
+
+
+def test_moments_and_quantiles_are_those_of_draws_from_the_mixture() -> None:
+    means, sds = np.array([[1.0, 2.0, 6.0]]), np.array([[0.5, 1.0, 2.0]])
+    one = Distribution.of(means, sds, STARS)
+    rng = np.random.default_rng(0)
+    which = rng.integers(0, 3, 400_000)
+    draws = rng.normal(means[0][which], sds[0][which])
+    assert one.mean()[0] == pytest.approx(draws.mean(), abs=0.02)
+    assert one.sd()[0] == pytest.approx(draws.std(), rel=0.01)
+    np.testing.assert_allclose(np.ravel(one.interval(0.9)), np.quantile(draws, [0.05, 0.95]), atol=0.03)
+    binned = np.clip(np.round(draws), 1, 5)
+    np.testing.assert_allclose(one.mass[0], [(binned == level).mean() for level in range(1, 6)], atol=0.005)
+
+
+def test_mass_has_a_floor_and_sums_to_one() -> None:
+    sure = Distribution.of([[3.0], [40.0]], [[1e-3], [0.1]], STARS)
+    np.testing.assert_allclose(sure.mass.sum(axis=1), 1, atol=1e-12)
+    assert sure.mass.min() >= FLOOR * 0.99
+    assert sure.mass[0].argmax() == 2
+    assert sure.mass[1].argmax() == 4  # beyond the scale: its nearest end
+
+
+def test_half_stars_as_float32_are_reached_by_their_own_value() -> None:
+    tenths = Scale.declared([0.1, 0.2, 0.3])
+    one = Distribution.of([[0.2]], [[0.05]], tenths)
+    for place, value in enumerate((0.1, 0.2, 0.3)):
+        assert one.at_least(value)[0] == pytest.approx(one.mass[0, place:].sum())
+
+
+def test_a_scale_without_levels_has_no_mass_but_means_and_intervals() -> None:
+    one = Distribution.of([[3.0]], [[1.0]], Scale(1.0, 5.0))
+    assert one.mass.shape == (1, 0)
+    assert one.at_least(4.0)[0] == pytest.approx(1 - NORMAL.cdf(1.0))
+    assert one.interval()[0][0] == pytest.approx(3 - 1.959964, abs=1e-6)
+    single = Distribution.of([[3.0]], [[1.0]], Scale.declared([3.0]))
+    assert single.mass.tolist() == [[1.0]]
+    assert len(Distribution.of(np.zeros((0, 4)), np.ones((0, 4)), STARS)) == 0
+
+
+def test_what_is_no_mixture_is_refused() -> None:
+    for means, sds in (([[1.0]], [[0.0]]), ([[np.nan]], [[1.0]]), ([[1.0]], [[np.inf]])):
+        with pytest.raises(DataError, match="must be finite, and its sds positive"):
+            Distribution.of(means, sds, STARS)
+    for means, sds in (([1.0], [1.0]), ([[1.0, 2.0]], [[1.0]]), (np.zeros((3, 0)), np.zeros((3, 0)))):
+        with pytest.raises(DataError, match=r"both must be \(n, S\)"):
+            Distribution.of(means, sds, STARS)
+    one = Distribution.of([[3.0]], [[1.0]], STARS)
+    for level in (0.0, 1.0, 95):
+        with pytest.raises(ParameterError, match="level must be between 0 and 1"):
+            one.interval(level)
+    with pytest.raises(ParameterError, match="share between 0 and 1"):
+        one.quantile(1.0)
+    with pytest.raises(ParameterError, match="finite number"):
+        one.at_least(float("nan"))
