@@ -170,7 +170,7 @@ class _Sampler:
         k, n_users, n_items = spec.factors, interactions.n_users, interactions.n_items
         center = float(np.average(interactions.values, weights=interactions.weights))
         values = interactions.values - np.float32(center)
-        variance = float(np.mean(values.astype(np.float64) ** 2))
+        variance = float(np.average(values.astype(np.float64) ** 2, weights=interactions.weights))
         by_item = np.argsort(interactions.i, kind="stable")
         rows, columns = interactions.by_user, interactions.by_item
         sides = []
@@ -196,17 +196,18 @@ class _Sampler:
         if self.spec.implicit:
             self._draw_terms(stream)
         squares = self._residuals() ** 2
-        loss = float(squares.mean())
+        counted = np.ones(len(table)) if table.weights is None else table.weights > 0
         if table.weights is not None:
             squares *= table.weights
+        loss = float(squares.mean())
         a, c = self.users.noise[table.u], self.items.noise[table.i]
-        self.alpha = float(stream.gamma((len(table) + 1) / 2, 1 / (0.5 * float(a @ (c * squares)) + 0.5)))
+        self.alpha = float(stream.gamma((counted.sum() + 1) / 2, 1 / (0.5 * float(a @ (c * squares)) + 0.5)))
         if noisy_rows:
             misfit = np.bincount(table.u, self.alpha * c * squares, minlength=table.n_users)
-            self.users.draw_noise(misfit, self.users.entries.counts, stream)
+            self.users.draw_noise(misfit, np.bincount(table.u, counted, table.n_users), stream)
             a = self.users.noise[table.u]
             misfit = np.bincount(table.i, self.alpha * a * squares, minlength=table.n_items)
-            self.items.draw_noise(misfit, self.items.entries.counts, stream)
+            self.items.draw_noise(misfit, np.bincount(table.i, counted, table.n_items), stream)
         return loss
 
     def _precisions(self) -> Float32:
