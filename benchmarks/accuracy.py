@@ -35,6 +35,8 @@ INGREDIENTS: dict[str, Estimator] = {
         biases=False, rating_range=None, l2=0.0, l2_bias=0.0
     ),
     "ExplicitALS(factors=50)": cofactor.ExplicitALS(),
+    "BayesianMF()": cofactor.BayesianMF(),
+    "... without implicit terms": cofactor.BayesianMF(implicit=False),
     "Bias": cofactor.Bias(),
 }
 RANKERS: dict[str, Estimator] = {
