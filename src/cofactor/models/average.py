@@ -11,7 +11,7 @@ from cofactor.kernels.threads import one_thread_blas
 
 __all__ = ["FactorAverage"]
 
-BATCH = 16
+BATCH = 8
 
 
 @dataclass
