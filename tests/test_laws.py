@@ -21,6 +21,7 @@ EXACT_FOLD_IN = [name for name, estimator in REGISTRY.items() if estimator.exact
 
 # A board of 40 x 40 has few ratings and a sharp truth: little penalty and time enough to reach it.
 CHECKERBOARD: dict[str, dict[str, Any]] = {
+    "bpr": {"factors": 4, "l2": 0.01},
     "biased-mf": {"factors": 4, "l2": 0.001, "epochs": 200, "init_sd": 0.1, "rate": 0.05},
     "explicit-als": {"factors": 4, "l2": 0.001, "epochs": 30},
     "bayesian-mf": {"factors": 4, "init_sd": 0.5},

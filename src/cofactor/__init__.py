@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cofactor.data.interactions import Interactions
     from cofactor.data.read import read_events, read_ratings, read_table
     from cofactor.errors import CofactorError
-    from cofactor.estimators import BayesianMF, Bias, BiasedMF, ExplicitALS, ImplicitALS, Popularity
+    from cofactor.estimators import BPR, BayesianMF, Bias, BiasedMF, ExplicitALS, ImplicitALS, Popularity
     from cofactor.evaluate import (
         Split,
         split_by_time,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "BPR": "cofactor.estimators",
     "BayesianMF": "cofactor.estimators",
     "Bias": "cofactor.estimators",
     "BiasedMF": "cofactor.estimators",
@@ -59,6 +60,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "BPR",
     "BayesianMF",
     "Bias",
     "BiasedMF",

@@ -44,7 +44,7 @@ def _facts(kind: Any, settings: list[dict[str, Any]]) -> dict[str, Any]:
     what = (kind.__doc__ or "").strip().split("\n\n")[0]
     return {
         "model": kind.name,
-        "learns_from": kind.kind,
+        "learns_from": "ratings or events" if kind.kind == "any" else kind.kind,
         "what": " ".join(what.split()),
         "settings": settings,
     }

@@ -67,7 +67,7 @@ class Source:
     def suits(self, estimators: Sequence[Estimator]) -> None:
         """Raises KindError, before anything is read, where a model learns from the other kind."""
         for estimator in estimators:
-            if estimator.kind == self.kind:
+            if estimator.kind in ("any", self.kind):
                 continue
             if estimator.kind == "events":
                 raise KindError(

@@ -8,9 +8,11 @@ from cofactor.estimators.als import ExplicitALS, ImplicitALS
 from cofactor.estimators.base import Epoch, Estimator
 from cofactor.estimators.bayes import BayesianMF
 from cofactor.estimators.bias import Bias, Popularity
+from cofactor.estimators.bpr import BPR
 from cofactor.estimators.mf import BiasedMF
 
 __all__ = [
+    "BPR",
     "REGISTRY",
     "BayesianMF",
     "Bias",
@@ -28,6 +30,7 @@ REGISTRY: dict[str, Any] = {
     "biased-mf": BiasedMF,
     "explicit-als": ExplicitALS,
     "implicit-als": ImplicitALS,
+    "bpr": BPR,
     "bayesian-mf": BayesianMF,
 }
 """Every estimator by its name on the command line."""

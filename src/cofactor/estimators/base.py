@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import Field, asdict, dataclass, field, fields
-from typing import Any, ClassVar, Self, TypeAlias, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -15,19 +15,31 @@ from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DataError, DivergedError, KindError, ParameterError
 from cofactor.models.base import PredictsRatings, ScoresItems
 
-__all__ = ["Epoch", "Estimator", "OnEpoch", "Watch", "liked", "parameter"]
+__all__ = ["Epoch", "Estimator", "Learns", "OnEpoch", "Watch", "liked", "parameter"]
 
 T = TypeVar("T")
 
+Learns: TypeAlias = Kind | Literal["any"]
+"""What an estimator learns from: one kind of table, or "any", each in its own way."""
+
 
 def parameter(
-    default: Any, meaning: str, *, low: float | None = None, high: float | None = None, log: bool = False
+    default: Any,
+    meaning: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    log: bool = False,
+    choices: tuple[str, ...] = (),
+    search: tuple[float, float] | None = None,
 ) -> Any:
     """A hyper-parameter: its default, what it means (with its unit), and the range it may take.
 
-    `low` and `high` are inclusive; `log` says that tuning should search it on a logarithmic scale.
+    `low` and `high` are inclusive; `log` says that tuning should search it on a logarithmic scale. A text is one of
+    its `choices`. `search`: the narrower range that tuning looks through, for what is worth tuning.
     """
-    return field(default=default, metadata={"meaning": meaning, "low": low, "high": high, "log": log})
+    about = {"meaning": meaning, "low": low, "high": high, "log": log, "choices": choices, "search": search}
+    return field(default=default, metadata=about)
 
 
 @dataclass(frozen=True)
@@ -39,7 +51,7 @@ class Estimator:
     """
 
     name: ClassVar[str]
-    kind: ClassVar[Kind]
+    kind: ClassVar[Learns]
     personal: ClassVar[bool] = True
     exact_fold_in: ClassVar[bool] = False
 
@@ -67,7 +79,7 @@ class Estimator:
             raise DataError("the table is empty: no rows to learn from")
         if interactions.weights is not None and not interactions.weights.any():
             raise DataError("the weight of every row is 0: there is nothing to learn from")
-        if interactions.kind == self.kind:
+        if self.kind in ("any", interactions.kind):
             return
         if self.kind == "events":
             raise KindError(
@@ -78,7 +90,9 @@ class Estimator:
 
 
 def _check(name: str, spec: Field[Any], value: Any) -> None:
-    low, high = spec.metadata.get("low"), spec.metadata.get("high")
+    low, high, choices = (spec.metadata.get(name) for name in ("low", "high", "choices"))
+    if choices and value not in choices:
+        raise ParameterError(f"{name}: {spec.name} must be {' or '.join(choices)}, not {value!r}")
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if type(spec.default) is int and not (number and isinstance(value, int)):
         raise ParameterError(f"{name}: {spec.name} must be a whole number, not {value!r}")
@@ -99,7 +113,7 @@ class Epoch:
 
     Attributes:
         number, of: this epoch, counted from 1, and how many are planned.
-        loss: the mean over rows of the squared error met during the epoch (penalties apart).
+        loss: the mean over rows of the squared error (bpr: -ln sigmoid) met during the epoch, penalties apart.
         validation: RMSE (ratings, lower is better) or recall@20 (events, higher is better) on the
             validation part, or None without one.
         seconds: since the fit began.

@@ -12,6 +12,7 @@ from cofactor.arrays import Float32, random_stream, read_only
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DivergedError, ParameterError
 from cofactor.estimators.base import Estimator, OnEpoch, Watch, parameter
+from cofactor.kernels.blocks import grid_for
 from cofactor.kernels.sgd import Blocks, blocks_of, sgd_epoch
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import RatingsLoss, padded_width
@@ -99,11 +100,6 @@ def one_cycle(highest: float, number: int, epochs: int) -> float:
     if progress < 0.2:
         return highest * (0.4 + 0.6 * progress / 0.2)
     return highest * max(0.5 * (1 + math.cos(math.pi * (progress - 0.2) / 0.8)), 0.01)
-
-
-def grid_for(n: int) -> int:
-    """How many groups users and items are dealt into, by the number of ratings alone: 4 to 16."""
-    return int(np.clip(2 ** round(math.log2(max(n, 1) / 5_000) / 2), 4, 16))
 
 
 @dataclass(frozen=True)

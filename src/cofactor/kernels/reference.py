@@ -7,9 +7,11 @@ import math
 import numpy as np
 
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, SparseRows
+from cofactor.kernels.bpr import TRIES
 from cofactor.kernels.ridge import EVENTS, Side
 
 __all__ = [
+    "bpr_updates",
     "exact_row",
     "gram",
     "history_terms",
@@ -19,6 +21,7 @@ __all__ = [
     "pair_dots",
     "row_system",
     "sgd_updates",
+    "split_mix",
     "top_items",
 ]
 
@@ -150,3 +153,52 @@ def mixture_quantile(means: Float64, sds: Float64, p: float) -> Float64:
         low, high = np.where(above, low, middle), np.where(above, middle, high)
     middle_at_last: Float64 = (low + high) / 2
     return middle_at_last
+
+
+def split_mix(state: int) -> tuple[int, int]:
+    """The next state and number of SplitMix64, both of 64 bits."""
+    mask = 2**64 - 1
+    state = (state + 0x9E3779B97F4A7C15) & mask
+    z = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+    return state, z ^ (z >> 31)
+
+
+def bpr_updates(
+    P: Float64, Q: Float64, bias: Float64,
+    u: Int32, i: Int32, weights: Float32, items: Int32,
+    *, candidates: int, seed: int, rate: float, l2: float, l2_bias: float, items_move: bool,
+) -> float:  # fmt: skip
+    """One update for each event, in their order, written into P and (if `items_move`) Q and bias; see `kernels.bpr`.
+
+    Candidates are drawn from all of `items`. Returns the sum of -w ln sigmoid before each update.
+    """
+    total, state = 0.0, seed
+    taken = {int(a): set(i[u == a].tolist()) for a in np.unique(u)}
+    for t, (a, b) in enumerate(zip(u, i, strict=True)):
+        if not items_move and (t == 0 or u[t - 1] != a):
+            state = seed
+        negatives = []
+        for _ in range(candidates):
+            for _ in range(TRIES):
+                state, number = split_mix(state)
+                c = int(items[((number >> 32) * len(items)) >> 32])
+                if c not in taken[int(a)]:
+                    negatives.append(c)
+                    break
+        if not negatives:
+            continue
+        j = max(negatives, key=lambda c: float(P[a] @ Q[c] + bias[c]))
+        x = float(P[a] @ (Q[b] - Q[j]) + bias[b] - bias[j])
+        w = 1.0 if len(weights) == 0 else float(weights[t])
+        total += w * float(np.logaddexp(0, -x))
+        p, q_b, q_j = P[a].copy(), Q[b].copy(), Q[j].copy()
+        length = float((q_b - q_j) @ (q_b - q_j)) + (2 * float(p @ p) + 2 if items_move else 0)
+        pull = w / (1 + math.exp(x)) / (1 + rate * w * length / 4)
+        P[a] += rate * (pull * (q_b - q_j) - 2 * l2 * p)
+        if items_move:
+            Q[b] += rate * (pull * p - 2 * l2 * q_b)
+            Q[j] -= rate * (pull * p + 2 * l2 * q_j)
+            bias[b] += rate * (pull - 2 * l2_bias * bias[b])
+            bias[j] -= rate * (pull + 2 * l2_bias * bias[j])
+    return total

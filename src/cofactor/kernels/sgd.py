@@ -10,9 +10,8 @@ For a rating r of (u, i) with weight w, and y(x) the prediction from the linear 
     p_u += rate (pull q_i - 2 l2 p_u)           b_u += rate (pull - 2 l2_bias b_u)
     q_i += rate (pull p_u - 2 l2 q_i)           b_i += rate (pull - 2 l2_bias b_i)
 
-Two blocks that share no user and no item can run at once without a lock and without a race: that, with an order
-drawn from the seed, is why any number of threads gives the same bits.
-Sources: Koren, Bell & Volinsky 2009 (the model); Gemulla et al. 2011 and Zhuang et al. 2013 (the blocks).
+Blocks that share no user and no item run at once: see `kernels.blocks`.
+Source: Koren, Bell & Volinsky 2009.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cofactor.arrays import Float32, Int32, Int64, random_stream
+from cofactor.kernels.blocks import dealt, disjoint_rounds
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.threads import for_each
 
@@ -127,8 +127,8 @@ def blocks_of(
     u: Int32, i: Int32, values: Float32, weights: Float32, *, n_users: int, n_items: int, grid: int, seed: int
 ) -> Blocks:
     """Users and items dealt at random into `grid` groups of about equal ratings; random order within a block."""
-    user_group = _dealt(np.bincount(u, minlength=n_users), grid, random_stream(seed, "user groups"))
-    item_group = _dealt(np.bincount(i, minlength=n_items), grid, random_stream(seed, "item groups"))
+    user_group = _groups(np.bincount(u, minlength=n_users), grid, random_stream(seed, "user groups"))
+    item_group = _groups(np.bincount(i, minlength=n_items), grid, random_stream(seed, "item groups"))
     block = user_group[u] * np.int32(grid) + item_group[i]
     start = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(block, minlength=grid * grid))])
     del block
@@ -143,12 +143,11 @@ def blocks_of(
     return blocks
 
 
-def _dealt(counts: Int64, groups: int, stream: np.random.Generator) -> Int32:
-    """A group for every row, cut where the running count of a random order passes each share."""
-    order = stream.permutation(len(counts))
-    running = np.cumsum(counts[order])
+def _groups(counts: Int64, grid: int, stream: np.random.Generator) -> Int32:
+    """The group that each row is dealt into."""
+    order, cuts = dealt(counts, grid, stream)
     group = np.empty(len(counts), np.int32)
-    group[order] = np.minimum(running * groups // (running[-1] + 1), groups - 1)
+    group[order] = np.repeat(np.arange(grid, dtype=np.int32), np.diff(cuts))
     return group
 
 
@@ -157,13 +156,9 @@ def sgd_epoch(
     *, mean: float, low: float, span: float, rate: float, bias_rate: float, l2: float, l2_bias: float,
     stream: np.random.Generator,
 ) -> float:  # fmt: skip
-    """One pass over every block in `grid` rounds of disjoint blocks; returns the sum of w (r - y)^2 seen on the way.
-
-    Each round pairs every user group with one item group; which ones, and the order of rounds, is drawn from `stream`.
-    """
+    """One pass over every block in rounds of disjoint blocks; returns the sum of w (r - y)^2 seen on the way."""
     run = sgd_ratings(P.shape[1])
     loss = np.zeros(blocks.grid**2)
-    shift, rounds = stream.permutation(blocks.grid), stream.permutation(blocks.grid)
 
     def update(block: int) -> None:
         run(
@@ -173,7 +168,6 @@ def sgd_epoch(
             mean, low, span, rate, bias_rate, l2, l2_bias,
         )  # fmt: skip
 
-    for r in rounds:
-        disjoint = [a * blocks.grid + int(shift[(a + r) % blocks.grid]) for a in range(blocks.grid)]
+    for disjoint in disjoint_rounds(blocks.grid, stream):
         for_each(update, disjoint)
     return float(loss.sum())

@@ -15,7 +15,7 @@ from cofactor.data.scale import Scale
 from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.ridge import Side, solve
 from cofactor.kernels.topk import ItemIndex, top_items
-from cofactor.models.losses import EventsLoss, Loss, RatingsLoss
+from cofactor.models.losses import EventsLoss, Loss, PairwiseLoss, RatingsLoss
 
 __all__ = ["FactorModel"]
 
@@ -45,7 +45,7 @@ class FactorModel:
     mean: float = 0.0
     rating_range: tuple[float, float] | None = None
     scale: Scale | None = None
-    loss: Loss | None = None
+    loss: Loss | PairwiseLoss | None = None
 
     @property
     def n_users(self) -> int:
@@ -139,11 +139,15 @@ class FactorModel:
         """Users worked out from their histories alone, the items held as they are: training's own problem.
 
         Linear models: one exact half-step. Sigmoid models: Gauss-Newton from zero, each step a weighted half-step.
+        Pairwise models: the steps of training from zero, on fixed draws of negatives.
         An empty history gives the user that the penalty alone prefers: zero.
         """
         n, k = len(histories), self.factors
         if self.loss is None:
             return self.with_user_arrays(np.zeros((n, k), np.float32), np.zeros(n, np.float32))
+        if isinstance(self.loss, PairwiseLoss):
+            users = self.loss.users(histories, self.item_factors, self.item_bias)
+            return self.with_user_arrays(users, np.zeros(n, np.float32))
         histories = self.loss.entries(histories)
         side = _pinned_down(self.loss.side(self.item_factors, self.item_bias, self.mean))
         penalty = self.loss.penalty(histories.counts, self.n_items)
@@ -199,7 +203,7 @@ class FactorModel:
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
         scale, loss = settings["scale"], settings["loss"]
-        losses: dict[str, Any] = {"RatingsLoss": RatingsLoss, "EventsLoss": EventsLoss}
+        losses: dict[str, Any] = {kind.__name__: kind for kind in (RatingsLoss, EventsLoss, PairwiseLoss)}
         return cls(
             user_factors=arrays["user_factors"],
             item_factors=arrays["item_factors"],

@@ -1,9 +1,12 @@
-"""The two losses of factor models, each with its one penalty: for training, folding in and reporting alike.
+"""The losses of factor models, each with its one penalty: for training, folding in and reporting alike.
 
 Ratings:  sum over ratings of  w (r - r^)^2 + l2 (|p|^2 + |q|^2) + l2_bias (b_u^2 + b_i^2)
 Events:   sum over events of w (1 - x)^2  +  alpha0 * sum over all pairs of x^2
           + sum_u l2 (n_u + alpha0 n_items)^nu |p_u|^2  +  sum_i l2 (n_i + alpha0 n_users)^nu |q_i|^2
+Pairs:    sum over events of w E_j[-ln sigmoid(x_ui - x_uj)]
+          + l2 (|p_u|^2 + |q_i|^2 + E_j |q_j|^2) + l2_bias (b_i^2 + E_j b_j^2)
 
+j is the best scored of a few negatives drawn uniformly from the items that the user lacks (`kernels.bpr`).
 Per rating, so a row's penalty grows with its support (ALS-WR: Zhou et al. 2008). Events: Rendle et al. 2021.
 """
 
@@ -15,10 +18,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from cofactor.arrays import Float32, SparseRows
+from cofactor.kernels.bpr import bpr_fold_in, falling
 from cofactor.kernels.gram import gram
 from cofactor.kernels.ridge import EVENTS, RATINGS, Side
 
-__all__ = ["EventsLoss", "Loss", "RatingsLoss", "padded_width"]
+__all__ = ["EventsLoss", "Loss", "PairwiseLoss", "RatingsLoss", "padded_width"]
 
 
 def padded_width(width: int) -> int:
@@ -115,6 +119,48 @@ class EventsLoss:
         nothing = np.zeros(width, np.float32)
         shape = np.full(width, self.l2, np.float32)
         return Side(EVENTS, features, np.zeros(n, np.float32), blanks, shape, nothing, nothing[None])
+
+
+@dataclass(frozen=True)
+class PairwiseLoss:
+    """What a user took should score above what the user lacks.
+
+    Attributes:
+        l2: penalty on factors, per event.
+        l2_bias: penalty on item biases, per event.
+        negatives: of how many candidates the negative is the best scored.
+        rate, epochs: the steps that training took, and that folding in takes.
+    """
+
+    l2: float
+    l2_bias: float
+    negatives: int
+    rate: float
+    epochs: int
+
+    def entries(self, rows: SparseRows) -> tuple[SparseRows, Float32]:
+        """What is learnt from: the rows' events that are not dislikes, and their weights (empty where all are 1).
+
+        A weight is value times weight; what is not above 0 counts as a blank, which any negative is drawn from.
+        """
+        confidence = rows.values if rows.weights is None else rows.values * rows.weights
+        kept = confidence > 0
+        if not kept.all():
+            owners = np.repeat(np.arange(len(rows)), rows.counts)[kept]
+            start = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(owners, minlength=len(rows)))])
+            rows = SparseRows(start, rows.columns[kept], rows.values[kept])
+            confidence = confidence[kept]
+        return rows, np.zeros(0, np.float32) if (confidence == 1).all() else confidence
+
+    def users(self, rows: SparseRows, factors: Float32, bias: Float32) -> Float32:
+        """Factors of the users with these rows, the items held: (n_rows, k) float32; 0 for an empty row."""
+        n, k = factors.shape
+        x, items = np.zeros((len(rows), padded_width(k)), np.float32), np.zeros((n, padded_width(k)), np.float32)
+        items[:, :k] = factors
+        events, weights = self.entries(rows)
+        rates = falling(self.rate, self.epochs)
+        bpr_fold_in(x, events, weights, items, bias, candidates=self.negatives, rates=rates, l2=self.l2)
+        return x[:, :k]
 
 
 Loss: TypeAlias = RatingsLoss | EventsLoss

@@ -7,7 +7,7 @@ import numpy as np
 from cofactor.arrays import Float32, Float64, Int64
 from cofactor.data.interactions import Interactions
 from cofactor.models.factor import FactorModel
-from cofactor.models.losses import EventsLoss, RatingsLoss
+from cofactor.models.losses import EventsLoss, PairwiseLoss, RatingsLoss
 
 __all__ = ["objective"]
 
@@ -19,6 +19,8 @@ def objective(model: FactorModel, interactions: Interactions) -> float:
     """
     if model.loss is None:
         return 0.0
+    if isinstance(model.loss, PairwiseLoss):
+        return _pairs(model, model.loss, interactions)
     x = model.linear(interactions.u, interactions.i).astype(np.float64)
     counts = interactions.by_user.counts, np.bincount(interactions.i, minlength=interactions.n_items)
     if isinstance(model.loss, EventsLoss):
@@ -50,6 +52,30 @@ def _events(
     sides = ((P, model.n_items), (Q, model.n_users))
     for (factors, others), support in zip(sides, counts, strict=True):
         total += loss.l2 * float(loss.penalty(support, others).astype(np.float64) @ _squares(factors))
+    return total
+
+
+def _pairs(model: FactorModel, loss: PairwiseLoss, interactions: Interactions) -> float:
+    """The expectation over j is exact: of N negatives by rising score, number r is the best of m draws with
+    probability ((r + 1)^m - r^m) / N^m. A user who lacks nothing has no pairs and no loss.
+    """
+    rows, weights = loss.entries(interactions.by_user)
+    P, Q, bias = (a.astype(np.float64) for a in (model.user_factors, model.item_factors, model.item_bias))
+    item_penalty = loss.l2 * _squares(Q) + loss.l2_bias * bias**2
+    total = 0.0
+    for u in np.flatnonzero(rows.counts):
+        own = slice(rows.start[u], rows.start[u + 1])
+        taken = rows.columns[own]
+        scores = P[u] @ Q.T + bias
+        lacked = np.setdiff1d(np.arange(model.n_items), taken)
+        if len(lacked) == 0:
+            continue
+        lacked = lacked[np.argsort(scores[lacked], kind="stable")]
+        chance = np.diff((np.arange(len(lacked) + 1) / len(lacked)) ** loss.negatives)
+        w = weights[own].astype(np.float64) if len(weights) else np.ones(len(taken))
+        losses = np.logaddexp(0, scores[lacked] - scores[taken][:, None])
+        total += float(w @ losses @ chance + item_penalty[taken].sum())
+        total += len(taken) * float(loss.l2 * P[u] @ P[u] + item_penalty[lacked] @ chance)
     return total
 
 

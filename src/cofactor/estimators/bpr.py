@@ -1,0 +1,130 @@
+"""Bayesian personalized ranking: learn the order of a user's items, not their scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from cofactor.arrays import Float32, Int64, SparseRows, random_stream, read_only
+from cofactor.data.interactions import Interactions, Kind
+from cofactor.errors import DataError, DivergedError, ParameterError
+from cofactor.estimators.base import Estimator, OnEpoch, Watch, parameter
+from cofactor.kernels.blocks import grid_for, pair_blocks
+from cofactor.kernels.bpr import bpr_epoch, falling
+from cofactor.models.factor import FactorModel
+from cofactor.models.losses import PairwiseLoss, padded_width
+
+__all__ = ["BPR"]
+
+
+@dataclass(frozen=True)
+class BPR(Estimator):
+    """What a user took ranked above what the user did not, pair by pair: x_ui = b_i + p_u . q_i.
+
+    Loss: sum over events of -w ln sigmoid(x_ui - x_uj) + l2 (|p_u|^2 + |q_i|^2 + |q_j|^2) + l2_bias (b_i^2 + b_j^2),
+    for a negative j: the best scored of `negatives` items drawn from those that the user lacks. Its step is in
+    `kernels.bpr`. w is the event's value times its weight; a dislike (negative weight) is a blank like any other. The
+    rate falls by half a cosine over the epochs.
+    Sources: Rendle et al. 2009; Rendle & Freudenthaler 2014 (hard negatives, which lift the head of the list).
+    """
+
+    name: ClassVar[str] = "bpr"
+    kind: ClassVar[Kind] = "events"
+
+    factors: int = parameter(64, "the width of the factors", low=1, high=1024, log=True)
+    epochs: int = parameter(60, "passes over the events, at most", low=1, high=1000)
+    rate: float = parameter(0.15, "the learning rate of the first epoch", low=1e-6, high=1, log=True)
+    l2: float = parameter(0.027, "penalty on factors, per event", low=0, high=100, log=True)
+    l2_bias: float = parameter(0.03, "penalty on item biases, per event", low=0, high=100, log=True)
+    negatives: int = parameter(6, "candidates per event; the best scored is its negative", low=1, high=1000, log=True)
+    init_sd: float = parameter(
+        0.1, "standard deviation of the first factors, over sqrt(factors)", low=1e-6, high=10, log=True
+    )
+    patience: int = parameter(10, "epochs without a better validation score before stopping", low=1, high=1000)
+
+    def fit(
+        self,
+        interactions: Interactions,
+        *,
+        seed: int = 0,
+        validation: Interactions | None = None,
+        start: FactorModel | None = None,
+        on_epoch: OnEpoch | None = None,
+    ) -> FactorModel:
+        """A FactorModel with item biases; the same bits for the same seed at any number of threads.
+
+        `start`: a model of the same ids and width to go on from. Raises KindError for ratings, DataError where every
+        event is a dislike, DivergedError.
+        """
+        self.require(interactions)
+        descent = _Descent.begin(self, interactions, start, seed)
+        watch = Watch(
+            interactions, epochs=self.epochs, patience=self.patience, validation=validation, on_epoch=on_epoch
+        )
+        number, going = 0, True
+        while going:
+            number += 1
+            rate = float(falling(self.rate, self.epochs)[number - 1])
+            loss = descent.epoch(rate, random_stream(seed, "pairs", number))
+            going = watch.goes_on(number, loss / len(descent.rows.columns), descent.model)
+        model = watch.chosen(descent.model)
+        if not all(np.isfinite(array).all() for array in model.arrays().values()):
+            raise DivergedError(number, float("nan"))
+        return model
+
+
+@dataclass(frozen=True)
+class _Descent:
+    """The parameters while they move, padded to whole vector registers, and the events that move them."""
+
+    spec: BPR
+    loss: PairwiseLoss
+    rows: SparseRows
+    weights: Float32
+    support: Int64
+    P: Float32
+    Q: Float32
+    bias: Float32
+
+    @classmethod
+    def begin(cls, spec: BPR, interactions: Interactions, start: FactorModel | None, seed: int) -> _Descent:
+        loss = PairwiseLoss(spec.l2, spec.l2_bias, spec.negatives, spec.rate, spec.epochs)
+        rows, weights = loss.entries(interactions.by_user)
+        if len(rows.columns) == 0:
+            raise DataError("every event is a dislike (a weight below 0): bpr learns from what users took")
+        sides = []
+        for name, n in (("user", interactions.n_users), ("item", interactions.n_items)):
+            factors = np.zeros((n, padded_width(spec.factors)), np.float32)
+            if start is None:
+                drawn = random_stream(seed, f"{name} factors").standard_normal((n, spec.factors), dtype=np.float32)
+                factors[:, : spec.factors] = drawn * np.float32(spec.init_sd / spec.factors**0.5)
+            else:
+                given = getattr(start, f"{name}_factors")
+                if given.shape != (n, spec.factors):
+                    raise ParameterError(f"start has {name} factors of shape {given.shape}, not {(n, spec.factors)}")
+                factors[:, : spec.factors] = given
+            sides.append(factors)
+        bias = np.zeros(interactions.n_items, np.float32) if start is None else start.item_bias.copy()
+        support = np.bincount(rows.columns, minlength=interactions.n_items)
+        P, Q = sides
+        return cls(spec, loss, rows, weights, support, P, Q, bias)
+
+    def epoch(self, rate: float, stream: np.random.Generator) -> float:
+        grid = grid_for(len(self.rows.columns))
+        blocks = pair_blocks(self.rows, self.weights, self.support, grid=grid, stream=stream)
+        return bpr_epoch(
+            self.P, self.Q, self.bias, blocks,
+            candidates=self.spec.negatives, rate=rate, l2=self.spec.l2, l2_bias=self.spec.l2_bias, stream=stream,
+        )  # fmt: skip
+
+    def model(self) -> FactorModel:
+        k = self.spec.factors
+        return FactorModel(
+            read_only(self.P[:, :k].copy()),
+            read_only(self.Q[:, :k].copy()),
+            read_only(np.zeros(len(self.P), np.float32)),
+            read_only(self.bias.copy()),
+            loss=self.loss,
+        )
