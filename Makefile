@@ -9,8 +9,8 @@ BIN := .venv/bin
 	$(BIN)/pip install --quiet --disable-pip-version-check -e .
 	touch $@
 
-.venv/installed-dev: .venv/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev]"
+.venv/installed-dev: .venv/installed constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,neural]"
 	touch $@
 
 demo: .venv/installed        ## read, look at, split, learn, compare and recommend on MovieLens-100k

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -42,3 +44,23 @@ def small_ratings() -> Interactions:
 def small_events(small_ratings: Interactions) -> Interactions:
     """The liked rows of `small_ratings`."""
     return small_ratings.to_events(positive_from=4)
+
+
+NO_TORCH = 'torch is not installed, so neural-mf is not tested: pip install "cofactor[neural]"'
+
+
+def pytest_configure() -> None:
+    if os.environ.get("CI") and find_spec("torch") is None:
+        raise pytest.UsageError(f"{NO_TORCH} (CI requires it)")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Laws over the registry reach neural-mf too."""
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    if any("neural-mf" in str(value) for value in parameters.values()) and find_spec("torch") is None:
+        pytest.skip(NO_TORCH)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if find_spec("torch") is None:
+        terminalreporter.write_line(f"skipped: {NO_TORCH}")

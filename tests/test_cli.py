@@ -27,7 +27,19 @@ from cofactor.cli.settings import estimator_of, estimators_of
 from cofactor.data.download import Progress
 from cofactor.estimators import REGISTRY, BiasedMF, Epoch, ExplicitALS
 
-COMMANDS = ("demo", "fetch", "describe", "models", "fit", "evaluate", "recommend", "predict", "similar")
+COMMANDS = (
+    "demo",
+    "fetch",
+    "describe",
+    "models",
+    "fit",
+    "evaluate",
+    "compare",
+    "tune",
+    "recommend",
+    "predict",
+    "similar",
+)
 
 
 def run(*arguments: object) -> Result:

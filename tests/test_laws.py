@@ -16,31 +16,47 @@ from cofactor.estimators import REGISTRY
 from cofactor.kernels.threads import threads
 from cofactor.recommend import Recommender, _estimator
 
-PERSONAL = [name for name, estimator in REGISTRY.items() if estimator.personal]
-EXACT_FOLD_IN = [name for name, estimator in REGISTRY.items() if estimator.exact_fold_in]
-
 # A board of 40 x 40 has few ratings and a sharp truth: little penalty and time enough to reach it.
 CHECKERBOARD: dict[str, dict[str, Any]] = {
     "bpr": {"factors": 4, "l2": 0.01},
     "biased-mf": {"factors": 4, "l2": 0.001, "epochs": 200, "init_sd": 0.1, "rate": 0.05},
     "explicit-als": {"factors": 4, "l2": 0.001, "epochs": 30},
     "bayesian-mf": {"factors": 4, "init_sd": 0.5},
+    "neural-mf": {"weight_decay": 0.1, "bias_decay": 0.1, "dropout": 0.0, "epochs": 60, "batch": 64, "hidden": 32},
     "implicit-als": {"factors": 4, "l2": 0.001, "alpha0": 0.1, "epochs": 30},
 }
 
 
-@pytest.fixture(params=list(REGISTRY))
-def estimator(request: pytest.FixtureRequest) -> Any:
-    return REGISTRY[request.param]()
+# an estimator that learns from both kinds of table keeps every law on both
+CASES = [
+    (name, kind)
+    for name, estimator in REGISTRY.items()
+    for kind in (("ratings", "events") if estimator.kind == "any" else (estimator.kind,))
+]
 
 
-def table_for(estimator: Any, ratings: Interactions, events: Interactions) -> Interactions:
-    return ratings if estimator.kind == "ratings" else events
+PERSONAL = [(name, kind) for name, kind in CASES if REGISTRY[name].personal]
+EXACT_FOLD_IN = [(name, kind) for name, kind in CASES if REGISTRY[name].exact_fold_in]
+
+
+@pytest.fixture(params=CASES, ids="-from-".join)
+def case(request: pytest.FixtureRequest) -> tuple[str, Any]:
+    return request.param
 
 
 @pytest.fixture
-def table(estimator: Any, small_ratings: Interactions, small_events: Interactions) -> Interactions:
-    return table_for(estimator, small_ratings, small_events)
+def estimator(case: tuple[str, Any]) -> Any:
+    return REGISTRY[case[0]]()
+
+
+@pytest.fixture
+def kind(case: tuple[str, Any]) -> Any:
+    return case[1]
+
+
+@pytest.fixture
+def table(kind: str, small_ratings: Interactions, small_events: Interactions) -> Interactions:
+    return small_ratings if kind == "ratings" else small_events
 
 
 def same_bits(a: Recommender, b: Recommender) -> bool:
@@ -57,14 +73,14 @@ def checkerboard(kind: str, n: int = 40) -> Interactions:
     return Interactions.from_columns(u[match], i[match], kind="events")
 
 
-@pytest.mark.parametrize("name", PERSONAL)
-def test_the_withheld_diagonal_of_a_checkerboard_is_recovered(name: str) -> None:
+@pytest.mark.parametrize(("name", "kind"), PERSONAL)
+def test_the_withheld_diagonal_of_a_checkerboard_is_recovered(name: str, kind: str) -> None:
     estimator = REGISTRY[name](**CHECKERBOARD.get(name, {}))
-    rec = Recommender.fit(estimator, checkerboard(estimator.kind), seed=1)
+    rec = Recommender.fit(estimator, checkerboard(kind), seed=1)
     diagonal = np.arange(40)
     ranked, _ = rec.rank(diagonal.astype(np.int32), 1)
     assert (ranked[:, 0] == diagonal).mean() >= 0.95
-    if estimator.kind == "ratings":
+    if kind == "ratings":
         assert (rec.predict(diagonal, diagonal)["prediction"] > 4).all()
 
 
@@ -129,12 +145,12 @@ def test_save_and_load_is_exact(estimator: Any, table: Interactions, tmp_path: P
     assert loaded.predict(users, items).equals(rec.predict(users, items))
 
 
-@pytest.mark.parametrize("name", EXACT_FOLD_IN)
+@pytest.mark.parametrize(("name", "kind"), EXACT_FOLD_IN)
 def test_a_training_user_folds_in_to_the_own_row(
-    name: str, small_ratings: Interactions, small_events: Interactions
+    name: str, kind: str, small_ratings: Interactions, small_events: Interactions
 ) -> None:
     estimator = REGISTRY[name]()
-    table = table_for(estimator, small_ratings, small_events)
+    table = small_ratings if kind == "ratings" else small_events
     rec = Recommender.fit(estimator, table, seed=3)
     folded = rec.model.fold_in(rec.histories)
     everyone = np.arange(len(rec.users), dtype=np.int32)
@@ -160,13 +176,13 @@ def test_predictions_are_finite_and_on_the_scale_for_known_and_unknown_ids(estim
     items = [*table.items.ids(table.i[:5]).to_list(), "item 1", "nothing"]
     predicted = rec.predict(users, items)["prediction"].to_numpy()
     assert np.isfinite(predicted).all()
-    if estimator.kind == "ratings":
+    if table.kind == "ratings":
         assert ((predicted >= 1) & (predicted <= 5)).all()
     assert rec.unknown(users, items) == (2, 1)
 
 
 @pytest.mark.parametrize("shape", ["one user", "one item", "one row", "all equal"])
-def test_the_smallest_tables(estimator: Any, shape: str) -> None:
+def test_the_smallest_tables(estimator: Any, kind: Any, shape: str) -> None:
     users, items = {
         "one user": (["a"] * 4, ["w", "x", "y", "z"]),
         "one item": (["a", "b", "c", "d"], ["x"] * 4),
@@ -174,7 +190,7 @@ def test_the_smallest_tables(estimator: Any, shape: str) -> None:
         "all equal": (["a", "a", "b", "c"], ["x", "y", "x", "z"]),
     }[shape]
     values = [3.0] * len(users) if shape in ("all equal", "one row") else [1.0, 2.0, 4.0, 5.0]
-    table = Interactions.from_columns(users, items, values, kind=estimator.kind)
+    table = Interactions.from_columns(users, items, values, kind=kind)
     rec = Recommender.fit(estimator, table)
     assert np.isfinite(rec.predict(users, items)["prediction"].to_numpy()).all()
     ranked = rec.recommend("a", n=1000)  # more than the catalog
@@ -200,6 +216,12 @@ def test_weights_of_one_change_nothing(estimator: Any, table: Interactions) -> N
 def test_ratings_and_events_are_never_mixed_up(
     estimator: Any, small_ratings: Interactions, small_events: Interactions
 ) -> None:
+    if estimator.kind == "any":
+        assert {Recommender.fit(estimator, table).kind for table in (small_ratings, small_events)} == {
+            "ratings",
+            "events",
+        }
+        return
     wrong = small_events if estimator.kind == "ratings" else small_ratings
     with pytest.raises(KindError, match=r"positive_from|implicit-als"):
         Recommender.fit(estimator, wrong)

@@ -594,7 +594,7 @@ def test_files_of_another_kind_or_version_are_refused(rec: Recommender, tmp_path
 
     model, estimator = saved.manifest["model"], saved.manifest["estimator"]
     for change, message in (
-        ({"model": {**model, "kind": "network"}}, "lacks 'network'"),
+        ({"model": {**model, "kind": "hologram"}}, "lacks 'hologram'"),
         ({"model": {**model, "loss": {"kind": "Hinge"}}}, "lacks 'Hinge'"),
         ({"estimator": {**estimator, "estimator": "magic"}}, "lacks 'magic'"),
         ({"estimator": {**estimator, "dropout": 0.5}}, "cannot be understood .*dropout"),

@@ -19,7 +19,19 @@ if TYPE_CHECKING:
     from cofactor.data.interactions import Interactions
     from cofactor.data.read import read_events, read_ratings, read_table
     from cofactor.errors import CofactorError
-    from cofactor.estimators import BPR, BayesianMF, Bias, BiasedMF, ExplicitALS, ImplicitALS, Popularity
+    from cofactor.estimators import (
+        BPR,
+        EASE,
+        BayesianMF,
+        Bias,
+        BiasedMF,
+        ExplicitALS,
+        ImplicitALS,
+        ItemKNN,
+        NeuralMF,
+        Popularity,
+        UserKNN,
+    )
     from cofactor.evaluate import (
         Split,
         split_by_time,
@@ -34,6 +46,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "UserKNN": "cofactor.estimators",
+    "ItemKNN": "cofactor.estimators",
+    "EASE": "cofactor.estimators",
     "BPR": "cofactor.estimators",
     "BayesianMF": "cofactor.estimators",
     "Bias": "cofactor.estimators",
@@ -42,6 +57,7 @@ _HOMES = {
     "ExplicitALS": "cofactor.estimators",
     "ImplicitALS": "cofactor.estimators",
     "Interactions": "cofactor.data.interactions",
+    "NeuralMF": "cofactor.estimators",
     "Popularity": "cofactor.estimators",
     "Recommender": "cofactor.recommend",
     "Split": "cofactor.evaluate",
@@ -61,6 +77,7 @@ _HOMES = {
 
 __all__ = [
     "BPR",
+    "EASE",
     "BayesianMF",
     "Bias",
     "BiasedMF",
@@ -68,9 +85,12 @@ __all__ = [
     "ExplicitALS",
     "ImplicitALS",
     "Interactions",
+    "ItemKNN",
+    "NeuralMF",
     "Popularity",
     "Recommender",
     "Split",
+    "UserKNN",
     "crosstab",
     "evaluate",
     "fetch",

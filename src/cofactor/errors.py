@@ -10,6 +10,7 @@ __all__ = [
     "FetchError",
     "KindError",
     "LeakageError",
+    "MissingExtraError",
     "ParameterError",
     "UnknownIdError",
 ]
@@ -29,6 +30,10 @@ class KindError(DataError):
 
 class LeakageError(CofactorError):
     """A split whose training part knows something of its test part."""
+
+
+class MissingExtraError(CofactorError, ImportError):
+    """A part of cofactor whose libraries are not installed: the message says which extra to install."""
 
 
 class ParameterError(CofactorError, ValueError):

@@ -12,6 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from cofactor.cli.compare import compare
 from cofactor.cli.demo import demo
 from cofactor.cli.describe import describe
 from cofactor.cli.evaluate import evaluate
@@ -21,6 +22,7 @@ from cofactor.cli.models import models
 from cofactor.cli.predict import predict
 from cofactor.cli.recommend import recommend
 from cofactor.cli.similar import similar
+from cofactor.cli.tune import tune
 from cofactor.errors import CofactorError
 
 __all__ = ["app", "run"]
@@ -78,7 +80,7 @@ app = typer.Typer(
 COMMANDS: dict[str, list[Any]] = {
     "Start here": [demo],
     "Data": [fetch, describe],
-    "Learn": [models, fit, evaluate],
+    "Learn": [models, fit, evaluate, compare, tune],
     "Use a model": [recommend, predict, similar],
 }
 for panel, commands in COMMANDS.items():

@@ -11,18 +11,16 @@ from typer import Option
 from cofactor.cli.options import Json, Models, Seed, Settings
 from cofactor.cli.screen import messages, results, show_json, table
 from cofactor.cli.source import Source, reads_table
-from cofactor.errors import ParameterError
+from cofactor.cli.splits import SplitName, TestShare, check_split, parted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from cofactor.data.interactions import Interactions
     from cofactor.evaluate.protocol import Evaluation, Score
     from cofactor.evaluate.split import Split
 
 __all__ = ["evaluate", "show_evaluation"]
 
-SPLITS = ("random", "per-user", "last", "by-time", "users")
 RANKING = (("ndcg", "recall", "precision", "mrr"), ("hit_rate", "map", "coverage", "novelty", "gini"))
 LOWER_IS_BETTER = ("rmse", "mae", "gini")
 BASELINES = ("bias", "popularity")
@@ -47,10 +45,8 @@ def evaluate(
     source: Source,
     *,
     model: Models = None,
-    split: Annotated[str, Option(metavar="|".join(SPLITS), help="How to part train and test.")] = "random",
-    test: Annotated[
-        float | None, Option(metavar="SHARE|N", help="Share of rows (of users) to test on [0.2]; for last, N rows [1].")
-    ] = None,
+    split: SplitName = "random",
+    test: TestShare = None,
     k: Annotated[list[int] | None, Option("--k", metavar="K", help="Length of lists [10]. Repeatable.")] = None,
     settings: Settings = None,
     seed: Seed = 0,
@@ -69,10 +65,8 @@ def evaluate(
     names = model or (["biased-mf"] if source.kind == "ratings" else ["implicit-als"])
     estimators = estimators_of(names, settings or ())
     source.suits(estimators)
-    if split not in SPLITS:
-        raise ParameterError(f"--split is one of {', '.join(SPLITS)}, not {split!r}")
-    ratings = source.read()
-    parts = _parted(ratings, split, test, seed)
+    check_split(split)
+    parts = parted(source.read(), split, test, seed)
     console = messages()
     with console.status("", spinner="dots") as status:  # nothing where stderr is no terminal
         found = compare(
@@ -82,21 +76,6 @@ def evaluate(
         show_json({**found.as_dict(), "train": len(parts.train), "test": len(parts.test)})
         return
     show_evaluation(results(), found, parts)
-
-
-def _parted(ratings: Interactions, split: str, test: float | None, seed: int) -> Split:
-    from cofactor.evaluate import split_by_time, split_last, split_per_user, split_random, split_users
-
-    if split == "last":
-        rows = 1.0 if test is None else test
-        if not rows.is_integer():
-            raise ParameterError(f"--split last takes a whole number of rows of each user as --test, not {test:g}")
-        return split_last(ratings, n=int(rows))
-    share = 0.2 if test is None else test
-    if split == "by-time":
-        return split_by_time(ratings, test=share)
-    cut = {"random": split_random, "per-user": split_per_user, "users": split_users}[split]
-    return cut(ratings, test=share, seed=seed)
 
 
 def show_evaluation(out: Console, found: Evaluation, split: Split) -> None:

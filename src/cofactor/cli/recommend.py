@@ -38,6 +38,12 @@ def recommend(
     ] = None,
     n: N = 10,
     include_seen: Annotated[bool, Option("--include-seen", help="Also what the user has rated or taken.")] = False,
+    by: Annotated[
+        str, Option(metavar="mean|cautious|optimistic", help="Cautious prefers what is surely good (bayesian-mf).")
+    ] = "mean",
+    diversity: Annotated[
+        float, Option(metavar="0..1", help="How much items should differ from each other; 0 is the plain order.")
+    ] = 0.0,
     output: Output = None,
     as_json: Json = False,
 ) -> None:
@@ -53,18 +59,19 @@ def recommend(
         raise ParameterError("say for whom: --user ID, --all, or --rated ITEM=RATING (--took ITEM) for somebody new")
     check_output(output)
     recommender = Recommender.load(model)
+    order: Any = {"by": by, "diversity": diversity}
     if rated or took:
         if include_seen:
             raise ParameterError(
                 "--include-seen is for users the model knows; of a newcomer it only knows what you say"
             )
-        ranked = recommender.recommend_newcomer(_history(recommender, rated or (), took or ()), n)
+        ranked = recommender.recommend_newcomer(_history(recommender, rated or (), took or ()), n, **order)
     elif everyone:
-        ranked = recommender.recommend_all(n, exclude_seen=not include_seen)
+        ranked = recommender.recommend_all(n, exclude_seen=not include_seen, **order)
     else:
         hint = f"; for somebody new: {'--took ITEM' if recommender.kind == 'events' else '--rated ITEM=RATING'}"
         ids = [known_id(recommender.users, "user", text, hint) for text in dict.fromkeys(user or ())]
-        ranked = recommender.recommend(ids, n, exclude_seen=not include_seen)
+        ranked = recommender.recommend(ids, n, exclude_seen=not include_seen, **order)
     if n > len(recommender.items):
         note(f"the catalog has {len(recommender.items):,} items, fewer than the {n:,} asked for")
     if output is not None:
@@ -74,7 +81,7 @@ def recommend(
     elif output is not None:
         results().print(f"{len(ranked):,} recommendations are in {output}", soft_wrap=True)
     else:
-        _show(recommender, ranked)
+        _show(recommender, ranked, by)
 
 
 def known_id(ids: IdMap, what: str, text: str, hint: str = "") -> Any:
@@ -111,10 +118,10 @@ def _rated(recommender: Recommender, text: str) -> tuple[Any, float]:
     return known_id(recommender.items, "item", item), rating
 
 
-def _show(recommender: Recommender, ranked: pl.DataFrame) -> None:
+def _show(recommender: Recommender, ranked: pl.DataFrame, by: str) -> None:
     out = results()
     if "user" not in ranked.columns:
-        show_ranking(out, recommender, ranked)
+        show_ranking(out, recommender, ranked, head=None if by == "mean" else f"{by}\nrating")
         return
     users = ranked["user"].unique(maintain_order=True)
     for user in users.head(SHOWN_USERS):
@@ -124,15 +131,15 @@ def _show(recommender: Recommender, ranked: pl.DataFrame) -> None:
         out.print(f"... and {len(users) - SHOWN_USERS:,} more users; -o FILE writes all of them")
 
 
-def show_ranking(out: Console, recommender: Recommender, ranked: pl.DataFrame) -> None:
-    """One user's list: rank, title or item, the rating to expect (or the score), and the support."""
+def show_ranking(out: Console, recommender: Recommender, ranked: pl.DataFrame, *, head: str | None = None) -> None:
+    """One user's list: rank, title or item, the rating to expect (or the score, under this head), and the support."""
     if len(ranked) == 0:
         out.print("nothing is left to recommend\n")
         return
-    named, expected = "title" in ranked.columns, _expected(recommender, ranked)
+    named, expected = "title" in ranked.columns, None if head else _expected(recommender, ranked)
     support = recommender.support[recommender.items.rows(ranked["item"])]
     heads = [("", "right"), *(["title"] if named else []), ("item", "right") if named else "item"]
-    number_head = "rating to\nexpect" if expected else "score"
+    number_head = head or ("rating to\nexpect" if expected else "score")
     shown = table(*heads, (number_head, "right"), (f"{recommender.kind}\nbehind it", "right"))
     for row, number, count in zip(ranked.iter_rows(named=True), expected or ranked["score"], support, strict=True):
         title = [printable(row["title"] or "")] if named else []

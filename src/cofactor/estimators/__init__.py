@@ -9,10 +9,14 @@ from cofactor.estimators.base import Epoch, Estimator
 from cofactor.estimators.bayes import BayesianMF
 from cofactor.estimators.bias import Bias, Popularity
 from cofactor.estimators.bpr import BPR
+from cofactor.estimators.ease import EASE
 from cofactor.estimators.mf import BiasedMF
+from cofactor.estimators.neighbors import ItemKNN, UserKNN
+from cofactor.estimators.neural import NeuralMF
 
 __all__ = [
     "BPR",
+    "EASE",
     "REGISTRY",
     "BayesianMF",
     "Bias",
@@ -21,7 +25,10 @@ __all__ = [
     "Estimator",
     "ExplicitALS",
     "ImplicitALS",
+    "ItemKNN",
+    "NeuralMF",
     "Popularity",
+    "UserKNN",
 ]
 
 REGISTRY: dict[str, Any] = {
@@ -31,6 +38,10 @@ REGISTRY: dict[str, Any] = {
     "explicit-als": ExplicitALS,
     "implicit-als": ImplicitALS,
     "bpr": BPR,
+    "ease": EASE,
+    "item-knn": ItemKNN,
+    "user-knn": UserKNN,
     "bayesian-mf": BayesianMF,
+    "neural-mf": NeuralMF,
 }
 """Every estimator by its name on the command line."""

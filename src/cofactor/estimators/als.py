@@ -36,10 +36,10 @@ class ExplicitALS(Estimator):
     kind: ClassVar[Kind] = "ratings"
     exact_fold_in: ClassVar[bool] = True
 
-    factors: int = parameter(50, FACTORS, low=1, high=1024, log=True)
-    epochs: int = parameter(10, EPOCHS, low=1, high=1000)
-    l2: float = parameter(0.14, "penalty on factors, per rating", low=1e-6, high=100, log=True)
-    l2_bias: float = parameter(0.05, "penalty on biases, per rating", low=1e-6, high=100, log=True)
+    factors: int = parameter(50, FACTORS, low=1, high=1024, log=True, search=(8, 256))
+    epochs: int = parameter(10, EPOCHS, low=1, high=1000, search=(5, 20))
+    l2: float = parameter(0.14, "penalty on factors, per rating", low=1e-6, high=100, log=True, search=(0.03, 0.6))
+    l2_bias: float = parameter(0.05, "penalty on biases, per rating", low=1e-6, high=100, log=True, search=(0.005, 0.5))
     init_sd: float = parameter(0.02, "standard deviation of the first factors", low=1e-6, high=10, log=True)
     steps: int = parameter(3, STEPS, low=1, high=100)
     patience: int = parameter(3, PATIENCE, low=1, high=1000)
@@ -81,11 +81,17 @@ class ImplicitALS(Estimator):
     kind: ClassVar[Kind] = "events"
     exact_fold_in: ClassVar[bool] = True
 
-    factors: int = parameter(64, FACTORS, low=1, high=1024, log=True)
-    epochs: int = parameter(10, EPOCHS, low=1, high=1000)
-    alpha0: float = parameter(0.2, "confidence of a blank, where an event has its value", low=1e-6, high=10, log=True)
-    l2: float = parameter(1.6, "penalty, times the row's support to the power nu", low=1e-9, high=1e4, log=True)
-    nu: float = parameter(0.25, "how the penalty grows with support: 0 not at all, 1 in proportion", low=0, high=2)
+    factors: int = parameter(64, FACTORS, low=1, high=1024, log=True, search=(8, 256))
+    epochs: int = parameter(10, EPOCHS, low=1, high=1000, search=(5, 20))
+    alpha0: float = parameter(
+        0.2, "confidence of a blank, where an event has its value", low=1e-6, high=10, log=True, search=(0.01, 2)
+    )
+    l2: float = parameter(
+        1.6, "penalty, times the row's support to the power nu", low=1e-9, high=1e4, log=True, search=(0.3, 10)
+    )
+    nu: float = parameter(
+        0.25, "how the penalty grows with support: 0 not at all, 1 in proportion", low=0, high=2, search=(0, 0.6)
+    )
     init_sd: float = parameter(
         0.1, "standard deviation of the first factors, over sqrt(factors)", low=1e-6, high=10, log=True
     )

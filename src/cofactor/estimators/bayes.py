@@ -44,7 +44,7 @@ class BayesianMF(Estimator):
     name: ClassVar[str] = "bayesian-mf"
     kind: ClassVar[Kind] = "ratings"
 
-    factors: int = parameter(15, "the width of the factors of one draw", low=1, high=256, log=True)
+    factors: int = parameter(15, "the width of the factors of one draw", low=1, high=256, log=True, search=(5, 40))
     sweeps: int = parameter(140, "draws of everything, the first ones included", low=2, high=100_000)
     burn_in: int = parameter(40, "first draws that are thrown away", low=1, high=10_000)
     implicit: bool = parameter(default=True, meaning="whether having rated at all says something, for users and items")

@@ -29,7 +29,9 @@ class Bias(Estimator):
     personal: ClassVar[bool] = False
     exact_fold_in: ClassVar[bool] = True
 
-    damping: float = parameter(5.0, "ratings at the average that each bias starts with", low=0, high=1000, log=True)
+    damping: float = parameter(
+        5.0, "ratings at the average that each bias starts with", low=0, high=1000, log=True, search=(1, 50)
+    )
 
     def fit(
         self,

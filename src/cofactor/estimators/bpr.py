@@ -33,12 +33,18 @@ class BPR(Estimator):
     name: ClassVar[str] = "bpr"
     kind: ClassVar[Kind] = "events"
 
-    factors: int = parameter(64, "the width of the factors", low=1, high=1024, log=True)
-    epochs: int = parameter(60, "passes over the events, at most", low=1, high=1000)
-    rate: float = parameter(0.15, "the learning rate of the first epoch", low=1e-6, high=1, log=True)
-    l2: float = parameter(0.027, "penalty on factors, per event", low=0, high=100, log=True)
-    l2_bias: float = parameter(0.03, "penalty on item biases, per event", low=0, high=100, log=True)
-    negatives: int = parameter(6, "candidates per event; the best scored is its negative", low=1, high=1000, log=True)
+    factors: int = parameter(64, "the width of the factors", low=1, high=1024, log=True, search=(16, 256))
+    epochs: int = parameter(60, "passes over the events, at most", low=1, high=1000, search=(20, 120))
+    rate: float = parameter(
+        0.15, "the learning rate of the first epoch", low=1e-6, high=1, log=True, search=(0.02, 0.5)
+    )
+    l2: float = parameter(0.027, "penalty on factors, per event", low=0, high=100, log=True, search=(0.003, 0.3))
+    l2_bias: float = parameter(
+        0.03, "penalty on item biases, per event", low=0, high=100, log=True, search=(0.003, 0.3)
+    )
+    negatives: int = parameter(
+        6, "candidates per event; the best scored is its negative", low=1, high=1000, log=True, search=(1, 20)
+    )
     init_sd: float = parameter(
         0.1, "standard deviation of the first factors, over sqrt(factors)", low=1e-6, high=10, log=True
     )

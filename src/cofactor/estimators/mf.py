@@ -33,13 +33,18 @@ class BiasedMF(Estimator):
     name: ClassVar[str] = "biased-mf"
     kind: ClassVar[Kind] = "ratings"
 
-    factors: int = parameter(50, "the width of the factors", low=1, high=1024, log=True)
-    epochs: int = parameter(20, "passes over the ratings, at most", low=1, high=1000)
+    factors: int = parameter(50, "the width of the factors", low=1, high=1024, log=True, search=(8, 128))
+    epochs: int = parameter(20, "passes over the ratings, at most", low=1, high=1000, search=(10, 40))
     rate: float = parameter(
-        0.02, "the highest learning rate, reached after a fifth of the epochs", low=1e-6, high=10, log=True
+        0.02,
+        "the highest learning rate, reached after a fifth of the epochs",
+        low=1e-6,
+        high=10,
+        log=True,
+        search=(0.005, 0.1),
     )
-    l2: float = parameter(0.055, "penalty on factors, per rating", low=0, high=100, log=True)
-    l2_bias: float = parameter(0.07, "penalty on biases, per rating", low=0, high=100, log=True)
+    l2: float = parameter(0.055, "penalty on factors, per rating", low=0, high=100, log=True, search=(0.01, 0.3))
+    l2_bias: float = parameter(0.07, "penalty on biases, per rating", low=0, high=100, log=True, search=(0.01, 0.3))
     init_sd: float = parameter(0.001, "standard deviation of the first factors", low=1e-6, high=10, log=True)
     biases: bool = parameter(default=True, meaning="whether users and items have a bias")
     rating_range: tuple[float, float] | Literal["scale"] | None = parameter(

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from cofactor.evaluate.calibration import Calibration, calibration
+from cofactor.evaluate.compare import Comparison, compare
 from cofactor.evaluate.protocol import Evaluation, evaluate, score
 from cofactor.evaluate.split import Split, split_by_time, split_last, split_per_user, split_random, split_users
+from cofactor.evaluate.tune import Tuned, tune
 
 __all__ = [
+    "Calibration",
+    "Comparison",
     "Evaluation",
     "Split",
+    "Tuned",
+    "calibration",
+    "compare",
     "evaluate",
     "score",
     "split_by_time",
@@ -15,4 +23,5 @@ __all__ = [
     "split_per_user",
     "split_random",
     "split_users",
+    "tune",
 ]

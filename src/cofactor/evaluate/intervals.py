@@ -6,7 +6,7 @@ so users are drawn with replacement and never rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,14 @@ import numpy as np
 from cofactor.arrays import Float64, contiguous, random_stream
 from cofactor.errors import DataError, ParameterError
 
-__all__ = ["Interval", "bootstrap_interval", "bootstrap_intervals", "bootstrap_ratio", "paired_difference"]
+__all__ = [
+    "Interval",
+    "bootstrap_interval",
+    "bootstrap_intervals",
+    "bootstrap_ratio",
+    "paired_difference",
+    "paired_rmse_difference",
+]
 
 
 class Interval(NamedTuple):
@@ -94,6 +101,55 @@ def paired_difference(a: Any, b: Any, *, level: float = 0.95, resamples: int = 1
     return bootstrap_interval(first - second, level=level, resamples=resamples, seed=seed)
 
 
+def paired_rmse_difference(
+    a: Any, b: Any, counts: Any, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
+) -> Interval:
+    """The interval of RMSE_a - RMSE_b over the same rows; negative where a is better.
+
+        sqrt(sum a / sum counts) - sqrt(sum b / sum counts),    every resample draws users for both alike
+
+    a, b (n_users,): each user's summed squared errors under two models; counts (n_users,): that user's rows. Users
+    without rows are left out. Raises DataError for sums that are negative or of different users.
+
+    >>> paired_rmse_difference([4.0, 4.0], [1.0, 1.0], [1, 1])
+    Interval(mean=1.0, low=1.0, high=1.0)
+    """
+    first, second, rows = (np.asarray(column, dtype=np.float64) for column in (a, b, counts))
+    if not first.shape == second.shape == rows.shape or rows.ndim != 1:
+        raise DataError(f"sums of shapes {first.shape} and {second.shape}, counts of {rows.shape}: give the same users")
+    if not all(np.isfinite(column).all() and (column >= 0).all() for column in (first, second, rows)):
+        raise DataError("summed squared errors and counts must be finite and not negative")
+    has = rows > 0
+    both, weight = contiguous(np.stack([first, second])[:, has], np.float64), rows[has][None]
+    if not has.any():
+        return Interval(np.nan, np.nan, np.nan)
+    gap = float(np.subtract(*np.sqrt(both.sum(axis=1) / weight.sum())))
+    drawn = np.array([np.subtract(*root) for root in _drawn_roots(both, weight, resamples, seed)])
+    tail = _tail(level)
+    low, high = np.quantile(drawn, [tail, 1 - tail]) if has.sum() > 1 else (np.nan, np.nan)
+    return Interval(gap, float(low), float(high))
+
+
+def _drawn_roots(sums: Float64, counts: Float64, resamples: int, seed: int) -> Iterator[Float64]:
+    """sqrt(sum(sums) / sum(counts)) of each row of sums, for every resample of the users."""
+    _check_resamples(resamples)
+    n, stream = sums.shape[1], random_stream(seed, "bootstrap")
+    for _ in range(resamples):
+        weights = np.bincount(stream.integers(0, n, n), minlength=n).astype(np.float64)
+        yield np.sqrt(_weighted(sums, weights) / _weighted(counts, weights))
+
+
+def _tail(level: float) -> float:
+    if not 0 < level < 1:
+        raise ParameterError(f"level must be between 0 and 1, both excluded, not {level!r}")
+    return (1 - level) / 2
+
+
+def _check_resamples(resamples: int) -> None:
+    if resamples < 1:
+        raise ParameterError(f"resamples must be at least 1, not {resamples}")
+
+
 def _ratio_intervals(
     sums: Float64, counts: Float64, level: float, resamples: int, seed: int
 ) -> tuple[Float64, Float64, Float64]:
@@ -101,10 +157,8 @@ def _ratio_intervals(
 
     Both C-contiguous, so that a metric has the same bits alone and among others.
     """
-    if not 0 < level < 1:
-        raise ParameterError(f"level must be between 0 and 1, both excluded, not {level!r}")
-    if resamples < 1:
-        raise ParameterError(f"resamples must be at least 1, not {resamples}")
+    tail = _tail(level)
+    _check_resamples(resamples)
     m, n = sums.shape
     nothing = np.full(m, np.nan)
     means = np.divide(sums.sum(axis=1), counts.sum(axis=1), out=nothing.copy(), where=counts.any(axis=1))
@@ -117,7 +171,6 @@ def _ratio_intervals(
         weights = np.bincount(stream.integers(0, n, n), minlength=n).astype(np.float64)
         total, count = _weighted(sums, weights), counts[:, 0] * n if even else _weighted(counts, weights)
         drawn[resample] = np.divide(total, count, out=nothing.copy(), where=count > 0)
-    tail = (1 - level) / 2
     ends = np.full((2, m), np.nan)
     some = ((counts > 0).sum(axis=1) > 1) & np.isfinite(drawn).any(axis=0)
     ends[:, some] = np.nanquantile(drawn[:, some], [tail, 1 - tail], axis=0)

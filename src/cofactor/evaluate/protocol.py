@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
 
@@ -18,12 +18,25 @@ from cofactor.estimators import Bias, Popularity
 from cofactor.estimators.base import Estimator, liked
 from cofactor.evaluate.catalog_metrics import coverage, exposure, gini, novelty
 from cofactor.evaluate.intervals import Interval, bootstrap_intervals, bootstrap_ratio
-from cofactor.evaluate.ranking_metrics import ranking_metrics
-from cofactor.evaluate.rating_metrics import errors_by_user
+from cofactor.evaluate.memory import peak_memory
+from cofactor.evaluate.ranking_metrics import Hits, ndcg, ranking_metrics
+from cofactor.evaluate.rating_metrics import UserErrors, errors_by_user
 from cofactor.evaluate.split import Split
 from cofactor.recommend import Recommender
 
-__all__ = ["Evaluation", "Score", "baseline_for", "evaluate", "score"]
+__all__ = [
+    "Evaluation",
+    "Score",
+    "baseline_for",
+    "check_ks",
+    "evaluate",
+    "figure",
+    "fit_and_score",
+    "is_better",
+    "labels_of",
+    "main_metric",
+    "score",
+]
 
 BASELINES: dict[Kind, Any] = {"ratings": Bias, "events": Popularity}
 
@@ -37,7 +50,8 @@ class Score:
         metrics: by name, each with its 95 % interval over users (nan ends where it has none).
         fit_seconds, score_seconds: wall seconds.
         users: the user rows that `per_user` is about, (m,) int32.
-        per_user: ranking metrics (ratings: squared error) of each of them, (m,) float64.
+        per_user: ranking metrics (ratings: mean squared error) of each of them, (m,) float64.
+        fit_bytes: the peak memory of the fit beyond what was held before (`evaluate.memory`), or None.
     """
 
     label: str
@@ -46,6 +60,7 @@ class Score:
     score_seconds: float
     users: Int32
     per_user: dict[str, Float64]
+    fit_bytes: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,21 +122,30 @@ def evaluate(
     sampled negatives: Krichene & Rendle 2020). `on_fit` is told each model's name before it is fitted.
     Raises KindError where an estimator learns from the other kind.
     """
-    _check_ks(ks)
+    check_ks(ks)
     asked = [estimators] if isinstance(estimators, Estimator) else list(estimators)
     for estimator in asked:
         estimator.require(split.train)
     baseline = baseline_for(split.train.kind)
     everyone = asked if any(type(e) is type(baseline) for e in asked) else [*asked, baseline]
-    labels = _labels(everyone)
     scores = []
-    for estimator, label in zip(everyone, labels, strict=True):
+    for estimator, label in zip(everyone, labels_of(everyone), strict=True):
         if on_fit is not None:
             on_fit(label)
+        scores.append(fit_and_score(estimator, split, label=label, ks=ks, seed=seed))
+    return Evaluation(split.description, split.train.kind, tuple(scores))
+
+
+def fit_and_score(
+    estimator: Estimator, split: Split, *, label: str, ks: Sequence[int] = (10,), seed: int = 0
+) -> Score:  # fmt: skip
+    """One estimator fitted on the training part and scored on the test part. Raises as its fit and `score` do."""
+    with peak_memory() as memory:
         began = time.perf_counter()
         recommender = Recommender.fit(estimator, split.train, seed=seed)
-        scores.append(score(recommender, split, label=label, ks=ks, fit_seconds=time.perf_counter() - began, seed=seed))
-    return Evaluation(split.description, split.train.kind, tuple(scores))
+        seconds = time.perf_counter() - began
+    found = score(recommender, split, label=label, ks=ks, fit_seconds=seconds, seed=seed)
+    return replace(found, fit_bytes=memory.bytes)
 
 
 def score(
@@ -138,13 +162,8 @@ def score(
     Users held out whole are folded in from `split.fold_in` first. Test rows that are dislikes (events of negative
     weight) are no hits. Raises KindError where the two differ in kind, DataError where they differ in ids.
     """
-    _check_ks(ks)
-    if recommender.kind != split.test.kind:
-        raise KindError(f"the model learnt from {recommender.kind}, and the test part holds {split.test.kind}")
-    if not (recommender.users.equals(split.test.users) and recommender.items.equals(split.test.items)):
-        raise DataError("the model and the split have different users or items: fit on split.train")
-    if split.fold_in is not None:
-        recommender = recommender.updated(split.fold_in)
+    check_ks(ks)
+    recommender = _introduced(recommender, split)
     began = time.perf_counter()
     users, per_user, metrics = (
         _rating_scores(recommender, split, seed)
@@ -154,12 +173,56 @@ def score(
     return Score(label, metrics, fit_seconds, time.perf_counter() - began, users, per_user)
 
 
+def main_metric(kind: Kind, k: int = 10) -> str:
+    """What models of this kind are ordered and tuned by: "rmse" (less is better) or "ndcg@k" (more is)."""
+    return "rmse" if kind == "ratings" else f"ndcg@{k}"
+
+
+def is_better(metric: str, value: float, than: float) -> bool:
+    """Whether one figure of the main metric beats another; anything beats nan, and nan beats nothing."""
+    if value != value or than != than:
+        return value == value
+    return value < than if metric == "rmse" else value > than
+
+
+def figure(recommender: Recommender, split: Split, *, k: int = 10) -> float:
+    """The main metric alone, without intervals: what tuning asks for many times. Raises as `score` does."""
+    check_ks([k])
+    recommender = _introduced(recommender, split)
+    if split.test.kind == "ratings":
+        errors = _errors(recommender, split)
+        return sqrt(errors.squared.sum() / errors.count.sum())
+    users, ranked = _rankings(recommender, split, k)
+    return float(ndcg(Hits.of(ranked, liked(split.test).by_user.take(users)), k).mean()) if len(users) else float("nan")
+
+
+def _introduced(recommender: Recommender, split: Split) -> Recommender:
+    """The recommender as the test part may meet it: of the same kind and ids, with held-out users folded in."""
+    if recommender.kind != split.test.kind:
+        raise KindError(f"the model learnt from {recommender.kind}, and the test part holds {split.test.kind}")
+    if not (recommender.users.equals(split.test.users) and recommender.items.equals(split.test.items)):
+        raise DataError("the model and the split have different users or items: fit on split.train")
+    return recommender if split.fold_in is None else recommender.updated(split.fold_in)
+
+
+def _errors(recommender: Recommender, split: Split) -> UserErrors:
+    test = split.test
+    predicted = recommender.model.predict(test.u, test.i, recommender.histories)
+    return errors_by_user(test.u, test.values, predicted, n_users=test.n_users)
+
+
+def _rankings(recommender: Recommender, split: Split, depth: int) -> tuple[Int32, Int32]:
+    """Users with something to find, and their lists: (m, depth) int32, -1 where the catalog ends."""
+    users = np.flatnonzero(liked(split.test).by_user.counts).astype(np.int32)
+    ranked, _ = recommender.rank(users, depth)
+    missing = depth - ranked.shape[1]  # a catalog smaller than k
+    return users, np.pad(ranked, ((0, 0), (0, missing)), constant_values=-1) if missing else ranked
+
+
 def _rating_scores(
     recommender: Recommender, split: Split, seed: int
 ) -> tuple[Int32, dict[str, Float64], dict[str, Interval]]:
-    test = split.test
-    predicted = recommender.model.predict(test.u, test.i, recommender.histories)
-    errors = errors_by_user(test.u, test.values, predicted, n_users=test.n_users)
+    errors = _errors(recommender, split)
     users = np.flatnonzero(errors.count).astype(np.int32)
     squared, absolute, count = errors.squared[users], errors.absolute[users], errors.count[users]
     mse = bootstrap_ratio(squared, count, seed=seed)
@@ -173,13 +236,8 @@ def _rating_scores(
 def _ranking_scores(
     recommender: Recommender, split: Split, ks: Sequence[int], seed: int
 ) -> tuple[Int32, dict[str, Float64], dict[str, Interval]]:
-    relevant = liked(split.test).by_user
-    users = np.flatnonzero(relevant.counts).astype(np.int32)
-    depth = max(ks)
-    ranked, _ = recommender.rank(users, depth)
-    if ranked.shape[1] < depth:  # a catalog smaller than k
-        ranked = np.pad(ranked, ((0, 0), (0, depth - ranked.shape[1])), constant_values=-1)
-    per_user = ranking_metrics(ranked, relevant.take(users), ks=tuple(ks))
+    users, ranked = _rankings(recommender, split, max(ks))
+    per_user = ranking_metrics(ranked, liked(split.test).by_user.take(users), ks=tuple(ks))
     metrics = dict(bootstrap_intervals(per_user, seed=seed))
     nan = float("nan")
     support = np.bincount(split.train.i, minlength=split.train.n_items)
@@ -192,12 +250,13 @@ def _ranking_scores(
     return users, per_user, metrics
 
 
-def _check_ks(ks: Sequence[int]) -> None:
+def check_ks(ks: Sequence[int]) -> None:
+    """Raises ParameterError unless these can be the lengths of lists."""
     if not ks or not all(isinstance(k, int | np.integer) and k >= 1 for k in ks):
         raise ParameterError(f"ks must be whole numbers from 1 on, not {ks!r}")
 
 
-def _labels(estimators: Sequence[Estimator]) -> list[str]:
+def labels_of(estimators: Sequence[Estimator]) -> list[str]:
     """Each estimator's name; a number behind it where the same one stands there twice."""
     names = [estimator.name for estimator in estimators]
     return [

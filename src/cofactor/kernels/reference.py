@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, SparseRows
 from cofactor.kernels.bpr import TRIES
+from cofactor.kernels.neighbors import COSINE, PEARSON
 from cofactor.kernels.ridge import EVENTS, Side
 
 __all__ = [
+    "added_by_items",
+    "added_by_users",
     "bpr_updates",
+    "damped_means",
+    "dense",
     "exact_row",
     "gram",
     "history_terms",
@@ -19,10 +25,14 @@ __all__ = [
     "mixture_cdf",
     "mixture_quantile",
     "pair_dots",
+    "row_dots",
+    "row_similarities",
     "row_system",
     "sgd_updates",
     "split_mix",
     "top_items",
+    "top_of_rows",
+    "whole",
 ]
 
 
@@ -202,3 +212,105 @@ def bpr_updates(
             bias[b] += rate * (pull - 2 * l2_bias * bias[b])
             bias[j] -= rate * (pull + 2 * l2_bias * bias[j])
     return total
+
+
+def dense(x: Float32, weights: Float32, bias: Float32) -> Float64:
+    """x W + b."""
+    product: Float64 = x.astype(np.float64) @ weights.astype(np.float64) + bias
+    return product
+
+
+def row_dots(p: Float32, q: Float32) -> Float64:
+    """p_r . q_r over the width that both have."""
+    width = min(p.shape[1], q.shape[1])
+    dots: Float64 = (p[:, :width].astype(np.float64) * q[:, :width].astype(np.float64)).sum(axis=1)
+    return dots
+
+
+def whole(rows: SparseRows, n_columns: int, blank: float = 0.0) -> Float64:
+    """Every entry in its place, `blank` elsewhere: (n_rows, n_columns)."""
+    filled = np.full((len(rows), n_columns), blank)
+    filled[np.repeat(np.arange(len(rows)), rows.counts), rows.columns] = rows.values
+    return filled
+
+
+def row_similarities(
+    rows: SparseRows, others: SparseRows, n_columns: int, *, measure: int, shrink: float, itself: Int32 | None = None
+) -> Float64:
+    """How similar each of `rows` is to each of `others`, 0 where it is no neighbor: (n_rows, n_others)."""
+    X, Y = whole(rows, n_columns), whole(others, n_columns)
+    has_x, has_y = (np.isfinite(whole(r, n_columns, np.nan)).astype(float) for r in (rows, others))
+    common, dot = has_x @ has_y.T, X @ Y.T
+    xx, yy = (X**2).sum(axis=1)[:, None], (Y**2).sum(axis=1)[None, :]
+    if measure == PEARSON:
+        length = np.sqrt((X**2 @ has_y.T) * (has_x @ (Y**2).T))
+    elif measure == COSINE:
+        length = np.sqrt(xx * yy)
+    else:
+        length = xx + yy - dot
+    good = (dot > 0) & (length > 0)
+    ratio = np.divide(dot, length, out=np.zeros_like(dot), where=good)
+    s: Float64 = ratio * np.divide(common, common + shrink, out=np.zeros_like(dot), where=good)
+    if itself is None:
+        s[common == others.counts[None, :]] = 0
+    else:
+        s[np.arange(len(rows)), itself] = 0
+    return s
+
+
+def added_by_items(rows: SparseRows, links: SparseRows, *, k: int | None = None, damping: float = 0.0) -> Float64:
+    """What a user's items say of every item: sums, or averages over the k most similar; (n_users, n_items)."""
+    n_items = len(links)
+    S, out = whole(links, n_items), np.zeros((len(rows), n_items))
+    for a in range(len(rows)):
+        own = rows.row(a)
+        w = np.ones(len(own.columns)) if own.weights is None else own.weights.astype(np.float64)
+        for i in range(n_items):
+            s = S[own.columns, i]
+            best = np.argsort(-s, kind="stable")[: len(s) if k is None else k]
+            best = best[s[best] > 0]
+            if k is None:
+                out[a, i] = s[best] @ own.values[best]
+            elif (below := damping + s[best] @ w[best]) > 0:
+                out[a, i] = (s[best] * w[best]) @ own.values[best] / below
+    return out
+
+
+def added_by_users(
+    neighbors: Int32, likeness: Float32, rows: SparseRows, n_items: int, *, k: int, damping: float | None
+) -> Float64:
+    """What the k most similar users with an item say of it: averages, or sums without damping; (n_users, n_items)."""
+    X, has = whole(rows, n_items), np.isfinite(whole(rows, n_items, np.nan))
+    W = has.astype(float) if rows.weights is None else whole(replace(rows, values=rows.weights), n_items)
+    out = np.zeros((len(neighbors), n_items))
+    for a, (near, how) in enumerate(zip(neighbors, likeness.astype(np.float64), strict=True)):
+        for i in range(n_items):
+            best = [q for q, v in enumerate(near) if v >= 0 and has[v, i]][:k]
+            ws = how[best] * W[near[best], i]
+            above = float(ws @ X[near[best], i])
+            if damping is None:
+                out[a, i] = above
+            elif damping + ws.sum() > 0:
+                out[a, i] = above / (damping + ws.sum())
+    return out
+
+
+def damped_means(rows: SparseRows, bias: Float32, *, mean: float, damping: float) -> Float64:
+    """sum w (x - mean - bias) / (damping + sum w) of each row, 0 without weight."""
+    w = np.ones(len(rows.values)) if rows.weights is None else rows.weights.astype(np.float64)
+    owner = np.repeat(np.arange(len(rows)), rows.counts)
+    above = np.bincount(owner, weights=w * (rows.values - mean - bias[rows.columns]), minlength=len(rows))
+    below = np.bincount(owner, weights=w, minlength=len(rows)) + damping
+    means: Float64 = np.divide(above, below, out=np.zeros(len(rows)), where=below > 0)
+    return means
+
+
+def top_of_rows(scores: Float32, n: int, *, exclude: SparseRows, allowed: Bool) -> tuple[Int64, Float32]:
+    """The n best of each row of scores; ties by row."""
+    left = scores.copy()
+    left[np.repeat(np.arange(len(exclude)), exclude.counts), exclude.columns] = -np.inf
+    if len(allowed):
+        left[:, ~allowed] = -np.inf
+    rows = np.argsort(-left, axis=1, kind="stable")[:, :n]
+    best = np.take_along_axis(left, rows, axis=1)
+    return np.where(best > -np.inf, rows, -1), best

@@ -5,9 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 from cofactor.models.factor import FactorModel
+from cofactor.models.network import LevelsNetworkModel, NetworkModel
 from cofactor.models.posterior import BayesianModel
+from cofactor.models.similarity import ItemItemModel, UserUserModel
 
-__all__ = ["KINDS", "BayesianModel", "FactorModel"]
+__all__ = [
+    "KINDS",
+    "BayesianModel",
+    "FactorModel",
+    "ItemItemModel",
+    "LevelsNetworkModel",
+    "NetworkModel",
+    "UserUserModel",
+]
 
-KINDS: dict[str, Any] = {"factor": FactorModel, "bayesian": BayesianModel}
+KINDS: dict[str, Any] = {
+    "factor": FactorModel,
+    "bayesian": BayesianModel,
+    "item-item": ItemItemModel,
+    "user-user": UserUserModel,
+    "network": NetworkModel,
+    "network-levels": LevelsNetworkModel,
+}
 """Every kind of model by the name it has in a file."""

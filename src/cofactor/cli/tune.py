@@ -1,0 +1,122 @@
+"""`cofactor tune`: the settings of one model that do best on a part of one's own data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from math import isnan
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Option
+
+from cofactor.cli.options import Json, Seed, Settings
+from cofactor.cli.screen import messages, printable, results, show_json, table
+from cofactor.cli.source import Source, reads_table
+from cofactor.cli.splits import SplitName, TestShare, check_split, parted
+
+if TYPE_CHECKING:
+    from cofactor.estimators import Estimator
+    from cofactor.evaluate.tune import Trial, Tuned
+
+__all__ = ["tune"]
+
+
+@reads_table
+def tune(
+    source: Source,
+    *,
+    model: Annotated[str, Option("--model", "-m", metavar="NAME", help="See `cofactor models`.")] = "biased-mf",
+    trials: Annotated[int, Option(metavar="N", help="How many sets of settings to try, in all.", min=1)] = 50,
+    storage: Annotated[
+        str | None, Option(metavar="FILE", help="Keep every trial here (SQLite), to go on later.")
+    ] = None,
+    output: Annotated[
+        str | None, Option("--output", "-o", metavar="FILE", help="Write the best settings here, as JSON.")
+    ] = None,
+    settings: Settings = None,
+    validation: Annotated[float, Option(metavar="SHARE", help="Share of the training rows to choose by.")] = 0.2,
+    split: SplitName = "random",
+    test: TestShare = None,
+    k: Annotated[int, Option("--k", metavar="K", help="Length of lists (models of events).", min=1)] = 10,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Find good settings for a model: many are tried on a part of the training rows, the best is tested once.
+
+    Settings given by --set are held. The rows to test on are looked at only at the end. With --storage, the same
+    command goes on where it was interrupted. Needs optuna: pip install "cofactor[tune]".
+    """
+    from cofactor.cli.settings import estimator_of
+    from cofactor.cli.tables import check_output
+    from cofactor.evaluate.tune import tune as tuned
+
+    estimator = estimator_of(model, settings or ())
+    held = [setting.partition("=")[0].rpartition(".")[2].strip() for setting in settings or ()]
+    check_output(output, endings=())
+    source.suits([estimator])
+    check_split(split)
+    parts = parted(source.read(), split, test, seed)
+    console = messages()
+    with console.status(f"trial 1 of {trials}", spinner="dots") as status:  # nothing where stderr is no terminal
+        found = tuned(
+            estimator, parts, trials=trials, fixed=held, storage=storage, validation=validation, k=k, seed=seed,
+            on_trial=lambda trial: status.update(_progress(trial, trials)),
+        )  # fmt: skip
+    if output is not None:
+        _write(found.estimator, output)
+    if as_json:
+        show_json({**found.as_dict(), "train": len(parts.train), "test_rows": len(parts.test), "output": output})
+        return
+    _show(found, estimator, held)
+    out = results()
+    if output is not None:
+        out.print(f"the best settings are in {output}", soft_wrap=True)
+    out.print(f"\nNext: {_next_command(source, found.estimator)}", soft_wrap=True)
+
+
+def _progress(trial: Trial, trials: int) -> str:
+    value = "diverged" if isnan(trial.value) else f"{trial.value:.4f}"
+    return f"trial {trial.number + 1} of {trials}: {value}"
+
+
+def _write(estimator: Estimator, output: str) -> None:
+    from cofactor.artifact import write_whole
+
+    write_whole(output, lambda temporary: temporary.write_text(estimator.to_json() + "\n", encoding="utf-8"))
+
+
+def _show(found: Tuned, given: Estimator, held: Sequence[str]) -> None:
+    from cofactor.cli.settings import in_words
+    from cofactor.evaluate.search_space import search_space
+
+    out = results()
+    name = found.metric.replace("rmse", "RMSE").replace("ndcg", "NDCG")
+    failed = sum(trial.error is not None for trial in found.trials)
+    before = f", {found.resumed} of them from before" if found.resumed else ""
+    out.print(f"Split: {found.description}; validation: {found.validation_description}", soft_wrap=True)
+    out.print(f"{len(found.trials)} trials{before}{f', {failed} failed' if failed else ''}", soft_wrap=True)
+    shown = table("setting", ("searched", "right"), ("given", "right"), ("best", "right"))
+    for setting, one in search_space(given, fixed=held).items():
+        values = (in_words(getattr(estimator, setting)) for estimator in (given, found.estimator))
+        shown.add_row(setting, f"{one.low:g} to {one.high:g}", *values)
+    out.print(shown)
+    first = found.trials[0].value
+    was = "" if isnan(first) else f"; as given {first:.4f}"
+    out.print(f"validation {name} {found.validation:.4f}{was}")
+    value, low, high = found.test.metrics[found.metric]
+    interval = "" if isnan(low) else f" ({low:.4f} to {high:.4f}, 95 % over users)"
+    out.print(f"test {name} {value:.4f}{interval}, learnt from all training rows")
+
+
+def _next_command(source: Source, best: Estimator) -> str:
+    from cofactor.cli.settings import in_words
+
+    kind = ["--events"] if source.events else []
+    if source.positive_from is not None:
+        kind = ["--positive-from", f"{source.positive_from:g}"]
+    changed: list[tuple[str, Any]] = [(s.name, getattr(best, s.name)) for s in fields(best)]
+    changed = [(name, value) for name, value in changed if value != getattr(type(best)(), name)]
+    chosen = [f"--set {name}={in_words(value)}" for name, value in changed]
+    file = printable(Path(source.ratings) if "://" not in source.ratings else source.ratings)
+    return " ".join(["cofactor fit", file, "-o my.cofactor", f"--model {best.name}", *kind, *chosen])

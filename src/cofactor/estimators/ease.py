@@ -1,0 +1,84 @@
+"""EASE: the best linear item-item weights, in closed form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from cofactor.arrays import Float32, Float64, read_only
+from cofactor.data.interactions import Interactions, Kind
+from cofactor.errors import ParameterError
+from cofactor.estimators.base import Estimator, OnEpoch, parameter
+from cofactor.kernels.inverse import TILE, negative_inverse, sparse_gram
+from cofactor.models.blockwise import confidences
+from cofactor.models.links import DenseLinks
+from cofactor.models.similarity import ItemItemModel
+
+__all__ = ["EASE"]
+
+BYTES_PER_PAIR = 24
+
+
+@dataclass(frozen=True)
+class EASE(Estimator):
+    """Each item's events as a ridge regression on all other items; scores are x_u W.
+
+    minimize |X - X W|^2 + l2 |W|^2 with W_ii = 0:   P = (X'X + l2 I)^-1,   W_ij = -P_ij / P_jj.
+    X holds an event's value times its weight: 1 for a plain event, its negative for a dislike, 0 for a blank.
+    Cost: n_items^3 operations and n_items^2 numbers, whatever the number of users. Source: Steck 2019.
+    """
+
+    name: ClassVar[str] = "ease"
+    kind: ClassVar[Kind] = "events"
+    exact_fold_in: ClassVar[bool] = True
+
+    l2: float = parameter(
+        300.0, "what is added to the diagonal of X'X", low=1e-3, high=100_000, log=True, search=(10, 5000)
+    )
+    max_memory: float = parameter(
+        8.0, "gigabytes that a fit may take: 24 bytes for each pair of items", low=0, high=100_000
+    )
+
+    def fit(
+        self,
+        interactions: Interactions,
+        *,
+        seed: int = 0,
+        validation: Interactions | None = None,
+        start: ItemItemModel | None = None,
+        on_epoch: OnEpoch | None = None,
+    ) -> ItemItemModel:
+        """An ItemItemModel with dense weights. There is nothing random and nothing iterative in it.
+
+        Raises ParameterError, before anything large is made, where it would take more than `max_memory`.
+        """
+        del seed, validation, start, on_epoch
+        self.require(interactions)
+        n = interactions.n_items
+        needed = BYTES_PER_PAIR * n**2 / 1e9
+        if needed > self.max_memory:
+            raise ParameterError(
+                f"ease would take {needed:,.1f} GB for {n:,} items (24 bytes for each pair), and max_memory is "
+                f"{self.max_memory:g} GB; raise it, or take item-knn or implicit-als, which need no such matrix"
+            )
+        A = sparse_gram(confidences(interactions.by_user), n)
+        A[np.diag_indices(n)] += self.l2
+        negative_inverse(A)
+        return ItemItemModel(interactions.n_users, DenseLinks(read_only(_weights(A))))
+
+
+def _weights(A: Float64) -> Float32:
+    """W_ij = -P_ij / P_jj and W_jj = 0 of A = -P, of which the lower triangle is given: (n, n) float32."""
+    n = len(A)
+    W = np.zeros((n, n), np.float32)
+    diagonal = -np.diag(A)
+    for first in range(0, n, TILE):
+        rows = slice(first, min(first + TILE, n))
+        part = np.tril(A[rows], first - 1)[:, : rows.stop]
+        corner = np.tril(A[rows, rows], -1)
+        W[rows, : rows.stop] = part / diagonal[: rows.stop]
+        W[:first, rows] = part[:, :first].T / diagonal[rows]
+        W[rows, rows] = (corner + corner.T) / diagonal[rows]
+    return W

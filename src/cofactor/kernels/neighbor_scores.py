@@ -1,0 +1,218 @@
+"""Scores of all items for a few users at a time, from similar items or from similar users.
+
+Added to what the scores are, with s > 0 the similarities:
+
+    items, ratings:  sum_j w_uj s_ij x_uj / (damping + sum_j w_uj s_ij)      j: the k most similar among the items u has
+    items, events:   sum_j s_ij x_uj                                         j: all of them
+    users, ratings:  sum_v w_vi s_uv x_vi / (damping + sum_v w_vi s_uv)      v: the k most similar who have i
+    users, events:   sum_v s_uv x_vi                                         v: the same
+
+For ratings, x is what a rating has above its baseline. Source: Koren 2008, section 2.2.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cofactor.arrays import Float32, Int32, SparseRows
+from cofactor.kernels.compile import kernel
+from cofactor.kernels.threads import for_each, row_blocks
+
+__all__ = ["AVERAGE", "SUM", "add_by_users", "add_dense", "average_by_items", "damped_means", "sum_by_items"]
+
+SUM, AVERAGE = 0, 1
+"""The compile-time choice of how users are put together."""
+
+_ROWS = "i8[::1] i4[::1] f4[::1] f4[::1] "  # start, columns, values, weights (empty: all 1)
+
+
+@kernel(writes="f4[:, ::1]", reads=_ROWS + "i8[::1] i4[::1] f4[::1]", numbers="i8 f4")
+def _average_by_items():
+    """Adds averages to out (n_users, n_items); row a holds a user's entries, row j of the links all i and s_ij."""
+
+    def _average_by_items(
+        out, start, columns, values, weights, link_start, link_columns, link_values, k, damping
+    ):  # fmt: skip
+        n_items = out.shape[1]
+        weighted = weights.shape[0] > 0
+        count = np.zeros(n_items, np.int32)
+        first = np.empty(n_items, np.int64)
+        met = np.empty(n_items, np.int32)
+        slots = np.empty((0, 3), np.float32)  # s, x, w of the k best of every item met, best first
+        for a in range(out.shape[0]):
+            m = 0
+            for e in range(start[a], start[a + 1]):
+                for t in range(link_start[columns[e]], link_start[columns[e] + 1]):
+                    i = link_columns[t]
+                    if count[i] == 0:
+                        met[m] = i
+                        m += 1
+                    count[i] += 1
+            total = 0
+            for q in range(m):
+                i = met[q]
+                first[i] = total
+                total += min(count[i], k)
+                count[i] = 0
+            if total > slots.shape[0]:
+                slots = np.empty((total, 3), np.float32)
+            for e in range(start[a], start[a + 1]):
+                w = weights[e] if weighted else np.float32(1)
+                for t in range(link_start[columns[e]], link_start[columns[e] + 1]):
+                    i = link_columns[t]
+                    s = link_values[t]
+                    filled = count[i]
+                    base = first[i]
+                    if filled == k:
+                        if s <= slots[base + k - 1, 0]:
+                            continue
+                        filled -= 1
+                    else:
+                        count[i] += 1
+                    while filled > 0 and slots[base + filled - 1, 0] < s:
+                        for d in range(3):
+                            slots[base + filled, d] = slots[base + filled - 1, d]
+                        filled -= 1
+                    slots[base + filled, 0] = s
+                    slots[base + filled, 1] = values[e]
+                    slots[base + filled, 2] = w
+            for q in range(m):
+                i = met[q]
+                above, below = np.float32(0), damping
+                for t in range(first[i], first[i] + count[i]):
+                    ws = slots[t, 0] * slots[t, 2]
+                    above += ws * slots[t, 1]
+                    below += ws
+                if below > 0:
+                    out[a, i] += above / below
+                count[i] = 0
+
+    return _average_by_items
+
+
+@kernel(writes="f4[:, ::1]", reads="i8[::1] i4[::1] f4[::1] i8[::1] i4[::1] f4[::1]")
+def _sum_by_items():
+    """out[a, i] += sum over a's entries j of s_ij x_aj, in the order of the entries."""
+
+    def _sum_by_items(out, start, columns, values, link_start, link_columns, link_values):
+        for a in range(out.shape[0]):
+            for e in range(start[a], start[a + 1]):
+                x = values[e]
+                for t in range(link_start[columns[e]], link_start[columns[e] + 1]):
+                    out[a, link_columns[t]] += x * link_values[t]
+
+    return _sum_by_items
+
+
+@kernel(writes="f4[:, ::1]", reads="i4[:, ::1] f4[:, ::1] " + _ROWS, numbers="i8 f4")
+def _add_by_users(rule: int):
+    """Adds to out (n_users, n_items); row a's neighbors (-1: no more) stand best first, and the rows are theirs."""
+
+    def _add_by_users(out, neighbors, likeness, start, columns, values, weights, k, damping):
+        n_items = out.shape[1]
+        weighted = weights.shape[0] > 0
+        count = np.zeros(n_items, np.int32)
+        met = np.empty(n_items, np.int32)
+        above = np.empty(n_items, np.float32)
+        below = np.empty(n_items, np.float32)
+        for a in range(out.shape[0]):
+            m = 0
+            for q in range(neighbors.shape[1]):
+                v = neighbors[a, q]
+                if v < 0:
+                    break
+                for e in range(start[v], start[v + 1]):
+                    i = columns[e]
+                    if count[i] == k:
+                        continue
+                    if count[i] == 0:
+                        met[m] = i
+                        m += 1
+                        above[i] = np.float32(0)
+                        below[i] = damping
+                    ws = likeness[a, q] * weights[e] if weighted else likeness[a, q]
+                    above[i] += ws * values[e]
+                    below[i] += ws
+                    count[i] += 1
+            for q in range(m):
+                i = met[q]
+                if rule == SUM:
+                    out[a, i] += above[i]
+                elif below[i] > 0:
+                    out[a, i] += above[i] / below[i]
+                count[i] = 0
+
+    return _add_by_users
+
+
+@kernel(writes="f4[:, ::1]", reads="i8[::1] i4[::1] f4[::1] f4[:, ::1]")
+def _add_dense():
+    """out[a] += sum over a's entries j of x_aj W[j], in the order of the entries."""
+
+    def _add_dense(out, start, columns, values, W):
+        for a in range(out.shape[0]):
+            for e in range(start[a], start[a + 1]):
+                j = columns[e]
+                x = values[e]
+                for i in range(W.shape[1]):
+                    out[a, i] += x * W[j, i]
+
+    return _add_dense
+
+
+@kernel(writes="f4[::1]", reads=_ROWS + "f4[::1]", numbers="i8 i8 f8 f8")
+def _damped_means():
+    """out[r] = sum_c w_rc (x_rc - mean - bias_c) / (damping + sum_c w_rc) for rows first..last-1; 0 without weight."""
+
+    def _damped_means(out, start, columns, values, weights, bias, first, last, mean, damping):
+        weighted = weights.shape[0] > 0
+        for r in range(first, last):
+            above, below = np.float64(0), damping
+            for e in range(start[r], start[r + 1]):
+                w = np.float64(weights[e]) if weighted else 1.0
+                above += w * (np.float64(values[e]) - mean - np.float64(bias[columns[e]]))
+                below += w
+            out[r] = np.float32(above / below) if below > 0 else np.float32(0)
+
+    return _damped_means
+
+
+def average_by_items(out: Float32, rows: SparseRows, links: SparseRows, *, k: int, damping: float) -> None:
+    """Adds the averages over each user's k most similar items to out (n_users, n_items), on the calling thread.
+
+    rows: the users' entries; links: row j holds the items i that have j as a neighbor, with s_ij > 0.
+    """
+    _average_by_items()(out, *_arrays(rows), links.start, links.columns, links.values, k, np.float32(damping))
+
+
+def sum_by_items(out: Float32, rows: SparseRows, links: SparseRows) -> None:
+    """Adds the sums over each user's items to out (n_users, n_items) float32, on the calling thread."""
+    _sum_by_items()(out, rows.start, rows.columns, rows.values, links.start, links.columns, links.values)
+
+
+def add_by_users(
+    out: Float32, neighbors: Int32, likeness: Float32, rows: SparseRows, *, rule: int, k: int, damping: float
+) -> None:
+    """Adds each user's neighbor scores to out (n_users, n_items) float32, on the calling thread.
+
+    neighbors, likeness (n_users, width): rows of `rows`, best first, -1 from where there are no more.
+    """
+    _add_by_users(rule)(out, neighbors, likeness, *_arrays(rows), k, np.float32(damping))
+
+
+def add_dense(out: Float32, rows: SparseRows, W: Float32) -> None:
+    """out (n_users, n_items) += X W, X the users' entries and W (n_items, n_items), on the calling thread."""
+    _add_dense()(out, rows.start, rows.columns, rows.values, W)
+
+
+def damped_means(rows: SparseRows, bias: Float32, *, mean: float, damping: float) -> Float32:
+    """Each row's damped mean of what its entries have above mean + bias: (n_rows,) float32, 0 for an empty row."""
+    out = np.empty(len(rows), np.float32)
+    run = _damped_means()
+    for_each(lambda cut: run(out, *_arrays(rows), bias, *cut, mean, damping), row_blocks(rows.start))
+    return out
+
+
+def _arrays(rows: SparseRows) -> tuple[object, ...]:
+    weights = np.zeros(0, np.float32) if rows.weights is None else rows.weights
+    return rows.start, rows.columns, rows.values, weights

@@ -1,0 +1,105 @@
+"""The best n items of each user where every score is worked out: a scan of score rows, a block of users at a time.
+
+A block's scores are made, scanned and forgotten, so memory stays small however many users there are. A score must
+depend on its user alone, never on the block. Equal scores: the lower row number first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from cofactor.arrays import Bool, Float32, Int32, SparseRows
+from cofactor.kernels.compile import kernel
+from cofactor.kernels.threads import for_each
+
+__all__ = ["score_blocks", "top_of_blocks"]
+
+SCORES = 1 << 21
+"""About so many scores are in memory at once for each thread: 8 MB."""
+USERS = 64
+"""At most so many users in a block."""
+
+
+@kernel(writes="i4[:, ::1] f4[:, ::1]", reads="f4[:, ::1] i8[::1] i4[::1] b1[::1]")
+def _top_of_rows():
+    """Heaps of each row's best n scores, the worst at the root: `rows`, `best` (n_users, n), starting at -inf.
+
+    Left out: `seen`, ascending within a user (seen_start), and what is not `allowed` (empty: all is).
+    """
+
+    def _top_of_rows(rows, best, scores, seen_start, seen, allowed):
+        n = rows.shape[1]
+        n_items = scores.shape[1]
+        for a in range(scores.shape[0]):
+            next_seen = seen_start[a]
+            bar = best[a, 0]
+            for base in range(0, n_items, 16):
+                end = min(base + 16, n_items)
+                most = np.float32(-np.inf)
+                if end == base + 16:
+                    for c in range(16):
+                        most = max(most, scores[a, base + c])
+                else:
+                    for i in range(base, end):
+                        most = max(most, scores[a, i])
+                if not most > bar:
+                    continue
+                for i in range(base, end):
+                    score = scores[a, i]
+                    if not score > bar or (allowed.shape[0] > 0 and not allowed[i]):
+                        continue
+                    while next_seen < seen_start[a + 1] and seen[next_seen] < i:
+                        next_seen += 1
+                    if next_seen < seen_start[a + 1] and seen[next_seen] == i:
+                        continue
+                    hole = 0  # replace the root, then let the newcomer sink below everything worse
+                    while 2 * hole + 1 < n:
+                        child = 2 * hole + 1
+                        if child + 1 < n and (
+                            best[a, child + 1] < best[a, child]
+                            or (best[a, child + 1] == best[a, child] and rows[a, child + 1] > rows[a, child])
+                        ):
+                            child += 1
+                        if best[a, child] >= score:
+                            break
+                        best[a, hole] = best[a, child]
+                        rows[a, hole] = rows[a, child]
+                        hole = child
+                    best[a, hole] = score
+                    rows[a, hole] = i
+                    bar = best[a, 0]
+
+    return _top_of_rows
+
+
+def score_blocks(n_users: int, n_items: int) -> list[tuple[int, int]]:
+    """Runs of users, (first, last) with last exclusive, small enough to hold all their scores."""
+    step = min(max(SCORES // max(n_items, 1), 1), USERS)
+    return [(first, min(first + step, n_users)) for first in range(0, n_users, step)]
+
+
+def top_of_blocks(
+    scores: Callable[[int, int], Float32], n_items: int, n: int, *, exclude: SparseRows, allowed: Bool
+) -> tuple[Int32, Float32]:
+    """The n best items of each row of `exclude` (what to leave out), best first: rows and scores (n_users, n).
+
+    `scores(first, last)` makes the scores of users first..last-1, (last - first, n_items) float32; it is called on
+    several threads. Places that cannot be filled hold row -1 and score -inf. allowed: (n_items,) bool, empty for all.
+    """
+    rows = np.full((len(exclude), n), np.iinfo(np.int32).max, np.int32)
+    best = np.full(rows.shape, -np.inf, np.float32)
+
+    def rank(cut: tuple[int, int]) -> None:
+        users = slice(*cut)
+        seen = exclude.slice(*cut)
+        _top_of_rows()(rows[users], best[users], scores(*cut), seen.start, seen.columns, allowed)
+        order = np.lexsort((rows[users], -best[users]), axis=1)
+        rows[users] = np.take_along_axis(rows[users], order, axis=1)
+        best[users] = np.take_along_axis(best[users], order, axis=1)
+
+    if n and n_items:
+        for_each(rank, score_blocks(len(exclude), n_items))
+    rows[best == -np.inf] = -1
+    return rows, best

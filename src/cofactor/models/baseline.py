@@ -1,0 +1,58 @@
+"""The baseline of neighbor models: what a rating is above its user's and its item's level. No user is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cofactor.arrays import Float32, SparseRows
+from cofactor.data.scale import Scale
+from cofactor.kernels.neighbor_scores import damped_means
+
+__all__ = ["Baseline"]
+
+
+@dataclass(frozen=True, eq=False)
+class Baseline:
+    """b_ui = mean + b_u + b_i,  b_u = sum_j w_uj (r_uj - mean - b_j) / (damping + sum_j w_uj) over u's history.
+
+    item_bias (n_items,) float32. `damping`: how many ratings at the average a user starts with. Predictions are
+    clipped to `scale` where there is one.
+    """
+
+    item_bias: Float32
+    mean: float
+    damping: float
+    scale: Scale | None = None
+
+    def user_bias(self, histories: SparseRows) -> Float32:
+        """b_u of each history, (n_rows,) float32; 0 for an empty one."""
+        return damped_means(histories, self.item_bias, mean=self.mean, damping=self.damping)
+
+    def deviations(self, histories: SparseRows) -> SparseRows:
+        """The same rows holding x_uj = r_uj - b_uj."""
+        user_bias = np.repeat(self.user_bias(histories), histories.counts)
+        level = np.float32(self.mean) + user_bias + self.item_bias[histories.columns]
+        return replace(histories, values=histories.values - level)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        return {"item_bias": self.item_bias}
+
+    def settings(self) -> dict[str, Any]:
+        scale = self.scale
+        stored = None if scale is None else {"low": scale.low, "high": scale.high, "levels": scale.levels}
+        return {"mean": self.mean, "damping": self.damping, "scale": stored}
+
+    @classmethod
+    def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
+        scale = settings["scale"]
+        return cls(
+            arrays["item_bias"],
+            settings["mean"],
+            settings["damping"],
+            scale and Scale(scale["low"], scale["high"], tuple(scale["levels"])),
+        )

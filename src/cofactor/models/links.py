@@ -1,0 +1,173 @@
+"""What links rows: the weights between items, dense or between neighbors only, and how similarity is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cofactor.arrays import Float32, Int32, Int64, SparseRows
+from cofactor.kernels.neighbor_scores import add_dense, average_by_items, sum_by_items
+from cofactor.kernels.neighbors import COSINE, JACCARD, PEARSON, ColumnLists
+
+__all__ = ["Average", "DenseLinks", "Likeness", "Links", "NeighborLinks", "links_from_parts"]
+
+MEASURES = {"pearson": PEARSON, "cosine": COSINE, "jaccard": JACCARD}
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How similar two rows are; see `kernels.neighbors`.
+
+    Attributes:
+        name: "pearson", "cosine" or "jaccard".
+        shrink: how many common entries it takes to be half believed.
+        longest: columns of more entries than this list only their fullest rows.
+    """
+
+    name: str
+    shrink: float
+    longest: int = np.iinfo(np.int32).max
+
+    @property
+    def measure(self) -> int:
+        return MEASURES[self.name]
+
+    def weighed(self, rows: SparseRows) -> SparseRows:
+        """Rows as they are compared: weights go half into each of the two, as their square root."""
+        if rows.weights is None:
+            return rows
+        return SparseRows(rows.start, rows.columns, rows.values * np.sqrt(rows.weights))
+
+    def listed(self, rows: SparseRows, n_columns: int) -> ColumnLists:
+        """The rows of each column."""
+        return ColumnLists.of(rows, n_columns, longest=self.longest)
+
+    def settings(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Average:
+    """Over the `k` most similar that have something to say; `damping` is added to the sum of similarities."""
+
+    k: int
+    damping: float
+
+
+@dataclass(frozen=True, eq=False)
+class DenseLinks:
+    """W (n_items, n_items) float32, zero on the diagonal: item j speaks for item i by W_ji."""
+
+    weights: Float32
+
+    @property
+    def n_items(self) -> int:
+        return len(self.weights)
+
+    def __repr__(self) -> str:
+        return "a weight for every pair"
+
+    def add(self, out: Float32, entries: SparseRows) -> None:
+        """out += entries W: (n_users, n_items)."""
+        add_dense(out, entries, self.weights)
+
+    def strongest(self, items: Int32, n: int) -> tuple[Int32, Float32]:
+        """The n largest weights of each item, itself left out: rows and weights (n_asked, n), -1 and 0 beyond."""
+        weights = self.weights[items]
+        weights[np.arange(len(items)), items] = -np.inf
+        order = np.argsort(-weights, axis=1, kind="stable")[:, :n].astype(np.int32)
+        how = np.take_along_axis(weights, order, axis=1)
+        return np.where(how > -np.inf, order, -1).astype(np.int32), np.where(how > -np.inf, how, np.float32(0))
+
+    def between(self, items: Int32) -> Float32:
+        """Partial correlations of all pairs in each row, +-sqrt(W_ij W_ji): (m, c, c), 1 for itself, 0 for -1.
+
+        With W_ij = -P_ij / P_jj of a precision matrix P, W_ij W_ji = P_ij^2 / (P_ii P_jj).
+        """
+        W = self.weights[np.maximum(items, 0)[:, :, None], np.maximum(items, 0)[:, None, :]]
+        other = W.transpose(0, 2, 1)
+        return _with_itself(np.sign(W) * np.sqrt(np.maximum(W * other, 0)), items)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        return {"weights": self.weights}
+
+    def settings(self) -> dict[str, Any]:
+        return {"form": "dense"}
+
+
+@dataclass(frozen=True, eq=False)
+class NeighborLinks:
+    """Similarities s_ij > 0 of each item i to its nearest items j only.
+
+    rows: row j holds the items i that have j as a neighbor, and s_ij    average: of ratings; None: all is summed
+    """
+
+    rows: SparseRows
+    average: Average | None = None
+
+    @property
+    def n_items(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        return f"{len(self.rows.columns):,} neighbors"
+
+    def add(self, out: Float32, entries: SparseRows) -> None:
+        """out += what the neighbors in each user's entries say, as an average or as a sum: (n_users, n_items)."""
+        if self.average is None:
+            sum_by_items(out, entries, self.rows)
+        else:
+            average_by_items(out, entries, self.rows, k=self.average.k, damping=self.average.damping)
+
+    def strongest(self, items: Int32, n: int) -> tuple[Int32, Float32]:
+        """The n nearest of each item's neighbors: rows and similarities (n_asked, n), -1 and 0 beyond."""
+        found, how = np.full((len(items), n), -1, np.int32), np.zeros((len(items), n), np.float32)
+        for a, item in enumerate(items):
+            at = np.flatnonzero(self.rows.columns == item)
+            order = at[np.argsort(-self.rows.values[at], kind="stable")[:n]]
+            found[a, : len(order)] = np.searchsorted(self.rows.start, order, side="right") - 1
+            how[a, : len(order)] = self.rows.values[order]
+        return found, how
+
+    @cached_property
+    def _pairs(self) -> Int64:
+        """j * n_items + i of every similarity, ascending."""
+        return np.repeat(np.arange(self.n_items) * self.n_items, self.rows.counts) + self.rows.columns
+
+    def between(self, items: Int32) -> Float32:
+        """Similarities of all pairs in each row: (m, c, c), 1 for itself, 0 for -1 or where neither lists the other."""
+        at = np.maximum(items, 0).astype(np.int64)
+        wanted = at[:, :, None] * self.n_items + at[:, None, :]
+        place = np.searchsorted(self._pairs, wanted)
+        pairs, values = np.append(self._pairs, -1), np.append(self.rows.values, np.float32(0))
+        s = np.where(pairs[place] == wanted, values[place], np.float32(0))
+        return _with_itself(np.maximum(s, s.transpose(0, 2, 1)), items)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        return {"start": self.rows.start, "columns": self.rows.columns, "values": self.rows.values}
+
+    def settings(self) -> dict[str, Any]:
+        return {"form": "neighbors", "average": None if self.average is None else asdict(self.average)}
+
+
+def _with_itself(similarity: Float32, items: Int32) -> Float32:
+    """1 where a pair is one item twice, 0 where either is -1."""
+    same = items[:, :, None] == items[:, None, :]
+    there = (items[:, :, None] >= 0) & (items[:, None, :] >= 0)
+    return np.where(there, np.where(same, 1, similarity), 0).astype(np.float32)
+
+
+Links: TypeAlias = DenseLinks | NeighborLinks
+
+
+def links_from_parts(arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Links:
+    """The links that `arrays` and `settings` describe."""
+    if settings["form"] == "dense":
+        return DenseLinks(arrays["weights"])
+    rows = SparseRows(arrays["start"], arrays["columns"], arrays["values"])
+    return NeighborLinks(rows, settings["average"] and Average(**settings["average"]))

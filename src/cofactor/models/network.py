@@ -1,0 +1,283 @@
+"""The network model: embeddings of users and items through a few layers. Learnt with torch, served without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cofactor.arrays import Bool, Float32, Int32, SparseRows, contiguous, read_only
+from cofactor.data.scale import Scale
+from cofactor.kernels.dense import dense
+from cofactor.kernels.threads import for_each, one_thread_blas
+from cofactor.kernels.topk_dense import top_of_blocks
+from cofactor.models.descent import descended
+from cofactor.models.layers import Layers
+
+__all__ = ["LevelsNetworkModel", "NetworkModel"]
+
+FOLD_IN_STEPS = 30
+"""At most, for a newcomer: most stand still after a dozen."""
+FOLD_IN_NEAR = 0.02
+"""How near the minimum is near enough: at most so many standard deviations of the trained users away from it."""
+PAIRS = 1024
+"""So many pairs are worked out at a time: bounds the memory, changes no result."""
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkModel:
+    """x(u, i) = user_bias[u] + item_bias[i] + layers(user_vectors[u], item_vectors[i]); ranked by x.
+
+    The predicted rating is low + (high - low) sigmoid(x), clipped to `scale`. The last row of every table stands for
+    whoever is not known; so row -1, as everywhere, is an unknown user or item. See `models.layers` for the layers.
+
+        user_vectors (n_users + 1, a)    user_bias (n_users + 1, ends)
+        item_vectors (n_items + 1, b)    item_bias (n_items + 1, ends)    ends: 1 here
+        user_spread (a + ends,): root mean square distance of the trained users from the unknown one
+        noise: root mean square error on the training ratings
+    """
+
+    kind: ClassVar[str] = "network"
+
+    user_vectors: Float32
+    item_vectors: Float32
+    user_bias: Float32
+    item_bias: Float32
+    user_spread: Float32
+    layers: Layers
+    scale: Scale
+    rating_range: tuple[float, float]
+    noise: float
+
+    @property
+    def n_users(self) -> int:
+        return len(self.user_bias) - 1
+
+    @property
+    def n_items(self) -> int:
+        return len(self.item_bias) - 1
+
+    def __repr__(self) -> str:
+        widths = f"{self.user_vectors.shape[1]} + {self.item_vectors.shape[1]}"
+        return f"{type(self).__name__}({self.n_users:,} users, {self.n_items:,} items, {widths} factors)"
+
+    def summary(self) -> str:
+        """A table of what was learnt: the name, shape and number of parameters of every array, and their sum."""
+        learnt = {name: array for name, array in self.arrays().items() if name not in ("user_spread", "slope")}
+        rows = [(name, " x ".join(map(str, array.shape)), f"{array.size:,}") for name, array in learnt.items()]
+        rows = [("array", "shape", "parameters"), *rows]
+        rows.append(("all", "", f"{sum(array.size for array in learnt.values()):,}"))
+        widths = [max(len(row[k]) for row in rows) for k in range(3)]
+        return "\n".join(f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows)
+
+    # the head: from the network's end to a rating, a score and a loss
+
+    def rating(self, y: Float32) -> Float32:
+        """The expected rating, before clipping: (n, ends) to (n,)."""
+        low, high = self.rating_range
+        rating: Float32 = (low + (high - low) * _sigmoid(y[:, 0])).astype(np.float32)
+        return rating
+
+    def ranked_by(self, y: Float32) -> Float32:
+        """The score: (n, ends) to (n,)."""
+        return y[:, 0]
+
+    def loss(self, y: Float32, values: Float32) -> tuple[Float32, Float32]:
+        """(r - r^)^2 / (2 noise^2) of each rating (n,), and its gradient by y (n, ends)."""
+        low, high = self.rating_range
+        s = _sigmoid(y[:, 0])
+        error = (low + (high - low) * s - values) / np.float32(self.noise)
+        slope = error * s * (1 - s) * np.float32((high - low) / self.noise)
+        return (error**2 / 2).astype(np.float32), slope[:, None].astype(np.float32)
+
+    # predicting
+
+    def outputs(self, users: Int32, items: Int32) -> Float32:
+        """The network's end for each pair of rows: (n, ends) float32."""
+        y = np.empty((len(users), self.user_bias.shape[1]), np.float32)
+        for first in range(0, len(users), PAIRS):
+            u, i = users[first : first + PAIRS], items[first : first + PAIRS]
+            part = self.layers.outputs(self.user_vectors[u], self.item_vectors[i], self._item_part[i])
+            y[first : first + PAIRS] = part + self.user_bias[u] + self.item_bias[i]
+        return y
+
+    def predict(self, users: Int32, items: Int32, histories: SparseRows) -> Float32:
+        """Ratings for pairs of rows, clipped to the scale: (n,) float32."""
+        return np.clip(self.rating(self.outputs(users, items)), self.scale.low, self.scale.high)
+
+    @cached_property
+    def _item_part(self) -> Float32:
+        """What an item adds to the first layer: (n_items + 1, width)."""
+        return self.layers.item_part(self.item_vectors)
+
+    # ranking
+
+    def scores(self, users: Int32, histories: SparseRows) -> Float32:
+        """The unclipped score of every item: (n_users, n_items) float32."""
+        scores = np.empty((len(users), self.n_items), np.float32)
+        items = np.arange(self.n_items, dtype=np.int32)
+        for k, u in enumerate(users):
+            scores[k] = self.ranked_by(self.outputs(np.full(self.n_items, u, np.int32), items))
+        return scores
+
+    def top(
+        self, users: Int32, n: int, *, histories: SparseRows, exclude: SparseRows, allowed: Bool
+    ) -> tuple[Int32, Float32]:  # fmt: skip
+        """The n best items of each user, exactly; see `kernels.topk_dense`."""
+
+        def scores(first: int, last: int) -> Float32:
+            return self.scores(users[first:last], histories)
+
+        return top_of_blocks(scores, self.n_items, n, exclude=exclude, allowed=allowed)
+
+    @cached_property
+    def _directions(self) -> Float32:
+        """Item vectors of length 1 (a zero row stays zero): (n_items + 1, b)."""
+        length = np.linalg.norm(self.item_vectors, axis=1, keepdims=True)
+        unit: Float32 = np.divide(self.item_vectors, length, out=np.zeros_like(self.item_vectors), where=length > 0)
+        return unit
+
+    def item_similarity(self, items: Int32) -> Float32:
+        """The cosine of the items' vectors within each row: (m, c) gives (m, c, c) float32; 0 for row -1."""
+        vectors = np.where((items >= 0)[:, :, None], self._directions[items], np.float32(0))
+        cosines: Float32 = np.einsum("mcd,med->mce", vectors, vectors)
+        return cosines
+
+    def similar_items(self, items: Int32, n: int) -> tuple[Int32, Float32]:
+        """The n items of most similar direction (cosine of vectors, biases apart), the item itself left out."""
+        every = np.ascontiguousarray(self._directions[:-1].T)
+
+        def cosines(first: int, last: int) -> Float32:
+            asked = self._directions[items[first:last]]
+            return dense(asked, every, np.zeros(self.n_items, np.float32))
+
+        itself = SparseRows(np.arange(len(items) + 1), contiguous(items, np.int32), np.ones(len(items), np.float32))
+        return top_of_blocks(cosines, self.n_items, n, exclude=itself, allowed=np.zeros(0, bool))
+
+    # newcomers
+
+    def fold_in(self, histories: SparseRows) -> Self:
+        """Users worked out from their histories, everything else held: a few gradient steps, see `models.descent`.
+
+        Sought is the minimum of  sum over ratings w loss + 1/2 sum_d ((x_d - unknown_d) / spread_d)^2  over the user's
+        vector and bias x: who has no history is the unknown user. Each user is worked out alone.
+        """
+        one_thread_blas()
+        width, unknown = self.user_vectors.shape[1], np.concatenate([self.user_vectors[-1], self.user_bias[-1]])
+        x = np.tile(unknown, (len(histories) + 1, 1))
+
+        def work_out(row: int) -> None:
+            slope = self._slope(histories.row(row), unknown)
+            x[row] += self.user_spread * descended(slope, len(unknown), steps=FOLD_IN_STEPS, near=FOLD_IN_NEAR)
+
+        for_each(work_out, [int(row) for row in np.flatnonzero(histories.counts)])
+        return self._with_user_arrays(x[:, :width], x[:, width:])
+
+    def _slope(self, history: SparseRows, unknown: Float32) -> Callable[[Float32], tuple[float, Float32]]:
+        """What `fold_in` minimizes for one user, and its gradient, by z = (x - unknown) / spread."""
+        width, items = self.user_vectors.shape[1], history.columns
+        q, part, bias = self.item_vectors[items], self._item_part[items], self.item_bias[items]
+        weights = np.ones(len(items), np.float32) if history.weights is None else history.weights
+
+        def slope(z: Float32) -> tuple[float, Float32]:
+            x = unknown + self.user_spread * z
+            end = self.layers.linearized(x[:width], part, q)
+            losses, pull = self.loss(end.outputs + x[width:] + bias, history.values)
+            pull = weights[:, None] * pull
+            gradient = np.concatenate([end.pulled_back(pull), pull.sum(axis=0)])
+            value = (weights * losses).sum(dtype=np.float64) + 0.5 * np.square(z, dtype=np.float64).sum()
+            return float(value), self.user_spread * gradient + z
+
+        return slope
+
+    def with_users(self, other: Self, take: Int32) -> Self:
+        """Users picked from this model (take >= 0) and from `other` (row -1 - take); the unknown one stays."""
+        rows = np.where(take >= 0, take, len(self.user_bias) - 1 - take)
+
+        def picked(a: Float32, b: Float32) -> Float32:
+            return np.concatenate([np.concatenate([a, b])[rows], a[-1:]])
+
+        return self._with_user_arrays(
+            picked(self.user_vectors, other.user_vectors), picked(self.user_bias, other.user_bias)
+        )
+
+    def _with_user_arrays(self, vectors: Float32, bias: Float32) -> Self:
+        other = replace(
+            self,
+            user_vectors=read_only(contiguous(vectors, np.float32)),
+            user_bias=read_only(contiguous(bias, np.float32)),
+        )
+        other.__dict__["_item_part"] = self._item_part  # the items are the same
+        return other
+
+    # files
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        names = ("user_vectors", "item_vectors", "user_bias", "item_bias", "user_spread")
+        return {name: getattr(self, name) for name in names} | dict(self.layers.parts())
+
+    def settings(self) -> dict[str, Any]:
+        return {"scale": asdict(self.scale), "rating_range": self.rating_range, "noise": self.noise}
+
+    @classmethod
+    def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
+        n_deeper = sum(name.startswith("layer_") for name in arrays) // 2
+        deeper = tuple((arrays[f"layer_{k}"], arrays[f"layer_{k}_bias"]) for k in range(2, 2 + n_deeper))
+        ends = ("user_in", "item_in", "in_bias", "out", "out_bias", "slope")
+        tables = ("user_vectors", "item_vectors", "user_bias", "item_bias", "user_spread")
+        scale = settings["scale"]
+        return cls(
+            **{name: arrays[name] for name in tables},
+            layers=Layers(**{name: arrays[name] for name in ends}, deeper=deeper),
+            scale=Scale(scale["low"], scale["high"], tuple(scale["levels"])),
+            rating_range=(settings["rating_range"][0], settings["rating_range"][1]),
+            noise=settings["noise"],
+        )
+
+
+class LevelsNetworkModel(NetworkModel):
+    """The network that ends in one number for each level of the scale: a softmax makes them a mass function.
+
+    y(u, i) = user_bias[u] + item_bias[i] + layers(...), (levels,); the rating and the score are the mass's mean.
+    """
+
+    kind: ClassVar[str] = "network-levels"
+
+    @cached_property
+    def levels(self) -> Float32:
+        """The levels of the scale, ascending: (levels,)."""
+        return np.asarray(self.scale.levels, np.float32)
+
+    def mass(self, users: Int32, items: Int32) -> Float32:
+        """The probability of each level for each pair of rows: (n, levels) float32, rows sum to 1."""
+        return _softmax(self.outputs(users, items))
+
+    def rating(self, y: Float32) -> Float32:
+        mean: Float32 = (_softmax(y) * self.levels).sum(axis=1)
+        return mean
+
+    def ranked_by(self, y: Float32) -> Float32:
+        return self.rating(y)
+
+    def loss(self, y: Float32, values: Float32) -> tuple[Float32, Float32]:
+        """The cross-entropy, -log mass of the level nearest to each rating (n,), and its gradient by y (n, ends)."""
+        mass, nearest = _softmax(y), np.abs(values[:, None] - self.levels).argmin(axis=1)
+        hit = np.eye(len(self.levels), dtype=np.float32)[nearest]
+        tiny = np.finfo(np.float32).tiny
+        return -np.log(np.maximum((mass * hit).sum(axis=1), tiny)), mass - hit
+
+
+def _sigmoid(x: Float32) -> Float32:
+    """1 / (1 + exp(-x)), written so that nothing overflows."""
+    sigmoid: Float32 = np.float32(0.5) + np.float32(0.5) * np.tanh(np.float32(0.5) * x)
+    return sigmoid
+
+
+def _softmax(y: Float32) -> Float32:
+    powers = np.exp(y - y.max(axis=1, keepdims=True))
+    shares: Float32 = powers / powers.sum(axis=1, keepdims=True)
+    return shares

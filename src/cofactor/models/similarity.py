@@ -1,0 +1,242 @@
+"""Models of likeness: what similar items, or similar users, say about an item. Neither stores a history.
+
+A user is what the history passed in says, so the same model serves those it learnt from and those who came later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cofactor.arrays import Bool, Float32, Int32, SparseRows, read_only
+from cofactor.kernels.neighbor_scores import AVERAGE, SUM, add_by_users
+from cofactor.kernels.neighbors import ColumnLists, nearest
+from cofactor.models.baseline import Baseline
+from cofactor.models.blockwise import Asked, predicted_pairs, score_matrix, top_items
+from cofactor.models.links import Likeness, Links, links_from_parts
+
+__all__ = ["ItemItemModel", "UserUserModel"]
+
+
+@dataclass(frozen=True, eq=False)
+class ItemItemModel:
+    """Items speak for items.
+
+    Events:   score(u, i) = sum_j x_uj W_ji            x: value times weight, negative for a dislike
+    Ratings:  x(u, i) = b_ui + sum_j w_uj s_ij x_uj / (damping + sum_j w_uj s_ij)      x: the rating above `baseline`
+
+    with j among the items of u's history (`links` says which, and W or s): what is added to b_ui is additive over the
+    history. There is nothing about users in it but their number.
+    """
+
+    kind: ClassVar[str] = "item-item"
+
+    n_users: int
+    links: Links
+    baseline: Baseline | None = None
+
+    @property
+    def n_items(self) -> int:
+        return self.links.n_items
+
+    def __repr__(self) -> str:
+        return f"ItemItemModel({self.n_users:,} users, {self.n_items:,} items, {self.links!r})"
+
+    def _asked(self, histories: SparseRows) -> Asked:
+        asked = Asked.of(histories, self.baseline, self.n_items)
+
+        def block(first: int, last: int) -> Float32:
+            out = asked.levels(first, last)
+            self.links.add(out, asked.entries.slice(first, last))
+            return out
+
+        return replace(asked, block=block)
+
+    def scores(self, users: Int32, histories: SparseRows) -> Float32:
+        """The score of every item, one history per asked user: (n_users, n_items) float32."""
+        return score_matrix(self._asked(histories))
+
+    def top(
+        self, users: Int32, n: int, *, histories: SparseRows, exclude: SparseRows, allowed: Bool
+    ) -> tuple[Int32, Float32]:
+        """The n best items of each user, exactly; see `kernels.topk_dense`."""
+        return top_items(self._asked(histories), n, exclude, allowed)
+
+    def predict(self, users: Int32, items: Int32, histories: SparseRows) -> Float32:
+        """Ratings (clipped to the scale), or scores of events, for pairs: (n,) float32. histories: all users' rows."""
+        return predicted_pairs(lambda _, own: self._asked(own), users, items, histories, self.baseline)
+
+    def similar_items(self, items: Int32, n: int) -> tuple[Int32, Float32]:
+        """The n items for which each item speaks most, and how much; -1 and 0 where there are no more."""
+        return self.links.strongest(items, n)
+
+    def item_similarity(self, items: Int32) -> Float32:
+        """How alike all pairs within each row of items are: (m, c) gives (m, c, c) float32, 1 for itself, 0 for -1."""
+        return self.links.between(items)
+
+    def fold_in(self, histories: SparseRows) -> Self:
+        """The same model: only the number of users changes."""
+        return replace(self, n_users=len(histories))
+
+    def with_users(self, other: Self, take: Int32) -> Self:
+        return replace(self, n_users=len(take))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        return self.links.arrays() | ({} if self.baseline is None else self.baseline.arrays())
+
+    def settings(self) -> dict[str, Any]:
+        baseline = None if self.baseline is None else self.baseline.settings()
+        return {"n_users": self.n_users, "links": self.links.settings(), "baseline": baseline}
+
+    @classmethod
+    def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
+        baseline = settings["baseline"]
+        return cls(
+            settings["n_users"],
+            links_from_parts(arrays, settings["links"]),
+            baseline and Baseline.from_parts(arrays, baseline),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class UserUserModel:
+    """Users speak for users.
+
+    Events:   score(u, i) = sum_v s_uv x_vi            x: value times weight, negative for a dislike
+    Ratings:  x(u, i) = b_ui + sum_v w_vi s_uv x_vi / (damping + sum_v w_vi s_uv)      x: the rating above `baseline`
+
+    with v the k most similar of u's neighbors who have i. Neighbors are rows of `training`, kept whole: what they had
+    is what they say. That is a row of the model's own, apart from the users it serves.
+
+        neighbors (n_users, width) int32, best first, -1 from where there are no more    similarity, the same shape
+        training: x of every training row    owner (n_training,) int32: which user it is now, -1 where nobody's
+    """
+
+    kind: ClassVar[str] = "user-user"
+
+    neighbors: Int32
+    similarity: Float32
+    training: SparseRows
+    owner: Int32
+    n_items: int
+    likeness: Likeness
+    k: int
+    damping: float
+    baseline: Baseline | None = None
+
+    @property
+    def n_users(self) -> int:
+        return len(self.neighbors)
+
+    def __repr__(self) -> str:
+        width = self.neighbors.shape[1]
+        return f"UserUserModel({self.n_users:,} users, {self.n_items:,} items, up to {width} neighbors)"
+
+    def _asked(self, users: Int32, histories: SparseRows) -> Asked:
+        asked = Asked.of(histories, self.baseline, self.n_items)
+
+        def block(first: int, last: int) -> Float32:
+            out, these = asked.levels(first, last), users[first:last]
+            add_by_users(
+                out, self.neighbors[these], self.similarity[these], self.training,
+                rule=SUM if self.baseline is None else AVERAGE, k=self.k, damping=self.damping,
+            )  # fmt: skip
+            return out
+
+        return replace(asked, block=block)
+
+    def scores(self, users: Int32, histories: SparseRows) -> Float32:
+        """The score of every item, one history per asked user: (n_users, n_items) float32."""
+        return score_matrix(self._asked(users, histories))
+
+    def top(
+        self, users: Int32, n: int, *, histories: SparseRows, exclude: SparseRows, allowed: Bool
+    ) -> tuple[Int32, Float32]:
+        """The n best items of each user, exactly; see `kernels.topk_dense`."""
+        return top_items(self._asked(users, histories), n, exclude, allowed)
+
+    def predict(self, users: Int32, items: Int32, histories: SparseRows) -> Float32:
+        """Ratings (clipped to the scale), or scores of events, for pairs: (n,) float32. histories: all users' rows."""
+        return predicted_pairs(self._asked, users, items, histories, self.baseline)
+
+    def similar_users(self, users: Int32, n: int) -> tuple[Int32, Float32]:
+        """The n most similar users, and how similar; -1 and 0 where there are no more."""
+        near, how = self.neighbors[users], self.similarity[users]
+        who = np.where(near >= 0, self.owner[np.maximum(near, 0)], -1)
+        order = np.argsort(who < 0, axis=1, kind="stable")[:, :n]
+        who, how = np.take_along_axis(who, order, axis=1), np.take_along_axis(how, order, axis=1)
+        return who.astype(np.int32), np.where(who >= 0, how, np.float32(0))
+
+    # newcomers
+
+    @cached_property
+    def _lists(self) -> tuple[SparseRows, ColumnLists]:
+        weighed = self.likeness.weighed(self.training)
+        return weighed, self.likeness.listed(weighed, self.n_items)
+
+    def fold_in(self, histories: SparseRows) -> Self:
+        """Users worked out from their histories alone: their neighbors among the training rows, as in training."""
+        entries = Asked.of(histories, self.baseline, self.n_items).entries
+        weighed, lists = self._lists
+        near, how = nearest(
+            self.likeness.weighed(entries), lists, weighed,
+            measure=self.likeness.measure, n=self.neighbors.shape[1], shrink=self.likeness.shrink,
+        )  # fmt: skip
+        nobody = np.full(len(self.owner), -1, np.int32)
+        return replace(self, neighbors=read_only(near), similarity=read_only(how), owner=read_only(nobody))
+
+    def with_users(self, other: Self, take: Int32) -> Self:
+        """Users picked from this model (take >= 0) and from `other` (row -1 - take)."""
+        own = take >= 0
+        neighbors = np.empty((len(take), self.neighbors.shape[1]), np.int32)
+        similarity = np.empty(neighbors.shape, np.float32)
+        for picked, model, rows in ((own, self, take[own]), (~own, other, -1 - take[~own])):
+            neighbors[picked], similarity[picked] = model.neighbors[rows], model.similarity[rows]
+        now = np.full(self.n_users, -1, np.int32)
+        now[take[own]] = np.flatnonzero(own)
+        owner = np.where(self.owner >= 0, now[np.maximum(self.owner, 0)], -1).astype(np.int32)
+        return replace(
+            self, neighbors=read_only(neighbors), similarity=read_only(similarity), owner=read_only(owner)
+        )  # fmt: skip
+
+    # files
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        training: dict[str, NDArray[Any]] = {
+            "start": self.training.start,
+            "columns": self.training.columns,
+            "values": self.training.values,
+        }
+        if self.training.weights is not None:
+            training["weights"] = self.training.weights
+        own = {"neighbors": self.neighbors, "similarity": self.similarity, "owner": self.owner}
+        return own | training | ({} if self.baseline is None else self.baseline.arrays())
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "n_items": self.n_items,
+            "likeness": self.likeness.settings(),
+            "k": self.k,
+            "damping": self.damping,
+            "baseline": None if self.baseline is None else self.baseline.settings(),
+        }
+
+    @classmethod
+    def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
+        baseline = settings["baseline"]
+        return cls(
+            arrays["neighbors"],
+            arrays["similarity"],
+            SparseRows(arrays["start"], arrays["columns"], arrays["values"], arrays.get("weights")),
+            arrays["owner"],
+            settings["n_items"],
+            Likeness(**settings["likeness"]),
+            settings["k"],
+            settings["damping"],
+            baseline and Baseline.from_parts(arrays, baseline),
+        )

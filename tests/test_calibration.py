@@ -1,0 +1,272 @@
+"""Calibration where the truth is known: a toy that is calibrated passes, one that is not is caught."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from math import log, sqrt
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cofactor.arrays import SparseRows
+from cofactor.data.interactions import Interactions
+from cofactor.data.scale import Scale
+from cofactor.errors import DataError, KindError, ParameterError
+from cofactor.estimators import Bias, ImplicitALS
+from cofactor.evaluate.calibration import (
+    calibration,
+    constant_width,
+    interval_coverage,
+    log_likelihood,
+    ranked_probability_score,
+    reliability,
+)
+from cofactor.evaluate.split import Split, split_random, split_users
+from cofactor.models.distribution import Distribution
+from cofactor.models.factor import FactorModel
+from cofactor.recommend import Recommender
+
+STARS = Scale.declared([1, 2, 3, 4, 5])
+FINE = Scale.declared([half / 2 for half in range(-4, 17)])
+N = 20_000
+
+
+@pytest.fixture(scope="module")
+def world() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Means, sds (quiet and noisy ratings), and real-valued ratings drawn from just these normals."""
+    rng = np.random.default_rng(0)
+    means, sds = rng.normal(3.3, 0.7, N), rng.choice([0.4, 0.8, 1.3], N)
+    return means, sds, rng.normal(means, sds)
+
+
+def predicted(means: np.ndarray, sds: np.ndarray) -> Distribution:
+    return Distribution.of(means[:, None], sds[:, None], STARS)
+
+
+def starred(y: np.ndarray) -> np.ndarray:
+    return np.clip(np.round(y), 1, 5)
+
+
+def off(table: Any) -> float:
+    """How many standard deviations reliability strays, in the mean over bins that hold enough."""
+    some = table.filter(table["n"] >= 50)
+    return float((abs(some["observed"] - some["predicted"]) / some["sd"]).mean())
+
+
+# reliability
+
+
+def test_what_is_calibrated_strays_by_chance_alone(world: Any) -> None:
+    means, sds, y = world
+    table = reliability(predicted(means, sds), starred(y))
+    assert set(table["level"]) == {2.0, 3.0, 4.0, 5.0}
+    assert table.group_by("level").agg(table["n"].sum()).height == 4
+    assert off(table) < 1.2
+    assert (table["predicted"].is_between(table["low"], table["high"])).all()
+    for level in (2.0, 4.0):
+        assert table.filter(table["level"] == level)["n"].sum() == N
+
+
+@pytest.mark.parametrize(("shift", "stretch"), [(0.3, 1.0), (0.0, 0.6), (0.0, 1.8)])
+def test_what_is_not_is_caught(world: Any, shift: float, stretch: float) -> None:
+    means, sds, y = world
+    assert off(reliability(predicted(means + shift, sds * stretch), starred(y))) > 2
+
+
+def test_reliability_by_hand() -> None:
+    two = Distribution.of([[1.5], [1.5], [30.0]], [[1.0], [1.0], [1.0]], Scale.declared([1, 2]))
+    table = reliability(two, [1.0, 2.0, 2.0], bins=4)
+    assert table["n"].to_list() == [2, 1]
+    assert table["observed"].to_list() == [0.5, 1.0]
+    np.testing.assert_allclose(table["predicted"], [0.5, 1 - 1e-6], atol=1e-9)
+    np.testing.assert_allclose(table["sd"][0], 0.5 / sqrt(2))
+    assert reliability(two, [1.0, 2.0, 2.0], bins=1).height == 1
+
+
+# coverage
+
+
+def test_intervals_of_what_is_calibrated_hold_their_share_in_every_quartile(world: Any) -> None:
+    means, sds, y = world
+    table = interval_coverage(predicted(means, sds), y, groups={"sd": sds, "mean": means})
+    assert table["group"].to_list() == ["all"] + ["sd"] * 4 + ["mean"] * 4
+    for level, expected in (("80 %", 0.8), ("95 %", 0.95)):
+        rows = table.filter(table["n"] > 0)
+        wander = 4 * np.sqrt(expected * (1 - expected) / rows["n"].to_numpy())
+        assert (np.abs(rows[f"covered {level}"].to_numpy() - expected) < wander).all()
+    assert table["n"][0] == table.filter(table["group"] == "mean")["n"].sum() == N
+
+
+def test_one_width_for_all_covers_overall_and_yet_is_caught_by_quartile(world: Any) -> None:
+    means, sds, y = world
+    plain = constant_width(predicted(means, sds), y, STARS)
+    assert plain.sd()[0] == pytest.approx(sqrt(np.mean((y - means) ** 2)))
+    table = interval_coverage(plain, y, groups={"sd": sds})
+    assert table["covered 95 %"][0] == pytest.approx(0.95, abs=0.02)
+    by_quartile = table.filter((table["group"] == "sd") & (table["n"] > 0))["covered 95 %"].to_list()
+    assert by_quartile[0] > 0.99
+    assert by_quartile[-1] < 0.90
+
+
+def test_quartiles_keep_equal_numbers_together_and_leave_out_what_is_unknown() -> None:
+    one = predicted(np.full(8, 3.0), np.ones(8))
+    table = interval_coverage(
+        one, np.full(8, 3.0), groups={"g": [1, 1, 1, 1, 1, 1, 2, np.nan], "none": [np.nan] * 8}, levels=(0.5,)
+    )
+    g = table.filter(table["group"] == "g")
+    assert g["n"].sum() == 7
+    assert g["n"].to_list() == [6, 0, 0, 1]
+    assert g["low"].to_list() == [1.0, None, None, 2.0]
+    assert g["covered 50 %"].to_list() == [1.0, None, None, 1.0]
+    assert table.filter(table["group"] == "none")["n"].to_list() == [0] * 4
+    assert table["width 50 %"][0] == pytest.approx(2 * 0.6744897, abs=1e-6)
+
+
+# scores
+
+
+def test_log_likelihood_and_crps_by_hand() -> None:
+    one = Distribution.of([[3.0]], [[1.0]], STARS)
+    mass = one.mass[0]
+    for place in range(5):
+        assert log_likelihood(one, [place + 1.0]) == pytest.approx(log(mass[place]))
+        step = np.arange(5) >= place
+        assert ranked_probability_score(one, [place + 1.0]) == pytest.approx(np.sum((np.cumsum(mass) - step) ** 2))
+    sure = Distribution.of([[2.0]], [[1e-3]], STARS)
+    for value in (1.0, 2.0, 5.0):  # a mass on one level: the absolute error
+        assert ranked_probability_score(sure, [value]) == pytest.approx(abs(value - 2), abs=1e-4)
+    assert log_likelihood(sure, [5.0]) == pytest.approx(log(1e-6), abs=1e-3)
+
+
+def test_crps_is_in_units_of_the_ratings_and_is_that_of_two_draws() -> None:
+    halves = Scale.declared([half / 2 for half in range(1, 11)])
+    one = Distribution.of([[3.1]], [[0.9]], halves)
+    rng = np.random.default_rng(1)
+    x, z = (rng.choice(one.levels, 400_000, p=one.mass[0]) for _ in range(2))
+    expected = np.abs(x - 4.5).mean() - np.abs(x - z).mean() / 2  # Gneiting & Raftery 2007, eq. 21
+    assert ranked_probability_score(one, [4.5]) == pytest.approx(expected, abs=3e-3)
+
+
+def test_the_truth_scores_better_than_anything_else(world: Any) -> None:
+    means, sds, y = world
+    stars = starred(y)
+    truth = predicted(means, sds)
+    others = [predicted(means + 0.3, sds), predicted(means, sds * 0.6), predicted(means, sds * 1.8)]
+    others.append(constant_width(truth, stars, STARS))
+    for other in others:
+        assert log_likelihood(truth, stars) > log_likelihood(other, stars) + 0.005
+        assert ranked_probability_score(truth, stars) < ranked_probability_score(other, stars) - 0.002
+
+
+def test_nothing_and_a_scale_without_levels() -> None:
+    nobody = Distribution.of(np.zeros((0, 2)), np.ones((0, 2)), STARS)
+    bare = Distribution.of([[3.0]], [[1.0]], Scale(1.0, 5.0))
+    for one, y in ((nobody, []), (bare, [3.3])):
+        assert np.isnan(log_likelihood(one, y))
+        assert np.isnan(ranked_probability_score(one, y))
+        assert len(reliability(one, y)) == 0
+    assert interval_coverage(nobody, [], groups={"g": []})["n"].to_list() == [0] * 5
+    assert interval_coverage(bare, [3.3])["covered 95 %"].to_list() == [1.0]
+    assert len(constant_width(nobody, [], STARS)) == 0
+
+
+def test_wrong_input_is_named() -> None:
+    one = Distribution.of([[3.0]], [[1.0]], STARS)
+    with pytest.raises(DataError, match=r"rating 1 is 3.5, which is not a level"):
+        log_likelihood(one, [3.5])
+    for wrong in (log_likelihood, ranked_probability_score, reliability, interval_coverage):
+        with pytest.raises(DataError, match="1 distributions but ratings of shape"):
+            wrong(one, [3.0, 4.0])  # type: ignore[operator]
+    with pytest.raises(ParameterError, match="bins must be at least 1"):
+        reliability(one, [3.0], bins=0)
+    with pytest.raises(DataError, match="group 'g' has 2 numbers for 1 ratings"):
+        interval_coverage(one, [3.0], groups={"g": [1.0, 2.0]})
+
+
+# a whole model
+
+
+@dataclass(frozen=True, eq=False)
+class Gaussian(FactorModel):
+    """Averages with a width: users in even rows are quiet, the others noisy; both known to the model."""
+
+    def distribution(self, users: Any, items: Any, histories: SparseRows) -> Distribution:
+        means = self.linear(users, items)[:, None]
+        return Distribution.of(means, np.where(users % 2 == 0, 0.5, 1.2)[:, None], self.scale)
+
+
+@pytest.fixture(scope="module")
+def toy() -> tuple[Recommender, Split]:
+    rng = np.random.default_rng(2)
+    u, i = np.repeat(np.arange(120), 80), np.tile(np.arange(80), 120)
+    level, liked = rng.normal(0, 0.4, 120), rng.normal(0, 0.4, 80)
+    y = rng.normal(3 + level[u] + liked[i], np.where(u % 2 == 0, 0.5, 1.2))
+    table = Interactions.from_columns(u, i, np.clip(np.round(2 * y) / 2, -2, 8), scale=FINE)  # hardly any tails
+    split = split_random(table, test=0.3)
+    fitted = Recommender.fit(Bias(), split.train).model
+    parts = {name: getattr(fitted, name) for name in ("mean", "scale", "loss")}
+    model = Gaussian(**fitted.arrays(), **parts)
+    train = split.train
+    return Recommender(model, train.users, train.items, train.by_user, "ratings"), split
+
+
+def test_a_model_is_calibrated_on_the_test_part(toy: Any) -> None:
+    rec, split = toy
+    found = calibration(rec, split)
+    assert found.n == len(split.test)
+    error = rec.model.linear(split.test.u, split.test.i).astype(np.float64) - split.test.values
+    assert found.rmse == pytest.approx(sqrt(np.mean(error**2)))
+    assert found.coverage["group"].unique(maintain_order=True).to_list() == [
+        "all", "user's noise", "user's support", "item's support", "predicted width",
+    ]  # fmt: skip
+    some = found.coverage.filter(found.coverage["n"] > 0)
+    slack = 0.02 + 3 * np.sqrt(0.95 * 0.05 / some["n"].to_numpy())  # the averages are not known exactly
+    assert (np.abs(some["covered 95 %"].to_numpy() - 0.95) < slack).all()
+    noise = found.coverage.filter(found.coverage["group"] == "user's noise")
+    assert noise["high"][0] < 0.8 < noise["low"][3]  # noise is measured on training ratings, and parts the two kinds
+    assert found.crps_gain == pytest.approx(1 - found.crps / found.constant_crps)
+    assert found.crps_gain > 0.02
+    assert found.log_likelihood > found.constant_log_likelihood + 0.05
+    told = json.loads(json.dumps(found.as_dict()))
+    assert told["crps_gain"] == found.crps_gain
+    assert len(told["coverage"]) == 17
+
+
+def test_training_ratings_alone_decide_the_quartiles_of_noise(toy: Any) -> None:
+    rec, split = toy
+    train = split.train
+    residual = train.values - rec.model.predict(train.u, train.i, rec.histories).astype(np.float64)
+    noise = np.array([residual[train.u == u].std(ddof=1) for u in range(120)])[split.test.u]
+    expected = np.quantile(noise, 0.25)
+    table = calibration(rec, split).coverage
+    first = table.filter((table["group"] == "user's noise") & (table["quartile"] == 1))
+    assert first["high"][0] == pytest.approx(noise[noise <= expected].max(), rel=1e-4)
+
+
+def test_users_held_out_whole_are_folded_in_first(toy: Any) -> None:
+    rec, split = toy
+    held_out = split_users(split.train, test=0.2)
+    fitted = Recommender.fit(Bias(), held_out.train)
+    parts = {name: getattr(fitted.model, name) for name in ("mean", "scale", "loss")}
+    model = Gaussian(**fitted.model.arrays(), **parts)
+    strangers = Recommender(model, rec.users, rec.items, held_out.train.by_user, "ratings")
+    found = calibration(strangers, held_out)
+    assert found.n == len(held_out.test)
+    assert found.rmse < 1.1
+    assert held_out.fold_in is not None
+    support = found.coverage.filter(found.coverage["group"] == "user's support")
+    assert support["high"].max() == held_out.fold_in.by_user.counts.max()
+
+
+def test_models_without_a_distribution_and_events_are_refused(toy: Any, small_events: Interactions) -> None:
+    rec, split = toy
+    with pytest.raises(KindError, match="no distribution over ratings"):
+        calibration(Recommender.fit(Bias(), split.train), split)
+    events = split_random(small_events)
+    with pytest.raises(KindError, match="no distribution over ratings"):
+        calibration(Recommender.fit(ImplicitALS(factors=2, epochs=1), events.train), events)
+    other = Interactions.from_columns(["a", "b", "c"], ["x", "y", "z"], [1, 5, 2], scale=STARS)
+    with pytest.raises(DataError, match="different users or items"):
+        calibration(rec, split_random(other, test=0.5))

@@ -1,0 +1,382 @@
+"""Comparisons: paired, corrected, never mixed, never leaking, and with strong company always."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from dataclasses import dataclass, replace
+from math import isnan, sqrt
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cofactor.data.interactions import Interactions, Kind
+from cofactor.errors import DataError, DivergedError, KindError, LeakageError, ParameterError
+from cofactor.estimators import REGISTRY, Bias, BiasedMF, Estimator, ExplicitALS, ImplicitALS, Popularity
+from cofactor.evaluate import Split, split_by_time, split_last, split_per_user, split_random, split_users
+from cofactor.evaluate.compare import Comparison, compare
+from cofactor.evaluate.inner import inner_split
+from cofactor.evaluate.intervals import paired_rmse_difference
+from cofactor.evaluate.memory import peak_memory
+from cofactor.evaluate.protocol import evaluate, figure, is_better, main_metric
+from cofactor.evaluate.rival import RIVALS, tuned_rival
+from cofactor.evaluate.significance import holm, sign_flip
+from cofactor.recommend import Recommender
+
+ALS = ExplicitALS(factors=4, epochs=5)
+IALS = ImplicitALS(factors=4, epochs=5)
+LINUX = sys.platform == "linux"
+"""Where peak memory can be read."""
+
+
+@pytest.fixture(scope="module")
+def of_ratings(small_ratings: Interactions) -> Split:
+    return split_random(small_ratings, test=0.2)
+
+
+@pytest.fixture(scope="module")
+def of_events(small_events: Interactions) -> Split:
+    return split_per_user(small_events, test=0.3)
+
+
+@pytest.fixture(scope="module")
+def rated(of_ratings: Split) -> Comparison:
+    return compare([ALS, BiasedMF(factors=4, epochs=2), ExplicitALS(factors=4, epochs=6)], of_ratings)
+
+
+@pytest.fixture(scope="module")
+def ranked(of_events: Split) -> Comparison:
+    return compare(IALS, of_events, task="ranking", ks=(5, 10))
+
+
+# paired statistics
+
+
+def test_the_rmse_difference_is_that_of_the_textbook_loop() -> None:
+    rng = np.random.default_rng(0)
+    counts = rng.integers(1, 30, 80)
+    a = rng.gamma(2, 0.4, 80) * counts
+    b = a * rng.normal(1.05, 0.1, 80)
+    found = paired_rmse_difference(a, b, counts, resamples=4000)
+    assert found.mean == pytest.approx(sqrt(a.sum() / counts.sum()) - sqrt(b.sum() / counts.sum()))
+    draw = np.random.default_rng(1)
+    gaps = []
+    for _ in range(4000):
+        who = draw.integers(0, 80, 80)
+        gaps.append(sqrt(a[who].sum() / counts[who].sum()) - sqrt(b[who].sum() / counts[who].sum()))
+    np.testing.assert_allclose(found[1:], np.quantile(gaps, [0.025, 0.975]), atol=2e-3)
+    swapped = paired_rmse_difference(b, a, counts, resamples=4000)
+    np.testing.assert_allclose(swapped, [-found.mean, -found.high, -found.low], rtol=1e-9)
+    padded = paired_rmse_difference(np.append(a, 0), np.append(b, 0), np.append(counts, 0), resamples=4000)
+    assert padded == found
+
+
+def test_the_rmse_difference_of_nobody_of_one_user_and_of_wrong_input() -> None:
+    assert np.isnan(paired_rmse_difference([], [], [])).all()
+    alone = paired_rmse_difference([4.0], [1.0], [1])
+    assert alone.mean == 1.0
+    assert np.isnan(alone[1:]).all()
+    with pytest.raises(DataError, match="give the same users"):
+        paired_rmse_difference([1.0], [1.0, 2.0], [1, 1])
+    with pytest.raises(DataError, match="not negative"):
+        paired_rmse_difference([-1.0], [1.0], [1])
+    with pytest.raises(ParameterError, match="resamples"):
+        paired_rmse_difference([1.0, 2.0], [1.0, 2.0], [1, 1], resamples=0)
+    with pytest.raises(ParameterError, match="level"):
+        paired_rmse_difference([1.0, 2.0], [1.0, 2.0], [1, 1], level=2)
+
+
+def test_sign_flips_agree_with_all_flips() -> None:
+    differences = np.random.default_rng(3).normal(0.3, 1, 12)
+    every = [abs(np.dot(signs, differences)) for signs in itertools.product((-1, 1), repeat=12)]
+    exact = np.mean(np.array(every) >= abs(differences.sum()) - 1e-9)
+    assert sign_flip(differences, flips=20_000) == pytest.approx(exact, abs=0.015)
+
+
+def test_where_nothing_differs_five_of_a_hundred_tests_are_below_five_percent() -> None:
+    rng = np.random.default_rng(4)
+    p = [sign_flip(rng.standard_t(3, 40), flips=199, seed=seed) for seed in range(600)]
+    assert 0.03 <= np.mean(np.array(p) <= 0.05) <= 0.075
+    assert np.mean(p) == pytest.approx(0.5, abs=0.04)
+
+
+def test_a_steady_difference_is_found_whichever_its_sign_and_whoever_lacks_it() -> None:
+    differences = np.random.default_rng(5).normal(0.3, 1, 400)
+    p = sign_flip(differences)
+    assert p == 1e-4
+    assert sign_flip(-differences) == p
+    assert sign_flip(np.append(differences, [np.nan, 0.0])) == p
+    assert (sign_flip([]), sign_flip([np.nan]), sign_flip([0.0] * 9)) == (1.0, 1.0, 1.0)
+    with pytest.raises(DataError, match="infinite"):
+        sign_flip([np.inf])
+    with pytest.raises(ParameterError, match="flips"):
+        sign_flip([1.0], flips=0)
+
+
+@given(st.lists(st.floats(0, 1), max_size=8))
+@settings(max_examples=60, deadline=None)
+def test_holm_is_a_correction(p: list[float]) -> None:
+    corrected = holm(p)
+    assert (corrected >= np.array(p)).all()
+    assert (corrected <= np.minimum(1, np.array(p) * max(len(p), 1)) + 1e-12).all()
+    order = np.argsort(p, kind="stable")
+    assert (np.diff(corrected[order]) >= 0).all()
+
+
+def test_holm_by_hand_and_with_gaps() -> None:
+    np.testing.assert_allclose(holm([0.01, 0.02, 0.03, 0.005]), [0.03, 0.04, 0.04, 0.02])
+    np.testing.assert_allclose(holm([0.01, np.nan, 0.5]), [0.02, np.nan, 0.5])
+    assert holm([]).tolist() == []
+
+
+# memory
+
+
+def test_the_peak_of_a_block_is_seen_though_given_back_and_not_that_of_earlier_blocks() -> None:
+    with peak_memory() as big:
+        np.ones(25_000_000).sum()  # 200 MB, gone at once
+    with peak_memory() as small:
+        np.ones(1_000).sum()
+    if not LINUX:
+        assert big.bytes is small.bytes is None
+        return
+    assert big.bytes is not None
+    assert small.bytes is not None
+    assert 190e6 < big.bytes < 260e6
+    assert small.bytes < 20e6
+
+
+# the inner validation part, and the rival
+
+
+def test_the_inner_split_is_cut_like_the_outer_one_from_training_rows_only(
+    small_ratings: Interactions, small_events: Interactions
+) -> None:
+    for outer, order in (
+        (split_random(small_ratings), "any"),
+        (split_per_user(small_events, test=0.3), "any"),
+        (split_by_time(small_ratings), "by time"),
+        (split_last(small_ratings, n=2), "by time per user"),
+        (split_users(small_ratings, test=0.3), "any"),
+    ):
+        inner = inner_split(outer, seed=4)
+        assert inner.order == order
+        assert (inner.fold_in is None) == (outer.fold_in is None)
+        given_back = 0 if inner.fold_in is None else len(inner.fold_in)
+        assert len(inner.train) + len(inner.test) + given_back == len(outer.train)
+        Split(inner.train, outer.test)  # nothing of the test part is in it
+        Split(inner.test, outer.test)
+    per_user = inner_split(split_per_user(small_events, test=0.3))
+    assert "per user" in per_user.description
+
+
+def test_the_rival_is_the_best_of_what_was_tried_on_the_validation_part(of_events: Split, of_ratings: Split) -> None:
+    for split in (of_events, of_ratings):
+        fits: list[int] = []
+        rival = tuned_rival(split, on_fit=lambda: fits.append(1))  # noqa: B023
+        name, grid = next((n, g) for n, g in RIVALS[split.train.kind].items() if n in REGISTRY)
+        assert rival.name == name
+        assert len(fits) == 1 + sum(len(values) - 1 for values in grid.values())
+        inner = inner_split(split)
+        metric = main_metric(split.train.kind)
+
+        def of(estimator: Estimator, inner: Split = inner) -> float:
+            return figure(Recommender.fit(estimator, inner.train), inner)
+
+        last = list(grid)[-1]
+        default = getattr(REGISTRY[name](), last)
+        values = [type(default)(default * factor) for factor in grid[last]]
+        tried = [of(rival.with_settings(**{last: value})) for value in values]
+        assert not any(is_better(metric, value, of(rival)) for value in [*tried, of(REGISTRY[name]())])
+
+
+def test_the_settings_tried_include_the_defaults() -> None:
+    for models in RIVALS.values():
+        for name, grid in models.items():
+            assert all(1 in factors and getattr(REGISTRY[name](), setting) > 0 for setting, factors in grid.items())
+
+
+def test_a_table_too_small_to_be_parted_gives_the_rival_at_its_defaults() -> None:
+    tiny = Interactions.from_columns(["a", "a", "b", "b"], ["x", "y", "x", "y"], kind="events")
+    split = Split(tiny.select([True, False, True, True]), tiny.select([False, True, False, False]))
+    assert tuned_rival(split) == ImplicitALS()
+    found = compare(Popularity(), split)
+    assert {model.role for model in found.models} == {"baseline", "tuned rival"}
+
+
+def test_figures_are_those_of_the_table(of_ratings: Split, of_events: Split, small_events: Interactions) -> None:
+    held_out = split_users(small_events, test=0.3)
+    for estimator, split, metric in (
+        (ALS, of_ratings, "rmse"), (IALS, of_events, "ndcg@10"), (IALS, held_out, "ndcg@10"),
+    ):  # fmt: skip
+        table = evaluate(estimator, split)[estimator.name].metrics[metric].mean
+        assert figure(Recommender.fit(estimator, split.train), split) == pytest.approx(table)
+    assert is_better("rmse", 0.8, 0.9)
+    assert is_better("ndcg@10", 0.9, 0.8)
+    assert is_better("rmse", 0.9, float("nan"))
+    assert not is_better("rmse", float("nan"), 0.9)
+
+
+# the comparison
+
+
+def test_the_baseline_and_the_tuned_rival_are_always_there(rated: Comparison, ranked: Comparison) -> None:
+    for found, baseline, asked in ((rated, "bias", 3), (ranked, "popularity", 1)):
+        roles = [model.role for model in found.models]
+        assert roles.count("baseline") == roles.count("tuned rival") == 1
+        assert roles.count("asked") == asked
+        assert found[baseline].role == "baseline"
+    assert [m.score.label for m in ranked.models if m.role == "tuned rival"] == ["implicit-als (tuned)"]
+
+
+def test_what_was_asked_for_is_not_there_twice(of_events: Split) -> None:
+    rival = tuned_rival(of_events)
+    found = compare([Popularity(), rival], of_events)
+    assert sorted(model.score.label for model in found.models) == ["implicit-als", "popularity"]
+    assert found["implicit-als"].role == "tuned rival"
+
+
+def test_the_best_is_first_and_the_others_are_tested_against_it_pairwise(rated: Comparison, of_ratings: Split) -> None:
+    values = [model.score.metrics["rmse"].mean for model in rated.models]
+    assert values == sorted(values)
+    assert rated.best.versus_best == "best"
+    assert isnan(rated.best.p)
+    counts = np.bincount(of_ratings.test.u, minlength=of_ratings.test.n_users)[rated.best.score.users]
+    raw = []
+    for model in rated.models[1:]:
+        gap = (model.score.per_user["squared_error"] - rated.best.score.per_user["squared_error"]) * counts
+        raw.append(sign_flip(gap))
+        assert model.difference.mean == pytest.approx(model.score.metrics["rmse"].mean - values[0])
+        assert model.difference.low < model.difference.mean < model.difference.high
+    assert [model.p for model in rated.models[1:]] == holm(raw).tolist()
+
+
+def test_near_twins_are_within_noise_and_the_baseline_is_worse(rated: Comparison, ranked: Comparison) -> None:
+    assert rated["bias"].versus_best == "worse (p<0.001)"
+    assert ranked["popularity"].versus_best == "worse (p<0.001)"
+    assert ranked["popularity"].difference.high < 0
+    twins = [rated["explicit-als #1"], rated["explicit-als #2"]]
+    assert abs(twins[0].score.metrics["rmse"].mean - twins[1].score.metrics["rmse"].mean) < 0.01
+    for model in rated.models[1:]:
+        assert (model.versus_best == "within noise") == (model.p >= 0.05)
+
+
+def test_the_same_model_twice_differs_by_nothing(of_ratings: Split) -> None:
+    found = compare([ALS, ALS], of_ratings)
+    first, second = found["explicit-als #1"], found["explicit-als #2"]
+    assert first.score.metrics == second.score.metrics
+    worse = max((first, second), key=found.models.index)
+    if {first, second} & {found.best}:
+        assert (worse.p, worse.versus_best) == (1.0, "within noise")
+    else:
+        assert first.p == second.p
+
+
+def test_the_frame_and_json_say_it_all(rated: Comparison, ranked: Comparison) -> None:
+    for found in (rated, ranked):
+        frame = found.frame()
+        assert frame["model"].to_list() == [model.score.label for model in found.models]
+        assert frame["versus_best"][0] == "best"
+        assert (frame["metric"] == found.metric).all()
+        assert frame["low"].is_between(0, frame["value"]).all()
+        assert (frame["fit_seconds"] > 0).all()
+        if LINUX:
+            assert frame["fit_mb"].is_between(0, 500).all()
+        told = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+        assert (told["task"], told["metric"]) == (found.task, found.metric)
+        assert told["models"][0]["p"] is None
+        assert told["models"][0]["estimator"]["estimator"] == found.best.estimator.name
+        assert set(found.evaluation.frame()["model"]) == set(frame["model"])
+    assert ranked.metric == "ndcg@5"
+    assert "recall@10" in ranked.best.score.metrics
+    with pytest.raises(ParameterError, match=r"no model 'x' in this comparison; there are .*bias"):
+        rated["x"]
+
+
+def test_numbers_are_those_of_evaluate_and_repeat(ranked: Comparison, of_events: Split) -> None:
+    alone = evaluate(IALS, of_events, ks=(5, 10))
+    assert repr(ranked["implicit-als"].score.metrics) == repr(alone["implicit-als"].metrics)
+    again = compare(IALS, of_events, ks=(5, 10))
+    timeless = ["model", "role", "versus_best", "value", "low", "high", "difference_low", "p"]
+    assert again.frame()[timeless].equals(ranked.frame()[timeless], null_equal=True)
+
+
+@dataclass(frozen=True)
+class Greedy(Bias):
+    """A baseline that takes 200 MB while it learns."""
+
+    name: ClassVar[str] = "greedy"
+    kind: ClassVar[Kind] = "ratings"
+
+    def fit(self, interactions: Interactions, **options: Any) -> Any:
+        assert np.ones(25_000_000).sum() > 0
+        return super().fit(interactions, **options)
+
+
+def test_memory_is_that_of_the_fit(of_ratings: Split) -> None:
+    found = compare([Greedy(), ALS], of_ratings)
+    greedy, modest = (found[label].score.fit_bytes for label in ("greedy", "explicit-als"))
+    assert (greedy is None) == (modest is None) == (not LINUX)
+    if greedy is not None and modest is not None:
+        assert 190e6 < greedy < 260e6
+        assert modest < 50e6
+
+
+def test_everyone_is_told_of_in_order(of_events: Split) -> None:
+    told: list[str] = []
+    compare(Popularity(), of_events, on_fit=told.append)
+    assert told == ["a tuned rival"] * 5 + ["popularity", "implicit-als (tuned)"]
+
+
+# what cannot be
+
+
+def test_tasks_are_never_mixed(of_ratings: Split, of_events: Split) -> None:
+    with pytest.raises(KindError, match=r"rankings are scored on events.*positive_from=4"):
+        compare(ALS, of_ratings, task="ranking")
+    with pytest.raises(KindError, match="ratings are predicted from ratings, and these are events"):
+        compare(IALS, of_events, task="rating")
+    with pytest.raises(ParameterError, match="task must be rating or ranking, not 'both'; the two are never mixed"):
+        compare(IALS, of_events, task="both")  # type: ignore[arg-type]
+    told: list[str] = []
+    with pytest.raises(KindError, match="implicit-als learns from events"):
+        compare([ALS, IALS], of_ratings, on_fit=told.append)
+    assert told == []
+
+
+def test_one_of_several_that_cannot_be_fitted_is_told_and_the_others_are_compared(of_ratings: Split) -> None:
+    wild = BiasedMF(factors=4, rate=9.0, rating_range=None, epochs=30)
+    found = compare([wild, ALS], of_ratings)
+    assert [label for label, _ in found.failed] == ["biased-mf"]
+    assert "the fit diverged in epoch" in found.failed[0][1]
+    assert "biased-mf" not in {model.score.label for model in found.models}
+    assert found.as_dict()["failed"] == [{"model": "biased-mf", "reason": found.failed[0][1]}]
+    with pytest.raises(DivergedError):
+        compare(wild, of_ratings)
+
+
+def test_a_split_that_leaks_is_refused(of_ratings: Split) -> None:
+    leaking = replace(of_ratings)
+    object.__setattr__(leaking, "test", of_ratings.train.select(np.arange(len(of_ratings.train)) < 50))
+    with pytest.raises(LeakageError, match="stand in train and in test"):
+        compare(ALS, leaking)
+    with pytest.raises(DataError, match="compare needs a Split"):
+        compare(ALS, (of_ratings.train, of_ratings.test))  # type: ignore[arg-type]
+
+
+def test_ks_are_checked_before_anything_is_fitted(of_events: Split) -> None:
+    told: list[str] = []
+    with pytest.raises(ParameterError, match="ks must be whole numbers"):
+        compare(IALS, of_events, ks=(), on_fit=told.append)
+    assert told == []
+
+
+def test_without_anyone_to_test_on_nothing_is_measured(of_events: Split) -> None:
+    disliked = of_events.test.with_weights(-np.ones(len(of_events.test)))
+    found = compare(Popularity(), Split(of_events.train, disliked))
+    assert {model.versus_best for model in found.models} == {"not measured"}
+    assert json.dumps(found.as_dict(), allow_nan=False)

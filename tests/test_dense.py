@@ -1,0 +1,78 @@
+"""The kernels under the network, and the way down that folds a newcomer in."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cofactor.kernels import reference
+from cofactor.kernels.dense import dense, row_dots
+from cofactor.models.descent import descended
+
+seeds = st.integers(0, 2**32 - 1)
+few = settings(max_examples=40, deadline=None)
+sizes = st.integers(1, 40)
+
+
+def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+@few
+@given(seeds, st.integers(0, 60), sizes, sizes)
+def test_dense_equals_its_twin_and_a_row_does_not_depend_on_the_others(seed: int, n: int, rows: int, out: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, weights, bias = normal(rng, n, rows), normal(rng, rows, out), normal(rng, out)
+    found = dense(x, weights, bias)
+    assert found.shape == (n, out)
+    np.testing.assert_allclose(found, reference.dense(x, weights, bias), rtol=1e-4, atol=1e-4)
+    some = rng.permutation(n)[: n // 2 + 1]
+    assert dense(x[some], weights, bias).tobytes() == found[some].tobytes()
+
+
+@few
+@given(seeds, st.integers(0, 60), sizes, sizes)
+def test_row_dots_equal_their_twin_and_a_row_does_not_depend_on_the_others(seed: int, n: int, a: int, b: int) -> None:
+    rng = np.random.default_rng(seed)
+    p, q = normal(rng, n, a), normal(rng, n, b)
+    found = row_dots(p, q)
+    np.testing.assert_allclose(found, reference.row_dots(p, q), rtol=1e-4, atol=1e-4)
+    some = rng.permutation(n)[: n // 2 + 1]
+    assert row_dots(p[some], q[some]).tobytes() == found[some].tobytes()
+
+
+@few
+@given(seeds, st.integers(1, 24))
+def test_the_way_down_ends_at_the_minimum_of_a_quadratic(seed: int, width: int) -> None:
+    rng = np.random.default_rng(seed)
+    root = rng.standard_normal((width, 2 * width)) * rng.choice([0.3, 3.0])
+    A, b = root @ root.T + np.eye(width), rng.standard_normal(width)
+    values = []
+
+    def slope(z: np.ndarray) -> tuple[float, np.ndarray]:
+        wide = z.astype(np.float64)
+        values.append(float(0.5 * wide @ A @ wide - b @ wide))
+        return values[-1], (A @ wide - b).astype(np.float32)
+
+    z = descended(slope, width, steps=2000, near=1e-2)
+    assert np.linalg.norm(A @ z - b) <= 1.1e-2
+    assert slope(z)[0] <= values[0]
+
+
+def test_the_way_down_never_gets_worse_on_a_slope_that_misleads() -> None:
+    """The gradient points the wrong way: no step helps, so it stays."""
+    assert descended(lambda z: (float(z @ z), -2 * z - 1), 3, steps=9, near=0.0).tolist() == [0.0] * 3
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+def test_it_takes_as_many_steps_as_it_is_told(steps: int) -> None:
+    calls: list[float] = []
+
+    def slope(z: np.ndarray) -> tuple[float, np.ndarray]:
+        calls.append(float(z[0]))
+        return float(-z[0]), np.array([-1.0], np.float32)
+
+    assert descended(slope, 1, steps=steps, near=0.0)[0] == 0.5 * steps
+    assert len(calls) == 1 + steps

@@ -1,0 +1,227 @@
+"""The kernels of neighbor models and EASE against their slow twins, and against truths from outside."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cofactor.arrays import SparseRows
+from cofactor.kernels import reference
+from cofactor.kernels.inverse import TILE, negative_inverse, sparse_gram
+from cofactor.kernels.neighbor_scores import (
+    AVERAGE,
+    SUM,
+    add_by_users,
+    add_dense,
+    average_by_items,
+    damped_means,
+    sum_by_items,
+)
+from cofactor.kernels.neighbors import COSINE, JACCARD, PEARSON, ColumnLists, nearest, transposed
+from cofactor.kernels.threads import threads
+from cofactor.kernels.topk_dense import score_blocks, top_of_blocks
+
+seeds = st.integers(0, 2**32 - 1)
+few = settings(max_examples=40, deadline=None)
+measures = st.sampled_from([PEARSON, COSINE, JACCARD])
+EVERYTHING = 10**6
+
+
+def random_rows(rng: np.random.Generator, n_rows: int, n_columns: int, *, weighted: bool = False) -> SparseRows:
+    blank = rng.random((n_rows, n_columns)) > rng.choice([0.1, 0.4, 0.9])
+    rows, columns = np.nonzero(~blank)
+    weights = rng.random(len(rows)) * 2 if weighted else None
+    return SparseRows.of(rows, columns, rng.normal(0.3, 1, len(rows)), n_rows, weights)
+
+
+def random_links(rng: np.random.Generator, n_items: int) -> SparseRows:
+    links = random_rows(rng, n_items, n_items)
+    return replace(links, values=np.abs(links.values) + np.float32(0.01))
+
+
+# finding neighbors
+
+
+@few
+@given(seeds, measures, st.integers(1, 12), st.sampled_from([0.0, 3.0, 100.0]), st.booleans())
+def test_the_nearest_rows_equal_their_twin(seed: int, measure: int, n: int, shrink: float, apart: bool) -> None:
+    rng = np.random.default_rng(seed)
+    rows = random_rows(rng, 15, 12)
+    itself = np.arange(15, dtype=np.int32) if apart else None
+    lists = ColumnLists.of(rows, 12, longest=EVERYTHING)
+    found, how = nearest(rows, lists, rows, measure=measure, n=n, shrink=shrink, itself=itself)
+    twin = reference.row_similarities(rows, rows, 12, measure=measure, shrink=shrink, itself=itself)
+    np.testing.assert_allclose(how, -np.sort(-twin, axis=1)[:, :n], rtol=1e-4, atol=1e-5)
+    there = found >= 0
+    assert ((how > 0) == there).all()
+    own = np.take_along_axis(twin, np.maximum(found, 0), axis=1)
+    np.testing.assert_allclose(how[there], own[there], rtol=1e-4, atol=1e-5)
+    assert all(len(set(row[row >= 0])) == (row >= 0).sum() for row in found)
+
+
+@few
+@given(seeds, measures, st.integers(2, 8))
+def test_sampled_columns_hide_rows_and_never_bend_a_similarity(seed: int, measure: int, longest: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = random_rows(rng, 25, 10)
+    lists = ColumnLists.of(rows, 10, longest=longest)
+    found, how = nearest(rows, lists, rows, measure=measure, n=5, shrink=2.0)
+    twin = reference.row_similarities(rows, rows, 10, measure=measure, shrink=2.0)
+    there = found >= 0
+    own = np.take_along_axis(twin, np.maximum(found, 0), axis=1)
+    np.testing.assert_allclose(how[there], own[there], rtol=1e-4, atol=1e-5)
+    assert (np.diff(how, axis=1) <= 0).all()
+
+
+def test_a_list_that_is_full_holds_the_fullest_rows() -> None:
+    rows = SparseRows.of([0, 1, 1, 2, 2, 2, 3], [0, 0, 1, 0, 1, 2, 0], np.ones(7), 4)
+    lists = ColumnLists.of(rows, 3, longest=2)
+    assert lists.sampled
+    assert [lists.row_of[lists.place[a:b]].tolist() for a, b in zip(lists.start, lists.start[1:], strict=False)] == [
+        [2, 1],
+        [2, 1],
+        [2],
+    ]
+    assert not ColumnLists.of(rows, 3, longest=4).sampled
+
+
+def test_who_has_nothing_new_is_no_neighbor_and_ties_go_by_row() -> None:
+    rows = SparseRows.of([0, 0, 1, 1, 2, 2, 2, 3, 3, 3], [0, 1, 0, 1, 0, 1, 2, 0, 1, 3], np.ones(10), 4)
+    lists = ColumnLists.of(rows, 4, longest=EVERYTHING)
+    found, how = nearest(rows, lists, rows, measure=COSINE, n=3, shrink=0.0)
+    assert found.tolist() == [[2, 3, -1], [2, 3, -1], [3, -1, -1], [2, -1, -1]]
+    assert how[0, 0] == pytest.approx(2 / 6**0.5)
+    assert (how[:, 2] == 0).all()
+
+
+def test_threads_and_batches_change_no_bit_of_the_neighbors() -> None:
+    rng = np.random.default_rng(4)
+    u, i = rng.integers(0, 6000, 90_000), np.minimum(rng.zipf(1.4, 90_000), 300) - 1
+    pairs = np.unique(np.stack([u, i], axis=1), axis=0)
+    rows = SparseRows.of(pairs[:, 0], pairs[:, 1], rng.standard_normal(len(pairs)), 6000)
+    lists = ColumnLists.of(rows, 300, longest=500)
+    found = []
+    for count in (1, 2, 4):
+        with threads(count):
+            found.append(nearest(rows, lists, rows, measure=PEARSON, n=20, shrink=10.0))
+    assert all(
+        mine.tobytes() == first.tobytes() for one in found[1:] for mine, first in zip(one, found[0], strict=True)
+    )
+    alone, how = nearest(rows.row(77), lists, rows, measure=PEARSON, n=20, shrink=10.0)
+    assert (alone.tobytes(), how.tobytes()) == (found[0][0][77:78].tobytes(), found[0][1][77:78].tobytes())
+
+
+@few
+@given(seeds)
+def test_transposing_turns_columns_into_rows(seed: int) -> None:
+    rows = random_rows(np.random.default_rng(seed), 9, 6)
+    np.testing.assert_array_equal(reference.whole(transposed(rows, 6), 9), reference.whole(rows, 6).T)
+
+
+# scores from neighbors
+
+
+@few
+@given(seeds, st.integers(1, 6), st.sampled_from([0.0, 0.5]), st.booleans())
+def test_averages_over_items_equal_their_twin(seed: int, k: int, damping: float, weighted: bool) -> None:
+    rng = np.random.default_rng(seed)
+    rows, links = random_rows(rng, 6, 14, weighted=weighted), random_links(rng, 14)
+    out = np.ones((6, 14), np.float32)
+    average_by_items(out, rows, links, k=k, damping=damping)
+    np.testing.assert_allclose(out - 1, reference.added_by_items(rows, links, k=k, damping=damping), atol=1e-4)
+
+
+@few
+@given(seeds)
+def test_sums_over_items_equal_their_twin_and_the_dense_product(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows, links = random_rows(rng, 6, 14), random_links(rng, 14)
+    out, dense = np.zeros((6, 14), np.float32), np.zeros((6, 14), np.float32)
+    sum_by_items(out, rows, links)
+    np.testing.assert_allclose(out, reference.added_by_items(rows, links), atol=1e-4)
+    add_dense(dense, rows, reference.whole(links, 14).astype(np.float32))
+    np.testing.assert_allclose(dense, reference.whole(rows, 14) @ reference.whole(links, 14), atol=1e-4)
+
+
+@few
+@given(seeds, st.integers(1, 6), st.sampled_from([None, 0.0, 0.5]), st.booleans())
+def test_scores_from_users_equal_their_twin(seed: int, k: int, damping: float | None, weighted: bool) -> None:
+    rng = np.random.default_rng(seed)
+    rows = random_rows(rng, 9, 14, weighted=weighted and damping is not None)
+    neighbors = np.stack([rng.permutation(9)[:7] for _ in range(5)]).astype(np.int32)
+    neighbors[:, 5:] = np.where(rng.random((5, 1)) < 0.5, -1, neighbors[:, 5:])
+    likeness = -np.sort(-rng.random((5, 7)).astype(np.float32), axis=1)
+    out = np.zeros((5, 14), np.float32)
+    rule = SUM if damping is None else AVERAGE
+    add_by_users(out, neighbors, likeness, rows, rule=rule, k=k, damping=damping or 0.0)
+    np.testing.assert_allclose(
+        out, reference.added_by_users(neighbors, likeness, rows, 14, k=k, damping=damping), rtol=1e-4, atol=1e-4
+    )
+
+
+@few
+@given(seeds, st.booleans(), st.sampled_from([0.0, 5.0]))
+def test_damped_means_equal_their_twin(seed: int, weighted: bool, damping: float) -> None:
+    rng = np.random.default_rng(seed)
+    rows, bias = random_rows(rng, 8, 9, weighted=weighted), rng.standard_normal(9).astype(np.float32)
+    found = damped_means(rows, bias, mean=0.7, damping=damping)
+    np.testing.assert_allclose(found, reference.damped_means(rows, bias, mean=0.7, damping=damping), atol=1e-5)
+
+
+# ranking score rows
+
+
+@few
+@given(seeds, st.integers(1, 60), st.booleans())
+def test_the_best_of_score_rows_equal_their_twin_with_ties(seed: int, n: int, filtered: bool) -> None:
+    rng = np.random.default_rng(seed)
+    scores = np.round(rng.standard_normal((150, 50)), 1).astype(np.float32)
+    exclude = random_rows(rng, 150, 50)
+    allowed = rng.random(50) < 0.7 if filtered else np.zeros(0, bool)
+    found = []
+    for count in (1, 3):
+        with threads(count):
+            found.append(top_of_blocks(lambda a, b: scores[a:b], 50, n, exclude=exclude, allowed=allowed))
+    rows, best = found[0]
+    assert (rows.tobytes(), best.tobytes()) == (found[1][0].tobytes(), found[1][1].tobytes())
+    twin_rows, twin_best = reference.top_of_rows(scores, n, exclude=exclude, allowed=allowed)
+    np.testing.assert_array_equal(rows[:, : twin_rows.shape[1]], twin_rows)
+    np.testing.assert_array_equal(best[:, : twin_rows.shape[1]], twin_best)
+    assert (rows[:, twin_rows.shape[1] :] == -1).all()
+
+
+def test_score_blocks_cover_every_user_once_and_stay_small() -> None:
+    for n_users, n_items in ((0, 5), (1, 5), (1000, 26_744), (7, 10**7)):
+        blocks = score_blocks(n_users, n_items)
+        assert [u for first, last in blocks for u in range(first, last)] == list(range(n_users))
+        assert all((last - first) * n_items <= max(1 << 21, n_items) for first, last in blocks)
+
+
+# the closed form of EASE
+
+
+@few
+@given(seeds)
+def test_the_sparse_gram_matrix_is_that_of_the_whole_matrix(seed: int) -> None:
+    rows = random_rows(np.random.default_rng(seed), 40, 45)
+    X = reference.whole(rows, 45)
+    np.testing.assert_allclose(sparse_gram(rows, 45), np.tril(X.T @ X), atol=1e-9)
+
+
+@pytest.mark.parametrize("n", [1, 5, TILE, TILE + 1, 2 * TILE + 70])
+def test_the_blockwise_inverse_is_the_inverse_with_any_number_of_threads(n: int) -> None:
+    rng = np.random.default_rng(n)
+    F = rng.standard_normal((n, n + 5))
+    A = F @ F.T + n * np.eye(n)
+    found = []
+    for count in (1, 2, 4):
+        lower = np.tril(A)
+        with threads(count):
+            negative_inverse(lower)
+        found.append(np.tril(lower))
+    np.testing.assert_allclose(found[0], np.tril(-np.linalg.inv(A)), rtol=1e-8, atol=1e-12)
+    assert found[0].tobytes() == found[1].tobytes() == found[2].tobytes()

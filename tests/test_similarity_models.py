@@ -1,0 +1,284 @@
+"""EASE and the neighbor models against closed forms and dense twins, and inside their bands on MovieLens-100k."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import cofactor
+from cofactor.arrays import SparseRows
+from cofactor.data.interactions import Interactions
+from cofactor.data.synthetic import MOVIELENS_20M_SHAPE, generate
+from cofactor.errors import CofactorError, ParameterError
+from cofactor.evaluate.ranking_metrics import ranking_metrics
+from cofactor.evaluate.rating_metrics import rmse
+from cofactor.evaluate.split import Split
+from cofactor.evaluate.standard import i0_rows, s0_rows, split_rows
+from cofactor.models.base import ComparesItems, FoldsIn, Model, PredictsRatings, ScoresItems
+from cofactor.models.similarity import ItemItemModel
+
+
+def dense(table: Interactions) -> np.ndarray:
+    X = np.zeros((table.n_users, table.n_items))
+    X[table.u, table.i] = 1
+    return X
+
+
+def test_ease_is_its_closed_form(small_events: Interactions) -> None:
+    """B = -P / diag(P) off the diagonal, P = (X'X + l2 I)^-1; scores X B (Steck 2019, eq. 8)."""
+    X = dense(small_events)
+    P = np.linalg.inv(X.T @ X + 20 * np.eye(X.shape[1]))
+    B = -P / np.diag(P)
+    np.fill_diagonal(B, 0)
+    model = cofactor.EASE(l2=20.0).fit(small_events)
+    users = np.arange(small_events.n_users, dtype=np.int32)
+    np.testing.assert_allclose(model.scores(users, small_events.by_user), X @ B, atol=1e-5)
+
+
+def test_ease_refuses_what_does_not_fit_into_memory_and_names_another_way(small_events: Interactions) -> None:
+    with pytest.raises(CofactorError, match=r"ImplicitALS|implicit-als|ItemKNN|item-knn"):
+        cofactor.EASE(max_memory=1e-5).fit(small_events)
+
+
+def test_item_knn_from_events_sums_the_cosines_of_what_the_user_took(small_events: Interactions) -> None:
+    X = dense(small_events)
+    together, support = X.T @ X, X.sum(axis=0)
+    cosine = together / np.sqrt(np.maximum(np.outer(support, support), 1))
+    np.fill_diagonal(cosine, 0)
+    estimator = cofactor.ItemKNN(shrink=0.0, neighbors=1000, k=1000)
+    model = estimator.fit(small_events)
+    users = np.arange(small_events.n_users, dtype=np.int32)
+    np.testing.assert_allclose(model.scores(users, small_events.by_user), X @ cosine, rtol=1e-4, atol=1e-4)
+
+
+def everyone(table: Interactions) -> np.ndarray:
+    return np.arange(table.n_users, dtype=np.int32)
+
+
+def by_hand(table: Interactions, damping: float) -> tuple[np.ndarray, np.ndarray]:
+    """b_ui at the least-squares minimum, by a dense solve, and the ratings above it with nan for blanks."""
+    mean = table.values.astype(np.float64).mean()
+    A = np.zeros((len(table), table.n_users + table.n_items))
+    A[np.arange(len(table)), table.u] = A[np.arange(len(table)), table.n_users + table.i] = 1
+    b = np.linalg.solve(A.T @ A + damping * np.eye(A.shape[1]), A.T @ (table.values - mean))
+    level = mean + b[: table.n_users, None] + b[None, table.n_users :]
+    above = np.full(level.shape, np.nan)
+    above[table.u, table.i] = table.values - level[table.u, table.i]
+    return level, above
+
+
+def pearson(above: np.ndarray, shrink: float) -> np.ndarray:
+    """Shrunk correlations of the columns over their common rows, those at or below 0 left out."""
+    has, x = np.isfinite(above).astype(float), np.nan_to_num(above)
+    common, dot = has.T @ has, x.T @ x
+    length = np.sqrt((x.T**2 @ has) * (has.T @ x**2))
+    s = np.divide(dot, length, out=np.zeros_like(dot), where=length > 0)
+    s *= np.divide(common, common + shrink, out=np.zeros_like(dot), where=common > 0)
+    np.fill_diagonal(s, 0)
+    return np.maximum(s, 0)
+
+
+def averaged(level: np.ndarray, above: np.ndarray, s: np.ndarray, k: int, damping: float) -> np.ndarray:
+    """level + sum_j s_ij x_uj / (damping + sum_j s_ij) over the k most similar columns that the row has."""
+    out = level.copy()
+    for u in range(len(level)):
+        own = np.flatnonzero(np.isfinite(above[u]))
+        for i in range(level.shape[1]):
+            best = own[np.argsort(-s[i, own], kind="stable")[:k]]
+            out[u, i] += s[i, best] @ above[u, best] / (damping + s[i, best].sum())
+    return out
+
+
+def test_item_knn_from_ratings_is_the_damped_average_around_the_baseline(small_ratings: Interactions) -> None:
+    level, above = by_hand(small_ratings, 5.0)
+    model = cofactor.ItemKNN(k=1000, shrink=20.0, damping=0.3).fit(small_ratings)  # ties decide nothing
+    expected = averaged(level, above, pearson(above, 20.0), 1000, 0.3)
+    np.testing.assert_allclose(model.scores(everyone(small_ratings), small_ratings.by_user), expected, atol=2e-3)
+    predicted = model.predict(small_ratings.u, small_ratings.i, small_ratings.by_user)
+    clipped = np.clip(expected[small_ratings.u, small_ratings.i], 1, 5)
+    np.testing.assert_allclose(predicted, clipped, atol=2e-3)
+
+
+def test_user_knn_from_ratings_is_the_damped_average_around_the_baseline(small_ratings: Interactions) -> None:
+    level, above = by_hand(small_ratings, 5.0)
+    model = cofactor.UserKNN(k=7, shrink=20.0, damping=0.3).fit(small_ratings)
+    has = np.isfinite(above).astype(int)
+    s = np.where(has @ has.T == has.sum(axis=1)[None, :], 0, pearson(above.T, 20.0))  # who has nothing that u lacks
+    expected = level.copy()
+    for u in range(len(level)):
+        for i in range(level.shape[1]):
+            others = np.flatnonzero(has[:, i])
+            best = others[np.argsort(-s[u, others], kind="stable")[:7]]
+            expected[u, i] += s[u, best] @ above[best, i] / (0.3 + s[u, best].sum())
+    np.testing.assert_allclose(model.scores(everyone(small_ratings), small_ratings.by_user), expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", ["cosine", "jaccard"])
+def test_user_knn_from_events_sums_over_similar_users(name: str, small_events: Interactions) -> None:
+    X = dense(small_events)
+    dot, size = X @ X.T, X.sum(axis=1)
+    length = np.sqrt(np.outer(size, size)) if name == "cosine" else size[:, None] + size[None, :] - dot
+    s = np.divide(dot, length, out=np.zeros_like(dot), where=length > 0)
+    s[dot == size[None, :]] = 0
+    model = cofactor.UserKNN(k=1000, neighbors=1000, similarity=name).fit(small_events)
+    np.testing.assert_allclose(model.scores(everyone(small_events), small_events.by_user), s @ X, rtol=1e-4, atol=1e-4)
+
+
+def test_the_baseline_of_a_user_follows_from_the_history_passed_in(small_ratings: Interactions) -> None:
+    level, _ = by_hand(small_ratings, 5.0)
+    for estimator in (cofactor.ItemKNN(), cofactor.UserKNN()):
+        model = estimator.fit(small_ratings)
+        nothing = SparseRows.empty(1)
+        fresh = model.fold_in(nothing).scores(np.zeros(1, np.int32), nothing)[0]
+        bias = model.baseline.user_bias(small_ratings.by_user)
+        np.testing.assert_allclose(fresh + bias[:, None], level, atol=2e-3)
+
+
+@pytest.mark.parametrize("estimator", [cofactor.EASE(l2=5.0), cofactor.ItemKNN(), cofactor.UserKNN()], ids=str)
+def test_a_dislike_counts_against_what_is_similar(estimator: Any, small_events: Interactions) -> None:
+    model = estimator.fit(small_events)
+    zero, plus = np.zeros(1, np.int32), [1.0, 1.0]
+    liked = SparseRows.of([0, 0], [0, 2], plus, 1)
+    disliked = SparseRows.of([0, 0], [0, 2], plus, 1, [1.0, -1.0])
+    with_it, against = (model.fold_in(h).scores(zero, h)[0] for h in (liked, disliked))
+    assert np.abs(with_it - against).max() > 0.01
+    if isinstance(model, ItemItemModel):  # additive, with its sign
+        without = model.scores(zero, SparseRows.of([0], [0], [1.0], 1))[0]
+        np.testing.assert_allclose(with_it - without, without - against, atol=1e-5)
+
+
+def test_dislikes_enter_ease_as_their_negative(small_events: Interactions) -> None:
+    weights = np.where(np.random.default_rng(0).random(len(small_events)) < 0.2, -1.5, 1.0)
+    table = small_events.with_weights(weights)
+    X = np.zeros((table.n_users, table.n_items))
+    X[table.u, table.i] = weights
+    P = np.linalg.inv(X.T @ X + 20 * np.eye(X.shape[1]))
+    B = -P / np.diag(P)
+    np.fill_diagonal(B, 0)
+    model = cofactor.EASE(l2=20.0).fit(table)
+    np.testing.assert_allclose(model.scores(everyone(table), table.by_user), X @ B, atol=1e-5)
+
+
+@pytest.mark.parametrize("estimator", [cofactor.ItemKNN(), cofactor.UserKNN()], ids=str)
+def test_rows_of_weight_zero_say_nothing(estimator: Any, small_ratings: Interactions) -> None:
+    keep = np.random.default_rng(1).random(len(small_ratings)) < 0.8
+    left = small_ratings.select(keep)
+    muted = small_ratings.with_weights(keep.astype(np.float32))
+    plain, weighted = estimator.fit(left), estimator.fit(muted)
+    users = everyone(small_ratings)
+    scores = plain.scores(users, left.by_user)
+    np.testing.assert_allclose(weighted.scores(users, muted.by_user), scores, atol=1e-3)
+
+
+def test_the_models_can_do_what_they_say(small_ratings: Interactions, small_events: Interactions) -> None:
+    for estimator, table in (
+        (cofactor.EASE(), small_events),
+        (cofactor.ItemKNN(), small_ratings),
+        (cofactor.UserKNN(), small_ratings),
+    ):
+        model = estimator.fit(table)
+        for protocol in (Model, PredictsRatings, ScoresItems, FoldsIn):
+            assert isinstance(model, protocol)
+        assert isinstance(model, ComparesItems) == isinstance(model, ItemItemModel)
+        assert f"{table.n_users} users" in repr(model)
+
+
+def test_similar_items_are_the_most_similar_by_the_model_itself(
+    small_ratings: Interactions, small_events: Interactions
+) -> None:
+    for model in (cofactor.ItemKNN().fit(small_ratings), cofactor.EASE(l2=5.0).fit(small_events)):
+        items = np.arange(0, 120, 7, dtype=np.int32)
+        rows, how = model.similar_items(items, 5)
+        assert rows.shape == how.shape == (len(items), 5)
+        assert (np.diff(how, axis=1) <= 0).all()
+        assert not (rows == items[:, None]).any()
+    model = cofactor.ItemKNN(shrink=20.0).fit(small_ratings)
+    s = pearson(by_hand(small_ratings, 5.0)[1], 20.0)
+    np.testing.assert_allclose(model.similar_items(np.array([3], np.int32), 5)[1][0], -np.sort(-s[3])[:5], atol=1e-3)
+    alike = model.item_similarity(np.array([[3, 8, -1, 3]], np.int32))[0]
+    expected = [[1, s[3, 8], 0, 1], [s[3, 8], 1, 0, s[3, 8]], [0, 0, 0, 0], [1, s[3, 8], 0, 1]]
+    np.testing.assert_allclose(alike, expected, atol=1e-3)
+
+
+def test_item_similarity_of_ease_is_the_partial_correlation(small_events: Interactions) -> None:
+    X = dense(small_events)
+    P = np.linalg.inv(X.T @ X + 5 * np.eye(X.shape[1]))
+    partial = -P / np.sqrt(np.outer(np.diag(P), np.diag(P)))
+    np.fill_diagonal(partial, 1)
+    items = np.arange(10, dtype=np.int32)
+    found = cofactor.EASE(l2=5.0).fit(small_events).item_similarity(items[None])[0]
+    np.testing.assert_allclose(found, partial[:10, :10], atol=1e-5)
+
+
+def test_similar_users_keep_their_ids_after_an_update(small_ratings: Interactions) -> None:
+    rec = cofactor.Recommender.fit(cofactor.UserKNN(), small_ratings)
+    before = rec.similar_users("user 7", n=5)
+    assert before["score"].is_sorted(descending=True)
+    new = Interactions.from_columns(["a newcomer"] * 3, ["item 1", "item 2", "item 5"], [5.0, 1.0, 4.0])
+    after = rec.updated(new)
+    assert after.similar_users("user 7", n=5).equals(before)
+    assert len(after.recommend("a newcomer", n=3)) == 3
+    changed = Interactions.from_columns([before["user"][0]], ["item 100"], [3.0])
+    assert rec.updated(changed).similar_users("user 7", n=4)["user"].to_list() == before["user"][1:].to_list()
+
+
+def test_a_newcomer_of_user_knn_gets_the_neighbors_of_the_same_history(small_ratings: Interactions) -> None:
+    model = cofactor.UserKNN(max_item_support=40).fit(small_ratings)  # sampled: some lists are longer
+    folded = model.fold_in(small_ratings.by_user.take([7, 8]))
+    np.testing.assert_array_equal(folded.neighbors, model.neighbors[7:9])
+    np.testing.assert_array_equal(folded.similarity, model.similarity[7:9])
+
+
+def test_sampled_item_lists_still_find_most_of_the_true_neighbors() -> None:
+    table = generate(
+        replace(MOVIELENS_20M_SHAPE, n_users=3000, n_items=2000, n_ratings=150_000, most=1000)
+    ).interactions
+    support = np.bincount(table.i)
+    whole = cofactor.UserKNN(neighbors=50, max_item_support=3000).fit(table)
+    sampled = cofactor.UserKNN(neighbors=50, max_item_support=int(support.max()) // 2).fit(table)
+    last = whole.similarity.min(axis=1, keepdims=True)
+    recall = (sampled.similarity >= last * (1 - 1e-5)).mean()
+    assert 0.9 <= recall < 1
+    assert (sampled.similarity <= whole.similarity + 1e-6).all()
+
+
+def test_ease_says_how_much_memory_it_would_take_to_the_byte(small_events: Interactions) -> None:
+    needed = 24 * small_events.n_items**2 / 1e9
+    cofactor.EASE(max_memory=needed).fit(small_events)
+    with pytest.raises(ParameterError, match=rf"{small_events.n_items} items \(24 bytes"):
+        cofactor.EASE(max_memory=needed * 0.999).fit(small_events)
+
+
+def columns_in_file_order() -> pl.DataFrame:
+    path = cofactor.fetch("movielens-100k") / "ratings.tsv"
+    return pl.read_csv(path, separator="\t", has_header=False, new_columns=["user", "item", "value", "time"])
+
+
+@pytest.fixture(scope="module")
+def i0(movielens: Interactions) -> Split:
+    table = columns_in_file_order()
+    _, test = i0_rows(table["user"], table["value"].to_numpy())
+    return split_rows(movielens.to_events(positive_from=4), test, users=table["user"], items=table["item"])
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"), [("EASE", 0.3242, 0.3252), ("ItemKNN", 0.26, 0.31), ("UserKNN", 0.26, 0.31)]
+)
+def test_accuracy_on_events(name: str, least: float, most: float, i0: Split) -> None:
+    users = np.flatnonzero(i0.test.by_user.counts).astype(np.int32)
+    ranked, _ = cofactor.Recommender.fit(getattr(cofactor, name)(), i0.train).rank(users, 10)
+    found = ranking_metrics(ranked, i0.test.by_user.take(users), ks=(10,))["ndcg@10"].mean()
+    assert least <= found <= most
+
+
+@pytest.mark.parametrize(("name", "most"), [("ItemKNN", 0.925), ("UserKNN", 0.94)])
+def test_accuracy_on_ratings(name: str, most: float, movielens: Interactions) -> None:
+    table = columns_in_file_order()
+    split = split_rows(movielens, s0_rows()[1], users=table["user"], items=table["item"])
+    rec = cofactor.Recommender.fit(getattr(cofactor, name)(), split.train)
+    found = rmse(split.test.values, rec.model.predict(split.test.u, split.test.i, rec.histories))
+    assert 0.905 < found <= most

@@ -1,0 +1,339 @@
+"""Tuning: within the ranges, on training rows alone, the same again, and going on where it was interrupted."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from dataclasses import dataclass, fields, replace
+from math import isnan
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from cofactor.data.interactions import Interactions, Kind
+from cofactor.errors import CofactorError, DataError, DivergedError, KindError, ParameterError
+from cofactor.estimators import REGISTRY, Bias, ExplicitALS, ImplicitALS, Popularity
+from cofactor.estimators.base import parameter
+from cofactor.evaluate.inner import inner_split
+from cofactor.evaluate.protocol import figure, fit_and_score
+from cofactor.evaluate.search_space import Range, search_space
+from cofactor.evaluate.split import Split, split_per_user, split_random
+from cofactor.evaluate.tune import Trial, Tuned, fingerprint, tune
+from cofactor.recommend import Recommender
+
+SMALL = ExplicitALS(factors=8, epochs=3, l2=0.5)
+FIXED = ("factors", "epochs")
+
+
+@pytest.fixture(scope="module")
+def of_ratings(small_ratings: Interactions) -> Split:
+    return split_random(small_ratings, test=0.2)
+
+
+@pytest.fixture(scope="module")
+def of_events(small_events: Interactions) -> Split:
+    return split_per_user(small_events, test=0.3)
+
+
+@pytest.fixture(scope="module")
+def found(of_ratings: Split) -> Tuned:
+    return tune(SMALL, of_ratings, trials=13, fixed=FIXED)
+
+
+def timeless(tuned: Tuned) -> list[Trial]:
+    return [replace(trial, seconds=0.0) for trial in tuned.trials]
+
+
+# what is searched
+
+
+@pytest.mark.parametrize("name", list(REGISTRY))
+def test_every_estimator_has_sensible_ranges_that_hold_its_defaults(name: str) -> None:
+    estimator = REGISTRY[name]()
+    if not fields(estimator):
+        with pytest.raises(ParameterError, match="no setting to search"):
+            search_space(estimator)
+        return
+    space = search_space(estimator)
+    for setting, one in space.items():
+        assert one.holds(getattr(estimator, setting)), setting
+        assert not one.log or one.low > 0
+        for end in (one.low, one.high):
+            estimator.with_settings(**{setting: int(end) if one.whole else float(end)})
+    assert not {"patience", "init_sd"} & set(space)
+
+
+def test_what_is_fixed_or_no_number_is_not_searched() -> None:
+    assert set(search_space(ExplicitALS())) == {"factors", "epochs", "l2", "l2_bias"}
+    assert set(search_space(ExplicitALS(), fixed=["l2", "patience"])) == {"factors", "epochs", "l2_bias"}
+    assert search_space(ExplicitALS())["factors"].whole
+    assert not search_space(ExplicitALS())["epochs"].log
+    with pytest.raises(ParameterError, match="explicit-als has no setting 'size' to hold fixed"):
+        search_space(ExplicitALS(), fixed=["size"])
+    with pytest.raises(ParameterError, match="bias has no setting to search when damping stay"):
+        search_space(Bias(), fixed=["damping"])
+
+
+@dataclass(frozen=True)
+class Undeclared(Bias):
+    """An estimator whose fields say nothing of searching."""
+
+    name: ClassVar[str] = "undeclared"
+    damping: float = parameter(5.0, "damping", low=0, high=100, log=True)
+    rounds: int = parameter(3, "rounds", low=1, high=9)
+    most: int = parameter(3, "no upper end", low=1)
+    style: str = parameter("plain", "a text", choices=("plain", "other"))
+
+
+def test_without_declared_ranges_numbers_with_both_ends_are_searched() -> None:
+    space = search_space(Undeclared())
+    assert space == {"damping": Range(1e-4, 100, log=True, whole=False), "rounds": Range(1, 9, log=False, whole=True)}
+
+
+def test_whole_numbers_on_a_logarithmic_range_are_round() -> None:
+    widths = Range(8, 100, log=True, whole=True)
+    assert [widths.rounded(value) for value in (8, 9, 11, 15, 23, 61, 90, 100)] == [8, 8, 12, 16, 24, 64, 96, 96]
+    assert Range(8, 120, log=True, whole=True).rounded(119) == 120
+    assert Range(1, 9, log=False, whole=True).rounded(7) == 7
+    assert Range(0.1, 9, log=True, whole=False).rounded(0.777) == 0.777
+
+
+# what a search does
+
+
+def test_the_best_trial_wins_and_the_test_part_is_scored_with_it(found: Tuned, of_ratings: Split) -> None:
+    values = [trial.value for trial in found.trials]
+    assert (len(values), found.resumed, found.metric) == (13, 0, "rmse")
+    assert found.validation == min(values) < values[0]
+    best = found.trials[int(np.argmin(values))]
+    assert found.estimator == SMALL.with_settings(**best.settings)
+    inner = inner_split(of_ratings)
+    assert figure(Recommender.fit(found.estimator, inner.train), inner) == found.validation
+    again = fit_and_score(found.estimator, of_ratings, label="explicit-als")
+    assert found.test.metrics == again.metrics
+    assert (found.description, found.validation_description) == (of_ratings.description, inner.description)
+
+
+def test_the_first_trial_is_what_was_given_and_all_lie_in_the_ranges(found: Tuned) -> None:
+    assert found.trials[0].settings == {"l2": 0.5, "l2_bias": 0.05}
+    space = search_space(SMALL, fixed=FIXED)
+    for trial in found.trials:
+        assert all(space[name].holds(value) for name, value in trial.settings.items())
+    assert len({str(trial.settings) for trial in found.trials}) == 13
+    assert (found.estimator.factors, found.estimator.epochs) == (8, 3)  # type: ignore[attr-defined]
+
+
+def test_the_seed_makes_it_all_the_same_again(found: Tuned, of_ratings: Split) -> None:
+    again = tune(SMALL, of_ratings, trials=13, fixed=FIXED)
+    assert timeless(again) == timeless(found)
+    other = tune(SMALL, of_ratings, trials=2, fixed=FIXED, seed=1)
+    assert other.trials[1].settings != found.trials[1].settings
+
+
+def test_the_test_part_changes_nothing(found: Tuned, of_ratings: Split) -> None:
+    upside_down = replace(of_ratings.test, values=6 - of_ratings.test.values)
+    again = tune(SMALL, Split(of_ratings.train, upside_down), trials=13, fixed=FIXED)
+    assert timeless(again) == timeless(found)
+    assert again.estimator == found.estimator
+    assert again.test.metrics != found.test.metrics
+
+
+def test_rankings_are_tuned_upwards(of_events: Split) -> None:
+    poor = ImplicitALS(factors=8, epochs=5, l2=9.0, nu=0.6)
+    told: list[Trial] = []
+    tuned = tune(poor, of_events, trials=8, fixed=FIXED, k=5, on_trial=told.append)
+    assert (tuned.metric, tuned.validation) == ("ndcg@5", max(trial.value for trial in tuned.trials))
+    assert tuned.validation > tuned.trials[0].value
+    assert tuple(told) == tuned.trials
+
+
+def test_history_and_json(found: Tuned) -> None:
+    history = found.history
+    assert history.columns == ["trial", "value", "best", "seconds", "error", "l2", "l2_bias"]
+    assert history["best"].to_list() == np.minimum.accumulate(history["value"].to_numpy()).tolist()
+    assert history["error"].null_count() == 13
+    told = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    assert told["estimator"]["estimator"] == "explicit-als"
+    assert told["validation"] == found.validation
+    assert told["test"]["mean"] == found.test.metrics["rmse"].mean
+    assert len(told["trials"]) == 13
+
+
+# interrupted, resumed, shared
+
+
+def test_a_search_goes_on_where_it_was_and_ends_as_if_never_interrupted(
+    found: Tuned, of_ratings: Split, tmp_path: Path
+) -> None:
+    storage = tmp_path / "trials.db"
+
+    def stop(trial: Trial) -> None:
+        if trial.number == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tune(SMALL, of_ratings, trials=13, fixed=FIXED, storage=storage, on_trial=stop)
+    told: list[int] = []
+    whole = tune(
+        SMALL, of_ratings, trials=13, fixed=FIXED, storage=storage, on_trial=lambda trial: told.append(trial.number)
+    )
+    assert told == list(range(7, 13))
+    assert (whole.resumed, timeless(whole)) == (7, timeless(found))
+    more = tune(SMALL, of_ratings, trials=14, fixed=FIXED, storage=storage)
+    assert (more.resumed, timeless(more)[:13]) == (13, timeless(found))
+    nothing_new = tune(SMALL, of_ratings, trials=2, fixed=FIXED, storage=str(storage))
+    assert len(nothing_new.trials) == 14
+
+
+def test_a_process_killed_in_the_middle_of_a_trial_loses_that_trial_only(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\nimport numpy as np\nfrom cofactor.data.interactions import Interactions\n"
+        "from cofactor.estimators import Bias\nfrom cofactor.evaluate import split_random\n"
+        "from cofactor.evaluate import tune\n"
+        "rng = np.random.default_rng(0)\nu, i = np.divmod(rng.permutation(900)[:500], 30)\n"
+        "table = Interactions.from_columns(u, i, rng.integers(1, 6, 500))\n"
+        "def last(trial):\n    print(trial.number, sorted(trial.settings.items()), trial.value, flush=True)\n"
+        "    if trial.number == int(sys.argv[2]):\n        os._exit(9)\n"
+        "tune(Bias(), split_random(table), trials=5, storage=sys.argv[1] or None, on_trial=last)\n"
+    )
+
+    def run(storage: str, kill_at: int) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", code, storage, str(kill_at)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+    storage = str(tmp_path / "trials.db")
+    straight = run("", 99)
+    assert straight.returncode == 0, straight.stderr
+    killed, resumed = run(storage, 2), run(storage, 99)
+    assert (killed.returncode, resumed.returncode) == (9, 0)
+    assert killed.stdout + resumed.stdout == straight.stdout
+
+
+def test_other_questions_share_a_file_and_do_not_mix(of_ratings: Split, tmp_path: Path) -> None:
+    storage = tmp_path / "trials.db"
+
+    def resumed(estimator: Any = Bias(), split: Split = of_ratings, **options: Any) -> int:  # noqa: B008
+        return tune(estimator, split, trials=2, storage=storage, **options).resumed
+
+    assert resumed() == 0
+    assert resumed() == 2
+    train = of_ratings.train
+    assert resumed(split=Split(train.select(np.arange(len(train)) > 0), of_ratings.test)) == 0
+    assert resumed(estimator=Bias(damping=2.0)) == 0
+    assert resumed(seed=1) == 0
+    assert resumed(validation=0.3) == 0
+    assert resumed(estimator=SMALL, fixed=FIXED) == 0
+    assert resumed() == 2
+
+
+def test_the_fingerprint_is_of_the_rows(small_ratings: Interactions) -> None:
+    everything = {
+        fingerprint(small_ratings),
+        fingerprint(small_ratings.select(np.arange(len(small_ratings)) != 7)),
+        fingerprint(small_ratings.with_weights(np.full(len(small_ratings), 2))),
+        fingerprint(replace(small_ratings, values=small_ratings.values[::-1])),
+        fingerprint(replace(small_ratings, times=None)),
+        fingerprint(small_ratings.to_events(positive_from=1)),
+    }
+    assert len(everything) == 6
+    assert fingerprint(small_ratings) == fingerprint(small_ratings.select(np.ones(len(small_ratings), bool)))
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda folder: folder, "is a folder; name a file in it"),
+    (lambda folder: folder / "no" / "trials.db", r"the folder .* does not exist"),
+    (lambda folder: folder / "notes.txt", "is not a file of trials"),
+])  # fmt: skip
+def test_a_storage_that_cannot_be_is_refused(of_ratings: Split, tmp_path: Path, make: Any, message: str) -> None:
+    (tmp_path / "notes.txt").write_text("not a database at all")
+    with pytest.raises(ParameterError, match=message):
+        tune(Bias(), of_ratings, trials=1, storage=make(tmp_path))
+    assert (tmp_path / "notes.txt").read_text() == "not a database at all"
+
+
+def test_a_storage_is_a_plain_sqlite_file(of_ratings: Split, tmp_path: Path) -> None:
+    (tmp_path / "empty.db").touch()
+    tune(Bias(), of_ratings, trials=2, storage=tmp_path / "empty.db")
+    with sqlite3.connect(tmp_path / "empty.db") as database:
+        names = [name for (name,) in database.execute("SELECT study_name FROM studies")]
+    assert len(names) == 1
+    assert names[0].startswith("bias-")
+
+
+# trials that fail
+
+
+@dataclass(frozen=True)
+class Shaky(Bias):
+    """Diverges where damping is large."""
+
+    name: ClassVar[str] = "shaky"
+    kind: ClassVar[Kind] = "ratings"
+    limit: float = parameter(10.0, "the largest damping that does not diverge", low=0, high=1000)
+
+    def fit(self, interactions: Interactions, **options: Any) -> Any:
+        if self.damping > self.limit:
+            raise DivergedError(1, float("inf"))
+        return super().fit(interactions, **options)
+
+
+def test_a_diverged_trial_is_recorded_and_the_search_goes_on(of_ratings: Split, tmp_path: Path) -> None:
+    storage = tmp_path / "trials.db"
+    tuned = tune(Shaky(), of_ratings, trials=12, storage=storage)
+    failed = [trial for trial in tuned.trials if trial.error]
+    assert 0 < len(failed) < 12
+    assert all(isnan(trial.value) and trial.settings["damping"] > 10 for trial in failed)
+    assert "the fit diverged in epoch 1" in str(failed[0].error)
+    assert tuned.estimator.damping <= 10  # type: ignore[attr-defined]
+    assert json.dumps(tuned.as_dict(), allow_nan=False)
+    assert tuned.history["error"].null_count() == 12 - len(failed)
+    assert [t.error for t in tune(Shaky(), of_ratings, trials=12, storage=storage).trials] == [
+        t.error for t in tuned.trials
+    ]
+
+
+def test_where_all_fail_there_is_no_best(of_ratings: Split) -> None:
+    with pytest.raises(CofactorError, match=r"all 3 trials failed, the first one so: the fit diverged"):
+        tune(Shaky(limit=0.0), of_ratings, trials=3)
+
+
+# what cannot be
+
+
+def test_wrong_arguments_are_named_before_anything_is_fitted(of_ratings: Split, of_events: Split) -> None:
+    told: list[Trial] = []
+    options: Any = {"on_trial": told.append}
+    for trials in (0, -1, 2.5, True, "3"):
+        with pytest.raises(ParameterError, match="trials must be a whole number from 1 on"):
+            tune(Bias(), of_ratings, trials=trials, **options)
+    with pytest.raises(ParameterError, match="validation must be a share"):
+        tune(Bias(), of_ratings, validation=1.0, **options)
+    with pytest.raises(KindError, match="implicit-als learns from events"):
+        tune(ImplicitALS(), of_ratings, **options)
+    with pytest.raises(ParameterError, match="popularity has no setting to search"):
+        tune(Popularity(), of_events, **options)
+    with pytest.raises(ParameterError, match="ks must be"):
+        tune(ImplicitALS(), of_events, k=0, trials=1, **options)
+    disliked = of_events.train.with_weights(np.where(np.arange(len(of_events.train)) % 2 == 0, -1.0, 0.5))
+    with pytest.raises(DataError, match="no user has"):
+        tune(ImplicitALS(), Split(disliked, of_events.test), validation=0.001, **options)
+    assert told == []
+
+
+def test_without_optuna_the_message_says_what_to_install(tmp_path: Path) -> None:
+    code = (
+        "import sys\nsys.modules['optuna'] = None\n"
+        "from cofactor.data.interactions import Interactions\nfrom cofactor.estimators import Bias\n"
+        "from cofactor.evaluate import split_random, tune\n"
+        "table = Interactions.from_columns([1, 1, 2, 2] * 5, list(range(10)) * 2, [1, 2, 3, 4] * 5)\n"
+        "try:\n    tune(Bias(), split_random(table))\n"
+        "except Exception as problem:\n    print(type(problem).__name__, problem)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == (
+        'MissingExtraError tuning needs optuna, which is not installed: pip install "cofactor[tune]"\n'
+    )
