@@ -250,7 +250,10 @@ class Recommender:
     # neighbors
 
     def similar_items(self, item: Id, n: int = 10) -> pl.DataFrame:
-        """The n items liked by the same people: item, rank, score (cosine, -1..1)[, title]."""
+        """The n items liked by the same people: item, rank, score[, title].
+
+        The score is a cosine, -1..1; for item-item models the model's own similarity (EASE: its weight).
+        """
         rows, scores = self._similar("item", item, "similar_items", n)
         frame = pl.DataFrame({"item": self.items.ids(rows), "rank": _ranks(len(rows)), "score": scores})
         return self._titled(frame, rows)

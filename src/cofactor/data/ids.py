@@ -13,7 +13,7 @@ import polars as pl
 from cofactor.arrays import Bytes, Int32, Int64, read_only
 from cofactor.errors import DataError, UnknownIdError
 
-__all__ = ["Id", "IdMap", "id_column", "is_canonical_decimal"]
+__all__ = ["Id", "IdMap", "id_column", "is_canonical_decimal", "is_unicode"]
 
 Id: TypeAlias = int | str
 
@@ -203,9 +203,12 @@ def _integer_rows(known: Int64, asked: Int64) -> Int32:
     return np.where(inside, table[np.where(inside, asked - low, 0)], np.int32(-1))
 
 
-def _is_text(value: str) -> bool:
+def is_unicode(text: str) -> bool:
+    """False for text with half of a surrogate pair, as JSON can spell it and no file can hold it."""
+    if text.isascii():
+        return True
     try:
-        value.encode()
+        text.encode()
     except UnicodeEncodeError:
         return False
     return True
@@ -248,6 +251,6 @@ def _series_of(ids: Iterable[Id]) -> pl.Series:
             raise DataError(f"row {place + 1}: {value!r} is not an id (an integer or a string)")
         if isinstance(value, int) and not _fits_int64(value):
             raise DataError(f"row {place + 1}: {value!r} does not fit into 64 bits; pass ids as strings")
-        if isinstance(value, str) and not (value.isascii() or _is_text(value)):
+        if isinstance(value, str) and not is_unicode(value):
             raise DataError(f"row {place + 1}: {value!r} is not text that a file could hold (half a surrogate pair)")
     return pl.Series("id", values, dtype=pl.String if strings else pl.Int64)

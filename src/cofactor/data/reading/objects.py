@@ -10,6 +10,8 @@ from uuid import UUID
 import numpy as np
 import polars as pl
 
+from cofactor.data.ids import is_unicode
+
 __all__ = ["INTEGER", "KINDS_OF", "OTHER", "STRING", "object_columns"]
 
 STRING, INTEGER, OTHER = 0, 1, 2
@@ -36,7 +38,7 @@ def object_columns(cells: Mapping[str, Sequence[Any]]) -> dict[str, pl.Series]:
 
 def _text(value: Any) -> str | None:
     if isinstance(value, str):
-        return str(value) if _is_unicode(value) else value.encode("utf-8", "backslashreplace").decode()
+        return str(value) if is_unicode(value) else value.encode("utf-8", "backslashreplace").decode()
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return None
     if isinstance(value, float | np.floating) and np.isnan(value):  # how pandas says missing
@@ -48,7 +50,7 @@ def _text(value: Any) -> str | None:
 
 def _kind(value: Any) -> int:
     if isinstance(value, str):
-        return STRING if _is_unicode(value) else OTHER
+        return STRING if is_unicode(value) else OTHER
     if isinstance(value, UUID):
         return STRING
     if isinstance(value, bool):
@@ -58,14 +60,3 @@ def _kind(value: Any) -> int:
 
 def _is_whole(value: Any) -> bool:
     return isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value()
-
-
-def _is_unicode(text: str) -> bool:
-    """False for text with half of a surrogate pair, as JSON can spell it."""
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
