@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import cofactor
 from cofactor.data.interactions import Interactions
-from cofactor.estimators.bayes import _normal_gamma
+from cofactor.estimators.gibbs import normal_gamma
 from cofactor.evaluate.rating_metrics import rmse
 from cofactor.evaluate.split import Split, split_random
 from cofactor.kernels import reference
@@ -56,10 +56,10 @@ def test_history_terms_are_drawn_from_the_regression_they_stand_for() -> None:
     np.testing.assert_allclose(found.var(axis=0), 1 / precision, rtol=0.1)
 
 
-def test_normal_gamma_centers_on_what_it_is_given() -> None:
+def testnormal_gamma_centers_on_what_it_is_given() -> None:
     rng = np.random.default_rng(1)
     x = rng.normal([2.0, -1.0], [0.5, 3.0], (5000, 2)).astype(np.float32)
-    drawn = [_normal_gamma(x, rng) for _ in range(200)]
+    drawn = [normal_gamma(x, rng) for _ in range(200)]
     np.testing.assert_allclose(np.mean([mean for mean, _ in drawn], axis=0), [2, -1], atol=0.1)
     np.testing.assert_allclose(np.mean([precision for _, precision in drawn], axis=0), [4, 1 / 9], rtol=0.06)
 

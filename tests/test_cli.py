@@ -190,7 +190,7 @@ def test_describe_tells_what_was_read(folder: Path) -> None:
 
 
 def test_describe_as_json(folder: Path) -> None:
-    found = json_of("describe", folder / "ratings.csv", "--users", 3, "--top-items", 2)
+    found = json_of("describe", folder / "ratings.csv", "--top-users", 3, "--top-items", 2)
     assert (found["rows"], found["users"], found["items"], found["kind"]) == (720, 40, 29, "ratings")
     assert found["load"]["refused"] == {}
     assert sum(value["count"] for value in found["values"]) == 720
@@ -596,3 +596,37 @@ def test_other_peoples_titles_cannot_command_the_terminal() -> None:
 
 def test_bars_are_as_long_as_their_share() -> None:
     assert [len(bar(share, 10)) for share in (0, 0.5, 1, 2, -1)] == [0, 5, 10, 10, 0]
+
+
+# side information
+
+
+def test_features_and_times_on_the_command_line(folder: Path, tmp_path: Path) -> None:
+    people = ["userId,camp", *(f"{user},{'even' if user % 2 == 0 else 'odd'}" for user in range(40))]
+    (tmp_path / "people.csv").write_text("\n".join(people) + "\n")
+    options = ("--set", "factors=4", "--set", "sweeps=30", "--set", "user_features=camp", "--set", "time_bin=600")
+    path = tmp_path / "b.cofactor"
+    ok(
+        "fit",
+        folder / "ratings.csv",
+        "-o",
+        path,
+        "--model",
+        "bayesian-mf",
+        "--users",
+        tmp_path / "people.csv",
+        *options,
+    )
+    assert Recommender.load(path).estimator == REGISTRY["bayesian-mf"](
+        factors=4, sweeps=30, user_features=("camp",), time_bin=600
+    )
+    pairs = folder / "ratings.csv"
+    at, plain = (
+        [one["prediction"] for one in json_of("predict", path, "--pairs", pairs, *more)]
+        for more in (("--time-column", "timestamp"), ())
+    )
+    assert at != plain
+    assert "no column 'when'" in run("predict", path, "--pairs", pairs, "--time-column", "when").stderr
+    (tmp_path / "late.csv").write_text("userId,movieId,timestamp\n1,f01,soon\n")
+    late = run("predict", path, "--pairs", tmp_path / "late.csv", "--time-column", "timestamp").stderr
+    assert "pair 1 has no time in whole seconds since 1970: 'soon'" in " ".join(late.split())

@@ -22,7 +22,7 @@ from cofactor.errors import ArtifactError, DataError, KindError, ParameterError,
 from cofactor.estimators import REGISTRY
 from cofactor.estimators.base import Estimator, OnEpoch
 from cofactor.models import KINDS
-from cofactor.models.base import FoldsIn
+from cofactor.models.base import FoldsIn, predicted
 from cofactor.models.rerank import By, ranked
 
 __all__ = ["Recommender"]
@@ -222,30 +222,32 @@ class Recommender:
 
     # predicting
 
-    def predict(self, users: Any, items: Any) -> Any:
+    def predict(self, users: Any, items: Any, *, times: Any = None) -> Any:
         """The expected rating of a user and an item (a float), or of many pairs (user, item, prediction).
 
         One user with many items, or one item with many users, stands for that many pairs. Never fails on unknown ids:
         an unknown user is predicted the item's average level, and so on; `unknown` counts them. Models of events give
-        the score that the pair would be ranked by. Raises DataError for ids of the wrong type, or of different numbers.
+        the score that the pair would be ranked by. `times`, in seconds since 1970, one for all pairs or one each, count
+        where the model learnt from time. Raises DataError for ids of the wrong type, or of different numbers.
         """
         u, i = _column(users), _column(items)
         if _is_one(users) and _is_one(items):
-            return float(self._predicted(u, i)[0])
+            return float(self._predicted(u, i, times)[0])
         u = u.new_from_index(0, len(i)) if _is_one(users) else u
         i = i.new_from_index(0, len(u)) if _is_one(items) else i
         if len(u) != len(i):
             raise DataError(f"{len(u)} users but {len(i)} items: predictions are for pairs")
-        return pl.DataFrame({"user": u, "item": i, "prediction": self._predicted(u, i)})
+        return pl.DataFrame({"user": u, "item": i, "prediction": self._predicted(u, i, times)})
 
     def unknown(self, users: Any, items: Any) -> tuple[int, int]:
         """How many of these user ids, and of these item ids, the model has never seen."""
         u, i = self.users.rows(_column(users)), self.items.rows(_column(items))
         return int((u < 0).sum()), int((i < 0).sum())
 
-    def _predicted(self, users: pl.Series, items: pl.Series) -> Float32:
-        predicted: Float32 = self.model.predict(self.users.rows(users), self.items.rows(items), self.histories)
-        return predicted
+    def _predicted(self, users: pl.Series, items: pl.Series, times: Any) -> Float32:
+        return predicted(
+            self.model, self.users.rows(users), self.items.rows(items), _seconds(times, len(users)), self.histories
+        )
 
     # neighbors
 
@@ -374,6 +376,16 @@ class Recommender:
 
 def _ranks(n: int) -> Int32:
     return np.arange(1, n + 1, dtype=np.int32)
+
+
+def _seconds(times: Any, n: int) -> Int64 | None:
+    """n times as whole seconds since 1970, from one for all or one each. Raises DataError."""
+    if times is None:
+        return None
+    given = np.asarray(times)
+    if given.dtype.kind not in "iu" or given.shape not in ((), (n,)):
+        raise DataError(f"times are whole seconds since 1970, one for all {n:,} pairs or one each, not {times!r}")
+    return np.broadcast_to(given.astype(np.int64), (n,))
 
 
 def _check_n(n: Any) -> None:

@@ -25,7 +25,7 @@ BINS = 10
 def describe(
     source: Source,
     *,
-    users: Annotated[int, Option(metavar="N", help="Busiest users to show in the cross-tab.", min=1)] = 10,
+    top_users: Annotated[int, Option(metavar="N", help="Busiest users to show in the cross-tab.", min=1)] = 10,
     top_items: Annotated[int, Option(metavar="N", help="Most rated items to show in it.", min=1)] = 8,
     as_json: Json = False,
 ) -> None:
@@ -33,7 +33,7 @@ def describe(
     from cofactor.data.crosstab import crosstab
 
     ratings = source.read()
-    corner = crosstab(ratings, users=users, items=top_items)
+    corner = crosstab(ratings, users=top_users, items=top_items)
     if as_json:
         show_json({**facts(ratings), "values": values(ratings), "crosstab": _corner(corner)})
         return

@@ -13,6 +13,7 @@ from cofactor.errors import ParameterError
 if TYPE_CHECKING:
     import polars as pl
 
+    from cofactor.arrays import Int64
     from cofactor.recommend import Recommender
 
 __all__ = ["predict"]
@@ -29,6 +30,9 @@ def predict(
     output: Output = None,
     user_column: Annotated[str | None, Option(metavar="COLUMN", help="Column of the users in FILE.")] = None,
     item_column: Annotated[str | None, Option(metavar="COLUMN", help="Column of the items in FILE.")] = None,
+    time_column: Annotated[
+        str | None, Option(metavar="COLUMN", help="Column of the times in FILE.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Predict the rating of pairs: user, item, prediction, in the order and with the ids of the file.
@@ -45,12 +49,12 @@ def predict(
     check_output(output)
     recommender = Recommender.load(model)
     if pairs is not None:
-        users, items = read_pairs(pairs, user=user_column, item=item_column)
+        users, items, times = read_pairs(pairs, user=user_column, item=item_column, time=time_column)
     else:
         import polars as pl
 
-        users, items = pl.Series("user", [user]), pl.Series("item", [item])
-    predicted = _predicted(recommender, users, items)
+        users, items, times = pl.Series("user", [user]), pl.Series("item", [item]), None
+    predicted = _predicted(recommender, users, items, times)
     if output is not None:
         write_frame(predicted, output)
     if as_json:
@@ -61,10 +65,11 @@ def predict(
         _show(predicted)
 
 
-def _predicted(recommender: Recommender, users: pl.Series, items: pl.Series) -> pl.DataFrame:
+def _predicted(recommender: Recommender, users: pl.Series, items: pl.Series, times: Int64 | None) -> pl.DataFrame:
     import polars as pl
 
     from cofactor.cli.tables import rows_of
+    from cofactor.models.base import predicted
 
     u, i = rows_of(recommender.users, users), rows_of(recommender.items, items)
     for what, rows, ids in (("user", u, users), ("item", i, items)):
@@ -74,8 +79,8 @@ def _predicted(recommender: Recommender, users: pl.Series, items: pl.Series) -> 
         elif unknown.any():
             first = ids[int(unknown.argmax())]
             note(f"{unknown.sum():,} of {len(rows):,} pairs have an unknown {what} ({first!r}, ...): average level")
-    predicted = recommender.model.predict(u, i, recommender.histories)
-    return pl.DataFrame({"user": users, "item": items, "prediction": predicted})
+    ratings = predicted(recommender.model, u, i, times, recommender.histories)
+    return pl.DataFrame({"user": users, "item": items, "prediction": ratings})
 
 
 def _show(predicted: pl.DataFrame) -> None:

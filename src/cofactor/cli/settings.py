@@ -118,6 +118,8 @@ def _read_as(kind: Any, text: str) -> tuple[bool, Any]:
             return text.lower() in YES_NO, YES_NO.get(text.lower())
         if get_origin(kind) is Literal:
             return text in get_args(kind), text
+        if get_args(kind)[1:] == (Ellipsis,):
+            return True, tuple(part.strip() for part in text.strip("()").split(",") if part.strip())
         if get_origin(kind) is tuple:
             parts = text.strip("()").split(",")
             read = [_read_as(k, part.strip()) for k, part in zip(get_args(kind), parts, strict=True)]
@@ -129,6 +131,8 @@ def _read_as(kind: Any, text: str) -> tuple[bool, Any]:
 
 
 def _type_in_words(kind: Any) -> str:
+    if get_args(kind)[1:] == (Ellipsis,):
+        return "names with commas"
     if get_origin(kind) is tuple:
         return f"{len(get_args(kind))} numbers with a comma"
     if get_origin(kind) is Literal:

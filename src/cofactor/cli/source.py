@@ -30,8 +30,8 @@ def _column(text: str, metavar: str = "COLUMN") -> Any:
     return Option(metavar=metavar, help=text, rich_help_panel="Columns (guessed from the usual names) and format")
 
 
-def _titles(text: str, metavar: str) -> Any:
-    return Option(metavar=metavar, help=text, rich_help_panel="Titles")
+def _about(text: str, metavar: str) -> Any:
+    return Option(metavar=metavar, help=text, rich_help_panel="About items and users")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,9 @@ class Source:
     positive_from: Annotated[
         float | None, _rows("These are ratings; from this one on they count as events.", metavar="RATING")
     ] = None
+    gain: Annotated[
+        float, _rows("How much more an event counts for each step above that rating.", metavar="NUMBER", min=0)
+    ] = 0.0
     events: Annotated[bool, _rows("These are events: clicks, plays, purchases.", "--events")] = False
     levels: Annotated[str | None, _rows("All ratings there can be, as in 1,2,3,4,5.", metavar="N,N,...")] = None
     on_bad: Annotated[str, _rows("Stop at bad rows, or set them aside in a file.", metavar="raise|quarantine")] = (
@@ -57,8 +60,10 @@ class Source:
         None
     )
     query: Annotated[str | None, _column("What to select from a database.", metavar="SQL")] = None
-    items: Annotated[str | None, _titles("A file of items with their title, and more.", metavar="FILE")] = None
-    item_id: Annotated[str | None, _titles("Its column of item ids.", metavar="COLUMN")] = None
+    items: Annotated[str | None, _about("A file of items with their title, and more.", metavar="FILE")] = None
+    item_id: Annotated[str | None, _about("Its column of item ids.", metavar="COLUMN")] = None
+    users: Annotated[str | None, _about("A file of users with their age, and more.", metavar="FILE")] = None
+    user_id: Annotated[str | None, _about("Its column of user ids.", metavar="COLUMN")] = None
 
     @property
     def kind(self) -> Kind:
@@ -82,18 +87,27 @@ class Source:
 
     def read(self) -> Interactions:
         """The table; what is worth knowing about it goes to stderr. Raises DataError, FetchError, ParameterError."""
-        from cofactor.cli.tables import with_titles
+        from cofactor.cli.tables import with_people, with_titles
 
         if self.events and self.positive_from is not None:
             raise ParameterError("--events and --positive-from exclude each other: the latter is for ratings")
-        if self.item_id is not None and self.items is None:
-            raise ParameterError("--item-id names a column of the file of items: give that too (--items FILE)")
+        if self.gain and self.positive_from is None:
+            raise ParameterError("--gain is for ratings that become events: give --positive-from too")
+        for what in ("item", "user"):
+            if getattr(self, f"{what}_id") is not None and getattr(self, f"{what}s") is None:
+                raise ParameterError(
+                    f"--{what}-id names a column of the file of {what}s: give that too (--{what}s FILE)"
+                )
         table = self._dataset() if self._is_dataset() else self._file()
         if table.report is not None:
             _say(table.report)
         if self.items is not None:
             table = with_titles(table, self.items, self.item_id)
-        return table if self.positive_from is None else table.to_events(positive_from=self.positive_from)
+        if self.users is not None:
+            table = with_people(table, self.users, self.user_id)
+        if self.positive_from is None:
+            return table
+        return table.to_events(positive_from=self.positive_from, gain=self.gain)
 
     def _is_dataset(self) -> bool:
         from cofactor.data.datasets import DATASETS

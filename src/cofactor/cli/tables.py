@@ -10,11 +10,11 @@ from cofactor.errors import DataError, ParameterError
 if TYPE_CHECKING:
     import polars as pl
 
-    from cofactor.arrays import Int32
+    from cofactor.arrays import Int32, Int64
     from cofactor.data.ids import IdMap
     from cofactor.data.interactions import Interactions
 
-__all__ = ["ENDINGS", "check_output", "read_pairs", "rows_of", "with_titles", "write_frame"]
+__all__ = ["ENDINGS", "check_output", "read_pairs", "rows_of", "with_people", "with_titles", "write_frame"]
 
 ENDINGS = (".csv", ".tsv", ".parquet")
 TITLES = ("title", "name", "movie_title", "item_name", "product_name")
@@ -57,25 +57,41 @@ def write_frame(frame: pl.DataFrame, path: str) -> None:
 
 def with_titles(table: Interactions, path: str, id_column: str | None) -> Interactions:
     """The table with what a file of items says about them, joined by id. Raises DataError."""
+    items, key = _described(table.items, path, "item", id_column)
+    if "title" not in items.columns and (called := next((n for n in items.columns if n.lower() in TITLES), None)):
+        items = items.rename({called: "title"})
+    return table.with_item_table(items, id_column=key)
+
+
+def with_people(table: Interactions, path: str, id_column: str | None) -> Interactions:
+    """The table with what a file of users says about them, joined by id. Raises DataError."""
+    people, key = _described(table.users, path, "user", id_column)
+    return table.with_user_table(people, id_column=key)
+
+
+def _described(known: IdMap, path: str, role: str, id_column: str | None) -> tuple[pl.DataFrame, str]:
+    """A file's rows that have an id, its ids as of the type of the known ones, and the name of their column."""
     import polars as pl
 
     from cofactor.data.read import read_table
     from cofactor.data.reading.columns import usual_role
 
-    items = read_table(path)
-    usual = next((name for name in items.columns if usual_role(name) == "item"), items.columns[0])
+    frame = read_table(path)
+    usual = next((name for name in frame.columns if usual_role(name) == role), frame.columns[0])
     key = id_column or usual
-    if key not in items.columns:
-        raise DataError(f"{path}: there is no column {key!r}; the columns are {', '.join(items.columns)}")
-    if "title" not in items.columns and (called := next((n for n in items.columns if n.lower() in TITLES), None)):
-        items = items.rename({called: "title"})
-    ids = _in_type_of(table.items, items[key])
-    items = items.with_columns(ids.alias(key)).filter(pl.col(key).is_not_null())
-    return table.with_item_table(items, id_column=key)
+    if key not in frame.columns:
+        raise DataError(f"{path}: there is no column {key!r}; the columns are {', '.join(frame.columns)}")
+    ids = _in_type_of(known, frame[key])
+    return frame.with_columns(ids.alias(key)).filter(pl.col(key).is_not_null()), key
 
 
-def read_pairs(path: str, *, user: str | None, item: str | None) -> tuple[pl.Series, pl.Series]:
-    """The user and item columns of a file, in its order and with its ids. Raises DataError."""
+def read_pairs(
+    path: str, *, user: str | None, item: str | None, time: str | None = None
+) -> tuple[pl.Series, pl.Series, Int64 | None]:
+    """The user and item columns of a file, in its order and with its ids, and the times in the column named.
+
+    Raises DataError.
+    """
     from cofactor.data.read import read_table
     from cofactor.data.reading.columns import choose_columns
 
@@ -85,7 +101,21 @@ def read_pairs(path: str, *, user: str | None, item: str | None) -> tuple[pl.Ser
     if len(pairs) == 0:
         raise DataError(f"{path} has no pairs: there is nothing to predict")
     users, items = (_checked(path, role, pairs[pairs.columns[places[role]]]) for role in ("user", "item"))
-    return users, items
+    return users, items, None if time is None else _times(path, pairs, time)
+
+
+def _times(path: str, pairs: pl.DataFrame, column: str) -> Int64:
+    """Whole seconds since 1970 of every pair: (n,) int64. DataError names the first pair without one."""
+    import numpy as np
+    import polars as pl
+
+    if column not in pairs.columns:
+        raise DataError(f"{path}: there is no column {column!r}; the columns are {', '.join(pairs.columns)}")
+    times = pairs[column].cast(pl.Int64, strict=False)
+    if times.null_count():
+        at = int(times.is_null().arg_true()[0])
+        raise DataError(f"{path}: pair {at + 1} has no time in whole seconds since 1970: {pairs[column][at]!r}")
+    return times.to_numpy().astype(np.int64)
 
 
 def _checked(path: str, role: str, ids: pl.Series) -> pl.Series:

@@ -101,18 +101,22 @@ class Interactions:
             weights=None if self.weights is None else read_only(self.weights[keep]),
         )
 
-    def to_events(self, *, positive_from: float) -> Interactions:
+    def to_events(self, *, positive_from: float, gain: float = 0.0) -> Interactions:
         """Ratings at or above `positive_from`, as events of value 1; the catalog does not shrink.
 
-        Weights stay. Raises KindError when these are events already, DataError when no row is left.
+        gain: how much more an event counts for each step of 1 that its rating lies above: at 0.5, from 4 on, a 5 counts
+        1.5 times. Weights stay. Raises KindError when these are events already, DataError when no row is left or a
+        gain is below 0.
         """
         if self.kind == "events":
             raise KindError("these are events already; positive_from is for ratings")
         kept = self.select(self.values >= positive_from)
         if len(kept) == 0:
             raise DataError(f"no rating is at or above positive_from={positive_from:g}")
-        ones = read_only(np.ones(len(kept), np.float32))
-        return replace(kept, kind="events", values=ones, scale=None)
+        if not (gain >= 0 and np.isfinite(gain)):
+            raise DataError(f"gain must be a finite number from 0 on, not {gain!r}")
+        values = 1 + np.float32(gain) * (kept.values - np.float32(positive_from))
+        return replace(kept, kind="events", values=read_only(values.astype(np.float32)), scale=None)
 
     def with_weights(self, weights: Any) -> Interactions:
         """The same rows with these weights: (n,) finite; negative ones are for events only."""

@@ -13,7 +13,7 @@ import numpy as np
 from cofactor.arrays import SparseRows
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DataError, DivergedError, KindError, ParameterError
-from cofactor.models.base import PredictsRatings, ScoresItems
+from cofactor.models.base import PredictsRatings, ScoresItems, predicted
 
 __all__ = ["Epoch", "Estimator", "Learns", "OnEpoch", "Watch", "liked", "parameter"]
 
@@ -180,8 +180,8 @@ class Watch:
 def _validation_score(model: Any, training: Interactions, validation: Interactions) -> float:
     if validation.kind == "ratings":
         assert isinstance(model, PredictsRatings)
-        predicted = model.predict(validation.u, validation.i, training.by_user)
-        return float(np.sqrt(np.mean((validation.values - predicted.astype(np.float64)) ** 2)))
+        ratings = predicted(model, validation.u, validation.i, validation.times, training.by_user)
+        return float(np.sqrt(np.mean((validation.values - ratings.astype(np.float64)) ** 2)))
     assert isinstance(model, ScoresItems)
     relevant = liked(validation).by_user
     users = np.flatnonzero(relevant.counts).astype(np.int32)

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import lgamma
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
-from cofactor.arrays import Float32, Float64, SparseRows, contiguous, random_stream, read_only
+from cofactor.arrays import Float32, Float64, random_stream, read_only
+from cofactor.data.features import indicators
 from cofactor.data.interactions import Interactions, Kind
-from cofactor.errors import DivergedError
+from cofactor.errors import DataError, DivergedError, ParameterError
 from cofactor.estimators.base import Estimator, OnEpoch, Watch, parameter
+from cofactor.estimators.gibbs import Chain, Sessions, Terms
 from cofactor.kernels.dots import pair_dots
-from cofactor.kernels.gibbs import draw_history_terms
-from cofactor.kernels.ridge import RATINGS, Side, solve
 from cofactor.kernels.threads import for_each
 from cofactor.models.average import FactorAverage
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import padded_width
 from cofactor.models.posterior import BayesianModel, Posterior
+from cofactor.models.sessions import SessionBias
 
 __all__ = ["BayesianMF"]
-
-NOISE_SHAPES = np.array([1.0, 1.5, 2, 3, 4, 6, 8, 12, 16, 24])
-"""Shapes of the gamma prior of the rows' noise that are tried; a large one says that all rows are alike."""
-
-PADDING = np.float32(1e9)
-"""The precision of dimensions that are not there: they stay zero."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +31,15 @@ class BayesianMF(Estimator):
     [p_u, b_u] ~ N(mu + what having rated each item adds / sqrt(n_u), diag(precision)^-1), items alike with what having
     been rated by each user adds (`implicit`: SVD++ and its flipped side); mu and precision have normal-gamma priors.
     The noise of a rating has the precision alpha a_u c_i, a_u and c_i gamma-distributed around 1: some people and some
-    items are harder to predict. Source: Salakhutdinov & Mnih 2008, here with a diagonal precision in place of their
-    Wishart prior; Koren 2008; Rendle et al. 2019. Weights multiply a rating's precision.
+    items are harder to predict. Weights multiply a rating's precision.
+
+    `user_features` and `item_features` are columns of the user and item tables (see `data.features.indicators`); each
+    indicator adds a vector of its own to the prior mean of whoever has it, so that a film that nobody rated yet is
+    expected to be like its genres. `time_bin` adds a bias b_(u, t) for every sitting of a user: known where that user
+    rated something else in the same bin, before or after, so it helps to fill gaps, not to foretell.
+
+    Sources: Salakhutdinov & Mnih 2008, here with a diagonal precision in place of their Wishart prior; Koren 2008
+    (implicit); Agarwal & Chen 2009 (features as a regression prior); Koren 2009, section 4 (time); Rendle et al. 2019.
     """
 
     name: ClassVar[str] = "bayesian-mf"
@@ -48,9 +49,23 @@ class BayesianMF(Estimator):
     sweeps: int = parameter(140, "draws of everything, the first ones included", low=2, high=100_000)
     burn_in: int = parameter(40, "first draws that are thrown away", low=1, high=10_000)
     implicit: bool = parameter(default=True, meaning="whether having rated at all says something, for users and items")
+    user_features: tuple[str, ...] = parameter((), "columns of the user table to learn from")
+    item_features: tuple[str, ...] = parameter((), "columns of the item table to learn from")
+    time_bin: int = parameter(
+        0, "seconds; what a user rates within one bin shares a mood, 0 for none", low=0, high=10**9
+    )
     samples: int = parameter(32, "draws kept for distributions, evenly spaced", low=1, high=1000)
     init_sd: float = parameter(0.1, "standard deviation of the first factors", low=1e-6, high=10, log=True)
     patience: int = parameter(1_000, "sweeps without a better validation score before stopping", low=1, high=100_000)
+
+    def __post_init__(self) -> None:
+        for side in ("user_features", "item_features"):
+            given = getattr(self, side)
+            names = tuple(given.split(",")) if isinstance(given, str) else given
+            if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name for name in names):
+                raise ParameterError(f"{self.name}: {side} must be names of columns, not {given!r}")
+            object.__setattr__(self, side, tuple(dict.fromkeys(names)))
+        super().__post_init__()
 
     def fit(
         self,
@@ -61,7 +76,10 @@ class BayesianMF(Estimator):
         start: BayesianModel | None = None,
         on_epoch: OnEpoch | None = None,
     ) -> BayesianModel:
-        """A BayesianModel. `start` is not used: a chain forgets where it began. Raises KindError, DivergedError."""
+        """A BayesianModel. `start` is not used: a chain forgets where it began.
+
+        Raises KindError, DivergedError; DataError where features or times are asked for and are not there.
+        """
         del start
         self.require(interactions)
         sampler = _Sampler.begin(self, interactions, seed)
@@ -84,80 +102,18 @@ class BayesianMF(Estimator):
 
 
 @dataclass
-class _Chain:
-    """One side of the cross-tab while it is drawn. Vectors are [factors, bias, padding].
-
-    entries: its rows, values relative to the average rating. noise (n,): each row's factor on the precision.
-    terms (n_columns, width): what each column adds; history (n, width): the sum of what a row's columns add.
-    """
-
-    entries: SparseRows
-    vectors: Float32
-    terms: Float32
-    history: Float32
-    scale: Float32
-    noise: Float64
-    mean: Float32
-    precision: Float32
-    shape: float = 4.0
-
-    @classmethod
-    def begin(cls, entries: SparseRows, n_columns: int, width: int, factors: Float32) -> _Chain:
-        vectors = np.zeros((len(entries), width), np.float32)
-        vectors[:, : factors.shape[1]] = factors
-        return cls(
-            entries,
-            vectors,
-            np.zeros((n_columns, width), np.float32),
-            np.zeros_like(vectors),
-            (1 / np.sqrt(np.maximum(entries.counts, 1))).astype(np.float32),
-            np.ones(len(entries)),
-            np.zeros(width, np.float32),
-            np.ones(width, np.float32),
-        )
-
-    def draw_prior(self, width: int, stream: np.random.Generator) -> None:
-        """mu and precision given the vectors: normal-gamma, apart for each dimension."""
-        own = self.vectors[:, :width] - self.history[:, :width]
-        self.mean[:width], self.precision[:width] = _normal_gamma(own, stream)
-        self.precision[width:] = PADDING
-
-    def draw_vectors(self, other: _Chain, factors: int, weights: Float32, stream: np.random.Generator) -> None:
-        """Every row's vector given the other side's: one ridge regression each, solved and drawn."""
-        features = other.vectors.copy()
-        features[:, factors], features[:, factors + 1 :] = 1, 0
-        width = features.shape[1]
-        side = Side(
-            RATINGS,
-            features,
-            contiguous(other.vectors[:, factors], np.float32),
-            np.zeros((0, 0), np.float32),
-            np.zeros(width, np.float32),
-            self.precision,
-            self.history + self.mean,
-        )
-        entries = SparseRows(self.entries.start, self.entries.columns, self.entries.values, weights)
-        noise = stream.standard_normal(self.vectors.shape, dtype=np.float32)
-        solve(self.vectors, entries, np.zeros(len(noise), np.float32), side, noise=noise)
-
-    def draw_noise(self, misfit: Any, counts: Any, stream: np.random.Generator) -> None:
-        """Each row's factor on the precision, given its sum of squares; then the shape that fits the factors best."""
-        self.noise = stream.gamma(self.shape + counts / 2, 1 / (self.shape + misfit / 2))
-        peak = NOISE_SHAPES * np.log(NOISE_SHAPES) - np.array([lgamma(shape) for shape in NOISE_SHAPES])
-        likelihood = (
-            peak * len(self.noise) + (NOISE_SHAPES - 1) * np.log(self.noise).sum() - NOISE_SHAPES * self.noise.sum()
-        )
-        self.shape = float(NOISE_SHAPES[likelihood.argmax()])
-
-
-@dataclass
 class _Sampler:
-    """The whole state of the chain, and what is remembered of its draws."""
+    """The whole state of the chain, and what is remembered of its draws.
+
+    values (n,): the ratings less their average `center`, in the order of `interactions`; by_item: the order by items.
+    """
 
     spec: BayesianMF
     interactions: Interactions
-    users: _Chain
-    items: _Chain
+    users: Chain
+    items: Chain
+    sessions: Sessions | None
+    values: Float32
     by_item: Any
     center: float
     alpha: float
@@ -167,22 +123,27 @@ class _Sampler:
 
     @classmethod
     def begin(cls, spec: BayesianMF, interactions: Interactions, seed: int) -> _Sampler:
-        k, n_users, n_items = spec.factors, interactions.n_users, interactions.n_items
-        center = float(np.average(interactions.values, weights=interactions.weights))
-        values = interactions.values - np.float32(center)
-        variance = float(np.average(values.astype(np.float64) ** 2, weights=interactions.weights))
-        by_item = np.argsort(interactions.i, kind="stable")
-        rows, columns = interactions.by_user, interactions.by_item
-        sides = []
-        for name, entries, n, n_columns in (
-            ("user", SparseRows(rows.start, rows.columns, values), n_users, n_items),
-            ("item", SparseRows(columns.start, columns.columns, values[by_item]), n_items, n_users),
-        ):
-            drawn = random_stream(seed, f"{name} factors").standard_normal((n, k), dtype=np.float32)
-            sides.append(_Chain.begin(entries, n_columns, padded_width(k + 1), drawn * np.float32(spec.init_sd)))
+        k, table = spec.factors, interactions
+        center = float(np.average(table.values, weights=table.weights))
+        values = table.values - np.float32(center)
+        variance = float(np.average(values.astype(np.float64) ** 2, weights=table.weights))
+        by_item = np.argsort(table.i, kind="stable")
+        width, sides = padded_width(k + 1), []
+        for name, entries in (("user", table.by_user), ("item", table.by_item)):
+            drawn = random_stream(seed, f"{name} factors").standard_normal((len(entries), k), dtype=np.float32)
+            sides.append(Chain.begin(entries, width, drawn * np.float32(spec.init_sd)))
+        users, items = sides
+        if spec.implicit:
+            for own, other in ((users, items), (items, users)):
+                scale = (1 / np.sqrt(np.maximum(own.entries.counts, 1))).astype(np.float32)
+                own.terms.append(Terms.begin(other.entries, scale, k, width))
+        for name, own in (("user", users), ("item", items)):
+            if columns := getattr(spec, f"{name}_features"):
+                holders = indicators(getattr(table, f"{name}_table"), columns, name).holders
+                own.terms.append(Terms.begin(holders, np.ones(len(own.vectors), np.float32), k + 1, width))
         return cls(
-            spec, interactions, sides[0], sides[1], by_item, center, 1 / max(variance, 1e-6),
-            FactorAverage(4 * k), (np.zeros(n_users), np.zeros(n_items)), [],
+            spec, table, users, items, _sessions(spec, table), values, by_item, center, 1 / max(variance, 1e-6),
+            FactorAverage(4 * k), (np.zeros(table.n_users), np.zeros(table.n_items)), [],
         )  # fmt: skip
 
     def sweep(self, stream: np.random.Generator, *, noisy_rows: bool) -> float:
@@ -191,11 +152,18 @@ class _Sampler:
         self.users.draw_prior(k + 1, stream)
         self.items.draw_prior(k + 1, stream)
         weights = self._precisions()
+        values = self.values if self.sessions is None else self.values - self.sessions.offsets
+        self.users.entries = replace(self.users.entries, values=values)
+        self.items.entries = replace(self.items.entries, values=values[self.by_item])
         self.items.draw_vectors(self.users, k, weights[self.by_item], stream)
         self.users.draw_vectors(self.items, k, weights, stream)
-        if self.spec.implicit:
-            self._draw_terms(stream)
-        squares = self._residuals() ** 2
+        sides = [(own, [terms.randomness(stream) for terms in own.terms]) for own in (self.users, self.items)]
+        for_each(lambda side: side[0].draw_terms(side[1]), sides)  # given the vectors they are independent
+        residual = self._residuals()
+        if self.sessions is not None:
+            self.sessions.draw(residual, weights, stream)
+            residual -= self.sessions.offsets
+        squares = residual**2
         counted = np.ones(len(table)) if table.weights is None else table.weights > 0
         if table.weights is not None:
             squares *= table.weights
@@ -217,68 +185,57 @@ class _Sampler:
         return precision if table.weights is None else precision * table.weights
 
     def _residuals(self) -> Float64:
-        """r - x for every rating, (n,) float64."""
+        """r - x for every rating, moods left in: (n,) float64."""
         k, table = self.spec.factors, self.interactions
         left, right = self.users.vectors.copy(), self.items.vectors.copy()
         left[:, k + 1 :], right[:, k], right[:, k + 1 :] = 0, 1, 0
         x = pair_dots(left, right, table.u, table.i) + self.items.vectors[table.i, k]
-        residual: Float64 = (self.users.entries.values - x).astype(np.float64)
+        residual: Float64 = (self.values - x).astype(np.float64)
         return residual
-
-    def _draw_terms(self, stream: np.random.Generator) -> None:
-        """What having rated adds, for both sides at once: given the vectors they are independent."""
-        k, jobs = self.spec.factors, []
-        for own, other in ((self.users, self.items), (self.items, self.users)):
-            precision = np.full(own.terms.shape[1], PADDING, np.float32)
-            precision[:k] = _normal_gamma(own.terms[:, :k], stream)[1]  # biases have no such terms
-            residual = own.vectors - own.history - own.mean
-            noise = stream.standard_normal(own.terms.shape, dtype=np.float32)
-            noise[:, k:] = 0
-            jobs.append((own, residual, other.entries, precision, noise))
-
-        def draw(job: tuple[_Chain, Float32, SparseRows, Float32, Float32]) -> None:
-            own, residual, columns, precision, noise = job
-            run = draw_history_terms(own.terms.shape[1])
-            run(own.terms, residual, columns.start, columns.columns, own.scale, precision, own.precision, noise)
-            own.history = own.vectors - own.mean - residual
-            own.history[:, k:] = 0
-
-        for_each(draw, jobs)
 
     def remember(self, *, fresh: bool, whole: bool) -> None:
         """Adds this draw to the average, and keeps all of it if it is one of the samples."""
         k = self.spec.factors
+        pairs: list[tuple[Float64, Any]] = [
+            (self.bias_sums[0], self.users.vectors[:, k]),
+            (self.bias_sums[1], self.items.vectors[:, k]),
+        ]
+        if self.sessions is not None:
+            pairs.append((self.sessions.total, self.sessions.drawn))
         if fresh:
             self.average = FactorAverage(4 * k)
-            self.bias_sums = np.zeros(len(self.users.vectors)), np.zeros(len(self.items.vectors))
             self.draws.clear()
+        for total, drawn in pairs:
+            total[:] = drawn if fresh else total + drawn
         self.average.add(self.users.vectors[:, :k], self.items.vectors[:, :k])
-        for total, side in zip(self.bias_sums, (self.users, self.items), strict=True):
-            total += side.vectors[:, k]
         if whole or fresh:
             self.draws.append(self._draw())
 
     def _draw(self) -> dict[str, Any]:
         users, items = self.users, self.items
-        return {
+        drawn: dict[str, Any] = {
             "users": users.vectors.copy(),
             "items": items.vectors.copy(),
             "user_noise": self.alpha * users.noise,
             "item_noise": items.noise,
-            "user_mean": users.mean.copy(),
-            "user_precision": users.precision.copy(),
-            "item_mean": items.mean.copy(),
-            "item_precision": items.precision.copy(),
-            "terms": users.terms.copy() if self.spec.implicit else users.terms[:0],
+            "terms": users.terms[0].values.copy() if self.spec.implicit else np.zeros((0, users.vectors.shape[1])),
             "base_noise": self.alpha,
             "noise_shape": users.shape,
         }
+        for name, side in (("user", users), ("item", items)):
+            drawn[f"{name}_mean"], drawn[f"{name}_precision"] = _population(side, apart=self.spec.implicit)
+        return drawn
 
     def model(self) -> BayesianModel:
         """The average and the samples so far."""
         stacked = {name: np.stack([draw[name] for draw in self.draws]) for name in self.draws[0]}
         posterior = Posterior(**{name: read_only(array.astype(np.float32)) for name, array in stacked.items()})
-        return BayesianModel(self._centered(), posterior, self.spec.factors, self.center)
+        sessions = None
+        if self.sessions is not None:
+            rows, moods = self.sessions.table.rows, self.sessions.total / self.average.count
+            rows = replace(rows, values=read_only(moods.astype(np.float32)))
+            sessions = replace(self.sessions.table, rows=rows)
+        return BayesianModel(self._centered(), posterior, self.spec.factors, self.center, sessions)
 
     def _centered(self) -> FactorModel:
         """The average as a FactorModel in which zero is the average user and the average item.
@@ -302,14 +259,20 @@ class _Sampler:
         )
 
 
-def _normal_gamma(vectors: Float32, stream: np.random.Generator) -> tuple[Float64, Float64]:
-    """Mean and precision of a normal, drawn given its draws (n, width), apart for each dimension.
+def _sessions(spec: BayesianMF, table: Interactions) -> Sessions | None:
+    if spec.time_bin == 0:
+        return None
+    if table.times is None:
+        raise DataError("time_bin needs a time for every rating, and this table has none")
+    return Sessions.begin(*SessionBias.unknown(table.u, table.times, spec.time_bin, table.n_users))
 
-    With m = sum x / (n + 1): precision ~ Gamma((n + 3) / 2, rate 1/2 + 1/2 sum (x - m)^2),
-    mean ~ N(m, 1 / ((n + 1) precision)).
+
+def _population(side: Chain, *, apart: bool) -> tuple[Float32, Float32]:
+    """Mean and precision (width,) of the vectors of those of whom nothing is known: over everybody's features.
+
+    `apart`: the first terms come from histories, which `BayesianModel.fold_in` adds itself.
     """
-    x = vectors.astype(np.float64)
-    n = len(x)
-    m = x.sum(axis=0) / (n + 1)
-    precision = stream.gamma((n + 3) / 2, 1 / (0.5 * ((x - m) ** 2).sum(axis=0) + 0.5))
-    return stream.normal(m, 1 / np.sqrt(precision * (n + 1))), precision
+    if not (features := side.terms[apart:]):
+        return side.mean.copy(), side.precision.copy()
+    total = features[0].total
+    return side.mean + total.mean(axis=0), 1 / (1 / side.precision + total.var(axis=0))

@@ -22,6 +22,7 @@ from cofactor.evaluate.memory import peak_memory
 from cofactor.evaluate.ranking_metrics import Hits, ndcg, ranking_metrics
 from cofactor.evaluate.rating_metrics import UserErrors, errors_by_user
 from cofactor.evaluate.split import Split
+from cofactor.models.base import predicted
 from cofactor.recommend import Recommender
 
 __all__ = [
@@ -207,8 +208,8 @@ def _introduced(recommender: Recommender, split: Split) -> Recommender:
 
 def _errors(recommender: Recommender, split: Split) -> UserErrors:
     test = split.test
-    predicted = recommender.model.predict(test.u, test.i, recommender.histories)
-    return errors_by_user(test.u, test.values, predicted, n_users=test.n_users)
+    ratings = predicted(recommender.model, test.u, test.i, test.times, recommender.histories)
+    return errors_by_user(test.u, test.values, ratings, n_users=test.n_users)
 
 
 def _rankings(recommender: Recommender, split: Split, depth: int) -> tuple[Int32, Int32]:

@@ -7,10 +7,20 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 from numpy.typing import NDArray
 
-from cofactor.arrays import Bool, Float32, Int32, SparseRows
+from cofactor.arrays import Bool, Float32, Int32, Int64, SparseRows
 from cofactor.models.distribution import Distribution
 
-__all__ = ["ComparesItems", "FoldsIn", "HasFactors", "HasUncertainty", "Model", "PredictsRatings", "ScoresItems"]
+__all__ = [
+    "ComparesItems",
+    "FoldsIn",
+    "HasFactors",
+    "HasUncertainty",
+    "KnowsTime",
+    "Model",
+    "PredictsRatings",
+    "ScoresItems",
+    "predicted",
+]
 
 
 @runtime_checkable
@@ -98,9 +108,30 @@ class HasUncertainty(Protocol):
 
 
 @runtime_checkable
+class KnowsTime(Protocol):
+    """Predicts otherwise at one time than at another. times (n,) int64: seconds since 1970."""
+
+    def predict_at(self, users: Int32, items: Int32, times: Int64, histories: SparseRows) -> Float32:
+        """As `PredictsRatings.predict`, each pair at its time."""
+        ...
+
+    def distribution_at(self, users: Int32, items: Int32, times: Int64, histories: SparseRows) -> Distribution:
+        """As `HasUncertainty.distribution`, each pair at its time."""
+        ...
+
+
+@runtime_checkable
 class ComparesItems(Protocol):
     """Can say how alike items are, beyond having vectors (`HasFactors`)."""
 
     def item_similarity(self, items: Int32) -> Float32:
         """Similarity -1..1 of all pairs within each row of item rows: (m, c) gives (m, c, c) float32; 0 for row -1."""
         ...
+
+
+def predicted(model: Any, users: Int32, items: Int32, times: Int64 | None, histories: SparseRows) -> Float32:
+    """The expected ratings of pairs, at their times where those are known and the model minds: (n,) float32."""
+    if times is not None and isinstance(model, KnowsTime):
+        return model.predict_at(users, items, times, histories)
+    ratings: Float32 = model.predict(users, items, histories)
+    return ratings

@@ -10,11 +10,12 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cofactor.arrays import Bool, Float32, Float64, Int32, SparseRows, contiguous, random_stream, read_only
+from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, SparseRows, contiguous, random_stream, read_only
 from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.ridge import RATINGS, Side, solve
 from cofactor.models.distribution import Distribution
 from cofactor.models.factor import FactorModel
+from cofactor.models.sessions import SessionBias
 
 __all__ = ["BayesianModel", "Posterior"]
 
@@ -54,7 +55,8 @@ class Posterior:
 class BayesianModel:
     """`average` ranks and predicts: the posterior mean over every draw. `posterior` gives each rating a distribution.
 
-    `factors` is the width of a draw; `center` is the average rating that draws are relative to.
+    `factors` is the width of a draw; `center` is the average rating that draws are relative to. `sessions` holds the
+    average moods, where they were learnt; they are added where a time is given, and are 0 without one.
     """
 
     kind: ClassVar[str] = "bayesian"
@@ -63,6 +65,7 @@ class BayesianModel:
     posterior: Posterior
     factors: int
     center: float
+    sessions: SessionBias | None = None
 
     @property
     def n_users(self) -> int:
@@ -84,6 +87,13 @@ class BayesianModel:
         """Posterior mean ratings, clipped to the scale: (n,) float32."""
         return self.average.predict(users, items, histories)
 
+    def predict_at(self, users: Int32, items: Int32, times: Int64, histories: SparseRows) -> Float32:
+        """Posterior mean ratings at these times (seconds since 1970), clipped to the scale: (n,) float32."""
+        if self.sessions is None:
+            return self.predict(users, items, histories)
+        x, scale = self.average.linear(users, items) + self.sessions.shift(users, times), self.average.scale
+        return x if scale is None else np.clip(x, scale.low, scale.high)
+
     def scores(self, users: Int32, histories: SparseRows) -> Float32:
         """The posterior mean of every item, not clipped."""
         return self.average.scores(users, histories)
@@ -104,11 +114,18 @@ class BayesianModel:
 
     def distribution(self, users: Int32, items: Int32, histories: SparseRows) -> Distribution:
         """Each pair's rating as a mixture of one normal per draw; an unknown row (-1) adds the spread of its prior."""
-        del histories
+        return self._distribution(users, items, np.zeros(len(users), np.float32))
+
+    def distribution_at(self, users: Int32, items: Int32, times: Int64, histories: SparseRows) -> Distribution:
+        """As `distribution`, at these times: moved by the mood of the time, whose own doubt is not counted."""
+        moods = np.zeros(len(users), np.float32) if self.sessions is None else self.sessions.shift(users, times)
+        return self._distribution(users, items, moods)
+
+    def _distribution(self, users: Int32, items: Int32, shift: Float32) -> Distribution:
         means, variances = np.empty((len(users), len(self.posterior))), np.empty((len(users), len(self.posterior)))
         for s in range(len(self.posterior)):
             means[:, s], variances[:, s] = self._drawn(s, users, items)
-        return Distribution.of(means, np.sqrt(variances), self.average.scale)
+        return Distribution.of(means + shift[:, None], np.sqrt(variances), self.average.scale)
 
     def _drawn(self, s: int, users: Int32, items: Int32) -> tuple[Float64, Float64]:
         """Mean and variance of each pair's rating in draw s: (n,) float64 each."""
@@ -150,9 +167,9 @@ class BayesianModel:
         goal = self.center + predicted / len(post) - self.average.mean - self.average.item_bias
         solution = np.stack([self._basis @ row for row in goal]) if n else np.zeros((0, len(self._basis)))
         average = self.average.with_user_arrays(solution[:, :-1].astype(np.float32), solution[:, -1].astype(np.float32))
-        return replace(
-            self, average=average, posterior=replace(post, users=read_only(drawn), user_noise=read_only(noise))
-        )
+        sessions = None if self.sessions is None else self.sessions.without_sessions(n)
+        folded = replace(post, users=read_only(drawn), user_noise=read_only(noise))
+        return replace(self, average=average, posterior=folded, sessions=sessions)
 
     @cached_property
     def _basis(self) -> Float64:
@@ -211,28 +228,41 @@ class BayesianModel:
         }
         rows = np.where(take >= 0, take, self.n_users - 1 - take)
         picked = {name: read_only(np.ascontiguousarray(array[:, rows])) for name, array in both.items()}
-        return replace(
-            self, average=self.average.with_users(other.average, take), posterior=replace(self.posterior, **picked)
-        )
+        sessions = None
+        if self.sessions is not None and other.sessions is not None:
+            sessions = self.sessions.with_users(other.sessions, take)
+        average = self.average.with_users(other.average, take)
+        return replace(self, average=average, posterior=replace(self.posterior, **picked), sessions=sessions)
 
     # files
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         draws = {f"posterior.{f.name}": getattr(self.posterior, f.name) for f in fields(self.posterior)}
-        return {f"average.{name}": array for name, array in self.average.arrays().items()} | draws
+        moods = {} if self.sessions is None else self.sessions.arrays()
+        return (
+            {f"average.{name}": array for name, array in self.average.arrays().items()}
+            | draws
+            | {f"sessions.{name}": array for name, array in moods.items()}
+        )
 
     def settings(self) -> dict[str, Any]:
-        return {"factors": self.factors, "center": self.center, "average": self.average.settings()}
+        moods = None if self.sessions is None else self.sessions.settings()
+        average = self.average.settings()
+        return {"factors": self.factors, "center": self.center, "average": average, "sessions": moods}
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        average = {n.removeprefix("average."): a for n, a in arrays.items() if n.startswith("average.")}
+        average, moods = (
+            {name.removeprefix(part): array for name, array in arrays.items() if name.startswith(part)}
+            for part in ("average.", "sessions.")
+        )
         draws = {f.name: arrays[f"posterior.{f.name}"] for f in fields(Posterior)}
         return cls(
             FactorModel.from_parts(average, settings["average"]),
             Posterior(**draws),
             settings["factors"],
             settings["center"],
+            SessionBias.from_parts(moods, settings["sessions"]) if moods else None,
         )
 
 

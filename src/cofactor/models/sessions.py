@@ -1,0 +1,89 @@
+"""A user's mood: what the sitting in which a rating was given adds to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cofactor.arrays import Float32, Int32, Int64, SparseRows, read_only
+from cofactor.data.histories import stacked
+
+__all__ = ["SessionBias"]
+
+NEVER = np.iinfo(np.int32).max
+"""The number of a time bin in which nobody rated anything."""
+
+
+@dataclass(frozen=True, eq=False)
+class SessionBias:
+    """A bias for every user and every bin of time in which that user rated: b_(u, t) of Koren 2009, section 4.
+
+    A bin is `seconds` long; bin 0 begins at `begin` (seconds since 1970). rows: for each user the numbers of those
+    bins, ascending, and the bias of each. At any other time the bias is 0, what it is on average.
+    """
+
+    seconds: int
+    begin: int
+    rows: SparseRows
+
+    def bins(self, times: Int64) -> Int64:
+        """The number of the bin that each time falls into: (n,) int64, `NEVER` before the first and far after it."""
+        bins = (times.astype(np.int64) - self.begin) // self.seconds
+        return np.where((bins < 0) | (bins > NEVER), NEVER, bins)
+
+    def shift(self, users: Int32, times: Int64) -> Float32:
+        """What is added to the rating of each user (row, -1 for unknown) at each time: (n,) float32."""
+        if len(self._keys) == 0:
+            return np.zeros(len(users), np.float32)
+        keys = users.astype(np.int64) << 32 | self.bins(times)
+        place = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        return np.where(self._keys[place] == keys, self.rows.values[place], np.float32(0))
+
+    @cached_property
+    def _keys(self) -> Int64:
+        """(user, bin) of every session as one number, ascending."""
+        users = np.repeat(np.arange(len(self.rows), dtype=np.int64), self.rows.counts)
+        return users << 32 | self.rows.columns
+
+    def without_sessions(self, n_users: int) -> Self:
+        """For this many users of whom no session is known."""
+        return replace(self, rows=SparseRows.empty(n_users))
+
+    def with_users(self, other: Self, take: Int32) -> Self:
+        """Users picked from this one (take >= 0) and from `other` (row -1 - take)."""
+        rows = np.where(take >= 0, take, len(self.rows) - 1 - take)
+        return replace(self, rows=stacked(self.rows, other.rows).take(rows))
+
+    # files
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        return {"start": self.rows.start, "bins": self.rows.columns, "bias": self.rows.values}
+
+    def settings(self) -> dict[str, Any]:
+        return {"seconds": self.seconds, "begin": self.begin}
+
+    @classmethod
+    def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
+        rows = SparseRows(arrays["start"], arrays["bins"], arrays["bias"])
+        return cls(int(settings["seconds"]), int(settings["begin"]), rows)
+
+    @classmethod
+    def unknown(cls, users: Int32, times: Int64, seconds: int, n_users: int) -> tuple[Self, Int64]:
+        """The sessions that these ratings were given in, all biases 0, and the place of each rating's session in them.
+
+        users, times (n,), sorted by user.
+        """
+        blank = cls(seconds, int(times.min()), SparseRows.empty(n_users))
+        keys, place = np.unique(users.astype(np.int64) << 32 | blank.bins(times), return_inverse=True)
+        counts = np.bincount(keys >> 32, minlength=n_users)
+        rows = SparseRows(
+            read_only(np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])),
+            read_only((keys & 0xFFFFFFFF).astype(np.int32)),
+            read_only(np.zeros(len(keys), np.float32)),
+        )
+        return replace(blank, rows=rows), place.astype(np.int64)
