@@ -124,6 +124,21 @@ def test_quartiles_keep_equal_numbers_together_and_leave_out_what_is_unknown() -
     assert table["width 50 %"][0] == pytest.approx(2 * 0.6744897, abs=1e-6)
 
 
+def test_expected_is_what_the_intervals_hold_by_their_own_mass() -> None:
+    mass = np.tile([0.06, 0.1, 0.2, 0.4, 0.24], (N, 1))
+    one = Distribution.of_mass(mass, STARS)
+    (low, high), held = (end[0] for end in one.interval(0.8)), 0.1 + 0.2 + 0.4 + 0.24
+    assert 1.0 < low < 2.0
+    assert high > 5.0
+    y = np.random.default_rng(3).choice(5, N, p=mass[0]) + 1.0
+    table = interval_coverage(one, y, groups={"y": y})
+    assert table["expected 80 %"].to_list()[0] == pytest.approx(held)
+    assert table["covered 80 %"][0] == pytest.approx(held, abs=4 * sqrt(held * (1 - held) / N))
+    assert set(table.filter(table["n"] > 0)["expected 95 %"].round(9)) == {1.0}
+    bare = Distribution.of([[3.0]], [[1.0]], Scale(1.0, 5.0))
+    assert interval_coverage(bare, [3.3])["expected 95 %"].to_list() == [0.95]
+
+
 # scores
 
 
@@ -183,6 +198,20 @@ def test_wrong_input_is_named() -> None:
         reliability(one, [3.0], bins=0)
     with pytest.raises(DataError, match="group 'g' has 2 numbers for 1 ratings"):
         interval_coverage(one, [3.0], groups={"g": [1.0, 2.0]})
+
+
+def test_a_bare_mass_is_scored_and_has_a_constant_width_beside_it() -> None:
+    rng = np.random.default_rng(4)
+    mass = rng.dirichlet([1, 2, 3, 4, 2], N)
+    y = (rng.random(N)[:, None] > np.cumsum(mass, axis=1)[:, :-1]).sum(axis=1) + 1.0
+    truth = Distribution.of_mass(mass, STARS)
+    assert off(reliability(truth, y)) < 1.2
+    assert off(reliability(Distribution.of_mass(mass[:, ::-1], STARS), y)) > 2
+    plain = constant_width(truth, y, STARS)
+    np.testing.assert_allclose(plain.mean(), truth.mean())
+    assert plain.sd()[0] == pytest.approx(sqrt(np.mean((y - truth.mean()) ** 2)))
+    assert log_likelihood(truth, y) > log_likelihood(plain, y) + 0.1
+    assert ranked_probability_score(truth, y) < ranked_probability_score(plain, y) - 0.02
 
 
 # a whole model
@@ -262,7 +291,7 @@ def test_users_held_out_whole_are_folded_in_first(toy: Any) -> None:
 
 def test_models_without_a_distribution_and_events_are_refused(toy: Any, small_events: Interactions) -> None:
     rec, split = toy
-    with pytest.raises(KindError, match="no distribution over ratings"):
+    with pytest.raises(KindError, match=r"bias predicts no distribution over ratings.*fit bayesian-mf, or neural-mf"):
         calibration(Recommender.fit(Bias(), split.train), split)
     events = split_random(small_events)
     with pytest.raises(KindError, match="no distribution over ratings"):

@@ -14,7 +14,7 @@ from cofactor.errors import DataError, ParameterError
 from cofactor.kernels import reference
 from cofactor.kernels.mixture import ROWS, mixture_cdf, mixture_quantile
 from cofactor.kernels.threads import threads
-from cofactor.models.distribution import FLOOR, Distribution
+from cofactor.models.distribution import FLOOR, Cells, Distribution, edges_of
 
 STARS = Scale.declared([1, 2, 3, 4, 5])
 NORMAL = NormalDist()
@@ -135,3 +135,84 @@ def test_what_is_no_mixture_is_refused() -> None:
         one.quantile(1.0)
     with pytest.raises(ParameterError, match="finite number"):
         one.at_least(float("nan"))
+
+
+# a bare mass
+
+UNEVEN = Scale.declared([0, 1, 3, 3.5])
+
+
+def masses(seed: int, n: int = 9, levels: int = 4) -> np.ndarray:
+    mass: np.ndarray = np.random.default_rng(seed).dirichlet(np.full(levels, 0.7), n) + 1e-5
+    return mass / mass.sum(axis=1, keepdims=True)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([UNEVEN, STARS, Scale.declared([2.0])]))
+@settings(max_examples=40, deadline=None)
+def test_moments_and_tails_of_a_mass_are_its_own(seed: int, scale: Scale) -> None:
+    mass, levels = masses(seed, levels=len(scale.levels)), np.array(scale.levels)
+    one = Distribution.of_mass(mass, scale)
+    np.testing.assert_allclose(one.mass, mass, atol=1e-12)
+    np.testing.assert_allclose(one.mean(), mass @ levels, atol=1e-12)
+    second = mass @ levels**2 - (mass @ levels) ** 2
+    np.testing.assert_allclose(one.sd() ** 2, second, atol=1e-11)
+    for value in (-1.0, *levels, 1.5, 9.0):
+        np.testing.assert_allclose(one.at_least(value), mass[:, levels >= value].sum(axis=1), atol=1e-12)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([UNEVEN, STARS]), st.floats(1e-6, 1 - 1e-6))
+@settings(max_examples=60, deadline=None)
+def test_quantiles_of_a_mass_invert_the_line_through_its_cells(seed: int, scale: Scale, share: float) -> None:
+    mass = masses(seed, levels=len(scale.levels))
+    one = Distribution.of_mass(mass, scale)
+    edges = edges_of(one.levels)
+    reached = np.hstack([np.zeros((len(mass), 1)), np.cumsum(mass, axis=1)])
+    x = one.quantile(share)
+    assert ((edges[0] <= x) & (x <= edges[-1])).all()
+    back = [np.interp(x[row], edges, reached[row]) for row in range(len(mass))]
+    np.testing.assert_allclose(back, share, atol=1e-9)
+    assert (one.quantile(share / 2) < x).all()
+
+
+def test_cells_meet_halfway_and_the_outer_ones_are_centered_on_their_levels() -> None:
+    assert edges_of(np.array(UNEVEN.levels, np.float32)).tolist() == [-0.5, 0.5, 2.0, 3.25, 3.75]
+    one = Distribution.of_mass([[0.1, 0.2, 0.3, 0.4]], UNEVEN)
+    for share, expected in ((0.05, 0.0), (0.1, 0.5), (0.3, 2.0), (0.45, 2.625), (0.6, 3.25), (0.8, 3.5)):
+        assert one.quantile(share)[0] == pytest.approx(expected)
+    low, high = one.interval(0.8)
+    assert (low[0], high[0]) == (pytest.approx(0.5), pytest.approx(3.625))
+    single = Distribution.of_mass([[1.0]], Scale.declared([3.0]))
+    assert (single.mean()[0], single.sd()[0]) == (3.0, 0.0)
+    assert np.ravel(single.interval(0.5)).tolist() == [2.75, 3.25]
+
+
+def test_a_mass_has_a_floor_and_a_row_alone_is_the_row_in_a_batch() -> None:
+    one = Distribution.of_mass([[0.0, 0.0, 1.0, 0.0, 0.0], [0.5, 0.0, 0.0, 0.0, 0.5]], STARS)
+    np.testing.assert_allclose(one.mass.sum(axis=1), 1, atol=1e-12)
+    assert one.mass.min() >= FLOOR * 0.99
+    assert one.quantile(0.5)[0] == pytest.approx(3.0)
+    assert one.quantile(0.5)[1] == pytest.approx(3.0)  # between two camps: nothing but the floor
+    assert np.isfinite(one.interval(1 - 1e-12)).all()
+    many, few = Distribution.of_mass(masses(4, 500, 5), STARS), Distribution.of_mass(masses(4, 500, 5)[77:78], STARS)
+    for whole, alone in zip(many.interval(), few.interval(), strict=True):
+        assert whole[77:78].tobytes() == alone.tobytes()
+    assert many.mean()[77:78].tobytes() == few.mean().tobytes()
+    nobody = Distribution.of_mass(np.zeros((0, 5)), STARS)
+    assert (len(nobody), nobody.quantile(0.5).shape, nobody.mean().shape) == (0, (0,), (0,))
+    assert isinstance(nobody.curve, Cells)
+    assert repr(many) == "Distribution(500 ratings, 5 levels, cells)"
+
+
+def test_what_is_no_mass_is_refused() -> None:
+    for wrong in ([0.5, 0.5], [[0.5, 0.5]], np.zeros((3, 0))):
+        with pytest.raises(DataError, match=r"on a scale of 5 levels: it must be \(n, levels\)"):
+            Distribution.of_mass(wrong, STARS)
+    with pytest.raises(DataError, match="on a scale of 0 levels"):
+        Distribution.of_mass(np.zeros((2, 0)), Scale(1.0, 5.0))
+    for row in ([0.2, 0.2, 0.2, 0.2, 0.3], [0.5, 0.6, 0, 0, -0.1], [np.nan, 1, 0, 0, 0], [np.inf, 0, 0, 0, 0]):
+        with pytest.raises(DataError, match="row 2 is no mass"):
+            Distribution.of_mass([[1, 0, 0, 0, 0], row], STARS)
+    one = Distribution.of_mass([[1, 0, 0, 0, 0]], STARS)
+    for share in (0.0, 1.0, float("nan")):
+        with pytest.raises(ParameterError, match="share between 0 and 1"):
+            one.quantile(share)

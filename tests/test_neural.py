@@ -17,14 +17,15 @@ import cofactor
 from cofactor.arrays import SparseRows
 from cofactor.data.interactions import Interactions
 from cofactor.data.scale import Scale
-from cofactor.errors import DataError, DivergedError, ParameterError
+from cofactor.errors import DataError, DivergedError, KindError, ParameterError
 from cofactor.estimators.base import Epoch
 from cofactor.estimators.neural import NeuralMF
+from cofactor.evaluate.calibration import calibration
 from cofactor.evaluate.rating_metrics import rmse
 from cofactor.evaluate.split import Split, split_random
 from cofactor.evaluate.standard import s0_rows, split_rows
 from cofactor.kernels.threads import threads
-from cofactor.models.base import ComparesItems, FoldsIn, Model, PredictsRatings, ScoresItems
+from cofactor.models.base import ComparesItems, FoldsIn, HasUncertainty, Model, PredictsRatings, ScoresItems
 from cofactor.models.network import PAIRS, LevelsNetworkModel, NetworkModel
 from cofactor.recommend import Recommender
 
@@ -76,6 +77,18 @@ def test_accuracy_on_s0_at_the_defaults(head: Any, s0: Split) -> None:
         shares = np.bincount(s0.train.values.astype(int))[1:] / len(s0.train)
         base = -np.log(shares)[s0.test.values.astype(int) - 1]
         assert surprise.mean() < base.mean() - 0.15
+
+
+def test_a_mass_on_s0_means_what_it_says(s0: Split) -> None:
+    found = calibration(Recommender.fit(NeuralMF(head="classification"), s0.train), s0)
+    assert found.n == 20_000
+    assert found.crps_gain > 0.02  # 0.026
+    assert found.log_likelihood > found.constant_log_likelihood + 0.05  # -1.218 against -1.281
+    some = found.reliability.filter(pl.col("n") >= 50)
+    assert (abs(some["observed"] - some["predicted"]) / some["sd"]).mean() < 1.3  # 0.9: by chance alone it is 0.8
+    for level in ("80 %", "95 %"):
+        gap = found.coverage[f"covered {level}"] - found.coverage[f"expected {level}"]
+        assert gap.abs().max() < 0.03
 
 
 # NumPy against torch
@@ -162,6 +175,26 @@ def test_the_mass_is_a_distribution_whose_mean_is_predicted(small_ratings: Inter
     np.testing.assert_allclose(mass @ np.arange(1, 6), predicted, rtol=1e-5)
     expected, seen = mass.mean(axis=0), np.bincount(small_ratings.values.astype(int), minlength=6)[1:]
     np.testing.assert_allclose(expected, seen / seen.sum(), atol=0.04)
+
+
+def test_a_mass_is_a_distribution_and_one_number_is_not(model: NetworkModel, small_ratings: Interactions) -> None:
+    rec = Recommender(model, small_ratings.users, small_ratings.items, small_ratings.by_user, "ratings")
+    assert isinstance(model, HasUncertainty) == isinstance(model, LevelsNetworkModel)
+    if not isinstance(model, LevelsNetworkModel):
+        with pytest.raises(KindError, match="head=classification"):
+            rec.recommend("user 3", by="cautious")
+        return
+    u, i = np.append(small_ratings.u[:99], -1), np.append(small_ratings.i[:99], -1)
+    one = model.distribution(u, i, rec.histories)
+    np.testing.assert_allclose(one.mass, model.mass(u, i), atol=1e-5)
+    np.testing.assert_allclose(one.mean(), model.rating(model.outputs(u, i)), atol=1e-4)
+    low, high = one.interval(0.8)
+    assert ((low > 0.5) & (low < high) & (high < 5.5)).all()
+    cautious = rec.recommend("user 3", n=5, by="cautious")
+    row, items = rec.users.row("user 3"), rec.items.rows(cautious["item"])
+    assert cautious["score"].is_sorted(descending=True)
+    ends = model.distribution(np.full(5, row, np.int32), items, rec.histories).quantile(0.1)
+    np.testing.assert_allclose(cautious["score"], ends, atol=1e-5)
 
 
 def test_levels_in_halves_have_an_end_each() -> None:

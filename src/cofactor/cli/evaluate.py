@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
+from cofactor.cli.calibration import check_calibration, report_calibration
 from cofactor.cli.options import Json, Models, Seed, Settings
 from cofactor.cli.screen import messages, results, show_json, table
 from cofactor.cli.source import Source, reads_table
@@ -48,6 +49,12 @@ def evaluate(
     split: SplitName = "random",
     test: TestShare = None,
     k: Annotated[list[int] | None, Option("--k", metavar="K", help="Length of lists [10]. Repeatable.")] = None,
+    calibration: Annotated[
+        bool, Option("--calibration", help="Tell instead whether predicted distributions of ratings come true.")
+    ] = False,
+    plot: Annotated[
+        str | None, Option(metavar="FILE", help="With --calibration: draw it, as .html (one model).")
+    ] = None,
     settings: Settings = None,
     seed: Seed = 0,
     as_json: Json = False,
@@ -57,16 +64,22 @@ def evaluate(
     Ratings are scored by RMSE and MAE; events (--events or --positive-from) by full rankings at k. The splits:
     random rows; a share of each user's rows (per-user); the last rows of each user (last); everything after one
     moment (by-time); users held out whole (users). --set NAME=VALUE is for all models that have the setting,
-    --set MODEL.NAME=VALUE for one.
+    --set MODEL.NAME=VALUE for one. With --calibration, models that predict distributions (bayesian-mf; neural-mf with
+    head=classification) are tested on those: do 80 % intervals hold 80 %, for every kind of user and item?
     """
     from cofactor.cli.settings import estimators_of
     from cofactor.evaluate import evaluate as compare
 
-    names = model or (["biased-mf"] if source.kind == "ratings" else ["implicit-als"])
+    check_calibration(source, model or (), asked=calibration, plot=plot)
+    usual = "implicit-als" if source.kind == "events" else "bayesian-mf" if calibration else "biased-mf"
+    names = model or [usual]
     estimators = estimators_of(names, settings or ())
     source.suits(estimators)
     check_split(split)
     parts = parted(source.read(), split, test, seed)
+    if calibration:
+        report_calibration(estimators, parts, plot=plot, seed=seed, as_json=as_json)
+        return
     console = messages()
     with console.status("", spinner="dots") as status:  # nothing where stderr is no terminal
         found = compare(

@@ -30,9 +30,7 @@ def predict(
     output: Output = None,
     user_column: Annotated[str | None, Option(metavar="COLUMN", help="Column of the users in FILE.")] = None,
     item_column: Annotated[str | None, Option(metavar="COLUMN", help="Column of the items in FILE.")] = None,
-    time_column: Annotated[
-        str | None, Option(metavar="COLUMN", help="Column of the times in FILE.")
-    ] = None,
+    time_column: Annotated[str | None, Option(metavar="COLUMN", help="Column of the times in FILE.")] = None,
     as_json: Json = False,
 ) -> None:
     """Predict the rating of pairs: user, item, prediction, in the order and with the ids of the file.

@@ -78,9 +78,7 @@ def _members(column: pl.Series, what: str) -> Iterator[tuple[str, np.ndarray]]:
     elif kind == pl.Boolean:
         lists = column.cast(pl.String).to_frame().select(pl.concat_list(pl.all()))[column.name]
     else:
-        raise DataError(
-            f"column {column.name!r} of the {what} table holds {kind}, not texts, numbers or lists"
-        )
+        raise DataError(f"column {column.name!r} of the {what} table holds {kind}, not texts, numbers or lists")
     each = pl.DataFrame({"part": lists}).with_row_index("row").explode("part")
     each = each.with_columns(pl.col("part").str.strip_chars()).filter(pl.col("part") != "").unique()
     for (part,), rows in sorted(each.partition_by("part", as_dict=True).items()):

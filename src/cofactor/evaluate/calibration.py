@@ -14,7 +14,7 @@ from cofactor.data.scale import Scale
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.evaluate.rating_metrics import rmse
 from cofactor.evaluate.split import Split
-from cofactor.models.base import HasUncertainty
+from cofactor.models.base import HasUncertainty, distribution, predicted
 from cofactor.models.distribution import Distribution
 from cofactor.recommend import Recommender
 
@@ -71,29 +71,33 @@ def calibration(recommender: Recommender, split: Split, *, levels: Sequence[floa
     """
     train, test = split.train, split.test
     if recommender.kind != "ratings" or not isinstance(recommender.model, HasUncertainty):
-        raise KindError("this model predicts no distribution over ratings, so there is nothing to calibrate")
+        name = "this model" if recommender.estimator is None else recommender.estimator.name
+        raise KindError(
+            f"{name} predicts no distribution over ratings, so there is nothing to calibrate; fit bayesian-mf, or "
+            "neural-mf with head=classification"
+        )
     if not (recommender.users.equals(test.users) and recommender.items.equals(test.items)):
         raise DataError("the model and the split have different users or items: fit on split.train")
     known = split.known
     if split.fold_in is not None:
         recommender = recommender.updated(split.fold_in)
-    predicted = recommender.model.distribution(test.u, test.i, recommender.histories)
+    found = distribution(recommender.model, test.u, test.i, test.times, recommender.histories)
     y = test.values.astype(np.float64)
-    low, high = predicted.interval(max(levels))
+    low, high = found.interval(max(levels))
     groups = {
         "user's noise": _noise(recommender, known)[test.u],
         "user's support": known.by_user.counts[test.u].astype(np.float64),
         "item's support": np.bincount(train.i, minlength=train.n_items)[test.i].astype(np.float64),
         "predicted width": high - low,
     }
-    plain = constant_width(predicted, y, test.scale)
+    plain = constant_width(found, y, test.scale)
     return Calibration(
         len(y),
-        rmse(y, predicted.mean()),
-        reliability(predicted, y),
-        interval_coverage(predicted, y, groups=groups, levels=levels),
-        log_likelihood(predicted, y),
-        ranked_probability_score(predicted, y),
+        rmse(y, found.mean()),
+        reliability(found, y),
+        interval_coverage(found, y, groups=groups, levels=levels),
+        log_likelihood(found, y),
+        ranked_probability_score(found, y),
         log_likelihood(plain, y),
         ranked_probability_score(plain, y),
     )
@@ -136,11 +140,16 @@ def interval_coverage(
 
     groups: by name, one number per rating; its quartiles part the ratings (equal numbers stay together, nan is left
     out). Columns: group ("all" for all), quartile (0 for all, else 1..4), low and high (of the numbers in it), n, and
-    per level `covered 95 %` and `width 95 %` (the mean width). Raises DataError for columns of another length.
+    per level `covered 95 %`, `expected 95 %` and `width 95 %` (the mean width). Expected is the mass that the
+    distributions put inside their own intervals, which ends between levels can make more or less than 95 %; 95 % where
+    there are no levels. Raises DataError for columns of another length.
     """
     true = _checked(predicted, y)
     ends = {f"{level:.0%}".replace("%", " %"): predicted.interval(level) for level in levels}
     inside = {name: (low <= true) & (true <= high) for name, (low, high) in ends.items()}
+    expected = {
+        name: _mass_inside(predicted, *pair, level) for (name, pair), level in zip(ends.items(), levels, strict=True)
+    }
     parts: list[tuple[str, int, Any, Any]] = [("all", 0, np.ones(len(true), bool), np.full(len(true), np.nan))]
     for name, column in (groups or {}).items():
         numbers = np.asarray(column, dtype=np.float64)
@@ -154,6 +163,7 @@ def interval_coverage(
         row |= {"low": _or_none(some.min(initial=np.inf)), "high": _or_none(some.max(initial=-np.inf))}
         for level, (low, high) in ends.items():
             row[f"covered {level}"] = float(inside[level][which].mean()) if which.any() else None
+            row[f"expected {level}"] = float(expected[level][which].mean()) if which.any() else None
             row[f"width {level}"] = float((high - low)[which].mean()) if which.any() else None
         rows.append(row)
     return pl.DataFrame(rows, infer_schema_length=None)
@@ -218,6 +228,15 @@ def _places(predicted: Distribution, y: Float64) -> Any:
     return place
 
 
+def _mass_inside(predicted: Distribution, low: Float64, high: Float64, level: float) -> Float64:
+    """The mass on the levels from low to high, (n,) float64; `level` itself where the scale has none."""
+    if len(predicted.levels) == 0:
+        return np.full(len(predicted), level)
+    inside = (low[:, None] <= predicted.levels) & (predicted.levels <= high[:, None])
+    mass: Float64 = np.where(inside, predicted.mass, 0.0).sum(axis=1)
+    return mass
+
+
 def _quartiles(numbers: Float64) -> list[Any]:
     """Four masks, by the quartiles of the finite numbers; equal numbers fall into one of them."""
     finite = np.isfinite(numbers)
@@ -230,8 +249,8 @@ def _quartiles(numbers: Float64) -> list[Any]:
 
 def _noise(recommender: Recommender, known: Any) -> Float64:
     """The standard deviation of each user's residuals on what is known of them: (n_users,) float64, nan below two."""
-    predicted = recommender.model.predict(known.u, known.i, recommender.histories)
-    residual = known.values.astype(np.float64) - predicted
+    ratings = predicted(recommender.model, known.u, known.i, known.times, recommender.histories)
+    residual = known.values.astype(np.float64) - ratings
     count, total, squares = (
         np.bincount(known.u, weights=residual**power, minlength=known.n_users) for power in (0, 1, 2)
     )

@@ -19,6 +19,7 @@ __all__ = [
     "Model",
     "PredictsRatings",
     "ScoresItems",
+    "distribution",
     "predicted",
 ]
 
@@ -135,3 +136,12 @@ def predicted(model: Any, users: Int32, items: Int32, times: Int64 | None, histo
         return model.predict_at(users, items, times, histories)
     ratings: Float32 = model.predict(users, items, histories)
     return ratings
+
+
+def distribution(
+    model: HasUncertainty, users: Int32, items: Int32, times: Int64 | None, histories: SparseRows
+) -> Distribution:
+    """What the ratings of pairs may be, at their times where those are known and the model minds."""
+    if times is not None and isinstance(model, KnowsTime):
+        return model.distribution_at(users, items, times, histories)
+    return model.distribution(users, items, histories)

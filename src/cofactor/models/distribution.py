@@ -1,10 +1,10 @@
-"""A predicted rating as a distribution: a mixture of normals, and the mass it puts on the scale's levels."""
+"""A predicted rating as a distribution: the mass it puts on the scale's levels, and a curve between them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -13,40 +13,97 @@ from cofactor.data.scale import Scale
 from cofactor.errors import DataError, ParameterError
 from cofactor.kernels.mixture import mixture_cdf, mixture_quantile
 
-__all__ = ["FLOOR", "Distribution"]
+__all__ = ["FLOOR", "Cells", "Distribution", "Normals"]
 
 FLOOR = 1e-6
 """No level is held to be less likely than this: one surprise must not cost an infinite log-likelihood."""
 
 
 @dataclass(frozen=True, eq=False)
+class Normals:
+    """The curve of a mixture: S normals of equal weight for each rating. means, sds (n, S) float64."""
+
+    means: Float64
+    sds: Float64
+
+    def moments(self) -> tuple[Float64, Float64]:
+        """Mean and standard deviation, within the components and between them: (n,) float64 each."""
+        mean: Float64 = self.means.mean(axis=1)
+        variance: Float64 = (self.sds**2).mean(axis=1) + ((self.means - mean[:, None]) ** 2).mean(axis=1)
+        return mean, np.sqrt(variance)
+
+    def below(self, points: Float64) -> Float64:
+        """F at each point: (n, len(points)) float64."""
+        return mixture_cdf(self.means, self.sds, points)
+
+    def quantile(self, share: float) -> Float64:
+        return mixture_quantile(self.means, self.sds, share)
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """The curve of a bare mass: each level's mass lies evenly over the level's own cell, between two of the edges.
+
+        F(edge_l) = mass_1 + ... + mass_l,    linear in between
+
+    levels (L,) float32, mass (n, L) float64, all above 0, edges (L + 1,) float64, ascending: see `edges_of`.
+    """
+
+    levels: Float32
+    mass: Float64
+    edges: Float64
+
+    def moments(self) -> tuple[Float64, Float64]:
+        """Mean and standard deviation of the mass on the levels themselves, (n,) float64 each: what is predicted."""
+        grid = self.levels.astype(np.float64)
+        mean: Float64 = (self.mass * grid).sum(axis=1)
+        return mean, np.sqrt((self.mass * (grid - mean[:, None]) ** 2).sum(axis=1))
+
+    def quantile(self, share: float) -> Float64:
+        """The x with F(x) = share: (n,) float64. Raises ParameterError unless 0 < share < 1."""
+        if not 0 < share < 1:
+            raise ParameterError(f"a quantile is asked for a share between 0 and 1, both excluded, not {share!r}")
+        reached = np.cumsum(self.mass, axis=1)
+        cell = (reached[:, :-1] < share).sum(axis=1)
+        its_mass, its_end = (np.take_along_axis(a, cell[:, None], axis=1)[:, 0] for a in (self.mass, reached))
+        part = np.clip(1 - (its_end - share) / its_mass, 0.0, 1.0)
+        low, high = self.edges[cell], self.edges[cell + 1]
+        quantile: Float64 = low + (high - low) * part
+        return quantile
+
+
+@dataclass(frozen=True, eq=False)
 class Distribution:
-    """What each of n ratings may be: a mixture of S normals of equal weight, binned on the levels.
+    """What each of n ratings may be: a mass on each level, whose rows sum to 1, and a curve that real numbers lie on.
 
-        mass_l  proportional to  max(F(edge above l) - F(edge below l), 1e-6),     rows sum to 1
-
-    Edges lie halfway between levels; the tails belong to the first and the last level.
+    `of` a mixture of normals, which is then the curve, a level's mass is what lies nearest to it, the tails at both
+    ends; `of_mass`, the curve spreads each level's mass evenly over its cell. Cells meet halfway between levels.
 
         levels (L,) float32, ascending, empty where the scale is a range
-        mass (n, L) float64        means, sds (n, S) float64
+        mass (n, L) float64, each at least 1e-6
 
-    Means and interval ends are those of the mixture, before it is binned.
+    Means are those of the mixture, before it is binned, or of the bare mass. Interval ends lie on the curve; where one
+    cuts a cell, its level is inside or not, as a whole: an 80 % interval need not hold 80 % of the mass.
 
     >>> one = Distribution.of([[3.0]], [[1.0]], Scale.declared([1, 2, 3, 4, 5]))
     >>> one.mass.round(3).tolist(), one.at_least(4).round(3).tolist()
     ([[0.067, 0.242, 0.383, 0.242, 0.067]], [0.309])
     >>> [round(float(end[0]), 2) for end in one.interval()]
     [1.04, 4.96]
+    >>> bare = Distribution.of_mass([[0.0, 0.1, 0.2, 0.3, 0.4]], Scale.declared([1, 2, 3, 4, 5]))
+    >>> [round(float(x[0]), 2) for x in (bare.mean(), bare.at_least(4), bare.quantile(0.1), bare.quantile(0.8))]
+    [4.0, 0.7, 2.5, 5.0]
     """
 
     levels: Float32
     mass: Float64
-    means: Float64
-    sds: Float64
+    curve: Normals | Cells
 
     @classmethod
-    def of(cls, means: Any, sds: Any, scale: Scale | None) -> Distribution:
+    def of(cls, means: Any, sds: Any, scale: Scale | None) -> Self:
         """From the components' means and standard deviations (n, S), and the scale they are binned on.
+
+            mass_l  proportional to  max(F(edge above l) - F(edge below l), 1e-6)
 
         Raises DataError for shapes that differ, no component, numbers that are not finite, or an sd that is not
         positive.
@@ -56,43 +113,63 @@ class Distribution:
             raise DataError(f"means of shape {m.shape} and sds of shape {s.shape}: both must be (n, S), with S from 1")
         if not (np.isfinite(m).all() and np.isfinite(s).all() and (s > 0).all()):
             raise DataError("a mixture's means and sds must be finite, and its sds positive")
-        levels = np.asarray(() if scale is None else scale.levels, np.float32)
-        return cls(read_only(levels), read_only(_binned(m, s, levels)), read_only(m), read_only(s))
+        levels, curve = _levels(scale), Normals(read_only(m), read_only(s))
+        return cls(levels, read_only(_binned(curve, levels)), curve)
+
+    @classmethod
+    def of_mass(cls, mass: Any, scale: Scale) -> Self:
+        """From the mass on each level of the scale, (n, L), rows that sum to 1 but for rounding (1e-3).
+
+            mass_l  proportional to  max(mass_l as given, 1e-6)
+
+        Raises DataError where the shape is not the scale's, or a row is no mass.
+        """
+        levels, given = _levels(scale), contiguous(mass, np.float64)
+        if given.ndim != 2 or given.shape[1] != len(levels) or len(levels) == 0:
+            raise DataError(f"mass of shape {given.shape} on a scale of {len(levels)} levels: it must be (n, levels)")
+        wrong = ~((given >= 0).all(axis=1) & (np.abs(given.sum(axis=1) - 1) <= 1e-3))
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise DataError(f"row {row + 1} is no mass: {given[row].tolist()}; it must be of shares that sum to 1")
+        floored = read_only(_floored(given))
+        return cls(levels, floored, Cells(levels, floored, edges_of(levels)))
 
     def __len__(self) -> int:
-        return len(self.means)
+        return len(self.mass)
 
     def __repr__(self) -> str:
-        return f"Distribution({len(self):,} ratings, {len(self.levels)} levels, {self.means.shape[1]} components)"
+        shape = f"{self.curve.means.shape[1]} components" if isinstance(self.curve, Normals) else "cells"
+        return f"Distribution({len(self):,} ratings, {len(self.levels)} levels, {shape})"
 
     def mean(self) -> Float64:
-        """The mixture's mean: (n,) float64."""
+        """The expected rating: (n,) float64."""
         return self._moments[0]
 
     def sd(self) -> Float64:
-        """The mixture's standard deviation: within the components and between them, (n,) float64."""
+        """The standard deviation: (n,) float64."""
         return self._moments[1]
 
     @cached_property
     def _moments(self) -> tuple[Float64, Float64]:
-        mean: Float64 = self.means.mean(axis=1)
-        variance: Float64 = (self.sds**2).mean(axis=1) + ((self.means - mean[:, None]) ** 2).mean(axis=1)
-        return mean, np.sqrt(variance)
+        return self.curve.moments()
 
     def at_least(self, value: float) -> Float64:
         """P(rating >= value), (n,) float64: by the mass on the levels; by the mixture where there are none."""
         if not np.isfinite(value):
             raise ParameterError(f"a rating is a finite number, not {value!r}")
-        if len(self.levels) == 0:
-            above: Float64 = 1 - mixture_cdf(self.means, self.sds, np.array([value]))[:, 0]
+        if len(self.levels) == 0 and isinstance(self.curve, Normals):
+            above: Float64 = 1 - self.curve.below(np.array([value]))[:, 0]
             return above
         reached = self.levels >= value - 1e-6 * max(1.0, abs(value))  # levels are float32: 0.1 is not 0.1
         at_least: Float64 = np.where(reached, self.mass, 0.0).sum(axis=1)
         return np.minimum(at_least, 1.0)
 
     def quantile(self, share: float) -> Float64:
-        """The x that the mixture exceeds with probability 1 - share, real-valued: (n,) float64."""
-        return mixture_quantile(self.means, self.sds, share)
+        """The x that the rating exceeds with probability 1 - share, by the curve: (n,) float64.
+
+        Raises ParameterError unless 0 < share < 1.
+        """
+        return self.curve.quantile(share)
 
     def interval(self, level: float = 0.95) -> tuple[Float64, Float64]:
         """Both ends of the central interval that holds the rating with probability `level`: (n,) float64 each.
@@ -105,13 +182,33 @@ class Distribution:
         return self.quantile(tail), self.quantile(1 - tail)
 
 
-def _binned(means: Float64, sds: Float64, levels: Float32) -> Float64:
-    """The mass on each level: (n, L) float64, rows sum to 1."""
-    if len(levels) == 0:
-        return np.zeros((len(means), 0))
+def edges_of(levels: Float32) -> Float64:
+    """Where the levels' cells begin and end: (L + 1,) float64, for L from 1.
+
+    Halfway between neighbors; the first and the last level lie in the middle of their cells. One level alone: 1 wide.
+
+    >>> edges_of(np.array([1, 2, 4], np.float32)).tolist()
+    [0.5, 1.5, 3.0, 5.0]
+    """
     grid = levels.astype(np.float64)
-    below = mixture_cdf(means, sds, (grid[1:] + grid[:-1]) / 2)
-    ends = np.zeros((len(means), 1)), np.ones((len(means), 1))
-    mass = np.maximum(np.diff(np.hstack([ends[0], below, ends[1]]), axis=1), FLOOR)
-    normalized: Float64 = mass / mass.sum(axis=1, keepdims=True)
-    return normalized
+    halves = np.diff(grid) / 2 if len(grid) > 1 else np.array([0.5])
+    return np.concatenate([grid[:1] - halves[0], (grid[1:] + grid[:-1]) / 2, grid[-1:] + halves[-1]])
+
+
+def _levels(scale: Scale | None) -> Float32:
+    return read_only(np.asarray(() if scale is None else scale.levels, np.float32))
+
+
+def _binned(curve: Normals, levels: Float32) -> Float64:
+    """The mass on each level: (n, L) float64, rows sum to 1."""
+    n = len(curve.means)
+    if len(levels) == 0:
+        return np.zeros((n, 0))
+    below = curve.below(edges_of(levels)[1:-1])
+    return _floored(np.diff(np.hstack([np.zeros((n, 1)), below, np.ones((n, 1))]), axis=1))
+
+
+def _floored(mass: Float64) -> Float64:
+    raised = np.maximum(mass, FLOOR)
+    floored: Float64 = raised / raised.sum(axis=1, keepdims=True)
+    return floored

@@ -16,6 +16,7 @@ from cofactor.kernels.dense import dense
 from cofactor.kernels.threads import for_each, one_thread_blas
 from cofactor.kernels.topk_dense import top_of_blocks
 from cofactor.models.descent import descended
+from cofactor.models.distribution import Distribution
 from cofactor.models.layers import Layers
 
 __all__ = ["LevelsNetworkModel", "NetworkModel"]
@@ -39,6 +40,9 @@ class NetworkModel:
         item_vectors (n_items + 1, b)    item_bias (n_items + 1, ends)    ends: 1 here
         user_spread (a + ends,): root mean square distance of the trained users from the unknown one
         noise: root mean square error on the training ratings
+
+    It has no distribution: `noise` is one width for every pair, which could order nothing cautiously, and is too narrow
+    for ratings not trained on. It only weighs a newcomer's ratings against the prior.
     """
 
     kind: ClassVar[str] = "network"
@@ -255,6 +259,11 @@ class LevelsNetworkModel(NetworkModel):
     def mass(self, users: Int32, items: Int32) -> Float32:
         """The probability of each level for each pair of rows: (n, levels) float32, rows sum to 1."""
         return _softmax(self.outputs(users, items))
+
+    def distribution(self, users: Int32, items: Int32, histories: SparseRows) -> Distribution:
+        """The mass of each pair of rows, with a curve through its levels' cells: `Distribution.of_mass`."""
+        del histories
+        return Distribution.of_mass(self.mass(users, items), self.scale)
 
     def rating(self, y: Float32) -> Float32:
         mean: Float32 = (_softmax(y) * self.levels).sum(axis=1)

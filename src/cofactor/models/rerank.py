@@ -98,7 +98,7 @@ def _check(model: Any, by: str, diversity: float) -> None:
     if by != "mean" and not isinstance(model, HasUncertainty):
         raise KindError(
             f"this model predicts no distribution, so nothing can be ranked by {by!r}; fit one that does "
-            "(bayesian-mf), or rank by 'mean'"
+            "(bayesian-mf, or neural-mf with head=classification), or rank by 'mean'"
         )
     vectors = isinstance(model, ComparesItems) or (isinstance(model, HasFactors) and model.item_factors.shape[1] > 0)
     if diversity > 0 and not vectors:
