@@ -52,7 +52,7 @@ class BayesianMF(Estimator):
     user_features: tuple[str, ...] = parameter((), "columns of the user table to learn from")
     item_features: tuple[str, ...] = parameter((), "columns of the item table to learn from")
     time_bin: int = parameter(
-        0, "seconds; what a user rates within one bin shares a mood, 0 for none", low=0, high=10**9
+        0, "seconds; what a user rates within one bin shares a mood, 0 for none", low=0, high=86_400
     )
     samples: int = parameter(32, "draws kept for distributions, evenly spaced", low=1, high=1000)
     init_sd: float = parameter(0.1, "standard deviation of the first factors", low=1e-6, high=10, log=True)
@@ -60,10 +60,9 @@ class BayesianMF(Estimator):
 
     def __post_init__(self) -> None:
         for side in ("user_features", "item_features"):
-            given = getattr(self, side)
-            names = tuple(given.split(",")) if isinstance(given, str) else given
+            names = getattr(self, side)
             if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name for name in names):
-                raise ParameterError(f"{self.name}: {side} must be names of columns, not {given!r}")
+                raise ParameterError(f"{self.name}: {side} must be a list of names of columns, not {names!r}")
             object.__setattr__(self, side, tuple(dict.fromkeys(names)))
         super().__post_init__()
 

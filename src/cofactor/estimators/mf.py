@@ -85,7 +85,7 @@ class BiasedMF(Estimator):
         blocks = blocks_of(
             interactions.u, interactions.i, interactions.values, weights,
             n_users=interactions.n_users, n_items=interactions.n_items,
-            grid=grid_for(len(interactions)), seed=seed,
+            grid=grid_for(len(interactions), most=8), seed=seed,
         )  # fmt: skip
         number, going = 0, True
         while going:

@@ -20,9 +20,9 @@ from cofactor.kernels.threads import for_each
 __all__ = ["PairBlocks", "dealt", "disjoint_rounds", "grid_for", "pair_blocks"]
 
 
-def grid_for(n: int) -> int:
-    """How many groups users and items are dealt into, by the number of rows of the table alone: 4 to 16."""
-    return int(np.clip(2 ** round(math.log2(max(n, 1) / 5_000) / 2), 4, 16))
+def grid_for(n: int, *, most: int = 16) -> int:
+    """How many groups users and items are dealt into, by the number of rows of the table alone: from 4 on."""
+    return int(np.clip(2 ** round(math.log2(max(n, 1) / 5_000) / 2), 4, most))
 
 
 def dealt(counts: Int64, groups: int, stream: np.random.Generator) -> tuple[Int64, Int64]:
