@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import doctest
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+
+from cofactor.estimators import REGISTRY
 
 ROOT = Path(__file__).parent.parent
 
@@ -27,3 +30,17 @@ def test_the_python_of_the_readme_runs_and_prints_what_stands_there(
     report: list[str] = []
     result = doctest.DocTestRunner(optionflags=flags).run(test, out=report.append)
     assert result.failed == 0, "".join(report)
+
+
+def test_every_estimator_has_its_section_and_every_setting_named_there_exists() -> None:
+    page = (ROOT / "docs" / "estimators.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^### (\w+)\n(.*?)(?=^##)", page, flags=re.DOTALL | re.MULTILINE))
+    assert set(sections) == {kind.__name__ for kind in REGISTRY.values()}
+    settings = {spec.name for kind in REGISTRY.values() for spec in fields(kind)}
+    for kind in REGISTRY.values():
+        text = sections[kind.__name__]
+        assert "Assumes" in text
+        assert "Cost:" in text or not list(fields(kind))
+        named = re.findall(r"`([a-z_0-9]+)(?:=\w+)?`", text)
+        assert set(named) <= settings | {"fit"}, kind
+    assert "| BayesianMF | 0.88" in page  # the tables were made
