@@ -42,5 +42,5 @@ def test_every_estimator_has_its_section_and_every_setting_named_there_exists() 
         assert "Assumes" in text
         assert "Cost:" in text or not list(fields(kind))
         named = re.findall(r"`([a-z_0-9]+)(?:=\w+)?`", text)
-        assert set(named) <= settings | {"fit"}, kind
+        assert set(named) <= settings | {"neural"}, kind
     assert "| BayesianMF | 0.88" in page  # the tables were made
