@@ -601,7 +601,7 @@ def test_bars_are_as_long_as_their_share() -> None:
 # side information
 
 
-def test_features_and_times_on_the_command_line(folder: Path, tmp_path: Path) -> None:
+def test_features_and_times_on_the_command_line(folder: Path, model: Path, tmp_path: Path) -> None:
     people = ["userId,camp", *(f"{user},{'even' if user % 2 == 0 else 'odd'}" for user in range(40))]
     (tmp_path / "people.csv").write_text("\n".join(people) + "\n")
     options = ("--set", "factors=4", "--set", "sweeps=30", "--set", "user_features=camp", "--set", "time_bin=600")
@@ -626,6 +626,9 @@ def test_features_and_times_on_the_command_line(folder: Path, tmp_path: Path) ->
         for more in (("--time-column", "timestamp"), ())
     )
     assert at != plain
+    assert estimator_of("bayesian-mf", ["user_features=none"]) == REGISTRY["bayesian-mf"]()
+    blind = ok("predict", model, "--pairs", pairs, "--time-column", "timestamp").stderr
+    assert "did not learn from time" in " ".join(blind.split())
     assert "no column 'when'" in run("predict", path, "--pairs", pairs, "--time-column", "when").stderr
     (tmp_path / "late.csv").write_text("userId,movieId,timestamp\n1,f01,soon\n")
     late = run("predict", path, "--pairs", tmp_path / "late.csv", "--time-column", "timestamp").stderr

@@ -67,7 +67,7 @@ def _predicted(recommender: Recommender, users: pl.Series, items: pl.Series, tim
     import polars as pl
 
     from cofactor.cli.tables import rows_of
-    from cofactor.models.base import predicted
+    from cofactor.models.base import KnowsTime, predicted
 
     u, i = rows_of(recommender.users, users), rows_of(recommender.items, items)
     for what, rows, ids in (("user", u, users), ("item", i, items)):
@@ -77,6 +77,8 @@ def _predicted(recommender: Recommender, users: pl.Series, items: pl.Series, tim
         elif unknown.any():
             first = ids[int(unknown.argmax())]
             note(f"{unknown.sum():,} of {len(rows):,} pairs have an unknown {what} ({first!r}, ...): average level")
+    if times is not None and not (isinstance(recommender.model, KnowsTime) and recommender.model.knows_time):
+        note("the model did not learn from time, so the times change nothing (bayesian-mf does, with time_bin)")
     ratings = predicted(recommender.model, u, i, times, recommender.histories)
     return pl.DataFrame({"user": users, "item": items, "prediction": ratings})
 

@@ -55,7 +55,7 @@ def in_words(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return str(value).lower()
     if isinstance(value, tuple):
-        return ",".join(map(in_words, value))
+        return ",".join(map(in_words, value)) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -119,7 +119,8 @@ def _read_as(kind: Any, text: str) -> tuple[bool, Any]:
         if get_origin(kind) is Literal:
             return text in get_args(kind), text
         if get_args(kind)[1:] == (Ellipsis,):
-            return True, tuple(part.strip() for part in text.strip("()").split(",") if part.strip())
+            names = [] if text == "none" else text.strip("()").split(",")
+            return True, tuple(name.strip() for name in names if name.strip())
         if get_origin(kind) is tuple:
             parts = text.strip("()").split(",")
             read = [_read_as(k, part.strip()) for k, part in zip(get_args(kind), parts, strict=True)]

@@ -14,6 +14,8 @@ from cofactor.data.ids import IdMap, id_column
 from cofactor.data.load_report import LoadReport
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, KindError
+from cofactor.kernels.order import stable_order
+from cofactor.kernels.threads import for_each
 
 __all__ = ["Interactions", "Kind", "SparseRows"]
 
@@ -86,7 +88,7 @@ class Interactions:
         """The rows of each item: its `columns` are user rows, ascending."""
         counts = np.bincount(self.i, minlength=self.n_items)
         start = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
-        order = _stable_order(self.i, self.n_items)
+        order = stable_order(self.i, self.n_items)
         weights = None if self.weights is None else read_only(self.weights[order])
         return SparseRows(read_only(start), read_only(self.u[order]), read_only(self.values[order]), weights)
 
@@ -178,8 +180,7 @@ class Interactions:
         )
         if len(item_ids) != n:
             raise DataError(f"{n} user ids but {len(item_ids)} item ids")
-        user_map, item_map = IdMap.of(user_ids), IdMap.of(item_ids)
-        u, i = user_map.rows(user_ids), item_map.rows(item_ids)
+        (user_map, u), (item_map, i) = _mapped(user_ids, item_ids)
         u, i, columns = _sorted_and_merged(u, i, columns, len(item_map), kind)
         given = report or LoadReport(source="columns", rows=n)
         rule = "last kept" if kind == "ratings" else "summed"
@@ -209,9 +210,30 @@ class _Columns:
     weights: Float32 | None
 
     def take(self, rows: Any) -> _Columns:
-        times = None if self.times is None else self.times[rows]
-        weights = None if self.weights is None else self.weights[rows]
-        return _Columns(self.values[rows], times, weights)
+        return _Columns(*_taken((self.values, self.times, self.weights), rows))
+
+
+def _mapped(*columns: pl.Series) -> list[tuple[IdMap, Int32]]:
+    """The map of each column's ids, and its row numbers."""
+    mapped: list[Any] = [None] * len(columns)
+
+    def one(at: int) -> None:
+        ids = IdMap.of(columns[at])
+        mapped[at] = ids, ids.rows(columns[at])
+
+    for_each(one, range(len(columns)))
+    return mapped
+
+
+def _taken(columns: tuple[Any, ...], rows: Any) -> list[Any]:
+    """Each column's entries at `rows`, side by side on our threads; None stays None."""
+    taken: list[Any] = [None] * len(columns)
+
+    def take(at: int) -> None:
+        taken[at] = None if columns[at] is None else columns[at][rows]
+
+    for_each(take, range(len(columns)))
+    return taken
 
 
 def _sorted_and_merged(
@@ -221,7 +243,8 @@ def _sorted_and_merged(
     key = u.astype(np.int64) * n_items + i
     if not bool((key[1:] > key[:-1]).all()):
         order = pl.DataFrame({"key": key}).select(pl.arg_sort_by("key", maintain_order=True))["key"].to_numpy()
-        key, u, i, columns = key[order], u[order], i[order], columns.take(order)
+        key, u, i = _taken((key, u, i), order)
+        columns = columns.take(order)
     first = np.concatenate([np.ones(1, bool), key[1:] != key[:-1]])
     if first.all():
         return u, i, columns
@@ -241,11 +264,6 @@ def _sorted_and_merged(
             ratio = np.divide(total, summed, out=np.zeros_like(total), where=summed != 0)
             kept = replace(kept, weights=ratio.astype(np.float32))
     return u[last], i[last], kept
-
-
-def _stable_order(keys: Int32, n_keys: int) -> Any:
-    """The order that sorts `keys` and keeps equal ones as they are (radix sort below 65,536 keys)."""
-    return np.argsort(keys.astype(np.uint16) if n_keys <= 2**16 else keys, kind="stable")
 
 
 def _numbers(column: Any, dtype: Any, n: int, name: str, kind: Kind) -> Any:

@@ -14,6 +14,7 @@ from cofactor.errors import DataError, DivergedError, ParameterError
 from cofactor.estimators.base import Estimator, OnEpoch, Watch, parameter
 from cofactor.estimators.gibbs import Chain, Sessions, Terms
 from cofactor.kernels.dots import pair_dots
+from cofactor.kernels.order import stable_order
 from cofactor.kernels.threads import for_each
 from cofactor.models.average import FactorAverage
 from cofactor.models.factor import FactorModel
@@ -49,8 +50,8 @@ class BayesianMF(Estimator):
     sweeps: int = parameter(140, "draws of everything, the first ones included", low=2, high=100_000)
     burn_in: int = parameter(40, "first draws that are thrown away", low=1, high=10_000)
     implicit: bool = parameter(default=True, meaning="whether having rated at all says something, for users and items")
-    user_features: tuple[str, ...] = parameter((), "columns of the user table to learn from")
-    item_features: tuple[str, ...] = parameter((), "columns of the item table to learn from")
+    user_features: tuple[str, ...] = parameter((), "columns of the user table to learn from, with commas")
+    item_features: tuple[str, ...] = parameter((), "columns of the item table to learn from, with commas")
     time_bin: int = parameter(
         0, "seconds; what a user rates within one bin shares a mood, 0 for none", low=0, high=86_400
     )
@@ -126,7 +127,7 @@ class _Sampler:
         center = float(np.average(table.values, weights=table.weights))
         values = table.values - np.float32(center)
         variance = float(np.average(values.astype(np.float64) ** 2, weights=table.weights))
-        by_item = np.argsort(table.i, kind="stable")
+        by_item = stable_order(table.i, table.n_items)
         width, sides = padded_width(k + 1), []
         for name, entries in (("user", table.by_user), ("item", table.by_item)):
             drawn = random_stream(seed, f"{name} factors").standard_normal((len(entries), k), dtype=np.float32)

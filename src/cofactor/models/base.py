@@ -110,7 +110,12 @@ class HasUncertainty(Protocol):
 
 @runtime_checkable
 class KnowsTime(Protocol):
-    """Predicts otherwise at one time than at another. times (n,) int64: seconds since 1970."""
+    """May predict otherwise at one time than at another. times (n,) int64: seconds since 1970."""
+
+    @property
+    def knows_time(self) -> bool:
+        """Whether it learnt from time: else times change nothing."""
+        ...
 
     def predict_at(self, users: Int32, items: Int32, times: Int64, histories: SparseRows) -> Float32:
         """As `PredictsRatings.predict`, each pair at its time."""

@@ -76,6 +76,10 @@ class BayesianModel:
         return self.average.n_items
 
     @property
+    def knows_time(self) -> bool:
+        return self.sessions is not None
+
+    @property
     def user_factors(self) -> Float32:
         return self.average.user_factors
 

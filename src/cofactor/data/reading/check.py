@@ -14,6 +14,7 @@ from cofactor.data.reading.objects import KINDS_OF
 from cofactor.data.reading.tables import Rows
 from cofactor.data.reading.times import time_cells
 from cofactor.data.scale import Scale
+from cofactor.kernels.threads import for_each
 
 __all__ = ["Checked", "checked"]
 
@@ -38,14 +39,19 @@ class Checked:
 def checked(rows: Rows, *, kind: Kind, scale: Scale | None, typed: bool, most: int | None) -> Checked:
     """Casts the columns of `rows`, and takes them out of it one by one so that their text can go."""
     n = len(rows.lines)
+    roles = [role for role in ROLES if role in rows.columns]
+    cast: dict[str, Cells] = {}
+
+    def one(role: str) -> None:
+        cast[role] = _cast(rows, role, kind, scale)
+
+    for_each(one, roles)
     bad = pl.repeat(False, n, dtype=pl.Boolean, eager=True)
     reasons: dict[int, str] = {}
     columns: dict[str, pl.Series] = {}
     notes: list[str] = []
-    for role in ROLES:
-        if role not in rows.columns:
-            continue
-        cells = _cast(rows, role, kind, scale)
+    for role in roles:
+        cells = cast.pop(role)
         columns[role] = cells.values
         notes += cells.notes
         fresh = (cells.bad & ~bad).arg_true()
@@ -56,8 +62,11 @@ def checked(rows: Rows, *, kind: Kind, scale: Scale | None, typed: bool, most: i
     if count:
         columns = {role: column.filter(~bad) for role, column in columns.items()}
     if not typed:
-        for role in ("user", "item"):
+
+        def in_type(role: str) -> None:
             columns[role] = as_integers(columns[role])
+
+        for_each(in_type, ("user", "item"))
     return Checked(columns, count, reasons, tuple(notes))
 
 
