@@ -189,8 +189,9 @@ def test_blocks_hold_every_rating_once_and_disjoint_blocks_share_nobody() -> Non
     u, i = rng.integers(0, 300, n).astype(np.int32), rng.integers(0, 200, n).astype(np.int32)
     values, weights = rng.random(n).astype(np.float32), rng.random(n).astype(np.float32)
     blocks = blocks_of(u, i, values, weights, n_users=300, n_items=200, grid=4, seed=0)
-    before = sorted(zip(u, i, values, weights, strict=True))
+    before = sorted(zip(blocks.user_place[u], blocks.item_place[i], values, weights, strict=True))
     assert sorted(zip(blocks.u, blocks.i, blocks.values, blocks.weights, strict=True)) == before
+    assert sorted(blocks.user_place) == list(range(300))
     assert blocks.start[-1] == n
     users = [set(blocks.u[blocks.start[b] : blocks.start[b + 1]]) for b in range(16)]
     items = [set(blocks.i[blocks.start[b] : blocks.start[b + 1]]) for b in range(16)]

@@ -77,7 +77,6 @@ class BiasedMF(Estimator):
         `start`: a model of the same ids and width to go on from. Raises KindError for events, DivergedError.
         """
         self.require(interactions)
-        descent = _Descent.begin(self, interactions, start, seed)
         watch = Watch(
             interactions, epochs=self.epochs, patience=self.patience, validation=validation, on_epoch=on_epoch
         )
@@ -87,11 +86,12 @@ class BiasedMF(Estimator):
             n_users=interactions.n_users, n_items=interactions.n_items,
             grid=grid_for(len(interactions), most=8), seed=seed,
         )  # fmt: skip
+        descent = _Descent.begin(self, interactions, blocks, start, seed)
         number, going = 0, True
         while going:
             number += 1
             rate = one_cycle(self.rate, number, self.epochs)
-            loss = descent.epoch(blocks, rate, random_stream(seed, "rounds", number))
+            loss = descent.epoch(rate, random_stream(seed, "rounds", number))
             going = watch.goes_on(number, loss / len(interactions), descent.model)
         model = watch.chosen(descent.model)
         if not all(np.isfinite(array).all() for array in model.arrays().values()):
@@ -109,10 +109,11 @@ def one_cycle(highest: float, number: int, epochs: int) -> float:
 
 @dataclass(frozen=True)
 class _Descent:
-    """The parameters while they move, padded to whole vector registers."""
+    """The parameters while they move, padded to whole vector registers, in the order of the blocks' places."""
 
     spec: BiasedMF
     interactions: Interactions
+    blocks: Blocks
     P: Float32
     Q: Float32
     user_bias: Float32
@@ -123,7 +124,7 @@ class _Descent:
 
     @classmethod
     def begin(
-        cls, spec: BiasedMF, interactions: Interactions, start: FactorModel | None, seed: int
+        cls, spec: BiasedMF, interactions: Interactions, blocks: Blocks, start: FactorModel | None, seed: int
     ) -> _Descent:  # fmt: skip
         low, span = _range_of(spec, interactions)
         average = float(np.average(interactions.values, weights=interactions.weights))
@@ -134,38 +135,39 @@ class _Descent:
         if not spec.biases and span == 0:
             mean = 0.0  # the plain dot product
         sides = []
-        for name, n in (("user", interactions.n_users), ("item", interactions.n_items)):
+        for name, place in (("user", blocks.user_place), ("item", blocks.item_place)):
+            n = len(place)
             factors = np.zeros((n, padded_width(spec.factors)), np.float32)
             bias = np.zeros(n, np.float32)
             if start is None:
                 drawn = random_stream(seed, f"{name} factors").standard_normal((n, spec.factors), dtype=np.float32)
-                factors[:, : spec.factors] = drawn * np.float32(spec.init_sd)
+                factors[place, : spec.factors] = drawn * np.float32(spec.init_sd)
             else:
                 given = getattr(start, f"{name}_factors")
                 if given.shape != (n, spec.factors):
                     raise ParameterError(f"start has {name} factors of shape {given.shape}, not {(n, spec.factors)}")
-                factors[:, : spec.factors] = given
+                factors[place, : spec.factors] = given
                 if spec.biases:
-                    bias = getattr(start, f"{name}_bias").copy()
+                    bias[place] = getattr(start, f"{name}_bias")
             sides.append((factors, bias))
         (P, user_bias), (Q, item_bias) = sides
-        return cls(spec, interactions, P, Q, user_bias, item_bias, mean, low, span)
+        return cls(spec, interactions, blocks, P, Q, user_bias, item_bias, mean, low, span)
 
-    def epoch(self, blocks: Blocks, rate: float, stream: np.random.Generator) -> float:
+    def epoch(self, rate: float, stream: np.random.Generator) -> float:
         return sgd_epoch(
-            self.P, self.Q, self.user_bias, self.item_bias, blocks,
+            self.P, self.Q, self.user_bias, self.item_bias, self.blocks,
             mean=self.mean, low=self.low, span=self.span,
             rate=rate, bias_rate=rate if self.spec.biases else 0.0,
             l2=self.spec.l2, l2_bias=self.spec.l2_bias, stream=stream,
         )  # fmt: skip
 
     def model(self) -> FactorModel:
-        k = self.spec.factors
+        k, users, items = self.spec.factors, self.blocks.user_place, self.blocks.item_place
         return FactorModel(
-            read_only(self.P[:, :k].copy()),
-            read_only(self.Q[:, :k].copy()),
-            read_only(self.user_bias.copy()),
-            read_only(self.item_bias.copy()),
+            read_only(self.P[users, :k]),
+            read_only(self.Q[items, :k]),
+            read_only(self.user_bias[users]),
+            read_only(self.item_bias[items]),
             mean=self.mean,
             rating_range=(self.low, self.low + self.span) if self.span > 0 else None,
             scale=self.interactions.scale,

@@ -64,10 +64,11 @@ def sgd_ratings(width: int):
         for begin in range(first, last, TOGETHER):
             for g in range(TOGETHER):  # a full count, so that the loop is laid out flat; past the end, the last rating
                 t = min(begin + g, last - 1)
+                a, b = np.uint64(u[t]), np.uint64(i[t])  # unsigned: no look at numbers from the end
                 dot = np.float32(0)
                 for d in range(width):
-                    dot += P[u[t], d] * Q[i[t], d]
-                x[g] = dot + mean + user_bias[u[t]] + item_bias[i[t]]
+                    dot += P[a, d] * Q[b, d]
+                x[g] = dot + mean + user_bias[a] + item_bias[b]
             for g in range(TOGETHER):
                 t = min(begin + g, last - 1)
                 y, slope = x[g], one
@@ -82,7 +83,7 @@ def sgd_ratings(width: int):
             for g in range(TOGETHER):
                 t = begin + g
                 if t < last:
-                    a, b = u[t], i[t]
+                    a, b = np.uint64(u[t]), np.uint64(i[t])
                     total += squares[g]
                     user_bias[a] = keep_bias * user_bias[a] + bias_rate * pull[g]
                     item_bias[b] = keep_bias * item_bias[b] + bias_rate * pull[g]
@@ -101,11 +102,17 @@ def sgd_ratings(width: int):
 class Blocks:
     """Ratings arranged as a grid x grid of blocks: block (a, b) is entries start[a * grid + b] .. start[... + 1].
 
-    u, i (n,) int32    values (n,) float32    weights (n,) or (0,) float32    start (grid^2 + 1,) int64
+    Users and items are renumbered, so that those who are worked on together stand together in memory: row r of the
+    table is place user_place[r] of P and of the users' biases; items alike.
+
+    u, i (n,) int32: places    values (n,) float32    weights (n,) or (0,) float32    start (grid^2 + 1,) int64
+    user_place (n_users,), item_place (n_items,) int32
     """
 
     grid: int
     start: Int64
+    user_place: Int32
+    item_place: Int32
     u: Int32
     i: Int32
     values: Float32
@@ -114,18 +121,18 @@ class Blocks:
 
 @kernel(
     writes="i4[::1] i4[::1] f4[::1] f4[::1] i8[::1]",
-    reads="i4[::1] i4[::1] f4[::1] f4[::1] i4[::1] i4[::1]",
+    reads="i4[::1] i4[::1] f4[::1] f4[::1] i4[::1] i4[::1] i4[::1] i4[::1]",
     numbers="i8 i8",
 )
 def scatter_into_cells():
     """Each rating, in order, to the next free place of its cell (`place` starts at the cells' starts).
 
-    A block's cells stand side by side: user_group (n_users,) counts tiles, `tiles` of which make a group.
+    A block's cells stand side by side: user_tile (n_users,) counts tiles, `tiles` of which make a group.
     """
 
     def scatter_into_cells(
         out_u, out_i, out_values, out_weights, place,
-        u, i, values, weights, user_tile, item_group,
+        u, i, values, weights, user_tile, user_place, item_group, item_place,
         grid, tiles,
     ):  # fmt: skip
         for t in range(u.shape[0]):
@@ -133,8 +140,8 @@ def scatter_into_cells():
             cell = (tile // tiles * grid + item_group[i[t]]) * tiles + tile % tiles
             target = place[cell]
             place[cell] += 1
-            out_u[target] = u[t]
-            out_i[target] = i[t]
+            out_u[target] = user_place[u[t]]
+            out_i[target] = item_place[i[t]]
             out_values[target] = values[t]
             if weights.shape[0] > 0:
                 out_weights[target] = weights[t]
@@ -179,8 +186,8 @@ def blocks_of(
     Within a block users come in tiles whose vectors stay in the first cache; within a tile the order is random.
     """
     tiles = max(1, n_users // (grid * TILE))
-    user_tile = _groups(np.bincount(u, minlength=n_users), grid * tiles, random_stream(seed, "user groups"))
-    item_group = _groups(np.bincount(i, minlength=n_items), grid, random_stream(seed, "item groups"))
+    user_tile, user_place = _groups(np.bincount(u, minlength=n_users), grid * tiles, random_stream(seed, "user groups"))
+    item_group, item_place = _groups(np.bincount(i, minlength=n_items), grid, random_stream(seed, "item groups"))
     cell = (user_tile // tiles * np.int32(grid * tiles) + user_tile % tiles)[u]
     cell += item_group[i] * np.int32(tiles)
     start = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(cell, minlength=grid * grid * tiles))])
@@ -189,7 +196,7 @@ def blocks_of(
     out_values, out_weights = np.empty_like(values), np.empty_like(weights)
     scatter_into_cells()(
         out_u, out_i, out_values, out_weights, start[:-1].copy(),
-        u, i, values, weights, user_tile, item_group,
+        u, i, values, weights, user_tile, user_place, item_group, item_place,
         grid, tiles,
     )  # fmt: skip
     seeds = random_stream(seed, "rating order").integers(1, 2**63, len(start) - 1, dtype=np.uint64)
@@ -199,15 +206,17 @@ def blocks_of(
         run(out_u, out_i, out_values, out_weights, start, seeds, block * tiles, (block + 1) * tiles)
 
     for_each(shuffle, range(grid * grid))
-    return Blocks(grid, np.ascontiguousarray(start[::tiles]), out_u, out_i, out_values, out_weights)
+    start = np.ascontiguousarray(start[::tiles])
+    return Blocks(grid, start, user_place, item_place, out_u, out_i, out_values, out_weights)
 
 
-def _groups(counts: Int64, groups: int, stream: np.random.Generator) -> Int32:
-    """The group that each row is dealt into."""
+def _groups(counts: Int64, groups: int, stream: np.random.Generator) -> tuple[Int32, Int32]:
+    """The group that each row is dealt into, and its place where groups stand one after the other."""
     order, cuts = dealt(counts, groups, stream)
-    group = np.empty(len(counts), np.int32)
+    group, place = np.empty(len(counts), np.int32), np.empty(len(counts), np.int32)
     group[order] = np.repeat(np.arange(groups, dtype=np.int32), np.diff(cuts))
-    return group
+    place[order] = np.arange(len(counts), dtype=np.int32)
+    return group, place
 
 
 def sgd_epoch(
@@ -215,7 +224,10 @@ def sgd_epoch(
     *, mean: float, low: float, span: float, rate: float, bias_rate: float, l2: float, l2_bias: float,
     stream: np.random.Generator,
 ) -> float:  # fmt: skip
-    """One pass over every block in rounds of disjoint blocks; returns the sum of w (r - y)^2 seen on the way."""
+    """One pass over every block in rounds of disjoint blocks; returns the sum of w (r - y)^2 seen on the way.
+
+    P, Q and the biases stand in the order of the blocks' places.
+    """
     run = sgd_ratings(P.shape[1])
     loss = np.zeros(blocks.grid**2)
 
