@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 import pytest
@@ -121,3 +123,12 @@ def test_a_row_outside_the_map_is_an_error() -> None:
         IdMap.of(["a", "b"]).ids([2])
     with pytest.raises(IndexError):
         IdMap.of([1, 2]).ids([2])
+
+
+@given(st.lists(st.one_of(st.text(min_size=1, max_size=4)), max_size=60) | st.lists(st.integers(-9, 9), max_size=60))
+def test_a_map_with_rows_is_the_map_and_its_rows(ids: list[Any]) -> None:
+    column = pl.Series("id", ids, dtype=pl.String if ids and isinstance(ids[0], str) else pl.Int64)
+    found, rows = IdMap.of_with_rows(column)
+    assert found.equals(IdMap.of(column))
+    assert rows.tolist() == found.rows(column).tolist()
+    assert rows.dtype == np.int32

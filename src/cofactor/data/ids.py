@@ -43,6 +43,20 @@ class IdMap:
         return cls.from_sorted(id_column(ids).unique().sort())
 
     @classmethod
+    def of_with_rows(cls, ids: pl.Series) -> tuple[IdMap, Int32]:
+        """The map of a column (Int64 or String, as `id_column` gives it), and the row number of each of its entries."""
+        if ids.dtype == pl.Int64:
+            found = cls.from_sorted(ids.unique().sort())
+            return found, found.rows(ids)
+        coded = ids.cast(pl.Categorical(pl.Categories.random(physical=pl.UInt32)))  # each text is looked at once
+        distinct = coded.unique()
+        texts, codes = distinct.cast(pl.String), distinct.to_physical().to_numpy()
+        order = texts.arg_sort().to_numpy()
+        row_of = np.empty(int(codes.max(initial=0)) + 1, np.int32)
+        row_of[codes[order]] = np.arange(len(order), dtype=np.int32)
+        return cls.from_sorted(texts.gather(order)), row_of[coded.to_physical().to_numpy()]
+
+    @classmethod
     def from_sorted(cls, ids: pl.Series) -> IdMap:
         """The map of a column that is already sorted and distinct (Int64 or String)."""
         if ids.dtype == pl.Int64:

@@ -218,8 +218,7 @@ def _mapped(*columns: pl.Series) -> list[tuple[IdMap, Int32]]:
     mapped: list[Any] = [None] * len(columns)
 
     def one(at: int) -> None:
-        ids = IdMap.of(columns[at])
-        mapped[at] = ids, ids.rows(columns[at])
+        mapped[at] = IdMap.of_with_rows(columns[at])
 
     for_each(one, range(len(columns)))
     return mapped

@@ -48,6 +48,9 @@ def id_cells(column: pl.Series, kinds: pl.Series | None = None) -> Cells:
     if dtype in (pl.Categorical, pl.Enum):
         column = column.cast(pl.String)
     if column.dtype == pl.String:
+        distinct = column.unique()  # far fewer: what is true of all of them needs no look at each cell
+        if ((distinct != "") & (distinct == distinct.str.strip_chars())).fill_null(value=False).all():
+            return Cells(column, pl.repeat(False, len(column), dtype=pl.Boolean, eager=True), lambda _row: "")
         bare = column.str.strip_chars()
         bad = (bare == "").fill_null(value=True)
         return Cells(column, bad, lambda _row: f"the {name} is missing", _padded(column, bare))
@@ -89,12 +92,12 @@ def number_cells(
 
 def as_integers(ids: pl.Series) -> pl.Series:
     """Text ids as Int64 if every one is a canonical decimal that fits, else as they are."""
-    odd = ids.str.starts_with("+") | ids.str.starts_with("-0")
-    odd |= ids.str.starts_with("0") & (ids.str.len_bytes() > 1)
-    if odd.any():
+    distinct = ids.unique()
+    odd = distinct.str.starts_with("+") | distinct.str.starts_with("-0")
+    odd |= distinct.str.starts_with("0") & (distinct.str.len_bytes() > 1)
+    if odd.any() or distinct.cast(pl.Int64, strict=False).null_count():
         return ids
-    integers = ids.cast(pl.Int64, strict=False)
-    return ids if integers.null_count() else integers
+    return ids.cast(pl.Int64)
 
 
 def _floats(column: pl.Series) -> pl.Series:
