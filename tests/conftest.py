@@ -8,10 +8,14 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 import cofactor
 from cofactor.data.interactions import Interactions
 from cofactor.kernels.threads import threads
+
+settings.register_profile("cofactor", deadline=None)  # the first example may wait for a kernel to be compiled
+settings.load_profile("cofactor")
 
 
 @pytest.fixture(scope="session")
