@@ -11,7 +11,7 @@ import cofactor
 from cofactor.data.interactions import Interactions
 from cofactor.estimators.gibbs import normal_gamma
 from cofactor.evaluate.rating_metrics import rmse
-from cofactor.evaluate.split import Split, split_random
+from cofactor.evaluate.split import Split, split_by_time, split_random
 from cofactor.kernels import reference
 from cofactor.kernels.gibbs import draw_history_terms
 from cofactor.models.average import FactorAverage
@@ -139,3 +139,24 @@ def test_somebody_unknown_is_less_certain(model: BayesianModel, split: Split) ->
     unknown = model.distribution(nobody, items, split.train.by_user)
     assert unknown.sd().mean() > model.distribution(somebody, items, split.train.by_user).sd().mean()
     assert np.abs(unknown.mean() - model.average.linear(nobody, items)).mean() < 0.25
+
+
+def test_who_has_rated_nothing_is_expected_to_be_like_others_not_like_one_who_rates_nothing(
+    movielens: Interactions,
+) -> None:
+    """Nine in ten test rows are of users who came later: no worse for them than averages, at most by chance."""
+    split = split_by_time(movielens, test=0.2)
+    test, histories = split.test, split.train.by_user
+    new = split.train.by_user.counts[test.u] == 0
+    assert new.mean() > 0.8
+    model, plain = (estimator.fit(split.train, seed=0) for estimator in (cofactor.BayesianMF(), cofactor.Bias()))
+    error, error_plain = (
+        rmse(test.values[new], one.predict(test.u[new], test.i[new], histories)) for one in (model, plain)
+    )
+    assert error < error_plain * 1.015
+    nobody = np.full(len(test.u), -1, np.int32)
+    as_unknown = rmse(test.values[new], model.predict(nobody[new], test.i[new], histories))
+    assert abs(error - as_unknown) < 0.01
+    drawn = model.distribution(test.u[new], test.i[new], histories)
+    low, high = drawn.interval(0.95)
+    assert ((low <= test.values[new]) & (test.values[new] <= high)).mean() > 0.93

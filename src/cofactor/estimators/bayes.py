@@ -222,8 +222,11 @@ class _Sampler:
             "base_noise": self.alpha,
             "noise_shape": users.shape,
         }
-        for name, side in (("user", users), ("item", items)):
-            drawn[f"{name}_mean"], drawn[f"{name}_precision"] = _population(side, apart=self.spec.implicit)
+        histories, features = users.terms[: self.spec.implicit], users.terms[self.spec.implicit :]
+        drawn["user_mean"], variance = _population(users, features)
+        drawn["user_precision"] = 1 / variance
+        for name, side, terms in (("user", users, histories + features), ("item", items, items.terms)):
+            drawn[f"unknown_{name}"], drawn[f"unknown_{name}_variance"] = _population(side, terms)
         return drawn
 
     def model(self) -> BayesianModel:
@@ -267,12 +270,9 @@ def _sessions(spec: BayesianMF, table: Interactions) -> Sessions | None:
     return Sessions.begin(*SessionBias.unknown(table.u, table.times, spec.time_bin, table.n_users))
 
 
-def _population(side: Chain, *, apart: bool) -> tuple[Float32, Float32]:
-    """Mean and precision (width,) of the vectors of those of whom nothing is known: over everybody's features.
-
-    `apart`: the first terms come from histories, which `BayesianModel.fold_in` adds itself.
-    """
-    if not (features := side.terms[apart:]):
-        return side.mean.copy(), side.precision.copy()
-    total = features[0].total
-    return side.mean + total.mean(axis=0), 1 / (1 / side.precision + total.var(axis=0))
+def _population(side: Chain, terms: list[Terms]) -> tuple[Float32, Any]:
+    """Mean and variance (width,) of the vectors of those of whom these terms are not known: over everybody's."""
+    if not terms:
+        return side.mean.copy(), 1 / side.precision
+    total = np.sum([one.total for one in terms], axis=0)
+    return side.mean + total.mean(axis=0), 1 / side.precision + total.var(axis=0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cofactor.arrays import Float32, Float64, Int64, SparseRows, contiguous
+from cofactor.arrays import Bool, Float32, Float64, Int64, SparseRows, contiguous
 from cofactor.kernels.gibbs import draw_history_terms
 from cofactor.kernels.ridge import RATINGS, Side, solve
 from cofactor.models.sessions import SessionBias
@@ -26,7 +26,8 @@ PADDING = np.float32(1e9)
 class Terms:
     """What having a column adds to the prior mean of a row's vector: total_r = scale_r sum over its columns Y_c.
 
-    Columns are the items a user rated (users alike), or features. holders: for each column the rows that have it.
+    Columns are the items a user rated (users alike), or features. Who has none gets what the others get on average.
+    holders: for each column the rows that have it.
     scale (n_rows,)    dimensions: how many of a vector's first numbers they reach: factors, or factors and bias
     values (n_columns, width): Y    total (n_rows, width)
     """
@@ -36,11 +37,13 @@ class Terms:
     dimensions: int
     values: Float32
     total: Float32
+    without: Bool
 
     @classmethod
     def begin(cls, holders: SparseRows, scale: Float32, dimensions: int, width: int) -> Terms:
         blank = np.zeros((len(holders), width), np.float32)
-        return cls(holders, scale, dimensions, blank, np.zeros((len(scale), width), np.float32))
+        without = np.bincount(holders.columns, minlength=len(scale)) == 0
+        return cls(holders, scale, dimensions, blank, np.zeros((len(scale), width), np.float32), without)
 
     def randomness(self, stream: np.random.Generator) -> tuple[Float32, Float32]:
         """What is random in the next draw: the precision of Y's own prior (width,), and noise (n_columns, width)."""
@@ -61,6 +64,8 @@ class Terms:
         run(self.values, residual, columns.start, columns.columns, self.scale, precision, vectors, noise)
         self.total += before - residual
         self.total[:, self.dimensions :] = 0
+        if self.without.any() and not self.without.all():
+            self.total[self.without] = self.total[~self.without].mean(axis=0)
 
 
 @dataclass

@@ -30,8 +30,10 @@ class Posterior:
     users (S, n_users, width)    items (S, n_items, width)    float32
     user_noise (S, n_users)      item_noise (S, n_items)      float32: rating (u, i) of draw s has the precision
                                                               user_noise[s, u] * item_noise[s, i]
-    user_mean, user_precision, item_mean, item_precision (S, width): the normal priors of the vectors
+    user_mean, user_precision (S, width): the normal prior of a user's vector, without what the history adds
     terms (S, n_items, width): what having rated an item adds to a user's prior mean; (S, 0, width) without
+    unknown_user, unknown_user_variance, unknown_item, unknown_item_variance (S, width): the same for those of whom
+                                                              nothing is known, averaged over everybody's terms
     base_noise, noise_shape (S,): precision common to all, and the shape of the gamma prior of a user's own factor
     """
 
@@ -41,9 +43,11 @@ class Posterior:
     item_noise: Float32
     user_mean: Float32
     user_precision: Float32
-    item_mean: Float32
-    item_precision: Float32
     terms: Float32
+    unknown_user: Float32
+    unknown_user_variance: Float32
+    unknown_item: Float32
+    unknown_item_variance: Float32
     base_noise: Float32
     noise_shape: Float32
 
@@ -135,10 +139,10 @@ class BayesianModel:
         """Mean and variance of each pair's rating in draw s: (n,) float64 each."""
         post, k = self.posterior, self.factors
         U, user_spread, user_noise = _with_unknown(
-            post.users[s], post.user_mean[s], post.user_precision[s], post.user_noise[s], post.base_noise[s]
+            post.users[s], post.unknown_user[s], post.unknown_user_variance[s], post.user_noise[s], post.base_noise[s]
         )
         V, item_spread, item_noise = _with_unknown(
-            post.items[s], post.item_mean[s], post.item_precision[s], post.item_noise[s], 1.0
+            post.items[s], post.unknown_item[s], post.unknown_item_variance[s], post.item_noise[s], 1.0
         )
         left, right = _as_user(U, k), _as_item(V, k)
         mean = self.center + pair_dots(left, right, users, items).astype(np.float64)
@@ -203,6 +207,7 @@ class BayesianModel:
         width = post.users.shape[2]
         prior = np.broadcast_to(post.user_mean[s], (len(histories), width)).copy()
         owner = np.repeat(np.arange(len(histories)), histories.counts)
+        prior[histories.counts == 0] = post.unknown_user[s]
         if post.terms.shape[1]:
             scale = (1 / np.sqrt(np.maximum(histories.counts, 1))).astype(np.float32)
             np.add.at(prior, owner, post.terms[s][histories.columns] * scale[owner, None])
@@ -292,8 +297,7 @@ def _as_item(vectors: Float32, k: int) -> Float32:
 
 
 def _with_unknown(
-    vectors: Float32, mean: Float32, precision: Float32, noise: Float32, usual: Any
+    vectors: Float32, mean: Float32, variance: Float32, noise: Float32, usual: Any
 ) -> tuple[Float32, Float64, Float32]:
     """Vectors and noise with one more row for whoever is unknown (index -1), and the variance of that row's prior."""
-    spread = np.divide(1.0, precision, out=np.zeros(len(precision)), where=precision > 0)
-    return np.vstack([vectors, mean[None]]), spread, np.append(noise, np.float32(usual))
+    return np.vstack([vectors, mean[None]]), variance.astype(np.float64), np.append(noise, np.float32(usual))
