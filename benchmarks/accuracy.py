@@ -5,14 +5,14 @@
 
 S0: RMSE over 20,000 held-out ratings, mean of seeds 0-4. I0: NDCG@10 of the full ranking, ten splits; every model is
 compared with EASE (closed form) per user, averaged over the splits, then bootstrapped over users. Where COFACTOR_DATA
-names a folder with the maker's own splits (`ml-100k/u1.base`, ...), u1 and u3 are scored too.
+names a folder with the maker's own splits (`ml-100k/u1.base`, ...), u1 and u3 are scored too; without it those rows
+are left out of both pages.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,12 +28,14 @@ from cofactor.evaluate.ranking_metrics import ranking_metrics
 from cofactor.evaluate.rating_metrics import mae, rmse
 from cofactor.evaluate.split import Split
 from cofactor.evaluate.standard import i0_rows, s0_rows, split_rows
-from cofactor.models.base import HasUncertainty, predicted
+from cofactor.models.base import predicted
 
 SEEDS = range(5)
 SPLITS = range(10)
 
+OWN_PAGE = Path(__file__).parent / "accuracy.md"
 PAGE = Path(__file__).parent.parent / "docs" / "estimators.md"
+MARKED = re.compile(r"(<!-- tables -->\n).*(<!-- end of tables -->)", re.DOTALL)
 
 PEOPLE, FILMS = ("age", "gender", "occupation"), ("genres", "year")
 
@@ -59,6 +61,15 @@ RATERS: dict[str, Estimator] = {
 RANDOM = {"BiasedMF", "ExplicitALS", "NeuralMF", "BayesianMF"}
 """Estimators that a seed matters to."""
 
+SURE: dict[str, Estimator] = {
+    "BayesianMF": cofactor.BayesianMF(),
+    'NeuralMF, head="classification"': cofactor.NeuralMF(head="classification"),
+}
+"""Estimators that predict distributions, whose calibration is told."""
+
+GROUPS = ("user's noise", "user's support", "predicted width")
+"""By the quartiles of what calibration is told."""
+
 RANKERS: dict[str, tuple[Estimator, float]] = {
     "Popularity": (cofactor.Popularity(), 0),
     "BPR": (cofactor.BPR(), 0),
@@ -81,6 +92,7 @@ def columns_in_file_order() -> pl.DataFrame:
 
 
 def split_s0() -> Split:
+    """S0, with the ids of the whole table."""
     table = columns_in_file_order()
     _, test = s0_rows(len(table))
     ratings = cofactor.load("movielens-100k")
@@ -88,6 +100,7 @@ def split_s0() -> Split:
 
 
 def split_i0(seed: int, gain: float = 0) -> Split:
+    """I0 of this seed; an event counts 1 + gain for each star above 4."""
     table = columns_in_file_order()
     _, test = i0_rows(table["user"], table["value"].to_numpy(), seed=seed)
     events = cofactor.load("movielens-100k").to_events(positive_from=4, gain=gain)
@@ -96,13 +109,17 @@ def split_i0(seed: int, gain: float = 0) -> Split:
 
 def splits_of_the_maker() -> Iterator[Split]:
     """u1 and u3, which MovieLens' own archive brings, where COFACTOR_DATA has it."""
-    home = Path(os.environ.get("COFACTOR_DATA", "")) / "ml-100k"
+    if "COFACTOR_DATA" not in os.environ:
+        return
+    home = Path(os.environ["COFACTOR_DATA"]) / "ml-100k"
     table, ratings = columns_in_file_order(), cofactor.load("movielens-100k")
     for name in ("u1", "u3"):
-        if "COFACTOR_DATA" not in os.environ or not (home / f"{name}.test").exists():
+        if not (home / f"{name}.test").exists():
             continue
         file = pl.read_csv(home / f"{name}.test", separator="\t", has_header=False, new_columns=table.columns)
         rows = table.with_row_index("row").join(file, on=["user", "item"], how="semi")["row"].to_numpy()
+        if len(rows) != len(file):
+            raise ValueError(f"{len(file) - len(rows)} rows of {name}.test are not in the table")
         yield split_rows(ratings, rows, users=table["user"], items=table["item"], description=name)
 
 
@@ -120,98 +137,112 @@ def ease(split: Split, l2: float = 300.0) -> np.ndarray:
 
 
 def ndcg_of_scores(split: Split, scores: np.ndarray) -> np.ndarray:
+    """NDCG@10 of each user with a test item, from the scores of all pairs; ties by row."""
     users = np.flatnonzero(split.test.by_user.counts)
     ranked = np.argsort(-scores[users], axis=1, kind="stable")[:, :10].astype(np.int32)
     return ranking_metrics(ranked, split.test.by_user.take(users), ks=(10,))["ndcg@10"]
 
 
 def ndcg_of(split: Split, recommender: cofactor.Recommender) -> np.ndarray:
+    """NDCG@10 of each user with a test item, ranked as the product ranks."""
     users = np.flatnonzero(split.test.by_user.counts).astype(np.int32)
     ranked, _ = recommender.rank(users, 10)
     return ranking_metrics(ranked, split.test.by_user.take(users), ks=(10,))["ndcg@10"]
 
 
+def fitted(estimator: Estimator, split: Split, seed: int) -> tuple[cofactor.Recommender, float, float]:
+    """A fit on the training part, and its seconds: on the wall, and of all processors together."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    recommender = cofactor.Recommender.fit(estimator, split.train, seed=seed)
+    return recommender, time.perf_counter() - wall, time.process_time() - cpu
+
+
+def ratings_row(split: Split, label: str, estimator: Estimator) -> str:
+    """RMSE and MAE, their mean over seeds where a seed matters, and the median times of a compiled fit."""
+    fitted(estimator, split, 0)  # compile first
+    errors, times = [], []
+    for seed in SEEDS if type(estimator).__name__ in RANDOM else [0]:
+        rec, *seconds = fitted(estimator, split, seed)
+        times.append(seconds)
+        ratings = predicted(rec.model, split.test.u, split.test.i, split.test.times, rec.histories)
+        errors.append((rmse(split.test.values, ratings), mae(split.test.values, ratings)))
+    r, a = np.array(errors).T
+    wall, cpu = np.median(times, axis=0)
+    spread = f"{r.min():.4f}-{r.max():.4f}" if len(r) > 1 else ""
+    return f"| {label} | {r.mean():.4f} | {spread} | {a.mean():.3f} | {wall:.2f} | {cpu:.2f} |"
+
+
 def ratings_table(split: Split, estimators: dict[str, Estimator]) -> list[str]:
-    lines = [
-        f"| {split.description}, mean of seeds 0-4 | RMSE | (lowest-highest) | MAE | fit wall s | fit CPU s |",
-        "|-|-|-|-|-|-|",
-    ]
-    for label, estimator in estimators.items():
-        cofactor.Recommender.fit(estimator, split.train)  # compile first
-        errors, walls, cpus = [], [], []
-        for seed in SEEDS if type(estimator).__name__ in RANDOM else [0]:
-            wall, cpu = time.perf_counter(), time.process_time()
-            rec = cofactor.Recommender.fit(estimator, split.train, seed=seed)
-            walls.append(time.perf_counter() - wall)
-            cpus.append(time.process_time() - cpu)
-            ratings = predicted(rec.model, split.test.u, split.test.i, split.test.times, rec.histories)
-            errors.append((rmse(split.test.values, ratings), mae(split.test.values, ratings)))
-        r, a = np.array(errors).T
-        spread = f"{r.min():.4f}-{r.max():.4f}" if len(r) > 1 else ""
-        times = f"{statistics.median(walls):.2f} | {statistics.median(cpus):.2f}"
-        lines.append(f"| {label} | {r.mean():.4f} | {spread} | {a.mean():.3f} | {times} |")
-    return lines
+    """One row for each estimator of ratings."""
+    head = f"| {split.description}, mean of seeds 0-4 | RMSE | (lowest-highest) | MAE | fit wall s | fit CPU s |"
+    return [head, "|-|-|-|-|-|-|", *(ratings_row(split, *pair) for pair in estimators.items())]
+
+
+def rankings_row(splits: list[Split], truth: np.ndarray, label: str, estimator: Estimator) -> str:
+    """NDCG@10 on every split, and per user against `truth` (splits, users), that of the closed form."""
+    fitted(estimator, splits[0], 0)  # compile first
+    found, times = [], []
+    for split in splits:
+        rec, *seconds = fitted(estimator, split, 0)
+        times.append(seconds)
+        found.append(ndcg_of(split, rec))
+    mine = np.array(found)
+    gap = paired_difference(mine.mean(axis=0), truth.mean(axis=0))
+    shown = f"{gap.mean:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})"
+    wall, cpu = np.median(times, axis=0)
+    return f"| {label} | {mine[0].mean():.4f} | {mine.mean():.4f} | {shown} | {wall:.2f} | {cpu:.2f} |"
 
 
 def rankings_table() -> list[str]:
+    """One row for each estimator of events, below EASE worked out by its closed form."""
     gains = {gain for _, gain in RANKERS.values()}
     splits = {gain: [split_i0(seed, gain) for seed in SPLITS] for gain in gains}
     truth = np.array([ndcg_of_scores(split, ease(split)) for split in splits[0]])
-    lines = [
-        "| I0 | NDCG@10, seed 0 | mean of ten splits | minus EASE, per user (95 %) | fit wall s |",
-        "|-|-|-|-|-|",
-        f"| EASE by its closed form, l2 300 | {truth[0].mean():.4f} | {truth.mean():.4f} | | |",
+    return [
+        "| I0 | NDCG@10, seed 0 | mean of ten splits | minus EASE, per user (95 %) | fit wall s | fit CPU s |",
+        "|-|-|-|-|-|-|",
+        f"| EASE by its closed form, l2 300 | {truth[0].mean():.4f} | {truth.mean():.4f} | | | |",
+        *(rankings_row(splits[gain], truth, label, one) for label, (one, gain) in RANKERS.items()),
     ]
-    for label, (estimator, gain) in RANKERS.items():
-        found, walls = [], []
-        for split in splits[gain]:
-            wall = time.perf_counter()
-            rec = cofactor.Recommender.fit(estimator, split.train, seed=0)
-            walls.append(time.perf_counter() - wall)
-            found.append(ndcg_of(split, rec))
-        mine = np.array(found)
-        gap = paired_difference(mine.mean(axis=0), truth.mean(axis=0))
-        shown = f"{gap.mean:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})"
-        wall = statistics.median(walls)
-        lines.append(f"| {label} | {mine[0].mean():.4f} | {mine.mean():.4f} | {shown} | {wall:.2f} |")
-    return lines
+
+
+def calibration_row(split: Split, label: str, estimator: Estimator) -> str:
+    """How often the 95 % intervals of one fit hold the rating: overall, as expected, and by quartile."""
+    rec, *_ = fitted(estimator, split, 0)
+    found = calibration(rec, split)
+    cover, group = found.coverage["covered 95 %"], found.coverage["group"]
+    quartiles = " | ".join(" / ".join(f"{100 * share:.1f}" for share in cover.filter(group == name)) for name in GROUPS)
+    expected = found.coverage["expected 95 %"][0]
+    label = f"{split.description}: {label}"
+    return f"| {label} | {100 * cover[0]:.1f} | {100 * expected:.1f} | {quartiles} | {100 * found.crps_gain:.1f} % |"
 
 
 def calibration_table(splits: list[Split], estimators: dict[str, Estimator]) -> list[str]:
-    lines = [
-        "| 95 % intervals, seed 0 | cover | by quartile of the user's noise | of support | of width | CRPS gain |",
-        "|-|-|-|-|-|-|",
-    ]
-    for split in splits:
-        for label, estimator in estimators.items():
-            rec = cofactor.Recommender.fit(estimator, split.train, seed=0)
-            assert isinstance(rec.model, HasUncertainty)
-            found = calibration(rec, split)
-            cover = found.coverage["covered 95 %"]
-            groups = {
-                name: " / ".join(f"{100 * share:.1f}" for share in cover.filter(found.coverage["group"] == name))
-                for name in ("user's noise", "user's support", "predicted width")
-            }
-            lines.append(
-                f"| {split.description}: {label} | {100 * cover[0]:.1f} | {' | '.join(groups.values())} "
-                f"| {100 * found.crps_gain:.1f} % |"
-            )
-    return lines
+    """One row for each split and each estimator that predicts distributions."""
+    head = "| 95 % intervals, seed 0 | cover | expected | by quartile of the user's noise | of support | of width |"
+    rows = [calibration_row(split, *pair) for split in splits for pair in estimators.items()]
+    return [f"{head} CRPS gain |", "|-|-|-|-|-|-|-|", *rows]
+
+
+def write(text: str) -> None:
+    """The tables into both pages. Raises ValueError where the marks are gone."""
+    page = PAGE.read_text(encoding="utf-8")
+    if not MARKED.search(page):
+        raise ValueError(f"{PAGE.name} has lost the comments between which the tables stand")
+    head = "# Accuracy on MovieLens-100k\n\nMade by `python benchmarks/accuracy.py`.\n\n"
+    OWN_PAGE.write_text(f"{head}{text}\n", encoding="utf-8")
+    PAGE.write_text(MARKED.sub(lambda parts: f"{parts[1]}\n{text}\n\n{parts[2]}", page), encoding="utf-8")
 
 
 def main() -> None:
+    """All tables, shown and written."""
     s0, own = split_s0(), list(splits_of_the_maker())
-    bayes = {label: one for label, one in RATERS.items() if isinstance(one, cofactor.BayesianMF)}
-    sure = {"BayesianMF": bayes["BayesianMF"], 'NeuralMF, head="classification"': RATERS['... head="classification"']}
+    bayes: dict[str, Estimator] = {label: one for label, one in RATERS.items() if isinstance(one, cofactor.BayesianMF)}
     tables = [ratings_table(s0, RATERS), rankings_table(), *(ratings_table(split, bayes) for split in own)]
-    tables.append(calibration_table([s0, *own], sure))
+    tables.append(calibration_table([s0, *own], SURE))
     text = "\n\n".join("\n".join(lines) for lines in tables)
     print(text)
-    head = "# Accuracy on MovieLens-100k\n\nMade by `python benchmarks/accuracy.py`.\n\n"
-    (Path(__file__).parent / "accuracy.md").write_text(f"{head}{text}\n")
-    marked = re.compile(r"(<!-- tables -->\n).*(<!-- end of tables -->)", re.DOTALL)
-    page = PAGE.read_text()
-    PAGE.write_text(marked.sub(lambda parts: f"{parts[1]}\n{text}\n\n{parts[2]}", page))
+    write(text)
 
 
 if __name__ == "__main__":

@@ -32,15 +32,34 @@ def test_the_python_of_the_readme_runs_and_prints_what_stands_there(
     assert result.failed == 0, "".join(report)
 
 
-def test_every_estimator_has_its_section_and_every_setting_named_there_exists() -> None:
-    page = (ROOT / "docs" / "estimators.md").read_text(encoding="utf-8")
-    sections = dict(re.findall(r"^### (\w+)\n(.*?)(?=^##)", page, flags=re.DOTALL | re.MULTILINE))
+def estimators_page() -> str:
+    return (ROOT / "docs" / "estimators.md").read_text(encoding="utf-8")
+
+
+def test_every_estimator_has_its_section_and_every_setting_named_there_is_its_own() -> None:
+    sections = dict(re.findall(r"^### (\w+)\n(.*?)(?=^##)", estimators_page(), flags=re.DOTALL | re.MULTILINE))
     assert set(sections) == {kind.__name__ for kind in REGISTRY.values()}
-    settings = {spec.name for kind in REGISTRY.values() for spec in fields(kind)}
+    others = {"neural", "l2"}  # an extra, and what weight_decay is not
     for kind in REGISTRY.values():
         text = sections[kind.__name__]
-        assert "Assumes" in text
-        assert "Cost:" in text or not list(fields(kind))
-        named = re.findall(r"`([a-z_0-9]+)(?:=\w+)?`", text)
-        assert set(named) <= settings | {"neural"}, kind
-    assert "| BayesianMF | 0.88" in page  # the tables were made
+        assert re.search(r"^    \S", text, flags=re.MULTILINE), f"{kind.__name__} has no equation"
+        for part in ("Assumes", "Cost:", "Source"):
+            assert part in text, (kind, part)
+        named = set(re.findall(r"`([a-z_0-9]+)(?:=\w+)?`", text))
+        assert named <= {spec.name for spec in fields(kind)} | others, kind
+
+
+def test_every_setting_named_anywhere_on_the_page_exists() -> None:
+    settings = {spec.name for kind in REGISTRY.values() for spec in fields(kind)}
+    named = set(re.findall(r"`([a-z_0-9]+)(?:=[^`]+)?`", estimators_page()))
+    assert named <= settings | {"fit", "neural"}
+
+
+def test_the_tables_of_the_page_hold_every_estimator() -> None:
+    tables = estimators_page().partition("<!-- tables -->")[2].partition("<!-- end of tables -->")[0]
+    rows = set(re.findall(r"^\| (\w+) \| 0\.\d{4} ", tables, flags=re.MULTILINE))
+    assert rows == {kind.__name__ for kind in REGISTRY.values()}
+
+
+def test_the_readme_leads_to_the_page() -> None:
+    assert "(docs/estimators.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
