@@ -20,7 +20,7 @@ from cofactor.kernels.gram import CHUNK, gram
 from cofactor.kernels.order import stable_order
 from cofactor.kernels.ridge import EVENTS, MAX_GATHERED, RATINGS, Side, improve, solve
 from cofactor.kernels.sgd import blocks_of, sgd_epoch, sgd_ratings
-from cofactor.kernels.threads import for_each, row_blocks, thread_count, threads
+from cofactor.kernels.threads import for_each, results_of, row_blocks, thread_count, threads
 from cofactor.kernels.topk import ItemIndex, top_items
 
 seeds = st.integers(0, 2**32 - 1)
@@ -280,6 +280,7 @@ def test_for_each_calls_every_argument_once_and_raises_what_was_raised() -> None
     with threads(4):
         done: list[int] = []
         for_each(done.append, range(100))
+        assert results_of(lambda x: x * x, range(100)) == [x * x for x in range(100)]
         assert sorted(done) == list(range(100))
         with pytest.raises(ZeroDivisionError):
             for_each(lambda x: 1 // x, [3, 0, 2])

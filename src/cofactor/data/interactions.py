@@ -15,7 +15,7 @@ from cofactor.data.load_report import LoadReport
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, KindError
 from cofactor.kernels.order import stable_order
-from cofactor.kernels.threads import for_each
+from cofactor.kernels.threads import results_of
 
 __all__ = ["Interactions", "Kind", "SparseRows"]
 
@@ -180,7 +180,7 @@ class Interactions:
         )
         if len(item_ids) != n:
             raise DataError(f"{n} user ids but {len(item_ids)} item ids")
-        (user_map, u), (item_map, i) = _mapped(user_ids, item_ids)
+        (user_map, u), (item_map, i) = results_of(IdMap.of_with_rows, (user_ids, item_ids))
         u, i, columns = _sorted_and_merged(u, i, columns, len(item_map), kind)
         given = report or LoadReport(source="columns", rows=n)
         rule = "last kept" if kind == "ratings" else "summed"
@@ -213,26 +213,9 @@ class _Columns:
         return _Columns(*_taken((self.values, self.times, self.weights), rows))
 
 
-def _mapped(*columns: pl.Series) -> list[tuple[IdMap, Int32]]:
-    """The map of each column's ids, and its row numbers."""
-    mapped: list[Any] = [None] * len(columns)
-
-    def one(at: int) -> None:
-        mapped[at] = IdMap.of_with_rows(columns[at])
-
-    for_each(one, range(len(columns)))
-    return mapped
-
-
 def _taken(columns: tuple[Any, ...], rows: Any) -> list[Any]:
-    """Each column's entries at `rows`, side by side on our threads; None stays None."""
-    taken: list[Any] = [None] * len(columns)
-
-    def take(at: int) -> None:
-        taken[at] = None if columns[at] is None else columns[at][rows]
-
-    for_each(take, range(len(columns)))
-    return taken
+    """Each column's entries at `rows`; None stays None."""
+    return results_of(lambda column: None if column is None else column[rows], columns)
 
 
 def _sorted_and_merged(

@@ -18,9 +18,10 @@ import numpy as np
 from cofactor.arrays import Int64
 from cofactor.errors import ParameterError
 
-__all__ = ["for_each", "one_thread_blas", "row_blocks", "thread_count", "threads"]
+__all__ = ["for_each", "one_thread_blas", "results_of", "row_blocks", "thread_count", "threads"]
 
 Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 _chosen: ContextVar[int | None] = ContextVar("cofactor_threads", default=None)
 
@@ -71,6 +72,18 @@ def for_each(task: Callable[[Task], None], arguments: Iterable[Task]) -> None:
     finally:
         for helper in helpers:
             helper.result()
+
+
+def results_of(task: Callable[[Task], Result], arguments: Iterable[Task]) -> list[Result]:
+    """As `for_each`, and what each call returned, in the order of the arguments."""
+    given = list(arguments)
+    results: dict[int, Result] = {}
+
+    def one(at: int) -> None:
+        results[at] = task(given[at])
+
+    for_each(one, range(len(given)))
+    return [results[at] for at in range(len(given))]
 
 
 @cache

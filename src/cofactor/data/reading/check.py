@@ -14,7 +14,7 @@ from cofactor.data.reading.objects import KINDS_OF
 from cofactor.data.reading.tables import Rows
 from cofactor.data.reading.times import time_cells
 from cofactor.data.scale import Scale
-from cofactor.kernels.threads import for_each
+from cofactor.kernels.threads import results_of
 
 __all__ = ["Checked", "checked"]
 
@@ -40,12 +40,7 @@ def checked(rows: Rows, *, kind: Kind, scale: Scale | None, typed: bool, most: i
     """Casts the columns of `rows`, and takes them out of it one by one so that their text can go."""
     n = len(rows.lines)
     roles = [role for role in ROLES if role in rows.columns]
-    cast: dict[str, Cells] = {}
-
-    def one(role: str) -> None:
-        cast[role] = _cast(rows, role, kind, scale)
-
-    for_each(one, roles)
+    cast = dict(zip(roles, results_of(lambda role: _cast(rows, role, kind, scale), roles), strict=True))
     bad = pl.repeat(False, n, dtype=pl.Boolean, eager=True)
     reasons: dict[int, str] = {}
     columns: dict[str, pl.Series] = {}
@@ -62,11 +57,7 @@ def checked(rows: Rows, *, kind: Kind, scale: Scale | None, typed: bool, most: i
     if count:
         columns = {role: column.filter(~bad) for role, column in columns.items()}
     if not typed:
-
-        def in_type(role: str) -> None:
-            columns[role] = as_integers(columns[role])
-
-        for_each(in_type, ("user", "item"))
+        columns["user"], columns["item"] = results_of(as_integers, (columns["user"], columns["item"]))
     return Checked(columns, count, reasons, tuple(notes))
 
 
