@@ -33,7 +33,13 @@ RATINGS, EVENTS = 0, 1
 """The compile-time choice of where targets and confidences come from."""
 
 MAX_GATHERED = 1 << 15
-"""Rows up to this long are copied into one block before CG passes over them several times."""
+"""Rows up to this long are copied into one block before CG passes over them several times; longer ones in pieces."""
+
+TOGETHER = 8
+"""Entries that a pass takes at once: the loops below are written out for eight."""
+
+AHEAD = 8
+"""How many entries ahead of the gathering their features are asked for."""
 
 SQUARE = 32
 """Up to this width loops run over all of a row, not from the diagonal on: of one known length, they fill registers."""
@@ -45,16 +51,18 @@ _READS = (
 )
 
 
-@kernel(writes="f4[:, ::1] f8[::1] f4[:, ::1]", reads=_READS, numbers="i8 i8 i8")
+@kernel(writes="f4[:, ::1] f8[::1] f4[:, ::1] f4[::1]", reads=_READS, numbers="i8 i8 i8")
 def ridge_conjugate_gradient(width: int, kind: int):
     """Rows first..last-1 of x improved by a few CG steps from where they stand.
 
     Writes `x` (n_rows, width) and `loss` (n_rows,): each row's sum_j c (t - x . f)^2 *before* the update.
-    `gathered` (<= MAX_GATHERED, width) is scratch space.
+    Scratch: `g` (n, width) for the row's sqrt(c) f and `goal` (n,) for its sqrt(c) t, so that A adds up g g'. Entries
+    are passed over eight at a time: what a pass reads and writes of p and A p is then shared by eight.
     """
+    from cofactor.kernels import prefetch
 
     def ridge_conjugate_gradient(
-        x, loss, gathered,
+        x, loss, g, goal,
         start, columns, values, weights, features, offset, gram, penalty, shape, precision, prior,
         first, last, steps,
     ):  # fmt: skip
@@ -63,91 +71,93 @@ def ridge_conjugate_gradient(width: int, kind: int):
         p = np.empty(width, np.float32)
         Ap = np.empty(width, np.float32)
         diagonal = np.empty(width, np.float32)
-        count = gathered.shape[0]
+        most = g.shape[0] - TOGETHER
         weighted = weights.shape[0] > 0
         for row in range(first, last):
             begin = start[row]
             m = start[row + 1] - begin
             own_prior = row if prior.shape[0] > 1 else 0
-            # r = b - A x, and the row's feature vectors gathered while they pass by
             for d in range(width):
                 own[d] = x[row, d]
+                p[d] = own[d]
                 diagonal[d] = penalty[row] * shape[d] + precision[d]
-                r[d] = precision[d] * prior[own_prior, d] - diagonal[d] * own[d]
-            if kind == EVENTS:
-                for e in range(width):
-                    for d in range(width):
-                        r[d] -= gram[e, d] * own[e]
+                r[d] = precision[d] * prior[own_prior, d]
             squares = np.float64(0)
-            for t in range(m):
-                j = columns[begin + t]
-                value = values[begin + t]
-                if kind == EVENTS:
-                    c = abs(value)
-                    target = np.float32(1) if value > 0 else np.float32(0)
-                else:
-                    c = weights[begin + t] if weighted else np.float32(1)
-                    target = value - offset[j]
-                dot = np.float32(0)
-                for d in range(width):
-                    dot += features[j, d] * own[d]
-                squares += c * (target - dot) * (target - dot)
-                pull = c * (target - dot)
-                if m <= count:
-                    for d in range(width):
-                        f = features[j, d]
-                        gathered[t, d] = f
-                        r[d] += pull * f
-                else:
-                    for d in range(width):
-                        r[d] += pull * features[j, d]
-            loss[row] = squares
             rr = np.float32(0)
-            for d in range(width):
-                p[d] = r[d]
-                rr += r[d] * r[d]
-            for _ in range(steps):
-                if rr < np.float32(1e-20):
-                    break
+            for step in range(steps + 1):  # step 0, with p = x, finds the residual r = b - A x
                 for d in range(width):
                     Ap[d] = diagonal[d] * p[d]
                 if kind == EVENTS:
-                    for e in range(width):
+                    for e in range(0, width, 8):
+                        s0, s1, s2, s3 = p[e], p[e + 1], p[e + 2], p[e + 3]
+                        s4, s5, s6, s7 = p[e + 4], p[e + 5], p[e + 6], p[e + 7]
                         for d in range(width):
-                            Ap[d] += gram[e, d] * p[e]
-                for t in range(m):
-                    j = columns[begin + t]
-                    c = np.float32(1)
-                    if kind == EVENTS:
-                        c = abs(values[begin + t])
-                    elif weighted:
-                        c = weights[begin + t]
-                    dot = np.float32(0)
-                    if m <= count:
+                            Ap[d] += (
+                                s0 * gram[e, d] + s1 * gram[e + 1, d] + s2 * gram[e + 2, d] + s3 * gram[e + 3, d]
+                            ) + (s4 * gram[e + 4, d] + s5 * gram[e + 5, d] + s6 * gram[e + 6, d] + s7 * gram[e + 7, d])
+                for chunk in range(0, m, most):
+                    n = min(most, m - chunk)
+                    if step == 0 or m > most:  # a row that fits is gathered once
+                        for t in range(n):
+                            at = begin + chunk + t
+                            prefetch.row(features, columns[min(at + AHEAD, begin + m - 1)])
+                            j = columns[at]
+                            if kind == EVENTS:
+                                c = abs(values[at])
+                                target = np.float32(1) if values[at] > 0 else np.float32(0)
+                            else:
+                                c = weights[at] if weighted else np.float32(1)
+                                target = values[at] - offset[j]
+                            c = np.sqrt(c)
+                            goal[t] = c * target
+                            for d in range(width):
+                                g[t, d] = c * features[j, d]
+                        for t in range(n, n + -n % TOGETHER):
+                            goal[t] = 0
+                            for d in range(width):
+                                g[t, d] = 0
+                    for t in range(0, n, TOGETHER):
+                        s0, s1, s2, s3 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+                        s4, s5, s6, s7 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
                         for d in range(width):
-                            dot += gathered[t, d] * p[d]
-                        dot *= c
+                            s0 += g[t, d] * p[d]
+                            s1 += g[t + 1, d] * p[d]
+                            s2 += g[t + 2, d] * p[d]
+                            s3 += g[t + 3, d] * p[d]
+                            s4 += g[t + 4, d] * p[d]
+                            s5 += g[t + 5, d] * p[d]
+                            s6 += g[t + 6, d] * p[d]
+                            s7 += g[t + 7, d] * p[d]
+                        if step == 0:
+                            s0, s1, s2, s3 = s0 - goal[t], s1 - goal[t + 1], s2 - goal[t + 2], s3 - goal[t + 3]
+                            s4, s5, s6, s7 = s4 - goal[t + 4], s5 - goal[t + 5], s6 - goal[t + 6], s7 - goal[t + 7]
+                            squares += (s0 * s0 + s1 * s1 + s2 * s2 + s3 * s3) + (s4 * s4 + s5 * s5 + s6 * s6 + s7 * s7)
                         for d in range(width):
-                            Ap[d] += dot * gathered[t, d]
-                    else:
-                        for d in range(width):
-                            dot += features[j, d] * p[d]
-                        dot *= c
-                        for d in range(width):
-                            Ap[d] += dot * features[j, d]
-                pAp = np.float32(0)
-                for d in range(width):
-                    pAp += p[d] * Ap[d]
-                step = rr / pAp
-                new_rr = np.float32(0)
-                for d in range(width):
-                    own[d] += step * p[d]
-                    r[d] -= step * Ap[d]
-                    new_rr += r[d] * r[d]
-                turn = new_rr / rr
-                rr = new_rr
-                for d in range(width):
-                    p[d] = r[d] + turn * p[d]
+                            Ap[d] += (s0 * g[t, d] + s1 * g[t + 1, d] + s2 * g[t + 2, d] + s3 * g[t + 3, d]) + (
+                                s4 * g[t + 4, d] + s5 * g[t + 5, d] + s6 * g[t + 6, d] + s7 * g[t + 7, d]
+                            )
+                if step == 0:
+                    for d in range(width):
+                        r[d] -= Ap[d]
+                        p[d] = r[d]
+                        rr += r[d] * r[d]
+                else:
+                    pAp = np.float32(0)
+                    for d in range(width):
+                        pAp += p[d] * Ap[d]
+                    length = rr / pAp
+                    new_rr = np.float32(0)
+                    for d in range(width):
+                        own[d] += length * p[d]
+                        r[d] -= length * Ap[d]
+                        new_rr += r[d] * r[d]
+                    turn = new_rr / rr
+                    rr = new_rr
+                    for d in range(width):
+                        p[d] = r[d] + turn * p[d]
+                if rr < np.float32(1e-20):
+                    break
+            loss[row] = squares
             for d in range(width):
                 x[row, d] = own[d]
 
@@ -265,8 +275,8 @@ def improve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, st
     longest = np.diff(entries.start)
 
     def block(cut: tuple[int, int]) -> None:
-        rows = min(int(longest[cut[0] : cut[1]].max()), MAX_GATHERED)
-        run(x, loss, np.empty((rows, x.shape[1]), np.float32), *arguments, *cut, steps)
+        n = min(int(longest[cut[0] : cut[1]].max()), MAX_GATHERED) + TOGETHER
+        run(x, loss, np.empty((n, x.shape[1]), np.float32), np.empty(n, np.float32), *arguments, *cut, steps)
 
     for_each(block, row_blocks(entries.start))
     return float(loss.sum())
