@@ -20,7 +20,10 @@ from cofactor.kernels.threads import for_each, one_thread_blas
 __all__ = ["ItemIndex", "top_items"]
 
 USERS, ITEMS = 128, 2048
-"""The tile: 128 x 2,048 float32 scores are one megabyte."""
+"""The tile: 128 x 2,048 float32 scores are one megabyte. One user alone gets longer ones, each twice the last."""
+
+MOST_ITEMS = 1 << 15
+"""The longest tile of one user."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class ItemIndex:
 
     rows (n,) int32: the item at each place    factors (n, width)    bias (n,)
     norm_left, bias_left (n + 1,): the largest norm and bias from each place to the end (-inf at the end)
+    largest_bias: the largest absolute one
     """
 
     rows: Int32
@@ -36,6 +40,7 @@ class ItemIndex:
     bias: Float32
     norm_left: Float32
     bias_left: Float32
+    largest_bias: np.float32
 
     @classmethod
     def of(cls, factors: Float32, bias: Float32) -> ItemIndex:
@@ -53,6 +58,7 @@ class ItemIndex:
             np.ascontiguousarray(bias[rows]),
             largest_left(rounded_up),
             largest_left(bias[rows]),
+            np.abs(bias).max(initial=np.float32(0)),
         )
 
 
@@ -179,13 +185,12 @@ def _rank_block(
 ) -> None:
     scan = _scan(P.shape[1])
     norms = np.linalg.norm(P.astype(np.float64), axis=1).astype(np.float32) * np.float32(1 + 1e-6)
-    largest_bias = np.abs(index.bias).max()
     # two sums of `width` products and a bias, each off by at most (width + 2) half-ulps of its largest part
     roundings = np.float32(2 * (P.shape[1] + 2) * 2.0**-23)
-    margin = roundings * (norms * index.norm_left[0] + largest_bias)
+    margin = roundings * (norms * index.norm_left[0] + index.largest_bias)
     threshold = np.full(len(P), -np.inf, np.float32)
-    tile = ITEMS if len(P) > 1 else 8 * ITEMS
-    for first in range(0, len(index.rows), tile):
+    first, tile = 0, ITEMS
+    while first < len(index.rows):
         bound = norms * index.norm_left[first] + index.bias_left[first] + margin
         if (threshold > bound).all():
             break
@@ -196,6 +201,8 @@ def _rank_block(
             screen, P, index.factors, index.bias, index.rows, margin, seen_start, seen, allowed,
             first, len(part),
         )  # fmt: skip
-    order = np.lexsort((rows, -scores), axis=1)
-    rows[:] = np.take_along_axis(rows, order, axis=1)
-    scores[:] = np.take_along_axis(scores, order, axis=1)
+        first += len(part)
+        tile = min(2 * tile, MOST_ITEMS) if len(P) == 1 else ITEMS
+    order, each = np.lexsort((rows, -scores), axis=1), np.arange(len(P))[:, None]
+    rows[:] = rows[each, order]
+    scores[:] = scores[each, order]

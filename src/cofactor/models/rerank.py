@@ -100,12 +100,15 @@ def _check(model: Any, by: str, diversity: float) -> None:
             f"this model predicts no distribution, so nothing can be ranked by {by!r}; fit one that does "
             "(bayesian-mf, or neural-mf with head=classification), or rank by 'mean'"
         )
-    vectors = isinstance(model, ComparesItems) or (isinstance(model, HasFactors) and model.item_factors.shape[1] > 0)
-    if diversity > 0 and not vectors:
+    if diversity > 0 and not _has_vectors(model):
         raise KindError(
             "this model has no item vectors to tell what is alike, so its lists cannot be made more diverse; fit one "
             "with factors, such as biased-mf, or leave diversity at 0"
         )
+
+
+def _has_vectors(model: Any) -> bool:
+    return isinstance(model, ComparesItems) or (isinstance(model, HasFactors) and model.item_factors.shape[1] > 0)
 
 
 def _by_quantile(
