@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench accuracy roofline bench-peers clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -25,8 +25,17 @@ check: .venv/installed-dev   ## style, types and the layers
 test: check                  ## everything that must hold, on real data
 	$(BIN)/pytest
 
-bench: .venv/installed-dev   ## our own speed and accuracy tables (no peers)
+bench: .venv/installed-dev   ## did a kernel get slower? CPU time beside the ratios on record (two minutes)
+	$(BIN)/python benchmarks/guard.py
+
+accuracy: .venv/installed-dev ## accuracy of every estimator, into docs/estimators.md (four minutes)
 	$(BIN)/python benchmarks/accuracy.py
+
+roofline: .venv/installed-dev ## what each kernel must do over what this machine can do (a few minutes)
+	$(BIN)/python benchmarks/roofline.py
+
+bench-peers: .venv/installed-dev ## beside the other libraries, each in its own environment (about an hour)
+	$(BIN)/python benchmarks/bench_peers.py
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -229,7 +229,7 @@ def write(text: str) -> None:
     page = PAGE.read_text(encoding="utf-8")
     if not MARKED.search(page):
         raise ValueError(f"{PAGE.name} has lost the comments between which the tables stand")
-    head = "# Accuracy on MovieLens-100k\n\nMade by `python benchmarks/accuracy.py`.\n\n"
+    head = "# Accuracy on MovieLens-100k\n\nMade by `make accuracy`.\n\n"
     OWN_PAGE.write_text(f"{head}{text}\n", encoding="utf-8")
     PAGE.write_text(MARKED.sub(lambda parts: f"{parts[1]}\n{text}\n\n{parts[2]}", page), encoding="utf-8")
 

@@ -27,7 +27,8 @@ from cofactor.data.synthetic import MOVIELENS_20M_SHAPE, generate
 from cofactor.kernels.neighbors import nearest
 from cofactor.kernels.threads import thread_count
 from cofactor.models.similarity import UserUserModel
-from scale import forget_peak, resident, table
+from ours import forget_peak, memory
+from tables import interactions
 
 LISTS, RATINGS_PER_USER, SAMPLE = 50, 50, 500
 
@@ -66,12 +67,12 @@ def recall(found: Float32, true: Float32) -> float:
 
 def report(folder: Path, estimator: cofactor.UserKNN) -> str:
     compile_kernels(estimator)
-    rows = table(folder, "ratings")
+    rows = interactions(folder, "ratings")
     forget_peak()
-    before, wall, cpu = resident(), time.perf_counter(), time.process_time()
+    before, wall, cpu = memory("VmRSS"), time.perf_counter(), time.process_time()
     model = estimator.fit(rows)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    peak = (resident("VmHWM") - before) / 1e9
+    peak = (memory("VmHWM") - before) / 1e9
     users = np.sort(random_stream(0, "sample").choice(rows.n_users, min(SAMPLE, rows.n_users), replace=False))
     found = recall(model.similarity[users], true_similarities(model, users))
     return "\n".join(

@@ -1,0 +1,396 @@
+"""cofactor beside the other libraries, each in its own environment, alternately in one run on the same two threads.
+
+    python benchmarks/bench_peers.py                all rows (about an hour; environments are built on first use)
+    python benchmarks/bench_peers.py --rows 1 3     these rows anew, the others as they stand in RESULTS.json
+
+Every side is a process of its own: `ours.py` for us, `runners/*.py` for them (`peers.py` makes the environments). A
+row's sides run one after the other, `--rounds` times over; its figures are medians. Writes RESULTS.json, RESULTS.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import cofactor
+import peers
+from results import Line, line, machine, page, version
+from tables import FULL, table
+
+HERE = Path(__file__).absolute().parent
+JSON, PAGE = HERE / "RESULTS.json", HERE / "RESULTS.md"
+THREADS = 2
+
+Found = dict[str, Any]
+ROWS: dict[str, Callable[[Bench], list[Line]]] = {}
+
+
+@dataclass(frozen=True)
+class Side:
+    """A process to measure: a task of ours.py for "cofactor", a runner for a peer, on a table."""
+
+    who: str
+    runner: str
+    data: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where tables and saved factors lie, and how often sides take turns."""
+
+    folder: Path
+    rounds: int
+
+    def alternate(self, *sides: Side, rounds: int | None = None) -> list[Found]:
+        """Each side's median figures over the rounds; what is no number is as in the last."""
+        runs: list[list[Found]] = [[] for _ in sides]
+        for number in range(rounds or self.rounds):
+            for side, found in zip(sides, runs, strict=True):
+                found.append(self.run(side))
+                print(f"  {number + 1} {side.who} {side.runner}: {json.dumps(found[-1])[:300]}", file=sys.stderr)
+        return [{key: _median([run.get(key) for run in found]) for key in found[-1]} for found in runs]
+
+    def run(self, side: Side) -> Found:
+        """One process, once."""
+        data = table(self.folder, side.data)
+        options = {"threads": THREADS, **side.options}
+        if side.who != "cofactor":
+            return peers.run(side.who, side.runner, data, **options)
+        command = [sys.executable, str(HERE / "ours.py"), side.runner, str(data), *peers.arguments(options)]
+        clean = {name: value for name, value in os.environ.items() if name not in peers.FORCED_KERNELS}
+        done = subprocess.run(command, env=clean, stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"stopped with exit code {done.returncode}: {' '.join(command)}")
+        found: Found = json.loads(done.stdout.splitlines()[-1])
+        return found
+
+
+def _median(values: list[Any]) -> Any:
+    """The median of numbers, or of equally long tables of numbers place by place; else the last."""
+    try:
+        return np.median(np.array(values, np.float64), axis=0).tolist()
+    except (TypeError, ValueError):
+        return values[-1]
+
+
+def row(number: str) -> Callable[[Callable[[Bench], list[Line]]], Callable[[Bench], list[Line]]]:
+    def register(measure: Callable[[Bench], list[Line]]) -> Callable[[Bench], list[Line]]:
+        ROWS[number] = measure
+        return measure
+
+    return register
+
+
+def reaching(curve: Sequence[Sequence[float]], quality: float) -> tuple[float, float, float]:
+    """The first point of [[n, seconds, CPU seconds, error], ...] at or below an error: seconds, CPU seconds, error."""
+    for _, wall, cpu, error in curve:
+        if error <= quality:
+            return wall, cpu, error
+    raise SystemExit(f"no point of {curve} reaches {quality}")
+
+
+# the rows
+
+
+EVENTS, RATINGS = f"{FULL}/events", f"{FULL}/ratings"
+
+
+def _als(bench: Bench, factors: int, bars: dict[str, tuple[float, float]], solvers: Sequence[str]) -> list[Line]:
+    saved = bench.folder / f"irspack-{factors}"
+    ours = Side("cofactor", "als", EVENTS, {"factors": factors, "save": bench.folder / f"ours-{factors}"})
+    theirs = [
+        Side(
+            "irspack",
+            "irspack_ials",
+            EVENTS,
+            {"factors": factors, "iterations": 10, "solver": solver, "save": saved / solver},
+        )
+        for solver in solvers
+    ]
+    if "implicit" in bars:
+        theirs.append(Side("implicit", "implicit_als", EVENTS, {"factors": factors, "no_recommend": True}))
+    own, *found = bench.alternate(ours, *theirs)
+    lines = []
+    for peer, one in zip(theirs, found, strict=True):
+        solver = peer.options.get("solver", "CG")
+        must, reach = bars.get(peer.who, (None, None)) if solver == "CG" else (None, None)
+        lines.append(
+            line(
+                f"ImplicitALS, {factors} factors, an iteration; {solver}",
+                own,
+                one,
+                "seconds_per_iteration",
+                must=must,
+                reach=reach,
+            )
+        )
+    for solver, one in zip(solvers, found, strict=False):
+        goal = bench.run(Side("cofactor", "objective_of", EVENTS, {"factors_from": saved / solver}))["objective"]
+        there = bench.run(Side("cofactor", "als_to", EVENTS, {"factors": factors, "target": goal}))
+        must, reach = bars["irspack"] if solver == solvers[0] else (None, None)
+        stated = replace(
+            line(
+                f"... to the objective after 10 iterations of {solver}; {there['iterations']:.0f} of ours",
+                there,
+                one,
+                "fit_seconds",
+                must=must,
+                reach=reach,
+            ),
+            quality=f"objective {there['objective']:,.0f} / {goal:,.0f}",
+        )
+        lines.append(stated)
+    return lines
+
+
+@row("1")
+def implicit_als(bench: Bench) -> list[Line]:
+    return _als(bench, 64, {"irspack": (0.60, 0.38), "implicit": (0.35, 0.21)}, ["CG", "IALSPP"])
+
+
+@row("2")
+def wider_als(bench: Bench) -> list[Line]:
+    lines = []
+    for factors in (128, 256):
+        lines += _als(bench, factors, {"irspack": (0.7, 0.5)}, ["CG", "IALSPP"])
+    return lines
+
+
+@row("3")
+def sgd(bench: Bench) -> list[Line]:
+    ours, libmf = bench.alternate(
+        Side("cofactor", "sgd", RATINGS), Side("libmf", "libmf_sgd", RATINGS, {"factors": 64})
+    )
+    surprise = bench.run(Side("surprise", "surprise_svd", RATINGS, {"factors": 100}))
+    at_100 = bench.run(Side("cofactor", "sgd", RATINGS, {"factors": 100}))
+    key = "seconds_per_iteration"
+    return [
+        line(
+            "BiasedMF with biases and sigmoid, 64 factors, an epoch",
+            ours,
+            libmf,
+            key,
+            must=0.8,
+            reach=0.55,
+            quality="rmse",
+        ),
+        line("... 100 factors", at_100, surprise, key, must=0.03, quality="rmse"),
+    ]
+
+
+@row("4")
+def time_to_error(bench: Bench) -> list[Line]:
+    ours, libmf, fastai = bench.alternate(
+        Side("cofactor", "mf_curve", "s0"), Side("libmf", "libmf_curve", "s0"), Side("fastai", "fastai_dot", "s0")
+    )
+    return [
+        _to("BiasedMF on S0 to RMSE .9265", ours, fastai, 0.9265, must=0.03, reach=0.015),
+        _to("BiasedMF on S0 to RMSE .9195", ours, libmf, 0.9195, must=1.2, reach=0.7),
+    ]
+
+
+def _to(work: str, ours: Found, theirs: Found, goal: float, *, must: float, reach: float) -> Line:
+    (a, a_cpu, a_error), (b, b_cpu, b_error) = reaching(ours["curve"], goal), reaching(theirs["curve"], goal)
+    return Line(
+        work, "s", a, f"{theirs['peer']} {theirs['version']}", b, must, reach,
+        cpu=(a_cpu, b_cpu), peak_mb=(ours["peak_mb"], theirs["peak_mb"]), quality=f"rmse {a_error:.4f} / {b_error:.4f}",
+    )  # fmt: skip
+
+
+@row("5")
+def bayes(bench: Bench) -> list[Line]:
+    ours, myfm = bench.alternate(Side("cofactor", "bayes_curve", "s0"), Side("myfm", "myfm_svdpp", "s0"))
+    myfm = myfm | {"curve": [[0, myfm["fit_seconds"], myfm["fit_cpu_seconds"], myfm["rmse"]]]}
+    return [_to("BayesianMF with implicit terms on S0 to RMSE .8895", ours, myfm, 0.8895, must=0.33, reach=0.15)]
+
+
+@row("6")
+def rank_all(bench: Bench) -> list[Line]:
+    saved = bench.folder / "implicit-64"
+    theirs = Side("implicit", "implicit_als", EVENTS, {"factors": 64, "save": saved})
+    if not saved.exists():
+        bench.run(theirs)
+    ours, implicit = bench.alternate(Side("cofactor", "rank", EVENTS, {"factors_from": saved}), theirs)
+    return [
+        line(
+            "the ten best of 138,493 users, exact, from implicit's factors",
+            ours,
+            implicit,
+            "recommend_seconds",
+            must=0.4,
+            reach=0.125,
+        )
+    ]
+
+
+@row("7")
+def latency(bench: Bench) -> list[Line]:
+    saved, lines = bench.folder / "implicit-64", []
+    if not saved.exists():
+        bench.run(Side("implicit", "implicit_als", EVENTS, {"factors": 64, "save": saved}))
+    cases = [
+        ("27 k items, fitted factors", saved, EVENTS, {}, 0.7, 0.35),
+        ("1 M items, log-normal norms", table(bench.folder, "million-skewed"), EVENTS, {"no_history": True}, 0.6, 0.2),
+        ("1 M items, normal factors", table(bench.folder, "million-normal"), EVENTS, {"no_history": True}, 1.0, 0.35),
+    ]
+    for what, factors, data, options, must, reach in cases:
+        for n in (2, 1):
+            asked = {"factors_from": factors, "threads": n, **options}
+            ours, theirs = bench.alternate(
+                Side("cofactor", "latency", data, asked), Side("implicit", "implicit_latency", data, asked)
+            )
+            bars = {"must": must, "reach": reach} if n == 2 else {}
+            one = line(f"one user, {what}, p50, {n} thread{'s' if n > 1 else ''}", ours, theirs, "p50_ms", **bars)
+            lines.append(replace(one, quality=f"p99 {ours['p99_ms']:.2f} / {theirs['p99_ms']:.2f} ms"))
+    return lines
+
+
+@row("8")
+def bpr(bench: Bench) -> list[Line]:
+    asked = {"factors": 64}
+    ours, theirs = bench.alternate(
+        Side("cofactor", "bpr", EVENTS, {**asked, "negatives": 1}), Side("implicit", "implicit_bpr", EVENTS, asked)
+    )
+    return [line("BPR, one negative, an epoch", ours, theirs, "seconds_per_iteration", must=0.5, reach=0.3)]
+
+
+@row("9")
+def closed_forms(bench: Bench) -> list[Line]:
+    data = "1000209/events"
+    pairs = [
+        ("EASE", Side("cofactor", "ease", data), Side("irspack", "irspack_ease", data), 1.0, 0.7),
+        ("ItemKNN, 20 neighbors", Side("cofactor", "item_knn", data), Side("implicit", "implicit_knn", data), 0.8, 0.5),
+    ]
+    lines = []
+    for name, ours, theirs, must, reach in pairs:
+        own, other = bench.alternate(ours, theirs, rounds=5)
+        lines.append(
+            line(f"{name}, MovieLens-1M's size", own, other, "fit_seconds", must=must, reach=reach, quality="ndcg@10")
+        )
+    return lines
+
+
+@row("10")
+def reading(bench: Bench) -> list[Line]:
+    lines = []
+    for name, must, reach in (("strings.csv", 2.5, 1.6), ("ratings.csv", None, None)):
+        (found,) = bench.alternate(Side("cofactor", "read", f"{FULL}/{name}"))
+        work = f"20 M ratings from a CSV with {'string' if name[0] == 's' else 'integer'} ids, against polars' scan"
+        cpu = found["read_cpu_seconds"], found["polars_cpu_seconds"]
+        lines.append(
+            Line(
+                work,
+                "s",
+                found["read_seconds"],
+                f"polars {version('polars')}",
+                found["polars_seconds"],
+                must,
+                reach,
+                cpu=cpu,
+            )
+        )
+        lines.append(Line("... peak memory", "MB", found["peak_mb"], most=3000 if must else None))
+    return lines
+
+
+@row("11")
+def evaluation(bench: Bench) -> list[Line]:
+    (found,) = bench.alternate(Side("cofactor", "evaluation", EVENTS))
+    limit = found["rank_seconds"] + max(0.3 * found["rank_seconds"], 2)
+    work = f"all metrics at 10, 20, 100 of {found['users']:,.0f} users, given the rankings"
+    return [
+        Line(work, "s", found["metrics_seconds"], most=5, cpu=(found["metrics_cpu_seconds"], None)),
+        Line("the whole score, at most its ranking + max(30 %, 2 s)", "s", found["score_seconds"], most=limit,
+             cpu=(found["score_cpu_seconds"], None), quality=f"the ranking alone {found['rank_seconds']:.1f} s"),
+    ]  # fmt: skip
+
+
+@row("12")
+def growth(bench: Bench) -> list[Line]:
+    sizes, lines = (2_000_000, FULL, 60_000_000), []
+    for task, name in (("als", "ImplicitALS"), ("bpr", "BPR")):
+        found = bench.alternate(*(Side("cofactor", task, f"{size}/events") for size in sizes))
+        each = [one["seconds_per_iteration"] / size * 1e9 for one, size in zip(found, sizes, strict=True)]
+        for ns, one, size in zip(each, found, sizes, strict=True):
+            work = f"{name}, {size / 1e6:.0f} M ratings, an iteration, per rating"
+            lines.append(Line(work, "ns", ns, most=1.25 * min(each), peak_mb=(one["peak_mb"], None)))
+            lines.append(Line("... memory per rating", "bytes", one["bytes_per_rating"], most=48))
+    return lines
+
+
+FIRST_FIT = """
+import cofactor
+rows = cofactor.load("movielens-100k")
+cofactor.Recommender.fit(cofactor.BiasedMF(), rows).recommend(196)
+"""
+
+
+@row("13")
+def start(bench: Bench) -> list[Line]:
+    def seconds(command: list[str], **settings: str) -> float:
+        began = time.perf_counter()
+        subprocess.run(
+            command, env=dict(os.environ) | settings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True
+        )
+        return time.perf_counter() - began
+
+    def median(run: Callable[[], float]) -> float:
+        return float(np.median([run() for _ in range(7)]))
+
+    python = sys.executable
+    bare = median(lambda: seconds([python, "-c", ""]))
+    with tempfile.TemporaryDirectory() as fresh:
+        shutil.copytree(cofactor.fetch("movielens-100k"), Path(fresh) / "datasets" / "movielens-100k")
+        first = seconds([python, "-c", FIRST_FIT], COFACTOR_CACHE=fresh)
+        second = median(lambda: seconds([python, "-c", FIRST_FIT], COFACTOR_CACHE=fresh))
+    return [
+        Line("import cofactor", "s", median(lambda: seconds([python, "-c", "import cofactor"])) - bare, most=0.1),
+        Line("cofactor --help", "s", median(lambda: seconds([python, "-m", "cofactor", "--help"])), most=0.3),
+        Line("read, fit and recommend on MovieLens-100k, nothing compiled yet", "s", first, most=12),
+        Line("... in a second process", "s", second, most=1.5),
+    ]
+
+
+@row("14")
+def equal_bits(bench: Bench) -> list[Line]:
+    prints = [bench.run(Side("cofactor", "bits", "2000000/events", {"threads": n}))["bits"] for n in (1, 2, 4)]
+    unlike = [name for name in prints[0] if len({one[name] for one in prints}) > 1]
+    work = f"{len(prints[0])} results on 1, 2 and 4 threads: how many differ"
+    return [Line(work, "", len(unlike), most=0, quality=", ".join(unlike or prints[0]))]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "cofactor-bench")
+    parser.add_argument("--rows", nargs="*", choices=ROWS, default=list(ROWS), metavar="ROW")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--page", action="store_true", help="only write the page anew")
+    given = parser.parse_args()
+    results = json.loads(JSON.read_text()) if JSON.exists() else {}
+    bench = Bench(given.folder, given.rounds)
+    for number in [] if given.page else given.rows:
+        print(f"row {number}: {ROWS[number].__name__}", file=sys.stderr, flush=True)
+        lines = [asdict(one) for one in ROWS[number](bench)]
+        results[number] = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "machine": machine(), "lines": lines}
+        JSON.write_text(json.dumps(results, indent=1) + "\n")
+        PAGE.write_text(page(results))
+    PAGE.write_text(page(results))
+    print(PAGE.read_text())
+
+
+if __name__ == "__main__":
+    main()

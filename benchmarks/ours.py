@@ -1,0 +1,349 @@
+"""cofactor's side of `bench_peers.py`: one task in a process of its own, one line of JSON with what it measured.
+
+    python benchmarks/ours.py als FOLDER/events --factors 64
+
+Kernels are compiled before a clock runs. Seconds are on the wall, `cpu_seconds...` count all threads, `peak_mb` is the
+most memory that the process held, `bytes_per_rating` the most beyond imports, compiled kernels and finished factors:
+the table of rows is counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+import cofactor
+from accuracy import split_i0, split_s0
+from cofactor.arrays import SparseRows
+from cofactor.data.ids import IdMap
+from cofactor.data.interactions import Interactions, Kind
+from cofactor.estimators.base import Estimator
+from cofactor.evaluate.protocol import evaluate, figure
+from cofactor.evaluate.ranking_metrics import ranking_metrics
+from cofactor.evaluate.split import Split
+from cofactor.kernels.threads import threads
+from cofactor.models.factor import FactorModel
+from cofactor.models.losses import EventsLoss
+from cofactor.models.objective import objective
+from runners.measuring import mark, peak_mb, per_iteration, report, save_factors, seconds
+from tables import interactions
+
+Found = dict[str, Any]
+TASKS: dict[str, Callable[[argparse.Namespace], Found]] = {}
+
+LIKE_IRSPACK = {"alpha0": 0.1, "l2": 1e-3, "nu": 1.0}
+"""ImplicitALS with what irspack's runner minimizes; see there."""
+
+
+def task(run: Callable[[argparse.Namespace], Found]) -> Callable[[argparse.Namespace], Found]:
+    TASKS[run.__name__] = run
+    return run
+
+
+# clocks and memory
+
+
+def memory(field: str) -> int:
+    """Bytes of resident memory: "VmRSS" now, "VmHWM" the most since `forget_peak`. Linux only."""
+    text = Path("/proc/self/status").read_text()
+    return int(text.split(f"{field}:")[1].split()[0]) * 1024
+
+
+def forget_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+@contextmanager
+def clock(found: Found, what: str) -> Iterator[None]:
+    start = mark()
+    yield
+    found |= seconds(what, mark().since(start))
+
+
+def compile_first(estimator: Estimator, *, rank: bool = True) -> None:
+    """Every kernel that the fit needs, on a table of no size."""
+    rng = np.random.default_rng(0)
+    u, i, values = rng.integers(0, 50, 900), rng.integers(0, 40, 900), rng.integers(1, 6, 900)
+    small = Interactions.from_columns(u, i, values, kind=estimator.kind if estimator.kind != "any" else "events")
+    few = {name: 2 for name in ("epochs", "sweeps") if hasattr(estimator, name)}
+    fitted = cofactor.Recommender.fit(replace(estimator, **few), small)
+    if rank:
+        fitted.recommend_all(10)
+        fitted.recommend(0)
+
+
+def fitted(estimator: Estimator, folder: Path, kind: Kind) -> tuple[cofactor.Recommender, Found, Interactions]:
+    """A fit on a table from disk: seconds as a whole and per iteration, memory per rating."""
+    compile_first(estimator)
+    forget_peak()
+    before, found, marks = memory("VmRSS"), Found(), []
+    rows = interactions(folder, kind)
+    with clock(found, "fit"):
+        marks.append(mark())
+        rec = cofactor.Recommender.fit(estimator, rows, on_epoch=lambda _: marks.append(mark()))
+    factors = sum(array.nbytes for array in rec.model.arrays().values())
+    found["bytes_per_rating"] = (memory("VmHWM") - before - factors) / len(rows)
+    return rec, found | per_iteration(marks[1:]) | {"peak_mb": peak_mb()}, rows
+
+
+# large tables
+
+
+@task
+def als(given: argparse.Namespace) -> Found:
+    """ImplicitALS with what irspack's runner minimizes."""
+    estimator = cofactor.ImplicitALS(factors=given.factors, epochs=given.iterations, **LIKE_IRSPACK)
+    rec, found, rows = fitted(estimator, given.data, "events")
+    if given.save:
+        save_factors(given.save, users=rec.model.user_factors, items=rec.model.item_factors)
+    return found | {"objective": objective(rec.model, rows)}
+
+
+@task
+def objective_of(given: argparse.Namespace) -> Found:
+    """The objective of irspack's factors, by our function: nothing is timed."""
+    rows = interactions(given.data, "events")
+    users, items = (np.load(given.factors_from / f"{side}_factors.npy") for side in ("user", "item"))
+    none = (np.zeros(len(side), np.float32) for side in (users, items))
+    return {"objective": objective(FactorModel(users, items, *none, loss=EventsLoss(**LIKE_IRSPACK)), rows)}
+
+
+@task
+def als_to(given: argparse.Namespace) -> Found:
+    """The fit with the fewest iterations that ends at or below an objective, found by halving 1..16."""
+    low, high, best = 1, 16, Found()
+    while low <= high:
+        middle = (low + high) // 2
+        estimator = cofactor.ImplicitALS(factors=given.factors, epochs=middle, **LIKE_IRSPACK)
+        rec, found, rows = fitted(estimator, given.data, "events")
+        found |= {"iterations": middle, "objective": objective(rec.model, rows)}
+        if found["objective"] <= given.target:
+            high, best = middle - 1, found
+        else:
+            low = middle + 1
+    return best
+
+
+@task
+def sgd(given: argparse.Namespace) -> Found:
+    """BiasedMF, its error on the rows held out."""
+    rec, found, _ = fitted(cofactor.BiasedMF(factors=given.factors), given.data, "ratings")
+    u, i, values = (np.load(given.data / f"test_{name}.npy") for name in ("u", "i", "values"))
+    known = (u < len(rec.users)) & (i < len(rec.items))
+    u, i = (np.where(known, side, -1).astype(np.int32) for side in (u, i))
+    predicted = rec.model.predict(u, i, rec.histories).astype(np.float64)
+    return found | {"rmse": float(np.sqrt(np.mean((values - predicted) ** 2)))}
+
+
+@task
+def bpr(given: argparse.Namespace) -> Found:
+    """BPR with one negative for each event, as implicit draws them; an epoch."""
+    estimator = cofactor.BPR(factors=given.factors, negatives=given.negatives, epochs=given.iterations)
+    return fitted(estimator, given.data, "events")[1]
+
+
+# ranking
+
+
+def recommender(factors: Path, data: Path, *, history: bool) -> cofactor.Recommender:
+    """Saved factors as a Recommender, with the table's histories or with empty ones."""
+    users, items = (np.load(factors / f"{side}_factors.npy") for side in ("user", "item"))
+    none = (np.zeros(len(side), np.float32) for side in (users, items))
+    ids = (IdMap(np.arange(len(side), dtype=np.int64)) for side in (users, items))
+    rows = interactions(data, "events").by_user if history else SparseRows.empty(len(users))
+    return cofactor.Recommender(FactorModel(users, items, *none), *ids, rows, "events")
+
+
+@task
+def rank(given: argparse.Namespace) -> Found:
+    """The ten best of every user; what they have seen is left out."""
+    compile_first(cofactor.ImplicitALS(factors=given.factors))
+    rec, found = recommender(given.factors_from, given.data, history=True), Found()
+    everyone = np.arange(len(rec.users), dtype=np.int32)
+    with clock(found, "recommend"):
+        rec.rank(everyone, 10)
+    return found | {"peak_mb": peak_mb()}
+
+
+@task
+def latency(given: argparse.Namespace) -> Found:
+    """One user at a time, drawn as the peer's runner draws them: rows and scores, as its `recommend` gives them."""
+    compile_first(cofactor.ImplicitALS(factors=given.factors))
+    rec = recommender(given.factors_from, given.data, history=not given.no_history)
+    users, spans = np.random.default_rng(0).integers(len(rec.users), size=2050).astype(np.int32), []
+    for user in users:
+        start = mark()
+        rec.rank(np.array([user]), 10)
+        spans.append(mark().since(start))
+    wall, cpu = 1000 * np.array(spans[50:]).T
+    return {
+        "p50_ms": float(np.percentile(wall, 50)),
+        "p99_ms": float(np.percentile(wall, 99)),
+        "cpu_ms": float(cpu.mean()),
+        "peak_mb": peak_mb(),
+    }
+
+
+# MovieLens-100k and MovieLens-1M's shape
+
+
+def curve(split: Split, fits: dict[int, Estimator], repeats: int = 3) -> Found:
+    """[[epochs, seconds, CPU seconds, error], ...]: a fit each, the median time of a few."""
+    points = []
+    for epochs, estimator in fits.items():
+        compile_first(estimator, rank=False)
+        times = []
+        for _ in range(repeats):
+            found = Found()
+            with clock(found, "fit"):
+                rec = cofactor.Recommender.fit(estimator, split.train)
+            times.append((found["fit_seconds"], found["fit_cpu_seconds"]))
+        wall, cpu = np.median(times, axis=0).tolist()
+        points.append([epochs, wall, cpu, figure(rec, split)])
+    return {"curve": points, "peak_mb": peak_mb()}
+
+
+@task
+def mf_curve(given: argparse.Namespace) -> Found:
+    """BiasedMF on S0 by its number of epochs; its rate falls to nothing within them, so each is a fit of its own."""
+    return curve(split_s0(), {n: cofactor.BiasedMF(epochs=n) for n in (2, 3, 4, 6, 8, 10, 15, 20, 30)})
+
+
+@task
+def bayes_curve(given: argparse.Namespace) -> Found:
+    """BayesianMF on S0 by its number of passes."""
+    default = cofactor.BayesianMF()
+    sweeps = [n for n in (20, 30, 40, 60, 80, 120) if n < default.sweeps]
+    return curve(
+        split_s0(), {n: replace(default, sweeps=n, burn_in=n // 3) for n in sweeps} | {default.sweeps: default}
+    )
+
+
+@task
+def als_curve(given: argparse.Namespace) -> Found:
+    """ImplicitALS on I0 by its number of iterations: NDCG@10."""
+    return curve(split_i0(0), {n: cofactor.ImplicitALS(epochs=n) for n in (1, 2, 3, 5, 8, 10, 15)})
+
+
+def on_events(estimator: Estimator, folder: Path) -> Found:
+    """A fit, and NDCG@10 on what is held out."""
+    compile_first(estimator)
+    train, found = interactions(folder, "events"), Found()
+    u, i = (np.load(folder / f"test_{name}.npy") for name in ("u", "i"))
+    train = replace(train, users=IdMap(np.arange(1 + max(train.n_users - 1, int(u.max())), dtype=np.int64)))
+    train = replace(train, items=IdMap(np.arange(1 + max(train.n_items - 1, int(i.max())), dtype=np.int64)))
+    with clock(found, "fit"):
+        rec = cofactor.Recommender.fit(estimator, train)
+    held_out = SparseRows.of(u, i, np.ones(len(u)), train.n_users)
+    users = np.unique(u).astype(np.int32)
+    quality = ranking_metrics(rec.rank(users, 10)[0], held_out.take(users), ks=(10,))["ndcg@10"].mean()
+    return found | {"ndcg@10": float(quality), "peak_mb": peak_mb()}
+
+
+@task
+def ease(given: argparse.Namespace) -> Found:
+    return on_events(cofactor.EASE(), given.data)
+
+
+@task
+def item_knn(given: argparse.Namespace) -> Found:
+    return on_events(cofactor.ItemKNN(neighbors=20), given.data)
+
+
+# reading, evaluating, starting
+
+
+@task
+def read(given: argparse.Namespace) -> Found:
+    """A CSV of four columns: by polars alone, and into Interactions."""
+    cofactor.read_ratings(pl.DataFrame({"user": ["a", "b"], "item": ["c", "c"], "value": [1.0, 2.0]}))
+    found = Found()
+    with clock(found, "polars"):
+        scanned = pl.read_csv(given.data, columns=["user", "item", "value", "time"])
+    del scanned
+    forget_peak()
+    before = memory("VmRSS")
+    with clock(found, "read"):
+        rows = cofactor.read_ratings(given.data)
+    return found | {"rows": len(rows), "peak_mb": (memory("VmHWM") - before) / 2**20}
+
+
+@task
+def evaluation(given: argparse.Namespace) -> Found:
+    """All metrics at 10, 20 and 100 for every user given the rankings; and the whole of `evaluate` after the fit."""
+    from cofactor.evaluate.protocol import score
+
+    rows = interactions(given.data, "events")
+    held_out = np.random.default_rng(0).random(len(rows)) < 0.2
+    split = Split(rows.select(~held_out), rows.select(held_out), "a fifth at random")
+    rec, found = cofactor.Recommender.fit(cofactor.ImplicitALS(epochs=3), split.train), Found()
+    everyone = np.arange(len(rec.users), dtype=np.int32)
+    rec.rank(everyone[:300], 100)
+    with clock(found, "rank"):
+        lists, _ = rec.rank(everyone, 100)
+    with clock(found, "metrics"):
+        ranking_metrics(lists, split.test.by_user, ks=(10, 20, 100))
+    with clock(found, "score"):
+        score(rec, split, label="als", ks=(10, 20, 100))
+    return found | {"users": len(everyone), "peak_mb": peak_mb()}
+
+
+@task
+def bits(given: argparse.Namespace) -> Found:
+    """A fingerprint of everything that the other tasks compute, on this number of threads."""
+    events, s0, i0 = interactions(given.data, "events"), split_s0(), split_i0(0)
+    prints = {}
+
+    def note(name: str, *arrays: Any) -> None:
+        digest = hashlib.sha256()
+        for array in arrays:
+            digest.update(np.ascontiguousarray(array).tobytes())
+        prints[name] = digest.hexdigest()[:16]
+
+    for estimator in (cofactor.ImplicitALS(epochs=2), cofactor.BPR(epochs=1)):
+        rec = cofactor.Recommender.fit(estimator, events)
+        note(estimator.name, *rec.model.arrays().values())
+        note(f"{estimator.name}, ranked", *rec.rank(np.arange(0, len(rec.users), 7, dtype=np.int32), 10))
+    large = Interactions.from_columns(events.u, events.i, 1 + (events.i + events.u) % 5)
+    note("biased-mf", *cofactor.Recommender.fit(cofactor.BiasedMF(factors=64, epochs=2), large).model.arrays().values())
+    for estimator in (cofactor.BiasedMF(), cofactor.BayesianMF(), cofactor.ItemKNN(), cofactor.UserKNN()):
+        note(f"{estimator.name}, S0", *cofactor.Recommender.fit(estimator, s0.train).model.arrays().values())
+    for estimator in (cofactor.EASE(), cofactor.ItemKNN(), cofactor.UserKNN()):
+        note(f"{estimator.name}, I0", *cofactor.Recommender.fit(estimator, i0.train).model.arrays().values())
+    shuffled = np.random.default_rng(0).permutation(len(events))[: 1 << 20]
+    rows = Interactions.from_columns(events.u[shuffled], events.i[shuffled], events.values[shuffled], kind="events")
+    note("rows in order", rows.u, rows.i, rows.values, rows.by_item.columns)
+    evaluated = evaluate(cofactor.ImplicitALS(epochs=2), i0, ks=(10, 20, 100)).as_dict()
+    for model in evaluated["models"]:
+        del model["fit_seconds"]
+    note("evaluate", np.frombuffer(repr(evaluated).encode(), np.uint8))
+    return {"bits": prints}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=TASKS)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--factors", type=int, default=64)
+    parser.add_argument("--iterations", type=int, default=5)
+    parser.add_argument("--negatives", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--target", type=float)
+    parser.add_argument("--save", type=Path)
+    parser.add_argument("--factors-from", type=Path)
+    parser.add_argument("--no-history", action="store_true")
+    given = parser.parse_args()
+    with threads(given.threads):
+        report("cofactor", cofactor.__version__, given, **TASKS[given.task](given))
+
+
+if __name__ == "__main__":
+    main()

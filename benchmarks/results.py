@@ -1,0 +1,138 @@
+"""What `bench_peers.py` found, and the page that shows it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Line", "line", "machine", "page", "version"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the page. `ours` and `theirs` are what `unit` says; the ratio is ours / theirs, smaller is better.
+
+    Without a peer `most` is what `ours` may be. A line that has neither `must` nor `most` only informs.
+    """
+
+    work: str
+    unit: str
+    ours: float
+    peer: str = ""
+    theirs: float | None = None
+    must: float | None = None
+    reach: float | None = None
+    most: float | None = None
+    cpu: tuple[float | None, float | None] = (None, None)
+    peak_mb: tuple[float | None, float | None] = (None, None)
+    quality: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        return None if self.theirs is None else self.ours / self.theirs
+
+    @property
+    def holds(self) -> bool | None:
+        if self.most is not None:
+            return self.ours <= self.most
+        return None if self.must is None or self.ratio is None else self.ratio <= self.must
+
+
+def line(
+    work: str,
+    ours: dict[str, Any],
+    theirs: dict[str, Any],
+    key: str,
+    *,
+    must: float | None = None,
+    reach: float | None = None,
+    quality: str = "",
+) -> Line:
+    """A ratio of the same figure of both sides; `quality` names one that both state."""
+    cpu_key = key.replace("seconds", "cpu_seconds") if key != "p50_ms" else "cpu_ms"
+    return Line(
+        work,
+        "ms" if key.endswith("_ms") else "s",
+        ours[key],
+        f"{theirs['peer']} {theirs['version']}",
+        theirs[key],
+        must,
+        reach,
+        cpu=(ours.get(cpu_key), theirs.get(cpu_key)),
+        peak_mb=(ours.get("peak_mb"), theirs.get("peak_mb")),
+        quality=f"{quality} {ours[quality]:.4f} / {theirs[quality]:.4f}" if quality else "",
+    )
+
+
+def version(package: str) -> str:
+    return metadata.version(package)
+
+
+def _figure(x: float | None) -> str:
+    if x is None:
+        return ""
+    if abs(x) >= 1000:
+        return f"{x:,.0f}"
+    return f"{x:.3g}" if abs(x) >= 0.0995 or x == 0 else f"{x:.2g}"
+
+
+def _pair(pair: Sequence[float | None]) -> str:
+    return " / ".join(_figure(x) for x in pair if x is not None)
+
+
+def page(results: dict[str, Any]) -> str:
+    """RESULTS.md from RESULTS.json."""
+    text = [
+        "# cofactor beside its peers",
+        "",
+        "Made by `make bench-peers`. Ratios are ours / theirs, smaller is better; `must` is the bar of each. A row's",
+        "sides ran alternately in one run on the same two threads; figures are medians, seconds are on the wall. Each",
+        "side is a process of its own, and says the quality that it reached.",
+        "",
+        "| # | work | cofactor | peer | ratio | must | reach | | CPU s | peak MB | quality |",
+        "|-|-|-|-|-|-|-|-|-|-|-|",
+    ]
+    for number in sorted(results, key=int):
+        for given in results[number]["lines"]:
+            one = Line(**given)
+            must = _figure(one.must) if one.most is None else f"{_figure(one.most)} {one.unit}"
+            cells = [
+                number,
+                one.work,
+                f"{_figure(one.ours)} {one.unit}",
+                f"{one.peer}: {_figure(one.theirs)} {one.unit}" if one.peer else "",
+                "" if one.ratio is None else f"**{one.ratio:.2f}**" if one.ratio >= 0.1 else f"**{one.ratio:.3f}**",
+                must,
+                _figure(one.reach),
+                {True: "holds", False: "SHORT", None: ""}[one.holds],
+                _pair(one.cpu),
+                _pair(one.peak_mb),
+                one.quality,
+            ]
+            text.append(f"| {' | '.join(cells)} |")
+    text += ["", "| rows | measured | on |", "|-|-|-|"]
+    runs: dict[tuple[str, str], list[str]] = {}
+    for number, found in results.items():
+        runs.setdefault((found["date"], found["machine"]), []).append(number)
+    text += [
+        f"| {', '.join(sorted(numbers, key=int))} | {date} | {machine} |"
+        for (date, machine), numbers in sorted(runs.items())
+    ]
+    return "\n".join([*text, ""])
+
+
+def machine() -> str:
+    """The processor by what matters here, and the versions."""
+    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    name = next(
+        (text.split(":")[1].strip() for text in info.splitlines() if text.startswith("model name")),
+        platform.processor(),
+    )
+    vectors = "AVX-512" if "avx512f" in info else "AVX2" if "avx2" in info else ""
+    versions = ", ".join(f"{package} {version(package)}" for package in ("numpy", "numba", "polars"))
+    return f"{os.cpu_count()} x {name} {vectors}, Python {platform.python_version()}, {versions}"
