@@ -13,6 +13,7 @@ import numpy as np
 
 from cofactor.arrays import Float64, contiguous, random_stream
 from cofactor.errors import DataError, ParameterError
+from cofactor.kernels.threads import results_of
 
 __all__ = [
     "Interval",
@@ -133,9 +134,8 @@ def paired_rmse_difference(
 def _drawn_roots(sums: Float64, counts: Float64, resamples: int, seed: int) -> Iterator[Float64]:
     """sqrt(sum(sums) / sum(counts)) of each row of sums, for every resample of the users."""
     _check_resamples(resamples)
-    n, stream = sums.shape[1], random_stream(seed, "bootstrap")
-    for _ in range(resamples):
-        weights = np.bincount(stream.integers(0, n, n), minlength=n).astype(np.float64)
+    for resample in range(resamples):
+        weights = _drawn_weights(sums.shape[1], seed, resample)
         yield np.sqrt(_weighted(sums, weights) / _weighted(counts, weights))
 
 
@@ -164,17 +164,24 @@ def _ratio_intervals(
     means = np.divide(sums.sum(axis=1), counts.sum(axis=1), out=nothing.copy(), where=counts.any(axis=1))
     if n < 2 or m == 0:
         return means, nothing, nothing
-    drawn = np.empty((resamples, m))
     even = bool((counts == counts[:, :1]).all())  # then every resample has the same count
-    stream = random_stream(seed, "bootstrap")
-    for resample in range(resamples):  # one at a time: memory stays that of one weight per user
-        weights = np.bincount(stream.integers(0, n, n), minlength=n).astype(np.float64)
+
+    def ratios(resample: int) -> Float64:  # one at a time on each thread: memory stays that of a weight per user
+        weights = _drawn_weights(n, seed, resample)
         total, count = _weighted(sums, weights), counts[:, 0] * n if even else _weighted(counts, weights)
-        drawn[resample] = np.divide(total, count, out=nothing.copy(), where=count > 0)
+        return np.divide(total, count, out=nothing.copy(), where=count > 0)
+
+    drawn = np.array(results_of(ratios, range(resamples)))
     ends = np.full((2, m), np.nan)
     some = ((counts > 0).sum(axis=1) > 1) & np.isfinite(drawn).any(axis=0)
     ends[:, some] = np.nanquantile(drawn[:, some], [tail, 1 - tail], axis=0)
     return means, ends[0], ends[1]
+
+
+def _drawn_weights(n: int, seed: int, resample: int) -> Float64:
+    """How often each of n users is drawn in n draws, by a stream of each resample's own."""
+    drawn = random_stream(seed, "bootstrap", resample).integers(0, n, n, dtype=np.uint32)
+    return np.bincount(drawn, minlength=n).astype(np.float64)
 
 
 def _weighted(columns: Float64, weights: Float64) -> Float64:
