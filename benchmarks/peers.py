@@ -1,11 +1,12 @@
 """Other libraries, each in its own environment, measured on the same data as cofactor.
 
-    python benchmarks/peers.py --install        make all environments
-    python benchmarks/peers.py --run FOLDER     one line of JSON for each peer, on the interactions in FOLDER
+    python benchmarks/peers.py --install [PEER ...]                   make the environments, all by default
+    python benchmarks/peers.py --run PEER RUNNER FOLDER [--factors 32 ...]      one line of JSON
 
-FOLDER holds `u.npy`, `i.npy` (int32 row numbers) and `values.npy` (float32), sorted by (u, i). Where it also
-has `test_u.npy`, `test_i.npy` and `test_values.npy`, LIBMF reports its error on them. The environments stand
-in `benchmarks/peers-env/`, or where COFACTOR_PEERS says.
+RUNNER is a file in `runners/`, without the .py, and lists its own options there. FOLDER holds `u.npy`, `i.npy`
+(int32 row numbers) and `values.npy` (float32), sorted by (u, i). Where it also has `test_u.npy`, `test_i.npy` and
+`test_values.npy`, most runners report quality on them. The environments stand in `benchmarks/peers-env/`, or where
+COFACTOR_PEERS says.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PEERS", "Peer", "PeerError", "environment", "run"]
+__all__ = ["PEERS", "Peer", "PeerError", "arguments", "environment", "run"]
 
 HERE = Path(__file__).absolute().parent
 
@@ -30,6 +31,9 @@ RECORD = "installed.json"
 FORCED_KERNELS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 """Settings that hold OpenBLAS to one processor's kernels: a peer is measured with those it picks itself."""
 
+THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Set to the threads a runner is given, where the peer's own settings do not say otherwise."""
+
 
 class PeerError(RuntimeError):
     """A peer that could not be installed or did not finish."""
@@ -37,9 +41,8 @@ class PeerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Peer:
-    """What to install, which runner measures it, and how."""
+    """An environment: what to install, and how it is to be run."""
 
-    runner: str
     requirements: tuple[str, ...]
     settings: dict[str, str] = field(default_factory=dict)
     """Environment variables that the peer's makers recommend."""
@@ -52,19 +55,33 @@ class Peer:
         return [*self.requirements, self.compiled_with]
 
 
+NUMERIC = ("numpy==2.4.6", "scipy==1.17.1")
+
 PEERS: Mapping[str, Peer] = {
     "implicit": Peer(
-        "implicit_als.py",
-        ("implicit==0.7.3", "numpy==2.4.6", "scipy==1.17.1"),
+        ("implicit==0.7.3", *NUMERIC),
         settings={"OPENBLAS_NUM_THREADS": "1"},  # implicit warns about anything else
     ),
-    "irspack": Peer("irspack_ials.py", ("irspack==0.5.2", "numpy==2.4.6", "scipy==1.17.1")),
+    "irspack": Peer(("irspack==0.5.2", *NUMERIC)),
     "libmf": Peer(
-        "libmf_sgd.py",
-        ("libmf==0.9.2", "numpy==2.4.6", "scipy==1.17.1"),
+        ("libmf==0.9.2", *NUMERIC),
         # without these, LIBMF runs its scalar loops, some 2.5 times slower than its makers' own build
         compiled_with="-O3 -march=native -DUSEAVX -DUSEOMP -fopenmp",
     ),
+    "fastai": Peer(
+        (
+            "fastai==2.8.12",
+            "fastcore==2.2.39",
+            "fastprogress==1.1.6",
+            "fasttransform==0.0.5",
+            "torch==2.13.0",
+            "torchvision==0.28.0",
+            "pandas==3.1.1",
+            *NUMERIC,
+        )
+    ),
+    "myfm": Peer(("myfm==0.4.0", "pandas==3.1.1", *NUMERIC), settings={"TQDM_DISABLE": "1"}),
+    "surprise": Peer(("scikit-surprise==1.1.5", "pandas==3.1.1", *NUMERIC)),
 }
 
 
@@ -82,32 +99,45 @@ def environment(peer: str) -> Path:
 
 
 def run(
-    peer: str,
-    data_folder: str | os.PathLike[str],
-    *,
-    factors: int = 64,
-    iterations: int = 5,
-    threads: int = 2,
-    n: int = 10,
+    peer: str, runner: str, data_folder: str | os.PathLike[str], *, threads: int = 2, **options: Any
 ) -> dict[str, Any]:
-    """What the peer's runner measured, in seconds and MiB; `compiled_with` is None where pip chose the flags.
+    """What `runners/{runner}.py` measured in the peer's environment, in seconds and MiB.
 
-    Raises PeerError for missing data and for a runner that stops; its own words are then on stderr.
+    `options` become its command line: `no_recommend=True` is `--no-recommend`, False or None is left out, and any
+    other value follows its name. `compiled_with` is None in the answer where pip chose the flags.
+
+    Raises PeerError for an unknown peer or runner and for one that stops; its own words are then on stderr.
     """
-    spec, data = _spec(peer), Path(data_folder).absolute()
-    missing = [name for name in ("u.npy", "i.npy", "values.npy") if not (data / name).exists()]
-    if missing:
-        raise PeerError(f"{data} has no {', '.join(missing)}: save the interactions' columns there with numpy.save")
+    return _measure(peer, runner, data_folder, arguments(options), threads=threads)
+
+
+def arguments(options: Mapping[str, Any]) -> list[str]:
+    words: list[str] = []
+    for name, value in options.items():
+        if value is None or value is False:
+            continue
+        words.append(f"--{name.replace('_', '-')}")
+        if value is not True:
+            words.append(str(value))
+    return words
+
+
+def _measure(
+    peer: str, runner: str, data_folder: str | os.PathLike[str], options: list[str], *, threads: int
+) -> dict[str, Any]:
+    spec, script = _spec(peer), HERE / "runners" / f"{runner}.py"
+    if not script.exists():
+        raise PeerError(f"there is no runner {runner!r} in {script.parent}")
     python = environment(peer)
-    command = [str(python), "-E", str(HERE / "runners" / spec.runner), str(data)]
-    for name, value in (("factors", factors), ("iterations", iterations), ("threads", threads), ("n", n)):
-        command += [f"--{name}", str(value)]
-    _say(f"{peer}: {factors} factors, {iterations} iterations, {threads} threads")
+    # -E: an environment of its own, whatever PYTHONPATH says
+    command = [str(python), "-E", str(script), str(Path(data_folder).absolute()), "--threads", str(threads), *options]
+    _say(f"{runner}: {threads} threads {' '.join(options)}".rstrip())
     clean = {name: value for name, value in os.environ.items() if name not in FORCED_KERNELS}
-    done = subprocess.run(command, env=clean | spec.settings, stdout=subprocess.PIPE, text=True, check=False)
+    limits = {name: str(threads) for name in THREAD_LIMITS}
+    done = subprocess.run(command, env=clean | limits | spec.settings, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
         raise PeerError(
-            f"{peer} stopped with exit code {done.returncode}; its own words are above: {' '.join(command)}"
+            f"{runner} stopped with exit code {done.returncode}; its own words are above: {' '.join(command)}"
         )
     measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return measured | {"compiled_with": _record(python.parent.parent)["compiled_with"]}
@@ -156,22 +186,22 @@ def _say(message: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("peers", nargs="*", metavar="PEER", help=f"of {', '.join(PEERS)}; all by default")
-    parser.add_argument("--install", action="store_true", help="make the environments that are missing")
-    parser.add_argument("--run", metavar="FOLDER", type=Path, help="measure on the interactions in FOLDER")
-    for name, default in (("factors", 64), ("iterations", 5), ("threads", 2), ("n", 10)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    given = parser.parse_args()
-    if not given.install and given.run is None:
-        parser.error("say --install, --run FOLDER or both")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    task = parser.add_mutually_exclusive_group(required=True)
+    task.add_argument("--install", nargs="*", metavar="PEER", help=f"of {', '.join(PEERS)}")
+    task.add_argument("--run", nargs=3, metavar=("PEER", "RUNNER", "FOLDER"))
+    parser.add_argument("--threads", type=int, default=2)
+    given, options = parser.parse_known_args()
+    if options and not given.run:
+        parser.error(f"only a runner takes {' '.join(options)}")
     try:
-        for peer in given.peers or PEERS:
-            if given.install:
+        if given.run:
+            print(json.dumps(_measure(*given.run, options, threads=given.threads)))
+        else:
+            for peer in given.install or PEERS:
                 print(environment(peer))
-            if given.run is not None:
-                asked = {name: getattr(given, name) for name in ("factors", "iterations", "threads", "n")}
-                print(json.dumps(run(peer, given.run, **asked)), flush=True)
     except PeerError as problem:
         parser.exit(1, f"{problem}\n")
 

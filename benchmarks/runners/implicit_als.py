@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 from implicit.als import AlternatingLeastSquares
-from measuring import Mark, mark, options, peak_mb, per_iteration, report, user_items
+from measuring import (
+    Mark,
+    mark,
+    ndcg,
+    options,
+    peak_mb,
+    per_iteration,
+    report,
+    save_factors,
+    seconds,
+    two_or_more,
+    user_items,
+)
 from scipy.sparse import csr_matrix
 
 BATCH = 5000
@@ -23,37 +37,65 @@ def recommend_all(model: AlternatingLeastSquares, matrix: csr_matrix, n: int) ->
     return best
 
 
+def timed_recommend_all(model: AlternatingLeastSquares, matrix: csr_matrix, n: int) -> dict[str, float]:
+    """Wall and CPU seconds of `recommend_all`, and the process' peak after it."""
+    start = mark()
+    recommend_all(model, matrix, n)
+    took = mark().since(start)
+    return {
+        "recommend_seconds_all_users": took.wall,
+        "recommend_cpu_seconds": took.cpu,
+        "recommend_peak_mb": peak_mb(),
+    }
+
+
+def command_line() -> Namespace:
+    """What the runner is asked."""
+    parser = options("implicit: ALS for events")
+    parser.add_argument("--factors", type=int, default=64)
+    parser.add_argument("--iterations", type=two_or_more, default=5)
+    # a value v weighs alpha * v - 1 more than a blank: at alpha 1 a value of 1 would be no work at all
+    parser.add_argument("--alpha", type=float, default=10.0)
+    parser.add_argument("--reg", type=float, default=0.01)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--n", type=int, default=10, help="how many items to recommend to each user")
+    parser.add_argument("--no-recommend", action="store_true", help="fit only")
+    parser.add_argument("--save", metavar="FOLDER", type=Path, help="write the factors there")
+    return parser.parse_args()
+
+
 def main() -> None:
-    given = options("implicit: ALS for events")
+    given = command_line()
     imports_mb = peak_mb()
     matrix = user_items(given.data)
     model = AlternatingLeastSquares(
         factors=given.factors,
-        regularization=0.01,
-        # a value v weighs alpha * v - 1 more than a blank: at alpha 1 a value of 1 would be no work at all
-        alpha=10,
+        regularization=given.reg,
+        alpha=given.alpha,
         use_cg=True,
         iterations=given.iterations,
         num_threads=given.threads,
-        random_state=0,
+        random_state=given.seed,
     )
     marks: list[Mark] = []
     start = mark()
     model.fit(matrix, show_progress=False, callback=lambda *_: marks.append(mark()))
-    fitted = mark()
+    took = mark().since(start)
     fit_peak_mb = peak_mb()
-    recommend_all(model, matrix, given.n)
+    if given.save:
+        save_factors(given.save, users=model.user_factors, items=model.item_factors)
+    ranked = {} if given.no_recommend else timed_recommend_all(model, matrix, given.n)
     report(
         "implicit",
         version("implicit"),
         given,
         # the marks end an iteration each, so the transposition before the first is in no interval
         **per_iteration(marks),
-        fit_seconds=fitted.wall - start.wall,
-        recommend_seconds_all_users=mark().wall - fitted.wall,
+        **seconds("fit", took),
         imports_mb=imports_mb,
         peak_mb=fit_peak_mb,
-        recommend_peak_mb=peak_mb(),
+        **ranked,
+        **ndcg(given.data, matrix, lambda users: model.user_factors[users] @ model.item_factors.T),
     )
 
 

@@ -1,26 +1,67 @@
-"""irspack's iALS by conjugate gradients."""
+"""irspack's iALS, by conjugate gradients (its default), iALS++ or Cholesky.
+
+With x_ui the values, S the pairs that have one, N_u and N_i their counts, U users and I items, it minimizes
+
+    1/2 sum_S x_ui (p_u . q_i - 1)^2  +  alpha0/2 sum_ui (p_u . q_i)^2
+    + reg/2 [ sum_u (alpha0 I + N_u)^nu |p_u|^2  +  sum_i (alpha0 U + N_i)^nu |q_i|^2 ]
+
+(its default `loss_type`, "IALSPP"). So a blank weighs alpha0 and aims at 0, a pair in S weighs alpha0 + x_ui and aims
+at x_ui / (alpha0 + x_ui), up to a constant. Factors start as normal(0, 0.1 / sqrt(factors)). An epoch solves the
+users, then the items.
+"""
 
 from __future__ import annotations
 
+from argparse import Namespace
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 from irspack.recommenders import IALSRecommender
-from measuring import mark, options, peak_mb, per_iteration, report, user_items
+from measuring import (
+    mark,
+    ndcg,
+    options,
+    peak_mb,
+    per_iteration,
+    report,
+    save_factors,
+    seconds,
+    two_or_more,
+    user_items,
+)
+
+
+def command_line() -> Namespace:
+    """What the runner is asked."""
+    parser = options("irspack: iALS for events")
+    parser.add_argument("--factors", type=int, default=64)
+    parser.add_argument("--iterations", type=two_or_more, default=5)
+    parser.add_argument("--solver", choices=["CG", "IALSPP", "CHOLESKY"], default="CG")
+    parser.add_argument("--subspace", type=int, default=64, help="dimensions IALSPP solves at once; irspack's default")
+    parser.add_argument("--alpha0", type=float, default=0.1)
+    parser.add_argument("--reg", type=float, default=1e-3)
+    parser.add_argument("--nu", type=float, default=1.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--save", metavar="FOLDER", type=Path, help="write the factors there")
+    return parser.parse_args()
 
 
 def main() -> None:
-    given = options("irspack: iALS for events")
+    given = command_line()
     imports_mb = peak_mb()
     matrix = user_items(given.data)
     start = mark()
     model = IALSRecommender(
         matrix,
         n_components=given.factors,
-        alpha0=0.1,
-        reg=1e-3,
-        solver_type="CG",
-        max_cg_steps=3,  # as many as implicit's
+        alpha0=given.alpha0,
+        reg=given.reg,
+        nu=given.nu,
+        solver_type=given.solver,
+        max_cg_steps=3,  # its default, and as many as implicit's
+        ialspp_subspace_dimension=given.subspace,
+        random_seed=given.seed,
         n_threads=given.threads,
     )
     model.start_learning()
@@ -28,16 +69,21 @@ def main() -> None:
     for _ in range(given.iterations):
         model.run_epoch()
         marks.append(mark())
-    if not np.isfinite(model.get_item_embedding()).all():
-        raise SystemExit("irspack: the item factors are not finite, so the times mean nothing")
+    fit_peak_mb = peak_mb()
+    users, items = model.get_user_embedding(), model.get_item_embedding()
+    if not (np.isfinite(users).all() and np.isfinite(items).all()):
+        raise SystemExit("irspack: factors that are not finite, so the times mean nothing")
+    if given.save:
+        save_factors(given.save, users=users, items=items)
     report(
         "irspack",
         version("irspack"),
         given,
         **per_iteration(marks),
-        fit_seconds=marks[-1].wall - start.wall,
+        **seconds("fit", marks[-1].since(start)),
         imports_mb=imports_mb,
-        peak_mb=peak_mb(),
+        peak_mb=fit_peak_mb,
+        **ndcg(given.data, matrix, lambda rows: users[rows] @ items.T),
     )
 
 

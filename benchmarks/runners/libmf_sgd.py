@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from measuring import Mark, mark, options, peak_mb, report
+from measuring import Mark, interactions, mark, options, peak_mb, report, rmse, seconds, test_rows, two_or_more
 
 with redirect_stdout(sys.stderr):  # it prints where it found its library
     from libmf import mf
@@ -21,7 +21,7 @@ PAIRS = 3
 
 def triples(folder: Path) -> np.ndarray:
     """The interactions as LIBMF's Python binding wants them: (n, 3) float32 of u, i, value."""
-    columns = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("u", "i", "values")]
+    columns = interactions(folder)
     rows = np.empty((len(columns[0]), 3), dtype=np.float32)
     for place, column in enumerate(columns):
         rows[:, place] = column
@@ -46,8 +46,7 @@ def fit(rows: np.ndarray, given: Namespace, *, iterations: int) -> tuple[mf.MF, 
     )
     start = mark()
     model.fit(rows)
-    end = mark()
-    return model, Mark(end.wall - start.wall, end.cpu - start.cpu)
+    return model, mark().since(start)
 
 
 def per_iteration(rows: np.ndarray, given: Namespace) -> dict[str, float]:
@@ -59,7 +58,7 @@ def per_iteration(rows: np.ndarray, given: Namespace) -> dict[str, float]:
     for _ in range(PAIRS):
         _, once = fit(rows, given, iterations=given.iterations)
         _, twice = fit(rows, given, iterations=2 * given.iterations)
-        longer.append(Mark(twice.wall - once.wall, twice.cpu - once.cpu))
+        longer.append(twice.since(once))
     return {
         "seconds_per_iteration": statistics.median(one.wall for one in longer) / given.iterations,
         "cpu_seconds_per_iteration": statistics.median(one.cpu for one in longer) / given.iterations,
@@ -80,18 +79,24 @@ def predictions(model: mf.MF, u: np.ndarray, i: np.ndarray) -> np.ndarray:
 
 def held_out(model: mf.MF, rows: np.ndarray, folder: Path) -> dict[str, float]:
     """RMSE on the test arrays, predictions clipped to the training values' range; {} without such arrays."""
-    if not (folder / "test_u.npy").exists():
+    test = test_rows(folder)
+    if test is None:
         return {}
-    u, i, values = (np.load(folder / f"test_{name}.npy") for name in ("u", "i", "values"))
+    u, i, values = test
     predicted = predictions(model, u, i)
-    if not np.isfinite(predicted).all():
-        raise SystemExit("libmf: the fit diverged, so the times mean nothing")
-    clipped = np.clip(predicted, rows[:, 2].min(), rows[:, 2].max())
-    return {"rmse": float(np.sqrt(np.mean((values - clipped) ** 2, dtype=np.float64)))}
+    return {"rmse": rmse(values, np.clip(predicted, rows[:, 2].min(), rows[:, 2].max()))}
+
+
+def command_line() -> Namespace:
+    """What the runner is asked. No seed: LIBMF draws from its own, the same in every run."""
+    parser = options("LIBMF: matrix factorization for ratings")
+    parser.add_argument("--factors", type=int, default=64)
+    parser.add_argument("--iterations", type=two_or_more, default=5)
+    return parser.parse_args()
 
 
 def main() -> None:
-    given = options("LIBMF: matrix factorization for ratings")
+    given = command_line()
     imports_mb = peak_mb()
     rows = triples(given.data)
     model, took = fit(rows, given, iterations=given.iterations)
@@ -101,7 +106,7 @@ def main() -> None:
         version("libmf"),
         given,
         **per_iteration(rows, given),
-        fit_seconds=took.wall,
+        **seconds("fit", took),
         imports_mb=imports_mb,
         peak_mb=fit_peak_mb,
         **held_out(model, rows, given.data),
