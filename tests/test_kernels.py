@@ -17,11 +17,11 @@ from cofactor.errors import ParameterError
 from cofactor.kernels import reference
 from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.gram import CHUNK, gram
-from cofactor.kernels.order import stable_order
+from cofactor.kernels.order import pair_order, stable_order
 from cofactor.kernels.ridge import EVENTS, MAX_GATHERED, RATINGS, Side, improve, solve
 from cofactor.kernels.sgd import blocks_of, sgd_epoch, sgd_ratings
 from cofactor.kernels.threads import for_each, results_of, row_blocks, thread_count, threads
-from cofactor.kernels.topk import ItemIndex, top_items
+from cofactor.kernels.topk import PIECE, ItemIndex, top_items
 
 seeds = st.integers(0, 2**32 - 1)
 few = settings(max_examples=40, deadline=None)
@@ -265,6 +265,42 @@ def test_top_items_across_many_tiles_with_skewed_norms() -> None:
     np.testing.assert_allclose(scores, twin_scores, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize("spread", [0.0, 1.0])
+@pytest.mark.parametrize("n_items", [PIECE - 1, PIECE, PIECE + 1, 3 * PIECE + 5])
+def test_one_user_among_many_items_gets_the_bits_of_a_batch(n_items: int, spread: float) -> None:
+    rng = np.random.default_rng(n_items)
+    P = rng.standard_normal((3, 12)).astype(np.float32)
+    Q = (rng.standard_normal((n_items, 12)) * np.exp(rng.normal(0, spread, (n_items, 1)))).astype(np.float32)
+    Q[:7] = 0
+    Q[100:4000] = Q[100]  # equal scores, in more than one piece
+    Q[-50:] = Q[100]
+    bias = np.round(rng.standard_normal(n_items)).astype(np.float32)
+    bias[100:4000] = bias[-50:] = 3
+    best = np.argsort(-(P @ Q.T + bias), axis=1)[:, :5].astype(np.int32)
+    seen = SparseRows.of(np.repeat(np.arange(3), 5), best.ravel(), np.ones(15), 3)
+    index = ItemIndex.of(Q, bias)
+    for allowed in (np.zeros(0, bool), rng.random(n_items) < 0.5):
+        rows, scores = top_items(P, index, 30, seen_start=seen.start, seen=seen.columns, allowed=allowed)
+        for u in range(3):
+            own = seen.row(u)
+            for count in (1, 2, 4):
+                with threads(count):
+                    alone = top_items(P[u : u + 1], index, 30, seen_start=own.start, seen=own.columns, allowed=allowed)
+                np.testing.assert_array_equal(alone[0][0], rows[u])
+                assert alone[1][0].tobytes() == scores[u].tobytes()
+
+
+def test_items_as_bytes_are_off_by_no_more_than_they_say() -> None:
+    rng = np.random.default_rng(3)
+    Q = (rng.standard_normal((500, 20)) * np.exp(rng.normal(0, 3, (500, 1)))).astype(np.float32)
+    Q[0] = 0
+    index = ItemIndex.of(Q, np.zeros(500, np.float32))
+    z, scale, error = index.compressed
+    off = np.linalg.norm(index.factors.astype(np.float64) - scale[:, None].astype(np.float64) * z, axis=1)
+    assert (off <= error).all()
+    assert (error <= 0.5 * np.sqrt(20) * scale * 1.001).all()
+
+
 def test_row_blocks_cover_every_row_once_and_are_cut_by_the_data_alone() -> None:
     counts = np.random.default_rng(9).integers(0, 400, 1000)
     start = np.concatenate([[0], np.cumsum(counts)])
@@ -336,3 +372,22 @@ def test_an_unwritable_cache_is_said_and_does_no_harm(tmp_path: Path) -> None:
 def test_stable_order_is_that_of_numpy(seed: int, n_keys: int, n: int) -> None:
     keys = np.random.default_rng(seed).integers(0, n_keys, n).astype(np.int32)
     np.testing.assert_array_equal(stable_order(keys, n_keys), np.argsort(keys, kind="stable"))
+
+
+@few
+@given(seeds, st.integers(1, 9), st.integers(1, 9), st.integers(0, 60), st.sampled_from([1, 2, 5]))
+def test_pair_order_is_that_of_numpy_on_any_number_of_threads(
+    seed: int, rows: int, columns: int, n: int, k: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    u, i = rng.integers(0, rows, n).astype(np.int32), rng.integers(0, columns, n).astype(np.int32)
+    with threads(k):
+        np.testing.assert_array_equal(pair_order(u, i, rows, columns), np.lexsort((i, u)))
+
+
+@pytest.mark.parametrize("rows", [1, 3, 20_000])
+def test_pair_order_over_many_blocks_and_over_rows_longer_than_one(rows: int) -> None:
+    rng = np.random.default_rng(rows)
+    u, i = rng.integers(0, rows, 300_000).astype(np.int32), rng.integers(0, 500, 300_000).astype(np.int32)
+    i[:3] = 2**31 - 1
+    np.testing.assert_array_equal(pair_order(u, i, rows, 2**31), np.lexsort((i, u)))

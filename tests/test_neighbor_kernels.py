@@ -64,6 +64,20 @@ def test_the_nearest_rows_equal_their_twin(seed: int, measure: int, n: int, shri
 
 
 @few
+@given(seeds, st.sampled_from([0.0, 3.0]), st.integers(2, 40))
+def test_a_cosine_does_not_know_the_size_of_values(seed: int, shrink: float, n_rows: int) -> None:
+    """Rows of ones, of which one sum is kept, against rows of twos; many rows and few, met often and seldom."""
+    rows = random_rows(np.random.default_rng(seed), n_rows, 12)
+    ones, twos = (replace(rows, values=np.full(len(rows.values), value, np.float32)) for value in (1, 2))
+    found = [
+        nearest(some, ColumnLists.of(some, 12, longest=EVERYTHING), some, measure=COSINE, n=5, shrink=shrink)
+        for some in (ones, twos)
+    ]
+    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-6)
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+
+
+@few
 @given(seeds, measures, st.integers(2, 8))
 def test_sampled_columns_hide_rows_and_never_bend_a_similarity(seed: int, measure: int, longest: int) -> None:
     rng = np.random.default_rng(seed)

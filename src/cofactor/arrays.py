@@ -14,6 +14,7 @@ __all__ = [
     "Bytes",
     "Float32",
     "Float64",
+    "Int8",
     "Int32",
     "Int64",
     "SparseRows",
@@ -24,6 +25,7 @@ __all__ = [
 
 Float32: TypeAlias = NDArray[np.float32]
 Float64: TypeAlias = NDArray[np.float64]
+Int8: TypeAlias = NDArray[np.int8]
 Int32: TypeAlias = NDArray[np.int32]
 Int64: TypeAlias = NDArray[np.int64]
 Bool: TypeAlias = NDArray[np.bool_]

@@ -169,7 +169,8 @@ def _ratio_intervals(
     def ratios(resample: int) -> Float64:  # one at a time on each thread: memory stays that of a weight per user
         weights = _drawn_weights(n, seed, resample)
         total, count = _weighted(sums, weights), counts[:, 0] * n if even else _weighted(counts, weights)
-        return np.divide(total, count, out=nothing.copy(), where=count > 0)
+        ratio: Float64 = np.divide(total, count, out=nothing.copy(), where=count > 0)
+        return ratio
 
     drawn = np.array(results_of(ratios, range(resamples)))
     ends = np.full((2, m), np.nan)

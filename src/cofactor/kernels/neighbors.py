@@ -29,6 +29,9 @@ PEARSON, COSINE, JACCARD = 0, 1, 2
 CANDIDATES = 2
 """How many times n rows are compared in full where columns are sampled."""
 
+MANY = 3
+"""Rows met, each time counted, over rows there are: from here on who is met is not noted down."""
+
 NOBODY = np.iinfo(np.int32).max
 
 
@@ -37,45 +40,54 @@ NOBODY = np.iinfo(np.int32).max
     reads="i8[::1] i4[::1] f4[::1] f4[::1] i8[::1] i4[::1] f4[::1] i4[::1] f4[::1] i4[::1] i4[::1]",
     numbers="i8 i8 f4",
 )
-def _nearest(measure: int):
+def _nearest(measure: int, plain: int):
     """Heaps of the nearest rows of rows first..last-1, the worst at the root: `found`, `likeness` (last - first, n).
 
     Reads the rows (`norm`: their squared length) and the lists of columns (`place`: the number of a listed row,
     `row_of` its row, `place_norm` its squared length, `place_size` its number of entries). Left out are a row's own
-    `itself` (-1: none) and whoever has no entry that the row lacks.
+    `itself` (-1: none) and whoever has no entry that the row lacks. `plain`: every value is 1, so that one sum is all.
     """
+    from cofactor.kernels import best
 
     def _nearest(
         found, likeness,
         start, columns, values, norm, list_start, place, list_value, row_of, place_norm, place_size, itself,
         first, last, shrink,
     ):  # fmt: skip
-        n = found.shape[1]
         n_places = row_of.shape[0]
-        sums = np.zeros((n_places, 4), np.float32)  # n, sum x_a x_b, sum x_a^2, sum x_b^2: one cache line
+        kept = (1 if plain else 2) if measure != PEARSON else 4  # n, sum x_a x_b, sum x_a^2, sum x_b^2
+        sums = np.zeros((n_places, kept), np.float32)
         met = np.empty(n_places + 1, np.int32)
         for a in range(first, last):
             out = a - first
-            m = 0
+            meetings = 0
+            for e in range(start[a], start[a + 1]):
+                meetings += list_start[columns[e] + 1] - list_start[columns[e]]
+            # who is met many times over may as well be anybody: then nobody is noted down
+            everybody = meetings > MANY * n_places
+            m = n_places if everybody else 0
             for e in range(start[a], start[a + 1]):
                 c = columns[e]
                 x = values[e]
                 square = x * x
                 for t in range(list_start[c], list_start[c + 1]):
                     b = np.uint64(place[t])  # unsigned: no index from the end to think of
-                    y = list_value[t]
-                    met[m] = b  # kept if this is the first time: no branch to guess
-                    m += int(sums[b, 0] == 0)
+                    if not everybody:
+                        met[m] = b  # kept if this is the first time: no branch to guess
+                        m += int(sums[b, 0] == 0)
                     sums[b, 0] += np.float32(1)
-                    sums[b, 1] += x * y
-                    if measure == PEARSON:
-                        sums[b, 2] += square
-                        sums[b, 3] += y * y
+                    if not plain:
+                        y = list_value[t]
+                        sums[b, 1] += x * y
+                        if measure == PEARSON:
+                            sums[b, 2] += square
+                            sums[b, 3] += y * y
             least = np.float32(0)
             for q in range(m):
-                b = np.uint64(met[q])
-                common, dot, xx, yy = sums[b, 0], sums[b, 1], sums[b, 2], sums[b, 3]
-                for d in range(4):
+                b = np.uint64(q if everybody else met[q])
+                common, dot = sums[b, 0], sums[b, 0] if plain else sums[b, 1]
+                xx, yy = (sums[b, 2], sums[b, 3]) if measure == PEARSON else (np.float32(0), np.float32(0))
+                for d in range(kept):
                     sums[b, d] = np.float32(0)
                 # no similarity is above n / (n + shrink): most rows are done with here
                 if common < least or dot <= 0:
@@ -93,27 +105,8 @@ def _nearest(measure: int):
                 if not length > 0:
                     continue
                 s = trust * min(dot / length, np.float32(1))
-                root = likeness[out, 0]
-                if not (s > root or (s == root and row < found[out, 0])):
+                if not best.offer(likeness, found, out, s, row):
                     continue
-                hole = 0  # replace the root, then let the newcomer sink below everything worse
-                while 2 * hole + 1 < n:
-                    child = 2 * hole + 1
-                    if child + 1 < n and (
-                        likeness[out, child + 1] < likeness[out, child]
-                        or (
-                            likeness[out, child + 1] == likeness[out, child]
-                            and found[out, child + 1] > found[out, child]
-                        )
-                    ):
-                        child += 1
-                    if likeness[out, child] > s or (likeness[out, child] == s and found[out, child] < row):
-                        break
-                    likeness[out, hole] = likeness[out, child]
-                    found[out, hole] = found[out, child]
-                    hole = child
-                likeness[out, hole] = s
-                found[out, hole] = row
                 root = likeness[out, 0]
                 if root < 1:
                     least = np.float32(0.9999) * shrink * root / (1 - root)
@@ -266,11 +259,12 @@ def nearest(
     other_norm[lists.row_of] = lists.norm
     width = n * CANDIDATES if lists.sampled else n
     wanted = np.float32(shrink)
+    plain = measure != PEARSON and bool((rows.values == 1).all() and (lists.values == 1).all())
 
     def block(cut: tuple[int, int]) -> None:
         near = np.full((cut[1] - cut[0], width), NOBODY, np.int32)
         how = np.zeros(near.shape, np.float32)
-        _nearest(measure)(
+        _nearest(measure, int(plain))(
             near, how,
             rows.start, rows.columns, rows.values, norm, lists.start, lists.place, lists.values,
             lists.row_of, lists.norm, size, own, *cut, wanted,

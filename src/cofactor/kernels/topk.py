@@ -1,8 +1,13 @@
-"""The best n items of each user, exactly: tiles of scores by BLAS, a scan against the running threshold.
+"""The best n items of each user, exactly: a cheap screen of all items, the true score of the few that pass it.
 
-The score of (u, i) is *defined* as p_u . q_i + b_i summed by `_scan` in its one fixed order. BLAS only screens:
-its sums differ by at most a few roundings, so whatever comes within that margin of the threshold is scored again in
-the fixed order. One user alone, in a batch, and on any number of threads therefore gets the same items and bits.
+The score of (u, i) is *defined* as p_u . q_i + b_i summed by `best.score` in its one fixed order. A screen only tells
+which items may reach the running threshold, so one user alone, in a batch, and on any number of threads gets the same
+items and bits. There are two:
+
+- many users: tiles of scores by BLAS, which differ from the true ones by a few roundings at most;
+- one user, who has to read every item from memory: items as bytes, q ~ scale z with z in -127..127, which are a quarter
+  as much to read. The score is then p . (scale z) + b, off by at most |p| |q - scale z| (Cauchy-Schwarz).
+
 Items stand by falling norm; since p . q <= |p| |q|, a user whose threshold exceeds |p| max|q| + max b of all that is
 left is finished. Equal scores: the lower row number first.
 """
@@ -10,20 +15,27 @@ left is finished. Equal scores: the lower row number first.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from cofactor.arrays import Bool, Float32, Int32, Int64
+from cofactor.arrays import Bool, Float32, Int8, Int32, Int64
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.threads import for_each, one_thread_blas
 
-__all__ = ["ItemIndex", "top_items"]
+__all__ = ["PIECE", "ItemIndex", "top_items"]
 
 USERS, ITEMS = 128, 2048
-"""The tile: 128 x 2,048 float32 scores are one megabyte. One user alone gets longer ones, each twice the last."""
+"""The tile: 128 x 2,048 float32 scores are one megabyte."""
 
-MOST_ITEMS = 1 << 15
-"""The longest tile of one user."""
+PIECE = 1 << 16
+"""One user's items in pieces: the first alone sets a threshold, the others run on all threads."""
+
+NOBODY = np.iinfo(np.int32).max
+"""The row of an empty place: behind every other."""
+
+TOGETHER = 64
+"""After so many items one user's bound is looked at again."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +73,25 @@ class ItemIndex:
             np.abs(bias).max(initial=np.float32(0)),
         )
 
+    @cached_property
+    def compressed(self) -> tuple[Int8, Float32, Float32]:
+        """q ~ scale z: z (n, width) int8, scale (n,), and |q - scale z|, rounded up, (n,)."""
+        scale = (np.abs(self.factors).max(axis=1, initial=0) / 127).astype(np.float32)
+        z, error = np.empty(self.factors.shape, np.int8), np.empty(len(scale), np.float32)
+        for first in range(0, len(scale), PIECE):  # in pieces: float64 needs much memory
+            rows = slice(first, first + PIECE)
+            q, s = self.factors[rows].astype(np.float64), scale[rows, None].astype(np.float64)
+            z[rows] = np.rint(np.divide(q, s, out=np.zeros_like(q), where=s > 0))
+            error[rows] = np.linalg.norm(q - s * z[rows], axis=1) * (1 + 1e-6)
+        return z, scale, error
+
 
 @kernel(
     writes="f4[:, ::1] i4[:, ::1] f4[::1]",
     reads="f4[:, ::1] f4[:, ::1] f4[:, ::1] f4[::1] i4[::1] f4[::1] i8[::1] i4[::1] b1[::1]",
     numbers="i8 i8",
 )
-def _scan(width: int):
+def _scan():
     """One tile: screened scores into each user's heap of the best n.
 
     Writes `heap_score`, `heap_row` (users, n): a binary heap with the worst at its root, and `threshold` (users,):
@@ -75,25 +99,25 @@ def _scan(width: int):
     and `rows`, each user's rounding `margin`, the sorted rows to leave out (`seen_start`, `seen`), and `allowed` items
     (empty: all). The tile's items are places first..first+count-1.
     """
+    from cofactor.kernels import best
 
     def _scan(
         heap_score, heap_row, threshold,
         screen, user_factors, item_factors, bias, rows, margin, seen_start, seen, allowed,
         first, count,
     ):  # fmt: skip
-        n = heap_score.shape[1]
         for a in range(screen.shape[0]):
             bar = threshold[a] - margin[a]
             for base in range(0, count, 16):
                 width_here = min(16, count - base)
-                best = np.float32(-np.inf)
+                most = np.float32(-np.inf)
                 if width_here == 16:
                     for c in range(16):
-                        best = max(best, screen[a, base + c] + bias[first + base + c])
+                        most = max(most, screen[a, base + c] + bias[first + base + c])
                 else:
                     for c in range(width_here):
-                        best = max(best, screen[a, base + c] + bias[first + base + c])
-                if not best >= bar:
+                        most = max(most, screen[a, base + c] + bias[first + base + c])
+                if not most >= bar:
                     continue
                 for c in range(width_here):
                     place = first + base + c
@@ -102,45 +126,54 @@ def _scan(width: int):
                     row = rows[place]
                     if allowed.shape[0] > 0 and not allowed[row]:
                         continue
-                    low = seen_start[a]
-                    high = seen_start[a + 1]
-                    while low < high:
-                        middle = (low + high) >> 1
-                        if seen[middle] < row:
-                            low = middle + 1
-                        else:
-                            high = middle
-                    if low < seen_start[a + 1] and seen[low] == row:
+                    if best.holds(seen, seen_start[a], seen_start[a + 1], row):
                         continue
-                    score = np.float32(0)
-                    for d in range(width):
-                        score += user_factors[a, d] * item_factors[place, d]
-                    score += bias[place]
-                    root_score = heap_score[a, 0]
-                    if not (score > root_score or (score == root_score and row < heap_row[a, 0])):
-                        continue
-                    hole = 0  # replace the root, then let the newcomer sink below everything worse
-                    while 2 * hole + 1 < n:
-                        child = 2 * hole + 1
-                        if child + 1 < n and (
-                            heap_score[a, child + 1] < heap_score[a, child]
-                            or (
-                                heap_score[a, child + 1] == heap_score[a, child]
-                                and heap_row[a, child + 1] > heap_row[a, child]
-                            )
-                        ):
-                            child += 1
-                        if heap_score[a, child] > score or (heap_score[a, child] == score and heap_row[a, child] < row):
-                            break
-                        heap_score[a, hole] = heap_score[a, child]
-                        heap_row[a, hole] = heap_row[a, child]
-                        hole = child
-                    heap_score[a, hole] = score
-                    heap_row[a, hole] = row
+                    score = best.score(user_factors, a, item_factors, place, bias[place])
+                    best.offer(heap_score, heap_row, a, score, row)
                     bar = heap_score[a, 0] - margin[a]
             threshold[a] = heap_score[a, 0]
 
     return _scan
+
+
+@kernel(
+    writes="f4[:, ::1] i4[:, ::1]",
+    reads="f4[:, ::1] f4[:, ::1] i1[:, ::1] f4[::1] f4[::1] f4[::1] i4[::1] f4[::1] f4[::1] i4[::1] b1[::1]",
+    numbers="i8 i8 f4 f4 f4",
+)
+def _scan_one(width: int):
+    """One user's best among places first..last-1, into the heap `heap_score`, `heap_row` (1, n), worst at the root.
+
+    Reads p, the item factors, `z`, `scale`, `error` (`ItemIndex.compressed`), biases, rows, `norm_left`, `bias_left`,
+    `seen`, `allowed`; |p|, the rounding `margin`, and a threshold that n items elsewhere are known to reach.
+    """
+    from cofactor.kernels import best
+
+    def _scan_one(
+        heap_score, heap_row,
+        p, item_factors, z, scale, error, bias, rows, norm_left, bias_left, seen, allowed,
+        first, last, norm, margin, threshold,
+    ):  # fmt: skip
+        bar = max(threshold, heap_score[0, 0]) - margin
+        for base in range(first, last, TOGETHER):
+            if norm * norm_left[base] + bias_left[base] + margin < bar:
+                break
+            for place in range(base, min(base + TOGETHER, last)):
+                dot = np.float32(0)
+                for d in range(width):
+                    dot += p[0, d] * np.float32(z[place, d])
+                if not scale[place] * dot + norm * error[place] + bias[place] >= bar:
+                    continue
+                row = rows[place]
+                if allowed.shape[0] > 0 and not allowed[row]:
+                    continue
+                if best.holds(seen, 0, seen.shape[0], row):
+                    continue
+                score = best.score(p, 0, item_factors, place, bias[place])
+                if best.offer(heap_score, heap_row, 0, score, row):
+                    bar = max(bar, heap_score[0, 0] - margin)
+
+    return _scan_one
 
 
 def top_items(
@@ -159,9 +192,11 @@ def top_items(
     """
     one_thread_blas()
     n_users = len(user_factors)
-    rows = np.full((n_users, n), np.iinfo(np.int32).max, np.int32)
+    rows = np.full((n_users, n), NOBODY, np.int32)
     scores = np.full((n_users, n), -np.inf, np.float32)
-    if n_users and n and len(index.rows):
+    if n_users == 1 and n and len(index.rows):
+        _rank_one(scores, rows, user_factors, index, seen[seen_start[0] : seen_start[1]], allowed)
+    elif n_users and n and len(index.rows):
 
         def rank(first: int) -> None:
             block = slice(first, first + USERS)
@@ -183,26 +218,61 @@ def top_items(
 def _rank_block(
     scores: Float32, rows: Int32, P: Float32, index: ItemIndex, seen_start: Int64, seen: Int32, allowed: Bool
 ) -> None:
-    scan = _scan(P.shape[1])
-    norms = np.linalg.norm(P.astype(np.float64), axis=1).astype(np.float32) * np.float32(1 + 1e-6)
-    # two sums of `width` products and a bias, each off by at most (width + 2) half-ulps of its largest part
-    roundings = np.float32(2 * (P.shape[1] + 2) * 2.0**-23)
-    margin = roundings * (norms * index.norm_left[0] + index.largest_bias)
+    scan = _scan()
+    norms, margin = _margins(P, index)
     threshold = np.full(len(P), -np.inf, np.float32)
-    first, tile = 0, ITEMS
-    while first < len(index.rows):
+    for first in range(0, len(index.rows), ITEMS):
         bound = norms * index.norm_left[first] + index.bias_left[first] + margin
         if (threshold > bound).all():
             break
-        part = index.factors[first : first + tile]
+        part = index.factors[first : first + ITEMS]
         screen = np.matmul(P, part.T)
         scan(
             scores, rows, threshold,
             screen, P, index.factors, index.bias, index.rows, margin, seen_start, seen, allowed,
             first, len(part),
         )  # fmt: skip
-        first += len(part)
-        tile = min(2 * tile, MOST_ITEMS) if len(P) == 1 else ITEMS
-    order, each = np.lexsort((rows, -scores), axis=1), np.arange(len(P))[:, None]
+    _put_in_order(scores, rows)
+
+
+def _rank_one(scores: Float32, rows: Int32, P: Float32, index: ItemIndex, seen: Int32, allowed: Bool) -> None:
+    scan, n, n_items = _scan_one(P.shape[1]), scores.shape[1], len(index.rows)
+    (norm,), (margin,) = _margins(P, index)
+
+    def look(first: int, into_scores: Float32, into_rows: Int32, threshold: np.float32) -> None:
+        scan(
+            into_scores, into_rows,
+            P, index.factors, *index.compressed, index.bias, index.rows, index.norm_left, index.bias_left,
+            seen, allowed,
+            first, min(first + PIECE, n_items), norm, margin, threshold,
+        )  # fmt: skip
+
+    look(0, scores, rows, np.float32(-np.inf))
+    reached = scores[0, 0]
+    firsts = np.arange(PIECE, n_items, PIECE)
+    firsts = firsts[norm * index.norm_left[firsts] + index.bias_left[firsts] + margin >= reached]
+    if len(firsts):
+        more = np.full((len(firsts), n), -np.inf, np.float32), np.full((len(firsts), n), NOBODY, np.int32)
+        for_each(lambda k: look(firsts[k], more[0][k : k + 1], more[1][k : k + 1], reached), range(len(firsts)))
+        all_scores, all_rows = (np.append(own, others) for own, others in zip((scores, rows), more, strict=True))
+        chosen = np.lexsort((all_rows, -all_scores))[:n]
+        scores[0], rows[0] = all_scores[chosen], all_rows[chosen]
+    else:
+        _put_in_order(scores, rows)
+
+
+def _margins(P: Float32, index: ItemIndex) -> tuple[Float32, Float32]:
+    """|p| of each user, rounded up, and by how much a screened score and the true one may differ by roundings alone.
+
+    Two sums of `width` products, a bias and a few factors more, each off by half-ulps of its largest part.
+    """
+    norms = np.linalg.norm(P.astype(np.float64), axis=1).astype(np.float32) * np.float32(1 + 1e-6)
+    roundings = np.float32(2 * (P.shape[1] + 8) * 2.0**-23)
+    return norms, roundings * (norms * index.norm_left[0] + index.largest_bias)
+
+
+def _put_in_order(scores: Float32, rows: Int32) -> None:
+    """Heaps become lists, best first; of equal scores the lower row."""
+    order, each = np.lexsort((rows, -scores), axis=1), np.arange(len(rows))[:, None]
     rows[:] = rows[each, order]
     scores[:] = scores[each, order]

@@ -28,9 +28,9 @@ def _top_of_rows():
 
     Left out: `seen`, ascending within a user (seen_start), and what is not `allowed` (empty: all is).
     """
+    from cofactor.kernels import best as heap
 
     def _top_of_rows(rows, best, scores, seen_start, seen, allowed):
-        n = rows.shape[1]
         n_items = scores.shape[1]
         for a in range(scores.shape[0]):
             next_seen = seen_start[a]
@@ -54,21 +54,7 @@ def _top_of_rows():
                         next_seen += 1
                     if next_seen < seen_start[a + 1] and seen[next_seen] == i:
                         continue
-                    hole = 0  # replace the root, then let the newcomer sink below everything worse
-                    while 2 * hole + 1 < n:
-                        child = 2 * hole + 1
-                        if child + 1 < n and (
-                            best[a, child + 1] < best[a, child]
-                            or (best[a, child + 1] == best[a, child] and rows[a, child + 1] > rows[a, child])
-                        ):
-                            child += 1
-                        if best[a, child] >= score:
-                            break
-                        best[a, hole] = best[a, child]
-                        rows[a, hole] = rows[a, child]
-                        hole = child
-                    best[a, hole] = score
-                    rows[a, hole] = i
+                    heap.offer(best, rows, a, score, i)
                     bar = best[a, 0]
 
     return _top_of_rows

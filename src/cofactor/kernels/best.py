@@ -1,0 +1,79 @@
+"""The best n so far: what kernels that rank do with one candidate. Imported by kernels' factories only: it needs numba.
+
+A factory closes over this module rather than over its functions: numba's cache then finds the kernel again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+__all__ = ["holds", "offer", "score"]
+
+
+def _holds(values: Any, low: Any, high: Any, value: Any) -> Any:
+    """Whether values[low:high], ascending, holds `value`."""
+    end = high
+    while low < high:
+        middle = (low + high) >> 1
+        if values[middle] < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low < end and values[low] == value
+
+
+def _offer(scores: Any, rows: Any, a: Any, score: Any, row: Any) -> Any:
+    """The candidate replaces the worst of heap a where it is better: scores[a], rows[a] with the worst at the root.
+
+    A higher score is better, and of equal ones the lower row. Returns whether it got in.
+    """
+    n = scores.shape[1]
+    if not (score > scores[a, 0] or (score == scores[a, 0] and row < rows[a, 0])):
+        return False
+    hole = 0  # the newcomer sinks from the root below everything worse
+    while 2 * hole + 1 < n:
+        child = 2 * hole + 1
+        if child + 1 < n and (
+            scores[a, child + 1] < scores[a, child]
+            or (scores[a, child + 1] == scores[a, child] and rows[a, child + 1] > rows[a, child])
+        ):
+            child += 1
+        if scores[a, child] > score or (scores[a, child] == score and rows[a, child] < row):
+            break
+        scores[a, hole] = scores[a, child]
+        rows[a, hole] = rows[a, child]
+        hole = child
+    scores[a, hole] = score
+    rows[a, hole] = row
+    return True
+
+
+def _score(P: Any, a: Any, Q: Any, b: Any, bias: Any) -> Any:
+    """P[a] . Q[b] + bias, float32, by eight sums in one fixed order: the same bits in every kernel, on every machine.
+
+    Compiled without leave to reorder or to fuse, which kernels otherwise have.
+    """
+    width = P.shape[1]
+    whole = width - width % 8
+    s0, s1, s2, s3 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+    s4, s5, s6, s7 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+    for d in range(0, whole, 8):
+        s0 += P[a, d] * Q[b, d]
+        s1 += P[a, d + 1] * Q[b, d + 1]
+        s2 += P[a, d + 2] * Q[b, d + 2]
+        s3 += P[a, d + 3] * Q[b, d + 3]
+        s4 += P[a, d + 4] * Q[b, d + 4]
+        s5 += P[a, d + 5] * Q[b, d + 5]
+        s6 += P[a, d + 6] * Q[b, d + 6]
+        s7 += P[a, d + 7] * Q[b, d + 7]
+    for d in range(whole, width):
+        s0 += P[a, d] * Q[b, d]
+    return ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7)) + bias
+
+
+holds: Any = numba.njit(nogil=True)(_holds)
+offer: Any = numba.njit(nogil=True)(_offer)
+score: Any = numba.njit(nogil=True, fastmath=False)(_score)
