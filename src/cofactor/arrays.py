@@ -89,10 +89,12 @@ class SparseRows:
         return SparseRows(start, self.columns[part], self.values[part], weights)
 
     def take(self, rows: Any) -> SparseRows:
-        """These rows, in this order; a row number of -1 gives an empty row."""
+        """These rows, in this order; a row number of -1 gives an empty row. One row, or all as they are: no copy."""
         rows = np.asarray(rows, dtype=np.int64)
-        if len(rows) == 1 and rows[0] >= 0:  # without a copy
+        if len(rows) == 1 and rows[0] >= 0:
             return self.row(int(rows[0]))
+        if len(rows) == len(self) and bool((rows == np.arange(len(self))).all()):
+            return self
         counts = np.where(rows < 0, 0, self.start[rows + 1] - self.start[rows])
         start = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
         entries = np.arange(start[-1]) + np.repeat(self.start[rows] - start[:-1], counts)

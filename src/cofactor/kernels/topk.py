@@ -42,12 +42,14 @@ TOGETHER = 64
 class ItemIndex:
     """Items arranged for ranking: by falling norm of their factors (ties by row).
 
-    rows (n,) int32: the item at each place    factors (n, width)    bias (n,)
+    rows (n,) int32: the item at each place    place (n,) int32: the place of each item
+    factors (n, width)    bias (n,)
     norm_left, bias_left (n + 1,): the largest norm and bias from each place to the end (-inf at the end)
     largest_bias: the largest absolute one
     """
 
     rows: Int32
+    place: Int32
     factors: Float32
     bias: Float32
     norm_left: Float32
@@ -63,9 +65,12 @@ class ItemIndex:
             running = np.maximum.accumulate(values[::-1])[::-1]
             return np.append(running, -np.inf).astype(np.float32)
 
+        place = np.empty_like(rows)
+        place[rows] = np.arange(len(rows), dtype=np.int32)
         rounded_up = (norm[rows] * (1 + 1e-6)).astype(np.float32)
         return cls(
             rows,
+            place,
             np.ascontiguousarray(factors[rows]),
             np.ascontiguousarray(bias[rows]),
             largest_left(rounded_up),
@@ -87,48 +92,49 @@ class ItemIndex:
 
 
 @kernel(
-    writes="f4[:, ::1] i4[:, ::1] f4[::1]",
-    reads="f4[:, ::1] f4[:, ::1] f4[:, ::1] f4[::1] i4[::1] f4[::1] i8[::1] i4[::1] b1[::1]",
-    numbers="i8 i8",
+    writes="f4[:, ::1] i4[:, ::1] f4[::1] f4[:, ::1]",
+    reads="i8[::1] f4[:, ::1] f4[:, ::1] f4[::1] i4[::1] i4[::1] f4[::1] i8[::1] i4[::1] b1[::1]",
+    numbers="i8",
 )
 def _scan():
     """One tile: screened scores into each user's heap of the best n.
 
-    Writes `heap_score`, `heap_row` (users, n): a binary heap with the worst at its root, and `threshold` (users,):
-    that root's score. Reads the tile's `screen` (users, items), the users' and the items' `factors`, the items' `bias`
-    and `rows`, each user's rounding `margin`, the sorted rows to leave out (`seen_start`, `seen`), and `allowed` items
-    (empty: all). The tile's items are places first..first+count-1.
+    Writes `heap_score`, `heap_row` (all users, n): binary heaps with the worst at the root, `threshold` (all users,):
+    that root's score, and -inf into `screen` (users, items) where a user has seen the item. Reads which of all users
+    the screen's are (`users`), all users' and the items' factors, the items' `bias`, `rows` and `place`, each user's
+    rounding `margin`, the rows to leave out (`seen_start`, `seen`), and `allowed` items (empty: all). The screen's
+    items are places first..first+count-1.
     """
     from cofactor.kernels import best
 
     def _scan(
-        heap_score, heap_row, threshold,
-        screen, user_factors, item_factors, bias, rows, margin, seen_start, seen, allowed,
-        first, count,
+        heap_score, heap_row, threshold, screen,
+        users, user_factors, item_factors, bias, rows, place, margin, seen_start, seen, allowed,
+        first,
     ):  # fmt: skip
-        for a in range(screen.shape[0]):
+        count = screen.shape[1]
+        for r in range(screen.shape[0]):
+            a = users[r]
+            for t in range(seen_start[a], seen_start[a + 1]):
+                c = place[seen[t]] - first
+                if 0 <= c < count:
+                    screen[r, c] = -np.inf
             bar = threshold[a] - margin[a]
             for base in range(0, count, 16):
-                width_here = min(16, count - base)
-                most = np.float32(-np.inf)
-                if width_here == 16:
-                    for c in range(16):
-                        most = max(most, screen[a, base + c] + bias[first + base + c])
-                else:
-                    for c in range(width_here):
-                        most = max(most, screen[a, base + c] + bias[first + base + c])
-                if not most >= bar:
-                    continue
-                for c in range(width_here):
-                    place = first + base + c
-                    if not screen[a, base + c] + bias[place] >= bar:
+                end = min(base + 16, count)
+                if end == base + 16:  # counted, not found: no branch and no maximum, so a processor does 16 at once
+                    hits = np.int32(0)
+                    for c in range(base, base + 16):
+                        hits += np.int32(screen[r, c] + bias[first + c] >= bar)
+                    if hits == 0:
                         continue
-                    row = rows[place]
+                for c in range(base, end):
+                    if not screen[r, c] + bias[first + c] >= bar or screen[r, c] == -np.inf:
+                        continue
+                    row = rows[first + c]
                     if allowed.shape[0] > 0 and not allowed[row]:
                         continue
-                    if best.holds(seen, seen_start[a], seen_start[a + 1], row):
-                        continue
-                    score = best.score(user_factors, a, item_factors, place, bias[place])
+                    score = best.score(user_factors, a, item_factors, first + c, bias[first + c])
                     best.offer(heap_score, heap_row, a, score, row)
                     bar = heap_score[a, 0] - margin[a]
             threshold[a] = heap_score[a, 0]
@@ -221,16 +227,17 @@ def _rank_block(
     scan = _scan()
     norms, margin = _margins(P, index)
     threshold = np.full(len(P), -np.inf, np.float32)
+    users = np.arange(len(P))
     for first in range(0, len(index.rows), ITEMS):
         bound = norms * index.norm_left[first] + index.bias_left[first] + margin
-        if (threshold > bound).all():
+        users = users[threshold[users] <= bound[users]]
+        if len(users) == 0:
             break
-        part = index.factors[first : first + ITEMS]
-        screen = np.matmul(P, part.T)
+        screen = np.matmul(P[users], index.factors[first : first + ITEMS].T)
         scan(
-            scores, rows, threshold,
-            screen, P, index.factors, index.bias, index.rows, margin, seen_start, seen, allowed,
-            first, len(part),
+            scores, rows, threshold, screen,
+            users, P, index.factors, index.bias, index.rows, index.place, margin, seen_start, seen, allowed,
+            first,
         )  # fmt: skip
     _put_in_order(scores, rows)
 
