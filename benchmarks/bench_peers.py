@@ -27,7 +27,7 @@ import numpy as np
 
 import cofactor
 import peers
-from results import Line, line, machine, page, version
+from results import Line, draw, line, machine, page, version
 from tables import FULL, table
 
 HERE = Path(__file__).absolute().parent
@@ -54,6 +54,11 @@ class Bench:
 
     folder: Path
     rounds: int
+    curves: dict[str, dict[str, list[list[float]]]] = field(default_factory=dict)
+
+    def keep(self, quality: str, **found: Found) -> None:
+        """Curves to draw: [[seconds, quality], ...] of each."""
+        self.curves[quality] = {name: [[wall, y] for _, wall, _, y in one["curve"]] for name, one in found.items()}
 
     def alternate(self, *sides: Side, rounds: int | None = None) -> list[Found]:
         """Each side's median figures over the rounds; what is no number is as in the last."""
@@ -109,61 +114,41 @@ def reaching(curve: Sequence[Sequence[float]], quality: float) -> tuple[float, f
 EVENTS, RATINGS = f"{FULL}/events", f"{FULL}/ratings"
 
 
-def _als(bench: Bench, factors: int, bars: dict[str, tuple[float, float]], solvers: Sequence[str]) -> list[Line]:
+def _als(bench: Bench, factors: int, bars: dict[str, tuple[float, float]], *, implicit: bool = False) -> list[Line]:
+    """An iteration beside each solver's, and the whole fit to the objective that each solver has after 10."""
     saved = bench.folder / f"irspack-{factors}"
-    ours = Side("cofactor", "als", EVENTS, {"factors": factors, "save": bench.folder / f"ours-{factors}"})
     asked = {"factors": factors, "iterations": 10, "subspace": 16}  # 64, its default, is slower here
-    theirs = [
-        Side("irspack", "irspack_ials", EVENTS, {**asked, "solver": solver, "save": saved / solver})
-        for solver in solvers
-    ]
-    if "implicit" in bars:
-        theirs.append(Side("implicit", "implicit_als", EVENTS, {"factors": factors, "no_recommend": True}))
-    own, *found = bench.alternate(ours, *theirs)
+    theirs = {
+        solver: Side("irspack", "irspack_ials", EVENTS, {**asked, "solver": solver, "save": saved / solver})
+        for solver in ("CG", "IALSPP")
+    }
+    if implicit:
+        theirs["implicit CG"] = Side("implicit", "implicit_als", EVENTS, {"factors": factors, "no_recommend": True})
+    ours, *found = bench.alternate(Side("cofactor", "als", EVENTS, {"factors": factors}), *theirs.values())
     lines = []
-    for peer, one in zip(theirs, found, strict=True):
-        solver = peer.options.get("solver", "CG")
-        must, reach = bars.get(peer.who, (None, None)) if solver == "CG" else (None, None)
-        lines.append(
-            line(
-                f"ImplicitALS, {factors} factors, an iteration; {solver}",
-                own,
-                one,
-                "seconds_per_iteration",
-                must=must,
-                reach=reach,
-            )
-        )
-    for solver, one in zip(solvers, found, strict=False):
+    for solver, one in zip(theirs, found, strict=True):
+        must, reach = bars.get(solver, (None, None))
+        work = f"ImplicitALS, 20 M events, {factors} factors, an iteration; {solver}"
+        lines.append(line(work, ours, one, "seconds_per_iteration", must=must, reach=reach))
+    for solver, one in zip(("CG", "IALSPP"), found, strict=False):
+        must, reach = bars.get(solver, (None, None))
         goal = bench.run(Side("cofactor", "objective_of", EVENTS, {"factors_from": saved / solver}))["objective"]
         there = bench.run(Side("cofactor", "als_to", EVENTS, {"factors": factors, "target": goal}))
-        must, reach = bars["irspack"] if solver == solvers[0] else (None, None)
-        stated = replace(
-            line(
-                f"... to the objective after 10 iterations of {solver}; {there['iterations']:.0f} of ours",
-                there,
-                one,
-                "fit_seconds",
-                must=must,
-                reach=reach,
-            ),
-            quality=f"objective {there['objective']:,.0f} / {goal:,.0f}",
-        )
-        lines.append(stated)
+        work = f"... to the objective after 10 iterations of {solver}; {there['iterations']:.0f} of ours"
+        reached = f"objective {there['objective']:,.0f} / {goal:,.0f}"
+        lines.append(replace(line(work, there, one, "fit_seconds", must=must, reach=reach), quality=reached))
     return lines
 
 
 @row("1")
 def implicit_als(bench: Bench) -> list[Line]:
-    return _als(bench, 64, {"irspack": (0.60, 0.38), "implicit": (0.35, 0.21)}, ["CG", "IALSPP"])
+    return _als(bench, 64, {"CG": (0.60, 0.38), "implicit CG": (0.35, 0.21)}, implicit=True)
 
 
 @row("2")
 def wider_als(bench: Bench) -> list[Line]:
-    lines = []
-    for factors in (128, 256):
-        lines += _als(bench, factors, {"irspack": (0.7, 0.5)}, ["CG", "IALSPP"])
-    return lines
+    bars = {"CG": (0.7, 0.5), "IALSPP": (0.7, 0.5)}
+    return [one for factors in (128, 256) for one in _als(bench, factors, bars)]
 
 
 @row("3")
@@ -186,6 +171,7 @@ def time_to_error(bench: Bench) -> list[Line]:
     ours, libmf, fastai = bench.alternate(
         Side("cofactor", "mf_curve", "s0"), Side("libmf", "libmf_curve", "s0"), Side("fastai", "fastai_dot", "s0")
     )
+    bench.keep("rmse", BiasedMF=ours, LIBMF=libmf, fastai=fastai)
     return [
         _to("BiasedMF on S0 to RMSE .9265", ours, fastai, 0.9265, must=0.03, reach=0.015),
         _to("BiasedMF on S0 to RMSE .9195", ours, libmf, 0.9195, must=1.2, reach=0.7),
@@ -200,12 +186,18 @@ def _to(work: str, ours: Found, theirs: Found, goal: float, *, must: float, reac
     )  # fmt: skip
 
 
+def _joined(runs: Sequence[Found], quality: str) -> Found:
+    """Runs of a growing number of iterations as one, with a curve."""
+    points = [[run["iterations"], run["fit_seconds"], run["fit_cpu_seconds"], run[quality]] for run in runs]
+    return runs[-1] | {"curve": points}
+
+
 @row("5")
 def bayes(bench: Bench) -> list[Line]:
-    tries = [Side("myfm", "myfm_svdpp", "s0", {"iterations": n}) for n in (125, 150, 200)]
+    tries = [Side("myfm", "myfm_svdpp", "s0", {"iterations": n}) for n in (25, 50, 75, 100, 125, 150, 200)]
     ours, *theirs = bench.alternate(Side("cofactor", "bayes_curve", "s0"), *tries)
-    curve = [[one["iterations"], one["fit_seconds"], one["fit_cpu_seconds"], one["rmse"]] for one in theirs]
-    myfm = theirs[-1] | {"curve": curve}
+    myfm = _joined(theirs, "rmse")
+    bench.keep("rmse", BayesianMF=ours, myFM=myfm)
     return [_to("BayesianMF with implicit terms on S0 to RMSE .8895", ours, myfm, 0.8895, must=0.33, reach=0.15)]
 
 
@@ -364,6 +356,36 @@ def equal_bits(bench: Bench) -> list[Line]:
     return [Line(work, "", len(unlike), most=0, quality=", ".join(unlike or prints[0]))]
 
 
+@row("15")
+def ranking_curves(bench: Bench) -> list[Line]:
+    """No bar: ImplicitALS at its defaults, the others with the settings that were found best for them, on I0."""
+    counts = (2, 3, 5, 8, 10, 15)
+    irspack = [
+        Side("irspack", "irspack_ials", "i0", {"iterations": n, "alpha0": 0.2, "reg": 0.02, "factors": 64})
+        for n in counts
+    ]
+    implicit = [
+        Side(
+            "implicit",
+            "implicit_als",
+            "i0",
+            {"iterations": n, "alpha": 5, "reg": 40, "no_recommend": True, "factors": 64},
+        )
+        for n in counts
+    ]
+    ours, *theirs = bench.alternate(Side("cofactor", "als_curve", "i0"), *irspack, *implicit)
+    peers_ = [_joined(runs, "ndcg@10") for runs in (theirs[: len(counts)], theirs[len(counts) :])]
+    bench.keep("ndcg@10", ImplicitALS=ours, irspack=peers_[0], implicit=peers_[1])
+    lines = []
+    for one in peers_:
+        (_, a, a_cpu, a_ndcg), (_, b, b_cpu, b_ndcg) = (max(side["curve"], key=lambda p: p[3]) for side in (ours, one))
+        lines.append(
+            Line("ImplicitALS on I0, each at its best NDCG@10", "s", a, f"{one['peer']} {one['version']}", b,
+                 cpu=(a_cpu, b_cpu), quality=f"ndcg@10 {a_ndcg:.4f} / {b_ndcg:.4f}")
+        )  # fmt: skip
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "cofactor-bench")
@@ -375,10 +397,14 @@ def main() -> None:
     bench = Bench(given.folder, given.rounds)
     for number in [] if given.page else given.rows:
         print(f"row {number}: {ROWS[number].__name__}", file=sys.stderr, flush=True)
+        bench.curves.clear()
         lines = [asdict(one) for one in ROWS[number](bench)]
         results[number] = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "machine": machine(), "lines": lines}
+        if bench.curves:
+            results[number]["curves"] = dict(bench.curves)
         JSON.write_text(json.dumps(results, indent=1) + "\n")
         PAGE.write_text(page(results))
+    draw(results, HERE / "curves.png")
     PAGE.write_text(page(results))
     print(PAGE.read_text())
 

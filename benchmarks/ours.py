@@ -214,7 +214,7 @@ def curve(split: Split, fits: dict[int, Estimator], repeats: int = 3) -> Found:
 @task
 def mf_curve(given: argparse.Namespace) -> Found:
     """BiasedMF on S0 by its number of epochs; its rate falls to nothing within them, so each is a fit of its own."""
-    return curve(split_s0(), {n: cofactor.BiasedMF(epochs=n) for n in (2, 3, 4, 6, 8, 10, 15, 20, 30)})
+    return curve(split_s0(), {n: cofactor.BiasedMF(epochs=n) for n in (2, 4, 6, 8, 10, 12, 14, 15, 16, 17, 18, 19, 20)})
 
 
 @task

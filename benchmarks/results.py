@@ -10,7 +10,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Line", "line", "machine", "page", "version"]
+__all__ = ["Line", "draw", "line", "machine", "page", "version"]
+
+
+OURS = ("BiasedMF", "BayesianMF", "ImplicitALS")
+"""Which curves are ours."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,8 @@ def page(results: dict[str, Any]) -> str:
                 one.quality,
             ]
             text.append(f"| {' | '.join(cells)} |")
+    text += ["", "![quality against seconds](curves.png)", ""]
+    text += ["Quality against seconds of the fit, MovieLens-100k: every point is a fit of its own, rows 4, 5 and 15."]
     text += ["", "| rows | measured | on |", "|-|-|-|"]
     runs: dict[tuple[str, str], list[str]] = {}
     for number, found in results.items():
@@ -124,6 +130,30 @@ def page(results: dict[str, Any]) -> str:
         for (date, machine), numbers in sorted(runs.items())
     ]
     return "\n".join([*text, ""])
+
+
+def draw(results: dict[str, Any], path: Path) -> None:
+    """Quality against seconds, one panel for each row that has curves."""
+    rows = [number for number in sorted(results, key=int) if results[number].get("curves")]
+    if not rows:
+        return
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.2 * len(rows), 3.6), layout="constrained")
+    for place, number in enumerate(rows, start=1):
+        ((quality, curves),) = results[number]["curves"].items()
+        seconds = [x for points in curves.values() for x, _ in points]
+        scale = "log" if max(seconds) > 20 * min(seconds) else "linear"
+        axes = figure.add_subplot(1, len(rows), place, xscale=scale, xlabel="fit, seconds", ylabel=quality)
+        for name, points in curves.items():
+            axes.plot(*zip(*points, strict=True), marker=".", label=name, linewidth=2 if name in OURS else 1)
+        if quality == "rmse":
+            values = [y for points in curves.values() for _, y in points]
+            axes.set_ylim(min(values) - 0.003, min(min(values) + 0.06, max(values)))
+        axes.xaxis.set_minor_formatter("")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(path, dpi=110)
 
 
 def machine() -> str:
