@@ -58,7 +58,7 @@ class ItemIndex:
 
     @classmethod
     def of(cls, factors: Float32, bias: Float32) -> ItemIndex:
-        norm = np.linalg.norm(factors.astype(np.float64), axis=1)
+        norm = np.sqrt(np.einsum("rd,rd->r", factors, factors, dtype=np.float64))
         rows = np.argsort(-norm, kind="stable").astype(np.int32)
 
         def largest_left(values: Float32) -> Float32:
