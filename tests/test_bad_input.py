@@ -387,13 +387,50 @@ def test_the_quick_pass_agrees_with_the_careful_one(
 ) -> None:
     path = write(tmp_path_factory.mktemp("passes"), end.join([HEADER.strip(), *rows, *odd, *rows]))
     table = open_text_table(TextFile(path), ",", lambda _first: None)
-    read = table.read({"user": 0, "value": 2}, None)
+    read = table.read({"user": 0, "item": 2}, None)
     good = [row for row in table.rows() if row.fields is not None]
-    assert read.lines.tolist() == [row.line for row in good]
+    assert list(read.lines) == [row.line for row in good]
     assert read.columns["user"].fill_null("").to_list() == [row.fields[0] for row in good if row.fields]
-    assert read.columns["value"].fill_null("").to_list() == [row.fields[2] for row in good if row.fields]
+    assert read.columns["item"].fill_null("").to_list() == [row.fields[2] for row in good if row.fields]
     assert read.refused.count == sum(row.fields is None for row in table.rows())
-    assert dict(read.texts(read.lines.tolist())) == {row.line: row.text for row in good}
+    assert dict(read.texts(list(read.lines))) == {row.line: row.text for row in good}
+
+
+NUMBER = st.sampled_from(
+    ["1", "2.5", "-3", "+5", "007", "-0", "-0.0", " 5", "5 ", "\t5", "5\u00a0", ".5", "5.", "1e5", "1E2", "1e", "0x10",
+     "1_0", "nan", "NaN", "-nan", "inf", "-Infinity", "+inf", "1e39", "1e999", "1e-400", "0.1", "16777217", "1e-45",
+     "123456789.123456789", "0.30000000000000004", "9223372036854775807", "9223372036854775808", "1 2", "--1", "3;5",
+     "-9223372036854775808", "880000000", "880000000000", "880000000.5", "2020-01-01", "", " ", '"4"', '""', '" 4"',
+     "true", "\u0663", "x", "\r"]
+)  # fmt: skip
+NUMBERS = st.tuples(NUMBER, NUMBER, NUMBER)
+PLAIN_NUMBERS = st.tuples(st.sampled_from(["4", "0.5"]), st.sampled_from(["880000000", "5"]), st.just("1"))
+
+
+@given(st.lists(PLAIN_NUMBERS | NUMBERS, min_size=1, max_size=5), st.sampled_from(["\n", "\r\n"]), st.booleans())
+def test_numbers_read_as_such_are_those_read_as_text(
+    tmp_path_factory: pytest.TempPathFactory, cells: list[tuple[str, str, str]], end: str, ended: bool
+) -> None:
+    lines = ["user,item,rating,weight,time"]
+    lines += [f"u{at},i,{value},{weight},{time}" for at, (value, time, weight) in enumerate(cells)]
+    path = write(tmp_path_factory.mktemp("numbers"), end.join(lines) + ended * end)
+    for on_bad in ("raise", "quarantine"):
+        found, error = outcome(path, on_bad=on_bad)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("cofactor.data.reading.text_table._NUMBERS", {})
+            text, text_error = outcome(path, on_bad=on_bad)
+        assert error == text_error
+        assert (found is None) == (text is None)
+        if found is not None and text is not None:
+            assert found.report == text.report
+            assert found.frame().equals(text.frame())
+            assert found.values.tobytes() == text.values.tobytes()
+
+
+def test_numbers_are_read_as_such_until_one_cell_is_none(tmp_path: Path) -> None:
+    for odd, dtype in (("5", pl.Float64), ("1e999", pl.String), ("nan", pl.String), ("", pl.String), ("x", pl.String)):
+        table = open_text_table(TextFile(write(tmp_path, f"{HEADER}{GOOD}1,2,{odd},3\n\n")), ",", lambda _first: None)
+        assert table.read({"user": 0, "value": 2}, None).columns["value"].dtype == dtype
 
 
 @given(DIRTY)

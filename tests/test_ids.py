@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cofactor.data.ids import IdMap, id_column, is_canonical_decimal
+from cofactor.data.ids import CodedIds, IdMap, id_column, is_canonical_decimal
 from cofactor.errors import DataError, UnknownIdError
 
 INTEGERS = st.lists(st.integers(-(2**63), 2**63 - 1), max_size=100)
@@ -115,7 +115,8 @@ def test_what_is_no_id(ids: object, message: str) -> None:
 def test_every_integer_type_and_category_is_an_id() -> None:
     assert id_column(np.array([3, 1], np.uint8)).to_list() == [3, 1]
     assert id_column([np.int16(3), 1]).to_list() == [3, 1]
-    assert id_column(pl.Series(["b", "a"], dtype=pl.Categorical)).to_list() == ["b", "a"]
+    for categories in (pl.Categorical, pl.Categorical(pl.Categories.random()), pl.Enum(["a", "b"])):
+        assert id_column(pl.Series(["b", "a"], dtype=categories)).to_list() == ["b", "a"]
 
 
 def test_a_row_outside_the_map_is_an_error() -> None:
@@ -132,3 +133,16 @@ def test_a_map_with_rows_is_the_map_and_its_rows(ids: list[Any]) -> None:
     assert found.equals(IdMap.of(column))
     assert rows.tolist() == found.rows(column).tolist()
     assert rows.dtype == np.int32
+
+
+@given(st.lists(st.sampled_from(["", " ", "a", "b", "é", "aa"]) | st.none() | st.text(max_size=2)), st.data())
+def test_coded_ids_are_the_texts_they_were_made_of(texts: list[str | None], data: st.DataObject) -> None:
+    ids = CodedIds.of(pl.Series("user", texts, dtype=pl.String))
+    assert len(ids) == len(texts)
+    assert ids.each(ids.distinct).to_list() == texts
+    assert sorted(ids.distinct) == sorted({text for text in texts if text is not None})
+    keep = data.draw(st.lists(st.booleans(), min_size=len(texts), max_size=len(texts)))
+    kept = ids.filter(pl.Series(keep, dtype=pl.Boolean))
+    wanted = [text for text, stays in zip(texts, keep, strict=True) if stays]
+    assert kept.each(kept.distinct).to_list() == wanted
+    assert sorted(kept.distinct) == sorted({text for text in wanted if text is not None})

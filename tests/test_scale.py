@@ -62,3 +62,8 @@ def test_levels_that_cannot_be_declared(levels: list[float]) -> None:
 def test_no_ratings_no_scale() -> None:
     with pytest.raises(DataError, match="there is no scale; declare it"):
         Scale.of([])
+
+
+def test_the_scale_does_not_depend_on_the_order_of_values_nor_on_the_sign_of_zero() -> None:
+    for values in ([-0.0, 0.0, 1.0], [1.0, 0.0, -0.0]):
+        assert str(Scale.of(values)) == "Scale(low=0.0, high=1.0, levels=(0.0, 1.0))"

@@ -13,9 +13,43 @@ import polars as pl
 from cofactor.arrays import Bytes, Int32, Int64, read_only
 from cofactor.errors import DataError, UnknownIdError
 
-__all__ = ["Id", "IdMap", "id_column", "is_canonical_decimal", "is_unicode"]
+__all__ = ["CodedIds", "Id", "IdMap", "id_column", "is_canonical_decimal", "is_unicode"]
 
 Id: TypeAlias = int | str
+
+
+@dataclass(frozen=True, eq=False)
+class CodedIds:
+    """A column of ids in which each text was looked at once: entry t is `distinct[codes[t]]`, null where the code is.
+
+    distinct: (m,) String or Int64, each somewhere in the column, in no order. codes: (n,) UInt32.
+
+    >>> ids = CodedIds.of(pl.Series(["tom", "ana", "tom"]))
+    >>> ids.distinct.to_list(), ids.codes.to_list()
+    (['tom', 'ana'], [0, 1, 0])
+    """
+
+    distinct: pl.Series
+    codes: pl.Series
+
+    @classmethod
+    def of(cls, texts: pl.Series) -> CodedIds:
+        """The codes of a column of String: polars counts them up from 0."""
+        coded = texts.cast(pl.Categorical(pl.Categories.random(physical=pl.UInt32))).rechunk()
+        codes = coded.to_physical()
+        distinct = coded.gather(codes.arg_unique()).drop_nulls()
+        return cls(distinct.gather(distinct.to_physical().arg_sort()).cast(pl.String), codes)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def each(self, values: pl.Series) -> pl.Series:
+        """For every entry what `values` (m,) says of its id."""
+        return values.gather(self.codes)
+
+    def filter(self, keep: pl.Series) -> CodedIds:
+        """The entries where `keep` is true."""
+        return CodedIds.of(self.each(self.distinct).filter(keep))
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,18 +77,16 @@ class IdMap:
         return cls.from_sorted(id_column(ids).unique().sort())
 
     @classmethod
-    def of_with_rows(cls, ids: pl.Series) -> tuple[IdMap, Int32]:
-        """The map of a column (Int64 or String, as `id_column` gives it), and the row number of each of its entries."""
-        if ids.dtype == pl.Int64:
+    def of_with_rows(cls, ids: pl.Series | CodedIds) -> tuple[IdMap, Int32]:
+        """The map of a column (as `id_column` gives it, or coded), and the row number of each of its entries."""
+        if isinstance(ids, pl.Series) and ids.dtype == pl.Int64:
             found = cls.from_sorted(ids.unique().sort())
             return found, found.rows(ids)
-        coded = ids.cast(pl.Categorical(pl.Categories.random(physical=pl.UInt32)))  # each text is looked at once
-        distinct = coded.unique()
-        texts, codes = distinct.cast(pl.String), distinct.to_physical().to_numpy()
-        order = texts.arg_sort().to_numpy()
-        row_of = np.empty(int(codes.max(initial=0)) + 1, np.int32)
-        row_of[codes[order]] = np.arange(len(order), dtype=np.int32)
-        return cls.from_sorted(texts.gather(order)), row_of[coded.to_physical().to_numpy()]
+        coded = CodedIds.of(ids) if isinstance(ids, pl.Series) else ids
+        order = coded.distinct.arg_sort()
+        rows = np.empty(len(order), np.int32)
+        rows[order.to_numpy()] = np.arange(len(order), dtype=np.int32)
+        return cls.from_sorted(coded.distinct.gather(order)), coded.each(pl.Series(rows)).to_numpy()
 
     @classmethod
     def from_sorted(cls, ids: pl.Series) -> IdMap:
@@ -213,8 +245,9 @@ def _integer_rows(known: Int64, asked: Int64) -> Int32:
         return np.where(known[place] == asked, place, -1).astype(np.int32)
     table = np.full(span, -1, np.int32)
     table[known - low] = np.arange(len(known), dtype=np.int32)
-    inside = (asked >= low) & (asked <= known[-1])
-    return np.where(inside, table[np.where(inside, asked - low, 0)], np.int32(-1))
+    place = asked - low
+    inside = place.view(np.uint64) < span
+    return table[place] if inside.all() else np.where(inside, table[np.where(inside, place, 0)], np.int32(-1))
 
 
 def is_unicode(text: str) -> bool:
@@ -239,7 +272,7 @@ def id_column(ids: pl.Series | Iterable[Id]) -> pl.Series:
         if column.dtype == pl.UInt64 and bool((column >= 2**63).any()):
             raise DataError("integer ids must fit into 64 bits with a sign; pass them as strings")
         column = column.cast(pl.Int64)
-    elif column.dtype in (pl.Categorical, pl.Enum):
+    elif isinstance(column.dtype, pl.Categorical | pl.Enum):
         column = column.cast(pl.String)
     elif column.dtype == pl.Null and len(column) == 0:
         column = column.cast(pl.Int64)

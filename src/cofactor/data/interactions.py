@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 
 from cofactor.arrays import Float32, Int32, Int64, SparseRows, contiguous, read_only
-from cofactor.data.ids import IdMap, id_column
+from cofactor.data.ids import CodedIds, IdMap, id_column
 from cofactor.data.load_report import LoadReport
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, KindError
-from cofactor.kernels.order import stable_order
+from cofactor.kernels.order import pair_order, stable_order
 from cofactor.kernels.threads import results_of
 
 __all__ = ["Interactions", "Kind", "SparseRows"]
@@ -169,7 +169,7 @@ class Interactions:
         summed. Values default to 1 for events. Raises DataError, naming the row (counted from 1),
         for missing or mixed ids, values that are not finite, columns of different lengths, no rows.
         """
-        user_ids, item_ids = id_column(users), id_column(items)
+        user_ids, item_ids = (ids if isinstance(ids, CodedIds) else id_column(ids) for ids in (users, items))
         n = len(user_ids)
         if n == 0:
             raise DataError("the table is empty: no rows to learn from")
@@ -181,7 +181,7 @@ class Interactions:
         if len(item_ids) != n:
             raise DataError(f"{n} user ids but {len(item_ids)} item ids")
         (user_map, u), (item_map, i) = results_of(IdMap.of_with_rows, (user_ids, item_ids))
-        u, i, columns = _sorted_and_merged(u, i, columns, len(item_map), kind)
+        u, i, columns = _sorted_and_merged(u, i, columns, len(user_map), len(item_map), kind)
         given = report or LoadReport(source="columns", rows=n)
         rule = "last kept" if kind == "ratings" else "summed"
         report = replace(given, duplicates=n - len(u), duplicate_rule=rule if n > len(u) else "")
@@ -219,21 +219,22 @@ def _taken(columns: tuple[Any, ...], rows: Any) -> list[Any]:
 
 
 def _sorted_and_merged(
-    u: Int32, i: Int32, columns: _Columns, n_items: int, kind: Kind
+    u: Int32, i: Int32, columns: _Columns, n_users: int, n_items: int, kind: Kind
 ) -> tuple[Int32, Int32, _Columns]:
     """Sorted by (u, i); of equal pairs the last by time, else in order, stays (events: all summed)."""
-    key = u.astype(np.int64) * n_items + i
-    if not bool((key[1:] > key[:-1]).all()):
-        order = pl.DataFrame({"key": key}).select(pl.arg_sort_by("key", maintain_order=True))["key"].to_numpy()
-        key, u, i = _taken((key, u, i), order)
-        columns = columns.take(order)
-    first = np.concatenate([np.ones(1, bool), key[1:] != key[:-1]])
+    ahead = (u[1:] > u[:-1]) | ((u[1:] == u[:-1]) & (i[1:] > i[:-1]))
+    if ahead.all():
+        return u, i, columns
+    order = pair_order(u, i, n_users, n_items)
+    u, i, *taken = _taken((u, i, columns.values, columns.times, columns.weights), order)
+    columns = _Columns(*taken)
+    first = np.concatenate([np.ones(1, bool), (u[1:] != u[:-1]) | (i[1:] != i[:-1])])
     if first.all():
         return u, i, columns
     last = np.concatenate([first[1:], np.ones(1, bool)])
     if columns.times is not None:
-        order, twice = np.arange(len(key)), np.flatnonzero(~(first & last))
-        order[twice] = twice[np.lexsort((columns.times[twice], key[twice]))]  # stable: file order breaks ties
+        order, twice = np.arange(len(u)), np.flatnonzero(~(first & last))
+        order[twice] = twice[np.lexsort((columns.times[twice], i[twice], u[twice]))]  # stable: file order breaks ties
         columns = columns.take(order)
     kept = columns.take(last)
     if kind == "events":
@@ -261,7 +262,9 @@ def _numbers(column: Any, dtype: Any, n: int, name: str, kind: Kind) -> Any:
         raise DataError(f"the {name} column must hold numbers, not {given.dtype}")
     with np.errstate(over="ignore", invalid="ignore"):
         numbers = contiguous(given, dtype)
-    bad = ~np.isfinite(given) | (~np.isfinite(numbers) if dtype == np.float32 else numbers != given)
+    bad = ~np.isfinite(numbers)
+    if given.dtype != dtype:
+        bad |= ~np.isfinite(given) | (numbers != given if dtype == np.int64 else False)
     if bad.any():
         row = int(bad.argmax())
         raise DataError(f"row {row + 1}: {name} {given[row]} is not a usable number")

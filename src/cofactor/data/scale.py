@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from cofactor.arrays import Float32
 from cofactor.errors import DataError
@@ -40,7 +41,7 @@ class Scale:
     @classmethod
     def of(cls, values: Any) -> Scale:
         """The evenly spaced grid that the distinct values span, if it has at most 21 levels."""
-        distinct = np.unique(np.asarray(values, dtype=np.float64))
+        distinct = pl.Series(np.asarray(values)).unique().sort().cast(pl.Float64).to_numpy() + 0.0  # no -0.0
         if len(distinct) == 0:
             raise DataError("there are no ratings, so there is no scale; declare it with levels=[...]")
         low, high = float(distinct[0]), float(distinct[-1])

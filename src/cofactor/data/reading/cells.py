@@ -10,11 +10,12 @@ from typing import Any
 
 import polars as pl
 
+from cofactor.data.ids import CodedIds
 from cofactor.data.reading.objects import INTEGER, OTHER, STRING
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError
 
-__all__ = ["Cells", "as_integers", "id_cells", "number_cells"]
+__all__ = ["Cells", "as_integers", "id_cells", "none_of", "number_cells"]
 
 _EXACT = 2**53  # above it, floats skip whole numbers
 
@@ -30,14 +31,14 @@ class Cells:
         notes: what else happened to the column.
     """
 
-    values: pl.Series
+    values: pl.Series | CodedIds
     bad: pl.Series
     why: Callable[[int], str]
     notes: tuple[str, ...] = ()
 
 
 def id_cells(column: pl.Series, kinds: pl.Series | None = None) -> Cells:
-    """Ids as Int64 or String. Raises DataError for a column that cannot hold ids at all (dates, ...).
+    """Ids as Int64 or coded text. Raises DataError for a column that cannot hold ids at all (dates, ...).
 
     `kinds` says of text what it was before (see `objects`): of mixed ids, the rarer kind is bad.
     """
@@ -45,15 +46,8 @@ def id_cells(column: pl.Series, kinds: pl.Series | None = None) -> Cells:
     if kinds is not None:
         return _mixed_ids(column, kinds)
     dtype = column.dtype
-    if dtype in (pl.Categorical, pl.Enum):
-        column = column.cast(pl.String)
-    if column.dtype == pl.String:
-        distinct = column.unique()  # far fewer: what is true of all of them needs no look at each cell
-        if ((distinct != "") & (distinct == distinct.str.strip_chars())).fill_null(value=False).all():
-            return Cells(column, pl.repeat(False, len(column), dtype=pl.Boolean, eager=True), lambda _row: "")
-        bare = column.str.strip_chars()
-        bad = (bare == "").fill_null(value=True)
-        return Cells(column, bad, lambda _row: f"the {name} is missing", _padded(column, bare))
+    if isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
+        return _text_ids(column)
     if dtype.is_float() or (isinstance(dtype, pl.Decimal) and dtype.scale):
         return _float_ids(column.cast(pl.Float64))
     if not (dtype.is_integer() or isinstance(dtype, pl.Decimal) or dtype == pl.Null):
@@ -64,6 +58,11 @@ def id_cells(column: pl.Series, kinds: pl.Series | None = None) -> Cells:
         return f"the {name} is missing" if column[row] is None else f"the {name} does not fit into 64 bits"
 
     return Cells(values, values.is_null(), why)
+
+
+def none_of(column: pl.Series) -> pl.Series:
+    """False for each cell."""
+    return pl.repeat(False, len(column), dtype=pl.Boolean, eager=True)
 
 
 def number_cells(
@@ -92,12 +91,10 @@ def number_cells(
 
 def as_integers(ids: pl.Series) -> pl.Series:
     """Text ids as Int64 if every one is a canonical decimal that fits, else as they are."""
-    distinct = ids.unique()
-    odd = distinct.str.starts_with("+") | distinct.str.starts_with("-0")
-    odd |= distinct.str.starts_with("0") & (distinct.str.len_bytes() > 1)
-    if odd.any() or distinct.cast(pl.Int64, strict=False).null_count():
-        return ids
-    return ids.cast(pl.Int64)
+    odd = ids.str.starts_with("+") | ids.str.starts_with("-0")
+    odd |= ids.str.starts_with("0") & (ids.str.len_bytes() > 1)
+    integers = ids.cast(pl.Int64, strict=False)
+    return ids if odd.any() or integers.null_count() else integers
 
 
 def _floats(column: pl.Series) -> pl.Series:
@@ -132,11 +129,20 @@ def _why_not_finite(cell: Any, name: str) -> str:
     return f"the {name} is not finite"
 
 
-def _padded(ids: pl.Series, bare: pl.Series) -> tuple[str, ...]:
-    count = int((ids != bare).sum())
+def _padded(name: str, count: int) -> tuple[str, ...]:
     if not count:
         return ()
-    return (f"{count:,} {ids.name} ids have blanks around them; they are kept as they are",)
+    return (f"{count:,} {name} ids have blanks around them; they are kept as they are",)
+
+
+def _text_ids(column: pl.Series) -> Cells:
+    name, ids = column.name, CodedIds.of(column.cast(pl.String))
+    bare = ids.distinct.str.strip_chars()
+    blank, padded = bare == "", bare != ids.distinct
+    if not (ids.codes.null_count() or blank.any() or padded.any()):
+        return Cells(ids, none_of(column), lambda _row: "")
+    bad = ids.each(blank).fill_null(value=True)
+    return Cells(ids, bad, lambda _row: f"the {name} is missing", _padded(name, int(ids.each(padded).sum())))
 
 
 def _float_ids(column: pl.Series) -> Cells:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
+from cofactor.data.ids import CodedIds
 from cofactor.data.interactions import Kind
 from cofactor.data.reading.cells import Cells, as_integers, id_cells, number_cells
 from cofactor.data.reading.columns import ROLES
@@ -24,13 +25,13 @@ class Checked:
     """The good rows of a table.
 
     Attributes:
-        columns: by role: ids (Int64 or String), value and weight (Float32), time (Int64).
+        columns: by role: ids (Int64, String or coded), value and weight (Float32), time (Int64).
         refused: how many rows were bad.
         reasons: by line, the first `most` of them.
         notes: what else there is to know.
     """
 
-    columns: dict[str, pl.Series]
+    columns: dict[str, pl.Series | CodedIds]
     refused: int
     reasons: dict[int, str]
     notes: tuple[str, ...]
@@ -43,7 +44,7 @@ def checked(rows: Rows, *, kind: Kind, scale: Scale | None, typed: bool, most: i
     cast = dict(zip(roles, results_of(lambda role: _cast(rows, role, kind, scale), roles), strict=True))
     bad = pl.repeat(False, n, dtype=pl.Boolean, eager=True)
     reasons: dict[int, str] = {}
-    columns: dict[str, pl.Series] = {}
+    columns: dict[str, pl.Series | CodedIds] = {}
     notes: list[str] = []
     for role in roles:
         cells = cast.pop(role)
@@ -57,8 +58,12 @@ def checked(rows: Rows, *, kind: Kind, scale: Scale | None, typed: bool, most: i
     if count:
         columns = {role: column.filter(~bad) for role, column in columns.items()}
     if not typed:
-        columns["user"], columns["item"] = results_of(as_integers, (columns["user"], columns["item"]))
+        columns |= {role: _as_integers(columns[role]) for role in ROLES[:2]}
     return Checked(columns, count, reasons, tuple(notes))
+
+
+def _as_integers(ids: pl.Series | CodedIds) -> pl.Series | CodedIds:
+    return replace(ids, distinct=as_integers(ids.distinct)) if isinstance(ids, CodedIds) else ids
 
 
 def _cast(rows: Rows, role: str, kind: Kind, scale: Scale | None) -> Cells:

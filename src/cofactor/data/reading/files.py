@@ -18,19 +18,19 @@ from cofactor.errors import DataError
 
 __all__ = ["Survey", "TextFile", "existing_file", "open_text", "unreadable"]
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 18
 
 
 @dataclass(frozen=True)
 class Survey:
-    """Counts over the bytes of a text file, to hold against what a parser made of it."""
+    """What the bytes of a text file hold, to set against what a parser made of it."""
 
     lines: int
     separators: int
-    quotes: int
-    nuls: int
-    lone_returns: int
     trailing_blank: int
+    quotes: bool
+    nuls: bool
+    lone_returns: bool
 
 
 @dataclass(frozen=True)
@@ -63,21 +63,24 @@ class TextFile:
         return {at: line.decode("utf-8", "backslashreplace") for at, line in numbered if at in wanted}
 
     def survey(self, separator: str) -> Survey:
-        """One pass over the bytes, about a second per gigabyte."""
-        counts = np.zeros(4, np.int64)
-        lone_returns, tail = 0, b""
+        """One pass over the bytes, about a quarter of a second per gigabyte."""
+        newlines = separators = returns = ends_of_two = 0
+        quotes = nuls = False
+        tail = b""
         with self._open() as file:
             while block := file.read(_BLOCK):
-                if b"\r" in block or tail.endswith(b"\r"):
-                    lone_returns += block.count(b"\r") - (tail[-1:] + block).count(b"\r\n")
                 codes = np.frombuffer(block, np.uint8)
-                counts += [int(np.count_nonzero(codes == ord(c))) for c in ("\n", separator, '"', "\0")]
-                tail = (tail + block)[-_BLOCK:]
+                newlines += int(np.count_nonzero(codes == ord("\n")))
+                separators += int(np.count_nonzero(codes == ord(separator)))
+                quotes, nuls = quotes or b'"' in block, nuls or b"\0" in block
+                if b"\r" in block or tail.endswith(b"\r"):
+                    returns += block.count(b"\r")
+                    ends_of_two += (tail[-1:] + block).count(b"\r\n")
+                tail = block if len(block) == _BLOCK else (tail + block)[-_BLOCK:]
         unended = bool(tail) and not tail.endswith(b"\n")
         ends = tail.replace(b"\r\n", b"\n")
         blank = len(ends) - len(ends.rstrip(b"\n"))
-        newlines, separators, quotes, nuls = counts.tolist()
-        return Survey(newlines + unended, separators, quotes, nuls, lone_returns, max(blank - 1, 0))
+        return Survey(newlines + unended, separators, max(blank - 1, 0), quotes, nuls, returns > ends_of_two)
 
     def notes(self) -> tuple[str, ...]:
         """What is odd about the file without harming it."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import polars as pl
 
 from cofactor.data.reading.columns import Role
@@ -40,7 +39,7 @@ class FrameTable:
             return {line: ", ".join(str(column[line - 1]) for column in shown) for line in lines}
 
         n = len(shown[0])
-        return Rows(taken, np.arange(1, n + 1, dtype=np.int64), Refusals(most), (), texts)
+        return Rows(taken, range(1, n + 1), Refusals(most), (), texts)
 
 
 def open_parquet(path: Path) -> FrameTable:

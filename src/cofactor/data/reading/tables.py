@@ -38,7 +38,7 @@ class Rows:
     """The chosen columns of the rows that could be split into fields.
 
     Attributes:
-        columns: by role, in the type they came in (text files: String, null or "" where empty).
+        columns: by role, in the type they came in (text files: String, null or "" where empty; or numbers).
         lines: (n,) the line, or the row of a frame, that each row begins on, from 1.
         refused: rows that could not be split.
         notes: what the reader of a file should know.
@@ -46,7 +46,7 @@ class Rows:
     """
 
     columns: dict[str, pl.Series]
-    lines: Int64
+    lines: Int64 | range
     refused: Refusals
     notes: tuple[str, ...]
     texts: Callable[[Sequence[int]], Mapping[int, str]]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
 import polars as pl
 
 from cofactor.data.reading.columns import Role
@@ -16,6 +16,8 @@ from cofactor.data.reading.tables import Batches, Refusals, Rows
 from cofactor.errors import DataError
 
 __all__ = ["TextTable", "open_text_table"]
+
+_NUMBERS: Mapping[str, pl.DataType] = {"value": pl.Float64(), "weight": pl.Float64(), "time": pl.Int64()}
 
 
 @dataclass(frozen=True)
@@ -60,41 +62,53 @@ class TextTable:
 
         polars fills short rows with nulls and merges rows at stray quotes, both in silence; and it
         looks for rows that are too long only when every column is used. So every column is used.
+        Numbers are read as such where every cell is one; else as text, which can say what is wrong.
         """
         if self.header_lines > 1:
             return None
-        survey = self.file.survey(self.separator[0])
-        try:
-            frame = self._scan(roles).collect(engine="streaming")
-        except pl.exceptions.PolarsError:
-            return None
-        if not self._adds_up(frame, survey):
-            return None
-        rows = frame.height - survey.trailing_blank
-        lines = np.arange(rows, dtype=np.int64) + (1 + self.header_lines)
-        columns = {role: frame[role].head(rows) for role in roles}
-        return Rows(columns, lines, Refusals(), self.file.notes(), self.file.texts)
+        with ThreadPoolExecutor(1) as beside:
+            counting = beside.submit(self.file.survey, self.separator[0])
+            typed = self._scan(roles, _NUMBERS)
+        survey = counting.result()
+        return self._proved(typed, survey, roles) or self._proved(self._scan(roles, {}), survey, roles)
 
-    def _scan(self, roles: Mapping[str, int]) -> pl.LazyFrame:
+    def _scan(self, roles: Mapping[str, int], types: Mapping[str, pl.DataType]) -> pl.DataFrame | None:
         step = len(self.separator)  # polars has one-byte separators: "::" is ":" and an empty column
         fields = [str(at) for at in range(step * len(self.columns) - step + 1)]
         gaps = [name for at, name in enumerate(fields) if at % step]
         spare = [str(step * at) for at in range(len(self.columns)) if at not in roles.values()]
+        schema: dict[str, pl.DataType] = dict.fromkeys(fields, pl.String())
+        schema |= {str(step * at): types[role] for role, at in roles.items() if role in types}
         scan = pl.scan_csv(
             self.file.for_polars,
             has_header=False,
             skip_rows=self.header_lines,
             separator=self.separator[0],
             quote_char='"' if step == 1 else None,
-            schema=dict.fromkeys(fields, pl.String),
+            schema=schema,
             glob=False,
         )
-        return scan.select(
+        chosen = scan.select(
             *(pl.col(str(step * at)).alias(role) for role, at in roles.items()),
             pl.col(fields[-1]).is_null().alias("last is missing"),
             pl.all_horizontal(pl.lit(value=True), pl.col(gaps).is_null()).alias("gaps are empty"),
             pl.any_horizontal(pl.lit(value=False), pl.col(spare).is_null()).alias("a spare one is missing"),
         )
+        try:
+            return chosen.collect(engine="streaming")
+        except pl.exceptions.PolarsError:
+            return None
+
+    def _proved(self, frame: pl.DataFrame | None, survey: Survey, roles: Mapping[str, int]) -> Rows | None:
+        """The rows of a frame whose counts add up and whose numbers are all there."""
+        if frame is None or not self._adds_up(frame, survey):
+            return None
+        rows = frame.height - survey.trailing_blank
+        columns = {role: frame[role].head(rows) for role in roles}
+        if any(column.dtype != pl.String and not _is_whole(column) for column in columns.values()):
+            return None
+        lines = range(1 + self.header_lines, 1 + self.header_lines + rows)
+        return Rows(columns, lines, Refusals(), self.file.notes(), self.file.texts)
 
     def _adds_up(self, frame: pl.DataFrame, survey: Survey) -> bool:
         rows = frame.height - survey.trailing_blank
@@ -134,6 +148,10 @@ def open_text_table(file: TextFile, separator: str, by_place: Callable[[list[str
     if roles is None:
         return TextTable(file, separator, first.fields, first.text.count("\n") + 1)
     return TextTable(file, separator, [str(place + 1) for place in range(len(first.fields))], 0, roles)
+
+
+def _is_whole(numbers: pl.Series) -> bool:
+    return not numbers.null_count() and bool(numbers.is_finite().all())
 
 
 def _wrong_width(found: int, wanted: int) -> str:

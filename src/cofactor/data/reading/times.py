@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from cofactor.data.reading.cells import Cells
+from cofactor.data.reading.cells import Cells, none_of
 from cofactor.errors import DataError
 
 __all__ = ["time_cells"]
@@ -35,10 +35,12 @@ def time_cells(column: pl.Series) -> Cells:
         dates = None
     else:
         raise DataError(f"the {name} column holds {dtype}, not times")
+    if dates is None and (unit := _only_unit(numbers)) is not None:
+        return Cells(_seconds(numbers, unit), none_of(column), lambda _row: "", _notes(unit, fractions))
     units = _units(numbers, dates)
     found = units.filter(units != _MISSING).value_counts().sort(["count", name], descending=[True, False])
     main = int(found[name][0]) if len(found) else 0
-    seconds = dates if main == _DATES and dates is not None else numbers // 1000**main
+    seconds = dates if main == _DATES and dates is not None else _seconds(numbers, main)
 
     def why(row: int) -> str:
         if units[row] != _MISSING:
@@ -49,6 +51,18 @@ def time_cells(column: pl.Series) -> Cells:
         return f"the {name} is neither a number of seconds nor an ISO date"
 
     return Cells(seconds, units != main, why, _notes(main, fractions))
+
+
+def _seconds(numbers: pl.Series, unit: int) -> pl.Series:
+    return numbers // 1000**unit if unit else numbers
+
+
+def _only_unit(numbers: pl.Series) -> int | None:
+    """The unit of all numbers where the ends tell it: none is missing or below 0, and both ends have the same."""
+    ends = pl.Series([numbers.min(), numbers.max()], dtype=pl.Int64)
+    least, most = _units(ends, None)
+    same = least == most and not numbers.null_count() and ends[0] is not None and ends[0] >= 0
+    return int(least) if same else None
 
 
 def _notes(main: int, fractions: bool) -> tuple[str, ...]:
