@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from cofactor.errors import ParameterError
 from cofactor.kernels import reference
 from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.gram import CHUNK, gram
-from cofactor.kernels.order import pair_order, stable_order
+from cofactor.kernels.order import pairs_ascend, sorted_pairs, stable_order
 from cofactor.kernels.ridge import EVENTS, MAX_GATHERED, RATINGS, Side, improve, solve
 from cofactor.kernels.sgd import blocks_of, sgd_epoch, sgd_ratings
 from cofactor.kernels.threads import for_each, results_of, row_blocks, thread_count, threads
@@ -376,18 +377,30 @@ def test_stable_order_is_that_of_numpy(seed: int, n_keys: int, n: int) -> None:
 
 @few
 @given(seeds, st.integers(1, 9), st.integers(1, 9), st.integers(0, 60), st.sampled_from([1, 2, 5]))
-def test_pair_order_is_that_of_numpy_on_any_number_of_threads(
+def test_sorted_pairs_are_those_of_numpy_on_any_number_of_threads(
     seed: int, rows: int, columns: int, n: int, k: int
 ) -> None:
     rng = np.random.default_rng(seed)
     u, i = rng.integers(0, rows, n).astype(np.int32), rng.integers(0, columns, n).astype(np.int32)
     with threads(k):
-        np.testing.assert_array_equal(pair_order(u, i, rows, columns), np.lexsort((i, u)))
+        assert_sorted(u, i, rows, columns)
 
 
 @pytest.mark.parametrize("rows", [1, 3, 20_000])
-def test_pair_order_over_many_blocks_and_over_rows_longer_than_one(rows: int) -> None:
+def test_sorted_pairs_over_many_blocks_and_over_rows_longer_than_one(rows: int) -> None:
     rng = np.random.default_rng(rows)
     u, i = rng.integers(0, rows, 300_000).astype(np.int32), rng.integers(0, 500, 300_000).astype(np.int32)
     i[:3] = 2**31 - 1
-    np.testing.assert_array_equal(pair_order(u, i, rows, 2**31), np.lexsort((i, u)))
+    assert_sorted(u, i, rows, 2**31)
+
+
+def assert_sorted(u: Any, i: Any, n_rows: int, n_columns: int) -> None:
+    order = np.lexsort((i, u))
+    out_u, out_i, (places, nothing) = sorted_pairs(u, i, (np.arange(len(u)), None), n_rows, n_columns)
+    np.testing.assert_array_equal(out_u, u[order])
+    np.testing.assert_array_equal(out_i, i[order])
+    np.testing.assert_array_equal(places, order)
+    assert nothing is None
+    pairs = list(zip(out_u.tolist(), out_i.tolist(), strict=True))
+    assert pairs_ascend(out_u, out_i) == (len(set(pairs)) == len(pairs))
+    assert pairs_ascend(u, i) == (len(set(pairs)) == len(pairs) and bool((order == np.arange(len(u))).all()))

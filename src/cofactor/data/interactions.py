@@ -14,7 +14,7 @@ from cofactor.data.ids import CodedIds, IdMap, id_column
 from cofactor.data.load_report import LoadReport
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, KindError
-from cofactor.kernels.order import pair_order, stable_order
+from cofactor.kernels.order import pairs_ascend, sorted_pairs, stable_order
 from cofactor.kernels.threads import results_of
 
 __all__ = ["Interactions", "Kind", "SparseRows"]
@@ -79,9 +79,8 @@ class Interactions:
     @cached_property
     def by_user(self) -> SparseRows:
         """The rows of each user, sharing this table's memory."""
-        counts = np.bincount(self.u, minlength=self.n_users)
-        start = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
-        return SparseRows(read_only(start), self.i, self.values, self.weights)
+        start = np.searchsorted(self.u, np.arange(self.n_users + 1, dtype=np.int32))  # rows are sorted by u
+        return SparseRows(read_only(start.astype(np.int64)), self.i, self.values, self.weights)
 
     @cached_property
     def by_item(self) -> SparseRows:
@@ -89,8 +88,8 @@ class Interactions:
         counts = np.bincount(self.i, minlength=self.n_items)
         start = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
         order = stable_order(self.i, self.n_items)
-        weights = None if self.weights is None else read_only(self.weights[order])
-        return SparseRows(read_only(start), read_only(self.u[order]), read_only(self.values[order]), weights)
+        u, values, weights = _taken((self.u, self.values, self.weights), order)
+        return SparseRows(read_only(start), u, values, weights)
 
     def select(self, keep: Any) -> Interactions:
         """The rows where `keep` (n,) bool is true; all ids and tables stay, so row numbers do too."""
@@ -214,23 +213,21 @@ class _Columns:
 
 
 def _taken(columns: tuple[Any, ...], rows: Any) -> list[Any]:
-    """Each column's entries at `rows`; None stays None."""
-    return results_of(lambda column: None if column is None else column[rows], columns)
+    """Each column's entries at `rows`, not to be written; None stays None."""
+    return results_of(lambda column: None if column is None else read_only(column[rows]), columns)
 
 
 def _sorted_and_merged(
     u: Int32, i: Int32, columns: _Columns, n_users: int, n_items: int, kind: Kind
 ) -> tuple[Int32, Int32, _Columns]:
     """Sorted by (u, i); of equal pairs the last by time, else in order, stays (events: all summed)."""
-    ahead = (u[1:] > u[:-1]) | ((u[1:] == u[:-1]) & (i[1:] > i[:-1]))
-    if ahead.all():
+    if pairs_ascend(u, i):
         return u, i, columns
-    order = pair_order(u, i, n_users, n_items)
-    u, i, *taken = _taken((u, i, columns.values, columns.times, columns.weights), order)
-    columns = _Columns(*taken)
+    u, i, others = sorted_pairs(u, i, (columns.values, columns.times, columns.weights), n_users, n_items)
+    columns = _Columns(*others)
+    if pairs_ascend(u, i):
+        return u, i, columns
     first = np.concatenate([np.ones(1, bool), (u[1:] != u[:-1]) | (i[1:] != i[:-1])])
-    if first.all():
-        return u, i, columns
     last = np.concatenate([first[1:], np.ones(1, bool)])
     if columns.times is not None:
         order, twice = np.arange(len(u)), np.flatnonzero(~(first & last))
