@@ -18,7 +18,7 @@ from cofactor.errors import ParameterError
 from cofactor.kernels import reference
 from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.gram import CHUNK, gram
-from cofactor.kernels.order import pairs_ascend, sorted_pairs, stable_order
+from cofactor.kernels.order import grouped, pairs_ascend, sorted_pairs
 from cofactor.kernels.ridge import EVENTS, MAX_GATHERED, RATINGS, Side, improve, solve
 from cofactor.kernels.sgd import blocks_of, sgd_epoch, sgd_ratings
 from cofactor.kernels.threads import for_each, results_of, row_blocks, thread_count, threads
@@ -370,9 +370,11 @@ def test_an_unwritable_cache_is_said_and_does_no_harm(tmp_path: Path) -> None:
 
 @few
 @given(seeds, st.integers(1, 9), st.integers(0, 60))
-def test_stable_order_is_that_of_numpy(seed: int, n_keys: int, n: int) -> None:
+def test_grouping_is_that_of_numpy(seed: int, n_keys: int, n: int) -> None:
     keys = np.random.default_rng(seed).integers(0, n_keys, n).astype(np.int32)
-    np.testing.assert_array_equal(stable_order(keys, n_keys), np.argsort(keys, kind="stable"))
+    start, order = grouped(keys, n_keys)
+    np.testing.assert_array_equal(order, np.argsort(keys, kind="stable"))
+    np.testing.assert_array_equal(start, np.searchsorted(keys[order], np.arange(n_keys + 1)))
 
 
 @few

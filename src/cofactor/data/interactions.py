@@ -14,7 +14,7 @@ from cofactor.data.ids import CodedIds, IdMap, id_column
 from cofactor.data.load_report import LoadReport
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, KindError
-from cofactor.kernels.order import pairs_ascend, sorted_pairs, stable_order
+from cofactor.kernels.order import grouped, pairs_ascend, sorted_pairs
 from cofactor.kernels.threads import results_of
 
 __all__ = ["Interactions", "Kind", "SparseRows"]
@@ -85,9 +85,7 @@ class Interactions:
     @cached_property
     def by_item(self) -> SparseRows:
         """The rows of each item: its `columns` are user rows, ascending."""
-        counts = np.bincount(self.i, minlength=self.n_items)
-        start = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
-        order = stable_order(self.i, self.n_items)
+        start, order = grouped(self.i, self.n_items)
         u, values, weights = _taken((self.u, self.values, self.weights), order)
         return SparseRows(read_only(start), u, values, weights)
 

@@ -14,7 +14,7 @@ from cofactor.errors import DataError, DivergedError, ParameterError
 from cofactor.estimators.base import Estimator, OnEpoch, Watch, parameter
 from cofactor.estimators.gibbs import Chain, Sessions, Terms
 from cofactor.kernels.dots import pair_dots
-from cofactor.kernels.order import stable_order
+from cofactor.kernels.order import grouped
 from cofactor.kernels.threads import for_each
 from cofactor.models.average import FactorAverage
 from cofactor.models.factor import FactorModel
@@ -127,7 +127,7 @@ class _Sampler:
         center = float(np.average(table.values, weights=table.weights))
         values = table.values - np.float32(center)
         variance = float(np.average(values.astype(np.float64) ** 2, weights=table.weights))
-        by_item = stable_order(table.i, table.n_items)
+        _, by_item = grouped(table.i, table.n_items)
         width, sides = padded_width(k + 1), []
         for name, entries in (("user", table.by_user), ("item", table.by_item)):
             drawn = random_stream(seed, f"{name} factors").standard_normal((len(entries), k), dtype=np.float32)

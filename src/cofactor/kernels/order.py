@@ -11,7 +11,7 @@ from cofactor.arrays import Int32, Int64
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.threads import for_each, row_blocks
 
-__all__ = ["pairs_ascend", "sorted_pairs", "stable_order"]
+__all__ = ["grouped", "pairs_ascend", "sorted_pairs"]
 
 
 @kernel(writes="i8[::1] i8[::1]", reads="i4[::1]")
@@ -24,6 +24,17 @@ def place_in_order():
             place[keys[t]] += 1
 
     return place_in_order
+
+
+@kernel(writes="i8[::1]", reads="i4[::1]")
+def count_keys():
+    """Adds 1 to counts[k] for every key k."""
+
+    def count_keys(counts, keys):
+        for t in range(keys.shape[0]):
+            counts[keys[t]] += 1
+
+    return count_keys
 
 
 @kernel(writes="b1[::1]", reads="i4[::1] i4[::1]")
@@ -50,13 +61,20 @@ def pairs_ascend(rows: Int32, columns: Int32) -> bool:
     return not found[0]
 
 
-def stable_order(keys: Int32, n_keys: int) -> Int64:
-    """The order that sorts `keys` (n,) int32, each in 0..n_keys-1, and keeps equal ones as they are: (n,) int64.
+def grouped(keys: Int32, n_keys: int) -> tuple[Int64, Int64]:
+    """Where each key's entries begin, (n_keys + 1,) int64, in the order that sorts `keys` stably, (n,) int64.
 
-    >>> stable_order(np.array([2, 0, 2, 1], np.int32), 3).tolist()
-    [1, 3, 0, 2]
+    keys: (n,) int32, each in 0..n_keys-1.
+
+    >>> start, order = grouped(np.array([2, 0, 2, 1], np.int32), 3)
+    >>> start.tolist(), order.tolist()
+    ([0, 1, 2, 4], [1, 3, 0, 2])
     """
-    return _placed(keys, _starts(keys, n_keys))
+    counts, order = np.zeros(n_keys, np.int64), np.empty(len(keys), np.int64)
+    count_keys()(counts, keys)
+    start = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+    place_in_order()(order, start[:-1].copy(), keys)
+    return start, order
 
 
 def sorted_pairs(
@@ -71,8 +89,7 @@ def sorted_pairs(
     >>> u.tolist(), i.tolist(), x.tolist()
     ([0, 1, 1], [3, 0, 2], [1, 2, 0])
     """
-    start = _starts(rows, n_rows)
-    order = _placed(rows, start)
+    start, order = grouped(rows, n_rows)
     given = [columns, *others]
     out_rows = np.empty_like(rows)
     out: list[Any] = [None if column is None else np.empty_like(column) for column in given]
@@ -92,14 +109,3 @@ def sorted_pairs(
 
     for_each(sort_block, row_blocks(start))
     return out_rows, out[0], out[1:]
-
-
-def _starts(keys: Int32, n_keys: int) -> Int64:
-    """Where each key's entries begin once they are in order, and where the last one's end: (n_keys + 1,)."""
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(keys, minlength=n_keys))])
-
-
-def _placed(keys: Int32, start: Int64) -> Int64:
-    order = np.empty(len(keys), np.int64)
-    place_in_order()(order, start[:-1].copy(), keys)
-    return order
