@@ -25,27 +25,26 @@ def test_exposure_counts_lists_and_skips_blanks():
 
 
 def test_coverage():
-    assert coverage(RANKED, 6) == 0.5
-    assert coverage(np.full((2, 2), -1, np.int32), 6) == 0.0
-    assert math.isnan(coverage(np.zeros((0, 2), np.int32), 0))
+    assert coverage(exposure(RANKED, 6)) == 0.5
+    assert coverage(exposure(np.full((2, 2), -1, np.int32), 6)) == 0.0
+    assert math.isnan(coverage(exposure(np.zeros((0, 2), np.int32), 0)))
 
 
 def test_novelty_is_the_mean_self_information_of_what_is_shown():
     expected = (3 * 0 + 2 * 1 + 1 * 3) / 6  # 8, 4 and 1 of 8 users: 0, 1 and 3 bits
-    assert novelty(RANKED, [8, 4, 1], 8) == pytest.approx(expected)
+    assert novelty(exposure(RANKED, 3), [8, 4, 1], 8) == pytest.approx(expected)
 
 
 def test_an_item_that_nobody_has_is_as_novel_as_one_that_a_single_user_has():
-    one = np.array([[0]], np.int32)
-    assert novelty(one, [0], 32) == novelty(one, [1], 32) == 5.0
+    assert novelty([1], [0], 32) == novelty([1], [1], 32) == 5.0
 
 
 def test_novelty_of_nothing_and_of_impossible_support():
-    assert math.isnan(novelty(np.full((2, 2), -1, np.int32), [1, 1], 2))
-    assert math.isnan(novelty(np.zeros((0, 2), np.int32), [], 0))
+    assert math.isnan(novelty([0, 0], [1, 1], 2))
+    assert math.isnan(novelty([], [], 0))
     for support in ([3, 1, 1], [-1, 1, 1], [math.nan, 1, 1]):
         with pytest.raises(DataError, match="support must be between 0 and the 2 users"):
-            novelty(RANKED, support, 2)
+            novelty([1, 1, 1], support, 2)
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ COMMANDS = (
     "tune",
     "recommend",
     "predict",
+    "explain",
     "similar",
 )
 

@@ -22,7 +22,8 @@ from cofactor.errors import ArtifactError, DataError, KindError, ParameterError,
 from cofactor.estimators import REGISTRY
 from cofactor.estimators.base import Estimator, OnEpoch
 from cofactor.models import KINDS
-from cofactor.models.base import FoldsIn, predicted
+from cofactor.models.base import Explains, FoldsIn, predicted
+from cofactor.models.explanation import Explanation
 from cofactor.models.rerank import By, ranked
 
 __all__ = ["Recommender"]
@@ -192,9 +193,7 @@ class Recommender:
         return self._titled(pl.DataFrame(columns), lists[there])
 
     def _titled(self, frame: pl.DataFrame, item_rows: Int32) -> pl.DataFrame:
-        if self.item_table is None or "title" not in self.item_table.columns:
-            return frame
-        return frame.with_columns(title=self.item_table["title"].gather(item_rows))
+        return frame if self.titles is None else frame.with_columns(title=self.titles.gather(item_rows))
 
     def _allowed(self, among: Iterable[Id] | None) -> Bool:
         if among is None:
@@ -248,6 +247,62 @@ class Recommender:
         return predicted(
             self.model, self.users.rows(users), self.items.rows(items), _seconds(times, len(users)), self.histories
         )
+
+    # reasons
+
+    def explain(self, user: Id, item: Id) -> pl.DataFrame:
+        """What a score is made of: part, item, value, term[, title]; the terms add up to the score.
+
+        Parts: "mean", "user" and "item", whatever was rated; then the user's "history", what adds most or takes away
+        most first, each with the value it was given; and what is "not attributed". Models of neighbors tell of
+        "neighbors" (with a column user, and what they gave this item); networks of how much the score falls
+        "without" an item. The score is what items are ranked by: see `predict` for the rating. Raises UnknownIdError.
+        """
+        u = int(self._user_rows(_column([user]))[0])
+        try:
+            i = self.items.row(item)
+        except UnknownIdError as unknown:
+            raise UnknownIdError(f"item {unknown}") from None
+        why = self.explanation(u, i)
+        order = np.argsort(-np.abs(why.terms), kind="stable")
+        rows, terms = why.rows[order], why.terms[order]
+        what, ids = ("user", self.users) if why.by == "neighbors" else ("item", self.items)
+        there = rows >= 0
+        names = pl.Series(what, [None] * len(rows), dtype=ids.all.dtype)
+        names = names.scatter(np.flatnonzero(there), ids.ids(rows[there]))
+        part = {"history": "history", "neighbors": "neighbor", "leave-one-out": "without"}[why.by]
+        blank = pl.Series(what, [None], dtype=names.dtype)
+        frame = pl.DataFrame(
+            {
+                "part": ["mean", "user", "item", *[part] * len(rows), "not attributed"],
+                what: pl.concat([blank, blank, blank, names, blank]),
+                "term": np.concatenate([[why.mean, why.user, why.item], terms, [why.rest]]),
+            }
+        )
+        if why.by == "neighbors":
+            return frame
+        given = self.histories.row(u)
+        place = np.searchsorted(given.columns, rows)
+        values = pl.Series("value", given.values[place])
+        none = pl.Series("value", [None], dtype=pl.Float32)
+        frame = frame.insert_column(2, pl.concat([none, none, none, values, none]))
+        if self.titles is None:
+            return frame
+        title = self.titles.gather(rows)
+        blank = pl.Series("title", [None], dtype=title.dtype)
+        return frame.with_columns(title=pl.concat([blank, blank, blank, title, blank]))
+
+    def explanation(self, user: int, item: int) -> Explanation:
+        """The same by row numbers. Raises KindError where the model cannot tell."""
+        if not isinstance(self.model, Explains):
+            raise KindError("this model cannot say what its scores are made of")
+        return self.model.explain(user, item, self.histories)
+
+    @property
+    def titles(self) -> pl.Series | None:
+        """The `title` column of the item table, in row order, where there is one."""
+        table = self.item_table
+        return table["title"] if table is not None and "title" in table.columns else None
 
     # neighbors
 

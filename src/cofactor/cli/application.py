@@ -16,6 +16,7 @@ from cofactor.cli.compare import compare
 from cofactor.cli.demo import demo
 from cofactor.cli.describe import describe
 from cofactor.cli.evaluate import evaluate
+from cofactor.cli.explain import explain
 from cofactor.cli.fetch import fetch
 from cofactor.cli.fit import fit
 from cofactor.cli.models import models
@@ -81,7 +82,7 @@ COMMANDS: dict[str, list[Any]] = {
     "Start here": [demo],
     "Data": [fetch, describe],
     "Learn": [models, fit, evaluate, compare, tune],
-    "Use a model": [recommend, predict, similar],
+    "Use a model": [recommend, predict, explain, similar],
 }
 for panel, commands in COMMANDS.items():
     for command in commands:

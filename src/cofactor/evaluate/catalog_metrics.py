@@ -25,35 +25,37 @@ def exposure(ranked: Int32, n_items: int) -> Int64:
     return np.bincount(shown[shown >= 0], minlength=n_items)
 
 
-def coverage(ranked: Int32, n_items: int) -> float:
+def coverage(shown: Any) -> float:
     """The share of the catalog that at least one list shows, 0..1; 0 for no lists, nan for no items.
 
-    >>> coverage(np.array([[0, 1], [1, -1]]), 4)
+    shown (n_items,): how many lists show each item (see `exposure`).
+
+    >>> coverage(exposure(np.array([[0, 1], [1, -1]]), 4))
     0.5
     """
-    return float(np.mean(exposure(ranked, n_items) > 0)) if n_items else np.nan
+    return float(np.mean(np.asarray(shown) > 0)) if len(shown) else np.nan
 
 
-def novelty(ranked: Int32, support: Any, n_users: int) -> float:
+def novelty(shown: Any, support: Any, n_users: int) -> float:
     """The mean self-information, in bits, of the items shown: how surprising it is that someone has one.
 
         novelty = mean over all places of -log2(support_i / n_users)
 
-    support (n_items,): how many of the n_users have the item in training. An item that nobody has would be
+    shown (n_items,): how many lists show each item (see `exposure`). support (n_items,): how many of the n_users have
+    it in training. An item that nobody has would be
     infinitely novel; it counts as if one user had it. nan where nothing is shown.
 
     Zhou et al. (2010), "Solving the apparent diversity-accuracy dilemma of recommender systems",
     PNAS 107(10).
     Raises DataError where an item has more support than there are users.
 
-    >>> novelty(np.array([[0, 1]]), [8, 2], 8)
+    >>> novelty([1, 1], [8, 2], 8)
     1.0
     """
     have = np.asarray(support, dtype=np.float64)
     if not ((have >= 0) & (have <= n_users)).all():
         raise DataError(f"support must be between 0 and the {n_users} users for every item")
-    shown = exposure(ranked, len(have))
-    if not shown.any():
+    if not np.any(shown):
         return np.nan
     information = np.log2(n_users) - np.log2(np.maximum(have, 1))
     return float(np.average(information, weights=shown))

@@ -244,10 +244,10 @@ def _ranking_scores(
     support = np.bincount(split.train.i, minlength=split.train.n_items)
     trained = int(np.count_nonzero(split.train.by_user.counts))
     for k in ks:
-        shown = ranked[:, :k]
-        metrics[f"coverage@{k}"] = Interval(coverage(shown, split.test.n_items), nan, nan)
+        shown = exposure(ranked[:, :k], split.test.n_items)
+        metrics[f"coverage@{k}"] = Interval(coverage(shown), nan, nan)
         metrics[f"novelty@{k}"] = Interval(novelty(shown, support, trained), nan, nan)
-        metrics[f"gini@{k}"] = Interval(gini(exposure(shown, split.test.n_items)), nan, nan)
+        metrics[f"gini@{k}"] = Interval(gini(shown), nan, nan)
     return users, per_user, metrics
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from cofactor.arrays import Bool, Float64, Int32, Int64
 from cofactor.data.interactions import SparseRows
 from cofactor.errors import DataError, ParameterError
+from cofactor.kernels.threads import results_of
 
 __all__ = [
     "Hits",
@@ -27,7 +28,7 @@ __all__ = [
     "reciprocal_rank",
 ]
 
-_CELLS = 2**20  # of a block of ranked lists looked up at once: bounds the memory, changes no result
+_CELLS = 2**19  # of a block of ranked lists looked up at once: bounds the memory, changes no result
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,13 +178,16 @@ def _meetings(lists: Any, relevant: SparseRows) -> tuple[Int64, Int64, Int64]:
     keys = np.repeat(np.arange(n_users), relevant.counts) * width + relevant.columns
     if not (keys[1:] > keys[:-1]).all():
         raise DataError("the test items of a user must be distinct and ascending")
-    found: list[tuple[Int64, Int64, Int64]] = [(np.zeros(0, np.int64),) * 3]
     block = max(1, _CELLS // max(depth, 1))
-    for first in range(0, n_users if len(keys) else 0, block):
+
+    def meet(first: int) -> tuple[Int64, Int64, Int64]:
         items = lists[first : first + block]
         wanted = np.arange(first, first + len(items))[:, None] * width + items
         entry = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
         user, place = np.nonzero((keys[entry] == wanted) & (items >= 0))
-        found.append((user + first, place, entry[user, place]))
-    user, place, entry = (np.concatenate(part) for part in zip(*found, strict=True))
+        return user + first, place, entry[user, place]
+
+    nothing: tuple[Int64, Int64, Int64] = (np.zeros(0, np.int64),) * 3
+    found = results_of(meet, range(0, n_users if len(keys) else 0, block))
+    user, place, entry = (np.concatenate(part) for part in zip(nothing, *found, strict=True))
     return user, place, entry

@@ -255,6 +255,13 @@ class Side:
     precision: Float32
     prior: Float32
 
+    def targets(self, entries: SparseRows) -> tuple[Float32, Float32]:
+        """c and t of each entry, as the kernels read them: (n,) float32 each."""
+        if self.kind == EVENTS:
+            return np.abs(entries.values), (entries.values > 0).astype(np.float32)
+        ones = np.ones(len(entries.values), np.float32)
+        return ones if entries.weights is None else entries.weights, entries.values - self.offset[entries.columns]
+
     def arrays(self, entries: SparseRows, penalty: Float32) -> tuple[Any, ...]:
         """The kernels' read-only arguments, in their order."""
         weights = np.zeros(0, np.float32) if entries.weights is None else entries.weights

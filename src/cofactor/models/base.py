@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from cofactor.arrays import Bool, Float32, Int32, Int64, SparseRows
 from cofactor.models.distribution import Distribution
+from cofactor.models.explanation import Explanation
 
 __all__ = [
     "ComparesItems",
+    "Explains",
     "FoldsIn",
     "HasFactors",
     "HasUncertainty",
@@ -132,6 +134,15 @@ class ComparesItems(Protocol):
 
     def item_similarity(self, items: Int32) -> Float32:
         """Similarity -1..1 of all pairs within each row of item rows: (m, c) gives (m, c, c) float32; 0 for row -1."""
+        ...
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """Can say what its scores are made of."""
+
+    def explain(self, user: int, item: int, histories: SparseRows) -> Explanation:
+        """The parts of one known pair's score; histories holds all users' rows."""
         ...
 
 

@@ -15,12 +15,16 @@ from cofactor.data.scale import Scale
 from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.ridge import Side, solve
 from cofactor.kernels.topk import ItemIndex, top_items
+from cofactor.models.explanation import Explanation, pairwise_terms, ridge_terms, split_off
 from cofactor.models.losses import EventsLoss, Loss, PairwiseLoss, RatingsLoss
 
 __all__ = ["FactorModel"]
 
 GAUSS_NEWTON_STEPS = 20
 """At most, for folding into a sigmoid model: most users stand still after half a dozen."""
+FLAT = 1e-2
+"""A sigmoid's slope counts as at least this share of its span: no leaps where it is flat."""
+
 HALVINGS = 8
 """How often a step that makes a user's loss larger is halved before that user stays where it is."""
 
@@ -133,6 +137,64 @@ class FactorModel:
         unit = _unit_rows(self.user_factors)
         return _nearest(unit, ItemIndex.of(unit, np.zeros(self.n_users, np.float32)), users, n)
 
+    # reasons
+
+    def explain(self, user: int, item: int, histories: SparseRows) -> Explanation:
+        """What each item of the history adds, by the equations that the user's vector solves; see `explanation`.
+
+        Nothing is left over where they were solved exactly (ALS, a newcomer). A sigmoid's are those of the Gauss-Newton
+        step that leaves the vector where it is; pairs' are told in `pairwise_terms`.
+        """
+        users, items = np.array([user], np.int32), np.array([item], np.int32)
+        score, taste = float(self.linear(users, items)[0]), self.user_factors[user].astype(np.float64)
+        dot = float(taste @ self.item_factors[item])
+        rows, terms = self._terms(user, item, histories.row(user))
+        return Explanation(
+            score,
+            self.mean,
+            float(self.user_bias[user]),
+            float(self.item_bias[item]),
+            rows,
+            terms,
+            split_off(float(terms.sum()), dot, terms),
+        )
+
+    def _terms(self, user: int, item: int, history: SparseRows) -> tuple[Int32, Float64]:
+        """Items of the history and what each adds to p_u . q_i."""
+        if self.loss is None or self.factors == 0 or len(history.columns) == 0:
+            return np.zeros(0, np.int32), np.zeros(0)
+        if isinstance(self.loss, PairwiseLoss):
+            events, weights = self.loss.entries(history)
+            weights = weights if len(weights) else np.ones(len(events.columns), np.float32)
+            p, Q, goal = self.user_factors[user], self.item_factors, self.item_factors[item]
+            negatives = self.loss.negatives
+            return events.columns, pairwise_terms(
+                p, Q, self.item_bias, events.columns, weights, goal, negatives=negatives
+            )
+        entries, side, k = self.loss.entries(history), self._side, self.factors
+        features = side.features[entries.columns].astype(np.float64)
+        confidence, targets = side.targets(entries)
+        if self.rating_range is not None:
+            own = np.zeros(features.shape[1])
+            own[:k], own[k : k + 1] = self.user_factors[user], self.user_bias[user]
+            low, high = self.rating_range
+            z = features @ own
+            sigmoid = _sigmoid((z + side.offset[entries.columns]).astype(np.float32))
+            slope = np.maximum((high - low) * sigmoid * (1 - sigmoid), FLAT * (high - low))
+            pull = (entries.values - (low + (high - low) * sigmoid)) / slope
+            targets, confidence = (z + pull).astype(np.float32), (confidence * slope**2).astype(np.float32)
+        goal = np.zeros(features.shape[1])
+        goal[:k] = self.item_factors[item]
+        ridge = float(self.loss.penalty(entries.counts, self.n_items)[0]) * side.shape + side.precision
+        return entries.columns, ridge_terms(features, targets, confidence, goal, gram=side.gram, ridge=ridge)
+
+    @cached_property
+    def _side(self) -> Side:
+        """The items as a user's equations see them."""
+        assert self.loss is not None
+        assert not isinstance(self.loss, PairwiseLoss)
+        return _pinned_down(self.loss.side(self.item_factors, self.item_bias, self.mean))
+
     # newcomers
 
     def fold_in(self, histories: SparseRows) -> Self:
@@ -148,8 +210,7 @@ class FactorModel:
         if isinstance(self.loss, PairwiseLoss):
             users = self.loss.users(histories, self.item_factors, self.item_bias)
             return self.with_user_arrays(users, np.zeros(n, np.float32))
-        histories = self.loss.entries(histories)
-        side = _pinned_down(self.loss.side(self.item_factors, self.item_bias, self.mean))
+        histories, side = self.loss.entries(histories), self._side
         penalty = self.loss.penalty(histories.counts, self.n_items)
         x = np.zeros((n, self.loss.width(k)), np.float32)
         if self.rating_range is None:
@@ -181,8 +242,9 @@ class FactorModel:
             user_factors=read_only(contiguous(factors, np.float32)),
             user_bias=read_only(contiguous(bias, np.float32)),
         )
-        if "_index" in self.__dict__:  # the items are the same, and so is how they are arranged
-            other.__dict__["_index"] = self._index
+        for made in ("_index", "_side"):  # the items are the same, and so is what was made of them
+            if made in self.__dict__:
+                other.__dict__[made] = self.__dict__[made]
         return other
 
     # files
@@ -255,7 +317,7 @@ def _descend(
     for _ in range(GAUSS_NEWTON_STEPS):
         dots, sigmoid = prediction(x)
         slope = (high - low) * sigmoid * (1 - sigmoid)
-        curvature = np.maximum(slope, 1e-2 * (high - low)) ** 2  # no leaps where the sigmoid is flat
+        curvature = np.maximum(slope, FLAT * (high - low)) ** 2
         target = dots + slope * (histories.values - (low + (high - low) * sigmoid)) / curvature
         linear = SparseRows(
             histories.start, histories.columns, target.astype(np.float32), (weights * curvature).astype(np.float32)

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from cofactor.arrays import Float32, Int32, Int64, SparseRows
+from cofactor.arrays import Float32, Float64, Int32, Int64, SparseRows
 from cofactor.kernels.neighbor_scores import add_dense, average_by_items, sum_by_items
 from cofactor.kernels.neighbors import COSINE, JACCARD, PEARSON, ColumnLists
 
@@ -76,6 +76,11 @@ class DenseLinks:
         """out += entries W: (n_users, n_items)."""
         add_dense(out, entries, self.weights)
 
+    def terms(self, entries: SparseRows, item: int) -> Float64:
+        """What each entry of one history adds to an item: (m,) float64."""
+        terms: Float64 = entries.values.astype(np.float64) * self.weights[entries.columns, item]
+        return terms
+
     def strongest(self, items: Int32, n: int) -> tuple[Int32, Float32]:
         """The n largest weights of each item, itself left out: rows and weights (n_asked, n), -1 and 0 beyond."""
         weights = self.weights[items]
@@ -123,6 +128,18 @@ class NeighborLinks:
             sum_by_items(out, entries, self.rows)
         else:
             average_by_items(out, entries, self.rows, k=self.average.k, damping=self.average.damping)
+
+    def terms(self, entries: SparseRows, item: int) -> Float64:
+        """What each entry of one history adds to an item: (m,) float64; 0 where the item does not list it."""
+        place = np.searchsorted(self._pairs, entries.columns.astype(np.int64) * self.n_items + item)
+        found = np.append(self._pairs, -1)[place] == entries.columns.astype(np.int64) * self.n_items + item
+        s = np.where(found, np.append(self.rows.values, np.float32(0))[place], 0).astype(np.float64)
+        if self.average is None:
+            return s * entries.values
+        ws = s if entries.weights is None else s * entries.weights
+        ws[np.argsort(-s, kind="stable")[self.average.k :]] = 0
+        below = self.average.damping + ws.sum()
+        return ws * entries.values / below if below > 0 else np.zeros(len(ws))
 
     def strongest(self, items: Int32, n: int) -> tuple[Int32, Float32]:
         """The n nearest of each item's neighbors: rows and similarities (n_asked, n), -1 and 0 beyond."""

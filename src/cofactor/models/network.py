@@ -10,13 +10,14 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cofactor.arrays import Bool, Float32, Int32, SparseRows, contiguous, read_only
+from cofactor.arrays import Bool, Float32, Float64, Int32, SparseRows, contiguous, read_only
 from cofactor.data.scale import Scale
 from cofactor.kernels.dense import dense
 from cofactor.kernels.threads import for_each, one_thread_blas
 from cofactor.kernels.topk_dense import top_of_blocks
 from cofactor.models.descent import descended
 from cofactor.models.distribution import Distribution
+from cofactor.models.explanation import Explanation
 from cofactor.models.layers import Layers
 
 __all__ = ["LevelsNetworkModel", "NetworkModel"]
@@ -161,6 +162,32 @@ class NetworkModel:
 
         itself = SparseRows(np.arange(len(items) + 1), contiguous(items, np.int32), np.ones(len(items), np.float32))
         return top_of_blocks(cosines, self.n_items, n, exclude=itself, allowed=np.zeros(0, bool))
+
+    # reasons
+
+    def explain(self, user: int, item: int, histories: SparseRows) -> Explanation:
+        """How much the score falls without each item of the history, the user worked out anew each time.
+
+        The unknown user and the unknown item are what `mean` and `item` start from; layers have no parts of a sum, so
+        what the falls do not add up to is in `rest`.
+        """
+        history = histories.row(user)
+        m = len(history.columns)
+        kept = np.concatenate([np.zeros(0, np.int64), *(np.delete(np.arange(m), j) for j in range(m))])
+        weights = None if history.weights is None else history.weights[kept]
+        start = np.arange(m + 1, dtype=np.int64) * max(m - 1, 0)
+        others = SparseRows(start, history.columns[kept], history.values[kept], weights)
+        without = self.fold_in(others)._score(np.arange(m), item)
+        whole = self.fold_in(history)._score(np.zeros(1), item)[0]
+        score, mean = self._score(np.array([user]), item)[0], self._score(np.array([-1]), -1)[0]
+        its, terms = self._score(np.array([-1]), item)[0] - mean, whole - without
+        rest = float(score - mean - its - terms.sum())
+        return Explanation(float(score), float(mean), 0.0, float(its), history.columns, terms, rest, "leave-one-out")
+
+    def _score(self, users: Any, item: int) -> Float64:
+        """What these users' rows (-1: unknown) have for one item: (n,) float64."""
+        rows = np.asarray(users, np.int32)
+        return self.ranked_by(self.outputs(rows, np.full(len(rows), item, np.int32))).astype(np.float64)
 
     # newcomers
 

@@ -14,6 +14,7 @@ from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, SparseRows, co
 from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.ridge import RATINGS, Side, solve
 from cofactor.models.distribution import Distribution
+from cofactor.models.explanation import Explanation, ridge_terms
 from cofactor.models.factor import FactorModel
 from cofactor.models.sessions import SessionBias
 
@@ -152,6 +153,43 @@ class BayesianModel:
                 features = _features(other, k)[others[unknown]].astype(np.float64)
                 variance[unknown] += (features**2) @ spread
         return mean, variance
+
+    # reasons
+
+    def explain(self, user: int, item: int, histories: SparseRows) -> Explanation:
+        """What each item of the history adds to the posterior mean, averaged over the draws.
+
+        In a draw a user's vector is normal, and its mean solves a ridge regression. Seen from the vector of somebody of
+        whom nothing is known, an item adds what its rating adds, and what having rated it at all adds to the prior
+        beyond what the average history does. What the draws differ by from the average model is not attributed.
+        """
+        users, items = np.array([user], np.int32), np.array([item], np.int32)
+        history, average = histories.row(user), self.average
+        terms = np.mean([self._terms(s, user, item, history) for s in range(len(self.posterior))], axis=0)
+        mean, own, its = average.mean, float(average.user_bias[user]), float(average.item_bias[item])
+        score = float(average.linear(users, items)[0])
+        rest = score - mean - own - its - float(terms.sum())
+        return Explanation(score, mean, own, its, history.columns, terms, rest)
+
+    def _terms(self, s: int, user: int, item: int, history: SparseRows) -> Float64:
+        post, k, columns = self.posterior, self.factors, history.columns
+        precision = post.user_precision[s].astype(np.float64)
+        features = _features(post.items[s][columns], k).astype(np.float64)
+        confidence = post.user_noise[s, user] * post.item_noise[s][columns].astype(np.float64)
+        if history.weights is not None:
+            confidence = confidence * history.weights
+        start, m = post.unknown_user[s].astype(np.float64), max(len(columns), 1)
+        targets = history.values - self.center - post.items[s, columns, k] - features @ start
+        goal = np.zeros(features.shape[1])
+        goal[:k] = post.items[s, item, :k]
+        nothing = np.zeros(0)
+        terms = ridge_terms(features, targets, confidence, goal, gram=nothing, ridge=precision)
+        A = (features * confidence[:, None]).T @ features + np.diag(precision)
+        seen = np.tile((post.user_mean[s] - start) / m, (len(columns), 1))
+        if post.terms.shape[1]:
+            seen += post.terms[s][columns].astype(np.float64) / np.sqrt(m)
+        terms += seen @ (precision * np.linalg.solve(A, goal))
+        return terms
 
     # newcomers
 

@@ -13,11 +13,12 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cofactor.arrays import Bool, Float32, Int32, SparseRows, read_only
+from cofactor.arrays import Bool, Float32, Float64, Int32, SparseRows, read_only
 from cofactor.kernels.neighbor_scores import AVERAGE, SUM, add_by_users
 from cofactor.kernels.neighbors import ColumnLists, nearest
 from cofactor.models.baseline import Baseline
 from cofactor.models.blockwise import Asked, predicted_pairs, score_matrix, top_items
+from cofactor.models.explanation import By, Explanation, split_off
 from cofactor.models.links import Likeness, Links, links_from_parts
 
 __all__ = ["ItemItemModel", "UserUserModel"]
@@ -78,6 +79,13 @@ class ItemItemModel:
     def item_similarity(self, items: Int32) -> Float32:
         """How alike all pairs within each row of items are: (m, c) gives (m, c, c) float32, 1 for itself, 0 for -1."""
         return self.links.between(items)
+
+    def explain(self, user: int, item: int, histories: SparseRows) -> Explanation:
+        """What each item of the history adds: nothing is left over."""
+        history = histories.row(user)
+        asked = self._asked(history)
+        terms = self.links.terms(asked.entries, item)
+        return _explanation(asked, self.baseline, item, asked.entries.columns, terms, "history")
 
     def fold_in(self, histories: SparseRows) -> Self:
         """The same model: only the number of users changes."""
@@ -172,6 +180,22 @@ class UserUserModel:
         who, how = np.take_along_axis(who, order, axis=1), np.take_along_axis(how, order, axis=1)
         return who.astype(np.int32), np.where(who >= 0, how, np.float32(0))
 
+    def explain(self, user: int, item: int, histories: SparseRows) -> Explanation:
+        """What each neighbor who has the item adds: rows are users, -1 for one who is not there any more."""
+        asked = self._asked(np.array([user], np.int32), histories.row(user))
+        near = self.neighbors[user]
+        near, how = near[near >= 0], self.similarity[user][near >= 0].astype(np.float64)
+        own = self.training.take(near)
+        at = np.flatnonzero(own.columns == item)
+        who = np.repeat(np.arange(len(near)), own.counts)[at][: self.k]
+        x, ws = own.values[at][: self.k].astype(np.float64), how[who]
+        if self.baseline is not None:
+            ws = ws if own.weights is None else ws * own.weights[at][: self.k]
+            below = self.damping + ws.sum()
+            ws = ws / below if below > 0 else np.zeros(len(ws))
+        rows = self.owner[near[who]]
+        return _explanation(asked, self.baseline, item, rows, ws * x, "neighbors")
+
     # newcomers
 
     @cached_property
@@ -240,3 +264,15 @@ class UserUserModel:
             settings["damping"],
             baseline and Baseline.from_parts(arrays, baseline),
         )
+
+
+def _explanation(
+    asked: Asked, baseline: Baseline | None, item: int, rows: Int32, terms: Float64, by: By
+) -> Explanation:  # fmt: skip
+    """One asked user's parts: the baseline's, if there is one, and the terms."""
+    score, mean, its = float(asked.block(0, 1)[0, item]), 0.0, 0.0
+    if baseline is not None:
+        mean, its = baseline.mean, float(baseline.item_bias[item])
+    own = float(asked.level[0]) - mean
+    rest = split_off(mean + own + its + float(terms.sum()), score, np.append(terms, score))
+    return Explanation(score, mean, own, its, rows, terms, rest, by)

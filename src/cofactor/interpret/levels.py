@@ -1,0 +1,61 @@
+"""Levels: what a model expects of an item from anybody, or of a user for anything, beside the plain average.
+
+A plain average mixes an item's quality with who rated it. A level is what the model predicts where it knows only the
+item (its bias): a film that even those like who dislike its kind has a high level and an ordinary average.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import numpy as np
+import polars as pl
+
+from cofactor.arrays import Float64, Int64
+from cofactor.errors import KindError, ParameterError
+from cofactor.recommend import Recommender
+
+__all__ = ["Side", "levels"]
+
+Side: TypeAlias = Literal["item", "user"]
+
+
+def levels(recommender: Recommender, side: Side = "item", *, min_support: int = 1) -> pl.DataFrame:
+    """Items (users) by falling level: id, level, average, difference, support[, title].
+
+    level: the rating expected of an unknown user for the item (of the user for an unknown item)    average: of its
+    ratings, plain    difference: level - average    support: how many ratings. Only those with at least `min_support`.
+    Raises KindError for a model that has no levels (of events, or without biases), ParameterError.
+
+    >>> from cofactor import Bias, Interactions
+    >>> ratings = Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "brazil"], [5, 4, 2])
+    >>> levels(Recommender.fit(Bias(), ratings))["item"].to_list()
+    ['alien', 'brazil']
+    """
+    if side not in ("item", "user"):
+        raise ParameterError(f"side must be item or user, not {side!r}")
+    if recommender.kind != "ratings":
+        raise KindError("levels are of ratings: this model learnt from events, which have none")
+    ids = recommender.items if side == "item" else recommender.users
+    rows, unknown = np.arange(len(ids), dtype=np.int32), np.full(len(ids), -1, np.int32)
+    pair = (unknown, rows) if side == "item" else (rows, unknown)
+    level = recommender.model.predict(*pair, recommender.histories)
+    support, average = _averages(recommender, side)
+    if len(ids) > 1 and np.ptp(level) == 0:
+        raise KindError(f"this model has no levels of {side}s; fit one with biases, such as biased-mf")
+    frame = pl.DataFrame(
+        {side: ids.all, "level": level, "average": average, "difference": level - average, "support": support}
+    )
+    if side == "item" and recommender.titles is not None:
+        frame = frame.with_columns(title=recommender.titles)
+    return frame.filter(pl.col("support") >= min_support).sort("level", descending=True, maintain_order=True)
+
+
+def _averages(recommender: Recommender, side: Side) -> tuple[Int64, Float64]:
+    """How many ratings each has, and their plain average; nan where there are none."""
+    histories = recommender.histories
+    owner = histories.columns if side == "item" else np.repeat(np.arange(len(histories)), histories.counts)
+    n = len(recommender.items) if side == "item" else len(recommender.users)
+    support = np.bincount(owner, minlength=n).astype(np.int64)
+    total = np.bincount(owner, weights=histories.values, minlength=n)
+    return support, np.divide(total, support, out=np.full(n, np.nan), where=support > 0)

@@ -1,0 +1,62 @@
+"""The taste map: items on the axes along which their factors differ most, with names at both ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import polars as pl
+
+from cofactor.arrays import Float64
+from cofactor.errors import KindError, ParameterError
+from cofactor.kernels.threads import one_thread_blas
+from cofactor.models.base import HasFactors
+from cofactor.recommend import Recommender
+
+__all__ = ["TasteMap"]
+
+
+@dataclass(frozen=True, eq=False)
+class TasteMap:
+    """Items by the principal axes of their factors; biases are not in it, so quality is kept out of taste.
+
+    Attributes:
+        items: item, axis_1, axis_2, ..., support[, title], in row order.
+        shares: (axes,) float64: of the factors' variance along each axis, the largest first.
+
+    An axis has no direction of its own: it points to where its items lie farthest out.
+    """
+
+    items: pl.DataFrame
+    shares: Float64
+
+    @classmethod
+    def of(cls, recommender: Recommender, *, axes: int = 2, min_support: int = 1) -> Self:
+        """The map of the items with at least `min_support` ratings. Raises KindError where there are no factors."""
+        model = recommender.model
+        width = model.item_factors.shape[1] if isinstance(model, HasFactors) else 0
+        if width == 0:
+            raise KindError("this model has no item factors to draw; fit one with factors, such as biased-mf")
+        if not 1 <= axes <= width:
+            raise ParameterError(f"axes must be from 1 to {width}, the width of the factors, not {axes}")
+        rows = np.flatnonzero(recommender.support >= min_support)
+        if len(rows) == 0:
+            raise ParameterError(f"no item has min_support={min_support} ratings")
+        one_thread_blas()
+        factors = model.item_factors[rows].astype(np.float64)
+        left, size, _ = np.linalg.svd(factors - factors.mean(axis=0), full_matrices=False)
+        place = left[:, :axes] * size[:axes]
+        place *= np.sign(place[np.abs(place).argmax(axis=0), np.arange(place.shape[1])])
+        columns = {f"axis_{a + 1}": place[:, a] for a in range(place.shape[1])}
+        items = pl.DataFrame({"item": recommender.items.ids(rows), **columns, "support": recommender.support[rows]})
+        if recommender.titles is not None:
+            items = items.with_columns(title=recommender.titles.gather(rows))
+        return cls(items, size[:axes] ** 2 / max(float(np.square(size).sum()), 1e-300))
+
+    def ends(self, axis: int, n: int = 5) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """The n items farthest out at the low and at the high end of an axis (from 1), the farthest first."""
+        if not 1 <= axis <= len(self.shares):
+            raise ParameterError(f"axis must be from 1 to {len(self.shares)}, not {axis}")
+        by = self.items.sort(f"axis_{axis}", maintain_order=True)
+        return by.head(n), by.reverse().head(n)

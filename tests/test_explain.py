@@ -1,0 +1,142 @@
+"""Explanations: the parts of a score add up to it, for every estimator, and say what they should."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cofactor import Interactions, Recommender
+from cofactor.errors import KindError, UnknownIdError
+from cofactor.estimators import REGISTRY
+from cofactor.models.explanation import Explanation, ridge_terms
+
+CASES = [
+    (name, kind)
+    for name, estimator in REGISTRY.items()
+    for kind in (("ratings", "events") if estimator.kind == "any" else (estimator.kind,))
+]
+EXACT = {"explicit-als", "implicit-als", "ease", "item-knn", "user-knn", "bias", "popularity"}
+"""Where nothing may be left over."""
+
+
+@pytest.fixture(scope="module")
+def fitted(small_ratings: Interactions, small_events: Interactions) -> Any:
+    made: dict[Any, Recommender] = {}
+
+    def fit(case: tuple[str, str]) -> Recommender:
+        if case not in made:
+            name, kind = case
+            table = small_ratings if kind == "ratings" else small_events
+            made[case] = Recommender.fit(REGISTRY[name](), table, seed=2)
+        return made[case]
+
+    return fit
+
+
+@pytest.mark.parametrize("case", CASES, ids="-from-".join)
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_the_parts_add_up_to_the_score(case: tuple[str, str], fitted: Any, data: st.DataObject) -> None:
+    rec = fitted(case)
+    u, i = data.draw(st.integers(0, len(rec.users) - 1)), data.draw(st.integers(0, len(rec.items) - 1))
+    why = rec.explanation(u, i)
+    score = rec.model.scores(np.array([u], np.int32), rec.histories.row(u))[0, i]
+    size = np.abs(why.parts).sum()
+    assert why.score == pytest.approx(score, abs=1e-5 * max(size, 1))
+    assert abs(why.parts.sum() - score) <= 1e-4 * size + 1e-9
+    if case[0] in EXACT:
+        assert why.rest == 0
+    rounded = why.rounded(2)
+    assert rounded.sum() == pytest.approx(round(why.score, 2), abs=1e-9)
+    assert (np.abs(rounded - why.parts) <= 0.01 + 1e-9).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [("biased-mf", 0.25), ("bpr", 0.25), ("bayesian-mf", 0.25)],
+    ids=["biased-mf", "bpr", "bayesian-mf"],
+)
+def test_little_is_not_attributed(name: str, most: float, movielens: Interactions) -> None:
+    table = movielens if REGISTRY[name].kind == "ratings" else movielens.to_events(positive_from=4)
+    rec = Recommender.fit(REGISTRY[name](), table)
+    users = np.random.default_rng(0).choice(len(rec.users), 40, replace=False).astype(np.int32)
+    best, _ = rec.rank(users, 5)
+    shares = [
+        rec.explanation(int(u), int(i)).share_not_attributed for u, row in zip(users, best, strict=True) for i in row
+    ]
+    assert np.median(shares) <= most
+
+
+def test_what_speaks_for_an_item_is_of_its_kind() -> None:
+    """Two camps of items and of users: who likes one camp is told so by what they liked of it."""
+    u, i = np.nonzero(~np.eye(40, dtype=bool))
+    match = u % 2 == i % 2
+    rec = Recommender.fit(
+        REGISTRY["explicit-als"](factors=4, l2=0.001), Interactions.from_columns(u, i, np.where(match, 5, 1))
+    )
+    told = rec.explain(6, 6)
+    terms = told.filter(told["part"] == "history")
+    assert len(terms) == 39
+    assert (terms["item"].to_numpy()[:19] % 2 == 0).mean() > 0.4
+    assert terms["term"].sum() > 0.5
+    assert told["term"].sum() == pytest.approx(rec.predict(6, 6), abs=0.05)
+
+
+def test_terms_are_what_leaving_out_a_target_takes_away() -> None:
+    """The solution of a ridge regression is linear in its targets."""
+    rng = np.random.default_rng(1)
+    F, t, c, goal = rng.normal(size=(9, 4)), rng.normal(size=9), rng.random(9), rng.normal(size=4)
+    ridge, gram = np.full(4, 0.3), np.eye(4) * 0.1
+    A = (F * c[:, None]).T @ F + gram + np.diag(ridge)
+    terms = ridge_terms(F, t, c, goal, gram=gram, ridge=ridge)
+    for j in range(9):
+        without = t.copy()
+        without[j] = 0
+        change = goal @ np.linalg.solve(A, F.T @ (c * t)) - goal @ np.linalg.solve(A, F.T @ (c * without))
+        assert terms[j] == pytest.approx(change)
+
+
+@given(
+    st.lists(st.floats(-5, 5), max_size=12),
+    st.floats(-5, 5),
+    st.integers(0, 3),
+)
+def test_rounded_parts_add_up_to_the_rounded_score(terms: list[float], rest: float, digits: int) -> None:
+    parts = np.array([3.5, -0.1, 0.2, *terms, rest])
+    why = Explanation(float(parts.sum()), 3.5, -0.1, 0.2, np.arange(len(terms)), np.array(terms), rest)
+    rounded = why.rounded(digits)
+    assert rounded.sum() == pytest.approx(round(why.score, digits), abs=1e-6)
+    assert (np.abs(rounded - why.parts) < 10.0**-digits + 1e-9).all()
+
+
+def test_neighbors_are_named_and_a_history_has_its_values(small_ratings: Interactions) -> None:
+    rec = Recommender.fit(REGISTRY["user-knn"](), small_ratings)
+    told = rec.explain(rec.users.ids([0])[0], rec.items.ids([1])[0])
+    assert told.columns == ["part", "user", "term"]
+    rec = Recommender.fit(REGISTRY["item-knn"](), small_ratings)
+    user = rec.users.ids([0])[0]
+    told = rec.explain(user, rec.items.ids([1])[0])
+    frame = small_ratings.frame().filter(small_ratings.frame()["user"] == user)
+    given_ = dict(zip(frame["item"], frame["value"], strict=True))
+    history = told.filter(told["part"] == "history")
+    assert dict(zip(history["item"], history["value"], strict=True)) == given_
+
+
+def test_who_is_not_known_is_named(small_ratings: Interactions) -> None:
+    rec = Recommender.fit(REGISTRY["bias"](), small_ratings)
+    user, item = rec.users.ids([0])[0], rec.items.ids([0])[0]
+    with pytest.raises(UnknownIdError, match="user 'nobody'"):
+        rec.explain("nobody", item)
+    with pytest.raises(UnknownIdError, match="item 'nothing'"):
+        rec.explain(user, "nothing")
+
+
+def test_a_model_that_cannot_tell_says_so(small_ratings: Interactions) -> None:
+    rec = Recommender.fit(REGISTRY["bias"](), small_ratings)
+    mute = Recommender(object(), rec.users, rec.items, rec.histories, "ratings")
+    with pytest.raises(KindError, match="cannot say"):
+        mute.explanation(0, 0)

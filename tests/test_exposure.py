@@ -1,0 +1,71 @@
+"""Exposure: closed forms, and a world whose bias is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from cofactor import Interactions, Popularity, Recommender, split_random
+from cofactor.audit import Concentration, accuracy_by_group, exposure
+from cofactor.data.synthetic import generate
+from cofactor.data.world import EAGER_SHAPE
+from cofactor.errors import DataError
+from cofactor.estimators import Bias, BiasedMF
+from cofactor.evaluate.protocol import fit_and_score
+
+
+def test_concentration_in_closed_form() -> None:
+    even, one = Concentration.of(np.full(200, 3)), Concentration.of([0] * 99 + [7])
+    assert (even.gini, even.top_share) == (pytest.approx(0), pytest.approx(0.01))
+    np.testing.assert_allclose(even.lorenz["share_of_members"], even.lorenz["share_held"])
+    assert (one.gini, one.top_share) == (pytest.approx(0.99), 1)
+    assert one.lorenz["share_held"].to_list()[-2:] == [0, 1]
+    area = np.trapezoid(one.lorenz["share_held"], one.lorenz["share_of_members"])
+    assert 1 - 2 * area == pytest.approx(one.gini, abs=0.011)
+    assert np.isnan(Concentration.of([]).gini)
+    assert np.isnan(Concentration.of([0, 0]).top_share)
+
+
+def test_popularity_shows_few_items_and_lifts(small_events: Interactions) -> None:
+    found = exposure(Recommender.fit(Popularity(), small_events), n=5)
+    assert found.raters.total == found.rated.total == len(small_events)
+    assert found.shown.total == 5 * small_events.n_users
+    assert found.shown.gini > found.rated.gini
+    assert found.popularity_lift > 1
+    assert 0 < found.coverage < 0.5
+
+
+def test_genres_in_closed_form() -> None:
+    """Ana has two films of genre a, bo two of b; everything else that is left is b."""
+    table = Interactions.from_columns(["ana", "ana", "bo", "bo"], ["a1", "a2", "b1", "b2"], [5, 4, 4, 5])
+    films = pl.DataFrame({"item": ["a1", "a2", "b1", "b2"], "genres": ["a", "a", "b", "b"]})
+    rec = Recommender.fit(Bias(), table.with_item_table(films))
+    found = exposure(rec, n=2, column="genres").genres
+    assert found is not None
+    assert dict(found.table.select("genre", "shown").iter_rows()) == {"a": 0.5, "b": 0.5}
+    assert found.miscalibration == pytest.approx(np.log(100))
+    with pytest.raises(DataError, match="no column 'kind'"):
+        exposure(rec, column="kind")
+
+
+def test_eager_raters_are_seen_in_who_rates() -> None:
+    made = generate(EAGER_SHAPE)
+    found = exposure(Recommender.fit(BiasedMF(factors=8, epochs=5), made.interactions))
+    assert found.raters.gini > 0.2
+    assert found.raters.top_share > 0.02
+
+
+def test_accuracy_by_group(movielens: Interactions) -> None:
+    score = fit_and_score(BiasedMF(), split_random(movielens), label="mf")
+    length = pl.Series(movielens.by_user.counts)
+    groups = pl.select(pl.when(length < 50).then(pl.lit("few")).otherwise(pl.lit("many"))).to_series()
+    found = accuracy_by_group(score, groups, "squared_error")
+    assert found["group"].to_list() == ["few", "many"]
+    assert found["users"].sum() == len(score.users)
+    assert (found["low"] <= found["mean"]).all()
+    assert (found["mean"] <= found["high"]).all()
+    with pytest.raises(DataError, match="no metric"):
+        accuracy_by_group(score, groups, "ndcg@10")
+    with pytest.raises(DataError, match="one for each user"):
+        accuracy_by_group(score, groups.head(3), "squared_error")

@@ -1,0 +1,70 @@
+"""Influence and taste groups: laws, and the eager fans of one genre who must be found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cofactor import BPR, BiasedMF, ExplicitALS, ImplicitALS, Interactions, Recommender
+from cofactor.audit import influence, taste_groups
+from cofactor.data.synthetic import generate
+from cofactor.data.world import EAGER_SHAPE
+from cofactor.errors import KindError, ParameterError
+from cofactor.kernels.threads import threads
+
+
+def test_taste_groups_part_two_camps(small_events: Interactions) -> None:
+    groups = taste_groups(small_events.by_user, small_events.n_items, n_groups=2)
+    camp = np.array([int(name.removeprefix("user ")) % 2 for name in small_events.users.all])
+    assert max((groups == camp).mean(), (groups != camp).mean()) > 0.9
+    again = taste_groups(small_events.by_user, small_events.n_items, n_groups=2)
+    assert (groups == again).all()
+    counts = np.bincount(taste_groups(small_events.by_user, small_events.n_items, n_groups=5), minlength=5)
+    assert (np.diff(counts) <= 0).all()
+    with pytest.raises(ParameterError, match="n_groups"):
+        taste_groups(small_events.by_user, small_events.n_items, n_groups=10**6)
+
+
+@pytest.mark.parametrize("estimator", [BiasedMF(factors=8), ExplicitALS(factors=8), ImplicitALS(factors=8)])
+def test_influence_keeps_its_laws(estimator: object, small_ratings: Interactions, small_events: Interactions) -> None:
+    table = small_ratings if estimator.kind == "ratings" else small_events  # type: ignore[attr-defined]
+    rec = Recommender.fit(estimator, table)
+    groups = np.arange(len(rec.users)) % 4
+    found = []
+    for count in (1, 2):
+        with threads(count):
+            found.append(influence(rec, groups, permutations=4).groups)
+    assert found[0].equals(found[1])
+    assert found[0]["users"].to_list() == [50] * 4
+    assert found[0]["share_of_users"].sum() == pytest.approx(1)
+    assert found[0]["share_of_influence"].sum() == pytest.approx(1)
+    assert found[0]["influence"].is_between(0, 1).all()
+    assert not found[0]["flagged"].any()
+    nobody = influence(rec, np.where(groups == 3, 4, groups), permutations=2).groups
+    assert nobody["influence"][3] == 0
+
+
+def test_eager_fans_are_the_one_group_that_is_flagged() -> None:
+    made = generate(EAGER_SHAPE)
+    rec = Recommender.fit(BiasedMF(factors=16), made.interactions)
+    groups = taste_groups(made.interactions.by_user, made.interactions.n_items)
+    found = influence(rec, groups, permutations=20).groups
+    flagged = found.filter(found["flagged"])["group"].to_list()
+    assert len(flagged) == 1
+    assert made.eager[groups == flagged[0]].mean() >= 0.8
+    calm = generate(replace(EAGER_SHAPE, eager_share=0.0))
+    rec = Recommender.fit(BiasedMF(factors=16), calm.interactions)
+    groups = taste_groups(calm.interactions.by_user, calm.interactions.n_items)
+    assert not influence(rec, groups, permutations=20).groups["flagged"].any()
+
+
+def test_wrong_input_is_named(small_ratings: Interactions, small_events: Interactions) -> None:
+    rec = Recommender.fit(BiasedMF(factors=4, epochs=1), small_ratings)
+    with pytest.raises(ParameterError, match="groups must be"):
+        influence(rec, [0, 1])
+    with pytest.raises(ParameterError, match="permutations"):
+        influence(rec, np.zeros(len(rec.users), int), permutations=1)
+    with pytest.raises(KindError, match="least squares"):
+        influence(Recommender.fit(BPR(epochs=1), small_events), np.zeros(small_events.n_users, int))

@@ -1,0 +1,84 @@
+"""Levels and the taste map: on worlds whose truth is known, and on films."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from cofactor import BPR, EASE, Bias, BiasedMF, ExplicitALS, Interactions, Recommender
+from cofactor.data.synthetic import generate
+from cofactor.data.world import World
+from cofactor.errors import KindError, ParameterError
+from cofactor.interpret import TasteMap, levels
+
+
+def test_a_level_is_free_of_who_rated() -> None:
+    """Two films alike in quality: one rated by the generous, one by the severe."""
+    rng = np.random.default_rng(0)
+    u, i = np.repeat(np.arange(200), 12), np.concatenate([rng.choice(38, 12, replace=False) for _ in range(200)])
+    generous = np.where(np.arange(200) < 100, 1.0, -1.0)
+    extra_u = np.arange(200)
+    extra_i = np.where(extra_u < 100, 38, 39)
+    u, i = np.concatenate([u, extra_u]), np.concatenate([i, extra_i])
+    values = np.clip(3 + generous[u] + rng.normal(0, 0.3, len(u)), 1, 5)
+    found = levels(Recommender.fit(ExplicitALS(factors=2), Interactions.from_columns(u, i, values)))
+    both = found.filter(pl.col("item") >= 38)
+    assert abs(np.diff(both["average"].to_numpy())[0]) > 1.5
+    assert abs(np.diff(both["level"].to_numpy())[0]) < 0.5
+
+
+def test_levels_find_the_true_biases() -> None:
+    made = generate(World(n_users=600, n_items=200, n_ratings=30_000, item_bias_sd=0.6, user_bias_sd=0.5))
+    for estimator in (Bias(), BiasedMF(factors=8), ExplicitALS(factors=8)):
+        rec = Recommender.fit(estimator, made.interactions)
+        for side, truth in (("item", made.item_bias), ("user", made.user_bias)):
+            found = levels(rec, side, min_support=20)  # type: ignore[arg-type]
+            assert np.corrcoef(found["level"], truth[found[side].to_numpy()])[0, 1] > 0.8
+            assert found["support"].min() >= 20
+            assert (np.diff(found["level"].to_numpy()) <= 0).all()
+
+
+def test_what_has_no_level_says_so(small_events: Interactions, small_ratings: Interactions) -> None:
+    with pytest.raises(KindError, match="events"):
+        levels(Recommender.fit(BPR(epochs=1), small_events))
+    with pytest.raises(KindError, match="no levels"):
+        levels(Recommender.fit(BiasedMF(biases=False, epochs=2), small_ratings))
+    with pytest.raises(ParameterError, match="item or user"):
+        levels(Recommender.fit(Bias(), small_ratings), "film")  # type: ignore[arg-type]
+
+
+def test_the_first_axis_parts_the_two_camps(small_ratings: Interactions) -> None:
+    rec = Recommender.fit(BiasedMF(factors=8), small_ratings)
+    drawn = TasteMap.of(rec, axes=3, min_support=20)
+    assert drawn.items.columns == ["item", "axis_1", "axis_2", "axis_3", "support"]
+    assert (np.diff(drawn.shares) <= 0).all()
+    assert 0 < drawn.shares.sum() <= 1 + 1e-9
+    camp = np.array([int(name.removeprefix("item ")) % 2 for name in drawn.items["item"]])
+    side = drawn.items["axis_1"].to_numpy() > 0
+    assert max((camp == side).mean(), (camp != side).mean()) > 0.9
+    low, high = drawn.ends(1, 4)
+    assert len(low) == len(high) == 4
+    assert low["axis_1"][0] == drawn.items["axis_1"].min()
+    assert high["axis_1"][0] == drawn.items["axis_1"].max()
+    assert abs(high["axis_1"][0]) >= abs(low["axis_1"][0])
+
+
+def test_levels_and_map_have_titles(movielens: Interactions) -> None:
+    rec = Recommender.fit(BiasedMF(), movielens)
+    assert "title" in levels(rec, min_support=50).columns
+    assert "title" in TasteMap.of(rec).items.columns
+
+
+def test_no_map_without_factors(small_events: Interactions, small_ratings: Interactions) -> None:
+    with pytest.raises(KindError, match="no item factors"):
+        TasteMap.of(Recommender.fit(EASE(), small_events))
+    with pytest.raises(KindError, match="no item factors"):
+        TasteMap.of(Recommender.fit(Bias(), small_ratings))
+    rec = Recommender.fit(BiasedMF(factors=4, epochs=1), small_ratings)
+    with pytest.raises(ParameterError, match="axes"):
+        TasteMap.of(rec, axes=5)
+    with pytest.raises(ParameterError, match="min_support"):
+        TasteMap.of(rec, min_support=10**6)
+    with pytest.raises(ParameterError, match="axis"):
+        TasteMap.of(rec).ends(3)
