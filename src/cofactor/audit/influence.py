@@ -1,0 +1,201 @@
+"""Influence: how much of what others are shown a group of users decides.
+
+Take a group's ratings away, work the items out anew without them (one half-step, see `kernels.ridge`), then the other
+users from those items (one more), and see how many places of the others' lists change. A fit that starts from a point
+where it stands still is replaced so by its first answer to the change. The same two half-steps with everybody are what
+it is compared with. A model with a sigmoid is taken as the weighted least squares of its last Gauss-Newton step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import erfc, sqrt
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+
+from cofactor.arrays import Float32, Int32, SparseRows, random_stream
+from cofactor.errors import KindError, ParameterError
+from cofactor.evaluate.significance import holm
+from cofactor.kernels.ridge import Side, solve
+from cofactor.kernels.topk import ItemIndex, top_items
+from cofactor.models.factor import FactorModel
+from cofactor.models.losses import EventsLoss, RatingsLoss
+from cofactor.recommend import Recommender
+
+__all__ = ["Influence", "influence"]
+
+WATCHED = 500
+"""Users whose lists are looked at, at most."""
+
+FLAGGED_RATIO, FLAGGED_P = 1.25, 0.01
+"""A group is flagged from this ratio to its permuted mean on, and up to this adjusted p."""
+
+
+@dataclass(frozen=True, eq=False)
+class Influence:
+    """What each group of a partition decides of the others' lists.
+
+    Attributes:
+        groups: one row for each group: group, users, share_of_users, share_of_rows, influence (the share of the others'
+            places that change without it), share_of_influence, permuted (mean influence of random groups of its size),
+            ratio (influence / permuted), p (one-sided, from a normal fitted to the permuted ones), p_adjusted (Holm),
+            flagged.
+        permutations: how many.
+    """
+
+    groups: pl.DataFrame
+    permutations: int
+
+
+def influence(
+    recommender: Recommender,
+    groups: Any,
+    *,
+    n: int = 10,
+    permutations: int = 50,
+    watched: int = WATCHED,
+    seed: int = 0,
+) -> Influence:
+    """Audit a partition: groups (n_users,) whole numbers from 0 on, one for each user.
+
+    Random groups come from shuffling the labels, so that they have the same sizes: small groups look influential by
+    their size alone. Raises KindError for a model without factors learnt from least squares, ParameterError.
+    """
+    labels = np.asarray(groups)
+    if labels.shape != (len(recommender.users),) or labels.dtype.kind not in "iu" or labels.min(initial=0) < 0:
+        raise ParameterError(f"groups must be one whole number from 0 on for each of {len(recommender.users):,} users")
+    if permutations < 2:
+        raise ParameterError(f"permutations must be at least 2, not {permutations}")
+    steps = _HalfSteps.of(recommender, n, watched, seed)
+    n_groups = int(labels.max(initial=0)) + 1
+    found = np.array([steps.changed(labels == g) for g in range(n_groups)])
+    chance = np.empty((permutations, n_groups))
+    for k in range(permutations):
+        shuffled = random_stream(seed, "permutation", k).permutation(labels)
+        chance[k] = [steps.changed(shuffled == g) for g in range(n_groups)]
+    mean, sd = chance.mean(axis=0), chance.std(axis=0, ddof=1)
+    p = np.array([0.5 * erfc(z / sqrt(2)) for z in (found - mean) / np.maximum(sd, 1e-12)])
+    adjusted, ratio = np.asarray(holm(p)), found / np.maximum(mean, 1e-12)
+    users = np.bincount(labels, minlength=n_groups)
+    rows = np.bincount(labels, weights=recommender.histories.counts, minlength=n_groups)
+    table = pl.DataFrame(
+        {
+            "group": np.arange(n_groups),
+            "users": users,
+            "share_of_users": users / max(users.sum(), 1),
+            "share_of_rows": rows / max(rows.sum(), 1),
+            "influence": found,
+            "share_of_influence": found / max(found.sum(), 1e-12),
+            "permuted": mean,
+            "ratio": ratio,
+            "p": p,
+            "p_adjusted": adjusted,
+            "flagged": (ratio >= FLAGGED_RATIO) & (adjusted <= FLAGGED_P),
+        }
+    )
+    return Influence(table, permutations)
+
+
+@dataclass(frozen=True, eq=False)
+class _HalfSteps:
+    """One item half-step and one user half-step, with some users' rows away; what they start from is made once."""
+
+    model: FactorModel
+    by_item: SparseRows
+    by_user: SparseRows
+    watched: Int32
+    seen: SparseRows
+    n: int
+    lists: Int32
+
+    @classmethod
+    def of(cls, recommender: Recommender, n: int, watched: int, seed: int) -> Self:
+        model = recommender.model
+        if (
+            not isinstance(model, FactorModel)
+            or not isinstance(model.loss, RatingsLoss | EventsLoss)
+            or not model.factors
+        ):
+            raise KindError(
+                "influence needs factors learnt from least squares: biased-mf, explicit-als or implicit-als"
+            )
+        entries = _working(model, recommender.histories)
+        rows = np.repeat(np.arange(len(entries), dtype=np.int32), entries.counts)
+        by_item = SparseRows.of(entries.columns, rows, entries.values, model.n_items, entries.weights)
+        has = np.flatnonzero(entries.counts)
+        chosen = random_stream(seed, "watched").choice(has, min(watched, len(has)), replace=False)
+        users = np.sort(chosen).astype(np.int32)
+        seen = recommender.histories.take(users)
+        blank = cls(model, by_item, entries.take(users), users, seen, n, np.zeros((0, n), np.int32))
+        return replace(blank, lists=blank._ranked(np.ones(model.n_users, bool)))
+
+    def changed(self, group: Any) -> float:
+        """The share of places in the lists of watched users outside the group that change without it."""
+        outside = ~group[self.watched]
+        if not group.any() or not outside.any():
+            return 0.0
+        lists, before = self._ranked(~group)[outside], self.lists[outside]
+        kept = (lists[:, :, None] == before[:, None, :]).any(axis=2) & (lists >= 0)
+        places = (before >= 0).sum()
+        return float(1 - kept.sum() / max(places, 1))
+
+    def _ranked(self, stays: Any) -> Int32:
+        """The watched users' lists after both half-steps on the rows of those who stay."""
+        model, loss = self.model, self.model.loss
+        assert isinstance(loss, RatingsLoss | EventsLoss)
+        weight = stays.astype(np.float32)
+        entries = _weighed(self.by_item, weight[self.by_item.columns], loss)
+        counts = np.bincount(
+            np.repeat(np.arange(model.n_items), self.by_item.counts),
+            weights=weight[self.by_item.columns],
+            minlength=model.n_items,
+        )
+        side = loss.side(model.user_factors * weight[:, None], model.user_bias, model.mean)
+        items = np.zeros((model.n_items, loss.width(model.factors)), np.float32)
+        solve(items, entries, loss.penalty(counts, int(stays.sum())), _traced(side, model))
+        bias = items[:, model.factors] if _has_bias(loss) else np.zeros(model.n_items, np.float32)
+        factors = np.ascontiguousarray(items[:, : model.factors])
+        side = loss.side(factors, np.ascontiguousarray(bias), model.mean)
+        users = np.zeros((len(self.watched), loss.width(model.factors)), np.float32)
+        solve(users, self.by_user, loss.penalty(self.by_user.counts, model.n_items), _traced(side, model))
+        own = np.ascontiguousarray(users[:, : model.factors])
+        rows, _ = top_items(
+            own, ItemIndex.of(factors, np.ascontiguousarray(bias)), self.n,
+            seen_start=self.seen.start, seen=self.seen.columns, allowed=np.zeros(0, bool),
+        )  # fmt: skip
+        return rows
+
+
+def _working(model: FactorModel, histories: SparseRows) -> SparseRows:
+    """The rows as a linear half-step reads them: of a sigmoid, the working response and its weight at the model."""
+    assert isinstance(model.loss, RatingsLoss | EventsLoss)
+    rows = model.loss.entries(histories)
+    if model.rating_range is None:
+        return rows
+    users = np.repeat(np.arange(len(rows), dtype=np.int32), rows.counts)
+    x = model.linear(users, rows.columns)
+    low, high = model.rating_range
+    share = np.clip((model.link(x) - low) / (high - low), 1e-3, 1 - 1e-3)
+    slope = ((high - low) * share * (1 - share)).astype(np.float32)
+    response = x + (rows.values - model.link(x)) / slope
+    weights = slope**2 if rows.weights is None else slope**2 * rows.weights
+    return SparseRows(rows.start, rows.columns, response.astype(np.float32), weights.astype(np.float32))
+
+
+def _weighed(rows: SparseRows, weight: Float32, loss: RatingsLoss | EventsLoss) -> SparseRows:
+    """Entries with this weight more: an event's value is its weight."""
+    if isinstance(loss, EventsLoss):
+        return replace(rows, values=rows.values * weight)
+    return replace(rows, weights=weight if rows.weights is None else rows.weights * weight)
+
+
+def _traced(side: Side, model: FactorModel) -> Side:
+    """With a trace of penalty, for items that nobody is left to have rated."""
+    trace = np.float32(1e-6) * np.square(model.user_factors).max(initial=1e-6)
+    return replace(side, shape=np.maximum(side.shape, trace), precision=np.maximum(side.precision, trace))
+
+
+def _has_bias(loss: RatingsLoss | EventsLoss) -> bool:
+    return isinstance(loss, RatingsLoss) and loss.l2_bias is not None
