@@ -91,7 +91,8 @@ def fitted(estimator: Estimator, folder: Path, kind: Kind) -> tuple[cofactor.Rec
         rec = cofactor.Recommender.fit(estimator, rows, on_epoch=lambda _: marks.append(mark()))
     factors = sum(array.nbytes for array in rec.model.arrays().values())
     found["bytes_per_rating"] = (memory("VmHWM") - before - factors) / len(rows)
-    return rec, found | per_iteration(marks[1:]) | {"peak_mb": peak_mb()}, rows
+    each = per_iteration(marks[1:]) if len(marks) > 2 else {}
+    return rec, found | each | {"peak_mb": peak_mb()}, rows
 
 
 # large tables
