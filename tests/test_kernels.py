@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from cofactor.arrays import SparseRows
 from cofactor.errors import ParameterError
-from cofactor.kernels import reference
+from cofactor.kernels import reference, ridge
 from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.gram import CHUNK, gram
 from cofactor.kernels.order import grouped, pairs_ascend, sorted_pairs
-from cofactor.kernels.ridge import EVENTS, MAX_GATHERED, RATINGS, Side, improve, solve
+from cofactor.kernels.ridge import EVENTS, RATINGS, Side, improve, solve
 from cofactor.kernels.sgd import blocks_of, sgd_epoch, sgd_ratings
 from cofactor.kernels.threads import for_each, results_of, row_blocks, thread_count, threads
 from cofactor.kernels.topk import PIECE, ItemIndex, top_items
@@ -106,9 +106,10 @@ def test_conjugate_gradient_ends_at_the_exact_solution() -> None:
     np.testing.assert_allclose(x, exact, atol=2e-4)
 
 
-def test_rows_too_long_to_gather_are_solved_the_same() -> None:
+def test_rows_too_long_to_gather_are_solved_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
-    n = MAX_GATHERED + 100
+    n = 1003
+    monkeypatch.setattr(ridge, "GATHERED", 100 * WIDTH)
     rows = SparseRows.of(np.zeros(n, np.int64), np.arange(n), rng.normal(0, 1, n), 1)
     side, penalty = random_side(rng, RATINGS, n), np.ones(1, np.float32)
     x = np.zeros((1, WIDTH), np.float32)

@@ -32,8 +32,8 @@ __all__ = ["EVENTS", "RATINGS", "Side", "improve", "solve"]
 RATINGS, EVENTS = 0, 1
 """The compile-time choice of where targets and confidences come from."""
 
-MAX_GATHERED = 1 << 15
-"""Rows up to this long are copied into one block before CG passes over them several times; longer ones in pieces."""
+GATHERED = 1 << 24
+"""So many numbers of a row's features (64 MB) are copied into one block that CG passes over; longer rows in pieces."""
 
 TOGETHER = 8
 """Entries that a pass takes at once: the loops below are written out for eight."""
@@ -282,7 +282,7 @@ def improve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, st
     longest = np.diff(entries.start)
 
     def block(cut: tuple[int, int]) -> None:
-        n = min(int(longest[cut[0] : cut[1]].max()), MAX_GATHERED) + TOGETHER
+        n = min(int(longest[cut[0] : cut[1]].max()), GATHERED // x.shape[1]) + TOGETHER
         run(x, loss, np.empty((n, x.shape[1]), np.float32), np.empty(n, np.float32), *arguments, *cut, steps)
 
     for_each(block, row_blocks(entries.start))
