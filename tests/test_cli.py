@@ -399,6 +399,17 @@ def test_similar_items_are_of_one_camp(model: Path, tmp_path: Path) -> None:
     assert pl.read_csv(tmp_path / "s.csv").columns == ["item", "rank", "score", "title"]
 
 
+def test_an_explanation_adds_up_and_names_films(model: Path) -> None:
+    told = json_of("explain", model, 6, "f02")
+    assert sum(part["term"] for part in told["parts"]) == pytest.approx(told["score"])
+    assert {part["part"] for part in told["parts"]} == {"mean", "user", "item", "history", "not attributed"}
+    shown = ok("explain", model, 6, "f02", "-n", 3).stdout
+    assert "Film" in shown
+    assert "more" in shown
+    assert "rating to expect" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
 def test_similar_users_are_of_one_camp(model: Path) -> None:
     assert all(row["user"] % 2 == 0 for row in json_of("similar", model, "--user", 6, "-n", 5))
 

@@ -127,6 +127,8 @@ CASES = {
     "no folder for results": ("recommend m --all -o nowhere/out.csv", "folder nowhere does not exist"),
     "results into a device": ("fit r.csv -o pipe", "pipe is not an ordinary file"),
     "results where nothing can be": ("recommend m --all -o /proc/out.csv", "/proc/out.csv cannot be written"),
+    "unknown explained user": ("explain m 99 1", "user '99' is not known"),
+    "unknown explained item": ("explain m 1 99", "item '99' is not known"),
     "unknown similar item": ("similar m --item 99", "item '99' is not known"),
     "unknown similar user": ("similar m --user x", "user 'x' is not known"),
     "similar to nothing": ("similar m", "--item ID or --user ID"),
