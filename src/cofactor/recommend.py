@@ -254,9 +254,9 @@ class Recommender:
         """What a score is made of: part, item, value, term[, title]; the terms add up to the score.
 
         Parts: "mean", "user" and "item", whatever was rated; then the user's "history", what adds most or takes away
-        most first, each with the value it was given; and what is "not attributed". Models of neighbors tell of
-        "neighbors" (with a column user, and what they gave this item); networks of how much the score falls
-        "without" an item. The score is what items are ranked by: see `predict` for the rating. Raises UnknownIdError.
+        most first, each with the value it was given; and what is "not attributed". Models of neighbors tell of similar
+        users, each a "neighbor" in a column user; networks of how much the score falls "without" an item. The score is
+        what items are ranked by: see `predict` for the rating. Raises UnknownIdError.
         """
         u = int(self._user_rows(_column([user]))[0])
         try:

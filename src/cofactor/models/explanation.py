@@ -87,19 +87,21 @@ def split_off(attributed: float, total: float, terms: Float64) -> float:
 
 
 def ridge_terms(
-    features: Any, targets: Any, confidence: Any, goal: Any, *, gram: Any, ridge: Any
+    features: Any, targets: Any, confidence: Any, goal: Any, *, gram: Any, ridge: Any, shifts: Any = 0.0
 ) -> Float64:  # fmt: skip
     """What each entry adds to goal . v, where v minimizes the ridge regression of `kernels.ridge`: (m,) float64.
 
-    v = A^-1 sum_j c_j t_j f_j with A = G + sum_j c_j f_j f_j' + diag(ridge), so goal . v is the sum over j of
-    c_j t_j (f_j . A^-1 goal). features (m, width), targets t and confidence c (m,), goal, ridge (width,), gram (width,
-    width) or of size 0. Source: Hu, Koren & Volinsky 2008, section 5 (explaining recommendations).
+    v = A^-1 sum_j (c_j t_j f_j + s_j) with A = G + sum_j c_j f_j f_j' + diag(ridge), so goal . v is the sum over j of
+    (c_j t_j f_j + s_j) . A^-1 goal. features (m, width), targets t and confidence c (m,), goal, ridge (width,), gram
+    (width, width) or of size 0; shifts s (m, width): what an entry adds besides its target.
+    Source: Hu, Koren & Volinsky 2008, section 5 (explaining recommendations).
     """
     F, c = np.asarray(features, np.float64), np.asarray(confidence, np.float64)
     A = (F * c[:, None]).T @ F + np.diag(np.asarray(ridge, np.float64))
     if np.size(gram):
         A += gram
-    terms: Float64 = c * np.asarray(targets, np.float64) * (F @ np.linalg.solve(A, np.asarray(goal, np.float64)))
+    pulls = F * (c * np.asarray(targets, np.float64))[:, None] + shifts
+    terms: Float64 = pulls @ np.linalg.solve(A, np.asarray(goal, np.float64))
     return terms
 
 

@@ -182,14 +182,12 @@ class BayesianModel:
         targets = history.values - self.center - post.items[s, columns, k] - features @ start
         goal = np.zeros(features.shape[1])
         goal[:k] = post.items[s, item, :k]
-        nothing = np.zeros(0)
-        terms = ridge_terms(features, targets, confidence, goal, gram=nothing, ridge=precision)
-        A = (features * confidence[:, None]).T @ features + np.diag(precision)
         seen = np.tile((post.user_mean[s] - start) / m, (len(columns), 1))
         if post.terms.shape[1]:
             seen += post.terms[s][columns].astype(np.float64) / np.sqrt(m)
-        terms += seen @ (precision * np.linalg.solve(A, goal))
-        return terms
+        return ridge_terms(
+            features, targets, confidence, goal, gram=np.zeros(0), ridge=precision, shifts=precision * seen
+        )  # fmt: skip
 
     # newcomers
 
