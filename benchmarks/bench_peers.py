@@ -391,7 +391,8 @@ def main() -> None:
         print(f"row {number}: {ROWS[number].__name__}", file=sys.stderr, flush=True)
         bench.curves.clear()
         lines = [asdict(one) for one in ROWS[number](bench)]
-        results[number] = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "machine": machine(), "lines": lines}
+        found = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "rounds": bench.rounds, "machine": machine(), "lines": lines}
+        results[number] = found
         if bench.curves:
             results[number]["curves"] = dict(bench.curves)
         JSON.write_text(json.dumps(results, indent=1) + "\n")
