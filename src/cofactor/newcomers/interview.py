@@ -1,4 +1,4 @@
-"""Newcomers: what somebody new is taken to be before the first rating, and what to ask them.
+"""Interviews: the questions to ask somebody new, one by one, and what each answer tells.
 
 A user of a factor model of ratings is x = [p, b], and a rating of item j is  mean + b_j + f_j . x + noise  with
 f_j = [q_j, 1]. Everybody there is makes a normal prior for x; ratings make it a posterior (Bayesian linear regression):
