@@ -22,8 +22,9 @@ from cofactor.errors import ArtifactError, DataError, KindError, ParameterError,
 from cofactor.estimators import REGISTRY
 from cofactor.estimators.base import Estimator, OnEpoch
 from cofactor.models import KINDS
-from cofactor.models.base import Explains, FoldsIn, predicted
-from cofactor.models.explanation import Explanation
+from cofactor.models.base import Explains, FoldsAbout, FoldsIn, TakesItems, predicted
+from cofactor.models.explanation import Explanation, told
+from cofactor.models.prior import Priors
 from cofactor.models.rerank import By, ranked
 
 __all__ = ["Recommender"]
@@ -42,6 +43,7 @@ class Recommender:
         kind: "ratings" or "events".
         estimator: how the model was learnt, or None when it was put together by hand.
         user_table, item_table: frames in row order, id column first, or None.
+        priors: what new users and items are taken to be, or None; see `newcomers.learn_priors`.
 
     >>> ratings = Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], [5, 3, 4])
     >>> rec = Recommender.fit(REGISTRY["bias"](), ratings)
@@ -57,6 +59,7 @@ class Recommender:
     estimator: Estimator | None = None
     user_table: pl.DataFrame | None = None
     item_table: pl.DataFrame | None = None
+    priors: Priors | None = None
 
     @classmethod
     def fit(
@@ -168,17 +171,20 @@ class Recommender:
         among: Iterable[Id] | None = None,
         by: By = "mean",
         diversity: float = 0.0,
+        about: Mapping[str, Any] | None = None,
     ) -> pl.DataFrame:
         """The n best items for somebody new, given what they rated as (item, rating) pairs, or took as items.
 
         Events may be (item, how often) pairs too; a negative number marks a dislike. The newcomer is folded in: nothing
-        is retrained, nothing is kept. Columns: item, rank, score[, title]. Raises DataError, UnknownIdError, KindError.
+        is retrained, nothing is kept. `about`: columns of the user table and what they hold of the newcomer, where
+        priors were learnt from them. Columns: item, rank, score[, title]. Raises DataError, UnknownIdError, KindError.
         """
         _check_n(n)
         one = self._history(history)
         newcomer, n = np.zeros(1, np.int32), min(n, len(self.items))
         options: Any = {"allowed": self._allowed(among), "by": by, "diversity": diversity}
-        top = ranked(self._folded(one), newcomer, n, known=one, exclude=one, **options)
+        folded = self._folded(one, self._about(about))
+        top = ranked(folded, newcomer, n, known=one, exclude=one, **options)
         return self._ranked(np.zeros(1, np.int32), top, with_user=False)
 
     def _ranked(self, rows: Int32, top: tuple[Int32, Float32], *, with_user: bool = True) -> pl.DataFrame:
@@ -264,33 +270,7 @@ class Recommender:
         except UnknownIdError as unknown:
             raise UnknownIdError(f"item {unknown}") from None
         why = self.explanation(u, i)
-        order = np.argsort(-np.abs(why.terms), kind="stable")
-        rows, terms = why.rows[order], why.terms[order]
-        what, ids = ("user", self.users) if why.by == "neighbors" else ("item", self.items)
-        there = rows >= 0
-        names = pl.Series(what, [None] * len(rows), dtype=ids.all.dtype)
-        names = names.scatter(np.flatnonzero(there), ids.ids(rows[there]))
-        part = {"history": "history", "neighbors": "neighbor", "leave-one-out": "without"}[why.by]
-        blank = pl.Series(what, [None], dtype=names.dtype)
-        frame = pl.DataFrame(
-            {
-                "part": ["mean", "user", "item", *[part] * len(rows), "not attributed"],
-                what: pl.concat([blank, blank, blank, names, blank]),
-                "term": np.concatenate([[why.mean, why.user, why.item], terms, [why.rest]]),
-            }
-        )
-        if why.by == "neighbors":
-            return frame
-        given = self.histories.row(u)
-        place = np.searchsorted(given.columns, rows)
-        values = pl.Series("value", given.values[place])
-        none = pl.Series("value", [None], dtype=pl.Float32)
-        frame = frame.insert_column(2, pl.concat([none, none, none, values, none]))
-        if self.titles is None:
-            return frame
-        title = self.titles.gather(rows)
-        blank = pl.Series("title", [None], dtype=title.dtype)
-        return frame.with_columns(title=pl.concat([blank, blank, blank, title, blank]))
+        return told(why, self.users, self.items, self.histories.row(u), self.titles)
 
     def explanation(self, user: int, item: int) -> Explanation:
         """The same by row numbers. Raises KindError where the model cannot tell."""
@@ -337,10 +317,25 @@ class Recommender:
 
     # newcomers and new ratings
 
-    def _folded(self, histories: SparseRows) -> Any:
+    def _folded(self, histories: SparseRows, table: pl.DataFrame | None = None) -> Any:
+        """The model with newcomers of these histories as its users; `table` has a row for each."""
         if not isinstance(self.model, FoldsIn):
             raise KindError("this model cannot fold in new users; fit it again with their ratings")
-        return self.model.fold_in(histories)
+        prior = None if self.priors is None else self.priors.users
+        if prior is None or not isinstance(self.model, FoldsAbout):
+            return self.model.fold_in(histories)
+        return self.model.fold_in_about(histories, prior.means(table, len(histories)), prior.precision)
+
+    def _about(self, about: Mapping[str, Any] | None) -> pl.DataFrame | None:
+        """One newcomer's row of the user table, as far as the prior asks for it."""
+        if about is None:
+            return None
+        prior = None if self.priors is None else self.priors.users
+        learnt = [] if prior is None or prior.encoder is None else [column.name for column in prior.encoder.columns]
+        if unknown := [name for name in about if name not in learnt]:
+            known = ", ".join(learnt) or "none: learn priors with user_features first"
+            raise DataError(f"the prior was not learnt from {unknown[0]!r}; columns it knows: {known}")
+        return pl.DataFrame({name: [about.get(name)] for name in learnt})
 
     def _history(self, history: Any) -> SparseRows:
         """One new user's history as a matrix of one row. Raises DataError, UnknownIdError."""
@@ -378,7 +373,9 @@ class Recommender:
         arrived = new.by_user.take(changed)
         arrived = replace(arrived, columns=item_rows[arrived.columns])
         after = merged(self.histories.take(self.users.rows(ids)), arrived, self.kind)
-        folded, users = self._folded(after), self.users.union(IdMap.of(ids))
+        users = self.users.union(IdMap.of(ids))
+        table = _with_rows_for(users, self.user_table, new.user_table)
+        folded = self._folded(after, None if table is None else table[users.rows(ids)])
         take = np.array(self.users.rows(users.all))
         take[users.rows(ids)] = -1 - np.arange(len(ids), dtype=np.int32)
         picked = np.where(take < 0, len(self.users) - 1 - take, take)
@@ -387,8 +384,50 @@ class Recommender:
             model=self.model.with_users(folded, take),
             users=users,
             histories=stacked(self.histories, after).take(picked),
-            user_table=_with_rows_for(users, self.user_table),
+            user_table=table,
         )
+
+    def with_items(self, table: pl.DataFrame, ratings: Interactions | None = None) -> Recommender:
+        """A new Recommender whose catalog holds these new items too: nothing is retrained.
+
+        table: a row for each new item, ids first, with the columns that the priors were learnt from. `ratings` of them,
+        if there are any, move them from the prior, and are then what `updated` takes. Raises KindError without priors
+        of items or where the model takes no new ones, DataError for ids that are known or stand twice.
+        """
+        prior = None if self.priors is None else self.priors.items
+        if prior is None or not isinstance(self.model, TakesItems):
+            raise KindError(
+                "new items need a prior: newcomers.learn_priors of biased-mf, explicit-als, implicit-als, bpr"
+            )
+        ids = _column(table.to_series(0))
+        if ids.n_unique() < len(ids) or (self.items.rows(ids) >= 0).any():
+            raise DataError("new items must be new: some ids of the table are known or stand twice")
+        items, raters = self.items.union(IdMap.of(ids)), self._raters(ids, ratings)
+        factors, bias = self.model.items_about(raters, prior.means(table, len(ids)), prior.precision)
+        take = np.array(self.items.rows(items.all))
+        take[items.rows(ids)] = -1 - np.arange(len(ids), dtype=np.int32)
+        moved = items.rows(self.items.all)
+        wider = replace(
+            self,
+            model=self.model.with_items(factors, bias, take),
+            items=items,
+            histories=replace(self.histories, columns=moved[self.histories.columns]),
+            item_table=_with_rows_for(items, self.item_table, table),
+        )
+        return wider if ratings is None else wider.updated(ratings)
+
+    def _raters(self, items: pl.Series, ratings: Interactions | None) -> SparseRows:
+        """For each of these items who of the known users rated it, and how."""
+        if ratings is None:
+            return SparseRows.empty(len(items))
+        if ratings.kind != self.kind:
+            raise KindError(f"this model learnt from {self.kind}, and these are {ratings.kind}")
+        places, users = ratings.items.rows(items), self.users.rows(ratings.users.all)
+        own = ratings.by_item.take(places)
+        known = users[own.columns] >= 0
+        owner = np.repeat(np.arange(len(own)), own.counts)[known]
+        weights = None if own.weights is None else own.weights[known]
+        return SparseRows.of(owner, users[own.columns[known]], own.values[known], len(own), weights)
 
     # files
 
@@ -397,6 +436,8 @@ class Recommender:
         arrays = {f"model.{name}": array for name, array in self.model.arrays().items()}
         arrays |= stored.id_arrays("users", self.users) | stored.id_arrays("items", self.items)
         arrays |= stored.row_arrays("histories", self.histories)
+        priors = Priors() if self.priors is None else self.priors
+        arrays |= {f"priors.{name}": array for name, array in priors.arrays().items()}
         for name in ("user_table", "item_table"):
             if (table := getattr(self, name)) is not None:
                 arrays[name] = stored.frame_bytes(table)
@@ -404,6 +445,7 @@ class Recommender:
             "kind": self.kind,
             "model": {"kind": self.model.kind, **self.model.settings()},
             "estimator": None if self.estimator is None else json.loads(self.estimator.to_json()),
+            "priors": None if self.priors is None else self.priors.settings(),
         }
         write_artifact(path, arrays, manifest)
 
@@ -414,7 +456,13 @@ class Recommender:
         arrays, manifest = artifact.arrays, artifact.manifest
         try:
             settings = manifest["model"]
-            model_arrays = {n.removeprefix("model."): a for n, a in arrays.items() if n.startswith("model.")}
+            model_arrays, prior_arrays = (
+                {name.removeprefix(part): array for name, array in arrays.items() if name.startswith(part)}
+                for part in ("model.", "priors.")
+            )
+            users, items = (
+                stored.frame(arrays[name]) if name in arrays else None for name in ("user_table", "item_table")
+            )
             return cls(
                 KINDS[settings["kind"]].from_parts(model_arrays, settings),
                 stored.id_map("users", arrays),
@@ -422,7 +470,9 @@ class Recommender:
                 stored.rows("histories", arrays),
                 manifest["kind"],
                 _estimator(manifest["estimator"]),
-                *(stored.frame(arrays[n]) if n in arrays else None for n in ("user_table", "item_table")),
+                users,
+                items,
+                manifest["priors"] and Priors.from_parts(prior_arrays, manifest["priors"]),
             )
         except (KeyError, TypeError, ParameterError) as problem:
             what = f"lacks {problem}" if isinstance(problem, KeyError) else f"cannot be understood ({problem})"
@@ -472,12 +522,21 @@ def _column(ids: Any) -> pl.Series:
     return id_column(ids if isinstance(ids, np.ndarray) else list(ids))
 
 
-def _with_rows_for(users: IdMap, table: pl.DataFrame | None) -> pl.DataFrame | None:
-    """The table with a row for each of `users`, null where it says nothing of one."""
+def _with_rows_for(ids: IdMap, table: pl.DataFrame | None, new: pl.DataFrame | None) -> pl.DataFrame | None:
+    """The table with a row for each of `ids`: those it lacks from `new`, null where neither says anything."""
+    if table is None:
+        table, new = new, None
     if table is None:
         return None
     key = table.columns[0]
-    return pl.DataFrame({key: users.all}).join(table, on=key, how="left", maintain_order="left")
+    if new is not None:
+        new = new.rename({new.columns[0]: key}).with_columns(_column(new.to_series(0)).alias(key))
+        arrived = new.filter(~pl.col(key).is_in(table[key].implode()))
+        try:
+            table = pl.concat([table, arrived], how="diagonal_relaxed")
+        except pl.exceptions.PolarsError as problem:
+            raise DataError(f"the new table's columns do not go with those that are known: {problem}") from problem
+    return pl.DataFrame({key: ids.all}).join(table, on=key, how="left", maintain_order="left")
 
 
 def _estimator(spec: dict[str, Any] | None) -> Estimator | None:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from cofactor.arrays import SparseRows
+from cofactor.arrays import Int64, SparseRows
 from cofactor.errors import DataError
 
-__all__ = ["Features", "indicators"]
+__all__ = ["Encoder", "Features", "indicators"]
 
 FEW = 12
 """A column of at most this many different numbers has an indicator for each of them."""
 BINS = 10
 """All other columns of numbers are cut into this many bins of about as many rows each."""
+
+PARTS, VALUES, CUTS = "parts", "values", "cuts"
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,44 +38,130 @@ class Features:
         return len(self.names)
 
 
-def indicators(table: pl.DataFrame | None, columns: Sequence[str], what: str) -> Features:
-    """The named columns of a table of `what` ("user" or "item") in row order, as indicators.
+@dataclass(frozen=True)
+class Column:
+    """How one column becomes indicators.
 
-    Texts: one for each part between "|"; lists: one for each member; numbers and dates: one for each of a few values,
-    else for each of ten bins of about as many rows. A missing value has none. Raises DataError where there is no
-    table, no such column, or one of another type.
+    form: "parts", an indicator for each text; "values", for each number; "cuts", for each bin that begins at a number
+    marks: those texts, or numbers, ascending    labels: what each indicator is called, the column's name apart
+    """
+
+    name: str
+    form: str
+    marks: tuple[Any, ...]
+    labels: tuple[str, ...]
+
+    @property
+    def names(self) -> list[str]:
+        sign = ">=" if self.form == CUTS else "="
+        return [f"{self.name}{sign}{label}" for label in self.labels]
+
+    def members(self, column: pl.Series, what: str) -> tuple[Int64, Int64]:
+        """Which indicators the rows of a column have: their numbers, and the rows. What was never met has none."""
+        if self.form == PARTS:
+            parts = _parts(column, what)
+            if not self.marks:
+                return np.zeros(0, np.int64), np.zeros(0, np.int64)
+            place = pl.DataFrame(
+                {"part": self.marks, "at": range(len(self.marks))}, schema_overrides={"part": pl.String}
+            )
+            found = parts.join(place, on="part").sort("at", "row")
+            return found["at"].to_numpy().astype(np.int64), found["row"].to_numpy().astype(np.int64)
+        numbers = _numbers(column, what)
+        rows = np.flatnonzero(np.isfinite(numbers))
+        marks = np.array(self.marks, np.float64)
+        if not len(marks):
+            rows = rows[:0]
+        at = np.searchsorted(marks, numbers[rows], side="right") - 1
+        if self.form == VALUES:
+            rows, at = rows[marks[at] == numbers[rows]], at[marks[at] == numbers[rows]]
+        return np.maximum(at, 0).astype(np.int64), rows.astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """How a table of `what` ("user" or "item") becomes indicators: learnt from one, used on others too."""
+
+    what: str
+    columns: tuple[Column, ...]
+
+    @classmethod
+    def of(cls, table: pl.DataFrame | None, columns: Sequence[str], what: str) -> Self:
+        """For the named columns of a table.
+
+        Texts: one for each part between "|"; lists: one for each member; numbers and dates: one for each of a few
+        values, else for each of ten bins of about as many rows. A missing value has none. Raises DataError where there
+        is no table, no such column, or one of another type.
+        """
+        if table is None:
+            wanted = ", ".join(columns)
+            raise DataError(f"{what}_features names {wanted}, but there is no {what} table to take them from")
+        if missing := [name for name in columns if name not in table.columns[1:]]:
+            known = ", ".join(table.columns[1:]) or "none"
+            raise DataError(f"the {what} table has no column {missing[0]!r} to learn from; it has {known}")
+        return cls(what, tuple(_column(table[name], what) for name in columns))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for column in self.columns for name in column.names)
+
+    def encode(self, table: pl.DataFrame) -> Features:
+        """The indicators of a table's rows. Raises DataError where a column is missing or of another type."""
+        which, rows, first = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], 0
+        for column in self.columns:
+            if column.name not in table.columns:
+                raise DataError(f"the {self.what} table lacks the column {column.name!r}, which was learnt from")
+            at, holders = column.members(table[column.name], self.what)
+            which.append(at + first)
+            rows.append(holders)
+            first += len(column.marks)
+        members = np.concatenate(rows)
+        ones = np.ones(len(members), np.float32)
+        return Features(self.names, SparseRows.of(np.concatenate(which), members, ones, first))
+
+    def settings(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        each = [{"name": c.name, "form": c.form, "marks": c.marks, "labels": c.labels} for c in self.columns]
+        return {"what": self.what, "columns": each}
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Self:
+        each = [Column(c["name"], c["form"], tuple(c["marks"]), tuple(c["labels"])) for c in settings["columns"]]
+        return cls(settings["what"], tuple(each))
+
+
+def indicators(table: pl.DataFrame | None, columns: Sequence[str], what: str) -> Features:
+    """The named columns of a table of `what` ("user" or "item") in row order, as indicators; see `Encoder.of`.
 
     >>> films = pl.DataFrame({"item": [1, 2, 3], "genres": ["Comedy|War", "War", None]})
     >>> found = indicators(films, ["genres"], "item")
     >>> found.names, found.holders.columns.tolist(), found.holders.counts.tolist()
     (('genres=Comedy', 'genres=War'), [0, 0, 1], [1, 2])
     """
-    if table is None:
-        raise DataError(f"{what}_features names {', '.join(columns)}, but there is no {what} table to take them from")
-    if missing := [name for name in columns if name not in table.columns[1:]]:
-        known = ", ".join(table.columns[1:]) or "none"
-        raise DataError(f"the {what} table has no column {missing[0]!r} to learn from; it has {known}")
-    names: list[str] = []
-    which, rows = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    for column in columns:
-        for name, holders in _members(table[column], what):
-            which.append(np.full(len(holders), len(names)))
-            rows.append(holders)
-            names.append(name)
-    members = np.concatenate(rows)
-    return Features(
-        tuple(names),
-        SparseRows.of(np.concatenate(which), members, np.ones(len(members), np.float32), len(names)),
-    )
+    encoder = Encoder.of(table, columns, what)
+    assert table is not None
+    return encoder.encode(table)
 
 
-def _members(column: pl.Series, what: str) -> Iterator[tuple[str, np.ndarray]]:
-    """The name of each indicator of a column, and the rows that have it."""
+def _column(column: pl.Series, what: str) -> Column:
+    """The marks of a column."""
+    if not (column.dtype.is_numeric() or column.dtype.is_temporal()):
+        parts = tuple(_parts(column, what)["part"].unique().sort().to_list())
+        return Column(column.name, PARTS, parts, parts)
+    numbers = _numbers(column, what)
+    known = numbers[np.isfinite(numbers)]
+    values = np.unique(known)
+    few = len(values) <= FEW
+    marks = values if few else np.unique(np.quantile(known, np.arange(BINS) / BINS, method="lower"))
+    shown = pl.Series(marks).cast(pl.Int64).cast(column.dtype) if column.dtype.is_temporal() else marks
+    labels = tuple(f"{mark:g}" if isinstance(mark, float) else str(mark) for mark in shown)
+    return Column(column.name, VALUES if few else CUTS, tuple(marks.tolist()), labels)
+
+
+def _parts(column: pl.Series, what: str) -> pl.DataFrame:
+    """The texts of each row: row, part, each pair once."""
     kind = column.dtype
-    if kind.is_numeric() or kind.is_temporal():
-        yield from _number_members(column)
-        return
-    if kind == pl.String or isinstance(kind, pl.Categorical | pl.Enum):
+    if kind == pl.String or kind == pl.Null or isinstance(kind, pl.Categorical | pl.Enum):
         lists = column.cast(pl.String).str.split("|")
     elif isinstance(kind, pl.List | pl.Array):
         lists = column.cast(pl.List(pl.String))
@@ -80,19 +170,12 @@ def _members(column: pl.Series, what: str) -> Iterator[tuple[str, np.ndarray]]:
     else:
         raise DataError(f"column {column.name!r} of the {what} table holds {kind}, not texts, numbers or lists")
     each = pl.DataFrame({"part": lists}).with_row_index("row").explode("part")
-    each = each.with_columns(pl.col("part").str.strip_chars()).filter(pl.col("part") != "").unique()
-    for (part,), rows in sorted(each.partition_by("part", as_dict=True).items()):
-        yield f"{column.name}={part}", rows["row"].to_numpy().astype(np.int64)
+    return each.with_columns(pl.col("part").str.strip_chars()).filter(pl.col("part") != "").unique()
 
 
-def _number_members(column: pl.Series) -> Iterator[tuple[str, np.ndarray]]:
-    numbers = column.to_physical().cast(pl.Float64).to_numpy()
-    known = np.flatnonzero(np.isfinite(numbers))
-    values = np.unique(numbers[known])
-    few = len(values) <= FEW
-    begins = values if few else np.unique(np.quantile(numbers[known], np.arange(BINS) / BINS, method="lower"))
-    which = np.searchsorted(begins, numbers[known], side="right") - 1
-    shown = pl.Series(begins).cast(pl.Int64).cast(column.dtype) if column.dtype.is_temporal() else begins
-    for place, begin in enumerate(shown):
-        label = f"{begin:g}" if isinstance(begin, float) else str(begin)
-        yield f"{column.name}{'=' if few else '>='}{label}", known[which == place]
+def _numbers(column: pl.Series, what: str) -> NDArray[np.float64]:
+    """The numbers of a column, dates as theirs; nan where there is none."""
+    if not (column.dtype.is_numeric() or column.dtype.is_temporal() or column.dtype == pl.Null):
+        raise DataError(f"column {column.name!r} of the {what} table holds {column.dtype}; it held numbers or dates")
+    numbers: NDArray[np.float64] = column.to_physical().cast(pl.Float64).to_numpy()
+    return numbers

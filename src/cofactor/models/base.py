@@ -7,13 +7,14 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 from numpy.typing import NDArray
 
-from cofactor.arrays import Bool, Float32, Int32, Int64, SparseRows
+from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, SparseRows
 from cofactor.models.distribution import Distribution
 from cofactor.models.explanation import Explanation
 
 __all__ = [
     "ComparesItems",
     "Explains",
+    "FoldsAbout",
     "FoldsIn",
     "HasFactors",
     "HasUncertainty",
@@ -21,6 +22,7 @@ __all__ = [
     "Model",
     "PredictsRatings",
     "ScoresItems",
+    "TakesItems",
     "distribution",
     "predicted",
 ]
@@ -98,6 +100,28 @@ class FoldsIn(Protocol):
 
     def with_users(self, other: Self, take: Int32) -> Self:
         """A model whose users are picked by `take` from this one's (t >= 0) and `other`'s (row -1 - t)."""
+        ...
+
+
+@runtime_checkable
+class FoldsAbout(Protocol):
+    """Can work newcomers out from what they are taken to be beside their histories; see `models.prior`."""
+
+    def fold_in_about(self, histories: SparseRows, means: Float64, precision: Float64) -> Self:
+        """As `FoldsIn.fold_in`, about a prior: means (n, w), precision (w, w)."""
+        ...
+
+
+@runtime_checkable
+class TakesItems(Protocol):
+    """Can hold new items without retraining."""
+
+    def items_about(self, raters: SparseRows, means: Float64, precision: Float64) -> tuple[Float32, Float32]:
+        """Vectors (n, factors) and biases (n,) of new items from who rated them (a row each), about a prior."""
+        ...
+
+    def with_items(self, factors: Float32, bias: Float32, take: Int32) -> Self:
+        """A model whose items are picked by `take` from this one's (t >= 0) and the new ones (row -1 - t)."""
         ...
 
 

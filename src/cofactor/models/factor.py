@@ -12,21 +12,15 @@ from numpy.typing import NDArray
 
 from cofactor.arrays import Bool, Float32, Float64, Int32, SparseRows, contiguous, read_only
 from cofactor.data.scale import Scale
+from cofactor.errors import KindError
 from cofactor.kernels.dots import pair_dots
-from cofactor.kernels.ridge import Side, solve
+from cofactor.kernels.ridge import Side
 from cofactor.kernels.topk import ItemIndex, top_items
 from cofactor.models.explanation import Explanation, pairwise_terms, ridge_terms, split_off
+from cofactor.models.half_step import FLAT, About, pinned_down, sigmoid, worked_out
 from cofactor.models.losses import EventsLoss, Loss, PairwiseLoss, RatingsLoss
 
 __all__ = ["FactorModel"]
-
-GAUSS_NEWTON_STEPS = 20
-"""At most, for folding into a sigmoid model: most users stand still after half a dozen."""
-FLAT = 1e-2
-"""A sigmoid's slope counts as at least this share of its span: no leaps where it is flat."""
-
-HALVINGS = 8
-"""How often a step that makes a user's loss larger is halved before that user stays where it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +82,7 @@ class FactorModel:
         if self.rating_range is None:
             return x
         low, high = self.rating_range
-        return (low + (high - low) * _sigmoid(x)).astype(np.float32)
+        return (low + (high - low) * sigmoid(x)).astype(np.float32)
 
     def predict(self, users: Int32, items: Int32, histories: SparseRows) -> Float32:
         """Ratings for pairs of rows, clipped to the scale: (n,) float32."""
@@ -179,9 +173,9 @@ class FactorModel:
             own[:k], own[k : k + 1] = self.user_factors[user], self.user_bias[user]
             low, high = self.rating_range
             z = features @ own
-            sigmoid = _sigmoid((z + side.offset[entries.columns]).astype(np.float32))
-            slope = np.maximum((high - low) * sigmoid * (1 - sigmoid), FLAT * (high - low))
-            pull = (entries.values - (low + (high - low) * sigmoid)) / slope
+            share = sigmoid((z + side.offset[entries.columns]).astype(np.float32))
+            slope = np.maximum((high - low) * share * (1 - share), FLAT * (high - low))
+            pull = (entries.values - (low + (high - low) * share)) / slope
             targets, confidence = (z + pull).astype(np.float32), (confidence * slope**2).astype(np.float32)
         goal = np.zeros(features.shape[1])
         goal[:k] = self.item_factors[item]
@@ -193,7 +187,7 @@ class FactorModel:
         """The items as a user's equations see them."""
         assert self.loss is not None
         assert not isinstance(self.loss, PairwiseLoss)
-        return _pinned_down(self.loss.side(self.item_factors, self.item_bias, self.mean))
+        return pinned_down(self.loss.side(self.item_factors, self.item_bias, self.mean))
 
     # newcomers
 
@@ -210,16 +204,48 @@ class FactorModel:
         if isinstance(self.loss, PairwiseLoss):
             users = self.loss.users(histories, self.item_factors, self.item_bias)
             return self.with_user_arrays(users, np.zeros(n, np.float32))
-        histories, side = self.loss.entries(histories), self._side
-        penalty = self.loss.penalty(histories.counts, self.n_items)
-        x = np.zeros((n, self.loss.width(k)), np.float32)
-        if self.rating_range is None:
-            solve(x, histories, penalty, side)
-        else:
-            _descend(x, histories, penalty, side, *self.rating_range)
-        has_bias = isinstance(self.loss, RatingsLoss) and self.loss.l2_bias is not None
-        bias = x[:, k] if has_bias else np.zeros(n, np.float32)
-        return self.with_user_arrays(x[:, :k], bias)
+        return self._with_solved(self._solved(self.loss.entries(histories), None))
+
+    def fold_in_about(self, histories: SparseRows, means: Float64, precision: Float64) -> Self:
+        """The same for newcomers taken to be N(means, precision^-1) before their ratings; see `models.prior`.
+
+        means (n, w), precision (w, w), w = factors + 1 with biases: in place of training's penalty. An empty history
+        gives the mean. Raises KindError for a model of pairs or without users' vectors.
+        """
+        return self._with_solved(self._solved(self._least_squares.entries(histories), (means, precision)))
+
+    def items_about(self, raters: SparseRows, means: Float64, precision: Float64) -> tuple[Float32, Float32]:
+        """Vectors and biases of new items, from who rated them how, the users held: (n, factors), (n,) float32.
+
+        raters: a row for each new item, its columns are users. Otherwise as `fold_in_about`; a model of pairs, which
+        has no least squares, takes new items as the prior alone has them.
+        """
+        if isinstance(self.loss, PairwiseLoss):
+            x = means.astype(np.float32)
+            return x[:, : self.factors], x[:, self.factors]
+        loss = self._least_squares
+        side = pinned_down(loss.side(self.user_factors, self.user_bias, self.mean))
+        nothing = np.zeros(len(raters), np.float32)
+        x = worked_out(loss.entries(raters), nothing, side, self.rating_range, (means, precision))
+        return x[:, : self.factors], x[:, self.factors] if self._has_bias else nothing
+
+    def _solved(self, entries: SparseRows, about: About | None) -> Float32:
+        penalty = self._least_squares.penalty(entries.counts, self.n_items)
+        return worked_out(entries, penalty, self._side, self.rating_range, about)
+
+    @property
+    def _least_squares(self) -> RatingsLoss | EventsLoss:
+        if self.loss is None or isinstance(self.loss, PairwiseLoss):
+            raise KindError("a prior needs vectors learnt from least squares: biased-mf, explicit-als or implicit-als")
+        return self.loss
+
+    @property
+    def _has_bias(self) -> bool:
+        return isinstance(self.loss, RatingsLoss) and self.loss.l2_bias is not None
+
+    def _with_solved(self, x: Float32) -> Self:
+        bias = x[:, self.factors] if self._has_bias else np.zeros(len(x), np.float32)
+        return self.with_user_arrays(x[:, : self.factors], bias)
 
     def with_users(self, other: Self, take: Int32) -> Self:
         """Users picked from this model (take >= 0) and from `other` (row -1 - take)."""
@@ -233,6 +259,17 @@ class FactorModel:
 
         return self.with_user_arrays(
             picked(self.user_factors, other.user_factors), picked(self.user_bias, other.user_bias)
+        )
+
+    def with_items(self, factors: Float32, bias: Float32, take: Int32) -> Self:
+        """Items picked from this model (take >= 0) and from new ones (row -1 - take); the users stay."""
+        rows = np.where(take >= 0, take, self.n_items - 1 - take)
+        factors = np.concatenate([self.item_factors, factors])[rows]
+        bias = np.concatenate([self.item_bias, bias])[rows]
+        return replace(
+            self,
+            item_factors=read_only(contiguous(factors, np.float32)),
+            item_bias=read_only(contiguous(bias, np.float32)),
         )
 
     def with_user_arrays(self, factors: Float32, bias: Float32) -> Self:
@@ -276,67 +313,6 @@ class FactorModel:
             scale=scale and Scale(scale["low"], scale["high"], tuple(scale["levels"])),
             loss=loss and losses[loss["kind"]](**{k: v for k, v in loss.items() if k != "kind"}),
         )
-
-
-def _sigmoid(x: Float32) -> Float64:
-    """1 / (1 + exp(-x)) in float64, written so that nothing overflows."""
-    sigmoid: Float64 = 0.5 + 0.5 * np.tanh(0.5 * x.astype(np.float64))
-    return sigmoid
-
-
-def _pinned_down(side: Side) -> Side:
-    """The side with at least a trace of penalty: what a short history leaves open is 0 then, not rounding errors."""
-    trace = np.float32(1e-6) * np.square(side.features).max(initial=0)
-    return replace(side, shape=np.maximum(side.shape, trace))
-
-
-def _descend(
-    x: Float32, histories: SparseRows, penalty: Float32, side: Side, low: float, high: float
-) -> None:  # fmt: skip
-    """Every row of x moved to a minimum of  sum_j w_j (r_j - y(x . f_j + offset_j))^2 + penalty sum_d shape_d x_d^2.
-
-    y(z) = low + (high - low) sigmoid(z). Gauss-Newton: each step solves the ridge regression whose gradient at x is
-    that of the loss; a row's step is halved until its loss falls, so no row ever gets worse.
-    """
-    rows = np.repeat(np.arange(len(x), dtype=np.int32), histories.counts)
-    weights = 1.0 if histories.weights is None else histories.weights.astype(np.float64)
-    ridge = penalty.astype(np.float64)[:, None] * side.shape + side.precision
-    straight = replace(side, offset=np.zeros_like(side.offset))
-
-    def prediction(at: Float32) -> tuple[Float32, Float64]:
-        dots = pair_dots(at, side.features, rows, histories.columns)
-        return dots, _sigmoid(dots + side.offset[histories.columns])
-
-    def losses(at: Float32) -> Float64:
-        errors = histories.values - (low + (high - low) * prediction(at)[1])
-        squares = np.bincount(rows, weights=weights * errors**2, minlength=len(at))
-        total: Float64 = squares + (ridge * np.square(at, dtype=np.float64)).sum(axis=1)
-        return total
-
-    best, moving = losses(x), np.ones(len(x), bool)
-    for _ in range(GAUSS_NEWTON_STEPS):
-        dots, sigmoid = prediction(x)
-        slope = (high - low) * sigmoid * (1 - sigmoid)
-        curvature = np.maximum(slope, FLAT * (high - low)) ** 2
-        target = dots + slope * (histories.values - (low + (high - low) * sigmoid)) / curvature
-        linear = SparseRows(
-            histories.start, histories.columns, target.astype(np.float32), (weights * curvature).astype(np.float32)
-        )
-        step = np.empty_like(x)
-        solve(step, linear, penalty, straight)
-        step -= x
-        found = losses(x + step)
-        for _ in range(HALVINGS):
-            worse = moving & ~(found < best)
-            if not worse.any():
-                break
-            step[worse] *= np.float32(0.5)
-            found = losses(x + step)
-        moving &= found < best
-        if not moving.any():
-            return
-        x[moving] += step[moving]
-        best = np.where(moving, found, best)
 
 
 def _unit_rows(factors: Float32) -> Float32:

@@ -1,0 +1,80 @@
+"""Priors: what a newcomer, user or item, is taken to be before the first rating.
+
+    x ~ N(m, P^-1)        m = mean + sum over the newcomer's features of their effects
+
+P is in units of the loss: with a prior, folding in minimizes  loss(x), its own penalty left out, + (x - m)' P (x - m).
+A rating moves x less the better x was known before: nothing wild happens after one, and many decide alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from cofactor.arrays import Float64
+from cofactor.data.features import Encoder
+
+__all__ = ["Prior", "Priors"]
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """Of one side, users or items.
+
+    Attributes:
+        mean (w,), precision (w, w) float64: of [factors, bias]; of the factors alone where there are no biases.
+        effects (m, w) float64: what each indicator of `encoder` adds to the mean.
+    """
+
+    mean: Float64
+    precision: Float64
+    effects: Float64
+    encoder: Encoder | None = None
+
+    def means(self, table: pl.DataFrame | None, n: int) -> Float64:
+        """m of n newcomers, (n, w), from a table with a row for each; without one, or without features, all alike."""
+        m = np.tile(self.mean, (n, 1))
+        if table is None or self.encoder is None:
+            return m
+        holders = self.encoder.encode(table).holders
+        which = np.repeat(np.arange(len(holders)), holders.counts)
+        np.add.at(m, holders.columns, self.effects[which])
+        return m
+
+
+@dataclass(frozen=True, eq=False)
+class Priors:
+    """What a recommender takes new users and new items to be."""
+
+    users: Prior | None = None
+    items: Prior | None = None
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        return {
+            f"{side}.{name}": getattr(prior, name)
+            for side, prior in (("users", self.users), ("items", self.items))
+            if prior is not None
+            for name in ("mean", "precision", "effects")
+        }
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            side: None if prior is None else {"encoder": prior.encoder and prior.encoder.settings()}
+            for side, prior in (("users", self.users), ("items", self.items))
+        }
+
+    @classmethod
+    def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
+        def prior(side: str) -> Prior | None:
+            if settings[side] is None:
+                return None
+            mean, precision, effects = (arrays[f"{side}.{name}"] for name in ("mean", "precision", "effects"))
+            encoder = settings[side]["encoder"]
+            return Prior(mean, precision, effects, encoder and Encoder.from_settings(encoder))
+
+        return cls(prior("users"), prior("items"))

@@ -1,0 +1,281 @@
+"""Priors: what newcomers are taken to be, how ratings move them, and new items from their features."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import cofactor
+from cofactor.arrays import SparseRows
+from cofactor.data.features import Encoder
+from cofactor.data.interactions import Interactions
+from cofactor.data.synthetic import generate
+from cofactor.data.world import World
+from cofactor.errors import DataError, KindError
+from cofactor.models.factor import FactorModel
+from cofactor.models.losses import EventsLoss, RatingsLoss
+from cofactor.models.prior import Prior, Priors
+from cofactor.newcomers import learn_priors
+from cofactor.recommend import Recommender
+
+ALS = cofactor.ExplicitALS(factors=4, epochs=5)
+
+
+def model_of(loss: Any, seed: int = 0, rating_range: tuple[float, float] | None = None) -> FactorModel:
+    rng = np.random.default_rng(seed)
+    users, items = (rng.normal(size=(n, 3)).astype(np.float32) for n in (6, 9))
+    bias = np.zeros(9, np.float32) if isinstance(loss, EventsLoss) else rng.normal(size=9).astype(np.float32)
+    mean = 0.0 if isinstance(loss, EventsLoss) or rating_range else 3.0
+    return FactorModel(users, items, np.zeros(6, np.float32), bias, mean, rating_range, None, loss)
+
+
+def some_prior(w: int, n: int, seed: int = 1) -> tuple[Any, Any]:
+    rng = np.random.default_rng(seed)
+    root = rng.normal(size=(w, w))
+    return rng.normal(size=(n, w)), root @ root.T + 0.5 * np.eye(w)
+
+
+HISTORY = SparseRows.of([0, 0, 0, 1], [1, 4, 7, 2], [4.0, 2.0, 5.0, 1.0], 3, [1.0, 2.0, 0.5, 1.0])
+
+
+def test_a_linear_newcomer_is_the_minimizer_written_out() -> None:
+    model, (means, P) = model_of(RatingsLoss(0.1, 0.2)), some_prior(4, 3)
+    folded = model.fold_in_about(HISTORY, means, P)
+    for u in range(3):
+        row = HISTORY.row(u)
+        f = np.column_stack([model.item_factors, np.ones(9)])[row.columns]
+        c = np.asarray(row.weights)
+        t = row.values - 3.0 - model.item_bias[row.columns]
+        x = np.linalg.solve(P + (f * c[:, None]).T @ f, P @ means[u] + f.T @ (c * t))
+        assert np.allclose(folded.user_factors[u], x[:3], atol=1e-4)
+        assert np.isclose(folded.user_bias[u], x[3], atol=1e-4)
+
+
+def test_a_newcomer_of_events_weighs_the_blanks_too() -> None:
+    loss = EventsLoss(0.3, 0.1, 0.5)
+    model, (means, P) = model_of(loss), some_prior(3, 3)
+    folded = model.fold_in_about(HISTORY, means, P)
+    F = model.item_factors.astype(np.float64)
+    for u in range(3):
+        row = HISTORY.row(u)
+        f, c = F[row.columns], row.values * np.asarray(row.weights)
+        x = np.linalg.solve(P + 0.3 * F.T @ F + (f * c[:, None]).T @ f, P @ means[u] + f.T @ c)
+        assert np.allclose(folded.user_factors[u], x, atol=1e-4)
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=25, deadline=None)
+def test_through_a_sigmoid_nothing_near_is_better(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    model, (means, P) = model_of(RatingsLoss(0.1, 0.2), seed, (0.5, 5.5)), some_prior(4, 3, seed)
+    folded = model.fold_in_about(HISTORY, means, P)
+    x = np.column_stack([folded.user_factors, folded.user_bias]).astype(np.float64)
+
+    def loss(u: int, at: Any) -> float:
+        row = HISTORY.row(u)
+        f = np.column_stack([model.item_factors, np.ones(9)])[row.columns]
+        z = f @ at + model.item_bias[row.columns]
+        errors = row.values - (0.5 + 5.0 / (1 + np.exp(-z)))
+        return float(np.asarray(row.weights) @ errors**2 + (at - means[u]) @ P @ (at - means[u]))
+
+    for u in range(3):
+        here = loss(u, x[u])
+        assert here <= loss(u, means[u]) + 1e-6
+        assert all(here <= loss(u, x[u] + 0.02 * step) + 1e-4 for step in rng.normal(size=(20, 4)))
+
+
+def test_an_empty_history_is_the_mean_and_a_strong_prior_stays_there() -> None:
+    model, (means, P) = model_of(RatingsLoss(0.1, 0.2)), some_prior(4, 3)
+    assert np.allclose(model.fold_in_about(HISTORY, means, P).user_factors[2], means[2, :3], atol=1e-5)
+    held = model.fold_in_about(HISTORY, means, 1e6 * P)
+    assert np.allclose(held.user_factors, means[:, :3], atol=1e-3)
+
+
+def test_one_newcomer_is_the_same_alone_and_among_others() -> None:
+    model, (means, P) = model_of(RatingsLoss(0.1, 0.2), rating_range=(0.5, 5.5)), some_prior(4, 3)
+    together = model.fold_in_about(HISTORY, means, P)
+    for u in range(3):
+        alone = model.fold_in_about(HISTORY.row(u), means[u : u + 1], P)
+        assert np.allclose(alone.user_factors[0], together.user_factors[u], atol=1e-6)
+
+
+def test_a_new_item_is_a_user_seen_from_the_other_side() -> None:
+    model, (means, P) = model_of(RatingsLoss(0.1, 0.2)), some_prior(4, 3)
+    mirror = FactorModel(
+        model.item_factors, model.user_factors, model.item_bias, model.user_bias, 3.0, None, None, model.loss
+    )
+    raters = SparseRows.of([0, 0, 1], [1, 4, 2], [4.0, 2.0, 1.0], 3)
+    factors, bias = model.items_about(raters, means, P)
+    folded = mirror.fold_in_about(raters, means, P)
+    assert (factors == folded.user_factors).all()
+    assert (bias == folded.user_bias).all()
+
+
+# features of tables that were not learnt from
+
+
+def test_an_encoder_knows_again_what_it_learnt() -> None:
+    table = pl.DataFrame({"item": [1, 2, 3], "genres": ["War|Comedy", "Comedy", None], "year": [1990, 1991, 1992]})
+    encoder = Encoder.of(table, ["genres", "year"], "item")
+    other = pl.DataFrame({"item": [9, 8], "genres": ["Western|Comedy", "War"], "year": [1991, 2050]})
+    found = encoder.encode(other)
+    assert found.names == ("genres=Comedy", "genres=War", "year=1990", "year=1991", "year=1992")
+    assert [found.holders.row(r).columns.tolist() for r in range(5)] == [[0], [1], [], [0], []]
+    assert Encoder.from_settings(encoder.settings()) == encoder
+
+
+def test_numbers_beyond_the_bins_fall_into_the_last_ones() -> None:
+    table = pl.DataFrame({"item": range(100), "year": range(1900, 2000)})
+    encoder = Encoder.of(table, ["year"], "item")
+    found = encoder.encode(pl.DataFrame({"item": [0, 1, 2], "year": [1000, 3000, None]}))
+    assert [r for r in range(len(found)) if len(found.holders.row(r).columns)] == [0, 9]
+
+
+def test_a_table_that_lacks_a_column_says_which() -> None:
+    encoder = Encoder.of(pl.DataFrame({"item": [1], "year": [1990]}), ["year"], "item")
+    with pytest.raises(DataError, match="lacks the column 'year'"):
+        encoder.encode(pl.DataFrame({"item": [1]}))
+    with pytest.raises(DataError, match="numbers or dates"):
+        encoder.encode(pl.DataFrame({"item": [1], "year": ["old"]}))
+
+
+# learning
+
+
+@pytest.fixture(scope="module")
+def table() -> Interactions:
+    """Users' tastes are all for genres, so that these say what an item's vector is."""
+    world = World(
+        n_users=300, n_items=120, n_ratings=9_000, genres=4, taste_sd=1.0, factors=0, factor_sd=0.0, noise_sd=0.3,
+        item_bias_sd=0.1,
+    )  # fmt: skip
+    return generate(world, seed=3).interactions
+
+
+@pytest.fixture(scope="module")
+def rec(table: Interactions) -> Recommender:
+    known = table.select(table.i % 5 != 0)
+    fitted = Recommender.fit(cofactor.BiasedMF(factors=4), known, seed=0)
+    return learn_priors(fitted, item_features=["genres"])
+
+
+def new_items(table: Interactions) -> pl.DataFrame:
+    assert table.item_table is not None
+    rows = table.item_table.filter(pl.col("item") % 5 == 0)
+    return rows.with_columns(pl.format("new {}", "item").alias("item"))
+
+
+def with_text_ids(table: Interactions) -> Interactions:
+    named = Interactions.from_columns(
+        [f"u{u}" for u in table.u], [f"i{i}" for i in table.i], table.values, kind=table.kind
+    )
+    return (
+        named
+        if table.item_table is None
+        else named.with_item_table(table.item_table.with_columns(pl.format("i{}", "item").alias("item")))
+    )
+
+
+def test_effects_of_genres_tell_new_items_apart(table: Interactions) -> None:
+    named = with_text_ids(table.select(table.i % 5 != 0))
+    fitted = learn_priors(Recommender.fit(cofactor.BiasedMF(factors=4), named, seed=0), item_features=["genres"])
+    wider = fitted.with_items(new_items(table))
+    left = table.select(table.i % 5 == 0)
+    users, items = [f"u{u}" for u in left.u], [f"new {i}" for i in left.i]
+    told = wider.predict(users, items)["prediction"].to_numpy()
+    plain = learn_priors(fitted).with_items(new_items(table)).predict(users, items)["prediction"].to_numpy()
+    assert np.std(told - left.values) < 0.85 * np.std(plain - left.values)
+    # ratings of a new item, by users who are known, count too
+    half = np.arange(len(left.u)) % 2 == 0
+    first = Interactions.from_columns(np.array(users)[half], np.array(items)[half], left.values[half])
+    learnt = fitted.with_items(new_items(table), first)
+    after = learnt.predict(list(np.array(users)[~half]), list(np.array(items)[~half]))["prediction"].to_numpy()
+    assert np.std(after - left.values[~half]) < np.std(told[~half] - left.values[~half])
+    assert learnt.histories.counts.sum() == fitted.histories.counts.sum() + half.sum()
+
+
+def test_old_items_are_what_they_were(rec: Recommender, table: Interactions) -> None:
+    assert rec.item_table is not None
+    new = pl.DataFrame({"item": [-5, 10_000], "genres": ["genre 1", "genre 2"]})
+    wider = rec.with_items(new)
+    assert len(wider.items) == len(rec.items) + 2
+    old = rec.items.all
+    for user in (0, 17):
+        assert wider.predict(user, old)["prediction"].equals(rec.predict(user, old)["prediction"])
+        mine = rec.recommend(user, n=200)["item"].to_list()
+        theirs = [item for item in wider.recommend(user, n=200)["item"] if item in set(mine)]
+        assert theirs == mine
+    assert wider.item_table is not None
+    assert wider.item_table.filter(pl.col("item") == -5)["genres"].to_list() == ["genre 1"]
+
+
+def test_what_is_not_new_is_refused(rec: Recommender) -> None:
+    with pytest.raises(DataError, match="must be new"):
+        rec.with_items(pl.DataFrame({"item": [0], "genres": ["genre 1"]}))
+    with pytest.raises(DataError, match="must be new"):
+        rec.with_items(pl.DataFrame({"item": [999, 999], "genres": ["genre 1", "genre 1"]}))
+    with pytest.raises(DataError, match="lacks the column 'genres'"):
+        rec.with_items(pl.DataFrame({"item": [999]}))
+
+
+def test_without_priors_there_are_no_new_items(table: Interactions) -> None:
+    with pytest.raises(KindError, match="learn_priors"):
+        Recommender.fit(ALS, table).with_items(pl.DataFrame({"item": [999]}))
+    with pytest.raises(KindError, match="priors are of the vectors"):
+        learn_priors(Recommender.fit(cofactor.UserKNN(), table))
+
+
+def test_a_file_holds_the_priors(rec: Recommender, tmp_path: Path) -> None:
+    rec.save(tmp_path / "m.cofactor")
+    again = Recommender.load(tmp_path / "m.cofactor")
+    history, new = [(3, 5.0), (8, 1.0)], pl.DataFrame({"item": [999], "genres": ["genre 2"]})
+    assert again.recommend_newcomer(history).equals(rec.recommend_newcomer(history))
+    one = again.with_items(new).predict(0, 999)
+    assert one == rec.with_items(new).predict(0, 999)
+
+
+def test_priors_change_newcomers_and_nobody_else(rec: Recommender) -> None:
+    plain = replace(rec, priors=None)
+    assert plain.recommend_all(5).equals(rec.recommend_all(5))
+    history = [(3, 1.0)]
+    assert not plain.recommend_newcomer(history)["score"].equals(rec.recommend_newcomer(history)["score"])
+
+
+def test_users_are_told_apart_by_their_own_columns() -> None:
+    rng = np.random.default_rng(0)
+    u, i = np.nonzero(rng.random((200, 60)) < 0.4)
+    likes_low = u % 2 == 0
+    values = np.where(likes_low == (i < 30), 5.0, 1.0)
+    ages = pl.DataFrame({"user": np.arange(200), "group": np.where(np.arange(200) % 2 == 0, "low", "high")})
+    table = Interactions.from_columns(u, i, values).with_user_table(ages)
+    rec = learn_priors(Recommender.fit(ALS, table, seed=0), user_features=["group"])
+    low, high = (rec.recommend_newcomer([], n=10, about={"group": g})["item"].to_numpy() for g in ("low", "high"))
+    assert (low < 30).mean() == 1
+    assert (high >= 30).mean() == 1
+    arrived = Interactions.from_columns([900], [59], [5.0])
+    told = rec.updated(arrived.with_user_table(pl.DataFrame({"user": [900], "group": ["low"]})))
+    assert told.user_table is not None
+    assert told.user_table.filter(pl.col("user") == 900)["group"].to_list() == ["low"]
+    with pytest.raises(DataError, match="not learnt from 'city'"):
+        rec.recommend_newcomer([], about={"city": "Rome"})
+
+
+def test_a_newcomer_of_events_without_history_gets_what_most_people_like(small_events: Interactions) -> None:
+    rec = learn_priors(Recommender.fit(cofactor.ImplicitALS(factors=4, epochs=5), small_events, seed=0))
+    best = rec.items.rows(rec.recommend_newcomer([], n=5)["item"])
+    assert rec.support[best].mean() > 1.5 * rec.support.mean()
+
+
+def test_priors_as_parts_come_back() -> None:
+    prior = Prior(np.zeros(2), np.eye(2), np.zeros((0, 2)))
+    for priors in (Priors(), Priors(prior), Priors(prior, prior)):
+        again = Priors.from_parts(priors.arrays(), priors.settings())
+        assert (again.users is None) == (priors.users is None)
+        assert (again.items is None) == (priors.items is None)
