@@ -119,7 +119,7 @@ def _as_model(network: Network, spec: NeuralMF) -> NetworkModel:
     from cofactor.estimators.network_training import _named
 
     arrays = {name: np.array(tensor.detach().numpy()) for name, tensor in _named(network, spec).items()}
-    arrays |= {"slope": network.slope.numpy(), "user_spread": np.ones(1, np.float32)}
+    arrays |= {"slope": network.slope.numpy(), "user_spread": np.ones((1, 1), np.float32)}
     scale = {"low": 1.0, "high": 5.0, "levels": [1.0, 2.0, 3.0, 4.0, 5.0]}
     return NetworkModel.from_parts(arrays, {"scale": scale, "rating_range": (0.5, 5.5), "noise": 1.0})
 
@@ -366,7 +366,8 @@ def test_a_folded_in_user_stands_at_a_minimum(model: NetworkModel, small_ratings
     gains, left = [], []
     for u in range(0, model.n_users, 20):
         slope = model._slope(histories.row(u), unknown)
-        z = (np.concatenate([folded.user_vectors[u], folded.user_bias[u]]) - unknown) / model.user_spread
+        x = np.concatenate([folded.user_vectors[u], folded.user_bias[u]])
+        z = np.linalg.solve(model.user_spread.astype(np.float64), x - unknown)
         end, start = slope(z)[0], slope(np.zeros_like(z))[0]
         nearby = [z + size * rng.standard_normal(len(z)).astype(np.float32) for size in (0.01, 0.1, 0.3) * 60]
         gains.append(start - end)

@@ -19,6 +19,7 @@ from cofactor.data.scale import Scale
 from cofactor.errors import DivergedError, ParameterError
 from cofactor.estimators.base import OnEpoch, Watch
 from cofactor.estimators.schedule import one_cycle
+from cofactor.kernels.threads import one_thread_blas
 from cofactor.models.network import LevelsNetworkModel, NetworkModel
 
 if TYPE_CHECKING:
@@ -208,10 +209,12 @@ def _named(network: Network, spec: NeuralMF, values: dict[int, Tensor] | None = 
 
 
 def _spread(plain: dict[str, Float32], trained_users: Any) -> Float32:
-    """How far trained users are from the unknown one, each coordinate's root mean square; at least 0.001."""
+    """How trained users lie about the unknown one: S with S S' their mean squares and products; at least 0.001 wide."""
+    one_thread_blas()
     x = np.hstack([plain["user_vectors"], plain["user_bias"]])
-    squares = np.square((x[trained_users] - x[-1]).astype(np.float64)).mean(axis=0)
-    spread: Float32 = np.maximum(np.sqrt(squares), 1e-3).astype(np.float32)
+    away = (x[trained_users] - x[-1]).astype(np.float64)
+    squares, axes = np.linalg.eigh(away.T @ away / max(len(away), 1))
+    spread: Float32 = (axes * np.maximum(np.sqrt(np.maximum(squares, 0)), 1e-3)).astype(np.float32)
     return spread
 
 

@@ -39,7 +39,7 @@ class NetworkModel:
 
         user_vectors (n_users + 1, a)    user_bias (n_users + 1, ends)
         item_vectors (n_items + 1, b)    item_bias (n_items + 1, ends)    ends: 1 here
-        user_spread (a + ends,): root mean square distance of the trained users from the unknown one
+        user_spread (a + ends, a + ends): S, with S S' the mean of d d' over the trained users, d from the unknown one
         noise: root mean square error on the training ratings
 
     It has no distribution: `noise` is one width for every pair, which could order nothing cautiously, and is too narrow
@@ -194,8 +194,8 @@ class NetworkModel:
     def fold_in(self, histories: SparseRows) -> Self:
         """Users worked out from their histories, everything else held: a few gradient steps, see `models.descent`.
 
-        Sought is the minimum of  sum over ratings w loss + 1/2 sum_d ((x_d - unknown_d) / spread_d)^2  over the user's
-        vector and bias x: who has no history is the unknown user. Each user is worked out alone.
+        Sought is the minimum of  sum over ratings w loss + 1/2 |z|^2  over the user's vector and bias
+        x = unknown + S z: who has no history is the unknown user. Each user is worked out alone.
         """
         one_thread_blas()
         width, unknown = self.user_vectors.shape[1], np.concatenate([self.user_vectors[-1], self.user_bias[-1]])
@@ -203,25 +203,25 @@ class NetworkModel:
 
         def work_out(row: int) -> None:
             slope = self._slope(histories.row(row), unknown)
-            x[row] += self.user_spread * descended(slope, len(unknown), steps=FOLD_IN_STEPS, near=FOLD_IN_NEAR)
+            x[row] += self.user_spread @ descended(slope, len(unknown), steps=FOLD_IN_STEPS, near=FOLD_IN_NEAR)
 
         for_each(work_out, [int(row) for row in np.flatnonzero(histories.counts)])
         return self._with_user_arrays(x[:, :width], x[:, width:])
 
     def _slope(self, history: SparseRows, unknown: Float32) -> Callable[[Float32], tuple[float, Float32]]:
-        """What `fold_in` minimizes for one user, and its gradient, by z = (x - unknown) / spread."""
+        """What `fold_in` minimizes for one user, and its gradient, by z."""
         width, items = self.user_vectors.shape[1], history.columns
         q, part, bias = self.item_vectors[items], self._item_part[items], self.item_bias[items]
         weights = np.ones(len(items), np.float32) if history.weights is None else history.weights
 
         def slope(z: Float32) -> tuple[float, Float32]:
-            x = unknown + self.user_spread * z
+            x = unknown + self.user_spread @ z
             end = self.layers.linearized(x[:width], part, q)
             losses, pull = self.loss(end.outputs + x[width:] + bias, history.values)
             pull = weights[:, None] * pull
             gradient = np.concatenate([end.pulled_back(pull), pull.sum(axis=0)])
             value = (weights * losses).sum(dtype=np.float64) + 0.5 * np.square(z, dtype=np.float64).sum()
-            return float(value), self.user_spread * gradient + z
+            return float(value), self.user_spread.T @ gradient + z
 
         return slope
 
