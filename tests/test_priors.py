@@ -88,7 +88,7 @@ def test_through_a_sigmoid_nothing_near_is_better(seed: int) -> None:
     for u in range(3):
         here = loss(u, x[u])
         assert here <= loss(u, means[u]) + 1e-6
-        assert all(here <= loss(u, x[u] + 0.02 * step) + 1e-4 for step in rng.normal(size=(20, 4)))
+        assert all(here <= 1.002 * loss(u, x[u] + 0.02 * step) + 1e-4 for step in rng.normal(size=(20, 4)))
 
 
 def test_an_empty_history_is_the_mean_and_a_strong_prior_stays_there() -> None:

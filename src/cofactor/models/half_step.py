@@ -21,6 +21,9 @@ GAUSS_NEWTON_STEPS = 20
 FLAT = 1e-2
 """A sigmoid's slope counts as at least this share of its span: no leaps where it is flat."""
 
+STILL = 1e-5
+"""A step of less than this share of a user's vector is none."""
+
 HALVINGS = 8
 """How often a step that makes a user's loss larger is halved before that user stays where it is."""
 
@@ -140,6 +143,7 @@ def _descend(
         step = np.empty_like(x)
         solve(step, linear, penalty, straight)
         step -= x
+        moving &= np.abs(step).max(axis=1) > STILL * (1 + np.abs(x).max(axis=1))
         found = losses(x + step)
         for _ in range(HALVINGS):
             worse = moving & ~(found < best)

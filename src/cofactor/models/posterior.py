@@ -10,50 +10,15 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, SparseRows, contiguous, random_stream, read_only
+from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, SparseRows, random_stream, read_only
 from cofactor.kernels.dots import pair_dots
-from cofactor.kernels.ridge import RATINGS, Side, solve
 from cofactor.models.distribution import Distribution
+from cofactor.models.draws import Newcomers, Posterior, as_item, as_user, features
 from cofactor.models.explanation import Explanation, ridge_terms
 from cofactor.models.factor import FactorModel
 from cofactor.models.sessions import SessionBias
 
 __all__ = ["BayesianModel", "Posterior"]
-
-NOISE_STEPS = 2
-"""How often a newcomer's vector and noise are worked out from each other."""
-
-
-@dataclass(frozen=True, eq=False)
-class Posterior:
-    """S draws from the posterior. A vector is [factors, bias, padding], width a multiple of 8.
-
-    users (S, n_users, width)    items (S, n_items, width)    float32
-    user_noise (S, n_users)      item_noise (S, n_items)      float32: rating (u, i) of draw s has the precision
-                                                              user_noise[s, u] * item_noise[s, i]
-    user_mean, user_precision (S, width): the normal prior of a user's vector, without what the history adds
-    terms (S, n_items, width): what having rated an item adds to a user's prior mean; (S, 0, width) without
-    unknown_user, unknown_user_variance, unknown_item, unknown_item_variance (S, width): the same for those of whom
-                                                              nothing is known, averaged over everybody's terms
-    base_noise, noise_shape (S,): precision common to all, and the shape of the gamma prior of a user's own factor
-    """
-
-    users: Float32
-    items: Float32
-    user_noise: Float32
-    item_noise: Float32
-    user_mean: Float32
-    user_precision: Float32
-    terms: Float32
-    unknown_user: Float32
-    unknown_user_variance: Float32
-    unknown_item: Float32
-    unknown_item_variance: Float32
-    base_noise: Float32
-    noise_shape: Float32
-
-    def __len__(self) -> int:
-        return len(self.users)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,13 +110,13 @@ class BayesianModel:
         V, item_spread, item_noise = _with_unknown(
             post.items[s], post.unknown_item[s], post.unknown_item_variance[s], post.item_noise[s], 1.0
         )
-        left, right = _as_user(U, k), _as_item(V, k)
+        left, right = as_user(U, k), as_item(V, k)
         mean = self.center + pair_dots(left, right, users, items).astype(np.float64)
         variance = 1.0 / (user_noise[users].astype(np.float64) * item_noise[items])
         for spread, other, rows, others in ((user_spread, V, users, items), (item_spread, U, items, users)):
             if (unknown := rows < 0).any():
-                features = _features(other, k)[others[unknown]].astype(np.float64)
-                variance[unknown] += (features**2) @ spread
+                seen = features(other, k)[others[unknown]].astype(np.float64)
+                variance[unknown] += (seen**2) @ spread
         return mean, variance
 
     # reasons
@@ -174,19 +139,19 @@ class BayesianModel:
     def _terms(self, s: int, user: int, item: int, history: SparseRows) -> Float64:
         post, k, columns = self.posterior, self.factors, history.columns
         precision = post.user_precision[s].astype(np.float64)
-        features = _features(post.items[s][columns], k).astype(np.float64)
+        seen = features(post.items[s][columns], k).astype(np.float64)
         confidence = post.user_noise[s, user] * post.item_noise[s][columns].astype(np.float64)
         if history.weights is not None:
             confidence = confidence * history.weights
         start, m = post.unknown_user[s].astype(np.float64), max(len(columns), 1)
-        targets = history.values - self.center - post.items[s, columns, k] - features @ start
-        goal = np.zeros(features.shape[1])
+        targets = history.values - self.center - post.items[s, columns, k] - seen @ start
+        goal = np.zeros(seen.shape[1])
         goal[:k] = post.items[s, item, :k]
-        seen = np.tile((post.user_mean[s] - start) / m, (len(columns), 1))
+        shifts = np.tile((post.user_mean[s] - start) / m, (len(columns), 1))
         if post.terms.shape[1]:
-            seen += post.terms[s][columns].astype(np.float64) / np.sqrt(m)
+            shifts += post.terms[s][columns].astype(np.float64) / np.sqrt(m)
         return ridge_terms(
-            features, targets, confidence, goal, gram=np.zeros(0), ridge=precision, shifts=precision * seen
+            seen, targets, confidence, goal, gram=np.zeros(0), ridge=precision, shifts=precision * shifts
         )  # fmt: skip
 
     # newcomers
@@ -198,18 +163,16 @@ class BayesianModel:
         average user vector is the one whose predictions come closest to the mean of the draws', over the catalog.
         """
         post, n = self.posterior, len(histories)
-        width, k = post.users.shape[2], self.factors
-        drawn = np.zeros((len(post), n, width), np.float32)
+        drawn = np.zeros((len(post), n, post.users.shape[2]), np.float32)
         noise = np.zeros((len(post), n), np.float32)
-        predicted = np.zeros((n, self.n_items))
+        to_average, solution = self._to_average, np.tile(self._at_zero, (n, 1))
         for s in range(len(post)):
-            mean, noise[s] = self._folded(s, histories)
-            predicted += mean.astype(np.float64) @ _features(post.items[s], k).astype(np.float64).T
-            predicted += post.items[s, :, k]
-            z = random_stream(0, "fold in", s).standard_normal(width, dtype=np.float32)
-            drawn[s] = self._solved(s, histories, noise[s], np.broadcast_to(z, (n, width)).copy())
-        goal = self.center + predicted / len(post) - self.average.mean - self.average.item_bias
-        solution = np.stack([self._basis @ row for row in goal]) if n else np.zeros((0, len(self._basis)))
+            one = Newcomers.of(post, s, histories, self.factors, self.center)
+            mean, noise[s] = one.mean_and_noise()
+            z = random_stream(0, "fold in", s).standard_normal(drawn.shape[2], dtype=np.float32)
+            drawn[s] = one.solved(noise[s], z=z)
+            for row in range(n):
+                solution[row] += to_average[s] @ mean[row].astype(np.float64) / len(post)
         average = self.average.with_user_arrays(solution[:, :-1].astype(np.float32), solution[:, -1].astype(np.float32))
         sessions = None if self.sessions is None else self.sessions.without_sessions(n)
         folded = replace(post, users=read_only(drawn), user_noise=read_only(noise))
@@ -222,48 +185,17 @@ class BayesianModel:
         inverse: Float64 = np.linalg.pinv(wide, rcond=1e-6).astype(np.float64)
         return inverse
 
-    def _folded(self, s: int, histories: SparseRows) -> tuple[Float32, Float32]:
-        """The conditional mean vector of each history in draw s, and its noise precision."""
-        post, k = self.posterior, self.factors
-        owner = np.repeat(np.arange(len(histories), dtype=np.int32), histories.counts)
-        noise = np.full(len(histories), post.base_noise[s], np.float32)
-        mean = self._solved(s, histories, noise, None)
-        for _ in range(NOISE_STEPS):
-            x = pair_dots(_as_user(mean, k), _as_item(post.items[s], k), owner, histories.columns)
-            squares = (histories.values - np.float32(self.center) - x) ** 2 * post.item_noise[s][histories.columns]
-            misfit = np.bincount(owner, weights=squares, minlength=len(histories)) * post.base_noise[s]
-            shape = float(post.noise_shape[s])
-            factor = (shape + histories.counts / 2) / (shape + misfit / 2)
-            noise = (post.base_noise[s] * factor).astype(np.float32)
-            mean = self._solved(s, histories, noise, None)
-        return mean, noise
+    @cached_property
+    def _to_average(self) -> Float64:
+        """From a draw's vector to what it adds to the average's [factors, bias]: (S, average factors + 1, width)."""
+        return np.stack([self._basis @ features(items, self.factors) for items in self.posterior.items])
 
-    def _solved(self, s: int, histories: SparseRows, noise: Float32, z: Float32 | None) -> Float32:
-        post, k = self.posterior, self.factors
-        width = post.users.shape[2]
-        prior = np.broadcast_to(post.user_mean[s], (len(histories), width)).copy()
-        owner = np.repeat(np.arange(len(histories)), histories.counts)
-        prior[histories.counts == 0] = post.unknown_user[s]
-        if post.terms.shape[1]:
-            scale = (1 / np.sqrt(np.maximum(histories.counts, 1))).astype(np.float32)
-            np.add.at(prior, owner, post.terms[s][histories.columns] * scale[owner, None])
-        weights = noise[owner] * post.item_noise[s][histories.columns]
-        if histories.weights is not None:
-            weights = weights * histories.weights
-        values = histories.values - np.float32(self.center)
-        side = Side(
-            RATINGS,
-            _features(post.items[s], k),
-            contiguous(post.items[s, :, k], np.float32),
-            np.zeros((0, 0), np.float32),
-            np.zeros(width, np.float32),
-            contiguous(post.user_precision[s], np.float32),
-            prior,
-        )
-        x = np.zeros((len(histories), width), np.float32)
-        entries = SparseRows(histories.start, histories.columns, values, weights)
-        solve(x, entries, np.zeros(len(histories), np.float32), side, noise=z)
-        return x
+    @cached_property
+    def _at_zero(self) -> Float64:
+        """The average's [factors, bias] where every draw's vector is zero."""
+        level = self.posterior.items[:, :, self.factors].mean(axis=0, dtype=np.float64)
+        at_zero: Float64 = self._basis @ (self.center + level - self.average.mean - self.average.item_bias)
+        return at_zero
 
     def with_users(self, other: Self, take: Int32) -> Self:
         """Users picked from this model (take >= 0) and from `other` (row -1 - take)."""
@@ -309,27 +241,6 @@ class BayesianModel:
             settings["center"],
             SessionBias.from_parts(moods, settings["sessions"]) if moods else None,
         )
-
-
-def _features(vectors: Float32, k: int) -> Float32:
-    """[factors, 1, padding]: what the other side's [factors, bias] are multiplied by."""
-    features = contiguous(vectors, np.float32).copy()
-    features[:, k] = 1
-    features[:, k + 1 :] = 0
-    return features
-
-
-def _as_user(vectors: Float32, k: int) -> Float32:
-    """[factors, bias, 1, ...] one column wider, so that a dot product with `_as_item` adds both biases."""
-    wide = np.zeros((len(vectors), k + 2), np.float32)
-    wide[:, : k + 1], wide[:, k + 1] = vectors[:, : k + 1], 1
-    return wide
-
-
-def _as_item(vectors: Float32, k: int) -> Float32:
-    wide = np.zeros((len(vectors), k + 2), np.float32)
-    wide[:, :k], wide[:, k], wide[:, k + 1] = vectors[:, :k], 1, vectors[:, k]
-    return wide
 
 
 def _with_unknown(

@@ -165,7 +165,7 @@ class _Trained:
         if isinstance(self.model.loss, RatingsLoss):
             error = self.model.link(scores[owner, rows.columns]).astype(np.float64) - rows.values
             return float(np.mean(np.square(error[~given])))
-        return float(np.mean([1 - _area(scores[r], rows.row(r).columns, given[owner == r]) for r in range(len(rows))]))
+        return -float(np.mean([_found(scores[r], rows.row(r).columns, given[owner == r]) for r in range(len(rows))]))
 
     def _scores(self, few: SparseRows, means: Float64, precision: Float64) -> Float32:
         """x of each one folded in with everything on the other side: (n, n_other) float32."""
@@ -204,12 +204,10 @@ def _drawn(rows: SparseRows, n: Int64, stream: np.random.Generator) -> Bool:
     return drawn
 
 
-def _area(scores: Float32, has: Int32, given: Bool) -> float:
-    """The area under the ROC curve of the entries left out against all that is blank."""
+def _found(scores: Float32, has: Int32, given: Bool) -> float:
+    """How far up the entries left out stand among all that is blank: mean of 1 / log2(1 + rank); a tie counts half."""
     blank = np.ones(len(scores), bool)
     blank[has] = False
     left, others = scores[has[~given]], np.sort(scores[blank])
-    if not len(left) or not len(others):
-        return 0.5
-    below = np.searchsorted(others, left, side="left") + np.searchsorted(others, left, side="right")
-    return float(below.mean() / (2 * len(others)))
+    above = len(others) - (np.searchsorted(others, left, "left") + np.searchsorted(others, left, "right")) / 2
+    return float(np.mean(1 / np.log2(2 + above)))

@@ -1,0 +1,138 @@
+"""Draws from a posterior, and newcomers worked out in one of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+
+from cofactor.arrays import Float32, Int64, SparseRows, contiguous
+from cofactor.kernels.dots import pair_dots
+from cofactor.kernels.ridge import RATINGS, Side, solve
+
+__all__ = ["Newcomers", "Posterior", "as_item", "as_user", "features"]
+
+NOISE_STEPS = 2
+"""How often a newcomer's vector and noise are worked out from each other."""
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """S draws from the posterior. A vector is [factors, bias, padding], width a multiple of 8.
+
+    users (S, n_users, width)    items (S, n_items, width)    float32
+    user_noise (S, n_users)      item_noise (S, n_items)      float32: rating (u, i) of draw s has the precision
+                                                              user_noise[s, u] * item_noise[s, i]
+    user_mean, user_precision (S, width): the normal prior of a user's vector, without what the history adds
+    terms (S, n_items, width): what having rated an item adds to a user's prior mean; (S, 0, width) without
+    unknown_user, unknown_user_variance, unknown_item, unknown_item_variance (S, width): the same for those of whom
+                                                              nothing is known, averaged over everybody's terms
+    base_noise, noise_shape (S,): precision common to all, and the shape of the gamma prior of a user's own factor
+    """
+
+    users: Float32
+    items: Float32
+    user_noise: Float32
+    item_noise: Float32
+    user_mean: Float32
+    user_precision: Float32
+    terms: Float32
+    unknown_user: Float32
+    unknown_user_variance: Float32
+    unknown_item: Float32
+    unknown_item_variance: Float32
+    base_noise: Float32
+    noise_shape: Float32
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+
+@dataclass(frozen=True, eq=False)
+class Newcomers:
+    """Users of these histories in one draw: ridge regressions whose prior mean the history itself gives.
+
+    items (m, width): the items that the histories name    entries: the ratings, by those items' numbers
+    item_noise (m,)    side: the items as a user's equations see them, with each user's prior
+    """
+
+    items: Float32
+    item_noise: Float32
+    entries: SparseRows
+    side: Side
+    base_noise: float
+    noise_shape: float
+    factors: int
+
+    @classmethod
+    def of(cls, post: Posterior, s: int, histories: SparseRows, k: int, center: float) -> Self:
+        named, columns = np.unique(histories.columns, return_inverse=True)
+        entries = replace(histories, columns=columns.astype(np.int32), values=histories.values - np.float32(center))
+        owner, items = _owner(histories), post.items[s, named]
+        prior = np.tile(post.user_mean[s], (len(histories), 1))
+        prior[histories.counts == 0] = post.unknown_user[s]
+        if post.terms.shape[1]:
+            scale = (1 / np.sqrt(np.maximum(histories.counts, 1))).astype(np.float32)
+            np.add.at(prior, owner, post.terms[s][histories.columns] * scale[owner, None])
+        width = items.shape[1]
+        side = Side(
+            RATINGS,
+            features(items, k),
+            contiguous(items[:, k], np.float32),
+            np.zeros((0, 0), np.float32),
+            np.zeros(width, np.float32),
+            contiguous(post.user_precision[s], np.float32),
+            prior,
+        )
+        noise, shape = float(post.base_noise[s]), float(post.noise_shape[s])
+        return cls(items, post.item_noise[s, named], entries, side, noise, shape, k)
+
+    def mean_and_noise(self) -> tuple[Float32, Float32]:
+        """The conditional mean vector of each history, and its noise precision, from each other."""
+        k, entries, owner = self.factors, self.entries, _owner(self.entries)
+        noise = np.full(len(entries), self.base_noise, np.float32)
+        mean, wide = self.solved(noise), as_item(self.items, k)
+        for _ in range(NOISE_STEPS):
+            x = pair_dots(as_user(mean, k), wide, owner.astype(np.int32), entries.columns)
+            squares = (entries.values - x) ** 2 * self.item_noise[entries.columns]
+            misfit = np.bincount(owner, weights=squares, minlength=len(entries)) * self.base_noise
+            factor = (self.noise_shape + entries.counts / 2) / (self.noise_shape + misfit / 2)
+            noise = (self.base_noise * factor).astype(np.float32)
+            mean = self.solved(noise)
+        return mean, noise
+
+    def solved(self, noise: Float32, *, z: Float32 | None = None) -> Float32:
+        """The mean at this noise precision (n,), or with z (width,), standard normal, a draw: (n, width) float32."""
+        weights = noise[_owner(self.entries)] * self.item_noise[self.entries.columns]
+        if self.entries.weights is not None:
+            weights = weights * self.entries.weights
+        x = np.zeros((len(self.entries), self.items.shape[1]), np.float32)
+        drawn = None if z is None else np.tile(z, (len(x), 1))
+        solve(x, replace(self.entries, weights=weights), np.zeros(len(x), np.float32), self.side, noise=drawn)
+        return x
+
+
+def _owner(rows: SparseRows) -> Int64:
+    return np.repeat(np.arange(len(rows)), rows.counts)
+
+
+def features(vectors: Float32, k: int) -> Float32:
+    """[factors, 1, padding]: what the other side's [factors, bias] are multiplied by."""
+    features = contiguous(vectors, np.float32).copy()
+    features[:, k] = 1
+    features[:, k + 1 :] = 0
+    return features
+
+
+def as_user(vectors: Float32, k: int) -> Float32:
+    """[factors, bias, 1, ...] one column wider, so that a dot product with `as_item` adds both biases."""
+    wide = np.zeros((len(vectors), k + 2), np.float32)
+    wide[:, : k + 1], wide[:, k + 1] = vectors[:, : k + 1], 1
+    return wide
+
+
+def as_item(vectors: Float32, k: int) -> Float32:
+    wide = np.zeros((len(vectors), k + 2), np.float32)
+    wide[:, :k], wide[:, k], wide[:, k + 1] = vectors[:, :k], 1, vectors[:, k]
+    return wide
