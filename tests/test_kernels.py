@@ -17,6 +17,7 @@ from cofactor.arrays import SparseRows
 from cofactor.errors import ParameterError
 from cofactor.kernels import reference, ridge
 from cofactor.kernels.dots import pair_dots
+from cofactor.kernels.equations import equations, solved_each
 from cofactor.kernels.gram import CHUNK, gram
 from cofactor.kernels.order import grouped, pairs_ascend, sorted_pairs
 from cofactor.kernels.ridge import EVENTS, RATINGS, Side, improve, solve
@@ -59,6 +60,35 @@ def test_exact_rows_equal_their_twin(seed: int, kind: int, weighted: bool) -> No
     solve(x, rows, penalty, side)
     for r in range(7):
         np.testing.assert_allclose(x[r], reference.exact_row(rows, r, penalty[r], side), rtol=2e-3, atol=2e-4)
+
+
+@few
+@given(seeds, st.sampled_from([RATINGS, EVENTS]), st.booleans())
+def test_equations_are_their_twins_and_what_is_taken_away_was_never_there(seed: int, kind: int, weighted: bool) -> None:
+    rng = np.random.default_rng(seed)
+    rows = random_rows(rng, 7, 30, weighted and kind == RATINGS)
+    side, penalty = random_side(rng, kind, 30), rng.uniform(0.1, 5, 7).astype(np.float32)
+    kept = rng.random(len(rows.columns)) < 0.7
+    owner = np.repeat(np.arange(7), rows.counts)
+
+    def part(which: Any) -> SparseRows:
+        weights = None if rows.weights is None else rows.weights[which]
+        return SparseRows.of(owner[which], rows.columns[which], rows.values[which], 7, weights)
+
+    def summed(entries: SparseRows) -> tuple[Any, Any]:
+        confidence, targets = side.targets(entries)
+        return equations(entries, targets, confidence, side.features)
+
+    (A, b), (A_gone, b_gone) = summed(rows), summed(part(~kept))
+    A, b = A - A_gone, b - b_gone
+    for r in range(7):
+        own = penalty[r] * side.shape + side.precision
+        A[r] += np.diag(own) + (side.gram if kind == EVENTS else 0)
+        b[r] += side.precision * side.prior[0]
+        np.testing.assert_allclose(A[r], reference.row_system(part(kept), r, penalty[r], side)[0], rtol=1e-5, atol=1e-5)
+    x = solved_each(A, b)
+    for r in range(7):
+        np.testing.assert_allclose(x[r], reference.exact_row(part(kept), r, penalty[r], side), rtol=1e-3, atol=1e-4)
 
 
 @few

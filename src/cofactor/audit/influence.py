@@ -15,9 +15,11 @@ from typing import Any, Self
 import numpy as np
 import polars as pl
 
-from cofactor.arrays import Float32, Int32, SparseRows, random_stream
+from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, SparseRows, random_stream
 from cofactor.errors import KindError, ParameterError
 from cofactor.evaluate.significance import holm
+from cofactor.kernels.equations import equations, solved_each
+from cofactor.kernels.gram import gram
 from cofactor.kernels.ridge import Side, solve
 from cofactor.kernels.topk import ItemIndex, top_items
 from cofactor.models.factor import FactorModel
@@ -100,10 +102,20 @@ def influence(
 
 @dataclass(frozen=True, eq=False)
 class _HalfSteps:
-    """One item half-step and one user half-step, with some users' rows away; what they start from is made once."""
+    """One item half-step and one user half-step, with some users' rows away; what they start from is made once.
+
+    by_item: who rated each item, with targets, confidence of each entry    side: the users as an item sees them
+    A (n_items, w, w), b (n_items, w): the items' equations with everybody    counts (n_items,): how many raters
+    """
 
     model: FactorModel
     by_item: SparseRows
+    targets: Float32
+    confidence: Float32
+    side: Side
+    counts: Int64
+    A: Float64
+    b: Float64
     by_user: SparseRows
     watched: Int32
     seen: SparseRows
@@ -124,48 +136,62 @@ class _HalfSteps:
         entries = _working(model, recommender.histories)
         rows = np.repeat(np.arange(len(entries), dtype=np.int32), entries.counts)
         by_item = SparseRows.of(entries.columns, rows, entries.values, model.n_items, entries.weights)
+        side = _narrowed(_traced(model.loss.side(model.user_factors, model.user_bias, model.mean), model), model)
+        confidence, targets = side.targets(by_item)
+        A, b = equations(by_item, targets, confidence, side.features)
         has = np.flatnonzero(entries.counts)
         chosen = random_stream(seed, "watched").choice(has, min(watched, len(has)), replace=False)
         users = np.sort(chosen).astype(np.int32)
         seen = recommender.histories.take(users)
-        blank = cls(model, by_item, entries.take(users), users, seen, n, np.zeros((0, n), np.int32))
-        return replace(blank, lists=blank._ranked(np.ones(model.n_users, bool)))
+        blank = cls(
+            model, by_item, targets, confidence, side, by_item.counts, A, b,
+            entries.take(users), users, seen, n, np.zeros((0, n), np.int32),
+        )  # fmt: skip
+        return replace(blank, lists=blank._ranked(np.zeros(model.n_users, bool)))
 
     def changed(self, group: Any) -> float:
         """The share of places in the lists of watched users outside the group that change without it."""
         outside = ~group[self.watched]
         if not group.any() or not outside.any():
             return 0.0
-        lists, before = self._ranked(~group)[outside], self.lists[outside]
+        lists, before = self._ranked(group)[outside], self.lists[outside]
         kept = (lists[:, :, None] == before[:, None, :]).any(axis=2) & (lists >= 0)
         places = (before >= 0).sum()
         return float(1 - kept.sum() / max(places, 1))
 
-    def _ranked(self, stays: Any) -> Int32:
-        """The watched users' lists after both half-steps on the rows of those who stay."""
+    def _ranked(self, away: Bool) -> Int32:
+        """The watched users' lists after both half-steps without the rows of those who are away."""
         model, loss = self.model, self.model.loss
         assert isinstance(loss, RatingsLoss | EventsLoss)
-        weight = stays.astype(np.float32)
-        entries = _weighed(self.by_item, weight[self.by_item.columns], loss)
-        counts = np.bincount(
-            np.repeat(np.arange(model.n_items), self.by_item.counts),
-            weights=weight[self.by_item.columns],
-            minlength=model.n_items,
-        )
-        side = loss.side(model.user_factors * weight[:, None], model.user_bias, model.mean)
-        items = np.zeros((model.n_items, loss.width(model.factors)), np.float32)
-        solve(items, entries, loss.penalty(counts, int(stays.sum())), _traced(side, model))
-        bias = items[:, model.factors] if _has_bias(loss) else np.zeros(model.n_items, np.float32)
-        factors = np.ascontiguousarray(items[:, : model.factors])
-        side = loss.side(factors, np.ascontiguousarray(bias), model.mean)
+        factors, bias = self._items(away)
+        side = _traced(loss.side(factors, bias, model.mean), model)
         users = np.zeros((len(self.watched), loss.width(model.factors)), np.float32)
-        solve(users, self.by_user, loss.penalty(self.by_user.counts, model.n_items), _traced(side, model))
+        solve(users, self.by_user, loss.penalty(self.by_user.counts, model.n_items), side)
         own = np.ascontiguousarray(users[:, : model.factors])
         rows, _ = top_items(
-            own, ItemIndex.of(factors, np.ascontiguousarray(bias)), self.n,
+            own, ItemIndex.of(factors, bias), self.n,
             seen_start=self.seen.start, seen=self.seen.columns, allowed=np.zeros(0, bool),
         )  # fmt: skip
         return rows
+
+    def _items(self, away: Bool) -> tuple[Float32, Float32]:
+        """Factors and biases of the items without these users: their part of the equations taken away."""
+        loss, side, k = self.model.loss, self.side, self.model.factors
+        assert isinstance(loss, RatingsLoss | EventsLoss)
+        gone = away[self.by_item.columns]
+        start = np.concatenate([np.zeros(1, np.int64), np.cumsum(gone)])[self.by_item.start]
+        theirs = SparseRows(start, self.by_item.columns[gone], self.by_item.values[gone])
+        A, b = equations(theirs, self.targets[gone], self.confidence[gone], side.features)
+        np.subtract(self.A, A, out=A)
+        np.subtract(self.b, b, out=b)
+        penalty = loss.penalty(self.counts - theirs.counts, int((~away).sum())).astype(np.float64)
+        diagonal = np.arange(A.shape[1])
+        A[:, diagonal, diagonal] += penalty[:, None] * side.shape + side.precision
+        if isinstance(loss, EventsLoss):
+            A += side.gram - np.float32(loss.alpha0) * gram(side.features[away])
+        x = solved_each(A, b).astype(np.float32)
+        bias = x[:, k] if x.shape[1] > k else np.zeros(len(x), np.float32)
+        return np.ascontiguousarray(x[:, :k]), np.ascontiguousarray(bias)
 
 
 def _working(model: FactorModel, histories: SparseRows) -> SparseRows:
@@ -184,18 +210,20 @@ def _working(model: FactorModel, histories: SparseRows) -> SparseRows:
     return SparseRows(rows.start, rows.columns, response.astype(np.float32), weights.astype(np.float32))
 
 
-def _weighed(rows: SparseRows, weight: Float32, loss: RatingsLoss | EventsLoss) -> SparseRows:
-    """Entries with this weight more: an event's value is its weight."""
-    if isinstance(loss, EventsLoss):
-        return replace(rows, values=rows.values * weight)
-    return replace(rows, weights=weight if rows.weights is None else rows.weights * weight)
-
-
 def _traced(side: Side, model: FactorModel) -> Side:
     """With a trace of penalty, for items that nobody is left to have rated."""
     trace = np.float32(1e-6) * np.square(model.user_factors).max(initial=1e-6)
     return replace(side, shape=np.maximum(side.shape, trace), precision=np.maximum(side.precision, trace))
 
 
-def _has_bias(loss: RatingsLoss | EventsLoss) -> bool:
-    return isinstance(loss, RatingsLoss) and loss.l2_bias is not None
+def _narrowed(side: Side, model: FactorModel) -> Side:
+    """Without the padding: the width is that of the unknowns alone."""
+    w = model.factors + (isinstance(model.loss, RatingsLoss) and model.loss.l2_bias is not None)
+    return replace(
+        side,
+        features=np.ascontiguousarray(side.features[:, :w]),
+        gram=side.gram[:w, :w],
+        shape=side.shape[:w],
+        precision=side.precision[:w],
+        prior=side.prior[:, :w],
+    )
