@@ -1,6 +1,7 @@
-"""Newcomers: what somebody new is taken to be before the first rating, and what to ask them."""
+"""Newcomers: what somebody new is taken to be, what to ask them, and how new items get their chance."""
 
+from cofactor.newcomers.exploration import Explored, Impressions, explore
 from cofactor.newcomers.interview import Interview, Population
 from cofactor.newcomers.priors import learn_priors
 
-__all__ = ["Interview", "Population", "learn_priors"]
+__all__ = ["Explored", "Impressions", "Interview", "Population", "explore", "learn_priors"]
