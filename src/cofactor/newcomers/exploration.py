@@ -1,7 +1,7 @@
 """Exploration: new items get some places, not many, and more of them the more they are liked.
 
-A stated share of all places is set aside for items with few ratings, and they get no others; each gets at most `cap` in
-a round. Whose turn it is is drawn by Thompson sampling (Thompson 1933; Chapelle & Li 2011): for every user an opinion of
+A stated share of all places is set aside for items with few ratings, which get no others; each gets at most `cap` in a
+round. Whose turn it is is drawn by Thompson sampling (Thompson 1933; Chapelle & Li 2011): for every user an opinion of
 each new item is drawn from what is known of it, and the best opinion is shown. What little is known of swings far and
 is tried; what proved bad hardly ever wins.
 
