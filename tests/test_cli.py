@@ -259,6 +259,27 @@ def test_fit_as_json_tells_every_epoch(folder: Path, tmp_path: Path) -> None:
     assert found["estimator"]["epochs"] == 4
 
 
+def test_fit_learns_what_newcomers_are_like(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.cofactor"
+    result = ok("fit", folder / "ratings.csv", "-o", path, "--set", "epochs=2")
+    assert "newcomers start as people are on average" in result.stdout
+    assert Recommender.load(path).priors is not None
+    result = ok("fit", folder / "ratings.csv", "-o", path, "--set", "epochs=2", "--no-priors")
+    assert "newcomers start" not in result.stdout
+    assert Recommender.load(path).priors is None
+    result = ok("fit", folder / "ratings.csv", "-o", path, "--model", "item-knn")
+    assert Recommender.load(path).priors is None
+
+
+def test_fit_says_which_columns_it_lacks(folder: Path, tmp_path: Path) -> None:
+    result = run("fit", folder / "ratings.csv", "-o", tmp_path / "m", "--user-features", "age")
+    assert result.exit_code != 0
+    assert "age" in result.stderr
+    result = run("fit", folder / "ratings.csv", "-o", tmp_path / "m", "-m", "item-knn", "--item-features", "genres")
+    assert result.exit_code != 0
+    assert "priors are of the vectors" in result.stderr
+
+
 def test_the_same_seed_gives_the_same_file(folder: Path, tmp_path: Path) -> None:
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         ok("fit", folder / "ratings.csv", "-o", tmp_path / name, "--seed", seed)

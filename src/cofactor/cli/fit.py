@@ -34,6 +34,15 @@ def fit(
         float | None,
         Option(metavar="SHARE", help="A share of rows to hold out, to stop when they gain no more."),
     ] = None,
+    item_features: Annotated[
+        str | None,
+        Option(metavar="COLUMNS", help="Columns of the item table, as genres,year, that say what a new item is like."),
+    ] = None,
+    user_features: Annotated[
+        str | None,
+        Option(metavar="COLUMNS", help="Columns of the user table that say what a new user is like."),
+    ] = None,
+    priors: Annotated[bool, Option(help="Learn what newcomers are like, where the model can.")] = True,
     as_json: Json = False,
 ) -> None:
     """Learn a model from a table of ratings or events and save it.
@@ -57,6 +66,9 @@ def fit(
             tell(epoch)
 
         recommender = _learnt(estimator, table, seed=seed, validation=validation, on_epoch=on_epoch)
+    columns = [_names(given) for given in (user_features, item_features)]
+    if priors or any(columns):
+        recommender = _with_priors(recommender, *columns, seed=seed)
     seconds = time.perf_counter() - began
     recommender.save(output)
     if as_json:
@@ -68,6 +80,9 @@ def fit(
     if epochs:
         losses = f"loss {epochs[0].loss:.4f} to {epochs[-1].loss:.4f}"
         out.print(f"{len(epochs)} epochs, {losses}{_held_out(epochs, table.kind)}", soft_wrap=True)
+    if recommender.priors is not None:
+        known = ", ".join(name for names in columns for name in names)
+        out.print(f"newcomers start {f'from {known}' if known else 'as people are on average'}", soft_wrap=True)
     out.print(f"saved in {output} ({Path(output).stat().st_size:,} bytes)", soft_wrap=True)
     someone = printable(table.users.ids([0])[0])
     out.print(f"\nNext: cofactor recommend {output} --user {someone}", soft_wrap=True)
@@ -89,6 +104,23 @@ def _learnt(
     return replace(learnt, histories=table.by_user)
 
 
+def _with_priors(recommender: Recommender, users: list[str], items: list[str], *, seed: int) -> Recommender:
+    """With priors, where the model has vectors to learn them of, or where columns are named."""
+    from cofactor.errors import KindError
+    from cofactor.newcomers import learn_priors
+
+    try:
+        return learn_priors(recommender, user_features=users, item_features=items, seed=seed)
+    except KindError:
+        if users or items:
+            raise
+        return recommender
+
+
+def _names(columns: str | None) -> list[str]:
+    return [name.strip() for name in (columns or "").split(",") if name.strip()]
+
+
 def _held_out(epochs: list[Epoch], kind: str) -> str:
     scores = [epoch.validation for epoch in epochs if epoch.validation is not None]
     if not scores:
@@ -108,6 +140,7 @@ def _facts(
         "rows": len(table),
         "users": table.n_users,
         "items": table.n_items,
+        "priors": recommender.priors is not None,
         "seconds": round(seconds, 4),
         "epochs": [asdict(epoch) for epoch in epochs],
         "load": None if table.report is None else table.report.as_dict(),
