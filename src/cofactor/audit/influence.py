@@ -20,16 +20,21 @@ from cofactor.errors import KindError, ParameterError
 from cofactor.evaluate.significance import holm
 from cofactor.kernels.equations import equations, solved_each
 from cofactor.kernels.gram import gram
-from cofactor.kernels.ridge import Side, solve
+from cofactor.kernels.ridge import Side
 from cofactor.kernels.topk import ItemIndex, top_items
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import EventsLoss, RatingsLoss
+from cofactor.models.prior import Prior, Priors
+from cofactor.newcomers.priors import learn_priors
 from cofactor.recommend import Recommender
 
 __all__ = ["Influence", "influence"]
 
 WATCHED = 500
 """Users whose lists are looked at, at most."""
+
+FAR = 0.25
+"""Half-steps with training's penalty that move the items by more of their length than this are not training's."""
 
 FLAGGED_RATIO, FLAGGED_P = 1.25, 0.01
 """A group is flagged from this ratio to its permuted mean on, and up to this adjusted p."""
@@ -121,6 +126,7 @@ class _HalfSteps:
     seen: SparseRows
     n: int
     lists: Int32
+    priors: Priors | None = None
 
     @classmethod
     def of(cls, recommender: Recommender, n: int, watched: int, seed: int) -> Self:
@@ -142,12 +148,20 @@ class _HalfSteps:
         has = np.flatnonzero(entries.counts)
         chosen = random_stream(seed, "watched").choice(has, min(watched, len(has)), replace=False)
         users = np.sort(chosen).astype(np.int32)
-        seen = recommender.histories.take(users)
-        blank = cls(
+        nobody, nothing = np.zeros(model.n_users, bool), np.zeros((0, n), np.int32)
+        steps = cls(
             model, by_item, targets, confidence, side, by_item.counts, A, b,
-            entries.take(users), users, seen, n, np.zeros((0, n), np.int32),
+            entries.take(users), users, recommender.histories.take(users), n, nothing,
         )  # fmt: skip
-        return replace(blank, lists=blank._ranked(np.zeros(model.n_users, bool)))
+        if steps._moved(nobody) > FAR:
+            with_prior = recommender if recommender.priors is not None else learn_priors(recommender, seed=seed)
+            steps = replace(steps, priors=with_prior.priors)
+        return replace(steps, lists=steps._ranked(nobody))
+
+    def _moved(self, away: Bool) -> float:
+        """How far an item half-step with training's penalty takes the factors, over how long they are."""
+        moved, trained = self._items(away)[0], self.model.item_factors
+        return float(np.linalg.norm(moved - trained) / max(float(np.linalg.norm(trained)), 1e-12))
 
     def changed(self, group: Any) -> float:
         """The share of places in the lists of watched users outside the group that change without it."""
@@ -164,12 +178,15 @@ class _HalfSteps:
         model, loss = self.model, self.model.loss
         assert isinstance(loss, RatingsLoss | EventsLoss)
         factors, bias = self._items(away)
-        side = _traced(loss.side(factors, bias, model.mean), model)
-        users = np.zeros((len(self.watched), loss.width(model.factors)), np.float32)
-        solve(users, self.by_user, loss.penalty(self.by_user.counts, model.n_items), side)
-        own = np.ascontiguousarray(users[:, : model.factors])
+        side = _narrowed(_traced(loss.side(factors, bias, model.mean), model), model)
+        confidence, targets = side.targets(self.by_user)
+        A, b = equations(self.by_user, targets, confidence, side.features)
+        if isinstance(loss, EventsLoss):
+            A += side.gram
+        penalty = loss.penalty(self.by_user.counts, model.n_items)
+        users = _solved(A, b, side, penalty, None if self.priors is None else self.priors.users)
         rows, _ = top_items(
-            own, ItemIndex.of(factors, bias), self.n,
+            np.ascontiguousarray(users[:, : model.factors]), ItemIndex.of(factors, bias), self.n,
             seen_start=self.seen.start, seen=self.seen.columns, allowed=np.zeros(0, bool),
         )  # fmt: skip
         return rows
@@ -184,14 +201,23 @@ class _HalfSteps:
         A, b = equations(theirs, self.targets[gone], self.confidence[gone], side.features)
         np.subtract(self.A, A, out=A)
         np.subtract(self.b, b, out=b)
-        penalty = loss.penalty(self.counts - theirs.counts, int((~away).sum())).astype(np.float64)
-        diagonal = np.arange(A.shape[1])
-        A[:, diagonal, diagonal] += penalty[:, None] * side.shape + side.precision
         if isinstance(loss, EventsLoss):
             A += side.gram - np.float32(loss.alpha0) * gram(side.features[away])
-        x = solved_each(A, b).astype(np.float32)
+        penalty = loss.penalty(self.counts - theirs.counts, int((~away).sum()))
+        x = _solved(A, b, side, penalty, None if self.priors is None else self.priors.items)
         bias = x[:, k] if x.shape[1] > k else np.zeros(len(x), np.float32)
         return np.ascontiguousarray(x[:, :k]), np.ascontiguousarray(bias)
+
+
+def _solved(A: Float64, b: Float64, side: Side, penalty: Float32, prior: Prior | None) -> Float32:
+    """Every row's equations solved, with training's penalty or about a prior; A and b are written."""
+    if prior is None:
+        diagonal = np.arange(A.shape[1])
+        A[:, diagonal, diagonal] += penalty.astype(np.float64)[:, None] * side.shape + side.precision
+    else:
+        A += prior.precision
+        b += prior.precision @ prior.mean
+    return solved_each(A, b).astype(np.float32)
 
 
 def _working(model: FactorModel, histories: SparseRows) -> SparseRows:
