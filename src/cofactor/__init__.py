@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cofactor import evaluate
+    from cofactor import audit, evaluate, interpret, newcomers
     from cofactor.data.crosstab import crosstab
     from cofactor.data.datasets import fetch, load
     from cofactor.data.interactions import Interactions
@@ -75,6 +75,8 @@ _HOMES = {
     "threads": "cofactor.kernels.threads",
 }
 
+_ROOMS = ("audit", "evaluate", "interpret", "newcomers")
+
 __all__ = [
     "BPR",
     "EASE",
@@ -91,10 +93,13 @@ __all__ = [
     "Recommender",
     "Split",
     "UserKNN",
+    "audit",
     "crosstab",
     "evaluate",
     "fetch",
+    "interpret",
     "load",
+    "newcomers",
     "read_events",
     "read_ratings",
     "read_table",
@@ -108,8 +113,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "evaluate":  # the room itself
-        return import_module("cofactor.evaluate")
+    if name in _ROOMS:
+        return import_module(f"cofactor.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'cofactor' has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)

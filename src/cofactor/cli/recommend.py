@@ -36,6 +36,10 @@ def recommend(
         list[str] | None,
         Option(metavar="ITEM", help="For somebody new, who took this item (models of events). Repeatable."),
     ] = None,
+    about: Annotated[
+        list[str] | None,
+        Option(metavar="COLUMN=VALUE", help="For somebody new, as age=24, where priors know the column. Repeatable."),
+    ] = None,
     n: N = 10,
     include_seen: Annotated[bool, Option("--include-seen", help="Also what the user has rated or taken.")] = False,
     by: Annotated[
@@ -55,17 +59,19 @@ def recommend(
     from cofactor.cli.tables import check_output, write_frame
     from cofactor.recommend import Recommender
 
-    if [bool(user), everyone, bool(rated or took)].count(True) != 1:
+    new = bool(rated or took or about)
+    if [bool(user), everyone, new].count(True) != 1:
         raise ParameterError("say for whom: --user ID, --all, or --rated ITEM=RATING (--took ITEM) for somebody new")
     check_output(output)
     recommender = Recommender.load(model)
     order: Any = {"by": by, "diversity": diversity}
-    if rated or took:
+    if new:
         if include_seen:
             raise ParameterError(
                 "--include-seen is for users the model knows; of a newcomer it only knows what you say"
             )
-        ranked = recommender.recommend_newcomer(_history(recommender, rated or (), took or ()), n, **order)
+        history = _history(recommender, rated or (), took or ())
+        ranked = recommender.recommend_newcomer(history, n, about=_about(recommender, about or ()), **order)
     elif everyone:
         ranked = recommender.recommend_all(n, exclude_seen=not include_seen, **order)
     else:
@@ -116,6 +122,26 @@ def _rated(recommender: Recommender, text: str) -> tuple[Any, float]:
     if scale is not None and not scale.low <= rating <= scale.high:
         raise ParameterError(f"--rated {text}: ratings here go from {scale.low:g} to {scale.high:g}")
     return known_id(recommender.items, "item", item), rating
+
+
+def _about(recommender: Recommender, about: Sequence[str]) -> dict[str, Any] | None:
+    """COLUMN=VALUE pairs, numbers where the prior learnt from numbers. Raises ParameterError."""
+    from cofactor.data.features import PARTS
+
+    prior = None if recommender.priors is None else recommender.priors.users
+    learnt = {} if prior is None or prior.encoder is None else {column.name: column for column in prior.encoder.columns}
+    told: dict[str, Any] = {}
+    for text in about:
+        name, sign, value = text.partition("=")
+        if not sign or not name:
+            raise ParameterError(f"--about takes COLUMN=VALUE, as in --about age=24, not {text!r}")
+        told[name] = value
+        if name in learnt and learnt[name].form != PARTS:
+            try:
+                told[name] = float(value)
+            except ValueError as problem:
+                raise ParameterError(f"--about {text}: {name} is a number in this model") from problem
+    return told or None
 
 
 def _show(recommender: Recommender, ranked: pl.DataFrame, by: str) -> None:
