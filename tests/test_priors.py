@@ -279,3 +279,25 @@ def test_priors_as_parts_come_back() -> None:
         again = Priors.from_parts(priors.arrays(), priors.settings())
         assert (again.users is None) == (priors.users is None)
         assert (again.items is None) == (priors.items is None)
+
+
+def test_updates_one_after_the_other_are_one_update(rec: Recommender) -> None:
+    first = Interactions.from_columns([900, 900, 901], [1, 2, 3], [5.0, 1.0, 4.0])
+    second = Interactions.from_columns([900, 901], [6, 7], [2.0, 3.0])
+    both = Interactions.from_columns([900, 900, 901, 900, 901], [1, 2, 3, 6, 7], [5.0, 1.0, 4.0, 2.0, 3.0])
+    after, once = rec.updated(first).updated(second), rec.updated(both)
+    for user in (900, 901):
+        assert after.recommend(user)["item"].to_list() == once.recommend(user)["item"].to_list()
+        assert after.predict(user, 11) == pytest.approx(once.predict(user, 11), abs=1e-5)
+
+
+def test_one_rating_does_nothing_wild(table: Interactions) -> None:
+    """Training's penalty fits one rating nearly exactly, in whatever direction its item lies; a prior does not."""
+    known, held = table.select(table.u >= 60), table.select(table.u < 60)
+    plain = Recommender.fit(cofactor.ExplicitALS(factors=4), known, seed=0)
+    first = np.r_[True, held.u[1:] != held.u[:-1]]
+    misses = []
+    for rec in (plain, learn_priors(plain)):
+        told = rec.updated(held.select(first)).model.predict(held.u[~first], held.i[~first], held.by_user)
+        misses.append(float(np.sqrt(np.mean(np.square(told - held.values[~first])))))
+    assert misses[1] < 0.95 * misses[0]

@@ -358,8 +358,8 @@ class Recommender:
     def updated(self, new: Interactions) -> Recommender:
         """A new Recommender that knows these rows too: changed and new users folded in, nothing retrained.
 
-        A pair that was known already takes the new rating (events are added up). Items must be known: a new item has no
-        vector until the next fit. Everybody else keeps their row. Raises KindError, UnknownIdError.
+        A pair that was known already takes the new rating (events are added up). Items must be known: see `with_items`
+        for new ones. Everybody else keeps their row. Raises KindError, UnknownIdError.
         """
         if new.kind != self.kind:
             raise KindError(f"this model learnt from {self.kind}, and these are {new.kind}")
@@ -368,7 +368,7 @@ class Recommender:
         item_rows[met] = self.items.rows(new.items.ids(met))
         if (unknown := met[item_rows[met] < 0]).size:
             more = f" and {unknown.size - 1} more are" if unknown.size > 1 else " is"
-            raise UnknownIdError(f"item {new.items.ids(unknown[:1])[0]!r}{more} new: fit again to learn them")
+            raise UnknownIdError(f"item {new.items.ids(unknown[:1])[0]!r}{more} new: take it in by with_items, or fit again")
         ids = new.users.ids(changed)
         arrived = new.by_user.take(changed)
         arrived = replace(arrived, columns=item_rows[arrived.columns])
