@@ -501,9 +501,9 @@ def test_ids_of_the_new_table_without_a_row_do_not_arrive(rec: Recommender) -> N
 
 
 def test_an_update_that_cannot_be_says_why(rec: Recommender, numbered: Recommender) -> None:
-    with pytest.raises(UnknownIdError, match="item 'brand new' is new: take it in by with_items"):
+    with pytest.raises(UnknownIdError, match="item 'brand new' is new: see with_items"):
         rec.updated(ratings(("amy", "brand new", 5)))
-    with pytest.raises(UnknownIdError, match="item 'a' and 1 more are new: fit again"):
+    with pytest.raises(UnknownIdError, match="item 'a' and 1 more are new: see with_items"):
         rec.updated(ratings(("amy", "a", 5), ("amy", "b", 5), ("amy", "item 3", 5)))
     with pytest.raises(KindError, match="learnt from ratings, and these are events"):
         rec.updated(ratings(("amy", "item 3", 1), kind="events"))

@@ -368,7 +368,7 @@ class Recommender:
         item_rows[met] = self.items.rows(new.items.ids(met))
         if (unknown := met[item_rows[met] < 0]).size:
             more = f" and {unknown.size - 1} more are" if unknown.size > 1 else " is"
-            raise UnknownIdError(f"item {new.items.ids(unknown[:1])[0]!r}{more} new: take it in by with_items, or fit again")
+            raise UnknownIdError(f"item {new.items.ids(unknown[:1])[0]!r}{more} new: see with_items, or fit again")
         ids = new.users.ids(changed)
         arrived = new.by_user.take(changed)
         arrived = replace(arrived, columns=item_rows[arrived.columns])
