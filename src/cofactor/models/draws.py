@@ -13,6 +13,9 @@ from cofactor.kernels.ridge import RATINGS, Side, solve
 
 __all__ = ["Newcomers", "Posterior", "as_item", "as_user", "features"]
 
+HALF = 20.0
+"""What a newcomer has rated so far is a part of what they will: of so many items, what the choice tells counts half."""
+
 NOISE_STEPS = 2
 """How often a newcomer's vector and noise are worked out from each other."""
 
@@ -51,7 +54,9 @@ class Posterior:
 
 @dataclass(frozen=True, eq=False)
 class Newcomers:
-    """Users of these histories in one draw: ridge regressions whose prior mean the history itself gives.
+    """Users of these histories in one draw: ridge regressions whose prior mean the history itself gives, more or less.
+
+        prior = whole (mean + sum_j term_j / sqrt(n)) + (1 - whole) unknown,    whole = n / (n + HALF)
 
     items (m, width): the items that the histories name    entries: the ratings, by those items' numbers
     item_noise (m,)    side: the items as a user's equations see them, with each user's prior
@@ -75,6 +80,8 @@ class Newcomers:
         if post.terms.shape[1]:
             scale = (1 / np.sqrt(np.maximum(histories.counts, 1))).astype(np.float32)
             np.add.at(prior, owner, post.terms[s][histories.columns] * scale[owner, None])
+            whole = (histories.counts / (histories.counts + HALF)).astype(np.float32)[:, None]
+            prior = whole * prior + (1 - whole) * post.unknown_user[s]
         width = items.shape[1]
         side = Side(
             RATINGS,
