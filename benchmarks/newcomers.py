@@ -153,11 +153,11 @@ def costs(table: Interactions) -> dict[str, float]:
         users = np.flatnonzero(learnt.by_user.counts >= 50)[:100]
         histories = [learnt.by_user.row(int(u)).slice(0, 1) for u in users]
         histories = [cofactor.arrays.SparseRows(np.array([0, 50]), h.columns[:50], h.values[:50]) for h in histories]
-        rec._folded(histories[0])
+        rec.folded_in(histories[0])
         spent = []
         for history in histories:
             begin = time.perf_counter()
-            rec._folded(history)
+            rec.folded_in(history)
             spent.append(time.perf_counter() - begin)
         found[name] = 1e3 * float(np.median(spent))
     return found

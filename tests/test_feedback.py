@@ -1,17 +1,24 @@
-"""The feedback loop and its remedies: laws, and small worlds."""
+"""The feedback loop: laws, and small worlds."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
+import polars as pl
 import pytest
 
-from cofactor import Bias, BiasedMF, Interactions, Recommender
-from cofactor.audit import PLAIN, Tastes, capped_weights, propensity_weights, remedies, simulate, spread
+from cofactor import BayesianMF, Bias, BiasedMF, ImplicitALS, Interactions, Recommender
+from cofactor.audit import CAUTIOUS, PLAIN, Remedy, Simulation, Tastes, item_kinds, remedies, simulate
 from cofactor.data.synthetic import Synthetic, generate
 from cofactor.data.world import World
 from cofactor.errors import KindError, ParameterError
 
 SMALL = World(n_users=60, n_items=80, n_ratings=900, genres=4, taste_sd=0.6)
+QUICK = BiasedMF(factors=4, epochs=4)
+BAYES = BayesianMF(factors=3, sweeps=8, burn_in=3, samples=4)
+COLUMNS = ["remedy", "round", "accuracy", "coverage", "gini", "diversity", "most_shown", "favorite", "drift"]
 
 
 @pytest.fixture(scope="module")
@@ -19,65 +26,36 @@ def made() -> Synthetic:
     return generate(SMALL)
 
 
+@pytest.fixture(scope="module")
+def kinds(made: Synthetic) -> Any:
+    return item_kinds(made.interactions.item_table, "genres")
+
+
+@pytest.fixture(scope="module")
+def plain(made: Synthetic) -> Simulation:
+    return simulate(QUICK, made.interactions, tastes_of(made), rounds=3, n=6, seed=1)
+
+
 def tastes_of(made: Synthetic) -> Tastes:
     expected = made.expected(*np.indices((SMALL.n_users, SMALL.n_items)))
     return Tastes(expected, SMALL.noise_sd, SMALL.levels)
 
 
-def test_no_user_weighs_more_than_the_cap(made: Synthetic) -> None:
-    table = capped_weights(made.interactions, cap=7)
-    totals = np.bincount(table.u, weights=table.weights, minlength=table.n_users)
-    counts = table.by_user.counts
-    np.testing.assert_allclose(totals, np.minimum(counts, 7), rtol=1e-5)
-    twice = capped_weights(made.interactions.with_weights(np.full(len(table), 2)), cap=7)
-    np.testing.assert_allclose(twice.weights, 2 * table.weights)
-    with pytest.raises(ParameterError, match="cap"):
-        capped_weights(made.interactions, cap=0)
+def named(remedy: Remedy) -> str:
+    return remedy.name
 
 
-def test_rows_of_popular_items_weigh_less(made: Synthetic) -> None:
-    table = propensity_weights(made.interactions)
-    support = np.bincount(table.i, minlength=table.n_items)[table.i]
-    assert table.weights.mean() == pytest.approx(1, rel=1e-5)
-    order = np.argsort(support)
-    assert (np.diff(table.weights[order]) <= 1e-6).all()
-    assert (propensity_weights(made.interactions, power=0).weights == 1).all()
-    with pytest.raises(ParameterError, match="power"):
-        propensity_weights(made.interactions, power=2)
-
-
-def test_spreading_trades_the_order_for_exposure(made: Synthetic) -> None:
-    rec = Recommender.fit(Bias(), made.interactions)
-    users = np.arange(SMALL.n_users, dtype=np.int32)
-    lists, scores = rec.rank(users, 50)
-    plain = spread(lists, scores, 5, SMALL.n_items, strength=0)
-    np.testing.assert_array_equal(plain, lists[:, :5])
-    shown = [len(np.unique(spread(lists, scores, 5, SMALL.n_items, strength=s))) for s in (0, 0.5, 2)]
-    assert shown[0] < shown[1] <= shown[2]
-    with pytest.raises(ParameterError, match="strength"):
-        spread(lists, scores, 5, SMALL.n_items, strength=-1)
-
-
-@pytest.mark.parametrize("remedy", [PLAIN, *remedies()], ids=lambda remedy: remedy.name)
-def test_a_simulation_keeps_its_laws(remedy: object, made: Synthetic) -> None:
+@pytest.mark.parametrize("remedy", [PLAIN, *remedies("genres"), *remedies()[-3:-1], CAUTIOUS], ids=named)
+def test_a_simulation_keeps_its_laws(remedy: Remedy, made: Synthetic) -> None:
     looks = np.where(np.arange(SMALL.n_users) < 5, 4, 1)
-    runs = [
-        simulate(
-            BiasedMF(factors=4, epochs=4),
-            made.interactions,
-            tastes_of(made),
-            remedy=remedy,
-            rounds=3,
-            n=6,
-            looks=looks,
-            seed=1,
-        )
-        for _ in range(2)
-    ]
+    estimator = BAYES if remedy is CAUTIOUS else QUICK
+    how: Any = {"remedy": remedy, "rounds": 3, "n": 6, "looks": looks, "seed": 1}
+    runs = [simulate(estimator, made.interactions, tastes_of(made), **how) for _ in range(2)]
     one = runs[0]
     assert one.lists.tobytes() == runs[1].lists.tobytes()
     assert one.table.values.tobytes() == runs[1].table.values.tobytes()
     assert one.lists.shape == (3, SMALL.n_users, 6)
+    assert one.remedy == remedy.name
     assert ((one.accuracy >= 0) & (one.accuracy <= 1 + 1e-9)).all()
     rated = set(zip(made.interactions.u.tolist(), made.interactions.i.tolist(), strict=True))
     for u, row in enumerate(one.lists[0].tolist()):
@@ -91,10 +69,98 @@ def test_a_simulation_keeps_its_laws(remedy: object, made: Synthetic) -> None:
     np.testing.assert_allclose(one.share(anything, everyone), 1)
 
 
+def test_remedies_have_names_of_their_own() -> None:
+    names = [one.name for one in (PLAIN, CAUTIOUS, *remedies())]
+    assert len(set(names)) == len(names)
+    assert [one.name for one in remedies("genres")] == [one.name for one in remedies()]
+
+
+def test_only_a_distribution_can_be_cautious(made: Synthetic) -> None:
+    with pytest.raises(KindError, match="distribution"):
+        simulate(QUICK, made.interactions, tastes_of(made), remedy=CAUTIOUS, rounds=1)
+
+
+def test_a_summary_has_a_row_for_each_round(plain: Simulation, kinds: Any) -> None:
+    frame = plain.summary(kinds)
+    assert frame.columns == COLUMNS
+    assert frame["round"].to_list() == [1, 2, 3]
+    assert set(frame["remedy"]) == {"plain"}
+    numbers = frame.select(COLUMNS[2:-1]).to_numpy()
+    assert ((numbers >= 0) & (numbers <= 1)).all()
+    np.testing.assert_allclose(frame["accuracy"], plain.accuracy.mean(axis=1))
+    stacked = pl.concat([frame, replace(plain, remedy="other").summary(kinds)])
+    assert stacked.group_by("remedy").len()["len"].to_list() == [3, 3]
+
+
+def test_a_summary_says_what_was_shown(plain: Simulation, kinds: Any) -> None:
+    """Lists laid down by hand: round 1 shows all their favorite kind alone, round 2 two kinds half and half."""
+    favorite = plain.tastes.favorites(kinds)
+    of_kind = [np.flatnonzero(kinds[:, kind]) for kind in range(SMALL.genres)]
+    first = np.stack([of_kind[kind][:6] for kind in favorite])
+    second = np.stack([np.append(of_kind[kind][:3], of_kind[(kind + 1) % 4][:3]) for kind in favorite])
+    laid = replace(plain, lists=np.stack([first, second]).astype(np.int32), accuracy=plain.accuracy[:2])
+    frame = laid.summary(kinds)
+    assert frame["favorite"].to_list() == [1.0, 0.5]
+    assert frame["drift"].to_list() == [0.0, 0.5]
+    np.testing.assert_allclose(frame["diversity"], [0, 9 / 15], atol=1e-12)  # of 15 pairs 9 are of two kinds
+    assert frame["most_shown"][0] == pytest.approx(np.bincount(favorite).max() / SMALL.n_users)
+    few = laid.summary(kinds, users=np.arange(SMALL.n_users) == 0)
+    assert few["coverage"].to_list() == [6 / SMALL.n_items] * 2
+    assert few["most_shown"].to_list() == [1.0, 0.5]
+    assert few["accuracy"].to_list() == plain.accuracy[:2, 0].tolist()
+
+
+def test_a_summary_of_nobody_and_of_nothing(plain: Simulation, kinds: Any) -> None:
+    nobody = plain.summary(kinds, users=np.zeros(SMALL.n_users, bool))
+    assert np.isnan(nobody["accuracy"].to_numpy()).all()
+    blank = replace(plain, lists=np.full_like(plain.lists, -1)).summary(kinds)
+    assert np.isnan(blank["diversity"].to_numpy()).all()
+    assert blank["coverage"].to_list() == blank["most_shown"].to_list() == [0.0] * 3
+
+
+def test_a_favorite_is_liked_most_on_average() -> None:
+    tastes = Tastes(np.array([[5.0, 1.0, 4.0], [1.0, 5.0, 1.0]]), 1.0, (1.0, 5.0))
+    kinds = np.array([[1.0, 0, 0], [1.0, 0, 0], [0, 1.0, 0]])  # nothing is of the third kind
+    assert tastes.favorites(kinds).tolist() == [1, 0]
+
+
+def test_tastes_of_a_model_are_what_it_predicts(made: Synthetic) -> None:
+    rec = Recommender.fit(Bias(), made.interactions)
+    tastes = Tastes.of(rec)
+    u, i = (part.ravel().astype(np.int32) for part in np.indices((SMALL.n_users, SMALL.n_items)))
+    np.testing.assert_array_equal(tastes.expected.ravel(), rec.model.predict(u, i, rec.histories))
+    table = made.interactions
+    errors = table.values - tastes.expected[table.u, table.i]
+    assert tastes.noise_sd == pytest.approx(np.sqrt(np.mean(errors**2)))
+    assert tastes.levels == SMALL.levels
+    assert Tastes.of(rec, noise_sd=0.0).noise_sd == 0
+    with pytest.raises(ParameterError, match="noise_sd"):
+        Tastes.of(rec, noise_sd=-1)
+
+
+def test_the_loop_runs_on_tastes_from_the_other_half(made: Synthetic, kinds: Any) -> None:
+    half = np.random.default_rng(0).random(len(made.interactions)) < 0.5
+    tastes = Tastes.of(Recommender.fit(BiasedMF(factors=4), made.interactions.select(half)))
+    run = simulate(QUICK, made.interactions.select(~half), tastes, rounds=2, n=5)
+    assert len(run.table) > (~half).sum()
+    assert set(run.table.values.tolist()) <= set(SMALL.levels)
+    assert run.summary(kinds)["accuracy"].min() > 0.3
+
+
+def test_tastes_of_ratings_without_levels_are_on_a_grid() -> None:
+    values = np.random.default_rng(0).uniform(1, 5, 60)
+    ratings = Interactions.from_columns(np.repeat(np.arange(6), 10), np.tile(np.arange(10), 6), values)
+    levels = Tastes.of(Recommender.fit(Bias(), ratings)).levels
+    assert len(levels) == 21
+    assert (levels[0], levels[-1]) == pytest.approx((values.min(), values.max()))
+
+
 def test_wrong_input_is_named(made: Synthetic, small_events: Interactions) -> None:
     tastes = tastes_of(made)
     with pytest.raises(KindError, match="ratings"):
         simulate(BiasedMF(), small_events, tastes)
+    with pytest.raises(KindError, match="predicts ratings"):
+        Tastes.of(Recommender.fit(ImplicitALS(factors=2), small_events))
     with pytest.raises(ParameterError, match="60 users and 80 items"):
         simulate(BiasedMF(), made.interactions, Tastes(np.zeros((2, 2)), 1.0, (1.0, 2.0)))
     with pytest.raises(ParameterError, match="rounds"):

@@ -183,7 +183,7 @@ class Recommender:
         one = self._history(history)
         newcomer, n = np.zeros(1, np.int32), min(n, len(self.items))
         options: Any = {"allowed": self._allowed(among), "by": by, "diversity": diversity}
-        folded = self._folded(one, self._about(about))
+        folded = self.folded_in(one, self._about(about))
         top = ranked(folded, newcomer, n, known=one, exclude=one, **options)
         return self._ranked(np.zeros(1, np.int32), top, with_user=False)
 
@@ -317,8 +317,11 @@ class Recommender:
 
     # newcomers and new ratings
 
-    def _folded(self, histories: SparseRows, table: pl.DataFrame | None = None) -> Any:
-        """The model with newcomers of these histories as its users; `table` has a row for each."""
+    def folded_in(self, histories: SparseRows, table: pl.DataFrame | None = None) -> Any:
+        """The model with newcomers of these histories as its users: about the prior, where there is one.
+
+        table: a row for each, with the columns that the prior learnt from. Raises KindError.
+        """
         if not isinstance(self.model, FoldsIn):
             raise KindError("this model cannot fold in new users; fit it again with their ratings")
         prior = None if self.priors is None else self.priors.users
@@ -375,7 +378,7 @@ class Recommender:
         after = merged(self.histories.take(self.users.rows(ids)), arrived, self.kind)
         users = self.users.union(IdMap.of(ids))
         table = _with_rows_for(users, self.user_table, new.user_table)
-        folded = self._folded(after, None if table is None else table[users.rows(ids)])
+        folded = self.folded_in(after, None if table is None else table[users.rows(ids)])
         take = np.array(self.users.rows(users.all))
         take[users.rows(ids)] = -1 - np.arange(len(ids), dtype=np.int32)
         picked = np.where(take < 0, len(self.users) - 1 - take, take)

@@ -1,13 +1,29 @@
 """Who sets the recommendations, what they do to people and catalog, and what helps."""
 
+from cofactor.audit.coldstart import ColdStart, cold_start
 from cofactor.audit.exposure import Concentration, Exposure, accuracy_by_group, exposure
-from cofactor.audit.feedback import PLAIN, Remedy, Simulation, Tastes, remedies, simulate
+from cofactor.audit.feedback import Simulation, Tastes, simulate
 from cofactor.audit.groups import taste_groups
 from cofactor.audit.influence import Influence, influence
-from cofactor.audit.remedies import capped_weights, propensity_weights, spread
+from cofactor.audit.remedies import (
+    CAUTIOUS,
+    PLAIN,
+    Remedy,
+    calibrated,
+    capped_weights,
+    group_weights,
+    item_kinds,
+    kinds_by_raters,
+    liked_kinds,
+    propensity_weights,
+    remedies,
+    spread,
+)
 
 __all__ = [
+    "CAUTIOUS",
     "PLAIN",
+    "ColdStart",
     "Concentration",
     "Exposure",
     "Influence",
@@ -15,9 +31,15 @@ __all__ = [
     "Simulation",
     "Tastes",
     "accuracy_by_group",
+    "calibrated",
     "capped_weights",
+    "cold_start",
     "exposure",
+    "group_weights",
     "influence",
+    "item_kinds",
+    "kinds_by_raters",
+    "liked_kinds",
     "propensity_weights",
     "remedies",
     "simulate",

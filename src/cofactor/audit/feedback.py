@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, Self
 
 import numpy as np
+import polars as pl
 
 from cofactor.arrays import Float32, Float64, Int32, Int64, random_stream, read_only
-from cofactor.audit.remedies import capped_weights, propensity_weights, spread
+from cofactor.audit.remedies import PLAIN, Remedy
 from cofactor.data.interactions import Interactions
+from cofactor.data.scale import Scale
 from cofactor.errors import KindError, ParameterError
 from cofactor.estimators.base import Estimator
+from cofactor.evaluate.catalog_metrics import coverage, gini
+from cofactor.evaluate.catalog_metrics import exposure as times_shown
 from cofactor.kernels.order import sorted_pairs
+from cofactor.models.base import PredictsRatings
 from cofactor.recommend import Recommender
 
-__all__ = ["PLAIN", "Remedy", "Simulation", "Tastes", "remedies", "simulate"]
+__all__ = ["Simulation", "Tastes", "simulate"]
 
 STEEP, MIDDLE = 2.0, 3.5
 """A looked-at item is taken with probability sigmoid(STEEP (true rating - MIDDLE))."""
 
-Weigh: TypeAlias = Callable[[Interactions], Interactions]
-Rank: TypeAlias = Callable[[Recommender, Int32, int, np.random.Generator], Int32]
+STEPS = 21
+"""So many levels, evenly spaced, where ratings are from a range without levels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +44,42 @@ class Tastes:
     noise_sd: float
     levels: tuple[float, ...]
 
+    @classmethod
+    def of(cls, recommender: Recommender, *, noise_sd: float | None = None) -> Self:
+        """What a fitted model of ratings holds to be true, so that the loop runs on any table, such as MovieLens.
+
+        Fit it on rows that the loop does not begin with, such as the other half (a split keeps all ids): else the loop
+        is judged by what it has learnt from. noise_sd: by default that of the model's errors on its own rows. levels:
+        those of its rows. Raises KindError for events, ParameterError.
+        """
+        model, known = recommender.model, recommender.histories
+        if recommender.kind != "ratings" or not isinstance(model, PredictsRatings):
+            raise KindError("tastes come from a model that predicts ratings, such as biased-mf")
+        if noise_sd is not None and not 0 <= noise_sd < np.inf:
+            raise ParameterError(f"noise_sd must be a number from 0 on, not {noise_sd!r}")
+        items = np.arange(len(recommender.items), dtype=np.int32)
+        expected = np.empty((len(recommender.users), len(items)))
+        for user in range(len(expected)):
+            expected[user] = model.predict(np.full(len(items), user, np.int32), items, known)
+        owner = np.repeat(np.arange(len(known)), known.counts)
+        if noise_sd is None:
+            noise_sd = float(np.sqrt(np.mean((known.values - expected[owner, known.columns]) ** 2)))
+        scale = Scale.of(known.values)
+        levels = scale.levels or tuple(np.linspace(scale.low, scale.high, STEPS).tolist())
+        return cls(read_only(expected), noise_sd, levels)
+
+    def favorites(self, kinds: Float64) -> Int64:
+        """The kind whose items each user would rate highest on average: (n_users,); kinds as in `remedies`.
+
+        Equal ones: the first; a kind without items is nobody's.
+        """
+        size = kinds.sum(axis=0)
+        mean = np.divide(
+            self.expected @ kinds, size, out=np.full((len(self.expected), len(size)), -np.inf), where=size > 0
+        )
+        favorites: Int64 = mean.argmax(axis=1)
+        return favorites
+
     def ratings(self, u: Any, i: Any, stream: np.random.Generator) -> Float32:
         """Ratings as given: the expected one with noise, at the nearest level."""
         levels = np.asarray(self.levels)
@@ -52,28 +93,6 @@ class Tastes:
         return chance
 
 
-@dataclass(frozen=True)
-class Remedy:
-    """What is done against the loop: to the table before a fit, and in making lists."""
-
-    name: str
-    weigh: Weigh = lambda table: table
-    rank: Rank = lambda rec, users, n, _: rec.rank(users, n)[0]
-
-
-PLAIN = Remedy("plain")
-
-
-def remedies() -> tuple[Remedy, ...]:
-    """Those that every estimator of ratings can use."""
-    return (
-        Remedy("capped weight per user", weigh=capped_weights),
-        Remedy("popular items weigh less", weigh=propensity_weights),
-        Remedy("exposure spread", rank=_spread),
-        Remedy("two places in ten explore", rank=_explore),
-    )
-
-
 @dataclass(frozen=True, eq=False)
 class Simulation:
     """What happened.
@@ -84,12 +103,14 @@ class Simulation:
         accuracy: (rounds, n_users): true-taste NDCG, with the probability that an item is taken for its gain, against
             the best list of items not yet rated.
         table: all rows after the last round.
+        tastes: what people truly like.
     """
 
     remedy: str
     lists: Int32
     accuracy: Float64
     table: Interactions
+    tastes: Tastes
 
     def share(self, items: Any, users: Any) -> Float64:
         """Which share of the places of `users` (n_users,) bool shows `items` (n_items,) bool: (rounds,) float64."""
@@ -97,6 +118,37 @@ class Simulation:
         shown = np.asarray(items)[np.maximum(lists, 0)] & (lists >= 0)
         share: Float64 = shown.sum(axis=(1, 2)) / np.maximum((lists >= 0).sum(axis=(1, 2)), 1)
         return share
+
+    def summary(self, kinds: Float64, *, users: Any = None) -> pl.DataFrame:
+        """What was shown to `users` (n_users,) bool, by default all, and how good it was: one row for each round.
+
+            remedy, round        its name; from 1; so frames of several remedies can be stacked and drawn
+            accuracy             mean true-taste NDCG
+            coverage, gini       of the catalog shown to them, see `evaluate.catalog_metrics`
+            diversity            1 - mean cosine of the kinds of two places of a list (Ziegler et al. 2005, WWW)
+            most_shown           the share of all places that the kind shown most in this round has
+            favorite             the share of their places showing each one's own favorite kind, see `Tastes.favorites`
+            drift                favorite in round 1 less that of this round: above 0, lists have moved away
+
+        kinds (n_items, kinds): shares, see `remedies.item_kinds`. To see what happens to minority tastes, give the
+        users whose favorite is not the kind that is shown most. Where nothing is shown, shares are 0, gini and
+        diversity nan.
+        """
+        everyone = np.ones(self.lists.shape[1], bool) if users is None else np.asarray(users)
+        chosen, own = self.lists[:, everyone], self.tastes.favorites(kinds)[everyone]
+        rows = []
+        for lists, accuracy in zip(chosen, self.accuracy[:, everyone], strict=True):
+            shown = times_shown(lists, len(kinds))
+            mix = shown @ kinds / max(shown.sum(), 1)
+            liked = np.where(lists >= 0, kinds[np.maximum(lists, 0), own[:, None]], 0).sum() / max(shown.sum(), 1)
+            mean = float(accuracy.mean()) if len(accuracy) else np.nan
+            rows.append((mean, coverage(shown), gini(shown), _diversity(lists, kinds), float(mix.max()), float(liked)))
+        columns = ["accuracy", "coverage", "gini", "diversity", "most_shown", "favorite"]
+        frame = pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.Float64), orient="row")
+        named = frame.select(
+            pl.lit(self.remedy).alias("remedy"), pl.int_range(1, pl.len() + 1).alias("round"), *columns
+        )
+        return named.with_columns(drift=pl.col("favorite").first() - pl.col("favorite"))
 
 
 def simulate(
@@ -140,7 +192,7 @@ def simulate(
         takes = stream.random(len(u)) < tastes.taken(u, i)
         u, i = u[takes], i[takes]
         table = _with_rows(table, u, i, tastes.ratings(u, i, stream))
-    return Simulation(remedy.name, read_only(lists), read_only(accuracy), table)
+    return Simulation(remedy.name, read_only(lists), read_only(accuracy), table, tastes)
 
 
 def _looked_at(looks: Int64, n: int, stream: np.random.Generator) -> tuple[Int64, Int64]:
@@ -174,19 +226,12 @@ def _with_rows(table: Interactions, u: Any, i: Any, values: Float32) -> Interact
     )
 
 
-def _spread(rec: Recommender, users: Int32, n: int, stream: np.random.Generator) -> Int32:
-    del stream
-    lists, scores = rec.rank(users, 10 * n)
-    return spread(lists, scores, n, len(rec.items), strength=0.5)
-
-
-def _explore(rec: Recommender, users: Int32, n: int, stream: np.random.Generator) -> Int32:
-    """The best, but the last fifth of the places holds items drawn at random from the best half of the catalog."""
-    lists, _ = rec.rank(users, max(n, len(rec.items) // 2))
-    fixed = n - n // 5
-    chance = stream.random(lists.shape)
-    chance[:, :fixed] = -1
-    chance[lists < 0] = 2
-    order = np.argsort(chance, axis=1, kind="stable")[:, :n]
-    order[:, :fixed] = np.arange(fixed)
-    return np.take_along_axis(lists, order, axis=1)
+def _diversity(lists: Int32, kinds: Float64) -> float:
+    """1 - the mean cosine of the kinds of two places, over lists of at least two; an item of no kind is like none."""
+    length = np.sqrt(np.square(kinds).sum(axis=1, keepdims=True))
+    unit = np.divide(kinds, length, out=np.zeros_like(kinds), where=length > 0)
+    places = np.where((lists >= 0)[:, :, None], unit[np.maximum(lists, 0)], 0)
+    n = (lists >= 0).sum(axis=1)
+    pairs = n * (n - 1) / 2
+    cosines = (np.square(places.sum(axis=1)).sum(axis=1) - np.square(places).sum(axis=(1, 2))) / 2
+    return float(1 - np.mean(cosines[pairs > 0] / pairs[pairs > 0])) if (pairs > 0).any() else np.nan

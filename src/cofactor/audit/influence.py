@@ -25,7 +25,7 @@ from cofactor.kernels.topk import ItemIndex, top_items
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import EventsLoss, RatingsLoss
 from cofactor.models.prior import Prior, Priors
-from cofactor.newcomers.priors import learn_priors
+from cofactor.newcomers.priors import eased_in
 from cofactor.recommend import Recommender
 
 __all__ = ["Influence", "influence"]
@@ -154,8 +154,7 @@ class _HalfSteps:
             entries.take(users), users, recommender.histories.take(users), n, nothing,
         )  # fmt: skip
         if steps._moved(nobody) > FAR:
-            with_prior = recommender if recommender.priors is not None else learn_priors(recommender, seed=seed)
-            steps = replace(steps, priors=with_prior.priors)
+            steps = replace(steps, priors=eased_in(recommender, seed=seed).priors)
         return replace(steps, lists=steps._ranked(nobody))
 
     def _moved(self, away: Bool) -> float:

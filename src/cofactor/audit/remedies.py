@@ -1,69 +1,294 @@
-"""Remedies: weights that keep eager users and popular items from deciding all, and lists that spread exposure."""
+"""Remedies: weights that keep eager users and popular items from deciding all, and lists that spread exposure.
+
+An item's kinds are its genres, or whatever else parts the catalog: (n_items, kinds) float64 shares, see `item_kinds`.
+"""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
-from cofactor.arrays import Float32, Int32
+import numpy as np
+import polars as pl
+
+from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, SparseRows
+from cofactor.audit.groups import taste_groups
+from cofactor.data.features import indicators
 from cofactor.data.interactions import Interactions
 from cofactor.errors import ParameterError
+from cofactor.recommend import Recommender
 
-__all__ = ["capped_weights", "propensity_weights", "spread"]
+__all__ = [
+    "CAUTIOUS",
+    "PLAIN",
+    "Remedy",
+    "calibrated",
+    "capped_weights",
+    "group_weights",
+    "item_kinds",
+    "kinds_by_raters",
+    "liked_kinds",
+    "propensity_weights",
+    "remedies",
+    "spread",
+]
 
 CLIP = 10.0
 """A propensity weight is at most so many times the mean, and at least one of so many parts of it."""
+TRUST = 0.99
+"""How much of a list's kinds is taken at its word, see `calibrated`."""
+DEPTH = 10
+"""Lists of n are made again from the best DEPTH n."""
+CELLS = 1 << 22
+"""Numbers held at once while lists are calibrated: bounds the memory, changes no result."""
+N_GROUPS = 10
+"""Groups of users, or of items, where none are named."""
+
+Weigh: TypeAlias = Callable[[Interactions], Interactions]
+Rank: TypeAlias = Callable[[Recommender, Int32, int, np.random.Generator], Int32]
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """What is done against the loop: to the table before a fit, and in making lists."""
+
+    name: str
+    weigh: Weigh = lambda table: table
+    rank: Rank = lambda rec, users, n, _: rec.rank(users, n)[0]
+
+
+PLAIN = Remedy("plain")
+CAUTIOUS = Remedy("cautious ranking", rank=lambda rec, users, n, _: rec.rank(users, n, by="cautious")[0])
+"""For models with a distribution, such as bayesian-mf; others raise KindError."""
+
+
+def remedies(column: str | None = None) -> tuple[Remedy, ...]:
+    """Those that every estimator of ratings can use; none is told who is eager, or for what.
+
+    column: of the item table, the kinds of items; by default they are found, see `kinds_by_raters`, and what needs them
+    does less. Measured on 20 worlds in benchmarks/eager.md, with what fails.
+    """
+
+    def kinds(rec: Recommender) -> Float64:
+        return kinds_by_raters(rec.histories, len(rec.items)) if column is None else item_kinds(rec.item_table, column)
+
+    def spread_kinds(rec: Recommender, users: Int32, n: int, _: np.random.Generator) -> Int32:
+        return spread(*rec.rank(users, DEPTH * n), n, len(rec.items), strength=1.0, kinds=kinds(rec))
+
+    def calibrate(rec: Recommender, users: Int32, n: int, _: np.random.Generator) -> Int32:
+        shares = kinds(rec)
+        return calibrated(*rec.rank(users, DEPTH * n), n, shares, liked_kinds(rec.histories, shares)[users])
+
+    return (
+        Remedy("capped weight per user", weigh=capped_weights),
+        Remedy("taste groups count by people", weigh=_by_people),
+        Remedy("popular items weigh less", weigh=propensity_weights),
+        Remedy("exposure spread over items", rank=_spread_items),
+        Remedy("exposure spread over kinds", rank=spread_kinds),
+        Remedy("lists calibrated to what one likes", rank=calibrate),
+        Remedy("two places in ten explore", rank=_explore),
+    )
+
+
+# weights: the mean weight of the rows stays what it was, as penalties count rows
 
 
 def capped_weights(interactions: Interactions, *, cap: float | None = None) -> Interactions:
-    """The same rows, no user's of more weight than `cap` in all: a user of n rows gets cap / n each where n > cap.
+    """The same rows, no user's counting for more than `cap` of another's: a user of n rows weighs each min(1, cap / n).
 
-    cap: the median number of rows by default. Weights that are there are multiplied. Raises ParameterError.
+    Scaled to the mean weight that there was; weights that are there are multiplied. cap: the median number of rows by
+    default. A cap that nobody reaches changes nothing. Raises ParameterError.
     """
     counts = interactions.by_user.counts
     most = float(np.median(counts[counts > 0])) if cap is None else cap
     if not most > 0:
         raise ParameterError(f"cap must be above 0, not {cap!r}")
-    own = np.minimum(1.0, most / np.maximum(counts, 1))
-    return _weighed(interactions, own[interactions.u].astype(np.float32))
+    return _weighed(interactions, np.minimum(1.0, most / np.maximum(counts, 1))[interactions.u])
+
+
+def group_weights(interactions: Interactions, groups: Any) -> Interactions:
+    """The same rows, each group of users counting by its people, not by its ratings (post-stratification).
+
+        factor of g = (users in g / all users) / (weight of g's rows / weight of all rows)
+
+    groups (n_users,) whole numbers from 0 on, such as `taste_groups` finds; users without a row count for nothing. One
+    group changes nothing. Source: Holt & Smith (1979), "Post stratification", JRSS A. Raises ParameterError.
+    """
+    labels = np.asarray(groups)
+    if labels.shape != (interactions.n_users,) or labels.dtype.kind not in "iu" or labels.min(initial=0) < 0:
+        raise ParameterError(f"groups must be one whole number from 0 on for each of {interactions.n_users:,} users")
+    people = np.bincount(labels[interactions.by_user.counts > 0]).astype(np.float64)
+    weight = np.bincount(labels[interactions.u], weights=interactions.weights, minlength=len(people)).astype(np.float64)
+    factor = (people / people.sum()) / np.maximum(weight / max(weight.sum(), 1e-12), 1e-12)
+    return _weighed(interactions, factor[labels[interactions.u]])
 
 
 def propensity_weights(interactions: Interactions, *, power: float = 0.5) -> Interactions:
-    """The same rows, those of popular items weighing less: (support_i / mean)^-power, of mean 1 over the rows.
+    """The same rows, those of popular items weighing less: by support_i^-power.
 
     The chance that an item is rated is taken to grow with its support (inverse propensity: Schnabel et al. 2016);
-    weights are clipped to a tenth and to ten times the mean. Raises ParameterError.
+    factors are clipped to a tenth and to ten times their mean. Power 0 changes nothing. Raises ParameterError.
     """
     if not 0 <= power <= 1:
         raise ParameterError(f"power must be from 0 (all alike) to 1 (one over the support), not {power!r}")
     support = np.bincount(interactions.i, minlength=interactions.n_items)[interactions.i].astype(np.float64)
     weights = support**-power
-    weights = np.clip(weights / weights.mean(), 1 / CLIP, CLIP)
-    return _weighed(interactions, (weights / weights.mean()).astype(np.float32))
+    return _weighed(interactions, np.clip(weights / weights.mean(), 1 / CLIP, CLIP))
 
 
-def spread(lists: Int32, scores: Float32, n: int, n_items: int, *, strength: float) -> Int32:
+# kinds of items, and lists
+
+
+def item_kinds(table: pl.DataFrame | None, column: str) -> Float64:
+    """The kinds of items from a column of their table: an item of three genres is a third of each, of none 0.
+
+    Raises DataError for a column that is not there, see `data.features.indicators`.
+
+    >>> item_kinds(pl.DataFrame({"item": [1, 2], "genres": ["Comedy|War", "War"]}), "genres").tolist()
+    [[0.5, 0.5], [0.0, 1.0]]
+    """
+    found = indicators(table, [column], "item")
+    assert table is not None
+    shares = np.zeros((len(table), len(found)))
+    shares[found.holders.columns, np.repeat(np.arange(len(found)), found.holders.counts)] = 1
+    shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1)
+    return shares
+
+
+def kinds_by_raters(histories: SparseRows, n_items: int, *, n_kinds: int = N_GROUPS, seed: int = 0) -> Float64:
+    """Where no column tells kinds: clusters of items by who rated them, each item of one (see `taste_groups`).
+
+    Fewer than n_kinds where fewer items were rated; an item that nobody rated is of the largest.
+    """
+    owner = np.repeat(np.arange(len(histories), dtype=np.int32), histories.counts)
+    raters = SparseRows.of(histories.columns, owner, histories.values, n_items)
+    n_kinds = min(n_kinds, int((raters.counts > 0).sum()))
+    return np.eye(n_kinds)[taste_groups(raters, len(histories), n_groups=n_kinds, seed=seed)]
+
+
+def liked_kinds(histories: SparseRows, kinds: Float64) -> Float64:
+    """The mix of kinds among what each user rated at or above her own mean: (n_users, kinds); rows sum to 1.
+
+    Of a user who rated nothing of any kind: 0.
+    """
+    owner = np.repeat(np.arange(len(histories)), histories.counts)
+    total = np.bincount(owner, weights=histories.values, minlength=len(histories))
+    liked = histories.values >= (total / np.maximum(histories.counts, 1)).astype(np.float32)[owner]
+    mix = np.zeros((len(histories), kinds.shape[1]))
+    np.add.at(mix, owner[liked], kinds[histories.columns[liked]])
+    size = mix.sum(axis=1, keepdims=True)
+    shares: Float64 = np.divide(mix, size, out=mix, where=size > 0)
+    return shares
+
+
+def calibrated(
+    lists: Int32, scores: Float32, n: int, kinds: Float64, wanted: Float64, *, strength: float = 0.5
+) -> Int32:
+    """The n best of longer lists whose kinds are mixed as each user wants them: (n_users, n) int32, by greedy picks.
+
+        next pick = argmax over the rest of  (1 - strength) relevance_i - strength KL(wanted || mix of picks and i)
+
+    Relevance is the score scaled to 0..1 over a user's list; in KL the mix counts 99 %, wanted 1 %, so that it is
+    finite. Steck (2018), "Calibrated recommendations", RecSys. Equal values: the earlier place.
+
+    lists, scores (n_users, m): as `Recommender.rank` gives them, -1 and -inf where a list ends; wanted (n_users,
+    kinds): rows sum to 1, or are 0 for no wish. strength 0 is the plain order. Raises ParameterError.
+    """
+    if not 0 <= strength <= 1:
+        raise ParameterError(f"strength must be from 0 (the plain order) to 1 (the mix alone), not {strength!r}")
+    n = min(n, lists.shape[1])
+    picks = np.empty((len(lists), n), np.int32)
+    block = max(1, CELLS // max(lists.shape[1] * kinds.shape[1], 1))
+    for first in range(0, len(lists), block):
+        part = slice(first, first + block)
+        there = lists[part] >= 0
+        relevance = (1 - strength) * _relevance(scores[part], there)
+        own = kinds[np.maximum(lists[part], 0)]
+        places = _greedy(relevance, there, own, wanted[part], n, strength)
+        picks[part] = np.take_along_axis(lists[part], places, axis=1)
+    return picks
+
+
+def spread(
+    lists: Int32, scores: Float32, n: int, n_items: int, *, strength: float, kinds: Float64 | None = None
+) -> Int32:
     """The n best of longer lists once items that are shown much cost something: (n_users, n) int32.
 
         score (in standard deviations of the user's list) - strength ln(1 + times shown / mean)
 
     lists, scores (n_users, m): as `Recommender.rank` gives them, -1 and -inf where a list ends. Times shown are those
-    within the first n places of the lists as they are. strength: 0 is the plain order. Raises ParameterError.
+    within the first n places of the lists as they are; with `kinds` those of an average item of the item's kinds.
+    strength: 0 is the plain order. Raises ParameterError.
     """
     if not strength >= 0:
         raise ParameterError(f"strength must be a number from 0 on, not {strength!r}")
     first = lists[:, :n]
     shown = np.bincount(first[first >= 0], minlength=n_items).astype(np.float64)
-    cost = strength * np.log1p(shown / max(shown.mean(), 1e-12))
+    mean = max(shown.mean(), 1e-12)
+    if kinds is None:
+        cost = np.log1p(shown / mean)
+    else:
+        cost = kinds @ np.log1p(shown @ kinds / np.maximum(kinds.sum(axis=0), 1e-12) / mean)
     there = lists >= 0
     known = np.where(there, scores, np.nan).astype(np.float64)
     with np.errstate(invalid="ignore"):
         scaled = (known - np.nanmean(known, axis=1, keepdims=True)) / np.maximum(
             np.nanstd(known, axis=1, keepdims=True), 1e-12
         )
-    worth = np.where(there, scaled - cost[np.maximum(lists, 0)], -np.inf)
+    worth = np.where(there, scaled - strength * cost[np.maximum(lists, 0)], -np.inf)
     order = np.argsort(-worth, axis=1, kind="stable")[:, :n]
     return np.take_along_axis(lists, order, axis=1)
 
 
-def _weighed(interactions: Interactions, weights: Float32) -> Interactions:
-    return interactions.with_weights(weights if interactions.weights is None else weights * interactions.weights)
+def _weighed(interactions: Interactions, factor: Float64) -> Interactions:
+    """Weights times a factor (n,), scaled so that their sum stays."""
+    before = np.ones(len(factor)) if interactions.weights is None else interactions.weights.astype(np.float64)
+    after = before * factor
+    total = after.sum()
+    return interactions.with_weights((after * (before.sum() / total if total > 0 else 1.0)).astype(np.float32))
+
+
+def _by_people(table: Interactions) -> Interactions:
+    n_groups = min(N_GROUPS, int((table.by_user.counts > 0).sum()))
+    return group_weights(table, taste_groups(table.by_user, table.n_items, n_groups=n_groups))
+
+
+def _relevance(scores: Float32, there: Bool) -> Float64:
+    """Scores scaled to 0..1 over each row's candidates; 0 where there is none."""
+    low = np.where(there, scores, np.inf).min(axis=1, initial=np.inf, keepdims=True)
+    high = np.where(there, scores, -np.inf).max(axis=1, initial=-np.inf, keepdims=True)
+    span = np.where(high > low, high - low, 1)
+    return np.where(there, np.where(there, scores, 0) - np.where(there, low, 0), 0) / span.astype(np.float64)
+
+
+def _greedy(relevance: Float64, there: Bool, own: Float64, wanted: Float64, n: int, strength: float) -> Int64:
+    """Places of the picks, see `calibrated`: (m, n). relevance, there (m, c); own (m, c, kinds): the candidates'."""
+    there, each = there.copy(), np.arange(len(own))
+    wish, have = wanted[:, None, :], np.zeros((len(own), 1, own.shape[2]))
+    picks = np.empty((len(own), n), np.int64)
+    for place in range(n):
+        mix = TRUST * (have + own) / (place + 1) + (1 - TRUST) * wish
+        closeness = np.matmul(np.log(np.maximum(mix, 1e-300)), wanted[:, :, None])[:, :, 0]  # -KL, less a constant
+        pick = np.where(there, relevance + strength * closeness, -np.inf).argmax(axis=1)
+        ended = ~there.any(axis=1)  # then any place that holds no item
+        picks[:, place] = np.where(ended, place, pick)
+        there[each, pick] = False
+        have[:, 0] += own[each, pick]
+    return picks
+
+
+def _spread_items(rec: Recommender, users: Int32, n: int, _: np.random.Generator) -> Int32:
+    return spread(*rec.rank(users, DEPTH * n), n, len(rec.items), strength=0.5)
+
+
+def _explore(rec: Recommender, users: Int32, n: int, stream: np.random.Generator) -> Int32:
+    """The best, but the last fifth of the places holds items drawn at random from the best half of the catalog."""
+    lists, _ = rec.rank(users, max(n, len(rec.items) // 2))
+    fixed = n - n // 5
+    chance = stream.random(lists.shape)
+    chance[:, :fixed] = -1
+    chance[lists < 0] = 2
+    order = np.argsort(chance, axis=1, kind="stable")[:, :n]
+    order[:, :fixed] = np.arange(fixed)
+    return np.take_along_axis(lists, order, axis=1)

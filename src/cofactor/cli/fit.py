@@ -105,16 +105,12 @@ def _learnt(
 
 
 def _with_priors(recommender: Recommender, users: list[str], items: list[str], *, seed: int) -> Recommender:
-    """With priors, where the model has vectors to learn them of, or where columns are named."""
-    from cofactor.errors import KindError
-    from cofactor.newcomers import learn_priors
+    """With priors, where the model has vectors to learn them of; where columns are named it must."""
+    from cofactor.newcomers import eased_in, learn_priors
 
-    try:
-        return learn_priors(recommender, user_features=users, item_features=items, seed=seed)
-    except KindError:
-        if users or items:
-            raise
-        return recommender
+    if not users and not items:
+        return eased_in(recommender, seed=seed)
+    return learn_priors(recommender, user_features=users, item_features=items, seed=seed)
 
 
 def _names(columns: str | None) -> list[str]:

@@ -2,6 +2,6 @@
 
 from cofactor.newcomers.exploration import Explored, Impressions, explore
 from cofactor.newcomers.interview import Interview, Population
-from cofactor.newcomers.priors import learn_priors
+from cofactor.newcomers.priors import eased_in, learn_priors
 
-__all__ = ["Explored", "Impressions", "Interview", "Population", "explore", "learn_priors"]
+__all__ = ["Explored", "Impressions", "Interview", "Population", "eased_in", "explore", "learn_priors"]

@@ -28,7 +28,7 @@ from cofactor.models.losses import EventsLoss, PairwiseLoss, RatingsLoss
 from cofactor.models.prior import Prior, Priors
 from cofactor.recommend import Recommender
 
-__all__ = ["learn_priors"]
+__all__ = ["eased_in", "learn_priors"]
 
 Which: TypeAlias = Literal["user", "item"]
 
@@ -65,6 +65,16 @@ def learn_priors(
         None if isinstance(model.loss, PairwiseLoss) else _Trained.of(recommender, "user", user_features).prior(seed)
     )
     return replace(recommender, priors=Priors(users, items))
+
+
+def eased_in(recommender: Recommender, *, seed: int = 0) -> Recommender:
+    """With priors, those it has or new ones, where the model takes any; else as it is."""
+    if recommender.priors is not None:
+        return recommender
+    try:
+        return learn_priors(recommender, seed=seed)
+    except KindError:
+        return recommender
 
 
 @dataclass(frozen=True, eq=False)

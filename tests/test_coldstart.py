@@ -1,0 +1,144 @@
+"""The cold-start curve: on a world whose truth is known, against the protocol, and where there is too little."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from cofactor import BPR, Bias, BiasedMF, ExplicitALS, ImplicitALS, Interactions, Popularity, Recommender
+from cofactor.audit import ColdStart, cold_start
+from cofactor.audit.coldstart import _beats_from, _Newcomers
+from cofactor.errors import DataError, KindError, ParameterError
+from cofactor.evaluate.rating_metrics import rmse
+from cofactor.newcomers import eased_in
+
+COLUMNS = [
+    "given", "personal", "personal_low", "personal_high", "baseline", "baseline_low", "baseline_high",
+    "difference", "difference_low", "difference_high", "users",
+]  # fmt: skip
+
+
+def camps(n_users: int = 200, n_items: int = 60, each: int = 40, seed: int = 0) -> Interactions:
+    """Two camps of opposite tastes: one rating tells which a newcomer is of, but a baseline never learns it."""
+    rng = np.random.default_rng(seed)
+    u = np.repeat(np.arange(n_users), each)
+    i = np.concatenate([rng.choice(n_items, each, replace=False) for _ in range(n_users)])
+    values = np.where((u + i) % 2 == 0, 4.5, 1.5) + rng.normal(0, 0.3, len(u))
+    return Interactions.from_columns(u, i, np.clip(np.round(values), 1, 5))
+
+
+@pytest.fixture(scope="module")
+def found() -> ColdStart:
+    return cold_start(ExplicitALS(factors=2, l2=0.02), camps())
+
+
+def test_a_personal_model_needs_few_ratings_to_tell_camps_apart(found: ColdStart) -> None:
+    curve = found.curve
+    assert curve.columns == COLUMNS
+    assert curve["given"].to_list() == [0, 1, 2, 3, 5, 8, 12, 20]
+    assert (found.metric, curve["users"].to_list()) == ("rmse", [40] * 8)
+    assert found.beats_from is not None
+    assert 1 <= found.beats_from <= 3
+    assert curve["personal"][-1] < 0.6
+    assert curve["baseline"][-1] > 1.2
+    assert abs(curve["difference"][0]) < 0.05  # nothing is known of anybody
+
+
+def test_ends_hold_the_means_and_differences_are_differences(found: ColdStart) -> None:
+    curve = found.curve
+    for who in ("personal", "baseline", "difference"):
+        assert (curve[f"{who}_low"] <= curve[who]).all()
+        assert (curve[who] <= curve[f"{who}_high"]).all()
+    np.testing.assert_allclose(curve["difference"], curve["personal"] - curve["baseline"], atol=1e-12)
+
+
+def test_the_same_seed_gives_the_same_curve_and_another_one_another() -> None:
+    table, estimator = camps(80), BiasedMF(factors=2, epochs=3)
+    first, again, other = (cold_start(estimator, table, given=(0, 3), seed=seed).curve for seed in (0, 0, 1))
+    assert first.equals(again)
+    assert not first.equals(other)
+
+
+def test_newcomers_are_held_out_and_asked_about_the_same_rows() -> None:
+    table = camps(100)
+    newcomers = _Newcomers.of(table, [0, 2, 5], 0.2, 0)
+    train = table.select(~newcomers.held_out)
+    assert len(newcomers.users) == 20
+    assert not np.isin(train.u, newcomers.users).any()
+    assert newcomers.first(0).counts.tolist() == [0] * 20
+    two, five = newcomers.first(2), newcomers.first(5)
+    assert two.counts.tolist() == [2] * 20
+    for row in range(20):
+        asked = newcomers.test.i[newcomers.test.u == newcomers.users[row]]
+        assert set(two.row(row).columns) <= set(five.row(row).columns)
+        assert not set(five.row(row).columns) & set(asked)
+        assert len(asked) == 35
+
+
+def test_a_number_of_the_curve_by_hand() -> None:
+    table, estimator = camps(100), ExplicitALS(factors=2)
+    curve = cold_start(estimator, table, given=(0, 4)).curve
+    newcomers = _Newcomers.of(table, [0, 4], 0.2, 0)
+    train, known = table.select(~newcomers.held_out), newcomers.held_out & (newcomers.place < 4)
+    for label, one in (("personal", estimator), ("baseline", Bias())):
+        rec = eased_in(Recommender.fit(one, train)).updated(table.select(known))
+        test = newcomers.test
+        ratings = rec.model.predict(rec.users.rows(test.users.ids(test.u)), test.i, rec.histories)
+        assert curve[label][1] == pytest.approx(rmse(test.values, ratings), rel=1e-5)
+
+
+def test_events_are_ranked() -> None:
+    table = camps().to_events(positive_from=4)
+    found = cold_start(ImplicitALS(factors=2), table, given=(0, 1, 3, 8))
+    assert found.metric == "ndcg@10"
+    assert found.beats_from is not None
+    curve = found.curve
+    assert curve.filter(pl.col("given") == 8)["difference_low"].item() > 0
+    assert curve["baseline"].n_unique() == 1  # popularity does not mind who asks
+    assert curve["personal"].is_between(0, 1).all()
+    assert cold_start(BPR(factors=2, epochs=2), table, given=(2,)).curve["given"].to_list() == [2]
+
+
+def test_the_baseline_never_beats_itself() -> None:
+    for estimator, table in ((Bias(), camps(60)), (Popularity(), camps(60).to_events(positive_from=4))):
+        found = cold_start(estimator, table, given=(0, 2, 4))
+        assert found.beats_from is None
+        assert found.curve["difference"].to_list() == [0.0] * 3
+
+
+def test_beaten_from_means_from_there_on() -> None:
+    frame = pl.DataFrame(
+        {"given": [0, 1, 2, 3], "difference_low": [-1.0] * 4, "difference_high": [-0.1, 0.2, -0.1, -0.3]}
+    )
+    assert _beats_from(frame, "rmse") == 2
+    assert _beats_from(frame.head(2), "rmse") is None
+    assert (
+        _beats_from(frame.select("given", "difference_high", difference_low=-pl.col("difference_high")), "ndcg@10") == 2
+    )
+
+
+def test_numbers_that_few_could_give_are_left_out() -> None:
+    assert cold_start(Bias(), camps(50, each=17)).curve["given"].to_list() == [0, 1, 2, 3, 5, 8]
+    with pytest.raises(DataError, match="needs 20 users with 2 rows or more, and there are 10"):
+        cold_start(Bias(), camps(10))
+    with pytest.raises(DataError, match="there are 0"):
+        cold_start(Bias(), Interactions.from_columns(["ana"], ["alien"], [4]))
+
+
+def test_what_cannot_be_asked_is_said(small_ratings: Interactions) -> None:
+    for wrong in ((), (0,), (-1, 3)):
+        with pytest.raises(ParameterError, match="given"):
+            cold_start(Bias(), small_ratings, given=wrong)
+    with pytest.raises(ParameterError, match="share"):
+        cold_start(Bias(), small_ratings, users=1.0)
+    with pytest.raises(KindError):
+        cold_start(ImplicitALS(), small_ratings)
+
+
+def test_all_ratings_alike_and_one_item() -> None:
+    table = camps(60)
+    same = Interactions.from_columns(table.u, table.i, np.full(len(table), 3.0))
+    assert cold_start(BiasedMF(factors=2), same, given=(1,)).curve["personal"][0] == pytest.approx(0, abs=0.05)
+    with pytest.raises(DataError, match="there are 0"):
+        cold_start(Bias(), Interactions.from_columns(range(30), [0] * 30, [3] * 30))

@@ -1,0 +1,207 @@
+"""Remedies: laws of the weights, and of the lists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cofactor import Bias, Interactions, Recommender
+from cofactor.arrays import Float32, Int32
+from cofactor.audit import (
+    calibrated,
+    capped_weights,
+    group_weights,
+    item_kinds,
+    kinds_by_raters,
+    liked_kinds,
+    propensity_weights,
+    remedies,
+    spread,
+)
+from cofactor.data.synthetic import Synthetic, generate
+from cofactor.data.world import World
+from cofactor.errors import DataError, ParameterError
+
+SMALL = World(n_users=60, n_items=80, n_ratings=900, genres=4, taste_sd=0.6)
+USERS = np.arange(SMALL.n_users, dtype=np.int32)
+
+
+@pytest.fixture(scope="module")
+def made() -> Synthetic:
+    return generate(SMALL)
+
+
+@pytest.fixture(scope="module")
+def rec(made: Synthetic) -> Recommender:
+    return Recommender.fit(Bias(), made.interactions)
+
+
+@pytest.fixture(scope="module")
+def kinds(made: Synthetic) -> Any:
+    return item_kinds(made.interactions.item_table, "genres")
+
+
+def miscalibration(lists: Int32, kinds: Any, wanted: Any) -> float:
+    mix = kinds[lists].mean(axis=1)
+    nearly = 0.99 * mix + 0.01 * wanted
+    ratio = np.where(wanted > 0, wanted / np.where(wanted > 0, nearly, 1), 1)
+    return float((wanted * np.log(ratio)).sum(axis=1).mean())
+
+
+def test_no_user_weighs_more_than_the_cap(made: Synthetic) -> None:
+    table = capped_weights(made.interactions, cap=7)
+    totals = np.bincount(table.u, weights=table.weights, minlength=table.n_users)
+    counts = table.by_user.counts
+    np.testing.assert_allclose(totals / totals.max(), np.minimum(counts, 7) / 7, rtol=1e-5)
+    twice = capped_weights(made.interactions.with_weights(np.full(len(table), 2)), cap=7)
+    np.testing.assert_allclose(twice.weights, 2 * table.weights, rtol=1e-6)
+    with pytest.raises(ParameterError, match="cap"):
+        capped_weights(made.interactions, cap=0)
+
+
+def test_each_group_weighs_its_share_of_people(made: Synthetic) -> None:
+    groups = np.arange(SMALL.n_users) % 3
+    weights = np.random.default_rng(0).uniform(0.5, 2, len(made.interactions))
+    table = group_weights(made.interactions.with_weights(weights), groups)
+    totals = np.bincount(groups[table.u], weights=table.weights)
+    np.testing.assert_allclose(totals / totals.sum(), np.bincount(groups) / SMALL.n_users, rtol=1e-5)
+
+
+def test_who_rated_nothing_is_not_counted_among_the_people() -> None:
+    ratings = Interactions.from_columns(["a", "b", "b", "c"], ["x", "x", "y", "x"], [1.0, 2.0, 3.0, 4.0])
+    ratings = ratings.select(ratings.u != 2)
+    table = group_weights(ratings, [0, 1, 1])
+    np.testing.assert_allclose(table.weights, [1.5, 0.75, 0.75])
+
+
+@pytest.mark.parametrize("groups", [[0, 1], np.full(SMALL.n_users, -1), np.zeros(SMALL.n_users)])
+def test_groups_are_whole_numbers_for_all(groups: Any, made: Synthetic) -> None:
+    with pytest.raises(ParameterError, match="groups must be"):
+        group_weights(made.interactions, groups)
+
+
+def test_rows_of_popular_items_weigh_less(made: Synthetic) -> None:
+    table = propensity_weights(made.interactions)
+    support = np.bincount(table.i, minlength=table.n_items)[table.i]
+    assert (np.diff(table.weights[np.argsort(support)]) <= 1e-6).all()
+    with pytest.raises(ParameterError, match="power"):
+        propensity_weights(made.interactions, power=2)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(0.5, 50), st.integers(1, 6), st.floats(0, 1))
+def test_the_mean_weight_stays(made: Synthetic, cap: float, n_groups: int, power: float) -> None:
+    weights = np.random.default_rng(0).uniform(0.5, 2, len(made.interactions)).astype(np.float32)
+    table = made.interactions.with_weights(weights)
+    groups = np.arange(SMALL.n_users) % n_groups
+    for after in (
+        capped_weights(table, cap=cap),
+        group_weights(table, groups),
+        propensity_weights(table, power=power),
+    ):
+        assert after.weights.mean() == pytest.approx(weights.mean(), rel=1e-5)
+
+
+def test_no_strength_changes_nothing(made: Synthetic, rec: Recommender, kinds: Any) -> None:
+    table = made.interactions
+    for after in (
+        capped_weights(table, cap=1e9),
+        group_weights(table, np.zeros(SMALL.n_users, int)),
+        propensity_weights(table, power=0),
+    ):
+        np.testing.assert_allclose(after.weights, 1, rtol=1e-6)
+    lists, scores = rec.rank(USERS, 50)
+    wanted = liked_kinds(rec.histories, kinds)
+    for plain in (
+        spread(lists, scores, 5, SMALL.n_items, strength=0),
+        spread(lists, scores, 5, SMALL.n_items, strength=0, kinds=kinds),
+        calibrated(lists, scores, 5, kinds, wanted, strength=0),
+        calibrated(lists, scores, 5, kinds, np.zeros_like(wanted), strength=0.5),
+    ):
+        np.testing.assert_array_equal(plain, lists[:, :5])
+
+
+def test_spreading_trades_the_order_for_exposure(rec: Recommender, kinds: Any) -> None:
+    lists, scores = rec.rank(USERS, 50)
+    shown = [len(np.unique(spread(lists, scores, 5, SMALL.n_items, strength=s))) for s in (0, 0.5, 2)]
+    assert shown[0] < shown[1] <= shown[2]
+    each = np.eye(SMALL.n_items)  # every item a kind of its own
+    np.testing.assert_array_equal(
+        spread(lists, scores, 5, SMALL.n_items, strength=0.5, kinds=each),
+        spread(lists, scores, 5, SMALL.n_items, strength=0.5),
+    )
+    mixes = [kinds[spread(lists, scores, 5, SMALL.n_items, strength=s, kinds=kinds)].mean((0, 1)) for s in (0, 0.5)]
+    assert mixes[1].max() < mixes[0].max()
+    with pytest.raises(ParameterError, match="strength"):
+        spread(lists, scores, 5, SMALL.n_items, strength=-1)
+
+
+def test_calibrated_lists_come_nearer_to_what_is_wanted(rec: Recommender, kinds: Any) -> None:
+    lists, scores = rec.rank(USERS, 50)
+    wanted = liked_kinds(rec.histories, kinds)
+    made = [calibrated(lists, scores, 8, kinds, wanted, strength=s) for s in (0, 0.3, 0.6, 0.9, 1)]
+    far = [miscalibration(one, kinds, wanted) for one in made]
+    assert (np.diff(far) <= 1e-9).all()
+    assert far[-1] < far[0] / 2
+    for one in made:
+        assert all(
+            len(set(row)) == 8 and set(row) <= set(full) for row, full in zip(one.tolist(), lists.tolist(), strict=True)
+        )
+    with pytest.raises(ParameterError, match="strength"):
+        calibrated(lists, scores, 8, kinds, wanted, strength=1.5)
+
+
+def test_a_calibrated_list_is_the_one_worked_out_by_hand() -> None:
+    lists, scores = np.array([[0, 1, 2, 3]], np.int32), np.array([[4.0, 3.0, 2.0, 1.0]], np.float32)
+    kinds = np.eye(2)[[0, 0, 0, 1]]
+    half = np.array([[0.5, 0.5]])
+    assert calibrated(lists, scores, 2, kinds, half, strength=0.9).tolist() == [[0, 3]]
+    assert calibrated(lists, scores, 2, kinds, np.array([[1.0, 0.0]]), strength=0.9).tolist() == [[0, 1]]
+
+
+def test_calibrated_lists_may_end_early() -> None:
+    lists = np.array([[1, 0, -1, -1], [-1, -1, -1, -1], [0, 1, 2, -1]], np.int32)
+    scores: Float32 = np.where(lists >= 0, -lists, -np.inf).astype(np.float32)
+    again = calibrated(lists, scores, 3, np.eye(3), np.full((3, 3), 1 / 3))
+    np.testing.assert_array_equal(np.sort(again, axis=1), [[-1, 0, 1], [-1, -1, -1], [0, 1, 2]])
+    assert calibrated(lists, scores, 9, np.eye(3), np.full((3, 3), 1 / 3)).shape == (3, 4)
+    assert calibrated(lists[:0], scores[:0], 3, np.eye(3), np.zeros((0, 3))).shape == (0, 3)
+
+
+def test_kinds_are_shares(made: Synthetic, kinds: Any) -> None:
+    assert kinds.shape == (SMALL.n_items, SMALL.genres)
+    np.testing.assert_array_equal(kinds.argmax(axis=1), made.genre)
+    mixed = item_kinds(pl.DataFrame({"item": [1, 2, 3], "genre": ["a|b", None, "b"]}), "genre")
+    np.testing.assert_allclose(mixed, [[0.5, 0.5], [0, 0], [0, 1]])
+    with pytest.raises(DataError, match="mood"):
+        item_kinds(made.interactions.item_table, "mood")
+
+
+def test_kinds_are_found_by_who_rated() -> None:
+    u, i = (part.ravel() for part in np.indices((20, 12)))
+    same = (u % 2) == (i % 2)  # two clubs, each with films of its own
+    ratings = Interactions.from_columns(u[same], i[same], np.full(int(same.sum()), 3.0))
+    kinds = kinds_by_raters(ratings.by_user, ratings.n_items, n_kinds=2)
+    assert kinds.sum(axis=1).tolist() == [1.0] * 12
+    assert len({tuple(row) for row in kinds[::2].tolist()}) == len({tuple(row) for row in kinds[1::2].tolist()}) == 1
+    assert (kinds[0] != kinds[1]).all()
+    assert kinds_by_raters(ratings.by_user, ratings.n_items, n_kinds=50).shape == (12, 12)
+
+
+def test_what_one_likes_is_at_or_above_the_own_mean() -> None:
+    ratings = Interactions.from_columns(["a", "a", "a", "b"], ["x", "y", "z", "z"], [5.0, 1.0, 4.0, 2.0])
+    kinds = np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
+    np.testing.assert_allclose(liked_kinds(ratings.by_user, kinds), [[0.75, 0.25], [0.5, 0.5]])
+    no_one = liked_kinds(ratings.select(ratings.u == 0).by_user, kinds)
+    assert no_one[1].tolist() == [0, 0]
+
+
+def test_a_named_column_must_be_there(rec: Recommender) -> None:
+    by_kind = next(one for one in remedies("mood") if "calibrated" in one.name)
+    with pytest.raises(DataError, match="mood"):
+        by_kind.rank(rec, USERS, 5, np.random.default_rng(0))
