@@ -1,4 +1,4 @@
-"""Levels and the taste map: on worlds whose truth is known, and on films."""
+"""Levels, disagreements, the taste map and the filled cross-tab: on worlds whose truth is known, and on films."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cofactor import BPR, EASE, Bias, BiasedMF, ExplicitALS, Interactions, Recommender
+from cofactor import BPR, EASE, BayesianMF, Bias, BiasedMF, ExplicitALS, ImplicitALS, Interactions, Recommender
+from cofactor.data.crosstab import crosstab
 from cofactor.data.synthetic import generate
 from cofactor.data.world import World
 from cofactor.errors import KindError, ParameterError
-from cofactor.interpret import TasteMap, levels
+from cofactor.interpret import TasteMap, disagreements, filled_crosstab, levels
 
 
 def test_a_level_is_free_of_who_rated() -> None:
@@ -82,3 +83,65 @@ def test_no_map_without_factors(small_events: Interactions, small_ratings: Inter
         TasteMap.of(rec, min_support=10**6)
     with pytest.raises(ParameterError, match="axis"):
         TasteMap.of(rec).ends(3)
+
+
+def test_disagreements_are_what_levels_and_averages_tell_apart(movielens: Interactions) -> None:
+    rec = Recommender.fit(BiasedMF(factors=8), movielens)
+    all_ = levels(rec, min_support=30)
+    found = disagreements(rec, 12, min_support=30)
+    assert found.columns == [*all_.columns, "surprise"]
+    assert len(found) == 12
+    usual = all_["difference"].median()
+    beyond = (all_["difference"] - usual).abs().sort(descending=True)  # type: ignore[operator]
+    assert found["surprise"].abs().min() == beyond[11]
+    assert found["surprise"].is_sorted(descending=True)
+    assert found["support"].min() >= 30  # type: ignore[operator]
+    np.testing.assert_allclose(found["surprise"], found["level"] - found["average"] - usual, atol=1e-6)
+
+
+def test_a_film_rated_by_the_severe_is_above_its_average() -> None:
+    rng = np.random.default_rng(0)
+    u, i = np.repeat(np.arange(300), 12), np.concatenate([rng.choice(38, 12, replace=False) for _ in range(300)])
+    severe = np.where(np.arange(300) < 100, -1.0, 0.5)
+    u = np.concatenate([u, np.arange(300)])
+    i = np.concatenate([i, np.where(np.arange(300) < 100, 38, 39)])
+    values = np.clip(3 + severe[u] + rng.normal(0, 0.3, len(u)), 1, 5)
+    found = disagreements(Recommender.fit(Bias(), Interactions.from_columns(u, i, values)), 40)
+    assert found["item"][0] == 38
+    assert found["item"][-1] == 39
+
+
+def test_disagreements_of_nothing(small_events: Interactions, small_ratings: Interactions) -> None:
+    rec = Recommender.fit(Bias(), small_ratings)
+    assert len(disagreements(rec, min_support=10**6)) == 0
+    with pytest.raises(ParameterError, match="at least 1"):
+        disagreements(rec, 0)
+    with pytest.raises(KindError, match="events"):
+        disagreements(Recommender.fit(BPR(epochs=1), small_events))
+
+
+def test_every_cell_of_the_corner_has_a_prediction_beside_what_is_known(small_ratings: Interactions) -> None:
+    rec = Recommender.fit(BiasedMF(factors=4, epochs=3), small_ratings)
+    frame = filled_crosstab(rec, users=5, items=7)
+    assert frame.columns == ["user", "item", "known", "prediction"]
+    assert len(frame) == 35
+    np.testing.assert_array_equal(frame["prediction"], rec.predict(frame["user"], frame["item"])["prediction"])
+    corner = crosstab(small_ratings, users=5, items=7)
+    assert frame["user"].unique(maintain_order=True).to_list() == corner.users
+    np.testing.assert_array_equal(frame["known"].to_numpy().reshape(5, 7), corner.values)
+    assert 0 < frame["known"].null_count() < 35
+
+
+def test_a_model_that_knows_how_sure_it_is_tells_the_ends(small_ratings: Interactions) -> None:
+    rec = Recommender.fit(BayesianMF(factors=2, sweeps=30, burn_in=10), small_ratings)
+    narrow, wide = (filled_crosstab(rec, users=3, items=4, level=level) for level in (0.5, 0.95))
+    assert (narrow["low"] <= narrow["high"]).all()
+    assert (wide["low"] <= narrow["low"]).all()
+    assert (wide["high"] >= narrow["high"]).all()
+
+
+def test_cross_tabs_of_events_and_of_one_cell(small_events: Interactions) -> None:
+    frame = filled_crosstab(Recommender.fit(ImplicitALS(factors=4), small_events), users=3, items=3)
+    assert frame["prediction"].is_finite().all()
+    one = Interactions.from_columns(["ana"], ["alien"], [4])
+    assert filled_crosstab(Recommender.fit(Bias(), one)).rows() == [("ana", "alien", 4.0, 4.0)]

@@ -6,16 +6,36 @@ import re
 import subprocess
 import sys
 from math import sqrt
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from cofactor.audit.exposure import Concentration
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError
 from cofactor.evaluate.calibration import reliability
 from cofactor.models.distribution import Distribution
-from cofactor.plots import reliability_plot, self_contained_html
+from cofactor.plots import (
+    cold_start_plot,
+    comparison_plot,
+    crosstab_plot,
+    genres_plot,
+    influence_plot,
+    levels_plot,
+    lorenz_plot,
+    reliability_plot,
+    script,
+    self_contained_html,
+    simulation_plot,
+    snippet,
+    taste_map_plot,
+    taste_map_png,
+)
+from cofactor.plots.labels import spots
 
 pytest.importorskip("plotly", reason='plotly is not installed: pip install "cofactor[report]"')
 
@@ -93,3 +113,184 @@ def test_nothing_imports_plotly_before_a_figure_is_drawn() -> None:
     code = "import sys, cofactor.plots, cofactor.evaluate, cofactor.cli.application; print('plotly' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "False\n", done.stderr
+
+
+def points(trace: object) -> list[tuple[object, object]]:
+    return list(zip(trace.x, trace.y, strict=True))  # type: ignore[attr-defined]
+
+
+EVIL = "</script><b>A & B</b>"
+SHOWN = "&lt;/script&gt;&lt;b&gt;A &amp; B&lt;/b&gt;"
+
+
+def test_a_comparison_has_a_dot_and_its_whisker_for_each_model() -> None:
+    table = pl.DataFrame(
+        {
+            "model": ["mine", "tuned", EVIL], "role": ["asked", "tuned rival", "baseline"],
+            "versus_best": ["best", "within noise", "worse (p<0.001)"], "metric": ["rmse"] * 3,
+            "value": [0.9, 0.91, 0.95], "low": [0.88, 0.9, None], "high": [0.93, 0.94, None],
+        }
+    )  # fmt: skip
+    figure = comparison_plot(table)
+    assert [points(trace) for trace in figure.data] == [[(0.9, 0)], [(0.91, 1)], [(0.95, 2)]]
+    assert [trace.name for trace in figure.data] == ["asked", "tuned rival", "baseline"]
+    assert figure.data[0].error_x.array[0] == pytest.approx(0.03)
+    assert figure.data[0].error_x.arrayminus[0] == pytest.approx(0.02)
+    names = [note.text for note in figure.layout.annotations]
+    assert names == ["mine · best", "tuned · within noise", f"{SHOWN} · worse (p&lt;0.001)"]
+    assert "less is better" in figure.layout.xaxis.title.text
+    assert "NDCG@10: more" in comparison_plot(table.with_columns(metric=pl.lit("ndcg@10"))).layout.xaxis.title.text
+
+
+def test_a_cross_tab_parts_what_was_given_from_what_is_predicted() -> None:
+    cells = pl.DataFrame(
+        {"user": ["ana", "ana", "bo", "bo"], "item": [1, 2, 1, 2], "known": [5.0, None, None, 3.0],
+         "prediction": [4.6, 3.9, 2.25, 3.2], "low": [4.0, 3.0, 1.0, 2.5], "high": [5.0, 4.5, 3.0, 3.9],
+         "title": [EVIL, None, EVIL, None]}
+    )  # fmt: skip
+    figure = crosstab_plot(cells)
+    given, predicted = figure.data
+    assert [[*map(list, layer.z)] for layer in figure.data] == [[[5.0, None], [None, 3.0]], [[None, 3.9], [2.25, None]]]
+    assert [[*map(list, layer.text)] for layer in figure.data] == [[["5", ""], ["", "3"]], [["", "3.9"], ["2.2", ""]]]
+    assert (given.zmin, given.zmax) == (predicted.zmin, predicted.zmax) == (2.25, 5.0)
+    assert given.customdata[0][0] == f"user ana<br>{SHOWN}<br>given 5, predicted 4.60<br>4.00 to 5.00"
+    assert figure.layout.xaxis.ticktext[1] == "2"
+    one = crosstab_plot(cells.head(1).select("user", "item", "known", "prediction"))
+    assert one.data[0].zmin < one.data[0].zmax
+
+
+@pytest.fixture(scope="module")
+def items() -> pl.DataFrame:
+    rng = np.random.default_rng(3)
+    places = {f"axis_{axis}": rng.normal(0, 1 / axis, 200) for axis in (1, 2)}
+    names = [EVIL if k == 0 else f"A film with the long name {k} ($5)" for k in range(200)]
+    return pl.DataFrame({"item": range(200), **places, "support": rng.integers(1, 500, 200), "title": names})
+
+
+def test_a_taste_map_has_all_items_and_names_the_ends(items: pl.DataFrame) -> None:
+    figure = taste_map_plot(items)
+    drawn = sorted(pair for trace in figure.data for pair in points(trace))
+    assert drawn == sorted(items.select("axis_1", "axis_2").rows())
+    named = {(note.x, note.y) for note in figure.layout.annotations}
+    assert named <= set(points(figure.data[1]))
+    assert 8 <= len(named) <= 14
+    assert (items["axis_1"].min(), items.sort("axis_1")["axis_2"][0]) in named
+    assert any(SHOWN in text for trace in figure.data for text in trace.text)
+
+
+def test_one_item_and_items_in_one_place_are_drawn(items: pl.DataFrame) -> None:
+    assert len(taste_map_plot(items.head(1)).layout.annotations) == 1
+    same = items.with_columns(axis_1=pl.lit(0.0), axis_2=pl.lit(0.0)).drop("title")
+    assert len(taste_map_plot(same).layout.annotations) >= 1
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 310), st.floats(0, 400)), min_size=1, max_size=20),
+    st.floats(20, 160),
+    st.floats(1, 4),
+)
+def test_names_overlap_neither_where_it_is_narrow_nor_where_it_is_wide(
+    places: list[tuple[float, float]], width: float, wider: float
+) -> None:
+    for spot_width in (310.0, 310.0 * wider):
+        boxes = []
+        for spot in spots(places, [(width, 15)] * len(places), 310, 400):
+            x, y = places[spot.point][0] * spot_width / 310 + spot.dx, places[spot.point][1] + spot.dy
+            left = x if spot.dx > 0 else x - width
+            boxes.append((left, y - 7.5, left + width, y + 7.5))
+        for k, one in enumerate(boxes):
+            assert one[0] >= -1e-6
+            assert one[2] <= spot_width + 1e-6
+            for other in boxes[:k]:
+                apart = one[0] >= other[2] - 1e-6 or other[0] >= one[2] - 1e-6
+                assert apart or one[1] >= other[3] or other[1] >= one[3]
+
+
+def test_a_taste_map_is_a_png_without_a_screen(items: pl.DataFrame, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    pages = [tmp_path / "one.png", tmp_path / "two.png"]
+    for page in pages:
+        taste_map_png(items, page, title="$x$ <b>")
+    assert pages[0].read_bytes() == pages[1].read_bytes()
+    assert pages[0].read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(DataError, match="lacks axis_2"):
+        taste_map_png(items.drop("axis_2"), pages[0])
+
+
+def test_levels_stand_beside_averages(items: pl.DataFrame) -> None:
+    frame = items.select("item", "title", "support", level="axis_1", average="axis_2").sort("level", descending=True)
+    bar, average, level = levels_plot(frame, n=3).data
+    ends = pl.concat([frame.head(3), frame.tail(3)])
+    assert list(level.x) == ends["level"].to_list()
+    assert list(average.x) == ends["average"].to_list()
+    assert list(bar.x[:3]) == [ends["average"][0], ends["level"][0], None]
+    assert len(levels_plot(frame.head(4), n=3).data[2].x) == 4
+
+
+def test_lorenz_curves_hang_below_the_diagonal() -> None:
+    parts = {"people": [1, 1, 8], EVIL: [1, 1, 1]}
+    curves = pl.concat([Concentration.of(held).lorenz.with_columns(what=pl.lit(what)) for what, held in parts.items()])
+    even, people, other = lorenz_plot(curves).data
+    assert points(even) == [(0, 0), (1, 1)]
+    assert points(people) == list(zip([0, 1 / 3, 2 / 3, 1], [0, 0.1, 0.2, 1], strict=True))
+    assert other.name == SHOWN
+
+
+def test_genres_and_influence_are_dumbbells() -> None:
+    genres = pl.DataFrame({"genre": ["Drama", EVIL], "had": [0.7, 0.3], "shown": [0.9, 0.1]})
+    figure = genres_plot(genres)
+    assert [list(trace.x) for trace in figure.data[1:]] == [[0.7, 0.3], [0.9, 0.1]]
+    assert [note.text for note in figure.layout.annotations] == ["Drama", SHOWN]
+    groups = pl.DataFrame(
+        {"group": [0, 1], "users": [90, 10], "share_of_users": [0.9, 0.1], "share_of_influence": [0.4, 0.6],
+         "ratio": [0.6, 3.0], "flagged": [False, True]}
+    )  # fmt: skip
+    drawn = influence_plot(groups)
+    assert [list(trace.x) for trace in drawn.data[1:]] == [[0.1, 0.9], [0.6, 0.4]]  # the most influential first
+    assert drawn.data[2].marker.symbol == ("diamond", "circle")
+    assert "flagged" in drawn.layout.annotations[0].text
+
+
+def test_a_cold_start_curve_has_both_models_and_their_bands() -> None:
+    names = [f"{who}{end}" for who in ("personal", "baseline") for end in ("", "_low", "_high")]
+    curve = pl.DataFrame({"given": [0, 3], **{name: [float(k), k + 0.5] for k, name in enumerate(names)}})
+    figure = cold_start_plot(curve)
+    _, baseline, band, personal = figure.data
+    assert (list(personal.y), list(baseline.y)) == ([0, 0.5], [3, 3.5])
+    assert list(band.y) == [2, 2.5, 1.5, 1]
+    assert figure.layout.xaxis.ticktext == ("0", "3")
+    assert "more is better" in cold_start_plot(curve, metric="ndcg@10").layout.yaxis.title.text
+
+
+def test_a_simulation_has_a_panel_for_each_measure_and_a_line_for_each_remedy() -> None:
+    frame = pl.DataFrame(
+        {"remedy": ["plain", "plain", EVIL, EVIL], "round": [2, 1, 1, 2], "a": [4, 3, 2, 1], "b": [0] * 4}
+    )
+    figure = simulation_plot(frame, {"a": "accuracy", "b": "coverage"})
+    assert [(trace.name, trace.yaxis, list(trace.y)) for trace in figure.data] == [
+        ("plain", "y", [3, 4]), (SHOWN, "y", [2, 1]), ("plain", "y2", [0, 0]), (SHOWN, "y2", [0, 0]),
+    ]  # fmt: skip
+    assert [note.text for note in figure.layout.annotations] == ["accuracy", "coverage"]
+    with pytest.raises(DataError, match="at least one measure"):
+        simulation_plot(frame, {})
+
+
+def test_frames_without_rows_or_columns_are_refused() -> None:
+    draw = [comparison_plot, crosstab_plot, taste_map_plot, levels_plot, lorenz_plot, genres_plot, influence_plot,
+            cold_start_plot]  # fmt: skip
+    for one in draw:
+        with pytest.raises(DataError, match=r"needs the columns .* lacks"):
+            one(pl.DataFrame({"nothing": [1]}))
+    with pytest.raises(DataError, match="nothing to draw"):
+        genres_plot(pl.DataFrame({"genre": [], "had": [], "shown": []}))
+
+
+def test_no_title_can_end_a_script_and_no_figure_is_too_wide_for_a_phone(items: pl.DataFrame) -> None:
+    figure = taste_map_plot(items.with_columns(title=pl.lit("</script><script>alert(1)</script>")))
+    text = snippet(figure, "one")
+    assert "alert(1)" in text  # it is there, as text
+    assert "<script>alert" not in text
+    assert text.count("</script>") == 1  # plotly's own
+    assert figure.layout.width is None
+    assert "plotly.js v" not in text
+    assert script().count("<script>") == 1

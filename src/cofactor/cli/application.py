@@ -22,6 +22,7 @@ from cofactor.cli.fit import fit
 from cofactor.cli.models import models
 from cofactor.cli.predict import predict
 from cofactor.cli.recommend import recommend
+from cofactor.cli.report import report
 from cofactor.cli.similar import similar
 from cofactor.cli.tune import tune
 from cofactor.errors import CofactorError
@@ -81,7 +82,7 @@ app = typer.Typer(
 COMMANDS: dict[str, list[Any]] = {
     "Start here": [demo],
     "Data": [fetch, describe],
-    "Learn": [models, fit, evaluate, compare, tune],
+    "Learn": [models, fit, evaluate, compare, tune, report],
     "Use a model": [recommend, predict, explain, similar],
 }
 for panel, commands in COMMANDS.items():

@@ -1,0 +1,29 @@
+"""Disagreements: the items whose level and whose plain average tell different stories."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from cofactor.errors import ParameterError
+from cofactor.interpret.levels import levels
+from cofactor.recommend import Recommender
+
+__all__ = ["disagreements"]
+
+
+def disagreements(recommender: Recommender, n: int = 20, *, min_support: int = 20) -> pl.DataFrame:
+    """The n items whose level and average differ most beside the usual, from far above the average to far below.
+
+        surprise = level - average - median of (level - average) over the items
+
+    since people rate what they expect to like, levels usually lie below averages. Columns as of `levels`, and surprise:
+    item, level, average, difference, support[, title], surprise. Above 0: liked even by people who are severe, or who
+    dislike its kind. Below: rated mostly by those who like such things. Few ratings pull a level towards the mean of
+    all, which is no disagreement: hence `min_support`. Raises KindError as `levels` does, ParameterError.
+    """
+    if n < 1:
+        raise ParameterError(f"n must be at least 1, not {n}")
+    found = levels(recommender, min_support=min_support)
+    found = found.with_columns(surprise=pl.col("difference") - pl.col("difference").median())
+    most = found.sort(pl.col("surprise").abs(), descending=True, maintain_order=True).head(n)
+    return most.sort("surprise", descending=True, maintain_order=True)

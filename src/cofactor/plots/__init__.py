@@ -1,0 +1,27 @@
+"""Frames -> plotly figures, one function a figure (extra `report`). plotly is imported when one is drawn."""
+
+from cofactor.plots.audit import genres_plot, influence_plot, lorenz_plot
+from cofactor.plots.curves import cold_start_plot, simulation_plot
+from cofactor.plots.look import require_plotly, script, self_contained_html, snippet
+from cofactor.plots.models import RELIABILITY, comparison_plot, reliability_plot
+from cofactor.plots.table import crosstab_plot
+from cofactor.plots.taste import levels_plot, taste_map_plot, taste_map_png
+
+__all__ = [
+    "RELIABILITY",
+    "cold_start_plot",
+    "comparison_plot",
+    "crosstab_plot",
+    "genres_plot",
+    "influence_plot",
+    "levels_plot",
+    "lorenz_plot",
+    "reliability_plot",
+    "require_plotly",
+    "script",
+    "self_contained_html",
+    "simulation_plot",
+    "snippet",
+    "taste_map_plot",
+    "taste_map_png",
+]

@@ -1,0 +1,94 @@
+"""What changes as more is known, and as rounds go by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from cofactor.errors import DataError
+from cofactor.plots.look import BLUE, COLORS, FONT, QUIET, axis, band_color, checked, figure_of, shown
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+__all__ = ["cold_start_plot", "simulation_plot"]
+
+COLD = ("given", *(f"{who}{end}" for who in ("personal", "baseline") for end in ("", "_low", "_high")))
+
+
+def cold_start_plot(frame: pl.DataFrame, *, metric: str = "rmse") -> Figure:
+    """Accuracy against how many ratings a newcomer has given: the personal model and the baseline, with 95 % bands.
+
+    frame: the `curve` of a `ColdStart`. Raises DataError for missing columns or no rows, MissingExtraError.
+    """
+    checked(frame, COLD, "a cold-start curve")
+    from plotly.graph_objects import Scatter
+
+    x = list(range(len(frame)))
+    traces = []
+    for who, name, color in (("baseline", "baseline", QUIET), ("personal", "personal model", BLUE)):
+        low, high = frame[f"{who}_low"].to_list(), frame[f"{who}_high"].to_list()
+        traces.append(
+            Scatter(
+                x=x + x[::-1], y=high + low[::-1], fill="toself", fillcolor=band_color(color, 0.18), mode="none",
+                hoverinfo="skip", showlegend=False, name=f"{name}, 95 %",
+            )
+        )  # fmt: skip
+        traces.append(
+            Scatter(
+                x=x, y=frame[who].to_list(), mode="lines+markers", name=name, line={"color": color, "width": 2.5},
+                marker={"size": 8}, customdata=list(zip(frame["given"].to_list(), low, high, strict=True)),
+                hovertemplate="%{customdata[0]} given: %{y:.4f}<br>%{customdata[1]:.4f} to %{customdata[2]:.4f}",
+            )
+        )  # fmt: skip
+    better = "RMSE (less is better)" if metric == "rmse" else f"{metric.upper()} (more is better)"
+    ticks = {"tickvals": x, "ticktext": [str(n) for n in frame["given"].to_list()]}
+    return figure_of(
+        traces, height=440, xaxis=axis("ratings given by the newcomer", **ticks), yaxis=axis(better), hovermode="x",
+        margin={"t": 40, "r": 14, "b": 60, "l": 60},
+    )  # fmt: skip
+
+
+def simulation_plot(frame: pl.DataFrame, measures: Mapping[str, str]) -> Figure:
+    """Measures round after round, one panel below the other, a line for each remedy.
+
+    frame: remedy, round and a column for each of `measures`, which maps columns to what they are called. Raises
+    DataError for missing columns or no rows, MissingExtraError.
+    """
+    checked(frame, ("remedy", "round", *measures), "a simulation")
+    if not measures:
+        raise DataError("a figure of a simulation needs at least one measure")
+    from plotly.graph_objects import Scatter
+
+    remedies = frame["remedy"].unique(maintain_order=True).to_list()
+    traces = []
+    for panel, column in enumerate(measures, start=1):
+        for number, remedy in enumerate(remedies):
+            part = frame.filter(pl.col("remedy") == remedy).sort("round")
+            color = QUIET if number == 0 else COLORS[(number - 1) % len(COLORS)]
+            traces.append(
+                Scatter(
+                    x=part["round"].to_list(), y=part[column].to_list(), mode="lines+markers", name=shown(remedy, 40),
+                    legendgroup=str(number), showlegend=panel == 1, line={"color": color, "width": 2.5},
+                    marker={"size": 7}, xaxis="x", yaxis="y" if panel == 1 else f"y{panel}",
+                    hovertemplate="round %{x}: %{y:.3f}",
+                )
+            )  # fmt: skip
+    height = 110 + 210 * len(measures)
+    return figure_of(traces, height=height, **_panels(measures), margin={"t": 90, "r": 14, "b": 50, "l": 60})
+
+
+def _panels(measures: Mapping[str, str]) -> dict[str, Any]:
+    """A y axis for each measure, from the top down, each with its name above it."""
+    n = len(measures)
+    layout: dict[str, Any] = {"xaxis": axis("round", dtick=1, anchor="y" if n == 1 else f"y{n}"), "annotations": []}
+    for panel, name in enumerate(measures.values()):
+        top = 1 - panel / n
+        layout["yaxis" if panel == 0 else f"yaxis{panel + 1}"] = axis(domain=[top - 1 / n + 0.02, top - 0.07])
+        layout["annotations"].append(
+            {"x": 0, "y": top - 0.07, "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "bottom",
+             "text": shown(name), "showarrow": False, "font": {"size": 13, "family": FONT}}
+        )  # fmt: skip
+    return layout

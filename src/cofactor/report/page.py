@@ -1,0 +1,138 @@
+"""Sections as one HTML page: pictures first, each with its sentence, then numbers; no script but plotly's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from math import isfinite
+from typing import Any
+
+import polars as pl
+
+from cofactor.plots import snippet
+from cofactor.plots.look import FONT, STYLE, script
+from cofactor.report.section import Section, Table
+
+__all__ = ["page"]
+
+CSS = """
+  :root {color-scheme: light dark; --ink: #22272e; --quiet: #636c76; --line: #d9dde2; --page: #ffffff; --link: #2f62b5}
+  @media (prefers-color-scheme: dark) {
+    :root {--ink: #d9dde2; --quiet: #9aa3ad; --line: #3a424c; --page: #171b21; --link: #8ab4f8}
+  }
+  * {box-sizing: border-box}
+  body {margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 60rem; color: var(--ink); background: var(--page);
+    font: 16px/1.5 FONT; overflow-wrap: break-word}
+  h1 {font-size: 1.7rem; margin: 0 0 .3rem; line-height: 1.2} h2 {font-size: 1.3rem; margin: 3rem 0 .5rem}
+  a {color: var(--link)} .quiet, figcaption, caption {color: var(--quiet)} .missing {font-style: italic}
+  nav ol {columns: 16rem; padding-left: 1.4rem} figure {margin: 1rem 0 1.5rem} figcaption {font-size: .95rem}
+  .wide {overflow-x: auto; margin: 1rem 0} table {border-collapse: collapse; font-size: .875rem; min-width: 50%}
+  td:not(.number) {min-width: 6.5rem} td.long {min-width: 15rem}
+  details {margin: 1rem 0} summary {color: var(--quiet); font-size: .875rem; font-weight: 600; cursor: pointer}
+  caption {text-align: left; padding: .3rem 0; font-weight: 600} thead {border-bottom: 1px solid var(--line)}
+  th, td {text-align: left; padding: .2rem .8rem .2rem 0; vertical-align: top; font-variant-numeric: tabular-nums}
+  th {font-weight: 600} .number {text-align: right; white-space: nowrap}
+  tbody tr + tr {border-top: 1px solid var(--line)}
+  @media print {
+    @page {size: A4; margin: 12mm}
+    details::details-content {content-visibility: visible; block-size: auto}
+    main {zoom: .75} body {max-width: none; padding: 0} nav {display: none} figure, tr {break-inside: avoid}
+    h2 {break-after: avoid} .wide {overflow: visible}}
+"""
+LONG, MANY = 12, 40
+"""A table of more rows than this is folded away below its caption; a text of more letters gets room."""
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{css}{style}</style>
+{script}</head>
+<body>
+<header><h1>{title}</h1><p class="quiet">{made}</p></header>
+<nav><ol>
+{contents}
+</ol></nav>
+<main>
+{sections}
+</main>
+</body>
+</html>
+"""
+SHARES = ("share", "covered", "expected", "had", "shown", "top_share", "coverage", "favorite")
+"""Beginnings of columns that are shown in percent."""
+IDS = ("user", "item", "given", "group", "axis", "quartile", "given", "round")
+"""Columns whose whole numbers are names, not counts."""
+
+
+def page(title: str, settings: dict[str, Any], sections: Sequence[Section]) -> str:
+    """The whole page. Every text from outside is escaped. Raises MissingExtraError."""
+    spec = settings["estimator"]
+    made = f"{settings['source'] or 'a table'} · {spec['estimator']} · seed {settings['seed']}"
+    contents = [f'<li><a href="#{section.name}">{_text(section.title)}</a></li>' for section in sections]
+    return PAGE.format(
+        title=_text(title), css=CSS.replace("FONT", FONT), style=STYLE, script=script(), made=_text(made),
+        contents="\n".join(contents), sections="\n".join(map(_section, sections)),
+    )  # fmt: skip
+
+
+def _section(section: Section) -> str:
+    parts = [f'<section id="{section.name}">', f"<h2>{_text(section.title)}</h2>"]
+    parts += [f"<p>{_text(paragraph)}</p>" for paragraph in section.text]
+    for number, picture in enumerate(section.pictures, start=1):
+        drawn = snippet(picture.figure, f"{section.name}_{number}")
+        parts.append(f"<figure>{drawn}<figcaption>{_text(picture.reading)}</figcaption></figure>")
+    parts += [_table(table) for table in section.tables if table.columns]
+    parts += [f'<p class="missing">{_text(sentence)}</p>' for sentence in section.missing]
+    return "\n".join([*parts, "</section>"])
+
+
+def _table(table: Table) -> str:
+    """The first rows of the columns that are to be seen."""
+    frame = table.frame.select(list(table.columns))
+    sides = [_side(column) for column in frame.get_columns()]
+    heads = [f"<th{side}>{_text(head)}</th>" for side, head in zip(sides, table.columns.values(), strict=True)]
+    head = f"<thead><tr>{''.join(heads)}</tr></thead>" if any(table.columns.values()) else ""
+    rows = [
+        "".join(
+            f"<td{side}>{_text(_said(name, value))}</td>"
+            for side, name, value in zip(sides, frame.columns, row, strict=True)
+        )
+        for row in frame.head(table.rows).rows()
+    ]
+    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
+    more = len(frame) - len(rows)
+    rest = f'<p class="quiet">{more:,} more in the JSON file beside this page.</p>' if more > 0 else ""
+    long = len(rows) > LONG
+    caption = "" if long else f"<caption>{_text(table.caption)}</caption>"
+    drawn = f'<div class="wide"><table>{caption}{head}<tbody>\n{body}\n</tbody></table></div>{rest}'
+    return f"<details><summary>{_text(table.caption)}</summary>{drawn}</details>" if long else drawn
+
+
+def _side(column: pl.Series) -> str:
+    """The class of a column's cells: numbers stand to the right, long texts need room."""
+    if column.dtype.is_numeric():
+        return ' class="number"'
+    longest = column.cast(pl.String).str.len_chars().max() or 0
+    return ' class="long"' if isinstance(longest, int) and longest > MANY else ""
+
+
+def _said(column: str, value: Any) -> str:
+    """A value of this column as the page shows it."""
+    if isinstance(value, float):
+        if not isfinite(value):
+            return "-"
+        if column.startswith(SHARES):
+            return f"{value:.1%}"
+        if column.startswith("p_") and value < 0.001:
+            return "<0.001"
+        return f"{value:,.6g}" if column in ("given", "total") else f"{value:.3f}"
+    if isinstance(value, int) and not isinstance(value, bool) and column not in IDS:
+        return f"{value:,}"
+    return "-" if value is None else str(value)
+
+
+def _text(text: object) -> str:
+    """Text as it is, whatever is in it."""
+    return escape("".join(c if c.isprintable() or c == "\n" else " " for c in str(text)))
