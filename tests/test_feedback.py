@@ -165,3 +165,13 @@ def test_wrong_input_is_named(made: Synthetic, small_events: Interactions) -> No
         simulate(BiasedMF(), made.interactions, Tastes(np.zeros((2, 2)), 1.0, (1.0, 2.0)))
     with pytest.raises(ParameterError, match="rounds"):
         simulate(BiasedMF(), made.interactions, tastes, rounds=0)
+
+
+def test_tastes_of_another_scale_are_taken_alike(small_ratings: Interactions) -> None:
+    """Stars from 0 to 100 are the stars from 1 to 5, stretched."""
+    values = 25 * (small_ratings.values - 1)
+    stretched = Interactions.from_columns(small_ratings.u, small_ratings.i, values)
+    small_ratings = Interactions.from_columns(small_ratings.u, small_ratings.i, small_ratings.values)
+    plain, other = (Tastes.of(Recommender.fit(Bias(), table)) for table in (small_ratings, stretched))
+    pairs = np.arange(20), np.arange(20)
+    assert plain.taken(*pairs) == pytest.approx(other.taken(*pairs), abs=0.02)

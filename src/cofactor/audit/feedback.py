@@ -24,7 +24,7 @@ from cofactor.recommend import Recommender
 __all__ = ["Simulation", "Tastes", "simulate"]
 
 STEEP, MIDDLE = 2.0, 3.5
-"""A looked-at item is taken with probability sigmoid(STEEP (true rating - MIDDLE))."""
+"""A looked-at item is taken with probability sigmoid(STEEP (true rating - MIDDLE)), in stars from 1 to 5."""
 
 STEPS = 21
 """So many levels, evenly spaced, where ratings are from a range without levels."""
@@ -38,11 +38,14 @@ class Tastes:
         expected: (n_users, n_items) float64: the mean of each user's ratings of each item.
         noise_sd: of a single rating about it.
         levels: the ratings that can be given.
+        steep, middle: a looked-at item is taken with probability sigmoid(steep (true rating - middle)).
     """
 
     expected: Float64
     noise_sd: float
     levels: tuple[float, ...]
+    steep: float = STEEP
+    middle: float = MIDDLE
 
     @classmethod
     def of(cls, recommender: Recommender, *, noise_sd: float | None = None) -> Self:
@@ -50,7 +53,8 @@ class Tastes:
 
         Fit it on rows that the loop does not begin with, such as the other half (a split keeps all ids): else the loop
         is judged by what it has learnt from. noise_sd: by default that of the model's errors on its own rows. levels:
-        those of its rows. Raises KindError for events, ParameterError.
+        those of its rows; steep and middle are stretched to where 1 to 5 would lie on them. Raises KindError for
+        events, ParameterError.
         """
         model, known = recommender.model, recommender.histories
         if recommender.kind != "ratings" or not isinstance(model, PredictsRatings):
@@ -66,7 +70,8 @@ class Tastes:
             noise_sd = float(np.sqrt(np.mean((known.values - expected[owner, known.columns]) ** 2)))
         scale = Scale.of(known.values)
         levels = scale.levels or tuple(np.linspace(scale.low, scale.high, STEPS).tolist())
-        return cls(read_only(expected), noise_sd, levels)
+        star = (scale.high - scale.low) / 4 or 1.0
+        return cls(read_only(expected), noise_sd, levels, STEEP / star, scale.low + (MIDDLE - 1) * star)
 
     def favorites(self, kinds: Float64) -> Int64:
         """The kind whose items each user would rate highest on average: (n_users,); kinds as in `remedies`.
@@ -89,7 +94,7 @@ class Tastes:
 
     def taken(self, u: Any, i: Any) -> Float64:
         """The probability that a looked-at item is taken."""
-        chance: Float64 = 1 / (1 + np.exp(-STEEP * (self.expected[u, i] - MIDDLE)))
+        chance: Float64 = 1 / (1 + np.exp(-self.steep * (self.expected[u, i] - self.middle)))
         return chance
 
 

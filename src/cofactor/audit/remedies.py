@@ -231,11 +231,10 @@ def spread(
     else:
         cost = kinds @ np.log1p(shown @ kinds / np.maximum(kinds.sum(axis=0), 1e-12) / mean)
     there = lists >= 0
-    known = np.where(there, scores, np.nan).astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        scaled = (known - np.nanmean(known, axis=1, keepdims=True)) / np.maximum(
-            np.nanstd(known, axis=1, keepdims=True), 1e-12
-        )
+    many = np.maximum(there.sum(axis=1, keepdims=True), 1)
+    known = np.where(there, scores, 0).astype(np.float64)
+    apart = np.where(there, known - known.sum(axis=1, keepdims=True) / many, 0)
+    scaled = apart / np.maximum(np.sqrt(np.square(apart).sum(axis=1, keepdims=True) / many), 1e-12)
     worth = np.where(there, scaled - strength * cost[np.maximum(lists, 0)], -np.inf)
     order = np.argsort(-worth, axis=1, kind="stable")[:, :n]
     return np.take_along_axis(lists, order, axis=1)

@@ -52,8 +52,11 @@ class Calibration:
 
     @property
     def crps_gain(self) -> float:
-        """How much lower CRPS is than that of the constant width, as a share: above 0 where widths carry news."""
-        return 1 - self.crps / self.constant_crps
+        """How much lower CRPS is than that of the constant width, as a share: above 0 where widths carry news.
+
+        nan where the constant width is never wrong: all ratings alike.
+        """
+        return 1 - self.crps / self.constant_crps if self.constant_crps > 0 else float("nan")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values; nan stands where the scale has no levels."""

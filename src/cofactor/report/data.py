@@ -37,7 +37,7 @@ def load(study: Study) -> Section:
         refused = [(f"refused: {reason}", f"{count:,}") for reason, count in report.refused.items()]
         lines = [("source", report.source), *lines, *(refused or [("refused", "none")])]
         lines.append(("duplicates", f"{report.duplicates:,} ({report.duplicate_rule or 'none found'})"))
-        lines += [("note", note) for note in report.notes]
+        lines += [("note", note) for note in report.notes if not note.startswith("fetched from")]
     for what, counts in (("user", table.by_user.counts), ("item", table.by_item.counts)):
         least, median, most = (int(f(counts)) for f in (np.min, np.median, np.max))
         lines.append((f"{table.kind} per {what}", f"{least:,} to {most:,}, median {median:,}"))
