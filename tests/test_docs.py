@@ -63,3 +63,17 @@ def test_the_tables_of_the_page_hold_every_estimator() -> None:
 
 def test_the_readme_leads_to_the_page() -> None:
     assert "(docs/estimators.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_python_of_the_page_on_audits_runs() -> None:
+    page = (ROOT / "docs" / "inside.md").read_text(encoding="utf-8")
+    found: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(compile(block, "docs/inside.md", "exec"), found)
+    assert {"rec", "groups", "tastes"} <= set(found)
+
+
+def test_links_of_the_docs_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+            assert target.startswith("http") or (page.parent / target).exists(), (page, target)
