@@ -37,7 +37,8 @@ def worked_out(
 ) -> Float32:
     """The x that minimizes each row's loss: (n_rows, width) float32; see `kernels.ridge` and `_descend`.
 
-    penalty (n_rows,): training's own. `about` a prior: the precision matrix stands in the penalty's place.
+    penalty (n_rows,): training's own. `about` a prior: the precision matrix stands in the penalty's place, and an empty
+    row is its mean, in models of events too: of somebody who had no occasion yet, blanks tell nothing.
     """
     x = np.zeros((len(entries), side.features.shape[1]), np.float32)
     turned = None
@@ -49,7 +50,12 @@ def worked_out(
         solve(x, entries, penalty, side)
     else:
         _descend(x, entries, penalty, side, *rating_range)
-    return x if turned is None else turned.back(x)
+    if turned is None or about is None:
+        return x
+    found = turned.back(x)
+    new = entries.counts == 0
+    found[new, : about[0].shape[1]] = about[0][new]
+    return found
 
 
 @dataclass(frozen=True, eq=False)
