@@ -21,8 +21,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cofactor import Recommender, read_ratings
+from cofactor.arrays import plain
 from cofactor.cli import app
-from cofactor.cli.screen import bar, epoch_progress, fetch_progress, plain, printable
+from cofactor.cli.screen import bar, epoch_progress, fetch_progress, printable
 from cofactor.cli.settings import estimator_of, estimators_of
 from cofactor.data.download import Progress
 from cofactor.estimators import REGISTRY, BiasedMF, Epoch, ExplicitALS

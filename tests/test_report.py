@@ -16,13 +16,13 @@ import pytest
 from typer.testing import CliRunner
 
 from cofactor import BayesianMF, Bias, BiasedMF, ImplicitALS, Interactions
+from cofactor.arrays import plain
 from cofactor.audit import exposure
 from cofactor.cli import app
 from cofactor.errors import DataError, KindError
 from cofactor.interpret import levels
 from cofactor.report import Report, Section, Study, Table, accuracy, data, make_report, people, taste
 from cofactor.report.page import page
-from cofactor.report.section import plain
 from cofactor.report.study import corner, sample
 
 pytest.importorskip("plotly", reason='plotly is not installed: pip install "cofactor[report]"')

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -19,6 +21,7 @@ __all__ = [
     "Int64",
     "SparseRows",
     "contiguous",
+    "plain",
     "random_stream",
     "read_only",
 ]
@@ -118,3 +121,20 @@ class SparseRows:
     def empty(cls, n_rows: int) -> SparseRows:
         """`n_rows` rows without entries."""
         return cls(np.zeros(n_rows + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
+
+
+def plain(value: Any) -> Any:
+    """The same value of JSON's types only.
+
+    >>> plain({"a": (1, float("nan"))})
+    {'a': [1, None]}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    if hasattr(value, "tolist"):  # a number or an array of NumPy's
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, str | int | bool | None) else str(value)

@@ -138,10 +138,7 @@ def accuracy_by_group(score: Score, groups: pl.Series, metric: str) -> pl.DataFr
 
 def _genres(recommender: Recommender, lists: Int32, column: str) -> Genres:
     found = indicators(recommender.item_table, [column], "item")
-    share = np.zeros((len(recommender.items), len(found)))
-    owner = np.repeat(np.arange(len(found)), found.holders.counts)
-    share[found.holders.columns, owner] = 1
-    share /= np.maximum(share.sum(axis=1, keepdims=True), 1)
+    share = found.shares(len(recommender.items))
     had = np.stack([_mean_by_user(one, recommender.histories) for one in share.T], axis=1)
     shown = np.stack([_mean_by_user(one, _as_rows(lists)) for one in share.T], axis=1)
     both = (np.nansum(had, axis=1) > 0) & (np.nansum(shown, axis=1) > 0)

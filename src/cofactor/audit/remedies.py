@@ -150,10 +150,7 @@ def item_kinds(table: pl.DataFrame | None, column: str) -> Float64:
     """
     found = indicators(table, [column], "item")
     assert table is not None
-    shares = np.zeros((len(table), len(found)))
-    shares[found.holders.columns, np.repeat(np.arange(len(found)), found.holders.counts)] = 1
-    shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1)
-    return shares
+    return found.shares(len(table))
 
 
 def kinds_by_raters(histories: SparseRows, n_items: int, *, n_kinds: int = N_GROUPS, seed: int = 0) -> Float64:

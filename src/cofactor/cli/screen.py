@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,6 @@ __all__ = [
     "fetch_progress",
     "messages",
     "note",
-    "plain",
     "printable",
     "results",
     "show_json",
@@ -57,24 +55,9 @@ def printable(text: object) -> str:
 
 def show_json(value: Any) -> None:
     """One JSON value and nothing else on stdout; nan and infinite numbers are null."""
+    from cofactor.arrays import plain
+
     sys.stdout.write(json.dumps(plain(value), indent=1, allow_nan=False) + "\n")
-
-
-def plain(value: Any) -> Any:
-    """The same value of JSON's types only.
-
-    >>> plain({"a": (1, float("nan"))})
-    {'a': [1, None]}
-    """
-    if isinstance(value, dict):
-        return {str(key): plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
-    if hasattr(value, "tolist"):  # a number or an array of NumPy's
-        return plain(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if isinstance(value, str | int | bool | None) else str(value)
 
 
 def table(*columns: str | tuple[str, str], title: str | None = None) -> Table:

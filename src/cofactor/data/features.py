@@ -8,9 +8,8 @@ from typing import Any, Self
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from cofactor.arrays import Int64, SparseRows
+from cofactor.arrays import Float64, Int64, SparseRows
 from cofactor.errors import DataError
 
 __all__ = ["Encoder", "Features", "indicators"]
@@ -36,6 +35,18 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def dense(self, n_rows: int) -> Float64:
+        """1 where a row has an indicator, else 0: (n_rows, m)."""
+        dense = np.zeros((n_rows, len(self)))
+        dense[self.holders.columns, np.repeat(np.arange(len(self)), self.holders.counts)] = 1
+        return dense
+
+    def shares(self, n_rows: int) -> Float64:
+        """Each row's indicators sharing 1 alike: (n_rows, m); a row without any is all 0."""
+        dense = self.dense(n_rows)
+        shares: Float64 = dense / np.maximum(dense.sum(axis=1, keepdims=True), 1)
+        return shares
 
 
 @dataclass(frozen=True)
@@ -173,9 +184,9 @@ def _parts(column: pl.Series, what: str) -> pl.DataFrame:
     return each.with_columns(pl.col("part").str.strip_chars()).filter(pl.col("part") != "").unique()
 
 
-def _numbers(column: pl.Series, what: str) -> NDArray[np.float64]:
+def _numbers(column: pl.Series, what: str) -> Float64:
     """The numbers of a column, dates as theirs; nan where there is none."""
     if not (column.dtype.is_numeric() or column.dtype.is_temporal() or column.dtype == pl.Null):
         raise DataError(f"column {column.name!r} of the {what} table holds {column.dtype}; it held numbers or dates")
-    numbers: NDArray[np.float64] = column.to_physical().cast(pl.Float64).to_numpy()
+    numbers: Float64 = column.to_physical().cast(pl.Float64).to_numpy()
     return numbers

@@ -41,10 +41,8 @@ class Prior:
         m = np.tile(self.mean, (n, 1))
         if table is None or self.encoder is None:
             return m
-        holders = self.encoder.encode(table).holders
-        which = np.repeat(np.arange(len(holders)), holders.counts)
-        np.add.at(m, holders.columns, self.effects[which])
-        return m
+        told: Float64 = m + self.encoder.encode(table).dense(n) @ self.effects
+        return told
 
 
 @dataclass(frozen=True, eq=False)

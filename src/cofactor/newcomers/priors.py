@@ -108,9 +108,7 @@ class _Trained:
         if columns:
             encoder = Encoder.of(table, columns, which)
             assert table is not None
-            holders = encoder.encode(table).holders
-            indicators = np.zeros((len(x), len(holders)))
-            indicators[holders.columns, np.repeat(np.arange(len(holders)), holders.counts)] = 1
+            indicators = encoder.encode(table).dense(len(x))
         return cls(which, model, x, rows, encoder, indicators)
 
     def prior(self, seed: int) -> Prior:

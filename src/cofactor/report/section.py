@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
 
-__all__ = ["Picture", "Section", "Table", "plain"]
+from cofactor.arrays import plain
+
+__all__ = ["Picture", "Section", "Table"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,20 +66,3 @@ class Section:
         tables = {table.name: plain(table.frame.to_dicts()) for table in self.tables}
         said = {"title": self.title, "text": list(self.text), "missing": list(self.missing)}
         return said | {"numbers": plain(dict(self.numbers)), "tables": tables}
-
-
-def plain(value: Any) -> Any:
-    """The same value of JSON's types only.
-
-    >>> plain({"a": (1, float("nan"))})
-    {'a': [1, None]}
-    """
-    if isinstance(value, Mapping):
-        return {str(key): plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
-    if hasattr(value, "tolist"):  # a number or an array of NumPy's
-        return plain(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if isinstance(value, str | int | bool | None) else str(value)
