@@ -20,6 +20,7 @@ from cofactor.cli.explain import explain
 from cofactor.cli.fetch import fetch
 from cofactor.cli.fit import fit
 from cofactor.cli.models import models
+from cofactor.cli.onboard import onboard
 from cofactor.cli.predict import predict
 from cofactor.cli.recommend import recommend
 from cofactor.cli.report import report
@@ -83,7 +84,7 @@ COMMANDS: dict[str, list[Any]] = {
     "Start here": [demo],
     "Data": [fetch, describe],
     "Learn": [models, fit, evaluate, compare, tune, report],
-    "Use a model": [recommend, predict, explain, similar],
+    "Use a model": [recommend, predict, explain, similar, onboard],
 }
 for panel, commands in COMMANDS.items():
     for command in commands:

@@ -1,11 +1,14 @@
 """Interviews: the questions to ask somebody new, one by one, and what each answer tells.
 
-A user of a factor model of ratings is x = [p, b], and a rating of item j is  mean + b_j + f_j . x + noise  with
-f_j = [q_j, 1]. Everybody there is makes a normal prior for x; ratings make it a posterior (Bayesian linear regression):
+That an item is known or not tells the newcomer's kind (Bayes' rule, see `crowd`), and with it the prior of x: that of
+the kinds, mixed, taken to be normal. Ratings make it a posterior (Bayesian linear regression):
 
-    precision A = S^-1 + sum_j c_j f_j f_j' / s^2        A x = S^-1 m + sum_j c_j t_j f_j / s^2
+    m = sum_k w_k m_k                            prior mean, w_k how likely each kind is
+    P = S + sum_k w_k (m_k - m)(m_k - m)'        prior covariance
+    C^-1 = P^-1 + sum_j f_j f_j' / v_j           C^-1 x = P^-1 m + sum_j (r_j - level_j) f_j / v_j
 
-Of a model with a sigmoid, f and t are those of its tangent at the item's own level: c is its slope, squared.
+The next question is the one after which the ratings that this newcomer is likely to give are, on average, best known:
+Bayesian experimental design for the mean variance (Chaloner & Verdinelli 1995), one step ahead.
 """
 
 from __future__ import annotations
@@ -16,80 +19,11 @@ from typing import Self
 
 import numpy as np
 
-from cofactor.arrays import Float64, Int32, SparseRows
-from cofactor.errors import KindError, ParameterError
-from cofactor.kernels.order import grouped
-from cofactor.models.factor import FactorModel
-from cofactor.models.losses import RatingsLoss
-from cofactor.recommend import Recommender
+from cofactor.arrays import Float64, Int32, Int64
+from cofactor.errors import ParameterError
+from cofactor.newcomers.population import Population
 
 __all__ = ["Interview", "Population"]
-
-SAMPLE = 500
-"""Trained users whose own uncertainty is looked at."""
-
-TEMPER = 0.5
-"""How far an answer moves the chance that an item is known: answers overlap, and 1 would take them for independent."""
-
-PSEUDO = 5.0
-"""As many imagined users stand behind every share of who knows what."""
-
-
-@dataclass(frozen=True, eq=False)
-class Population:
-    """The prior of a newcomer, and the items as a newcomer's ratings see them.
-
-    Attributes:
-        mean (w,), covariance (w, w): of x over the trained users, their own uncertainty included.
-        features (n_items, w): f of each item, times the slope of a sigmoid.
-        level (n_items,): the rating where x is 0.
-        noise: the variance of a rating about its prediction.
-        raters: for each item its raters' rows.
-        n_users: how many there are.
-    """
-
-    mean: Float64
-    covariance: Float64
-    features: Float64
-    level: Float64
-    noise: float
-    raters: SparseRows
-    n_users: int
-
-    @classmethod
-    def of(cls, recommender: Recommender) -> Self:
-        """Learnt from the users of a fitted recommender. Raises KindError where there are no factors of ratings."""
-        model, histories = recommender.model, recommender.histories
-        if not isinstance(model, FactorModel) or not isinstance(model.loss, RatingsLoss) or not model.factors:
-            raise KindError("an interview needs factors of ratings: fit biased-mf or explicit-als")
-        known = np.flatnonzero(histories.counts)
-        x = np.column_stack([model.user_factors, model.user_bias]).astype(np.float64)[known]
-        f = np.column_stack([model.item_factors, np.ones(model.n_items)]).astype(np.float64)
-        start = model.mean + model.item_bias.astype(np.float64)
-        level = model.link(start.astype(np.float32)).astype(np.float64)
-        if model.rating_range is not None:
-            low, high = model.rating_range
-            f = f * ((level - low) * (high - level) / (high - low))[:, None]
-        owner = np.repeat(np.arange(len(histories), dtype=np.int32), histories.counts)
-        error = histories.values - model.link(model.linear(owner, histories.columns))
-        noise = float(np.mean(np.square(error, dtype=np.float64))) * 1.1
-        sample = known[np.linspace(0, len(known) - 1, min(SAMPLE, len(known))).astype(np.int64)]
-        doubt = np.zeros((x.shape[1], x.shape[1]))
-        for u in sample:
-            own = f[histories.row(int(u)).columns]
-            ridge = np.full(x.shape[1], max(model.loss.l2, 1e-9) * len(own))
-            ridge[-1] = max(model.loss.l2_bias or 1e3, 1e-9) * len(own)
-            doubt += np.asarray(np.linalg.inv(own.T @ own + np.diag(ridge)), np.float64) * (noise / len(sample))
-        between = np.asarray(np.cov(x, rowvar=False) if len(x) > 1 else np.zeros_like(doubt), np.float64)
-        begin, order = grouped(histories.columns, model.n_items)
-        raters = SparseRows(begin, owner[order], histories.values[order])
-        return cls(x.mean(axis=0), between + doubt, f, level, noise, raters, len(histories))
-
-    @property
-    def known(self) -> Float64:
-        """The share of users who have rated each item, as if a few more were spread over all: (n_items,)."""
-        share: Float64 = (self.raters.counts.astype(np.float64) + PSEUDO / len(self.raters)) / (self.n_users + PSEUDO)
-        return share
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,79 +42,93 @@ class Interview:
     stop: float = 0.002
 
     def answered(self, item: int, rating: float | None) -> Self:
-        """After one more answer. Raises ParameterError for an item that was asked already."""
+        """After one more answer. Raises ParameterError for an item that was asked already or is not there."""
         if item in self.asked:
             raise ParameterError(f"item row {item} was asked already")
+        if not 0 <= item < len(self.population.level):
+            raise ParameterError(f"there is no item row {item}: they go from 0 to {len(self.population.level) - 1}")
+        if rating is not None and not np.isfinite(rating):
+            raise ParameterError(f"an answer is a rating or None, not {rating!r}")
         return replace(self, asked=(*self.asked, item), answers=(*self.answers, rating))
+
+    # what is known
+
+    @property
+    def known(self) -> tuple[Int64, Float64]:
+        """The item rows that were rated, and how."""
+        pairs = [pair for pair in zip(self.asked, self.answers, strict=True) if pair[1] is not None]
+        return np.array([item for item, _ in pairs], np.int64), np.array([value for _, value in pairs], np.float64)
+
+    @cached_property
+    def kinds(self) -> Float64:
+        """How likely each kind of user is, given what was known and what was not: (k,)."""
+        return self.population.crowd.like(self.asked, [answer is not None for answer in self.answers])
+
+    @cached_property
+    def chances(self) -> Float64:
+        """The chance that the newcomer knows each item: (n_items,)."""
+        chance: Float64 = self.kinds @ self.population.crowd.knows
+        return chance
+
+    @cached_property
+    def prior(self) -> tuple[Float64, Float64]:
+        """Mean (w,) and covariance (w, w) of the newcomer's x, from what was known and not from how it was rated."""
+        mean = self.kinds @ self.population.means
+        apart = self.population.means - mean
+        return mean, self.population.covariance + (apart.T * self.kinds) @ apart
 
     @cached_property
     def posterior(self) -> tuple[Float64, Float64]:
         """Mean (w,) and covariance (w, w) of the newcomer's x."""
-        pop = self.population
-        rated = np.array(
-            [item for item, answer in zip(self.asked, self.answers, strict=True) if answer is not None], int
-        )
-        values = np.array([answer for answer in self.answers if answer is not None], np.float64)
+        pop, (mean, covariance) = self.population, self.prior
+        rated, values = self.known
         f = pop.features[rated]
-        gain = pop.covariance @ f.T @ np.linalg.inv(f @ pop.covariance @ f.T + pop.noise * np.eye(len(rated)))
-        mean = pop.mean + gain @ (values - pop.level[rated] - f @ pop.mean)
-        return mean, pop.covariance - gain @ f @ pop.covariance
+        gain = covariance @ f.T @ np.linalg.inv(f @ covariance @ f.T + np.diag(pop.noise[rated]))
+        return mean + gain @ (values - pop.level[rated] - f @ mean), covariance - gain @ f @ covariance
 
     def predictions(self) -> Float64:
-        """The rating to expect of every item: (n_items,)."""
+        """The rating to expect of every item, not clipped to a scale: (n_items,)."""
         rating: Float64 = self.population.level + self.population.features @ self.posterior[0]
         return rating
 
-    @cached_property
-    def chances(self) -> Float64:
-        """The chance that the newcomer knows each item, given what was known and what was not: (n_items,).
+    def best(self, n: int = 10) -> Int32:
+        """The n items to recommend now, what was asked and known left out; fewer where there are not so many."""
+        scores = self.predictions()
+        scores[self.known[0]] = -np.inf
+        best = np.argsort(-scores, kind="stable")[:n]
+        return best[np.isfinite(scores[best])].astype(np.int32)
 
-        Odds move with every answer by P(answer | knows j) / P(answer | does not), from how many users have both items.
-        """
-        pop = self.population
-        n, support = pop.n_users, pop.raters.counts.astype(np.float64)
-        share = pop.known
-        odds = np.log(share) - np.log1p(-share)
-        has = np.zeros(n, bool)
-        owner = np.repeat(np.arange(len(pop.raters)), pop.raters.counts)
-        for item, answer in zip(self.asked, self.answers, strict=True):
-            has[:] = False
-            has[pop.raters.row(item).columns] = True
-            both = np.bincount(owner, weights=has[pop.raters.columns], minlength=len(support))
-            given = (both + PSEUDO * share[item]) / (support + PSEUDO)
-            without = (support[item] - both + PSEUDO * share[item]) / (n - support + PSEUDO)
-            step = np.log(given / without) if answer is not None else np.log((1 - given) / (1 - without))
-            odds = odds + TEMPER * step
-        chance: Float64 = 1 / (1 + np.exp(-odds))
-        return chance
+    # what to ask
+
+    @cached_property
+    def _spread(self) -> Float64:
+        """sum_i c_i f_i f_i' over the chances c, scaled to sum to 1: what a covariance of x means for ratings."""
+        f, chances = self.population.features, self.chances
+        spread: Float64 = (f.T * (chances / chances.sum())) @ f
+        return spread
+
+    def doubt(self) -> float:
+        """The mean variance of what is predicted, each item counting by the chance that it is known."""
+        return float(np.sum(self._spread * self.posterior[1]))
 
     def gains(self) -> Float64:
-        """By how much asking each item lowers the mean variance of what is predicted, if it is known: (n_items,).
+        """By how much a rating of each item lowers the doubt: (n_items,). What was rated already may gain again.
 
-        The mean is over all items, each counting by how many have rated it. An item asked already gains nothing.
+        f_j' C (sum_i c_i f_i f_i') C f_j / (f_j' C f_j + v_j)
         """
         pop, (_, covariance) = self.population, self.posterior
-        weight = pop.known / pop.known.sum()
-        f = pop.features
-        spread = (f * weight[:, None]).T @ f
-        reach = f @ covariance
-        lowered: Float64 = np.einsum("ij,jk,ik->i", reach, spread, reach) / (
-            pop.noise + np.einsum("ij,ij->i", reach, f)
-        )
-        lowered[list(self.asked)] = 0
+        f, reach = pop.features, pop.features @ covariance
+        lowered: Float64 = np.sum(reach @ self._spread * reach, axis=1) / (np.sum(reach * f, axis=1) + pop.noise)
         return lowered
 
-    def next(self) -> int | None:
-        """The item row to ask: the largest gain times the chance that it is known; None where little is to gain."""
-        pop, (_, covariance) = self.population, self.posterior
-        worth = self.gains() * self.chances
-        best = int(worth.argmax())
-        weight = pop.known / pop.known.sum()
-        left = float(np.einsum("i,ij,jk,ik->", weight, pop.features, covariance, pop.features))
-        return best if worth[best] > self.stop * left else None
+    def worth(self) -> Float64:
+        """By how much asking each item is expected to lower the doubt: chance times gain, 0 for what was asked."""
+        worth: Float64 = self.chances * self.gains()
+        worth[list(self.asked)] = 0
+        return worth
 
-    def best(self, n: int = 10) -> Int32:
-        """The n items to recommend now, what was asked and known left out."""
-        scores = self.predictions()
-        scores[[item for item, answer in zip(self.asked, self.answers, strict=True) if answer is not None]] = -np.inf
-        return np.argsort(-scores, kind="stable")[:n].astype(np.int32)
+    def next(self) -> int | None:
+        """The item row to ask: that of the largest worth; None where little is to gain."""
+        worth = self.worth()
+        best = int(worth.argmax())
+        return best if best not in self.asked and worth[best] > self.stop * self.doubt() else None

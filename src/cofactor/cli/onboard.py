@@ -1,0 +1,130 @@
+"""`cofactor onboard`: somebody new is asked about a few items and sees what it does to their recommendations."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from typer import Option
+
+from cofactor.cli.options import ModelFile, Seed
+from cofactor.cli.screen import printable, results, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from cofactor.data.scale import Scale
+    from cofactor.newcomers import Interview
+    from cofactor.recommend import Recommender
+
+__all__ = ["onboard"]
+
+DONT_KNOW, STOP = ("", "?"), ("q", "quit")
+WIDTH = 60
+"""Of a title on the screen."""
+
+Answer = float | None | Literal["stop"]
+
+
+def onboard(
+    model: ModelFile,
+    *,
+    questions: Annotated[int, Option(metavar="N", min=1, help="How many to ask at most.")] = 10,
+    n: Annotated[int, Option("-n", metavar="N", min=1, help="How many of the best items to show.")] = 5,
+    seed: Seed = 0,
+) -> None:
+    """Get to know somebody new: asks for a few ratings, those that tell most, and recommends.
+
+    Every answer decides what is asked next. After each rating the best items are shown, and where they stood before.
+    Enter or ? is "don't know", q stops. Answers may also come from a file or a pipe, one a line.
+    """
+    from cofactor.newcomers import Interview, Population
+    from cofactor.recommend import Recommender
+
+    recommender = Recommender.load(model)
+    asking = _Asking.of(recommender)
+    interview, out = Interview(Population.of(recommender, seed=seed)), results()
+    out.print(f"Rate from {asking.range}; Enter or ? if you don't know it, q to stop.")
+    for number in range(1, questions + 1):
+        item = interview.next()
+        if item is None:
+            out.print("Nothing more is worth asking.")
+            break
+        answer = asking.answer(f"{number}. {asking.name(item)}: ")
+        if answer == "stop":
+            break
+        before, interview = interview, interview.answered(item, answer)
+        if answer is not None:
+            out.print(asking.moves(before, interview, n))
+    asking.end(interview, n)
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """How items and the scale are told, and answers read."""
+
+    recommender: Recommender
+    scale: Scale
+
+    @classmethod
+    def of(cls, recommender: Recommender) -> _Asking:
+        from cofactor.data.scale import Scale
+
+        model = recommender.model
+        scale = getattr(getattr(model, "average", model), "scale", None)
+        if scale is None and len(recommender.histories.values):
+            scale = Scale.of(recommender.histories.values)
+        return cls(recommender, scale or Scale(-math.inf, math.inf))
+
+    @property
+    def range(self) -> str:
+        return f"{self.scale.low:g} to {self.scale.high:g}"
+
+    def name(self, item: int) -> str:
+        titles = self.recommender.titles
+        name = printable((titles[item] if titles is not None else None) or self.recommender.items.ids([item])[0])
+        return name if len(name) <= WIDTH else f"{name[: WIDTH - 1]}…"
+
+    def answer(self, prompt: str) -> Answer:
+        """The next line that is an answer, of however many; the end of the input stops."""
+        while True:
+            print(prompt, end="", flush=True)
+            line = sys.stdin.readline()
+            if not line.endswith("\n") or not sys.stdin.isatty():
+                print()
+            said = line.strip().lower()
+            if not line or said in STOP:
+                return "stop"
+            if said in DONT_KNOW:
+                return None
+            try:
+                rating = float(said.replace(",", "."))
+            except ValueError:
+                rating = math.nan
+            if self.scale.low <= rating <= self.scale.high:
+                return rating
+            print(f"A rating is a number from {self.range}; Enter if you don't know it, q to stop.")
+
+    def moves(self, before: Interview, after: Interview, n: int, *, then: str = "before") -> Table:
+        """The n best items now, what rating to expect, and their places then."""
+        every = len(self.recommender.items)
+        place = {int(item): rank for rank, item in enumerate(before.best(every), start=1)}
+        expected = after.predictions().clip(self.scale.low, self.scale.high)
+        shown = table(("", "right"), "best for you now", ("rating to\nexpect", "right"), (f"place\n{then}", "right"))
+        for rank, item in enumerate(after.best(n), start=1):
+            shown.add_row(str(rank), self.name(int(item)), f"{expected[item]:.2f}", f"{place[int(item)]:,}")
+        return shown
+
+    def end(self, interview: Interview, n: int) -> None:
+        """What it came to: how many were known, where the list stands, and how to get more of it."""
+        out, (items, values) = results(), interview.known
+        out.print(f"You rated {len(items)} of {len(interview.asked)}.")
+        if interview.asked and interview.answers[-1] is None:
+            out.print(self.moves(type(interview)(interview.population), interview, n, then="at first"))
+        if len(items):
+            ids = self.recommender.items.ids(items).to_list()
+            rated = [shlex.quote(printable(f"{one}={value:g}")) for one, value in zip(ids, values, strict=True)]
+            out.print("For a longer list: cofactor recommend MODEL " + " ".join(f"--rated {one}" for one in rated))
