@@ -41,6 +41,8 @@ COMMANDS = (
     "predict",
     "explain",
     "similar",
+    "onboard",
+    "report",
 )
 
 
