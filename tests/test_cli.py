@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import typer.main
 from typer.testing import CliRunner, Result
 
 from cofactor import Recommender, read_ratings
@@ -134,6 +135,16 @@ def test_help_fits_80_columns_and_names_every_command() -> None:
     assert max(map(len, listing.splitlines())) <= 80
     for command in COMMANDS:
         assert re.search(rf"^│ {command} ", listing, re.MULTILINE), command
+
+
+def test_help_shows_brackets_as_they_are_written() -> None:
+    assert 'pip install "cofactor[tune]"' in " ".join(ok("tune", "--help").stdout.split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_says_what_it_does(command: str) -> None:
+    parameters = typer.main.get_command(app).commands[command].params  # type: ignore[attr-defined]
+    assert [parameter.name for parameter in parameters if not getattr(parameter, "help", None)] == []
 
 
 def test_version() -> None:

@@ -4,7 +4,13 @@
     rec = cofactor.Recommender.fit(cofactor.BiasedMF(factors=50), ratings, seed=0)
     rec.recommend("ana", n=10)
 
-Names are loaded when first used, so `import cofactor` costs nothing.
+Names are loaded when first used, so `import cofactor` costs nothing. A table can also be made by hand:
+
+>>> import cofactor
+>>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], [5, 3, 4])
+>>> rec = cofactor.Recommender.fit(cofactor.Bias(), ratings)
+>>> rec.recommend("bo")["item"].to_list()
+['brazil']
 """
 
 from __future__ import annotations

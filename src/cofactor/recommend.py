@@ -37,6 +37,7 @@ class Recommender:
     """What people use, save and serve.
 
     Attributes:
+
         model: what the estimator's fit returned; it speaks row numbers.
         users, items: from ids to row numbers and back.
         histories: each user's rows: what was learnt from, left out of recommendations, folded in.
@@ -45,8 +46,13 @@ class Recommender:
         user_table, item_table: frames in row order, id column first, or None.
         priors: what new users and items are taken to be, or None; see `newcomers.learn_priors`.
 
-    >>> ratings = Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], [5, 3, 4])
-    >>> rec = Recommender.fit(REGISTRY["bias"](), ratings)
+    Made by `fit` and `load`. It never changes: what learns more is a new one.
+
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], [5, 3, 4])
+    >>> rec = cofactor.Recommender.fit(cofactor.Bias(), ratings)
+    >>> rec
+    Recommender(Bias(damping=5.0), 2 users, 2 items)
     >>> rec.recommend("bo", n=1)["item"].to_list()
     ['brazil']
     """
@@ -74,7 +80,18 @@ class Recommender:
     ) -> Recommender:
         """Learn a model and put the table's ids, histories and titles around it.
 
-        `start`: a recommender of the same ids to go on from. Raises KindError, DataError, DivergedError.
+        `seed`: the same one gives the same model, bit by bit. `validation`: rows of the same ids, on which to stop when
+        they gain no more. `start`: a recommender of the same ids to go on from. `on_epoch` is told of every epoch.
+        Raises KindError for a table of the other kind, DataError for one without rows or with other ids than `start`
+        or `validation`, DivergedError.
+
+        >>> import cofactor
+        >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], [5, 3, 4])
+        >>> losses = []
+        >>> model = cofactor.BiasedMF(factors=2, epochs=3)
+        >>> rec = cofactor.Recommender.fit(model, ratings, on_epoch=lambda epoch: losses.append(epoch.loss))
+        >>> len(losses), losses[2] < losses[0]
+        (3, True)
         """
         if start is not None and not (
             start.users.equals(interactions.users) and start.items.equals(interactions.items)
@@ -103,7 +120,13 @@ class Recommender:
 
     @cached_property
     def support(self) -> Int64:
-        """How many ratings (events) stand behind each item: (n_items,) int64."""
+        """How many ratings (events) stand behind each item: (n_items,) int64, 0 for an item without any.
+
+        >>> import cofactor
+        >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], [5, 3, 4])
+        >>> cofactor.Recommender.fit(cofactor.Bias(), ratings).support.tolist()
+        [2, 1]
+        """
         return np.bincount(self.histories.columns, minlength=len(self.items))
 
     # recommending
@@ -118,10 +141,20 @@ class Recommender:
         by: By = "mean",
         diversity: float = 0.0,
     ) -> tuple[Int32, Float32]:
-        """The n best item rows, -1 where the catalog ends, and their scores for these user rows.
+        """The n best item rows of these user rows, and their scores.
 
-        The one path by which anything is ranked: for people, for the service and for the evaluator. `by` and
-        `diversity`: see `models.rerank`.
+            rows (m,) int32    allowed (n_items,) bool, or empty for all
+            gives (m, n) int32 item rows, best first, -1 where a list ends; (m, n) float32 scores, -inf there
+
+        n is at most the number of items; no user rows give no lists. The one path by which anything is ranked: for
+        people, for the service and for the evaluator. `by` and `diversity`: see `models.rerank`. Raises ParameterError
+        for n below 1, and as `recommend` does.
+
+        >>> import cofactor, numpy as np
+        >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], [5, 3, 4])
+        >>> lists, scores = cofactor.Recommender.fit(cofactor.Bias(), ratings).rank(np.array([0, 1], np.int32), n=10)
+        >>> lists.tolist()
+        [[-1, -1], [1, -1]]
         """
         _check_n(n)
         exclude = self.histories.take(rows) if exclude_seen else SparseRows.empty(len(rows))
@@ -140,10 +173,21 @@ class Recommender:
     ) -> pl.DataFrame:
         """The n best items of one user or several: user, item, rank (from 1), score[, title].
 
-        `among`: only these items. `by`: "cautious" prefers what is surely good, "optimistic" what may be very good
-        (models with a distribution). `diversity`: from 0, the plain order, to 1, as unlike each other as can be; scores
-        need not fall then. Where fewer than n are left, there are fewer rows. Raises UnknownIdError for a user who is
-        not known (see `recommend_newcomer`), KindError where the model cannot do what is asked.
+        `exclude_seen`: leave out what is in a user's history. `among`: only these items. `by`: "cautious" prefers what
+        is surely good, "optimistic" what may be very good (models with a distribution). `diversity`: from 0, the plain
+        order, to 1, as unlike each other as can be; scores need not fall then. Scores are what items are ranked by, not
+        clipped to the scale: see `predict`. Where fewer than n are left, there are fewer rows; no users give none.
+        Raises UnknownIdError for an item or a user who is not known (see `recommend_newcomer`), KindError where the
+        model cannot do what is asked, ParameterError for n below 1, another order or another share.
+
+        >>> import cofactor
+        >>> users, items = ["ana", "ana", "bo", "bo", "cy"], ["alien", "brazil", "alien", "clue", "brazil"]
+        >>> ratings = cofactor.Interactions.from_columns(users, items, [5, 4, 4, 2, 5])
+        >>> rec = cofactor.Recommender.fit(cofactor.Bias(), ratings)
+        >>> rec.recommend("cy").select("user", "item", "rank").rows()
+        [('cy', 'alien', 1), ('cy', 'clue', 2)]
+        >>> rec.recommend(["bo", "cy"], among=["clue"])["user"].to_list()  # bo knows it
+        ['cy']
         """
         options: Any = {"exclude_seen": exclude_seen, "allowed": self._allowed(among), "by": by, "diversity": diversity}
         rows = self._user_rows(_column(users))
@@ -158,7 +202,13 @@ class Recommender:
         by: By = "mean",
         diversity: float = 0.0,
     ) -> pl.DataFrame:
-        """The n best items of every user, in row order; arguments as in `recommend`."""
+        """The n best items of every user, in row order; arguments, columns and errors as in `recommend`.
+
+        >>> import cofactor
+        >>> ratings = cofactor.Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
+        >>> cofactor.Recommender.fit(cofactor.Bias(), ratings).recommend_all().select("user", "item").rows()
+        [('ana', 'clue')]
+        """
         options: Any = {"exclude_seen": exclude_seen, "allowed": self._allowed(among), "by": by, "diversity": diversity}
         rows = np.arange(len(self.users), dtype=np.int32)
         return self._ranked(rows, self.rank(rows, n, **options))
@@ -176,8 +226,17 @@ class Recommender:
         """The n best items for somebody new, given what they rated as (item, rating) pairs, or took as items.
 
         Events may be (item, how often) pairs too; a negative number marks a dislike. The newcomer is folded in: nothing
-        is retrained, nothing is kept. `about`: columns of the user table and what they hold of the newcomer, where
-        priors were learnt from them. Columns: item, rank, score[, title]. Raises DataError, UnknownIdError, KindError.
+        is retrained, nothing is kept. An empty history gives what is best without any. `about`: columns of the user
+        table and what they hold of the newcomer, where priors were learnt from them. Columns: item, rank, score[,
+        title]. Raises DataError for what is no history, UnknownIdError for an item, KindError for a model that cannot
+        fold in, ParameterError as `recommend`.
+
+        >>> import cofactor
+        >>> users, items = ["ana", "ana", "bo", "bo", "cy"], ["alien", "brazil", "alien", "clue", "brazil"]
+        >>> ratings = cofactor.Interactions.from_columns(users, items, [5, 4, 4, 2, 5])
+        >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=2), ratings)
+        >>> rec.recommend_newcomer([("alien", 5)], n=2).select("item", "rank").rows()
+        [('brazil', 1), ('clue', 2)]
         """
         _check_n(n)
         one = self._history(history)
@@ -233,7 +292,16 @@ class Recommender:
         One user with many items, or one item with many users, stands for that many pairs. Never fails on unknown ids:
         an unknown user is predicted the item's average level, and so on; `unknown` counts them. Models of events give
         the score that the pair would be ranked by. `times`, in seconds since 1970, one for all pairs or one each, count
-        where the model learnt from time. Raises DataError for ids of the wrong type, or of different numbers.
+        where the model learnt from time. In the units of the ratings, clipped to their scale, float32; no pairs give no
+        rows. Raises DataError for ids of the wrong type, or of different numbers, and for other times.
+
+        >>> import cofactor
+        >>> ratings = cofactor.Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
+        >>> rec = cofactor.Recommender.fit(cofactor.Bias(), ratings)
+        >>> rec.predict("ana", "clue") < rec.predict("ana", "alien")
+        True
+        >>> rec.predict("ana", ["alien", "jaws"]).shape, rec.unknown("ana", ["alien", "jaws"])
+        ((2, 3), (0, 1))
         """
         u, i = _column(users), _column(items)
         if _is_one(users) and _is_one(items):
@@ -245,7 +313,15 @@ class Recommender:
         return pl.DataFrame({"user": u, "item": i, "prediction": self._predicted(u, i, times)})
 
     def unknown(self, users: Any, items: Any) -> tuple[int, int]:
-        """How many of these user ids, and of these item ids, the model has never seen."""
+        """How many of these user ids, and of these item ids, the model has never seen.
+
+        One id or many of each. Raises DataError for ids of the wrong type.
+
+        >>> import cofactor
+        >>> ratings = cofactor.Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
+        >>> cofactor.Recommender.fit(cofactor.Bias(), ratings).unknown(["ana", "zoe"], "clue")
+        (1, 0)
+        """
         u, i = self.users.rows(_column(users)), self.items.rows(_column(items))
         return int((u < 0).sum()), int((i < 0).sum())
 
@@ -262,7 +338,21 @@ class Recommender:
         Parts: "mean", "user" and "item", whatever was rated; then the user's "history", what adds most or takes away
         most first, each with the value it was given; and what is "not attributed". Models of neighbors tell of similar
         users, each a "neighbor" in a column user; networks of how much the score falls "without" an item. The score is
-        what items are ranked by: see `predict` for the rating. Raises UnknownIdError.
+        what items are ranked by: see `predict` for the rating. Raises UnknownIdError, and KindError where the model
+        cannot tell.
+
+            mean + b_u + b_i + one term per item of the history + not attributed
+
+        >>> import cofactor
+        >>> users, items = ["ana", "ana", "bo", "bo", "cy"], ["alien", "brazil", "alien", "clue", "brazil"]
+        >>> ratings = cofactor.Interactions.from_columns(users, items, [5, 4, 4, 2, 5])
+        >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=2), ratings)
+        >>> why = rec.explain("cy", "alien")
+        >>> why["part"].to_list()
+        ['mean', 'user', 'item', 'history', 'not attributed']
+        >>> score = rec.recommend("cy", n=1)["score"][0]
+        >>> abs(why["term"].sum() - score) < 1e-4
+        True
         """
         u = int(self._user_rows(_column([user]))[0])
         try:
@@ -273,14 +363,28 @@ class Recommender:
         return told(why, self.users, self.items, self.histories.row(u), self.titles)
 
     def explanation(self, user: int, item: int) -> Explanation:
-        """The same by row numbers. Raises KindError where the model cannot tell."""
+        """The same by row numbers, as arrays: see `models.explanation`. Raises KindError where the model cannot tell.
+
+        >>> import cofactor
+        >>> ratings = cofactor.Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
+        >>> why = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=2), ratings).explanation(0, 1)
+        >>> why.by, why.rows.tolist()
+        ('history', [0])
+        """
         if not isinstance(self.model, Explains):
             raise KindError("this model cannot say what its scores are made of")
         return self.model.explain(user, item, self.histories)
 
     @property
     def titles(self) -> pl.Series | None:
-        """The `title` column of the item table, in row order, where there is one."""
+        """The `title` column of the item table, (n_items,) in row order, where there is one; else None.
+
+        >>> import cofactor
+        >>> ratings = cofactor.Interactions.from_columns(["ana", "bo"], [7, 9], [5, 4])
+        >>> titled = ratings.with_item_table({"item": [7, 9], "title": ["Alien", "Clue"]})
+        >>> cofactor.Recommender.fit(cofactor.Bias(), titled).titles.to_list()
+        ['Alien', 'Clue']
+        """
         table = self.item_table
         return table["title"] if table is not None and "title" in table.columns else None
 
@@ -289,14 +393,32 @@ class Recommender:
     def similar_items(self, item: Id, n: int = 10) -> pl.DataFrame:
         """The n items liked by the same people: item, rank, score[, title].
 
-        The score is a cosine, -1..1; for item-item models the model's own similarity (EASE: its weight).
+        The score is a cosine, -1..1; for item-item models the model's own similarity (EASE: its weight). Fewer where
+        fewer are known to be alike. Raises UnknownIdError, DataError for more than one id, KindError for a model
+        without vectors or similarities, ParameterError for n below 1.
+
+        >>> import cofactor
+        >>> from cofactor.data.synthetic import World, generate
+        >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+        >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
+        >>> found = rec.similar_items(7, n=3)
+        >>> found.columns, found["rank"].to_list(), 7 in found["item"]
+        (['item', 'rank', 'score'], [1, 2, 3], False)
         """
         rows, scores = self._similar("item", item, "similar_items", n)
         frame = pl.DataFrame({"item": self.items.ids(rows), "rank": _ranks(len(rows)), "score": scores})
         return self._titled(frame, rows)
 
     def similar_users(self, user: Id, n: int = 10) -> pl.DataFrame:
-        """The n users of the most similar taste: user, rank, score (cosine, -1..1)."""
+        """The n users of the most similar taste: user, rank, score (cosine, -1..1); errors as in `similar_items`.
+
+        >>> import cofactor
+        >>> from cofactor.data.synthetic import World, generate
+        >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+        >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
+        >>> rec.similar_users(7, n=3).columns
+        ['user', 'rank', 'score']
+        """
         rows, scores = self._similar("user", user, "similar_users", n)
         return pl.DataFrame({"user": self.users.ids(rows), "rank": _ranks(len(rows)), "score": scores})
 
@@ -320,7 +442,15 @@ class Recommender:
     def folded_in(self, histories: SparseRows, table: pl.DataFrame | None = None) -> Any:
         """The model with newcomers of these histories as its users: about the prior, where there is one.
 
-        table: a row for each, with the columns that the prior learnt from. Raises KindError.
+        histories: a row for each newcomer, none give a model without users. table: a row for each, with the columns
+        that the prior learnt from. Raises KindError for a model that cannot fold in, DataError as the prior's encoder.
+
+        >>> import cofactor
+        >>> from cofactor.arrays import SparseRows
+        >>> ratings = cofactor.Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
+        >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=2), ratings)
+        >>> rec.folded_in(SparseRows.of([0, 1], [0, 1], [5, 5], 2)).n_users
+        2
         """
         if not isinstance(self.model, FoldsIn):
             raise KindError("this model cannot fold in new users; fit it again with their ratings")
@@ -362,7 +492,16 @@ class Recommender:
         """A new Recommender that knows these rows too: changed and new users folded in, nothing retrained.
 
         A pair that was known already takes the new rating (events are added up). Items must be known: see `with_items`
-        for new ones. Everybody else keeps their row. Raises KindError, UnknownIdError.
+        for new ones. Everybody else keeps their row; no rows change nothing. Raises KindError for the other kind and
+        for a model that cannot fold in, UnknownIdError for new items, DataError for user ids of another type or a user
+        table that does not go with the known one.
+
+        >>> import cofactor
+        >>> ratings = cofactor.Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
+        >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=2), ratings)
+        >>> after = rec.updated(cofactor.Interactions.from_columns(["zoe"], ["clue"], [5]))
+        >>> len(rec.users), len(after.users), after.recommend("zoe")["item"].to_list()
+        (2, 3, ['alien'])
         """
         if new.kind != self.kind:
             raise KindError(f"this model learnt from {self.kind}, and these are {new.kind}")
@@ -395,7 +534,16 @@ class Recommender:
 
         table: a row for each new item, ids first, with the columns that the priors were learnt from. `ratings` of them,
         if there are any, move them from the prior, and are then what `updated` takes. Raises KindError without priors
-        of items or where the model takes no new ones, DataError for ids that are known or stand twice.
+        of items or where the model takes no new ones, DataError for ids that are known or stand twice. A table without
+        rows changes nothing.
+
+        >>> import cofactor, polars as pl
+        >>> from cofactor.data.synthetic import World, generate
+        >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+        >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
+        >>> wider = cofactor.newcomers.learn_priors(rec).with_items(pl.DataFrame({"item": [100, 101]}))
+        >>> len(wider.items), len(wider.recommend(3, among=[100, 101]))
+        (42, 2)
         """
         prior = None if self.priors is None else self.priors.items
         if prior is None or not isinstance(self.model, TakesItems):
@@ -435,7 +583,18 @@ class Recommender:
     # files
 
     def save(self, path: str | Path) -> None:
-        """Write everything to one file; see `artifact`. Raises ArtifactError."""
+        """Write everything to one file, whole or not at all; see `artifact`. Raises ArtifactError where it cannot.
+
+        >>> import cofactor
+        >>> from tempfile import TemporaryDirectory
+        >>> ratings = cofactor.Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
+        >>> rec = cofactor.Recommender.fit(cofactor.Bias(), ratings)
+        >>> with TemporaryDirectory() as folder:
+        ...     rec.save(f"{folder}/films.cofactor")
+        ...     again = cofactor.Recommender.load(f"{folder}/films.cofactor")
+        ...     again.predict("ana", "clue") == rec.predict("ana", "clue")
+        True
+        """
         arrays = {f"model.{name}": array for name, array in self.model.arrays().items()}
         arrays |= stored.id_arrays("users", self.users) | stored.id_arrays("items", self.items)
         arrays |= stored.row_arrays("histories", self.histories)
@@ -454,7 +613,15 @@ class Recommender:
 
     @classmethod
     def load(cls, path: str | Path, *, verify: bool = True) -> Recommender:
-        """Map a saved file into memory. Raises ArtifactError for anything but a whole, sound file."""
+        """Map a saved file into memory: what `save` wrote, to the bit.
+
+        `verify`: read it all and compare its sha256 first. Raises ArtifactError for anything but a whole, sound file.
+
+        >>> import cofactor
+        >>> cofactor.Recommender.load("nowhere.cofactor")
+        Traceback (most recent call last):
+        cofactor.errors.ArtifactError: nowhere.cofactor cannot be read: No such file or directory
+        """
         artifact = read_artifact(path, verify=verify)
         arrays, manifest = artifact.arrays, artifact.manifest
         try:

@@ -1,4 +1,12 @@
-"""Who sets the recommendations, what they do to people and catalog, and what helps."""
+"""Who sets the recommendations, what they do to people and catalog, and what helps.
+
+>>> import cofactor
+>>> from cofactor.data.synthetic import World, generate
+>>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+>>> found = cofactor.audit.exposure(cofactor.Recommender.fit(cofactor.Bias(), ratings), n=5)
+>>> found.shown.gini > found.rated.gini  # lists are less even than what people rated
+True
+"""
 
 from cofactor.audit.coldstart import ColdStart, cold_start
 from cofactor.audit.exposure import Concentration, Exposure, accuracy_by_group, exposure

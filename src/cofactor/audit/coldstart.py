@@ -45,15 +45,23 @@ FEWEST, MOST = 20, 1000
 
 @dataclass(frozen=True, eq=False)
 class ColdStart:
-    """How accuracy grows with what a newcomer has given.
+    """How accuracy grows with what a newcomer has given; see `cold_start`, which makes it.
 
     Attributes:
-        curve: one row for each number of ratings: given, personal, personal_low, personal_high, baseline, baseline_low,
-            baseline_high, difference, difference_low, difference_high (personal - baseline, paired by user), users; all
-            intervals 95 % over users.
+
+        curve: one row for each number of ratings: given, personal, personal_low, personal_high, baseline,
+            baseline_low, baseline_high, difference, difference_low, difference_high (personal - baseline, paired by
+            user), users; all intervals 95 % over users.
         beats_from: the smallest number from which on the personal model is better at every number asked about, each
             time with an interval that leaves out 0; None where there is none.
         metric: "rmse" (less is better) or "ndcg@10" (more is).
+
+    >>> import cofactor
+    >>> from cofactor.data.synthetic import World, generate
+    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+    >>> found = cofactor.audit.cold_start(cofactor.ItemKNN(), ratings, given=(0, 2, 5))
+    >>> found.curve.columns[:4]
+    ['given', 'personal', 'personal_low', 'personal_high']
     """
 
     curve: pl.DataFrame
@@ -73,8 +81,15 @@ def cold_start(
 
     Enough: twice the largest number of `given`; where fewer than 20 users have that, the largest numbers are left out.
     What is scored are the rows behind the largest number, the same for every g; in rankings of events the rows before
-    them are left out for every g. At most 1,000 users are held out. Raises KindError for a model that cannot fold in,
-    ParameterError, DataError where there are too few users.
+    them are left out for every g. At most 1,000 users are held out. Deterministic in the seed. Raises KindError for a
+    model that cannot fold in, ParameterError for no numbers or another share, DataError where there are too few users.
+
+    >>> import cofactor
+    >>> from cofactor.data.synthetic import World, generate
+    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+    >>> found = cofactor.audit.cold_start(cofactor.ExplicitALS(factors=4), ratings, given=(0, 2, 5))
+    >>> found.metric, found.curve["given"].to_list(), found.curve["users"][0]
+    ('rmse', [0, 2, 5], 7)
     """
     numbers = sorted({int(g) for g in given})
     if not numbers or numbers[0] < 0 or numbers[-1] == 0:

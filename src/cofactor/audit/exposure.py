@@ -28,13 +28,17 @@ TRUST = 0.99
 
 @dataclass(frozen=True, eq=False)
 class Concentration:
-    """How unevenly something is held.
+    """How unevenly something is held; see `Concentration.of`, which makes it.
 
     Attributes:
-        members, total: how many hold how much.
+
+        members, total: how many hold how much in all.
         gini: 0 where all hold the same, towards 1 where one holds all; nan where there is nothing to hold.
-        top_share: what the 1 % who hold most (at least one) hold of it, 0..1.
+        top_share: what the 1 % who hold most (at least one) hold of it, 0..1; nan as gini.
         lorenz: share_of_members, share_held: the poorest first, from (0, 0) to (1, 1).
+
+    >>> Concentration.of([1, 3]).lorenz.rows()
+    [(0.0, 0.0), (0.5, 0.25), (1.0, 1.0)]
     """
 
     members: int
@@ -47,8 +51,12 @@ class Concentration:
     def of(cls, counts: Any) -> Self:
         """From what each member holds, (n,) numbers from 0 on.
 
-        >>> Concentration.of([1, 1, 1, 1]).top_share
-        0.25
+        The Lorenz curve has at most 101 points; of nobody, or of nothing, it is the diagonal. Raises DataError for
+        negative or infinite numbers. See `evaluate.catalog_metrics.gini`.
+
+        >>> even, uneven = Concentration.of([1, 1, 1, 1]), Concentration.of([0, 0, 0, 4])
+        >>> even.gini, uneven.gini, even.top_share, uneven.top_share
+        (0.0, 0.75, 0.25, 1.0)
         """
         held = np.sort(np.asarray(counts, np.float64))
         n, total = len(held), float(held.sum())
@@ -67,9 +75,12 @@ class Genres:
     """What people have beside what they are shown, by genre (or any other column of lists or texts).
 
     Attributes:
+
         table: genre, had, shown: mean shares over users; an item of three genres counts a third for each.
         miscalibration: mean over users of KL(had || .99 shown + .01 had): 0 where each is shown just what they have.
             Steck (2018), "Calibrated recommendations", RecSys.
+
+    Users without anything of a known genre, had or shown, do not count; nan where nobody does.
     """
 
     table: pl.DataFrame
@@ -78,14 +89,24 @@ class Genres:
 
 @dataclass(frozen=True, eq=False)
 class Exposure:
-    """What stands behind a model and what comes out of it.
+    """What stands behind a model and what comes out of it; see `exposure`, which makes it.
 
     Attributes:
-        raters: rows per user. rated: rows per item. shown: places in the users' lists per item.
+
+        raters: how rows fall on users.
+        rated: how rows fall on items.
+        shown: how places in the users' lists fall on items.
         coverage: the share of the catalog that is shown to anybody.
         popularity_lift: mean support of what is shown over that of what people have, each user counting the same: above
             1, lists are more popular than tastes.
-        genres: where a column was named.
+        genres: where a column was named, else None.
+
+    >>> import cofactor
+    >>> from cofactor.data.synthetic import World, generate
+    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+    >>> found = cofactor.audit.exposure(cofactor.Recommender.fit(cofactor.Bias(), ratings))
+    >>> found.rated.total, found.shown.members, found.genres is None
+    (900.0, 40, True)
     """
 
     raters: Concentration
@@ -99,7 +120,16 @@ class Exposure:
 def exposure(recommender: Recommender, *, n: int = 10, column: str | None = None) -> Exposure:
     """Audit the n best items of every user, what they have left out. `column` of the item table names genres.
 
-    Raises DataError for a column that is not there.
+    Where nothing is left to show, coverage is 0, the Gini coefficient and the lift nan. Raises DataError for a column
+    that is not there, ParameterError for n below 1.
+
+    >>> import cofactor
+    >>> from cofactor.data.synthetic import World, generate
+    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900, genres=4)).interactions
+    >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
+    >>> found = cofactor.audit.exposure(rec, n=5, column="genres")
+    >>> found.raters.members, 0 < found.coverage <= 1, found.genres.table.columns
+    (60, True, ['genre', 'had', 'shown'])
     """
     histories = recommender.histories
     lists, _ = recommender.rank(np.arange(len(recommender.users), dtype=np.int32), n)
@@ -122,7 +152,16 @@ def accuracy_by_group(score: Score, groups: pl.Series, metric: str) -> pl.DataFr
     """A metric's mean in each group of users, with its 95 % interval: group, users, mean, low, high.
 
     groups: (n_users,) one label per user row, null for none. `metric`: of `score.per_user`, such as "ndcg@10" or
-    "squared_error". Raises DataError for a metric or a length that does not fit.
+    "squared_error". users counts those of the group who were scored; a group of one has no interval, a group without
+    any has no row. Raises DataError for a metric or a length that does not fit.
+
+    >>> import cofactor, polars as pl
+    >>> from cofactor.data.synthetic import World, generate
+    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+    >>> found = cofactor.evaluate.evaluate(cofactor.Bias(), cofactor.split_per_user(ratings))["bias"]
+    >>> busy = pl.Series(ratings.by_user.counts > 15).replace_strict({True: "busy", False: "quiet"})
+    >>> cofactor.audit.accuracy_by_group(found, busy, "squared_error").select("group").rows()
+    [('busy',), ('quiet',)]
     """
     if metric not in score.per_user:
         raise DataError(f"there is no metric {metric!r}; there are {', '.join(score.per_user)}")

@@ -32,13 +32,18 @@ STEPS = 21
 
 @dataclass(frozen=True, eq=False)
 class Tastes:
-    """What people would truly say.
+    """What people would truly say: of a made-up world, or by a fitted model (`Tastes.of`).
 
     Attributes:
+
         expected: (n_users, n_items) float64: the mean of each user's ratings of each item.
         noise_sd: of a single rating about it.
         levels: the ratings that can be given.
         steep, middle: a looked-at item is taken with probability sigmoid(steep (true rating - middle)).
+
+    >>> true = Tastes(np.array([[5.0, 1.0]]), noise_sd=0.5, levels=(1.0, 2.0, 3.0, 4.0, 5.0))
+    >>> true.taken([0, 0], [0, 1]).round(2).tolist()
+    [0.95, 0.01]
     """
 
     expected: Float64
@@ -54,7 +59,13 @@ class Tastes:
         Fit it on rows that the loop does not begin with, such as the other half (a split keeps all ids): else the loop
         is judged by what it has learnt from. noise_sd: by default that of the model's errors on its own rows. levels:
         those of its rows; steep and middle are stretched to where 1 to 5 would lie on them. Raises KindError for
-        events, ParameterError.
+        events, ParameterError for a negative noise_sd, DataError where the model has no rows.
+
+        >>> import cofactor
+        >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
+        >>> tastes = cofactor.audit.Tastes.of(cofactor.Recommender.fit(cofactor.Bias(), ratings))
+        >>> tastes.expected.shape, tastes.levels
+        ((3, 3), (2.0, 3.0, 4.0, 5.0))
         """
         model, known = recommender.model, recommender.histories
         if recommender.kind != "ratings" or not isinstance(model, PredictsRatings):
@@ -74,9 +85,9 @@ class Tastes:
         return cls(read_only(expected), noise_sd, levels, STEEP / star, scale.low + (MIDDLE - 1) * star)
 
     def favorites(self, kinds: Float64) -> Int64:
-        """The kind whose items each user would rate highest on average: (n_users,); kinds as in `remedies`.
+        """The kind whose items each user would rate highest on average: (n_users,) int64.
 
-        Equal ones: the first; a kind without items is nobody's.
+        kinds (n_items, kinds): shares, see `item_kinds`. Equal ones: the first; a kind without items is nobody's.
         """
         size = kinds.sum(axis=0)
         mean = np.divide(
@@ -86,29 +97,46 @@ class Tastes:
         return favorites
 
     def ratings(self, u: Any, i: Any, stream: np.random.Generator) -> Float32:
-        """Ratings as given: the expected one with noise, at the nearest level."""
+        """Ratings as given, (n,) float32: the expected one with noise, at the nearest level; u, i (n,) row numbers."""
         levels = np.asarray(self.levels)
         said = self.expected[u, i] + self.noise_sd * stream.standard_normal(len(u))
         given: Float32 = levels[np.abs(said[:, None] - levels).argmin(axis=1)].astype(np.float32)
         return given
 
     def taken(self, u: Any, i: Any) -> Float64:
-        """The probability that a looked-at item is taken."""
+        """The probability that a looked-at item is taken: float64.
+
+            sigmoid(steep (expected_ui - middle))
+
+        u, i: row numbers, broadcast.
+        """
         chance: Float64 = 1 / (1 + np.exp(-self.steep * (self.expected[u, i] - self.middle)))
         return chance
 
 
 @dataclass(frozen=True, eq=False)
 class Simulation:
-    """What happened.
+    """What happened; see `simulate`, which makes it.
 
     Attributes:
+
         remedy: its name.
         lists: (rounds, n_users, n) int32: what everybody was shown.
         accuracy: (rounds, n_users): true-taste NDCG, with the probability that an item is taken for its gain, against
             the best list of items not yet rated.
         table: all rows after the last round.
         tastes: what people truly like.
+
+    Accuracy is 0 for a user with nothing left to find.
+
+    >>> import cofactor, numpy as np
+    >>> from cofactor.data.synthetic import World, generate
+    >>> made = generate(World(n_users=60, n_items=40, n_ratings=300, genres=4))
+    >>> true = made.expected(np.arange(60)[:, None], np.arange(40))
+    >>> tastes = cofactor.audit.Tastes(true, noise_sd=0.8, levels=made.world.levels)
+    >>> found = cofactor.audit.simulate(cofactor.Bias(), made.interactions, tastes, rounds=2, n=5)
+    >>> found.summary(np.eye(4)[made.genre]).columns[:4]
+    ['remedy', 'round', 'accuracy', 'coverage']
     """
 
     remedy: str
@@ -118,7 +146,10 @@ class Simulation:
     tastes: Tastes
 
     def share(self, items: Any, users: Any) -> Float64:
-        """Which share of the places of `users` (n_users,) bool shows `items` (n_items,) bool: (rounds,) float64."""
+        """Which share of the places of `users` (n_users,) bool shows `items` (n_items,) bool: (rounds,) float64.
+
+        0 where nothing is shown to them.
+        """
         lists = self.lists[:, np.asarray(users)]
         shown = np.asarray(items)[np.maximum(lists, 0)] & (lists >= 0)
         share: Float64 = shown.sum(axis=(1, 2)) / np.maximum((lists >= 0).sum(axis=(1, 2)), 1)
@@ -170,8 +201,18 @@ def simulate(
     """Rounds of: fit on all rows there are, show everybody the n best unseen items, let them look and take.
 
     In a round user u looks at looks[u] different places, rank r with chance proportional to 1 / r; what is taken is
-    rated by true taste and noise, and is learnt from in the next round. Deterministic in the seed. Raises KindError for
-    events, ParameterError.
+    rated by true taste and noise, and is learnt from in the next round; times are left out. Deterministic in the seed.
+    looks: one number for all, or one for each user. Raises KindError for events, ParameterError for tastes of another
+    size and for rounds or n below 1, DataError for a table without rows.
+
+    >>> import cofactor, numpy as np
+    >>> from cofactor.data.synthetic import World, generate
+    >>> made = generate(World(n_users=60, n_items=40, n_ratings=300))
+    >>> true = made.expected(np.arange(60)[:, None], np.arange(40))
+    >>> tastes = cofactor.audit.Tastes(true, noise_sd=0.8, levels=made.world.levels)
+    >>> found = cofactor.audit.simulate(cofactor.Bias(), made.interactions, tastes, rounds=3, n=5)
+    >>> found.lists.shape, found.accuracy.shape, len(found.table) > 300
+    ((3, 60, 5), (3, 60), True)
     """
     if table.kind != "ratings":
         raise KindError("the loop is simulated on ratings: tastes say what people would rate")

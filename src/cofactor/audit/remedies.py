@@ -51,7 +51,18 @@ Rank: TypeAlias = Callable[[Recommender, Int32, int, np.random.Generator], Int32
 
 @dataclass(frozen=True)
 class Remedy:
-    """What is done against the loop: to the table before a fit, and in making lists."""
+    """What is done against the loop: to the table before a fit, and in making lists.
+
+        name    what tables and figures call it
+        weigh   from a table to the same table, weighted; by default as it is
+        rank    from a recommender, user rows (m,) int32, n and a random stream to lists (m, n) int32, -1 where
+                one ends; by default the n best
+
+    Those that are known to help are made by `remedies`; `PLAIN` does nothing, `CAUTIOUS` needs a distribution.
+
+    >>> Remedy("light for the popular", weigh=propensity_weights).name
+    'light for the popular'
+    """
 
     name: str
     weigh: Weigh = lambda table: table
@@ -67,7 +78,12 @@ def remedies(column: str | None = None) -> tuple[Remedy, ...]:
     """Those that every estimator of ratings can use; none is told who is eager, or for what.
 
     column: of the item table, the kinds of items; by default they are found, see `kinds_by_raters`, and what needs them
-    does less. Measured on 20 worlds in benchmarks/eager.md, with what fails.
+    does less. A column that is not there raises DataError when lists are made. Measured on 20 worlds in
+    benchmarks/eager.md, with what fails.
+
+    >>> import cofactor
+    >>> [one.name for one in cofactor.audit.remedies()][:3]
+    ['capped weight per user', 'taste groups count by people', 'popular items weigh less']
     """
 
     def kinds(rec: Recommender) -> Float64:
@@ -95,10 +111,19 @@ def remedies(column: str | None = None) -> tuple[Remedy, ...]:
 
 
 def capped_weights(interactions: Interactions, *, cap: float | None = None) -> Interactions:
-    """The same rows, no user's counting for more than `cap` of another's: a user of n rows weighs each min(1, cap / n).
+    """The same rows, no user's counting for more than `cap` of another's.
+
+        factor = min(1, cap / n)    of each of a user's n rows
 
     Scaled to the mean weight that there was; weights that are there are multiplied. cap: the median number of rows by
-    default. A cap that nobody reaches changes nothing. Raises ParameterError.
+    default. A cap that nobody reaches changes nothing. Raises ParameterError for a cap that is not above 0, and without
+    one where the table has no rows.
+
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns(["ana"] * 4 + ["bo"], [1, 2, 3, 4, 1], [5, 4, 4, 2, 5])
+    >>> weights = cofactor.audit.capped_weights(ratings, cap=2).weights
+    >>> (weights / weights.max()).tolist(), round(float(weights.sum()), 4)
+    ([0.5, 0.5, 0.5, 0.5, 1.0], 5.0)
     """
     counts = interactions.by_user.counts
     most = float(np.median(counts[counts > 0])) if cap is None else cap
@@ -113,7 +138,14 @@ def group_weights(interactions: Interactions, groups: Any) -> Interactions:
         factor of g = (users in g / all users) / (weight of g's rows / weight of all rows)
 
     groups (n_users,) whole numbers from 0 on, such as `taste_groups` finds; users without a row count for nothing. One
-    group changes nothing. Source: Holt & Smith (1979), "Post stratification", JRSS A. Raises ParameterError.
+    group changes nothing. Source: Holt & Smith (1979), "Post stratification", JRSS A. Raises ParameterError for other
+    groups.
+
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns(["ana"] * 4 + ["bo"], [1, 2, 3, 4, 1], [5, 4, 4, 2, 5])
+    >>> weights = cofactor.audit.group_weights(ratings, [0, 1]).weights
+    >>> float(weights[:4].sum()), float(weights[4:].sum())
+    (2.5, 2.5)
     """
     labels = np.asarray(groups)
     if labels.shape != (interactions.n_users,) or labels.dtype.kind not in "iu" or labels.min(initial=0) < 0:
@@ -125,10 +157,18 @@ def group_weights(interactions: Interactions, groups: Any) -> Interactions:
 
 
 def propensity_weights(interactions: Interactions, *, power: float = 0.5) -> Interactions:
-    """The same rows, those of popular items weighing less: by support_i^-power.
+    """The same rows, those of popular items weighing less.
 
-    The chance that an item is rated is taken to grow with its support (inverse propensity: Schnabel et al. 2016);
-    factors are clipped to a tenth and to ten times their mean. Power 0 changes nothing. Raises ParameterError.
+        factor = support_i^-power,    clipped to a tenth and to ten times the mean factor
+
+    The chance that an item is rated is taken to grow with its support (inverse propensity: Schnabel et al. 2016,
+    "Recommendations as treatments", ICML). Power 0 changes nothing. Raises ParameterError for a power outside 0..1.
+
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns([1, 2, 3, 4, 1], [7, 7, 7, 7, 8], [5, 4, 4, 2, 5])
+    >>> weights = cofactor.audit.propensity_weights(ratings).weights
+    >>> ratings.frame()["item"].to_list(), (weights / weights.max()).tolist()
+    ([7, 8, 7, 7, 7], [0.5, 1.0, 0.5, 0.5, 0.5])
     """
     if not 0 <= power <= 1:
         raise ParameterError(f"power must be from 0 (all alike) to 1 (one over the support), not {power!r}")
@@ -143,7 +183,8 @@ def propensity_weights(interactions: Interactions, *, power: float = 0.5) -> Int
 def item_kinds(table: pl.DataFrame | None, column: str) -> Float64:
     """The kinds of items from a column of their table: an item of three genres is a third of each, of none 0.
 
-    Raises DataError for a column that is not there, see `data.features.indicators`.
+    table: a row for each item, ids first. Gives (n_items, kinds) float64; rows sum to 1 or are 0. Raises DataError for
+    no table and for a column that is not there, see `data.features.indicators`.
 
     >>> item_kinds(pl.DataFrame({"item": [1, 2], "genres": ["Comedy|War", "War"]}), "genres").tolist()
     [[0.5, 0.5], [0.0, 1.0]]
@@ -156,7 +197,13 @@ def item_kinds(table: pl.DataFrame | None, column: str) -> Float64:
 def kinds_by_raters(histories: SparseRows, n_items: int, *, n_kinds: int = N_GROUPS, seed: int = 0) -> Float64:
     """Where no column tells kinds: clusters of items by who rated them, each item of one (see `taste_groups`).
 
-    Fewer than n_kinds where fewer items were rated; an item that nobody rated is of the largest.
+    (n_items, kinds) float64, a single 1 in each row. Fewer than n_kinds where fewer items were rated; an item that
+    nobody rated is of the largest. Raises ParameterError where nothing was rated.
+
+    >>> rows = SparseRows.of([0, 0, 1, 1, 2, 2, 3, 3], [0, 1, 0, 1, 2, 3, 2, 3], [1] * 8, n_rows=4)
+    >>> kinds = kinds_by_raters(rows, 4, n_kinds=2)
+    >>> kinds.shape, bool((kinds[0] == kinds[1]).all()), bool((kinds[0] == kinds[2]).all())
+    ((4, 2), True, False)
     """
     owner = np.repeat(np.arange(len(histories), dtype=np.int32), histories.counts)
     raters = SparseRows.of(histories.columns, owner, histories.values, n_items)
@@ -165,9 +212,13 @@ def kinds_by_raters(histories: SparseRows, n_items: int, *, n_kinds: int = N_GRO
 
 
 def liked_kinds(histories: SparseRows, kinds: Float64) -> Float64:
-    """The mix of kinds among what each user rated at or above her own mean: (n_users, kinds); rows sum to 1.
+    """The mix of kinds among what each user rated at or above her own mean: (n_users, kinds) float64; rows sum to 1.
 
-    Of a user who rated nothing of any kind: 0.
+    kinds (n_items, kinds): shares. Of a user who rated nothing, or nothing of any kind, all are 0.
+
+    >>> rows = SparseRows.of([0, 0, 0], [0, 1, 2], [5, 5, 1], n_rows=2)
+    >>> liked_kinds(rows, np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])).tolist()
+    [[0.75, 0.25], [0.0, 0.0]]
     """
     owner = np.repeat(np.arange(len(histories)), histories.counts)
     total = np.bincount(owner, weights=histories.values, minlength=len(histories))
@@ -189,8 +240,16 @@ def calibrated(
     Relevance is the score scaled to 0..1 over a user's list; in KL the mix counts 99 %, wanted 1 %, so that it is
     finite. Steck (2018), "Calibrated recommendations", RecSys. Equal values: the earlier place.
 
-    lists, scores (n_users, m): as `Recommender.rank` gives them, -1 and -inf where a list ends; wanted (n_users,
-    kinds): rows sum to 1, or are 0 for no wish. strength 0 is the plain order. Raises ParameterError.
+    lists, scores (n_users, m): as `Recommender.rank` gives them, -1 and -inf where a list ends; kinds (n_items, kinds):
+    shares; wanted (n_users, kinds): rows sum to 1, or are 0 for no wish, see `liked_kinds`. strength 0 is the plain
+    order. No lists give none; n is at most m. Raises ParameterError for a strength outside 0..1.
+
+    >>> lists, scores = np.array([[0, 1, 2, 3]], np.int32), np.array([[4, 3, 2, 1]], np.float32)
+    >>> kinds, wanted = np.array([[1, 0], [1, 0], [0, 1], [0, 1]], float), np.array([[0.5, 0.5]])
+    >>> calibrated(lists, scores, 2, kinds, wanted, strength=0).tolist()
+    [[0, 1]]
+    >>> calibrated(lists, scores, 2, kinds, wanted).tolist()
+    [[0, 2]]
     """
     if not 0 <= strength <= 1:
         raise ParameterError(f"strength must be from 0 (the plain order) to 1 (the mix alone), not {strength!r}")
@@ -215,8 +274,14 @@ def spread(
         score (in standard deviations of the user's list) - strength ln(1 + times shown / mean)
 
     lists, scores (n_users, m): as `Recommender.rank` gives them, -1 and -inf where a list ends. Times shown are those
-    within the first n places of the lists as they are; with `kinds` those of an average item of the item's kinds.
-    strength: 0 is the plain order. Raises ParameterError.
+    within the first n places of the lists as they are; with `kinds` (n_items, kinds), shares, those of an average item
+    of the item's kinds. strength: 0 is the plain order. No lists give none. Raises ParameterError for a strength below
+    0.
+
+    >>> lists = np.array([[0, 1, 2], [0, 2, 1], [0, 1, 3]], np.int32)
+    >>> scores = np.array([[4.0, 3.9, 2.0]] * 3, np.float32)
+    >>> spread(lists, scores, 1, 4, strength=0).tolist(), spread(lists, scores, 1, 4, strength=1).tolist()
+    ([[0], [0], [0]], [[1], [2], [1]])
     """
     if not strength >= 0:
         raise ParameterError(f"strength must be a number from 0 on, not {strength!r}")

@@ -49,6 +49,7 @@ class OneLineErrors(TyperGroup):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
+        """Run it: what is raised on purpose, and what the system refuses, ends in one line and an exit code."""
         try:
             done = super().invoke(ctx)
             sys.stdout.flush()
@@ -64,8 +65,9 @@ class OneLineErrors(TyperGroup):
 
 
 def _unwrapped(command: Any) -> str:
-    """A docstring with its paragraphs on one line each, for the terminal to wrap."""
-    return "\n\n".join(" ".join(part.split()) for part in str(command.__doc__).split("\n\n"))
+    """A docstring with its paragraphs on one line each, for the terminal to wrap; its brackets are no markup."""
+    text = str(command.__doc__).replace("[", r"\[")
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
 app = typer.Typer(

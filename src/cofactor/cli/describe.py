@@ -29,7 +29,10 @@ def describe(
     top_items: Annotated[int, Option(metavar="N", help="Most rated items to show in it.", min=1)] = 8,
     as_json: Json = False,
 ) -> None:
-    """Look at a table before anything is learnt: how the reading went, counts, and a cross-tab."""
+    """Look at a table before anything is learnt: how the reading went, counts, and a cross-tab.
+
+    Rows that were refused, guessed columns and duplicates are told. In the cross-tab a blank is a dot.
+    """
     from cofactor.data.crosstab import crosstab
 
     ratings = source.read()
@@ -44,7 +47,7 @@ def describe(
 
 
 def facts(ratings: Interactions) -> dict[str, Any]:
-    """Counts, density, span of time, scale and the load report, as plain values."""
+    """Counts, density, span of time, scale and the load report, as plain values. The table has rows."""
     import numpy as np
 
     counts = {"per_user": ratings.by_user.counts, "per_item": ratings.by_item.counts}
@@ -85,6 +88,7 @@ def values(ratings: Interactions) -> list[dict[str, float]]:
 
 
 def show_facts(out: Console, ratings: Interactions) -> None:
+    """How the reading went and the counts, a line each."""
     known, report = facts(ratings), ratings.report
     lines: list[tuple[str, str]] = []
     if report is not None:

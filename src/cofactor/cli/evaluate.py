@@ -61,11 +61,16 @@ def evaluate(
 ) -> None:
     """Compare models on rows they have not seen, beside a baseline that every model must beat.
 
-    Ratings are scored by RMSE and MAE; events (--events or --positive-from) by full rankings at k. The splits:
-    random rows; a share of each user's rows (per-user); the last rows of each user (last); everything after one
-    moment (by-time); users held out whole (users). --set NAME=VALUE is for all models that have the setting,
-    --set MODEL.NAME=VALUE for one. With --calibration, models that predict distributions (bayesian-mf; neural-mf with
-    head=classification) are tested on those: do 80 % intervals hold 80 %, for every kind of user and item?
+    Ratings are scored by RMSE and MAE; events (--events or --positive-from) by full rankings at k. Without --model it
+    is biased-mf, of events implicit-als.
+
+    The splits: random rows; a share of each user's rows (per-user); the last rows of each user (last); everything after
+    one moment (by-time); users held out whole (users).
+
+    --set NAME=VALUE is for all models that have the setting, --set MODEL.NAME=VALUE for one.
+
+    With --calibration, models that predict distributions (bayesian-mf; neural-mf with head=classification) are tested
+    on those: do 80 % intervals hold 80 %, for every kind of user and item?
     """
     from cofactor.cli.settings import estimators_of
     from cofactor.evaluate import evaluate as compare

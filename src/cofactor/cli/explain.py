@@ -17,8 +17,8 @@ SAYS = {"history": "", "neighbor": "a similar user, who gave it", "without": "it
 
 def explain(
     model: ModelFile,
-    user: Annotated[str, Argument(metavar="USER", help="Whose score.")],
-    item: Annotated[str, Argument(metavar="ITEM", help="Of which item.")],
+    user: Annotated[str, Argument(metavar="USER", help="Whose score: the user's id.")],
+    item: Annotated[str, Argument(metavar="ITEM", help="Of what: the item's id.")],
     *,
     n: Annotated[int, Option("-n", metavar="N", min=1, help="How many parts to name, the largest first.")] = 10,
     as_json: Json = False,

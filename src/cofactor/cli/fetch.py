@@ -16,14 +16,15 @@ __all__ = ["fetch"]
 
 
 def fetch(
-    name: Annotated[str | None, Argument(metavar="[NAME]", help="Which data set.")] = None,
+    name: Annotated[str | None, Argument(metavar="NAME", help="Which data set; --list shows them.")] = None,
     *,
     show_list: Annotated[bool, Option("--list", help="Show the data sets there are.")] = False,
     as_json: Json = False,
 ) -> None:
     """Get a data set from its maker and keep it in the cache.
 
-    Its name can then stand wherever a table is asked for: cofactor fit movielens-100k ...
+    It is checked, and its terms of use are shown. Its name can then stand wherever a table is asked for: cofactor fit
+    movielens-100k ...
     """
     if show_list:
         _show_all(show_json if as_json else None)

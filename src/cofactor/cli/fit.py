@@ -27,7 +27,9 @@ def fit(
     source: Source,
     *,
     output: Annotated[str, Option("--output", "-o", metavar="MODEL", help="The file to save the model in.")],
-    model: Annotated[str, Option("--model", "-m", metavar="NAME", help="See `cofactor models`.")] = "biased-mf",
+    model: Annotated[
+        str, Option("--model", "-m", metavar="NAME", help="Which model, see `cofactor models`.")
+    ] = "biased-mf",
     settings: Settings = None,
     seed: Seed = 0,
     validation: Annotated[

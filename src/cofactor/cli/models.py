@@ -13,7 +13,7 @@ __all__ = ["models"]
 
 
 def models(
-    names: Annotated[list[str] | None, Argument(metavar="[MODEL]...", help="Only these.")] = None,
+    names: Annotated[list[str] | None, Argument(metavar="MODEL", help="Only these models.")] = None,
     *,
     as_json: Json = False,
 ) -> None:

@@ -12,9 +12,9 @@ Json: TypeAlias = Annotated[bool, Option("--json", help="Print JSON, and nothing
 ModelFile: TypeAlias = Annotated[str, Argument(metavar="MODEL", help="A model that `cofactor fit` saved.")]
 Models: TypeAlias = Annotated[
     list[str] | None,
-    Option("--model", "-m", metavar="NAME", help="See `cofactor models`. Repeatable."),
+    Option("--model", "-m", metavar="NAME", help="Which model, see `cofactor models`. Repeatable."),
 ]
-N: TypeAlias = Annotated[int, Option("-n", metavar="N", help="How many.")]
+N: TypeAlias = Annotated[int, Option("-n", metavar="N", help="How many to list.")]
 Output: TypeAlias = Annotated[
     str | None, Option("--output", "-o", metavar="FILE", help="Write here: .csv, .tsv or .parquet.")
 ]

@@ -24,7 +24,7 @@ SHOWN = 20
 def predict(
     model: ModelFile,
     *,
-    pairs: Annotated[str | None, Option(metavar="FILE", help="A table with a user and an item column.")] = None,
+    pairs: Annotated[str | None, Option(metavar="FILE", help="A file of pairs: a user and an item column.")] = None,
     user: Annotated[str | None, Option(metavar="ID", help="One user, with --item.")] = None,
     item: Annotated[str | None, Option(metavar="ID", help="One item, with --user.")] = None,
     output: Output = None,

@@ -38,6 +38,7 @@ def results() -> Console:
 
 
 def messages() -> Console:
+    """Where everything else goes: stderr."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, emoji=False, markup=False)
@@ -49,7 +50,11 @@ def note(text: str) -> None:
 
 
 def printable(text: object) -> str:
-    """Ids and titles are other people's: no line break or terminal code of theirs reaches the screen."""
+    """Ids and titles are other people's: no line break or terminal code of theirs reaches the screen.
+
+    >>> printable("Alien\\n(1979)")
+    'Alien?(1979)'
+    """
     return "".join(c if c.isprintable() else "?" for c in str(text))
 
 

@@ -20,7 +20,11 @@ YES_NO = {"true": True, "yes": True, "on": True, "false": False, "no": False, "o
 
 
 def estimator_of(model: str, settings: Sequence[str] = ()) -> Estimator:
-    """The estimator of this name with settings such as "factors=50". Raises ParameterError."""
+    """The estimator of this name with settings such as "factors=50". Raises ParameterError.
+
+    >>> estimator_of("bias", ["damping=2"])
+    Bias(damping=2.0)
+    """
     return estimators_of([model], settings)[0]
 
 
@@ -28,6 +32,9 @@ def estimators_of(models: Sequence[str], settings: Sequence[str] = ()) -> list[E
     """An estimator for each name; `name=value` is for all that have it, `model.name=value` for one.
 
     Raises ParameterError for unknown models, settings and values, listing what there is.
+
+    >>> estimators_of(["bias", "popularity"], ["bias.damping=2"])
+    [Bias(damping=2.0), Popularity()]
     """
     kinds = [_class_of(model) for model in models]
     chosen: list[dict[str, Any]] = [{} for _ in models]
@@ -42,7 +49,7 @@ def estimators_of(models: Sequence[str], settings: Sequence[str] = ()) -> list[E
 
 
 def described_settings(kind: type[Estimator]) -> list[dict[str, Any]]:
-    """Every hyper-parameter: name, default, low, high, log, meaning."""
+    """Every hyper-parameter, in the order of the fields: name, default, low, high, log, meaning; [] for none."""
     return [
         {"name": spec.name, "default": _default(spec), **{k: spec.metadata.get(k) for k in ("low", "high", "log")},
          "meaning": spec.metadata.get("meaning", "")}
@@ -51,7 +58,11 @@ def described_settings(kind: type[Estimator]) -> list[dict[str, Any]]:
 
 
 def in_words(value: Any) -> str:
-    """A setting's value as it is typed after `--set name=`."""
+    """A setting's value as it is typed after `--set name=`.
+
+    >>> in_words(0.05), in_words(None), in_words((1, 5)), in_words(True)
+    ('0.05', 'none', '1,5', 'true')
+    """
     if isinstance(value, bool) or value is None:
         return str(value).lower()
     if isinstance(value, tuple):

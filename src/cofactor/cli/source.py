@@ -36,37 +36,40 @@ def _about(text: str, metavar: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A table as it was named on the command line."""
+    """A table as it was named on the command line: every field is an option, its help beside it.
+
+    >>> Source(ratings="plays.csv", events=True).kind
+    'events'
+    """
 
     ratings: Annotated[str, Argument(metavar="RATINGS", help="A file, the name of a data set, or a database URL.")]
     positive_from: Annotated[
         float | None, _rows("These are ratings; from this one on they count as events.", metavar="RATING")
     ] = None
-    gain: Annotated[
-        float, _rows("How much more an event counts for each step above that rating.", metavar="NUMBER", min=0)
-    ] = 0.0
+    gain: Annotated[float, _rows("With --positive-from: what each step above it adds.", metavar="NUMBER", min=0)] = 0.0
     events: Annotated[bool, _rows("These are events: clicks, plays, purchases.", "--events")] = False
     levels: Annotated[str | None, _rows("All ratings there can be, as in 1,2,3,4,5.", metavar="N,N,...")] = None
     on_bad: Annotated[str, _rows("Stop at bad rows, or set them aside in a file.", metavar="raise|quarantine")] = (
         "raise"
     )
-    quarantine: Annotated[str | None, _rows("That file, if not RATINGS.refused.csv.", metavar="FILE")] = None
+    quarantine: Annotated[str | None, _rows("Where bad rows go (RATINGS.refused.csv).", metavar="FILE")] = None
     user: Annotated[str | None, _column("Column of the users.")] = None
     item: Annotated[str | None, _column("Column of the items.")] = None
     value: Annotated[str | None, _column("Column of the ratings or counts.")] = None
     time: Annotated[str | None, _column("Column of the times.")] = None
     weight: Annotated[str | None, _column("Column of the weights.")] = None
-    format: Annotated[str | None, _column("Where content and ending mislead.", metavar="csv|tsv|::|parquet|jsonl")] = (
-        None
-    )
+    format: Annotated[
+        str | None, _column("Of the file, if its ending misleads.", metavar="csv|tsv|::|parquet|jsonl")
+    ] = None
     query: Annotated[str | None, _column("What to select from a database.", metavar="SQL")] = None
     items: Annotated[str | None, _about("A file of items with their title, and more.", metavar="FILE")] = None
-    item_id: Annotated[str | None, _about("Its column of item ids.", metavar="COLUMN")] = None
+    item_id: Annotated[str | None, _about("The column of item ids in it.", metavar="COLUMN")] = None
     users: Annotated[str | None, _about("A file of users with their age, and more.", metavar="FILE")] = None
-    user_id: Annotated[str | None, _about("Its column of user ids.", metavar="COLUMN")] = None
+    user_id: Annotated[str | None, _about("The column of user ids in it.", metavar="COLUMN")] = None
 
     @property
     def kind(self) -> Kind:
+        """What the table will hold once it is read: ratings, unless options say events."""
         return "events" if self.events or self.positive_from is not None else "ratings"
 
     def suits(self, estimators: Sequence[Estimator]) -> None:

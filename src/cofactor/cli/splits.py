@@ -16,7 +16,14 @@ __all__ = ["SPLITS", "SplitName", "TestShare", "check_split", "parted"]
 
 SPLITS = ("random", "per-user", "last", "by-time", "users")
 
-SplitName: TypeAlias = Annotated[str, Option(metavar="|".join(SPLITS), help="How to part train and test.")]
+SplitName: TypeAlias = Annotated[
+    str,
+    Option(
+        metavar="|".join(SPLITS),
+        help="Test on random rows, a share of each user's rows, each user's last rows, the latest rows of all, or "
+        "users held out whole.",
+    ),
+]
 TestShare: TypeAlias = Annotated[
     float | None, Option(metavar="SHARE|N", help="Share of rows (of users) to test on [0.2]; for last, N rows [1].")
 ]
@@ -29,7 +36,10 @@ def check_split(split: str) -> None:
 
 
 def parted(ratings: Interactions, split: str, test: float | None, seed: int) -> Split:
-    """The table as a proved split. Raises ParameterError, DataError."""
+    """The table as a proved split, cut as the options say. Raises ParameterError, DataError.
+
+    `test`: a share, 0.2 unless given; of "last" a number of rows, 1 unless given.
+    """
     from cofactor.evaluate import split_by_time, split_last, split_per_user, split_random, split_users
 
     check_split(split)

@@ -26,7 +26,9 @@ __all__ = ["tune"]
 def tune(
     source: Source,
     *,
-    model: Annotated[str, Option("--model", "-m", metavar="NAME", help="See `cofactor models`.")] = "biased-mf",
+    model: Annotated[
+        str, Option("--model", "-m", metavar="NAME", help="Which model, see `cofactor models`.")
+    ] = "biased-mf",
     trials: Annotated[int, Option(metavar="N", help="How many sets of settings to try, in all.", min=1)] = 50,
     storage: Annotated[
         str | None, Option(metavar="FILE", help="Keep every trial here (SQLite), to go on later.")

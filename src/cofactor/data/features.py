@@ -24,10 +24,15 @@ PARTS, VALUES, CUTS = "parts", "values", "cuts"
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Indicators, each true for some rows of a table.
+    """Indicators, each true for some rows of a table; see `indicators`, which makes them.
 
-    names (m): "genres=Comedy", "age=24", "year>=1990" (the bin that begins there)
-    holders: for each of the m indicators the rows that have it, ascending; every value is 1
+        names (m)   "genres=Comedy", "age=24", "year>=1990" (the bin that begins there)
+        holders     for each of the m indicators the rows that have it, ascending; every value is 1
+
+    >>> films = pl.DataFrame({"item": [1, 2], "genres": ["Comedy|War", "War"]})
+    >>> features = indicators(films, ["genres"], "item")
+    >>> len(features), features.names
+    (2, ('genres=Comedy', 'genres=War'))
     """
 
     names: tuple[str, ...]
@@ -37,13 +42,23 @@ class Features:
         return len(self.names)
 
     def dense(self, n_rows: int) -> Float64:
-        """1 where a row has an indicator, else 0: (n_rows, m)."""
+        """1 where a row has an indicator, else 0: (n_rows, m) float64; n_rows are those of the table.
+
+        >>> films = pl.DataFrame({"item": [1, 2], "genres": ["Comedy|War", "War"]})
+        >>> indicators(films, ["genres"], "item").dense(2).tolist()
+        [[1.0, 1.0], [0.0, 1.0]]
+        """
         dense = np.zeros((n_rows, len(self)))
         dense[self.holders.columns, np.repeat(np.arange(len(self)), self.holders.counts)] = 1
         return dense
 
     def shares(self, n_rows: int) -> Float64:
-        """Each row's indicators sharing 1 alike: (n_rows, m); a row without any is all 0."""
+        """Each row's indicators sharing 1 alike: (n_rows, m) float64; a row without any is all 0.
+
+        >>> films = pl.DataFrame({"item": [1, 2], "genres": ["Comedy|War", None]})
+        >>> indicators(films, ["genres"], "item").shares(2).tolist()
+        [[0.5, 0.5], [0.0, 0.0]]
+        """
         dense = self.dense(n_rows)
         shares: Float64 = dense / np.maximum(dense.sum(axis=1, keepdims=True), 1)
         return shares
@@ -53,8 +68,11 @@ class Features:
 class Column:
     """How one column becomes indicators.
 
-    form: "parts", an indicator for each text; "values", for each number; "cuts", for each bin that begins at a number
-    marks: those texts, or numbers, ascending    labels: what each indicator is called, the column's name apart
+    Attributes:
+
+        form: "parts", an indicator for each text; "values", for each number; "cuts", for each bin.
+        marks: those texts, or numbers, ascending; a bin begins at its mark.
+        labels: what each indicator is called, the column's name apart.
     """
 
     name: str
@@ -64,11 +82,15 @@ class Column:
 
     @property
     def names(self) -> list[str]:
+        """What each indicator is called, the column's name first: "year=1990", "year>=1990" for a bin."""
         sign = ">=" if self.form == CUTS else "="
         return [f"{self.name}{sign}{label}" for label in self.labels]
 
     def members(self, column: pl.Series, what: str) -> tuple[Int64, Int64]:
-        """Which indicators the rows of a column have: their numbers, and the rows. What was never met has none."""
+        """Which indicators the rows of a column have: their numbers (k,) int64, and the rows (k,) int64.
+
+        What was never met, and what is missing, has none. Raises DataError for a column of another type.
+        """
         if self.form == PARTS:
             parts = _parts(column, what)
             if not self.marks:
@@ -91,7 +113,15 @@ class Column:
 
 @dataclass(frozen=True)
 class Encoder:
-    """How a table of `what` ("user" or "item") becomes indicators: learnt from one, used on others too."""
+    """How a table of `what` ("user" or "item") becomes indicators: learnt from one, used on others too.
+
+    >>> films = pl.DataFrame({"item": [1, 2, 3], "genres": ["Comedy|War", "War", None], "year": [1990, 2001, 2001]})
+    >>> encoder = Encoder.of(films, ["genres", "year"], "item")
+    >>> encoder.names
+    ('genres=Comedy', 'genres=War', 'year=1990', 'year=2001')
+    >>> encoder.encode(pl.DataFrame({"genres": ["War|Horror"], "year": [1990]})).dense(1).tolist()
+    [[0.0, 1.0, 1.0, 0.0]]
+    """
 
     what: str
     columns: tuple[Column, ...]
@@ -101,8 +131,9 @@ class Encoder:
         """For the named columns of a table.
 
         Texts: one for each part between "|"; lists: one for each member; numbers and dates: one for each of a few
-        values, else for each of ten bins of about as many rows. A missing value has none. Raises DataError where there
-        is no table, no such column, or one of another type.
+        values (at most 12), else for each of ten bins of about as many rows. A missing value has none; a table without
+        rows gives no indicators. Raises DataError where there is no table, no such column (the first one, of ids, is
+        none), or one of another type.
         """
         if table is None:
             wanted = ", ".join(columns)
@@ -114,10 +145,14 @@ class Encoder:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """What every indicator is called, column by column: (m)."""
         return tuple(name for column in self.columns for name in column.names)
 
     def encode(self, table: pl.DataFrame) -> Features:
-        """The indicators of a table's rows. Raises DataError where a column is missing or of another type."""
+        """The indicators of a table's rows; what was not met when it was learnt has none.
+
+        Raises DataError where a column is missing or of another type.
+        """
         which, rows, first = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], 0
         for column in self.columns:
             if column.name not in table.columns:
@@ -131,12 +166,18 @@ class Encoder:
         return Features(self.names, SparseRows.of(np.concatenate(which), members, ones, first))
 
     def settings(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """As plain JSON values, from which `from_settings` makes the same encoder."""
         each = [{"name": c.name, "form": c.form, "marks": c.marks, "labels": c.labels} for c in self.columns]
         return {"what": self.what, "columns": each}
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Self:
+        """The encoder whose `settings` these are. Raises KeyError where one is missing.
+
+        >>> encoder = Encoder.of(pl.DataFrame({"item": [1], "genres": ["War"]}), ["genres"], "item")
+        >>> Encoder.from_settings(encoder.settings()) == encoder
+        True
+        """
         each = [Column(c["name"], c["form"], tuple(c["marks"]), tuple(c["labels"])) for c in settings["columns"]]
         return cls(settings["what"], tuple(each))
 

@@ -11,7 +11,9 @@ __all__ = ["merged", "stacked"]
 
 
 def stacked(above: SparseRows, below: SparseRows) -> SparseRows:
-    """The rows of `above`, then those of `below`. Weights of 1 are written out where only one side has weights.
+    """The rows of `above` (n), then those of `below` (m): n + m rows; either may have none.
+
+    Weights of 1 are written out where only one side has weights.
 
     >>> one, two = SparseRows.of([0], [3], [5], 1), SparseRows.of([1], [4], [2], 2)
     >>> stacked(one, two).counts
@@ -29,8 +31,10 @@ def stacked(above: SparseRows, below: SparseRows) -> SparseRows:
 
 
 def merged(before: SparseRows, new: SparseRows, kind: Kind) -> SparseRows:
-    """The entries of both, row by row: (n_rows,) each. Where both have a column, ratings take the new entry, and
-    events add up, values as well as confidences (value times weight), just as in a table that holds both.
+    """The entries of both, row by row; both have the same number of rows.
+
+    Where both have a column, ratings take the new entry, and events add up, values as well as confidences (value times
+    weight), just as in a table that holds both. Empty rows of one side leave those of the other as they are.
 
     >>> one, two = SparseRows.of([0, 0], [3, 4], [5, 1], 1), SparseRows.of([0], [3], [2], 1)
     >>> merged(one, two, "ratings").values, merged(one, two, "events").values

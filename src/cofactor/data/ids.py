@@ -22,7 +22,10 @@ Id: TypeAlias = int | str
 class CodedIds:
     """A column of ids in which each text was looked at once: entry t is `distinct[codes[t]]`, null where the code is.
 
-    distinct: (m,) String or Int64, each somewhere in the column, in no order. codes: (n,) UInt32.
+        distinct  (m,) String or Int64, each somewhere in the column, in no order
+        codes     (n,) UInt32 places in it, null where the id is missing
+
+    An empty column has no distinct ids and no codes.
 
     >>> ids = CodedIds.of(pl.Series(["tom", "ana", "tom"]))
     >>> ids.distinct.to_list(), ids.codes.to_list()
@@ -34,7 +37,7 @@ class CodedIds:
 
     @classmethod
     def of(cls, texts: pl.Series) -> CodedIds:
-        """The codes of a column of String: polars counts them up from 0."""
+        """The codes of a column (n,) of String: polars counts them up from 0."""
         coded = texts.cast(pl.Categorical(pl.Categories.random(physical=pl.UInt32))).rechunk()
         codes = coded.to_physical()
         distinct = coded.gather(codes.arg_unique()).drop_nulls()
@@ -44,11 +47,15 @@ class CodedIds:
         return len(self.codes)
 
     def each(self, values: pl.Series) -> pl.Series:
-        """For every entry what `values` (m,) says of its id."""
+        """For every entry what `values` (m,) says of its id: (n,), null where the code is.
+
+        >>> CodedIds.of(pl.Series(["tom", "ana", "tom"])).each(pl.Series([3, 7])).to_list()
+        [3, 7, 3]
+        """
         return values.gather(self.codes)
 
     def filter(self, keep: pl.Series) -> CodedIds:
-        """The entries where `keep` is true."""
+        """The entries where `keep` (n,) Boolean is true, coded anew."""
         return CodedIds.of(self.each(self.distinct).filter(keep))
 
 
@@ -62,6 +69,8 @@ class IdMap:
         integers  (n,) int64, ascending                       when ids are integers
         offsets   (n + 1,) int64 into text, text (m,) uint8   when ids are strings, by UTF-8 order
 
+    An empty map is of kind "integer", knows no id, and joins with either kind.
+
     >>> ids = IdMap.of(["tom", "ana", "tom"])
     >>> len(ids), ids.row("tom"), ids.ids([0, 1]).to_list()
     (2, 1, ['ana', 'tom'])
@@ -73,12 +82,21 @@ class IdMap:
 
     @classmethod
     def of(cls, ids: pl.Series | Iterable[Id]) -> IdMap:
-        """The map of the distinct ids in `ids`. Raises DataError on nulls, empty or mixed ids."""
+        """The map of the distinct ids in `ids`, integers or strings. Raises DataError on nulls, empty or mixed ids.
+
+        >>> IdMap.of([]), IdMap.of([7, 3, 7]).all.to_list()
+        (IdMap(0 integer ids), [3, 7])
+        """
         return cls.from_sorted(id_column(ids).unique().sort())
 
     @classmethod
     def of_with_rows(cls, ids: pl.Series | CodedIds) -> tuple[IdMap, Int32]:
-        """The map of a column (as `id_column` gives it, or coded), and the row number of each of its entries."""
+        """The map of a column (n,), as `id_column` gives it or coded, and each entry's row number: (n,) int32.
+
+        >>> ids, rows = IdMap.of_with_rows(pl.Series(["tom", "ana", "tom"]))
+        >>> len(ids), rows.tolist()
+        (2, [1, 0, 1])
+        """
         if isinstance(ids, pl.Series) and ids.dtype == pl.Int64:
             found = cls.from_sorted(ids.unique().sort())
             return found, found.rows(ids)
@@ -90,7 +108,7 @@ class IdMap:
 
     @classmethod
     def from_sorted(cls, ids: pl.Series) -> IdMap:
-        """The map of a column that is already sorted and distinct (Int64 or String)."""
+        """The map of a column (n,) that is already sorted and distinct (Int64 or String); nothing is checked."""
         if ids.dtype == pl.Int64:
             return cls(read_only(ids.to_numpy()))
         lengths = ids.str.len_bytes().to_numpy().astype(np.int64)
@@ -100,6 +118,7 @@ class IdMap:
 
     @property
     def kind(self) -> Literal["integer", "string"]:
+        """What the ids are; "integer" for a map made of no ids."""
         return "string" if self.integers is None else "integer"
 
     def __len__(self) -> int:
@@ -123,7 +142,7 @@ class IdMap:
 
     @cached_property
     def all(self) -> pl.Series:
-        """Every id in row order, as a polars column (Int64 or String)."""
+        """Every id in row order, as a polars column: (n,) Int64 or String."""
         if self.integers is not None:
             return pl.Series("id", self.integers, dtype=pl.Int64)
         starts, lengths = self._offsets[:-1], np.diff(self._offsets)
@@ -132,14 +151,27 @@ class IdMap:
         return pl.DataFrame({"start": starts, "length": lengths}).select(id=cut)["id"]
 
     def row(self, id_: Id) -> int:
-        """The row number of one id. Raises UnknownIdError, with a hint when only the type is wrong."""
+        """The row number of one id. Raises UnknownIdError, with a hint when only the type is wrong.
+
+        >>> IdMap.of(["ana", "tom"]).row("tom")
+        1
+        >>> IdMap.of(["1", "2"]).row(2)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        cofactor.errors.UnknownIdError: 2 is not a known id: ids here are strings ...; did you mean '2'?
+        """
         found = self._find(id_)
         if found < 0:
             raise UnknownIdError(f"{id_!r} is not a known id{self._type_hint(id_)}")
         return found
 
     def rows(self, ids: pl.Series | Sequence[Id]) -> Int32:
-        """Row numbers, -1 for every unknown id: (n,) int32. Raises DataError on the wrong id type."""
+        """Row numbers, -1 for every unknown id: (n,) int32. Raises DataError on the wrong id type.
+
+        No ids give no rows, and an empty map knows none.
+
+        >>> IdMap.of(["ana", "tom"]).rows(["tom", "zoe"]).tolist()
+        [1, -1]
+        """
         wanted = id_column(ids)
         if len(wanted) == 0 or len(self) == 0:
             return np.full(len(wanted), -1, np.int32)
@@ -152,7 +184,11 @@ class IdMap:
         return self._lookup(wanted)
 
     def ids(self, rows: Any) -> pl.Series:
-        """The ids at these row numbers: the inverse of `rows`."""
+        """The ids at these row numbers (n,), from 0 to the length less 1: the inverse of `rows`.
+
+        >>> IdMap.of(["ana", "tom"]).ids([1, 1, 0]).to_list()
+        ['tom', 'tom', 'ana']
+        """
         at = np.asarray(rows, dtype=np.int64)
         if self.integers is not None:
             return pl.Series("id", self.integers[at], dtype=pl.Int64)
@@ -161,11 +197,19 @@ class IdMap:
         return self.all.gather(at).alias("id")
 
     def parse(self, text: str) -> Id:
-        """An id typed by a person, in the type of this map (a CLI or a URL only has text)."""
+        """An id typed by a person, in the type of this map (a CLI or a URL only has text).
+
+        >>> IdMap.of([7]).parse("7"), IdMap.of(["7"]).parse("7")
+        (7, '7')
+        """
         return int(text) if self.kind == "integer" and is_canonical_decimal(text) else text
 
     def union(self, other: IdMap) -> IdMap:
-        """The ids of both. Raises DataError when one holds integers and the other strings."""
+        """The ids of both. Raises DataError when one holds integers and the other strings.
+
+        >>> IdMap.of(["tom"]).union(IdMap.of(["ana", "tom"])).all.to_list()
+        ['ana', 'tom']
+        """
         if len(other) == 0 or len(self) == 0:
             return self if len(self) else other
         if self.kind != other.kind:
@@ -176,7 +220,11 @@ class IdMap:
         return IdMap.of(pl.concat([self.all, other.all]))
 
     def equals(self, other: IdMap) -> bool:
-        """True when both hold the same ids (and so the same row numbers)."""
+        """True when both hold the same ids (and so the same row numbers).
+
+        >>> IdMap.of(["tom", "ana"]).equals(IdMap.of(["ana", "tom"])), IdMap.of([1]).equals(IdMap.of(["1"]))
+        (True, False)
+        """
         if self is other:
             return True
         if self.kind != other.kind or len(self) != len(other):
@@ -225,7 +273,11 @@ class IdMap:
 
 
 def is_canonical_decimal(text: str) -> bool:
-    """True for integers written the one usual way: no leading zero, plus sign, blank or fraction."""
+    """True for integers of 64 bits written the one usual way: no leading zero, plus sign, blank or fraction.
+
+    >>> [is_canonical_decimal(text) for text in ("7", "-7", "007", "7.0", "")]
+    [True, True, False, False, False]
+    """
     digits = text.removeprefix("-")
     plain = digits.isascii() and digits.isdigit() and (digits[0] != "0" or text == "0")
     return plain and _fits_int64(int(text))
@@ -266,7 +318,16 @@ def _fits_int64(value: int) -> bool:
 
 
 def id_column(ids: pl.Series | Iterable[Id]) -> pl.Series:
-    """Ids as a column of Int64 or String; DataError names the first id that cannot be one."""
+    """Ids as a column (n,) of Int64 or String; DataError names the first id that cannot be one.
+
+    No ids give an empty column of Int64.
+
+    >>> id_column([7, 3]).dtype, id_column(["ana"]).dtype
+    (Int64, String)
+    >>> id_column([7, None])
+    Traceback (most recent call last):
+    cofactor.errors.DataError: row 2: None is not an id (an integer or a string)
+    """
     column = ids if isinstance(ids, pl.Series) else _series_of(ids)
     if column.dtype.is_integer():
         if column.dtype == pl.UInt64 and bool((column >= 2**63).any()):

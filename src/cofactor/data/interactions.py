@@ -27,6 +27,7 @@ class Interactions:
     """Distinct (user, item) pairs, sorted by (u, i), so that the order of the file changes nothing.
 
     Attributes:
+
         users, items: the id maps; they may hold ids without any row (a split keeps all ids).
         u, i: (n,) int32 row numbers into them.
         values: (n,) float32: the rating, or how often or how much for events.
@@ -37,6 +38,15 @@ class Interactions:
         scale: the scale of the ratings; None for events.
         user_table, item_table: a frame with one row per id in row order, its id column first, or None.
         report: how the load went, or None.
+
+    Made by `from_columns` and the readers. A selection of no rows is a table too, with all its ids.
+
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns(["bo", "ana", "bo"], ["alien", "alien", "clue"], [4, 5, 2])
+    >>> ratings
+    Interactions(3 ratings, 2 users x 2 items)
+    >>> ratings.u.tolist(), ratings.i.tolist(), ratings.values.tolist()
+    ([0, 1, 1], [0, 0, 1], [5.0, 4.0, 2.0])
     """
 
     users: IdMap
@@ -60,37 +70,63 @@ class Interactions:
 
     @property
     def n_users(self) -> int:
+        """How many users there are, with rows or without."""
         return len(self.users)
 
     @property
     def n_items(self) -> int:
+        """How many items there are, with rows or without."""
         return len(self.items)
 
     @property
     def density(self) -> float:
-        """The share of the user x item cross-tab that is known, 0..1; 0 for an empty one."""
+        """The share of the user x item cross-tab that is known, 0..1; 0 for an empty one.
+
+        >>> Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2]).density
+        0.75
+        """
         return len(self) / max(self.n_users * self.n_items, 1)
 
     @property
     def confidence(self) -> Float32:
-        """(n,) float32, for events: value times weight, the w of the loss (negative for a dislike)."""
+        """(n,) float32, for events: value times weight, the w of the loss (negative for a dislike).
+
+        >>> plays = Interactions.from_columns([1, 1], [7, 8], [3, 1], weights=[1, -1], kind="events")
+        >>> plays.confidence.tolist()
+        [3.0, -1.0]
+        """
         return self.values if self.weights is None else self.values * self.weights
 
     @cached_property
     def by_user(self) -> SparseRows:
-        """The rows of each user, sharing this table's memory."""
+        """The rows of each user, (n_users) rows of items, sharing this table's memory; empty for a user without any.
+
+        >>> ratings = Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
+        >>> ratings.by_user.counts.tolist(), ratings.by_user.row(1).columns.tolist()
+        ([1, 2], [0, 1])
+        """
         start = np.searchsorted(self.u, np.arange(self.n_users + 1, dtype=np.int32))  # rows are sorted by u
         return SparseRows(read_only(start.astype(np.int64)), self.i, self.values, self.weights)
 
     @cached_property
     def by_item(self) -> SparseRows:
-        """The rows of each item: its `columns` are user rows, ascending."""
+        """The rows of each item, (n_items) rows whose `columns` are user rows, ascending; a copy.
+
+        >>> ratings = Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
+        >>> ratings.by_item.row(0).columns.tolist(), ratings.by_item.row(0).values.tolist()
+        ([0, 1], [5.0, 4.0])
+        """
         start, order = grouped(self.i, self.n_items)
         u, values, weights = _taken((self.u, self.values, self.weights), order)
         return SparseRows(read_only(start), u, values, weights)
 
     def select(self, keep: Any) -> Interactions:
-        """The rows where `keep` (n,) bool is true; all ids and tables stay, so row numbers do too."""
+        """The rows where `keep` (n,) bool is true; all ids and tables stay, so row numbers do too.
+
+        >>> ratings = Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
+        >>> ratings.select(ratings.values >= 5)
+        Interactions(1 ratings, 2 users x 2 items)
+        """
         return replace(
             self,
             u=read_only(self.u[keep]),
@@ -103,9 +139,16 @@ class Interactions:
     def to_events(self, *, positive_from: float, gain: float = 0.0) -> Interactions:
         """Ratings at or above `positive_from`, as events of value 1; the catalog does not shrink.
 
+            value = 1 + gain (rating - positive_from)
+
         gain: how much more an event counts for each step of 1 that its rating lies above: at 0.5, from 4 on, a 5 counts
         1.5 times. Weights stay. Raises KindError when these are events already, DataError when no row is left or a
         gain is below 0.
+
+        >>> ratings = Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
+        >>> events = ratings.to_events(positive_from=4, gain=0.5)
+        >>> events, events.values.tolist()
+        (Interactions(2 events, 2 users x 2 items), [1.5, 1.0])
         """
         if self.kind == "events":
             raise KindError("these are events already; positive_from is for ratings")
@@ -118,7 +161,14 @@ class Interactions:
         return replace(kept, kind="events", values=read_only(values.astype(np.float32)), scale=None)
 
     def with_weights(self, weights: Any) -> Interactions:
-        """The same rows with these weights: (n,) finite; negative ones are for events only."""
+        """The same rows with these weights: (n,) finite numbers, kept as float32; negative ones are for events only.
+
+        Raises DataError for another length, a weight that is not finite, or a negative one of a rating.
+
+        >>> ratings = Interactions.from_columns(["ana", "bo"], ["alien", "alien"], [5, 4])
+        >>> ratings.with_weights([1, 0.5]).frame()["weight"].to_list()
+        [1.0, 0.5]
+        """
         given = contiguous(weights, np.float32)
         if given.shape != (len(self),):
             raise DataError(f"weights must have one number per row ({len(self)}), not shape {given.shape}")
@@ -126,21 +176,38 @@ class Interactions:
         return replace(self, weights=read_only(given))
 
     def with_item_table(self, table: Any, *, id_column: str | None = None) -> Interactions:
-        """The same rows with titles, genres, ... joined on the item id (its first column unless named)."""
+        """The same rows with titles, genres, ... joined on the item id (its first column unless named).
+
+        Items that the table lacks have nulls; rows of other items are left out. Raises DataError for an item that
+        stands there twice, ids of another type, a missing id, or an `id_column` that is not there.
+
+        >>> ratings = Interactions.from_columns(["ana", "bo"], [7, 9], [5, 4])
+        >>> ratings.with_item_table({"item": [9, 7, 1], "title": ["Clue", "Alien", "Jaws"]}).titles.to_list()
+        ['Alien', 'Clue']
+        """
         return replace(self, item_table=_joined(self.items, table, id_column, "item"))
 
     def with_user_table(self, table: Any, *, id_column: str | None = None) -> Interactions:
-        """The same rows with ages, occupations, ... joined on the user id."""
+        """The same rows with ages, occupations, ... joined on the user id; otherwise as `with_item_table`.
+
+        >>> ratings = Interactions.from_columns(["ana", "bo"], [7, 9], [5, 4])
+        >>> ratings.with_user_table({"name": ["bo"], "age": [30]}).user_table.rows()
+        [('ana', None), ('bo', 30)]
+        """
         return replace(self, user_table=_joined(self.users, table, id_column, "user"))
 
     @property
     def titles(self) -> pl.Series | None:
-        """The `title` column of the item table, in row order, where there is one."""
+        """The `title` column of the item table, (n_items,) in row order, where there is one; else None."""
         table = self.item_table
         return table["title"] if table is not None and "title" in table.columns else None
 
     def frame(self) -> pl.DataFrame:
-        """The rows in the caller's ids: user, item, value[, time][, weight]."""
+        """The rows in the caller's ids, by (user, item): user, item, value[, time][, weight]; no rows give no rows.
+
+        >>> Interactions.from_columns(["bo", "ana"], [9, 7], [4, 5], times=[60, 0]).frame().rows()
+        [('ana', 7, 5.0, 0), ('bo', 9, 4.0, 60)]
+        """
         columns = {"user": self.users.ids(self.u), "item": self.items.ids(self.i)}
         frame = pl.DataFrame({**columns, "value": self.values})
         if self.times is not None:
@@ -162,9 +229,19 @@ class Interactions:
     ) -> Interactions:
         """From columns of ids and numbers in any order; the one place where rows are sorted and merged.
 
+        users, items: n ids each, all integers or all strings. values: n numbers, 1 for events unless given. times:
+        whole seconds since 1970. weights: see the class. scale: of ratings; found by `Scale.of` unless given.
+
         Pairs that occur twice: ratings keep the last by time (else the last in order), events are
-        summed. Values default to 1 for events. Raises DataError, naming the row (counted from 1),
-        for missing or mixed ids, values that are not finite, columns of different lengths, no rows.
+        summed. Raises DataError, naming the row (counted from 1), for missing or mixed ids, values that are not
+        finite, events of 0 or less, columns of different lengths, no rows.
+
+        >>> import cofactor
+        >>> twice = (["ana", "ana"], ["alien", "alien"], [3, 5])
+        >>> cofactor.Interactions.from_columns(*twice).values.tolist()
+        [5.0]
+        >>> cofactor.Interactions.from_columns(*twice, kind="events").values.tolist()
+        [8.0]
         """
         user_ids, item_ids = (ids if isinstance(ids, CodedIds) else id_column(ids) for ids in (users, items))
         n = len(user_ids)

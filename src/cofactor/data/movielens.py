@@ -1,10 +1,10 @@
 """The file layouts MovieLens came in over the years, read into one canonical form.
 
-| file        | columns                                                                            |
-|-------------|------------------------------------------------------------------------------------|
-| `ratings.*` | the maker's own bytes and order, whose ending says which of three formats it is    |
-| `items.csv` | item, title (with its year, as the maker writes it), year, genres (`A|B`, or none) |
-| `users.csv` | user, age, gender, occupation; only where the maker tells (100k and 1M)            |
+    ratings.*    the maker's own bytes and order, whose ending says which of three formats it is
+    items.csv    item, title (with its year, as the maker writes it), year, genres (A|B, or none)
+    users.csv    user, age, gender, occupation; only where the maker tells (100k and 1M)
+
+Ids and times (seconds since 1970) are integers.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class Layout:
     """Where a release keeps its three tables, and how its titles and people are read.
 
     Attributes:
+
         ratings, items, users: file names; the ratings' canonical name is `ratings` with `ending`.
         items_of, users_of: from a file to the canonical frame.
         header: a first line of the ratings that the canonical form does not have.
@@ -56,6 +57,7 @@ class Layout:
 
     @property
     def files(self) -> tuple[str, ...]:
+        """The names of the two or three files that are read."""
         return (self.ratings, self.items, *([self.users] if self.users else []))
 
     def canonical(self, folder: Path, target: Path) -> None:
@@ -79,7 +81,7 @@ class Layout:
 
 
 def read_ratings(path: Path) -> pl.DataFrame:
-    """user, item (Int64), value (Float32), time (Int64), in the order of the file.
+    """A frame of user, item (Int64), value (Float32), time (Int64), in the order of the file.
 
     `.tsv` has tabs and no header, `.dat` two colons and no header, `.csv` commas and a header.
     Raises FetchError for anything else, a cut file included.
@@ -103,12 +105,12 @@ def read_ratings(path: Path) -> pl.DataFrame:
 
 
 def read_items(folder: Path) -> pl.DataFrame:
-    """The canonical item table of a fetched data set."""
+    """The canonical item table of a fetched data set: item, title, year, genres."""
     return pl.read_csv(folder / "items.csv", schema=ITEM)
 
 
 def read_users(folder: Path) -> pl.DataFrame | None:
-    """The canonical user table of a fetched data set, or None where the maker tells nothing of users."""
+    """The canonical user table of a fetched data set (user, age, gender, occupation), None where there is none."""
     path = folder / "users.csv"
     return pl.read_csv(path, schema=USER) if path.exists() else None
 

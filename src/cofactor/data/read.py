@@ -36,24 +36,32 @@ def read_ratings(
 ) -> Interactions:
     """Ratings from a file, a frame or a database; of a pair that occurs twice, the last counts.
 
-    source: a path (CSV, TSV, `user::item::rating::time`, Parquet, JSON lines; text also as gzip or
-        zstd), a frame (polars, pandas, pyarrow, duckdb), or a database URL with a `query`.
-    user, item, value, time, weight: column names, where the usual ones are not meant; time="" reads no
-        times. A file without a header has user, item, value[, time] in this order; its columns are
-        called "1", "2", ...
-    format: "csv", "tsv", "::", "parquet" or "jsonl", where ending and content do not tell.
-    levels: all values a rating can have; others are refused.
-    on_bad: "raise" stops at bad rows with the line and the reason of the first; "quarantine" writes
-        all of them to `quarantine` (default: `<source>.refused.csv`) and goes on without them.
+        source      a path (CSV, TSV, user::item::rating::time, Parquet, JSON lines; text also as gzip
+                    or zstd), a frame (polars, pandas, pyarrow, duckdb), or a database URL with a query
+        user, item, value, time, weight
+                    column names, where the usual ones are not meant; time="" reads no times. A file
+                    without a header has user, item, value[, time] in this order; its columns are
+                    called "1", "2", ...
+        format      "csv", "tsv", "::", "parquet" or "jsonl", where ending and content do not tell
+        query       what to select from the database
+        levels      all values a rating can have; others are refused
+        on_bad      "raise" stops at bad rows with the line and the reason of the first; "quarantine"
+                    writes all of them to a file and goes on without them
+        quarantine  that file, unless <source>.refused.csv
 
     Ids of a text file are integers if every one is a canonical decimal (`7`, not `007`), else
     strings; other sources keep their types. Times become whole seconds since 1970. `.report` of the
     result says what was read, guessed and refused. Raises DataError for what cannot be read, for
-    bad rows, and for a table without rows.
+    bad rows, and for a table without rows; ParameterError for arguments; CofactorError where the library of a
+    database is not installed.
 
-    >>> import polars as pl
-    >>> read_ratings(pl.DataFrame({"user": ["ana", "tom"], "item": [7, 7], "rating": [4.5, 2.0]}))
+    >>> import cofactor, polars as pl
+    >>> table = pl.DataFrame({"user": ["ana", "tom"], "item": [7, 7], "rating": [4.5, 2.0]})
+    >>> cofactor.read_ratings(table)
     Interactions(2 ratings, 2 users x 1 items)
+    >>> cofactor.read_ratings(table, levels=[1, 2, 3, 4, 5])  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    cofactor.errors.DataError: the polars table, row 1: the value is not one of the declared levels: 'ana, 7, 4.5'; ...
     """
     scale = None if levels is None else Scale.declared(levels)
     names: dict[str, str | None] = dict(zip(ROLES, (user, item, value, time, weight), strict=True))
@@ -77,10 +85,10 @@ def read_events(
 
     As `read_ratings`, but the value (how often, how much) may be missing and is 1 then. It must be
     above 0; a weight may be negative and marks a dislike. Events without a header are
-    user, item[, value][, time].
+    user, item[, value][, time]. Raises as `read_ratings`.
 
-    >>> import polars as pl
-    >>> events = read_events(pl.DataFrame({"user": ["ana", "ana"], "item": [7, 7]}))
+    >>> import cofactor, polars as pl
+    >>> events = cofactor.read_events(pl.DataFrame({"user": ["ana", "ana"], "item": [7, 7]}))
     >>> events, events.values.tolist()
     (Interactions(1 events, 1 users x 1 items), [2.0])
     """
@@ -93,9 +101,11 @@ def read_table(source: Any, *, format: Format | None = None) -> pl.DataFrame:  #
 
     Text files: cells are strings, empty ones null; a column of ids (by its name, else the first one)
     becomes integers if every id is a canonical decimal, as in `read_ratings`, so that both join.
-    Without a header the columns are "1", "2", ... Raises DataError, naming the line, for bad rows.
+    Without a header the columns are "1", "2", ... A header alone gives a frame without rows. Raises DataError for what
+    cannot be read, for an empty file, and, naming the line, for bad rows.
 
-    >>> read_table(pl.DataFrame({"item": [7], "title": ["Alien"]})).columns
+    >>> import cofactor, polars as pl
+    >>> cofactor.read_table(pl.DataFrame({"item": [7], "title": ["Alien"]})).columns
     ['item', 'title']
     """
     path = source_path(source)

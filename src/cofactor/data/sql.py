@@ -52,7 +52,11 @@ class SqlTable:
 
 
 def is_url(source: object) -> bool:
-    """True for text like `sqlite:///ratings.db` or `postgresql://host/name`."""
+    """True for text like `sqlite:///ratings.db` or `postgresql://host/name`.
+
+    >>> is_url("sqlite:///ratings.db"), is_url("ratings.csv")
+    (True, False)
+    """
     return isinstance(source, str) and re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+://", source) is not None
 
 

@@ -19,7 +19,11 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 def id_arrays(name: str, ids: IdMap) -> dict[str, Any]:
-    """The map's arrays as `name.integers`, or `name.offsets` and `name.text`."""
+    """The map's arrays as `name.integers`, or `name.offsets` and `name.text`; see `IdMap` for their shapes.
+
+    >>> sorted(id_arrays("users", IdMap.of(["ana", "bo"])))
+    ['users.offsets', 'users.text']
+    """
     parts = {"integers": ids.integers, "offsets": ids.offsets, "text": ids.text}
     return {f"{name}.{part}": array for part, array in parts.items() if array is not None}
 
@@ -32,7 +36,11 @@ def id_map(name: str, arrays: Arrays) -> IdMap:
 
 
 def row_arrays(name: str, stored: SparseRows) -> dict[str, Any]:
-    """The rows' arrays as `name.start`, `name.columns`, `name.values` and, where there are any, `name.weights`."""
+    """The rows' arrays as `name.start`, `name.columns`, `name.values` and, where there are any, `name.weights`.
+
+    >>> sorted(row_arrays("histories", SparseRows.empty(2)))
+    ['histories.columns', 'histories.start', 'histories.values']
+    """
     parts = {part: getattr(stored, part) for part in ("start", "columns", "values", "weights")}
     return {f"{name}.{part}": array for part, array in parts.items() if array is not None}
 
@@ -44,7 +52,11 @@ def rows(name: str, arrays: Arrays) -> SparseRows:
 
 
 def frame_bytes(table: pl.DataFrame) -> Bytes:
-    """A frame in Arrow's file format: (bytes,) uint8."""
+    """A frame in Arrow's file format: (bytes,) uint8.
+
+    >>> frame(frame_bytes(pl.DataFrame({"item": [7], "title": ["Alien"]}))).rows()
+    [(7, 'Alien')]
+    """
     buffer = io.BytesIO()
     table.write_ipc(buffer)
     return read_only(np.frombuffer(buffer.getvalue(), np.uint8))

@@ -51,12 +51,16 @@ FIRST_SECOND, SECONDS = 1_577_836_800, 365 * 86_400
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What a world's ratings are made from.
+    """What a world's ratings are made from; see the head of this module for how.
 
-    user_factors (n_users, factors) float32    user_bias (n_users,) float32
-    item_factors (n_items, factors) float32    item_bias (n_items,) float32
-    taste (n_users, genres) float32            genre (n_items,) int32
-    eager (n_users,) bool                      popularity (n_items,) float64, sums to 1
+        user_factors (n_users, factors) float32    user_bias (n_users,) float32
+        item_factors (n_items, factors) float32    item_bias (n_items,) float32
+        taste (n_users, genres) float32            genre (n_items,) int32
+        eager (n_users,) bool                      popularity (n_items,) float64, sums to 1
+
+    >>> known = truth(World(n_users=20, n_items=30, n_ratings=200, eager_share=0.1))
+    >>> known.user_factors.shape, int(known.eager.sum())
+    ((20, 8), 2)
     """
 
     world: World
@@ -73,7 +77,13 @@ class Truth:
     def expected(self, u: Any, i: Any) -> Float64:
         """The mean of u's ratings of i before they are rounded to a level: row numbers, broadcast; float64.
 
-        What eager users add on genre 0 is part of theirs.
+            mean + b_u + b_i + p_u . q_i + taste[u, genre_i] + bonus_ui
+
+        What eager users add on genre 0 is part of theirs. It may lie outside the levels.
+
+        >>> known = truth(World(n_users=20, n_items=30, n_ratings=200))
+        >>> known.expected([[0], [1], [2]], [3, 4]).shape
+        (3, 2)
         """
         u, i = np.asarray(u), np.asarray(i)
         liking = np.einsum("...f,...f->...", self.user_factors[u], self.item_factors[i], dtype=np.float64)
@@ -85,13 +95,19 @@ class Truth:
 
 @dataclass(frozen=True, eq=False)
 class Synthetic(Truth):
-    """A made-up table with its truth. Ids are row numbers, so `expected` takes either."""
+    """A made-up table with its truth: `interactions`. Ids are row numbers, so `expected` takes either.
+
+    >>> made = generate(World(n_users=20, n_items=30, n_ratings=200, noise_sd=0.0))
+    >>> rows = made.interactions
+    >>> bool((abs(rows.values - made.expected(rows.u, rows.i).clip(0.5, 5)) < 0.26).all())
+    True
+    """
 
     interactions: Interactions = field(kw_only=True)
 
 
 class Chunk(NamedTuple):
-    """Rows in order of (u, i): int32 row numbers, float32 values, int64 seconds since 1970."""
+    """Rows in order of (u, i): (n,) int32 row numbers, float32 values, int64 seconds since 1970."""
 
     u: Int32
     i: Int32
@@ -105,13 +121,18 @@ class Chunk(NamedTuple):
 
     @classmethod
     def joined(cls, chunks: list[Chunk]) -> Chunk:
-        """The rows of several chunks in order."""
+        """The rows of several chunks in order; at least one."""
         u, i, values, times = (np.concatenate(columns) for columns in zip(*chunks, strict=True))
         return cls(u, i, values, times)
 
 
 def truth(world: World, *, seed: int = 0) -> Truth:
-    """The factors, biases, tastes and groups of a world, without its ratings."""
+    """The factors, biases, tastes and groups of a world, without its ratings; the same seed gives the same.
+
+    >>> known = truth(World(n_users=20, n_items=30, n_ratings=200, popularity=1.0))
+    >>> round(float(known.popularity.sum()), 6)
+    1.0
+    """
     wide = np.sqrt(world.factor_sd / np.sqrt(max(world.factors, 1)))  # so that p . q has factor_sd
 
     def normals(name: str, sd: float, *shape: int) -> Float32:
@@ -139,7 +160,8 @@ def truth(world: World, *, seed: int = 0) -> Truth:
 def generate(world: World, *, seed: int = 0) -> Synthetic:
     """The whole table in memory (20 bytes a rating), with its truth; ids are the row numbers from 0.
 
-    Items that nobody rated stay in the catalog; the item table tells each one's genre.
+    Items that nobody rated stay in the catalog; the item table (item, genres) tells each one's genre. The same seed
+    gives the same bits. What cannot be made is refused when the World is.
 
     >>> made = generate(World(n_users=20, n_items=30, n_ratings=200), seed=1)
     >>> made.interactions, made.expected(0, [3, 4]).shape
@@ -169,7 +191,13 @@ def generate(world: World, *, seed: int = 0) -> Synthetic:
 
 
 def stream(world: World, *, seed: int = 0, chunk: int = 1_000_000) -> Iterator[Chunk]:
-    """The same rows as `generate`, `chunk` at a time (the last may be shorter), in bounded memory."""
+    """The same rows as `generate`, `chunk` at a time (the last may be shorter), in bounded memory.
+
+    Raises ParameterError for a chunk below 1.
+
+    >>> [len(rows.u) for rows in stream(World(n_users=20, n_items=30, n_ratings=200), chunk=80)]
+    [80, 80, 40]
+    """
     if chunk < 1:
         raise ParameterError(f"chunk must be at least 1, not {chunk}")
     waiting: list[Chunk] = []
@@ -189,7 +217,16 @@ def stream(world: World, *, seed: int = 0, chunk: int = 1_000_000) -> Iterator[C
 
 
 def write_csv(path: str | Path, world: World, *, seed: int = 0) -> Path:
-    """The rows of `stream` as a CSV file with the columns user, item, value, time; renamed when whole."""
+    """The rows of `stream` as a CSV file with the columns user, item, value, time; renamed when whole.
+
+    Returns its path. Raises OSError where it cannot be written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = write_csv(f"{folder}/made.csv", World(n_users=20, n_items=30, n_ratings=200))
+    ...     pl.read_csv(path).shape
+    (200, 4)
+    """
     path = Path(path)
     unfinished = path.with_name(f"{path.name}.part")
     with unfinished.open("wb") as file:

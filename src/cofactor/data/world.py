@@ -13,10 +13,16 @@ HALF_STARS = tuple(half / 2 for half in range(1, 11))
 
 @dataclass(frozen=True)
 class World:
-    """The settings of a made-up table. Raises ParameterError for what cannot be made.
+    """The settings of a made-up table: its size, and what its ratings are made from.
+
+    Levels, mean, standard deviations (`..._sd`) and `eager_bonus` are in units of the ratings, such as stars; how they
+    come together is told in `synthetic`. Raises ParameterError for what cannot be made.
 
     >>> World(n_users=20, n_items=30, n_ratings=200, eager_share=0.1).eager_times
     5.0
+    >>> World(n_users=10, n_items=5, n_ratings=100)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: this world cannot be made: n_ratings must lie between 10 and 50 ...
     """
 
     n_users: int = 1_000

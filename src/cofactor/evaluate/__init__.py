@@ -1,4 +1,12 @@
-"""Honest evaluation: splits that prove they do not leak, full rankings, intervals over users, a baseline always."""
+"""Honest evaluation: splits that prove they do not leak, full rankings, intervals over users, a baseline always.
+
+>>> import cofactor
+>>> from cofactor.data.synthetic import World, generate
+>>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+>>> found = cofactor.evaluate.evaluate(cofactor.BiasedMF(), cofactor.split_random(ratings))
+>>> [score.label for score in found.scores]
+['biased-mf', 'bias']
+"""
 
 from __future__ import annotations
 

@@ -31,14 +31,25 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """How far a model's distributions on a test part can be trusted.
+    """How far a model's distributions on a test part can be trusted; see `calibration`, which makes it.
 
     Attributes:
-        n: test ratings.        rmse: of the distributions' means.
+
+        n: test ratings.
+        rmse: of the distributions' means.
         reliability: see `reliability`; empty where the scale has no levels.
         coverage: see `interval_coverage`: of 80 % and 95 % intervals, overall and by quartile.
         log_likelihood, crps: nats and rating steps per rating; nan where the scale has no levels.
-        constant_log_likelihood, constant_crps: the same of one normal width around the same means (`constant_width`).
+        constant_log_likelihood, constant_crps: the same of one normal width around the same means, see constant_width.
+
+    >>> import cofactor
+    >>> from cofactor.data.synthetic import World, generate
+    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900, levels=(1, 2, 3, 4, 5))).interactions
+    >>> split = cofactor.split_random(ratings)
+    >>> rec = cofactor.Recommender.fit(cofactor.BayesianMF(factors=4), split.train)
+    >>> found = cofactor.evaluate.calibration(rec, split)
+    >>> found.crps < found.rmse, found.reliability.columns[:4]
+    (True, ['level', 'low', 'high', 'predicted'])
     """
 
     n: int
@@ -54,12 +65,14 @@ class Calibration:
     def crps_gain(self) -> float:
         """How much lower CRPS is than that of the constant width, as a share: above 0 where widths carry news.
 
-        nan where the constant width is never wrong: all ratings alike.
+            1 - crps / constant_crps
+
+        nan where the constant width is never wrong (all ratings alike), and where the scale has no levels.
         """
         return 1 - self.crps / self.constant_crps if self.constant_crps > 0 else float("nan")
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values; nan stands where the scale has no levels."""
+        """Plain values: every number, and both tables as lists of rows; nan stands where the scale has no levels."""
         numbers = ("n", "rmse", "log_likelihood", "crps", "constant_log_likelihood", "constant_crps", "crps_gain")
         tables = {name: getattr(self, name).to_dicts() for name in ("reliability", "coverage")}
         return {name: getattr(self, name) for name in numbers} | tables
@@ -70,7 +83,17 @@ def calibration(recommender: Recommender, split: Split, *, levels: Sequence[floa
 
     Coverage is told by quartile of: the user's noise (the standard deviation of that user's residuals on *training*
     ratings; users with fewer than two have none), the user's and the item's support, and the interval's own width.
-    Raises KindError for models without a distribution and for events, DataError for other ids.
+    levels: the probabilities of the intervals, at least one. Raises KindError for models without a distribution and for
+    events, DataError for other ids, ParameterError for levels that do not lie between 0 and 1.
+
+    >>> import cofactor
+    >>> from cofactor.data.synthetic import World, generate
+    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900, levels=(1, 2, 3, 4, 5))).interactions
+    >>> split = cofactor.split_random(ratings)
+    >>> rec = cofactor.Recommender.fit(cofactor.BayesianMF(factors=4), split.train)
+    >>> found = cofactor.evaluate.calibration(rec, split)
+    >>> found.n, round(found.coverage["covered 80 %"][0], 1)
+    (180, 0.8)
     """
     train, test = split.train, split.test
     if recommender.kind != "ratings" or not isinstance(recommender.model, HasUncertainty):
@@ -107,12 +130,17 @@ def calibration(recommender: Recommender, split: Split, *, levels: Sequence[floa
 
 
 def reliability(predicted: Distribution, y: Any, *, bins: int = 10) -> pl.DataFrame:
-    """Predicted P(rating >= level) against how often it came true.
+    """Predicted P(rating >= level) against how often it came true: a diagram of reliability, as a table.
 
     One row per level but the lowest and per bin of equal width that holds something: level, low, high (the bin's ends),
     predicted (the mean probability in it), observed (the share of ratings at or above the level), n, and `sd`, by which
     `observed` strays from `predicted` by chance alone: sqrt(mean p (1 - p) / n). Empty without levels.
-    y (n,): the true ratings. Raises DataError for another number of them, ParameterError for bins < 1.
+    y (n,): the true ratings; none give no rows. Raises DataError for another number of them, ParameterError for
+    bins < 1.
+
+    >>> predicted = Distribution.of_mass([[0.1, 0.2, 0.7], [0.6, 0.3, 0.1]], Scale.declared([1, 2, 3]))
+    >>> reliability(predicted, [3, 1], bins=2).select("level", "predicted", "observed", "n").row(-1)
+    (3.0, 0.7, 1.0, 1)
     """
     true = _checked(predicted, y)
     if bins < 1:
@@ -141,11 +169,22 @@ def interval_coverage(
 ) -> pl.DataFrame:
     """The share of ratings inside their interval: one row overall, and one per group and quartile.
 
-    groups: by name, one number per rating; its quartiles part the ratings (equal numbers stay together, nan is left
-    out). Columns: group ("all" for all), quartile (0 for all, else 1..4), low and high (of the numbers in it), n, and
-    per level `covered 95 %`, `expected 95 %` and `width 95 %` (the mean width). Expected is the mass that the
-    distributions put inside their own intervals, which ends between levels can make more or less than 95 %; 95 % where
-    there are no levels. Raises DataError for columns of another length.
+    y (n,): the true ratings. groups: by name, one number per rating; its quartiles part the ratings (equal numbers stay
+    together, nan is left out). Columns:
+
+        group, quartile   "all" and 0 for all, else the name and 1..4
+        n, low, high      how many ratings, and the ends of the group's numbers among them
+        covered 95 %      the share inside, for each of the levels
+        expected 95 %     the mass that the distributions put inside their own intervals
+        width 95 %        the mean width, in the units of the ratings
+
+    Ends between levels can make the mass more or less than 95 %; it is 95 % where there are no levels. Nulls stand
+    where a row has no ratings. Raises DataError for columns of another length, ParameterError for levels that do not
+    lie between 0 and 1.
+
+    >>> predicted = Distribution.of([[3.0], [2.0]], [[1.0], [1.0]], None)
+    >>> interval_coverage(predicted, [3.5, 4.5], levels=[0.95]).select("n", "covered 95 %", "expected 95 %").row(0)
+    (2, 0.5, 0.95)
     """
     true = _checked(predicted, y)
     ends = {f"{level:.0%}".replace("%", " %"): predicted.interval(level) for level in levels}
@@ -175,7 +214,11 @@ def interval_coverage(
 def log_likelihood(predicted: Distribution, y: Any) -> float:
     """The mean of log mass(y), in nats per rating: higher is better, 0 is certainty. nan without levels or ratings.
 
-    Raises DataError where a rating is not one of the levels.
+    y (n,): the true ratings. Raises DataError where one is not one of the levels, or for another number of them.
+
+    >>> predicted = Distribution.of_mass([[0.1, 0.2, 0.7], [0.6, 0.3, 0.1]], Scale.declared([1, 2, 3]))
+    >>> round(log_likelihood(predicted, [3, 1]), 2)
+    -0.43
     """
     true = _checked(predicted, y)
     if len(predicted.levels) == 0 or len(true) == 0:
@@ -192,6 +235,10 @@ def ranked_probability_score(predicted: Distribution, y: Any) -> float:
     which for steps of 1 is Epstein's ranked probability score; for a mass of 1 on one level it is the absolute error.
     nan without levels or ratings; DataError where a rating is not one of the levels.
     Sources: Epstein (1969), J. Appl. Meteor. 8; Gneiting & Raftery (2007), JASA 102, section 4.2.
+
+    >>> predicted = Distribution.of_mass([[0.0, 1.0, 0.0], [0.0, 0.5, 0.5]], Scale.declared([1, 2, 3]))
+    >>> round(ranked_probability_score(predicted, [3, 3]), 3)
+    0.625
     """
     true = _checked(predicted, y)
     if len(predicted.levels) == 0 or len(true) == 0:
@@ -206,7 +253,12 @@ def ranked_probability_score(predicted: Distribution, y: Any) -> float:
 def constant_width(predicted: Distribution, y: Any, scale: Scale | None) -> Distribution:
     """What calibration must beat: normals of one width around the same means, binned alike.
 
-    Their standard deviation is the RMSE of those means on these very ratings, the best that one width can know.
+    Their standard deviation is the RMSE of those means on these very ratings, the best that one width can know. No
+    ratings give no normals. Raises DataError for another number of ratings.
+
+    >>> predicted = Distribution.of([[3.0], [2.0]], [[0.5], [1.5]], None)
+    >>> constant_width(predicted, [4.0, 1.0], None).sd().tolist()
+    [1.0, 1.0]
     """
     means = predicted.mean()[:, None]
     sd = max(rmse(_checked(predicted, y), means[:, 0]), 1e-6) if len(means) else 1.0

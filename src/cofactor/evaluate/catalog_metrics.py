@@ -15,8 +15,11 @@ __all__ = ["coverage", "exposure", "gini", "novelty"]
 def exposure(ranked: Int32, n_items: int) -> Int64:
     """How many lists show each item: (n_items,) int64.
 
-    ranked (n_users, n) int32 item rows, -1 where a list ends early. Raises DataError for a row number
-    outside the catalog.
+    ranked (n_users, n) int32 item rows, -1 where a list ends early; no lists give zeros. Raises DataError for a row
+    number outside the catalog.
+
+    >>> exposure(np.array([[0, 1], [1, -1]]), 3)
+    array([1, 2, 0])
     """
     shown = np.asarray(ranked).ravel()
     foreign = (shown < -1) | (shown >= n_items)
@@ -42,12 +45,10 @@ def novelty(shown: Any, support: Any, n_users: int) -> float:
         novelty = mean over all places of -log2(support_i / n_users)
 
     shown (n_items,): how many lists show each item (see `exposure`). support (n_items,): how many of the n_users have
-    it in training. An item that nobody has would be
-    infinitely novel; it counts as if one user had it. nan where nothing is shown.
+    it in training. An item that nobody has would be infinitely novel; it counts as if one user had it. nan where
+    nothing is shown. Raises DataError where an item has more support than there are users.
 
-    Zhou et al. (2010), "Solving the apparent diversity-accuracy dilemma of recommender systems",
-    PNAS 107(10).
-    Raises DataError where an item has more support than there are users.
+    Source: Zhou et al. (2010), "Solving the apparent diversity-accuracy dilemma of recommender systems", PNAS 107(10).
 
     >>> novelty([1, 1], [8, 2], 8)
     1.0

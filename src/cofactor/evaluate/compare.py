@@ -46,12 +46,15 @@ class Compared:
     """One model of a comparison.
 
     Attributes:
+
         estimator: how it was learnt.
         score: its metrics, fit time and memory.
         role: "asked", or why it is there in any case.
         difference: its main metric minus the best one's, with a paired 95 % interval; nan for the best.
         p: the p-value of that difference, Holm-corrected for all models; nan for the best.
         versus_best: "best", "within noise", "worse (p=...)", or "not measured" where no test user was left.
+
+    See `compare`, which makes them.
     """
 
     estimator: Estimator
@@ -64,12 +67,22 @@ class Compared:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """The models, best first; each compared with the first, user by user.
+    """The models, best first; each compared with the first, user by user. See `compare`, which makes it.
 
     Attributes:
-        description: of the split.        task: "rating" or "ranking".
+
+        description: of the split.
+        task: "rating" or "ranking".
         metric: what they are ordered and tested by: "rmse" or "ndcg@k".
+        models: best first; those without a number last.
         failed: label and reason of models that could not be fitted.
+
+    >>> import cofactor
+    >>> from cofactor.data.synthetic import World, generate
+    >>> ratings = generate(World(n_users=30, n_items=20, n_ratings=200)).interactions
+    >>> found = cofactor.evaluate.compare([], cofactor.split_random(ratings))
+    >>> found.metric, found.best.versus_best, sorted(model.role for model in found.models)
+    ('rmse', 'best', ['baseline', 'tuned rival'])
     """
 
     description: str
@@ -80,11 +93,12 @@ class Comparison:
 
     @property
     def best(self) -> Compared:
+        """The first model, with the best mean of the metric."""
         return self.models[0]
 
     @property
     def evaluation(self) -> Evaluation:
-        """The same scores with all their metrics."""
+        """The same scores with all their metrics, best model first."""
         kind: Kind = "ratings" if self.task == "rating" else "events"
         return Evaluation(self.description, kind, tuple(model.score for model in self.models))
 
@@ -96,7 +110,22 @@ class Comparison:
         return by_label[label]
 
     def frame(self) -> pl.DataFrame:
-        """One row per model, best first; other metrics are in `evaluation.frame()`."""
+        """One row per model, best first.
+
+            model, role, versus_best, metric             text, see `Compared`
+            value, low, high                             of the metric, 95 % over users
+            difference, difference_low, difference_high  from the best, paired by user
+            p, fit_seconds, fit_mb                       Holm-corrected; wall seconds; peak of the fit, 10^6 bytes
+
+        nan where there is none, as of the best one's difference; other metrics are in `evaluation.frame()`.
+
+        >>> import cofactor
+        >>> from cofactor.data.synthetic import World, generate
+        >>> ratings = generate(World(n_users=30, n_items=20, n_ratings=200)).interactions
+        >>> found = cofactor.evaluate.compare([], cofactor.split_random(ratings))
+        >>> found.frame().select("versus_best", "metric").row(0)
+        ('best', 'rmse')
+        """
         rows = []
         for model in self.models:
             score, gap = model.score, model.difference
@@ -109,7 +138,7 @@ class Comparison:
         return pl.DataFrame(rows, schema=columns, orient="row")
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; nan becomes None."""
+        """Plain values for JSON: split, task, metric, models, failed; nan becomes None."""
         scores = self.evaluation.as_dict()["models"]
         models = [
             {
@@ -145,10 +174,20 @@ def compare(
 
     Paired, since users differ far more than models: a bootstrap interval of the difference, and a sign-flip test,
     corrected by Holm. The best is chosen by the same data, so among near equals p-values are slightly too small.
-    One of several that cannot be fitted (it diverged, it would not fit into memory) is told in `failed`.
+    One of several that cannot be fitted (it diverged, it would not fit into memory) is told in `failed`. No estimators:
+    baseline and tuned model alone.
 
     Raises LeakageError where the split leaks, KindError for a task or an estimator that does not fit the data,
-    ParameterError for another task or wrong ks.
+    ParameterError for another task or wrong ks, DataError for what is no Split.
+
+    >>> import cofactor
+    >>> from cofactor.data.synthetic import World, generate
+    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900, levels=(1, 2, 3, 4, 5))).interactions
+    >>> found = cofactor.evaluate.compare(cofactor.ExplicitALS(factors=8), cofactor.split_random(ratings))
+    >>> sorted((model.score.label, model.role) for model in found.models)
+    [('bias', 'baseline'), ('explicit-als', 'asked'), ('item-knn (tuned)', 'tuned rival')]
+    >>> found.models[1].versus_best
+    'within noise'
     """
     if not isinstance(split, Split):
         raise DataError("compare needs a Split, which proves that nothing leaks; make one of two tables by split_given")
@@ -179,7 +218,13 @@ def compare(
 
 
 def known_task(task: str | None, kind: Kind) -> Task:
-    """The task that this kind of table makes. Raises ParameterError for no task, KindError for the other one."""
+    """The task that this kind of table makes, `task` being None or the same.
+
+    Raises ParameterError for what is no task, KindError for the other one.
+
+    >>> known_task(None, "ratings"), known_task("ranking", "events")
+    ('rating', 'ranking')
+    """
     if task not in (None, *TASKS.values()):
         raise ParameterError(f"task must be rating or ranking, not {task!r}; the two are never mixed in one table")
     if task == "ranking" and kind == "ratings":

@@ -17,8 +17,14 @@ __all__ = ["split_given"]
 def split_given(train: Interactions, test: Interactions, *, description: str = "given") -> Split:
     """Two tables read apart (a train file and a test file), renumbered to the ids of both, and proved.
 
-    Item and user tables are joined again, the rows of train's first. Raises as `Split` does, and
-    DataError where one has integer ids and the other strings.
+    Item and user tables are joined again, the rows of train's first. Raises as `Split` does (DataError for an empty
+    part), and DataError where one has integer ids and the other strings.
+
+    >>> train = Interactions.from_columns(["ana", "tom"], ["heat", "heat"], [3, 4])
+    >>> test = Interactions.from_columns(["tom"], ["alien"], [5])
+    >>> split = split_given(train, test)
+    >>> split, split.train.n_items
+    (Split(given: 2 train, 1 test), 2)
     """
     users, items = train.users.union(test.users), train.items.union(test.items)
     item_table = _stacked(train.item_table, test.item_table)

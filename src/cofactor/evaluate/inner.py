@@ -13,6 +13,11 @@ def inner_split(split: Split, *, share: float = 0.2, seed: int = 0) -> Split:
     The cut is of the outer one's kind, so that what is best there is best for the same question: users held out whole,
     by time, each user's last row, else at random (events: a share of each user's rows). `share` is that of the rows, or
     of the users. Raises ParameterError, and DataError where the training part is too small to be parted.
+
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
+    >>> inner_split(cofactor.split_random(ratings, test=0.2), share=0.5)
+    Split(random, 50% of the rows, seed 0: 2 train, 2 test)
     """
     if split.fold_in is not None:
         return split_users(split.train, test=share, seed=seed)

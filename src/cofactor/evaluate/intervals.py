@@ -26,7 +26,11 @@ __all__ = [
 
 
 class Interval(NamedTuple):
-    """A mean and the ends of its interval; all nan for no users, the ends nan for a single one."""
+    """A mean and the ends of its interval; all nan for no users, the ends nan for a single one.
+
+    >>> bootstrap_interval([0.5])
+    Interval(mean=0.5, low=nan, high=nan)
+    """
 
     mean: float
     low: float
@@ -36,10 +40,14 @@ class Interval(NamedTuple):
 def bootstrap_interval(per_user: Any, *, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> Interval:
     """The interval of the mean of per_user (n_users,) float; nan (no test item) is left out.
 
-    Deterministic in the seed. Raises ParameterError unless 0 < level < 1 and resamples >= 1.
+        low, high = quantiles (1 - level) / 2 and (1 + level) / 2 of the means of the resamples
 
-    >>> bootstrap_interval([0.0, 1.0] * 50).mean
-    0.5
+    No users give nan, a single one has no ends. Deterministic in the seed. Raises ParameterError unless
+    0 < level < 1 and resamples >= 1, DataError for infinite numbers.
+
+    >>> mean, low, high = bootstrap_interval([0.0, 1.0] * 50)
+    >>> mean, round(low, 1), round(high, 1)
+    (0.5, 0.4, 0.6)
     """
     return bootstrap_intervals({"": per_user}, level=level, resamples=resamples, seed=seed)[""]
 
@@ -50,7 +58,12 @@ def bootstrap_intervals(
     """`bootstrap_interval` of several metrics of the same users, which share their resamples.
 
     The users who have none of the metrics are left out before the drawing; one who has only some of them is
-    drawn for all and counts where there is a number. Raises DataError for different numbers of users.
+    drawn for all and counts where there is a number. No metrics give {}. Raises as `bootstrap_interval` does, and
+    DataError for different numbers of users.
+
+    >>> found = bootstrap_intervals({"recall": [0.0, 1.0], "precision": [0.5, float("nan")]})
+    >>> found["recall"].mean, found["precision"].mean
+    (0.5, 0.5)
     """
     names, columns = list(per_user), [np.asarray(column, dtype=np.float64) for column in per_user.values()]
     if any(column.shape != (len(columns[0]),) for column in columns):
@@ -69,10 +82,14 @@ def bootstrap_intervals(
 def bootstrap_ratio(
     numerator: Any, denominator: Any, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
 ) -> Interval:
-    """The interval of sum(numerator) / sum(denominator), both (n_users,): a mean over rows, drawn by user.
+    """The interval of a mean over rows, drawn by user: of a ratio of two sums over users.
+
+        sum(numerator) / sum(denominator),    numerator, denominator (n_users,)
 
     With a user's summed squared errors over their count this is the MSE, and the square roots of the three
-    numbers are the RMSE and its interval. Users whose denominator is 0 are left out.
+    numbers are the RMSE and its interval. Users whose denominator is 0 are left out; nan where nobody is left. Raises
+    DataError for numbers that are not finite, negative denominators or different users, ParameterError as
+    `bootstrap_interval` does.
 
     >>> bootstrap_ratio([2.0, 6.0], [1, 3]).mean
     2.0
@@ -91,7 +108,8 @@ def paired_difference(a: Any, b: Any, *, level: float = 0.95, resamples: int = 1
     """The interval of mean(a - b) over the users who have both.
 
     a, b (n_users,): one metric of two models, the same users in the same order.
-    Paired, because users differ far more than models do: their common part cancels before the drawing.
+    Paired, because users differ far more than models do: their common part cancels before the drawing. nan where nobody
+    has both. Raises DataError for different numbers of users, and as `bootstrap_interval` does.
 
     >>> paired_difference([0.5, 0.75], [0.25, 0.5])
     Interval(mean=0.25, low=0.25, high=0.25)
@@ -110,7 +128,8 @@ def paired_rmse_difference(
         sqrt(sum a / sum counts) - sqrt(sum b / sum counts),    every resample draws users for both alike
 
     a, b (n_users,): each user's summed squared errors under two models; counts (n_users,): that user's rows. Users
-    without rows are left out. Raises DataError for sums that are negative or of different users.
+    without rows are left out; nan where nobody has any. Raises DataError for sums that are negative or of different
+    users, ParameterError as `bootstrap_interval` does.
 
     >>> paired_rmse_difference([4.0, 4.0], [1.0, 1.0], [1, 1])
     Interval(mean=1.0, low=1.0, high=1.0)

@@ -19,7 +19,7 @@ def pair_keys(table: Interactions) -> Int64:
 
 
 def same_ids(train: Interactions, other: Interactions, part: str) -> None:
-    """Row numbers mean the same ids in both; without that, nothing else could be proved."""
+    """Row numbers mean the same ids in both; without that, nothing else could be proved. Raises LeakageError."""
     for what, here, there in (("users", train.users, other.users), ("items", train.items, other.items)):
         if not here.equals(there):
             raise LeakageError(
@@ -29,7 +29,13 @@ def same_ids(train: Interactions, other: Interactions, part: str) -> None:
 
 
 def no_shared_pairs(first: Interactions, other: Interactions, parts: tuple[str, str] = ("train", "test")) -> None:
-    """No (user, item) stands in both."""
+    """No (user, item) stands in both; true of an empty table. Raises LeakageError, naming one.
+
+    >>> table = Interactions.from_columns(["ana", "tom"], ["heat", "heat"], [3, 4])
+    >>> no_shared_pairs(table, table.select(table.values > 3))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    cofactor.errors.LeakageError: user 'tom' and item 'heat' stand in train and in test: ...
+    """
     shared = _found(pair_keys(other), pair_keys(first))
     if shared.any():
         row = int(shared.argmax())
@@ -40,7 +46,7 @@ def no_shared_pairs(first: Interactions, other: Interactions, parts: tuple[str, 
 
 
 def no_shared_users(train: Interactions, other: Interactions, part: str) -> None:
-    """No user has rows in both."""
+    """No user has rows in both. Raises LeakageError, naming one."""
     in_train = np.bincount(train.u, minlength=train.n_users) > 0
     shared = in_train & (np.bincount(other.u, minlength=train.n_users) > 0)
     if shared.any():
@@ -52,7 +58,10 @@ def no_shared_users(train: Interactions, other: Interactions, part: str) -> None
 
 
 def no_future(train: Interactions, test: Interactions) -> None:
-    """Every training row is older than every test row: max(train time) < min(test time)."""
+    """Every training row is older than every test row: max(train time) < min(test time).
+
+    The test has rows. Raises LeakageError, naming a row, or where one of the two has no times.
+    """
     cut = int(_times(test, "test").min())
     late = _times(train, "train") >= cut
     if late.any():
@@ -64,7 +73,10 @@ def no_future(train: Interactions, test: Interactions) -> None:
 
 
 def no_future_per_user(train: Interactions, test: Interactions) -> None:
-    """No training row of a user is younger than a test row of the same user (equal times are allowed)."""
+    """No training row of a user is younger than a test row of the same user (equal times are allowed).
+
+    Raises LeakageError, naming a row, or where one of the two has no times.
+    """
     first_test = np.full(train.n_users, np.iinfo(np.int64).max)
     np.minimum.at(first_test, test.u, _times(test, "test"))
     late = _times(train, "train") > first_test[train.u]

@@ -18,6 +18,7 @@ class PeakMemory:
     """Filled in when the `with` block of `peak_memory` ends.
 
     Attributes:
+
         bytes: the highest resident memory during the block minus that at its beginning; None where it cannot be known.
     """
 
@@ -31,6 +32,11 @@ def peak_memory() -> Iterator[PeakMemory]:
     What earlier work left behind is given back to the system first (`malloc_trim`), else the block would reuse it
     unseen; what allocators keep for themselves can still hide some, so numbers of a few megabytes mean little. Other
     threads of the process count too. None on other systems, or where the mark cannot be set back.
+
+    >>> with peak_memory() as memory:
+    ...     block = bytearray(2**26)
+    >>> memory.bytes is None or memory.bytes > 2**25
+    True
     """
     found, before = PeakMemory(), _reset()
     try:

@@ -44,15 +44,25 @@ BASELINES: dict[Kind, Any] = {"ratings": Bias, "events": Popularity}
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """How one fitted model did on one split.
+    """How one fitted model did on one split; see `score`, which makes it.
 
     Attributes:
+
         label: what the table calls it.
         metrics: by name, each with its 95 % interval over users (nan ends where it has none).
         fit_seconds, score_seconds: wall seconds.
         users: the user rows that `per_user` is about, (m,) int32.
         per_user: ranking metrics (ratings: mean squared error) of each of them, (m,) float64.
         fit_bytes: the peak memory of the fit beyond what was held before (`evaluate.memory`), or None.
+
+    Metrics of ratings: rmse, mae. Of events, at each k: ndcg@k, recall@k, precision@k, mrr@k, map@k, hit_rate@k over
+    users, and coverage@k, novelty@k, gini@k of all lists together, which have no interval.
+
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
+    >>> found = cofactor.evaluate.evaluate([], cofactor.split_random(ratings, test=0.4))
+    >>> sorted(found["bias"].metrics), len(found["bias"].users)
+    (['mae', 'rmse'], 2)
     """
 
     label: str
@@ -66,14 +76,34 @@ class Score:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Scores of several models on one split; a baseline is always among them."""
+    """Scores of several models on one split; a baseline is always among them. See `evaluate`, which makes it.
+
+    Attributes:
+
+        description: of the split.
+        kind: "ratings" or "events".
+        scores: in the order asked for, the baseline last unless it was asked for.
+
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
+    >>> found = cofactor.evaluate.evaluate(cofactor.ItemKNN(), cofactor.split_random(ratings, test=0.4))
+    >>> found.description, [score.label for score in found.scores], found["bias"].label
+    ('random, 40% of the rows, seed 0', ['item-knn', 'bias'], 'bias')
+    """
 
     description: str
     kind: Kind
     scores: tuple[Score, ...]
 
     def frame(self) -> pl.DataFrame:
-        """One row per model and metric: model, metric, value, low, high (95 % over users)."""
+        """One row per model and metric: model, metric, value, low, high (95 % over users); nan where there is none.
+
+        >>> import cofactor
+        >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
+        >>> found = cofactor.evaluate.evaluate([], cofactor.split_random(ratings, test=0.4))
+        >>> found.frame().select("model", "metric").rows()
+        [('bias', 'rmse'), ('bias', 'mae')]
+        """
         rows = [(score.label, metric, *interval) for score in self.scores for metric, interval in score.metrics.items()]
         return pl.DataFrame(rows, schema=["model", "metric", "value", "low", "high"], orient="row")
 
@@ -85,7 +115,7 @@ class Evaluation:
         return by_label[label]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; nan becomes None."""
+        """Plain values for JSON: split, kind, models; nan becomes None."""
         return {
             "split": self.description,
             "kind": self.kind,
@@ -104,7 +134,11 @@ class Evaluation:
 
 
 def baseline_for(kind: Kind) -> Estimator:
-    """What every model of this kind must beat."""
+    """What every model of this kind must beat.
+
+    >>> baseline_for("ratings").name, baseline_for("events").name
+    ('bias', 'popularity')
+    """
     estimator: Estimator = BASELINES[kind]()
     return estimator
 
@@ -120,8 +154,17 @@ def evaluate(
     """Fit each estimator on the training part and score it on the test part, beside the baseline.
 
     Ratings are scored by RMSE and MAE, events by full ranking at each k of `ks` (training items left out, never
-    sampled negatives: Krichene & Rendle 2020). `on_fit` is told each model's name before it is fitted.
-    Raises KindError where an estimator learns from the other kind.
+    sampled negatives: Krichene & Rendle 2020, "On sampled metrics for item recommendation", KDD). `on_fit` is told each
+    model's name before it is fitted. No estimators: the baseline alone. Metrics are nan where no test user has anything
+    to find. Raises KindError where an estimator learns from the other kind, ParameterError for wrong ks, DivergedError.
+
+    >>> import cofactor
+    >>> from cofactor.data.synthetic import World, generate
+    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900, item_bias_sd=1.0)).interactions
+    >>> split = cofactor.split_per_user(ratings.to_events(positive_from=4))
+    >>> found = cofactor.evaluate.evaluate(cofactor.ImplicitALS(factors=8), split, ks=[5])
+    >>> [score.label for score in found.scores], round(found["popularity"].metrics["ndcg@5"].mean, 1)
+    (['implicit-als', 'popularity'], 0.3)
     """
     check_ks(ks)
     asked = [estimators] if isinstance(estimators, Estimator) else list(estimators)
@@ -161,7 +204,16 @@ def score(
     """Score a fitted recommender on the test part of the split it was fitted on.
 
     Users held out whole are folded in from `split.fold_in` first. Test rows that are dislikes (events of negative
-    weight) are no hits. Raises KindError where the two differ in kind, DataError where they differ in ids.
+    weight) are no hits; users with nothing else count in no mean. `fit_seconds` is only passed on. Raises KindError
+    where the two differ in kind, DataError where they differ in ids, ParameterError for wrong ks.
+
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
+    >>> split = cofactor.split_random(ratings, test=0.4)
+    >>> rec = cofactor.Recommender.fit(cofactor.Bias(), split.train)
+    >>> found = cofactor.evaluate.score(rec, split, label="mine")
+    >>> found.per_user["squared_error"].shape, round(found.metrics["rmse"].mean, 2)
+    ((2,), 0.23)
     """
     check_ks(ks)
     recommender = _introduced(recommender, split)
@@ -175,19 +227,30 @@ def score(
 
 
 def main_metric(kind: Kind, k: int = 10) -> str:
-    """What models of this kind are ordered and tuned by: "rmse" (less is better) or "ndcg@k" (more is)."""
+    """What models of this kind are ordered and tuned by: "rmse" (less is better) or "ndcg@k" (more is).
+
+    >>> main_metric("ratings"), main_metric("events", 20)
+    ('rmse', 'ndcg@20')
+    """
     return "rmse" if kind == "ratings" else f"ndcg@{k}"
 
 
 def is_better(metric: str, value: float, than: float) -> bool:
-    """Whether one figure of the main metric beats another; anything beats nan, and nan beats nothing."""
+    """Whether one figure of the main metric beats another; any number beats nan, and nan beats nothing.
+
+    >>> is_better("rmse", 0.8, 0.9), is_better("ndcg@10", 0.3, 0.2), is_better("rmse", float("nan"), 0.9)
+    (True, True, False)
+    """
     if value != value or than != than:
         return value == value
     return value < than if metric == "rmse" else value > than
 
 
 def figure(recommender: Recommender, split: Split, *, k: int = 10) -> float:
-    """The main metric alone, without intervals: what tuning asks for many times. Raises as `score` does."""
+    """The main metric alone, without intervals: what tuning asks for many times. nan without a user to measure on.
+
+    Raises as `score` does.
+    """
     check_ks([k])
     recommender = _introduced(recommender, split)
     if split.test.kind == "ratings":
@@ -258,7 +321,11 @@ def check_ks(ks: Sequence[int]) -> None:
 
 
 def labels_of(estimators: Sequence[Estimator]) -> list[str]:
-    """Each estimator's name; a number behind it where the same one stands there twice."""
+    """Each estimator's name; a number behind it where the same one stands there twice.
+
+    >>> labels_of([Bias(), Popularity(), Bias(damping=9.0)])
+    ['bias #1', 'popularity', 'bias #2']
+    """
     names = [estimator.name for estimator in estimators]
     return [
         name if names.count(name) == 1 else f"{name} #{names[: place + 1].count(name)}"

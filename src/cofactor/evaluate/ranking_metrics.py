@@ -35,9 +35,17 @@ _CELLS = 2**19  # of a block of ranked lists looked up at once: bounds the memor
 class Hits:
     """Where ranked lists meet the test, one entry per relevant item that was ranked, by (user, rank).
 
-    user (m,) int64: the row of `ranked`.        rank (m,) int64: its place there, 1 for the best.
-    nth (m,) int64: 1 for the user's first hit, 2 for the second, ...
-    n_relevant (n_users,) int64: how many test items each user has.        depth: the lists' length.
+        user        (m,) int64          the row of the ranked lists
+        rank        (m,) int64          its place there, 1 for the best
+        nth         (m,) int64          1 for the user's first hit, 2 for the second, ...
+        n_relevant  (n_users,) int64    how many test items each user has
+        depth       int                 the lists' length
+
+    No lists, or no test items, give no hits (m = 0). Every metric is worked out from one of these.
+
+    >>> hits = Hits.of(np.array([[7, 5, 3]]), SparseRows.of([0, 0, 0], [3, 7, 9], [1, 1, 1], n_rows=1))
+    >>> hits.rank.tolist(), hits.nth.tolist(), hits.n_relevant.tolist()
+    ([1, 3], [1, 2], [3])
     """
 
     user: Int64
@@ -48,8 +56,10 @@ class Hits:
 
     @classmethod
     def of(cls, ranked: Any, relevant: SparseRows) -> Hits:
-        """From ranked (n_users, depth) int32, item rows, best first, -1 where a list ends early, and the
-        test items of the same users.
+        """From lists and the test items of the same users.
+
+            ranked    (n_users, depth) int32    item rows, best first, -1 where a list ends early
+            relevant  n_users rows              each one's test items; their values do not count
 
         Raises DataError where the two differ in users, `ranked` is no table of item rows, a relevant item
         is ranked twice for one user, or test items are not ascending.
@@ -74,7 +84,7 @@ class Hits:
         return cls(user, rank + 1, nth, relevant.counts, depth)
 
     def within(self, k: int) -> Bool:
-        """Which hits are among the first k of their list. Raises ParameterError unless 1 <= k <= depth."""
+        """Which hits are among the first k of their list: (m,) bool. Raises ParameterError unless 1 <= k <= depth."""
         if not 1 <= k <= self.depth:
             raise ParameterError(
                 f"k={k} but the lists are {self.depth} long: rank that many (-1 fills up a small catalog)"
@@ -82,12 +92,12 @@ class Hits:
         return self.rank <= k
 
     def summed(self, gain: Float64, which: Bool) -> Float64:
-        """The gains (m,) of `which` hits, summed by user: (n_users,) float64."""
+        """The gains (m,) of `which` (m,) hits, summed by user: (n_users,) float64, 0 without a hit."""
         sums = np.bincount(self.user[which], weights=gain[which], minlength=len(self.n_relevant))
         return sums.astype(np.float64)
 
     def over(self, sums: Float64, normalizer: Any) -> Float64:
-        """sums / normalizer, nan for users without a test item."""
+        """sums / normalizer: (n_users,) float64, nan for users without a test item."""
         out: Float64 = np.full(len(sums), np.nan)
         np.divide(sums, normalizer, out=out, where=self.n_relevant > 0)
         return out
@@ -100,7 +110,12 @@ def ndcg(hits: Hits, k: int) -> Float64:
         NDCG@k = DCG@k / (the DCG of min(k, n_relevant) hits at ranks 1, 2, ...)
 
     Järvelin & Kekäläinen (2002), "Cumulated gain-based evaluation of IR techniques", ACM TOIS 20(4); with
-    the discount log2(rank + 1), where theirs leaves the first b ranks undiscounted.
+    the discount log2(rank + 1), where theirs leaves the first b ranks undiscounted. Raises ParameterError unless
+    1 <= k <= depth.
+
+    >>> hits = Hits.of(np.array([[7, 5, 3], [5, 7, 3]]), SparseRows.of([0, 1], [7, 7], [1, 1], n_rows=2))
+    >>> ndcg(hits, 3).round(2).tolist()
+    [1.0, 0.63]
     """
     dcg = hits.summed(1 / np.log2(hits.rank + 1.0), hits.within(k))
     ideal = np.cumsum(1 / np.log2(np.arange(1, k + 1) + 1.0))
@@ -108,24 +123,54 @@ def ndcg(hits: Hits, k: int) -> Float64:
 
 
 def recall(hits: Hits, k: int) -> Float64:
-    """The share of a user's test items among the first k: hits@k / n_relevant (also where n_relevant > k)."""
+    """The share of a user's test items that is among the first k: (n_users,) in [0, 1], nan without a test item.
+
+        recall@k = hits@k / n_relevant,    also where n_relevant > k
+
+    Raises as `ndcg`.
+
+    >>> hits = Hits.of(np.array([[7, 5, 3]]), SparseRows.of([0, 0], [3, 7], [1, 1], n_rows=1))
+    >>> recall(hits, 1).tolist(), recall(hits, 3).tolist()
+    ([0.5], [1.0])
+    """
     return hits.over(_counted(hits, k), hits.n_relevant)
 
 
 def precision(hits: Hits, k: int) -> Float64:
-    """The share of test items among the first k: hits@k / k (also where the list ends before k)."""
+    """The share of the first k that are test items: (n_users,) in [0, 1], nan without a test item.
+
+        precision@k = hits@k / k,    also where the list ends before k
+
+    Raises as `ndcg`.
+
+    >>> hits = Hits.of(np.array([[7, 5, 3, -1]]), SparseRows.of([0, 0], [3, 7], [1, 1], n_rows=1))
+    >>> precision(hits, 1).tolist(), precision(hits, 4).tolist()
+    ([1.0], [0.5])
+    """
     return hits.over(_counted(hits, k), k)
 
 
 def hit_rate(hits: Hits, k: int) -> Float64:
-    """1 where at least one test item is among the first k, else 0."""
+    """1 where at least one test item is among the first k, else 0: (n_users,), nan without a test item.
+
+    Raises as `ndcg`.
+
+    >>> hits = Hits.of(np.array([[7, 5, 3]]), SparseRows.of([0], [5], [1], n_rows=1))
+    >>> hit_rate(hits, 1).tolist(), hit_rate(hits, 2).tolist()
+    ([0.0], [1.0])
+    """
     return hits.over(np.minimum(_counted(hits, k), 1), 1)
 
 
 def reciprocal_rank(hits: Hits, k: int) -> Float64:
     """1 / rank of the first test item, 0 where none is among the first k; its mean is the MRR.
 
-    Voorhees (1999), "The TREC-8 question answering track report".
+    (n_users,) in [0, 1], nan without a test item. Raises as `ndcg`.
+    Source: Voorhees (1999), "The TREC-8 question answering track report".
+
+    >>> hits = Hits.of(np.array([[7, 5, 3]]), SparseRows.of([0], [5], [1], n_rows=1))
+    >>> reciprocal_rank(hits, 1).tolist(), reciprocal_rank(hits, 3).tolist()
+    ([0.0], [0.5])
     """
     return hits.over(hits.summed(1.0 / hits.rank, hits.within(k) & (hits.nth == 1)), 1)
 
@@ -137,6 +182,11 @@ def average_precision(hits: Hits, k: int) -> Float64:
 
     Manning, Raghavan & Schütze (2008), "Introduction to Information Retrieval", section 8.4, which has
     no cut-off k and so divides by n_relevant; min(k, n_relevant) lets a perfect list reach 1.
+    (n_users,) in [0, 1], nan without a test item. Raises as `ndcg`.
+
+    >>> hits = Hits.of(np.array([[7, 5, 3]]), SparseRows.of([0, 0], [3, 7], [1, 1], n_rows=1))
+    >>> average_precision(hits, 3).round(2).tolist()
+    [0.83]
     """
     sums = hits.summed(hits.nth / hits.rank, hits.within(k))
     return hits.over(sums, np.minimum(hits.n_relevant, k))
@@ -155,8 +205,8 @@ _METRICS = {
 def ranking_metrics(ranked: Int32, relevant: SparseRows, *, ks: Sequence[int] = (10,)) -> dict[str, Float64]:
     """Every metric at every k, named as in "ndcg@10": each (n_users,) float64, nan without a test item.
 
-    ranked, relevant as in `Hits.of`; no users give arrays of length 0. Raises ParameterError for a k
-    below 1 or beyond the lists.
+    ranked, relevant as in `Hits.of`; no users give arrays of length 0, no `ks` no metrics. Raises ParameterError for a
+    k below 1 or beyond the lists, DataError as `Hits.of` does.
 
     >>> relevant = SparseRows.of([0, 0], [3, 7], [1, 1], n_rows=2)
     >>> metrics = ranking_metrics(np.array([[7, 5, 3], [1, 2, 3]]), relevant, ks=[2])

@@ -14,7 +14,9 @@ __all__ = ["UserErrors", "errors_by_user", "mae", "rmse"]
 
 
 def rmse(y: Any, p: Any) -> float:
-    """Root mean squared error: sqrt(mean((y - p)^2)), in the units of the ratings.
+    """Root mean squared error, in the units of the ratings.
+
+        RMSE = sqrt(mean((y - p)^2))
 
     y, p (n,) numbers: the true ratings and the predictions. nan for no rows.
     Raises DataError for different lengths, or a number that is not finite (with its row).
@@ -27,7 +29,11 @@ def rmse(y: Any, p: Any) -> float:
 
 
 def mae(y: Any, p: Any) -> float:
-    """Mean absolute error: mean(|y - p|), in the units of the ratings; otherwise as `rmse`.
+    """Mean absolute error, in the units of the ratings.
+
+        MAE = mean(|y - p|)
+
+    y, p, no rows and what it raises: as `rmse`.
 
     >>> mae([1.0, 5.0], [2.0, 5.0])
     0.5
@@ -40,9 +46,15 @@ def mae(y: Any, p: Any) -> float:
 class UserErrors:
     """Sums of each user's errors: what an interval over users needs, since rows of one user hang together.
 
-    squared, absolute (n_users,) float64; count (n_users,) int64, 0 for users without rows.
+        squared, absolute (n_users,) float64    count (n_users,) int64, 0 for users without rows
 
         RMSE = sqrt(sum(squared) / sum(count))        MAE = sum(absolute) / sum(count)
+
+    See `errors_by_user`, which makes it.
+
+    >>> errors = errors_by_user([0, 0, 1], [5, 3, 1], [4, 3, 3], n_users=2)
+    >>> float(errors.absolute.sum() / errors.count.sum())
+    1.0
     """
 
     squared: Float64
@@ -51,7 +63,15 @@ class UserErrors:
 
 
 def errors_by_user(u: Any, y: Any, p: Any, *, n_users: int) -> UserErrors:
-    """The errors of `rmse` and `mae` summed by user. u (n,) row numbers of the users; y, p as in `rmse`."""
+    """The errors of `rmse` and `mae` summed by user.
+
+    u (n,) int: row numbers of the users, from 0 to n_users - 1; y, p as in `rmse`. No rows give zeros. Raises as `rmse`
+    does, and DataError for another number of users.
+
+    >>> errors = errors_by_user([0, 0, 2], [5, 3, 1], [4, 3, 3], n_users=3)
+    >>> errors.squared.tolist(), errors.absolute.tolist(), errors.count.tolist()
+    ([1.0, 0.0, 4.0], [1.0, 0.0, 2.0], [2, 0, 1])
+    """
     error = _errors(y, p)
     users = np.asarray(u)
     if users.shape != error.shape:

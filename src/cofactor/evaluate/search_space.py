@@ -14,7 +14,11 @@ __all__ = ["Range", "search_space"]
 
 @dataclass(frozen=True)
 class Range:
-    """From `low` to `high`, both included; `log`: ratios count, not differences; `whole`: whole numbers only."""
+    """From `low` to `high`, both included; `log`: ratios count, not differences; `whole`: whole numbers only.
+
+    >>> Range(8, 256, log=True, whole=True).rounded(61), Range(8, 256, log=True, whole=True).holds(500)
+    (64, False)
+    """
 
     low: float
     high: float
@@ -44,6 +48,10 @@ def search_space(estimator: Estimator, *, fixed: Collection[str] = ()) -> dict[s
     They are the fields that declare `search`; where none does, all numbers with both a low and a high end. Settings
     named in `fixed` are left out. A logarithmic range begins above 0. Raises ParameterError for a name in `fixed` that
     is no setting, and where nothing is left to search.
+
+    >>> import cofactor
+    >>> search_space(cofactor.Bias())
+    {'damping': Range(low=1, high=50, log=True, whole=False)}
     """
     specs = fields(estimator)
     if unknown := set(fixed) - {spec.name for spec in specs}:

@@ -48,7 +48,8 @@ def holm(p: Any) -> Float64:
 
         p'_(j) = max over i <= j of min(1, (m - i + 1) p_(i)),    p_(1) <= ... <= p_(m)
 
-    p (m,), nan where no test was made: it stays nan and does not count. Source: Holm (1979), Scand. J. Statist. 6.
+    p (m,), nan where no test was made: it stays nan and does not count. (m,) float64; none give none.
+    Source: Holm (1979), Scand. J. Statist. 6.
 
     >>> holm([0.01, 0.04, 0.03]).round(2).tolist()
     [0.03, 0.06, 0.06]

@@ -37,6 +37,7 @@ class Split:
     """A table in two parts. Making one proves that they share nothing, however it was made.
 
     Attributes:
+
         train: what a model may learn from.
         test: what it is asked about; the same ids (and so row numbers) as train.
         description: how it was made, in words, for the head of a table of results.
@@ -46,12 +47,16 @@ class Split:
 
     Raises LeakageError, with an example, where a (user, item) is in two parts, a training row is of
     the future, a user held out has training rows, or the parts number their ids differently;
-    KindError where one holds ratings and the other events; DataError where train or test is empty.
+    KindError where one holds ratings and the other events; DataError where train or test is empty; ParameterError for
+    another order.
 
-    >>> from cofactor.data.interactions import Interactions
-    >>> table = Interactions.from_columns(["ana", "ana", "tom"], ["alien", "heat", "heat"], [5, 3, 4])
-    >>> Split(table.select([True, False, True]), table.select([False, True, False]), "by hand")
+    >>> import cofactor
+    >>> table = cofactor.Interactions.from_columns(["ana", "ana", "tom"], ["alien", "heat", "heat"], [5, 3, 4])
+    >>> cofactor.Split(table.select([True, False, True]), table.select([False, True, False]), "by hand")
     Split(by hand: 2 train, 1 test)
+    >>> cofactor.Split(table, table)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    cofactor.errors.LeakageError: user 'ana' and item 'alien' stand in train and in test (and 2 more pairs): ...
     """
 
     train: Interactions
@@ -68,7 +73,7 @@ class Split:
         return f"Split({self.description}: {len(self.train):,} train{given}, {len(self.test):,} test)"
 
     def prove(self) -> None:
-        """Checks everything this split claims; called when it is made."""
+        """Checks everything this split claims; called when it is made. Raises as the class says."""
         for part, table in (("train", self.train), ("test", self.test)):
             if len(table) == 0:
                 raise DataError(f"the split ({self.description}) leaves nothing in {part}")
@@ -107,7 +112,13 @@ class Split:
 def split_random(interactions: Interactions, *, test: float = 0.2, seed: int = 0) -> Split:
     """floor(test * n) rows drawn at random are the test. Measures how well blanks are filled.
 
-    Raises ParameterError unless 0 < test < 1, DataError when that share is no row.
+    Deterministic in the seed; all ids stay in both parts. Raises ParameterError unless 0 < test < 1, DataError when
+    that share is no row, as of an empty table.
+
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
+    >>> cofactor.split_random(ratings, test=0.4)
+    Split(random, 40% of the rows, seed 0: 3 train, 2 test)
     """
     _check_share("test", test)
     n = len(interactions)
@@ -122,7 +133,13 @@ def split_random(interactions: Interactions, *, test: float = 0.2, seed: int = 0
 def split_per_user(interactions: Interactions, *, test: float = 0.2, seed: int = 0) -> Split:
     """Of each user's n rows, floor(test * n) drawn at random are the test; short histories keep all.
 
-    Raises ParameterError unless 0 < test < 1, DataError when that share is no row for any user.
+    Deterministic in the seed. Raises ParameterError unless 0 < test < 1, DataError when that share is no row for any
+    user, as of an empty table.
+
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
+    >>> cofactor.split_per_user(ratings, test=0.5).test.by_user.counts.tolist()
+    [1, 1, 0]
     """
     _check_share("test", test)
     counts = interactions.by_user.counts
@@ -143,6 +160,11 @@ def split_last(interactions: Interactions, *, n: int = 1) -> Split:
     still learn from others' future, which only `split_by_time` rules out.
 
     Raises ParameterError for n < 1, DataError without times or when no user has more than n rows.
+
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns([1, 1, 2], [7, 8, 7], [5, 4, 4], times=[30, 20, 90])
+    >>> cofactor.split_last(ratings).test.frame().rows()
+    [(1, 7, 5.0, 30)]
     """
     if n < 1:
         raise ParameterError(f"n must be at least 1 row per user, not {n}")
@@ -163,6 +185,11 @@ def split_by_time(interactions: Interactions, *, test: float = 0.2, at: int | No
 
     Raises ParameterError unless 0 < test < 1, DataError without times, when all times are equal, or
     when `at` leaves one part empty.
+
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns([1, 1, 2], [7, 8, 7], [5, 4, 4], times=[30, 20, 90])
+    >>> cofactor.split_by_time(ratings)
+    Split(from 1970-01-01T00:01:30 UTC on: 2 train, 1 test)
     """
     _check_share("test", test)
     times = np.sort(_times(interactions))
@@ -188,7 +215,14 @@ def split_users(interactions: Interactions, *, test: float = 0.1, given: float =
     After Marlin (2004), "Collaborative filtering: a machine learning perspective", and Liang et al.
     (2018), "Variational autoencoders for collaborative filtering", section 4.
 
-    Raises ParameterError unless 0 < test < 1 and 0 < given < 1, DataError when that is no user.
+    Deterministic in the seed. Raises ParameterError unless 0 < test < 1 and 0 < given < 1, DataError when that is no
+    user.
+
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
+    >>> split = cofactor.split_users(ratings, test=0.4)
+    >>> split, len(split.held_out_users)
+    (Split(1 users held out, 80% of their rows given, seed 0: 3 train, 1 to fold in, 1 test), 1)
     """
     _check_share("test", test)
     _check_share("given", given)

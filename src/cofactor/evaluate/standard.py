@@ -20,7 +20,8 @@ def s0_rows(n: int = 100_000) -> tuple[Int64, Int64]:
     """S0, for ratings: p = RandomState(0).permutation(n); train is the first 80 % of p, test the rest.
 
     On u.data in file order (n = 100,000) that is p[:80000] and p[80000:]; 36 test rows have a user or
-    an item that training does not know, and they count. Score RMSE over rows, clipped to 1..5.
+    an item that training does not know, and they count. Score RMSE over rows, clipped to 1..5. Both are int64 row
+    numbers from 0; n = 0 gives two empty arrays.
 
     >>> train, test = s0_rows()
     >>> len(train), len(test)
@@ -40,8 +41,13 @@ def i0_rows(users: Any, values: Any, *, seed: int = 0, positive_from: float = 4)
     positives are excluded from a ranking. Score NDCG@10 with ideal min(10, n_test), mean over users with
     a test item. I0 is seed 0; report the mean over seeds 0..9 beside it.
 
-    users (n,) ids, values (n,) numbers. Both results count rows of the whole file, from 0.
-    Raises DataError where the columns differ in length.
+    users (n,) ids, values (n,) numbers. Both results, train and test, are int64 and count rows of the whole file, from
+    0; users of fewer than five positives have no test row. No positives give two empty arrays. Raises DataError where
+    the columns differ in length, or ids are missing or mixed.
+
+    >>> train, test = i0_rows(["ana"] * 6 + ["tom"], [5, 4, 4, 4, 5, 1, 5])
+    >>> sorted(train.tolist()), test.tolist()
+    ([0, 1, 3, 4, 6], [2])
     """
     ids, numbers = id_column(users), np.asarray(values)
     if numbers.shape != (len(ids),):

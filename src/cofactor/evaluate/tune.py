@@ -37,11 +37,15 @@ class Trial:
     """One set of settings and how it did.
 
     Attributes:
+
         number: counted from 0; 0 are the settings that the search began with.
         settings: those that are searched.
         value: the main metric on the validation part; nan where the fit failed.
         seconds: fit and score, wall time.
         error: why it failed, else None.
+
+    >>> Trial(0, {"l2": 0.05}, value=0.91, seconds=1.5).error is None
+    True
     """
 
     number: int
@@ -53,14 +57,25 @@ class Trial:
 
 @dataclass(frozen=True, eq=False)
 class Tuned:
-    """What a search found.
+    """What a search found; see `tune`, which makes it.
 
     Attributes:
+
         estimator: the best one, ready to be fitted.
-        metric: "rmse" or "ndcg@k".        validation: its value on the validation part.
+        metric: "rmse" or "ndcg@k".
+        validation: its value on the validation part.
         test: the score of the best, fitted on the whole training part, on the test part, which nothing else has seen.
-        trials: all of them, in order.        resumed: how many of them were there already.
-        description: of the split.        validation_description: of how the training part was parted.
+        trials: all of them, in order.
+        resumed: how many of them were there already.
+        description: of the split.
+        validation_description: of how the training part was parted.
+
+    >>> import cofactor
+    >>> from cofactor.data.synthetic import World, generate
+    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+    >>> found = cofactor.evaluate.tune(cofactor.Bias(), cofactor.split_random(ratings), trials=2)
+    >>> found.history.columns, found.estimator.name
+    (['trial', 'value', 'best', 'seconds', 'error', 'damping'], 'bias')
     """
 
     estimator: Estimator
@@ -74,7 +89,10 @@ class Tuned:
 
     @property
     def history(self) -> pl.DataFrame:
-        """One row per trial: trial, value, best (so far), seconds, error, then the settings searched."""
+        """One row per trial: trial, value, best (so far), seconds, error, then the settings searched.
+
+        value and best are nan where the fit failed, and before anything succeeded.
+        """
         best, rows = nan, []
         for trial in self.trials:
             best = trial.value if is_better(self.metric, trial.value, best) else best
@@ -83,7 +101,7 @@ class Tuned:
         return pl.DataFrame(rows, infer_schema_length=None).with_columns(pl.col("error").cast(pl.String))
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; nan becomes None."""
+        """Plain values for JSON: the best estimator, both figures and every trial; nan becomes None."""
         interval = self.test.metrics[self.metric]
         return {
             "split": self.description,
@@ -125,6 +143,13 @@ def tune(
 
     Raises MissingExtraError without optuna, ParameterError for arguments, KindError and DataError as a fit does,
     CofactorError where every trial failed.
+
+    >>> import cofactor
+    >>> from cofactor.data.synthetic import World, generate
+    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+    >>> found = cofactor.evaluate.tune(cofactor.Bias(), cofactor.split_random(ratings), trials=3)
+    >>> found.metric, len(found.trials), found.validation <= found.trials[0].value
+    ('rmse', 3, True)
     """
     if isinstance(trials, bool) or not isinstance(trials, int) or trials < 1:
         raise ParameterError(f"trials must be a whole number from 1 on, not {trials!r}")
@@ -153,7 +178,12 @@ def tune(
 
 
 def fingerprint(interactions: Interactions) -> str:
-    """A short name of exactly these rows: the same for the same ids, values, times and weights."""
+    """A short name of exactly these rows, 16 hexadecimal digits: the same for the same ids, values, times and weights.
+
+    >>> table = Interactions.from_columns(["ana", "tom"], ["heat", "heat"], [3, 4])
+    >>> fingerprint(table) == fingerprint(table.select([True, False]))
+    False
+    """
     digest = hashlib.sha256(interactions.kind.encode())
     for ids in (interactions.users, interactions.items):
         parts = (ids.integers, ids.offsets, ids.text)

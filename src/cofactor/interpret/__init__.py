@@ -1,4 +1,11 @@
-"""What a model learnt, in names: who and what stands out, and where items lie in the space of tastes."""
+"""What a model learnt, in names: who and what stands out, and where items lie in the space of tastes.
+
+>>> import cofactor
+>>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
+>>> rec = cofactor.Recommender.fit(cofactor.Bias(), ratings)
+>>> cofactor.interpret.levels(rec)["item"].to_list()
+[7, 8, 9]
+"""
 
 from cofactor.interpret.crosstab import filled_crosstab
 from cofactor.interpret.disagreements import disagreements

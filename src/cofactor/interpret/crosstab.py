@@ -21,7 +21,14 @@ def filled_crosstab(
 
     known: what was given, null where blank. prediction: of the blanks, and of what was given too, which the model has
     seen. low, high: the ends of the interval that holds a rating with a probability of `level`, for models that know
-    how sure they are. Users, and items within each, busiest first. Raises ParameterError.
+    how sure they are. Users, and items within each, busiest first. Of events, known is how often or how much, and the
+    prediction what is ranked by. Raises ParameterError for fewer than one user or item, or a level outside 0..1.
+
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "clue", "alien"], [5, 4, 3])
+    >>> rec = cofactor.Recommender.fit(cofactor.Bias(), ratings)
+    >>> cofactor.interpret.filled_crosstab(rec).select("user", "item", "known").rows()
+    [('ana', 'alien', 5.0), ('ana', 'clue', 4.0), ('bo', 'alien', 3.0), ('bo', 'clue', None)]
     """
     corner = crosstab(_table(recommender), users=users, items=items)
     u, i = np.repeat(corner.u, len(corner.i)), np.tile(corner.i, len(corner.u))

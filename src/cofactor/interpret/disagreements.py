@@ -19,7 +19,16 @@ def disagreements(recommender: Recommender, n: int = 20, *, min_support: int = 2
     since people rate what they expect to like, levels usually lie below averages. Columns as of `levels`, and surprise:
     item, level, average, difference, support[, title], surprise. Above 0: liked even by people who are severe, or who
     dislike its kind. Below: rated mostly by those who like such things. Few ratings pull a level towards the mean of
-    all, which is no disagreement: hence `min_support`. Raises KindError as `levels` does, ParameterError.
+    all, which is no disagreement: hence `min_support`; no rows where nothing has so many. Raises KindError as `levels`
+    does, ParameterError for n below 1.
+
+    >>> import cofactor
+    >>> from cofactor.data.synthetic import World, generate
+    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+    >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
+    >>> found = cofactor.interpret.disagreements(rec, 4, min_support=10)
+    >>> len(found), bool(found["surprise"][0] > 0 > found["surprise"][3])
+    (4, True)
     """
     if n < 1:
         raise ParameterError(f"n must be at least 1, not {n}")

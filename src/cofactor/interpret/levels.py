@@ -23,14 +23,19 @@ Side: TypeAlias = Literal["item", "user"]
 def levels(recommender: Recommender, side: Side = "item", *, min_support: int = 1) -> pl.DataFrame:
     """Items (users) by falling level: id, level, average, difference, support[, title].
 
-    level: the rating expected of an unknown user for the item (of the user for an unknown item)    average: of its
-    ratings, plain    difference: level - average    support: how many ratings. Only those with at least `min_support`.
-    Raises KindError for a model that has no levels (of events, or without biases), ParameterError.
+        level        the rating expected of an unknown user for the item (of the user for an unknown item)
+        average      of its ratings, plain; nan without any
+        difference   level - average
+        support      how many ratings
 
-    >>> from cofactor import Bias, Interactions
-    >>> ratings = Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "brazil"], [5, 4, 2])
-    >>> levels(Recommender.fit(Bias(), ratings))["item"].to_list()
-    ['alien', 'brazil']
+    All in the units of the ratings. Only those with at least `min_support`; no rows where nothing has so many. Raises
+    KindError for a model that has no levels (of events, or without biases), ParameterError for another side.
+
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "brazil"], [5, 4, 2])
+    >>> rec = cofactor.Recommender.fit(cofactor.Bias(), ratings)
+    >>> cofactor.interpret.levels(rec).select("item", "average", "support").rows()
+    [('alien', 4.5, 2), ('brazil', 2.0, 1)]
     """
     if side not in ("item", "user"):
         raise ParameterError(f"side must be item or user, not {side!r}")

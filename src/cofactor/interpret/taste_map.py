@@ -22,10 +22,19 @@ class TasteMap:
     """Items by the principal axes of their factors; biases are not in it, so quality is kept out of taste.
 
     Attributes:
+
         items: item, axis_1, axis_2, ..., support[, title], in row order.
-        shares: (axes,) float64: of the factors' variance along each axis, the largest first.
+        shares: (axes,) float64: of the factors' variance along each axis, the largest first; 0 where all lie alike.
 
     An axis has no direction of its own: it points to where its items lie farthest out.
+
+    >>> import cofactor
+    >>> from cofactor.data.synthetic import World, generate
+    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+    >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
+    >>> drawn = cofactor.interpret.TasteMap.of(rec)
+    >>> drawn.items.columns, bool(drawn.shares[0] >= drawn.shares[1])
+    (['item', 'axis_1', 'axis_2', 'support'], True)
     """
 
     items: pl.DataFrame
@@ -33,7 +42,13 @@ class TasteMap:
 
     @classmethod
     def of(cls, recommender: Recommender, *, axes: int = 2, min_support: int = 1) -> Self:
-        """The map of the items with at least `min_support` ratings. Raises KindError where there are no factors."""
+        """The map of the items with at least `min_support` ratings.
+
+            (axis_1, ..., axis_a) = (q - mean of q) V,    V the leading right singular vectors of the rows q - mean of q
+
+        Fewer axes than asked for where there are fewer items. Raises KindError where there are no factors,
+        ParameterError for more axes than factors, and where no item has so many ratings.
+        """
         model = recommender.model
         width = model.item_factors.shape[1] if isinstance(model, HasFactors) else 0
         if width == 0:
@@ -55,7 +70,10 @@ class TasteMap:
         return cls(items, size[:axes] ** 2 / max(float(np.square(size).sum()), 1e-300))
 
     def ends(self, axis: int, n: int = 5) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """The n items farthest out at the low and at the high end of an axis (from 1), the farthest first."""
+        """The n items farthest out at the low and at the high end of an axis (from 1), the farthest first.
+
+        Two frames as `items`. Raises ParameterError for an axis that is not there.
+        """
         if not 1 <= axis <= len(self.shares):
             raise ParameterError(f"axis must be from 1 to {len(self.shares)}, not {axis}")
         by = self.items.sort(f"axis_{axis}", maintain_order=True)

@@ -1,4 +1,13 @@
-"""Newcomers: what somebody new is taken to be, what to ask them, and how new items get their chance."""
+"""Newcomers: what somebody new is taken to be, what to ask them, and how new items get their chance.
+
+>>> import cofactor
+>>> from cofactor.data.synthetic import World, generate
+>>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+>>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
+>>> eased = cofactor.newcomers.learn_priors(rec)
+>>> len(eased.recommend_newcomer([(7, 5.0)], n=3))
+3
+"""
 
 from cofactor.newcomers.exploration import Explored, Impressions, explore
 from cofactor.newcomers.interview import Interview, Population

@@ -29,12 +29,19 @@ PSEUDO = 2.0
 
 @dataclass(frozen=True, eq=False)
 class Crowd:
-    """Kinds of users.
+    """Kinds of users; all float64.
 
-    Attributes:
-        share (k,): the part of the users that is of each kind.
-        knows (k, n_items): p, the chance that one of this kind has rated an item; above 0, below 1.
-        belonging (n_users, k): how surely each user is of each kind; rows sum to 1.
+        share (k,)                the part of the users that is of each kind; sums to 1
+        knows (k, n_items)        p, the chance that one of this kind has rated an item; above 0, below 1
+        belonging (n_users, k)    how surely each user is of each kind; rows sum to 1
+
+    Source of the way it is learnt: Dempster, Laird & Rubin (1977), JRSS B 39.
+
+    >>> rows = SparseRows.of([0, 0, 1, 1, 2, 3], [0, 1, 0, 1, 2, 2], [1] * 6, n_rows=4)
+    >>> crowd = Crowd.of(rows, 3, kinds=2)
+    >>> chances = crowd.like([0], [True]) @ crowd.knows
+    >>> bool(chances[1] > chances[2])
+    True
     """
 
     share: Float64
@@ -49,7 +56,8 @@ class Crowd:
             p_kj = (sum_u belonging_uk x_uj + PSEUDO p_j) / (sum_u belonging_uk + PSEUDO)
 
         p_j is the share of users with the item, half a user more. Each kind begins as one user drawn at random, mostly
-        smoothed away. Work and memory: a pass is `kinds` times the ratings. Without users all is as likely as not.
+        smoothed away. Work and memory: a pass is `kinds` times the ratings. Without users all is as likely as not, and
+        there is one kind.
         """
         n, k = len(histories), max(min(kinds, len(histories)), 1)
         known = (np.bincount(histories.columns, minlength=n_items) + 0.5) / (n + 1)
@@ -67,7 +75,12 @@ class Crowd:
         return cls(share, knows, belonging)
 
     def like(self, asked: Sequence[int], known: Sequence[bool]) -> Float64:
-        """How likely each kind is for somebody who was asked these items and knew these: (k,), Bayes' rule."""
+        """How likely each kind is for somebody who was asked these items and knew these: (k,) float64, Bayes' rule.
+
+            kind k ~ share_k prod_j p_kj^known_j (1 - p_kj)^(1 - known_j)
+
+        asked: item rows; known: one bool for each. The shares themselves where nothing was asked.
+        """
         p = self.knows[:, list(asked)]
         log = np.log(self.share) + np.log(np.where(np.asarray(known, bool), p, 1 - p)).sum(axis=1)
         kinds: Float64 = _normalized(log[None])[0]

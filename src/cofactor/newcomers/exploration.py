@@ -27,7 +27,14 @@ __all__ = ["Explored", "Impressions", "explore"]
 
 @dataclass(frozen=True, eq=False)
 class Impressions:
-    """How often each item was shown and how often it was clicked then: (n_items,) whole numbers, clicked <= shown."""
+    """How often each item was shown and how often it was clicked then: (n_items,) whole numbers, clicked <= shown.
+
+    Raises ParameterError for clicks below 0 or above what was shown, or another number of them.
+
+    >>> seen = Impressions(shown=np.array([100, 3]), clicked=np.array([7, 0]))
+    >>> int(seen.shown.sum())
+    103
+    """
 
     shown: Int64
     clicked: Int64
@@ -40,11 +47,16 @@ class Impressions:
 
 @dataclass(frozen=True, eq=False)
 class Explored:
-    """Lists with new items among them.
+    """Lists with new items among them; see `explore`, which makes it.
 
     Attributes:
+
         lists: (n_users, n) int32: item rows, -1 where a list ends.
         explored: (n_users, n) bool: which places are there to learn from.
+
+    >>> found = Explored(np.array([[3, 7, -1]], np.int32), np.array([[False, True, False]]))
+    >>> found.lists[found.explored].tolist()
+    [7]
     """
 
     lists: Int32
@@ -66,7 +78,16 @@ def explore(
 
     share: 0..1, the expected share of explored places, wherever in a list the draw puts them. cap: places of any one
     new item in this call. Nobody is shown what they rated. Places that no new item may take hold the best of the
-    others, as all other places do. Raises ParameterError.
+    others, as all other places do. users: (n_users,) int32 rows; none give no lists. The same seed draws the same.
+    Raises ParameterError.
+
+    >>> import cofactor, numpy as np
+    >>> from cofactor.data.synthetic import World, generate
+    >>> ratings = generate(World(n_users=60, n_items=200, n_ratings=900)).interactions
+    >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
+    >>> found = cofactor.newcomers.explore(rec, np.arange(60, dtype=np.int32), n=10, share=0.2)
+    >>> found.lists.shape, round(float(found.explored.mean()), 2), int(rec.support[found.lists[found.explored]].max())
+    ((60, 10), 0.2, 4)
     """
     if not 0 <= share <= 1:
         raise ParameterError(f"share must be from 0 to 1, not {share!r}")

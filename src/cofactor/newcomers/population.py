@@ -1,6 +1,8 @@
 """What a newcomer is taken to be before the first question: one of many kinds, each with a taste of its own.
 
-A user is x ~ N(m_k, S), k the kind (see `crowd`), and a rating of item j is  level_j + f_j . x + noise of variance v_j.
+A user is x ~ N(m_k, S), k the kind (see `crowd`), and a rating of item j is
+
+    level_j + f_j . x + noise of variance v_j
 
 Of a factor model x = [p, b] and f_j = [q_j, 1], times the slope at the item's own level where there is a sigmoid.
 Of a posterior, whose draws s have factors q_js and users of variance V_s, x ~ N(0, I) and f_j . f_i is, but for what
@@ -52,11 +54,24 @@ OPTIMISM = 1.1
 
 @dataclass(frozen=True, eq=False)
 class Population:
-    """The prior of a newcomer, and the items as a newcomer's ratings see them.
+    """The prior of a newcomer, and the items as a newcomer's ratings see them; all float64.
 
-    Attributes:
-        features (n_items, w): f. level (n_items,): the rating where x is 0. noise (n_items,): v.
-        crowd: the kinds of users, by what they know. means (k, w): of x, for each kind. covariance (w, w): within one.
+        features (n_items, w)    f
+        level (n_items,)         the rating where x is 0
+        noise (n_items,)         v, the variance of a rating about what is expected
+        crowd                    the k kinds of users, by what they know
+        means (k, w)             of x, for each kind
+        covariance (w, w)        S, within one
+
+    See `Interview`, which begins with one.
+
+    >>> import cofactor
+    >>> from cofactor.data.synthetic import World, generate
+    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+    >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
+    >>> known = cofactor.newcomers.Population.of(rec, kinds=8)
+    >>> known.features.shape, known.means.shape
+    ((40, 5), (8, 5))
     """
 
     features: Float64
@@ -70,7 +85,8 @@ class Population:
     def of(cls, recommender: Recommender, *, kinds: int = KINDS, seed: int = 0) -> Self:
         """Learnt from the users of a fitted recommender; the same seed gives the same kinds.
 
-        Raises KindError where there are no factors of ratings, or no ratings.
+        kinds: of users, at most as many as there are users with ratings, and at least one. Raises KindError where there
+        are no factors of ratings, or no ratings.
         """
         one_thread_blas()
         known = np.flatnonzero(recommender.histories.counts)

@@ -50,8 +50,16 @@ def learn_priors(
     """The same recommender, carrying what it takes new users and new items to be.
 
     user_features, item_features: columns of the user and item tables; see `data.features.Encoder`. Without, all new
-    ones are taken to be alike: as the trained are on average. Raises KindError for a model without vectors, DataError
-    for columns that are not there.
+    ones are taken to be alike: as the trained are on average. bpr has a prior of items only. Raises KindError for a
+    model without vectors, DataError for columns that are not there.
+
+    >>> import cofactor
+    >>> from cofactor.data.synthetic import World, generate
+    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900, genres=4)).interactions
+    >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
+    >>> priors = cofactor.newcomers.learn_priors(rec, item_features=["genres"]).priors
+    >>> priors.users.mean.shape, priors.items.effects.shape, priors.items.encoder.names[0]
+    ((5,), (4, 5), 'genres=genre 0')
     """
     model = recommender.model
     if not isinstance(model, FactorModel) or model.loss is None or not model.n_users or not model.n_items:
@@ -68,7 +76,14 @@ def learn_priors(
 
 
 def eased_in(recommender: Recommender, *, seed: int = 0) -> Recommender:
-    """With priors, those it has or new ones, where the model takes any; else as it is."""
+    """With priors, those it has or new ones, where the model takes any; else as it is.
+
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
+    >>> rec = cofactor.Recommender.fit(cofactor.ItemKNN(), ratings)
+    >>> cofactor.newcomers.eased_in(rec) is rec
+    True
+    """
     if recommender.priors is not None:
         return recommender
     try:

@@ -25,6 +25,7 @@ class Cells:
     """A column after its cast.
 
     Attributes:
+
         values: (n,) the cast column; what stands in bad places means nothing.
         bad: (n,) Boolean: which cells were refused.
         why: the reason for one row that is bad.

@@ -25,6 +25,7 @@ class Checked:
     """The good rows of a table.
 
     Attributes:
+
         columns: by role: ids (Int64, String or coded), value and weight (Float32), time (Int64).
         refused: how many rows were bad.
         reasons: by line, the first `most` of them.
@@ -38,7 +39,11 @@ class Checked:
 
 
 def checked(rows: Rows, *, kind: Kind, scale: Scale | None, typed: bool, most: int | None) -> Checked:
-    """Casts the columns of `rows`, and takes them out of it one by one so that their text can go."""
+    """Casts the columns of `rows`, and takes them out of it one by one so that their text can go.
+
+    typed: False where ids are text that may be integers. most: how many reasons to remember, None for all. Raises
+    DataError for a column that cannot hold its role at all.
+    """
     n = len(rows.lines)
     roles = [role for role in ROLES if role in rows.columns]
     cast = dict(zip(roles, results_of(lambda role: _cast(rows, role, kind, scale), roles), strict=True))

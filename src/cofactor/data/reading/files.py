@@ -23,7 +23,15 @@ _BLOCK = 1 << 18
 
 @dataclass(frozen=True)
 class Survey:
-    """What the bytes of a text file hold, to set against what a parser made of it."""
+    """What the bytes of a text file hold, to set against what a parser made of it.
+
+    Attributes:
+
+        lines, separators: how many.
+        trailing_blank: blank lines at the end.
+        quotes, nuls: whether there are any.
+        lone_returns: whether a CR stands without its LF.
+    """
 
     lines: int
     separators: int
@@ -42,6 +50,7 @@ class TextFile:
 
     @property
     def for_polars(self) -> Path | bytes:
+        """What polars is to read: the path, or the unpacked bytes."""
         return self.path if self.data is None else self.data
 
     def head(self, size: int = 1 << 16) -> bytes:

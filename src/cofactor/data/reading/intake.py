@@ -28,7 +28,7 @@ _OPINIONS = ("rat", "score", "star", "overall")  # columns named so hold ratings
 
 @dataclass(frozen=True)
 class Request:
-    """What a caller asked for."""
+    """What a caller asked for; see `read_ratings`. Raises ParameterError for `on_bad` and `quarantine`."""
 
     kind: Kind
     names: Mapping[str, str | None]

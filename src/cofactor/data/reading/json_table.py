@@ -31,6 +31,7 @@ class JsonTable:
 
     @property
     def name(self) -> str:
+        """The path of the file."""
         return str(self.file.path)
 
     def read(self, roles: Mapping[str, int], most: int | None) -> Rows:

@@ -42,7 +42,11 @@ def text_rows(lines: Iterable[bytes], separator: str) -> Iterator[Row]:
 
 
 def split_quoted(text: str, separator: str) -> list[str] | str | None:
-    """The fields of a row; a reason when its quotes are wrong; None when a quote is still open."""
+    """The fields of a row; a reason when its quotes are wrong; None when a quote is still open.
+
+    >>> split_quoted('1,"a,b",3', ","), split_quoted('1,"a', ",")
+    (['1', 'a,b', '3'], None)
+    """
     fields, at = [], 0
     while True:
         if text.startswith('"', at):

@@ -28,6 +28,7 @@ class Refusals:
     kept: list[Refusal] = field(default_factory=list)
 
     def add(self, line: int, reason: str, text: str) -> None:
+        """Count one more, and keep it while there is room."""
         self.count += 1
         if self.most is None or len(self.kept) < self.most:
             self.kept.append(Refusal(line, reason, text))
@@ -38,6 +39,7 @@ class Rows:
     """The chosen columns of the rows that could be split into fields.
 
     Attributes:
+
         columns: by role, in the type they came in (text files: String, null or "" where empty; or numbers).
         lines: (n,) the line, or the row of a frame, that each row begins on, from 1.
         refused: rows that could not be split.
@@ -92,16 +94,18 @@ class Batches:
 
     @classmethod
     def of_objects(cls, roles: Sequence[str]) -> Batches:
+        """For cells that are Python objects; see `object_columns`."""
         return cls(roles, objects=object_columns)
 
     def add(self, line: int, cells: Sequence[Any]) -> None:
+        """One more row: the line it begins on, and a cell for each role."""
         self._lines.append(line)
         self._cells.append(cells)
         if len(self._lines) == _BATCH:
             self._flush()
 
     def finish(self) -> tuple[dict[str, pl.Series], Int64]:
-        """The whole columns and the line of every row."""
+        """The whole columns, (n,) each by name, and the line of every row, (n,); no rows give empty columns."""
         self._flush()
         frame = pl.concat(self._frames, rechunk=True)
         lines = np.concatenate(self._numbers)

@@ -34,6 +34,7 @@ class TextTable:
 
     @property
     def name(self) -> str:
+        """The path of the file."""
         return str(self.file.path)
 
     def read(self, roles: Mapping[str, int], most: int | None) -> Rows:
