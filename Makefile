@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench accuracy roofline bench-peers clean
+.PHONY: demo test check docs bench accuracy roofline bench-peers clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -25,6 +25,10 @@ check: .venv/installed-dev   ## style, types and the layers
 test: check                  ## everything that must hold, on real data
 	$(BIN)/pytest
 
+docs: .venv/installed-dev    ## the documentation, into docs/_build/html: every page is run; a warning is an error (minutes)
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env docs docs/_build/html
+	$(BIN)/python docs/links.py docs/_build/html
+
 bench: .venv/installed-dev   ## did a kernel get slower? CPU time beside the ratios on record (two minutes)
 	$(BIN)/python benchmarks/guard.py
 
@@ -38,4 +42,4 @@ bench-peers: .venv/installed-dev ## beside the other libraries, each in its own 
 	$(BIN)/python benchmarks/bench_peers.py
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf docs/_build docs/generated .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

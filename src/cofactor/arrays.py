@@ -11,6 +11,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from cofactor.errors import ParameterError
+
 __all__ = [
     "Bool",
     "Bytes",
@@ -36,25 +38,40 @@ Bytes: TypeAlias = NDArray[np.uint8]
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """The same memory, seen through a view that cannot be written."""
+    """The same memory, seen through a view that cannot be written; of any shape and dtype.
+
+    >>> read_only(np.zeros(2)).flags.writeable
+    False
+    """
     view = array.view()
     view.flags.writeable = False
     return view
 
 
 def contiguous(array: Any, dtype: Any) -> NDArray[Any]:
-    """`array` as a C-contiguous array of `dtype`; copied only when it is not one already."""
+    """`array` as a C-contiguous array of `dtype`, of the same shape; copied only when it is not one already.
+
+    >>> contiguous([[1, 2]], np.float32).tolist()
+    [[1.0, 2.0]]
+    """
     return np.ascontiguousarray(array, dtype=dtype)
 
 
 def random_stream(seed: int, *path: str | int) -> np.random.Generator:
     """A random generator of its own for every (seed, path): streams never depend on each other's use.
 
+    seed: a whole number from 0 on; path: what the stream is for. Raises ParameterError for a seed below 0.
+
     >>> a = random_stream(0, "user factors").standard_normal(2)
     >>> b = random_stream(0, "user factors").standard_normal(2)
     >>> bool((a == b).all())
     True
+    >>> random_stream(-1)
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: seed must be a whole number from 0 on, not -1
     """
+    if seed < 0:
+        raise ParameterError(f"seed must be a whole number from 0 on, not {seed!r}")
     words = [zlib.crc32(part.encode()) if isinstance(part, str) else int(part) for part in path]
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([int(seed), *words])))
 
@@ -63,8 +80,14 @@ def random_stream(seed: int, *path: str | int) -> np.random.Generator:
 class SparseRows:
     """A mostly blank matrix by rows (CSR): row r holds `columns[start[r]:start[r + 1]]`, ascending.
 
-    start (n_rows + 1,) int64    columns (n,) int32
-    values (n,) float32          weights (n,) float32, or None where every weight is 1
+        start (n_rows + 1,) int64    columns (n,) int32
+        values (n,) float32          weights (n,) float32, or None where every weight is 1
+
+    A row without entries has start[r] = start[r + 1]; a matrix without rows has start = [0].
+
+    >>> rows = SparseRows.of(rows=[1, 0, 1], columns=[2, 0, 1], values=[5, 3, 4], n_rows=3)
+    >>> rows.counts.tolist(), rows.row(1).columns.tolist(), rows.row(1).values.tolist()
+    ([1, 2, 0], [1, 2], [4.0, 5.0])
     """
 
     start: Int64
@@ -81,7 +104,7 @@ class SparseRows:
         return np.diff(self.start)
 
     def row(self, r: int) -> SparseRows:
-        """Row r alone, as a matrix of one row."""
+        """Row r alone, as a matrix of one row, without copying its entries."""
         return self.slice(r, r + 1)
 
     def slice(self, first: int, last: int) -> SparseRows:
@@ -106,7 +129,7 @@ class SparseRows:
 
     @classmethod
     def of(cls, rows: Any, columns: Any, values: Any, n_rows: int, weights: Any = None) -> SparseRows:
-        """From entries in any order; within a row they are sorted by column."""
+        """From entries in any order, (n,) each; within a row they are sorted by column. No entries: `n_rows` blanks."""
         order = np.lexsort((columns, rows))
         start = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(rows, minlength=n_rows))])
         sorted_weights = None if weights is None else contiguous(np.asarray(weights)[order], np.float32)
@@ -125,6 +148,9 @@ class SparseRows:
 
 def plain(value: Any) -> Any:
     """The same value of JSON's types only.
+
+    Tuples become lists, what is NumPy's becomes Python's, a number that is not finite becomes None, and whatever is of
+    another type its text.
 
     >>> plain({"a": (1, float("nan"))})
     {'a': [1, None]}

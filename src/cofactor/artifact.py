@@ -38,14 +38,27 @@ MOST_DIMENSIONS = 8
 
 @dataclass(frozen=True)
 class Artifact:
-    """What a file holds: plain JSON values, and read-only arrays that are still in the file."""
+    """What a file holds: plain JSON values, and read-only arrays that are still in the file.
+
+    manifest is what was written as such; arrays have their names, shapes and dtypes.
+    """
 
     manifest: dict[str, Any]
     arrays: dict[str, NDArray[Any]]
 
 
 def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
-    """Call `write(temporary_path)`, then rename: readers see the old file or the new one, never a part."""
+    """Call `write(temporary_path)`, then rename: readers see the old file or the new one, never a part.
+
+    Where `write` raises, the old file stays and nothing is left behind. Raises OSError where the folder cannot be
+    written, or `path` is there and is not an ordinary file.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_whole(Path(folder, "note"), lambda temporary: temporary.write_text("whole"))
+    ...     [(file.name, file.read_text()) for file in Path(folder).iterdir()]
+    [('note', 'whole')]
+    """
     target = Path(path)
     if target.exists() and not target.is_file():
         raise OSError(errno.EINVAL, "it is there, and it is not an ordinary file", str(target))
@@ -62,7 +75,16 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
 def write_artifact(path: str | Path, arrays: Mapping[str, NDArray[Any]], manifest: Mapping[str, Any]) -> None:
     """Write `arrays` and `manifest` (plain JSON values) to `path`. The same content gives the same bytes.
 
-    Raises ArtifactError when the file cannot be written, or for an array of another type than `DTYPES` lists.
+    Arrays of any shape, of float32, float64, int32, int64, uint8 or bool; an empty one, or none at all, is kept too.
+    Raises ArtifactError when the file cannot be written, or for an array of another type; TypeError for a manifest that
+    is not JSON.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_artifact(Path(folder, "two"), {"x": np.zeros((2, 3), np.float32)}, {"made": "by hand"})
+    ...     found = read_artifact(Path(folder, "two"))
+    >>> found.manifest, found.arrays["x"].shape, found.arrays["x"].flags.writeable
+    ({'made': 'by hand'}, (2, 3), False)
     """
     named = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     for name, array in named.items():
@@ -96,9 +118,17 @@ def write_artifact(path: str | Path, arrays: Mapping[str, NDArray[Any]], manifes
 
 
 def read_artifact(path: str | Path, *, verify: bool = True) -> Artifact:
-    """Map the file at `path`. With `verify` every array is checked against its SHA-256.
+    """Map the file at `path`. With `verify` every array is checked against its SHA-256, which reads all of it.
 
     Raises ArtifactError for a file that is missing, foreign, cut short, damaged or of a newer format.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "note.cofactor")
+    ...     _ = path.write_text("no model")
+    ...     read_artifact(path)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    cofactor.errors.ArtifactError: ...note.cofactor is not a cofactor model, or it was cut short (8 bytes)
     """
     try:
         with Path(path).open("rb") as file:

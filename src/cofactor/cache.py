@@ -10,7 +10,13 @@ __all__ = ["cache_folder"]
 
 
 def cache_folder() -> Path:
-    """`$COFACTOR_CACHE`, else this platform's cache folder of the user with `cofactor` in it. It need not exist."""
+    """`$COFACTOR_CACHE`, else this platform's cache folder of the user with `cofactor` in it. It need not exist.
+
+    >>> from unittest.mock import patch
+    >>> with patch.dict(os.environ, COFACTOR_CACHE="elsewhere"):
+    ...     print(cache_folder())
+    elsewhere
+    """
     if chosen := os.environ.get("COFACTOR_CACHE"):
         return Path(chosen)
     if sys.platform == "win32":

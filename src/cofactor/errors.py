@@ -17,50 +17,120 @@ __all__ = [
 
 
 class CofactorError(Exception):
-    """Everything cofactor raises on purpose. The CLI prints these as one line, without a traceback."""
+    """Everything cofactor raises on purpose. The CLI prints these as one line, without a traceback.
+
+    >>> import cofactor
+    >>> clicks = cofactor.Interactions.from_columns(["ana", "bo"], ["alien", "alien"], kind="events")
+    >>> try:
+    ...     cofactor.Bias().fit(clicks)
+    ... except cofactor.CofactorError as problem:
+    ...     print(problem)
+    bias learns from ratings, and these are events; try implicit-als
+    """
 
 
 class DataError(CofactorError, ValueError):
-    """A table that cannot be used as it is: the message names the row, the column or the id."""
+    """A table that cannot be used as it is: the message names the row, the column or the id. A ValueError, too.
+
+    >>> import cofactor
+    >>> cofactor.Interactions.from_columns(["ana", "bo"], ["alien", "alien"], [5, float("nan")])
+    Traceback (most recent call last):
+    cofactor.errors.DataError: row 2: value nan is not a usable number
+    """
 
 
 class KindError(DataError):
-    """Ratings where events are needed, or events where ratings are needed."""
+    """Ratings where events are needed, or events where ratings are needed; or a model that cannot do what is asked.
+
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns(["ana", "bo"], ["alien", "alien"], [5, 4])
+    >>> cofactor.Popularity().fit(ratings)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    cofactor.errors.KindError: popularity learns from events (clicks, plays, purchases), and these are ratings; ...
+    """
 
 
 class LeakageError(CofactorError):
-    """A split whose training part knows something of its test part."""
+    """A split whose training part knows something of its test part: what is measured on it would be too good.
+
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns(["ana", "bo"], ["alien", "alien"], [5, 4])
+    >>> cofactor.Split(ratings, ratings)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    cofactor.errors.LeakageError: user 'ana' and item 'alien' stand in train and in test (and 1 more pair): ...
+    """
 
 
 class MissingExtraError(CofactorError, ImportError):
-    """A part of cofactor whose libraries are not installed: the message says which extra to install."""
+    """A part of cofactor whose libraries are not installed: the message says which to install. An ImportError, too.
+
+    >>> from unittest.mock import patch
+    >>> from cofactor.plots import require_plotly
+    >>> with patch("cofactor.plots.look.find_spec", return_value=None):
+    ...     require_plotly()
+    Traceback (most recent call last):
+    cofactor.errors.MissingExtraError: figures need plotly, which is not installed: pip install "cofactor[report]"
+    """
 
 
 class ParameterError(CofactorError, ValueError):
-    """A hyper-parameter or an argument outside the range it is defined on."""
+    """A hyper-parameter or an argument outside the range it is defined on. A ValueError, too.
+
+    >>> import cofactor
+    >>> cofactor.BiasedMF(factors=0)
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: biased-mf: factors must be from 1 to 1024, not 0
+    """
 
 
 class UnknownIdError(CofactorError, KeyError):
-    """An id that the table or the model does not have."""
+    """An id that the table or the model does not have. A KeyError, too.
+
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns(["ana", "bo"], ["alien", "alien"], [5, 4])
+    >>> cofactor.Recommender.fit(cofactor.Bias(), ratings).recommend("cy")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    cofactor.errors.UnknownIdError: user 'cy' is not a known id; for somebody new, ...
+    """
 
     def __str__(self) -> str:  # KeyError would print the repr of the message
         return str(self.args[0]) if self.args else ""
 
 
 class ArtifactError(CofactorError):
-    """A model file that is damaged, cut short, foreign or newer than this version."""
+    """A model file that is missing, damaged, cut short, foreign or newer than this version, or cannot be written.
+
+    >>> import cofactor
+    >>> cofactor.Recommender.load("nowhere.cofactor")
+    Traceback (most recent call last):
+    cofactor.errors.ArtifactError: nowhere.cofactor cannot be read: No such file or directory
+    """
 
 
 class FetchError(CofactorError):
-    """A data set that could not be fetched, or is not what its maker published."""
+    """A data set that could not be fetched, or is not what its maker published.
+
+    >>> import cofactor
+    >>> cofactor.fetch("movielens-100")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    cofactor.errors.FetchError: there is no data set 'movielens-100'; there are ...
+    """
 
 
 class DivergedError(CofactorError):
-    """A fit whose loss or parameters stopped being finite.
+    """A fit whose loss or parameters stopped being finite: no model is returned that would predict nan.
 
     Attributes:
+
         epoch: the epoch, counted from 1, after which it was noticed.
         loss: the training loss of that epoch (may be nan or inf).
+        advice: what to change.
+
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
+    >>> cofactor.BiasedMF(rate=10, rating_range=None).fit(ratings)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    cofactor.errors.DivergedError: the fit diverged in epoch ... (loss inf): lower the rate or raise l2
     """
 
     def __init__(self, epoch: int, loss: float, advice: str = "lower the rate or raise l2"):

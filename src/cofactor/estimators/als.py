@@ -26,10 +26,22 @@ PATIENCE = "epochs without a better validation score before stopping"
 
 @dataclass(frozen=True)
 class ExplicitALS(Estimator):
-    """Ratings as mean + b_u + b_i + p_u . q_i, by alternating least squares.
+    """Ratings as a sum of a mean, two biases and a dot product, by alternating least squares.
 
-    Loss: sum over ratings of w (r - r^)^2 + l2 (|p_u|^2 + |q_i|^2) + l2_bias (b_u^2 + b_i^2); see `models.losses`.
-    Source: Zhou et al. 2008 (ALS-WR), with biases solved together with the factors; Takacs et al. 2011 (CG).
+        r^ = mean + b_u + b_i + p_u . q_i
+        minimize  sum over ratings of w (r - r^)^2 + l2 (|p_u|^2 + |q_i|^2) + l2_bias (b_u^2 + b_i^2)
+
+    The penalties are per rating, see `models.losses`. With the items held, each user is a ridge regression, and with
+    the users held each item. Where all ratings are equal, that is what is predicted.
+    Sources: Zhou et al. 2008 (ALS-WR), here with biases solved together with the factors; Takacs et al. 2011 (CG).
+
+    >>> import cofactor
+    >>> pairs = [(u, i) for u in range(20) for i in range(20) if u != i]
+    >>> stars = [5 if (u + i) % 2 == 0 else 1 for u, i in pairs]                     # two tastes
+    >>> ratings = cofactor.Interactions.from_columns(*zip(*pairs), stars)
+    >>> rec = cofactor.Recommender.fit(ExplicitALS(factors=2), ratings)
+    >>> rec.predict(0, 0) > 4.5                                                      # which nobody told it
+    True
     """
 
     name: ClassVar[str] = "explicit-als"
@@ -55,7 +67,8 @@ class ExplicitALS(Estimator):
     ) -> FactorModel:
         """A FactorModel whose users are the exact minimizers given its items.
 
-        `start`: a model of the same ids and width to go on from. Raises KindError for events, DivergedError.
+        `start`: a model of the same ids and width to go on from. Raises KindError for events, DataError for no rows,
+        ParameterError for another start, DivergedError.
         """
         self.require(interactions)
         loss = RatingsLoss(l2=self.l2, l2_bias=self.l2_bias)
@@ -72,9 +85,20 @@ class ExplicitALS(Estimator):
 class ImplicitALS(Estimator):
     """What a user would take next, from clicks, plays or purchases: every blank is a weak zero.
 
-    Loss: sum over events of w (1 - p_u . q_i)^2 + alpha0 sum over all pairs of (p_u . q_i)^2 + penalties that grow
-    with support; see `models.losses`. w is the event's value times its weight; a negative w is a dislike: target 0.
+        x = p_u . q_i
+        minimize  sum over events of w (1 - x)^2 + alpha0 sum over all pairs of x^2
+                  + l2 sum_u (n_u + alpha0 n_items)^nu |p_u|^2 + l2 sum_i (n_i + alpha0 n_users)^nu |q_i|^2
+
+    w is the event's value times its weight; a negative w is a dislike: target 0, confidence |w|. n counts the events of
+    a user or item; see `models.losses`. On a handful of events the penalty wins, and all vectors are zero.
     Sources: Hu, Koren & Volinsky 2008; Rendle et al. 2021 (alpha0 and nu).
+
+    >>> import cofactor
+    >>> pairs = [(u, i) for u in range(20) for i in range(20) if u != i and (u + i) % 2 == 0]      # two tastes
+    >>> events = cofactor.Interactions.from_columns(*zip(*pairs), kind="events")
+    >>> rec = cofactor.Recommender.fit(ImplicitALS(factors=2), events)
+    >>> rec.recommend(0, n=1)["item"].to_list()                      # the one that others of the same taste had
+    [0]
     """
 
     name: ClassVar[str] = "implicit-als"
@@ -109,7 +133,8 @@ class ImplicitALS(Estimator):
     ) -> FactorModel:
         """A FactorModel without biases whose users are the exact minimizers given its items.
 
-        `start`: a model of the same ids and width to go on from. Raises KindError for ratings, DivergedError.
+        `start`: a model of the same ids and width to go on from. Raises KindError for ratings, DataError for no rows,
+        ParameterError for another start, DivergedError.
         """
         self.require(interactions)
         loss = EventsLoss(alpha0=self.alpha0, l2=self.l2, nu=self.nu)

@@ -37,6 +37,12 @@ def parameter(
 
     `low` and `high` are inclusive; `log` says that tuning should search it on a logarithmic scale. A text is one of
     its `choices`. `search`: the narrower range that tuning looks through, for what is worth tuning.
+
+    >>> from dataclasses import fields
+    >>> from cofactor.estimators import BiasedMF
+    >>> rate = {spec.name: spec for spec in fields(BiasedMF)}["rate"]
+    >>> rate.default, rate.metadata["low"], rate.metadata["high"], rate.metadata["search"]
+    (0.02, 1e-06, 10, (0.005, 0.1))
     """
     about = {"meaning": meaning, "low": low, "high": high, "log": log, "choices": choices, "search": search}
     return field(default=default, metadata=about)
@@ -47,7 +53,24 @@ class Estimator:
     """A way to learn, as a value: it prints, compares and goes to and from JSON.
 
     Class attributes: `name` (kebab case, as on the command line), `kind` (what it learns from), `personal` (different
-    users get different items), `exact_fold_in` (a training user's history folds in to that user's own row).
+    users get different items), `exact_fold_in` (a training user's history folds in to that user's own row). The fields
+    are hyper-parameters; making one raises ParameterError where a value is not in its range.
+
+        fit(interactions, *, seed=0, validation=None, start=None, on_epoch=None) -> a model of `models`
+
+        seed: from 0 on; the same seed gives the same bits
+        validation: rows held out, with the ids of `interactions`: the epoch that is best on them is kept
+        start: a model of the same ids and settings to go on from
+        on_epoch: told of each `Epoch`
+
+    `fit` raises KindError for the other kind of table, DataError for a table without rows or without any weight above
+    0, and DivergedError where numbers stop being finite. What nothing iterates over has no use for the last three, nor
+    for a seed.
+
+    >>> import cofactor
+    >>> one = cofactor.BiasedMF(factors=20)
+    >>> one == cofactor.BiasedMF().with_settings(factors=20), one.name, one.kind
+    (True, 'biased-mf', 'ratings')
     """
 
     name: ClassVar[str]
@@ -63,10 +86,19 @@ class Estimator:
             _check(type(self).name, spec, value)
 
     def to_json(self) -> str:
+        """Its name and every hyper-parameter, as it stands in a file.
+
+        >>> import cofactor
+        >>> cofactor.Bias().to_json()
+        '{"estimator": "bias", "damping": 5.0}'
+        """
         return json.dumps({"estimator": self.name, **asdict(self)})
 
     def with_settings(self, **settings: Any) -> Self:
-        """The same estimator with some hyper-parameters changed; an unknown name is an error that lists them."""
+        """The same estimator with some hyper-parameters changed.
+
+        Raises ParameterError for an unknown name, which lists those there are, and for a value out of its range.
+        """
         known = {spec.name for spec in fields(self)}
         for name in settings:
             if name not in known:
@@ -74,7 +106,10 @@ class Estimator:
         return type(self)(**{**{k: getattr(self, k) for k in known}, **settings})
 
     def require(self, interactions: Interactions) -> None:
-        """Ratings and events are never mixed up silently: KindError says how to convert."""
+        """Ratings and events are never mixed up silently: KindError says how to convert.
+
+        Raises DataError for a table without rows, or where the weight of every row is 0.
+        """
         if len(interactions) == 0:
             raise DataError("the table is empty: no rows to learn from")
         if interactions.weights is not None and not interactions.weights.any():
@@ -109,14 +144,23 @@ def _check(name: str, spec: Field[Any], value: Any) -> None:
 
 @dataclass(frozen=True)
 class Epoch:
-    """How far a fit is.
+    """How far a fit is: what `on_epoch` is told.
 
     Attributes:
+
         number, of: this epoch, counted from 1, and how many are planned.
-        loss: the mean over rows of the squared error (bpr: -ln sigmoid) met during the epoch, penalties apart.
+        loss: the mean over rows of the squared error met during the epoch, penalties apart (bpr: -ln sigmoid;
+            neural-mf with levels: cross-entropy).
         validation: RMSE (ratings, lower is better) or recall@20 (events, higher is better) on the
             validation part, or None without one.
         seconds: since the fit began.
+
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
+    >>> seen = []
+    >>> model = cofactor.ExplicitALS(factors=1, epochs=2).fit(ratings, on_epoch=seen.append)
+    >>> [(epoch.number, epoch.of, epoch.validation) for epoch in seen]
+    [(1, 2, None), (2, 2, None)]
     """
 
     number: int
@@ -130,7 +174,17 @@ OnEpoch: TypeAlias = Callable[[Epoch], None]
 
 
 class Watch:
-    """Follows a fit: reports epochs, raises DivergedError, keeps the best model and says when to stop."""
+    """Follows a fit: reports epochs, raises DivergedError, keeps the best model and says when to stop.
+
+    Raises DataError where the validation part has other ids or nothing to score by, KindError where it is of the other
+    kind. Without one, all epochs are run and the last model is the chosen one.
+
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
+    >>> watch = Watch(ratings, epochs=2, patience=1, validation=None, on_epoch=None)
+    >>> watch.goes_on(1, 0.5, model=dict), watch.goes_on(2, 0.4, model=dict)
+    (True, False)
+    """
 
     def __init__(
         self,
@@ -156,7 +210,10 @@ class Watch:
         self.since_best = 0
 
     def goes_on(self, number: int, loss: float, model: Callable[[], Any]) -> bool:
-        """Tell it of an epoch; `model` makes the model as it is now (only called with a validation part)."""
+        """Tell it of an epoch; `model` makes the model as it is now (only called with a validation part).
+
+        True where another epoch is worth it. Raises DivergedError where the loss is not finite.
+        """
         if not np.isfinite(loss):
             raise DivergedError(number, loss)
         score = None
@@ -191,7 +248,12 @@ def _validation_score(model: Any, training: Interactions, validation: Interactio
 
 
 def liked(interactions: Interactions) -> Interactions:
-    """The rows that a good ranking should find: all but dislikes, and all of a table of ratings."""
+    """The rows that a good ranking should find: all but dislikes, and all of a table of ratings; maybe none.
+
+    >>> events = Interactions.from_columns([0, 0], ["liked", "disliked"], weights=[1, -1], kind="events")
+    >>> liked(events).frame()["item"].to_list()
+    ['liked']
+    """
     if interactions.kind == "ratings" or interactions.weights is None:
         return interactions
     return interactions.select(interactions.weights > 0)

@@ -27,12 +27,14 @@ __all__ = ["BayesianMF"]
 
 @dataclass(frozen=True)
 class BayesianMF(Estimator):
-    """r = mean + b_u + b_i + p_u . q_i + noise, with a prior on everything, averaged over draws from the posterior.
+    """All the factorizations that the ratings allow, averaged: a prior on everything, and draws from the posterior.
 
-    [p_u, b_u] ~ N(mu + what having rated each item adds / sqrt(n_u), diag(precision)^-1), items alike with what having
-    been rated by each user adds (`implicit`: SVD++ and its flipped side); mu and precision have normal-gamma priors.
-    The noise of a rating has the precision alpha a_u c_i, a_u and c_i gamma-distributed around 1: some people and some
-    items are harder to predict. Weights multiply a rating's precision.
+        r = mean + b_u + b_i + p_u . q_i + mood_(u, t) + noise,    noise ~ N(0, 1 / (w alpha a_u c_i))
+        [p_u, b_u] ~ N(mu + sum over u's items y_j / sqrt(n_u) + sum over u's features z_f, diag(precision)^-1)
+
+    Items alike, with what having been rated by each user adds (`implicit`: SVD++ and its flipped side); mu and
+    precision have normal-gamma priors, a_u and c_i are gamma-distributed around 1: some people and some items are
+    harder to predict. w is a rating's weight. One user, one item or one rating is enough: then the priors speak.
 
     `user_features` and `item_features` are columns of the user and item tables (see `data.features.indicators`); each
     indicator adds a vector of its own to the prior mean of whoever has it, so that a film that nobody rated yet is
@@ -41,6 +43,16 @@ class BayesianMF(Estimator):
 
     Sources: Salakhutdinov & Mnih 2008, here with a diagonal precision in place of their Wishart prior; Koren 2008
     (implicit); Agarwal & Chen 2009 (features as a regression prior); Koren 2009, section 4 (time); Rendle et al. 2019.
+
+    >>> import numpy as np
+    >>> import cofactor
+    >>> pairs = [(u, i) for u in range(20) for i in range(20) if u != i]
+    >>> stars = [5 if (u + i) % 2 == 0 else 1 for u, i in pairs]                     # two tastes
+    >>> ratings = cofactor.Interactions.from_columns(*zip(*pairs), stars)
+    >>> model = BayesianMF(factors=2, sweeps=60, burn_in=20).fit(ratings)
+    >>> whole = model.distribution(np.int32([0, 0]), np.int32([0, 3]), ratings.by_user)
+    >>> whole.at_least(5).round(1).tolist()       # the chance of 5 stars: of a rating withheld, and of a known 1
+    [1.0, 0.0]
     """
 
     name: ClassVar[str] = "bayesian-mf"
@@ -78,7 +90,8 @@ class BayesianMF(Estimator):
     ) -> BayesianModel:
         """A BayesianModel. `start` is not used: a chain forgets where it began.
 
-        Raises KindError, DivergedError; DataError where features or times are asked for and are not there.
+        Raises KindError for events, DivergedError; DataError for no rows, or where features or times are asked for and
+        are not there.
         """
         del start
         self.require(interactions)

@@ -18,10 +18,19 @@ __all__ = ["Bias", "Popularity"]
 
 @dataclass(frozen=True)
 class Bias(Estimator):
-    """r^ = mean + b_u + b_i: generous users and loved items, and nothing personal.
+    """Generous users and loved items, and nothing personal.
 
-    b_i = sum over i's ratings (r - mean) / (n_i + damping), then b_u = sum over u's (r - mean - b_i) / (n_u + damping).
-    Source: Koren 2008, section 2.1 (the decoupled estimates).
+        r^ = mean + b_u + b_i
+        b_i = sum over i's ratings w (r - mean) / (sum w + damping)
+        b_u = sum over u's ratings w (r - mean - b_i) / (sum w + damping)
+
+    Who or what has no ratings has a bias of 0. Source: Koren 2008, section 2.1 (the decoupled estimates).
+
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], [5, 3, 4])
+    >>> model = Bias(damping=1).fit(ratings)
+    >>> model.mean, model.item_bias.round(2), model.user_bias.round(2)
+    (4.0, array([ 0.33, -0.5 ], dtype=float32), array([ 0.06, -0.17], dtype=float32))
     """
 
     name: ClassVar[str] = "bias"
@@ -42,7 +51,10 @@ class Bias(Estimator):
         start: FactorModel | None = None,
         on_epoch: OnEpoch | None = None,
     ) -> FactorModel:
-        """The damped averages. There is nothing random and nothing iterative in it."""
+        """A FactorModel of width 0 with the damped averages. There is nothing random and nothing iterative in it.
+
+        Raises KindError for events, DataError for no rows.
+        """
         del seed, validation, start, on_epoch
         self.require(interactions)
         weights = np.ones(len(interactions)) if interactions.weights is None else interactions.weights
@@ -69,7 +81,18 @@ class Bias(Estimator):
 
 @dataclass(frozen=True)
 class Popularity(Estimator):
-    """Everyone gets what most people took: the score of an item is its share of users, 0..1."""
+    """Everyone gets what most people took: the score of an item is its share of users, 0..1.
+
+        x = how many users have an event of i with w > 0, over n_users
+
+    w: value times weight, so dislikes do not count. An item without events scores 0. Users are all of the table's ids,
+    with events or without. Source: TopPop in Cremonesi, Koren & Turrin 2010.
+
+    >>> import cofactor
+    >>> events = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], kind="events")
+    >>> Popularity().fit(events).item_bias.tolist()
+    [1.0, 0.5]
+    """
 
     name: ClassVar[str] = "popularity"
     kind: ClassVar[Kind] = "events"
@@ -85,7 +108,10 @@ class Popularity(Estimator):
         start: FactorModel | None = None,
         on_epoch: OnEpoch | None = None,
     ) -> FactorModel:
-        """The share of users with each item; dislikes (negative weights) do not count."""
+        """A FactorModel of width 0 whose item biases are the shares. Nothing is random and nothing iterative in it.
+
+        Raises KindError for ratings, DataError for no rows.
+        """
         del seed, validation, start, on_epoch
         self.require(interactions)
         liked = interactions.confidence > 0

@@ -21,13 +21,23 @@ __all__ = ["BPR"]
 
 @dataclass(frozen=True)
 class BPR(Estimator):
-    """What a user took ranked above what the user did not, pair by pair: x_ui = b_i + p_u . q_i.
+    """What a user took ranked above what the user did not, pair by pair.
 
-    Loss: sum over events of -w ln sigmoid(x_ui - x_uj) + l2 (|p_u|^2 + |q_i|^2 + |q_j|^2) + l2_bias (b_i^2 + b_j^2),
+        x_ui = b_i + p_u . q_i
+        minimize  sum over events of -w ln sigmoid(x_ui - x_uj)
+                  + l2 (|p_u|^2 + |q_i|^2 + |q_j|^2) + l2_bias (b_i^2 + b_j^2)
+
     for a negative j: the best scored of `negatives` items drawn from those that the user lacks. Its step is in
-    `kernels.bpr`. w is the event's value times its weight; a dislike (negative weight) is a blank like any other. The
-    rate falls by half a cosine over the epochs.
+    `kernels.bpr`. w is the event's value times its weight; a dislike (negative weight) is a blank like any other. Of a
+    user who lacks nothing, nothing is learnt. The rate falls by half a cosine over the epochs.
     Sources: Rendle et al. 2009; Rendle & Freudenthaler 2014 (hard negatives, which lift the head of the list).
+
+    >>> import cofactor
+    >>> pairs = [(u, i) for u in range(20) for i in range(20) if u != i and (u + i) % 2 == 0]      # two tastes
+    >>> events = cofactor.Interactions.from_columns(*zip(*pairs), kind="events")
+    >>> rec = cofactor.Recommender.fit(BPR(factors=2), events)
+    >>> rec.recommend(0, n=1)["item"].to_list()                      # the one that others of the same taste had
+    [0]
     """
 
     name: ClassVar[str] = "bpr"
@@ -61,8 +71,8 @@ class BPR(Estimator):
     ) -> FactorModel:
         """A FactorModel with item biases; the same bits for the same seed at any number of threads.
 
-        `start`: a model of the same ids and width to go on from. Raises KindError for ratings, DataError where every
-        event is a dislike, DivergedError.
+        `start`: a model of the same ids and width to go on from. Raises KindError for ratings, DataError for no rows or
+        where every event is a dislike, ParameterError for another start, DivergedError.
         """
         self.require(interactions)
         descent = _Descent.begin(self, interactions, start, seed)

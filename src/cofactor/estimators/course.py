@@ -28,20 +28,33 @@ Pairs: TypeAlias = tuple[Tensor, Tensor]
 
 
 def embedding(rows: int, width: int) -> nn.Embedding:
-    """A table of `rows` vectors, small and random at first; a lookup in it is a product with a one-hot vector."""
+    """A table of `rows` vectors, small and random at first; a lookup in it is a product with a one-hot vector.
+
+    >>> embedding(3, 2)(torch.tensor([0, 2])).shape
+    torch.Size([2, 2])
+    """
     table = nn.Embedding(rows, width)
     nn.init.normal_(table.weight, std=0.01)
     return table
 
 
 def on_scale(x: Tensor, y_range: tuple[float, float]) -> Tensor:
-    """low + (high - low) sigmoid(x): a prediction that stays between both ends."""
+    """low + (high - low) sigmoid(x): a prediction that stays between both ends; of any shape.
+
+    >>> on_scale(torch.tensor([-100.0, 0.0, 100.0]), (0, 5.5)).tolist()
+    [0.0, 2.75, 5.5]
+    """
     low, high = y_range
     return low + (high - low) * torch.sigmoid(x)
 
 
 class DotProduct(nn.Module):
-    """r^ = low + (high - low) sigmoid(p_u . q_m)."""
+    """r^ = low + (high - low) sigmoid(p_u . q_m).
+
+    >>> model = DotProduct(n_users=4, n_movies=6, n_factors=2)
+    >>> model(torch.tensor([[0, 5], [3, 1]])).shape
+    torch.Size([2])
+    """
 
     def __init__(self, n_users: int, n_movies: int, n_factors: int, y_range: tuple[float, float] = (0, 5.5)):
         super().__init__()
@@ -56,7 +69,12 @@ class DotProduct(nn.Module):
 
 
 class DotProductBias(nn.Module):
-    """r^ = low + (high - low) sigmoid(p_u . q_m + b_u + b_m): some users are generous, some movies are loved."""
+    """r^ = low + (high - low) sigmoid(p_u . q_m + b_u + b_m): some users are generous, some movies are loved.
+
+    >>> model = DotProductBias(n_users=4, n_movies=6, n_factors=2)
+    >>> sum(p.numel() for p in model.parameters())                      # (4 + 6) * (2 + 1)
+    30
+    """
 
     def __init__(self, n_users: int, n_movies: int, n_factors: int, y_range: tuple[float, float] = (0, 5.5)):
         super().__init__()
@@ -72,7 +90,12 @@ class DotProductBias(nn.Module):
 
 
 class EmbeddingNet(nn.Module):
-    """r^ = low + (high - low) sigmoid(W_2' relu(W_1' [p_u, q_m] + c_1) + c_2); the two widths may differ."""
+    """r^ = low + (high - low) sigmoid(W_2' relu(W_1' [p_u, q_m] + c_1) + c_2); the two widths may differ.
+
+    >>> model = EmbeddingNet(n_users=4, n_movies=6, n_factors=(2, 3), n_hidden=8)
+    >>> model.layers[0]
+    Linear(in_features=5, out_features=8, bias=True)
+    """
 
     def __init__(
         self, n_users: int, n_movies: int, n_factors: tuple[int, int], y_range: tuple[float, float] = (0, 5.5),
@@ -91,7 +114,12 @@ class EmbeddingNet(nn.Module):
 
 
 def pairs(ratings: Interactions) -> Pairs:
-    """A table of ratings as tensors: rows (n, 2) int64 of users and items, and values (n,) float32."""
+    """A table of ratings as tensors: rows (n, 2) int64 of users and items, and values (n,) float32.
+
+    >>> x, y = pairs(Interactions.from_columns(["ana", "bo"], ["alien", "brazil"], [5, 3]))
+    >>> x.tolist(), y.tolist()
+    ([[0, 0], [1, 1]], [5.0, 3.0])
+    """
     x = np.stack([ratings.u, ratings.i], axis=1).astype(np.int64)
     return torch.from_numpy(x), torch.from_numpy(ratings.values.copy())
 
@@ -123,7 +151,16 @@ def fit_one_cycle(
     size, and with the sum inside would shrink every factor to nothing: so decay is taken outside of it, straight off
     each parameter, p -= rate * wd * p (AdamW; the course's library does the same).
 
-    Returns the table that it shows, a row per epoch. `show` is told each line of it.
+    Returns the table that it shows, a row per epoch. `show` is told each line of it. `valid` without rows: its loss is
+    nan. Sources: Smith & Topin 2019 (one-cycle); Loshchilov & Hutter 2019 (AdamW).
+
+    >>> ratings = Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
+    >>> _ = torch.manual_seed(0)
+    >>> first, *_, last = fit_one_cycle(
+    ...     DotProductBias(2, 2, 4), pairs(ratings), pairs(ratings), epochs=60, rate=0.1, show=lambda line: None
+    ... )
+    >>> last.train_loss < 1 < first.train_loss
+    True
     """
     x, y = train
     generator = torch.Generator().manual_seed(seed)
@@ -148,7 +185,7 @@ def fit_one_cycle(
 
 @torch.no_grad()
 def squared_error(model: nn.Module, part: Pairs) -> float:
-    """The mean squared error on a part."""
+    """The mean squared error on a part; nan for one without rows."""
     model.eval()
     x, y = part
     return float(((model(x) - y) ** 2).mean())

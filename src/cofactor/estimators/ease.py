@@ -25,9 +25,21 @@ BYTES_PER_PAIR = 24
 class EASE(Estimator):
     """Each item's events as a ridge regression on all other items; scores are x_u W.
 
-    minimize |X - X W|^2 + l2 |W|^2 with W_ii = 0:   P = (X'X + l2 I)^-1,   W_ij = -P_ij / P_jj.
-    X holds an event's value times its weight: 1 for a plain event, its negative for a dislike, 0 for a blank.
-    Cost: n_items^3 operations and n_items^2 numbers, whatever the number of users. Source: Steck 2019.
+        minimize |X - X W|^2 + l2 |W|^2 with W_ii = 0
+        P = (X'X + l2 I)^-1,    W_ij = -P_ij / P_jj
+
+    X holds an event's value times its weight: 1 for a plain event, its negative for a dislike, 0 for a blank. Cost:
+    n_items^3 operations and n_items^2 numbers, whatever the number of users. Of one item alone, W is 0.
+    Source: Steck 2019.
+
+    >>> import cofactor
+    >>> pairs = [("ana", "alien"), ("ana", "aliens"), ("bo", "alien"), ("bo", "aliens"), ("cy", "alien"), ("cy", "up")]
+    >>> events = cofactor.Interactions.from_columns(*zip(*pairs), kind="events")
+    >>> model = EASE(l2=1).fit(events)
+    >>> model.links.weights.round(2)                                 # alien, aliens, up: who speaks for whom
+    array([[ 0.  ,  0.57,  0.38],
+           [ 0.67,  0.  , -0.25],
+           [ 0.5 , -0.29,  0.  ]], dtype=float32)
     """
 
     name: ClassVar[str] = "ease"
@@ -50,9 +62,10 @@ class EASE(Estimator):
         start: ItemItemModel | None = None,
         on_epoch: OnEpoch | None = None,
     ) -> ItemItemModel:
-        """An ItemItemModel with dense weights. There is nothing random and nothing iterative in it.
+        """An ItemItemModel with dense weights (n_items, n_items). There is nothing random and nothing iterative in it.
 
-        Raises ParameterError, before anything large is made, where it would take more than `max_memory`.
+        Raises KindError for ratings, DataError for no rows; ParameterError, before anything large is made, where it
+        would take more than `max_memory`.
         """
         del seed, validation, start, on_epoch
         self.require(interactions)

@@ -27,9 +27,13 @@ class Terms:
     """What having a column adds to the prior mean of a row's vector: total_r = scale_r sum over its columns Y_c.
 
     Columns are the items a user rated (users alike), or features. Who has none gets what the others get on average.
-    holders: for each column the rows that have it.
-    scale (n_rows,)    dimensions: how many of a vector's first numbers they reach: factors, or factors and bias
-    values (n_columns, width): Y    total (n_rows, width)
+
+        holders: for each column the rows that have it
+        scale (n_rows,) float32
+        dimensions: how many of a vector's first numbers they reach: factors, or factors and bias
+        values (n_columns, width) float32: Y
+        total (n_rows, width) float32
+        without (n_rows,) bool: who has no column
     """
 
     holders: SparseRows
@@ -41,6 +45,7 @@ class Terms:
 
     @classmethod
     def begin(cls, holders: SparseRows, scale: Float32, dimensions: int, width: int) -> Terms:
+        """Y = 0: a column adds nothing yet."""
         blank = np.zeros((len(holders), width), np.float32)
         without = np.bincount(holders.columns, minlength=len(scale)) == 0
         return cls(holders, scale, dimensions, blank, np.zeros((len(scale), width), np.float32), without)
@@ -56,7 +61,7 @@ class Terms:
     def draw(self, residual: Float32, vectors: Float32, precision: Float32, noise: Float32) -> None:
         """Y drawn given the vectors, whose precision is `vectors` (width,).
 
-        `residual` (n_rows, width), the vectors less all their prior means, follows.
+        `residual` (n_rows, width), the vectors less all their prior means, follows. The equations: `kernels.gibbs`.
         """
         before = residual.copy()
         columns = self.holders
@@ -72,8 +77,14 @@ class Terms:
 class Chain:
     """One side of the cross-tab while it is drawn. Vectors are [factors, bias, padding].
 
-    entries: its rows, values relative to what is not drawn here. noise (n,): each row's factor on the precision.
-    terms: what moves the prior mean of each row away from `mean` (width,); precision (width,).
+        entries: its rows, values relative to what is not drawn here
+        vectors (n, width) float32
+        noise (n,) float64: each row's factor on the precision
+        mean, precision (width,) float32: of the prior
+        terms: what moves the prior mean of each row away from `mean`
+        shape: of the gamma prior of `noise`, whose mean is 1
+
+    A row without entries is drawn from its prior.
     """
 
     entries: SparseRows
@@ -86,6 +97,7 @@ class Chain:
 
     @classmethod
     def begin(cls, entries: SparseRows, width: int, factors: Float32) -> Chain:
+        """From first factors (n, k) float32: no biases, all noise alike, a standard normal prior."""
         vectors = np.zeros((len(entries), width), np.float32)
         vectors[:, : factors.shape[1]] = factors
         noise = np.ones(len(entries))
@@ -93,7 +105,7 @@ class Chain:
 
     @property
     def prior(self) -> Float32:
-        """Each row's prior mean: (n, width)."""
+        """Each row's prior mean, mean + sum of its terms: (n, width) float32."""
         return sum((terms.total for terms in self.terms), np.zeros_like(self.vectors)) + self.mean
 
     def draw_prior(self, width: int, stream: np.random.Generator) -> None:
@@ -126,7 +138,12 @@ class Chain:
             terms.draw(residual, self.precision, precision, noise)
 
     def draw_noise(self, misfit: Any, counts: Any, stream: np.random.Generator) -> None:
-        """Each row's factor on the precision, given its sum of squares; then the shape that fits the factors best."""
+        """Each row's factor on the precision, given its sum of squares; then the shape that fits the factors best.
+
+            noise_r ~ Gamma(shape + counts_r / 2, rate shape + misfit_r / 2)
+
+        misfit, counts (n,) float64.
+        """
         self.noise = stream.gamma(self.shape + counts / 2, 1 / (self.shape + misfit / 2))
         peak = NOISE_SHAPES * np.log(NOISE_SHAPES) - np.array([lgamma(shape) for shape in NOISE_SHAPES])
         likelihood = (
@@ -139,7 +156,11 @@ class Chain:
 class Sessions:
     """Moods while they are drawn: one number for every user and bin of time, normal around 0.
 
-    which (n,): the session of each rating    drawn, total (m,): this draw, and the sum of those remembered
+        table: who sat when
+        which (n,) int64: the session of each rating
+        drawn, total (m,) float64: this draw, and the sum of those remembered
+
+    m sessions, n ratings.
     """
 
     table: SessionBias
@@ -149,6 +170,7 @@ class Sessions:
 
     @classmethod
     def begin(cls, table: SessionBias, which: Int64) -> Sessions:
+        """All moods 0, from what `SessionBias.unknown` returns."""
         m = len(table.rows.values)
         return cls(table, which, np.zeros(m), np.zeros(m))
 
@@ -167,10 +189,19 @@ class Sessions:
 
 
 def normal_gamma(vectors: Float32, stream: np.random.Generator) -> tuple[Float64, Float64]:
-    """Mean and precision of a normal, drawn given its draws (n, width), apart for each dimension.
+    """Mean and precision of a normal, drawn given its draws (n, width), each dimension apart: (width,) float64 each.
 
-    With m = sum x / (n + 1): precision ~ Gamma((n + 3) / 2, rate 1/2 + 1/2 sum (x - m)^2),
-    mean ~ N(m, 1 / ((n + 1) precision)).
+        m = sum x / (n + 1)
+        precision ~ Gamma((n + 3) / 2, rate 1/2 + 1/2 sum (x - m)^2)
+        mean ~ N(m, 1 / ((n + 1) precision))
+
+    Without draws, n = 0, both are drawn from their own prior.
+
+    >>> stream = np.random.default_rng(0)
+    >>> many = stream.normal(3.0, 0.5, (10_000, 1)).astype(np.float32)
+    >>> mean, precision = normal_gamma(many, stream)
+    >>> round(float(mean[0]), 1), round(float(precision[0]))              # 1 / 0.5^2
+    (3.0, 4)
     """
     x = vectors.astype(np.float64)
     n = len(x)

@@ -22,12 +22,23 @@ __all__ = ["BiasedMF"]
 
 @dataclass(frozen=True)
 class BiasedMF(Estimator):
-    """r^ = low + (high - low) sigmoid(mean + b_u + b_i + p_u . q_i), by SGD on squared error with weight decay.
+    """A dot product and two biases through a sigmoid, by SGD on squared error with weight decay.
 
-    Loss: sum over ratings of w (r - r^)^2 + l2 (|p_u|^2 + |q_i|^2) + l2_bias (b_u^2 + b_i^2); its gradient step is in
-    `kernels.sgd`. The rate rises and falls once over the epochs (one-cycle). `biases=False` leaves the dot product
-    alone; `rating_range=None` leaves out the sigmoid; `l2=0, l2_bias=0` leaves out the decay.
+        r^ = low + (high - low) sigmoid(mean + b_u + b_i + p_u . q_i)
+        minimize  sum over ratings of w (r - r^)^2 + l2 (|p_u|^2 + |q_i|^2) + l2_bias (b_u^2 + b_i^2)
+
+    Its gradient step is in `kernels.sgd`. The rate rises and falls once over the epochs (one-cycle). `biases=False`
+    leaves the dot product alone; `rating_range=None` leaves out the sigmoid; `l2=0, l2_bias=0` leaves out the decay.
+    Where all ratings are equal, that is what is predicted.
     Sources: Koren, Bell & Volinsky 2009; Smith & Topin 2019 (one-cycle).
+
+    >>> import cofactor
+    >>> pairs = [(u, i) for u in range(20) for i in range(20) if u != i]
+    >>> stars = [5 if (u + i) % 2 == 0 else 1 for u, i in pairs]                     # two tastes
+    >>> ratings = cofactor.Interactions.from_columns(*zip(*pairs), stars)
+    >>> rec = cofactor.Recommender.fit(BiasedMF(factors=2), ratings)
+    >>> round(rec.predict(0, 0), 1)                                                  # which nobody told it
+    5.0
     """
 
     name: ClassVar[str] = "biased-mf"
@@ -74,7 +85,8 @@ class BiasedMF(Estimator):
     ) -> FactorModel:
         """A FactorModel; the same bits for the same seed at any number of threads.
 
-        `start`: a model of the same ids and width to go on from. Raises KindError for events, DivergedError.
+        `start`: a model of the same ids and width to go on from. Raises KindError for events, DataError for no rows,
+        ParameterError for another start, DivergedError.
         """
         self.require(interactions)
         watch = Watch(
@@ -100,7 +112,13 @@ class BiasedMF(Estimator):
 
 
 def one_cycle(highest: float, number: int, epochs: int) -> float:
-    """The rate of epoch `number` of `epochs`: a rise over the first fifth, then half a cosine down to near 0."""
+    """The rate of epoch `number` of `epochs`, from 1: a rise over the first fifth, then half a cosine down to near 0.
+
+    Source: Smith & Topin 2019, here with a rise from 0.4 of the highest, and down to 0.01 of it.
+
+    >>> [round(one_cycle(1.0, number, epochs=5), 2) for number in (1, 2, 3, 4, 5)]
+    [0.7, 0.96, 0.69, 0.31, 0.04]
+    """
     progress = (number - 0.5) / epochs
     if progress < 0.2:
         return highest * (0.4 + 0.6 * progress / 0.2)

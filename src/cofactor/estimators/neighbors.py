@@ -36,13 +36,25 @@ SIMILARITY = "of events; ratings are compared by their correlation around the ba
 class ItemKNN(Estimator):
     """Items that the same people had, or rated alike; ratings and events each in their own way.
 
-    Ratings:  r^ = b_ui + sum_j s_ij (r_uj - b_uj) / (damping + sum_j s_ij)      b_ui = mean + b_u + b_i
-              s_ij: correlation of r - b over the n users of both, times n / (n + shrink)
-    Events:   score = sum_j s_ij x_uj      s_ij: cosine or Jaccard, times n / (n + event_shrink); x: value times weight
+        ratings:  r^ = b_ui + sum_j w_uj s_ij (r_uj - b_uj) / (damping + sum_j w_uj s_ij)
+                  b_ui = mean + b_u + b_i
+                  s_ij: correlation of r - b over the n users of both, times n / (n + shrink)
+        events:   x = sum_j s_ij w_uj x_uj
+                  s_ij: cosine or Jaccard, times n / (n + event_shrink)
 
-    j: the k items most similar to i in the user's history (ratings), or all of them (events), as far as they are among
-    i's stored neighbors. Similarities at or below 0 are not used. A dislike (negative weight) counts against what is
-    similar to it. Sources: Koren 2008, section 2.2; Sarwar et al. 2001.
+    w: weights; x_uj: an event's value. j: the k items most similar to i in the user's history (ratings), or all of them
+    (events), as far as they are among i's stored neighbors. Similarities at or below 0 are not used. A dislike
+    (negative weight) counts against what is similar to it. What has no such neighbor is predicted b_ui, of events
+    scored 0.
+    Sources: Koren 2008, section 2.2; Sarwar et al. 2001.
+
+    >>> import cofactor
+    >>> pairs = [("ana", "alien"), ("ana", "aliens"), ("bo", "alien"), ("bo", "aliens"), ("cy", "alien"), ("di", "up")]
+    >>> events = cofactor.Interactions.from_columns(*zip(*pairs), kind="events")
+    >>> rec = cofactor.Recommender.fit(ItemKNN(), events)
+    >>> best = rec.recommend("cy", n=2).select("item", "score")
+    >>> [(item, round(score, 2)) for item, score in best.rows()]                              # 2 / sqrt(3 * 2)
+    [('aliens', 0.82), ('up', 0.0)]
     """
 
     name: ClassVar[str] = "item-knn"
@@ -66,7 +78,10 @@ class ItemKNN(Estimator):
         start: ItemItemModel | None = None,
         on_epoch: OnEpoch | None = None,
     ) -> ItemItemModel:
-        """An ItemItemModel of each item's nearest items. There is nothing random and nothing iterative in it."""
+        """An ItemItemModel of each item's nearest items. There is nothing random and nothing iterative in it.
+
+        Raises DataError for no rows.
+        """
         del seed, validation, start, on_epoch
         self.require(interactions)
         baseline = _baseline(interactions, self.bias_damping)
@@ -90,13 +105,24 @@ class ItemKNN(Estimator):
 class UserKNN(Estimator):
     """People who had the same items, or rated them alike; ratings and events each in their own way.
 
-    Ratings:  r^ = b_ui + sum_v s_uv (r_vi - b_vi) / (damping + sum_v s_uv)      b_ui = mean + b_u + b_i
-              s_uv: correlation of r - b over the n items of both, times n / (n + shrink)
-    Events:   score = sum_v s_uv x_vi      s_uv: cosine or Jaccard, times n / (n + event_shrink); x: value times weight
+        ratings:  r^ = b_ui + sum_v w_vi s_uv (r_vi - b_vi) / (damping + sum_v w_vi s_uv)
+                  b_ui = mean + b_u + b_i
+                  s_uv: correlation of r - b over the n items of both, times n / (n + shrink)
+        events:   x = sum_v s_uv w_vi x_vi
+                  s_uv: cosine or Jaccard, times n / (n + event_shrink)
 
-    v: the k most similar to u, of the stored neighbors, who have i. Similarities at or below 0 are not used, nor is
-    anybody who has nothing that u lacks. There is no users x users matrix: users meet in the lists of their items.
+    w: weights; x_vi: an event's value. v: the k most similar to u, of the stored neighbors, who have i. Similarities at
+    or below 0 are not used, nor is anybody who has nothing that u lacks. Who has no neighbors is predicted b_ui, of
+    events all scores are 0. There is no users x users matrix: users meet in the lists of their items.
     Source: Herlocker et al. 1999, around the baseline of Koren 2008.
+
+    >>> import cofactor
+    >>> pairs = [("ana", "alien"), ("ana", "aliens"), ("bo", "alien"), ("bo", "aliens"), ("cy", "alien"), ("di", "up")]
+    >>> events = cofactor.Interactions.from_columns(*zip(*pairs), kind="events")
+    >>> rec = cofactor.Recommender.fit(UserKNN(), events)
+    >>> why = rec.explain("cy", "aliens").filter(part="neighbor").select("user", "term")
+    >>> [(user, round(term, 2)) for user, term in why.rows()]                                 # 1 / sqrt(2 * 1) each
+    [('ana', 0.71), ('bo', 0.71)]
     """
 
     name: ClassVar[str] = "user-knn"
@@ -123,7 +149,10 @@ class UserKNN(Estimator):
         start: UserUserModel | None = None,
         on_epoch: OnEpoch | None = None,
     ) -> UserUserModel:
-        """A UserUserModel of each user's nearest users. There is nothing random and nothing iterative in it."""
+        """A UserUserModel of each user's nearest users. There is nothing random and nothing iterative in it.
+
+        Raises DataError for no rows.
+        """
         del seed, validation, start, on_epoch
         self.require(interactions)
         baseline = _baseline(interactions, self.bias_damping)

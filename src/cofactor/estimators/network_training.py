@@ -32,7 +32,12 @@ BETAS = (0.9, 0.99)
 
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
-    """torch on one thread inside a `with` block, and as it was afterwards: its sums change with its threads."""
+    """torch on one thread inside a `with` block, and as it was afterwards: its sums change with its threads.
+
+    >>> with one_torch_thread():
+    ...     torch.get_num_threads()
+    1
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -42,7 +47,10 @@ def one_torch_thread() -> Iterator[None]:
 
 
 class Network(nn.Module):
-    """The parameters of `models.layers` as tensors, with one more row for the unknown user and item."""
+    """The parameters of `models.layers` as tensors, with one more row for the unknown user and item.
+
+    slope, out_bias (ends,): s, which is not learnt, and c_o to begin with; `g` draws the rest.
+    """
 
     def __init__(self, spec: NeuralMF, n_users: int, n_items: int, slope: Tensor, out_bias: Tensor, g: torch.Generator):
         super().__init__()
@@ -82,7 +90,7 @@ class Network(nn.Module):
         return torch.addmm(self.out_bias, z, self.out) + dots * self.slope + biases
 
     def groups(self, spec: NeuralMF) -> list[dict[str, Any]]:
-        """The parameters by how they decay."""
+        """The parameters by how they decay: embeddings, biases, and the layers, which do not."""
         return [
             {"params": [self.user_vectors, self.item_vectors], "weight_decay": spec.weight_decay},
             {"params": [self.user_bias, self.item_bias], "weight_decay": spec.bias_decay},
@@ -228,7 +236,7 @@ def trained(
     start: NetworkModel | None,
     on_epoch: OnEpoch | None,
 ) -> NetworkModel:
-    """`NeuralMF.fit`, once it is known that it can be done."""
+    """`NeuralMF.fit`, once it is known that it can be done. Raises DataError, ParameterError, DivergedError."""
     watch = Watch(table, epochs=spec.epochs, patience=spec.patience, validation=validation, on_epoch=on_epoch)
     with one_torch_thread():
         training = _Training(spec, table, scale, start, seed)

@@ -23,8 +23,10 @@ class NeuralMF(Estimator):
 
         y = c + b_u + b_i + slope (p_u . q_i) + W_o' h,    h = dropout(relu(W' [p_u, q_i] + c_1)), layer upon layer
 
-    The dot product runs over the common width. `head="regression"`: r^ = low + (high - low) sigmoid(y), squared error.
-    `head="classification"`: softmax(y) over the scale's levels, cross-entropy; r^ is its mean.
+        head "regression":      r^ = low + (high - low) sigmoid(y), squared error
+        head "classification":  r^ = sum_l level_l softmax(y)_l over the scale's levels, cross-entropy
+
+    The dot product runs over the common width; low and high are the scale's ends, widened by half a step.
 
     Minibatches drawn anew each epoch; AdamW, whose weight decay is decoupled (x shrinks by rate * decay at each step,
     however few ratings it has): not the same as l2. The rate rises and falls once; what is kept is a running average of
@@ -33,6 +35,14 @@ class NeuralMF(Estimator):
     secret; with one, the best epoch is kept and `patience` applies.
     Sources: He et al. 2017 (dot product and layers side by side); Covington et al. 2016 (embeddings into layers);
     Loshchilov & Hutter 2019 (AdamW). Departing from the first: both parts share one embedding.
+
+    >>> import cofactor
+    >>> pairs = [(u, i) for u in range(20) for i in range(20) if u != i]
+    >>> stars = [5 if (u + i) % 2 == 0 else 1 for u, i in pairs]                     # two tastes
+    >>> ratings = cofactor.Interactions.from_columns(*zip(*pairs), stars)
+    >>> rec = cofactor.Recommender.fit(NeuralMF(epochs=30, batch=32), ratings)
+    >>> rec.predict(0, 0) > 4.5, rec.predict(0, 3) < 1.5                             # the first nobody told it
+    (True, True)
     """
 
     name: ClassVar[str] = "neural-mf"
@@ -83,8 +93,8 @@ class NeuralMF(Estimator):
         """A NetworkModel (a LevelsNetworkModel for classification): the same bits for the same seed.
 
         torch runs on one thread meanwhile, and its own random state is not touched. `start`: a model of the same ids
-        and shape to go on from. Raises KindError for events, DataError for a scale without levels where they are
-        needed, MissingExtraError without torch, DivergedError.
+        and shape to go on from. Raises KindError for events, DataError for no rows or a scale without levels where they
+        are needed, MissingExtraError without torch, ParameterError for another start, DivergedError.
         """
         self.require(interactions)
         scale = interactions.scale

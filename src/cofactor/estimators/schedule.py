@@ -10,7 +10,7 @@ __all__ = ["one_cycle"]
 def one_cycle(highest: float, progress: float, *, first: float = 0.04, rise: float = 0.25) -> float:
     """The rate at `progress` (0..1): half a cosine up from `first` of the highest, then half a cosine down to 0.
 
-    Source: Smith & Topin 2019; with cosines as fastai has it.
+    `rise` is the share of the way that goes up. Source: Smith & Topin 2019; with cosines as fastai has it.
 
     >>> [round(one_cycle(1.0, progress), 2) for progress in (0.0, 0.25, 0.625, 1.0)]
     [0.04, 1.0, 0.5, 0.0]

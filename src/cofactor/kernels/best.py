@@ -14,7 +14,7 @@ __all__ = ["holds", "offer", "score"]
 
 
 def _holds(values: Any, low: Any, high: Any, value: Any) -> Any:
-    """Whether values[low:high], ascending, holds `value`."""
+    """Whether values[low:high], ascending, holds `value`; an empty range holds nothing."""
     end = high
     while low < high:
         middle = (low + high) >> 1

@@ -21,7 +21,11 @@ __all__ = ["PairBlocks", "dealt", "disjoint_rounds", "grid_for", "pair_blocks"]
 
 
 def grid_for(n: int, *, most: int = 16) -> int:
-    """How many groups users and items are dealt into, by the number of rows of the table alone: from 4 on."""
+    """How many groups users and items are dealt into, by the number of rows of the table alone: from 4 on.
+
+    >>> grid_for(0), grid_for(100_000), grid_for(25_000_000)
+    (4, 4, 16)
+    """
     return int(np.clip(2 ** round(math.log2(max(n, 1) / 5_000) / 2), 4, most))
 
 
@@ -30,6 +34,10 @@ def dealt(counts: Int64, groups: int, stream: np.random.Generator) -> tuple[Int6
 
     counts (n,): how many entries each row has. Returns order (n,) int64 and cuts (groups + 1,) int64: group g is
     order[cuts[g]:cuts[g + 1]]. No rows at all give empty groups.
+
+    >>> order, cuts = dealt(np.array([1, 1, 1, 1]), 2, np.random.default_rng(0))
+    >>> sorted(order.tolist()), cuts.tolist()
+    ([0, 1, 2, 3], [0, 2, 4])
     """
     order = stream.permutation(len(counts))
     running = np.cumsum(counts[order])
@@ -43,6 +51,10 @@ def disjoint_rounds(grid: int, stream: np.random.Generator) -> Iterator[list[int
 
     Together the rounds hold every block once. Each round pairs every user group with one item group; which ones, and
     the order of rounds, is drawn from `stream`.
+
+    >>> rounds = list(disjoint_rounds(2, np.random.default_rng(0)))
+    >>> sorted(sorted(blocks) for blocks in rounds)
+    [[0, 3], [1, 2]]
     """
     shift, rounds = stream.permutation(grid), stream.permutation(grid)
     for r in rounds:
@@ -94,8 +106,12 @@ def _deal_pairs():
 class PairBlocks:
     """Events arranged as a grid x grid of blocks: block (a, b) is entries start[a * grid + b] .. start[... + 1].
 
-    u, i (n,) int32    weights (n,) or (0,) float32    start (grid^2 + 1,) int64
-    items (n_items,) int32, cuts (grid + 1,) int64: the items of group b are items[cuts[b]:cuts[b + 1]]
+        u, i (n,) int32
+        weights (n,) float32, or (0,) where all are 1
+        start (grid^2 + 1,) int64
+        items (n_items,) int32, cuts (grid + 1,) int64: the items of group b are items[cuts[b]:cuts[b + 1]]
+
+    A block may be empty.
     """
 
     grid: int

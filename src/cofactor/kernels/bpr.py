@@ -139,7 +139,10 @@ def bpr_epoch(
     P: Float32, Q: Float32, bias: Float32, blocks: PairBlocks,
     *, candidates: int, rate: float, l2: float, l2_bias: float, stream: np.random.Generator,
 ) -> float:  # fmt: skip
-    """One pass over every block in rounds of disjoint blocks; returns the sum of -w ln sigmoid seen on the way."""
+    """One pass over every block in rounds of disjoint blocks; returns the sum of -w ln sigmoid seen on the way.
+
+    P (n_users, width), Q (n_items, width), bias (n_items,) float32 are written. No events: 0.0.
+    """
     run = bpr_pairs(P.shape[1], 1)
     grid = blocks.grid
     loss, stamp = np.zeros(grid**2), np.full(len(Q), -1, np.int32)
@@ -166,7 +169,7 @@ def bpr_fold_in(
     """Users moved as in training, an epoch for each of `rates`, the items held and the whole catalog for candidates.
 
     P (n_rows, width) is written; rows: the users' events; weights as in `pair_blocks`. Every user draws from the same
-    streams, so one alone becomes what it becomes in a batch.
+    streams, so one alone becomes what it becomes in a batch. A row without events stays as it is.
     """
     run = bpr_users(P.shape[1], 0)
     u = np.repeat(np.arange(len(rows), dtype=np.int32), rows.counts)

@@ -36,7 +36,10 @@ _announced: set[str] = set()
 
 
 class Kernel:
-    """A family of compiled functions, one for each tuple of compile-time integers."""
+    """A family of compiled functions, one for each tuple of compile-time integers.
+
+    Its name and docstring are its factory's. Made by `kernel`.
+    """
 
     def __init__(self, factory: Callable[..., Callable[..., Any]], writes: str, reads: str, numbers: str):
         self.factory = factory
@@ -46,6 +49,7 @@ class Kernel:
         self._compiled: dict[tuple[int, ...], Callable[..., Any]] = {}
 
     def __call__(self, *constants: int) -> Callable[..., Any]:
+        """The function for these integers: compiled once in a process, by one thread, and then at hand."""
         found = self._compiled.get(constants)
         if found is None:
             with _lock:
@@ -93,7 +97,11 @@ class Kernel:
 
 
 def kernel(*, writes: str = "", reads: str = "", numbers: str = "") -> Callable[[Callable[..., Any]], Kernel]:
-    """Declare the argument types of a kernel factory, in numba's short notation, separated by blanks."""
+    """Declare the argument types of a kernel factory, in numba's short notation, separated by blanks.
+
+    writes, reads, numbers: in this order they are the kernel's arguments; "f4[:, ::1]" is a C-contiguous matrix of
+    float32, "i8" a whole number. Arrays of another type or layout are a TypeError when it is called.
+    """
     return lambda factory: Kernel(factory, writes, reads, numbers)
 
 

@@ -56,7 +56,11 @@ def dense(x: Float32, weights: Float32, bias: Float32) -> Float32:
 
 
 def row_dots(p: Float32, q: Float32) -> Float32:
-    """p_r . q_r over the width that both have: (n,) float32."""
+    """p_r . q_r over the width that both have: (n,) float32, for p (n, a), q (n, b) float32.
+
+    >>> row_dots(np.float32([[1, 2]]), np.float32([[3, 4, 5]])).tolist()
+    [11.0]
+    """
     out = np.empty(len(p), np.float32)
     _row_dots()(out, np.ascontiguousarray(p), np.ascontiguousarray(q), min(p.shape[1], q.shape[1]))
     return out

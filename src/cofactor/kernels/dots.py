@@ -28,7 +28,13 @@ def _pair_dots(width: int):
 
 
 def pair_dots(P: Float32, Q: Float32, u: Int32, i: Int32) -> Float32:
-    """P[u] . Q[i] for every pair: (n,) float32. Row numbers must lie inside P and Q."""
+    """P[u] . Q[i] for every pair: (n,) float32, (0,) for none. P, Q (rows, width) float32; u, i (n,) int32.
+
+    Row numbers must lie inside P and Q: this is not looked at.
+
+    >>> pair_dots(np.float32([[1, 2]]), np.float32([[3, 4], [0, 1]]), np.int32([0, 0]), np.int32([0, 1])).tolist()
+    [11.0, 2.0]
+    """
     out = np.empty(len(u), np.float32)
     run = _pair_dots(P.shape[1])
     for_each(lambda first: run(out, P, Q, u, i, first, min(first + CHUNK, len(u))), range(0, len(u), CHUNK))

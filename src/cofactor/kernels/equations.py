@@ -44,6 +44,11 @@ def equations(rows: SparseRows, targets: Float32, confidence: Float32, features:
     """A (n_rows, width, width) and b (n_rows, width) float64 of the rows' entries; zeros for an empty row.
 
     targets, confidence (n,) float32: of each entry; features (n_columns, width) float32.
+
+    >>> rows = SparseRows.of(rows=[0, 0], columns=[0, 1], values=[4, 5], n_rows=1)
+    >>> A, b = equations(rows, rows.values, np.ones(2, np.float32), np.float32([[1], [2]]))
+    >>> A.tolist(), b.tolist()                                               # 1 + 4, and 4 * 1 + 5 * 2
+    ([[[5.0]]], [[14.0]])
     """
     n, width = len(rows), features.shape[1]
     A, b = np.zeros((n, width, width)), np.zeros((n, width))
@@ -55,7 +60,11 @@ def equations(rows: SparseRows, targets: Float32, confidence: Float32, features:
 
 
 def solved_each(A: Float64, b: Float64) -> Float64:
-    """x_r with A_r x_r = b_r of every row, A_r of full rank: (n_rows, width) float64."""
+    """x_r with A_r x_r = b_r of every row: (n_rows, width) float64. Raises LinAlgError where an A_r is singular.
+
+    >>> solved_each(np.array([[[5.0]]]), np.array([[14.0]])).tolist()
+    [[2.8]]
+    """
     one_thread_blas()
     x = np.empty_like(b)
 

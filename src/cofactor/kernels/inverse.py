@@ -46,7 +46,11 @@ def _sparse_gram():
 
 
 def sparse_gram(rows: SparseRows, n_columns: int) -> Float64:
-    """The lower triangle of X'X: (n_columns, n_columns) float64, 0 above. Weights are not looked at."""
+    """The lower triangle of X'X: (n_columns, n_columns) float64, 0 above. Weights are not looked at.
+
+    >>> sparse_gram(SparseRows.of(rows=[0, 0, 1], columns=[0, 1, 1], values=[1, 2, 3], n_rows=2), 2).tolist()
+    [[1.0, 0.0], [2.0, 13.0]]
+    """
     lists = ColumnLists.of(rows, n_columns, longest=max(len(rows), 1))
     G = np.zeros((n_columns, n_columns))
     run = _sparse_gram()
@@ -64,8 +68,13 @@ def sparse_gram(rows: SparseRows, n_columns: int) -> Float64:
 def negative_inverse(A: Float64) -> None:
     """A (n, n) float64, symmetric positive definite, replaced by -A^-1; only the lower triangle is read and written.
 
-    The blocks on the diagonal are whole afterwards, what is above them is not touched. Raises LinAlgError where a
-    block is singular.
+    The blocks on the diagonal are whole afterwards, what is above them is not touched; nothing happens for n = 0.
+    Raises LinAlgError where a block is singular.
+
+    >>> A = np.array([[2.0, 0.0], [0.0, 4.0]])
+    >>> negative_inverse(A)
+    >>> np.diag(A).tolist()
+    [-0.5, -0.25]
     """
     one_thread_blas()
     firsts = range(0, len(A), TILE)

@@ -83,7 +83,11 @@ def _mixture_quantile():
 
 
 def mixture_cdf(means: Float64, sds: Float64, points: Float64) -> Float64:
-    """F_r at each point: (n, len(points)) float64. means, sds (n, S) float64, sds positive."""
+    """F_r at each point: (n, len(points)) float64. means, sds (n, S) float64, sds positive; (0, points) for no rows.
+
+    >>> mixture_cdf(np.array([[0.0, 2.0]]), np.ones((1, 2)), np.array([1.0])).round(2).tolist()
+    [[0.5]]
+    """
     m, s, x = (contiguous(array, np.float64) for array in (means, sds, points))
     out = np.empty((len(m), len(x)))
     run = _mixture_cdf()
@@ -92,7 +96,11 @@ def mixture_cdf(means: Float64, sds: Float64, points: Float64) -> Float64:
 
 
 def mixture_quantile(means: Float64, sds: Float64, p: float) -> Float64:
-    """The x with F_r(x) = p, to 1e-10: (n,) float64. Raises ParameterError unless 0 < p < 1."""
+    """The x with F_r(x) = p, to 1e-10: (n,) float64. Raises ParameterError unless 0 < p < 1.
+
+    >>> mixture_quantile(np.array([[0.0], [5.0]]), np.ones((2, 1)), 0.975).round(2).tolist()
+    [1.96, 6.96]
+    """
     if not 0 < p < 1:
         raise ParameterError(f"a quantile is asked for a share between 0 and 1, both excluded, not {p!r}")
     m, s = (contiguous(array, np.float64) for array in (means, sds))

@@ -186,7 +186,10 @@ def average_by_items(out: Float32, rows: SparseRows, links: SparseRows, *, k: in
 
 
 def sum_by_items(out: Float32, rows: SparseRows, links: SparseRows) -> None:
-    """Adds the sums over each user's items to out (n_users, n_items) float32, on the calling thread."""
+    """Adds the sums over each user's items to out (n_users, n_items) float32, on the calling thread.
+
+    rows, links: as in `average_by_items`; the rows' weights are not looked at.
+    """
     _sum_by_items()(out, rows.start, rows.columns, rows.values, links.start, links.columns, links.values)
 
 
@@ -195,7 +198,8 @@ def add_by_users(
 ) -> None:
     """Adds each user's neighbor scores to out (n_users, n_items) float32, on the calling thread.
 
-    neighbors, likeness (n_users, width): rows of `rows`, best first, -1 from where there are no more.
+    neighbors (n_users, width) int32: rows of `rows`, best first, -1 from where there are no more; likeness float32, the
+    same shape. rule: SUM (damping is not looked at) or AVERAGE.
     """
     _add_by_users(rule)(out, neighbors, likeness, *_arrays(rows), k, np.float32(damping))
 
@@ -206,7 +210,16 @@ def add_dense(out: Float32, rows: SparseRows, W: Float32) -> None:
 
 
 def damped_means(rows: SparseRows, bias: Float32, *, mean: float, damping: float) -> Float32:
-    """Each row's damped mean of what its entries have above mean + bias: (n_rows,) float32, 0 for an empty row."""
+    """Each row's damped mean of what its entries have above mean + bias: (n_rows,) float32, 0 for an empty row.
+
+        sum_c w_rc (x_rc - mean - bias_c) / (damping + sum_c w_rc)
+
+    bias (n_columns,) float32. Source: Koren 2008, section 2.1.
+
+    >>> rows = SparseRows.of(rows=[0, 0], columns=[0, 1], values=[5, 4], n_rows=2)
+    >>> damped_means(rows, np.float32([0.5, -0.5]), mean=3.0, damping=1.0).tolist()            # (1.5 + 1.5) / (1 + 2)
+    [1.0, 0.0]
+    """
     out = np.empty(len(rows), np.float32)
     run = _damped_means()
     for_each(lambda cut: run(out, *_arrays(rows), bias, *cut, mean, damping), row_blocks(rows.start))

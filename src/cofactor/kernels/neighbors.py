@@ -198,9 +198,13 @@ def _fill_lists():
 class ColumnLists:
     """Rows by the columns they have, the fullest rows first.
 
-    start (n_columns + 1,) int64    place (n,) int32, the number of a row in this order    values (n,) float32
-    row_of (n_rows,) int32, the row of each place; norm, size: its squared length and its number of entries
-    sampled: whether a column was longer than its list
+        start (n_columns + 1,) int64: where each column's list begins
+        place (n,) int32: the number of a row in this order    values (n,) float32
+        row_of (n_rows,) int32: the row of each place
+        norm (n_rows,) float32, size (n_rows,) int32: its squared length, its number of entries
+        sampled: whether a column was longer than its list
+
+    A column that no row has is an empty list.
     """
 
     start: Int64
@@ -226,7 +230,12 @@ class ColumnLists:
 
 
 def transposed(rows: SparseRows, n_columns: int) -> SparseRows:
-    """Columns as rows; weights are left behind."""
+    """Columns as rows; weights are left behind.
+
+    >>> turned = transposed(SparseRows.of(rows=[0, 1, 1], columns=[1, 0, 1], values=[5, 3, 4], n_rows=2), 2)
+    >>> turned.row(1).columns.tolist(), turned.row(1).values.tolist()
+    ([0, 1], [5.0, 4.0])
+    """
     counts = np.bincount(rows.columns, minlength=n_columns)
     start = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
     place, values = np.empty(start[-1], np.int32), np.empty(start[-1], np.float32)
@@ -250,6 +259,12 @@ def nearest(
     Left out is whoever has no entry that the row lacks: it has nothing to tell (nor has a row to itself). Where
     `itself` (n_rows,) int32 is given, only that row is left out. Weights are not looked at.
     Returns row numbers (n_rows, n) int32, -1 where there is none, and similarities (n_rows, n) float32, 0 there.
+
+    >>> rows = SparseRows.of(rows=[0, 0, 1, 1, 1], columns=[0, 1, 0, 1, 2], values=[1] * 5, n_rows=2)
+    >>> lists = ColumnLists.of(rows, 3, longest=2)
+    >>> near, how = nearest(rows, lists, rows, measure=COSINE, n=1, shrink=0)
+    >>> near[:, 0], how[:, 0].round(2)                     # row 0 has nothing that row 1 lacks
+    (array([ 1, -1], dtype=int32), array([0.82, 0.  ], dtype=float32))
     """
     found = np.full((len(rows), n), -1, np.int32)
     likeness = np.zeros((len(rows), n), np.float32)

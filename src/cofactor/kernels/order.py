@@ -51,7 +51,9 @@ def find_step_back():
 
 
 def pairs_ascend(rows: Int32, columns: Int32) -> bool:
-    """Whether pairs are sorted by row, then by column, and none stands there twice.
+    """Whether pairs are sorted by row, then by column, and none stands there twice; true of no pairs.
+
+    rows, columns (n,) int32.
 
     >>> pairs_ascend(np.array([0, 0, 1], np.int32), np.array([2, 3, 0], np.int32))
     True

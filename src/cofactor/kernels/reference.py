@@ -38,7 +38,7 @@ __all__ = [
 
 
 def row_system(entries: SparseRows, row: int, penalty: float, side: Side) -> tuple[Float64, Float64, float]:
-    """A, b and sum_j c t^2 of one row's ridge regression; see `kernels.ridge`."""
+    """A (width, width), b (width,) and sum_j c t^2 of one row's ridge regression; see `kernels.ridge`."""
     own = slice(entries.start[row], entries.start[row + 1])
     f = side.features[entries.columns[own]].astype(np.float64)
     value = entries.values[own].astype(np.float64)
@@ -54,14 +54,14 @@ def row_system(entries: SparseRows, row: int, penalty: float, side: Side) -> tup
 
 
 def exact_row(entries: SparseRows, row: int, penalty: float, side: Side) -> Float64:
-    """The minimizer of one row's ridge regression: A^-1 b."""
+    """The minimizer of one row's ridge regression: A^-1 b, (width,)."""
     A, b, _ = row_system(entries, row, penalty, side)
     solution: Float64 = np.linalg.solve(A, b).astype(np.float64)
     return solution
 
 
 def improved_row(x: Float32, entries: SparseRows, row: int, penalty: float, side: Side, *, steps: int) -> Float64:
-    """One row after `steps` steps of conjugate gradient from x (Hestenes & Stiefel 1952)."""
+    """One row after `steps` steps of conjugate gradient from x (Hestenes & Stiefel 1952): (width,)."""
     A, b, _ = row_system(entries, row, penalty, side)
     at = x.astype(np.float64)
     r = b - A @ at
@@ -78,13 +78,13 @@ def improved_row(x: Float32, entries: SparseRows, row: int, penalty: float, side
 
 
 def gram(features: Float32) -> Float64:
-    """F' F."""
+    """F' F: (width, width)."""
     wide = features.astype(np.float64)
     return wide.T @ wide
 
 
 def pair_dots(P: Float32, Q: Float32, u: Int32, i: Int32) -> Float64:
-    """P[u] . Q[i] for every pair."""
+    """P[u] . Q[i] for every pair: (n,)."""
     dots: Float64 = np.einsum("td,td->t", P[u].astype(np.float64), Q[i].astype(np.float64))
     return dots
 
@@ -92,7 +92,7 @@ def pair_dots(P: Float32, Q: Float32, u: Int32, i: Int32) -> Float64:
 def history_terms(
     Y: Float64, E: Float64, start: Int64, rows: Int32, scale: Float32, own: Float32, vectors: Float32, noise: Float32
 ) -> None:
-    """Every row of Y drawn in turn, E following; see `kernels.gibbs`."""
+    """Every row of Y (n_columns, width) drawn in turn, E (n_rows, width) following; see `kernels.gibbs`."""
     for j in range(len(Y)):
         having = rows[start[j] : start[j + 1]]
         h = scale[having].astype(np.float64)
@@ -141,7 +141,7 @@ def top_items(
     seen: Int32,
     allowed: Bool,
 ) -> tuple[Int64, Float64]:
-    """The n best items of each user from the whole matrix of scores; ties by row."""
+    """The n best items of each user from the whole matrix of scores, rows and scores (n_users, n); ties by row."""
     scores = user_factors.astype(np.float64) @ item_factors.astype(np.float64).T + bias
     owners = np.repeat(np.arange(len(user_factors)), np.diff(seen_start))
     scores[owners, seen[seen_start[0] : seen_start[-1]]] = -np.inf
@@ -161,7 +161,7 @@ def mixture_cdf(means: Float64, sds: Float64, x: Float64) -> Float64:
 
 
 def mixture_quantile(means: Float64, sds: Float64, p: float) -> Float64:
-    """The x with F_r(x) = p, by bisection from ten sds below every mean to ten above."""
+    """The x with F_r(x) = p, by bisection from ten sds below every mean to ten above: (n,)."""
     low, high = (means - 10 * sds).min(axis=1), (means + 10 * sds).max(axis=1)
     for _ in range(100):
         middle = (low + high) / 2
@@ -221,13 +221,13 @@ def bpr_updates(
 
 
 def dense(x: Float32, weights: Float32, bias: Float32) -> Float64:
-    """x W + b."""
+    """x W + b: (n, columns)."""
     product: Float64 = x.astype(np.float64) @ weights.astype(np.float64) + bias
     return product
 
 
 def row_dots(p: Float32, q: Float32) -> Float64:
-    """p_r . q_r over the width that both have."""
+    """p_r . q_r over the width that both have: (n,)."""
     width = min(p.shape[1], q.shape[1])
     dots: Float64 = (p[:, :width].astype(np.float64) * q[:, :width].astype(np.float64)).sum(axis=1)
     return dots
@@ -302,7 +302,7 @@ def added_by_users(
 
 
 def damped_means(rows: SparseRows, bias: Float32, *, mean: float, damping: float) -> Float64:
-    """sum w (x - mean - bias) / (damping + sum w) of each row, 0 without weight."""
+    """sum w (x - mean - bias) / (damping + sum w) of each row, 0 without weight: (n_rows,)."""
     w = np.ones(len(rows.values)) if rows.weights is None else rows.weights.astype(np.float64)
     owner = np.repeat(np.arange(len(rows)), rows.counts)
     above = np.bincount(owner, weights=w * (rows.values - mean - bias[rows.columns]), minlength=len(rows))
@@ -312,7 +312,7 @@ def damped_means(rows: SparseRows, bias: Float32, *, mean: float, damping: float
 
 
 def top_of_rows(scores: Float32, n: int, *, exclude: SparseRows, allowed: Bool) -> tuple[Int64, Float32]:
-    """The n best of each row of scores; ties by row."""
+    """The n best of each row of scores, rows and scores (n_users, n); ties by row."""
     left = scores.copy()
     left[np.repeat(np.arange(len(exclude)), exclude.counts), exclude.columns] = -np.inf
     if len(allowed):

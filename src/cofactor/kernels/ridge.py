@@ -241,10 +241,15 @@ def ridge_exact(width: int, kind: int):
 
 @dataclass(frozen=True)
 class Side:
-    """All that a row's ridge regression needs to know of the other side.
+    """All that a row's ridge regression needs to know of the other side; see the equations above. All float32.
 
-    features (n, width) float32, width a multiple of 8    offset (n,) float32, subtracted from values
-    gram (width, width)    shape, precision, prior (width,): see the equations above
+        features (n, width): f, width a multiple of 8
+        offset (n,): subtracted from values
+        gram (width, width): G; (0, 0) for ratings
+        shape, precision (width,)
+        prior (1, width), or (n_rows, width) for a prior of each row's own
+
+    `kind` is RATINGS or EVENTS.
     """
 
     kind: int
@@ -274,7 +279,7 @@ class Side:
 def improve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, steps: int) -> float:
     """Every row of x moved by `steps` CG steps; returns sum_j c_j (t_j - x . f_j)^2 as it was before.
 
-    x (n_rows, width) float32 is written; entries: the rows' own entries; penalty (n_rows,) float32.
+    x (n_rows, width) float32 is written; entries: the rows' own entries; penalty (n_rows,) float32. No rows: 0.0.
     """
     run = ridge_conjugate_gradient(x.shape[1], side.kind)
     arguments = side.arrays(entries, penalty)
@@ -290,10 +295,19 @@ def improve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, st
 
 
 def solve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, noise: Float32 | None = None) -> None:
-    """Every row of x (n_rows, width) replaced by the exact minimizer.
+    """Every row of x (n_rows, width) float32 replaced by the exact minimizer; an empty row by its prior, else 0.
 
     With `noise` (n_rows, width), standard normal draws: by a draw from the normal distribution whose density is
     proportional to exp(-half of what is minimized).
+
+    >>> features, zeros = np.zeros((2, 8), np.float32), np.zeros(8, np.float32)
+    >>> features[:, 0] = 1, 2
+    >>> nothing = np.zeros((0, 0), np.float32)
+    >>> side = Side(RATINGS, features, np.zeros(2, np.float32), nothing, zeros + 1, zeros, zeros[None])
+    >>> x, entries = np.empty((1, 8), np.float32), SparseRows.of([0, 0], [0, 1], [4, 5], n_rows=1)
+    >>> solve(x, entries, np.float32([2]), side)
+    >>> round(float(x[0, 0]), 3)                                  # (4 * 1 + 5 * 2) / (1 + 4 + 2)
+    2.0
     """
     run = ridge_exact(x.shape[1], side.kind)
     arguments = side.arrays(entries, penalty)

@@ -105,8 +105,12 @@ class Blocks:
     Users and items are renumbered, so that those who are worked on together stand together in memory: row r of the
     table is place user_place[r] of P and of the users' biases; items alike.
 
-    u, i (n,) int32: places    values (n,) float32    weights (n,) or (0,) float32    start (grid^2 + 1,) int64
-    user_place (n_users,), item_place (n_items,) int32
+        u, i (n,) int32: places    values (n,) float32
+        weights (n,) float32, or (0,) where all are 1
+        start (grid^2 + 1,) int64
+        user_place (n_users,) int32, item_place (n_items,) int32
+
+    A block may be empty.
     """
 
     grid: int
@@ -183,6 +187,7 @@ def blocks_of(
 ) -> Blocks:
     """Users and items dealt at random into `grid` groups of about equal ratings.
 
+    u, i (n,) int32; values (n,) float32; weights (n,) float32, or (0,) where all are 1.
     Within a block users come in tiles whose vectors stay in the first cache; within a tile the order is random.
     """
     tiles = max(1, n_users // (grid * TILE))
@@ -226,7 +231,8 @@ def sgd_epoch(
 ) -> float:  # fmt: skip
     """One pass over every block in rounds of disjoint blocks; returns the sum of w (r - y)^2 seen on the way.
 
-    P, Q and the biases stand in the order of the blocks' places.
+    P (n_users, width), Q (n_items, width) and the biases, float32, are written; they stand in the order of the blocks'
+    places.
     """
     run = sgd_ratings(P.shape[1])
     loss = np.zeros(blocks.grid**2)

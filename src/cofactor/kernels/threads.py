@@ -27,7 +27,10 @@ _chosen: ContextVar[int | None] = ContextVar("cofactor_threads", default=None)
 
 
 def thread_count() -> int:
-    """How many threads kernels use: `threads(n)`, else `$COFACTOR_THREADS`, else the cores we may use."""
+    """How many threads kernels use: `threads(n)`, else `$COFACTOR_THREADS`, else the cores we may use.
+
+    Raises ParameterError where the variable is no whole number from 1 on.
+    """
     if (chosen := _chosen.get()) is not None:
         return chosen
     if text := os.environ.get("COFACTOR_THREADS"):
@@ -39,7 +42,20 @@ def thread_count() -> int:
 
 @contextmanager
 def threads(n: int) -> Iterator[None]:
-    """Use n threads inside a `with` block. Results do not depend on n."""
+    """Use n threads inside a `with` block. Results do not depend on n, to the last bit.
+
+    Without it, `$COFACTOR_THREADS` of them, else one for each core we may use. The innermost block counts; another
+    thread of the caller's own is not in it. Raises ParameterError for n below 1.
+
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
+    >>> with cofactor.threads(1):
+    ...     one = cofactor.BiasedMF(factors=2).fit(ratings)
+    >>> with cofactor.threads(2):
+    ...     two = cofactor.BiasedMF(factors=2).fit(ratings)
+    >>> bool((one.item_factors == two.item_factors).all())
+    True
+    """
     if n < 1:
         raise ParameterError(f"threads must be at least 1, not {n}")
     token = _chosen.set(n)
@@ -52,7 +68,7 @@ def threads(n: int) -> Iterator[None]:
 def for_each(task: Callable[[Task], None], arguments: Iterable[Task]) -> None:
     """Call `task` once per argument, on `thread_count()` threads; the first error is raised.
 
-    The calling thread works too. Threads draw the next argument when they are free.
+    The calling thread works too. Threads draw the next argument when they are free. No arguments: nothing happens.
     """
     waiting = list(arguments)
     workers = min(thread_count(), len(waiting))
@@ -75,7 +91,11 @@ def for_each(task: Callable[[Task], None], arguments: Iterable[Task]) -> None:
 
 
 def results_of(task: Callable[[Task], Result], arguments: Iterable[Task]) -> list[Result]:
-    """As `for_each`, and what each call returned, in the order of the arguments."""
+    """As `for_each`, and what each call returned, in the order of the arguments.
+
+    >>> results_of(abs, [-1, 2, -3])
+    [1, 2, 3]
+    """
     given = list(arguments)
     results: dict[int, Result] = {}
 
@@ -98,7 +118,10 @@ if hasattr(os, "register_at_fork"):
 def row_blocks(start: Int64, *, entries: int = 1 << 16, rows: int = 1 << 12) -> list[tuple[int, int]]:
     """Cut rows into runs of at most about `entries` entries and `rows` rows, by the data alone.
 
-    start: (n_rows + 1,) int64, as in SparseRows. Returns (first, last) with last exclusive.
+    start: (n_rows + 1,) int64, as in SparseRows. Returns (first, last) with last exclusive; [] for no rows.
+
+    >>> row_blocks(np.array([0, 3, 4, 9, 10]), entries=5)
+    [(0, 2), (2, 3), (3, 4)]
     """
     n_rows = len(start) - 1
     cuts, first = [], 0

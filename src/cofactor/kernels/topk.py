@@ -42,10 +42,12 @@ TOGETHER = 64
 class ItemIndex:
     """Items arranged for ranking: by falling norm of their factors (ties by row).
 
-    rows (n,) int32: the item at each place    place (n,) int32: the place of each item
-    factors (n, width)    bias (n,)
-    norm_left, bias_left (n + 1,): the largest norm and bias from each place to the end (-inf at the end)
-    largest_bias: the largest absolute one
+        rows (n,) int32: the item at each place    place (n,) int32: the place of each item
+        factors (n, width), bias (n,) float32: in the order of places
+        norm_left, bias_left (n + 1,) float32: the largest norm and bias from each place to the end
+        largest_bias: the largest absolute one
+
+    At the end, where nothing is left, both are -inf.
     """
 
     rows: Int32
@@ -58,6 +60,7 @@ class ItemIndex:
 
     @classmethod
     def of(cls, factors: Float32, bias: Float32) -> ItemIndex:
+        """From the items' factors (n, width) and biases (n,) float32, in the order of their rows; n may be 0."""
         norm = np.sqrt(np.einsum("rd,rd->r", factors, factors, dtype=np.float64))
         rows = np.argsort(-norm, kind="stable").astype(np.int32)
 
@@ -80,7 +83,7 @@ class ItemIndex:
 
     @cached_property
     def compressed(self) -> tuple[Int8, Float32, Float32]:
-        """q ~ scale z: z (n, width) int8, scale (n,), and |q - scale z|, rounded up, (n,)."""
+        """q ~ scale z: z (n, width) int8, scale (n,), and |q - scale z|, rounded up, (n,) float32."""
         scale = (np.abs(self.factors).max(axis=1, initial=0) / 127).astype(np.float32)
         z, error = np.empty(self.factors.shape, np.int8), np.empty(len(scale), np.float32)
         for first in range(0, len(scale), PIECE):  # in pieces: float64 needs much memory
@@ -195,6 +198,12 @@ def top_items(
 
     Places that cannot be filled (n larger than what is left of the catalog) hold row -1 and score -inf.
     seen_start (n_users + 1,), seen: each user's rows to leave out, ascending. allowed: (n_items,) bool, empty for all.
+
+    >>> index = ItemIndex.of(np.float32([[1], [3], [2]]), np.zeros(3, np.float32))
+    >>> start, nothing, every = np.zeros(2, np.int64), np.zeros(0, np.int32), np.zeros(0, bool)
+    >>> rows, scores = top_items(np.float32([[2]]), index, 2, seen_start=start, seen=nothing, allowed=every)
+    >>> rows.tolist(), scores.tolist()
+    ([[1, 2]], [[6.0, 4.0]])
     """
     one_thread_blas()
     n_users = len(user_factors)

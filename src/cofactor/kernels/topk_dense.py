@@ -61,7 +61,11 @@ def _top_of_rows():
 
 
 def score_blocks(n_users: int, n_items: int) -> list[tuple[int, int]]:
-    """Runs of users, (first, last) with last exclusive, small enough to hold all their scores."""
+    """Runs of users, (first, last) with last exclusive, small enough to hold all their scores; [] for no users.
+
+    >>> score_blocks(100, 1_000)
+    [(0, 64), (64, 100)]
+    """
     step = min(max(SCORES // max(n_items, 1), 1), USERS)
     return [(first, min(first + step, n_users)) for first in range(0, n_users, step)]
 
@@ -73,6 +77,11 @@ def top_of_blocks(
 
     `scores(first, last)` makes the scores of users first..last-1, (last - first, n_items) float32; it is called on
     several threads. Places that cannot be filled hold row -1 and score -inf. allowed: (n_items,) bool, empty for all.
+
+    >>> given, nothing, every = np.float32([[0.1, 0.9, 0.5]]), SparseRows.empty(1), np.zeros(0, bool)
+    >>> rows, _ = top_of_blocks(lambda first, last: given[first:last], 3, 2, exclude=nothing, allowed=every)
+    >>> rows.tolist()
+    [[1, 2]]
     """
     rows = np.full((len(exclude), n), np.iinfo(np.int32).max, np.int32)
     best = np.full(rows.shape, -np.inf, np.float32)

@@ -20,6 +20,13 @@ class FactorAverage:
 
     Samples are gathered side by side, [U_1 .. U_s] [V_1 .. V_s]'; every few, QR of both sides and an SVD of the small
     middle keep the best `width` directions (Eckart & Young 1936).
+
+    >>> average = FactorAverage(width=2)
+    >>> for s in (1, 3):
+    ...     average.add(np.float32([[s], [0]]), np.float32([[1], [1]]))
+    >>> left, right = average.result()
+    >>> (left @ right.T + 0).round(3).tolist()
+    [[2.0, 2.0], [0.0, 0.0]]
     """
 
     width: int

@@ -23,8 +23,12 @@ def _nothing(first: int, last: int) -> Float32:
 class Asked:
     """Users whose scores are asked for.
 
-    entries: what each has, above the baseline where there is one    level (n_users,): mean + b_u
-    block(first, last): all scores of users first..last-1, (last - first, n_items); called on several threads
+        entries: what each has, above the baseline where there is one
+        level (n_users,) float32: mean + b_u, 0 for events
+        item_bias (n_items,) float32: b_i, None for events
+        block(first, last): all scores of users first..last-1, (last - first, n_items) float32
+
+    `block` is called on several threads.
     """
 
     entries: SparseRows
@@ -43,7 +47,7 @@ class Asked:
         return cls(baseline.deviations(histories), level, n_items, baseline.item_bias)
 
     def levels(self, first: int, last: int) -> Float32:
-        """What scores start from: the baseline of users first..last-1 and all items, 0 for events."""
+        """What scores start from: the baseline of users first..last-1 and all items, 0 for events; float32."""
         if self.item_bias is None:
             return np.zeros((last - first, self.n_items), np.float32)
         levels: Float32 = self.level[first:last, None] + self.item_bias
@@ -51,7 +55,11 @@ class Asked:
 
 
 def present(histories: SparseRows) -> SparseRows:
-    """The same rows without entries of weight 0: these say nothing, not even that they are there."""
+    """The same rows without entries of weight 0: these say nothing, not even that they are there.
+
+    >>> present(SparseRows.of([0, 0], [0, 1], [5, 3], 1, weights=[1, 0])).columns.tolist()
+    [0]
+    """
     if histories.weights is None or histories.weights.all():
         return histories
     keep = histories.weights != 0
@@ -62,14 +70,18 @@ def present(histories: SparseRows) -> SparseRows:
 
 
 def confidences(histories: SparseRows) -> SparseRows:
-    """Events as their confidence: value times weight, negative for a dislike."""
+    """Events as their confidence: value times weight, negative for a dislike.
+
+    >>> confidences(SparseRows.of([0, 0], [0, 1], [1, 2], 1, weights=[1, -1])).values.tolist()
+    [1.0, -2.0]
+    """
     if histories.weights is None:
         return histories
     return SparseRows(histories.start, histories.columns, histories.values * histories.weights)
 
 
 def score_matrix(asked: Asked) -> Float32:
-    """All scores of all asked users: (n_users, n_items) float32."""
+    """All scores of all asked users: (n_users, n_items) float32; (0, n_items) for none."""
     n_users = len(asked.entries)
     out = np.empty((n_users, asked.n_items), np.float32)
 
@@ -81,7 +93,7 @@ def score_matrix(asked: Asked) -> Float32:
 
 
 def top_items(asked: Asked, n: int, exclude: SparseRows, allowed: Bool) -> tuple[Int32, Float32]:
-    """The n best items of each asked user; see `kernels.topk_dense`."""
+    """The n best items of each asked user, rows and scores (n_users, n); see `kernels.topk_dense`."""
     return top_of_blocks(asked.block, asked.n_items, n, exclude=exclude, allowed=allowed)
 
 

@@ -16,9 +16,11 @@ HALVINGS = 12
 def descended(slope: Callable[[Float32], tuple[float, Float32]], width: int, *, steps: int, near: float) -> Float32:
     """From zero to where `slope(z)`, the value and its gradient at z, is small: z (width,) float32.
 
-    Gradient steps z -= a g, as long as the last one's change of the gradient says, a = |dz|^2 / (dz . dg) (Barzilai &
-    Borwein 1988), and halved until the value falls, so that it never gets worse. Ends after `steps`, where the
-    gradient is not longer than `near`, or where no step makes it better any more.
+        z <- z - a g,    a = |dz|^2 / (dz . dg)
+
+    with dz and dg what the last step changed of z and of the gradient g (Barzilai & Borwein 1988), and a halved until
+    the value falls, so that it never gets worse. Ends after `steps`, where the gradient is not longer than `near`, or
+    where no step makes it better any more: with no steps, or a gradient of 0 at zero, that is zero itself.
 
     >>> descended(lambda z: (float((z - 2) @ (z - 2)), 2 * (z - 2)), 1, steps=9, near=1e-3).round(2).tolist()
     [2.0]

@@ -22,16 +22,21 @@ NOISE_STEPS = 2
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """S draws from the posterior. A vector is [factors, bias, padding], width a multiple of 8.
+    """S draws from the posterior. A vector is [factors, bias, padding], width a multiple of 8; all arrays are float32.
 
-    users (S, n_users, width)    items (S, n_items, width)    float32
-    user_noise (S, n_users)      item_noise (S, n_items)      float32: rating (u, i) of draw s has the precision
-                                                              user_noise[s, u] * item_noise[s, i]
-    user_mean, user_precision (S, width): the normal prior of a user's vector, without what the history adds
-    terms (S, n_items, width): what having rated an item adds to a user's prior mean; (S, 0, width) without
-    unknown_user, unknown_user_variance, unknown_item, unknown_item_variance (S, width): the same for those of whom
-                                                              nothing is known, averaged over everybody's terms
-    base_noise, noise_shape (S,): precision common to all, and the shape of the gamma prior of a user's own factor
+        users (S, n_users, width), items (S, n_items, width): the vectors
+        user_noise (S, n_users), item_noise (S, n_items): rating (u, i) of draw s has the
+            precision user_noise[s, u] * item_noise[s, i]
+        user_mean, user_precision (S, width): the normal prior of a user's vector, without
+            what the history adds
+        terms (S, n_items, width): what having rated an item adds to a user's prior mean;
+            (S, 0, width) without
+        unknown_user, unknown_user_variance, unknown_item, unknown_item_variance (S, width):
+            the prior of those of whom nothing is known, averaged over everybody's terms
+        base_noise (S,): the precision common to all ratings
+        noise_shape (S,): the shape of the gamma prior of a user's own factor on it
+
+    Its length is S.
     """
 
     users: Float32
@@ -58,8 +63,11 @@ class Newcomers:
 
         prior = whole (mean + sum_j term_j / sqrt(n)) + (1 - whole) unknown,    whole = n / (n + HALF)
 
-    items (m, width): the items that the histories name    entries: the ratings, by those items' numbers
-    item_noise (m,)    side: the items as a user's equations see them, with each user's prior
+        items (m, width), item_noise (m,): of the items that the histories name
+        entries: the ratings less the center, by those items' numbers
+        side: the items as a user's equations see them, with each user's prior
+
+    Who has no history (n = 0) is `unknown`.
     """
 
     items: Float32
@@ -72,6 +80,7 @@ class Newcomers:
 
     @classmethod
     def of(cls, post: Posterior, s: int, histories: SparseRows, k: int, center: float) -> Self:
+        """In draw s of factors k; `histories` hold ratings, of which `center` is the average in training."""
         named, columns = np.unique(histories.columns, return_inverse=True)
         entries = replace(histories, columns=columns.astype(np.int32), values=histories.values - np.float32(center))
         owner, items = _owner(histories), post.items[s, named]
@@ -96,7 +105,7 @@ class Newcomers:
         return cls(items, post.item_noise[s, named], entries, side, noise, shape, k)
 
     def mean_and_noise(self) -> tuple[Float32, Float32]:
-        """The conditional mean vector of each history, and its noise precision, from each other."""
+        """The conditional mean vector of each history and its noise precision, from each other: (n, width), (n,)."""
         k, entries, owner = self.factors, self.entries, _owner(self.entries)
         noise = np.full(len(entries), self.base_noise, np.float32)
         mean, wide = self.solved(noise), as_item(self.items, k)
@@ -125,7 +134,11 @@ def _owner(rows: SparseRows) -> Int64:
 
 
 def features(vectors: Float32, k: int) -> Float32:
-    """[factors, 1, padding]: what the other side's [factors, bias] are multiplied by."""
+    """[factors, 1, padding]: what the other side's [factors, bias] are multiplied by; (n, width) float32.
+
+    >>> features(np.float32([[0.5, 9, 9]]), 1).tolist()
+    [[0.5, 1.0, 0.0]]
+    """
     features = contiguous(vectors, np.float32).copy()
     features[:, k] = 1
     features[:, k + 1 :] = 0
@@ -133,13 +146,19 @@ def features(vectors: Float32, k: int) -> Float32:
 
 
 def as_user(vectors: Float32, k: int) -> Float32:
-    """[factors, bias, 1, ...] one column wider, so that a dot product with `as_item` adds both biases."""
+    """[factors, bias, 1]: (n, k + 2) float32, so that a dot product with `as_item` adds both biases.
+
+    >>> user, item = as_user(np.float32([[2, 0.5, 0]]), 1), as_item(np.float32([[3, 0.25, 0]]), 1)
+    >>> (user @ item.T).tolist()                         # 2 * 3 + 0.5 + 0.25
+    [[6.75]]
+    """
     wide = np.zeros((len(vectors), k + 2), np.float32)
     wide[:, : k + 1], wide[:, k + 1] = vectors[:, : k + 1], 1
     return wide
 
 
 def as_item(vectors: Float32, k: int) -> Float32:
+    """[factors, 1, bias]: (n, k + 2) float32; the other side of `as_user`."""
     wide = np.zeros((len(vectors), k + 2), np.float32)
     wide[:, :k], wide[:, k], wide[:, k + 1] = vectors[:, :k], 1, vectors[:, k]
     return wide

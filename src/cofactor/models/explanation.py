@@ -32,7 +32,12 @@ LOOSE = 1e-2
 class Explanation:
     """The parts of one score; they add up to it within 1e-4 of the sum of their sizes.
 
+        score = mean + user + item + sum_j terms_j + rest
+
+    Without a history, rows and terms are empty.
+
     Attributes:
+
         score: x(u, i).
         mean, user, item: the average, and what is added for the user and for the item whatever the history.
         rows: (m,) int32: the items of the history, or the neighbors' rows (-1: a user who is not there any more).
@@ -41,6 +46,10 @@ class Explanation:
         by: what `rows` are: items of the "history", "neighbors" (users), or items left out one at a time
             ("leave-one-out": a term is how much x falls without the item, so terms need not be parts of a sum; what
             they leave is in `rest`).
+
+    >>> why = Explanation(4.5, 3.0, 0.5, 0.25, np.int32([7, 2]), np.array([1.0, -0.5]), 0.25)
+    >>> why.parts.tolist(), round(why.share_not_attributed, 2)
+    ([3.0, 0.5, 0.25, 1.0, -0.5, 0.25], 0.14)
     """
 
     score: float
@@ -83,7 +92,11 @@ class Explanation:
 
 
 def split_off(attributed: float, total: float, terms: Float64) -> float:
-    """What `attributed` leaves of `total`: exactly 0 where rounding may be all of it."""
+    """What `attributed` leaves of `total`: exactly 0 where rounding may be all of it.
+
+    >>> split_off(0.99999, 1.0, np.array([0.5, 0.49999])), split_off(0.75, 1.0, np.array([0.75]))
+    (0.0, 0.25)
+    """
     rest = total - attributed
     return 0.0 if abs(rest) <= ROUNDING * float(np.abs(terms).sum()) else rest
 
@@ -95,8 +108,12 @@ def ridge_terms(
 
     v = A^-1 sum_j (c_j t_j f_j + s_j) with A = G + sum_j c_j f_j f_j' + diag(ridge), so goal . v is the sum over j of
     (c_j t_j f_j + s_j) . A^-1 goal. features (m, width), targets t and confidence c (m,), goal, ridge (width,), gram
-    (width, width) or of size 0; shifts s (m, width): what an entry adds besides its target.
-    Source: Hu, Koren & Volinsky 2008, section 5 (explaining recommendations).
+    (width, width) or of size 0; shifts s (m, width): what an entry adds besides its target. No entries: (0,).
+    Raises LinAlgError where A is singular. Source: Hu, Koren & Volinsky 2008, section 5 (explaining recommendations).
+
+    >>> terms = ridge_terms([[1.0], [1.0]], [4.0, 2.0], [1, 1], [1.0], gram=np.zeros(0), ridge=[1.0])
+    >>> terms.round(2).tolist()               # v = (4 + 2) / (1 + 1 + 1), of which the first is 4 / 3
+    [1.33, 0.67]
     """
     F, c = np.asarray(features, np.float64), np.asarray(confidence, np.float64)
     A = (F * c[:, None]).T @ F + np.diag(np.asarray(ridge, np.float64))
@@ -114,6 +131,12 @@ def pairwise_terms(p: Any, Q: Any, bias: Any, taken: Int32, weights: Any, goal: 
     such pulls along the way. It is written as sum_j a_j d_j here: all a_j = a w_j first, with the a that comes closest,
     then each a_j as little apart from that as closes the gap (a ridge regression), so that what an event is said to add
     is of its own direction. p (k,), Q (n_items, k), bias (n_items,), taken (m,) item rows, weights (m,), goal (k,).
+    Zeros where nothing is lacked: then there are no pairs.
+
+    >>> Q = np.array([[1.0], [-1.0], [0.5]])
+    >>> terms = pairwise_terms([1.0], Q, np.zeros(3), np.int32([0, 2]), [1, 1], [1.0], negatives=2)
+    >>> round(float(terms.sum()), 2), bool((terms > 0).all())          # goal . p = 1, and both events pull that way
+    (1.0, True)
     """
     p, Q = np.asarray(p, np.float64), np.asarray(Q, np.float64)
     lacked = np.setdiff1d(np.arange(len(Q)), taken)
@@ -136,7 +159,8 @@ def pairwise_terms(p: Any, Q: Any, bias: Any, taken: Int32, weights: Any, goal: 
 def told(why: Explanation, users: IdMap, items: IdMap, history: SparseRows, titles: pl.Series | None) -> pl.DataFrame:
     """The parts with names, what weighs most first: part, item (or user), value, term[, title].
 
-    history: the user's own row; `titles` in the order of the items' rows.
+    history: the user's own row; `titles` in the order of the items' rows. The frame has mean, user and item first, then
+    m rows, and what is not attributed last: four rows without a history.
     """
     order = np.argsort(-np.abs(why.terms), kind="stable")
     rows, terms = why.rows[order], why.terms[order]

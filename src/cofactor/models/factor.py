@@ -32,6 +32,14 @@ class FactorModel:
 
         user_factors (n_users, factors) float32    user_bias (n_users,) float32
         item_factors (n_items, factors) float32    item_bias (n_items,) float32
+
+    With factors = 0 it is biases alone. Arrays are read-only where a fit made them.
+
+    >>> import numpy as np
+    >>> none = np.zeros(2, np.float32)
+    >>> model = FactorModel(np.float32([[2], [-1]]), np.float32([[1], [0.5]]), none, none, mean=3.0)
+    >>> model.linear(np.int32([0, 0, 1]), np.int32([0, 1, 1]))
+    array([5. , 4. , 2.5], dtype=float32)
     """
 
     kind: ClassVar[str] = "factor"
@@ -47,14 +55,17 @@ class FactorModel:
 
     @property
     def n_users(self) -> int:
+        """The rows of `user_bias`, known or folded in."""
         return len(self.user_bias)
 
     @property
     def n_items(self) -> int:
+        """The rows of `item_bias`: the catalog."""
         return len(self.item_bias)
 
     @property
     def factors(self) -> int:
+        """The width of a vector; 0 where there are biases alone."""
         return int(self.item_factors.shape[1])
 
     def __repr__(self) -> str:
@@ -63,7 +74,10 @@ class FactorModel:
     # predicting
 
     def linear(self, users: Int32, items: Int32) -> Float32:
-        """x for each pair, (n,) float32; what is unknown (row -1) has no vector and a bias of 0."""
+        """x for each pair, (n,) float32; what is unknown (row -1) has no vector and a bias of 0.
+
+        users, items (n,) int32. Raises IndexError for a row that is not there.
+        """
         known_user, known_item = users >= 0, items >= 0
         u, i = np.maximum(users, 0), np.maximum(items, 0)
         x = np.full(len(users), np.float32(self.mean))
@@ -78,14 +92,14 @@ class FactorModel:
         return x
 
     def link(self, x: Float32) -> Float32:
-        """From the linear predictor to the rating's scale, before clipping."""
+        """The rating before clipping, (n,) float32: low + (high - low) sigmoid(x), or x itself without a range."""
         if self.rating_range is None:
             return x
         low, high = self.rating_range
         return (low + (high - low) * sigmoid(x)).astype(np.float32)
 
     def predict(self, users: Int32, items: Int32, histories: SparseRows) -> Float32:
-        """Ratings for pairs of rows, clipped to the scale: (n,) float32."""
+        """Ratings for pairs of rows, the link of x clipped to the scale: (n,) float32. `histories` is not looked at."""
         predicted = self.link(self.linear(users, items))
         return predicted if self.scale is None else np.clip(predicted, self.scale.low, self.scale.high)
 
@@ -102,7 +116,10 @@ class FactorModel:
         return unit, ItemIndex.of(unit, np.zeros(self.n_items, np.float32))
 
     def scores(self, users: Int32, histories: SparseRows) -> Float32:
-        """x for every item: (n_users, n_items) float32. `top` finds the best without making this matrix."""
+        """x for every item: (n_users, n_items) float32. `top` finds the best without making this matrix.
+
+        `histories` is not looked at: users are their vectors.
+        """
         each = np.arange(self.n_items, dtype=np.int32)
         pairs = np.repeat(users, self.n_items), np.tile(each, len(users))
         return self.linear(*pairs).reshape(len(users), self.n_items)
@@ -110,7 +127,10 @@ class FactorModel:
     def top(
         self, users: Int32, n: int, *, histories: SparseRows, exclude: SparseRows, allowed: Bool
     ) -> tuple[Int32, Float32]:  # fmt: skip
-        """The n best items of each user by x, exactly; see `kernels.topk`."""
+        """The n best items of each user by x, exactly, as `ScoresItems.top` says; see `kernels.topk`.
+
+        `histories` is not looked at: users are their vectors.
+        """
         rows, scores = top_items(
             contiguous(self.user_factors[users], np.float32),
             self._index,
@@ -122,12 +142,16 @@ class FactorModel:
         return rows, scores + (np.float32(self.mean) + self.user_bias[users])[:, None]
 
     def similar_items(self, items: Int32, n: int) -> tuple[Int32, Float32]:
-        """The n items of most similar direction (cosine of factors, biases apart), the item itself left out."""
+        """The n items of most similar direction (cosine of factors, biases apart), the item itself left out.
+
+        Rows and cosines (n_asked, n), best first; -1 and -inf where there are no more. Without a direction, a vector of
+        zeros, the cosine is 0.
+        """
         unit, index = self._directions
         return _nearest(unit, index, items, n)
 
     def similar_users(self, users: Int32, n: int) -> tuple[Int32, Float32]:
-        """The n users of most similar direction (cosine of factors), the user left out."""
+        """The n users of most similar direction (cosine of factors), the user left out; see `similar_items`."""
         unit = _unit_rows(self.user_factors)
         return _nearest(unit, ItemIndex.of(unit, np.zeros(self.n_users, np.float32)), users, n)
 
@@ -137,7 +161,8 @@ class FactorModel:
         """What each item of the history adds, by the equations that the user's vector solves; see `explanation`.
 
         Nothing is left over where they were solved exactly (ALS, a newcomer). A sigmoid's are those of the Gauss-Newton
-        step that leaves the vector where it is; pairs' are told in `pairwise_terms`.
+        step that leaves the vector where it is; pairs' are told in `pairwise_terms`. There are no terms without factors
+        or without a history.
         """
         users, items = np.array([user], np.int32), np.array([item], np.int32)
         score, taste = float(self.linear(users, items)[0]), self.user_factors[user].astype(np.float64)
@@ -196,7 +221,7 @@ class FactorModel:
 
         Linear models: one exact half-step. Sigmoid models: Gauss-Newton from zero, each step a weighted half-step.
         Pairwise models: the steps of training from zero, on fixed draws of negatives.
-        An empty history gives the user that the penalty alone prefers: zero.
+        An empty history gives the user that the penalty alone prefers: zero. No histories give a model of no users.
         """
         n, k = len(histories), self.factors
         if self.loss is None:
@@ -273,7 +298,7 @@ class FactorModel:
         )
 
     def with_user_arrays(self, factors: Float32, bias: Float32) -> Self:
-        """The same items with these users: factors (n, k), bias (n,)."""
+        """The same items with these users: factors (n, k) float32, bias (n,) float32."""
         other = replace(
             self,
             user_factors=read_only(contiguous(factors, np.float32)),
@@ -287,10 +312,12 @@ class FactorModel:
     # files
 
     def arrays(self) -> dict[str, NDArray[Any]]:
+        """p, q, b_u and b_i, as user_factors, item_factors, user_bias and item_bias."""
         names = ("user_factors", "item_factors", "user_bias", "item_bias")
         return {name: getattr(self, name) for name in names}
 
     def settings(self) -> dict[str, Any]:
+        """mean, the sigmoid's ends, the scale, and the loss by its name and parameters."""
         loss = None if self.loss is None else {"kind": type(self.loss).__name__, **asdict(self.loss)}
         return {
             "mean": self.mean,
@@ -301,6 +328,7 @@ class FactorModel:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
+        """The model of a file, with the loss it was trained with, so that it folds in as before."""
         scale, loss = settings["scale"], settings["loss"]
         losses: dict[str, Any] = {kind.__name__: kind for kind in (RatingsLoss, EventsLoss, PairwiseLoss)}
         return cls(

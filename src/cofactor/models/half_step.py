@@ -37,8 +37,19 @@ def worked_out(
 ) -> Float32:
     """The x that minimizes each row's loss: (n_rows, width) float32; see `kernels.ridge` and `_descend`.
 
-    penalty (n_rows,): training's own. `about` a prior: the precision matrix stands in the penalty's place, and an empty
-    row is its mean, in models of events too: of somebody who had no occasion yet, blanks tell nothing.
+        sum_j w_j (r_j - y(x . f_j + offset_j))^2 + penalty sum_d shape_d x_d^2 + sum_d precision_d (x_d - prior_d)^2
+
+    with y(z) = z, or low + (high - low) sigmoid(z) for a `rating_range`. penalty (n_rows,) float32: training's own.
+    `about` a prior: the precision matrix stands in the penalty's place, and an empty row is its mean, in models of
+    events too: of somebody who had no occasion yet, blanks tell nothing. Without a prior an empty row is zero.
+
+    >>> from cofactor.models.losses import RatingsLoss
+    >>> loss = RatingsLoss(l2=1.0, l2_bias=None)
+    >>> side = loss.side(np.float32([[1], [2]]), np.zeros(2, np.float32), mean=3.0)
+    >>> entries = SparseRows.of(rows=[0, 0], columns=[0, 1], values=[4, 5], n_rows=2)       # and a row without any
+    >>> x = worked_out(entries, loss.penalty(entries.counts, 2), side, None)
+    >>> x[:, 0].round(2)                                 # (1 * 1 + 2 * 2) / (1 + 4 + 2 * 1)
+    array([0.71, 0.  ], dtype=float32)
     """
     x = np.zeros((len(entries), side.features.shape[1]), np.float32)
     turned = None
@@ -62,8 +73,11 @@ def worked_out(
 class Rotated:
     """A half-step with a full precision matrix, in the axes where that is a diagonal: x = U y, P = U diag(d) U'.
 
-    side: of the other side, the rows that the entries name, in these axes, its own penalty left out
-    entries: with those rows' numbers    axes (width, width): U
+        side: of the other side, the rows that the entries name, in these axes, its own penalty left out
+        entries: with those rows' numbers
+        axes (width, width) float64: U
+
+    Where nothing of x is known before, d is at least a billionth of its largest: the system stays solvable.
     """
 
     side: Side
@@ -95,13 +109,17 @@ class Rotated:
         return cls(turned, replace(entries, columns=columns.astype(np.int32)), wide)
 
     def back(self, y: Float32) -> Float32:
-        """x of each row."""
+        """x = U y of each row: (n_rows, width) float32."""
         x: Float32 = (y.astype(np.float64) @ self.axes.T).astype(np.float32)
         return x
 
 
 def sigmoid(x: Float32) -> Float64:
-    """1 / (1 + exp(-x)) in float64, written so that nothing overflows."""
+    """1 / (1 + exp(-x)) in float64, of any shape, written so that nothing overflows.
+
+    >>> sigmoid(np.float32([-1000, 0, 1000])).tolist()
+    [0.0, 0.5, 1.0]
+    """
     share: Float64 = 0.5 + 0.5 * np.tanh(0.5 * x.astype(np.float64))
     return share
 

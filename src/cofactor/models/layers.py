@@ -23,11 +23,19 @@ __all__ = ["Layers", "Linearized"]
 
 @dataclass(frozen=True, eq=False)
 class Layers:
-    """The weights of the network.
+    """The weights of the network, all float32; see the equations above.
 
-    user_in (a, width)    item_in (b, width)    in_bias (width,)
-    deeper: one (weights (width_k, width_k+1), bias (width_k+1,)) for each further layer
-    out (last width, ends)    out_bias (ends,)    slope (ends,)
+        user_in (a, width): W_u    item_in (b, width): W_i    in_bias (width,): c_1
+        deeper: one (weights (width_k, width_k+1), bias (width_k+1,)) for each further layer
+        out (last width, ends): W_o    out_bias (ends,): c_o    slope (ends,): s
+
+    p (n, a) are users' vectors, q (n, b) items'.
+
+    >>> one, zero = np.ones((1, 1), np.float32), np.zeros(1, np.float32)
+    >>> tiny = Layers(one, one, zero, (), one, zero, slope=np.float32([1]))
+    >>> p, q = np.float32([[2]]), np.float32([[-3]])
+    >>> tiny.outputs(p, q, tiny.item_part(q)).tolist()                   # relu(2 - 3) + 2 * -3
+    [[-6.0]]
     """
 
     user_in: Float32
@@ -68,7 +76,7 @@ class Layers:
         return Linearized(self, tuple(before), q_common, y)
 
     def parts(self) -> Iterator[tuple[str, Float32]]:
-        """Every array with its name in a file."""
+        """Every array with its name in a file; the second layer is `layer_2`."""
         yield from (("user_in", self.user_in), ("item_in", self.item_in), ("in_bias", self.in_bias))
         for k, (weights, bias) in enumerate(self.deeper, start=2):
             yield from ((f"layer_{k}", weights), (f"layer_{k}_bias", bias))
@@ -79,7 +87,10 @@ class Layers:
 class Linearized:
     """One forward pass with what its backward pass needs.
 
-    before: each layer's numbers before their relu, (n, width) each    q (n, common)    outputs (n, ends)
+        before: each layer's numbers before their relu, (n, width) float32 each
+        q (n, common), outputs (n, ends) float32
+
+    It is of one user vector p and n items.
     """
 
     layers: Layers

@@ -23,10 +23,15 @@ MEASURES = {"pearson": PEARSON, "cosine": COSINE, "jaccard": JACCARD}
 class Likeness:
     """How similar two rows are; see `kernels.neighbors`.
 
+        s = measure n / (n + shrink),    n: how many columns both have
+
     Attributes:
+
         name: "pearson", "cosine" or "jaccard".
         shrink: how many common entries it takes to be half believed.
         longest: columns of more entries than this list only their fullest rows.
+
+    Raises KeyError, at `measure`, for another name.
     """
 
     name: str
@@ -35,6 +40,7 @@ class Likeness:
 
     @property
     def measure(self) -> int:
+        """The kernels' number for the name."""
         return MEASURES[self.name]
 
     def weighed(self, rows: SparseRows) -> SparseRows:
@@ -44,16 +50,22 @@ class Likeness:
         return SparseRows(rows.start, rows.columns, rows.values * np.sqrt(rows.weights))
 
     def listed(self, rows: SparseRows, n_columns: int) -> ColumnLists:
-        """The rows of each column."""
+        """The rows of each column, at most `longest` of them."""
         return ColumnLists.of(rows, n_columns, longest=self.longest)
 
     def settings(self) -> dict[str, Any]:
+        """All of it: there are no arrays in it."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Average:
-    """Over the `k` most similar that have something to say; `damping` is added to the sum of similarities."""
+    """Over the `k` most similar that have something to say; `damping` is added to the sum of similarities.
+
+        sum_j s_j x_j / (damping + sum_j s_j)
+
+    s: similarities, x: ratings above the baseline.
+    """
 
     k: int
     damping: float
@@ -61,28 +73,38 @@ class Average:
 
 @dataclass(frozen=True, eq=False)
 class DenseLinks:
-    """W (n_items, n_items) float32, zero on the diagonal: item j speaks for item i by W_ji."""
+    """W (n_items, n_items) float32, zero on the diagonal: item j speaks for item i by W_ji.
+
+    >>> links = DenseLinks(np.float32([[0, 0.5], [0.25, 0]]))
+    >>> rows, weights = links.strongest(np.int32([0]), 2)
+    >>> rows.tolist(), weights.tolist()
+    ([[1, -1]], [[0.5, 0.0]])
+    """
 
     weights: Float32
 
     @property
     def n_items(self) -> int:
+        """The size of W."""
         return len(self.weights)
 
     def __repr__(self) -> str:
         return "a weight for every pair"
 
     def add(self, out: Float32, entries: SparseRows) -> None:
-        """out += entries W: (n_users, n_items)."""
+        """out += entries W: (n_users, n_items) float32, entries one row per user."""
         add_dense(out, entries, self.weights)
 
     def terms(self, entries: SparseRows, item: int) -> Float64:
-        """What each entry of one history adds to an item: (m,) float64."""
+        """What each entry j of one history adds to item i: x_j W_ji, (m,) float64."""
         terms: Float64 = entries.values.astype(np.float64) * self.weights[entries.columns, item]
         return terms
 
     def strongest(self, items: Int32, n: int) -> tuple[Int32, Float32]:
-        """The n largest weights of each item, itself left out: rows and weights (n_asked, n), -1 and 0 beyond."""
+        """The n largest weights W_ij of each item i, itself left out: rows and weights (n_asked, n), -1 and 0 beyond.
+
+        There are n_items columns where n is larger.
+        """
         weights = self.weights[items]
         weights[np.arange(len(items)), items] = -np.inf
         order = np.argsort(-weights, axis=1, kind="stable")[:, :n].astype(np.int32)
@@ -99,9 +121,11 @@ class DenseLinks:
         return _with_itself(np.sign(W) * np.sqrt(np.maximum(W * other, 0)), items)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
+        """W."""
         return {"weights": self.weights}
 
     def settings(self) -> dict[str, Any]:
+        """The form alone, by which `links_from_parts` knows it."""
         return {"form": "dense"}
 
 
@@ -109,7 +133,14 @@ class DenseLinks:
 class NeighborLinks:
     """Similarities s_ij > 0 of each item i to its nearest items j only.
 
-    rows: row j holds the items i that have j as a neighbor, and s_ij    average: of ratings; None: all is summed
+        rows: row j holds the items i that have j as a neighbor, and s_ij
+        average: of ratings; None: all is summed
+
+    >>> links = NeighborLinks(SparseRows.of(rows=[1], columns=[0], values=[0.5], n_rows=2))       # item 0 has item 1
+    >>> out = np.zeros((1, 2), np.float32)
+    >>> links.add(out, SparseRows.of(rows=[0], columns=[1], values=[1], n_rows=1))
+    >>> out.tolist()
+    [[0.5, 0.0]]
     """
 
     rows: SparseRows
@@ -117,13 +148,14 @@ class NeighborLinks:
 
     @property
     def n_items(self) -> int:
+        """One row for each item."""
         return len(self.rows)
 
     def __repr__(self) -> str:
         return f"{len(self.rows.columns):,} neighbors"
 
     def add(self, out: Float32, entries: SparseRows) -> None:
-        """out += what the neighbors in each user's entries say, as an average or as a sum: (n_users, n_items)."""
+        """out += what the neighbors in each user's entries say, as an average or a sum: (n_users, n_items) float32."""
         if self.average is None:
             sum_by_items(out, entries, self.rows)
         else:
@@ -142,7 +174,7 @@ class NeighborLinks:
         return ws * entries.values / below if below > 0 else np.zeros(len(ws))
 
     def strongest(self, items: Int32, n: int) -> tuple[Int32, Float32]:
-        """The n nearest of each item's neighbors: rows and similarities (n_asked, n), -1 and 0 beyond."""
+        """The n nearest of each item i's neighbors, by s_ij: rows and similarities (n_asked, n), -1 and 0 beyond."""
         found, how = np.full((len(items), n), -1, np.int32), np.zeros((len(items), n), np.float32)
         for a, item in enumerate(items):
             at = np.flatnonzero(self.rows.columns == item)
@@ -166,9 +198,11 @@ class NeighborLinks:
         return _with_itself(np.maximum(s, s.transpose(0, 2, 1)), items)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
+        """The similarities, row by row."""
         return {"start": self.rows.start, "columns": self.rows.columns, "values": self.rows.values}
 
     def settings(self) -> dict[str, Any]:
+        """The form, and how ratings are averaged."""
         return {"form": "neighbors", "average": None if self.average is None else asdict(self.average)}
 
 
@@ -183,7 +217,12 @@ Links: TypeAlias = DenseLinks | NeighborLinks
 
 
 def links_from_parts(arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Links:
-    """The links that `arrays` and `settings` describe."""
+    """The links that their `arrays` and `settings` describe.
+
+    >>> dense = DenseLinks(np.zeros((3, 3), np.float32))
+    >>> links_from_parts(dense.arrays(), dense.settings()).n_items
+    3
+    """
     if settings["form"] == "dense":
         return DenseLinks(arrays["weights"])
     rows = SparseRows(arrays["start"], arrays["columns"], arrays["values"])

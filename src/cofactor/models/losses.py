@@ -1,10 +1,10 @@
 """The losses of factor models, each with its one penalty: for training, folding in and reporting alike.
 
-Ratings:  sum over ratings of  w (r - r^)^2 + l2 (|p|^2 + |q|^2) + l2_bias (b_u^2 + b_i^2)
-Events:   sum over events of w (1 - x)^2  +  alpha0 * sum over all pairs of x^2
-          + sum_u l2 (n_u + alpha0 n_items)^nu |p_u|^2  +  sum_i l2 (n_i + alpha0 n_users)^nu |q_i|^2
-Pairs:    sum over events of w E_j[-ln sigmoid(x_ui - x_uj)]
-          + l2 (|p_u|^2 + |q_i|^2 + E_j |q_j|^2) + l2_bias (b_i^2 + E_j b_j^2)
+    Ratings:  sum over ratings of  w (r - r^)^2 + l2 (|p|^2 + |q|^2) + l2_bias (b_u^2 + b_i^2)
+    Events:   sum over events of w (1 - x)^2  +  alpha0 * sum over all pairs of x^2
+              + sum_u l2 (n_u + alpha0 n_items)^nu |p_u|^2  +  sum_i l2 (n_i + alpha0 n_users)^nu |q_i|^2
+    Pairs:    sum over events of w E_j[-ln sigmoid(x_ui - x_uj)]
+              + l2 (|p_u|^2 + |q_i|^2 + E_j |q_j|^2) + l2_bias (b_i^2 + E_j b_j^2)
 
 j is the best scored of a few negatives drawn uniformly from the items that the user lacks (`kernels.bpr`).
 Per rating, so a row's penalty grows with its support (ALS-WR: Zhou et al. 2008). Events: Rendle et al. 2021.
@@ -26,7 +26,11 @@ __all__ = ["EventsLoss", "Loss", "PairwiseLoss", "RatingsLoss", "padded_width"]
 
 
 def padded_width(width: int) -> int:
-    """The next multiple of 8: kernels work on whole vector registers, on zeros where there is nothing."""
+    """The next multiple of 8: kernels work on whole vector registers, on zeros where there is nothing.
+
+    >>> padded_width(0), padded_width(8), padded_width(9)
+    (0, 8, 16)
+    """
     return -(-width // 8) * 8
 
 
@@ -34,10 +38,20 @@ def padded_width(width: int) -> int:
 class RatingsLoss:
     """Squared error on the known ratings.
 
+        sum over ratings of w (r - r^)^2 + l2 (|p_u|^2 + |q_i|^2) + l2_bias (b_u^2 + b_i^2)
+        + damping (sum_u b_u^2 + sum_i b_i^2)
+
     Attributes:
+
         l2: penalty on factors, per rating.
         l2_bias: penalty on biases, per rating; None where the model has no biases.
         damping: a further penalty on each bias, once per row: as if that many ratings stood at the average.
+
+    Source: Zhou et al. 2008 (ALS-WR): the penalty of a row grows with its ratings.
+
+    >>> loss = RatingsLoss(l2=0.1, l2_bias=0.05)
+    >>> loss.penalty([0, 3], n_other=9).tolist(), loss.width(factors=10)
+    ([0.0, 3.0], 16)
     """
 
     l2: float
@@ -45,7 +59,7 @@ class RatingsLoss:
     damping: float = 0.0
 
     def penalty(self, counts: Any, n_other: int) -> Float32:
-        """What multiplies `shape`: the number of ratings of each row, (n_rows,) float32."""
+        """What multiplies `Side.shape`: the number of ratings of each row, (n_rows,) float32."""
         return np.asarray(counts, np.float32)
 
     def entries(self, rows: SparseRows) -> SparseRows:
@@ -57,7 +71,10 @@ class RatingsLoss:
         return padded_width(factors + (self.l2_bias is not None))
 
     def side(self, factors: Float32, bias: Float32, mean: float) -> Side:
-        """The other side as seen by a row that looks for [factors, bias]: features [q, 1], offset mean + b."""
+        """The other side as seen by a row that looks for [factors, bias]: features [q, 1], offset mean + b.
+
+        factors (n, k), bias (n,) float32: of the other side.
+        """
         n, k = factors.shape
         width = self.width(k)
         features, shape, precision = np.zeros((n, width), np.float32), np.zeros(width), np.zeros(width)
@@ -82,10 +99,21 @@ class RatingsLoss:
 class EventsLoss:
     """Squared error on every pair of the cross-tab: 1 where an event is, weakly 0 where it is blank.
 
+        sum over events of w (1 - x)^2 + alpha0 sum over all pairs of x^2
+        + sum_u l2 (n_u + alpha0 n_items)^nu |p_u|^2 + sum_i l2 (n_i + alpha0 n_users)^nu |q_i|^2
+
+    Where w, an event's value times its weight, is below 0, the event is a dislike: |w| (0 - x)^2.
+
     Attributes:
+
         alpha0: the confidence of a blank.
         l2: the penalty.
         nu: how the penalty grows with a row's support: 0 not at all, 1 in proportion.
+
+    Source: Rendle et al. 2021, after Hu, Koren & Volinsky 2008.
+
+    >>> EventsLoss(alpha0=0.5, l2=1.0, nu=0.5).penalty([0, 5], n_other=8).tolist()            # (n + 4)^(1/2)
+    [2.0, 3.0]
     """
 
     alpha0: float
@@ -108,7 +136,10 @@ class EventsLoss:
         return padded_width(factors)
 
     def side(self, factors: Float32, bias: Float32, mean: float) -> Side:
-        """The other side: its factors, and every blank at once through their Gram matrix."""
+        """The other side: its factors (n, k) float32, and every blank at once through alpha0 times their Gram matrix.
+
+        Events have no bias and no mean: both are not looked at.
+        """
         n, k = factors.shape
         width = self.width(k)
         features = factors
@@ -125,11 +156,25 @@ class EventsLoss:
 class PairwiseLoss:
     """What a user took should score above what the user lacks.
 
+        sum over events of w E_j[-ln sigmoid(x_ui - x_uj)]
+        + l2 (|p_u|^2 + |q_i|^2 + E_j |q_j|^2) + l2_bias (b_i^2 + E_j b_j^2)
+
+    j: the best scored of some items drawn from those that u lacks.
+
     Attributes:
+
         l2: penalty on factors, per event.
         l2_bias: penalty on item biases, per event.
         negatives: of how many candidates the negative is the best scored.
         rate, epochs: the steps that training took, and that folding in takes.
+
+    Source: Rendle et al. 2009; see `kernels.bpr`.
+
+    >>> loss = PairwiseLoss(l2=0.01, l2_bias=0.01, negatives=2, rate=0.1, epochs=20)
+    >>> factors, bias = np.float32([[1], [-1], [0]]), np.zeros(3, np.float32)
+    >>> took_the_first, nothing = loss.users(SparseRows.of([0], [0], [1], n_rows=2), factors, bias)
+    >>> bool(took_the_first[0] > 0), nothing.tolist()
+    (True, [0.0])
     """
 
     l2: float

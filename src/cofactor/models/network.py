@@ -43,7 +43,23 @@ class NetworkModel:
         noise: root mean square error on the training ratings
 
     It has no distribution: `noise` is one width for every pair, which could order nothing cautiously, and is too narrow
-    for ratings not trained on. It only weighs a newcomer's ratings against the prior.
+    for ratings not trained on. It only weighs a newcomer's ratings against the prior. Sources: see `NeuralMF`.
+
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
+    >>> small = cofactor.NeuralMF(user_width=2, item_width=3, hidden=4, epochs=1)
+    >>> print(small.fit(ratings).summary())
+    array         shape  parameters
+    user_vectors  3 x 2           6
+    item_vectors  3 x 3           9
+    user_bias     3 x 1           3
+    item_bias     3 x 1           3
+    user_in       2 x 4           8
+    item_in       3 x 4          12
+    in_bias           4           4
+    out           4 x 1           4
+    out_bias          1           1
+    all                          50
     """
 
     kind: ClassVar[str] = "network"
@@ -60,10 +76,12 @@ class NetworkModel:
 
     @property
     def n_users(self) -> int:
+        """The rows of `user_bias`, the unknown user's left out."""
         return len(self.user_bias) - 1
 
     @property
     def n_items(self) -> int:
+        """The rows of `item_bias`, the unknown item's left out: the catalog."""
         return len(self.item_bias) - 1
 
     def __repr__(self) -> str:
@@ -82,17 +100,17 @@ class NetworkModel:
     # the head: from the network's end to a rating, a score and a loss
 
     def rating(self, y: Float32) -> Float32:
-        """The expected rating, before clipping: (n, ends) to (n,)."""
+        """The expected rating, before clipping: low + (high - low) sigmoid(y), (n, ends) to (n,)."""
         low, high = self.rating_range
         rating: Float32 = (low + (high - low) * _sigmoid(y[:, 0])).astype(np.float32)
         return rating
 
     def ranked_by(self, y: Float32) -> Float32:
-        """The score: (n, ends) to (n,)."""
+        """The score: x itself, (n, ends) to (n,)."""
         return y[:, 0]
 
     def loss(self, y: Float32, values: Float32) -> tuple[Float32, Float32]:
-        """(r - r^)^2 / (2 noise^2) of each rating (n,), and its gradient by y (n, ends)."""
+        """(r - r^)^2 / (2 noise^2) of each rating, (n,), and its gradient by y, (n, ends): float32."""
         low, high = self.rating_range
         s = _sigmoid(y[:, 0])
         error = (low + (high - low) * s - values) / np.float32(self.noise)
@@ -102,7 +120,7 @@ class NetworkModel:
     # predicting
 
     def outputs(self, users: Int32, items: Int32) -> Float32:
-        """The network's end for each pair of rows: (n, ends) float32."""
+        """The network's end for each pair of rows, biases added: (n, ends) float32; (0, ends) for no pairs."""
         y = np.empty((len(users), self.user_bias.shape[1]), np.float32)
         for first in range(0, len(users), PAIRS):
             u, i = users[first : first + PAIRS], items[first : first + PAIRS]
@@ -111,7 +129,7 @@ class NetworkModel:
         return y
 
     def predict(self, users: Int32, items: Int32, histories: SparseRows) -> Float32:
-        """Ratings for pairs of rows, clipped to the scale: (n,) float32."""
+        """Ratings for pairs of rows, clipped to the scale: (n,) float32. `histories` is not looked at."""
         return np.clip(self.rating(self.outputs(users, items)), self.scale.low, self.scale.high)
 
     @cached_property
@@ -122,7 +140,10 @@ class NetworkModel:
     # ranking
 
     def scores(self, users: Int32, histories: SparseRows) -> Float32:
-        """The unclipped score of every item: (n_users, n_items) float32."""
+        """The score of every item, a pass through the layers for each: (n_users, n_items) float32.
+
+        `histories` is not looked at: users are their vectors.
+        """
         scores = np.empty((len(users), self.n_items), np.float32)
         items = np.arange(self.n_items, dtype=np.int32)
         for k, u in enumerate(users):
@@ -132,7 +153,7 @@ class NetworkModel:
     def top(
         self, users: Int32, n: int, *, histories: SparseRows, exclude: SparseRows, allowed: Bool
     ) -> tuple[Int32, Float32]:  # fmt: skip
-        """The n best items of each user, exactly; see `kernels.topk_dense`."""
+        """The n best items of each user, exactly, as `ScoresItems.top` says; see `kernels.topk_dense`."""
 
         def scores(first: int, last: int) -> Float32:
             return self.scores(users[first:last], histories)
@@ -153,7 +174,10 @@ class NetworkModel:
         return cosines
 
     def similar_items(self, items: Int32, n: int) -> tuple[Int32, Float32]:
-        """The n items of most similar direction (cosine of vectors, biases apart), the item itself left out."""
+        """The n items of most similar direction (cosine of vectors, biases apart), the item itself left out.
+
+        Rows and cosines (n_asked, n), best first; -1 and -inf where there are no more.
+        """
         every = np.ascontiguousarray(self._directions[:-1].T)
 
         def cosines(first: int, last: int) -> Float32:
@@ -169,7 +193,8 @@ class NetworkModel:
         """How much the score falls without each item of the history, the user worked out anew each time.
 
         The unknown user and the unknown item are what `mean` and `item` start from; layers have no parts of a sum, so
-        what the falls do not add up to is in `rest`.
+        what the falls do not add up to is in `rest`. A history of m items takes m + 1 foldings in; an empty one has no
+        terms.
         """
         history = histories.row(user)
         m = len(history.columns)
@@ -194,8 +219,9 @@ class NetworkModel:
     def fold_in(self, histories: SparseRows) -> Self:
         """Users worked out from their histories, everything else held: a few gradient steps, see `models.descent`.
 
-        Sought is the minimum of  sum over ratings w loss + 1/2 |z|^2  over the user's vector and bias
-        x = unknown + S z: who has no history is the unknown user. Each user is worked out alone.
+            minimize over z:  sum over ratings w loss(y(x)) + 1/2 |z|^2,    x = unknown + S z
+
+        with x the user's vector and bias: who has no history is the unknown user. Each user is worked out alone.
         """
         one_thread_blas()
         width, unknown = self.user_vectors.shape[1], np.concatenate([self.user_vectors[-1], self.user_bias[-1]])
@@ -248,14 +274,17 @@ class NetworkModel:
     # files
 
     def arrays(self) -> dict[str, NDArray[Any]]:
+        """Vectors and biases, the spread of users, and the layers by the names of `Layers.parts`."""
         names = ("user_vectors", "item_vectors", "user_bias", "item_bias", "user_spread")
         return {name: getattr(self, name) for name in names} | dict(self.layers.parts())
 
     def settings(self) -> dict[str, Any]:
+        """The scale, the sigmoid's ends and the noise."""
         return {"scale": asdict(self.scale), "rating_range": self.rating_range, "noise": self.noise}
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
+        """The model of a file; how many layers there are is told by the arrays' names."""
         n_deeper = sum(name.startswith("layer_") for name in arrays) // 2
         deeper = tuple((arrays[f"layer_{k}"], arrays[f"layer_{k}_bias"]) for k in range(2, 2 + n_deeper))
         ends = ("user_in", "item_in", "in_bias", "out", "out_bias", "slope")
@@ -273,14 +302,25 @@ class NetworkModel:
 class LevelsNetworkModel(NetworkModel):
     """The network that ends in one number for each level of the scale: a softmax makes them a mass function.
 
-    y(u, i) = user_bias[u] + item_bias[i] + layers(...), (levels,); the rating and the score are the mass's mean.
+        y(u, i) = user_bias[u] + item_bias[i] + layers(user_vectors[u], item_vectors[i]),    (levels,)
+        mass_l = exp(y_l) / sum_k exp(y_k),    r^ = sum_l level_l mass_l
+
+    Items are ranked by r^. Arrays as `NetworkModel` has them, with ends = levels.
+
+    >>> import numpy as np
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 3, 5])
+    >>> model = cofactor.NeuralMF(head="classification", epochs=1).fit(ratings)
+    >>> mass = model.mass(np.int32([0, -1]), np.int32([1, 1]))
+    >>> model.levels.tolist(), mass.shape, mass.sum(axis=1).round(3).tolist()
+    ([1.0, 3.0, 5.0], (2, 3), [1.0, 1.0])
     """
 
     kind: ClassVar[str] = "network-levels"
 
     @cached_property
     def levels(self) -> Float32:
-        """The levels of the scale, ascending: (levels,)."""
+        """The levels of the scale, ascending: (levels,) float32."""
         return np.asarray(self.scale.levels, np.float32)
 
     def mass(self, users: Int32, items: Int32) -> Float32:
@@ -288,19 +328,24 @@ class LevelsNetworkModel(NetworkModel):
         return _softmax(self.outputs(users, items))
 
     def distribution(self, users: Int32, items: Int32, histories: SparseRows) -> Distribution:
-        """The mass of each pair of rows, with a curve through its levels' cells: `Distribution.of_mass`."""
+        """The mass of each pair of rows, with a curve through its levels' cells: `Distribution.of_mass`.
+
+        `histories` is not looked at.
+        """
         del histories
         return Distribution.of_mass(self.mass(users, items), self.scale)
 
     def rating(self, y: Float32) -> Float32:
+        """sum_l level_l softmax(y)_l: (n, levels) to (n,)."""
         mean: Float32 = (_softmax(y) * self.levels).sum(axis=1)
         return mean
 
     def ranked_by(self, y: Float32) -> Float32:
+        """The expected rating, which is not clipped: it lies on the scale anyway."""
         return self.rating(y)
 
     def loss(self, y: Float32, values: Float32) -> tuple[Float32, Float32]:
-        """The cross-entropy, -log mass of the level nearest to each rating (n,), and its gradient by y (n, ends)."""
+        """The cross-entropy, -log mass of the level nearest to each rating, (n,); its gradient by y, (n, levels)."""
         mass, nearest = _softmax(y), np.abs(values[:, None] - self.levels).argmin(axis=1)
         hit = np.eye(len(self.levels), dtype=np.float32)[nearest]
         tiny = np.finfo(np.float32).tiny

@@ -25,8 +25,21 @@ __all__ = ["BayesianModel", "Posterior"]
 class BayesianModel:
     """`average` ranks and predicts: the posterior mean over every draw. `posterior` gives each rating a distribution.
 
+        r_ui of draw s ~ N(center + b_u + b_i + p_u . q_i + moods, 1 / (user_noise[s, u] item_noise[s, i]))
+
     `factors` is the width of a draw; `center` is the average rating that draws are relative to. `sessions` holds the
-    average moods, where they were learnt; they are added where a time is given, and are 0 without one.
+    average moods, where they were learnt; they are added where a time is given, and are 0 without one. The average may
+    be wider than a draw. Sources: see `BayesianMF`.
+
+    >>> import numpy as np
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1, 2], [0, 1, 0, 1, 0], [5, 4, 2, 1, 3])
+    >>> model = cofactor.BayesianMF(factors=2, sweeps=50, burn_in=10).fit(ratings)
+    >>> model
+    BayesianModel(3 users, 2 items, 2 factors, 32 draws)
+    >>> spread = model.distribution(np.int32([0, -1]), np.int32([1, -1]), ratings.by_user).sd()
+    >>> spread.shape, bool(spread[0] < spread[1])                            # nobody knows the unknown
+    ((2,), True)
     """
 
     kind: ClassVar[str] = "bayesian"
@@ -39,26 +52,35 @@ class BayesianModel:
 
     @property
     def n_users(self) -> int:
+        """The average's users; each draw has as many."""
         return self.average.n_users
 
     @property
     def n_items(self) -> int:
+        """The average's items; each draw has as many."""
         return self.average.n_items
 
     @property
     def knows_time(self) -> bool:
+        """Whether moods were learnt, with a `time_bin` above 0."""
         return self.sessions is not None
 
     @property
     def user_factors(self) -> Float32:
+        """The average's: (n_users, width) float32; zero is the average user."""
         return self.average.user_factors
 
     @property
     def item_factors(self) -> Float32:
+        """The average's: (n_items, width) float32; zero is the average item."""
         return self.average.item_factors
 
+    def __repr__(self) -> str:
+        size = f"{self.n_users:,} users, {self.n_items:,} items"
+        return f"BayesianModel({size}, {self.factors} factors, {len(self.posterior)} draws)"
+
     def predict(self, users: Int32, items: Int32, histories: SparseRows) -> Float32:
-        """Posterior mean ratings, clipped to the scale: (n,) float32."""
+        """Posterior mean ratings, clipped to the scale: (n,) float32. `histories` is not looked at."""
         return self.average.predict(users, items, histories)
 
     def predict_at(self, users: Int32, items: Int32, times: Int64, histories: SparseRows) -> Float32:
@@ -69,13 +91,13 @@ class BayesianModel:
         return x if scale is None else np.clip(x, scale.low, scale.high)
 
     def scores(self, users: Int32, histories: SparseRows) -> Float32:
-        """The posterior mean of every item, not clipped."""
+        """The posterior mean of every item, not clipped: (n_users, n_items) float32."""
         return self.average.scores(users, histories)
 
     def top(
         self, users: Int32, n: int, *, histories: SparseRows, exclude: SparseRows, allowed: Bool
     ) -> tuple[Int32, Float32]:
-        """The n best items by posterior mean."""
+        """The n best items by posterior mean: as `FactorModel.top` of the average."""
         return self.average.top(users, n, histories=histories, exclude=exclude, allowed=allowed)
 
     def similar_items(self, items: Int32, n: int) -> tuple[Int32, Float32]:
@@ -87,7 +109,10 @@ class BayesianModel:
         return self.average.similar_users(users, n)
 
     def distribution(self, users: Int32, items: Int32, histories: SparseRows) -> Distribution:
-        """Each pair's rating as a mixture of one normal per draw; an unknown row (-1) adds the spread of its prior."""
+        """Each pair's rating as a mixture of one normal per draw; an unknown row (-1) adds the spread of its prior.
+
+        `histories` is not looked at.
+        """
         return self._distribution(users, items, np.zeros(len(users), np.float32))
 
     def distribution_at(self, users: Int32, items: Int32, times: Int64, histories: SparseRows) -> Distribution:
@@ -159,8 +184,10 @@ class BayesianModel:
     def fold_in(self, histories: SparseRows) -> Self:
         """Users worked out from their histories in every draw, the items held as they are.
 
-        In each draw a ridge regression with the prior mean that the history itself gives, and the user's own noise. The
-        average user vector is the one whose predictions come closest to the mean of the draws', over the catalog.
+        In each draw a ridge regression with the prior mean that the history itself gives, and the user's own noise; an
+        empty history gives somebody of whom nothing is known. The average user vector is the one whose predictions come
+        closest to the mean of the draws', over the catalog. What is drawn is drawn alike for everybody: the same bits
+        each time, alone or in a batch.
         """
         post, n = self.posterior, len(histories)
         drawn = np.zeros((len(post), n, post.users.shape[2]), np.float32)
@@ -214,6 +241,7 @@ class BayesianModel:
     # files
 
     def arrays(self) -> dict[str, NDArray[Any]]:
+        """Those of `average`, `posterior` and `sessions`, each behind its name and a dot."""
         draws = {f"posterior.{f.name}": getattr(self.posterior, f.name) for f in fields(self.posterior)}
         moods = {} if self.sessions is None else self.sessions.arrays()
         return (
@@ -223,12 +251,14 @@ class BayesianModel:
         )
 
     def settings(self) -> dict[str, Any]:
+        """factors, center, and the settings of the average and the sessions."""
         moods = None if self.sessions is None else self.sessions.settings()
         average = self.average.settings()
         return {"factors": self.factors, "center": self.center, "average": average, "sessions": moods}
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
+        """The model of a file, draws and all; without sessions where it learnt no moods."""
         average, moods = (
             {name.removeprefix(part): array for name, array in arrays.items() if name.startswith(part)}
             for part in ("average.", "sessions.")

@@ -24,11 +24,20 @@ __all__ = ["Prior", "Priors"]
 
 @dataclass(frozen=True, eq=False)
 class Prior:
-    """Of one side, users or items.
+    """Of one side, users or items: N(mean + sum of effects, precision^-1).
 
-    Attributes:
-        mean (w,), precision (w, w) float64: of [factors, bias]; of the factors alone where there are no biases.
-        effects (m, w) float64: what each indicator of `encoder` adds to the mean.
+        mean (w,), precision (w, w) float64: of [factors, bias]; of the factors alone where there
+            are no biases
+        effects (m, w) float64: what each of the m indicators of `encoder` adds to the mean
+        encoder: from columns of the user or item table to indicators; None: all are taken to be alike
+
+    Learnt by `newcomers.learn_priors`.
+
+    >>> films = pl.DataFrame({"item": ["alien", "brazil"], "genres": ["Horror", "Comedy"]})
+    >>> encoder = Encoder.of(films, ["genres"], "item")                          # Comedy, Horror
+    >>> prior = Prior(np.array([3.0]), np.eye(1), np.array([[0.5], [-0.5]]), encoder)
+    >>> prior.means(pl.DataFrame({"genres": ["Comedy", "War"]}), 2).tolist()
+    [[3.5], [3.0]]
     """
 
     mean: Float64
@@ -37,7 +46,10 @@ class Prior:
     encoder: Encoder | None = None
 
     def means(self, table: pl.DataFrame | None, n: int) -> Float64:
-        """m of n newcomers, (n, w), from a table with a row for each; without one, or without features, all alike."""
+        """m of n newcomers, (n, w) float64, from a table with a row for each; without one, or without features, alike.
+
+        Raises DataError where a column is missing or of another type.
+        """
         m = np.tile(self.mean, (n, 1))
         if table is None or self.encoder is None:
             return m
@@ -47,12 +59,20 @@ class Prior:
 
 @dataclass(frozen=True, eq=False)
 class Priors:
-    """What a recommender takes new users and new items to be."""
+    """What a recommender takes new users and new items to be; None on a side of which nothing was learnt.
+
+    >>> one = Prior(np.zeros(1), np.eye(1), np.zeros((0, 1)))
+    >>> priors = Priors(users=one)
+    >>> again = Priors.from_parts(priors.arrays(), priors.settings())
+    >>> again.users.mean.tolist(), again.items
+    ([0.0], None)
+    """
 
     users: Prior | None = None
     items: Prior | None = None
 
     def arrays(self) -> dict[str, NDArray[Any]]:
+        """mean, precision and effects of each side there is, as users.mean and so on."""
         return {
             f"{side}.{name}": getattr(prior, name)
             for side, prior in (("users", self.users), ("items", self.items))
@@ -61,6 +81,7 @@ class Priors:
         }
 
     def settings(self) -> dict[str, Any]:
+        """How each side's features are encoded; None for a side that there is not."""
         return {
             side: None if prior is None else {"encoder": prior.encoder and prior.encoder.settings()}
             for side, prior in (("users", self.users), ("items", self.items))
@@ -68,6 +89,8 @@ class Priors:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
+        """The priors of a recommender's file."""
+
         def prior(side: str) -> Prior | None:
             if settings[side] is None:
                 return None

@@ -41,6 +41,15 @@ def ranked(
     stay what they were, so they need not fall. Both choose among the best 10 n by the mean.
     known: the histories of all users, which `users` counts; exclude: one row per asked user; allowed as in `top`.
     Raises ParameterError for what is no such order or share, KindError where the model has no distribution or vectors.
+
+    >>> import numpy as np
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns([0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 3], [5, 4, 1, 1, 2, 5])
+    >>> model, one = cofactor.BiasedMF(factors=2).fit(ratings), np.int32([0])
+    >>> every, known = np.zeros(0, bool), ratings.by_user
+    >>> rows, scores = ranked(model, one, 2, known=known, exclude=known.take(one), allowed=every)
+    >>> rows.tolist(), scores.shape                                  # one item is left
+    ([[3, -1]], (1, 2))
     """
     _check(model, by, diversity)
     depth = n
@@ -62,7 +71,8 @@ def mmr(scores: Any, similarity: Any, n: int, trade_off: float) -> Int64:
     Maximal marginal relevance: Carbonell & Goldstein (1998), SIGIR, with lambda = 1 - trade_off. Relevance is the score
     scaled to 0..1 over a row's candidates, which makes it comparable with a cosine. Equal values: the earlier place.
 
-    scores (m, c), -inf where there is no candidate; similarity (m, c, c), -1..1.
+    scores (m, c), -inf where there is no candidate; similarity (m, c, c), -1..1; trade_off 0..1. Without candidates,
+    c = 0, every place is -1.
 
     >>> alike = [[[1, 1, 0], [1, 1, 0], [0, 0, 1]]]             # the second is like the first
     >>> mmr([[3.0, 2.9, 2.0]], alike, 2, 0.0).tolist(), mmr([[3.0, 2.9, 2.0]], alike, 2, 0.5).tolist()

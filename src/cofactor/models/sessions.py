@@ -23,8 +23,14 @@ NEVER = np.iinfo(np.int32).max
 class SessionBias:
     """A bias for every user and every bin of time in which that user rated: b_(u, t) of Koren 2009, section 4.
 
+        bin of time t = floor((t - begin) / seconds),    b_(u, t) = the bias of u in that bin, else 0
+
     A bin is `seconds` long; bin 0 begins at `begin` (seconds since 1970). rows: for each user the numbers of those
     bins, ascending, and the bias of each. At any other time the bias is 0, what it is on average.
+
+    >>> moods = SessionBias(60, 1000, SparseRows.of(rows=[0], columns=[2], values=[0.5], n_rows=1))
+    >>> moods.shift(np.int32([0, 0, -1]), np.int64([1130, 1000, 1130])).tolist()
+    [0.5, 0.0, 0.0]
     """
 
     seconds: int
@@ -37,7 +43,7 @@ class SessionBias:
         return np.where((bins < 0) | (bins > NEVER), NEVER, bins)
 
     def shift(self, users: Int32, times: Int64) -> Float32:
-        """What is added to the rating of each user (row, -1 for unknown) at each time: (n,) float32."""
+        """b_(u, t) of each user (row, -1 for unknown) at each time (n,) int64, seconds since 1970: (n,) float32."""
         if len(self._keys) == 0:
             return np.zeros(len(users), np.float32)
         keys = users.astype(np.int64) << 32 | self.bins(times)
@@ -62,13 +68,16 @@ class SessionBias:
     # files
 
     def arrays(self) -> dict[str, NDArray[Any]]:
+        """The bins of each user and their biases, row by row."""
         return {"start": self.rows.start, "bins": self.rows.columns, "bias": self.rows.values}
 
     def settings(self) -> dict[str, Any]:
+        """How long a bin is and where the first one begins."""
         return {"seconds": self.seconds, "begin": self.begin}
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
+        """The moods of a model's file."""
         rows = SparseRows(arrays["start"], arrays["bins"], arrays["bias"])
         return cls(int(settings["seconds"]), int(settings["begin"]), rows)
 
@@ -76,7 +85,13 @@ class SessionBias:
     def unknown(cls, users: Int32, times: Int64, seconds: int, n_users: int) -> tuple[Self, Int64]:
         """The sessions that these ratings were given in, all biases 0, and the place of each rating's session in them.
 
-        users, times (n,), sorted by user.
+        users (n,) int32, times (n,) int64, sorted by user, n from 1; the places are (n,) int64. `begin` is the earliest
+        of the times.
+
+        >>> day = 86_400
+        >>> moods, place = SessionBias.unknown(np.int32([0, 0, 1]), np.int64([0, day, 1]), day, n_users=2)
+        >>> moods.rows.counts.tolist(), place.tolist()
+        ([2, 1], [0, 1, 2])
         """
         blank = cls(seconds, int(times.min()), SparseRows.empty(n_users))
         keys, place = np.unique(users.astype(np.int64) << 32 | blank.bins(times), return_inverse=True)

@@ -28,11 +28,20 @@ __all__ = ["ItemItemModel", "UserUserModel"]
 class ItemItemModel:
     """Items speak for items.
 
-    Events:   score(u, i) = sum_j x_uj W_ji            x: value times weight, negative for a dislike
-    Ratings:  x(u, i) = b_ui + sum_j w_uj s_ij x_uj / (damping + sum_j w_uj s_ij)      x: the rating above `baseline`
+        events:   score(u, i) = sum_j x_uj W_ji
+        ratings:  score(u, i) = b_ui + sum_j w_uj s_ij x_uj / (damping + sum_j w_uj s_ij)
 
-    with j among the items of u's history (`links` says which, and W or s): what is added to b_ui is additive over the
-    history. There is nothing about users in it but their number.
+    x: of events value times weight, negative for a dislike; of ratings what is above `baseline`. j: the items of u's
+    history (`links` says which, and W or s): what is added to b_ui is additive over the history. There is nothing about
+    users in it but their number; who has no history scores b_ui, of events 0.
+
+    >>> import numpy as np
+    >>> from cofactor.arrays import SparseRows
+    >>> from cofactor.models.links import DenseLinks
+    >>> model = ItemItemModel(1, DenseLinks(np.float32([[0, 0.5], [0.25, 0]])))
+    >>> has_the_first = SparseRows.of(rows=[0], columns=[0], values=[1], n_rows=1)
+    >>> model.scores(np.int32([0]), has_the_first).tolist()
+    [[0.0, 0.5]]
     """
 
     kind: ClassVar[str] = "item-item"
@@ -43,6 +52,7 @@ class ItemItemModel:
 
     @property
     def n_items(self) -> int:
+        """The items that are linked: the catalog."""
         return self.links.n_items
 
     def __repr__(self) -> str:
@@ -59,21 +69,27 @@ class ItemItemModel:
         return replace(asked, block=block)
 
     def scores(self, users: Int32, histories: SparseRows) -> Float32:
-        """The score of every item, one history per asked user: (n_users, n_items) float32."""
+        """The score of every item, one history per asked user: (n_users, n_items) float32; `users` is not looked at."""
         return score_matrix(self._asked(histories))
 
     def top(
         self, users: Int32, n: int, *, histories: SparseRows, exclude: SparseRows, allowed: Bool
     ) -> tuple[Int32, Float32]:
-        """The n best items of each user, exactly; see `kernels.topk_dense`."""
+        """The n best items of each history, exactly, as `ScoresItems.top` says; see `kernels.topk_dense`."""
         return top_items(self._asked(histories), n, exclude, allowed)
 
     def predict(self, users: Int32, items: Int32, histories: SparseRows) -> Float32:
-        """Ratings (clipped to the scale), or scores of events, for pairs: (n,) float32. histories: all users' rows."""
+        """Ratings (clipped to the scale), or scores of events, for pairs: (n,) float32. histories: all users' rows.
+
+        Who or what is unknown (-1) gets the baseline, of events 0.
+        """
         return predicted_pairs(lambda _, own: self._asked(own), users, items, histories, self.baseline)
 
     def similar_items(self, items: Int32, n: int) -> tuple[Int32, Float32]:
-        """The n items for which each item speaks most, and how much; -1 and 0 where there are no more."""
+        """The n items linked most with each item, and how much: (n_asked, n); -1 and 0 where there are no more.
+
+        With a weight for every pair, not more columns than items.
+        """
         return self.links.strongest(items, n)
 
     def item_similarity(self, items: Int32) -> Float32:
@@ -81,7 +97,7 @@ class ItemItemModel:
         return self.links.between(items)
 
     def explain(self, user: int, item: int, histories: SparseRows) -> Explanation:
-        """What each item of the history adds: nothing is left over."""
+        """What each item of the history adds, x_uj W_ji or its part of the average: nothing is left over."""
         history = histories.row(user)
         asked = self._asked(history)
         terms = self.links.terms(asked.entries, item)
@@ -92,17 +108,21 @@ class ItemItemModel:
         return replace(self, n_users=len(histories))
 
     def with_users(self, other: Self, take: Int32) -> Self:
+        """As many users as `take` (n,) names: there is nothing else about them to pick."""
         return replace(self, n_users=len(take))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
+        """The links' arrays, and the items' biases of a baseline."""
         return self.links.arrays() | ({} if self.baseline is None else self.baseline.arrays())
 
     def settings(self) -> dict[str, Any]:
+        """The number of users, the form of the links, and the baseline's settings; None for events."""
         baseline = None if self.baseline is None else self.baseline.settings()
         return {"n_users": self.n_users, "links": self.links.settings(), "baseline": baseline}
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
+        """The model of a file, with links dense or between neighbors as `settings` say."""
         baseline = settings["baseline"]
         return cls(
             settings["n_users"],
@@ -115,14 +135,29 @@ class ItemItemModel:
 class UserUserModel:
     """Users speak for users.
 
-    Events:   score(u, i) = sum_v s_uv x_vi            x: value times weight, negative for a dislike
-    Ratings:  x(u, i) = b_ui + sum_v w_vi s_uv x_vi / (damping + sum_v w_vi s_uv)      x: the rating above `baseline`
+        events:   score(u, i) = sum_v s_uv x_vi
+        ratings:  score(u, i) = b_ui + sum_v w_vi s_uv x_vi / (damping + sum_v w_vi s_uv)
 
-    with v the k most similar of u's neighbors who have i. Neighbors are rows of `training`, kept whole: what they had
-    is what they say. That is a row of the model's own, apart from the users it serves.
+    x: of events value times weight, negative for a dislike; of ratings what is above `baseline`. v: the k most similar
+    of u's neighbors who have i. Neighbors are rows of `training`, kept whole: what they had is what they say. That is a
+    row of the model's own, apart from the users it serves.
 
-        neighbors (n_users, width) int32, best first, -1 from where there are no more    similarity, the same shape
-        training: x of every training row    owner (n_training,) int32: which user it is now, -1 where nobody's
+        neighbors (n_users, width) int32: rows of `training`, best first, -1 from where there are no more
+        similarity (n_users, width) float32: s
+        training: x of every training row, and its weights
+        owner (n_training,) int32: which user it is now, -1 where nobody's
+
+    Who has no neighbors scores b_ui, of events 0.
+
+    >>> import numpy as np
+    >>> import cofactor
+    >>> events = cofactor.Interactions.from_columns([0, 0, 1, 1, 1], [0, 1, 0, 1, 2], kind="events")
+    >>> model, one = cofactor.UserKNN().fit(events), np.int32([0])
+    >>> rows, how = model.similar_users(one, 1)
+    >>> rows.tolist(), how.round(2)
+    ([[1]], array([[0.82]], dtype=float32))
+    >>> model.scores(one, events.by_user.take(one)).round(2)                 # all from user 1
+    array([[0.82, 0.82, 0.82]], dtype=float32)
     """
 
     kind: ClassVar[str] = "user-user"
@@ -139,6 +174,7 @@ class UserUserModel:
 
     @property
     def n_users(self) -> int:
+        """The users that neighbors were found for: those of training, or folded in."""
         return len(self.neighbors)
 
     def __repr__(self) -> str:
@@ -165,15 +201,21 @@ class UserUserModel:
     def top(
         self, users: Int32, n: int, *, histories: SparseRows, exclude: SparseRows, allowed: Bool
     ) -> tuple[Int32, Float32]:
-        """The n best items of each user, exactly; see `kernels.topk_dense`."""
+        """The n best items of each user, exactly, as `ScoresItems.top` says; see `kernels.topk_dense`."""
         return top_items(self._asked(users, histories), n, exclude, allowed)
 
     def predict(self, users: Int32, items: Int32, histories: SparseRows) -> Float32:
-        """Ratings (clipped to the scale), or scores of events, for pairs: (n,) float32. histories: all users' rows."""
+        """Ratings (clipped to the scale), or scores of events, for pairs: (n,) float32. histories: all users' rows.
+
+        Who or what is unknown (-1) gets the baseline, of events 0.
+        """
         return predicted_pairs(self._asked, users, items, histories, self.baseline)
 
     def similar_users(self, users: Int32, n: int) -> tuple[Int32, Float32]:
-        """The n most similar users, and how similar; -1 and 0 where there are no more."""
+        """The n most similar users, and how similar: (n_asked, n); -1 and 0 where there are no more.
+
+        Not more columns than neighbors are stored. A neighbor who is none of the model's users any more is left out.
+        """
         near, how = self.neighbors[users], self.similarity[users]
         who = np.where(near >= 0, self.owner[np.maximum(near, 0)], -1)
         order = np.argsort(who < 0, axis=1, kind="stable")[:, :n]
@@ -181,7 +223,10 @@ class UserUserModel:
         return who.astype(np.int32), np.where(who >= 0, how, np.float32(0))
 
     def explain(self, user: int, item: int, histories: SparseRows) -> Explanation:
-        """What each neighbor who has the item adds: rows are users, -1 for one who is not there any more."""
+        """What each neighbor who has the item adds, s_uv x_vi or its part of the average: nothing is left over.
+
+        `rows` are users, -1 for one who is not there any more; none where no neighbor has the item.
+        """
         asked = self._asked(np.array([user], np.int32), histories.row(user))
         near = self.neighbors[user]
         near, how = near[near >= 0], self.similarity[user][near >= 0].astype(np.float64)
@@ -231,6 +276,7 @@ class UserUserModel:
     # files
 
     def arrays(self) -> dict[str, NDArray[Any]]:
+        """Who is near whom and how much, the training rows, whose they are, and the items' biases of a baseline."""
         training: dict[str, NDArray[Any]] = {
             "start": self.training.start,
             "columns": self.training.columns,
@@ -242,6 +288,7 @@ class UserUserModel:
         return own | training | ({} if self.baseline is None else self.baseline.arrays())
 
     def settings(self) -> dict[str, Any]:
+        """How users are compared, k, damping, the number of items and the baseline's settings; None for events."""
         return {
             "n_items": self.n_items,
             "likeness": self.likeness.settings(),
@@ -252,6 +299,7 @@ class UserUserModel:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
+        """The model of a file; the lists that newcomers are compared by are made when first needed."""
         baseline = settings["baseline"]
         return cls(
             arrays["neighbors"],

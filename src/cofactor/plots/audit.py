@@ -21,8 +21,17 @@ INFLUENCE = ("group", "users", "share_of_users", "share_of_influence", "ratio", 
 def lorenz_plot(frame: pl.DataFrame) -> Figure:
     """How unevenly things are held: on the diagonal all hold the same, the deeper a curve hangs, the fewer hold most.
 
-    frame: the `lorenz` of several `Concentration`s below each other, each called by the column `what`. Raises DataError
-    for missing columns or no rows, MissingExtraError.
+    frame: the `lorenz` of several `Concentration`s below each other, each called by the column `what`:
+
+        what: which curve
+        share_of_members: 0..1, poorest first    share_held: 0..1, what they hold together
+
+    Raises DataError for missing columns or no rows, MissingExtraError.
+
+    >>> half = pl.DataFrame({"what": "raters", "share_of_members": [0.0, 0.5, 1.0], "share_held": [0.0, 0.1, 1.0]})
+    >>> figure = lorenz_plot(half)
+    >>> [trace.name for trace in figure.data], figure.layout.yaxis.title.text
+    (['all the same', 'raters'], 'share held')
     """
     checked(frame, LORENZ, "Lorenz curves")
     from plotly.graph_objects import Scatter
@@ -47,7 +56,12 @@ def lorenz_plot(frame: pl.DataFrame) -> Figure:
 def genres_plot(frame: pl.DataFrame, *, n: int = 18) -> Figure:
     """What share of people's lists each genre is, beside what share of their own ratings: the first n rows.
 
-    frame: the `table` of `Genres`. Raises DataError for missing columns or no rows, MissingExtraError.
+    frame: the `table` of `Genres`, with genre, had and shown (shares, 0..1). Raises DataError for missing columns or no
+    rows, MissingExtraError.
+
+    >>> figure = genres_plot(pl.DataFrame({"genre": ["Drama", "War"], "had": [0.6, 0.4], "shown": [0.9, 0.1]}))
+    >>> [trace.name for trace in figure.data if trace.name], [note.text for note in figure.layout.annotations]
+    (['had by people', 'shown to them'], ['Drama', 'War'])
     """
     frame = checked(frame, GENRES, "genres").head(n)
     names = [shown(genre, 30) for genre in frame["genre"].to_list()]
@@ -60,7 +74,15 @@ def genres_plot(frame: pl.DataFrame, *, n: int = 18) -> Figure:
 def influence_plot(frame: pl.DataFrame) -> Figure:
     """Each group's share of the people beside its share of the influence on others; flagged groups stand out.
 
-    frame: the `groups` of an `Influence`. Raises DataError for missing columns or no rows, MissingExtraError.
+    frame: the `groups` of an `Influence`: group, users, share_of_users, share_of_influence (0..1), ratio, flagged.
+    Groups of the highest ratio come first. Raises DataError for missing columns or no rows, MissingExtraError.
+
+    >>> groups = pl.DataFrame({
+    ...     "group": [0, 1], "users": [90, 10], "share_of_users": [0.9, 0.1], "share_of_influence": [0.6, 0.4],
+    ...     "ratio": [0.7, 4.0], "flagged": [False, True],
+    ... })
+    >>> influence_plot(groups).layout.annotations[0].text
+    'group 1 · 10 people · <b>flagged</b>'
     """
     checked(frame, INFLUENCE, "influence")
     frame = frame.sort("ratio", descending=True)

@@ -21,7 +21,14 @@ COLD = ("given", *(f"{who}{end}" for who in ("personal", "baseline") for end in 
 def cold_start_plot(frame: pl.DataFrame, *, metric: str = "rmse") -> Figure:
     """Accuracy against how many ratings a newcomer has given: the personal model and the baseline, with 95 % bands.
 
-    frame: the `curve` of a `ColdStart`. Raises DataError for missing columns or no rows, MissingExtraError.
+    frame: the `curve` of a `ColdStart`: given (how many ratings), personal and baseline with their _low and _high.
+    metric: what they are measured in, "rmse" or one of which more is better. Raises DataError for missing columns or no
+    rows, MissingExtraError.
+
+    >>> ends = {f"{who}{end}": [1.0, 0.9] for who in ("personal", "baseline") for end in ("", "_low", "_high")}
+    >>> figure = cold_start_plot(pl.DataFrame({"given": [1, 5], **ends}))
+    >>> figure.layout.yaxis.title.text, list(figure.layout.xaxis.ticktext)
+    ('RMSE (less is better)', ['1', '5'])
     """
     checked(frame, COLD, "a cold-start curve")
     from plotly.graph_objects import Scatter
@@ -55,7 +62,12 @@ def simulation_plot(frame: pl.DataFrame, measures: Mapping[str, str]) -> Figure:
     """Measures round after round, one panel below the other, a line for each remedy.
 
     frame: remedy, round and a column for each of `measures`, which maps columns to what they are called. Raises
-    DataError for missing columns or no rows, MissingExtraError.
+    DataError for missing columns, no rows or no measures, MissingExtraError.
+
+    >>> frame = pl.DataFrame({"remedy": ["plain", "plain"], "round": [1, 2], "coverage": [0.5, 0.4]})
+    >>> figure = simulation_plot(frame, {"coverage": "share of the catalog shown"})
+    >>> figure.data[0].name, list(figure.data[0].y), figure.layout.annotations[0].text
+    ('plain', [0.5, 0.4], 'share of the catalog shown')
     """
     checked(frame, ("remedy", "round", *measures), "a simulation")
     if not measures:

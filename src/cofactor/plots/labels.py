@@ -30,7 +30,10 @@ def spots(
     points: (x, y) in pixels from the lower left corner. sizes: (width, height) of the names. A name stands on the side
     of its point where the middle is; farther up or down where it would overlap another one. Drawn wider, with points
     moved apart alike, names that did not overlap do not overlap either: a figure need only fit where it is narrowest.
-    Names keep off the points that have names, too.
+    Names keep off the points that have names, too. A name without room has no spot.
+
+    >>> spots([(50, 50), (60, 50)], [(40, 10), (40, 10)], width=200, height=100)           # the first moves up
+    [Spot(point=0, dx=12, dy=16), Spot(point=1, dx=12, dy=0)]
     """
     placed = [(x, (x - DOT, y - DOT, x + DOT, y + DOT)) for x, y in points]
     found = []

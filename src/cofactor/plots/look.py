@@ -51,13 +51,21 @@ PAGE = """<!doctype html>
 
 
 def require_plotly() -> None:
-    """Raises MissingExtraError where figures cannot be drawn."""
+    """Nothing where figures can be drawn; raises MissingExtraError where plotly is not installed.
+
+    >>> require_plotly()
+    """
     if find_spec("plotly") is None:
         raise MissingExtraError('figures need plotly, which is not installed: pip install "cofactor[report]"')
 
 
 def checked(frame: pl.DataFrame, columns: Sequence[str], what: str) -> pl.DataFrame:
-    """The frame. Raises DataError where it lacks one of these columns or has no row, MissingExtraError."""
+    """The frame. Raises DataError where it lacks one of these columns or has no row, MissingExtraError.
+
+    >>> checked(pl.DataFrame({"x": [1]}), ["x", "y"], "points")
+    Traceback (most recent call last):
+    cofactor.errors.DataError: a figure of points needs the columns x, y, and this one lacks y
+    """
     if missing := [name for name in columns if name not in frame.columns]:
         raise DataError(
             f"a figure of {what} needs the columns {', '.join(columns)}, and this one lacks {', '.join(missing)}"
@@ -69,7 +77,7 @@ def checked(frame: pl.DataFrame, columns: Sequence[str], what: str) -> pl.DataFr
 
 
 def figure_of(traces: Sequence[Any], *, height: int, **layout: Any) -> Figure:
-    """A figure in the common look. `height` in pixels; the width is that of the page."""
+    """A figure in the common look. `height` in pixels; the width is that of the page. No traces: an empty figure."""
     from plotly.graph_objects import Figure
 
     figure = Figure(list(traces))
@@ -124,13 +132,24 @@ def shown(text: object, most: int = 200) -> str:
 
 
 def band_color(color: str, opacity: float) -> str:
-    """#rrggbb so that what lies behind is seen."""
+    """#rrggbb so that what lies behind is seen; opacity 0..1.
+
+    >>> band_color("#3b76d6", 0.2)
+    'rgba(59, 118, 214, 0.2)'
+    """
     red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
     return f"rgba({red}, {green}, {blue}, {opacity})"
 
 
 def script() -> str:
-    """plotly's own script, 5 MB, as an element for the head of a page: once, however many figures there are."""
+    """plotly's own script, 5 MB, as an element for the head of a page: once, however many figures there are.
+
+    Raises MissingExtraError.
+
+    >>> element = script()
+    >>> element[:8], element[-10:], len(element) > 1_000_000
+    ('<script>', '</script>\\n', True)
+    """
     require_plotly()
     from plotly.offline import get_plotlyjs
 
@@ -138,7 +157,12 @@ def script() -> str:
 
 
 def snippet(figure: Figure, name: str) -> str:
-    """The figure as an element of a page that has `script`; name: its id there, unlike all others."""
+    """The figure as an element of a page that has `script`; name: its id there, unlike all others.
+
+    >>> from plotly.graph_objects import Figure
+    >>> 'id="ratings"' in snippet(Figure(), "ratings")
+    True
+    """
     html: str = figure.to_html(
         full_html=False, include_plotlyjs=False, div_id=name, config={"displayModeBar": False, "responsive": True}
     )
@@ -148,6 +172,11 @@ def snippet(figure: Figure, name: str) -> str:
 def self_contained_html(figure: Figure, *, title: str) -> str:
     """A page that shows the figure without a network: plotly's own script, 5 MB, is in it.
 
-    title: what a browser calls the page. The same figure and title give the same text.
+    title: what a browser calls the page. The same figure and title give the same text. Raises MissingExtraError.
+
+    >>> from plotly.graph_objects import Figure
+    >>> page = self_contained_html(Figure(), title="Levels & averages")
+    >>> "<title>Levels &amp; averages</title>" in page
+    True
     """
     return PAGE.format(title=escape(title), style=STYLE, script=script(), figure=snippet(figure, "figure"))

@@ -26,7 +26,16 @@ HOVER = (
 def comparison_plot(frame: pl.DataFrame) -> Figure:
     """Each model's figure with its 95 % interval over users, best first: a dot and its whisker.
 
-    frame: as `Comparison.frame` returns it. Raises DataError for missing columns or no rows, MissingExtraError.
+    frame: as `Comparison.frame` returns it: model, role, versus_best, metric, value, low, high. Raises DataError for
+    missing columns or no rows, MissingExtraError.
+
+    >>> frame = pl.DataFrame({
+    ...     "model": ["biased-mf", "bias"], "role": ["asked", "baseline"], "versus_best": ["best", "worse (p=0.001)"],
+    ...     "metric": "rmse", "value": [0.91, 0.94], "low": [0.9, 0.93], "high": [0.92, 0.95],
+    ... })
+    >>> figure = comparison_plot(frame)
+    >>> [trace.name for trace in figure.data], figure.layout.xaxis.title.text
+    (['asked', 'baseline'], 'RMSE: less is better')
     """
     checked(frame, COMPARISON, "a comparison")
     from plotly.graph_objects import Scatter
@@ -61,8 +70,14 @@ def reliability_plot(frame: pl.DataFrame, *, title: str | None = None) -> Figure
     """How often ratings reached a level, against how often that was predicted: on the diagonal, probabilities are true.
 
     One line for each level, one marker for each bin, larger for more ratings, with a bar of 2 sd to both sides: where
-    all is calibrated, about one bar in 20 misses the diagonal. frame: as `evaluate.calibration.reliability` returns it.
-    Raises DataError where a column is missing or there is no row (a scale without levels), MissingExtraError.
+    all is calibrated, about one bar in 20 misses the diagonal. frame: as `evaluate.calibration.reliability` returns it,
+    with the columns of RELIABILITY. Raises DataError where a column is missing or there is no row (a scale without
+    levels), MissingExtraError.
+
+    >>> bins = {"low": [0.0, 0.5], "high": [0.5, 1.0], "predicted": [0.3, 0.7], "observed": [0.2, 0.8]}
+    >>> figure = reliability_plot(pl.DataFrame({"level": 4.0, **bins, "n": [50, 50], "sd": [0.06, 0.06]}))
+    >>> figure.data[1].name, list(figure.data[1].y), figure.layout.xaxis.title.text
+    ('4', [0.2, 0.8], 'predicted probability')
     """
     if missing := [name for name in RELIABILITY if name not in frame.columns]:
         raise DataError(

@@ -24,8 +24,14 @@ LIGHT = ((0.0, "#faece4"), (0.5, "#fcf8ec"), (1.0, "#dff1ee"))
 def crosstab_plot(frame: pl.DataFrame) -> Figure:
     """Users down, items across: known cells solid with what was given, the others light with what is predicted.
 
-    frame: as `interpret.filled_crosstab` returns it, users and items in the order in which they come first. Raises
-    DataError for missing columns or no rows, MissingExtraError.
+    frame: as `interpret.filled_crosstab` returns it, users and items in the order in which they come first: user, item,
+    known (null for a blank), prediction[, low, high][, title]. Raises DataError for missing columns or no rows,
+    MissingExtraError.
+
+    >>> cells = {"user": ["ana", "ana"], "item": ["alien", "brazil"], "known": [5.0, None], "prediction": [4.8, 3.1]}
+    >>> given, predicted = crosstab_plot(pl.DataFrame(cells)).data
+    >>> given.text, predicted.text
+    ((['5', ''],), (['', '3.1'],))
     """
     checked(frame, CELLS, "a filled cross-tab")
     users, items = (frame[name].unique(maintain_order=True).to_list() for name in ("user", "item"))

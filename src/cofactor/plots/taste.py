@@ -31,8 +31,13 @@ MOST, LONGEST = 14, 24
 def taste_map_plot(frame: pl.DataFrame) -> Figure:
     """Items where their factors put them: near each other where the same people like them; the outermost are named.
 
-    frame: the `items` of a `TasteMap`. A point is larger for more ratings. Raises DataError for missing columns or no
-    rows, MissingExtraError.
+    frame: the `items` of a `TasteMap`: item, axis_1, axis_2, support[, title]. A point is larger for more ratings.
+    Raises DataError for missing columns or no rows, MissingExtraError.
+
+    >>> items = pl.DataFrame({"item": ["alien", "up"], "axis_1": [-1.0, 1.0], "axis_2": [0.2, 0.3], "support": [9, 4]})
+    >>> figure = taste_map_plot(items)
+    >>> [note.text for note in figure.layout.annotations], figure.layout.xaxis.title.text
+    (['alien', 'up'], 'first axis of taste')
     """
     checked(frame, PLACES, "a taste map")
     from plotly.graph_objects import Scatter
@@ -68,8 +73,13 @@ def taste_map_plot(frame: pl.DataFrame) -> Figure:
 def levels_plot(frame: pl.DataFrame, *, n: int = 10) -> Figure:
     """Items with their level beside their plain average: the first n and the last n of the frame.
 
-    frame: as `interpret.levels` or `interpret.disagreements` returns it. Raises DataError for missing columns or no
-    rows, MissingExtraError.
+    frame: as `interpret.levels` or `interpret.disagreements` returns it: item, level, average, support[, title]. Raises
+    DataError for missing columns or no rows, MissingExtraError.
+
+    >>> items = pl.DataFrame({"item": ["alien", "up"], "level": [4.1, 3.9], "average": [4.4, 3.8], "support": [9, 4]})
+    >>> figure = levels_plot(items)
+    >>> {trace.name: list(trace.x) for trace in figure.data if trace.name}
+    {'plain average': [4.4, 3.8], 'level, whoever rates': [4.1, 3.9]}
     """
     checked(frame, LEVELS, "levels")
     from plotly.graph_objects import Scatter
@@ -100,7 +110,15 @@ def levels_plot(frame: pl.DataFrame, *, n: int = 10) -> Figure:
 def taste_map_png(frame: pl.DataFrame, path: str | Path, *, title: str | None = None) -> None:
     """The same map as a PNG of 2000 x 1400 pixels, drawn by matplotlib without any screen.
 
-    frame: the `items` of a `TasteMap`. Raises DataError for missing columns or no rows, MissingExtraError, OSError.
+    frame: the `items` of a `TasteMap`, as for `taste_map_plot`. Raises DataError for missing columns or no rows,
+    MissingExtraError without plotly or matplotlib, OSError where the file cannot be written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> items = pl.DataFrame({"item": ["alien", "up"], "axis_1": [-1.0, 1.0], "axis_2": [0.2, 0.3], "support": [9, 4]})
+    >>> with TemporaryDirectory() as folder:
+    ...     taste_map_png(items, Path(folder, "map.png"))
+    ...     Path(folder, "map.png").read_bytes()[1:4]
+    b'PNG'
     """
     checked(frame, PLACES, "a taste map")
     try:

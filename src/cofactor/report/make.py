@@ -38,9 +38,15 @@ class Report:
     """A report that can be written.
 
     Attributes:
+
         title: its heading.
         settings: how it was made: source, estimator, seed.
         sections: in their order; what could not be made is there with its reason and nothing else.
+
+    >>> settings = {"source": "ratings.csv", "estimator": {"estimator": "bias", "damping": 5.0}, "seed": 0}
+    >>> report = Report("Films", settings, (Section("load", "What was read", text=["3 rows."]),))
+    >>> "<h2>What was read</h2>" in report.html(), report.as_dict()["sections"]["load"]["text"]
+    (True, ['3 rows.'])
     """
 
     title: str
@@ -71,7 +77,8 @@ class Report:
 def make_report(study: Study, *, title: str = "Report", on_section: Callable[[str], None] | None = None) -> Report:
     """Work out all sections; `on_section` is told each one's title before. Deterministic in the study's seed.
 
-    Raises KindError where the estimator learns from the other kind, DataError for a column of genres that is not there,
+    A section that cannot be made of these data, or of this estimator, says why in its place. Raises KindError where the
+    estimator learns from the other kind, DataError for a table without rows or a column of genres that is not there,
     MissingExtraError without plotly.
     """
     require_plotly()

@@ -67,7 +67,11 @@ IDS = ("user", "item", "given", "group", "axis", "quartile", "given", "round")
 
 
 def page(title: str, settings: dict[str, Any], sections: Sequence[Section]) -> str:
-    """The whole page. Every text from outside is escaped. Raises MissingExtraError."""
+    """The whole page. Every text from outside is escaped. Raises MissingExtraError.
+
+    settings: source, estimator (with its name under "estimator") and seed, as in `Report`. Without sections it is a
+    head and nothing else.
+    """
     spec = settings["estimator"]
     made = f"{settings['source'] or 'a table'} · {spec['estimator']} · seed {settings['seed']}"
     contents = [f'<li><a href="#{section.name}">{_text(section.title)}</a></li>' for section in sections]

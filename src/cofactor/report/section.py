@@ -26,11 +26,14 @@ class Table:
     """A frame that stands in the JSON whole, and on the page with these columns and its first rows.
 
     Attributes:
+
         name: its key in the JSON.
         caption: what the page calls it.
         frame: all of it.
         columns: those that the page shows, and what their heads say; none where a picture says it all.
         rows: how many the page shows.
+
+    A table without rows is shown by its heads alone.
     """
 
     name: str
@@ -45,12 +48,17 @@ class Section:
     """One part of a report.
 
     Attributes:
+
         name: its anchor on the page and its key in the JSON.
         title: its heading.
         text: what was found, a paragraph each.
         pictures, tables: in their order; pictures stand first.
         numbers: by name, single numbers for the JSON.
         missing: what is left out and why, a sentence each.
+
+    >>> found = Section("load", "What was read", text=["3 rows."], numbers={"rows": 3, "density": float("nan")})
+    >>> found.as_dict()["numbers"]
+    {'rows': 3, 'density': None}
     """
 
     name: str

@@ -28,6 +28,7 @@ class Study:
     """What is reported on.
 
     Attributes:
+
         table: all rows.
         estimator: whose model is looked at.
         genres: the column of the item table that names kinds of items, None for none.
@@ -35,6 +36,13 @@ class Study:
         rounds: of the simulated feedback loop.
         most_rows: where models are fitted many times, tables of more rows are sampled to about that many.
         most_people: the loop is simulated on at most so many users and as many items.
+
+    What is derived from these is worked out when it is first asked for.
+
+    >>> table = Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
+    >>> study = Study(table, BiasedMF(factors=2))
+    >>> study.recommender.model, study.fewer is table
+    (FactorModel(2 users, 2 items, 2 factors), True)
     """
 
     table: Interactions
@@ -47,7 +55,7 @@ class Study:
 
     @cached_property
     def recommender(self) -> Recommender:
-        """The estimator's model of the whole table."""
+        """The estimator's model of the whole table. Raises as a fit does."""
         return Recommender.fit(self.estimator, self.table, seed=self.seed)
 
     @cached_property
@@ -87,7 +95,14 @@ class Study:
 
 
 def sample(table: Interactions, rows: int, seed: int) -> Interactions:
-    """The table, or whole users of it drawn at random until there are `rows` rows, at least one of them."""
+    """The table, or whole users of it drawn at random until there are `rows` rows, at least one of them.
+
+    What is drawn has no ids but its own.
+
+    >>> table = Interactions.from_columns([0, 0, 1, 1, 2, 2], [0, 1, 0, 1, 0, 2], [5, 1, 1, 5, 3, 3])
+    >>> sample(table, 4, seed=0).n_users, sample(table, 1, seed=0).n_users
+    (2, 1)
+    """
     if len(table) <= rows:
         return table
     order = random_stream(seed, "sample").permutation(table.n_users)
@@ -98,7 +113,15 @@ def sample(table: Interactions, rows: int, seed: int) -> Interactions:
 
 
 def corner(table: Interactions, users: int, items: int, seed: int) -> Interactions:
-    """The table, or so many of its users, drawn at random, and so many of the items that these rated most."""
+    """The table, or so many of its users, drawn at random, and so many of the items that these rated most.
+
+    Users who rated none of these items are left out, so there may be fewer.
+
+    >>> table = Interactions.from_columns([0, 0, 1, 1, 2, 2], [0, 1, 0, 1, 0, 2], [5, 1, 1, 5, 3, 3])
+    >>> part = corner(table, users=3, items=1, seed=0)
+    >>> part.n_users, part.n_items
+    (3, 1)
+    """
     if table.n_users <= users and table.n_items <= items:
         return table
     chosen = np.zeros(table.n_users, bool)

@@ -1,0 +1,72 @@
+"""How the site is built: `make docs`. Pages are programs; each is run, and what it prints and draws stands on it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from jupyter_client.manager import KernelManager
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE / "_extensions")]
+
+import cofactor  # noqa: E402
+
+KernelManager.transport_encryption.default_value = "auto"  # else each kernel warns that it listens on a bare port
+
+project = "cofactor"
+author = "The cofactor authors"
+copyright = "The cofactor authors, Apache-2.0"  # noqa: A001
+version = release = cofactor.__version__
+language = "en"
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx_copybutton",
+    "mathml",
+    "plain_docstrings",
+    "offline_figures",
+    "generated_pages",
+]
+exclude_patterns = ["_build", "_extensions"]
+nitpicky = True
+nitpick_ignore_regex = [
+    (r"py:.*", r"(?!cofactor\.).*"),  # names of other libraries have no page here
+    (r"py:.*", r"cofactor\.(models\.(losses|links|baseline|layers|sessions)|data\.(movielens|catalog|download))\..*"),
+    (r"py:.*", r"cofactor\.data\.features\.Column"),
+]
+
+myst_enable_extensions = ["dollarmath", "colon_fence", "deflist", "attrs_inline"]
+myst_heading_anchors = 3
+myst_dmath_double_inline = True
+
+nb_execution_mode = "inline"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 900
+nb_eval_name_regex = ".*"
+nb_merge_streams = True
+nb_code_prompt_show = nb_code_prompt_hide = "the code"
+nb_output_stderr = "remove-warn"
+nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # nothing is fetched when the site is read
+nb_mime_priority_overrides = [("*", "text/html", 0)]
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_default_options = {"members": True, "imported-members": True, "show-inheritance": False}
+python_use_unqualified_type_names = True
+add_module_names = False
+
+html_theme = "furo"
+html_title = "cofactor"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_math_renderer = "mathml"
+html_show_sourcelink = False
+html_copy_source = False
+html_theme_options = {"navigation_with_keys": True, "top_of_page_buttons": []}
+pygments_style = "friendly"
+pygments_dark_style = "github-dark"
+
+copybutton_prompt_text = r">>> |\.\.\. |\$ |In \[\d*\]: "
+copybutton_prompt_is_regexp = True

@@ -1,0 +1,119 @@
+"""The pages are programs. This runs one as such, tells what its sentences say, and draws its figures.
+
+python docs/pages.py [PAGE.md ...]    run every page, or these, and say which numbers moved since they were recorded
+python docs/pages.py --record         write docs/numbers.json anew
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import sys
+from dataclasses import dataclass
+from html import escape
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+if __name__ == "pages":
+    pl.Config(fmt_str_lengths=60, tbl_hide_column_data_types=True, tbl_hide_dataframe_shape=True)
+
+HERE = Path(__file__).parent
+NUMBERS = HERE / "numbers.json"
+_ids = count(1)
+
+PIECE = re.compile(r"^```\{code-cell\}[^\n]*\n(?P<code>.*?)^```$|\{eval\}`(?P<said>[^`]+)`", re.DOTALL | re.MULTILINE)
+"""What of a page is run: its cells, and the expressions in its sentences, in their order."""
+
+
+@dataclass(frozen=True)
+class figure:  # noqa: N801
+    """A plotly figure for a page, where this name reads as a verb; `alt` says in words what there is to see."""
+
+    drawn: Any
+    alt: str
+
+    def _repr_html_(self) -> str:
+        from cofactor.plots import snippet
+
+        name = f"figure-{next(_ids)}"
+        return f'<div class="figure" role="img" aria-label="{escape(self.alt)}">{snippet(self.drawn, name)}</div>'
+
+
+def programs() -> list[Path]:
+    """The pages that hold code to run."""
+    return sorted(page for page in HERE.rglob("*.md") if "_build" not in page.parts and PIECE.search(page.read_text()))
+
+
+def run(page: Path) -> dict[str, str]:
+    """Run a page's cells in a fresh namespace. What its sentences say in numbers: expression -> text."""
+    found: dict[str, Any] = {"__name__": page.stem}
+    said: dict[str, str] = {}
+    text = page.read_text(encoding="utf-8")
+    with contextlib.chdir(page.parent), contextlib.redirect_stdout(io.StringIO()):
+        for piece in PIECE.finditer(text):
+            if (expression := piece["said"]) is not None:
+                said[expression] = str(eval(expression, found))
+                continue
+            code = re.sub(r"\A(---\n.*?\n---\n|(:[^\n]*\n)+)", "", piece["code"], flags=re.DOTALL)
+            line = text.count("\n", 0, piece.start("code"))
+            exec(compile("\n" * line + code, str(page), "exec"), found)
+    return said
+
+
+def moved(page: Path, said: dict[str, str]) -> list[str]:
+    """What a run says otherwise than what is recorded, beyond the tolerance; empty where all stands."""
+    recorded = json.loads(NUMBERS.read_text(encoding="utf-8")).get(page.relative_to(HERE).as_posix(), {})
+    wrong = [f"{expression}: not recorded" for expression in said if expression not in recorded]
+    wrong += [f"{expression}: recorded, but no longer said" for expression in recorded if expression not in said]
+    for expression, text in said.items():
+        before = recorded.get(expression, text)
+        if not alike(before, text, tolerance(expression)):
+            wrong.append(f"{expression}: {before} was recorded, {text} now")
+    return wrong
+
+
+def tolerance(expression: str) -> float:
+    """How far a number may move, as a share of it: times depend on the machine, results hardly."""
+    return 9.0 if re.search(r"seconds|speed|_ms\b|times_faster", expression) else 0.05
+
+
+def alike(one: str, other: str, share: float) -> bool:
+    """Whether two texts say the same but for their numbers, and these are as near as `share` (or one last digit)."""
+    number = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?")
+    if number.sub("#", one) != number.sub("#", other):
+        return False
+    for a, b in zip(number.findall(one), number.findall(other), strict=True):
+        last = 10.0 ** -len(a.partition(".")[2])
+        x, y = float(a.replace(",", "")), float(b.replace(",", ""))
+        if abs(x - y) > max(share * max(abs(x), abs(y)) if share < 1 else share * min(abs(x), abs(y)), 1.01 * last):
+            return False
+    return True
+
+
+def main() -> None:
+    """Run all pages; record what they say, or tell what moved."""
+    sys.path.insert(0, str(HERE))
+    os.environ.setdefault("COLUMNS", "100")
+    everything, wrong = {}, []
+    only = [name for name in sys.argv[1:] if not name.startswith("--")]
+    for page in programs():
+        if only and page.name not in only:
+            continue
+        name = page.relative_to(HERE).as_posix()
+        everything[name] = run(page)
+        print(f"{name}: {len(everything[name])} numbers", flush=True)
+        if "--record" not in sys.argv:
+            wrong += [f"{name}: {line}" for line in moved(page, everything[name])]
+    if "--record" in sys.argv:
+        NUMBERS.write_text(json.dumps(everything, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    sys.exit("\n".join(wrong) or 0)
+
+
+if __name__ == "__main__":
+    main()
