@@ -62,7 +62,7 @@ def run(page: Path) -> dict[str, str]:
                 continue
             code = re.sub(r"\A(---\n.*?\n---\n|(:[^\n]*\n)+)", "", piece["code"], flags=re.DOTALL)
             line = text.count("\n", 0, piece.start("code"))
-            exec(compile("\n" * line + code, str(page), "exec"), found)
+            exec(compile("\n" * line + code, str(page), "exec", dont_inherit=True), found)
     return said
 
 

@@ -25,7 +25,10 @@ PAGES = {
     "Models: what fit returns": [f"cofactor.models.{name}" for name in MODELS],
     "Evaluation": [
         "cofactor.evaluate",
-        *(f"cofactor.evaluate.{name}" for name in ("protocol:Score", "compare:Compared", "tune:Trial", "intervals:Interval")),
+        "cofactor.evaluate.protocol:Score",
+        "cofactor.evaluate.compare:Compared",
+        "cofactor.evaluate.tune:Trial",
+        "cofactor.evaluate.intervals:Interval",
         *(f"cofactor.evaluate.{name}_metrics" for name in ("rating", "ranking", "catalog")),
     ],
     "Newcomers": ["cofactor.newcomers", "cofactor.newcomers.crowd:Crowd"],
@@ -108,7 +111,7 @@ def layers_picture(root: Path) -> str:
         for x, (room, words) in enumerate(said.items()):
             left = x * share
             parts.append(
-                f'<rect x="{left + 1:.0f}" y="{y}" width="{share - gap - 2:.0f}" height="{height}" rx="5"/>'
+                f'<rect x="{left + 1:.0f}" y="{y}" width="{share - gap - 3:.0f}" height="{height}" rx="5"/>'
                 f'<text x="{left + 10:.0f}" y="{y + 18}">{escape(room)}</text>'
             )
             parts += [
