@@ -90,6 +90,8 @@ def test_values_off_the_declared_scale_are_refused_with_their_line(tmp_path: Pat
     path = write(tmp_path, HEADER + GOOD)
     with pytest.raises(DataError, match="line 2: the value is not one of the declared levels"):
         read_ratings(path, levels=[1, 2, 3, 4, 5])
+    with pytest.raises(DataError, match=r"levels must be distinct finite numbers, not \['a'\]"):
+        read_ratings(path, levels=["a"])
     kept = read_ratings(path, levels=[1, 2, 3, 4, 5], on_bad="quarantine")
     assert kept.values.tolist() == [3.0]
     assert kept.scale is not None

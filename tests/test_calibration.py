@@ -289,6 +289,12 @@ def test_users_held_out_whole_are_folded_in_first(toy: Any) -> None:
     assert support["high"].max() == held_out.fold_in.by_user.counts.max()
 
 
+@pytest.mark.parametrize("levels", [(), [0.8, 1], [0.8, 2.0], ["a"], 0.8])
+def test_levels_are_probabilities_and_at_least_one(toy: Any, levels: Any) -> None:
+    with pytest.raises(ParameterError, match="levels must be probabilities between 0 and 1, both excluded, not"):
+        calibration(*toy, levels=levels)
+
+
 def test_models_without_a_distribution_and_events_are_refused(toy: Any, small_events: Interactions) -> None:
     rec, split = toy
     with pytest.raises(KindError, match=r"bias predicts no distribution over ratings.*fit bayesian-mf, or neural-mf"):

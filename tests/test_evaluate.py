@@ -13,7 +13,7 @@ import pytest
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators import Bias, BiasedMF, ExplicitALS, ImplicitALS, Popularity
-from cofactor.evaluate import Split, split_last, split_per_user, split_random, split_users
+from cofactor.evaluate import Split, compare, split_last, split_per_user, split_random, split_users
 from cofactor.evaluate.protocol import Evaluation, baseline_for, evaluate, score
 from cofactor.recommend import Recommender
 
@@ -220,6 +220,15 @@ def test_estimators_of_the_other_kind_are_refused_before_anything_is_fitted(
         evaluate([ALS, IALS], of_ratings, on_fit=told.append)
     with pytest.raises(KindError, match="explicit-als learns from ratings"):
         evaluate([IALS, ALS], of_events, on_fit=told.append)
+    assert told == []
+
+
+@pytest.mark.parametrize("what", ["bias", 3, None, Bias, ["bias"], [ALS, "bias"], [Bias]])
+def test_what_is_no_estimator_is_refused_before_anything_is_fitted(of_ratings: Split, what: Any) -> None:
+    told: list[str] = []
+    for door in (evaluate, compare):
+        with pytest.raises(ParameterError, match=r"is not an estimator; give one, such as cofactor\.Bias\(\)"):
+            door(what, of_ratings, on_fit=told.append)
     assert told == []
 
 

@@ -93,6 +93,9 @@ def test_what_cannot_be_is_refused(rec: Recommender) -> None:
         explore(rec, EVERYONE, share=1.5)
     with pytest.raises(ParameterError, match="cap"):
         explore(rec, EVERYONE, cap=-1)
+    for row in (-1, len(EVERYONE)):
+        with pytest.raises(ParameterError, match=f"row {row} has no id"):
+            explore(rec, np.array([0, row]))
     with pytest.raises(ParameterError, match="of 60 items"):
         explore(rec, EVERYONE, impressions=Impressions(np.zeros(3, int), np.zeros(3, int)))
     with pytest.raises(ParameterError, match="counts"):

@@ -10,10 +10,11 @@ import polars as pl
 import pytest
 
 from cofactor import BayesianMF, Bias, BiasedMF, ImplicitALS, Interactions, Recommender
+from cofactor.arrays import SparseRows
 from cofactor.audit import CAUTIOUS, PLAIN, Remedy, Simulation, Tastes, item_kinds, remedies, simulate
 from cofactor.data.synthetic import Synthetic, generate
 from cofactor.data.world import World
-from cofactor.errors import KindError, ParameterError
+from cofactor.errors import DataError, KindError, ParameterError
 
 SMALL = World(n_users=60, n_items=80, n_ratings=900, genres=4, taste_sd=0.6)
 QUICK = BiasedMF(factors=4, epochs=4)
@@ -165,6 +166,14 @@ def test_wrong_input_is_named(made: Synthetic, small_events: Interactions) -> No
         simulate(BiasedMF(), made.interactions, Tastes(np.zeros((2, 2)), 1.0, (1.0, 2.0)))
     with pytest.raises(ParameterError, match="rounds"):
         simulate(BiasedMF(), made.interactions, tastes, rounds=0)
+    for looks in ([1, 2], -1, 0.5, np.full(60, -1), "a"):
+        with pytest.raises(ParameterError, match="looks must be one whole number from 0 on, for all or for each of 60"):
+            simulate(BiasedMF(), made.interactions, tastes, looks=looks)  # type: ignore[arg-type]
+    rec = Recommender.fit(Bias(), made.interactions)
+    nothing = replace(rec, histories=SparseRows.empty(60))
+    for noise_sd in (None, 0.5):
+        with pytest.raises(DataError, match="tastes come from a model with rows of its own"):
+            Tastes.of(nothing, noise_sd=noise_sd)
 
 
 def test_tastes_of_another_scale_are_taken_alike(small_ratings: Interactions) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cofactor.data.ids import CodedIds, IdMap, id_column, is_canonical_decimal
-from cofactor.errors import DataError, UnknownIdError
+from cofactor.errors import DataError, ParameterError, UnknownIdError
 
 INTEGERS = st.lists(st.integers(-(2**63), 2**63 - 1), max_size=100)
 STRINGS = st.lists(st.text(min_size=1, max_size=6), max_size=100)
@@ -119,11 +119,21 @@ def test_every_integer_type_and_category_is_an_id() -> None:
         assert id_column(pl.Series(["b", "a"], dtype=categories)).to_list() == ["b", "a"]
 
 
-def test_a_row_outside_the_map_is_an_error() -> None:
-    with pytest.raises(IndexError):
-        IdMap.of(["a", "b"]).ids([2])
-    with pytest.raises(IndexError):
-        IdMap.of([1, 2]).ids([2])
+@pytest.mark.parametrize("ids", [["a", "b"], [1, 2], []])
+@pytest.mark.parametrize("row", [-1, 2, -(2**63), 2**63 - 1])
+@pytest.mark.parametrize("many", [1, 70])
+def test_a_row_outside_the_map_is_an_error(ids: list[Any], row: int, many: int) -> None:
+    with pytest.raises(ParameterError, match=f"row {row} has no id: the {len(ids)} ids here have rows from 0 on"):
+        IdMap.of(ids).ids([*([0] if ids else []), *[row] * many])
+
+
+@pytest.mark.parametrize("rows", [[0.5], ["a"], [True], 1, [[0]]])
+def test_what_is_no_row_number(rows: Any) -> None:
+    for ids in (IdMap.of(["a", "b"]), IdMap.of([1, 2])):
+        with pytest.raises(ParameterError, match="row numbers must be a list of whole numbers"):
+            ids.ids(rows)
+        assert ids.ids([]).to_list() == []
+        assert ids.ids(np.array([1], np.uint64)).to_list() == ids.all.to_list()[1:]
 
 
 @given(st.lists(st.one_of(st.text(min_size=1, max_size=4)), max_size=60) | st.lists(st.integers(-9, 9), max_size=60))

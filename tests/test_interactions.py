@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cofactor.arrays import SparseRows
+from cofactor.data.histories import merged, transposed
 from cofactor.data.interactions import Interactions
-from cofactor.errors import DataError, KindError
+from cofactor.errors import DataError, KindError, ParameterError
 
 ROW = st.tuples(
     st.integers(0, 6), st.sampled_from("abcdefg"), st.integers(1, 10).map(lambda n: n / 2), st.integers(0, 10**9)
@@ -116,6 +117,15 @@ def test_nothing_selected_is_an_empty_table_of_all_ids() -> None:
     assert empty.frame().height == 0
 
 
+@pytest.mark.parametrize("keep", [[True], [True] * 3, [0, 1], [], True, [None, True], ["a", "b"]])
+def test_rows_are_selected_by_true_or_false_for_each(keep: Any) -> None:
+    loaded = table([(1, "a", 3, 0), (2, "a", 3, 0)])
+    with pytest.raises(DataError, match="select takes true or false for each of 2 rows, not"):
+        loaded.select(keep)
+    assert loaded.select([False, True]).frame()["user"].to_list() == [2]
+    assert len(loaded.select([False, False]).select([])) == 0
+
+
 def test_arrays_cannot_be_written() -> None:
     loaded = table([(1, "a", 3, 0), (2, "a", 3, 0)])
     for array in (loaded.u, loaded.i, loaded.values, loaded.times, loaded.by_item.values):
@@ -139,8 +149,15 @@ def test_ratings_become_events_at_a_threshold_and_the_catalog_stays() -> None:
 def test_weights_replace_weights() -> None:
     loaded = table([(1, "a", 5, 0), (1, "b", 3, 0)])
     assert loaded.with_weights([1, 2]).confidence.tolist() == [5, 6]
-    with pytest.raises(DataError, match="one number per row"):
-        loaded.with_weights([1])
+    for weights, message in (
+        ([1], r"2 rows but the weight column has shape \(1,\)"),
+        (None, r"2 rows but the weight column has shape \(\)"),
+        (["a", "b"], "the weight column must hold numbers, not"),
+        ([None, 1], "the weight column must hold numbers, not object"),
+        ([1, 1e300], r"row 2: weight 1e\+300 is not a usable number"),
+    ):
+        with pytest.raises(DataError, match=message):
+            loaded.with_weights(weights)
     with pytest.raises(DataError, match=r"row 2: weight -1\.0 is not usable for ratings"):
         loaded.with_weights([1, -1])
     assert loaded.to_events(positive_from=1).with_weights([1, -1]).confidence.tolist() == [1, -1]
@@ -199,6 +216,14 @@ def test_tables_that_do_not_join() -> None:
         ratings.with_item_table({"item": ["c"], "title": ["A"]}, id_column="id")
     with pytest.raises(DataError, match="ids here are strings"):
         ratings.with_item_table({"item": [1], "title": ["A"]})
+    for empty in (pl.DataFrame(), {}, None):
+        with pytest.raises(DataError, match="the item table has no columns; the first must hold the item ids"):
+            ratings.with_item_table(empty)
+        with pytest.raises(DataError, match="the user table has no columns"):
+            ratings.with_user_table(empty)
+    for thing in (3, "films.csv", {"item": ["c", "d"], "title": ["A"]}, pl.LazyFrame({"item": ["c"]})):
+        with pytest.raises(DataError, match=f"the item table must be a frame .* and this is {type(thing).__name__}"):
+            ratings.with_item_table(thing)
 
 
 @given(ROWS, st.data())
@@ -230,3 +255,30 @@ def test_taken_rows_bring_their_weights_and_entries_are_sorted() -> None:
     assert taken.weights is not None
     assert taken.weights.tolist() == pytest.approx([0.3, 0.1])
     assert matrix.slice(0, 1).values.tolist() == [2.0]
+
+
+@given(ROWS, st.booleans())
+def test_histories_turned_round_are_those_of_the_items_and_turned_again_as_they_were(
+    rows: list[tuple[Any, ...]], weighted: bool
+) -> None:
+    loaded = table(rows)
+    if weighted:
+        loaded = loaded.with_weights(np.arange(len(loaded)))
+    turned = transposed(loaded.by_user, loaded.n_items)
+    for one, other in ((turned, loaded.by_item), (transposed(turned, loaded.n_users), loaded.by_user)):
+        for name in ("start", "columns", "values", "weights"):
+            a, b = getattr(one, name), getattr(other, name)
+            assert (a is None) == (b is None)
+            assert a is None or (a.dtype == b.dtype and a.tobytes() == b.tobytes())
+
+
+def test_histories_of_nobody_and_of_too_many_items_turned_round() -> None:
+    assert transposed(SparseRows.empty(0), 3).counts.tolist() == [0, 0, 0]
+    assert len(transposed(SparseRows.empty(2), 0)) == 0
+    with pytest.raises(ParameterError, match="entries of column 3, and only 3 columns"):
+        transposed(SparseRows.of([0], [3], [1], 1), 3)
+
+
+def test_only_histories_of_the_same_users_are_merged() -> None:
+    with pytest.raises(AssertionError):
+        merged(SparseRows.empty(2), SparseRows.of([0], [1], [1], 1), "ratings")

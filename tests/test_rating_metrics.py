@@ -46,6 +46,7 @@ def test_perfect_and_empty():
     nobody = errors_by_user(np.zeros(0, np.int32), [], [], n_users=2)
     assert nobody.count.tolist() == [0, 0]
     assert nobody.squared.dtype == nobody.absolute.dtype == np.float64
+    assert errors_by_user([], [], [], n_users=2).count.tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -62,3 +63,10 @@ def test_lengths_must_agree():
         rmse([1, 2], [1])
     with pytest.raises(DataError, match="1 users but 2 ratings"):
         errors_by_user([0], [1, 2], [1, 2], n_users=1)
+
+
+@pytest.mark.parametrize("u", [[2], [-1], [0.5], ["a"]])
+def test_users_are_row_numbers(u):
+    with pytest.raises(DataError, match="users must be row numbers from 0 to 1, not"):
+        errors_by_user(u, [1], [1], n_users=2)
+    assert errors_by_user(np.array([1], np.uint64), [1], [1], n_users=2).count.tolist() == [0, 1]

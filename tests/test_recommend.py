@@ -617,6 +617,12 @@ def test_a_start_must_have_the_same_ids(rec: Recommender, small_ratings: Interac
         Recommender.fit(ALS, ratings(("amy", "item 3", 5)), start=rec)
 
 
+def test_what_is_no_estimator_is_not_fitted(small_ratings: Interactions) -> None:
+    for what in ("bias", Bias, None):
+        with pytest.raises(ParameterError, match="is not an estimator; give one, such as"):
+            Recommender.fit(what, small_ratings)
+
+
 def test_support_counts_the_rows_behind_each_item(rec: Recommender, small_ratings: Interactions) -> None:
     counts = small_ratings.frame()["item"].value_counts()
     assert dict(counts.iter_rows()) == dict(zip(rec.items.all, rec.support.tolist(), strict=True))

@@ -22,6 +22,7 @@ from cofactor.audit import (
     propensity_weights,
     remedies,
     spread,
+    taste_groups,
 )
 from cofactor.data.synthetic import Synthetic, generate
 from cofactor.data.world import World
@@ -191,6 +192,32 @@ def test_kinds_are_found_by_who_rated() -> None:
     assert len({tuple(row) for row in kinds[::2].tolist()}) == len({tuple(row) for row in kinds[1::2].tolist()}) == 1
     assert (kinds[0] != kinds[1]).all()
     assert kinds_by_raters(ratings.by_user, ratings.n_items, n_kinds=50).shape == (12, 12)
+
+
+def test_a_table_without_rows_stays_as_it_is_and_tells_no_kinds(made: Synthetic) -> None:
+    nothing = made.interactions.select(np.zeros(len(made.interactions), bool))
+    for table in (
+        capped_weights(nothing),
+        capped_weights(nothing, cap=2),
+        propensity_weights(nothing),
+        group_weights(nothing, np.zeros(nothing.n_users, int)),
+    ):
+        assert len(table) == 0
+        assert table.users is nothing.users
+    with pytest.raises(ParameterError, match="cap must be above 0, not 0"):
+        capped_weights(nothing, cap=0)
+    with pytest.raises(DataError, match="nothing was rated, so raters tell no kinds of items"):
+        kinds_by_raters(nothing.by_user, nothing.n_items)
+    with pytest.raises(DataError, match="no user has a history"):
+        taste_groups(nothing.by_user, nothing.n_items)
+
+
+def test_kinds_are_at_least_one_and_items_not_fewer_than_rated(made: Synthetic) -> None:
+    histories = made.interactions.by_user
+    with pytest.raises(ParameterError, match="n_kinds must be at least 1, not 0"):
+        kinds_by_raters(histories, SMALL.n_items, n_kinds=0)
+    with pytest.raises(ParameterError, match="and only 3 columns"):
+        kinds_by_raters(histories, 3)
 
 
 def test_what_one_likes_is_at_or_above_the_own_mean() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -53,8 +55,8 @@ def test_declared_levels_are_kept_as_they_are() -> None:
     assert scale.widened == (0.25, 5.75)
 
 
-@pytest.mark.parametrize("levels", [[], [1, 1], [1, float("nan")], [1, float("inf")]])
-def test_levels_that_cannot_be_declared(levels: list[float]) -> None:
+@pytest.mark.parametrize("levels", [[], [1, 1], [1, float("nan")], [1, float("inf")], ["a"], [None], [[1]], 3])
+def test_levels_that_cannot_be_declared(levels: Any) -> None:
     with pytest.raises(DataError, match="levels must be distinct finite numbers"):
         Scale.declared(levels)
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, KindError, LeakageError, ParameterError
-from cofactor.evaluate.given import split_given
+from cofactor.evaluate import split_given
+from cofactor.evaluate.leakage import no_future, no_future_per_user
 from cofactor.evaluate.split import (
     Split,
     split_by_time,
@@ -194,6 +195,13 @@ def test_future_in_train_is_a_leak(table):
         Split(table.select(one_late), table.select(~one_late), order="by time")
 
 
+def test_nothing_holds_no_future(table):
+    nothing = table.select(np.zeros(len(table), bool))
+    for train, test in ((table, nothing), (nothing, table), (nothing, nothing)):
+        no_future(train, test)
+        no_future_per_user(train, test)
+
+
 def test_a_users_own_future_in_train_is_a_leak():
     two = Interactions.from_columns([1, 1, 2, 2], [1, 2, 1, 2], [3] * 4, times=[10, 20, 1, 2])
     right = Split(two.select([True, False, True, True]), two.select([False, True, False, False]))
@@ -230,7 +238,7 @@ def test_a_held_out_user_with_rows_in_train_or_a_pair_given_and_tested_is_a_leak
 
 def test_other_ids_or_kinds_are_no_split(table):
     other = table_of(100, 30, 50, seed=9)
-    with pytest.raises(LeakageError, match=r"number their users differently .* split_given"):
+    with pytest.raises(LeakageError, match=r"number their users differently .* cofactor\.evaluate\.split_given"):
         Split(table, other)
     half = np.arange(len(table)) % 2 == 0
     events = table.select(~half).to_events(positive_from=1)

@@ -14,7 +14,7 @@ import pytest
 
 from cofactor.data.read import read_events, read_ratings
 from cofactor.data.sql import is_url
-from cofactor.errors import CofactorError, DataError, ParameterError
+from cofactor.errors import DataError, MissingExtraError, ParameterError
 
 QUERY = "select user_id, item_id, rating, at as time from ratings"
 ROWS = [(2, "tt7", 4.0, "1997-12-04 15:55:49"), (1, "tt1", 3.5, "1997-12-04 15:55:50")]
@@ -133,8 +133,13 @@ def test_without_the_extra_the_message_says_what_to_install(sqlite_url: str, mon
         return real(name, *rest, **more)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(CofactorError, match=r'pip install "cofactor\[sql\]"'):
+    with pytest.raises(MissingExtraError, match=r'pip install "cofactor\[sql\]"'):
         read_ratings(sqlite_url, query=QUERY)
+
+
+def test_without_the_driver_the_message_names_it() -> None:
+    with pytest.raises(MissingExtraError, match=r"mysql://host/shop needs the driver 'MySQLdb'"):
+        read_ratings("mysql://host/shop", query=QUERY)
 
 
 def test_urls_are_told_from_paths() -> None:

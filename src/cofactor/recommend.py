@@ -27,7 +27,7 @@ from cofactor.models.explanation import Explanation, told
 from cofactor.models.prior import Priors
 from cofactor.models.rerank import By, ranked
 
-__all__ = ["Recommender"]
+__all__ = ["Recommender", "checked_estimator"]
 
 NO_FILTER: Bool = np.zeros(0, bool)
 
@@ -83,7 +83,7 @@ class Recommender:
         `seed`: the same one gives the same model, bit by bit. `validation`: rows of the same ids, on which to stop when
         they gain no more. `start`: a recommender of the same ids to go on from. `on_epoch` is told of every epoch.
         Raises KindError for a table of the other kind, DataError for one without rows or with other ids than `start`
-        or `validation`, DivergedError.
+        or `validation`, ParameterError for what is no estimator, DivergedError.
 
         >>> import cofactor
         >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], [5, 3, 4])
@@ -97,7 +97,7 @@ class Recommender:
             start.users.equals(interactions.users) and start.items.equals(interactions.items)
         ):
             raise DataError("start must have the same users and items as the table; fit without it")
-        model = estimator.fit(
+        model = checked_estimator(estimator).fit(
             interactions,
             seed=seed,
             validation=validation,
@@ -148,7 +148,7 @@ class Recommender:
 
         n is at most the number of items; no user rows give no lists. The one path by which anything is ranked: for
         people, for the service and for the evaluator. `by` and `diversity`: see `models.rerank`. Raises ParameterError
-        for n below 1, and as `recommend` does.
+        for n below 1 and for a row that no user has, and as `recommend` does.
 
         >>> import cofactor, numpy as np
         >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], [5, 3, 4])
@@ -157,6 +157,7 @@ class Recommender:
         [[-1, -1], [1, -1]]
         """
         _check_n(n)
+        self.users.checked_rows(rows)
         exclude = self.histories.take(rows) if exclude_seen else SparseRows.empty(len(rows))
         n, known = min(n, len(self.items)), self.histories
         return ranked(self.model, rows, n, known=known, exclude=exclude, allowed=allowed, by=by, diversity=diversity)
@@ -534,8 +535,8 @@ class Recommender:
 
         table: a row for each new item, ids first, with the columns that the priors were learnt from. `ratings` of them,
         if there are any, move them from the prior, and are then what `updated` takes. Raises KindError without priors
-        of items or where the model takes no new ones, DataError for ids that are known or stand twice. A table without
-        rows changes nothing.
+        of items or where the model takes no new ones, DataError for ids that are known or stand twice, and for what is
+        no table with a column of ids. A table without rows changes nothing.
 
         >>> import cofactor, polars as pl
         >>> from cofactor.data.synthetic import World, generate
@@ -550,6 +551,8 @@ class Recommender:
             raise KindError(
                 "new items need a prior: newcomers.learn_priors of biased-mf, explicit-als, implicit-als, bpr"
             )
+        if not isinstance(table, pl.DataFrame) or not table.columns:
+            raise DataError("new items come in a polars frame with their ids in its first column, and this has none")
         ids = _column(table.to_series(0))
         if ids.n_unique() < len(ids) or (self.items.rows(ids) >= 0).any():
             raise DataError("new items must be new: some ids of the table are known or stand twice")
@@ -647,6 +650,18 @@ class Recommender:
         except (KeyError, TypeError, ParameterError) as problem:
             what = f"lacks {problem}" if isinstance(problem, KeyError) else f"cannot be understood ({problem})"
             raise ArtifactError(f"{path} {what}: it was written by another version of cofactor") from problem
+
+
+def checked_estimator(given: Any) -> Any:
+    """The estimator itself. Raises ParameterError for what is none, such as its name.
+
+    >>> checked_estimator("bias")
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: 'bias' is not an estimator; give one, such as cofactor.Bias()
+    """
+    if not isinstance(given, Estimator):
+        raise ParameterError(f"{given!r} is not an estimator; give one, such as cofactor.Bias()")
+    return given
 
 
 def _ranks(n: int) -> Int32:

@@ -33,7 +33,7 @@ from cofactor.evaluate.rating_metrics import errors_by_user
 from cofactor.models.base import FoldsIn
 from cofactor.models.rerank import ranked
 from cofactor.newcomers.priors import eased_in
-from cofactor.recommend import Recommender
+from cofactor.recommend import Recommender, checked_estimator
 
 __all__ = ["GIVEN", "ColdStart", "cold_start"]
 
@@ -82,7 +82,8 @@ def cold_start(
     Enough: twice the largest number of `given`; where fewer than 20 users have that, the largest numbers are left out.
     What is scored are the rows behind the largest number, the same for every g; in rankings of events the rows before
     them are left out for every g. At most 1,000 users are held out. Deterministic in the seed. Raises KindError for a
-    model that cannot fold in, ParameterError for no numbers or another share, DataError where there are too few users.
+    model that cannot fold in, ParameterError for no numbers, another share or what is no estimator, DataError where
+    there are too few users.
 
     >>> import cofactor
     >>> from cofactor.data.synthetic import World, generate
@@ -96,7 +97,7 @@ def cold_start(
         raise ParameterError(f"given must be numbers of ratings from 0 on, and not 0 alone, not {given!r}")
     if not 0 < users < 1:
         raise ParameterError(f"users must be a share between 0 and 1, both excluded, not {users!r}")
-    estimator.require(interactions)
+    checked_estimator(estimator).require(interactions)
     newcomers = _Newcomers.of(interactions, numbers, users, seed)
     numbers = [g for g in numbers if g <= newcomers.most]
     personal, baseline = (newcomers.met(one, seed) for one in (estimator, baseline_for(interactions.kind)))

@@ -153,7 +153,7 @@ def accuracy_by_group(score: Score, groups: pl.Series, metric: str) -> pl.DataFr
 
     groups: (n_users,) one label per user row, null for none. `metric`: of `score.per_user`, such as "ndcg@10" or
     "squared_error". users counts those of the group who were scored; a group of one has no interval, a group without
-    any has no row. Raises DataError for a metric or a length that does not fit.
+    any has no row. Raises DataError for a metric or a length that does not fit, and for labels in another form.
 
     >>> import cofactor, polars as pl
     >>> from cofactor.data.synthetic import World, generate
@@ -165,6 +165,8 @@ def accuracy_by_group(score: Score, groups: pl.Series, metric: str) -> pl.DataFr
     """
     if metric not in score.per_user:
         raise DataError(f"there is no metric {metric!r}; there are {', '.join(score.per_user)}")
+    if not isinstance(groups, pl.Series):
+        raise DataError(f"groups must be a polars Series, one label for each user row, not {type(groups).__name__}")
     if len(score.users) and len(groups) <= int(score.users.max()):
         raise DataError(f"{len(groups)} labels for users up to row {int(score.users.max())}: give one for each user")
     labels, values = groups.gather(score.users), score.per_user[metric]

@@ -13,7 +13,7 @@ from cofactor.arrays import Float32, Float64, Int32, Int64, random_stream, read_
 from cofactor.audit.remedies import PLAIN, Remedy
 from cofactor.data.interactions import Interactions
 from cofactor.data.scale import Scale
-from cofactor.errors import KindError, ParameterError
+from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators.base import Estimator
 from cofactor.evaluate.catalog_metrics import coverage, gini
 from cofactor.evaluate.catalog_metrics import exposure as times_shown
@@ -72,6 +72,8 @@ class Tastes:
             raise KindError("tastes come from a model that predicts ratings, such as biased-mf")
         if noise_sd is not None and not 0 <= noise_sd < np.inf:
             raise ParameterError(f"noise_sd must be a number from 0 on, not {noise_sd!r}")
+        if len(known.values) == 0:
+            raise DataError("tastes come from a model with rows of its own, and this one has none")
         items = np.arange(len(recommender.items), dtype=np.int32)
         expected = np.empty((len(recommender.users), len(items)))
         for user in range(len(expected)):
@@ -202,8 +204,8 @@ def simulate(
 
     In a round user u looks at looks[u] different places, rank r with chance proportional to 1 / r; what is taken is
     rated by true taste and noise, and is learnt from in the next round; times are left out. Deterministic in the seed.
-    looks: one number for all, or one for each user. Raises KindError for events, ParameterError for tastes of another
-    size and for rounds or n below 1, DataError for a table without rows.
+    looks: one number from 0 on for all, or one for each user. Raises KindError for events, ParameterError for tastes of
+    another size, for other looks and for rounds or n below 1, DataError for a table without rows.
 
     >>> import cofactor, numpy as np
     >>> from cofactor.data.synthetic import World, generate
@@ -222,7 +224,12 @@ def simulate(
         )
     if rounds < 1 or n < 1:
         raise ParameterError("rounds and n must be at least 1")
-    each = np.broadcast_to(np.asarray(looks, np.int64), (table.n_users,))
+    each = np.asarray(looks)
+    if each.shape not in ((), (table.n_users,)) or each.dtype.kind not in "iu" or each.min(initial=0) < 0:
+        raise ParameterError(
+            f"looks must be one whole number from 0 on, for all or for each of {table.n_users:,} users, not {looks!r}"
+        )
+    each = np.broadcast_to(each.astype(np.int64), (table.n_users,))
     everyone = np.arange(table.n_users, dtype=np.int32)
     table = replace(table, times=None)
     lists, accuracy = np.full((rounds, len(everyone), n), -1, np.int32), np.empty((rounds, len(everyone)))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cofactor.arrays import Float64, Int64, SparseRows, random_stream
-from cofactor.errors import ParameterError
+from cofactor.errors import DataError, ParameterError
 from cofactor.kernels.threads import one_thread_blas
 
 __all__ = ["taste_groups"]
@@ -24,7 +24,7 @@ def taste_groups(histories: SparseRows, n_items: int, *, n_groups: int = 10, see
     Each user's row of ones is scaled to length 1, reduced to its leading 16 directions (randomized SVD: Halko,
     Martinsson & Tropp 2011) and clustered there by k-means (k-means++: Arthur & Vassilvitskii 2007), the best of ten
     starts. The same seed gives the same groups. Raises ParameterError unless n_groups is from 1 to the number of users
-    with a history.
+    with a history, DataError where nobody has one.
 
     >>> rows = SparseRows.of([0, 0, 1, 1, 2, 2, 3, 3], [0, 1, 0, 1, 2, 3, 2, 3], [1] * 8, n_rows=4)
     >>> a, b, c, d = taste_groups(rows, 4, n_groups=2).tolist()
@@ -32,6 +32,8 @@ def taste_groups(histories: SparseRows, n_items: int, *, n_groups: int = 10, see
     (True, True, False)
     """
     has = np.flatnonzero(histories.counts)
+    if len(has) == 0:
+        raise DataError("no user has a history, so there are no taste groups to find")
     if not 1 <= n_groups <= len(has):
         raise ParameterError(f"n_groups must be from 1 to {len(has)}, the users with a history, not {n_groups}")
     one_thread_blas()

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, SparseRows, random_stream
+from cofactor.data.histories import transposed
 from cofactor.errors import KindError, ParameterError
 from cofactor.evaluate.significance import holm
 from cofactor.kernels.equations import equations, solved_each
@@ -162,8 +163,7 @@ class _HalfSteps:
                 "influence needs factors learnt from least squares: biased-mf, explicit-als or implicit-als"
             )
         entries = _working(model, recommender.histories)
-        rows = np.repeat(np.arange(len(entries), dtype=np.int32), entries.counts)
-        by_item = SparseRows.of(entries.columns, rows, entries.values, model.n_items, entries.weights)
+        by_item = transposed(entries, model.n_items)
         side = _narrowed(_traced(model.loss.side(model.user_factors, model.user_bias, model.mean), model), model)
         confidence, targets = side.targets(by_item)
         A, b = equations(by_item, targets, confidence, side.features)

@@ -15,8 +15,9 @@ import polars as pl
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, SparseRows
 from cofactor.audit.groups import taste_groups
 from cofactor.data.features import indicators
+from cofactor.data.histories import transposed
 from cofactor.data.interactions import Interactions
-from cofactor.errors import ParameterError
+from cofactor.errors import DataError, ParameterError
 from cofactor.recommend import Recommender
 
 __all__ = [
@@ -116,8 +117,8 @@ def capped_weights(interactions: Interactions, *, cap: float | None = None) -> I
         factor = min(1, cap / n)    of each of a user's n rows
 
     Scaled to the mean weight that there was; weights that are there are multiplied. cap: the median number of rows by
-    default. A cap that nobody reaches changes nothing. Raises ParameterError for a cap that is not above 0, and without
-    one where the table has no rows.
+    default. A cap that nobody reaches changes nothing, nor is there anything to change without rows. Raises
+    ParameterError for a cap that is not above 0.
 
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns(["ana"] * 4 + ["bo"], [1, 2, 3, 4, 1], [5, 4, 4, 2, 5])
@@ -126,9 +127,11 @@ def capped_weights(interactions: Interactions, *, cap: float | None = None) -> I
     ([0.5, 0.5, 0.5, 0.5, 1.0], 5.0)
     """
     counts = interactions.by_user.counts
-    most = float(np.median(counts[counts > 0])) if cap is None else cap
-    if not most > 0:
+    if cap is not None and not cap > 0:
         raise ParameterError(f"cap must be above 0, not {cap!r}")
+    if len(interactions) == 0:
+        return interactions
+    most = float(np.median(counts[counts > 0])) if cap is None else cap
     return _weighed(interactions, np.minimum(1.0, most / np.maximum(counts, 1))[interactions.u])
 
 
@@ -162,7 +165,8 @@ def propensity_weights(interactions: Interactions, *, power: float = 0.5) -> Int
         factor = support_i^-power,    clipped to a tenth and to ten times the mean factor
 
     The chance that an item is rated is taken to grow with its support (inverse propensity: Schnabel et al. 2016,
-    "Recommendations as treatments", ICML). Power 0 changes nothing. Raises ParameterError for a power outside 0..1.
+    "Recommendations as treatments", ICML). Power 0 changes nothing, nor is there anything to change without rows.
+    Raises ParameterError for a power outside 0..1.
 
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([1, 2, 3, 4, 1], [7, 7, 7, 7, 8], [5, 4, 4, 2, 5])
@@ -172,6 +176,8 @@ def propensity_weights(interactions: Interactions, *, power: float = 0.5) -> Int
     """
     if not 0 <= power <= 1:
         raise ParameterError(f"power must be from 0 (all alike) to 1 (one over the support), not {power!r}")
+    if len(interactions) == 0:
+        return interactions
     support = np.bincount(interactions.i, minlength=interactions.n_items)[interactions.i].astype(np.float64)
     weights = support**-power
     return _weighed(interactions, np.clip(weights / weights.mean(), 1 / CLIP, CLIP))
@@ -198,16 +204,20 @@ def kinds_by_raters(histories: SparseRows, n_items: int, *, n_kinds: int = N_GRO
     """Where no column tells kinds: clusters of items by who rated them, each item of one (see `taste_groups`).
 
     (n_items, kinds) float64, a single 1 in each row. Fewer than n_kinds where fewer items were rated; an item that
-    nobody rated is of the largest. Raises ParameterError where nothing was rated.
+    nobody rated is of the largest. Raises ParameterError for n_kinds below 1 or rows of more items, DataError where
+    nothing was rated.
 
     >>> rows = SparseRows.of([0, 0, 1, 1, 2, 2, 3, 3], [0, 1, 0, 1, 2, 3, 2, 3], [1] * 8, n_rows=4)
     >>> kinds = kinds_by_raters(rows, 4, n_kinds=2)
     >>> kinds.shape, bool((kinds[0] == kinds[1]).all()), bool((kinds[0] == kinds[2]).all())
     ((4, 2), True, False)
     """
-    owner = np.repeat(np.arange(len(histories), dtype=np.int32), histories.counts)
-    raters = SparseRows.of(histories.columns, owner, histories.values, n_items)
+    if n_kinds < 1:
+        raise ParameterError(f"n_kinds must be at least 1, not {n_kinds}")
+    raters = transposed(histories, n_items)
     n_kinds = min(n_kinds, int((raters.counts > 0).sum()))
+    if n_kinds == 0:
+        raise DataError("nothing was rated, so raters tell no kinds of items: name a column of the item table")
     return np.eye(n_kinds)[taste_groups(raters, len(histories), n_groups=n_kinds, seed=seed)]
 
 

@@ -1,4 +1,4 @@
-"""Putting histories together: one below the other, or new rows into old ones."""
+"""Putting histories together: one below the other, or new rows into old ones; and turning them round, by item."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import numpy as np
 
 from cofactor.arrays import Float32, SparseRows
 from cofactor.data.interactions import Kind
+from cofactor.errors import ParameterError
+from cofactor.kernels.order import grouped
 
-__all__ = ["merged", "stacked"]
+__all__ = ["merged", "stacked", "transposed"]
 
 
 def stacked(above: SparseRows, below: SparseRows) -> SparseRows:
@@ -40,6 +42,7 @@ def merged(before: SparseRows, new: SparseRows, kind: Kind) -> SparseRows:
     >>> merged(one, two, "ratings").values, merged(one, two, "events").values
     (array([2., 1.], dtype=float32), array([7., 1.], dtype=float32))
     """
+    assert len(before) == len(new)
     n, both = len(before), stacked(before, new)
     owner = np.concatenate([np.repeat(np.arange(n), rows.counts) for rows in (before, new)])
     both = SparseRows.of(owner, both.columns, both.values, n, both.weights)  # stable: before, then new
@@ -57,6 +60,24 @@ def merged(before: SparseRows, new: SparseRows, kind: Kind) -> SparseRows:
     keep[second - 1] = False
     start = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(owner[keep], minlength=n))])
     return SparseRows(start, both.columns[keep], values[keep], None if weights is None else weights[keep])
+
+
+def transposed(rows: SparseRows, n_columns: int) -> SparseRows:
+    """The same matrix by columns: of users' rows of items, a row for each item that holds who had it.
+
+    n_columns rows, a copy; empty for a column without entries. Raises ParameterError for entries beyond n_columns.
+
+    >>> users = SparseRows.of([0, 1, 1], [2, 0, 2], [5, 3, 4], n_rows=2)
+    >>> items = transposed(users, 3)
+    >>> items.counts.tolist(), items.row(2).columns.tolist(), items.row(2).values.tolist()
+    ([1, 0, 2], [0, 1], [5.0, 4.0])
+    """
+    if rows.columns.max(initial=-1) >= n_columns:
+        raise ParameterError(f"there are entries of column {rows.columns.max()}, and only {n_columns:,} columns")
+    start, order = grouped(rows.columns, n_columns)
+    owner = np.repeat(np.arange(len(rows), dtype=np.int32), rows.counts)
+    weights = None if rows.weights is None else rows.weights[order]
+    return SparseRows(start, owner[order], rows.values[order], weights)
 
 
 def _weights(rows: SparseRows) -> Float32:

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from cofactor.arrays import Bytes, Int32, Int64, read_only
-from cofactor.errors import DataError, UnknownIdError
+from cofactor.errors import DataError, ParameterError, UnknownIdError
 
 __all__ = ["CodedIds", "Id", "IdMap", "id_column", "is_canonical_decimal", "is_unicode"]
 
@@ -186,15 +186,33 @@ class IdMap:
     def ids(self, rows: Any) -> pl.Series:
         """The ids at these row numbers (n,), from 0 to the length less 1: the inverse of `rows`.
 
+        Raises ParameterError as `checked_rows` does; so -1, the row of an unknown id, has no id.
+
         >>> IdMap.of(["ana", "tom"]).ids([1, 1, 0]).to_list()
         ['tom', 'tom', 'ana']
         """
-        at = np.asarray(rows, dtype=np.int64)
+        at = self.checked_rows(rows)
         if self.integers is not None:
             return pl.Series("id", self.integers[at], dtype=pl.Int64)
         if len(at) < 64:
             return pl.Series("id", [self._text_at(row) for row in at.tolist()], dtype=pl.String)
         return self.all.gather(at).alias("id")
+
+    def checked_rows(self, rows: Any) -> Int64:
+        """These row numbers, (n,) int64. Raises ParameterError for what is none, and for one that no id here has.
+
+        >>> IdMap.of(["ana", "tom"]).checked_rows([1, 2])
+        Traceback (most recent call last):
+        cofactor.errors.ParameterError: row 2 has no id: the 2 ids here have rows from 0 on
+        """
+        at = np.asarray(rows)
+        if at.ndim != 1 or (at.size and at.dtype.kind not in "iu"):
+            raise ParameterError(f"row numbers must be a list of whole numbers, not {rows!r}")
+        at = at.astype(np.int64, copy=False)
+        outside = at.view(np.uint64) >= len(self)  # and so is what is below 0
+        if outside.any():
+            raise ParameterError(f"row {at[outside][0]} has no id: the {len(self):,} ids here have rows from 0 on")
+        return at
 
     def parse(self, text: str) -> Id:
         """An id typed by a person, in the type of this map (a CLI or a URL only has text).
@@ -240,8 +258,6 @@ class IdMap:
         return found.fill_null(-1).to_numpy()
 
     def _text_at(self, row: int) -> str:
-        if not 0 <= row < len(self):
-            raise IndexError(f"row {row} of {len(self)} ids")
         return bytes(self._bytes[self._offsets[row] : self._offsets[row + 1]]).decode()
 
     def _find(self, id_: Id) -> int:

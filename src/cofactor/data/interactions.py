@@ -123,17 +123,25 @@ class Interactions:
     def select(self, keep: Any) -> Interactions:
         """The rows where `keep` (n,) bool is true; all ids and tables stay, so row numbers do too.
 
+        Raises DataError for another length, and for what is not true or false.
+
         >>> ratings = Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
         >>> ratings.select(ratings.values >= 5)
         Interactions(1 ratings, 2 users x 2 items)
         """
+        kept = np.asarray(keep)
+        if kept.shape != (len(self),) or (kept.size and kept.dtype != np.bool_):
+            raise DataError(
+                f"select takes true or false for each of {len(self):,} rows, not {kept.dtype} of shape {kept.shape}"
+            )
+        kept = kept.astype(np.bool_, copy=False)
         return replace(
             self,
-            u=read_only(self.u[keep]),
-            i=read_only(self.i[keep]),
-            values=read_only(self.values[keep]),
-            times=None if self.times is None else read_only(self.times[keep]),
-            weights=None if self.weights is None else read_only(self.weights[keep]),
+            u=read_only(self.u[kept]),
+            i=read_only(self.i[kept]),
+            values=read_only(self.values[kept]),
+            times=None if self.times is None else read_only(self.times[kept]),
+            weights=None if self.weights is None else read_only(self.weights[kept]),
         )
 
     def to_events(self, *, positive_from: float, gain: float = 0.0) -> Interactions:
@@ -163,23 +171,20 @@ class Interactions:
     def with_weights(self, weights: Any) -> Interactions:
         """The same rows with these weights: (n,) finite numbers, kept as float32; negative ones are for events only.
 
-        Raises DataError for another length, a weight that is not finite, or a negative one of a rating.
+        Raises DataError for another length, what is no number or not finite, or a negative weight of a rating.
 
         >>> ratings = Interactions.from_columns(["ana", "bo"], ["alien", "alien"], [5, 4])
         >>> ratings.with_weights([1, 0.5]).frame()["weight"].to_list()
         [1.0, 0.5]
         """
-        given = contiguous(weights, np.float32)
-        if given.shape != (len(self),):
-            raise DataError(f"weights must have one number per row ({len(self)}), not shape {given.shape}")
-        _check_weights(given, self.kind)
-        return replace(self, weights=read_only(given))
+        return replace(self, weights=read_only(_numbers(weights, np.float32, len(self), "weight", self.kind)))
 
     def with_item_table(self, table: Any, *, id_column: str | None = None) -> Interactions:
         """The same rows with titles, genres, ... joined on the item id (its first column unless named).
 
         Items that the table lacks have nulls; rows of other items are left out. Raises DataError for an item that
-        stands there twice, ids of another type, a missing id, or an `id_column` that is not there.
+        stands there twice, ids of another type, a missing id, an `id_column` that is not there, a table without
+        columns, and what is no table.
 
         >>> ratings = Interactions.from_columns(["ana", "bo"], [7, 9], [5, 4])
         >>> ratings.with_item_table({"item": [9, 7, 1], "title": ["Clue", "Alien", "Jaws"]}).titles.to_list()
@@ -323,7 +328,7 @@ def _sorted_and_merged(
 
 def _numbers(column: Any, dtype: Any, n: int, name: str, kind: Kind) -> Any:
     """A column of finite numbers of this dtype, or DataError with the first row that is not one."""
-    if column is None:
+    if column is None and name == "value":
         if kind == "ratings":
             raise DataError("ratings need a value column")
         return np.ones(n, np.float32)
@@ -358,7 +363,7 @@ def _check_weights(weights: Float32, kind: Kind) -> None:
 
 
 def _joined(ids: IdMap, table: Any, id_column: str | None, what: str) -> pl.DataFrame:
-    frame = table if isinstance(table, pl.DataFrame) else pl.DataFrame(table)
+    frame = _frame(table, what)
     key = id_column or frame.columns[0]
     if key not in frame.columns:
         raise DataError(f"the {what} table has no column {key!r}; it has {', '.join(frame.columns)}")
@@ -370,3 +375,19 @@ def _joined(ids: IdMap, table: Any, id_column: str | None, what: str) -> pl.Data
     order = pl.DataFrame({"row": np.arange(len(ids), dtype=np.int32)})
     joined = order.join(known.drop(key), on="row", how="left", maintain_order="left").drop("row")
     return joined.insert_column(0, ids.all.alias(what))
+
+
+def _frame(table: Any, what: str) -> pl.DataFrame:
+    """A table of users or items as a frame of at least one column, or DataError."""
+    try:
+        if isinstance(table, str):  # polars would make a column of its letters
+            raise TypeError("a text")
+        frame = table if isinstance(table, pl.DataFrame) else pl.DataFrame(table)
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as problem:
+        raise DataError(
+            f"the {what} table must be a frame (polars, pandas, pyarrow) or columns of one length by name, and this is "
+            f"{type(table).__name__}; cofactor.read_table reads one from a file"
+        ) from problem
+    if not frame.columns:
+        raise DataError(f"the {what} table has no columns; the first must hold the {what} ids")
+    return frame

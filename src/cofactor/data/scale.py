@@ -39,9 +39,12 @@ class Scale:
         >>> Scale.declared([5, 1, 3])
         Scale(low=1.0, high=5.0, levels=(1.0, 3.0, 5.0))
         """
-        given = sorted(float(level) for level in levels)
+        try:
+            given = sorted(float(level) for level in levels)
+        except (TypeError, ValueError):  # what is no number
+            given = []
         if not given or not np.isfinite(given).all() or len(set(given)) < len(given):
-            raise DataError(f"levels must be distinct finite numbers, not {list(levels)!r}")
+            raise DataError(f"levels must be distinct finite numbers, not {levels!r}")
         return cls(given[0], given[-1], tuple(given))
 
     @classmethod

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cofactor.data.reading.columns import Role
 from cofactor.data.reading.tables import Batches, Refusals, Rows
-from cofactor.errors import CofactorError, DataError
+from cofactor.errors import DataError, MissingExtraError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -65,8 +65,8 @@ def open_query(url: str, query: str | None) -> Iterator[SqlTable]:
     """The rows of a query, read from the server as they are asked for; nothing is ever written.
 
     `postgresql://` uses psycopg 3. Passwords never stand in messages or reports. Raises DataError
-    when the database cannot be reached or does not take the query, CofactorError when the extra
-    `sql` is not installed.
+    when the database cannot be reached or does not take the query, MissingExtraError when the extra
+    `sql`, or the driver of the database, is not installed.
     """
     if url.partition("://")[0].lower() in _NO_DATABASES:
         raise DataError(f"{url} is no database: download the file and give its path")
@@ -75,7 +75,7 @@ def open_query(url: str, query: str | None) -> Iterator[SqlTable]:
     try:
         import sqlalchemy
     except ImportError as error:
-        raise CofactorError('reading from a database needs: pip install "cofactor[sql]"') from error
+        raise MissingExtraError('reading from a database needs: pip install "cofactor[sql]"') from error
     address = _address(url)
     name = address.render_as_string(hide_password=True)
     with _clear_errors(name):
@@ -125,6 +125,6 @@ def _clear_errors(name: str) -> Iterator[None]:
     except SQLAlchemyError as error:
         raise DataError(f"{name}: {str(error).partition(chr(10))[0]}") from error
     except ImportError as error:
-        raise CofactorError(
+        raise MissingExtraError(
             f'{name} needs the driver {error.name!r}; for PostgreSQL: pip install "cofactor[sql]"'
         ) from error

@@ -121,7 +121,9 @@ class Chunk(NamedTuple):
 
     @classmethod
     def joined(cls, chunks: list[Chunk]) -> Chunk:
-        """The rows of several chunks in order; at least one."""
+        """The rows of several chunks in order. Raises ParameterError for none."""
+        if not chunks:
+            raise ParameterError("there are no chunks to join: give at least one")
         u, i, values, times = (np.concatenate(columns) for columns in zip(*chunks, strict=True))
         return cls(u, i, values, times)
 

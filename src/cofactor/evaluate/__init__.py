@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from cofactor.evaluate.calibration import Calibration, calibration
 from cofactor.evaluate.compare import Comparison, compare
+from cofactor.evaluate.given import split_given
 from cofactor.evaluate.protocol import Evaluation, evaluate, score
 from cofactor.evaluate.split import Split, split_by_time, split_last, split_per_user, split_random, split_users
 from cofactor.evaluate.tune import Tuned, tune
@@ -27,6 +28,7 @@ __all__ = [
     "evaluate",
     "score",
     "split_by_time",
+    "split_given",
     "split_last",
     "split_per_user",
     "split_random",

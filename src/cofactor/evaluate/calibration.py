@@ -84,7 +84,7 @@ def calibration(recommender: Recommender, split: Split, *, levels: Sequence[floa
     Coverage is told by quartile of: the user's noise (the standard deviation of that user's residuals on *training*
     ratings; users with fewer than two have none), the user's and the item's support, and the interval's own width.
     levels: the probabilities of the intervals, at least one. Raises KindError for models without a distribution and for
-    events, DataError for other ids, ParameterError for levels that do not lie between 0 and 1.
+    events, DataError for other ids, ParameterError for no levels and for levels that do not lie between 0 and 1.
 
     >>> import cofactor
     >>> from cofactor.data.synthetic import World, generate
@@ -95,6 +95,9 @@ def calibration(recommender: Recommender, split: Split, *, levels: Sequence[floa
     >>> found.n, round(found.coverage["covered 80 %"][0], 1)
     (180, 0.8)
     """
+    chances = np.asarray(levels)
+    if chances.ndim != 1 or chances.dtype.kind != "f" or not chances.size or not ((chances > 0) & (chances < 1)).all():
+        raise ParameterError(f"levels must be probabilities between 0 and 1, both excluded, not {levels!r}")
     train, test = split.train, split.test
     if recommender.kind != "ratings" or not isinstance(recommender.model, HasUncertainty):
         name = "this model" if recommender.estimator is None else recommender.estimator.name

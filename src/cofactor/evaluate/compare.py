@@ -21,6 +21,7 @@ from cofactor.evaluate.protocol import (
     Score,
     baseline_for,
     check_ks,
+    estimators_asked,
     fit_and_score,
     labels_of,
     main_metric,
@@ -178,7 +179,7 @@ def compare(
     baseline and tuned model alone.
 
     Raises LeakageError where the split leaks, KindError for a task or an estimator that does not fit the data,
-    ParameterError for another task or wrong ks, DataError for what is no Split.
+    ParameterError for another task, wrong ks or what is no estimator, DataError for what is no Split.
 
     >>> import cofactor
     >>> from cofactor.data.synthetic import World, generate
@@ -190,12 +191,15 @@ def compare(
     'within noise'
     """
     if not isinstance(split, Split):
-        raise DataError("compare needs a Split, which proves that nothing leaks; make one of two tables by split_given")
+        raise DataError(
+            "compare needs a Split, which proves that nothing leaks; make one of two tables by "
+            "cofactor.evaluate.split_given"
+        )
     split.prove()
     check_ks(ks)
     kind = split.train.kind
     known_task(task, kind)
-    asked = [estimators] if isinstance(estimators, Estimator) else list(estimators)
+    asked = estimators_asked(estimators)
     for estimator in asked:
         estimator.require(split.train)
     tell = on_fit or (lambda label: None)

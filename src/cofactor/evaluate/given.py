@@ -20,9 +20,10 @@ def split_given(train: Interactions, test: Interactions, *, description: str = "
     Item and user tables are joined again, the rows of train's first. Raises as `Split` does (DataError for an empty
     part), and DataError where one has integer ids and the other strings.
 
-    >>> train = Interactions.from_columns(["ana", "tom"], ["heat", "heat"], [3, 4])
-    >>> test = Interactions.from_columns(["tom"], ["alien"], [5])
-    >>> split = split_given(train, test)
+    >>> import cofactor
+    >>> train = cofactor.Interactions.from_columns(["ana", "tom"], ["heat", "heat"], [3, 4])
+    >>> test = cofactor.Interactions.from_columns(["tom"], ["alien"], [5])
+    >>> split = cofactor.evaluate.split_given(train, test)
     >>> split, split.train.n_items
     (Split(given: 2 train, 1 test), 2)
     """

@@ -24,7 +24,7 @@ def same_ids(train: Interactions, other: Interactions, part: str) -> None:
         if not here.equals(there):
             raise LeakageError(
                 f"train and {part} number their {what} differently ({len(here)} and {len(there)} ids), "
-                "so nothing can be proved about them: join two tables by split_given(train, test)"
+                "so nothing can be proved about them: join two tables by cofactor.evaluate.split_given(train, test)"
             )
 
 
@@ -60,9 +60,9 @@ def no_shared_users(train: Interactions, other: Interactions, part: str) -> None
 def no_future(train: Interactions, test: Interactions) -> None:
     """Every training row is older than every test row: max(train time) < min(test time).
 
-    The test has rows. Raises LeakageError, naming a row, or where one of the two has no times.
+    True where one of the two is empty. Raises LeakageError, naming a row, or where one of the two has no times.
     """
-    cut = int(_times(test, "test").min())
+    cut = int(_times(test, "test").min(initial=np.iinfo(np.int64).max))
     late = _times(train, "train") >= cut
     if late.any():
         row = int(late.argmax())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
@@ -23,13 +23,14 @@ from cofactor.evaluate.ranking_metrics import Hits, ndcg, ranking_metrics
 from cofactor.evaluate.rating_metrics import UserErrors, errors_by_user
 from cofactor.evaluate.split import Split
 from cofactor.models.base import predicted
-from cofactor.recommend import Recommender
+from cofactor.recommend import Recommender, checked_estimator
 
 __all__ = [
     "Evaluation",
     "Score",
     "baseline_for",
     "check_ks",
+    "estimators_asked",
     "evaluate",
     "figure",
     "fit_and_score",
@@ -156,7 +157,8 @@ def evaluate(
     Ratings are scored by RMSE and MAE, events by full ranking at each k of `ks` (training items left out, never
     sampled negatives: Krichene & Rendle 2020, "On sampled metrics for item recommendation", KDD). `on_fit` is told each
     model's name before it is fitted. No estimators: the baseline alone. Metrics are nan where no test user has anything
-    to find. Raises KindError where an estimator learns from the other kind, ParameterError for wrong ks, DivergedError.
+    to find. Raises KindError where an estimator learns from the other kind, ParameterError for wrong ks and for what is
+    no estimator, DivergedError.
 
     >>> import cofactor
     >>> from cofactor.data.synthetic import World, generate
@@ -167,7 +169,7 @@ def evaluate(
     (['implicit-als', 'popularity'], 0.3)
     """
     check_ks(ks)
-    asked = [estimators] if isinstance(estimators, Estimator) else list(estimators)
+    asked = estimators_asked(estimators)
     for estimator in asked:
         estimator.require(split.train)
     baseline = baseline_for(split.train.kind)
@@ -318,6 +320,16 @@ def check_ks(ks: Sequence[int]) -> None:
     """Raises ParameterError unless these can be the lengths of lists."""
     if not ks or not all(isinstance(k, int | np.integer) and k >= 1 for k in ks):
         raise ParameterError(f"ks must be whole numbers from 1 on, not {ks!r}")
+
+
+def estimators_asked(estimators: Any) -> list[Estimator]:
+    """One estimator, or several, as a list. Raises ParameterError for what is none.
+
+    >>> estimators_asked(Bias()), estimators_asked([])
+    ([Bias(damping=5.0)], [])
+    """
+    several = isinstance(estimators, Iterable) and not isinstance(estimators, str)
+    return [checked_estimator(one) for one in (estimators if several else [estimators])]
 
 
 def labels_of(estimators: Sequence[Estimator]) -> list[str]:

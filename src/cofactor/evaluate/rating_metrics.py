@@ -66,7 +66,7 @@ def errors_by_user(u: Any, y: Any, p: Any, *, n_users: int) -> UserErrors:
     """The errors of `rmse` and `mae` summed by user.
 
     u (n,) int: row numbers of the users, from 0 to n_users - 1; y, p as in `rmse`. No rows give zeros. Raises as `rmse`
-    does, and DataError for another number of users.
+    does, and DataError for another number of users or what is no row number of one.
 
     >>> errors = errors_by_user([0, 0, 2], [5, 3, 1], [4, 3, 3], n_users=3)
     >>> errors.squared.tolist(), errors.absolute.tolist(), errors.count.tolist()
@@ -75,7 +75,10 @@ def errors_by_user(u: Any, y: Any, p: Any, *, n_users: int) -> UserErrors:
     error = _errors(y, p)
     users = np.asarray(u)
     if users.shape != error.shape:
-        raise DataError(f"{len(users)} users but {len(error)} ratings")
+        raise DataError(f"{users.size} users but {len(error)} ratings")
+    if users.size and (users.dtype.kind not in "iu" or users.min() < 0 or users.max() >= n_users):
+        raise DataError(f"users must be row numbers from 0 to {n_users - 1}, not {u!r}")
+    users = users.astype(np.int64, copy=False)
     return UserErrors(
         np.bincount(users, weights=error**2, minlength=n_users).astype(np.float64),
         np.bincount(users, weights=np.abs(error), minlength=n_users).astype(np.float64),

@@ -25,7 +25,7 @@ from cofactor.evaluate.inner import inner_split
 from cofactor.evaluate.protocol import Score, check_ks, figure, fit_and_score, is_better, main_metric
 from cofactor.evaluate.search_space import Range, search_space
 from cofactor.evaluate.split import Split
-from cofactor.recommend import Recommender
+from cofactor.recommend import Recommender, checked_estimator
 
 __all__ = ["Trial", "Tuned", "tune"]
 
@@ -156,7 +156,7 @@ def tune(
     if not 0 < validation < 1:
         raise ParameterError(f"validation must be a share between 0 and 1, both excluded, not {validation!r}")
     check_ks([k])
-    space = search_space(estimator, fixed=fixed)
+    space = search_space(checked_estimator(estimator), fixed=fixed)
     estimator.require(split.train)
     split.prove()
     inner, metric = inner_split(split, share=validation, seed=seed), main_metric(split.train.kind, k)

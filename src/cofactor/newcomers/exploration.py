@@ -79,7 +79,7 @@ def explore(
     share: 0..1, the expected share of explored places, wherever in a list the draw puts them. cap: places of any one
     new item in this call. Nobody is shown what they rated. Places that no new item may take hold the best of the
     others, as all other places do. users: (n_users,) int32 rows; none give no lists. The same seed draws the same.
-    Raises ParameterError.
+    Raises ParameterError for a user row that is not there, and for arguments out of their range.
 
     >>> import cofactor, numpy as np
     >>> from cofactor.data.synthetic import World, generate

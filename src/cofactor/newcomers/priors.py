@@ -20,8 +20,8 @@ import polars as pl
 
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, SparseRows, random_stream
 from cofactor.data.features import Encoder
+from cofactor.data.histories import transposed
 from cofactor.errors import KindError
-from cofactor.kernels.order import grouped
 from cofactor.kernels.threads import one_thread_blas
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import EventsLoss, PairwiseLoss, RatingsLoss
@@ -113,10 +113,7 @@ class _Trained:
         if isinstance(model.loss, EventsLoss) or (isinstance(model.loss, RatingsLoss) and model.loss.l2_bias is None):
             parts = parts[:1]
         if which == "item":
-            begin, order = grouped(rows.columns, model.n_items)
-            owner = np.repeat(np.arange(len(rows), dtype=np.int32), rows.counts)
-            weights = None if rows.weights is None else rows.weights[order]
-            rows = SparseRows(begin, owner[order], rows.values[order], weights)
+            rows = transposed(rows, model.n_items)
         x = np.hstack(parts).astype(np.float64)
         table: pl.DataFrame | None = getattr(recommender, f"{which}_table")
         encoder, indicators = None, np.zeros((len(x), 0))
