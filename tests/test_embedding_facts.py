@@ -53,7 +53,7 @@ def test_the_sgd_kernels_step_is_the_gradient_that_autograd_finds(span: float, w
     zero = np.zeros(1, np.int32)
     sgd_ratings(WIDTH)(
         *after, np.zeros(1), zero, zero, np.array([rating], np.float32), np.array([weight], np.float32),
-        0, 0, 1, mean, low, span, rate, rate, l2, l2_bias,
+        np.array([0, 1]), 0, 0, 1, mean, low, span, rate, rate, l2, l2_bias,
     )  # fmt: skip
     for before, now, parameter in zip(state, after, parameters, strict=True):
         found = (before - now.reshape(before.shape)).astype(np.float64) / rate

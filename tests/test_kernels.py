@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from cofactor.kernels.equations import equations, solved_each
 from cofactor.kernels.gram import CHUNK, gram
 from cofactor.kernels.order import grouped, pairs_ascend, sorted_pairs
 from cofactor.kernels.ridge import EVENTS, RATINGS, Side, improve, solve
-from cofactor.kernels.sgd import blocks_of, sgd_epoch, sgd_ratings
+from cofactor.kernels.sgd import blocks_of, set_apart, sgd_epoch, sgd_ratings
 from cofactor.kernels.threads import for_each, results_of, row_blocks, thread_count, threads
 from cofactor.kernels.topk import PIECE, ItemIndex, top_items
 
@@ -163,6 +164,7 @@ def test_pair_dots() -> None:
 @few
 @given(seeds, st.booleans(), st.sampled_from([0.0, 4.6]), st.sampled_from([0.0, 0.02]))
 def test_sgd_updates_equal_their_twin(seed: int, weighted: bool, span: float, bias_rate: float) -> None:
+    """Groups of eight are a way to compute, not another algorithm: the twin moves one rating after the other."""
     rng = np.random.default_rng(seed)
     n = 60
     u, i = rng.integers(0, 6, n).astype(np.int32), rng.integers(0, 9, n).astype(np.int32)
@@ -170,8 +172,12 @@ def test_sgd_updates_equal_their_twin(seed: int, weighted: bool, span: float, bi
     weights = (rng.random(n) if weighted else np.zeros(0)).astype(np.float32)
     state = [rng.standard_normal(shape).astype(np.float32) * 0.3 for shape in ((6, WIDTH), (9, WIDTH), 6, 9)]
     twin = [array.astype(np.float64) for array in state]
-    loss = np.zeros(1)
-    sgd_ratings(WIDTH)(*state, loss, u, i, values, weights, 0, 0, n, 0.1, 0.7, span, 0.03, bias_rate, 0.05, 0.02)
+    begins = np.zeros(n, bool)
+    set_apart()(u, i, values, weights, begins, 0, n)
+    group = np.append(np.flatnonzero(begins), n)
+    loss, last = np.zeros(1), len(group) - 1
+    numbers = (0.1, 0.7, span, 0.03, bias_rate, 0.05, 0.02)
+    sgd_ratings(WIDTH)(*state, loss, u, i, values, weights, group, 0, 0, last, *numbers)
     total = reference.sgd_updates(
         *twin,
         u,
@@ -230,6 +236,21 @@ def test_blocks_hold_every_rating_once_and_disjoint_blocks_share_nobody() -> Non
     assert not users[0 * 4 + 1] & users[1 * 4 + 2]
     assert not items[0 * 4 + 1] & items[1 * 4 + 2]
     assert np.diff(blocks.start).min() > n / 16 / 3  # dealt about evenly
+
+
+@few
+@given(seeds, st.integers(1, 300), st.integers(1, 12))
+def test_no_two_ratings_of_a_group_share_a_row(seed: int, n: int, n_users: int) -> None:
+    rng = np.random.default_rng(seed)
+    u, i = rng.integers(0, n_users, n).astype(np.int32), rng.integers(0, 20, n).astype(np.int32)
+    values, weights = rng.random(n).astype(np.float32), rng.random(n).astype(np.float32)
+    blocks = blocks_of(u, i, values, weights, n_users=n_users, n_items=20, grid=2, seed=seed)
+    assert blocks.group[0] == 0
+    assert blocks.group[-1] == n
+    np.testing.assert_array_equal(blocks.group[blocks.first_group], blocks.start)  # no group spans two blocks
+    for begin, end in itertools.pairwise(blocks.group):
+        assert 1 <= end - begin <= 8
+        assert len(set(blocks.u[begin:end])) == len(set(blocks.i[begin:end])) == end - begin
 
 
 def test_an_epoch_visits_every_rating_once() -> None:

@@ -11,7 +11,6 @@ from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, SparseRows
 from cofactor.kernels.bpr import TRIES
 from cofactor.kernels.neighbors import COSINE, PEARSON
 from cofactor.kernels.ridge import EVENTS, Side
-from cofactor.kernels.sgd import TOGETHER
 
 __all__ = [
     "added_by_items",
@@ -107,27 +106,22 @@ def sgd_updates(
     u: Int32, i: Int32, values: Float32, weights: Float32,
     *, mean: float, low: float, span: float, rate: float, bias_rate: float, l2: float, l2_bias: float,
 ) -> float:  # fmt: skip
-    """One update for each rating, in their order, written into P, Q and the biases; returns sum w (r - y)^2.
-
-    `TOGETHER` ratings' pulls are worked out before any of them moves anything.
-    """
+    """One update for each rating, in their order, written into P, Q and the biases; returns sum w (r - y)^2."""
     total = 0.0
     w = np.ones(len(u)) if len(weights) == 0 else weights.astype(np.float64)
-    for begin in range(0, len(u), TOGETHER):
-        few = slice(begin, begin + TOGETHER)
-        x = mean + user_bias[u[few]] + item_bias[i[few]] + (P[u[few]] * Q[i[few]]).sum(axis=1)
-        y, slope = x, np.ones(len(x))
+    for t, (a, b) in enumerate(zip(u, i, strict=True)):
+        x = mean + user_bias[a] + item_bias[b] + P[a] @ Q[b]
+        y, slope = x, 1.0
         if span > 0:
             sigmoid = 1 / (1 + np.exp(-x))
             y, slope = low + span * sigmoid, span * sigmoid * (1 - sigmoid)
-        total += float(w[few] @ (values[few] - y) ** 2)
-        pulls = 2 * w[few] * (values[few] - y) * slope
-        for a, b, pull in zip(u[few], i[few], pulls, strict=True):
-            user_bias[a] += bias_rate * (pull - 2 * l2_bias * user_bias[a])
-            item_bias[b] += bias_rate * (pull - 2 * l2_bias * item_bias[b])
-            p, q = P[a].copy(), Q[b].copy()
-            P[a] += rate * (pull * q - 2 * l2 * p)
-            Q[b] += rate * (pull * p - 2 * l2 * q)
+        total += float(w[t] * (values[t] - y) ** 2)
+        pull = 2 * w[t] * (values[t] - y) * slope
+        user_bias[a] += bias_rate * (pull - 2 * l2_bias * user_bias[a])
+        item_bias[b] += bias_rate * (pull - 2 * l2_bias * item_bias[b])
+        p, q = P[a].copy(), Q[b].copy()
+        P[a] += rate * (pull * q - 2 * l2 * p)
+        Q[b] += rate * (pull * p - 2 * l2 * q)
     return total
 
 

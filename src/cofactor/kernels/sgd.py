@@ -26,10 +26,13 @@ from cofactor.kernels.blocks import dealt, disjoint_rounds
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.threads import for_each
 
-__all__ = ["Blocks", "blocks_of", "sgd_epoch", "sgd_ratings"]
+__all__ = ["Blocks", "blocks_of", "set_apart", "sgd_epoch", "sgd_ratings"]
 
 TOGETHER = 8
-"""How many ratings are looked at before any of them moves a vector."""
+"""How many ratings a group holds at most."""
+
+AHEAD = 32
+"""How far a group looks for a rating that shares no row with those it has."""
 
 TILE = 128
 """About how many users follow one another: 32 kB of vectors at 64 factors."""
@@ -37,20 +40,21 @@ TILE = 128
 
 @kernel(
     writes="f4[:, ::1] f4[:, ::1] f4[::1] f4[::1] f8[::1]",
-    reads="i4[::1] i4[::1] f4[::1] f4[::1]",
+    reads="i4[::1] i4[::1] f4[::1] f4[::1] i8[::1]",
     numbers="i8 i8 i8 f4 f4 f4 f4 f4 f4 f4",
 )
 def sgd_ratings(width: int):
-    """Ratings first..last-1, one update each, in their order; adds w (r - y)^2 before the update to `loss[block]`.
+    """The ratings of groups first..last-1, one update each, in their order; adds w (r - y)^2 to `loss[block]`.
 
-    The pulls of TOGETHER ratings are worked out before the first of them moves anything: a processor does eight such
-    sums at once, and waits for each one where the next depends on it. A `span` of 0 stands for no range: y(x) = x.
+    Group j is ratings group[j] .. group[j + 1] - 1, at most TOGETHER, no two of one user or one item. So their pulls
+    may be worked out before the first of them moves anything, which changes nothing: a processor does eight such sums
+    at once, and waits for each one where the next depends on it. A `span` of 0 stands for no range: y(x) = x.
     `bias_rate` is the rate of the biases (0 leaves them as they are).
     """
 
     def sgd_ratings(
         P, Q, user_bias, item_bias, loss,
-        u, i, values, weights,
+        u, i, values, weights, group,
         block, first, last, mean, low, span, rate, bias_rate, l2, l2_bias,
     ):  # fmt: skip
         weighted = weights.shape[0] > 0
@@ -61,16 +65,17 @@ def sgd_ratings(width: int):
         x = np.empty(TOGETHER, np.float32)
         pull = np.empty(TOGETHER, np.float32)
         squares = np.empty(TOGETHER, np.float32)
-        for begin in range(first, last, TOGETHER):
+        for j in range(first, last):
+            begin, end = group[j], group[j + 1]
             for g in range(TOGETHER):  # a full count, so that the loop is laid out flat; past the end, the last rating
-                t = min(begin + g, last - 1)
+                t = min(begin + g, end - 1)
                 a, b = np.uint64(u[t]), np.uint64(i[t])  # unsigned: no look at numbers from the end
                 dot = np.float32(0)
                 for d in range(width):
                     dot += P[a, d] * Q[b, d]
                 x[g] = dot + mean + user_bias[a] + item_bias[b]
             for g in range(TOGETHER):
-                t = min(begin + g, last - 1)
+                t = min(begin + g, end - 1)
                 y, slope = x[g], one
                 if span > 0:
                     s = one / (one + np.float32(math.exp(-x[g])))
@@ -82,7 +87,7 @@ def sgd_ratings(width: int):
                 pull[g] = two * w * error * slope
             for g in range(TOGETHER):
                 t = begin + g
-                if t < last:
+                if t < end:
                     a, b = np.uint64(u[t]), np.uint64(i[t])
                     total += squares[g]
                     user_bias[a] = keep_bias * user_bias[a] + bias_rate * pull[g]
@@ -102,12 +107,15 @@ def sgd_ratings(width: int):
 class Blocks:
     """Ratings arranged as a grid x grid of blocks: block (a, b) is entries start[a * grid + b] .. start[... + 1].
 
+    Its groups are number first_group[a * grid + b] .. first_group[... + 1] - 1; group j is entries group[j] ..
+    group[j + 1] - 1, at most TOGETHER, no two of one user or of one item.
+
     Users and items are renumbered, so that those who are worked on together stand together in memory: row r of the
     table is place user_place[r] of P and of the users' biases; items alike.
 
         u, i (n,) int32: places    values (n,) float32
         weights (n,) float32, or (0,) where all are 1
-        start (grid^2 + 1,) int64
+        start, first_group (grid^2 + 1,), group (n_groups + 1,) int64
         user_place (n_users,) int32, item_place (n_items,) int32
 
     A block may be empty.
@@ -115,6 +123,8 @@ class Blocks:
 
     grid: int
     start: Int64
+    first_group: Int64
+    group: Int64
     user_place: Int32
     item_place: Int32
     u: Int32
@@ -182,6 +192,39 @@ def shuffle_cells():
     return shuffle_cells
 
 
+@kernel(writes="i4[::1] i4[::1] f4[::1] f4[::1] b1[::1]", numbers="i8 i8")
+def set_apart():
+    """Ratings first..last-1 in groups of at most TOGETHER, no two of one user or one item; begins[t]: one starts at t.
+
+    The next rating that shares no row with its group is brought forward, from up to AHEAD places on.
+    """
+
+    def set_apart(u, i, values, weights, begins, first, last):
+        weighted = weights.shape[0] > 0
+        begin = first
+        for t in range(first, last):
+            found = -1
+            if t > first and t - begin < TOGETHER:
+                for s in range(t, min(t + AHEAD, last)):
+                    shared = False
+                    for h in range(begin, t):
+                        shared |= (u[h] == u[s]) | (i[h] == i[s])
+                    if not shared:
+                        found = s
+                        break
+            begins[t] = found < 0
+            if found < 0:
+                begin = t
+            elif found > t:
+                u[t], u[found] = u[found], u[t]
+                i[t], i[found] = i[found], i[t]
+                values[t], values[found] = values[found], values[t]
+                if weighted:
+                    weights[t], weights[found] = weights[found], weights[t]
+
+    return set_apart
+
+
 def blocks_of(
     u: Int32, i: Int32, values: Float32, weights: Float32, *, n_users: int, n_items: int, grid: int, seed: int
 ) -> Blocks:
@@ -205,14 +248,17 @@ def blocks_of(
         grid, tiles,
     )  # fmt: skip
     seeds = random_stream(seed, "rating order").integers(1, 2**63, len(start) - 1, dtype=np.uint64)
-    run = shuffle_cells()
+    columns = (out_u, out_i, out_values, out_weights)
+    begins = np.empty(len(u), np.bool_)
 
-    def shuffle(block: int) -> None:
-        run(out_u, out_i, out_values, out_weights, start, seeds, block * tiles, (block + 1) * tiles)
+    def arrange(block: int) -> None:
+        shuffle_cells()(*columns, start, seeds, block * tiles, (block + 1) * tiles)
+        set_apart()(*columns, begins, start[block * tiles], start[(block + 1) * tiles])
 
-    for_each(shuffle, range(grid * grid))
+    for_each(arrange, range(grid * grid))
+    group = np.append(np.flatnonzero(begins), len(u))
     start = np.ascontiguousarray(start[::tiles])
-    return Blocks(grid, start, user_place, item_place, out_u, out_i, out_values, out_weights)
+    return Blocks(grid, start, np.searchsorted(group, start), group, user_place, item_place, *columns)
 
 
 def _groups(counts: Int64, groups: int, stream: np.random.Generator) -> tuple[Int32, Int32]:
@@ -240,8 +286,8 @@ def sgd_epoch(
     def update(block: int) -> None:
         run(
             P, Q, user_bias, item_bias, loss,
-            blocks.u, blocks.i, blocks.values, blocks.weights,
-            block, blocks.start[block], blocks.start[block + 1],
+            blocks.u, blocks.i, blocks.values, blocks.weights, blocks.group,
+            block, blocks.first_group[block], blocks.first_group[block + 1],
             mean, low, span, rate, bias_rate, l2, l2_bias,
         )  # fmt: skip
 
