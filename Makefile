@@ -26,7 +26,8 @@ test: check                  ## everything that must hold, on real data
 	$(BIN)/pytest
 
 docs: .venv/installed-dev    ## the documentation, into docs/_build/html: every page is run; a warning is an error (minutes)
-	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env docs docs/_build/html
+	rm -rf docs/_build docs/generated
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build/html
 	$(BIN)/python docs/links.py docs/_build/html
 
 bench: .venv/installed-dev   ## did a kernel get slower? CPU time beside the ratios on record (two minutes)

@@ -26,6 +26,7 @@ extensions = [
     "sphinx_copybutton",
     "mathml",
     "plain_docstrings",
+    "frames",
     "offline_figures",
     "generated_pages",
 ]
@@ -47,7 +48,7 @@ nb_execution_timeout = 900
 nb_eval_name_regex = ".*"
 nb_merge_streams = True
 nb_code_prompt_show = nb_code_prompt_hide = "the code"
-nb_output_stderr = "remove-warn"
+nb_output_stderr = "remove"  # "compiling kernels ..."; warnings fail the test that runs the pages
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # nothing is fetched when the site is read
 nb_mime_priority_overrides = [("*", "text/html", 0)]
 

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import sys
+import warnings
 from dataclasses import dataclass
 from html import escape
 from itertools import count
@@ -55,7 +56,8 @@ def run(page: Path) -> dict[str, str]:
     found: dict[str, Any] = {"__name__": page.stem}
     said: dict[str, str] = {}
     text = page.read_text(encoding="utf-8")
-    with contextlib.chdir(page.parent), contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.chdir(page.parent), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("error")
         for piece in PIECE.finditer(text):
             if (expression := piece["said"]) is not None:
                 said[expression] = str(eval(expression, found))

@@ -3,15 +3,39 @@
 from __future__ import annotations
 
 import doctest
+import importlib.util
+import json
 import re
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import cofactor
+from cofactor.data.interactions import Interactions
 from cofactor.estimators import REGISTRY
+from cofactor.interpret import TasteMap
+from cofactor.plots import taste_map_png
 
 ROOT = Path(__file__).parent.parent
+
+
+def module_of_the_docs(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+pages = module_of_the_docs("pages")
+links = module_of_the_docs("links")
+PAGES = pages.programs()
 
 
 def blocks(language: str) -> list[str]:
@@ -61,16 +85,61 @@ def test_the_tables_of_the_page_hold_every_estimator() -> None:
     assert rows == {kind.__name__ for kind in REGISTRY.values()}
 
 
+def test_what_the_readme_says_of_peers_stands_in_the_results() -> None:
+    results = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    table = (ROOT / "README.md").read_text(encoding="utf-8").partition("| work | cofactor |")[2].partition("\n\n")[0]
+    rows = table.splitlines()[2:]
+    assert len(rows) > 5
+    for row in rows:
+        assert row.rstrip(" |") in results, row
+
+
+def test_the_picture_of_the_readme_is_what_its_code_draws(tmp_path: Path, movielens: Interactions) -> None:
+    from matplotlib.image import imread
+
+    rec = cofactor.Recommender.fit(cofactor.BiasedMF(factors=50), movielens, seed=0)
+    taste_map_png(TasteMap.of(rec, min_support=50).items, tmp_path / "tastes.png")
+    drawn, kept = imread(tmp_path / "tastes.png"), imread(ROOT / "docs" / "_static" / "tastes.png")
+    assert drawn.shape == kept.shape
+    assert abs(drawn - kept).mean() < 0.02  # another matplotlib draws letters a little otherwise
+
+
 def test_the_readme_leads_to_the_page() -> None:
     assert "(docs/estimators.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_python_of_the_page_on_audits_runs() -> None:
-    page = (ROOT / "docs" / "inside.md").read_text(encoding="utf-8")
-    found: dict[str, object] = {}
-    for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
-        exec(compile(block, "docs/inside.md", "exec"), found)
-    assert {"rec", "groups", "tastes"} <= set(found)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_runs_as_a_program_and_says_what_it_said_when_it_was_recorded(page: Path) -> None:
+    command = [sys.executable, str(ROOT / "docs" / "pages.py"), page.name]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_pages_that_are_run_are_those_that_are_recorded() -> None:
+    recorded = json.loads((ROOT / "docs" / "numbers.json").read_text(encoding="utf-8"))
+    assert sorted(recorded) == [page.relative_to(ROOT / "docs").as_posix() for page in PAGES]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("0.911", "0.912", True),
+        ("0.911", "0.991", False),
+        ("1,586,126", "1,590,000", True),
+        ("3 of 8 films", "4 of 8 films", True),  # a last digit
+        ("30 films", "40 films", False),
+        ("12 films", "12 users", False),
+        ("-.5", "-.5", True),
+    ],
+)
+def test_numbers_are_alike_within_a_twentieth_or_a_last_digit(one: str, other: str, same: bool) -> None:
+    assert pages.alike(one, other, 0.05) is same
+
+
+def test_times_may_differ_by_the_machine() -> None:
+    assert pages.alike("12 ms", "100 ms", pages.tolerance('f"{product_seconds:.0f} ms"'))
+    assert not pages.alike("12 ms", "200 ms", pages.tolerance('f"{product_seconds:.0f} ms"'))
+    assert pages.tolerance('f"{rmse:.3f}"') == 0.05
 
 
 def test_links_of_the_docs_lead_somewhere() -> None:

@@ -214,6 +214,18 @@ def test_item_similarity_of_ease_is_the_partial_correlation(small_events: Intera
     np.testing.assert_allclose(found, partial[:10, :10], atol=1e-5)
 
 
+@pytest.mark.parametrize("estimator", [cofactor.EASE(), cofactor.ItemKNN(), cofactor.UserKNN()])
+def test_histories_of_others_are_refused(estimator: Any, small_events: Interactions) -> None:
+    model, histories = estimator.fit(small_events), small_events.by_user
+    few = np.zeros(2, np.int32)
+    for call in (
+        lambda: model.scores(few, histories),
+        lambda: model.top(few, 3, histories=histories, exclude=histories.take(few), allowed=np.zeros(0, bool)),
+    ):
+        with pytest.raises(ParameterError, match="2 users are asked for but"):
+            call()
+
+
 def test_similar_users_keep_their_ids_after_an_update(small_ratings: Interactions) -> None:
     rec = cofactor.Recommender.fit(cofactor.UserKNN(), small_ratings)
     before = rec.similar_users("user 7", n=5)

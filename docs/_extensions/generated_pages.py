@@ -33,7 +33,7 @@ PAGES = {
     ],
     "Newcomers": ["cofactor.newcomers", "cofactor.newcomers.crowd:Crowd"],
     "Seeing inside": ["cofactor.interpret"],
-    "Audits and remedies": ["cofactor.audit"],
+    "Audits and remedies": ["cofactor.audit", "cofactor.audit.exposure:Genres"],
     "Figures": ["cofactor.plots"],
     "Errors, threads": ["cofactor.errors", "cofactor.kernels.threads:threads"],
 }

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cofactor.arrays import Bool, Float32, Int32, SparseRows
+from cofactor.errors import ParameterError
 from cofactor.kernels.threads import for_each
 from cofactor.kernels.topk_dense import score_blocks, top_of_blocks
 from cofactor.models.baseline import Baseline
 
-__all__ = ["Asked", "confidences", "predicted_pairs", "present", "score_matrix", "top_items"]
+__all__ = ["Asked", "confidences", "one_history_each", "predicted_pairs", "present", "score_matrix", "top_items"]
 
 
 def _nothing(first: int, last: int) -> Float32:
@@ -78,6 +79,20 @@ def confidences(histories: SparseRows) -> SparseRows:
     if histories.weights is None:
         return histories
     return SparseRows(histories.start, histories.columns, histories.values * histories.weights)
+
+
+def one_history_each(users: Int32, histories: SparseRows) -> None:
+    """Raises ParameterError unless there are as many histories as asked users.
+
+    >>> one_history_each(np.array([4], np.int32), SparseRows.of([0, 1], [2, 2], [1, 1], n_rows=2))
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: 1 users are asked for but 2 histories are given: pass those of the asked users alone
+    """
+    if len(users) != len(histories):
+        raise ParameterError(
+            f"{len(users):,} users are asked for but {len(histories):,} histories are given: "
+            "pass those of the asked users alone"
+        )
 
 
 def score_matrix(asked: Asked) -> Float32:

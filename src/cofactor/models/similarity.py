@@ -17,7 +17,7 @@ from cofactor.arrays import Bool, Float32, Float64, Int32, SparseRows, read_only
 from cofactor.kernels.neighbor_scores import AVERAGE, SUM, add_by_users
 from cofactor.kernels.neighbors import ColumnLists, nearest
 from cofactor.models.baseline import Baseline
-from cofactor.models.blockwise import Asked, predicted_pairs, score_matrix, top_items
+from cofactor.models.blockwise import Asked, one_history_each, predicted_pairs, score_matrix, top_items
 from cofactor.models.explanation import By, Explanation, split_off
 from cofactor.models.links import Likeness, Links, links_from_parts
 
@@ -69,13 +69,15 @@ class ItemItemModel:
         return replace(asked, block=block)
 
     def scores(self, users: Int32, histories: SparseRows) -> Float32:
-        """The score of every item, one history per asked user: (n_users, n_items) float32; `users` is not looked at."""
+        """The score of every item, one history per asked user: (n_users, n_items) float32. Raises ParameterError."""
+        one_history_each(users, histories)
         return score_matrix(self._asked(histories))
 
     def top(
         self, users: Int32, n: int, *, histories: SparseRows, exclude: SparseRows, allowed: Bool
     ) -> tuple[Int32, Float32]:
         """The n best items of each history, exactly, as `ScoresItems.top` says; see `kernels.topk_dense`."""
+        one_history_each(users, histories)
         return top_items(self._asked(histories), n, exclude, allowed)
 
     def predict(self, users: Int32, items: Int32, histories: SparseRows) -> Float32:
@@ -195,13 +197,15 @@ class UserUserModel:
         return replace(asked, block=block)
 
     def scores(self, users: Int32, histories: SparseRows) -> Float32:
-        """The score of every item, one history per asked user: (n_users, n_items) float32."""
+        """The score of every item, one history per asked user: (n_users, n_items) float32. Raises ParameterError."""
+        one_history_each(users, histories)
         return score_matrix(self._asked(users, histories))
 
     def top(
         self, users: Int32, n: int, *, histories: SparseRows, exclude: SparseRows, allowed: Bool
     ) -> tuple[Int32, Float32]:
         """The n best items of each user, exactly, as `ScoresItems.top` says; see `kernels.topk_dense`."""
+        one_history_each(users, histories)
         return top_items(self._asked(users, histories), n, exclude, allowed)
 
     def predict(self, users: Int32, items: Int32, histories: SparseRows) -> Float32:
