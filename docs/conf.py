@@ -54,7 +54,7 @@ nb_mime_priority_overrides = [("*", "text/html", 0)]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_default_options = {"members": True, "imported-members": True, "show-inheritance": False}
+autodoc_default_options = {"members": True, "imported-members": True}
 python_use_unqualified_type_names = True
 add_module_names = False
 
