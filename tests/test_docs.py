@@ -120,6 +120,31 @@ def test_the_pages_that_are_run_are_those_that_are_recorded() -> None:
     assert sorted(recorded) == [page.relative_to(ROOT / "docs").as_posix() for page in PAGES]
 
 
+def test_the_tutorial_answers_every_question_in_order_each_with_code_that_runs() -> None:
+    text = (ROOT / "docs" / "from-zero.md").read_text(encoding="utf-8")
+    answers = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
+    numbered = [re.match(r"(\d+)\. ", answer) for answer in answers]
+    assert [int(found[1]) for found in numbered if found] == list(range(1, 32))
+    assert all("```{code-cell}" in answer for answer, found in zip(answers, numbered, strict=True) if found)
+
+
+def test_the_check_of_the_site_finds_what_it_is_for(tmp_path: Path) -> None:
+    (tmp_path / "other.html").write_text('<p id="here">text</p>', encoding="utf-8")
+    (tmp_path / "site.css").write_text("@import url(https://fonts.example/a.css);", encoding="utf-8")
+    (tmp_path / "page.html").write_text(
+        '<a href="other.html#here">1</a><a href="other.html#gone">2</a><a href="gone.html">3</a>'
+        '<a href="https://example.org">4</a><script src="https://example.org/x.js"></script><img src="other.html">',
+        encoding="utf-8",
+    )
+    assert links.problems(tmp_path) == [
+        "page.html: other.html#gone has no such place",
+        "page.html: gone.html leads nowhere",
+        "page.html fetches https://example.org/x.js",
+        "page.html: other.html has no words for those who do not see it",
+        "site.css fetches https://fonts.example/a.css",
+    ]
+
+
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
