@@ -24,6 +24,8 @@ FETCHED = {
 NAMED = {"canonical", "license", "next", "prev", "search", "index", "genindex"}
 """Kinds of <link> that a browser does not open by itself."""
 
+IN_CSS = re.compile(r"(?:url\(|@import\s+(?!url))\s*['\"]?([^'\")\s;]+)")
+
 
 class Page(HTMLParser):
     """What a page points to, what it fetches, and the places in it that can be pointed to."""
@@ -69,7 +71,7 @@ def problems(site: Path) -> list[str]:
                 wrong.append(f"{name}: {address} has no such place")
         wrong += [f"{name}: {picture} has no words for those who do not see it" for picture in page.nameless]
     for sheet in sorted(site.rglob("*.css")):
-        for address in re.findall(r"(?:url\(|@import\s+(?!url))\s*['\"]?([^'\")\s;]+)", sheet.read_text(encoding="utf-8")):
+        for address in IN_CSS.findall(sheet.read_text(encoding="utf-8")):
             if urlsplit(address).netloc:
                 wrong.append(f"{sheet.relative_to(site)} fetches {address}")
     return wrong
