@@ -56,7 +56,7 @@ def fit(
     from cofactor.cli.tables import check_output
 
     estimator = estimator_of(model, settings or ())
-    check_output(output, endings=())
+    check_output(output, endings=(), inputs=source.files)
     source.suits([estimator])
     table = source.read()
     epochs: list[Epoch] = []

@@ -44,7 +44,7 @@ def predict(
     one = user is not None and item is not None
     if one == (pairs is not None) or (user is None) != (item is None):
         raise ParameterError("give either --pairs FILE, or both --user ID and --item ID")
-    check_output(output)
+    check_output(output, inputs=[model, pairs])
     recommender = Recommender.load(model)
     if pairs is not None:
         users, items, times = read_pairs(pairs, user=user_column, item=item_column, time=time_column)

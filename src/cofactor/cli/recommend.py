@@ -62,7 +62,7 @@ def recommend(
     new = bool(rated or took or about)
     if [bool(user), everyone, new].count(True) != 1:
         raise ParameterError("say for whom: --user ID, --all, or --rated ITEM=RATING (--took ITEM) for somebody new")
-    check_output(output)
+    check_output(output, inputs=[model])
     recommender = Recommender.load(model)
     order: Any = {"by": by, "diversity": diversity}
     if new:

@@ -29,7 +29,7 @@ def similar(
 
     if (item is None) == (user is None):
         raise ParameterError("name one thing to compare with: --item ID or --user ID")
-    check_output(output)
+    check_output(output, inputs=[model])
     recommender = Recommender.load(model)
     if item is not None:
         what, found = "item", recommender.similar_items(known_id(recommender.items, "item", item), n)

@@ -88,6 +88,11 @@ class Source:
                 "events such as implicit-als"
             )
 
+    @property
+    def files(self) -> list[str | None]:
+        """What is read: the table, and the files of items and users where there are such."""
+        return [self.ratings, self.items, self.users]
+
     def read(self) -> Interactions:
         """The table; what is worth knowing about it goes to stderr. Raises DataError, FetchError, ParameterError."""
         from cofactor.cli.tables import with_people, with_titles

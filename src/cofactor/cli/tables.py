@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,13 @@ ENDINGS = (".csv", ".tsv", ".parquet")
 TITLES = ("title", "name", "movie_title", "item_name", "product_name")
 
 
-def check_output(path: str | None, endings: tuple[str, ...] = ENDINGS) -> None:
-    """Whether a file can be written there, asked before the work. `endings` () takes any. Raises ParameterError."""
+def check_output(
+    path: str | None, endings: tuple[str, ...] = ENDINGS, *, inputs: Sequence[str | None] = ()
+) -> None:  # fmt: skip
+    """Whether a file can be written there, asked before the work: none of `inputs`, the files that are read.
+
+    `endings` () takes any. Raises ParameterError.
+    """
     if path is None:
         return
     target = Path(path)
@@ -31,6 +37,9 @@ def check_output(path: str | None, endings: tuple[str, ...] = ENDINGS) -> None:
         )
     if target.is_dir():
         raise ParameterError(f"{path} is a folder; name a file in it")
+    for given in inputs:
+        if given is not None and target.exists() and Path(given).exists() and target.samefile(given):
+            raise ParameterError(f"{path} is read by this command and would be overwritten: name another file")
     if target.exists() and not target.is_file():  # a device or a pipe would be replaced by a file
         raise ParameterError(f"{path} is not an ordinary file, and only such can be written whole")
     if not target.absolute().parent.is_dir():

@@ -55,7 +55,7 @@ def tune(
 
     estimator = estimator_of(model, settings or ())
     held = [setting.partition("=")[0].rpartition(".")[2].strip() for setting in settings or ()]
-    check_output(output, endings=())
+    check_output(output, endings=(), inputs=source.files)
     source.suits([estimator])
     check_split(split)
     parts = parted(source.read(), split, test, seed)
