@@ -257,3 +257,10 @@ def test_score_is_what_evaluate_says_of_a_model(of_events: Split, ranked: Evalua
     assert (alone.label, alone.fit_seconds) == ("mine", 1.5)
     assert repr(alone.metrics) == repr(ranked["implicit-als"].metrics)
     assert alone.score_seconds > 0
+
+
+def test_a_table_is_no_split_and_a_frame_is_no_table(small_ratings: Interactions) -> None:
+    with pytest.raises(DataError, match="evaluate needs a Split"):
+        evaluate(Bias(), small_ratings)
+    with pytest.raises(DataError, match="learns from Interactions, not from DataFrame: read files and data"):
+        Recommender.fit(Bias(), small_ratings.frame())

@@ -110,6 +110,11 @@ class Estimator:
 
         Raises DataError for a table without rows, or where the weight of every row is 0.
         """
+        if not isinstance(interactions, Interactions):
+            raise DataError(
+                f"an estimator learns from Interactions, not from {type(interactions).__name__}: read files and data "
+                "frames with cofactor.read_ratings or cofactor.read_events"
+            )
         if len(interactions) == 0:
             raise DataError("the table is empty: no rows to learn from")
         if interactions.weights is not None and not interactions.weights.any():

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from cofactor.data.interactions import Interactions, Kind
-from cofactor.errors import CofactorError, DataError, KindError, ParameterError
+from cofactor.errors import CofactorError, KindError, ParameterError
 from cofactor.estimators.base import Estimator
 from cofactor.evaluate.intervals import Interval, paired_difference, paired_rmse_difference
 from cofactor.evaluate.protocol import (
@@ -28,7 +28,7 @@ from cofactor.evaluate.protocol import (
 )
 from cofactor.evaluate.rival import tuned_rival
 from cofactor.evaluate.significance import holm, sign_flip
-from cofactor.evaluate.split import Split
+from cofactor.evaluate.split import Split, require_split
 from cofactor.recommend import Recommender
 
 __all__ = ["Compared", "Comparison", "Role", "Task", "compare", "known_task"]
@@ -190,11 +190,7 @@ def compare(
     >>> found.models[1].versus_best
     'within noise'
     """
-    if not isinstance(split, Split):
-        raise DataError(
-            "compare needs a Split, which proves that nothing leaks; make one of two tables by "
-            "cofactor.evaluate.split_given"
-        )
+    require_split(split, "compare")
     split.prove()
     check_ks(ks)
     kind = split.train.kind

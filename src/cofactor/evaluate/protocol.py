@@ -21,7 +21,7 @@ from cofactor.evaluate.intervals import Interval, bootstrap_intervals, bootstrap
 from cofactor.evaluate.memory import peak_memory
 from cofactor.evaluate.ranking_metrics import Hits, ndcg, ranking_metrics
 from cofactor.evaluate.rating_metrics import UserErrors, errors_by_user
-from cofactor.evaluate.split import Split
+from cofactor.evaluate.split import Split, require_split
 from cofactor.models.base import predicted
 from cofactor.recommend import Recommender, checked_estimator
 
@@ -169,6 +169,7 @@ def evaluate(
     (['implicit-als', 'popularity'], 0.3)
     """
     check_ks(ks)
+    require_split(split, "evaluate")
     asked = estimators_asked(estimators)
     for estimator in asked:
         estimator.require(split.train)

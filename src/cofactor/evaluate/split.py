@@ -22,6 +22,7 @@ from cofactor.evaluate.leakage import (
 __all__ = [
     "Order",
     "Split",
+    "require_split",
     "split_by_time",
     "split_last",
     "split_per_user",
@@ -107,6 +108,15 @@ class Split:
     def known(self) -> Interactions:
         """What is known of users before the test: `fold_in` where users are held out whole, else train."""
         return self.train if self.fold_in is None else self.fold_in
+
+
+def require_split(given: object, who: str) -> None:
+    """Raises DataError where something that needs a Split is given anything else, such as a table."""
+    if not isinstance(given, Split):
+        raise DataError(
+            f"{who} needs a Split, which proves that nothing leaks; make one by cofactor.split_random and its like, or "
+            "of two tables by cofactor.evaluate.split_given"
+        )
 
 
 def split_random(interactions: Interactions, *, test: float = 0.2, seed: int = 0) -> Split:
