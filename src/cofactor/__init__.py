@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cofactor import audit, evaluate, interpret, newcomers
+    from cofactor.client import Client
     from cofactor.data.crosstab import crosstab
     from cofactor.data.datasets import fetch, load
     from cofactor.data.interactions import Interactions
@@ -59,6 +60,7 @@ _HOMES = {
     "BayesianMF": "cofactor.estimators",
     "Bias": "cofactor.estimators",
     "BiasedMF": "cofactor.estimators",
+    "Client": "cofactor.client",
     "CofactorError": "cofactor.errors",
     "ExplicitALS": "cofactor.estimators",
     "ImplicitALS": "cofactor.estimators",
@@ -89,6 +91,7 @@ __all__ = [
     "BayesianMF",
     "Bias",
     "BiasedMF",
+    "Client",
     "CofactorError",
     "ExplicitALS",
     "ImplicitALS",

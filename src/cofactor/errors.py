@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 __all__ = [
     "ArtifactError",
     "CofactorError",
+    "ConflictError",
     "DataError",
     "DivergedError",
     "FetchError",
+    "JobLostError",
     "KindError",
     "LeakageError",
     "MissingExtraError",
     "ParameterError",
+    "StoreError",
+    "StoreUnavailableError",
     "UnknownIdError",
 ]
 
@@ -141,3 +147,67 @@ class DivergedError(CofactorError):
 
     def __reduce__(self) -> tuple[type[DivergedError], tuple[int, float, str]]:
         return type(self), (self.epoch, self.loss, self.advice)
+
+
+class StoreError(CofactorError):
+    """A store that cannot be opened or cannot do what is asked: no store, a newer one, a model it does not know.
+
+    >>> from cofactor.store import Store
+    >>> Store.open("mysql://host/shop")
+    Traceback (most recent call last):
+    cofactor.errors.StoreError: a store is sqlite:///file.db or postgresql://user@host/name, not mysql://host/shop
+    """
+
+
+class StoreUnavailableError(StoreError):
+    """The database does not answer, or its disk is full; try again later: the store recovers by itself.
+
+    Attributes:
+
+        written: "no", or "unknown" where the answer to a commit was lost. Nothing was acknowledged either way; with an
+            idempotency key the same events can be sent again in safety.
+
+    >>> StoreUnavailableError("shop.db: database or disk is full", written="no").written
+    'no'
+    """
+
+    def __init__(self, message: str, written: Literal["no", "unknown"]):
+        self.written = written
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[StoreUnavailableError], tuple[str, Literal["no", "unknown"]]]:
+        return type(self), (str(self), self.written)
+
+
+class ConflictError(StoreError):
+    """An idempotency key that was used before, for another event; nothing of the request was stored.
+
+    Attributes:
+
+        places: which events of the request, counted from 1.
+
+    >>> ConflictError("event 2: key 'a' was used before", (2,)).places
+    (2,)
+    """
+
+    def __init__(self, message: str, places: tuple[int, ...]):
+        self.places = places
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[ConflictError], tuple[str, tuple[int, ...]]]:
+        return type(self), (str(self), self.places)
+
+
+class JobLostError(StoreError):
+    """A job that is no longer its worker's: it was taken for dead, and another may have it. Stop working on it.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from cofactor.store import Store
+    >>> with TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/shop.db") as store:
+    ...     _ = store.jobs.enqueue("train")
+    ...     job = store.jobs.claim("trainer-1")
+    ...     store.jobs.finish(job)
+    ...     store.jobs.heartbeat(job)
+    Traceback (most recent call last):
+    cofactor.errors.JobLostError: job 1 is no longer trainer-1's: it was taken for dead, or is over
+    """

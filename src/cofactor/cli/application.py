@@ -12,9 +12,11 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from cofactor.cli.backup import backup, restore
 from cofactor.cli.compare import compare
 from cofactor.cli.demo import demo
 from cofactor.cli.describe import describe
+from cofactor.cli.doctor import doctor
 from cofactor.cli.evaluate import evaluate
 from cofactor.cli.explain import explain
 from cofactor.cli.fetch import fetch
@@ -24,7 +26,9 @@ from cofactor.cli.onboard import onboard
 from cofactor.cli.predict import predict
 from cofactor.cli.recommend import recommend
 from cofactor.cli.report import report
+from cofactor.cli.serve import serve
 from cofactor.cli.similar import similar
+from cofactor.cli.trainer import trainer
 from cofactor.cli.tune import tune
 from cofactor.errors import CofactorError
 
@@ -87,6 +91,7 @@ COMMANDS: dict[str, list[Any]] = {
     "Data": [fetch, describe],
     "Learn": [models, fit, evaluate, compare, tune, report],
     "Use a model": [recommend, predict, explain, similar, onboard],
+    "Run a service": [serve, trainer, doctor, backup, restore],
 }
 for panel, commands in COMMANDS.items():
     for command in commands:

@@ -1,0 +1,245 @@
+"""A small client of a running service (extra `client`): typed, and safe to retry."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from cofactor.errors import CofactorError, MissingExtraError
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["Client", "Recommendation", "Recommendations", "ServiceError"]
+
+AGAIN = (408, 429, 502, 503, 504)
+FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0
+LINES = 1_000
+"""Events that `send` puts into one request."""
+
+
+class ServiceError(CofactorError):
+    """What the service refused, or that it could not be reached.
+
+    Attributes:
+
+        status: HTTP's, 0 where there was no answer.
+        request: the request's id, by which the service's log tells more.
+
+    >>> ServiceError("there is no item 'jaws'", 404, "a1").status
+    404
+    """
+
+    def __init__(self, message: str, status: int, request: str = ""):
+        self.status = status
+        self.request = request
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[ServiceError], tuple[str, int, str]]:
+        return type(self), (str(self), self.status, self.request)
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One place of a list. score: None where it was explored."""
+
+    item: str
+    rank: int
+    score: float | None
+    title: str | None
+    explored: bool
+    propensity: float
+
+
+@dataclass(frozen=True)
+class Recommendations:
+    """A list, best first; the model's version, what answered, and whether the newest events may be missing."""
+
+    model: int
+    answered_by: str
+    stale: bool
+    items: tuple[Recommendation, ...]
+
+
+class Client:
+    """Speaks with a service.
+
+    url: where it listens. key: `id.secret`. timeout: seconds for one try. retries: how often a request that got no
+    answer, or was told to come back, is sent again; waits grow, and are at least what the service asks for. Whatever is
+    sent again is safe to: events carry a key, so that none is stored twice. Methods raise ServiceError.
+
+        client = cofactor.Client("http://127.0.0.1:8000", key)
+        client.rate("ana", "alien", 5)
+        client.recommend("ana").items[0].item
+
+    >>> import httpx
+    >>> def service(request):
+    ...     return httpx.Response(201, json={"seq": 1, "duplicate": False})
+    >>> with Client("http://127.0.0.1:8000", "id.secret", transport=httpx.MockTransport(service)) as client:
+    ...     client.rate("ana", "alien", 5)
+    1
+    """
+
+    def __init__(self, url: str, key: str, *, timeout: float = 10.0, retries: int = 5, transport: Any = None):
+        if find_spec("httpx") is None:
+            raise MissingExtraError('the client needs httpx, which is not installed: pip install "cofactor[client]"')
+        import httpx
+
+        self._retries = retries
+        headers = {"Authorization": f"Bearer {key}"}
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout, transport=transport)
+
+    # asking
+
+    def recommend(self, user: str | int, n: int = 10, **wish: Any) -> Recommendations:
+        """The n best items of a user; `wish`: exclude, where, by, diversity, explore, log."""
+        return _recommendations(self._json("POST", "/v1/recommendations", {"user": user, "n": n, **wish}))
+
+    def recommend_for(self, history: Mapping[Any, float], n: int = 10, **wish: Any) -> Recommendations:
+        """The n best items of somebody who is known by this history alone: item and rating."""
+        rated = [{"item": item, "value": value} for item, value in history.items()]
+        return _recommendations(self._json("POST", "/v1/recommendations", {"history": rated, "n": n, **wish}))
+
+    def predict(self, user: str | int, item: str | int) -> float:
+        """The rating that a user would give an item."""
+        return float(self._json("GET", "/v1/predictions", query={"user": user, "item": item})["prediction"])
+
+    def explain(self, user: str | int, item: str | int) -> list[dict[str, Any]]:
+        """The parts of a score: part, item, value, term, title."""
+        parts: list[dict[str, Any]] = self._json("GET", "/v1/explanations", query={"user": user, "item": item})["parts"]
+        return parts
+
+    def similar(self, item: str | int, n: int = 10) -> list[dict[str, Any]]:
+        """Items liked by the same people: item, rank, score, title."""
+        items: list[dict[str, Any]] = self._json("GET", "/v1/items/similar", query={"item": item, "n": n})["items"]
+        return items
+
+    # telling
+
+    def rate(self, user: str | int, item: str | int, value: float, *, key: str | None = None) -> int:
+        """Keep a rating; its number. key: of your own, to send the same again after your process was killed."""
+        return self._event({"user": user, "item": item, "value": value, "key": key})
+
+    def event(self, user: str | int, item: str | int, value: float = 1.0, *, key: str | None = None) -> int:
+        """Keep a click, a play, a purchase; its number."""
+        return self._event({"user": user, "item": item, "value": value, "kind": "event", "key": key})
+
+    def remove(self, user: str | int, item: str | int, *, key: str | None = None) -> int:
+        """What was told of this pair until now is gone; the removal's number."""
+        return self._event({"user": user, "item": item, "kind": "removal", "key": key})
+
+    def _event(self, event: dict[str, Any]) -> int:
+        return int(self._json("POST", "/v1/events", {**event, "key": event["key"] or uuid.uuid4().hex})["seq"])
+
+    def send(self, events: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Keep many events, as dicts of user, item, value, kind, time, key; how each fared, in their order.
+
+        Each without a key gets one, so that what is sent again is stored once.
+        """
+        keyed = [{"key": uuid.uuid4().hex, **event} for event in events]
+        fared: list[dict[str, Any]] = []
+        for start in range(0, len(keyed), LINES):
+            body = "\n".join(json.dumps(event) for event in keyed[start : start + LINES]).encode()
+            answer = self._sent("POST", "/v1/events/bulk", {"content": body}).json()
+            fared += [{**line, "line": start + line["line"]} for line in answer["results"]]
+        return fared
+
+    def put_items(self, items: Iterable[Mapping[str, Any]]) -> None:
+        """Keep items, as dicts of item, title, available, metadata, each in place of what was known."""
+        self._json("PUT", "/v1/items", {"items": [dict(item) for item in items]})
+
+    def set_available(self, items: Iterable[str | int], *, available: bool) -> None:
+        """Say of these items whether they can be had."""
+        self._json("POST", "/v1/items/availability", {"items": list(items), "available": available})
+
+    def forget(self, user: str | int) -> None:
+        """Forget a user, at once and for good."""
+        self._json("DELETE", "/v1/users", query={"user": user})
+
+    # models
+
+    def models(self) -> list[dict[str, Any]]:
+        """Every model, by version."""
+        models: list[dict[str, Any]] = self._json("GET", "/v1/models")["models"]
+        return models
+
+    def train(self, **spec: Any) -> int:
+        """Ask for a new model; the number of the job."""
+        return int(self._json("POST", "/v1/models/train", spec or {})["id"])
+
+    def job(self, job: int) -> dict[str, Any]:
+        """How far a job is."""
+        return self._json("GET", f"/v1/jobs/{int(job)}")
+
+    def promote(self, version: int) -> None:
+        """Let this model answer."""
+        self._json("POST", f"/v1/models/{int(version)}/promote")
+
+    # the wire
+
+    def _json(
+        self, method: str, path: str, body: Any = None, *, query: Mapping[str, str | int] | None = None
+    ) -> dict[str, Any]:
+        sent: dict[str, Any] = {"params": query}
+        if body is not None:
+            sent["json"] = body
+        answer: dict[str, Any] = self._sent(method, path, sent).json()
+        return answer
+
+    def _sent(self, method: str, path: str, sent: Mapping[str, Any]) -> httpx.Response:
+        import httpx
+
+        wait, left = FIRST_WAIT, self._retries
+        while True:
+            asked = 0.0
+            try:
+                answer = self._http.request(method, path, **sent)
+            except httpx.TransportError as problem:
+                error = ServiceError(f"{self._http.base_url} cannot be reached: {problem}", 0)
+            else:
+                if answer.is_success:
+                    return answer
+                error = _refused(answer)
+                if answer.status_code not in AGAIN:
+                    raise error
+                asked = _seconds(answer.headers.get("Retry-After", ""))
+            if left == 0:
+                raise error
+            time.sleep(max(asked, wait * random.uniform(0.5, 1.0)))
+            wait, left = min(2 * wait, LONGEST_WAIT), left - 1
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _recommendations(found: Mapping[str, Any]) -> Recommendations:
+    items = tuple(Recommendation(**one) for one in found["items"])
+    return Recommendations(found["model"], found["answered_by"], found["stale"], items)
+
+
+def _refused(answer: httpx.Response) -> ServiceError:
+    try:
+        detail = str(answer.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        detail = answer.reason_phrase
+    return ServiceError(f"{answer.status_code}: {detail}", answer.status_code, answer.headers.get("X-Request-ID", ""))
+
+
+def _seconds(text: str) -> float:
+    return min(float(text), LONGEST_WAIT) if text.isdigit() else 0.0

@@ -1,0 +1,110 @@
+"""The application: all routes, what surrounds them, and what it opens and closes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from fastapi import Depends, FastAPI
+
+from cofactor import __version__
+from cofactor.service.api import catalog, events, health, keys, models, people, recommendations
+from cofactor.service.api.access import require_role
+from cofactor.service.api.outer import Outer
+from cofactor.service.api.problems import install
+from cofactor.service.api.state import Service
+from cofactor.service.api.words import ProblemAnswer
+from cofactor.service.settings import ServiceSettings
+
+__all__ = ["create_app", "worker_app"]
+
+ABOUT = "Recommendations that learn as people rate. Every answer names the model and what answered."
+
+
+def create_app(settings: ServiceSettings) -> FastAPI:
+    """The application of one process; it opens the store when it starts, and closes it when it ends."""
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        app.state.service = service = await asyncio.to_thread(Service, settings)
+        watching = asyncio.create_task(service.watch())
+        try:
+            yield
+        finally:
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+            await asyncio.to_thread(service.close)
+
+    app = FastAPI(
+        title="cofactor",
+        version=__version__,
+        description=ABOUT,
+        lifespan=life,
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(require_role)],
+    )
+    for room in (recommendations, events, catalog, people, models, keys, health):
+        app.include_router(room.router)
+    install(app)
+    app.add_middleware(Outer)
+    _document(app)
+    return app
+
+
+def _document(app: FastAPI) -> None:
+    """The OpenAPI document, with the form of errors and of keys in it."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = plain()
+            parts = document.setdefault("components", {})
+            parts.setdefault("schemas", {})["Problem"] = ProblemAnswer.model_json_schema()
+            parts["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": "ID.SECRET"}}
+            document["security"] = [{"key": []}]
+            for path, operations in document["paths"].items():
+                if path.startswith("/health/"):
+                    for operation in operations.values():
+                        operation["security"] = []
+        assert app.openapi_schema is not None
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def worker_app() -> FastAPI:
+    """What uvicorn calls in each worker: the application with the settings that the parent handed over."""
+    log_lines()
+    return create_app(ServiceSettings.handed_over())
+
+
+def log_lines() -> None:
+    """Structured logs on stderr: one JSON object a line."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Lines())
+    root = logging.getLogger("cofactor")
+    root.handlers, root.propagate = [handler], False
+    root.setLevel(logging.INFO)
+
+
+class _Lines(logging.Formatter):
+    """A record as JSON; lines of `cofactor.requests` are JSON already."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        import json
+
+        message = record.getMessage()
+        about: dict[str, Any] = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+            "from": record.name,
+        }
+        about |= json.loads(message) if record.name == "cofactor.requests" else {"message": message}
+        if record.exc_info:
+            about["trace"] = self.formatException(record.exc_info)
+        return json.dumps(about)

@@ -1,0 +1,113 @@
+"""Models and jobs: what was learnt, what answers, and what is to be learnt."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Response
+
+from cofactor.audit import exposure
+from cofactor.audit.exposure import Concentration
+from cofactor.errors import StoreError, StoreUnavailableError
+from cofactor.service import publishing
+from cofactor.service.api.problems import Problem, responses
+from cofactor.service.api.state import Asked, Service
+from cofactor.service.api.words import Audited, JobOut, JobPage, ModelOut, ModelPage, TrainBody, reply
+from cofactor.store import Job, JobState, StoredModel
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/v1", tags=["models"], responses=responses(404, 409))
+Numbered = Annotated[int, Path(ge=1, lt=2**53)]
+
+
+@router.get("/models", response_model=ModelPage)
+async def every(service: Asked) -> Response:
+    """Every model, and which one answers here."""
+    found = await service.run(service.store.models.all)
+    return reply({"answering": service.engine.version, "models": [_model(one) for one in found]})
+
+
+@router.post("/models/train", response_model=JobOut, status_code=202)
+async def train(service: Asked, body: TrainBody | None = None) -> Response:
+    """Learn a new model: the job that waits already, or a new one."""
+    spec = None if body is None else body.model_dump(exclude_none=True) or None
+    return reply(_job(await service.run(service.store.jobs.enqueue_once, "train", spec)), 202)
+
+
+@router.post("/models/roll-back", response_model=ModelOut)
+async def roll_back(service: Asked) -> Response:
+    """Let the previous model answer again, once its file is checked."""
+    return reply(_model(await service.run_slowly(_changed, service, None)))
+
+
+@router.post("/models/{version}/promote", response_model=ModelOut)
+async def promote(service: Asked, version: Numbered) -> Response:
+    """Let this model answer, once its file is checked: other workers take it up within a second or so."""
+    return reply(_model(await service.run_slowly(_changed, service, version)))
+
+
+def _changed(service: Service, version: int | None) -> StoredModel:
+    if version is None:
+        found = publishing.roll_back(service.store, service.artifacts)
+    else:
+        _there(service.store.models.get, version)
+        found = publishing.promote(service.store, service.artifacts, version)
+    service.engine.refresh()
+    return found
+
+
+@router.get("/models/audit", response_model=Audited)
+async def audit(service: Asked) -> Response:
+    """Who decides and what is shown, of the model that answers: its ten best for every user. Kept by version."""
+    serving = service.engine.serving
+    known = service.audits.get(serving.version)
+    found = known if known is not None else await service.run_slowly(exposure, serving.recommender)
+    service.audits.put(serving.version, found)
+    spreads = {name: _spread(getattr(found, name)) for name in ("raters", "rated", "shown")}
+    lift = _number(found.popularity_lift)
+    return reply({"model": serving.version, **spreads, "coverage": float(found.coverage), "popularity_lift": lift})
+
+
+@router.get("/jobs", response_model=JobPage)
+async def jobs(
+    service: Asked, state: JobState | None = None, limit: Annotated[int, Query(ge=1, le=1_000)] = 100
+) -> Response:
+    """The newest jobs first."""
+    found = await service.run(service.store.jobs.newest, min(limit, service.settings.max_n), state)
+    return reply({"jobs": [_job(one) for one in found]})
+
+
+@router.get("/jobs/{job}", response_model=JobOut)
+async def job(service: Asked, job: Numbered) -> Response:
+    """One job, and how far it is."""
+    return reply(_job(await service.run(_there, service.store.jobs.get, job)))
+
+
+def _there(get: Any, number: int) -> Any:
+    """What the store has of this number. Raises a Problem, 404, where it has nothing."""
+    try:
+        return get(number)
+    except StoreUnavailableError:
+        raise
+    except StoreError as error:
+        raise Problem(404, str(error)) from None
+
+
+def _model(model: StoredModel) -> dict[str, Any]:
+    names = ("version", "status", "estimator", "metrics", "reasons", "watermark", "created", "changed")
+    return {name: getattr(model, name) for name in names} | {"has_file": model.file is not None}
+
+
+def _job(job: Job) -> dict[str, Any]:
+    names = ("id", "kind", "state", "attempts", "progress", "message", "created", "started", "finished")
+    return {name: getattr(job, name) for name in names}
+
+
+def _spread(found: Concentration) -> dict[str, Any]:
+    return {"total": float(found.total), "members": int(found.members), "gini": _number(found.gini)}
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

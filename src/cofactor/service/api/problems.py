@@ -1,0 +1,107 @@
+"""Errors as RFC 9457 tells them: `application/problem+json`, one line for people, a status for machines."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from cofactor.errors import (
+    ArtifactError,
+    CofactorError,
+    ConflictError,
+    KindError,
+    StoreError,
+    StoreUnavailableError,
+    UnknownIdError,
+)
+
+__all__ = ["MEDIA_TYPE", "Problem", "install", "response_of", "responses"]
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER = 1
+"""Seconds after which to try again what the store did not take."""
+
+STATUS: tuple[tuple[type[CofactorError], int], ...] = (
+    (StoreUnavailableError, 503),
+    (ConflictError, 409),
+    (ArtifactError, 409),
+    (StoreError, 409),
+    (UnknownIdError, 404),
+    (KindError, 409),
+    (CofactorError, 422),
+)
+"""The first that fits counts."""
+
+
+class Problem(HTTPException):
+    """What a request is refused with. `more`: further members of the answer.
+
+    >>> Problem(404, "there is no item 'jaws'").members()
+    {'type': 'about:blank', 'title': 'Not Found', 'status': 404, 'detail': "there is no item 'jaws'"}
+    """
+
+    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None, **more: Any):
+        self.more = more
+        super().__init__(status, detail, headers)
+
+    def members(self) -> dict[str, Any]:
+        """The answer's JSON."""
+        title = HTTPStatus(self.status_code).phrase
+        return {"type": "about:blank", "title": title, "status": self.status_code, "detail": self.detail} | self.more
+
+
+def response_of(problem: Problem) -> Response:
+    """The answer that tells of it."""
+    body = json.dumps(problem.members(), ensure_ascii=True).encode()
+    return Response(body, problem.status_code, problem.headers, MEDIA_TYPE)
+
+
+def of_error(error: CofactorError) -> Problem:
+    """What an error of ours means to a caller."""
+    status = next(status for kind, status in STATUS if isinstance(error, kind))
+    if isinstance(error, StoreUnavailableError):
+        return Problem(status, "the store does not answer", {"Retry-After": str(RETRY_AFTER)}, written=error.written)
+    if isinstance(error, ConflictError):
+        return Problem(status, str(error), places=list(error.places))
+    return Problem(status, str(error))
+
+
+def install(app: FastAPI) -> None:
+    """Let all that goes wrong in this application be told so."""
+
+    async def ours(_: Request, error: Exception) -> Response:
+        assert isinstance(error, CofactorError)
+        return response_of(of_error(error))
+
+    async def http(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        headers = None if error.headers is None else dict(error.headers)
+        return response_of(
+            error if isinstance(error, Problem) else Problem(error.status_code, str(error.detail), headers)
+        )
+
+    async def invalid(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        found = [{"where": [str(part) for part in one["loc"]], "what": one["msg"]} for one in error.errors()[:20]]
+        first = f"{'.'.join(found[0]['where'])}: {found[0]['what']}" if found else "the request cannot be understood"
+        return response_of(Problem(422, first, errors=found))
+
+    async def bug(_: Request, __: Exception) -> Response:
+        return response_of(Problem(500, "this is a mistake of ours; the log tells more under the request's id"))
+
+    app.add_exception_handler(CofactorError, ours)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(Exception, bug)
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """How a route documents what may go wrong with it, beside what may with all."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    every = sorted({400, 401, 403, 408, 413, 422, 429, 503, *statuses})
+    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in every}

@@ -1,0 +1,143 @@
+"""What to show somebody, what they would rate it, and why."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+
+from cofactor.service.answers import Ranked, Wish
+from cofactor.service.api.metrics import count_answer
+from cofactor.service.api.problems import Problem, responses
+from cofactor.service.api.state import Asked, Service
+from cofactor.service.api.words import (
+    AsQuery,
+    Batch,
+    BatchBody,
+    Explained,
+    InterviewBody,
+    Predicted,
+    Question,
+    RecommendBody,
+    Recommended,
+    WishBody,
+    reply,
+)
+from cofactor.service.reasons import asked, explained, predicted
+from cofactor.store import Impression
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/v1", tags=["recommendations"], responses=responses(404, 409))
+
+
+@router.get("/recommendations", response_model=Recommended)
+async def of_user(
+    service: Asked,
+    user: Annotated[AsQuery, Query(examples=["ana"])],
+    n: Annotated[int, Query(ge=1, le=1_000)] = 10,
+    log: bool = True,
+) -> Response:
+    """The best items for a user, known or not."""
+    _check_n(service, n)
+    found = await service.run(service.engine.recommend, user, Wish(n=n))
+    return _shown(service, found, user, log)
+
+
+@router.post("/recommendations", response_model=Recommended)
+async def as_wished(service: Asked, body: RecommendBody) -> Response:
+    """The best items for a user, or for somebody who is known by a history alone, as they are wished for."""
+    if (body.user is None) == (body.history is None):
+        raise Problem(422, "name a user or give a history, and not both")
+    wish = _wish(service, body)
+    if body.user is not None:
+        user = str(body.user)
+        return _shown(service, await service.run(service.engine.recommend, user, wish), user, body.log)
+    pairs = [(str(one.item), one.value) for one in body.history or []]
+    if len({item for item, _ in pairs}) < len(pairs):
+        raise Problem(422, "history: an item stands there twice")
+    _check_scale(service, [value for _, value in pairs])
+    return _shown(service, await service.run(service.engine.recommend_for, pairs, wish), None, log=False)
+
+
+@router.post("/recommendations/batch", response_model=Batch)
+async def of_many(service: Asked, body: BatchBody) -> Response:
+    """The best items for each of many users."""
+    if len(body.users) > service.settings.max_batch:
+        raise Problem(422, f"users: at most {service.settings.max_batch:,} at once")
+    wish, lists = _wish(service, body), []
+    for user in map(str, body.users):
+        found = await service.run(service.engine.recommend, user, wish)
+        lists.append(_told(service, found, user, body.log))
+    return reply({"lists": lists})
+
+
+@router.get("/predictions", response_model=Predicted)
+async def of_pair(service: Asked, user: AsQuery, item: AsQuery) -> Response:
+    """The rating that a user would give an item, with an interval where the model predicts distributions."""
+    found = await service.run(predicted, service.engine, user, item)
+    count_answer(found)
+    interval = None if found.interval is None else list(found.interval)
+    return reply({"user": user, "item": item, **_from(found), "prediction": found.value, "interval": interval})
+
+
+@router.get("/explanations", response_model=Explained)
+async def why(service: Asked, user: AsQuery, item: AsQuery) -> Response:
+    """What a user's score of an item is made of. Similar users are never named."""
+    found = await service.run(explained, service.engine, user, item)
+    count_answer(found)
+    return reply({"user": user, "item": item, **_from(found), "score": found.score, "parts": found.parts})
+
+
+@router.post("/onboarding", response_model=Question, tags=["newcomers"])
+async def question(service: Asked, body: InterviewBody) -> Response:
+    """What to ask somebody new next, given what they answered so far. Nothing is kept."""
+    answers = [(str(one.item), one.value) for one in body.answers]
+    if len({item for item, _ in answers}) < len(answers):
+        raise Problem(422, "answers: an item stands there twice")
+    _check_scale(service, [value for _, value in answers if value is not None])
+    return reply(await service.run_slowly(asked, service.engine, answers))
+
+
+def _wish(service: Service, body: WishBody) -> Wish:
+    _check_n(service, body.n)
+    exclude = tuple(map(str, body.exclude))
+    return Wish(body.n, exclude, body.where, body.by, body.diversity, body.explore)
+
+
+def _check_n(service: Service, n: int) -> None:
+    if n > service.settings.max_n:
+        raise Problem(422, f"n: at most {service.settings.max_n:,}")
+
+
+def _check_scale(service: Service, values: list[float]) -> None:
+    serving = service.engine.serving
+    serving.check_values(values)
+
+
+def _shown(service: Service, found: Ranked, user: str | None, log: bool) -> Response:
+    return reply(_told(service, found, user, log))
+
+
+def _told(service: Service, found: Ranked, user: str | None, log: bool) -> dict[str, Any]:
+    count_answer(found)
+    if log and user is not None:
+        shown = [Impression(user, one.item, one.rank, one.propensity, found.version) for one in found.items]
+        service.store.impressions.log(shown)
+    items = [
+        {
+            "item": one.item,
+            "rank": one.rank,
+            "score": None if math.isnan(one.score) else one.score,
+            "title": one.title,
+            "explored": one.explored,
+            "propensity": one.propensity,
+        }
+        for one in found.items
+    ]
+    return {"user": user, **_from(found), "items": items}
+
+
+def _from(found: Any) -> dict[str, Any]:
+    return {"model": found.version, "answered_by": found.by, "stale": found.stale}

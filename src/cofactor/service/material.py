@@ -1,0 +1,129 @@
+"""What a training takes out of the store: a table up to a moment, and the newest events after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from cofactor.data.ids import IdMap
+from cofactor.data.interactions import Interactions, Kind
+from cofactor.errors import DataError
+from cofactor.store import Store
+from cofactor.store.event import EVENT, RATING
+from cofactor.store.state import state_of
+
+__all__ = ["Material", "gathered", "since"]
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """One table parted by when its rows were stored; see `gathered`, which makes it.
+
+    Attributes:
+
+        train: what counts of each pair at `cut`, with what is known of items and users.
+        known: the same rows: user, item (String), value, time.
+        held_out: what was told behind `cut`, up to `seen`, in the same columns; the last word on each pair.
+        cut, seen: numbers of changes in the store.
+        facts: what is known of users, with ratings or without: user (String) and the rest; None where nothing is.
+    """
+
+    train: Interactions
+    known: pl.DataFrame
+    held_out: pl.DataFrame
+    cut: int
+    seen: int
+    facts: pl.DataFrame | None = None
+
+
+def since(store: Store, kind: Kind, seq: int, seen: int) -> pl.DataFrame:
+    """The events of this kind behind `seq`, up to `seen`, in their order: seq, user; perhaps none.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from cofactor.store import Event
+    >>> with TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/store.db") as store:
+    ...     _ = store.events.append([Event("ana", "alien", 5), Event("bo", "clue", 2)])
+    ...     since(store, "ratings", 1, 2).rows()
+    [(2, 'bo')]
+    """
+    code = RATING if kind == "ratings" else EVENT
+    pages = (page.filter(pl.col("kind") == code).select("seq", "user") for page in store.events.until(seen, after=seq))
+    return pl.concat([pl.DataFrame(schema={"seq": pl.Int64, "user": pl.String}), *pages])
+
+
+def gathered(store: Store, kind: Kind, cut: int, seen: int) -> Material:
+    """The table of this kind at `cut`, and what came between `cut` and `seen`; nothing of forgotten users.
+
+    Who is forgotten while it is read is left out too. Raises DataError where there is nothing to learn from,
+    StoreUnavailableError.
+    """
+    known = _as_text(store.events.state(kind, until=cut))
+    held_out = _as_text(state_of(store.events.until(seen, after=cut), kind))
+    if stones := {stone.hash for stone in store.forgotten.after(seen)}:
+        known, held_out = (_without(store, table, stones) for table in (known, held_out))
+    if known.is_empty():
+        raise DataError(f"there are no {kind} to learn from: send some, or import a table")
+    users, items = _typed(known["user"]), _typed(known["item"])
+    train = Interactions.from_columns(users, items, known["value"], times=known["time"], kind=kind)
+    if about := [(one.item, {"title": one.title, **one.metadata}) for one in store.items.after()]:
+        train = train.with_item_table(_side_table(train.items, "item", about))
+    told = None
+    if facts := [(one.user, one.metadata) for one in store.users.after()]:
+        train = train.with_user_table(_side_table(train.users, "user", facts))
+        told = _table(pl.Series("user", [name for name, _ in facts], dtype=pl.String), [about for _, about in facts])
+    return Material(train, known, held_out, cut, seen, told)
+
+
+def _as_text(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.with_columns(pl.col("user", "item").cast(pl.String))
+
+
+def _typed(ids: pl.Series) -> pl.Series:
+    """Integers where every id is a canonical decimal, else the texts."""
+    numbers = ids.cast(pl.Int64, strict=False)
+    return numbers if (numbers.cast(pl.String) == ids).fill_null(value=False).all() else ids
+
+
+def _without(store: Store, table: pl.DataFrame, stones: set[str]) -> pl.DataFrame:
+    gone = [user for user in table["user"].unique() if store.forgotten.hash(user) in stones]
+    return table.filter(~pl.col("user").is_in(gone))
+
+
+def _side_table(ids: IdMap, what: str, rows: Iterable[tuple[str, dict[str, Any]]]) -> pl.DataFrame:
+    """A row for each of these ids that something is known of."""
+    known = [(ids.parse(name), facts) for name, facts in rows]
+    mine = [(name, facts) for name, facts in known if name in ids]
+    kind: Any = pl.Int64 if ids.kind == "integer" else pl.String
+    return _table(pl.Series(what, [name for name, _ in mine], dtype=kind), [facts for _, facts in mine])
+
+
+def _table(ids: pl.Series, rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
+    """Metadata as columns: those whose values are all texts, all numbers, all lists of texts, or true or false."""
+    columns = [ids]
+    for name in dict.fromkeys(name for facts in rows for name in facts):
+        values = [facts.get(name) for facts in rows]
+        dtype = _dtype(values)
+        if name != ids.name and dtype is not None:
+            columns.append(pl.Series(name, values, dtype=dtype, strict=False))
+    return pl.DataFrame(columns)
+
+
+def _dtype(values: list[Any]) -> Any:
+    """The one type of these values, or None where they are of several, or nested."""
+    found = {_kind_of(value) for value in values if value is not None}
+    return found.pop() if len(found) == 1 else None
+
+
+def _kind_of(value: Any) -> Any:
+    if isinstance(value, bool):
+        return pl.Boolean
+    if isinstance(value, int | float):
+        return pl.Float64
+    if isinstance(value, str):
+        return pl.String
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return pl.List(pl.String)
+    return None

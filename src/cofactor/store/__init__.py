@@ -1,0 +1,58 @@
+"""The store: events, impressions, items, users, models, jobs and keys, in SQLite or PostgreSQL (extra `serve`).
+
+>>> from tempfile import TemporaryDirectory
+>>> from cofactor.store import Event, Store
+>>> with TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/shop.db") as store:
+...     store.events.append([Event("ana", "alien", 5, key="a1")])
+[Receipt(seq=1, duplicate=False)]
+"""
+
+from importlib.util import find_spec
+
+from cofactor.errors import MissingExtraError
+
+if missing := [name for name in ("sqlalchemy", "alembic") if find_spec(name) is None]:
+    raise MissingExtraError(f'the store needs {missing[0]}, which is not installed: pip install "cofactor[serve]"')
+
+from cofactor.store.event import Event, EventKind, Receipt, StoredEvent
+from cofactor.store.forgetting import Forgetting, Tombstone
+from cofactor.store.impressions import Impression, Impressions
+from cofactor.store.items import Item, Items, StoredItem, StoredUser, Users
+from cofactor.store.jobs import Job, Jobs, JobState
+from cofactor.store.keys import Key, Keys, Role
+from cofactor.store.loading import Loaded
+from cofactor.store.log import EventLog
+from cofactor.store.models import Models, ModelStatus, StoredModel
+from cofactor.store.settings import Settings
+from cofactor.store.state import Kept
+from cofactor.store.store import Store
+
+__all__ = [
+    "Event",
+    "EventKind",
+    "EventLog",
+    "Forgetting",
+    "Impression",
+    "Impressions",
+    "Item",
+    "Items",
+    "Job",
+    "JobState",
+    "Jobs",
+    "Kept",
+    "Key",
+    "Keys",
+    "Loaded",
+    "ModelStatus",
+    "Models",
+    "Receipt",
+    "Role",
+    "Settings",
+    "Store",
+    "StoredEvent",
+    "StoredItem",
+    "StoredModel",
+    "StoredUser",
+    "Tombstone",
+    "Users",
+]

@@ -1,0 +1,74 @@
+"""A service with a model of two hundred users, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+import cofactor
+from cofactor.data.interactions import Interactions
+from cofactor.data.synthetic import World, generate
+from cofactor.service.api.app import create_app
+from cofactor.service.api.state import Service
+from cofactor.service.artifacts import Artifacts
+from cofactor.service.publishing import publish_first
+from cofactor.service.recipe import Recipe
+from cofactor.service.settings import ServiceSettings
+from cofactor.store import Role, Store
+
+RECIPE = Recipe(cofactor.ExplicitALS(factors=4))
+
+
+@pytest.fixture(scope="session")
+def ratings() -> Interactions:
+    return generate(World(n_users=200, n_items=60, n_ratings=4_000)).interactions
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> ServiceSettings:
+    return ServiceSettings.of({"data": str(tmp_path), "key_memory": 0.0, "max_body": 100_000, "poll": 0.1})
+
+
+@pytest.fixture
+def store(settings: ServiceSettings) -> Iterator[Store]:
+    """Another process's view of the service's store, which has a first model."""
+    with Store.open(settings.url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def artifacts(settings: ServiceSettings) -> Artifacts:
+    return Artifacts(settings.artifacts)
+
+
+@pytest.fixture
+def first(store: Store, artifacts: Artifacts, ratings: Interactions) -> int:
+    """The version of the model that answers."""
+    return publish_first(store, artifacts, ratings, RECIPE).version
+
+
+@pytest.fixture
+def client(settings: ServiceSettings, first: int) -> Iterator[TestClient]:
+    with TestClient(create_app(settings), raise_server_exceptions=False) as opened:
+        yield opened
+
+
+@pytest.fixture
+def service(client: TestClient) -> Service:
+    found: Service = client.app.state.service  # type: ignore[attr-defined]
+    return found
+
+
+@pytest.fixture
+def key(store: Store) -> Callable[[Role], dict[str, str]]:
+    """The headers of a new key."""
+    return lambda role: {"Authorization": f"Bearer {store.keys.create(role, 'a test')}"}
+
+
+@pytest.fixture
+def admin(client: TestClient, key: Callable[[Role], dict[str, str]]) -> TestClient:
+    client.headers.update(key("admin"))
+    return client

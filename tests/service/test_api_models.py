@@ -1,0 +1,129 @@
+"""Models and jobs over HTTP, audit, metrics, and swaps under way."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+import cofactor
+from cofactor.data.interactions import Interactions
+from cofactor.newcomers import eased_in
+from cofactor.service import publishing
+from cofactor.service.artifacts import Artifacts
+from cofactor.store import Store, StoredModel
+
+
+@pytest.fixture
+def second(store: Store, artifacts: Artifacts, ratings: Interactions, first: int) -> StoredModel:
+    rec = eased_in(cofactor.Recommender.fit(cofactor.ExplicitALS(factors=6), ratings, seed=1))
+    return publishing.add(store, artifacts, rec, watermark=store.events.watermark())
+
+
+def model_of(client: TestClient) -> int:
+    found: int = client.get("/v1/recommendations", params={"user": "7"}).json()["model"]
+    return found
+
+
+def test_promotion_and_roll_back(admin: TestClient, second: StoredModel) -> None:
+    assert model_of(admin) == 1
+    assert admin.post("/v1/models/2/promote").json()["status"] == "active"
+    assert model_of(admin) == 2
+    assert admin.post("/v1/models/roll-back").json()["version"] == 1
+    assert model_of(admin) == 1
+    page = admin.get("/v1/models").json()
+    assert page["answering"] == 1
+    assert [one["status"] for one in page["models"]] == ["active", "previous"]
+
+
+def test_a_promotion_elsewhere_is_taken_up(
+    admin: TestClient, store: Store, artifacts: Artifacts, second: StoredModel
+) -> None:
+    publishing.promote(store, artifacts, 2)
+    end = time.monotonic() + 10
+    while model_of(admin) != 2 and time.monotonic() < end:
+        time.sleep(0.05)
+    assert model_of(admin) == 2
+
+
+def test_a_damaged_artifact_is_not_promoted(admin: TestClient, artifacts: Artifacts, second: StoredModel) -> None:
+    path = artifacts.path(str(second.file))
+    whole = path.read_bytes()
+    for damaged in (whole[:-10], whole[: len(whole) // 2] + b"\x55" + whole[len(whole) // 2 + 1 :], b""):
+        path.write_bytes(damaged)
+        assert admin.post("/v1/models/2/promote").status_code == 409
+        assert model_of(admin) == 1
+    path.write_bytes(whole)
+    assert admin.post("/v1/models/2/promote").status_code == 200
+
+
+def test_what_cannot_be_opened_leaves_the_one_before(
+    admin: TestClient, store: Store, artifacts: Artifacts, second: StoredModel
+) -> None:
+    artifacts.path(str(second.file)).write_bytes(b"no model")
+    store.models.promote(2)
+    time.sleep(0.5)
+    assert model_of(admin) == 1
+    assert "cofactor_model_failures" in admin.get("/metrics").text
+
+
+def test_no_request_is_dropped_while_models_change(admin: TestClient, second: StoredModel) -> None:
+    codes: list[int] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            codes.append(admin.get("/v1/recommendations", params={"user": "7"}).status_code)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    for _ in range(5):
+        assert admin.post("/v1/models/2/promote").status_code == 200
+        assert admin.post("/v1/models/roll-back").status_code == 200
+    stop.set()
+    asking.join()
+    assert set(codes) == {200}
+
+
+def test_jobs(admin: TestClient, store: Store) -> None:
+    job = admin.post("/v1/models/train", json={"estimator": {"estimator": "bias"}})
+    assert job.status_code == 202
+    assert admin.post("/v1/models/train").json()["id"] == job.json()["id"]
+    taken = store.jobs.claim("a trainer")
+    assert taken is not None
+    assert taken.spec == {"estimator": {"estimator": "bias"}}
+    store.jobs.heartbeat(taken, progress=0.5, message="half")
+    found = admin.get(f"/v1/jobs/{taken.id}").json()
+    assert (found["state"], found["progress"], found["message"]) == ("running", 0.5, "half")
+    assert admin.get("/v1/jobs", params={"state": "queued"}).json()["jobs"] == []
+
+
+def test_audit(admin: TestClient) -> None:
+    found = admin.get("/v1/models/audit").json()
+    assert found["model"] == 1
+    assert 0 < found["coverage"] <= 1
+    assert found["raters"]["total"] == 4_000
+    assert admin.get("/v1/models/audit").json() == found
+
+
+def test_metrics(admin: TestClient) -> None:
+    admin.get("/v1/recommendations", params={"user": "7"})
+    text = admin.get("/metrics").text
+    assert 'cofactor_requests_total{method="GET",route="/v1/recommendations",status="200"}' in text
+    assert 'cofactor_answers_total{by="model"}' in text
+
+
+def test_artifacts_are_whole_or_not_there(tmp_path: Path, ratings: Interactions) -> None:
+    artifacts = Artifacts(tmp_path)
+    for name in ("../x", "a/b", "", ".hidden", "a\0"):
+        with pytest.raises(cofactor.errors.ArtifactError):
+            artifacts.path(name)
+    path, checksum = artifacts.publish(cofactor.Recommender.fit(cofactor.Bias(), ratings), 7)
+    artifacts.check(7, checksum)
+    assert artifacts.versions() == ["7"]
+    artifacts.remove(7)
+    artifacts.remove(7)
+    assert not path.exists()

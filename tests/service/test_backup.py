@@ -1,0 +1,171 @@
+"""A service that was lost comes back as it was, and forgets again whom it had forgotten."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from cofactor.errors import ArtifactError, StoreError
+from cofactor.service import backup as module
+from cofactor.service.artifacts import Artifacts
+from cofactor.service.backup import back_up, restore
+from cofactor.service.doctor import examined, worst
+from cofactor.service.trainer import Trainer
+from cofactor.service.trainer_process import store_url, train_waiting
+from cofactor.store import Event, Item, Store
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A service with three models, of which two have an artifact that counts."""
+    folder = tmp_path / "service"
+    folder.mkdir()
+    with Store.open(store_url(folder)) as store:
+        store.events.append([Event(user, item, 1 + (user + item) % 5) for user in range(12) for item in range(9)])
+        store.items.put([Item(0, "Alien")])
+        trainer = Trainer(store, Artifacts(folder / "artifacts"))
+        for _ in range(3):
+            assert trainer.train({"estimator": "bias"}).status == "active"
+    return folder
+
+
+def test_a_service_comes_back_as_it_was(data: Path, tmp_path: Path) -> None:
+    made = back_up(data, tmp_path / "backup")
+    with Store.open(store_url(data)) as store:
+        models, events = store.models.all(), store.events.after(0)
+    shutil.rmtree(data)
+    found = restore(tmp_path / "backup", data)
+    assert found.watermark == made.watermark
+    assert found.models == [2, 3]
+    with Store.open(store_url(data)) as store:
+        assert store.events.after(0) == events
+        assert [(one.version, one.status) for one in store.models.all()] == [(o.version, o.status) for o in models]
+        active = store.models.active()
+        assert active is not None
+        artifacts = Artifacts(data / "artifacts")
+        assert len(artifacts.open(str(active.file), verify=True).recommend(3, exclude_seen=False)) == 9
+        assert store.models.roll_back().version == 2
+        with pytest.raises(StoreError, match="deleted"):
+            store.models.promote(1)
+    assert worst(examined(data)) == "ok"
+
+
+def test_the_forgotten_stay_forgotten(data: Path, tmp_path: Path) -> None:
+    back_up(data, tmp_path / "backup")
+    with Store.open(store_url(data)) as store:
+        store.forgotten.forget(3)
+        store.forgotten.export(tmp_path / "tombstones.json")
+    shutil.rmtree(data)
+    found = restore(tmp_path / "backup", data, tmp_path / "tombstones.json")
+    assert found.forgotten == 1
+    with Store.open(store_url(data)) as store:
+        assert store.events.of_user(3) == []
+        active = store.models.active()
+        assert active is not None
+        assert store.forgotten.forgotten_at(3) > active.watermark  # type: ignore[operator]  # so it is masked
+        assert [job.state for job in store.jobs.newest(1)] == ["queued"]
+    assert [job.state for job in train_waiting(data)] == ["done"]
+    with Store.open(store_url(data)) as store:
+        newest = store.models.active()
+        assert newest is not None
+        assert 3 not in Artifacts(data / "artifacts").open(str(newest.file), verify=True).users
+        assert 4 in Artifacts(data / "artifacts").open(str(newest.file), verify=True).users
+
+
+def test_a_backup_is_made_while_the_service_is_used(data: Path, tmp_path: Path) -> None:
+    over = threading.Event()
+    with Store.open(store_url(data)) as store:
+
+        def write() -> None:
+            n = 0
+            while not over.is_set():
+                n += 1
+                store.events.append([Event("x1", n, 3), Event("x2", n, 4)])
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            for n in range(3):
+                back_up(data, tmp_path / f"backup{n}")
+        finally:
+            over.set()
+            writer.join()
+    restore(tmp_path / "backup2", tmp_path / "new")
+    with Store.open(store_url(tmp_path / "new")) as store:
+        assert len(store.events.of_user("x1")) == len(store.events.of_user("x2"))  # one request, one transaction
+
+
+def test_a_promotion_in_between_is_noticed(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, times = module.write_whole, []
+
+    def write(path: Path, do: object) -> None:
+        real(path, do)  # type: ignore[arg-type]
+        if path.parent.name == "artifacts" and len(times) < 2:
+            times.append(path)
+            with Store.open(store_url(data)) as store:
+                store.models.roll_back()
+
+    monkeypatch.setattr(module, "write_whole", write)
+    made = back_up(data, tmp_path / "backup")
+    restore(tmp_path / "backup", tmp_path / "new")
+    with Store.open(store_url(tmp_path / "new")) as store:
+        active = store.models.active()
+        assert active is not None
+        assert active.version == made.models[0]
+
+
+def test_others_cannot_read_it(data: Path, tmp_path: Path) -> None:
+    back_up(data, tmp_path / "backup")
+    assert stat.S_IMODE((tmp_path / "backup").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "backup" / "store.db").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("name", ["store.db", "tombstones.json", "artifacts", "backup.json"])
+def test_a_damaged_backup_restores_nothing(data: Path, tmp_path: Path, name: str) -> None:
+    back_up(data, tmp_path / "backup")
+    path = tmp_path / "backup" / name
+    path = next(path.iterdir()) if path.is_dir() else path
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    path.write_bytes(whole if name != "backup.json" else whole[:-9])
+    with pytest.raises(StoreError):
+        restore(tmp_path / "backup", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    assert [left.name for left in tmp_path.glob(".*")] == []
+
+
+def test_nothing_is_overwritten(data: Path, tmp_path: Path) -> None:
+    back_up(data, tmp_path / "backup")
+    with pytest.raises(StoreError, match="is there already"):
+        back_up(data, tmp_path / "backup")
+    with pytest.raises(StoreError, match="not empty"):
+        restore(tmp_path / "backup", data)
+    (tmp_path / "empty").mkdir()
+    assert restore(tmp_path / "backup", tmp_path / "empty").models == [2, 3]
+
+
+def test_a_damaged_artifact_is_not_backed_up_in_silence(data: Path, tmp_path: Path) -> None:
+    with Store.open(store_url(data)) as store:
+        active = store.models.active()
+    assert active is not None
+    (data / "artifacts" / str(active.file)).write_bytes(b"")
+    with pytest.raises(ArtifactError):
+        back_up(data, tmp_path / "backup")
+    assert not (tmp_path / "backup").exists()
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_what_is_no_backup_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "odd").mkdir()
+    with pytest.raises(StoreError, match="no backup"):
+        restore(tmp_path / "odd", tmp_path / "new")
+    (tmp_path / "odd" / "backup.json").write_text('{"format": 1, "watermark": 0, "sha256": {"../../etc/passwd": "0"}}')
+    with pytest.raises(StoreError, match="outside itself"):
+        restore(tmp_path / "odd", tmp_path / "new")
+    (tmp_path / "odd" / "backup.json").write_text('{"format": 9, "watermark": 0, "sha256": {}}')
+    with pytest.raises(StoreError, match="newer cofactor"):
+        restore(tmp_path / "odd", tmp_path / "new")

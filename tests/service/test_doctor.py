@@ -1,0 +1,119 @@
+"""What the doctor finds, and says to do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from cofactor.service.artifacts import Artifacts
+from cofactor.service.doctor import Finding, examined, worst
+from cofactor.service.trainer import Trainer
+from cofactor.service.trainer_process import store_url
+from cofactor.store import Event, Store
+
+Disk = namedtuple("Disk", "total used free")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A service with two models."""
+    with Store.open(store_url(tmp_path)) as store:
+        store.events.append([Event(user, item, 1 + (user + item) % 5) for user in range(12) for item in range(9)])
+        trainer = Trainer(store, Artifacts(tmp_path / "artifacts"))
+        for _ in range(2):
+            assert trainer.train({"estimator": "bias"}).status == "active"
+    return tmp_path
+
+
+def found(data: Path, check: str) -> Finding:
+    """The worst finding of this check."""
+    of_check = [finding for finding in examined(data) if finding.check == check]
+    return next(finding for finding in of_check if finding.state == worst(of_check))
+
+
+def test_a_sound_service_has_no_findings(data: Path) -> None:
+    findings = examined(data)
+    assert [finding for finding in findings if finding.state != "ok"] == []
+    checks = {"folder", "disk", "database", "store", "artifacts", "model", "orphans", "clock", "jobs", "forgotten"}
+    assert {finding.check for finding in findings} == checks
+
+
+def test_nothing_is_made_where_nothing_is(tmp_path: Path) -> None:
+    assert worst(examined(tmp_path / "nowhere")) == "problem"
+    assert worst(examined(tmp_path)) == "problem"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_active_model_is_a_problem(data: Path) -> None:
+    with Store.open(store_url(data)) as store:
+        active, previous = store.models.active(), store.models.previous()
+    assert active is not None
+    assert previous is not None
+    whole = data / "artifacts" / str(previous.file)
+    whole.write_bytes(whole.read_bytes()[:-1])
+    assert found(data, "artifacts").state == "warning"
+    (data / "artifacts" / str(active.file)).unlink()
+    finding = found(data, "artifacts")
+    assert finding.state == "problem"
+    assert "roll back" in finding.says
+
+
+def test_a_damaged_database_is_a_problem(data: Path) -> None:
+    (data / "store.db").write_bytes(b"nothing of the kind" * 500)
+    for left in ("store.db-wal", "store.db-shm"):
+        (data / left).unlink(missing_ok=True)
+    finding = found(data, "database")
+    assert finding.state == "problem"
+    assert "restore a backup" in finding.says
+
+
+def test_files_of_no_model_are_told_once_they_are_old(data: Path) -> None:
+    left = data / "artifacts" / ".job-1.cofactor.ab12.tmp"
+    left.write_bytes(b"half")
+    assert found(data, "orphans").state == "ok"
+    os.utime(left, (0, 0))
+    finding = found(data, "orphans")
+    assert finding.state == "warning"
+    assert left.name in finding.says
+
+
+@pytest.mark.parametrize(("free", "state"), [(10**12, "ok"), (200_000_001, "warning"), (5, "problem")])
+def test_the_disk_is_looked_at(data: Path, free: int, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: Disk(2 * 10**12, 0, free))
+    assert found(data, "disk").state == state
+
+
+def test_a_clock_set_back_is_told(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() - 7_200)
+    finding = found(data, "clock")
+    assert finding.state == "warning"
+    assert "set back" in finding.says
+
+
+def test_jobs_that_nobody_takes_are_told(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store.open(store_url(data)) as store:
+        store.jobs.enqueue("train")
+        assert found(data, "jobs").state == "ok"
+        real = time.time
+        monkeypatch.setattr(time, "time", lambda: real() + 1_000)
+        assert "no trainer is at work" in found(data, "jobs").says
+        job = store.jobs.claim("somebody")
+        assert job is not None
+        store.jobs.fail(job, "there was nothing to learn from")
+    assert "nothing to learn from" in found(data, "jobs").says
+
+
+def test_the_forgotten_who_are_only_masked_are_told(data: Path) -> None:
+    with Store.open(store_url(data)) as store:
+        store.forgotten.forget(3)
+        finding = found(data, "forgotten")
+        assert finding.state == "warning"
+        assert "1 forgotten users are masked" in finding.says
+        assert Trainer(store, Artifacts(data / "artifacts")).train().status == "active"
+    assert found(data, "forgotten").state == "ok"

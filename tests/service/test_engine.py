@@ -1,0 +1,184 @@
+"""The engine by itself: what it knows, when, and of whom."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import cofactor
+from cofactor.data.interactions import Interactions
+from cofactor.newcomers import eased_in
+from cofactor.service import publishing
+from cofactor.service.answers import Wish
+from cofactor.service.artifacts import Artifacts
+from cofactor.service.changes import Changes
+from cofactor.service.engine import Engine, NoModelError
+from cofactor.service.exploring import mixed
+from cofactor.service.reasons import predicted, similar
+from cofactor.service.recipe import Recipe
+from cofactor.service.serving import Serving
+from cofactor.store import Event, Item, Store
+
+
+@pytest.fixture
+def engine(store: Store, artifacts: Artifacts, first: int) -> Engine:
+    assert first == 1
+    return Engine(store, artifacts)
+
+
+@pytest.fixture
+def other(settings: object, engine: Engine) -> Iterator[Engine]:
+    """The engine of another worker."""
+    with Store.open(engine.store.url) as store:
+        yield Engine(store, engine.artifacts)
+
+
+def ids(engine: Engine, user: str, n: int = 60) -> list[str]:
+    return [one.item for one in engine.recommend(user, Wish(n=n)).items]
+
+
+def test_without_a_model_it_says_so(store: Store, artifacts: Artifacts) -> None:
+    with pytest.raises(NoModelError):
+        Engine(store, artifacts).recommend("ana", Wish())
+
+
+def test_rate_then_ask_on_another_worker(engine: Engine, other: Engine) -> None:
+    stream = random.Random(0)
+    for turn in range(300):
+        user = str(stream.randrange(260))
+        before = ids(other, user, 5)
+        if not before:
+            continue
+        item = stream.choice(before)
+        engine.store.events.append([Event(user, item, stream.randrange(1, 6), key=str(turn))])
+        after = other.recommend(user, Wish(n=5))
+        assert item not in [one.item for one in after.items]
+        assert after.by == "fold-in"
+        assert not after.stale
+
+
+def test_the_folded_in_vector_is_that_of_the_whole_history(engine: Engine, ratings: Interactions) -> None:
+    table = ratings.frame().filter(ratings.frame()["user"] == 7)
+    history = {str(item): float(value) for item, value in zip(table["item"], table["value"], strict=True)}
+    new = ids(engine, "7", 1)[0]
+    engine.store.events.append([Event("7", new, 1)])
+    rows, scores = engine.serving.rank(engine.serving.newcomer([*history.items(), (new, 1.0)]), 60)
+    found = engine.recommend("7", Wish(n=60)).items
+    assert [one.item for one in found] == engine.serving.items(rows)
+    assert np.allclose([one.score for one in found], scores, atol=1e-5)
+
+
+@pytest.mark.parametrize("estimator", [cofactor.BiasedMF(factors=3, epochs=3), cofactor.EASE(), cofactor.UserKNN()])
+def test_models_of_every_kind_answer(
+    store: Store, artifacts: Artifacts, ratings: Interactions, estimator: object
+) -> None:
+    kind = getattr(estimator, "kind", "ratings")
+    table = ratings.to_events(positive_from=4) if kind == "events" else ratings
+    recipe = Recipe(estimator, table.kind)  # type: ignore[arg-type]
+    publishing.publish_first(store, artifacts, table, recipe)
+    engine = Engine(store, artifacts)
+    best = ids(engine, "7")
+    told = "event" if table.kind == "events" else "rating"
+    store.events.append([Event("7", best[0], 1, kind=told)])  # type: ignore[arg-type]
+    assert set(ids(engine, "7")) == set(best[1:])
+    assert len(ids(engine, "nobody")) == len(engine.serving.recommender.items)
+
+
+def test_the_other_kind_of_event_is_left_out_too(engine: Engine) -> None:
+    best = ids(engine, "7")
+    engine.store.events.append([Event("7", best[0], 1, kind="event")])
+    assert ids(engine, "7", 1) != best[:1]
+
+
+def test_without_a_prior_newcomers_get_what_is_popular(
+    store: Store, artifacts: Artifacts, ratings: Interactions
+) -> None:
+    rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=2), ratings)
+    publishing.promote(store, artifacts, publishing.add(store, artifacts, rec, watermark=0).version)
+    engine = Engine(store, artifacts)
+    found = engine.recommend("nobody", Wish(n=60))
+    assert found.by == "popularity"
+    support = [rec.support[rec.items.row(int(one.item))] for one in found.items]
+    assert support == sorted(support, reverse=True)
+    assert 1 <= predicted(engine, "nobody", found.items[0].item).value <= 5
+
+
+def test_a_roll_back_to_an_older_watermark_forgets_no_event(engine: Engine, ratings: Interactions) -> None:
+    new = ids(engine, "7", 1)[0]
+    engine.store.events.append([Event("7", new, 1)])
+    for _ in range(2):  # so that the first is no longer the previous one, and is promoted by hand
+        rec = eased_in(cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings))
+        mark = engine.store.events.watermark()
+        added = publishing.add(engine.store, engine.artifacts, rec, watermark=mark)
+        publishing.promote(engine.store, engine.artifacts, added.version)
+        assert engine.refresh()
+    publishing.promote(engine.store, engine.artifacts, 1)
+    assert engine.refresh()
+    assert new not in ids(engine, "7")
+    assert not engine.refresh()
+
+
+def test_the_same_request_draws_the_same(engine: Engine) -> None:
+    wish = Wish(n=10, explore=0.5)
+    first, second = (engine.recommend("7", wish, np.random.default_rng(3)) for _ in range(2))
+    assert [one.item for one in first.items] == [one.item for one in second.items]
+
+
+def test_propensities_are_the_shares_they_say() -> None:
+    stream, best, pool = np.random.default_rng(0), [(1, 0.9), (2, 0.8), (3, 0.7)], np.array([7, 8])
+    first = [mixed(best, pool, 2, 0.4, stream)[0] for _ in range(4_000)]
+    for row, wanted in ((7, 0.2), (8, 0.2), (1, 0.6)):
+        assert abs(sum(place.row == row for place in first) / len(first) - wanted) < 0.03
+        assert {round(place.propensity, 6) for place in first if place.row == row} == {wanted}
+
+
+def test_changes_are_kept_within_bounds(engine: Engine) -> None:
+    changes = Changes(engine.store, since=0)
+    assert changes.of("7") > 0
+    changes.drop(engine.store.events.watermark())
+    assert changes.of("7") == 0
+    changes.cover(0)
+    assert changes.of("7") > 0
+
+
+def test_similar_items_leave_out_what_cannot_be_had(engine: Engine) -> None:
+    best = [one["item"] for one in similar(engine, "3", 5)["items"]]
+    engine.store.items.put([Item(best[0], available=False)])
+    assert [one["item"] for one in similar(engine, "3", 4)["items"]] == best[1:]
+
+
+def test_a_model_of_text_ids_takes_any_id(ratings: Interactions) -> None:
+    text = Interactions.from_columns(["ana", "1", "007"], ["x", "1", "01"], [1, 2, 3])
+    serving = Serving(1, 0, cofactor.Recommender.fit(cofactor.Bias(), text))
+    assert serving.item_rows(["1", "01", "001", "x"]).tolist() == [1, 0, -1, 2]
+    numbers = Serving(1, 0, cofactor.Recommender.fit(cofactor.Bias(), ratings))
+    assert numbers.item_rows(["1", "01", "x", "-1"]).tolist()[1:] == [-1, -1, -1]
+    assert numbers.trained("07") is None
+
+
+def test_a_new_item_gets_its_place_from_the_prior(engine: Engine, ratings: Interactions) -> None:
+    rec = eased_in(cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings))
+    mark = engine.store.events.watermark()
+    publishing.promote(
+        engine.store, engine.artifacts, publishing.add(engine.store, engine.artifacts, rec, watermark=mark).version
+    )
+    engine.refresh()
+    before = ids(engine, "7", 100)
+    assert not engine.widen()
+    engine.store.items.put([Item("1000", "Jaws"), Item("not a number"), Item("1001", available=False)])
+    engine.catch_up()
+    assert engine.widen()
+    assert not engine.widen()
+    after = engine.recommend("7", Wish(n=100))
+    assert {one.item for one in after.items} == {*before, "1000"}
+    assert [one.item for one in after.items if one.item != "1000"] == before
+    assert "Jaws" in [one.title for one in after.items]
+    engine.store.events.append([Event("7", "1000", 5)])
+    assert "1000" not in ids(engine, "7", 100)
+    engine.store.items.put([Item("1002")])
+    engine.catch_up()
+    assert engine.widen()
+    assert "1002" in ids(engine, "nobody", 100)

@@ -1,0 +1,58 @@
+"""The commands of who runs a service: doctor, backup, restore, trainer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from cofactor.cli.backup import backup, restore
+from cofactor.cli.doctor import doctor
+from cofactor.cli.trainer import trainer
+from cofactor.errors import StoreError
+from cofactor.service.trainer_process import store_url
+from cofactor.store import Event, Store
+
+app = typer.Typer()
+for command in (doctor, backup, restore, trainer):
+    app.command()(command)
+
+
+def run(*arguments: object, code: int = 0) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return result.stdout
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "service"
+    folder.mkdir()
+    with Store.open(store_url(folder)) as store:
+        store.events.append([Event(user, item, 1 + (user + item) % 5) for user in range(12) for item in range(9)])
+        store.jobs.enqueue("train", {"estimator": "bias"})
+    return folder
+
+
+def test_from_a_job_to_a_backup_and_back(data: Path, tmp_path: Path) -> None:
+    assert "job 1 is done: model 1 is active" in run("trainer", "--data", data, "--once")
+    assert "no job waits" in run("trainer", "--data", data, "--once")
+    assert "problem" not in run("doctor", "--data", data)
+    assert "and models 1" in run("backup", tmp_path / "copy", "--data", data)
+    assert "0 users stay forgotten" in run("restore", tmp_path / "copy", "--data", tmp_path / "new")
+    told = json.loads(run("doctor", "--data", tmp_path / "new", "--json"))
+    assert told["state"] == "ok"
+    with pytest.raises(StoreError, match="not empty"):
+        run("restore", tmp_path / "copy", "--data", data)
+
+
+def test_problems_have_an_exit_code(tmp_path: Path, data: Path) -> None:
+    assert "is not there" in run("doctor", "--data", tmp_path / "nowhere", code=1)
+    with Store.open(store_url(data)) as store:
+        store.jobs.enqueue("train", {"estimator": "nonsense"})
+    assert "job 2 is failed: 'nonsense' is no estimator" in run("trainer", "--data", data, "--once", code=1)

@@ -1,0 +1,262 @@
+"""The command itself, in processes of its own; settings; the client."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import cofactor
+from cofactor.cli.tables import write_frame
+from cofactor.client import Client, ServiceError
+from cofactor.data.interactions import Interactions
+from cofactor.errors import ParameterError
+from cofactor.service.recipe import Recipe
+from cofactor.service.settings import ServiceSettings
+from cofactor.service.start import prepared
+from cofactor.store import Store
+
+
+class Running:
+    """`cofactor serve` on a free port."""
+
+    def __init__(self, folder: Path, *options: str):
+        self.log = (folder / "log").open("w")
+        command = [sys.executable, "-m", "cofactor", "serve", *options, "--port", "0", "--data", str(folder / "data")]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True, cwd=folder)
+        assert self.process.stdout is not None
+        self.url = self.process.stdout.readline().split()[-1]
+
+    def key(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().split()[-1]
+
+    def wait(self) -> None:
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            try:
+                if httpx.get(f"{self.url}/health/ready").status_code == 200:
+                    return
+            except httpx.TransportError:
+                time.sleep(0.1)
+        raise AssertionError(Path(self.log.name).read_text())
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(30)
+        finally:
+            self.process.kill()
+            self.log.close()
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory, ratings: Interactions) -> Path:
+    path = tmp_path_factory.mktemp("table") / "ratings.csv"
+    write_frame(ratings.frame().select("user", "item", "value"), str(path))
+    return path
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, table: Path) -> Iterator[tuple[Running, str]]:
+    served = Running(tmp_path_factory.mktemp("served"), str(table), "--workers", "2", "--no-train")
+    key = served.key()
+    served.wait()
+    yield served, key
+    served.stop()
+
+
+def test_what_was_rated_counts_at_once_on_any_worker(running: tuple[Running, str]) -> None:
+    served, key = running
+    stream = random.Random(0)
+    for _ in range(150):
+        user = str(stream.randrange(260))
+        with Client(served.url, key) as telling, Client(served.url, key) as asking:  # connections of their own
+            best = asking.recommend(user, n=5).items
+            if not best:
+                continue
+            item = stream.choice(best).item
+            telling.rate(user, item, stream.randrange(1, 6))
+            after = asking.recommend(user, n=5)
+        assert item not in [one.item for one in after.items]
+        assert after.answered_by == "fold-in"
+    numbers = httpx.get(f"{served.url}/metrics", headers={"Authorization": f"Bearer {key}"}).text
+    counted = re.search(r'cofactor_requests_total\{[^}]*route="/v1/events",status="201"\} (\d+)', numbers)
+    assert counted is not None
+    assert int(float(counted[1])) >= 100  # of both workers
+
+
+def test_the_log_is_json_without_the_key(running: tuple[Running, str]) -> None:
+    served, key = running
+    lines = Path(served.log.name).read_text().splitlines()
+    told = [json.loads(line) for line in lines if line.startswith("{")]
+    assert {"request", "route", "status", "ms", "key"} <= told[-1].keys()
+    assert key.partition(".")[2] not in "".join(lines)
+
+
+def test_many_slow_connections_hold_nobody_back(running: tuple[Running, str]) -> None:
+    import socket
+
+    served, key = running
+    host, _, port = served.url.removeprefix("http://").partition(":")
+    slow = []
+    for _ in range(300):
+        one = socket.create_connection((host, int(port)))
+        one.sendall(b"POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + key.encode()[:20])
+        slow.append(one)
+    with Client(served.url, key) as client:
+        began = []
+        for _ in range(50):
+            start = time.perf_counter()
+            client.recommend("7")
+            began.append(time.perf_counter() - start)
+    for one in slow:
+        one.close()
+    assert sorted(began)[45] < 0.5
+
+
+def test_started_again_it_needs_no_table_and_shows_no_key(tmp_path: Path, table: Path) -> None:
+    first = Running(tmp_path, str(table), "--no-train", "--model", "bias")
+    key = first.key()
+    first.wait()
+    with Client(first.url, key) as client:
+        client.rate("ana", "1", 5, key="once")
+    assert first.stop() == 0
+    again = Running(tmp_path, "--no-train")
+    again.wait()
+    with Client(again.url, key) as client:
+        assert "1" not in [one.item for one in client.recommend("ana", n=100).items]
+    assert again.stop() == 0
+    assert again.process.stdout is not None
+    assert again.process.stdout.read() == ""
+    with Store.open(f"sqlite:///{tmp_path}/data/store.db") as store:
+        assert store.events.watermark() == 4_001
+
+
+def test_a_table_is_imported_once(tmp_path: Path, ratings: Interactions) -> None:
+    settings, recipe = ServiceSettings.of({"data": str(tmp_path)}), Recipe(cofactor.Bias())
+    assert prepared(settings, ratings, recipe).is_first
+    again = prepared(settings, ratings, recipe)
+    assert again.loaded is not None
+    assert (again.loaded.stored, again.version, again.key) == (0, 1, None)
+
+
+def test_open_to_others_it_needs_a_key(tmp_path: Path, ratings: Interactions) -> None:
+    settings = ServiceSettings.of({"data": str(tmp_path), "host": "0.0.0.0"})
+    first = prepared(settings, ratings, Recipe(cofactor.Bias()))
+    assert first.key is not None
+    with Store.open(settings.url) as store:
+        store.keys.revoke(first.key.partition(".")[0])
+    with pytest.raises(ParameterError, match="every key is revoked"):
+        prepared(settings, None, Recipe(cofactor.Bias()))
+
+
+def test_nothing_to_learn_from(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "cofactor", "serve", "--data", str(tmp_path), "--port", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: there is no model yet")
+
+
+def test_settings_come_from_flags_variables_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "serve.toml"
+    file.write_text("port = 1\nthreads = 2\nworkers = 3\n")
+    monkeypatch.setenv("COFACTOR_SERVE_PORT", "2")
+    monkeypatch.setenv("COFACTOR_SERVE_THREADS", "5")
+    found = ServiceSettings.of({"port": 3, "host": None}, file)
+    assert (found.port, found.threads, found.workers) == (3, 5, 3)
+    monkeypatch.delenv("COFACTOR_SERVE_PORT")
+    for wrong in ("prot = 1", "port = 'x'", "port = 99999", "port ="):
+        file.write_text(wrong)
+        with pytest.raises(ParameterError):
+            ServiceSettings.of({}, file)
+    monkeypatch.setenv("COFACTOR_SERVE_PROT", "2")
+    with pytest.raises(ParameterError, match="PROT"):
+        ServiceSettings.of({})
+
+
+def test_the_client_retries_what_is_safe(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+
+    def service(request: httpx.Request) -> httpx.Response:
+        seen.append(json.loads(request.content))
+        if len(seen) == 1:
+            raise httpx.ReadTimeout("the answer was lost")
+        if len(seen) == 2:
+            return httpx.Response(503, json={"detail": "later"}, headers={"Retry-After": "2"})
+        return httpx.Response(201, json={"seq": 1, "duplicate": True})
+
+    with Client("http://x", "id.secret", transport=httpx.MockTransport(service)) as client:
+        assert client.rate("ana", "alien", 5) == 1
+    assert len({event["key"] for event in seen}) == 1
+    assert waits[1] >= 2
+
+
+def test_the_client_says_what_is_wrong() -> None:
+    def service(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(404, json={"detail": "there is no item"}, headers={"X-Request-ID": "a1"})
+
+    with Client("http://x", "id.secret", transport=httpx.MockTransport(service)) as client:
+        with pytest.raises(ServiceError, match="there is no item") as caught:
+            client.predict("ana", "jaws")
+        assert (caught.value.status, caught.value.request) == (404, "a1")
+
+
+def test_a_killed_server_leaves_nobody_behind(tmp_path: Path, table: Path) -> None:
+    served = Running(tmp_path, str(table), "--workers", "2", "--model", "bias")
+    served.key()
+    served.wait()
+    listed = ["ps", "-o", "pid=", "--ppid", str(served.process.pid)]
+    pids = [int(pid) for pid in subprocess.check_output(listed, text=True).split()]
+    assert len(pids) >= 3
+    served.process.kill()
+    served.process.wait()
+    end = time.monotonic() + 30
+    while (left := [pid for pid in pids if _lives(pid)]) and time.monotonic() < end:
+        time.sleep(0.2)
+    served.log.close()
+    assert not left
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+
+
+def test_a_swap_under_load_drops_nothing(running: tuple[Running, str]) -> None:
+    served, key = running
+    codes: list[int] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        with httpx.Client(base_url=served.url, headers={"Authorization": f"Bearer {key}"}) as http:
+            while not stop.is_set():
+                codes.append(http.get("/v1/recommendations", params={"user": "7"}).status_code)
+
+    asking = [threading.Thread(target=ask) for _ in range(3)]
+    for one in asking:
+        one.start()
+    with Client(served.url, key) as client:
+        client.promote(1)
+        time.sleep(1)
+    stop.set()
+    for one in asking:
+        one.join()
+    assert set(codes) == {200}

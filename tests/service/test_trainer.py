@@ -1,0 +1,340 @@
+"""Training from a store: what is learnt, promoted, held and pruned."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from cofactor.data.interactions import Interactions
+from cofactor.errors import ArtifactError, DataError, JobLostError, KindError, ParameterError
+from cofactor.estimators import Bias, ExplicitALS
+from cofactor.service.artifacts import Artifacts
+from cofactor.service.guard import Guard
+from cofactor.service.material import gathered
+from cofactor.service.recipe import Recipe
+from cofactor.service.retraining import Due, Retraining
+from cofactor.service.trainer import SEEN, Trainer, recipe_of
+from cofactor.store import Event, Item, Store
+
+LOOSE = Guard(least=50, coverage=0.9, top_share=1.0, lift=9.0)
+
+
+def by_time(table: Interactions) -> pl.DataFrame:
+    return table.frame().sort("time").with_columns(pl.col("time") - 1_000_000_000)
+
+
+@pytest.fixture
+def store(tmp_path: Path, small_ratings: Interactions) -> Iterator[Store]:
+    """2,600 ratings in the order of their times."""
+    with Store.open(f"sqlite:///{tmp_path}/store.db") as opened:
+        opened.events.load(by_time(small_ratings)[:2600], kind="ratings")
+        yield opened
+
+
+@pytest.fixture
+def rest(small_ratings: Interactions) -> pl.DataFrame:
+    return by_time(small_ratings)[2600:3400]
+
+
+@pytest.fixture
+def trainer(store: Store, tmp_path: Path) -> Trainer:
+    recipe = Recipe(estimator=ExplicitALS(factors=4))
+    return Trainer(store, Artifacts(tmp_path / "artifacts"), guard=LOOSE, recipe=recipe, keep=0)
+
+
+def live(store: Store, rows: pl.DataFrame) -> None:
+    store.events.append([Event(user, item, value) for user, item, value in rows.select("user", "item", "value").rows()])
+
+
+def test_the_first_model_learns_everything_and_answers(trainer: Trainer, store: Store) -> None:
+    model = trainer.train()
+    assert model.status == "active"
+    assert model.watermark == store.events.watermark() == 2600
+    assert model.metrics["rows"] == 2600
+    rec = trainer.artifacts.open(str(model.file), verify=True)
+    trainer.artifacts.check(str(model.file), model.sha256)
+    assert rec.priors is not None
+    assert len(rec.recommend("user 1")) == 10
+    assert recipe_of(model) == trainer.recipe
+
+
+def test_a_better_candidate_is_promoted_by_the_newest_events(
+    trainer: Trainer, store: Store, rest: pl.DataFrame
+) -> None:
+    trainer.train({"estimator": "bias"})
+    live(store, rest)
+    model = trainer.train({"estimator": {"estimator": "explicit-als", "factors": 4}})
+    assert model.status == "active", model.reasons
+    assert model.watermark == 3240
+    assert model.metrics[SEEN] == 3400
+    found = model.metrics["guard"]["accuracy"]
+    assert found["events"] == 160
+    assert found["candidate"] < found["active"]
+    assert store.models.previous().version == 1  # type: ignore[union-attr]
+
+
+def test_a_worse_candidate_is_held_with_reasons(trainer: Trainer, store: Store, rest: pl.DataFrame) -> None:
+    trainer.train()
+    live(store, rest)
+    model = trainer.train({"estimator": "bias"})
+    assert model.status == "held"
+    assert "loses on the newest events" in model.reasons[0]
+    active = store.models.active()
+    assert active is not None
+    assert active.version == 1
+
+
+def test_what_was_measured_is_what_answers(trainer: Trainer, store: Store, rest: pl.DataFrame) -> None:
+    """The candidate knows nothing of the rows it was measured on, and the figures come out again from its file."""
+    trainer.train({"estimator": "bias"})
+    live(store, rest)
+    model = trainer.train({"estimator": {"estimator": "explicit-als", "factors": 4}})
+    rec = trainer.artifacts.open(str(model.file), verify=True)
+    held = rest[-160:]
+    known = zip(held["user"], held["item"], strict=True)
+    histories = {
+        (user, item)
+        for user in held["user"].unique()
+        if user in rec.users
+        for item in rec.items.ids(rec.histories.row(rec.users.row(user)).columns)
+    }
+    assert not histories & set(known)
+    told = rec.predict(held["user"], held["item"])["prediction"].to_numpy()
+    rmse = float(np.sqrt(np.mean((told - held["value"].to_numpy()) ** 2)))
+    assert model.metrics["guard"]["accuracy"]["candidate"] == pytest.approx(rmse, abs=0.02)
+
+
+def test_the_recipe_is_that_of_the_model_before(trainer: Trainer, store: Store, rest: pl.DataFrame) -> None:
+    trainer.train({"estimator": {"estimator": "explicit-als", "factors": 3}, "seed": 7})
+    live(store, rest)
+    model = replace(trainer, recipe=Recipe(estimator=Bias())).train()
+    assert model.estimator["factors"] == 3
+    assert recipe_of(model).seed == 7
+
+
+def test_without_new_events_nothing_is_compared_but_what_is_shown(trainer: Trainer) -> None:
+    trainer.train()
+    again = trainer.train()
+    assert again.status == "active"
+    assert again.metrics["guard"]["accuracy"] is None
+    other = trainer.train({"estimator": "bias"})
+    assert other.status == "held"
+    assert "learnt in another way" in other.reasons[0]
+
+
+def test_old_artifacts_go_but_never_the_active_or_the_previous(trainer: Trainer, store: Store) -> None:
+    for _ in range(4):
+        trainer.train()
+    kept = [model for model in store.models.all() if model.file is not None]
+    assert [model.status for model in kept] == ["previous", "active"]
+    assert trainer.artifacts.versions() == sorted(str(model.file).removesuffix(".cofactor") for model in kept)
+    assert store.models.roll_back().version == 3
+    trainer.artifacts.open(str(store.models.active().file), verify=True)  # type: ignore[union-attr]
+
+
+def test_old_files_of_no_model_go(trainer: Trainer, store: Store) -> None:
+    trainer.train()
+    young, old = (trainer.artifacts.folder / name for name in (".job-7.cofactor.ab.tmp", "job-8.cofactor"))
+    for path in (young, old):
+        path.write_bytes(b"half")
+    os.utime(old, (1, 1))
+    trainer.prune()
+    assert young.exists()
+    assert not old.exists()
+    assert trainer.artifacts.versions() == [str(store.models.active().file).removesuffix(".cofactor")]  # type: ignore[union-attr]
+
+
+def test_the_forgotten_are_not_learnt_from(trainer: Trainer, store: Store) -> None:
+    trainer.train()
+    store.forgotten.forget("user 1")
+    model = trainer.train()
+    assert model.status == "active"
+    rec = trainer.artifacts.open(str(model.file), verify=True)
+    assert "user 1" not in rec.users
+    assert b"user 1\x00" not in Path(trainer.artifacts.path(str(model.file))).read_bytes()
+
+
+def test_what_is_known_of_items_and_users_is_learnt_with(trainer: Trainer, store: Store) -> None:
+    store.items.put(
+        [Item(f"item {n}", f"Film {n}", metadata={"genres": ["a" if n % 2 else "b"], "odd": n}) for n in range(90)]
+    )
+    store.items.put([Item("item 91", metadata={"odd": "text"})])
+    store.users.put("user 1", {"age": 31})
+    model = trainer.train({"item_features": ["genres", "unheard of"]})
+    rec = trainer.artifacts.open(str(model.file), verify=True)
+    assert rec.item_table is not None
+    assert set(rec.item_table.columns) == {"item", "title", "genres"}
+    assert rec.user_table is not None
+    assert rec.user_table.filter(pl.col("user") == "user 1")["age"].to_list() == [31.0]
+    assert rec.priors is not None
+    assert rec.priors.items is not None
+    assert rec.priors.items.encoder is not None
+
+
+@pytest.mark.parametrize(
+    ("spec", "error"),
+    [
+        ({"estimator": "no such"}, ParameterError),
+        ({"estimator": {"estimator": "bias", "depth": 3}}, ParameterError),
+        ({"kind": "events"}, KindError),
+        ({"speed": 3}, DataError),
+        ([1], DataError),
+        ("bias", DataError),
+        ({"seed": "7"}, ParameterError),
+        ({"seed": -1}, ParameterError),
+        ({"kind": ["ratings"]}, KindError),
+        ({"estimator": ["bias"]}, ParameterError),
+        ({"estimator": {"estimator": ["bias"]}}, ParameterError),
+        ({"estimator": {"estimator": "bias", "damping": "much"}}, ParameterError),
+        ({"item_features": "genres"}, DataError),
+        ({"item_features": [3]}, DataError),
+        ({"kind": "events", "estimator": "popularity"}, DataError),
+    ],
+)
+def test_a_wrong_recipe_is_refused(trainer: Trainer, spec: object, error: type[Exception], store: Store) -> None:
+    with pytest.raises(error):
+        trainer.train(spec)
+    assert store.models.all() == []
+    assert trainer.artifacts.versions() == []
+
+
+def test_a_damaged_active_model_is_replaced(trainer: Trainer) -> None:
+    path = trainer.artifacts.path(str(trainer.train().file))
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ArtifactError):
+        trainer.artifacts.open(path.name, verify=True)
+    again = trainer.train()
+    assert again.status == "active"
+    assert "no model to compare with" in again.metrics["guard"]["notes"][0]
+
+
+def test_another_promotion_meanwhile_is_respected(trainer: Trainer, store: Store) -> None:
+    trainer.train()
+    trainer.train()
+
+    def meddle(_progress: float, line: str) -> None:
+        if line == "deciding":
+            store.models.roll_back()
+
+    model = trainer.train(None, meddle)
+    assert model.status == "held"
+    assert "active by now" in model.reasons[0]
+    assert store.models.active().version == 1  # type: ignore[union-attr]
+
+
+def test_a_job_is_worked_on_and_tells_how_far_it_is(trainer: Trainer, store: Store) -> None:
+    job = store.jobs.enqueue("train", {"estimator": {"estimator": "explicit-als", "factors": 2}})
+    lines: list[str] = []
+    retraining = Retraining(trainer)
+    told = store.jobs.heartbeat
+    store.jobs.heartbeat = lambda job, **more: (lines.append(more.get("message", "")), told(job, **more))  # type: ignore[assignment,method-assign]
+    done = retraining.work()
+    assert done is not None
+    assert (done.id, done.state, done.message) == (job.id, "done", "model 1 is active")
+    assert "epoch 1 of" in " ".join(lines)
+    assert retraining.work() is None
+
+
+def test_a_job_that_cannot_be_done_fails_with_the_reason(trainer: Trainer, store: Store) -> None:
+    store.jobs.enqueue("train", {"estimator": "nonsense"})
+    done = Retraining(trainer).work()
+    assert done is not None
+    assert done.state == "failed"
+    assert "is no estimator" in done.message
+
+
+def test_a_training_is_due_after_events_time_or_a_forgetting(
+    trainer: Trainer, store: Store, rest: pl.DataFrame
+) -> None:
+    retraining = Retraining(trainer, due=Due(events=500, seconds=None))
+    assert retraining.ask() is not None
+    assert retraining.ask() is None  # one waits
+    retraining.work()
+    assert retraining.ask() is None
+    live(store, rest[:499])
+    assert retraining.ask() is None
+    live(store, rest[499:500])
+    assert retraining.ask() is not None
+    retraining.work()
+    assert retraining.ask() is None
+    store.forgotten.forget("user 3")
+    assert retraining.ask() is not None
+    retraining.work()
+    assert retraining.ask() is None
+    soon = Retraining(trainer, due=Due(events=None, seconds=1e-3))
+    soon.ask()
+    assert store.jobs.newest(1)[0].state == "done"  # nothing changed
+    live(store, rest[500:501])
+    assert soon.ask() is not None
+
+
+def test_a_failure_is_not_tried_again_at_once(trainer: Trainer, store: Store) -> None:
+    retraining = Retraining(trainer, due=Due(events=1))
+    store.jobs.enqueue("train", {"estimator": "nonsense"})
+    retraining.work()
+    assert retraining.ask() is None
+
+
+def test_who_is_forgotten_while_it_reads_is_left_out(
+    trainer: Trainer, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pages that were read before still tell of them; see `EventLog.until`."""
+    stale = store.events.state("ratings")
+    seen = store.events.watermark()
+    store.forgotten.forget("user 1")
+    monkeypatch.setattr(store.events, "state", lambda *_given, **_more: stale)
+    material = gathered(store, "ratings", seen, seen)
+    assert "user 1" in stale["user"]
+    assert "user 1" not in material.train.users
+    assert "user 2" in material.train.users
+
+
+def test_who_is_forgotten_while_it_learns_is_masked_and_learnt_without_next(trainer: Trainer, store: Store) -> None:
+    def forget(_progress: float, line: str) -> None:
+        if line == "writing the model":
+            store.forgotten.forget("user 1")
+
+    model = trainer.train(None, forget)
+    assert model.status == "active"
+    at = store.forgotten.forgotten_at("user 1")
+    assert at is not None
+    assert at > model.watermark
+    retraining = Retraining(trainer, due=Due(events=None, seconds=None))
+    assert retraining.ask() is not None
+    retraining.work()
+    newest = store.models.active()
+    assert newest is not None
+    assert "user 1" not in trainer.artifacts.open(str(newest.file), verify=True).users
+    assert retraining.ask() is None
+
+
+def test_a_trainer_that_ends_before_it_decides_leaves_a_candidate_behind(trainer: Trainer, store: Store) -> None:
+    trainer.train()
+
+    def end(_progress: float, line: str) -> None:
+        if line == "deciding":
+            raise JobLostError("too late")
+
+    with pytest.raises(JobLostError):
+        trainer.train(None, end)
+    assert [model.status for model in store.models.all()] == ["active", "candidate"]
+    assert trainer.train().status == "active"
+    assert [(model.status, model.file is None) for model in store.models.all()] == [
+        ("previous", False),
+        ("candidate", True),
+        ("active", False),
+    ]
+
+
+def test_a_new_life_is_learnt_from(trainer: Trainer, store: Store) -> None:
+    store.forgotten.forget("user 1")
+    store.events.append([Event("user 1", "item 5", 4), Event("user 1", "item 6", 2)])
+    model = trainer.train()
+    rec = trainer.artifacts.open(str(model.file), verify=True)
+    assert rec.histories.row(rec.users.row("user 1")).values.tolist() == [4.0, 2.0]

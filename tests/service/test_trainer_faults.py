@@ -1,0 +1,257 @@
+"""What may go wrong with a trainer: killed, two of them, a full disk, damaged files, a clock that jumps."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from cofactor.errors import ArtifactError, StoreUnavailableError
+from cofactor.service.artifacts import Artifacts
+from cofactor.service.guard import Guard
+from cofactor.service.retraining import Due, Retraining
+from cofactor.service.trainer import Trainer
+from cofactor.service.trainer_process import store_url, train_waiting
+from cofactor.store import Event, Store
+
+LOOSE = Guard(coverage=0.99, top_share=1.0, lift=99.0)
+SLOW = {"estimator": {"estimator": "explicit-als", "factors": 8, "epochs": 500}}
+QUICK = {"estimator": {"estimator": "explicit-als", "factors": 2, "epochs": 3}}
+RUN = """
+import sys
+from cofactor.service.retraining import Due
+from cofactor.service.trainer_process import train_forever
+train_forever(sys.argv[1], due=Due(events=None, seconds=None), stale=float(sys.argv[2]))
+"""
+ONE = """
+import sys, time
+
+from cofactor.service.trainer_process import train_waiting
+while time.time() < float(sys.argv[2]):
+    time.sleep(0.001)
+print(len(train_waiting(sys.argv[1])))
+"""
+
+
+def table(n: int = 4000) -> pl.DataFrame:
+    rng = np.random.default_rng(3)
+    user, item = rng.integers(0, 150, n), rng.integers(0, 80, n)
+    value = np.clip(np.round(3.3 + np.where(user % 2 == item % 2, 1, -1) + rng.normal(0, 0.7, n)), 1, 5)
+    return pl.DataFrame({"user": user, "item": item, "value": value}).unique(["user", "item"], maintain_order=True)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    with Store.open(store_url(tmp_path)) as store:
+        store.events.load(table(), kind="ratings")
+    return tmp_path
+
+
+@pytest.fixture
+def store(data: Path) -> Iterator[Store]:
+    with Store.open(store_url(data)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def trainer(store: Store, data: Path) -> Trainer:
+    return Trainer(store, Artifacts(data / "artifacts"), guard=LOOSE)
+
+
+def until(what: object, seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not what():  # type: ignore[operator]
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def begun(data: Path, stale: float) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", RUN, str(data), str(stale)], stderr=subprocess.DEVNULL)
+
+
+def test_a_trainer_killed_while_it_fits_is_replaced(data: Path, store: Store, trainer: Trainer) -> None:
+    active = trainer.train(QUICK)
+    job = store.jobs.enqueue("train", SLOW)
+    first = begun(data, 60)
+    until(lambda: store.jobs.get(job.id).message.startswith("epoch"))
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert store.jobs.get(job.id).state == "running"
+    assert store.models.active() == active
+    second = Retraining(trainer, stale=0.5, beat=0.1)
+    assert second.work() is None  # it may still be alive
+    time.sleep(0.6)
+    done = second.work()
+    assert done is not None
+    assert (done.id, done.state, done.attempts) == (job.id, "done", 2)
+    names = {str(model.file) for model in store.models.all() if model.file}
+    assert {f"{name}.cofactor" for name in trainer.artifacts.versions()} == names
+
+
+def test_a_job_that_kills_its_trainer_fails_after_the_third(data: Path, store: Store, trainer: Trainer) -> None:
+    job = store.jobs.enqueue("train", SLOW)
+    for _ in range(3):
+        process = begun(data, 0.4)
+        attempts = store.jobs.get(job.id).attempts
+        until(lambda n=attempts: store.jobs.get(job.id).attempts > n)  # type: ignore[misc]
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        time.sleep(0.5)
+    assert Retraining(trainer, stale=0.4).work() is None
+    failed = store.jobs.get(job.id)
+    assert (failed.state, failed.attempts) == ("failed", 3)
+    assert "no sign of life" in failed.message
+    store.jobs.enqueue("train", QUICK)
+    done = Retraining(trainer).work()
+    assert done is not None
+    assert done.state == "done"
+
+
+def test_a_trainer_that_is_told_to_stop_stops_soon(data: Path, store: Store) -> None:
+    job = store.jobs.enqueue("train", SLOW)
+    process = begun(data, 60)
+    until(lambda: store.jobs.get(job.id).message.startswith("epoch"))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    assert store.models.all() == []
+
+
+def test_of_two_trainers_each_job_has_one(data: Path, store: Store) -> None:
+    for _ in range(6):
+        store.jobs.enqueue("train", QUICK)
+    start = str(time.time() + 3)
+    command = [sys.executable, "-c", ONE, str(data), start]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    counts = [int(process.communicate(timeout=100)[0]) for process in both]
+    assert sum(counts) == 6
+    jobs = store.jobs.newest()
+    assert {(job.state, job.attempts) for job in jobs} == {("done", 1)}
+    statuses = [model.status for model in store.models.all()]
+    assert len(statuses) == 6
+    assert statuses.count("active") == 1
+    artifacts = Artifacts(data / "artifacts")
+    active = store.models.active()
+    assert active is not None
+    artifacts.check(str(active.file), active.sha256)
+    assert {str(m.file) for m in store.models.all() if m.file} == {f"{v}.cofactor" for v in artifacts.versions()}
+
+
+def test_a_job_taken_for_dead_promotes_nothing(store: Store, trainer: Trainer) -> None:
+    """A trainer that slept too long is told at its next word that the job is not its own."""
+    store.jobs.enqueue("train", QUICK)
+    sleepy, other = Retraining(trainer, beat=60), Retraining(trainer, stale=0.05)
+    real = trainer.artifacts.publish
+
+    def publish(*given: object) -> object:
+        time.sleep(0.1)
+        assert store.jobs.claim(other.owner, ["train"], stale_after=0.05) is not None
+        return real(*given)  # type: ignore[arg-type]
+
+    trainer.artifacts.publish = publish  # type: ignore[method-assign,assignment]
+    done = sleepy.work()
+    assert done is not None
+    assert (done.state, done.owner) == ("running", other.owner)
+    assert store.models.active() is None
+
+
+def test_a_full_disk_leaves_nothing_and_the_old_model_answers(store: Store, trainer: Trainer) -> None:
+    active = trainer.train(QUICK)
+    before = sorted(path.name for path in trainer.artifacts.folder.iterdir())
+    size = trainer.artifacts.path(str(active.file)).stat().st_size
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    heard = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    real = trainer.artifacts.publish
+
+    def publish(*given: object) -> object:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, hard))
+        try:
+            return real(*given)  # type: ignore[arg-type]
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    trainer.artifacts.publish = publish  # type: ignore[method-assign,assignment]
+    store.jobs.enqueue("train", QUICK)
+    try:
+        done = Retraining(trainer).work()
+    finally:
+        signal.signal(signal.SIGXFSZ, heard)
+    assert done is not None
+    assert done.state == "failed"
+    assert "cannot be written" in done.message
+    assert sorted(path.name for path in trainer.artifacts.folder.iterdir()) == before
+    assert store.models.active() == active
+    trainer.artifacts.publish = real  # type: ignore[method-assign]
+    assert trainer.train(QUICK).status == "active"
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "newer", "gone"])
+def test_a_damaged_candidate_is_never_promoted(store: Store, trainer: Trainer, damage: str) -> None:
+    active = trainer.train(QUICK)
+    real = trainer.artifacts.publish
+
+    def publish(*given: object) -> object:
+        path, checksum = real(*given)  # type: ignore[arg-type]
+        whole = path.read_bytes()
+        if damage == "gone":
+            path.unlink()
+        elif damage == "newer":
+            path.write_bytes(whole.replace(b'\\"format_version\\": 1', b'\\"format_version\\": 9'))
+        else:
+            path.write_bytes(whole[:-9] if damage == "truncated" else whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+        return path, checksum
+
+    trainer.artifacts.publish = publish  # type: ignore[method-assign,assignment]
+    with pytest.raises(ArtifactError):
+        trainer.train(QUICK)
+    assert store.models.all() == [active]
+    assert trainer.artifacts.versions() == [str(active.file).removesuffix(".cofactor")]
+
+
+def test_a_clock_set_back_stops_no_training(store: Store, trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = trainer.train(QUICK)
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() - 7_200.0)
+    store.events.append([Event(user, 7, 5) for user in range(100, 120)])
+    retraining = Retraining(trainer, due=Due(events=20, seconds=None))
+    assert retraining.ask() is not None
+    done = retraining.work()
+    assert done is not None
+    assert done.state == "done", done.message
+    assert store.models.get(2).watermark > first.watermark
+    soon = Retraining(trainer, due=Due(events=None, seconds=0.01))
+    store.events.append([Event(1, 8, 5)])
+    soon.ask()
+    time.sleep(0.02)
+    assert soon.ask() is not None
+
+
+def test_a_database_that_is_gone_fails_no_job(store: Store, trainer: Trainer) -> None:
+    job = store.jobs.enqueue("train", QUICK)
+    real = trainer.store.events.watermark
+
+    def gone() -> int:
+        raise StoreUnavailableError("the database does not answer", "no")
+
+    trainer.store.events.watermark = gone  # type: ignore[method-assign]
+    with pytest.raises(StoreUnavailableError):
+        Retraining(trainer).work()
+    assert store.jobs.get(job.id).state == "running"
+    trainer.store.events.watermark = real  # type: ignore[method-assign]
+    time.sleep(0.1)
+    done = Retraining(trainer, stale=0.05, beat=0.01).work()
+    assert done is not None
+    assert (done.state, done.attempts) == ("done", 2)
+
+
+def test_jobs_that_wait_are_worked_on_at_once(data: Path, store: Store) -> None:
+    store.jobs.enqueue("train", QUICK)
+    assert [job.state for job in train_waiting(data)] == ["done"]
+    assert train_waiting(data) == []

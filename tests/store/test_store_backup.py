@@ -1,0 +1,113 @@
+"""Backups of SQLite: of one state, while it is used; restored whole or not at all."""
+
+from __future__ import annotations
+
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from cofactor.errors import StoreError
+from cofactor.store import Event, Item, Store
+
+
+def test_a_backup_is_of_one_state_while_others_write(tmp_path: Path) -> None:
+    with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
+        store.events.append([Event("ana", n, 1) for n in range(5_000)])
+        stop = threading.Event()
+
+        def write() -> None:
+            n = 0
+            while not stop.is_set():
+                store.events.append([Event("bo", n, 1), Event("cy", n, 1)])  # both or none
+                n += 1
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        for n in range(5):
+            store.back_up(tmp_path / f"{n}.backup")
+        stop.set()
+        thread.join()
+    sizes = []
+    for n in range(5):
+        assert stat.S_IMODE((tmp_path / f"{n}.backup").stat().st_mode) == 0o600
+        with Store.restore(tmp_path / f"{n}.backup", f"sqlite:///{tmp_path}/{n}.db") as found:
+            events = found.events.after(0, 100_000)
+            assert [event.seq for event in events] == list(range(1, len(events) + 1))
+            assert len(found.events.of_user("bo")) == len(found.events.of_user("cy"))
+            sizes.append(len(events))
+    assert sizes == sorted(sizes)
+    assert sizes[0] >= 5_000
+    left = {file.name for file in tmp_path.iterdir() if file.suffix not in (".db", ".backup")}
+    assert not {name for name in left if not name.endswith(("-wal", "-shm"))}, left
+
+
+def test_a_restored_store_holds_everything_and_forgets_again(tmp_path: Path) -> None:
+    backup, stones = tmp_path / "store.backup", tmp_path / "tombstones.json"
+    with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
+        store.events.append([Event("ana", 1, 5, key="a"), Event("bo", 1, 4)])
+        store.items.put([Item(1, "One")])
+        key = store.keys.create("admin", "me")
+        store.forgotten.forget("cy")
+        model = store.models.add_candidate("{}", "m.cofactor", "0", watermark=2)
+        store.models.promote(model.version)
+        store.back_up(backup)
+        store.events.append([Event("ana", 2, 3), Event("dan", 1, 1)])  # lost with the disk
+        store.forgotten.forget("ana")
+        store.forgotten.export(stones)
+        watermark = store.events.watermark()
+    with Store.restore(backup, f"sqlite:///{tmp_path}/new.db", stones) as new:
+        assert [event.user for event in new.events.after(0)] == ["bo"]
+        assert new.forgotten.is_forgotten("ana")
+        assert new.forgotten.is_forgotten("cy")
+        assert new.keys.check(key) is not None
+        assert new.models.active() is not None
+        assert new.items.get(1) is not None
+        assert new.events.watermark() == watermark  # no number is given for a second thing
+        assert not new.events.append([Event("ana", 1, 5, key="a")])[0].duplicate
+        assert new.forgotten.reapply_file(stones) == 0
+        assert len(new.events.of_user("ana")) == 1
+
+
+def test_what_cannot_be_restored(tmp_path: Path) -> None:
+    with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
+        store.events.append([Event("ana", n, 1) for n in range(2_000)])
+        store.back_up(tmp_path / "good")
+        with pytest.raises(StoreError, match="no backup was written"):
+            store.back_up(tmp_path / "no" / "folder")
+    whole = (tmp_path / "good").read_bytes()
+    damaged = {
+        "truncated": whole[: len(whole) // 2],
+        "garbled": whole[:20_000] + bytes(b ^ 255 for b in whole[20_000:60_000]) + whole[60_000:],
+        "empty folder": None,
+        "notes": b"no database at all" * 999,
+    }
+    for name, content in damaged.items():
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(StoreError, match=r"is damaged|cannot be restored"):
+            Store.restore(tmp_path / name, f"sqlite:///{tmp_path}/new.db")
+        assert not (tmp_path / "new.db").exists(), name
+    with pytest.raises(StoreError, match="is there already: move it away first"):
+        Store.restore(tmp_path / "good", f"sqlite:///{tmp_path}/store.db")
+    (tmp_path / "new.db-wal").write_bytes(b"left over")
+    with pytest.raises(StoreError, match="is left of another store"):
+        Store.restore(tmp_path / "good", f"sqlite:///{tmp_path}/new.db")
+    with pytest.raises(StoreError, match="only a store in SQLite is a file"):
+        Store.restore(tmp_path / "good", "postgresql://host/shop")
+
+
+def test_a_restore_that_cannot_forget_leaves_no_store(tmp_path: Path) -> None:
+    with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
+        store.back_up(tmp_path / "good")
+    (tmp_path / "stones.json").write_text("cut sho")
+    with pytest.raises(StoreError, match="holds no tombstones that can be read"):
+        Store.restore(tmp_path / "good", f"sqlite:///{tmp_path}/new.db", tmp_path / "stones.json")
+    assert not list(tmp_path.glob("new.db*"))
+
+
+def test_postgresql_has_its_own(server: object, tmp_path: Path) -> None:
+    url = server.new(template="template")  # type: ignore[attr-defined]
+    with Store.open(url) as store, pytest.raises(StoreError, match="pg_dump --format=custom"):
+        store.back_up(tmp_path / "x")

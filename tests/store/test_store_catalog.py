@@ -1,0 +1,185 @@
+"""Items, users, impressions and settings."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cofactor.errors import DataError, StoreUnavailableError
+from cofactor.store import Event, Impression, Item, Store, impressions
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def test_items_are_put_read_and_replaced(store: Store) -> None:
+    assert store.items.put([]) == 0
+    first = store.items.put(
+        [Item("alien", "Alien", metadata={"year": 1979, "genre": ["horror"]}), Item(7, available=False)]
+    )
+    assert store.items.get("alien") == (first, "alien", "Alien", True, {"year": 1979, "genre": ["horror"]})
+    assert store.items.get(7) == (first, "7", None, False, {})
+    assert store.items.get("nothing") is None
+    second = store.items.put([Item("alien", "Aliens"), Item("clue"), Item("alien", "Alien³")])
+    assert second == first + 1 == store.events.watermark()
+    assert store.items.get("alien") == (second, "alien", "Alien³", True, {})
+    assert [item.item for item in store.items.after(first)] == ["alien", "clue"]
+    assert [item.item for item in store.items.after()] == ["7", "alien", "clue"]
+    assert store.items.after(second) == []
+
+
+def test_availability_leaves_the_rest_alone(store: Store) -> None:
+    store.items.put([Item("alien", "Alien", metadata={"year": 1979})])
+    seq = store.items.set_available(["alien", "new"], available=False)
+    assert store.items.get("alien") == (seq, "alien", "Alien", False, {"year": 1979})
+    assert store.items.get("new") == (seq, "new", None, False, {})
+    store.items.set_available(["new"], available=True)
+    assert [item.available for item in store.items.after()] == [False, True]
+
+
+def test_many_items_from_a_table(store: Store) -> None:
+    table = pl.DataFrame(
+        {"movie": range(25_000), "title": [f"film {n}" for n in range(25_000)], "year": [1979] * 25_000}
+    )
+    last = store.items.put_table(table)
+    assert last == 3
+    assert len(store.items.after()) == 25_000
+    assert store.items.get(24_999) == (3, "24999", "film 24999", True, {"year": 1979})
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        (Item("", "Alien"), "item 2 is empty"),
+        (Item("alien", "a" * 1_001), "item 2: the title has 1,001 characters"),
+        (Item("alien", "a\0"), r"item 2: the title has the control character U\+0000"),
+        (Item("alien", metadata={"x": float("nan")}), "item 2: the metadata cannot be kept as JSON"),
+        (Item("alien", metadata={"x": object()}), "item 2: the metadata cannot be kept as JSON"),
+        (Item("alien", metadata={"x": "y" * 70_000}), "item 2: the metadata is longer than 65,536 bytes"),
+        (Item("alien", metadata={"x": "\ud800"}), "item 2: the metadata has half a surrogate pair"),
+        (Item("alien", metadata=[1]), "item 2: the metadata must map names to values"),  # type: ignore[arg-type]
+        (Item("alien", metadata={1: 2}), "item 2: the metadata must map names to values"),  # type: ignore[dict-item]
+        (Item("alien", available=1), "item 2: available is true or false, not 1"),  # type: ignore[arg-type]
+        ("alien", "item 2 is no Item but a str"),
+    ],
+)
+def test_items_that_are_refused_leave_the_others_out(store: Store, item: Item, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        store.items.put([Item("clue"), item])
+    assert store.items.after() == []
+
+
+@given(st.dictionaries(st.text(max_size=9), JSON, max_size=4))
+def test_metadata_comes_back_as_it_was(shared_store: Store, metadata: dict[str, object]) -> None:
+    try:
+        shared_store.items.put([Item("x", metadata=metadata)])
+    except DataError as error:
+        if "surrogate" not in str(error):
+            raise
+    else:
+        found = shared_store.items.get("x")
+        assert found is not None
+        assert found.metadata == metadata
+
+
+def test_facts_about_users(store: Store) -> None:
+    one = store.users.put("ana", {"age": 31})
+    two = store.users.put(7, {})
+    assert store.users.after() == [(one, "ana", {"age": 31}), (two, "7", {})]
+    three = store.users.put("ana", {"age": 32})
+    assert store.users.after(two) == [(three, "ana", {"age": 32})]
+    assert store.users.get(7) == (two, "7", {})
+    with pytest.raises(DataError, match="the user's metadata must map names to values"):
+        store.users.put("ana", "old")  # type: ignore[arg-type]
+
+
+def test_settings_are_shared(store: Store, url: str) -> None:
+    store.settings.put("kind", "ratings")
+    store.settings.put("scale", [0.5, 5])
+    store.settings.put("kind", "events")
+    with Store.open(url) as other:
+        assert other.settings.get("kind") == "events"
+        assert other.settings.get("scale") == [0.5, 5]
+        assert other.settings.get("none") is None
+    with pytest.raises(DataError, match="the setting 'x' cannot be kept as JSON"):
+        store.settings.put("x", object())
+
+
+def test_impressions_are_written_about_once_a_second(store: Store, url: str) -> None:
+    begin = time.monotonic()
+    with Store.open(url) as other:
+        while time.monotonic() - begin < 5 and len(store.impressions.frame()) == 0:
+            other.impressions.log([Impression("ana", "alien", 1, 0.25, model=3, time=60)])
+            time.sleep(0.05)
+        assert time.monotonic() - begin < 4
+        assert store.impressions.frame().rows()[0] == (1, "ana", "alien", 1, 0.25, 3, 60)
+        other.impressions.log([Impression("bo", 7, 10)])
+    assert store.impressions.frame().row(-1)[1:4] == ("bo", "7", 10)  # none is lost by closing
+    last = int(store.impressions.frame()["id"][-1])
+    assert store.impressions.frame(after=last - 1)["user"].to_list() == ["bo"]
+    assert len(store.impressions.frame(limit=1)) == 1
+
+
+def test_impressions_do_not_wait_while_others_write(store: Store) -> None:
+    stop = threading.Event()
+    thread = threading.Thread(target=lambda: [store.events.append([Event("a", 1, 1)]) for _ in iter(stop.is_set, True)])
+    thread.start()
+    store.impressions.log([Impression("ana", "alien", 1)])
+    time.sleep(1.6)
+    found = len(store.impressions.frame())
+    stop.set()
+    thread.join()
+    assert found == 1
+
+
+@pytest.mark.parametrize(
+    ("shown", "message"),
+    [
+        (Impression("", "alien", 1), "impression 2: the user is empty"),
+        (Impression("ana", "alien", 0), "impression 2: the slot must be from 1"),
+        (Impression("ana", "alien", 1, 0.0), "impression 2: the propensity must be from 1e-12 to 1"),
+        (Impression("ana", "alien", 1, 1.5), "impression 2: the propensity must be from 1e-12 to 1"),
+        (Impression("ana", "alien", 1, model=-1), "impression 2: the model must be from 0"),
+    ],
+)
+def test_impressions_that_are_refused(store: Store, shown: Impression, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        store.impressions.log([Impression("ana", "alien", 1), shown])
+    store.impressions.flush()
+    assert len(store.impressions.frame()) == 0
+
+
+def test_impressions_wait_for_a_database_that_fails_but_not_without_end(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(impressions, "MOST_KEPT", 5)
+
+    def gone(*_: object) -> None:
+        raise StoreUnavailableError("gone", "no")
+
+    monkeypatch.setattr(store.impressions, "_write", gone)
+    store.impressions.log([Impression("ana", n, 1) for n in range(4)])
+    with pytest.raises(StoreUnavailableError):
+        store.impressions.flush()
+    store.impressions.log([Impression("ana", n, 1) for n in range(4, 8)])
+    assert store.impressions.lost == 3
+    monkeypatch.undo()
+    store.impressions.flush()
+    assert store.impressions.frame()["item"].to_list() == ["0", "1", "2", "3", "4"]
+
+
+def test_old_impressions_can_be_deleted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(impressions, "DELETED_AT_ONCE", 3)
+    store.impressions.log([Impression("ana", n, 1, time=n) for n in range(10)])
+    store.impressions.flush()
+    assert store.impressions.prune(before=8) == 8
+    assert store.impressions.frame()["item"].to_list() == ["8", "9"]
+    assert store.impressions.prune(before=8) == 0

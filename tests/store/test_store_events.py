@@ -1,0 +1,393 @@
+"""The log of events: stored once, in order, and read back."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cofactor.errors import ConflictError, DataError, StoreError, StoreUnavailableError
+from cofactor.store import Event, Impression, Store, StoredEvent
+from cofactor.store.append import append_requests
+from cofactor.store.connect import LOCK
+from cofactor.store.event import KINDS, checked_rows
+
+
+def test_what_is_stored_is_read_back(store: Store) -> None:
+    given_ = [
+        Event("ana", "alien", 4.5, time=880_000_000),
+        Event(7, "clüe \U0001f47d", kind="event"),
+        Event("7", 9, 2.5, kind="event", time=5),
+        Event("ana", "alien", kind="removal", time=880_000_001),
+        Event(" ana", "'; drop table events --", -1),
+    ]
+    before = int(time.time())
+    receipts = store.events.append(given_)
+    assert [(receipt.seq, receipt.duplicate) for receipt in receipts] == [(n, False) for n in range(1, 6)]
+    found = store.events.after(0)
+    assert [event[:5] for event in found] == [
+        (1, "rating", "ana", "alien", 4.5),
+        (2, "event", "7", "clüe \U0001f47d", 1.0),
+        (3, "event", "7", "9", 2.5),
+        (4, "removal", "ana", "alien", 0.0),
+        (5, "rating", " ana", "'; drop table events --", -1.0),
+    ]
+    assert [found[0].time, found[2].time, found[3].time] == [880_000_000, 5, 880_000_001]
+    assert all(before <= event.received <= time.time() for event in found)
+    assert found[1].time == found[1].received
+    assert store.events.of_user(7) == store.events.of_user("7") == [found[1], found[2]]
+    assert store.events.of_user("ana", after=1) == [found[3]]
+    assert store.events.of_user("nobody") == []
+    assert store.events.after(3, limit=1) == [found[3]]
+    assert store.events.watermark() == 5
+
+
+def test_an_empty_store(store: Store) -> None:
+    assert store.events.watermark() == 0
+    assert store.events.after(0) == []
+    assert list(store.events.until(99)) == []
+    assert store.events.state("ratings").rows() == []
+    assert store.events.state("events").columns == ["user", "item", "value", "time"]
+    assert store.events.append([]) == []
+    with pytest.raises(DataError, match="the table is empty"):
+        store.events.interactions("ratings")
+
+
+@pytest.mark.parametrize("number", [-1, 2**63, 10**30, 1.5, "7", True, None])
+def test_numbers_that_no_database_takes_are_refused(store: Store, number: int) -> None:
+    for use in (
+        lambda: store.events.after(number),
+        lambda: store.events.after(0, limit=number),
+        lambda: store.events.of_user("ana", after=number),
+        lambda: list(store.events.until(number)),
+        lambda: store.items.after(number),
+        lambda: store.users.after(0, limit=number),
+        lambda: store.forgotten.after(number),
+        lambda: store.impressions.frame(after=number),
+        lambda: store.jobs.get(number),
+        lambda: store.models.get(number),
+        lambda: store.models.promote(number),
+    ):
+        with pytest.raises(DataError, match=r"is not a whole number from 0 to 2\^63 - 1"):
+            use()
+
+
+def test_a_key_is_stored_once(store: Store) -> None:
+    first = store.events.append([Event("ana", "alien", 5, key="a"), Event("ana", "clue", 1, key="b", time=60)])
+    again = store.events.append([Event("ana", "clue", 1, key="b"), Event("ana", "alien", 5.0, key="a")])
+    assert [receipt.seq for receipt in again] == [first[1].seq, first[0].seq]
+    assert all(receipt.duplicate for receipt in again)
+    twice = store.events.append([Event("bo", "alien", 5, key="c"), Event("bo", "alien", 5, key="c")])
+    assert [receipt.duplicate for receipt in twice] == [False, True]
+    assert twice[0].seq == twice[1].seq
+    assert store.events.watermark() == 3
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Event("bo", "alien", 5, key="a", time=60),
+        Event("ana", "clue", 5, key="a", time=60),
+        Event("ana", "alien", 4, key="a", time=60),
+        Event("ana", "alien", 5, key="a", time=61),
+        Event("ana", "alien", 5, "event", key="a", time=60),
+    ],
+)
+def test_a_key_with_other_content_is_a_conflict_and_nothing_of_its_request_is_stored(
+    store: Store, other: Event
+) -> None:
+    store.events.append([Event("ana", "alien", 5, key="a", time=60)])
+    with pytest.raises(ConflictError, match="event 2: the key 'a' was used before for another event") as caught:
+        store.events.append([Event("cy", "alien", 1, key="n"), other])
+    assert caught.value.places == (2,)
+    assert store.events.of_user("cy") == []
+    assert not store.events.append([Event("cy", "alien", 2, key="n")])[0].duplicate  # the key is free
+
+
+def test_one_request_that_fails_leaves_its_neighbors_alone(
+    store: Store, stall: Callable[[Store], threading.Event]
+) -> None:
+    store.events.append([Event("ana", "alien", 5, key="a")])
+    gate = stall(store)
+    futures = [store.events.submit([Event("bo", n, 1, key=f"k{n}")]) for n in range(5)]
+    futures.insert(2, store.events.submit([Event("bo", "x", 4, key="a")]))
+    futures.append(store.events.submit([Event("bo", 0, 1, key="k0")]))
+    with pytest.raises(DataError, match="event 1: the user is empty"):
+        store.events.submit([Event("", "alien", 5)])
+    gate.set()
+    assert isinstance(futures[2].exception(), ConflictError)
+    seqs = [future.result()[0].seq for place, future in enumerate(futures) if place != 2]
+    assert seqs == [2, 3, 4, 5, 6, 2]
+    assert futures[-1].result()[0].duplicate
+
+
+def test_requests_of_one_transaction_know_each_others_keys(store: Store) -> None:
+    five, four = Event("ana", "alien", 5, key="a"), Event("ana", "alien", 4, key="a")
+    requests = [[five], [Event("bo", 1, 1), four], [Event("bo", 2, 1, key="b"), five], [Event("bo", 2, 1, key="b")]]
+    rows = [checked_rows(request, 0) for request in requests]
+    first, second, third, fourth = store._writer.run(lambda connection: append_requests(connection, rows))
+    assert first == [(1, False)]
+    assert isinstance(second, ConflictError)
+    assert second.places == (2,)
+    assert third == [(2, False), (1, True)]
+    assert fourth == [(2, True)]
+    assert [event.item for event in store.events.after(0)] == ["alien", "2"]
+
+
+def test_a_request_that_breaks_the_transaction_is_found_among_its_neighbors(
+    store: Store, stall: Callable[[Store], threading.Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the door let pass and the database refuses."""
+    from cofactor.store import append
+
+    real = append._store
+
+    def refuse(connection: object, rows: list[object], end: object) -> None:
+        if any(row.user == "bad" for row in rows):  # type: ignore[attr-defined]
+            raise StoreError("refused")
+        real(connection, rows, end)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(append, "_store", refuse)
+    gate = stall(store)
+    futures = [store.events.submit([Event(user, "alien", 1)]) for user in ("ana", "bad", "bo")]
+    gate.set()
+    assert [type(future.exception(10)) for future in futures] == [type(None), StoreError, type(None)]
+    assert [event.user for event in store.events.after(0)] == ["ana", "bo"]
+
+
+def test_many_threads_lose_nothing_and_numbers_have_no_gaps(store: Store) -> None:
+    def write(user: int) -> list[int]:
+        return [store.events.append([Event(user, n, 1, key=f"{user}-{n}")])[0].seq for n in range(10)]
+
+    with ThreadPoolExecutor(20) as pool:
+        seqs = list(pool.map(write, range(20)))
+    assert sorted(seq for some in seqs for seq in some) == list(range(1, 201))
+    assert all(some == sorted(some) for some in seqs)
+
+
+def test_an_answer_is_given_only_after_the_commit(store: Store, url: str) -> None:
+    with Store.open(url) as other:
+        for n in range(20):
+            (receipt,) = store.events.append([Event("ana", n, 1)])
+            assert other.events.watermark() == receipt.seq
+
+
+def test_the_watermark_never_skips_a_late_transaction(url: str, kind: str) -> None:
+    """A writer stalls between taking its numbers and its commit: nobody's numbers get past it meanwhile."""
+    with Store.open(url) as one, Store.open(url) as two:
+        one.events.append([Event("ana", 0, 1)])
+        gate, inside = threading.Event(), threading.Event()
+
+        def stalled(connection: object) -> None:
+            append_requests(connection, [checked_rows([Event("slow", 1, 1)], 0)])  # type: ignore[arg-type]
+            inside.set()
+            gate.wait(5)
+
+        slow = threading.Thread(target=lambda: one._writer.run(stalled))
+        slow.start()
+        inside.wait(5)
+        fast = two.events.submit([Event("fast", 2, 1)])
+        time.sleep(0.2)
+        assert not fast.done()
+        assert two.events.watermark() == 1
+        gate.set()
+        slow.join()
+        assert fast.result(5)[0].seq == 3
+        assert [event.user for event in two.events.after(1)] == ["slow", "fast"]
+
+
+def test_who_stalls_for_ever_holds_nobody_up_for_ever(server: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = server.new(template="template")  # type: ignore[attr-defined]
+    with Store.open(url) as store, psycopg.connect(url) as other:
+        store._writer.run(lambda connection: connection.exec_driver_sql("SET lock_timeout = '200ms'"))
+        other.execute(f"SELECT pg_advisory_lock({LOCK})")
+        with pytest.raises(StoreUnavailableError, match="lock timeout") as caught:
+            store.events.append([Event("ana", "alien", 5)])
+        assert caught.value.written == "no"
+        other.execute(f"SELECT pg_advisory_unlock({LOCK})")
+        assert store.events.append([Event("ana", "alien", 5)])[0].seq == 1
+
+
+def test_pages_of_all_events(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cofactor.store import log
+
+    store.events.append([Event(n % 7, n, 1 + n, time=n) for n in range(95)])
+    monkeypatch.setattr(log, "PAGE", 20)
+    pages = list(store.events.until(90, after=5))
+    assert [len(page) for page in pages] == [20, 20, 20, 20, 5]
+    assert [seq for page in pages for seq in page["seq"]] == list(range(6, 91))
+    assert pages[0].columns == list(StoredEvent._fields)
+    assert pages[0].row(0)[1:6] == (0, "5", "5", 6.0, 5)
+
+
+def test_one_user_among_many_is_found_by_index(store: Store, kind: str) -> None:
+    from cofactor.store import log
+
+    store.events.append([Event(n % 500, n, 1) for n in range(5_000)])
+    explain = "EXPLAIN QUERY PLAN " if kind == "sqlite" else "EXPLAIN "
+    with store._database.reading() as connection:
+        if kind == "postgresql":
+            connection.exec_driver_sql("SET enable_seqscan = off")  # 5,000 rows are too few to matter
+        query = log._OF_USER.params(who="7", after=0).compile(connection, compile_kwargs={"literal_binds": True})
+        plan = str(connection.exec_driver_sql(explain + str(query)).fetchall())
+    assert "events_user" in plan, plan
+    assert [event.item for event in store.events.of_user(7, after=4_000)] == ["4007", "4507"]
+
+
+def test_a_clock_set_back_does_not_let_an_old_rating_win(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cofactor.store import append, log
+
+    present = int(time.time())
+
+    def clock(seconds: int) -> None:
+        for module in (append, log):
+            monkeypatch.setattr(module, "now", lambda: present + seconds)
+
+    for seconds, value in ((0, 3), (-3600, 4), (-3599, 5)):
+        clock(seconds)
+        store.events.append([Event("ana", "alien", value)])
+        assert [kept.value for kept in store.events.state_of_user("ana", "ratings")] == [value]
+    store.events.append([Event("bo", "alien", 2, time=present)])  # a caller whose clock is right
+    store.events.append([Event("bo", "alien", kind="removal")])
+    assert store.events.state_of_user("bo", "ratings") == []
+    assert store.events.state("ratings")["value"].to_list() == [5.0]
+    assert [event.received for event in store.events.after(0)] == [present] * 5
+    clock(-400_000)
+    assert store.events.append([Event("cy", "alien", 2, time=present)])  # today is not the future
+
+
+def test_a_time_in_the_future_does_not_win_over_what_comes_later(store: Store) -> None:
+    store.events.append([Event("ana", "alien", 5, time=int(time.time()) + 3_600)])
+    store.events.append([Event("ana", "alien", kind="removal")])
+    assert store.events.state_of_user("ana", "ratings") == []
+
+
+def test_closing_writes_what_waits_and_then_refuses(url: str) -> None:
+    store = Store.open(url)
+    futures = [store.events.submit([Event("ana", n, 1)]) for n in range(300)]
+    store.close()
+    assert [future.result()[0].seq for future in futures] == list(range(1, 301))
+    with pytest.raises(StoreError, match="this store is closed"):
+        store.events.append([Event("ana", "alien", 5)])
+    with pytest.raises(StoreError, match="this store is closed"):
+        store.impressions.log([Impression("ana", "alien", 1)])
+    store.close()
+    with Store.open(url) as again:
+        assert again.events.watermark() == 300
+
+
+def test_a_queue_that_is_full_says_so(
+    store: Store, stall: Callable[[Store], threading.Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cofactor.store import writer
+
+    gate = stall(store)
+    monkeypatch.setattr(store._writer._queue, "maxsize", 2)
+    futures = [store.events.submit([Event("ana", n, 1)]) for n in range(2)]
+    with pytest.raises(StoreUnavailableError, match="wait to be written already") as caught:
+        store.events.submit([Event("ana", 2, 1)])
+    assert caught.value.written == "no"
+    monkeypatch.setattr(store._writer._queue, "maxsize", 9)
+    with pytest.raises(StoreUnavailableError, match="no answer after") as caught:
+        store.events.append([Event("ana", 3, 1)], seconds=0.01)
+    assert caught.value.written == "no"  # it was taken back in time
+    monkeypatch.setattr(writer, "MOST_ROWS_WAITING", 5)
+    with pytest.raises(StoreUnavailableError, match="3 requests with 3 events wait to be written already"):
+        store.events.submit([Event("ana", n, 1) for n in range(3)])
+    monkeypatch.undo()
+    gate.set()
+    assert [future.result()[0].seq for future in futures] == [1, 2]
+    assert store.events.append([Event("ana", 4, 1)])[0].seq == 3
+
+
+ANYTHING = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=300),
+    st.binary(max_size=3),
+    st.sampled_from([[], object(), 10**5000]),
+)
+
+
+ANY_EVENT = st.builds(
+    Event, ANYTHING, ANYTHING, ANYTHING, st.one_of(st.sampled_from(KINDS), ANYTHING), ANYTHING, ANYTHING
+)
+
+
+@given(ANY_EVENT)
+def test_the_door_lets_an_event_pass_or_says_what_is_wrong(event: Event) -> None:
+    try:
+        (row,) = checked_rows([event], 1_700_000_000)
+    except DataError as error:
+        said = str(error)
+    else:
+        said = ""
+    if said:
+        assert said.startswith("event 1")
+        assert len(said) < 300
+        assert "\n" not in said
+    else:
+        assert row.user.strip()
+        assert row.item.strip()
+        assert not any(ord(c) < 32 or ord(c) == 127 for c in row.user + row.item + (row.key or ""))
+        assert len(row.user) <= 256
+        assert abs(row.value) <= 1e15
+        assert row.time is None or 0 <= row.time <= 1_700_086_400
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30).filter(str.strip)
+
+
+@given(st.lists(st.tuples(NAMES, NAMES, st.floats(-1e15, 1e15)), min_size=1, max_size=5))
+def test_what_the_door_lets_pass_comes_back_as_it_was(shared_store: Store, rows: list[tuple[str, str, float]]) -> None:
+    last = shared_store.events.watermark()
+    shared_store.events.append([Event(*row) for row in rows])
+    assert [(event.user, event.item, event.value) for event in shared_store.events.after(last)] == rows
+
+
+@pytest.mark.parametrize(
+    ("event", "message"),
+    [
+        (Event("ana", "alien"), "the value is missing; a rating needs one"),
+        (Event("ana", "alien", float("inf")), "the value is not finite: inf"),
+        (Event("ana", "alien", True), "the value is not a number: True"),
+        (Event("ana", "alien", "5"), "the value is not a number: '5'"),  # type: ignore[arg-type]
+        (Event("ana", "alien", 10**400), "the value must be from -1e"),
+        (Event("ana", "alien", 0, "event"), "the value of an event must be from 1e-30"),
+        (Event("ana", "alien", 1, "removal"), "the value of a removal is given; a removal has none"),
+        (Event("ana", "alien", 1, "like"), "the kind must be one of rating, event, removal"),  # type: ignore[arg-type]
+        (Event("ana", "alien", 1, []), "the kind must be one of rating, event, removal"),  # type: ignore[arg-type]
+        (Event("", "alien", 1), "the user is empty"),
+        (Event("ana", "  ", 1), "the item is empty"),
+        (Event("ana", "a\nb", 1), r"the item has the control character U\+000A in it: 'a\\nb'"),
+        (Event("ana", "a" * 257, 1), "the item has 257 characters, and at most 256 are kept"),
+        (Event("ana", "\ud800", 1), "the item has half a surrogate pair in it"),
+        (Event(None, "alien", 1), "the user is neither a string nor an integer: None"),  # type: ignore[arg-type]
+        (Event(1.0, "alien", 1), "the user is neither a string nor an integer: 1.0"),  # type: ignore[arg-type]
+        (Event(2**63, "alien", 1), "the user does not fit into 64 bits; pass ids as strings"),
+        (Event("ana", "alien", 1, time=1_700_000_000_000), "the time 1700000000000 is not in seconds"),
+        (Event("ana", "alien", 1, time=-1), "the time is before 1970: -1"),
+        (Event("ana", "alien", 1, time=1_800_000_000), "more than a day ahead of this machine's clock"),
+        (Event("ana", "alien", 1, time=1.5), "not a whole number of seconds since 1970: 1.5"),  # type: ignore[arg-type]
+        (Event("ana", "alien", 1, key=""), "the key is empty; leave it out where there is none"),
+        (Event("ana", "alien", 1, key="k" * 129), "the key has 129 characters"),
+        (Event("ana", "alien", 1, key=7), "the key is not a string: 7"),  # type: ignore[arg-type]
+        ("ana", "is no Event but a str"),
+    ],
+)
+def test_each_refusal_says_where_and_what(event: Event, message: str) -> None:
+    with pytest.raises(DataError, match=rf"^event 2:? .*{message}"):
+        checked_rows([Event("ana", "alien", 1), event], 1_700_000_000)
+
+
+def test_too_many_at_once_are_refused() -> None:
+    with pytest.raises(DataError, match="10,001 events at once; send at most 10,000"):
+        checked_rows([Event("ana", "alien", 1)] * 10_001, 0)

@@ -1,0 +1,97 @@
+"""Keys: shown once, kept as hashes."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import textwrap
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cofactor.errors import DataError, ParameterError, StoreError
+from cofactor.store import Store, keys
+
+
+def test_a_key_opens_until_it_is_revoked(store: Store, url: str) -> None:
+    text = store.keys.create("write", "the shop's server")
+    name, _, secret = text.partition(".")
+    assert len(secret) == 43  # 256 bits
+    key = store.keys.check(text)
+    assert key is not None
+    assert (key.id, key.role, key.label, key.revoked) == (name, "write", "the shop's server", None)
+    with Store.open(url) as other:
+        assert other.keys.check(text) == key
+        other.keys.revoke(key.id)
+    assert store.keys.check(text) is None
+    store.keys.revoke(key.id)  # again
+    (found,) = store.keys.all()
+    assert found.revoked is not None
+    with pytest.raises(StoreError, match="there is no key of this id"):
+        store.keys.revoke("nobody")
+
+
+def test_the_secret_is_kept_nowhere(store: Store) -> None:
+    text = store.keys.create("admin", "me")
+    secret = text.partition(".")[2]
+    with store._database.reading() as connection:
+        rows = repr(connection.exec_driver_sql("SELECT * FROM keys").fetchall())
+    assert secret not in rows + repr(store.keys.all())
+    assert hashlib.sha256(secret.encode()).hexdigest() in rows
+
+
+def test_what_opens_nothing(store: Store) -> None:
+    one, two = store.keys.create("read", "one"), store.keys.create("admin", "two")
+    mixed = one.partition(".")[0] + "." + two.partition(".")[2]
+    for wrong in (
+        "",
+        ".",
+        "x",
+        mixed,
+        one[:-1],
+        one + "x",
+        one.upper(),
+        f" {one}",
+        one.replace(".", ""),
+        "\0.",
+        "\ud800",
+        "é.é",
+    ):
+        assert store.keys.check(wrong) is None, wrong
+    assert store.keys.check(None) is None  # type: ignore[arg-type]
+    assert store.keys.check(one) is not None
+    with pytest.raises(ParameterError, match="the role is one of read, write, admin, not 'root'"):
+        store.keys.create("root", "x")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="the label has 201 characters"):
+        store.keys.create("read", "x" * 201)
+
+
+@given(st.text())
+def test_no_text_opens_by_chance(shared_store: Store, text: str) -> None:
+    assert shared_store.keys.check(text) is None
+
+
+def test_keys_are_all_different_and_listed_without_secrets(store: Store) -> None:
+    made = [store.keys.create("read", f"key {n}") for n in range(20)]
+    assert len(set(made)) == 20
+    assert {key.label for key in store.keys.all()} == {f"key {n}" for n in range(20)}
+    assert not any("hash" in name or "secret" in name for name in vars(store.keys.all()[0]))
+
+
+def test_secrets_are_compared_by_compare_digest_whoever_asks() -> None:
+    """By structure: one hash and one comparison on every path, before anything is returned."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(keys.Keys.check)))
+    function = tree.body[0]
+    assert isinstance(function, ast.FunctionDef)
+    returns = [node for node in ast.walk(function) if isinstance(node, ast.Return)]
+    assert len(returns) == 1
+    assert returns[0] is function.body[-1]
+    compared = function.body[-2]
+    assert isinstance(compared, ast.Assign)
+    assert ast.unparse(compared.value) == (
+        "hmac.compare_digest(_hash(secret), _NOBODY if found is None else found.hash)"
+    )
+    equalities = [node for node in ast.walk(function) if isinstance(node, ast.Eq | ast.NotEq)]
+    assert len(equalities) == 1  # the id, in the query

@@ -1,0 +1,101 @@
+"""Processes killed with kill -9 while they write: a few rounds of what `benchmarks/kill9.py` does fifty times."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from cofactor.store import Event, Store, loading
+
+KILL9 = Path(__file__).parents[2] / "benchmarks" / "kill9.py"
+
+LOAD = """
+import sys
+import polars as pl
+from cofactor.store import Store, loading
+loading.PAGE = 500
+real = loading._insert
+def told(*given):
+    real(*given)
+    print("page", flush=True)
+loading._insert = told
+with Store.open(sys.argv[1]) as store:
+    n = 60_000
+    store.events.load(pl.DataFrame({"user": range(n), "item": range(n), "value": [1.0] * n}), kind="ratings")
+"""
+
+
+@pytest.fixture(scope="module")
+def kill9() -> Any:
+    spec = importlib.util.spec_from_file_location("kill9", KILL9)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["kill9"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_what_was_acknowledged_is_there_once(
+    kill9: Any, kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if kind == "sqlite":
+        tally = kill9.rounds(f"sqlite:///{tmp_path}/store.db", 2, seed=3)
+    else:
+        server = request.getfixturevalue("mortal_server")
+
+        def crash() -> None:
+            server.stop()
+            server.start()
+
+        tally = kill9.rounds(server.new(template="template"), 2, crash=crash, seed=3)
+    assert tally.faults == []
+    assert tally.rounds == 2
+    assert tally.acknowledged > 30
+
+
+def test_a_load_that_was_killed_goes_on_where_it_was(url: str) -> None:
+    process = subprocess.Popen([sys.executable, "-c", LOAD, url], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for _ in range(4):
+        process.stdout.readline()
+    process.kill()
+    process.wait()
+    with Store.open(url) as store:
+        before = store.events.watermark()
+        assert before % 500 == 0
+        assert 1_500 <= before < 60_000
+        store.events.append([Event("ana", "alien", 5)])
+    done = subprocess.run([sys.executable, "-c", LOAD, url], capture_output=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    with Store.open(url) as store:
+        assert store.events.watermark() == 60_001
+        assert len(store.events.state("ratings")) == 60_001
+    assert loading.PAGE == 20_000
+
+
+def test_postgresql_syncs_its_log_for_each_commit(server: Any) -> None:
+    """What strace counts for SQLite, the server counts itself."""
+    with psycopg.connect(server.new(template="template"), autocommit=True) as other:
+        assert other.execute("SHOW fsync").fetchone() == ("on",)
+
+        def syncs() -> int:
+            other.execute("SELECT pg_stat_force_next_flush()")
+            row = other.execute("SELECT sum(fsyncs) FROM pg_stat_io WHERE object = 'wal'").fetchone()
+            assert row is not None
+            return int(row[0])
+
+        with Store.open(server.url(other.info.dbname)) as store:
+            store.events.append([Event("ana", 0, 1)])
+            before = syncs()
+            for n in range(25):
+                store.events.append([Event("ana", n, 1)])
+            store._writer.run(lambda c: c.exec_driver_sql("SELECT pg_stat_force_next_flush()").close())
+            store._writer.run(lambda c: c.exec_driver_sql("SELECT 1").close())
+            assert syncs() - before >= 25

@@ -1,0 +1,234 @@
+"""What all events together say, and whole tables into the log."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import cofactor
+from cofactor.data.interactions import Interactions, Kind
+from cofactor.errors import DataError, KindError
+from cofactor.store import Event, Store, StoredEvent, loading
+from cofactor.store.state import settled, state_of
+
+SCHEMA = {"seq": pl.Int64, "kind": pl.Int8, "user": pl.String, "item": pl.String, "value": pl.Float64}
+SCHEMA |= {"time": pl.Int64, "received": pl.Int64}
+ONE = st.tuples(
+    st.sampled_from(["rating", "event", "removal"]),
+    st.sampled_from(["ana", "bo", "cy"]),
+    st.sampled_from(["7", "07", "alien"]),
+    st.integers(1, 5),
+    st.integers(0, 6),
+    st.integers(2, 4),
+)
+
+
+@given(st.lists(ONE, max_size=30), st.integers(1, 40), st.sampled_from(["ratings", "events"]))
+def test_the_state_of_all_is_the_state_of_each(rows: list[tuple], page: int, kind: Kind) -> None:
+    received = 0
+    events = []
+    for seq, (what, user, item, value, time, came) in enumerate(rows, start=1):
+        received = max(received, came)
+        events.append(StoredEvent(seq, what, user, item, 0.0 if what == "removal" else float(value), time, received))
+    codes = ["rating", "event", "removal"]
+    frames = [
+        pl.DataFrame([(e[0], codes.index(e[1]), *e[2:]) for e in events[at : at + page]], SCHEMA, orient="row")
+        for at in range(0, len(events), page)
+    ]
+    whole = {(user, str(item)): (value, time) for user, item, value, time in state_of(frames, kind).rows()}
+    each = {}
+    for user in ("ana", "bo", "cy"):
+        for kept in settled([event for event in events if event.user == user], kind):
+            each[user, kept.item] = (kept.value, kept.time)
+    assert whole == each
+
+
+def test_ratings_the_last_by_time_counts_and_removals_take_away(store: Store) -> None:
+    store.events.append(
+        [
+            Event("ana", "alien", 5, time=200),
+            Event("ana", "alien", 1, time=100),  # told later, of an earlier time
+            Event("ana", "clue", 2, time=100),
+            Event("ana", "clue", 3, time=100),  # the last stored
+            Event("ana", "jaws", 4, time=100),
+            Event("ana", "jaws", kind="removal", time=101),
+            Event("ana", "heat", 4, time=100),
+            Event("ana", "heat", kind="removal", time=101),
+            Event("ana", "heat", 1, time=102),
+            Event("ana", "alien", kind="event"),
+            Event("bo", "x", kind="removal"),
+        ]
+    )
+    expected = [("alien", 5.0, 200), ("clue", 3.0, 100), ("heat", 1.0, 102)]
+    assert [tuple(kept) for kept in store.events.state_of_user("ana", "ratings")] == expected
+    assert store.events.state("ratings").sort("item").rows() == [("ana", *kept) for kept in expected]
+    assert store.events.state("ratings", until=2).rows() == [("ana", "alien", 5.0, 200)]
+    assert store.events.state("events").rows()[0][:3] == ("ana", "alien", 1.0)
+    with pytest.raises(KindError, match="the kind is ratings or events, not 'clicks'"):
+        store.events.state("clicks")  # type: ignore[arg-type]
+
+
+def test_events_are_summed_since_the_last_removal(store: Store) -> None:
+    def played(item: str, time: int, value: float = 1) -> Event:
+        return Event("ana", item, value, "event", time=time)
+
+    store.events.append([played("alien", 1), played("alien", 2, 2.5), played("clue", 3), played("clue", 9, 2)])
+    store.events.append([Event("ana", "clue", kind="removal", time=5), played("jaws", 1)])
+    store.events.append([Event("ana", "jaws", kind="removal", time=5), Event("ana", "alien", 4)])
+    expected = [("alien", 3.5, 2), ("clue", 2.0, 9)]
+    assert [tuple(kept) for kept in store.events.state_of_user("ana", "events")] == expected
+    assert store.events.state("events").sort("item").rows() == [("ana", *kept) for kept in expected]
+
+
+def test_ids_are_read_by_the_houses_rules(store: Store) -> None:
+    store.events.append([Event(7, 10, 5), Event("8", 9, 4)])
+    assert store.events.interactions("ratings").frame().select("user", "item").rows() == [(7, 10), (8, 9)]
+    store.events.append([Event(7, "010", 3)])
+    assert store.events.interactions("ratings").frame().select("user", "item").rows() == [
+        (7, "010"),
+        (7, "10"),
+        (8, "9"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def ratings(small_ratings: Interactions) -> Interactions:
+    """Of times that were."""
+    assert small_ratings.times is not None
+    return replace(small_ratings, times=small_ratings.times - 1_000_000_000)
+
+
+@pytest.fixture
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "PAGE", 700)
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_a_table_comes_back_as_it_was(store: Store, ratings: Interactions) -> None:
+    loaded = store.events.load(ratings)
+    assert loaded == (len(ratings), len(ratings), 0)
+    assert store.events.interactions("ratings").frame().equals(ratings.frame())
+    assert store.events.load(ratings) == (len(ratings), 0, 0)  # each table once
+    assert store.events.watermark() == len(ratings)
+    assert store.events.load(ratings, name="again").stored == len(ratings)
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_a_table_of_events_with_integer_ids_and_no_times(store: Store) -> None:
+    plays = Interactions.from_columns([3, 1, 3], [10, 20, 30], [2, 1, 0.5], kind="events")
+    assert store.events.load(plays, kind="events").stored == 3
+    found = store.events.interactions("events")
+    assert found.frame().drop("time").equals(plays.frame())
+    assert found.times is not None
+    assert (found.times == store.events.after(0)[0].received).all()
+
+
+@pytest.mark.usefixtures("small_pages")
+@pytest.mark.parametrize("broken_after", [0, 1, 3])
+def test_a_load_that_broke_goes_on_where_it_was(
+    url: str, ratings: Interactions, broken_after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, steps = loading._insert, iter(range(99))
+
+    def breaks(*given: object) -> None:
+        real(*given)  # type: ignore[arg-type]
+        if next(steps) == broken_after:
+            raise KeyboardInterrupt  # after the rows, before the commit
+
+    with Store.open(url) as store:
+        monkeypatch.setattr(loading, "_insert", breaks)
+        monkeypatch.setattr(store._writer, "run", lambda do: _in_this_thread(store, do))
+        with pytest.raises(KeyboardInterrupt):
+            store.events.load(ratings)
+        monkeypatch.undo()
+        assert store.events.watermark() == broken_after * 700
+    monkeypatch.setattr(loading, "PAGE", 900)  # and with other pages
+    with Store.open(url) as store:
+        user, item, *_ = ratings.frame().row(0)
+        store.events.append([Event(user, item, 3, time=1)])  # in between, of an older time
+        loaded = store.events.load(ratings)
+        assert loaded.stored == len(ratings) - broken_after * 700
+        assert store.events.watermark() == len(ratings) + 1
+        assert store.events.interactions("ratings").frame().equals(ratings.frame())
+
+
+def _in_this_thread(store: Store, do: object) -> object:
+    with store._database.transaction() as connection:
+        return do(connection)  # type: ignore[operator]
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_a_frame_keeps_its_order(store: Store) -> None:
+    frame = pl.DataFrame({"user": ["ana"] * 3, "item": ["alien"] * 3, "value": [3, 1, 5]})
+    assert store.events.load(frame, kind="ratings").stored == 3
+    assert store.events.state("ratings")["value"].to_list() == [5.0]
+    assert store.events.load(frame, kind="events").stored == 3  # another kind is another table
+    assert store.events.state("events")["value"].to_list() == [9.0]
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_odd_ids_survive_the_way(store: Store) -> None:
+    odd = ['a,"b"', "\\.", "\\N", "NULL", " padded ", "ünï\U0001f47d", "'", "%s", "?", ":x", '""', "\\"]
+    frame = pl.DataFrame({"user": odd, "item": odd[::-1], "value": [1.0] * len(odd)})
+    assert store.events.load(frame, kind="ratings").stored == len(odd)
+    assert [(event.user, event.item) for event in store.events.after(0)] == list(zip(odd, odd[::-1], strict=True))
+    assert store.events.load(frame, kind="ratings").stored == 0
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (pl.DataFrame({"user": ["a"], "item": ["b"]}), "no column 'value'; it has user, item"),
+        (
+            pl.DataFrame(
+                {"user": ["a"], "item": ["b"], "value": [None]},
+                {"user": pl.String, "item": pl.String, "value": pl.Float64},
+            ),
+            "row 1: the value is missing",
+        ),
+        (pl.DataFrame({"user": ["a"], "item": [None], "value": [1.0]}), "the column 'item' holds Null"),
+        (pl.DataFrame({"user": ["a", ""], "item": ["b"] * 2, "value": [1.0] * 2}), "the user '' is empty"),
+        (pl.DataFrame({"user": ["a"], "item": [1.5], "value": [1.0]}), "the column 'item' holds Float64"),
+        (pl.DataFrame({"user": ["a"] * 2, "item": ["b"] * 2, "value": [1.0, float("nan")]}), "row 2: the value nan"),
+        (
+            pl.DataFrame({"user": ["a"], "item": ["b"], "value": [1.0], "time": [10**12]}),
+            "row 1: the time 1000000000000",
+        ),
+        (pl.DataFrame({"user": ["a"], "item": ["b"], "value": [1.0], "time": [1.5]}), "'time' holds Float64"),
+        ([1, 2], "load takes Interactions or a polars frame, not list"),
+    ],
+)
+def test_tables_that_are_refused(store: Store, frame: pl.DataFrame, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        store.events.load(frame, kind="ratings")
+    assert store.events.watermark() == 0
+
+
+def test_a_table_must_be_of_the_kind(store: Store, ratings: Interactions) -> None:
+    with pytest.raises(KindError, match="these are ratings, not events"):
+        store.events.load(ratings, kind="events")
+    with pytest.raises(KindError, match="say what a frame holds"):
+        store.events.load(ratings.frame())
+    with pytest.raises(DataError, match="the store keeps no weights"):
+        store.events.load(ratings.with_weights(np.full(len(ratings), 2.0)))
+
+
+@pytest.mark.usefixtures("small_pages")
+def test_what_a_table_says_of_a_forgotten_user_is_left_out(store: Store, ratings: Interactions) -> None:
+    store.forgotten.forget("user 3")
+    theirs = int((ratings.frame()["user"] == "user 3").sum())
+    assert theirs > 0
+    assert store.events.load(ratings) == (len(ratings), len(ratings) - theirs, theirs)
+    assert store.events.of_user("user 3") == []
+    assert store.forgotten.is_forgotten("user 3")
+
+
+def test_what_was_loaded_trains(store: Store, ratings: Interactions) -> None:
+    store.events.load(ratings)
+    rec = cofactor.Recommender.fit(cofactor.Bias(), store.events.interactions("ratings"))
+    assert len(rec.users) == ratings.n_users
