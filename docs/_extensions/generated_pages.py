@@ -35,6 +35,7 @@ PAGES = {
     "Seeing inside": ["cofactor.interpret"],
     "Audits and remedies": ["cofactor.audit", "cofactor.audit.exposure:Genres"],
     "Figures": ["cofactor.plots"],
+    "Client of a service": ["cofactor.client"],
     "Errors, threads": ["cofactor.errors", "cofactor.kernels.threads:threads"],
 }
 """Every page of names, and the modules (or one name of a module) that stand on it."""
