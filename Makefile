@@ -23,7 +23,7 @@ check: .venv/installed-dev   ## style, types and the layers
 	$(BIN)/lint-imports
 
 test: check                  ## everything that must hold, on real data
-	$(BIN)/pytest
+	$(BIN)/python -m pytest
 
 docs: .venv/installed-dev    ## the documentation, into docs/_build/html: every page is run; a warning is an error (minutes)
 	rm -rf docs/_build docs/generated
