@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import polars as pl
@@ -40,6 +41,9 @@ def test_the_state_of_all_is_the_state_of_each(rows: list[tuple], page: int, kin
         pl.DataFrame([(e[0], codes.index(e[1]), *e[2:]) for e in events[at : at + page]], SCHEMA, orient="row")
         for at in range(0, len(events), page)
     ]
+    with patch("cofactor.store.state.PART", 7):
+        parts = state_of(frames, kind)
+    assert parts.sort(pl.all()).equals(state_of(frames, kind).sort(pl.all()))
     whole = {(user, str(item)): (value, time) for user, item, value, time in state_of(frames, kind).rows()}
     each = {}
     for user in ("ana", "bo", "cy"):
