@@ -201,11 +201,8 @@ def told(options: argparse.Namespace, seen: Seen) -> dict[str, Any]:
     }
     for name, took in sorted(seen.took.items()):
         figures[f"{name}_p50_p99_ms"] = [round(float(np.percentile(took, q)) * 1e3, 2) for q in (50, 99)]
-    if len(seen.memory) > 120:
-        second, last = np.mean(seen.memory[60:120]), np.mean(seen.memory[-60:])
-        figures["memory_mb_second_and_last_minute"] = [round(float(second), 1), round(float(last), 1)]
-    elif seen.memory:
-        figures["memory_mb_first_and_last"] = [round(seen.memory[0], 1), round(seen.memory[-1], 1)]
+    minutes = [seen.memory[at : at + 60] for at in range(0, len(seen.memory), 60)]
+    figures["memory_mb_by_minute"] = [round(float(np.mean(one)), 1) for one in minutes]
     return figures
 
 

@@ -36,6 +36,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(?!cofactor\.).*"),  # names of other libraries have no page here
     (r"py:.*", r"cofactor\.(models\.(losses|links|baseline|layers|sessions)|data\.(movielens|catalog|download))\..*"),
     (r"py:.*", r"cofactor\.data\.features\.Column"),
+    (r"py:.*", r"cofactor\.store\.(connect\.Database|writer\.Writer)"),
 ]
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist", "attrs_inline"]

@@ -12,6 +12,7 @@ from textwrap import wrap
 from types import FunctionType, ModuleType
 
 import typer
+from service_pages import routes_part, settings_part
 from sphinx.application import Sphinx
 
 DATA = ("read", "load_report", "interactions", "scale", "ids", "features", "crosstab", "datasets", "synthetic")
@@ -36,6 +37,7 @@ PAGES = {
     "Audits and remedies": ["cofactor.audit", "cofactor.audit.exposure:Genres"],
     "Figures": ["cofactor.plots"],
     "Client of a service": ["cofactor.client"],
+    "Store of a service": ["cofactor.store"],
     "Errors, threads": ["cofactor.errors", "cofactor.kernels.threads:threads"],
 }
 """Every page of names, and the modules (or one name of a module) that stand on it."""
@@ -146,6 +148,8 @@ def _write(app: Sphinx) -> None:
     pages = {_file(title): names_page(title, modules) for title, modules in PAGES.items()}
     pages["first-names.md"] = first_names()
     pages["command-line.md"] = commands()
+    pages["service-routes.txt"] = routes_part()
+    pages["service-settings.txt"] = settings_part()
     pages["layers.svg"] = layers_picture(Path(app.srcdir).parent)
     for name, text in pages.items():
         if not (made / name).exists() or (made / name).read_text(encoding="utf-8") != text:

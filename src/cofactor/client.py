@@ -7,17 +7,20 @@ import random
 import time
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
-from cofactor.errors import CofactorError, MissingExtraError
+from cofactor.errors import CofactorError, MissingExtraError, ParameterError
 
 if TYPE_CHECKING:
     import httpx
 
 __all__ = ["Client", "Recommendation", "Recommendations", "ServiceError"]
+
+By: TypeAlias = Literal["mean", "cautious", "optimistic"]
+"""What a list is ordered by: the last two need a model that predicts distributions."""
 
 AGAIN = (408, 429, 502, 503, 504)
 FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0
@@ -92,20 +95,52 @@ class Client:
             raise MissingExtraError('the client needs httpx, which is not installed: pip install "cofactor[client]"')
         import httpx
 
+        if not url.startswith(("http://", "https://")):
+            raise ParameterError(f"the URL of a service begins with http:// or https://, as {url!r} does not")
+        if not (key.isascii() and key.isprintable() and key):
+            raise ParameterError("this is no key: a key is id.secret, of letters, digits, - and _")  # itself untold
         self._retries = retries
         headers = {"Authorization": f"Bearer {key}"}
         self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout, transport=transport)
 
     # asking
 
-    def recommend(self, user: str | int, n: int = 10, **wish: Any) -> Recommendations:
-        """The n best items of a user; `wish`: exclude, where, by, diversity, explore, log."""
-        return _recommendations(self._json("POST", "/v1/recommendations", {"user": user, "n": n, **wish}))
+    def recommend(
+        self,
+        user: str | int,
+        n: int = 10,
+        *,
+        exclude: Iterable[str | int] = (),
+        where: Mapping[str, Any] | None = None,
+        by: By = "mean",
+        diversity: float = 0.0,
+        explore: float = 0.0,
+        log: bool = True,
+    ) -> Recommendations:
+        """The n best items of a user.
 
-    def recommend_for(self, history: Mapping[Any, float], n: int = 10, **wish: Any) -> Recommendations:
-        """The n best items of somebody who is known by this history alone: item and rating."""
+        exclude: items to leave out, beside what the user rated. where: metadata that items must have. diversity: from
+        0, the plain order, to 1. explore: the chance of each place to go to an item that few rated. log: whether what
+        is shown is kept for later evaluation.
+        """
+        wish = _wish(n, exclude, where, by, diversity, explore)
+        return _recommendations(self._json("POST", "/v1/recommendations", {"user": user, "log": log, **wish}))
+
+    def recommend_for(
+        self,
+        history: Mapping[Any, float],
+        n: int = 10,
+        *,
+        exclude: Iterable[str | int] = (),
+        where: Mapping[str, Any] | None = None,
+        by: By = "mean",
+        diversity: float = 0.0,
+        explore: float = 0.0,
+    ) -> Recommendations:
+        """The n best items of somebody known by this history alone, item and rating; otherwise as `recommend`."""
         rated = [{"item": item, "value": value} for item, value in history.items()]
-        return _recommendations(self._json("POST", "/v1/recommendations", {"history": rated, "n": n, **wish}))
+        wish = _wish(n, exclude, where, by, diversity, explore)
+        return _recommendations(self._json("POST", "/v1/recommendations", {"history": rated, **wish}))
 
     def predict(self, user: str | int, item: str | int) -> float:
         """The rating that a user would give an item."""
@@ -143,11 +178,12 @@ class Client:
 
         Each without a key gets one, so that what is sent again is stored once.
         """
-        keyed = [{"key": uuid.uuid4().hex, **event} for event in events]
+        keyed = [{**event, "key": event.get("key") or uuid.uuid4().hex} for event in events]
         fared: list[dict[str, Any]] = []
         for start in range(0, len(keyed), LINES):
             body = "\n".join(json.dumps(event) for event in keyed[start : start + LINES]).encode()
-            answer = self._sent("POST", "/v1/events/bulk", {"content": body}).json()
+            sent = {"content": body, "headers": {"Content-Type": "application/x-ndjson"}}
+            answer = _read(self._sent("POST", "/v1/events/bulk", sent))
             fared += [{**line, "line": start + line["line"]} for line in answer["results"]]
         return fared
 
@@ -190,8 +226,7 @@ class Client:
         sent: dict[str, Any] = {"params": query}
         if body is not None:
             sent["json"] = body
-        answer: dict[str, Any] = self._sent(method, path, sent).json()
-        return answer
+        return _read(self._sent(method, path, sent))
 
     def _sent(self, method: str, path: str, sent: Mapping[str, Any]) -> httpx.Response:
         import httpx
@@ -201,8 +236,10 @@ class Client:
             asked = 0.0
             try:
                 answer = self._http.request(method, path, **sent)
-            except httpx.TransportError as problem:
-                error = ServiceError(f"{self._http.base_url} cannot be reached: {problem}", 0)
+            except httpx.RequestError as problem:
+                error = ServiceError(
+                    f"{self._http.base_url} cannot be reached: {str(problem) or type(problem).__name__}", 0
+                )
             else:
                 if answer.is_success:
                     return answer
@@ -228,8 +265,31 @@ class Client:
         self.close()
 
 
+def _wish(
+    n: int,
+    exclude: Iterable[str | int],
+    where: Mapping[str, Any] | None,
+    by: By,
+    diversity: float,
+    explore: float,
+) -> dict[str, Any]:
+    told = {"n": n, "exclude": list(exclude), "where": dict(where or {})}
+    return {**told, "by": by, "diversity": diversity, "explore": explore}
+
+
+def _read(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        found = answer.json()
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ServiceError(f"what answers at {answer.url.host} is no service of cofactor", answer.status_code)
+    return found
+
+
 def _recommendations(found: Mapping[str, Any]) -> Recommendations:
-    items = tuple(Recommendation(**one) for one in found["items"])
+    names = [known.name for known in fields(Recommendation)]  # a newer service may tell more
+    items = tuple(Recommendation(**{name: one[name] for name in names}) for one in found["items"])
     return Recommendations(found["model"], found["answered_by"], found["stale"], items)
 
 

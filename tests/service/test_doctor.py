@@ -96,6 +96,18 @@ def test_a_clock_set_back_is_told(data: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "set back" in finding.says
 
 
+@pytest.mark.parametrize(("off", "says"), [(-500, "500 s behind this one"), (500, "500 s ahead of this one")])
+def test_a_database_server_whose_clock_differs_is_told(
+    data: Path, off: int, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Store, "clock", lambda _store: time.time() + off)
+    finding = found(data, "clock")
+    assert finding.state == "warning"
+    assert says in finding.says
+    monkeypatch.setattr(Store, "clock", lambda _store: time.time() + off / 10)
+    assert found(data, "clock").state == "ok"
+
+
 def test_jobs_that_nobody_takes_are_told(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Store.open(store_url(data)) as store:
         store.jobs.enqueue("train")

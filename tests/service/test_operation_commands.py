@@ -11,13 +11,14 @@ from typer.testing import CliRunner
 
 from cofactor.cli.backup import backup, restore
 from cofactor.cli.doctor import doctor
+from cofactor.cli.key import key
 from cofactor.cli.trainer import trainer
-from cofactor.errors import StoreError
+from cofactor.errors import ParameterError, StoreError
 from cofactor.service.trainer_process import store_url
 from cofactor.store import Event, Store
 
 app = typer.Typer()
-for command in (doctor, backup, restore, trainer):
+for command in (doctor, backup, restore, trainer, key):
     app.command()(command)
 
 
@@ -56,3 +57,21 @@ def test_problems_have_an_exit_code(tmp_path: Path, data: Path) -> None:
     with Store.open(store_url(data)) as store:
         store.jobs.enqueue("train", {"estimator": "nonsense"})
     assert "job 2 is failed: 'nonsense' is no estimator" in run("trainer", "--data", data, "--once", code=1)
+
+
+def test_a_key_is_made_where_the_others_were_lost_and_revoked(tmp_path: Path, data: Path) -> None:
+    made = run("key", "--data", data, "--role", "admin", "--label", "mine").strip()
+    with Store.open(store_url(data)) as store:
+        found = store.keys.check(made)
+        assert found is not None
+        assert (found.role, found.label) == ("admin", "mine")
+        assert run("key", "--data", data, "--revoke", found.id) == ""
+        assert store.keys.check(made) is None
+        least = store.keys.check(run("key", "--data", data).strip())
+        assert least is not None
+        assert least.role == "read"
+    with pytest.raises(ParameterError, match="--role is read, write or admin, not 'root'"):
+        run("key", "--data", data, "--role", "root")
+    with pytest.raises(StoreError, match="holds no service"):
+        run("key", "--data", tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()

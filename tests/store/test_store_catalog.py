@@ -101,6 +101,39 @@ def test_facts_about_users(store: Store) -> None:
         store.users.put("ana", "old")  # type: ignore[arg-type]
 
 
+def test_tables_are_added_where_nothing_is_known(store: Store) -> None:
+    store.items.put([Item("alien", "Alien³"), Item("blank", available=False)])
+    table = pl.DataFrame({
+        "film": ["alien", "blank", "new", "empty"],
+        "title": ["Alien", "Blank", None, None],
+        "year": [1979, 1980, 1981, None],
+    })  # fmt: skip
+    assert store.items.add_table(table) == 2
+    last = store.events.watermark()
+    assert store.items.get("alien") == (1, "alien", "Alien³", True, {})
+    assert store.items.get("blank") == (2, "blank", "Blank", False, {"year": 1980})
+    assert store.items.get("new") == (2, "new", None, True, {"year": 1981})
+    assert store.items.get("empty") is None
+    assert store.items.add_table(table) == 0
+    assert store.events.watermark() == last
+    with pytest.raises(DataError, match="the item table has no columns"):
+        store.items.add_table(pl.DataFrame())
+
+
+def test_facts_of_many_users_are_added_but_for_who_was_forgotten(store: Store) -> None:
+    ages = pl.DataFrame({"name": range(25_000), "age": [None, *range(24_999)]})
+    store.users.put(7, {"age": 99})
+    store.forgotten.forget(8)
+    assert store.users.add_table(ages) == 24_997  # not 0, of whom nothing is told, nor 7, nor 8
+    assert [store.users.get(name) for name in (0, 8)] == [None, None]
+    assert (store.users.get(7), store.users.get(24_999)) == ((1, "7", {"age": 99}), (5, "24999", {"age": 24_998}))
+    assert store.users.add_table(ages) == 0
+    assert store.events.watermark() == 5
+    with pytest.raises(DataError, match="user 2 is empty"):
+        store.users.add_table(pl.DataFrame({"user": ["x", ""], "age": [1, 2]}))
+    assert store.users.get("x") is None
+
+
 def test_settings_are_shared(store: Store, url: str) -> None:
     store.settings.put("kind", "ratings")
     store.settings.put("scale", [0.5, 5])
@@ -117,14 +150,14 @@ def test_impressions_are_written_about_once_a_second(store: Store, url: str) -> 
     begin = time.monotonic()
     with Store.open(url) as other:
         while time.monotonic() - begin < 5 and len(store.impressions.frame()) == 0:
-            other.impressions.log([Impression("ana", "alien", 1, 0.25, model=3, time=60)])
+            other.impressions.log([Impression("ana", ["alien"], [0.25], model=3, time=60)])
             time.sleep(0.05)
         assert time.monotonic() - begin < 4
         assert store.impressions.frame().rows()[0] == (1, "ana", "alien", 1, 0.25, 3, 60)
-        other.impressions.log([Impression("bo", 7, 10)])
-    assert store.impressions.frame().row(-1)[1:4] == ("bo", "7", 10)  # none is lost by closing
+        other.impressions.log([Impression("bo", [6, 7])])
+    assert store.impressions.frame().row(-1)[1:4] == ("bo", "7", 2)  # none is lost by closing
     last = int(store.impressions.frame()["id"][-1])
-    assert store.impressions.frame(after=last - 1)["user"].to_list() == ["bo"]
+    assert store.impressions.frame(after=last - 1)["user"].to_list() == ["bo", "bo"]
     assert len(store.impressions.frame(limit=1)) == 1
 
 
@@ -132,7 +165,7 @@ def test_impressions_do_not_wait_while_others_write(store: Store) -> None:
     stop = threading.Event()
     thread = threading.Thread(target=lambda: [store.events.append([Event("a", 1, 1)]) for _ in iter(stop.is_set, True)])
     thread.start()
-    store.impressions.log([Impression("ana", "alien", 1)])
+    store.impressions.log([Impression("ana", ["alien"])])
     time.sleep(1.6)
     found = len(store.impressions.frame())
     stop.set()
@@ -143,16 +176,18 @@ def test_impressions_do_not_wait_while_others_write(store: Store) -> None:
 @pytest.mark.parametrize(
     ("shown", "message"),
     [
-        (Impression("", "alien", 1), "impression 2: the user is empty"),
-        (Impression("ana", "alien", 0), "impression 2: the slot must be from 1"),
-        (Impression("ana", "alien", 1, 0.0), "impression 2: the propensity must be from 1e-12 to 1"),
-        (Impression("ana", "alien", 1, 1.5), "impression 2: the propensity must be from 1e-12 to 1"),
-        (Impression("ana", "alien", 1, model=-1), "impression 2: the model must be from 0"),
+        (Impression("", ["alien"]), "impression 2: the user is empty"),
+        (Impression("ana", "alien"), "impression 2: items are a list, and not 'alien'"),
+        (Impression("ana", []), "impression 2 is of 0 items"),
+        (Impression("ana", ["alien"], [1, 1]), "impression 2 is of 1 items with 2 propensities"),
+        (Impression("ana", ["alien"], [0.0]), "impression 2: the propensity must be from 1e-12 to 1"),
+        (Impression("ana", ["alien"], [1.5]), "impression 2: the propensity must be from 1e-12 to 1"),
+        (Impression("ana", ["alien"], model=-1), "impression 2: the model must be from 0"),
     ],
 )
 def test_impressions_that_are_refused(store: Store, shown: Impression, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        store.impressions.log([Impression("ana", "alien", 1), shown])
+        store.impressions.log([Impression("ana", ["alien"]), shown])
     store.impressions.flush()
     assert len(store.impressions.frame()) == 0
 
@@ -166,10 +201,10 @@ def test_impressions_wait_for_a_database_that_fails_but_not_without_end(
         raise StoreUnavailableError("gone", "no")
 
     monkeypatch.setattr(store.impressions, "_write", gone)
-    store.impressions.log([Impression("ana", n, 1) for n in range(4)])
+    store.impressions.log([Impression("ana", [n]) for n in range(4)])
     with pytest.raises(StoreUnavailableError):
         store.impressions.flush()
-    store.impressions.log([Impression("ana", n, 1) for n in range(4, 8)])
+    store.impressions.log([Impression("ana", [n]) for n in range(4, 8)])
     assert store.impressions.lost == 3
     monkeypatch.undo()
     store.impressions.flush()
@@ -178,7 +213,7 @@ def test_impressions_wait_for_a_database_that_fails_but_not_without_end(
 
 def test_old_impressions_can_be_deleted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(impressions, "DELETED_AT_ONCE", 3)
-    store.impressions.log([Impression("ana", n, 1, time=n) for n in range(10)])
+    store.impressions.log([Impression("ana", [n], time=n) for n in range(10)])
     store.impressions.flush()
     assert store.impressions.prune(before=8) == 8
     assert store.impressions.frame()["item"].to_list() == ["8", "9"]

@@ -276,7 +276,7 @@ def test_closing_writes_what_waits_and_then_refuses(url: str) -> None:
     with pytest.raises(StoreError, match="this store is closed"):
         store.events.append([Event("ana", "alien", 5)])
     with pytest.raises(StoreError, match="this store is closed"):
-        store.impressions.log([Impression("ana", "alien", 1)])
+        store.impressions.log([Impression("ana", ["alien"])])
     store.close()
     with Store.open(url) as again:
         assert again.events.watermark() == 300

@@ -61,7 +61,7 @@ def test_a_server_that_stops_and_comes_back(mortal_server: object) -> None:
     with Store.open(url) as store:
         store.events.append([Event("ana", "alien", 5, key="a")])
         job = store.jobs.enqueue("train")
-        store.impressions.log([Impression("ana", "alien", 1)])
+        store.impressions.log([Impression("ana", ["alien"])])
         mortal_server.stop()  # type: ignore[attr-defined]
         try:
             for use in (

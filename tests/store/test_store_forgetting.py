@@ -26,7 +26,7 @@ def fill(store: Store) -> None:
     store.events.append([Event("bo", 1, 4)])
     store.users.put("ana@example.org", {"age": 31})
     store.items.put([Item(1, "One")])
-    store.impressions.log([Impression("ana@example.org", 1, 1), Impression("bo", 1, 1)])
+    store.impressions.log([Impression("ana@example.org", [1]), Impression("bo", [1])])
     store.impressions.flush()
 
 
@@ -112,7 +112,7 @@ def forgetting_fails_whole(store: Store) -> None:
 
 def test_impressions_that_wait_are_forgotten_too(store: Store, url: str) -> None:
     with Store.open(url) as other:
-        other.impressions.log([Impression("ana", 1, 1), Impression("bo", 1, 1)])
+        other.impressions.log([Impression("ana", [1]), Impression("bo", [1])])
         store.forgotten.forget("ana")
         other.impressions.flush()
     assert store.impressions.frame()["user"].to_list() == ["bo"]

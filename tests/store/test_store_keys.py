@@ -95,3 +95,23 @@ def test_secrets_are_compared_by_compare_digest_whoever_asks() -> None:
     )
     equalities = [node for node in ast.walk(function) if isinstance(node, ast.Eq | ast.NotEq)]
     assert len(equalities) == 1  # the id, in the query
+
+
+def test_whatever_is_given_is_compared_once_as_a_digest(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By counting: an unknown id, a wrong secret, a revoked key and a right one take the same way."""
+    text, revoked = store.keys.create("read", "one"), store.keys.create("read", "two")
+    name = text.partition(".")[0]
+    store.keys.revoke(revoked.partition(".")[0])
+    compared: list[tuple[str, str]] = []
+    real = keys.hmac.compare_digest
+
+    def compare(one: str, other: str) -> bool:
+        compared.append((one, other))
+        return real(one, other)
+
+    monkeypatch.setattr(keys.hmac, "compare_digest", compare)
+    found = {given: store.keys.check(given) for given in (text, revoked, f"{name}.x", "0" * 16 + ".x", "", "\0", name)}
+    assert [given for given, key in found.items() if key is not None] == [text]
+    assert len(compared) == len(found)
+    assert {len(part) for pair in compared for part in pair} == {64}
+    assert compared[0][0] == compared[0][1]

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -269,7 +270,7 @@ def test_without_the_driver_the_message_names_it(monkeypatch: pytest.MonkeyPatch
 def test_leaving_the_program_without_closing_writes_what_waits(tmp_path: Path) -> None:
     program = (
         "import sys; from cofactor.store import *; s = Store.open(sys.argv[1])\n"
-        "s.impressions.log([Impression('ana', 'alien', 1)])\n"
+        "s.impressions.log([Impression('ana', ['alien'])])\n"
         "for n in range(99): s.events.submit([Event('ana', n, 1)])"
     )
     url = f"sqlite:///{tmp_path}/store.db"
@@ -301,3 +302,12 @@ def test_at_least_one_sync_of_the_disk_for_each_commit(tmp_path: Path) -> None:
     between = (tmp_path / "trace").read_text().split('write(2, "MARK"')
     assert len(between) == 3
     assert between[1].count("sync(") >= 25
+
+
+def test_the_clock_is_that_of_the_server(store: Store, kind: str) -> None:
+    told = store.clock()
+    if kind == "sqlite":
+        assert told is None
+    else:
+        assert told is not None
+        assert abs(told - time.time()) < 5  # it runs on this machine

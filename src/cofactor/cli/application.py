@@ -21,6 +21,7 @@ from cofactor.cli.evaluate import evaluate
 from cofactor.cli.explain import explain
 from cofactor.cli.fetch import fetch
 from cofactor.cli.fit import fit
+from cofactor.cli.key import key
 from cofactor.cli.models import models
 from cofactor.cli.onboard import onboard
 from cofactor.cli.predict import predict
@@ -91,7 +92,7 @@ COMMANDS: dict[str, list[Any]] = {
     "Data": [fetch, describe],
     "Learn": [models, fit, evaluate, compare, tune, report],
     "Use a model": [recommend, predict, explain, similar, onboard],
-    "Run a service": [serve, trainer, doctor, backup, restore],
+    "Run a service": [serve, key, trainer, doctor, backup, restore],
 }
 for panel, commands in COMMANDS.items():
     for command in commands:

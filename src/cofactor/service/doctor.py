@@ -167,15 +167,19 @@ def _orphans(store: Store, artifacts: Artifacts) -> Iterator[Finding]:
 
 
 def _clock(store: Store, _artifacts: Artifacts) -> Iterator[Finding]:
-    """This machine's clock against that by which the newest events were stored, here or by another machine."""
+    """This machine's clock against the database server's, and that by which the newest events were stored."""
     newest = store.events.after(max(store.events.watermark() - 1_000, 0))
     received = max((event.received for event in newest), default=0)
-    if (ahead := received - time.time()) > AHEAD:
+    server, now = store.clock(), time.time()
+    if server is not None and abs(apart := server - now) > AHEAD:
+        says = f"the database server's clock is {abs(apart):,.0f} s {'ahead of' if apart > 0 else 'behind'} this one: "
+        yield Finding("clock", "warning", f"{says}set both by the network")
+    elif (ahead := received - now) > AHEAD:
         says = f"the newest event came {ahead:,.0f} s after now: this clock was set back, or another machine's is ahead"
         yield Finding("clock", "warning", says)
     else:
         yield Finding(
-            "clock", "ok", time.strftime("it is %Y-%m-%d %H:%M:%S UTC, after the newest event", time.gmtime())
+            "clock", "ok", time.strftime("it is %Y-%m-%d %H:%M:%S UTC, after the newest event", time.gmtime(now))
         )
 
 

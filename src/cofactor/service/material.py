@@ -11,6 +11,7 @@ import polars as pl
 from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DataError
+from cofactor.service.scales import scale_for
 from cofactor.store import Store
 from cofactor.store.event import EVENT, RATING
 from cofactor.store.state import state_of
@@ -67,7 +68,8 @@ def gathered(store: Store, kind: Kind, cut: int, seen: int) -> Material:
     if known.is_empty():
         raise DataError(f"there are no {kind} to learn from: send some, or import a table")
     users, items = _typed(known["user"]), _typed(known["item"])
-    train = Interactions.from_columns(users, items, known["value"], times=known["time"], kind=kind)
+    scale = scale_for(store, known["value"]) if kind == "ratings" else None
+    train = Interactions.from_columns(users, items, known["value"], times=known["time"], kind=kind, scale=scale)
     if about := [(one.item, {"title": one.title, **one.metadata}) for one in store.items.after()]:
         train = train.with_item_table(_side_table(train.items, "item", about))
     told = None

@@ -11,6 +11,7 @@ from cofactor.errors import StoreError
 from cofactor.recommend import Recommender
 from cofactor.service.artifacts import Artifacts
 from cofactor.service.recipe import Recipe
+from cofactor.service.scales import keep_scale
 from cofactor.store import Store, StoredModel
 
 __all__ = ["add", "promote", "publish_first", "roll_back"]
@@ -54,6 +55,7 @@ def publish_first(store: Store, artifacts: Artifacts, table: Interactions, recip
     Raises what `EventLog.load`, `Recommender.fit` and `add` raise.
     """
     store.events.load(table)
+    keep_scale(store, table)
     watermark = store.events.watermark()
     recommender = recipe.with_priors(Recommender.fit(recipe.estimator, table, seed=recipe.seed))
     metrics = {"recipe": recipe.as_dict(), "rows": len(table)}

@@ -17,6 +17,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from cofactor.errors import ParameterError
+from cofactor.service.connections import Patient, make_room
 from cofactor.service.retraining import Due
 from cofactor.service.settings import ServiceSettings
 from cofactor.service.trainer_process import train_forever
@@ -46,12 +47,14 @@ def listening(settings: ServiceSettings) -> socket.socket:
 def serve(settings: ServiceSettings, bound: socket.socket) -> None:
     """Answer until SIGTERM or SIGINT; requests that began are answered. Workers are spawned, never forked."""
     settings.hand_over()
+    make_room(settings.connections)
     numbers = mkdtemp(prefix="cofactor-metrics-") if settings.workers > 1 else None
     if numbers is not None:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = numbers
     config = uvicorn.Config(
         "cofactor.service.api.app:worker_app",
         factory=True,
+        http=Patient,
         workers=settings.workers,
         lifespan="on",
         ws="none",
@@ -64,7 +67,7 @@ def serve(settings: ServiceSettings, bound: socket.socket) -> None:
     trainer = _Beside(settings) if settings.train else None
     try:
         if settings.workers > 1:
-            Multiprocess(config, [bound]).run()
+            _Workers(config, [bound]).run()
         else:
             for told in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again once it has ended in good order
                 signal.signal(told, lambda *_: None)
@@ -75,6 +78,19 @@ def serve(settings: ServiceSettings, bound: socket.socket) -> None:
         bound.close()
         if numbers is not None:
             shutil.rmtree(numbers, ignore_errors=True)
+
+
+class _Workers(Multiprocess):
+    """The processes that answer. One that died is replaced, and no longer counts in metrics of what is now."""
+
+    def keep_subprocess_alive(self) -> None:
+        """Start anew what died."""
+        from prometheus_client.multiprocess import mark_process_dead
+
+        before = {one.pid for one in self.processes}
+        super().keep_subprocess_alive()
+        for dead in before - {one.pid for one in self.processes}:
+            mark_process_dead(dead)  # type: ignore[no-untyped-call]
 
 
 class _Beside:

@@ -50,8 +50,10 @@ class ServiceSettings(BaseSettings):
     rate: float = Field(2_000, gt=0, description="Requests per second and key, per process")
     poll: float = Field(1.0, gt=0, le=60, description="Seconds between two looks for a newly promoted model")
     key_memory: float = Field(2.0, ge=0, le=60, description="Seconds for which a worker trusts a key it has checked")
-    cache: int = Field(20_000, ge=1, description="Users whose folded-in vectors are kept, per process")
+    cache: int = Field(5_000, ge=1, description="Users whose folded-in vectors are kept, per process")
+    head_seconds: float = Field(10.0, gt=0, description="Seconds for a request's head to come, an answer to go")
     body_seconds: float = Field(30.0, gt=0, description="Seconds within which a request's body must have come")
+    connections: int = Field(4_000, ge=1, description="Connections at once, per process; then the slowest is cut")
 
     train: bool = Field(True, description="Whether a process beside those that answer learns new models")
     train_after: int = Field(5_000, ge=1, description="Events after which a new model is learnt")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,9 +38,10 @@ def prepared(
 ) -> Prepared:
     """A folder and a store that can be served.
 
-    Rows that were imported before are not stored twice. Where a model answers already, rows that are new count in the
-    next answers, and a training is asked for. Raises DataError where there is nothing to learn from, ParameterError
-    where others than this machine could come in and there is no key, and what `publish_first` raises.
+    Rows that were imported before are not stored twice, and what was said of items and users since then stays. Where a
+    model answers already, rows that are new count in the next answers, and a training is asked for. Raises DataError
+    where there is nothing to learn from, ParameterError where others than this machine could come in and there is no
+    key, and what `publish_first` raises.
 
     >>> from tempfile import TemporaryDirectory
     >>> import cofactor
@@ -59,7 +61,10 @@ def prepared(
     with Store.open(settings.url) as store:
         keys = store.keys.all()
         if keys and all(key.revoked is not None for key in keys) and not settings.is_local:
-            raise ParameterError(f"every key is revoked, and {settings.host} is open to others: make a key first")
+            raise ParameterError(
+                f"every key is revoked, and {settings.host} is open to others: make one first (cofactor key)"
+            )
+        table = None if table is None else _in_parts(table)
         loaded = None if table is None else _imported(store, table, tell)
         active, is_first = store.models.active(), False
         if active is None:
@@ -73,20 +78,30 @@ def prepared(
 
 
 def _imported(store: Store, table: Interactions, tell: Callable[[str], None]) -> Loaded:
+    """What is known of items and users first: a cell that cannot be kept is refused before anything is stored."""
+    if table.item_table is not None and (count := store.items.add_table(table.item_table)):
+        tell(f"storing what is known of {count:,} items: {_names(table.item_table)}")
+    if table.user_table is not None and (count := store.users.add_table(table.user_table)):
+        tell(f"storing what is known of {count:,} users: {_names(table.user_table)}")
     tell(f"storing {len(table):,} {table.kind}")
-    loaded = store.events.load(table)
-    if loaded.stored and table.item_table is not None:
-        store.items.put_table(_plain(table.item_table))
-    if loaded.stored and table.user_table is not None:
-        for row in _plain(table.user_table).iter_rows(named=True):
-            user = row.pop(table.user_table.columns[0])
-            store.users.put(user, row)
-    return loaded
+    return store.events.load(table)
 
 
-def _plain(table: pl.DataFrame) -> pl.DataFrame:
-    """With dates as text: JSON has none."""
-    return table.with_columns(pl.col(pl.Date, pl.Datetime, pl.Time).cast(pl.String))
+def _names(table: pl.DataFrame) -> str:
+    return ", ".join(table.columns[1:])
+
+
+def _in_parts(table: Interactions) -> Interactions:
+    """Texts of several parts, as "Comedy|War", as lists of them: a filter by metadata names one of the parts."""
+    items, users = (None if side is None else _parted(side) for side in (table.item_table, table.user_table))
+    return replace(table, item_table=items, user_table=users)
+
+
+def _parted(side: pl.DataFrame) -> pl.DataFrame:
+    texts = [name for name in side.columns[1:] if side[name].dtype == pl.String and name != "title"]
+    several = [name for name in texts if side[name].str.contains("|", literal=True).any()]
+    part = pl.element().str.strip_chars()
+    return side.with_columns(pl.col(several).str.split("|").list.eval(part.filter(part != ""))) if several else side
 
 
 def _stored(store: Store, recipe: Recipe) -> Interactions:

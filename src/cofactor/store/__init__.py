@@ -17,7 +17,7 @@ if missing := [name for name in ("sqlalchemy", "alembic") if find_spec(name) is 
 from cofactor.store.event import Event, EventKind, Receipt, StoredEvent
 from cofactor.store.forgetting import Forgetting, Tombstone
 from cofactor.store.impressions import Impression, Impressions
-from cofactor.store.items import Item, Items, StoredItem, StoredUser, Users
+from cofactor.store.items import Item, Items, StoredItem
 from cofactor.store.jobs import Job, Jobs, JobState
 from cofactor.store.keys import Key, Keys, Role
 from cofactor.store.loading import Loaded
@@ -26,6 +26,7 @@ from cofactor.store.models import Models, ModelStatus, StoredModel
 from cofactor.store.settings import Settings
 from cofactor.store.state import Kept
 from cofactor.store.store import Store
+from cofactor.store.users import StoredUser, Users
 
 __all__ = [
     "Event",

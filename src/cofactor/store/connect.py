@@ -52,7 +52,7 @@ class Database:
     def at(cls, url: str) -> Database:
         """The database of this URL; nothing is connected yet. Raises StoreError for another URL, and no folder."""
         address = _address(url)
-        name = address.render_as_string(hide_password=True)
+        name = _without_passwords(address)
         try:
             if address.get_backend_name() == "sqlite":
                 create_private(Path(str(address.database)))
@@ -167,9 +167,15 @@ def _address(url: str) -> URL:
     if backend in ("postgresql", "postgres"):
         return address.set(drivername="postgresql+psycopg")
     if backend != "sqlite":
-        raise StoreError(f"{OTHERS}, not {address.render_as_string(hide_password=True)}")
+        raise StoreError(f"{OTHERS}, not {_without_passwords(address)}")
     if not address.database or address.database == ":memory:" or address.database.startswith("file:"):
         raise StoreError("a store outlives its process: name its file, as in sqlite:///cofactor.db")
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise StoreError(f"this Python has SQLite {sqlite3.sqlite_version}, and the store needs 3.35 or newer")
     return address.set(drivername="sqlite+pysqlite", database=str(Path(address.database).absolute()))
+
+
+def _without_passwords(address: URL) -> str:
+    """The URL for messages: no password in it, nor in its query, where PostgreSQL takes one too."""
+    hidden = {name: "..." for name in address.query if "password" in name.lower()}
+    return address.update_query_dict(hidden).render_as_string(hide_password=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import unicodedata
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ __all__ = [
     "LAST_TIME",
     "checked_id",
     "checked_json",
+    "checked_mapping",
     "checked_number",
     "checked_text",
     "checked_time",
@@ -129,6 +131,17 @@ def checked_json(given: Any, what: str) -> str:
     if len(written.encode()) > LONGEST_JSON:
         raise DataError(f"{what} is longer than {LONGEST_JSON:,} bytes")
     return written
+
+
+def checked_mapping(given: Any, what: str) -> str:
+    """Names with values of JSON's types, as text. Raises DataError.
+
+    >>> checked_mapping({"age": 31}, "the user's metadata")
+    '{"age": 31}'
+    """
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+        raise DataError(f"{what} must map names to values")
+    return checked_json(dict(given), what)
 
 
 def _shown(given: Any) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import polars as pl
 from sqlalchemy import Connection, delete, insert, select
 
 from cofactor.data.ids import Id
-from cofactor.errors import StoreError
+from cofactor.errors import DataError, StoreError
 from cofactor.store.connect import Database, now
 from cofactor.store.door import checked_id, checked_number, checked_time, checked_whole
 from cofactor.store.forgetting import hashed
@@ -19,7 +20,7 @@ from cofactor.store.schema import impressions, tombstones
 
 __all__ = ["Impression", "Impressions"]
 
-MOST_KEPT = 200_000
+MOST_KEPT = 20_000
 DELETED_AT_ONCE = 20_000
 SKEW = 5  # seconds that the clocks of two machines may differ
 _SCHEMA = {
@@ -31,39 +32,43 @@ _SCHEMA = {
     "model": pl.Int64,
     "time": pl.Int64,
 }
-_COLUMNS = [impressions.c[name] for name in _SCHEMA]
+_PLACES = pl.List(pl.Struct({"item": pl.String, "slot": pl.Int32, "propensity": pl.Float64}))
+_LISTS = {"id": pl.Int64, "user": pl.String, "places": pl.String, "model": pl.Int64, "time": pl.Int64}
+_COLUMNS = [impressions.c[name] for name in _LISTS]
 
 
 @dataclass(frozen=True, slots=True)
 class Impression:
-    """One item shown to one user.
+    """A list that was shown to a user.
 
-    slot: its place, from 1 at the top. propensity: the chance with which it came to stand there, above 0, up to 1.
-    model: the version that ranked it, 0 for none. time: whole seconds since 1970, now unless given.
+    items: from the top; an item's slot is its place, from 1. propensities: the chance with which each came to stand
+    where it does, above 0, up to 1; all 1 unless given. model: the version that ranked them, 0 for none. time: whole
+    seconds since 1970, now unless given.
 
-    >>> Impression("ana", "alien", slot=1, propensity=0.9, model=3).propensity
-    0.9
+    >>> Impression("ana", ["alien", "clue"], [0.9, 0.1], model=3).items[1]
+    'clue'
     """
 
     user: Id
-    item: Id
-    slot: int
-    propensity: float = 1.0
+    items: Sequence[Id]
+    propensities: Sequence[float] | None = None
     model: int = 0
     time: int | None = None
 
 
 class Impressions:
-    """The log of impressions. Up to about a second of them is lost where the process is killed; a close loses none.
+    """What was shown, a row for each list.
+
+    Up to about a second of it is lost where the process is killed; a close loses none.
 
     Attributes:
 
-        lost: how many were dropped because the database did not take them for so long that 200,000 waited.
+        lost: how many lists were dropped because the database did not take them for so long that 20,000 waited.
 
     >>> from tempfile import TemporaryDirectory
     >>> from cofactor.store import Impression, Store
     >>> with TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/shop.db") as store:
-    ...     store.impressions.log([Impression("ana", "alien", 1), Impression("ana", "clue", 2, propensity=0.1)])
+    ...     store.impressions.log([Impression("ana", ["alien", "clue"], [1.0, 0.1])])
     ...     store.impressions.flush()  # else within a second
     ...     store.impressions.frame().select("user", "item", "slot", "propensity").rows()
     [('ana', 'alien', 1, 1.0), ('ana', 'clue', 2, 0.1)]
@@ -114,13 +119,16 @@ class Impressions:
             self._closed = True
         self.flush()
 
-    def frame(self, after: int = 0, limit: int = 100_000) -> pl.DataFrame:
-        """The first `limit` impressions behind this id: id, user, item, slot, propensity, model, time."""
+    def frame(self, after: int = 0, limit: int = 10_000) -> pl.DataFrame:
+        """The first `limit` lists behind this id, an item a row: id (of the list), user, item, slot, propensity, model,
+        time."""
         query = select(*_COLUMNS).where(impressions.c.id > checked_whole(after, "the id")).order_by(impressions.c.id)
         query = query.limit(checked_whole(limit, "the limit"))
         with self._database.reading() as connection:
             rows = connection.execute(query).fetchall()
-        return pl.DataFrame([tuple(row) for row in rows], schema=_SCHEMA, orient="row")
+        lists = pl.DataFrame([tuple(row) for row in rows], schema=_LISTS, orient="row")
+        places = lists.with_columns(pl.col("places").str.json_decode(_PLACES)).explode("places").unnest("places")
+        return places.select(pl.col(name).cast(dtype) for name, dtype in _SCHEMA.items())
 
     def prune(self, before: int) -> int:
         """Delete those shown before this time, some at a time; returns how many."""
@@ -150,11 +158,20 @@ class Impressions:
 
 
 def _row(shown: Any, where: str, present: int) -> dict[str, Any]:
+    if isinstance(shown.items, str):
+        raise DataError(f"{where}: items are a list, and not {shown.items!r}")
+    items = [checked_id(item, f"{where}: the item") for item in shown.items]
+    chances = [1.0] * len(items) if shown.propensities is None else shown.propensities
+    if not items or len(chances) != len(items):
+        raise DataError(f"{where} is of {len(items)} items with {len(chances)} propensities")
+    chances = [checked_number(chance, f"{where}: the propensity", 1e-12, 1) for chance in chances]
+    places = [
+        {"item": item, "slot": slot, "propensity": chance}
+        for slot, (item, chance) in enumerate(zip(items, chances, strict=True), start=1)
+    ]
     return {
         "user": checked_id(shown.user, f"{where}: the user"),
-        "item": checked_id(shown.item, f"{where}: the item"),
-        "slot": int(checked_number(shown.slot, f"{where}: the slot", 1, 1e6)),
-        "propensity": checked_number(shown.propensity, f"{where}: the propensity", 1e-12, 1),
+        "places": json.dumps(places, ensure_ascii=False, separators=(",", ":")),
         "model": int(checked_number(shown.model, f"{where}: the model", 0, 2**53)),
         "time": present if shown.time is None else checked_time(shown.time, f"{where}: the time", present),
     }

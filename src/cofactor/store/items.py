@@ -1,27 +1,26 @@
-"""What is known of items and users beside what was done: titles, availability, metadata."""
+"""What is known of items beside what was done with them: titles, availability, metadata."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
 import polars as pl
-from sqlalchemy import Connection, Select, Table, select
+from sqlalchemy import Select, select
 
 from cofactor.arrays import plain
 from cofactor.data.ids import Id
 from cofactor.errors import DataError
-from cofactor.store.connect import Database, lock
-from cofactor.store.door import checked_id, checked_json, checked_text, checked_whole
-from cofactor.store.numbers import head
-from cofactor.store.schema import items, users
-from cofactor.store.upsert import upsert
+from cofactor.store.connect import Database
+from cofactor.store.door import checked_id, checked_mapping, checked_text, checked_whole
+from cofactor.store.schema import items
+from cofactor.store.upsert import add_numbered, put_numbered
 from cofactor.store.writer import Writer
 
-__all__ = ["Item", "Items", "StoredItem", "StoredUser", "Users"]
+__all__ = ["Item", "Items", "StoredItem"]
 
 LONGEST_TITLE = 1_000
 AT_ONCE = 10_000
@@ -52,18 +51,6 @@ class StoredItem(NamedTuple):
     item: str
     title: str | None
     available: bool
-    metadata: dict[str, Any]
-
-
-class StoredUser(NamedTuple):
-    """A user's facts as they are kept. seq: the number of their last change.
-
-    >>> StoredUser(7, "ana", {"age": 31}).metadata
-    {'age': 31}
-    """
-
-    seq: int
-    user: str
     metadata: dict[str, Any]
 
 
@@ -103,12 +90,19 @@ class Items:
         ...     store.items.get(7)
         StoredItem(seq=1, item='7', title='Alien', available=True, metadata={'year': 1979})
         """
-        if not table.columns:
-            raise DataError("the item table has no columns; the first must hold the item ids")
-        key = table.columns[0]
-        return self.put(
-            Item(row.pop(key), row.pop("title", None), row.pop("available", True), plain(row))
-            for row in table.iter_rows(named=True)
+        return self.put(_of_table(table))
+
+    def add_table(self, table: pl.DataFrame) -> int:
+        """Keep those items of such a frame of which neither title nor metadata is known yet; how many those are.
+
+        What was said of an item before stays as it is, so that a table may be added again. Of items on whose row there
+        is nothing but an id, nothing is kept. Raises what `put` raises.
+        """
+        rows = [_item(one, f"item {n}") for n, one in enumerate(_of_table(table), start=1)]
+        told = [row for row in rows if row["title"] is not None or row["metadata"] != "{}" or not row["available"]]
+        return sum(
+            self._writer.run(partial(add_numbered, table=items, rows=told[start : start + AT_ONCE], blank=_BLANK))
+            for start in range(0, len(told), AT_ONCE)
         )
 
     def set_available(self, given: Iterable[Id], *, available: bool) -> int:
@@ -133,45 +127,12 @@ class Items:
         last = 0
         for start in range(0, len(rows), AT_ONCE):
             some = rows[start : start + AT_ONCE]
-            last = self._writer.run(partial(_numbered, table=items, rows=some, replace=replace))
+            last = self._writer.run(partial(put_numbered, table=items, rows=some, replace=replace))
         return last
 
 
-class Users:
-    """Facts about users that priors for newcomers are learnt from.
-
-    >>> from tempfile import TemporaryDirectory
-    >>> from cofactor.store import Store
-    >>> with TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/shop.db") as store:
-    ...     _ = store.users.put("ana", {"age": 31})
-    ...     store.users.get("ana").metadata, store.users.get("bo")
-    ({'age': 31}, None)
-    """
-
-    def __init__(self, database: Database, writer: Writer):
-        self._database = database
-        self._writer = writer
-
-    def put(self, user: Id, metadata: Mapping[str, Any]) -> int:
-        """Keep a user's facts, in place of what was known; the number of the change. Raises DataError."""
-        row = {"user": checked_id(user, "the user"), "metadata": _mapping(metadata, "the user's metadata")}
-        return self._writer.run(lambda connection: _numbered(connection, users, [row], ["seq", "metadata"]))
-
-    def get(self, user: Id) -> StoredUser | None:
-        """One user's facts, or None where nothing is known."""
-        found = _one(self._database, _USERS.where(users.c.user == checked_id(user, "the user")))
-        return None if found is None else StoredUser(found[0], found[1], json.loads(found[2]))
-
-    def after(self, seq: int = 0, limit: int = 1_000_000) -> list[StoredUser]:
-        """The users whose facts changed behind this number, in that order."""
-        with self._database.reading() as connection:
-            query = _USERS.where(users.c.seq > checked_whole(seq, "the number"))
-            query = query.order_by(users.c.seq).limit(checked_whole(limit, "the limit"))
-            return [StoredUser(row[0], row[1], json.loads(row[2])) for row in connection.execute(query)]
-
-
+_BLANK = {"title": None, "metadata": "{}"}
 _ITEMS = select(items.c.seq, items.c.item, items.c.title, items.c.available, items.c.metadata)
-_USERS = select(users.c.seq, users.c.user, users.c.metadata)
 
 
 def _one(database: Database, query: Select[Any]) -> Any:
@@ -184,6 +145,17 @@ def _stored_item(row: Any) -> StoredItem:
     return StoredItem(seq, item, title, bool(available), json.loads(metadata))
 
 
+def _of_table(table: pl.DataFrame) -> Iterator[Item]:
+    """The rows of a frame; cells without a value are left out."""
+    if not table.columns:
+        raise DataError("the item table has no columns; the first must hold the item ids")
+    key = table.columns[0]
+    for row in table.iter_rows(named=True):
+        told = {name: value for name, value in plain(row).items() if value is not None}
+        told.pop(key, None)
+        yield Item(row[key], told.pop("title", None), told.pop("available", True), told)
+
+
 def _item(given: Any, where: str) -> dict[str, Any]:
     if not isinstance(given, Item):
         raise DataError(f"{where} is no Item but a {type(given).__name__}")
@@ -193,19 +165,5 @@ def _item(given: Any, where: str) -> dict[str, Any]:
         "item": checked_id(given.item, where),
         "title": None if given.title is None else checked_text(given.title, f"{where}: the title", LONGEST_TITLE),
         "available": given.available,
-        "metadata": _mapping(given.metadata, f"{where}: the metadata"),
+        "metadata": checked_mapping(given.metadata, f"{where}: the metadata"),
     }
-
-
-def _mapping(given: Any, what: str) -> str:
-    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
-        raise DataError(f"{what} must map names to values")
-    return checked_json(dict(given), what)
-
-
-def _numbered(connection: Connection, table: Table, rows: list[dict[str, Any]], replace: list[str]) -> int:
-    """Put these rows under the next number."""
-    lock(connection)
-    seq = head(connection).seq + 1
-    upsert(connection, table, [{**row, "seq": seq} for row in rows], replace)
-    return seq

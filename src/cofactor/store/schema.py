@@ -73,9 +73,7 @@ impressions = Table(
     metadata,
     Column("id", NUMBER, primary_key=True, autoincrement=True),
     Column("user", ID, nullable=False),
-    Column("item", ID, nullable=False),
-    Column("slot", Integer, nullable=False),  # from 1, the top of the list
-    Column("propensity", Double, nullable=False),  # the chance with which it came to stand there, 0..1
+    Column("places", Text, nullable=False),  # JSON, from the top: item, slot, propensity
     Column("model", BigInteger, nullable=False),
     Column("time", BigInteger, nullable=False),
     Index("impressions_user", "user"),

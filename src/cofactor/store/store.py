@@ -5,19 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from types import TracebackType
 
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 
 from cofactor.store.backup import back_up, put_back, remove
 from cofactor.store.connect import Database
 from cofactor.store.forgetting import Forgetting
 from cofactor.store.impressions import Impressions
-from cofactor.store.items import Items, Users
+from cofactor.store.items import Items
 from cofactor.store.jobs import Jobs
 from cofactor.store.keys import Keys
 from cofactor.store.log import EventLog
 from cofactor.store.migrations import upgrade
 from cofactor.store.models import Models
 from cofactor.store.settings import Settings, salted
+from cofactor.store.users import Users
 from cofactor.store.writer import Writer
 
 __all__ = ["Store"]
@@ -55,7 +56,7 @@ class Store:
         self.events = EventLog(database, self._writer, salt)
         self.forgotten = Forgetting(database, self._writer, salt)
         self.items = Items(database, self._writer)
-        self.users = Users(database, self._writer)
+        self.users = Users(database, self._writer, salt)
         self.models = Models(database, self._writer)
         self.jobs = Jobs(database, self._writer)
         self.keys = Keys(database, self._writer)
@@ -117,6 +118,13 @@ class Store:
         """Nothing where the database answers. Raises StoreUnavailableError where it does not."""
         with self._database.reading() as connection:
             connection.execute(text("SELECT 1")).close()
+
+    def clock(self) -> float | None:
+        """Seconds since 1970 by the database server's clock; None for SQLite, which has none of its own."""
+        if self._database.kind == "sqlite":
+            return None
+        with self._database.reading() as connection:
+            return float(connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one())
 
     def back_up(self, path: str | Path) -> None:
         """Write one state of a SQLite store to a file, while it is used. Raises StoreError; PostgreSQL has pg_dump."""

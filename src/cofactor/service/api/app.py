@@ -12,11 +12,11 @@ from fastapi import Depends, FastAPI
 
 from cofactor import __version__
 from cofactor.service.api import catalog, events, health, keys, models, people, recommendations
-from cofactor.service.api.access import require_role
+from cofactor.service.api.access import ROLES, require_plain_query, require_role
+from cofactor.service.api.document import document
 from cofactor.service.api.outer import Outer
 from cofactor.service.api.problems import install
 from cofactor.service.api.state import Service
-from cofactor.service.api.words import ProblemAnswer
 from cofactor.service.settings import ServiceSettings
 
 __all__ = ["create_app", "worker_app"]
@@ -46,35 +46,14 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         lifespan=life,
         docs_url=None,
         redoc_url=None,
-        dependencies=[Depends(require_role)],
+        dependencies=[Depends(require_role), Depends(require_plain_query)],
     )
     for room in (recommendations, events, catalog, people, models, keys, health):
         app.include_router(room.router)
-    install(app)
+    install(app, ROLES)
     app.add_middleware(Outer)
-    _document(app)
+    document(app, settings)
     return app
-
-
-def _document(app: FastAPI) -> None:
-    """The OpenAPI document, with the form of errors and of keys in it."""
-    plain = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            document = plain()
-            parts = document.setdefault("components", {})
-            parts.setdefault("schemas", {})["Problem"] = ProblemAnswer.model_json_schema()
-            parts["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": "ID.SECRET"}}
-            document["security"] = [{"key": []}]
-            for path, operations in document["paths"].items():
-                if path.startswith("/health/"):
-                    for operation in operations.values():
-                        operation["security"] = []
-        assert app.openapi_schema is not None
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def worker_app() -> FastAPI:

@@ -8,15 +8,8 @@ from fastapi import APIRouter, Query, Response
 
 from cofactor.service.api.problems import Problem, responses
 from cofactor.service.api.state import Asked, Service
-from cofactor.service.api.words import (
-    Alike,
-    AsQuery,
-    AvailabilityBody,
-    Changed,
-    ItemOut,
-    ItemsBody,
-    reply,
-)
+from cofactor.service.api.words.basics import DECIMAL, AsQuery, Changed, reply
+from cofactor.service.api.words.catalog import Alike, AvailabilityBody, ItemOut, ItemsBody
 from cofactor.service.reasons import similar
 from cofactor.store import Item, StoredItem
 
@@ -59,6 +52,6 @@ async def available(service: Asked, body: AvailabilityBody) -> Response:
 
 
 @router.get("/similar", response_model=Alike)
-async def alike(service: Asked, item: AsQuery, n: Annotated[int, Query(ge=1, le=1_000)] = 10) -> Response:
+async def alike(service: Asked, item: AsQuery, n: Annotated[int, Query(ge=1, le=1_000), DECIMAL] = 10) -> Response:
     """Items liked by the same people, those that can be had."""
     return reply(await service.run(similar, service.engine, item, min(n, service.settings.max_n)))

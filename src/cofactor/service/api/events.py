@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from cofactor.errors import CofactorError, ConflictError, DataError, StoreUnavailableError
 from cofactor.service.api.problems import Problem, responses
 from cofactor.service.api.state import Asked, Service
-from cofactor.service.api.words import Bulk, EventBody, EventPage, Stored, reply
+from cofactor.service.api.words.basics import DECIMAL, reply
+from cofactor.service.api.words.events import Bulk, EventBody, EventPage, Stored
 from cofactor.store import Event, Receipt
 
 __all__ = ["router"]
@@ -23,7 +24,7 @@ NDJSON: dict[str, Any] = {
         "required": True,
         "content": {
             "application/x-ndjson": {
-                "schema": {"type": "string"},
+                "schema": {"type": "string", "pattern": r"[^ \t\n\r\f\v]"},
                 "example": '{"user": "ana", "item": "alien", "value": 5, "key": "1"}\n{"user": "bo", "item": "clue", '
                 '"value": 2, "key": "2"}\n',
             }
@@ -64,8 +65,8 @@ async def many(service: Asked, request: Request) -> Response:
 @router.get("", response_model=EventPage)
 async def after(
     service: Asked,
-    after: Annotated[int, Query(ge=0, lt=2**63, description="The last number that is known")] = 0,
-    limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+    after: Annotated[int, Query(ge=0, lt=2**53, description="The last number that is known"), DECIMAL] = 0,
+    limit: Annotated[int, Query(ge=1, le=1_000), DECIMAL] = 100,
 ) -> Response:
     """The events behind a number, in their order."""
     found = await service.run(service.store.events.after, after, min(limit, service.settings.max_n))

@@ -9,7 +9,8 @@ from cofactor.errors import StoreUnavailableError
 from cofactor.service.api.metrics import tell_model, written
 from cofactor.service.api.problems import Problem, responses
 from cofactor.service.api.state import Asked
-from cofactor.service.api.words import Alive, reply
+from cofactor.service.api.words.basics import reply
+from cofactor.service.api.words.keys import Alive
 
 __all__ = ["router"]
 

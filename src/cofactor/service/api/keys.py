@@ -10,7 +10,8 @@ from fastapi import APIRouter, Path, Response
 from cofactor.errors import StoreError, StoreUnavailableError
 from cofactor.service.api.problems import Problem, responses
 from cofactor.service.api.state import Asked
-from cofactor.service.api.words import KeyBody, KeyMade, KeyPage, reply
+from cofactor.service.api.words.basics import reply
+from cofactor.service.api.words.keys import KeyBody, KeyMade, KeyPage
 
 __all__ = ["router"]
 

@@ -11,15 +11,19 @@ from cofactor.audit import exposure
 from cofactor.audit.exposure import Concentration
 from cofactor.errors import StoreError, StoreUnavailableError
 from cofactor.service import publishing
-from cofactor.service.api.problems import Problem, responses
+from cofactor.service.api.problems import Problem, leads_to, responses
 from cofactor.service.api.state import Asked, Service
-from cofactor.service.api.words import Audited, JobOut, JobPage, ModelOut, ModelPage, TrainBody, reply
+from cofactor.service.api.words.basics import DECIMAL, reply
+from cofactor.service.api.words.models import Audited, JobOut, JobPage, ModelOut, ModelPage, TrainBody
 from cofactor.store import Job, JobState, StoredModel
 
 __all__ = ["router"]
 
+JOB = leads_to("job_v1_jobs__job__get", job="id")
+"""Where the answer to a training leads."""
+
 router = APIRouter(prefix="/v1", tags=["models"], responses=responses(404, 409))
-Numbered = Annotated[int, Path(ge=1, lt=2**53)]
+Numbered = Annotated[int, Path(ge=1, lt=2**53), DECIMAL]
 
 
 @router.get("/models", response_model=ModelPage)
@@ -29,7 +33,7 @@ async def every(service: Asked) -> Response:
     return reply({"answering": service.engine.version, "models": [_model(one) for one in found]})
 
 
-@router.post("/models/train", response_model=JobOut, status_code=202)
+@router.post("/models/train", response_model=JobOut, status_code=202, responses={202: JOB})
 async def train(service: Asked, body: TrainBody | None = None) -> Response:
     """Learn a new model: the job that waits already, or a new one."""
     spec = None if body is None else body.model_dump(exclude_none=True) or None
@@ -72,7 +76,7 @@ async def audit(service: Asked) -> Response:
 
 @router.get("/jobs", response_model=JobPage)
 async def jobs(
-    service: Asked, state: JobState | None = None, limit: Annotated[int, Query(ge=1, le=1_000)] = 100
+    service: Asked, state: JobState | None = None, limit: Annotated[int, Query(ge=1, le=1_000), DECIMAL] = 100
 ) -> Response:
     """The newest jobs first."""
     found = await service.run(service.store.jobs.newest, min(limit, service.settings.max_n), state)

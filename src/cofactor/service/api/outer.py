@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import math
+import os
 import re
 import secrets
 import time
@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cofactor.errors import CofactorError
 from cofactor.service.api.access import unauthorized
+from cofactor.service.api.body import Body, too_large
 from cofactor.service.api.metrics import count_request
 from cofactor.service.api.problems import Problem, of_error, response_of
 from cofactor.service.api.state import Service
@@ -33,7 +34,8 @@ class Outer:
 
     Before anything is read: the key (401), how much it asks for (429), the announced size (413). While the body is
     read: its true size (413) and how long it takes (408). Afterwards: the request's id in the answer, a line in the
-    log, a count in the metrics. Neither of these ever holds a key, a query or a body.
+    log, a count in the metrics. Neither of these ever holds a key, a query or a body. Where much of a body was not
+    read, the connection ends with the answer.
     """
 
     def __init__(self, app: ASGIApp):
@@ -48,22 +50,26 @@ class Outer:
         given = headers.get(b"x-request-id", b"")
         request_id = given.decode() if SANE_ID.fullmatch(given) else secrets.token_hex(8)
         began, status = time.perf_counter(), 500
+        service: Service = scope["app"].state.service
+        body = Body(receive, service.settings, headers)
 
         async def tell(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", []), (b"x-request-id", request_id.encode())]
+                told = [*message.get("headers", []), (b"x-request-id", request_id.encode())]
+                if body.goes_on and (b"connection", b"close") not in told:
+                    told.append((b"connection", b"close"))
+                message["headers"] = told
             await send(message)
 
-        service: Service = scope["app"].state.service
         try:
             try:
                 await self._admit(service, scope, headers)
             except Problem as problem:
                 await response_of(problem)(scope, receive, tell)
             else:
-                await self.app(scope, _measured(receive, service), tell)
+                await self.app(scope, body.read, tell)
         finally:
             _note(scope, request_id, status, time.perf_counter() - began)
 
@@ -89,35 +95,6 @@ class Outer:
             raise too_large(service.settings.max_body)
 
 
-def too_large(most: int) -> Problem:
-    """A body that is not read to its end."""
-    return Problem(413, f"a request has at most {most:,} bytes", {"Connection": "close"})
-
-
-def _measured(receive: Receive, service: Service) -> Receive:
-    """The same messages, until they are too many or come too slowly."""
-    size, most = 0, service.settings.max_body
-    end = asyncio.get_running_loop().time() + service.settings.body_seconds
-    done = False
-
-    async def read() -> Message:
-        nonlocal size, done
-        if done:  # what comes behind the body is only that the client went
-            return await receive()
-        try:
-            async with asyncio.timeout_at(end):
-                message = await receive()
-        except TimeoutError:
-            raise Problem(408, "the request's body did not come in time", {"Connection": "close"}) from None
-        size += len(message.get("body", b""))
-        done = not message.get("more_body", False)
-        if size > most:
-            raise too_large(most)
-        return message
-
-    return read
-
-
 def _note(scope: Scope, request_id: str, status: int, seconds: float) -> None:
     route = getattr(scope.get("route"), "path", "none")
     count_request(scope["method"], route, status, seconds)
@@ -130,5 +107,6 @@ def _note(scope: Scope, request_id: str, status: int, seconds: float) -> None:
             "status": status,
             "ms": round(seconds * 1000, 2),
             "key": None if key is None else key.id,
+            "process": os.getpid(),
         }
         _log.info(json.dumps(line))

@@ -7,11 +7,15 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from cofactor.errors import StoreError
-from cofactor.service.api.problems import Problem, responses
+from cofactor.service.api.problems import Problem, leads_to, responses
 from cofactor.service.api.state import Asked, Service
-from cofactor.service.api.words import AsQuery, Changed, Forgotten, UserBody, UserOut, reply
+from cofactor.service.api.words.basics import AsQuery, Changed, reply
+from cofactor.service.api.words.people import Forgotten, UserBody, UserOut
 
 __all__ = ["router"]
+
+JOB = leads_to("job_v1_jobs__job__get", job="job")
+"""Where the answer to a forgetting leads."""
 
 router = APIRouter(prefix="/v1/users", tags=["users"], responses=responses(404, 409))
 
@@ -41,7 +45,7 @@ async def put(service: Asked, body: UserBody) -> Response:
     return reply({"seq": await service.run(service.store.users.put, str(body.user), body.metadata)})
 
 
-@router.delete("", response_model=Forgotten)
+@router.delete("", response_model=Forgotten, responses={200: JOB})
 async def forget(service: Asked, user: AsQuery) -> Response:
     """Forget a user: all rows are deleted, the active model is not asked about them any more, and one is learnt anew.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
@@ -20,11 +21,14 @@ from cofactor.errors import (
     UnknownIdError,
 )
 
-__all__ = ["MEDIA_TYPE", "Problem", "install", "response_of", "responses"]
+__all__ = ["MEDIA_TYPE", "Problem", "install", "leads_to", "response_of", "responses"]
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = 1
 """Seconds after which to try again what the store did not take."""
+
+HEADERS = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
+"""What these answers always have."""
 
 STATUS: tuple[tuple[type[CofactorError], int], ...] = (
     (StoreUnavailableError, 503),
@@ -71,16 +75,22 @@ def of_error(error: CofactorError) -> Problem:
     return Problem(status, str(error))
 
 
-def install(app: FastAPI) -> None:
-    """Let all that goes wrong in this application be told so."""
+def install(app: FastAPI, routes: Iterable[tuple[str, str]]) -> None:
+    """Let all that goes wrong in this application be told so. routes: every method and path there is."""
+    allowed: dict[str | None, list[str]] = {}
+    for method, there in routes:
+        allowed.setdefault(there, []).append(method)
 
     async def ours(_: Request, error: Exception) -> Response:
         assert isinstance(error, CofactorError)
         return response_of(of_error(error))
 
-    async def http(_: Request, error: Exception) -> Response:
+    async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         headers = None if error.headers is None else dict(error.headers)
+        path = getattr(request.scope.get("route"), "path", None)
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and path in allowed:  # FastAPI tells one route's alone
+            headers = {"Allow": ", ".join(sorted(allowed[path]))}
         return response_of(
             error if isinstance(error, Problem) else Problem(error.status_code, str(error.detail), headers)
         )
@@ -104,4 +114,15 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """How a route documents what may go wrong with it, beside what may with all."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     every = sorted({400, 401, 403, 408, 413, 422, 429, 503, *statuses})
-    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in every}
+    found: dict[int | str, dict[str, Any]] = {
+        status: {"description": HTTPStatus(status).phrase, "content": content} for status in every
+    }
+    for status, header in HEADERS.items():
+        found[status]["headers"] = {header: {"required": True, "schema": {"type": "string"}}}
+    return found
+
+
+def leads_to(operation: str, **parameters: str) -> dict[str, Any]:
+    """How a route documents which operation its answer leads to: parameters by the answer's members."""
+    told = {name: f"$response.body#/{member}" for name, member in parameters.items()}
+    return {"links": {operation.partition("_")[0]: {"operationId": operation, "parameters": told}}}

@@ -11,8 +11,8 @@ from cofactor.service.answers import Ranked, Wish
 from cofactor.service.api.metrics import count_answer
 from cofactor.service.api.problems import Problem, responses
 from cofactor.service.api.state import Asked, Service
-from cofactor.service.api.words import (
-    AsQuery,
+from cofactor.service.api.words.basics import DECIMAL, AsQuery, reply
+from cofactor.service.api.words.recommendations import (
     Batch,
     BatchBody,
     Explained,
@@ -22,7 +22,6 @@ from cofactor.service.api.words import (
     RecommendBody,
     Recommended,
     WishBody,
-    reply,
 )
 from cofactor.service.reasons import asked, explained, predicted
 from cofactor.store import Impression
@@ -36,7 +35,7 @@ router = APIRouter(prefix="/v1", tags=["recommendations"], responses=responses(4
 async def of_user(
     service: Asked,
     user: Annotated[AsQuery, Query(examples=["ana"])],
-    n: Annotated[int, Query(ge=1, le=1_000)] = 10,
+    n: Annotated[int, Query(ge=1, le=1_000), DECIMAL] = 10,
     log: bool = True,
 ) -> Response:
     """The best items for a user, known or not."""
@@ -122,9 +121,9 @@ def _shown(service: Service, found: Ranked, user: str | None, log: bool) -> Resp
 
 def _told(service: Service, found: Ranked, user: str | None, log: bool) -> dict[str, Any]:
     count_answer(found)
-    if log and user is not None:
-        shown = [Impression(user, one.item, one.rank, one.propensity, found.version) for one in found.items]
-        service.store.impressions.log(shown)
+    if log and user is not None and found.items:
+        shown, chances = [one.item for one in found.items], [one.propensity for one in found.items]
+        service.store.impressions.log([Impression(user, shown, chances, found.version)])
     items = [
         {
             "item": one.item,

@@ -14,6 +14,7 @@ from fastapi import Depends, Request
 from cofactor.audit.exposure import Exposure
 from cofactor.errors import StoreError, StoreUnavailableError
 from cofactor.service.api.access import Buckets, KeyRing
+from cofactor.service.api.metrics import tell_model
 from cofactor.service.api.problems import Problem
 from cofactor.service.artifacts import Artifacts
 from cofactor.service.engine import Engine
@@ -54,6 +55,7 @@ class Service:
         self._threads = ThreadPoolExecutor(settings.threads, "cofactor-answer")
         self._slow = ThreadPoolExecutor(2, "cofactor-slow")
         self._looks = ThreadPoolExecutor(1, "cofactor-look")
+        self._tell()
 
     async def run(self, work: Callable[..., T], *given: Any) -> T:
         """What `work` returns, in one of the threads. Raises a Problem, 503, where too many wait."""
@@ -94,9 +96,17 @@ class Service:
 
     def look(self) -> None:
         """Once: is there a new model, or anything new? Raises StoreUnavailableError."""
-        self.engine.refresh()
-        self.engine.changes.catch_up()
-        self.engine.widen()
+        try:
+            self.engine.refresh()
+            self.engine.changes.catch_up()
+            self.engine.widen()
+        finally:
+            self._tell()
+
+    def _tell(self) -> None:
+        """For metrics of all workers: which model answers here, whichever of them is asked for metrics."""
+        engine = self.engine
+        tell_model(engine.version or 0, engine.swaps, engine.failures, self.store.impressions.lost)
 
     def note(self, message: str) -> None:
         """A warning in the log."""

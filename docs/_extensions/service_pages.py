@@ -1,0 +1,111 @@
+"""Parts of the service's page made of the service itself: routes with their roles, settings with their defaults.
+
+An example that is missing, or of a route that is gone, stops the build; the tests send every one of them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NamedTuple
+
+__all__ = ["EXAMPLES", "Example", "routes_part", "settings_part"]
+
+
+class Example(NamedTuple):
+    """What to send to a route: the query, and the body; a text is sent as it is, line by line."""
+
+    query: str = ""
+    body: Any = None
+
+
+EXAMPLES: dict[tuple[str, str], Example] = {
+    ("GET", "/health/live"): Example(),
+    ("GET", "/health/ready"): Example(),
+    ("GET", "/openapi.json"): Example(),
+    ("GET", "/metrics"): Example(),
+    ("GET", "/v1/recommendations"): Example("?user=7&n=10"),
+    ("POST", "/v1/recommendations"): Example(
+        body={"history": [{"item": 7, "value": 5}], "n": 5, "where": {"genres": ["War", "Drama"]}, "diversity": 0.3}
+    ),
+    ("POST", "/v1/recommendations/batch"): Example(body={"users": [7, 8], "n": 3}),
+    ("GET", "/v1/predictions"): Example("?user=7&item=7"),
+    ("GET", "/v1/explanations"): Example("?user=7&item=7"),
+    ("GET", "/v1/items"): Example("?item=7"),
+    ("GET", "/v1/items/similar"): Example("?item=7&n=5"),
+    ("POST", "/v1/onboarding"): Example(body={"answers": [{"item": 7, "value": 4}, {"item": 8, "value": None}]}),
+    ("GET", "/v1/models"): Example(),
+    ("GET", "/v1/models/audit"): Example(),
+    ("GET", "/v1/jobs"): Example("?state=done&limit=10"),
+    ("GET", "/v1/jobs/{job}"): Example(),
+    ("POST", "/v1/events"): Example(body={"user": 7, "item": 7, "value": 4, "key": "7-7-1"}),
+    ("POST", "/v1/events/bulk"): Example(body='{"user": 7, "item": 8, "value": 3, "key": "a1"}\n{"user": 8, "item": 9, '
+                                         '"kind": "removal", "key": "a2"}\n'),
+    ("PUT", "/v1/items"): Example(body={"items": [{"item": 7, "title": "Alien", "metadata": {"genres": ["Horror"]}}]}),
+    ("POST", "/v1/items/availability"): Example(body={"items": [7], "available": False}),
+    ("GET", "/v1/users"): Example("?user=7"),
+    ("PUT", "/v1/users"): Example(body={"user": 7, "metadata": {"age": 31}}),
+    ("DELETE", "/v1/users"): Example("?user=9"),
+    ("GET", "/v1/events"): Example("?after=0&limit=100"),
+    ("POST", "/v1/models/train"): Example(body={"estimator": {"estimator": "bias"}}),
+    ("POST", "/v1/models/{version}/promote"): Example(),
+    ("POST", "/v1/models/roll-back"): Example(),
+    ("GET", "/v1/keys"): Example(),
+    ("POST", "/v1/keys"): Example(body={"role": "read", "label": "the site"}),
+    ("DELETE", "/v1/keys/{key}"): Example(),
+}  # fmt: skip
+
+
+def routes_part() -> str:
+    """Every route as Markdown: by the role it needs, what it does, and what to send."""
+    from cofactor.service.api.access import ROLES
+    from cofactor.service.api.app import create_app
+    from cofactor.service.settings import ServiceSettings
+
+    if missing := set(ROLES) ^ set(EXAMPLES):
+        raise ValueError(f"an example in docs/_extensions/service_pages.py is missing, or of no route: {missing}")
+    paths = create_app(ServiceSettings.of({})).openapi()["paths"]
+    lines = []
+    for role, said in (
+        ("nobody", "No key is needed"),
+        ("read", "Role *read*"),
+        ("write", "Role *write*, which may read as well"),
+        ("admin", "Role *admin*, which may do everything"),
+    ):
+        lines += [f"**{said}**", "", "| route | what it does | for example |", "|---|---|---|"]
+        for (method, path), needs in ROLES.items():
+            if needs == role:
+                operation = paths.get(path, {}).get(method.lower(), {})
+                lines.append(f"| `{method} {path}` | {_what(operation)} | {_shown(EXAMPLES[method, path])} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _what(operation: dict[str, Any]) -> str:
+    text: str = operation.get("description", "The description of all of it, for machines.")
+    return " ".join(text.partition("\n\n")[0].split()).replace("|", r"\|")
+
+
+def _shown(example: Example) -> str:
+    if example.body is None:
+        return f"`{example.query}`" if example.query else ""
+    written = example.body if isinstance(example.body, str) else json.dumps(example.body)
+    return " ".join(f"`{line}`" for line in written.splitlines())
+
+
+def settings_part() -> str:
+    """Every setting as a Markdown table: its meaning, default and range."""
+    from cofactor.service.settings import PREFIX, ServiceSettings
+
+    lines = ["| setting | what it is | default | range |", "|---|---|---|---|"]
+    for name, field in ServiceSettings.model_fields.items():
+        default = "none" if field.default is None else json.dumps(field.default)
+        meaning = field.description or "Port to listen at; 0 takes any that is free"
+        lines.append(f"| `{name}` | {meaning} | `{default}` | {_range(field.metadata)} |")
+    return "\n".join(lines) + f"\n\nAs a variable: `{PREFIX}{next(iter(ServiceSettings.model_fields)).upper()}`, ...\n"
+
+
+def _range(limits: list[Any]) -> str:
+    signs = {"ge": "from", "gt": "above", "le": "to", "lt": "below"}
+    told = [(signs[name], getattr(one, name)) for one in limits for name in signs if hasattr(one, name)]
+    return re.sub(r"(\d)(?=(\d{3})+$)", r"\1,", " ".join(f"{sign} {limit:g}" for sign, limit in told))

@@ -1,0 +1,361 @@
+"""The event log over HTTP against a reference in plain Python: any order, retries, deletions, restores, restarts."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, NamedTuple
+
+import pytest
+from fastapi.testclient import TestClient
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+import cofactor
+from cofactor.data.interactions import Interactions
+from cofactor.newcomers import eased_in
+from cofactor.service import publishing
+from cofactor.service.api.app import create_app
+from cofactor.service.artifacts import Artifacts
+from cofactor.service.backup import back_up, restore
+from cofactor.service.settings import ServiceSettings
+from cofactor.store import Store
+
+USERS = ("7", "8", "ana", "bo")
+"""Two that the models learnt from, two that they did not."""
+ITEMS = ("0", "1", "2", "no model knows it")
+KEYS = ("a", "b", "c", "d")
+NOW = 10**12
+"""When an event without a time happens: after all that have one."""
+
+
+class Told(NamedTuple):
+    """An event as it is sent."""
+
+    user: str
+    item: str
+    kind: str
+    value: float | None
+    time: int | None
+    key: str | None
+
+    def body(self) -> dict[str, Any]:
+        return {name: value for name, value in self._asdict().items() if value is not None}
+
+
+@st.composite
+def told(draw: st.DrawFn) -> Told:
+    kind = draw(st.sampled_from(("rating", "event", "removal")))
+    value = None if kind == "removal" else float(draw(st.integers(1, 5)))
+    user, item, key = draw(st.sampled_from(USERS)), draw(st.sampled_from(ITEMS)), draw(st.sampled_from((None, *KEYS)))
+    return Told(user, item, kind, value, draw(st.sampled_from((None, 1_000, 1_001, 1_002))), key)
+
+
+@dataclass
+class Reference:
+    """What must be: the log by number, the first event of each key, and what the machine was told beside."""
+
+    log: dict[int, Told] = field(default_factory=dict)
+    keys: dict[str, tuple[Told, int]] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    forgotten: list[str] = field(default_factory=list)
+    model: int = 2
+
+    def answer(self, event: Told) -> tuple[str, int]:
+        """What storing this answers: "new", "again" with the first number, or "conflict"."""
+        if event.key not in self.keys or event.key is None:
+            return "new", max(self.log, default=0)
+        first, seq = self.keys[event.key]
+        same = event if event.time is not None else event._replace(time=first.time)
+        return ("again", seq) if same == first else ("conflict", seq)
+
+    def keep(self, event: Told, seq: int) -> None:
+        self.log[seq] = event
+        if event.key is not None:
+            self.keys[event.key] = (event, seq)
+
+    def forget(self, user: str) -> None:
+        self.log = {seq: event for seq, event in self.log.items() if event.user != user}
+        self.keys = {key: one for key, one in self.keys.items() if one[0].user != user}
+        self.forgotten.append(user)
+
+    def state(self, user: str, kind: str) -> dict[str, float]:
+        """By item: the last rating, or the sum of events, since the last removal; in the order of told times."""
+        kept: dict[str, float] = {}
+        mine = [(NOW if one.time is None else one.time, seq, one) for seq, one in self.log.items() if one.user == user]
+        for _, _, event in sorted(mine):
+            if event.kind == "removal":
+                kept.pop(event.item, None)
+            elif event.kind == kind:
+                assert event.value is not None
+                kept[event.item] = event.value + (kept.get(event.item, 0.0) if kind == "event" else 0.0)
+        return kept
+
+
+class Place:
+    """A service's folder, and the service while it runs."""
+
+    def __init__(self, template: Path, key: str):
+        self.home = Path(mkdtemp(dir=template.parent))
+        self.folder, self.key, self.copies = self.home / "0", key, 0
+        shutil.copytree(template, self.folder)
+        self.client: TestClient = self.start()
+
+    def start(self) -> TestClient:
+        given = ServiceSettings.of({"data": str(self.folder), "poll": 60.0, "train": False})
+        client = TestClient(create_app(given), headers={"Authorization": f"Bearer {self.key}"})
+        client.__enter__()
+        return client
+
+    def stop(self) -> None:
+        self.client.__exit__(None, None, None)
+
+    def new(self) -> Path:
+        self.copies += 1
+        return self.home / str(self.copies)
+
+    def restored(self, backup: Path) -> None:
+        """The service is lost but for the newest tombstones; the backup takes its place."""
+        self.stop()
+        stones, goal = self.folder / "tombstones.json", self.new()
+        restore(backup, goal, stones if stones.exists() else None)
+        shutil.rmtree(self.folder)
+        self.folder = goal
+        self.client = self.start()
+
+    def get(self, path: str, **params: Any) -> dict[str, Any]:
+        found = self.client.get(path, params=params)
+        assert found.status_code == 200, found.text
+        answer: dict[str, Any] = found.json()
+        return answer
+
+    def best(self, user: str) -> list[tuple[str, float]]:
+        items = self.get("/v1/recommendations", user=user, n=100, log=False)["items"]
+        return [(one["item"], one["score"]) for one in items]
+
+    def send(self, events: list[Told], *, bulk: bool) -> list[dict[str, Any]]:
+        """What each event is answered: with seq and duplicate, or with an error."""
+        if bulk:
+            body = "\n".join(json.dumps(event.body()) for event in events)
+            found = self.client.post("/v1/events/bulk", content=body)
+            assert found.status_code == 200, found.text
+            results: list[dict[str, Any]] = found.json()["results"]
+            return results
+        answers = []
+        for event in events:
+            found = self.client.post("/v1/events", json=event.body())
+            assert found.status_code in (201, 409), found.text
+            answers.append(found.json() if found.status_code == 201 else {"error": found.json()["detail"]})
+        return answers
+
+    def end(self) -> None:
+        self.stop()
+        shutil.rmtree(self.home)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory, ratings: Interactions) -> tuple[Path, str, Interactions]:
+    """The folder of a service with two models, its key, and what was imported."""
+    folder = tmp_path_factory.mktemp("machine") / "template"
+    given = ServiceSettings.of({"data": str(folder)})
+    folder.mkdir()
+    artifacts = Artifacts(given.artifacts)
+    with Store.open(given.url) as store:
+        store.events.load(ratings)
+        for factors in (4, 6):
+            rec = eased_in(cofactor.Recommender.fit(cofactor.ExplicitALS(factors=factors), ratings, seed=1))
+            added = publishing.add(store, artifacts, rec, watermark=store.events.watermark())
+            publishing.promote(store, artifacts, added.version)
+        return folder, store.keys.create("admin", "the machine"), ratings
+
+
+class Machine(RuleBasedStateMachine):
+    """Whatever is done to a service, it holds what the reference holds."""
+
+    def __init__(self, template: tuple[Path, str, Interactions]):
+        super().__init__()
+        folder, key, ratings = template
+        self.catalog = {str(item) for item in ratings.items.ids(range(len(ratings.items)))}
+        self.place = Place(folder, key)
+        self.ref = Reference()
+        page, last = self.place.get("/v1/events", limit=1_000), 0
+        while page["events"]:
+            for one in page["events"]:
+                if one["user"] in USERS:
+                    self.ref.keep(Told(*(one[name] for name in Told._fields[:-1]), None), one["seq"])
+            last = page["next"]
+            page = self.place.get("/v1/events", after=last, limit=1_000)
+        self.imported = last
+        assert {one.user for one in self.ref.log.values()} == {"7", "8"}
+        self.backups: list[tuple[Path, Reference]] = []
+
+    @rule(events=st.lists(told(), min_size=1, max_size=8), bulk=st.booleans(), times=st.integers(1, 3))
+    def tell(self, events: list[Told], bulk: bool, times: int) -> None:
+        for _ in range(times):
+            for event, got in zip(events, self.place.send(events, bulk=bulk), strict=True):
+                what, seq = self.ref.answer(event)
+                if what == "new":
+                    assert got["seq"] > seq
+                    assert not got["duplicate"]
+                    self.ref.keep(event, got["seq"])
+                elif what == "again":
+                    assert (got["seq"], got["duplicate"]) == (seq, True)
+                else:
+                    assert "key" in got["error"]
+
+    @rule(user=st.sampled_from(USERS), item=st.sampled_from(ITEMS), kind=st.sampled_from(("rating", "event")))
+    def take_back(self, user: str, item: str, kind: str) -> None:
+        """What is told now and removed now is gone, and the item may be shown again; twice, as clients do."""
+        for one in (Told(user, item, kind, 4.0, None, None), Told(user, item, "removal", None, None, None)):
+            self.tell([one], bulk=False, times=2)
+            assert (item in self.ref.state(user, kind)) == (one.kind == kind)
+        self.lists_hold_all_else_and_nothing_rated_or_gone()
+
+    @rule(user=st.sampled_from(USERS))
+    def forget(self, user: str) -> None:
+        assert self.place.client.delete("/v1/users", params={"user": user}).status_code == 200
+        self.ref.forget(user)
+        assert self.place.client.get("/v1/users", params={"user": user}).status_code == 404
+        assert self.place.best(user) == self.place.best("nobody ever seen")
+
+    @rule(items=st.lists(st.sampled_from(ITEMS), min_size=1, max_size=2), available=st.booleans())
+    def have(self, items: list[str], available: bool) -> None:
+        told = {"items": items, "available": available}
+        assert self.place.client.post("/v1/items/availability", json=told).status_code == 200
+        self.ref.gone = self.ref.gone - set(items) if available else self.ref.gone | set(items)
+
+    @rule(version=st.sampled_from((1, 2)))
+    def promote(self, version: int) -> None:
+        assert self.place.client.post(f"/v1/models/{version}/promote").json()["status"] == "active"
+        self.ref.model = version
+
+    @rule()
+    def roll_back(self) -> None:
+        self.ref.model = 3 - self.ref.model
+        assert self.place.client.post("/v1/models/roll-back").json()["version"] == self.ref.model
+
+    @rule()
+    def start_anew(self) -> None:
+        self.place.stop()
+        self.place.client = self.place.start()
+
+    @rule()
+    def back_up(self) -> None:
+        goal = self.place.new()
+        back_up(self.place.folder, goal)
+        self.backups.append((goal, copy.deepcopy(self.ref)))
+
+    @rule(which=st.integers(0, 9))
+    def restore(self, which: int) -> None:
+        if not self.backups:
+            return
+        backup, then = self.backups[which % len(self.backups)]
+        since = self.ref.forgotten[len(then.forgotten) :]  # the backup is of before, on one line of time
+        self.place.restored(backup)
+        self.backups = self.backups[: which % len(self.backups) + 1]
+        self.ref = copy.deepcopy(then)
+        for user in since:
+            self.ref.forget(user)
+
+    @rule(user=st.sampled_from(USERS), events=st.lists(told(), min_size=1, max_size=3))
+    def forget_since_a_backup(self, user: str, events: list[Told]) -> None:
+        """The backup has what came before, the tombstones have who must not be in it."""
+        self.tell(events=[one._replace(user=user) for one in events], bulk=True, times=1)
+        self.back_up()
+        self.forget(user=user)
+        self.restore(which=len(self.backups) - 1)
+
+    @invariant()
+    def the_log_is_the_same(self) -> None:
+        mine = {}
+        for user in USERS:
+            mine.update({one.seq: one for one in self.store.events.of_user(user)})
+        assert sorted(mine) == sorted(self.ref.log)
+        found = self.place.get("/v1/events", after=self.imported, limit=1_000)["events"]
+        assert [one["seq"] for one in found] == [seq for seq in sorted(self.ref.log) if seq > self.imported]
+        for one in found:
+            event = self.ref.log[one["seq"]]
+            assert (one["user"], one["item"], one["kind"]) == event[:3]
+            assert one["value"] == (event.value or 0.0)
+            assert one["time"] == (one["received"] if event.time is None else event.time)
+
+    @invariant()
+    def every_pair_has_the_same_state(self) -> None:
+        for user in USERS:
+            for kind, name in (("ratings", "rating"), ("events", "event")):
+                found = {one.item: one.value for one in self.store.events.state_of_user(user, kind)}  # type: ignore[arg-type]
+                assert found == self.ref.state(user, name)
+
+    @invariant()
+    def lists_hold_all_else_and_nothing_rated_or_gone(self) -> None:
+        for user in USERS:
+            answer = self.place.get("/v1/recommendations", user=user, n=100, log=False)
+            assert answer["model"] == self.ref.model
+            assert not answer["stale"]
+            had = {*self.ref.state(user, "rating"), *self.ref.state(user, "event")}
+            assert {one["item"] for one in answer["items"]} == self.catalog - had - self.ref.gone
+
+    @property
+    def store(self) -> Store:
+        found: Store = self.place.client.app.state.service.store  # type: ignore[attr-defined]
+        return found
+
+    def teardown(self) -> None:
+        self.place.end()
+
+
+def test_whatever_is_done_the_service_holds_what_it_was_told(template: tuple[Path, str, Interactions]) -> None:
+    given = settings(max_examples=15, stateful_step_count=30, deadline=None, database=None, derandomize=True)
+    run_state_machine_as_test(lambda: Machine(template), settings=given)
+
+
+@pytest.fixture(scope="module")
+def place(template: tuple[Path, str, Interactions]) -> Iterator[Place]:
+    found = Place(template[0], template[1])
+    yield found
+    found.end()
+
+
+COUNT = itertools.count()
+
+
+@settings(max_examples=25, deadline=None, database=None, derandomize=True)
+@given(
+    data=st.data(),
+    events=st.lists(told(), min_size=2, max_size=12),
+    bulk=st.lists(st.booleans(), min_size=3, max_size=3),
+)
+def test_any_order_ends_in_the_same_state(
+    place: Place, data: st.DataObject, events: list[Told], bulk: list[bool]
+) -> None:
+    """Each event twice at least, in any order, a backup and a restore in between: as if told once, by time."""
+    number = next(COUNT)
+    timed = [
+        one._replace(user=f"in order {number}", time=1_000 + second, key=f"{number}-{second}")
+        for second, one in enumerate(events)
+    ]
+    place.send([one._replace(key=f"first-{one.key}") for one in timed], bulk=True)
+    mine = [one._replace(user=f"in any order {number}") for one in timed]
+    deliveries = data.draw(st.permutations(mine + data.draw(st.lists(st.sampled_from(mine), max_size=5))))
+    cut, lost = sorted(data.draw(st.tuples(*[st.integers(0, len(deliveries))] * 2)))
+    place.send(deliveries[:cut], bulk=bulk[0] and cut > 0)
+    backup = place.new()
+    back_up(place.folder, backup)
+    place.send(deliveries[cut:lost], bulk=bulk[1] and cut < lost)
+    place.restored(backup)
+    seqs = {}
+    for event, answer in zip(deliveries, place.send(deliveries, bulk=bulk[2]), strict=True):
+        assert seqs.setdefault(event.key, answer["seq"]) == answer["seq"]
+    store: Store = place.client.app.state.service.store  # type: ignore[attr-defined]
+    assert len(store.events.of_user(mine[0].user)) == len(mine)
+    for kind in ("ratings", "events"):
+        found, expected = (store.events.state_of_user(one[0].user, kind) for one in (mine, timed))  # type: ignore[arg-type]
+        assert found == expected
+    assert place.best(mine[0].user) == place.best(timed[0].user)

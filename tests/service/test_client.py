@@ -1,0 +1,248 @@
+"""The client against a real service that is killed, cut off and slow to allow: nothing is lost, nothing doubled."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import select
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from cofactor.client import Client, ServiceError
+from cofactor.data.interactions import Interactions
+from cofactor.errors import ParameterError
+from cofactor.store import Store
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def served() -> Any:
+    spec = importlib.util.spec_from_file_location("served", BENCHMARKS / "served.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def folder(served: Any, tmp_path: Path, ratings: Interactions) -> tuple[Path, str]:
+    """A service's folder, and a key."""
+    return tmp_path / "data", served.made(tmp_path / "data", ratings)
+
+
+class Cutter:
+    """Stands between a client and a service; of every few answers one is lost: reset once the service has answered."""
+
+    def __init__(self, port: int, every: int = 3):
+        self._to, self._every = port, every
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listening.getsockname()[1])
+        self.cut = self._seen = 0
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._carry, args=(near,), daemon=True).start()
+
+    def _carry(self, near: socket.socket) -> None:
+        with near, socket.create_connection(("127.0.0.1", self._to)) as far, contextlib.suppress(OSError):
+            while True:
+                for source in select.select([near, far], [], [])[0]:
+                    data = source.recv(1_000_000)
+                    self._seen += source is far
+                    if source is far and self._seen % self._every == 0:
+                        self.cut += 1
+                        near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+                        return
+                    if not data:
+                        return
+                    (far if source is near else near).sendall(data)
+
+    def close(self) -> None:
+        self._listening.close()
+
+
+def stored(url: str, watermark: int) -> list[tuple[str, str, float]]:
+    with Store.open(url) as store:
+        return [(one.user, one.item, one.value) for one in store.events.after(watermark, 100_000)]
+
+
+def test_answers_that_are_lost_double_nothing(served: Any, folder: tuple[Path, str]) -> None:
+    running = served.Served(*folder)
+    cutter = Cutter(running.port)
+    try:
+        with Store.open(running.settings.url) as store:
+            before, items = store.events.watermark(), [one.item for one in store.events.after(0, 30)]
+        with Client(f"http://127.0.0.1:{cutter.port}", folder[1], retries=8) as client:
+            wanted = [(f"user {n}", items[n % len(items)], float(1 + n % 5)) for n in range(40)]
+            numbers = [client.rate(*one) for one in wanted]
+            many = [(f"many {n}", items[n % len(items)], float(1 + n % 5)) for n in range(2_500)]
+            fared = client.send({"user": user, "item": item, "value": value, "key": None} for user, item, value in many)
+            assert client.recommend("user 0").answered_by == "fold-in"
+    finally:
+        cutter.close()
+        assert running.stop() == 0
+    assert cutter.cut > 10
+    assert len(set(numbers)) == 40
+    assert [line["line"] for line in fared] == list(range(1, 2_501))
+    assert len({line["seq"] for line in fared}) == 2_500
+    assert Counter(stored(running.settings.url, before)) == Counter(wanted + many)
+
+
+def test_a_service_killed_and_started_again_loses_and_doubles_nothing(served: Any, folder: tuple[Path, str]) -> None:
+    running = served.Served(*folder)
+    url, port = running.settings.url, running.port
+    with Store.open(url) as store:
+        before, item = store.events.watermark(), store.events.after(0, 1)[0].item
+    wanted = [(f"user {n}", item, float(1 + n % 5)) for n in range(800)]
+
+    def tell(part: int) -> list[int]:
+        with Client(f"http://127.0.0.1:{port}", folder[1], retries=30, timeout=20) as client:
+            return [client.rate(*one) for one in wanted[part::4]]
+
+    with ThreadPoolExecutor(4) as threads:
+        telling = [threads.submit(tell, part) for part in range(4)]
+        time.sleep(0.5)
+        running.kill()
+        assert not any(one.done() for one in telling)
+        running = served.Served(*folder, "--port", str(port))
+        numbers = [seq for one in telling for seq in one.result()]
+    assert running.stop() == 0
+    assert len(set(numbers)) == len(wanted)
+    assert Counter(stored(url, before)) == Counter(wanted)
+
+
+def test_a_client_that_asks_too_much_waits_as_it_is_told(served: Any, folder: tuple[Path, str]) -> None:
+    running = served.Served(*folder, COFACTOR_SERVE_RATE="20")
+    try:
+        with Client(running.url, folder[1], retries=0) as hasty, pytest.raises(ServiceError) as refused:
+            [hasty.models() for _ in range(80)]
+        assert refused.value.status == 429
+        assert "429: this key asks for too much" in str(refused.value)
+        with Client(running.url, folder[1]) as patient:
+            assert len([patient.models() for _ in range(60)]) == 60
+    finally:
+        running.stop()
+
+
+def test_what_cannot_be_reached_is_said_so_after_all_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    with Client(f"http://127.0.0.1:{port}", "id.secret", retries=3) as client, pytest.raises(ServiceError) as told:
+        client.rate("ana", "alien", 5)
+    assert len(waits) == 3
+    assert told.value.status == 0
+    assert str(told.value).startswith(f"http://127.0.0.1:{port} cannot be reached: ")
+
+
+def test_what_a_caller_mixed_up_is_said_at_once() -> None:
+    with pytest.raises(ParameterError, match=r"begins with http:// or https://, as '127\.0\.0\.1:8000' does not"):
+        Client("127.0.0.1:8000", "id.secret")
+    for wrong in ("", "id.secret\n", "id.sécret"):
+        with pytest.raises(ParameterError, match="this is no key") as told:
+            Client("http://127.0.0.1:8000", wrong)
+        assert "cret" not in str(told.value).replace("id.secret, of letters", "")
+    for page in ({"text": "<html>log in</html>"}, {"json": ["a list"]}):
+        answering = httpx.MockTransport(lambda _, page=page: httpx.Response(200, **page))
+        client = Client("http://shop", "id.secret", transport=answering)
+        with client, pytest.raises(ServiceError, match="what answers at shop is no service of cofactor"):
+            client.models()
+    refusing = httpx.MockTransport(lambda _: httpx.Response(502, text="<html>"))
+    client = Client("http://shop", "id.secret", retries=0, transport=refusing)
+    with client, pytest.raises(ServiceError, match="502: Bad Gateway"):
+        client.models()
+
+
+def test_a_context_closes_its_connections() -> None:
+    with Client("http://shop", "id.secret") as client:
+        pass
+    with pytest.raises(RuntimeError, match="closed"):
+        client.models()
+
+
+def test_a_newer_service_may_tell_more() -> None:
+    item = {"item": "1", "rank": 1, "score": None, "title": None, "explored": True, "propensity": 0.5, "mood": "good"}
+    body = {"model": 1, "answered_by": "model", "stale": False, "items": [item], "weather": "fine"}
+    asked: list[Any] = []
+
+    def service(request: httpx.Request) -> httpx.Response:
+        asked.append(json.loads(request.content))
+        return httpx.Response(200, json=body)
+
+    with Client("http://shop", "id.secret", transport=httpx.MockTransport(service)) as client:
+        assert client.recommend("ana", exclude=[7], where={"genre": "war"}, explore=0.5).items[0].propensity == 0.5
+    assert asked == [
+        {"user": "ana", "log": True, "n": 10, "exclude": [7], "where": {"genre": "war"}, "by": "mean", "diversity": 0.0,
+         "explore": 0.5}
+    ]  # fmt: skip
+
+
+PROGRAM = """
+from cofactor import Client, Recommendations, ServiceError
+
+def shown(client: Client) -> list[str]:
+    found: Recommendations = client.recommend("ana", n=3, where={"genres": "War"}, by="cautious")
+    seq: int = client.rate("ana", found.items[0].item, 5, key="a1")
+    stars: float = client.predict(7, found.items[0].item)
+    for line in client.send([{"user": "ana", "item": 7, "value": 3}]):
+        print(line["seq"], seq, stars)
+    return [one.title or one.item for one in found.items]
+
+def main() -> None:
+    with Client("http://127.0.0.1:8000", "id.secret", timeout=2.0, retries=3) as client:
+        try:
+            print(shown(client))
+        except ServiceError as problem:
+            print(problem.status + 1, problem.request.upper())
+"""
+WRONG = {
+    'client.recommend("ana", where=3)\n': "arg-type",
+    'client.recommend("ana", wheer={})\n': "call-arg",
+    'client.recommend("ana", by="worst")\n': "arg-type",
+    'client.rate("ana", "alien")\n': "call-arg",
+    'client.recommend("ana").items[0].titel\n': "attr-defined",
+}
+
+
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What mypy says of a program, and of mistakes in another."""
+    folder = tmp_path_factory.mktemp("typed")
+    (folder / "good.py").write_text(PROGRAM)
+    (folder / "wrong.py").write_text(
+        "from cofactor import Client\nclient = Client('http://x', 'id.secret')\n" + "".join(WRONG)
+    )
+    cache = BENCHMARKS.parent / ".mypy_cache" / "users"  # half a minute the first time
+    command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--cache-dir", str(cache)]
+    return subprocess.run(
+        [*command, "good.py", "wrong.py"], capture_output=True, text=True, check=False, cwd=folder
+    ).stdout
+
+
+def test_a_users_program_passes_mypy_strict_and_a_mistake_does_not(checked: str) -> None:
+    assert "good.py" not in checked
+    assert "Found 5 errors in 1 file" in checked
+    for line, code in enumerate(WRONG.values(), start=3):
+        assert f"wrong.py:{line}:" in checked
+        assert f"[{code}]" in checked

@@ -1,0 +1,285 @@
+"""Faults over real sockets: killed while it swaps, no room on the disk, a clock that jumps, huge bodies, slow clients.
+
+What is done to the service is in `benchmarks/faults.py`, which does more of it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from cofactor.data.interactions import Interactions
+from cofactor.service import connections
+from cofactor.store import Store
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+MB = 1_000_000
+
+CLOCK = """
+import os, time
+real, told = time.time, os.environ["CLOCK_OFF_BY"]
+def shifted():
+    with open(told) as file:
+        return real() + float(file.read() or 0)
+time.time = shifted
+"""
+
+
+@pytest.fixture(scope="module")
+def faults() -> Iterator[Any]:
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        import faults
+
+        yield faults
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+
+
+@pytest.fixture(scope="module")
+def off_by(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of seconds by which every process of the service has its clock wrong; beside it, what sees to that."""
+    folder = tmp_path_factory.mktemp("clock")
+    (folder / "sitecustomize.py").write_text(CLOCK)
+    (folder / "seconds").write_text("0")
+    return folder / "seconds"
+
+
+@pytest.fixture(scope="module")
+def served(faults: Any, off_by: Path, tmp_path_factory: pytest.TempPathFactory, ratings: Interactions) -> Iterator[Any]:
+    """Two workers, of which each is quick to lose patience."""
+    folder = tmp_path_factory.mktemp("served")
+    env = {"POLL": "0.1", "HEAD_SECONDS": "4", "BODY_SECONDS": "5", "KEY_MEMORY": "2"}
+    settings = {f"COFACTOR_SERVE_{name}": value for name, value in env.items()}
+    path = os.pathsep.join([str(off_by.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]).rstrip(os.pathsep)
+    clock = {"PYTHONPATH": path, "CLOCK_OFF_BY": str(off_by)}
+    running = faults.Served(folder, faults.made(folder, ratings), "--workers", "2", **settings, **clock)
+    yield running
+    assert running.stop() == 0
+
+
+def test_a_hot_swap_drops_no_request(faults: Any, served: Any) -> None:
+    seen = faults.swapped_under_load(served, 200)
+    assert seen.swaps == 200
+    assert set(seen.statuses) == {200, 201}
+    assert set(seen.models) == {1, 2}
+    assert min(seen.models.values()) > 100
+    assert sum(seen.statuses.values()) > 1_000
+
+
+def test_a_worker_killed_in_the_midst_of_swaps(faults: Any, served: Any) -> None:
+    killed = faults.workers_killed(served, 2, random.Random(time.time_ns()))
+    assert killed.faults == []
+    assert killed.acknowledged > 20
+
+
+def test_a_dead_worker_does_not_count_in_metrics(served: Any) -> None:
+    """Every worker that lives tells of its model, whichever is asked; what a dead one told last is gone."""
+
+    def until(version: int) -> None:
+        end = time.monotonic() + 15
+        while f"cofactor_model_version {version}.0" not in http.get("/metrics").text:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+    with served.client() as http:
+        http.post("/v1/models/1/promote")
+        until(1)
+        os.kill(min(served.workers()), signal.SIGKILL)
+        served.wait()
+        http.close()
+    with served.client() as http:
+        http.post("/v1/models/2/promote")
+        until(2)
+
+
+def test_a_service_killed_in_the_midst_of_swaps(faults: Any, tmp_path: Path, ratings: Interactions) -> None:
+    key = faults.made(tmp_path, ratings)
+    killed = faults.services_killed(
+        lambda: faults.Served(tmp_path, key, "--workers", "2", COFACTOR_SERVE_POLL="0.1"),
+        1,
+        random.Random(time.time_ns()),
+    )
+    assert killed.faults == []
+    assert killed.acknowledged > 20
+
+
+def test_a_disk_without_room_for_events(faults: Any, served: Any) -> None:
+    processes = served.workers()
+    full = faults.disk_full(served, 30)
+    assert {(status, retry) for status, retry, _, _ in full.refused} == {(503, "1")}
+    assert {written for _, _, written, _ in full.refused} <= {"no", "unknown"}
+    assert full.read == {(200, False): len(full.refused)}
+    assert full.seconds_until_written_again < 5
+    assert full.lost == 0
+    assert served.workers() == processes
+    with served.client() as http:
+        for event in full.events:
+            answer = http.post("/v1/events", json=event).json()  # sent again: what was acknowledged is there
+            assert full.acknowledged.setdefault(event["key"], answer["seq"]) == answer["seq"]
+    with Store.open(served.settings.url) as store:
+        found = {event.seq: event.user for event in faults.pages(store)}
+    assert {found[full.acknowledged[event["key"]]] == event["user"] for event in full.events} == {True}
+    assert sorted(found.values()).count(full.events[-1]["user"]) == 1
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/events/bulk"])
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_a_body_of_200_megabytes(faults: Any, served: Any, path: str, is_chunked: bool) -> None:
+    asked: list[float] = []
+    over = threading.Event()
+
+    def ask() -> None:
+        with served.client() as http:
+            while not over.is_set():
+                began = time.perf_counter()
+                assert http.get("/v1/recommendations", params={"user": 7}).status_code == 200
+                asked.append(time.perf_counter() - began)
+
+    other = threading.Thread(target=ask)
+    with faults.peak_memory(served) as grown:
+        other.start()
+        found: list[Any] = []
+        while len(found) < 5 or len(asked) < 6:
+            found.append(faults.send_large(served, path, 200 * MB, is_chunked=is_chunked, has_key=True))
+        stranger = faults.send_large(served, path, 200 * MB, is_chunked=is_chunked, has_key=False)
+        over.set()
+        other.join()
+        assert grown() < 40
+    assert {one.status for one in found} == {413}
+    assert max(one.sent for one in found) < 20 * MB  # 8 million bytes, and what the kernel holds
+    assert max(one.closed for one in found) < 5
+    assert stranger.status == 401
+    assert stranger.sent < 8 * MB
+    assert stranger.answered < 1
+    assert max(asked) < 1
+
+
+def test_a_refused_body_is_not_taken_in_behind_the_answer(faults: Any, served: Any) -> None:
+    """Who goes on sending without reading the answer is cut off all the same."""
+    for has_key in (True, False):
+        found = faults.send_large(
+            served, "/v1/events", 200 * MB, is_chunked=False, has_key=has_key, reads_at_once=False
+        )
+        assert found.sent < 20 * MB
+        assert found.closed < 5
+
+
+def test_a_small_body_that_is_refused_ends_no_connection(served: Any) -> None:
+    with httpx.Client(base_url=served.url) as http:
+        answers = [http.post("/v1/events", content=b"x" * 1_000) for _ in range(3)]
+    assert {answer.status_code for answer in answers} == {401}
+    assert not any("connection" in answer.headers for answer in answers)
+
+
+def test_a_thousand_slow_connections_hold_nobody_back(faults: Any, served: Any) -> None:
+    seen = faults.slow_connections(served, 1_000, 2.5)
+    assert seen.held == 1_000
+    assert set(seen.statuses) == {200, 201}
+    assert len(seen.beside) > 100
+    assert seen.p(99, seen.beside) < 200
+    for kind, longest in (("silent", 6), ("half a head", 6), ("dribbled head", 6), ("dribbled body", 8)):
+        assert len(seen.lasted[kind]) == 250
+        assert min(seen.lasted[kind]) > 3.5
+        assert max(seen.lasted[kind]) < longest
+
+
+def test_who_never_reads_is_cut_off(served: Any) -> None:
+    """A hundred requests at once, and no answer is taken: the kernel's buffers fill, and the service's."""
+    asked = f"GET /v1/events?limit=1000 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {served.key}\r\n\r\n".encode()
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        one.connect(("127.0.0.1", served.port))
+        began = time.monotonic()
+        one.sendall(asked * 100)
+        cut = select.poll()
+        cut.register(one, 0)  # errors are always told
+        assert cut.poll(20_000)
+        assert 3.5 < time.monotonic() - began < 15
+
+
+def test_of_too_many_connections_the_slowest_goes(faults: Any, tmp_path: Path, ratings: Interactions) -> None:
+    running = faults.Served(tmp_path, faults.made(tmp_path, ratings), COFACTOR_SERVE_CONNECTIONS="50")
+    try:
+        slow = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(120)]
+        with running.client() as http:
+            for _ in range(20):
+                assert http.get("/v1/recommendations", params={"user": 7}).status_code == 200
+        cut = [one for one in slow if select.select([one], [], [], 0)[0]]
+        assert 60 < len(cut) <= 75  # who came first
+        assert cut == slow[: len(cut)]
+        for one in slow:
+            one.close()
+    finally:
+        assert running.stop() == 0
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_a_clock_that_jumps(faults: Any, served: Any, off_by: Path, hours: int) -> None:
+    user = f"time {hours}"
+    with served.client() as http, Store.open(served.settings.url) as store:
+
+        def rate(item: str, value: int) -> dict[str, Any]:
+            answer = http.post("/v1/events", json={"user": user, "item": item, "value": value})
+            assert answer.status_code == 201
+            found: dict[str, Any] = http.get("/v1/recommendations", params={"user": user, "n": 60}).json()
+            assert item not in [one["item"] for one in found["items"]]
+            assert found["answered_by"] == "fold-in"
+            return found
+
+        items = [one["item"] for one in http.get("/v1/recommendations", params={"user": user}).json()["items"]]
+        rate(items[0], 1)
+        first, before = rate(items[1], 1), store.events.watermark()
+        try:
+            off_by.write_text(str(3_600.0 * hours))
+            again = rate(items[1], 5)
+            assert [one["score"] for one in again["items"]] != [one["score"] for one in first["items"]]
+            assert {kept.item: kept.value for kept in store.events.state_of_user(user, "ratings")}[items[1]] == 5
+            made = http.post("/v1/keys", json={"role": "read", "label": "made at another time"}).json()["key"]
+            codes = {
+                httpx.get(f"{served.url}/v1/models", headers={"Authorization": f"Bearer {key}"}).status_code
+                for key in (made, served.key)
+                for _ in range(20)
+            }
+            assert codes == {200}
+            page = http.get("/v1/events", params={"after": before}).json()
+            assert [(one["user"], one["item"]) for one in page["events"]] == [(user, items[1])]
+            assert before < page["next"] == store.events.watermark()
+            there = parsedate_to_datetime(http.get("/health/live").headers["date"]).timestamp()
+            assert abs(there - time.time() - 3_600 * hours) < 60  # the clock did jump in there
+            assert http.get("/health/ready").json()["store"] == "ok"
+        finally:
+            off_by.write_text("0")
+        rate(items[1], 2)
+        assert {kept.item: kept.value for kept in store.events.state_of_user(user, "ratings")}[items[1]] == 2
+        events = list(faults.pages(store))
+        assert [event.seq for event in events] == sorted({event.seq for event in events})
+        assert [event.received for event in events] == sorted(event.received for event in events)
+
+
+def test_files_for_as_many_connections_as_the_system_allows() -> None:
+    """A soft limit that is low is raised, as far as the hard one goes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    others = connections.OTHERS
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (others + 100, hard))
+        assert connections.make_room(200) == 200
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (others + 200, hard)
+        if hard != resource.RLIM_INFINITY:
+            assert connections.make_room(hard) == hard - others
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -1,0 +1,66 @@
+"""What the README says of the service is true: its commands run against a real service, and get these answers."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def commands() -> str:
+    section = re.split(r"^## ", README.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    (service,) = [part for part in section if part.startswith("As a service\n")]
+    return "\n".join(re.findall(r"```sh\n(.*?)```", service, flags=re.DOTALL))
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def promises(script: str) -> list[list[str]]:
+    """For each comment that stands below a command, its pieces: what must come in the output, in this order."""
+    lines = [line[2:] for line in script.splitlines() if line.startswith("# ")]
+    return [[piece.strip() for piece in line.partition("  (")[0].split("...")] for line in lines]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None or shutil.which("bash") is None, reason="the README speaks curl")
+def test_the_service_of_the_readme_answers_as_it_says(tmp_path: Path) -> None:
+    script = commands()
+    first, rest = script.split("\n", 1)
+    assert first.endswith('pip install -q ".[serve]"')
+    here = f"{Path(sys.executable).parent}/"
+    told = promises(script)
+    port = free_port()
+    rest = rest.replace("127.0.0.1:8000", f"127.0.0.1:{port}").replace(".venv/bin/", here)
+    process = subprocess.run(
+        ["bash", "-e", "-o", "pipefail", "-c", f"{rest}\nwait $!"],
+        cwd=tmp_path,
+        env={**os.environ, "COFACTOR_SERVE_PORT": str(port)},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr + (tmp_path / "serve.log").read_text()
+    assert process.stderr == ""
+    said = process.stdout
+    assert said.startswith(f"model 1 answers at http://127.0.0.1:{port}\nadmin key, shown this once: ")
+    at = 0
+    for pieces in told:
+        for piece in pieces:
+            assert piece in said[at:], (piece, said[at:])
+            at = said.index(piece, at) + len(piece)
+    asked = [line for line in said.splitlines() if line.startswith('{"user":"196","model":1')]
+    assert '"item":"1449"' in asked[0]
+    assert '"item":"1449"' not in asked[1]
+    assert len(told) == 7

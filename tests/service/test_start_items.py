@@ -1,0 +1,177 @@
+"""What is known of items and users comes with the first start: titles, filters; nothing doubled or overwritten."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+from fastapi.testclient import TestClient
+
+import cofactor
+from cofactor.data.interactions import Interactions
+from cofactor.data.scale import Scale
+from cofactor.errors import DataError
+from cofactor.service.api.app import create_app
+from cofactor.service.artifacts import Artifacts
+from cofactor.service.recipe import Recipe
+from cofactor.service.settings import ServiceSettings
+from cofactor.service.start import prepared
+from cofactor.service.trainer import Trainer
+from cofactor.store import Item, Store
+
+RECIPE = Recipe(cofactor.ExplicitALS(factors=4), item_features=("genres",))
+
+
+@pytest.fixture
+def titled(ratings: Interactions) -> Interactions:
+    items, users = ratings.items.all, ratings.users.all
+    genres = [None if n == 1 else "War" if n % 3 == 0 else "Comedy | Drama" for n in range(len(items))]
+    titles = [None if n == 1 else f"film {item}" for n, item in enumerate(items)]
+    table = ratings.with_item_table({"item": items, "title": titles, "genres": genres, "year": [1990.5] * len(items)})
+    ages = [20 + n if n else None for n in range(len(users))]
+    return table.with_user_table({"user": users, "age": ages, "job": ["a|b" if n else None for n in range(len(users))]})
+
+
+@pytest.fixture
+def asked(settings: ServiceSettings, titled: Interactions) -> Iterator[TestClient]:
+    key = prepared(settings, titled, RECIPE).key
+    with TestClient(create_app(settings)) as client:
+        client.headers["Authorization"] = f"Bearer {key}"
+        yield client
+
+
+def best(client: TestClient, **wish: object) -> list[dict[str, object]]:
+    found = client.post("/v1/recommendations", json={"user": "7", "n": 60, **wish})
+    assert found.status_code == 200
+    items: list[dict[str, object]] = found.json()["items"]
+    return items
+
+
+def test_titles_filters_and_availability_at_once(asked: TestClient, titled: Interactions) -> None:
+    everything = best(asked)
+    names = dict(zip(titled.items.all.cast(pl.String), titled.titles, strict=True))  # type: ignore[arg-type]
+    assert len(everything) > 20
+    assert {one["item"]: one["title"] for one in everything} == {
+        str(one["item"]): names[one["item"]] for one in everything
+    }
+    wars = {str(item) for n, item in enumerate(titled.items.all) if n % 3 == 0}
+    assert {one["item"] for one in best(asked, where={"genres": "War"})} == wars & {one["item"] for one in everything}
+    dramas = best(asked, where={"genres": "Drama", "year": 1990.5})
+    assert {one["item"] for one in dramas} == {one["item"] for one in everything} - wars - {str(titled.items.all[1])}
+    assert best(asked, where={"genres": "Western"}) == []
+    gone = dramas[0]["item"]
+    asked.post("/v1/items/availability", json={"items": [gone], "available": False})
+    assert gone not in [one["item"] for one in best(asked)]
+    told = asked.get("/v1/items", params={"item": gone}).json()
+    assert (told["title"], told["metadata"]["genres"]) == (names[gone], ["Comedy", "Drama"])
+
+
+def test_a_second_start_changes_nothing_that_was_said_since(
+    settings: ServiceSettings, store: Store, titled: Interactions
+) -> None:
+    prepared(settings, titled, RECIPE)
+    one, two = str(titled.items.all[0]), str(titled.items.all[2])
+    user = str(titled.users.all[5])
+    store.items.put([Item(one, "our own title", metadata={"genres": ["Ours"]})])
+    store.items.set_available([two], available=False)
+    store.users.put(user, {"age": 99})
+    before, facts, watermark = store.items.after(), store.users.after(), store.events.watermark()
+    assert len(before) == len(titled.items.all)  # the item without title and genre has a year
+    assert len(facts) == len(titled.users.all) - 1  # of one, nothing is known
+    prepared(settings, titled, RECIPE)
+    assert (store.items.after(), store.users.after(), store.events.watermark()) == (before, facts, watermark)
+    longer = titled.frame().select("user", "item", "value").head(50).with_columns(pl.lit("new").alias("user"))
+    other = cofactor.Interactions.from_columns(longer["user"], longer["item"], longer["value"])
+    assert titled.item_table is not None
+    loaded = prepared(settings, other.with_item_table(titled.item_table), RECIPE).loaded
+    assert loaded is not None
+    assert loaded.stored == 50
+    assert (store.items.after(), store.users.after()) == (before, facts)
+
+
+def test_titles_may_come_later_than_ratings(settings: ServiceSettings, store: Store, titled: Interactions) -> None:
+    bare = cofactor.Interactions.from_columns(*(titled.frame()[name] for name in ("user", "item", "value")))
+    prepared(settings, bare, RECIPE)
+    item = str(titled.items.all[0])
+    store.items.set_available([item], available=False)
+    assert store.items.after()[0].title is None
+    prepared(settings, titled, RECIPE)
+    found = store.items.get(item)
+    assert found is not None
+    assert (found.title, found.available) == (f"film {item}", False)
+
+
+def test_who_was_forgotten_stays_forgotten(settings: ServiceSettings, store: Store, titled: Interactions) -> None:
+    prepared(settings, titled, RECIPE)
+    user = str(titled.users.all[5])
+    assert store.users.get(user) is not None
+    store.forgotten.forget(user)
+    prepared(settings, titled, RECIPE)
+    assert store.users.get(user) is None
+    assert store.events.of_user(user) == []
+
+
+def test_a_cell_that_cannot_be_kept_stops_the_first_start_before_anything_is_stored(
+    settings: ServiceSettings, store: Store, titled: Interactions
+) -> None:
+    assert titled.item_table is not None
+    dirty = titled.item_table.with_columns(title=pl.lit("a\x00b"))
+    with pytest.raises(DataError, match=r"item 1: the title has the control character"):
+        prepared(settings, titled.with_item_table(dirty), RECIPE)
+    assert store.events.watermark() == 0
+    assert prepared(settings, titled, RECIPE).is_first
+
+
+def test_what_was_imported_is_learnt_from_again(settings: ServiceSettings, store: Store, titled: Interactions) -> None:
+    prepared(settings, titled, RECIPE)
+    artifacts = Artifacts(settings.artifacts)
+    trained = Trainer(store, artifacts).train()
+    assert trained.status == "active"
+    rec = artifacts.open(str(trained.file), verify=True)
+    assert rec.item_table is not None
+    assert rec.item_table["genres"].dtype == pl.List(pl.String)
+    assert rec.priors is not None
+    assert rec.priors.items is not None
+    assert rec.priors.items.encoder is not None
+    assert "genres=Drama" in rec.priors.items.encoder.names
+
+
+def test_an_item_file_on_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "ratings.csv").write_text("user,item,rating\nana,alien,5\nana,clue,1\nbo,alien,4\ncy,clue,2\n")
+    (tmp_path / "films.csv").write_text(
+        "item,title,genres\nalien,Alien,Horror|War\nclue,Clue,Comedy\njaws,Jaws,Horror\n"
+    )
+    script = (
+        "import sys, cofactor.service.run as run\n"
+        "run.serve = lambda settings, bound: bound.close()\n"
+        "from cofactor.__main__ import main\n"
+        "main()\n"
+    )
+    options = ["serve", "ratings.csv", "--items", "films.csv", "--data", "data", "--port", "0", "--model", "bias"]
+    command = [sys.executable, "-c", script, *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with Store.open(f"sqlite:///{tmp_path}/data/store.db") as store:
+        assert [(one.item, one.title, one.metadata) for one in store.items.after()] == [
+            ("alien", "Alien", {"genres": ["Horror", "War"]}),
+            ("clue", "Clue", {"genres": ["Comedy"]}),
+        ]
+
+
+def test_levels_that_were_declared_outlive_a_training(settings: ServiceSettings, store: Store) -> None:
+    users, items = [f"u{n % 7}" for n in range(35)], [f"i{n % 5}" for n in range(35)]
+    table = cofactor.Interactions.from_columns(
+        users, items, [3 + n % 3 for n in range(35)], scale=Scale.declared([1, 2, 3, 4, 5])
+    )
+    key = prepared(settings, table, Recipe(cofactor.Bias())).key
+    assert Trainer(store, Artifacts(settings.artifacts)).train().status == "active"
+    with TestClient(create_app(settings)) as client:
+        client.headers["Authorization"] = f"Bearer {key}"
+        told = [client.post("/v1/events", json={"user": "u1", "item": "i1", "value": value}) for value in (1, 5, 6)]
+        assert client.get("/v1/models").json()["answering"] == 2
+    assert [one.status_code for one in told] == [201, 201, 422]
+    assert "from 1 to 5" in told[2].text
