@@ -100,8 +100,7 @@ def settings_part() -> str:
     lines = ["| setting | what it is | default | range |", "|---|---|---|---|"]
     for name, field in ServiceSettings.model_fields.items():
         default = "none" if field.default is None else json.dumps(field.default)
-        meaning = field.description or "Port to listen at; 0 takes any that is free"
-        lines.append(f"| `{name}` | {meaning} | `{default}` | {_range(field.metadata)} |")
+        lines.append(f"| `{name}` | {field.description} | `{default}` | {_range(field.metadata)} |")
     return "\n".join(lines) + f"\n\nAs a variable: `{PREFIX}{next(iter(ServiceSettings.model_fields)).upper()}`, ...\n"
 
 

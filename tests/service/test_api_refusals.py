@@ -125,6 +125,9 @@ def test_what_is_not_there(admin: TestClient, method: str, path: str, status: in
 def test_request_ids(admin: TestClient) -> None:
     assert admin.get("/v1/models", headers={"X-Request-ID": "mine-1"}).headers["x-request-id"] == "mine-1"
     assert admin.get("/v1/models", headers={"X-Request-ID": 'no"good'}).headers["x-request-id"] != 'no"good'
+    secret = admin.headers["authorization"].removeprefix("Bearer ")
+    for part in (secret, *secret.split(".")):  # it would stand in the log
+        assert admin.get("/v1/models", headers={"X-Request-ID": part}).headers["x-request-id"] != part
 
 
 def test_a_key_that_asks_for_too_much(tmp_path: Path, first: int, key: Callable[[Role], dict[str, str]]) -> None:

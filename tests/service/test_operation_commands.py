@@ -14,8 +14,11 @@ from cofactor.cli.doctor import doctor
 from cofactor.cli.key import key
 from cofactor.cli.trainer import trainer
 from cofactor.errors import ParameterError, StoreError
+from cofactor.service import trainer_process
+from cofactor.service.guard import Guard
+from cofactor.service.settings import ServiceSettings
 from cofactor.service.trainer_process import store_url
-from cofactor.store import Event, Store
+from cofactor.store import Event, Job, Store
 
 app = typer.Typer()
 for command in (doctor, backup, restore, trainer, key):
@@ -57,6 +60,27 @@ def test_problems_have_an_exit_code(tmp_path: Path, data: Path) -> None:
     with Store.open(store_url(data)) as store:
         store.jobs.enqueue("train", {"estimator": "nonsense"})
     assert "job 2 is failed: 'nonsense' is no estimator" in run("trainer", "--data", data, "--once", code=1)
+
+
+def test_the_trainer_and_its_guard_have_the_settings_of_the_service(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ServiceSettings.of({}).guard == Guard()
+    (tmp_path / "serve.toml").write_text("guard_end = 'high'\nguard_lift = 0.5\nguard_coverage = 0.3\n")
+    monkeypatch.setenv("COFACTOR_SERVE_GUARD_TOLERANCE", "0.02")
+    monkeypatch.setenv("COFACTOR_SERVE_DATA", str(data))
+    given = {}
+
+    def waiting(folder: str, db: str | None, *, guard: Guard) -> list[Job]:
+        given.update(folder=folder, db=db, guard=guard)
+        return []
+
+    monkeypatch.setattr(trainer_process, "train_waiting", waiting)
+    run("trainer", "--once", "--config", tmp_path / "serve.toml")
+    assert given == {"folder": str(data), "db": None, "guard": Guard(0.02, "high", coverage=0.3, lift=0.5)}
+    assert "problem" not in run("doctor")  # of the same folder
+    with pytest.raises(ParameterError, match="guard_end"):
+        ServiceSettings.of({"guard_end": "low"})
 
 
 def test_a_key_is_made_where_the_others_were_lost_and_revoked(tmp_path: Path, data: Path) -> None:

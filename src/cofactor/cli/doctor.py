@@ -12,9 +12,16 @@ from cofactor.cli.screen import printable, results, show_json, table
 
 __all__ = ["Data", "Db", "doctor"]
 
-Data: TypeAlias = Annotated[str, Option(metavar="FOLDER", help="The folder of the service.")]
+Data: TypeAlias = Annotated[
+    str, Option(metavar="FOLDER", envvar="COFACTOR_SERVE_DATA", help="The folder of the service.")
+]
 Db: TypeAlias = Annotated[
-    str | None, Option(metavar="URL", help="Its database, where that is not in the folder: postgresql://user@host/name")
+    str | None,
+    Option(
+        metavar="URL",
+        envvar="COFACTOR_SERVE_DB",
+        help="Its database, where that is not in the folder: postgresql://user@host/name",
+    ),
 ]
 
 

@@ -7,7 +7,6 @@ from typing import Annotated
 
 from typer import Exit, Option
 
-from cofactor.cli.doctor import Data, Db
 from cofactor.cli.screen import printable, results
 
 __all__ = ["trainer"]
@@ -15,24 +14,30 @@ __all__ = ["trainer"]
 
 def trainer(
     *,
-    data: Data = "cofactor-data",
-    db: Db = None,
-    after_events: Annotated[int, Option(metavar="N", help="Train after so many changes.", min=1)] = 5_000,
-    every: Annotated[float, Option(metavar="SECONDS", help="Train so often, where anything changed.", min=1)] = 3_600.0,
+    data: Annotated[str | None, Option(metavar="FOLDER", help="The folder of the service (./cofactor-data).")] = None,
+    db: Annotated[str | None, Option(metavar="URL", help="Its database, where that is not in the folder.")] = None,
+    after_events: Annotated[int | None, Option(metavar="N", help="Train after so many changes (5000).", min=1)] = None,
+    every: Annotated[
+        float | None, Option(metavar="SECONDS", help="Train so often, where anything changed (3600).", min=1)
+    ] = None,
+    config: Annotated[str | None, Option(metavar="FILE", help="A TOML file of the service's settings.")] = None,
     once: Annotated[bool, Option("--once", help="Work on the jobs that wait, and end.")] = False,
 ) -> None:
     """Learn new models when it is due or asked for; each is promoted only if it holds its own against the active one.
 
-    `cofactor serve` runs one by itself. Several may run: each training has one. SIGTERM ends it in good order.
+    `cofactor serve` runs one by itself. Several may run: each training has one. SIGTERM ends it in good order. It reads
+    the settings of `cofactor serve`, from variables and a TOML file: when to train, and what a new model may lose.
     """
-    from cofactor.service.retraining import Due
+    from cofactor.service.settings import ServiceSettings
     from cofactor.service.trainer_process import train_forever, train_waiting
 
+    told = {"data": data, "db": db, "train_after": after_events, "train_every": every}
+    chosen = ServiceSettings.of(told, config)
     if not once:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-        train_forever(data, db, due=Due(after_events, every))
+        train_forever(chosen.data, chosen.db, due=chosen.due, guard=chosen.guard)
         return
-    jobs = train_waiting(data, db)
+    jobs = train_waiting(chosen.data, chosen.db, guard=chosen.guard)
     for job in jobs:
         results().print(f"job {job.id} is {job.state}: {printable(job.message)}", soft_wrap=True)
     if not jobs:

@@ -68,7 +68,7 @@ class Engine:
     (['alien', 'clue'], ['clue'], 'fold-in')
     """
 
-    def __init__(self, store: Store, artifacts: Artifacts, *, cache: int = 5_000):
+    def __init__(self, store: Store, artifacts: Artifacts, *, cache: int = 1_000):
         self.store = store
         self.artifacts = artifacts
         self.swaps = self.failures = 0

@@ -17,7 +17,7 @@ from cofactor.service.accuracy import Accuracy, ranking_accuracy, rating_accurac
 from cofactor.service.asof import as_of
 from cofactor.service.material import Material
 
-__all__ = ["Guard", "Shown", "Verdict"]
+__all__ = ["End", "Guard", "Shown", "Verdict"]
 
 End = Literal["mean", "high"]
 

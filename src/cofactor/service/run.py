@@ -18,7 +18,6 @@ from uvicorn.supervisors import Multiprocess
 
 from cofactor.errors import ParameterError
 from cofactor.service.connections import Patient, make_room
-from cofactor.service.retraining import Due
 from cofactor.service.settings import ServiceSettings
 from cofactor.service.trainer_process import train_forever
 
@@ -143,5 +142,4 @@ def _train(written: str, parent: Connection) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
-    due = Due(settings.train_after, settings.train_every)
-    train_forever(Path(settings.data), settings.db, due=due)
+    train_forever(Path(settings.data), settings.db, due=settings.due, guard=settings.guard)

@@ -13,6 +13,8 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cofactor.errors import ParameterError
+from cofactor.service.guard import End, Guard
+from cofactor.service.retraining import Due
 from cofactor.service.trainer_process import ARTIFACTS, store_url
 
 __all__ = ["PREFIX", "ServiceSettings", "is_orphan"]
@@ -40,7 +42,7 @@ class ServiceSettings(BaseSettings):
     data: str = Field("cofactor-data", description="The folder that holds artifacts and, unless db is given, the store")
     db: str | None = Field(None, description="URL of the store, sqlite:///file.db or postgresql://user@host/name")
     host: str = Field("127.0.0.1", description="Where to listen")
-    port: int = Field(8000, ge=0, le=65_535)
+    port: int = Field(8000, ge=0, le=65_535, description="Port to listen at; 0 takes any that is free")
     workers: int = Field(1, ge=1, le=64, description="Processes that answer")
     threads: int = Field(4, ge=1, le=64, description="Threads of each process that rank and read the store")
     waiting: int = Field(512, ge=1, description="Requests that may wait for these threads, per process; then 503")
@@ -50,7 +52,7 @@ class ServiceSettings(BaseSettings):
     rate: float = Field(2_000, gt=0, description="Requests per second and key, per process")
     poll: float = Field(1.0, gt=0, le=60, description="Seconds between two looks for a newly promoted model")
     key_memory: float = Field(2.0, ge=0, le=60, description="Seconds for which a worker trusts a key it has checked")
-    cache: int = Field(5_000, ge=1, description="Users whose folded-in vectors are kept, per process")
+    cache: int = Field(1_000, ge=1, description="Users whose folded-in vectors are kept, per process")
     head_seconds: float = Field(10.0, gt=0, description="Seconds for a request's head to come, an answer to go")
     body_seconds: float = Field(30.0, gt=0, description="Seconds within which a request's body must have come")
     connections: int = Field(4_000, ge=1, description="Connections at once, per process; then the slowest is cut")
@@ -58,11 +60,32 @@ class ServiceSettings(BaseSettings):
     train: bool = Field(True, description="Whether a process beside those that answer learns new models")
     train_after: int = Field(5_000, ge=1, description="Events after which a new model is learnt")
     train_every: float = Field(3_600.0, ge=1, description="Seconds after which one is, where anything changed")
+    guard_tolerance: float = Field(0.01, ge=0, description="Share of the metric that a new model may lose")
+    guard_end: End = Field("mean", description="mean, or high: the far end of the loss's interval must be within that")
+    guard_coverage: float = Field(0.2, ge=0, description="Share by which the part of the catalog shown may fall")
+    guard_top_share: float = Field(0.1, ge=0, description="Points by which the share of the 1 % shown most may rise")
+    guard_lift: float = Field(0.25, ge=0, description="Share by which the popularity of what is shown may rise")
 
     @property
     def url(self) -> str:
         """The store's URL."""
         return store_url(self.data, self.db)
+
+    @property
+    def guard(self) -> Guard:
+        """What a new model may lose, and still be promoted."""
+        return Guard(
+            tolerance=self.guard_tolerance,
+            end=self.guard_end,
+            coverage=self.guard_coverage,
+            top_share=self.guard_top_share,
+            lift=self.guard_lift,
+        )
+
+    @property
+    def due(self) -> Due:
+        """When a new model is learnt."""
+        return Due(self.train_after, self.train_every)
 
     @property
     def artifacts(self) -> Path:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -24,12 +25,16 @@ __all__ = ["create_app", "worker_app"]
 ABOUT = "Recommendations that learn as people rate. Every answer names the model and what answered."
 
 
-def create_app(settings: ServiceSettings) -> FastAPI:
-    """The application of one process; it opens the store when it starts, and closes it when it ends."""
+def create_app(settings: ServiceSettings, when_open: Callable[[], object] = lambda: None) -> FastAPI:
+    """The application of one process; it opens the store when it starts, and closes it when it ends.
+
+    when_open: called once all is open, before the first request.
+    """
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         app.state.service = service = await asyncio.to_thread(Service, settings)
+        when_open()
         watching = asyncio.create_task(service.watch())
         try:
             yield
@@ -59,7 +64,13 @@ def create_app(settings: ServiceSettings) -> FastAPI:
 def worker_app() -> FastAPI:
     """What uvicorn calls in each worker: the application with the settings that the parent handed over."""
     log_lines()
-    return create_app(ServiceSettings.handed_over())
+    return create_app(ServiceSettings.handed_over(), _keep)
+
+
+def _keep() -> None:
+    """What is in memory now stays: to search all of it for garbage stops every answer for a tenth of a second."""
+    gc.collect()
+    gc.freeze()
 
 
 def log_lines() -> None:
