@@ -96,6 +96,7 @@ def test_facts_about_users(store: Store) -> None:
     assert store.users.after() == [(one, "ana", {"age": 31}), (two, "7", {})]
     three = store.users.put("ana", {"age": 32})
     assert store.users.after(two) == [(three, "ana", {"age": 32})]
+    assert (store.users.numbers_after(), store.users.numbers_after(two)) == ({"ana": three, "7": two}, {"ana": three})
     assert store.users.get(7) == (two, "7", {})
     with pytest.raises(DataError, match="the user's metadata must map names to values"):
         store.users.put("ana", "old")  # type: ignore[arg-type]

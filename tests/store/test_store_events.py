@@ -67,7 +67,7 @@ def test_numbers_that_no_database_takes_are_refused(store: Store, number: int) -
         lambda: store.events.of_user("ana", after=number),
         lambda: list(store.events.until(number)),
         lambda: store.items.after(number),
-        lambda: store.users.after(0, limit=number),
+        lambda: store.users.after(number),
         lambda: store.forgotten.after(number),
         lambda: store.impressions.frame(after=number),
         lambda: store.jobs.get(number),

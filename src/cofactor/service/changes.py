@@ -69,8 +69,7 @@ class Changes:
             self._read_events()
             for stone in self._store.forgotten.after(self.seen):
                 self._stones[stone.hash] = max(stone.seq, self._stones.get(stone.hash, 0))
-            for facts in self._store.users.after(self.seen):
-                self._facts[facts.user] = facts.seq
+            self._facts |= self._store.users.numbers_after(self.seen)
             self._read_items()
             self.seen = max(last, self._events_seen)
 

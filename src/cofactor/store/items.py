@@ -116,11 +116,10 @@ class Items:
         found = _one(self._database, _ITEMS.where(items.c.item == checked_id(item, "the item")))
         return None if found is None else _stored_item(found)
 
-    def after(self, seq: int = 0, limit: int = 1_000_000) -> list[StoredItem]:
+    def after(self, seq: int = 0) -> list[StoredItem]:
         """The items that changed behind this number, in that order. Items that changed at once have one number."""
         with self._database.reading() as connection:
-            query = _ITEMS.where(items.c.seq > checked_whole(seq, "the number"))
-            query = query.order_by(items.c.seq, items.c.item).limit(checked_whole(limit, "the limit"))
+            query = _ITEMS.where(items.c.seq > checked_whole(seq, "the number")).order_by(items.c.seq, items.c.item)
             return [_stored_item(row) for row in connection.execute(query)]
 
     def _put(self, rows: list[dict[str, Any]], replace: list[str]) -> int:

@@ -90,12 +90,17 @@ class Users:
             found = connection.execute(query).one_or_none()
         return None if found is None else StoredUser(found[0], found[1], json.loads(found[2]))
 
-    def after(self, seq: int = 0, limit: int = 1_000_000) -> list[StoredUser]:
+    def after(self, seq: int = 0) -> list[StoredUser]:
         """The users whose facts changed behind this number, in that order."""
         with self._database.reading() as connection:
-            query = _USERS.where(users.c.seq > checked_whole(seq, "the number"))
-            query = query.order_by(users.c.seq).limit(checked_whole(limit, "the limit"))
+            query = _USERS.where(users.c.seq > checked_whole(seq, "the number")).order_by(users.c.seq)
             return [StoredUser(row[0], row[1], json.loads(row[2])) for row in connection.execute(query)]
+
+    def numbers_after(self, seq: int = 0) -> dict[str, int]:
+        """The numbers of the last changes behind this one, by user; the facts themselves are not read."""
+        query = select(users.c.user, users.c.seq).where(users.c.seq > checked_whole(seq, "the number"))
+        with self._database.reading() as connection:
+            return dict(connection.execute(query).all())
 
 
 _USERS = select(users.c.seq, users.c.user, users.c.metadata)
