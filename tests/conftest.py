@@ -14,7 +14,8 @@ import cofactor
 from cofactor.data.interactions import Interactions
 from cofactor.kernels.threads import threads
 
-settings.register_profile("cofactor", deadline=None)  # the first example may wait for a kernel to be compiled
+# no deadline: the first example may wait for a kernel to be compiled
+settings.register_profile("cofactor", max_examples=50, deadline=None)
 settings.load_profile("cofactor")
 
 
