@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check docs bench accuracy roofline bench-peers clean
+.PHONY: demo test test-long check docs bench accuracy roofline bench-peers clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -24,6 +24,9 @@ check: .venv/installed-dev   ## style, types and the layers
 
 test: check                  ## everything that must hold, on real data
 	$(BIN)/python -m pytest
+
+test-long: .venv/installed-dev ## the tests marked long only: full sizes of the fuzzes, simulations (minutes)
+	$(BIN)/python -m pytest -m long
 
 docs: .venv/installed-dev    ## the documentation, into docs/_build/html: every page is run; a warning is an error (minutes)
 	rm -rf docs/_build docs/generated

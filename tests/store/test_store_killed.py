@@ -42,11 +42,12 @@ def kill9() -> Any:
     return module
 
 
+@pytest.mark.parametrize("rounds", [2, pytest.param(20, marks=pytest.mark.long)])
 def test_what_was_acknowledged_is_there_once(
-    kill9: Any, kind: str, tmp_path: Path, request: pytest.FixtureRequest
+    kill9: Any, kind: str, rounds: int, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     if kind == "sqlite":
-        tally = kill9.rounds(f"sqlite:///{tmp_path}/store.db", 2, seed=3)
+        tally = kill9.rounds(f"sqlite:///{tmp_path}/store.db", rounds, seed=3)
     else:
         server = request.getfixturevalue("mortal_server")
 
@@ -54,9 +55,9 @@ def test_what_was_acknowledged_is_there_once(
             server.stop()
             server.start()
 
-        tally = kill9.rounds(server.new(template="template"), 2, crash=crash, seed=3)
+        tally = kill9.rounds(server.new(template="template"), rounds, crash=crash, seed=3)
     assert tally.faults == []
-    assert tally.rounds == 2
+    assert tally.rounds == rounds
     assert tally.acknowledged > 30
 
 
