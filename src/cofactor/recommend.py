@@ -45,6 +45,8 @@ class Recommender:
         estimator: how the model was learnt, or None when it was put together by hand.
         user_table, item_table: frames in row order, id column first, or None.
         priors: what new users and items are taken to be, or None; see `newcomers.learn_priors`.
+        seen: items that each user has seen without liking them, beside the history (n_users rows), or None. They are
+            not recommended; nothing is learned from them.
 
     Made by `fit` and `load`. It never changes: what learns more is a new one.
 
@@ -66,6 +68,7 @@ class Recommender:
     user_table: pl.DataFrame | None = None
     item_table: pl.DataFrame | None = None
     priors: Priors | None = None
+    seen: SparseRows | None = None
 
     @classmethod
     def fit(
@@ -113,6 +116,7 @@ class Recommender:
             estimator,
             interactions.user_table,
             interactions.item_table,
+            seen=None if interactions.seen is None else interactions.seen.by_user,
         )
 
     def __repr__(self) -> str:
@@ -128,6 +132,20 @@ class Recommender:
         [2, 1]
         """
         return np.bincount(self.histories.columns, minlength=len(self.items))
+
+    @cached_property
+    def excluded(self) -> SparseRows:
+        """Items that lists leave out for each user: the history, and what was seen without being liked.
+
+        n_users rows of item rows.
+
+        >>> import cofactor
+        >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], [5, 3, 4])
+        >>> rec = cofactor.Recommender.fit(cofactor.Popularity(), ratings.to_events(positive_from=4))
+        >>> rec.histories.counts.tolist(), rec.excluded.counts.tolist()
+        ([1, 1], [2, 1])
+        """
+        return self.histories if self.seen is None else merged(self.histories, self.seen, "ratings")
 
     # recommending
 
@@ -158,7 +176,7 @@ class Recommender:
         """
         _check_n(n)
         self.users.checked_rows(rows)
-        exclude = self.histories.take(rows) if exclude_seen else SparseRows.empty(len(rows))
+        exclude = self.excluded.take(rows) if exclude_seen else SparseRows.empty(len(rows))
         n, known = min(n, len(self.items)), self.histories
         return ranked(self.model, rows, n, known=known, exclude=exclude, allowed=allowed, by=by, diversity=diversity)
 
@@ -506,7 +524,8 @@ class Recommender:
         """
         if new.kind != self.kind:
             raise KindError(f"this model learnt from {self.kind}, and these are {new.kind}")
-        changed, met = np.unique(new.u), np.unique(new.i)
+        low = new.seen
+        changed, met = np.unique(new.u if low is None else np.concatenate([new.u, low.u])), np.unique(new.i)
         item_rows = np.full(new.n_items, -1, np.int32)
         item_rows[met] = self.items.rows(new.items.ids(met))
         if (unknown := met[item_rows[met] < 0]).size:
@@ -528,7 +547,22 @@ class Recommender:
             users=users,
             histories=stacked(self.histories, after).take(picked),
             user_table=table,
+            seen=self._seen_with(new, ids, changed, picked),
         )
+
+    def _seen_with(self, new: Interactions, ids: pl.Series, changed: Int32, picked: Int64) -> SparseRows | None:
+        """What users have seen after `new`; items that the model does not know are left out."""
+        if self.seen is None and new.seen is None:
+            return None
+        before = SparseRows.empty(len(self.users)) if self.seen is None else self.seen
+        arrived = SparseRows.empty(len(changed))
+        if new.seen is not None:
+            low = new.seen.by_user.take(changed)
+            item_rows = self.items.rows(new.items.all)[low.columns]
+            owner = np.repeat(np.arange(len(low)), low.counts)[item_rows >= 0]
+            arrived = SparseRows.of(owner, item_rows[item_rows >= 0], low.values[item_rows >= 0], len(low))
+        after = merged(before.take(self.users.rows(ids)), arrived, "ratings")
+        return stacked(before, after).take(picked)
 
     def with_items(self, table: pl.DataFrame, ratings: Interactions | None = None) -> Recommender:
         """A new Recommender whose catalog holds these new items too: nothing is retrained.
@@ -566,6 +600,7 @@ class Recommender:
             model=self.model.with_items(factors, bias, take),
             items=items,
             histories=replace(self.histories, columns=moved[self.histories.columns]),
+            seen=None if self.seen is None else replace(self.seen, columns=moved[self.seen.columns]),
             item_table=_with_rows_for(items, self.item_table, table),
         )
         return wider if ratings is None else wider.updated(ratings)
@@ -601,6 +636,8 @@ class Recommender:
         arrays = {f"model.{name}": array for name, array in self.model.arrays().items()}
         arrays |= stored.id_arrays("users", self.users) | stored.id_arrays("items", self.items)
         arrays |= stored.row_arrays("histories", self.histories)
+        if self.seen is not None:
+            arrays |= stored.row_arrays("seen", self.seen)
         priors = Priors() if self.priors is None else self.priors
         arrays |= {f"priors.{name}": array for name, array in priors.arrays().items()}
         for name in ("user_table", "item_table"):
@@ -646,6 +683,7 @@ class Recommender:
                 users,
                 items,
                 manifest["priors"] and Priors.from_parts(prior_arrays, manifest["priors"]),
+                stored.rows("seen", arrays) if "seen.start" in arrays else None,
             )
         except (KeyError, TypeError, ParameterError) as problem:
             what = f"lacks {problem}" if isinstance(problem, KeyError) else f"cannot be understood ({problem})"

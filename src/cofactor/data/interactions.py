@@ -38,6 +38,8 @@ class Interactions:
         scale: the scale of the ratings; None for events.
         user_table, item_table: a frame with one row per id in row order, its id column first, or None.
         report: how the load went, or None.
+        seen: for events made of ratings, the ratings that are no events because they are too low (an Interactions of
+            ratings with the same ids), or None. Their items are not recommended to these users.
 
     Made by `from_columns` and the readers. A selection of no rows is a table too, with all its ids.
 
@@ -61,6 +63,7 @@ class Interactions:
     user_table: pl.DataFrame | None = None
     item_table: pl.DataFrame | None = None
     report: LoadReport | None = None
+    seen: Interactions | None = None
 
     def __len__(self) -> int:
         return len(self.u)
@@ -150,23 +153,33 @@ class Interactions:
             value = 1 + gain (rating - positive_from)
 
         gain: how much more an event counts for each step of 1 that its rating lies above: at 0.5, from 4 on, a 5 counts
-        1.5 times. Weights stay. Raises KindError when these are events already, DataError when no row is left or a
-        gain is below 0.
+        1.5 times. Weights stay. Lower ratings are not events, but their items have been seen: they stay in `seen`, and
+        recommenders do not list them for these users. Raises KindError when these are events already, DataError when no
+        row is left or a gain is below 0.
 
         >>> ratings = Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
         >>> events = ratings.to_events(positive_from=4, gain=0.5)
         >>> events, events.values.tolist()
         (Interactions(2 events, 2 users x 2 items), [1.5, 1.0])
+        >>> events.seen.frame().rows()
+        [('bo', 'clue', 2.0)]
         """
         if self.kind == "events":
             raise KindError("these are events already; positive_from is for ratings")
-        kept = self.select(self.values >= positive_from)
+        positive = self.values >= positive_from
+        kept = self.select(positive)
         if len(kept) == 0:
             raise DataError(f"no rating is at or above positive_from={positive_from:g}")
         if not (gain >= 0 and np.isfinite(gain)):
             raise DataError(f"gain must be a finite number from 0 on, not {gain!r}")
         values = 1 + np.float32(gain) * (kept.values - np.float32(positive_from))
-        return replace(kept, kind="events", values=read_only(values.astype(np.float32)), scale=None)
+        return replace(
+            kept,
+            kind="events",
+            values=read_only(values.astype(np.float32)),
+            scale=None,
+            seen=None if positive.all() else self.select(~positive),
+        )
 
     def with_weights(self, weights: Any) -> Interactions:
         """The same rows with these weights: (n,) finite numbers, kept as float32; negative ones are for events only.

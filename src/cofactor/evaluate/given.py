@@ -62,6 +62,7 @@ def _renumbered(
         i=read_only(item_rows[table.i]),
         user_table=None,
         item_table=None,
+        seen=None if table.seen is None else _renumbered(table.seen, users, items, None, None),
     )
     if user_table is not None:
         moved = moved.with_user_table(user_table)

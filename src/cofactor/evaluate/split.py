@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, TypeAlias, get_args
 
@@ -184,7 +184,9 @@ def split_last(interactions: Interactions, *, n: int = 1) -> Split:
     if not is_test.any():
         raise DataError(f"no user has more than n={n} rows (the longest history has {counts.max(initial=0)}): lower n")
     rows = "row" if n == 1 else f"{n} rows"
-    return _parted(interactions, is_test, f"last {rows} of each user", "by time per user")
+    first_test = np.full(interactions.n_users, np.iinfo(np.int64).max)
+    np.minimum.at(first_test, interactions.u[is_test], times[is_test])
+    return _parted(interactions, is_test, f"last {rows} of each user", "by time per user", seen_until=first_test)
 
 
 def split_by_time(interactions: Interactions, *, test: float = 0.2, at: int | None = None) -> Split:
@@ -214,7 +216,8 @@ def split_by_time(interactions: Interactions, *, test: float = 0.2, at: int | No
         )
     cut = _nearest_cut(times, test) if at is None else at
     moment = np.datetime_as_string(np.datetime64(cut, "s"))
-    return _parted(interactions, _times(interactions) >= cut, f"from {moment} UTC on", "by time")
+    before = np.full(interactions.n_users, cut - 1)
+    return _parted(interactions, _times(interactions) >= cut, f"from {moment} UTC on", "by time", seen_until=before)
 
 
 def split_users(interactions: Interactions, *, test: float = 0.1, given: float = 0.8, seed: int = 0) -> Split:
@@ -250,16 +253,35 @@ def split_users(interactions: Interactions, *, test: float = 0.1, given: float =
     n_given = np.where(held_out, np.clip(_share_of(given, counts), 1, np.maximum(counts - 1, 1)), 0)
     is_given = _first_of_each_user(interactions, order, n_given)
     is_theirs = held_out[interactions.u]
+    own, theirs = interactions.seen, interactions.seen
+    if interactions.seen is not None:
+        seen_by_them = held_out[interactions.seen.u]
+        own, theirs = interactions.seen.select(~seen_by_them), interactions.seen.select(seen_by_them)
     return Split(
-        interactions.select(~is_theirs),
-        interactions.select(is_theirs & ~is_given),
+        replace(interactions.select(~is_theirs), seen=own),
+        replace(interactions.select(is_theirs & ~is_given), seen=None),
         f"{n:,} users held out, {given:.0%} of their rows given, seed {seed}",
-        fold_in=interactions.select(is_given),
+        fold_in=replace(interactions.select(is_given), seen=theirs),
     )
 
 
-def _parted(interactions: Interactions, is_test: Bool, description: str, order: Order = "any") -> Split:
-    return Split(interactions.select(~is_test), interactions.select(is_test), description, order)
+def _parted(
+    interactions: Interactions,
+    is_test: Bool,
+    description: str,
+    order: Order = "any",
+    *,
+    seen_until: Int64 | None = None,
+) -> Split:
+    """The rows that are not the test, and the test. What was seen goes to the training part.
+
+    seen_until (n_users,) int64: later low ratings of a user are in neither part; None for no limit in time.
+    """
+    seen = interactions.seen
+    if seen is not None and seen.times is not None and seen_until is not None:
+        seen = seen.select(seen.times <= seen_until[seen.u])
+    train = replace(interactions.select(~is_test), seen=seen)
+    return Split(train, replace(interactions.select(is_test), seen=None), description, order)
 
 
 def _check_share(name: str, share: float) -> None:

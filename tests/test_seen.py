@@ -1,0 +1,94 @@
+"""Low ratings that become no events stay in the exclusion list."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import cofactor
+from cofactor.data.synthetic import World, generate
+
+USERS = ["ana"] * 3 + [u for u in ("bo", "cy", "di", "ed", "flo", "gus") for _ in range(4)]
+ITEMS = ["a", "b", "c"] + ["a", "b", "c", "d"] * 6
+VALUES = [5, 5, 1] + [5] * 24
+
+
+@pytest.fixture
+def events() -> cofactor.Interactions:
+    """Six users rate a, b, c, d with 5; ana rates a and b 5, and c 1."""
+    return cofactor.Interactions.from_columns(USERS, ITEMS, VALUES).to_events(positive_from=4)
+
+
+@pytest.mark.parametrize("estimator", [cofactor.ItemKNN(), cofactor.UserKNN(), cofactor.EASE(), cofactor.Popularity()])
+def test_a_low_rated_item_is_not_recommended(events, estimator):
+    rec = cofactor.Recommender.fit(estimator, events)
+    assert rec.recommend("ana")["item"].to_list() == ["d"]
+    assert rec.recommend_all().filter(user="ana")["item"].to_list() == ["d"]
+    assert set(rec.recommend("ana", exclude_seen=False)["item"]) == {"a", "b", "c", "d"}
+
+
+def test_nothing_is_learned_from_a_low_rating(events):
+    without = cofactor.Interactions.from_columns(
+        [u for u, v in zip(USERS, VALUES, strict=True) if v > 1],
+        [i for i, v in zip(ITEMS, VALUES, strict=True) if v > 1],
+        kind="events",
+    )
+    one, two = (cofactor.Recommender.fit(cofactor.ItemKNN(), table) for table in (events, without))
+    assert len(events) == len(without)
+    assert one.similar_items("a").equals(two.similar_items("a"))
+    assert one.support.tolist() == two.support.tolist()
+
+
+def test_the_exclusion_survives_a_file_and_an_update(events, tmp_path):
+    rec = cofactor.Recommender.fit(cofactor.ItemKNN(), events)
+    rec.save(tmp_path / "rec.cofactor")
+    again = cofactor.Recommender.load(tmp_path / "rec.cofactor")
+    assert again.recommend("ana").equals(rec.recommend("ana"))
+    more = cofactor.Interactions.from_columns(["zoe", "zoe", "ana"], ["a", "b", "d"], [5, 2, 3])
+    after = again.updated(more.to_events(positive_from=4))
+    assert set(after.recommend("zoe")["item"]) == {"c", "d"}
+    assert after.recommend("ana")["item"].to_list() == []
+    assert after.recommend("bo")["item"].to_list() == []
+
+
+def test_no_place_of_any_list_goes_to_an_item_that_its_user_rated_low():
+    ratings = generate(World(n_users=150, n_items=60, n_ratings=3000)).interactions
+    rec = cofactor.Recommender.fit(cofactor.ItemKNN(), ratings.to_events(positive_from=4))
+    lists, _ = rec.rank(np.arange(150, dtype=np.int32), 10)
+    rated = set(zip(ratings.u.tolist(), ratings.i.tolist(), strict=True))
+    places = [(u, int(i)) for u, row in enumerate(lists) for i in row if i >= 0]
+    assert len(places) > 1000
+    assert not rated & set(places)
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        lambda table: cofactor.split_random(table, test=0.2),
+        lambda table: cofactor.split_per_user(table, test=0.3),
+        lambda table: cofactor.split_users(table, test=0.3),
+        cofactor.split_last,
+        cofactor.split_by_time,
+    ],
+)
+def test_splits_keep_what_was_seen_and_nothing_of_the_future(cut):
+    random = np.random.default_rng(3)
+    made = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+    times = random.integers(0, 10_000, len(made))
+    ratings = cofactor.Interactions.from_columns(made.u, made.i, made.values, times=times)
+    table = ratings.to_events(positive_from=4)
+    split = cut(table)
+    assert split.train.seen is not None
+    parts = [split.train.seen] if split.fold_in is None else [split.train.seen, split.fold_in.seen]
+    pairs = {(int(u), int(i)) for part in parts for u, i in zip(part.u, part.i, strict=True)}
+    everything = set(zip(table.seen.u.tolist(), table.seen.i.tolist(), strict=True))
+    assert pairs <= everything
+    if split.order == "any":
+        assert pairs == everything
+    elif split.order == "by time":
+        assert split.train.seen.times.max() < split.test.times.min()
+    else:
+        first = dict(zip(split.test.u.tolist(), split.test.times.tolist(), strict=True))
+        seen = zip(split.train.seen.u.tolist(), split.train.seen.times.tolist(), strict=True)
+        assert all(t <= first.get(u, t) for u, t in seen)
+        assert len(pairs) < len(everything)
