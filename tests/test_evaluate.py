@@ -262,5 +262,7 @@ def test_score_is_what_evaluate_says_of_a_model(of_events: Split, ranked: Evalua
 def test_a_table_is_no_split_and_a_frame_is_no_table(small_ratings: Interactions) -> None:
     with pytest.raises(DataError, match="evaluate needs a Split"):
         evaluate(Bias(), small_ratings)
-    with pytest.raises(DataError, match="learns from Interactions, not from DataFrame: read files and data"):
+    with pytest.raises(
+        DataError, match=r"must be of type Interactions, not a polars\.DataFrame .*: read files and data"
+    ):
         Recommender.fit(Bias(), small_ratings.frame())

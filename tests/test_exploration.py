@@ -94,7 +94,7 @@ def test_what_cannot_be_is_refused(rec: Recommender) -> None:
     with pytest.raises(ParameterError, match="cap"):
         explore(rec, EVERYONE, cap=-1)
     for row in (-1, len(EVERYONE)):
-        with pytest.raises(ParameterError, match=f"row {row} has no id"):
+        with pytest.raises(ParameterError, match=f"row numbers from 0 to .*, not {row}"):
             explore(rec, np.array([0, row]))
     with pytest.raises(ParameterError, match="of 60 items"):
         explore(rec, EVERYONE, impressions=Impressions(np.zeros(3, int), np.zeros(3, int)))

@@ -123,14 +123,14 @@ def test_every_integer_type_and_category_is_an_id() -> None:
 @pytest.mark.parametrize("row", [-1, 2, -(2**63), 2**63 - 1])
 @pytest.mark.parametrize("many", [1, 70])
 def test_a_row_outside_the_map_is_an_error(ids: list[Any], row: int, many: int) -> None:
-    with pytest.raises(ParameterError, match=f"row {row} has no id: the {len(ids)} ids here have rows from 0 on"):
+    with pytest.raises(ParameterError, match=f"^rows must .*, not {row}$"):
         IdMap.of(ids).ids([*([0] if ids else []), *[row] * many])
 
 
 @pytest.mark.parametrize("rows", [[0.5], ["a"], [True], 1, [[0]]])
 def test_what_is_no_row_number(rows: Any) -> None:
     for ids in (IdMap.of(["a", "b"]), IdMap.of([1, 2])):
-        with pytest.raises(ParameterError, match="row numbers must be a list of whole numbers"):
+        with pytest.raises(ParameterError, match="rows must be row numbers, a list or array of whole numbers"):
             ids.ids(rows)
         assert ids.ids([]).to_list() == []
         assert ids.ids(np.array([1], np.uint64)).to_list() == ids.all.to_list()[1:]

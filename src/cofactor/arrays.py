@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from cofactor.errors import ParameterError
+from cofactor import checks
 
 __all__ = [
     "Bool",
@@ -60,7 +60,8 @@ def contiguous(array: Any, dtype: Any) -> NDArray[Any]:
 def random_stream(seed: int, *path: str | int) -> np.random.Generator:
     """A random generator of its own for every (seed, path): streams never depend on each other's use.
 
-    seed: a whole number from 0 on; path: what the stream is for. Raises ParameterError for a seed below 0.
+    seed: a whole number from 0 to `checks.MAX_SEED`; path: what the stream is for. Raises ParameterError for another
+    seed.
 
     >>> a = random_stream(0, "user factors").standard_normal(2)
     >>> b = random_stream(0, "user factors").standard_normal(2)
@@ -68,12 +69,11 @@ def random_stream(seed: int, *path: str | int) -> np.random.Generator:
     True
     >>> random_stream(-1)
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: seed must be a whole number from 0 on, not -1
+    cofactor.errors.ParameterError: seed must be a whole number from 0 to 4294967295, not -1
     """
-    if seed < 0:
-        raise ParameterError(f"seed must be a whole number from 0 on, not {seed!r}")
+    seed = checks.seed(seed)
     words = [zlib.crc32(part.encode()) if isinstance(part, str) else int(part) for part in path]
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence([int(seed), *words])))
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *words])))
 
 
 @dataclass(frozen=True, eq=False)

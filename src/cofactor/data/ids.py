@@ -10,8 +10,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import polars as pl
 
+from cofactor import checks
 from cofactor.arrays import Bytes, Int32, Int64, read_only
-from cofactor.errors import DataError, ParameterError, UnknownIdError
+from cofactor.errors import DataError, UnknownIdError
 
 __all__ = ["CodedIds", "Id", "IdMap", "id_column", "is_canonical_decimal", "is_unicode"]
 
@@ -198,21 +199,14 @@ class IdMap:
             return pl.Series("id", [self._text_at(row) for row in at.tolist()], dtype=pl.String)
         return self.all.gather(at).alias("id")
 
-    def checked_rows(self, rows: Any) -> Int64:
-        """These row numbers, (n,) int64. Raises ParameterError for what is none, and for one that no id here has.
+    def checked_rows(self, rows: Any) -> Int32:
+        """These row numbers, (n,) int32. Raises ParameterError for what is none, and for one that no id here has.
 
         >>> IdMap.of(["ana", "tom"]).checked_rows([1, 2])
         Traceback (most recent call last):
-        cofactor.errors.ParameterError: row 2 has no id: the 2 ids here have rows from 0 on
+        cofactor.errors.ParameterError: rows must hold row numbers from 0 to 1, not 2
         """
-        at = np.asarray(rows)
-        if at.ndim != 1 or (at.size and at.dtype.kind not in "iu"):
-            raise ParameterError(f"row numbers must be a list of whole numbers, not {rows!r}")
-        at = at.astype(np.int64, copy=False)
-        outside = at.view(np.uint64) >= len(self)  # and so is what is below 0
-        if outside.any():
-            raise ParameterError(f"row {at[outside][0]} has no id: the {len(self):,} ids here have rows from 0 on")
-        return at
+        return checks.row_numbers("rows", rows, len(self))
 
     def parse(self, text: str) -> Id:
         """An id typed by a person, in the type of this map (a CLI or a URL only has text).

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import polars as pl
 
+from cofactor import checks
 from cofactor.arrays import Float32, Int32, Int64, SparseRows, contiguous, read_only
 from cofactor.data.ids import CodedIds, IdMap, id_column
 from cofactor.data.load_report import LoadReport
@@ -17,9 +18,15 @@ from cofactor.errors import DataError, KindError
 from cofactor.kernels.order import grouped, pairs_ascend, sorted_pairs
 from cofactor.kernels.threads import results_of
 
-__all__ = ["Interactions", "Kind", "SparseRows"]
+__all__ = ["Interactions", "Kind", "SparseRows", "require_interactions"]
 
 Kind: TypeAlias = Literal["ratings", "events"]
+
+FROM_OTHERS = (
+    "read files and data frames with cofactor.read_ratings or cofactor.read_events, and columns with "
+    "cofactor.Interactions.from_columns"
+)
+"""How other objects become Interactions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -291,6 +298,35 @@ class Interactions:
             scale=scale,
             report=report,
         )
+
+
+def require_interactions(name: str, value: object) -> Interactions:
+    """The value, a table of interactions.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name.
+    value : object
+        The argument.
+
+    Returns
+    -------
+    Interactions
+        The value.
+
+    Raises
+    ------
+    DataError
+        For anything else, such as a data frame or a file's name.
+
+    Examples
+    --------
+    >>> require_interactions("interactions", "ratings.csv")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    cofactor.errors.DataError: interactions must be of type Interactions, not 'ratings.csv': read files and data ...
+    """
+    return checks.instance(name, value, Interactions, FROM_OTHERS)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Self, TypeAlias, TypeVar
 import numpy as np
 
 from cofactor.arrays import SparseRows
-from cofactor.data.interactions import Interactions, Kind
+from cofactor.data.interactions import Interactions, Kind, require_interactions
 from cofactor.errors import DataError, DivergedError, KindError, ParameterError
 from cofactor.models.base import PredictsRatings, ScoresItems, predicted
 
@@ -110,12 +110,7 @@ class Estimator:
 
         Raises DataError for a table without rows, or where the weight of every row is 0.
         """
-        if not isinstance(interactions, Interactions):
-            raise DataError(
-                f"an estimator learns from Interactions, not from {type(interactions).__name__}: read files and data "
-                "frames with cofactor.read_ratings or cofactor.read_events"
-            )
-        if len(interactions) == 0:
+        if len(require_interactions("interactions", interactions)) == 0:
             raise DataError("the table is empty: no rows to learn from")
         if interactions.weights is not None and not interactions.weights.any():
             raise DataError("the weight of every row is 0: there is nothing to learn from")

@@ -1,0 +1,534 @@
+"""Checks of arguments: each function returns the value in its plain type or raises an error that names the argument.
+
+Wrong arguments raise ParameterError. A wrong object in place of a table or a split raises DataError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cofactor.errors import DataError, ParameterError
+
+__all__ = [
+    "MAX_SEED",
+    "choice",
+    "finite_number",
+    "flag",
+    "instance",
+    "mask",
+    "optional_callable",
+    "row_numbers",
+    "seconds",
+    "seed",
+    "share",
+    "shown",
+    "whole_number",
+    "whole_numbers",
+]
+
+T = TypeVar("T")
+
+MAX_SEED = 2**32 - 1
+"""The largest seed: NumPy's legacy generator takes no larger one."""
+
+LONGEST = 120
+"""Characters of a value that a message shows."""
+
+
+def shown(value: object) -> str:
+    """The value as a message shows it: its repr on a single line, or its type where that is long.
+
+    Parameters
+    ----------
+    value : object
+        Any value.
+
+    Returns
+    -------
+    str
+        At most 120 characters, unless the name of the type is longer.
+
+    Examples
+    --------
+    >>> shown("abc"), shown(list(range(1000)))
+    ("'abc'", 'a list of 1,000')
+    """
+    kind = type(value)
+    module = kind.__module__.partition(".")[0]
+    if module in ("polars", "pandas", "pyarrow", "torch", "scipy") or isinstance(value, np.ndarray):
+        shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
+        dtype = f" and dtype {value.dtype}" if hasattr(value, "dtype") else ""
+        return f"a {module}.{kind.__name__}{shape}{dtype}"
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - the repr is foreign code: an int of 5,000 digits has none
+        return f"a {kind.__name__}"
+    if len(text) <= LONGEST and "\n" not in text:
+        return text
+    return f"a {kind.__name__}" + (f" of {len(value):,}" if isinstance(value, list | tuple | dict | set | str) else "")
+
+
+def whole_number(name: str, value: Any, *, low: int | None = None, high: int | None = None) -> int:
+    """The value as an int within a range.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name.
+    value : int or NumPy integer
+        Booleans and floats are rejected, also 3.0.
+    low, high : int or None
+        The range, both ends included; None for no end.
+
+    Returns
+    -------
+    int
+        The value.
+
+    Raises
+    ------
+    ParameterError
+        For another type and for a value outside the range.
+
+    Examples
+    --------
+    >>> whole_number("n", 3, low=1)
+    3
+    >>> whole_number("n", True, low=1)
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: n must be a whole number from 1 on, not True
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not _within(value, low, high):
+        raise ParameterError(f"{name} must be a whole number{_range(low, high)}, not {shown(value)}")
+    return int(value)
+
+
+def finite_number(
+    name: str,
+    value: Any,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+) -> float:
+    """The value as a finite float within a range.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name.
+    value : int, float or NumPy number
+        Booleans, nan and infinities are rejected.
+    low, high : float or None
+        The range, both ends included; None for no end.
+    above, below : float or None
+        The range, both ends excluded; None for no end.
+
+    Returns
+    -------
+    float
+        The value.
+
+    Raises
+    ------
+    ParameterError
+        For another type and for a value outside the range.
+
+    Examples
+    --------
+    >>> finite_number("power", 1, low=0)
+    1.0
+    >>> finite_number("cap", 0, above=0)
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: cap must be a finite number above 0, not 0
+    """
+    if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:  # an int beyond the floats
+            number = float("inf")
+        inside = (above is None or number > above) and (below is None or number < below)
+        if np.isfinite(number) and inside and _within(number, low, high):
+            return number
+    limits = [f"{word} {end:g}" for word, end in (("above", above), ("below", below)) if end is not None]
+    ends = f" {' and '.join(limits)}" if limits else _range(low, high)
+    raise ParameterError(f"{name} must be a finite number{ends}, not {shown(value)}")
+
+
+def share(name: str, value: Any) -> float:
+    """The value as a float between 0 and 1, both excluded.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name.
+    value : float
+        A number.
+
+    Returns
+    -------
+    float
+        The value.
+
+    Raises
+    ------
+    ParameterError
+        For another type and for 0, 1 and everything beyond.
+
+    Examples
+    --------
+    >>> share("test", 1)
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: test must be a share between 0 and 1, both excluded, not 1
+    """
+    try:
+        return finite_number(name, value, above=0, below=1)
+    except ParameterError:
+        raise ParameterError(f"{name} must be a share between 0 and 1, both excluded, not {shown(value)}") from None
+
+
+def seed(value: Any, name: str = "seed") -> int:
+    """The value as a seed: an int from 0 to `MAX_SEED`.
+
+    Parameters
+    ----------
+    value : int or NumPy integer
+        The seed.
+    name : str, default "seed"
+        The argument's name.
+
+    Returns
+    -------
+    int
+        The value.
+
+    Raises
+    ------
+    ParameterError
+        For another type and for a value outside the range.
+
+    Examples
+    --------
+    >>> seed(7)
+    7
+    >>> seed(True)
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: seed must be a whole number from 0 to 4294967295, not True
+    """
+    return whole_number(name, value, low=0, high=MAX_SEED)
+
+
+def flag(name: str, value: Any) -> bool:
+    """The value as a bool.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name.
+    value : bool or NumPy bool
+        Numbers and None are rejected.
+
+    Returns
+    -------
+    bool
+        The value.
+
+    Raises
+    ------
+    ParameterError
+        For another type.
+
+    Examples
+    --------
+    >>> flag("exclude_seen", 1)
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: exclude_seen must be True or False, not 1
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise ParameterError(f"{name} must be True or False, not {shown(value)}")
+    return bool(value)
+
+
+def choice(name: str, value: Any, choices: Iterable[str]) -> str:
+    """The value, one of a few texts.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name.
+    value : str
+        The text.
+    choices : iterable of str
+        The texts that are allowed.
+
+    Returns
+    -------
+    str
+        The value.
+
+    Raises
+    ------
+    ParameterError
+        For another type and for another text.
+
+    Examples
+    --------
+    >>> choice("side", "users", ["item", "user"])
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: side must be item or user, not 'users'
+    """
+    allowed = list(choices)
+    if not isinstance(value, str) or value not in allowed:
+        raise ParameterError(f"{name} must be {' or '.join(allowed)}, not {shown(value)}")
+    return value
+
+
+def whole_numbers(name: str, values: Any, *, low: int | None = None, high: int | None = None) -> tuple[int, ...]:
+    """The values as ints within a range, at least one.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name.
+    values : sequence or array of int
+        A list, tuple, range, array or column of whole numbers.
+    low, high : int or None
+        The range of each, both ends included; None for no end.
+
+    Returns
+    -------
+    tuple of int
+        The values in their order.
+
+    Raises
+    ------
+    ParameterError
+        For a single number, for no numbers, and as `whole_number` for each.
+
+    Examples
+    --------
+    >>> whole_numbers("ks", [5, 10], low=1)
+    (5, 10)
+    >>> whole_numbers("ks", 5, low=1)
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: ks must be a list of whole numbers from 1 on, not 5
+    """
+    try:
+        numbers = () if isinstance(values, bytes) else tuple(whole_number(name, v, low=low, high=high) for v in values)
+    except (ParameterError, TypeError):
+        numbers = ()
+    if not numbers:
+        raise ParameterError(f"{name} must be a list of whole numbers{_range(low, high)}, not {shown(values)}")
+    return numbers
+
+
+def row_numbers(name: str, values: Any, n: int, *, unknown: bool = False) -> NDArray[np.int32]:
+    """The values as row numbers that lie within a table.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name.
+    values : array-like of shape (m,), integer
+        Row numbers; an empty list is allowed.
+    n : int
+        The number of rows: each value lies from 0 to n - 1.
+    unknown : bool, default False
+        Whether -1 is allowed too, which stands for an unknown user or item.
+
+    Returns
+    -------
+    ndarray of shape (m,), int32
+        The values, C-contiguous; the same array where it is one already.
+
+    Raises
+    ------
+    ParameterError
+        For another type or shape, and for a row that does not exist.
+
+    Examples
+    --------
+    >>> row_numbers("rows", [2, 0], 3)
+    array([2, 0], dtype=int32)
+    >>> row_numbers("rows", [3], 3)
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: rows must hold row numbers from 0 to 2, not 3
+    """
+    try:
+        rows = np.asarray(values)
+    except (TypeError, ValueError):  # lists of several lengths
+        rows = np.zeros((0, 0))
+    if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu") or isinstance(values, str | bytes | set | dict):
+        raise ParameterError(f"{name} must be row numbers, a list or array of whole numbers, not {shown(values)}")
+    low = -1 if unknown else 0
+    if rows.size and (int(rows.min()) < low or int(rows.max()) >= n):
+        row = rows[(rows < low) | (rows >= n)][0]
+        limits = f"must hold row numbers from {low} to {n - 1}" if n else "must be empty: there are no rows"
+        raise ParameterError(f"{name} {limits}, not {row}")
+    return np.ascontiguousarray(rows, np.int32)
+
+
+def mask(name: str, values: Any, n: int, *, optional: bool = False) -> NDArray[np.bool_]:
+    """The values as one bool for each of n rows.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name.
+    values : array-like of shape (n,), bool
+        Numbers are rejected.
+    n : int
+        The number of rows.
+    optional : bool, default False
+        Whether an empty array is allowed too, which stands for all rows.
+
+    Returns
+    -------
+    ndarray of shape (n,), bool
+        The values, C-contiguous; of shape (0,) where that is allowed and given.
+
+    Raises
+    ------
+    ParameterError
+        For another type or shape.
+
+    Examples
+    --------
+    >>> mask("allowed", [True, False], 2)
+    array([ True, False])
+    >>> mask("allowed", [True], 2)
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: allowed must be True or False for each of 2 rows, not [True]
+    """
+    try:
+        marks = np.asarray(values)
+    except (TypeError, ValueError):
+        marks = np.zeros((0, 0))
+    if marks.shape == (0,) and (optional or n == 0):
+        return np.zeros(0, np.bool_)
+    if marks.shape != (n,) or marks.dtype != np.bool_:
+        raise ParameterError(f"{name} must be True or False for each of {n:,} rows, not {shown(values)}")
+    return np.ascontiguousarray(marks)
+
+
+def seconds(name: str, values: Any, n: int) -> NDArray[np.int64]:
+    """The values as n times in whole seconds since 1970.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name.
+    values : int, or array-like of shape (n,), integer
+        A single time stands for all n.
+    n : int
+        The number of times.
+
+    Returns
+    -------
+    ndarray of shape (n,), int64
+        The times.
+
+    Raises
+    ------
+    ParameterError
+        For another type or shape.
+
+    Examples
+    --------
+    >>> seconds("times", 60, 2)
+    array([60, 60])
+    >>> seconds("times", 1.5, 2)
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: times must be whole seconds since 1970, one for all 2 or one each, not 1.5
+    """
+    try:
+        times = np.asarray(values)
+    except (TypeError, ValueError):
+        times = np.zeros((0, 0))
+    fits = times.dtype.kind == "i" or (times.dtype.kind == "u" and (times < 2**63).all()) or times.shape == (0,)
+    if not fits or times.shape not in ((), (n,)):
+        raise ParameterError(
+            f"{name} must be whole seconds since 1970, one for all {n:,} or one each, not {shown(values)}"
+        )
+    return np.broadcast_to(times.astype(np.int64), (n,))
+
+
+def instance(name: str, value: Any, cls: type[T], advice: str) -> T:
+    """The value, an object of this class.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name.
+    value : object
+        The argument.
+    cls : type
+        The class that it must be of.
+    advice : str
+        How to make such an object.
+
+    Returns
+    -------
+    object
+        The value.
+
+    Raises
+    ------
+    DataError
+        For an object of another class.
+
+    Examples
+    --------
+    >>> instance("table", [1], dict, "make one by dict()")
+    Traceback (most recent call last):
+    cofactor.errors.DataError: table must be of type dict, not [1]: make one by dict()
+    """
+    if not isinstance(value, cls):
+        raise DataError(f"{name} must be of type {cls.__name__}, not {shown(value)}: {advice}")
+    return value
+
+
+def optional_callable(name: str, value: Any) -> Callable[..., Any] | None:
+    """The value, a function or None.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name.
+    value : callable or None
+        The argument.
+
+    Returns
+    -------
+    callable or None
+        The value.
+
+    Raises
+    ------
+    ParameterError
+        For anything else.
+
+    Examples
+    --------
+    >>> optional_callable("on_fit", "print")
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: on_fit must be a function or None, not 'print'
+    """
+    if value is not None and not callable(value):
+        raise ParameterError(f"{name} must be a function or None, not {shown(value)}")
+    return value  # type: ignore[no-any-return]
+
+
+def _within(value: Any, low: float | None, high: float | None) -> bool:
+    return (low is None or value >= low) and (high is None or value <= high)
+
+
+def _range(low: float | None, high: float | None) -> str:
+    if low is None:
+        return "" if high is None else f" up to {high:.12g}"
+    return f" from {low:.12g} on" if high is None else f" from {low:.12g} to {high:.12g}"
