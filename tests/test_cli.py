@@ -383,6 +383,20 @@ def test_somebody_new_who_rated(model: Path) -> None:
     assert "rating to" in ok("recommend", model, "--rated", "f02=5").stdout
 
 
+@pytest.mark.parametrize("name", ["item-knn", "bayesian-mf", "bias", "user-knn"])
+def test_a_rating_off_the_scale_is_rejected_for_every_model(folder: Path, tmp_path: Path, name: str) -> None:
+    path = tmp_path / "m.cofactor"
+    settings = ["--set", "sweeps=4", "--set", "burn_in=2"] if name == "bayesian-mf" else []
+    ok("fit", folder / "ratings.csv", "-o", path, "--model", name, *settings)
+    scale = json_of("describe", folder / "ratings.csv")["scale"]
+    for rating in (99, -7, "1e30", "nan", 4.5, scale["low"] - 1, scale["high"] + 1):
+        result = run("recommend", path, "--rated", "f02=5", "--rated", f"f04={rating}")
+        assert result.exit_code == 2
+        assert f"--rated f04={rating}: the rating is" in " ".join(result.stderr.split())
+        assert "with levels" in " ".join(result.stderr.split())
+    assert json_of("recommend", path, "--rated", "f02=5", "--rated", "f04=5", "-n", 1)
+
+
 def test_somebody_new_who_took(events_model: Path) -> None:
     found = json_of("recommend", events_model, "--took", "f02", "--took", "f04", "-n", 4)
     assert all(int(row["item"][1:]) % 2 == 0 for row in found)

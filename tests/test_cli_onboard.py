@@ -38,8 +38,8 @@ def model(
 
 
 def test_it_asks_with_titles_and_shows_how_the_list_moves(model: Path) -> None:
-    shown = ok(model, "5\n?\n\n1\n4.5\nq\n", "-n", 3)
-    assert shown.startswith("Rate from 1 to 5;")
+    shown = ok(model, "5\n?\n\n1\n4\nq\n", "-n", 3)
+    assert shown.startswith("Rate from 1 to 5 in steps of 1;")
     for number in range(1, 7):
         assert f"\n{number}. The Film " in shown
     assert shown.count("best for you now") == 3
@@ -55,10 +55,10 @@ def test_answers_move_the_list(model: Path) -> None:
     assert ok(model, "5\n5\n5\n", "--questions", 3) == loves
 
 
-@pytest.mark.parametrize("said", ["six", "6", "0", "-1", "nan", "inf", "1e99", "\x1b[A", "4 stars"])
+@pytest.mark.parametrize("said", ["six", "6", "0", "-1", "nan", "inf", "1e99", "4.5", "99", "\x1b[A", "4 stars"])
 def test_what_is_no_rating_is_asked_again(model: Path, said: str) -> None:
     shown = ok(model, f"{said}\n4,0\n", "--questions", 1)
-    assert shown.count("A rating is a number from 1 to 5") == 1
+    assert shown.count("Rate from 1 to 5 in steps of 1") == 2
     assert "You rated 1 of 1." in shown
 
 

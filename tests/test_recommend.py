@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from cofactor.arrays import SparseRows
 from cofactor.artifact import read_artifact, write_artifact
 from cofactor.data.interactions import Interactions
+from cofactor.data.scale import Scale
 from cofactor.errors import ArtifactError, CofactorError, DataError, KindError, ParameterError, UnknownIdError
-from cofactor.estimators import Bias, BiasedMF, ExplicitALS, ImplicitALS, Popularity
+from cofactor.estimators import BayesianMF, Bias, BiasedMF, ExplicitALS, ImplicitALS, ItemKNN, Popularity, UserKNN
+from cofactor.newcomers import Interview, Population, learn_priors
 from cofactor.recommend import Recommender
 
 ALS = ExplicitALS(factors=4, epochs=5)
@@ -42,11 +44,16 @@ def of_events(small_events: Interactions) -> Recommender:
 
 
 @pytest.fixture(scope="module")
-def numbered() -> Recommender:
-    """A model whose ids are the integers 0..29 (users) and 100..119 (items)."""
+def numbered_ratings() -> Interactions:
+    """Ratings of 1..5 whose ids are the integers 0..29 (users) and 100..119 (items)."""
     rng = np.random.default_rng(0)
     u, i = np.nonzero(rng.random((30, 20)) < 0.4)
-    return Recommender.fit(ALS, Interactions.from_columns(u, i + 100, rng.integers(1, 6, len(u))))
+    return Interactions.from_columns(u, i + 100, rng.integers(1, 6, len(u)))
+
+
+@pytest.fixture(scope="module")
+def numbered(numbered_ratings: Interactions) -> Recommender:
+    return Recommender.fit(ALS, numbered_ratings)
 
 
 def history_of(rec: Recommender, user: Any) -> dict[Any, float]:
@@ -325,7 +332,7 @@ def test_a_newcomer_with_a_users_history_gets_that_users_list(rec: Recommender, 
 
 
 def test_a_history_comes_as_pairs_as_a_mapping_or_as_items(rec: Recommender, of_events: Recommender) -> None:
-    pairs = [("item 3", 5), ("item 0", 1.5)]
+    pairs = [("item 3", 5), ("item 0", 2)]
     expected = rec.recommend_newcomer(pairs, n=4)
     assert not set(expected["item"]) & {"item 3", "item 0"}
     assert rec.recommend_newcomer(dict(pairs), n=4).equals(expected)
@@ -449,7 +456,8 @@ def test_histories_after_an_update_are_those_of_one_table_with_all_rows(
     estimator = Bias() if kind == "ratings" else Popularity()
 
     def table(columns: Any, weighted: bool) -> Interactions:
-        return Interactions.from_columns(*columns[:3], kind=kind, weights=columns[3] if weighted else None)
+        scale = Scale.declared([1, 2, 3, 4, 5]) if kind == "ratings" else None
+        return Interactions.from_columns(*columns[:3], kind=kind, weights=columns[3] if weighted else None, scale=scale)
 
     rec = Recommender.fit(estimator, table(one, first_weighted)).updated(table(two, then_weighted))
     whole = Recommender.fit(estimator, table([a + b for a, b in zip(one, two, strict=True)], True))
@@ -633,3 +641,85 @@ def test_rank_speaks_rows(rec: Recommender) -> None:
     assert rows.shape == scores.shape == (2, 4)
     assert rec.items.ids(rows[0]).to_list() == rec.recommend(rec.users.ids([3])[0], n=4)["item"].to_list()
     assert isinstance(rec.histories, SparseRows)
+
+
+# the scale
+
+OFF_SCALE = [99, -7, 1e30, 4.5, 0, 5.001]
+RATING_ESTIMATORS = [
+    Bias(),
+    BiasedMF(factors=2, epochs=2),
+    ExplicitALS(factors=2, epochs=2),
+    BayesianMF(factors=2, sweeps=4, burn_in=2),
+    ItemKNN(),
+    UserKNN(),
+]
+
+
+@pytest.mark.parametrize("estimator", RATING_ESTIMATORS, ids=lambda estimator: estimator.name)
+@pytest.mark.parametrize("value", OFF_SCALE)
+def test_a_rating_off_the_scale_is_rejected_wherever_it_comes_in(
+    estimator: Any, value: float, numbered_ratings: Interactions
+) -> None:
+    rec = Recommender.fit(estimator, numbered_ratings)
+    off = f"is {value:.7g}, which is not on the scale of 1 to 5 with levels 1, 2, 3, 4, 5".replace("+", r"\+")
+    with pytest.raises(DataError, match=f"the rating of item 101 {off}"):
+        rec.recommend_newcomer([(100, 5), (101, value)])
+    with pytest.raises(DataError, match=f"the rating of item 101 {off}"):
+        rec.recommend_newcomer({101: np.float32(value)})
+    with pytest.raises(DataError, match=f"the rating of user 77 and item 101 {off}"):
+        rec.updated(ratings((77, 100, 5), (77, 101, value)))
+
+
+@pytest.mark.parametrize("value", OFF_SCALE)
+def test_ratings_of_new_items_and_answers_of_an_interview_lie_on_the_scale(
+    numbered_ratings: Interactions, value: float
+) -> None:
+    rec = learn_priors(Recommender.fit(ALS, numbered_ratings))
+    with pytest.raises(DataError, match=r"the rating of user 3 and item 900 is .* levels 1, 2, 3, 4, 5"):
+        rec.with_items(pl.DataFrame({"item": [900]}), ratings((3, 900, value)))
+    interview = Interview(Population.of(rec))
+    with pytest.raises(DataError, match=r"the answer about item row 4 is .* levels 1, 2, 3, 4, 5"):
+        interview.answered(4, value)
+    with pytest.raises(DataError, match=r"the answer about item row 4 is .* levels 1, 2, 3, 4, 5"):
+        Interview(interview.population, (3, 4), (None, value))
+    assert interview.answered(4, 5.0).known[1].tolist() == [5.0]
+
+
+def test_a_rating_that_is_no_number_is_rejected(rec: Recommender) -> None:
+    for value in (float("nan"), float("inf"), "5", None, True):
+        with pytest.raises(DataError, match=r"is not an \(item, rating\) pair with a finite number"):
+            rec.recommend_newcomer([("item 3", value)])  # type: ignore[list-item]
+
+
+def test_the_scale_is_the_tables_and_stays(numbered_ratings: Interactions, tmp_path: Path) -> None:
+    halves = Scale.declared([k / 2 for k in range(1, 11)])
+    table = replace(numbered_ratings, scale=halves)
+    rec = learn_priors(Recommender.fit(ALS, table))
+    rec.save(tmp_path / "m")
+    loaded = Recommender.load(tmp_path / "m")
+    later, wider = rec.updated(ratings((77, 100, 4.5))), rec.with_items(pl.DataFrame({"item": [900]}))
+    for one in (rec, loaded, later, wider, loaded.updated(ratings((77, 100, 4.5)))):
+        assert one.scale == halves
+        assert len(one.recommend_newcomer([(100, 4.5)], n=3)) == 3
+        with pytest.raises(DataError, match=r"is 4.7, .* levels 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5;"):
+            one.recommend_newcomer([(100, 4.7)])
+
+
+def test_a_scale_without_levels_takes_any_rating_within_its_range(numbered_ratings: Interactions) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.random(len(numbered_ratings)).astype(np.float32) * 100
+    table = Interactions.from_columns(numbered_ratings.u, numbered_ratings.i, values)
+    rec = Recommender.fit(ALS, table)
+    assert rec.scale is not None
+    assert rec.scale.levels == ()
+    assert len(rec.recommend_newcomer([(0, float(values.max())), (1, 12.3456)], n=2)) == 2
+    with pytest.raises(DataError, match="is 101, which is not on the scale of"):
+        rec.recommend_newcomer([(0, 101)])
+
+
+def test_events_have_no_scale(of_events: Recommender, tmp_path: Path) -> None:
+    of_events.save(tmp_path / "m")
+    for one in (of_events, Recommender.load(tmp_path / "m")):
+        assert one.scale is None
+        assert len(one.recommend_newcomer([("item 0", 99)], n=3)) == 3

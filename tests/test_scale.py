@@ -69,3 +69,37 @@ def test_no_ratings_no_scale() -> None:
 def test_the_scale_does_not_depend_on_the_order_of_values_nor_on_the_sign_of_zero() -> None:
     for values in ([-0.0, 0.0, 1.0], [1.0, 0.0, -0.0]):
         assert str(Scale.of(values)) == "Scale(low=0.0, high=1.0, levels=(0.0, 1.0))"
+
+
+STARS = Scale.declared([1, 2, 3, 4, 5])
+
+
+@pytest.mark.parametrize("value", [99, -7, 0.999, 4.5, 1e30, -1e30, float("nan"), float("inf"), 5.0001])
+def test_a_value_off_the_levels_is_named_with_the_scale(value: float) -> None:
+    message = "the rating of 'alien' is .*, which is not on the scale of 1 to 5 with levels 1, 2, 3, 4, 5; "
+    with pytest.raises(DataError, match=message):
+        STARS.check([4, value], name=lambda place: ["no", "the rating of 'alien'"][place])
+
+
+@pytest.mark.parametrize("value", [0.69, 0.91, float("nan"), 1e30])
+def test_a_range_without_levels_takes_all_between_its_ends(value: float) -> None:
+    scale = Scale(0.7, 0.9)
+    scale.check(np.float32([0.7, 0.8, 0.7654321, 0.9]))
+    with pytest.raises(DataError, match=r"the rating is .* not on the scale of 0.7 to 0.9; "):
+        scale.check(value)
+
+
+def test_levels_are_compared_as_float32() -> None:
+    tenths = Scale.declared([k / 10 for k in range(1, 10)])
+    tenths.check(np.float32([k / 10 for k in range(1, 10)]))
+    tenths.check(np.float64(np.float32(0.7)))
+    thirds = Scale.of(np.float32([0, 1 / 3, 2 / 3]))
+    thirds.check([1 / 3, 2 / 3])
+    with pytest.raises(DataError, match=r"is 0.65, "):
+        tenths.check(0.65)
+
+
+def test_no_values_pass_and_many_levels_are_cut_short() -> None:
+    STARS.check([])
+    with pytest.raises(DataError, match=r"1 to 100 with levels 1, 2, 3, ..., 100"):
+        Scale.declared(range(1, 101)).check(2.5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from cofactor.data import stored
 from cofactor.data.histories import merged, stacked
 from cofactor.data.ids import Id, IdMap, id_column
 from cofactor.data.interactions import Interactions, Kind
+from cofactor.data.scale import Scale
 from cofactor.errors import ArtifactError, DataError, KindError, ParameterError, UnknownIdError
 from cofactor.estimators import REGISTRY
 from cofactor.estimators.base import Estimator, OnEpoch
@@ -47,6 +48,7 @@ class Recommender:
         priors: what new users and items are taken to be, or None; see `newcomers.learn_priors`.
         seen: items that each user has seen without liking them, beside the history (n_users rows), or None. They are
             not recommended; nothing is learned from them.
+        scale: the scale of the ratings, that of the table; None for events. New ratings must lie on it.
 
     Made by `fit` and `load`. It never changes: what learns more is a new one.
 
@@ -69,6 +71,7 @@ class Recommender:
     item_table: pl.DataFrame | None = None
     priors: Priors | None = None
     seen: SparseRows | None = None
+    scale: Scale | None = None
 
     @classmethod
     def fit(
@@ -117,6 +120,7 @@ class Recommender:
             interactions.user_table,
             interactions.item_table,
             seen=None if interactions.seen is None else interactions.seen.by_user,
+            scale=interactions.scale,
         )
 
     def __repr__(self) -> str:
@@ -247,8 +251,8 @@ class Recommender:
         Events may be (item, how often) pairs too; a negative number marks a dislike. The newcomer is folded in: nothing
         is retrained, nothing is kept. An empty history gives what is best without any. `about`: columns of the user
         table and what they hold of the newcomer, where priors were learnt from them. Columns: item, rank, score[,
-        title]. Raises DataError for what is no history, UnknownIdError for an item, KindError for a model that cannot
-        fold in, ParameterError as `recommend`.
+        title]. Raises DataError for what is no history and for a rating off the scale, UnknownIdError for an item,
+        KindError for a model that cannot fold in, ParameterError as `recommend`.
 
         >>> import cofactor
         >>> users, items = ["ana", "ana", "bo", "bo", "cy"], ["alien", "brazil", "alien", "clue", "brazil"]
@@ -505,15 +509,18 @@ class Recommender:
             raise UnknownIdError(f"item {items[int((rows < 0).argmax())]!r} is not known to this model")
         if items.n_unique() < len(items):
             raise DataError(f"item {items.filter(items.is_duplicated())[0]!r} stands twice in the history")
-        return SparseRows.of(np.zeros(len(rows), np.int64), rows, [value for _, value in pairs], 1)
+        values = [value for _, value in pairs]
+        if self.scale is not None:
+            self.scale.check(values, name=lambda place: f"the rating of item {items[place]!r}")
+        return SparseRows.of(np.zeros(len(rows), np.int64), rows, values, 1)
 
     def updated(self, new: Interactions) -> Recommender:
         """A new Recommender that knows these rows too: changed and new users folded in, nothing retrained.
 
         A pair that was known already takes the new rating (events are added up). Items must be known: see `with_items`
         for new ones. Everybody else keeps their row; no rows change nothing. Raises KindError for the other kind and
-        for a model that cannot fold in, UnknownIdError for new items, DataError for user ids of another type or a user
-        table that does not go with the known one.
+        for a model that cannot fold in, UnknownIdError for new items, DataError for a rating off the scale, user ids of
+        another type, or a user table that does not go with the known one.
 
         >>> import cofactor
         >>> ratings = cofactor.Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
@@ -524,6 +531,7 @@ class Recommender:
         """
         if new.kind != self.kind:
             raise KindError(f"this model learnt from {self.kind}, and these are {new.kind}")
+        self._check_scale(new)
         low = new.seen
         changed, met = np.unique(new.u if low is None else np.concatenate([new.u, low.u])), np.unique(new.i)
         item_rows = np.full(new.n_items, -1, np.int32)
@@ -564,13 +572,23 @@ class Recommender:
         after = merged(before.take(self.users.rows(ids)), arrived, "ratings")
         return stacked(before, after).take(picked)
 
+    def _check_scale(self, ratings: Interactions) -> None:
+        """Raise DataError for a rating that is not on the scale."""
+
+        def name(row: int) -> str:
+            user, item = ratings.users.ids(ratings.u[[row]])[0], ratings.items.ids(ratings.i[[row]])[0]
+            return f"the rating of user {user!r} and item {item!r}"
+
+        if self.scale is not None:
+            self.scale.check(ratings.values, name=name)
+
     def with_items(self, table: pl.DataFrame, ratings: Interactions | None = None) -> Recommender:
         """A new Recommender whose catalog holds these new items too: nothing is retrained.
 
         table: a row for each new item, ids first, with the columns that the priors were learnt from. `ratings` of them,
         if there are any, move them from the prior, and are then what `updated` takes. Raises KindError without priors
-        of items or where the model takes no new ones, DataError for ids that are known or stand twice, and for what is
-        no table with a column of ids. A table without rows changes nothing.
+        of items or where the model takes no new ones, DataError for a rating off the scale, for ids that are known or
+        stand twice, and for what is no table with a column of ids. A table without rows changes nothing.
 
         >>> import cofactor, polars as pl
         >>> from cofactor.data.synthetic import World, generate
@@ -611,6 +629,7 @@ class Recommender:
             return SparseRows.empty(len(items))
         if ratings.kind != self.kind:
             raise KindError(f"this model learnt from {self.kind}, and these are {ratings.kind}")
+        self._check_scale(ratings)
         places, users = ratings.items.rows(items), self.users.rows(ratings.users.all)
         own = ratings.by_item.take(places)
         known = users[own.columns] >= 0
@@ -648,6 +667,7 @@ class Recommender:
             "model": {"kind": self.model.kind, **self.model.settings()},
             "estimator": None if self.estimator is None else json.loads(self.estimator.to_json()),
             "priors": None if self.priors is None else self.priors.settings(),
+            "scale": None if self.scale is None else asdict(self.scale),
         }
         write_artifact(path, arrays, manifest)
 
@@ -684,6 +704,7 @@ class Recommender:
                 items,
                 manifest["priors"] and Priors.from_parts(prior_arrays, manifest["priors"]),
                 stored.rows("seen", arrays) if "seen.start" in arrays else None,
+                _scale(manifest["scale"]),
             )
         except (KeyError, TypeError, ParameterError) as problem:
             what = f"lacks {problem}" if isinstance(problem, KeyError) else f"cannot be understood ({problem})"
@@ -760,6 +781,10 @@ def _with_rows_for(ids: IdMap, table: pl.DataFrame | None, new: pl.DataFrame | N
         except pl.exceptions.PolarsError as problem:
             raise DataError(f"the new table's columns do not go with those that are known: {problem}") from problem
     return pl.DataFrame({key: ids.all}).join(table, on=key, how="left", maintain_order="left")
+
+
+def _scale(stored: dict[str, Any] | None) -> Scale | None:
+    return None if stored is None else Scale(stored["low"], stored["high"], tuple(stored["levels"]))
 
 
 def _estimator(spec: dict[str, Any] | None) -> Estimator | None:

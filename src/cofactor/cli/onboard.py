@@ -45,9 +45,9 @@ def onboard(
     from cofactor.recommend import Recommender
 
     recommender = Recommender.load(model)
-    asking = _Asking.of(recommender)
+    asking = _Asking(recommender, recommender.scale)
     interview, out = Interview(Population.of(recommender, seed=seed)), results()
-    out.print(f"Rate from {asking.range}; Enter or ? if you don't know it, q to stop.")
+    out.print(f"Rate {asking.range}; Enter or ? if you don't know it, q to stop.")
     for number in range(1, questions + 1):
         item = interview.next()
         if item is None:
@@ -67,21 +67,20 @@ class _Asking:
     """How items and the scale are told, and answers read."""
 
     recommender: Recommender
-    scale: Scale
-
-    @classmethod
-    def of(cls, recommender: Recommender) -> _Asking:
-        from cofactor.data.scale import Scale
-
-        model = recommender.model
-        scale = getattr(getattr(model, "average", model), "scale", None)
-        if scale is None and len(recommender.histories.values):
-            scale = Scale.of(recommender.histories.values)
-        return cls(recommender, scale or Scale(-math.inf, math.inf))
+    scale: Scale | None
 
     @property
     def range(self) -> str:
-        return f"{self.scale.low:g} to {self.scale.high:g}"
+        import numpy as np
+
+        if self.scale is None:
+            return "with any number"
+        ends = f"from {self.scale.low:g} to {self.scale.high:g}"
+        steps = np.diff(self.scale.levels)
+        if not len(steps):
+            return ends
+        even = np.allclose(steps, steps[0])
+        return f"{ends} in steps of {steps[0]:g}" if even else f"with {', '.join(f'{x:g}' for x in self.scale.levels)}"
 
     def name(self, item: int) -> str:
         titles = self.recommender.titles
@@ -104,15 +103,17 @@ class _Asking:
                 rating = float(said.replace(",", "."))
             except ValueError:
                 rating = math.nan
-            if self.scale.low <= rating <= self.scale.high:
+            if math.isfinite(rating) if self.scale is None else self.scale.holds([rating]).all():
                 return rating
-            print(f"A rating is a number from {self.range}; Enter if you don't know it, q to stop.")
+            print(f"Rate {self.range}; Enter if you don't know it, q to stop.")
 
     def moves(self, before: Interview, after: Interview, n: int, *, then: str = "before") -> Table:
         """The n best items now, what rating to expect, and their places then."""
         every = len(self.recommender.items)
         place = {int(item): rank for rank, item in enumerate(before.best(every), start=1)}
-        expected = after.predictions().clip(self.scale.low, self.scale.high)
+        expected = after.predictions()
+        if self.scale is not None:
+            expected = expected.clip(self.scale.low, self.scale.high)
         shown = table(("", "right"), "best for you now", ("rating to\nexpect", "right"), (f"place\n{then}", "right"))
         for rank, item in enumerate(after.best(n), start=1):
             shown.add_row(str(rank), self.name(int(item)), f"{expected[item]:.2f}", f"{place[int(item)]:,}")

@@ -118,9 +118,8 @@ def _rated(recommender: Recommender, text: str) -> tuple[Any, float]:
         raise ParameterError(f"--rated takes ITEM=RATING, as in --rated 50=5, not {text!r}") from problem
     if not item:
         raise ParameterError(f"--rated takes ITEM=RATING, as in --rated 50=5, not {text!r}")
-    scale = getattr(recommender.model, "scale", None)
-    if scale is not None and not scale.low <= rating <= scale.high:
-        raise ParameterError(f"--rated {text}: ratings here go from {scale.low:g} to {scale.high:g}")
+    if recommender.scale is not None:
+        recommender.scale.check(rating, name=f"--rated {text}: the rating")
     return known_id(recommender.items, "item", item), rating
 
 

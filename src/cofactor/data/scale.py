@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from cofactor.arrays import Float32
+from cofactor.arrays import Bool
 from cofactor.errors import DataError
 
 __all__ = ["MOST_LEVELS", "Scale"]
@@ -89,14 +89,66 @@ class Scale:
         """
         return self.low - self.step / 2, self.high + self.step / 2
 
-    def holds(self, values: Float32) -> Any:
+    def holds(self, values: Any) -> Bool:
         """Which of these values (n,) lie on a level, or within the range where there are none: (n,) bool.
+
+        Ends and levels are compared within float32's precision: a rating of 0.7 read as float32 is on a level of 0.7.
 
         >>> Scale.declared([1, 2, 3]).holds(np.float32([2, 2.5, 4])).tolist()
         [True, False, False]
+        >>> Scale(0.7, 0.9).holds([0.7, 0.8, 0.95, float("nan")]).tolist()
+        [True, True, False, False]
         """
-        if not self.levels:
-            return (values >= self.low) & (values <= self.high)
-        grid = np.asarray(self.levels)
-        nearest = grid[np.abs(values[:, None] - grid[None, :]).argmin(axis=1)]
-        return np.isclose(values, nearest, rtol=1e-6, atol=1e-6)
+        given = np.asarray(values, np.float64)
+        grid = np.asarray(self.levels or (self.low, self.high))
+        nearest = grid[np.searchsorted((grid[1:] + grid[:-1]) / 2, given)]
+        on_grid: Bool = np.isclose(given, nearest, rtol=1e-6, atol=1e-6)
+        return on_grid if self.levels else on_grid | ((given >= self.low) & (given <= self.high))
+
+    def check(self, values: Any, *, name: str | Callable[[int], str] = "the rating") -> None:
+        """Raise DataError for the first of these values that the scale does not hold.
+
+        Every interface that takes ratings of a fitted model checks them by this function.
+
+        Parameters
+        ----------
+        values : float or array-like of shape (n,)
+            Ratings. No values pass.
+        name : str or callable, default="the rating"
+            What the message calls the value: a text, or a function of its place in `values` that returns one.
+
+        Raises
+        ------
+        DataError
+            Where a value lies outside of `low` to `high`, is not one of the levels where there are any, or is NaN.
+
+        Examples
+        --------
+        >>> Scale.declared([1, 2, 3, 4, 5]).check([5, 3.0])
+        >>> scale = Scale.declared([1, 2, 3, 4, 5])
+        >>> scale.check([5, 4.5], name=lambda place: f"rating {place + 1}")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        cofactor.errors.DataError: rating 2 is 4.5, which is not on the scale of 1 to 5 with levels 1, 2, 3, 4, 5; ...
+        """
+        given = np.atleast_1d(np.asarray(values))
+        off = ~self.holds(given)
+        if off.any():
+            place = int(off.argmax())
+            what = name if isinstance(name, str) else name(place)
+            raise DataError(
+                f"{what} is {given[place]:.7g}, which is not on the scale of {self.description}; for other ratings, "
+                "declare the levels of the training table and fit again"
+            )
+
+    @property
+    def description(self) -> str:
+        """The ends and the levels, for messages; of more than 21 levels the first three and the last.
+
+        >>> Scale.of([1.0, 2.0, 3.0]).description, Scale(0.0, 10.0).description
+        ('1 to 3 with levels 1, 2, 3', '0 to 10')
+        """
+        ends = f"{self.low:.7g} to {self.high:.7g}"
+        shown = [f"{level:.7g}" for level in self.levels]
+        if len(shown) > MOST_LEVELS:
+            shown = [*shown[:3], "...", shown[-1]]
+        return f"{ends} with levels {', '.join(shown)}" if shown else ends

@@ -52,10 +52,16 @@ class Interview:
     answers: tuple[float | None, ...] = ()
     stop: float = 0.002
 
+    def __post_init__(self) -> None:
+        if self.population.scale is not None:
+            items, ratings = self.known
+            self.population.scale.check(ratings, name=lambda place: f"the answer about item row {items[place]}")
+
     def answered(self, item: int, rating: float | None) -> Self:
         """After one more answer, a finite rating or None for "don't know".
 
-        Raises ParameterError for an item that was asked already or is not there, and for what is no answer.
+        Raises ParameterError for an item that was asked already or is not there, and for what is no answer, DataError
+        for a rating off the scale.
         """
         if item in self.asked:
             raise ParameterError(f"item row {item} was asked already")

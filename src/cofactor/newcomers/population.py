@@ -22,6 +22,7 @@ from typing import Self
 import numpy as np
 
 from cofactor.arrays import Float64, SparseRows
+from cofactor.data.scale import Scale
 from cofactor.errors import KindError
 from cofactor.kernels.threads import one_thread_blas
 from cofactor.models.draws import Posterior
@@ -62,6 +63,7 @@ class Population:
         crowd                    the k kinds of users, by what they know
         means (k, w)             of x, for each kind
         covariance (w, w)        S, within one
+        scale                    the scale of the ratings, on which answers must lie, or None
 
     See `Interview`, which begins with one.
 
@@ -80,6 +82,7 @@ class Population:
     crowd: Crowd
     means: Float64
     covariance: Float64
+    scale: Scale | None = None
 
     @classmethod
     def of(cls, recommender: Recommender, *, kinds: int = KINDS, seed: int = 0) -> Self:
@@ -105,7 +108,7 @@ class Population:
         means = (crowd.belonging.T @ x + PSEUDO * x.mean(axis=0)) / (total + PSEUDO)
         apart = x - crowd.belonging @ means
         within = apart.T @ apart / len(x) + doubt
-        return cls(alike.features, alike.level, alike.noise, crowd, means, within)
+        return cls(alike.features, alike.level, alike.noise, crowd, means, within, recommender.scale)
 
 
 @dataclass(frozen=True, eq=False)
