@@ -104,10 +104,15 @@ class Seen:
 def beyond_schema(body: Any, now: float) -> bool:
     """Whether a body breaks a rule that its description tells, and that JSON Schema has no words for.
 
-    An item that stands twice in a history; a time ahead of this clock; more than 65,536 bytes of metadata.
+    An item that stands twice in a history; a time ahead of this clock; a range that does not rise; more than 65,536
+    bytes of metadata.
     """
     if not isinstance(body, dict):
         return False
+    estimator = body.get("estimator")
+    ends = estimator.get("rating_range") if isinstance(estimator, dict) else None
+    if isinstance(ends, list) and not ends[0] < ends[1]:
+        return True
     time_told = body.get("time")
     if isinstance(time_told, int) and time_told > now + 86_000:
         return True
@@ -252,7 +257,8 @@ def page(seen: Seen, workers: int) -> str:
     lines += ["", "| check | times made |", "|---|---|", *(f"| {name} | {n:,} |" for name, n in seen.checks.items())]
     lines += ["", "Not asked:", "", *(f"- `{name}`: {why}." for name, why in NOT_ASKED.items())]
     lines += ["- `positive_data_acceptance`, where a body breaks a rule that JSON Schema has no words for: an item"]
-    lines += ["  twice in a history, a time more than a day ahead, more than 65,536 bytes of metadata."]
+    lines += ["  twice in a history, a time more than a day ahead, a range of ratings that does not rise, more than"]
+    lines += ["  65,536 bytes of metadata."]
     lines += ["- `negative_data_rejection`, where bulk lines were to be no text: whatever is sent of them is."]
     return "\n".join(lines) + "\n"
 

@@ -10,13 +10,14 @@ import polars as pl
 
 from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions, Kind
-from cofactor.errors import DataError
+from cofactor.errors import DataError, KindError
+from cofactor.service.recipe import Recipe
 from cofactor.service.scales import scale_for
 from cofactor.store import Store
 from cofactor.store.event import EVENT, RATING
 from cofactor.store.state import state_of
 
-__all__ = ["Material", "gathered", "since"]
+__all__ = ["Material", "gathered", "require_trainable", "since"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +39,25 @@ class Material:
     cut: int
     seen: int
     facts: pl.DataFrame | None = None
+
+
+def require_trainable(store: Store, recipe: Recipe) -> None:
+    """Raise KindError where the store holds nothing of the kind that this training needs, or none of its features.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/store.db") as store:
+    ...     require_trainable(store, Recipe())
+    Traceback (most recent call last):
+    cofactor.errors.KindError: the store holds no ratings to learn from: send some, or import a table
+    """
+    if not store.events.holds(recipe.kind):
+        raise KindError(f"the store holds no {recipe.kind} to learn from: send some, or import a table")
+    for side, facts in (("user", store.users), ("item", store.items)):
+        wanted = getattr(recipe.estimator, f"{side}_features", ())
+        known = dict.fromkeys(name for one in facts.after() for name in one.metadata) if wanted else {}
+        if missing := [name for name in wanted if name not in known]:
+            listed = ", ".join(known) or "nothing"
+            raise KindError(f"{side}_features: the store knows no {missing[0]!r} of any {side}; it knows {listed}")
 
 
 def since(store: Store, kind: Kind, seq: int, seen: int) -> pl.DataFrame:

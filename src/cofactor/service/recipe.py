@@ -14,7 +14,9 @@ from cofactor.estimators.base import Estimator
 from cofactor.newcomers import eased_in, learn_priors
 from cofactor.recommend import Recommender
 
-__all__ = ["Recipe", "estimator_of"]
+__all__ = ["LARGEST_SEED", "Recipe", "estimator_of"]
+
+LARGEST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,15 @@ class Recipe:
 
     @classmethod
     def of(cls, given: Any, before: Recipe | None = None) -> Recipe:
-        """From JSON values, such as a job's spec; what they leave out is as `before`. Raises DataError for others."""
+        """From JSON values, such as a job's spec; what they leave out is as `before`, as far as the two go together.
+
+        A kind alone keeps the estimator of before where that learns from it, and else takes the usual one of the kind;
+        an estimator alone takes the kind that it learns from. Raises DataError, KindError or ParameterError for values
+        that no training can be made of.
+
+        >>> Recipe.of({"kind": "events"}, before=Recipe()).estimator.name
+        'implicit-als'
+        """
         names = [one.name for one in fields(cls)]
         if given is None:
             given = {}
@@ -52,6 +62,10 @@ class Recipe:
         told = dict(given)
         if "estimator" in told:
             told["estimator"] = estimator_of(told["estimator"])
+        if before is not None and "kind" in told and before.estimator.kind not in ("any", told["kind"]):
+            del settled["estimator"]
+        if before is not None and "estimator" in told and told["estimator"].kind not in ("any", before.kind):
+            del settled["kind"]
         settled |= {name: _names(name, told[name]) if name.endswith("features") else told[name] for name in told}
         if "estimator" not in settled:
             settled["estimator"] = ImplicitALS() if settled.get("kind") == "events" else BiasedMF()
@@ -59,8 +73,8 @@ class Recipe:
         settled.setdefault("kind", "ratings" if learns == "any" else learns)
         if settled["kind"] not in list(get_args(Kind)) or learns not in (settled["kind"], "any"):
             raise KindError(f"{settled['estimator'].name} does not learn from {settled['kind']!r}")
-        if type(seed := settled.get("seed", 0)) is not int or not 0 <= seed < 2**32:
-            raise ParameterError(f"the seed is a whole number from 0 on, below 2 to the 32, not {seed!r}")
+        if type(seed := settled.get("seed", 0)) is not int or not 0 <= seed <= LARGEST_SEED:
+            raise ParameterError(f"seed must be a whole number from 0 to {LARGEST_SEED}, not {seed!r}")
         return cls(**settled)
 
     def as_dict(self) -> dict[str, Any]:
@@ -97,10 +111,22 @@ def estimator_of(given: Any) -> Estimator:
         raise ParameterError(f"{given!r} is no estimator; there are {', '.join(REGISTRY)}")
     settings = {name: tuple(x) if isinstance(x, list) else x for name, x in spec.items() if name != "estimator"}
     kind: type[Estimator] = REGISTRY[name]
-    known = [one.name for one in fields(kind)]
+    known = {one.name: one for one in fields(kind)}
     if unknown := [name for name in settings if name not in known]:
         raise ParameterError(f"{kind.name} has no setting {unknown[0]!r}; it has {', '.join(known) or 'none'}")
-    return kind(**settings)
+    return kind(**{name: _plain_number(known[name].default, value) for name, value in settings.items()})
+
+
+def _plain_number(default: Any, value: Any) -> Any:
+    """JSON has one kind of numbers: 5.0 is a whole number, and what no float can hold is infinite."""
+    if type(default) is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if type(default) is float and type(value) is int:
+        try:
+            return float(value)
+        except OverflowError:
+            return float("inf")
+    return value
 
 
 def _names(what: str, given: Any) -> tuple[str, ...]:

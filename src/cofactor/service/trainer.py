@@ -19,7 +19,7 @@ from cofactor.service.orphans import orphans
 from cofactor.service.recipe import Recipe
 from cofactor.store import Store, StoredModel
 
-__all__ = ["SEEN", "Tell", "Trainer", "recipe_of"]
+__all__ = ["SEEN", "Tell", "Trainer", "recipe_before", "recipe_of"]
 
 Tell = Callable[[float, str], None]
 """Told how far a training is, from 0 to 1, and in words; it may raise JobLostError to end it."""
@@ -74,7 +74,7 @@ class Trainer:
         active model answers on.
         """
         rival = self._rival()
-        recipe = Recipe.of(spec, _as_before(rival) if rival else self.recipe)
+        recipe = Recipe.of(spec, recipe_before(rival.stored, rival.recommender) if rival else self.recipe)
         tell(0.0, "reading the events")
         seen = self.store.events.watermark()
         cut = seen
@@ -171,12 +171,11 @@ class Trainer:
             return self.store.models.hold(added.version, [str(changed)])
 
 
-def _as_before(rival: _Rival) -> Recipe:
-    """The active model's recipe, where the store tells; else its estimator, on what it learnt from."""
-    metrics = rival.stored.metrics
-    if isinstance(metrics, dict) and metrics.get("recipe"):
-        return recipe_of(rival.stored)
-    estimator, kind = rival.recommender.estimator, rival.recommender.kind
+def recipe_before(stored: StoredModel, recommender: Recommender) -> Recipe:
+    """Return a model's recipe, where the store tells; else its estimator, on what it learned from."""
+    if isinstance(stored.metrics, dict) and stored.metrics.get("recipe"):
+        return recipe_of(stored)
+    estimator, kind = recommender.estimator, recommender.kind
     return Recipe.of({"kind": kind}) if estimator is None else Recipe(estimator, kind)
 
 

@@ -79,9 +79,13 @@ class Jobs:
         return self._writer.run(lambda connection: _enqueue(connection, row))
 
     def enqueue_once(self, kind: str, spec: Any = None) -> Job:
-        """The job of this kind that waits already, else a new one: what is asked for twice is done once."""
+        """The job of this kind that waits already, else a new one: what is asked for twice is done once.
+
+        A job that waits with another spec is another job; without a spec any job of the kind will do.
+        """
         row = _new(kind, spec)
-        return self._writer.run(lambda connection: _waiting(connection, kind) or _enqueue(connection, row))
+        wanted = None if spec is None else row["spec"]
+        return self._writer.run(lambda connection: _waiting(connection, kind, wanted) or _enqueue(connection, row))
 
     def claim(self, owner: str, kinds: Iterable[str] | None = None, *, stale_after: float = STALE) -> Job | None:
         """The oldest job that waits (of these kinds), now this owner's alone; None where none waits.
@@ -168,10 +172,12 @@ def _enqueue(connection: Connection, row: dict[str, Any]) -> Job:
     return _get(connection, connection.execute(insert(jobs).values(row).returning(jobs.c.id)).scalar_one())
 
 
-def _waiting(connection: Connection, kind: str) -> Job | None:
+def _waiting(connection: Connection, kind: str, spec: str | None) -> Job | None:
     lock(connection)
-    query = select(*_COLUMNS).where(jobs.c.state == "queued", jobs.c.kind == kind).order_by(jobs.c.id).limit(1)
-    row = connection.execute(query).one_or_none()
+    query = select(*_COLUMNS).where(jobs.c.state == "queued", jobs.c.kind == kind)
+    if spec is not None:
+        query = query.where(jobs.c.spec == spec)
+    row = connection.execute(query.order_by(jobs.c.id).limit(1)).one_or_none()
     return None if row is None else _job(row)
 
 

@@ -17,7 +17,7 @@ from cofactor.store.event import KINDS, Event, Receipt, StoredEvent, checked_row
 from cofactor.store.loading import Loaded, load
 from cofactor.store.numbers import head
 from cofactor.store.schema import events
-from cofactor.store.state import Kept, settled, state_of
+from cofactor.store.state import Kept, code_of, settled, state_of
 from cofactor.store.writer import PATIENCE, Writer, answer
 
 __all__ = ["EventLog"]
@@ -85,6 +85,12 @@ class EventLog:
         """
         with self._database.reading() as connection:
             return head(connection).seq
+
+    def holds(self, kind: Kind) -> bool:
+        """Return whether any event of this kind was ever stored. Raises KindError for another kind."""
+        query = select(events.c.seq).where(events.c.kind == code_of(kind)).limit(1)
+        with self._database.reading() as connection:
+            return connection.execute(query).one_or_none() is not None
 
     def after(self, seq: int, limit: int = 1_000) -> list[StoredEvent]:
         """The first `limit` events behind this number."""

@@ -17,7 +17,7 @@ from cofactor.data.reading.cells import as_integers
 from cofactor.errors import KindError
 from cofactor.store.event import EVENT, RATING, REMOVAL, StoredEvent
 
-__all__ = ["Kept", "settled", "state_of"]
+__all__ = ["Kept", "code_of", "settled", "state_of"]
 
 PART = 1_000_000
 
@@ -41,7 +41,7 @@ def settled(history: Iterable[StoredEvent], kind: Kind) -> list[Kept]:
     >>> settled([StoredEvent(seq, kind, "ana", "alien", value, 60, 90) for seq, kind, value in told], "ratings")
     [Kept(item='alien', value=2.0, time=60)]
     """
-    wanted = "rating" if _code(kind) == RATING else "event"
+    wanted = "rating" if code_of(kind) == RATING else "event"
     kept: dict[str, Kept] = {}
     in_order = sorted(((min(event.time, event.received), event.seq), event) for event in history)
     for (time, _), event in in_order:
@@ -60,7 +60,7 @@ def state_of(pages: Iterable[pl.DataFrame], kind: Kind) -> pl.DataFrame:
     are integers where every one is a canonical decimal, else strings. No events give no rows. Raises KindError for
     another kind.
     """
-    code = _code(kind)
+    code = code_of(kind)
     users, items = (pl.Categorical(pl.Categories.random(physical=pl.UInt32)) for _ in range(2))
     columns: dict[str, Any] = {
         "user": users,
@@ -75,7 +75,12 @@ def state_of(pages: Iterable[pl.DataFrame], kind: Kind) -> pl.DataFrame:
     return kept.select(_ids(kept["user"]), _ids(kept["item"]), "value", "time")
 
 
-def _code(kind: Kind) -> int:
+def code_of(kind: Kind) -> int:
+    """Return the code of the events that a table of this kind is made of. Raises KindError for another kind.
+
+    >>> code_of("ratings"), code_of("events")
+    (0, 1)
+    """
     if kind not in ("ratings", "events"):
         raise KindError(f"the kind is ratings or events, not {kind!r}")
     return RATING if kind == "ratings" else EVENT

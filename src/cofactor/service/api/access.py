@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import time
 from typing import Literal, TypeAlias
-from urllib.parse import unquote_to_bytes
 
 from fastapi import Request
 
@@ -14,7 +13,7 @@ from cofactor.service.api.problems import Problem
 from cofactor.service.lru import Recent
 from cofactor.store import Key, Role, Store
 
-__all__ = ["ROLES", "Buckets", "KeyRing", "may", "needed", "require_plain_query", "require_role"]
+__all__ = ["ROLES", "Buckets", "KeyRing", "may", "needed", "require_role"]
 
 Needs: TypeAlias = Role | Literal["nobody"]
 
@@ -84,22 +83,6 @@ async def require_role(request: Request) -> None:
         raise unauthorized()
     if not may(key.role, needs):
         raise Problem(403, f"this key may {key.role}; this needs one that may {needs}")
-
-
-async def require_plain_query(request: Request) -> None:
-    """Raises a Problem, 422, for a query that is read as something else than was sent.
-
-    What is not UTF-8 would become U+FFFD, and several ids one; of a name that stands there twice one would count.
-    """
-    query: bytes = request.scope["query_string"]
-    try:
-        unquote_to_bytes(query).decode()
-    except UnicodeDecodeError:
-        raise Problem(422, "query: it is not UTF-8") from None
-    names = [name for name, _ in request.query_params.multi_items()]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise Problem(422, f"query: {twice[:60]!r} stands there twice")
 
 
 def unauthorized() -> Problem:

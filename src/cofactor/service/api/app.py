@@ -13,7 +13,8 @@ from fastapi import Depends, FastAPI
 
 from cofactor import __version__
 from cofactor.service.api import catalog, events, health, keys, models, people, recommendations
-from cofactor.service.api.access import ROLES, require_plain_query, require_role
+from cofactor.service.api.access import ROLES, require_role
+from cofactor.service.api.declared import declarations, require_declared
 from cofactor.service.api.document import document
 from cofactor.service.api.outer import Outer
 from cofactor.service.api.problems import install
@@ -33,6 +34,7 @@ def create_app(settings: ServiceSettings, when_open: Callable[[], object] = lamb
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
+        app.state.declared = declarations(app)
         app.state.service = service = await asyncio.to_thread(Service, settings)
         when_open()
         watching = asyncio.create_task(service.watch())
@@ -49,9 +51,10 @@ def create_app(settings: ServiceSettings, when_open: Callable[[], object] = lamb
         version=__version__,
         description=ABOUT,
         lifespan=life,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        dependencies=[Depends(require_role), Depends(require_plain_query)],
+        dependencies=[Depends(require_role), Depends(require_declared)],
     )
     for room in (recommendations, events, catalog, people, models, keys, health):
         app.include_router(room.router)

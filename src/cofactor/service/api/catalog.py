@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from cofactor.service.api.declared import StrictRoute
 from cofactor.service.api.problems import Problem, responses
 from cofactor.service.api.state import Asked, Service
 from cofactor.service.api.words.basics import DECIMAL, AsQuery, Changed, reply
@@ -15,7 +16,7 @@ from cofactor.store import Item, StoredItem
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1/items", tags=["items"], responses=responses(404, 409))
+router = APIRouter(route_class=StrictRoute, prefix="/v1/items", tags=["items"], responses=responses(404, 409))
 
 
 @router.get("", response_model=ItemOut)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 
 from cofactor.service.api.state import Service
-from cofactor.service.api.words.basics import ID, ProblemAnswer
+from cofactor.service.api.words.basics import ID, ProblemAnswer, reply
 from cofactor.service.settings import ServiceSettings
 
 __all__ = ["document"]
@@ -24,10 +24,15 @@ def document(app: FastAPI, settings: ServiceSettings) -> None:
             _completed(plain(), settings)
         assert app.openapi_schema is not None
         parts = app.openapi_schema["components"]
-        schemas = {**parts["schemas"], "Rating": _rating(getattr(app.state, "service", None))}
+        service = getattr(app.state, "service", None)
+        schemas = {**parts["schemas"], "Rating": _rating(service), "Rated": _rated(parts["schemas"]["Rated"], service)}
         return {**app.openapi_schema, "components": {**parts, "schemas": schemas}}
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def whole() -> Response:
+        return reply(app.openapi())
 
 
 def _completed(told: dict[str, Any], settings: ServiceSettings) -> None:
@@ -58,3 +63,11 @@ def _rating(service: Service | None) -> dict[str, Any]:
     scale = None if service is None or service.engine.version is None else service.engine.serving.scale
     low, high = (-1e15, 1e15) if scale is None else (scale.low, scale.high)
     return {**RATING, "minimum": float(low), "maximum": float(high)}
+
+
+def _rated(schema: dict[str, Any], service: Service | None) -> dict[str, Any]:
+    """Describe an item of a history; its value is required where the model that answers learned from ratings."""
+    if service is None or service.engine.version is None or service.engine.serving.recommender.kind == "events":
+        return schema
+    value = {name: told for name, told in schema["properties"]["value"].items() if name != "default"}
+    return {**schema, "properties": {**schema["properties"], "value": value}, "required": ["item", "value"]}

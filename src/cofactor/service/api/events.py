@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import ValidationError
 
 from cofactor.errors import CofactorError, ConflictError, DataError, StoreUnavailableError
+from cofactor.service.api.declared import RepeatedMemberError, StrictRoute, parse_json
 from cofactor.service.api.problems import Problem, responses
 from cofactor.service.api.state import Asked, Service
 from cofactor.service.api.words.basics import DECIMAL, reply
@@ -32,7 +33,7 @@ NDJSON: dict[str, Any] = {
     }
 }
 
-router = APIRouter(prefix="/v1/events", tags=["events"], responses=responses(409))
+router = APIRouter(route_class=StrictRoute, prefix="/v1/events", tags=["events"], responses=responses(409))
 
 
 @router.post("", response_model=Stored, status_code=201)
@@ -84,7 +85,13 @@ def _submitted(service: Service, body: EventBody) -> Future[list[Receipt]]:
 def _begun(service: Service, line: bytes) -> Future[list[Receipt]] | str:
     """What the writer will answer to this line, or why it is refused."""
     try:
-        return _submitted(service, EventBody.model_validate_json(line))
+        given = parse_json(line)
+    except RepeatedMemberError as problem:
+        return str(problem)
+    except (ValueError, RecursionError):
+        return "the line is not JSON"
+    try:
+        return _submitted(service, EventBody.model_validate(given))
     except ValidationError as problem:
         first = problem.errors(include_url=False, include_input=False, include_context=False)[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from cofactor.errors import StoreUnavailableError
+from cofactor.service.api.declared import StrictRoute
 from cofactor.service.api.metrics import tell_model, written
 from cofactor.service.api.problems import Problem, responses
 from cofactor.service.api.state import Asked
@@ -14,7 +15,7 @@ from cofactor.service.api.words.keys import Alive
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["health"])
+router = APIRouter(route_class=StrictRoute, tags=["health"])
 
 
 @router.get("/health/live", response_model=Alive)

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 
 from cofactor.errors import StoreError, StoreUnavailableError
+from cofactor.service.api.declared import StrictRoute
 from cofactor.service.api.problems import Problem, responses
 from cofactor.service.api.state import Asked
 from cofactor.service.api.words.basics import reply
@@ -15,7 +16,7 @@ from cofactor.service.api.words.keys import KeyBody, KeyMade, KeyPage
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1/keys", tags=["keys"], responses=responses(404))
+router = APIRouter(route_class=StrictRoute, prefix="/v1/keys", tags=["keys"], responses=responses(404))
 
 
 @router.get("", response_model=KeyPage)

@@ -9,12 +9,16 @@ from fastapi import APIRouter, Path, Query, Response
 
 from cofactor.audit import exposure
 from cofactor.audit.exposure import Concentration
-from cofactor.errors import StoreError, StoreUnavailableError
+from cofactor.errors import CofactorError, StoreError, StoreUnavailableError
 from cofactor.service import publishing
+from cofactor.service.api.declared import StrictRoute
 from cofactor.service.api.problems import Problem, leads_to, responses
 from cofactor.service.api.state import Asked, Service
 from cofactor.service.api.words.basics import DECIMAL, reply
 from cofactor.service.api.words.models import Audited, JobOut, JobPage, ModelOut, ModelPage, TrainBody
+from cofactor.service.material import require_trainable
+from cofactor.service.recipe import Recipe
+from cofactor.service.trainer import recipe_before
 from cofactor.store import Job, JobState, StoredModel
 
 __all__ = ["router"]
@@ -22,7 +26,7 @@ __all__ = ["router"]
 JOB = leads_to("job_v1_jobs__job__get", job="id")
 """Where the answer to a training leads."""
 
-router = APIRouter(prefix="/v1", tags=["models"], responses=responses(404, 409))
+router = APIRouter(route_class=StrictRoute, prefix="/v1", tags=["models"], responses=responses(404, 409))
 Numbered = Annotated[int, Path(ge=1, lt=2**53), DECIMAL]
 
 
@@ -35,9 +39,30 @@ async def every(service: Asked) -> Response:
 
 @router.post("/models/train", response_model=JobOut, status_code=202, responses={202: JOB})
 async def train(service: Asked, body: TrainBody | None = None) -> Response:
-    """Learn a new model: the job that waits already, or a new one."""
+    """Learn a new model: the job that waits already for the same, or a new one.
+
+    What no training can be made of is refused at once, and so is a kind of which the store holds nothing.
+    """
     spec = None if body is None else body.model_dump(exclude_none=True) or None
-    return reply(_job(await service.run(service.store.jobs.enqueue_once, "train", spec)), 202)
+    return reply(_job(await service.run_slowly(_asked, service, spec)), 202)
+
+
+def _asked(service: Service, spec: dict[str, Any] | None) -> Job:
+    """Enqueue a training. Raises a Problem, 422, for a spec that no model can be learned by, and KindError."""
+    try:
+        recipe = Recipe.of(spec, _recipe(service))
+    except CofactorError as problem:
+        raise Problem(422, f"body: {problem}") from None
+    require_trainable(service.store, recipe)
+    return service.store.jobs.enqueue_once("train", spec)
+
+
+def _recipe(service: Service) -> Recipe:
+    """Return how the model that answers was learned, which is what a spec leaves out."""
+    if service.engine.version is None:
+        return Recipe()
+    serving = service.engine.serving
+    return recipe_before(service.store.models.get(serving.version), serving.recommender)
 
 
 @router.post("/models/roll-back", response_model=ModelOut)

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from cofactor.errors import StoreError
+from cofactor.service.api.declared import StrictRoute
 from cofactor.service.api.problems import Problem, leads_to, responses
 from cofactor.service.api.state import Asked, Service
 from cofactor.service.api.words.basics import AsQuery, Changed, reply
@@ -17,7 +18,7 @@ __all__ = ["router"]
 JOB = leads_to("job_v1_jobs__job__get", job="job")
 """Where the answer to a forgetting leads."""
 
-router = APIRouter(prefix="/v1/users", tags=["users"], responses=responses(404, 409))
+router = APIRouter(route_class=StrictRoute, prefix="/v1/users", tags=["users"], responses=responses(404, 409))
 
 
 @router.get("", response_model=UserOut)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 
 from cofactor.service.answers import Ranked, Wish
+from cofactor.service.api.declared import StrictRoute
 from cofactor.service.api.metrics import count_answer
 from cofactor.service.api.problems import Problem, responses
 from cofactor.service.api.state import Asked, Service
@@ -19,6 +20,7 @@ from cofactor.service.api.words.recommendations import (
     InterviewBody,
     Predicted,
     Question,
+    Rated,
     RecommendBody,
     Recommended,
     WishBody,
@@ -28,7 +30,7 @@ from cofactor.store import Impression
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1", tags=["recommendations"], responses=responses(404, 409))
+router = APIRouter(route_class=StrictRoute, prefix="/v1", tags=["recommendations"], responses=responses(404, 409))
 
 
 @router.get("/recommendations", response_model=Recommended)
@@ -56,6 +58,7 @@ async def as_wished(service: Asked, body: RecommendBody) -> Response:
     pairs = [(str(one.item), one.value) for one in body.history or []]
     if len({item for item, _ in pairs}) < len(pairs):
         raise Problem(422, "history: an item stands there twice")
+    _require_ratings(service, body.history or [])
     _check_scale(service, [value for _, value in pairs])
     return _shown(service, await service.run(service.engine.recommend_for, pairs, wish), None, log=False)
 
@@ -108,6 +111,14 @@ def _wish(service: Service, body: WishBody) -> Wish:
 def _check_n(service: Service, n: int) -> None:
     if n > service.settings.max_n:
         raise Problem(422, f"n: at most {service.settings.max_n:,}")
+
+
+def _require_ratings(service: Service, history: list[Rated]) -> None:
+    """Raise a Problem, 422, where the model learned from ratings and an item of a history has none."""
+    if service.engine.serving.recommender.kind == "ratings":
+        for place, one in enumerate(history):
+            if "value" not in one.model_fields_set:
+                raise Problem(422, f"body.history.{place}.value: the rating is missing; the model learned from ratings")
 
 
 def _check_scale(service: Service, values: list[float]) -> None:

@@ -9,7 +9,17 @@ from collections.abc import Callable
 from typing import Annotated, Any, TypeAlias
 
 from fastapi import Response
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StrictStr,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
 from cofactor.errors import DataError
@@ -122,9 +132,21 @@ Rating = TypeAliasType("Rating", Number)
 
 
 class Wire(BaseModel):
-    """What goes over the wire: unknown names are refused."""
+    """A body, or a part of one: a member that it does not declare is refused, naming those that it does."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _require_declared(cls, given: Any) -> Any:
+        if isinstance(given, dict) and (unknown := [name for name in given if name not in cls.model_fields]):
+            known = ", ".join(cls.model_fields)
+            raise PydanticCustomError(
+                "unknown_member",
+                "there is no member {name}; the members are {known}",
+                {"name": repr(str(unknown[0])[:60]), "known": known},
+            )
+        return given
 
 
 class ProblemAnswer(BaseModel):

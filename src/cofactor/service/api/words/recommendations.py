@@ -17,6 +17,7 @@ __all__ = [
     "InterviewBody",
     "Predicted",
     "Question",
+    "Rated",
     "RecommendBody",
     "Recommended",
     "WishBody",
@@ -27,7 +28,7 @@ ONCE = "An item stands there once"
 
 
 class Rated(Wire):
-    """An item and how it was rated, or how often it was taken."""
+    """An item and its rating; for a model of events how often it was taken, once unless given."""
 
     item: Id = Field(examples=["alien"])
     value: Rating = Field(1.0, examples=[5])

@@ -1,0 +1,290 @@
+"""Requests that cannot succeed are refused, naming what exists: parameters, members, estimators and settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+import cofactor
+from cofactor.data.synthetic import World, generate
+from cofactor.estimators import REGISTRY
+from cofactor.service.api.access import ROLES
+from cofactor.service.api.app import create_app
+from cofactor.service.artifacts import Artifacts
+from cofactor.service.publishing import publish_first
+from cofactor.service.recipe import Recipe
+from cofactor.service.settings import ServiceSettings
+from cofactor.store import Event, Store
+
+Route = tuple[str, str]
+
+PATHS = {"{job}": "1", "{version}": "1", "{key}": "0" * 16}
+
+BODIES: dict[Route, Any] = {
+    ("POST", "/v1/recommendations"): {"user": "7", "log": False},
+    ("POST", "/v1/recommendations/batch"): {"users": ["7"]},
+    ("POST", "/v1/onboarding"): {"answers": []},
+    ("PUT", "/v1/items"): {"items": [{"item": "1"}]},
+    ("POST", "/v1/items/availability"): {"items": ["1"], "available": True},
+    ("PUT", "/v1/users"): {"user": "7", "metadata": {}},
+    ("POST", "/v1/events"): {"user": "7", "item": "1", "kind": "event"},
+    ("POST", "/v1/models/train"): {"seed": 0},
+    ("POST", "/v1/keys"): {"role": "read", "label": "a site"},
+}
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    settings = ServiceSettings.of({"data": str(tmp_path_factory.mktemp("declared")), "key_memory": 60.0})
+    ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+    with Store.open(settings.url) as store:
+        publish_first(store, Artifacts(settings.artifacts), ratings, Recipe(cofactor.ExplicitALS(factors=2)))
+        key = store.keys.create("admin", "a test")
+        with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+            client.headers["Authorization"] = f"Bearer {key}"
+            yield client
+
+
+def store_of(api: TestClient) -> Store:
+    store: Store = api.app.state.service.store  # type: ignore[attr-defined]
+    return store
+
+
+@cache
+def document() -> dict[str, Any]:
+    paths: dict[str, Any] = create_app(ServiceSettings.of({})).openapi()["paths"]
+    return paths
+
+
+def routes() -> list[Route]:
+    """Every route: those of the document, and those that need no place in it."""
+    paths = document()
+    documented = {(method.upper(), path) for path, operations in paths.items() for method in operations}
+    return sorted({*ROLES, *documented})
+
+
+def parameters(route: Route) -> list[str]:
+    operation = document().get(route[1], {}).get(route[0].lower(), {})
+    return [one["name"] for one in operation.get("parameters", []) if one["in"] == "query"]
+
+
+def url(path: str) -> str:
+    for name, value in PATHS.items():
+        path = path.replace(name, value)
+    return path
+
+
+@pytest.mark.parametrize("route", routes(), ids=" ".join)
+def test_every_route_refuses_what_it_does_not_declare(api: TestClient, route: Route) -> None:
+    method, path = route
+    known, body = parameters(route), BODIES.get(route)
+    before = store_of(api).events.watermark()
+    unknown = ["dry_run", "offset", "", *(name.upper() for name in known), *(f" {name}" for name in known)]
+    for name in unknown:
+        if name in known:
+            continue
+        found = api.request(method, url(path), params={name: "1"}, json=body)
+        assert found.status_code == 422, (name, found.text)
+        assert found.headers["content-type"] == "application/problem+json"
+        told = found.json()
+        assert repr(name) in told["detail"]
+        assert all(one in told["detail"] for one in known)
+        assert told["errors"][0]["where"] == ["query", name]
+    for name in known:
+        for values in (["1", "1"], ["1", "2"]):
+            found = api.request(method, url(path), params={name: values}, json=body)
+            assert found.status_code == 422
+            assert f"{name!r} is given more than once" in found.json()["detail"]
+    if body is None and path != "/v1/events/bulk":
+        found = api.request(method, url(path), json={"dry_run": True})
+        assert found.status_code == 422
+        assert "takes no body" in found.json()["detail"]
+    assert store_of(api).events.watermark() == before
+
+
+@pytest.mark.parametrize("route", sorted(BODIES), ids=" ".join)
+def test_every_body_refuses_members_that_it_does_not_declare(api: TestClient, route: Route) -> None:
+    method, path = route
+    body = BODIES[route]
+    before, jobs = store_of(api).events.watermark(), store_of(api).jobs.newest()
+    for name in ("dry_run", next(iter(body)).upper()):
+        found = api.request(method, path, json={**body, name: 1})
+        assert found.status_code == 422
+        assert name in found.json()["detail"]
+        assert all(one in found.json()["detail"] for one in body)
+    twice = json.dumps(body)[:-1] + f', "{next(iter(body))}": null}}'
+    found = api.request(method, path, content=twice, headers={"Content-Type": "application/json"})
+    assert found.status_code == 422
+    assert f"{next(iter(body))!r} is given more than once" in found.json()["detail"]
+    assert store_of(api).events.watermark() == before
+    assert store_of(api).jobs.newest() == jobs
+
+
+def test_the_bodies_here_are_those_that_routes_take(api: TestClient) -> None:
+    documented = {
+        (method.upper(), path)
+        for path, operations in api.get("/openapi.json").json()["paths"].items()
+        for method, operation in operations.items()
+        if "requestBody" in operation
+    }
+    assert documented == {*BODIES, ("POST", "/v1/events/bulk")}
+    for (method, path), body in BODIES.items():
+        assert api.request(method, path, json=body).is_success, path
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "known"),
+    [
+        ("POST", "/v1/recommendations", {"history": [{"item": "1", "rating": 5}]}, "item, value"),
+        ("POST", "/v1/onboarding", {"answers": [{"item": "1", "value": 5, "time": 3}]}, "item, value"),
+        ("PUT", "/v1/items", {"items": [{"item": "1", "genres": ["War"]}]}, "item, title, available, metadata"),
+    ],
+)
+def test_members_within_a_body_are_declared_too(api: TestClient, method: str, path: str, body: Any, known: str) -> None:
+    found = api.request(method, path, json=body)
+    assert found.status_code == 422
+    assert f"the members are {known}" in found.json()["detail"]
+
+
+def test_lines_name_members_that_do_not_exist(api: TestClient) -> None:
+    lines = [
+        b'{"user": "7", "item": "1", "value": 3, "stars": 3}',
+        b'{"user": "7", "item": "1", "value": 3, "value": 5}',
+        b'{"user": "7", "item": "1"',
+        b'{"user": "7", "item": "1", "value": 3}',
+    ]
+    found = api.post("/v1/events/bulk", content=b"\n".join(lines)).json()
+    assert (found["stored"], found["refused"]) == (1, 3)
+    errors = [line.get("error", "") for line in found["results"]]
+    assert "'stars'" in errors[0]
+    assert "user, item, value, kind, time, key" in errors[0]
+    assert "'value' is given more than once" in errors[1]
+    assert errors[2] == "the line is not JSON"
+
+
+def test_a_parameter_that_is_refused_has_no_effect(api: TestClient) -> None:
+    store = store_of(api)
+    store.events.append([Event("007", "1", 5)])
+    found = api.delete("/v1/users", params={"user": "007", "dry_run": "true"})
+    assert found.status_code == 422
+    assert "DELETE /v1/users has no parameter 'dry_run'; its query parameters are user" in found.json()["detail"]
+    assert len(store.events.of_user("007")) == 1
+    for query in ("user=ana", "offset=100", "after=0&Limit=5"):
+        found = api.get(f"/v1/events?{query}")
+        assert found.status_code == 422
+        assert "its query parameters are after, limit" in found.json()["detail"]
+
+
+IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
+    ({"estimator": {"estimator": "no-such"}}, "bias, popularity, biased-mf"),
+    ({"estimator": {"factors": 5}}, "bias, popularity, biased-mf"),
+    ({"estimator": {"estimator": ["bias"]}}, "bias, popularity, biased-mf"),
+    ({"estimator": {"estimator": "Bias"}}, "bias, popularity, biased-mf"),
+    ({"estimator": {"estimator": "bias", "factors": 5}}, "it has damping"),
+    ({"estimator": {"estimator": "biased-mf", "factor": 5}}, "factors, epochs"),
+    ({"estimator": {"estimator": "biased-mf", "factors": 0}}, "factors must be from 1 to 1024"),
+    ({"estimator": {"estimator": "biased-mf", "factors": 5.5}}, "factors must be a whole number"),
+    ({"estimator": {"estimator": "biased-mf", "factors": "5"}}, "factors must be a whole number"),
+    ({"estimator": {"estimator": "biased-mf", "factors": True}}, "factors must be a whole number"),
+    ({"estimator": {"estimator": "biased-mf", "factors": None}}, "factors must be a whole number"),
+    ({"estimator": {"estimator": "biased-mf", "biases": 1}}, "biases must be true or false"),
+    ({"estimator": {"estimator": "biased-mf", "rating_range": [5, 1]}}, "rating_range"),
+    ({"estimator": {"estimator": "biased-mf", "rating_range": {"low": 1}}}, "rating_range"),
+    ({"estimator": {"estimator": "bias", "damping": 10**400}}, "damping must be a finite number"),
+    ({"estimator": {"estimator": "item-knn", "similarity": "pearson"}}, "cosine or jaccard"),
+    ({"estimator": {"estimator": "neural-mf", "head": "x"}}, "regression or classification"),
+    ({"estimator": {"estimator": "bayesian-mf", "user_features": "age"}}, "user_features"),
+    ({"kind": "events", "estimator": {"estimator": "biased-mf"}}, "does not learn from 'events'"),
+    ({"kind": "ratings", "estimator": {"estimator": "implicit-als"}}, "does not learn from 'ratings'"),
+    ({"kind": "clicks"}, "kind"),
+    ({"seed": 2**40}, "seed"),
+    ({"seed": 2**32}, "seed"),
+    ({"seed": -1}, "seed"),
+    ({"seed": 1.5}, "seed"),
+    ({"seed": "1"}, "seed"),
+    ({"seed": True}, "seed"),
+]
+
+
+@pytest.mark.parametrize(("spec", "told"), IMPOSSIBLE)
+def test_a_training_that_cannot_succeed_is_refused(api: TestClient, spec: dict[str, Any], told: str) -> None:
+    before = store_of(api).jobs.newest()
+    found = api.post("/v1/models/train", json=spec)
+    assert found.status_code == 422, found.text
+    assert told in found.json()["detail"]
+    assert store_of(api).jobs.newest() == before
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_every_setting_is_checked_before_a_job_exists(api: TestClient, name: str) -> None:
+    estimator = REGISTRY[name]
+    count = len(store_of(api).jobs.newest())
+    for spec in fields(estimator):
+        for end, step in (("low", -1), ("high", 1)):
+            if (limit := spec.metadata[end]) is not None:
+                value = limit + step if type(spec.default) is int else float(limit + step)
+                found = api.post("/v1/models/train", json={"estimator": {"estimator": name, spec.name: value}})
+                assert found.status_code == 422
+                assert spec.name in found.json()["detail"]
+    assert len(store_of(api).jobs.newest()) == count
+    if estimator.kind != "events":
+        defaults = json.loads(estimator().to_json())
+        assert api.post("/v1/models/train", json={"estimator": defaults}).status_code == 202
+
+
+def test_what_the_store_does_not_hold_cannot_be_learned_from(api: TestClient) -> None:
+    store = store_of(api)
+    before = store.jobs.newest()
+    features = {"estimator": {"estimator": "bayesian-mf", "user_features": ["age"]}}
+    store.users.put("7", {"job": "nurse"})
+    for spec, told in ((features, "knows no 'age' of any user; it knows job"),):
+        found = api.post("/v1/models/train", json=spec)
+        assert found.status_code == 409
+        assert told in found.json()["detail"]
+    assert store.jobs.newest() == before
+    store.users.put("7", {"age": 30})
+    assert api.post("/v1/models/train", json=features).status_code == 202
+
+
+def test_a_kind_of_which_nothing_is_stored(tmp_path: Path) -> None:
+    settings = ServiceSettings.of({"data": str(tmp_path)})
+    with Store.open(settings.url) as store:
+        key = store.keys.create("admin", "a test")
+        with TestClient(create_app(settings)) as api:
+            api.headers["Authorization"] = f"Bearer {key}"
+            assert "the store holds no ratings" in api.post("/v1/models/train").json()["detail"]
+            store.events.append([Event("ana", "alien", 5)])
+            assert api.post("/v1/models/train").status_code == 202
+            found = api.post("/v1/models/train", json={"kind": "events"})
+            assert found.status_code == 409
+            assert "the store holds no events" in found.json()["detail"]
+            store.events.append([Event("ana", "alien", kind="event")])
+            assert api.post("/v1/models/train", json={"kind": "events"}).status_code == 202
+            by_name = api.post("/v1/models/train", json={"estimator": {"estimator": "implicit-als"}})
+            assert by_name.status_code == 202
+
+
+def test_trainings_that_differ_are_different_jobs(api: TestClient) -> None:
+    one, other = ({"estimator": {"estimator": "bias", "damping": damping}} for damping in (1, 2))
+    first = api.post("/v1/models/train", json=one).json()["id"]
+    second = api.post("/v1/models/train", json=other).json()["id"]
+    assert first != second
+    assert api.post("/v1/models/train", json=one).json()["id"] == first
+    assert api.post("/v1/models/train", json=other).json()["id"] == second
+    assert store_of(api).jobs.get(second).spec == other
+    assert api.post("/v1/models/train").json()["id"] <= first
+
+
+def test_a_history_of_ratings_has_a_rating_for_each_item(api: TestClient) -> None:
+    """Without one it would count as a rating of 1."""
+    found = api.post("/v1/recommendations", json={"history": [{"item": "1", "value": 5}, {"item": "2"}]})
+    assert found.status_code == 422
+    assert "body.history.1.value: the rating is missing" in found.json()["detail"]
+    assert api.get("/openapi.json").json()["components"]["schemas"]["Rated"]["required"] == ["item", "value"]
