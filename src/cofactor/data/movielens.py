@@ -89,13 +89,15 @@ def read_ratings(path: Path) -> pl.DataFrame:
     try:
         if path.suffix == ".csv":
             types = dict(zip(CSV_HEADER, RATING.values(), strict=True))
-            frame = pl.read_csv(path, columns=list(CSV_HEADER), schema_overrides=types)
+            frame = pl.read_csv(path, glob=False, columns=list(CSV_HEADER), schema_overrides=types)
             frame = frame.rename(dict(zip(CSV_HEADER, RATING, strict=True)))
         elif path.suffix == ".dat":  # "::" is ":" around an empty column
-            kept = pl.read_csv(path, separator=":", has_header=False, columns=[0, 2, 4, 6], infer_schema=False)
+            kept = pl.read_csv(
+                path, glob=False, separator=":", has_header=False, columns=[0, 2, 4, 6], infer_schema=False
+            )
             frame = kept.rename(dict(zip(kept.columns, RATING, strict=True))).cast(pl.Schema(RATING))
         else:
-            frame = pl.read_csv(path, separator="\t", has_header=False, schema=RATING)
+            frame = pl.read_csv(path, glob=False, separator="\t", has_header=False, schema=RATING)
     except (ValueError, pl.exceptions.PolarsError) as error:
         first = str(error).partition("\n")[0]
         raise FetchError(f"{path.name} is not in the maker's layout: {first}") from error
@@ -106,13 +108,13 @@ def read_ratings(path: Path) -> pl.DataFrame:
 
 def read_items(folder: Path) -> pl.DataFrame:
     """The canonical item table of a fetched data set: item, title, year, genres."""
-    return pl.read_csv(folder / "items.csv", schema=ITEM)
+    return pl.read_csv(folder / "items.csv", glob=False, schema=ITEM)
 
 
 def read_users(folder: Path) -> pl.DataFrame | None:
     """The canonical user table of a fetched data set (user, age, gender, occupation), None where there is none."""
     path = folder / "users.csv"
-    return pl.read_csv(path, schema=USER) if path.exists() else None
+    return pl.read_csv(path, glob=False, schema=USER) if path.exists() else None
 
 
 def _lines(path: Path, separator: str) -> list[list[str]]:
@@ -175,7 +177,7 @@ def _dat_user(path: Path) -> pl.DataFrame:
 
 
 def _csv_item(path: Path) -> pl.DataFrame:
-    frame = pl.read_csv(path, columns=["movieId", "title", "genres"], infer_schema=False)
+    frame = pl.read_csv(path, glob=False, columns=["movieId", "title", "genres"], infer_schema=False)
     return _items(frame.select("movieId", "title", pl.col("genres").fill_null("")).rows())
 
 

@@ -19,6 +19,7 @@ from cofactor.errors import DataError
 __all__ = ["Survey", "TextFile", "existing_file", "open_text", "unreadable"]
 
 _BLOCK = 1 << 18
+_BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Survey:
         lines, separators: how many.
         trailing_blank: blank lines at the end.
         quotes, nuls: whether there are any.
+        quotes_fit: every quote opens a field, closes a field, or is doubled within a quoted field.
         lone_returns: whether a CR stands without its LF.
     """
 
@@ -37,8 +39,47 @@ class Survey:
     separators: int
     trailing_blank: int
     quotes: bool
+    quotes_fit: bool
     nuls: bool
     lone_returns: bool
+
+
+class _Quotes:
+    """Checks block by block that quotes stand only at the ends of fields, or doubled within quoted fields.
+
+    A quote after an even number of quotes opens a field: it needs a separator or a line end before it. The others
+    close a field: they need a separator or a line end behind them. The quotes of a doubled pair stand side by side.
+    """
+
+    def __init__(self, separator: str):
+        ends = np.zeros(256, bool)
+        ends[[ord(separator), ord('"'), ord("\n")]] = True
+        self._before, self._behind = ends, ends.copy()
+        self._behind[ord("\r")] = True  # where a CR stands alone, the whole file is read row by row
+        self._last: int | None = None
+        self._fit = True
+        self.count = 0
+
+    @property
+    def fit(self) -> bool:
+        """Whether every quote so far has its place, and none is open."""
+        return self._fit and self.count % 2 == 0
+
+    def add(self, block: bytes) -> None:
+        """Look at the next block, which has at least one byte."""
+        codes = np.frombuffer(block, np.uint8)
+        start = 3 if self._last is None and block.startswith(_BOM) else 0
+        last = ord("\n") if self._last is None else self._last
+        if last == ord('"') and self.count % 2 == 0:  # a closing quote was the last byte of the block before
+            self._fit &= bool(self._behind[codes[0]])
+        if b'"' in block:
+            places = np.flatnonzero(codes == ord('"'))
+            opening, closing = places[self.count % 2 :: 2], places[1 - self.count % 2 :: 2]
+            before = np.where(opening > start, codes[opening - 1], last)
+            behind = codes[closing[closing + 1 < len(codes)] + 1]
+            self._fit &= bool(self._before[before].all() and self._behind[behind].all())
+            self.count += len(places)
+        self._last = block[-1]
 
 
 @dataclass(frozen=True)
@@ -51,18 +92,18 @@ class TextFile:
     @property
     def for_polars(self) -> Path | bytes:
         """What polars is to read: the path, or the unpacked bytes."""
-        return self.path if self.data is None else self.data
+        return self.path.absolute() if self.data is None else self.data  # polars expands a leading ~
 
     def head(self, size: int = 1 << 16) -> bytes:
         """The first bytes, without a byte order mark of UTF-8."""
         with self._open() as file:
-            return file.read(size).removeprefix(b"\xef\xbb\xbf")
+            return file.read(size).removeprefix(_BOM)
 
     def lines(self) -> Iterator[bytes]:
         """Every line without its end (`\\n` or `\\r\\n`), the first one without a byte order mark."""
         with self._open() as file:
             for number, line in enumerate(file):
-                start = 3 if number == 0 and line.startswith(b"\xef\xbb\xbf") else 0
+                start = 3 if number == 0 and line.startswith(_BOM) else 0
                 yield line[start:].removesuffix(b"\n").removesuffix(b"\r")
 
     def texts(self, numbers: Sequence[int]) -> dict[int, str]:
@@ -74,14 +115,16 @@ class TextFile:
     def survey(self, separator: str) -> Survey:
         """One pass over the bytes, about a quarter of a second per gigabyte."""
         newlines = separators = returns = ends_of_two = 0
-        quotes = nuls = False
+        nuls = False
+        quotes = _Quotes(separator)
         tail = b""
         with self._open() as file:
             while block := file.read(_BLOCK):
                 codes = np.frombuffer(block, np.uint8)
                 newlines += int(np.count_nonzero(codes == ord("\n")))
                 separators += int(np.count_nonzero(codes == ord(separator)))
-                quotes, nuls = quotes or b'"' in block, nuls or b"\0" in block
+                quotes.add(block)
+                nuls = nuls or b"\0" in block
                 if b"\r" in block or tail.endswith(b"\r"):
                     returns += block.count(b"\r")
                     ends_of_two += (tail[-1:] + block).count(b"\r\n")
@@ -89,7 +132,9 @@ class TextFile:
         unended = bool(tail) and not tail.endswith(b"\n")
         ends = tail.replace(b"\r\n", b"\n")
         blank = len(ends) - len(ends.rstrip(b"\n"))
-        return Survey(newlines + unended, separators, max(blank - 1, 0), quotes, nuls, returns > ends_of_two)
+        return Survey(
+            newlines + unended, separators, max(blank - 1, 0), quotes.count > 0, quotes.fit, nuls, returns > ends_of_two
+        )
 
     def notes(self) -> tuple[str, ...]:
         """What is odd about the file without harming it."""
@@ -110,7 +155,7 @@ def unreadable(name: str) -> Iterator[None]:
         yield
     except PermissionError as error:
         raise DataError(f"{name}: no permission to read it") from error
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         reason = str(error).strip().partition("\n")[0]
         raise DataError(f"{name} cannot be read: {reason}") from error
 
@@ -160,7 +205,7 @@ def _ungzipped(path: Path) -> bytes:
 def _unzstd(path: Path) -> bytes:
     """By polars, as a CSV of one column: Python has no zstd of its own before 3.14."""
     lines = pl.scan_csv(
-        path, has_header=False, separator="\x01", quote_char=None, schema={"line": pl.String}, glob=False
+        path.absolute(), has_header=False, separator="\x01", quote_char=None, schema={"line": pl.String}, glob=False
     )
     try:
         joined: str = lines.select(pl.col("line").fill_null("").str.join("\n")).collect().item()

@@ -1,10 +1,9 @@
-"""Tables in memory or in Parquet: polars, pandas, pyarrow, duckdb, anything that speaks Arrow."""
+"""Tables in memory: polars, pandas, pyarrow, duckdb, anything that speaks Arrow."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
@@ -15,7 +14,7 @@ from cofactor.data.reading.objects import object_columns
 from cofactor.data.reading.tables import Refusals, Rows
 from cofactor.errors import DataError
 
-__all__ = ["FrameTable", "as_frame", "open_frame", "open_parquet"]
+__all__ = ["FrameTable", "as_frame", "open_frame"]
 
 
 @dataclass(frozen=True)
@@ -42,19 +41,6 @@ class FrameTable:
         return Rows(taken, range(1, n + 1), Refusals(most), (), texts)
 
 
-def open_parquet(path: Path) -> FrameTable:
-    """A Parquet file; only the chosen columns are read."""
-    with unreadable(str(path)):
-        columns = list(pl.read_parquet_schema(path))
-
-    def take(roles: Mapping[str, int]) -> dict[str, pl.Series]:
-        names = [columns[at] for at in roles.values()]
-        frame = pl.read_parquet(path, columns=names, glob=False, hive_partitioning=False)
-        return {role: frame[columns[at]].alias(role) for role, at in roles.items()}
-
-    return FrameTable(str(path), columns, take)
-
-
 def open_frame(source: Any) -> FrameTable:
     """A frame in memory. Raises DataError for anything that is not one."""
     if hasattr(source, "iloc") and hasattr(source, "columns"):
@@ -79,13 +65,37 @@ def as_frame(source: Any) -> pl.DataFrame:
             return source.collect()
         if hasattr(source, "__arrow_c_stream__") or hasattr(source, "iloc"):
             try:
-                return pl.DataFrame(source)
+                return _from_arrow(source)
             except (TypeError, ValueError, NotImplementedError, ImportError) as error:
                 raise DataError(f"the table cannot be read as Arrow: {error}") from error
     raise DataError(
         f"cannot read a table from {type(source).__name__}; give a path, a database URL with query=, "
         "or a frame (polars, pandas, pyarrow, duckdb)"
     )
+
+
+def _from_arrow(source: Any) -> pl.DataFrame:
+    """The frame; times of zones that polars does not take, such as +05:30, are the same moments in UTC."""
+    try:
+        return pl.DataFrame(source)
+    except pl.exceptions.ComputeError:
+        if hasattr(source, "iloc"):
+            return pl.DataFrame(source.assign(**{name: _in_utc(source[name]) for name in source.columns}))
+        import pyarrow as pa
+
+        table = pa.table(source)
+        fields = [
+            at.with_type(pa.timestamp(at.type.unit, "UTC")) if pa.types.is_timestamp(at.type) and at.type.tz else at
+            for at in table.schema
+        ]
+        return pl.DataFrame(table.cast(pa.schema(fields)))
+
+
+def _in_utc(column: Any) -> Any:
+    """A pandas column with its times in UTC where they have a zone."""
+    arrow = getattr(column.dtype, "pyarrow_dtype", None)
+    zone = getattr(column.dtype, "tz", None) or getattr(arrow, "tz", None)
+    return column if zone is None else column.dt.tz_convert("UTC")
 
 
 def _open_pandas(source: Any) -> FrameTable:
@@ -99,7 +109,7 @@ def _open_pandas(source: Any) -> FrameTable:
                 taken.update(object_columns({role: column.tolist()}))
                 continue
             try:
-                one = column.to_frame(role).reset_index(drop=True)
+                one = _in_utc(column).to_frame(role).reset_index(drop=True)
                 taken[role] = pl.DataFrame(one).to_series(0)
             except (TypeError, ValueError, NotImplementedError, ImportError):  # no Arrow for these
                 taken.update(object_columns({role: column.tolist()}))

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal
 
+import polars as pl
+
+from cofactor.data.ids import is_unicode
+from cofactor.data.load_report import Refusal
 from cofactor.data.reading.columns import Role
 from cofactor.data.reading.files import TextFile, unreadable
+from cofactor.data.reading.objects import object_columns
+from cofactor.data.reading.refuse import first_refusal
 from cofactor.data.reading.rows import text_rows
 from cofactor.data.reading.tables import Batches, Refusals, Rows
 from cofactor.errors import DataError
 
-__all__ = ["JsonTable", "open_json_table"]
+__all__ = ["JsonTable", "open_json_table", "whole_json"]
 
 _LOOKED_AT = 1000  # lines whose keys are the columns
 
@@ -62,6 +69,45 @@ def open_json_table(file: TextFile) -> JsonTable:
     if not keys:
         raise DataError(f"{file.path} holds no JSON objects: {reason}")
     return JsonTable(file, list(keys))
+
+
+def whole_json(table: JsonTable) -> pl.DataFrame:
+    """All columns: whole numbers, numbers, true or false, strings and lists as such; what is mixed as text.
+
+    Raises DataError, naming the line, for a line that is no JSON object.
+    """
+    rows: list[dict[str, Any]] = []
+    with unreadable(table.name):
+        for line, text, found in _objects(table.file):
+            if isinstance(found, str):
+                raise first_refusal(table.name, table.counts, Refusal(line, found, text), 1)
+            rows.append(found)
+    keys = dict.fromkeys(key for row in rows for key in row)
+    return pl.DataFrame([_json_column(key, [row.get(key) for row in rows]) for key in keys])
+
+
+def _json_column(key: str, values: list[Any]) -> pl.Series:
+    dtype = _common_type(value for value in values if value is not None)
+    if dtype is None and {type(value) for value in values} <= {list, type(None)}:
+        inner = _common_type(part for value in values for part in value or ())
+        dtype = None if inner is None else pl.List(inner)
+    if dtype is not None:
+        with suppress(OverflowError, pl.exceptions.PolarsError):  # whole numbers beyond 64 bits
+            return pl.Series(key, values, dtype=dtype)
+    texts = [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
+    return object_columns({key: texts})[key]
+
+
+def _common_type(values: Iterable[Any]) -> pl.DataType | None:
+    """The type that holds these strings or numbers, String where there is none; None for others and mixed ones."""
+    types = {str if isinstance(value, str) and is_unicode(value) else type(value) for value in values}
+    if types <= {str}:
+        return pl.String()
+    if types == {bool}:
+        return pl.Boolean()
+    if types <= {int, float}:
+        return pl.Float64() if float in types else pl.Int64()
+    return None
 
 
 def _objects(file: TextFile) -> Iterator[tuple[int, str, dict[str, Any] | str]]:

@@ -8,8 +8,9 @@ from typing import Literal, TypeAlias, get_args
 
 from cofactor.data.reading.columns import Role
 from cofactor.data.reading.files import TextFile, existing_file, open_text, unreadable
-from cofactor.data.reading.frame_table import FrameTable, open_parquet
+from cofactor.data.reading.frame_table import FrameTable
 from cofactor.data.reading.json_table import JsonTable, open_json_table
+from cofactor.data.reading.parquet import open_parquet
 from cofactor.data.reading.text_table import TextTable, open_text_table
 from cofactor.errors import DataError, ParameterError
 

@@ -84,7 +84,7 @@ def _all_rows(numbered: Iterator[tuple[int, bytes]], separator: str) -> Iterator
             continue
         if "\0" in text:
             yield Row(number, text, None, "it has a NUL byte")
-        elif not text.strip(" "):
+        elif not text.strip(" \r"):
             yield Row(number, text, None, "a blank line")
         elif not quotes or '"' not in text:
             yield Row(number, text, text.split(separator))

@@ -120,7 +120,7 @@ class TextTable:
         if not frame["gaps are empty"].all():
             return False
         if survey.quotes and self.separator != "::":
-            return not frame["last is missing"].head(rows).any()
+            return survey.quotes_fit and not frame["last is missing"].head(rows).any()
         each = len(self.separator) * (len(self.columns) - 1)
         return survey.separators == each * (rows + self.header_lines)
 

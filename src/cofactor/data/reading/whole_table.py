@@ -10,7 +10,7 @@ from cofactor.data.reading.cells import as_integers
 from cofactor.data.reading.columns import Role, bare_name, is_number, usual_role
 from cofactor.data.reading.files import unreadable
 from cofactor.data.reading.frame_table import FrameTable
-from cofactor.data.reading.json_table import JsonTable
+from cofactor.data.reading.json_table import JsonTable, whole_json
 from cofactor.data.reading.open_file import Format, open_file
 from cofactor.data.reading.refuse import first_refusal
 from cofactor.data.reading.text_table import TextTable
@@ -26,9 +26,9 @@ def whole_file(path: Path, format: Format | None) -> pl.DataFrame:  # noqa: A002
     table = open_file(path, format, _by_place)
     with unreadable(table.name):
         if isinstance(table, FrameTable):
-            return pl.read_parquet(path, glob=False, hive_partitioning=False)
+            return pl.DataFrame(dict(table.take({name: at for at, name in enumerate(table.columns)})))
         if isinstance(table, JsonTable):
-            return pl.read_ndjson(table.file.for_polars, infer_schema_length=None)
+            return whole_json(table)
         return _whole_text(table)
 
 
