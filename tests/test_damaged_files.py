@@ -80,6 +80,7 @@ def outcomes(path: Path, step: int, source: str = "{}") -> tuple[Counter[str], l
     while first < last:
         done = subprocess.run(
             [sys.executable, "-c", READER, str(path), str(flipped), str(first), str(step), source],
+            check=False,  # some of these end their process: that is what is looked at
             capture_output=True,
             text=True,
             timeout=900,
@@ -109,12 +110,14 @@ def flip(path: Path, bit: int) -> Path:
     return flipped
 
 
-def survives(path: Path) -> None:
-    for read in (read_ratings, read_table):
-        try:
-            assert len(read(path)) >= 0
-        except CofactorError as error:
-            assert path.name in str(error)
+def message(path: Path) -> str:
+    """What reading a file in the usual way says, "" where it is read. Any error but ours goes through."""
+    try:
+        read_ratings(path)
+        read_table(path)
+    except CofactorError as error:
+        return str(error)
+    return ""
 
 
 @pytest.mark.parametrize(("writer", "step"), [
@@ -132,7 +135,7 @@ def test_parquet_with_one_flipped_bit_is_a_table_or_our_error(tmp_path: Path, wr
     assert min(counts["table"], counts["error"]) > 0
     print(f"{writer}: {dict(counts)}, {len(ended)} ended the process that decoded in itself")
     for bit in ended:
-        survives(flip(path, bit))
+        assert f"one-{path.name} cannot be read" in message(flip(path, bit))
 
 
 def test_parquet_that_ends_the_process_that_decodes_it_is_our_error(tmp_path: Path) -> None:
@@ -145,7 +148,7 @@ def test_parquet_that_ends_the_process_that_decodes_it_is_our_error(tmp_path: Pa
     for at in widths[:4]:
         flipped = tmp_path / "flipped.parquet"
         flipped.write_bytes(content[:at] + bytes([133]) + content[at + 1 :])
-        survives(flipped)
+        assert "flipped.parquet cannot be read" in message(flipped)
     path.write_bytes(content[: len(content) // 2] + content[len(content) // 2 + 7 :])
     with pytest.raises(DataError, match=r"r\.parquet cannot be read"):
         read_ratings(path)
