@@ -117,9 +117,9 @@ def test_a_model_that_cannot_be_fitted_is_told_on_stderr(folder: Path) -> None:
 
 def test_tasks_splits_and_models_that_do_not_fit_are_refused_before_reading() -> None:
     assert "rankings are scored on events" in refused("compare", "no-such.csv", "-m", "bias", "--task", "ranking")
-    assert "task must be rating or ranking" in refused("compare", "no-such.csv", "-m", "bias", "--task", "both")
+    assert "--task must be rating or ranking" in refused("compare", "no-such.csv", "-m", "bias", "--task", "both")
     assert "these are events" in refused("compare", "no.csv", "-m", "popularity", "--events", "--task", "rating")
-    assert "--split is one of random, per-user" in refused("compare", "no-such.csv", "-m", "bias", "--split", "odd")
+    assert "--split must be random or per-user or" in refused("compare", "no-such.csv", "-m", "bias", "--split", "odd")
     assert "implicit-als learns from events" in refused("compare", "no-such.csv", "-m", "implicit-als")
     assert "there is no model 'als'" in refused("compare", "no-such.csv", "-m", "als")
 
@@ -175,7 +175,7 @@ def test_what_cannot_be_tuned_is_said_in_one_line(folder: Path, tmp_path: Path) 
         "tune", folder / "ratings.csv", "-m", "bias", "--storage", tmp_path / "no" / "trials.db"
     )
     assert "does not exist; make it first" in refused("tune", "no.csv", "-m", "bias", "-o", tmp_path / "no" / "b.json")
-    assert "validation must be a share" in refused("tune", folder / "ratings.csv", "-m", "bias", "--validation", 2)
+    assert "--validation must be a share" in refused("tune", folder / "ratings.csv", "-m", "bias", "--validation", 2)
 
 
 def test_without_optuna_tune_says_what_to_install(folder: Path) -> None:
@@ -214,9 +214,13 @@ def test_diverse_lists_begin_with_the_best_and_differ_from_the_plain_order(model
 
 
 def test_orders_that_cannot_be_are_refused(model: Path) -> None:
-    assert "diversity must be a number from 0" in refused("recommend", model, "--user", 3, "--diversity", 2)
+    assert "--diversity must be a finite number from 0 to 1, not 2" in refused(
+        "recommend", model, "--user", 3, "--diversity", 2
+    )
     assert "no distribution" in refused("recommend", model, "--user", 3, "--by", "cautious")
-    assert "by must be one of mean, cautious, optimistic" in refused("recommend", model, "--user", 3, "--by", "bold")
+    assert "--by must be mean or cautious or optimistic, not 'bold'" in refused(
+        "recommend", model, "--user", 3, "--by", "bold"
+    )
 
 
 def test_a_model_with_a_distribution_ranks_cautiously(folder: Path) -> None:

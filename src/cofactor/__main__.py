@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 __all__ = ["main"]
 
 
 def main() -> None:
     """Run the command line; see `cofactor.cli`."""
-    from cofactor.cli import run
-
+    try:
+        from cofactor.cli import run
+    except KeyboardInterrupt:
+        sys.exit(130)
     run()
 
 

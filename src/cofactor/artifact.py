@@ -68,6 +68,8 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
         with temporary.open("r+b") as done:
             os.fsync(done.fileno())
         temporary.replace(target)
+    except OSError as problem:  # it names the temporary file, or none
+        raise OSError(problem.errno, problem.strerror or str(problem), str(target)) from problem
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -5,12 +5,14 @@ Nothing heavy is imported here or at the head of a command's file: `--help` must
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer import BadParameter
+from typer.core import TyperCommand, TyperGroup
 
 from cofactor.cli.backup import backup, restore
 from cofactor.cli.compare import compare
@@ -29,6 +31,7 @@ from cofactor.cli.recommend import recommend
 from cofactor.cli.report import report
 from cofactor.cli.serve import serve
 from cofactor.cli.similar import similar
+from cofactor.cli.streams import log_lines, open_streams, printable, say
 from cofactor.cli.trainer import trainer
 from cofactor.cli.tune import tune
 from cofactor.errors import CofactorError
@@ -37,10 +40,23 @@ __all__ = ["app", "run"]
 
 HELP = ["-h", "--help"]
 USER_ERROR, OTHER_ERROR, INTERRUPTED = 2, 1, 130
+MACHINE_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENOMEM)
+"""Failures of the machine: a full or read-only disk, too many open files. They end with code 1, not 2."""
 
 
 class OneLineErrors(TyperGroup):
-    """Runs a command; what goes wrong on purpose becomes `error: ...` on stderr and an exit code."""
+    """Run a command; an expected error becomes `error: ...` on stderr and an exit code."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the whole command line: log lines are formatted, and output that cannot be written is an error."""
+        with log_lines():
+            try:
+                try:
+                    return super().main(*args, **options)
+                finally:
+                    sys.stdout.flush()
+            except OSError as problem:  # of the help, or of what was still to be written
+                sys.exit(_system_error(problem).exit_code)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Answers `--version` and `COMMAND --help` at once: reading any option costs typer a tenth of a second."""
@@ -54,19 +70,50 @@ class OneLineErrors(TyperGroup):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run it: what is raised on purpose, and what the system refuses, ends in one line and an exit code."""
+        """Run the command: an expected error, or a failure of the system, ends in one line and an exit code."""
         try:
             done = super().invoke(ctx)
             sys.stdout.flush()
+        except BadParameter as problem:
+            if type(problem) is not BadParameter:  # a missing parameter: typer shows the usage
+                raise
+            raise _ended(f"error: {_option_names(problem)} {problem.message}", USER_ERROR) from problem
         except CofactorError as problem:
-            raise _ended(f"error: {problem}", USER_ERROR) from problem
-        except BrokenPipeError as gone:
-            raise _quiet() from gone
+            raise _ended(f"error: {problem}", _code_of(problem)) from problem
         except KeyboardInterrupt as stop:
             raise _ended("stopped", INTERRUPTED) from stop
         except (OSError, MemoryError) as problem:
-            raise _ended(f"error: {_described(problem)}", OTHER_ERROR) from problem
+            raise _system_error(problem) from problem
         return done
+
+
+class OneValueEach(TyperCommand):
+    """A command whose options are not empty, and are given once unless they are repeatable."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the options of this command. Raises BadParameter."""
+        given, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        parameters: list[Any] = self.get_params(ctx)
+        for parameter in parameters:
+            values = given.get(parameter.name)
+            if any(isinstance(value, str) and not value.strip() for value in _each(values)):
+                raise BadParameter("must not be empty", ctx=ctx, param=parameter)
+            repeatable = parameter.multiple or (getattr(parameter, "is_flag", False) and not parameter.secondary_opts)
+            if not repeatable and order.count(parameter) > 1:
+                raise BadParameter("is given twice, and takes one value", ctx=ctx, param=parameter)
+        return super().parse_args(ctx, args)
+
+
+def _each(values: Any) -> list[Any]:
+    return list(values) if isinstance(values, (list, tuple)) else [values]
+
+
+def _option_names(problem: Any) -> str:
+    """The option or argument of a usage error, as it is typed."""
+    if problem.param is None:
+        return str(problem.param_hint or "the command line")
+    named = problem.param.param_type_name == "option"
+    return "/".join(problem.param.opts) if named else str(problem.param.metavar)
 
 
 def _unwrapped(command: Any) -> str:
@@ -96,46 +143,56 @@ COMMANDS: dict[str, list[Any]] = {
 }
 for panel, commands in COMMANDS.items():
     for command in commands:
-        app.command(help=_unwrapped(command), rich_help_panel=panel)(command)
+        app.command(cls=OneValueEach, help=_unwrapped(command), rich_help_panel=panel)(command)
 
 
 def run() -> None:
     """Run the command line and end the process with its exit code: 0, 2 for a user's error, 1, or 130."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a title must not fail in an ASCII terminal
+    open_streams()
     sys.excepthook = _report_bug
     try:
-        try:
-            typer.main.get_command(app)(prog_name="cofactor")
-        finally:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        sys.exit(_quiet().exit_code)
+        typer.main.get_command(app)(prog_name="cofactor")
     except SystemExit as end:
         if end.code == INTERRUPTED:  # at once: half-compiled kernels may not survive an orderly end
-            sys.stderr.flush()
             os._exit(INTERRUPTED)
         raise
+    except KeyboardInterrupt:  # before a command began
+        say("stopped")
+        os._exit(INTERRUPTED)
 
 
 def _ended(line: str, code: int) -> typer.Exit:
-    print(" ".join(line.split("\n")), file=sys.stderr)
+    say(" ".join(line.split("\n")))
     return typer.Exit(code)
 
 
-def _quiet() -> typer.Exit:
-    """The reader of our output has gone (`cofactor ... | head`): nothing more can be said to it."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    return typer.Exit(OTHER_ERROR)
+def _code_of(problem: BaseException) -> int:
+    """The exit code of an expected error: 1 where the machine is at fault, else 2."""
+    cause = problem.__cause__
+    return OTHER_ERROR if isinstance(cause, OSError) and cause.errno in MACHINE_FAULTS else USER_ERROR
+
+
+def _system_error(problem: BaseException) -> typer.Exit:
+    """The end after a failure of the system. Nothing is said where the reader of a pipe has left."""
+    if not _of_stdout(problem):
+        return _ended(f"error: {_described(problem)}", OTHER_ERROR)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the interpreter can end
+    if isinstance(problem, BrokenPipeError):
+        return typer.Exit(OTHER_ERROR)
+    return _ended(f"error: standard output cannot be written: {_described(problem)}", OTHER_ERROR)
+
+
+def _of_stdout(problem: BaseException) -> bool:
+    """Whether standard output failed: our own files have a name."""
+    unwritable = (errno.EPIPE, errno.EBADF, *MACHINE_FAULTS)
+    return isinstance(problem, OSError) and problem.filename is None and problem.errno in unwritable
 
 
 def _described(problem: BaseException) -> str:
     if isinstance(problem, MemoryError):
         return "there is not enough memory for this"
     if isinstance(problem, OSError) and problem.strerror:
-        where = "" if problem.filename is None else f"{problem.filename}: "
+        where = "" if problem.filename is None else f"{printable(problem.filename)}: "
         return f"{where}{problem.strerror}"
     return str(problem)
 
@@ -146,7 +203,4 @@ def _report_bug(kind: type[BaseException], problem: BaseException, trace: Any) -
         sys.__excepthook__(kind, problem, trace)
         return
     said = " ".join(f"{kind.__name__}: {problem}".split())
-    print(
-        f"error: this is a bug in cofactor ({said}); please report it with what COFACTOR_TRACEBACK=1 shows",
-        file=sys.stderr,
-    )
+    say(f"error: this is a bug in cofactor ({said}); please report it with what COFACTOR_TRACEBACK=1 shows")

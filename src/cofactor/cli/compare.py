@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from cofactor.cli.options import Json, Models, Seed, Settings
+from cofactor.cli.options import Json, Models, Seed, Settings, choice, whole_number
 from cofactor.cli.screen import messages, note, results, show_json, table
 from cofactor.cli.source import Source, reads_table
 from cofactor.cli.splits import SplitName, TestShare, check_split, parted
@@ -35,11 +35,19 @@ def compare(
     *,
     model: Models = None,
     task: Annotated[
-        str | None, Option(metavar="rating|ranking", help="What is compared; it follows from the table.")
+        str | None,
+        Option(
+            metavar="rating|ranking",
+            parser=choice("rating", "ranking"),
+            help="What is compared; it follows from the table.",
+        ),
     ] = None,
     split: SplitName = "random",
     test: TestShare = None,
-    k: Annotated[list[int] | None, Option("--k", metavar="K", help="Length of lists [10]; the first decides.")] = None,
+    k: Annotated[
+        list[int] | None,
+        Option("--k", "-k", metavar="K", parser=whole_number, help="Length of lists [10]; the first decides."),
+    ] = None,
     settings: Settings = None,
     seed: Seed = 0,
     as_json: Json = False,
@@ -56,7 +64,7 @@ def compare(
     names = model or _all_of(source.kind)
     estimators = estimators_of(names, settings or ())
     source.suits(estimators)
-    check_split(split)
+    check_split(split, test)
     meant = known_task(task, source.kind)
     parts = parted(source.read(), split, test, seed)
     console = messages()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
-from cofactor.cli.options import Json
+from cofactor.cli.options import Json, whole_number
 from cofactor.cli.screen import bar, printable, results, show_json, table
 from cofactor.cli.source import Source, reads_table
 
@@ -25,8 +25,10 @@ BINS = 10
 def describe(
     source: Source,
     *,
-    top_users: Annotated[int, Option(metavar="N", help="Busiest users to show in the cross-tab.", min=1)] = 10,
-    top_items: Annotated[int, Option(metavar="N", help="Most rated items to show in it.", min=1)] = 8,
+    top_users: Annotated[
+        int, Option(metavar="N", parser=whole_number, help="Busiest users to show in the cross-tab.")
+    ] = 10,
+    top_items: Annotated[int, Option(metavar="N", parser=whole_number, help="Most rated items to show in it.")] = 8,
     as_json: Json = False,
 ) -> None:
     """Look at a table before anything is learnt: how the reading went, counts, and a cross-tab.

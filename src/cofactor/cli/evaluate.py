@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from cofactor.cli.calibration import check_calibration, report_calibration
-from cofactor.cli.options import Json, Models, Seed, Settings
+from cofactor.cli.options import Json, Lengths, Models, Seed, Settings
 from cofactor.cli.screen import messages, results, show_json, table
 from cofactor.cli.source import Source, reads_table
 from cofactor.cli.splits import SplitName, TestShare, check_split, parted
@@ -48,7 +48,7 @@ def evaluate(
     model: Models = None,
     split: SplitName = "random",
     test: TestShare = None,
-    k: Annotated[list[int] | None, Option("--k", metavar="K", help="Length of lists [10]. Repeatable.")] = None,
+    k: Lengths = None,
     calibration: Annotated[
         bool, Option("--calibration", help="Tell instead whether predicted distributions of ratings come true.")
     ] = False,
@@ -80,7 +80,7 @@ def evaluate(
     names = model or [usual]
     estimators = estimators_of(names, settings or ())
     source.suits(estimators)
-    check_split(split)
+    check_split(split, test)
     parts = parted(source.read(), split, test, seed)
     if calibration:
         report_calibration(estimators, parts, plot=plot, seed=seed, as_json=as_json)

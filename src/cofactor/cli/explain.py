@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from cofactor.cli.options import Json, ModelFile
+from cofactor.cli.options import Json, ModelFile, whole_number
 from cofactor.cli.screen import printable, results, show_json, table
 
 __all__ = ["explain"]
@@ -20,7 +20,9 @@ def explain(
     user: Annotated[str, Argument(metavar="USER", help="Whose score: the user's id.")],
     item: Annotated[str, Argument(metavar="ITEM", help="Of what: the item's id.")],
     *,
-    n: Annotated[int, Option("-n", metavar="N", min=1, help="How many parts to name, the largest first.")] = 10,
+    n: Annotated[
+        int, Option("-n", "--n", metavar="N", parser=whole_number, help="How many parts to name, the largest first.")
+    ] = 10,
     as_json: Json = False,
 ) -> None:
     """Tell why: what each item of a user's history adds to a score or takes away.

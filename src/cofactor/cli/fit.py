@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
-from cofactor.cli.options import Json, Seed, Settings
+from cofactor.cli.options import Json, Seed, Settings, share
 from cofactor.cli.screen import epoch_progress, printable, results, show_json
 from cofactor.cli.source import Source, reads_table
 
@@ -34,7 +34,7 @@ def fit(
     seed: Seed = 0,
     validation: Annotated[
         float | None,
-        Option(metavar="SHARE", help="A share of rows to hold out, to stop when they gain no more."),
+        Option(metavar="SHARE", parser=share, help="A share of rows to hold out, to stop when they gain no more."),
     ] = None,
     item_features: Annotated[
         str | None,

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 from typer import Option
 
 from cofactor.cli.doctor import Data, Db
+from cofactor.cli.options import choice
 from cofactor.cli.screen import results
-from cofactor.errors import ParameterError, StoreError
+from cofactor.errors import StoreError
 
 __all__ = ["key"]
+
+ROLES = ("read", "write", "admin")
 
 
 def key(
     *,
-    role: Annotated[str, Option(metavar="read|write|admin", help="What it may do.")] = "read",
+    role: Annotated[str, Option(metavar="|".join(ROLES), parser=choice(*ROLES), help="What it may do.")] = "read",
     label: Annotated[str, Option(metavar="TEXT", help="Whose it is; listed with it.")] = "made on the command line",
     revoke: Annotated[str | None, Option(metavar="ID", help="Make none: let this one open nothing any more.")] = None,
     data: Data = "cofactor-data",
@@ -26,18 +29,13 @@ def key(
 
     For who may read the service's folder, or knows its database. Over the API, an admin key makes, lists and revokes.
     """
-    from typing import get_args
-
     from cofactor.service.trainer_process import store_url
     from cofactor.store import Role, Store
 
-    wanted = next((known for known in get_args(Role) if known == role), None)
-    if wanted is None:
-        raise ParameterError(f"--role is read, write or admin, not {role!r}")
     if db is None and not (Path(data) / "store.db").is_file():
         raise StoreError(f"{data} holds no service: cofactor serve RATINGS makes one")
     with Store.open(store_url(data, db)) as store:
         if revoke is not None:
             store.keys.revoke(revoke.partition(".")[0])
         else:
-            results().print(store.keys.create(wanted, label), soft_wrap=True)
+            results().print(store.keys.create(cast("Role", role), label), soft_wrap=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Option
 
-from cofactor.cli.options import ModelFile, Seed
+from cofactor.cli.options import ModelFile, Seed, whole_number
 from cofactor.cli.screen import printable, results, table
 
 if TYPE_CHECKING:
@@ -32,8 +32,10 @@ Answer = float | None | Literal["stop"]
 def onboard(
     model: ModelFile,
     *,
-    questions: Annotated[int, Option(metavar="N", min=1, help="How many to ask at most.")] = 10,
-    n: Annotated[int, Option("-n", metavar="N", min=1, help="How many of the best items to show.")] = 5,
+    questions: Annotated[int, Option(metavar="N", parser=whole_number, help="How many to ask at most.")] = 10,
+    n: Annotated[
+        int, Option("-n", "--n", metavar="N", parser=whole_number, help="How many of the best items to show.")
+    ] = 5,
     seed: Seed = 0,
 ) -> None:
     """Get to know somebody new: asks for a few ratings, those that tell most, and recommends.

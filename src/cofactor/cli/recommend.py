@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
-from cofactor.cli.options import Json, ModelFile, N, Output
+from cofactor.cli.options import Json, ModelFile, N, Output, choice, number
 from cofactor.cli.screen import note, printable, results, show_json, table
 from cofactor.errors import ParameterError, UnknownIdError
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["known_id", "recommend", "show_ranking"]
 
+ORDERS = ("mean", "cautious", "optimistic")
 SHOWN_USERS = 20
 
 
@@ -43,10 +44,18 @@ def recommend(
     n: N = 10,
     include_seen: Annotated[bool, Option("--include-seen", help="Also what the user has rated or taken.")] = False,
     by: Annotated[
-        str, Option(metavar="mean|cautious|optimistic", help="Cautious prefers what is surely good (bayesian-mf).")
+        str,
+        Option(
+            metavar="|".join(ORDERS), parser=choice(*ORDERS), help="Cautious prefers what is surely good (bayesian-mf)."
+        ),
     ] = "mean",
     diversity: Annotated[
-        float, Option(metavar="0..1", help="How much items should differ from each other; 0 is the plain order.")
+        float,
+        Option(
+            metavar="0..1",
+            parser=number(low=0, high=1),
+            help="How much items should differ from each other; 0 is the plain order.",
+        ),
     ] = 0.0,
     output: Output = None,
     as_json: Json = False,
@@ -166,9 +175,9 @@ def show_ranking(out: Console, recommender: Recommender, ranked: pl.DataFrame, *
     heads = [("", "right"), *(["title"] if named else []), ("item", "right") if named else "item"]
     number_head = head or ("rating to\nexpect" if expected else "score")
     shown = table(*heads, (number_head, "right"), (f"{recommender.kind}\nbehind it", "right"))
-    for row, number, count in zip(ranked.iter_rows(named=True), expected or ranked["score"], support, strict=True):
+    for row, expectation, count in zip(ranked.iter_rows(named=True), expected or ranked["score"], support, strict=True):
         title = [printable(row["title"] or "")] if named else []
-        score = f"{number:.2f}" if expected else f"{number:.3f}"
+        score = f"{expectation:.2f}" if expected else f"{expectation:.3f}"
         shown.add_row(str(row["rank"]), *title, printable(row["item"]), score, f"{count:,}")
     out.print(shown)
 

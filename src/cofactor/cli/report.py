@@ -7,7 +7,7 @@ from typing import Annotated
 
 from typer import Option
 
-from cofactor.cli.options import Seed, Settings
+from cofactor.cli.options import Seed, Settings, whole_number
 from cofactor.cli.screen import messages, printable, results
 from cofactor.cli.source import Source, reads_table
 from cofactor.cli.tables import check_output
@@ -29,7 +29,7 @@ def report(
     genres: Annotated[
         str | None, Option(metavar="COLUMN", help="Column of the item table that names kinds of items (genres).")
     ] = None,
-    rounds: Annotated[int, Option(metavar="N", min=1, help="Rounds of the simulated feedback loop.")] = 6,
+    rounds: Annotated[int, Option(metavar="N", parser=whole_number, help="Rounds of the simulated feedback loop.")] = 6,
     settings: Settings = None,
     seed: Seed = 0,
 ) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from cofactor.cli.streams import printable, say
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -46,16 +48,7 @@ def messages() -> Console:
 
 def note(text: str) -> None:
     """Something worth knowing that is not a result, on stderr."""
-    print(f"note: {printable(text)}", file=sys.stderr, flush=True)
-
-
-def printable(text: object) -> str:
-    """Ids and titles are other people's: no line break or terminal code of theirs reaches the screen.
-
-    >>> printable("Alien\\n(1979)")
-    'Alien?(1979)'
-    """
-    return "".join(c if c.isprintable() else "?" for c in str(text))
+    say(f"note: {text}")
 
 
 def show_json(value: Any) -> None:
@@ -120,7 +113,7 @@ def fetch_progress() -> Iterator[Callable[[Progress], None]]:
 
         def on_progress(now: Progress) -> None:
             if not console.is_terminal and now.what not in said:
-                print(now.what, file=sys.stderr, flush=True)
+                say(now.what)
             said.add(now.what)
             what = now.what if len(now.what) <= 44 else f"{now.what[:43]}…"
             shown.update(task, description=what, completed=now.done, total=now.total, visible=True)

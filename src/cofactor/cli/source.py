@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields
 from functools import wraps
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from typer import Argument, Option
 
+from cofactor.cli.options import choice, number
 from cofactor.cli.screen import fetch_progress, note
 from cofactor.errors import DataError, KindError, ParameterError
 
@@ -22,12 +24,17 @@ if TYPE_CHECKING:
 __all__ = ["Source", "reads_table"]
 
 
+FORMATS = ("csv", "tsv", "::", "parquet", "jsonl")
+
+
 def _rows(text: str, *names: str, **more: Any) -> Any:
     return Option(*names, help=text, rich_help_panel="Ratings, events and bad rows", **more)
 
 
-def _column(text: str, metavar: str = "COLUMN") -> Any:
-    return Option(metavar=metavar, help=text, rich_help_panel="Columns (guessed from the usual names) and format")
+def _column(text: str, metavar: str = "COLUMN", **more: Any) -> Any:
+    return Option(
+        **more, metavar=metavar, help=text, rich_help_panel="Columns (guessed from the usual names) and format"
+    )
 
 
 def _about(text: str, metavar: str) -> Any:
@@ -44,14 +51,22 @@ class Source:
 
     ratings: Annotated[str, Argument(metavar="RATINGS", help="A file, the name of a data set, or a database URL.")]
     positive_from: Annotated[
-        float | None, _rows("These are ratings; from this one on they count as events.", metavar="RATING")
+        float | None,
+        _rows("These are ratings; from this one on they count as events.", metavar="RATING", parser=number()),
     ] = None
-    gain: Annotated[float, _rows("With --positive-from: what each step above it adds.", metavar="NUMBER", min=0)] = 0.0
+    gain: Annotated[
+        float, _rows("With --positive-from: what each step above it adds.", metavar="NUMBER", parser=number(low=0))
+    ] = 0.0
     events: Annotated[bool, _rows("These are events: clicks, plays, purchases.", "--events")] = False
     levels: Annotated[str | None, _rows("All ratings there can be, as in 1,2,3,4,5.", metavar="N,N,...")] = None
-    on_bad: Annotated[str, _rows("Stop at bad rows, or set them aside in a file.", metavar="raise|quarantine")] = (
-        "raise"
-    )
+    on_bad: Annotated[
+        str,
+        _rows(
+            "Stop at bad rows, or set them aside in a file.",
+            metavar="raise|quarantine",
+            parser=choice("raise", "quarantine"),
+        ),
+    ] = "raise"
     quarantine: Annotated[str | None, _rows("Where bad rows go (RATINGS.refused.csv).", metavar="FILE")] = None
     user: Annotated[str | None, _column("Column of the users.")] = None
     item: Annotated[str | None, _column("Column of the items.")] = None
@@ -59,7 +74,7 @@ class Source:
     time: Annotated[str | None, _column("Column of the times.")] = None
     weight: Annotated[str | None, _column("Column of the weights.")] = None
     format: Annotated[
-        str | None, _column("Of the file, if its ending misleads.", metavar="csv|tsv|::|parquet|jsonl")
+        str | None, _column("Of the file, if its ending misleads.", metavar="|".join(FORMATS), parser=choice(*FORMATS))
     ] = None
     query: Annotated[str | None, _column("What to select from a database.", metavar="SQL")] = None
     items: Annotated[str | None, _about("A file of items with their title, and more.", metavar="FILE")] = None
@@ -193,6 +208,9 @@ def _numbers(text: str | None) -> list[float] | None:
     if text is None:
         return None
     try:
-        return [float(part) for part in text.split(",")]
-    except ValueError as problem:
-        raise ParameterError(f"--levels are numbers with commas, as in 1,2,3,4,5, not {text!r}") from problem
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = [math.nan]
+    if not all(map(math.isfinite, numbers)):
+        raise ParameterError(f"--levels are numbers with commas, as in 1,2,3,4,5, not {text!r}")
+    return numbers

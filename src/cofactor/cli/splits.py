@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from typer import Option
 
+from cofactor.cli.options import choice, number
 from cofactor.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -20,19 +21,26 @@ SplitName: TypeAlias = Annotated[
     str,
     Option(
         metavar="|".join(SPLITS),
+        parser=choice(*SPLITS),
         help="Test on random rows, a share of each user's rows, each user's last rows, the latest rows of all, or "
         "users held out whole.",
     ),
 ]
 TestShare: TypeAlias = Annotated[
-    float | None, Option(metavar="SHARE|N", help="Share of rows (of users) to test on [0.2]; for last, N rows [1].")
+    float | None,
+    Option(metavar="SHARE|N", parser=number(), help="Share of rows (of users) to test on [0.2]; for last, N rows [1]."),
 ]
 
 
-def check_split(split: str) -> None:
-    """Raises ParameterError, before anything is read, for a split that there is not."""
-    if split not in SPLITS:
-        raise ParameterError(f"--split is one of {', '.join(SPLITS)}, not {split!r}")
+def check_split(split: str, test: float | None) -> None:
+    """Check `--test` before anything is read: it depends on the split. Raises ParameterError."""
+    if test is None:
+        return
+    if split == "last":
+        if not test.is_integer() or test < 1:
+            raise ParameterError(f"--test must be a whole number of rows from 1 on with --split last, not {test:g}")
+    elif not 0 < test < 1:
+        raise ParameterError(f"--test must be a share between 0 and 1 with --split {split}, not {test:g}")
 
 
 def parted(ratings: Interactions, split: str, test: float | None, seed: int) -> Split:
@@ -42,12 +50,9 @@ def parted(ratings: Interactions, split: str, test: float | None, seed: int) -> 
     """
     from cofactor.evaluate import split_by_time, split_last, split_per_user, split_random, split_users
 
-    check_split(split)
+    check_split(split, test)
     if split == "last":
-        rows = 1.0 if test is None else test
-        if not rows.is_integer():
-            raise ParameterError(f"--split last takes a whole number of rows of each user as --test, not {test:g}")
-        return split_last(ratings, n=int(rows))
+        return split_last(ratings, n=1 if test is None else int(test))
     share = 0.2 if test is None else test
     if split == "by-time":
         return split_by_time(ratings, test=share)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from typer import Exit, Option
 
+from cofactor.cli.options import number, whole_number
 from cofactor.cli.screen import printable, results
 
 __all__ = ["trainer"]
@@ -16,9 +17,12 @@ def trainer(
     *,
     data: Annotated[str | None, Option(metavar="FOLDER", help="The folder of the service (./cofactor-data).")] = None,
     db: Annotated[str | None, Option(metavar="URL", help="Its database, where that is not in the folder.")] = None,
-    after_events: Annotated[int | None, Option(metavar="N", help="Train after so many changes (5000).", min=1)] = None,
+    after_events: Annotated[
+        int | None, Option(metavar="N", parser=whole_number, help="Train after so many changes (5000).")
+    ] = None,
     every: Annotated[
-        float | None, Option(metavar="SECONDS", help="Train so often, where anything changed (3600).", min=1)
+        float | None,
+        Option(metavar="SECONDS", parser=number(low=1), help="Train so often, where anything changed (3600)."),
     ] = None,
     config: Annotated[str | None, Option(metavar="FILE", help="A TOML file of the service's settings.")] = None,
     once: Annotated[bool, Option("--once", help="Work on the jobs that wait, and end.")] = False,
@@ -34,7 +38,7 @@ def trainer(
     told = {"data": data, "db": db, "train_after": after_events, "train_every": every}
     chosen = ServiceSettings.of(told, config)
     if not once:
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
         train_forever(chosen.data, chosen.db, due=chosen.due, guard=chosen.guard)
         return
     jobs = train_waiting(chosen.data, chosen.db, guard=chosen.guard)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
-from cofactor.cli.options import Json, Seed, Settings
+from cofactor.cli.options import Json, Seed, Settings, share, whole_number
 from cofactor.cli.screen import messages, printable, results, show_json, table
 from cofactor.cli.source import Source, reads_table
 from cofactor.cli.splits import SplitName, TestShare, check_split, parted
@@ -29,7 +29,9 @@ def tune(
     model: Annotated[
         str, Option("--model", "-m", metavar="NAME", help="Which model, see `cofactor models`.")
     ] = "biased-mf",
-    trials: Annotated[int, Option(metavar="N", help="How many sets of settings to try, in all.", min=1)] = 50,
+    trials: Annotated[
+        int, Option(metavar="N", parser=whole_number, help="How many sets of settings to try, in all.")
+    ] = 50,
     storage: Annotated[
         str | None, Option(metavar="FILE", help="Keep every trial here (SQLite), to go on later.")
     ] = None,
@@ -37,10 +39,14 @@ def tune(
         str | None, Option("--output", "-o", metavar="FILE", help="Write the best settings here, as JSON.")
     ] = None,
     settings: Settings = None,
-    validation: Annotated[float, Option(metavar="SHARE", help="Share of the training rows to choose by.")] = 0.2,
+    validation: Annotated[
+        float, Option(metavar="SHARE", parser=share, help="Share of the training rows to choose by.")
+    ] = 0.2,
     split: SplitName = "random",
     test: TestShare = None,
-    k: Annotated[int, Option("--k", metavar="K", help="Length of lists (models of events).", min=1)] = 10,
+    k: Annotated[
+        int, Option("--k", "-k", metavar="K", parser=whole_number, help="Length of lists (models of events).")
+    ] = 10,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -57,7 +63,7 @@ def tune(
     held = [setting.partition("=")[0].rpartition(".")[2].strip() for setting in settings or ()]
     check_output(output, endings=(), inputs=source.files)
     source.suits([estimator])
-    check_split(split)
+    check_split(split, test)
     parts = parted(source.read(), split, test, seed)
     console = messages()
     with console.status(f"trial 1 of {trials}", spinner="dots") as status:  # nothing where stderr is no terminal
