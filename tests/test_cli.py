@@ -704,4 +704,4 @@ def test_features_and_times_on_the_command_line(folder: Path, model: Path, tmp_p
     assert "no column 'when'" in run("predict", path, "--pairs", pairs, "--time-column", "when").stderr
     (tmp_path / "late.csv").write_text("userId,movieId,timestamp\n1,f01,soon\n")
     late = run("predict", path, "--pairs", tmp_path / "late.csv", "--time-column", "timestamp").stderr
-    assert "pair 1 has no time in whole seconds since 1970: 'soon'" in " ".join(late.split())
+    assert "pair 1: the time is neither a number of seconds nor an ISO date: 'soon'" in " ".join(late.split())

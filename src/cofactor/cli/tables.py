@@ -118,13 +118,16 @@ def _times(path: str, pairs: pl.DataFrame, column: str) -> Int64:
     import numpy as np
     import polars as pl
 
+    from cofactor.data.reading.times import time_cells
+
     if column not in pairs.columns:
         raise DataError(f"{path}: there is no column {column!r}; the columns are {', '.join(pairs.columns)}")
-    times = pairs[column].cast(pl.Int64, strict=False)
-    if times.null_count():
-        at = int(times.is_null().arg_true()[0])
-        raise DataError(f"{path}: pair {at + 1} has no time in whole seconds since 1970: {pairs[column][at]!r}")
-    return times.to_numpy().astype(np.int64)
+    cells = time_cells(pairs[column].alias("time"))
+    if cells.bad.any():
+        at = int(cells.bad.arg_true()[0])
+        raise DataError(f"{path}: pair {at + 1}: {cells.why(at)}: {pairs[column][at]!r}")
+    assert isinstance(cells.values, pl.Series)
+    return cells.values.to_numpy().astype(np.int64)
 
 
 def _checked(path: str, role: str, ids: pl.Series) -> pl.Series:
