@@ -50,12 +50,12 @@ def read_ratings(
         quarantine  that file, unless <source>.refused.csv
 
     Ids of a text file are integers if every one is a canonical decimal (`7`, not `007`), else
-    strings; other sources keep their types. Times become whole seconds since 1970: from numbers of seconds (or
-    milli-, micro- or nanoseconds, by their size), ISO dates and times (`2023-02-10 15:41:33+00`; UTC without a zone), and
-    dates written as `20230210`. `.report` of the
-    result says what was read, guessed and refused. Raises DataError for what cannot be read, for
-    bad rows, and for a table without rows; ParameterError for arguments; MissingExtraError where the library
-    of a database is not installed.
+    strings; other sources keep their types. Times become whole seconds since 1970: from numbers of
+    seconds (or milli-, micro- or nanoseconds, by their size), ISO dates and times (`2023-02-10
+    15:41:33+00`; UTC without a zone), and dates written as `20230210`. `.report` of the result says
+    what was read, guessed and refused. Raises DataError for what cannot be read, for bad rows, and for
+    a table without rows; ParameterError for arguments; MissingExtraError where the library of a
+    database is not installed.
 
     >>> import cofactor, polars as pl
     >>> table = pl.DataFrame({"user": ["ana", "tom"], "item": [7, 7], "rating": [4.5, 2.0]})
