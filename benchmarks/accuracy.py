@@ -24,10 +24,10 @@ import cofactor
 from cofactor.estimators.base import Estimator
 from cofactor.evaluate.calibration import calibration
 from cofactor.evaluate.intervals import paired_difference
-from cofactor.evaluate.ranking_metrics import ranking_metrics
-from cofactor.evaluate.rating_metrics import mae, rmse
 from cofactor.evaluate.split import Split
 from cofactor.evaluate.standard import i0_rows, s0_rows, split_rows
+from cofactor.metrics.ranking import ranking_metrics
+from cofactor.metrics.rating import mae, rmse
 from cofactor.models.base import predicted
 
 SEEDS = range(5)
@@ -104,7 +104,9 @@ def split_i0(seed: int, gain: float = 0) -> Split:
     table = columns_in_file_order()
     _, test = i0_rows(table["user"], table["value"].to_numpy(), seed=seed)
     events = cofactor.load("movielens-100k").to_events(positive_from=4, gain=gain)
-    return split_rows(events, test, users=table["user"], items=table["item"], description=f"I0, seed {seed}")
+    return split_rows(events, test, users=table["user"], items=table["item"], description=f"I0, seed {seed}").excluding(
+        "positives"
+    )
 
 
 def splits_of_the_maker() -> Iterator[Split]:

@@ -25,8 +25,8 @@ import cofactor
 from cofactor.arrays import SparseRows
 from cofactor.data.interactions import Interactions
 from cofactor.data.synthetic import MOVIELENS_1M_SHAPE, generate
-from cofactor.evaluate.ranking_metrics import ranking_metrics
 from cofactor.kernels.threads import threads
+from cofactor.metrics.ranking import ranking_metrics
 from results import machine
 
 BASELINE = Path(__file__).parent / "baseline.json"

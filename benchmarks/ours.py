@@ -27,9 +27,9 @@ from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.estimators.base import Estimator
 from cofactor.evaluate.protocol import evaluate, figure
-from cofactor.evaluate.ranking_metrics import ranking_metrics
 from cofactor.evaluate.split import Split
 from cofactor.kernels.threads import threads
+from cofactor.metrics.ranking import ranking_metrics
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import EventsLoss
 from cofactor.models.objective import objective

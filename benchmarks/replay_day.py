@@ -30,7 +30,7 @@ import polars as pl
 import cofactor
 from cofactor.data.ids import IdMap
 from cofactor.evaluate.intervals import paired_rmse_difference
-from cofactor.evaluate.rating_metrics import errors_by_user
+from cofactor.metrics.rating import errors_by_user
 from cofactor.recommend import Recommender
 from cofactor.service.artifacts import Artifacts
 from cofactor.service.asof import as_of

@@ -12,10 +12,10 @@ import pytest
 import cofactor
 from cofactor.data.interactions import Interactions
 from cofactor.evaluate.intervals import paired_difference
-from cofactor.evaluate.ranking_metrics import ranking_metrics
-from cofactor.evaluate.rating_metrics import rmse
 from cofactor.evaluate.split import Split
 from cofactor.evaluate.standard import i0_rows, s0_rows, split_rows
+from cofactor.metrics.ranking import ranking_metrics
+from cofactor.metrics.rating import rmse
 
 SEEDS = range(5)
 
@@ -39,7 +39,10 @@ def i0(movielens: Interactions, file_order: pl.DataFrame) -> list[Split]:
     events = movielens.to_events(positive_from=4)
     columns = {"users": file_order["user"], "items": file_order["item"]}
     values = file_order["value"].to_numpy()
-    return [split_rows(events, i0_rows(columns["users"], values, seed=seed)[1], **columns) for seed in range(10)]
+    return [
+        split_rows(events, i0_rows(columns["users"], values, seed=seed)[1], **columns).excluding("positives")
+        for seed in range(10)
+    ]
 
 
 def mean_rmse(estimator: cofactor.BiasedMF | cofactor.Bias | cofactor.ExplicitALS, split: Split) -> float:

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 import cofactor
 from cofactor.data.interactions import Interactions
 from cofactor.estimators.gibbs import normal_gamma
-from cofactor.evaluate.rating_metrics import rmse
 from cofactor.evaluate.split import Split, split_by_time, split_random
 from cofactor.kernels import reference
 from cofactor.kernels.gibbs import draw_history_terms
+from cofactor.metrics.rating import rmse
 from cofactor.models.average import FactorAverage
 from cofactor.models.posterior import BayesianModel
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cofactor.errors import DataError
-from cofactor.evaluate.catalog_metrics import coverage, exposure, gini, novelty
+from cofactor.metrics.catalog import coverage, exposure, gini, novelty
 
 RANKED = np.array([[0, 1, 2], [0, 1, -1], [0, -1, -1]], np.int32)
 

@@ -10,7 +10,7 @@ from cofactor import BPR, Bias, BiasedMF, ExplicitALS, ImplicitALS, Interactions
 from cofactor.audit import ColdStart, cold_start
 from cofactor.audit.coldstart import _beats_from, _Newcomers
 from cofactor.errors import DataError, KindError, ParameterError
-from cofactor.evaluate.rating_metrics import rmse
+from cofactor.metrics.rating import rmse
 from cofactor.newcomers import eased_in
 
 COLUMNS = [

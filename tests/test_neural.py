@@ -21,10 +21,10 @@ from cofactor.errors import DataError, DivergedError, KindError, ParameterError
 from cofactor.estimators.base import Epoch
 from cofactor.estimators.neural import NeuralMF
 from cofactor.evaluate.calibration import calibration
-from cofactor.evaluate.rating_metrics import rmse
 from cofactor.evaluate.split import Split, split_random
 from cofactor.evaluate.standard import s0_rows, split_rows
 from cofactor.kernels.threads import threads
+from cofactor.metrics.rating import rmse
 from cofactor.models.base import ComparesItems, FoldsIn, HasUncertainty, Model, PredictsRatings, ScoresItems
 from cofactor.models.network import PAIRS, LevelsNetworkModel, NetworkModel
 from cofactor.recommend import Recommender

@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score, ndcg_score
 
 from cofactor.data.interactions import SparseRows
 from cofactor.errors import DataError, ParameterError
-from cofactor.evaluate.ranking_metrics import (
+from cofactor.metrics.ranking import (
     Hits,
     average_precision,
     hit_rate,
@@ -110,8 +110,8 @@ def test_a_perfect_ranking_is_exactly_one(n_relevant):
 
 def test_one_miss_before_each_hit_by_hand():
     hits = Hits.of(np.array([[9, 0, 8, 1]], np.int32), rows_of([{0, 1, 2}]))
-    assert hits.rank.tolist() == [2, 4]
-    assert hits.nth.tolist() == [1, 2]
+    assert hits.before.tolist() == [1, 3]
+    assert hits.hits_before.tolist() == [0, 1]
     assert recall(hits, 4)[0] == pytest.approx(2 / 3)
     assert precision(hits, 4)[0] == 0.5
     assert reciprocal_rank(hits, 4)[0] == 0.5
@@ -129,7 +129,7 @@ def test_users_without_a_test_item_have_nan_and_lists_without_items_have_0():
 
 def test_minus_1_never_meets_the_last_item_of_the_user_before():
     ranked = np.array([[3, -1], [-1, -1]], np.int32)
-    assert Hits.of(ranked, rows_of([{9}, {9}])).rank.tolist() == []
+    assert Hits.of(ranked, rows_of([{9}, {9}])).before.tolist() == []
 
 
 def test_nobody_and_nothing_relevant():

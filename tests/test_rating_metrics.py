@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 
 from cofactor.errors import DataError
-from cofactor.evaluate.rating_metrics import errors_by_user, mae, rmse
+from cofactor.metrics.rating import errors_by_user, mae, rmse
 
 rows = st.lists(st.tuples(st.integers(0, 4), st.floats(-10, 10), st.floats(-10, 10)), min_size=1, max_size=50)
 

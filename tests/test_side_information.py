@@ -18,8 +18,8 @@ from cofactor.data.features import indicators
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, ParameterError
 from cofactor.evaluate import evaluate
-from cofactor.evaluate.rating_metrics import rmse
 from cofactor.evaluate.split import split_random
+from cofactor.metrics.rating import rmse
 from cofactor.models.base import predicted
 from cofactor.models.sessions import SessionBias
 

@@ -14,10 +14,10 @@ from cofactor.arrays import SparseRows
 from cofactor.data.interactions import Interactions
 from cofactor.data.synthetic import MOVIELENS_20M_SHAPE, generate
 from cofactor.errors import CofactorError, ParameterError
-from cofactor.evaluate.ranking_metrics import ranking_metrics
-from cofactor.evaluate.rating_metrics import rmse
 from cofactor.evaluate.split import Split
 from cofactor.evaluate.standard import i0_rows, s0_rows, split_rows
+from cofactor.metrics.ranking import ranking_metrics
+from cofactor.metrics.rating import rmse
 from cofactor.models.base import ComparesItems, FoldsIn, Model, PredictsRatings, ScoresItems
 from cofactor.models.similarity import ItemItemModel
 
@@ -274,7 +274,9 @@ def columns_in_file_order() -> pl.DataFrame:
 def i0(movielens: Interactions) -> Split:
     table = columns_in_file_order()
     _, test = i0_rows(table["user"], table["value"].to_numpy())
-    return split_rows(movielens.to_events(positive_from=4), test, users=table["user"], items=table["item"])
+    return split_rows(movielens.to_events(positive_from=4), test, users=table["user"], items=table["item"]).excluding(
+        "positives"
+    )
 
 
 @pytest.mark.parametrize(

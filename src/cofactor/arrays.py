@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from cofactor import checks
 
 __all__ = [
+    "EVERY",
+    "NO_ORDER",
     "Bool",
     "Bytes",
     "Float32",
@@ -35,6 +37,11 @@ Int32: TypeAlias = NDArray[np.int32]
 Int64: TypeAlias = NDArray[np.int64]
 Bool: TypeAlias = NDArray[np.bool_]
 Bytes: TypeAlias = NDArray[np.uint8]
+
+EVERY: Bool = np.zeros(0, np.bool_)
+"""The mask that allows every row."""
+NO_ORDER: Int32 = np.zeros(0, np.int32)
+"""No order of rows but their numbers."""
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:

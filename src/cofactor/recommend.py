@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cofactor.arrays import Bool, Float32, Int32, Int64, SparseRows
+from cofactor.arrays import EVERY, Bool, Float32, Int32, Int64, SparseRows
 from cofactor.artifact import read_artifact, write_artifact
 from cofactor.data import stored
 from cofactor.data.histories import merged, stacked
@@ -21,16 +21,15 @@ from cofactor.data.interactions import Interactions, Kind
 from cofactor.data.scale import Scale
 from cofactor.errors import ArtifactError, DataError, KindError, ParameterError, UnknownIdError
 from cofactor.estimators import REGISTRY
-from cofactor.estimators.base import Estimator, OnEpoch
+from cofactor.estimators.base import Estimator, OnEpoch, item_evidence
+from cofactor.metrics.model_lists import ModelLists
 from cofactor.models import KINDS
 from cofactor.models.base import Explains, FoldsAbout, FoldsIn, TakesItems, predicted
 from cofactor.models.explanation import Explanation, told
 from cofactor.models.prior import Priors
-from cofactor.models.rerank import By, ranked
+from cofactor.models.rerank import By, ranked, without_evidence
 
 __all__ = ["Recommender", "checked_estimator"]
-
-NO_FILTER: Bool = np.zeros(0, bool)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +48,8 @@ class Recommender:
         seen: items that each user has seen without liking them, beside the history (n_users rows), or None. They are
             not recommended; nothing is learned from them.
         scale: the scale of the ratings, that of the table; None for events. New ratings must lie on it.
+        evidence: which items the model knows from a row that it learned from, from their features, or from a prior:
+            (n_items,) bool; None for all. Other items are not ranked by the model, and are similar to nothing.
 
     Made by `fit` and `load`. It never changes: what learns more is a new one.
 
@@ -72,6 +73,7 @@ class Recommender:
     priors: Priors | None = None
     seen: SparseRows | None = None
     scale: Scale | None = None
+    evidence: Bool | None = None
 
     @classmethod
     def fit(
@@ -121,6 +123,7 @@ class Recommender:
             interactions.item_table,
             seen=None if interactions.seen is None else interactions.seen.by_user,
             scale=interactions.scale,
+            evidence=item_evidence(estimator, interactions),
         )
 
     def __repr__(self) -> str:
@@ -151,6 +154,17 @@ class Recommender:
         """
         return self.histories if self.seen is None else merged(self.histories, self.seen, "ratings")
 
+    @cached_property
+    def by_support(self) -> Int32:
+        """Item rows, the most rated first, equal ones by row: (n_items,) int32.
+
+        >>> import cofactor
+        >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "brazil"], [5, 3, 4])
+        >>> cofactor.Recommender.fit(cofactor.Bias(), ratings).by_support.tolist()
+        [1, 0]
+        """
+        return np.argsort(-self.support, kind="stable").astype(np.int32)
+
     # recommending
 
     def rank(
@@ -159,7 +173,7 @@ class Recommender:
         n: int,
         *,
         exclude_seen: bool = True,
-        allowed: Bool = NO_FILTER,
+        allowed: Bool = EVERY,
         by: By = "mean",
         diversity: float = 0.0,
     ) -> tuple[Int32, Float32]:
@@ -182,7 +196,54 @@ class Recommender:
         self.users.checked_rows(rows)
         exclude = self.excluded.take(rows) if exclude_seen else SparseRows.empty(len(rows))
         n, known = min(n, len(self.items)), self.histories
-        return ranked(self.model, rows, n, known=known, exclude=exclude, allowed=allowed, by=by, diversity=diversity)
+        options: Any = {"allowed": allowed, "by": by, "diversity": diversity}
+        return ranked(self.model, rows, n, known=known, exclude=exclude, **options, **self._unknown_items)
+
+    def ranked_lists(self, rows: Int32, ks: Sequence[int], relevant: SparseRows) -> ModelLists:
+        """Lists of these user rows with their ties, for ranking metrics; what is seen is left out.
+
+        relevant: a row of test items for each of `rows`. Raises ParameterError for a row that no user has.
+
+        >>> import cofactor, numpy as np
+        >>> events = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "heat", "clue"], kind="events")
+        >>> rec = cofactor.Recommender.fit(cofactor.Popularity(), events)
+        >>> test = SparseRows.of([0], [0], [1], 1)                            # bo takes alien next
+        >>> lists = rec.ranked_lists(np.array([1], np.int32), [1], test)
+        >>> lists.hits.size.tolist()                                          # alien and heat are as popular
+        [2]
+        """
+        self.users.checked_rows(rows)
+        return ModelLists.of(
+            self.model,
+            rows,
+            ks,
+            known=self.histories,
+            exclude=self.excluded.take(rows),
+            relevant=relevant,
+            evidence=EVERY if self.evidence is None else self.evidence,
+            support=self.support,
+        )
+
+    @property
+    def _unknown_items(self) -> dict[str, Any]:
+        """What `ranked` needs to fill lists where the model has no evidence."""
+        return {"evidence": EVERY if self.evidence is None else self.evidence, "order": self.by_support}
+
+    def answered_by(self, rows: Int32, scores: Float32) -> pl.Series:
+        """What put items into these places: "model", or "popularity" where the model has no evidence.
+
+        rows (n,) int32 and scores (n,) float32 as `rank` gives them; (n,) strings.
+
+        >>> import cofactor, numpy as np
+        >>> events = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "heat", "clue"], kind="events")
+        >>> rec = cofactor.Recommender.fit(cofactor.ItemKNN(), events)
+        >>> rows, scores = rec.rank(np.array([1], np.int32), n=1)
+        >>> rec.answered_by(rows[0], scores[0]).to_list()
+        ['popularity']
+        """
+        evidence = EVERY if self.evidence is None else self.evidence
+        unknown = without_evidence(self.model, rows, scores, evidence)
+        return pl.Series(np.where(unknown, "popularity", "model").astype(object), dtype=pl.String)
 
     def recommend(
         self,
@@ -194,12 +255,14 @@ class Recommender:
         by: By = "mean",
         diversity: float = 0.0,
     ) -> pl.DataFrame:
-        """The n best items of one user or several: user, item, rank (from 1), score[, title].
+        """The n best items of one user or several: user, item, rank (from 1), score, answered_by[, title].
 
         `exclude_seen`: leave out what is in a user's history. `among`: only these items. `by`: "cautious" prefers what
         is surely good, "optimistic" what may be very good (models with a distribution). `diversity`: from 0, the plain
         order, to 1, as unlike each other as can be; scores need not fall then. Scores are what items are ranked by, not
-        clipped to the scale: see `predict`. Where fewer than n are left, there are fewer rows; no users give none.
+        clipped to the scale: see `predict`. Where the model has no evidence, the most popular items that the user has
+        not seen fill the list, with a score of 0; `answered_by` says "model" or "popularity" for each row. Where fewer
+        than n are left, there are fewer rows; no users give none.
         Raises UnknownIdError for an item or a user who is not known (see `recommend_newcomer`), KindError where the
         model cannot do what is asked, ParameterError for n below 1, another order or another share.
 
@@ -249,10 +312,11 @@ class Recommender:
         """The n best items for somebody new, given what they rated as (item, rating) pairs, or took as items.
 
         Events may be (item, how often) pairs too; a negative number marks a dislike. The newcomer is folded in: nothing
-        is retrained, nothing is kept. An empty history gives what is best without any. `about`: columns of the user
-        table and what they hold of the newcomer, where priors were learnt from them. Columns: item, rank, score[,
-        title]. Raises DataError for what is no history and for a rating off the scale, UnknownIdError for an item,
-        KindError for a model that cannot fold in, ParameterError as `recommend`.
+        is retrained, nothing is kept. An empty history gives what is best without any: by item biases or a prior, else
+        the most popular items. `about`: columns of the user table and what they hold of the newcomer, where priors were
+        learnt from them. Columns: item, rank, score, answered_by[, title]. Raises DataError for what is no history and
+        for a rating off the scale, UnknownIdError for an item, KindError for a model that cannot fold in,
+        ParameterError as `recommend`.
 
         >>> import cofactor
         >>> users, items = ["ana", "ana", "bo", "bo", "cy"], ["alien", "brazil", "alien", "clue", "brazil"]
@@ -266,7 +330,7 @@ class Recommender:
         newcomer, n = np.zeros(1, np.int32), min(n, len(self.items))
         options: Any = {"allowed": self._allowed(among), "by": by, "diversity": diversity}
         folded = self.folded_in(one, self._about(about))
-        top = ranked(folded, newcomer, n, known=one, exclude=one, **options)
+        top = ranked(folded, newcomer, n, known=one, exclude=one, **options, **self._unknown_items)
         return self._ranked(np.zeros(1, np.int32), top, with_user=False)
 
     def _ranked(self, rows: Int32, top: tuple[Int32, Float32], *, with_user: bool = True) -> pl.DataFrame:
@@ -278,6 +342,7 @@ class Recommender:
         columns["item"] = self.items.ids(lists[there])
         places = np.broadcast_to(np.arange(1, lists.shape[1] + 1, dtype=np.int32), lists.shape)
         columns["rank"], columns["score"] = places[there], scores[there]
+        columns["answered_by"] = self.answered_by(lists[there], scores[there])
         return self._titled(pl.DataFrame(columns), lists[there])
 
     def _titled(self, frame: pl.DataFrame, item_rows: Int32) -> pl.DataFrame:
@@ -285,7 +350,7 @@ class Recommender:
 
     def _allowed(self, among: Iterable[Id] | None) -> Bool:
         if among is None:
-            return NO_FILTER
+            return EVERY
         ids = _column(among)
         rows = self.items.rows(ids)
         if (rows < 0).any():
@@ -417,8 +482,9 @@ class Recommender:
         """The n items liked by the same people: item, rank, score[, title].
 
         The score is a cosine, -1..1; for item-item models the model's own similarity (EASE: its weight). Fewer where
-        fewer are known to be alike. Raises UnknownIdError, DataError for more than one id, KindError for a model
-        without vectors or similarities, ParameterError for n below 1.
+        fewer are known to be alike; items that the model never met in training are in no list, and have an empty one.
+        Raises UnknownIdError, DataError for more than one id, KindError for a model without vectors or similarities,
+        ParameterError for n below 1.
 
         >>> import cofactor
         >>> from cofactor.data.synthetic import World, generate
@@ -456,9 +522,18 @@ class Recommender:
             raise UnknownIdError(f"{what} {unknown}") from None
         if not hasattr(self.model, method) or getattr(self.model, "factors", 1) == 0:
             raise KindError("this model has no vectors to compare; fit one with factors, such as biased-mf")
-        rows, scores = getattr(self.model, method)(row, min(n, len(ids)))
+        comparable = self._comparable(what)
+        if len(comparable) and not comparable[row[0]]:
+            return np.zeros(0, np.int32), np.zeros(0, np.float32)
+        rows, scores = getattr(self.model, method)(row, min(n, len(ids)), comparable)
         there = rows[0] >= 0
         return rows[0][there], scores[0][there]
+
+    def _comparable(self, what: str) -> Bool:
+        """Items with evidence, or users with a history: the others have no vector that says anything."""
+        if what == "item":
+            return EVERY if self.evidence is None else self.evidence
+        return self.histories.counts > 0
 
     # newcomers and new ratings
 
@@ -619,6 +694,7 @@ class Recommender:
             items=items,
             histories=replace(self.histories, columns=moved[self.histories.columns]),
             seen=None if self.seen is None else replace(self.seen, columns=moved[self.seen.columns]),
+            evidence=None if self.evidence is None else np.append(self.evidence, True)[np.maximum(take, -1)],
             item_table=_with_rows_for(items, self.item_table, table),
         )
         return wider if ratings is None else wider.updated(ratings)
@@ -657,6 +733,8 @@ class Recommender:
         arrays |= stored.row_arrays("histories", self.histories)
         if self.seen is not None:
             arrays |= stored.row_arrays("seen", self.seen)
+        if self.evidence is not None:
+            arrays["evidence"] = self.evidence
         priors = Priors() if self.priors is None else self.priors
         arrays |= {f"priors.{name}": array for name, array in priors.arrays().items()}
         for name in ("user_table", "item_table"):
@@ -705,6 +783,7 @@ class Recommender:
                 manifest["priors"] and Priors.from_parts(prior_arrays, manifest["priors"]),
                 stored.rows("seen", arrays) if "seen.start" in arrays else None,
                 _scale(manifest["scale"]),
+                arrays.get("evidence"),
             )
         except (KeyError, TypeError, ParameterError) as problem:
             what = f"lacks {problem}" if isinstance(problem, KeyError) else f"cannot be understood ({problem})"

@@ -28,10 +28,10 @@ from cofactor.evaluate.intervals import (
     paired_rmse_difference,
 )
 from cofactor.evaluate.protocol import baseline_for, main_metric
-from cofactor.evaluate.ranking_metrics import Hits, ndcg
-from cofactor.evaluate.rating_metrics import errors_by_user
+from cofactor.metrics.model_lists import ModelLists
+from cofactor.metrics.ranking import ndcg
+from cofactor.metrics.rating import errors_by_user
 from cofactor.models.base import FoldsIn
-from cofactor.models.rerank import ranked
 from cofactor.newcomers.priors import eased_in
 from cofactor.recommend import Recommender, checked_estimator
 
@@ -183,10 +183,15 @@ class _Newcomers:
 
     def _ndcg(self, model: Any, known: SparseRows) -> Float64:
         """Each newcomer's NDCG of the catalog without what may be given: (n,), nan without anything to find."""
-        rows, n = np.arange(len(self.users), dtype=np.int32), min(K, self.table.n_items)
-        lists, _ = ranked(model, rows, n, known=known, exclude=self.first(self.most), allowed=np.zeros(0, bool))
-        lists = np.pad(lists, ((0, 0), (0, K - n)), constant_values=-1)
-        return ndcg(Hits.of(lists, liked(self.test).by_user.take(self.users)), K)
+        lists = ModelLists.of(
+            model,
+            np.arange(len(self.users), dtype=np.int32),
+            [K],
+            known=known,
+            exclude=self.first(self.most),
+            relevant=liked(self.test).by_user.take(self.users),
+        )
+        return ndcg(lists.hits, K)
 
     def _row(self, u: Int32) -> Int32:
         return np.searchsorted(self.users, u).astype(np.int32)

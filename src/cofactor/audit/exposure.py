@@ -11,10 +11,10 @@ import polars as pl
 from cofactor.arrays import Float64, Int32, SparseRows
 from cofactor.data.features import indicators
 from cofactor.errors import DataError
-from cofactor.evaluate.catalog_metrics import coverage, gini
-from cofactor.evaluate.catalog_metrics import exposure as times_shown
 from cofactor.evaluate.intervals import bootstrap_interval
 from cofactor.evaluate.protocol import Score
+from cofactor.metrics.catalog import coverage, gini
+from cofactor.metrics.catalog import exposure as times_shown
 from cofactor.recommend import Recommender
 
 __all__ = ["Concentration", "Exposure", "Genres", "accuracy_by_group", "exposure"]
@@ -52,7 +52,7 @@ class Concentration:
         """From what each member holds, (n,) numbers from 0 on.
 
         The Lorenz curve has at most 101 points; of nobody, or of nothing, it is the diagonal. Raises DataError for
-        negative or infinite numbers. See `evaluate.catalog_metrics.gini`.
+        negative or infinite numbers. See `metrics.catalog.gini`.
 
         >>> even, uneven = Concentration.of([1, 1, 1, 1]), Concentration.of([0, 0, 0, 4])
         >>> even.gini, uneven.gini, even.top_share, uneven.top_share

@@ -15,9 +15,9 @@ from cofactor.data.interactions import Interactions
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators.base import Estimator
-from cofactor.evaluate.catalog_metrics import coverage, gini
-from cofactor.evaluate.catalog_metrics import exposure as times_shown
 from cofactor.kernels.order import sorted_pairs
+from cofactor.metrics.catalog import coverage, gini
+from cofactor.metrics.catalog import exposure as times_shown
 from cofactor.models.base import PredictsRatings
 from cofactor.recommend import Recommender
 
@@ -162,7 +162,7 @@ class Simulation:
 
             remedy, round        its name; from 1; so frames of several remedies can be stacked and drawn
             accuracy             mean true-taste NDCG
-            coverage, gini       of the catalog shown to them, see `evaluate.catalog_metrics`
+            coverage, gini       of the catalog shown to them, see `metrics.catalog`
             diversity            1 - mean cosine of the kinds of two places of a list (Ziegler et al. 2005, WWW)
             most_shown           the share of all places that the kind shown most in this round has
             favorite             the share of their places showing each one's own favorite kind, see `Tastes.favorites`

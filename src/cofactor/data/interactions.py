@@ -130,6 +130,21 @@ class Interactions:
         u, values, weights = _taken((self.u, self.values, self.weights), order)
         return SparseRows(read_only(start), u, values, weights)
 
+    @cached_property
+    def excluded(self) -> SparseRows:
+        """Items that lists leave out for each user: those of `by_user`, and those of `seen`; n_users rows.
+
+        >>> ratings = Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
+        >>> ratings.to_events(positive_from=4).excluded.counts.tolist()
+        [1, 2]
+        """
+        if self.seen is None:
+            return self.by_user
+        own, low = self.by_user, self.seen.by_user
+        owner = np.concatenate([np.repeat(np.arange(self.n_users), rows.counts) for rows in (own, low)])
+        columns, values = (np.concatenate([getattr(own, x), getattr(low, x)]) for x in ("columns", "values"))
+        return SparseRows.of(owner, columns, values, self.n_users)
+
     def select(self, keep: Any) -> Interactions:
         """The rows where `keep` (n,) bool is true; all ids and tables stay, so row numbers do too.
 

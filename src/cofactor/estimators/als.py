@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from cofactor.arrays import Float32, SparseRows, random_stream, read_only
+from cofactor.arrays import Bool, Float32, SparseRows, random_stream, read_only
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.data.scale import Scale
 from cofactor.errors import DivergedError, ParameterError
@@ -182,7 +182,8 @@ class _Alternation:
         )
         user_penalty = self.loss.penalty(by_user.counts, n_items)
         item_penalty = self.loss.penalty(by_item.counts, n_users)
-        finished = lambda: self._finished(users, items, by_user, user_penalty)  # noqa: E731
+        without = by_item.counts == 0
+        finished = lambda: self._finished(users, items, by_user, user_penalty, without)  # noqa: E731
         number, going = 0, True
         while going:
             number += 1
@@ -212,8 +213,14 @@ class _Alternation:
         side = self.loss.side(other[:, : self.factors], self._bias(other), self.mean)
         return improve(own, entries, penalty, side, steps=self.steps)
 
-    def _finished(self, users: Float32, items: Float32, by_user: SparseRows, penalty: Float32) -> FactorModel:
-        """The model as it stands, after one exact user half-step: so a user's own history folds in to its row."""
+    def _finished(
+        self, users: Float32, items: Float32, by_user: SparseRows, penalty: Float32, without: Bool
+    ) -> FactorModel:
+        """The model as it stands, after one exact user half-step: so a user's own history folds in to its row.
+
+        Items without rows (`without`) are at the minimum of their penalty, zero, which a few steps only approach.
+        """
+        items = np.where(without[:, None], np.float32(0), items)
         exact = np.empty_like(users)
         side = self.loss.side(items[:, : self.factors], self._bias(items), self.mean)
         solve(exact, by_user, penalty, side)

@@ -10,12 +10,14 @@ from typing import Any, ClassVar, Literal, Self, TypeAlias, TypeVar
 
 import numpy as np
 
-from cofactor.arrays import SparseRows
+from cofactor.arrays import Bool, read_only
 from cofactor.data.interactions import Interactions, Kind, require_interactions
 from cofactor.errors import DataError, DivergedError, KindError, ParameterError
+from cofactor.metrics.model_lists import ModelLists
+from cofactor.metrics.ranking import expected_hits
 from cofactor.models.base import PredictsRatings, ScoresItems, predicted
 
-__all__ = ["Epoch", "Estimator", "Learns", "OnEpoch", "Watch", "liked", "parameter"]
+__all__ = ["Epoch", "Estimator", "Learns", "OnEpoch", "Watch", "item_evidence", "liked", "parameter"]
 
 T = TypeVar("T")
 
@@ -242,9 +244,9 @@ def _validation_score(model: Any, training: Interactions, validation: Interactio
     assert isinstance(model, ScoresItems)
     relevant = liked(validation).by_user
     users = np.flatnonzero(relevant.counts).astype(np.int32)
-    seen, held_out = training.by_user.take(users), relevant.take(users)
-    ranked, _ = model.top(users, 20, histories=seen, exclude=seen, allowed=np.zeros(0, bool))
-    return float(np.mean(_hits(ranked, held_out) / np.minimum(held_out.counts, 20)))
+    held_out, exclude = relevant.take(users), training.excluded.take(users)
+    lists = ModelLists.of(model, users, [20], known=training.by_user, exclude=exclude, relevant=held_out)
+    return float(np.mean(expected_hits(lists.hits, 20) / np.minimum(held_out.counts, 20)))
 
 
 def liked(interactions: Interactions) -> Interactions:
@@ -259,10 +261,18 @@ def liked(interactions: Interactions) -> Interactions:
     return interactions.select(interactions.weights > 0)
 
 
-def _hits(ranked: Any, held_out: SparseRows) -> Any:
-    """How many of each row's held-out items were ranked: (n_rows,)."""
-    width = int(max(ranked.max(initial=0), held_out.columns.max(initial=0))) + 1
-    owner = np.repeat(np.arange(len(held_out)), held_out.counts)
-    wanted = owner * width + held_out.columns
-    shown = np.where(ranked >= 0, np.arange(len(ranked))[:, None] * width + ranked, -1)
-    return np.isin(shown, wanted).sum(axis=1)
+def item_evidence(estimator: Any, interactions: Interactions) -> Bool | None:
+    """Items that a model of this estimator knows something about after a fit; None for all.
+
+    An item is known from a row with a weight other than 0, or from its features.
+
+    >>> import cofactor
+    >>> table = cofactor.Interactions.from_columns([1, 2], ["alien", "heat"], kind="events").select([True, False])
+    >>> item_evidence(cofactor.ItemKNN(), table).tolist()
+    [True, False]
+    """
+    if getattr(estimator, "item_features", ()):
+        return None
+    counted = interactions.i if interactions.weights is None else interactions.i[interactions.weights != 0]
+    evidence = np.bincount(counted, minlength=interactions.n_items) > 0
+    return None if evidence.all() else read_only(evidence)

@@ -137,8 +137,10 @@ class _Descent:
 
     def model(self) -> FactorModel:
         k = self.spec.factors
+        P = self.P[:, :k].copy()
+        P[self.rows.counts == 0] = 0  # nothing moved them from their random start
         return FactorModel(
-            read_only(self.P[:, :k].copy()),
+            read_only(P),
             read_only(self.Q[:, :k].copy()),
             read_only(np.zeros(len(self.P), np.float32)),
             read_only(self.bias.copy()),

@@ -181,9 +181,12 @@ class _Descent:
 
     def model(self) -> FactorModel:
         k, users, items = self.spec.factors, self.blocks.user_place, self.blocks.item_place
+        P, Q = self.P[users, :k], self.Q[items, :k]
+        P[np.bincount(self.interactions.u, minlength=len(P)) == 0] = 0  # nothing moved them from their random start
+        Q[np.bincount(self.interactions.i, minlength=len(Q)) == 0] = 0
         return FactorModel(
-            read_only(self.P[users, :k]),
-            read_only(self.Q[items, :k]),
+            read_only(P),
+            read_only(Q),
             read_only(self.user_bias[users]),
             read_only(self.item_bias[items]),
             mean=self.mean,

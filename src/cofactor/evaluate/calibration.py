@@ -12,8 +12,8 @@ import polars as pl
 from cofactor.arrays import Float64
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, KindError, ParameterError
-from cofactor.evaluate.rating_metrics import rmse
 from cofactor.evaluate.split import Split
+from cofactor.metrics.rating import rmse
 from cofactor.models.base import HasUncertainty, distribution, predicted
 from cofactor.models.distribution import Distribution
 from cofactor.recommend import Recommender

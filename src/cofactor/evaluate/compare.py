@@ -28,7 +28,7 @@ from cofactor.evaluate.protocol import (
 )
 from cofactor.evaluate.rival import tuned_rival
 from cofactor.evaluate.significance import holm, sign_flip
-from cofactor.evaluate.split import Split, require_split
+from cofactor.evaluate.split import Exclude, Split, require_split
 from cofactor.recommend import Recommender
 
 __all__ = ["Compared", "Comparison", "Role", "Task", "compare", "known_task"]
@@ -165,13 +165,15 @@ def compare(
     task: Task | None = None,
     ks: Sequence[int] = (10,),
     seed: int = 0,
+    exclude: Exclude = "seen",
     on_fit: Callable[[str], None] | None = None,
 ) -> Comparison:
     """Fit all on the training part, score all on the test part, and test each against the best.
 
     Besides what is asked for, the baseline and a tuned strong model (`evaluate.rival`) are always there. Ratings make
-    the task "rating" (RMSE), events "ranking" (NDCG at the first k); `task` only says which one is meant. Each model is
-    fitted on a few rows first, so that compiling counts neither as its time nor as its memory (`evaluate.memory`).
+    the task "rating" (RMSE), events "ranking" (NDCG at the first k); `task` only says which one is meant. `exclude`:
+    see `evaluate`. Each model is fitted on a few rows first, so that compiling counts neither as its time nor as its
+    memory (`evaluate.memory`).
 
     Paired, since users differ far more than models: a bootstrap interval of the difference, and a sign-flip test,
     corrected by Holm. The best is chosen by the same data, so among near equals p-values are slightly too small.
@@ -192,6 +194,7 @@ def compare(
     """
     require_split(split, "compare")
     split.prove()
+    split = split.excluding(exclude)
     check_ks(ks)
     kind = split.train.kind
     known_task(task, kind)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import sqrt
 from typing import Any
 
@@ -16,12 +16,13 @@ from cofactor.data.interactions import Kind
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators import Bias, Popularity
 from cofactor.estimators.base import Estimator, liked
-from cofactor.evaluate.catalog_metrics import coverage, exposure, gini, novelty
 from cofactor.evaluate.intervals import Interval, bootstrap_intervals, bootstrap_ratio
 from cofactor.evaluate.memory import peak_memory
-from cofactor.evaluate.ranking_metrics import Hits, ndcg, ranking_metrics
-from cofactor.evaluate.rating_metrics import UserErrors, errors_by_user
-from cofactor.evaluate.split import Split, require_split
+from cofactor.evaluate.split import Exclude, Split, require_split
+from cofactor.metrics.catalog import gini, novelty
+from cofactor.metrics.model_lists import ModelLists
+from cofactor.metrics.ranking import metrics_of, ndcg
+from cofactor.metrics.rating import UserErrors, errors_by_user
 from cofactor.models.base import predicted
 from cofactor.recommend import Recommender, checked_estimator
 
@@ -55,6 +56,8 @@ class Score:
         users: the user rows that `per_user` is about, (m,) int32.
         per_user: ranking metrics (ratings: mean squared error) of each of them, (m,) float64.
         fit_bytes: the peak memory of the fit beyond what was held before (`evaluate.memory`), or None.
+        served: of events, the ranking metrics of the lists as users get them: where the model has no evidence the most
+            popular items stand, while `metrics` treat these items as tied. Empty for ratings.
 
     Metrics of ratings: rmse, mae. Of events, at each k: ndcg@k, recall@k, precision@k, mrr@k, map@k, hit_rate@k over
     users, and coverage@k, novelty@k, gini@k of all lists together, which have no interval.
@@ -73,6 +76,7 @@ class Score:
     users: Int32
     per_user: dict[str, Float64]
     fit_bytes: int | None = None
+    served: dict[str, Interval] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,13 +103,15 @@ class Evaluation:
     def frame(self) -> pl.DataFrame:
         """One row per model and metric: model, metric, value, low, high (95 % over users); nan where there is none.
 
+        Metrics of the served lists are named as in "served_ndcg@10".
+
         >>> import cofactor
         >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
         >>> found = cofactor.evaluate.evaluate([], cofactor.split_random(ratings, test=0.4))
         >>> found.frame().select("model", "metric").rows()
         [('bias', 'rmse'), ('bias', 'mae')]
         """
-        rows = [(score.label, metric, *interval) for score in self.scores for metric, interval in score.metrics.items()]
+        rows = [(score.label, name, *interval) for score in self.scores for name, interval in _all_metrics(score)]
         return pl.DataFrame(rows, schema=["model", "metric", "value", "low", "high"], orient="row")
 
     def __getitem__(self, label: str) -> Score:
@@ -126,7 +132,7 @@ class Evaluation:
                     "fit_seconds": round(score.fit_seconds, 4),
                     "metrics": {
                         name: {part: _plain(x) for part, x in interval._asdict().items()}
-                        for name, interval in score.metrics.items()
+                        for name, interval in _all_metrics(score)
                     },
                 }
                 for score in self.scores
@@ -150,13 +156,16 @@ def evaluate(
     *,
     ks: Sequence[int] = (10,),
     seed: int = 0,
+    exclude: Exclude = "seen",
     on_fit: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """Fit each estimator on the training part and score it on the test part, beside the baseline.
 
-    Ratings are scored by RMSE and MAE, events by full ranking at each k of `ks` (training items left out, never
-    sampled negatives: Krichene & Rendle 2020, "On sampled metrics for item recommendation", KDD). `on_fit` is told each
-    model's name before it is fitted. No estimators: the baseline alone. Metrics are nan where no test user has anything
+    Ratings are scored by RMSE and MAE, events by full ranking at each k of `ks` (never sampled negatives: Krichene &
+    Rendle 2020, "On sampled metrics for item recommendation", KDD). Where scores tie, metrics are expectations over the
+    orders of the ties. `exclude`: lists leave out all that a user has seen ("seen", as the product does), or the
+    training events alone ("positives", as published tables do); see `Exclude`. `on_fit` is called with each model's
+    name before it is fitted. No estimators: the baseline alone. Metrics are nan where no test user has anything
     to find. Raises KindError where an estimator learns from the other kind, ParameterError for wrong ks and for what is
     no estimator, DivergedError.
 
@@ -170,6 +179,7 @@ def evaluate(
     """
     check_ks(ks)
     require_split(split, "evaluate")
+    split = split.excluding(exclude)
     asked = estimators_asked(estimators)
     for estimator in asked:
         estimator.require(split.train)
@@ -203,12 +213,14 @@ def score(
     ks: Sequence[int] = (10,),
     fit_seconds: float = 0.0,
     seed: int = 0,
+    exclude: Exclude = "seen",
 ) -> Score:
     """Score a fitted recommender on the test part of the split it was fitted on.
 
     Users held out whole are folded in from `split.fold_in` first. Test rows that are dislikes (events of negative
-    weight) are no hits; users with nothing else count in no mean. `fit_seconds` is only passed on. Raises KindError
-    where the two differ in kind, DataError where they differ in ids, ParameterError for wrong ks.
+    weight) are no hits; users with nothing else count in no mean. `fit_seconds` is only passed on; `exclude`: see
+    `evaluate`. Raises KindError where the two differ in kind, DataError where they differ in ids, ParameterError for
+    wrong ks.
 
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
@@ -219,14 +231,14 @@ def score(
     ((2,), 0.23)
     """
     check_ks(ks)
-    recommender = _introduced(recommender, split)
+    split = split.excluding(exclude)
+    recommender = _introduced(recommender if exclude == "seen" else replace(recommender, seen=None), split)
     began = time.perf_counter()
-    users, per_user, metrics = (
-        _rating_scores(recommender, split, seed)
-        if split.test.kind == "ratings"
-        else _ranking_scores(recommender, split, ks, seed)
-    )
-    return Score(label, metrics, fit_seconds, time.perf_counter() - began, users, per_user)
+    if split.test.kind == "ratings":
+        users, per_user, metrics = _rating_scores(recommender, split, seed)
+        return Score(label, metrics, fit_seconds, time.perf_counter() - began, users, per_user)
+    users, per_user, metrics, served = _ranking_scores(recommender, split, ks, seed)
+    return Score(label, metrics, fit_seconds, time.perf_counter() - began, users, per_user, served=served)
 
 
 def main_metric(kind: Kind, k: int = 10) -> str:
@@ -259,8 +271,8 @@ def figure(recommender: Recommender, split: Split, *, k: int = 10) -> float:
     if split.test.kind == "ratings":
         errors = _errors(recommender, split)
         return sqrt(errors.squared.sum() / errors.count.sum())
-    users, ranked = _rankings(recommender, split, k)
-    return float(ndcg(Hits.of(ranked, liked(split.test).by_user.take(users)), k).mean()) if len(users) else float("nan")
+    lists, users = _lists(recommender, split, [k])
+    return float(ndcg(lists.hits, k).mean()) if len(users) else float("nan")
 
 
 def _introduced(recommender: Recommender, split: Split) -> Recommender:
@@ -278,12 +290,11 @@ def _errors(recommender: Recommender, split: Split) -> UserErrors:
     return errors_by_user(test.u, test.values, ratings, n_users=test.n_users)
 
 
-def _rankings(recommender: Recommender, split: Split, depth: int) -> tuple[Int32, Int32]:
-    """Users with something to find, and their lists: (m, depth) int32, -1 where the catalog ends."""
-    users = np.flatnonzero(liked(split.test).by_user.counts).astype(np.int32)
-    ranked, _ = recommender.rank(users, depth)
-    missing = depth - ranked.shape[1]  # a catalog smaller than k
-    return users, np.pad(ranked, ((0, 0), (0, missing)), constant_values=-1) if missing else ranked
+def _lists(recommender: Recommender, split: Split, ks: Sequence[int]) -> tuple[ModelLists, Int32]:
+    """Lists of the users with something to find, and who they are."""
+    relevant = liked(split.test).by_user
+    users = np.flatnonzero(relevant.counts).astype(np.int32)
+    return recommender.ranked_lists(users, ks, relevant.take(users)), users
 
 
 def _rating_scores(
@@ -302,19 +313,24 @@ def _rating_scores(
 
 def _ranking_scores(
     recommender: Recommender, split: Split, ks: Sequence[int], seed: int
-) -> tuple[Int32, dict[str, Float64], dict[str, Interval]]:
-    users, ranked = _rankings(recommender, split, max(ks))
-    per_user = ranking_metrics(ranked, liked(split.test).by_user.take(users), ks=tuple(ks))
+) -> tuple[Int32, dict[str, Float64], dict[str, Interval], dict[str, Interval]]:
+    lists, users = _lists(recommender, split, ks)
+    per_user = metrics_of(lists.hits, ks)
     metrics = dict(bootstrap_intervals(per_user, seed=seed))
     nan = float("nan")
     support = np.bincount(split.train.i, minlength=split.train.n_items)
     trained = int(np.count_nonzero(split.train.by_user.counts))
     for k in ks:
-        shown = exposure(ranked[:, :k], split.test.n_items)
-        metrics[f"coverage@{k}"] = Interval(coverage(shown), nan, nan)
+        shown = lists.shown[k]
+        metrics[f"coverage@{k}"] = Interval(float(np.mean(lists.reached[k])), nan, nan)
         metrics[f"novelty@{k}"] = Interval(novelty(shown, support, trained), nan, nan)
         metrics[f"gini@{k}"] = Interval(gini(shown), nan, nan)
-    return users, per_user, metrics
+    served = dict(bootstrap_intervals(metrics_of(lists.served, ks), seed=seed))
+    return users, per_user, metrics, served
+
+
+def _all_metrics(score: Score) -> list[tuple[str, Interval]]:
+    return [*score.metrics.items(), *((f"served_{name}", interval) for name, interval in score.served.items())]
 
 
 def check_ks(ks: Sequence[int]) -> None:

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 
 from cofactor.arrays import Bool, Int32, Int64, random_stream
+from cofactor.checks import choice
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.evaluate.leakage import (
@@ -20,6 +21,7 @@ from cofactor.evaluate.leakage import (
 )
 
 __all__ = [
+    "Exclude",
     "Order",
     "Split",
     "require_split",
@@ -31,6 +33,9 @@ __all__ = [
 ]
 
 Order: TypeAlias = Literal["any", "by time", "by time per user"]
+Exclude: TypeAlias = Literal["seen", "positives"]
+"""What lists leave out when events are scored: all that a user has seen, low ratings included, as the product does; or
+the training events alone, as published tables do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +101,24 @@ class Split:
             raise KindError(f"train holds {self.train.kind} and {part} holds {other.kind}")
         same_ids(self.train, other, part)
         no_shared_pairs(self.train, other, ("train", part))
+
+    def excluding(self, exclude: Exclude) -> Split:
+        """The split for lists that leave out what `exclude` says: see `Exclude`.
+
+        Raises ParameterError for another choice.
+
+        >>> import cofactor
+        >>> users, items = [1, 1, 1, 2, 2], [7, 8, 9, 7, 8]
+        >>> events = cofactor.Interactions.from_columns(users, items, [5, 5, 1, 4, 5]).to_events(positive_from=4)
+        >>> split = cofactor.split_random(events, test=0.25)
+        >>> len(split.train.seen), split.excluding("positives").train.seen is None
+        (1, True)
+        """
+        choice("exclude", exclude, get_args(Exclude))
+        if exclude == "seen":
+            return self
+        fold_in = None if self.fold_in is None else replace(self.fold_in, seen=None)
+        return replace(self, train=replace(self.train, seen=None), fold_in=fold_in)
 
     @cached_property
     def held_out_users(self) -> Int32 | None:

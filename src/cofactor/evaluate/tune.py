@@ -24,7 +24,7 @@ from cofactor.estimators.base import Estimator
 from cofactor.evaluate.inner import inner_split
 from cofactor.evaluate.protocol import Score, check_ks, figure, fit_and_score, is_better, main_metric
 from cofactor.evaluate.search_space import Range, search_space
-from cofactor.evaluate.split import Split
+from cofactor.evaluate.split import Exclude, Split
 from cofactor.recommend import Recommender, checked_estimator
 
 __all__ = ["Trial", "Tuned", "tune"]
@@ -129,13 +129,14 @@ def tune(
     validation: float = 0.2,
     k: int = 10,
     seed: int = 0,
+    exclude: Exclude = "seen",
     on_trial: Callable[[Trial], None] | None = None,
 ) -> Tuned:
     """Search the estimator's ranges (`evaluate.search_space`); settings named in `fixed` stay as they are.
 
     The first trial is the estimator as it was given. A share `validation` is cut out of the training part, in the way
     the test part was cut; trials are fitted on the rest of it. Deterministic in the seed. A fit that diverges is a
-    failed trial, and the search goes on.
+    failed trial, and the search goes on. `exclude`: see `evaluate`.
 
     storage: a SQLite file that keeps every trial. The same call with the same data goes on where it was interrupted, to
     the same end as without interruption, or adds trials up to `trials` in all; searches of other models, data or seeds
@@ -159,6 +160,7 @@ def tune(
     space = search_space(checked_estimator(estimator), fixed=fixed)
     estimator.require(split.train)
     split.prove()
+    split = split.excluding(exclude)
     inner, metric = inner_split(split, share=validation, seed=seed), main_metric(split.train.kind, k)
     question = [estimator.to_json(), sorted(space), inner.description, metric, seed, fingerprint(split.train)]
     search = _Search(space, metric, seed, _study(storage, f"{estimator.name}-{_digest(question)}", metric))
@@ -188,9 +190,10 @@ def fingerprint(interactions: Interactions) -> str:
     for ids in (interactions.users, interactions.items):
         parts = (ids.integers, ids.offsets, ids.text)
         digest.update(b"".join(part.tobytes() for part in parts if part is not None))
-    columns = (interactions.u, interactions.i, interactions.values, interactions.times, interactions.weights)
-    for column in columns:
-        digest.update(b"-" if column is None else column.tobytes())
+    for table in (interactions, interactions.seen):
+        if table is not None:
+            for column in (table.u, table.i, table.values, table.times, table.weights):
+                digest.update(b"-" if column is None else column.tobytes())
     return digest.hexdigest()[:16]
 
 

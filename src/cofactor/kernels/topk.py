@@ -23,7 +23,7 @@ from cofactor.arrays import Bool, Float32, Int8, Int32, Int64
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.threads import for_each, one_thread_blas
 
-__all__ = ["PIECE", "ItemIndex", "top_items"]
+__all__ = ["PIECE", "ItemIndex", "first_of", "top_items"]
 
 USERS, ITEMS = 128, 2048
 """The tile: 128 x 2,048 float32 scores are one megabyte."""
@@ -228,6 +228,18 @@ def top_items(
         for_each(rank, range(0, n_users, USERS))
     rows[scores == -np.inf] = -1
     return rows, scores
+
+
+def first_of(order: Int32, n: int, seen: Int32, allowed: Bool) -> Int32:
+    """The first n item rows of `order` that are allowed and not in `seen`: (n,) int32, -1 where there are no more.
+
+    >>> first_of(np.int32([2, 0, 1]), 3, np.int32([0]), np.zeros(0, bool)).tolist()
+    [2, 1, -1]
+    """
+    usable = np.ones(len(order), bool) if len(allowed) == 0 else allowed.copy()
+    usable[seen] = False
+    rows = order[usable[order]][:n]
+    return np.pad(rows, (0, n - len(rows)), constant_values=-1)
 
 
 def _rank_block(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cofactor.arrays import Bool, Float32, Int32, SparseRows
+from cofactor.arrays import NO_ORDER, Bool, Float32, Int32, SparseRows
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.threads import for_each
 
@@ -22,15 +22,16 @@ USERS = 64
 """At most so many users in a block."""
 
 
-@kernel(writes="i4[:, ::1] f4[:, ::1]", reads="f4[:, ::1] i8[::1] i4[::1] b1[::1]")
+@kernel(writes="i4[:, ::1] f4[:, ::1]", reads="f4[:, ::1] i8[::1] i4[::1] b1[::1] i4[::1]")
 def _top_of_rows():
     """Heaps of each row's best n scores, the worst at the root: `rows`, `best` (n_users, n), starting at -inf.
 
-    Left out: `seen`, ascending within a user (seen_start), and what is not `allowed` (empty: all is).
+    Left out: `seen`, ascending within a user (seen_start), and what is not `allowed` (empty: all is). Where more items
+    have a score of exactly 0 than the heap has places for, the first of `order` get them (empty: the lowest rows).
     """
     from cofactor.kernels import best as heap
 
-    def _top_of_rows(rows, best, scores, seen_start, seen, allowed):
+    def _top_of_rows(rows, best, scores, seen_start, seen, allowed, order):
         n_items = scores.shape[1]
         for a in range(scores.shape[0]):
             next_seen = seen_start[a]
@@ -56,6 +57,19 @@ def _top_of_rows():
                         continue
                     heap.offer(best, rows, a, score, i)
                     bar = best[a, 0]
+            if order.shape[0] > 0 and best[a, 0] == 0:
+                at = 0
+                for slot in range(best.shape[1]):
+                    if best[a, slot] != 0:
+                        continue
+                    while (
+                        scores[a, order[at]] != 0
+                        or (allowed.shape[0] > 0 and not allowed[order[at]])
+                        or heap.holds(seen, seen_start[a], seen_start[a + 1], order[at])
+                    ):
+                        at += 1
+                    rows[a, slot] = order[at]
+                    at += 1
 
     return _top_of_rows
 
@@ -71,12 +85,20 @@ def score_blocks(n_users: int, n_items: int) -> list[tuple[int, int]]:
 
 
 def top_of_blocks(
-    scores: Callable[[int, int], Float32], n_items: int, n: int, *, exclude: SparseRows, allowed: Bool
+    scores: Callable[[int, int], Float32],
+    n_items: int,
+    n: int,
+    *,
+    exclude: SparseRows,
+    allowed: Bool,
+    order: Int32 = NO_ORDER,
 ) -> tuple[Int32, Float32]:
     """The n best items of each row of `exclude` (what to leave out), best first: rows and scores (n_users, n).
 
     `scores(first, last)` makes the scores of users first..last-1, (last - first, n_items) float32; it is called on
     several threads. Places that cannot be filled hold row -1 and score -inf. allowed: (n_items,) bool, empty for all.
+    order: (n_items,) int32, every item row once: items with a score of exactly 0 are listed in this order; empty: by
+    row, as all other equal scores.
 
     >>> given, nothing, every = np.float32([[0.1, 0.9, 0.5]]), SparseRows.empty(1), np.zeros(0, bool)
     >>> rows, _ = top_of_blocks(lambda first, last: given[first:last], 3, 2, exclude=nothing, allowed=every)
@@ -85,14 +107,19 @@ def top_of_blocks(
     """
     rows = np.full((len(exclude), n), np.iinfo(np.int32).max, np.int32)
     best = np.full(rows.shape, -np.inf, np.float32)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order), dtype=np.int32)
 
     def rank(cut: tuple[int, int]) -> None:
         users = slice(*cut)
         seen = exclude.slice(*cut)
-        _top_of_rows()(rows[users], best[users], scores(*cut), seen.start, seen.columns, allowed)
-        order = np.lexsort((rows[users], -best[users]), axis=1)
-        rows[users] = np.take_along_axis(rows[users], order, axis=1)
-        best[users] = np.take_along_axis(best[users], order, axis=1)
+        _top_of_rows()(rows[users], best[users], scores(*cut), seen.start, seen.columns, allowed, order)
+        second = rows[users]
+        if len(place):
+            second = np.where(best[users] == 0, place[np.minimum(second, n_items - 1)], second)
+        sorted_ = np.lexsort((second, -best[users]), axis=1)
+        rows[users] = np.take_along_axis(rows[users], sorted_, axis=1)
+        best[users] = np.take_along_axis(best[users], sorted_, axis=1)
 
     if n and n_items:
         for_each(rank, score_blocks(len(exclude), n_items))

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 from numpy.typing import NDArray
 
-from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, SparseRows
+from cofactor.arrays import NO_ORDER, Bool, Float32, Float64, Int32, Int64, SparseRows
 from cofactor.models.distribution import Distribution
 from cofactor.models.explanation import Explanation
 
@@ -109,6 +109,11 @@ class ScoresItems(Protocol):
     ([[1, -1]], [[0.5, -inf]])
     """
 
+    @property
+    def zero_is_unknown(self) -> bool:
+        """Whether a score of exactly 0 says that the model has no evidence about the user and the item."""
+        ...
+
     def scores(self, users: Int32, histories: SparseRows) -> Float32:
         """The unclipped score of every item: (n_users, n_items) float32, higher is better; (0, n_items) for no users.
 
@@ -117,12 +122,20 @@ class ScoresItems(Protocol):
         ...
 
     def top(
-        self, users: Int32, n: int, *, histories: SparseRows, exclude: SparseRows, allowed: Bool
+        self,
+        users: Int32,
+        n: int,
+        *,
+        histories: SparseRows,
+        exclude: SparseRows,
+        allowed: Bool,
+        order: Int32 = NO_ORDER,
     ) -> tuple[Int32, Float32]:
         """The n best items, best first: rows (n_users, n) int32 and scores (n_users, n) float32.
 
         histories and exclude hold one row per asked user, in that order; allowed is (n_items,) bool, empty for all.
-        Where fewer than n are left, row -1 and score -inf. Equal scores: the lower row first.
+        Where fewer than n are left, row -1 and score -inf. Equal scores: the lower row first. With `order`, item rows
+        (n_items,) int32, items of which a model of events knows nothing for the user (score 0) stand in that order.
         """
         ...
 

@@ -107,9 +107,9 @@ def score_matrix(asked: Asked) -> Float32:
     return out
 
 
-def top_items(asked: Asked, n: int, exclude: SparseRows, allowed: Bool) -> tuple[Int32, Float32]:
+def top_items(asked: Asked, n: int, exclude: SparseRows, allowed: Bool, order: Int32) -> tuple[Int32, Float32]:
     """The n best items of each asked user, rows and scores (n_users, n); see `kernels.topk_dense`."""
-    return top_of_blocks(asked.block, asked.n_items, n, exclude=exclude, allowed=allowed)
+    return top_of_blocks(asked.block, asked.n_items, n, exclude=exclude, allowed=allowed, order=order)
 
 
 def predicted_pairs(

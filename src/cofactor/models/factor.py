@@ -10,12 +10,12 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cofactor.arrays import Bool, Float32, Float64, Int32, SparseRows, contiguous, read_only
+from cofactor.arrays import EVERY, NO_ORDER, Bool, Float32, Float64, Int32, SparseRows, contiguous, read_only
 from cofactor.data.scale import Scale
 from cofactor.errors import KindError
 from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.ridge import Side
-from cofactor.kernels.topk import ItemIndex, top_items
+from cofactor.kernels.topk import ItemIndex, first_of, top_items
 from cofactor.models.explanation import Explanation, pairwise_terms, ridge_terms, split_off
 from cofactor.models.half_step import FLAT, About, pinned_down, sigmoid, worked_out
 from cofactor.models.losses import EventsLoss, Loss, PairwiseLoss, RatingsLoss
@@ -67,6 +67,11 @@ class FactorModel:
     def factors(self) -> int:
         """The width of a vector; 0 where there are biases alone."""
         return int(self.item_factors.shape[1])
+
+    @property
+    def zero_is_unknown(self) -> bool:
+        """Whether a score of exactly 0 says that nothing links the user to the item: True after ImplicitALS."""
+        return isinstance(self.loss, EventsLoss)
 
     def __repr__(self) -> str:
         return f"FactorModel({self.n_users:,} users, {self.n_items:,} items, {self.factors} factors)"
@@ -125,35 +130,44 @@ class FactorModel:
         return self.linear(*pairs).reshape(len(users), self.n_items)
 
     def top(
-        self, users: Int32, n: int, *, histories: SparseRows, exclude: SparseRows, allowed: Bool
-    ) -> tuple[Int32, Float32]:  # fmt: skip
+        self,
+        users: Int32,
+        n: int,
+        *,
+        histories: SparseRows,
+        exclude: SparseRows,
+        allowed: Bool,
+        order: Int32 = NO_ORDER,
+    ) -> tuple[Int32, Float32]:
         """The n best items of each user by x, exactly, as `ScoresItems.top` says; see `kernels.topk`.
 
         `histories` is not looked at: users are their vectors.
         """
+        vectors = contiguous(self.user_factors[users], np.float32)
         rows, scores = top_items(
-            contiguous(self.user_factors[users], np.float32),
-            self._index,
-            n,
-            seen_start=exclude.start,
-            seen=exclude.columns,
-            allowed=allowed,
+            vectors, self._index, n, seen_start=exclude.start, seen=exclude.columns, allowed=allowed
         )
+        if len(order) and self.zero_is_unknown:
+            for a in np.flatnonzero(~vectors.any(axis=1)):  # every score of such a user is 0
+                rows[a] = first_of(order, n, exclude.row(int(a)).columns, allowed)
         return rows, scores + (np.float32(self.mean) + self.user_bias[users])[:, None]
 
-    def similar_items(self, items: Int32, n: int) -> tuple[Int32, Float32]:
+    def similar_items(self, items: Int32, n: int, allowed: Bool = EVERY) -> tuple[Int32, Float32]:
         """The n items of most similar direction (cosine of factors, biases apart), the item itself left out.
 
         Rows and cosines (n_asked, n), best first; -1 and -inf where there are no more. Without a direction, a vector of
-        zeros, the cosine is 0.
+        zeros, the cosine is 0. allowed: as in `top`.
         """
         unit, index = self._directions
-        return _nearest(unit, index, items, n)
+        return _nearest(unit, index, items, n, allowed)
 
-    def similar_users(self, users: Int32, n: int) -> tuple[Int32, Float32]:
-        """The n users of most similar direction (cosine of factors), the user left out; see `similar_items`."""
+    def similar_users(self, users: Int32, n: int, allowed: Bool = EVERY) -> tuple[Int32, Float32]:
+        """The n users of most similar direction (cosine of factors), the user left out; see `similar_items`.
+
+        allowed: (n_users,) bool, empty for all.
+        """
         unit = _unit_rows(self.user_factors)
-        return _nearest(unit, ItemIndex.of(unit, np.zeros(self.n_users, np.float32)), users, n)
+        return _nearest(unit, ItemIndex.of(unit, np.zeros(self.n_users, np.float32)), users, n, allowed)
 
     # reasons
 
@@ -349,7 +363,7 @@ def _unit_rows(factors: Float32) -> Float32:
     return contiguous(np.divide(factors, length, out=np.zeros(factors.shape), where=length > 0), np.float32)
 
 
-def _nearest(unit: Float32, index: ItemIndex, rows: Int32, n: int) -> tuple[Int32, Float32]:
+def _nearest(unit: Float32, index: ItemIndex, rows: Int32, n: int, allowed: Bool) -> tuple[Int32, Float32]:
     start = np.arange(len(rows) + 1, dtype=np.int64)
     asked = contiguous(rows, np.int32)
-    return top_items(unit[asked], index, n, seen_start=start, seen=asked, allowed=np.zeros(0, bool))
+    return top_items(unit[asked], index, n, seen_start=start, seen=asked, allowed=allowed)

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from cofactor.arrays import Float32, Float64, Int32, Int64, SparseRows
+from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, SparseRows
 from cofactor.kernels.neighbor_scores import add_dense, average_by_items, sum_by_items
 from cofactor.kernels.neighbors import COSINE, JACCARD, PEARSON, ColumnLists
 
@@ -76,7 +76,7 @@ class DenseLinks:
     """W (n_items, n_items) float32, zero on the diagonal: item j speaks for item i by W_ji.
 
     >>> links = DenseLinks(np.float32([[0, 0.5], [0.25, 0]]))
-    >>> rows, weights = links.strongest(np.int32([0]), 2)
+    >>> rows, weights = links.strongest(np.int32([0]), 2, np.zeros(0, bool))
     >>> rows.tolist(), weights.tolist()
     ([[1, -1]], [[0.5, 0.0]])
     """
@@ -100,13 +100,16 @@ class DenseLinks:
         terms: Float64 = entries.values.astype(np.float64) * self.weights[entries.columns, item]
         return terms
 
-    def strongest(self, items: Int32, n: int) -> tuple[Int32, Float32]:
+    def strongest(self, items: Int32, n: int, allowed: Bool) -> tuple[Int32, Float32]:
         """The n largest weights W_ij of each item i, itself left out: rows and weights (n_asked, n), -1 and 0 beyond.
 
-        There are n_items columns where n is larger.
+        A weight of 0 is no link. There are n_items columns where n is larger. allowed: (n_items,) bool, empty for all.
         """
         weights = self.weights[items]
-        weights[np.arange(len(items)), items] = -np.inf
+        weights[np.arange(len(items)), items] = 0
+        weights[weights == 0] = -np.inf
+        if len(allowed):
+            weights[:, ~allowed] = -np.inf
         order = np.argsort(-weights, axis=1, kind="stable")[:, :n].astype(np.int32)
         how = np.take_along_axis(weights, order, axis=1)
         return np.where(how > -np.inf, order, -1).astype(np.int32), np.where(how > -np.inf, how, np.float32(0))
@@ -173,15 +176,21 @@ class NeighborLinks:
         below = self.average.damping + ws.sum()
         return ws * entries.values / below if below > 0 else np.zeros(len(ws))
 
-    def strongest(self, items: Int32, n: int) -> tuple[Int32, Float32]:
-        """The n nearest of each item i's neighbors, by s_ij: rows and similarities (n_asked, n), -1 and 0 beyond."""
-        found, how = np.full((len(items), n), -1, np.int32), np.zeros((len(items), n), np.float32)
+    def strongest(self, items: Int32, n: int, allowed: Bool) -> tuple[Int32, Float32]:
+        """The n nearest of each item i's neighbors, by s_ij: rows and similarities (n_asked, n), -1 and 0 beyond.
+
+        allowed: (n_items,) bool, empty for all.
+        """
+        rows, how = np.full((len(items), n), -1, np.int32), np.zeros((len(items), n), np.float32)
         for a, item in enumerate(items):
             at = np.flatnonzero(self.rows.columns == item)
-            order = at[np.argsort(-self.rows.values[at], kind="stable")[:n]]
-            found[a, : len(order)] = np.searchsorted(self.rows.start, order, side="right") - 1
-            how[a, : len(order)] = self.rows.values[order]
-        return found, how
+            neighbors = np.searchsorted(self.rows.start, at, side="right") - 1
+            if len(allowed):
+                at, neighbors = at[allowed[neighbors]], neighbors[allowed[neighbors]]
+            order = np.argsort(-self.rows.values[at], kind="stable")[:n]
+            rows[a, : len(order)] = neighbors[order]
+            how[a, : len(order)] = self.rows.values[at[order]]
+        return rows, how
 
     @cached_property
     def _pairs(self) -> Int64:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cofactor.arrays import Bool, Float32, Float64, Int32, SparseRows, contiguous, read_only
+from cofactor.arrays import EVERY, NO_ORDER, Bool, Float32, Float64, Int32, SparseRows, contiguous, read_only
 from cofactor.data.scale import Scale
 from cofactor.kernels.dense import dense
 from cofactor.kernels.threads import for_each, one_thread_blas
@@ -84,6 +84,11 @@ class NetworkModel:
         """The rows of `item_bias`, the unknown item's left out: the catalog."""
         return len(self.item_bias) - 1
 
+    @property
+    def zero_is_unknown(self) -> bool:
+        """False: an output of 0 is an output as any other."""
+        return False
+
     def __repr__(self) -> str:
         widths = f"{self.user_vectors.shape[1]} + {self.item_vectors.shape[1]}"
         return f"{type(self).__name__}({self.n_users:,} users, {self.n_items:,} items, {widths} factors)"
@@ -151,8 +156,15 @@ class NetworkModel:
         return scores
 
     def top(
-        self, users: Int32, n: int, *, histories: SparseRows, exclude: SparseRows, allowed: Bool
-    ) -> tuple[Int32, Float32]:  # fmt: skip
+        self,
+        users: Int32,
+        n: int,
+        *,
+        histories: SparseRows,
+        exclude: SparseRows,
+        allowed: Bool,
+        order: Int32 = NO_ORDER,
+    ) -> tuple[Int32, Float32]:
         """The n best items of each user, exactly, as `ScoresItems.top` says; see `kernels.topk_dense`."""
 
         def scores(first: int, last: int) -> Float32:
@@ -173,10 +185,10 @@ class NetworkModel:
         cosines: Float32 = np.einsum("mcd,med->mce", vectors, vectors)
         return cosines
 
-    def similar_items(self, items: Int32, n: int) -> tuple[Int32, Float32]:
+    def similar_items(self, items: Int32, n: int, allowed: Bool = EVERY) -> tuple[Int32, Float32]:
         """The n items of most similar direction (cosine of vectors, biases apart), the item itself left out.
 
-        Rows and cosines (n_asked, n), best first; -1 and -inf where there are no more.
+        Rows and cosines (n_asked, n), best first; -1 and -inf where there are no more. allowed: as in `top`.
         """
         every = np.ascontiguousarray(self._directions[:-1].T)
 
@@ -185,7 +197,7 @@ class NetworkModel:
             return dense(asked, every, np.zeros(self.n_items, np.float32))
 
         itself = SparseRows(np.arange(len(items) + 1), contiguous(items, np.int32), np.ones(len(items), np.float32))
-        return top_of_blocks(cosines, self.n_items, n, exclude=itself, allowed=np.zeros(0, bool))
+        return top_of_blocks(cosines, self.n_items, n, exclude=itself, allowed=allowed)
 
     # reasons
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, SparseRows, random_stream, read_only
+from cofactor.arrays import EVERY, NO_ORDER, Bool, Float32, Float64, Int32, Int64, SparseRows, random_stream, read_only
 from cofactor.kernels.dots import pair_dots
 from cofactor.models.distribution import Distribution
 from cofactor.models.draws import Newcomers, Posterior, as_item, as_user, features
@@ -75,6 +75,11 @@ class BayesianModel:
         """The average's: (n_items, width) float32; zero is the average item."""
         return self.average.item_factors
 
+    @property
+    def zero_is_unknown(self) -> bool:
+        """False: a predicted rating of 0 is a prediction as any other."""
+        return False
+
     def __repr__(self) -> str:
         size = f"{self.n_users:,} users, {self.n_items:,} items"
         return f"BayesianModel({size}, {self.factors} factors, {len(self.posterior)} draws)"
@@ -95,18 +100,25 @@ class BayesianModel:
         return self.average.scores(users, histories)
 
     def top(
-        self, users: Int32, n: int, *, histories: SparseRows, exclude: SparseRows, allowed: Bool
+        self,
+        users: Int32,
+        n: int,
+        *,
+        histories: SparseRows,
+        exclude: SparseRows,
+        allowed: Bool,
+        order: Int32 = NO_ORDER,
     ) -> tuple[Int32, Float32]:
         """The n best items by posterior mean: as `FactorModel.top` of the average."""
-        return self.average.top(users, n, histories=histories, exclude=exclude, allowed=allowed)
+        return self.average.top(users, n, histories=histories, exclude=exclude, allowed=allowed, order=order)
 
-    def similar_items(self, items: Int32, n: int) -> tuple[Int32, Float32]:
+    def similar_items(self, items: Int32, n: int, allowed: Bool = EVERY) -> tuple[Int32, Float32]:
         """As `FactorModel.similar_items`, by the average's factors."""
-        return self.average.similar_items(items, n)
+        return self.average.similar_items(items, n, allowed)
 
-    def similar_users(self, users: Int32, n: int) -> tuple[Int32, Float32]:
+    def similar_users(self, users: Int32, n: int, allowed: Bool = EVERY) -> tuple[Int32, Float32]:
         """As `FactorModel.similar_users`, by the average's factors."""
-        return self.average.similar_users(users, n)
+        return self.average.similar_users(users, n, allowed)
 
     def distribution(self, users: Int32, items: Int32, histories: SparseRows) -> Distribution:
         """Each pair's rating as a mixture of one normal per draw; an unknown row (-1) adds the spread of its prior.

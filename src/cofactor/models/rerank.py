@@ -6,12 +6,13 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from cofactor.arrays import Bool, Float32, Int32, Int64, SparseRows, contiguous
+from cofactor.arrays import EVERY, NO_ORDER, Bool, Float32, Int32, Int64, SparseRows, contiguous
 from cofactor.errors import KindError, ParameterError
 from cofactor.kernels.threads import one_thread_blas
+from cofactor.kernels.topk import first_of
 from cofactor.models.base import ComparesItems, HasFactors, HasUncertainty
 
-__all__ = ["By", "mmr", "ranked"]
+__all__ = ["By", "mmr", "ranked", "without_evidence"]
 
 By: TypeAlias = Literal["mean", "cautious", "optimistic"]
 
@@ -33,13 +34,20 @@ def ranked(
     allowed: Bool,
     by: By = "mean",
     diversity: float = 0.0,
+    evidence: Bool = EVERY,
+    order: Int32 = NO_ORDER,
 ) -> tuple[Int32, Float32]:
     """The n best items of each user: rows (n_users, n) int32, -1 where there is none, and scores, as in `top`.
+
+    Items without evidence are not ranked by the model: those it knows nothing about (`evidence` is False) end the list,
+    and where a model of events has nothing that links a user to an item (a score of 0), items stand in `order`, as a
+    rule the most popular first. Their score is 0; `without_evidence` tells them apart.
 
     by: "mean" is the model's own order; "cautious" goes by the rating that an item beats with a probability of 90 %,
     "optimistic" by the one that it beats with 10 %; the scores are then these ratings. diversity: see `mmr`; the scores
     stay what they were, so they need not fall. Both choose among the best 10 n by the mean.
-    known: the histories of all users, which `users` counts; exclude: one row per asked user; allowed as in `top`.
+    known: the histories of all users, which `users` counts; exclude: one row per asked user; allowed as in `top`;
+    evidence (n_items,) bool, empty where the model knows all items; order (n_items,) int32, empty for the row order.
     Raises ParameterError for what is no such order or share, KindError where the model has no distribution or vectors.
 
     >>> import numpy as np
@@ -55,12 +63,48 @@ def ranked(
     depth = n
     if by != "mean" or diversity > 0:
         depth = min(model.n_items, max(n, min(CANDIDATES * n, MOST_CANDIDATES)))
-    rows, scores = model.top(users, depth, histories=known.take(users), exclude=exclude, allowed=allowed)
+    if len(evidence) and evidence.all():
+        evidence = EVERY
+    usable = allowed & evidence if len(allowed) and len(evidence) else (evidence if len(evidence) else allowed)
+    histories = known.take(users)
+    rows, scores = model.top(users, depth, histories=histories, exclude=exclude, allowed=usable, order=order)
     if by != "mean":
         rows, scores = _by_quantile(model, users, rows, known, TAIL if by == "cautious" else 1 - TAIL)
     if diversity > 0:
-        return _diverse(model, rows, scores, n, diversity)
-    return contiguous(rows[:, :n], np.int32), contiguous(scores[:, :n], np.float32)
+        rows, scores = _diverse(model, rows, scores, n, diversity)
+    rows, scores = contiguous(rows[:, :n], np.int32), contiguous(scores[:, :n], np.float32)
+    if len(evidence):
+        rest = ~evidence & allowed if len(allowed) else ~evidence
+        _fill(rows, scores, exclude, rest, order if len(order) else np.arange(len(evidence), dtype=np.int32))
+    return rows, scores
+
+
+def without_evidence(model: Any, rows: Int32, scores: Float32, evidence: Bool = EVERY) -> Bool:
+    """Which places of ranked lists were filled by popularity: bool of the shape of `rows`.
+
+    rows, scores, evidence: as in `ranked`.
+
+    >>> import numpy as np
+    >>> import cofactor
+    >>> events = cofactor.Interactions.from_columns([0, 0, 1, 1, 2], [0, 1, 0, 1, 2], kind="events")
+    >>> model, lists = cofactor.ItemKNN().fit(events), np.int32([[1, 2, -1]])
+    >>> without_evidence(model, lists, np.float32([[0.7, 0, -np.inf]])).tolist()
+    [[False, True, False]]
+    """
+    unknown = scores == 0 if model.zero_is_unknown else np.zeros(rows.shape, bool)
+    if len(evidence):
+        unknown = unknown | ~evidence[rows]
+    return unknown & (rows >= 0)
+
+
+def _fill(rows: Int32, scores: Float32, exclude: SparseRows, rest: Bool, order: Int32) -> None:
+    """Put the items of `rest`, in their order, behind the end of lists that are too short; their score is 0."""
+    if not rest.any():
+        return
+    for a in np.flatnonzero((rows < 0).any(axis=1)):
+        first = int((rows[a] >= 0).sum())
+        more = first_of(order, rows.shape[1] - first, exclude.row(int(a)).columns, rest)
+        rows[a, first:], scores[a, first:] = more, np.where(more >= 0, np.float32(0), np.float32(-np.inf))
 
 
 def mmr(scores: Any, similarity: Any, n: int, trade_off: float) -> Int64:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cofactor.arrays import Bool, Float32, Float64, Int32, SparseRows, read_only
+from cofactor.arrays import EVERY, NO_ORDER, Bool, Float32, Float64, Int32, SparseRows, read_only
 from cofactor.kernels.neighbor_scores import AVERAGE, SUM, add_by_users
 from cofactor.kernels.neighbors import ColumnLists, nearest
 from cofactor.models.baseline import Baseline
@@ -55,6 +55,11 @@ class ItemItemModel:
         """The items that are linked: the catalog."""
         return self.links.n_items
 
+    @property
+    def zero_is_unknown(self) -> bool:
+        """Whether a score of exactly 0 says that nothing links the user to the item: True for events."""
+        return self.baseline is None
+
     def __repr__(self) -> str:
         return f"ItemItemModel({self.n_users:,} users, {self.n_items:,} items, {self.links!r})"
 
@@ -74,11 +79,21 @@ class ItemItemModel:
         return score_matrix(self._asked(histories))
 
     def top(
-        self, users: Int32, n: int, *, histories: SparseRows, exclude: SparseRows, allowed: Bool
+        self,
+        users: Int32,
+        n: int,
+        *,
+        histories: SparseRows,
+        exclude: SparseRows,
+        allowed: Bool,
+        order: Int32 = NO_ORDER,
     ) -> tuple[Int32, Float32]:
         """The n best items of each history, exactly, as `ScoresItems.top` says; see `kernels.topk_dense`."""
         one_history_each(users, histories)
-        return top_items(self._asked(histories), n, exclude, allowed)
+        return top_items(self._asked(histories), n, exclude, allowed, self._zeros_by(order))
+
+    def _zeros_by(self, order: Int32) -> Int32:
+        return order if self.zero_is_unknown else NO_ORDER
 
     def predict(self, users: Int32, items: Int32, histories: SparseRows) -> Float32:
         """Ratings (clipped to the scale), or scores of events, for pairs: (n,) float32. histories: all users' rows.
@@ -87,12 +102,12 @@ class ItemItemModel:
         """
         return predicted_pairs(lambda _, own: self._asked(own), users, items, histories, self.baseline)
 
-    def similar_items(self, items: Int32, n: int) -> tuple[Int32, Float32]:
+    def similar_items(self, items: Int32, n: int, allowed: Bool = EVERY) -> tuple[Int32, Float32]:
         """The n items linked most with each item, and how much: (n_asked, n); -1 and 0 where there are no more.
 
-        With a weight for every pair, not more columns than items.
+        With a weight for every pair, not more columns than items. allowed: as in `top`.
         """
-        return self.links.strongest(items, n)
+        return self.links.strongest(items, n, allowed)
 
     def item_similarity(self, items: Int32) -> Float32:
         """How alike all pairs within each row of items are: (m, c) gives (m, c, c) float32, 1 for itself, 0 for -1."""
@@ -179,6 +194,11 @@ class UserUserModel:
         """The users that neighbors were found for: those of training, or folded in."""
         return len(self.neighbors)
 
+    @property
+    def zero_is_unknown(self) -> bool:
+        """Whether a score of exactly 0 says that nothing links the user to the item: True for events."""
+        return self.baseline is None
+
     def __repr__(self) -> str:
         width = self.neighbors.shape[1]
         return f"UserUserModel({self.n_users:,} users, {self.n_items:,} items, up to {width} neighbors)"
@@ -202,11 +222,21 @@ class UserUserModel:
         return score_matrix(self._asked(users, histories))
 
     def top(
-        self, users: Int32, n: int, *, histories: SparseRows, exclude: SparseRows, allowed: Bool
+        self,
+        users: Int32,
+        n: int,
+        *,
+        histories: SparseRows,
+        exclude: SparseRows,
+        allowed: Bool,
+        order: Int32 = NO_ORDER,
     ) -> tuple[Int32, Float32]:
         """The n best items of each user, exactly, as `ScoresItems.top` says; see `kernels.topk_dense`."""
         one_history_each(users, histories)
-        return top_items(self._asked(users, histories), n, exclude, allowed)
+        return top_items(self._asked(users, histories), n, exclude, allowed, self._zeros_by(order))
+
+    def _zeros_by(self, order: Int32) -> Int32:
+        return order if self.zero_is_unknown else NO_ORDER
 
     def predict(self, users: Int32, items: Int32, histories: SparseRows) -> Float32:
         """Ratings (clipped to the scale), or scores of events, for pairs: (n,) float32. histories: all users' rows.
@@ -215,13 +245,16 @@ class UserUserModel:
         """
         return predicted_pairs(self._asked, users, items, histories, self.baseline)
 
-    def similar_users(self, users: Int32, n: int) -> tuple[Int32, Float32]:
+    def similar_users(self, users: Int32, n: int, allowed: Bool = EVERY) -> tuple[Int32, Float32]:
         """The n most similar users, and how similar: (n_asked, n); -1 and 0 where there are no more.
 
-        Not more columns than neighbors are stored. A neighbor who is none of the model's users any more is left out.
+        Not more columns than neighbors are stored. A neighbor who is none of the model's users any more is left out,
+        and so are users that are not `allowed` ((n_users,) bool, empty for all).
         """
         near, how = self.neighbors[users], self.similarity[users]
         who = np.where(near >= 0, self.owner[np.maximum(near, 0)], -1)
+        if len(allowed):
+            who = np.where((who >= 0) & allowed[who], who, -1)
         order = np.argsort(who < 0, axis=1, kind="stable")[:, :n]
         who, how = np.take_along_axis(who, order, axis=1), np.take_along_axis(how, order, axis=1)
         return who.astype(np.int32), np.where(who >= 0, how, np.float32(0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,8 @@ from cofactor.arrays import Float64, SparseRows
 from cofactor.data.ids import IdMap
 from cofactor.evaluate.intervals import Interval, paired_difference, paired_rmse_difference
 from cofactor.evaluate.protocol import main_metric
-from cofactor.evaluate.ranking_metrics import Hits, ndcg
-from cofactor.evaluate.rating_metrics import errors_by_user
+from cofactor.metrics.ranking import ndcg
+from cofactor.metrics.rating import errors_by_user
 from cofactor.models.base import predicted
 from cofactor.recommend import Recommender
 from cofactor.service.asof import rows_of, texts
@@ -77,11 +77,12 @@ def ranking_accuracy(candidate: Recommender, active: Recommender, held: pl.DataF
 
 
 def _ndcg(one: Recommender, catalog: IdMap, relevant: SparseRows, k: int) -> Float64:
-    lists, _ = one.rank(np.arange(len(one.users), dtype=np.int32), k)
-    place = rows_of(catalog, texts(one.items))
-    lists = np.where(lists >= 0, place[np.maximum(lists, 0)], -1).astype(np.int32)
-    missing = k - lists.shape[1]
-    return ndcg(Hits.of(np.pad(lists, ((0, 0), (0, missing)), constant_values=-1), relevant), k)
+    """Items that the model does not know cannot be hits, but they count as relevant."""
+    rows = rows_of(one.items, texts(catalog))[relevant.columns]
+    owner = np.repeat(np.arange(len(relevant)), relevant.counts)[rows >= 0]
+    known = SparseRows.of(owner, rows[rows >= 0], np.ones(len(owner)), len(relevant))
+    lists = one.ranked_lists(np.arange(len(one.users), dtype=np.int32), [k], known)
+    return ndcg(replace(lists.hits, n_relevant=relevant.counts), k)
 
 
 def _had(recommender: Recommender, users: Any, items: Any) -> Any:
