@@ -70,12 +70,40 @@ def test_unknown_ids_are_minus_one_in_many_and_an_error_alone() -> None:
     assert mapped.rows([20, 15, 10, 2**62]).tolist() == [1, -1, 0, -1]
     with pytest.raises(UnknownIdError, match="15 is not a known id"):
         mapped.row(15)
-    with pytest.raises(UnknownIdError, match="did you mean 10"):
-        mapped.row("10")
-    with pytest.raises(UnknownIdError, match="did you mean '10'"):
-        IdMap.of(["10"]).row(10)
-    with pytest.raises(DataError, match="ids here are integers"):
-        mapped.rows(["10", "20"])
+    with pytest.raises(UnknownIdError, match="'010' is not a known id: ids here are integers; did you mean 10"):
+        mapped.row("010")
+    with pytest.raises(UnknownIdError, match=r"'ana' is not a known id: ids here are integers$"):
+        mapped.row("ana")
+    for none in (None, 1.0, True, [10], b"10"):
+        with pytest.raises(DataError, match="is not an id"):
+            mapped.row(none)  # type: ignore[arg-type]
+
+
+TEXTS = st.integers(-(2**63) - 9, 2**63 + 9).map(str) | st.text("0123456789+- ٣a", min_size=1, max_size=4)
+
+
+@given(st.sets(st.integers(-12, 120) | st.sampled_from([2**63 - 1, -(2**63)]), max_size=60), st.lists(TEXTS))
+def test_a_text_matches_the_integer_that_it_is_the_decimal_form_of(known: set[int], asked: list[str]) -> None:
+    mapped, many = IdMap.of(known), asked * 70
+    expected = [mapped.rows([int(text)])[0] if is_canonical_decimal(text) else -1 for text in asked]
+    assert mapped.rows(many).tolist() == expected * 70
+    assert [text in mapped for text in asked] == [row >= 0 for row in expected]
+    assert [mapped.row(text) for text in asked if text in mapped] == [row for row in expected if row >= 0]
+
+
+@given(st.sets(TEXTS, max_size=60), st.lists(st.integers(-12, 120) | st.sampled_from([2**63 - 1, -(2**63)])))
+def test_an_integer_matches_the_text_that_is_its_decimal_form(known: set[str], asked: list[int]) -> None:
+    mapped = IdMap.of(known)
+    assert mapped.rows(asked * 70).tolist() == mapped.rows([str(id_) for id_ in asked]).tolist() * 70
+    assert [id_ in mapped for id_ in asked] == [str(id_) in known for id_ in asked]
+    assert mapped.rows(np.array([id_ for id_ in asked if id_ in mapped], np.int64)).min(initial=0) >= 0
+
+
+def test_a_union_has_the_type_of_the_first_map() -> None:
+    assert IdMap.of([10, 2]).union(IdMap.of(["2", "-3"])).all.to_list() == [-3, 2, 10]
+    assert IdMap.of(["10", "ana"]).union(IdMap.of([2, 10])).all.to_list() == ["10", "2", "ana"]
+    with pytest.raises(DataError, match="integer ids such as 2 and string ids such as '02'"):
+        IdMap.of([10, 2]).union(IdMap.of(["2", "02"]))
 
 
 def test_text_a_person_types_becomes_an_id_of_the_maps_type() -> None:

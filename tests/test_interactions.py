@@ -214,14 +214,12 @@ def test_tables_that_do_not_join() -> None:
         ratings.with_item_table({"item": ["c", "c"], "title": ["A", "B"]})
     with pytest.raises(DataError, match="no column 'id'; it has item, title"):
         ratings.with_item_table({"item": ["c"], "title": ["A"]}, id_column="id")
-    with pytest.raises(DataError, match="ids here are strings"):
-        ratings.with_item_table({"item": [1], "title": ["A"]})
     for empty in (pl.DataFrame(), {}, None):
-        with pytest.raises(DataError, match="the item table has no columns; the first must hold the item ids"):
+        with pytest.raises(DataError, match="the item table has no columns; one must hold the item ids"):
             ratings.with_item_table(empty)
         with pytest.raises(DataError, match="the user table has no columns"):
             ratings.with_user_table(empty)
-    for thing in (3, "films.csv", {"item": ["c", "d"], "title": ["A"]}, pl.LazyFrame({"item": ["c"]})):
+    for thing in (3, "films.csv", {"item": ["c", "d"], "title": ["A"]}):
         with pytest.raises(DataError, match=f"the item table must be a frame .* and this is {type(thing).__name__}"):
             ratings.with_item_table(thing)
 

@@ -224,9 +224,10 @@ def test_what_is_not_new_is_refused(rec: Recommender) -> None:
         rec.with_items(pl.DataFrame({"item": [999, 999], "genres": ["genre 1", "genre 1"]}))
     with pytest.raises(DataError, match="lacks the column 'genres'"):
         rec.with_items(pl.DataFrame({"item": [999]}))
-    for table in (pl.DataFrame(), 3):
-        with pytest.raises(DataError, match="new items come in a polars frame with their ids in its first column"):
-            rec.with_items(table)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="the item table has no columns; one must hold the item ids"):
+        rec.with_items(pl.DataFrame())
+    with pytest.raises(DataError, match="the item table must be a frame"):
+        rec.with_items(3)
 
 
 def test_without_priors_there_are_no_new_items(table: Interactions) -> None:

@@ -19,6 +19,7 @@ from cofactor.data.histories import merged, stacked
 from cofactor.data.ids import Id, IdMap, id_column
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.data.scale import Scale
+from cofactor.data.side_table import SideTable
 from cofactor.errors import ArtifactError, DataError, KindError, ParameterError, UnknownIdError
 from cofactor.estimators import REGISTRY
 from cofactor.estimators.base import Estimator, OnEpoch, item_evidence
@@ -657,13 +658,14 @@ class Recommender:
         if self.scale is not None:
             self.scale.check(ratings.values, name=name)
 
-    def with_items(self, table: pl.DataFrame, ratings: Interactions | None = None) -> Recommender:
+    def with_items(self, table: Any, ratings: Interactions | None = None) -> Recommender:
         """A new Recommender whose catalog holds these new items too: nothing is retrained.
 
-        table: a row for each new item, ids first, with the columns that the priors were learnt from. `ratings` of them,
-        if there are any, move them from the prior, and are then what `updated` takes. Raises KindError without priors
-        of items or where the model takes no new ones, DataError for a rating off the scale, for ids that are known or
-        stand twice, and for what is no table with a column of ids. A table without rows changes nothing.
+        table: a row for each new item, with the columns that the priors were learnt from; its ids are in the column
+        that is usually called so ("item", "movieId", "id", ...), else in the first. `ratings` of them, if there are
+        any, move them from the prior, and are then what `updated` takes. Raises KindError without priors of items or
+        where the model takes no new ones, DataError for a rating off the scale, for ids that are known or stand twice,
+        and for what is no table with a column of ids. A table without rows changes nothing.
 
         >>> import cofactor, polars as pl
         >>> from cofactor.data.synthetic import World, generate
@@ -678,9 +680,9 @@ class Recommender:
             raise KindError(
                 "new items need a prior: newcomers.learn_priors of biased-mf, explicit-als, implicit-als, bpr"
             )
-        if not isinstance(table, pl.DataFrame) or not table.columns:
-            raise DataError("new items come in a polars frame with their ids in its first column, and this has none")
-        ids = _column(table.to_series(0))
+        side = SideTable.of(table, "item")
+        table = side.keyed((side.id_columns or [*side.frame.columns, *side.index.columns])[0])
+        ids = table["item"]
         if ids.n_unique() < len(ids) or (self.items.rows(ids) >= 0).any():
             raise DataError("new items must be new: some ids of the table are known or stand twice")
         items, raters = self.items.union(IdMap.of(ids)), self._raters(ids, ratings)
@@ -852,14 +854,20 @@ def _with_rows_for(ids: IdMap, table: pl.DataFrame | None, new: pl.DataFrame | N
     if table is None:
         return None
     key = table.columns[0]
+    table = _typed(ids, table, key)
     if new is not None:
-        new = new.rename({new.columns[0]: key}).with_columns(_column(new.to_series(0)).alias(key))
+        new = _typed(ids, new, key)
         arrived = new.filter(~pl.col(key).is_in(table[key].implode()))
         try:
             table = pl.concat([table, arrived], how="diagonal_relaxed")
         except pl.exceptions.PolarsError as problem:
             raise DataError(f"the new table's columns do not go with those that are known: {problem}") from problem
     return pl.DataFrame({key: ids.all}).join(table, on=key, how="left", maintain_order="left")
+
+
+def _typed(ids: IdMap, table: pl.DataFrame, key: str) -> pl.DataFrame:
+    """The table with its ids (the first column) in the type of the map, and under this name."""
+    return pl.DataFrame([ids.typed(table.to_series(0)).alias(key), *table.drop(table.columns[0])])
 
 
 def _scale(stored: dict[str, Any] | None) -> Scale | None:

@@ -66,10 +66,9 @@ def predict(
 def _predicted(recommender: Recommender, users: pl.Series, items: pl.Series, times: Int64 | None) -> pl.DataFrame:
     import polars as pl
 
-    from cofactor.cli.tables import rows_of
     from cofactor.models.base import KnowsTime, predicted
 
-    u, i = rows_of(recommender.users, users), rows_of(recommender.items, items)
+    u, i = recommender.users.rows(users), recommender.items.rows(items)
     for what, rows, ids in (("user", u, users), ("item", i, items)):
         unknown = rows < 0
         if len(rows) == 1 and unknown.any():

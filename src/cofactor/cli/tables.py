@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,11 @@ from cofactor.errors import DataError, ParameterError
 if TYPE_CHECKING:
     import polars as pl
 
-    from cofactor.arrays import Int32, Int64
+    from cofactor.arrays import Int64
     from cofactor.data.ids import IdMap
     from cofactor.data.interactions import Interactions
 
-__all__ = ["ENDINGS", "check_output", "read_pairs", "rows_of", "with_people", "with_titles", "write_frame"]
+__all__ = ["ENDINGS", "check_output", "read_pairs", "with_people", "with_titles", "write_frame"]
 
 ENDINGS = (".csv", ".tsv", ".parquet")
 TITLES = ("title", "name", "movie_title", "item_name", "product_name")
@@ -67,31 +68,39 @@ def write_frame(frame: pl.DataFrame, path: str) -> None:
 def with_titles(table: Interactions, path: str, id_column: str | None) -> Interactions:
     """The table with what a file of items says about them, joined by id. Raises DataError."""
     items, key = _described(table.items, path, "item", id_column)
-    if "title" not in items.columns and (called := next((n for n in items.columns if n.lower() in TITLES), None)):
+    others = [name for name in items.columns if name != key]
+    if "title" not in others and (called := next((name for name in others if name.lower() in TITLES), None)):
         items = items.rename({called: "title"})
-    return table.with_item_table(items, id_column=key)
+    with _named(path):
+        return table.with_item_table(items, id_column=key)
 
 
 def with_people(table: Interactions, path: str, id_column: str | None) -> Interactions:
     """The table with what a file of users says about them, joined by id. Raises DataError."""
     people, key = _described(table.users, path, "user", id_column)
-    return table.with_user_table(people, id_column=key)
+    with _named(path):
+        return table.with_user_table(people, id_column=key)
 
 
 def _described(known: IdMap, path: str, role: str, id_column: str | None) -> tuple[pl.DataFrame, str]:
-    """A file's rows that have an id, its ids as of the type of the known ones, and the name of their column."""
-    import polars as pl
-
+    """The rows of a file and the name of the column of their ids. Raises DataError."""
     from cofactor.data.read import read_table
-    from cofactor.data.reading.columns import usual_role
+    from cofactor.data.side_table import SideTable
 
     frame = read_table(path)
-    usual = next((name for name in frame.columns if usual_role(name) == role), frame.columns[0])
-    key = id_column or usual
+    key = id_column or SideTable.of(frame, role).id_column(known)
     if key not in frame.columns:
         raise DataError(f"{path}: there is no column {key!r}; the columns are {', '.join(frame.columns)}")
-    ids = _in_type_of(known, frame[key])
-    return frame.with_columns(ids.alias(key)).filter(pl.col(key).is_not_null()), key
+    return frame, key
+
+
+@contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Errors of a join name the file."""
+    try:
+        yield
+    except DataError as problem:
+        raise DataError(f"{path}: {problem}") from problem
 
 
 def read_pairs(
@@ -144,26 +153,3 @@ def _checked(path: str, role: str, ids: pl.Series) -> pl.Series:
         more = f" (and {missing.sum() - 1:,} more)" if missing.sum() > 1 else ""
         raise DataError(f"{path}: pair {at + 1} has no {role}{more}; every pair needs a user and an item")
     return ids
-
-
-def rows_of(ids: IdMap, wanted: pl.Series) -> Int32:
-    """Row numbers of ids from a file, -1 for what is unknown, though the file may type its ids otherwise."""
-    import numpy as np
-
-    typed = _in_type_of(ids, wanted)
-    rows = np.full(len(wanted), -1, np.int32)
-    usable = typed.is_not_null()
-    rows[usable.to_numpy()] = ids.rows(typed.filter(usable))
-    return rows
-
-
-def _in_type_of(ids: IdMap, column: pl.Series) -> pl.Series:
-    """Ids in the type of this map; null where one cannot be of it (a whole file of integers may mean strings)."""
-    import polars as pl
-
-    if ids.kind == "string":
-        return column.cast(pl.String)
-    if column.dtype != pl.String:
-        return column.cast(pl.Int64, strict=False)
-    canonical = column.str.contains(r"^(0|-?[1-9][0-9]*)$")
-    return pl.select(pl.when(canonical).then(column.cast(pl.Int64, strict=False))).to_series()

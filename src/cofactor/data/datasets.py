@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -26,6 +27,7 @@ from cofactor.data.interactions import Interactions
 from cofactor.data.load_report import LoadReport
 from cofactor.data.movielens import Layout
 from cofactor.data.scale import Scale
+from cofactor.data.side_table import join
 from cofactor.errors import FetchError
 
 __all__ = ["DATASETS", "Dataset", "fetch", "load"]
@@ -60,9 +62,13 @@ def load(
         times=rows["time"],
         scale=Scale.declared(dataset.levels),
         report=LoadReport(source=dataset.name, rows=len(rows), notes=(f"fetched from {source}",)),
-    ).with_item_table(movielens.read_items(home))
+    )
     users = movielens.read_users(home)
-    return interactions if users is None else interactions.with_user_table(users)
+    return replace(
+        interactions,
+        item_table=join(interactions.items, movielens.read_items(home), "item").frame,
+        user_table=None if users is None else join(interactions.users, users, "user").frame,
+    )
 
 
 def fetch(

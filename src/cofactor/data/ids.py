@@ -152,37 +152,72 @@ class IdMap:
         return pl.DataFrame({"start": starts, "length": lengths}).select(id=cut)["id"]
 
     def row(self, id_: Id) -> int:
-        """The row number of one id. Raises UnknownIdError, with a hint when only the type is wrong.
+        """The row number of one id, matched as in `rows`. Raises UnknownIdError, DataError for what is no id.
 
-        >>> IdMap.of(["ana", "tom"]).row("tom")
-        1
-        >>> IdMap.of(["1", "2"]).row(2)  # doctest: +ELLIPSIS
+        >>> IdMap.of(["ana", "tom"]).row("tom"), IdMap.of(["1", "2"]).row(2)
+        (1, 1)
+        >>> IdMap.of([1, 2]).row("02")
         Traceback (most recent call last):
-        cofactor.errors.UnknownIdError: 2 is not a known id: ids here are strings ...; did you mean '2'?
+        cofactor.errors.UnknownIdError: '02' is not a known id: ids here are integers; did you mean 2?
         """
-        found = self._find(id_)
+        if isinstance(id_, bool) or not isinstance(id_, int | str | np.integer):
+            raise DataError(f"{id_!r} is not an id (an integer or a string)")
+        found = self._find(id_ if isinstance(id_, str) else int(id_))
         if found < 0:
             raise UnknownIdError(f"{id_!r} is not a known id{self._type_hint(id_)}")
         return found
 
     def rows(self, ids: pl.Series | Sequence[Id]) -> Int32:
-        """Row numbers, -1 for every unknown id: (n,) int32. Raises DataError on the wrong id type.
+        """Row numbers, -1 for every unknown id: (n,) int32. Raises DataError for what is no id.
 
-        No ids give no rows, and an empty map knows none.
+        Ids match across the two types by `typed`: "7" is the integer 7, and "07" is not. No ids give no rows, and an
+        empty map knows none.
 
         >>> IdMap.of(["ana", "tom"]).rows(["tom", "zoe"]).tolist()
         [1, -1]
+        >>> IdMap.of([7, 17]).rows(["17", "017", "ana"]).tolist(), IdMap.of(["017", "17"]).rows([17]).tolist()
+        ([1, -1, -1], [1])
         """
-        wanted = id_column(ids)
-        if len(wanted) == 0 or len(self) == 0:
-            return np.full(len(wanted), -1, np.int32)
-        if (wanted.dtype == pl.Int64) != (self.kind == "integer"):
-            raise DataError(f"{wanted[0]!r} is not a known id{self._type_hint(wanted[0])}")
-        if self.integers is not None:
-            return _integer_rows(self.integers, wanted.to_numpy())
-        if len(wanted) < 64:  # not worth a column of all ids
-            return np.array([self._find(id_) for id_ in wanted], dtype=np.int32)
-        return self._lookup(wanted)
+        wanted = self.typed(ids)
+        usable = wanted.is_not_null()
+        if usable.all():
+            return self._rows(wanted)
+        rows = np.full(len(wanted), -1, np.int32)
+        rows[usable.to_numpy()] = self._rows(wanted.filter(usable))
+        return rows
+
+    def typed(self, ids: pl.Series | Sequence[Id]) -> pl.Series:
+        """These ids in the type of this map: the single rule by which integers and texts match.
+
+        An integer is the text that is its decimal form, and a text in that form is the integer.
+
+        Parameters
+        ----------
+        ids : Series or sequence of int or str, of length n
+            Ids of either type, known or not.
+
+        Returns
+        -------
+        Series of shape (n,), Int64 or String
+            The ids; null where the map holds integers and a text is not the decimal form of a 64-bit integer.
+
+        Raises
+        ------
+        DataError
+            For what is no id.
+
+        Examples
+        --------
+        >>> IdMap.of([7]).typed(["7", "07", "ana"]).to_list(), IdMap.of(["7"]).typed([7, 8]).to_list()
+        ([7, None, None], ['7', '8'])
+        """
+        column = id_column(ids)
+        if self.kind == "string":
+            return column.cast(pl.String)
+        if column.dtype == pl.Int64:
+            return column
+        decimal = column.str.contains(r"^(0|-?[1-9][0-9]*)$")
+        return pl.select(pl.when(decimal).then(column.cast(pl.Int64, strict=False))).to_series().alias(column.name)
 
     def ids(self, rows: Any) -> pl.Series:
         """The ids at these row numbers (n,), from 0 to the length less 1: the inverse of `rows`.
@@ -217,19 +252,24 @@ class IdMap:
         return int(text) if self.kind == "integer" and is_canonical_decimal(text) else text
 
     def union(self, other: IdMap) -> IdMap:
-        """The ids of both. Raises DataError when one holds integers and the other strings.
+        """The ids of both, in the type of this map; ids of the other type match as in `rows`.
+
+        Raises DataError where this map holds integers and a text of the other is not the decimal form of one.
 
         >>> IdMap.of(["tom"]).union(IdMap.of(["ana", "tom"])).all.to_list()
         ['ana', 'tom']
+        >>> IdMap.of([7]).union(IdMap.of(["7", "8"])).all.to_list()
+        [7, 8]
         """
         if len(other) == 0 or len(self) == 0:
             return self if len(self) else other
-        if self.kind != other.kind:
+        theirs = self.typed(other.all)
+        if theirs.null_count():
             raise DataError(
-                f"ids of two types: {self.kind} ids such as {self.ids([0])[0]!r} and "
-                f"{other.kind} ids such as {other.ids([0])[0]!r}; give both tables the same type"
+                f"ids of two types: {self.kind} ids such as {self.ids([0])[0]!r} and {other.kind} ids such as "
+                f"{other.all.filter(theirs.is_null())[0]!r}; give both tables the same type"
             )
-        return IdMap.of(pl.concat([self.all, other.all]))
+        return IdMap.of(pl.concat([self.all, theirs]))
 
     def equals(self, other: IdMap) -> bool:
         """True when both hold the same ids (and so the same row numbers).
@@ -245,6 +285,16 @@ class IdMap:
             return bool(np.array_equal(self.integers, other.integers))
         return bool(np.array_equal(self._offsets, other._offsets)) and self._bytes == other._bytes
 
+    def _rows(self, wanted: pl.Series) -> Int32:
+        """Row numbers of ids in the type of this map."""
+        if len(wanted) == 0 or len(self) == 0:
+            return np.full(len(wanted), -1, np.int32)
+        if self.integers is not None:
+            return _integer_rows(self.integers, wanted.to_numpy())
+        if len(wanted) < 64:  # not worth a column of all ids
+            return np.array([self._find(id_) for id_ in wanted], dtype=np.int32)
+        return self._lookup(wanted)
+
     def _lookup(self, wanted: pl.Series) -> Int32:
         known = pl.DataFrame({"id": self.all, "row": np.arange(len(self), dtype=np.int32)})
         asked = wanted.alias("id").to_frame()
@@ -255,9 +305,13 @@ class IdMap:
         return bytes(self._bytes[self._offsets[row] : self._offsets[row + 1]]).decode()
 
     def _find(self, id_: Id) -> int:
-        """Binary search for one id; -1 when it is not there."""
-        if isinstance(id_, bool) or (self.kind == "integer") == isinstance(id_, str):
+        """Binary search for one id of either type; -1 when it is not there."""
+        if isinstance(id_, bool):
             return -1
+        if self.integers is not None and isinstance(id_, str):
+            if not is_canonical_decimal(id_):
+                return -1
+            id_ = int(id_)
         if self.integers is not None:
             low = int(np.searchsorted(self.integers, int(id_))) if _fits_int64(int(id_)) else len(self)
             return low if low < len(self) and self.integers[low] == id_ else -1
@@ -274,12 +328,11 @@ class IdMap:
         return low
 
     def _type_hint(self, id_: Id) -> str:
-        if self.kind == "integer" and isinstance(id_, str):
-            return f": ids here are integers and this is a string{_other_spelling(self, id_)}"
-        if self.kind == "string" and not isinstance(id_, str):
-            hint = f"; did you mean {str(id_)!r}?" if str(id_) in self else ""
-            return f": ids here are strings and this is an integer{hint}"
-        return ""
+        if self.kind == "string" or not len(self) or not isinstance(id_, str) or is_canonical_decimal(id_):
+            return ""
+        number = id_.strip().lstrip("+0")
+        near = f"; did you mean {number}?" if is_canonical_decimal(number) and number in self else ""
+        return f": ids here are integers{near}"
 
 
 def is_canonical_decimal(text: str) -> bool:
@@ -291,12 +344,6 @@ def is_canonical_decimal(text: str) -> bool:
     digits = text.removeprefix("-")
     plain = digits.isascii() and digits.isdigit() and (digits[0] != "0" or text == "0")
     return plain and _fits_int64(int(text))
-
-
-def _other_spelling(ids: IdMap, text: str) -> str:
-    if is_canonical_decimal(text) and ids._find(int(text)) >= 0:
-        return f"; did you mean {text}?"
-    return ""
 
 
 def _integer_rows(known: Int64, asked: Int64) -> Int32:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
@@ -14,6 +15,7 @@ from cofactor.arrays import Float32, Int32, Int64, SparseRows, contiguous, read_
 from cofactor.data.ids import CodedIds, IdMap, id_column
 from cofactor.data.load_report import LoadReport
 from cofactor.data.scale import Scale
+from cofactor.data.side_table import JoinedTable, join
 from cofactor.errors import DataError, KindError
 from cofactor.kernels.order import grouped, pairs_ascend, sorted_pairs
 from cofactor.kernels.threads import results_of
@@ -21,6 +23,8 @@ from cofactor.kernels.threads import results_of
 __all__ = ["Interactions", "Kind", "SparseRows", "require_interactions"]
 
 Kind: TypeAlias = Literal["ratings", "events"]
+
+_log = logging.getLogger("cofactor")
 
 FROM_OTHERS = (
     "read files and data frames with cofactor.read_ratings or cofactor.read_events, and columns with "
@@ -215,26 +219,46 @@ class Interactions:
         return replace(self, weights=read_only(_numbers(weights, np.float32, len(self), "weight", self.kind)))
 
     def with_item_table(self, table: Any, *, id_column: str | None = None) -> Interactions:
-        """The same rows with titles, genres, ... joined on the item id (its first column unless named).
+        """The same rows with titles, genres, ... of the items, joined by the column of the ids.
 
-        Items that the table lacks have nulls; rows of other items are left out. Raises DataError for an item that
-        stands there twice, ids of another type, a missing id, an `id_column` that is not there, a table without
-        columns, and what is no table.
+        Parameters
+        ----------
+        table : frame or mapping of columns
+            A polars, pandas or pyarrow frame, or columns of one length by name. Ids match as in `IdMap.rows`.
+        id_column : str or None, default=None
+            The column of the ids. None takes the column that is usually called so ("item", "item_id", "movieId", "id",
+            ...), wherever it stands, else the first column, or the index of a pandas frame where no column matches.
 
+        Returns
+        -------
+        Interactions
+            With `item_table`: a row for each item, null where the table has none. Rows of other items are left out. A
+            note in `report` says how many items matched; where some did not, a warning of the logger "cofactor", too.
+
+        Raises
+        ------
+        DataError
+            Where no item matches, for an item in several rows, a missing id, an `id_column` that is not there, a table
+            without columns, and what is no table.
+
+        Examples
+        --------
         >>> ratings = Interactions.from_columns(["ana", "bo"], [7, 9], [5, 4])
-        >>> ratings.with_item_table({"item": [9, 7, 1], "title": ["Clue", "Alien", "Jaws"]}).titles.to_list()
+        >>> ratings.with_item_table({"title": ["Clue", "Alien", "Jaws"], "item": [9, 7, 1]}).titles.to_list()
         ['Alien', 'Clue']
         """
-        return replace(self, item_table=_joined(self.items, table, id_column, "item"))
+        joined = join(self.items, table, "item", id_column=id_column)
+        return replace(self, item_table=joined.frame, report=_reported(self.report, joined))
 
     def with_user_table(self, table: Any, *, id_column: str | None = None) -> Interactions:
-        """The same rows with ages, occupations, ... joined on the user id; otherwise as `with_item_table`.
+        """The same rows with ages, occupations, ... of the users; otherwise as `with_item_table`.
 
         >>> ratings = Interactions.from_columns(["ana", "bo"], [7, 9], [5, 4])
-        >>> ratings.with_user_table({"name": ["bo"], "age": [30]}).user_table.rows()
-        [('ana', None), ('bo', 30)]
+        >>> ratings.with_user_table({"name": ["bo", "ana"], "age": [30, 20]}).user_table.rows()
+        [('ana', 20), ('bo', 30)]
         """
-        return replace(self, user_table=_joined(self.users, table, id_column, "user"))
+        joined = join(self.users, table, "user", id_column=id_column)
+        return replace(self, user_table=joined.frame, report=_reported(self.report, joined))
 
     @property
     def titles(self) -> pl.Series | None:
@@ -426,32 +450,8 @@ def _check_weights(weights: Float32, kind: Kind) -> None:
         raise DataError(f"row {row + 1}: weight {weights[row]} is not usable for {kind}")
 
 
-def _joined(ids: IdMap, table: Any, id_column: str | None, what: str) -> pl.DataFrame:
-    frame = _frame(table, what)
-    key = id_column or frame.columns[0]
-    if key not in frame.columns:
-        raise DataError(f"the {what} table has no column {key!r}; it has {', '.join(frame.columns)}")
-    rows = ids.rows(frame[key])
-    known = frame.with_columns(row=pl.Series(rows)).filter(pl.col("row") >= 0)
-    if known["row"].is_duplicated().any():
-        twice = known.filter(pl.col("row").is_duplicated())[key][0]
-        raise DataError(f"the {what} table has {what} {twice!r} more than once")
-    order = pl.DataFrame({"row": np.arange(len(ids), dtype=np.int32)})
-    joined = order.join(known.drop(key), on="row", how="left", maintain_order="left").drop("row")
-    return joined.insert_column(0, ids.all.alias(what))
-
-
-def _frame(table: Any, what: str) -> pl.DataFrame:
-    """A table of users or items as a frame of at least one column, or DataError."""
-    try:
-        if isinstance(table, str):  # polars would make a column of its letters
-            raise TypeError("a text")
-        frame = table if isinstance(table, pl.DataFrame) else pl.DataFrame(table)
-    except (TypeError, ValueError, pl.exceptions.PolarsError) as problem:
-        raise DataError(
-            f"the {what} table must be a frame (polars, pandas, pyarrow) or columns of one length by name, and this is "
-            f"{type(table).__name__}; cofactor.read_table reads one from a file"
-        ) from problem
-    if not frame.columns:
-        raise DataError(f"the {what} table has no columns; the first must hold the {what} ids")
-    return frame
+def _reported(report: LoadReport | None, joined: JoinedTable) -> LoadReport | None:
+    """The report with how many ids matched; a log record where some did not."""
+    if len(joined.missing):
+        _log.warning("%s", joined)
+    return None if report is None else report.with_note(str(joined))

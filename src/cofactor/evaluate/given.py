@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
 import polars as pl
 
 from cofactor.arrays import read_only
 from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions
+from cofactor.data.side_table import join
+from cofactor.errors import DataError
 from cofactor.evaluate.split import Split
 
 __all__ = ["split_given"]
@@ -17,8 +21,9 @@ __all__ = ["split_given"]
 def split_given(train: Interactions, test: Interactions, *, description: str = "given") -> Split:
     """Two tables read apart (a train file and a test file), renumbered to the ids of both, and proved.
 
-    Item and user tables are joined again, the rows of train's first. Raises as `Split` does (DataError for an empty
-    part), and DataError where one has integer ids and the other strings.
+    Ids match as in `IdMap.rows`, and the result has those of the type that train has. Item and user tables are joined
+    again, the rows of train's first. Raises as `Split` does (DataError for an empty part), and DataError where train
+    has integer ids and test has texts that are none.
 
     >>> import cofactor
     >>> train = cofactor.Interactions.from_columns(["ana", "tom"], ["heat", "heat"], [3, 4])
@@ -28,42 +33,44 @@ def split_given(train: Interactions, test: Interactions, *, description: str = "
     (Split(given: 2 train, 1 test), 2)
     """
     users, items = train.users.union(test.users), train.items.union(test.items)
-    item_table = _stacked(train.item_table, test.item_table)
-    user_table = _stacked(train.user_table, test.user_table)
-    return Split(
-        _renumbered(train, users, items, user_table, item_table),
-        _renumbered(test, users, items, user_table, item_table),
-        description,
-    )
+    tables = {
+        "user_table": _stacked(users, train.user_table, test.user_table, "user"),
+        "item_table": _stacked(items, train.item_table, test.item_table, "item"),
+    }
+    return Split(_renumbered(train, users, items, tables), _renumbered(test, users, items, tables), description)
 
 
-def _stacked(first: pl.DataFrame | None, second: pl.DataFrame | None) -> pl.DataFrame | None:
+def _stacked(ids: IdMap, first: pl.DataFrame | None, second: pl.DataFrame | None, what: str) -> pl.DataFrame | None:
+    """A row for each id: that of the first table that has the id."""
     tables = [table for table in (first, second) if table is not None]
     if not tables:
         return None
-    key = tables[0].columns[0]
-    return pl.concat(tables, how="diagonal_relaxed").unique(key, keep="first", maintain_order=True)
+    typed = [
+        pl.DataFrame([ids.typed(table.to_series(0)).alias(what), *table.drop(table.columns[0])]) for table in tables
+    ]
+    try:
+        stacked = pl.concat(typed, how="diagonal_relaxed").unique(what, keep="first", maintain_order=True)
+    except pl.exceptions.PolarsError as problem:
+        raise DataError(f"the {what} tables of train and test have columns of different types: {problem}") from problem
+    return join(ids, stacked, what, id_column=what).frame
 
 
 def _renumbered(
-    table: Interactions,
-    users: IdMap,
-    items: IdMap,
-    user_table: pl.DataFrame | None,
-    item_table: pl.DataFrame | None,
+    table: Interactions, users: IdMap, items: IdMap, tables: Mapping[str, pl.DataFrame | None]
 ) -> Interactions:
-    """The same rows by the row numbers of larger maps: both are sorted, so rows stay sorted by (u, i)."""
-    user_rows, item_rows = users.rows(table.users.all), items.rows(table.items.all)
-    moved = replace(
+    """The same rows by the row numbers of larger maps, sorted by them: integers and texts have different orders."""
+    u, i = users.rows(table.users.all)[table.u], items.rows(table.items.all)[table.i]
+    order = np.lexsort((i, u))
+    return replace(
         table,
         users=users,
         items=items,
-        u=read_only(user_rows[table.u]),
-        i=read_only(item_rows[table.i]),
-        user_table=None,
-        item_table=None,
-        seen=None if table.seen is None else _renumbered(table.seen, users, items, None, None),
+        u=read_only(u[order]),
+        i=read_only(i[order]),
+        values=read_only(table.values[order]),
+        times=None if table.times is None else read_only(table.times[order]),
+        weights=None if table.weights is None else read_only(table.weights[order]),
+        seen=None if table.seen is None else _renumbered(table.seen, users, items, {}),
+        user_table=tables.get("user_table"),
+        item_table=tables.get("item_table"),
     )
-    if user_table is not None:
-        moved = moved.with_user_table(user_table)
-    return moved if item_table is None else moved.with_item_table(item_table)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -140,4 +140,6 @@ def _of(table: Interactions, keep: np.ndarray[tuple[int], np.dtype[np.bool_]]) -
         part.users.ids(part.u), part.items.ids(part.i), part.values, times=part.times, weights=part.weights,
         kind=part.kind, scale=part.scale,
     )  # fmt: skip
-    return small if table.item_table is None else small.with_item_table(table.item_table)
+    if table.item_table is None:
+        return small
+    return replace(small, item_table=table.item_table[table.items.rows(small.items.all)])

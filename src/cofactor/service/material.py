@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
 
 from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions, Kind
+from cofactor.data.side_table import join
 from cofactor.errors import DataError, KindError
 from cofactor.service.recipe import Recipe
 from cofactor.service.scales import scale_for
@@ -91,10 +92,10 @@ def gathered(store: Store, kind: Kind, cut: int, seen: int) -> Material:
     scale = scale_for(store, known["value"]) if kind == "ratings" else None
     train = Interactions.from_columns(users, items, known["value"], times=known["time"], kind=kind, scale=scale)
     if about := [(one.item, {"title": one.title, **one.metadata}) for one in store.items.after()]:
-        train = train.with_item_table(_side_table(train.items, "item", about))
+        train = replace(train, item_table=_side_table(train.items, "item", about))
     told = None
     if facts := [(one.user, one.metadata) for one in store.users.after()]:
-        train = train.with_user_table(_side_table(train.users, "user", facts))
+        train = replace(train, user_table=_side_table(train.users, "user", facts))
         told = _table(pl.Series("user", [name for name, _ in facts], dtype=pl.String), [about for _, about in facts])
     return Material(train, known, held_out, cut, seen, told)
 
@@ -115,11 +116,12 @@ def _without(store: Store, table: pl.DataFrame, stones: set[str]) -> pl.DataFram
 
 
 def _side_table(ids: IdMap, what: str, rows: Iterable[tuple[str, dict[str, Any]]]) -> pl.DataFrame:
-    """A row for each of these ids that something is known of."""
+    """What is known of each of these ids; a row for each, perhaps of nulls."""
     known = [(ids.parse(name), facts) for name, facts in rows]
     mine = [(name, facts) for name, facts in known if name in ids]
     kind: Any = pl.Int64 if ids.kind == "integer" else pl.String
-    return _table(pl.Series(what, [name for name, _ in mine], dtype=kind), [facts for _, facts in mine])
+    table = _table(pl.Series(what, [name for name, _ in mine], dtype=kind), [facts for _, facts in mine])
+    return join(ids, table, what, id_column=what).frame if mine else pl.DataFrame([ids.all.alias(what)])
 
 
 def _table(ids: pl.Series, rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
