@@ -174,4 +174,4 @@ def test_levels_that_were_declared_outlive_a_training(settings: ServiceSettings,
         told = [client.post("/v1/events", json={"user": "u1", "item": "i1", "value": value}) for value in (1, 5, 6)]
         assert client.get("/v1/models").json()["answering"] == 2
     assert [one.status_code for one in told] == [201, 201, 422]
-    assert "from 1 to 5" in told[2].text
+    assert "scale of 1 to 5" in told[2].text

@@ -182,7 +182,8 @@ def test_what_is_known_of_items_and_users_is_learnt_with(trainer: Trainer, store
     [
         ({"estimator": "no such"}, ParameterError),
         ({"estimator": {"estimator": "bias", "depth": 3}}, ParameterError),
-        ({"kind": "events"}, KindError),
+        ({"kind": "events"}, DataError),
+        ({"kind": "events", "estimator": "bias"}, KindError),
         ({"speed": 3}, DataError),
         ([1], DataError),
         ("bias", DataError),

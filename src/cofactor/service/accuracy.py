@@ -86,7 +86,7 @@ def _ndcg(one: Recommender, catalog: IdMap, relevant: SparseRows, k: int) -> Flo
 
 
 def _had(recommender: Recommender, users: Any, items: Any) -> Any:
-    """Whether each pair stands in the user's history: (n,) bool."""
-    rows, width = recommender.histories, len(recommender.items) + 1
+    """Whether lists leave out each pair, as the user has seen the item before: (n,) bool."""
+    rows, width = recommender.excluded, len(recommender.items) + 1
     owner = np.repeat(np.arange(len(rows), dtype=np.int64), rows.counts)
     return np.isin(users.astype(np.int64) * width + items, owner * width + rows.columns) & (items >= 0)

@@ -42,12 +42,17 @@ def rows_of(ids: IdMap, wanted: pl.Series) -> Int32:
 
 
 def as_of(
-    recommender: Recommender, users: IdMap, state: pl.DataFrame, facts: pl.DataFrame | None = None
+    recommender: Recommender,
+    users: IdMap,
+    state: pl.DataFrame,
+    facts: pl.DataFrame | None = None,
+    seen: pl.DataFrame | None = None,
 ) -> Recommender:
     """The recommender with these users alone, and with what they did until then: what would have answered them.
 
     users: string ids. state: user, item (String), value: all that counts of these users, and perhaps of others. facts:
-    user (String) and what priors may have learnt from. Who did nothing since the model was learnt keeps the vector it
+    user (String) and what priors may have learnt from. seen: as `state`, the pairs that lists leave out besides; None
+    for none. Who did nothing since the model was learnt keeps the vector it
     learnt; all others are folded in, as the service does. Items that the model does not know are left out. Raises
     KindError for a model that cannot fold in.
 
@@ -68,7 +73,8 @@ def as_of(
     if len(users) and isinstance(model, FoldsIn):
         folded = _folded(recommender, present.take(np.flatnonzero(changed)), texts(users).filter(changed), facts)
         model = model.with_users(folded, take)
-    return replace(recommender, model=model, users=users, histories=present, user_table=None)
+    excluded = None if seen is None else _histories(recommender, users, seen)
+    return replace(recommender, model=model, users=users, histories=present, user_table=None, seen=excluded)
 
 
 def _folded(recommender: Recommender, histories: SparseRows, users: pl.Series, facts: pl.DataFrame | None) -> Any:

@@ -129,7 +129,7 @@ class Engine:
 
     def _warm(self, serving: Serving) -> None:
         """One list, one newcomer: what must be compiled or mapped is, before anybody waits for it."""
-        _ = serving.by_support, serving.scale
+        _ = serving.by_support
         rec = serving.recommender
         if not len(rec.users):
             return

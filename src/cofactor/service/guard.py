@@ -181,4 +181,4 @@ class Guard:
 
 
 def _at(recommender: Recommender, users: IdMap, material: Material) -> Recommender:
-    return as_of(recommender, users, material.known, material.facts)
+    return as_of(recommender, users, material.known, material.facts, material.seen_before)

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from cofactor.arrays import read_only
 from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.data.side_table import join
@@ -16,7 +17,7 @@ from cofactor.service.recipe import Recipe
 from cofactor.service.scales import scale_for
 from cofactor.store import Store
 from cofactor.store.event import EVENT, RATING
-from cofactor.store.state import state_of
+from cofactor.store.state import other_kind, state_of
 
 __all__ = ["Material", "gathered", "require_trainable", "since"]
 
@@ -27,8 +28,10 @@ class Material:
 
     Attributes:
 
-        train: what counts of each pair at `cut`, with what is known of items and users.
+        train: what counts of each pair at `cut`, with what is known of items and users, and with what users had seen.
         known: the same rows: user, item (String), value, time.
+        seen_before: pairs of the other kind alone, which lists leave out: of events the pairs that were only rated, of
+            ratings those that were only taken. Columns as in `known`.
         held_out: what was told behind `cut`, up to `seen`, in the same columns; the last word on each pair.
         cut, seen: numbers of changes in the store.
         facts: what is known of users, with ratings or without: user (String) and the rest; None where nothing is.
@@ -40,6 +43,7 @@ class Material:
     cut: int
     seen: int
     facts: pl.DataFrame | None = None
+    seen_before: pl.DataFrame | None = None
 
 
 def require_trainable(store: Store, recipe: Recipe) -> None:
@@ -82,22 +86,47 @@ def gathered(store: Store, kind: Kind, cut: int, seen: int) -> Material:
     Who is forgotten while it is read is left out too. Raises DataError where there is nothing to learn from,
     StoreUnavailableError.
     """
+    other = other_kind(kind)
     known = _as_text(store.events.state(kind, until=cut))
     held_out = _as_text(state_of(store.events.until(seen, after=cut), kind))
+    also = _as_text(store.events.state(other, until=cut)) if store.events.holds(other) else known.clear()
     if stones := {stone.hash for stone in store.forgotten.after(seen)}:
-        known, held_out = (_without(store, table, stones) for table in (known, held_out))
+        known, held_out, also = (_without(store, table, stones) for table in (known, held_out, also))
     if known.is_empty():
         raise DataError(f"there are no {kind} to learn from: send some, or import a table")
-    users, items = _typed(known["user"]), _typed(known["item"])
-    scale = scale_for(store, known["value"]) if kind == "ratings" else None
-    train = Interactions.from_columns(users, items, known["value"], times=known["time"], kind=kind, scale=scale)
+    also = also.join(known, on=["user", "item"], how="anti")
+    if kind == "ratings":  # a model of ratings says nothing about users and items without any
+        also = also.join(known, on="user", how="semi").join(known, on="item", how="semi")
+    train = _table_of(store, known, also, kind)
     if about := [(one.item, {"title": one.title, **one.metadata}) for one in store.items.after()]:
         train = replace(train, item_table=_side_table(train.items, "item", about))
     told = None
     if facts := [(one.user, one.metadata) for one in store.users.after()]:
         train = replace(train, user_table=_side_table(train.users, "user", facts))
         told = _table(pl.Series("user", [name for name, _ in facts], dtype=pl.String), [about for _, about in facts])
-    return Material(train, known, held_out, cut, seen, told)
+    return Material(train, known, held_out, cut, seen, told, also)
+
+
+def _table_of(store: Store, known: pl.DataFrame, also: pl.DataFrame, kind: Kind) -> Interactions:
+    """Return the rows as a table of this kind, and those of the other kind as what its users have seen.
+
+    The items and users of low ratings belong to the catalog of events, as in `Interactions.to_events`.
+    """
+    n, other = len(known), other_kind(kind)
+    users, items = (_typed(pl.concat([known[name], also[name]])) for name in ("user", "item"))
+    scale = scale_for(store, known["value"]) if kind == "ratings" else None
+    train = Interactions.from_columns(users[:n], items[:n], known["value"], times=known["time"], kind=kind, scale=scale)
+    if also.is_empty():
+        return train
+    seen = Interactions.from_columns(users[n:], items[n:], also["value"], times=also["time"], kind=other)
+    maps = train.users.union(seen.users), train.items.union(seen.items)
+    return replace(_renumbered(train, *maps), seen=_renumbered(seen, *maps))
+
+
+def _renumbered(table: Interactions, users: IdMap, items: IdMap) -> Interactions:
+    """Return the same rows by the row numbers of larger maps: both are sorted, so rows stay sorted."""
+    u, i = users.rows(table.users.all)[table.u], items.rows(table.items.all)[table.i]
+    return replace(table, users=users, items=items, u=read_only(u), i=read_only(i))
 
 
 def _as_text(rows: pl.DataFrame) -> pl.DataFrame:

@@ -10,11 +10,12 @@ from cofactor.data.interactions import Interactions
 from cofactor.errors import StoreError
 from cofactor.recommend import Recommender
 from cofactor.service.artifacts import Artifacts
+from cofactor.service.material import gathered
 from cofactor.service.recipe import Recipe
 from cofactor.service.scales import keep_scale
-from cofactor.store import Store, StoredModel
+from cofactor.store import Loaded, Store, StoredModel
 
-__all__ = ["add", "promote", "publish_first", "roll_back"]
+__all__ = ["add", "import_table", "promote", "publish_first", "publish_learned", "roll_back"]
 
 
 def add(
@@ -50,15 +51,72 @@ def roll_back(store: Store, artifacts: Artifacts) -> StoredModel:
 
 
 def publish_first(store: Store, artifacts: Artifacts, table: Interactions, recipe: Recipe) -> StoredModel:
-    """Import a table, learn from it with priors for newcomers, publish and promote: the first model of a store.
+    """Import a table, learn from all that the store then holds, publish and promote: the first model of a store.
 
-    Raises what `EventLog.load`, `Recommender.fit` and `add` raise.
+    Raises what `EventLog.load` and `publish_learned` raise.
     """
-    store.events.load(table)
+    whole = import_table(store, table)[1]
+    return publish_learned(store, artifacts, recipe, table if whole else None)
+
+
+def import_table(store: Store, table: Interactions) -> tuple[Loaded, bool]:
+    """Store a table once, with the ratings that are too low for events, and the scale of the first.
+
+    Parameters
+    ----------
+    store : Store
+        Where its rows go; those that it holds already are not stored again.
+    table : Interactions
+        Ratings or events.
+
+    Returns
+    -------
+    loaded : Loaded
+        How the import went.
+    whole : bool
+        Whether the table alone is what the store now holds.
+
+    Raises
+    ------
+    DataError
+        For a row that cannot be stored; nothing is stored then.
+    """
+    is_empty = not store.events.after(0, 1)
+    parts = [store.events.load(part) for part in (table, table.seen) if part is not None]
+    loaded = Loaded(*(sum(counts) for counts in zip(*parts, strict=True)))
     keep_scale(store, table)
+    return loaded, is_empty and not loaded.skipped
+
+
+def publish_learned(
+    store: Store, artifacts: Artifacts, recipe: Recipe, table: Interactions | None = None
+) -> StoredModel:
+    """Learn from what the store holds, with priors for new users and items, publish and promote.
+
+    Parameters
+    ----------
+    store, artifacts : Store, Artifacts
+        Where rows, titles and facts come from, and where the model goes.
+    recipe : Recipe
+        How to learn.
+    table : Interactions, optional
+        What the store holds, where the caller has it already: it is not read again.
+
+    Returns
+    -------
+    StoredModel
+        The active model.
+
+    Raises
+    ------
+    DataError
+        Where there is nothing to learn from.
+    """
     watermark = store.events.watermark()
-    recommender = recipe.with_priors(Recommender.fit(recipe.estimator, table, seed=recipe.seed))
-    metrics = {"recipe": recipe.as_dict(), "rows": len(table)}
+    rows = table if table is not None else gathered(store, recipe.kind, watermark, watermark).train
+    keep_scale(store, rows)
+    recommender = recipe.with_priors(Recommender.fit(recipe.estimator, rows, seed=recipe.seed))
+    metrics = {"recipe": recipe.as_dict(), "rows": len(rows)}
     added = add(store, artifacts, recommender, watermark=watermark, metrics=metrics)
     return promote(store, artifacts, added.version)
 

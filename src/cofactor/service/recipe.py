@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, get_args
 
+from cofactor import checks
 from cofactor.data.interactions import Kind
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators import REGISTRY, BiasedMF, ImplicitALS
@@ -14,9 +15,7 @@ from cofactor.estimators.base import Estimator
 from cofactor.newcomers import eased_in, learn_priors
 from cofactor.recommend import Recommender
 
-__all__ = ["LARGEST_SEED", "Recipe", "estimator_of"]
-
-LARGEST_SEED = 2**32 - 1
+__all__ = ["Recipe", "estimator_of"]
 
 
 @dataclass(frozen=True)
@@ -73,8 +72,7 @@ class Recipe:
         settled.setdefault("kind", "ratings" if learns == "any" else learns)
         if settled["kind"] not in list(get_args(Kind)) or learns not in (settled["kind"], "any"):
             raise KindError(f"{settled['estimator'].name} does not learn from {settled['kind']!r}")
-        if type(seed := settled.get("seed", 0)) is not int or not 0 <= seed <= LARGEST_SEED:
-            raise ParameterError(f"seed must be a whole number from 0 to {LARGEST_SEED}, not {seed!r}")
+        checks.seed(settled.get("seed", 0))
         return cls(**settled)
 
     def as_dict(self) -> dict[str, Any]:

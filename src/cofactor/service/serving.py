@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
@@ -100,7 +100,7 @@ class Serving:
         if row < 0:
             return None
         rec = self.recommender
-        return Person(rec.model, row, rec.histories, self._with(rec.histories.row(row), also), "model")
+        return Person(rec.model, row, rec.histories, self._with(rec.excluded.row(row), also), "model")
 
     def newcomer(
         self, history: Iterable[tuple[str, float]], also: Iterable[str] = (), facts: Mapping[str, Any] | None = None
@@ -180,23 +180,15 @@ class Serving:
         """An interview before its first question. Raises KindError where the model has no factors of ratings."""
         return Interview(Population.of(self.recommender))
 
-    @cached_property
+    @property
     def scale(self) -> Scale | None:
-        """What ratings can be; None for models of events, and where nothing was rated."""
-        rec = self.recommender
-        if rec.kind != "ratings":
-            return None
-        model = rec.model
-        found: Scale | None = getattr(getattr(model, "average", model), "scale", None)
-        return Scale.of(rec.histories.values) if found is None and len(rec.histories.values) else found
+        """The scale of the ratings; None for models of events."""
+        return self.recommender.scale
 
-    def check_values(self, values: Iterable[float]) -> None:
-        """Raises DataError for a rating that is off the scale; events may be any number."""
-        if self.scale is None:
-            return
-        low, high = self.scale.low, self.scale.high
-        if wrong := [value for value in values if not low <= value <= high]:
-            raise DataError(f"the value {wrong[0]:g} is off the scale, which goes from {low:g} to {high:g}")
+    def check_values(self, values: Sequence[float], name: str | Callable[[int], str] = "the value") -> None:
+        """Raise DataError for a rating that is not on the scale, as `Scale.check` does; events may be any number."""
+        if self.scale is not None:
+            self.scale.check(values, name=name)
 
     def mask(self, unavailable: Iterable[str], allowed: Sequence[str] | None = None) -> Bool | None:
         """Which items may be shown: those in `allowed`, or all, without the unavailable ones; None for no limit."""

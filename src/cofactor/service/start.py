@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 import polars as pl
 
-from cofactor.data.interactions import Interactions
+from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DataError, ParameterError
 from cofactor.service.artifacts import Artifacts
-from cofactor.service.publishing import publish_first
+from cofactor.service.publishing import import_table, publish_learned
 from cofactor.service.recipe import Recipe
 from cofactor.service.settings import ServiceSettings
 from cofactor.store import Loaded, Store
+from cofactor.store.state import other_kind
 
 __all__ = ["Prepared", "prepared"]
 
@@ -65,26 +66,27 @@ def prepared(
                 f"every key is revoked, and {settings.host} is open to others: make one first (cofactor key)"
             )
         table = None if table is None else _in_parts(table)
-        loaded = None if table is None else _imported(store, table, tell)
+        loaded, is_whole = (None, False) if table is None else _imported(store, table, tell)
         active, is_first = store.models.active(), False
         if active is None:
-            rows = table if table is not None else _stored(store, recipe)
-            tell(f"learning {recipe.estimator.name} from {len(rows):,} {rows.kind}")
-            active, is_first = publish_first(store, artifacts, rows, recipe), True
+            _require_rows(store, recipe.kind)
+            tell(f"learning {recipe.estimator.name} from {recipe.kind}")
+            active, is_first = publish_learned(store, artifacts, recipe, table if is_whole else None), True
         elif loaded is not None and loaded.stored:
             store.jobs.enqueue_once("train")
         key = None if keys else store.keys.create("admin", "made at the first start")
         return Prepared(loaded, active.version, is_first, key)
 
 
-def _imported(store: Store, table: Interactions, tell: Callable[[str], None]) -> Loaded:
-    """What is known of items and users first: a cell that cannot be kept is refused before anything is stored."""
+def _imported(store: Store, table: Interactions, tell: Callable[[str], None]) -> tuple[Loaded, bool]:
+    """Import as `import_table` does; items and users first, so that a cell that cannot be kept stops it before."""
     if table.item_table is not None and (count := store.items.add_table(table.item_table)):
         tell(f"storing what is known of {count:,} items: {_names(table.item_table)}")
     if table.user_table is not None and (count := store.users.add_table(table.user_table)):
         tell(f"storing what is known of {count:,} users: {_names(table.user_table)}")
-    tell(f"storing {len(table):,} {table.kind}")
-    return store.events.load(table)
+    low = "" if table.seen is None else f" and {len(table.seen):,} lower ratings"
+    tell(f"storing {len(table):,} {table.kind}{low}")
+    return import_table(store, table)
 
 
 def _names(table: pl.DataFrame) -> str:
@@ -104,8 +106,12 @@ def _parted(side: pl.DataFrame) -> pl.DataFrame:
     return side.with_columns(pl.col(several).str.split("|").list.eval(part.filter(part != ""))) if several else side
 
 
-def _stored(store: Store, recipe: Recipe) -> Interactions:
-    try:
-        return store.events.interactions(recipe.kind)
-    except DataError:
-        raise DataError("there is no model yet, and nothing to learn one from: name a table of ratings") from None
+def _require_rows(store: Store, kind: Kind) -> None:
+    """Raise DataError where the store holds nothing of this kind."""
+    if store.events.holds(kind):
+        return
+    other = other_kind(kind)
+    if store.events.holds(other):
+        how = "learn from them with --events" if other == "events" else "leave out --events"
+        raise DataError(f"there is no model yet, and the store holds {other} and no {kind}: {how}")
+    raise DataError("there is no model yet, and nothing to learn one from: name a table of ratings")

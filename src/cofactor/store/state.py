@@ -17,7 +17,7 @@ from cofactor.data.reading.cells import as_integers
 from cofactor.errors import KindError
 from cofactor.store.event import EVENT, RATING, REMOVAL, StoredEvent
 
-__all__ = ["Kept", "code_of", "settled", "state_of"]
+__all__ = ["Kept", "code_of", "other_kind", "settled", "state_of"]
 
 PART = 1_000_000
 
@@ -84,6 +84,15 @@ def code_of(kind: Kind) -> int:
     if kind not in ("ratings", "events"):
         raise KindError(f"the kind is ratings or events, not {kind!r}")
     return RATING if kind == "ratings" else EVENT
+
+
+def other_kind(kind: Kind) -> Kind:
+    """Return "events" for "ratings", and the other way round.
+
+    >>> other_kind("ratings")
+    'events'
+    """
+    return "events" if kind == "ratings" else "ratings"
 
 
 def _lean(pages: Iterable[pl.DataFrame], code: int, columns: dict[str, Any]) -> Iterator[pl.DataFrame]:

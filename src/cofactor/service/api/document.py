@@ -62,7 +62,8 @@ def _rating(service: Service | None) -> dict[str, Any]:
     """A number on the scale of the model that answers; any that is kept, where there is none."""
     scale = None if service is None or service.engine.version is None else service.engine.serving.scale
     low, high = (-1e15, 1e15) if scale is None else (scale.low, scale.high)
-    return {**RATING, "minimum": float(low), "maximum": float(high)}
+    levels = {"enum": list(scale.levels)} if scale is not None and scale.levels else {}
+    return {**RATING, "minimum": float(low), "maximum": float(high), **levels}
 
 
 def _rated(schema: dict[str, Any], service: Service | None) -> dict[str, Any]:

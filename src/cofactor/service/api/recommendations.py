@@ -59,7 +59,7 @@ async def as_wished(service: Asked, body: RecommendBody) -> Response:
     if len({item for item, _ in pairs}) < len(pairs):
         raise Problem(422, "history: an item stands there twice")
     _require_ratings(service, body.history or [])
-    _check_scale(service, [value for _, value in pairs])
+    service.engine.serving.check_values([value for _, value in pairs], lambda at: f"body.history.{at}.value")
     return _shown(service, await service.run(service.engine.recommend_for, pairs, wish), None, log=False)
 
 
@@ -98,7 +98,9 @@ async def question(service: Asked, body: InterviewBody) -> Response:
     answers = [(str(one.item), one.value) for one in body.answers]
     if len({item for item, _ in answers}) < len(answers):
         raise Problem(422, "answers: an item stands there twice")
-    _check_scale(service, [value for _, value in answers if value is not None])
+    places = [place for place, (_, value) in enumerate(answers) if value is not None]
+    values = [value for _, value in answers if value is not None]
+    service.engine.serving.check_values(values, lambda at: f"body.answers.{places[at]}.value")
     return reply(await service.run_slowly(asked, service.engine, answers))
 
 
@@ -119,11 +121,6 @@ def _require_ratings(service: Service, history: list[Rated]) -> None:
         for place, one in enumerate(history):
             if "value" not in one.model_fields_set:
                 raise Problem(422, f"body.history.{place}.value: the rating is missing; the model learned from ratings")
-
-
-def _check_scale(service: Service, values: list[float]) -> None:
-    serving = service.engine.serving
-    serving.check_values(values)
 
 
 def _shown(service: Service, found: Ranked, user: str | None, log: bool) -> Response:

