@@ -120,7 +120,7 @@ def test_nothing_selected_is_an_empty_table_of_all_ids() -> None:
 @pytest.mark.parametrize("keep", [[True], [True] * 3, [0, 1], [], True, [None, True], ["a", "b"]])
 def test_rows_are_selected_by_true_or_false_for_each(keep: Any) -> None:
     loaded = table([(1, "a", 3, 0), (2, "a", 3, 0)])
-    with pytest.raises(DataError, match="select takes true or false for each of 2 rows, not"):
+    with pytest.raises(ParameterError, match="keep must be True or False for each of 2 rows, not"):
         loaded.select(keep)
     assert loaded.select([False, True]).frame()["user"].to_list() == [2]
     assert len(loaded.select([False, False]).select([])) == 0

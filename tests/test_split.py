@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, KindError, LeakageError, ParameterError
-from cofactor.evaluate import split_given
+from cofactor.evaluate import evaluate, split_given
+from cofactor.evaluate.inner import inner_split
 from cofactor.evaluate.leakage import no_future, no_future_per_user
 from cofactor.evaluate.split import (
     Split,
@@ -119,10 +120,62 @@ def test_last_is_each_users_youngest_rows(table):
         assert len(train) + len(test) == len(mine)
 
 
-def test_last_breaks_ties_by_row_and_leaves_short_histories_whole():
-    same_time = Interactions.from_columns([1, 1, 1, 2], ["a", "b", "c", "a"], [1, 2, 3, 4], times=[7, 7, 7, 7])
-    split = split_last(same_time)
-    assert rows_of(split.test) == [(1, "c", 3.0, 7)]
+def test_last_leaves_short_histories_whole():
+    table = Interactions.from_columns([1, 1, 1, 2], ["a", "b", "c", "a"], [1, 2, 3, 4], times=[7, 9, 8, 7])
+    split = split_last(table)
+    assert rows_of(split.test) == [(1, "b", 2.0, 9)]
+    assert rows_of(split.train) == [(1, "a", 1.0, 7), (1, "c", 3.0, 8), (2, "a", 4.0, 7)]
+    assert split.description == "last row of each user"
+
+
+def test_last_draws_among_rows_of_one_time_by_the_seed():
+    ids = ["a", "b", "c", "d"]
+    table = Interactions.from_columns([1] * 4 + [2] * 2, [*ids, "a", "b"], [3] * 6, times=[5, 9, 9, 9, 1, 2])
+    drawn = [split_last(table, seed=seed).test.frame()["item"].to_list() for seed in range(300)]
+    assert {items[1] for items in drawn} == {"b"}  # user 2 has no tie
+    counts = {item: [items[0] for items in drawn].count(item) for item in ids}
+    assert counts["a"] == 0
+    assert min(counts["b"], counts["c"], counts["d"]) > 70  # 100 each on average
+    assert split_last(table, seed=3).test.frame().rows() == split_last(table, seed=3).test.frame().rows()
+    assert split_last(table, seed=3).description == "last row of each user, ties in time of 1 user broken with seed 3"
+    both = split_last(table, n=2).description
+    assert both == "last 2 rows of each user, ties in time of 1 user broken with seed 0"
+    assert split_last(table, n=3).description == "last 3 rows of each user"  # all three of one time
+
+
+def test_last_chooses_the_same_rows_whatever_the_ids_are_called(table):
+    tied = Interactions.from_columns([1] * 6, [1, 2, 3, 4, 5, 6], [3] * 6, times=[7] * 6)
+    named = Interactions.from_columns([1] * 6, [6, 5, 4, 3, 2, 1], [3] * 6, times=[7] * 6)
+    found = np.array([split_last(tied, seed=s).test.frame()["item"][0] for s in range(200)])
+    renamed = 7 - np.array([split_last(named, seed=s).test.frame()["item"][0] for s in range(200)])
+    assert abs(found.mean() - 3.5) < 0.4
+    assert abs(renamed.mean() - 3.5) < 0.4
+
+
+def test_last_splits_movielens_with_ties_of_415_users(movielens):
+    split = split_last(movielens.to_events(positive_from=1), seed=1)
+    assert "ties in time of 415 users broken with seed 1" in split.description
+
+
+def test_an_inner_split_and_the_result_of_evaluate_tell_of_ties():
+    table = table_of(400, 20, 40, seed=4, n_times=5)
+    split = split_last(table, seed=2)
+    assert "users broken with seed 2" in split.description
+    assert "users broken with seed 7" in inner_split(split, seed=7).description
+    assert "users broken with seed 2" in evaluate([], split).description
+
+
+@pytest.mark.parametrize("n", [0, -1, True, 1.0, None, "1"])
+def test_last_takes_a_whole_number_of_rows(table, n):
+    with pytest.raises(ParameterError, match="n must be a whole number from 1 on"):
+        split_last(table, n=n)
+
+
+@pytest.mark.parametrize("cut", [split_random, split_per_user, split_last, split_users])
+@pytest.mark.parametrize("seed", [True, 1.5, None, -1, 2**32, 2**70, "1"])
+def test_a_seed_of_a_split_is_a_seed(table, cut, seed):
+    with pytest.raises(ParameterError, match="seed must be a whole number from 0 to 4294967295"):
+        cut(table, seed=seed)
 
 
 def test_by_time_puts_everything_from_the_cut_on_into_the_test(table):
@@ -178,11 +231,9 @@ def test_a_split_by_hand_gets_the_check(table):
         Split(table.select(overlap), table.select(~half))
 
 
-def test_a_leak_in_an_unsorted_table_is_found_too(table):
-    backwards = replace(table, u=table.u[::-1], i=table.i[::-1])
-    one = np.arange(len(table)) == 17
-    with pytest.raises(LeakageError, match="stand in train and in test"):
-        Split(backwards, table.select(one))
+def test_an_unsorted_table_in_which_a_leak_could_hide_cannot_be_made(table):
+    with pytest.raises(DataError, match=r"rows must be distinct \(u, i\) pairs in ascending order"):
+        replace(table, u=table.u[::-1].copy(), i=table.i[::-1].copy())
 
 
 def test_future_in_train_is_a_leak(table):
@@ -265,7 +316,7 @@ def test_a_share_must_lie_between_0_and_1(table, way, test):
 def test_other_arguments_out_of_range(table):
     with pytest.raises(ParameterError, match="given must be a share"):
         split_users(table, given=1.0)
-    with pytest.raises(ParameterError, match="n must be at least 1 row"):
+    with pytest.raises(ParameterError, match="n must be a whole number from 1 on"):
         split_last(table, n=0)
 
 

@@ -6,12 +6,14 @@ import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from functools import cached_property
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cofactor import checks
+from cofactor.errors import DataError, ParameterError
 
 __all__ = [
     "EVERY",
@@ -28,6 +30,7 @@ __all__ = [
     "plain",
     "random_stream",
     "read_only",
+    "require_array",
 ]
 
 Float32: TypeAlias = NDArray[np.float32]
@@ -42,6 +45,8 @@ EVERY: Bool = np.zeros(0, np.bool_)
 """The mask that allows every row."""
 NO_ORDER: Int32 = np.zeros(0, np.int32)
 """No order of rows but their numbers."""
+MOST_ROWS = 2**31 - 1
+"""Row numbers are int32."""
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
@@ -53,6 +58,43 @@ def read_only(array: NDArray[Any]) -> NDArray[Any]:
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+def require_array(name: str, value: Any, dtype: Any, shape: tuple[int | None, ...] = (None,)) -> None:
+    """Raise DataError unless this is a C-contiguous array of this dtype and shape, as kernels read it.
+
+    Parameters
+    ----------
+    name : str
+        What it is, for the message.
+    value : object
+        Any value.
+    dtype : dtype
+        NumPy's type.
+    shape : tuple of (int or None), default (None,)
+        The length of each axis, None for any.
+
+    Raises
+    ------
+    DataError
+        For anything else.
+
+    Examples
+    --------
+    >>> require_array("start", np.zeros(3), np.int64)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    cofactor.errors.DataError: start must be a contiguous int64 array of shape (any), not a numpy.ndarray ...
+    """
+    if (
+        not isinstance(value, np.ndarray)
+        or value.dtype != dtype
+        or value.ndim != len(shape)
+        or not value.flags.c_contiguous
+        or any(wanted is not None and wanted != size for wanted, size in zip(shape, value.shape, strict=True))
+    ):
+        axes = ", ".join("any" if size is None else str(size) for size in shape)
+        what = f"a contiguous {np.dtype(dtype)} array of shape ({axes})"
+        raise DataError(f"{name} must be {what}, not {checks.shown(value)}")
 
 
 def contiguous(array: Any, dtype: Any) -> NDArray[Any]:
@@ -90,7 +132,8 @@ class SparseRows:
         start (n_rows + 1,) int64    columns (n,) int32
         values (n,) float32          weights (n,) float32, or None where every weight is 1
 
-    A row without entries has start[r] = start[r + 1]; a matrix without rows has start = [0].
+    A row without entries has start[r] = start[r + 1]; a matrix without rows has start = [0]. Raises DataError for
+    arrays of another type or length, a `start` that does not rise from 0 to n, and columns below 0.
 
     >>> rows = SparseRows.of(rows=[1, 0, 1], columns=[2, 0, 1], values=[5, 3, 4], n_rows=3)
     >>> rows.counts.tolist(), rows.row(1).columns.tolist(), rows.row(1).values.tolist()
@@ -102,6 +145,79 @@ class SparseRows:
     values: Float32
     weights: Float32 | None = None
 
+    def __post_init__(self) -> None:
+        require_array("start of SparseRows", self.start, np.int64)
+        require_array("columns of SparseRows", self.columns, np.int32)
+        require_array("values of SparseRows", self.values, np.float32)
+        if self.weights is not None:
+            require_array("weights of SparseRows", self.weights, np.float32)
+        start, n = self.start, len(self.columns)
+        if len(start) == 0 or start[0] != 0 or start[-1] != n or (start[1:] < start[:-1]).any():
+            raise DataError(f"start of SparseRows must rise from 0 to {n:,}, the number of its columns")
+        if len(self.values) != n or (self.weights is not None and len(self.weights) != n):
+            raise DataError(f"SparseRows must have as many values and weights as columns, {n:,}")
+        if n and self.columns.min() < 0:
+            raise DataError(f"columns of SparseRows must be numbers from 0 on, not {self.columns.min()}")
+
+    @classmethod
+    def _part(cls, of: SparseRows, start: Int64, entries: Any) -> Self:
+        """Some rows of a matrix whose arrays were checked: they are not checked again."""
+        part = object.__new__(cls)
+        weights = None if of.weights is None else of.weights[entries]
+        part.__dict__.update(start=start, columns=of.columns[entries], values=of.values[entries], weights=weights)
+        if (sound := of.__dict__.get("_sound")) is not None:
+            part.__dict__["_sound"] = sound
+        return part
+
+    @cached_property
+    def _sound(self) -> tuple[int, bool, bool]:
+        """A bound that all columns are below, whether they ascend in each row, and whether all numbers are finite."""
+        n = len(self.columns)
+        ascends = self.columns[1:] > self.columns[:-1]
+        ascends[self.start[(self.start > 0) & (self.start < n)] - 1] = True  # where another row begins
+        finite = np.isfinite(self.values).all() and (self.weights is None or np.isfinite(self.weights).all())
+        return int(self.columns.max(initial=-1)) + 1, bool(ascends.all()), bool(finite)
+
+    def checked(self, name: str, n_columns: int, *, n_rows: int | None = None) -> Self:
+        """The same matrix, if it fits a catalog.
+
+        Parameters
+        ----------
+        name : str
+            The argument's name, for the message.
+        n_columns : int
+            Columns must be below this number, ascending within each row and without duplicates. Values and weights must
+            be finite.
+        n_rows : int or None, default None
+            How many rows there must be; None for any number.
+
+        Returns
+        -------
+        SparseRows
+            The matrix itself.
+
+        Raises
+        ------
+        DataError
+            Where it does not fit.
+
+        Examples
+        --------
+        >>> SparseRows.of([0], [7], [5.0], n_rows=1).checked("histories", 7)
+        Traceback (most recent call last):
+        cofactor.errors.DataError: histories must have columns from 0 to 6, not 7
+        """
+        if n_rows is not None and len(self) != n_rows:
+            raise DataError(f"{name} must have {n_rows:,} rows, not {len(self):,}")
+        bound, ascends, finite = self._sound
+        if bound > n_columns and (largest := int(self.columns.max(initial=-1))) >= n_columns:
+            raise DataError(f"{name} must have columns from 0 to {n_columns - 1}, not {largest}")
+        if not ascends:
+            raise DataError(f"{name} must have columns that ascend within each row, without duplicates")
+        if not finite:
+            raise DataError(f"{name} must have finite values and weights")
+        return self
+
     def __len__(self) -> int:
         return len(self.start) - 1
 
@@ -111,19 +227,23 @@ class SparseRows:
         return np.diff(self.start)
 
     def row(self, r: int) -> SparseRows:
-        """Row r alone, as a matrix of one row, without copying its entries."""
+        """Row r alone, as a matrix of one row, without copying its entries. Raises ParameterError for another row."""
+        r = checks.whole_number("r", r, low=0, high=len(self) - 1)
         return self.slice(r, r + 1)
 
     def slice(self, first: int, last: int) -> SparseRows:
-        """Rows first..last-1, without copying their entries."""
-        part = slice(int(self.start[first]), int(self.start[last]))
-        weights = None if self.weights is None else self.weights[part]
-        start = self.start[first : last + 1] - self.start[first]
-        return SparseRows(start, self.columns[part], self.values[part], weights)
+        """Rows first..last-1, without copying their entries; as in a list, rows beyond the end are left out."""
+        start = self.start[first : last + 1]
+        if len(start) == 0:
+            return SparseRows.empty(0)
+        return self._part(self, start - start[0], slice(int(start[0]), int(start[-1])))
 
     def take(self, rows: Any) -> SparseRows:
-        """These rows, in this order; a row number of -1 gives an empty row. One row, or all as they are: no copy."""
-        rows = np.asarray(rows, dtype=np.int64)
+        """These rows, in this order; a row number of -1 gives an empty row. One row, or all as they are: no copy.
+
+        Raises ParameterError for a row that is not there.
+        """
+        rows = checks.row_numbers("rows", rows, len(self), unknown=True)
         if len(rows) == 1 and rows[0] >= 0:
             return self.row(int(rows[0]))
         if len(rows) == len(self) and bool((rows == np.arange(len(self))).all()):
@@ -131,21 +251,27 @@ class SparseRows:
         counts = np.where(rows < 0, 0, self.start[rows + 1] - self.start[rows])
         start = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
         entries = np.arange(start[-1]) + np.repeat(self.start[rows] - start[:-1], counts)
-        weights = None if self.weights is None else self.weights[entries]
-        return SparseRows(start, self.columns[entries], self.values[entries], weights)
+        return self._part(self, start, entries)
 
     @classmethod
     def of(cls, rows: Any, columns: Any, values: Any, n_rows: int, weights: Any = None) -> SparseRows:
-        """From entries in any order, (n,) each; within a row they are sorted by column. No entries: `n_rows` blanks."""
+        """From entries in any order, (n,) each; within a row they are sorted by column. No entries: `n_rows` blanks.
+
+        Raises ParameterError for rows and columns that are no row numbers or of another length, and for rows that are
+        not below `n_rows`.
+        """
+        n_rows = checks.whole_number("n_rows", n_rows, low=0, high=MOST_ROWS)
+        rows = checks.row_numbers("rows", rows, n_rows)
+        columns = checks.row_numbers("columns", columns, MOST_ROWS)
+        numbers = checks.number_array("values", values, rows.shape)
+        if len(columns) != len(rows):
+            raise ParameterError(f"columns must be as many as rows, {len(rows):,}, not {len(columns):,}")
         order = np.lexsort((columns, rows))
         start = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(rows, minlength=n_rows))])
-        sorted_weights = None if weights is None else contiguous(np.asarray(weights)[order], np.float32)
-        return cls(
-            start,
-            contiguous(np.asarray(columns)[order], np.int32),
-            contiguous(np.asarray(values)[order], np.float32),
-            sorted_weights,
-        )
+        sorted_weights = None
+        if weights is not None:
+            sorted_weights = contiguous(checks.number_array("weights", weights, rows.shape)[order], np.float32)
+        return cls(start, columns[order], contiguous(numbers[order], np.float32), sorted_weights)
 
     @classmethod
     def empty(cls, n_rows: int) -> SparseRows:

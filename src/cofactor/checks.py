@@ -20,12 +20,14 @@ __all__ = [
     "flag",
     "instance",
     "mask",
+    "number_array",
     "optional_callable",
     "row_numbers",
     "seconds",
     "seed",
     "share",
     "shown",
+    "whole_array",
     "whole_number",
     "whole_numbers",
 ]
@@ -368,9 +370,58 @@ def row_numbers(name: str, values: Any, n: int, *, unknown: bool = False) -> NDA
     low = -1 if unknown else 0
     if rows.size and (int(rows.min()) < low or int(rows.max()) >= n):
         row = rows[(rows < low) | (rows >= n)][0]
-        limits = f"must hold row numbers from {low} to {n - 1}" if n else "must be empty: there are no rows"
+        limits = f"must hold row numbers from {low} to {n - 1}" if n + unknown else "must be empty: there are no rows"
         raise ParameterError(f"{name} {limits}, not {row}")
     return np.ascontiguousarray(rows, np.int32)
+
+
+def whole_array(
+    name: str, values: Any, *, low: int | None = None, high: int | None = None, size: int | None = None
+) -> NDArray[np.int64]:
+    """The values as an array of whole numbers within a range.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name.
+    values : array-like of shape (m,), integer
+        Booleans and floats are rejected; an empty list is allowed.
+    low, high : int or None
+        The range of each, both ends included; None for no end.
+    size : int or None
+        How many values there must be; None for any number.
+
+    Returns
+    -------
+    ndarray of shape (m,), int64
+        The values.
+
+    Raises
+    ------
+    ParameterError
+        For another type or shape, another number of values, and for a value outside the range.
+
+    Examples
+    --------
+    >>> whole_array("groups", [0, 2, 1], low=0, size=3)
+    array([0, 2, 1])
+    >>> whole_array("groups", [0, 2], low=0, size=3)
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: groups must be 3 whole numbers from 0 on, not [0, 2]
+    """
+    try:
+        numbers = np.asarray(values)
+    except (TypeError, ValueError):
+        numbers = np.zeros((0, 0))
+    if (
+        numbers.ndim != 1
+        or (numbers.size and (numbers.dtype.kind not in "iu" or not _within(numbers.max(), None, 2**63 - 1)))
+        or (size is not None and len(numbers) != size)
+        or (numbers.size and not (_within(numbers.min(), low, high) and _within(numbers.max(), low, high)))
+    ):
+        number = "a list of" if size is None else f"{size:,}"
+        raise ParameterError(f"{name} must be {number} whole numbers{_range(low, high)}, not {shown(values)}")
+    return numbers.astype(np.int64, copy=False)
 
 
 def mask(name: str, values: Any, n: int, *, optional: bool = False) -> NDArray[np.bool_]:
@@ -414,6 +465,49 @@ def mask(name: str, values: Any, n: int, *, optional: bool = False) -> NDArray[n
     if marks.shape != (n,) or marks.dtype != np.bool_:
         raise ParameterError(f"{name} must be True or False for each of {n:,} rows, not {shown(values)}")
     return np.ascontiguousarray(marks)
+
+
+def number_array(name: str, values: Any, shape: tuple[int | None, ...]) -> NDArray[np.float64]:
+    """The values as finite numbers in an array of a shape.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name.
+    values : array-like, numeric
+        Booleans and texts are rejected, also nan and infinities.
+    shape : tuple of (int or None)
+        The length of each axis, None for any.
+
+    Returns
+    -------
+    ndarray of the given shape, float64
+        The values.
+
+    Raises
+    ------
+    ParameterError
+        For another type or shape, and for a number that is not finite.
+
+    Examples
+    --------
+    >>> number_array("y", [3, 4.5], (2,))
+    array([3. , 4.5])
+    >>> number_array("y", [3, 4.5], (3,))
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: y must be finite numbers of shape (3), not [3, 4.5]
+    """
+    try:
+        numbers = np.asarray(values)
+    except (TypeError, ValueError):
+        numbers = np.zeros(0, np.bool_)
+    fits = numbers.ndim == len(shape) and all(
+        wanted in (None, size) for wanted, size in zip(shape, numbers.shape, strict=True)
+    )
+    if not fits or (numbers.size and (numbers.dtype.kind not in "iuf" or not np.isfinite(numbers).all())):
+        axes = ", ".join("any" if size is None else str(size) for size in shape)
+        raise ParameterError(f"{name} must be finite numbers of shape ({axes}), not {shown(values)}")
+    return numbers.astype(np.float64, copy=False)
 
 
 def seconds(name: str, values: Any, n: int) -> NDArray[np.int64]:

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import polars as pl
 
+from cofactor import checks
 from cofactor.arrays import EVERY, Bool, Float32, Int32, Int64, SparseRows
 from cofactor.artifact import read_artifact, write_artifact
 from cofactor.data import stored
@@ -25,6 +26,7 @@ from cofactor.estimators import REGISTRY
 from cofactor.estimators.base import Estimator, OnEpoch, item_evidence
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.models import KINDS
+from cofactor.models.arguments import require_histories
 from cofactor.models.base import Explains, FoldsAbout, FoldsIn, TakesItems, predicted
 from cofactor.models.explanation import Explanation, told
 from cofactor.models.prior import Priors
@@ -75,6 +77,20 @@ class Recommender:
     seen: SparseRows | None = None
     scale: Scale | None = None
     evidence: Bool | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("users", "items"):
+            checks.instance(name, getattr(self, name), IdMap, "make one by IdMap.of(ids)")
+        checks.choice("kind", self.kind, get_args(Kind))
+        n_users, n_items = len(self.users), len(self.items)
+        require_histories(self.histories, n_items, n_rows=n_users)
+        if self.seen is not None:
+            require_histories(self.seen, n_items, n_rows=n_users, name="seen")
+        if self.evidence is not None:
+            checks.mask("evidence", self.evidence, n_items)
+        for name, n in (("users", n_users), ("items", n_items)):
+            if (size := getattr(self.model, f"n_{name}", n)) != n:
+                raise DataError(f"model must have {n:,} {name}, as many as there are ids, not {size:,}")
 
     @classmethod
     def fit(
@@ -193,8 +209,9 @@ class Recommender:
         >>> lists.tolist()
         [[-1, -1], [1, -1]]
         """
-        _check_n(n)
-        self.users.checked_rows(rows)
+        n, rows = checks.whole_number("n", n, low=1), checks.row_numbers("rows", rows, len(self.users))
+        allowed = checks.mask("allowed", allowed, len(self.items), optional=True)
+        checks.flag("exclude_seen", exclude_seen)
         exclude = self.excluded.take(rows) if exclude_seen else SparseRows.empty(len(rows))
         n, known = min(n, len(self.items)), self.histories
         options: Any = {"allowed": allowed, "by": by, "diversity": diversity}
@@ -213,7 +230,8 @@ class Recommender:
         >>> lists.hits.size.tolist()                                          # alien and heat are as popular
         [2]
         """
-        self.users.checked_rows(rows)
+        rows, ks = checks.row_numbers("rows", rows, len(self.users)), checks.whole_numbers("ks", ks, low=1)
+        require_histories(relevant, len(self.items), n_rows=len(rows), name="relevant")
         return ModelLists.of(
             self.model,
             rows,
@@ -242,6 +260,9 @@ class Recommender:
         >>> rec.answered_by(rows[0], scores[0]).to_list()
         ['popularity']
         """
+        rows = checks.row_numbers("rows", rows, len(self.items), unknown=True)
+        if np.shape(scores) != rows.shape:
+            raise ParameterError(f"scores must be {len(rows):,} numbers, not {checks.shown(scores)}")
         evidence = EVERY if self.evidence is None else self.evidence
         unknown = without_evidence(self.model, rows, scores, evidence)
         return pl.Series(np.where(unknown, "popularity", "model").astype(object), dtype=pl.String)
@@ -326,7 +347,7 @@ class Recommender:
         >>> rec.recommend_newcomer([("alien", 5)], n=2).select("item", "rank").rows()
         [('brazil', 1), ('clue', 2)]
         """
-        _check_n(n)
+        n = checks.whole_number("n", n, low=1)
         one = self._history(history)
         newcomer, n = np.zeros(1, np.int32), min(n, len(self.items))
         options: Any = {"allowed": self._allowed(among), "by": by, "diversity": diversity}
@@ -513,7 +534,7 @@ class Recommender:
         return pl.DataFrame({"user": self.users.ids(rows), "rank": _ranks(len(rows)), "score": scores})
 
     def _similar(self, what: str, id_: Id, method: str, n: int) -> tuple[Int32, Float32]:
-        _check_n(n)
+        n = checks.whole_number("n", n, low=1)
         ids = self.items if what == "item" else self.users
         if not _is_one(id_):
             raise DataError(f"{id_!r} is not one {what} id (an integer or a string)")
@@ -553,6 +574,7 @@ class Recommender:
         """
         if not isinstance(self.model, FoldsIn):
             raise KindError("this model cannot fold in new users; fit it again with their ratings")
+        require_histories(histories, len(self.items))
         prior = None if self.priors is None else self.priors.users
         if prior is None or not isinstance(self.model, FoldsAbout):
             return self.model.fold_in(histories)
@@ -816,11 +838,6 @@ def _seconds(times: Any, n: int) -> Int64 | None:
     if given.dtype.kind not in "iu" or given.shape not in ((), (n,)):
         raise DataError(f"times are whole seconds since 1970, one for all {n:,} pairs or one each, not {times!r}")
     return np.broadcast_to(given.astype(np.int64), (n,))
-
-
-def _check_n(n: Any) -> None:
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-        raise ParameterError(f"n must be a whole number from 1 on, not {n!r}")
 
 
 def _is_one(ids: Any) -> bool:

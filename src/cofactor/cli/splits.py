@@ -52,7 +52,7 @@ def parted(ratings: Interactions, split: str, test: float | None, seed: int) -> 
 
     check_split(split, test)
     if split == "last":
-        return split_last(ratings, n=1 if test is None else int(test))
+        return split_last(ratings, n=1 if test is None else int(test), seed=seed)
     share = 0.2 if test is None else test
     if split == "by-time":
         return split_by_time(ratings, test=share)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import Float32, Int32, Int64, SparseRows, contiguous, read_only
+from cofactor.arrays import Float32, Int32, Int64, SparseRows, contiguous, read_only, require_array
 from cofactor.data.ids import CodedIds, IdMap, id_column
 from cofactor.data.load_report import LoadReport
 from cofactor.data.scale import Scale
@@ -52,7 +52,9 @@ class Interactions:
         seen: for events made of ratings, the ratings that are no events because they are too low (an Interactions of
             ratings with the same ids), or None. Their items are not recommended to these users.
 
-    Made by `from_columns` and the readers. A selection of no rows is a table too, with all its ids.
+    Made by `from_columns` and the readers. A selection of no rows is a table too, with all its ids. Raises DataError
+    for columns of another type or length, row numbers that no id has, rows that are not in ascending order, and numbers
+    that are not finite.
 
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns(["bo", "ana", "bo"], ["alien", "alien", "clue"], [4, 5, 2])
@@ -75,6 +77,42 @@ class Interactions:
     item_table: pl.DataFrame | None = None
     report: LoadReport | None = None
     seen: Interactions | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("users", "items"):
+            checks.instance(name, getattr(self, name), IdMap, "make one by IdMap.of(ids)")
+        checks.choice("kind", self.kind, get_args(Kind))
+        require_array("u", self.u, np.int32)
+        n = len(self.u)
+        require_array("i", self.i, np.int32, (n,))
+        require_array("values", self.values, np.float32, (n,))
+        if self.times is not None:
+            require_array("times", self.times, np.int64, (n,))
+        if self.weights is not None:
+            require_array("weights", self.weights, np.float32, (n,))
+        for name, rows, ids in (("u", self.u, self.users), ("i", self.i, self.items)):
+            if n and (rows.min() < 0 or rows.max() >= len(ids)):
+                raise DataError(f"{name} must hold row numbers from 0 to {len(ids) - 1}, the ids of the table")
+        if not pairs_ascend(self.u, self.i):
+            raise DataError("rows must be distinct (u, i) pairs in ascending order: use Interactions.from_columns")
+        for name in ("values", "weights"):
+            if (column := getattr(self, name)) is not None and not np.isfinite(column).all():
+                raise DataError(f"{name} must be finite, not {column[~np.isfinite(column)][0]}")
+        if self.weights is not None:
+            _check_weights(self.weights, self.kind)
+        if self.kind == "events" and n and not self.values.min() > 0:
+            raise DataError(f"values of events must be above 0, not {self.values.min():g}")
+        if self.seen is not None:
+            seen = require_interactions("seen", self.seen)
+            if not (seen.users.equals(self.users) and seen.items.equals(self.items)):
+                raise DataError("seen must have the ids of the table")
+        if self.scale is not None:
+            checks.instance("scale", self.scale, Scale, "make one by Scale.declared(levels)")
+        for name, ids in (("user_table", self.users), ("item_table", self.items)):
+            if (table := getattr(self, name)) is not None:
+                checks.instance(name, table, pl.DataFrame, f"join one by with_{name}")
+                if len(table) != len(ids):
+                    raise DataError(f"{name} must have a row for each of {len(ids):,} ids, not {len(table):,}")
 
     def __len__(self) -> int:
         return len(self.u)
@@ -152,18 +190,13 @@ class Interactions:
     def select(self, keep: Any) -> Interactions:
         """The rows where `keep` (n,) bool is true; all ids and tables stay, so row numbers do too.
 
-        Raises DataError for another length, and for what is not true or false.
+        Raises ParameterError for another length, and for what is not true or false.
 
         >>> ratings = Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
         >>> ratings.select(ratings.values >= 5)
         Interactions(1 ratings, 2 users x 2 items)
         """
-        kept = np.asarray(keep)
-        if kept.shape != (len(self),) or (kept.size and kept.dtype != np.bool_):
-            raise DataError(
-                f"select takes true or false for each of {len(self):,} rows, not {kept.dtype} of shape {kept.shape}"
-            )
-        kept = kept.astype(np.bool_, copy=False)
+        kept = checks.mask("keep", keep, len(self))
         return replace(
             self,
             u=read_only(self.u[kept]),

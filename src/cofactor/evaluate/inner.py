@@ -24,6 +24,6 @@ def inner_split(split: Split, *, share: float = 0.2, seed: int = 0) -> Split:
     if split.order == "by time":
         return split_by_time(split.train, test=share)
     if split.order == "by time per user":
-        return split_last(split.train, n=1)
+        return split_last(split.train, n=1, seed=seed)
     cut = split_random if split.train.kind == "ratings" else split_per_user
     return cut(split.train, test=share, seed=seed)

@@ -8,9 +8,10 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
+from cofactor import checks
 from cofactor.arrays import Bool, Int32, Int64, random_stream
 from cofactor.checks import choice
-from cofactor.data.interactions import Interactions
+from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.evaluate.leakage import (
     no_future,
@@ -186,30 +187,60 @@ def split_per_user(interactions: Interactions, *, test: float = 0.2, seed: int =
     return _parted(interactions, is_test, f"per user, {test:.0%} of each user's rows, seed {seed}")
 
 
-def split_last(interactions: Interactions, *, n: int = 1) -> Split:
-    """Each user's last n rows by time are the test (ties by row); users with n rows or fewer keep all.
+def split_last(interactions: Interactions, *, n: int = 1, seed: int = 0) -> Split:
+    """Each user's last n rows by time are the test; users with n rows or fewer keep all.
 
-    Within a user no training row is younger than a test row; across users it may be: a model can
-    still learn from others' future, which only `split_by_time` rules out.
+    Within a user no training row is younger than a test row; across users it may be: a model can still learn from
+    others' future, which only `split_by_time` rules out. Rows of the same user and time have no order, so it is drawn
+    at random; the description says for how many users such a tie decides which rows are the test.
 
-    Raises ParameterError for n < 1, DataError without times or when no user has more than n rows.
+    Parameters
+    ----------
+    interactions : Interactions
+        The table, with times.
+    n : int, default 1
+        How many rows of each user are the test, at least 1.
+    seed : int, default 0
+        Seed of the order among rows of the same user and time. It changes nothing without ties.
 
+    Returns
+    -------
+    Split
+        Of order "by time per user".
+
+    Raises
+    ------
+    ParameterError
+        For n below 1 and for a seed that is none.
+    DataError
+        For a table without times, and where no user has more than n rows.
+
+    Examples
+    --------
     >>> import cofactor
-    >>> ratings = cofactor.Interactions.from_columns([1, 1, 2], [7, 8, 7], [5, 4, 4], times=[30, 20, 90])
-    >>> cofactor.split_last(ratings).test.frame().rows()
-    [(1, 7, 5.0, 30)]
+    >>> users, items, times = [1, 1, 2, 2], [7, 8, 7, 8], [30, 20, 90, 90]
+    >>> ratings = cofactor.Interactions.from_columns(users, items, [5, 4, 4, 3], times=times)
+    >>> split = cofactor.split_last(ratings)
+    >>> split
+    Split(last row of each user, ties in time of 1 user broken with seed 0: 2 train, 2 test)
+    >>> split.test.frame().rows()[0]
+    (1, 7, 5.0, 30)
     """
-    if n < 1:
-        raise ParameterError(f"n must be at least 1 row per user, not {n}")
+    interactions = require_interactions("interactions", interactions)
+    n = checks.whole_number("n", n, low=1)
     times, counts = _times(interactions), interactions.by_user.counts
-    order = np.lexsort((times, interactions.u))[::-1]
+    drawn = random_stream(seed, "split last").permutation(len(interactions))
+    order = np.lexsort((drawn, times, interactions.u))[::-1]
     is_test = _first_of_each_user(interactions, order, np.where(counts > n, n, 0))
     if not is_test.any():
         raise DataError(f"no user has more than n={n} rows (the longest history has {counts.max(initial=0)}): lower n")
     rows = "row" if n == 1 else f"{n} rows"
     first_test = np.full(interactions.n_users, np.iinfo(np.int64).max)
     np.minimum.at(first_test, interactions.u[is_test], times[is_test])
-    return _parted(interactions, is_test, f"last {rows} of each user", "by time per user", seen_until=first_test)
+    tied = np.unique(interactions.u[~is_test & (times == first_test[interactions.u])]).size
+    users = "1 user" if tied == 1 else f"{tied:,} users"
+    ties = f", ties in time of {users} broken with seed {seed}" if tied else ""
+    return _parted(interactions, is_test, f"last {rows} of each user{ties}", "by time per user", seen_until=first_test)
 
 
 def split_by_time(interactions: Interactions, *, test: float = 0.2, at: int | None = None) -> Split:

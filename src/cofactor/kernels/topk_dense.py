@@ -62,12 +62,14 @@ def _top_of_rows():
                 for slot in range(best.shape[1]):
                     if best[a, slot] != 0:
                         continue
-                    while (
+                    while at < order.shape[0] and (
                         scores[a, order[at]] != 0
                         or (allowed.shape[0] > 0 and not allowed[order[at]])
                         or heap.holds(seen, seen_start[a], seen_start[a + 1], order[at])
                     ):
                         at += 1
+                    if at == order.shape[0]:  # an order that lacks an item
+                        break
                     rows[a, slot] = order[at]
                     at += 1
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cofactor.arrays import Float32, SparseRows
+from cofactor.arrays import Float32, SparseRows, require_array
 from cofactor.data.scale import Scale
 from cofactor.kernels.neighbor_scores import damped_means
 
@@ -36,8 +36,12 @@ class Baseline:
     damping: float
     scale: Scale | None = None
 
+    def __post_init__(self) -> None:
+        require_array("item_bias", self.item_bias, np.float32)
+
     def user_bias(self, histories: SparseRows) -> Float32:
         """b_u of each history, (n_rows,) float32; 0 for an empty one."""
+        histories.checked("histories", len(self.item_bias))
         return damped_means(histories, self.item_bias, mean=self.mean, damping=self.damping)
 
     def deviations(self, histories: SparseRows) -> SparseRows:

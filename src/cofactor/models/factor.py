@@ -10,12 +10,34 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cofactor.arrays import EVERY, NO_ORDER, Bool, Float32, Float64, Int32, SparseRows, contiguous, read_only
+from cofactor import checks
+from cofactor.arrays import (
+    EVERY,
+    NO_ORDER,
+    Bool,
+    Float32,
+    Float64,
+    Int32,
+    SparseRows,
+    contiguous,
+    read_only,
+    require_array,
+)
 from cofactor.data.scale import Scale
 from cofactor.errors import KindError
 from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.ridge import Side
 from cofactor.kernels.topk import ItemIndex, first_of, top_items
+from cofactor.models.arguments import (
+    checked_known_pair,
+    checked_lists,
+    checked_nearest,
+    checked_pairs,
+    checked_prior,
+    checked_take,
+    checked_users,
+    require_histories,
+)
 from cofactor.models.explanation import Explanation, pairwise_terms, ridge_terms, split_off
 from cofactor.models.half_step import FLAT, About, pinned_down, sigmoid, worked_out
 from cofactor.models.losses import EventsLoss, Loss, PairwiseLoss, RatingsLoss
@@ -33,7 +55,9 @@ class FactorModel:
         user_factors (n_users, factors) float32    user_bias (n_users,) float32
         item_factors (n_items, factors) float32    item_bias (n_items,) float32
 
-    With factors = 0 it is biases alone. Arrays are read-only where a fit made them.
+    With factors = 0 it is biases alone. Arrays are read-only where a fit made them. Raises DataError for arrays of
+    other shapes or types. Methods raise ParameterError for row numbers that do not exist, and DataError for histories
+    of other items.
 
     >>> import numpy as np
     >>> none = np.zeros(2, np.float32)
@@ -52,6 +76,13 @@ class FactorModel:
     rating_range: tuple[float, float] | None = None
     scale: Scale | None = None
     loss: Loss | PairwiseLoss | None = None
+
+    def __post_init__(self) -> None:
+        n_users, n_items = len(self.user_bias), len(self.item_bias)
+        require_array("item_factors", self.item_factors, np.float32, (n_items, None))
+        require_array("user_factors", self.user_factors, np.float32, (n_users, self.item_factors.shape[1]))
+        require_array("user_bias", self.user_bias, np.float32)
+        require_array("item_bias", self.item_bias, np.float32)
 
     @property
     def n_users(self) -> int:
@@ -81,8 +112,9 @@ class FactorModel:
     def linear(self, users: Int32, items: Int32) -> Float32:
         """x for each pair, (n,) float32; what is unknown (row -1) has no vector and a bias of 0.
 
-        users, items (n,) int32. Raises IndexError for a row that is not there.
+        users, items (n,) int32. Raises ParameterError for a row that is not there.
         """
+        users, items = checked_pairs(self, users, items)
         known_user, known_item = users >= 0, items >= 0
         u, i = np.maximum(users, 0), np.maximum(items, 0)
         x = np.full(len(users), np.float32(self.mean))
@@ -125,7 +157,7 @@ class FactorModel:
 
         `histories` is not looked at: users are their vectors.
         """
-        each = np.arange(self.n_items, dtype=np.int32)
+        users, each = checked_users(self, users), np.arange(self.n_items, dtype=np.int32)
         pairs = np.repeat(users, self.n_items), np.tile(each, len(users))
         return self.linear(*pairs).reshape(len(users), self.n_items)
 
@@ -143,6 +175,7 @@ class FactorModel:
 
         `histories` is not looked at: users are their vectors.
         """
+        users, n, _, exclude, allowed, order = checked_lists(self, users, n, histories, exclude, allowed, order)
         vectors = contiguous(self.user_factors[users], np.float32)
         rows, scores = top_items(
             vectors, self._index, n, seen_start=exclude.start, seen=exclude.columns, allowed=allowed
@@ -158,6 +191,7 @@ class FactorModel:
         Rows and cosines (n_asked, n), best first; -1 and -inf where there are no more. Without a direction, a vector of
         zeros, the cosine is 0. allowed: as in `top`.
         """
+        items, n, allowed = checked_nearest("items", items, self.n_items, n, allowed)
         unit, index = self._directions
         return _nearest(unit, index, items, n, allowed)
 
@@ -166,6 +200,7 @@ class FactorModel:
 
         allowed: (n_users,) bool, empty for all.
         """
+        users, n, allowed = checked_nearest("users", users, self.n_users, n, allowed)
         unit = _unit_rows(self.user_factors)
         return _nearest(unit, ItemIndex.of(unit, np.zeros(self.n_users, np.float32)), users, n, allowed)
 
@@ -178,6 +213,7 @@ class FactorModel:
         step that leaves the vector where it is; pairs' are told in `pairwise_terms`. There are no terms without factors
         or without a history.
         """
+        user, item, histories = checked_known_pair(self, user, item, histories)
         users, items = np.array([user], np.int32), np.array([item], np.int32)
         score, taste = float(self.linear(users, items)[0]), self.user_factors[user].astype(np.float64)
         dot = float(taste @ self.item_factors[item])
@@ -237,7 +273,7 @@ class FactorModel:
         Pairwise models: the steps of training from zero, on fixed draws of negatives.
         An empty history gives the user that the penalty alone prefers: zero. No histories give a model of no users.
         """
-        n, k = len(histories), self.factors
+        n, k = len(require_histories(histories, self.n_items)), self.factors
         if self.loss is None:
             return self.with_user_arrays(np.zeros((n, k), np.float32), np.zeros(n, np.float32))
         if isinstance(self.loss, PairwiseLoss):
@@ -251,7 +287,8 @@ class FactorModel:
         means (n, w), precision (w, w), w = factors + 1 with biases: in place of training's penalty. An empty history
         gives the mean. Raises KindError for a model of pairs or without users' vectors.
         """
-        return self._with_solved(self._solved(self._least_squares.entries(histories), (means, precision)))
+        loss, n = self._least_squares, len(require_histories(histories, self.n_items))
+        return self._with_solved(self._solved(loss.entries(histories), checked_prior(means, precision, n, self._width)))
 
     def items_about(self, raters: SparseRows, means: Float64, precision: Float64) -> tuple[Float32, Float32]:
         """Vectors and biases of new items, from who rated them how, the users held: (n, factors), (n,) float32.
@@ -259,10 +296,12 @@ class FactorModel:
         raters: a row for each new item, its columns are users. Otherwise as `fold_in_about`; a model of pairs, which
         has no least squares, takes new items as the prior alone has them.
         """
+        require_histories(raters, self.n_users, name="raters")
         if isinstance(self.loss, PairwiseLoss):
+            means, _ = checked_prior(means, precision, len(raters), self.factors + 1)
             x = means.astype(np.float32)
             return x[:, : self.factors], x[:, self.factors]
-        loss = self._least_squares
+        loss, (means, precision) = self._least_squares, checked_prior(means, precision, len(raters), self._width)
         side = pinned_down(loss.side(self.user_factors, self.user_bias, self.mean))
         nothing = np.zeros(len(raters), np.float32)
         x = worked_out(loss.entries(raters), nothing, side, self.rating_range, (means, precision))
@@ -282,12 +321,18 @@ class FactorModel:
     def _has_bias(self) -> bool:
         return isinstance(self.loss, RatingsLoss) and self.loss.l2_bias is not None
 
+    @property
+    def _width(self) -> int:
+        """The width of what least squares learn of a user or item."""
+        return self.factors + self._has_bias
+
     def _with_solved(self, x: Float32) -> Self:
         bias = x[:, self.factors] if self._has_bias else np.zeros(len(x), np.float32)
         return self.with_user_arrays(x[:, : self.factors], bias)
 
     def with_users(self, other: Self, take: Int32) -> Self:
         """Users picked from this model (take >= 0) and from `other` (row -1 - take)."""
+        take = checked_take(take, self.n_users, other.n_users)
         mine, theirs = np.maximum(take, 0), np.maximum(-1 - take, 0)
         own = take >= 0
 
@@ -302,13 +347,14 @@ class FactorModel:
 
     def with_items(self, factors: Float32, bias: Float32, take: Int32) -> Self:
         """Items picked from this model (take >= 0) and from new ones (row -1 - take); the users stay."""
+        factors = checks.number_array("factors", factors, (None, self.factors)).astype(np.float32)
+        bias = checks.number_array("bias", bias, (len(factors),)).astype(np.float32)
+        take = checked_take(take, self.n_items, len(factors))
         rows = np.where(take >= 0, take, self.n_items - 1 - take)
-        factors = np.concatenate([self.item_factors, factors])[rows]
-        bias = np.concatenate([self.item_bias, bias])[rows]
         return replace(
             self,
-            item_factors=read_only(contiguous(factors, np.float32)),
-            item_bias=read_only(contiguous(bias, np.float32)),
+            item_factors=read_only(contiguous(np.concatenate([self.item_factors, factors])[rows], np.float32)),
+            item_bias=read_only(contiguous(np.concatenate([self.item_bias, bias])[rows], np.float32)),
         )
 
     def with_user_arrays(self, factors: Float32, bias: Float32) -> Self:

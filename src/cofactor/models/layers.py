@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cofactor.arrays import Float32
+from cofactor.arrays import Float32, require_array
 from cofactor.kernels.dense import dense, row_dots
 
 __all__ = ["Layers", "Linearized"]
@@ -45,6 +45,20 @@ class Layers:
     out: Float32
     out_bias: Float32
     slope: Float32
+
+    def __post_init__(self) -> None:
+        require_array("user_in", self.user_in, np.float32, (None, None))
+        width = self.user_in.shape[1]
+        require_array("item_in", self.item_in, np.float32, (None, width))
+        require_array("in_bias", self.in_bias, np.float32, (width,))
+        for weights, bias in self.deeper:
+            require_array("deeper weights", weights, np.float32, (width, None))
+            width = weights.shape[1]
+            require_array("deeper bias", bias, np.float32, (width,))
+        require_array("out_bias", self.out_bias, np.float32)
+        ends = len(self.out_bias)
+        require_array("out", self.out, np.float32, (width, ends))
+        require_array("slope", self.slope, np.float32, (ends,))
 
     @property
     def common(self) -> int:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, SparseRows
+from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, SparseRows, require_array
 from cofactor.kernels.neighbor_scores import add_dense, average_by_items, sum_by_items
 from cofactor.kernels.neighbors import COSINE, JACCARD, PEARSON, ColumnLists
 
@@ -83,6 +83,10 @@ class DenseLinks:
 
     weights: Float32
 
+    def __post_init__(self) -> None:
+        require_array("weights", self.weights, np.float32, (None, None))
+        require_array("weights", self.weights, np.float32, (len(self.weights), len(self.weights)))
+
     @property
     def n_items(self) -> int:
         """The size of W."""
@@ -148,6 +152,9 @@ class NeighborLinks:
 
     rows: SparseRows
     average: Average | None = None
+
+    def __post_init__(self) -> None:
+        self.rows.checked("rows", len(self.rows))
 
     @property
     def n_items(self) -> int:

@@ -10,11 +10,33 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cofactor.arrays import EVERY, NO_ORDER, Bool, Float32, Float64, Int32, SparseRows, contiguous, read_only
+from cofactor.arrays import (
+    EVERY,
+    NO_ORDER,
+    Bool,
+    Float32,
+    Float64,
+    Int32,
+    SparseRows,
+    contiguous,
+    read_only,
+    require_array,
+)
 from cofactor.data.scale import Scale
+from cofactor.errors import DataError
 from cofactor.kernels.dense import dense
 from cofactor.kernels.threads import for_each, one_thread_blas
 from cofactor.kernels.topk_dense import top_of_blocks
+from cofactor.models.arguments import (
+    checked_item_lists,
+    checked_known_pair,
+    checked_lists,
+    checked_nearest,
+    checked_pairs,
+    checked_take,
+    checked_users,
+    require_histories,
+)
 from cofactor.models.descent import descended
 from cofactor.models.distribution import Distribution
 from cofactor.models.explanation import Explanation
@@ -74,6 +96,18 @@ class NetworkModel:
     rating_range: tuple[float, float]
     noise: float
 
+    def __post_init__(self) -> None:
+        layers = self.layers
+        ends = len(layers.out_bias)
+        require_array("user_bias", self.user_bias, np.float32, (None, ends))
+        require_array("item_bias", self.item_bias, np.float32, (None, ends))
+        if not (len(self.user_bias) and len(self.item_bias)):
+            raise DataError("user_bias and item_bias must have a last row, for those who are unknown")
+        a, b = len(layers.user_in), len(layers.item_in)
+        require_array("user_vectors", self.user_vectors, np.float32, (len(self.user_bias), a))
+        require_array("item_vectors", self.item_vectors, np.float32, (len(self.item_bias), b))
+        require_array("user_spread", self.user_spread, np.float32, (a + ends, a + ends))
+
     @property
     def n_users(self) -> int:
         """The rows of `user_bias`, the unknown user's left out."""
@@ -126,6 +160,7 @@ class NetworkModel:
 
     def outputs(self, users: Int32, items: Int32) -> Float32:
         """The network's end for each pair of rows, biases added: (n, ends) float32; (0, ends) for no pairs."""
+        users, items = checked_pairs(self, users, items)
         y = np.empty((len(users), self.user_bias.shape[1]), np.float32)
         for first in range(0, len(users), PAIRS):
             u, i = users[first : first + PAIRS], items[first : first + PAIRS]
@@ -149,6 +184,7 @@ class NetworkModel:
 
         `histories` is not looked at: users are their vectors.
         """
+        users = checked_users(self, users)
         scores = np.empty((len(users), self.n_items), np.float32)
         items = np.arange(self.n_items, dtype=np.int32)
         for k, u in enumerate(users):
@@ -167,6 +203,8 @@ class NetworkModel:
     ) -> tuple[Int32, Float32]:
         """The n best items of each user, exactly, as `ScoresItems.top` says; see `kernels.topk_dense`."""
 
+        users, n, histories, exclude, allowed, _ = checked_lists(self, users, n, histories, exclude, allowed, order)
+
         def scores(first: int, last: int) -> Float32:
             return self.scores(users[first:last], histories)
 
@@ -181,6 +219,7 @@ class NetworkModel:
 
     def item_similarity(self, items: Int32) -> Float32:
         """The cosine of the items' vectors within each row: (m, c) gives (m, c, c) float32; 0 for row -1."""
+        items = checked_item_lists(self, items)
         vectors = np.where((items >= 0)[:, :, None], self._directions[items], np.float32(0))
         cosines: Float32 = np.einsum("mcd,med->mce", vectors, vectors)
         return cosines
@@ -190,6 +229,7 @@ class NetworkModel:
 
         Rows and cosines (n_asked, n), best first; -1 and -inf where there are no more. allowed: as in `top`.
         """
+        items, n, allowed = checked_nearest("items", items, self.n_items, n, allowed)
         every = np.ascontiguousarray(self._directions[:-1].T)
 
         def cosines(first: int, last: int) -> Float32:
@@ -208,6 +248,7 @@ class NetworkModel:
         what the falls do not add up to is in `rest`. A history of m items takes m + 1 foldings in; an empty one has no
         terms.
         """
+        user, item, histories = checked_known_pair(self, user, item, histories)
         history = histories.row(user)
         m = len(history.columns)
         kept = np.concatenate([np.zeros(0, np.int64), *(np.delete(np.arange(m), j) for j in range(m))])
@@ -235,6 +276,7 @@ class NetworkModel:
 
         with x the user's vector and bias: who has no history is the unknown user. Each user is worked out alone.
         """
+        require_histories(histories, self.n_items)
         one_thread_blas()
         width, unknown = self.user_vectors.shape[1], np.concatenate([self.user_vectors[-1], self.user_bias[-1]])
         x = np.tile(unknown, (len(histories) + 1, 1))
@@ -265,6 +307,7 @@ class NetworkModel:
 
     def with_users(self, other: Self, take: Int32) -> Self:
         """Users picked from this model (take >= 0) and from `other` (row -1 - take); the unknown one stays."""
+        take = checked_take(take, self.n_users, other.n_users)
         rows = np.where(take >= 0, take, len(self.user_bias) - 1 - take)
 
         def picked(a: Float32, b: Float32) -> Float32:

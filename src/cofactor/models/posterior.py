@@ -10,8 +10,23 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cofactor.arrays import EVERY, NO_ORDER, Bool, Float32, Float64, Int32, Int64, SparseRows, random_stream, read_only
+from cofactor import checks
+from cofactor.arrays import (
+    EVERY,
+    NO_ORDER,
+    Bool,
+    Float32,
+    Float64,
+    Int32,
+    Int64,
+    SparseRows,
+    random_stream,
+    read_only,
+    require_array,
+)
+from cofactor.errors import DataError
 from cofactor.kernels.dots import pair_dots
+from cofactor.models.arguments import checked_known_pair, checked_pairs, checked_take, require_histories
 from cofactor.models.distribution import Distribution
 from cofactor.models.draws import Newcomers, Posterior, as_item, as_user, features
 from cofactor.models.explanation import Explanation, ridge_terms
@@ -49,6 +64,24 @@ class BayesianModel:
     factors: int
     center: float
     sessions: SessionBias | None = None
+
+    def __post_init__(self) -> None:
+        post, (n_users, n_items) = self.posterior, (self.average.n_users, self.average.n_items)
+        require_array("posterior.users", post.users, np.float32, (None, n_users, None))
+        draws, _, width = post.users.shape
+        shapes = {
+            "items": (n_items, width), "user_noise": (n_users,), "item_noise": (n_items,), "user_mean": (width,),
+            "user_precision": (width,), "terms": (None, width), "unknown_user": (width,),
+            "unknown_user_variance": (width,), "unknown_item": (width,), "unknown_item_variance": (width,),
+            "base_noise": (), "noise_shape": (),
+        }  # fmt: skip
+        for name, shape in shapes.items():
+            require_array(f"posterior.{name}", getattr(post, name), np.float32, (draws, *shape))
+        if post.terms.shape[1] not in (0, n_items):
+            raise DataError(f"posterior.terms must have 0 or {n_items:,} items, not {post.terms.shape[1]:,}")
+        if self.sessions is not None and len(self.sessions.rows) != n_users:
+            raise DataError(f"sessions must have {n_users:,} users, not {len(self.sessions.rows):,}")
+        checks.whole_number("factors", self.factors, low=0, high=width - 1)
 
     @property
     def n_users(self) -> int:
@@ -90,6 +123,8 @@ class BayesianModel:
 
     def predict_at(self, users: Int32, items: Int32, times: Int64, histories: SparseRows) -> Float32:
         """Posterior mean ratings at these times (seconds since 1970), clipped to the scale: (n,) float32."""
+        users, items = checked_pairs(self, users, items)
+        times = checks.seconds("times", times, len(users))
         if self.sessions is None:
             return self.predict(users, items, histories)
         x, scale = self.average.linear(users, items) + self.sessions.shift(users, times), self.average.scale
@@ -125,10 +160,13 @@ class BayesianModel:
 
         `histories` is not looked at.
         """
+        users, items = checked_pairs(self, users, items)
         return self._distribution(users, items, np.zeros(len(users), np.float32))
 
     def distribution_at(self, users: Int32, items: Int32, times: Int64, histories: SparseRows) -> Distribution:
         """As `distribution`, at these times: moved by the mood of the time, whose own doubt is not counted."""
+        users, items = checked_pairs(self, users, items)
+        times = checks.seconds("times", times, len(users))
         moods = np.zeros(len(users), np.float32) if self.sessions is None else self.sessions.shift(users, times)
         return self._distribution(users, items, moods)
 
@@ -165,6 +203,7 @@ class BayesianModel:
         whom nothing is known, an item adds what its rating adds, and what having rated it at all adds to the prior
         beyond what the average history does. What the draws differ by from the average model is not attributed.
         """
+        user, item, histories = checked_known_pair(self, user, item, histories)
         users, items = np.array([user], np.int32), np.array([item], np.int32)
         history, average = histories.row(user), self.average
         terms = np.mean([self._terms(s, user, item, history) for s in range(len(self.posterior))], axis=0)
@@ -201,7 +240,7 @@ class BayesianModel:
         closest to the mean of the draws', over the catalog. What is drawn is drawn alike for everybody: the same bits
         each time, alone or in a batch.
         """
-        post, n = self.posterior, len(histories)
+        post, n = self.posterior, len(require_histories(histories, self.n_items))
         drawn = np.zeros((len(post), n, post.users.shape[2]), np.float32)
         noise = np.zeros((len(post), n), np.float32)
         to_average, solution = self._to_average, np.tile(self._at_zero, (n, 1))
@@ -238,6 +277,7 @@ class BayesianModel:
 
     def with_users(self, other: Self, take: Int32) -> Self:
         """Users picked from this model (take >= 0) and from `other` (row -1 - take)."""
+        take = checked_take(take, self.n_users, other.n_users)
         both = {
             name: np.concatenate([getattr(self.posterior, name), getattr(other.posterior, name)], axis=1)
             for name in ("users", "user_noise")

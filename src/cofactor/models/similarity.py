@@ -13,9 +13,20 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cofactor.arrays import EVERY, NO_ORDER, Bool, Float32, Float64, Int32, SparseRows, read_only
+from cofactor.arrays import EVERY, NO_ORDER, Bool, Float32, Float64, Int32, SparseRows, read_only, require_array
+from cofactor.errors import DataError
 from cofactor.kernels.neighbor_scores import AVERAGE, SUM, add_by_users
 from cofactor.kernels.neighbors import ColumnLists, nearest
+from cofactor.models.arguments import (
+    checked_item_lists,
+    checked_known_pair,
+    checked_lists,
+    checked_nearest,
+    checked_pairs,
+    checked_take,
+    checked_users,
+    require_histories,
+)
 from cofactor.models.baseline import Baseline
 from cofactor.models.blockwise import Asked, one_history_each, predicted_pairs, score_matrix, top_items
 from cofactor.models.explanation import By, Explanation, split_off
@@ -75,7 +86,8 @@ class ItemItemModel:
 
     def scores(self, users: Int32, histories: SparseRows) -> Float32:
         """The score of every item, one history per asked user: (n_users, n_items) float32. Raises ParameterError."""
-        one_history_each(users, histories)
+        users = checked_users(self, users)
+        one_history_each(users, require_histories(histories, self.n_items))
         return score_matrix(self._asked(histories))
 
     def top(
@@ -89,7 +101,7 @@ class ItemItemModel:
         order: Int32 = NO_ORDER,
     ) -> tuple[Int32, Float32]:
         """The n best items of each history, exactly, as `ScoresItems.top` says; see `kernels.topk_dense`."""
-        one_history_each(users, histories)
+        _, n, histories, exclude, allowed, order = checked_lists(self, users, n, histories, exclude, allowed, order)
         return top_items(self._asked(histories), n, exclude, allowed, self._zeros_by(order))
 
     def _zeros_by(self, order: Int32) -> Int32:
@@ -100,6 +112,8 @@ class ItemItemModel:
 
         Who or what is unknown (-1) gets the baseline, of events 0.
         """
+        users, items = checked_pairs(self, users, items)
+        require_histories(histories, self.n_items, n_rows=self.n_users)
         return predicted_pairs(lambda _, own: self._asked(own), users, items, histories, self.baseline)
 
     def similar_items(self, items: Int32, n: int, allowed: Bool = EVERY) -> tuple[Int32, Float32]:
@@ -107,14 +121,15 @@ class ItemItemModel:
 
         With a weight for every pair, not more columns than items. allowed: as in `top`.
         """
-        return self.links.strongest(items, n, allowed)
+        return self.links.strongest(*checked_nearest("items", items, self.n_items, n, allowed))
 
     def item_similarity(self, items: Int32) -> Float32:
         """How alike all pairs within each row of items are: (m, c) gives (m, c, c) float32, 1 for itself, 0 for -1."""
-        return self.links.between(items)
+        return self.links.between(checked_item_lists(self, items))
 
     def explain(self, user: int, item: int, histories: SparseRows) -> Explanation:
         """What each item of the history adds, x_uj W_ji or its part of the average: nothing is left over."""
+        user, item, histories = checked_known_pair(self, user, item, histories)
         history = histories.row(user)
         asked = self._asked(history)
         terms = self.links.terms(asked.entries, item)
@@ -122,11 +137,11 @@ class ItemItemModel:
 
     def fold_in(self, histories: SparseRows) -> Self:
         """The same model: only the number of users changes."""
-        return replace(self, n_users=len(histories))
+        return replace(self, n_users=len(require_histories(histories, self.n_items)))
 
     def with_users(self, other: Self, take: Int32) -> Self:
         """As many users as `take` (n,) names: there is nothing else about them to pick."""
-        return replace(self, n_users=len(take))
+        return replace(self, n_users=len(checked_take(take, self.n_users, other.n_users)))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The links' arrays, and the items' biases of a baseline."""
@@ -189,6 +204,16 @@ class UserUserModel:
     damping: float
     baseline: Baseline | None = None
 
+    def __post_init__(self) -> None:
+        require_array("neighbors", self.neighbors, np.int32, (None, None))
+        require_array("similarity", self.similarity, np.float32, self.neighbors.shape)
+        require_histories(self.training, self.n_items, name="training")
+        require_array("owner", self.owner, np.int32, (len(self.training),))
+        if self.neighbors.size and self.neighbors.max() >= len(self.training):
+            raise DataError(f"neighbors must be rows of training, not {self.neighbors.max()}")
+        if self.owner.size and self.owner.max() >= len(self.neighbors):
+            raise DataError(f"owner must hold the model's users, not {self.owner.max()}")
+
     @property
     def n_users(self) -> int:
         """The users that neighbors were found for: those of training, or folded in."""
@@ -218,7 +243,8 @@ class UserUserModel:
 
     def scores(self, users: Int32, histories: SparseRows) -> Float32:
         """The score of every item, one history per asked user: (n_users, n_items) float32. Raises ParameterError."""
-        one_history_each(users, histories)
+        users = checked_users(self, users)
+        one_history_each(users, require_histories(histories, self.n_items))
         return score_matrix(self._asked(users, histories))
 
     def top(
@@ -232,7 +258,7 @@ class UserUserModel:
         order: Int32 = NO_ORDER,
     ) -> tuple[Int32, Float32]:
         """The n best items of each user, exactly, as `ScoresItems.top` says; see `kernels.topk_dense`."""
-        one_history_each(users, histories)
+        users, n, histories, exclude, allowed, order = checked_lists(self, users, n, histories, exclude, allowed, order)
         return top_items(self._asked(users, histories), n, exclude, allowed, self._zeros_by(order))
 
     def _zeros_by(self, order: Int32) -> Int32:
@@ -243,6 +269,8 @@ class UserUserModel:
 
         Who or what is unknown (-1) gets the baseline, of events 0.
         """
+        users, items = checked_pairs(self, users, items)
+        require_histories(histories, self.n_items, n_rows=self.n_users)
         return predicted_pairs(self._asked, users, items, histories, self.baseline)
 
     def similar_users(self, users: Int32, n: int, allowed: Bool = EVERY) -> tuple[Int32, Float32]:
@@ -251,6 +279,7 @@ class UserUserModel:
         Not more columns than neighbors are stored. A neighbor who is none of the model's users any more is left out,
         and so are users that are not `allowed` ((n_users,) bool, empty for all).
         """
+        users, n, allowed = checked_nearest("users", users, self.n_users, n, allowed)
         near, how = self.neighbors[users], self.similarity[users]
         who = np.where(near >= 0, self.owner[np.maximum(near, 0)], -1)
         if len(allowed):
@@ -264,6 +293,7 @@ class UserUserModel:
 
         `rows` are users, -1 for one who is not there any more; none where no neighbor has the item.
         """
+        user, item, histories = checked_known_pair(self, user, item, histories)
         asked = self._asked(np.array([user], np.int32), histories.row(user))
         near = self.neighbors[user]
         near, how = near[near >= 0], self.similarity[user][near >= 0].astype(np.float64)
@@ -287,6 +317,7 @@ class UserUserModel:
 
     def fold_in(self, histories: SparseRows) -> Self:
         """Users worked out from their histories alone: their neighbors among the training rows, as in training."""
+        require_histories(histories, self.n_items)
         entries = Asked.of(histories, self.baseline, self.n_items).entries
         weighed, lists = self._lists
         near, how = nearest(
@@ -298,6 +329,7 @@ class UserUserModel:
 
     def with_users(self, other: Self, take: Int32) -> Self:
         """Users picked from this model (take >= 0) and from `other` (row -1 - take)."""
+        take = checked_take(take, self.n_users, other.n_users)
         own = take >= 0
         neighbors = np.empty((len(take), self.neighbors.shape[1]), np.int32)
         similarity = np.empty(neighbors.shape, np.float32)

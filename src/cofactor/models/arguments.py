@@ -1,0 +1,179 @@
+"""Checks of what models are called with: rows, pairs, histories and lists, before any kernel reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cofactor import checks
+from cofactor.arrays import Bool, Float64, Int32, SparseRows
+from cofactor.errors import ParameterError
+
+__all__ = [
+    "LONGEST_LIST",
+    "checked_item_lists",
+    "checked_known_pair",
+    "checked_lists",
+    "checked_nearest",
+    "checked_pairs",
+    "checked_prior",
+    "checked_take",
+    "checked_users",
+    "require_histories",
+]
+
+LONGEST_LIST = 2**20
+"""The most items that a list can have."""
+
+
+def require_histories(
+    histories: Any, n_columns: int, *, n_rows: int | None = None, name: str = "histories"
+) -> SparseRows:
+    """The histories, rows of a catalog.
+
+    Parameters
+    ----------
+    histories : SparseRows
+        Rows of items, or of users where `name` says so.
+    n_columns : int
+        How many items (users) there are.
+    n_rows : int or None, default None
+        How many rows there must be; None for any number.
+    name : str, default "histories"
+        The argument's name.
+
+    Returns
+    -------
+    SparseRows
+        The histories.
+
+    Raises
+    ------
+    DataError
+        For another type, for rows that do not ascend, and for columns outside the catalog.
+
+    Examples
+    --------
+    >>> require_histories(SparseRows.of([0], [2], [5.0], n_rows=1), 2)
+    Traceback (most recent call last):
+    cofactor.errors.DataError: histories must have columns from 0 to 1, not 2
+    """
+    rows = checks.instance(name, histories, SparseRows, "make one by SparseRows.of(rows, columns, values, n_rows)")
+    return rows.checked(name, n_columns, n_rows=n_rows)
+
+
+def checked_users(model: Any, users: Any) -> Int32:
+    """Row numbers of a model's users: (n,) int32. Raises ParameterError.
+
+    >>> import cofactor
+    >>> model = cofactor.Bias().fit(cofactor.Interactions.from_columns([1, 2], [7, 8], [5, 3]))
+    >>> checked_users(model, [1, 0])
+    array([1, 0], dtype=int32)
+    """
+    return checks.row_numbers("users", users, model.n_users)
+
+
+def checked_pairs(model: Any, users: Any, items: Any) -> tuple[Int32, Int32]:
+    """Row numbers of a model's users and items, as many of each, -1 for unknown: (n,) int32 each.
+
+    Raises ParameterError.
+
+    >>> import cofactor
+    >>> model = cofactor.Bias().fit(cofactor.Interactions.from_columns([1, 2], [7, 8], [5, 3]))
+    >>> checked_pairs(model, [1, -1], [0, 2])
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: items must hold row numbers from -1 to 1, not 2
+    """
+    u = checks.row_numbers("users", users, model.n_users, unknown=True)
+    i = checks.row_numbers("items", items, model.n_items, unknown=True)
+    if len(u) != len(i):
+        raise ParameterError(f"users and items must be pairs, not {len(u):,} users and {len(i):,} items")
+    return u, i
+
+
+def checked_item_lists(model: Any, items: Any) -> Int32:
+    """Lists of a model's items, (m, c) int32 row numbers, -1 where a list ends. Raises ParameterError.
+
+    >>> import cofactor
+    >>> model = cofactor.Bias().fit(cofactor.Interactions.from_columns([1, 2], [7, 8], [5, 3]))
+    >>> checked_item_lists(model, [[0, 1], [1, -1]]).shape
+    (2, 2)
+    """
+    try:
+        lists = np.asarray(items)
+    except (TypeError, ValueError):  # lists of several lengths
+        lists = np.zeros(0)
+    if lists.ndim != 2:
+        raise ParameterError(f"items must be lists of row numbers of one length, not {checks.shown(items)}")
+    return checks.row_numbers("items", lists.ravel(), model.n_items, unknown=True).reshape(lists.shape)
+
+
+def checked_known_pair(model: Any, user: Any, item: Any, histories: Any) -> tuple[int, int, SparseRows]:
+    """One user's and one item's row number, and all users' histories. Raises ParameterError, DataError.
+
+    >>> import cofactor
+    >>> table = cofactor.Interactions.from_columns([1, 2], [7, 8], [5, 3])
+    >>> checked_known_pair(cofactor.Bias().fit(table), -1, 0, table.by_user)
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: user must be a whole number from 0 to 1, not -1
+    """
+    u = checks.whole_number("user", user, low=0, high=model.n_users - 1)
+    i = checks.whole_number("item", item, low=0, high=model.n_items - 1)
+    return u, i, require_histories(histories, model.n_items, n_rows=model.n_users)
+
+
+def checked_lists(
+    model: Any, users: Any, n: Any, histories: Any, exclude: Any, allowed: Any, order: Any
+) -> tuple[Int32, int, SparseRows, SparseRows, Bool, Int32]:
+    """What `ScoresItems.top` is called with. Raises ParameterError, DataError.
+
+    >>> import cofactor
+    >>> table = cofactor.Interactions.from_columns([1, 2], [7, 8], [5, 3])
+    >>> model, rows = cofactor.Bias().fit(table), table.by_user
+    >>> checked_lists(model, [0, 1], 1, rows, rows, [True], order=())
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: allowed must be True or False for each of 2 rows, not [True]
+    """
+    rows = checked_users(model, users)
+    n = checks.whole_number("n", n, low=0, high=LONGEST_LIST)
+    histories = require_histories(histories, model.n_items, n_rows=len(rows))
+    exclude = require_histories(exclude, model.n_items, n_rows=len(rows), name="exclude")
+    allowed = checks.mask("allowed", allowed, model.n_items, optional=True)
+    order = checks.row_numbers("order", order, model.n_items)
+    if len(order) not in (0, model.n_items):
+        raise ParameterError(f"order must hold each of {model.n_items:,} item rows once, not {len(order):,} rows")
+    return rows, n, histories, exclude, allowed, order
+
+
+def checked_nearest(name: str, rows: Any, n_rows: int, n: Any, allowed: Any) -> tuple[Int32, int, Bool]:
+    """Row numbers (n_asked,) int32, the number of neighbors of each, and the mask of rows. Raises ParameterError.
+
+    >>> checked_nearest("items", [0, 4], 4, 10, [])
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: items must hold row numbers from 0 to 3, not 4
+    """
+    n = checks.whole_number("n", n, low=0, high=LONGEST_LIST)
+    return checks.row_numbers(name, rows, n_rows), n, checks.mask("allowed", allowed, n_rows, optional=True)
+
+
+def checked_take(take: Any, n_own: int, n_other: int) -> Int32:
+    """Which rows a model is put together from: (n,) int32, its own from 0 on, row r of the other model as -1 - r.
+
+    Raises ParameterError.
+
+    >>> checked_take([0, -1, -2], n_own=1, n_other=1)
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: take must be a list of whole numbers from -1 to 0, not [0, -1, -2]
+    """
+    return checks.whole_array("take", take, low=-n_other, high=n_own - 1).astype(np.int32)
+
+
+def checked_prior(means: Any, precision: Any, n: int, width: int) -> tuple[Float64, Float64]:
+    """A prior's means (n, width) and precision (width, width) in float64. Raises ParameterError.
+
+    >>> checked_prior([[0.0]], [[1.0, 0.0]], 1, 1)
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: precision must be finite numbers of shape (1, 1), not [[1.0, 0.0]]
+    """
+    return checks.number_array("means", means, (n, width)), checks.number_array("precision", precision, (width, width))

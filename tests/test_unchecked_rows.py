@@ -1,0 +1,247 @@
+"""No public call reaches a kernel with rows, masks or histories that do not fit. Child processes run the calls."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cofactor
+from cofactor.estimators import REGISTRY
+
+PRELUDE = """
+import json, sys
+from dataclasses import replace
+import numpy as np, polars as pl
+import cofactor
+from cofactor.arrays import SparseRows
+from cofactor.data.ids import IdMap
+from cofactor.data.interactions import Interactions
+from cofactor.errors import CofactorError
+from cofactor.estimators import REGISTRY
+
+draw = np.random.default_rng(3)
+pairs = np.unique(draw.integers(0, [12, 9], (60, 2)), axis=0)
+values = draw.integers(1, 6, len(pairs))
+ratings = Interactions.from_columns(pairs[:, 0], pairs[:, 1], values, times=np.arange(len(pairs)))
+events = Interactions.from_columns(pairs[:, 0], pairs[:, 1], kind="events")
+every = np.zeros(0, bool)
+SMALL = {"neural-mf": {"epochs": 1}, "bayesian-mf": {"sweeps": 12, "burn_in": 2, "samples": 4, "factors": 2}}
+
+def fitted(name):
+    estimator = REGISTRY[name](**SMALL.get(name, {}))
+    return cofactor.Recommender.fit(estimator, events if estimator.kind == "events" else ratings)
+
+found = {}
+
+def refused(label, call):
+    try:
+        call()
+    except CofactorError as problem:
+        found[label] = str(problem)
+    except BaseException as problem:
+        found[label] = f"FOREIGN {type(problem).__name__}: {problem}"
+    else:
+        found[label] = "ACCEPTED"
+"""
+
+
+def messages(script: str) -> dict[str, str]:
+    """What a child process says about each call; a crash of the child is a failure."""
+    source = Path(cofactor.__file__).parents[1]
+    child = subprocess.run(
+        [sys.executable, "-c", PRELUDE + script + "\nprint(json.dumps(found))"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(source)},
+    )
+    assert child.returncode == 0, f"the child ended with {child.returncode}: {child.stderr[-2000:]}"
+    found: dict[str, str] = json.loads(child.stdout.splitlines()[-1])
+    return found
+
+
+def test_calls_that_crashed_the_process_name_the_argument() -> None:
+    found = messages("""
+rec = fitted("item-knn")
+als = fitted("explicit-als")
+n, m = len(rec.users), len(rec.items)
+beyond = SparseRows.of([0], [m], [5.0], n_rows=1)
+refused("no rows", lambda: rec.rank(((),), 3))
+refused("rows beyond", lambda: rec.rank([n], 3))
+refused("rows below", lambda: rec.rank([-1], 3))
+refused("allowed short", lambda: rec.rank([0], 3, allowed=np.ones(m - 1, bool)))
+refused("allowed long", lambda: als.rank([0], 3, allowed=np.ones(m + 1, bool)))
+refused("allowed numbers", lambda: als.rank([0], 3, allowed=np.ones(m)))
+for name, one in (("knn", rec), ("als", als)):
+    refused(f"{name} folded_in at n_items", lambda: one.folded_in(beyond))
+    refused(f"{name} explanation below", lambda: one.explanation(-1, -1))
+    refused(f"{name} explanation beyond", lambda: one.explanation(0, m))
+refused("u beyond", lambda: REGISTRY["bias"]().fit(replace(ratings, u=ratings.u + np.int32(10**6))))
+refused("i beyond", lambda: REGISTRY["item-knn"]().fit(replace(ratings, i=ratings.i + np.int32(10**6))))
+refused("i below", lambda: replace(ratings, i=ratings.i - np.int32(1)))
+refused("folded_in below", lambda: als.folded_in(SparseRows(np.int64([0, 1]), np.int32([-1]), np.float32([5]))))
+""")
+    assert found == {
+        "no rows": "rows must be row numbers, a list or array of whole numbers, not ((),)",
+        "rows beyond": "rows must hold row numbers from 0 to 11, not 12",
+        "rows below": "rows must hold row numbers from 0 to 11, not -1",
+        "allowed short": "allowed must be True or False for each of 9 rows, "
+        "not a numpy.ndarray of shape (8,) and dtype bool",
+        "allowed long": "allowed must be True or False for each of 9 rows, "
+        "not a numpy.ndarray of shape (10,) and dtype bool",
+        "allowed numbers": "allowed must be True or False for each of 9 rows, "
+        "not a numpy.ndarray of shape (9,) and dtype float64",
+        "knn folded_in at n_items": "histories must have columns from 0 to 8, not 9",
+        "als folded_in at n_items": "histories must have columns from 0 to 8, not 9",
+        "knn explanation below": "user must be a whole number from 0 to 11, not -1",
+        "als explanation below": "user must be a whole number from 0 to 11, not -1",
+        "knn explanation beyond": "item must be a whole number from 0 to 8, not 9",
+        "als explanation beyond": "item must be a whole number from 0 to 8, not 9",
+        "u beyond": "u must hold row numbers from 0 to 11, the ids of the table",
+        "i beyond": "i must hold row numbers from 0 to 8, the ids of the table",
+        "i below": "i must hold row numbers from 0 to 8, the ids of the table",
+        "folded_in below": "columns of SparseRows must be numbers from 0 on, not -1",
+    }
+
+
+def test_no_rows_give_no_lists() -> None:
+    assert messages("""
+for name in ("item-knn", "explicit-als"):
+    lists, scores = fitted(name).rank((), 3)
+    found[name] = str((lists.shape, scores.shape))
+""") == {"item-knn": "((0, 3), (0, 3))", "explicit-als": "((0, 3), (0, 3))"}
+
+
+MODEL_CALLS = """
+model, rows = rec.model, rec.histories
+n, m = model.n_users, model.n_items
+own = rows.take([0])
+wide = SparseRows.of([0], [m], [5.0], n_rows=1)
+far = SparseRows.of([0], [2**31 - 2], [5.0], n_rows=1)
+nan = SparseRows(np.int64([0, 1]), np.int32([0]), np.float32([np.nan]))
+twice = SparseRows(np.int64([0, 2]), np.int32([1, 1]), np.float32([5, 5]))
+down = SparseRows(np.int64([0, 2]), np.int32([1, 0]), np.float32([5, 5]))
+BAD_USERS = {"at n": [n], "below": [-2], "far": [2**31 - 1], "huge": [2**40], "floats": [0.5], "flags": [True],
+             "texts": ["a"], "table": [[0]], "none": None, "one": 0}
+for how, users in BAD_USERS.items():
+    refused(f"predict users {how}", lambda: model.predict(users, [0], rows))
+    refused(f"scores users {how}", lambda: model.scores(users, own))
+    refused(f"top users {how}", lambda: model.top(users, 2, histories=own, exclude=own, allowed=every))
+    if hasattr(model, "distribution"):
+        refused(f"distribution users {how}", lambda: model.distribution(users, [0], rows))
+    if hasattr(model, "predict_at"):
+        refused(f"predict_at users {how}", lambda: model.predict_at(users, [0], np.int64([0]), rows))
+    if hasattr(model, "similar_users"):
+        refused(f"similar_users {how}", lambda: model.similar_users(users, 2))
+    if hasattr(model, "explain"):
+        user = users[0] if isinstance(users, list) else users
+        refused(f"explain user {how}", lambda: model.explain(None if how == "one" else user, 0, rows))
+for how, items in {**BAD_USERS, "at n": [m]}.items():
+    refused(f"predict items {how}", lambda: model.predict([0], items, rows))
+    if hasattr(model, "similar_items"):
+        refused(f"similar_items {how}", lambda: model.similar_items(items, 2))
+    if hasattr(model, "item_similarity") and how != "table":
+        refused(f"item_similarity {how}", lambda: model.item_similarity([items]))
+refused("predict lengths", lambda: model.predict([0, 1], [0], rows))
+refused("scores lengths", lambda: model.top([0, 1], 2, histories=own, exclude=own, allowed=every))
+refused("n below", lambda: model.top([0], -1, histories=own, exclude=own, allowed=every))
+refused("n flag", lambda: model.top([0], True, histories=own, exclude=own, allowed=every))
+refused("n huge", lambda: model.top([0], 2**62, histories=own, exclude=own, allowed=every))
+BAD_MASKS = {"short": np.ones(m - 1, bool), "long": np.ones(m + 1, bool), "numbers": np.ones(m), "one": True}
+for how, mask in BAD_MASKS.items():
+    refused(f"allowed {how}", lambda: model.top([0], 2, histories=own, exclude=own, allowed=mask))
+BAD_ROWS = {"wide": wide, "far": far, "nan": nan, "twice": twice, "down": down, "list": [[0, 1]], "none": None}
+for how, histories in BAD_ROWS.items():
+    refused(f"exclude {how}", lambda: model.top([0], 2, histories=own, exclude=histories, allowed=every))
+    refused(f"histories {how}", lambda: model.top([0], 2, histories=histories, exclude=own, allowed=every))
+    if hasattr(model, "fold_in"):
+        refused(f"fold_in {how}", lambda: model.fold_in(histories))
+    refused(f"folded_in {how}", lambda: rec.folded_in(histories))
+    if hasattr(model, "fold_in_about"):
+        refused(f"fold_in_about {how}", lambda: model.fold_in_about(histories, np.zeros((1, 1)), np.eye(1)))
+    if hasattr(model, "items_about"):
+        raters = far if how == "wide" else histories
+        refused(f"items_about {how}", lambda: model.items_about(raters, np.zeros((1, 1)), np.eye(1)))
+    refused(f"recommender {how}", lambda: replace(rec, histories=histories))
+if hasattr(model, "fold_in"):
+    for how, take in {"at n": [n], "below": [-2], "floats": [0.5], "one": 0, "none": None}.items():
+        refused(f"with_users {how}", lambda: model.with_users(model.fold_in(own), take))
+if hasattr(model, "with_items"):
+    vectors, bias = np.zeros((1, model.factors), np.float32), np.zeros(1, np.float32)
+    for how, take in {"at n": [m], "below": [-2], "floats": [0.5]}.items():
+        refused(f"with_items {how}", lambda: model.with_items(vectors, bias, take))
+    if model.factors:
+        refused("with_items width", lambda: model.with_items(vectors[:, :-1], bias, [0]))
+for array in ("user_factors", "item_factors", "user_vectors", "item_vectors", "neighbors", "similarity", "owner"):
+    if isinstance(getattr(model, array, None), np.ndarray) and array in getattr(model, "__dataclass_fields__", {}):
+        part = getattr(model, array)
+        refused(f"{array} shorter", lambda: replace(model, **{array: part[:-1].copy()}))
+        refused(f"{array} of another type", lambda: replace(model, **{array: part.astype(np.float64)}))
+        if part.ndim == 2 and part.shape[1]:
+            refused(f"{array} narrower", lambda: replace(model, **{array: part[:, :-1].copy()}))
+if hasattr(model, "neighbors"):
+    refused("neighbors beyond", lambda: replace(model, neighbors=model.neighbors + np.int32(n)))
+    refused("owner beyond", lambda: replace(model, owner=model.owner + np.int32(n)))
+"""
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY))
+def test_every_model_checks_its_rows(name: str) -> None:
+    found = messages(f"rec = fitted({name!r})" + MODEL_CALLS)
+    assert len(found) > 50
+    assert {label: text for label, text in found.items() if text.startswith(("ACCEPTED", "FOREIGN"))} == {}
+
+
+def test_tables_put_together_by_hand_are_checked() -> None:
+    found = messages("""
+n = len(ratings)
+for name in ("u", "i", "values", "times"):
+    column = getattr(ratings, name)
+    refused(f"{name} short", lambda: replace(ratings, **{name: column[:-1]}))
+    refused(f"{name} of another type", lambda: replace(ratings, **{name: column.astype(np.float16)}))
+    refused(f"{name} a list", lambda: replace(ratings, **{name: column.tolist()}))
+    refused(f"{name} with gaps", lambda: replace(ratings, **{name: np.repeat(column, 2)[::2]}))
+    refused(f"{name} a matrix", lambda: replace(ratings, **{name: column[:, None]}))
+refused("u backwards", lambda: replace(ratings, u=ratings.u[::-1].copy()))
+refused("i backwards", lambda: replace(ratings, i=ratings.i[::-1].copy()))
+refused("pairs twice", lambda: replace(ratings, u=np.zeros(n, np.int32), i=np.zeros(n, np.int32)))
+refused("nan", lambda: replace(ratings, values=np.full(n, np.nan, np.float32)))
+refused("events of 0", lambda: replace(events, values=np.zeros(n, np.float32)))
+refused("weights below 0", lambda: replace(ratings, weights=np.full(n, -1, np.float32)))
+refused("weights infinite", lambda: replace(events, weights=np.full(n, np.inf, np.float32)))
+refused("users fewer", lambda: replace(ratings, users=IdMap.of([1, 2])))
+refused("items none", lambda: replace(ratings, items=None))
+refused("kind", lambda: replace(ratings, kind="xyz"))
+refused("scale", lambda: replace(ratings, scale=(1, 5)))
+refused("item table", lambda: replace(ratings, item_table=pl.DataFrame({"item": [1]})))
+refused("seen of other ids", lambda: replace(events, seen=Interactions.from_columns([1], [2], [3])))
+refused("seen a frame", lambda: replace(events, seen=ratings.frame()))
+refused("select ids", lambda: ratings.select(np.arange(n)))
+refused("weights short", lambda: ratings.with_weights([1.0]))
+start, columns, numbers = np.int64([0, 1, 2]), np.int32([0, 1]), np.float32([5, 4])
+refused("start falls", lambda: SparseRows(np.int64([0, 2, 1, 2]), columns, numbers))
+refused("start from 1", lambda: SparseRows(start + 1, columns, numbers))
+refused("start too far", lambda: SparseRows(np.int64([0, 1, 9]), columns, numbers))
+refused("start empty", lambda: SparseRows(np.zeros(0, np.int64), columns, numbers))
+refused("start int32", lambda: SparseRows(start.astype(np.int32), columns, numbers))
+refused("values fewer", lambda: SparseRows(start, columns, numbers[:1]))
+refused("weights fewer", lambda: SparseRows(start, columns, numbers, numbers[:1]))
+rows = SparseRows(start, columns, numbers)
+refused("row beyond", lambda: rows.row(2))
+refused("row below", lambda: rows.row(-1))
+refused("take beyond", lambda: rows.take([2]))
+refused("take below", lambda: rows.take([-2]))
+refused("of beyond", lambda: SparseRows.of([2], [0], [1], 2))
+refused("of below", lambda: SparseRows.of([0], [-1], [1], 2))
+refused("of lengths", lambda: SparseRows.of([0, 1], [0], [1], 2))
+refused("of nan", lambda: SparseRows.of([0], [0], [np.nan], 2))
+refused("of huge", lambda: SparseRows.of([0], [0], [1], 2**60))
+refused("of huge columns", lambda: SparseRows.of([0], [2**40], [1], 2))
+""")
+    assert {label: text for label, text in found.items() if text.startswith(("ACCEPTED", "FOREIGN"))} == {}
