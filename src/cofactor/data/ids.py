@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
@@ -14,9 +15,22 @@ from cofactor import checks
 from cofactor.arrays import Bytes, Int32, Int64, read_only
 from cofactor.errors import DataError, UnknownIdError
 
-__all__ = ["CodedIds", "Id", "IdMap", "id_column", "is_canonical_decimal", "is_unicode"]
+__all__ = [
+    "LONGEST_ID",
+    "CodedIds",
+    "Id",
+    "IdMap",
+    "faulty_ids",
+    "id_column",
+    "id_fault",
+    "is_canonical_decimal",
+    "is_unicode",
+]
 
 Id: TypeAlias = int | str
+
+LONGEST_ID = 256
+"""Characters of an id: an index of PostgreSQL takes no longer pair of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,16 +97,23 @@ class IdMap:
 
     @classmethod
     def of(cls, ids: pl.Series | Iterable[Id]) -> IdMap:
-        """The map of the distinct ids in `ids`, integers or strings. Raises DataError on nulls, empty or mixed ids.
+        """The map of the distinct ids in `ids`, integers or strings.
+
+        Raises DataError on nulls, mixed ids and texts that cannot be ids (see `id_fault`), naming the row.
 
         >>> IdMap.of([]), IdMap.of([7, 3, 7]).all.to_list()
         (IdMap(0 integer ids), [3, 7])
         """
-        return cls.from_sorted(id_column(ids).unique().sort())
+        column = id_column(ids)
+        distinct = column.unique().sort()
+        _require_ids(distinct, lambda bad: int((column == bad).arg_true()[0]))
+        return cls.from_sorted(distinct)
 
     @classmethod
     def of_with_rows(cls, ids: pl.Series | CodedIds) -> tuple[IdMap, Int32]:
         """The map of a column (n,), as `id_column` gives it or coded, and each entry's row number: (n,) int32.
+
+        Raises DataError on texts that cannot be ids, naming the row.
 
         >>> ids, rows = IdMap.of_with_rows(pl.Series(["tom", "ana", "tom"]))
         >>> len(ids), rows.tolist()
@@ -102,6 +123,7 @@ class IdMap:
             found = cls.from_sorted(ids.unique().sort())
             return found, found.rows(ids)
         coded = CodedIds.of(ids) if isinstance(ids, pl.Series) else ids
+        _require_ids(coded.distinct, lambda bad: int((coded.each(coded.distinct) == bad).arg_true()[0]))
         order = coded.distinct.arg_sort()
         rows = np.empty(len(order), np.int32)
         rows[order.to_numpy()] = np.arange(len(order), dtype=np.int32)
@@ -368,6 +390,42 @@ def is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def id_fault(text: str) -> str | None:
+    """Why a text cannot be an id, or None where it can.
+
+    An id of text has 1 to 256 characters, at least one that is not blank, no control characters (line ends and tabs
+    are such) and no half of a surrogate pair. Readers, tables, the store and the service all go by this rule.
+
+    >>> id_fault("Blade Runner"), id_fault("Blade\\tRunner"), id_fault(" ")
+    (None, 'has a control character', 'is empty')
+    """
+    if not text.strip():
+        return "is empty"
+    if len(text) > LONGEST_ID:
+        return f"is longer than {LONGEST_ID} characters"
+    if not text.isprintable() and any(unicodedata.category(character) == "Cc" for character in text):
+        return "has a control character"
+    return None if is_unicode(text) else "has half a surrogate pair"
+
+
+def faulty_ids(texts: pl.Series) -> pl.Series:
+    """Which of these texts cannot be ids by `id_fault`: (n,) Boolean, null for null.
+
+    >>> faulty_ids(pl.Series(["ana", "a\\nb", "", "x" * 257])).to_list()
+    [False, True, True, True]
+    """
+    blank, long = texts.str.strip_chars() == "", texts.str.len_chars() > LONGEST_ID
+    return blank | long | texts.str.contains(r"[\x00-\x1f\x7f-\u{9f}]")
+
+
+def _require_ids(distinct: pl.Series, place: Callable[[str], int]) -> None:
+    """Raise DataError for a text that cannot be an id. place: the row of its first occurrence."""
+    if distinct.dtype != pl.String or not (faulty := faulty_ids(distinct)).any():
+        return
+    first = min(distinct.filter(faulty), key=place)
+    raise DataError(f"row {place(first) + 1}: the id {id_fault(first)}: {checks.shown(first)}")
 
 
 def _fits_int64(value: int) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cofactor.data.ids import is_unicode
+from cofactor.data.ids import id_fault, is_unicode
 from cofactor.errors import DataError
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "checked_whole",
 ]
 
-LONGEST_ID = 256  # characters
 LONGEST_JSON = 65_536  # bytes
 LARGEST_VALUE = 1e15  # sums of twenty million of them are still far from float32's end
 LAST_TIME = 10**11  # larger numbers are milliseconds
@@ -34,6 +33,8 @@ AHEAD = 86_400  # seconds that a caller's clock may be ahead of ours
 
 def checked_id(given: Any, what: str) -> str:
     """An id as text: a string as it is, an integer of 64 bits as its canonical decimal. Raises DataError.
+
+    What text can be an id: see `data.ids.id_fault`.
 
     >>> checked_id("ana", "the user"), checked_id(-7, "the user")
     ('ana', '-7')
@@ -47,9 +48,9 @@ def checked_id(given: Any, what: str) -> str:
         return str(int(given))
     if not isinstance(given, str):
         raise DataError(f"{what} is neither a string nor an integer: {_shown(given)}")
-    if not given.strip():
-        raise DataError(f"{what} is empty")
-    return checked_text(given, what, LONGEST_ID)
+    if (fault := id_fault(given)) is not None:
+        raise DataError(f"{what} {fault}: {_shown(given)}" if given else f"{what} {fault}")
+    return given
 
 
 def checked_text(given: Any, what: str, longest: int) -> str:

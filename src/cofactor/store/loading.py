@@ -13,7 +13,7 @@ from sqlalchemy import Connection, insert, select, text, update
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DataError, KindError
 from cofactor.store.connect import lock, now
-from cofactor.store.door import LARGEST_VALUE, checked_id, checked_time
+from cofactor.store.door import LARGEST_VALUE, LAST_TIME, checked_id
 from cofactor.store.event import EVENT, RATING, SMALLEST_EVENT
 from cofactor.store.forgetting import hashed
 from cofactor.store.numbers import head
@@ -126,10 +126,15 @@ def _check_values(values: pl.Series, kind: Kind) -> None:
 
 
 def _check_times(times: pl.Series) -> None:
-    for extreme in (times.min(), times.max()):
-        if extreme is not None:
-            row = (times == extreme).arg_true()[0]
-            checked_time(extreme, f"row {row + 1}: the time", now())
+    """Raise DataError for a time that is not in seconds.
+
+    A table may hold times before 1970 and after today, as readers accept them; an event never counts as later than it
+    came.
+    """
+    wrong = ((times >= LAST_TIME) | (times <= -LAST_TIME)).fill_null(value=False)
+    if wrong.any():
+        row = wrong.arg_true()[0]
+        raise DataError(f"row {row + 1}: the time {times[row]} is not in seconds; times are whole seconds since 1970")
 
 
 def _digest(table: _Table, name: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from cofactor.data.ids import CodedIds
+from cofactor.data.ids import CodedIds, faulty_ids, id_fault
 from cofactor.data.reading.objects import INTEGER, OTHER, STRING
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError
@@ -138,12 +138,17 @@ def _padded(name: str, count: int) -> tuple[str, ...]:
 
 def _text_ids(column: pl.Series) -> Cells:
     name, ids = column.name, CodedIds.of(column.cast(pl.String))
-    bare = ids.distinct.str.strip_chars()
-    blank, padded = bare == "", bare != ids.distinct
-    if not (ids.codes.null_count() or blank.any() or padded.any()):
+    faulty, padded = faulty_ids(ids.distinct), ids.distinct.str.strip_chars() != ids.distinct
+    if not (ids.codes.null_count() or faulty.any() or padded.any()):
         return Cells(ids, none_of(column), lambda _row: "")
-    bad = ids.each(blank).fill_null(value=True)
-    return Cells(ids, bad, lambda _row: f"the {name} is missing", _padded(name, int(ids.each(padded).sum())))
+    bad = ids.each(faulty).fill_null(value=True)
+    around = int((ids.each(padded) & ~bad).sum())
+    return Cells(ids, bad, lambda row: _why_no_id(column[row], name), _padded(name, around))
+
+
+def _why_no_id(cell: Any, name: str) -> str:
+    text = "" if cell is None else str(cell)
+    return f"the {name} {id_fault(text)}" if text.strip() else f"the {name} is missing"
 
 
 def _float_ids(column: pl.Series) -> Cells:
@@ -163,6 +168,7 @@ def _float_ids(column: pl.Series) -> Cells:
 def _mixed_ids(column: pl.Series, kinds: pl.Series) -> Cells:
     name = column.name
     missing = (column.is_null() | (column.str.strip_chars() == "")).fill_null(value=True)
+    faulty = faulty_ids(column).fill_null(value=False)
     present = kinds.filter(~missing)
     integers, strings = int((present == INTEGER).sum()), int((present == STRING).sum())
     first = present.filter(present != OTHER).head(1).to_list()
@@ -180,7 +186,9 @@ def _mixed_ids(column: pl.Series, kinds: pl.Series) -> Cells:
             return f"the {name} is neither an integer nor a string"
         if wide[row]:
             return f"the {name} does not fit into 64 bits"
+        if faulty[row]:
+            return _why_no_id(column[row], name)
         this, most = ("a string", "integers") if rare == STRING else ("an integer", "strings")
         return f"the {name} is {this} while most are {most}"
 
-    return Cells(values, missing | (kinds == OTHER) | (kinds == rare) | wide, why)
+    return Cells(values, missing | (kinds == OTHER) | (kinds == rare) | wide | faulty, why)

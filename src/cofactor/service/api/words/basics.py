@@ -22,8 +22,9 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
+from cofactor.data.ids import LONGEST_ID
 from cofactor.errors import DataError
-from cofactor.store.door import LARGEST_VALUE, LONGEST_ID, checked_id, checked_json, checked_text
+from cofactor.store.door import LARGEST_VALUE, checked_id, checked_json, checked_text
 
 __all__ = [
     "DECIMAL",
