@@ -67,7 +67,7 @@ class Source:
             parser=choice("raise", "quarantine"),
         ),
     ] = "raise"
-    quarantine: Annotated[str | None, _rows("Where bad rows go (RATINGS.refused.csv).", metavar="FILE")] = None
+    quarantine: Annotated[str | None, _rows("Where its bad rows go (RATINGS.refused.csv).", metavar="FILE")] = None
     user: Annotated[str | None, _column("Column of the users.")] = None
     item: Annotated[str | None, _column("Column of the items.")] = None
     value: Annotated[str | None, _column("Column of the ratings or counts.")] = None
@@ -121,13 +121,14 @@ class Source:
                 raise ParameterError(
                     f"--{what}-id names a column of the file of {what}s: give that too (--{what}s FILE)"
                 )
+        on_bad: Any = self.on_bad
         table = self._dataset() if self._is_dataset() else self._file()
         if table.report is not None:
             _say(table.report)
         if self.items is not None:
-            table = with_titles(table, self.items, self.item_id)
+            table = with_titles(table, self.items, self.item_id, on_bad)
         if self.users is not None:
-            table = with_people(table, self.users, self.user_id)
+            table = with_people(table, self.users, self.user_id, on_bad)
         if self.positive_from is None:
             return table
         return table.to_events(positive_from=self.positive_from, gain=self.gain)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from cofactor.arrays import Int64
     from cofactor.data.ids import IdMap
     from cofactor.data.interactions import Interactions
+    from cofactor.data.reading.refuse import OnBad
 
 __all__ = ["ENDINGS", "check_output", "read_pairs", "with_people", "with_titles", "write_frame"]
 
@@ -65,42 +65,48 @@ def write_frame(frame: pl.DataFrame, path: str) -> None:
         raise DataError(f"{path} cannot be written: {reason}") from problem
 
 
-def with_titles(table: Interactions, path: str, id_column: str | None) -> Interactions:
+def with_titles(table: Interactions, path: str, id_column: str | None, on_bad: OnBad = "raise") -> Interactions:
     """The table with what a file of items says about them, joined by id. Raises DataError."""
-    items, key = _described(table.items, path, "item", id_column)
+    items, key = _described(table.items, path, "item", id_column, on_bad)
     others = [name for name in items.columns if name != key]
     if "title" not in others and (called := next((name for name in others if name.lower() in TITLES), None)):
         items = items.rename({called: "title"})
-    with _named(path):
-        return table.with_item_table(items, id_column=key)
+    return _said(path, lambda: table.with_item_table(items, id_column=key))
 
 
-def with_people(table: Interactions, path: str, id_column: str | None) -> Interactions:
+def with_people(table: Interactions, path: str, id_column: str | None, on_bad: OnBad = "raise") -> Interactions:
     """The table with what a file of users says about them, joined by id. Raises DataError."""
-    people, key = _described(table.users, path, "user", id_column)
-    with _named(path):
-        return table.with_user_table(people, id_column=key)
+    people, key = _described(table.users, path, "user", id_column, on_bad)
+    return _said(path, lambda: table.with_user_table(people, id_column=key))
 
 
-def _described(known: IdMap, path: str, role: str, id_column: str | None) -> tuple[pl.DataFrame, str]:
-    """The rows of a file and the name of the column of their ids. Raises DataError."""
-    from cofactor.data.read import read_table
-    from cofactor.data.side_table import SideTable
+def _described(
+    known: IdMap, path: str, role: str, id_column: str | None, on_bad: OnBad
+) -> tuple[pl.DataFrame, str]:  # fmt: skip
+    """The good rows of a file and the name of the column of their ids. Raises DataError."""
+    from cofactor.cli.screen import note
+    from cofactor.data.side_file import read_side_file
 
-    frame = read_table(path)
-    key = id_column or SideTable.of(frame, role).id_column(known)
-    if key not in frame.columns:
-        raise DataError(f"{path}: there is no column {key!r}; the columns are {', '.join(frame.columns)}")
+    frame, key, report = read_side_file(path, known, role, id_column=id_column, on_bad=on_bad)
+    for text in report.notes:
+        note(text)
+    if report.refusals:
+        reasons = ", ".join(f"{reason} ({count:,})" for reason, count in report.refused.items())
+        note(f"{len(report.refusals):,} of {report.rows:,} rows of {path} refused: {reasons}")
     return frame, key
 
 
-@contextmanager
-def _named(path: str) -> Iterator[None]:
-    """Errors of a join name the file."""
+def _said(path: str, join: Callable[[], Interactions]) -> Interactions:
+    """A join whose result is told; the logger tells where a part matched. Errors name the file."""
+    from cofactor.cli.screen import note
+
     try:
-        yield
+        joined = join()
     except DataError as problem:
         raise DataError(f"{path}: {problem}") from problem
+    if joined.report is not None and "without a row" not in joined.report.notes[-1]:
+        note(joined.report.notes[-1])
+    return joined
 
 
 def read_pairs(

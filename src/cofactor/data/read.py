@@ -111,4 +111,4 @@ def read_table(source: Any, *, format: Format | None = None) -> pl.DataFrame:  #
     ['item', 'title']
     """
     path = source_path(source)
-    return as_frame(source) if path is None else whole_file(path, format)
+    return as_frame(source) if path is None else whole_file(path, format).complete

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal
 
+import numpy as np
 import polars as pl
 
+from cofactor.arrays import Int64
 from cofactor.data.ids import is_unicode
-from cofactor.data.load_report import Refusal
 from cofactor.data.reading.columns import Role
 from cofactor.data.reading.files import TextFile, unreadable
 from cofactor.data.reading.objects import object_columns
-from cofactor.data.reading.refuse import first_refusal
 from cofactor.data.reading.rows import text_rows
 from cofactor.data.reading.tables import Batches, Refusals, Rows
 from cofactor.errors import DataError
@@ -71,19 +71,23 @@ def open_json_table(file: TextFile) -> JsonTable:
     return JsonTable(file, list(keys))
 
 
-def whole_json(table: JsonTable) -> pl.DataFrame:
-    """All columns: whole numbers, numbers, true or false, strings and lists as such; what is mixed as text.
+def whole_json(table: JsonTable, most: int | None) -> tuple[pl.DataFrame, Int64, Refusals]:
+    """All columns, the line of each row, and the lines that are no JSON objects, of which `most` are remembered.
 
-    Raises DataError, naming the line, for a line that is no JSON object.
+    Whole numbers, numbers, true or false, strings and lists are read as such; what is mixed is text.
     """
     rows: list[dict[str, Any]] = []
+    lines, refused = [], Refusals(most)
     with unreadable(table.name):
         for line, text, found in _objects(table.file):
             if isinstance(found, str):
-                raise first_refusal(table.name, table.counts, Refusal(line, found, text), 1)
-            rows.append(found)
+                refused.add(line, found, text)
+            else:
+                rows.append(found)
+                lines.append(line)
     keys = dict.fromkeys(key for row in rows for key in row)
-    return pl.DataFrame([_json_column(key, [row.get(key) for row in rows]) for key in keys])
+    frame = pl.DataFrame([_json_column(key, [row.get(key) for row in rows]) for key in keys])
+    return frame, np.array(lines, np.int64), refused
 
 
 def _json_column(key: str, values: list[Any]) -> pl.Series:

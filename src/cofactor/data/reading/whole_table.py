@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
+from cofactor.arrays import Int64
 from cofactor.data.reading.cells import as_integers
 from cofactor.data.reading.columns import Role, bare_name, is_number, usual_role
 from cofactor.data.reading.files import unreadable
@@ -13,23 +16,58 @@ from cofactor.data.reading.frame_table import FrameTable
 from cofactor.data.reading.json_table import JsonTable, whole_json
 from cofactor.data.reading.open_file import Format, open_file
 from cofactor.data.reading.refuse import first_refusal
+from cofactor.data.reading.tables import Refusals
 from cofactor.data.reading.text_table import TextTable
 from cofactor.errors import DataError
 
-__all__ = ["whole_file"]
+__all__ = ["WholeFile", "whole_file"]
 
 _USUAL = ("id", "name", "title", "genres", "genre", "age", "gender", "year", "category", "tags")
 
 
-def whole_file(path: Path, format: Format | None) -> pl.DataFrame:  # noqa: A002
-    """All columns of a file. Raises DataError for bad rows and for columns of equal names."""
+@dataclass(frozen=True, eq=False)
+class WholeFile:
+    """All columns of a file, and the rows of it that could not be read.
+
+    Attributes:
+
+        name, counts: the path, and what its row numbers count.
+        frame: (n) rows with all columns.
+        lines: (n,) the line (or row) of each, from 1.
+        refused: the rows that could not be read.
+        texts: the text of the rows that begin on these lines.
+    """
+
+    name: str
+    counts: str
+    frame: pl.DataFrame
+    lines: Int64 | range
+    refused: Refusals
+    texts: Callable[[Sequence[int]], Mapping[int, str]]
+
+    @property
+    def complete(self) -> pl.DataFrame:
+        """The frame. Raises DataError where a row could not be read."""
+        if self.refused.count:
+            raise first_refusal(self.name, self.counts, self.refused.kept[0], self.refused.count)
+        return self.frame
+
+
+def whole_file(path: Path, format: Format | None, *, most: int | None = 1) -> WholeFile:  # noqa: A002
+    """All columns of a file; of the rows that cannot be read, `most` are remembered, None for all.
+
+    Raises DataError for columns of equal names.
+    """
     table = open_file(path, format, _by_place)
     with unreadable(table.name):
         if isinstance(table, FrameTable):
-            return pl.DataFrame(dict(table.take({name: at for at, name in enumerate(table.columns)})))
+            rows = table.read({name: at for at, name in enumerate(table.columns)}, most)
+            frame = pl.DataFrame(rows.columns)
+            return WholeFile(table.name, table.counts, frame, rows.lines, rows.refused, rows.texts)
         if isinstance(table, JsonTable):
-            return whole_json(table)
-        return _whole_text(table)
+            frame, lines, refused = whole_json(table, most)
+            return WholeFile(table.name, table.counts, frame, lines, refused, table.file.texts)
+        return _whole_text(table, most)
 
 
 def _by_place(first: list[str]) -> list[Role] | None:
@@ -39,14 +77,13 @@ def _by_place(first: list[str]) -> list[Role] | None:
     return [] if any(is_number(field) for field in first) else None
 
 
-def _whole_text(table: TextTable) -> pl.DataFrame:
+def _whole_text(table: TextTable, most: int | None) -> WholeFile:
     names = [bare_name(name) for name in table.columns]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{table.name}: column {twice!r} is there more than once; rename all but one")
-    rows = table.read({str(at): at for at in range(len(names))}, 1)
-    if rows.refused.count:
-        raise first_refusal(table.name, table.counts, rows.refused.kept[0], rows.refused.count)
+    rows = table.read({str(at): at for at in range(len(names))}, most)
     ids = [name for name in names if usual_role(name) in ("user", "item")] or names[:1]
     columns = [rows.columns[str(at)].alias(name) for at, name in enumerate(names)]
-    return pl.DataFrame([as_integers(column) if column.name in ids else column.replace("", None) for column in columns])
+    typed = [as_integers(column) if column.name in ids else column.replace("", None) for column in columns]
+    return WholeFile(table.name, table.counts, pl.DataFrame(typed), rows.lines, rows.refused, rows.texts)
