@@ -12,6 +12,7 @@ import polars as pl
 from cofactor.arrays import Float64
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, KindError, ParameterError
+from cofactor.evaluate.protocol import ready_for
 from cofactor.evaluate.split import Split
 from cofactor.metrics.rating import rmse
 from cofactor.models.base import HasUncertainty, distribution, predicted
@@ -84,7 +85,8 @@ def calibration(recommender: Recommender, split: Split, *, levels: Sequence[floa
     Coverage is told by quartile of: the user's noise (the standard deviation of that user's residuals on *training*
     ratings; users with fewer than two have none), the user's and the item's support, and the interval's own width.
     levels: the probabilities of the intervals, at least one. Raises KindError for models without a distribution and for
-    events, DataError for other ids, ParameterError for no levels and for levels that do not lie between 0 and 1.
+    events, DataError for other ids, LeakageError where the recommender knows a pair of the test part, ParameterError
+    for no levels and for levels that do not lie between 0 and 1.
 
     >>> import cofactor
     >>> from cofactor.data.synthetic import World, generate
@@ -105,11 +107,7 @@ def calibration(recommender: Recommender, split: Split, *, levels: Sequence[floa
             f"{name} predicts no distribution over ratings, so there is nothing to calibrate; fit bayesian-mf, or "
             "neural-mf with head=classification"
         )
-    if not (recommender.users.equals(test.users) and recommender.items.equals(test.items)):
-        raise DataError("the model and the split have different users or items: fit on split.train")
-    known = split.known
-    if split.fold_in is not None:
-        recommender = recommender.updated(split.fold_in)
+    recommender, known = ready_for(recommender, split), split.known
     found = distribution(recommender.model, test.u, test.i, test.times, recommender.histories)
     y = test.values.astype(np.float64)
     low, high = found.interval(max(levels))

@@ -6,11 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from cofactor.arrays import Bool, Int64
+from cofactor.arrays import Bool, Int64, SparseRows
 from cofactor.data.interactions import Interactions
 from cofactor.errors import LeakageError
+from cofactor.kernels.order import common_entries
 
-__all__ = ["no_future", "no_future_per_user", "no_shared_pairs", "no_shared_users", "pair_keys", "same_ids"]
+__all__ = [
+    "no_future",
+    "no_future_per_user",
+    "no_known_pairs",
+    "no_shared_pairs",
+    "no_shared_users",
+    "pair_keys",
+    "same_ids",
+]
 
 
 def pair_keys(table: Interactions) -> Int64:
@@ -42,6 +51,37 @@ def no_shared_pairs(first: Interactions, other: Interactions, parts: tuple[str, 
         raise LeakageError(
             f"user {_user(other, row)!r} and item {_item(other, row)!r} stand in {parts[0]} and in {parts[1]}"
             f"{_and_more(shared, 'pair')}: a pair may be in one of them only"
+        )
+
+
+def no_known_pairs(histories: SparseRows, test: Interactions) -> None:
+    """Raise LeakageError where a model's histories hold a pair of the test part.
+
+    Parameters
+    ----------
+    histories : SparseRows of shape (n_users, n_items)
+        What the model was fitted on or updated with, by the row numbers of `test`.
+    test : Interactions
+        The test part.
+
+    Raises
+    ------
+    LeakageError
+        It names a user and an item.
+
+    Examples
+    --------
+    >>> table = Interactions.from_columns(["ana", "tom"], ["heat", "heat"], [3, 4])
+    >>> no_known_pairs(table.by_user, table.select([False, True]))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    cofactor.errors.LeakageError: user 'tom' and item 'heat' are in the test part and in the model's histories: ...
+    """
+    n, user, item = common_entries(histories, test.by_user)
+    if n:
+        more = f" (and {n - 1:,} more pair{'s' if n > 2 else ''})" if n > 1 else ""
+        raise LeakageError(
+            f"user {test.users.ids([user])[0]!r} and item {test.items.ids([item])[0]!r} are in the test part and in "
+            f"the model's histories{more}: fit on split.train, and do not update with the test part"
         )
 
 

@@ -17,6 +17,7 @@ from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators import Bias, Popularity
 from cofactor.estimators.base import Estimator, liked
 from cofactor.evaluate.intervals import Interval, bootstrap_intervals, bootstrap_ratio
+from cofactor.evaluate.leakage import no_known_pairs
 from cofactor.evaluate.memory import peak_memory
 from cofactor.evaluate.split import Exclude, Split, require_split
 from cofactor.metrics.catalog import gini, novelty
@@ -38,6 +39,7 @@ __all__ = [
     "is_better",
     "labels_of",
     "main_metric",
+    "ready_for",
     "score",
 ]
 
@@ -219,8 +221,8 @@ def score(
 
     Users held out whole are folded in from `split.fold_in` first. Test rows that are dislikes (events of negative
     weight) are no hits; users with nothing else count in no mean. `fit_seconds` is only passed on; `exclude`: see
-    `evaluate`. Raises KindError where the two differ in kind, DataError where they differ in ids, ParameterError for
-    wrong ks.
+    `evaluate`. Raises KindError where the two differ in kind, DataError where they differ in ids, LeakageError where
+    the recommender knows a pair of the test part, ParameterError for wrong ks.
 
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
@@ -232,7 +234,7 @@ def score(
     """
     check_ks(ks)
     split = split.excluding(exclude)
-    recommender = _introduced(recommender if exclude == "seen" else replace(recommender, seen=None), split)
+    recommender = ready_for(recommender if exclude == "seen" else replace(recommender, seen=None), split)
     began = time.perf_counter()
     if split.test.kind == "ratings":
         users, per_user, metrics = _rating_scores(recommender, split, seed)
@@ -267,7 +269,7 @@ def figure(recommender: Recommender, split: Split, *, k: int = 10) -> float:
     Raises as `score` does.
     """
     check_ks([k])
-    recommender = _introduced(recommender, split)
+    recommender = ready_for(recommender, split)
     if split.test.kind == "ratings":
         errors = _errors(recommender, split)
         return sqrt(errors.squared.sum() / errors.count.sum())
@@ -275,12 +277,44 @@ def figure(recommender: Recommender, split: Split, *, k: int = 10) -> float:
     return float(ndcg(lists.hits, k).mean()) if len(users) else float("nan")
 
 
-def _introduced(recommender: Recommender, split: Split) -> Recommender:
-    """The recommender as the test part may meet it: of the same kind and ids, with held-out users folded in."""
+def ready_for(recommender: Recommender, split: Split) -> Recommender:
+    """Return the recommender with the users of `split.fold_in` folded in, once it may be scored on the test part.
+
+    Parameters
+    ----------
+    recommender : Recommender
+        A recommender fitted on `split.train`.
+    split : Split
+        The split to score it on.
+
+    Returns
+    -------
+    Recommender
+        The same one where no users are held out.
+
+    Raises
+    ------
+    KindError
+        Where the recommender and the split differ in kind.
+    DataError
+        Where they have different users or items, and for arguments of another type.
+    LeakageError
+        Where the recommender's histories hold a pair of the test part.
+
+    Examples
+    --------
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
+    >>> everything = cofactor.Recommender.fit(cofactor.Bias(), ratings)
+    >>> ready_for(everything, cofactor.split_random(ratings, test=0.4))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    cofactor.errors.LeakageError: user 1 and item 8 are in the test part and in the model's histories (and 1 more ...
+    """
     if recommender.kind != split.test.kind:
         raise KindError(f"the model learnt from {recommender.kind}, and the test part holds {split.test.kind}")
     if not (recommender.users.equals(split.test.users) and recommender.items.equals(split.test.items)):
         raise DataError("the model and the split have different users or items: fit on split.train")
+    no_known_pairs(recommender.histories, split.test)
     return recommender if split.fold_in is None else recommender.updated(split.fold_in)
 
 
