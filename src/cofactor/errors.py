@@ -11,6 +11,7 @@ __all__ = [
     "DataError",
     "DivergedError",
     "FetchError",
+    "ForkError",
     "JobLostError",
     "KindError",
     "LeakageError",
@@ -76,6 +77,20 @@ class MissingExtraError(CofactorError, ImportError):
     ...     require_plotly()
     Traceback (most recent call last):
     cofactor.errors.MissingExtraError: figures need plotly, which is not installed: pip install "cofactor[report]"
+    """
+
+
+class ForkError(CofactorError, RuntimeError):
+    """A call that needs threads of the parent process, in a child made by `fork`: they do not exist there.
+
+    Start such processes with `multiprocessing.get_context("spawn")`. A RuntimeError, too.
+
+    >>> from unittest.mock import patch
+    >>> import cofactor
+    >>> with patch("cofactor.fork._lost", True):
+    ...     cofactor.read_ratings("ratings.csv")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    cofactor.errors.ForkError: this process was forked from one that had used polars, whose threads do not survive ...
     """
 
 

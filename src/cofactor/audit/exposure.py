@@ -13,6 +13,7 @@ from cofactor.data.features import indicators
 from cofactor.errors import DataError
 from cofactor.evaluate.intervals import bootstrap_interval
 from cofactor.evaluate.protocol import Score
+from cofactor.fork import require_threads
 from cofactor.metrics.catalog import coverage, gini
 from cofactor.metrics.catalog import exposure as times_shown
 from cofactor.recommend import Recommender
@@ -163,6 +164,7 @@ def accuracy_by_group(score: Score, groups: pl.Series, metric: str) -> pl.DataFr
     >>> cofactor.audit.accuracy_by_group(found, busy, "squared_error").select("group").rows()
     [('busy',), ('quiet',)]
     """
+    require_threads()
     if metric not in score.per_user:
         raise DataError(f"there is no metric {metric!r}; there are {', '.join(score.per_user)}")
     if not isinstance(groups, pl.Series):

@@ -29,6 +29,7 @@ from cofactor.data.movielens import Layout
 from cofactor.data.scale import Scale
 from cofactor.data.side_table import join
 from cofactor.errors import FetchError
+from cofactor.fork import require_threads
 
 __all__ = ["DATASETS", "Dataset", "fetch", "load"]
 
@@ -51,6 +52,7 @@ def load(
     >>> cofactor.load("movielens-100k")  # doctest: +SKIP
     Interactions(100,000 ratings, 943 users x 1,682 items)
     """
+    require_threads()
     dataset = _named(name)
     home = fetch(dataset, folder=folder, on_progress=on_progress)
     source = json.loads((home / "source.json").read_text(encoding="utf-8"))["source"]

@@ -11,6 +11,7 @@ import polars as pl
 
 from cofactor.arrays import Float64, Int64, SparseRows
 from cofactor.errors import DataError
+from cofactor.fork import require_threads
 
 __all__ = ["Encoder", "Features", "indicators"]
 
@@ -212,6 +213,7 @@ def _column(column: pl.Series, what: str) -> Column:
 
 def _parts(column: pl.Series, what: str) -> pl.DataFrame:
     """The texts of each row: row, part, each pair once."""
+    require_threads()
     kind = column.dtype
     if kind == pl.String or kind == pl.Null or isinstance(kind, pl.Categorical | pl.Enum):
         lists = column.cast(pl.String).str.split("|")

@@ -14,6 +14,7 @@ import polars as pl
 from cofactor import checks
 from cofactor.arrays import Bytes, Int32, Int64, read_only
 from cofactor.errors import DataError, UnknownIdError
+from cofactor.fork import require_threads, threads_lost
 
 __all__ = [
     "LONGEST_ID",
@@ -53,6 +54,7 @@ class CodedIds:
     @classmethod
     def of(cls, texts: pl.Series) -> CodedIds:
         """The codes of a column (n,) of String: polars counts them up from 0."""
+        require_threads()
         coded = texts.cast(pl.Categorical(pl.Categories.random(physical=pl.UInt32))).rechunk()
         codes = coded.to_physical()
         distinct = coded.gather(codes.arg_unique()).drop_nulls()
@@ -104,6 +106,7 @@ class IdMap:
         >>> IdMap.of([]), IdMap.of([7, 3, 7]).all.to_list()
         (IdMap(0 integer ids), [3, 7])
         """
+        require_threads()
         column = id_column(ids)
         distinct = column.unique().sort()
         _require_ids(distinct, lambda bad: int((column == bad).arg_true()[0]))
@@ -119,6 +122,7 @@ class IdMap:
         >>> len(ids), rows.tolist()
         (2, [1, 0, 1])
         """
+        require_threads()
         if isinstance(ids, pl.Series) and ids.dtype == pl.Int64:
             found = cls.from_sorted(ids.unique().sort())
             return found, found.rows(ids)
@@ -168,6 +172,8 @@ class IdMap:
         """Every id in row order, as a polars column: (n,) Int64 or String."""
         if self.integers is not None:
             return pl.Series("id", self.integers, dtype=pl.Int64)
+        if threads_lost():
+            return pl.Series("id", [self._text_at(row) for row in range(len(self))], dtype=pl.String)
         starts, lengths = self._offsets[:-1], np.diff(self._offsets)
         whole = pl.lit(bytes(self._bytes))
         cut = whole.bin.slice(pl.col("start"), pl.col("length")).cast(pl.String)
@@ -291,6 +297,7 @@ class IdMap:
                 f"ids of two types: {self.kind} ids such as {self.ids([0])[0]!r} and {other.kind} ids such as "
                 f"{other.all.filter(theirs.is_null())[0]!r}; give both tables the same type"
             )
+        require_threads()
         return IdMap.of(pl.concat([self.all, theirs]))
 
     def equals(self, other: IdMap) -> bool:
@@ -313,7 +320,7 @@ class IdMap:
             return np.full(len(wanted), -1, np.int32)
         if self.integers is not None:
             return _integer_rows(self.integers, wanted.to_numpy())
-        if len(wanted) < 64:  # not worth a column of all ids
+        if len(wanted) < 64 or threads_lost():  # not worth a column of all ids
             return np.array([self._find(id_) for id_ in wanted], dtype=np.int32)
         return self._lookup(wanted)
 

@@ -16,6 +16,7 @@ from cofactor.data.reading.open_file import Format
 from cofactor.data.reading.refuse import OnBad
 from cofactor.data.reading.whole_table import whole_file
 from cofactor.data.scale import Scale
+from cofactor.fork import require_threads
 
 __all__ = ["read_events", "read_ratings", "read_table"]
 
@@ -110,5 +111,6 @@ def read_table(source: Any, *, format: Format | None = None) -> pl.DataFrame:  #
     >>> cofactor.read_table(pl.DataFrame({"item": [7], "title": ["Alien"]})).columns
     ['item', 'title']
     """
+    require_threads()
     path = source_path(source)
     return as_frame(source) if path is None else whole_file(path, format).complete

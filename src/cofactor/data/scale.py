@@ -11,6 +11,7 @@ import polars as pl
 
 from cofactor.arrays import Bool
 from cofactor.errors import DataError
+from cofactor.fork import require_threads
 
 __all__ = ["MOST_LEVELS", "Scale"]
 
@@ -56,6 +57,7 @@ class Scale:
         >>> Scale.of([0.5, 5.0, 1.0]).levels[:3], Scale.of([1.0, 1.7, 9.0]).levels
         ((0.5, 1.0, 1.5), ())
         """
+        require_threads()
         distinct = pl.Series(np.asarray(values)).unique().sort().cast(pl.Float64).to_numpy() + 0.0  # no -0.0
         if len(distinct) == 0:
             raise DataError("there are no ratings, so there is no scale; declare it with levels=[...]")

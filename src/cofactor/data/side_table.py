@@ -13,6 +13,7 @@ from cofactor.data.reading.cells import id_cells
 from cofactor.data.reading.columns import usual_role
 from cofactor.data.reading.frame_table import as_frame
 from cofactor.errors import DataError
+from cofactor.fork import require_threads
 
 __all__ = ["JoinedTable", "SideTable", "join"]
 
@@ -161,6 +162,7 @@ def join(ids: IdMap, table: Any, what: str, *, id_column: str | None = None) -> 
     >>> print(joined)
     1 of 2 items matched the item table by its column 'movieId'; without a row: 7
     """
+    require_threads()
     side = SideTable.of(table, what)
     name = side.id_column(ids) if id_column is None else id_column
     if name not in side.frame.columns and name not in side.index.columns:

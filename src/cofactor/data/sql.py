@@ -124,6 +124,8 @@ def _clear_errors(name: str) -> Iterator[None]:
         raise DataError(f"{name}: {reason}") from error
     except SQLAlchemyError as error:
         raise DataError(f"{name}: {str(error).partition(chr(10))[0]}") from error
+    except (ValueError, OverflowError) as error:  # bytes that are no UTF-8, numbers out of range
+        raise DataError(f"{name}: {error}") from error
     except ImportError as error:
         raise MissingExtraError(
             f'{name} needs the driver {error.name!r}; for PostgreSQL: pip install "cofactor[sql]"'

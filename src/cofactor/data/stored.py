@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cofactor.arrays import Bytes, SparseRows, read_only
 from cofactor.data.ids import IdMap
+from cofactor.fork import require_threads
 
 __all__ = ["frame", "frame_bytes", "id_arrays", "id_map", "row_arrays", "rows"]
 
@@ -57,6 +58,7 @@ def frame_bytes(table: pl.DataFrame) -> Bytes:
     >>> frame(frame_bytes(pl.DataFrame({"item": [7], "title": ["Alien"]}))).rows()
     [(7, 'Alien')]
     """
+    require_threads()
     buffer = io.BytesIO()
     table.write_ipc(buffer)
     return read_only(np.frombuffer(buffer.getvalue(), np.uint8))
@@ -64,4 +66,5 @@ def frame_bytes(table: pl.DataFrame) -> Bytes:
 
 def frame(stored: NDArray[Any]) -> pl.DataFrame:
     """The frame that `frame_bytes` wrote."""
+    require_threads()
     return pl.read_ipc(io.BytesIO(stored.tobytes()))

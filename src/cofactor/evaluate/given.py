@@ -14,6 +14,7 @@ from cofactor.data.interactions import Interactions
 from cofactor.data.side_table import join
 from cofactor.errors import DataError
 from cofactor.evaluate.split import Split
+from cofactor.fork import require_threads
 
 __all__ = ["split_given"]
 
@@ -32,6 +33,7 @@ def split_given(train: Interactions, test: Interactions, *, description: str = "
     >>> split, split.train.n_items
     (Split(given: 2 train, 1 test), 2)
     """
+    require_threads()
     users, items = train.users.union(test.users), train.items.union(test.items)
     tables = {
         "user_table": _stacked(users, train.user_table, test.user_table, "user"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from cofactor.errors import ParameterError
+from cofactor.fork import require_threads
 from cofactor.interpret.levels import levels
 from cofactor.recommend import Recommender
 
@@ -30,6 +31,7 @@ def disagreements(recommender: Recommender, n: int = 20, *, min_support: int = 2
     >>> len(found), bool(found["surprise"][0] > 0 > found["surprise"][3])
     (4, True)
     """
+    require_threads()
     if n < 1:
         raise ParameterError(f"n must be at least 1, not {n}")
     found = levels(recommender, min_support=min_support)

@@ -13,6 +13,7 @@ import polars as pl
 
 from cofactor.arrays import Float64, Int64
 from cofactor.errors import KindError, ParameterError
+from cofactor.fork import require_threads
 from cofactor.recommend import Recommender
 
 __all__ = ["Side", "levels"]
@@ -37,6 +38,7 @@ def levels(recommender: Recommender, side: Side = "item", *, min_support: int = 
     >>> cofactor.interpret.levels(rec).select("item", "average", "support").rows()
     [('alien', 4.5, 2), ('brazil', 2.0, 1)]
     """
+    require_threads()
     if side not in ("item", "user"):
         raise ParameterError(f"side must be item or user, not {side!r}")
     if recommender.kind != "ratings":

@@ -10,6 +10,7 @@ import polars as pl
 
 from cofactor.arrays import Float64
 from cofactor.errors import KindError, ParameterError
+from cofactor.fork import require_threads
 from cofactor.kernels.threads import one_thread_blas
 from cofactor.models.base import HasFactors
 from cofactor.recommend import Recommender
@@ -74,6 +75,7 @@ class TasteMap:
 
         Two frames as `items`. Raises ParameterError for an axis that is not there.
         """
+        require_threads()
         if not 1 <= axis <= len(self.shares):
             raise ParameterError(f"axis must be from 1 to {len(self.shares)}, not {axis}")
         by = self.items.sort(f"axis_{axis}", maintain_order=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from cofactor.fork import require_threads
 from cofactor.plots.look import BLUE, COLORS, ORANGE, QUIET, RED, axis, band_color, checked, figure_of, ladder, shown
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def lorenz_plot(frame: pl.DataFrame) -> Figure:
     >>> [trace.name for trace in figure.data], figure.layout.yaxis.title.text
     (['all the same', 'raters'], 'share held')
     """
+    require_threads()
     checked(frame, LORENZ, "Lorenz curves")
     from plotly.graph_objects import Scatter
 
@@ -84,6 +86,7 @@ def influence_plot(frame: pl.DataFrame) -> Figure:
     >>> influence_plot(groups).layout.annotations[0].text
     'group 1 · 10 people · <b>flagged</b>'
     """
+    require_threads()
     checked(frame, INFLUENCE, "influence")
     frame = frame.sort("ratio", descending=True)
     flagged = frame["flagged"].to_list()

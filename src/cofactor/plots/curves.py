@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from cofactor.errors import DataError
+from cofactor.fork import require_threads
 from cofactor.plots.look import BLUE, COLORS, FONT, QUIET, axis, band_color, checked, figure_of, shown
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def simulation_plot(frame: pl.DataFrame, measures: Mapping[str, str]) -> Figure:
     >>> figure.data[0].name, list(figure.data[0].y), figure.layout.annotations[0].text
     ('plain', [0.5, 0.4], 'share of the catalog shown')
     """
+    require_threads()
     checked(frame, ("remedy", "round", *measures), "a simulation")
     if not measures:
         raise DataError("a figure of a simulation needs at least one measure")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from cofactor.errors import DataError
+from cofactor.fork import require_threads
 from cofactor.plots.look import BLUE, ORANGE, QUIET, axis, checked, figure_of, ladder, shown
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def comparison_plot(frame: pl.DataFrame) -> Figure:
     >>> [trace.name for trace in figure.data], figure.layout.xaxis.title.text
     (['asked', 'baseline'], 'RMSE: less is better')
     """
+    require_threads()
     checked(frame, COMPARISON, "a comparison")
     from plotly.graph_objects import Scatter
 
@@ -79,6 +81,7 @@ def reliability_plot(frame: pl.DataFrame, *, title: str | None = None) -> Figure
     >>> figure.data[1].name, list(figure.data[1].y), figure.layout.xaxis.title.text
     ('4', [0.2, 0.8], 'predicted probability')
     """
+    require_threads()
     if missing := [name for name in RELIABILITY if name not in frame.columns]:
         raise DataError(
             f"a frame of reliability needs the columns {', '.join(RELIABILITY)}, and this one lacks "

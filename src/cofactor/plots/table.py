@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from cofactor.fork import require_threads
 from cofactor.plots.look import axis, checked, figure_of, shown
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def crosstab_plot(frame: pl.DataFrame) -> Figure:
     >>> given.text, predicted.text
     ((['5', ''],), (['', '3.1'],))
     """
+    require_threads()
     checked(frame, CELLS, "a filled cross-tab")
     users, items = (frame[name].unique(maintain_order=True).to_list() for name in ("user", "item"))
     title = "title" if "title" in frame.columns else "item"

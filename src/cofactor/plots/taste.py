@@ -11,6 +11,7 @@ import polars as pl
 
 from cofactor.arrays import Float64
 from cofactor.errors import MissingExtraError
+from cofactor.fork import require_threads
 from cofactor.plots.labels import spots
 from cofactor.plots.look import BLUE, ORANGE, QUIET, axis, band_color, checked, figure_of, ladder, shown
 
@@ -81,6 +82,7 @@ def levels_plot(frame: pl.DataFrame, *, n: int = 10) -> Figure:
     >>> {trace.name: list(trace.x) for trace in figure.data if trace.name}
     {'plain average': [4.4, 3.8], 'level, whoever rates': [4.1, 3.9]}
     """
+    require_threads()
     checked(frame, LEVELS, "levels")
     from plotly.graph_objects import Scatter
 

@@ -20,6 +20,7 @@ from cofactor.data.reading.tables import Rows, Table
 from cofactor.data.scale import Scale
 from cofactor.data.sql import is_url, open_query
 from cofactor.errors import DataError, ParameterError
+from cofactor.fork import require_threads
 
 __all__ = ["Request", "load_interactions", "source_path"]
 
@@ -47,6 +48,7 @@ class Request:
 
 def load_interactions(source: Any, asked: Request) -> Interactions:
     """The good rows of a source. Raises DataError for bad rows, unless they are to be set aside."""
+    require_threads()
     path = source_path(source)
     refused_to = quarantine_path(path, asked.quarantine) if asked.on_bad == "quarantine" else None
     with _opened(source, path, asked) as table:
