@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -90,8 +91,19 @@ class Hits:
         array([0, 2])
         """
         user, place = meetings(ranked, relevant)
-        one = np.ones(len(user), np.int64)
-        return cls.of_groups(user, place, one, one, relevant.counts, np.shape(ranked)[1])
+        return cls.of_places(user, place, relevant.counts, np.shape(ranked)[1])
+
+    @classmethod
+    def of_places(cls, user: Int64, place: Int64, n_relevant: Int64, depth: int) -> Hits:
+        """From places of test items in lists without ties: user and place (m,), counted from 0, by (user, place).
+
+        >>> Hits.of_places(np.array([0, 0]), np.array([1, 4]), np.array([3]), depth=5).hits_before.tolist()
+        [0, 1]
+        """
+        one = np.broadcast_to(np.int64(1), len(user))
+        per_user = np.bincount(user, minlength=len(n_relevant))
+        before = np.arange(len(user)) - np.repeat(np.cumsum(per_user) - per_user, per_user)
+        return cls(user, place, one, one, before, n_relevant, depth)
 
     @classmethod
     def of_groups(cls, user: Int64, before: Int64, size: Int64, relevant: Int64, n_relevant: Int64, depth: int) -> Hits:
@@ -115,26 +127,43 @@ class Hits:
         first_of_user = np.repeat((np.cumsum(per_user) - per_user)[per_user > 0], per_user[per_user > 0])
         return cls(user, before, size, merged, above - above[first_of_user], n_relevant, depth)
 
-    def places(self, k: int) -> Int64:
-        """How many of each group's places are among the first k: (m,) int64.
+    @cached_property
+    def untied(self) -> bool:
+        """Whether every group has one item."""
+        return self.size.strides == (0,) or bool((self.size == 1).all())
 
-        Raises ParameterError unless 1 <= k <= depth.
-        """
+    def head(self, k: int) -> Hits:
+        """The groups that have a place among the first k. Raises ParameterError unless 1 <= k <= depth."""
         if not 1 <= k <= self.depth:
             raise ParameterError(
                 f"k={k} but the lists are {self.depth} long: rank that many (-1 fills up a small catalog)"
             )
+        if k not in self._heads:
+            use = self.before < k
+            if use.all():
+                self._heads[k] = self
+            else:
+                user, before, above = self.user[use], self.before[use], self.hits_before[use]
+                one = np.broadcast_to(np.int64(1), len(user))
+                size, relevant = (one, one) if self.untied else (self.size[use], self.relevant[use])
+                self._heads[k] = Hits(user, before, size, relevant, above, self.n_relevant, self.depth)
+        return self._heads[k]
+
+    @cached_property
+    def _heads(self) -> dict[int, Hits]:
+        return {}
+
+    def places(self, k: int) -> Int64:
+        """How many of each group's places are among the first k: (m,) int64."""
         return np.clip(k - self.before, 0, self.size)
 
-    @property
+    @cached_property
     def first(self) -> Bool:
         """Which entries are the user's first group with a test item: (m,) bool."""
-        first = np.ones(len(self.user), bool)
-        first[1:] = self.user[1:] != self.user[:-1]
-        return first
+        return self.hits_before == 0
 
-    def summed(self, gain: Float64) -> Float64:
-        """The gains (m,) of the groups, summed by user: (n_users,) float64, 0 without a hit."""
+    def summed(self, gain: Float64 | None) -> Float64:
+        """The gains (m,) of the groups (None: 1 each), summed by user: (n_users,) float64, 0 without a hit."""
         sums = np.bincount(self.user, weights=gain, minlength=len(self.n_relevant))
         return sums.astype(np.float64)
 
@@ -163,7 +192,8 @@ def ndcg(hits: Hits, k: int) -> Float64:
     """
     discount = 1 / np.log2(np.arange(1, k + 1) + 1.0)
     ideal = np.cumsum(discount)
-    return hits.over(hits.summed(_gained(hits, k, discount)), ideal[np.minimum(hits.n_relevant, k) - 1])
+    head = hits.head(k)
+    return hits.over(head.summed(_gained(head, k, discount)), ideal[np.minimum(hits.n_relevant, k) - 1])
 
 
 def recall(hits: Hits, k: int) -> Float64:
@@ -204,15 +234,18 @@ def hit_rate(hits: Hits, k: int) -> Float64:
     >>> hit_rate(hits, 1).tolist(), hit_rate(hits, 2).tolist()
     ([0.0], [1.0])
     """
-    size, relevant, places = hits.size, hits.relevant, hits.places(k)
+    head = hits.head(k)
+    if head.untied:
+        return hits.over(np.minimum(head.summed(None), 1), 1)
+    size, relevant, places = head.size, head.relevant, head.places(k)
     none = np.where(places + relevant > size, 0.0, 1.0)
-    open_ = np.flatnonzero((none > 0) & (places > 0))
+    open_ = np.flatnonzero(none)
     t, r, m = size[open_], relevant[open_], places[open_]
     chance = np.ones(len(open_))
     for j in range(int(m.max(initial=0))):
         chance *= np.where(j < m, (t - r - j) / np.maximum(t - j, 1), 1.0)
     none[open_] = chance
-    return hits.over(hits.summed(np.where(hits.first, 1 - none, 0.0)), 1)
+    return hits.over(head.summed(np.where(head.first, 1 - none, 0.0)), 1)
 
 
 def reciprocal_rank(hits: Hits, k: int) -> Float64:
@@ -228,16 +261,18 @@ def reciprocal_rank(hits: Hits, k: int) -> Float64:
     >>> reciprocal_rank(hits, 1).tolist(), reciprocal_rank(hits, 3).round(2).tolist()
     ([0.0], [0.33])
     """
-    places = hits.places(k)
-    gain = np.where(places > 0, 1.0 / (hits.before + 1), 0.0)
-    tied = np.flatnonzero(hits.first & (hits.size > 1) & (places > 0))
-    t, r, m, before = hits.size[tied], hits.relevant[tied], places[tied], hits.before[tied]
-    chance, expected = r / t, np.zeros(len(tied))
-    for j in range(1, int(m.max(initial=0)) + 1):
-        expected += np.where(j <= m, chance / (before + j), 0.0)
-        chance = chance * np.maximum(t - r - j + 1, 0) / np.maximum(t - j, 1)
-    gain[tied] = expected
-    return hits.over(hits.summed(np.where(hits.first, gain, 0.0)), 1)
+    head = hits.head(k)
+    gain = np.where(head.first, 1.0 / (head.before + 1), 0.0)
+    if not head.untied:
+        places = head.places(k)
+        tied = np.flatnonzero(head.first & (head.size > 1))
+        t, r, m, before = head.size[tied], head.relevant[tied], places[tied], head.before[tied]
+        chance, expected = r / t, np.zeros(len(tied))
+        for j in range(1, int(m.max(initial=0)) + 1):
+            expected += np.where(j <= m, chance / (before + j), 0.0)
+            chance = chance * np.maximum(t - r - j + 1, 0) / np.maximum(t - j, 1)
+        gain[tied] = expected
+    return hits.over(head.summed(gain), 1)
 
 
 def average_precision(hits: Hits, k: int) -> Float64:
@@ -256,14 +291,16 @@ def average_precision(hits: Hits, k: int) -> Float64:
     >>> average_precision(hits, 3).round(2).tolist()
     [0.83]
     """
-    places, t, r = hits.places(k), hits.size, hits.relevant
-    harmonic = np.concatenate([np.zeros(1), np.cumsum(1 / np.arange(1.0, k + 1))])
-    begin = np.minimum(hits.before, k)
-    inverse = harmonic[begin + places] - harmonic[begin]  # sum of 1 / rank over the group's places
-    others = np.where(t > 1, (r - 1) / np.maximum(t - 1, 1), 0.0)
-    tied = r / t * ((hits.hits_before + 1) * inverse + others * (places - (hits.before + 1) * inverse))
-    single = np.where(places > 0, (hits.hits_before + 1) / (hits.before + 1), 0.0)
-    return hits.over(hits.summed(np.where(t == 1, single, tied)), np.minimum(hits.n_relevant, k))
+    head = hits.head(k)
+    gain = (head.hits_before + 1) / (head.before + 1)
+    if not head.untied:
+        places, t, r = head.places(k), head.size, head.relevant
+        harmonic = np.concatenate([np.zeros(1), np.cumsum(1 / np.arange(1.0, k + 1))])
+        inverse = harmonic[head.before + places] - harmonic[head.before]  # sum of 1 / rank over the group's places
+        others = (r - 1) / np.maximum(t - 1, 1)
+        tied = r / t * ((head.hits_before + 1) * inverse + others * (places - (head.before + 1) * inverse))
+        gain = np.where(t == 1, gain, tied)
+    return hits.over(head.summed(gain), np.minimum(hits.n_relevant, k))
 
 
 def expected_hits(hits: Hits, k: int) -> Float64:
@@ -273,7 +310,8 @@ def expected_hits(hits: Hits, k: int) -> Float64:
     >>> expected_hits(hits, 2).tolist(), expected_hits(hits, 3).tolist()
     ([1.0], [2.0])
     """
-    return hits.summed(hits.relevant * hits.places(k) / hits.size)
+    head = hits.head(k)
+    return head.summed(None if head.untied else head.relevant * head.places(k) / head.size)
 
 
 _METRICS = {
@@ -311,12 +349,13 @@ def metrics_of(hits: Hits, ks: Sequence[int]) -> dict[str, Float64]:
 
 
 def _gained(hits: Hits, k: int, discount: Float64) -> Float64:
-    """Each group's expected sum of discounts (k,) over its test items: (m,) float64."""
+    """Each group's expected sum of discounts (k,) over its test items: (m,) float64; all groups begin before k."""
+    if hits.untied:
+        return discount[hits.before]
     places = hits.places(k)
     total = np.concatenate([np.zeros(1), np.cumsum(discount)])
-    begin = np.minimum(hits.before, k)
-    single = np.append(discount, 0.0)[begin]
-    return np.where(hits.size == 1, single, hits.relevant / hits.size * (total[begin + places] - total[begin]))
+    tied = hits.relevant / hits.size * (total[hits.before + places] - total[hits.before])
+    return np.where(hits.size == 1, discount[hits.before], tied)
 
 
 def meetings(ranked: Any, relevant: SparseRows) -> tuple[Int64, Int64]:
