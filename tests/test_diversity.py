@@ -125,7 +125,7 @@ def test_one_user_alone_in_a_batch_and_on_any_threads_gets_the_same_diverse_list
 
 def test_diverse_lists_by_id_for_some_for_all_and_for_newcomers(rec: Recommender) -> None:
     one = rec.recommend("user 3", n=5, diversity=0.6)
-    assert one.columns == ["user", "item", "rank", "score"]
+    assert one.columns == ["user", "item", "rank", "score", "answered_by"]
     assert one["rank"].to_list() == [1, 2, 3, 4, 5]
     everybody = rec.recommend_all(5, diversity=0.6)
     assert everybody.filter(everybody["user"] == "user 3").equals(one)

@@ -128,7 +128,8 @@ def test_the_best_n_are_the_best_n_of_all_scores(estimator: Any, table: Interact
     users = np.arange(0, len(rec.users), 5, dtype=np.int32)
     histories = rec.histories.take(users)
     scores = rec.model.scores(users, histories).astype(np.float64)
-    scores[np.repeat(np.arange(len(users)), histories.counts), histories.columns] = -np.inf
+    excluded = rec.excluded.take(users)
+    scores[np.repeat(np.arange(len(users)), excluded.counts), excluded.columns] = -np.inf
     ranked, found = rec.rank(users, 10)
     np.testing.assert_allclose(found, -np.sort(-scores, axis=1)[:, :10], rtol=2e-5, atol=2e-5)
     assert not any(np.isin(r, histories.row(k).columns).any() for k, r in enumerate(ranked))

@@ -16,6 +16,7 @@ from cofactor.data.synthetic import World, generate
 from cofactor.evaluate import evaluate
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.metrics.ranking import Hits, metrics_of, ranking_metrics
+from cofactor.models.factor import FactorModel
 
 DETERMINISTIC = [cofactor.Popularity(), cofactor.EASE(), cofactor.ItemKNN(), cofactor.UserKNN()]
 
@@ -193,6 +194,54 @@ def test_relabeling_changes_no_prediction(estimator):
     before = one.predict(*ids)["prediction"].to_numpy()
     after = two.predict(users[split.test.u], items[split.test.i])["prediction"].to_numpy()
     np.testing.assert_allclose(before, after, atol=1e-5)
+
+
+def started(estimator, train, user_factors, item_factors):
+    """A fit from these initial vectors."""
+    none = np.zeros(train.n_users, np.float32), np.zeros(train.n_items, np.float32)
+    start = FactorModel(user_factors, item_factors, *none)
+    first = cofactor.Recommender(start, train.users, train.items, train.by_user, train.kind)
+    return cofactor.Recommender.fit(estimator, train, start=first)
+
+
+def test_relabeling_with_carried_initial_values_changes_no_metric_of_implicit_als():
+    table = events_of(3).to_events(positive_from=3)
+    table = cofactor.Interactions.from_columns(table.u, table.i, kind="events")
+    split = cofactor.split_random(table, test=0.25, seed=0)
+    draw = np.random.default_rng(0)
+    P, Q = (draw.normal(0, 0.05, (n, 4)).astype(np.float32) for n in (table.n_users, table.n_items))
+    estimator = cofactor.ImplicitALS(factors=4, epochs=4, steps=8)
+    first = cofactor.evaluate.score(started(estimator, split.train, P, Q), split, label="one", ks=[5, 10]).metrics
+    for seed in range(2):
+        other, users, items = relabeled_split(split, seed)
+        moved = np.empty_like(P), np.empty_like(Q)
+        moved[0][users], moved[1][items] = P, Q
+        rec = started(estimator, other.train, *moved)
+        second = cofactor.evaluate.score(rec, other, label="two", ks=[5, 10]).metrics
+        for name, interval in first.items():
+            assert interval.mean == pytest.approx(second[name].mean, abs=2e-3, nan_ok=True), name
+
+
+RANDOM = [cofactor.ImplicitALS(factors=8, epochs=5), cofactor.BPR(factors=8, epochs=10)]
+
+
+@pytest.mark.parametrize("estimator", RANDOM, ids=lambda e: e.name)
+def test_relabeling_shifts_no_metric_of_estimators_with_random_numbers(estimator):
+    """Over ten seeds the mean of the paired differences is within three standard errors of 0."""
+    table = events_of(4).to_events(positive_from=3)
+    split = cofactor.split_random(
+        cofactor.Interactions.from_columns(table.u, table.i, kind="events"), test=0.25, seed=0
+    )
+    differences = []
+    for seed in range(10):
+        other, _, _ = relabeled_split(split, seed)
+        one, two = (
+            evaluate(estimator, part, ks=[10], seed=seed)[estimator.name].metrics["ndcg@10"].mean
+            for part in (split, other)
+        )
+        differences.append(one - two)
+    error = np.std(differences, ddof=1) / math.sqrt(10)
+    assert abs(np.mean(differences)) <= 3 * error + 1e-9
 
 
 def test_a_permutation_of_hits_of_groups_changes_nothing():
