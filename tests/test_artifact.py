@@ -230,6 +230,98 @@ def test_a_writer_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     assert [child.name for child in tmp_path.iterdir()] == ["m"]
 
 
+# what is there already
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o400, 0o664])
+def test_a_file_that_is_there_keeps_its_mode(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "m"
+    write_artifact(path, {"a": np.ones(3)}, {})
+    path.chmod(mode)
+    seen: list[int] = []
+
+    def write(temporary: Path) -> None:
+        seen.append(mode_of(temporary))
+        temporary.write_text("new")
+
+    write_whole(path, write)
+    assert seen == [0o600]  # nobody else reads it while it is written
+    assert mode_of(path) == mode
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_symbolic_link_stays_and_its_file_is_written(tmp_path: Path, there: bool) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    target, middle, link = tmp_path / "elsewhere" / "m", tmp_path / "elsewhere" / "now", tmp_path / "link"
+    middle.symlink_to("m")
+    link.symlink_to(middle)
+    if there:
+        write_artifact(target, {"a": np.ones(3)}, {})
+        target.chmod(0o600)
+    write_artifact(link, {"a": np.zeros(5)}, {})
+    assert link.is_symlink()
+    assert middle.is_symlink()
+    assert not target.is_symlink()
+    assert len(read_artifact(target).arrays["a"]) == 5
+    assert not there or mode_of(target) == 0o600
+    assert sorted(child.name for child in tmp_path.rglob("*")) == ["elsewhere", "link", "m", "now"]
+
+
+def test_a_link_to_itself_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "m").symlink_to("m")
+    with pytest.raises(ArtifactError, match="cannot be written"):
+        write_artifact(tmp_path / "m", {}, {})
+    assert (tmp_path / "m").is_symlink()
+
+
+FOREIGN: dict[str, bytes] = {
+    "text": b"to do: call ana, and do not lose this list\n" * 9,
+    "one byte": b"x",
+    "zeros": bytes(100),
+    "JSON with a length": (20).to_bytes(8, "little") + b'{"cofactor": "no"}  ',
+    "a length of more than there is": (2**40).to_bytes(8, "little") + b"{}",
+    "no object": (2).to_bytes(8, "little") + b"[]",
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_foreign_file_is_not_overwritten(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "notes"
+    path.write_bytes(FOREIGN[name])
+    with pytest.raises(ArtifactError, match="notes is not a cofactor model and is not overwritten: delete it first"):
+        write_artifact(path, ARRAYS, {})
+    (tmp_path / "link").symlink_to(path)
+    with pytest.raises(ArtifactError, match="link is not a cofactor model and is not overwritten"):
+        write_artifact(tmp_path / "link", ARRAYS, {})
+    assert path.read_bytes() == FOREIGN[name]
+    assert sorted(child.name for child in tmp_path.iterdir()) == ["link", "notes"]
+
+
+def test_a_safetensors_file_of_others_is_not_overwritten(tmp_path: Path) -> None:
+    save_file({"weight": np.ones(3, np.float32)}, tmp_path / "m", metadata={"format": "pt"})
+    with pytest.raises(ArtifactError, match="is not a cofactor model and is not overwritten"):
+        write_artifact(tmp_path / "m", ARRAYS, {})
+    assert load_file(tmp_path / "m")["weight"].sum() == 3
+
+
+@pytest.mark.parametrize("what", ["empty", "cut short", "damaged data", "another format"])
+def test_a_model_of_any_state_and_an_empty_file_are_overwritten(written: Path, tmp_path: Path, what: str) -> None:
+    path, raw = tmp_path / "m", written.read_bytes()
+    end = 8 + int.from_bytes(raw[:8], "little")
+    newer = {"__metadata__": {"cofactor": json.dumps({"format_version": FORMAT_VERSION + 1})}}
+    if what == "another format":
+        write_raw(path, newer, b"")
+    else:
+        path.write_bytes({"empty": b"", "cut short": raw[: end + 5], "damaged data": raw[:-1] + b"?"}[what])
+    write_artifact(path, ARRAYS, MANIFEST)
+    assert same(read_artifact(path), ARRAYS, MANIFEST)
+
+
 # damage
 
 

@@ -383,6 +383,47 @@ def test_somebody_new_who_rated(model: Path) -> None:
     assert "rating to" in ok("recommend", model, "--rated", "f02=5").stdout
 
 
+def test_fit_does_not_overwrite_what_is_no_model(folder: Path, tmp_path: Path) -> None:
+    notes, link = tmp_path / "notes.txt", tmp_path / "link"
+    notes.write_text("to do: call ana")
+    link.symlink_to(notes)
+    for output in (notes, link):
+        result = run("fit", folder / "ratings.csv", "-o", output, "--model", "bias")
+        assert result.exit_code == 2
+        assert "is not a cofactor model and is not overwritten: delete it first" in " ".join(result.stderr.split())
+        assert "columns by their names" not in result.stderr  # nothing was read before
+    assert notes.read_text() == "to do: call ana"
+    notes.unlink()
+    ok("fit", folder / "ratings.csv", "-o", link, "--model", "bias")  # through a link to a file that is not there yet
+    notes.chmod(0o600)
+    ok("fit", folder / "ratings.csv", "-o", link, "--model", "bias", "--set", "damping=1")
+    assert link.is_symlink()
+    assert notes.stat().st_mode & 0o777 == 0o600
+    assert Recommender.load(notes).estimator.damping == 1
+
+
+def test_outputs_keep_modes_and_links(folder: Path, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text("user,item\n6,f02\n")
+    commands: dict[str, list[object]] = {
+        "list.csv": ["recommend", model, "--all", "-o"],
+        "list.parquet": ["recommend", model, "--user", 6, "-o"],
+        "predicted.tsv": ["predict", model, "--pairs", tmp_path / "pairs.csv", "-o"],
+        "bad.csv": ["describe", tmp_path / "bad_ratings.csv", "--on-bad", "quarantine", "--quarantine"],
+        "best.json": ["tune", folder / "ratings.csv", "--model", "bias", "--trials", 1, "-o"],
+    }
+    (tmp_path / "bad_ratings.csv").write_text("user,item,rating\n1,a,5\n1,b,x\n")
+    for name, command in commands.items():
+        target, link = tmp_path / f"real {name}", tmp_path / name
+        target.write_text("of another program")
+        target.chmod(0o640)
+        link.symlink_to(target)
+        ok(*command, link)
+        assert link.is_symlink()
+        assert target.stat().st_mode & 0o777 == 0o640
+        assert target.read_bytes() != b"of another program"
+    assert not list(tmp_path.glob(".*"))
+
+
 @pytest.mark.parametrize("name", ["item-knn", "bayesian-mf", "bias", "user-knn"])
 def test_a_rating_off_the_scale_is_rejected_for_every_model(folder: Path, tmp_path: Path, name: str) -> None:
     path = tmp_path / "m.cofactor"

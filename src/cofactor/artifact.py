@@ -17,7 +17,9 @@ import json
 import math
 import os
 import secrets
+import stat
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,7 +29,7 @@ from numpy.typing import NDArray
 
 from cofactor.errors import ArtifactError
 
-__all__ = ["FORMAT_VERSION", "Artifact", "read_artifact", "write_artifact", "write_whole"]
+__all__ = ["FORMAT_VERSION", "Artifact", "check_overwrite", "read_artifact", "write_artifact", "write_whole"]
 
 FORMAT_VERSION = 1
 DTYPES = {"F32": "<f4", "F64": "<f8", "I32": "<i4", "I64": "<i8", "U8": "|u1", "BOOL": "|b1"}
@@ -50,8 +52,10 @@ class Artifact:
 def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
     """Call `write(temporary_path)`, then rename: readers see the old file or the new one, never a part.
 
-    Where `write` raises, the old file stays and nothing is left behind. Raises OSError where the folder cannot be
-    written, or `path` is there and is not an ordinary file.
+    A file that is there keeps its mode, and its owner where the system allows it; a new one follows the umask. Where
+    `path` is a symbolic link, the file that it points to is replaced. Where `write` raises, the old file stays and
+    nothing is left behind. Raises OSError where the folder cannot be written, or `path` is there and is not an ordinary
+    file.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -59,14 +63,23 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
     ...     [(file.name, file.read_text()) for file in Path(folder).iterdir()]
     [('note', 'whole')]
     """
-    target = Path(path)
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
     if target.exists() and not target.is_file():
         raise OSError(errno.EINVAL, "it is there, and it is not an ordinary file", str(target))
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    before = target.stat() if target.exists() else None
+    temporary = target.with_name(f".{target.name[:60]}.{secrets.token_hex(4)}.tmp")
     try:
+        if before is not None:  # until it has the mode of the old file, nobody else reads it
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         write(temporary)
         with temporary.open("r+b") as done:
             os.fsync(done.fileno())
+            if before is not None:
+                with suppress(OSError):
+                    os.fchown(done.fileno(), before.st_uid, before.st_gid)
+                os.fchmod(done.fileno(), stat.S_IMODE(before.st_mode))
         temporary.replace(target)
     except OSError as problem:  # it names the temporary file, or none
         raise OSError(problem.errno, problem.strerror or str(problem), str(target)) from problem
@@ -74,12 +87,47 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def check_overwrite(path: str | Path) -> None:
+    """Raise ArtifactError where a file is there that cofactor did not write as a model.
+
+    An empty file may be overwritten, and so may a model that was damaged or cut short behind its header.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "notes.txt")
+    ...     _ = path.write_text("to do")
+    ...     check_overwrite(path)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    cofactor.errors.ArtifactError: ...notes.txt is not a cofactor model and is not overwritten: delete it first, ...
+    """
+    file = Path(path)
+    try:
+        if not file.is_file() or not file.stat().st_size or _is_ours(file):
+            return
+    except OSError as problem:
+        raise ArtifactError(f"{path} cannot be written: {problem.strerror or problem}") from problem
+    raise ArtifactError(f"{path} is not a cofactor model and is not overwritten: delete it first, or name another file")
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file begins with the header of a model."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        text = file.read(size) if size <= LONGEST_HEADER else b""
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    return isinstance(metadata, dict) and "cofactor" in metadata
+
+
 def write_artifact(path: str | Path, arrays: Mapping[str, NDArray[Any]], manifest: Mapping[str, Any]) -> None:
     """Write `arrays` and `manifest` (plain JSON values) to `path`. The same content gives the same bytes.
 
     Arrays of any shape, of float32, float64, int32, int64, uint8 or bool; an empty one, or none at all, is kept too.
-    Raises ArtifactError when the file cannot be written, or for an array of another type; TypeError for a manifest that
-    is not JSON.
+    Raises ArtifactError when the file cannot be written, as `check_overwrite` does, and for an array of another type;
+    TypeError for a manifest that is not JSON.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -88,6 +136,7 @@ def write_artifact(path: str | Path, arrays: Mapping[str, NDArray[Any]], manifes
     >>> found.manifest, found.arrays["x"].shape, found.arrays["x"].flags.writeable
     ({'made': 'by hand'}, (2, 3), False)
     """
+    check_overwrite(path)
     named = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     for name, array in named.items():
         if array.dtype not in NAMES:

@@ -740,7 +740,10 @@ class Recommender:
     # files
 
     def save(self, path: str | Path) -> None:
-        """Write everything to one file, whole or not at all; see `artifact`. Raises ArtifactError where it cannot.
+        """Write everything to one file, whole or not at all; see `artifact`.
+
+        A model that is there is replaced and its mode stays; through a symbolic link the file behind it is replaced.
+        Raises ArtifactError where the file cannot be written, and where another file is there that is no model.
 
         >>> import cofactor
         >>> from tempfile import TemporaryDirectory

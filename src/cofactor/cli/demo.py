@@ -34,11 +34,11 @@ def demo(
 ) -> None:
     """Watch 100,000 film ratings being read, learnt from, put to the test and turned into recommendations."""
     from cofactor.cli.recommend import known_id
-    from cofactor.cli.tables import check_output
+    from cofactor.cli.tables import check_model_output
     from cofactor.estimators import BiasedMF
     from cofactor.evaluate import split_random
 
-    check_output(output, endings=())
+    check_model_output(output)
     out = results()
     out.width = min(out.width, WIDEST)
     ratings = _look_at_data(out)

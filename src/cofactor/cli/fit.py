@@ -53,10 +53,10 @@ def fit(
     --events for clicks, plays and purchases, or --positive-from 4 to count ratings from 4 on as events.
     """
     from cofactor.cli.settings import estimator_of
-    from cofactor.cli.tables import check_output
+    from cofactor.cli.tables import check_model_output
 
     estimator = estimator_of(model, settings or ())
-    check_output(output, endings=(), inputs=source.files)
+    check_model_output(output, inputs=source.files)
     source.suits([estimator])
     table = source.read()
     epochs: list[Epoch] = []

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cofactor.data.interactions import Interactions
     from cofactor.data.reading.refuse import OnBad
 
-__all__ = ["ENDINGS", "check_output", "read_pairs", "with_people", "with_titles", "write_frame"]
+__all__ = ["ENDINGS", "check_model_output", "check_output", "read_pairs", "with_people", "with_titles", "write_frame"]
 
 ENDINGS = (".csv", ".tsv", ".parquet")
 TITLES = ("title", "name", "movie_title", "item_name", "product_name")
@@ -45,6 +45,15 @@ def check_output(
         raise ParameterError(f"{path} is not an ordinary file, and only such can be written whole")
     if not target.absolute().parent.is_dir():
         raise ParameterError(f"the folder {target.parent} does not exist; make it first")
+
+
+def check_model_output(path: str | None, *, inputs: Sequence[str | None] = ()) -> None:
+    """As `check_output`, for a model: another file is not overwritten. Raises ParameterError, ArtifactError."""
+    from cofactor.artifact import check_overwrite
+
+    check_output(path, endings=(), inputs=inputs)
+    if path is not None:
+        check_overwrite(path)
 
 
 def write_frame(frame: pl.DataFrame, path: str) -> None:

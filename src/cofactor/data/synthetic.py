@@ -20,6 +20,7 @@ import numpy as np
 import polars as pl
 
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, random_stream, read_only
+from cofactor.artifact import write_whole
 from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions
 from cofactor.data.load_report import LoadReport
@@ -229,14 +230,16 @@ def write_csv(path: str | Path, world: World, *, seed: int = 0) -> Path:
     ...     pl.read_csv(path).shape
     (200, 4)
     """
-    path = Path(path)
-    unfinished = path.with_name(f"{path.name}.part")
-    with unfinished.open("wb") as file:
-        file.write(b"user,item,value,time\n")
-        for rows in stream(world, seed=seed):
-            frame = pl.DataFrame({"user": rows.u, "item": rows.i, "value": rows.values, "time": rows.times})
-            frame.write_csv(file, include_header=False)
-    return unfinished.replace(path)
+
+    def write(unfinished: Path) -> None:
+        with unfinished.open("wb") as file:
+            file.write(b"user,item,value,time\n")
+            for rows in stream(world, seed=seed):
+                frame = pl.DataFrame({"user": rows.u, "item": rows.i, "value": rows.values, "time": rows.times})
+                frame.write_csv(file, include_header=False)
+
+    write_whole(path, write)
+    return Path(path)
 
 
 class _Pool(NamedTuple):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from cofactor.artifact import write_whole
 from cofactor.data.load_report import Refusal
 from cofactor.data.reading.rows import NOT_UTF8
 from cofactor.errors import DataError, ParameterError
@@ -50,13 +50,14 @@ def quarantine_path(source: Path | None, given: str | Path | None) -> Path:
 
 def write_refused(path: Path, refusals: Sequence[Refusal]) -> None:
     """Writes line, reason, text of every refused row, under a temporary name until the file is whole."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+
+    def write(draft: Path) -> None:
         with draft.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["line", "reason", "text"])
             writer.writerows((refusal.line, refusal.reason, refusal.text) for refusal in refusals)
-        draft.replace(path)
+
+    try:
+        write_whole(path, write)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise DataError(f"the refused rows cannot be written to {path}: {error.strerror}") from error
