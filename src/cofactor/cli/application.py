@@ -87,8 +87,12 @@ class OneLineErrors(TyperGroup):
         return done
 
 
+LEFT_OUT = ("value", "time", "weight")
+"""Options that name a column: empty, they leave it out."""
+
+
 class OneValueEach(TyperCommand):
-    """A command whose options are not empty, and are given once unless they are repeatable."""
+    """A command whose options are not empty (but for `LEFT_OUT`), and are given once unless they are repeatable."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the options of this command. Raises BadParameter."""
@@ -96,7 +100,8 @@ class OneValueEach(TyperCommand):
         parameters: list[Any] = self.get_params(ctx)
         for parameter in parameters:
             values = given.get(parameter.name)
-            if any(isinstance(value, str) and not value.strip() for value in _each(values)):
+            may_be_empty = parameter.name in LEFT_OUT
+            if not may_be_empty and any(isinstance(value, str) and not value.strip() for value in _each(values)):
                 raise BadParameter("must not be empty", ctx=ctx, param=parameter)
             repeatable = parameter.multiple or (getattr(parameter, "is_flag", False) and not parameter.secondary_opts)
             if not repeatable and order.count(parameter) > 1:
