@@ -76,6 +76,9 @@ class Source:
     format: Annotated[
         str | None, _column("Of the file, if its ending misleads.", metavar="|".join(FORMATS), parser=choice(*FORMATS))
     ] = None
+    ids: Annotated[
+        str, _column("Ids as the table has them, or all as text.", metavar="auto|text", parser=choice("auto", "text"))
+    ] = "auto"
     query: Annotated[str | None, _column("What to select from a database.", metavar="SQL")] = None
     items: Annotated[str | None, _about("A file of items with their title, and more.", metavar="FILE")] = None
     item_id: Annotated[str | None, _about("The column of item ids in it.", metavar="COLUMN")] = None
@@ -151,6 +154,8 @@ class Source:
         for option in ("user", "item", "value", "time", "weight", "format", "query", "levels", "quarantine"):
             if getattr(self, option) is not None:
                 raise ParameterError(f"--{option} is for files and databases; {self.ratings} is a known data set")
+        if self.ids != "auto":
+            raise ParameterError(f"--ids is for files and databases; {self.ratings} is a known data set")
         if self.events:
             raise ParameterError(f"{self.ratings} holds ratings, not events: use --positive-from 4")
         with fetch_progress() as on_progress:
@@ -162,7 +167,7 @@ class Source:
         options: dict[str, Any] = {
             name: getattr(self, name)
             for name in (
-                "user", "item", "value", "time", "weight", "format", "query", "on_bad", "quarantine",
+                "user", "item", "value", "time", "weight", "format", "query", "ids", "on_bad", "quarantine",
             )
         }  # fmt: skip
         if self.events:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 
+from cofactor import checks
 from cofactor.data.interactions import Interactions
+from cofactor.data.reading.check import Ids
 from cofactor.data.reading.columns import ROLES
 from cofactor.data.reading.frame_table import as_frame
 from cofactor.data.reading.intake import Request, load_interactions, source_path
 from cofactor.data.reading.open_file import Format
 from cofactor.data.reading.refuse import OnBad
-from cofactor.data.reading.whole_table import whole_file
+from cofactor.data.reading.whole_table import whole_file, with_text_ids
 from cofactor.data.scale import Scale
 from cofactor.fork import require_threads
 
@@ -31,6 +33,7 @@ def read_ratings(
     weight: str | None = None,
     format: Format | None = None,  # noqa: A002
     query: str | None = None,
+    ids: Ids = "auto",
     levels: Sequence[float] | None = None,
     on_bad: OnBad = "raise",
     quarantine: str | Path | None = None,
@@ -45,6 +48,7 @@ def read_ratings(
                     called "1", "2", ...
         format      "csv", "tsv", "::", "parquet" or "jsonl", where ending and content do not tell
         query       what to select from the database
+        ids         "auto" reads ids as below; "text" reads all of them as text, so that 7 and "7" are one id
         levels      all values a rating can have; others are refused
         on_bad      "raise" stops at bad rows with the line and the reason of the first; "quarantine"
                     writes all of them to a file and goes on without them
@@ -68,7 +72,7 @@ def read_ratings(
     """
     scale = None if levels is None else Scale.declared(levels)
     names: dict[str, str | None] = dict(zip(ROLES, (user, item, value, time, weight), strict=True))
-    return load_interactions(source, Request("ratings", names, format, query, scale, on_bad, quarantine))
+    return load_interactions(source, Request("ratings", names, format, query, scale, on_bad, quarantine, ids))
 
 
 def read_events(
@@ -81,6 +85,7 @@ def read_events(
     weight: str | None = None,
     format: Format | None = None,  # noqa: A002
     query: str | None = None,
+    ids: Ids = "auto",
     on_bad: OnBad = "raise",
     quarantine: str | Path | None = None,
 ) -> Interactions:
@@ -96,14 +101,14 @@ def read_events(
     (Interactions(1 events, 1 users x 1 items), [2.0])
     """
     names: dict[str, str | None] = dict(zip(ROLES, (user, item, value, time, weight), strict=True))
-    return load_interactions(source, Request("events", names, format, query, None, on_bad, quarantine))
+    return load_interactions(source, Request("events", names, format, query, None, on_bad, quarantine, ids))
 
 
-def read_table(source: Any, *, format: Format | None = None) -> pl.DataFrame:  # noqa: A002
+def read_table(source: Any, *, format: Format | None = None, ids: Ids = "auto") -> pl.DataFrame:  # noqa: A002
     """All columns of an item or user table (titles, genres, ages, ...), from the same files and frames.
 
     Text files: cells are strings, empty ones null; a column of ids (by its name, else the first one)
-    becomes integers if every id is a canonical decimal, as in `read_ratings`, so that both join.
+    becomes integers if every id is a canonical decimal, as in `read_ratings`; with ids="text" it is text.
     Without a header the columns are "1", "2", ... A header alone gives a frame without rows. Raises DataError for what
     cannot be read, for an empty file, and, naming the line, for bad rows.
 
@@ -112,5 +117,7 @@ def read_table(source: Any, *, format: Format | None = None) -> pl.DataFrame:  #
     ['item', 'title']
     """
     require_threads()
+    checks.choice("ids", ids, get_args(Ids))
     path = source_path(source)
-    return as_frame(source) if path is None else whole_file(path, format).complete
+    frame = as_frame(source) if path is None else whole_file(path, format, ids=ids).complete
+    return frame if ids == "auto" else with_text_ids(frame)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -17,7 +17,7 @@ from cofactor.errors import DataError
 
 __all__ = ["Cells", "as_integers", "id_cells", "none_of", "number_cells"]
 
-_EXACT = 2**53  # above it, floats skip whole numbers
+_EXACT_BITS = {"Float16": 11, "Float32": 24, "Float64": 53}  # from 2**bits on, whole numbers are skipped
 
 
 @dataclass(frozen=True)
@@ -38,25 +38,29 @@ class Cells:
     notes: tuple[str, ...] = ()
 
 
-def id_cells(column: pl.Series, kinds: pl.Series | None = None) -> Cells:
+def id_cells(column: pl.Series, kinds: pl.Series | None = None, *, as_text: bool = False) -> Cells:
     """Ids as Int64 or coded text. Raises DataError for a column that cannot hold ids at all (dates, ...).
 
-    `kinds` says of text what it was before (see `objects`): of mixed ids, the rarer kind is bad.
+    `kinds` says of text what it was before (see `objects`): of mixed ids, the rarer kind is bad. as_text: integers
+    become their decimal form, so that 7 and "7" are one id.
     """
     name = column.name
     if kinds is not None:
-        return _mixed_ids(column, kinds)
+        return _any_ids_as_text(column, kinds) if as_text else _mixed_ids(column, kinds)
     dtype = column.dtype
     if isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
         return _text_ids(column)
-    if dtype.is_float() or (isinstance(dtype, pl.Decimal) and dtype.scale):
-        return _float_ids(column.cast(pl.Float64))
-    if not (dtype.is_integer() or isinstance(dtype, pl.Decimal) or dtype == pl.Null):
+    if as_text and dtype.is_integer():
+        return _text_ids(column.cast(pl.String))
+    if dtype.is_float() or isinstance(dtype, pl.Decimal):
+        cells = _float_ids(column) if dtype.is_float() else _decimal_ids(column)
+        return _as_text(cells) if as_text else cells
+    if not (dtype.is_integer() or dtype == pl.Null):
         raise DataError(f"the {name} column holds {dtype}; ids are integers or strings")
     values = column.cast(pl.Int64, strict=False)
 
     def why(row: int) -> str:
-        return f"the {name} is missing" if column[row] is None else f"the {name} does not fit into 64 bits"
+        return f"the {name} is missing" if column[row] is None else _too_wide(name)
 
     return Cells(values, values.is_null(), why)
 
@@ -151,18 +155,57 @@ def _why_no_id(cell: Any, name: str) -> str:
     return f"the {name} {id_fault(text)}" if text.strip() else f"the {name} is missing"
 
 
+def _too_wide(name: str) -> str:
+    return f'the {name} does not fit into 64 bits; read ids as text with ids="text" (on the command line --ids text)'
+
+
 def _float_ids(column: pl.Series) -> Cells:
-    name = column.name
-    whole = (column.floor() == column) & (column.abs() < _EXACT)
+    """Whole numbers below the size from which floating point numbers of this precision skip some."""
+    name, bits = column.name, _EXACT_BITS[str(column.dtype)]
+    column = column.cast(pl.Float64)
+    whole = (column.floor() == column) & (column.abs() < 2**bits)
 
     def why(row: int) -> str:
         cell = column[row]
         if cell is None or math.isnan(cell):
             return f"the {name} is missing"
+        if cell == math.floor(cell):
+            return (
+                f"the {name} is a floating point number of 2**{bits} or more, where neighboring whole numbers are "
+                "equal; store the ids as integers or text"
+            )
         return f"the {name} is not a whole number"
 
     note = f"{name} ids came as floating point numbers and are read as integers"
     return Cells(column.cast(pl.Int64, strict=False), ~whole.fill_null(value=False), why, (note,))
+
+
+def _decimal_ids(column: pl.Series) -> Cells:
+    name = column.name
+    values = column.cast(pl.Int64, strict=False)
+    whole = (values.cast(column.dtype, strict=False) == column).fill_null(value=False)
+
+    def why(row: int) -> str:
+        if column[row] is None:
+            return f"the {name} is missing"
+        return f"the {name} is not a whole number" if column[row] % 1 else _too_wide(name)
+
+    return Cells(values, ~whole, why)
+
+
+def _as_text(cells: Cells) -> Cells:
+    assert isinstance(cells.values, pl.Series)
+    return replace(cells, values=cells.values.cast(pl.String))
+
+
+def _any_ids_as_text(column: pl.Series, kinds: pl.Series) -> Cells:
+    name, cells = column.name, _text_ids(column)
+    other = (kinds == OTHER) & column.is_not_null()
+
+    def why(row: int) -> str:
+        return f"the {name} is neither an integer nor a string" if other[row] else cells.why(row)
+
+    return Cells(cells.values, cells.bad | other, why, cells.notes)
 
 
 def _mixed_ids(column: pl.Series, kinds: pl.Series) -> Cells:
@@ -185,7 +228,7 @@ def _mixed_ids(column: pl.Series, kinds: pl.Series) -> Cells:
         if kinds[row] == OTHER:
             return f"the {name} is neither an integer nor a string"
         if wide[row]:
-            return f"the {name} does not fit into 64 bits"
+            return _too_wide(name)
         if faulty[row]:
             return _why_no_id(column[row], name)
         this, most = ("a string", "integers") if rare == STRING else ("an integer", "strings")

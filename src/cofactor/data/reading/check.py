@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -17,7 +18,10 @@ from cofactor.data.reading.times import time_cells
 from cofactor.data.scale import Scale
 from cofactor.kernels.threads import results_of
 
-__all__ = ["Checked", "checked"]
+__all__ = ["Checked", "Ids", "checked"]
+
+Ids: TypeAlias = Literal["auto", "text"]
+"""How ids are read: as integers where the source has integers (or only decimals as text), or always as text."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +42,15 @@ class Checked:
     notes: tuple[str, ...]
 
 
-def checked(rows: Rows, *, kind: Kind, scale: Scale | None, typed: bool, most: int | None) -> Checked:
+def checked(rows: Rows, *, kind: Kind, scale: Scale | None, ids: Ids, typed: bool, most: int | None) -> Checked:
     """Casts the columns of `rows`, and takes them out of it one by one so that their text can go.
 
-    typed: False where ids are text that may be integers. most: how many reasons to remember, None for all. Raises
-    DataError for a column that cannot hold its role at all.
+    ids: whether integers become text. typed: False where ids are text that may be integers. most: how many reasons to
+    remember, None for all. Raises DataError for a column that cannot hold its role at all.
     """
     n = len(rows.lines)
     roles = [role for role in ROLES if role in rows.columns]
-    cast = dict(zip(roles, results_of(lambda role: _cast(rows, role, kind, scale), roles), strict=True))
+    cast = dict(zip(roles, results_of(lambda role: _cast(rows, role, kind, scale, ids), roles), strict=True))
     bad = pl.repeat(False, n, dtype=pl.Boolean, eager=True)
     reasons: dict[int, str] = {}
     columns: dict[str, pl.Series | CodedIds] = {}
@@ -62,7 +66,7 @@ def checked(rows: Rows, *, kind: Kind, scale: Scale | None, typed: bool, most: i
     count = int(bad.sum())
     if count:
         columns = {role: column.filter(~bad) for role, column in columns.items()}
-    if not typed:
+    if not typed and ids != "text":
         columns |= {role: _as_integers(columns[role]) for role in ROLES[:2]}
     return Checked(columns, count, reasons, tuple(notes))
 
@@ -71,7 +75,7 @@ def _as_integers(ids: pl.Series | CodedIds) -> pl.Series | CodedIds:
     return replace(ids, distinct=as_integers(ids.distinct)) if isinstance(ids, CodedIds) else ids
 
 
-def _cast(rows: Rows, role: str, kind: Kind, scale: Scale | None) -> Cells:
+def _cast(rows: Rows, role: str, kind: Kind, scale: Scale | None, ids: Ids) -> Cells:
     column = rows.columns.pop(role)
     if role == "time":
         return time_cells(column)
@@ -80,4 +84,4 @@ def _cast(rows: Rows, role: str, kind: Kind, scale: Scale | None) -> Cells:
     if role == "weight":
         return number_cells(column, low=0.0 if kind == "ratings" else -np.inf)
     kinds = rows.columns.pop(KINDS_OF[role], None)
-    return id_cells(column, kinds)
+    return id_cells(column, kinds, as_text=ids == "text")

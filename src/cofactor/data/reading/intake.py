@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from cofactor import checks
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.data.load_report import LoadReport, Refusal
-from cofactor.data.reading.check import Checked, checked
+from cofactor.data.reading.check import Checked, Ids, checked
 from cofactor.data.reading.columns import Role, choose_columns, roles_by_place
 from cofactor.data.reading.frame_table import open_frame
 from cofactor.data.reading.open_file import Format, open_file
@@ -29,7 +30,7 @@ _OPINIONS = ("rat", "score", "star", "overall")  # columns named so hold ratings
 
 @dataclass(frozen=True)
 class Request:
-    """What a caller asked for; see `read_ratings`. Raises ParameterError for `on_bad` and `quarantine`."""
+    """What a caller asked for; see `read_ratings`. Raises ParameterError for `ids`, `on_bad` and `quarantine`."""
 
     kind: Kind
     names: Mapping[str, str | None]
@@ -38,8 +39,10 @@ class Request:
     scale: Scale | None
     on_bad: OnBad
     quarantine: str | Path | None
+    ids: Ids = "auto"
 
     def __post_init__(self) -> None:
+        checks.choice("ids", self.ids, get_args(Ids))
         if self.on_bad not in get_args(OnBad):
             raise ParameterError(f'on_bad must be "raise" or "quarantine", not {self.on_bad!r}')
         if self.quarantine is not None and self.on_bad == "raise":
@@ -56,7 +59,7 @@ def load_interactions(source: Any, asked: Request) -> Interactions:
         roles = choose_columns(table.columns, asked.names, needed=needed, source=table.name, by_place=table.by_place)
         most = 1 if asked.on_bad == "raise" else None  # to raise, the first is enough
         rows = table.read(roles, most)
-        good = checked(rows, kind=asked.kind, scale=asked.scale, typed=table.typed, most=most)
+        good = checked(rows, kind=asked.kind, scale=asked.scale, ids=asked.ids, typed=table.typed, most=most)
         refusals = _refusals(rows, good)
     count, n = rows.refused.count + good.refused, len(rows.lines) + rows.refused.count
     notes = (*rows.notes, *good.notes, *_notes_on_columns(table, roles, asked))
