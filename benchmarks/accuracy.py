@@ -26,7 +26,7 @@ from cofactor.evaluate.calibration import calibration
 from cofactor.evaluate.intervals import paired_difference
 from cofactor.evaluate.split import Split
 from cofactor.evaluate.standard import i0_rows, s0_rows, split_rows
-from cofactor.metrics.ranking import ranking_metrics
+from cofactor.metrics.ranking import ndcg, ranking_metrics
 from cofactor.metrics.rating import mae, rmse
 from cofactor.models.base import predicted
 
@@ -146,10 +146,9 @@ def ndcg_of_scores(split: Split, scores: np.ndarray) -> np.ndarray:
 
 
 def ndcg_of(split: Split, recommender: cofactor.Recommender) -> np.ndarray:
-    """NDCG@10 of each user with a test item, ranked as the product ranks."""
+    """NDCG@10 of each user with a test item; tied scores count by their expectation."""
     users = np.flatnonzero(split.test.by_user.counts).astype(np.int32)
-    ranked, _ = recommender.rank(users, 10)
-    return ranking_metrics(ranked, split.test.by_user.take(users), ks=(10,))["ndcg@10"]
+    return ndcg(recommender.ranked_lists(users, [10], split.test.by_user.take(users)).hits, 10)
 
 
 def fitted(estimator: Estimator, split: Split, seed: int) -> tuple[cofactor.Recommender, float, float]:

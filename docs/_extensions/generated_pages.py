@@ -30,7 +30,7 @@ PAGES = {
         "cofactor.evaluate.compare:Compared",
         "cofactor.evaluate.tune:Trial",
         "cofactor.evaluate.intervals:Interval",
-        *(f"cofactor.evaluate.{name}_metrics" for name in ("rating", "ranking", "catalog")),
+        *(f"cofactor.metrics.{name}" for name in ("rating", "ranking", "catalog", "model_lists")),
     ],
     "Newcomers": ["cofactor.newcomers", "cofactor.newcomers.crowd:Crowd"],
     "Seeing inside": ["cofactor.interpret"],

@@ -359,7 +359,9 @@ def _ranking_scores(
         metrics[f"coverage@{k}"] = Interval(float(np.mean(lists.reached[k])), nan, nan)
         metrics[f"novelty@{k}"] = Interval(novelty(shown, support, trained), nan, nan)
         metrics[f"gini@{k}"] = Interval(gini(shown), nan, nan)
-    served = dict(bootstrap_intervals(metrics_of(lists.served, ks), seed=seed))
+    served = {name: metrics[name] for name in per_user}
+    if lists.served is not lists.hits:
+        served = dict(bootstrap_intervals(metrics_of(lists.served, ks), seed=seed))
     return users, per_user, metrics, served
 
 

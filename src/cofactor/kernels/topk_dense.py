@@ -27,7 +27,8 @@ def _top_of_rows():
     """Heaps of each row's best n scores, the worst at the root: `rows`, `best` (n_users, n), starting at -inf.
 
     Left out: `seen`, ascending within a user (seen_start), and what is not `allowed` (empty: all is). Where more items
-    have a score of exactly 0 than the heap has places for, the first of `order` get them (empty: the lowest rows).
+    have a score of exactly 0 than the heap has places for, the first of `order` get them (empty: the lowest rows), and
+    their rows are n_items + the place in `order`.
     """
     from cofactor.kernels import best as heap
 
@@ -70,7 +71,7 @@ def _top_of_rows():
                         at += 1
                     if at == order.shape[0]:  # an order that lacks an item
                         break
-                    rows[a, slot] = order[at]
+                    rows[a, slot] = n_items + at
                     at += 1
 
     return _top_of_rows
@@ -109,21 +110,34 @@ def top_of_blocks(
     """
     rows = np.full((len(exclude), n), np.iinfo(np.int32).max, np.int32)
     best = np.full(rows.shape, -np.inf, np.float32)
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order), dtype=np.int32)
 
     def rank(cut: tuple[int, int]) -> None:
         users = slice(*cut)
         seen = exclude.slice(*cut)
         _top_of_rows()(rows[users], best[users], scores(*cut), seen.start, seen.columns, allowed, order)
-        second = rows[users]
-        if len(place):
-            second = np.where(best[users] == 0, place[np.minimum(second, n_items - 1)], second)
-        sorted_ = np.lexsort((second, -best[users]), axis=1)
+        sorted_ = np.lexsort((rows[users], -best[users]), axis=1)
         rows[users] = np.take_along_axis(rows[users], sorted_, axis=1)
         best[users] = np.take_along_axis(best[users], sorted_, axis=1)
+        if len(order):
+            _name_zeros(rows[users], best[users], order)
 
     if n and n_items:
         for_each(rank, score_blocks(len(exclude), n_items))
     rows[best == -np.inf] = -1
     return rows, best
+
+
+def _name_zeros(rows: Int32, best: Float32, order: Int32) -> None:
+    """Give items with a score of 0 their rows and the order of `order`; lists that they end have both already."""
+    n_items = len(order)
+    zero = best == 0
+    if not zero.any():
+        return
+    ends = zero & (rows >= n_items)
+    rows[ends] = order[rows[ends] - n_items]
+    inside = np.flatnonzero((zero & ~ends).sum(axis=1) > 1)
+    if len(inside):
+        place = np.empty_like(order)
+        place[order] = np.arange(n_items, dtype=np.int32)
+        for a in inside:
+            rows[a, zero[a]] = order[np.sort(place[rows[a, zero[a]]])]

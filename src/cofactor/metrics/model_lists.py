@@ -18,7 +18,7 @@ from cofactor.kernels.threads import for_each
 from cofactor.kernels.topk_dense import score_blocks
 from cofactor.metrics.ranking import Hits, meetings
 
-__all__ = ["TOLERANCE", "ModelLists"]
+__all__ = ["ModelLists"]
 
 TOLERANCE = 2.0**-19
 """Scores that differ by less than this share of the user's largest score are tied: float32 rounding is below it."""
@@ -39,7 +39,8 @@ class ModelLists:
     hits : Hits
         Test items in the lists as the estimator ranks. Items without evidence are one tied group.
     served : Hits
-        The same in the lists as they are served: items without evidence stand by popularity.
+        The same in the lists as they are served: items without evidence stand by popularity. The same object as
+        `hits` where no list needs that.
     shown : dict of int to ndarray of shape (n_items,), float64
         For each k, how many lists are expected to show each item among the first k.
     reached : dict of int to ndarray of shape (n_items,), float64
@@ -135,10 +136,11 @@ class _Work:
         if len(self.special):
             self._complete()
         self._tied_entries(user[~plain], place[~plain])
+        hits = self._hits(self.entries)
         return ModelLists(
             self.rows,
-            self._hits(self.entries),
-            self._hits(self.served_entries),
+            hits,
+            self._hits(self.served_entries) if self.filled.any() else hits,
             self.shown,
             {k: 1 - np.exp(missed) for k, missed in self.log_missed.items()},
         )
@@ -163,8 +165,7 @@ class _Work:
 
     def _group(self) -> None:
         """Where scores tie: `before` and `size` of each place of the lists that have ties (rows of `ties`)."""
-        finite = np.where(np.isfinite(self.scores), np.abs(self.scores), 0)
-        self.tolerance = (finite.max(axis=1, initial=0) * np.float32(TOLERANCE)).astype(np.float32)
+        self.tolerance = self._tolerance()
         with np.errstate(invalid="ignore"):
             equal = self.scores[:, :-1] - self.scores[:, 1:] <= self.tolerance[:, None]  # nan (both -inf): False
         open_end = equal[:, -1] & (self.scores[:, -1] > -np.inf)
@@ -188,6 +189,14 @@ class _Work:
         self.size = np.minimum.accumulate(end[:, ::-1], axis=1)[:, ::-1] - self.before
         self.open_end, self.short, self.filled = open_end, short, short | zeros
         self.special = np.flatnonzero(open_end | self.filled)
+
+    def _tolerance(self) -> Float32:
+        """How far tied scores of each user may lie apart: (n_users,) float32."""
+        first, last = self.scores[:, 0], self.scores[:, -1].copy()
+        for a in np.flatnonzero(last == -np.inf):
+            last[a] = self.scores[a, max(int((self.rows[a] >= 0).sum()) - 1, 0)]
+        largest = np.where(np.isfinite(first), np.maximum(np.abs(first), np.abs(last)), np.float32(0))
+        return (largest * np.float32(TOLERANCE)).astype(np.float32)
 
     def _expose(self) -> None:
         """What the lists without ties show; `_tied_entries` and `_complete` add the rest."""
