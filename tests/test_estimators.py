@@ -358,7 +358,9 @@ def test_a_start_with_biases_lends_none_to_a_model_without(splits: dict[str, Spl
 @pytest.mark.parametrize("validated", [False, True])
 def test_an_absurd_rate_diverges_and_says_so(estimator: BiasedMF, validated: bool, splits: dict[str, Split]) -> None:
     split = splits["ratings"]
-    with pytest.raises(DivergedError, match=r"diverged in epoch \d+ .loss .*.: lower the rate or raise l2") as caught:
+    with pytest.raises(
+        DivergedError, match=r"diverged in epoch \d+ .loss .*.: lower rate, raise l2, or look"
+    ) as caught:
         estimator.fit(split.train, validation=split.test if validated else None)
     again = pickle.loads(pickle.dumps(caught.value))
     assert (again.epoch, str(again)) == (caught.value.epoch, str(caught.value))

@@ -290,7 +290,7 @@ def test_a_fit_goes_on_from_a_model(model: NetworkModel, small_ratings: Interact
 
 
 def test_a_fit_that_runs_away_says_so(small_ratings: Interactions) -> None:
-    with pytest.raises(DivergedError, match="lower the rate"):
+    with pytest.raises(DivergedError, match="lower rate, raise weight_decay, or look"):
         NeuralMF(rate=1.0, weight_decay=100.0).fit(small_ratings)
 
 

@@ -277,7 +277,7 @@ class Shaky(Bias):
 
     def fit(self, interactions: Interactions, **options: Any) -> Any:
         if self.damping > self.limit:
-            raise DivergedError(1, float("inf"))
+            raise DivergedError(1, float("inf"), "lower rate")
         return super().fit(interactions, **options)
 
 

@@ -31,7 +31,10 @@ __all__ = [
     "random_stream",
     "read_only",
     "require_array",
+    "signed_confidence",
 ]
+
+LARGEST_CONFIDENCE = np.float32(1e12)
 
 Float32: TypeAlias = NDArray[np.float32]
 Float64: TypeAlias = NDArray[np.float64]
@@ -104,6 +107,40 @@ def contiguous(array: Any, dtype: Any) -> NDArray[Any]:
     [[1.0, 2.0]]
     """
     return np.ascontiguousarray(array, dtype=dtype)
+
+
+def signed_confidence(values: Float32, weights: Float32 | None) -> Float32:
+    """The weight of each event in a loss: its value times its weight, negative for a dislike.
+
+    Magnitudes above 1e12 count as 1e12: beyond that no score changes, and float64 could no longer solve for it.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n,), float32
+        How often each event happened.
+    weights : ndarray of shape (n,), float32, or None
+        None where all are 1.
+
+    Returns
+    -------
+    ndarray of shape (n,), float32
+        `values` itself where there is nothing to change.
+
+    Examples
+    --------
+    >>> signed_confidence(np.float32([2, 3]), np.float32([1, -1])).tolist()
+    [2.0, -3.0]
+    >>> bool(signed_confidence(np.float32([1e30]), None)[0] == np.float32(1e12))
+    True
+    """
+    if weights is None:
+        confidence = values
+    else:
+        with np.errstate(over="ignore"):
+            confidence = values * weights
+    if np.abs(confidence).max(initial=0) <= LARGEST_CONFIDENCE:
+        return confidence
+    return np.clip(confidence, -LARGEST_CONFIDENCE, LARGEST_CONFIDENCE)
 
 
 def random_stream(seed: int, *path: str | int) -> np.random.Generator:

@@ -151,10 +151,10 @@ class DivergedError(CofactorError):
     >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
     >>> cofactor.BiasedMF(rate=10, rating_range=None).fit(ratings)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.DivergedError: the fit diverged in epoch ... (loss inf): lower the rate or raise l2
+    cofactor.errors.DivergedError: the fit diverged in epoch ... (loss inf): lower rate, raise l2, ...
     """
 
-    def __init__(self, epoch: int, loss: float, advice: str = "lower the rate or raise l2"):
+    def __init__(self, epoch: int, loss: float, advice: str):
         self.epoch = epoch
         self.loss = loss
         self.advice = advice

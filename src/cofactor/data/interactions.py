@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import Float32, Int32, Int64, SparseRows, contiguous, read_only, require_array
+from cofactor.arrays import Float32, Int32, Int64, SparseRows, contiguous, read_only, require_array, signed_confidence
 from cofactor.data.ids import CodedIds, IdMap, id_column
 from cofactor.data.load_report import LoadReport
 from cofactor.data.scale import Scale
@@ -25,6 +25,15 @@ __all__ = ["Interactions", "Kind", "SparseRows", "require_interactions"]
 Kind: TypeAlias = Literal["ratings", "events"]
 
 _log = logging.getLogger("cofactor")
+
+LARGEST_RATING = 1e15
+"""Ratings of a larger magnitude are rejected: sums of their squares would leave the range of float32."""
+
+SMALLEST_SPAN = 1e-15
+"""Ratings that differ by less are rejected likewise."""
+
+LARGEST_WEIGHT = 1e12
+"""Weights of a larger magnitude are rejected: no fit is accurate for them."""
 
 FROM_OTHERS = (
     "read files and data frames with cofactor.read_ratings or cofactor.read_events, and columns with "
@@ -141,13 +150,13 @@ class Interactions:
 
     @property
     def confidence(self) -> Float32:
-        """(n,) float32, for events: value times weight, the w of the loss (negative for a dislike).
+        """(n,) float32, for events: value times weight, the w of the loss (negative for a dislike), at most 1e12.
 
         >>> plays = Interactions.from_columns([1, 1], [7, 8], [3, 1], weights=[1, -1], kind="events")
         >>> plays.confidence.tolist()
         [3.0, -1.0]
         """
-        return self.values if self.weights is None else self.values * self.weights
+        return signed_confidence(self.values, self.weights)
 
     @cached_property
     def by_user(self) -> SparseRows:
@@ -437,10 +446,11 @@ def _sorted_and_merged(
     kept = columns.take(last)
     if kind == "events":
         starts = np.flatnonzero(first)
-        summed = np.add.reduceat(columns.values.astype(np.float64), starts).astype(np.float32)
+        summed = np.add.reduceat(columns.values.astype(np.float64), starts)
+        summed = np.minimum(summed, np.finfo(np.float32).max).astype(np.float32)
         kept = replace(kept, values=summed)
         if columns.weights is not None:  # the merged row's confidence is the sum of the confidences
-            confidence = (columns.values * columns.weights).astype(np.float64)
+            confidence = columns.values.astype(np.float64) * columns.weights
             total = np.add.reduceat(confidence, starts)
             ratio = np.divide(total, summed, out=np.zeros_like(total), where=summed != 0)
             kept = replace(kept, weights=ratio.astype(np.float32))
@@ -468,6 +478,8 @@ def _numbers(column: Any, dtype: Any, n: int, name: str, kind: Kind) -> Any:
         raise DataError(f"row {row + 1}: {name} {given[row]} is not a usable number")
     if name == "weight":
         _check_weights(numbers, kind)
+    if name == "value" and kind == "ratings":
+        _check_ratings(given, numbers)
     if name == "value" and kind == "events" and (numbers <= 0).any():
         row = int((numbers <= 0).argmax())
         raise DataError(
@@ -476,11 +488,31 @@ def _numbers(column: Any, dtype: Any, n: int, name: str, kind: Kind) -> Any:
     return numbers
 
 
+def _check_ratings(given: Any, ratings: Float32) -> None:
+    """Raises DataError for ratings too large, too close to each other, or that float32 cannot tell apart."""
+    largest = float(np.abs(ratings).max())
+    if largest > LARGEST_RATING:
+        row = int((np.abs(ratings) > LARGEST_RATING).argmax())
+        raise DataError(f"row {row + 1}: value {given[row]}: ratings may be up to {LARGEST_RATING:g}; divide them")
+    if 0 < largest < SMALLEST_SPAN and given.min() < given.max():
+        raise DataError(f"all ratings are within {SMALLEST_SPAN:g} of 0; multiply them")
+    if largest > 1e5:  # below it, levels a hundredth apart are told apart
+        low, high = float(given.min()), float(given.max())
+        if high > low and (high - low) < 64 * np.spacing(np.float32(largest)):
+            raise DataError(
+                f"ratings from {low!r} to {high!r} need more digits than are kept (about seven); "
+                f"subtract a number close to {low:g} from them"
+            )
+
+
 def _check_weights(weights: Float32, kind: Kind) -> None:
-    bad = ~np.isfinite(weights) | ((weights < 0) if kind == "ratings" else False)
+    bad = ~(np.abs(weights) <= LARGEST_WEIGHT) | ((weights < 0) if kind == "ratings" else False)
     if bad.any():
         row = int(bad.argmax())
-        raise DataError(f"row {row + 1}: weight {weights[row]} is not usable for {kind}")
+        raise DataError(
+            f"row {row + 1}: weight {weights[row]} is not usable for {kind}: weights are finite numbers "
+            f"{'from 0 ' if kind == 'ratings' else ''}up to {LARGEST_WEIGHT:g}"
+        )
 
 
 def _reported(report: LoadReport | None, joined: JoinedTable) -> LoadReport | None:

@@ -91,6 +91,23 @@ class Scale:
         """
         return self.low - self.step / 2, self.high + self.step / 2
 
+    @property
+    def unit(self) -> float:
+        """The unit in which estimators learn: a fifth of the widened scale, so 1 for ratings from 1 to 5.
+
+        Returns
+        -------
+        float
+            Above 0, in the units of the ratings.
+
+        Examples
+        --------
+        >>> Scale.declared([1, 2, 3, 4, 5]).unit, Scale(0.0, 100.0).unit
+        (1.0, 21.0)
+        """
+        low, high = self.widened
+        return (high - low) / 5
+
     def holds(self, values: Any) -> Bool:
         """Which of these values (n,) lie on a level, or within the range where there are none: (n,) bool.
 

@@ -11,7 +11,7 @@ from cofactor.arrays import Bool, Float32, SparseRows, random_stream, read_only
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.data.scale import Scale
 from cofactor.errors import DivergedError, ParameterError
-from cofactor.estimators.base import Estimator, OnEpoch, Watch, parameter
+from cofactor.estimators.base import Estimator, OnEpoch, Watch, parameter, standardized
 from cofactor.kernels.ridge import improve, solve
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import EventsLoss, Loss, RatingsLoss
@@ -72,13 +72,21 @@ class ExplicitALS(Estimator):
         """
         self.require(interactions)
         loss = RatingsLoss(l2=self.l2, l2_bias=self.l2_bias)
-        mean = float(np.average(interactions.values, weights=interactions.weights))
-        side = _Alternation(loss, self.factors, self.steps, mean, interactions.scale)
-        model = start or _random_start(interactions, self.factors, self.init_sd, seed)
+        standard, unit = standardized(interactions)
+        mean = float(np.average(standard.values.astype(np.float64), weights=standard.weights))
+        side = _Alternation(loss, self.factors, self.steps, mean, interactions.scale, unit)
+        model = _random_start(interactions, self.factors, self.init_sd, seed)
+        if start is not None:
+            model = start.rescaled(1 / unit, standard.scale)
         watch = Watch(
-            interactions, epochs=self.epochs, patience=self.patience, validation=validation, on_epoch=on_epoch
+            interactions,
+            epochs=self.epochs,
+            patience=self.patience,
+            validation=validation,
+            on_epoch=on_epoch,
+            advice=self.diverged_advice,
         )
-        return side.run(interactions, model, watch)
+        return side.run(standard, model, watch)
 
 
 @dataclass(frozen=True)
@@ -138,10 +146,15 @@ class ImplicitALS(Estimator):
         """
         self.require(interactions)
         loss = EventsLoss(alpha0=self.alpha0, l2=self.l2, nu=self.nu)
-        side = _Alternation(loss, self.factors, self.steps, 0.0, None)
+        side = _Alternation(loss, self.factors, self.steps, 0.0, None, 1.0)
         model = start or _random_start(interactions, self.factors, self.init_sd / self.factors**0.5, seed)
         watch = Watch(
-            interactions, epochs=self.epochs, patience=self.patience, validation=validation, on_epoch=on_epoch
+            interactions,
+            epochs=self.epochs,
+            patience=self.patience,
+            validation=validation,
+            on_epoch=on_epoch,
+            advice=self.diverged_advice,
         )
         return side.run(interactions, model, watch)
 
@@ -161,13 +174,17 @@ def _random_start(interactions: Interactions, factors: int, sd: float, seed: int
 
 @dataclass(frozen=True)
 class _Alternation:
-    """Half-steps to and fro. Unknowns are kept as one array per side: [factors, bias if any, padding]."""
+    """Half-steps to and fro. Unknowns are kept as one array per side: [factors, bias if any, padding].
+
+    Ratings and `mean` are in the unit `unit`; `scale` and the model that it returns are not.
+    """
 
     loss: Loss
     factors: int
     steps: int
     mean: float
     scale: Scale | None
+    unit: float
 
     def run(self, interactions: Interactions, model: FactorModel, watch: Watch) -> FactorModel:
         n_users, n_items = interactions.n_users, interactions.n_items
@@ -189,10 +206,10 @@ class _Alternation:
             number += 1
             self._half_step(users, by_user, user_penalty, items)
             squares = self._half_step(items, by_item, item_penalty, users)
-            going = watch.goes_on(number, squares / len(interactions), finished)
+            going = watch.goes_on(number, squares / len(interactions) * self.unit**2, finished)
         chosen = watch.chosen(finished)
         if not all(np.isfinite(array).all() for array in chosen.arrays().values()):
-            raise DivergedError(number, float("nan"), "raise l2")
+            raise DivergedError(number, float("nan"), watch.advice)
         return chosen
 
     def _joined(self, factors: Float32, bias: Float32) -> Float32:
@@ -224,12 +241,12 @@ class _Alternation:
         exact = np.empty_like(users)
         side = self.loss.side(items[:, : self.factors], self._bias(items), self.mean)
         solve(exact, by_user, penalty, side)
-        return FactorModel(
+        model = FactorModel(
             read_only(exact[:, : self.factors].copy()),
             read_only(items[:, : self.factors].copy()),
             read_only(self._bias(exact).copy()),
             read_only(self._bias(items).copy()),
             mean=self.mean,
-            scale=self.scale,
             loss=self.loss,
         )
+        return model.rescaled(self.unit, self.scale)

@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import Field, asdict, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, Self, TypeAlias, TypeVar
 
 import numpy as np
 
 from cofactor.arrays import Bool, read_only
 from cofactor.data.interactions import Interactions, Kind, require_interactions
+from cofactor.data.scale import Scale
 from cofactor.errors import DataError, DivergedError, KindError, ParameterError
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.metrics.ranking import expected_hits
 from cofactor.models.base import PredictsRatings, ScoresItems, predicted
 
-__all__ = ["Epoch", "Estimator", "Learns", "OnEpoch", "Watch", "item_evidence", "liked", "parameter"]
+__all__ = ["Epoch", "Estimator", "Learns", "OnEpoch", "Watch", "item_evidence", "liked", "parameter", "standardized"]
 
 T = TypeVar("T")
 
@@ -96,6 +97,31 @@ class Estimator:
         """
         return json.dumps({"estimator": self.name, **asdict(self)})
 
+    @property
+    def diverged_advice(self) -> str:
+        """What a DivergedError of this estimator advises: the hyper-parameters that it has, or a look at the data.
+
+        Returns
+        -------
+        str
+            Each hyper-parameter that it names is a field of the estimator.
+
+        Examples
+        --------
+        >>> import cofactor
+        >>> cofactor.BiasedMF().diverged_advice
+        'lower rate, raise l2, or look for values or weights that are far off the others'
+        """
+        known = {spec.name for spec in fields(self)}
+        changes = [
+            f"{verb} {name}"
+            for verb, name in (("lower", "rate"), ("raise", "l2"), ("raise", "weight_decay"))
+            if name in known
+        ]
+        return (
+            ", ".join(changes) + (", or " if changes else "") + "look for values or weights that are far off the others"
+        )
+
     def with_settings(self, **settings: Any) -> Self:
         """The same estimator with some hyper-parameters changed.
 
@@ -144,6 +170,38 @@ def _check(name: str, spec: Field[Any], value: Any) -> None:
         raise ParameterError(f"{name}: {spec.name} must be from {low:g}{upper}, not {value!r}")
 
 
+def standardized(ratings: Interactions) -> tuple[Interactions, float]:
+    """The ratings in the unit in which estimators learn, and that unit; see `Scale.unit`.
+
+    Learning rates, penalties and priors then mean the same on every scale. Ratings from 1 to 5 are returned
+    as they are.
+
+    Parameters
+    ----------
+    ratings : Interactions
+        A table of ratings.
+
+    Returns
+    -------
+    tuple of (Interactions, float)
+        The same rows with values and scale divided by the unit, and the unit.
+
+    Examples
+    --------
+    >>> ratings = Interactions.from_columns([0, 0], [0, 1], [10, 100])
+    >>> standard, unit = standardized(ratings)
+    >>> unit, (standard.values * unit).tolist()
+    (36.0, [10.0, 100.0])
+    """
+    scale = ratings.scale
+    if scale is None or scale.unit == 1:
+        return ratings, 1.0
+    unit = scale.unit
+    levels = tuple(level / unit for level in scale.levels)
+    values = read_only((ratings.values / unit).astype(np.float32))
+    return replace(ratings, values=values, scale=Scale(scale.low / unit, scale.high / unit, levels)), unit
+
+
 @dataclass(frozen=True)
 class Epoch:
     """How far a fit is: what `on_epoch` is told.
@@ -183,7 +241,7 @@ class Watch:
 
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
-    >>> watch = Watch(ratings, epochs=2, patience=1, validation=None, on_epoch=None)
+    >>> watch = Watch(ratings, epochs=2, patience=1, validation=None, on_epoch=None, advice="raise l2")
     >>> watch.goes_on(1, 0.5, model=dict), watch.goes_on(2, 0.4, model=dict)
     (True, False)
     """
@@ -196,6 +254,7 @@ class Watch:
         patience: int,
         validation: Interactions | None,
         on_epoch: OnEpoch | None,
+        advice: str,
     ):
         if validation is not None and not (
             validation.users.equals(interactions.users) and validation.items.equals(interactions.items)
@@ -207,6 +266,7 @@ class Watch:
             raise DataError("the validation part has no rows to score a model by")
         self.training, self.validation = interactions, validation
         self.epochs, self.patience, self.on_epoch = epochs, patience, on_epoch
+        self.advice = advice
         self.began = time.perf_counter()
         self.best: tuple[float, Any] | None = None
         self.since_best = 0
@@ -217,7 +277,7 @@ class Watch:
         True where another epoch is worth it. Raises DivergedError where the loss is not finite.
         """
         if not np.isfinite(loss):
-            raise DivergedError(number, loss)
+            raise DivergedError(number, loss, self.advice)
         score = None
         if self.validation is not None:
             current = model()

@@ -11,7 +11,7 @@ from cofactor.arrays import Float32, Float64, random_stream, read_only
 from cofactor.data.features import indicators
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DataError, DivergedError, ParameterError
-from cofactor.estimators.base import Estimator, OnEpoch, Watch, parameter
+from cofactor.estimators.base import Estimator, OnEpoch, Watch, parameter, standardized
 from cofactor.estimators.gibbs import Chain, Sessions, Terms
 from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.order import grouped
@@ -95,22 +95,31 @@ class BayesianMF(Estimator):
         """
         del start
         self.require(interactions)
-        sampler = _Sampler.begin(self, interactions, seed)
+        standard, unit = standardized(interactions)
+        sampler = _Sampler.begin(self, standard, seed)
+        model_now = lambda: sampler.model().rescaled(unit, interactions.scale)  # noqa: E731
         burn_in = min(self.burn_in, self.sweeps - 1)
         keep = set(np.linspace(burn_in, self.sweeps - 1, min(self.samples, self.sweeps - burn_in)).astype(int).tolist())
         watch = Watch(
-            interactions, epochs=self.sweeps, patience=self.patience, validation=validation, on_epoch=on_epoch
+            interactions,
+            epochs=self.sweeps,
+            patience=self.patience,
+            validation=validation,
+            on_epoch=on_epoch,
+            advice=self.diverged_advice,
         )
         going, sweep = True, 0
         while going:
             loss = sampler.sweep(random_stream(seed, "sweep", sweep), noisy_rows=sweep >= min(10, burn_in))
+            if not np.isfinite(loss):
+                raise DivergedError(sweep + 1, loss, self.diverged_advice)
             if sweep >= burn_in or sweep == 0:
                 sampler.remember(fresh=sweep in (0, burn_in), whole=sweep in keep)
-            going = watch.goes_on(sweep + 1, loss, sampler.model)
+            going = watch.goes_on(sweep + 1, loss * unit**2, model_now)
             sweep += 1
-        model: BayesianModel = watch.chosen(sampler.model)
+        model: BayesianModel = watch.chosen(model_now)
         if not all(np.isfinite(array).all() for array in model.arrays().values()):
-            raise DivergedError(sweep, float("nan"), "are there ratings that are far off the others?")
+            raise DivergedError(sweep, float("nan"), self.diverged_advice)
         return model
 
 
@@ -137,7 +146,7 @@ class _Sampler:
     @classmethod
     def begin(cls, spec: BayesianMF, interactions: Interactions, seed: int) -> _Sampler:
         k, table = spec.factors, interactions
-        center = float(np.average(table.values, weights=table.weights))
+        center = float(np.average(table.values.astype(np.float64), weights=table.weights))
         values = table.values - np.float32(center)
         variance = float(np.average(values.astype(np.float64) ** 2, weights=table.weights))
         _, by_item = grouped(table.i, table.n_items)

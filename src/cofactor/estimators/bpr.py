@@ -77,7 +77,12 @@ class BPR(Estimator):
         self.require(interactions)
         descent = _Descent.begin(self, interactions, start, seed)
         watch = Watch(
-            interactions, epochs=self.epochs, patience=self.patience, validation=validation, on_epoch=on_epoch
+            interactions,
+            epochs=self.epochs,
+            patience=self.patience,
+            validation=validation,
+            on_epoch=on_epoch,
+            advice=self.diverged_advice,
         )
         number, going = 0, True
         while going:
@@ -87,7 +92,7 @@ class BPR(Estimator):
             going = watch.goes_on(number, loss / len(descent.rows.columns), descent.model)
         model = watch.chosen(descent.model)
         if not all(np.isfinite(array).all() for array in model.arrays().values()):
-            raise DivergedError(number, float("nan"))
+            raise DivergedError(number, float("nan"), self.diverged_advice)
         return model
 
 

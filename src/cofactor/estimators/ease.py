@@ -9,7 +9,7 @@ import numpy as np
 
 from cofactor.arrays import Float32, Float64, read_only
 from cofactor.data.interactions import Interactions, Kind
-from cofactor.errors import ParameterError
+from cofactor.errors import DataError, ParameterError
 from cofactor.estimators.base import Estimator, OnEpoch, parameter
 from cofactor.kernels.inverse import TILE, negative_inverse, sparse_gram
 from cofactor.models.blockwise import confidences
@@ -19,6 +19,9 @@ from cofactor.models.similarity import ItemItemModel
 __all__ = ["EASE"]
 
 BYTES_PER_PAIR = 24
+
+LARGEST_INFLATION = 1e12
+"""Above it, weights would be off by more than about 1e-4."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,26 @@ class EASE(Estimator):
             )
         A = sparse_gram(confidences(interactions.by_user), n)
         A[np.diag_indices(n)] += self.l2
-        negative_inverse(A)
+        before = np.diag(A).copy()
+        try:
+            negative_inverse(A)
+        except np.linalg.LinAlgError:
+            A[:] = np.nan
+        self._require_accuracy(before * -np.diag(A))
         return ItemItemModel(interactions.n_users, DenseLinks(read_only(_weights(A))))
+
+    def _require_accuracy(self, inflation: Float64) -> None:
+        """Raises DataError where float64 cannot solve the system.
+
+        inflation (n_items,): A_jj P_jj, from 1 on: how far an item is a sum of others, whatever the units of each. The
+        relative error of W is about 1e-16 times it.
+        """
+        bad = ~((inflation > 0.5) & (inflation < LARGEST_INFLATION))
+        if bad.any():
+            raise DataError(
+                f"ease cannot solve for {int(bad.sum()):,} of {len(bad):,} items: some users have counts so large that "
+                f"l2={self.l2:g} is lost beside their squares; raise l2, or take the logarithm of the counts"
+            )
 
 
 def _weights(A: Float64) -> Float32:

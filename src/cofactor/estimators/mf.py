@@ -11,7 +11,7 @@ import numpy as np
 from cofactor.arrays import Float32, random_stream, read_only
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DivergedError, ParameterError
-from cofactor.estimators.base import Estimator, OnEpoch, Watch, parameter
+from cofactor.estimators.base import Estimator, OnEpoch, Watch, parameter, standardized
 from cofactor.kernels.blocks import grid_for
 from cofactor.kernels.sgd import Blocks, blocks_of, sgd_epoch
 from cofactor.models.factor import FactorModel
@@ -90,24 +90,32 @@ class BiasedMF(Estimator):
         """
         self.require(interactions)
         watch = Watch(
-            interactions, epochs=self.epochs, patience=self.patience, validation=validation, on_epoch=on_epoch
+            interactions,
+            epochs=self.epochs,
+            patience=self.patience,
+            validation=validation,
+            on_epoch=on_epoch,
+            advice=self.diverged_advice,
         )
-        weights = np.zeros(0, np.float32) if interactions.weights is None else interactions.weights
+        standard, unit = standardized(interactions)
+        weights = np.zeros(0, np.float32) if standard.weights is None else standard.weights
         blocks = blocks_of(
-            interactions.u, interactions.i, interactions.values, weights,
-            n_users=interactions.n_users, n_items=interactions.n_items,
-            grid=grid_for(len(interactions), most=8), seed=seed,
+            standard.u, standard.i, standard.values, weights,
+            n_users=standard.n_users, n_items=standard.n_items,
+            grid=grid_for(len(standard), most=8), seed=seed,
         )  # fmt: skip
-        descent = _Descent.begin(self, interactions, blocks, start, seed)
+        begin = None if start is None else start.rescaled(1 / unit, standard.scale)
+        descent = _Descent.begin(self, standard, unit, blocks, begin, seed)
+        model_now = lambda: descent.model().rescaled(unit, interactions.scale)  # noqa: E731
         number, going = 0, True
         while going:
             number += 1
             rate = one_cycle(self.rate, number, self.epochs)
             loss = descent.epoch(rate, random_stream(seed, "rounds", number))
-            going = watch.goes_on(number, loss / len(interactions), descent.model)
-        model = watch.chosen(descent.model)
+            going = watch.goes_on(number, loss / len(interactions) * unit**2, model_now)
+        model = watch.chosen(model_now)
         if not all(np.isfinite(array).all() for array in model.arrays().values()):
-            raise DivergedError(number, float("nan"))
+            raise DivergedError(number, float("nan"), self.diverged_advice)
         return model
 
 
@@ -142,10 +150,16 @@ class _Descent:
 
     @classmethod
     def begin(
-        cls, spec: BiasedMF, interactions: Interactions, blocks: Blocks, start: FactorModel | None, seed: int
-    ) -> _Descent:  # fmt: skip
-        low, span = _range_of(spec, interactions)
-        average = float(np.average(interactions.values, weights=interactions.weights))
+        cls,
+        spec: BiasedMF,
+        interactions: Interactions,
+        unit: float,
+        blocks: Blocks,
+        start: FactorModel | None,
+        seed: int,
+    ) -> _Descent:
+        low, span = _range_of(spec, interactions, unit)
+        average = float(np.average(interactions.values.astype(np.float64), weights=interactions.weights))
         mean = average
         if span > 0:  # the linear predictor whose sigmoid is the average rating
             share = min(max((average - low) / span, 1e-3), 1 - 1e-3)
@@ -196,13 +210,13 @@ class _Descent:
         )
 
 
-def _range_of(spec: BiasedMF, interactions: Interactions) -> tuple[float, float]:
-    """The sigmoid's low end and span; a span of 0 for none."""
+def _range_of(spec: BiasedMF, interactions: Interactions, unit: float) -> tuple[float, float]:
+    """The sigmoid's low end and span in the unit of `interactions`; a span of 0 for none."""
     if spec.rating_range is None:
         return 0.0, 0.0
     if spec.rating_range == "scale":
         assert interactions.scale is not None
         low, high = interactions.scale.widened
     else:
-        low, high = spec.rating_range
+        low, high = (end / unit for end in spec.rating_range)
     return float(low), float(high - low)

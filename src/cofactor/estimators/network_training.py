@@ -106,7 +106,7 @@ class _Training:
     ):  # fmt: skip
         self.spec, self.table, self.scale = spec, table, scale
         self.g = torch.Generator().manual_seed(int(random_stream(seed, "neural-mf").integers(2**62)))
-        self.range = scale.widened
+        self.range, self.unit = scale.widened, scale.unit
         self.u, self.i = (torch.from_numpy(rows.astype(np.int64)) for rows in (table.u, table.i))
         self.values = torch.from_numpy(table.values.copy())
         self.row_weights = None if table.weights is None else torch.from_numpy(table.weights.copy())
@@ -137,10 +137,13 @@ class _Training:
         if self.spec.head == "classification":
             return functional.cross_entropy(y, self.targets[rows], reduction="none")
         low, high = self.range
-        return (self.values[rows] - (low + (high - low) * torch.sigmoid(y[:, 0]))) ** 2
+        error = self.values[rows] - (low + (high - low) * torch.sigmoid(y[:, 0]))
+        return (error / self.unit) ** 2
 
     def epoch(self) -> float:
-        """One pass in minibatches; returns the mean loss met on the way (cross-entropy for classification)."""
+        """One pass in minibatches; returns the mean loss met on the way, in the unit `Scale.unit` (classification:
+        cross-entropy).
+        """
         total = 0.0
         for rows in torch.randperm(len(self.u), generator=self.g).split(self.spec.batch):  # type: ignore[no-untyped-call]
             rate = one_cycle(self.spec.rate, (self.step + 0.5) / self.steps)
@@ -237,17 +240,25 @@ def trained(
     on_epoch: OnEpoch | None,
 ) -> NetworkModel:
     """`NeuralMF.fit`, once it is known that it can be done. Raises DataError, ParameterError, DivergedError."""
-    watch = Watch(table, epochs=spec.epochs, patience=spec.patience, validation=validation, on_epoch=on_epoch)
+    watch = Watch(
+        table,
+        epochs=spec.epochs,
+        patience=spec.patience,
+        validation=validation,
+        on_epoch=on_epoch,
+        advice=spec.diverged_advice,
+    )
     with one_torch_thread():
         training = _Training(spec, table, scale, start, seed)
         number, loss, going = 0, math.nan, True
         while going:
             number += 1
             loss = training.epoch()
-            going = watch.goes_on(number, loss, training.model)
+            squared = spec.head == "regression"
+            going = watch.goes_on(number, loss * scale.unit**2 if squared else loss, training.model)
         model = watch.chosen(training.model)
     if not all(np.isfinite(array).all() for array in model.arrays().values()):
-        raise DivergedError(number, loss, advice="lower the rate")
+        raise DivergedError(number, loss, spec.diverged_advice)
     return replace(model, noise=_noise(model, table))
 
 

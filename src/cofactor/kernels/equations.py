@@ -32,7 +32,7 @@ def add_equations(width: int):
             for e in range(start[row], start[row + 1]):
                 j = columns[e]
                 for d in range(width):
-                    cf = np.float64(confidence[e] * features[j, d])
+                    cf = np.float64(confidence[e]) * features[j, d]
                     b[row, d] += cf * targets[e]
                     for k in range(width):
                         A[row, d, k] += cf * features[j, k]

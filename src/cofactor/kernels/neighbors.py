@@ -13,7 +13,7 @@ Only positive similarities count. Sources: Koren 2008, section 2.2 (shrinkage); 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -266,11 +266,12 @@ def nearest(
     >>> near[:, 0], how[:, 0].round(2)                     # row 0 has nothing that row 1 lacks
     (array([ 1, -1], dtype=int32), array([0.82, 0.  ], dtype=float32))
     """
+    rows, lists, others, norm = _in_range(rows, lists, others)
     found = np.full((len(rows), n), -1, np.int32)
     likeness = np.zeros((len(rows), n), np.float32)
     size = lists.size if itself is None else np.full(len(lists.size), np.iinfo(np.int32).max, np.int32)
     own = np.full(len(rows), -1, np.int32) if itself is None else itself
-    norm, other_norm = _squares(rows), np.empty(len(lists.row_of), np.float32)
+    other_norm = np.empty(len(lists.row_of), np.float32)
     other_norm[lists.row_of] = lists.norm
     width = n * CANDIDATES if lists.sampled else n
     wanted = np.float32(shrink)
@@ -299,6 +300,24 @@ def nearest(
     for_each(block, row_blocks(rows.start))
     found[likeness <= 0] = -1
     return found, likeness
+
+
+def _in_range(
+    rows: SparseRows, lists: ColumnLists, others: SparseRows
+) -> tuple[SparseRows, ColumnLists, SparseRows, Float32]:  # fmt: skip
+    """All values times one power of two where products of squared lengths would leave the range of float32; and the
+    squared length of each row.
+
+    Similarities do not change by it, and values are usually as they are.
+    """
+    norm = _squares(rows)
+    largest = max(float(norm.max(initial=0)), float(lists.norm.max(initial=0)))
+    if 1e-6 <= largest <= 1e18 or largest == 0:
+        return rows, lists, others, norm
+    times = np.float32(np.exp2(np.round(15 - np.log2(largest) / 2)))
+    scaled = replace(lists, values=lists.values * times, norm=lists.norm * times * times)
+    rows, others = replace(rows, values=rows.values * times), replace(others, values=others.values * times)
+    return rows, scaled, others, norm * times * times
 
 
 def _squares(rows: SparseRows) -> Float32:

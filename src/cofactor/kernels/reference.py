@@ -117,6 +117,9 @@ def sgd_updates(
             y, slope = low + span * sigmoid, span * sigmoid * (1 - sigmoid)
         total += float(w[t] * (values[t] - y) ** 2)
         pull = 2 * w[t] * (values[t] - y) * slope
+        if len(weights):
+            steepest = span / 4 if span > 0 else 1.0
+            pull /= max(1.0, rate * 2 * w[t] * steepest**2 * (P[a] @ P[a] + Q[b] @ Q[b] + 2))
         user_bias[a] += bias_rate * (pull - 2 * l2_bias * user_bias[a])
         item_bias[b] += bias_rate * (pull - 2 * l2_bias * item_bias[b])
         p, q = P[a].copy(), Q[b].copy()

@@ -12,7 +12,8 @@ which is the solution of  A x = b  with
 Ratings:  t = value - offset of the column, c = weight or 1, G = 0.
 Events:   t = 1 (0 where the value is negative: a dislike), c = |value|, G = alpha0 sum_all f f'.
 
-Training users, training items and folding in a newcomer all call these two kernels.
+Training users, training items and folding in a new user all call these two kernels. Rows whose conditioning float32
+does not bear are solved in float64; see `kernels.ridge_double`.
 Sources: Hu, Koren & Volinsky 2008, eq. 4; Zhou et al. 2008 (ALS-WR), section 3; Takacs, Pilaszy & Tikk 2011 for CG.
 """
 
@@ -25,6 +26,7 @@ import numpy as np
 
 from cofactor.arrays import Float32, SparseRows
 from cofactor.kernels.compile import kernel
+from cofactor.kernels.ridge_double import ill_conditioned_rows, ridge_double
 from cofactor.kernels.threads import for_each, row_blocks
 
 __all__ = ["EVENTS", "RATINGS", "Side", "improve", "solve"]
@@ -216,8 +218,8 @@ def ridge_exact(width: int, kind: int):
                             s4 * f[4, e] + s5 * f[5, e] + s6 * f[6, e] + s7 * f[7, e]
                         )
             for d in range(width):  # A = U' U, row by row; U' y = b on the way
-                # a direction that nothing pins down keeps its prior instead of blowing up
-                inverse = np.float32(1) / np.sqrt(max(A[d, d], np.float32(1e-12)))
+                # a direction that nothing determines is 0 instead of blowing up
+                inverse = np.float32(1) / np.sqrt(A[d, d]) if A[d, d] > 0 else np.float32(0)
                 for e in range(0 if width <= SQUARE else d, width):
                     A[d, e] *= inverse
                 y[d] = b[d] * inverse
@@ -279,6 +281,7 @@ class Side:
 def improve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, steps: int) -> float:
     """Every row of x moved by `steps` CG steps; returns sum_j c_j (t_j - x . f_j)^2 as it was before.
 
+    Rows of entries that float32 does not bear become the exact minimizer instead (`kernels.ridge_double`).
     x (n_rows, width) float32 is written; entries: the rows' own entries; penalty (n_rows,) float32. No rows: 0.0.
     """
     run = ridge_conjugate_gradient(x.shape[1], side.kind)
@@ -291,6 +294,7 @@ def improve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, st
         run(x, loss, np.empty((n, x.shape[1]), np.float32), np.empty(n, np.float32), *arguments, *cut, steps)
 
     for_each(block, row_blocks(entries.start))
+    _solve_in_double(x, entries, penalty, side, np.zeros((0, x.shape[1]), np.float32))
     return float(loss.sum())
 
 
@@ -313,3 +317,18 @@ def solve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, nois
     arguments = side.arrays(entries, penalty)
     drawn = np.zeros((0, x.shape[1]), np.float32) if noise is None else noise
     for_each(lambda cut: run(x, *arguments, drawn, *cut), row_blocks(entries.start, entries=1 << 14))
+    _solve_in_double(x, entries, penalty, side, drawn)
+
+
+def _solve_in_double(x: Float32, entries: SparseRows, penalty: Float32, side: Side, noise: Float32) -> None:
+    """The rows that float32 does not bear, solved exactly in float64; x is written."""
+    confidence = entries.values if side.kind == EVENTS else entries.weights
+    rows = ill_conditioned_rows(
+        entries, confidence, penalty, side.features, side.gram, side.shape, side.precision
+    )  # fmt: skip
+    if len(rows) == 0:
+        return
+    run = ridge_double(x.shape[1], side.kind)
+    arguments = side.arrays(entries, penalty)
+    cuts = row_blocks(np.concatenate([np.zeros(1, np.int64), np.cumsum(entries.counts[rows])]), entries=1 << 12)
+    for_each(lambda cut: run(x, rows, *arguments, noise, *cut), cuts)

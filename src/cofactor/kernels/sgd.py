@@ -10,6 +10,9 @@ For a rating r of (u, i) with weight w, and y(x) the prediction from the linear 
     p_u += rate (pull q_i - 2 l2 p_u)           b_u += rate (pull - 2 l2_bias b_u)
     q_i += rate (pull p_u - 2 l2 q_i)           b_i += rate (pull - 2 l2_bias b_i)
 
+A weight may be so large that a step could pass the rating: 2 rate w s^2 N > 1 with N = |p_u|^2 + |q_i|^2 + 2, s the
+steepest slope of y (span / 4, or 1). The pull is then divided by that number, so that no weight makes training diverge.
+
 Blocks that share no user and no item run at once: see `kernels.blocks`.
 Source: Koren, Bell & Volinsky 2009.
 """
@@ -65,6 +68,7 @@ def sgd_ratings(width: int):
         x = np.empty(TOGETHER, np.float32)
         pull = np.empty(TOGETHER, np.float32)
         squares = np.empty(TOGETHER, np.float32)
+        steepest = span / np.float32(4) if span > 0 else one
         for j in range(first, last):
             begin, end = group[j], group[j + 1]
             for g in range(TOGETHER):  # a full count, so that the loop is laid out flat; past the end, the last rating
@@ -90,6 +94,13 @@ def sgd_ratings(width: int):
                 if t < end:
                     a, b = np.uint64(u[t]), np.uint64(i[t])
                     total += squares[g]
+                    if weighted:
+                        norm = two
+                        for d in range(width):
+                            norm += P[a, d] * P[a, d] + Q[b, d] * Q[b, d]
+                        reach = rate * two * weights[t] * steepest * steepest * norm
+                        if reach > one:
+                            pull[g] /= reach
                     user_bias[a] = keep_bias * user_bias[a] + bias_rate * pull[g]
                     item_bias[b] = keep_bias * item_bias[b] + bias_rate * pull[g]
                     step = rate * pull[g]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cofactor.arrays import Bool, Float32, Int32, SparseRows
+from cofactor.arrays import Bool, Float32, Int32, SparseRows, signed_confidence
 from cofactor.errors import ParameterError
 from cofactor.kernels.threads import for_each
 from cofactor.kernels.topk_dense import score_blocks, top_of_blocks
@@ -76,9 +76,7 @@ def confidences(histories: SparseRows) -> SparseRows:
     >>> confidences(SparseRows.of([0, 0], [0, 1], [1, 2], 1, weights=[1, -1])).values.tolist()
     [1.0, -2.0]
     """
-    if histories.weights is None:
-        return histories
-    return SparseRows(histories.start, histories.columns, histories.values * histories.weights)
+    return SparseRows(histories.start, histories.columns, signed_confidence(histories.values, histories.weights))
 
 
 def one_history_each(users: Int32, histories: SparseRows) -> None:

@@ -140,6 +140,47 @@ class FactorModel:
         predicted = self.link(self.linear(users, items))
         return predicted if self.scale is None else np.clip(predicted, self.scale.low, self.scale.high)
 
+    def rescaled(self, unit: float, scale: Scale | None) -> Self:
+        """The same model for ratings in a unit `unit` times smaller: it predicts `unit` times as much.
+
+        Parameters
+        ----------
+        unit : float
+            How many of the new units are in one of the old, above 0.
+        scale : Scale or None
+            The scale in the new unit.
+
+        Returns
+        -------
+        FactorModel
+            A model whose users fold in to their own rows as before; itself where `unit` is 1.
+
+        Examples
+        --------
+        >>> none = np.zeros(1, np.float32)
+        >>> model = FactorModel(np.float32([[2]]), np.float32([[1]]), none, none, mean=3.0)
+        >>> model.rescaled(4.0, None).predict(np.int32([0]), np.int32([0]), SparseRows.empty(1)).tolist()
+        [20.0]
+        """
+        if unit == 1:
+            return replace(self, scale=scale)
+        linear = self.rating_range is None
+        loss = self.loss.rescaled(unit, linear=linear) if isinstance(self.loss, RatingsLoss) else self.loss
+        if self.rating_range is not None:
+            low, high = self.rating_range
+            return replace(self, rating_range=(low * unit, high * unit), scale=scale, loss=loss)
+        root, times = np.float32(np.sqrt(unit)), np.float32(unit)
+        return replace(
+            self,
+            user_factors=read_only(self.user_factors * root),
+            item_factors=read_only(self.item_factors * root),
+            user_bias=read_only(self.user_bias * times),
+            item_bias=read_only(self.item_bias * times),
+            mean=self.mean * unit,
+            scale=scale,
+            loss=loss,
+        )
+
     # ranking
 
     @cached_property
@@ -262,7 +303,7 @@ class FactorModel:
         """The items as a user's equations see them."""
         assert self.loss is not None
         assert not isinstance(self.loss, PairwiseLoss)
-        return pinned_down(self.loss.side(self.item_factors, self.item_bias, self.mean))
+        return pinned_down(self.loss.side(self.item_factors, self.item_bias, self.mean), self.rating_range)
 
     # newcomers
 
@@ -302,7 +343,7 @@ class FactorModel:
             x = means.astype(np.float32)
             return x[:, : self.factors], x[:, self.factors]
         loss, (means, precision) = self._least_squares, checked_prior(means, precision, len(raters), self._width)
-        side = pinned_down(loss.side(self.user_factors, self.user_bias, self.mean))
+        side = pinned_down(loss.side(self.user_factors, self.user_bias, self.mean), self.rating_range)
         nothing = np.zeros(len(raters), np.float32)
         x = worked_out(loss.entries(raters), nothing, side, self.rating_range, (means, precision))
         return x[:, : self.factors], x[:, self.factors] if self._has_bias else nothing

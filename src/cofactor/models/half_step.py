@@ -124,9 +124,13 @@ def sigmoid(x: Float32) -> Float64:
     return share
 
 
-def pinned_down(side: Side) -> Side:
-    """The side with at least a trace of penalty: what a short history leaves open is 0 then, not rounding errors."""
-    trace = np.float32(1e-6) * np.square(side.features).max(initial=0)
+def pinned_down(side: Side, rating_range: tuple[float, float] | None) -> Side:
+    """The side with at least a trace of penalty: what a short history leaves open is 0 then, not rounding errors.
+
+    The trace is a millionth of each dimension's largest squared feature, times the sigmoid's squared range over 25.
+    """
+    share = 1.0 if rating_range is None else ((rating_range[1] - rating_range[0]) / 5) ** 2
+    trace = np.float32(1e-6 * share) * np.square(side.features).max(axis=0, initial=0)
     return replace(side, shape=np.maximum(side.shape, trace))
 
 

@@ -47,7 +47,9 @@ class Likeness:
         """Rows as they are compared: weights go half into each of the two, as their square root."""
         if rows.weights is None:
             return rows
-        return SparseRows(rows.start, rows.columns, rows.values * np.sqrt(rows.weights))
+        largest = rows.weights.max(initial=0)
+        weights = rows.weights / largest if largest > 1e6 else rows.weights  # squares stay in the range of float32
+        return SparseRows(rows.start, rows.columns, rows.values * np.sqrt(weights))
 
     def listed(self, rows: SparseRows, n_columns: int) -> ColumnLists:
         """The rows of each column, at most `longest` of them."""

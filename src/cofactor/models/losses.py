@@ -12,12 +12,12 @@ Per rating, so a row's penalty grows with its support (ALS-WR: Zhou et al. 2008)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from cofactor.arrays import Float32, SparseRows
+from cofactor.arrays import Float32, SparseRows, signed_confidence
 from cofactor.kernels.bpr import bpr_fold_in, falling
 from cofactor.kernels.gram import gram
 from cofactor.kernels.ridge import EVENTS, RATINGS, Side
@@ -57,6 +57,30 @@ class RatingsLoss:
     l2: float
     l2_bias: float | None
     damping: float = 0.0
+
+    def rescaled(self, unit: float, *, linear: bool) -> RatingsLoss:
+        """The loss that ratings in a unit `unit` times smaller have at the same minimum.
+
+        Parameters
+        ----------
+        unit : float
+            How many of the new units are in one of the old, above 0.
+        linear : bool
+            Whether a prediction is the sum itself, so that factors grow with the square root of `unit` and biases with
+            `unit`. Behind a sigmoid they stay as they are, and all penalties grow with the square of `unit`.
+
+        Returns
+        -------
+        RatingsLoss
+
+        Examples
+        --------
+        >>> RatingsLoss(l2=0.1, l2_bias=0.05).rescaled(10.0, linear=True)
+        RatingsLoss(l2=1.0, l2_bias=0.05, damping=0.0)
+        """
+        factors, biases = (unit, 1.0) if linear else (unit**2, unit**2)
+        l2_bias = None if self.l2_bias is None else self.l2_bias * biases
+        return replace(self, l2=self.l2 * factors, l2_bias=l2_bias, damping=self.damping * biases)
 
     def penalty(self, counts: Any, n_other: int) -> Float32:
         """What multiplies `Side.shape`: the number of ratings of each row, (n_rows,) float32."""
@@ -127,9 +151,7 @@ class EventsLoss:
 
     def entries(self, rows: SparseRows) -> SparseRows:
         """Rows as the half-step reads them: the signed confidence, value times weight, as the value."""
-        if rows.weights is None:
-            return rows
-        return SparseRows(rows.start, rows.columns, rows.values * rows.weights)
+        return SparseRows(rows.start, rows.columns, signed_confidence(rows.values, rows.weights))
 
     def width(self, factors: int) -> int:
         """The width of a row's unknowns: its factors, padded."""
@@ -188,7 +210,7 @@ class PairwiseLoss:
 
         A weight is value times weight; what is not above 0 counts as a blank, which any negative is drawn from.
         """
-        confidence = rows.values if rows.weights is None else rows.values * rows.weights
+        confidence = signed_confidence(rows.values, rows.weights)
         kept = confidence > 0
         if not kept.all():
             owners = np.repeat(np.arange(len(rows)), rows.counts)[kept]

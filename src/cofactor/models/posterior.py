@@ -24,6 +24,7 @@ from cofactor.arrays import (
     read_only,
     require_array,
 )
+from cofactor.data.scale import Scale
 from cofactor.errors import DataError
 from cofactor.kernels.dots import pair_dots
 from cofactor.models.arguments import checked_known_pair, checked_pairs, checked_take, require_histories
@@ -194,6 +195,54 @@ class BayesianModel:
                 variance[unknown] += (seen**2) @ spread
         return mean, variance
 
+    def rescaled(self, unit: float, scale: Scale | None) -> Self:
+        """The same model for ratings in a unit `unit` times smaller; see `FactorModel.rescaled`.
+
+        Parameters
+        ----------
+        unit : float
+            How many of the new units are in one of the old, above 0.
+        scale : Scale or None
+            The scale in the new unit.
+
+        Returns
+        -------
+        BayesianModel
+            Means are `unit` times as large and precisions are divided by the square of `unit`.
+
+        Examples
+        --------
+        >>> import cofactor
+        >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1, 2], [0, 1, 0, 1, 0], [5, 4, 2, 1, 3])
+        >>> model = cofactor.BayesianMF(factors=2, sweeps=20, burn_in=10).fit(ratings)
+        >>> larger = model.rescaled(10.0, cofactor.Scale(10.0, 50.0))
+        >>> round(larger.center / model.center)
+        10
+        """
+        average = self.average.rescaled(unit, scale)
+        if unit == 1:
+            return replace(self, average=average)
+        post, k = self.posterior, self.factors
+        times = np.ones(post.users.shape[2])
+        times[:k], times[k] = np.sqrt(unit), unit
+        powers = {
+            "users": times, "items": times, "terms": times, "user_mean": times, "unknown_user": times,
+            "unknown_item": times, "user_precision": times**-2, "unknown_user_variance": times**2,
+            "unknown_item_variance": times**2, "user_noise": unit**-2, "base_noise": unit**-2,
+        }  # fmt: skip
+        scaled = {name: read_only((getattr(post, name) * by).astype(np.float32)) for name, by in powers.items()}
+        sessions = self.sessions
+        if sessions is not None:
+            values = read_only(sessions.rows.values * np.float32(unit))
+            sessions = replace(sessions, rows=replace(sessions.rows, values=values))
+        return replace(
+            self,
+            average=average,
+            posterior=replace(post, **scaled),
+            center=self.center * unit,
+            sessions=sessions,
+        )
+
     # reasons
 
     def explain(self, user: int, item: int, histories: SparseRows) -> Explanation:
@@ -258,9 +307,15 @@ class BayesianModel:
 
     @cached_property
     def _basis(self) -> Float64:
-        """From a row of ratings to the average model's [factors, bias]: the pseudo-inverse of [item factors, 1]."""
-        wide = np.column_stack([self.average.item_factors, np.ones(self.n_items)]).astype(np.float64)
+        """From a row of ratings to the average model's [factors, bias]: the pseudo-inverse of [item factors, 1].
+
+        Factors are divided by a power of two first, so that small singular values are judged alike in every unit.
+        """
+        factors = self.average.item_factors.astype(np.float64)
+        size = float(np.exp2(np.round(np.log2(max(float(np.abs(factors).max(initial=0)), 1e-30)))))
+        wide = np.column_stack([factors / size, np.ones(self.n_items)])
         inverse: Float64 = np.linalg.pinv(wide, rcond=1e-6).astype(np.float64)
+        inverse[:-1] /= size
         return inverse
 
     @cached_property
