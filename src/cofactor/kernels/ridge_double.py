@@ -58,7 +58,7 @@ def ridge_double(width: int, kind: int):
                     c = np.float64(abs(values[entry]))
                     target = 1.0 if values[entry] > 0 else 0.0
                 else:
-                    c = np.float64(weights[entry]) if weighted else 1.0
+                    c = np.float64(weights[entry]) if weighted else np.float64(1)
                     target = np.float64(values[entry]) - offset[j]
                 for d in range(width):
                     f[d] = features[j, d]
@@ -115,8 +115,8 @@ def ill_conditioned_rows(
     [1]
     """
     has = np.flatnonzero(entries.counts)
-    if len(has) == 0:
-        return has
+    if len(has) == 0 or features.size == 0:
+        return has[:0]
     squares = np.einsum("nd,nd->n", features, features)
     c = np.ones(1) if confidence is None else np.abs(confidence)
     largest = float(c.max()) * float(squares.max())
@@ -131,4 +131,5 @@ def ill_conditioned_rows(
         blanks = max(float(np.linalg.eigvalsh(gram[np.ix_(used, used)].astype(np.float64))[0]), 0.0)
     floors = (penalty[has, None] * shape[used].astype(np.float64) + precision[used]).min(axis=1) + blanks
     weights = c * squares[entries.columns].astype(np.float64)
-    return has[np.maximum.reduceat(weights, entries.start[has]) > RATIO * floors]
+    rows: Int64 = has[np.maximum.reduceat(weights, entries.start[has]) > RATIO * floors]
+    return rows
