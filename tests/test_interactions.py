@@ -150,18 +150,21 @@ def test_weights_replace_weights() -> None:
     loaded = table([(1, "a", 5, 0), (1, "b", 3, 0)])
     assert loaded.with_weights([1, 2]).confidence.tolist() == [5, 6]
     for weights, message in (
-        ([1], r"2 rows but the weight column has shape \(1,\)"),
-        (None, r"2 rows but the weight column has shape \(\)"),
-        (["a", "b"], "the weight column must hold numbers, not"),
-        ([None, 1], "the weight column must hold numbers, not object"),
-        ([1, 1e300], r"row 2: weight 1e\+300 is not a usable number"),
+        ([1], "weights must have 2 entries, one for each row, not 1"),
+        (["a", "b"], "weights must be numbers, not text"),
+        ([None, 1], "weights must be numbers, not object"),
+        ([1, 1e300], r"row 2 of weights: 1e\+300 is not a usable number"),
     ):
         with pytest.raises(DataError, match=message):
             loaded.with_weights(weights)
+    with pytest.raises(
+        ParameterError, match="weights must be a list, an array or a Series of numbers, one for each row"
+    ):
+        loaded.with_weights(None)
     with pytest.raises(DataError, match=r"row 2: weight -1\.0 is not usable for ratings"):
         loaded.with_weights([1, -1])
     assert loaded.to_events(positive_from=1).with_weights([1, -1]).confidence.tolist() == [1, -1]
-    with pytest.raises(DataError, match="row 1: weight nan"):
+    with pytest.raises(DataError, match="row 1 of weights: nan is not a usable number"):
         loaded.to_events(positive_from=1).with_weights([np.nan, 1])
 
 
@@ -169,12 +172,12 @@ def test_weights_replace_weights() -> None:
     ("columns", "message"),
     [
         (([1, 2], ["a"], [1, 2]), "2 user ids but 1 item ids"),
-        (([1, 2], ["a", "b"], [1]), "2 rows but the value column has shape"),
-        (([1, 2], ["a", "b"], [1, np.nan]), "row 2: value nan is not a usable number"),
-        (([1, 2], ["a", "b"], [1, 1e39]), "row 2: value 1e\\+39 is not a usable number"),
-        (([1, 2], ["a", "b"], ["1", "2"]), "the value column must hold numbers"),
-        (([1, 2], ["a", "b"], [True, False]), "the value column must hold numbers, not bool"),
-        (([1, 2], ["a", "b"]), "ratings need a value column"),
+        (([1, 2], ["a", "b"], [1]), "values must have 2 entries, one for each row, not 1"),
+        (([1, 2], ["a", "b"], [1, np.nan]), "row 2 of values: nan is not a usable number"),
+        (([1, 2], ["a", "b"], [1, 1e39]), "row 2 of values: 1e\\+39 is not a usable number"),
+        (([1, 2], ["a", "b"], ["1", "2"]), "values must be numbers, not text"),
+        (([1, 2], ["a", "b"], [True, False]), "values must be numbers, not booleans"),
+        (([1, 2], ["a", "b"]), "values are needed for ratings"),
         (([1, "x"], ["a", "b"], [1, 2]), "ids of two types"),
         (([], [], []), "the table is empty"),
     ],
@@ -185,11 +188,11 @@ def test_columns_that_are_no_table(columns: tuple[Any, ...], message: str) -> No
 
 
 def test_more_columns_that_are_no_table() -> None:
-    with pytest.raises(DataError, match=r"row 1: time 1\.5 is not a usable number"):
+    with pytest.raises(DataError, match=r"row 1 of times: 1\.5 is not a usable number"):
         Interactions.from_columns([1], [1], [1], times=[1.5])
     with pytest.raises(DataError, match=r"row 1: weight -1\.0 is not usable for ratings"):
         Interactions.from_columns([1], [1], [1], weights=[-1])
-    with pytest.raises(DataError, match="row 2: an event counts more than 0 times"):
+    with pytest.raises(DataError, match="row 2 of values: an event counts more than 0 times"):
         Interactions.from_columns([1, 2], [1, 1], [1, 0], kind="events")
 
 

@@ -42,7 +42,7 @@ class DataError(CofactorError, ValueError):
     >>> import cofactor
     >>> cofactor.Interactions.from_columns(["ana", "bo"], ["alien", "alien"], [5, float("nan")])
     Traceback (most recent call last):
-    cofactor.errors.DataError: row 2: value nan is not a usable number
+    cofactor.errors.DataError: row 2 of values: nan is not a usable number
     """
 
 

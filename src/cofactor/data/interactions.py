@@ -11,12 +11,20 @@ import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import Float32, Int32, Int64, SparseRows, contiguous, read_only, require_array, signed_confidence
-from cofactor.data.ids import CodedIds, IdMap, id_column
+from cofactor.arrays import Float32, Int32, Int64, SparseRows, read_only, require_array, signed_confidence
+from cofactor.data.column_arguments import (
+    ids_argument,
+    numbers_argument,
+    require_on_scale,
+    require_same_order,
+    times_argument,
+    zeros_note,
+)
+from cofactor.data.ids import IdMap
 from cofactor.data.load_report import LoadReport
 from cofactor.data.scale import Scale
 from cofactor.data.side_table import JoinedTable, join
-from cofactor.errors import DataError, KindError
+from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.kernels.order import grouped, pairs_ascend, sorted_pairs
 from cofactor.kernels.threads import results_of
 
@@ -258,7 +266,7 @@ class Interactions:
         >>> ratings.with_weights([1, 0.5]).frame()["weight"].to_list()
         [1.0, 0.5]
         """
-        return replace(self, weights=read_only(_numbers(weights, np.float32, len(self), "weight", self.kind)))
+        return replace(self, weights=read_only(_weights(weights, len(self), self.kind)))
 
     def with_item_table(self, table: Any, *, id_column: str | None = None) -> Interactions:
         """The same rows with titles, genres, ... of the items, joined by the column of the ids.
@@ -339,8 +347,10 @@ class Interactions:
         whole seconds since 1970. weights: see the class. scale: of ratings; found by `Scale.of` unless given.
 
         Pairs that occur twice: ratings keep the last by time (else the last in order), events are
-        summed. Raises DataError, naming the row (counted from 1), for missing or mixed ids, values that are not
-        finite, events of 0 or less, columns of different lengths, no rows.
+        summed. A note of the report says where ratings of 0 stand apart from all others. Raises DataError, naming the
+        row (counted from 1), for missing or mixed ids, values that are not finite or not on the scale, events of 0 or
+        less, times in milliseconds, columns of different lengths, no rows; ParameterError for another kind, for what
+        has no order of rows (a set, a dict, a text, a generator), and for pandas Series with different indexes.
 
         >>> import cofactor
         >>> twice = (["ana", "ana"], ["alien", "alien"], [3, 5])
@@ -349,14 +359,20 @@ class Interactions:
         >>> cofactor.Interactions.from_columns(*twice, kind="events").values.tolist()
         [8.0]
         """
-        user_ids, item_ids = (ids if isinstance(ids, CodedIds) else id_column(ids) for ids in (users, items))
+        checks.choice("kind", kind, get_args(Kind))
+        if scale is not None:
+            checks.instance("scale", scale, Scale, "make one by Scale.declared(levels)")
+            if kind == "events":
+                raise ParameterError("scale is for ratings, and these are events")
+        require_same_order(users=users, items=items, values=values, times=times, weights=weights)
+        user_ids, item_ids = ids_argument("users", users), ids_argument("items", items)
         n = len(user_ids)
         if n == 0:
             raise DataError("the table is empty: no rows to learn from")
         columns = _Columns(
-            _numbers(values, np.float32, n, "value", kind),
-            None if times is None else _numbers(times, np.int64, n, "time", kind),
-            None if weights is None else _numbers(weights, np.float32, n, "weight", kind),
+            _values(values, n, kind, scale),
+            None if times is None else times_argument("times", times, n),
+            None if weights is None else _weights(weights, n, kind),
         )
         if len(item_ids) != n:
             raise DataError(f"{n} user ids but {len(item_ids)} item ids")
@@ -365,8 +381,10 @@ class Interactions:
         given = report or LoadReport(source="columns", rows=n)
         rule = "last kept" if kind == "ratings" else "summed"
         report = replace(given, duplicates=n - len(u), duplicate_rule=rule if n > len(u) else "")
-        if kind == "ratings":
-            scale = scale or Scale.of(columns.values)
+        if kind == "ratings" and scale is None:
+            scale = Scale.of(columns.values)
+            if note := zeros_note(columns.values):
+                report = report.with_note(note)
         return cls(
             user_map,
             item_map,
@@ -457,34 +475,29 @@ def _sorted_and_merged(
     return u[last], i[last], kept
 
 
-def _numbers(column: Any, dtype: Any, n: int, name: str, kind: Kind) -> Any:
-    """A column of finite numbers of this dtype, or DataError with the first row that is not one."""
-    if column is None and name == "value":
+def _values(values: Any, n: int, kind: Kind, scale: Scale | None) -> Float32:
+    """The values of n ratings or events as an argument; 1 for each event without any."""
+    if values is None:
         if kind == "ratings":
-            raise DataError("ratings need a value column")
+            raise DataError("values are needed for ratings: one number for each row")
         return np.ones(n, np.float32)
-    given = column.to_numpy() if isinstance(column, pl.Series) else np.asarray(column)
-    if given.shape != (n,):
-        raise DataError(f"{n} rows but the {name} column has shape {given.shape}")
-    if given.dtype.kind not in "iuf":
-        raise DataError(f"the {name} column must hold numbers, not {given.dtype}")
-    with np.errstate(over="ignore", invalid="ignore"):
-        numbers = contiguous(given, dtype)
-    bad = ~np.isfinite(numbers)
-    if given.dtype != dtype:
-        bad |= ~np.isfinite(given) | (numbers != given if dtype == np.int64 else False)
-    if bad.any():
-        row = int(bad.argmax())
-        raise DataError(f"row {row + 1}: {name} {given[row]} is not a usable number")
-    if name == "weight":
-        _check_weights(numbers, kind)
-    if name == "value" and kind == "ratings":
-        _check_ratings(given, numbers)
-    if name == "value" and kind == "events" and (numbers <= 0).any():
+    numbers = numbers_argument("values", values, n)
+    if kind == "ratings":
+        _check_ratings(values.to_numpy() if isinstance(values, pl.Series) else np.asarray(values), numbers)
+    if kind == "events" and (numbers <= 0).any():
         row = int((numbers <= 0).argmax())
         raise DataError(
-            f"row {row + 1}: an event counts more than 0 times, not {given[row]}; mark a dislike by a negative weight"
+            f"row {row + 1} of values: an event counts more than 0 times, not {numbers[row]:g}; mark a dislike by a "
+            "negative weight"
         )
+    if scale is not None:
+        require_on_scale(numbers, scale)
+    return numbers
+
+
+def _weights(weights: Any, n: int, kind: Kind) -> Float32:
+    numbers = numbers_argument("weights", weights, n)
+    _check_weights(numbers, kind)
     return numbers
 
 

@@ -113,7 +113,8 @@ def _floats(column: pl.Series) -> pl.Series:
             numbers = numbers.fill_null(column.str.strip_chars(" \t").cast(pl.Float64, strict=False))
         return numbers
     if not (dtype.is_numeric() or dtype == pl.Null):
-        raise DataError(f"the {column.name} column holds {dtype}, not numbers")
+        advice = "; write 1 and 0 for true and false" if dtype == pl.Boolean else ""
+        raise DataError(f"the {column.name} column holds {dtype}, not numbers{advice}")
     return column.cast(pl.Float64, strict=False)
 
 
@@ -121,11 +122,22 @@ def _why_not_finite(cell: Any, name: str) -> str:
     text = "" if cell is None else str(cell).strip()
     if not text:
         return f"the {name} is missing"
-    if re.fullmatch(r"[+-]?\d*,\d+", text):
+    if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?", text):
+        return (
+            f"the {name} is written with a comma; write 1234 where it separates thousands, and 1.234 where it is a "
+            "decimal comma"
+        )
+    if re.fullmatch(r"[+-]?(\d*|\d{1,3}([. '\u00a0\u202f]\d{3})+),\d+", text):
         return f"the {name} is written with a comma; decimals need a point"
+    if re.fullmatch(r"[+-]?\d{1,3}([ '\u00a0\u202f]\d{3})+(\.\d*)?", text):
+        return f"the {name} has marks between thousands; write 1234567.5"
+    if text.lower() in ("true", "false", "yes", "no"):
+        return f"the {name} is not a number; write 1 and 0 for true and false"
     try:
         number = float(text)
     except ValueError:
+        if re.fullmatch(r"[^\d_]*[+-]?(\d+\.?\d*|\.\d+)([^\d_]*| *(/|of|out of) *\d+)", text):
+            return f"the {name} is not a number; write it without its unit or sign, as in 4.5"
         return f"the {name} is not a number"
     if "_" in text:
         return f"the {name} is not a number"

@@ -19,7 +19,13 @@ __all__ = ["FrameTable", "as_frame", "open_frame"]
 
 @dataclass(frozen=True)
 class FrameTable:
-    """A table of typed columns (see `tables.Table` for the attributes); `take` gives the chosen ones."""
+    """A table of typed columns (see `tables.Table` for the attributes).
+
+    Attributes:
+
+        take: gives the chosen columns.
+        advice: what to do where a column is missing.
+    """
 
     name: str
     columns: list[str]
@@ -27,6 +33,7 @@ class FrameTable:
     by_place: list[Role] = field(default_factory=list)
     counts: Literal["line", "row"] = "row"
     typed: bool = True
+    advice: str = ""
 
     def read(self, roles: Mapping[str, int], most: int | None) -> Rows:
         """The chosen columns as they are: there is nothing to split."""
@@ -60,6 +67,9 @@ def as_frame(source: Any) -> pl.DataFrame:
     """Any frame as a polars one, without copying where Arrow allows it."""
     if isinstance(source, pl.DataFrame):
         return source
+    if hasattr(source, "to_frame") and not hasattr(source, "columns"):
+        more = "; series.reset_index() makes one of its index and its values" if hasattr(source, "index") else ""
+        raise DataError(f"cannot read a table from a Series; give a frame{more}")
     with unreadable("the table"):
         if isinstance(source, pl.LazyFrame):
             return source.collect()
@@ -100,6 +110,7 @@ def _in_utc(column: Any) -> Any:
 
 def _open_pandas(source: Any) -> FrameTable:
     columns = [str(name) for name in source.columns]
+    index = [str(name) for name in source.index.names if name is not None]
 
     def take(roles: Mapping[str, int]) -> dict[str, pl.Series]:
         taken: dict[str, pl.Series] = {}
@@ -115,4 +126,7 @@ def _open_pandas(source: Any) -> FrameTable:
                 taken.update(object_columns({role: column.tolist()}))
         return taken
 
-    return FrameTable("the pandas table", columns, take)
+    advice = (
+        f"; its index holds {', '.join(map(repr, index))}: frame.reset_index() makes columns of it" if index else ""
+    )
+    return FrameTable("the pandas table", columns, take, advice=advice)

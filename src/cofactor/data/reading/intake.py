@@ -14,7 +14,7 @@ from cofactor.data.interactions import Interactions, Kind
 from cofactor.data.load_report import LoadReport, Refusal
 from cofactor.data.reading.check import Checked, Ids, checked
 from cofactor.data.reading.columns import Role, choose_columns, roles_by_place
-from cofactor.data.reading.frame_table import open_frame
+from cofactor.data.reading.frame_table import FrameTable, open_frame
 from cofactor.data.reading.open_file import Format, open_file
 from cofactor.data.reading.refuse import OnBad, first_refusal, quarantine_path, write_refused
 from cofactor.data.reading.tables import Rows, Table
@@ -56,7 +56,12 @@ def load_interactions(source: Any, asked: Request) -> Interactions:
     refused_to = quarantine_path(path, asked.quarantine) if asked.on_bad == "quarantine" else None
     with _opened(source, path, asked) as table:
         needed: list[Role] = ["user", "item", "value"] if asked.kind == "ratings" else ["user", "item"]
-        roles = choose_columns(table.columns, asked.names, needed=needed, source=table.name, by_place=table.by_place)
+        try:
+            roles = choose_columns(
+                table.columns, asked.names, needed=needed, source=table.name, by_place=table.by_place
+            )
+        except DataError as error:
+            raise DataError(f"{error}{table.advice if isinstance(table, FrameTable) else ''}") from None
         most = 1 if asked.on_bad == "raise" else None  # to raise, the first is enough
         rows = table.read(roles, most)
         good = checked(rows, kind=asked.kind, scale=asked.scale, ids=asked.ids, typed=table.typed, most=most)

@@ -27,6 +27,8 @@ def first_refusal(name: str, counts: str, first: Refusal, count: int) -> DataErr
     for optional in ("time", "weight"):
         if first.reason.startswith(f"the {optional} "):
             advice = f'correct it, leave the column out with {optional}=""'
+    if first.reason.startswith("the time is neither"):
+        advice = 'write it as in 2023-02-10 15:41:33, leave the column out with time=""'
     if first.reason.startswith(NOT_UTF8):
         advice = f"convert the file, e.g. iconv -f latin1 -t utf-8 {name} > converted-{Path(name).name}"
     return DataError(
