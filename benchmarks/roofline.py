@@ -101,9 +101,9 @@ class Ceilings:
     random_rows_of_a_large_table: float
 
 
+@one_thread_blas()
 def ceilings() -> Ceilings:
     n = thread_count()
-    one_thread_blas()
     together = lambda task: best(lambda: for_each(task, range(n)))  # noqa: E731
     rounds, in_registers = 4_000_000, []
     for width in (64, 96, 128, 192):

@@ -380,7 +380,7 @@ def test_threads_are_chosen_by_block_then_environment(monkeypatch: pytest.Monkey
     assert thread_count() == 3
     with threads(2):
         assert thread_count() == 2
-    with pytest.raises(ParameterError, match="at least 1"), threads(0):
+    with pytest.raises(ParameterError, match="n must be a whole number from 1 to 1024, not 0"), threads(0):
         pass
     monkeypatch.setenv("COFACTOR_THREADS", "many")
     with pytest.raises(ParameterError, match="COFACTOR_THREADS"):
@@ -388,7 +388,8 @@ def test_threads_are_chosen_by_block_then_environment(monkeypatch: pytest.Monkey
 
 
 FIT = (
-    "import numpy as np, cofactor;"
+    "import logging, numpy as np, cofactor;"
+    "logging.basicConfig(level=logging.INFO, format='%(name)s: %(levelname)s: %(message)s');"
     "t = cofactor.Interactions.from_columns(np.arange(99) % 9, np.arange(99) // 9, np.arange(99) % 5);"
     "rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=2), t);"
     "print(rec.recommend(0, exclude_seen=False)['item'].to_list())"
@@ -402,7 +403,7 @@ def run_fit(cache: Path, **environment: str) -> subprocess.CompletedProcess[str]
 
 def test_first_use_compiles_with_a_message_and_a_second_process_starts_from_the_cache(tmp_path: Path) -> None:
     first = run_fit(tmp_path)
-    assert first.stderr.count("compiling kernels") == 1
+    assert first.stderr.count("cofactor: INFO: compiling kernels") == 1
     kept = sorted(path.name for path in tmp_path.rglob("*.nbc"))
     assert kept
     second = run_fit(tmp_path)
@@ -415,6 +416,7 @@ def test_an_unwritable_cache_is_said_and_does_no_harm(tmp_path: Path) -> None:
     occupied = tmp_path / "a file, not a folder"
     occupied.write_text("")
     done = run_fit(occupied)
+    assert "cofactor: WARNING: " in done.stderr
     assert "cannot be written" in done.stderr
     assert "COFACTOR_CACHE" in done.stderr
     assert done.stdout == run_fit(tmp_path / "cache").stdout

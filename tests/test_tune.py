@@ -235,7 +235,7 @@ def test_the_fingerprint_is_of_the_rows(small_ratings: Interactions) -> None:
         fingerprint(small_ratings),
         fingerprint(small_ratings.select(np.arange(len(small_ratings)) != 7)),
         fingerprint(small_ratings.with_weights(np.full(len(small_ratings), 2))),
-        fingerprint(replace(small_ratings, values=small_ratings.values[::-1])),
+        fingerprint(replace(small_ratings, values=small_ratings.values[::-1].copy())),
         fingerprint(replace(small_ratings, times=None)),
         fingerprint(small_ratings.to_events(positive_from=1)),
     }

@@ -18,6 +18,7 @@ __all__ = ["taste_groups"]
 DIRECTIONS, PASSES, ROUNDS, RESTARTS = 16, 4, 100, 10
 
 
+@one_thread_blas()
 def taste_groups(histories: SparseRows, n_items: int, *, n_groups: int = 10, seed: int = 0) -> Int64:
     """A group, 0..n_groups-1, for every user: (n_users,) int64; the largest is 0. An empty history is in group 0.
 
@@ -36,7 +37,6 @@ def taste_groups(histories: SparseRows, n_items: int, *, n_groups: int = 10, see
         raise DataError("no user has a history, so there are no taste groups to find")
     if not 1 <= n_groups <= len(has):
         raise ParameterError(f"n_groups must be from 1 to {len(has)}, the users with a history, not {n_groups}")
-    one_thread_blas()
     places = _leading(histories.take(has), n_items, random_stream(seed, "directions"))
     found = [_k_means(places, n_groups, random_stream(seed, "start", start)) for start in range(RESTARTS)]
     labels = min(found, key=lambda one: one[0])[1]

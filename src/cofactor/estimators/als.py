@@ -13,6 +13,7 @@ from cofactor.data.scale import Scale
 from cofactor.errors import DivergedError, ParameterError
 from cofactor.estimators.base import Estimator, OnEpoch, Watch, parameter, standardized
 from cofactor.kernels.ridge import improve, solve
+from cofactor.kernels.threads import one_thread_blas
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import EventsLoss, Loss, RatingsLoss
 
@@ -56,6 +57,7 @@ class ExplicitALS(Estimator):
     steps: int = parameter(3, STEPS, low=1, high=100)
     patience: int = parameter(3, PATIENCE, low=1, high=1000)
 
+    @one_thread_blas()
     def fit(
         self,
         interactions: Interactions,
@@ -130,6 +132,7 @@ class ImplicitALS(Estimator):
     steps: int = parameter(3, STEPS, low=1, high=100)
     patience: int = parameter(3, PATIENCE, low=1, high=1000)
 
+    @one_thread_blas()
     def fit(
         self,
         interactions: Interactions,

@@ -15,7 +15,7 @@ from cofactor.estimators.base import Estimator, OnEpoch, Watch, parameter, stand
 from cofactor.estimators.gibbs import Chain, Sessions, Terms
 from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.order import grouped
-from cofactor.kernels.threads import for_each
+from cofactor.kernels.threads import for_each, one_thread_blas
 from cofactor.models.average import FactorAverage
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import padded_width
@@ -79,6 +79,7 @@ class BayesianMF(Estimator):
             object.__setattr__(self, side, tuple(dict.fromkeys(names)))
         super().__post_init__()
 
+    @one_thread_blas()
     def fit(
         self,
         interactions: Interactions,

@@ -10,6 +10,7 @@ import numpy as np
 from cofactor.arrays import read_only
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.estimators.base import Estimator, OnEpoch, parameter
+from cofactor.kernels.threads import one_thread_blas
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import RatingsLoss
 
@@ -42,6 +43,7 @@ class Bias(Estimator):
         5.0, "ratings at the average that each bias starts with", low=0, high=1000, log=True, search=(1, 50)
     )
 
+    @one_thread_blas()
     def fit(
         self,
         interactions: Interactions,
@@ -99,6 +101,7 @@ class Popularity(Estimator):
     personal: ClassVar[bool] = False
     exact_fold_in: ClassVar[bool] = True
 
+    @one_thread_blas()
     def fit(
         self,
         interactions: Interactions,

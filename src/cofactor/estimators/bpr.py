@@ -13,6 +13,7 @@ from cofactor.errors import DataError, DivergedError, ParameterError
 from cofactor.estimators.base import Estimator, OnEpoch, Watch, parameter
 from cofactor.kernels.blocks import grid_for, pair_blocks
 from cofactor.kernels.bpr import bpr_epoch, falling
+from cofactor.kernels.threads import one_thread_blas
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import PairwiseLoss, padded_width
 
@@ -60,6 +61,7 @@ class BPR(Estimator):
     )
     patience: int = parameter(10, "epochs without a better validation score before stopping", low=1, high=1000)
 
+    @one_thread_blas()
     def fit(
         self,
         interactions: Interactions,

@@ -12,6 +12,7 @@ from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DataError, ParameterError
 from cofactor.estimators.base import Estimator, OnEpoch, parameter
 from cofactor.kernels.inverse import TILE, negative_inverse, sparse_gram
+from cofactor.kernels.threads import one_thread_blas
 from cofactor.models.blockwise import confidences
 from cofactor.models.links import DenseLinks
 from cofactor.models.similarity import ItemItemModel
@@ -56,6 +57,7 @@ class EASE(Estimator):
         8.0, "gigabytes that a fit may take: 24 bytes for each pair of items", low=0, high=100_000
     )
 
+    @one_thread_blas()
     def fit(
         self,
         interactions: Interactions,

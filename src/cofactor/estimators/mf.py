@@ -14,6 +14,7 @@ from cofactor.errors import DivergedError, ParameterError
 from cofactor.estimators.base import Estimator, OnEpoch, Watch, parameter, standardized
 from cofactor.kernels.blocks import grid_for
 from cofactor.kernels.sgd import Blocks, blocks_of, sgd_epoch
+from cofactor.kernels.threads import one_thread_blas
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import RatingsLoss, padded_width
 
@@ -74,6 +75,7 @@ class BiasedMF(Estimator):
             raise ParameterError(f'biased-mf: rating_range must be "scale", None or two rising numbers, not {ends!r}')
         object.__setattr__(self, "rating_range", tuple(map(float, pair)))
 
+    @one_thread_blas()
     def fit(
         self,
         interactions: Interactions,

@@ -12,6 +12,7 @@ from cofactor.data.interactions import Interactions
 from cofactor.estimators.base import Estimator, Learns, OnEpoch, parameter
 from cofactor.kernels.neighbor_scores import damped_means
 from cofactor.kernels.neighbors import nearest, transposed
+from cofactor.kernels.threads import one_thread_blas
 from cofactor.models.baseline import Baseline
 from cofactor.models.blockwise import confidences, present
 from cofactor.models.links import Average, Likeness, NeighborLinks
@@ -69,6 +70,7 @@ class ItemKNN(Estimator):
     event_shrink: float = parameter(0.0, EVENT_SHRINK, low=0, high=1e5)
     similarity: Literal["cosine", "jaccard"] = parameter("cosine", SIMILARITY, choices=("cosine", "jaccard"))
 
+    @one_thread_blas()
     def fit(
         self,
         interactions: Interactions,
@@ -140,6 +142,7 @@ class UserKNN(Estimator):
     )
     similarity: Literal["cosine", "jaccard"] = parameter("cosine", SIMILARITY, choices=("cosine", "jaccard"))
 
+    @one_thread_blas()
     def fit(
         self,
         interactions: Interactions,

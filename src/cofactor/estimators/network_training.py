@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ from cofactor.data.scale import Scale
 from cofactor.errors import DivergedError, ParameterError
 from cofactor.estimators.base import OnEpoch, Watch
 from cofactor.estimators.schedule import one_cycle
-from cofactor.kernels.threads import one_thread_blas
+from cofactor.kernels.threads import SharedLimit, one_thread_blas
 from cofactor.models.network import LevelsNetworkModel, NetworkModel
 
 if TYPE_CHECKING:
@@ -30,20 +29,14 @@ __all__ = ["Network", "one_torch_thread", "trained"]
 BETAS = (0.9, 0.99)
 
 
-@contextmanager
-def one_torch_thread() -> Iterator[None]:
-    """torch on one thread inside a `with` block, and as it was afterwards: its sums change with its threads.
-
-    >>> with one_torch_thread():
-    ...     torch.get_num_threads()
-    1
-    """
+def _limit_torch() -> Callable[[], None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return lambda: torch.set_num_threads(before)
+
+
+one_torch_thread = SharedLimit(_limit_torch)
+"""torch on a single thread inside a `with` block: its sums change with its threads."""
 
 
 class Network(nn.Module):
@@ -219,9 +212,9 @@ def _named(network: Network, spec: NeuralMF, values: dict[int, Tensor] | None = 
     return named | {"out": value(network.out), "out_bias": value(network.out_bias)}
 
 
+@one_thread_blas()
 def _spread(plain: dict[str, Float32], trained_users: Any) -> Float32:
     """How trained users lie about the unknown one: S with S S' their mean squares and products; at least 0.001 wide."""
-    one_thread_blas()
     x = np.hstack([plain["user_vectors"], plain["user_bias"]])
     away = (x[trained_users] - x[-1]).astype(np.float64)
     squares, axes = np.linalg.eigh(away.T @ away / max(len(away), 1))

@@ -10,6 +10,7 @@ from cofactor.data.interactions import Interactions, Kind
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, MissingExtraError, ParameterError
 from cofactor.estimators.base import Estimator, OnEpoch, parameter
+from cofactor.kernels.threads import one_thread_blas
 from cofactor.models.network import NetworkModel
 
 __all__ = ["Head", "NeuralMF"]
@@ -81,6 +82,7 @@ class NeuralMF(Estimator):
         if self.head not in get_args(Head):
             raise ParameterError(f"neural-mf: head must be {' or '.join(get_args(Head))}, not {self.head!r}")
 
+    @one_thread_blas()
     def fit(
         self,
         interactions: Interactions,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -25,11 +26,35 @@ from cofactor.evaluate.inner import inner_split
 from cofactor.evaluate.protocol import Score, check_ks, figure, fit_and_score, is_better, main_metric
 from cofactor.evaluate.search_space import Range, search_space
 from cofactor.evaluate.split import Exclude, Split
+from cofactor.kernels.threads import SharedLimit
 from cofactor.recommend import Recommender, checked_estimator
 
 __all__ = ["Trial", "Tuned", "tune"]
 
 SQLITE = b"SQLite format 3\0"
+
+
+class _AsOurs(logging.Handler):
+    """Hands records of optuna on to the logger "cofactor"; those below a warning with the level DEBUG."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = record.levelno if record.levelno >= logging.WARNING else logging.DEBUG
+        logging.getLogger("cofactor").log(level, "optuna: %s", record.getMessage())
+
+
+def _redirect_optuna() -> Callable[[], None]:
+    logger = logging.getLogger("optuna")
+    handlers, propagate = logger.handlers[:], logger.propagate
+    logger.handlers[:], logger.propagate = [_AsOurs()], False
+
+    def restore() -> None:
+        logger.handlers[:], logger.propagate = handlers, propagate
+
+    return restore
+
+
+optuna_logs_as_ours = SharedLimit(_redirect_optuna)
+"""What optuna logs inside a `with` block goes to the logger "cofactor"; its own settings stay as they are."""
 
 
 @dataclass(frozen=True)
@@ -251,6 +276,7 @@ class _Search:
             for number, one in enumerate(ended)
         )
 
+    @optuna_logs_as_ours()
     def suggestion(self, number: int, estimator: Estimator) -> dict[str, float]:
         """The settings of trial `number`, which depend on the trials before and on nothing else.
 
@@ -269,6 +295,7 @@ class _Search:
         asked = study.ask(fixed_distributions=self._distributions())
         return {name: self.space[name].rounded(value) for name, value in asked.params.items()}
 
+    @optuna_logs_as_ours()
     def record(self, trial: Trial) -> None:
         import optuna
 
@@ -299,6 +326,7 @@ def _direction(metric: str) -> Literal["minimize", "maximize"]:
     return "minimize" if metric == "rmse" else "maximize"
 
 
+@optuna_logs_as_ours()
 def _study(storage: str | Path | None, name: str, metric: str) -> Any:
     try:
         import optuna
@@ -307,7 +335,6 @@ def _study(storage: str | Path | None, name: str, metric: str) -> Any:
             'tuning needs optuna, which is not installed: pip install "cofactor[tune]"'
         ) from missing
     url = None if storage is None else f"sqlite:///{_storage_file(Path(storage))}"
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # our own callers tell of trials
     return optuna.create_study(storage=url, study_name=name, direction=_direction(metric), load_if_exists=True)
 
 

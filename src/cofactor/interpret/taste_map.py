@@ -42,6 +42,7 @@ class TasteMap:
     shares: Float64
 
     @classmethod
+    @one_thread_blas()
     def of(cls, recommender: Recommender, *, axes: int = 2, min_support: int = 1) -> Self:
         """The map of the items with at least `min_support` ratings.
 
@@ -59,7 +60,6 @@ class TasteMap:
         rows = np.flatnonzero(recommender.support >= min_support)
         if len(rows) == 0:
             raise ParameterError(f"no item has min_support={min_support} ratings")
-        one_thread_blas()
         factors = model.item_factors[rows].astype(np.float64)
         left, size, _ = np.linalg.svd(factors - factors.mean(axis=0), full_matrices=False)
         place = left[:, :axes] * size[:axes]

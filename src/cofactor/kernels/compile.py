@@ -16,7 +16,7 @@ the file that holds the kernel. numba is imported when the first kernel is asked
 from __future__ import annotations
 
 import hashlib
-import sys
+import logging
 import tempfile
 import threading
 from collections.abc import Callable
@@ -32,6 +32,7 @@ __all__ = ["Kernel", "kernel", "kernel_folder"]
 FAST_MATH = {"reassoc", "contract", "nsz", "arcp", "afn"}
 
 _lock = threading.RLock()
+_log = logging.getLogger("cofactor")
 _announced: set[str] = set()
 
 
@@ -77,7 +78,7 @@ class Kernel:
         folder = kernel_folder()
         marker = None if folder is None else folder / f"{'-'.join([self.__name__, *map(str, constants)])}.done"
         if marker is None or not marker.exists():
-            _announce("compiling", "cofactor: compiling kernels for this machine (once, a few seconds) ...")
+            _announce("compiling", logging.INFO, "compiling kernels for this machine (once, a few seconds) ...")
         before = config.CACHE_DIR
         config.CACHE_DIR = "" if folder is None else str(folder)
         try:
@@ -121,13 +122,14 @@ def kernel_folder() -> Path | None:
     except OSError as problem:
         _announce(
             "unwritable",
-            f"cofactor: {folder} cannot be written ({problem.strerror}); kernels are compiled in every "
+            logging.WARNING,
+            f"{folder} cannot be written ({problem.strerror}); kernels are compiled in every "
             "process. Set COFACTOR_CACHE to a folder that can be written.",
         )
         return None
 
 
-def _announce(what: str, message: str) -> None:
+def _announce(what: str, level: int, message: str) -> None:
     if what not in _announced:
         _announced.add(what)
-        print(message, file=sys.stderr, flush=True)
+        _log.log(level, message)

@@ -59,13 +59,13 @@ def equations(rows: SparseRows, targets: Float32, confidence: Float32, features:
     return A, b
 
 
+@one_thread_blas()
 def solved_each(A: Float64, b: Float64) -> Float64:
     """x_r with A_r x_r = b_r of every row: (n_rows, width) float64. Raises LinAlgError where an A_r is singular.
 
     >>> solved_each(np.array([[[5.0]]]), np.array([[14.0]])).tolist()
     [[2.8]]
     """
-    one_thread_blas()
     x = np.empty_like(b)
 
     def run(first: int) -> None:

@@ -12,6 +12,7 @@ __all__ = ["CHUNK", "gram"]
 CHUNK = 1 << 13
 
 
+@one_thread_blas()
 def gram(features: Float32) -> Float32:
     """F' F of F (n, width) float32: (width, width) float32; zeros for n = 0.
 
@@ -20,7 +21,6 @@ def gram(features: Float32) -> Float32:
     >>> gram(np.float32([[1, 2], [3, 4]])).tolist()
     [[10.0, 14.0], [14.0, 20.0]]
     """
-    one_thread_blas()
     width = features.shape[1]
     firsts = range(0, len(features), CHUNK)
     parts = np.zeros((len(firsts), width, width), np.float32)

@@ -65,6 +65,7 @@ def sparse_gram(rows: SparseRows, n_columns: int) -> Float64:
     return G
 
 
+@one_thread_blas()
 def negative_inverse(A: Float64) -> None:
     """A (n, n) float64, symmetric positive definite, replaced by -A^-1; only the lower triangle is read and written.
 
@@ -76,7 +77,6 @@ def negative_inverse(A: Float64) -> None:
     >>> np.diag(A).tolist()
     [-0.5, -0.25]
     """
-    one_thread_blas()
     firsts = range(0, len(A), TILE)
     for k in firsts:
         K = slice(k, min(k + TILE, len(A)))

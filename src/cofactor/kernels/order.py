@@ -83,10 +83,9 @@ def common_entries(rows: SparseRows, others: SparseRows) -> tuple[int, int, int]
     >>> common_entries(one, two), common_entries(one, SparseRows.empty(2))
     ((1, 1, 4), (0, -1, -1))
     """
-    found = np.int64([0, -1, -1])
+    found = np.array([0, -1, -1], np.int64)
     find_common()(found, rows.start, rows.columns, others.start, others.columns)
-    n, row, column = found.tolist()
-    return n, row, column
+    return int(found[0]), int(found[1]), int(found[2])
 
 
 def pairs_ascend(rows: Int32, columns: Int32) -> bool:

@@ -205,7 +205,6 @@ def top_items(
     >>> rows.tolist(), scores.tolist()
     ([[1, 2]], [[6.0, 4.0]])
     """
-    one_thread_blas()
     n_users = len(user_factors)
     rows = np.full((n_users, n), NOBODY, np.int32)
     scores = np.full((n_users, n), -np.inf, np.float32)
@@ -225,7 +224,8 @@ def top_items(
                 allowed,
             )
 
-        for_each(rank, range(0, n_users, USERS))
+        with one_thread_blas():
+            for_each(rank, range(0, n_users, USERS))
     rows[scores == -np.inf] = -1
     return rows, scores
 

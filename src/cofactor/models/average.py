@@ -48,8 +48,8 @@ class FactorAverage:
         share = np.float32(1 / np.sqrt(self.count))
         return self._left[0] * share, self._right[0] * share
 
+    @one_thread_blas()
     def _narrow(self) -> None:
-        one_thread_blas()
         left, left_r = np.linalg.qr(np.hstack(self._left))
         right, right_r = np.linalg.qr(np.hstack(self._right))
         u, s, vt = np.linalg.svd(left_r @ right_r.T)

@@ -27,6 +27,7 @@ from cofactor.data.scale import Scale
 from cofactor.errors import KindError
 from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.ridge import Side
+from cofactor.kernels.threads import one_thread_blas
 from cofactor.kernels.topk import ItemIndex, first_of, top_items
 from cofactor.models.arguments import (
     checked_known_pair,
@@ -247,6 +248,7 @@ class FactorModel:
 
     # reasons
 
+    @one_thread_blas()
     def explain(self, user: int, item: int, histories: SparseRows) -> Explanation:
         """What each item of the history adds, by the equations that the user's vector solves; see `explanation`.
 
@@ -322,6 +324,7 @@ class FactorModel:
             return self.with_user_arrays(users, np.zeros(n, np.float32))
         return self._with_solved(self._solved(self.loss.entries(histories), None))
 
+    @one_thread_blas()
     def fold_in_about(self, histories: SparseRows, means: Float64, precision: Float64) -> Self:
         """The same for newcomers taken to be N(means, precision^-1) before their ratings; see `models.prior`.
 
@@ -331,6 +334,7 @@ class FactorModel:
         loss, n = self._least_squares, len(require_histories(histories, self.n_items))
         return self._with_solved(self._solved(loss.entries(histories), checked_prior(means, precision, n, self._width)))
 
+    @one_thread_blas()
     def items_about(self, raters: SparseRows, means: Float64, precision: Float64) -> tuple[Float32, Float32]:
         """Vectors and biases of new items, from who rated them how, the users held: (n, factors), (n,) float32.
 

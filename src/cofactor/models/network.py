@@ -241,6 +241,7 @@ class NetworkModel:
 
     # reasons
 
+    @one_thread_blas()
     def explain(self, user: int, item: int, histories: SparseRows) -> Explanation:
         """How much the score falls without each item of the history, the user worked out anew each time.
 
@@ -269,6 +270,7 @@ class NetworkModel:
 
     # newcomers
 
+    @one_thread_blas()
     def fold_in(self, histories: SparseRows) -> Self:
         """Users worked out from their histories, everything else held: a few gradient steps, see `models.descent`.
 
@@ -277,7 +279,6 @@ class NetworkModel:
         with x the user's vector and bias: who has no history is the unknown user. Each user is worked out alone.
         """
         require_histories(histories, self.n_items)
-        one_thread_blas()
         width, unknown = self.user_vectors.shape[1], np.concatenate([self.user_vectors[-1], self.user_bias[-1]])
         x = np.tile(unknown, (len(histories) + 1, 1))
 

@@ -27,6 +27,7 @@ from cofactor.arrays import (
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError
 from cofactor.kernels.dots import pair_dots
+from cofactor.kernels.threads import one_thread_blas
 from cofactor.models.arguments import checked_known_pair, checked_pairs, checked_take, require_histories
 from cofactor.models.distribution import Distribution
 from cofactor.models.draws import Newcomers, Posterior, as_item, as_user, features
@@ -245,6 +246,7 @@ class BayesianModel:
 
     # reasons
 
+    @one_thread_blas()
     def explain(self, user: int, item: int, histories: SparseRows) -> Explanation:
         """What each item of the history adds to the posterior mean, averaged over the draws.
 
@@ -281,6 +283,7 @@ class BayesianModel:
 
     # newcomers
 
+    @one_thread_blas()
     def fold_in(self, histories: SparseRows) -> Self:
         """Users worked out from their histories in every draw, the items held as they are.
 

@@ -189,11 +189,11 @@ def _diverse(model: Any, rows: Int32, scores: Float32, n: int, diversity: float)
     return out, its_score
 
 
+@one_thread_blas()
 def _similarity(model: Any, rows: Int32) -> Float32:
     """The model's own similarity, else the cosine of item factors: (m, c, c) float32, 0 for row -1."""
     if isinstance(model, ComparesItems):
         return model.item_similarity(rows)
-    one_thread_blas()
     vectors = np.where((rows >= 0)[:, :, None], model.item_factors[np.maximum(rows, 0)], np.float32(0))
     length = np.sqrt(np.square(vectors, dtype=np.float64).sum(axis=2, keepdims=True))
     unit = np.divide(vectors, length, out=np.zeros(vectors.shape), where=length > 0).astype(np.float32)

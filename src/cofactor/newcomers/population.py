@@ -85,13 +85,13 @@ class Population:
     scale: Scale | None = None
 
     @classmethod
+    @one_thread_blas()
     def of(cls, recommender: Recommender, *, kinds: int = KINDS, seed: int = 0) -> Self:
         """Learnt from the users of a fitted recommender; the same seed gives the same kinds.
 
         kinds: of users, at most as many as there are users with ratings, and at least one. Raises KindError where there
         are no factors of ratings, or no ratings.
         """
-        one_thread_blas()
         known = np.flatnonzero(recommender.histories.counts)
         model = recommender.model
         if isinstance(model, BayesianModel) and len(known):

@@ -44,6 +44,7 @@ SAMPLE = 400
 """Of each side so many are folded in, at most, to choose the strength."""
 
 
+@one_thread_blas()
 def learn_priors(
     recommender: Recommender, *, user_features: Sequence[str] = (), item_features: Sequence[str] = (), seed: int = 0
 ) -> Recommender:
@@ -67,7 +68,6 @@ def learn_priors(
             "priors are of the vectors that biased-mf, explicit-als, implicit-als and bpr learn; bayesian-mf and "
             "neural-mf have priors of their own, and models of neighbors need none"
         )
-    one_thread_blas()
     items = _Trained.of(recommender, "item", item_features).prior(seed)
     users = (
         None if isinstance(model.loss, PairwiseLoss) else _Trained.of(recommender, "user", user_features).prior(seed)
