@@ -25,6 +25,7 @@ __all__ = [
     "Int8",
     "Int32",
     "Int64",
+    "ItemOrder",
     "SparseRows",
     "contiguous",
     "plain",
@@ -46,8 +47,6 @@ Bytes: TypeAlias = NDArray[np.uint8]
 
 EVERY: Bool = np.zeros(0, np.bool_)
 """The mask that allows every row."""
-NO_ORDER: Int32 = np.zeros(0, np.int32)
-"""No order of rows but their numbers."""
 MOST_ROWS = 2**31 - 1
 """Row numbers are int32."""
 
@@ -314,6 +313,35 @@ class SparseRows:
     def empty(cls, n_rows: int) -> SparseRows:
         """`n_rows` rows without entries."""
         return cls(np.zeros(n_rows + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
+
+
+@dataclass(frozen=True, eq=False)
+class ItemOrder:
+    """An order of a catalog, checked once, so that each use is cheap.
+
+    rows (n_items,) int32: every item row once, or none for the order of the rows. Raises ParameterError otherwise.
+
+    >>> len(ItemOrder(np.int32([1, 0])))
+    2
+    >>> ItemOrder(np.int32([1, 1]))
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: rows of an ItemOrder must be each row from 0 to 1 once
+    """
+
+    rows: Int32
+
+    def __post_init__(self) -> None:
+        rows = checks.row_numbers("rows", self.rows, len(self.rows))
+        if (np.bincount(rows, minlength=len(rows)) != 1).any():
+            raise ParameterError(f"rows of an ItemOrder must be each row from 0 to {len(rows) - 1} once")
+        object.__setattr__(self, "rows", rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+NO_ORDER = ItemOrder(np.zeros(0, np.int32))
+"""No order of items but their row numbers."""
 
 
 def plain(value: Any) -> Any:

@@ -368,6 +368,8 @@ def row_numbers(name: str, values: Any, n: int, *, unknown: bool = False) -> NDA
     if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu") or isinstance(values, str | bytes | set | dict):
         raise ParameterError(f"{name} must be row numbers, a list or array of whole numbers, not {shown(values)}")
     low = -1 if unknown else 0
+    if rows.size == 1 and low <= rows.item() < n:
+        return np.ascontiguousarray(rows, np.int32)
     if rows.size and (int(rows.min()) < low or int(rows.max()) >= n):
         row = rows[(rows < low) | (rows >= n)][0]
         limits = f"must hold row numbers from {low} to {n - 1}" if n + unknown else "must be empty: there are no rows"

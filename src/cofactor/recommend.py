@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import EVERY, Bool, Float32, Int32, Int64, SparseRows
+from cofactor.arrays import EVERY, Bool, Float32, Int32, Int64, ItemOrder, SparseRows
 from cofactor.artifact import read_artifact, write_artifact
 from cofactor.data import stored
 from cofactor.data.histories import merged, stacked
@@ -182,6 +182,10 @@ class Recommender:
         """
         return np.argsort(-self.support, kind="stable").astype(np.int32)
 
+    @cached_property
+    def _order(self) -> ItemOrder:
+        return ItemOrder(self.by_support)
+
     # recommending
 
     def rank(
@@ -246,7 +250,7 @@ class Recommender:
     @property
     def _unknown_items(self) -> dict[str, Any]:
         """What `ranked` needs to fill lists where the model has no evidence."""
-        return {"evidence": EVERY if self.evidence is None else self.evidence, "order": self.by_support}
+        return {"evidence": EVERY if self.evidence is None else self.evidence, "order": self._order}
 
     def answered_by(self, rows: Int32, scores: Float32) -> pl.Series:
         """What put items into these places: "model", or "popularity" where the model has no evidence.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cofactor.arrays import NO_ORDER, Bool, Float32, Int32, SparseRows
+from cofactor.arrays import Bool, Float32, Int32, SparseRows
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.threads import for_each
 
@@ -18,6 +18,7 @@ __all__ = ["score_blocks", "top_of_blocks"]
 
 SCORES = 1 << 21
 """About so many scores are in memory at once for each thread: 8 MB."""
+NO_ROWS: Int32 = np.zeros(0, np.int32)
 USERS = 64
 """At most so many users in a block."""
 
@@ -94,7 +95,7 @@ def top_of_blocks(
     *,
     exclude: SparseRows,
     allowed: Bool,
-    order: Int32 = NO_ORDER,
+    order: Int32 = NO_ROWS,
 ) -> tuple[Int32, Float32]:
     """The n best items of each row of `exclude` (what to leave out), best first: rows and scores (n_users, n).
 

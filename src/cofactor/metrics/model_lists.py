@@ -147,7 +147,8 @@ class _Work:
 
     def _hits(self, entries: list[Entries]) -> Hits:
         if not any(len(user) for user, *_ in entries[1:]):
-            return Hits.of_places(*entries[0][:2], self.relevant.counts, self.depth)
+            user, place, _, _ = entries[0]
+            return Hits.of_places(user, place, self.relevant.counts, self.depth)
         user, before, size, relevant = (np.concatenate(part).astype(np.int64) for part in zip(*entries, strict=True))
         return Hits.of_groups(user, before, size, relevant, self.relevant.counts, self.depth)
 

@@ -160,7 +160,8 @@ class Hits:
     @cached_property
     def first(self) -> Bool:
         """Which entries are the user's first group with a test item: (m,) bool."""
-        return self.hits_before == 0
+        first: Bool = self.hits_before == 0
+        return first
 
     def summed(self, gain: Float64 | None) -> Float64:
         """The gains (m,) of the groups (None: 1 each), summed by user: (n_users,) float64, 0 without a hit."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cofactor import checks
-from cofactor.arrays import Bool, Float64, Int32, SparseRows
+from cofactor.arrays import Bool, Float64, Int32, ItemOrder, SparseRows
 from cofactor.errors import ParameterError
 
 __all__ = [
@@ -125,13 +125,14 @@ def checked_known_pair(model: Any, user: Any, item: Any, histories: Any) -> tupl
 
 def checked_lists(
     model: Any, users: Any, n: Any, histories: Any, exclude: Any, allowed: Any, order: Any
-) -> tuple[Int32, int, SparseRows, SparseRows, Bool, Int32]:
+) -> tuple[Int32, int, SparseRows, SparseRows, Bool, ItemOrder]:
     """What `ScoresItems.top` is called with. Raises ParameterError, DataError.
 
     >>> import cofactor
+    >>> from cofactor.arrays import NO_ORDER
     >>> table = cofactor.Interactions.from_columns([1, 2], [7, 8], [5, 3])
     >>> model, rows = cofactor.Bias().fit(table), table.by_user
-    >>> checked_lists(model, [0, 1], 1, rows, rows, [True], order=())
+    >>> checked_lists(model, [0, 1], 1, rows, rows, [True], NO_ORDER)
     Traceback (most recent call last):
     cofactor.errors.ParameterError: allowed must be True or False for each of 2 rows, not [True]
     """
@@ -140,7 +141,7 @@ def checked_lists(
     histories = require_histories(histories, model.n_items, n_rows=len(rows))
     exclude = require_histories(exclude, model.n_items, n_rows=len(rows), name="exclude")
     allowed = checks.mask("allowed", allowed, model.n_items, optional=True)
-    order = checks.row_numbers("order", order, model.n_items)
+    order = checks.instance("order", order, ItemOrder, "make it of item rows: arrays.ItemOrder(rows)")
     if len(order) not in (0, model.n_items):
         raise ParameterError(f"order must hold each of {model.n_items:,} item rows once, not {len(order):,} rows")
     return rows, n, histories, exclude, allowed, order

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 from numpy.typing import NDArray
 
-from cofactor.arrays import NO_ORDER, Bool, Float32, Float64, Int32, Int64, SparseRows
+from cofactor.arrays import NO_ORDER, Bool, Float32, Float64, Int32, Int64, ItemOrder, SparseRows
 from cofactor.models.distribution import Distribution
 from cofactor.models.explanation import Explanation
 
@@ -129,13 +129,13 @@ class ScoresItems(Protocol):
         histories: SparseRows,
         exclude: SparseRows,
         allowed: Bool,
-        order: Int32 = NO_ORDER,
+        order: ItemOrder = NO_ORDER,
     ) -> tuple[Int32, Float32]:
         """The n best items, best first: rows (n_users, n) int32 and scores (n_users, n) float32.
 
         histories and exclude hold one row per asked user, in that order; allowed is (n_items,) bool, empty for all.
-        Where fewer than n are left, row -1 and score -inf. Equal scores: the lower row first. With `order`, item rows
-        (n_items,) int32, items of which a model of events knows nothing for the user (score 0) stand in that order.
+        Where fewer than n are left, row -1 and score -inf. Equal scores: the lower row first. With `order`, items
+        of which a model of events knows nothing for the user (score 0) stand in that order.
         """
         ...
 

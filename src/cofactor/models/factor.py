@@ -18,6 +18,7 @@ from cofactor.arrays import (
     Float32,
     Float64,
     Int32,
+    ItemOrder,
     SparseRows,
     contiguous,
     read_only,
@@ -211,7 +212,7 @@ class FactorModel:
         histories: SparseRows,
         exclude: SparseRows,
         allowed: Bool,
-        order: Int32 = NO_ORDER,
+        order: ItemOrder = NO_ORDER,
     ) -> tuple[Int32, Float32]:
         """The n best items of each user by x, exactly, as `ScoresItems.top` says; see `kernels.topk`.
 
@@ -224,7 +225,7 @@ class FactorModel:
         )
         if len(order) and self.zero_is_unknown:
             for a in np.flatnonzero(~vectors.any(axis=1)):  # every score of such a user is 0
-                rows[a] = first_of(order, n, exclude.row(int(a)).columns, allowed)
+                rows[a] = first_of(order.rows, n, exclude.row(int(a)).columns, allowed)
         return rows, scores + (np.float32(self.mean) + self.user_bias[users])[:, None]
 
     def similar_items(self, items: Int32, n: int, allowed: Bool = EVERY) -> tuple[Int32, Float32]:

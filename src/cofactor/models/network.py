@@ -17,6 +17,7 @@ from cofactor.arrays import (
     Float32,
     Float64,
     Int32,
+    ItemOrder,
     SparseRows,
     contiguous,
     read_only,
@@ -199,7 +200,7 @@ class NetworkModel:
         histories: SparseRows,
         exclude: SparseRows,
         allowed: Bool,
-        order: Int32 = NO_ORDER,
+        order: ItemOrder = NO_ORDER,
     ) -> tuple[Int32, Float32]:
         """The n best items of each user, exactly, as `ScoresItems.top` says; see `kernels.topk_dense`."""
 

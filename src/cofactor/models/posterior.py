@@ -19,6 +19,7 @@ from cofactor.arrays import (
     Float64,
     Int32,
     Int64,
+    ItemOrder,
     SparseRows,
     random_stream,
     read_only,
@@ -144,7 +145,7 @@ class BayesianModel:
         histories: SparseRows,
         exclude: SparseRows,
         allowed: Bool,
-        order: Int32 = NO_ORDER,
+        order: ItemOrder = NO_ORDER,
     ) -> tuple[Int32, Float32]:
         """The n best items by posterior mean: as `FactorModel.top` of the average."""
         return self.average.top(users, n, histories=histories, exclude=exclude, allowed=allowed, order=order)

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from cofactor.arrays import EVERY, NO_ORDER, Bool, Float32, Int32, Int64, SparseRows, contiguous
+from cofactor.arrays import EVERY, NO_ORDER, Bool, Float32, Int32, Int64, ItemOrder, SparseRows, contiguous
 from cofactor.errors import KindError, ParameterError
 from cofactor.kernels.threads import one_thread_blas
 from cofactor.kernels.topk import first_of
@@ -35,7 +35,7 @@ def ranked(
     by: By = "mean",
     diversity: float = 0.0,
     evidence: Bool = EVERY,
-    order: Int32 = NO_ORDER,
+    order: ItemOrder = NO_ORDER,
 ) -> tuple[Int32, Float32]:
     """The n best items of each user: rows (n_users, n) int32, -1 where there is none, and scores, as in `top`.
 
@@ -47,7 +47,7 @@ def ranked(
     "optimistic" by the one that it beats with 10 %; the scores are then these ratings. diversity: see `mmr`; the scores
     stay what they were, so they need not fall. Both choose among the best 10 n by the mean.
     known: the histories of all users, which `users` counts; exclude: one row per asked user; allowed as in `top`;
-    evidence (n_items,) bool, empty where the model knows all items; order (n_items,) int32, empty for the row order.
+    evidence (n_items,) bool, empty where the model knows all items; order: none for the row order.
     Raises ParameterError for what is no such order or share, KindError where the model has no distribution or vectors.
 
     >>> import numpy as np
@@ -75,7 +75,7 @@ def ranked(
     rows, scores = contiguous(rows[:, :n], np.int32), contiguous(scores[:, :n], np.float32)
     if len(evidence):
         rest = ~evidence & allowed if len(allowed) else ~evidence
-        _fill(rows, scores, exclude, rest, order if len(order) else np.arange(len(evidence), dtype=np.int32))
+        _fill(rows, scores, exclude, rest, order.rows if len(order) else np.arange(len(evidence), dtype=np.int32))
     return rows, scores
 
 

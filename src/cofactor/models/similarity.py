@@ -13,7 +13,18 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cofactor.arrays import EVERY, NO_ORDER, Bool, Float32, Float64, Int32, SparseRows, read_only, require_array
+from cofactor.arrays import (
+    EVERY,
+    NO_ORDER,
+    Bool,
+    Float32,
+    Float64,
+    Int32,
+    ItemOrder,
+    SparseRows,
+    read_only,
+    require_array,
+)
 from cofactor.errors import DataError
 from cofactor.kernels.neighbor_scores import AVERAGE, SUM, add_by_users
 from cofactor.kernels.neighbors import ColumnLists, nearest
@@ -98,14 +109,14 @@ class ItemItemModel:
         histories: SparseRows,
         exclude: SparseRows,
         allowed: Bool,
-        order: Int32 = NO_ORDER,
+        order: ItemOrder = NO_ORDER,
     ) -> tuple[Int32, Float32]:
         """The n best items of each history, exactly, as `ScoresItems.top` says; see `kernels.topk_dense`."""
         _, n, histories, exclude, allowed, order = checked_lists(self, users, n, histories, exclude, allowed, order)
         return top_items(self._asked(histories), n, exclude, allowed, self._zeros_by(order))
 
-    def _zeros_by(self, order: Int32) -> Int32:
-        return order if self.zero_is_unknown else NO_ORDER
+    def _zeros_by(self, order: ItemOrder) -> Int32:
+        return (order if self.zero_is_unknown else NO_ORDER).rows
 
     def predict(self, users: Int32, items: Int32, histories: SparseRows) -> Float32:
         """Ratings (clipped to the scale), or scores of events, for pairs: (n,) float32. histories: all users' rows.
@@ -255,14 +266,14 @@ class UserUserModel:
         histories: SparseRows,
         exclude: SparseRows,
         allowed: Bool,
-        order: Int32 = NO_ORDER,
+        order: ItemOrder = NO_ORDER,
     ) -> tuple[Int32, Float32]:
         """The n best items of each user, exactly, as `ScoresItems.top` says; see `kernels.topk_dense`."""
         users, n, histories, exclude, allowed, order = checked_lists(self, users, n, histories, exclude, allowed, order)
         return top_items(self._asked(users, histories), n, exclude, allowed, self._zeros_by(order))
 
-    def _zeros_by(self, order: Int32) -> Int32:
-        return order if self.zero_is_unknown else NO_ORDER
+    def _zeros_by(self, order: ItemOrder) -> Int32:
+        return (order if self.zero_is_unknown else NO_ORDER).rows
 
     def predict(self, users: Int32, items: Int32, histories: SparseRows) -> Float32:
         """Ratings (clipped to the scale), or scores of events, for pairs: (n,) float32. histories: all users' rows.
