@@ -13,6 +13,7 @@ from cofactor.checks import shown
 from cofactor.data.ids import CodedIds, id_column
 from cofactor.data.scale import MOST_LEVELS, Scale
 from cofactor.errors import DataError, ParameterError
+from cofactor.fork import require_threads
 
 __all__ = ["ids_argument", "numbers_argument", "require_on_scale", "require_same_order", "times_argument", "zeros_note"]
 
@@ -135,6 +136,7 @@ def require_same_order(**columns: Any) -> None:
 
 def require_on_scale(values: Float32, scale: Scale) -> None:
     """Raise DataError, naming the first row, where a value is not on the scale."""
+    require_threads()
     distinct = pl.Series(values).unique()
     off = distinct.filter(~pl.Series(scale.holds(distinct.to_numpy())))
     if len(off):
