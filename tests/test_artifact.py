@@ -495,7 +495,21 @@ def test_a_manifest_that_changed_is_damage(written: Path, tmp_path: Path) -> Non
         read_artifact(with_content(written, tmp_path / "m", "\ud800", metadata["cofactor_sha256"]))
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", "3", '{"format_version": 0}', '{"format_version": 1}'])
+@pytest.mark.parametrize("text", ['{"format_version": 1}', '{"format_version": 1, "manifest": [], "sha256": {}}'])
+def test_content_without_a_manifest_is_refused(written: Path, tmp_path: Path, text: str) -> None:
+    with pytest.raises(ArtifactError, match="has no manifest or no checksums"):
+        read_artifact(with_content(written, tmp_path / "m", text))
+
+
+@pytest.mark.parametrize("text", ["{", "x", "[" * 100_000])
+def test_content_that_is_no_json_is_refused(written: Path, tmp_path: Path, text: str) -> None:
+    with pytest.raises(ArtifactError, match="damaged"):
+        read_artifact(with_content(written, tmp_path / "m", text))
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{}", "3", *(f'{{"format_version": {v}}}' for v in ("0", '"1"', "null", "1.0"))]
+)
 def test_a_manifest_without_a_version_is_refused(written: Path, tmp_path: Path, text: str) -> None:
     with pytest.raises(ArtifactError, match="does not say which format"):
         read_artifact(with_content(written, tmp_path / "m", text))

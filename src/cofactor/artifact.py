@@ -18,7 +18,7 @@ import math
 import os
 import secrets
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,11 +42,20 @@ MOST_DIMENSIONS = 8
 class Artifact:
     """What a file holds: plain JSON values, and read-only arrays that are still in the file.
 
-    manifest is what was written as such; arrays have their names, shapes and dtypes.
+    manifest is what was written as such; arrays have their names, shapes and dtypes; sha256 has the checksum that each
+    array was written with, path where they lie.
     """
 
     manifest: dict[str, Any]
     arrays: dict[str, NDArray[Any]]
+    sha256: dict[str, str]
+    path: str
+
+    def verify(self, names: Iterable[str]) -> None:
+        """Compare these arrays with their checksums, which reads all of them. Raises ArtifactError."""
+        for name in names:
+            if _checksum(self.arrays[name]) != self.sha256[name]:
+                raise ArtifactError(f"{self.path} is damaged: the checksum of {name!r} does not match")
 
 
 def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
@@ -199,11 +208,10 @@ def read_artifact(path: str | Path, *, verify: bool = True) -> Artifact:
         raise ArtifactError(f"{path} cannot be read: {problem.strerror or problem}") from problem
     if arrays.keys() != content["sha256"].keys():
         raise ArtifactError(f"{path} is damaged: its arrays are not those its manifest lists")
+    artifact = Artifact(content["manifest"], arrays, content["sha256"], str(path))
     if verify:
-        for name, expected in content["sha256"].items():
-            if _checksum(arrays[name]) != expected:
-                raise ArtifactError(f"{path} is damaged: the checksum of {name!r} does not match")
-    return Artifact(content["manifest"], arrays)
+        artifact.verify(arrays)
+    return artifact
 
 
 _Place = tuple[int, int, str, tuple[int, ...]]
@@ -237,15 +245,20 @@ def _content(path: str | Path, metadata: Any) -> dict[str, Any]:
     text = metadata["cofactor"]
     if _sha256(text) != metadata.get("cofactor_sha256"):
         raise ArtifactError(f"{path} is damaged: the checksum of its manifest does not match")
-    content = json.loads(text)
-    version = content.get("format_version", 0) if isinstance(content, dict) else 0
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as problem:
+        raise ArtifactError(f"{path} is damaged: its manifest is not JSON") from problem
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if not isinstance(version, int) or version < 1:
+        raise ArtifactError(f"{path} does not say which format it has: no cofactor wrote it")
     if version > FORMAT_VERSION:
         raise ArtifactError(
             f"{path} was written by a newer cofactor (format {version}, this one reads up to {FORMAT_VERSION}): "
             "pip install --upgrade cofactor"
         )
-    if version < 1 or not {"manifest", "sha256"} <= content.keys():
-        raise ArtifactError(f"{path} does not say which format it has: no cofactor wrote it")
+    if not isinstance(content.get("manifest"), dict) or not isinstance(content.get("sha256"), dict):
+        raise ArtifactError(f"{path} has no manifest or no checksums: no cofactor wrote it")
     return dict(content)
 
 

@@ -5,8 +5,10 @@ Wrong arguments raise ParameterError. A wrong object in place of a table or a sp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,7 @@ __all__ = [
     "mask",
     "number_array",
     "optional_callable",
+    "plain",
     "row_numbers",
     "seconds",
     "seed",
@@ -628,3 +631,79 @@ def _range(low: float | None, high: float | None) -> str:
     if low is None:
         return "" if high is None else f" up to {high:.12g}"
     return f" from {low:.12g} on" if high is None else f" from {low:.12g} to {high:.12g}"
+
+
+def plain(name: str, value: Any, wanted: Any) -> Any:
+    """A value of JSON's types as the type that a field declares, as when a file is read.
+
+    Parameters
+    ----------
+    name : str
+        What it is, for the message.
+    value : object
+        None, a bool, a number, a text, or a list or dict of such.
+    wanted : type
+        bool, int, float, str, None, a tuple, Literal or union of such, or a dataclass with fields of such, which is
+        made from a dict. A float must be finite; a dataclass checks its own ranges.
+
+    Returns
+    -------
+    object
+        Of the type.
+
+    Raises
+    ------
+    DataError
+        For a value of another type.
+
+    Examples
+    --------
+    >>> plain("range", [1, 5], tuple[float, float] | None)
+    (1.0, 5.0)
+    >>> plain("mean", "three", float)
+    Traceback (most recent call last):
+    cofactor.errors.DataError: mean must be float, not 'three'
+    """
+    origin, parts = get_origin(wanted), get_args(wanted)
+    if origin in (Union, UnionType):
+        for part in parts:
+            try:
+                return plain(name, value, part)
+            except DataError:
+                continue
+    elif origin is Literal:
+        if value in parts:
+            return value
+    elif origin is tuple:
+        if isinstance(value, list | tuple):
+            types = parts[:1] * len(value) if parts[-1:] == (Ellipsis,) else parts
+            if len(types) == len(value):
+                return tuple(plain(f"{name}[{at}]", *pair) for at, pair in enumerate(zip(value, types, strict=True)))
+    elif is_dataclass(wanted) and isinstance(wanted, type):
+        if isinstance(value, Mapping):
+            return _dataclass(name, value, wanted)
+    elif wanted is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return _finite(name, value)
+    elif wanted in (None, NoneType) and value is None:
+        return None
+    elif wanted in (bool, int, str) and type(value) is wanted:
+        return value
+    raise DataError(f"{name} must be {getattr(wanted, '__name__', wanted)}, not {shown(value)}")
+
+
+def _finite(name: str, value: float) -> float:
+    try:
+        return finite_number(name, value)
+    except ParameterError as problem:
+        raise DataError(str(problem)) from problem
+
+
+def _dataclass(name: str, values: Mapping[str, Any], wanted: type[Any]) -> Any:
+    """The dataclass whose fields have these values, each of its type."""
+    hints = get_type_hints(wanted)
+    names = [field.name for field in fields(wanted) if field.init]
+    if unknown := [key for key in values if key not in names]:
+        raise DataError(f"{name} has no {shown(unknown[0])}")
+    if missing := [key for key in names if key not in values]:
+        raise DataError(f"{name} lacks {missing[0]!r}")
+    return wanted(**{key: plain(f"{name}.{key}", values[key], hints[key]) for key in names})

@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from cofactor import checks
 from cofactor.arrays import EVERY, Bool, Float32, Int32, Int64, ItemOrder, SparseRows
@@ -26,7 +27,7 @@ from cofactor.estimators import REGISTRY
 from cofactor.estimators.base import Estimator, OnEpoch, item_evidence
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.models import KINDS
-from cofactor.models.arguments import require_histories
+from cofactor.models.arguments import require_histories, solvable
 from cofactor.models.base import Explains, FoldsAbout, FoldsIn, TakesItems, predicted
 from cofactor.models.explanation import Explanation, told
 from cofactor.models.prior import Priors
@@ -487,7 +488,8 @@ class Recommender:
         """
         if not isinstance(self.model, Explains):
             raise KindError("this model cannot say what its scores are made of")
-        return self.model.explain(user, item, self.histories)
+        with solvable():
+            return self.model.explain(user, item, self.histories)
 
     @property
     def titles(self) -> pl.Series | None:
@@ -581,8 +583,10 @@ class Recommender:
         require_histories(histories, len(self.items))
         prior = None if self.priors is None else self.priors.users
         if prior is None or not isinstance(self.model, FoldsAbout):
-            return self.model.fold_in(histories)
-        return self.model.fold_in_about(histories, prior.means(table, len(histories)), prior.precision)
+            with solvable():
+                return self.model.fold_in(histories)
+        with solvable():
+            return self.model.fold_in_about(histories, prior.means(table, len(histories)), prior.precision)
 
     def _about(self, about: Mapping[str, Any] | None) -> pl.DataFrame | None:
         """One newcomer's row of the user table, as far as the prior asks for it."""
@@ -712,7 +716,8 @@ class Recommender:
         if ids.n_unique() < len(ids) or (self.items.rows(ids) >= 0).any():
             raise DataError("new items must be new: some ids of the table are known or stand twice")
         items, raters = self.items.union(IdMap.of(ids)), self._raters(ids, ratings)
-        factors, bias = self.model.items_about(raters, prior.means(table, len(ids)), prior.precision)
+        with solvable():
+            factors, bias = self.model.items_about(raters, prior.means(table, len(ids)), prior.precision)
         take = np.array(self.items.rows(items.all))
         take[items.rows(ids)] = -1 - np.arange(len(ids), dtype=np.int32)
         moved = items.rows(self.items.all)
@@ -784,41 +789,73 @@ class Recommender:
     def load(cls, path: str | Path, *, verify: bool = True) -> Recommender:
         """Map a saved file into memory: what `save` wrote, to the bit.
 
-        `verify`: read it all and compare its sha256 first. Raises ArtifactError for anything but a whole, sound file.
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+        verify : bool, default=True
+            Compare all of it with its checksums first. False leaves out the floating-point arrays of model and
+            histories, which makes loading quick: use it for a file that was verified before.
 
+        Returns
+        -------
+        Recommender
+            Its arrays stay in the file.
+
+        Raises
+        ------
+        ArtifactError
+            For anything but a whole, sound file. With verify=False, damage to the numbers that are left out goes
+            unnoticed: they may change scores, nothing else.
+
+        Examples
+        --------
         >>> import cofactor
         >>> cofactor.Recommender.load("nowhere.cofactor")
         Traceback (most recent call last):
         cofactor.errors.ArtifactError: nowhere.cofactor cannot be read: No such file or directory
         """
         artifact = read_artifact(path, verify=verify)
-        arrays, manifest = artifact.arrays, artifact.manifest
+        if not verify:
+            artifact.verify(name for name, array in artifact.arrays.items() if not _is_numbers(name, array))
         try:
-            settings = manifest["model"]
-            model_arrays, prior_arrays = (
-                {name.removeprefix(part): array for name, array in arrays.items() if name.startswith(part)}
-                for part in ("model.", "priors.")
-            )
-            users, items = (
-                stored.frame(arrays[name]) if name in arrays else None for name in ("user_table", "item_table")
-            )
-            return cls(
-                KINDS[settings["kind"]].from_parts(model_arrays, settings),
-                stored.id_map("users", arrays),
-                stored.id_map("items", arrays),
-                stored.rows("histories", arrays),
-                manifest["kind"],
-                _estimator(manifest["estimator"]),
-                users,
-                items,
-                manifest["priors"] and Priors.from_parts(prior_arrays, manifest["priors"]),
-                stored.rows("seen", arrays) if "seen.start" in arrays else None,
-                _scale(manifest["scale"]),
-                arrays.get("evidence"),
-            )
-        except (KeyError, TypeError, ParameterError) as problem:
+            return cls._of_parts(artifact.arrays, artifact.manifest)
+        except (Exception, pl.exceptions.PanicException) as problem:
             what = f"lacks {problem}" if isinstance(problem, KeyError) else f"cannot be understood ({problem})"
             raise ArtifactError(f"{path} {what}: it was written by another version of cofactor") from problem
+
+    @classmethod
+    def _of_parts(cls, arrays: Mapping[str, NDArray[Any]], manifest: Mapping[str, Any]) -> Recommender:
+        """The recommender of a file. Raises whatever it may for parts that are not those of one."""
+        settings = manifest["model"]
+        model_arrays, prior_arrays = (
+            {name.removeprefix(part): array for name, array in arrays.items() if name.startswith(part)}
+            for part in ("model.", "priors.")
+        )
+        users, items = stored.id_map("users", arrays), stored.id_map("items", arrays)
+        user_table, item_table = (
+            stored.frame(arrays[name], len(ids)) if name in arrays else None
+            for name, ids in (("user_table", users), ("item_table", items))
+        )
+        return cls(
+            KINDS[settings["kind"]].from_parts(model_arrays, settings),
+            users,
+            items,
+            stored.rows("histories", arrays),
+            manifest["kind"],
+            _estimator(manifest["estimator"]),
+            user_table,
+            item_table,
+            None if manifest["priors"] is None else Priors.from_parts(prior_arrays, manifest["priors"]),
+            stored.rows("seen", arrays) if "seen.start" in arrays else None,
+            checks.plain("scale", manifest["scale"], Scale | None),
+            arrays.get("evidence"),
+        )
+
+
+def _is_numbers(name: str, array: NDArray[Any]) -> bool:
+    """Whether an array holds learned numbers or values of histories: large, and nothing but numbers."""
+    return array.dtype.kind == "f" and name.startswith(("model.", "histories.", "seen."))
 
 
 def checked_estimator(given: Any) -> Any:
@@ -892,10 +929,6 @@ def _with_rows_for(ids: IdMap, table: pl.DataFrame | None, new: pl.DataFrame | N
 def _typed(ids: IdMap, table: pl.DataFrame, key: str) -> pl.DataFrame:
     """The table with its ids (the first column) in the type of the map, and under this name."""
     return pl.DataFrame([ids.typed(table.to_series(0)).alias(key), *table.drop(table.columns[0])])
-
-
-def _scale(stored: dict[str, Any] | None) -> Scale | None:
-    return None if stored is None else Scale(stored["low"], stored["high"], tuple(stored["levels"]))
 
 
 def _estimator(spec: dict[str, Any] | None) -> Estimator | None:

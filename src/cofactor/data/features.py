@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import polars as pl
 
+from cofactor import checks
 from cofactor.arrays import Float64, Int64, SparseRows
 from cofactor.errors import DataError
 from cofactor.fork import require_threads
@@ -179,7 +180,7 @@ class Encoder:
         >>> Encoder.from_settings(encoder.settings()) == encoder
         True
         """
-        each = [Column(c["name"], c["form"], tuple(c["marks"]), tuple(c["labels"])) for c in settings["columns"]]
+        each = [_stored_column(column) for column in settings["columns"]]
         return cls(settings["what"], tuple(each))
 
 
@@ -209,6 +210,17 @@ def _column(column: pl.Series, what: str) -> Column:
     shown = pl.Series(marks).cast(pl.Int64).cast(column.dtype) if column.dtype.is_temporal() else marks
     labels = tuple(f"{mark:g}" if isinstance(mark, float) else str(mark) for mark in shown)
     return Column(column.name, VALUES if few else CUTS, tuple(marks.tolist()), labels)
+
+
+def _stored_column(settings: Mapping[str, Any]) -> Column:
+    """The column that these settings describe. Raises KeyError and DataError."""
+    form = checks.plain("form", settings["form"], Literal["parts", "values", "cuts"])
+    kind: Any = tuple[str, ...] if form == PARTS else tuple[float, ...]
+    marks = checks.plain("marks", settings["marks"], kind)
+    labels = checks.plain("labels", settings["labels"], tuple[str, ...])
+    if len(marks) != len(labels) or list(marks) != sorted(set(marks)):
+        raise DataError("marks must ascend and have a label each")
+    return Column(checks.plain("name", settings["name"], str), form, marks, labels)
 
 
 def _parts(column: pl.Series, what: str) -> pl.DataFrame:

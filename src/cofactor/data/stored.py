@@ -10,8 +10,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cofactor.arrays import Bytes, SparseRows, read_only
+from cofactor.arrays import Bytes, SparseRows, read_only, require_array
 from cofactor.data.ids import IdMap
+from cofactor.errors import DataError
 from cofactor.fork import require_threads
 
 __all__ = ["frame", "frame_bytes", "id_arrays", "id_map", "row_arrays", "rows"]
@@ -30,10 +31,22 @@ def id_arrays(name: str, ids: IdMap) -> dict[str, Any]:
 
 
 def id_map(name: str, arrays: Arrays) -> IdMap:
-    """The map that `id_arrays` took apart. Raises KeyError where an array is missing."""
+    """The map that `id_arrays` took apart. Raises KeyError where an array is missing, DataError for other arrays."""
     if f"{name}.integers" in arrays:
-        return IdMap(arrays[f"{name}.integers"])
-    return IdMap(None, arrays[f"{name}.offsets"], arrays[f"{name}.text"])
+        integers = arrays[f"{name}.integers"]
+        require_array(f"{name}.integers", integers, np.int64)
+        if (integers[1:] <= integers[:-1]).any():
+            raise DataError(f"{name}.integers must ascend")
+        return IdMap(integers)
+    offsets, text = arrays[f"{name}.offsets"], arrays[f"{name}.text"]
+    require_array(f"{name}.offsets", offsets, np.int64)
+    require_array(f"{name}.text", text, np.uint8)
+    if not len(offsets) or offsets[0] != 0 or offsets[-1] != len(text) or (offsets[1:] <= offsets[:-1]).any():
+        raise DataError(f"{name}.offsets must ascend from 0 to {len(text):,}, the length of the text")
+    if (text[offsets[:-1]] & 0xC0 == 0x80).any():
+        raise DataError(f"{name}.offsets must lie between characters")
+    text.tobytes().decode()  # or it is no UTF-8
+    return IdMap(None, offsets, text)
 
 
 def row_arrays(name: str, stored: SparseRows) -> dict[str, Any]:
@@ -64,7 +77,10 @@ def frame_bytes(table: pl.DataFrame) -> Bytes:
     return read_only(np.frombuffer(buffer.getvalue(), np.uint8))
 
 
-def frame(stored: NDArray[Any]) -> pl.DataFrame:
-    """The frame that `frame_bytes` wrote."""
+def frame(stored: NDArray[Any], rows: int | None = None) -> pl.DataFrame:
+    """The frame that `frame_bytes` wrote. Raises DataError where it has another number of rows than `rows`."""
     require_threads()
-    return pl.read_ipc(io.BytesIO(stored.tobytes()))
+    table = pl.read_ipc(io.BytesIO(stored.tobytes()))
+    if rows is not None and len(table) != rows:
+        raise DataError(f"a table must have {rows:,} rows, not {len(table):,}")
+    return table

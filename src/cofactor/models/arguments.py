@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from cofactor import checks
 from cofactor.arrays import Bool, Float64, Int32, ItemOrder, SparseRows
-from cofactor.errors import ParameterError
+from cofactor.errors import DataError, ParameterError
 
 __all__ = [
     "LONGEST_LIST",
@@ -21,6 +23,7 @@ __all__ = [
     "checked_take",
     "checked_users",
     "require_histories",
+    "solvable",
 ]
 
 LONGEST_LIST = 2**20
@@ -178,3 +181,28 @@ def checked_prior(means: Any, precision: Any, n: int, width: int) -> tuple[Float
     cofactor.errors.ParameterError: precision must be finite numbers of shape (1, 1), not [[1.0, 0.0]]
     """
     return checks.number_array("means", means, (n, width)), checks.number_array("precision", precision, (width, width))
+
+
+@contextmanager
+def solvable() -> Iterator[None]:
+    """Turn a failure of linear algebra into DataError: a trained model has none unless its numbers were changed.
+
+    Raises
+    ------
+    DataError
+        Where LAPACK reports a singular matrix or no convergence.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> with solvable():  # doctest: +ELLIPSIS
+    ...     np.linalg.inv(np.zeros((2, 2)))
+    Traceback (most recent call last):
+    cofactor.errors.DataError: the model's numbers cannot be solved for (Singular matrix): if it is of a file, ...
+    """
+    try:
+        yield
+    except np.linalg.LinAlgError as problem:
+        raise DataError(
+            f"the model's numbers cannot be solved for ({problem}): if it is of a file, load it with verify=True"
+        ) from problem

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from cofactor import checks
 from cofactor.arrays import Float32, SparseRows, require_array
 from cofactor.data.scale import Scale
 from cofactor.kernels.neighbor_scores import damped_means
@@ -63,10 +64,9 @@ class Baseline:
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
         """The baseline of a neighbor model's file: `arrays` may hold the links' arrays beside its own."""
-        scale = settings["scale"]
         return cls(
             arrays["item_bias"],
-            settings["mean"],
-            settings["damping"],
-            scale and Scale(scale["low"], scale["high"], tuple(scale["levels"])),
+            checks.plain("mean", settings["mean"], float),
+            checks.plain("damping", settings["damping"], float),
+            checks.plain("scale", settings["scale"], Scale | None),
         )

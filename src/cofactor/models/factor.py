@@ -435,17 +435,18 @@ class FactorModel:
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
         """The model of a file, with the loss it was trained with, so that it folds in as before."""
-        scale, loss = settings["scale"], settings["loss"]
+        loss = settings["loss"]
         losses: dict[str, Any] = {kind.__name__: kind for kind in (RatingsLoss, EventsLoss, PairwiseLoss)}
+        own = None if loss is None else {name: value for name, value in loss.items() if name != "kind"}
         return cls(
             user_factors=arrays["user_factors"],
             item_factors=arrays["item_factors"],
             user_bias=arrays["user_bias"],
             item_bias=arrays["item_bias"],
-            mean=settings["mean"],
-            rating_range=settings["rating_range"] and tuple(settings["rating_range"]),
-            scale=scale and Scale(scale["low"], scale["high"], tuple(scale["levels"])),
-            loss=loss and losses[loss["kind"]](**{k: v for k, v in loss.items() if k != "kind"}),
+            mean=checks.plain("mean", settings["mean"], float),
+            rating_range=checks.plain("rating_range", settings["rating_range"], tuple[float, float] | None),
+            scale=checks.plain("scale", settings["scale"], Scale | None),
+            loss=None if loss is None else checks.plain("loss", own, losses[loss["kind"]]),
         )
 
 

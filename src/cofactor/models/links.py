@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cofactor import checks
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, SparseRows, require_array
 from cofactor.kernels.neighbor_scores import add_dense, average_by_items, sum_by_items
 from cofactor.kernels.neighbors import COSINE, JACCARD, PEARSON, ColumnLists
@@ -241,7 +242,7 @@ def links_from_parts(arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, 
     >>> links_from_parts(dense.arrays(), dense.settings()).n_items
     3
     """
-    if settings["form"] == "dense":
+    if checks.plain("form", settings["form"], Literal["dense", "neighbors"]) == "dense":
         return DenseLinks(arrays["weights"])
     rows = SparseRows(arrays["start"], arrays["columns"], arrays["values"])
-    return NeighborLinks(rows, settings["average"] and Average(**settings["average"]))
+    return NeighborLinks(rows, checks.plain("average", settings["average"], Average | None))

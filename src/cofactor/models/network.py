@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from cofactor import checks
 from cofactor.arrays import (
     EVERY,
     NO_ORDER,
@@ -346,13 +347,12 @@ class NetworkModel:
         deeper = tuple((arrays[f"layer_{k}"], arrays[f"layer_{k}_bias"]) for k in range(2, 2 + n_deeper))
         ends = ("user_in", "item_in", "in_bias", "out", "out_bias", "slope")
         tables = ("user_vectors", "item_vectors", "user_bias", "item_bias", "user_spread")
-        scale = settings["scale"]
         return cls(
             **{name: arrays[name] for name in tables},
             layers=Layers(**{name: arrays[name] for name in ends}, deeper=deeper),
-            scale=Scale(scale["low"], scale["high"], tuple(scale["levels"])),
-            rating_range=(settings["rating_range"][0], settings["rating_range"][1]),
-            noise=settings["noise"],
+            scale=checks.plain("scale", settings["scale"], Scale),
+            rating_range=checks.plain("rating_range", settings["rating_range"], tuple[float, float]),
+            noise=checks.plain("noise", settings["noise"], float),
         )
 
 

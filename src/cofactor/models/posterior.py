@@ -378,8 +378,8 @@ class BayesianModel:
         return cls(
             FactorModel.from_parts(average, settings["average"]),
             Posterior(**draws),
-            settings["factors"],
-            settings["center"],
+            checks.plain("factors", settings["factors"], int),
+            checks.plain("center", settings["center"], float),
             SessionBias.from_parts(moods, settings["sessions"]) if moods else None,
         )
 

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cofactor.arrays import Float64
+from cofactor.arrays import Float64, require_array
 from cofactor.data.features import Encoder
 
 __all__ = ["Prior", "Priors"]
@@ -44,6 +44,13 @@ class Prior:
     precision: Float64
     effects: Float64
     encoder: Encoder | None = None
+
+    def __post_init__(self) -> None:
+        require_array("mean", self.mean, np.float64)
+        width = len(self.mean)
+        require_array("precision", self.precision, np.float64, (width, width))
+        indicators = len(self.effects) if self.encoder is None else len(self.encoder.names)
+        require_array("effects", self.effects, np.float64, (indicators, width))
 
     def means(self, table: pl.DataFrame | None, n: int) -> Float64:
         """m of n newcomers, (n, w) float64, from a table with a row for each; without one, or without features, alike.
@@ -96,6 +103,6 @@ class Priors:
                 return None
             mean, precision, effects = (arrays[f"{side}.{name}"] for name in ("mean", "precision", "effects"))
             encoder = settings[side]["encoder"]
-            return Prior(mean, precision, effects, encoder and Encoder.from_settings(encoder))
+            return Prior(mean, precision, effects, None if encoder is None else Encoder.from_settings(encoder))
 
         return cls(prior("users"), prior("items"))

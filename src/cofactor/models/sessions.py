@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from cofactor import checks
 from cofactor.arrays import Float32, Int32, Int64, SparseRows, read_only
 from cofactor.data.histories import stacked
 
@@ -79,7 +80,8 @@ class SessionBias:
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
         """The moods of a model's file."""
         rows = SparseRows(arrays["start"], arrays["bins"], arrays["bias"])
-        return cls(int(settings["seconds"]), int(settings["begin"]), rows)
+        seconds, begin = (checks.plain(name, settings[name], int) for name in ("seconds", "begin"))
+        return cls(checks.whole_number("seconds", seconds, low=1), begin, rows)
 
     @classmethod
     def unknown(cls, users: Int32, times: Int64, seconds: int, n_users: int) -> tuple[Self, Int64]:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from cofactor import checks
 from cofactor.arrays import (
     EVERY,
     NO_ORDER,
@@ -168,9 +169,9 @@ class ItemItemModel:
         """The model of a file, with links dense or between neighbors as `settings` say."""
         baseline = settings["baseline"]
         return cls(
-            settings["n_users"],
+            checks.plain("n_users", settings["n_users"], int),
             links_from_parts(arrays, settings["links"]),
-            baseline and Baseline.from_parts(arrays, baseline),
+            None if baseline is None else Baseline.from_parts(arrays, baseline),
         )
 
 
@@ -220,10 +221,11 @@ class UserUserModel:
         require_array("similarity", self.similarity, np.float32, self.neighbors.shape)
         require_histories(self.training, self.n_items, name="training")
         require_array("owner", self.owner, np.int32, (len(self.training),))
-        if self.neighbors.size and self.neighbors.max() >= len(self.training):
-            raise DataError(f"neighbors must be rows of training, not {self.neighbors.max()}")
-        if self.owner.size and self.owner.max() >= len(self.neighbors):
-            raise DataError(f"owner must hold the model's users, not {self.owner.max()}")
+        for name, n in (("neighbors", len(self.training)), ("owner", len(self.neighbors))):
+            rows = getattr(self, name)
+            if rows.size and (rows.min() < -1 or rows.max() >= n):
+                row = rows[(rows < -1) | (rows >= n)][0]
+                raise DataError(f"{name} must hold row numbers from 0 to {n - 1}, or -1, not {row}")
 
     @property
     def n_users(self) -> int:
@@ -386,11 +388,11 @@ class UserUserModel:
             arrays["similarity"],
             SparseRows(arrays["start"], arrays["columns"], arrays["values"], arrays.get("weights")),
             arrays["owner"],
-            settings["n_items"],
-            Likeness(**settings["likeness"]),
-            settings["k"],
-            settings["damping"],
-            baseline and Baseline.from_parts(arrays, baseline),
+            checks.plain("n_items", settings["n_items"], int),
+            checks.plain("likeness", settings["likeness"], Likeness),
+            checks.plain("k", settings["k"], int),
+            checks.plain("damping", settings["damping"], float),
+            None if baseline is None else Baseline.from_parts(arrays, baseline),
         )
 
 

@@ -25,6 +25,7 @@ from cofactor.arrays import Float64, SparseRows
 from cofactor.data.scale import Scale
 from cofactor.errors import KindError
 from cofactor.kernels.threads import one_thread_blas
+from cofactor.models.arguments import solvable
 from cofactor.models.draws import Posterior
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import RatingsLoss
@@ -86,6 +87,7 @@ class Population:
 
     @classmethod
     @one_thread_blas()
+    @solvable()
     def of(cls, recommender: Recommender, *, kinds: int = KINDS, seed: int = 0) -> Self:
         """Learnt from the users of a fitted recommender; the same seed gives the same kinds.
 

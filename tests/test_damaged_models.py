@@ -1,0 +1,285 @@
+"""A damaged model file is an ArtifactError or a recommender that works: never a crash, a hang or a foreign error.
+
+Child processes load the files, so that an abort is seen.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cofactor
+from cofactor.artifact import read_artifact, write_artifact
+from cofactor.errors import ArtifactError
+
+PRELUDE = """
+import copy, json, sys
+from collections import Counter
+from pathlib import Path
+import numpy as np
+import cofactor
+from cofactor.artifact import read_artifact, write_artifact
+from cofactor.errors import ArtifactError, CofactorError
+from cofactor.estimators import REGISTRY
+from cofactor.newcomers import Interview, Population, learn_priors
+
+folder, seed, n, names = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4].split()
+rng = np.random.default_rng(seed)
+draw = np.random.default_rng(3)
+pairs = np.unique(draw.integers(0, [12, 9], (60, 2)), axis=0)
+users, values, times = [f"ü{u}" for u in pairs[:, 0]], draw.integers(1, 6, len(pairs)), np.arange(len(pairs)) * 86400
+films = {"item": range(9), "title": [f"Film {i}" for i in range(9)], "genres": ["a|b", "b", "c"] * 3}
+ratings = cofactor.Interactions.from_columns(users, pairs[:, 1], values, times=times).with_item_table(films)
+people = sorted(set(users))
+ratings = ratings.with_user_table({"user": people, "age": range(20, 20 + len(people))})
+events = cofactor.Interactions.from_columns(users, pairs[:, 1], kind="events").with_item_table(films)
+SMALL = {
+    "neural-mf": {"epochs": 1},
+    "bayesian-mf": {"sweeps": 8, "burn_in": 2, "samples": 3, "factors": 2, "time_bin": 86400},
+}
+files = {}
+for name in names:
+    estimator = REGISTRY[name](**SMALL.get(name, {}))
+    rec = cofactor.Recommender.fit(estimator, events if estimator.kind == "events" else ratings)
+    try:
+        rec = learn_priors(rec, item_features=["genres"], user_features=[] if rec.kind == "events" else ["age"])
+    except CofactorError:
+        pass
+    files[name] = folder / name
+    rec.save(files[name])
+
+def calls(rec):
+    events = rec.kind == "events"
+    new = cofactor.Interactions.from_columns(["ü1", "new"], [2, 3], [5, 4], kind=rec.kind)
+    first = rec.users.all[0]
+    yield lambda: rec.recommend_all(3, diversity=0.3)
+    yield lambda: rec.recommend(first, by="cautious")
+    yield lambda: rec.recommend_newcomer([1, 2] if events else [(1, 5), (2, 1)])
+    yield lambda: rec.recommend_newcomer([(1, 5)], about={"age": 30})
+    yield lambda: rec.predict(first, list(range(9)))
+    yield lambda: rec.predict("ü1", 3, times=86400 * 3)
+    yield lambda: rec.explain(first, 3)
+    yield lambda: rec.similar_items(3)
+    yield lambda: rec.similar_users("ü1")
+    yield lambda: rec.updated(new).recommend("new")
+    yield lambda: rec.with_items({"item": [100], "genres": ["a"]})
+    yield lambda: Interview(Population.of(rec)).next()
+    yield lambda: (repr(rec), rec.titles, rec.support)
+    yield lambda: rec.save(folder / "again")
+
+found = Counter()
+
+def use(label, path, verify):
+    print(label, verify, file=sys.stderr, flush=True)
+    try:
+        rec = cofactor.Recommender.load(path, verify=verify)
+    except ArtifactError:
+        found["refused"] += 1
+        return
+    except BaseException as problem:
+        found[f"FOREIGN at load of {label}: {type(problem).__name__}: {problem}"] += 1
+        return
+    found["loaded"] += 1
+    for at, call in enumerate(calls(rec)):
+        try:
+            call()
+        except CofactorError:
+            pass
+        except BaseException as problem:
+            found[f"FOREIGN at call {at} of {label}: {type(problem).__name__}: {problem}"] += 1
+
+def rewritten(label, arrays, manifest):
+    path = folder / "x"
+    path.unlink(missing_ok=True)
+    try:
+        write_artifact(path, arrays, manifest)
+    except ArtifactError:  # an array of a type that no model has
+        return
+    use(label, path, True)
+"""
+
+FLIPS = """
+for k in range(n):
+    name = names[k % len(names)]
+    raw = bytearray(files[name].read_bytes())
+    bit = int(rng.integers(len(raw) * 8))
+    raw[bit // 8] ^= 1 << (bit % 8)
+    (folder / "x").write_bytes(raw)
+    use(f"{name}, bit {bit}", folder / "x", k % 10 == 0)
+for k in range(n // 2):
+    name = names[k % len(names)]
+    raw = files[name].read_bytes()
+    first, last = sorted(rng.integers(0, len(raw) + 1, 2).tolist())
+    gap = bytes(last - first)
+    ways = raw[:first], raw[:first] + raw[last:], raw + gap, raw[:first] + gap + raw[last:]
+    (folder / "x").write_bytes(ways[k % 4])
+    use(f"{name}, {first} to {last}, way {k % 4}", folder / "x", False)
+"""
+
+ARRAYS = """
+def changes(array):
+    yield "cut", array[:-1] if array.ndim else array
+    yield "longer", np.concatenate([array, array[-1:]]) if array.ndim else array
+    yield "empty", array[:0] if array.ndim else array
+    yield "another axis", array[None]
+    for dtype in ("f4", "f8", "i4", "i8", "u1", "?"):
+        yield dtype, array.astype(dtype)
+    for value in (2**30, -5, np.nan, 0, 1e30, 255):
+        if array.size and (np.isfinite(value) or array.dtype.kind == "f"):
+            changed = array.reshape(-1).copy()
+            changed[rng.integers(array.size)] = np.array(value).astype(array.dtype)
+            yield f"one {value}", changed.reshape(array.shape)
+    if array.ndim:
+        yield "shuffled", rng.permutation(array)
+
+with np.errstate(all="ignore"):
+    for name in names:
+        whole = read_artifact(files[name])
+        todo = [(which, None, None) for which in whole.arrays]
+        todo += [(which, *change) for which, array in whole.arrays.items() for change in changes(np.array(array))]
+        for at in rng.permutation(len(todo))[:n]:
+            which, what, array = todo[at]
+            arrays = dict(whole.arrays)
+            if array is None:
+                del arrays[which]
+            else:
+                arrays[which] = np.ascontiguousarray(array)
+            rewritten(f"{name}, {which} {what}", arrays, whole.manifest)
+"""
+
+MANIFESTS = """
+NONSENSE = [
+    None, -1, 0, 1, 1e308, float("nan"), "x", "", [], {}, True, [None], 2**70, 10**9, [1, 2], -0.5, "Ü" * 300, "deleted"
+]
+
+def places(value, at=()):
+    if at:
+        yield at
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield from places(value[key], (*at, key))
+
+for name in names:
+    whole = read_artifact(files[name])
+    todo = [(place, value) for place in places(whole.manifest) for value in NONSENSE]
+    for at in rng.permutation(len(todo))[:n]:
+        place, value = todo[at]
+        manifest = copy.deepcopy(whole.manifest)
+        inner = manifest
+        for key in place[:-1]:
+            inner = inner[key]
+        if value == "deleted":
+            del inner[place[-1]]
+        else:
+            inner[place[-1]] = value
+        rewritten(f"{name}, {place} = {value!r}", whole.arrays, manifest)
+"""
+
+NAMES = ("bias", "biased-mf", "bpr", "item-knn", "user-knn", "ease", "implicit-als", "bayesian-mf")
+
+
+def outcomes(tmp_path: Path, script: str, n: int, *, seed: int = 0, names: tuple[str, ...] = NAMES) -> Counter[str]:
+    """How often each thing happened in a child process; foreign errors and a crash fail the test."""
+    source = Path(cofactor.__file__).parents[1]
+    child = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"{PRELUDE}{script}\nprint(json.dumps(found))",
+            tmp_path,
+            str(seed),
+            str(n),
+            " ".join(names),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=1500,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(source), "PYTHONFAULTHANDLER": "1", "CUDA_VISIBLE_DEVICES": ""},
+    )
+    assert child.returncode == 0, child.stderr[-3000:]
+    found: Counter[str] = Counter(json.loads(child.stdout.splitlines()[-1]))
+    assert not [what for what in found if "FOREIGN" in what]
+    return found
+
+
+def test_flipped_bits_and_cuts(tmp_path: Path) -> None:
+    found = outcomes(tmp_path, FLIPS, 80)
+    assert found["refused"] > 60
+    assert found["loaded"] > 5  # bits of floating-point numbers, with verify=False
+
+
+def test_arrays_that_do_not_fit(tmp_path: Path) -> None:
+    found = outcomes(tmp_path, ARRAYS, 15)
+    assert found["refused"] > 40
+    assert found["loaded"] > 5
+
+
+def test_manifests_of_nonsense(tmp_path: Path) -> None:
+    found = outcomes(tmp_path, MANIFESTS, 15)
+    assert found["refused"] > 60
+    assert found["loaded"] > 2
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("script", "n"), [(FLIPS, 4000), (ARRAYS, 500), (MANIFESTS, 300)], ids=["flips", "arrays", "manifests"]
+)
+def test_more_damage(tmp_path: Path, script: str, n: int, seed: int) -> None:
+    found = outcomes(tmp_path, script, n, seed=seed + 1, names=(*NAMES, "explicit-als", "popularity"))
+    assert found["refused"] > found["loaded"] > 0
+
+
+def saved(path: Path) -> cofactor.Recommender:
+    ratings = cofactor.Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
+    rec = cofactor.Recommender.fit(cofactor.Bias(), ratings.with_item_table({"item": ["alien", "clue"]}))
+    rec.save(path)
+    return rec
+
+
+def flip_last_byte(path: Path, name: str) -> None:
+    """Change the last byte of an array in a model's file."""
+    raw = bytearray(path.read_bytes())
+    begin = 8 + int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8:begin])
+    raw[begin + header[name]["data_offsets"][1] - 1] ^= 1
+    path.write_bytes(raw)
+
+
+@pytest.mark.parametrize("name", ["users.text", "items.offsets", "histories.columns", "histories.start", "item_table"])
+def test_without_verifying_ids_histories_and_tables_are_still_checked(tmp_path: Path, name: str) -> None:
+    saved(tmp_path / "m")
+    flip_last_byte(tmp_path / "m", name)
+    for verify in (True, False):
+        with pytest.raises(ArtifactError, match=f"m is damaged: the checksum of '{name}' does not match"):
+            cofactor.Recommender.load(tmp_path / "m", verify=verify)
+
+
+def test_a_number_that_was_changed_is_noticed_by_verifying(tmp_path: Path) -> None:
+    rec = saved(tmp_path / "m")
+    assert cofactor.Recommender.load(tmp_path / "m", verify=False).recommend("ana").equals(rec.recommend("ana"))
+    flip_last_byte(tmp_path / "m", "model.item_bias")
+    assert len(cofactor.Recommender.load(tmp_path / "m", verify=False).recommend("ana")) == 1
+    with pytest.raises(ArtifactError, match=r"the checksum of 'model\.item_bias' does not match"):
+        cofactor.Recommender.load(tmp_path / "m")
+
+
+def test_parts_of_two_models_do_not_go_together(tmp_path: Path) -> None:
+    saved(tmp_path / "m")
+    whole = read_artifact(tmp_path / "m")
+    arrays = {**whole.arrays, "items.text": np.frombuffer(b"alienclue9", np.uint8)}
+    arrays["items.offsets"] = np.array([0, 5, 9, 10], np.int64)
+    write_artifact(tmp_path / "other", arrays, whole.manifest)
+    with pytest.raises(ArtifactError, match=r"other cannot be understood \(a table must have 3 rows, not 2\)"):
+        cofactor.Recommender.load(tmp_path / "other")
+    for scale in ({"low": 1.0, "high": "five", "levels": []}, [1, 5], {"low": 1.0}):
+        write_artifact(tmp_path / "other", whole.arrays, {**whole.manifest, "scale": scale})
+        with pytest.raises(ArtifactError, match="other cannot be understood"):
+            cofactor.Recommender.load(tmp_path / "other")
