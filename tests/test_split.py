@@ -381,3 +381,60 @@ def test_two_files_that_share_a_pair_or_mix_id_types_are_refused():
         split_given(one, Interactions.from_columns(["ana"], [2], [4]))
     with pytest.raises(DataError, match="ids of two types: integer ids such as 7 and string ids such as 'ana'"):
         split_given(Interactions.from_columns([7], [3], [4]), one)
+
+
+WARNED = {
+    "users": (
+        ["00007", "00008"],
+        ["7", "8"],
+        ["a", "b"],
+        ["c", "a"],
+        "no user: train has '00007', '00008', test",
+    ),
+    "items": (
+        ["ana", "bo"],
+        ["bo", "ana"],
+        ["01", "02"],
+        ["1", "2"],
+        "no item: train has '01', '02', test has '1'",
+    ),
+    "other types": (
+        ["007", "008"],
+        [7, 8],
+        ["a", "b"],
+        ["c", "a"],
+        "no user: train has '007', '008', test has '7'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WARNED)
+def test_parts_that_share_no_id_are_warned_of(case, caplog):
+    users, test_users, items, test_items, message = WARNED[case]
+    train = Interactions.from_columns(users, items, [3, 5])
+    split_given(train, Interactions.from_columns(test_users, test_items, [4, 2]))
+    assert [message in record.getMessage() for record in caplog.records] == [True]
+    assert "check that both write ids alike" in caplog.text
+
+
+def test_parts_with_an_id_in_common_are_not_warned_of(caplog):
+    train = Interactions.from_columns([7, 8], ["a", "b"], [3, 5], times=[10**9, 10**9 + 9])
+    split_given(train, Interactions.from_columns(["7", "9"], ["b", "c"], [4, 2], times=[10**9 + 10, 2 * 10**9]))
+    assert not caplog.records
+
+
+def test_times_of_another_unit_are_warned_of(caplog):
+    train = Interactions.from_columns([7, 8], ["a", "b"], [3, 5], times=[10**9, 10**9 + 9])
+    test = Interactions.from_columns([7, 8], ["b", "a"], [4, 2], times=[10**9 + 50, 10**9 + 60])
+    late = replace(test, times=test.times * 1000)
+    split = split_given(train, late)
+    assert "the times of test are not in the unit of the others: around 1000000004 in train" in caplog.text
+    caplog.clear()
+    Split(split.train, split.test, "by hand", order="by time")
+    assert "the times of test are not in the unit of the others" in caplog.text
+    caplog.clear()
+    split_given(replace(train, times=train.times * 1000), test)
+    assert "the times of train are not in the unit of the others" in caplog.text
+    caplog.clear()
+    Split(split.train, replace(split.test, times=test.times), "by hand", order="by time")
+    assert not caplog.records

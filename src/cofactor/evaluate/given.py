@@ -13,6 +13,7 @@ from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions
 from cofactor.data.side_table import join
 from cofactor.errors import DataError
+from cofactor.evaluate.leakage import warn_of_strangers, warn_of_units
 from cofactor.evaluate.split import Split
 from cofactor.fork import require_threads
 
@@ -24,7 +25,8 @@ def split_given(train: Interactions, test: Interactions, *, description: str = "
 
     Ids match as in `IdMap.rows`, and the result has those of the type that train has. Item and user tables are joined
     again, the rows of train's first. Raises as `Split` does (DataError for an empty part), and DataError where train
-    has integer ids and test has texts that are none.
+    has integer ids and test has texts that are none. The logger "cofactor" warns, with examples, where both share no
+    user or no item, as '00007' and '7', and where the times of one are in another unit, as milliseconds.
 
     >>> import cofactor
     >>> train = cofactor.Interactions.from_columns(["ana", "tom"], ["heat", "heat"], [3, 4])
@@ -39,7 +41,10 @@ def split_given(train: Interactions, test: Interactions, *, description: str = "
         "user_table": _stacked(users, train.user_table, test.user_table, "user"),
         "item_table": _stacked(items, train.item_table, test.item_table, "item"),
     }
-    return Split(_renumbered(train, users, items, tables), _renumbered(test, users, items, tables), description)
+    split = Split(_renumbered(train, users, items, tables), _renumbered(test, users, items, tables), description)
+    warn_of_strangers(split.train, split.test)
+    warn_of_units(split.train, split.test)
+    return split
 
 
 def _stacked(ids: IdMap, first: pl.DataFrame | None, second: pl.DataFrame | None, what: str) -> pl.DataFrame | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,21 @@ from cofactor.kernels.order import common_entries
 __all__ = [
     "no_future",
     "no_future_per_user",
-    "no_known_pairs",
     "no_shared_pairs",
     "no_shared_users",
     "pair_keys",
     "same_ids",
+    "warn_of_strangers",
+    "warn_of_units",
 ]
+
+SHOWN = 3
+"""Ids of each part that a warning shows."""
+
+OTHER_UNIT = 100
+"""Times in milliseconds are 1,000 times those in seconds; no two tables in seconds since 1970 differ by this much."""
+
+_log = logging.getLogger("cofactor")
 
 
 def pair_keys(table: Interactions) -> Int64:
@@ -127,6 +137,35 @@ def no_future_per_user(train: Interactions, test: Interactions) -> None:
             f"{_times(train, 'train')[row]}, after a test row of time {first_test[train.u[row]]}"
             f"{_and_more(late, 'row')}"
         )
+
+
+def warn_of_strangers(train: Interactions, test: Interactions) -> None:
+    """Log a warning where train and test share no user or no item: their ids may be written differently."""
+    for what, column in (("user", "u"), ("item", "i")):
+        ids = train.users if what == "user" else train.items
+        here, there = np.unique(getattr(train, column)), np.unique(getattr(test, column))
+        if len(here) and len(there) and not len(np.intersect1d(here, there)):
+            _log.warning(
+                "train and test share no %s: train has %s, test has %s; check that both write ids alike",
+                what, _examples(ids.ids(here[:SHOWN])), _examples(ids.ids(there[:SHOWN])),
+            )  # fmt: skip
+
+
+def warn_of_units(train: Interactions, test: Interactions) -> None:
+    """Log a warning where the times of train and test differ so much that their units must differ."""
+    if train.times is None or test.times is None or not len(train) or not len(test):
+        return
+    middle = [int(np.median(times.astype(np.float64))) for times in (train.times, test.times)]
+    if min(middle) > 0 and max(middle) / min(middle) > OTHER_UNIT:
+        part = "train" if middle[0] > middle[1] else "test"
+        _log.warning(
+            "the times of %s are not in the unit of the others: around %d in train and %d in test; give both in "
+            "seconds since 1970", part, *middle,
+        )  # fmt: skip
+
+
+def _examples(ids: Any) -> str:
+    return ", ".join(map(repr, ids.to_list()))
 
 
 def _found(wanted: Int64, keys: Int64) -> Bool:

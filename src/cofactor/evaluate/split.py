@@ -19,6 +19,7 @@ from cofactor.evaluate.leakage import (
     no_shared_pairs,
     no_shared_users,
     same_ids,
+    warn_of_units,
 )
 
 __all__ = [
@@ -87,6 +88,8 @@ class Split:
         if self.order not in get_args(Order):
             raise ParameterError(f"order must be one of {get_args(Order)}, not {self.order!r}")
         self._prove_apart(self.test, "test")
+        if self.order != "any":
+            warn_of_units(self.train, self.test)
         if self.order == "by time":
             no_future(self.train, self.test)
         elif self.order == "by time per user":
