@@ -139,6 +139,18 @@ def test_expected_is_what_the_intervals_hold_by_their_own_mass() -> None:
     assert interval_coverage(bare, [3.3])["expected 95 %"].to_list() == [0.95]
 
 
+@pytest.mark.parametrize("scale", [None, STARS, Scale(1.0, 5.0)], ids=["none", "levels", "range"])
+@pytest.mark.parametrize("level", [0.5, 0.8, 0.95])
+def test_a_rating_at_an_end_of_its_interval_is_inside(scale: Scale | None, level: float) -> None:
+    one = Distribution.of([[2.5], [3.0], [4.0]], [[0.4], [1.0], [0.7]], scale)
+    low, high = one.interval(level)
+    name = f"covered {level:.0%}".replace("%", " %")
+    for end, outwards in ((low, -np.inf), (high, np.inf)):
+        assert interval_coverage(one, end, levels=[level])[name].to_list() == [1.0]
+        assert interval_coverage(one, np.nextafter(end, outwards), levels=[level])[name].to_list() == [0.0]
+        assert interval_coverage(one, np.nextafter(end, -outwards), levels=[level])[name].to_list() == [1.0]
+
+
 # scores
 
 

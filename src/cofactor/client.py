@@ -51,11 +51,16 @@ class ServiceError(CofactorError):
 
 @dataclass(frozen=True)
 class Recommendation:
-    """One place of a list. score: None where it was explored."""
+    """One place of a list.
+
+    score: None where it was explored. answered_by: "model", "popularity" where the model has no evidence, or
+    "exploration".
+    """
 
     item: str
     rank: int
     score: float | None
+    answered_by: str
     title: str | None
     explored: bool
     propensity: float

@@ -182,7 +182,8 @@ def test_a_context_closes_its_connections() -> None:
 
 
 def test_a_newer_service_may_tell_more() -> None:
-    item = {"item": "1", "rank": 1, "score": None, "title": None, "explored": True, "propensity": 0.5, "mood": "good"}
+    item = {"item": "1", "rank": 1, "score": None, "answered_by": "exploration", "title": None, "explored": True}
+    item |= {"propensity": 0.5, "mood": "good"}
     body = {"model": 1, "answered_by": "model", "stale": False, "items": [item], "weather": "fine"}
     asked: list[Any] = []
 

@@ -10,6 +10,7 @@ import pytest
 
 import cofactor
 from cofactor.data.interactions import Interactions
+from cofactor.estimators.base import Estimator
 from cofactor.newcomers import eased_in
 from cofactor.service import publishing
 from cofactor.service.answers import Wish
@@ -93,17 +94,22 @@ def test_the_other_kind_of_event_is_left_out_too(engine: Engine) -> None:
     assert ids(engine, "7", 1) != best[:1]
 
 
-def test_without_a_prior_newcomers_get_what_is_popular(
-    store: Store, artifacts: Artifacts, ratings: Interactions
+@pytest.mark.parametrize("estimator", [cofactor.ExplicitALS(factors=2), cofactor.ImplicitALS(factors=2)])
+def test_without_a_prior_new_users_get_what_python_gives(
+    store: Store, artifacts: Artifacts, ratings: Interactions, estimator: Estimator
 ) -> None:
-    rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=2), ratings)
+    """By item biases where the model has any, else what is popular."""
+    table = ratings if estimator.kind == "ratings" else ratings.to_events(positive_from=4)
+    rec = cofactor.Recommender.fit(estimator, table)
     publishing.promote(store, artifacts, publishing.add(store, artifacts, rec, watermark=0).version)
     engine = Engine(store, artifacts)
     found = engine.recommend("nobody", Wish(n=60))
-    assert found.by == "popularity"
+    assert found.by == ("prior" if table.kind == "ratings" else "popularity")
+    assert [int(one.item) for one in found.items] == rec.recommend_newcomer([], n=60)["item"].to_list()
     support = [rec.support[rec.items.row(int(one.item))] for one in found.items]
-    assert support == sorted(support, reverse=True)
-    assert 1 <= predicted(engine, "nobody", found.items[0].item).value <= 5
+    assert (support == sorted(support, reverse=True)) == (table.kind == "events")
+    if table.kind == "ratings":
+        assert 1 <= predicted(engine, "nobody", found.items[0].item).value <= 5
 
 
 def test_a_roll_back_to_an_older_watermark_forgets_no_event(engine: Engine, ratings: Interactions) -> None:

@@ -202,6 +202,48 @@ def test_the_watermark_never_skips_a_late_transaction(url: str, kind: str) -> No
         assert [event.user for event in two.events.after(1)] == ["slow", "fast"]
 
 
+@pytest.mark.parametrize("rejected_first", [True, False], ids=["first", "last"])
+@pytest.mark.parametrize("value", [3, 4], ids=["the same", "another"])
+def test_keys_of_a_rejected_request_are_free_in_the_same_transaction(
+    store: Store, stall: Callable[[Store], threading.Event], value: int, rejected_first: bool
+) -> None:
+    """Requests that wait are written together, and the rejected one must leave none of its keys behind."""
+    store.events.append([Event("ana", "alien", 5, key="used")])
+    new, conflict = Event("bo", "clue", 3, key="new"), Event("ana", "alien", 1, key="used")
+    events = [new, conflict] if rejected_first else [conflict, new]
+    gate = stall(store)
+    futures = [
+        store.events.submit(given)
+        for given in (events, [Event("bo", "clue", value, key="new")], [Event("cy", "dune", 2, key="other")])
+    ]
+    gate.set()
+    with pytest.raises(ConflictError) as caught:
+        futures[0].result(30)
+    assert caught.value.places == ((2,) if rejected_first else (1,))
+    assert [tuple(receipt) for future in futures[1:] for receipt in future.result(30)] == [(2, False), (3, False)]
+    stored = [(event.seq, event.user, event.value) for event in store.events.after(1)]
+    assert stored == [(2, "bo", float(value)), (3, "cy", 2.0)]
+    assert store.events.append([Event("bo", "clue", value, key="new")])[0] == (2, True)
+
+
+def test_keys_of_a_rejected_request_are_free_afterwards(store: Store) -> None:
+    store.events.append([Event("ana", "alien", 5, key="used")])
+    with pytest.raises(ConflictError):
+        store.events.append([Event("bo", "clue", 3, key="new"), Event("ana", "alien", 1, key="used")])
+    assert store.events.append([Event("bo", "clue", 4, key="new")])[0] == (2, False)
+
+
+def test_keys_of_an_accepted_request_are_known_in_the_same_transaction(
+    store: Store, stall: Callable[[Store], threading.Event]
+) -> None:
+    gate = stall(store)
+    futures = [store.events.submit([Event("bo", "clue", value, key="new")]) for value in (3, 3, 4)]
+    gate.set()
+    assert [tuple(futures[n].result(30)[0]) for n in (0, 1)] == [(1, False), (1, True)]
+    with pytest.raises(ConflictError):
+        futures[2].result(30)
+
+
 def test_who_stalls_for_ever_holds_nobody_up_for_ever(server: object, monkeypatch: pytest.MonkeyPatch) -> None:
     url = server.new(template="template")  # type: ignore[attr-defined]
     with Store.open(url) as store, psycopg.connect(url) as other:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cofactor.models.rerank import By
-from cofactor.service.serving import AnsweredBy
+from cofactor.service.serving import AnsweredBy, ItemAnsweredBy
 
 __all__ = ["Answer", "Ranked", "Suggestion", "Wish"]
 
@@ -35,11 +35,15 @@ class Wish:
 
 @dataclass(frozen=True)
 class Suggestion:
-    """One place of a list. propensity: the chance with which this item came to stand in this place."""
+    """One place of a list.
+
+    answered_by: what put the item there. propensity: the chance with which this item came to stand in this place.
+    """
 
     item: str
     rank: int
     score: float
+    answered_by: ItemAnsweredBy
     title: str | None
     explored: bool
     propensity: float

@@ -25,7 +25,7 @@ from cofactor.service.artifacts import Artifacts
 from cofactor.service.changes import Changes
 from cofactor.service.exploring import Place, mixed, rarely_rated
 from cofactor.service.lru import Recent
-from cofactor.service.serving import Person, Serving
+from cofactor.service.serving import AnsweredBy, ItemAnsweredBy, Person, Serving
 from cofactor.service.widening import widened
 from cofactor.store import Store, StoredEvent
 from cofactor.store.state import settled
@@ -129,8 +129,8 @@ class Engine:
 
     def _warm(self, serving: Serving) -> None:
         """One list, one newcomer: what must be compiled or mapped is, before anybody waits for it."""
-        _ = serving.by_support
         rec = serving.recommender
+        _ = rec.by_support
         if not len(rec.users):
             return
         history = rec.histories.row(0)
@@ -229,18 +229,28 @@ class Engine:
     ) -> Ranked:
         allowed = self._allowed(serving, wish)
         rows, scores = serving.rank(person, wish.n, allowed=allowed, by=wish.by, diversity=wish.diversity)
+        marks = dict(zip(rows.tolist(), serving.answered_by(person, rows, scores), strict=True))
         best = list(zip(rows.tolist(), scores.tolist(), strict=True))
         if wish.explore > 0:
             pool = rarely_rated(serving, person, allowed)
             places = mixed(best, pool, wish.n, wish.explore, stream or np.random.default_rng())
         else:
             places = [Place(row, score, False, 1.0) for row, score in best]
-        return Ranked(serving.version, person.by, stale, self._told(serving, places))
+        by: AnsweredBy = "prior" if person.row < 0 and "model" in marks.values() else person.by
+        return Ranked(serving.version, by, stale, self._told(serving, places, marks))
 
-    def _told(self, serving: Serving, places: list[Place]) -> list[Suggestion]:
+    def _told(self, serving: Serving, places: list[Place], marks: dict[int, ItemAnsweredBy]) -> list[Suggestion]:
         ids = serving.items(np.array([place.row for place in places], np.int32))
         return [
-            Suggestion(item, rank, place.score, self.title(serving, item, place.row), place.explored, place.propensity)
+            Suggestion(
+                item,
+                rank,
+                place.score,
+                "exploration" if place.explored else marks[place.row],
+                self.title(serving, item, place.row),
+                place.explored,
+                place.propensity,
+            )
             for rank, (item, place) in enumerate(zip(ids, places, strict=True), start=1)
         ]
 

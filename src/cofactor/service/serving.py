@@ -10,19 +10,23 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import polars as pl
 
-from cofactor.arrays import Bool, Float32, Int32, SparseRows
+from cofactor.arrays import EVERY, Bool, Float32, Int32, SparseRows
 from cofactor.data.ids import IdMap
 from cofactor.data.scale import Scale
-from cofactor.errors import DataError, UnknownIdError
+from cofactor.errors import DataError, KindError, UnknownIdError
 from cofactor.kernels.threads import threads
-from cofactor.models.base import FoldsIn
+from cofactor.models.base import FoldsIn, HasUncertainty
 from cofactor.models.rerank import By, ranked
 from cofactor.newcomers import Interview, Population
 from cofactor.recommend import Recommender
 
-__all__ = ["AnsweredBy", "Person", "Serving"]
+__all__ = ["AnsweredBy", "ItemAnsweredBy", "Person", "Serving"]
 
 AnsweredBy: TypeAlias = Literal["model", "fold-in", "prior", "popularity"]
+"""What stands for a user: see `Person`."""
+
+ItemAnsweredBy: TypeAlias = Literal["model", "popularity", "exploration"]
+"""What put an item into its place: "popularity" where the model has no evidence about the user and the item."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,34 +148,56 @@ class Serving:
     def rank(
         self, person: Person, n: int, *, allowed: Bool | None = None, by: By = "mean", diversity: float = 0.0
     ) -> tuple[Int32, Float32]:
-        """The best items of somebody, at most n of the allowed: rows, and scores (of popularity: the support)."""
-        mask, n = np.zeros(0, bool) if allowed is None else allowed, min(n, len(self.recommender.items))
-        if person.by == "popularity":
-            return self._popular(n, person.exclude, mask)
+        """The best items of somebody, at most n of the allowed: rows and scores, as `Recommender.rank` has them.
+
+        Of somebody of whom nothing is known, what is best for a user without a history; where the model cannot fold in,
+        the most popular items, with a score of 0.
+        """
+        rec, mask, n = self.recommender, EVERY if allowed is None else allowed, min(n, len(self.recommender.items))
+        model, row, known = person.model, person.row, person.known
+        if row < 0:
+            if self._nobody is None:
+                return self._popular(n, person.exclude, mask, by)
+            model, row, known = self._nobody, 0, SparseRows.empty(1)
         with threads(1):
             rows, scores = ranked(
-                person.model,
-                np.array([person.row], np.int32),
+                model,
+                np.array([row], np.int32),
                 n,
-                known=person.known,
+                known=known,
                 exclude=person.exclude,
                 allowed=mask,
                 by=by,
                 diversity=diversity,
+                evidence=EVERY if rec.evidence is None else rec.evidence,
+                order=rec.by_support,
             )
         there = rows[0] >= 0
         return rows[0][there], scores[0][there]
 
-    @cached_property
-    def by_support(self) -> Int32:
-        """Item rows, the most rated first, equal ones by row."""
-        return np.argsort(-self.recommender.support, kind="stable").astype(np.int32)
+    def answered_by(self, person: Person, rows: Int32, scores: Float32) -> list[ItemAnsweredBy]:
+        """Return what put each of these items of `rank` into its place, as `Recommender.answered_by` has it."""
+        if person.row < 0 and self._nobody is None:
+            return ["popularity"] * len(rows)
+        marks: list[ItemAnsweredBy] = self.recommender.answered_by(rows, scores).to_list()
+        return marks
 
-    def _popular(self, n: int, exclude: SparseRows, allowed: Bool) -> tuple[Int32, Float32]:
+    @cached_property
+    def _nobody(self) -> Any:
+        """A model whose one user has no history; None where the model cannot fold in."""
+        if not isinstance(self.recommender.model, FoldsIn):
+            return None
+        with threads(1):
+            return self.recommender.folded_in(SparseRows.empty(1))
+
+    def _popular(self, n: int, exclude: SparseRows, allowed: Bool, by: By) -> tuple[Int32, Float32]:
+        if by != "mean" and not isinstance(self.recommender.model, HasUncertainty):
+            raise KindError(f"this model predicts no distribution, so nothing can be ranked by {by!r}")
         may = np.ones(len(self.recommender.items), bool) if not len(allowed) else allowed.copy()
         may[exclude.columns] = False
-        rows = self.by_support[may[self.by_support]][:n]
-        return rows, self.recommender.support[rows].astype(np.float32)
+        order = self.recommender.by_support
+        rows = order[may[order]][:n]
+        return rows, np.zeros(len(rows), np.float32)
 
     # what is asked of newcomers, and the scale
 

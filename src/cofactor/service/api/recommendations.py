@@ -137,6 +137,7 @@ def _told(service: Service, found: Ranked, user: str | None, log: bool) -> dict[
             "item": one.item,
             "rank": one.rank,
             "score": None if math.isnan(one.score) else one.score,
+            "answered_by": one.answered_by,
             "title": one.title,
             "explored": one.explored,
             "propensity": one.propensity,

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cofactor.models.rerank import By
 from cofactor.service.api.words.basics import WHOLE, Id, Ids, JsonMap, Rating, Wire, either
-from cofactor.service.serving import AnsweredBy
+from cofactor.service.serving import AnsweredBy, ItemAnsweredBy
 
 __all__ = [
     "Batch",
@@ -80,6 +80,7 @@ class Shown(BaseModel):
     item: str
     rank: int
     score: float | None
+    answered_by: ItemAnsweredBy = Field(description="popularity: the model has no evidence about the user and the item")
     title: str | None = None
     explored: bool
     propensity: float
