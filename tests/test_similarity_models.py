@@ -13,7 +13,7 @@ import cofactor
 from cofactor.arrays import SparseRows
 from cofactor.data.interactions import Interactions
 from cofactor.data.synthetic import MOVIELENS_20M_SHAPE, generate
-from cofactor.errors import CofactorError, ParameterError
+from cofactor.errors import CofactorError, DataError, ParameterError
 from cofactor.evaluate.split import Split
 from cofactor.evaluate.standard import i0_rows, s0_rows, split_rows
 from cofactor.metrics.ranking import ranking_metrics
@@ -222,7 +222,7 @@ def test_histories_of_others_are_refused(estimator: Any, small_events: Interacti
         lambda: model.scores(few, histories),
         lambda: model.top(few, 3, histories=histories, exclude=histories.take(few), allowed=np.zeros(0, bool)),
     ):
-        with pytest.raises(ParameterError, match="2 users are asked for but"):
+        with pytest.raises(DataError, match="histories must have 2 rows, not 200"):
             call()
 
 
