@@ -237,7 +237,6 @@ def test_ids_of_any_script_are_kept_apart(tmp_path: Path) -> None:
         "ana ",
         "ana",
         "ANA",
-        "\x00",
         "007",
         "7",
     ]

@@ -218,12 +218,10 @@ def test_item_similarity_of_ease_is_the_partial_correlation(small_events: Intera
 def test_histories_of_others_are_refused(estimator: Any, small_events: Interactions) -> None:
     model, histories = estimator.fit(small_events), small_events.by_user
     few = np.zeros(2, np.int32)
-    for call in (
-        lambda: model.scores(few, histories),
-        lambda: model.top(few, 3, histories=histories, exclude=histories.take(few), allowed=np.zeros(0, bool)),
-    ):
-        with pytest.raises(DataError, match="histories must have 2 rows, not 200"):
-            call()
+    with pytest.raises(ParameterError, match="2 users are asked for but 200 histories are given"):
+        model.scores(few, histories)
+    with pytest.raises(DataError, match="histories must have 2 rows, not 200"):
+        model.top(few, 3, histories=histories, exclude=histories.take(few), allowed=np.zeros(0, bool))
 
 
 def test_similar_users_keep_their_ids_after_an_update(small_ratings: Interactions) -> None:
