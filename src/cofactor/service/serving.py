@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import polars as pl
 
-from cofactor.arrays import EVERY, Bool, Float32, Int32, SparseRows
+from cofactor.arrays import EVERY, Bool, Float32, Int32, ItemOrder, SparseRows
 from cofactor.data.ids import IdMap
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, KindError, UnknownIdError
@@ -170,7 +170,7 @@ class Serving:
                 by=by,
                 diversity=diversity,
                 evidence=EVERY if rec.evidence is None else rec.evidence,
-                order=rec.by_support,
+                order=self._order,
             )
         there = rows[0] >= 0
         return rows[0][there], scores[0][there]
@@ -181,6 +181,10 @@ class Serving:
             return ["popularity"] * len(rows)
         marks: list[ItemAnsweredBy] = self.recommender.answered_by(rows, scores).to_list()
         return marks
+
+    @cached_property
+    def _order(self) -> ItemOrder:
+        return ItemOrder(self.recommender.by_support)
 
     @cached_property
     def _nobody(self) -> Any:
