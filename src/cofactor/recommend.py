@@ -22,7 +22,7 @@ from cofactor.data.ids import Id, IdMap, id_column
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.data.scale import Scale
 from cofactor.data.side_table import SideTable
-from cofactor.errors import ArtifactError, DataError, KindError, ParameterError, UnknownIdError
+from cofactor.errors import ArtifactError, DataError, ForkError, KindError, ParameterError, UnknownIdError
 from cofactor.estimators import REGISTRY
 from cofactor.estimators.base import Estimator, OnEpoch, item_evidence
 from cofactor.metrics.model_lists import ModelLists
@@ -820,6 +820,8 @@ class Recommender:
             artifact.verify(name for name, array in artifact.arrays.items() if not _is_numbers(name, array))
         try:
             return cls._of_parts(artifact.arrays, artifact.manifest)
+        except ForkError:
+            raise
         except (Exception, pl.exceptions.PanicException) as problem:
             what = f"lacks {problem}" if isinstance(problem, KeyError) else f"cannot be understood ({problem})"
             raise ArtifactError(f"{path} {what}: it was written by another version of cofactor") from problem

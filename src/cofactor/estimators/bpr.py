@@ -122,6 +122,8 @@ class _Descent:
             factors = np.zeros((n, padded_width(spec.factors)), np.float32)
             if start is None:
                 drawn = random_stream(seed, f"{name} factors").standard_normal((n, spec.factors), dtype=np.float32)
+                if name == "user":
+                    drawn[rows.counts == 0] = 0  # no event would move them from a random start
                 factors[:, : spec.factors] = drawn * np.float32(spec.init_sd / spec.factors**0.5)
             else:
                 given = getattr(start, f"{name}_factors")
@@ -144,10 +146,8 @@ class _Descent:
 
     def model(self) -> FactorModel:
         k = self.spec.factors
-        P = self.P[:, :k].copy()
-        P[self.rows.counts == 0] = 0  # nothing moved them from their random start
         return FactorModel(
-            read_only(P),
+            read_only(self.P[:, :k].copy()),
             read_only(self.Q[:, :k].copy()),
             read_only(np.zeros(len(self.P), np.float32)),
             read_only(self.bias.copy()),

@@ -38,8 +38,8 @@ class BiasedMF(Estimator):
     >>> stars = [5 if (u + i) % 2 == 0 else 1 for u, i in pairs]                     # two tastes
     >>> ratings = cofactor.Interactions.from_columns(*zip(*pairs), stars)
     >>> rec = cofactor.Recommender.fit(BiasedMF(factors=2), ratings)
-    >>> round(rec.predict(0, 0), 1)                                                  # which nobody told it
-    5.0
+    >>> rec.predict(0, 0) > 4.5                                                      # not in the data
+    True
     """
 
     name: ClassVar[str] = "biased-mf"
@@ -169,12 +169,16 @@ class _Descent:
         if not spec.biases and span == 0:
             mean = 0.0  # the plain dot product
         sides = []
-        for name, place in (("user", blocks.user_place), ("item", blocks.item_place)):
+        for name, place, rows in (
+            ("user", blocks.user_place, interactions.u),
+            ("item", blocks.item_place, interactions.i),
+        ):
             n = len(place)
             factors = np.zeros((n, padded_width(spec.factors)), np.float32)
             bias = np.zeros(n, np.float32)
             if start is None:
                 drawn = random_stream(seed, f"{name} factors").standard_normal((n, spec.factors), dtype=np.float32)
+                drawn[np.bincount(rows, minlength=n) == 0] = 0  # no rating would move them from a random start
                 factors[place, : spec.factors] = drawn * np.float32(spec.init_sd)
             else:
                 given = getattr(start, f"{name}_factors")
@@ -197,12 +201,9 @@ class _Descent:
 
     def model(self) -> FactorModel:
         k, users, items = self.spec.factors, self.blocks.user_place, self.blocks.item_place
-        P, Q = self.P[users, :k], self.Q[items, :k]
-        P[np.bincount(self.interactions.u, minlength=len(P)) == 0] = 0  # nothing moved them from their random start
-        Q[np.bincount(self.interactions.i, minlength=len(Q)) == 0] = 0
         return FactorModel(
-            read_only(P),
-            read_only(Q),
+            read_only(self.P[users, :k]),
+            read_only(self.Q[items, :k]),
             read_only(self.user_bias[users]),
             read_only(self.item_bias[items]),
             mean=self.mean,

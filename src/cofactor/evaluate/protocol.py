@@ -177,7 +177,7 @@ def evaluate(
     >>> split = cofactor.split_per_user(ratings.to_events(positive_from=4))
     >>> found = cofactor.evaluate.evaluate(cofactor.ImplicitALS(factors=8), split, ks=[5])
     >>> [score.label for score in found.scores], round(found["popularity"].metrics["ndcg@5"].mean, 1)
-    (['implicit-als', 'popularity'], 0.3)
+    (['implicit-als', 'popularity'], 0.4)
     """
     check_ks(ks)
     require_split(split, "evaluate")

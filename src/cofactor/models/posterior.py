@@ -217,7 +217,7 @@ class BayesianModel:
         >>> import cofactor
         >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1, 2], [0, 1, 0, 1, 0], [5, 4, 2, 1, 3])
         >>> model = cofactor.BayesianMF(factors=2, sweeps=20, burn_in=10).fit(ratings)
-        >>> larger = model.rescaled(10.0, cofactor.Scale(10.0, 50.0))
+        >>> larger = model.rescaled(10.0, Scale(10.0, 50.0))
         >>> round(larger.center / model.center)
         10
         """
