@@ -253,6 +253,25 @@ def test_priors_change_newcomers_and_nobody_else(rec: Recommender) -> None:
     assert not plain.recommend_newcomer(history)["score"].equals(rec.recommend_newcomer(history)["score"])
 
 
+@pytest.mark.parametrize("estimator", [ALS, cofactor.BiasedMF(factors=4, epochs=5), cofactor.ImplicitALS(factors=4)])
+def test_an_unknown_user_is_predicted_by_the_prior(estimator: Any, table: Interactions) -> None:
+    """As a new user without a history is ranked; known users are predicted as before."""
+    known = table if estimator.kind == "ratings" else table.to_events(positive_from=4)
+    plain = Recommender.fit(estimator, known)
+    rec, items = learn_priors(plain), plain.items.all.to_list()
+    nobody = rec.folded_in(SparseRows.empty(1))
+    rows = np.arange(len(items), dtype=np.int32)
+    wanted = nobody.predict(np.zeros(len(items), np.int32), rows, SparseRows.empty(1))
+    found = rec.predict(["nobody"] * len(items), items)["prediction"].to_numpy()
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    assert not np.allclose(found, plain.predict("nobody", items)["prediction"].to_numpy(), atol=1e-3)
+    assert rec.predict("nobody", items[3]) == pytest.approx(float(wanted[3]), abs=1e-6)
+    user = rec.users.all[0]
+    mixed = rec.predict([user, "nobody" if isinstance(user, str) else 10**9], [items[3]] * 2, times=5)["prediction"]
+    assert mixed.to_list() == pytest.approx([plain.predict(user, items[3]), float(wanted[3])], abs=1e-6)
+    assert np.isfinite(rec.predict("nobody", "no such item"))
+
+
 def test_users_are_told_apart_by_their_own_columns() -> None:
     rng = np.random.default_rng(0)
     u, i = np.nonzero(rng.random((200, 60)) < 0.4)

@@ -405,10 +405,11 @@ class Recommender:
         """The expected rating of a user and an item (a float), or of many pairs (user, item, prediction).
 
         One user with many items, or one item with many users, stands for that many pairs. Never fails on unknown ids:
-        an unknown user is predicted the item's average level, and so on; `unknown` counts them. Models of events give
-        the score that the pair would be ranked by. `times`, in seconds since 1970, one for all pairs or one each, count
-        where the model learnt from time. In the units of the ratings, clipped to their scale, float32; no pairs give no
-        rows. Raises DataError for ids of the wrong type, or of different numbers, and for other times.
+        an unknown user is predicted the item's average level, or what the prior of new users says, and so on; `unknown`
+        counts them. Models of events give the score that the pair would be ranked by. `times`, in seconds since 1970,
+        one for all pairs or one each, count where the model learnt from time. In the units of the ratings, clipped to
+        their scale, float32; no pairs give no rows. Raises DataError for ids of the wrong type, or of different
+        numbers, and for other times.
 
         >>> import cofactor
         >>> ratings = cofactor.Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
@@ -441,9 +442,15 @@ class Recommender:
         return int((u < 0).sum()), int((i < 0).sum())
 
     def _predicted(self, users: pl.Series, items: pl.Series, times: Any) -> Float32:
-        return predicted(
-            self.model, self.users.rows(users), self.items.rows(items), _seconds(times, len(users)), self.histories
-        )
+        u, i, at = self.users.rows(users), self.items.rows(items), _seconds(times, len(users))
+        ratings = predicted(self.model, u, i, at, self.histories)
+        new = np.flatnonzero(u < 0)
+        if not len(new) or self.priors is None or self.priors.users is None:
+            return ratings
+        nobody, one = SparseRows.empty(1), np.zeros(len(new), np.int32)
+        ratings = np.array(ratings)
+        ratings[new] = predicted(self.folded_in(nobody), one, i[new], None if at is None else at[new], nobody)
+        return ratings
 
     # reasons
 

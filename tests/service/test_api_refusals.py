@@ -122,6 +122,22 @@ def test_what_is_not_there(admin: TestClient, method: str, path: str, status: in
     assert found.headers["x-request-id"]
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_a_number_that_is_not_finite_is_called_so(admin: TestClient, number: str) -> None:
+    bodies = {
+        "/v1/recommendations": f'{{"history": [{{"item": "1", "value": {number}}}]}}',
+        "/v1/events": f'{{"user": "7", "item": "1", "value": {number}}}',
+        "/v1/onboarding": f'{{"answers": [{{"item": "1", "value": {number}}}]}}',
+    }
+    for path, body in bodies.items():
+        found = admin.post(path, content=body, headers={"Content-Type": "application/json"})
+        assert found.status_code == 422
+        assert "value: " in found.json()["detail"]
+        assert "the number is not finite" in found.json()["detail"]
+    lines = admin.post("/v1/events/bulk", content=bodies["/v1/events"]).json()
+    assert "the number is not finite" in lines["results"][0]["error"]
+
+
 def test_request_ids(admin: TestClient) -> None:
     assert admin.get("/v1/models", headers={"X-Request-ID": "mine-1"}).headers["x-request-id"] == "mine-1"
     assert admin.get("/v1/models", headers={"X-Request-ID": 'no"good'}).headers["x-request-id"] != 'no"good'

@@ -64,9 +64,7 @@ def predict(
 
 
 def _predicted(recommender: Recommender, users: pl.Series, items: pl.Series, times: Int64 | None) -> pl.DataFrame:
-    import polars as pl
-
-    from cofactor.models.base import KnowsTime, predicted
+    from cofactor.models.base import KnowsTime
 
     u, i = recommender.users.rows(users), recommender.items.rows(items)
     for what, rows, ids in (("user", u, users), ("item", i, items)):
@@ -78,8 +76,8 @@ def _predicted(recommender: Recommender, users: pl.Series, items: pl.Series, tim
             note(f"{unknown.sum():,} of {len(rows):,} pairs have an unknown {what} ({first!r}, ...): average level")
     if times is not None and not (isinstance(recommender.model, KnowsTime) and recommender.model.knows_time):
         note("the model did not learn from time, so the times change nothing (bayesian-mf does, with time_bin)")
-    ratings = predicted(recommender.model, u, i, times, recommender.histories)
-    return pl.DataFrame({"user": users, "item": items, "prediction": ratings})
+    predicted: pl.DataFrame = recommender.predict(users, items, times=times)
+    return predicted
 
 
 def _show(predicted: pl.DataFrame) -> None:

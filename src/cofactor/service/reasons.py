@@ -72,7 +72,7 @@ def explained(engine: Engine, user: str, item: str) -> Reasons:
     if not isinstance(person.model, Explains):
         raise KindError("this model cannot say what its scores are made of")
     if person.row < 0:
-        raise UnknownIdError("nothing is known of this user, so there is nothing to explain")
+        raise UnknownIdError(f"user {user!r} is not known to model {serving.version}, so there is nothing to explain")
     rec = serving.recommender
     with threads(1):
         why = person.model.explain(person.row, row, person.known)

@@ -83,8 +83,8 @@ def _line(given: str) -> str:
         raise ValueError(str(error)) from None
 
 
-def _finite(given: float) -> float:
-    if not math.isfinite(given):
+def _finite(given: Any) -> Any:
+    if isinstance(given, float) and not math.isfinite(given):
         raise ValueError("the number is not finite")
     return given
 
@@ -127,7 +127,7 @@ Ids: TypeAlias = Annotated[list[Id], Field(max_length=10_000)]
 JsonMap: TypeAlias = Annotated[
     dict[str, Any], AfterValidator(_map), Field(description="Any JSON object of at most 65,536 bytes")
 ]
-Number: TypeAlias = Annotated[float, Field(strict=True, ge=-LARGEST_VALUE, le=LARGEST_VALUE), AfterValidator(_finite)]
+Number: TypeAlias = Annotated[float, Field(strict=True, ge=-LARGEST_VALUE, le=LARGEST_VALUE), BeforeValidator(_finite)]
 Rating = TypeAliasType("Rating", Number)
 """A number on the scale of the model that answers, where that learnt from ratings."""
 
