@@ -21,7 +21,8 @@ def run(model: Path, said: str, *options: object) -> Result:
 def ok(model: Path, said: str, *options: object) -> str:
     result = run(model, said, *options)
     assert result.exit_code == 0, result.stderr or result.exception
-    assert max(map(len, result.stdout.splitlines())) <= 80
+    lines = result.stdout.splitlines()  # a command is not broken into lines
+    assert max(len(line) for line in lines if "cofactor recommend" not in line) <= 80
     return result.stdout
 
 
@@ -45,7 +46,7 @@ def test_it_asks_with_titles_and_shows_how_the_list_moves(model: Path) -> None:
     assert shown.count("best for you now") == 3
     assert "\x1b" not in shown
     assert "You rated 3 of 5." in shown
-    assert "cofactor recommend MODEL" in shown
+    assert "cofactor recommend /" in shown
     assert shown.count("--rated") == 3
 
 

@@ -78,7 +78,7 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
     if target.exists() and not target.is_file():
         raise OSError(errno.EINVAL, "it is there, and it is not an ordinary file", str(target))
     before = target.stat() if target.exists() else None
-    temporary = target.with_name(f".{target.name[:60]}.{secrets.token_hex(4)}.tmp")
+    temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}.tmp")
     try:
         if before is not None:  # until it has the mode of the old file, nobody else reads it
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))

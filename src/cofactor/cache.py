@@ -20,5 +20,13 @@ def cache_folder() -> Path:
     if chosen := os.environ.get("COFACTOR_CACHE"):
         return Path(chosen)
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "cofactor"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cofactor"
+        return Path(os.environ.get("LOCALAPPDATA") or _home() / "AppData" / "Local") / "cofactor"
+    return Path(os.environ.get("XDG_CACHE_HOME") or _home() / ".cache") / "cofactor"
+
+
+def _home() -> Path:
+    """The user's home folder. A user without one gets a folder that cannot be made: what needs it says what to do."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path(os.devnull)

@@ -131,7 +131,7 @@ app = typer.Typer(
     cls=OneLineErrors,
     name="cofactor",
     help="Collaborative filtering you can run, read and trust.\n\n"
-    "New here? Type [bold]cofactor demo[/bold]: it shows everything on real film ratings.",
+    "New here? `[bold]cofactor demo[/bold]` shows everything on real film ratings.",
     epilog="cofactor COMMAND --help tells what a command can do. cofactor --version says which cofactor this is.",
     no_args_is_help=True,
     add_completion=False,

@@ -10,7 +10,7 @@ from typer import Option
 from cofactor.cli.options import Json, Models, Seed, Settings, choice, whole_number
 from cofactor.cli.screen import messages, note, results, show_json, table
 from cofactor.cli.source import Source, reads_table
-from cofactor.cli.splits import SplitName, TestShare, check_split, parted
+from cofactor.cli.splits import ExcludeName, SplitName, TestShare, check_exclude, check_split, parted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,6 +44,7 @@ def compare(
     ] = None,
     split: SplitName = "random",
     test: TestShare = None,
+    exclude: ExcludeName = None,
     k: Annotated[
         list[int] | None,
         Option("--k", "-k", metavar="K", parser=whole_number, help="Length of lists [10]; the first decides."),
@@ -65,12 +66,13 @@ def compare(
     estimators = estimators_of(names, settings or ())
     source.suits(estimators)
     check_split(split, test)
+    excluded = check_exclude(exclude, source.kind)
     meant = known_task(task, source.kind)
     parts = parted(source.read(), split, test, seed)
     console = messages()
     with console.status("", spinner="dots") as status:  # nothing where stderr is no terminal
         found = compared(
-            estimators, parts, task=meant, ks=tuple(k or (10,)), seed=seed,
+            estimators, parts, task=meant, ks=tuple(k or (10,)), seed=seed, exclude=excluded,
             on_fit=lambda name: status.update(f"learning {name}"),
         )  # fmt: skip
     for label, reason in found.failed:

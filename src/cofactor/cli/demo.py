@@ -10,6 +10,7 @@ from typer import Option
 
 from cofactor.cli.options import Seed
 from cofactor.cli.screen import bar, fetch_progress, printable, results, table
+from cofactor.shell import as_path, command
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -192,21 +193,20 @@ def _loved(ratings: Interactions, row: int, n: int) -> list[tuple[str, float]]:
 def _what_next(out: Console, output: str | None) -> None:
     _head(out, "5. Your turn")
     if output is not None:
-        _say(out, f"This model is saved in {output}: cofactor recommend {output} --user 7")
+        saved = command("recommend", as_path(output), "--user", 7)
+        out.print(f"This model is saved in {printable(output)}: {saved}\n", soft_wrap=True)
     _say(out, "With a file of your own, one rating a line (user, item, rating, and the time if you have it):")
-    for command in (
+    for line in (
         "cofactor describe ratings.csv",
         "cofactor evaluate ratings.csv --model biased-mf --model explicit-als",
         "cofactor fit ratings.csv -o my.cofactor --items films.csv",
         "cofactor recommend my.cofactor --user ana",
         "cofactor similar my.cofactor --item alien",
     ):
-        out.print(f"  {command}", soft_wrap=True, style="bold")
-    _say(
-        out,
-        "\nClicks, plays or purchases instead of ratings: add --events --model implicit-als. `cofactor COMMAND --help` "
-        "tells the rest. In Python it is three lines:",
-    )
+        out.print(f"  {line}", soft_wrap=True, style="bold")
+    out.print("\nClicks, plays or purchases instead of ratings:\n")
+    out.print("  cofactor fit clicks.csv -o my.cofactor --events --model implicit-als", soft_wrap=True, style="bold")
+    _say(out, "\n`cofactor COMMAND --help` tells the rest. In Python it is three lines:")
     for line in (
         'ratings = cofactor.read_ratings("ratings.csv")',
         "rec = cofactor.Recommender.fit(cofactor.BiasedMF(factors=50), ratings)",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import isnan
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ from cofactor.cli.calibration import check_calibration, report_calibration
 from cofactor.cli.options import Json, Lengths, Models, Seed, Settings
 from cofactor.cli.screen import messages, results, show_json, table
 from cofactor.cli.source import Source, reads_table
-from cofactor.cli.splits import SplitName, TestShare, check_split, parted
+from cofactor.cli.splits import ExcludeName, SplitName, TestShare, check_exclude, check_split, parted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,6 +49,7 @@ def evaluate(
     model: Models = None,
     split: SplitName = "random",
     test: TestShare = None,
+    exclude: ExcludeName = None,
     k: Lengths = None,
     calibration: Annotated[
         bool, Option("--calibration", help="Tell instead whether predicted distributions of ratings come true.")
@@ -81,6 +83,7 @@ def evaluate(
     estimators = estimators_of(names, settings or ())
     source.suits(estimators)
     check_split(split, test)
+    excluded = check_exclude(exclude, source.kind)
     parts = parted(source.read(), split, test, seed)
     if calibration:
         report_calibration(estimators, parts, plot=plot, seed=seed, as_json=as_json)
@@ -88,8 +91,9 @@ def evaluate(
     console = messages()
     with console.status("", spinner="dots") as status:  # nothing where stderr is no terminal
         found = compare(
-            estimators, parts, ks=tuple(k or (10,)), seed=seed, on_fit=lambda name: status.update(f"learning {name}")
-        )
+            estimators, parts, ks=tuple(k or (10,)), seed=seed, exclude=excluded,
+            on_fit=lambda name: status.update(f"learning {name}"),
+        )  # fmt: skip
     if as_json:
         show_json({**found.as_dict(), "train": len(parts.train), "test": len(parts.test)})
         return
@@ -109,6 +113,7 @@ def show_evaluation(out: Console, found: Evaluation, split: Split) -> None:
             scores = _sorted(found.scores, f"ndcg@{k}")
             for names in RANKING:
                 _show_table(out, scores, [f"{name}@{k}" for name in names], with_time=names == RANKING[0])
+            _show_served(out, scores, k)
     out.print(LEGEND)
 
 
@@ -126,6 +131,21 @@ def _show_table(out: Console, scores: Sequence[Score], metrics: Sequence[str], *
         cells = [_cell(score, metric, scores) for metric in metrics]
         shown.add_row(score.label + role, *cells, *([f"{score.fit_seconds:.1f} s"] if with_time else []))
     out.print(shown)
+
+
+def _show_served(out: Console, scores: Sequence[Score], k: int) -> None:
+    """The same lists as they are served, for the models whose lists popular items fill."""
+    filled = [replace(score, metrics=score.served) for score in scores if _is_filled(score, k)]
+    if filled:
+        out.print(
+            f"Lists of {k} as served: popular items fill the places for which a model has no evidence", style="bold"
+        )
+        _show_table(out, filled, [f"{name}@{k}" for name in RANKING[0]], with_time=False)
+
+
+def _is_filled(score: Score, k: int) -> bool:
+    pairs = [(score.metrics[name].mean, value.mean) for name, value in score.served.items() if name.endswith(f"@{k}")]
+    return any(own != served and not isnan(own) for own, served in pairs)
 
 
 def _cell(score: Score, metric: str, scores: Sequence[Score]) -> str:

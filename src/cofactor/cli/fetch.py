@@ -11,6 +11,7 @@ from typer import Argument, Option
 from cofactor.cli.options import Json
 from cofactor.cli.screen import fetch_progress, results, show_json, table
 from cofactor.errors import ParameterError
+from cofactor.shell import command
 
 __all__ = ["fetch"]
 
@@ -23,8 +24,8 @@ def fetch(
 ) -> None:
     """Get a data set from its maker and keep it in the cache.
 
-    It is checked, and its terms of use are shown. Its name can then stand wherever a table is asked for: cofactor fit
-    movielens-100k ...
+    It is checked, and its terms of use are shown. Its name can then stand wherever a table is asked for, as in
+    `cofactor describe movielens-100k`.
     """
     if show_list:
         _show_all(show_json if as_json else None)
@@ -50,7 +51,7 @@ def _show_one(folder: Path, source: dict[str, Any]) -> None:
     out.print(f"from   {source['source']}", soft_wrap=True)
     out.print(f"\nTerms. {source['terms']}")
     out.print(f"\nCite. {source['citation']}")
-    out.print(f"\nNext: cofactor describe {source['name']}", soft_wrap=True)
+    out.print(f"\nNext: {command('describe', source['name'])}", soft_wrap=True)
 
 
 def _show_all(as_json: Any) -> None:

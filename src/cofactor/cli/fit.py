@@ -12,6 +12,7 @@ from typer import Option
 from cofactor.cli.options import Json, Seed, Settings, share
 from cofactor.cli.screen import epoch_progress, printable, results, show_json
 from cofactor.cli.source import Source, reads_table
+from cofactor.shell import as_path, command
 
 if TYPE_CHECKING:
     from cofactor.data.interactions import Interactions
@@ -85,9 +86,9 @@ def fit(
     if recommender.priors is not None:
         known = ", ".join(name for names in columns for name in names)
         out.print(f"newcomers start {f'from {known}' if known else 'as people are on average'}", soft_wrap=True)
-    out.print(f"saved in {output} ({Path(output).stat().st_size:,} bytes)", soft_wrap=True)
-    someone = printable(table.users.ids([0])[0])
-    out.print(f"\nNext: cofactor recommend {output} --user {someone}", soft_wrap=True)
+    out.print(f"saved in {printable(output)} ({Path(output).stat().st_size:,} bytes)", soft_wrap=True)
+    someone = table.users.ids([0])[0]
+    out.print(f"\nNext: {command('recommend', as_path(output), '--user', someone)}", soft_wrap=True)
 
 
 def _learnt(

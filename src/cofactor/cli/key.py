@@ -11,6 +11,7 @@ from cofactor.cli.doctor import Data, Db
 from cofactor.cli.options import choice
 from cofactor.cli.screen import results
 from cofactor.errors import StoreError
+from cofactor.shell import as_path, command
 
 __all__ = ["key"]
 
@@ -33,7 +34,7 @@ def key(
     from cofactor.store import Role, Store
 
     if db is None and not (Path(data) / "store.db").is_file():
-        raise StoreError(f"{data} holds no service: cofactor serve RATINGS makes one")
+        raise StoreError(f"{data} holds no service: `{command('serve', 'RATINGS', '--data', as_path(data))}` makes one")
     with Store.open(store_url(data, db)) as store:
         if revoke is not None:
             store.keys.revoke(revoke.partition(".")[0])

@@ -8,6 +8,7 @@ from typer import Argument
 
 from cofactor.cli.options import Json
 from cofactor.cli.screen import results, show_json, table
+from cofactor.shell import command
 
 __all__ = ["models"]
 
@@ -37,7 +38,21 @@ def models(
             out.print(shown)
         else:
             out.print("It has no settings.\n")
-    out.print("Set one by --set NAME=VALUE: cofactor fit ratings.csv -o my.cofactor --set factors=100")
+    example = next((kind for kind in kinds if described_settings(kind)), None)
+    if example is not None:
+        out.print(f"To change a setting: {_example(example)}", soft_wrap=True)
+
+
+def _example(kind: Any) -> str:
+    """A command that sets the first setting of this estimator to its default."""
+    from cofactor.cli.settings import described_settings, in_words
+
+    setting = described_settings(kind)[0]
+    events = ["--events"] if kind.kind == "events" else []
+    return command(
+        "fit", "clicks.csv" if events else "ratings.csv", "-o", "my.cofactor", "--model", kind.name, *events,
+        "--set", f"{setting['name']}={in_words(setting['default'])}",
+    )  # fmt: skip
 
 
 def _facts(kind: Any, settings: list[dict[str, Any]]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,6 +11,8 @@ from typer import Option
 
 from cofactor.cli.options import ModelFile, Seed, whole_number
 from cofactor.cli.screen import printable, results, table
+from cofactor.cli.settings import number_text
+from cofactor.shell import as_path, command
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -47,7 +48,7 @@ def onboard(
     from cofactor.recommend import Recommender
 
     recommender = Recommender.load(model)
-    asking = _Asking(recommender, recommender.scale)
+    asking = _Asking(recommender, model, recommender.scale)
     interview, out = Interview(Population.of(recommender, seed=seed)), results()
     out.print(f"Rate {asking.range}; Enter or ? if you don't know it, q to stop.")
     for number in range(1, questions + 1):
@@ -69,6 +70,7 @@ class _Asking:
     """How items and the scale are told, and answers read."""
 
     recommender: Recommender
+    path: str
     scale: Scale | None
 
     @property
@@ -129,5 +131,6 @@ class _Asking:
             out.print(self.moves(type(interview)(interview.population), interview, n, then="at first"))
         if len(items):
             ids = self.recommender.items.ids(items).to_list()
-            rated = [shlex.quote(printable(f"{one}={value:g}")) for one, value in zip(ids, values, strict=True)]
-            out.print("For a longer list: cofactor recommend MODEL " + " ".join(f"--rated {one}" for one in rated))
+            rated = [f"{one}={number_text(float(value))}" for one, value in zip(ids, values, strict=True)]
+            options = [word for one in rated for word in ("--rated", one)]
+            out.print(f"For a longer list: {command('recommend', as_path(self.path), *options)}", soft_wrap=True)

@@ -58,7 +58,7 @@ def predict(
     if as_json:
         show_json(predicted.to_dicts() if output is None else {"pairs": len(predicted), "output": output})
     elif output is not None:
-        results().print(f"{len(predicted):,} predictions are in {output}", soft_wrap=True)
+        results().print(f"{len(predicted):,} predictions are in {printable(output)}", soft_wrap=True)
     else:
         _show(predicted)
 

@@ -60,9 +60,10 @@ def recommend(
     output: Output = None,
     as_json: Json = False,
 ) -> None:
-    """Recommend the n best items: user, item, rank, score, and the title where it is known.
+    """Recommend the n best items: user, item, rank, score, answered_by, and the title where it is known.
 
-    The score is what items are ranked by. The screen also shows the rating to expect and how many ratings stand
+    The score is what items are ranked by. Where the model has no evidence, popular items fill the list, and
+    answered_by says popularity instead of model. The screen also shows the rating to expect and how many ratings stand
     behind each item: the fewer, the less sure its place.
     """
     from cofactor.cli.tables import check_output, write_frame
@@ -94,7 +95,7 @@ def recommend(
     if as_json:
         show_json(ranked.to_dicts() if output is None else {"rows": len(ranked), "output": output})
     elif output is not None:
-        results().print(f"{len(ranked):,} recommendations are in {output}", soft_wrap=True)
+        results().print(f"{len(ranked):,} recommendations are in {printable(output)}", soft_wrap=True)
     else:
         _show(recommender, ranked, by)
 
@@ -174,11 +175,11 @@ def show_ranking(out: Console, recommender: Recommender, ranked: pl.DataFrame, *
     support = recommender.support[recommender.items.rows(ranked["item"])]
     heads = [("", "right"), *(["title"] if named else []), ("item", "right") if named else "item"]
     number_head = head or ("rating to\nexpect" if expected else "score")
-    shown = table(*heads, (number_head, "right"), (f"{recommender.kind}\nbehind it", "right"))
+    shown = table(*heads, (number_head, "right"), (f"{recommender.kind}\nbehind it", "right"), "answered\nby")
     for row, expectation, count in zip(ranked.iter_rows(named=True), expected or ranked["score"], support, strict=True):
         title = [printable(row["title"] or "")] if named else []
         score = f"{expectation:.2f}" if expected else f"{expectation:.3f}"
-        shown.add_row(str(row["rank"]), *title, printable(row["item"]), score, f"{count:,}")
+        shown.add_row(str(row["rank"]), *title, printable(row["item"]), score, f"{count:,}", row["answered_by"])
     out.print(shown)
 
 

@@ -14,7 +14,7 @@ from cofactor.errors import ParameterError
 if TYPE_CHECKING:
     from cofactor.estimators import Estimator
 
-__all__ = ["described_settings", "estimator_of", "estimators_of", "in_words"]
+__all__ = ["described_settings", "estimator_of", "estimators_of", "in_words", "number_text"]
 
 YES_NO = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
@@ -68,6 +68,16 @@ def in_words(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(map(in_words, value)) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def number_text(value: float) -> str:
+    """Return the shortest text that gives the same number.
+
+    >>> number_text(4.0), number_text(0.1234567)
+    ('4', '0.1234567')
+    """
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
 
 
 def _class_of(model: str) -> Any:

@@ -43,7 +43,7 @@ def similar(
         show_json(found.to_dicts() if output is None else {"rows": len(found), "output": output})
         return
     if output is not None:
-        results().print(f"{len(found):,} rows are in {output}", soft_wrap=True)
+        results().print(f"{len(found):,} rows are in {printable(output)}", soft_wrap=True)
         return
     named = "title" in found.columns
     heads = [("", "right"), *(["title"] if named else []), (what, "right") if named else what]

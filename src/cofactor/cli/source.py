@@ -14,6 +14,7 @@ from typer import Argument, Option
 
 from cofactor.cli.options import choice, number
 from cofactor.cli.screen import fetch_progress, note
+from cofactor.cli.settings import number_text
 from cofactor.errors import DataError, KindError, ParameterError
 
 if TYPE_CHECKING:
@@ -89,6 +90,18 @@ class Source:
     def kind(self) -> Kind:
         """What the table will hold once it is read: ratings, unless options say events."""
         return "events" if self.events or self.positive_from is not None else "ratings"
+
+    def arguments(self) -> list[str]:
+        """The options that were given, as they are typed: for a command about the same table."""
+        words: list[str] = []
+        for spec in fields(self):
+            value = getattr(self, spec.name)
+            if spec.name == "ratings" or value == spec.default:
+                continue
+            words.append(f"--{spec.name.replace('_', '-')}")
+            if not isinstance(value, bool):
+                words.append(number_text(value) if isinstance(value, float) else str(value))
+        return words
 
     def suits(self, estimators: Sequence[Estimator]) -> None:
         """Raises KindError, before anything is read, where a model learns from the other kind."""

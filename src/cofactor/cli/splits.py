@@ -10,11 +10,12 @@ from cofactor.cli.options import choice, number
 from cofactor.errors import ParameterError
 
 if TYPE_CHECKING:
-    from cofactor.data.interactions import Interactions
-    from cofactor.evaluate.split import Split
+    from cofactor.data.interactions import Interactions, Kind
+    from cofactor.evaluate.split import Exclude, Split
 
-__all__ = ["SPLITS", "SplitName", "TestShare", "check_split", "parted"]
+__all__ = ["SPLITS", "ExcludeName", "SplitName", "TestShare", "check_exclude", "check_split", "parted"]
 
+EXCLUDE = ("seen", "positives")
 SPLITS = ("random", "per-user", "last", "by-time", "users")
 
 SplitName: TypeAlias = Annotated[
@@ -30,6 +31,25 @@ TestShare: TypeAlias = Annotated[
     float | None,
     Option(metavar="SHARE|N", parser=number(), help="Share of rows (of users) to test on [0.2]; for last, N rows [1]."),
 ]
+
+
+ExcludeName: TypeAlias = Annotated[
+    str | None,
+    Option(
+        metavar="|".join(EXCLUDE),
+        parser=choice(*EXCLUDE),
+        help="Of rankings: leave out all that a user has seen [seen], or the positives of the training part alone.",
+    ),
+]
+
+
+def check_exclude(exclude: str | None, kind: Kind) -> Exclude:
+    """What lists leave out; only rankings have lists. Raises ParameterError."""
+    if exclude is not None and kind == "ratings":
+        raise ParameterError(
+            "--exclude is of rankings, and these are ratings: give --positive-from too, or leave it out"
+        )
+    return "positives" if exclude == "positives" else "seen"
 
 
 def check_split(split: str, test: float | None) -> None:

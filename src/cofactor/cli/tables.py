@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,21 +60,35 @@ def check_model_output(path: str | None, *, inputs: Sequence[str | None] = ()) -
 
 
 def write_frame(frame: pl.DataFrame, path: str) -> None:
-    """The whole frame or nothing, in the format its ending names."""
+    """Write the whole frame or nothing, in the format that the ending names. Raises DataError."""
+    from polars.exceptions import PolarsError
+
     from cofactor.artifact import write_whole
 
     def write(temporary: Path) -> None:
         ending = Path(path).suffix.lower()
-        if ending == ".parquet":
-            frame.write_parquet(temporary)
-        else:
-            frame.write_csv(temporary, separator="\t" if ending == ".tsv" else ",")
+        try:
+            with temporary.open("wb") as file:  # polars itself takes no path that is not UTF-8
+                if ending == ".parquet":
+                    frame.write_parquet(file)
+                else:
+                    frame.write_csv(file, separator="\t" if ending == ".tsv" else ",")
+        except PolarsError as problem:  # also polars' OSError, which has no errno
+            raise _as_os_error(problem) from problem
+        except OSError as problem:
+            raise (problem if problem.errno else _as_os_error(problem)) from problem
 
     try:
         write_whole(path, write)
     except OSError as problem:
-        reason = (problem.strerror or str(problem)).partition(":")[0]  # the rest names the temporary file
-        raise DataError(f"{path} cannot be written: {reason}") from problem
+        raise DataError(f"{path} cannot be written: {problem.strerror or problem}") from problem
+
+
+def _as_os_error(problem: Exception) -> OSError:
+    """The failure of the system in an error of polars, whose text has its number."""
+    number = re.search(r"\(os error (\d+)\)", str(problem))
+    code = errno.EIO if number is None else int(number[1])
+    return OSError(code, os.strerror(code))
 
 
 def with_titles(table: Interactions, path: str, id_column: str | None, on_bad: OnBad = "raise") -> Interactions:

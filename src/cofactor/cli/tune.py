@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 from math import isnan
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
 from cofactor.cli.options import Json, Seed, Settings, share, whole_number
 from cofactor.cli.screen import messages, printable, results, show_json, table
+from cofactor.cli.settings import in_words, number_text
 from cofactor.cli.source import Source, reads_table
-from cofactor.cli.splits import SplitName, TestShare, check_split, parted
+from cofactor.cli.splits import ExcludeName, SplitName, TestShare, check_exclude, check_split, parted
+from cofactor.shell import as_path, command
 
 if TYPE_CHECKING:
     from cofactor.estimators import Estimator
@@ -44,6 +45,7 @@ def tune(
     ] = 0.2,
     split: SplitName = "random",
     test: TestShare = None,
+    exclude: ExcludeName = None,
     k: Annotated[
         int, Option("--k", "-k", metavar="K", parser=whole_number, help="Length of lists (models of events).")
     ] = 10,
@@ -64,11 +66,13 @@ def tune(
     check_output(output, endings=(), inputs=source.files)
     source.suits([estimator])
     check_split(split, test)
+    excluded = check_exclude(exclude, source.kind)
     parts = parted(source.read(), split, test, seed)
     console = messages()
     with console.status(f"trial 1 of {trials}", spinner="dots") as status:  # nothing where stderr is no terminal
         found = tuned(
             estimator, parts, trials=trials, fixed=held, storage=storage, validation=validation, k=k, seed=seed,
+            exclude=excluded,
             on_trial=lambda trial: status.update(_progress(trial, trials)),
         )  # fmt: skip
     if output is not None:
@@ -79,8 +83,8 @@ def tune(
     _show(found, estimator, held)
     out = results()
     if output is not None:
-        out.print(f"the best settings are in {output}", soft_wrap=True)
-    out.print(f"\nNext: {_next_command(source, found.estimator)}", soft_wrap=True)
+        out.print(f"the best settings are in {printable(output)}", soft_wrap=True)
+    out.print(f"\nNext: {_next_command(source, found.estimator, seed)}", soft_wrap=True)
 
 
 def _progress(trial: Trial, trials: int) -> str:
@@ -95,7 +99,6 @@ def _write(estimator: Estimator, output: str) -> None:
 
 
 def _show(found: Tuned, given: Estimator, held: Sequence[str]) -> None:
-    from cofactor.cli.settings import in_words
     from cofactor.evaluate.search_space import search_space
 
     out = results()
@@ -117,14 +120,15 @@ def _show(found: Tuned, given: Estimator, held: Sequence[str]) -> None:
     out.print(f"test {name} {value:.4f}{interval}, learnt from all training rows")
 
 
-def _next_command(source: Source, best: Estimator) -> str:
-    from cofactor.cli.settings import in_words
-
-    kind = ["--events"] if source.events else []
-    if source.positive_from is not None:
-        kind = ["--positive-from", f"{source.positive_from:g}"]
-    changed: list[tuple[str, Any]] = [(s.name, getattr(best, s.name)) for s in fields(best)]
-    changed = [(name, value) for name, value in changed if value != getattr(type(best)(), name)]
-    chosen = [f"--set {name}={in_words(value)}" for name, value in changed]
-    file = printable(Path(source.ratings) if "://" not in source.ratings else source.ratings)
-    return " ".join(["cofactor fit", file, "-o my.cofactor", f"--model {best.name}", *kind, *chosen])
+def _next_command(source: Source, best: Estimator, seed: int) -> str:
+    """The command that fits this estimator on the whole table."""
+    given = [(spec.name, getattr(best, spec.name)) for spec in fields(best)]
+    chosen = [
+        f"{name}={number_text(value) if isinstance(value, float) else in_words(value)}"
+        for name, value in given
+        if value != getattr(type(best)(), name)
+    ]
+    settings = [word for setting in chosen for word in ("--set", setting)]
+    seeded = ["--seed", seed] if seed else []
+    file = as_path(source.ratings)
+    return command("fit", file, "-o", "my.cofactor", "--model", best.name, *source.arguments(), *settings, *seeded)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import sqlite3
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import isnan, nan
 from pathlib import Path
@@ -43,6 +45,8 @@ class _AsOurs(logging.Handler):
 
 
 def _redirect_optuna() -> Callable[[], None]:
+    with suppress(ImportError):
+        import optuna  # noqa: F401 - it sets its own handler when it is imported
     logger = logging.getLogger("optuna")
     handlers, propagate = logger.handlers[:], logger.propagate
     logger.handlers[:], logger.propagate = [_AsOurs()], False
@@ -188,15 +192,19 @@ def tune(
     split = split.excluding(exclude)
     inner, metric = inner_split(split, share=validation, seed=seed), main_metric(split.train.kind, k)
     question = [estimator.to_json(), sorted(space), inner.description, metric, seed, fingerprint(split.train)]
-    search = _Search(space, metric, seed, _study(storage, f"{estimator.name}-{_digest(question)}", metric))
-    done = search.finished()
+    with _usable(storage):
+        search = _Search(space, metric, seed, _study(storage, f"{estimator.name}-{_digest(question)}", metric))
+        done = search.finished()
     for number in range(len(done), trials):
-        settings = search.suggestion(number, estimator)
+        with _usable(storage):
+            settings = search.suggestion(number, estimator)
         trial = _tried(number, estimator, settings, inner, k, seed)
-        search.record(trial)
+        with _usable(storage):
+            search.record(trial)
         if on_trial is not None:
             on_trial(trial)
-    found = search.finished()
+    with _usable(storage):
+        found = search.finished()
     best = _best(found, metric)
     chosen = estimator.with_settings(**best.settings)
     test = fit_and_score(chosen, split, label=estimator.name, ks=(k,), seed=seed)
@@ -338,8 +346,32 @@ def _study(storage: str | Path | None, name: str, metric: str) -> Any:
     return optuna.create_study(storage=url, study_name=name, direction=_direction(metric), load_if_exists=True)
 
 
+@contextmanager
+def _usable(storage: str | Path | None) -> Iterator[None]:
+    """Turn what optuna raises on a full disk, a damaged file or a foreign database into DataError."""
+    try:
+        yield
+    except CofactorError:
+        raise
+    except Exception as problem:
+        if storage is None:
+            raise
+        reason = next((cause for cause in _causes(problem) if isinstance(cause, sqlite3.Error)), problem)
+        line = str(reason).strip().partition("\n")[0]
+        raise DataError(f"the file of trials {storage} cannot be used: {line}; name another one") from problem
+
+
+def _causes(problem: BaseException | None) -> Iterator[BaseException]:
+    """The exception, its cause, the cause of that, and so on."""
+    while problem is not None:
+        yield problem
+        problem = problem.__cause__
+
+
 def _storage_file(path: Path) -> Path:
     """The file, if a search can be kept in it. Raises ParameterError."""
+    if "?" in str(path.absolute()):  # the rest would be options in the URL of the database
+        raise ParameterError(f"{path} cannot be a file of trials: its path has a question mark")
     if path.is_dir():
         raise ParameterError(f"{path} is a folder; name a file in it")
     if not path.absolute().parent.is_dir():

@@ -72,10 +72,18 @@ class Kernel:
         return types.void(*parsed(self.writes), *read_only, *parsed(self.numbers))
 
     def _compile(self, constants: tuple[int, ...]) -> Callable[..., Any]:
+        folder = kernel_folder()
+        try:
+            return self._compile_in(folder, constants)
+        except OSError as problem:  # a full disk: the kernel is compiled without being stored
+            _announce_unwritable(folder, problem)
+            return self._compile_in(None, constants)
+
+    def _compile_in(self, folder: Path | None, constants: tuple[int, ...]) -> Callable[..., Any]:
+        """Compile, and keep the binary in a folder if there is any. Raises OSError where it cannot be written."""
         import numba
 
         config: Any = numba.config
-        folder = kernel_folder()
         marker = None if folder is None else folder / f"{'-'.join([self.__name__, *map(str, constants)])}.done"
         if marker is None or not marker.exists():
             _announce("compiling", logging.INFO, "compiling kernels for this machine (once, a few seconds) ...")
@@ -120,13 +128,17 @@ def kernel_folder() -> Path | None:
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except OSError as problem:
-        _announce(
-            "unwritable",
-            logging.WARNING,
-            f"{folder} cannot be written ({problem.strerror}); kernels are compiled in every "
-            "process. Set COFACTOR_CACHE to a folder that can be written.",
-        )
+        _announce_unwritable(folder, problem)
         return None
+
+
+def _announce_unwritable(folder: Path | None, problem: OSError) -> None:
+    _announce(
+        "unwritable",
+        logging.WARNING,
+        f"{folder} cannot be written ({problem.strerror}); kernels are compiled in every process. "
+        "Set COFACTOR_CACHE to a folder that can be written.",
+    )
 
 
 def _announce(what: str, level: int, message: str) -> None:

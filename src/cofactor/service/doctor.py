@@ -16,6 +16,7 @@ from cofactor.service.artifacts import Artifacts
 from cofactor.service.orphans import orphans
 from cofactor.service.trainer import SEEN
 from cofactor.service.trainer_process import ARTIFACTS, store_url
+from cofactor.shell import as_path, command
 from cofactor.store import Store
 from cofactor.store.migrations import NEWEST, VERSION_TABLE
 
@@ -85,13 +86,17 @@ def examined(data: str | Path, db: str | None = None) -> list[Finding]:
 def _file_checks(folder: Path, db: str | None) -> list[Finding]:
     """What can be seen before the store is opened, which would make one, or bring it up to date."""
     if not folder.is_dir():
-        return [Finding("folder", "problem", f"{folder} is not there: cofactor serve makes it")]
+        return [Finding("folder", "problem", f"{folder} is not there: `{_serve(folder)}` makes it")]
     if not os.access(folder, os.W_OK):
         return [Finding("folder", "problem", f"{folder} cannot be written by this user")]
     found = [Finding("folder", "ok", str(folder.absolute())), _disk(folder)]
     if db is None or db.startswith("sqlite"):
         found.append(_sqlite(Path(store_url(folder, db).removeprefix("sqlite:///"))))
     return found
+
+
+def _serve(folder: Path) -> str:
+    return command("serve", "RATINGS", "--data", as_path(folder))
 
 
 def _disk(folder: Path) -> Finding:
@@ -108,7 +113,7 @@ def _disk(folder: Path) -> Finding:
 
 def _sqlite(file: Path) -> Finding:
     if not file.is_file():
-        return Finding("database", "problem", f"{file} is not there: cofactor serve RATINGS makes it")
+        return Finding("database", "problem", f"{file} is not there: `{_serve(file.parent)}` makes it")
     try:
         connection = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=10)
         try:
@@ -150,7 +155,7 @@ def _models(store: Store, artifacts: Artifacts) -> Iterator[Finding]:
             yield Finding("artifacts", state, f"model {model.version} ({model.status}): {problem}; {told}")
     active = store.models.active()
     if active is None:
-        yield Finding("model", "warning", "no model is active: cofactor serve RATINGS, or ask for a training")
+        yield Finding("model", "warning", f"no model is active: `{_serve(artifacts.folder.parent)}` fits one")
     else:
         yield Finding(
             "model", "ok", f"model {active.version} answers; it learnt from changes up to {active.watermark:,}"

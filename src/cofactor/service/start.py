@@ -15,6 +15,7 @@ from cofactor.service.artifacts import Artifacts
 from cofactor.service.publishing import import_table, publish_learned
 from cofactor.service.recipe import Recipe
 from cofactor.service.settings import ServiceSettings
+from cofactor.shell import as_path, command
 from cofactor.store import Loaded, Store
 from cofactor.store.state import other_kind
 
@@ -61,9 +62,11 @@ def prepared(
     artifacts = Artifacts(settings.artifacts)
     with Store.open(settings.url) as store:
         keys = store.keys.all()
+        where = ["--data", as_path(settings.data)] if settings.db is None else ["--db", settings.db]
         if keys and all(key.revoked is not None for key in keys) and not settings.is_local:
             raise ParameterError(
-                f"every key is revoked, and {settings.host} is open to others: make one first (cofactor key)"
+                f"every key is revoked, and {settings.host} is open to others: make one first, by "
+                f"`{command('key', '--role', 'admin', *where)}`"
             )
         table = None if table is None else _in_parts(table)
         loaded, is_whole = (None, False) if table is None else _imported(store, table, tell)

@@ -163,6 +163,8 @@ def unreadable(name: str) -> Iterator[None]:
 def existing_file(path: Path) -> Path:
     """The path itself. Raises DataError when nothing is there, or a folder, a pipe, or an empty file."""
     with unreadable(str(path)):
+        if not _is_utf8(path):
+            raise DataError(f"{path}: the name is not UTF-8, and the readers take no other: rename the file")
         if path.is_dir():
             raise DataError(f"{path} is a folder; name one file")
         if not path.exists():
@@ -172,6 +174,14 @@ def existing_file(path: Path) -> Path:
         if path.stat().st_size == 0:
             raise DataError(f"{path} is empty")
     return path
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def open_text(path: Path) -> TextFile:

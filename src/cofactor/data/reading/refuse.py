@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -44,7 +45,7 @@ def quarantine_path(source: Path | None, given: str | Path | None) -> Path:
     if given is None:
         assert source is not None
         return source.with_name(source.name + ".refused.csv")
-    path = Path(given).expanduser()
+    path = Path(os.path.expanduser(given))  # noqa: PTH111 - Path raises RuntimeError for an unknown user
     if source is not None and path.exists() and source.exists() and path.samefile(source):
         raise ParameterError(f"the refused rows cannot go to {path}: it is the source itself")
     return path
