@@ -18,6 +18,7 @@ from cofactor.evaluate.intervals import (
     bootstrap_intervals,
     bootstrap_ratio,
     paired_difference,
+    paired_rmse_difference,
 )
 from cofactor.kernels.threads import threads
 
@@ -57,11 +58,11 @@ def test_a_higher_level_is_wider_and_other_seeds_differ_a_little():
     assert other.low == pytest.approx(bootstrap_interval(values).low, abs=0.01)
 
 
-@given(st.lists(st.floats(0, 1), min_size=2, max_size=30), st.integers(0, 5))
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=60), st.integers(0, 5))
 @settings(max_examples=30, deadline=None)
 def test_ends_lie_within_the_values(values, seed):
     mean, low, high = bootstrap_interval(values, resamples=50, seed=seed)
-    assert min(values) - 1e-12 <= low <= high <= max(values) + 1e-12
+    assert math.isnan(low) or min(values) - 1e-12 <= low <= high <= max(values) + 1e-12
     assert mean == pytest.approx(np.mean(values))
 
 
@@ -135,7 +136,91 @@ def test_nobody_and_one_user():
     alone = bootstrap_interval([0.5])
     assert alone.mean == 0.5
     assert np.isnan(alone[1:]).all()
-    assert bootstrap_interval([0.5, 0.5]) == Interval(0.5, 0.5, 0.5)
+
+
+def means_without_ends(*intervals: Interval) -> list[float]:
+    for interval in intervals:
+        assert np.isnan(interval[1:]).all()
+    return [interval.mean for interval in intervals]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 19])
+def test_no_interval_over_fewer_than_twenty_users(n):
+    draw = np.random.default_rng(11)
+    a, b, counts = draw.random(n), draw.random(n), draw.integers(1, 9, n)
+    found = means_without_ends(
+        bootstrap_interval(a), bootstrap_ratio(a * counts, counts), paired_difference(a, b),
+        paired_rmse_difference(a, b, counts), bootstrap_intervals({"recall": a})["recall"],
+    )  # fmt: skip
+    root = np.sqrt(a.sum() / counts.sum()) - np.sqrt(b.sum() / counts.sum())
+    expected = [a.mean(), (a * counts).sum() / counts.sum(), (a - b).mean(), root, a.mean()]
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_an_interval_from_twenty_users_on_not_counting_those_without_the_metric():
+    values = np.random.default_rng(12).random(20)
+    assert np.isfinite(bootstrap_interval(values)).all()
+    assert means_without_ends(bootstrap_interval(np.append(values[:19], np.nan)))
+    counts = np.append(np.ones(19), 0)
+    assert means_without_ends(
+        bootstrap_ratio(values * counts, counts), paired_rmse_difference(values, values**2, counts)
+    )
+
+
+@pytest.mark.parametrize("n", [20, 1000])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+@pytest.mark.parametrize("different", [0, 1, 4])
+def test_no_interval_where_all_but_a_few_users_have_the_same_value(n, value, different):
+    """20 users without a hit used to get [0, 0]."""
+    values = np.full(n, value)
+    values[:different] = 0.5 + np.arange(different) / 100
+    ones = np.ones(n)
+    means_without_ends(
+        bootstrap_interval(values), bootstrap_ratio(values, ones), paired_difference(values, np.zeros(n)),
+        paired_rmse_difference(values + 1, ones, ones),
+    )  # fmt: skip
+    values[:5] = 0.5 + np.arange(5) / 100
+    for found in (bootstrap_interval(values), paired_difference(values, np.zeros(n))):
+        assert found.low < found.mean < found.high
+
+
+@pytest.mark.long
+def test_a_nominal_95_percent_covers_nearly_that_from_the_smallest_number_of_users_on():
+    """Simulated per-user metrics: NDCG with many zeros, squared errors of users of very different counts."""
+    draw = np.random.default_rng(13)
+
+    def ndcg(zeros: float):
+        return lambda n: np.where(draw.random(n) < zeros, 0, draw.beta(1, 3, n)), (1 - zeros) / 4
+
+    def covered(sample, truth: float, n: int, runs: int) -> tuple[float, float]:
+        """The share of intervals that hold the truth, and the share of samples that have an interval."""
+        held = given = 0
+        for run in range(runs):
+            _, low, high = bootstrap_interval(sample(n), resamples=200, seed=run)
+            given += math.isfinite(low)
+            held += low <= truth <= high
+        return held / max(given, 1), given / runs
+
+    for zeros, n, least in ((0.5, 20, 0.88), (0.5, 50, 0.90), (0.8, 20, 0.88), (0.8, 100, 0.90), (0.95, 300, 0.90)):
+        share, given = covered(*ndcg(zeros), n, 300)
+        assert least < share < 0.985, (zeros, n)
+        assert given > 0.3
+    share, given = covered(lambda n: draw.exponential(1, n), 1.0, 20, 300)
+    assert 0.87 < share < 0.96
+    assert given == 1
+
+    def errors(n: int):
+        counts = draw.geometric(0.05, n)
+        return draw.gamma(4, 0.25, n) * draw.chisquare(counts), counts
+
+    squares, rows = errors(2_000_000)
+    truth = squares.sum() / rows.sum()
+    for n, least in ((20, 0.82), (100, 0.90)):
+        held = 0
+        for run in range(300):
+            _, low, high = bootstrap_ratio(*errors(n), resamples=200, seed=run)
+            held += low <= truth <= high
+        assert least < held / 300 < 0.98, n
 
 
 def test_memory_does_not_grow_with_the_resamples():

@@ -203,7 +203,8 @@ def _rooted(squares: Interval) -> Interval:
 
 def _beats_from(curve: pl.DataFrame, metric: str) -> int | None:
     """The smallest number from which on the interval of the difference lies on the better side of 0."""
-    better = curve["difference_high"] < 0 if metric == "rmse" else curve["difference_low"] > 0
+    ends = curve.select(pl.col("difference_low", "difference_high").fill_nan(None))  # polars takes nan for the largest
+    better = (ends["difference_high"] < 0 if metric == "rmse" else ends["difference_low"] > 0).fill_null(value=False)
     first = None
     for g, yes in zip(curve["given"].to_list(), better.to_list(), strict=True):
         first = (g if first is None else first) if yes else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import isnan
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from cofactor.evaluate.compare import Compared, Comparison
+    from cofactor.evaluate.intervals import Interval
     from cofactor.evaluate.split import Split
 
 __all__ = ["compare", "show_comparison"]
@@ -110,13 +112,23 @@ def show_comparison(out: Console, found: Comparison, split: Split) -> None:
         if one.role == "tuned rival":
             out.print(f"{one.score.label}: {_tuned_settings(one)}, tuned on a part of the training rows.\n")
     out.print(LEGEND)
+    if any(isnan(ends.low) and not isnan(ends.mean) for ends in _intervals(found)):
+        from cofactor.evaluate.intervals import NO_INTERVAL
+
+        out.print(NO_INTERVAL)
+
+
+def _intervals(found: Comparison) -> Iterator[Interval]:
+    for one in found.models:
+        yield one.score.metrics[found.metric]
+        yield one.difference
 
 
 def _number(one: Compared, metric: str, digits: int) -> str:
     value, low, high = one.score.metrics[metric]
     if isnan(value):
         return "-"
-    interval = "" if isnan(low) else f"\n{low:.{digits}f}-{high:.{digits}f}"
+    interval = "\nno interval" if isnan(low) else f"\n{low:.{digits}f}-{high:.{digits}f}"
     return f"{value:.{digits}f}{interval}"
 
 
@@ -124,7 +136,7 @@ def _difference(one: Compared, digits: int) -> str:
     gap = one.difference
     if isnan(gap.mean):
         return ""
-    ends = "" if isnan(gap.low) else f" ({gap.low:+.{digits}f} to {gap.high:+.{digits}f})"
+    ends = " (no interval)" if isnan(gap.low) else f" ({gap.low:+.{digits}f} to {gap.high:+.{digits}f})"
     return f"\n{gap.mean:+.{digits}f}{ends}"
 
 

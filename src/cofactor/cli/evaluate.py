@@ -35,10 +35,14 @@ HEADS = {
     "mae": "MAE",
     "gini": "Gini",
 }
+OF_ALL_LISTS = ("coverage", "novelty", "gini")
+"""Metrics of all lists together, which have no interval over users."""
+
 DIGITS = {"rmse": 4, "mae": 4, "novelty": 2}
 LEGEND = (
-    "* best of its column. Below a number stands its 95 % interval over users: where two of them overlap much, the "
-    "difference may be luck."
+    "* best of its column. Below a number stands its 95 % interval over users. Users differ more than models do, so "
+    "intervals of two models may overlap although one is surely better: cofactor compare tests the difference user by "
+    "user."
 )
 
 
@@ -115,6 +119,14 @@ def show_evaluation(out: Console, found: Evaluation, split: Split) -> None:
                 _show_table(out, scores, [f"{name}@{k}" for name in names], with_time=names == RANKING[0])
             _show_served(out, scores, k)
     out.print(LEGEND)
+    if any(
+        isnan(interval.low) and not isnan(interval.mean) and _name(metric) not in OF_ALL_LISTS
+        for score in found.scores
+        for metric, interval in score.metrics.items()
+    ):
+        from cofactor.evaluate.intervals import NO_INTERVAL
+
+        out.print(NO_INTERVAL)
 
 
 def _sorted(scores: Sequence[Score], metric: str) -> list[Score]:
@@ -156,7 +168,9 @@ def _cell(score: Score, metric: str, scores: Sequence[Score]) -> str:
     pick = min if _name(metric) in LOWER_IS_BETTER else max
     best = value == pick(other.metrics[metric].mean for other in scores)
     digits = DIGITS.get(_name(metric), 3)
-    interval = "" if isnan(low) else f"\n{low:.{digits}f}-{high:.{digits}f}"
+    interval = f"\n{low:.{digits}f}-{high:.{digits}f}"
+    if isnan(low):
+        interval = "" if _name(metric) in OF_ALL_LISTS else "\nno interval"
     return f"{value:.{digits}f}{'*' if best and len(scores) > 1 else ' '}{interval}"
 
 

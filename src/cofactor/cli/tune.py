@@ -116,7 +116,7 @@ def _show(found: Tuned, given: Estimator, held: Sequence[str]) -> None:
     was = "" if isnan(first) else f"; as given {first:.4f}"
     out.print(f"validation {name} {found.validation:.4f}{was}")
     value, low, high = found.test.metrics[found.metric]
-    interval = "" if isnan(low) else f" ({low:.4f} to {high:.4f}, 95 % over users)"
+    interval = " (no interval)" if isnan(low) else f" ({low:.4f} to {high:.4f}, 95 % over users)"
     out.print(f"test {name} {value:.4f}{interval}, learnt from all training rows")
 
 

@@ -1,7 +1,11 @@
-"""How sure a mean over users is: percentile bootstrap intervals, users being what is drawn.
+"""Percentile bootstrap confidence intervals over users.
 
 Efron & Tibshirani (1993), "An Introduction to the Bootstrap", section 13.3. Rows of one user hang together,
 so users are drawn with replacement and never rows.
+
+Such an interval is too narrow for few users: a nominal 95 % interval covers about 50 % over 2 users, 80 % over 5 and
+85 to 93 % over 20, and it has no width where all users have the same value. So there are no ends, nan in their place, over
+fewer than MIN_USERS users, or where fewer than MIN_DIFFERENT of them differ from the most frequent value.
 """
 
 from __future__ import annotations
@@ -16,6 +20,9 @@ from cofactor.errors import DataError, ParameterError
 from cofactor.kernels.threads import results_of
 
 __all__ = [
+    "MIN_DIFFERENT",
+    "MIN_USERS",
+    "NO_INTERVAL",
     "Interval",
     "bootstrap_interval",
     "bootstrap_intervals",
@@ -25,11 +32,27 @@ __all__ = [
 ]
 
 
-class Interval(NamedTuple):
-    """A mean and the ends of its interval; all nan for no users, the ends nan for a single one.
+MIN_USERS = 20
+"""Over fewer users there is no interval. From here on a nominal 95 % covers at least about 85 % (simulated, for NDCG
+with many zeros, RMSE and exponential values; see the tests)."""
 
-    >>> bootstrap_interval([0.5])
-    Interval(mean=0.5, low=nan, high=nan)
+MIN_DIFFERENT = 5
+"""Where fewer users differ from the most frequent value (most often 0: no hit) there is no interval."""
+
+
+NO_INTERVAL = (
+    f"No interval holds where fewer than {MIN_USERS} users are measured, or fewer than {MIN_DIFFERENT} of them differ "
+    "from the most frequent value."
+)
+
+
+class Interval(NamedTuple):
+    """A mean and the ends of its interval.
+
+    Both ends are nan where no interval holds (see MIN_USERS and MIN_DIFFERENT), and the mean too for no users.
+
+    >>> bootstrap_interval([0.5, 0.25])
+    Interval(mean=0.375, low=nan, high=nan)
     """
 
     mean: float
@@ -42,8 +65,8 @@ def bootstrap_interval(per_user: Any, *, level: float = 0.95, resamples: int = 1
 
         low, high = quantiles (1 - level) / 2 and (1 + level) / 2 of the means of the resamples
 
-    No users give nan, a single one has no ends. Deterministic in the seed. Raises ParameterError unless
-    0 < level < 1 and resamples >= 1, DataError for infinite numbers.
+    No users give nan, and too few or too similar ones have no ends (nan). Deterministic in the seed. Raises
+    ParameterError unless 0 < level < 1 and resamples >= 1, DataError for infinite numbers.
 
     >>> mean, low, high = bootstrap_interval([0.0, 1.0] * 50)
     >>> mean, round(low, 1), round(high, 1)
@@ -91,8 +114,8 @@ def bootstrap_ratio(
     DataError for numbers that are not finite, negative denominators or different users, ParameterError as
     `bootstrap_interval` does.
 
-    >>> bootstrap_ratio([2.0, 6.0], [1, 3]).mean
-    2.0
+    >>> bootstrap_ratio([2.0, 6.0], [1, 3])
+    Interval(mean=2.0, low=nan, high=nan)
     """
     sums, counts = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
     if sums.ndim != 1 or sums.shape != counts.shape:
@@ -111,8 +134,10 @@ def paired_difference(a: Any, b: Any, *, level: float = 0.95, resamples: int = 1
     Paired, because users differ far more than models do: their common part cancels before the drawing. nan where nobody
     has both. Raises DataError for different numbers of users, and as `bootstrap_interval` does.
 
-    >>> paired_difference([0.5, 0.75], [0.25, 0.5])
-    Interval(mean=0.25, low=0.25, high=0.25)
+    >>> a = np.arange(40) / 40
+    >>> mean, low, high = paired_difference(a, a**2)
+    >>> round(mean, 3), 0.12 < low < high < 0.2
+    (0.167, True)
     """
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if first.shape != second.shape:
@@ -132,7 +157,7 @@ def paired_rmse_difference(
     users, ParameterError as `bootstrap_interval` does.
 
     >>> paired_rmse_difference([4.0, 4.0], [1.0, 1.0], [1, 1])
-    Interval(mean=1.0, low=1.0, high=1.0)
+    Interval(mean=1.0, low=nan, high=nan)
     """
     first, second, rows = (np.asarray(column, dtype=np.float64) for column in (a, b, counts))
     if not first.shape == second.shape == rows.shape or rows.ndim != 1:
@@ -144,18 +169,32 @@ def paired_rmse_difference(
     if not has.any():
         return Interval(np.nan, np.nan, np.nan)
     gap = float(np.subtract(*np.sqrt(both.sum(axis=1) / weight.sum())))
-    drawn = np.array([np.subtract(*root) for root in _drawn_roots(both, weight, resamples, seed)])
     tail = _tail(level)
-    low, high = np.quantile(drawn, [tail, 1 - tail]) if has.sum() > 1 else (np.nan, np.nan)
+    _check_resamples(resamples)
+    if not _has_interval((both[0] - both[1]) / weight[0]):
+        return Interval(gap, np.nan, np.nan)
+    drawn = np.array([np.subtract(*root) for root in _drawn_roots(both, weight, resamples, seed)])
+    low, high = np.quantile(drawn, [tail, 1 - tail])
     return Interval(gap, float(low), float(high))
 
 
 def _drawn_roots(sums: Float64, counts: Float64, resamples: int, seed: int) -> Iterator[Float64]:
     """sqrt(sum(sums) / sum(counts)) of each row of sums, for every resample of the users."""
-    _check_resamples(resamples)
     for resample in range(resamples):
         weights = _drawn_weights(sums.shape[1], seed, resample)
         yield np.sqrt(_weighted(sums, weights) / _weighted(counts, weights))
+
+
+def _has_interval(values: Float64) -> bool:
+    """Whether an interval holds over users of these values (n_users,).
+
+    Where the most frequent value is that of all but a few, it is the median too.
+    """
+    n = len(values)
+    if n < MIN_USERS:
+        return False
+    median = np.partition(values, n // 2)[n // 2]
+    return int(np.count_nonzero(values != median)) >= MIN_DIFFERENT
 
 
 def _tail(level: float) -> float:
@@ -172,7 +211,7 @@ def _check_resamples(resamples: int) -> None:
 def _ratio_intervals(
     sums: Float64, counts: Float64, level: float, resamples: int, seed: int
 ) -> tuple[Float64, Float64, Float64]:
-    """sum(sums) / sum(counts) of each row of the two (m, n_users), and the ends of its interval.
+    """sum(sums) / sum(counts) of each row of the two (m, n_users), and the ends of its interval; nan where none holds.
 
     Both C-contiguous, so that a metric has the same bits alone and among others.
     """
@@ -181,7 +220,8 @@ def _ratio_intervals(
     m, n = sums.shape
     nothing = np.full(m, np.nan)
     means = np.divide(sums.sum(axis=1), counts.sum(axis=1), out=nothing.copy(), where=counts.any(axis=1))
-    if n < 2 or m == 0:
+    holds = np.array([_has_interval(a[b > 0] / b[b > 0]) for a, b in zip(sums, counts, strict=True)], bool)
+    if not holds.any():
         return means, nothing, nothing
     even = bool((counts == counts[:, :1]).all())  # then every resample has the same count
 
@@ -193,8 +233,7 @@ def _ratio_intervals(
 
     drawn = np.array(results_of(ratios, range(resamples)))
     ends = np.full((2, m), np.nan)
-    some = ((counts > 0).sum(axis=1) > 1) & np.isfinite(drawn).any(axis=0)
-    ends[:, some] = np.nanquantile(drawn[:, some], [tail, 1 - tail], axis=0)
+    ends[:, holds] = np.nanquantile(drawn[:, holds], [tail, 1 - tail], axis=0)
     return means, ends[0], ends[1]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -38,17 +39,20 @@ def cold_start_plot(frame: pl.DataFrame, *, metric: str = "rmse") -> Figure:
     traces = []
     for who, name, color in (("baseline", "baseline", QUIET), ("personal", "personal model", BLUE)):
         low, high = frame[f"{who}_low"].to_list(), frame[f"{who}_high"].to_list()
+        known = [at for at, end in enumerate(low) if isfinite(end)]  # nan where no interval holds
+        ends = [f"{low[at]:.4f} to {high[at]:.4f}" if at in known else "no interval" for at in x]
         traces.append(
             Scatter(
-                x=x + x[::-1], y=high + low[::-1], fill="toself", fillcolor=band_color(color, 0.18), mode="none",
+                x=known + known[::-1], y=[*(high[at] for at in known), *(low[at] for at in known[::-1])],
+                fill="toself", fillcolor=band_color(color, 0.18), mode="none",
                 hoverinfo="skip", showlegend=False, name=f"{name}, 95 %",
             )
         )  # fmt: skip
         traces.append(
             Scatter(
                 x=x, y=frame[who].to_list(), mode="lines+markers", name=name, line={"color": color, "width": 2.5},
-                marker={"size": 8}, customdata=list(zip(frame["given"].to_list(), low, high, strict=True)),
-                hovertemplate="%{customdata[0]} given: %{y:.4f}<br>%{customdata[1]:.4f} to %{customdata[2]:.4f}",
+                marker={"size": 8}, customdata=list(zip(frame["given"].to_list(), ends, strict=True)),
+                hovertemplate="%{customdata[0]} given: %{y:.4f}<br>%{customdata[1]}",
             )
         )  # fmt: skip
     better = "RMSE (less is better)" if metric == "rmse" else f"{metric.upper()} (more is better)"

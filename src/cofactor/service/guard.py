@@ -12,6 +12,7 @@ from cofactor.arrays import plain, random_stream
 from cofactor.audit import Exposure, exposure
 from cofactor.data.ids import IdMap
 from cofactor.errors import ParameterError
+from cofactor.evaluate.intervals import NO_INTERVAL
 from cofactor.recommend import Recommender
 from cofactor.service.accuracy import Accuracy, ranking_accuracy, rating_accuracy
 from cofactor.service.asof import as_of
@@ -165,8 +166,11 @@ class Guard:
         if loss <= allowed:
             return []
         figures = f"{found.metric} {found.candidate:.4f} against {found.active:.4f}"
-        interval = f"loss {found.loss:.4f}, 95 % interval {found.low:.4f} to {found.high:.4f}"
         on = f"on {found.events:,} events of {found.users:,} users"
+        if np.isnan(loss):
+            return [f"end=high needs an interval of the loss, and there is none {on}: {NO_INTERVAL}"]
+        ends = f"95 % interval {found.low:.4f} to {found.high:.4f}" if np.isfinite(found.low) else "no interval"
+        interval = f"loss {found.loss:.4f}, {ends}"
         return [f"it loses on the newest events: {figures} ({interval}; allowed {allowed:.4f}) {on}"]
 
     def _narrows(self, shown: Shown, before: Shown) -> list[str]:
