@@ -561,6 +561,28 @@ def test_evaluate_as_json_has_intervals(folder: Path) -> None:
     assert found["models"][1]["metrics"]["rmse"]["mean"] > rmse["mean"]
 
 
+def test_few_users_have_no_interval_in_any_table(tmp_path: Path) -> None:
+    rows = "".join(f"u{user},i{item},{1 + (user * item) % 5}\n" for user in range(5) for item in range(30))
+    (tmp_path / "few.csv").write_text("user,item,rating\n" + rows, encoding="utf-8")
+    for command in ("evaluate", "compare"):
+        shown = " ".join(ok(command, tmp_path / "few.csv", "--model", "explicit-als").stdout.split())
+        assert "no interval" in shown
+        assert "No interval holds where fewer than 20 users are measured" in shown
+        assert "nan" not in shown
+    found = json_of("evaluate", tmp_path / "few.csv", "--model", "bias")["models"][0]["metrics"]["rmse"]
+    assert found["mean"] > 0
+    assert (found["low"], found["high"]) == (None, None)
+    found = json_of("compare", tmp_path / "few.csv", "--model", "explicit-als")
+    assert all(model["metrics"]["rmse"]["low"] is None for model in found["models"])
+
+
+def test_the_legend_of_evaluate_points_to_the_paired_tests(folder: Path) -> None:
+    shown = " ".join(ok("evaluate", folder / "ratings.csv", "--model", "bias").stdout.split())
+    assert "cofactor compare tests the difference user by user" in shown
+    assert "luck" not in shown
+    assert "no interval" not in shown.lower()
+
+
 def test_evaluate_events_at_two_lengths(folder: Path) -> None:
     arguments = ["evaluate", folder / "ratings.csv", "--positive-from", 4, "--k", 3, "--k", 5, "--split", "per-user"]
     out = ok(*arguments).stdout

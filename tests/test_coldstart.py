@@ -107,6 +107,15 @@ def test_the_baseline_never_beats_itself() -> None:
         assert found.curve["difference"].to_list() == [0.0] * 3
 
 
+def test_over_a_dozen_users_nothing_is_surely_better() -> None:
+    curve = cold_start(ExplicitALS(factors=2, l2=0.02), camps(60), given=(0, 5, 10), users=0.2)
+    assert curve.curve["users"][0] == 12
+    assert curve.curve["difference"][-1] < 0
+    ends = [f"{who}_{end}" for who in ("personal", "baseline", "difference") for end in ("low", "high")]
+    assert curve.curve.select(pl.col(ends).is_nan().all()).row(0) == (True,) * 6
+    assert curve.beats_from is None
+
+
 def test_beaten_from_means_from_there_on() -> None:
     frame = pl.DataFrame(
         {"given": [0, 1, 2, 3], "difference_low": [-1.0] * 4, "difference_high": [-0.1, 0.2, -0.1, -0.3]}

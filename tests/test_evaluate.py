@@ -268,3 +268,18 @@ def test_a_table_is_no_split_and_a_frame_is_no_table(small_ratings: Interactions
         DataError, match=r"must be of type Interactions, not a polars\.DataFrame .*: read files and data"
     ):
         Recommender.fit(Bias(), small_ratings.frame())
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_no_interval_stands_over_a_few_users(n: int) -> None:
+    draw = np.random.default_rng(n)
+    u, i = np.divmod(np.arange(n * 12), 12)
+    ratings = Interactions.from_columns(u, i, draw.integers(1, 6, len(u)))
+    for table in (ratings, ratings.to_events(positive_from=1)):
+        found = evaluate([], split_per_user(table, test=0.5), ks=(3,))
+        for metric, interval in found.scores[0].metrics.items():
+            assert np.isfinite(interval.mean), metric
+            assert np.isnan([interval.low, interval.high]).all(), metric
+        written = json.dumps(found.as_dict())
+        assert "NaN" not in written
+        assert '"low": null, "high": null' in written

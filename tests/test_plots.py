@@ -294,3 +294,13 @@ def test_no_title_can_end_a_script_and_no_figure_is_too_wide_for_a_phone(items: 
     assert figure.layout.width is None
     assert "plotly.js v" not in text
     assert script().count("<script>") == 1
+
+
+def test_a_curve_has_no_band_where_no_interval_holds() -> None:
+    nan = float("nan")
+    ends = {f"{who}_{end}": [nan, 0.8, 0.7] for who in ("personal", "baseline") for end in ("low", "high")}
+    curve = pl.DataFrame({"given": [0, 1, 5], "personal": [1.0, 0.8, 0.7], "baseline": [1.0, 0.9, 0.9], **ends})
+    figure = cold_start_plot(curve)
+    bands = [trace for trace in figure.data if trace.mode == "none"]
+    assert [list(band.x) for band in bands] == [[1, 2, 2, 1]] * 2
+    assert [data[1] for data in figure.data[1].customdata] == ["no interval", "0.8000 to 0.8000", "0.7000 to 0.7000"]

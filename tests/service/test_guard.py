@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -108,6 +109,25 @@ def test_proof_may_be_asked_for(small_ratings: Interactions) -> None:
     allowed = 0.004 * loose.accuracy.active
     assert (strict.reasons == ()) == (loose.accuracy.high <= allowed)
     assert (loose.reasons == ()) == (loose.accuracy.loss <= allowed)
+
+
+def test_no_proof_is_made_of_few_users(small_ratings: Interactions) -> None:
+    """An interval over a dozen users covers too little: a gate that asks for one stays shut, and says why."""
+    few = small_ratings.select(small_ratings.u < 12)
+    material = material_of(few, held=80)
+    worse, better = (Recommender.fit(estimator, material.train) for estimator in (Bias(), ExplicitALS(factors=4)))
+    guard = Guard(tolerance=5.0, people=5, coverage=1, top_share=1, lift=99)
+    shut = replace(guard, end="high").judge(better, worse, material)
+    assert shut.accuracy is not None
+    assert np.isnan([shut.accuracy.low, shut.accuracy.high]).all()
+    assert np.isfinite(shut.accuracy.loss)
+    (reason,) = shut.reasons
+    assert re.search(r"end=high needs an interval of the loss, and there is none on 80 events of \d+ users: No", reason)
+    assert shut.as_dict()["accuracy"]["high"] is None
+    assert guard.judge(better, worse, material).reasons == ()
+    lost = replace(guard, tolerance=-5.0).judge(better, worse, material).reasons[0]
+    assert "no interval" in lost
+    assert "nan" not in lost
 
 
 def test_who_changed_is_folded_in_and_nobody_else(small_ratings: Interactions) -> None:

@@ -4,7 +4,7 @@ Efron & Tibshirani (1993), "An Introduction to the Bootstrap", section 13.3. Row
 so users are drawn with replacement and never rows.
 
 Such an interval is too narrow for few users: a nominal 95 % interval covers about 50 % over 2 users, 80 % over 5 and
-85 to 93 % over 20, and it has no width where all users have the same value. So there are no ends, nan in their place, over
+85 to 93 % over 20, and it has no width where all users have the same value. So both ends are nan over
 fewer than MIN_USERS users, or where fewer than MIN_DIFFERENT of them differ from the most frequent value.
 """
 
