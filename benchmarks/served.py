@@ -43,7 +43,8 @@ class Served:
     def __init__(self, folder: Path, key: str, *options: str, db: str | None = None, **env: str):
         self.folder, self.key = folder, key
         self.settings = ServiceSettings.of({"data": str(folder), "db": db})
-        command = [sys.executable, "-m", "cofactor", "serve", "--data", str(folder), "--no-train"]
+        command = [sys.executable, "-m", "cofactor", "serve", "--data", str(folder)]
+        command += [] if "--train" in options else ["--no-train"]
         command += [] if "--port" in options else ["--port", "0"]
         self._log = (folder / "log").open("a")
         self.process = subprocess.Popen(

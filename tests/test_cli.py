@@ -578,7 +578,7 @@ def test_few_users_have_no_interval_in_any_table(tmp_path: Path) -> None:
 
 def test_the_legend_of_evaluate_points_to_the_paired_tests(folder: Path) -> None:
     shown = " ".join(ok("evaluate", folder / "ratings.csv", "--model", "bias").stdout.split())
-    assert "cofactor compare tests the difference user by user" in shown
+    assert "the command compare tests the difference user by user" in shown
     assert "luck" not in shown
     assert "no interval" not in shown.lower()
 

@@ -263,7 +263,7 @@ def score_of(model: Any, split: Split) -> float:
     recalls = []
     for u in np.unique(test.u):
         scores = model.scores(np.array([u], np.int32), train.by_user)[0].astype(np.float64)
-        scores[train.i[train.u == u]] = -np.inf
+        scores[train.excluded.row(int(u)).columns] = -np.inf
         held_out = test.i[test.u == u]
         top = np.argsort(-scores, kind="stable")[:20]
         recalls.append(np.isin(top, held_out).sum() / min(len(held_out), 20))

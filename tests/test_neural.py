@@ -119,7 +119,8 @@ def _as_model(network: Network, spec: NeuralMF) -> NetworkModel:
     from cofactor.estimators.network_training import _named
 
     arrays = {name: np.array(tensor.detach().numpy()) for name, tensor in _named(network, spec).items()}
-    arrays |= {"slope": network.slope.numpy(), "user_spread": np.ones((1, 1), np.float32)}
+    width = arrays["user_vectors"].shape[1] + arrays["user_bias"].shape[1]
+    arrays |= {"slope": network.slope.numpy(), "user_spread": np.eye(width, dtype=np.float32)}
     scale = {"low": 1.0, "high": 5.0, "levels": [1.0, 2.0, 3.0, 4.0, 5.0]}
     return NetworkModel.from_parts(arrays, {"scale": scale, "rating_range": (0.5, 5.5), "noise": 1.0})
 

@@ -94,7 +94,7 @@ def test_a_key_is_made_where_the_others_were_lost_and_revoked(tmp_path: Path, da
         least = store.keys.check(run("key", "--data", data).strip())
         assert least is not None
         assert least.role == "read"
-    with pytest.raises(ParameterError, match="--role is read, write or admin, not 'root'"):
+    with pytest.raises(AssertionError, match="must be read or write or admin, not 'root'"):
         run("key", "--data", data, "--role", "root")
     with pytest.raises(StoreError, match="holds no service"):
         run("key", "--data", tmp_path / "nowhere")

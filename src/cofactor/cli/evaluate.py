@@ -41,8 +41,8 @@ OF_ALL_LISTS = ("coverage", "novelty", "gini")
 DIGITS = {"rmse": 4, "mae": 4, "novelty": 2}
 LEGEND = (
     "* best of its column. Below a number stands its 95 % interval over users. Users differ more than models do, so "
-    "intervals of two models may overlap although one is surely better: cofactor compare tests the difference user by "
-    "user."
+    "intervals of two models may overlap although one is surely better: the command compare tests the difference user "
+    "by user."
 )
 
 
