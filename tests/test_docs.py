@@ -108,6 +108,7 @@ def test_the_readme_leads_to_the_page() -> None:
     assert "(docs/estimators.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_page_runs_as_a_program_and_says_what_it_said_when_it_was_recorded(page: Path) -> None:
     command = [sys.executable, str(ROOT / "docs" / "pages.py"), page.name]
