@@ -340,7 +340,7 @@ def test_tasks_are_never_mixed(of_ratings: Split, of_events: Split) -> None:
         compare(ALS, of_ratings, task="ranking")
     with pytest.raises(KindError, match="ratings are predicted from ratings, and these are events"):
         compare(IALS, of_events, task="rating")
-    with pytest.raises(ParameterError, match="task must be rating or ranking, not 'both'; the two are never mixed"):
+    with pytest.raises(ParameterError, match="task must be rating or ranking, not 'both'"):
         compare(IALS, of_events, task="both")  # type: ignore[arg-type]
     told: list[str] = []
     with pytest.raises(KindError, match="implicit-als learns from events"):
@@ -364,13 +364,13 @@ def test_a_split_that_leaks_is_refused(of_ratings: Split) -> None:
     object.__setattr__(leaking, "test", of_ratings.train.select(np.arange(len(of_ratings.train)) < 50))
     with pytest.raises(LeakageError, match="stand in train and in test"):
         compare(ALS, leaking)
-    with pytest.raises(DataError, match="compare needs a Split"):
+    with pytest.raises(DataError, match="split must be of type Split, not"):
         compare(ALS, (of_ratings.train, of_ratings.test))  # type: ignore[arg-type]
 
 
 def test_ks_are_checked_before_anything_is_fitted(of_events: Split) -> None:
     told: list[str] = []
-    with pytest.raises(ParameterError, match="ks must be whole numbers"):
+    with pytest.raises(ParameterError, match="ks must be a list of whole numbers"):
         compare(IALS, of_events, ks=(), on_fit=told.append)
     assert told == []
 

@@ -238,7 +238,7 @@ def test_what_is_no_estimator_is_refused_before_anything_is_fitted(of_ratings: S
 def test_ks_are_whole_numbers_from_1_on(of_events: Split, of_ratings: Split, ks: Any) -> None:
     told: list[str] = []
     for estimator, split in ((IALS, of_events), (ALS, of_ratings)):
-        with pytest.raises(ParameterError, match="ks must be whole numbers from 1 on, not"):
+        with pytest.raises(ParameterError, match="ks must be a list of whole numbers from 1 on, not"):
             evaluate(estimator, split, ks=ks, on_fit=told.append)
     assert told == []
 
@@ -262,7 +262,7 @@ def test_score_is_what_evaluate_says_of_a_model(of_events: Split, ranked: Evalua
 
 
 def test_a_table_is_no_split_and_a_frame_is_no_table(small_ratings: Interactions) -> None:
-    with pytest.raises(DataError, match="evaluate needs a Split"):
+    with pytest.raises(DataError, match="split must be of type Split, not Interactions"):
         evaluate(Bias(), small_ratings)
     with pytest.raises(
         DataError, match=r"must be of type Interactions, not a polars\.DataFrame .*: read files and data"

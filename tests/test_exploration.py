@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 
 import cofactor
 from cofactor.data.interactions import Interactions
-from cofactor.errors import ParameterError
+from cofactor.errors import ParameterError, UnknownIdError
 from cofactor.newcomers import Impressions, explore
 from cofactor.recommend import Recommender
 
@@ -29,40 +30,68 @@ def rec(table: Interactions) -> Recommender:
     return Recommender.fit(cofactor.BiasedMF(factors=4, epochs=3), table)
 
 
-EVERYONE = np.arange(N_USERS, dtype=np.int32)
+EVERYONE = list(range(N_USERS))
+
+
+def places_of(found: pl.DataFrame) -> np.ndarray:
+    """How many explored places each item has: its id is its row here."""
+    return np.bincount(found.filter("explored")["item"].to_numpy(), minlength=N_ITEMS)
 
 
 def test_a_share_of_places_and_no_more_than_the_cap_each(rec: Recommender) -> None:
     found = explore(rec, EVERYONE, 10, share=0.15, cap=40)
-    assert found.explored.mean() == pytest.approx(0.15, abs=0.02)
-    new = found.lists[found.explored]
-    assert (new >= 50).all()
-    assert np.bincount(new).max() <= 40
+    assert found["explored"].mean() == pytest.approx(0.15, abs=0.02)
+    assert places_of(found)[:50].sum() == 0
+    assert places_of(found).max() <= 40
     tight = explore(rec, EVERYONE, 10, share=0.15, cap=3)
-    assert np.bincount(tight.lists[tight.explored], minlength=60)[50:].tolist() == [3] * 10
+    assert places_of(tight)[50:].tolist() == [3] * 10
 
 
 def test_the_rest_of_the_list_is_what_it_was(rec: Recommender) -> None:
-    plain, _ = rec.rank(EVERYONE, 10, allowed=np.arange(N_ITEMS) < 50)
+    plain = rec.recommend(EVERYONE, 10, among=range(50))
     found = explore(rec, EVERYONE, 10, share=0.2)
-    assert (found.lists == plain)[~found.explored].all()
-    assert (explore(rec, EVERYONE, 10, share=0.0).lists == plain).all()
-    assert not explore(rec, EVERYONE, 10, below=0).explored.any()
-    assert not explore(rec, EVERYONE, 10, cap=0).explored.any()
+    assert (found["item"] == plain["item"]).filter(~found["explored"]).all()
+    assert explore(rec, EVERYONE, 10, share=0.0).drop("explored").equals(plain.select("user", "item", "rank"))
+    assert not explore(rec, EVERYONE, 10, below=0)["explored"].any()
+    assert not explore(rec, EVERYONE, 10, cap=0)["explored"].any()
 
 
-def test_nobody_is_shown_an_item_twice_or_one_they_rated(rec: Recommender) -> None:
+def test_nobody_is_shown_an_item_twice_or_one_they_rated(rec: Recommender, table: Interactions) -> None:
     found = explore(rec, EVERYONE, 10, share=0.5)
-    for u in EVERYONE:
-        own = found.lists[u][found.lists[u] >= 0]
-        assert len(set(own.tolist())) == len(own)
-        assert not np.isin(own, rec.histories.row(int(u)).columns).any()
+    assert found.select("user", "item").is_duplicated().sum() == 0
+    assert found.join(table.frame(), on=["user", "item"]).is_empty()
+
+
+def test_users_and_items_are_ids() -> None:
+    rows = [("ana", "a"), ("ana", "b"), ("bo", "a"), ("bo", "new"), ("cy", "a"), ("cy", "b"), ("cy", "c")]
+    users, items = zip(*rows, strict=True)
+    table = Interactions.from_columns(users, items, [5, 4, 4, 3, 5, 2, 1])
+    table = table.with_item_table({"item": ["a", "new"], "title": ["Alien", "New"]})
+    rec = Recommender.fit(cofactor.BiasedMF(factors=2, epochs=1), table)
+    found = explore(rec, ["cy", "ana"], 2, share=1.0, below=2)
+    assert found.columns == ["user", "item", "rank", "explored", "title"]
+    assert found["user"].unique(maintain_order=True).to_list() == ["cy", "ana"]
+    assert ("cy", "new", True) in found.select("user", "item", "explored").rows()
+    assert found.filter(pl.col("item") == "new")["title"].unique().to_list() == ["New"]
+    assert explore(rec, "bo", 2).equals(explore(rec, ["bo"], 2))
+    with pytest.raises(UnknownIdError, match="user 'dan' is not a known id"):
+        explore(rec, ["ana", "dan"])
+
+
+def test_integer_ids_are_not_rows() -> None:
+    table = Interactions.from_columns([10, 10, 2, 2, 3], [7, 8, 7, 9, 7], [5, 4, 4, 3, 2])
+    rec = Recommender.fit(cofactor.BiasedMF(factors=2, epochs=1), table)
+    found = explore(rec, [10, 3], 3, share=0.5, below=2)
+    assert set(found["user"]) == {10, 3}
+    assert set(found["item"]) <= {7, 8, 9}
+    with pytest.raises(UnknownIdError, match="user 0 is not a known id"):
+        explore(rec, [0])
 
 
 def test_the_same_seed_gives_the_same_lists(rec: Recommender) -> None:
-    one, other = explore(rec, EVERYONE, seed=1), explore(rec, EVERYONE, seed=1)
-    assert (one.lists == other.lists).all()
-    assert (one.lists != explore(rec, EVERYONE, seed=2).lists).any()
+    one = explore(rec, EVERYONE, seed=1)
+    assert one.equals(explore(rec, EVERYONE, seed=1))
+    assert not one.equals(explore(rec, EVERYONE, seed=2))
 
 
 def test_what_is_clicked_gets_the_places(rec: Recommender) -> None:
@@ -72,7 +101,7 @@ def test_what_is_clicked_gets_the_places(rec: Recommender) -> None:
     rng, shares = np.random.default_rng(3), []
     for number in range(10):
         found = explore(rec, EVERYONE, 10, cap=1000, impressions=Impressions(shown, clicked), seed=number)
-        places = np.bincount(found.lists[found.explored], minlength=N_ITEMS)
+        places = places_of(found)
         shares.append(places[53] / places.sum())
         shown, clicked = shown + places, clicked + rng.binomial(places, truth)
     assert shares[0] < 0.25
@@ -83,7 +112,7 @@ def test_what_is_clicked_gets_the_places(rec: Recommender) -> None:
 def test_a_posterior_prefers_what_was_liked_and_still_tries_the_rest(table: Interactions) -> None:
     rec = Recommender.fit(cofactor.BayesianMF(factors=4, sweeps=30, burn_in=10, samples=16), table)
     found = explore(rec, EVERYONE, 10, share=0.2, cap=1000)
-    places = np.bincount(found.lists[found.explored], minlength=N_ITEMS)[50:]
+    places = places_of(found)[50:]
     assert places[:5].sum() > 1.5 * places[5:].sum()
     assert places[5:].sum() > 0
 
@@ -93,9 +122,9 @@ def test_what_cannot_be_is_refused(rec: Recommender) -> None:
         explore(rec, EVERYONE, share=1.5)
     with pytest.raises(ParameterError, match="cap"):
         explore(rec, EVERYONE, cap=-1)
-    for row in (-1, len(EVERYONE)):
-        with pytest.raises(ParameterError, match=f"row numbers from 0 to .*, not {row}"):
-            explore(rec, np.array([0, row]))
+    for user in (-1, len(EVERYONE)):
+        with pytest.raises(UnknownIdError, match=f"user {user} is not a known id"):
+            explore(rec, np.array([0, user]))
     with pytest.raises(ParameterError, match="of 60 items"):
         explore(rec, EVERYONE, impressions=Impressions(np.zeros(3, int), np.zeros(3, int)))
     with pytest.raises(ParameterError, match="counts"):
@@ -103,7 +132,7 @@ def test_what_cannot_be_is_refused(rec: Recommender) -> None:
 
 
 def test_nobody_and_a_short_catalog(rec: Recommender) -> None:
-    assert explore(rec, np.zeros(0, np.int32)).lists.shape == (0, 10)
+    assert explore(rec, []).is_empty()
     short = explore(rec, EVERYONE[:3], 100, share=1.0)
-    assert short.lists.shape == (3, 60)
-    assert (short.explored.sum(axis=1) >= 9).all()
+    assert short["rank"].max() <= 60
+    assert (short.group_by("user").agg(pl.col("explored").sum())["explored"] >= 9).all()

@@ -10,7 +10,7 @@ from cofactor import Interactions, Popularity, Recommender, split_random
 from cofactor.audit import Concentration, accuracy_by_group, exposure
 from cofactor.data.synthetic import generate
 from cofactor.data.world import EAGER_SHAPE
-from cofactor.errors import DataError
+from cofactor.errors import DataError, ParameterError
 from cofactor.estimators import Bias, BiasedMF
 from cofactor.evaluate.protocol import fit_and_score
 
@@ -65,7 +65,7 @@ def test_accuracy_by_group(movielens: Interactions) -> None:
     assert found["users"].sum() == len(score.users)
     assert (found["low"] <= found["mean"]).all()
     assert (found["mean"] <= found["high"]).all()
-    with pytest.raises(DataError, match="no metric"):
+    with pytest.raises(ParameterError, match="metric must be squared_error, not 'ndcg@10'"):
         accuracy_by_group(score, groups, "ndcg@10")
     with pytest.raises(DataError, match="one for each user"):
         accuracy_by_group(score, groups.head(3), "squared_error")

@@ -167,7 +167,7 @@ def test_wrong_input_is_named(made: Synthetic, small_events: Interactions) -> No
     with pytest.raises(ParameterError, match="rounds"):
         simulate(BiasedMF(), made.interactions, tastes, rounds=0)
     for looks in ([1, 2], -1, 0.5, np.full(60, -1), "a"):
-        with pytest.raises(ParameterError, match="looks must be one whole number from 0 on, for all or for each of 60"):
+        with pytest.raises(ParameterError, match=r"looks must be (a whole number|60 whole numbers) from 0 on"):
             simulate(BiasedMF(), made.interactions, tastes, looks=looks)  # type: ignore[arg-type]
     rec = Recommender.fit(Bias(), made.interactions)
     nothing = replace(rec, histories=SparseRows.empty(60))

@@ -114,7 +114,7 @@ def test_a_film_rated_by_the_severe_is_above_its_average() -> None:
 def test_disagreements_of_nothing(small_events: Interactions, small_ratings: Interactions) -> None:
     rec = Recommender.fit(Bias(), small_ratings)
     assert len(disagreements(rec, min_support=10**6)) == 0
-    with pytest.raises(ParameterError, match="at least 1"):
+    with pytest.raises(ParameterError, match="n must be a whole number from 1 on"):
         disagreements(rec, 0)
     with pytest.raises(KindError, match="events"):
         disagreements(Recommender.fit(BPR(epochs=1), small_events))

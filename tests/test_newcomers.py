@@ -155,7 +155,7 @@ def test_questions_are_different_adapt_and_end(population: Population) -> None:
         likes.answered(likes.asked[0], 3.0)
     with pytest.raises(ParameterError, match="no item row"):
         likes.answered(len(population.level), 3.0)
-    with pytest.raises(ParameterError, match="a rating or None"):
+    with pytest.raises(ParameterError, match="rating must be a finite number, not nan"):
         dislikes.answered(next(i for i in range(99) if i not in dislikes.asked), float("nan"))
 
 

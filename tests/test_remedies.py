@@ -204,7 +204,7 @@ def test_a_table_without_rows_stays_as_it_is_and_tells_no_kinds(made: Synthetic)
     ):
         assert len(table) == 0
         assert table.users is nothing.users
-    with pytest.raises(ParameterError, match="cap must be above 0, not 0"):
+    with pytest.raises(ParameterError, match="cap must be a finite number above 0, not 0"):
         capped_weights(nothing, cap=0)
     with pytest.raises(DataError, match="nothing was rated, so raters tell no kinds of items"):
         kinds_by_raters(nothing.by_user, nothing.n_items)
@@ -214,9 +214,9 @@ def test_a_table_without_rows_stays_as_it_is_and_tells_no_kinds(made: Synthetic)
 
 def test_kinds_are_at_least_one_and_items_not_fewer_than_rated(made: Synthetic) -> None:
     histories = made.interactions.by_user
-    with pytest.raises(ParameterError, match="n_kinds must be at least 1, not 0"):
+    with pytest.raises(ParameterError, match="n_kinds must be a whole number from 1 on, not 0"):
         kinds_by_raters(histories, SMALL.n_items, n_kinds=0)
-    with pytest.raises(ParameterError, match="and only 3 columns"):
+    with pytest.raises(DataError, match="histories must have columns from 0 to 2, not"):
         kinds_by_raters(histories, 3)
 
 

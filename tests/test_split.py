@@ -295,7 +295,7 @@ def test_other_ids_or_kinds_are_no_split(table):
     events = table.select(~half).to_events(positive_from=1)
     with pytest.raises(KindError, match="train holds ratings and test holds events"):
         Split(table.select(half), events)
-    with pytest.raises(ParameterError, match="order must be one of"):
+    with pytest.raises(ParameterError, match="order must be any or by time or by time per user"):
         Split(table.select(half), table.select(~half), order="time")
 
 

@@ -318,7 +318,7 @@ def test_wrong_arguments_are_named_before_anything_is_fitted(of_ratings: Split, 
         tune(ImplicitALS(), of_ratings, **options)
     with pytest.raises(ParameterError, match="popularity has no setting to search"):
         tune(Popularity(), of_events, **options)
-    with pytest.raises(ParameterError, match="ks must be"):
+    with pytest.raises(ParameterError, match="k must be a whole number"):
         tune(ImplicitALS(), of_events, k=0, trials=1, **options)
     disliked = of_events.train.with_weights(np.where(np.arange(len(of_events.train)) % 2 == 0, -1.0, 0.5))
     with pytest.raises(DataError, match="no user has"):

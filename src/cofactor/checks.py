@@ -5,8 +5,10 @@ Wrong arguments raise ParameterError. A wrong object in place of a table or a sp
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -22,14 +24,17 @@ __all__ = [
     "flag",
     "instance",
     "mask",
+    "names",
     "number_array",
     "optional_callable",
+    "path",
     "plain",
     "row_numbers",
     "seconds",
     "seed",
     "share",
     "shown",
+    "text",
     "whole_array",
     "whole_number",
     "whole_numbers",
@@ -291,6 +296,102 @@ def choice(name: str, value: Any, choices: Iterable[str]) -> str:
     if not isinstance(value, str) or value not in allowed:
         raise ParameterError(f"{name} must be {' or '.join(allowed)}, not {shown(value)}")
     return value
+
+
+def text(name: str, value: Any) -> str:
+    """The value, a text.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name.
+    value : str
+        The text; it may be empty.
+
+    Returns
+    -------
+    str
+        The value.
+
+    Raises
+    ------
+    ParameterError
+        For another type.
+
+    Examples
+    --------
+    >>> text("label", 3)
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: label must be a text, not 3
+    """
+    if not isinstance(value, str):
+        raise ParameterError(f"{name} must be a text, not {shown(value)}")
+    return value
+
+
+def path(name: str, value: Any) -> Path:
+    """The value as a path.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name.
+    value : str or os.PathLike
+        The name of a file or folder.
+
+    Returns
+    -------
+    Path
+        The value.
+
+    Raises
+    ------
+    ParameterError
+        For another type, and for a name with a NUL character, which no file can have.
+
+    Examples
+    --------
+    >>> path("folder", 3)
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: folder must be a path, a text or a Path, not 3
+    """
+    if not isinstance(value, str | os.PathLike) or "\0" in os.fspath(value):
+        raise ParameterError(f"{name} must be a path, a text or a Path, not {shown(value)}")
+    return Path(value)
+
+
+def names(name: str, values: Any) -> tuple[str, ...]:
+    """The values as texts, perhaps none.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name.
+    values : collection of str
+        A list, tuple or set of texts; a single text is rejected.
+
+    Returns
+    -------
+    tuple of str
+        The values.
+
+    Raises
+    ------
+    ParameterError
+        For a single text and for values that are no texts.
+
+    Examples
+    --------
+    >>> names("fixed", "l2")
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: fixed must be a list of names, not 'l2'
+    """
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ParameterError(f"{name} must be a list of names, not {shown(values)}")
+    found = tuple(values)
+    if not all(isinstance(value, str) for value in found):
+        raise ParameterError(f"{name} must be a list of names, not {shown(values)}")
+    return found
 
 
 def whole_numbers(name: str, values: Any, *, low: int | None = None, high: int | None = None) -> tuple[int, ...]:

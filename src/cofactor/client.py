@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
+from cofactor import checks
 from cofactor.errors import CofactorError, MissingExtraError, ParameterError
 
 if TYPE_CHECKING:
@@ -100,6 +101,10 @@ class Client:
             raise MissingExtraError('the client needs httpx, which is not installed: pip install "cofactor[client]"')
         import httpx
 
+        checks.text("url", url)
+        checks.text("key", key)
+        timeout = checks.finite_number("timeout", timeout, above=0)
+        retries = checks.whole_number("retries", retries, low=0)
         if not url.startswith(("http://", "https://")):
             raise ParameterError(f"the URL of a service begins with http:// or https://, as {url!r} does not")
         if not (key.isascii() and key.isprintable() and key):

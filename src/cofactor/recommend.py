@@ -19,7 +19,7 @@ from cofactor.artifact import read_artifact, write_artifact
 from cofactor.data import stored
 from cofactor.data.histories import merged, stacked
 from cofactor.data.ids import Id, IdMap, id_column
-from cofactor.data.interactions import Interactions, Kind
+from cofactor.data.interactions import Interactions, Kind, require_interactions
 from cofactor.data.scale import Scale
 from cofactor.data.side_table import SideTable
 from cofactor.errors import ArtifactError, DataError, ForkError, KindError, ParameterError, UnknownIdError
@@ -33,7 +33,7 @@ from cofactor.models.explanation import Explanation, told
 from cofactor.models.prior import Priors
 from cofactor.models.rerank import By, ranked, without_evidence
 
-__all__ = ["Recommender", "checked_estimator"]
+__all__ = ["Recommender", "checked_estimator", "require_recommender"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +119,13 @@ class Recommender:
         >>> len(losses), losses[2] < losses[0]
         (3, True)
         """
+        checked_estimator(estimator).require(interactions)
+        checks.seed(seed)
+        checks.optional_callable("on_epoch", on_epoch)
+        if start is not None:
+            require_recommender("start", start)
+        if validation is not None:
+            require_interactions("validation", validation)
         if start is not None and not (
             start.users.equals(interactions.users) and start.items.equals(interactions.items)
         ):
@@ -303,7 +310,7 @@ class Recommender:
         ['cy']
         """
         options: Any = {"exclude_seen": exclude_seen, "allowed": self._allowed(among), "by": by, "diversity": diversity}
-        rows = self._user_rows(_column(users))
+        rows = self.user_rows(users)
         return self._ranked(rows, self.rank(rows, n, **options))
 
     def recommend_all(
@@ -386,7 +393,32 @@ class Recommender:
         allowed[rows] = True
         return allowed
 
-    def _user_rows(self, ids: pl.Series) -> Int32:
+    def user_rows(self, users: Id | Iterable[Id] | pl.Series) -> Int32:
+        """Row numbers of one user or several.
+
+        Parameters
+        ----------
+        users : id, or iterable of ids
+            Known users.
+
+        Returns
+        -------
+        ndarray of shape (n,), int32
+            Their rows in `histories`.
+
+        Raises
+        ------
+        UnknownIdError
+            For a user who is not known.
+
+        Examples
+        --------
+        >>> import cofactor
+        >>> ratings = cofactor.Interactions.from_columns(["ana", "bo"], ["alien", "alien"], [5, 4])
+        >>> cofactor.Recommender.fit(cofactor.Bias(), ratings).user_rows(["bo", "ana"]).tolist()
+        [1, 0]
+        """
+        ids = _column(users)
         try:
             if len(ids) == 1:
                 return np.array([self.users.row(ids[0])], np.int32)
@@ -476,7 +508,7 @@ class Recommender:
         >>> abs(why["term"].sum() - score) < 1e-4
         True
         """
-        u = int(self._user_rows(_column([user]))[0])
+        u = int(self.user_rows([user])[0])
         try:
             i = self.items.row(item)
         except UnknownIdError as unknown:
@@ -588,6 +620,8 @@ class Recommender:
         if not isinstance(self.model, FoldsIn):
             raise KindError("this model cannot fold in new users; fit it again with their ratings")
         require_histories(histories, len(self.items))
+        if table is not None:
+            checks.instance("table", table, pl.DataFrame, "give a polars frame with a row for each history")
         prior = None if self.priors is None else self.priors.users
         if prior is None or not isinstance(self.model, FoldsAbout):
             with solvable():
@@ -599,6 +633,8 @@ class Recommender:
         """One newcomer's row of the user table, as far as the prior asks for it."""
         if about is None:
             return None
+        if not isinstance(about, Mapping):
+            raise ParameterError(f"about must map columns of the user table to values, not {checks.shown(about)}")
         prior = None if self.priors is None else self.priors.users
         learnt = [] if prior is None or prior.encoder is None else [column.name for column in prior.encoder.columns]
         if unknown := [name for name in about if name not in learnt]:
@@ -642,7 +678,7 @@ class Recommender:
         >>> len(rec.users), len(after.users), after.recommend("zoe")["item"].to_list()
         (2, 3, ['alien'])
         """
-        if new.kind != self.kind:
+        if require_interactions("new", new).kind != self.kind:
             raise KindError(f"this model learnt from {self.kind}, and these are {new.kind}")
         self._check_scale(new)
         low = new.seen
@@ -790,7 +826,7 @@ class Recommender:
             "priors": None if self.priors is None else self.priors.settings(),
             "scale": None if self.scale is None else asdict(self.scale),
         }
-        write_artifact(path, arrays, manifest)
+        write_artifact(checks.path("path", path), arrays, manifest)
 
     @classmethod
     def load(cls, path: str | Path, *, verify: bool = True) -> Recommender:
@@ -822,6 +858,7 @@ class Recommender:
         Traceback (most recent call last):
         cofactor.errors.ArtifactError: nowhere.cofactor cannot be read: No such file or directory
         """
+        path, verify = checks.path("path", path), checks.flag("verify", verify)
         artifact = read_artifact(path, verify=verify)
         if not verify:
             artifact.verify(name for name, array in artifact.arrays.items() if not _is_numbers(name, array))
@@ -867,6 +904,36 @@ def _is_numbers(name: str, array: NDArray[Any]) -> bool:
     return array.dtype.kind == "f" and name.startswith(("model.", "histories.", "seen."))
 
 
+def require_recommender(name: str, value: object) -> Recommender:
+    """The value, a recommender.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name.
+    value : object
+        The argument.
+
+    Returns
+    -------
+    Recommender
+        The value.
+
+    Raises
+    ------
+    DataError
+        For anything else, such as a model or a table.
+
+    Examples
+    --------
+    >>> require_recommender("recommender", "bias")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    cofactor.errors.DataError: recommender must be of type Recommender, not 'bias': make one by ...
+    """
+    advice = "make one by cofactor.Recommender.fit(estimator, table) or cofactor.Recommender.load(path)"
+    return checks.instance(name, value, Recommender, advice)
+
+
 def checked_estimator(given: Any) -> Any:
     """The estimator itself. Raises ParameterError for what is none, such as its name.
 
@@ -875,7 +942,7 @@ def checked_estimator(given: Any) -> Any:
     cofactor.errors.ParameterError: 'bias' is not an estimator; give one, such as cofactor.Bias()
     """
     if not isinstance(given, Estimator):
-        raise ParameterError(f"{given!r} is not an estimator; give one, such as cofactor.Bias()")
+        raise ParameterError(f"{checks.shown(given)} is not an estimator; give one, such as cofactor.Bias()")
     return given
 
 

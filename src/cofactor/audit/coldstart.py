@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 import polars as pl
 
+from cofactor import checks
 from cofactor.arrays import Bool, Float64, Int32, Int64, SparseRows, random_stream
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, KindError, ParameterError
@@ -92,11 +93,10 @@ def cold_start(
     >>> found.metric, found.curve["given"].to_list(), found.curve["users"][0]
     ('rmse', [0, 2, 5], 7)
     """
-    numbers = sorted({int(g) for g in given})
-    if not numbers or numbers[0] < 0 or numbers[-1] == 0:
+    numbers = sorted(set(checks.whole_numbers("given", given, low=0)))
+    if numbers[-1] == 0:
         raise ParameterError(f"given must be numbers of ratings from 0 on, and not 0 alone, not {given!r}")
-    if not 0 < users < 1:
-        raise ParameterError(f"users must be a share between 0 and 1, both excluded, not {users!r}")
+    users, seed = checks.share("users", users), checks.seed(seed)
     checked_estimator(estimator).require(interactions)
     newcomers = _Newcomers.of(interactions, numbers, users, seed)
     numbers = [g for g in numbers if g <= newcomers.most]

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 import polars as pl
 
+from cofactor import checks
 from cofactor.arrays import Float64, Int32, SparseRows
 from cofactor.data.features import indicators
 from cofactor.errors import DataError
@@ -16,7 +17,7 @@ from cofactor.evaluate.protocol import Score
 from cofactor.fork import require_threads
 from cofactor.metrics.catalog import coverage, gini
 from cofactor.metrics.catalog import exposure as times_shown
-from cofactor.recommend import Recommender
+from cofactor.recommend import Recommender, require_recommender
 
 __all__ = ["Concentration", "Exposure", "Genres", "accuracy_by_group", "exposure"]
 
@@ -59,7 +60,7 @@ class Concentration:
         >>> even.gini, uneven.gini, even.top_share, uneven.top_share
         (0.0, 0.75, 0.25, 1.0)
         """
-        held = np.sort(np.asarray(counts, np.float64))
+        held = np.sort(checks.number_array("counts", counts, (None,)))
         n, total = len(held), float(held.sum())
         if n == 0 or total == 0:
             return cls(
@@ -132,7 +133,8 @@ def exposure(recommender: Recommender, *, n: int = 10, column: str | None = None
     >>> found.raters.members, 0 < found.coverage <= 1, found.genres.table.columns
     (60, True, ['genre', 'had', 'shown'])
     """
-    histories = recommender.histories
+    histories = require_recommender("recommender", recommender).histories
+    column = None if column is None else checks.text("column", column)
     lists, _ = recommender.rank(np.arange(len(recommender.users), dtype=np.int32), n)
     shown, support = times_shown(lists, len(recommender.items)), recommender.support
     has = histories.counts > 0
@@ -165,10 +167,10 @@ def accuracy_by_group(score: Score, groups: pl.Series, metric: str) -> pl.DataFr
     [('busy',), ('quiet',)]
     """
     require_threads()
-    if metric not in score.per_user:
-        raise DataError(f"there is no metric {metric!r}; there are {', '.join(score.per_user)}")
+    checks.instance("score", score, Score, "make one by cofactor.evaluate.score")
+    checks.choice("metric", metric, score.per_user)
     if not isinstance(groups, pl.Series):
-        raise DataError(f"groups must be a polars Series, one label for each user row, not {type(groups).__name__}")
+        raise DataError(f"groups must be a polars Series, one label for each user row, not {checks.shown(groups)}")
     if len(score.users) and len(groups) <= int(score.users.max()):
         raise DataError(f"{len(groups)} labels for users up to row {int(score.users.max())}: give one for each user")
     labels, values = groups.gather(score.users), score.per_user[metric]

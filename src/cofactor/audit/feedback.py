@@ -9,9 +9,10 @@ from typing import Any, Self
 import numpy as np
 import polars as pl
 
+from cofactor import checks
 from cofactor.arrays import Float32, Float64, Int32, Int64, random_stream, read_only
 from cofactor.audit.remedies import PLAIN, Remedy
-from cofactor.data.interactions import Interactions
+from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators.base import Estimator
@@ -19,7 +20,7 @@ from cofactor.kernels.order import sorted_pairs
 from cofactor.metrics.catalog import coverage, gini
 from cofactor.metrics.catalog import exposure as times_shown
 from cofactor.models.base import PredictsRatings
-from cofactor.recommend import Recommender
+from cofactor.recommend import Recommender, checked_estimator, require_recommender
 
 __all__ = ["Simulation", "Tastes", "simulate"]
 
@@ -52,6 +53,14 @@ class Tastes:
     steep: float = STEEP
     middle: float = MIDDLE
 
+    def __post_init__(self) -> None:
+        checks.number_array("expected", self.expected, (None, None))
+        checks.finite_number("noise_sd", self.noise_sd, low=0)
+        if len(checks.number_array("levels", self.levels, (None,))) == 0:
+            raise ParameterError("levels must be the ratings that can be given, at least one")
+        checks.finite_number("steep", self.steep)
+        checks.finite_number("middle", self.middle)
+
     @classmethod
     def of(cls, recommender: Recommender, *, noise_sd: float | None = None) -> Self:
         """What a fitted model of ratings holds to be true, so that the loop runs on any table, such as MovieLens.
@@ -67,11 +76,10 @@ class Tastes:
         >>> tastes.expected.shape, tastes.levels
         ((3, 3), (2.0, 3.0, 4.0, 5.0))
         """
-        model, known = recommender.model, recommender.histories
+        model, known = require_recommender("recommender", recommender).model, recommender.histories
         if recommender.kind != "ratings" or not isinstance(model, PredictsRatings):
             raise KindError("tastes come from a model that predicts ratings, such as biased-mf")
-        if noise_sd is not None and not 0 <= noise_sd < np.inf:
-            raise ParameterError(f"noise_sd must be a number from 0 on, not {noise_sd!r}")
+        noise_sd = None if noise_sd is None else checks.finite_number("noise_sd", noise_sd, low=0)
         if len(known.values) == 0:
             raise DataError("tastes come from a model with rows of its own, and this one has none")
         items = np.arange(len(recommender.items), dtype=np.int32)
@@ -216,20 +224,25 @@ def simulate(
     >>> found.lists.shape, found.accuracy.shape, len(found.table) > 300
     ((3, 60, 5), (3, 60), True)
     """
+    checked_estimator(estimator)
+    require_interactions("table", table)
+    checks.instance("tastes", tastes, Tastes, "make them by Tastes(...) or Tastes.of(recommender)")
+    checks.instance("remedy", remedy, Remedy, "choose one of cofactor.audit.remedies()")
+    rounds, n, seed = (
+        checks.whole_number("rounds", rounds, low=1),
+        checks.whole_number("n", n, low=1),
+        checks.seed(seed),
+    )
     if table.kind != "ratings":
         raise KindError("the loop is simulated on ratings: tastes say what people would rate")
     if tastes.expected.shape != (table.n_users, table.n_items):
         raise ParameterError(
             f"tastes must be of {table.n_users:,} users and {table.n_items:,} items, not {tastes.expected.shape}"
         )
-    if rounds < 1 or n < 1:
-        raise ParameterError("rounds and n must be at least 1")
-    each = np.asarray(looks)
-    if each.shape not in ((), (table.n_users,)) or each.dtype.kind not in "iu" or each.min(initial=0) < 0:
-        raise ParameterError(
-            f"looks must be one whole number from 0 on, for all or for each of {table.n_users:,} users, not {looks!r}"
-        )
-    each = np.broadcast_to(each.astype(np.int64), (table.n_users,))
+    if isinstance(looks, Sequence | np.ndarray):
+        each = checks.whole_array("looks", looks, low=0, size=table.n_users)
+    else:
+        each = np.full(table.n_users, checks.whole_number("looks", looks, low=0))
     everyone = np.arange(table.n_users, dtype=np.int32)
     table = replace(table, times=None)
     lists, accuracy = np.full((rounds, len(everyone), n), -1, np.int32), np.empty((rounds, len(everyone)))

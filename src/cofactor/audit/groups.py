@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from cofactor import checks
 from cofactor.arrays import Float64, Int64, SparseRows, random_stream
-from cofactor.errors import DataError, ParameterError
+from cofactor.errors import DataError
 from cofactor.kernels.threads import one_thread_blas
+from cofactor.models.arguments import require_histories
 
 __all__ = ["taste_groups"]
 
@@ -32,11 +34,12 @@ def taste_groups(histories: SparseRows, n_items: int, *, n_groups: int = 10, see
     >>> a == b, c == d, a == c
     (True, True, False)
     """
-    has = np.flatnonzero(histories.counts)
+    n_items = checks.whole_number("n_items", n_items, low=1)
+    has = np.flatnonzero(require_histories(histories, n_items).counts)
+    checks.seed(seed)
     if len(has) == 0:
         raise DataError("no user has a history, so there are no taste groups to find")
-    if not 1 <= n_groups <= len(has):
-        raise ParameterError(f"n_groups must be from 1 to {len(has)}, the users with a history, not {n_groups}")
+    n_groups = checks.whole_number("n_groups", n_groups, low=1, high=len(has))
     places = _leading(histories.take(has), n_items, random_stream(seed, "directions"))
     found = [_k_means(places, n_groups, random_stream(seed, "start", start)) for start in range(RESTARTS)]
     labels = min(found, key=lambda one: one[0])[1]

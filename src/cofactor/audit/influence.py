@@ -15,9 +15,10 @@ from typing import Any, Self
 import numpy as np
 import polars as pl
 
+from cofactor import checks
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, SparseRows, random_stream
 from cofactor.data.histories import transposed
-from cofactor.errors import KindError, ParameterError
+from cofactor.errors import KindError
 from cofactor.evaluate.significance import holm
 from cofactor.kernels.equations import equations, solved_each
 from cofactor.kernels.gram import gram
@@ -27,7 +28,7 @@ from cofactor.models.factor import FactorModel
 from cofactor.models.losses import EventsLoss, RatingsLoss
 from cofactor.models.prior import Prior, Priors
 from cofactor.newcomers.priors import eased_in
-from cofactor.recommend import Recommender
+from cofactor.recommend import Recommender, require_recommender
 
 __all__ = ["Influence", "influence"]
 
@@ -93,11 +94,11 @@ def influence(
     >>> found["share_of_rows"].round(2).to_list(), bool(found["ratio"][1] > found["ratio"][0])
     ([0.53, 0.47], True)
     """
-    labels = np.asarray(groups)
-    if labels.shape != (len(recommender.users),) or labels.dtype.kind not in "iu" or labels.min(initial=0) < 0:
-        raise ParameterError(f"groups must be one whole number from 0 on for each of {len(recommender.users):,} users")
-    if permutations < 2:
-        raise ParameterError(f"permutations must be at least 2, not {permutations}")
+    require_recommender("recommender", recommender)
+    n_users = len(recommender.users)
+    labels = checks.whole_array("groups", groups, low=0, high=max(n_users - 1, 0), size=n_users)
+    permutations, seed = checks.whole_number("permutations", permutations, low=2), checks.seed(seed)
+    n, watched = checks.whole_number("n", n, low=1), checks.whole_number("watched", watched, low=1)
     steps = _HalfSteps.of(recommender, n, watched, seed)
     n_groups = int(labels.max(initial=0)) + 1
     found = np.array([steps.changed(labels == g) for g in range(n_groups)])

@@ -12,12 +12,14 @@ from typing import Any, TypeAlias
 import numpy as np
 import polars as pl
 
+from cofactor import checks
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, SparseRows
 from cofactor.audit.groups import taste_groups
 from cofactor.data.features import indicators
 from cofactor.data.histories import transposed
-from cofactor.data.interactions import Interactions
+from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.errors import DataError, ParameterError
+from cofactor.models.arguments import require_histories
 from cofactor.recommend import Recommender
 
 __all__ = [
@@ -86,6 +88,7 @@ def remedies(column: str | None = None) -> tuple[Remedy, ...]:
     >>> [one.name for one in cofactor.audit.remedies()][:3]
     ['capped weight per user', 'taste groups count by people', 'popular items weigh less']
     """
+    column = None if column is None else checks.text("column", column)
 
     def kinds(rec: Recommender) -> Float64:
         return kinds_by_raters(rec.histories, len(rec.items)) if column is None else item_kinds(rec.item_table, column)
@@ -126,9 +129,8 @@ def capped_weights(interactions: Interactions, *, cap: float | None = None) -> I
     >>> (weights / weights.max()).tolist(), round(float(weights.sum()), 4)
     ([0.5, 0.5, 0.5, 0.5, 1.0], 5.0)
     """
-    counts = interactions.by_user.counts
-    if cap is not None and not cap > 0:
-        raise ParameterError(f"cap must be above 0, not {cap!r}")
+    counts = require_interactions("interactions", interactions).by_user.counts
+    cap = None if cap is None else checks.finite_number("cap", cap, above=0)
     if len(interactions) == 0:
         return interactions
     most = float(np.median(counts[counts > 0])) if cap is None else cap
@@ -150,9 +152,8 @@ def group_weights(interactions: Interactions, groups: Any) -> Interactions:
     >>> float(weights[:4].sum()), float(weights[4:].sum())
     (2.5, 2.5)
     """
-    labels = np.asarray(groups)
-    if labels.shape != (interactions.n_users,) or labels.dtype.kind not in "iu" or labels.min(initial=0) < 0:
-        raise ParameterError(f"groups must be one whole number from 0 on for each of {interactions.n_users:,} users")
+    n_users = require_interactions("interactions", interactions).n_users
+    labels = checks.whole_array("groups", groups, low=0, high=max(n_users - 1, 0), size=n_users)
     people = np.bincount(labels[interactions.by_user.counts > 0]).astype(np.float64)
     weight = np.bincount(labels[interactions.u], weights=interactions.weights, minlength=len(people)).astype(np.float64)
     factor = (people / people.sum()) / np.maximum(weight / max(weight.sum(), 1e-12), 1e-12)
@@ -174,8 +175,8 @@ def propensity_weights(interactions: Interactions, *, power: float = 0.5) -> Int
     >>> ratings.frame()["item"].to_list(), (weights / weights.max()).tolist()
     ([7, 8, 7, 7, 7], [0.5, 1.0, 0.5, 0.5, 0.5])
     """
-    if not 0 <= power <= 1:
-        raise ParameterError(f"power must be from 0 (all alike) to 1 (one over the support), not {power!r}")
+    require_interactions("interactions", interactions)
+    power = checks.finite_number("power", power, low=0, high=1)
     if len(interactions) == 0:
         return interactions
     support = np.bincount(interactions.i, minlength=interactions.n_items)[interactions.i].astype(np.float64)
@@ -195,7 +196,9 @@ def item_kinds(table: pl.DataFrame | None, column: str) -> Float64:
     >>> item_kinds(pl.DataFrame({"item": [1, 2], "genres": ["Comedy|War", "War"]}), "genres").tolist()
     [[0.5, 0.5], [0.0, 1.0]]
     """
-    found = indicators(table, [column], "item")
+    if table is not None:
+        checks.instance("table", table, pl.DataFrame, "give the item table of the interactions")
+    found = indicators(table, [checks.text("column", column)], "item")
     assert table is not None
     return found.shares(len(table))
 
@@ -212,8 +215,9 @@ def kinds_by_raters(histories: SparseRows, n_items: int, *, n_kinds: int = N_GRO
     >>> kinds.shape, bool((kinds[0] == kinds[1]).all()), bool((kinds[0] == kinds[2]).all())
     ((4, 2), True, False)
     """
-    if n_kinds < 1:
-        raise ParameterError(f"n_kinds must be at least 1, not {n_kinds}")
+    n_kinds, n_items = checks.whole_number("n_kinds", n_kinds, low=1), checks.whole_number("n_items", n_items, low=1)
+    require_histories(histories, n_items)
+    checks.seed(seed)
     raters = transposed(histories, n_items)
     n_kinds = min(n_kinds, int((raters.counts > 0).sum()))
     if n_kinds == 0:
@@ -230,6 +234,8 @@ def liked_kinds(histories: SparseRows, kinds: Float64) -> Float64:
     >>> liked_kinds(rows, np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])).tolist()
     [[0.75, 0.25], [0.0, 0.0]]
     """
+    kinds = checks.number_array("kinds", kinds, (None, None))
+    require_histories(histories, len(kinds))
     owner = np.repeat(np.arange(len(histories)), histories.counts)
     total = np.bincount(owner, weights=histories.values, minlength=len(histories))
     liked = histories.values >= (total / np.maximum(histories.counts, 1)).astype(np.float32)[owner]
@@ -261,8 +267,10 @@ def calibrated(
     >>> calibrated(lists, scores, 2, kinds, wanted).tolist()
     [[0, 2]]
     """
-    if not 0 <= strength <= 1:
-        raise ParameterError(f"strength must be from 0 (the plain order) to 1 (the mix alone), not {strength!r}")
+    strength, n = checks.finite_number("strength", strength, low=0, high=1), checks.whole_number("n", n, low=1)
+    kinds = checks.number_array("kinds", kinds, (None, None))
+    lists, scores = _checked_lists(lists, scores, len(kinds))
+    wanted = checks.number_array("wanted", wanted, (len(lists), kinds.shape[1]))
     n = min(n, lists.shape[1])
     picks = np.empty((len(lists), n), np.int32)
     block = max(1, CELLS // max(lists.shape[1] * kinds.shape[1], 1))
@@ -293,8 +301,10 @@ def spread(
     >>> spread(lists, scores, 1, 4, strength=0).tolist(), spread(lists, scores, 1, 4, strength=1).tolist()
     ([[0], [0], [0]], [[1], [2], [1]])
     """
-    if not strength >= 0:
-        raise ParameterError(f"strength must be a number from 0 on, not {strength!r}")
+    strength, n = checks.finite_number("strength", strength, low=0), checks.whole_number("n", n, low=1)
+    n_items = checks.whole_number("n_items", n_items, low=1)
+    lists, scores = _checked_lists(lists, scores, n_items)
+    kinds = None if kinds is None else checks.number_array("kinds", kinds, (n_items, None))
     first = lists[:, :n]
     shown = np.bincount(first[first >= 0], minlength=n_items).astype(np.float64)
     mean = max(shown.mean(), 1e-12)
@@ -310,6 +320,21 @@ def spread(
     worth = np.where(there, scaled - strength * cost[np.maximum(lists, 0)], -np.inf)
     order = np.argsort(-worth, axis=1, kind="stable")[:, :n]
     return np.take_along_axis(lists, order, axis=1)
+
+
+def _checked_lists(lists: Any, scores: Any, n_items: int) -> tuple[Int32, Float32]:
+    """Lists and scores as `Recommender.rank` gives them, (n_users, m). Raises ParameterError."""
+    try:
+        rows = np.asarray(lists)
+    except ValueError:  # lists of several lengths
+        rows = np.zeros(0)
+    if rows.ndim != 2:
+        raise ParameterError(f"lists must be item rows, a list of one length for each user, not {checks.shown(lists)}")
+    rows = checks.row_numbers("lists", rows.ravel(), n_items, unknown=True).reshape(rows.shape)
+    values = np.asarray(scores) if np.shape(scores) == rows.shape else np.zeros(0)
+    if values.shape != rows.shape or values.dtype.kind not in "iuf" or np.isnan(values).any():
+        raise ParameterError(f"scores must be numbers of shape {rows.shape}, as lists, not {checks.shown(scores)}")
+    return rows, values.astype(np.float32)
 
 
 def _weighed(interactions: Interactions, factor: Float64) -> Interactions:

@@ -11,10 +11,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import polars as pl
 
+from cofactor import checks
 from cofactor.arrays import Bool, Float64, Int32
 from cofactor.data.ids import Id
-from cofactor.data.interactions import Interactions
-from cofactor.errors import DataError, ParameterError
+from cofactor.data.interactions import Interactions, require_interactions
+from cofactor.errors import DataError
 
 __all__ = ["CrossTab", "Fill", "crosstab"]
 
@@ -146,8 +147,9 @@ def crosstab(interactions: Interactions, *, users: int = 10, items: int = 10, fi
     the busiest 2 of 2 users, the most rated 2 of 2 items:
     3 of 4 cells known, 1 filled in (~)
     """
-    if users < 1 or items < 1:
-        raise ParameterError(f"a cross-tab needs at least 1 user and 1 item, not {users} x {items}")
+    require_interactions("interactions", interactions)
+    users, items = checks.whole_number("users", users, low=1), checks.whole_number("items", items, low=1)
+    checks.optional_callable("fill", fill)
     u = _busiest(interactions.u, interactions.n_users, users)
     i = _busiest(interactions.i, interactions.n_items, items)
     values = np.full((len(u), len(i)), np.nan)

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from cofactor import checks
 from cofactor.cache import cache_folder
 from cofactor.data import movielens
 from cofactor.data.catalog import DATASETS, Dataset
@@ -54,6 +55,8 @@ def load(
     """
     require_threads()
     dataset = _named(name)
+    folder = None if folder is None else checks.path("folder", folder)
+    checks.optional_callable("on_progress", on_progress)
     home = fetch(dataset, folder=folder, on_progress=on_progress)
     source = json.loads((home / "source.json").read_text(encoding="utf-8"))["source"]
     rows = movielens.read_ratings(_ratings_file(dataset, home))
@@ -93,6 +96,8 @@ def fetch(
     cofactor.errors.FetchError: there is no data set 'movielens-2k'; there are movielens-100k, ...
     """
     dataset = _named(name)
+    folder = None if folder is None else checks.path("folder", folder)
+    checks.optional_callable("on_progress", on_progress)
     home = (Path(folder) if folder is not None else cache_folder() / "datasets") / dataset.name
     local = _in_cofactor_data(dataset)
     if _is_there(home, local):
@@ -118,6 +123,7 @@ def fetch(
 def _named(name: str | Dataset) -> Dataset:
     if isinstance(name, Dataset):
         return name
+    checks.text("name", name)
     if name not in DATASETS:
         raise FetchError(f"there is no data set {name!r}; there are {', '.join(DATASETS)}")
     return DATASETS[name]

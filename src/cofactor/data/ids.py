@@ -450,6 +450,8 @@ def id_column(ids: pl.Series | Iterable[Id]) -> pl.Series:
     Traceback (most recent call last):
     cofactor.errors.DataError: row 2: None is not an id (an integer or a string)
     """
+    if not isinstance(ids, Iterable) or isinstance(ids, str | bytes):
+        raise DataError(f"ids must be a list or column of integers or strings, not {checks.shown(ids)}")
     column = ids if isinstance(ids, pl.Series) else _series_of(ids)
     if column.dtype.is_integer():
         if column.dtype == pl.UInt64 and bool((column >= 2**63).any()):

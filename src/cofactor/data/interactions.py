@@ -242,12 +242,12 @@ class Interactions:
         """
         if self.kind == "events":
             raise KindError("these are events already; positive_from is for ratings")
+        positive_from = checks.finite_number("positive_from", positive_from)
+        gain = checks.finite_number("gain", gain, low=0)
         positive = self.values >= positive_from
         kept = self.select(positive)
         if len(kept) == 0:
             raise DataError(f"no rating is at or above positive_from={positive_from:g}")
-        if not (gain >= 0 and np.isfinite(gain)):
-            raise DataError(f"gain must be a finite number from 0 on, not {gain!r}")
         values = 1 + np.float32(gain) * (kept.values - np.float32(positive_from))
         return replace(
             kept,

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from cofactor import checks
 from cofactor.arrays import Bool
-from cofactor.errors import DataError
+from cofactor.errors import DataError, ParameterError
 from cofactor.fork import require_threads
 
 __all__ = ["MOST_LEVELS", "Scale"]
@@ -32,6 +33,14 @@ class Scale:
     low: float
     high: float
     levels: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        low, high = checks.finite_number("low", self.low), checks.finite_number("high", self.high)
+        if low > high:
+            raise ParameterError(f"low must not be above high, {self.high!r}, not {self.low!r}")
+        levels = checks.number_array("levels", self.levels, (None,))
+        if len(levels) and ((np.diff(levels) <= 0).any() or levels[0] != low or levels[-1] != high):
+            raise ParameterError(f"levels must ascend from low, {low:g}, to high, {high:g}, not {self.levels!r}")
 
     @classmethod
     def declared(cls, levels: Sequence[float]) -> Scale:
@@ -58,7 +67,9 @@ class Scale:
         ((0.5, 1.0, 1.5), ())
         """
         require_threads()
-        distinct = pl.Series(np.asarray(values)).unique().sort().cast(pl.Float64).to_numpy() + 0.0  # no -0.0
+        if not isinstance(values, np.ndarray) or values.dtype.kind not in "iuf":
+            values = checks.number_array("values", values, (None,))
+        distinct = pl.Series(values).unique().sort().cast(pl.Float64).to_numpy() + 0.0  # no -0.0
         if len(distinct) == 0:
             raise DataError("there are no ratings, so there is no scale; declare it with levels=[...]")
         low, high = float(distinct[0]), float(distinct[-1])

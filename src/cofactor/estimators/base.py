@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, Self, TypeAlias, TypeVar
 
 import numpy as np
 
+from cofactor import checks
 from cofactor.arrays import Bool, read_only
 from cofactor.data.interactions import Interactions, Kind, require_interactions
 from cofactor.data.scale import Scale
@@ -154,20 +155,20 @@ class Estimator:
 
 def _check(name: str, spec: Field[Any], value: Any) -> None:
     low, high, choices = (spec.metadata.get(name) for name in ("low", "high", "choices"))
-    if choices and value not in choices:
-        raise ParameterError(f"{name}: {spec.name} must be {' or '.join(choices)}, not {value!r}")
+    if choices:
+        checks.choice(f"{name}: {spec.name}", value, choices)
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if type(spec.default) is int and not (number and isinstance(value, int)):
-        raise ParameterError(f"{name}: {spec.name} must be a whole number, not {value!r}")
-    if type(spec.default) is float and not (number and np.isfinite(value)):
-        raise ParameterError(f"{name}: {spec.name} must be a finite number, not {value!r}")
+    if type(spec.default) is int:
+        checks.whole_number(f"{name}: {spec.name}", value)
+    if type(spec.default) is float:
+        checks.finite_number(f"{name}: {spec.name}", value)
     if type(spec.default) is bool and not isinstance(value, bool):
-        raise ParameterError(f"{name}: {spec.name} must be true or false, not {value!r}")
+        raise ParameterError(f"{name}: {spec.name} must be true or false, not {checks.shown(value)}")
     if not number:
         return
     if (low is not None and value < low) or (high is not None and value > high):
         upper = "" if high is None else f" to {high:g}"
-        raise ParameterError(f"{name}: {spec.name} must be from {low:g}{upper}, not {value!r}")
+        raise ParameterError(f"{name}: {spec.name} must be from {low:g}{upper}, not {checks.shown(value)}")
 
 
 def standardized(ratings: Interactions) -> tuple[Interactions, float]:
@@ -256,6 +257,9 @@ class Watch:
         on_epoch: OnEpoch | None,
         advice: str,
     ):
+        checks.optional_callable("on_epoch", on_epoch)
+        if validation is not None:
+            require_interactions("validation", validation)
         if validation is not None and not (
             validation.users.equals(interactions.users) and validation.items.equals(interactions.items)
         ):

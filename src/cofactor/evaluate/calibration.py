@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from cofactor import checks
 from cofactor.arrays import Float64
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.evaluate.protocol import ready_for
-from cofactor.evaluate.split import Split
+from cofactor.evaluate.split import Split, require_split
 from cofactor.metrics.rating import rmse
 from cofactor.models.base import HasUncertainty, distribution, predicted
 from cofactor.models.distribution import Distribution
-from cofactor.recommend import Recommender
+from cofactor.recommend import Recommender, require_recommender
 
 __all__ = [
     "Calibration",
@@ -97,9 +98,9 @@ def calibration(recommender: Recommender, split: Split, *, levels: Sequence[floa
     >>> found.n, round(found.coverage["covered 80 %"][0], 1)
     (180, 0.8)
     """
-    chances = np.asarray(levels)
-    if chances.ndim != 1 or chances.dtype.kind != "f" or not chances.size or not ((chances > 0) & (chances < 1)).all():
-        raise ParameterError(f"levels must be probabilities between 0 and 1, both excluded, not {levels!r}")
+    levels = _probabilities(levels)
+    require_recommender("recommender", recommender)
+    require_split("split", split)
     train, test = split.train, split.test
     if recommender.kind != "ratings" or not isinstance(recommender.model, HasUncertainty):
         name = "this model" if recommender.estimator is None else recommender.estimator.name
@@ -130,6 +131,18 @@ def calibration(recommender: Recommender, split: Split, *, levels: Sequence[floa
     )
 
 
+def _probabilities(levels: Any) -> tuple[float, ...]:
+    """The levels of intervals, at least one. Raises ParameterError."""
+    wrong = ParameterError(f"levels must be probabilities between 0 and 1, both excluded, not {checks.shown(levels)}")
+    try:
+        chances = checks.number_array("levels", levels, (None,))
+    except ParameterError:
+        raise wrong from None
+    if len(chances) == 0 or not ((chances > 0) & (chances < 1)).all():
+        raise wrong
+    return tuple(chances.tolist())
+
+
 def reliability(predicted: Distribution, y: Any, *, bins: int = 10) -> pl.DataFrame:
     """Predicted P(rating >= level) against how often it came true: a diagram of reliability, as a table.
 
@@ -144,8 +157,7 @@ def reliability(predicted: Distribution, y: Any, *, bins: int = 10) -> pl.DataFr
     (3.0, 0.7, 1.0, 1)
     """
     true = _checked(predicted, y)
-    if bins < 1:
-        raise ParameterError(f"bins must be at least 1, not {bins}")
+    bins = checks.whole_number("bins", bins, low=1)
     rows = []
     for level in predicted.levels[1:].tolist():
         p, reached = predicted.at_least(level), true >= level - 1e-6 * max(1.0, abs(level))
@@ -187,7 +199,7 @@ def interval_coverage(
     >>> interval_coverage(predicted, [3.5, 4.5], levels=[0.95]).select("n", "covered 95 %", "expected 95 %").row(0)
     (2, 0.5, 0.95)
     """
-    true = _checked(predicted, y)
+    true, levels = _checked(predicted, y), _probabilities(levels)
     ends = {f"{level:.0%}".replace("%", " %"): predicted.interval(level) for level in levels}
     inside = {name: (low <= true) & (true <= high) for name, (low, high) in ends.items()}
     expected = {

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import polars as pl
 
+from cofactor import checks
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import CofactorError, KindError, ParameterError
 from cofactor.estimators.base import Estimator
@@ -20,7 +21,6 @@ from cofactor.evaluate.protocol import (
     Evaluation,
     Score,
     baseline_for,
-    check_ks,
     estimators_asked,
     fit_and_score,
     labels_of,
@@ -192,10 +192,11 @@ def compare(
     >>> found.models[1].versus_best
     'within noise'
     """
-    require_split(split, "compare")
+    require_split("split", split)
+    ks, seed = checks.whole_numbers("ks", ks, low=1), checks.seed(seed)
+    checks.optional_callable("on_fit", on_fit)
     split.prove()
     split = split.excluding(exclude)
-    check_ks(ks)
     kind = split.train.kind
     known_task(task, kind)
     asked = estimators_asked(estimators)
@@ -228,8 +229,8 @@ def known_task(task: str | None, kind: Kind) -> Task:
     >>> known_task(None, "ratings"), known_task("ranking", "events")
     ('rating', 'ranking')
     """
-    if task not in (None, *TASKS.values()):
-        raise ParameterError(f"task must be rating or ranking, not {task!r}; the two are never mixed in one table")
+    if task is not None:
+        checks.choice("task", task, TASKS.values())
     if task == "ranking" and kind == "ratings":
         raise KindError(
             "rankings are scored on events, and these are ratings; say which count as liked: "

@@ -10,7 +10,7 @@ import polars as pl
 
 from cofactor.arrays import read_only
 from cofactor.data.ids import IdMap
-from cofactor.data.interactions import Interactions
+from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.data.side_table import join
 from cofactor.errors import DataError
 from cofactor.evaluate.leakage import warn_of_strangers, warn_of_units
@@ -36,6 +36,7 @@ def split_given(train: Interactions, test: Interactions, *, description: str = "
     (Split(given: 2 train, 1 test), 2)
     """
     require_threads()
+    train, test = require_interactions("train", train), require_interactions("test", test)
     users, items = train.users.union(test.users), train.items.union(test.items)
     tables = {
         "user_table": _stacked(users, train.user_table, test.user_table, "user"),

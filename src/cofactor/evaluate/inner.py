@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from cofactor.evaluate.split import Split, split_by_time, split_last, split_per_user, split_random, split_users
+from cofactor import checks
+from cofactor.evaluate.split import (
+    Split,
+    require_split,
+    split_by_time,
+    split_last,
+    split_per_user,
+    split_random,
+    split_users,
+)
 
 __all__ = ["inner_split"]
 
@@ -19,6 +28,9 @@ def inner_split(split: Split, *, share: float = 0.2, seed: int = 0) -> Split:
     >>> inner_split(cofactor.split_random(ratings, test=0.2), share=0.5)
     Split(random, 50% of the rows, seed 0: 2 train, 2 test)
     """
+    require_split("split", split)
+    checks.share("share", share)
+    checks.seed(seed)
     if split.fold_in is not None:
         return split_users(split.train, test=share, seed=seed)
     if split.order == "by time":

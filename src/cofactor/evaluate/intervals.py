@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cofactor import checks
 from cofactor.arrays import Float64, contiguous, random_stream
-from cofactor.errors import DataError, ParameterError
+from cofactor.errors import DataError
 from cofactor.kernels.threads import results_of
 
 __all__ = [
@@ -170,7 +171,7 @@ def paired_rmse_difference(
         return Interval(np.nan, np.nan, np.nan)
     gap = float(np.subtract(*np.sqrt(both.sum(axis=1) / weight.sum())))
     tail = _tail(level)
-    _check_resamples(resamples)
+    _check_draws(resamples, seed)
     if not _has_interval((both[0] - both[1]) / weight[0]):
         return Interval(gap, np.nan, np.nan)
     drawn = np.array([np.subtract(*root) for root in _drawn_roots(both, weight, resamples, seed)])
@@ -198,14 +199,12 @@ def _has_interval(values: Float64) -> bool:
 
 
 def _tail(level: float) -> float:
-    if not 0 < level < 1:
-        raise ParameterError(f"level must be between 0 and 1, both excluded, not {level!r}")
-    return (1 - level) / 2
+    return (1 - checks.share("level", level)) / 2
 
 
-def _check_resamples(resamples: int) -> None:
-    if resamples < 1:
-        raise ParameterError(f"resamples must be at least 1, not {resamples}")
+def _check_draws(resamples: int, seed: int) -> None:
+    checks.whole_number("resamples", resamples, low=1)
+    checks.seed(seed)
 
 
 def _ratio_intervals(
@@ -216,7 +215,7 @@ def _ratio_intervals(
     Both C-contiguous, so that a metric has the same bits alone and among others.
     """
     tail = _tail(level)
-    _check_resamples(resamples)
+    _check_draws(resamples, seed)
     m, n = sums.shape
     nothing = np.full(m, np.nan)
     means = np.divide(sums.sum(axis=1), counts.sum(axis=1), out=nothing.copy(), where=counts.any(axis=1))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from cofactor import checks
 from cofactor.arrays import Float64, Int32
 from cofactor.data.interactions import Kind
 from cofactor.errors import DataError, KindError, ParameterError
@@ -25,13 +26,12 @@ from cofactor.metrics.model_lists import ModelLists
 from cofactor.metrics.ranking import metrics_of, ndcg
 from cofactor.metrics.rating import UserErrors, errors_by_user
 from cofactor.models.base import predicted
-from cofactor.recommend import Recommender, checked_estimator
+from cofactor.recommend import Recommender, checked_estimator, require_recommender
 
 __all__ = [
     "Evaluation",
     "Score",
     "baseline_for",
-    "check_ks",
     "estimators_asked",
     "evaluate",
     "figure",
@@ -179,8 +179,9 @@ def evaluate(
     >>> [score.label for score in found.scores], round(found["popularity"].metrics["ndcg@5"].mean, 1)
     (['implicit-als', 'popularity'], 0.4)
     """
-    check_ks(ks)
-    require_split(split, "evaluate")
+    ks, seed = checks.whole_numbers("ks", ks, low=1), checks.seed(seed)
+    require_split("split", split)
+    checks.optional_callable("on_fit", on_fit)
     split = split.excluding(exclude)
     asked = estimators_asked(estimators)
     for estimator in asked:
@@ -232,7 +233,11 @@ def score(
     >>> found.per_user["squared_error"].shape, round(found.metrics["rmse"].mean, 2)
     ((2,), 0.23)
     """
-    check_ks(ks)
+    ks, seed = checks.whole_numbers("ks", ks, low=1), checks.seed(seed)
+    checks.text("label", label)
+    checks.finite_number("fit_seconds", fit_seconds, low=0)
+    require_recommender("recommender", recommender)
+    require_split("split", split)
     split = split.excluding(exclude)
     recommender = ready_for(recommender if exclude == "seen" else replace(recommender, seen=None), split)
     began = time.perf_counter()
@@ -268,7 +273,7 @@ def figure(recommender: Recommender, split: Split, *, k: int = 10) -> float:
 
     Raises as `score` does.
     """
-    check_ks([k])
+    k = checks.whole_number("k", k, low=1)
     recommender = ready_for(recommender, split)
     if split.test.kind == "ratings":
         errors = _errors(recommender, split)
@@ -310,6 +315,8 @@ def ready_for(recommender: Recommender, split: Split) -> Recommender:
     Traceback (most recent call last):
     cofactor.errors.LeakageError: user 1 and item 8 are in the test part and in the model's histories (and 1 more ...
     """
+    require_recommender("recommender", recommender)
+    require_split("split", split)
     if recommender.kind != split.test.kind:
         raise KindError(f"the model learnt from {recommender.kind}, and the test part holds {split.test.kind}")
     if not (recommender.users.equals(split.test.users) and recommender.items.equals(split.test.items)):
@@ -369,12 +376,6 @@ def _all_metrics(score: Score) -> list[tuple[str, Interval]]:
     return [*score.metrics.items(), *((f"served_{name}", interval) for name, interval in score.served.items())]
 
 
-def check_ks(ks: Sequence[int]) -> None:
-    """Raises ParameterError unless these can be the lengths of lists."""
-    if not ks or not all(isinstance(k, int | np.integer) and k >= 1 for k in ks):
-        raise ParameterError(f"ks must be whole numbers from 1 on, not {ks!r}")
-
-
 def estimators_asked(estimators: Any) -> list[Estimator]:
     """One estimator, or several, as a list. Raises ParameterError for what is none.
 
@@ -382,7 +383,10 @@ def estimators_asked(estimators: Any) -> list[Estimator]:
     ([Bias(damping=5.0)], [])
     """
     several = isinstance(estimators, Iterable) and not isinstance(estimators, str)
-    return [checked_estimator(one) for one in (estimators if several else [estimators])]
+    try:
+        return [checked_estimator(one) for one in (estimators if several else [estimators])]
+    except ParameterError as problem:
+        raise ParameterError(f"estimators: {problem}") from None
 
 
 def labels_of(estimators: Sequence[Estimator]) -> list[str]:

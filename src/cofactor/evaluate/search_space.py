@@ -6,8 +6,10 @@ from collections.abc import Collection
 from dataclasses import Field, dataclass, fields
 from typing import Any
 
+from cofactor import checks
 from cofactor.errors import ParameterError
 from cofactor.estimators.base import Estimator
+from cofactor.recommend import checked_estimator
 
 __all__ = ["Range", "search_space"]
 
@@ -53,6 +55,8 @@ def search_space(estimator: Estimator, *, fixed: Collection[str] = ()) -> dict[s
     >>> search_space(cofactor.Bias())
     {'damping': Range(low=1, high=50, log=True, whole=False)}
     """
+    checked_estimator(estimator)
+    fixed = checks.names("fixed", fixed)
     specs = fields(estimator)
     if unknown := set(fixed) - {spec.name for spec in specs}:
         raise ParameterError(f"{estimator.name} has no setting {min(unknown)!r} to hold fixed")

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from cofactor import checks
 from cofactor.arrays import Float64, random_stream
-from cofactor.errors import DataError, ParameterError
+from cofactor.errors import DataError
 
 __all__ = ["holm", "sign_flip"]
 
@@ -28,8 +29,7 @@ def sign_flip(differences: Any, *, flips: int = 9999, seed: int = 0) -> float:
     >>> sign_flip([0.0, 0.0]), sign_flip([1.0] * 30) < 0.001
     (1.0, True)
     """
-    if flips < 1:
-        raise ParameterError(f"flips must be at least 1, not {flips}")
+    flips = checks.whole_number("flips", flips, low=1)
     given = np.asarray(differences, dtype=np.float64)
     if np.isinf(given).any():
         raise DataError("a difference is infinite: give a metric that is finite for every user")

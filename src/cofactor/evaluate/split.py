@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
+import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import Bool, Int32, Int64, random_stream
-from cofactor.checks import choice
 from cofactor.data.interactions import Interactions, require_interactions
+from cofactor.data.reading.times import time_cells
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.evaluate.leakage import (
     no_future,
@@ -24,6 +26,7 @@ from cofactor.evaluate.leakage import (
 
 __all__ = [
     "Exclude",
+    "Moment",
     "Order",
     "Split",
     "require_split",
@@ -33,6 +36,9 @@ __all__ = [
     "split_random",
     "split_users",
 ]
+
+Moment: TypeAlias = int | datetime | date | np.datetime64 | str
+"""A point in time: whole seconds since 1970, or a date and time, or its ISO text."""
 
 Order: TypeAlias = Literal["any", "by time", "by time per user"]
 Exclude: TypeAlias = Literal["seen", "positives"]
@@ -82,11 +88,14 @@ class Split:
 
     def prove(self) -> None:
         """Checks everything this split claims; called when it is made. Raises as the class says."""
+        checks.text("description", self.description)
+        checks.choice("order", self.order, get_args(Order))
+        for part in ("train", "test", "fold_in"):
+            if part != "fold_in" or self.fold_in is not None:
+                require_interactions(part, getattr(self, part))
         for part, table in (("train", self.train), ("test", self.test)):
             if len(table) == 0:
                 raise DataError(f"the split ({self.description}) leaves nothing in {part}")
-        if self.order not in get_args(Order):
-            raise ParameterError(f"order must be one of {get_args(Order)}, not {self.order!r}")
         self._prove_apart(self.test, "test")
         if self.order != "any":
             warn_of_units(self.train, self.test)
@@ -118,7 +127,7 @@ class Split:
         >>> len(split.train.seen), split.excluding("positives").train.seen is None
         (1, True)
         """
-        choice("exclude", exclude, get_args(Exclude))
+        checks.choice("exclude", exclude, get_args(Exclude))
         if exclude == "seen":
             return self
         fold_in = None if self.fold_in is None else replace(self.fold_in, seen=None)
@@ -137,13 +146,37 @@ class Split:
         return self.train if self.fold_in is None else self.fold_in
 
 
-def require_split(given: object, who: str) -> None:
-    """Raises DataError where something that needs a Split is given anything else, such as a table."""
-    if not isinstance(given, Split):
-        raise DataError(
-            f"{who} needs a Split, which proves that nothing leaks; make one by cofactor.split_random and its like, or "
-            "of two tables by cofactor.evaluate.split_given"
-        )
+def require_split(name: str, value: object) -> Split:
+    """The value, a split.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name.
+    value : object
+        The argument.
+
+    Returns
+    -------
+    Split
+        The value.
+
+    Raises
+    ------
+    DataError
+        For anything else, such as a table.
+
+    Examples
+    --------
+    >>> require_split("split", [1, 2])  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    cofactor.errors.DataError: split must be of type Split, not [1, 2]: a split proves that nothing leaks; make one ...
+    """
+    advice = (
+        "a split proves that nothing leaks; make one by cofactor.split_random and its like, or of two tables by "
+        "cofactor.evaluate.split_given"
+    )
+    return checks.instance(name, value, Split, advice)
 
 
 def split_random(interactions: Interactions, *, test: float = 0.2, seed: int = 0) -> Split:
@@ -157,7 +190,8 @@ def split_random(interactions: Interactions, *, test: float = 0.2, seed: int = 0
     >>> cofactor.split_random(ratings, test=0.4)
     Split(random, 40% of the rows, seed 0: 3 train, 2 test)
     """
-    _check_share("test", test)
+    test = checks.share("test", test)
+    interactions = require_interactions("interactions", interactions)
     n = len(interactions)
     drawn = random_stream(seed, "split random").permutation(n)[: int(_share_of(test, n))]
     if len(drawn) == 0:
@@ -178,7 +212,8 @@ def split_per_user(interactions: Interactions, *, test: float = 0.2, seed: int =
     >>> cofactor.split_per_user(ratings, test=0.5).test.by_user.counts.tolist()
     [1, 1, 0]
     """
-    _check_share("test", test)
+    test = checks.share("test", test)
+    interactions = require_interactions("interactions", interactions)
     counts = interactions.by_user.counts
     order = _shuffled_by_user(interactions, random_stream(seed, "split per user"))
     is_test = _first_of_each_user(interactions, order, _share_of(test, counts))
@@ -246,21 +281,45 @@ def split_last(interactions: Interactions, *, n: int = 1, seed: int = 0) -> Spli
     return _parted(interactions, is_test, f"last {rows} of each user{ties}", "by time per user", seen_until=first_test)
 
 
-def split_by_time(interactions: Interactions, *, test: float = 0.2, at: int | None = None) -> Split:
+def split_by_time(interactions: Interactions, *, test: float = 0.2, at: Moment | None = None) -> Split:
     """Everything at or after one moment is the test: as in life, nothing of the future is in train.
 
-    `at` names the moment, in seconds since 1970; without it, it is the one that comes nearest to a
-    share `test` of the rows (rows of one moment stay together, so the share is rarely exact).
+    Parameters
+    ----------
+    interactions : Interactions
+        The table, with times.
+    test : float, default 0.2
+        Without `at`, the cut is where the test is nearest to this share of the rows. Rows of one moment stay together,
+        so the share is rarely exact.
+    at : int, datetime, date, numpy.datetime64 or str, optional
+        The moment of the cut: whole seconds since 1970, or a date and time. A text is ISO, as in files. Dates and times
+        without a zone are UTC; fractions of a second are rounded down.
 
-    Raises ParameterError unless 0 < test < 1, DataError without times, when all times are equal, or
-    when `at` leaves one part empty.
+    Returns
+    -------
+    Split
+        Of order "by time".
+
+    Raises
+    ------
+    ParameterError
+        Unless 0 < test < 1, and where `at` is no moment.
+    DataError
+        For a table without times, where all times are equal, and where `at` leaves a part empty.
+
+    Examples
+    --------
 
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([1, 1, 2], [7, 8, 7], [5, 4, 4], times=[30, 20, 90])
     >>> cofactor.split_by_time(ratings)
     Split(from 1970-01-01T00:01:30 UTC on: 2 train, 1 test)
+    >>> cofactor.split_by_time(ratings, at="1970-01-01 00:00:25")
+    Split(from 1970-01-01T00:00:25 UTC on: 1 train, 2 test)
     """
-    _check_share("test", test)
+    at = None if at is None else _seconds_of("at", at)
+    test = checks.share("test", test)
+    interactions = require_interactions("interactions", interactions)
     times = np.sort(_times(interactions))
     first, last = (int(times[0]), int(times[-1])) if len(times) else (0, 0)
     if at is None and first == last:
@@ -294,8 +353,9 @@ def split_users(interactions: Interactions, *, test: float = 0.1, given: float =
     >>> split, len(split.held_out_users)
     (Split(1 users held out, 80% of their rows given, seed 0: 3 train, 1 to fold in, 1 test), 1)
     """
-    _check_share("test", test)
-    _check_share("given", given)
+    test = checks.share("test", test)
+    interactions = require_interactions("interactions", interactions)
+    given = checks.share("given", given)
     counts = interactions.by_user.counts
     able, present = np.flatnonzero(counts >= 2), int((counts > 0).sum())
     n = min(int(_share_of(test, present)), len(able))
@@ -341,11 +401,6 @@ def _parted(
     return Split(train, replace(interactions.select(is_test), seen=None), description, order)
 
 
-def _check_share(name: str, share: float) -> None:
-    if not 0 < share < 1:
-        raise ParameterError(f"{name} must be a share between 0 and 1, both excluded, not {share!r}")
-
-
 def _share_of(share: float, n: Int64 | int) -> Int64:
     """floor(share * n), where 0.29 of 100 is 29 although 0.29 * 100 is 28.999999999999996."""
     return np.floor(np.asarray(n) * share + 1e-9).astype(np.int64)
@@ -357,6 +412,31 @@ def _times(interactions: Interactions) -> Int64:
             "this table has no times: name its time column when reading it, or use split_random or split_per_user"
         )
     return interactions.times
+
+
+def _seconds_of(name: str, moment: Any) -> int:
+    """A moment in whole seconds since 1970. Raises ParameterError."""
+    wrong = ParameterError(
+        f"{name} must be whole seconds since 1970, a date and time, or its ISO text, not {checks.shown(moment)}"
+    )
+    if isinstance(moment, int | np.integer) and not isinstance(moment, bool):
+        return int(moment)
+    if isinstance(moment, str):
+        cells = time_cells(pl.Series(name, [moment]))
+        if cells.bad.any() or not isinstance(cells.values, pl.Series):
+            raise wrong
+        return int(cells.values[0])
+    try:
+        if isinstance(moment, datetime):
+            zoned = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+            return (zoned - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
+        if isinstance(moment, date):
+            return (moment - date(1970, 1, 1)).days * 86_400
+        if isinstance(moment, np.datetime64) and not np.isnat(moment):
+            return int(moment.astype("datetime64[s]").astype(np.int64))
+    except (OverflowError, TypeError, ValueError):  # pandas' NaT is a datetime
+        pass
+    raise wrong
 
 
 def _nearest_cut(sorted_times: Int64, test: float) -> int:

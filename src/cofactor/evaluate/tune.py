@@ -20,16 +20,17 @@ from typing import Any, Literal
 
 import polars as pl
 
+from cofactor import checks
 from cofactor.arrays import random_stream
 from cofactor.data.interactions import Interactions
 from cofactor.errors import CofactorError, DataError, DivergedError, MissingExtraError, ParameterError
 from cofactor.estimators.base import Estimator
 from cofactor.evaluate.inner import inner_split
-from cofactor.evaluate.protocol import Score, check_ks, figure, fit_and_score, is_better, main_metric
+from cofactor.evaluate.protocol import Score, figure, fit_and_score, is_better, main_metric
 from cofactor.evaluate.search_space import Range, search_space
-from cofactor.evaluate.split import Exclude, Split
+from cofactor.evaluate.split import Exclude, Split, require_split
 from cofactor.kernels.threads import SharedLimit
-from cofactor.recommend import Recommender, checked_estimator
+from cofactor.recommend import Recommender
 
 __all__ = ["Trial", "Tuned", "tune"]
 
@@ -181,12 +182,12 @@ def tune(
     >>> found.metric, len(found.trials), found.validation <= found.trials[0].value
     ('rmse', 3, True)
     """
-    if isinstance(trials, bool) or not isinstance(trials, int) or trials < 1:
-        raise ParameterError(f"trials must be a whole number from 1 on, not {trials!r}")
-    if not 0 < validation < 1:
-        raise ParameterError(f"validation must be a share between 0 and 1, both excluded, not {validation!r}")
-    check_ks([k])
-    space = search_space(checked_estimator(estimator), fixed=fixed)
+    trials, k = checks.whole_number("trials", trials, low=1), checks.whole_number("k", k, low=1)
+    validation, seed = checks.share("validation", validation), checks.seed(seed)
+    storage = None if storage is None else checks.path("storage", storage)
+    checks.optional_callable("on_trial", on_trial)
+    require_split("split", split)
+    space = search_space(estimator, fixed=fixed)
     estimator.require(split.train)
     split.prove()
     split = split.excluding(exclude)

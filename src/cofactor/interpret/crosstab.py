@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from cofactor import checks
 from cofactor.arrays import Float64
 from cofactor.data.crosstab import crosstab
 from cofactor.data.interactions import Interactions
 from cofactor.models.base import HasUncertainty, predicted
-from cofactor.recommend import Recommender
+from cofactor.recommend import Recommender, require_recommender
 
 __all__ = ["filled_crosstab"]
 
@@ -30,6 +31,8 @@ def filled_crosstab(
     >>> cofactor.interpret.filled_crosstab(rec).select("user", "item", "known").rows()
     [('ana', 'alien', 5.0), ('ana', 'clue', 4.0), ('bo', 'alien', 3.0), ('bo', 'clue', None)]
     """
+    require_recommender("recommender", recommender)
+    level = checks.share("level", level)
     corner = crosstab(_table(recommender), users=users, items=items)
     u, i = np.repeat(corner.u, len(corner.i)), np.tile(corner.i, len(corner.u))
     columns: dict[str, Float64] = {

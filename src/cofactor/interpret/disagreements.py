@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from cofactor.errors import ParameterError
+from cofactor import checks
 from cofactor.fork import require_threads
 from cofactor.interpret.levels import levels
 from cofactor.recommend import Recommender
@@ -32,8 +32,7 @@ def disagreements(recommender: Recommender, n: int = 20, *, min_support: int = 2
     (4, True)
     """
     require_threads()
-    if n < 1:
-        raise ParameterError(f"n must be at least 1, not {n}")
+    n = checks.whole_number("n", n, low=1)
     found = levels(recommender, min_support=min_support)
     found = found.with_columns(surprise=pl.col("difference") - pl.col("difference").median())
     most = found.sort(pl.col("surprise").abs(), descending=True, maintain_order=True).head(n)

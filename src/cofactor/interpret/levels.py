@@ -6,15 +6,16 @@ item (its bias): a film that even those like who dislike its kind has a high lev
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import polars as pl
 
+from cofactor import checks
 from cofactor.arrays import Float64, Int64
-from cofactor.errors import KindError, ParameterError
+from cofactor.errors import KindError
 from cofactor.fork import require_threads
-from cofactor.recommend import Recommender
+from cofactor.recommend import Recommender, require_recommender
 
 __all__ = ["Side", "levels"]
 
@@ -39,8 +40,9 @@ def levels(recommender: Recommender, side: Side = "item", *, min_support: int = 
     [('alien', 4.5, 2), ('brazil', 2.0, 1)]
     """
     require_threads()
-    if side not in ("item", "user"):
-        raise ParameterError(f"side must be item or user, not {side!r}")
+    require_recommender("recommender", recommender)
+    checks.choice("side", side, get_args(Side))
+    min_support = checks.whole_number("min_support", min_support, low=0)
     if recommender.kind != "ratings":
         raise KindError("levels are of ratings: this model learnt from events, which have none")
     ids = recommender.items if side == "item" else recommender.users

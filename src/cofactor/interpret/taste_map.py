@@ -8,12 +8,13 @@ from typing import Self
 import numpy as np
 import polars as pl
 
+from cofactor import checks
 from cofactor.arrays import Float64
 from cofactor.errors import KindError, ParameterError
 from cofactor.fork import require_threads
 from cofactor.kernels.threads import one_thread_blas
 from cofactor.models.base import HasFactors
-from cofactor.recommend import Recommender
+from cofactor.recommend import Recommender, require_recommender
 
 __all__ = ["TasteMap"]
 
@@ -51,12 +52,12 @@ class TasteMap:
         Fewer axes than asked for where there are fewer items. Raises KindError where there are no factors,
         ParameterError for more axes than factors, and where no item has so many ratings.
         """
-        model = recommender.model
+        model = require_recommender("recommender", recommender).model
+        min_support = checks.whole_number("min_support", min_support, low=0)
         width = model.item_factors.shape[1] if isinstance(model, HasFactors) else 0
         if width == 0:
             raise KindError("this model has no item factors to draw; fit one with factors, such as biased-mf")
-        if not 1 <= axes <= width:
-            raise ParameterError(f"axes must be from 1 to {width}, the width of the factors, not {axes}")
+        axes = checks.whole_number("axes", axes, low=1, high=width)
         rows = np.flatnonzero(recommender.support >= min_support)
         if len(rows) == 0:
             raise ParameterError(f"no item has min_support={min_support} ratings")
@@ -76,7 +77,6 @@ class TasteMap:
         Two frames as `items`. Raises ParameterError for an axis that is not there.
         """
         require_threads()
-        if not 1 <= axis <= len(self.shares):
-            raise ParameterError(f"axis must be from 1 to {len(self.shares)}, not {axis}")
+        axis, n = checks.whole_number("axis", axis, low=1, high=len(self.shares)), checks.whole_number("n", n, low=0)
         by = self.items.sort(f"axis_{axis}", maintain_order=True)
         return by.head(n), by.reverse().head(n)

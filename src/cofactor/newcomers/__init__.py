@@ -9,8 +9,8 @@
 3
 """
 
-from cofactor.newcomers.exploration import Explored, Impressions, explore
+from cofactor.newcomers.exploration import Impressions, explore
 from cofactor.newcomers.interview import Interview, Population
 from cofactor.newcomers.priors import eased_in, learn_priors
 
-__all__ = ["Explored", "Impressions", "Interview", "Population", "eased_in", "explore", "learn_priors"]
+__all__ = ["Impressions", "Interview", "Population", "eased_in", "explore", "learn_priors"]

@@ -12,17 +12,21 @@ is tried; what proved bad hardly ever wins.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 
-from cofactor.arrays import Bool, Float64, Int32, Int64, random_stream, read_only
+from cofactor import checks
+from cofactor.arrays import Float64, Int32, Int64, random_stream
+from cofactor.data.ids import Id
 from cofactor.errors import ParameterError
 from cofactor.models.posterior import BayesianModel
-from cofactor.recommend import Recommender
+from cofactor.recommend import Recommender, require_recommender
 
-__all__ = ["Explored", "Impressions", "explore"]
+__all__ = ["Impressions", "explore"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,32 +44,15 @@ class Impressions:
     clicked: Int64
 
     def __post_init__(self) -> None:
-        shown, clicked = np.asarray(self.shown), np.asarray(self.clicked)
-        if shown.shape != clicked.shape or (clicked < 0).any() or (clicked > shown).any():
+        shown = checks.whole_array("shown", self.shown, low=0)
+        clicked = checks.whole_array("clicked", self.clicked, size=len(shown))
+        if (clicked < 0).any() or (clicked > shown).any():
             raise ParameterError("impressions are counts for each item: from 0 to shown clicks")
-
-
-@dataclass(frozen=True, eq=False)
-class Explored:
-    """Lists with new items among them; see `explore`, which makes it.
-
-    Attributes:
-
-        lists: (n_users, n) int32: item rows, -1 where a list ends.
-        explored: (n_users, n) bool: which places are there to learn from.
-
-    >>> found = Explored(np.array([[3, 7, -1]], np.int32), np.array([[False, True, False]]))
-    >>> found.lists[found.explored].tolist()
-    [7]
-    """
-
-    lists: Int32
-    explored: Bool
 
 
 def explore(
     recommender: Recommender,
-    users: Int32,
+    users: Id | Iterable[Id] | pl.Series,
     n: int = 10,
     *,
     share: float = 0.1,
@@ -73,37 +60,68 @@ def explore(
     below: int = 5,
     impressions: Impressions | None = None,
     seed: int = 0,
-) -> Explored:
-    """The n best of each user (rows), and among them, on a share of all places, items of fewer than `below` ratings.
+) -> pl.DataFrame:
+    """The n best items of each user, and on a share of all places items of fewer than `below` ratings.
 
-    share: 0..1, the expected share of explored places, wherever in a list the draw puts them. cap: places of any one
-    new item in this call. Nobody is shown what they rated. Places that no new item may take hold the best of the
-    others, as all other places do. users: (n_users,) int32 rows; none give no lists. The same seed draws the same.
-    Raises ParameterError for a user row that is not there, and for arguments out of their range.
+    Parameters
+    ----------
+    recommender : Recommender
+        A fitted recommender.
+    users : id, or iterable of ids
+        Whose lists; no users give no rows.
+    n : int, default 10
+        The length of a list.
+    share : float, default 0.1
+        0..1: the expected share of explored places, wherever in a list the draw puts them.
+    cap : int, default 100
+        The most places that a new item gets in this call.
+    below : int, default 5
+        Items with fewer ratings are new; they get no other places.
+    impressions : Impressions or None, default None
+        What was shown and clicked before.
+    seed : int, default 0
+        The same seed draws the same lists.
 
-    >>> import cofactor, numpy as np
+    Returns
+    -------
+    DataFrame
+        user, item, rank (from 1), explored (bool)[, title]. Nobody is shown what they rated. Places that no new item
+        may take hold the best of the others, as all other places do.
+
+    Raises
+    ------
+    UnknownIdError
+        For a user who is not known.
+    ParameterError
+        For arguments outside their range.
+
+    Examples
+    --------
+    >>> import cofactor
     >>> from cofactor.data.synthetic import World, generate
     >>> ratings = generate(World(n_users=60, n_items=200, n_ratings=900)).interactions
     >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
-    >>> found = cofactor.newcomers.explore(rec, np.arange(60, dtype=np.int32), n=10, share=0.2)
-    >>> found.lists.shape, round(float(found.explored.mean()), 2), int(rec.support[found.lists[found.explored]].max())
-    ((60, 10), 0.2, 4)
+    >>> found = cofactor.newcomers.explore(rec, rec.users.all, n=10, share=0.2)
+    >>> found.columns, len(found), round(found["explored"].mean(), 2)
+    (['user', 'item', 'rank', 'explored'], 600, 0.2)
     """
-    if not 0 <= share <= 1:
-        raise ParameterError(f"share must be from 0 to 1, not {share!r}")
-    if cap < 0 or below < 0:
-        raise ParameterError("cap and below must be numbers from 0 on")
+    require_recommender("recommender", recommender)
+    share = checks.finite_number("share", share, low=0, high=1)
+    cap, below = checks.whole_number("cap", cap, low=0), checks.whole_number("below", below, low=0)
+    if impressions is not None:
+        checks.instance("impressions", impressions, Impressions, "make them by Impressions(shown, clicked)")
     if impressions is not None and len(impressions.shown) != len(recommender.items):
         raise ParameterError(f"impressions must be of {len(recommender.items):,} items, not {len(impressions.shown):,}")
     stream = random_stream(seed, "explore")
     known = recommender.support >= below
-    lists, new = recommender.rank(users, n, allowed=known)[0].copy(), np.flatnonzero(~known).astype(np.int32)
+    rows = recommender.user_rows(users)
+    lists, new = recommender.rank(rows, n, allowed=known)[0].copy(), np.flatnonzero(~known).astype(np.int32)
     explored = np.zeros(lists.shape, bool)
     left = np.full(len(new), cap)
     width = lists.shape[1]
-    wanted = np.floor(width * share + stream.random(len(users))).astype(np.int64)
-    for at in stream.permutation(len(users)):
-        row, seen = int(users[at]), recommender.histories.row(int(users[at])).columns
+    wanted = np.floor(width * share + stream.random(len(rows))).astype(np.int64)
+    for at in stream.permutation(len(rows)):
+        row, seen = int(rows[at]), recommender.histories.row(int(rows[at])).columns
         if wanted[at] == 0 or not len(new):
             continue
         may = (left > 0) & ~np.isin(new, seen)
@@ -112,7 +130,18 @@ def explore(
         places = stream.permutation(width)[: len(best)]
         lists[at, places], explored[at, places] = new[best], True
         left[best] -= 1
-    return Explored(read_only(lists), read_only(explored))
+    there = lists >= 0
+    places = np.broadcast_to(np.arange(1, width + 1, dtype=np.int32), lists.shape)
+    frame = pl.DataFrame(
+        {
+            "user": recommender.users.ids(np.repeat(rows, there.sum(axis=1))),
+            "item": recommender.items.ids(lists[there]),
+            "rank": places[there],
+            "explored": explored[there],
+        }
+    )
+    titles = recommender.titles
+    return frame if titles is None else frame.with_columns(title=titles.gather(lists[there]))
 
 
 def _opinions(

@@ -19,6 +19,7 @@ from typing import Self
 
 import numpy as np
 
+from cofactor import checks
 from cofactor.arrays import Float64, Int32, Int64
 from cofactor.errors import ParameterError
 from cofactor.newcomers.population import Population
@@ -63,12 +64,12 @@ class Interview:
         Raises ParameterError for an item that was asked already or is not there, and for what is no answer, DataError
         for a rating off the scale.
         """
+        item = checks.whole_number("item", item)
         if item in self.asked:
             raise ParameterError(f"item row {item} was asked already")
         if not 0 <= item < len(self.population.level):
             raise ParameterError(f"there is no item row {item}: they go from 0 to {len(self.population.level) - 1}")
-        if rating is not None and not np.isfinite(rating):
-            raise ParameterError(f"an answer is a rating or None, not {rating!r}")
+        rating = None if rating is None else checks.finite_number("rating", rating)
         return replace(self, asked=(*self.asked, item), answers=(*self.answers, rating))
 
     # what is known
@@ -118,7 +119,7 @@ class Interview:
 
     def best(self, n: int = 10) -> Int32:
         """The n items to recommend now, what was rated left out: (n,) int32 rows, fewer where there are no more."""
-        scores = self.predictions()
+        n, scores = checks.whole_number("n", n, low=0), self.predictions()
         scores[self.known[0]] = -np.inf
         best = np.argsort(-scores, kind="stable")[:n]
         return best[np.isfinite(scores[best])].astype(np.int32)

@@ -21,6 +21,7 @@ from typing import Self
 
 import numpy as np
 
+from cofactor import checks
 from cofactor.arrays import Float64, SparseRows
 from cofactor.data.scale import Scale
 from cofactor.errors import KindError
@@ -31,7 +32,7 @@ from cofactor.models.factor import FactorModel
 from cofactor.models.losses import RatingsLoss
 from cofactor.models.posterior import BayesianModel
 from cofactor.newcomers.crowd import Crowd
-from cofactor.recommend import Recommender
+from cofactor.recommend import Recommender, require_recommender
 
 __all__ = ["Population"]
 
@@ -94,7 +95,8 @@ class Population:
         kinds: of users, at most as many as there are users with ratings, and at least one. Raises KindError where there
         are no factors of ratings, or no ratings.
         """
-        known = np.flatnonzero(recommender.histories.counts)
+        kinds, seed = checks.whole_number("kinds", kinds, low=1), checks.seed(seed)
+        known = np.flatnonzero(require_recommender("recommender", recommender).histories.counts)
         model = recommender.model
         if isinstance(model, BayesianModel) and len(known):
             alike = _Alike.of_posterior(model, recommender.support, known)

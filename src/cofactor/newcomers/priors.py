@@ -18,6 +18,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import polars as pl
 
+from cofactor import checks
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, SparseRows, random_stream
 from cofactor.data.features import Encoder
 from cofactor.data.histories import transposed
@@ -26,7 +27,7 @@ from cofactor.kernels.threads import one_thread_blas
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import EventsLoss, PairwiseLoss, RatingsLoss
 from cofactor.models.prior import Prior, Priors
-from cofactor.recommend import Recommender
+from cofactor.recommend import Recommender, require_recommender
 
 __all__ = ["eased_in", "learn_priors"]
 
@@ -62,7 +63,12 @@ def learn_priors(
     >>> priors.users.mean.shape, priors.items.effects.shape, priors.items.encoder.names[0]
     ((5,), (4, 5), 'genres=genre 0')
     """
-    model = recommender.model
+    model = require_recommender("recommender", recommender).model
+    user_features, item_features = (
+        checks.names("user_features", user_features),
+        checks.names("item_features", item_features),
+    )
+    checks.seed(seed)
     if not isinstance(model, FactorModel) or model.loss is None or not model.n_users or not model.n_items:
         raise KindError(
             "priors are of the vectors that biased-mf, explicit-als, implicit-als and bpr learn; bayesian-mf and "
@@ -84,7 +90,8 @@ def eased_in(recommender: Recommender, *, seed: int = 0) -> Recommender:
     >>> cofactor.newcomers.eased_in(rec) is rec
     True
     """
-    if recommender.priors is not None:
+    checks.seed(seed)
+    if require_recommender("recommender", recommender).priors is not None:
         return recommender
     try:
         return learn_priors(recommender, seed=seed)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from cofactor import checks
 from cofactor.fork import require_threads
 from cofactor.plots.look import BLUE, COLORS, ORANGE, QUIET, RED, axis, band_color, checked, figure_of, ladder, shown
 
@@ -65,7 +66,7 @@ def genres_plot(frame: pl.DataFrame, *, n: int = 18) -> Figure:
     >>> [trace.name for trace in figure.data if trace.name], [note.text for note in figure.layout.annotations]
     (['had by people', 'shown to them'], ['Drama', 'War'])
     """
-    frame = checked(frame, GENRES, "genres").head(n)
+    frame = checked(frame, GENRES, "genres").head(checks.whole_number("n", n, low=1))
     names = [shown(genre, 30) for genre in frame["genre"].to_list()]
     return _dumbbells(
         names, {"had by people": frame["had"].to_list(), "shown to them": frame["shown"].to_list()},

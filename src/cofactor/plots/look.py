@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from cofactor import checks
 from cofactor.errors import DataError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def checked(frame: pl.DataFrame, columns: Sequence[str], what: str) -> pl.DataFr
     Traceback (most recent call last):
     cofactor.errors.DataError: a figure of points needs the columns x, y, and this one lacks y
     """
+    checks.instance("frame", frame, pl.DataFrame, f"a figure of {what} is drawn from a polars frame")
     if missing := [name for name in columns if name not in frame.columns]:
         raise DataError(
             f"a figure of {what} needs the columns {', '.join(columns)}, and this one lacks {', '.join(missing)}"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from cofactor import checks
 from cofactor.errors import DataError
 from cofactor.fork import require_threads
 from cofactor.plots.look import BLUE, ORANGE, QUIET, axis, checked, figure_of, ladder, shown
@@ -82,6 +83,7 @@ def reliability_plot(frame: pl.DataFrame, *, title: str | None = None) -> Figure
     ('4', [0.2, 0.8], 'predicted probability')
     """
     require_threads()
+    checks.instance("frame", frame, pl.DataFrame, "take the one that evaluate.calibration.reliability returns")
     if missing := [name for name in RELIABILITY if name not in frame.columns]:
         raise DataError(
             f"a frame of reliability needs the columns {', '.join(RELIABILITY)}, and this one lacks "

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cofactor import checks
 from cofactor.artifact import write_whole
 from cofactor.data.features import indicators
 from cofactor.errors import CofactorError
@@ -81,6 +82,9 @@ def make_report(study: Study, *, title: str = "Report", on_section: Callable[[st
     estimator learns from the other kind, DataError for a table without rows or a column of genres that is not there,
     MissingExtraError without plotly.
     """
+    checks.instance("study", study, Study, "make one by Study(table, estimator)")
+    checks.text("title", title)
+    checks.optional_callable("on_section", on_section)
     require_plotly()
     study.estimator.require(study.table)
     if study.genres is not None:

@@ -8,12 +8,13 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
+from cofactor import checks
 from cofactor.arrays import random_stream
-from cofactor.data.interactions import Interactions
+from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.estimators import BiasedMF, ImplicitALS
 from cofactor.estimators.base import Estimator
 from cofactor.evaluate.split import Split, split_per_user, split_random
-from cofactor.recommend import Recommender
+from cofactor.recommend import Recommender, checked_estimator
 
 __all__ = ["MOST_KINDS", "Study", "corner", "sample"]
 
@@ -52,6 +53,15 @@ class Study:
     rounds: int = 6
     most_rows: int = 200_000
     most_people: int = 1_000
+
+    def __post_init__(self) -> None:
+        require_interactions("table", self.table)
+        checked_estimator(self.estimator)
+        if self.genres is not None:
+            checks.text("genres", self.genres)
+        checks.seed(self.seed)
+        for name in ("rounds", "most_rows", "most_people"):
+            checks.whole_number(name, getattr(self, name), low=1)
 
     @cached_property
     def recommender(self) -> Recommender:

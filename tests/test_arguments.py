@@ -1,0 +1,624 @@
+"""Every public call names the argument that is wrong, in an error of ours: one rule for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from datetime import UTC, date, datetime, timedelta, timezone
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import cofactor
+from cofactor import audit, evaluate, interpret, newcomers, plots, report
+from cofactor.arrays import SparseRows
+from cofactor.data.scale import Scale
+from cofactor.data.synthetic import World, generate
+from cofactor.errors import CofactorError, ParameterError
+from cofactor.estimators import REGISTRY
+from cofactor.evaluate.calibration import interval_coverage, reliability
+from cofactor.evaluate.inner import inner_split
+from cofactor.evaluate.intervals import bootstrap_interval
+from cofactor.evaluate.protocol import figure
+from cofactor.evaluate.search_space import search_space
+from cofactor.evaluate.significance import sign_flip
+
+FRAME = {"user": [1, 2], "item": [3, 4], "rating": [5.0, 4.0], "time": [1, 2]}
+TABLES = [None, 1, "ratings.csv", [], FRAME, pl.DataFrame(FRAME), pd.DataFrame(FRAME), pa.table(FRAME)]
+WHOLE = [0, -1, True, np.True_, 1.5, 3.0, "3", None, [3], float("nan")]
+BAD: dict[str, list[Any]] = {
+    "interactions": TABLES,
+    "split": [*TABLES, object()],
+    "recommender": [*TABLES, object()],
+    "estimator": [None, 1, "bias", cofactor.Bias, pl.DataFrame(FRAME), object()],
+    "count": WHOLE,
+    "count from 0": WHOLE[1:],
+    "count from 2": [*WHOLE, 1],
+    "row": [*WHOLE[1:], 2**40, 10**6],
+    "seed": [True, np.True_, 1.5, -1, 2**32, 2**70, None, "1", [0]],
+    "share": [0, 1, -0.1, 1.5, float("nan"), True, "0.2", None, [0.2]],
+    "unit": [-0.1, 1.1, float("nan"), True, "0.2", None, [0.2]],
+    "from 0": [-0.1, float("nan"), float("inf"), True, "0.2", None, [0.2]],
+    "number": [float("nan"), float("inf"), True, "0.2", None, [0.2]],
+    "ks": [5, None, "5", [], [True], [0], [-1], [1.5], [[1]], [None], 2.5],
+    "flag": [1, 0, None, "yes", np.int8(1)],
+    "function": [1, "print", [print]],
+    "choice": ["xyz", 1, True, ["mean"], {}],
+    "rows": [None, 1, "1", True, [True], [1.5], ["1"], [[0]], [-1], [10**6], {0}],
+    "histories": [None, 1, [], np.zeros((2, 2)), pl.DataFrame(FRAME)],
+    "mask": [None, True, [1, 0], [True], "x", np.ones((2, 2), bool)],
+    "names": [1, None, [1], [None], 2.5],
+    "text": [1, None, [], True, 2.5],
+    "frame": [None, 1, "x", [], object(), FRAME],
+    "groups": [None, 1, "x", [0], [True], [0.5], [[0]]],
+    "levels": [None, 1, 0.8, "x", [], [0], [1], [1.5], [float("nan")], ["x"], [True], [[0.5]]],
+    "path": [None, 1, [], 2.5, True],
+}
+
+
+@cache
+def made() -> SimpleNamespace:
+    """Valid arguments; made once."""
+    world = generate(World(n_users=60, n_items=40, n_ratings=900, levels=(1, 2, 3, 4, 5), genres=3))
+    ratings = world.interactions
+    rng = np.random.default_rng(0)
+    ratings = replace(ratings, times=rng.integers(0, 10**6, len(ratings)))
+    ratings = ratings.with_item_table({"item": ratings.items.all, "genre": ["a", "b"] * 20})
+    events = ratings.to_events(positive_from=4)
+    split, ranking = cofactor.split_random(ratings), cofactor.split_per_user(events)
+    als = cofactor.ExplicitALS(factors=4, epochs=2)
+    small = cofactor.BayesianMF(factors=2, sweeps=20, burn_in=5, samples=4)
+    rec, bayes = (cofactor.Recommender.fit(e, split.train) for e in (als, small))
+    full = cofactor.Recommender.fit(als, ratings)
+    return SimpleNamespace(
+        ratings=ratings,
+        events=events,
+        split=split,
+        ranking=ranking,
+        als=als,
+        rec=rec,
+        bayes=bayes,
+        full=full,
+        column="genre",
+        many={"interactions": ratings},
+        lists=rec.rank(np.arange(5, dtype=np.int32), 20),
+        kinds=np.full((40, 3), 1 / 3),
+        wanted=np.full((5, 3), 1 / 3),
+        tastes=audit.Tastes.of(full),
+        scored=evaluate.score(rec, split, label="x"),
+        predicted=bayes.model.distribution(np.zeros(3, np.int32), np.zeros(3, np.int32), bayes.histories),
+    )
+
+
+Case = tuple[Callable[..., Any], dict[str, Any], dict[str, str]]
+
+
+seeds = {"seed": "seed"}
+table = {"interactions": "interactions"}
+
+# by name: a function, arguments that work, and of which kind each argument is
+CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
+    "split_random": lambda m: (cofactor.split_random, m.many, {**table, "test": "share", **seeds}),
+    "split_per_user": lambda m: (cofactor.split_per_user, m.many, {**table, "test": "share", **seeds}),
+    "split_last": lambda m: (cofactor.split_last, m.many, {**table, "n": "count", **seeds}),
+    "split_by_time": lambda m: (cofactor.split_by_time, m.many, {**table, "test": "share"}),
+    "split_users": lambda m: (cofactor.split_users, m.many, {**table, "test": "share", "given": "share", **seeds}),
+    "split_given": lambda m: (
+        evaluate.split_given,
+        {"train": m.split.train, "test": m.split.test},
+        {"train": "interactions", "test": "interactions", "description": "text"},
+    ),
+    "Split": lambda m: (
+        cofactor.Split,
+        {"train": m.split.train, "test": m.split.test},
+        {"train": "interactions", "test": "interactions", "description": "text", "order": "choice"},
+    ),
+    "crosstab": lambda m: (
+        cofactor.crosstab,
+        m.many,
+        {**table, "users": "count", "items": "count", "fill": "function"},
+    ),
+    "Recommender.fit": lambda m: (
+        cofactor.Recommender.fit,
+        {"estimator": m.als, "interactions": m.ratings},
+        {"estimator": "estimator", "interactions": "interactions", **seeds, "on_epoch": "function"},
+    ),
+    "Recommender.fit start": lambda m: (
+        lambda start, validation: cofactor.Recommender.fit(m.als, m.ratings, start=start, validation=validation),
+        {"start": None, "validation": None},
+        {"start": "recommender but None", "validation": "interactions but None"},
+    ),
+    "Estimator.fit": lambda m: (
+        m.als.fit,
+        m.many,
+        {**table, **seeds, "on_epoch": "function", "validation": "interactions but None"},
+    ),
+    "rank": lambda m: (
+        m.rec.rank,
+        {"rows": [0], "n": 2},
+        {"rows": "rows", "n": "count", "exclude_seen": "flag", "allowed": "mask", "by": "choice", "diversity": "unit"},
+    ),
+    "recommend": lambda m: (
+        m.rec.recommend,
+        {"users": 3, "n": 2},
+        {"n": "count", "exclude_seen": "flag", "by": "choice", "diversity": "unit"},
+    ),
+    "recommend_all": lambda m: (m.rec.recommend_all, {"n": 2}, {"n": "count", "exclude_seen": "flag", "by": "choice"}),
+    "recommend_newcomer": lambda m: (
+        m.rec.recommend_newcomer,
+        {"history": [(3, 4)], "n": 2},
+        {"n": "count", "by": "choice", "diversity": "unit"},
+    ),
+    "similar_items": lambda m: (m.rec.similar_items, {"item": 3}, {"n": "count"}),
+    "similar_users": lambda m: (m.rec.similar_users, {"user": 3}, {"n": "count"}),
+    "explanation": lambda m: (m.rec.explanation, {"user": 0, "item": 0}, {"user": "row", "item": "row"}),
+    "folded_in": lambda m: (
+        m.rec.folded_in,
+        {"histories": m.rec.histories},
+        {"histories": "histories", "table": "frame but None"},
+    ),
+    "updated": lambda m: (
+        m.rec.updated,
+        {"new": m.split.train.select(np.arange(len(m.split.train)) < 3)},
+        {"new": "interactions"},
+    ),
+    "with_items": lambda m: (
+        newcomers.learn_priors(m.rec).with_items,
+        {"table": pl.DataFrame({"item": [1000]})},
+        {"table": "frame but FRAME"},
+    ),
+    "save": lambda m: (m.rec.save, {"path": "/nowhere/x.cofactor"}, {"path": "path"}),
+    "load": lambda m: (cofactor.Recommender.load, {"path": "/nowhere/x.cofactor"}, {"path": "path", "verify": "flag"}),
+    "select": lambda m: (m.ratings.select, {"keep": np.ones(len(m.ratings), bool)}, {"keep": "mask"}),
+    "to_events": lambda m: (m.ratings.to_events, {"positive_from": 4}, {"positive_from": "number", "gain": "from 0"}),
+    "evaluate": lambda m: (
+        evaluate.evaluate,
+        {"estimators": m.als, "split": m.split},
+        {"estimators": "estimator", "split": "split", "ks": "ks", **seeds, "exclude": "choice", "on_fit": "function"},
+    ),
+    "score": lambda m: (
+        evaluate.score,
+        {"recommender": m.rec, "split": m.split, "label": "x"},
+        {
+            "recommender": "recommender",
+            "split": "split",
+            "label": "text",
+            "ks": "ks",
+            **seeds,
+            "fit_seconds": "from 0",
+            "exclude": "choice",
+        },
+    ),
+    "figure": lambda m: (
+        figure,
+        {"recommender": m.rec, "split": m.split},
+        {"recommender": "recommender", "split": "split", "k": "count"},
+    ),
+    "compare": lambda m: (
+        evaluate.compare,
+        {"estimators": [], "split": m.split},
+        {
+            "estimators": "estimator",
+            "split": "split",
+            "task": "choice",
+            "ks": "ks",
+            **seeds,
+            "exclude": "choice",
+            "on_fit": "function",
+        },
+    ),
+    "calibration": lambda m: (
+        evaluate.calibration,
+        {"recommender": m.bayes, "split": m.split},
+        {"recommender": "recommender", "split": "split", "levels": "levels"},
+    ),
+    "tune": lambda m: (
+        evaluate.tune,
+        {"estimator": cofactor.Bias(), "split": m.split, "trials": 1},
+        {
+            "estimator": "estimator",
+            "split": "split",
+            "trials": "count",
+            "fixed": "names",
+            "storage": "path but None",
+            "validation": "share",
+            "k": "count",
+            **seeds,
+            "exclude": "choice",
+            "on_trial": "function",
+        },
+    ),
+    "inner_split": lambda m: (inner_split, {"split": m.split}, {"split": "split", "share": "share", **seeds}),
+    "search_space": lambda m: (search_space, {"estimator": m.als}, {"estimator": "estimator", "fixed": "names"}),
+    "reliability": lambda m: (reliability, {"predicted": m.predicted, "y": [3, 3, 3]}, {"bins": "count"}),
+    "interval_coverage": lambda m: (
+        interval_coverage,
+        {"predicted": m.predicted, "y": [3, 3, 3]},
+        {"levels": "levels"},
+    ),
+    "bootstrap_interval": lambda m: (
+        bootstrap_interval,
+        {"per_user": [0.1, 0.2, 0.3]},
+        {"level": "share", "resamples": "count", **seeds},
+    ),
+    "sign_flip": lambda m: (sign_flip, {"differences": [0.1, 0.2, -0.3]}, {"flips": "count", **seeds}),
+    "cold_start": lambda m: (
+        audit.cold_start,
+        {"estimator": m.als, "interactions": m.ratings, "given": [0, 2]},
+        {"estimator": "estimator", "interactions": "interactions", "given": "given", "users": "share", **seeds},
+    ),
+    "exposure": lambda m: (
+        audit.exposure,
+        {"recommender": m.rec},
+        {"recommender": "recommender", "n": "count", "column": "text but None"},
+    ),
+    "accuracy_by_group": lambda m: (
+        audit.accuracy_by_group,
+        {"score": m.scored, "groups": pl.Series(["a"] * 60), "metric": "squared_error"},
+        {"score": "recommender", "groups": "groups", "metric": "choice"},
+    ),
+    "influence": lambda m: (
+        audit.influence,
+        {"recommender": m.full, "groups": np.zeros(60, int), "permutations": 2},
+        {
+            "recommender": "recommender",
+            "groups": "groups",
+            "n": "count",
+            "permutations": "count from 2",
+            "watched": "count",
+            **seeds,
+        },
+    ),
+    "capped_weights": lambda m: (audit.capped_weights, m.many, {**table, "cap": "positive but None"}),
+    "propensity_weights": lambda m: (audit.propensity_weights, m.many, {**table, "power": "unit"}),
+    "group_weights": lambda m: (
+        audit.group_weights,
+        {**m.many, "groups": np.zeros(60, int)},
+        {**table, "groups": "groups"},
+    ),
+    "taste_groups": lambda m: (
+        audit.taste_groups,
+        {"histories": m.ratings.by_user, "n_items": 40},
+        {"histories": "histories", "n_items": "count", "n_groups": "count", **seeds},
+    ),
+    "kinds_by_raters": lambda m: (
+        audit.kinds_by_raters,
+        {"histories": m.ratings.by_user, "n_items": 40},
+        {"histories": "histories", "n_items": "count", "n_kinds": "count", **seeds},
+    ),
+    "liked_kinds": lambda m: (
+        audit.liked_kinds,
+        {"histories": m.ratings.by_user, "kinds": m.kinds},
+        {"histories": "histories", "kinds": "matrix"},
+    ),
+    "item_kinds": lambda m: (
+        audit.item_kinds,
+        {"table": m.ratings.item_table, "column": m.column},
+        {"table": "frame but None", "column": "text"},
+    ),
+    "remedies": lambda m: (audit.remedies, {}, {"column": "text but None"}),
+    "calibrated": lambda m: (
+        audit.calibrated,
+        {"lists": m.lists[0], "scores": m.lists[1], "n": 3, "kinds": m.kinds, "wanted": m.wanted},
+        {
+            "lists": "matrix",
+            "scores": "matrix",
+            "n": "count",
+            "kinds": "matrix",
+            "wanted": "matrix",
+            "strength": "unit",
+        },
+    ),
+    "spread": lambda m: (
+        audit.spread,
+        {"lists": m.lists[0], "scores": m.lists[1], "n": 3, "n_items": 40, "strength": 0.5},
+        {"lists": "matrix", "scores": "matrix", "n": "count", "n_items": "count", "strength": "from 0"},
+    ),
+    "Tastes.of": lambda m: (audit.Tastes.of, {"recommender": m.full}, {"recommender": "recommender"}),
+    "simulate": lambda m: (
+        audit.simulate,
+        {"estimator": m.als, "table": m.ratings, "tastes": m.tastes, "rounds": 1},
+        {
+            "estimator": "estimator",
+            "table": "interactions",
+            "tastes": "recommender",
+            "remedy": "recommender",
+            "rounds": "count",
+            "n": "count",
+            "looks": "looks",
+            **seeds,
+        },
+    ),
+    "disagreements": lambda m: (
+        interpret.disagreements,
+        {"recommender": m.rec},
+        {"recommender": "recommender", "n": "count", "min_support": "count from 0"},
+    ),
+    "filled_crosstab": lambda m: (
+        interpret.filled_crosstab,
+        {"recommender": m.rec},
+        {"recommender": "recommender", "users": "count", "items": "count", "level": "share"},
+    ),
+    "levels": lambda m: (
+        interpret.levels,
+        {"recommender": m.rec},
+        {"recommender": "recommender", "side": "choice", "min_support": "count from 0"},
+    ),
+    "TasteMap.of": lambda m: (
+        interpret.TasteMap.of,
+        {"recommender": m.rec},
+        {"recommender": "recommender", "axes": "count", "min_support": "count from 0"},
+    ),
+    "learn_priors": lambda m: (
+        newcomers.learn_priors,
+        {"recommender": m.rec},
+        {"recommender": "recommender", "user_features": "names", "item_features": "names", **seeds},
+    ),
+    "eased_in": lambda m: (newcomers.eased_in, {"recommender": m.rec}, {"recommender": "recommender", **seeds}),
+    "explore": lambda m: (
+        newcomers.explore,
+        {"recommender": m.rec, "users": [1, 2]},
+        {
+            "recommender": "recommender",
+            "n": "count",
+            "share": "unit",
+            "cap": "count from 0",
+            "below": "count from 0",
+            "impressions": "recommender but None",
+            **seeds,
+        },
+    ),
+    "Population.of": lambda m: (
+        newcomers.Population.of,
+        {"recommender": m.rec},
+        {"recommender": "recommender", "kinds": "count", **seeds},
+    ),
+    "Scale": lambda m: (Scale, {"low": 1, "high": 5}, {"low": "number", "high": "number"}),
+    "SparseRows.of": lambda m: (
+        SparseRows.of,
+        {"rows": [0], "columns": [0], "values": [1], "n_rows": 1},
+        {"rows": "rows", "n_rows": "count from 0"},
+    ),
+    "Study": lambda m: (
+        report.Study,
+        {"table": m.ratings, "estimator": m.als},
+        {
+            "table": "interactions",
+            "estimator": "estimator",
+            **seeds,
+            "rounds": "count",
+            "most_rows": "count",
+            "most_people": "count",
+            "genres": "text but None",
+        },
+    ),
+    "make_report": lambda m: (
+        report.make_report,
+        {"study": report.Study(m.ratings, m.als)},
+        {"study": "recommender", "title": "text", "on_section": "function"},
+    ),
+    "Client": lambda m: (
+        cofactor.Client,
+        {"url": "http://127.0.0.1:1", "key": "k"},
+        {"url": "text", "key": "text", "timeout": "timeout", "retries": "count from 0"},
+    ),
+    "fetch": lambda m: (
+        cofactor.fetch,
+        {"name": "movielens-100k"},
+        {"name": "text", "folder": "path but None", "on_progress": "function"},
+    ),
+    "load data": lambda m: (
+        cofactor.load,
+        {"name": "movielens-100k"},
+        {"name": "text", "folder": "path but None", "on_progress": "function"},
+    ),
+    **{
+        name: (lambda m, name=name, more=more: (getattr(plots, name), {"frame": None, **more}, {"frame": "frame"}))
+        for name, more in [
+            ("cold_start_plot", {}),
+            ("comparison_plot", {}),
+            ("crosstab_plot", {}),
+            ("genres_plot", {}),
+            ("influence_plot", {}),
+            ("levels_plot", {}),
+            ("lorenz_plot", {}),
+            ("reliability_plot", {}),
+            ("taste_map_plot", {}),
+            ("simulation_plot", {"measures": {"a": "b"}}),
+            ("taste_map_png", {"path": "x.png"}),
+        ]
+    },
+}
+
+
+BAD |= {
+    "recommender but None": BAD["recommender"][1:],
+    "interactions but None": BAD["interactions"][1:],
+    "frame but None": BAD["frame"][1:],
+    "frame but FRAME": BAD["frame"][:-1],
+    "text but None": [1, [], True, 2.5],
+    "path but None": [1, [], 2.5, True],
+    "positive but None": [0, -1, float("nan"), float("inf"), True, "1", [1]],
+    "given": [None, 5, "5", [], [0], [-1, 2], [1.5], [True], ["1"]],
+    "matrix": [None, 1, "x", [], [1.0], [["a"]], np.full((5, 3), np.nan)],
+    "looks": [None, -1, 1.5, True, "x", [1], [0.5]],
+    "timeout": [0, -1, float("nan"), float("inf"), True, "1", None, [1]],
+}
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_a_wrong_argument_is_named_in_an_error_of_ours(name: str) -> None:
+    call, valid, kinds = CASES[name](made())
+    wrong = {}
+    for argument, kind in kinds.items():
+        for value in BAD[kind]:
+            label = f"{argument}={value!r}"[:90]
+            try:
+                call(**{**valid, argument: value})
+            except CofactorError as problem:
+                if argument not in str(problem):
+                    wrong[label] = f"does not name it: {problem}"
+            except Exception as problem:  # noqa: BLE001 - any foreign error is the failure
+                wrong[label] = f"{type(problem).__name__}: {problem}"
+            else:
+                wrong[label] = "accepted"
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY))
+def test_settings_out_of_their_type_or_range_are_named(name: str) -> None:
+    wrong = {}
+    for spec in fields(REGISTRY[name]):
+        whole = type(spec.default) is int
+        values = [None, "x", [], {}, float("nan"), float("inf"), 2**70 if whole else 1e300, -(2**70), object()]
+        values += [True, 1.5] if whole else []
+        for value in values:
+            if value is None and spec.name == "rating_range":
+                continue  # a choice of its own
+            try:
+                REGISTRY[name](**{spec.name: value})
+            except ParameterError as problem:
+                if spec.name not in str(problem):
+                    wrong[f"{spec.name}={value!r}"] = str(problem)
+            except Exception as problem:  # noqa: BLE001 - any foreign error is the failure
+                wrong[f"{spec.name}={value!r}"] = f"{type(problem).__name__}: {problem}"
+            else:
+                if not (spec.name in ("user_features", "item_features") and value == []):
+                    wrong[f"{spec.name}={value!r}"] = "accepted"
+    assert wrong == {}
+
+
+def interview(m: SimpleNamespace) -> newcomers.Interview:
+    return newcomers.Interview(newcomers.Population.of(m.rec))
+
+
+OTHER_CALLS: list[Callable[[SimpleNamespace], Any]] = [
+    lambda m: m.rec.explain(1, None),
+    lambda m: m.rec.explain(None, 1),
+    lambda m: m.rec.explain(1.5, 1),
+    lambda m: m.rec.explain([1], 1),
+    lambda m: m.rec.predict(1, 1, times="2020"),
+    lambda m: m.rec.predict(1, 1, times=1.5),
+    lambda m: m.rec.predict(1, None),
+    lambda m: m.rec.predict({1: 2}, [None]),
+    lambda m: m.rec.recommend(None),
+    lambda m: m.rec.recommend(1.5),
+    lambda m: m.rec.recommend(object()),
+    lambda m: m.rec.recommend(1, among=1.5),
+    lambda m: m.rec.recommend(1, by=None),
+    lambda m: m.rec.recommend_newcomer(5),
+    lambda m: m.rec.recommend_newcomer("ana"),
+    lambda m: m.rec.recommend_newcomer([(3, None)]),
+    lambda m: m.rec.recommend_newcomer([(3, 4)], about=5),
+    lambda m: m.rec.recommend_newcomer(pl.DataFrame(FRAME)),
+    lambda m: m.rec.similar_items(None),
+    lambda m: m.rec.similar_items([3]),
+    lambda m: m.rec.similar_items(3.0),
+    lambda m: m.rec.user_rows(None),
+    lambda m: m.rec.unknown(None, 3),
+    lambda m: m.rec.answered_by([0, 1], [0.5]),
+    lambda m: m.rec.answered_by(["a"], [0.5]),
+    lambda m: m.ratings.with_weights("x"),
+    lambda m: m.ratings.with_weights(None),
+    lambda m: m.ratings.with_item_table(5),
+    lambda m: m.ratings.with_item_table({"item": [1]}, id_column=5),
+    lambda m: m.ratings.users.ids("x"),
+    lambda m: m.ratings.users.rows(5),
+    lambda m: m.ratings.users.row(None),
+    lambda m: m.split.excluding("xyz"),
+    lambda m: m.als.with_settings(factors="x"),
+    lambda m: m.als.with_settings(xyz=1),
+    lambda m: evaluate.tune(cofactor.Bias(), m.ratings),
+    lambda m: evaluate.evaluate([cofactor.Bias(), "bias"], m.split),
+    lambda m: evaluate.evaluate([], m.split)["xyz"],
+    lambda m: interpret.TasteMap.of(m.rec).ends(0),
+    lambda m: interpret.TasteMap.of(m.rec).ends("x"),
+    lambda m: interpret.TasteMap.of(m.rec).ends(1, n=-1),
+    lambda m: audit.Concentration.of("x"),
+    lambda m: audit.Concentration.of([[1.0]]),
+    lambda m: audit.Tastes(np.zeros(3), noise_sd=1.0, levels=(1.0,)),
+    lambda m: audit.Tastes(np.zeros((3, 3)), noise_sd=-1.0, levels=(1.0,)),
+    lambda m: audit.Tastes(np.zeros((3, 3)), noise_sd=1.0, levels=()),
+    lambda m: audit.Tastes.of(m.rec, noise_sd=float("inf")),
+    lambda m: newcomers.Impressions("x", [1]),
+    lambda m: newcomers.Impressions([1], [1, 0]),
+    lambda m: newcomers.Impressions([1.5], [1]),
+    lambda m: newcomers.explore(m.rec, 1.5),
+    lambda m: interview(m).answered("x", 3),
+    lambda m: interview(m).answered(0, "x"),
+    lambda m: interview(m).answered(-1, 3),
+    lambda m: interview(m).answered(0.5, 3),
+    lambda m: interview(m).answered(True, 3),
+    lambda m: interview(m).best(-1),
+    lambda m: interview(m).best("x"),
+    lambda m: Scale(5, 1),
+    lambda m: Scale(1, 5, (1, 7)),
+    lambda m: Scale(1, 5, (5, 1)),
+    lambda m: Scale.declared(None),
+    lambda m: Scale.of("x"),
+    lambda m: Scale.of([None]),
+    lambda m: cofactor.read_ratings(pd.DataFrame([[1, 2, 3.0]])),
+    lambda m: cofactor.read_ratings(None),
+    lambda m: cofactor.read_ratings(5),
+]
+
+
+@pytest.mark.parametrize("place", range(len(OTHER_CALLS)))
+def test_other_calls_end_in_an_error_of_ours(place: int) -> None:
+    with pytest.raises(CofactorError) as caught:
+        OTHER_CALLS[place](made())
+    assert len(str(caught.value)) > 15
+
+
+TWELVE = 1_676_043_693  # 2023-02-10 15:41:33 UTC
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        TWELVE,
+        np.int32(TWELVE),
+        datetime(2023, 2, 10, 15, 41, 33, 900_000, tzinfo=UTC),
+        datetime(2023, 2, 10, 15, 41, 33),  # noqa: DTZ001 - a time without a zone is UTC
+        datetime(2023, 2, 10, 17, 41, 33, tzinfo=timezone(timedelta(hours=2))),
+        np.datetime64("2023-02-10T15:41:33"),
+        np.datetime64("2023-02-10T15:41:33.900"),
+        pd.Timestamp("2023-02-10 15:41:33"),
+        pd.Timestamp("2023-02-10 17:41:33+02:00"),
+        "2023-02-10 15:41:33",
+        "2023-02-10T15:41:33Z",
+        "2023-02-10 15:41:33+00",
+        "20230210T154133Z",
+        str(TWELVE),
+    ],
+    ids=repr,
+)
+def test_a_split_by_time_takes_a_moment_in_any_usual_form(at: Any) -> None:
+    times = [TWELVE - 1, TWELVE, TWELVE + 1]
+    table = cofactor.Interactions.from_columns([1, 1, 2], [7, 8, 7], [5, 4, 4], times=times)
+    split = cofactor.split_by_time(table, at=at)
+    assert sorted(split.test.times.tolist()) == times[1:]
+    assert split.description == "from 2023-02-10T15:41:33 UTC on"
+
+
+def test_a_split_by_time_takes_a_day() -> None:
+    table = cofactor.Interactions.from_columns([1, 1, 2], [7, 8, 7], [5, 4, 4], times=[86_399, 86_400, 86_401])
+    for at in (date(1970, 1, 2), "1970-01-02", np.datetime64("1970-01-02")):
+        assert sorted(cofactor.split_by_time(table, at=at).test.times.tolist()) == [86_400, 86_401]
+
+
+@pytest.mark.parametrize(
+    "at",
+    [1.5, True, "soon", "", [], pd.NaT, np.datetime64("NaT"), float("nan"), np.datetime64("2020", "Y"), b"2020", {}],
+    ids=repr,
+)
+def test_what_is_no_moment_is_said(at: Any) -> None:
+    table = cofactor.Interactions.from_columns([1, 1, 2], [7, 8, 7], [5, 4, 4], times=[1, 2, 3])
+    with pytest.raises(CofactorError, match=r"^at"):
+        cofactor.split_by_time(table, at=at)
