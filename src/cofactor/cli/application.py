@@ -148,7 +148,10 @@ COMMANDS: dict[str, list[Any]] = {
 }
 for panel, commands in COMMANDS.items():
     for command in commands:
-        app.command(cls=OneValueEach, help=_unwrapped(command), rich_help_panel=panel)(command)
+        app.command(
+            cls=OneValueEach, help=_unwrapped(command), rich_help_panel=panel,
+            context_settings={"ignore_unknown_options": command is explain},  # an id may begin with a dash
+        )(command)  # fmt: skip
 
 
 def run() -> None:

@@ -26,6 +26,7 @@ __all__ = [
     "Settings",
     "choice",
     "number",
+    "port",
     "seed",
     "share",
     "whole_number",
@@ -43,6 +44,17 @@ def whole_number(text: str | int) -> int:
     from cofactor import checks
 
     return int(_checked(checks.whole_number, _int(text), low=1, high=MAX_COUNT))
+
+
+def port(text: str | int) -> int:
+    """Return the port of this text; 0 stands for any that is free. Raises BadParameter.
+
+    >>> port("8000")
+    8000
+    """
+    from cofactor import checks
+
+    return int(_checked(checks.whole_number, _int(text), low=0, high=65535))
 
 
 def seed(text: str | int) -> int:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from cofactor.cli.options import Seed, Settings
+from cofactor.cli.options import Seed, Settings, whole_number
+from cofactor.cli.options import port as port_number
 from cofactor.cli.screen import note, results
 from cofactor.cli.source import Source, reads_table
 
@@ -43,8 +44,10 @@ def serve(
     data: Annotated[str | None, Option(metavar="FOLDER", help="Where all of it lives (./cofactor-data).")] = None,
     db: Annotated[str | None, Option(metavar="URL", help="The store: postgresql://user@host/name.")] = None,
     host: Annotated[str | None, Option(metavar="ADDRESS", help="Where to listen (127.0.0.1).")] = None,
-    port: Annotated[int | None, Option(metavar="N", help="0 takes any that is free (8000).")] = None,
-    workers: Annotated[int | None, Option(metavar="N", help="Processes that answer (1).")] = None,
+    port: Annotated[
+        int | None, Option(metavar="N", parser=port_number, help="0 takes any that is free (8000).")
+    ] = None,
+    workers: Annotated[int | None, Option(metavar="N", parser=whole_number, help="Processes that answer (1).")] = None,
     config: Annotated[str | None, Option(metavar="FILE", help="A TOML file of settings.")] = None,
     train: Annotated[bool | None, Option("--train/--no-train", help="Learn new models in a process beside.")] = None,
     model: Annotated[
