@@ -90,7 +90,7 @@ def test_values_off_the_declared_scale_are_refused_with_their_line(tmp_path: Pat
     path = write(tmp_path, HEADER + GOOD)
     with pytest.raises(DataError, match="line 2: the value is not one of the declared levels"):
         read_ratings(path, levels=[1, 2, 3, 4, 5])
-    with pytest.raises(DataError, match=r"levels must be distinct finite numbers, not \['a'\]"):
+    with pytest.raises(ParameterError, match="each value of levels must be a finite number, not 'a'"):
         read_ratings(path, levels=["a"])
     kept = read_ratings(path, levels=[1, 2, 3, 4, 5], on_bad="quarantine")
     assert kept.values.tolist() == [3.0]
@@ -204,7 +204,7 @@ def test_missing_files_folders_and_forbidden_places(tmp_path: Path) -> None:
         read_ratings(path, on_bad="ignore")
     with pytest.raises(ParameterError, match="it needs on_bad"):
         read_ratings(path, quarantine=tmp_path / "q.csv")
-    with pytest.raises(ParameterError, match="format must be one of"):
+    with pytest.raises(ParameterError, match="format must be csv or tsv or"):
         read_ratings(path, format="excel")
     with pytest.raises(DataError, match=r"https://example\.org/r\.csv is no database: download the file"):
         read_ratings("https://example.org/r.csv")

@@ -303,7 +303,10 @@ def test_users_held_out_whole_are_folded_in_first(toy: Any) -> None:
 
 @pytest.mark.parametrize("levels", [(), [0.8, 1], [0.8, 2.0], ["a"], 0.8])
 def test_levels_are_probabilities_and_at_least_one(toy: Any, levels: Any) -> None:
-    with pytest.raises(ParameterError, match="levels must be probabilities between 0 and 1, both excluded, not"):
+    with pytest.raises(
+        ParameterError,
+        match=r"levels must be (probabilities between|a list|a finite number)",
+    ):
         calibration(*toy, levels=levels)
 
 

@@ -20,7 +20,7 @@ def test_exposure_counts_lists_and_skips_blanks():
     assert exposure(np.zeros((0, 3), np.int32), 2).tolist() == [0, 0]
     assert exposure(np.zeros((0, 3), np.int32), 0).tolist() == []
     for row in (5, -2):
-        with pytest.raises(DataError, match=f"item row {row}, but the catalog has 5"):
+        with pytest.raises(DataError, match=f"ranked shows item row {row}, but n_items is 5"):
             exposure(np.array([[0, row]], np.int32), 5)
 
 
@@ -43,7 +43,7 @@ def test_novelty_of_nothing_and_of_impossible_support():
     assert math.isnan(novelty([0, 0], [1, 1], 2))
     assert math.isnan(novelty([], [], 0))
     for support in ([3, 1, 1], [-1, 1, 1], [math.nan, 1, 1]):
-        with pytest.raises(DataError, match="support must be between 0 and the 2 users"):
+        with pytest.raises(DataError, match="support must be"):
             novelty([1, 1, 1], support, 2)
 
 
@@ -85,5 +85,5 @@ def test_gini_of_nothing_and_of_impossible_counts():
     assert math.isnan(gini([]))
     assert math.isnan(gini([0, 0]))
     for bad in ([-1, 2], [math.nan], [math.inf]):
-        with pytest.raises(DataError, match="finite and not negative"):
+        with pytest.raises(DataError, match="counts must be finite numbers from 0 on"):
             gini(bad)

@@ -24,7 +24,7 @@ FOREIGN: list[Any] = [
     np.float32(3),
     [3],
     {},
-    object(),
+    pytest.param(object(), id="object"),
     pl.DataFrame({"a": [3]}),
     pd.Series([3]),
     np.array(3),
@@ -115,7 +115,7 @@ def test_lists_of_whole_numbers_become_tuples_of_ints(value: Any) -> None:
     "value",
     [
         None, 1, "12", "", True, [True], [1.0], ["1"], [None], [[1]], [[1], [1, 2]], {1}, {}, [2**70],
-        pl.DataFrame({"a": [1]}), np.array(1), np.array([1.0, np.nan]), object(),
+        pl.DataFrame({"a": [1]}), np.array(1), np.array([1.0, np.nan]), pytest.param(object(), id="object"),
     ],
     ids=repr,
 )  # fmt: skip

@@ -127,7 +127,7 @@ def test_what_cannot_be_is_refused(rec: Recommender) -> None:
             explore(rec, np.array([0, user]))
     with pytest.raises(ParameterError, match="of 60 items"):
         explore(rec, EVERYONE, impressions=Impressions(np.zeros(3, int), np.zeros(3, int)))
-    with pytest.raises(ParameterError, match="counts"):
+    with pytest.raises(ParameterError, match="clicked must be at most shown"):
         Impressions(np.array([1]), np.array([2]))
 
 

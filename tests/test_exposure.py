@@ -70,5 +70,5 @@ def test_accuracy_by_group(movielens: Interactions) -> None:
     with pytest.raises(DataError, match="one for each user"):
         accuracy_by_group(score, groups.head(3), "squared_error")
     for labels in (groups.to_list(), groups.to_numpy(), 3):
-        with pytest.raises(DataError, match="groups must be a polars Series, one label for each user row, not "):
+        with pytest.raises(DataError, match="groups must be of type Series, not "):
             accuracy_by_group(score, labels, "squared_error")  # type: ignore[arg-type]

@@ -127,7 +127,8 @@ def test_predictions_are_clipped_to_the_scale_and_scores_are_not() -> None:
 
 
 def test_what_is_not_finite_is_not_clipped_to_the_top_of_the_scale() -> None:
-    model = replace(made(0, scale=Scale(1.0, 5.0)), mean=float("nan"))
+    model = made(0, scale=Scale(1.0, 5.0))
+    model = replace(model, user_bias=np.full_like(model.user_bias, np.nan))
     assert np.isnan(model.predict(np.zeros(1, np.int32), np.zeros(1, np.int32), NOTHING)).all()
 
 

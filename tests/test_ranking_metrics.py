@@ -165,7 +165,7 @@ def test_wrong_input_is_named():
         ranking_metrics(np.array([[0, 1]], np.int32), relevant, ks=[3])
     with pytest.raises(ParameterError, match="k=0 but"):
         ranking_metrics(np.array([[0, 1]], np.int32), relevant, ks=[0])
-    with pytest.raises(DataError, match="2 ranked lists but the test items of 1 users"):
+    with pytest.raises(DataError, match="relevant must have 2 rows, one for each ranked list, not 1"):
         Hits.of(np.zeros((2, 1), np.int32), relevant)
     with pytest.raises(DataError, match="ranked list 1: item row 1 is ranked twice"):
         Hits.of(np.array([[1, 0, 1]], np.int32), relevant)

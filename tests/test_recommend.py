@@ -193,7 +193,7 @@ def test_string_ids_in_any_wrapping(rec: Recommender, wrap: Any) -> None:
 @pytest.mark.parametrize("users", [None, 1.5, [1.0], [1.5], b"user 3", [None], True, [True], object(), [["user 3"]]])
 def test_what_is_no_id_is_refused(rec: Recommender, numbered: Recommender, users: Any) -> None:
     for one in (rec, numbered):
-        with pytest.raises(DataError, match=r"is not an id|ids must be|not a known id"):
+        with pytest.raises(DataError, match=r"users must be an id|is not an id|ids must be|not a known id"):
             one.recommend(users)
         with pytest.raises(DataError):
             one.predict(users, users)
@@ -201,9 +201,9 @@ def test_what_is_no_id_is_refused(rec: Recommender, numbered: Recommender, users
 
 @pytest.mark.parametrize("id_", [None, 1.5, ["item 1"], b"item 1", np.array(["item 1"])])
 def test_similar_takes_one_id(rec: Recommender, id_: Any) -> None:
-    with pytest.raises(DataError, match=r"is not one (item|user) id"):
+    with pytest.raises(DataError, match=r"(item|user) must be an id"):
         rec.similar_items(id_)
-    with pytest.raises(DataError, match=r"is not one (item|user) id"):
+    with pytest.raises(DataError, match=r"(item|user) must be an id"):
         rec.similar_users(id_)
 
 
@@ -371,9 +371,9 @@ def test_a_newcomer_without_history_gets_a_whole_list(rec: Recommender) -> None:
         ([("item 3", 5), ("nothing", 4)], "item 'nothing' is not known"),
         ([("item 3", 5), ("item 3", 4)], "item 'item 3' stands twice"),
         (["item 3"], "as .item, rating. pairs: this model learnt from ratings"),
-        ("item 3", "a history is a list"),
-        (None, "a history is a list"),
-        (5, "a history is a list"),
+        ("item 3", "history must be a list"),
+        (None, "history must be a list"),
+        (5, "history must be a list"),
         ([("item 3", float("nan"))], "finite number"),
         ([("item 3", float("inf"))], "finite number"),
         ([("item 3", 1e39)], "finite number"),
@@ -623,7 +623,7 @@ def test_a_start_must_have_the_same_ids(rec: Recommender, small_ratings: Interac
 
 def test_what_is_no_estimator_is_not_fitted(small_ratings: Interactions) -> None:
     for what in ("bias", Bias, None):
-        with pytest.raises(ParameterError, match="is not an estimator; give one, such as"):
+        with pytest.raises(ParameterError, match="estimator must be an estimator, such as"):
             Recommender.fit(what, small_ratings)
 
 

@@ -309,7 +309,7 @@ def test_an_empty_part_is_refused(table, part):
 @pytest.mark.parametrize("test", [0, 1, -0.1, 1.5, float("nan")])
 @pytest.mark.parametrize("way", [split_random, split_per_user, split_by_time, split_users])
 def test_a_share_must_lie_between_0_and_1(table, way, test):
-    with pytest.raises(ParameterError, match="test must be a share between 0 and 1"):
+    with pytest.raises(ParameterError, match=r"test must be a (share between 0 and 1|finite number)"):
         way(table, test=test)
 
 

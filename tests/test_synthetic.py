@@ -288,7 +288,7 @@ def test_a_world_that_cannot_be_made_says_why(settings_: dict[str, object], mess
 def test_chunks_of_nothing() -> None:
     with pytest.raises(ParameterError, match="chunk must be at least 1"):
         next(stream(SMALL, chunk=0))
-    with pytest.raises(ParameterError, match="no chunks to join"):
+    with pytest.raises(ParameterError, match="chunks must be a list of one or more chunks"):
         Chunk.joined([])
 
 

@@ -17,6 +17,7 @@ from cofactor.errors import DataError, ParameterError
 
 __all__ = [
     "EVERY",
+    "MOST_ROWS",
     "NO_ORDER",
     "Bool",
     "Bytes",
@@ -243,8 +244,9 @@ class SparseRows:
         Traceback (most recent call last):
         cofactor.errors.DataError: histories must have columns from 0 to 6, not 7
         """
-        if n_rows is not None and len(self) != n_rows:
+        if n_rows is not None and len(self) != checks.whole_number("n_rows", n_rows):
             raise DataError(f"{name} must have {n_rows:,} rows, not {len(self):,}")
+        checks.whole_number("n_columns", n_columns)
         bound, ascends, finite = self._sound
         if bound > n_columns and (largest := int(self.columns.max(initial=-1))) >= n_columns:
             raise DataError(f"{name} must have columns from 0 to {n_columns - 1}, not {largest}")
@@ -268,7 +270,11 @@ class SparseRows:
         return self.slice(r, r + 1)
 
     def slice(self, first: int, last: int) -> SparseRows:
-        """Rows first..last-1, without copying their entries; as in a list, rows beyond the end are left out."""
+        """Rows first..last-1, without copying their entries; as in a list, rows beyond the end are left out.
+
+        Raises ParameterError for a row below 0.
+        """
+        first, last = checks.whole_number("first", first, low=0), checks.whole_number("last", last, low=0)
         start = self.start[first : last + 1]
         if len(start) == 0:
             return SparseRows.empty(0)
@@ -299,6 +305,8 @@ class SparseRows:
         n_rows = checks.whole_number("n_rows", n_rows, low=0, high=MOST_ROWS)
         rows = checks.row_numbers("rows", rows, n_rows)
         columns = checks.row_numbers("columns", columns, MOST_ROWS)
+        if checks.as_array(values).shape != rows.shape:
+            raise ParameterError(f"values must be as many as rows, {len(rows):,}, not {checks.shown(values)}")
         numbers = checks.number_array("values", values, rows.shape)
         if len(columns) != len(rows):
             raise ParameterError(f"columns must be as many as rows, {len(rows):,}, not {len(columns):,}")
@@ -312,6 +320,7 @@ class SparseRows:
     @classmethod
     def empty(cls, n_rows: int) -> SparseRows:
         """`n_rows` rows without entries."""
+        n_rows = checks.whole_number("n_rows", n_rows, low=0, high=MOST_ROWS)
         return cls(np.zeros(n_rows + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
 
 

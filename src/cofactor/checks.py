@@ -19,12 +19,16 @@ from cofactor.errors import DataError, ParameterError
 
 __all__ = [
     "MAX_SEED",
+    "as_array",
+    "broadcast_rows",
     "choice",
     "finite_number",
     "flag",
+    "float32_array",
     "instance",
     "mask",
     "names",
+    "not_endless",
     "number_array",
     "optional_callable",
     "path",
@@ -41,6 +45,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+MOST_VALUES = 2**31 - 1
+"""The most values of an argument: row numbers are int32."""
 
 MAX_SEED = 2**32 - 1
 """The largest seed: NumPy's legacy generator takes no larger one."""
@@ -112,7 +119,8 @@ def whole_number(name: str, value: Any, *, low: int | None = None, high: int | N
     Traceback (most recent call last):
     cofactor.errors.ParameterError: n must be a whole number from 1 on, not True
     """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not _within(value, low, high):
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64)
+    if not whole or not _within(value, low, high):
         raise ParameterError(f"{name} must be a whole number{_range(low, high)}, not {shown(value)}")
     return int(value)
 
@@ -426,7 +434,7 @@ def whole_numbers(name: str, values: Any, *, low: int | None = None, high: int |
     """
     try:
         numbers = () if isinstance(values, bytes) else tuple(whole_number(name, v, low=low, high=high) for v in values)
-    except (ParameterError, TypeError):
+    except (ParameterError, TypeError, MemoryError):  # MemoryError: a range of more numbers than there is room for
         numbers = ()
     if not numbers:
         raise ParameterError(f"{name} must be a list of whole numbers{_range(low, high)}, not {shown(values)}")
@@ -465,10 +473,7 @@ def row_numbers(name: str, values: Any, n: int, *, unknown: bool = False) -> NDA
     Traceback (most recent call last):
     cofactor.errors.ParameterError: rows must hold row numbers from 0 to 2, not 3
     """
-    try:
-        rows = np.asarray(values)
-    except (TypeError, ValueError):  # lists of several lengths
-        rows = np.zeros((0, 0))
+    rows = as_array(values)
     if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu") or isinstance(values, str | bytes | set | dict):
         raise ParameterError(f"{name} must be row numbers, a list or array of whole numbers, not {shown(values)}")
     low = -1 if unknown else 0
@@ -515,10 +520,7 @@ def whole_array(
     Traceback (most recent call last):
     cofactor.errors.ParameterError: groups must be 3 whole numbers from 0 on, not [0, 2]
     """
-    try:
-        numbers = np.asarray(values)
-    except (TypeError, ValueError):
-        numbers = np.zeros((0, 0))
+    numbers = as_array(values)
     if (
         numbers.ndim != 1
         or (numbers.size and (numbers.dtype.kind not in "iu" or not _within(numbers.max(), None, 2**63 - 1)))
@@ -562,10 +564,7 @@ def mask(name: str, values: Any, n: int, *, optional: bool = False) -> NDArray[n
     Traceback (most recent call last):
     cofactor.errors.ParameterError: allowed must be True or False for each of 2 rows, not [True]
     """
-    try:
-        marks = np.asarray(values)
-    except (TypeError, ValueError):
-        marks = np.zeros((0, 0))
+    marks = as_array(values)
     if marks.shape == (0,) and (optional or n == 0):
         return np.zeros(0, np.bool_)
     if marks.shape != (n,) or marks.dtype != np.bool_:
@@ -573,7 +572,9 @@ def mask(name: str, values: Any, n: int, *, optional: bool = False) -> NDArray[n
     return np.ascontiguousarray(marks)
 
 
-def number_array(name: str, values: Any, shape: tuple[int | None, ...]) -> NDArray[np.float64]:
+def number_array(
+    name: str, values: Any, shape: tuple[int | None, ...], *, low: float | None = None
+) -> NDArray[np.float64]:
     """The values as finite numbers in an array of a shape.
 
     Parameters
@@ -584,6 +585,8 @@ def number_array(name: str, values: Any, shape: tuple[int | None, ...]) -> NDArr
         Booleans and texts are rejected, also nan and infinities.
     shape : tuple of (int or None)
         The length of each axis, None for any.
+    low : float or None
+        The least value; None for no end.
 
     Returns
     -------
@@ -603,17 +606,167 @@ def number_array(name: str, values: Any, shape: tuple[int | None, ...]) -> NDArr
     Traceback (most recent call last):
     cofactor.errors.ParameterError: y must be finite numbers of shape (3), not [3, 4.5]
     """
-    try:
-        numbers = np.asarray(values)
-    except (TypeError, ValueError):
-        numbers = np.zeros(0, np.bool_)
+    numbers = as_array(values)
     fits = numbers.ndim == len(shape) and all(
         wanted in (None, size) for wanted, size in zip(shape, numbers.shape, strict=True)
     )
-    if not fits or (numbers.size and (numbers.dtype.kind not in "iuf" or not np.isfinite(numbers).all())):
+    if (
+        not fits
+        or (numbers.size and (numbers.dtype.kind not in "iuf" or not np.isfinite(numbers).all()))
+        or (numbers.size and not _within(numbers.min(), low, None))
+    ):
         axes = ", ".join("any" if size is None else str(size) for size in shape)
-        raise ParameterError(f"{name} must be finite numbers of shape ({axes}), not {shown(values)}")
+        limits = _range(low, None)
+        raise ParameterError(f"{name} must be finite numbers{limits} of shape ({axes}), not {shown(values)}")
     return numbers.astype(np.float64, copy=False)
+
+
+def broadcast_rows(
+    names: tuple[str, str], values: tuple[Any, Any], sizes: tuple[int, ...]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Row numbers of two tables, as arrays that broadcast with each other.
+
+    Parameters
+    ----------
+    names : tuple of str
+        The names of both arguments.
+    values : tuple of array-like, integer
+        Row numbers, in arrays of any number of axes.
+    sizes : tuple of int
+        The number of rows of each table.
+
+    Returns
+    -------
+    tuple of ndarray, int64
+        Both arrays.
+
+    Raises
+    ------
+    ParameterError
+        For another type, for a row that does not exist, and for shapes that do not broadcast.
+
+    Examples
+    --------
+    >>> broadcast_rows(("u", "i"), ([[0], [1]], [3, 4]), (2, 5))[1]
+    array([3, 4])
+    >>> broadcast_rows(("u", "i"), ([0, 1, 2], [3, 4]), (3, 5))
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: u and i must have shapes that broadcast, not (3,) and (2,)
+    """
+    rows = []
+    for name, value, size in zip(names, values, sizes, strict=True):
+        array = as_array(value)
+        flat = row_numbers(name, array.ravel() if array.ndim else np.atleast_1d(array), size)
+        rows.append(flat.astype(np.int64).reshape(array.shape))
+    try:
+        np.broadcast_shapes(rows[0].shape, rows[1].shape)
+    except ValueError:
+        shapes = " and ".join(str(part.shape) for part in rows)
+        raise ParameterError(f"{' and '.join(names)} must have shapes that broadcast, not {shapes}") from None
+    return rows[0], rows[1]
+
+
+def as_array(values: Any) -> NDArray[Any]:
+    """The values as an array, for further checks of its shape and dtype.
+
+    Parameters
+    ----------
+    values : object
+        Any value.
+
+    Returns
+    -------
+    ndarray
+        The array; of shape (1,) and dtype object for a value that is no array-like, such as a dict or a text.
+
+    Examples
+    --------
+    >>> as_array([1, 2]).dtype.kind, as_array("ab").dtype.kind
+    ('i', 'O')
+    """
+    if type(values) is np.ndarray:
+        return values
+    if isinstance(values, str | bytes | bytearray | set | dict):
+        return np.zeros(1, object)
+    try:
+        if len(values) > MOST_VALUES:
+            return np.zeros(1, object)
+    except (TypeError, OverflowError, AttributeError):
+        if isinstance(values, range):
+            return np.zeros(1, object)
+    try:
+        array = np.asarray(values)
+    except Exception:  # noqa: BLE001 - lists of several lengths, and columns of other libraries with errors of their own
+        return np.zeros(1, object)
+    return array if isinstance(array, np.ndarray) else np.zeros(1, object)
+
+
+def not_endless(name: str, values: Any) -> None:
+    """Require that a range has no more values than there can be rows, before it is made into a list.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name.
+    values : object
+        Anything but a range passes.
+
+    Raises
+    ------
+    ParameterError
+        For a range of 2^31 numbers or more.
+
+    Examples
+    --------
+    >>> not_endless("ids", range(2**40))
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: ids must be at most 2,147,483,647 values, not range(0, 1099511627776)
+    """
+    if isinstance(values, range) and (values.stop - values.start) // values.step > MOST_VALUES:
+        raise ParameterError(f"{name} must be at most {MOST_VALUES:,} values, not {shown(values)}")
+
+
+def float32_array(name: str, values: Any, shape: tuple[int | None, ...]) -> NDArray[np.float32]:
+    """The values as float32 numbers in a C-contiguous array of a shape, without a copy where they are one already.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name.
+    values : array-like, numeric
+        Values in another form must be finite numbers.
+    shape : tuple of (int or None)
+        The length of each axis, None for any.
+
+    Returns
+    -------
+    ndarray of the given shape, float32
+        The values.
+
+    Raises
+    ------
+    ParameterError
+        For another type or shape, and for a number that float32 cannot hold.
+
+    Examples
+    --------
+    >>> float32_array("factors", [[1, 2]], (None, 2))
+    array([[1., 2.]], dtype=float32)
+    >>> float32_array("factors", [[1e300]], (1, 1))
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: factors must be numbers that float32 can hold, not [[1e+300]]
+    """
+    if (
+        isinstance(values, np.ndarray)
+        and values.dtype == np.float32
+        and len(values.shape) == len(shape)
+        and all(wanted in (None, size) for wanted, size in zip(shape, values.shape, strict=True))
+    ):
+        return np.ascontiguousarray(values)
+    numbers = number_array(name, values, shape)
+    if numbers.size and np.abs(numbers).max() > np.finfo(np.float32).max:
+        raise ParameterError(f"{name} must be numbers that float32 can hold, not {shown(values)}")
+    return np.ascontiguousarray(numbers, np.float32)
 
 
 def seconds(name: str, values: Any, n: int) -> NDArray[np.int64]:
@@ -646,10 +799,7 @@ def seconds(name: str, values: Any, n: int) -> NDArray[np.int64]:
     Traceback (most recent call last):
     cofactor.errors.ParameterError: times must be whole seconds since 1970, one for all 2 or one each, not 1.5
     """
-    try:
-        times = np.asarray(values)
-    except (TypeError, ValueError):
-        times = np.zeros((0, 0))
+    times = as_array(values)
     fits = times.dtype.kind == "i" or (times.dtype.kind == "u" and (times < 2**63).all()) or times.shape == (0,)
     if not fits or times.shape not in ((), (n,)):
         raise ParameterError(

@@ -9,11 +9,13 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
+from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from cofactor import checks
 from cofactor.errors import CofactorError, MissingExtraError, ParameterError
+from cofactor.validation import validated
 
 if TYPE_CHECKING:
     import httpx
@@ -26,6 +28,8 @@ By: TypeAlias = Literal["mean", "cautious", "optimistic"]
 AGAIN = (408, 429, 502, 503, 504)
 FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0
 LINES = 1_000
+MOST_VALUES = 1_000_000
+"""The most values of a list in one call."""
 """Events that `send` puts into one request."""
 
 
@@ -103,18 +107,24 @@ class Client:
 
         checks.text("url", url)
         checks.text("key", key)
-        timeout = checks.finite_number("timeout", timeout, above=0)
         retries = checks.whole_number("retries", retries, low=0)
         if not url.startswith(("http://", "https://")):
-            raise ParameterError(f"the URL of a service begins with http:// or https://, as {url!r} does not")
+            raise ParameterError(f"url must begin with http:// or https://, not {checks.shown(url)}")
         if not (key.isascii() and key.isprintable() and key):
-            raise ParameterError("this is no key: a key is id.secret, of letters, digits, - and _")  # itself untold
+            raise ParameterError("key must be id.secret, of letters, digits, - and _")  # the key itself is not shown
         self._retries = retries
         headers = {"Authorization": f"Bearer {key}"}
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout, transport=transport)
+        timeout = checks.finite_number("timeout", timeout, above=0)
+        if transport is not None and not isinstance(transport, httpx.BaseTransport):
+            raise ParameterError(f"transport must be a transport of httpx or None, not {checks.shown(transport)}")
+        try:
+            self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout, transport=transport)
+        except (httpx.InvalidURL, ValueError) as problem:
+            raise ParameterError(f"url is no address of a service: {checks.shown(url)}: {problem}") from problem
 
     # asking
 
+    @validated
     def recommend(
         self,
         user: str | int,
@@ -136,6 +146,7 @@ class Client:
         wish = _wish(n, exclude, where, by, diversity, explore)
         return _recommendations(self._json("POST", "/v1/recommendations", {"user": user, "log": log, **wish}))
 
+    @validated
     def recommend_for(
         self,
         history: Mapping[Any, float],
@@ -148,19 +159,24 @@ class Client:
         explore: float = 0.0,
     ) -> Recommendations:
         """The n best items of somebody known by this history alone, item and rating; otherwise as `recommend`."""
+        if not isinstance(history, Mapping):
+            raise ParameterError(f"history must be a dict of items and ratings, not {checks.shown(history)}")
         rated = [{"item": item, "value": value} for item, value in history.items()]
         wish = _wish(n, exclude, where, by, diversity, explore)
         return _recommendations(self._json("POST", "/v1/recommendations", {"history": rated, **wish}))
 
+    @validated
     def predict(self, user: str | int, item: str | int) -> float:
         """The rating that a user would give an item."""
         return float(self._json("GET", "/v1/predictions", query={"user": user, "item": item})["prediction"])
 
+    @validated
     def explain(self, user: str | int, item: str | int) -> list[dict[str, Any]]:
         """The parts of a score: part, item, value, term, title."""
         parts: list[dict[str, Any]] = self._json("GET", "/v1/explanations", query={"user": user, "item": item})["parts"]
         return parts
 
+    @validated
     def similar(self, item: str | int, n: int = 10) -> list[dict[str, Any]]:
         """Items liked by the same people: item, rank, score, title."""
         items: list[dict[str, Any]] = self._json("GET", "/v1/items/similar", query={"item": item, "n": n})["items"]
@@ -168,14 +184,17 @@ class Client:
 
     # telling
 
+    @validated
     def rate(self, user: str | int, item: str | int, value: float, *, key: str | None = None) -> int:
         """Keep a rating; its number. key: of your own, to send the same again after your process was killed."""
         return self._event({"user": user, "item": item, "value": value, "key": key})
 
+    @validated
     def event(self, user: str | int, item: str | int, value: float = 1.0, *, key: str | None = None) -> int:
         """Keep a click, a play, a purchase; its number."""
         return self._event({"user": user, "item": item, "value": value, "kind": "event", "key": key})
 
+    @validated
     def remove(self, user: str | int, item: str | int, *, key: str | None = None) -> int:
         """What was told of this pair until now is gone; the removal's number."""
         return self._event({"user": user, "item": item, "kind": "removal", "key": key})
@@ -183,15 +202,17 @@ class Client:
     def _event(self, event: dict[str, Any]) -> int:
         return int(self._json("POST", "/v1/events", {**event, "key": event["key"] or uuid.uuid4().hex})["seq"])
 
+    @validated
     def send(self, events: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Keep many events, as dicts of user, item, value, kind, time, key; how each fared, in their order.
 
         Each without a key gets one, so that what is sent again is stored once.
         """
-        keyed = [{**event, "key": event.get("key") or uuid.uuid4().hex} for event in events]
+        told = _records("events", events)
+        keyed = [{**event, "key": event.get("key") or uuid.uuid4().hex} for event in told]
         fared: list[dict[str, Any]] = []
         for start in range(0, len(keyed), LINES):
-            body = "\n".join(json.dumps(event) for event in keyed[start : start + LINES]).encode()
+            body = b"\n".join(_as_json("events", event) for event in keyed[start : start + LINES])
             sent = {"content": body, "headers": {"Content-Type": "application/x-ndjson"}}
             answer = _read(self._sent("POST", "/v1/events/bulk", sent))
             fared += [{**line, "line": start + line["line"]} for line in answer["results"]]
@@ -199,12 +220,14 @@ class Client:
 
     def put_items(self, items: Iterable[Mapping[str, Any]]) -> None:
         """Keep items, as dicts of item, title, available, metadata, each in place of what was known."""
-        self._json("PUT", "/v1/items", {"items": [dict(item) for item in items]})
+        self._json("PUT", "/v1/items", {"items": _records("items", items)})
 
+    @validated
     def set_available(self, items: Iterable[str | int], *, available: bool) -> None:
         """Say of these items whether they can be had."""
-        self._json("POST", "/v1/items/availability", {"items": list(items), "available": available})
+        self._json("POST", "/v1/items/availability", {"items": _ids("items", items), "available": available})
 
+    @validated
     def forget(self, user: str | int) -> None:
         """Forget a user, at once and for good."""
         self._json("DELETE", "/v1/users", query={"user": user})
@@ -220,13 +243,15 @@ class Client:
         """Ask for a new model; the number of the job."""
         return int(self._json("POST", "/v1/models/train", spec or {})["id"])
 
+    @validated
     def job(self, job: int) -> dict[str, Any]:
         """How far a job is."""
-        return self._json("GET", f"/v1/jobs/{int(job)}")
+        return self._json("GET", f"/v1/jobs/{job}")
 
+    @validated
     def promote(self, version: int) -> None:
         """Let this model answer."""
-        self._json("POST", f"/v1/models/{int(version)}/promote")
+        self._json("POST", f"/v1/models/{version}/promote")
 
     # the wire
 
@@ -234,8 +259,12 @@ class Client:
         self, method: str, path: str, body: Any = None, *, query: Mapping[str, str | int] | None = None
     ) -> dict[str, Any]:
         sent: dict[str, Any] = {"params": query}
+        for name, value in (query or {}).items():
+            _as_json(name, value)
         if body is not None:
-            sent["json"] = body
+            parts = (f"{json.dumps(name)}: ".encode() + _as_json(name, value) for name, value in body.items())
+            sent["content"] = b"{" + b", ".join(parts) + b"}"
+            sent["headers"] = {"Content-Type": "application/json"}
         return _read(self._sent(method, path, sent))
 
     def _sent(self, method: str, path: str, sent: Mapping[str, Any]) -> httpx.Response:
@@ -250,6 +279,10 @@ class Client:
                 error = ServiceError(
                     f"{self._http.base_url} cannot be reached: {str(problem) or type(problem).__name__}", 0
                 )
+            except httpx.InvalidURL as problem:
+                raise ParameterError(
+                    f"{' or '.join(sent['params'] or ['url'])} does not fit into an address: {problem}"
+                ) from None
             else:
                 if answer.is_success:
                     return answer
@@ -283,8 +316,44 @@ def _wish(
     diversity: float,
     explore: float,
 ) -> dict[str, Any]:
-    told = {"n": n, "exclude": list(exclude), "where": dict(where or {})}
+    told = {"n": n, "exclude": _ids("exclude", exclude), "where": dict(where or {})}
     return {**told, "by": by, "diversity": diversity, "explore": explore}
+
+
+def _ids(name: str, ids: Iterable[str | int]) -> list[str | int]:
+    """The ids as a list. Raises ParameterError for a single one and for anything else."""
+    listed = _listed(name, ids) if isinstance(ids, Iterable) and not isinstance(ids, str | bytes | Mapping) else [None]
+    if any(isinstance(one, bool) or not isinstance(one, str | int) for one in listed):
+        raise ParameterError(f"{name} must be a list of ids, which are texts or integers, not {checks.shown(ids)}")
+    return listed  # type: ignore[return-value]
+
+
+def _listed(name: str, values: Iterable[Any]) -> list[Any]:
+    """The values as a list. Raises ParameterError for more than a request can hold."""
+    try:
+        listed = list(islice(values, MOST_VALUES + 1))
+    except TypeError:  # an array without axes
+        listed = [None]
+    if len(listed) > MOST_VALUES:
+        raise ParameterError(f"{name} must hold at most {MOST_VALUES:,} values in one request")
+    return listed
+
+
+def _records(name: str, records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Dicts as a list. Raises ParameterError for a single one and for anything else."""
+    is_list = isinstance(records, Iterable) and not isinstance(records, str | bytes | Mapping)
+    listed = _listed(name, records) if is_list else [0]
+    if not all(isinstance(one, Mapping) for one in listed):
+        raise ParameterError(f"{name} must be a list of dicts, not {checks.shown(records)}")
+    return [dict(one) for one in listed]  # type: ignore[arg-type]
+
+
+def _as_json(name: str, value: Any) -> bytes:
+    """The value as JSON. Raises ParameterError where JSON has no such value."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as problem:
+        raise ParameterError(f"{name} cannot be sent as JSON: {checks.shown(value)}: {problem}") from problem
 
 
 def _read(answer: httpx.Response) -> dict[str, Any]:

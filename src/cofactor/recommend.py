@@ -18,7 +18,7 @@ from cofactor.arrays import EVERY, Bool, Float32, Int32, Int64, ItemOrder, Spars
 from cofactor.artifact import read_artifact, write_artifact
 from cofactor.data import stored
 from cofactor.data.histories import merged, stacked
-from cofactor.data.ids import Id, IdMap, id_column
+from cofactor.data.ids import Id, IdMap, id_column, id_fault
 from cofactor.data.interactions import Interactions, Kind, require_interactions
 from cofactor.data.scale import Scale
 from cofactor.data.side_table import SideTable
@@ -32,6 +32,7 @@ from cofactor.models.base import Explains, FoldsAbout, FoldsIn, TakesItems, pred
 from cofactor.models.explanation import Explanation, told
 from cofactor.models.prior import Priors
 from cofactor.models.rerank import By, ranked, without_evidence
+from cofactor.validation import validated
 
 __all__ = ["Recommender", "checked_estimator", "require_recommender"]
 
@@ -94,6 +95,7 @@ class Recommender:
                 raise DataError(f"model must have {n:,} {name}, as many as there are ids, not {size:,}")
 
     @classmethod
+    @validated
     def fit(
         cls,
         estimator: Any,
@@ -273,8 +275,8 @@ class Recommender:
         ['popularity']
         """
         rows = checks.row_numbers("rows", rows, len(self.items), unknown=True)
-        if np.shape(scores) != rows.shape:
-            raise ParameterError(f"scores must be {len(rows):,} numbers, not {checks.shown(scores)}")
+        if checks.as_array(scores).shape != rows.shape:
+            raise ParameterError(f"scores must be as many numbers as rows, {len(rows):,}, not {checks.shown(scores)}")
         evidence = EVERY if self.evidence is None else self.evidence
         unknown = without_evidence(self.model, rows, scores, evidence)
         return pl.Series(np.where(unknown, "popularity", "model").astype(object), dtype=pl.String)
@@ -385,7 +387,7 @@ class Recommender:
     def _allowed(self, among: Iterable[Id] | None) -> Bool:
         if among is None:
             return EVERY
-        ids = _column(among)
+        ids = _column("among", among)
         rows = self.items.rows(ids)
         if (rows < 0).any():
             raise UnknownIdError(f"among: {ids[int((rows < 0).argmax())]!r} is not a known item")
@@ -418,7 +420,7 @@ class Recommender:
         >>> cofactor.Recommender.fit(cofactor.Bias(), ratings).user_rows(["bo", "ana"]).tolist()
         [1, 0]
         """
-        ids = _column(users)
+        ids = _column("users", users)
         try:
             if len(ids) == 1:
                 return np.array([self.users.row(ids[0])], np.int32)
@@ -451,7 +453,7 @@ class Recommender:
         >>> rec.predict("ana", ["alien", "jaws"]).shape, rec.unknown("ana", ["alien", "jaws"])
         ((2, 3), (0, 1))
         """
-        u, i = _column(users), _column(items)
+        u, i = _column("users", users), _column("items", items)
         if _is_one(users) and _is_one(items):
             return float(self._predicted(u, i, times)[0])
         u = u.new_from_index(0, len(i)) if _is_one(users) else u
@@ -470,7 +472,7 @@ class Recommender:
         >>> cofactor.Recommender.fit(cofactor.Bias(), ratings).unknown(["ana", "zoe"], "clue")
         (1, 0)
         """
-        u, i = self.users.rows(_column(users)), self.items.rows(_column(items))
+        u, i = self.users.rows(_column("users", users)), self.items.rows(_column("items", items))
         return int((u < 0).sum()), int((i < 0).sum())
 
     def _predicted(self, users: pl.Series, items: pl.Series, times: Any) -> Float32:
@@ -508,9 +510,9 @@ class Recommender:
         >>> abs(why["term"].sum() - score) < 1e-4
         True
         """
-        u = int(self.user_rows([user])[0])
+        u = int(self.user_rows(_single("user", user))[0])
         try:
-            i = self.items.row(item)
+            i = self.items.row(_single("item", item))
         except UnknownIdError as unknown:
             raise UnknownIdError(f"item {unknown}") from None
         why = self.explanation(u, i)
@@ -581,10 +583,8 @@ class Recommender:
     def _similar(self, what: str, id_: Id, method: str, n: int) -> tuple[Int32, Float32]:
         n = checks.whole_number("n", n, low=1)
         ids = self.items if what == "item" else self.users
-        if not _is_one(id_):
-            raise DataError(f"{id_!r} is not one {what} id (an integer or a string)")
         try:
-            row = np.array([ids.row(id_)], np.int32)
+            row = np.array([ids.row(_single(what, id_))], np.int32)
         except UnknownIdError as unknown:
             raise UnknownIdError(f"{what} {unknown}") from None
         if not hasattr(self.model, method) or getattr(self.model, "factors", 1) == 0:
@@ -639,20 +639,20 @@ class Recommender:
         learnt = [] if prior is None or prior.encoder is None else [column.name for column in prior.encoder.columns]
         if unknown := [name for name in about if name not in learnt]:
             known = ", ".join(learnt) or "none: learn priors with user_features first"
-            raise DataError(f"the prior was not learnt from {unknown[0]!r}; columns it knows: {known}")
+            raise DataError(f"about: the prior was not learnt from {unknown[0]!r}; columns it knows: {known}")
         return pl.DataFrame({name: [about.get(name)] for name in learnt})
 
     def _history(self, history: Any) -> SparseRows:
         """One new user's history as a matrix of one row. Raises DataError, UnknownIdError."""
         if not isinstance(history, Iterable) or isinstance(history, str):
-            raise DataError(f"a history is a list of items or of (item, rating) pairs, not {history!r}")
+            raise DataError(f"history must be a list of items or of (item, rating) pairs, not {checks.shown(history)}")
         given = list(history.items() if isinstance(history, Mapping) else history)
         pairs = [one if isinstance(one, tuple | list) else (one, 1.0) for one in given]
         if self.kind == "ratings" and any(not isinstance(one, tuple | list) for one in given):
             raise DataError("give the history as (item, rating) pairs: this model learnt from ratings")
         if bad := [pair for pair in pairs if len(pair) != 2 or not _is_number(pair[1])]:
-            raise DataError(f"{bad[0]!r} is not an (item, rating) pair with a finite number")
-        items = _column([item for item, _ in pairs])
+            raise DataError(f"history: {checks.shown(bad[0])} is not an (item, rating) pair with a finite number")
+        items = _column("history", [item for item, _ in pairs])
         rows = self.items.rows(items)
         if (rows < 0).any():
             raise UnknownIdError(f"item {items[int((rows < 0).argmax())]!r} is not known to this model")
@@ -663,6 +663,7 @@ class Recommender:
             self.scale.check(values, name=lambda place: f"the rating of item {items[place]!r}")
         return SparseRows.of(np.zeros(len(rows), np.int64), rows, values, 1)
 
+    @validated
     def updated(self, new: Interactions) -> Recommender:
         """A new Recommender that knows these rows too: changed and new users folded in, nothing retrained.
 
@@ -731,6 +732,7 @@ class Recommender:
         if self.scale is not None:
             self.scale.check(ratings.values, name=name)
 
+    @validated
     def with_items(self, table: Any, ratings: Interactions | None = None) -> Recommender:
         """A new Recommender whose catalog holds these new items too: nothing is retrained.
 
@@ -791,6 +793,7 @@ class Recommender:
 
     # files
 
+    @validated
     def save(self, path: str | Path) -> None:
         """Write everything to one file, whole or not at all; see `artifact`.
 
@@ -829,6 +832,7 @@ class Recommender:
         write_artifact(checks.path("path", path), arrays, manifest)
 
     @classmethod
+    @validated
     def load(cls, path: str | Path, *, verify: bool = True) -> Recommender:
         """Map a saved file into memory: what `save` wrote, to the bit.
 
@@ -934,16 +938,16 @@ def require_recommender(name: str, value: object) -> Recommender:
     return checks.instance(name, value, Recommender, advice)
 
 
-def checked_estimator(given: Any) -> Any:
+def checked_estimator(estimator: Any) -> Any:
     """The estimator itself. Raises ParameterError for what is none, such as its name.
 
     >>> checked_estimator("bias")
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: 'bias' is not an estimator; give one, such as cofactor.Bias()
+    cofactor.errors.ParameterError: estimator must be an estimator, such as cofactor.Bias(), not 'bias'
     """
-    if not isinstance(given, Estimator):
-        raise ParameterError(f"{checks.shown(given)} is not an estimator; give one, such as cofactor.Bias()")
-    return given
+    if not isinstance(estimator, Estimator):
+        raise ParameterError(f"estimator must be an estimator, such as cofactor.Bias(), not {checks.shown(estimator)}")
+    return estimator
 
 
 def _ranks(n: int) -> Int32:
@@ -971,17 +975,30 @@ def _is_number(value: Any) -> bool:
     return number and abs(float(value)) <= float(np.finfo(np.float32).max)
 
 
-def _column(ids: Any) -> pl.Series:
-    """One id, or many in any sequence, array or column, as a polars column. Raises DataError."""
-    if _is_one(ids):
-        return id_column([ids])
-    if isinstance(ids, pl.Series):
-        return id_column(ids)
-    if hasattr(ids, "to_numpy"):  # columns of other libraries
+def _single(name: str, id_: Any) -> Id:
+    """The value, a single id. Raises DataError for anything else."""
+    if not isinstance(id_, int | str | np.integer) or isinstance(id_, bool):
+        raise DataError(f"{name} must be an id, an integer or a string, not {checks.shown(id_)}")
+    if isinstance(id_, str) and (fault := id_fault(id_)):
+        raise DataError(f"{name}: the id {fault}: {checks.shown(id_)}")
+    return id_  # type: ignore[return-value]
+
+
+def _column(name: str, ids: Any) -> pl.Series:
+    """A single id, or several in any sequence, array or column, as a polars column. Raises DataError."""
+    if hasattr(ids, "to_pylist"):  # pyarrow
+        ids = ids.to_pylist()
+    elif hasattr(ids, "to_numpy") and not isinstance(ids, pl.Series):  # columns of other libraries
         ids = ids.to_numpy()
+    if _is_one(ids):
+        ids = [ids]
+    checks.not_endless(name, ids)
     if not isinstance(ids, Iterable) or isinstance(ids, bytes):
-        raise DataError(f"{ids!r} is not an id (an integer or a string)")
-    return id_column(ids if isinstance(ids, np.ndarray) else list(ids))
+        raise DataError(f"{name} must be an id or a list of ids, integers or strings, not {checks.shown(ids)}")
+    try:
+        return id_column(ids if isinstance(ids, pl.Series | np.ndarray) else list(ids))
+    except DataError as problem:
+        raise DataError(f"{name}: {problem}") from None
 
 
 def _with_rows_for(ids: IdMap, table: pl.DataFrame | None, new: pl.DataFrame | None) -> pl.DataFrame | None:

@@ -35,6 +35,7 @@ from cofactor.metrics.rating import errors_by_user
 from cofactor.models.base import FoldsIn
 from cofactor.newcomers.priors import eased_in
 from cofactor.recommend import Recommender, checked_estimator
+from cofactor.validation import validated
 
 __all__ = ["GIVEN", "ColdStart", "cold_start"]
 
@@ -70,6 +71,7 @@ class ColdStart:
     metric: str
 
 
+@validated
 def cold_start(
     estimator: Estimator,
     interactions: Interactions,

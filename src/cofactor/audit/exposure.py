@@ -18,6 +18,7 @@ from cofactor.fork import require_threads
 from cofactor.metrics.catalog import coverage, gini
 from cofactor.metrics.catalog import exposure as times_shown
 from cofactor.recommend import Recommender, require_recommender
+from cofactor.validation import validated
 
 __all__ = ["Concentration", "Exposure", "Genres", "accuracy_by_group", "exposure"]
 
@@ -50,6 +51,7 @@ class Concentration:
     lorenz: pl.DataFrame
 
     @classmethod
+    @validated
     def of(cls, counts: Any) -> Self:
         """From what each member holds, (n,) numbers from 0 on.
 
@@ -119,6 +121,7 @@ class Exposure:
     genres: Genres | None = None
 
 
+@validated
 def exposure(recommender: Recommender, *, n: int = 10, column: str | None = None) -> Exposure:
     """Audit the n best items of every user, what they have left out. `column` of the item table names genres.
 
@@ -151,6 +154,7 @@ def exposure(recommender: Recommender, *, n: int = 10, column: str | None = None
     )
 
 
+@validated
 def accuracy_by_group(score: Score, groups: pl.Series, metric: str) -> pl.DataFrame:
     """A metric's mean in each group of users, with its 95 % interval: group, users, mean, low, high.
 
@@ -172,7 +176,8 @@ def accuracy_by_group(score: Score, groups: pl.Series, metric: str) -> pl.DataFr
     if not isinstance(groups, pl.Series):
         raise DataError(f"groups must be a polars Series, one label for each user row, not {checks.shown(groups)}")
     if len(score.users) and len(groups) <= int(score.users.max()):
-        raise DataError(f"{len(groups)} labels for users up to row {int(score.users.max())}: give one for each user")
+        last = int(score.users.max())
+        raise DataError(f"groups must have a label for each user, up to row {last}, not {len(groups):,}")
     labels, values = groups.gather(score.users), score.per_user[metric]
     rows = []
     for label in labels.drop_nulls().unique().sort():

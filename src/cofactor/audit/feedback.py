@@ -21,12 +21,15 @@ from cofactor.metrics.catalog import coverage, gini
 from cofactor.metrics.catalog import exposure as times_shown
 from cofactor.models.base import PredictsRatings
 from cofactor.recommend import Recommender, checked_estimator, require_recommender
+from cofactor.validation import validated
 
 __all__ = ["Simulation", "Tastes", "simulate"]
 
 STEEP, MIDDLE = 2.0, 3.5
 """A looked-at item is taken with probability sigmoid(STEEP (true rating - MIDDLE)), in stars from 1 to 5."""
 
+MOST_ROUNDS = 10_000
+"""Rounds of one simulation at most."""
 STEPS = 21
 """So many levels, evenly spaced, where ratings are from a range without levels."""
 
@@ -62,6 +65,7 @@ class Tastes:
         checks.finite_number("middle", self.middle)
 
     @classmethod
+    @validated
     def of(cls, recommender: Recommender, *, noise_sd: float | None = None) -> Self:
         """What a fitted model of ratings holds to be true, so that the loop runs on any table, such as MovieLens.
 
@@ -94,11 +98,13 @@ class Tastes:
         star = (scale.high - scale.low) / 4 or 1.0
         return cls(read_only(expected), noise_sd, levels, STEEP / star, scale.low + (MIDDLE - 1) * star)
 
+    @validated
     def favorites(self, kinds: Float64) -> Int64:
         """The kind whose items each user would rate highest on average: (n_users,) int64.
 
         kinds (n_items, kinds): shares, see `item_kinds`. Equal ones: the first; a kind without items is nobody's.
         """
+        kinds = checks.number_array("kinds", kinds, (self.expected.shape[1], None))
         size = kinds.sum(axis=0)
         mean = np.divide(
             self.expected @ kinds, size, out=np.full((len(self.expected), len(size)), -np.inf), where=size > 0
@@ -106,13 +112,17 @@ class Tastes:
         favorites: Int64 = mean.argmax(axis=1)
         return favorites
 
+    @validated
     def ratings(self, u: Any, i: Any, stream: np.random.Generator) -> Float32:
         """Ratings as given, (n,) float32: the expected one with noise, at the nearest level; u, i (n,) row numbers."""
-        levels = np.asarray(self.levels)
+        levels, (u, i) = np.asarray(self.levels), self._pairs(u, i)
+        if u.ndim != 1 or u.shape != i.shape:
+            raise ParameterError(f"u and i must be row numbers of shape (n,), not of shapes {u.shape} and {i.shape}")
         said = self.expected[u, i] + self.noise_sd * stream.standard_normal(len(u))
         given: Float32 = levels[np.abs(said[:, None] - levels).argmin(axis=1)].astype(np.float32)
         return given
 
+    @validated
     def taken(self, u: Any, i: Any) -> Float64:
         """The probability that a looked-at item is taken: float64.
 
@@ -120,8 +130,12 @@ class Tastes:
 
         u, i: row numbers, broadcast.
         """
+        u, i = self._pairs(u, i)
         chance: Float64 = 1 / (1 + np.exp(-self.steep * (self.expected[u, i] - self.middle)))
         return chance
+
+    def _pairs(self, u: Any, i: Any) -> tuple[Any, Any]:
+        return checks.broadcast_rows(("u", "i"), (u, i), self.expected.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,16 +169,18 @@ class Simulation:
     table: Interactions
     tastes: Tastes
 
+    @validated
     def share(self, items: Any, users: Any) -> Float64:
         """Which share of the places of `users` (n_users,) bool shows `items` (n_items,) bool: (rounds,) float64.
 
         0 where nothing is shown to them.
         """
-        lists = self.lists[:, np.asarray(users)]
-        shown = np.asarray(items)[np.maximum(lists, 0)] & (lists >= 0)
+        lists = self.lists[:, checks.mask("users", users, self.lists.shape[1])]
+        shown = checks.mask("items", items, self.table.n_items)[np.maximum(lists, 0)] & (lists >= 0)
         share: Float64 = shown.sum(axis=(1, 2)) / np.maximum((lists >= 0).sum(axis=(1, 2)), 1)
         return share
 
+    @validated
     def summary(self, kinds: Float64, *, users: Any = None) -> pl.DataFrame:
         """What was shown to `users` (n_users,) bool, by default all, and how good it was: one row for each round.
 
@@ -180,7 +196,11 @@ class Simulation:
         users whose favorite is not the kind that is shown most. Where nothing is shown, shares are 0, gini and
         diversity nan.
         """
-        everyone = np.ones(self.lists.shape[1], bool) if users is None else np.asarray(users)
+        n_users = self.lists.shape[1]
+        everyone = np.ones(n_users, bool) if users is None else checks.mask("users", users, n_users)
+        kinds = checks.number_array("kinds", kinds, (self.table.n_items, None))
+        if kinds.shape[1] == 0:
+            raise ParameterError("kinds must have a column for each kind of items, and it has none")
         chosen, own = self.lists[:, everyone], self.tastes.favorites(kinds)[everyone]
         rows = []
         for lists, accuracy in zip(chosen, self.accuracy[:, everyone], strict=True):
@@ -197,6 +217,7 @@ class Simulation:
         return named.with_columns(drift=pl.col("favorite").first() - pl.col("favorite"))
 
 
+@validated
 def simulate(
     estimator: Estimator,
     table: Interactions,
@@ -212,6 +233,7 @@ def simulate(
 
     In a round user u looks at looks[u] different places, rank r with chance proportional to 1 / r; what is taken is
     rated by true taste and noise, and is learnt from in the next round; times are left out. Deterministic in the seed.
+    n is at most the number of items.
     looks: one number from 0 on for all, or one for each user. Raises KindError for events, ParameterError for tastes of
     another size, for other looks and for rounds or n below 1, DataError for a table without rows.
 
@@ -229,7 +251,7 @@ def simulate(
     checks.instance("tastes", tastes, Tastes, "make them by Tastes(...) or Tastes.of(recommender)")
     checks.instance("remedy", remedy, Remedy, "choose one of cofactor.audit.remedies()")
     rounds, n, seed = (
-        checks.whole_number("rounds", rounds, low=1),
+        checks.whole_number("rounds", rounds, low=1, high=MOST_ROUNDS),
         checks.whole_number("n", n, low=1),
         checks.seed(seed),
     )

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from cofactor import checks
-from cofactor.arrays import Float64, Int64, SparseRows, random_stream
+from cofactor.arrays import MOST_ROWS, Float64, Int64, SparseRows, random_stream
 from cofactor.errors import DataError
 from cofactor.kernels.threads import one_thread_blas
 from cofactor.models.arguments import require_histories
+from cofactor.validation import validated
 
 __all__ = ["taste_groups"]
 
@@ -21,6 +22,7 @@ DIRECTIONS, PASSES, ROUNDS, RESTARTS = 16, 4, 100, 10
 
 
 @one_thread_blas()
+@validated
 def taste_groups(histories: SparseRows, n_items: int, *, n_groups: int = 10, seed: int = 0) -> Int64:
     """A group, 0..n_groups-1, for every user: (n_users,) int64; the largest is 0. An empty history is in group 0.
 
@@ -34,7 +36,7 @@ def taste_groups(histories: SparseRows, n_items: int, *, n_groups: int = 10, see
     >>> a == b, c == d, a == c
     (True, True, False)
     """
-    n_items = checks.whole_number("n_items", n_items, low=1)
+    n_items = checks.whole_number("n_items", n_items, low=1, high=MOST_ROWS)
     has = np.flatnonzero(require_histories(histories, n_items).counts)
     checks.seed(seed)
     if len(has) == 0:

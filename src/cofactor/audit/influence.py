@@ -29,12 +29,15 @@ from cofactor.models.losses import EventsLoss, RatingsLoss
 from cofactor.models.prior import Prior, Priors
 from cofactor.newcomers.priors import eased_in
 from cofactor.recommend import Recommender, require_recommender
+from cofactor.validation import validated
 
 __all__ = ["Influence", "influence"]
 
 WATCHED = 500
 """Users whose lists are looked at, at most."""
 
+MOST_PERMUTATIONS = 100_000
+"""Permutations of one audit at most."""
 FAR = 0.25
 """Half-steps with training's penalty that move the items by more of their length than this are not training's."""
 
@@ -69,6 +72,7 @@ class Influence:
     permutations: int
 
 
+@validated
 def influence(
     recommender: Recommender,
     groups: Any,
@@ -97,7 +101,10 @@ def influence(
     require_recommender("recommender", recommender)
     n_users = len(recommender.users)
     labels = checks.whole_array("groups", groups, low=0, high=max(n_users - 1, 0), size=n_users)
-    permutations, seed = checks.whole_number("permutations", permutations, low=2), checks.seed(seed)
+    permutations, seed = (
+        checks.whole_number("permutations", permutations, low=2, high=MOST_PERMUTATIONS),
+        checks.seed(seed),
+    )
     n, watched = checks.whole_number("n", n, low=1), checks.whole_number("watched", watched, low=1)
     steps = _HalfSteps.of(recommender, n, watched, seed)
     n_groups = int(labels.max(initial=0)) + 1

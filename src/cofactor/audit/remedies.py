@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, SparseRows
+from cofactor.arrays import MOST_ROWS, Bool, Float32, Float64, Int32, Int64, SparseRows
 from cofactor.audit.groups import taste_groups
 from cofactor.data.features import indicators
 from cofactor.data.histories import transposed
@@ -21,6 +21,7 @@ from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.errors import DataError, ParameterError
 from cofactor.models.arguments import require_histories
 from cofactor.recommend import Recommender
+from cofactor.validation import require_valid_fields, validated
 
 __all__ = [
     "CAUTIOUS",
@@ -71,6 +72,9 @@ class Remedy:
     weigh: Weigh = lambda table: table
     rank: Rank = lambda rec, users, n, _: rec.rank(users, n)[0]
 
+    def __post_init__(self) -> None:
+        require_valid_fields(self)
+
 
 PLAIN = Remedy("plain")
 CAUTIOUS = Remedy("cautious ranking", rank=lambda rec, users, n, _: rec.rank(users, n, by="cautious")[0])
@@ -114,6 +118,7 @@ def remedies(column: str | None = None) -> tuple[Remedy, ...]:
 # weights: the mean weight of the rows stays what it was, as penalties count rows
 
 
+@validated
 def capped_weights(interactions: Interactions, *, cap: float | None = None) -> Interactions:
     """The same rows, no user's counting for more than `cap` of another's.
 
@@ -137,6 +142,7 @@ def capped_weights(interactions: Interactions, *, cap: float | None = None) -> I
     return _weighed(interactions, np.minimum(1.0, most / np.maximum(counts, 1))[interactions.u])
 
 
+@validated
 def group_weights(interactions: Interactions, groups: Any) -> Interactions:
     """The same rows, each group of users counting by its people, not by its ratings (post-stratification).
 
@@ -160,6 +166,7 @@ def group_weights(interactions: Interactions, groups: Any) -> Interactions:
     return _weighed(interactions, factor[labels[interactions.u]])
 
 
+@validated
 def propensity_weights(interactions: Interactions, *, power: float = 0.5) -> Interactions:
     """The same rows, those of popular items weighing less.
 
@@ -187,6 +194,7 @@ def propensity_weights(interactions: Interactions, *, power: float = 0.5) -> Int
 # kinds of items, and lists
 
 
+@validated
 def item_kinds(table: pl.DataFrame | None, column: str) -> Float64:
     """The kinds of items from a column of their table: an item of three genres is a third of each, of none 0.
 
@@ -203,11 +211,12 @@ def item_kinds(table: pl.DataFrame | None, column: str) -> Float64:
     return found.shares(len(table))
 
 
+@validated
 def kinds_by_raters(histories: SparseRows, n_items: int, *, n_kinds: int = N_GROUPS, seed: int = 0) -> Float64:
     """Where no column tells kinds: clusters of items by who rated them, each item of one (see `taste_groups`).
 
     (n_items, kinds) float64, a single 1 in each row. Fewer than n_kinds where fewer items were rated; an item that
-    nobody rated is of the largest. Raises ParameterError for n_kinds below 1 or rows of more items, DataError where
+    nobody rated is of the largest. Raises ParameterError for n_kinds below 1, DataError for rows of more items or where
     nothing was rated.
 
     >>> rows = SparseRows.of([0, 0, 1, 1, 2, 2, 3, 3], [0, 1, 0, 1, 2, 3, 2, 3], [1] * 8, n_rows=4)
@@ -215,16 +224,19 @@ def kinds_by_raters(histories: SparseRows, n_items: int, *, n_kinds: int = N_GRO
     >>> kinds.shape, bool((kinds[0] == kinds[1]).all()), bool((kinds[0] == kinds[2]).all())
     ((4, 2), True, False)
     """
-    n_kinds, n_items = checks.whole_number("n_kinds", n_kinds, low=1), checks.whole_number("n_items", n_items, low=1)
+    n_kinds = checks.whole_number("n_kinds", n_kinds, low=1)
+    n_items = checks.whole_number("n_items", n_items, low=1, high=MOST_ROWS)
     require_histories(histories, n_items)
     checks.seed(seed)
     raters = transposed(histories, n_items)
     n_kinds = min(n_kinds, int((raters.counts > 0).sum()))
     if n_kinds == 0:
         raise DataError("nothing was rated, so raters tell no kinds of items: name a column of the item table")
-    return np.eye(n_kinds)[taste_groups(raters, len(histories), n_groups=n_kinds, seed=seed)]
+    kinds: Float64 = np.eye(n_kinds)[taste_groups(raters, len(histories), n_groups=n_kinds, seed=seed)]
+    return kinds
 
 
+@validated
 def liked_kinds(histories: SparseRows, kinds: Float64) -> Float64:
     """The mix of kinds among what each user rated at or above her own mean: (n_users, kinds) float64; rows sum to 1.
 
@@ -235,7 +247,10 @@ def liked_kinds(histories: SparseRows, kinds: Float64) -> Float64:
     [[0.75, 0.25], [0.0, 0.0]]
     """
     kinds = checks.number_array("kinds", kinds, (None, None))
-    require_histories(histories, len(kinds))
+    try:
+        require_histories(histories, len(kinds))
+    except DataError as problem:
+        raise DataError(f"{problem}; kinds has {len(kinds):,} rows, one for each item") from None
     owner = np.repeat(np.arange(len(histories)), histories.counts)
     total = np.bincount(owner, weights=histories.values, minlength=len(histories))
     liked = histories.values >= (total / np.maximum(histories.counts, 1)).astype(np.float32)[owner]
@@ -246,6 +261,7 @@ def liked_kinds(histories: SparseRows, kinds: Float64) -> Float64:
     return shares
 
 
+@validated
 def calibrated(
     lists: Int32, scores: Float32, n: int, kinds: Float64, wanted: Float64, *, strength: float = 0.5
 ) -> Int32:
@@ -284,6 +300,7 @@ def calibrated(
     return picks
 
 
+@validated
 def spread(
     lists: Int32, scores: Float32, n: int, n_items: int, *, strength: float, kinds: Float64 | None = None
 ) -> Int32:
@@ -324,14 +341,10 @@ def spread(
 
 def _checked_lists(lists: Any, scores: Any, n_items: int) -> tuple[Int32, Float32]:
     """Lists and scores as `Recommender.rank` gives them, (n_users, m). Raises ParameterError."""
-    try:
-        rows = np.asarray(lists)
-    except ValueError:  # lists of several lengths
-        rows = np.zeros(0)
+    rows, values = checks.as_array(lists), checks.as_array(scores)
     if rows.ndim != 2:
         raise ParameterError(f"lists must be item rows, a list of one length for each user, not {checks.shown(lists)}")
     rows = checks.row_numbers("lists", rows.ravel(), n_items, unknown=True).reshape(rows.shape)
-    values = np.asarray(scores) if np.shape(scores) == rows.shape else np.zeros(0)
     if values.shape != rows.shape or values.dtype.kind not in "iuf" or np.isnan(values).any():
         raise ParameterError(f"scores must be numbers of shape {rows.shape}, as lists, not {checks.shown(scores)}")
     return rows, values.astype(np.float32)

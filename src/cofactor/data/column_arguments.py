@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from cofactor.arrays import Float32, Int64, contiguous
-from cofactor.checks import shown
+from cofactor.checks import not_endless, shown
 from cofactor.data.ids import CodedIds, id_column
 from cofactor.data.scale import MOST_LEVELS, Scale
 from cofactor.errors import DataError, ParameterError
@@ -189,6 +189,7 @@ def _require_column(name: str, values: Any, what: str) -> None:
 def _array(name: str, values: Any, n: int, what: str) -> Any:
     """The values as an array (n,) of integers or floats."""
     _require_column(name, values, what)
+    not_endless(name, values)
     try:
         given = values.to_numpy() if isinstance(values, pl.Series) else np.asarray(values)
     except (TypeError, ValueError, OverflowError) as error:

@@ -16,6 +16,7 @@ from cofactor.arrays import Bool, Float64, Int32
 from cofactor.data.ids import Id
 from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.errors import DataError
+from cofactor.validation import validated
 
 __all__ = ["CrossTab", "Fill", "crosstab"]
 
@@ -130,6 +131,7 @@ class CrossTab:
         return names[1:]
 
 
+@validated
 def crosstab(interactions: Interactions, *, users: int = 10, items: int = 10, fill: Fill | None = None) -> CrossTab:
     """The `users` busiest users by the `items` most rated items; ties go to the lower row number.
 

@@ -31,12 +31,14 @@ from cofactor.data.scale import Scale
 from cofactor.data.side_table import join
 from cofactor.errors import FetchError
 from cofactor.fork import require_threads
+from cofactor.validation import validated
 
 __all__ = ["DATASETS", "Dataset", "fetch", "load"]
 
 PIP_OPTIONS = ("--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check", "--quiet")
 
 
+@validated
 def load(
     name: str | Dataset, *, folder: str | Path | None = None, on_progress: OnProgress | None = None
 ) -> Interactions:
@@ -76,6 +78,7 @@ def load(
     )
 
 
+@validated
 def fetch(
     name: str | Dataset,
     *,

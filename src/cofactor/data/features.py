@@ -10,9 +10,10 @@ import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import Float64, Int64, SparseRows
+from cofactor.arrays import MOST_ROWS, Float64, Int64, SparseRows
 from cofactor.errors import DataError
 from cofactor.fork import require_threads
+from cofactor.validation import validated
 
 __all__ = ["Encoder", "Features", "indicators"]
 
@@ -43,6 +44,7 @@ class Features:
     def __len__(self) -> int:
         return len(self.names)
 
+    @validated
     def dense(self, n_rows: int) -> Float64:
         """1 where a row has an indicator, else 0: (n_rows, m) float64; n_rows are those of the table.
 
@@ -50,10 +52,12 @@ class Features:
         >>> indicators(films, ["genres"], "item").dense(2).tolist()
         [[1.0, 1.0], [0.0, 1.0]]
         """
-        dense = np.zeros((n_rows, len(self)))
+        least = int(self.holders.columns.max(initial=-1)) + 1
+        dense = np.zeros((checks.whole_number("n_rows", n_rows, low=least, high=MOST_ROWS), len(self)))
         dense[self.holders.columns, np.repeat(np.arange(len(self)), self.holders.counts)] = 1
         return dense
 
+    @validated
     def shares(self, n_rows: int) -> Float64:
         """Each row's indicators sharing 1 alike: (n_rows, m) float64; a row without any is all 0.
 
@@ -129,6 +133,7 @@ class Encoder:
     columns: tuple[Column, ...]
 
     @classmethod
+    @validated
     def of(cls, table: pl.DataFrame | None, columns: Sequence[str], what: str) -> Self:
         """For the named columns of a table.
 
@@ -150,6 +155,7 @@ class Encoder:
         """What every indicator is called, column by column: (m)."""
         return tuple(name for column in self.columns for name in column.names)
 
+    @validated
     def encode(self, table: pl.DataFrame) -> Features:
         """The indicators of a table's rows; what was not met when it was learnt has none.
 
@@ -184,6 +190,7 @@ class Encoder:
         return cls(settings["what"], tuple(each))
 
 
+@validated
 def indicators(table: pl.DataFrame | None, columns: Sequence[str], what: str) -> Features:
     """The named columns of a table of `what` ("user" or "item") in row order, as indicators; see `Encoder.of`.
 

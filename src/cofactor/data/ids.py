@@ -15,6 +15,7 @@ from cofactor import checks
 from cofactor.arrays import Bytes, Int32, Int64, read_only
 from cofactor.errors import DataError, UnknownIdError
 from cofactor.fork import require_threads, threads_lost
+from cofactor.validation import validated
 
 __all__ = [
     "LONGEST_ID",
@@ -98,6 +99,7 @@ class IdMap:
     text: Bytes | None = None
 
     @classmethod
+    @validated
     def of(cls, ids: pl.Series | Iterable[Id]) -> IdMap:
         """The map of the distinct ids in `ids`, integers or strings.
 
@@ -113,6 +115,7 @@ class IdMap:
         return cls.from_sorted(distinct)
 
     @classmethod
+    @validated
     def of_with_rows(cls, ids: pl.Series | CodedIds) -> tuple[IdMap, Int32]:
         """The map of a column (n,), as `id_column` gives it or coded, and each entry's row number: (n,) int32.
 
@@ -123,6 +126,8 @@ class IdMap:
         (2, [1, 0, 1])
         """
         require_threads()
+        if isinstance(ids, pl.Series) and ids.dtype not in (pl.Int64, pl.String):
+            raise DataError(f"ids must be a column of Int64 or String, not of {ids.dtype}")
         if isinstance(ids, pl.Series) and ids.dtype == pl.Int64:
             found = cls.from_sorted(ids.unique().sort())
             return found, found.rows(ids)
@@ -134,8 +139,14 @@ class IdMap:
         return cls.from_sorted(coded.distinct.gather(order)), coded.each(pl.Series(rows)).to_numpy()
 
     @classmethod
+    @validated
     def from_sorted(cls, ids: pl.Series) -> IdMap:
-        """The map of a column (n,) that is already sorted and distinct (Int64 or String); nothing is checked."""
+        """The map of a column (n,) that is already sorted and distinct (Int64 or String).
+
+        The order is not checked. Raises DataError for a column of another type.
+        """
+        if ids.dtype not in (pl.Int64, pl.String) or ids.null_count():
+            raise DataError(f"ids must be a column of Int64 or String without nulls, not of {ids.dtype}")
         if ids.dtype == pl.Int64:
             return cls(read_only(ids.to_numpy()))
         lengths = ids.str.len_bytes().to_numpy().astype(np.int64)
@@ -189,12 +200,13 @@ class IdMap:
         cofactor.errors.UnknownIdError: '02' is not a known id: ids here are integers; did you mean 2?
         """
         if isinstance(id_, bool) or not isinstance(id_, int | str | np.integer):
-            raise DataError(f"{id_!r} is not an id (an integer or a string)")
+            raise DataError(f"{checks.shown(id_)} is not an id (an integer or a string)")
         found = self._find(id_ if isinstance(id_, str) else int(id_))
         if found < 0:
-            raise UnknownIdError(f"{id_!r} is not a known id{self._type_hint(id_)}")
+            raise UnknownIdError(f"{checks.shown(id_)} is not a known id{self._type_hint(id_)}")
         return found
 
+    @validated
     def rows(self, ids: pl.Series | Sequence[Id]) -> Int32:
         """Row numbers, -1 for every unknown id: (n,) int32. Raises DataError for what is no id.
 
@@ -214,6 +226,7 @@ class IdMap:
         rows[usable.to_numpy()] = self._rows(wanted.filter(usable))
         return rows
 
+    @validated
     def typed(self, ids: pl.Series | Sequence[Id]) -> pl.Series:
         """These ids in the type of this map: the single rule by which integers and texts match.
 
@@ -271,6 +284,7 @@ class IdMap:
         """
         return checks.row_numbers("rows", rows, len(self))
 
+    @validated
     def parse(self, text: str) -> Id:
         """An id typed by a person, in the type of this map (a CLI or a URL only has text).
 
@@ -279,6 +293,7 @@ class IdMap:
         """
         return int(text) if self.kind == "integer" and is_canonical_decimal(text) else text
 
+    @validated
     def union(self, other: IdMap) -> IdMap:
         """The ids of both, in the type of this map; ids of the other type match as in `rows`.
 
@@ -300,6 +315,7 @@ class IdMap:
         require_threads()
         return IdMap.of(pl.concat([self.all, theirs]))
 
+    @validated
     def equals(self, other: IdMap) -> bool:
         """True when both hold the same ids (and so the same row numbers).
 
@@ -335,7 +351,7 @@ class IdMap:
 
     def _find(self, id_: Id) -> int:
         """Binary search for one id of either type; -1 when it is not there."""
-        if isinstance(id_, bool):
+        if isinstance(id_, bool) or (isinstance(id_, int) and not _fits_int64(id_)):
             return -1
         if self.integers is not None and isinstance(id_, str):
             if not is_canonical_decimal(id_):
@@ -364,6 +380,7 @@ class IdMap:
         return f": ids here are integers{near}"
 
 
+@validated
 def is_canonical_decimal(text: str) -> bool:
     """True for integers of 64 bits written the one usual way: no leading zero, plus sign, blank or fraction.
 
@@ -388,6 +405,7 @@ def _integer_rows(known: Int64, asked: Int64) -> Int32:
     return table[place] if inside.all() else np.where(inside, table[np.where(inside, place, 0)], np.int32(-1))
 
 
+@validated
 def is_unicode(text: str) -> bool:
     """False for text with half of a surrogate pair, as JSON can spell it and no file can hold it."""
     if text.isascii():
@@ -399,6 +417,7 @@ def is_unicode(text: str) -> bool:
     return True
 
 
+@validated
 def id_fault(text: str) -> str | None:
     """Why a text cannot be an id, or None where it can.
 
@@ -439,6 +458,7 @@ def _fits_int64(value: int) -> bool:
     return -(2**63) <= value < 2**63
 
 
+@validated
 def id_column(ids: pl.Series | Iterable[Id]) -> pl.Series:
     """Ids as a column (n,) of Int64 or String; DataError names the first id that cannot be one.
 
@@ -450,8 +470,10 @@ def id_column(ids: pl.Series | Iterable[Id]) -> pl.Series:
     Traceback (most recent call last):
     cofactor.errors.DataError: row 2: None is not an id (an integer or a string)
     """
-    if not isinstance(ids, Iterable) or isinstance(ids, str | bytes):
+    without_axes = isinstance(ids, np.ndarray) and ids.ndim == 0
+    if not isinstance(ids, Iterable) or isinstance(ids, str | bytes) or without_axes:
         raise DataError(f"ids must be a list or column of integers or strings, not {checks.shown(ids)}")
+    checks.not_endless("ids", ids)
     column = ids if isinstance(ids, pl.Series) else _series_of(ids)
     if column.dtype.is_integer():
         if column.dtype == pl.UInt64 and bool((column >= 2**63).any()):
@@ -480,9 +502,11 @@ def _series_of(ids: Iterable[Id]) -> pl.Series:
         raise DataError(f"ids of two types, {values[0]!r} and {first!r}: use integers or strings, not both")
     for place, value in enumerate(values):
         if not isinstance(value, int | str) or isinstance(value, bool):
-            raise DataError(f"row {place + 1}: {value!r} is not an id (an integer or a string)")
+            raise DataError(f"row {place + 1}: {checks.shown(value)} is not an id (an integer or a string)")
         if isinstance(value, int) and not _fits_int64(value):
-            raise DataError(f"row {place + 1}: {value!r} does not fit into 64 bits; pass ids as strings")
+            raise DataError(f"row {place + 1}: {checks.shown(value)} does not fit into 64 bits; pass ids as strings")
         if isinstance(value, str) and not is_unicode(value):
-            raise DataError(f"row {place + 1}: {value!r} is not text that a file could hold (half a surrogate pair)")
+            raise DataError(
+                f"row {place + 1}: the id {value!r} is no text that a file can hold (a half surrogate pair)"
+            )
     return pl.Series("id", values, dtype=pl.String if strings else pl.Int64)

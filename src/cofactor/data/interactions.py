@@ -27,6 +27,7 @@ from cofactor.data.side_table import JoinedTable, join
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.kernels.order import grouped, pairs_ascend, sorted_pairs
 from cofactor.kernels.threads import results_of
+from cofactor.validation import validated
 
 __all__ = ["Interactions", "Kind", "SparseRows", "require_interactions"]
 
@@ -223,6 +224,7 @@ class Interactions:
             weights=None if self.weights is None else read_only(self.weights[kept]),
         )
 
+    @validated
     def to_events(self, *, positive_from: float, gain: float = 0.0) -> Interactions:
         """Ratings at or above `positive_from`, as events of value 1; the catalog does not shrink.
 
@@ -268,6 +270,7 @@ class Interactions:
         """
         return replace(self, weights=read_only(_weights(weights, len(self), self.kind)))
 
+    @validated
     def with_item_table(self, table: Any, *, id_column: str | None = None) -> Interactions:
         """The same rows with titles, genres, ... of the items, joined by the column of the ids.
 
@@ -300,6 +303,7 @@ class Interactions:
         joined = join(self.items, table, "item", id_column=id_column)
         return replace(self, item_table=joined.frame, report=_reported(self.report, joined))
 
+    @validated
     def with_user_table(self, table: Any, *, id_column: str | None = None) -> Interactions:
         """The same rows with ages, occupations, ... of the users; otherwise as `with_item_table`.
 
@@ -329,6 +333,7 @@ class Interactions:
         return frame if self.weights is None else frame.with_columns(weight=pl.Series(self.weights))
 
     @classmethod
+    @validated
     def from_columns(
         cls,
         users: Any,

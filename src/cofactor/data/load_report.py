@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from cofactor.validation import validated
+
 __all__ = ["LoadReport", "Refusal"]
 
 
@@ -59,6 +61,7 @@ class LoadReport:
         """
         return dict(Counter(refusal.reason for refusal in self.refusals).most_common())
 
+    @validated
     def with_note(self, note: str) -> LoadReport:
         """The same report with one more note at the end.
 

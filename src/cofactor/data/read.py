@@ -19,10 +19,12 @@ from cofactor.data.reading.refuse import OnBad
 from cofactor.data.reading.whole_table import whole_file, with_text_ids
 from cofactor.data.scale import Scale
 from cofactor.fork import require_threads
+from cofactor.validation import validated
 
 __all__ = ["read_events", "read_ratings", "read_table"]
 
 
+@validated
 def read_ratings(
     source: Any,
     *,
@@ -75,6 +77,7 @@ def read_ratings(
     return load_interactions(source, Request("ratings", names, format, query, scale, on_bad, quarantine, ids))
 
 
+@validated
 def read_events(
     source: Any,
     *,

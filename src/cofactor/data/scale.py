@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,10 @@ import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import Bool
+from cofactor.arrays import Bool, Float64
 from cofactor.errors import DataError, ParameterError
 from cofactor.fork import require_threads
+from cofactor.validation import validated
 
 __all__ = ["MOST_LEVELS", "Scale"]
 
@@ -50,14 +51,16 @@ class Scale:
         Scale(low=1.0, high=5.0, levels=(1.0, 3.0, 5.0))
         """
         try:
-            given = sorted(float(level) for level in levels)
-        except (TypeError, ValueError):  # what is no number
-            given = []
-        if not given or not np.isfinite(given).all() or len(set(given)) < len(given):
-            raise DataError(f"levels must be distinct finite numbers, not {levels!r}")
+            numbers = checks.number_array("levels", list(levels) if isinstance(levels, Set) else levels, (None,))
+        except ParameterError:
+            numbers = np.zeros(0)
+        given = sorted(numbers.tolist())
+        if not given or len(set(given)) < len(given):
+            raise DataError(f"levels must be distinct finite numbers, not {checks.shown(levels)}")
         return cls(given[0], given[-1], tuple(given))
 
     @classmethod
+    @validated
     def of(cls, values: Any) -> Scale:
         """The evenly spaced grid that the distinct values span, if it has at most 21 levels; else the range alone.
 
@@ -67,7 +70,7 @@ class Scale:
         ((0.5, 1.0, 1.5), ())
         """
         require_threads()
-        if not isinstance(values, np.ndarray) or values.dtype.kind not in "iuf":
+        if not isinstance(values, np.ndarray) or values.ndim != 1 or values.dtype.kind not in "iuf":
             values = checks.number_array("values", values, (None,))
         distinct = pl.Series(values).unique().sort().cast(pl.Float64).to_numpy() + 0.0  # no -0.0
         if len(distinct) == 0:
@@ -119,6 +122,7 @@ class Scale:
         low, high = self.widened
         return (high - low) / 5
 
+    @validated
     def holds(self, values: Any) -> Bool:
         """Which of these values (n,) lie on a level, or within the range where there are none: (n,) bool.
 
@@ -129,12 +133,13 @@ class Scale:
         >>> Scale(0.7, 0.9).holds([0.7, 0.8, 0.95, float("nan")]).tolist()
         [True, True, False, False]
         """
-        given = np.asarray(values, np.float64)
+        given = _numbers(values)
         grid = np.asarray(self.levels or (self.low, self.high))
         nearest = grid[np.searchsorted((grid[1:] + grid[:-1]) / 2, given)]
         on_grid: Bool = np.isclose(given, nearest, rtol=1e-6, atol=1e-6)
         return on_grid if self.levels else on_grid | ((given >= self.low) & (given <= self.high))
 
+    @validated
     def check(self, values: Any, *, name: str | Callable[[int], str] = "the rating") -> None:
         """Raise DataError for the first of these values that the scale does not hold.
 
@@ -160,7 +165,7 @@ class Scale:
         Traceback (most recent call last):
         cofactor.errors.DataError: rating 2 is 4.5, which is not on the scale of 1 to 5 with levels 1, 2, 3, 4, 5; ...
         """
-        given = np.atleast_1d(np.asarray(values))
+        given = np.atleast_1d(_numbers(values))
         off = ~self.holds(given)
         if off.any():
             place = int(off.argmax())
@@ -182,3 +187,11 @@ class Scale:
         if len(shown) > MOST_LEVELS:
             shown = [*shown[:3], "...", shown[-1]]
         return f"{ends} with levels {', '.join(shown)}" if shown else ends
+
+
+def _numbers(values: Any) -> Float64:
+    """A number or a list of numbers, nan among them, in float64. Raises ParameterError for anything else."""
+    numbers = checks.as_array(values)
+    if numbers.ndim > 1 or (numbers.size and numbers.dtype.kind not in "iuf"):
+        raise ParameterError(f"values must be a number or a list of numbers, not {checks.shown(values)}")
+    return numbers.astype(np.float64, copy=False)

@@ -44,8 +44,8 @@ class SideTable:
         """From a frame (polars, pandas, pyarrow, ...) or columns by name, at least one. Raises DataError."""
         index = pl.DataFrame()
         try:
-            if isinstance(table, str):  # polars would make a column of its letters
-                raise TypeError("a text")
+            if isinstance(table, str | range):  # polars would make a column of the letters or numbers
+                raise TypeError("no table")
             if hasattr(table, "iloc") and hasattr(table, "columns"):
                 index, table = _index_of(table), table.rename(columns=str).reset_index(drop=True)
             arrow = hasattr(table, "__arrow_c_stream__") or isinstance(table, pl.LazyFrame)
@@ -166,7 +166,8 @@ def join(ids: IdMap, table: Any, what: str, *, id_column: str | None = None) -> 
     side = SideTable.of(table, what)
     name = side.id_column(ids) if id_column is None else id_column
     if name not in side.frame.columns and name not in side.index.columns:
-        raise DataError(f"the {what} table has no column {name!r}; it has {', '.join(side.frame.columns)}")
+        columns = ", ".join(side.frame.columns)
+        raise DataError(f"the {what} table has no column {name!r} that id_column could name; it has {columns}")
     keyed = side.keyed(name)
     rows = ids.rows(keyed[what])
     known = rows[rows >= 0]

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from cofactor import checks
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, random_stream, read_only
 from cofactor.artifact import write_whole
 from cofactor.data.ids import IdMap
@@ -27,6 +28,7 @@ from cofactor.data.load_report import LoadReport
 from cofactor.data.scale import Scale
 from cofactor.data.world import EAGER_SHAPE, MOVIELENS_1M_SHAPE, MOVIELENS_20M_SHAPE, World
 from cofactor.errors import ParameterError
+from cofactor.validation import validated
 
 __all__ = [
     "EAGER_SHAPE",
@@ -75,6 +77,7 @@ class Truth:
     eager: Bool = field(repr=False)
     popularity: Float64 = field(repr=False)
 
+    @validated
     def expected(self, u: Any, i: Any) -> Float64:
         """The mean of u's ratings of i before they are rounded to a level: row numbers, broadcast; float64.
 
@@ -86,7 +89,7 @@ class Truth:
         >>> known.expected([[0], [1], [2]], [3, 4]).shape
         (3, 2)
         """
-        u, i = np.asarray(u), np.asarray(i)
+        u, i = checks.broadcast_rows(("u", "i"), (u, i), (self.world.n_users, self.world.n_items))
         liking = np.einsum("...f,...f->...", self.user_factors[u], self.item_factors[i], dtype=np.float64)
         genre = self.genre[i]
         linear = self.world.mean + self.user_bias[u].astype(np.float64) + self.item_bias[i] + liking
@@ -115,20 +118,23 @@ class Chunk(NamedTuple):
     values: Float32
     times: Int64
 
+    @validated
     def part(self, first: int, last: int | None = None) -> Chunk:
         """Rows first..last-1."""
         rows = slice(first, last)
         return Chunk(self.u[rows], self.i[rows], self.values[rows], self.times[rows])
 
     @classmethod
+    @validated
     def joined(cls, chunks: list[Chunk]) -> Chunk:
         """The rows of several chunks in order. Raises ParameterError for none."""
-        if not chunks:
-            raise ParameterError("there are no chunks to join: give at least one")
+        if not isinstance(chunks, list | tuple) or not chunks or not all(isinstance(part, Chunk) for part in chunks):
+            raise ParameterError(f"chunks must be a list of one or more chunks, not {checks.shown(chunks)}")
         u, i, values, times = (np.concatenate(columns) for columns in zip(*chunks, strict=True))
         return cls(u, i, values, times)
 
 
+@validated
 def truth(world: World, *, seed: int = 0) -> Truth:
     """The factors, biases, tastes and groups of a world, without its ratings; the same seed gives the same.
 
@@ -160,6 +166,7 @@ def truth(world: World, *, seed: int = 0) -> Truth:
     )
 
 
+@validated
 def generate(world: World, *, seed: int = 0) -> Synthetic:
     """The whole table in memory (20 bytes a rating), with its truth; ids are the row numbers from 0.
 
@@ -193,6 +200,7 @@ def generate(world: World, *, seed: int = 0) -> Synthetic:
     return Synthetic(**vars(known), interactions=interactions.with_item_table(named))
 
 
+@validated
 def stream(world: World, *, seed: int = 0, chunk: int = 1_000_000) -> Iterator[Chunk]:
     """The same rows as `generate`, `chunk` at a time (the last may be shorter), in bounded memory.
 
@@ -219,6 +227,7 @@ def stream(world: World, *, seed: int = 0, chunk: int = 1_000_000) -> Iterator[C
         yield Chunk.joined(waiting)
 
 
+@validated
 def write_csv(path: str | Path, world: World, *, seed: int = 0) -> Path:
     """The rows of `stream` as a CSV file with the columns user, item, value, time; renamed when whole.
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cofactor.arrays import MOST_ROWS
 from cofactor.errors import ParameterError
+from cofactor.validation import require_valid_fields
 
 __all__ = ["EAGER_SHAPE", "MOVIELENS_1M_SHAPE", "MOVIELENS_20M_SHAPE", "World"]
 
+MOST_FACTORS = 1024
+"""As many factors as an estimator can have."""
 HALF_STARS = tuple(half / 2 for half in range(1, 11))
 
 
@@ -58,6 +62,7 @@ class World:
     """... and give genre 0 so many stars more."""
 
     def __post_init__(self) -> None:
+        require_valid_fields(self)
         broken = [rule for rule, holds in self._rules().items() if not holds]
         if broken:
             raise ParameterError(f"this world cannot be made: {'; '.join(broken)}")
@@ -70,6 +75,8 @@ class World:
         between = f"between {users * self.fewest:,} and {users * most:,} (n_users times fewest and most)"
         return {
             "n_users, n_items and genres must be at least 1": min(users, items, self.genres) >= 1,
+            f"n_users and n_items must be at most {MOST_ROWS:,}": max(users, items) <= MOST_ROWS,
+            f"factors must be at most {MOST_FACTORS:,}": self.factors <= MOST_FACTORS,
             f"genres must be at most n_items, {items}": self.genres <= items,
             f"1 <= fewest <= most <= n_items, {items}, must hold": 1 <= self.fewest <= most <= items,
             f"n_ratings must lie {between}": users * self.fewest <= self.n_ratings <= users * most,

@@ -16,6 +16,7 @@ from cofactor.kernels.ridge import improve, solve
 from cofactor.kernels.threads import one_thread_blas
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import EventsLoss, Loss, RatingsLoss
+from cofactor.validation import validated
 
 __all__ = ["ExplicitALS", "ImplicitALS"]
 
@@ -58,6 +59,7 @@ class ExplicitALS(Estimator):
     patience: int = parameter(3, PATIENCE, low=1, high=1000)
 
     @one_thread_blas()
+    @validated
     def fit(
         self,
         interactions: Interactions,
@@ -133,6 +135,7 @@ class ImplicitALS(Estimator):
     patience: int = parameter(3, PATIENCE, low=1, high=1000)
 
     @one_thread_blas()
+    @validated
     def fit(
         self,
         interactions: Interactions,

@@ -21,6 +21,7 @@ from cofactor.models.factor import FactorModel
 from cofactor.models.losses import padded_width
 from cofactor.models.posterior import BayesianModel, Posterior
 from cofactor.models.sessions import SessionBias
+from cofactor.validation import validated
 
 __all__ = ["BayesianMF"]
 
@@ -80,6 +81,7 @@ class BayesianMF(Estimator):
         super().__post_init__()
 
     @one_thread_blas()
+    @validated
     def fit(
         self,
         interactions: Interactions,

@@ -13,6 +13,7 @@ from cofactor.estimators.base import Estimator, OnEpoch, parameter
 from cofactor.kernels.threads import one_thread_blas
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import RatingsLoss
+from cofactor.validation import validated
 
 __all__ = ["Bias", "Popularity"]
 
@@ -44,6 +45,7 @@ class Bias(Estimator):
     )
 
     @one_thread_blas()
+    @validated
     def fit(
         self,
         interactions: Interactions,
@@ -102,6 +104,7 @@ class Popularity(Estimator):
     exact_fold_in: ClassVar[bool] = True
 
     @one_thread_blas()
+    @validated
     def fit(
         self,
         interactions: Interactions,

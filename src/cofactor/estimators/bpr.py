@@ -16,6 +16,7 @@ from cofactor.kernels.bpr import bpr_epoch, falling
 from cofactor.kernels.threads import one_thread_blas
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import PairwiseLoss, padded_width
+from cofactor.validation import validated
 
 __all__ = ["BPR"]
 
@@ -62,6 +63,7 @@ class BPR(Estimator):
     patience: int = parameter(10, "epochs without a better validation score before stopping", low=1, high=1000)
 
     @one_thread_blas()
+    @validated
     def fit(
         self,
         interactions: Interactions,

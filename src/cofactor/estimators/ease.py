@@ -16,6 +16,7 @@ from cofactor.kernels.threads import one_thread_blas
 from cofactor.models.blockwise import confidences
 from cofactor.models.links import DenseLinks
 from cofactor.models.similarity import ItemItemModel
+from cofactor.validation import validated
 
 __all__ = ["EASE"]
 
@@ -58,6 +59,7 @@ class EASE(Estimator):
     )
 
     @one_thread_blas()
+    @validated
     def fit(
         self,
         interactions: Interactions,

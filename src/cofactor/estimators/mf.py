@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from cofactor import checks
 from cofactor.arrays import Float32, random_stream, read_only
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DivergedError, ParameterError
@@ -17,6 +18,7 @@ from cofactor.kernels.sgd import Blocks, blocks_of, sgd_epoch
 from cofactor.kernels.threads import one_thread_blas
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import RatingsLoss, padded_width
+from cofactor.validation import validated
 
 __all__ = ["BiasedMF"]
 
@@ -67,15 +69,18 @@ class BiasedMF(Estimator):
     def __post_init__(self) -> None:
         super().__post_init__()
         ends = self.rating_range
-        if ends is None or ends == "scale":
+        if ends is None or (isinstance(ends, str) and ends == "scale"):
             return
         pair = tuple(ends) if isinstance(ends, tuple | list) else ()
         numbers = all(isinstance(end, int | float) and math.isfinite(end) for end in pair)
         if not (len(pair) == 2 and numbers and pair[0] < pair[1]):
-            raise ParameterError(f'biased-mf: rating_range must be "scale", None or two rising numbers, not {ends!r}')
+            raise ParameterError(
+                f'biased-mf: rating_range must be "scale", None or two rising numbers, not {checks.shown(ends)}'
+            )
         object.__setattr__(self, "rating_range", tuple(map(float, pair)))
 
     @one_thread_blas()
+    @validated
     def fit(
         self,
         interactions: Interactions,

@@ -17,6 +17,7 @@ from cofactor.models.baseline import Baseline
 from cofactor.models.blockwise import confidences, present
 from cofactor.models.links import Average, Likeness, NeighborLinks
 from cofactor.models.similarity import ItemItemModel, UserUserModel
+from cofactor.validation import validated
 
 __all__ = ["ItemKNN", "UserKNN"]
 
@@ -71,6 +72,7 @@ class ItemKNN(Estimator):
     similarity: Literal["cosine", "jaccard"] = parameter("cosine", SIMILARITY, choices=("cosine", "jaccard"))
 
     @one_thread_blas()
+    @validated
     def fit(
         self,
         interactions: Interactions,
@@ -143,6 +145,7 @@ class UserKNN(Estimator):
     similarity: Literal["cosine", "jaccard"] = parameter("cosine", SIMILARITY, choices=("cosine", "jaccard"))
 
     @one_thread_blas()
+    @validated
     def fit(
         self,
         interactions: Interactions,

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import ClassVar, Literal, TypeAlias, get_args
 
+from cofactor import checks
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, MissingExtraError, ParameterError
 from cofactor.estimators.base import Estimator, OnEpoch, parameter
 from cofactor.kernels.threads import one_thread_blas
 from cofactor.models.network import NetworkModel
+from cofactor.validation import validated
 
 __all__ = ["Head", "NeuralMF"]
 
@@ -79,10 +81,13 @@ class NeuralMF(Estimator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.head not in get_args(Head):
-            raise ParameterError(f"neural-mf: head must be {' or '.join(get_args(Head))}, not {self.head!r}")
+        if not isinstance(self.head, str) or self.head not in get_args(Head):
+            raise ParameterError(
+                f"neural-mf: head must be {' or '.join(get_args(Head))}, not {checks.shown(self.head)}"
+            )
 
     @one_thread_blas()
+    @validated
     def fit(
         self,
         interactions: Interactions,

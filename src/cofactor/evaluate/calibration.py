@@ -19,6 +19,7 @@ from cofactor.metrics.rating import rmse
 from cofactor.models.base import HasUncertainty, distribution, predicted
 from cofactor.models.distribution import Distribution
 from cofactor.recommend import Recommender, require_recommender
+from cofactor.validation import validated
 
 __all__ = [
     "Calibration",
@@ -80,6 +81,7 @@ class Calibration:
         return {name: getattr(self, name) for name in numbers} | tables
 
 
+@validated
 def calibration(recommender: Recommender, split: Split, *, levels: Sequence[float] = (0.8, 0.95)) -> Calibration:
     """The calibration of a recommender fitted on `split.train`, on the test part.
 

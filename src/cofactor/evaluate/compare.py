@@ -30,6 +30,7 @@ from cofactor.evaluate.rival import tuned_rival
 from cofactor.evaluate.significance import holm, sign_flip
 from cofactor.evaluate.split import Exclude, Split, require_split
 from cofactor.recommend import Recommender
+from cofactor.validation import validated
 
 __all__ = ["Compared", "Comparison", "Role", "Task", "compare", "known_task"]
 
@@ -158,6 +159,7 @@ class Comparison:
         return {**named, "models": models, "failed": failed}
 
 
+@validated
 def compare(
     estimators: Estimator | Sequence[Estimator],
     split: Split,

@@ -16,10 +16,12 @@ from cofactor.errors import DataError
 from cofactor.evaluate.leakage import warn_of_strangers, warn_of_units
 from cofactor.evaluate.split import Split
 from cofactor.fork import require_threads
+from cofactor.validation import validated
 
 __all__ = ["split_given"]
 
 
+@validated
 def split_given(train: Interactions, test: Interactions, *, description: str = "given") -> Split:
     """Two tables read apart (a train file and a test file), renumbered to the ids of both, and proved.
 

@@ -27,6 +27,7 @@ from cofactor.metrics.ranking import metrics_of, ndcg
 from cofactor.metrics.rating import UserErrors, errors_by_user
 from cofactor.models.base import predicted
 from cofactor.recommend import Recommender, checked_estimator, require_recommender
+from cofactor.validation import validated
 
 __all__ = [
     "Evaluation",
@@ -152,6 +153,7 @@ def baseline_for(kind: Kind) -> Estimator:
     return estimator
 
 
+@validated
 def evaluate(
     estimators: Estimator | Sequence[Estimator],
     split: Split,
@@ -208,6 +210,7 @@ def fit_and_score(
     return replace(found, fit_bytes=memory.bytes)
 
 
+@validated
 def score(
     recommender: Recommender,
     split: Split,

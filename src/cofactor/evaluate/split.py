@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import Bool, Int32, Int64, random_stream
+from cofactor.arrays import MOST_ROWS, Bool, Int32, Int64, random_stream
 from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.data.reading.times import time_cells
 from cofactor.errors import DataError, KindError, ParameterError
@@ -23,13 +23,13 @@ from cofactor.evaluate.leakage import (
     same_ids,
     warn_of_units,
 )
+from cofactor.validation import require_valid_fields, validated
 
 __all__ = [
     "Exclude",
     "Moment",
     "Order",
     "Split",
-    "require_split",
     "split_by_time",
     "split_last",
     "split_per_user",
@@ -80,6 +80,7 @@ class Split:
     fold_in: Interactions | None = None
 
     def __post_init__(self) -> None:
+        require_valid_fields(self)
         self.prove()
 
     def __repr__(self) -> str:
@@ -201,6 +202,7 @@ def split_random(interactions: Interactions, *, test: float = 0.2, seed: int = 0
     return _parted(interactions, is_test, f"random, {test:.0%} of the rows, seed {seed}")
 
 
+@validated
 def split_per_user(interactions: Interactions, *, test: float = 0.2, seed: int = 0) -> Split:
     """Of each user's n rows, floor(test * n) drawn at random are the test; short histories keep all.
 
@@ -265,7 +267,7 @@ def split_last(interactions: Interactions, *, n: int = 1, seed: int = 0) -> Spli
     (1, 7, 5.0, 30)
     """
     interactions = require_interactions("interactions", interactions)
-    n = checks.whole_number("n", n, low=1)
+    n = checks.whole_number("n", n, low=1, high=MOST_ROWS)
     times, counts = _times(interactions), interactions.by_user.counts
     drawn = random_stream(seed, "split last").permutation(len(interactions))
     order = np.lexsort((drawn, times, interactions.u))[::-1]
@@ -336,6 +338,7 @@ def split_by_time(interactions: Interactions, *, test: float = 0.2, at: Moment |
     return _parted(interactions, _times(interactions) >= cut, f"from {moment} UTC on", "by time", seen_until=before)
 
 
+@validated
 def split_users(interactions: Interactions, *, test: float = 0.1, given: float = 0.8, seed: int = 0) -> Split:
     """floor(test * n) users are held out whole (strong generalization): train has none of their rows.
 

@@ -11,10 +11,12 @@ from cofactor.data.crosstab import crosstab
 from cofactor.data.interactions import Interactions
 from cofactor.models.base import HasUncertainty, predicted
 from cofactor.recommend import Recommender, require_recommender
+from cofactor.validation import validated
 
 __all__ = ["filled_crosstab"]
 
 
+@validated
 def filled_crosstab(
     recommender: Recommender, *, users: int = 10, items: int = 10, level: float = 0.8
 ) -> pl.DataFrame:  # fmt: skip

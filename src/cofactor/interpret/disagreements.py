@@ -5,13 +5,16 @@ from __future__ import annotations
 import polars as pl
 
 from cofactor import checks
+from cofactor.arrays import MOST_ROWS
 from cofactor.fork import require_threads
 from cofactor.interpret.levels import levels
 from cofactor.recommend import Recommender
+from cofactor.validation import validated
 
 __all__ = ["disagreements"]
 
 
+@validated
 def disagreements(recommender: Recommender, n: int = 20, *, min_support: int = 20) -> pl.DataFrame:
     """The n items whose level and average differ most beside the usual, from far above the average to far below.
 
@@ -32,7 +35,7 @@ def disagreements(recommender: Recommender, n: int = 20, *, min_support: int = 2
     (4, True)
     """
     require_threads()
-    n = checks.whole_number("n", n, low=1)
+    n = checks.whole_number("n", n, low=1, high=MOST_ROWS)
     found = levels(recommender, min_support=min_support)
     found = found.with_columns(surprise=pl.col("difference") - pl.col("difference").median())
     most = found.sort(pl.col("surprise").abs(), descending=True, maintain_order=True).head(n)

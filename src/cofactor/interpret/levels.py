@@ -16,12 +16,14 @@ from cofactor.arrays import Float64, Int64
 from cofactor.errors import KindError
 from cofactor.fork import require_threads
 from cofactor.recommend import Recommender, require_recommender
+from cofactor.validation import validated
 
 __all__ = ["Side", "levels"]
 
 Side: TypeAlias = Literal["item", "user"]
 
 
+@validated
 def levels(recommender: Recommender, side: Side = "item", *, min_support: int = 1) -> pl.DataFrame:
     """Items (users) by falling level: id, level, average, difference, support[, title].
 

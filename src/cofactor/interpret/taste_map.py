@@ -15,6 +15,7 @@ from cofactor.fork import require_threads
 from cofactor.kernels.threads import one_thread_blas
 from cofactor.models.base import HasFactors
 from cofactor.recommend import Recommender, require_recommender
+from cofactor.validation import validated
 
 __all__ = ["TasteMap"]
 
@@ -44,6 +45,7 @@ class TasteMap:
 
     @classmethod
     @one_thread_blas()
+    @validated
     def of(cls, recommender: Recommender, *, axes: int = 2, min_support: int = 1) -> Self:
         """The map of the items with at least `min_support` ratings.
 
@@ -71,6 +73,7 @@ class TasteMap:
             items = items.with_columns(title=recommender.titles.gather(rows))
         return cls(items, size[:axes] ** 2 / max(float(np.square(size).sum()), 1e-300))
 
+    @validated
     def ends(self, axis: int, n: int = 5) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The n items farthest out at the low and at the high end of an axis (from 1), the farthest first.
 
@@ -79,4 +82,4 @@ class TasteMap:
         require_threads()
         axis, n = checks.whole_number("axis", axis, low=1, high=len(self.shares)), checks.whole_number("n", n, low=0)
         by = self.items.sort(f"axis_{axis}", maintain_order=True)
-        return by.head(n), by.reverse().head(n)
+        return by.head(min(n, len(by))), by.reverse().head(min(n, len(by)))

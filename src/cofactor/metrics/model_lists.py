@@ -13,10 +13,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from cofactor import checks
 from cofactor.arrays import EVERY, Bool, Float32, Float64, Int32, Int64, SparseRows
+from cofactor.errors import DataError
 from cofactor.kernels.threads import for_each
 from cofactor.kernels.topk_dense import score_blocks
 from cofactor.metrics.ranking import Hits, meetings
+from cofactor.models.base import Model, ScoresItems
+from cofactor.validation import validated
 
 __all__ = ["ModelLists"]
 
@@ -54,6 +58,7 @@ class ModelLists:
     reached: dict[int, Float64]
 
     @classmethod
+    @validated
     def of(
         cls,
         model: Any,
@@ -97,6 +102,11 @@ class ModelLists:
         >>> lists.hits.before.tolist(), lists.hits.size.tolist()          # items 0, 1 and 3 tie
         ([0], [3])
         """
+        if not isinstance(model, Model) or not isinstance(model, ScoresItems):
+            raise DataError(f"model must be a model that scores items, not {checks.shown(model)}")
+        users = checks.row_numbers("users", users, model.n_users)
+        if evidence is not EVERY and checks.as_array(evidence).shape != (0,):
+            evidence = checks.mask("evidence", evidence, model.n_items)
         work = _Work(model, users, sorted(set(ks)), known, exclude, relevant, evidence, support)
         return work.lists()
 

@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from cofactor.arrays import Bool, Float64, Int32, Int64
+from cofactor import checks
+from cofactor.arrays import MOST_ROWS, Bool, Float64, Int32, Int64
 from cofactor.data.interactions import SparseRows
 from cofactor.errors import DataError, ParameterError
 from cofactor.kernels.threads import results_of
+from cofactor.validation import validated
 
 __all__ = [
     "Hits",
@@ -77,6 +79,7 @@ class Hits:
     depth: int
 
     @classmethod
+    @validated
     def of(cls, ranked: Any, relevant: SparseRows) -> Hits:
         """From lists without ties and the test items of the same users.
 
@@ -132,11 +135,12 @@ class Hits:
         """Whether every group has one item."""
         return self.size.strides == (0,) or bool((self.size == 1).all())
 
+    @validated
     def head(self, k: int) -> Hits:
         """The groups that have a place among the first k. Raises ParameterError unless 1 <= k <= depth."""
         if not 1 <= k <= self.depth:
             raise ParameterError(
-                f"k={k} but the lists are {self.depth} long: rank that many (-1 fills up a small catalog)"
+                f"k={checks.shown(k)} but the lists are {self.depth} long: rank that many (-1 fills up a small catalog)"
             )
         if k not in self._heads:
             use = self.before < k
@@ -153,9 +157,10 @@ class Hits:
     def _heads(self) -> dict[int, Hits]:
         return {}
 
+    @validated
     def places(self, k: int) -> Int64:
         """How many of each group's places are among the first k: (m,) int64."""
-        return np.clip(k - self.before, 0, self.size)
+        return np.clip(checks.whole_number("k", k, low=0, high=MOST_ROWS) - self.before, 0, self.size)
 
     @cached_property
     def first(self) -> Bool:
@@ -165,16 +170,25 @@ class Hits:
 
     def summed(self, gain: Float64 | None) -> Float64:
         """The gains (m,) of the groups (None: 1 each), summed by user: (n_users,) float64, 0 without a hit."""
+        if gain is not None:
+            gain = checks.number_array("gain", gain, self.user.shape)
         sums = np.bincount(self.user, weights=gain, minlength=len(self.n_relevant))
         return sums.astype(np.float64)
 
+    @validated
     def over(self, sums: Float64, normalizer: Any) -> Float64:
         """sums / normalizer: (n_users,) float64, nan for users without a test item."""
+        sums = checks.number_array("sums", sums, self.n_relevant.shape)
+        shape = () if checks.as_array(normalizer).ndim == 0 else self.n_relevant.shape
+        normalizer = checks.number_array("normalizer", normalizer, shape)
+        if (np.broadcast_to(normalizer, self.n_relevant.shape)[self.n_relevant > 0] <= 0).any():
+            raise ParameterError("normalizer must be above 0 for each user with a test item")
         out: Float64 = np.full(len(sums), np.nan)
         np.divide(sums, normalizer, out=out, where=self.n_relevant > 0)
         return out
 
 
+@validated
 def ndcg(hits: Hits, k: int) -> Float64:
     """Normalized discounted cumulative gain with binary gains: (n_users,) in [0, 1], nan without a test item.
 
@@ -197,6 +211,7 @@ def ndcg(hits: Hits, k: int) -> Float64:
     return hits.over(head.summed(_gained(head, k, discount)), ideal[np.minimum(hits.n_relevant, k) - 1])
 
 
+@validated
 def recall(hits: Hits, k: int) -> Float64:
     """The share of a user's test items that is among the first k: (n_users,) in [0, 1], nan without a test item.
 
@@ -211,6 +226,7 @@ def recall(hits: Hits, k: int) -> Float64:
     return hits.over(expected_hits(hits, k), hits.n_relevant)
 
 
+@validated
 def precision(hits: Hits, k: int) -> Float64:
     """The share of the first k that are test items: (n_users,) in [0, 1], nan without a test item.
 
@@ -225,6 +241,7 @@ def precision(hits: Hits, k: int) -> Float64:
     return hits.over(expected_hits(hits, k), k)
 
 
+@validated
 def hit_rate(hits: Hits, k: int) -> Float64:
     """The probability that at least one test item is among the first k: (n_users,), nan without a test item.
 
@@ -249,6 +266,7 @@ def hit_rate(hits: Hits, k: int) -> Float64:
     return hits.over(head.summed(np.where(head.first, 1 - none, 0.0)), 1)
 
 
+@validated
 def reciprocal_rank(hits: Hits, k: int) -> Float64:
     """1 / rank of the first test item, 0 where none is among the first k; its mean is the MRR.
 
@@ -276,6 +294,7 @@ def reciprocal_rank(hits: Hits, k: int) -> Float64:
     return hits.over(head.summed(gain), 1)
 
 
+@validated
 def average_precision(hits: Hits, k: int) -> Float64:
     """Precision at each hit, averaged as if the best possible number of hits were there; its mean is the MAP.
 
@@ -304,6 +323,7 @@ def average_precision(hits: Hits, k: int) -> Float64:
     return hits.over(head.summed(gain), np.minimum(hits.n_relevant, k))
 
 
+@validated
 def expected_hits(hits: Hits, k: int) -> Float64:
     """The expected number of test items among the first k: (n_users,) float64. Raises as `ndcg`.
 
@@ -325,6 +345,7 @@ _METRICS = {
 }
 
 
+@validated
 def ranking_metrics(ranked: Int32, relevant: SparseRows, *, ks: Sequence[int] = (10,)) -> dict[str, Float64]:
     """Every metric at every k, named as in "ndcg@10": each (n_users,) float64, nan without a test item.
 
@@ -339,6 +360,7 @@ def ranking_metrics(ranked: Int32, relevant: SparseRows, *, ks: Sequence[int] = 
     return metrics_of(Hits.of(ranked, relevant), ks)
 
 
+@validated
 def metrics_of(hits: Hits, ks: Sequence[int]) -> dict[str, Float64]:
     """Every metric at every k of these hits, as `ranking_metrics`.
 
@@ -359,6 +381,7 @@ def _gained(hits: Hits, k: int, discount: Float64) -> Float64:
     return np.where(hits.size == 1, discount[hits.before], tied)
 
 
+@validated
 def meetings(ranked: Any, relevant: SparseRows) -> tuple[Int64, Int64]:
     """User and place in the list, counted from 0, of every test item that is ranked, by (user, place): (m,) each.
 
@@ -367,11 +390,11 @@ def meetings(ranked: Any, relevant: SparseRows) -> tuple[Int64, Int64]:
     >>> meetings(np.array([[7, 5, 3]]), SparseRows.of([0, 0], [3, 9], [1, 1], n_rows=1))
     (array([0]), array([2]))
     """
-    lists = np.asarray(ranked)
+    lists = checks.as_array(ranked)
     if lists.ndim != 2 or lists.dtype.kind != "i" or lists.min(initial=0) < -1:
         raise DataError("ranked lists must be a table of item rows (integers; -1 where a list ends)")
     if len(relevant) != len(lists):
-        raise DataError(f"{len(lists)} ranked lists but the test items of {len(relevant)} users")
+        raise DataError(f"relevant must have {len(lists):,} rows, one for each ranked list, not {len(relevant):,}")
     user, place, entry = _meetings(lists, relevant)
     twice = np.bincount(entry)[entry] > 1
     if twice.any():
@@ -386,7 +409,7 @@ def _meetings(lists: Any, relevant: SparseRows) -> tuple[Int64, Int64, Int64]:
     width = int(max(lists.max(initial=-1), relevant.columns.max(initial=-1))) + 1
     keys = np.repeat(np.arange(n_users), relevant.counts) * width + relevant.columns
     if not (keys[1:] > keys[:-1]).all():
-        raise DataError("the test items of a user must be distinct and ascending")
+        raise DataError("the test items of a user in relevant must be distinct and ascending")
     block = max(1, _CELLS // max(depth, 1))
 
     def meet(first: int) -> tuple[Int64, Int64, Int64]:

@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from cofactor.arrays import Float64, Int64
+from cofactor import checks
+from cofactor.arrays import MOST_ROWS, Float64, Int64
 from cofactor.errors import DataError
+from cofactor.validation import validated
 
 __all__ = ["UserErrors", "errors_by_user", "mae", "rmse"]
 
 
+@validated
 def rmse(y: Any, p: Any) -> float:
     """Root mean squared error, in the units of the ratings.
 
@@ -28,6 +31,7 @@ def rmse(y: Any, p: Any) -> float:
     return float(np.sqrt(np.mean(error**2))) if len(error) else np.nan
 
 
+@validated
 def mae(y: Any, p: Any) -> float:
     """Mean absolute error, in the units of the ratings.
 
@@ -62,6 +66,7 @@ class UserErrors:
     count: Int64
 
 
+@validated
 def errors_by_user(u: Any, y: Any, p: Any, *, n_users: int) -> UserErrors:
     """The errors of `rmse` and `mae` summed by user.
 
@@ -73,11 +78,12 @@ def errors_by_user(u: Any, y: Any, p: Any, *, n_users: int) -> UserErrors:
     ([1.0, 0.0, 4.0], [1.0, 0.0, 2.0], [2, 0, 1])
     """
     error = _errors(y, p)
-    users = np.asarray(u)
+    checks.whole_number("n_users", n_users, low=0, high=MOST_ROWS)
+    users = checks.as_array(u)
     if users.shape != error.shape:
-        raise DataError(f"{users.size} users but {len(error)} ratings")
+        raise DataError(f"u must be {len(error):,} row numbers, one for each rating, not {checks.shown(u)}")
     if users.size and (users.dtype.kind not in "iu" or users.min() < 0 or users.max() >= n_users):
-        raise DataError(f"users must be row numbers from 0 to {n_users - 1}, not {u!r}")
+        raise DataError(f"u must be row numbers below n_users, {n_users}, not {checks.shown(u)}")
     users = users.astype(np.int64, copy=False)
     return UserErrors(
         np.bincount(users, weights=error**2, minlength=n_users).astype(np.float64),
@@ -87,10 +93,11 @@ def errors_by_user(u: Any, y: Any, p: Any, *, n_users: int) -> UserErrors:
 
 
 def _errors(y: Any, p: Any) -> Float64:
-    true, predicted = np.asarray(y, dtype=np.float64), np.asarray(p, dtype=np.float64)
+    true, predicted = _numbers("y", y), _numbers("p", p)
     if true.ndim != 1 or true.shape != predicted.shape:
         raise DataError(
-            f"ratings of shape {true.shape} but predictions of shape {predicted.shape}: give one of each per row"
+            "y and p must be ratings and predictions, one of each per row, "
+            f"not of shapes {true.shape} and {predicted.shape}"
         )
     for what, numbers in (("rating", true), ("prediction", predicted)):
         bad = ~np.isfinite(numbers)
@@ -100,3 +107,11 @@ def _errors(y: Any, p: Any) -> Float64:
                 f"row {row + 1}: the {what} is {numbers[row]} (and {int(bad.sum()) - 1} more are not finite)"
             )
     return true - predicted
+
+
+def _numbers(name: str, values: Any) -> Float64:
+    """Numbers, nan and infinities among them, in float64. Raises DataError for anything else."""
+    numbers = checks.as_array(values)
+    if numbers.size and numbers.dtype.kind not in "iuf":
+        raise DataError(f"{name} must be numbers, not {checks.shown(values)}")
+    return numbers.astype(np.float64, copy=False)

@@ -103,10 +103,7 @@ def checked_item_lists(model: Any, items: Any) -> Int32:
     >>> checked_item_lists(model, [[0, 1], [1, -1]]).shape
     (2, 2)
     """
-    try:
-        lists = np.asarray(items)
-    except (TypeError, ValueError):  # lists of several lengths
-        lists = np.zeros(0)
+    lists = checks.as_array(items)
     if lists.ndim != 2:
         raise ParameterError(f"items must be lists of row numbers of one length, not {checks.shown(items)}")
     return checks.row_numbers("items", lists.ravel(), model.n_items, unknown=True).reshape(lists.shape)

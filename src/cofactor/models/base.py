@@ -11,9 +11,12 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 from numpy.typing import NDArray
 
+from cofactor import checks
 from cofactor.arrays import NO_ORDER, Bool, Float32, Float64, Int32, Int64, ItemOrder, SparseRows
+from cofactor.errors import DataError
 from cofactor.models.distribution import Distribution
 from cofactor.models.explanation import Explanation
+from cofactor.validation import validated
 
 __all__ = [
     "ComparesItems",
@@ -316,6 +319,7 @@ class Explains(Protocol):
         ...
 
 
+@validated
 def predicted(model: Any, users: Int32, items: Int32, times: Int64 | None, histories: SparseRows) -> Float32:
     """The expected ratings of pairs, at their times where those are known and the model minds: (n,) float32.
 
@@ -328,12 +332,15 @@ def predicted(model: Any, users: Int32, items: Int32, times: Int64 | None, histo
     >>> predicted(model, np.int32([1]), np.int32([1]), np.int64([0]), ratings.by_user).round(1)
     array([3.8], dtype=float32)
     """
+    if not isinstance(model, PredictsRatings):
+        raise DataError(f"model must be a model that predicts ratings, not {checks.shown(model)}")
     if times is not None and isinstance(model, KnowsTime):
         return model.predict_at(users, items, times, histories)
     ratings: Float32 = model.predict(users, items, histories)
     return ratings
 
 
+@validated
 def distribution(
     model: HasUncertainty, users: Int32, items: Int32, times: Int64 | None, histories: SparseRows
 ) -> Distribution:

@@ -8,10 +8,12 @@ from typing import Any, Self
 
 import numpy as np
 
+from cofactor import checks
 from cofactor.arrays import Float32, Float64, contiguous, read_only
 from cofactor.data.scale import Scale
-from cofactor.errors import DataError, ParameterError
+from cofactor.errors import DataError
 from cofactor.kernels.mixture import mixture_cdf, mixture_quantile
+from cofactor.validation import validated
 
 __all__ = ["FLOOR", "Cells", "Distribution", "Normals"]
 
@@ -41,13 +43,15 @@ class Normals:
         variance: Float64 = (self.sds**2).mean(axis=1) + ((self.means - mean[:, None]) ** 2).mean(axis=1)
         return mean, np.sqrt(variance)
 
+    @validated
     def below(self, points: Float64) -> Float64:
         """F at each point: (n, len(points)) float64."""
-        return mixture_cdf(self.means, self.sds, points)
+        return mixture_cdf(self.means, self.sds, checks.number_array("points", points, (None,)))
 
+    @validated
     def quantile(self, share: float) -> Float64:
         """The x with F(x) = share, to 1e-10: (n,) float64. Raises ParameterError unless 0 < share < 1."""
-        return mixture_quantile(self.means, self.sds, share)
+        return mixture_quantile(self.means, self.sds, checks.share("share", share))
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,10 +77,10 @@ class Cells:
         mean: Float64 = (self.mass * grid).sum(axis=1)
         return mean, np.sqrt((self.mass * (grid - mean[:, None]) ** 2).sum(axis=1))
 
+    @validated
     def quantile(self, share: float) -> Float64:
         """The x with F(x) = share: (n,) float64. Raises ParameterError unless 0 < share < 1."""
-        if not 0 < share < 1:
-            raise ParameterError(f"a quantile is asked for a share between 0 and 1, both excluded, not {share!r}")
+        checks.share("share", share)
         reached = np.cumsum(self.mass, axis=1)
         cell = (reached[:, :-1] < share).sum(axis=1)
         its_mass, its_end = (np.take_along_axis(a, cell[:, None], axis=1)[:, 0] for a in (self.mass, reached))
@@ -116,6 +120,7 @@ class Distribution:
     curve: Normals | Cells
 
     @classmethod
+    @validated
     def of(cls, means: Any, sds: Any, scale: Scale | None) -> Self:
         """From the components' means and standard deviations (n, S), and the scale they are binned on.
 
@@ -127,15 +132,17 @@ class Distribution:
         >>> Distribution.of([[3.0, 4.0]], [[1.0, 0.5]], None)
         Distribution(1 ratings, 0 levels, 2 components)
         """
-        m, s = contiguous(means, np.float64), contiguous(sds, np.float64)
-        if m.ndim != 2 or m.shape != s.shape or m.shape[1] == 0:
+        m, s = (checks.number_array(name, x, (None, None)) for name, x in (("means", means), ("sds", sds)))
+        if m.shape != s.shape or m.shape[1] == 0:
             raise DataError(f"means of shape {m.shape} and sds of shape {s.shape}: both must be (n, S), with S from 1")
-        if not (np.isfinite(m).all() and np.isfinite(s).all() and (s > 0).all()):
-            raise DataError("a mixture's means and sds must be finite, and its sds positive")
+        if not (s > 0).all():
+            raise DataError("sds must be above 0")
+        m, s = contiguous(m, np.float64), contiguous(s, np.float64)
         levels, curve = _levels(scale), Normals(read_only(m), read_only(s))
         return cls(levels, read_only(_binned(curve, levels)), curve)
 
     @classmethod
+    @validated
     def of_mass(cls, mass: Any, scale: Scale) -> Self:
         """From the mass on each level of the scale, (n, L), rows that sum to 1 but for rounding (1e-3).
 
@@ -143,13 +150,14 @@ class Distribution:
 
         Raises DataError where the shape is not the scale's, the scale has no levels, or a row is no mass.
         """
-        levels, given = _levels(scale), contiguous(mass, np.float64)
-        if given.ndim != 2 or given.shape[1] != len(levels) or len(levels) == 0:
-            raise DataError(f"mass of shape {given.shape} on a scale of {len(levels)} levels: it must be (n, levels)")
+        levels = _levels(scale)
+        if len(levels) == 0:
+            raise DataError("scale must have levels: a mass lies on them")
+        given = contiguous(checks.number_array("mass", mass, (None, len(levels))), np.float64)
         wrong = ~((given >= 0).all(axis=1) & (np.abs(given.sum(axis=1) - 1) <= 1e-3))
         if wrong.any():
             row = int(wrong.argmax())
-            raise DataError(f"row {row + 1} is no mass: {given[row].tolist()}; it must be of shares that sum to 1")
+            raise DataError(f"row {row + 1} of mass must be shares that sum to 1, not {given[row].tolist()}")
         floored = read_only(_floored(given))
         return cls(levels, floored, Cells(levels, floored, edges_of(levels)))
 
@@ -172,20 +180,21 @@ class Distribution:
     def _moments(self) -> tuple[Float64, Float64]:
         return self.curve.moments()
 
+    @validated
     def at_least(self, value: float) -> Float64:
         """P(rating >= value), (n,) float64: by the mass on the levels; by the mixture where there are none.
 
         Raises ParameterError where the value is not finite.
         """
-        if not np.isfinite(value):
-            raise ParameterError(f"a rating is a finite number, not {value!r}")
         if len(self.levels) == 0 and isinstance(self.curve, Normals):
             above: Float64 = 1 - self.curve.below(np.array([value]))[:, 0]
             return above
-        reached = self.levels >= value - 1e-6 * max(1.0, abs(value))  # levels are float32: 0.1 is not 0.1
+        least = value - 1e-6 * max(1.0, abs(value))  # levels are float32: 0.1 is not 0.1
+        reached = self.levels.astype(np.float64) >= least
         at_least: Float64 = np.where(reached, self.mass, 0.0).sum(axis=1)
         return np.minimum(at_least, 1.0)
 
+    @validated
     def quantile(self, share: float) -> Float64:
         """The x that the rating exceeds with probability 1 - share, by the curve: (n,) float64.
 
@@ -193,13 +202,13 @@ class Distribution:
         """
         return self.curve.quantile(share)
 
+    @validated
     def interval(self, level: float = 0.95) -> tuple[Float64, Float64]:
         """Both ends of the central interval that holds the rating with probability `level`: (n,) float64 each.
 
         Raises ParameterError unless 0 < level < 1.
         """
-        if not 0 < level < 1:
-            raise ParameterError(f"level must be between 0 and 1, both excluded, not {level!r}")
+        checks.share("level", level)
         tail = (1 - level) / 2
         return self.quantile(tail), self.quantile(1 - tail)
 

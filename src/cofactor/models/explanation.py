@@ -14,13 +14,17 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import polars as pl
 
+from cofactor import checks
 from cofactor.arrays import Float64, Int32, SparseRows
 from cofactor.data.ids import IdMap
+from cofactor.validation import validated
 
 __all__ = ["By", "Explanation", "pairwise_terms", "ridge_terms", "split_off", "told"]
 
 By: TypeAlias = Literal["history", "neighbors", "leave-one-out"]
 
+MOST_DIGITS = 15
+"""Decimal places that a float has."""
 ROUNDING = 1e-4
 """What is missing from a sum, over the sum of its parts' sizes, and may be rounding alone."""
 
@@ -72,6 +76,7 @@ class Explanation:
         size = float(np.abs(self.terms).sum()) + abs(self.rest)
         return abs(self.rest) / size if size else 0.0
 
+    @validated
     def rounded(self, digits: int) -> Float64:
         """`parts` to so many digits, so that they still add up to the rounded score.
 
@@ -81,7 +86,7 @@ class Explanation:
         >>> thirds.rounded(1).tolist()
         [0.0, 0.0, 0.0, 0.4, 0.3, 0.3, 0.0]
         """
-        unit = 10.0**-digits
+        unit = 10.0 ** -checks.whole_number("digits", digits, low=-MOST_DIGITS, high=MOST_DIGITS)
         cells = self.parts / unit
         down = np.floor(cells)
         missing = int(round(self.score / unit) - down.sum())

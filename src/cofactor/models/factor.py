@@ -25,7 +25,7 @@ from cofactor.arrays import (
     require_array,
 )
 from cofactor.data.scale import Scale
-from cofactor.errors import KindError
+from cofactor.errors import KindError, ParameterError
 from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.ridge import Side
 from cofactor.kernels.threads import one_thread_blas
@@ -43,8 +43,13 @@ from cofactor.models.arguments import (
 from cofactor.models.explanation import Explanation, pairwise_terms, ridge_terms, split_off
 from cofactor.models.half_step import FLAT, About, pinned_down, sigmoid, worked_out
 from cofactor.models.losses import EventsLoss, Loss, PairwiseLoss, RatingsLoss
+from cofactor.validation import require_valid_fields, validated
 
 __all__ = ["FactorModel"]
+
+
+LEAST_UNIT = 1e-12
+"""The least factor by which `FactorModel.rescaled` changes the unit of ratings; the largest is its inverse."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,11 +85,11 @@ class FactorModel:
     loss: Loss | PairwiseLoss | None = None
 
     def __post_init__(self) -> None:
-        n_users, n_items = len(self.user_bias), len(self.item_bias)
-        require_array("item_factors", self.item_factors, np.float32, (n_items, None))
-        require_array("user_factors", self.user_factors, np.float32, (n_users, self.item_factors.shape[1]))
-        require_array("user_bias", self.user_bias, np.float32)
-        require_array("item_bias", self.item_bias, np.float32)
+        require_valid_fields(self)
+        require_array("item_factors", self.item_factors, np.float32, (None, None))
+        require_array("user_factors", self.user_factors, np.float32, (None, self.item_factors.shape[1]))
+        require_array("user_bias", self.user_bias, np.float32, (len(self.user_factors),))
+        require_array("item_bias", self.item_bias, np.float32, (len(self.item_factors),))
 
     @property
     def n_users(self) -> int:
@@ -111,6 +116,7 @@ class FactorModel:
 
     # predicting
 
+    @validated
     def linear(self, users: Int32, items: Int32) -> Float32:
         """x for each pair, (n,) float32; what is unknown (row -1) has no vector and a bias of 0.
 
@@ -132,6 +138,9 @@ class FactorModel:
 
     def link(self, x: Float32) -> Float32:
         """The rating before clipping, (n,) float32: low + (high - low) sigmoid(x), or x itself without a range."""
+        x = checks.as_array(x)
+        if x.dtype.kind not in "iuf":
+            raise ParameterError(f"x must be numbers, not {checks.shown(x)}")
         if self.rating_range is None:
             return x
         low, high = self.rating_range
@@ -142,13 +151,14 @@ class FactorModel:
         predicted = self.link(self.linear(users, items))
         return predicted if self.scale is None else np.clip(predicted, self.scale.low, self.scale.high)
 
+    @validated
     def rescaled(self, unit: float, scale: Scale | None) -> Self:
         """The same model for ratings in a unit `unit` times smaller: it predicts `unit` times as much.
 
         Parameters
         ----------
         unit : float
-            How many of the new units are in one of the old, above 0.
+            How many of the new units are in one of the old, from 1e-12 to 1e12.
         scale : Scale or None
             The scale in the new unit.
 
@@ -164,6 +174,7 @@ class FactorModel:
         >>> model.rescaled(4.0, None).predict(np.int32([0]), np.int32([0]), SparseRows.empty(1)).tolist()
         [20.0]
         """
+        checks.finite_number("unit", unit, low=LEAST_UNIT, high=1 / LEAST_UNIT)
         if unit == 1:
             return replace(self, scale=scale)
         linear = self.rating_range is None
@@ -376,6 +387,7 @@ class FactorModel:
         bias = x[:, self.factors] if self._has_bias else np.zeros(len(x), np.float32)
         return self.with_user_arrays(x[:, : self.factors], bias)
 
+    @validated
     def with_users(self, other: Self, take: Int32) -> Self:
         """Users picked from this model (take >= 0) and from `other` (row -1 - take)."""
         take = checked_take(take, self.n_users, other.n_users)
@@ -393,8 +405,8 @@ class FactorModel:
 
     def with_items(self, factors: Float32, bias: Float32, take: Int32) -> Self:
         """Items picked from this model (take >= 0) and from new ones (row -1 - take); the users stay."""
-        factors = checks.number_array("factors", factors, (None, self.factors)).astype(np.float32)
-        bias = checks.number_array("bias", bias, (len(factors),)).astype(np.float32)
+        factors = checks.float32_array("factors", factors, (None, self.factors))
+        bias = checks.float32_array("bias", bias, (len(factors),))
         take = checked_take(take, self.n_items, len(factors))
         rows = np.where(take >= 0, take, self.n_items - 1 - take)
         return replace(
@@ -403,13 +415,12 @@ class FactorModel:
             item_bias=read_only(contiguous(np.concatenate([self.item_bias, bias])[rows], np.float32)),
         )
 
+    @validated
     def with_user_arrays(self, factors: Float32, bias: Float32) -> Self:
         """The same items with these users: factors (n, k) float32, bias (n,) float32."""
-        other = replace(
-            self,
-            user_factors=read_only(contiguous(factors, np.float32)),
-            user_bias=read_only(contiguous(bias, np.float32)),
-        )
+        factors = checks.float32_array("factors", factors, (None, self.factors))
+        bias = checks.float32_array("bias", bias, (len(factors),))
+        other = replace(self, user_factors=read_only(factors), user_bias=read_only(bias))
         for made in ("_index", "_side"):  # the items are the same, and so is what was made of them
             if made in self.__dict__:
                 other.__dict__[made] = self.__dict__[made]

@@ -43,6 +43,7 @@ from cofactor.models.descent import descended
 from cofactor.models.distribution import Distribution
 from cofactor.models.explanation import Explanation
 from cofactor.models.layers import Layers
+from cofactor.validation import require_valid_fields, validated
 
 __all__ = ["LevelsNetworkModel", "NetworkModel"]
 
@@ -99,6 +100,7 @@ class NetworkModel:
     noise: float
 
     def __post_init__(self) -> None:
+        require_valid_fields(self)
         layers = self.layers
         ends = len(layers.out_bias)
         require_array("user_bias", self.user_bias, np.float32, (None, ends))
@@ -140,23 +142,34 @@ class NetworkModel:
 
     # the head: from the network's end to a rating, a score and a loss
 
+    @validated
     def rating(self, y: Float32) -> Float32:
         """The expected rating, before clipping: low + (high - low) sigmoid(y), (n, ends) to (n,)."""
         low, high = self.rating_range
-        rating: Float32 = (low + (high - low) * _sigmoid(y[:, 0])).astype(np.float32)
+        rating: Float32 = (low + (high - low) * _sigmoid(self._ends(y)[:, 0])).astype(np.float32)
         return rating
 
+    @validated
     def ranked_by(self, y: Float32) -> Float32:
         """The score: x itself, (n, ends) to (n,)."""
-        return y[:, 0]
+        score: Float32 = self._ends(y)[:, 0]
+        return score
 
+    @validated
     def loss(self, y: Float32, values: Float32) -> tuple[Float32, Float32]:
         """(r - r^)^2 / (2 noise^2) of each rating, (n,), and its gradient by y, (n, ends): float32."""
         low, high = self.rating_range
+        y = self._ends(y)
+        values = _ratings(values, y)
         s = _sigmoid(y[:, 0])
         error = (low + (high - low) * s - values) / np.float32(self.noise)
         slope = error * s * (1 - s) * np.float32((high - low) / self.noise)
         return (error**2 / 2).astype(np.float32), slope[:, None].astype(np.float32)
+
+    def _ends(self, y: Any) -> Float32:
+        """Outputs of the network, (n, ends) float32. Raises ParameterError for anything else."""
+        ends = self.user_bias.shape[1]
+        return checks.float32_array("y", y, (None, ends))
 
     # predicting
 
@@ -172,7 +185,8 @@ class NetworkModel:
 
     def predict(self, users: Int32, items: Int32, histories: SparseRows) -> Float32:
         """Ratings for pairs of rows, clipped to the scale: (n,) float32. `histories` is not looked at."""
-        return np.clip(self.rating(self.outputs(users, items)), self.scale.low, self.scale.high)
+        ratings: Float32 = np.clip(self.rating(self.outputs(users, items)), self.scale.low, self.scale.high)
+        return ratings
 
     @cached_property
     def _item_part(self) -> Float32:
@@ -308,9 +322,13 @@ class NetworkModel:
 
         return slope
 
+    @validated
     def with_users(self, other: Self, take: Int32) -> Self:
         """Users picked from this model (take >= 0) and from `other` (row -1 - take); the unknown one stays."""
         take = checked_take(take, self.n_users, other.n_users)
+        shapes = [(m.user_vectors.shape[1], m.user_bias.shape[1:]) for m in (self, other)]
+        if shapes[0] != shapes[1]:
+            raise DataError("other must be a model with embeddings of the same width")
         rows = np.where(take >= 0, take, len(self.user_bias) - 1 - take)
 
         def picked(a: Float32, b: Float32) -> Float32:
@@ -392,21 +410,31 @@ class LevelsNetworkModel(NetworkModel):
         del histories
         return Distribution.of_mass(self.mass(users, items), self.scale)
 
+    @validated
     def rating(self, y: Float32) -> Float32:
         """sum_l level_l softmax(y)_l: (n, levels) to (n,)."""
-        mean: Float32 = (_softmax(y) * self.levels).sum(axis=1)
+        mean: Float32 = (_softmax(self._ends(y)) * self.levels).sum(axis=1)
         return mean
 
+    @validated
     def ranked_by(self, y: Float32) -> Float32:
         """The expected rating, which is not clipped: it lies on the scale anyway."""
         return self.rating(y)
 
+    @validated
     def loss(self, y: Float32, values: Float32) -> tuple[Float32, Float32]:
         """The cross-entropy, -log mass of the level nearest to each rating, (n,); its gradient by y, (n, levels)."""
+        y = self._ends(y)
+        values = _ratings(values, y)
         mass, nearest = _softmax(y), np.abs(values[:, None] - self.levels).argmin(axis=1)
         hit = np.eye(len(self.levels), dtype=np.float32)[nearest]
         tiny = np.finfo(np.float32).tiny
         return -np.log(np.maximum((mass * hit).sum(axis=1), tiny)), mass - hit
+
+
+def _ratings(values: Any, y: Float32) -> Float32:
+    """A rating for each row of outputs. Raises ParameterError for anything else."""
+    return checks.float32_array("values", values, (len(y),))
 
 
 def _sigmoid(x: Float32) -> Float32:

@@ -8,10 +8,12 @@ from cofactor.arrays import Float32, Float64, Int64
 from cofactor.data.interactions import Interactions
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import EventsLoss, PairwiseLoss, RatingsLoss
+from cofactor.validation import validated
 
 __all__ = ["objective"]
 
 
+@validated
 def objective(model: FactorModel, interactions: Interactions) -> float:
     """The model's loss (`models.losses`) on these interactions, summed in float64; 0 where it has none.
 

@@ -35,6 +35,7 @@ from cofactor.models.draws import Newcomers, Posterior, as_item, as_user, featur
 from cofactor.models.explanation import Explanation, ridge_terms
 from cofactor.models.factor import FactorModel
 from cofactor.models.sessions import SessionBias
+from cofactor.validation import require_valid_fields, validated
 
 __all__ = ["BayesianModel", "Posterior"]
 
@@ -69,6 +70,7 @@ class BayesianModel:
     sessions: SessionBias | None = None
 
     def __post_init__(self) -> None:
+        require_valid_fields(self)
         post, (n_users, n_items) = self.posterior, (self.average.n_users, self.average.n_items)
         require_array("posterior.users", post.users, np.float32, (None, n_users, None))
         draws, _, width = post.users.shape
@@ -124,6 +126,7 @@ class BayesianModel:
         """Posterior mean ratings, clipped to the scale: (n,) float32. `histories` is not looked at."""
         return self.average.predict(users, items, histories)
 
+    @validated
     def predict_at(self, users: Int32, items: Int32, times: Int64, histories: SparseRows) -> Float32:
         """Posterior mean ratings at these times (seconds since 1970), clipped to the scale: (n,) float32."""
         users, items = checked_pairs(self, users, items)
@@ -197,13 +200,14 @@ class BayesianModel:
                 variance[unknown] += (seen**2) @ spread
         return mean, variance
 
+    @validated
     def rescaled(self, unit: float, scale: Scale | None) -> Self:
         """The same model for ratings in a unit `unit` times smaller; see `FactorModel.rescaled`.
 
         Parameters
         ----------
         unit : float
-            How many of the new units are in one of the old, above 0.
+            How many of the new units are in one of the old, from 1e-12 to 1e12.
         scale : Scale or None
             The scale in the new unit.
 
@@ -334,6 +338,7 @@ class BayesianModel:
         at_zero: Float64 = self._basis @ (self.center + level - self.average.mean - self.average.item_bias)
         return at_zero
 
+    @validated
     def with_users(self, other: Self, take: Int32) -> Self:
         """Users picked from this model (take >= 0) and from `other` (row -1 - take)."""
         take = checked_take(take, self.n_users, other.n_users)

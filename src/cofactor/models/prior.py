@@ -16,8 +16,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cofactor.arrays import Float64, require_array
+from cofactor import checks
+from cofactor.arrays import MOST_ROWS, Float64, require_array
 from cofactor.data.features import Encoder
+from cofactor.errors import DataError
+from cofactor.validation import require_valid_fields, validated
 
 __all__ = ["Prior", "Priors"]
 
@@ -46,17 +49,22 @@ class Prior:
     encoder: Encoder | None = None
 
     def __post_init__(self) -> None:
+        require_valid_fields(self)
         require_array("mean", self.mean, np.float64)
         width = len(self.mean)
         require_array("precision", self.precision, np.float64, (width, width))
         indicators = len(self.effects) if self.encoder is None else len(self.encoder.names)
         require_array("effects", self.effects, np.float64, (indicators, width))
 
+    @validated
     def means(self, table: pl.DataFrame | None, n: int) -> Float64:
         """m of n newcomers, (n, w) float64, from a table with a row for each; without one, or without features, alike.
 
         Raises DataError where a column is missing or of another type.
         """
+        checks.whole_number("n", n, low=0, high=MOST_ROWS)
+        if table is not None and len(table) != n:
+            raise DataError(f"table must have {n:,} rows, as many as n, not {len(table):,}")
         m = np.tile(self.mean, (n, 1))
         if table is None or self.encoder is None:
             return m

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from cofactor import checks
 from cofactor.arrays import EVERY, NO_ORDER, Bool, Float32, Int32, Int64, ItemOrder, SparseRows, contiguous
 from cofactor.errors import KindError, ParameterError
 from cofactor.kernels.threads import one_thread_blas
@@ -144,11 +145,11 @@ def mmr(scores: Any, similarity: Any, n: int, trade_off: float) -> Int64:
 
 
 def _check(model: Any, by: str, diversity: float) -> None:
-    if by not in get_args(By):
-        raise ParameterError(f"by must be one of {', '.join(get_args(By))}, not {by!r}")
+    if not isinstance(by, str) or by not in get_args(By):
+        raise ParameterError(f"by must be one of {', '.join(get_args(By))}, not {checks.shown(by)}")
     number = isinstance(diversity, int | float | np.integer | np.floating) and not isinstance(diversity, bool)
     if not (number and 0 <= diversity <= 1):
-        raise ParameterError(f"diversity must be a number from 0 (the plain order) to 1, not {diversity!r}")
+        raise ParameterError(f"diversity must be a number from 0 (the plain order) to 1, not {checks.shown(diversity)}")
     if by != "mean" and not isinstance(model, HasUncertainty):
         raise KindError(
             f"this model predicts no distribution, so nothing can be ranked by {by!r}; fit one that does "

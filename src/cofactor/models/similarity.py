@@ -43,6 +43,7 @@ from cofactor.models.baseline import Baseline
 from cofactor.models.blockwise import Asked, one_history_each, predicted_pairs, score_matrix, top_items
 from cofactor.models.explanation import By, Explanation, split_off
 from cofactor.models.links import Likeness, Links, links_from_parts
+from cofactor.validation import validated
 
 __all__ = ["ItemItemModel", "UserUserModel"]
 
@@ -72,6 +73,9 @@ class ItemItemModel:
     n_users: int
     links: Links
     baseline: Baseline | None = None
+
+    def __post_init__(self) -> None:
+        checks.whole_number("n_users", self.n_users, low=0)
 
     @property
     def n_items(self) -> int:
@@ -135,6 +139,7 @@ class ItemItemModel:
         """
         return self.links.strongest(*checked_nearest("items", items, self.n_items, n, allowed))
 
+    @validated
     def item_similarity(self, items: Int32) -> Float32:
         """How alike all pairs within each row of items are: (m, c) gives (m, c, c) float32, 1 for itself, 0 for -1."""
         return self.links.between(checked_item_lists(self, items))
@@ -151,6 +156,7 @@ class ItemItemModel:
         """The same model: only the number of users changes."""
         return replace(self, n_users=len(require_histories(histories, self.n_items)))
 
+    @validated
     def with_users(self, other: Self, take: Int32) -> Self:
         """As many users as `take` (n,) names: there is nothing else about them to pick."""
         return replace(self, n_users=len(checked_take(take, self.n_users, other.n_users)))
@@ -217,6 +223,9 @@ class UserUserModel:
     baseline: Baseline | None = None
 
     def __post_init__(self) -> None:
+        checks.whole_number("n_items", self.n_items, low=0)
+        checks.whole_number("k", self.k, low=1)
+        checks.finite_number("damping", self.damping, low=0)
         require_array("neighbors", self.neighbors, np.int32, (None, None))
         require_array("similarity", self.similarity, np.float32, self.neighbors.shape)
         require_histories(self.training, self.n_items, name="training")
@@ -340,6 +349,7 @@ class UserUserModel:
         nobody = np.full(len(self.owner), -1, np.int32)
         return replace(self, neighbors=read_only(near), similarity=read_only(how), owner=read_only(nobody))
 
+    @validated
     def with_users(self, other: Self, take: Int32) -> Self:
         """Users picked from this model (take >= 0) and from `other` (row -1 - take)."""
         take = checked_take(take, self.n_users, other.n_users)

@@ -13,7 +13,10 @@ from typing import Self
 
 import numpy as np
 
-from cofactor.arrays import Float64, SparseRows, random_stream
+from cofactor import checks
+from cofactor.arrays import MOST_ROWS, Float64, SparseRows, random_stream
+from cofactor.errors import ParameterError
+from cofactor.validation import validated
 
 __all__ = ["Crowd"]
 
@@ -49,6 +52,7 @@ class Crowd:
     belonging: Float64
 
     @classmethod
+    @validated
     def of(cls, histories: SparseRows, n_items: int, *, kinds: int, seed: int = 0) -> Self:
         """Learnt by expectation and maximization, from as many kinds as there are users, if those are fewer.
 
@@ -59,6 +63,8 @@ class Crowd:
         smoothed away. Work and memory: a pass is `kinds` times the ratings. Without users all is as likely as not, and
         there is one kind.
         """
+        checks.whole_number("kinds", kinds, low=1)
+        histories.checked("histories", checks.whole_number("n_items", n_items, low=0, high=MOST_ROWS))
         n, k = len(histories), max(min(kinds, len(histories)), 1)
         known = (np.bincount(histories.columns, minlength=n_items) + 0.5) / (n + 1)
         share, knows = np.full(k, 1 / k), np.tile(known, (k, 1))
@@ -74,6 +80,7 @@ class Crowd:
             knows = (_knowing(belonging, histories, n_items) + PSEUDO * known) / (total + PSEUDO)[:, None]
         return cls(share, knows, belonging)
 
+    @validated
     def like(self, asked: Sequence[int], known: Sequence[bool]) -> Float64:
         """How likely each kind is for somebody who was asked these items and knew these: (k,) float64, Bayes' rule.
 
@@ -81,8 +88,12 @@ class Crowd:
 
         asked: item rows; known: one bool for each. The shares themselves where nothing was asked.
         """
-        p = self.knows[:, list(asked)]
-        log = np.log(self.share) + np.log(np.where(np.asarray(known, bool), p, 1 - p)).sum(axis=1)
+        rows = checks.row_numbers("asked", asked, self.knows.shape[1])
+        if checks.as_array(known).shape != rows.shape:
+            both = f"{checks.shown(asked)} and {checks.shown(known)}"
+            raise ParameterError(f"asked and known must be of one length, not {both}")
+        p = self.knows[:, rows]
+        log = np.log(self.share) + np.log(np.where(checks.mask("known", known, len(rows)), p, 1 - p)).sum(axis=1)
         kinds: Float64 = _normalized(log[None])[0]
         return kinds
 

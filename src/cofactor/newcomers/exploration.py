@@ -45,9 +45,11 @@ class Impressions:
 
     def __post_init__(self) -> None:
         shown = checks.whole_array("shown", self.shown, low=0)
-        clicked = checks.whole_array("clicked", self.clicked, size=len(shown))
+        clicked = checks.whole_array("clicked", self.clicked, low=0)
+        if len(clicked) != len(shown):
+            raise ParameterError(f"shown and clicked must be of one length, not {len(shown):,} and {len(clicked):,}")
         if (clicked < 0).any() or (clicked > shown).any():
-            raise ParameterError("impressions are counts for each item: from 0 to shown clicks")
+            raise ParameterError("clicked must be at most shown for each item")
 
 
 def explore(

@@ -23,6 +23,7 @@ from cofactor import checks
 from cofactor.arrays import Float64, Int32, Int64
 from cofactor.errors import ParameterError
 from cofactor.newcomers.population import Population
+from cofactor.validation import require_valid_fields, validated
 
 __all__ = ["Interview", "Population"]
 
@@ -54,10 +55,18 @@ class Interview:
     stop: float = 0.002
 
     def __post_init__(self) -> None:
+        require_valid_fields(self)
+        checks.finite_number("stop", self.stop, low=0)
+        checks.whole_array("asked", self.asked, low=0, high=len(self.population.level) - 1)
+        answers = [answer for answer in self.answers if answer is not None]
+        checks.number_array("answers", answers, (None,))
+        if len(self.answers) != len(self.asked):
+            raise ParameterError(f"answers must be as many as asked, {len(self.asked):,}, not {len(self.answers):,}")
         if self.population.scale is not None:
             items, ratings = self.known
             self.population.scale.check(ratings, name=lambda place: f"the answer about item row {items[place]}")
 
+    @validated
     def answered(self, item: int, rating: float | None) -> Self:
         """After one more answer, a finite rating or None for "don't know".
 
@@ -117,6 +126,7 @@ class Interview:
         rating: Float64 = self.population.level + self.population.features @ self.posterior[0]
         return rating
 
+    @validated
     def best(self, n: int = 10) -> Int32:
         """The n items to recommend now, what was rated left out: (n,) int32 rows, fewer where there are no more."""
         n, scores = checks.whole_number("n", n, low=0), self.predictions()

@@ -33,6 +33,7 @@ from cofactor.models.losses import RatingsLoss
 from cofactor.models.posterior import BayesianModel
 from cofactor.newcomers.crowd import Crowd
 from cofactor.recommend import Recommender, require_recommender
+from cofactor.validation import validated
 
 __all__ = ["Population"]
 
@@ -89,6 +90,7 @@ class Population:
     @classmethod
     @one_thread_blas()
     @solvable()
+    @validated
     def of(cls, recommender: Recommender, *, kinds: int = KINDS, seed: int = 0) -> Self:
         """Learnt from the users of a fitted recommender; the same seed gives the same kinds.
 

@@ -28,6 +28,7 @@ from cofactor.models.factor import FactorModel
 from cofactor.models.losses import EventsLoss, PairwiseLoss, RatingsLoss
 from cofactor.models.prior import Prior, Priors
 from cofactor.recommend import Recommender, require_recommender
+from cofactor.validation import validated
 
 __all__ = ["eased_in", "learn_priors"]
 
@@ -46,6 +47,7 @@ SAMPLE = 400
 
 
 @one_thread_blas()
+@validated
 def learn_priors(
     recommender: Recommender, *, user_features: Sequence[str] = (), item_features: Sequence[str] = (), seed: int = 0
 ) -> Recommender:
@@ -81,6 +83,7 @@ def learn_priors(
     return replace(recommender, priors=Priors(users, items))
 
 
+@validated
 def eased_in(recommender: Recommender, *, seed: int = 0) -> Recommender:
     """With priors, those it has or new ones, where the model takes any; else as it is.
 

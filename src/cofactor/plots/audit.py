@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from cofactor import checks
+from cofactor.arrays import MOST_ROWS
 from cofactor.fork import require_threads
 from cofactor.plots.look import BLUE, COLORS, ORANGE, QUIET, RED, axis, band_color, checked, figure_of, ladder, shown
+from cofactor.validation import validated
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -20,6 +22,7 @@ GENRES = ("genre", "had", "shown")
 INFLUENCE = ("group", "users", "share_of_users", "share_of_influence", "ratio", "flagged")
 
 
+@validated
 def lorenz_plot(frame: pl.DataFrame) -> Figure:
     """How unevenly things are held: on the diagonal all hold the same, the deeper a curve hangs, the fewer hold most.
 
@@ -56,6 +59,7 @@ def lorenz_plot(frame: pl.DataFrame) -> Figure:
     )  # fmt: skip
 
 
+@validated
 def genres_plot(frame: pl.DataFrame, *, n: int = 18) -> Figure:
     """What share of people's lists each genre is, beside what share of their own ratings: the first n rows.
 
@@ -66,7 +70,7 @@ def genres_plot(frame: pl.DataFrame, *, n: int = 18) -> Figure:
     >>> [trace.name for trace in figure.data if trace.name], [note.text for note in figure.layout.annotations]
     (['had by people', 'shown to them'], ['Drama', 'War'])
     """
-    frame = checked(frame, GENRES, "genres").head(checks.whole_number("n", n, low=1))
+    frame = checked(frame, GENRES, "genres").head(checks.whole_number("n", n, low=1, high=MOST_ROWS))
     names = [shown(genre, 30) for genre in frame["genre"].to_list()]
     return _dumbbells(
         names, {"had by people": frame["had"].to_list(), "shown to them": frame["shown"].to_list()},
@@ -74,6 +78,7 @@ def genres_plot(frame: pl.DataFrame, *, n: int = 18) -> Figure:
     )  # fmt: skip
 
 
+@validated
 def influence_plot(frame: pl.DataFrame) -> Figure:
     """Each group's share of the people beside its share of the influence on others; flagged groups stand out.
 

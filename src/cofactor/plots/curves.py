@@ -11,6 +11,7 @@ import polars as pl
 from cofactor.errors import DataError
 from cofactor.fork import require_threads
 from cofactor.plots.look import BLUE, COLORS, FONT, QUIET, axis, band_color, checked, figure_of, shown
+from cofactor.validation import validated
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -20,6 +21,7 @@ __all__ = ["cold_start_plot", "simulation_plot"]
 COLD = ("given", *(f"{who}{end}" for who in ("personal", "baseline") for end in ("", "_low", "_high")))
 
 
+@validated
 def cold_start_plot(frame: pl.DataFrame, *, metric: str = "rmse") -> Figure:
     """Accuracy against how many ratings a newcomer has given: the personal model and the baseline, with 95 % bands.
 
@@ -63,6 +65,7 @@ def cold_start_plot(frame: pl.DataFrame, *, metric: str = "rmse") -> Figure:
     )  # fmt: skip
 
 
+@validated
 def simulation_plot(frame: pl.DataFrame, measures: Mapping[str, str]) -> Figure:
     """Measures round after round, one panel below the other, a line for each remedy.
 
@@ -77,7 +80,7 @@ def simulation_plot(frame: pl.DataFrame, measures: Mapping[str, str]) -> Figure:
     require_threads()
     checked(frame, ("remedy", "round", *measures), "a simulation")
     if not measures:
-        raise DataError("a figure of a simulation needs at least one measure")
+        raise DataError("measures must name at least one measure of a simulation")
     from plotly.graph_objects import Scatter
 
     remedies = frame["remedy"].unique(maintain_order=True).to_list()

@@ -11,6 +11,7 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.errors import DataError, MissingExtraError
+from cofactor.validation import validated
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -65,15 +66,15 @@ def checked(frame: pl.DataFrame, columns: Sequence[str], what: str) -> pl.DataFr
 
     >>> checked(pl.DataFrame({"x": [1]}), ["x", "y"], "points")
     Traceback (most recent call last):
-    cofactor.errors.DataError: a figure of points needs the columns x, y, and this one lacks y
+    cofactor.errors.DataError: frame needs the columns x, y for a figure of points, and lacks y
     """
     checks.instance("frame", frame, pl.DataFrame, f"a figure of {what} is drawn from a polars frame")
     if missing := [name for name in columns if name not in frame.columns]:
         raise DataError(
-            f"a figure of {what} needs the columns {', '.join(columns)}, and this one lacks {', '.join(missing)}"
+            f"frame needs the columns {', '.join(columns)} for a figure of {what}, and lacks {', '.join(missing)}"
         )
     if len(frame) == 0:
-        raise DataError(f"there is nothing to draw: a frame of {what} without rows")
+        raise DataError(f"frame has no rows, so there is nothing to draw of {what}")
     require_plotly()
     return frame
 
@@ -158,6 +159,7 @@ def script() -> str:
     return f"<script>{get_plotlyjs()}</script>\n"
 
 
+@validated
 def snippet(figure: Figure, name: str) -> str:
     """The figure as an element of a page that has `script`; name: its id there, unlike all others.
 
@@ -165,12 +167,13 @@ def snippet(figure: Figure, name: str) -> str:
     >>> 'id="ratings"' in snippet(Figure(), "ratings")
     True
     """
-    html: str = figure.to_html(
+    html: str = _checked_figure(figure).to_html(
         full_html=False, include_plotlyjs=False, div_id=name, config={"displayModeBar": False, "responsive": True}
     )
     return html
 
 
+@validated
 def self_contained_html(figure: Figure, *, title: str) -> str:
     """A page that shows the figure without a network: plotly's own script, 5 MB, is in it.
 
@@ -182,3 +185,11 @@ def self_contained_html(figure: Figure, *, title: str) -> str:
     True
     """
     return PAGE.format(title=escape(title), style=STYLE, script=script(), figure=snippet(figure, "figure"))
+
+
+def _checked_figure(figure: Any) -> Any:
+    """The figure. Raises DataError for anything else, MissingExtraError."""
+    require_plotly()
+    from plotly.graph_objects import Figure
+
+    return checks.instance("figure", figure, Figure, "draw one by a function of cofactor.plots")

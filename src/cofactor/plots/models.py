@@ -10,6 +10,7 @@ from cofactor import checks
 from cofactor.errors import DataError
 from cofactor.fork import require_threads
 from cofactor.plots.look import BLUE, ORANGE, QUIET, axis, checked, figure_of, ladder, shown
+from cofactor.validation import validated
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -25,6 +26,7 @@ HOVER = (
 )
 
 
+@validated
 def comparison_plot(frame: pl.DataFrame) -> Figure:
     """Each model's figure with its 95 % interval over users, best first: a dot and its whisker.
 
@@ -69,6 +71,7 @@ def comparison_plot(frame: pl.DataFrame) -> Figure:
     return ladder(names, traces, better, showlegend=True)
 
 
+@validated
 def reliability_plot(frame: pl.DataFrame, *, title: str | None = None) -> Figure:
     """How often ratings reached a level, against how often that was predicted: on the diagonal, probabilities are true.
 
@@ -86,11 +89,11 @@ def reliability_plot(frame: pl.DataFrame, *, title: str | None = None) -> Figure
     checks.instance("frame", frame, pl.DataFrame, "take the one that evaluate.calibration.reliability returns")
     if missing := [name for name in RELIABILITY if name not in frame.columns]:
         raise DataError(
-            f"a frame of reliability needs the columns {', '.join(RELIABILITY)}, and this one lacks "
-            f"{', '.join(missing)}; take the one that evaluate.calibration.reliability returns"
+            f"frame needs the columns {', '.join(RELIABILITY)}, and lacks {', '.join(missing)}; take the one that "
+            "evaluate.calibration.reliability returns"
         )
     if len(frame) == 0:
-        raise DataError("there is no reliability to draw: no ratings, or a scale without levels")
+        raise DataError("frame has no rows, so there is no reliability to draw: no ratings, or a scale without levels")
     checked(frame, RELIABILITY, "reliability")
     from plotly.graph_objects import Scatter
 

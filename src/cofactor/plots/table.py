@@ -10,6 +10,7 @@ import polars as pl
 
 from cofactor.fork import require_threads
 from cofactor.plots.look import axis, checked, figure_of, shown
+from cofactor.validation import validated
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -22,6 +23,7 @@ LIGHT = ((0.0, "#faece4"), (0.5, "#fcf8ec"), (1.0, "#dff1ee"))
 """Colors on which dark text can be read: of what was said, and of what is predicted."""
 
 
+@validated
 def crosstab_plot(frame: pl.DataFrame) -> Figure:
     """Users down, items across: known cells solid with what was given, the others light with what is predicted.
 

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from cofactor import checks
 from cofactor.arrays import Float64
 from cofactor.errors import MissingExtraError
 from cofactor.fork import require_threads
 from cofactor.plots.labels import spots
 from cofactor.plots.look import BLUE, ORANGE, QUIET, axis, band_color, checked, figure_of, ladder, shown
+from cofactor.validation import validated
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -29,6 +31,7 @@ MOST, LONGEST = 14, 24
 """Names, and letters of one, at most."""
 
 
+@validated
 def taste_map_plot(frame: pl.DataFrame) -> Figure:
     """Items where their factors put them: near each other where the same people like them; the outermost are named.
 
@@ -71,6 +74,7 @@ def taste_map_plot(frame: pl.DataFrame) -> Figure:
     )  # fmt: skip
 
 
+@validated
 def levels_plot(frame: pl.DataFrame, *, n: int = 10) -> Figure:
     """Items with their level beside their plain average: the first n and the last n of the frame.
 
@@ -84,6 +88,7 @@ def levels_plot(frame: pl.DataFrame, *, n: int = 10) -> Figure:
     """
     require_threads()
     checked(frame, LEVELS, "levels")
+    checks.whole_number("n", n, low=1)
     from plotly.graph_objects import Scatter
 
     drawn = frame if len(frame) <= 2 * n else pl.concat([frame.head(n), frame.tail(n)])
@@ -109,6 +114,7 @@ def levels_plot(frame: pl.DataFrame, *, n: int = 10) -> Figure:
     return ladder(labels, [between, *dots], "rating", showlegend=True)
 
 
+@validated
 def taste_map_png(frame: pl.DataFrame, path: str | Path, *, title: str | None = None) -> None:
     """The same map as a PNG of 2000 x 1400 pixels, drawn by matplotlib without any screen.
 

@@ -11,12 +11,13 @@ from typing import Any
 from cofactor import checks
 from cofactor.artifact import write_whole
 from cofactor.data.features import indicators
-from cofactor.errors import CofactorError
+from cofactor.errors import CofactorError, ParameterError
 from cofactor.plots import require_plotly
 from cofactor.report import accuracy, data, feedback, people, taste
 from cofactor.report.page import page
 from cofactor.report.section import Section
 from cofactor.report.study import Study
+from cofactor.validation import require_valid_fields, validated
 
 __all__ = ["SECTIONS", "Report", "make_report"]
 
@@ -54,6 +55,11 @@ class Report:
     settings: dict[str, Any]
     sections: tuple[Section, ...]
 
+    def __post_init__(self) -> None:
+        require_valid_fields(self)
+        if missing := [name for name in ("source", "estimator", "seed") if name not in self.settings]:
+            raise ParameterError(f"settings must have source, estimator and seed, and they lack {', '.join(missing)}")
+
     def html(self) -> str:
         """One page that needs no network; the same report gives the same text. Raises MissingExtraError."""
         return page(self.title, self.settings, self.sections)
@@ -63,6 +69,7 @@ class Report:
         sections = {section.name: section.as_dict() for section in self.sections}
         return {"title": self.title, "settings": self.settings, "sections": sections}
 
+    @validated
     def write(self, path: str | Path) -> Path:
         """Write the page, and the numbers beside it (the same name, ending .json), whose path is returned.
 
@@ -75,6 +82,7 @@ class Report:
         return beside
 
 
+@validated
 def make_report(study: Study, *, title: str = "Report", on_section: Callable[[str], None] | None = None) -> Report:
     """Work out all sections; `on_section` is told each one's title before. Deterministic in the study's seed.
 

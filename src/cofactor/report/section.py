@@ -8,7 +8,9 @@ from typing import Any
 
 import polars as pl
 
+from cofactor import checks
 from cofactor.arrays import plain
+from cofactor.validation import require_valid_fields
 
 __all__ = ["Picture", "Section", "Table"]
 
@@ -19,6 +21,9 @@ class Picture:
 
     figure: Any
     reading: str
+
+    def __post_init__(self) -> None:
+        require_valid_fields(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +46,10 @@ class Table:
     frame: pl.DataFrame
     columns: Mapping[str, str] = field(default_factory=dict)
     rows: int = 20
+
+    def __post_init__(self) -> None:
+        require_valid_fields(self)
+        checks.whole_number("rows", self.rows, low=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +77,9 @@ class Section:
     tables: Sequence[Table] = ()
     numbers: Mapping[str, Any] = field(default_factory=dict)
     missing: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        require_valid_fields(self)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the pictures as JSON's own types: frames as lists of records, nan and infinite as None."""

@@ -181,7 +181,7 @@ def _float_ids(column: pl.Series) -> Cells:
         cell = column[row]
         if cell is None or math.isnan(cell):
             return f"the {name} is missing"
-        if cell == math.floor(cell):
+        if math.isfinite(cell) and cell == math.floor(cell):
             return (
                 f"the {name} is a floating point number of 2**{bits} or more, where neighboring whole numbers are "
                 "equal; store the ids as integers or text"

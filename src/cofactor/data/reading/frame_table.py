@@ -69,7 +69,7 @@ def as_frame(source: Any) -> pl.DataFrame:
         return source
     if hasattr(source, "to_frame") and not hasattr(source, "columns"):
         more = "; series.reset_index() makes one of its index and its values" if hasattr(source, "index") else ""
-        raise DataError(f"cannot read a table from a Series; give a frame{more}")
+        raise DataError(f"source: cannot read a table from a Series; give a frame{more}")
     with unreadable("the table"):
         if isinstance(source, pl.LazyFrame):
             return source.collect()
@@ -79,7 +79,7 @@ def as_frame(source: Any) -> pl.DataFrame:
             except (TypeError, ValueError, NotImplementedError, ImportError) as error:
                 raise DataError(f"the table cannot be read as Arrow: {error}") from error
     raise DataError(
-        f"cannot read a table from {type(source).__name__}; give a path, a database URL with query=, "
+        f"source: cannot read a table from {type(source).__name__}; give a path, a database URL with query=, "
         "or a frame (polars, pandas, pyarrow, duckdb)"
     )
 

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
+from cofactor import checks
 from cofactor.data.reading.columns import Role
 from cofactor.data.reading.files import TextFile, existing_file, open_text, unreadable
 from cofactor.data.reading.frame_table import FrameTable
 from cofactor.data.reading.json_table import JsonTable, open_json_table
 from cofactor.data.reading.parquet import open_parquet
 from cofactor.data.reading.text_table import TextTable, open_text_table
-from cofactor.errors import DataError, ParameterError
+from cofactor.errors import DataError
 
 __all__ = ["Format", "open_file"]
 
@@ -37,8 +38,8 @@ def open_file(
     Raises DataError when there is no such file, or when it is none of the formats; ParameterError
     for a format we do not know.
     """
-    if format is not None and format not in get_args(Format):
-        raise ParameterError(f"format must be one of {', '.join(get_args(Format))}, not {format!r}")
+    if format is not None:
+        checks.choice("format", format, get_args(Format))
     if format == "parquet" or (_is_parquet(existing_file(path)) and format is None):
         return open_parquet(existing_file(path))
     text = open_text(path)

@@ -1,0 +1,307 @@
+"""Checks of arguments by their annotations: a decorator of functions, and a check of a dataclass's fields.
+
+The plain types (int, float, bool, str, literals, lists and mappings of them) and classes are checked. Ranges, arrays
+and everything else are checked by the function itself, as a rule by `cofactor.checks`.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import inspect
+import os
+import sys
+import types
+from collections.abc import Callable, Mapping
+from functools import wraps
+from pathlib import Path
+from typing import Any, Literal, ParamSpec, Self, TypeVar, Union, get_args, get_origin
+
+import numpy as np
+
+from cofactor import checks
+from cofactor.errors import DataError, ParameterError
+
+__all__ = ["ADVICE", "require_valid_fields", "validated"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Check = Callable[[str, Any, Any], None]
+"""What checks an argument: called with its name, its value, and the object whose method is called, or None."""
+
+ADVICE: dict[str, str] = {
+    "Interactions": (
+        "read files and data frames with cofactor.read_ratings or cofactor.read_events, and columns with "
+        "cofactor.Interactions.from_columns"
+    ),
+    "Recommender": "make one by cofactor.Recommender.fit or cofactor.Recommender.load",
+    "Split": "make one by cofactor.split_random and its like, or of two tables by cofactor.evaluate.split_given",
+    "ItemOrder": "make one of item rows: arrays.ItemOrder(rows)",
+    "SparseRows": "make one by SparseRows.of(rows, columns, values, n_rows)",
+    "IdMap": "make one by IdMap.of(ids)",
+    "Scale": "make one by Scale.declared(levels)",
+    "DataFrame": "convert other tables by polars.DataFrame(table)",
+    "World": "make one by cofactor.data.synthetic.World()",
+    "Population": "make one by Population.of(recommender)",
+    "Tastes": "make one by Tastes.of(recommender)",
+    "Remedy": "such as cofactor.audit.PLAIN",
+    "Hits": "make one by Hits.of(ranked, relevant)",
+    "Study": "make one by cofactor.report.Study(table, estimator)",
+    "Generator": "make one by numpy.random.default_rng(seed)",
+}
+"""How objects of a class are made, by the name of the class: the end of a message."""
+
+UNCHECKED = ("object", "Any", "Estimator")
+"""Classes that are not checked here; functions check estimators by `recommend.checked_estimator`."""
+
+MOST = 1_000_000
+"""The most values that a list in an argument can hold."""
+
+
+def validated(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a function or method so that each call checks its arguments by their annotations.
+
+    An int is a whole number and no bool; a float is a finite number; text is a str. An argument whose annotation is not
+    a plain type or a class, such as an array, is not checked.
+
+    Parameters
+    ----------
+    function : callable
+        A function with annotations.
+
+    Returns
+    -------
+    callable
+        The function with the checks. It raises ParameterError or, for an object of another class, DataError.
+
+    Examples
+    --------
+    >>> @validated
+    ... def repeat(text: str, *, n: int = 2) -> str:
+    ...     return text * n
+    >>> repeat("ab", n=1.5)
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: n must be a whole number, not 1.5
+    """
+    plan: dict[str, Check] = {}
+    names: list[str] = []
+
+    @wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not names:
+            parameters = inspect.signature(function).parameters
+            plan.update(_checks_of(parameters_annotations(parameters), sys.modules[function.__module__]))
+            names.extend(parameters or ["no arguments"])
+        owner = args[0] if args and names[0] == "self" else None
+        for name, value in (*zip(names, args, strict=False), *kwargs.items()):
+            if name in plan:
+                plan[name](name, value, owner)
+        return function(*args, **kwargs)
+
+    return checked
+
+
+def parameters_annotations(parameters: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
+    """The annotation of each named parameter of a signature.
+
+    >>> def double(n: int, *more: int) -> int: ...
+    >>> list(parameters_annotations(inspect.signature(double).parameters))
+    ['n']
+    """
+    many = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return {
+        name: spec.annotation
+        for name, spec in parameters.items()
+        if spec.kind not in many and spec.annotation is not inspect.Parameter.empty
+    }
+
+
+def require_valid_fields(record: Any) -> None:
+    """Check the fields of a dataclass by their annotations, as `validated` checks arguments.
+
+    Parameters
+    ----------
+    record : dataclass
+        An object with fields. Call this in its `__post_init__`.
+
+    Raises
+    ------
+    ParameterError
+        For a plain value of another type.
+    DataError
+        For an object of another class.
+
+    Examples
+    --------
+    >>> @dataclasses.dataclass
+    ... class Place:
+    ...     rank: int
+    ...     def __post_init__(self):
+    ...         require_valid_fields(self)
+    >>> Place("first")
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: rank must be a whole number, not 'first'
+    """
+    cls = type(record)
+    plan = _plans.get(cls)
+    if plan is None:
+        plan = {}
+        for base in reversed(cls.__mro__):
+            plan |= _checks_of(getattr(base, "__annotations__", {}), sys.modules[base.__module__])
+        plan = _plans[cls] = {spec.name: plan[spec.name] for spec in dataclasses.fields(cls) if spec.name in plan}
+    for name, check in plan.items():
+        check(name, getattr(record, name), record)
+
+
+_plans: dict[type, dict[str, Check]] = {}
+
+
+def _checks_of(annotations: Mapping[str, Any], module: types.ModuleType) -> dict[str, Check]:
+    """The check of each name whose annotation has one."""
+    found = {}
+    for name, annotation in annotations.items():
+        if isinstance(annotation, str):
+            try:
+                annotation = eval(annotation, vars(module))
+            except NameError:  # imported for type checkers only
+                continue
+        if (check := _check(annotation)) is not None:
+            found[name] = check
+    return found
+
+
+def _check(annotation: Any) -> Check | None:
+    """The check of one annotation, or None where there is none."""
+    if annotation in _PLAIN:
+        return _PLAIN[annotation]
+    if annotation is Self:
+        return lambda name, value, owner: _require_class(name, value, type(owner))
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        return _union(parts)
+    if origin is Literal:
+        return lambda name, value, _: _require_choice(name, value, parts)
+    if origin is collections.abc.Callable:
+        return _require_callable
+    if origin is tuple and len(parts) == 2 and parts[1] is not Ellipsis:
+        return None
+    if origin in _LISTS and parts and (each := _check(parts[0])) is not None:
+        return lambda name, value, owner: _require_list(name, value, each, owner)
+    if origin in (collections.abc.Mapping, dict) and parts[0] is str:
+        return _require_mapping
+    if isinstance(annotation, type) and origin is None and annotation.__name__ not in UNCHECKED:
+        return lambda name, value, _: _require_class(name, value, annotation)
+    return None
+
+
+def _union(parts: tuple[Any, ...]) -> Check | None:
+    """The check that one of several annotations fits; None unless all of them can be checked."""
+    if Path in parts:
+        return _optional_path if type(None) in parts else _path
+    optional = type(None) in parts
+    tests = [_check(part) for part in parts if part is not type(None)]
+    known = [test for test in tests if test is not None]
+    if len(known) < len(tests):
+        return None
+
+    def check(name: str, value: Any, owner: Any) -> None:
+        if value is None and optional:
+            return None
+        problems = []
+        for test in known:
+            try:
+                return test(name, value, owner)
+            except (ParameterError, DataError) as problem:
+                problems.append(problem)
+        if len(problems) == 1:
+            raise problems[0]
+        rules = [str(problem).removeprefix(f"{name} must be ").partition(", not ")[0] for problem in problems]
+        raise ParameterError(f"{name} must be {' or '.join(rules)}, not {checks.shown(value)}")
+
+    return check
+
+
+def _require_class(name: str, value: Any, cls: type) -> None:
+    advice = ADVICE.get(cls.__name__)
+    if not isinstance(value, cls):
+        what = f"{name} must be of type {cls.__name__}, not {checks.shown(value)}"
+        raise DataError(f"{what}: {advice}" if advice else what)
+
+
+def _require_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
+    if not isinstance(value, str) or value not in choices:
+        raise ParameterError(f"{name} must be {' or '.join(map(str, choices))}, not {checks.shown(value)}")
+
+
+def _require_callable(name: str, value: Any, _: Any) -> None:
+    if not callable(value):
+        raise ParameterError(f"{name} must be a function, not {checks.shown(value)}")
+
+
+def _require_mapping(name: str, value: Any, _: Any) -> None:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ParameterError(f"{name} must be a dict with texts as keys, not {checks.shown(value)}")
+
+
+def _require_list(name: str, value: Any, each: Check, owner: Any) -> None:
+    """Raise ParameterError unless this is a list, tuple, array or column of values that all pass a check."""
+    what = f"{name} must be a list, not {checks.shown(value)}"
+    if isinstance(value, str | bytes | bytearray | Mapping) or not hasattr(value, "__len__"):
+        raise ParameterError(what)
+    if isinstance(value, np.ndarray) and value.ndim != 1:
+        raise ParameterError(what)
+    try:
+        too_long = len(value) > MOST
+    except OverflowError:  # a range beyond the numbers of the machine
+        too_long = True
+    if too_long:
+        raise ParameterError(f"{name} must hold at most {MOST:,} values, not {checks.shown(value)}")
+    try:
+        parts = list(value)
+    except Exception as problem:  # iterating is foreign code
+        raise ParameterError(what) from problem
+    for part in parts:
+        try:
+            each(name, part, owner)
+        except (ParameterError, DataError) as problem:
+            rule = str(problem).removeprefix(f"{name} must be ").partition(", not ")[0]
+            raise type(problem)(f"each value of {name} must be {rule}, not {checks.shown(part)}") from None
+
+
+def _path(name: str, value: Any, _: Any) -> None:
+    try:
+        usable = isinstance(value, str | os.PathLike) and b"\0" not in os.fsencode(value) and bool(os.fspath(value))
+    except UnicodeEncodeError:
+        usable = False
+    if not usable:
+        raise ParameterError(f"{name} must be a path, not {checks.shown(value)}")
+
+
+def _optional_path(name: str, value: Any, _: Any) -> None:
+    if value is not None:
+        _path(name, value, _)
+
+
+def _int(name: str, value: Any, _: Any) -> None:
+    if name == "seed":
+        checks.seed(value)
+    else:
+        checks.whole_number(name, value)
+
+
+def _float(name: str, value: Any, _: Any) -> None:
+    checks.finite_number(name, value)
+
+
+def _bool(name: str, value: Any, _: Any) -> None:
+    checks.flag(name, value)
+
+
+def _str(name: str, value: Any, _: Any) -> None:
+    if not isinstance(value, str):
+        raise ParameterError(f"{name} must be a text, not {checks.shown(value)}")
+
+
+_PLAIN: dict[Any, Check] = {int: _int, float: _float, bool: _bool, str: _str}
+_LISTS = (list, tuple, collections.abc.Sequence, collections.abc.Collection)

@@ -1,0 +1,213 @@
+"""Call public callables with bad arguments and print what came of each call, a JSON line each.
+
+    python calls.py list                   names and exceptions
+    python calls.py valid                  each callable with valid arguments only
+    python calls.py fuzz SEED FIRST LAST   the calls FIRST..LAST-1 of a seed
+
+Before each call its description is printed, so that a crash or a hang of this process is attributed to a call.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import resource
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bad_values import bad_values
+from public_names import PublicCallable, public_callables, reason_not_fuzzed
+from samples import Samples
+
+from cofactor.errors import CofactorError
+
+HEAVY = {
+    "cofactor.report.make.make_report": 0.02, "cofactor.evaluate.compare.compare": 0.1,
+    "cofactor.evaluate.tune.tune": 0.1, "cofactor.audit.coldstart.cold_start": 0.1,
+    "cofactor.plots.taste.taste_map_png": 0.1, "cofactor.estimators.neural.NeuralMF.fit": 0.3,
+}  # fmt: skip
+"""Callables that take long with valid arguments are drawn less often."""
+
+ALWAYS_BAD = {"cofactor.data.datasets.fetch": "name", "cofactor.data.datasets.load": "name"}
+"""Arguments that are always bad: a valid name would be fetched."""
+
+CALLBACKS = {"on_description", "on_epoch", "on_fit", "on_progress", "on_section", "on_trial", "weigh", "rank"}
+"""Arguments that are functions of the caller."""
+
+WRITERS = (".save", ".write", ".write_csv", "_png")
+"""Functions that are documented to raise OSError, with the path, where a file cannot be written."""
+
+OF_OBJECTS = ("KindError", "MissingExtraError")
+"""Errors that say what the object of a method, or one of OBJECTS, cannot do."""
+
+OBJECTS = {"recommender", "model", "estimator", "interactions"}
+
+SYNONYMS = {
+    "interactions": ("table", "rows", "users"), "table": ("user column", "item column"),
+    "values": ("rating", "ratings"), "y": ("rating",), "p": ("prediction",), "measures": ("columns",),
+    "users": ("rows",), "user_features": ("column",), "item_features": ("column",),
+    "kinds": ("lists",), "histories": ("means",), "model": ("users", "items", "histories"),
+}  # fmt: skip
+"""Other words by which messages name an argument."""
+
+MEMORY = 16 << 30
+"""Bytes of addresses that this process may use: a larger request is a MemoryError, and so a finding."""
+
+
+class Fuzz:
+    """Draws and makes calls."""
+
+    def __init__(self, folder: Path):
+        self.samples = Samples(folder)
+        self.samples.files()
+        self.bad = bad_values(self.samples)
+        self.calls = {name: call for name, call in public_callables().items() if reason_not_fuzzed(call) is None}
+        self.with_arguments = [name for name, call in self.calls.items() if self.samples.parameters(call)]
+        self.weights = [HEAVY.get(name, 1.0) for name in self.with_arguments]
+
+    def valid(self, call: PublicCallable, draw: random.Random | None) -> tuple[Any, dict[str, Any]]:
+        """An object for a method, and valid arguments."""
+        pick = (lambda n: 0) if draw is None else draw.randrange
+        obj = None if call.owner is None else self.samples.object_of(call.owner, pick)
+        return obj, self.samples.valid(call, obj)
+
+    def one(self, seed: int, number: int) -> None:
+        """Draw the call of this number and make it."""
+        draw = random.Random(f"{seed}-{number}")
+        call = self.calls[draw.choices(self.with_arguments, self.weights)[0]]
+        obj, arguments = self.valid(call, draw)
+        parameters = self.samples.parameters(call)
+        names = sorted(draw.sample(sorted(parameters), min(len(parameters), draw.choice((1, 1, 2)))))
+        if call.name in ALWAYS_BAD:
+            names = sorted({*names, ALWAYS_BAD[call.name]})
+        kinds = {name: draw.choice(list(self.bad)) for name in names}
+        say({"number": number, "call": call.name, "object": type(obj).__name__, "bad": kinds})
+        bad = {name: self.bad[kind]() for name, kind in kinds.items()}
+        for name in bad.keys() & CALLBACKS:
+            if callable(bad[name]):  # what the caller's own function raises is the caller's
+                bad[name] = "a text"
+        outcome = outcome_of(call, obj, {**arguments, **bad})
+        if outcome["outcome"] == "ours":
+            of_object = outcome["type"] in OF_OBJECTS and (obj is not None or bool(bad.keys() & OBJECTS))
+            outcome["named"] = of_object or is_named(outcome["message"], bad)
+        elif outcome["outcome"] == "returned":
+            outcome["accepted"] = [
+                f"{name}={kinds[name]}"
+                for name, value in bad.items()
+                if not fits(str(parameters[name].annotation), value) and call.name != "cofactor.client.Client.train"
+            ]
+        say(outcome)
+
+
+def outcome_of(call: PublicCallable, obj: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+    """What came of a call: "returned", "ours" (an error of cofactor) or "foreign"."""
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        warnings.simplefilter("ignore", ResourceWarning)  # of files among the bad values
+        try:
+            consume(call.call(*(() if call.owner is None else (obj,)), **arguments))
+        except CofactorError as error:
+            result = {"outcome": "ours", "type": type(error).__name__, "message": str(error)}
+        except OSError as error:
+            writes = call.name.endswith(WRITERS) and error.filename
+            result = {
+                "outcome": "ours" if writes else "foreign",
+                "type": "OSError",
+                "message": str(error) if writes else f"{error} {place(error)}",
+                "at": place(error),
+            }
+        except BaseException as error:  # noqa: BLE001 - panics of polars are BaseExceptions
+            result = {
+                "outcome": "foreign",
+                "type": type(error).__name__,
+                "message": str(error)[:300],
+                "at": place(error),
+            }
+        else:
+            result = {"outcome": "returned"}
+    if shown and result["outcome"] != "foreign":
+        result = {"outcome": "foreign", "type": shown[0].category.__name__, "message": f"warning: {shown[0].message}",
+                  "at": f"{shown[0].filename}:{shown[0].lineno}"}  # fmt: skip
+    return result
+
+
+def consume(result: Any) -> None:
+    """Take a few items of an iterator; enter and leave a context."""
+    if isinstance(result, Iterator):
+        for _ in zip(range(3), result, strict=False):
+            pass
+    elif isinstance(result, AbstractContextManager) and not isinstance(result, Path):
+        with result:
+            pass
+
+
+def place(error: BaseException) -> str:
+    """The innermost line of cofactor in the traceback."""
+    lines, trace = [], error.__traceback__
+    while trace is not None:
+        name = trace.tb_frame.f_code.co_filename
+        if f"{os.sep}cofactor{os.sep}" in name:
+            lines.append(f"{name.rpartition('cofactor' + os.sep)[2]}:{trace.tb_lineno}")
+        trace = trace.tb_next
+    return lines[-1] if lines else ""
+
+
+def is_named(message: str, bad: dict[str, Any]) -> bool:
+    """Whether a message names one of the bad arguments, or a row, line or id of it."""
+    words = [word for name in bad for word in (name, name.rstrip("_s"), *SYNONYMS.get(name, ()))]
+    words += [word.replace("_", " ") for word in words]
+    if any(re.search(rf"(?<![^\W_]){re.escape(word)}(?![^\W_])", message, re.IGNORECASE) for word in words):
+        return True
+    texts = [str(value) for value in bad.values() if isinstance(value, str | Path) and len(str(value)) > 2]
+    return any(text in message for text in texts)
+
+
+def fits(annotation: str, value: Any) -> bool:
+    """Whether a value is of the plain type that an argument is annotated with; True for other annotations."""
+    optional = annotation.endswith(" | None")
+    if optional and value is None:
+        return True
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    real = whole or (isinstance(value, float | np.floating) and np.isfinite(value))
+    plain = {"int": whole, "float": real, "bool": isinstance(value, bool | np.bool_), "str": isinstance(value, str)}
+    return plain.get(annotation.removesuffix(" | None"), True)
+
+
+def say(line: Any) -> None:
+    print(json.dumps(line), flush=True)
+
+
+def listed(calls: Iterable[PublicCallable]) -> dict[str, str | None]:
+    """Each public callable with the reason why it is not fuzzed, or None."""
+    return {call.name: reason_not_fuzzed(call) for call in calls}
+
+
+def main(mode: str, *numbers: str) -> None:
+    if mode == "list":
+        say(listed(public_callables().values()))
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        fuzz = Fuzz(Path(folder))
+        if mode == "valid":
+            for call in fuzz.calls.values():
+                obj, arguments = fuzz.valid(call, None)
+                say({"call": call.name, **outcome_of(call, obj, arguments)})
+        else:
+            seed, first, last = map(int, numbers)
+            for number in range(first, last):
+                fuzz.one(seed, number)
+        os.chdir("/")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

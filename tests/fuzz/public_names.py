@@ -1,0 +1,169 @@
+"""The public callables of cofactor by name: functions, classes, and the public methods of classes."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+DATA = (
+    "read", "load_report", "interactions", "scale", "ids", "features", "crosstab", "datasets", "synthetic",
+)  # fmt: skip
+MODELS = (
+    "base", "factor", "posterior", "similarity", "network", "distribution", "explanation", "prior", "objective",
+)  # fmt: skip
+METRICS = ("rating", "ranking", "catalog", "model_lists")
+MODULES = (
+    "cofactor",
+    "cofactor.estimators",
+    "cofactor.recommend",
+    *(f"cofactor.data.{name}" for name in DATA),
+    "cofactor.models",
+    *(f"cofactor.models.{name}" for name in MODELS),
+    "cofactor.evaluate",
+    *(f"cofactor.metrics.{name}" for name in METRICS),
+    "cofactor.newcomers",
+    "cofactor.interpret",
+    "cofactor.audit",
+    "cofactor.plots",
+    "cofactor.report",
+    "cofactor.client",
+    "cofactor.errors",
+)
+"""Modules whose exported names are public, as the reference pages list them."""
+
+PROTOCOLS = "a protocol, for isinstance; classes that implement it are fuzzed"
+PROTOCOL_NAMES = (
+    "ComparesItems", "Explains", "FoldsAbout", "FoldsIn", "HasFactors", "HasUncertainty", "KnowsTime", "Model",
+    "PredictsRatings", "ScoresItems", "TakesItems",
+)  # fmt: skip
+ERROR = "an error, made of the text of its message"
+RECORD = "a record that the library returns; nothing reads its fields back"
+PARTS = "reads arrays of a model file; Recommender.load checks them, and tests of damaged files run it"
+READERS = "a step of the readers on polars columns; read_ratings is fuzzed"
+CHECK = "a check for other modules; their functions are fuzzed"
+EQUATIONS = "an equation on arrays that model.explain computes; explain is fuzzed"
+EXCEPTIONS = {
+    **{f"cofactor.models.base.{name}": PROTOCOLS for name in PROTOCOL_NAMES},
+    "cofactor.estimators.base.Estimator": "the base class; its subclasses are fuzzed",
+    "cofactor.data.ids.CodedIds": READERS,
+    "cofactor.data.ids.faulty_ids": READERS,
+    "cofactor.data.interactions.require_interactions": CHECK,
+    "cofactor.recommend.require_recommender": CHECK,
+    "cofactor.metrics.catalog.counted": CHECK,
+    "cofactor.arrays.SparseRows.checked": CHECK,
+    "cofactor.data.features.Encoder.from_settings": PARTS,
+    "cofactor.models.posterior.BayesianModel.from_parts": PARTS,
+    "cofactor.models.factor.FactorModel.from_parts": PARTS,
+    "cofactor.models.similarity.ItemItemModel.from_parts": PARTS,
+    "cofactor.models.similarity.UserUserModel.from_parts": PARTS,
+    "cofactor.models.network.NetworkModel.from_parts": PARTS,
+    "cofactor.models.network.LevelsNetworkModel.from_parts": PARTS,
+    "cofactor.models.prior.Priors.from_parts": PARTS,
+    "cofactor.models.draws.Posterior": "the arrays of a BayesianModel, made by its fit",
+    "cofactor.models.explanation.pairwise_terms": EQUATIONS,
+    "cofactor.models.explanation.ridge_terms": EQUATIONS,
+    "cofactor.models.explanation.split_off": EQUATIONS,
+    "cofactor.models.explanation.told": EQUATIONS,
+    "cofactor.metrics.ranking.Hits.of_groups": "takes arrays that ModelLists.of computes; it is fuzzed",
+    "cofactor.metrics.ranking.Hits.of_places": "takes arrays that Hits.of computes; it is fuzzed",
+    "cofactor.audit.remedies.Remedy.rank": "a field, a function of the caller",
+    "cofactor.audit.remedies.Remedy.weigh": "a field, a function of the caller",
+    "cofactor.data.synthetic.Chunk.count": "a method of tuple",
+    "cofactor.data.synthetic.Chunk.index": "a method of tuple",
+    "cofactor.evaluate.intervals.Interval.count": "a method of tuple",
+    "cofactor.evaluate.intervals.Interval.index": "a method of tuple",
+}
+"""Public names that are not fuzzed, with the reason; that of a class holds for its methods too."""
+
+RECORDS = (
+    "Artifact", "Calibration", "Cells", "Chunk", "ColdStart", "Compared", "Comparison", "Concentration", "CrossTab",
+    "Dataset", "Distribution", "Encoder", "Epoch", "Evaluation", "Explanation", "Explored", "Exposure", "Features",
+    "Genres", "Hits", "Influence", "Interval", "LoadReport", "ModelLists", "Normals", "Recommendation",
+    "Recommendations", "Refusal", "Score", "Simulation", "Synthetic", "TasteMap", "Trial", "Truth", "Tuned",
+    "UserErrors",
+)  # fmt: skip
+"""Classes whose constructors are not fuzzed: records that the library returns."""
+
+SINGLE = (
+    "cofactor.arrays.SparseRows",
+    "cofactor.audit.exposure.Genres",
+    "cofactor.evaluate.compare.Compared",
+    "cofactor.evaluate.intervals.Interval",
+    "cofactor.evaluate.protocol.Score",
+    "cofactor.evaluate.tune.Trial",
+    "cofactor.newcomers.crowd.Crowd",
+    "cofactor.kernels.threads.threads",
+)
+"""Single public names of other modules."""
+
+
+@dataclass(frozen=True)
+class PublicCallable:
+    """A function, a class (its constructor), a class method, or a method.
+
+    Attributes
+    ----------
+    name : str
+        "module.function", "module.Class", or "module.Class.method".
+    call : callable
+        What is called; a method takes the object first.
+    owner : type or None
+        The class of a method that takes an object; None for everything else.
+    """
+
+    name: str
+    call: Callable[..., Any]
+    owner: type | None = None
+
+    @property
+    def parameters(self) -> dict[str, inspect.Parameter]:
+        """The arguments by name, without the object of a method."""
+        found = dict(inspect.signature(self.call).parameters)
+        if self.owner is not None:
+            found.pop(next(iter(found)))
+        return found
+
+
+def exported() -> Iterator[tuple[str, Any]]:
+    """Each public function and class of cofactor with its full name, once."""
+    seen: set[int] = set()
+    names = [f"{module}.{name}" for module in MODULES for name in importlib.import_module(module).__all__]
+    for name in [*names, *SINGLE]:
+        module, _, short = name.rpartition(".")
+        thing = getattr(importlib.import_module(module), short)
+        ours = (inspect.isclass(thing) or inspect.isroutine(thing)) and thing.__module__.startswith("cofactor")
+        if ours and id(thing) not in seen:
+            seen.add(id(thing))
+            yield f"{thing.__module__}.{thing.__qualname__}", thing
+
+
+def public_callables() -> dict[str, PublicCallable]:
+    """Every public callable by its full name."""
+    calls = {}
+    for name, thing in exported():
+        calls[name] = PublicCallable(name, thing)
+        if not inspect.isclass(thing) or issubclass(thing, BaseException):
+            continue
+        for method in dir(thing):
+            member = inspect.getattr_static(thing, method)
+            if method.startswith("_") or isinstance(member, property) or not callable(getattr(thing, method)):
+                continue
+            of_class = isinstance(member, classmethod | staticmethod)
+            full = f"{name}.{method}"
+            calls[full] = PublicCallable(full, getattr(thing, method), None if of_class else thing)
+    return calls
+
+
+def reason_not_fuzzed(call: PublicCallable) -> str | None:
+    """Why this callable is not fuzzed, or None."""
+    if inspect.isclass(call.call) and issubclass(call.call, BaseException):
+        return ERROR
+    if inspect.isclass(call.call) and call.call.__name__ in RECORDS:
+        return RECORD
+    for name, reason in EXCEPTIONS.items():
+        if call.name == name or call.name.startswith(name + "."):
+            return reason
+    return None

@@ -1,0 +1,595 @@
+"""Valid arguments for every public callable: tables, fitted recommenders, and values by the name of the argument."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import polars as pl
+from public_names import PublicCallable
+
+import cofactor
+from cofactor import audit, evaluate, interpret, newcomers
+from cofactor.arrays import NO_ORDER, SparseRows
+from cofactor.data.features import Encoder, indicators
+from cofactor.data.interactions import Interactions
+from cofactor.data.scale import Scale
+from cofactor.data.synthetic import generate, stream, truth
+from cofactor.data.world import World
+from cofactor.estimators import REGISTRY
+from cofactor.metrics.model_lists import ModelLists
+from cofactor.models.distribution import Distribution
+from cofactor.models.losses import EventsLoss, RatingsLoss
+from cofactor.models.network import NetworkModel
+from cofactor.report import Picture, Report, Section, Study, Table
+
+SMALL: dict[str, dict[str, Any]] = {
+    "neural-mf": {"epochs": 1},
+    "bayesian-mf": {"sweeps": 12, "burn_in": 2, "samples": 4, "factors": 2},
+    "biased-mf": {"factors": 2, "epochs": 2},
+    "explicit-als": {"factors": 2, "epochs": 2},
+    "implicit-als": {"factors": 2, "epochs": 2},
+    "bpr": {"factors": 2, "epochs": 2},
+}
+"""Settings of quick fits."""
+
+ANSWERS: dict[str, Any] = {
+    "/v1/recommendations": {"model": 1, "answered_by": "model", "stale": False, "items": []},
+    "/v1/predictions": {"prediction": 3.5},
+    "/v1/explanations": {"parts": []},
+    "/v1/items/similar": {"items": []},
+    "/v1/events": {"seq": 1},
+    "/v1/events/bulk": {"results": []},
+    "/v1/models": {"models": []},
+    "/v1/models/train": {"id": 1},
+}
+"""What the service of the fuzz answers."""
+
+
+def width(model: Any) -> int:
+    """The numbers that a model's prior has for each user."""
+    if isinstance(getattr(model, "loss", None), RatingsLoss | EventsLoss):
+        return int(model.factors + (getattr(model.loss, "l2_bias", None) is not None))
+    return int(model.factors + 1)
+
+
+class Samples:
+    """Tables, recommenders and other objects, each made when first used."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    @cached_property
+    def frame(self) -> pl.DataFrame:
+        draw = np.random.default_rng(3)
+        pairs = np.unique(draw.integers(0, [24, 10], (130, 2)), axis=0)
+        return pl.DataFrame(
+            {
+                "user": [f"u{u:02}" for u in pairs[:, 0]],
+                "item": [f"i{i}" for i in pairs[:, 1]],
+                "rating": draw.integers(1, 6, len(pairs)).astype(float),
+                "time": 880_000_000 + 3600 * draw.permutation(len(pairs)),
+            }
+        )
+
+    @cached_property
+    def item_table(self) -> pl.DataFrame:
+        n = range(10)
+        return pl.DataFrame(
+            {
+                "item": [f"i{k}" for k in n],
+                "title": [f"title {k}" for k in n],
+                "genres": ["war", "war|love"] * 5,
+                "year": n,
+            }
+        )
+
+    @cached_property
+    def user_table(self) -> pl.DataFrame:
+        return pl.DataFrame({"user": [f"u{k:02}" for k in range(24)], "job": ["cook", "poet", "poet"] * 8})
+
+    @cached_property
+    def ratings(self) -> Interactions:
+        table = cofactor.read_ratings(self.frame)
+        return table.with_item_table(self.item_table).with_user_table(self.user_table)
+
+    @cached_property
+    def events(self) -> Interactions:
+        return self.ratings.to_events(positive_from=2)
+
+    @cached_property
+    def other(self) -> Interactions:
+        """A table of other users and items."""
+        return Interactions.from_columns([1, 1, 2, 3], [7, 8, 8, 9], [5, 4, 3, 1], times=[1, 2, 3, 4])
+
+    @cached_property
+    def other_recommender(self) -> cofactor.Recommender:
+        return cofactor.Recommender.fit(cofactor.Bias(), self.other)
+
+    @cached_property
+    def split(self) -> evaluate.Split:
+        return evaluate.split_random(self.ratings)
+
+    @cache  # noqa: B019 - a single object lives as long as the process
+    def recommender(self, name: str = "explicit-als") -> cofactor.Recommender:
+        estimator = REGISTRY[name](**SMALL.get(name, {}))
+        return cofactor.Recommender.fit(estimator, self.events if estimator.kind == "events" else self.ratings)
+
+    @cached_property
+    def with_priors(self) -> cofactor.Recommender:
+        rec = self.recommender("explicit-als")
+        return newcomers.learn_priors(rec, user_features=["job"], item_features=["genres"])
+
+    @cached_property
+    def in_time(self) -> cofactor.Recommender:
+        """A recommender whose predictions depend on the time."""
+        estimator = cofactor.BayesianMF(**SMALL["bayesian-mf"], time_bin=86400)
+        return cofactor.Recommender.fit(estimator, self.ratings)
+
+    @cached_property
+    def recommenders(self) -> list[Callable[[], cofactor.Recommender]]:
+        def one(name: str) -> Callable[[], cofactor.Recommender]:
+            return lambda: self.recommender(name)
+
+        return [lambda: self.with_priors, *(one(name) for name in REGISTRY), lambda: self.in_time]
+
+    @cached_property
+    def world(self) -> World:
+        return World(n_users=20, n_items=12, n_ratings=100, genres=2)
+
+    def client(self) -> cofactor.Client:
+        def answer(request: httpx.Request) -> httpx.Response:
+            return httpx.Response(200, json=ANSWERS.get(request.url.path, {"id": 1}))
+
+        return cofactor.Client("http://127.0.0.1:9", "a.b", retries=0, transport=httpx.MockTransport(answer))
+
+    @cached_property
+    def model_lists(self) -> ModelLists:
+        rec = self.recommender("item-knn")
+        return rec.ranked_lists(np.arange(24, dtype=np.int32), [3], self.ratings.by_user)
+
+    @cached_property
+    def simulation(self) -> audit.Simulation:
+        tastes = audit.Tastes.of(self.recommender())
+        return audit.simulate(cofactor.Bias(), self.ratings, tastes, rounds=1, n=2)
+
+    @cached_property
+    def figure(self) -> Any:
+        return cofactor.plots.lorenz_plot(self.lorenz)  # type: ignore[attr-defined]
+
+    @cached_property
+    def lorenz(self) -> pl.DataFrame:
+        return audit.exposure(self.recommender(), n=2).shown.lorenz.with_columns(what=pl.lit("shown"))
+
+    def files(self) -> None:
+        """Files that calls read."""
+        self.frame.write_csv(self.folder / "ratings.csv")
+        self.frame.write_parquet(self.folder / "ratings.parquet")
+        self.recommender().save(self.folder / "model.cofactor")
+        (self.folder / "junk").write_bytes(bytes(range(256)) * 20)
+        (self.folder / "folder").mkdir()
+
+    # objects whose methods are called
+
+    @cached_property
+    def objects(self) -> dict[str, list[Callable[[], Any]]]:
+        """Objects by the name of their class."""
+        registry: dict[str, list[Callable[[], Any]]] = {
+            cls.__name__: [lambda cls=cls, name=name: cls(**SMALL.get(name, {}))] for name, cls in REGISTRY.items()
+        }
+
+        def model(name: str) -> Callable[[], Any]:
+            return lambda: self.recommender(name).model
+
+        factor = ["explicit-als", "biased-mf", "bpr", "implicit-als", "popularity", "bias"]
+        return registry | {
+            "Estimator": [cofactor.Bias],
+            "Recommender": self.recommenders,
+            "FactorModel": [model(name) for name in factor],
+            "BayesianModel": [model("bayesian-mf"), lambda: self.in_time.model],
+            "UserUserModel": [model("user-knn")],
+            "ItemItemModel": [model("item-knn"), model("ease")],
+            "NetworkModel": [model("neural-mf")],
+            "LevelsNetworkModel": [lambda: self.levels_network],
+            "Interactions": [lambda: self.ratings, lambda: self.events, lambda: self.other],
+            "IdMap": [lambda: self.ratings.items, lambda: self.other.items],
+            "Scale": [lambda: self.ratings.scale, lambda: Scale(0.0, 10.0)],
+            "LoadReport": [lambda: self.ratings.report],
+            "SparseRows": [lambda: self.ratings.by_user],
+            "Split": [lambda: self.split],
+            "Client": [self.client],
+            "World": [lambda: self.world],
+            "Encoder": [lambda: Encoder.of(self.item_table, ["genres"], "item")],
+            "Features": [lambda: indicators(self.item_table, ["genres"], "item")],
+            "Truth": [lambda: truth(self.world)],
+            "Synthetic": [lambda: generate(self.world)],
+            "Chunk": [lambda: next(iter(stream(self.world)))],
+            "Interview": [
+                lambda: newcomers.Interview(self.population),
+                lambda: newcomers.Interview(self.population).answered(2, 4.0),
+            ],
+            "Population": [lambda: self.population],
+            "Crowd": [lambda: self.population.crowd],
+            "Distribution": [self.normals, lambda: replace(self.normals(), curve=self.cells())],
+            "Normals": [lambda: self.normals().curve],
+            "Cells": [self.cells],
+            "Explanation": [
+                lambda: self.recommender().explanation(1, 2), lambda: self.recommender("bpr").explanation(1, 2)
+            ],
+            "Prior": [lambda: self.with_priors.priors.users],
+            "Priors": [lambda: self.with_priors.priors],
+            "ModelLists": [lambda: self.model_lists],
+            "Hits": [lambda: self.model_lists.hits],
+            "Simulation": [lambda: self.simulation],
+            "Tastes": [lambda: self.simulation.tastes],
+            "Remedy": [lambda: audit.PLAIN],
+            "Impressions": [lambda: newcomers.Impressions(np.zeros(10, np.int64), np.zeros(10, np.int64))],
+            "TasteMap": [lambda: interpret.TasteMap.of(self.recommender())],
+            "Calibration": [lambda: evaluate.calibration(self.recommender("bayesian-mf"), self.unseen)],
+            "Comparison": [lambda: self.comparison],
+            "Evaluation": [lambda: self.evaluation],
+            "Score": [lambda: self.evaluation.scores[0]],
+            "Tuned": [lambda: self.tuned],
+            "CrossTab": [lambda: cofactor.crosstab(self.ratings)],
+            "Study": [lambda: Study(self.ratings, cofactor.Bias(), most_people=50)],
+            "Report": [lambda: Report("title", self.report_settings, (self.section,))],
+            "Section": [lambda: self.section],
+            "Picture": [lambda: self.section.pictures[0]],
+            "Table": [lambda: self.section.tables[0]],
+        }  # fmt: skip
+
+    def object_of(self, owner: type, pick: Callable[[int], int]) -> Any:
+        """An object of the class."""
+        makes = self.objects[owner.__name__]
+        return makes[pick(len(makes))]()
+
+    @cached_property
+    def section(self) -> Section:
+        return Section("name", "title", ["text"], [Picture(self.figure, "text")], [Table("a", "b", self.frame)])
+
+    @cached_property
+    def report_settings(self) -> dict[str, Any]:
+        return {"estimator": {"estimator": "bias"}, "seed": 0, "source": None}
+
+    def normals(self) -> Distribution:
+        return Distribution.of([[3.0, 4.0]] * 24, [[1.0, 0.5]] * 24, self.ratings.scale)
+
+    @cached_property
+    def unseen(self) -> evaluate.Split:
+        """A split whose test part the recommenders do not know."""
+        known = self.ratings.by_user
+        pairs = [(u, i) for u in range(24) for i in range(10) if i not in known.row(u).columns][:60]
+        u, i = np.array(pairs, np.int32).T
+        test = replace(
+            self.ratings, u=u.copy(), i=i.copy(), values=np.full(len(u), 3, np.float32),
+            times=np.full(len(u), 900_000_000), report=None,
+        )  # fmt: skip
+        return evaluate.Split(self.ratings, test)
+
+    @cached_property
+    def evaluation(self) -> evaluate.Evaluation:
+        return evaluate.evaluate(self.estimator, self.split)
+
+    @cached_property
+    def comparison(self) -> evaluate.Comparison:
+        return evaluate.compare(self.estimator, self.split)
+
+    @cached_property
+    def tuned(self) -> evaluate.Tuned:
+        return evaluate.tune(self.estimator, self.split, trials=2)
+
+    @cached_property
+    def population(self) -> newcomers.Population:
+        return newcomers.Population.of(self.recommender(), kinds=2)
+
+    @cached_property
+    def estimator(self) -> Any:
+        return cofactor.Bias()
+
+    @cached_property
+    def levels_network(self) -> NetworkModel:
+        return cofactor.NeuralMF(epochs=1, head="classification").fit(self.ratings)
+
+    @cached_property
+    def kinds(self) -> Any:
+        return audit.item_kinds(self.item_table, "genres")
+
+    # arguments
+
+    @cached_property
+    def by_name(self) -> dict[str, Callable[[], Any]]:
+        """A valid value for each argument of this name, unless `by_call` says otherwise."""
+        users, items = np.arange(24, dtype=np.int32), (np.arange(24) % 10).astype(np.int32)
+        return {
+            "interactions": lambda: self.ratings,
+            "table": lambda: self.item_table,
+            "recommender": lambda: self.recommender(),
+            "estimator": lambda: self.estimator,
+            "estimators": lambda: [self.estimator],
+            "split": lambda: self.split,
+            "seed": lambda: 0,
+            "n": lambda: 3,
+            "k": lambda: 2,
+            "ks": lambda: [1, 3],
+            "rows": lambda: users,
+            "users": lambda: users,
+            "items": lambda: items,
+            "user": lambda: "u01",
+            "item": lambda: "i1",
+            "times": lambda: np.full(24, 880_000_000),
+            "histories": lambda: self.ratings.by_user,
+            "exclude": lambda: self.ratings.by_user,
+            "relevant": lambda: self.ratings.by_user,
+            "known": lambda: self.ratings.by_user,
+            "among": lambda: ["i1", "i2", "i3"],
+            "history": lambda: {"i1": 5.0, "i2": 3.0},
+            "frame": lambda: self.frame,
+            "path": lambda: "made",
+            "u": lambda: users,
+            "i": lambda: items,
+            "y": lambda: np.full(24, 3.0),
+            "p": lambda: np.full(24, 3.5),
+            "n_users": lambda: 24,
+            "n_items": lambda: 10,
+            "n_rows": lambda: 24,
+            "values": lambda: np.full(24, 3.0, np.float32),
+            "hits": lambda: self.model_lists.hits,
+            "world": lambda: self.world,
+            "figure": lambda: self.figure,
+            "study": lambda: Study(self.ratings, self.estimator, most_people=50),
+            "kinds": lambda: self.kinds,
+            "title": lambda: "title",
+            "name": lambda: "name",
+            "ids": lambda: ["i1", "i2"],
+            "columns": lambda: ["genres"],
+            "column": lambda: "genres",
+            "what": lambda: "item",
+            "groups": lambda: users % 2,
+            "ranked": lambda: np.array([[0, 1], [2, -1]] * 12, np.int32),
+            "lists": lambda: np.tile(np.arange(4, dtype=np.int32), (24, 1)),
+            "scores": lambda: np.tile(np.arange(4, 0, -1).astype(np.float32), (24, 1)),
+            "model": lambda: self.recommender().model,
+            "validation": lambda: None,
+            "test": lambda: self.split.test,
+            "train": lambda: self.split.train,
+            "tastes": lambda: self.simulation.tastes,
+            "share": lambda: 0.5,
+            "take": lambda: np.arange(24, dtype=np.int32),
+            "text": lambda: "i1",
+            "trials": lambda: 2,
+            "permutations": lambda: 2,
+            "watched": lambda: 10,
+            "rounds": lambda: 1,
+            "given": lambda: [0, 2],
+            "weights": lambda: np.ones(len(self.ratings), np.float32),
+            "precision": lambda: np.eye(3),
+        }
+
+    def cells(self) -> Any:
+        return Distribution.of_mass([[0.1, 0.1, 0.2, 0.3, 0.3]] * 24, self.ratings.scale).curve
+
+    @cached_property
+    def by_call(self) -> dict[str, dict[str, Callable[[], Any]]]:
+        """Valid values for arguments of single callables, by the end of the callable's name."""
+        rec = self.recommender
+        ids = {
+            "users": lambda: ["u01", "u02"],
+            "items": lambda: ["i1", "i2"],
+            "times": lambda: None,
+        }
+        table = {"table": lambda: self.ratings}
+        pair = {"user": lambda: 1, "item": lambda: 2}
+        client = {"items": lambda: ["i1"], "users": lambda: ["u1"], "value": lambda: 4.0}
+        plots = {
+            "cold_start_plot": lambda: pl.DataFrame(
+                {
+                    "given": [0, 2],
+                    **{f"{w}{e}": [1.0, 0.9] for w in ("personal", "baseline") for e in ("", "_low", "_high")},
+                }
+            ),
+            "comparison_plot": lambda: self.comparison.frame(),
+            "crosstab_plot": lambda: interpret.filled_crosstab(rec()),
+            "genres_plot": lambda: pl.DataFrame({"genre": ["Drama", "War"], "had": [0.6, 0.4], "shown": [0.9, 0.1]}),
+            "influence_plot": lambda: audit.influence(rec(), np.arange(24) % 2, n=2, permutations=2).groups,
+            "levels_plot": lambda: interpret.levels(rec()),
+            "lorenz_plot": lambda: self.lorenz,
+            "reliability_plot": lambda: self.objects["Calibration"][0]().reliability,
+            "simulation_plot": lambda: self.simulation.summary(self.kinds),
+            "taste_map_plot": lambda: interpret.TasteMap.of(rec()).items,
+            "taste_map_png": lambda: interpret.TasteMap.of(rec()).items,
+        }
+        mine: dict[str, dict[str, Callable[[], Any]]] = {
+            **{name: {"frame": make} for name, make in plots.items()},
+            ".with_settings": {"settings": dict},
+            ".Recommender.fit": {"start": lambda: None},
+            ".Recommender.load": {"path": lambda: "model.cofactor"},
+            ".Recommender.predict": ids,
+            ".Recommender.unknown": ids,
+            ".Recommender.user_rows": {"users": lambda: ["u01", "u02"]},
+            ".Recommender.recommend": ids,
+            ".Recommender.similar_users": {"user": lambda: "u01"},
+            ".Recommender.explanation": pair,
+            ".Recommender.updated": {"new": lambda: self.ratings},
+            ".Recommender.with_items": {
+                "table": lambda: pl.DataFrame({"item": ["new"], "title": ["t"], "genres": ["war"]}),
+                "ratings": lambda: None,
+            },
+            ".Recommender.folded_in": {"table": lambda: None},
+            ".Recommender.recommend_newcomer": {"about": lambda: None},
+            ".Recommender.answered_by": {"rows": lambda: np.array([0, 1, -1]), "scores": lambda: np.float32([1, 0, 0])},
+            ".explain": pair,
+            **{f".Client.{name}": client | {"user": lambda: "u1", "item": lambda: "i1"}
+               for name in ("explain", "set_available", "rate", "event")},
+            ".Client.put_items": {"items": lambda: [{"item": "i1", "title": "t"}]},
+            ".Client.send": {"events": lambda: [{"user": "u1", "item": "i1", "value": 1}]},
+            ".Client.set_available": {"items": lambda: ["i1"], "available": lambda: True},
+            ".Client.job": {"job": lambda: 1},
+            ".Client.promote": {"version": lambda: 1},
+            ".client.Client": {"url": lambda: "http://127.0.0.1:9", "key": lambda: "a.b"},
+            ".require_interactions": {"value": lambda: self.ratings},
+            ".Interactions.from_columns": {
+                "users": lambda: ["a", "b"], "items": lambda: ["x", "y"], "values": lambda: [1.0, 2.0],
+                "times": lambda: [1, 2], "weights": lambda: [1.0, 1.0],
+            },
+            ".Interactions.select": {"keep": lambda obj: np.arange(len(obj)) % 2 == 0},
+            ".Interactions.to_events": {"positive_from": lambda: 4},
+            ".Interactions.with_weights": {"weights": lambda obj: np.ones(len(obj))},
+            ".Interactions.with_item_table": {"table": lambda obj: pl.DataFrame({"id": obj.items.all, "title": "t"})},
+            ".Interactions.with_user_table": {"table": lambda obj: pl.DataFrame({"id": obj.users.all, "job": "t"})},
+            **{f".read.{name}": {
+                "source": lambda: "ratings.csv",
+            } for name in ("read_events", "read_ratings", "read_table")},
+            ".LoadReport.with_note": {"note": lambda: "text"},
+            ".SparseRows.checked": {"n_columns": lambda: 10},
+            ".SparseRows.row": {"r": lambda: 1},
+            ".SparseRows.slice": {"first": lambda: 1, "last": lambda: 3},
+            ".SparseRows.of": {
+                "rows": lambda: [0, 1], "columns": lambda: [2, 0], "values": lambda: [1.0, 2.0],
+                "weights": lambda: [1.0, 2.0],
+            },
+            ".Chunk.part": {"first": lambda: 1, "last": lambda: 3},
+            ".Chunk.joined": {"chunks": lambda: list(stream(self.world))},
+            ".Scale.declared": {"levels": lambda: [1, 2, 3]},
+            ".Scale.of": {"values": lambda: [1.0, 2.0]},
+            ".Scale.check": {"values": lambda: [1.0, 2.0], "name": lambda: "the rating"},
+            ".IdMap.of": {"ids": lambda: ["a", "b"]},
+            ".IdMap.from_sorted": {"ids": lambda: pl.Series(["a", "b"])},
+            ".IdMap.of_with_rows": {"ids": lambda: pl.Series(["a", "b"])},
+            ".IdMap.ids": {"rows": lambda: [0, 1]},
+            ".IdMap.checked_rows": {"rows": lambda: [0, 1]},
+            ".IdMap.row": {"id_": lambda obj: obj.all[0]},
+            ".IdMap.rows": {"ids": lambda obj: obj.all[:2]},
+            ".IdMap.typed": {"ids": lambda obj: obj.all[:2]},
+            ".IdMap.parse": {"text": lambda obj: str(obj.all[0])},
+            ".IdMap.union": {"other": lambda obj: obj},
+            ".IdMap.equals": {"other": lambda obj: obj},
+            ".with_users": {"other": lambda obj: obj},
+            ".fold_in_about": {
+                "means": lambda obj: np.zeros((24, width(obj))), "precision": lambda obj: np.eye(width(obj)),
+            },
+            ".items_about": {
+                "raters": lambda: SparseRows.of([0], [3], [4.0], 1),
+                "means": lambda obj: np.zeros((1, width(obj))), "precision": lambda obj: np.eye(width(obj)),
+            },
+            ".FactorModel.with_items": {
+                "factors": lambda obj: np.zeros((1, obj.item_factors.shape[1]), np.float32),
+                "bias": lambda: np.zeros(1, np.float32), "take": lambda: np.arange(-1, 10, dtype=np.int32),
+            },
+            ".FactorModel.with_user_arrays": {
+                "factors": lambda obj: obj.user_factors, "bias": lambda obj: obj.user_bias,
+            },
+            ".FactorModel.link": {"x": lambda: np.float32([0, 1])},
+            ".top": {"allowed": lambda: np.zeros(0, bool), "order": lambda: NO_ORDER},
+            ".similar_items": {"items": lambda: [0, 1]},
+            ".similar_users": {"users": lambda: [0, 1]},
+            ".item_similarity": {"items": lambda: [[0, 1], [2, 3]]},
+            ".Recommender.similar_items": {"item": lambda: "i1"},
+            ".distribution_at": {},
+            ".Distribution.of": {
+                "means": lambda: [[3.0]], "sds": lambda: [[1.0]], "scale": lambda: Scale.declared([1, 2, 3, 4, 5]),
+            },
+            ".Distribution.of_mass": {"mass": lambda: [[0.5, 0.5]], "scale": lambda: Scale.declared([1, 2])},
+            ".Distribution.at_least": {"value": lambda: 3.0},
+            ".Normals.below": {"points": lambda: np.array([1.0, 2.0])},
+            ".Explanation.rounded": {"digits": lambda: 2},
+            ".objective.objective": table | {"interactions": lambda: self.ratings},
+            ".base.predicted": {"times": lambda: None},
+            ".base.distribution": {"times": lambda: None, "model": lambda: rec("bayesian-mf").model},
+            ".evaluate.protocol.score": {"split": lambda: self.unseen, "label": lambda: "a label"},
+            ".evaluate.calibration.calibration": {
+                "split": lambda: self.unseen, "recommender": lambda: rec("bayesian-mf"), "levels": lambda: [0.5, 0.9],
+            },
+            ".evaluate.protocol.evaluate": {"exclude": lambda: "seen"},
+            ".evaluate.compare.compare": {"exclude": lambda: "seen"},
+            ".split_users": {"users": lambda: 0.3, "given": lambda: 0.5},
+            ".Split.excluding": {"exclude": lambda: "seen"},
+            **{f".split_{name}": {"test": lambda: 0.2} for name in ("by_time", "per_user", "random")},
+            ".evaluate.tune.tune": {"validation": lambda: 0.2},
+            ".metrics.catalog.coverage": {"shown": lambda: [1, 0]},
+            ".metrics.catalog.novelty": {"shown": lambda: [1, 0], "support": lambda: [3, 2]},
+            ".metrics.catalog.gini": {"counts": lambda: [1, 0]},
+            ".Concentration.of": {"counts": lambda: [1, 0]},
+            ".ModelLists.of": {"evidence": lambda: np.ones(10, bool)},
+            ".Hits.summed": {"gain": lambda obj: None},
+            ".Population.of": {"kinds": lambda: 2},
+            ".Crowd.of": {"kinds": lambda: 2},
+            ".Crowd.like": {"asked": lambda: [1, 2], "known": lambda: [True, False]},
+            ".Interview.answered": {"item": lambda: 4, "rating": lambda: 3.0},
+            ".explore": {"users": lambda: ["u00", "u01", "u02"], "share": lambda: 0.5},
+            ".rescaled": {"unit": lambda: 2.0, "scale": lambda: Scale.declared([2, 4, 6, 8, 10])},
+            ".TasteMap.ends": {"axis": lambda: 1},
+            ".TasteMap.of": {"min_support": lambda: 1},
+            ".interpret.disagreements.disagreements": {"min_support": lambda: 1},
+            ".crosstab": {"users": lambda: 3, "items": lambda: 3},
+            ".filled_crosstab": {"users": lambda: 3, "items": lambda: 3},
+            ".cold_start": {"users": lambda: 0.9, "given": lambda: [0, 1]},
+            ".simulate": table,
+            ".Study": table,
+            ".Simulation.share": {"items": lambda: np.arange(10) < 3, "users": lambda: np.arange(24) < 12},
+            ".Simulation.summary": {"users": lambda: np.arange(24) < 12},
+            ".Tastes.ratings": {"stream": lambda: np.random.default_rng(0)},
+            ".calibrated": {"wanted": lambda: np.full((24, self.kinds.shape[1]), 0.5), "n": lambda: 2},
+            ".spread": {"strength": lambda: 0.5, "n": lambda: 2},
+            ".kinds_by_raters": {"n_kinds": lambda: 2},
+            ".simulation_plot": {"measures": lambda: {"accuracy": "accuracy"}},
+            ".indicators": table | {"table": lambda: self.item_table},
+            ".group_weights": {"groups": lambda: np.arange(24) % 2},
+            ".Impressions": {"shown": lambda: np.zeros(10, np.int64), "clicked": lambda: np.zeros(10, np.int64)},
+            ".Prior.means": {"table": lambda: self.user_table, "n": lambda: 24},
+            ".expected": {"u": lambda: [0, 1], "i": lambda: [2, 3]},
+            ".Recommender.explain": {"user": lambda: "u01", "item": lambda: "i1"},
+            ".recommend.checked_estimator": {"given": lambda: self.estimator},
+            **{f".{name}": {"y": self.outputs} for name in ("loss", "ranked_by", "rating")},
+            ".Hits.over": {"sums": lambda obj: np.ones(24), "normalizer": lambda: 2.0},
+            ".ranking_metrics": {"ks": lambda: [1, 2]},
+            ".accuracy_by_group": {
+                "score": lambda: self.evaluation.scores[0], "metric": lambda: "squared_error",
+                "groups": lambda: pl.Series(["a", "b"] * 12),
+            },
+            ".fetch": {"name": lambda: "movielens-2k"},
+            ".datasets.load": {"name": lambda: "movielens-2k"},
+            ".Recommendation": {"item": lambda: "i1"},
+            ".CodedIds.of": {"texts": lambda: pl.Series(["a"])},
+            ".id_fault": {},
+        }  # fmt: skip
+        return mine
+
+    def outputs(self, network: NetworkModel) -> Any:
+        """The outputs of a network for each of 24 pairs."""
+        return network.outputs(self.by_name["users"](), self.by_name["items"]())
+
+    def parameters(self, call: PublicCallable) -> dict[str, inspect.Parameter]:
+        """The arguments of a call; where it takes settings by name, those of the estimator or the service."""
+        found = dict(call.parameters)
+        for name, parameter in call.parameters.items():
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                owner = call.owner if call.owner in REGISTRY.values() else cofactor.Bias
+                found.pop(name)
+                found |= inspect.signature(owner).parameters
+            if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+                found.pop(name)
+        return found
+
+    def valid(self, call: PublicCallable, obj: Any) -> dict[str, Any]:
+        """A valid value for each argument of a call that needs one; `obj` is what a method is called on."""
+        if inspect.isclass(call.call) and call.call.__name__ in self.objects:
+            model = self.object_of(call.call, lambda n: 0)
+            if is_dataclass(model):
+                return {spec.name: getattr(model, spec.name) for spec in fields(model) if spec.init}
+        made: dict[str, Callable[..., Any]] = {}
+        parameters = self.parameters(call)
+        for end, values in self.by_call.items():
+            if call.name.endswith(end):
+                made |= {name: value for name, value in values.items() if name in parameters}
+        for name, parameter in parameters.items():
+            if name not in made and name in self.by_name and parameter.default is inspect.Parameter.empty:
+                made[name] = self.by_name[name]
+        if "interactions" in made and getattr(obj, "kind", None) == "events" and is_dataclass(obj):
+            made["interactions"] = lambda: self.events
+        return {name: value(obj) if inspect.signature(value).parameters else value() for name, value in made.items()}
