@@ -22,11 +22,11 @@ check: .venv/installed-dev   ## style, types and the layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check                  ## everything that must hold, on real data
-	$(BIN)/python -m pytest
+test: check                  ## everything that must hold, on real data, in two processes
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-long: .venv/installed-dev ## the tests marked long only: full sizes of the fuzzes, simulations (minutes)
-	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest -m long -n 2 --dist worksteal
 
 docs: .venv/installed-dev    ## the documentation, into docs/_build/html: every page is run; a warning is an error (minutes)
 	rm -rf docs/_build docs/generated

@@ -91,6 +91,7 @@ def ndcg(split: Split, ranked: np.ndarray) -> np.ndarray:
     return ranking_metrics(ranked[users], split.test.by_user.take(users), ks=(10,))["ndcg@10"]
 
 
+@pytest.mark.long
 def test_implicit_als_at_its_defaults_keeps_up_with_ease(i0: list[Split]) -> None:
     """Per-user NDCG averaged over the ten splits, then bootstrapped over users."""
 

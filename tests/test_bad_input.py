@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cofactor.data.interactions import Interactions
@@ -453,6 +453,7 @@ def test_quoted_fields_come_back_as_the_csv_module_wrote_them(fields: list[str])
     assert split_quoted(text, ",") == fields == next(csv.reader([text], strict=True))
 
 
+@settings(max_examples=10)  # each Parquet file is read in a child process
 @given(st.binary(max_size=300))
 def test_bytes_of_any_kind_never_cause_a_traceback(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = write(tmp_path_factory.mktemp("junk"), content, "junk.bin")

@@ -102,6 +102,7 @@ def test_the_same_seed_trains_the_same_bits_and_draws_nothing_from_the_global_st
     assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
 
 
+@pytest.mark.long
 def test_the_courses_recipe(s0: Split) -> None:
     """Three epochs at 1e-3, then five at 5e-3, wd 0.1, 50 factors, batches of 64: S0.
 

@@ -46,6 +46,7 @@ def test_influence_keeps_its_laws(estimator: object, small_ratings: Interactions
     assert nobody["influence"][3] == 0
 
 
+@pytest.mark.long
 def test_eager_fans_are_the_one_group_that_is_flagged() -> None:
     made = generate(EAGER_SHAPE)
     rec = Recommender.fit(BiasedMF(factors=16), made.interactions)

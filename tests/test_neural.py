@@ -61,6 +61,7 @@ def same_bits(a: NetworkModel, b: NetworkModel) -> bool:
 # how good
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("head", HEADS)
 def test_accuracy_on_s0_at_the_defaults(head: Any, s0: Split) -> None:
     began = time.process_time()
@@ -79,6 +80,7 @@ def test_accuracy_on_s0_at_the_defaults(head: Any, s0: Split) -> None:
         assert surprise.mean() < base.mean() - 0.15
 
 
+@pytest.mark.long
 def test_a_mass_on_s0_means_what_it_says(s0: Split) -> None:
     found = calibration(Recommender.fit(NeuralMF(head="classification"), s0.train), s0)
     assert found.n == 20_000

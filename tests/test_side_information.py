@@ -114,6 +114,7 @@ def test_an_unknown_item_is_as_uncertain_as_the_genres_differ(genres: Interactio
     assert unknown.sd().mean() > 1.5 * known.sd().mean()
 
 
+@pytest.mark.long
 def test_features_that_say_nothing_do_little_harm(movielens: Interactions) -> None:
     rng = np.random.default_rng(0)
     noise = pl.DataFrame({"item": movielens.items.all, "letter": rng.choice(list("abcdefgh"), movielens.n_items)})
@@ -130,6 +131,7 @@ def test_features_that_say_nothing_do_little_harm(movielens: Interactions) -> No
     assert found[1] < found[0] + 0.002
 
 
+@pytest.mark.long
 def test_genres_and_times_help_on_movielens(movielens: Interactions) -> None:
     split = split_random(movielens, test=0.2, seed=0)
     test, histories = split.test, split.train.by_user

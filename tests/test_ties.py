@@ -225,6 +225,7 @@ def test_relabeling_with_carried_initial_values_changes_no_metric_of_implicit_al
 RANDOM = [cofactor.ImplicitALS(factors=8, epochs=5), cofactor.BPR(factors=8, epochs=10)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("estimator", RANDOM, ids=lambda e: e.name)
 def test_relabeling_shifts_no_metric_of_estimators_with_random_numbers(estimator):
     """Over ten seeds the mean of the paired differences is within three standard errors of 0."""

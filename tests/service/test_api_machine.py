@@ -311,8 +311,11 @@ class Machine(RuleBasedStateMachine):
         self.place.end()
 
 
-def test_whatever_is_done_the_service_holds_what_it_was_told(template: tuple[Path, str, Interactions]) -> None:
-    given = settings(max_examples=15, stateful_step_count=30, deadline=None, database=None, derandomize=True)
+@pytest.mark.parametrize("examples", [4, pytest.param(15, marks=pytest.mark.long)])
+def test_whatever_is_done_the_service_holds_what_it_was_told(
+    template: tuple[Path, str, Interactions], examples: int
+) -> None:
+    given = settings(max_examples=examples, stateful_step_count=30, deadline=None, database=None, derandomize=True)
     run_state_machine_as_test(lambda: Machine(template), settings=given)
 
 
@@ -326,7 +329,7 @@ def place(template: tuple[Path, str, Interactions]) -> Iterator[Place]:
 COUNT = itertools.count()
 
 
-@settings(max_examples=25, deadline=None, database=None, derandomize=True)
+@settings(max_examples=10, deadline=None, database=None, derandomize=True)
 @given(
     data=st.data(),
     events=st.lists(told(), min_size=2, max_size=12),

@@ -36,11 +36,13 @@ def seen(fuzz_api: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
         return fuzz_api.run(url, key, examples=15)
 
 
+@pytest.mark.long
 def test_nothing_breaks_a_rule(seen: Any) -> None:
     assert {label: found for label, found in seen.violations.items() if found} == {}
     assert seen.crashes == 0
 
 
+@pytest.mark.long
 def test_every_operation_is_asked(seen: Any) -> None:
     asked = {(method, path) for method, path in ROLES if path != "/openapi.json"}
     assert {tuple(label.split(" ")) for label in seen.statuses} == asked
@@ -49,6 +51,7 @@ def test_every_operation_is_asked(seen: Any) -> None:
         assert 401 in statuses or label.startswith("GET /health/"), label
 
 
+@pytest.mark.long
 def test_every_check_that_can_apply_is_made(fuzz_api: Any, seen: Any) -> None:
     from schemathesis.config._checks import _BUILTIN_CHECK_NAMES
 

@@ -36,6 +36,7 @@ def started(server: Any) -> None:
             time.sleep(2)
 
 
+@pytest.mark.long
 def test_a_database_that_dies_under_load(
     tmp_path: Path, ratings: Interactions, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,6 +72,7 @@ def served(faults: Any, off_by: Path, tmp_path_factory: pytest.TempPathFactory, 
     assert running.stop() == 0
 
 
+@pytest.mark.long
 def test_a_hot_swap_drops_no_request(faults: Any, served: Any) -> None:
     seen = faults.swapped_under_load(served, 200)
     assert seen.swaps == 200
@@ -81,6 +82,7 @@ def test_a_hot_swap_drops_no_request(faults: Any, served: Any) -> None:
     assert sum(seen.statuses.values()) > 1_000
 
 
+@pytest.mark.long
 def test_a_worker_killed_in_the_midst_of_swaps(faults: Any, served: Any) -> None:
     killed = faults.workers_killed(served, 2, random.Random(time.time_ns()))
     assert killed.faults == []
@@ -107,6 +109,7 @@ def test_a_dead_worker_does_not_count_in_metrics(served: Any) -> None:
         until(2)
 
 
+@pytest.mark.long
 def test_a_service_killed_in_the_midst_of_swaps(faults: Any, tmp_path: Path, ratings: Interactions) -> None:
     key = faults.made(tmp_path, ratings)
     killed = faults.services_killed(
@@ -186,6 +189,7 @@ def test_a_small_body_that_is_refused_ends_no_connection(served: Any) -> None:
     assert not any("connection" in answer.headers for answer in answers)
 
 
+@pytest.mark.long
 def test_a_thousand_slow_connections_hold_nobody_back(faults: Any, served: Any) -> None:
     seen = faults.slow_connections(served, 1_000, 2.5)
     assert seen.held == 1_000

@@ -26,6 +26,7 @@ def replay_day() -> Any:
     return module
 
 
+@pytest.mark.long
 def test_predicting_before_it_is_told_beats_the_frozen_model(
     replay_day: Any, movielens: Interactions, tmp_path: Path
 ) -> None:

@@ -167,6 +167,7 @@ class Machine(RuleBasedStateMachine):
             assert each == expected
 
 
-def test_the_store_does_what_the_model_does(shared_store: Store, stall: Callable[[Store], Gate]) -> None:
-    steps = settings(max_examples=25, stateful_step_count=15, deadline=None)
+@pytest.mark.parametrize("examples", [8, pytest.param(25, marks=pytest.mark.long)])
+def test_the_store_does_what_the_model_does(shared_store: Store, stall: Callable[[Store], Gate], examples: int) -> None:
+    steps = settings(max_examples=examples, stateful_step_count=15, deadline=None)
     run_state_machine_as_test(lambda: Machine(shared_store, stall), settings=steps)
