@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cofactor import Interactions, Recommender
+from cofactor.arrays import SparseRows
 from cofactor.errors import KindError, UnknownIdError
 from cofactor.estimators import REGISTRY
 from cofactor.models.explanation import Explanation, ridge_terms
@@ -140,3 +142,14 @@ def test_a_model_that_cannot_tell_says_so(small_ratings: Interactions) -> None:
     mute = Recommender(object(), rec.users, rec.items, rec.histories, "ratings")
     with pytest.raises(KindError, match="cannot say"):
         mute.explanation(0, 0)
+
+
+def test_an_explanation_without_a_history_has_no_parts_of_items(small_ratings: Interactions) -> None:
+    rec = Recommender.fit(REGISTRY["bayesian-mf"](factors=2, sweeps=6, burn_in=3), small_ratings)
+    nothing = SparseRows.empty(1)
+    unknown = rec.model.fold_in(nothing)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        why = unknown.explain(0, 3, nothing)
+    assert len(why.rows) == len(why.terms) == 0
+    assert why.parts.sum() == pytest.approx(why.score)

@@ -10,7 +10,7 @@ from cofactor import BPR, EASE, BayesianMF, Bias, BiasedMF, ExplicitALS, Implici
 from cofactor.data.crosstab import crosstab
 from cofactor.data.synthetic import generate
 from cofactor.data.world import World
-from cofactor.errors import KindError, ParameterError
+from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.interpret import TasteMap, disagreements, filled_crosstab, levels
 
 
@@ -63,6 +63,14 @@ def test_the_first_axis_parts_the_two_camps(small_ratings: Interactions) -> None
     assert low["axis_1"][0] == drawn.items["axis_1"].min()
     assert high["axis_1"][0] == drawn.items["axis_1"].max()
     assert abs(high["axis_1"][0]) >= abs(low["axis_1"][0])
+
+
+def test_the_map_shows_items_with_exactly_the_support_asked_for(small_ratings: Interactions) -> None:
+    rec = Recommender.fit(BiasedMF(factors=2, epochs=1), small_ratings)
+    least = int(np.sort(rec.support)[len(rec.support) // 2])
+    drawn = TasteMap.of(rec, min_support=least)
+    assert drawn.items["support"].min() == least
+    assert len(drawn.items) == np.count_nonzero(rec.support >= least)
 
 
 def test_levels_and_map_have_titles(movielens: Interactions) -> None:
@@ -118,6 +126,13 @@ def test_disagreements_of_nothing(small_events: Interactions, small_ratings: Int
         disagreements(rec, 0)
     with pytest.raises(KindError, match="events"):
         disagreements(Recommender.fit(BPR(epochs=1), small_events))
+
+
+def test_the_first_wrong_argument_of_disagreements_is_named(small_ratings: Interactions) -> None:
+    with pytest.raises(DataError, match="recommender"):
+        disagreements("no model", 1.5)
+    with pytest.raises(ParameterError, match="n must be a whole number"):
+        disagreements(Recommender.fit(Bias(), small_ratings), 1.5, min_support="x")
 
 
 def test_every_cell_of_the_corner_has_a_prediction_beside_what_is_known(small_ratings: Interactions) -> None:

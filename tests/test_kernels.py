@@ -197,6 +197,25 @@ def test_sgd_updates_equal_their_twin(seed: int, weighted: bool, span: float, bi
     assert loss[0] == pytest.approx(total, rel=1e-4)
 
 
+PAST_THE_END = """
+import numpy as np
+from cofactor.kernels.sgd import sgd_ratings
+
+P, Q = np.full((3, 16), 0.1, np.float32), np.full((3, 16), 0.1, np.float32)
+u, i = np.array([0, 1, 2, 2**31 - 1], np.int32), np.array([2, 1, 0, 2**31 - 1], np.int32)
+biases, loss, ones = [np.zeros(3, np.float32) for _ in range(2)], np.zeros(1), np.ones(3, np.float32)
+numbers = (0.1, 0.7, 0.0, 0.03, 0.03, 0.05, 0.02)
+sgd_ratings(16)(P, Q, *biases, loss, u[:3], i[:3], ones, ones[:0], np.array([0, 3]), 0, 0, 1, *numbers)
+assert np.isfinite(loss).all()
+"""
+
+
+def test_sgd_reads_no_row_number_after_the_last_rating() -> None:
+    """In a child: it ends at once where it looks up the row number past the end, which is far out of range."""
+    ended = subprocess.run([sys.executable, "-c", PAST_THE_END], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_an_sgd_update_is_the_gradient_of_the_loss() -> None:
     """The step of one rating against central differences of w (r - y)^2 + l2 ... in float64."""
     rng = np.random.default_rng(4)

@@ -215,6 +215,14 @@ def test_item_similarity_of_ease_is_the_partial_correlation(small_events: Intera
 
 
 @pytest.mark.parametrize("estimator", [cofactor.EASE(), cofactor.ItemKNN(), cofactor.UserKNN()])
+@pytest.mark.parametrize("other", [None, "model", cofactor.Bias()])
+def test_users_are_taken_from_a_model_of_the_same_class(estimator: Any, other: Any, small_events: Interactions) -> None:
+    model = estimator.fit(small_events)
+    with pytest.raises(DataError, match=f"other must be of type {type(model).__name__}, not "):
+        model.with_users(other, np.zeros(1, np.int32))
+
+
+@pytest.mark.parametrize("estimator", [cofactor.EASE(), cofactor.ItemKNN(), cofactor.UserKNN()])
 def test_histories_of_others_are_refused(estimator: Any, small_events: Interactions) -> None:
     model, histories = estimator.fit(small_events), small_events.by_user
     few = np.zeros(2, np.int32)

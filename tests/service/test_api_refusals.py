@@ -56,6 +56,15 @@ def test_a_body_that_is_no_json(admin: TestClient, body: bytes) -> None:
     assert found.headers["content-type"] == "application/problem+json"
 
 
+def test_a_refusal_tells_the_first_20_errors(admin: TestClient) -> None:
+    history = [{"item": "1", "value": "high"} for _ in range(25)]
+    found = admin.post("/v1/recommendations", json={"history": history})
+    assert found.status_code == 422, found.text
+    assert [error["where"] for error in found.json()["errors"]] == [
+        ["body", "history", str(place), "value"] for place in range(20)
+    ]
+
+
 def test_each_line_is_kept_or_refused_for_itself(admin: TestClient, store: Store) -> None:
     lines: list[Any] = [
         {"user": "ana", "item": "1", "value": 5, "key": "a"},

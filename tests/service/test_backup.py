@@ -8,7 +8,9 @@ import threading
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from cofactor.cli import app
 from cofactor.errors import ArtifactError, StoreError
 from cofactor.service import backup as module
 from cofactor.service.artifacts import Artifacts
@@ -122,6 +124,13 @@ def test_others_cannot_read_it(data: Path, tmp_path: Path) -> None:
     back_up(data, tmp_path / "backup")
     assert stat.S_IMODE((tmp_path / "backup").stat().st_mode) == 0o700
     assert stat.S_IMODE((tmp_path / "backup" / "store.db").stat().st_mode) == 0o600
+
+
+def test_the_command_says_what_a_backup_holds(data: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["backup", str(tmp_path / "backup"), "--data", str(data)])
+    assert result.exit_code == 0, result.output
+    assert "and models 3, 2" in result.stdout
+    assert "PostgreSQL" not in result.output
 
 
 @pytest.mark.parametrize("name", ["store.db", "tombstones.json", "artifacts", "backup.json"])

@@ -156,6 +156,48 @@ def test_what_cannot_be_reached_is_said_so_after_all_tries(monkeypatch: pytest.M
     assert str(told.value).startswith(f"http://127.0.0.1:{port} cannot be reached: ")
 
 
+def test_a_timeout_may_be_shorter_than_a_second() -> None:
+    waits: list[Any] = []
+
+    def service(request: httpx.Request) -> httpx.Response:
+        waits.append(request.extensions["timeout"]["read"])
+        return httpx.Response(200, json={"prediction": 4.5})
+
+    with Client("http://shop", "id.secret", timeout=0.5, transport=httpx.MockTransport(service)) as client:
+        assert client.predict("ana", "alien") == 4.5
+    assert waits == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda client: client.recommend(1.5), "user"),
+        (lambda client: client.recommend_for({}, "x"), "n"),
+        (lambda client: client.predict("ana", 1.5), "item"),
+        (lambda client: client.predict(None, "alien"), "user"),
+        (lambda client: client.explain("ana", ["alien"]), "item"),
+        (lambda client: client.similar(1.5), "item"),
+        (lambda client: client.similar("alien", "x"), "n"),
+        (lambda client: client.rate("ana", None, 5), "item"),
+        (lambda client: client.event(True, "alien"), "user"),
+        (lambda client: client.remove("ana", 1.5), "item"),
+    ],
+)
+def test_a_call_with_a_wrong_argument_is_not_sent(call: Any, name: str) -> None:
+    sent: list[httpx.Request] = []
+
+    def service(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(422, json={"detail": "refused"})
+
+    with (
+        Client("http://shop", "id.secret", transport=httpx.MockTransport(service)) as client,
+        pytest.raises(ParameterError, match=f"^{name} must be"),
+    ):
+        call(client)
+    assert sent == []
+
+
 def test_what_a_caller_mixed_up_is_said_at_once() -> None:
     with pytest.raises(ParameterError, match=r"url must begin with http:// or https://, not '127\.0\.0\.1:8000'"):
         Client("127.0.0.1:8000", "id.secret")
