@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
@@ -52,3 +53,31 @@ def test_it_says_what_it_is_and_shows_it(name: str) -> None:
     assert own.strip(), f"{name} has no docstring"
     assert not own.startswith(made), f"{name} has no docstring"
     assert any(">>>" in text for text in docstrings(thing)), f"{name} has no example"
+
+
+def callables(thing: Any) -> Iterator[Any]:
+    """The function or class itself, and for a class its own public methods."""
+    yield thing
+    if inspect.isclass(thing):
+        for name, member in vars(thing).items():
+            function = getattr(member, "__func__", member)
+            if inspect.isfunction(function) and not name.startswith("_"):
+                yield function
+
+
+DOCUMENTED = [
+    (function, *found)
+    for thing in EXPORTED.values()
+    for function in callables(thing)
+    for found in re.findall(r"(?m)^ +(\w+) : .*\bdefault (\S+)$", function.__doc__ or "")
+]
+
+
+def test_documented_defaults_are_those_of_the_signature() -> None:
+    wrong = []
+    for function, name, default in DOCUMENTED:
+        has = inspect.signature(function).parameters[name].default
+        if repr(has).replace("'", '"') != default.replace("'", '"'):
+            wrong.append(f"{function.__qualname__}: {name} is said to be {default} and is {has!r}")
+    assert wrong == []
+    assert len(DOCUMENTED) > 5

@@ -153,3 +153,15 @@ def test_an_explanation_without_a_history_has_no_parts_of_items(small_ratings: I
         why = unknown.explain(0, 3, nothing)
     assert len(why.rows) == len(why.terms) == 0
     assert why.parts.sum() == pytest.approx(why.score)
+
+
+def test_terms_do_not_change_when_all_ratings_are_shifted(small_ratings: Interactions) -> None:
+    """A posterior mean is relative to the average rating, so the same constant in every rating moves no term."""
+    users, items = small_ratings.users.ids(small_ratings.u), small_ratings.items.ids(small_ratings.i)
+    terms = []
+    for shift in (0, 8):
+        table = Interactions.from_columns(users, items, small_ratings.values + shift)
+        rec = Recommender.fit(REGISTRY["bayesian-mf"](factors=2, sweeps=6, burn_in=3), table)
+        terms.append(rec.explanation(0, 3).terms)
+    assert np.abs(terms[0]).max() > 1e-3
+    np.testing.assert_allclose(terms[0], terms[1], rtol=0.02, atol=0.02 * np.abs(terms[0]).max())

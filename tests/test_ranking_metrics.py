@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from sklearn.metrics import average_precision_score, ndcg_score
 
 from cofactor.data.interactions import SparseRows
 from cofactor.errors import DataError, ParameterError
+from cofactor.metrics import ranking
 from cofactor.metrics.ranking import (
     Hits,
     average_precision,
@@ -175,3 +177,10 @@ def test_wrong_input_is_named():
     backwards = SparseRows(np.array([0, 2]), np.array([1, 0], np.int32), np.ones(2, np.float32))
     with pytest.raises(DataError, match="distinct and ascending"):
         Hits.of(np.array([[1, 0]], np.int32), backwards)
+
+
+@pytest.mark.parametrize("metric", ["ndcg", "recall", "precision", "hit_rate", "reciprocal_rank", "average_precision"])
+@pytest.mark.parametrize("wrong", [None, "x", np.zeros(3)])
+def test_a_metric_of_something_else_than_hits_is_refused(metric: str, wrong: Any) -> None:
+    with pytest.raises(DataError, match="hits must be of type Hits, not "):
+        getattr(ranking, metric)(wrong, 1)

@@ -168,6 +168,23 @@ def test_a_timeout_may_be_shorter_than_a_second() -> None:
     assert waits == [0.5]
 
 
+def test_a_plain_list_is_asked_for_by_default() -> None:
+    asked: list[Any] = []
+
+    def service(request: httpx.Request) -> httpx.Response:
+        asked.append(json.loads(request.content))
+        return httpx.Response(200, json={"model": 1, "answered_by": "model", "stale": False, "items": []})
+
+    plain = {"n": 10, "exclude": [], "where": {}, "by": "mean", "diversity": 0.0, "explore": 0.0}
+    with Client("http://shop", "id.secret", transport=httpx.MockTransport(service)) as client:
+        client.recommend("ana")
+        client.recommend_for({"alien": 5})
+    assert asked == [
+        {"user": "ana", "log": True, **plain},
+        {"history": [{"item": "alien", "value": 5}], **plain},
+    ]
+
+
 @pytest.mark.parametrize(
     ("call", "name"),
     [
