@@ -576,8 +576,6 @@ def test_few_users_have_no_interval_in_any_table(tmp_path: Path) -> None:
     found = json_of("evaluate", tmp_path / "few.csv", "--model", "bias")["models"][0]["metrics"]["rmse"]
     assert found["mean"] > 0
     assert (found["low"], found["high"]) == (None, None)
-    found = json_of("compare", tmp_path / "few.csv", "--model", "explicit-als")
-    assert all(model["metrics"]["rmse"]["low"] is None for model in found["models"])
 
 
 def test_the_legend_of_evaluate_points_to_the_paired_tests(folder: Path) -> None:

@@ -85,6 +85,7 @@ def test_json_is_the_comparison(folder: Path) -> None:
     assert mine["estimator"]["factors"] == 4
 
 
+@pytest.mark.long
 def test_without_models_all_of_the_kind_are_compared(folder: Path) -> None:
     told = json_of(
         "compare", folder / "clicks.csv", "--events", "--split", "per-user", "--k", 5, "--set", "bpr.epochs=2",
@@ -148,6 +149,7 @@ def test_tuning_shows_what_was_searched_and_what_to_type_next(folder: Path, tmp_
     assert fitted["estimator"]["l2"] == pytest.approx(estimator.l2, rel=1e-4)
 
 
+@pytest.mark.long
 def test_tuning_goes_on_from_its_file(folder: Path, tmp_path: Path) -> None:
     table = ("tune", folder / "ratings.csv", "-m", "bias", "--storage", tmp_path / "trials.db")
     first = json_of(*table, "--trials", 3)

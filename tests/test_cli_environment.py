@@ -79,6 +79,7 @@ def test_nothing_is_said_to_a_reader_that_left(folder: Path, command: str) -> No
     assert clean(done.stderr) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("target", ["&-", "/dev/full"])
 def test_messages_that_cannot_be_written_change_no_exit_code(folder: Path, target: str) -> None:
     assert shell(f"cofactor describe nope.csv 2>{target}", folder).returncode == 2
@@ -300,6 +301,7 @@ def test_a_full_disk_in_every_format_is_one_line(folder: Path, tmp_path: Path) -
     assert {path.name for path in tmp_path.iterdir()} <= {"bad.csv", "t.db"}
 
 
+@pytest.mark.long
 def test_a_cache_that_is_full_costs_time_only(folder: Path, tmp_path: Path) -> None:
     code = (
         "import resource, sys\n"
@@ -318,6 +320,7 @@ def test_a_cache_that_is_full_costs_time_only(folder: Path, tmp_path: Path) -> N
     assert json.loads(done.stdout) == json.loads(run("recommend", folder / "m", "--user", "u1", "--json").stdout)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cache", ["/proc/nowhere", "r.csv"])
 def test_a_cache_that_cannot_be_written_costs_time_only(folder: Path, cache: str) -> None:
     done = shell("cofactor recommend m --user u1 --json", folder, COFACTOR_CACHE=cache)
@@ -357,6 +360,7 @@ def _without_override() -> None:
         libc.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="permissions of root are dropped by a call of Linux")
 @pytest.mark.parametrize(
     "command",
@@ -393,6 +397,7 @@ def test_any_width_of_a_terminal_will_do(folder: Path, columns: str) -> None:
         assert result.exit_code == 0, (line, result.exception)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("environment", [{"LANG": "C", "LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}, {"TERM": "dumb"}])
 def test_titles_and_names_reach_every_terminal(tmp_path: Path, environment: dict[str, str]) -> None:
     (tmp_path / "é.csv").write_text(RATINGS, encoding="utf-8")

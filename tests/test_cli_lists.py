@@ -100,6 +100,7 @@ def test_evaluate_excludes_what_the_option_says(folder: Path, exclude: str | Non
         assert ours["metrics"] == theirs["metrics"]
 
 
+@pytest.mark.long
 def test_compare_and_tune_exclude_what_the_option_says(folder: Path) -> None:
     found: dict[str, list[float]] = {}
     for exclude in ("seen", "positives"):

@@ -265,6 +265,7 @@ def test_near_twins_are_within_noise_and_the_baseline_is_worse(rated: Comparison
         assert (model.versus_best == "within noise") == (model.p >= 0.05)
 
 
+@pytest.mark.long
 def test_the_same_model_twice_differs_by_nothing(of_ratings: Split) -> None:
     found = compare([ALS, ALS], of_ratings)
     first, second = found["explicit-als #1"], found["explicit-als #2"]
@@ -297,6 +298,7 @@ def test_the_frame_and_json_say_it_all(rated: Comparison, ranked: Comparison) ->
         rated["x"]
 
 
+@pytest.mark.long
 def test_numbers_are_those_of_evaluate_and_repeat(ranked: Comparison, of_events: Split) -> None:
     alone = evaluate(IALS, of_events, ks=(5, 10))
     assert repr(ranked["implicit-als"].score.metrics) == repr(alone["implicit-als"].metrics)

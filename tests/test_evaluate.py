@@ -165,6 +165,7 @@ def test_a_test_row_that_is_a_dislike_is_no_hit(of_events: Split) -> None:
     assert empty.as_dict()["models"][0]["metrics"]["ndcg@10"] == {"mean": None, "low": None, "high": None}
 
 
+@pytest.mark.long
 def test_the_seed_makes_it_all_the_same_again(of_ratings: Split) -> None:
     one, two, other = (evaluate(BiasedMF(factors=4), of_ratings, seed=seed) for seed in (3, 3, 4))
     assert one.frame().equals(two.frame())

@@ -29,6 +29,7 @@ def test_a_level_is_free_of_who_rated() -> None:
     assert abs(np.diff(both["level"].to_numpy())[0]) < 0.5
 
 
+@pytest.mark.long
 def test_levels_find_the_true_biases() -> None:
     made = generate(World(n_users=600, n_items=200, n_ratings=30_000, item_bias_sd=0.6, user_bias_sd=0.5))
     for estimator in (Bias(), BiasedMF(factors=8), ExplicitALS(factors=8)):

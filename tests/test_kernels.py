@@ -431,6 +431,7 @@ def test_first_use_compiles_with_a_message_and_a_second_process_starts_from_the_
     assert sorted(path.name for path in tmp_path.rglob("*.nbc")) == kept  # nothing was compiled again
 
 
+@pytest.mark.long
 def test_an_unwritable_cache_is_said_and_does_no_harm(tmp_path: Path) -> None:
     occupied = tmp_path / "a file, not a folder"
     occupied.write_text("")

@@ -155,6 +155,7 @@ def test_the_page_shows_what_the_json_says(report: Report, html: str) -> None:
                     assert value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") in html
 
 
+@pytest.mark.long
 def test_the_command_writes_the_same_bytes_and_the_numbers_beside(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     rows = ["user,item,rating"]

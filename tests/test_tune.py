@@ -189,6 +189,7 @@ def test_a_search_goes_on_where_it_was_and_ends_as_if_never_interrupted(
     assert len(nothing_new.trials) == 14
 
 
+@pytest.mark.long
 def test_a_process_killed_in_the_middle_of_a_trial_loses_that_trial_only(tmp_path: Path) -> None:
     code = (
         "import os, sys\nimport numpy as np\nfrom cofactor.data.interactions import Interactions\n"
@@ -213,6 +214,7 @@ def test_a_process_killed_in_the_middle_of_a_trial_loses_that_trial_only(tmp_pat
     assert killed.stdout + resumed.stdout == straight.stdout
 
 
+@pytest.mark.long
 def test_other_questions_share_a_file_and_do_not_mix(of_ratings: Split, tmp_path: Path) -> None:
     storage = tmp_path / "trials.db"
 

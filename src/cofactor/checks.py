@@ -121,7 +121,9 @@ def whole_number(name: str, value: Any, *, low: int | None = None, high: int | N
     """
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64)
     if not whole or not _within(value, low, high):
-        raise ParameterError(f"{name} must be a whole number{_range(low, high)}, not {shown(value)}")
+        too_large = whole and high is not None and value > high
+        limits = _range(low, high if too_large or high != MOST_VALUES else None)
+        raise ParameterError(f"{name} must be a whole number{limits}, not {shown(value)}")
     return int(value)
 
 

@@ -329,7 +329,7 @@ def place(template: tuple[Path, str, Interactions]) -> Iterator[Place]:
 COUNT = itertools.count()
 
 
-@settings(max_examples=10, deadline=None, database=None, derandomize=True)
+@settings(max_examples=5, deadline=None, database=None, derandomize=True)
 @given(
     data=st.data(),
     events=st.lists(told(), min_size=2, max_size=12),

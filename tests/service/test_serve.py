@@ -77,6 +77,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, table: Path) -> Iterator[t
     served.stop()
 
 
+@pytest.mark.long
 def test_what_was_rated_counts_at_once_on_any_worker(running: tuple[Running, str]) -> None:
     served, key = running
     stream = random.Random(0)

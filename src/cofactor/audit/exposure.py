@@ -177,7 +177,7 @@ def accuracy_by_group(score: Score, groups: pl.Series, metric: str) -> pl.DataFr
         raise DataError(f"groups must be a polars Series, one label for each user row, not {checks.shown(groups)}")
     if len(score.users) and len(groups) <= int(score.users.max()):
         last = int(score.users.max())
-        raise DataError(f"groups must have a label for each user, up to row {last}, not {len(groups):,}")
+        raise DataError(f"groups must have labels, one for each user up to row {last}, not {len(groups):,}")
     labels, values = groups.gather(score.users), score.per_user[metric]
     rows = []
     for label in labels.drop_nulls().unique().sort():

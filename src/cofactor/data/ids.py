@@ -507,6 +507,6 @@ def _series_of(ids: Iterable[Id]) -> pl.Series:
             raise DataError(f"row {place + 1}: {checks.shown(value)} does not fit into 64 bits; pass ids as strings")
         if isinstance(value, str) and not is_unicode(value):
             raise DataError(
-                f"row {place + 1}: the id {value!r} is no text that a file can hold (a half surrogate pair)"
+                f"row {place + 1}: the id {value!r} is not text that a file could hold (half a surrogate pair)"
             )
     return pl.Series("id", values, dtype=pl.String if strings else pl.Int64)

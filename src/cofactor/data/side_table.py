@@ -166,8 +166,7 @@ def join(ids: IdMap, table: Any, what: str, *, id_column: str | None = None) -> 
     side = SideTable.of(table, what)
     name = side.id_column(ids) if id_column is None else id_column
     if name not in side.frame.columns and name not in side.index.columns:
-        columns = ", ".join(side.frame.columns)
-        raise DataError(f"the {what} table has no column {name!r} that id_column could name; it has {columns}")
+        raise DataError(f"the {what} table has no column {name!r}; it has {', '.join(side.frame.columns)}")
     keyed = side.keyed(name)
     rows = ids.rows(keyed[what])
     known = rows[rows >= 0]

@@ -19,7 +19,7 @@ from cofactor.errors import DataError
 from cofactor.kernels.threads import for_each
 from cofactor.kernels.topk_dense import score_blocks
 from cofactor.metrics.ranking import Hits, meetings
-from cofactor.models.base import Model, ScoresItems
+from cofactor.models.base import ScoresItems
 from cofactor.validation import validated
 
 __all__ = ["ModelLists"]
@@ -102,7 +102,8 @@ class ModelLists:
         >>> lists.hits.before.tolist(), lists.hits.size.tolist()          # items 0, 1 and 3 tie
         ([0], [3])
         """
-        if not isinstance(model, Model) or not isinstance(model, ScoresItems):
+        ranks = isinstance(model, ScoresItems) and hasattr(model, "n_users") and hasattr(model, "n_items")
+        if not ranks:
             raise DataError(f"model must be a model that scores items, not {checks.shown(model)}")
         users = checks.row_numbers("users", users, model.n_users)
         if evidence is not EVERY and checks.as_array(evidence).shape != (0,):
