@@ -56,6 +56,15 @@ def test_the_rest_of_the_list_is_what_it_was(rec: Recommender) -> None:
     assert not explore(rec, EVERYONE, 10, cap=0)["explored"].any()
 
 
+def test_no_user_is_shown_a_new_item_that_they_rated_low() -> None:
+    users, items = list(range(20)) * 6, np.repeat(range(6), 20)
+    ratings = Interactions.from_columns([*users, *range(20)], [*items, *[9] * 20], [5] * 120 + [1] * 19 + [5])
+    rec = Recommender.fit(cofactor.ItemKNN(), ratings.to_events(positive_from=4))
+    found = explore(rec, list(range(20)), 10, share=1.0, below=5)
+    assert rec.support.tolist()[-1] == 1
+    assert 9 not in found["item"].to_list()
+
+
 def test_nobody_is_shown_an_item_twice_or_one_they_rated(rec: Recommender, table: Interactions) -> None:
     found = explore(rec, EVERYONE, 10, share=0.5)
     assert found.select("user", "item").is_duplicated().sum() == 0

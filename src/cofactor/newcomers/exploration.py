@@ -123,7 +123,7 @@ def explore(
     width = lists.shape[1]
     wanted = np.floor(width * share + stream.random(len(rows))).astype(np.int64)
     for at in stream.permutation(len(rows)):
-        row, seen = int(rows[at]), recommender.histories.row(int(rows[at])).columns
+        row, seen = int(rows[at]), recommender.excluded.row(int(rows[at])).columns
         if wanted[at] == 0 or not len(new):
             continue
         may = (left > 0) & ~np.isin(new, seen)
