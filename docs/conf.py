@@ -29,6 +29,7 @@ extensions = [
     "frames",
     "offline_figures",
     "generated_pages",
+    "recorded_numbers",
 ]
 exclude_patterns = ["_build", "_extensions"]
 nitpicky = True
@@ -49,7 +50,7 @@ nb_execution_timeout = 900
 nb_eval_name_regex = ".*"
 nb_merge_streams = True
 nb_code_prompt_show = nb_code_prompt_hide = "the code"
-nb_output_stderr = "remove"  # "compiling kernels ..."; warnings fail the test that runs the pages
+nb_output_stderr = "remove"  # "compiling kernels ..."; a warning in a page is an error (see pages.py)
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # nothing is fetched when the site is read
 nb_mime_priority_overrides = [("*", "text/html", 0)]
 

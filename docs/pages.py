@@ -21,8 +21,9 @@ from typing import Any
 
 import polars as pl
 
-if __name__ == "pages":
+if __name__ == "pages":  # imported by a page
     pl.Config(fmt_str_lengths=60, tbl_hide_column_data_types=True, tbl_hide_dataframe_shape=True)
+    warnings.filterwarnings("error", module="__main__|cofactor")
 
 HERE = Path(__file__).parent
 NUMBERS = HERE / "numbers.json"

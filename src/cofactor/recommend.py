@@ -293,12 +293,12 @@ class Recommender:
     ) -> pl.DataFrame:
         """The n best items of one user or several: user, item, rank (from 1), score, answered_by[, title].
 
-        `exclude_seen`: leave out what is in a user's history. `among`: only these items. `by`: "cautious" prefers what
-        is surely good, "optimistic" what may be very good (models with a distribution). `diversity`: from 0, the plain
-        order, to 1, as unlike each other as can be; scores need not fall then. Scores are what items are ranked by, not
-        clipped to the scale: see `predict`. Where the model has no evidence, the most popular items that the user has
-        not seen fill the list, with a score of 0; `answered_by` says "model" or "popularity" for each row. Where fewer
-        than n are left, there are fewer rows; no users give none.
+        `exclude_seen`: leave out what is in a user's history, and low ratings that `to_events` made no events. `among`:
+        only these items. `by`: "cautious" prefers what is surely good, "optimistic" what may be very good (models with
+        a distribution). `diversity`: from 0, the plain order, to 1, as unlike each other as can be; scores need not
+        fall then. Scores are what items are ranked by, not clipped to the scale: see `predict`. Where the model has no
+        evidence, the most popular items that the user has not seen fill the list, with a score of 0; `answered_by` says
+        "model" or "popularity" for each row. Where fewer than n are left, there are fewer rows; no users give none.
         Raises UnknownIdError for an item or a user who is not known (see `recommend_newcomer`), KindError where the
         model cannot do what is asked, ParameterError for n below 1, another order or another share.
 

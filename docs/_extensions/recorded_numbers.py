@@ -1,0 +1,41 @@
+"""Compare the numbers in the sentences of each page with docs/numbers.json while the page is built."""
+
+from __future__ import annotations
+
+import json
+
+import pages
+from docutils import nodes
+from myst_nb.ext.eval import EvalRoleAny
+from sphinx.application import Sphinx
+from sphinx.util import logging
+
+log = logging.getLogger(__name__)
+_shown: dict[str, dict[str, str]] = {}
+
+
+class RecordedNumber(EvalRoleAny):
+    """The role `eval`, which also keeps what the page shows for each expression."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        """Evaluate the expression in the page's kernel."""
+        found, messages = super().run()
+        name = self.document.settings.env.docname
+        _shown.setdefault(name, {})[self.text] = "".join(node.astext() for node in found)
+        return found, messages
+
+
+def _compare(app: Sphinx, document: nodes.document) -> None:
+    name = app.env.docname
+    page = pages.HERE / f"{name}.md"
+    recorded = json.loads(pages.NUMBERS.read_text(encoding="utf-8"))
+    if page.name in recorded or name in _shown:
+        for line in pages.moved(page, _shown.pop(name, {})):
+            log.warning("%s", line, location=name)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Warn where a page shows other numbers than those on record."""
+    app.add_role("eval", RecordedNumber(), override=True)
+    app.connect("doctree-read", _compare)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
