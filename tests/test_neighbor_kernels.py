@@ -55,7 +55,7 @@ def test_the_nearest_rows_equal_their_twin(seed: int, measure: int, n: int, shri
     lists = ColumnLists.of(rows, 12, longest=EVERYTHING)
     found, how = nearest(rows, lists, rows, measure=measure, n=n, shrink=shrink, itself=itself)
     twin = reference.row_similarities(rows, rows, 12, measure=measure, shrink=shrink, itself=itself)
-    np.testing.assert_allclose(how, -np.sort(-twin, axis=1)[:, :n], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(how, reference.nearest_of(twin, n), rtol=1e-4, atol=1e-5)
     there = found >= 0
     assert ((how > 0) == there).all()
     own = np.take_along_axis(twin, np.maximum(found, 0), axis=1)
@@ -112,6 +112,19 @@ def test_who_has_nothing_new_is_no_neighbor_and_ties_go_by_row() -> None:
     assert (how[:, 2] == 0).all()
 
 
+def test_neighbors_that_tie_at_the_end_of_a_list_are_left_out() -> None:
+    """Row 0 shares two entries with row 1, and one with each of rows 2 to 4."""
+    rows = SparseRows.of([0, 0, 1, 1, 1, 2, 2, 3, 3, 4, 4], [0, 1, 0, 1, 2, 0, 2, 0, 2, 1, 2], np.ones(11), 5)
+    lists = ColumnLists.of(rows, 3, longest=EVERYTHING)
+    for n, near in ((1, [1]), (2, [1, -1]), (3, [1, -1, -1]), (4, [1, 2, 3, 4]), (5, [1, 2, 3, 4, -1])):
+        found, how = nearest(rows, lists, rows, measure=COSINE, n=n, shrink=0.0)
+        assert found[0].tolist() == near
+        assert (how[0] > 0).tolist() == [row >= 0 for row in near]
+    alike = SparseRows.of([0, 0, 1, 1, 2, 2, 3, 3], [0, 1, 0, 2, 0, 2, 0, 2], np.ones(8), 4)
+    lists = ColumnLists.of(alike, 3, longest=EVERYTHING)
+    assert nearest(alike, lists, alike, measure=COSINE, n=2, shrink=0.0)[0][0].tolist() == [1, 2]
+
+
 def test_threads_and_batches_change_no_bit_of_the_neighbors() -> None:
     rng = np.random.default_rng(4)
     u, i = rng.integers(0, 6000, 90_000), np.minimum(rng.zipf(1.4, 90_000), 300) - 1
@@ -140,10 +153,12 @@ def test_transposing_turns_columns_into_rows(seed: int) -> None:
 
 
 @few
-@given(seeds, st.integers(1, 6), st.sampled_from([0.0, 0.5]), st.booleans())
-def test_averages_over_items_equal_their_twin(seed: int, k: int, damping: float, weighted: bool) -> None:
+@given(seeds, st.integers(1, 6), st.sampled_from([0.0, 0.5]), st.booleans(), st.booleans())
+def test_averages_over_items_equal_their_twin(seed: int, k: int, damping: float, weighted: bool, tied: bool) -> None:
     rng = np.random.default_rng(seed)
     rows, links = random_rows(rng, 6, 14, weighted=weighted), random_links(rng, 14)
+    if tied:
+        links = replace(links, values=np.ceil(links.values * 2) / 2)
     out = np.ones((6, 14), np.float32)
     average_by_items(out, rows, links, k=k, damping=damping)
     np.testing.assert_allclose(out - 1, reference.added_by_items(rows, links, k=k, damping=damping), atol=1e-4)
@@ -162,13 +177,17 @@ def test_sums_over_items_equal_their_twin_and_the_dense_product(seed: int) -> No
 
 
 @few
-@given(seeds, st.integers(1, 6), st.sampled_from([None, 0.0, 0.5]), st.booleans())
-def test_scores_from_users_equal_their_twin(seed: int, k: int, damping: float | None, weighted: bool) -> None:
+@given(seeds, st.integers(1, 6), st.sampled_from([None, 0.0, 0.5]), st.booleans(), st.booleans())
+def test_scores_from_users_equal_their_twin(
+    seed: int, k: int, damping: float | None, weighted: bool, tied: bool
+) -> None:
     rng = np.random.default_rng(seed)
     rows = random_rows(rng, 9, 14, weighted=weighted and damping is not None)
     neighbors = np.stack([rng.permutation(9)[:7] for _ in range(5)]).astype(np.int32)
     neighbors[:, 5:] = np.where(rng.random((5, 1)) < 0.5, -1, neighbors[:, 5:])
     likeness = -np.sort(-rng.random((5, 7)).astype(np.float32), axis=1)
+    if tied:
+        likeness = np.ceil(likeness * 3) / np.float32(3)
     out = np.zeros((5, 14), np.float32)
     rule = SUM if damping is None else AVERAGE
     add_by_users(out, neighbors, likeness, rows, rule=rule, k=k, damping=damping or 0.0)

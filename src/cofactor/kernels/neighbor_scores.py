@@ -7,21 +7,34 @@ Added to what the scores are, with s > 0 the similarities:
     users, ratings:  sum_v w_vi s_uv x_vi / (damping + sum_v w_vi s_uv)      v: the k most similar who have i
     users, events:   sum_v s_uv x_vi                                         v: the same
 
-For ratings, x is what a rating has above its baseline. Source: Koren 2008, section 2.2.
+For ratings, x is what a rating has above its baseline. Where the k-th similarity ties with others, those that tie share
+the places that are left, so that no score depends on row numbers. Source: Koren 2008, section 2.2.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from cofactor.arrays import Float32, Int32, SparseRows
+from cofactor.arrays import Float32, Float64, Int32, SparseRows
 from cofactor.kernels.compile import kernel
+from cofactor.kernels.neighbors import TIED
 from cofactor.kernels.threads import for_each, row_blocks
 
-__all__ = ["AVERAGE", "SUM", "add_by_users", "add_dense", "average_by_items", "damped_means", "sum_by_items"]
+__all__ = [
+    "AVERAGE",
+    "SUM",
+    "add_by_users",
+    "add_dense",
+    "average_by_items",
+    "damped_means",
+    "places_of",
+    "sum_by_items",
+]
 
 SUM, AVERAGE = 0, 1
 """The compile-time choice of how users are put together."""
+
+ABOVE, WITHIN = np.float32(1 + TIED), np.float32(1 - TIED)
 
 _ROWS = "i8[::1] i4[::1] f4[::1] f4[::1] "  # start, columns, values, weights (empty: all 1)
 
@@ -38,7 +51,11 @@ def _average_by_items():
         count = np.zeros(n_items, np.int32)
         first = np.empty(n_items, np.int64)
         met = np.empty(n_items, np.int32)
-        slots = np.empty((0, 3), np.float32)  # s, x, w of the k best of every item met, best first
+        above, below = np.empty(n_items, np.float32), np.empty(n_items, np.float32)
+        tied_above, tied_below = np.empty(n_items, np.float32), np.empty(n_items, np.float32)
+        tied = np.empty(n_items, np.int32)
+        least = np.empty(n_items, np.float32)  # the k-th similarity, 0 where there are fewer
+        slots = np.empty(0, np.float32)  # the k largest similarities of every item met, the largest first
         for a in range(out.shape[0]):
             m = 0
             for e in range(start[a], start[a + 1]):
@@ -55,36 +72,51 @@ def _average_by_items():
                 total += min(count[i], k)
                 count[i] = 0
             if total > slots.shape[0]:
-                slots = np.empty((total, 3), np.float32)
+                slots = np.empty(total, np.float32)
             for e in range(start[a], start[a + 1]):
-                w = weights[e] if weighted else np.float32(1)
                 for t in range(link_start[columns[e]], link_start[columns[e] + 1]):
                     i = link_columns[t]
                     s = link_values[t]
                     filled = count[i]
                     base = first[i]
                     if filled == k:
-                        if s <= slots[base + k - 1, 0]:
+                        if s <= slots[base + k - 1]:
                             continue
                         filled -= 1
                     else:
                         count[i] += 1
-                    while filled > 0 and slots[base + filled - 1, 0] < s:
-                        for d in range(3):
-                            slots[base + filled, d] = slots[base + filled - 1, d]
+                    while filled > 0 and slots[base + filled - 1] < s:
+                        slots[base + filled] = slots[base + filled - 1]
                         filled -= 1
-                    slots[base + filled, 0] = s
-                    slots[base + filled, 1] = values[e]
-                    slots[base + filled, 2] = w
+                    slots[base + filled] = s
             for q in range(m):
                 i = met[q]
-                above, below = np.float32(0), damping
-                for t in range(first[i], first[i] + count[i]):
-                    ws = slots[t, 0] * slots[t, 2]
-                    above += ws * slots[t, 1]
-                    below += ws
-                if below > 0:
-                    out[a, i] += above / below
+                least[i] = slots[first[i] + k - 1] if count[i] == k else np.float32(0)
+                above[i] = tied_above[i] = tied_below[i] = np.float32(0)
+                below[i] = damping
+                count[i] = tied[i] = 0
+            for e in range(start[a], start[a + 1]):
+                w = weights[e] if weighted else np.float32(1)
+                for t in range(link_start[columns[e]], link_start[columns[e] + 1]):
+                    i = link_columns[t]
+                    s = link_values[t]
+                    ws = s * w
+                    if s > least[i] * ABOVE:
+                        above[i] += ws * values[e]
+                        below[i] += ws
+                        count[i] += 1
+                    elif s >= least[i] * WITHIN:
+                        tied_above[i] += ws * values[e]
+                        tied_below[i] += ws
+                        tied[i] += 1
+            for q in range(m):
+                i = met[q]
+                if tied[i] > 0:
+                    share = np.float32(k - count[i]) / np.float32(tied[i])
+                    above[i] += share * tied_above[i]
+                    below[i] += share * tied_below[i]
+                if below[i] > 0:
+                    out[a, i] += above[i] / below[i]
                 count[i] = 0
 
     return _average_by_items
@@ -111,36 +143,54 @@ def _add_by_users(rule: int):
     def _add_by_users(out, neighbors, likeness, start, columns, values, weights, k, damping):
         n_items = out.shape[1]
         weighted = weights.shape[0] > 0
-        count = np.zeros(n_items, np.int32)
+        count = np.zeros(n_items, np.int32)  # neighbors that are settled: k where no more count
+        tied = np.zeros(n_items, np.int32)  # neighbors of the group that ties, which comes after them
         met = np.empty(n_items, np.int32)
-        above = np.empty(n_items, np.float32)
-        below = np.empty(n_items, np.float32)
+        above, below = np.empty(n_items, np.float32), np.empty(n_items, np.float32)
+        tied_above, tied_below = np.empty(n_items, np.float32), np.empty(n_items, np.float32)
+        largest = np.empty(n_items, np.float32)  # the similarity of the group that ties
         for a in range(out.shape[0]):
             m = 0
             for q in range(neighbors.shape[1]):
                 v = neighbors[a, q]
                 if v < 0:
                     break
+                s = likeness[a, q]
                 for e in range(start[v], start[v + 1]):
                     i = columns[e]
                     if count[i] == k:
                         continue
-                    if count[i] == 0:
+                    if count[i] == 0 and tied[i] == 0:
                         met[m] = i
                         m += 1
                         above[i] = np.float32(0)
                         below[i] = damping
-                    ws = likeness[a, q] * weights[e] if weighted else likeness[a, q]
-                    above[i] += ws * values[e]
-                    below[i] += ws
-                    count[i] += 1
+                    if tied[i] > 0 and s < largest[i] * WITHIN:
+                        share = min(np.float32(1), np.float32(k - count[i]) / np.float32(tied[i]))
+                        above[i] += share * tied_above[i]
+                        below[i] += share * tied_below[i]
+                        count[i] = min(k, count[i] + tied[i])
+                        tied[i] = 0
+                        if count[i] == k:
+                            continue
+                    if tied[i] == 0:
+                        largest[i] = s
+                        tied_above[i] = tied_below[i] = np.float32(0)
+                    ws = s * weights[e] if weighted else s
+                    tied_above[i] += ws * values[e]
+                    tied_below[i] += ws
+                    tied[i] += 1
             for q in range(m):
                 i = met[q]
+                if tied[i] > 0:
+                    share = min(np.float32(1), np.float32(k - count[i]) / np.float32(tied[i]))
+                    above[i] += share * tied_above[i]
+                    below[i] += share * tied_below[i]
                 if rule == SUM:
                     out[a, i] += above[i]
                 elif below[i] > 0:
                     out[a, i] += above[i] / below[i]
-                count[i] = 0
+                count[i] = tied[i] = 0
 
     return _add_by_users
 
@@ -202,6 +252,23 @@ def add_by_users(
     same shape. rule: SUM (damping is not looked at) or AVERAGE.
     """
     _add_by_users(rule)(out, neighbors, likeness, *_arrays(rows), k, np.float32(damping))
+
+
+def places_of(similarity: Float64, k: int) -> Float64:
+    """How much each counts among the k largest: (n,) float64.
+
+    1 above the k-th largest, 0 below it; those that tie with it share the places that are left.
+
+    >>> places_of(np.array([0.5, 0.9, 0.5, 0.1, 0.5]), 3).round(2).tolist()
+    [0.67, 1.0, 0.67, 0.0, 0.67]
+    """
+    if len(similarity) <= k:
+        return np.ones(len(similarity))
+    least = -np.partition(-similarity, k - 1)[k - 1]
+    above = similarity > least * (1 + TIED)
+    tied = ~above & (similarity >= least * (1 - TIED))
+    share: Float64 = above + tied * ((k - above.sum()) / tied.sum())
+    return share
 
 
 def add_dense(out: Float32, rows: SparseRows, W: Float32) -> None:

@@ -21,13 +21,16 @@ from cofactor.arrays import Float32, Int32, Int64, SparseRows, contiguous
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.threads import for_each, row_blocks
 
-__all__ = ["CANDIDATES", "COSINE", "JACCARD", "PEARSON", "ColumnLists", "nearest", "transposed"]
+__all__ = ["CANDIDATES", "COSINE", "JACCARD", "PEARSON", "TIED", "ColumnLists", "nearest", "transposed"]
 
 PEARSON, COSINE, JACCARD = 0, 1, 2
 """The compile-time choice of the similarity."""
 
 CANDIDATES = 2
 """How many times n rows are compared in full where columns are sampled."""
+
+TIED = 1e-6
+"""Similarities tie within this share of them, which is a few times the rounding of float32."""
 
 MANY = 3
 """Rows met, each time counted, over rows there are: from here on who is met is not noted down."""
@@ -46,8 +49,11 @@ def _nearest(measure: int, plain: int):
     Reads the rows (`norm`: their squared length) and the lists of columns (`place`: the number of a listed row,
     `row_of` its row, `place_norm` its squared length, `place_size` its number of entries). Left out are a row's own
     `itself` (-1: none) and whoever has no entry that the row lacks. `plain`: every value is 1, so that one sum is all.
+    Other sums are float64: rounded to float32, a similarity then does not depend on the order of the columns.
     """
     from cofactor.kernels import best
+
+    number = np.float32 if plain else np.float64
 
     def _nearest(
         found, likeness,
@@ -56,7 +62,7 @@ def _nearest(measure: int, plain: int):
     ):  # fmt: skip
         n_places = row_of.shape[0]
         kept = (1 if plain else 2) if measure != PEARSON else 4  # n, sum x_a x_b, sum x_a^2, sum x_b^2
-        sums = np.zeros((n_places, kept), np.float32)
+        sums = np.zeros((n_places, kept), number)
         met = np.empty(n_places + 1, np.int32)
         for a in range(first, last):
             out = a - first
@@ -68,16 +74,16 @@ def _nearest(measure: int, plain: int):
             m = n_places if everybody else 0
             for e in range(start[a], start[a + 1]):
                 c = columns[e]
-                x = values[e]
+                x = number(values[e])
                 square = x * x
                 for t in range(list_start[c], list_start[c + 1]):
                     b = np.uint64(place[t])  # unsigned: no index from the end to think of
                     if not everybody:
                         met[m] = b  # kept if this is the first time: no branch to guess
                         m += int(sums[b, 0] == 0)
-                    sums[b, 0] += np.float32(1)
+                    sums[b, 0] += number(1)
                     if not plain:
-                        y = list_value[t]
+                        y = number(list_value[t])
                         sums[b, 1] += x * y
                         if measure == PEARSON:
                             sums[b, 2] += square
@@ -86,25 +92,26 @@ def _nearest(measure: int, plain: int):
             for q in range(m):
                 b = np.uint64(q if everybody else met[q])
                 common, dot = sums[b, 0], sums[b, 0] if plain else sums[b, 1]
-                xx, yy = (sums[b, 2], sums[b, 3]) if measure == PEARSON else (np.float32(0), np.float32(0))
+                xx, yy = (sums[b, 2], sums[b, 3]) if measure == PEARSON else (number(0), number(0))
                 for d in range(kept):
-                    sums[b, d] = np.float32(0)
+                    sums[b, d] = number(0)
                 # no similarity is above n / (n + shrink): most rows are done with here
                 if common < least or dot <= 0:
                     continue
                 row = row_of[b]
                 if common == place_size[b] or row == itself[a]:
                     continue
-                trust = common / (common + shrink)
+                trust = np.float64(common) / (np.float64(common) + shrink)
+                size, other = np.float64(norm[a]), np.float64(place_norm[b])
                 if measure == PEARSON:
                     length = np.sqrt(xx * yy)
                 elif measure == COSINE:
-                    length = np.sqrt(norm[a] * place_norm[b])
+                    length = np.sqrt(size * other)
                 else:
-                    length = norm[a] + place_norm[b] - dot
+                    length = size + other - dot
                 if not length > 0:
                     continue
-                s = trust * min(dot / length, np.float32(1))
+                s = np.float32(trust * min(dot / length, 1.0))
                 if not best.offer(likeness, found, out, s, row):
                     continue
                 root = likeness[out, 0]
@@ -137,7 +144,7 @@ def _compared(measure: int):
                     continue
                 at = other_start[b]
                 end = other_start[b + 1]
-                common, dot, xx, yy = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+                common, dot, xx, yy = np.float64(0), np.float64(0), np.float64(0), np.float64(0)
                 for e in range(start[a], start[a + 1]):
                     c = columns[e]
                     stride = 1  # gallop to the first column of b from c on
@@ -154,22 +161,23 @@ def _compared(measure: int):
                     if at == end:
                         break
                     if other_columns[at] == c:
-                        x = values[e]
-                        y = other_values[at]
-                        common += np.float32(1)
+                        x = np.float64(values[e])
+                        y = np.float64(other_values[at])
+                        common += 1.0
                         dot += x * y
                         xx += x * x
                         yy += y * y
                 if dot <= 0 or common == end - other_start[b]:
                     continue
+                size, other = np.float64(norm[a]), np.float64(other_norm[b])
                 if measure == PEARSON:
                     length = np.sqrt(xx * yy)
                 elif measure == COSINE:
-                    length = np.sqrt(norm[a] * other_norm[b])
+                    length = np.sqrt(size * other)
                 else:
-                    length = norm[a] + other_norm[b] - dot
+                    length = size + other - dot
                 if length > 0:
-                    likeness[a - first, q] = common / (common + shrink) * min(dot / length, np.float32(1))
+                    likeness[a - first, q] = np.float32(common / (common + shrink) * min(dot / length, 1.0))
 
     return _compared
 
@@ -257,7 +265,8 @@ def nearest(
     """The n rows of `others` (of which `lists` was made) most similar to each of `rows`, best first, ties by row.
 
     Left out is whoever has no entry that the row lacks: it has nothing to tell (nor has a row to itself). Where
-    `itself` (n_rows,) int32 is given, only that row is left out. Weights are not looked at.
+    `itself` (n_rows,) int32 is given, only that row is left out. Weights are not looked at. Where similarities tie at
+    the end of the n, all of these are left out, so that no row number decides; unless nothing else remained.
     Returns row numbers (n_rows, n) int32, -1 where there is none, and similarities (n_rows, n) float32, 0 there.
 
     >>> rows = SparseRows.of(rows=[0, 0, 1, 1, 1], columns=[0, 1, 0, 1, 2], values=[1] * 5, n_rows=2)
@@ -273,7 +282,7 @@ def nearest(
     own = np.full(len(rows), -1, np.int32) if itself is None else itself
     other_norm = np.empty(len(lists.row_of), np.float32)
     other_norm[lists.row_of] = lists.norm
-    width = n * CANDIDATES if lists.sampled else n
+    width = max(n * CANDIDATES if lists.sampled else n, n + 1)
     wanted = np.float32(shrink)
     plain = measure != PEARSON and bool((rows.values == 1).all() and (lists.values == 1).all())
 
@@ -292,10 +301,13 @@ def nearest(
                 rows.start, rows.columns, rows.values, norm, others.start, others.columns, others.values, other_norm,
                 *cut, wanted,
             )  # fmt: skip
-        order = np.lexsort((near, -how), axis=1)[:, :n]
+        order = np.lexsort((near, -how), axis=1)[:, : n + 1]
+        best = np.take_along_axis(how, order, axis=1)
+        tied = best[:, :n] <= best[:, n:] * np.float32(1 + TIED)
+        tied[tied.all(axis=1)] = False
         there = slice(*cut)
-        likeness[there] = np.take_along_axis(how, order, axis=1)
-        found[there] = np.take_along_axis(near, order, axis=1)
+        likeness[there] = np.where(tied, np.float32(0), best[:, :n])
+        found[there] = np.take_along_axis(near, order[:, :n], axis=1)
 
     for_each(block, row_blocks(rows.start))
     found[likeness <= 0] = -1

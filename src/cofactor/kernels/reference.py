@@ -270,13 +270,27 @@ def added_by_items(rows: SparseRows, links: SparseRows, *, k: int | None = None,
         w = np.ones(len(own.columns)) if own.weights is None else own.weights.astype(np.float64)
         for i in range(n_items):
             s = S[own.columns, i]
-            best = np.argsort(-s, kind="stable")[: len(s) if k is None else k]
-            best = best[s[best] > 0]
             if k is None:
-                out[a, i] = s[best] @ own.values[best]
-            elif (below := damping + s[best] @ w[best]) > 0:
-                out[a, i] = (s[best] * w[best]) @ own.values[best] / below
+                out[a, i] = s @ own.values
+                continue
+            ws = s * w * places_of(s, k)
+            if (below := damping + ws.sum()) > 0:
+                out[a, i] = ws @ own.values / below
     return out
+
+
+def places_of(s: Float64, k: int) -> Float64:
+    """How often each is among the k largest, over all orders of those that tie: (n,)."""
+    alike = np.abs(s[:, None] - s) <= 1e-6 * s
+    before = ((s > s[:, None]) & ~alike).sum(axis=1)
+    return np.clip((k - before) / alike.sum(axis=1), 0, 1)
+
+
+def nearest_of(similarities: Float64, n: int) -> Float64:
+    """The n largest of each row, 0 where there are fewer; those that tie at the end are left out, unless all do."""
+    s = np.append(-np.sort(-similarities, axis=1), np.zeros((len(similarities), n + 1)), axis=1)[:, : n + 1]
+    kept = np.where(s[:, :n] > s[:, n:] * (1 + 1e-6), s[:, :n], 0)
+    return np.where(kept.any(axis=1, keepdims=True), kept, s[:, :n])
 
 
 def added_by_users(
@@ -288,8 +302,8 @@ def added_by_users(
     out = np.zeros((len(neighbors), n_items))
     for a, (near, how) in enumerate(zip(neighbors, likeness.astype(np.float64), strict=True)):
         for i in range(n_items):
-            best = [q for q, v in enumerate(near) if v >= 0 and has[v, i]][:k]
-            ws = how[best] * W[near[best], i]
+            best = [q for q, v in enumerate(near) if v >= 0 and has[v, i]]
+            ws = how[best] * W[near[best], i] * places_of(how[best], k)
             above = float(ws @ X[near[best], i])
             if damping is None:
                 out[a, i] = above

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cofactor import checks
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, SparseRows, require_array
-from cofactor.kernels.neighbor_scores import add_dense, average_by_items, sum_by_items
+from cofactor.kernels.neighbor_scores import add_dense, average_by_items, places_of, sum_by_items
 from cofactor.kernels.neighbors import COSINE, JACCARD, PEARSON, ColumnLists
 
 __all__ = ["Average", "DenseLinks", "Likeness", "Links", "NeighborLinks", "links_from_parts"]
@@ -182,7 +182,7 @@ class NeighborLinks:
         if self.average is None:
             return s * entries.values
         ws = s if entries.weights is None else s * entries.weights
-        ws[np.argsort(-s, kind="stable")[self.average.k :]] = 0
+        ws = ws * places_of(s, self.average.k)
         below = self.average.damping + ws.sum()
         return ws * entries.values / below if below > 0 else np.zeros(len(ws))
 

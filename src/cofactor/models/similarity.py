@@ -27,7 +27,7 @@ from cofactor.arrays import (
     require_array,
 )
 from cofactor.errors import DataError
-from cofactor.kernels.neighbor_scores import AVERAGE, SUM, add_by_users
+from cofactor.kernels.neighbor_scores import AVERAGE, SUM, add_by_users, places_of
 from cofactor.kernels.neighbors import ColumnLists, nearest
 from cofactor.models.arguments import (
     checked_item_lists,
@@ -321,10 +321,12 @@ class UserUserModel:
         near, how = near[near >= 0], self.similarity[user][near >= 0].astype(np.float64)
         own = self.training.take(near)
         at = np.flatnonzero(own.columns == item)
-        who = np.repeat(np.arange(len(near)), own.counts)[at][: self.k]
-        x, ws = own.values[at][: self.k].astype(np.float64), how[who]
+        who = np.repeat(np.arange(len(near)), own.counts)[at]
+        places = places_of(how[who], self.k)
+        at, who, places = at[places > 0], who[places > 0], places[places > 0]
+        x, ws = own.values[at].astype(np.float64), how[who] * places
         if self.baseline is not None:
-            ws = ws if own.weights is None else ws * own.weights[at][: self.k]
+            ws = ws if own.weights is None else ws * own.weights[at]
             below = self.damping + ws.sum()
             ws = ws / below if below > 0 else np.zeros(len(ws))
         rows = self.owner[near[who]]
