@@ -28,7 +28,7 @@ test: check                  ## everything that must hold, on real data, in two 
 test-long: .venv/installed-dev ## the tests marked long only: full sizes of the fuzzes, simulations (minutes)
 	$(BIN)/python -m pytest -m long -n 2 --dist worksteal
 
-docs: .venv/installed-dev    ## the documentation, into docs/_build/html: every page is run; a warning is an error (minutes)
+docs: .venv/installed-dev    ## the documentation, into docs/_build/html: runs every page and checks its numbers (minutes)
 	rm -rf docs/_build docs/generated
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build/html
 	$(BIN)/python docs/links.py docs/_build/html

@@ -189,7 +189,8 @@ def rankings_row(splits: list[Split], truth: np.ndarray, label: str, estimator: 
         found.append(ndcg_of(split, rec))
     mine = np.array(found)
     gap = paired_difference(mine.mean(axis=0), truth.mean(axis=0))
-    shown = f"{gap.mean:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})"
+    ends = "no interval" if np.isnan(gap.low) else f"{gap.low:+.4f} to {gap.high:+.4f}"
+    shown = f"{gap.mean:+.4f} ({ends})"
     wall, cpu = np.median(times, axis=0)
     return f"| {label} | {mine[0].mean():.4f} | {mine.mean():.4f} | {shown} | {wall:.2f} | {cpu:.2f} |"
 

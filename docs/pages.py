@@ -1,4 +1,7 @@
-"""The pages are programs. This runs one as such, tells what its sentences say, and draws its figures.
+"""Run the pages, which are programs, compare the numbers in their sentences with those on record, and draw figures.
+
+`make docs` runs every page once and compares its numbers on the way (docs/_extensions/recorded_numbers.py). Without
+building the site:
 
 python docs/pages.py [PAGE.md ...]    run every page, or these, and say which numbers moved since they were recorded
 python docs/pages.py --record         write docs/numbers.json anew
