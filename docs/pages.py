@@ -4,7 +4,7 @@
 building the site:
 
 python docs/pages.py [PAGE.md ...]    run every page, or these, and say which numbers moved since they were recorded
-python docs/pages.py --record         write docs/numbers.json anew
+python docs/pages.py --record [PAGE.md ...]    write the numbers of every page, or of these, to docs/numbers.json
 """
 
 from __future__ import annotations
@@ -106,8 +106,9 @@ def main() -> None:
     """Run all pages; record what they say, or tell what moved."""
     sys.path.insert(0, str(HERE))
     os.environ.setdefault("COLUMNS", "100")
-    everything, wrong = {}, []
     only = [name for name in sys.argv[1:] if not name.startswith("--")]
+    everything = json.loads(NUMBERS.read_text(encoding="utf-8")) if only else {}
+    wrong = []
     for page in programs():
         if only and page.name not in only:
             continue
