@@ -141,56 +141,61 @@ def _add_by_users(rule: int):
     """Adds to out (n_users, n_items); row a's neighbors (-1: no more) stand best first, and the rows are theirs."""
 
     def _add_by_users(out, neighbors, likeness, start, columns, values, weights, k, damping):
-        n_items = out.shape[1]
+        n_items, width = out.shape[1], neighbors.shape[1]
         weighted = weights.shape[0] > 0
-        count = np.zeros(n_items, np.int32)  # neighbors that are settled: k where no more count
-        tied = np.zeros(n_items, np.int32)  # neighbors of the group that ties, which comes after them
+        count = np.zeros(n_items, np.int32)  # neighbors that count: k where no more do
+        tied = np.zeros(n_items, np.int32)  # neighbors in a group of equal similarity
         met = np.empty(n_items, np.int32)
         above, below = np.empty(n_items, np.float32), np.empty(n_items, np.float32)
-        tied_above, tied_below = np.empty(n_items, np.float32), np.empty(n_items, np.float32)
-        largest = np.empty(n_items, np.float32)  # the similarity of the group that ties
         for a in range(out.shape[0]):
-            m = 0
-            for q in range(neighbors.shape[1]):
-                v = neighbors[a, q]
-                if v < 0:
-                    break
-                s = likeness[a, q]
-                for e in range(start[v], start[v + 1]):
-                    i = columns[e]
-                    if count[i] == k:
-                        continue
-                    if count[i] == 0 and tied[i] == 0:
-                        met[m] = i
-                        m += 1
-                        above[i] = np.float32(0)
-                        below[i] = damping
-                    if tied[i] > 0 and s < largest[i] * WITHIN:
-                        share = min(np.float32(1), np.float32(k - count[i]) / np.float32(tied[i]))
-                        above[i] += share * tied_above[i]
-                        below[i] += share * tied_below[i]
-                        count[i] = min(k, count[i] + tied[i])
-                        tied[i] = 0
+            m, q = 0, 0
+            while q < width and neighbors[a, q] >= 0:
+                least, end = likeness[a, q] * WITHIN, q + 1
+                while end < width and neighbors[a, end] >= 0 and likeness[a, end] >= least:
+                    end += 1
+                alone = end == q + 1
+                if not alone:
+                    for p in range(q, end):
+                        for e in range(start[neighbors[a, p]], start[neighbors[a, p] + 1]):
+                            i = columns[e]
+                            if count[i] == 0 and tied[i] == 0:
+                                met[m] = i
+                                m += 1
+                                above[i] = np.float32(0)
+                                below[i] = damping
+                            tied[i] += 1
+                for p in range(q, end):
+                    v, s = neighbors[a, p], likeness[a, p]
+                    for e in range(start[v], start[v + 1]):
+                        i = columns[e]
                         if count[i] == k:
                             continue
-                    if tied[i] == 0:
-                        largest[i] = s
-                        tied_above[i] = tied_below[i] = np.float32(0)
-                    ws = s * weights[e] if weighted else s
-                    tied_above[i] += ws * values[e]
-                    tied_below[i] += ws
-                    tied[i] += 1
+                        ws = s * weights[e] if weighted else s
+                        if alone:
+                            if count[i] == 0:
+                                met[m] = i
+                                m += 1
+                                above[i] = np.float32(0)
+                                below[i] = damping
+                            count[i] += 1
+                        elif count[i] + tied[i] > k:
+                            ws *= np.float32(k - count[i]) / np.float32(tied[i])
+                        above[i] += ws * values[e]
+                        below[i] += ws
+                if not alone:
+                    for p in range(q, end):
+                        for e in range(start[neighbors[a, p]], start[neighbors[a, p] + 1]):
+                            i = columns[e]
+                            count[i] = min(k, count[i] + tied[i])
+                            tied[i] = 0
+                q = end
             for q in range(m):
                 i = met[q]
-                if tied[i] > 0:
-                    share = min(np.float32(1), np.float32(k - count[i]) / np.float32(tied[i]))
-                    above[i] += share * tied_above[i]
-                    below[i] += share * tied_below[i]
                 if rule == SUM:
                     out[a, i] += above[i]
                 elif below[i] > 0:
                     out[a, i] += above[i] / below[i]
-                count[i] = tied[i] = 0
+                count[i] = 0
 
     return _add_by_users
 
