@@ -45,9 +45,9 @@ class ItemKNN(Estimator):
                   s_ij: cosine or Jaccard, times n / (n + event_shrink)
 
     w: weights; x_uj: an event's value. j: the k items most similar to i in the user's history (ratings), or all of them
-    (events), as far as they are among i's stored neighbors. Similarities at or below 0 are not used. A dislike
-    (negative weight) counts against what is similar to it. What has no such neighbor is predicted b_ui, of events
-    scored 0.
+    (events), as far as they are among i's stored neighbors. Those that tie at the k-th similarity share the places that
+    are left. Similarities at or below 0 are not used. A dislike (negative weight) counts against what is similar to it.
+    What has no such neighbor is predicted b_ui, of events scored 0.
     Sources: Koren 2008, section 2.2; Sarwar et al. 2001.
 
     >>> import cofactor
@@ -115,9 +115,10 @@ class UserKNN(Estimator):
         events:   x = sum_v s_uv w_vi x_vi
                   s_uv: cosine or Jaccard, times n / (n + event_shrink)
 
-    w: weights; x_vi: an event's value. v: the k most similar to u, of the stored neighbors, who have i. Similarities at
-    or below 0 are not used, nor is anybody who has nothing that u lacks. Who has no neighbors is predicted b_ui, of
-    events all scores are 0. There is no users x users matrix: users meet in the lists of their items.
+    w: weights; x_vi: an event's value. v: the k most similar to u, of the stored neighbors, who have i; those that tie
+    at the k-th similarity share the places that are left. Similarities at or below 0 are not used, nor is anybody who
+    has nothing that u lacks. Who has no neighbors is predicted b_ui, of events all scores are 0. There is no users x
+    users matrix: users meet in the lists of their items.
     Source: Herlocker et al. 1999, around the baseline of Koren 2008.
 
     >>> import cofactor

@@ -283,7 +283,8 @@ def places_of(s: Float64, k: int) -> Float64:
     """How often each is among the k largest, over all orders of those that tie: (n,)."""
     alike = np.abs(s[:, None] - s) <= 1e-6 * s
     before = ((s > s[:, None]) & ~alike).sum(axis=1)
-    return np.clip((k - before) / alike.sum(axis=1), 0, 1)
+    shares: Float64 = np.clip((k - before) / alike.sum(axis=1), 0, 1)
+    return shares
 
 
 def nearest_of(similarities: Float64, n: int) -> Float64:
