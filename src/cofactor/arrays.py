@@ -264,17 +264,48 @@ class SparseRows:
         """How many entries each row has: (n_rows,) int64."""
         return np.diff(self.start)
 
+    def with_values(self, values: Float32) -> Self:
+        """The same matrix with other values, without weights.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_entries,), float32
+            A value for each entry.
+
+        Returns
+        -------
+        SparseRows
+            It shares the columns.
+
+        Raises
+        ------
+        DataError
+            For an array of another dtype or shape.
+
+        Examples
+        --------
+        >>> rows = SparseRows.of([0, 0], [1, 2], [5.0, 3.0], n_rows=1)
+        >>> rows.with_values(np.float32([1, 0])).values.tolist()
+        [1.0, 0.0]
+        """
+        require_array("values", values, np.float32, self.columns.shape)
+        part = object.__new__(type(self))
+        part.__dict__.update(start=self.start, columns=self.columns, values=values, weights=None)
+        return part
+
     def row(self, r: int) -> SparseRows:
         """Row r alone, as a matrix of one row, without copying its entries. Raises ParameterError for another row."""
         r = checks.whole_number("r", r, low=0, high=len(self) - 1)
-        return self.slice(r, r + 1)
+        return self._slice(r, r + 1)
 
     def slice(self, first: int, last: int) -> SparseRows:
         """Rows first..last-1, without copying their entries; as in a list, rows beyond the end are left out.
 
         Raises ParameterError for a row below 0.
         """
-        first, last = checks.whole_number("first", first, low=0), checks.whole_number("last", last, low=0)
+        return self._slice(checks.whole_number("first", first, low=0), checks.whole_number("last", last, low=0))
+
+    def _slice(self, first: int, last: int) -> SparseRows:
         start = self.start[first : last + 1]
         if len(start) == 0:
             return SparseRows.empty(0)
@@ -286,8 +317,8 @@ class SparseRows:
         Raises ParameterError for a row that is not there.
         """
         rows = checks.row_numbers("rows", rows, len(self), unknown=True)
-        if len(rows) == 1 and rows[0] >= 0:
-            return self.row(int(rows[0]))
+        if len(rows) == 1 and (r := rows.item()) >= 0:
+            return self._slice(r, r + 1)
         if len(rows) == len(self) and bool((rows == np.arange(len(self))).all()):
             return self
         counts = np.where(rows < 0, 0, self.start[rows + 1] - self.start[rows])

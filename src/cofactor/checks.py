@@ -119,6 +119,8 @@ def whole_number(name: str, value: Any, *, low: int | None = None, high: int | N
     Traceback (most recent call last):
     cofactor.errors.ParameterError: n must be a whole number from 1 on, not True
     """
+    if type(value) is int and (low is None or value >= low) and (high is None or value <= high):
+        return value
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64)
     if not whole or not _within(value, low, high):
         too_large = whole and high is not None and value > high
@@ -475,12 +477,12 @@ def row_numbers(name: str, values: Any, n: int, *, unknown: bool = False) -> NDA
     Traceback (most recent call last):
     cofactor.errors.ParameterError: rows must hold row numbers from 0 to 2, not 3
     """
+    low = -1 if unknown else 0
+    if type(values) is np.ndarray and values.dtype == np.int32 and values.shape == (1,) and low <= values.item() < n:
+        return values  # a single user, as a service asks
     rows = as_array(values)
     if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu") or isinstance(values, str | bytes | set | dict):
         raise ParameterError(f"{name} must be row numbers, a list or array of whole numbers, not {shown(values)}")
-    low = -1 if unknown else 0
-    if rows.size == 1 and low <= rows.item() < n:
-        return np.ascontiguousarray(rows, np.int32)
     if rows.size and (int(rows.min()) < low or int(rows.max()) >= n):
         row = rows[(rows < low) | (rows >= n)][0]
         limits = f"must hold row numbers from {low} to {n - 1}" if n + unknown else "must be empty: there are no rows"

@@ -23,7 +23,7 @@ from cofactor.arrays import Bool, Float32, Int8, Int32, Int64
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.threads import for_each, one_thread_blas
 
-__all__ = ["PIECE", "ItemIndex", "first_of", "top_items"]
+__all__ = ["PIECE", "ItemIndex", "first_of", "put_in_order", "top_items"]
 
 USERS, ITEMS = 128, 2048
 """The tile: 128 x 2,048 float32 scores are one megabyte."""
@@ -260,7 +260,7 @@ def _rank_block(
             users, P, index.factors, index.bias, index.rows, index.place, margin, seen_start, seen, allowed,
             first,
         )  # fmt: skip
-    _put_in_order(scores, rows)
+    put_in_order(scores, rows)
 
 
 def _rank_one(scores: Float32, rows: Int32, P: Float32, index: ItemIndex, seen: Int32, allowed: Bool) -> None:
@@ -286,7 +286,7 @@ def _rank_one(scores: Float32, rows: Int32, P: Float32, index: ItemIndex, seen: 
         chosen = np.lexsort((all_rows, -all_scores))[:n]
         scores[0], rows[0] = all_scores[chosen], all_rows[chosen]
     else:
-        _put_in_order(scores, rows)
+        put_in_order(scores, rows)
 
 
 def _margins(P: Float32, index: ItemIndex) -> tuple[Float32, Float32]:
@@ -294,13 +294,33 @@ def _margins(P: Float32, index: ItemIndex) -> tuple[Float32, Float32]:
 
     Two sums of `width` products, a bias and a few factors more, each off by half-ulps of its largest part.
     """
-    norms = np.linalg.norm(P.astype(np.float64), axis=1).astype(np.float32) * np.float32(1 + 1e-6)
+    p = P.astype(np.float64)
+    norms = np.sqrt(np.einsum("ij,ij->i", p, p)).astype(np.float32) * np.float32(1 + 1e-6)
     roundings = np.float32(2 * (P.shape[1] + 8) * 2.0**-23)
     return norms, roundings * (norms * index.norm_left[0] + index.largest_bias)
 
 
-def _put_in_order(scores: Float32, rows: Int32) -> None:
-    """Heaps become lists, best first; of equal scores the lower row."""
+def put_in_order(scores: Float32, rows: Int32) -> None:
+    """Sort lists in place, best first; of equal scores the lower row comes first.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (m, n), float32
+        A list in each row.
+    rows : ndarray of shape (m, n), int32
+        What is scored.
+
+    Examples
+    --------
+    >>> scores, rows = np.float32([[1, 3, 3]]), np.int32([[5, 7, 6]])
+    >>> put_in_order(scores, rows)
+    >>> rows.tolist()
+    [[6, 7, 5]]
+    """
+    if len(rows) == 1:  # a single user, as a service asks
+        of_one = np.lexsort((rows[0], -scores[0]))
+        rows[0], scores[0] = rows[0][of_one], scores[0][of_one]
+        return
     order, each = np.lexsort((rows, -scores), axis=1), np.arange(len(rows))[:, None]
     rows[:] = rows[each, order]
     scores[:] = scores[each, order]

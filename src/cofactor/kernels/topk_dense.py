@@ -13,6 +13,7 @@ import numpy as np
 from cofactor.arrays import Bool, Float32, Int32, SparseRows
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.threads import for_each
+from cofactor.kernels.topk import put_in_order
 
 __all__ = ["score_blocks", "top_of_blocks"]
 
@@ -116,9 +117,7 @@ def top_of_blocks(
         users = slice(*cut)
         seen = exclude.slice(*cut)
         _top_of_rows()(rows[users], best[users], scores(*cut), seen.start, seen.columns, allowed, order)
-        sorted_ = np.lexsort((rows[users], -best[users]), axis=1)
-        rows[users] = np.take_along_axis(rows[users], sorted_, axis=1)
-        best[users] = np.take_along_axis(best[users], sorted_, axis=1)
+        put_in_order(best[users], rows[users])
         if len(order):
             _name_zeros(rows[users], best[users], order)
 

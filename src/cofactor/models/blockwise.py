@@ -76,7 +76,7 @@ def confidences(histories: SparseRows) -> SparseRows:
     >>> confidences(SparseRows.of([0, 0], [0, 1], [1, 2], 1, weights=[1, -1])).values.tolist()
     [1.0, -2.0]
     """
-    return SparseRows(histories.start, histories.columns, signed_confidence(histories.values, histories.weights))
+    return histories.with_values(signed_confidence(histories.values, histories.weights))
 
 
 def one_history_each(users: Int32, histories: SparseRows) -> None:

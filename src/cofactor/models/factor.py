@@ -234,7 +234,7 @@ class FactorModel:
         rows, scores = top_items(
             vectors, self._index, n, seen_start=exclude.start, seen=exclude.columns, allowed=allowed
         )
-        if len(order) and self.zero_is_unknown:
+        if len(order) and self.zero_is_unknown and not (self.factors and vectors[:, 0].all()):
             for a in np.flatnonzero(~vectors.any(axis=1)):  # every score of such a user is 0
                 rows[a] = first_of(order.rows, n, exclude.row(int(a)).columns, allowed)
         return rows, scores + (np.float32(self.mean) + self.user_bias[users])[:, None]

@@ -151,7 +151,7 @@ class EventsLoss:
 
     def entries(self, rows: SparseRows) -> SparseRows:
         """Rows as the half-step reads them: the signed confidence, value times weight, as the value."""
-        return SparseRows(rows.start, rows.columns, signed_confidence(rows.values, rows.weights))
+        return rows.with_values(signed_confidence(rows.values, rows.weights))
 
     def width(self, factors: int) -> int:
         """The width of a row's unknowns: its factors, padded."""

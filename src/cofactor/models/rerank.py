@@ -16,6 +16,7 @@ from cofactor.models.base import ComparesItems, HasFactors, HasUncertainty
 __all__ = ["By", "mmr", "ranked", "without_evidence"]
 
 By: TypeAlias = Literal["mean", "cautious", "optimistic"]
+ORDERS = get_args(By)
 
 TAIL = 0.1
 """Cautious and optimistic ranking go by the ends of the 80 % interval."""
@@ -145,8 +146,8 @@ def mmr(scores: Any, similarity: Any, n: int, trade_off: float) -> Int64:
 
 
 def _check(model: Any, by: str, diversity: float) -> None:
-    if not isinstance(by, str) or by not in get_args(By):
-        raise ParameterError(f"by must be one of {', '.join(get_args(By))}, not {checks.shown(by)}")
+    if not isinstance(by, str) or by not in ORDERS:
+        raise ParameterError(f"by must be one of {', '.join(ORDERS)}, not {checks.shown(by)}")
     number = isinstance(diversity, int | float | np.integer | np.floating) and not isinstance(diversity, bool)
     if not (number and 0 <= diversity <= 1):
         raise ParameterError(f"diversity must be a number from 0 (the plain order) to 1, not {checks.shown(diversity)}")
