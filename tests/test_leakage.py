@@ -104,4 +104,4 @@ def test_the_score_of_movielens_is_that_of_the_training_part(movielens: Interact
     with pytest.raises(LeakageError, match=r"\(and 19,999 more pairs\)"):
         score(cofactor.Recommender.fit(cofactor.BiasedMF(), movielens), split, label="x")
     honest = cofactor.Recommender.fit(cofactor.BiasedMF(), split.train)
-    assert 0.88 < score(honest, split, label="x").metrics["rmse"].mean < 0.91
+    assert 0.88 < score(honest, split, label="x").metrics["rmse"].mean < 0.93

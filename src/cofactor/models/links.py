@@ -73,6 +73,10 @@ class Average:
     k: int
     damping: float
 
+    def __post_init__(self) -> None:
+        checks.whole_number("k", self.k, low=1)
+        checks.finite_number("damping", self.damping, low=0)
+
 
 @dataclass(frozen=True, eq=False)
 class DenseLinks:

@@ -76,6 +76,7 @@ class ItemItemModel:
 
     def __post_init__(self) -> None:
         checks.whole_number("n_users", self.n_users, low=0)
+        _require_baseline(self.baseline, self.n_items)
 
     @property
     def n_items(self) -> int:
@@ -226,6 +227,7 @@ class UserUserModel:
         checks.whole_number("n_items", self.n_items, low=0)
         checks.whole_number("k", self.k, low=1)
         checks.finite_number("damping", self.damping, low=0)
+        _require_baseline(self.baseline, self.n_items)
         require_array("neighbors", self.neighbors, np.int32, (None, None))
         require_array("similarity", self.similarity, np.float32, self.neighbors.shape)
         require_histories(self.training, self.n_items, name="training")
@@ -418,3 +420,9 @@ def _explanation(
     own = float(asked.level[0]) - mean
     rest = split_off(mean + own + its + float(terms.sum()), score, np.append(terms, score))
     return Explanation(score, mean, own, its, rows, terms, rest, by)
+
+
+def _require_baseline(baseline: Baseline | None, n_items: int) -> None:
+    """Raise DataError unless a baseline has a bias for each item."""
+    if baseline is not None and len(baseline.item_bias) != n_items:
+        raise DataError(f"baseline must have {n_items:,} item biases, not {len(baseline.item_bias):,}")
