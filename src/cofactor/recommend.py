@@ -657,7 +657,7 @@ class Recommender:
         items = _column("history", [item for item, _ in pairs])
         rows = self.items.rows(items)
         if (rows < 0).any():
-            raise UnknownIdError(f"item {items[int((rows < 0).argmax())]!r} is not known to this model")
+            raise UnknownIdError(f"history: item {items[int((rows < 0).argmax())]!r} is not known to this model")
         if items.n_unique() < len(items):
             raise DataError(f"item {items.filter(items.is_duplicated())[0]!r} stands twice in the history")
         values = [value for _, value in pairs]

@@ -332,7 +332,7 @@ def predicted(model: Any, users: Int32, items: Int32, times: Int64 | None, histo
     >>> predicted(model, np.int32([1]), np.int32([1]), np.int64([0]), ratings.by_user).round(1)
     array([3.8], dtype=float32)
     """
-    if not isinstance(model, PredictsRatings):
+    if not isinstance(model, PredictsRatings) or not isinstance(model, Model):
         raise DataError(f"model must be a model that predicts ratings, not {checks.shown(model)}")
     if times is not None and isinstance(model, KnowsTime):
         return model.predict_at(users, items, times, histories)

@@ -43,7 +43,7 @@ from cofactor.models.baseline import Baseline
 from cofactor.models.blockwise import Asked, one_history_each, predicted_pairs, score_matrix, top_items
 from cofactor.models.explanation import By, Explanation, split_off
 from cofactor.models.links import Likeness, Links, links_from_parts
-from cofactor.validation import validated
+from cofactor.validation import require_valid_fields, validated
 
 __all__ = ["ItemItemModel", "UserUserModel"]
 
@@ -75,6 +75,7 @@ class ItemItemModel:
     baseline: Baseline | None = None
 
     def __post_init__(self) -> None:
+        require_valid_fields(self)
         checks.whole_number("n_users", self.n_users, low=0)
         _require_baseline(self.baseline, self.n_items)
 
@@ -224,6 +225,7 @@ class UserUserModel:
     baseline: Baseline | None = None
 
     def __post_init__(self) -> None:
+        require_valid_fields(self)
         checks.whole_number("n_items", self.n_items, low=0)
         checks.whole_number("k", self.k, low=1)
         checks.finite_number("damping", self.damping, low=0)
