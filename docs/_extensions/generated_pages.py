@@ -23,7 +23,7 @@ PAGES = {
     "Estimators: ways to learn": ["cofactor.estimators"],
     "The recommender": ["cofactor.recommend"],
     "Tables, ids, features": [f"cofactor.data.{name}" for name in DATA],
-    "Models: what fit returns": [f"cofactor.models.{name}" for name in MODELS],
+    "Models: what fit returns": [*(f"cofactor.models.{name}" for name in MODELS), "cofactor.arrays:ItemOrder"],
     "Evaluation": [
         "cofactor.evaluate",
         "cofactor.evaluate.protocol:Score",
