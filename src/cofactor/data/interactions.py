@@ -176,7 +176,9 @@ class Interactions:
         ([1, 2], [0, 1])
         """
         start = np.searchsorted(self.u, np.arange(self.n_users + 1, dtype=np.int32))  # rows are sorted by u
-        return SparseRows(read_only(start.astype(np.int64)), self.i, self.values, self.weights)
+        rows = SparseRows(read_only(start.astype(np.int64)), self.i, self.values, self.weights)
+        rows.__dict__["_sound"] = self.n_items, True, True  # __post_init__ has checked what this says
+        return rows
 
     @cached_property
     def by_item(self) -> SparseRows:
