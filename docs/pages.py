@@ -1,4 +1,4 @@
-"""Run the pages, which are programs, compare the numbers in their sentences with those on record, and draw figures.
+"""Run the code of the pages, compare the numbers in their text with the recorded numbers, and draw figures.
 
 `make docs` runs every page once and compares its numbers on the way (docs/_extensions/recorded_numbers.py). Without
 building the site:

@@ -175,7 +175,7 @@ def test_wrong_input_is_named():
         with pytest.raises(DataError, match="must be a table of item rows"):
             Hits.of(bad, relevant)
     backwards = SparseRows(np.array([0, 2]), np.array([1, 0], np.int32), np.ones(2, np.float32))
-    with pytest.raises(DataError, match="distinct and ascending"):
+    with pytest.raises(DataError, match="distinct columns in ascending order"):
         Hits.of(np.array([[1, 0]], np.int32), backwards)
 
 

@@ -1,4 +1,4 @@
-"""Compare the numbers in the sentences of each page with docs/numbers.json while the page is built."""
+"""Compare the numbers in the text of each page with docs/numbers.json during the build."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _compare(app: Sphinx, document: nodes.document) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Warn where a page shows other numbers than those on record."""
+    """Warn about numbers of a page that differ from the recorded numbers."""
     app.add_role("eval", RecordedNumber(), override=True)
     app.connect("doctree-read", _compare)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

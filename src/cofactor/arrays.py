@@ -299,7 +299,7 @@ class SparseRows:
         return self._slice(r, r + 1)
 
     def slice(self, first: int, last: int) -> SparseRows:
-        """Rows first..last-1, without copying their entries; as in a list, rows beyond the end are left out.
+        """Rows first to last - 1, without copying their entries. Rows beyond the end are ignored.
 
         Raises ParameterError for a row below 0.
         """

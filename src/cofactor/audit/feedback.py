@@ -60,7 +60,7 @@ class Tastes:
         checks.number_array("expected", self.expected, (None, None))
         checks.finite_number("noise_sd", self.noise_sd, low=0)
         if len(checks.number_array("levels", self.levels, (None,))) == 0:
-            raise ParameterError("levels must be the ratings that can be given, at least one")
+            raise ParameterError("levels must contain at least one rating")
         checks.finite_number("steep", self.steep)
         checks.finite_number("middle", self.middle)
 

@@ -340,7 +340,7 @@ def spread(
 
 
 def _checked_lists(lists: Any, scores: Any, n_items: int) -> tuple[Int32, Float32]:
-    """Lists and scores as `Recommender.rank` gives them, (n_users, m). Raises ParameterError."""
+    """Validate lists and scores of shape (n_users, m), as `Recommender.rank` returns. Raises ParameterError."""
     rows, values = checks.as_array(lists), checks.as_array(scores)
     if rows.ndim != 2:
         raise ParameterError(f"lists must be item rows, a list of one length for each user, not {checks.shown(lists)}")

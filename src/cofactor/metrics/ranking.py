@@ -409,7 +409,7 @@ def _meetings(lists: Any, relevant: SparseRows) -> tuple[Int64, Int64, Int64]:
     width = int(max(lists.max(initial=-1), relevant.columns.max(initial=-1))) + 1
     keys = np.repeat(np.arange(n_users), relevant.counts) * width + relevant.columns
     if not (keys[1:] > keys[:-1]).all():
-        raise DataError("the test items of a user in relevant must be distinct and ascending")
+        raise DataError("each row of relevant must have distinct columns in ascending order")
     block = max(1, _CELLS // max(depth, 1))
 
     def meet(first: int) -> tuple[Int64, Int64, Int64]:

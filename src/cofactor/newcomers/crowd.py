@@ -91,7 +91,7 @@ class Crowd:
         rows = checks.row_numbers("asked", asked, self.knows.shape[1])
         if checks.as_array(known).shape != rows.shape:
             both = f"{checks.shown(asked)} and {checks.shown(known)}"
-            raise ParameterError(f"asked and known must be of one length, not {both}")
+            raise ParameterError(f"asked and known must have the same length, not {both}")
         p = self.knows[:, rows]
         log = np.log(self.share) + np.log(np.where(checks.mask("known", known, len(rows)), p, 1 - p)).sum(axis=1)
         kinds: Float64 = _normalized(log[None])[0]

@@ -47,7 +47,9 @@ class Impressions:
         shown = checks.whole_array("shown", self.shown, low=0)
         clicked = checks.whole_array("clicked", self.clicked, low=0)
         if len(clicked) != len(shown):
-            raise ParameterError(f"shown and clicked must be of one length, not {len(shown):,} and {len(clicked):,}")
+            raise ParameterError(
+                f"shown and clicked must have the same length, not {len(shown):,} and {len(clicked):,}"
+            )
         if (clicked < 0).any() or (clicked > shown).any():
             raise ParameterError("clicked must be at most shown for each item")
 
