@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self, TypeAlias
@@ -264,6 +264,39 @@ class SparseRows:
         """How many entries each row has: (n_rows,) int64."""
         return np.diff(self.start)
 
+    def column_counts(self, n_columns: int) -> Int64:
+        """Count the entries of each column.
+
+        Parameters
+        ----------
+        n_columns : int
+            At least the largest column number plus one.
+
+        Returns
+        -------
+        ndarray of shape (n_columns,), int64
+
+        Raises
+        ------
+        ParameterError
+            If `n_columns` is not a whole number.
+        DataError
+            If a column number is larger.
+
+        Examples
+        --------
+        >>> SparseRows.of([0, 1, 1], [2, 0, 2], [1, 1, 1], n_rows=2).column_counts(4).tolist()
+        [1, 0, 2, 0]
+        """
+        n_columns = checks.whole_number("n_columns", n_columns, low=0, high=MOST_ROWS)
+        counts, piece = np.zeros(n_columns, np.int64), max(2**17, n_columns)
+        for first in range(0, len(self.columns), piece):  # bincount copies to int64: a small copy is quick
+            part = np.bincount(self.columns[first : first + piece], minlength=n_columns)
+            if len(part) > n_columns:
+                raise DataError(f"columns must be from 0 to {n_columns - 1}, not {len(part) - 1}")
+            counts += part
+        return counts
+
     def with_values(self, values: Float32) -> Self:
         """The same matrix with other values, without weights.
 
@@ -355,12 +388,21 @@ class SparseRows:
         return cls(np.zeros(n_rows + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
 
 
-@dataclass(frozen=True, eq=False)
 class ItemOrder:
-    """An order of a catalog, checked once, so that each use is cheap.
+    """An order of the items of a catalog, validated once.
 
-    rows (n_items,) int32: every item row once, or none for the order of the rows. Raises ParameterError otherwise.
+    Parameters
+    ----------
+    rows : ndarray of shape (n_items,), int32
+        Every item row once, or an empty array for the order of the rows.
 
+    Raises
+    ------
+    ParameterError
+        If an item row is missing or occurs twice.
+
+    Examples
+    --------
     >>> len(ItemOrder(np.int32([1, 0])))
     2
     >>> ItemOrder(np.int32([1, 1]))
@@ -368,16 +410,57 @@ class ItemOrder:
     cofactor.errors.ParameterError: rows of an ItemOrder must be each row from 0 to 1 once
     """
 
-    rows: Int32
+    _compute: Callable[[], Int32] | None
 
-    def __post_init__(self) -> None:
-        rows = checks.row_numbers("rows", self.rows, len(self.rows))
+    def __init__(self, rows: Int32) -> None:
+        rows = checks.row_numbers("rows", rows, len(rows))
         if (np.bincount(rows, minlength=len(rows)) != 1).any():
             raise ParameterError(f"rows of an ItemOrder must be each row from 0 to {len(rows) - 1} once")
-        object.__setattr__(self, "rows", rows)
+        self._n_items, self._compute = len(rows), None
+        self.__dict__["rows"] = rows
+
+    @classmethod
+    def deferred(cls, n_items: int, compute: Callable[[], Int32]) -> ItemOrder:
+        """Create an order that is computed when it is first read.
+
+        Most lists never need it, and counting the events of a large table takes time.
+
+        Parameters
+        ----------
+        n_items : int
+            The size of the catalog.
+        compute : callable
+            Returns every item row once: ndarray of shape (n_items,), int32.
+
+        Returns
+        -------
+        ItemOrder
+
+        Raises
+        ------
+        ParameterError
+            If `n_items` is not a whole number, or `compute` cannot be called.
+
+        Examples
+        --------
+        >>> ItemOrder.deferred(2, lambda: np.int32([1, 0])).rows.tolist()
+        [1, 0]
+        """
+        if not callable(compute):
+            raise ParameterError(f"compute must be a function, not {checks.shown(compute)}")
+        order = cls.__new__(cls)
+        order._n_items = checks.whole_number("n_items", n_items, low=0, high=MOST_ROWS)
+        order._compute = compute
+        return order
+
+    @cached_property
+    def rows(self) -> Int32:
+        """Item rows, the first one first: ndarray of shape (n_items,), int32."""
+        assert self._compute is not None  # set by `deferred`
+        return self._compute()
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return self._n_items
 
 
 NO_ORDER = ItemOrder(np.zeros(0, np.int32))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -165,7 +165,7 @@ class Recommender:
         >>> cofactor.Recommender.fit(cofactor.Bias(), ratings).support.tolist()
         [2, 1]
         """
-        return np.bincount(self.histories.columns, minlength=len(self.items))
+        return self.histories.column_counts(len(self.items))
 
     @cached_property
     def excluded(self) -> SparseRows:
@@ -194,7 +194,7 @@ class Recommender:
 
     @cached_property
     def _order(self) -> ItemOrder:
-        return ItemOrder(self.by_support)
+        return ItemOrder.deferred(len(self.items), partial(getattr, self, "by_support"))
 
     # recommending
 
@@ -281,6 +281,8 @@ class Recommender:
         unknown = without_evidence(self.model, rows, scores, evidence)
         if len(rows) < 64:  # quicker than a call of polars
             return pl.Series(["popularity" if one else "model" for one in unknown.tolist()], dtype=pl.String)
+        if not unknown.any():
+            return pl.Series(["model"]).new_from_index(0, len(rows))
         return pl.Series(["model", "popularity"]).gather(unknown.astype(np.uint32))
 
     def recommend(

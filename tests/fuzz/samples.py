@@ -447,6 +447,8 @@ class Samples:
             } for name in ("read_events", "read_ratings", "read_table")},
             ".LoadReport.with_note": {"note": lambda: "text"},
             ".SparseRows.checked": {"n_columns": lambda: 10},
+            ".SparseRows.column_counts": {"n_columns": lambda: 10},
+            ".ItemOrder.deferred": {"compute": lambda: lambda: np.arange(10, dtype=np.int32)},
             ".SparseRows.with_values": {"values": lambda obj: np.ones(len(obj.columns), np.float32)},
             ".SparseRows.row": {"r": lambda: 1},
             ".SparseRows.slice": {"first": lambda: 1, "last": lambda: 3},

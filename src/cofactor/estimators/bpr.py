@@ -134,7 +134,7 @@ class _Descent:
                 factors[:, : spec.factors] = given
             sides.append(factors)
         bias = np.zeros(interactions.n_items, np.float32) if start is None else start.item_bias.copy()
-        support = np.bincount(rows.columns, minlength=interactions.n_items)
+        support = rows.column_counts(interactions.n_items)
         P, Q = sides
         return cls(spec, loss, rows, weights, support, P, Q, bias)
 

@@ -228,7 +228,7 @@ class ColumnLists:
         """The lists of `rows` (their weights are not looked at), each of at most `longest` rows."""
         counts = rows.counts
         order = np.argsort(-counts, kind="stable").astype(np.int32)
-        whole = np.bincount(rows.columns, minlength=n_columns)
+        whole = rows.column_counts(n_columns)
         kept = np.minimum(whole, longest)
         start = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept, dtype=np.int64)])
         place, values = np.empty(start[-1], np.int32), np.empty(start[-1], np.float32)
@@ -244,7 +244,7 @@ def transposed(rows: SparseRows, n_columns: int) -> SparseRows:
     >>> turned.row(1).columns.tolist(), turned.row(1).values.tolist()
     ([0, 1], [5.0, 4.0])
     """
-    counts = np.bincount(rows.columns, minlength=n_columns)
+    counts = rows.column_counts(n_columns)
     start = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
     place, values = np.empty(start[-1], np.int32), np.empty(start[-1], np.float32)
     order = np.arange(len(rows), dtype=np.int32)

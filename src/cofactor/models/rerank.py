@@ -77,7 +77,7 @@ def ranked(
     rows, scores = contiguous(rows[:, :n], np.int32), contiguous(scores[:, :n], np.float32)
     if len(evidence):
         rest = ~evidence & allowed if len(allowed) else ~evidence
-        _fill(rows, scores, exclude, rest, order.rows if len(order) else np.arange(len(evidence), dtype=np.int32))
+        _fill(rows, scores, exclude, rest, order)
     return rows, scores
 
 
@@ -99,13 +99,15 @@ def without_evidence(model: Any, rows: Int32, scores: Float32, evidence: Bool = 
     return unknown & (rows >= 0)
 
 
-def _fill(rows: Int32, scores: Float32, exclude: SparseRows, rest: Bool, order: Int32) -> None:
+def _fill(rows: Int32, scores: Float32, exclude: SparseRows, rest: Bool, order: ItemOrder) -> None:
     """Put the items of `rest`, in their order, behind the end of lists that are too short; their score is 0."""
-    if not rest.any():
+    short = np.flatnonzero((rows < 0).any(axis=1))
+    if len(short) == 0 or not rest.any():
         return
-    for a in np.flatnonzero((rows < 0).any(axis=1)):
+    best_first = order.rows if len(order) else np.arange(len(rest), dtype=np.int32)
+    for a in short:
         first = int((rows[a] >= 0).sum())
-        more = first_of(order, rows.shape[1] - first, exclude.row(int(a)).columns, rest)
+        more = first_of(best_first, rows.shape[1] - first, exclude.row(int(a)).columns, rest)
         rows[a, first:], scores[a, first:] = more, np.where(more >= 0, np.float32(0), np.float32(-np.inf))
 
 

@@ -66,7 +66,7 @@ class Crowd:
         checks.whole_number("kinds", kinds, low=1)
         histories.checked("histories", checks.whole_number("n_items", n_items, low=0, high=MOST_ROWS))
         n, k = len(histories), max(min(kinds, len(histories)), 1)
-        known = (np.bincount(histories.columns, minlength=n_items) + 0.5) / (n + 1)
+        known = (histories.column_counts(n_items) + 0.5) / (n + 1)
         share, knows = np.full(k, 1 / k), np.tile(known, (k, 1))
         chosen = random_stream(seed, "kinds").permutation(n)[:k]
         for row, user in zip(knows, chosen, strict=False):

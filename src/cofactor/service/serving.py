@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -184,7 +184,7 @@ class Serving:
 
     @cached_property
     def _order(self) -> ItemOrder:
-        return ItemOrder(self.recommender.by_support)
+        return ItemOrder.deferred(len(self.recommender.items), partial(getattr, self.recommender, "by_support"))
 
     @cached_property
     def _nobody(self) -> Any:
