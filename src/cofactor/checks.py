@@ -99,7 +99,7 @@ def whole_number(name: str, value: Any, *, low: int | None = None, high: int | N
     value : int or NumPy integer
         Booleans and floats are rejected, also 3.0.
     low, high : int or None
-        The range, both ends included; None for no end.
+        The range, both ends included; None for the range of 64-bit integers.
 
     Returns
     -------
@@ -119,12 +119,15 @@ def whole_number(name: str, value: Any, *, low: int | None = None, high: int | N
     Traceback (most recent call last):
     cofactor.errors.ParameterError: n must be a whole number from 1 on, not True
     """
-    if type(value) is int and (low is None or value >= low) and (high is None or value <= high):
+    least, most = -(2**63) if low is None else low, 2**63 - 1 if high is None else high
+    if type(value) is int and least <= value <= most:
         return value
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64)
-    if not whole or not _within(value, low, high):
+    if not whole or not _within(value, least, most):
         too_large = whole and high is not None and value > high
         limits = _range(low, high if too_large or high != MOST_VALUES else None)
+        if whole and not -(2**63) <= value < 2**63:
+            limits += " and fit into 64 bits"
         raise ParameterError(f"{name} must be a whole number{limits}, not {shown(value)}")
     return int(value)
 
@@ -169,7 +172,7 @@ def finite_number(
     Traceback (most recent call last):
     cofactor.errors.ParameterError: cap must be a finite number above 0, not 0
     """
-    if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
+    if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool | np.timedelta64):
         try:
             number = float(value)
         except OverflowError:  # an int beyond the floats

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
 
@@ -27,7 +28,7 @@ from cofactor.estimators import REGISTRY
 from cofactor.estimators.base import Estimator, OnEpoch, item_evidence
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.models import KINDS
-from cofactor.models.arguments import require_histories, solvable
+from cofactor.models.arguments import LONGEST_LIST, require_histories, solvable
 from cofactor.models.base import Explains, FoldsAbout, FoldsIn, TakesItems, predicted
 from cofactor.models.explanation import Explanation, told
 from cofactor.models.prior import Priors
@@ -244,7 +245,8 @@ class Recommender:
         >>> lists.hits.size.tolist()                                          # alien and heat are as popular
         [2]
         """
-        rows, ks = checks.row_numbers("rows", rows, len(self.users)), checks.whole_numbers("ks", ks, low=1)
+        rows = checks.row_numbers("rows", rows, len(self.users))
+        ks = checks.whole_numbers("ks", ks, low=1, high=LONGEST_LIST)
         require_histories(relevant, len(self.items), n_rows=len(rows), name="relevant")
         return ModelLists.of(
             self.model,
@@ -650,7 +652,9 @@ class Recommender:
         """One new user's history as a matrix of one row. Raises DataError, UnknownIdError."""
         if not isinstance(history, Iterable) or isinstance(history, str):
             raise DataError(f"history must be a list of items or of (item, rating) pairs, not {checks.shown(history)}")
-        given = list(history.items() if isinstance(history, Mapping) else history)
+        given = list(islice(history.items() if isinstance(history, Mapping) else history, len(self.items) + 1))
+        if len(given) > len(self.items):
+            raise DataError(f"history must be at most {len(self.items):,} entries, one for each item, not more")
         pairs = [one if isinstance(one, tuple | list) else (one, 1.0) for one in given]
         if self.kind == "ratings" and any(not isinstance(one, tuple | list) for one in given):
             raise DataError("give the history as (item, rating) pairs: this model learnt from ratings")
@@ -962,9 +966,12 @@ def _seconds(times: Any, n: int) -> Int64 | None:
     """n times as whole seconds since 1970, from one for all or one each. Raises DataError."""
     if times is None:
         return None
+    checks.not_endless("times", times)
     given = np.asarray(times)
     if given.dtype.kind not in "iu" or given.shape not in ((), (n,)):
-        raise DataError(f"times are whole seconds since 1970, one for all {n:,} pairs or one each, not {times!r}")
+        raise DataError(
+            f"times are whole seconds since 1970, one for all {n:,} pairs or one each, not {checks.shown(times)}"
+        )
     return np.broadcast_to(given.astype(np.int64), (n,))
 
 
@@ -983,6 +990,8 @@ def _single(name: str, id_: Any) -> Id:
     """The value, a single id. Raises DataError for anything else."""
     if not isinstance(id_, int | str | np.integer) or isinstance(id_, bool):
         raise DataError(f"{name} must be an id, an integer or a string, not {checks.shown(id_)}")
+    if not isinstance(id_, str) and not -(2**63) <= id_ < 2**63:
+        raise DataError(f"{name}: {checks.shown(id_)} does not fit into 64 bits; pass ids as strings")
     if isinstance(id_, str) and (fault := id_fault(id_)):
         raise DataError(f"{name}: the id {fault}: {checks.shown(id_)}")
     return id_  # type: ignore[return-value]

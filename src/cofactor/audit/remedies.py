@@ -319,7 +319,7 @@ def spread(
     ([[0], [0], [0]], [[1], [2], [1]])
     """
     strength, n = checks.finite_number("strength", strength, low=0), checks.whole_number("n", n, low=1)
-    n_items = checks.whole_number("n_items", n_items, low=1)
+    n_items = checks.whole_number("n_items", n_items, low=1, high=MOST_ROWS)
     lists, scores = _checked_lists(lists, scores, n_items)
     kinds = None if kinds is None else checks.number_array("kinds", kinds, (n_items, None))
     first = lists[:, :n]

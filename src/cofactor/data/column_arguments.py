@@ -179,7 +179,8 @@ def _require_column(name: str, values: Any, what: str) -> None:
     unordered = isinstance(values, str | bytes | bytearray | memoryview | Mapping | Set)
     arrow = any(hasattr(values, part) for part in ("__array__", "to_pylist", "to_numpy"))
     ordered = hasattr(values, "__len__") and (isinstance(values, Sequence) or arrow or hasattr(values, "popleft"))
-    one_axis = len(getattr(values, "shape", (1,))) == 1
+    shape = getattr(values, "shape", (1,))
+    one_axis = isinstance(shape, tuple) and len(shape) == 1
     if isinstance(values, type) or unordered or not one_axis or not (ordered or type(values).__module__ == "array"):
         raise ParameterError(
             f"{name} must be a list, an array or a Series of {what}, one for each row, not {shown(values)}"

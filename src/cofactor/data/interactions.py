@@ -252,7 +252,10 @@ class Interactions:
         kept = self.select(positive)
         if len(kept) == 0:
             raise DataError(f"no rating is at or above positive_from={positive_from:g}")
-        values = 1 + np.float32(gain) * (kept.values - np.float32(positive_from))
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = 1 + np.float32(gain) * (kept.values - np.float32(positive_from))
+        if not np.isfinite(values).all():
+            raise ParameterError(f"gain={gain:g} gives events whose values do not fit into float32")
         return replace(
             kept,
             kind="events",

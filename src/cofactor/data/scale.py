@@ -70,7 +70,8 @@ class Scale:
         ((0.5, 1.0, 1.5), ())
         """
         require_threads()
-        if not isinstance(values, np.ndarray) or values.ndim != 1 or values.dtype.kind not in "iuf":
+        plain = type(values) is np.ndarray and values.ndim == 1 and values.dtype.kind in "iuf"
+        if not plain or values.dtype.itemsize > 8 or not np.isfinite(values).all():
             values = checks.number_array("values", values, (None,))
         distinct = pl.Series(values).unique().sort().cast(pl.Float64).to_numpy() + 0.0  # no -0.0
         if len(distinct) == 0:

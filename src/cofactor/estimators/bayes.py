@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from cofactor import checks
 from cofactor.arrays import Float32, Float64, random_stream, read_only
 from cofactor.data.features import indicators
 from cofactor.data.interactions import Interactions, Kind
@@ -76,7 +77,9 @@ class BayesianMF(Estimator):
         for side in ("user_features", "item_features"):
             names = getattr(self, side)
             if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name for name in names):
-                raise ParameterError(f"{self.name}: {side} must be a list of names of columns, not {names!r}")
+                raise ParameterError(
+                    f"{self.name}: {side} must be a list of names of columns, not {checks.shown(names)}"
+                )
             object.__setattr__(self, side, tuple(dict.fromkeys(names)))
         super().__post_init__()
 

@@ -25,6 +25,7 @@ from cofactor.metrics.catalog import gini, novelty
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.metrics.ranking import metrics_of, ndcg
 from cofactor.metrics.rating import UserErrors, errors_by_user
+from cofactor.models.arguments import LONGEST_LIST
 from cofactor.models.base import predicted
 from cofactor.recommend import Recommender, checked_estimator, require_recommender
 from cofactor.validation import validated
@@ -181,7 +182,7 @@ def evaluate(
     >>> [score.label for score in found.scores], round(found["popularity"].metrics["ndcg@5"].mean, 1)
     (['implicit-als', 'popularity'], 0.4)
     """
-    ks, seed = checks.whole_numbers("ks", ks, low=1), checks.seed(seed)
+    ks, seed = checks.whole_numbers("ks", ks, low=1, high=LONGEST_LIST), checks.seed(seed)
     require_split("split", split)
     checks.optional_callable("on_fit", on_fit)
     split = split.excluding(exclude)
@@ -236,7 +237,7 @@ def score(
     >>> found.per_user["squared_error"].shape, round(found.metrics["rmse"].mean, 2)
     ((2,), 0.23)
     """
-    ks, seed = checks.whole_numbers("ks", ks, low=1), checks.seed(seed)
+    ks, seed = checks.whole_numbers("ks", ks, low=1, high=LONGEST_LIST), checks.seed(seed)
     checks.text("label", label)
     checks.finite_number("fit_seconds", fit_seconds, low=0)
     require_recommender("recommender", recommender)
@@ -276,7 +277,7 @@ def figure(recommender: Recommender, split: Split, *, k: int = 10) -> float:
 
     Raises as `score` does.
     """
-    k = checks.whole_number("k", k, low=1)
+    k = checks.whole_number("k", k, low=1, high=LONGEST_LIST)
     recommender = ready_for(recommender, split)
     if split.test.kind == "ratings":
         errors = _errors(recommender, split)
@@ -385,7 +386,9 @@ def estimators_asked(estimators: Any) -> list[Estimator]:
     >>> estimators_asked(Bias()), estimators_asked([])
     ([Bias(damping=5.0)], [])
     """
-    several = isinstance(estimators, Iterable) and not isinstance(estimators, str)
+    several = (
+        isinstance(estimators, Iterable) and not isinstance(estimators, str) and getattr(estimators, "ndim", 1) > 0
+    )
     try:
         return [checked_estimator(one) for one in (estimators if several else [estimators])]
     except ParameterError as problem:

@@ -422,9 +422,11 @@ def _seconds_of(name: str, moment: Any) -> int:
     wrong = ParameterError(
         f"{name} must be whole seconds since 1970, a date and time, or its ISO text, not {checks.shown(moment)}"
     )
-    if isinstance(moment, int | np.integer) and not isinstance(moment, bool):
-        return int(moment)
+    if isinstance(moment, int | np.integer) and not isinstance(moment, bool | np.timedelta64):
+        return checks.whole_number(name, moment)
     if isinstance(moment, str):
+        if not moment.isascii():
+            raise wrong
         cells = time_cells(pl.Series(name, [moment]))
         if cells.bad.any() or not isinstance(cells.values, pl.Series):
             raise wrong

@@ -205,9 +205,9 @@ def ndcg(hits: Hits, k: int) -> Float64:
     >>> ndcg(hits, 3).round(2).tolist()
     [1.0, 0.63]
     """
+    head = hits.head(k)
     discount = 1 / np.log2(np.arange(1, k + 1) + 1.0)
     ideal = np.cumsum(discount)
-    head = hits.head(k)
     return hits.over(head.summed(_gained(head, k, discount)), ideal[np.minimum(hits.n_relevant, k) - 1])
 
 

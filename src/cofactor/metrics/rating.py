@@ -15,6 +15,10 @@ from cofactor.validation import validated
 __all__ = ["UserErrors", "errors_by_user", "mae", "rmse"]
 
 
+LARGEST_ERROR = 1e150
+"""Larger errors cannot be squared and summed in float64."""
+
+
 @validated
 def rmse(y: Any, p: Any) -> float:
     """Root mean squared error, in the units of the ratings.
@@ -106,7 +110,12 @@ def _errors(y: Any, p: Any) -> Float64:
             raise DataError(
                 f"row {row + 1}: the {what} is {numbers[row]} (and {int(bad.sum()) - 1} more are not finite)"
             )
-    return true - predicted
+    with np.errstate(over="ignore"):
+        error = true - predicted
+    if error.size and (largest := np.abs(error).max()) > LARGEST_ERROR:
+        row = int(np.abs(error).argmax())
+        raise DataError(f"row {row + 1}: y and p differ by {largest:.3g}, which is too large to be squared")
+    return error
 
 
 def _numbers(name: str, values: Any) -> Float64:

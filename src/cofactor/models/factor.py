@@ -390,6 +390,8 @@ class FactorModel:
     @validated
     def with_users(self, other: Self, take: Int32) -> Self:
         """Users picked from this model (take >= 0) and from `other` (row -1 - take)."""
+        if other.factors != self.factors:
+            raise ParameterError(f"other must have {self.factors} factors, not {other.factors}")
         take = checked_take(take, self.n_users, other.n_users)
         mine, theirs = np.maximum(take, 0), np.maximum(-1 - take, 0)
         own = take >= 0

@@ -6,6 +6,7 @@ import numpy as np
 
 from cofactor.arrays import Float32, Float64, Int64
 from cofactor.data.interactions import Interactions
+from cofactor.errors import ParameterError
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import EventsLoss, PairwiseLoss, RatingsLoss
 from cofactor.validation import validated
@@ -17,7 +18,8 @@ __all__ = ["objective"]
 def objective(model: FactorModel, interactions: Interactions) -> float:
     """The model's loss (`models.losses`) on these interactions, summed in float64; 0 where it has none.
 
-    Every row's penalty is that of its support in `interactions`, so give it what the model was fitted on.
+    Every row's penalty is that of its support in `interactions`, so give it what the model was fitted on. Raises
+    ParameterError for a table of other users or items.
 
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
@@ -25,6 +27,11 @@ def objective(model: FactorModel, interactions: Interactions) -> float:
     >>> objective(later, ratings) < objective(sooner, ratings)
     True
     """
+    if (interactions.n_users, interactions.n_items) != (model.n_users, model.n_items):
+        raise ParameterError(
+            f"interactions must have the {model.n_users:,} users and {model.n_items:,} items of the model, "
+            f"not {interactions.n_users:,} and {interactions.n_items:,}"
+        )
     if model.loss is None:
         return 0.0
     if isinstance(model.loss, PairwiseLoss):

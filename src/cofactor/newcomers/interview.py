@@ -64,7 +64,7 @@ class Interview:
             raise ParameterError(f"answers must be as many as asked, {len(self.asked):,}, not {len(self.answers):,}")
         if self.population.scale is not None:
             items, ratings = self.known
-            self.population.scale.check(ratings, name=lambda place: f"the answer about item row {items[place]}")
+            self.population.scale.check(ratings, name=lambda place: f"the rating of item row {items[place]}")
 
     @validated
     def answered(self, item: int, rating: float | None) -> Self:
