@@ -22,10 +22,10 @@ import polars as pl
 
 import cofactor
 from cofactor.estimators.base import Estimator
-from cofactor.evaluate.calibration import calibration
-from cofactor.evaluate.intervals import paired_difference
+from cofactor.evaluate.movielens_splits import i0_rows, s0_rows, split_rows
+from cofactor.evaluate.reliability import calibration
 from cofactor.evaluate.split import Split
-from cofactor.evaluate.standard import i0_rows, s0_rows, split_rows
+from cofactor.metrics.intervals import paired_difference
 from cofactor.metrics.ranking import ndcg, ranking_metrics
 from cofactor.metrics.rating import mae, rmse
 from cofactor.models.base import predicted

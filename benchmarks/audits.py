@@ -25,8 +25,8 @@ import numpy as np
 import cofactor
 from cofactor import Interactions, Recommender
 from cofactor.audit import cold_start, exposure, influence, taste_groups
-from cofactor.data.synthetic import generate
-from cofactor.data.world import EAGER_SHAPE, MOVIELENS_1M_SHAPE
+from cofactor.datasets.synthetic import generate
+from cofactor.datasets.synthetic_config import EAGER_SHAPE, MOVIELENS_1M_SHAPE
 
 PAGE = Path(__file__).parent / "audits.md"
 BIG = cofactor.BiasedMF(factors=32)

@@ -34,11 +34,11 @@ import numpy as np
 import polars as pl
 
 import cofactor
-from cofactor.service.artifacts import Artifacts
-from cofactor.service.recipe import Recipe
-from cofactor.service.serving import Serving
+from cofactor.service.bootstrap import prepared
+from cofactor.service.loaded_model import Serving
+from cofactor.service.registry import Artifacts
 from cofactor.service.settings import ServiceSettings
-from cofactor.service.start import prepared
+from cofactor.service.training.spec import Recipe
 from cofactor.store import Store
 from served import Connection, Served
 

@@ -40,9 +40,9 @@ from cofactor.audit import (
     simulate,
     taste_groups,
 )
-from cofactor.data.synthetic import Synthetic, generate
-from cofactor.data.world import EAGER_SHAPE
-from cofactor.evaluate.intervals import bootstrap_interval
+from cofactor.datasets.synthetic import Synthetic, generate
+from cofactor.datasets.synthetic_config import EAGER_SHAPE
+from cofactor.metrics.intervals import bootstrap_interval
 
 PAGE = Path(__file__).parent / "eager.md"
 ESTIMATOR = cofactor.BiasedMF(factors=16)

@@ -28,8 +28,8 @@ from typing import Any
 import httpx
 
 from cofactor.data.interactions import Interactions
-from cofactor.data.synthetic import World, generate
-from cofactor.service.artifacts import Artifacts
+from cofactor.datasets.synthetic import World, generate
+from cofactor.service.registry import Artifacts
 from cofactor.store import Store
 from faults_sockets import Slow, peak_memory, send_large, slow_connections
 from served import Connection, Served, made, pages

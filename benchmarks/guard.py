@@ -22,10 +22,10 @@ import numba
 import numpy as np
 
 import cofactor
-from cofactor.arrays import SparseRows
 from cofactor.data.interactions import Interactions
-from cofactor.data.synthetic import MOVIELENS_1M_SHAPE, generate
-from cofactor.kernels.threads import threads
+from cofactor.datasets.synthetic import MOVIELENS_1M_SHAPE, generate
+from cofactor.kernels.parallel import threads
+from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.ranking import ranking_metrics
 from results import machine
 

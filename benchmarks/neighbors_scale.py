@@ -3,10 +3,10 @@
     python benchmarks/neighbors_scale.py                   1,000,000 users, 50 M ratings
     python benchmarks/neighbors_scale.py --users 50000     a twentieth of it
 
-Data: `data/synthetic.py` with the popularity and the activity of MovieLens-20M's shape over 26,744 items, 50 ratings a
-user, made once below `--folder`. Lists of 50. Memory is the peak of the fit beyond the process with its imports,
-compiled kernels and the table of rows. The true neighbors of a sample of users come from whole item lists: every user
-who shares an item is compared. Recall counts a neighbor as found where its similarity is that of the true 50 or more,
+Data: `datasets/synthetic.py` with the popularity and the activity of MovieLens-20M's shape over 26,744 items, 50
+ratings a user, made once below `--folder`. Lists of 50. Memory is the peak of the fit beyond the process with its
+imports, compiled kernels and the table of rows. The true neighbors of a sample of users come from whole item lists: every
+user who shares an item is compared. Recall counts a neighbor as found where its similarity is that of the true 50 or more,
 so ties do not matter. Writes benchmarks/neighbors_scale.md.
 """
 
@@ -23,10 +23,10 @@ import numpy as np
 import cofactor
 from cofactor.arrays import Float32, random_stream
 from cofactor.data.interactions import Interactions
-from cofactor.data.synthetic import MOVIELENS_20M_SHAPE, generate
+from cofactor.datasets.synthetic import MOVIELENS_20M_SHAPE, generate
 from cofactor.kernels.neighbors import nearest
-from cofactor.kernels.threads import thread_count
-from cofactor.models.similarity import UserUserModel
+from cofactor.kernels.parallel import thread_count
+from cofactor.models.neighborhood import UserUserModel
 from ours import forget_peak, memory
 from tables import interactions
 

@@ -27,9 +27,9 @@ import polars as pl
 
 import cofactor
 from cofactor import Interactions, Recommender
+from cofactor.cold_start import learn_priors
 from cofactor.estimators import REGISTRY
-from cofactor.evaluate.intervals import bootstrap_interval
-from cofactor.newcomers import learn_priors
+from cofactor.metrics.intervals import bootstrap_interval
 
 PAGE = Path(__file__).parent / "newcomers.md"
 OF_EVENTS = ("popularity", "implicit-als", "bpr", "ease")
@@ -152,7 +152,9 @@ def costs(table: Interactions) -> dict[str, float]:
             rec = learn_priors(rec)
         users = np.flatnonzero(learnt.by_user.counts >= 50)[:100]
         histories = [learnt.by_user.row(int(u)).slice(0, 1) for u in users]
-        histories = [cofactor.arrays.SparseRows(np.array([0, 50]), h.columns[:50], h.values[:50]) for h in histories]
+        histories = [
+            cofactor.kernels.sparse.SparseRows(np.array([0, 50]), h.columns[:50], h.values[:50]) for h in histories
+        ]
         rec.folded_in(histories[0])
         spent = []
         for history in histories:

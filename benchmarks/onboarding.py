@@ -33,9 +33,9 @@ import numpy as np
 
 import cofactor
 from cofactor import Interactions, Recommender
-from cofactor.arrays import SparseRows
-from cofactor.evaluate.intervals import paired_rmse_difference
-from cofactor.newcomers import Interview, Population
+from cofactor.cold_start import Interview, Population
+from cofactor.kernels.sparse import SparseRows
+from cofactor.metrics.intervals import paired_rmse_difference
 
 PAGE = Path(__file__).parent / "onboarding.md"
 ESTIMATOR = cofactor.BayesianMF(factors=8, sweeps=100, burn_in=30, samples=16)

@@ -22,13 +22,13 @@ import polars as pl
 
 import cofactor
 from accuracy import split_i0, split_s0
-from cofactor.arrays import SparseRows
 from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.estimators.base import Estimator
-from cofactor.evaluate.protocol import evaluate, figure
+from cofactor.evaluate.evaluation import evaluate, figure
 from cofactor.evaluate.split import Split
-from cofactor.kernels.threads import threads
+from cofactor.kernels.parallel import threads
+from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.ranking import ranking_metrics
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import EventsLoss
@@ -293,7 +293,7 @@ def read_a_little() -> None:
 @task
 def evaluation(given: argparse.Namespace) -> Found:
     """All metrics at 10, 20 and 100 for every user given the rankings; and the whole of `evaluate` after the fit."""
-    from cofactor.evaluate.protocol import score
+    from cofactor.evaluate.evaluation import score
 
     rows = interactions(given.data, "events")
     held_out = np.random.default_rng(0).random(len(rows)) < 0.2

@@ -29,12 +29,12 @@ import polars as pl
 
 import cofactor
 from cofactor.data.ids import IdMap
-from cofactor.evaluate.intervals import paired_rmse_difference
+from cofactor.metrics.intervals import paired_rmse_difference
 from cofactor.metrics.rating import errors_by_user
-from cofactor.recommend import Recommender
-from cofactor.service.artifacts import Artifacts
-from cofactor.service.asof import as_of
-from cofactor.service.trainer import Trainer
+from cofactor.recommender.recommender import Recommender
+from cofactor.recommender.updating import as_of
+from cofactor.service.registry import Artifacts
+from cofactor.service.training.trainer import Trainer
 from cofactor.store import Event, Store, StoredModel
 
 PAGE = Path(__file__).parent / "replay_day.md"

@@ -27,11 +27,11 @@ from cofactor.estimators.bpr import _Descent as Pairs
 from cofactor.estimators.mf import _Descent as Ratings
 from cofactor.kernels import prefetch
 from cofactor.kernels.blocks import grid_for
+from cofactor.kernels.cholesky import negative_inverse
 from cofactor.kernels.gram import gram
-from cofactor.kernels.inverse import negative_inverse
+from cofactor.kernels.parallel import for_each, one_thread_blas, thread_count
 from cofactor.kernels.ridge import improve
 from cofactor.kernels.sgd import blocks_of
-from cofactor.kernels.threads import for_each, one_thread_blas, thread_count
 from cofactor.kernels.topk import ItemIndex, top_items
 from cofactor.models.losses import EventsLoss
 from results import machine

@@ -35,8 +35,8 @@ def made(folder: Path, users: int, items: int) -> str:
 
     import cofactor
     from cofactor.models.factor import FactorModel
-    from cofactor.service import publishing
-    from cofactor.service.artifacts import Artifacts
+    from cofactor.service import registry
+    from cofactor.service.registry import Artifacts
     from cofactor.service.settings import ServiceSettings
     from cofactor.store import Store
 
@@ -46,13 +46,13 @@ def made(folder: Path, users: int, items: int) -> str:
     table = cofactor.Interactions.from_columns(u, i, stream.integers(1, 6, n))
     rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=FACTORS, epochs=1), table)
     assert isinstance(rec.model, FactorModel)
-    rec = cofactor.newcomers.eased_in(replace(rec))
+    rec = cofactor.cold_start.eased_in(replace(rec))
     settings = ServiceSettings.of({"data": str(folder)})
     artifacts = Artifacts(settings.artifacts)
     with Store.open(settings.url) as store:
         store.events.load(table)
-        added = publishing.add(store, artifacts, rec, watermark=store.events.watermark())
-        publishing.promote(store, artifacts, added.version)
+        added = registry.add(store, artifacts, rec, watermark=store.events.watermark())
+        registry.promote(store, artifacts, added.version)
         return store.keys.create("admin", "the load")
 
 

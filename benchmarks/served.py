@@ -18,8 +18,8 @@ import httpx
 
 import cofactor
 from cofactor.data.interactions import Interactions
-from cofactor.service import publishing
-from cofactor.service.artifacts import Artifacts
+from cofactor.service import registry
+from cofactor.service.registry import Artifacts
 from cofactor.service.settings import ServiceSettings
 from cofactor.store import Store
 
@@ -32,8 +32,8 @@ def made(folder: Path, ratings: Interactions, db: str | None = None) -> str:
         store.events.load(ratings)
         for factors in (4, 8):
             rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=factors), ratings)
-            added = publishing.add(store, artifacts, rec, watermark=store.events.watermark())
-            publishing.promote(store, artifacts, added.version)
+            added = registry.add(store, artifacts, rec, watermark=store.events.watermark())
+            registry.promote(store, artifacts, added.version)
         return store.keys.create("admin", "faults")
 
 

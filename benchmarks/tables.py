@@ -3,11 +3,11 @@
 A table is a folder with `u.npy`, `i.npy` (int32 row numbers), `values.npy` (float32), sorted by (u, i), and where
 something is held out `test_u.npy`, `test_i.npy`, `test_values.npy`.
 
-    20000263/events     MovieLens-20M's shape (`data/synthetic.py`), every row an event of value 1
+    20000263/events     MovieLens-20M's shape (`datasets/synthetic.py`), every row an event of value 1
     20000263/ratings    80 % of the same rows as ratings; the rest is held out
     20000263/*.csv      the same rows as files: `ratings.csv` with integer ids, `strings.csv` with ids like u17
     1000209/events      MovieLens-1M's shape; a fifth of every user's events is held out
-    s0, i0              MovieLens-100k, ratings and events, on the splits of `evaluate/standard.py`
+    s0, i0              MovieLens-100k, ratings and events, on the splits of `evaluate/movielens_splits.py`
     million-skewed      factors of 1,000 users and of a million items, these with log-normal norms
     million-normal      the same, plain
 """
@@ -27,7 +27,7 @@ from cofactor.arrays import random_stream
 from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.data.scale import Scale
-from cofactor.data.synthetic import MOVIELENS_1M_SHAPE, MOVIELENS_20M_SHAPE, generate, write_csv
+from cofactor.datasets.synthetic import MOVIELENS_1M_SHAPE, MOVIELENS_20M_SHAPE, generate, write_csv
 
 __all__ = ["FULL", "interactions", "table"]
 

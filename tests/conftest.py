@@ -12,7 +12,7 @@ from hypothesis import settings
 
 import cofactor
 from cofactor.data.interactions import Interactions
-from cofactor.kernels.threads import threads
+from cofactor.kernels.parallel import threads
 
 # no deadline: the first example may wait for a kernel to be compiled
 settings.register_profile("cofactor", max_examples=50, deadline=None)

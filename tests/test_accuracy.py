@@ -1,6 +1,6 @@
 """Accuracy on MovieLens-100k inside stated bands, so that a broken learner cannot pass.
 
-The splits are S0 and I0 (`evaluate/standard.py`); the full tables are made by `benchmarks/accuracy.py`.
+The splits are S0 and I0 (`evaluate/movielens_splits.py`); the full tables are made by `benchmarks/accuracy.py`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import pytest
 
 import cofactor
 from cofactor.data.interactions import Interactions
-from cofactor.evaluate.intervals import paired_difference
+from cofactor.evaluate.movielens_splits import i0_rows, s0_rows, split_rows
 from cofactor.evaluate.split import Split
-from cofactor.evaluate.standard import i0_rows, s0_rows, split_rows
+from cofactor.metrics.intervals import paired_difference
 from cofactor.metrics.ranking import ranking_metrics
 from cofactor.metrics.rating import rmse
 

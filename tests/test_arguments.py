@@ -16,18 +16,18 @@ import pyarrow as pa
 import pytest
 
 import cofactor
-from cofactor import audit, evaluate, interpret, newcomers, plots, report
-from cofactor.arrays import SparseRows
+from cofactor import audit, cold_start, evaluate, interpret, plots, report
 from cofactor.data.scale import Scale
-from cofactor.data.synthetic import World, generate
+from cofactor.datasets.synthetic import World, generate
 from cofactor.errors import CofactorError, ParameterError
 from cofactor.estimators import REGISTRY
-from cofactor.evaluate.calibration import interval_coverage, reliability
-from cofactor.evaluate.inner import inner_split
-from cofactor.evaluate.intervals import bootstrap_interval
-from cofactor.evaluate.protocol import figure
+from cofactor.evaluate.evaluation import figure
+from cofactor.evaluate.reliability import interval_coverage, reliability
 from cofactor.evaluate.search_space import search_space
-from cofactor.evaluate.significance import sign_flip
+from cofactor.evaluate.validation_split import inner_split
+from cofactor.kernels.sparse import SparseRows
+from cofactor.metrics.intervals import bootstrap_interval
+from cofactor.metrics.significance import sign_flip
 
 FRAME = {"user": [1, 2], "item": [3, 4], "rating": [5.0, 4.0], "time": [1, 2]}
 TABLES = [None, 1, "ratings.csv", [], FRAME, pl.DataFrame(FRAME), pd.DataFrame(FRAME), pa.table(FRAME)]
@@ -169,7 +169,7 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
         {"new": "interactions"},
     ),
     "with_items": lambda m: (
-        newcomers.learn_priors(m.rec).with_items,
+        cold_start.learn_priors(m.rec).with_items,
         {"table": pl.DataFrame({"item": [1000]})},
         {"table": "frame but FRAME"},
     ),
@@ -356,13 +356,13 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
         {"recommender": "recommender", "axes": "count", "min_support": "count from 0"},
     ),
     "learn_priors": lambda m: (
-        newcomers.learn_priors,
+        cold_start.learn_priors,
         {"recommender": m.rec},
         {"recommender": "recommender", "user_features": "names", "item_features": "names", **seeds},
     ),
-    "eased_in": lambda m: (newcomers.eased_in, {"recommender": m.rec}, {"recommender": "recommender", **seeds}),
+    "eased_in": lambda m: (cold_start.eased_in, {"recommender": m.rec}, {"recommender": "recommender", **seeds}),
     "explore": lambda m: (
-        newcomers.explore,
+        cold_start.explore,
         {"recommender": m.rec, "users": [1, 2]},
         {
             "recommender": "recommender",
@@ -375,7 +375,7 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
         },
     ),
     "Population.of": lambda m: (
-        newcomers.Population.of,
+        cold_start.Population.of,
         {"recommender": m.rec},
         {"recommender": "recommender", "kinds": "count", **seeds},
     ),
@@ -494,8 +494,8 @@ def test_settings_out_of_their_type_or_range_are_named(name: str) -> None:
     assert wrong == {}
 
 
-def interview(m: SimpleNamespace) -> newcomers.Interview:
-    return newcomers.Interview(newcomers.Population.of(m.rec))
+def interview(m: SimpleNamespace) -> cold_start.Interview:
+    return cold_start.Interview(cold_start.Population.of(m.rec))
 
 
 OTHER_CALLS: list[Callable[[SimpleNamespace], Any]] = [
@@ -546,10 +546,10 @@ OTHER_CALLS: list[Callable[[SimpleNamespace], Any]] = [
     lambda m: audit.Tastes(np.zeros((3, 3)), noise_sd=-1.0, levels=(1.0,)),
     lambda m: audit.Tastes(np.zeros((3, 3)), noise_sd=1.0, levels=()),
     lambda m: audit.Tastes.of(m.rec, noise_sd=float("inf")),
-    lambda m: newcomers.Impressions("x", [1]),
-    lambda m: newcomers.Impressions([1], [1, 0]),
-    lambda m: newcomers.Impressions([1.5], [1]),
-    lambda m: newcomers.explore(m.rec, 1.5),
+    lambda m: cold_start.Impressions("x", [1]),
+    lambda m: cold_start.Impressions([1], [1, 0]),
+    lambda m: cold_start.Impressions([1.5], [1]),
+    lambda m: cold_start.explore(m.rec, 1.5),
     lambda m: interview(m).answered("x", 3),
     lambda m: interview(m).answered(0, "x"),
     lambda m: interview(m).answered(-1, 3),

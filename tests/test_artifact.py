@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors.numpy import load_file, save_file
 
-from cofactor.artifact import FORMAT_VERSION, Artifact, read_artifact, write_artifact, write_whole
 from cofactor.errors import ArtifactError
+from cofactor.files import write_whole
+from cofactor.recommender.artifact import FORMAT_VERSION, Artifact, read_artifact, write_artifact
 
 ARRAYS: dict[str, Any] = {
     "factors": np.arange(12, dtype=np.float32).reshape(4, 3),
@@ -114,7 +115,7 @@ def test_the_same_content_gives_the_same_bytes_in_any_process_and_order(written:
         write_artifact(again, *turned)
         assert again.read_bytes() == written.read_bytes()
     code = (
-        "import sys, numpy as np; from cofactor.artifact import *; a = read_artifact(sys.argv[1]); "
+        "import sys, numpy as np; from cofactor.recommender.artifact import *; a = read_artifact(sys.argv[1]); "
         "write_artifact(sys.argv[2], a.arrays, a.manifest)"
     )
     subprocess.run([sys.executable, "-c", code, written, tmp_path / "other"], check=True)
@@ -183,7 +184,7 @@ def test_a_full_disk_leaves_the_old_file_whole_and_nothing_else(written: Path, t
     code = """
 import resource, signal, sys
 import numpy as np
-from cofactor.artifact import ArtifactError, write_artifact
+from cofactor.recommender.artifact import ArtifactError, write_artifact
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:

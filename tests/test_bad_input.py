@@ -16,10 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cofactor.data.interactions import Interactions
-from cofactor.data.read import read_events, read_ratings, read_table
-from cofactor.data.reading.files import TextFile
-from cofactor.data.reading.rows import split_quoted, text_rows
-from cofactor.data.reading.text_table import open_text_table
+from cofactor.data.readers.files import TextFile
+from cofactor.data.readers.read import read_events, read_ratings, read_table
+from cofactor.data.readers.text_table import open_text_table, split_quoted, text_rows
 from cofactor.errors import CofactorError, DataError, ParameterError
 
 HEADER = "user,item,rating,timestamp\n"
@@ -419,7 +418,7 @@ def test_numbers_read_as_such_are_those_read_as_text(
     for on_bad in ("raise", "quarantine"):
         found, error = outcome(path, on_bad=on_bad)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("cofactor.data.reading.text_table._NUMBERS", {})
+            patch.setattr("cofactor.data.readers.text_table._NUMBERS", {})
             text, text_error = outcome(path, on_bad=on_bad)
         assert error == text_error
         assert (found is None) == (text is None)

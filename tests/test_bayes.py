@@ -14,7 +14,7 @@ from cofactor.evaluate.split import Split, split_by_time, split_random
 from cofactor.kernels import reference
 from cofactor.kernels.gibbs import draw_history_terms
 from cofactor.metrics.rating import rmse
-from cofactor.models.average import FactorAverage
+from cofactor.models.low_rank_mean import FactorAverage
 from cofactor.models.posterior import BayesianModel
 
 

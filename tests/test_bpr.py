@@ -11,17 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cofactor
-from cofactor.arrays import SparseRows
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, ParameterError
 from cofactor.estimators.base import Epoch
 from cofactor.estimators.bpr import BPR
-from cofactor.evaluate.protocol import evaluate
-from cofactor.evaluate.standard import i0_rows, split_rows
+from cofactor.evaluate.evaluation import evaluate
+from cofactor.evaluate.movielens_splits import i0_rows, split_rows
 from cofactor.kernels import reference
 from cofactor.kernels.blocks import dealt, disjoint_rounds, pair_blocks
 from cofactor.kernels.bpr import bpr_epoch, bpr_pairs, bpr_users, falling
-from cofactor.kernels.threads import threads
+from cofactor.kernels.parallel import threads
+from cofactor.kernels.sparse import SparseRows
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import PairwiseLoss
 from cofactor.models.objective import objective

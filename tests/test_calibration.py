@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cofactor.arrays import SparseRows
 from cofactor.data.interactions import Interactions
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators import Bias, ImplicitALS
-from cofactor.evaluate.calibration import (
+from cofactor.evaluate.reliability import (
     calibration,
     constant_width,
     interval_coverage,
@@ -24,9 +23,10 @@ from cofactor.evaluate.calibration import (
     reliability,
 )
 from cofactor.evaluate.split import Split, split_random, split_users
+from cofactor.kernels.sparse import SparseRows
 from cofactor.models.distribution import Distribution
 from cofactor.models.factor import FactorModel
-from cofactor.recommend import Recommender
+from cofactor.recommender.recommender import Recommender
 
 STARS = Scale.declared([1, 2, 3, 4, 5])
 FINE = Scale.declared([half / 2 for half in range(-4, 17)])

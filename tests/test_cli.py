@@ -24,9 +24,9 @@ from typer.testing import CliRunner, Result
 from cofactor import Recommender, read_ratings
 from cofactor.arrays import plain
 from cofactor.cli import app
-from cofactor.cli.screen import bar, epoch_progress, fetch_progress, printable
-from cofactor.cli.settings import estimator_of, estimators_of
-from cofactor.data.download import Progress
+from cofactor.cli.estimator_options import estimator_of, estimators_of
+from cofactor.cli.terminal import bar, epoch_progress, fetch_progress, printable
+from cofactor.datasets.download import Progress
 from cofactor.estimators import REGISTRY, BiasedMF, Epoch, ExplicitALS
 
 COMMANDS = (

@@ -256,7 +256,7 @@ def test_what_the_system_refuses_is_code_1(folder: Path) -> None:
 
 def test_a_mistake_of_ours_is_one_line_that_tells_how_to_see_more(folder: Path) -> None:
     code = (
-        "import sys, cofactor.cli, cofactor.recommend as r\n"
+        "import sys, cofactor.cli, cofactor.recommender.recommender as r\n"
         "def fail(*a, **k):\n    raise RuntimeError('two\\nlines')\n"
         "r.Recommender.load = fail\n"
         "sys.argv = ['cofactor', 'recommend', 'm', '--all']\n"

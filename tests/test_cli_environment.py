@@ -114,7 +114,7 @@ def test_an_interrupt_while_modules_are_imported_is_no_traceback(folder: Path) -
 
 def test_an_interrupt_in_a_command_is_one_line(folder: Path) -> None:
     code = (
-        "import sys, cofactor.recommend as r\n"
+        "import sys, cofactor.recommender.recommender as r\n"
         "from cofactor.cli import run\n"
         "def stop(*a, **k):\n    raise KeyboardInterrupt\n"
         "r.Recommender.load = stop\n"
@@ -133,7 +133,7 @@ def test_an_interrupt_in_a_command_is_one_line(folder: Path) -> None:
 
 def test_warnings_and_log_records_are_lines_of_ours(folder: Path) -> None:
     code = (
-        "import sys, logging, threading, warnings, numpy as np, cofactor.recommend as r\n"
+        "import sys, logging, threading, warnings, numpy as np, cofactor.recommender.recommender as r\n"
         "from cofactor.cli import run\n"
         "from cofactor.errors import DataError\n"
         "def load(*a, **k):\n"

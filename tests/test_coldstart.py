@@ -8,10 +8,10 @@ import pytest
 
 from cofactor import BPR, Bias, BiasedMF, ExplicitALS, ImplicitALS, Interactions, Popularity, Recommender
 from cofactor.audit import ColdStart, cold_start
-from cofactor.audit.coldstart import _beats_from, _Newcomers
+from cofactor.audit.cold_start_curve import _beats_from, _Newcomers
+from cofactor.cold_start import eased_in
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.metrics.rating import rmse
-from cofactor.newcomers import eased_in
 
 COLUMNS = [
     "given", "personal", "personal_low", "personal_high", "baseline", "baseline_low", "baseline_high",

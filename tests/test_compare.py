@@ -18,14 +18,14 @@ from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DataError, DivergedError, KindError, LeakageError, ParameterError
 from cofactor.estimators import REGISTRY, Bias, BiasedMF, Estimator, ExplicitALS, ImplicitALS, Popularity
 from cofactor.evaluate import Split, split_by_time, split_last, split_per_user, split_random, split_users
-from cofactor.evaluate.compare import Comparison, compare
-from cofactor.evaluate.inner import inner_split
-from cofactor.evaluate.intervals import paired_rmse_difference
+from cofactor.evaluate.comparison import Comparison, compare
+from cofactor.evaluate.evaluation import evaluate, figure, is_better, main_metric
 from cofactor.evaluate.memory import peak_memory
-from cofactor.evaluate.protocol import evaluate, figure, is_better, main_metric
-from cofactor.evaluate.rival import RIVALS, tuned_rival
-from cofactor.evaluate.significance import holm, sign_flip
-from cofactor.recommend import Recommender
+from cofactor.evaluate.tuned_baseline import RIVALS, tuned_rival
+from cofactor.evaluate.validation_split import inner_split
+from cofactor.metrics.intervals import paired_rmse_difference
+from cofactor.metrics.significance import holm, sign_flip
+from cofactor.recommender.recommender import Recommender
 
 ALS = ExplicitALS(factors=4, epochs=5)
 IALS = ImplicitALS(factors=4, epochs=5)

@@ -10,8 +10,8 @@ import pytest
 
 import cofactor
 from cofactor.data.interactions import Interactions
+from cofactor.evaluate.movielens_splits import s0_rows, split_rows
 from cofactor.evaluate.split import Split
-from cofactor.evaluate.standard import s0_rows, split_rows
 
 torch = pytest.importorskip("torch", reason='torch is not installed: pip install "cofactor[neural]"')
 

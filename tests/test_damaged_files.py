@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cofactor.data.read import read_ratings, read_table
+from cofactor.data.readers.read import read_ratings, read_table
 from cofactor.errors import CofactorError, DataError
 
 N = 60
@@ -32,7 +32,7 @@ MOMENT = 1_676_043_693  # 2023-02-10 15:41:33 UTC
 READER = """
 import os, sys
 from pathlib import Path
-from cofactor.data.read import read_ratings, read_table
+from cofactor.data.readers.read import read_ratings, read_table
 from cofactor.errors import CofactorError
 
 path, flipped, first, step = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 import cofactor
-from cofactor.artifact import read_artifact, write_artifact
 from cofactor.errors import ArtifactError
+from cofactor.recommender.artifact import read_artifact, write_artifact
 
 PRELUDE = """
 import copy, json, sys
@@ -25,10 +25,10 @@ from collections import Counter
 from pathlib import Path
 import numpy as np
 import cofactor
-from cofactor.artifact import read_artifact, write_artifact
+from cofactor.recommender.artifact import read_artifact, write_artifact
 from cofactor.errors import ArtifactError, CofactorError
 from cofactor.estimators import REGISTRY
-from cofactor.newcomers import Interview, Population, learn_priors
+from cofactor.cold_start import Interview, Population, learn_priors
 
 folder, seed, n, names = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4].split()
 rng = np.random.default_rng(seed)

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import pytest
 
-from cofactor.cache import cache_folder
-from cofactor.data import movielens
-from cofactor.data.catalog import Mirror
-from cofactor.data.datasets import DATASETS, Dataset, fetch, load
-from cofactor.data.download import Progress, Timeouts, download, file_hash
+from cofactor.datasets import movielens
+from cofactor.datasets.download import Progress, Timeouts, download, file_hash
+from cofactor.datasets.loading import DATASETS, Dataset, fetch, load
+from cofactor.datasets.registry import Mirror
 from cofactor.errors import FetchError
+from cofactor.files import cache_folder
 
 HASTY = Timeouts(connect=2.0, read=0.4, pause=0.0)
 ROWS = [(1, 10, 5, 100), (1, 20, 3, 101), (2, 10, 1, 102), (3, 30, 4, 103)]

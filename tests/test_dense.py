@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cofactor.kernels import reference
 from cofactor.kernels.dense import dense, row_dots
-from cofactor.models.descent import descended
+from cofactor.models.barzilai_borwein import descended
 
 seeds = st.integers(0, 2**32 - 1)
 few = settings(max_examples=40, deadline=None)

@@ -13,7 +13,7 @@ from cofactor.data.scale import Scale
 from cofactor.errors import DataError, ParameterError
 from cofactor.kernels import reference
 from cofactor.kernels.mixture import ROWS, mixture_cdf, mixture_quantile
-from cofactor.kernels.threads import threads
+from cofactor.kernels.parallel import threads
 from cofactor.models.distribution import FLOOR, Cells, Distribution, edges_of
 
 STARS = Scale.declared([1, 2, 3, 4, 5])

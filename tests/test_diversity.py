@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cofactor.arrays import SparseRows
 from cofactor.data.interactions import Interactions
 from cofactor.data.scale import Scale
 from cofactor.errors import KindError, ParameterError
 from cofactor.estimators import Bias, BiasedMF, ExplicitALS, ImplicitALS, Popularity
-from cofactor.kernels.threads import threads
+from cofactor.kernels.parallel import threads
+from cofactor.kernels.sparse import SparseRows
 from cofactor.models.base import HasUncertainty
 from cofactor.models.distribution import Distribution
 from cofactor.models.factor import FactorModel
 from cofactor.models.rerank import mmr
-from cofactor.recommend import Recommender
+from cofactor.recommender.recommender import Recommender
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ ROOMS = (
     "cofactor",
     "cofactor.estimators",
     "cofactor.evaluate",
-    "cofactor.newcomers",
+    "cofactor.cold_start",
     "cofactor.audit",
     "cofactor.interpret",
     "cofactor.plots",

@@ -18,7 +18,7 @@ from cofactor.errors import DataError, DivergedError, KindError, ParameterError
 from cofactor.estimators import REGISTRY, Bias, BiasedMF, Epoch, ExplicitALS, ImplicitALS, Popularity
 from cofactor.estimators.mf import grid_for, one_cycle
 from cofactor.evaluate import Split, split_random
-from cofactor.kernels.threads import threads
+from cofactor.kernels.parallel import threads
 
 RANGED = [(name, spec.name) for name, kind in REGISTRY.items() for spec in fields(kind) if "low" in spec.metadata]
 NUMERIC = [(name, spec) for name, spec in RANGED if isinstance(getattr(REGISTRY[name](), spec), int | float)]

@@ -14,8 +14,8 @@ from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators import Bias, BiasedMF, ExplicitALS, ImplicitALS, Popularity
 from cofactor.evaluate import Split, compare, split_last, split_per_user, split_random, split_users
-from cofactor.evaluate.protocol import Evaluation, baseline_for, evaluate, score
-from cofactor.recommend import Recommender
+from cofactor.evaluate.evaluation import Evaluation, baseline_for, evaluate, score
+from cofactor.recommender.recommender import Recommender
 
 ALS = ExplicitALS(factors=4, epochs=5)
 IALS = ImplicitALS(factors=4, epochs=5)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import cofactor
-from cofactor.data.synthetic import World, generate
+from cofactor.datasets.synthetic import World, generate
 
 EVENTS = [cofactor.ImplicitALS(factors=4), cofactor.EASE(l2=1), cofactor.ItemKNN(), cofactor.UserKNN()]
 

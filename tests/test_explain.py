@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cofactor import Interactions, Recommender
-from cofactor.arrays import SparseRows
 from cofactor.errors import KindError, UnknownIdError
 from cofactor.estimators import REGISTRY
+from cofactor.kernels.sparse import SparseRows
 from cofactor.models.explanation import Explanation, ridge_terms
 
 CASES = [

@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 
 import cofactor
+from cofactor.cold_start import Impressions, explore
 from cofactor.data.interactions import Interactions
 from cofactor.errors import ParameterError, UnknownIdError
-from cofactor.newcomers import Impressions, explore
-from cofactor.recommend import Recommender
+from cofactor.recommender.recommender import Recommender
 
 N_USERS, N_ITEMS, N_NEW = 200, 60, 10
 

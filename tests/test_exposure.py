@@ -8,11 +8,11 @@ import pytest
 
 from cofactor import Interactions, Popularity, Recommender, split_random
 from cofactor.audit import Concentration, accuracy_by_group, exposure
-from cofactor.data.synthetic import generate
-from cofactor.data.world import EAGER_SHAPE
+from cofactor.datasets.synthetic import generate
+from cofactor.datasets.synthetic_config import EAGER_SHAPE
 from cofactor.errors import DataError, ParameterError
 from cofactor.estimators import Bias, BiasedMF
-from cofactor.evaluate.protocol import fit_and_score
+from cofactor.evaluate.evaluation import fit_and_score
 
 
 def test_concentration_in_closed_form() -> None:

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cofactor.arrays import SparseRows
 from cofactor.data.interactions import Interactions
 from cofactor.data.scale import Scale
 from cofactor.estimators import BiasedMF, ExplicitALS, ImplicitALS
+from cofactor.kernels.sparse import SparseRows
 from cofactor.models import KINDS
 from cofactor.models.base import FoldsIn, HasFactors, Model, PredictsRatings, ScoresItems
 from cofactor.models.factor import FactorModel

@@ -10,11 +10,11 @@ import polars as pl
 import pytest
 
 from cofactor import BayesianMF, Bias, BiasedMF, ImplicitALS, Interactions, Recommender
-from cofactor.arrays import SparseRows
 from cofactor.audit import CAUTIOUS, PLAIN, Remedy, Simulation, Tastes, item_kinds, remedies, simulate
-from cofactor.data.synthetic import Synthetic, generate
-from cofactor.data.world import World
+from cofactor.datasets.synthetic import Synthetic, generate
+from cofactor.datasets.synthetic_config import World
 from cofactor.errors import DataError, KindError, ParameterError
+from cofactor.kernels.sparse import SparseRows
 
 SMALL = World(n_users=60, n_items=80, n_ratings=900, genres=4, taste_sd=0.6)
 QUICK = BiasedMF(factors=4, epochs=4)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import cofactor
 from cofactor.cli import app
-from cofactor.data.read import read_events, read_ratings, read_table
+from cofactor.data.readers.read import read_events, read_ratings, read_table
 from cofactor.errors import DataError
 
 TABLE = pl.DataFrame({"user": ["ana", "bo"], "item": ["x", "y"], "rating": [5.0, 2.0]})

@@ -11,7 +11,7 @@ from typing import Any
 SCRIPT = """
 import json, os, sys, time, warnings
 import cofactor, polars as pl
-from cofactor.kernels.threads import for_each
+from cofactor.kernels.parallel import for_each
 
 warnings.simplefilter("ignore")
 n = 1500
@@ -53,7 +53,7 @@ frame.write_parquet("r.parquet")
 ratings = cofactor.read_ratings("r.csv").with_item_table(table)
 rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4, epochs=2), ratings)
 rec.save("r.cofactor")
-eased = cofactor.newcomers.eased_in(rec)
+eased = cofactor.cold_start.eased_in(rec)
 knn = cofactor.Recommender.fit(cofactor.ItemKNN(), ratings.to_events(positive_from=4))
 new = cofactor.Interactions.from_columns(["zoe"], ["i1"], [5], times=[900_000_000])
 split = cofactor.split_random(ratings)
@@ -85,12 +85,12 @@ WORK = {
     "frame": lambda: len(ratings.frame()),
     "split": lambda: len(cofactor.split_last(ratings).test),
     "evaluate": lambda: type(cofactor.evaluate.evaluate(cofactor.Bias(), split)).__name__,
-    "compare": lambda: type(cofactor.evaluate.compare([cofactor.Bias(), cofactor.BiasedMF()], split)).__name__,
+    "compare": lambda: type(cofactor.evaluate.comparison([cofactor.Bias(), cofactor.BiasedMF()], split)).__name__,
     "crosstab": lambda: len(str(cofactor.crosstab(ratings))),
-    "levels": lambda: len(cofactor.interpret.levels(rec)),
-    "disagreements": lambda: len(cofactor.interpret.disagreements(rec)),
-    "exposure": lambda: str(cofactor.audit.exposure(knn))[:20],
-    "exposure of genres": lambda: str(cofactor.audit.exposure(knn, column="genres"))[:20],
+    "levels": lambda: len(cofactor.interpret.bias_ranking(rec)),
+    "disagreements": lambda: len(cofactor.interpret.bias_ranking(rec)),
+    "exposure": lambda: str(cofactor.audit.concentration(knn))[:20],
+    "exposure of genres": lambda: str(cofactor.audit.concentration(knn, column="genres"))[:20],
     "for_each": lambda: for_each(lambda _: None, range(100)),
     "a grandchild": lambda: answers("grandchild", lambda: len(cofactor.read_ratings("r.csv"))),
 }

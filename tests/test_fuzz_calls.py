@@ -121,7 +121,9 @@ def test_valid_arguments_reach_every_callable() -> None:
     wrong = [
         f"{line['call']}: {line['type']}: {line['message']}"
         for line in lines(child("valid"))
-        if line is not None and line["outcome"] != "returned" and not line["call"].startswith("cofactor.data.datasets")
+        if line is not None
+        and line["outcome"] != "returned"
+        and not line["call"].startswith("cofactor.datasets.loading")
     ]
     assert not wrong, "\n".join(wrong)
 

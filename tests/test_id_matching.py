@@ -12,9 +12,9 @@ import polars as pl
 import pytest
 
 from cofactor import ExplicitALS, Interactions, Recommender
+from cofactor.cold_start import learn_priors
 from cofactor.errors import CofactorError, UnknownIdError
 from cofactor.evaluate import split_given
-from cofactor.newcomers import learn_priors
 
 USERS, ITEMS = range(5, 35), range(1_234_567_890, 1_234_567_910)  # as texts they have another order than as integers
 ALS = ExplicitALS(factors=3, epochs=3)

@@ -9,10 +9,10 @@ import pytest
 
 from cofactor import BPR, BiasedMF, ExplicitALS, ImplicitALS, Interactions, Recommender
 from cofactor.audit import influence, taste_groups
-from cofactor.data.synthetic import generate
-from cofactor.data.world import EAGER_SHAPE
+from cofactor.datasets.synthetic import generate
+from cofactor.datasets.synthetic_config import EAGER_SHAPE
 from cofactor.errors import KindError, ParameterError
-from cofactor.kernels.threads import threads
+from cofactor.kernels.parallel import threads
 
 
 def test_taste_groups_part_two_camps(small_events: Interactions) -> None:

@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cofactor.arrays import SparseRows
-from cofactor.data.histories import merged, transposed
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, KindError, ParameterError
+from cofactor.kernels.sparse import SparseRows, merge_latest, transposed
 
 ROW = st.tuples(
     st.integers(0, 6), st.sampled_from("abcdefg"), st.integers(1, 10).map(lambda n: n / 2), st.integers(0, 10**9)
@@ -282,4 +281,4 @@ def test_histories_of_nobody_and_of_too_many_items_turned_round() -> None:
 
 def test_only_histories_of_the_same_users_are_merged() -> None:
     with pytest.raises(AssertionError):
-        merged(SparseRows.empty(2), SparseRows.of([0], [1], [1], 1), "ratings")
+        merge_latest(SparseRows.empty(2), SparseRows.of([0], [1], [1], 1))

@@ -27,13 +27,12 @@ from httpx import Response
 
 from cofactor import Interactions, Recommender
 from cofactor.cli import app
+from cofactor.cold_start import Interview, Population, learn_priors
 from cofactor.data.interactions import Kind
 from cofactor.errors import DataError, KindError, ParameterError, UnknownIdError
 from cofactor.estimators import REGISTRY
-from cofactor.newcomers import Interview, Population, learn_priors
 from cofactor.service.api.app import create_app
-from cofactor.service.artifacts import Artifacts
-from cofactor.service.publishing import add, import_table, promote
+from cofactor.service.registry import Artifacts, add, import_table, promote
 from cofactor.service.settings import ServiceSettings
 from cofactor.store import Store
 

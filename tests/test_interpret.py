@@ -8,8 +8,8 @@ import pytest
 
 from cofactor import BPR, EASE, BayesianMF, Bias, BiasedMF, ExplicitALS, ImplicitALS, Interactions, Recommender
 from cofactor.data.crosstab import crosstab
-from cofactor.data.synthetic import generate
-from cofactor.data.world import World
+from cofactor.datasets.synthetic import generate
+from cofactor.datasets.synthetic_config import World
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.interpret import TasteMap, disagreements, filled_crosstab, levels
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from cofactor.arrays import random_stream
 from cofactor.errors import DataError, ParameterError
-from cofactor.evaluate.intervals import (
+from cofactor.kernels.parallel import threads
+from cofactor.metrics.intervals import (
     Interval,
     bootstrap_interval,
     bootstrap_intervals,
@@ -20,7 +21,6 @@ from cofactor.evaluate.intervals import (
     paired_difference,
     paired_rmse_difference,
 )
-from cofactor.kernels.threads import threads
 
 
 def test_equal_to_the_textbook_loop():

@@ -14,16 +14,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cofactor.arrays import SparseRows
 from cofactor.errors import ParameterError
 from cofactor.kernels import reference, ridge
 from cofactor.kernels.dots import pair_dots
-from cofactor.kernels.equations import equations, solved_each
 from cofactor.kernels.gram import CHUNK, gram
-from cofactor.kernels.order import grouped, pairs_ascend, sorted_pairs
+from cofactor.kernels.normal_equations import equations, solved_each
+from cofactor.kernels.parallel import for_each, results_of, row_blocks, thread_count, threads
 from cofactor.kernels.ridge import EVENTS, RATINGS, Side, improve, solve
 from cofactor.kernels.sgd import blocks_of, set_apart, sgd_epoch, sgd_ratings
-from cofactor.kernels.threads import for_each, results_of, row_blocks, thread_count, threads
+from cofactor.kernels.sort import grouped, pairs_ascend, sorted_pairs
+from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.topk import PIECE, ItemIndex, top_items
 
 seeds = st.integers(0, 2**32 - 1)

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cofactor.arrays import SparseRows
 from cofactor.data.interactions import Interactions
 from cofactor.errors import KindError
 from cofactor.estimators import REGISTRY
-from cofactor.kernels.threads import threads
-from cofactor.recommend import Recommender, _estimator
+from cofactor.kernels.parallel import threads
+from cofactor.kernels.sparse import SparseRows
+from cofactor.recommender.recommender import Recommender, _estimator
 
 # A board of 40 x 40 has few ratings and a sharp truth: little penalty and time enough to reach it.
 CHECKERBOARD: dict[str, dict[str, Any]] = {

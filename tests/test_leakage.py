@@ -12,8 +12,8 @@ from cofactor.data.interactions import Interactions
 from cofactor.errors import LeakageError
 from cofactor.estimators import REGISTRY
 from cofactor.evaluate import calibration, score
+from cofactor.evaluate.evaluation import figure
 from cofactor.evaluate.leakage import no_known_pairs
-from cofactor.evaluate.protocol import figure
 from cofactor.evaluate.split import Split, split_by_time, split_last, split_random, split_users
 
 PERSONAL = ["bias", "biased-mf", "explicit-als", "implicit-als", "popularity", "bpr", "ease", "item-knn", "user-knn"]

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from cofactor.cli import app
 from cofactor.data.interactions import Interactions
-from cofactor.data.read import read_events, read_ratings
+from cofactor.data.readers.read import read_events, read_ratings
 from cofactor.data.scale import Scale
 from cofactor.errors import CofactorError, DataError, ParameterError
 

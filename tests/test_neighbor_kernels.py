@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cofactor.arrays import SparseRows
 from cofactor.kernels import reference
-from cofactor.kernels.inverse import TILE, negative_inverse, sparse_gram
+from cofactor.kernels.cholesky import TILE, negative_inverse, sparse_gram
 from cofactor.kernels.neighbor_scores import (
     AVERAGE,
     SUM,
@@ -22,7 +21,8 @@ from cofactor.kernels.neighbor_scores import (
     sum_by_items,
 )
 from cofactor.kernels.neighbors import COSINE, JACCARD, PEARSON, ColumnLists, nearest, transposed
-from cofactor.kernels.threads import threads
+from cofactor.kernels.parallel import threads
+from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.topk_dense import score_blocks, top_of_blocks
 
 seeds = st.integers(0, 2**32 - 1)

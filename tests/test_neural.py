@@ -14,20 +14,20 @@ import polars as pl
 import pytest
 
 import cofactor
-from cofactor.arrays import SparseRows
 from cofactor.data.interactions import Interactions
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, DivergedError, KindError, ParameterError
 from cofactor.estimators.base import Epoch
 from cofactor.estimators.neural import NeuralMF
-from cofactor.evaluate.calibration import calibration
+from cofactor.evaluate.movielens_splits import s0_rows, split_rows
+from cofactor.evaluate.reliability import calibration
 from cofactor.evaluate.split import Split, split_random
-from cofactor.evaluate.standard import s0_rows, split_rows
-from cofactor.kernels.threads import threads
+from cofactor.kernels.parallel import threads
+from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.rating import rmse
 from cofactor.models.base import ComparesItems, FoldsIn, HasUncertainty, Model, PredictsRatings, ScoresItems
 from cofactor.models.network import PAIRS, LevelsNetworkModel, NetworkModel
-from cofactor.recommend import Recommender
+from cofactor.recommender.recommender import Recommender
 
 torch = pytest.importorskip("torch", reason='torch is not installed: pip install "cofactor[neural]"')
 
@@ -451,7 +451,7 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
 
 def test_nothing_imports_torch_before_a_fit_begins() -> None:
     code = (
-        "import sys, cofactor, cofactor.cli.application, cofactor.models, cofactor.recommend\n"
+        "import sys, cofactor, cofactor.cli.application, cofactor.models, cofactor.recommender.recommender\n"
         "cofactor.NeuralMF(hidden=8); print('torch' in sys.modules)"
     )
     assert run(code).stdout == "False\n"

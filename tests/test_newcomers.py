@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from cofactor import BPR, BayesianMF, Bias, BiasedMF, ExplicitALS, Interactions, Recommender
-from cofactor.arrays import SparseRows
+from cofactor.cold_start import Interview, Population
+from cofactor.cold_start.bernoulli_mixture import PSEUDO, Crowd
 from cofactor.data.scale import Scale
 from cofactor.errors import KindError, ParameterError
-from cofactor.newcomers import Interview, Population
-from cofactor.newcomers.crowd import PSEUDO, Crowd
+from cofactor.kernels.sparse import SparseRows
 
 ESTIMATORS = [BayesianMF(factors=4, sweeps=20, burn_in=5, samples=4), BiasedMF(factors=8), ExplicitALS(factors=8)]
 
@@ -53,7 +53,7 @@ def test_each_pass_makes_the_histories_likelier(small_ratings: Interactions, mon
     has[small_ratings.u, small_ratings.i] = 1
     prior, reached = PSEUDO * (known + 0.5) / (len(rows) + 1), []
     for passes in range(1, 8):
-        monkeypatch.setattr("cofactor.newcomers.crowd.PASSES", passes)
+        monkeypatch.setattr("cofactor.cold_start.bernoulli_mixture.PASSES", passes)
         crowd = Crowd.of(rows, small_ratings.n_items, kinds=6)
         log = np.log(crowd.share) + has @ np.log(crowd.knows).T + (1 - has) @ np.log1p(-crowd.knows).T
         peak = log.max(axis=1)

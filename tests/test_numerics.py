@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 
 import cofactor
-from cofactor.arrays import SparseRows
 from cofactor.data.interactions import Interactions
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, DivergedError
 from cofactor.estimators import REGISTRY
 from cofactor.estimators.base import Estimator
-from cofactor.kernels.equations import equations, solved_each
-from cofactor.recommend import Recommender
+from cofactor.kernels.normal_equations import equations, solved_each
+from cofactor.kernels.sparse import SparseRows
+from cofactor.recommender.recommender import Recommender
 
 N_USERS, N_ITEMS, ROWS = 60, 40, 700
 

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cofactor.audit.exposure import Concentration
+from cofactor.audit.concentration import Concentration
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError
-from cofactor.evaluate.calibration import reliability
+from cofactor.evaluate.reliability import reliability
 from cofactor.models.distribution import Distribution
 from cofactor.plots import (
     cold_start_plot,

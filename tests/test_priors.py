@@ -13,17 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cofactor
-from cofactor.arrays import SparseRows
+from cofactor.cold_start import learn_priors
 from cofactor.data.features import Encoder
 from cofactor.data.interactions import Interactions
-from cofactor.data.synthetic import generate
-from cofactor.data.world import World
+from cofactor.datasets.synthetic import generate
+from cofactor.datasets.synthetic_config import World
 from cofactor.errors import DataError, KindError
+from cofactor.kernels.sparse import SparseRows
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import EventsLoss, RatingsLoss
 from cofactor.models.prior import Prior, Priors
-from cofactor.newcomers import learn_priors
-from cofactor.recommend import Recommender
+from cofactor.recommender.recommender import Recommender
 
 ALS = cofactor.ExplicitALS(factors=4, epochs=5)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from cofactor.data.read import read_ratings, read_table
+from cofactor.data.readers.read import read_ratings, read_table
 from cofactor.errors import DataError
 
 BOM = b"\xef\xbb\xbf"

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from cofactor.data.ids import is_canonical_decimal
 from cofactor.data.interactions import Interactions
-from cofactor.data.read import read_events, read_ratings, read_table
-from cofactor.data.reading.columns import bare_name, choose_columns, roles_by_place, usual_role
+from cofactor.data.readers.columns import bare_name, choose_columns, roles_by_place, usual_role
+from cofactor.data.readers.read import read_events, read_ratings, read_table
 from cofactor.errors import DataError
 
 TABLE = pl.DataFrame(
@@ -312,7 +312,7 @@ def test_the_order_of_rows_survives_many_blocks_of_the_reader(tmp_path: Path) ->
 
 
 def test_clean_files_never_take_the_slow_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cofactor.data.reading.text_table.Batches", None)  # what the slow pass collects rows in
+    monkeypatch.setattr("cofactor.data.readers.text_table.Batches", None)  # what the slow pass collects rows in
     for name in ("r.csv", "r.tsv", "r.dat", "r.csv.gz"):
         (tmp_path / name).write_bytes(gzip.compress(text_as(name)) if ".gz" in name else text_as(name))
         assert len(read_ratings(tmp_path / name)) == 4

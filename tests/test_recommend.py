@@ -15,14 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cofactor.arrays import SparseRows
-from cofactor.artifact import read_artifact, write_artifact
+from cofactor.cold_start import Interview, Population, learn_priors
 from cofactor.data.interactions import Interactions
 from cofactor.data.scale import Scale
 from cofactor.errors import ArtifactError, CofactorError, DataError, KindError, ParameterError, UnknownIdError
 from cofactor.estimators import BayesianMF, Bias, BiasedMF, ExplicitALS, ImplicitALS, ItemKNN, Popularity, UserKNN
-from cofactor.newcomers import Interview, Population, learn_priors
-from cofactor.recommend import Recommender
+from cofactor.kernels.sparse import SparseRows
+from cofactor.recommender.artifact import read_artifact, write_artifact
+from cofactor.recommender.recommender import Recommender
 
 ALS = ExplicitALS(factors=4, epochs=5)
 

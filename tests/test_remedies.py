@@ -24,8 +24,8 @@ from cofactor.audit import (
     spread,
     taste_groups,
 )
-from cofactor.data.synthetic import Synthetic, generate
-from cofactor.data.world import World
+from cofactor.datasets.synthetic import Synthetic, generate
+from cofactor.datasets.synthetic_config import World
 from cofactor.errors import DataError, ParameterError
 
 SMALL = World(n_users=60, n_items=80, n_ratings=900, genres=4, taste_sd=0.6)

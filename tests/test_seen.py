@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import cofactor
-from cofactor.data.synthetic import World, generate
+from cofactor.datasets.synthetic import World, generate
 
 USERS = ["ana"] * 3 + [u for u in ("bo", "cy", "di", "ed", "flo", "gus") for _ in range(4)]
 ITEMS = ["a", "b", "c"] + ["a", "b", "c", "d"] * 6

@@ -21,7 +21,7 @@ import cofactor
 from cofactor.data.interactions import Interactions
 from cofactor.errors import ParameterError
 from cofactor.estimators import REGISTRY
-from cofactor.kernels.threads import (
+from cofactor.kernels.parallel import (
     SharedLimit,
     cpu_quota,
     for_each,
@@ -70,7 +70,7 @@ def test_blas_has_its_threads_again_after_every_call(
         "explain": lambda: rec.explain("user 3", "item 5"),
         "recommend_newcomer": lambda: rec.recommend_newcomer([("item 5", 4)]),
         "updated": lambda: rec.updated(table.select(np.arange(len(table)) < 3)),
-        "learn_priors": lambda: cofactor.newcomers.learn_priors(rec),
+        "learn_priors": lambda: cofactor.cold_start.learn_priors(rec),
         "evaluate": lambda: cofactor.evaluate.score(rec, cofactor.split_random(table), label="x"),
     }
     for name, call in calls.items():
@@ -141,7 +141,7 @@ def test_a_child_made_by_fork_inside_a_fit_has_its_threads() -> None:
 import os, warnings
 warnings.simplefilter("ignore")
 from threadpoolctl import ThreadpoolController
-from cofactor.kernels.threads import one_thread_blas
+from cofactor.kernels.parallel import one_thread_blas
 import numpy
 controller = ThreadpoolController().select(user_api="blas")
 controller.limit(limits=2)
@@ -180,7 +180,7 @@ def test_torch_has_its_threads_again_after_fits_that_overlap(small_ratings: Inte
 def test_for_each_inside_for_each_runs_all_tasks() -> None:
     script = """
 import threading
-from cofactor.kernels.threads import for_each, results_of, threads
+from cofactor.kernels.parallel import for_each, results_of, threads
 with threads(2):
     inner = lambda a, b: results_of(lambda c: 9 * a + 3 * b + c, range(3))
     done = results_of(lambda a: results_of(lambda b: inner(a, b), range(3)), range(6))
@@ -250,10 +250,10 @@ def test_the_quota_of_a_container(tmp_path: Path, lines: str, files: dict[str, s
 def test_the_number_of_threads_respects_the_quota(
     monkeypatch: pytest.MonkeyPatch, quota: float | None, cores: int, count: int
 ) -> None:
-    monkeypatch.setattr("cofactor.kernels.threads.cpu_quota", lambda root: quota)
+    monkeypatch.setattr("cofactor.kernels.parallel.cpu_quota", lambda root: quota)
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(cores)))
     monkeypatch.delenv("COFACTOR_THREADS", raising=False)
-    from cofactor.kernels import threads as module
+    from cofactor.kernels import parallel as module
 
     module._own_quota.cache_clear()
     try:
@@ -284,7 +284,7 @@ def test_tuning_leaves_the_log_of_optuna_alone(
     optuna.logging.set_verbosity(optuna.logging.INFO)
     try:
         with caplog.at_level(logging.DEBUG, logger="cofactor"):
-            cofactor.evaluate.tune(cofactor.Bias(), cofactor.split_random(small_ratings), trials=2)
+            cofactor.evaluate.tuning(cofactor.Bias(), cofactor.split_random(small_ratings), trials=2)
         assert optuna.logging.get_verbosity() == optuna.logging.INFO
         assert (log.handlers, log.propagate) == (handlers, propagate)
         assert capsys.readouterr() == ("", "")

@@ -21,7 +21,7 @@ from cofactor.evaluate import evaluate
 from cofactor.evaluate.split import split_random
 from cofactor.metrics.rating import rmse
 from cofactor.models.base import predicted
-from cofactor.models.sessions import SessionBias
+from cofactor.models.session_bias import SessionBias
 
 FAST = {"factors": 4, "sweeps": 60, "burn_in": 20}
 

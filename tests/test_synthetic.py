@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cofactor.arrays import Int64
-from cofactor.data.synthetic import (
+from cofactor.datasets.synthetic import (
     EAGER_SHAPE,
     MOVIELENS_1M_SHAPE,
     MOVIELENS_20M_SHAPE,

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import cofactor
 from cofactor.cli import app
-from cofactor.data.read import read_events, read_ratings, read_table
+from cofactor.data.readers.read import read_events, read_ratings, read_table
 from cofactor.errors import DataError, ParameterError
 
 TABLE = pl.DataFrame({"user": [7, 12, 7], "item": [1234567890, 5, 5], "rating": [1.0, 2.0, 3.0]})

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cofactor
-from cofactor.arrays import SparseRows
-from cofactor.data.synthetic import World, generate
+from cofactor.datasets.synthetic import World, generate
 from cofactor.evaluate import evaluate
+from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.metrics.ranking import Hits, metrics_of, ranking_metrics
 from cofactor.models.factor import FactorModel

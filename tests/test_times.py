@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 import cofactor
 from cofactor.cli import app
 from cofactor.data.interactions import Interactions
-from cofactor.data.read import read_events, read_ratings
+from cofactor.data.readers.read import read_events, read_ratings
 from cofactor.errors import DataError
 
 POSTGRES = 1_676_043_693  # 2023-02-10 15:41:33 UTC

@@ -18,12 +18,12 @@ from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import CofactorError, DataError, DivergedError, KindError, ParameterError
 from cofactor.estimators import REGISTRY, Bias, ExplicitALS, ImplicitALS, Popularity
 from cofactor.estimators.base import parameter
-from cofactor.evaluate.inner import inner_split
-from cofactor.evaluate.protocol import figure, fit_and_score
+from cofactor.evaluate.evaluation import figure, fit_and_score
 from cofactor.evaluate.search_space import Range, search_space
 from cofactor.evaluate.split import Split, split_per_user, split_random
-from cofactor.evaluate.tune import Trial, Tuned, fingerprint, tune
-from cofactor.recommend import Recommender
+from cofactor.evaluate.tuning import Trial, Tuned, fingerprint, tune
+from cofactor.evaluate.validation_split import inner_split
+from cofactor.recommender.recommender import Recommender
 
 SMALL = ExplicitALS(factors=8, epochs=3, l2=0.5)
 FIXED = ("factors", "epochs")

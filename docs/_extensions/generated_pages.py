@@ -21,24 +21,24 @@ MODELS = (
 )  # fmt: skip
 PAGES = {
     "Estimators: ways to learn": ["cofactor.estimators"],
-    "The recommender": ["cofactor.recommend"],
+    "The recommender": ["cofactor.recommender.recommender"],
     "Tables, ids, features": [f"cofactor.data.{name}" for name in DATA],
     "Models: what fit returns": [*(f"cofactor.models.{name}" for name in MODELS), "cofactor.arrays:ItemOrder"],
     "Evaluation": [
         "cofactor.evaluate",
-        "cofactor.evaluate.protocol:Score",
-        "cofactor.evaluate.compare:Compared",
-        "cofactor.evaluate.tune:Trial",
-        "cofactor.evaluate.intervals:Interval",
+        "cofactor.evaluate.evaluation:Score",
+        "cofactor.evaluate.comparison:Compared",
+        "cofactor.evaluate.tuning:Trial",
+        "cofactor.metrics.intervals:Interval",
         *(f"cofactor.metrics.{name}" for name in ("rating", "ranking", "catalog", "model_lists")),
     ],
-    "Newcomers": ["cofactor.newcomers", "cofactor.newcomers.crowd:Crowd"],
+    "Newcomers": ["cofactor.cold_start", "cofactor.cold_start.bernoulli_mixture:Crowd"],
     "Seeing inside": ["cofactor.interpret"],
-    "Audits and remedies": ["cofactor.audit", "cofactor.audit.exposure:Genres"],
+    "Audits and remedies": ["cofactor.audit", "cofactor.audit.concentration:Genres"],
     "Figures": ["cofactor.plots"],
     "Client of a service": ["cofactor.client"],
     "Store of a service": ["cofactor.store"],
-    "Errors, threads": ["cofactor.errors", "cofactor.kernels.threads:threads"],
+    "Errors, threads": ["cofactor.errors", "cofactor.kernels.parallel:threads"],
 }
 """Every page of names, and the modules (or one name of a module) that stand on it."""
 

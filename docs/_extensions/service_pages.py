@@ -58,8 +58,8 @@ EXAMPLES: dict[tuple[str, str], Example] = {
 
 def routes_part() -> str:
     """Every route as Markdown: by the role it needs, what it does, and what to send."""
-    from cofactor.service.api.access import ROLES
     from cofactor.service.api.app import create_app
+    from cofactor.service.api.auth import ROLES
     from cofactor.service.settings import ServiceSettings
 
     if missing := set(ROLES) ^ set(EXAMPLES):

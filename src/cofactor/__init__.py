@@ -19,12 +19,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cofactor import audit, evaluate, interpret, newcomers
+    from cofactor import audit, cold_start, evaluate, interpret
     from cofactor.client import Client
     from cofactor.data.crosstab import crosstab
-    from cofactor.data.datasets import fetch, load
     from cofactor.data.interactions import Interactions
-    from cofactor.data.read import read_events, read_ratings, read_table
+    from cofactor.data.readers.read import read_events, read_ratings, read_table
+    from cofactor.datasets.loading import fetch, load
     from cofactor.errors import CofactorError
     from cofactor.estimators import (
         BPR,
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
         split_random,
         split_users,
     )
-    from cofactor.kernels.threads import threads
-    from cofactor.recommend import Recommender
+    from cofactor.kernels.parallel import threads
+    from cofactor.recommender.recommender import Recommender
 
 __version__ = "0.1.0"
 
@@ -67,23 +67,23 @@ _HOMES = {
     "Interactions": "cofactor.data.interactions",
     "NeuralMF": "cofactor.estimators",
     "Popularity": "cofactor.estimators",
-    "Recommender": "cofactor.recommend",
+    "Recommender": "cofactor.recommender.recommender",
     "Split": "cofactor.evaluate",
     "crosstab": "cofactor.data.crosstab",
-    "fetch": "cofactor.data.datasets",
-    "load": "cofactor.data.datasets",
-    "read_events": "cofactor.data.read",
-    "read_ratings": "cofactor.data.read",
-    "read_table": "cofactor.data.read",
+    "fetch": "cofactor.datasets.loading",
+    "load": "cofactor.datasets.loading",
+    "read_events": "cofactor.data.readers.read",
+    "read_ratings": "cofactor.data.readers.read",
+    "read_table": "cofactor.data.readers.read",
     "split_by_time": "cofactor.evaluate",
     "split_last": "cofactor.evaluate",
     "split_per_user": "cofactor.evaluate",
     "split_random": "cofactor.evaluate",
     "split_users": "cofactor.evaluate",
-    "threads": "cofactor.kernels.threads",
+    "threads": "cofactor.kernels.parallel",
 }
 
-_ROOMS = ("audit", "evaluate", "interpret", "newcomers")
+_PACKAGES = ("audit", "cold_start", "evaluate", "interpret")
 
 __all__ = [
     "BPR",
@@ -103,12 +103,12 @@ __all__ = [
     "Split",
     "UserKNN",
     "audit",
+    "cold_start",
     "crosstab",
     "evaluate",
     "fetch",
     "interpret",
     "load",
-    "newcomers",
     "read_events",
     "read_ratings",
     "read_table",
@@ -122,7 +122,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
+    if name in _PACKAGES:
         return import_module(f"cofactor.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'cofactor' has no attribute {name!r}")

@@ -73,7 +73,7 @@ class MissingExtraError(CofactorError, ImportError):
 
     >>> from unittest.mock import patch
     >>> from cofactor.plots import require_plotly
-    >>> with patch("cofactor.plots.look.find_spec", return_value=None):
+    >>> with patch("cofactor.plots.theme.find_spec", return_value=None):
     ...     require_plotly()
     Traceback (most recent call last):
     cofactor.errors.MissingExtraError: figures need plotly, which is not installed: pip install "cofactor[report]"

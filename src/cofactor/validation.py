@@ -42,7 +42,7 @@ ADVICE: dict[str, str] = {
     "IdMap": "make one by IdMap.of(ids)",
     "Scale": "make one by Scale.declared(levels)",
     "DataFrame": "convert other tables by polars.DataFrame(table)",
-    "World": "make one by cofactor.data.synthetic.World()",
+    "World": "make one by cofactor.datasets.synthetic.World()",
     "Population": "make one by Population.of(recommender)",
     "Tastes": "make one by Tastes.of(recommender)",
     "Remedy": "such as cofactor.audit.PLAIN",

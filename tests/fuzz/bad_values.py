@@ -16,9 +16,9 @@ import pyarrow as pa
 from samples import Samples
 
 import cofactor
-from cofactor.arrays import SparseRows
 from cofactor.data.ids import IdMap
 from cofactor.data.scale import Scale
+from cofactor.kernels.sparse import SparseRows
 
 DTYPES = ("?", "i1", "u1", "i4", "i8", "u8", ">i4", "f2", "f4", "f8", "g", "c16", "U3", "S3", "O", "M8[s]", "m8[s]")
 

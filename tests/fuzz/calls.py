@@ -30,13 +30,13 @@ from samples import Samples
 from cofactor.errors import CofactorError
 
 HEAVY = {
-    "cofactor.report.make.make_report": 0.02, "cofactor.evaluate.compare.compare": 0.1,
-    "cofactor.evaluate.tune.tune": 0.1, "cofactor.audit.coldstart.cold_start": 0.1,
-    "cofactor.plots.taste.taste_map_png": 0.1, "cofactor.estimators.neural.NeuralMF.fit": 0.3,
+    "cofactor.report.make.make_report": 0.02, "cofactor.evaluate.comparison.compare": 0.1,
+    "cofactor.evaluate.tuning.tune": 0.1, "cofactor.audit.cold_start_curve.cold_start": 0.1,
+    "cofactor.plots.factor_map.taste_map_png": 0.1, "cofactor.estimators.neural.NeuralMF.fit": 0.3,
 }  # fmt: skip
 """Callables that take long with valid arguments are drawn less often."""
 
-ALWAYS_BAD = {"cofactor.data.datasets.fetch": "name", "cofactor.data.datasets.load": "name"}
+ALWAYS_BAD = {"cofactor.datasets.loading.fetch": "name", "cofactor.datasets.loading.load": "name"}
 """Arguments that are always bad: a valid name would be fetched."""
 
 CALLBACKS = {"on_description", "on_epoch", "on_fit", "on_progress", "on_section", "on_trial", "weigh", "rank"}

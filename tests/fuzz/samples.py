@@ -15,14 +15,15 @@ import polars as pl
 from public_names import PublicCallable
 
 import cofactor
-from cofactor import audit, evaluate, interpret, newcomers
-from cofactor.arrays import NO_ORDER, SparseRows
+from cofactor import audit, cold_start, evaluate, interpret
+from cofactor.arrays import NO_ORDER
 from cofactor.data.features import Encoder, indicators
 from cofactor.data.interactions import Interactions
 from cofactor.data.scale import Scale
-from cofactor.data.synthetic import generate, stream, truth
-from cofactor.data.world import World
+from cofactor.datasets.synthetic import generate, stream, truth
+from cofactor.datasets.synthetic_config import World
 from cofactor.estimators import REGISTRY
+from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.models.distribution import Distribution
 from cofactor.models.losses import EventsLoss, RatingsLoss
@@ -124,7 +125,7 @@ class Samples:
     @cached_property
     def with_priors(self) -> cofactor.Recommender:
         rec = self.recommender("explicit-als")
-        return newcomers.learn_priors(rec, user_features=["job"], item_features=["genres"])
+        return cold_start.learn_priors(rec, user_features=["job"], item_features=["genres"])
 
     @cached_property
     def in_time(self) -> cofactor.Recommender:
@@ -211,8 +212,8 @@ class Samples:
             "Synthetic": [lambda: generate(self.world)],
             "Chunk": [lambda: next(iter(stream(self.world)))],
             "Interview": [
-                lambda: newcomers.Interview(self.population),
-                lambda: newcomers.Interview(self.population).answered(2, 4.0),
+                lambda: cold_start.Interview(self.population),
+                lambda: cold_start.Interview(self.population).answered(2, 4.0),
             ],
             "Population": [lambda: self.population],
             "Crowd": [lambda: self.population.crowd],
@@ -229,7 +230,7 @@ class Samples:
             "Simulation": [lambda: self.simulation],
             "Tastes": [lambda: self.simulation.tastes],
             "Remedy": [lambda: audit.PLAIN],
-            "Impressions": [lambda: newcomers.Impressions(np.zeros(10, np.int64), np.zeros(10, np.int64))],
+            "Impressions": [lambda: cold_start.Impressions(np.zeros(10, np.int64), np.zeros(10, np.int64))],
             "TasteMap": [lambda: interpret.TasteMap.of(self.recommender())],
             "Calibration": [lambda: evaluate.calibration(self.recommender("bayesian-mf"), self.unseen)],
             "Comparison": [lambda: self.comparison],
@@ -285,8 +286,8 @@ class Samples:
         return evaluate.tune(self.estimator, self.split, trials=2)
 
     @cached_property
-    def population(self) -> newcomers.Population:
-        return newcomers.Population.of(self.recommender(), kinds=2)
+    def population(self) -> cold_start.Population:
+        return cold_start.Population.of(self.recommender(), kinds=2)
 
     @cached_property
     def estimator(self) -> Any:

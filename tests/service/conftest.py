@@ -10,13 +10,12 @@ from fastapi.testclient import TestClient
 
 import cofactor
 from cofactor.data.interactions import Interactions
-from cofactor.data.synthetic import World, generate
+from cofactor.datasets.synthetic import World, generate
 from cofactor.service.api.app import create_app
-from cofactor.service.api.state import Service
-from cofactor.service.artifacts import Artifacts
-from cofactor.service.publishing import publish_first
-from cofactor.service.recipe import Recipe
+from cofactor.service.api.dependencies import Service
+from cofactor.service.registry import Artifacts, publish_first
 from cofactor.service.settings import ServiceSettings
+from cofactor.service.training.spec import Recipe
 from cofactor.store import Role, Store
 
 RECIPE = Recipe(cofactor.ExplicitALS(factors=4))

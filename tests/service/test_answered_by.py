@@ -17,12 +17,11 @@ from cofactor.data.interactions import Interactions
 from cofactor.errors import KindError
 from cofactor.estimators import REGISTRY
 from cofactor.models.base import FoldsIn
-from cofactor.recommend import Recommender
+from cofactor.recommender.recommender import Recommender
 from cofactor.service.api.app import create_app
-from cofactor.service.artifacts import Artifacts
-from cofactor.service.publishing import add, promote
-from cofactor.service.recipe import Recipe
+from cofactor.service.registry import Artifacts, add, promote
 from cofactor.service.settings import ServiceSettings
+from cofactor.service.training.spec import Recipe
 from cofactor.store import Store
 
 SMALL: dict[str, dict[str, Any]] = {

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from cofactor.service.api.access import ROLES, may
 from cofactor.service.api.app import create_app
-from cofactor.service.api.state import Service
+from cofactor.service.api.auth import ROLES, may
+from cofactor.service.api.dependencies import Service
 from cofactor.service.settings import ServiceSettings
 from cofactor.store import Role, Store, keys
 

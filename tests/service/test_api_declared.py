@@ -13,14 +13,13 @@ import pytest
 from fastapi.testclient import TestClient
 
 import cofactor
-from cofactor.data.synthetic import World, generate
+from cofactor.datasets.synthetic import World, generate
 from cofactor.estimators import REGISTRY
-from cofactor.service.api.access import ROLES
 from cofactor.service.api.app import create_app
-from cofactor.service.artifacts import Artifacts
-from cofactor.service.publishing import publish_first
-from cofactor.service.recipe import Recipe
+from cofactor.service.api.auth import ROLES
+from cofactor.service.registry import Artifacts, publish_first
 from cofactor.service.settings import ServiceSettings
+from cofactor.service.training.spec import Recipe
 from cofactor.store import Event, Store
 
 Route = tuple[str, str]

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 import cofactor
+from cofactor.cold_start import eased_in
 from cofactor.data.interactions import Interactions
-from cofactor.newcomers import eased_in
-from cofactor.service import publishing
+from cofactor.service import registry
 from cofactor.service.api.app import create_app
-from cofactor.service.artifacts import Artifacts
 from cofactor.service.backup import back_up, restore
+from cofactor.service.registry import Artifacts
 from cofactor.service.settings import ServiceSettings
 from cofactor.store import Store
 
@@ -171,8 +171,8 @@ def template(tmp_path_factory: pytest.TempPathFactory, ratings: Interactions) ->
         store.events.load(ratings)
         for factors in (4, 6):
             rec = eased_in(cofactor.Recommender.fit(cofactor.ExplicitALS(factors=factors), ratings, seed=1))
-            added = publishing.add(store, artifacts, rec, watermark=store.events.watermark())
-            publishing.promote(store, artifacts, added.version)
+            added = registry.add(store, artifacts, rec, watermark=store.events.watermark())
+            registry.promote(store, artifacts, added.version)
         return folder, store.keys.create("admin", "the machine"), ratings
 
 

@@ -10,17 +10,17 @@ import pytest
 from fastapi.testclient import TestClient
 
 import cofactor
+from cofactor.cold_start import eased_in
 from cofactor.data.interactions import Interactions
-from cofactor.newcomers import eased_in
-from cofactor.service import publishing
-from cofactor.service.artifacts import Artifacts
+from cofactor.service import registry
+from cofactor.service.registry import Artifacts
 from cofactor.store import Store, StoredModel
 
 
 @pytest.fixture
 def second(store: Store, artifacts: Artifacts, ratings: Interactions, first: int) -> StoredModel:
     rec = eased_in(cofactor.Recommender.fit(cofactor.ExplicitALS(factors=6), ratings, seed=1))
-    return publishing.add(store, artifacts, rec, watermark=store.events.watermark())
+    return registry.add(store, artifacts, rec, watermark=store.events.watermark())
 
 
 def model_of(client: TestClient) -> int:
@@ -42,7 +42,7 @@ def test_promotion_and_roll_back(admin: TestClient, second: StoredModel) -> None
 def test_a_promotion_elsewhere_is_taken_up(
     admin: TestClient, store: Store, artifacts: Artifacts, second: StoredModel
 ) -> None:
-    publishing.promote(store, artifacts, 2)
+    registry.promote(store, artifacts, 2)
     end = time.monotonic() + 10
     while model_of(admin) != 2 and time.monotonic() < end:
         time.sleep(0.05)

@@ -15,11 +15,11 @@ from fastapi.testclient import TestClient
 
 import cofactor
 from cofactor.data.interactions import Interactions
-from cofactor.service import publishing
+from cofactor.service import registry
 from cofactor.service.api.app import create_app
-from cofactor.service.artifacts import Artifacts
-from cofactor.service.recipe import Recipe
+from cofactor.service.registry import Artifacts
 from cofactor.service.settings import ServiceSettings
+from cofactor.service.training.spec import Recipe
 from cofactor.store import Store
 
 
@@ -37,7 +37,7 @@ def test_a_database_that_stops_and_comes_back(tmp_path: Path, ratings: Interacti
         settings = ServiceSettings.of({"data": str(tmp_path / "data"), "db": server.get_uri(), "key_memory": 0.0})
         with Store.open(settings.url) as store:
             recipe = Recipe(cofactor.ExplicitALS(factors=4))
-            publishing.publish_first(store, Artifacts(settings.artifacts), ratings, recipe)
+            registry.publish_first(store, Artifacts(settings.artifacts), ratings, recipe)
             headers = {"Authorization": f"Bearer {store.keys.create('write', 'a test')}"}
         with TestClient(create_app(settings), headers=headers) as client:
             best = client.get("/v1/recommendations", params={"user": "7"}).json()["items"][0]["item"]

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from cofactor.errors import StoreUnavailableError
 from cofactor.service.api.app import create_app
-from cofactor.service.api.state import Service
+from cofactor.service.api.dependencies import Service
 from cofactor.service.settings import ServiceSettings
 from cofactor.store import Role, Store
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from cofactor.service.api.access import ROLES
 from cofactor.service.api.app import create_app
+from cofactor.service.api.auth import ROLES
 from cofactor.service.settings import ServiceSettings
 
 FUZZ = Path(__file__).parents[2] / "benchmarks" / "fuzz_api.py"

@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 from cofactor.cli import app
 from cofactor.errors import ArtifactError, StoreError
 from cofactor.service import backup as module
-from cofactor.service.artifacts import Artifacts
 from cofactor.service.backup import back_up, restore
 from cofactor.service.doctor import examined, worst
-from cofactor.service.trainer import Trainer
-from cofactor.service.trainer_process import store_url, train_waiting
+from cofactor.service.registry import Artifacts
+from cofactor.service.training.trainer import Trainer
+from cofactor.service.training.worker import store_url, train_waiting
 from cofactor.store import Event, Item, Store
 
 

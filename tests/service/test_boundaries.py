@@ -14,20 +14,19 @@ import pytest
 import cofactor
 from cofactor.data.interactions import Interactions
 from cofactor.errors import ParameterError
-from cofactor.recommend import Recommender
-from cofactor.service import publishing
-from cofactor.service.accuracy import Accuracy
+from cofactor.recommender.recommender import Recommender
+from cofactor.service import registry
 from cofactor.service.answers import Wish
-from cofactor.service.api.access import Buckets, KeyRing
-from cofactor.service.artifacts import Artifacts
-from cofactor.service.changes import Changes
+from cofactor.service.api.auth import Buckets, KeyRing
+from cofactor.service.change_feed import Changes
 from cofactor.service.engine import Engine
-from cofactor.service.guard import Guard, Shown
 from cofactor.service.lru import Recent
-from cofactor.service.material import Material
-from cofactor.service.recipe import Recipe
-from cofactor.service.retraining import Due, Retraining
-from cofactor.service.trainer import Trainer
+from cofactor.service.registry import Artifacts
+from cofactor.service.training.data import Material
+from cofactor.service.training.promotion_gate import Accuracy, Guard, Shown
+from cofactor.service.training.spec import Recipe
+from cofactor.service.training.trainer import Trainer
+from cofactor.service.training.worker import Due, Retraining
 from cofactor.store import Event, Store
 
 LOOSE = Guard(coverage=1.0, top_share=1.0, lift=100.0)
@@ -204,12 +203,12 @@ def test_a_model_knows_events_up_to_its_watermark(store: Store, tmp_path: Path) 
     rows = [(user, item) for user in ("ana", "bo", "cy") for item in ("alien", "brazil", "clue") if user[0] != item[0]]
     table = Interactions.from_columns(*zip(*rows, strict=True), [5, 4, 3, 2, 1, 5, 4][: len(rows)])  # type: ignore[arg-type]
     artifacts = Artifacts(tmp_path / "artifacts")
-    publishing.publish_first(store, artifacts, table, Recipe(cofactor.ExplicitALS(factors=1)))
+    registry.publish_first(store, artifacts, table, Recipe(cofactor.ExplicitALS(factors=1)))
     rec = artifacts.open(str(store.models.get(1).file), verify=False)
     mark = store.events.append([Event("ana", "dune", 5)])[0].seq
     for watermark, by in ((mark, "model"), (mark - 1, "fold-in")):
-        added = publishing.add(store, artifacts, rec, watermark=watermark)
-        publishing.promote(store, artifacts, added.version)
+        added = registry.add(store, artifacts, rec, watermark=watermark)
+        registry.promote(store, artifacts, added.version)
         engine = Engine(store, artifacts)
         assert engine.recommend("ana", Wish()).by == by
         assert engine.knows_user("ana") == (True, by == "fold-in")
@@ -253,7 +252,7 @@ def test_a_key_may_ask_again_once_its_bucket_holds_a_whole_request(rate: float, 
 
 def test_a_checked_key_is_trusted_for_its_seconds(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr("cofactor.service.api.access.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("cofactor.service.api.auth.time.monotonic", lambda: clock[0])
     ring, text = KeyRing(store, seconds=2.0), store.keys.create("read", "the site")
     ring.look_up(text)
     for now, is_known in ((100.0, True), (nextafter(102.0, -inf), True), (102.0, False)):
@@ -334,7 +333,7 @@ def test_a_failed_training_is_tried_again_after_a_while(
     assert job.state == "failed"
     assert job.finished is not None
     now = job.finished + {"at once": 0, "just before": wait - 1, "then": wait, "with a clock set back": -1}[later]
-    monkeypatch.setattr("cofactor.service.retraining.time.time", lambda: now)
+    monkeypatch.setattr("cofactor.service.training.worker.time.time", lambda: now)
     assert (worker.ask() is not None) == (later in ("then", "with a clock set back"))
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from cofactor.service.artifacts import Artifacts
 from cofactor.service.doctor import Finding, examined, worst
-from cofactor.service.trainer import Trainer
-from cofactor.service.trainer_process import store_url
+from cofactor.service.registry import Artifacts
+from cofactor.service.training.trainer import Trainer
+from cofactor.service.training.worker import store_url
 from cofactor.store import Event, Store
 
 Disk = namedtuple("Disk", "total used free")

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 
 import cofactor
+from cofactor.cold_start import eased_in
 from cofactor.data.interactions import Interactions
 from cofactor.estimators.base import Estimator
-from cofactor.newcomers import eased_in
-from cofactor.service import publishing
+from cofactor.service import registry
 from cofactor.service.answers import Wish
-from cofactor.service.artifacts import Artifacts
-from cofactor.service.changes import Changes
+from cofactor.service.change_feed import Changes
 from cofactor.service.engine import Engine, NoModelError
 from cofactor.service.exploring import mixed
+from cofactor.service.loaded_model import Serving
 from cofactor.service.reasons import predicted, similar
-from cofactor.service.recipe import Recipe
-from cofactor.service.serving import Serving
+from cofactor.service.registry import Artifacts
+from cofactor.service.training.spec import Recipe
 from cofactor.store import Event, Item, Store
 
 
@@ -79,7 +79,7 @@ def test_models_of_every_kind_answer(
     kind = getattr(estimator, "kind", "ratings")
     table = ratings.to_events(positive_from=4) if kind == "events" else ratings
     recipe = Recipe(estimator, table.kind)  # type: ignore[arg-type]
-    publishing.publish_first(store, artifacts, table, recipe)
+    registry.publish_first(store, artifacts, table, recipe)
     engine = Engine(store, artifacts)
     best = ids(engine, "7")
     told = "event" if table.kind == "events" else "rating"
@@ -101,7 +101,7 @@ def test_without_a_prior_new_users_get_what_python_gives(
     """By item biases where the model has any, else what is popular."""
     table = ratings if estimator.kind == "ratings" else ratings.to_events(positive_from=4)
     rec = cofactor.Recommender.fit(estimator, table)
-    publishing.promote(store, artifacts, publishing.add(store, artifacts, rec, watermark=0).version)
+    registry.promote(store, artifacts, registry.add(store, artifacts, rec, watermark=0).version)
     engine = Engine(store, artifacts)
     found = engine.recommend("nobody", Wish(n=60))
     assert found.by == ("prior" if table.kind == "ratings" else "popularity")
@@ -118,10 +118,10 @@ def test_a_roll_back_to_an_older_watermark_forgets_no_event(engine: Engine, rati
     for _ in range(2):  # so that the first is no longer the previous one, and is promoted by hand
         rec = eased_in(cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings))
         mark = engine.store.events.watermark()
-        added = publishing.add(engine.store, engine.artifacts, rec, watermark=mark)
-        publishing.promote(engine.store, engine.artifacts, added.version)
+        added = registry.add(engine.store, engine.artifacts, rec, watermark=mark)
+        registry.promote(engine.store, engine.artifacts, added.version)
         assert engine.refresh()
-    publishing.promote(engine.store, engine.artifacts, 1)
+    registry.promote(engine.store, engine.artifacts, 1)
     assert engine.refresh()
     assert new not in ids(engine, "7")
     assert not engine.refresh()
@@ -168,8 +168,8 @@ def test_a_model_of_text_ids_takes_any_id(ratings: Interactions) -> None:
 def test_a_new_item_gets_its_place_from_the_prior(engine: Engine, ratings: Interactions) -> None:
     rec = eased_in(cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings))
     mark = engine.store.events.watermark()
-    publishing.promote(
-        engine.store, engine.artifacts, publishing.add(engine.store, engine.artifacts, rec, watermark=mark).version
+    registry.promote(
+        engine.store, engine.artifacts, registry.add(engine.store, engine.artifacts, rec, watermark=mark).version
     )
     engine.refresh()
     before = ids(engine, "7", 100)

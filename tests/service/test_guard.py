@@ -13,10 +13,10 @@ from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions
 from cofactor.errors import ParameterError
 from cofactor.estimators import Bias, ExplicitALS, ImplicitALS, Popularity
-from cofactor.recommend import Recommender
-from cofactor.service.asof import as_of, rows_of
-from cofactor.service.guard import Guard, Shown
-from cofactor.service.material import Material
+from cofactor.recommender.recommender import Recommender
+from cofactor.recommender.updating import as_of, rows_of
+from cofactor.service.training.data import Material
+from cofactor.service.training.promotion_gate import Guard, Shown
 
 
 def material_of(table: Interactions, held: int = 400) -> Material:

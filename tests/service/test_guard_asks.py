@@ -10,13 +10,13 @@ from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions
 from cofactor.estimators import BiasedMF, ExplicitALS, ImplicitALS
 from cofactor.estimators.base import Estimator
+from cofactor.recommender.updating import as_of
 from cofactor.service.answers import Wish
-from cofactor.service.artifacts import Artifacts
-from cofactor.service.asof import as_of
 from cofactor.service.engine import Engine
-from cofactor.service.material import gathered
-from cofactor.service.recipe import Recipe
-from cofactor.service.trainer import Trainer
+from cofactor.service.registry import Artifacts
+from cofactor.service.training.data import gathered
+from cofactor.service.training.spec import Recipe
+from cofactor.service.training.trainer import Trainer
 from cofactor.store import Event, Store
 
 

@@ -20,9 +20,9 @@ from cofactor.data.ids import id_fault
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError
 from cofactor.service.api.app import create_app
-from cofactor.service.recipe import Recipe
+from cofactor.service.bootstrap import prepared
 from cofactor.service.settings import ServiceSettings
-from cofactor.service.start import prepared
+from cofactor.service.training.spec import Recipe
 from cofactor.store import Event, Store
 
 IDS = {
@@ -150,7 +150,7 @@ def test_a_row_of_the_table_is_named() -> None:
 
 def run(command: str, *options: str, folder: Path) -> subprocess.CompletedProcess[str]:
     script = (
-        "import cofactor.service.run as run\n"
+        "import cofactor.service.supervisor as run\n"
         "run.serve = lambda settings, bound: bound.close()\n"
         "from cofactor.__main__ import main\n"
         "main()\n"

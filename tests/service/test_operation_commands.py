@@ -15,9 +15,9 @@ from cofactor.cli.key import key
 from cofactor.cli.trainer import trainer
 from cofactor.errors import ParameterError, StoreError
 from cofactor.service import trainer_process
-from cofactor.service.guard import Guard
 from cofactor.service.settings import ServiceSettings
-from cofactor.service.trainer_process import store_url
+from cofactor.service.training.promotion_gate import Guard
+from cofactor.service.training.worker import store_url
 from cofactor.store import Event, Job, Store
 
 app = typer.Typer()

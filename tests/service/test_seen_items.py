@@ -11,24 +11,22 @@ import pytest
 from fastapi.testclient import TestClient
 
 import cofactor
-from cofactor.cli.source import Source
+from cofactor.cli.input_options import Source
 from cofactor.data.ids import IdMap
-from cofactor.data.synthetic import World, generate
+from cofactor.datasets.synthetic import World, generate
 from cofactor.estimators.base import Estimator
-from cofactor.recommend import Recommender
-from cofactor.service.accuracy import ranking_accuracy
+from cofactor.recommender.recommender import Recommender
+from cofactor.recommender.updating import as_of
 from cofactor.service.answers import Wish
 from cofactor.service.api.app import create_app
-from cofactor.service.artifacts import Artifacts
-from cofactor.service.asof import as_of
+from cofactor.service.bootstrap import prepared
 from cofactor.service.engine import Engine
-from cofactor.service.guard import Guard
-from cofactor.service.material import gathered
-from cofactor.service.publishing import publish_first
-from cofactor.service.recipe import Recipe
+from cofactor.service.registry import Artifacts, publish_first
 from cofactor.service.settings import ServiceSettings
-from cofactor.service.start import prepared
-from cofactor.service.trainer import Trainer
+from cofactor.service.training.data import gathered
+from cofactor.service.training.promotion_gate import Guard, ranking_accuracy
+from cofactor.service.training.spec import Recipe
+from cofactor.service.training.trainer import Trainer
 from cofactor.store import Event, Item, Store
 
 EVENTS = Recipe(cofactor.ItemKNN(), "events")

@@ -18,13 +18,13 @@ import httpx
 import pytest
 
 import cofactor
-from cofactor.cli.tables import write_frame
+from cofactor.cli.side_tables import write_frame
 from cofactor.client import Client, ServiceError
 from cofactor.data.interactions import Interactions
 from cofactor.errors import ParameterError
-from cofactor.service.recipe import Recipe
+from cofactor.service.bootstrap import prepared
 from cofactor.service.settings import ServiceSettings
-from cofactor.service.start import prepared
+from cofactor.service.training.spec import Recipe
 from cofactor.store import Store
 
 

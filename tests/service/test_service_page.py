@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from cofactor.service.api.access import ROLES
+from cofactor.service.api.auth import ROLES
 from cofactor.service.settings import ServiceSettings
 from cofactor.store import Store
 

@@ -16,11 +16,11 @@ from cofactor.data.interactions import Interactions
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError
 from cofactor.service.api.app import create_app
-from cofactor.service.artifacts import Artifacts
-from cofactor.service.recipe import Recipe
+from cofactor.service.bootstrap import prepared
+from cofactor.service.registry import Artifacts
 from cofactor.service.settings import ServiceSettings
-from cofactor.service.start import prepared
-from cofactor.service.trainer import Trainer
+from cofactor.service.training.spec import Recipe
+from cofactor.service.training.trainer import Trainer
 from cofactor.store import Item, Store
 
 RECIPE = Recipe(cofactor.ExplicitALS(factors=4), item_features=("genres",))
@@ -146,7 +146,7 @@ def test_an_item_file_on_the_command_line(tmp_path: Path) -> None:
         "item,title,genres\nalien,Alien,Horror|War\nclue,Clue,Comedy\njaws,Jaws,Horror\n"
     )
     script = (
-        "import sys, cofactor.service.run as run\n"
+        "import sys, cofactor.service.supervisor as run\n"
         "run.serve = lambda settings, bound: bound.close()\n"
         "from cofactor.__main__ import main\n"
         "main()\n"

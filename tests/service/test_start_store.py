@@ -16,12 +16,12 @@ import cofactor
 from cofactor.data.interactions import Interactions
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError
-from cofactor.recommend import Recommender
+from cofactor.recommender.recommender import Recommender
 from cofactor.service.api.app import create_app
-from cofactor.service.artifacts import Artifacts
-from cofactor.service.recipe import Recipe
+from cofactor.service.bootstrap import prepared
+from cofactor.service.registry import Artifacts
 from cofactor.service.settings import ServiceSettings
-from cofactor.service.start import prepared
+from cofactor.service.training.spec import Recipe
 from cofactor.store import Event, Item, Store
 
 PLAYS = Recipe(cofactor.ItemKNN(), "events")

@@ -14,12 +14,12 @@ import pytest
 from cofactor.data.interactions import Interactions
 from cofactor.errors import ArtifactError, DataError, JobLostError, KindError, ParameterError
 from cofactor.estimators import Bias, ExplicitALS
-from cofactor.service.artifacts import Artifacts
-from cofactor.service.guard import Guard
-from cofactor.service.material import gathered
-from cofactor.service.recipe import Recipe
-from cofactor.service.retraining import Due, Retraining
-from cofactor.service.trainer import SEEN, Trainer, recipe_of
+from cofactor.service.registry import Artifacts
+from cofactor.service.training.data import gathered
+from cofactor.service.training.promotion_gate import Guard
+from cofactor.service.training.spec import Recipe
+from cofactor.service.training.trainer import SEEN, Trainer, recipe_of
+from cofactor.service.training.worker import Due, Retraining
 from cofactor.store import Event, Item, Store
 
 LOOSE = Guard(least=50, coverage=0.9, top_share=1.0, lift=9.0)

@@ -15,11 +15,10 @@ import polars as pl
 import pytest
 
 from cofactor.errors import ArtifactError, StoreUnavailableError
-from cofactor.service.artifacts import Artifacts
-from cofactor.service.guard import Guard
-from cofactor.service.retraining import Due, Retraining
-from cofactor.service.trainer import Trainer
-from cofactor.service.trainer_process import store_url, train_waiting
+from cofactor.service.registry import Artifacts
+from cofactor.service.training.promotion_gate import Guard
+from cofactor.service.training.trainer import Trainer
+from cofactor.service.training.worker import Due, Retraining, store_url, train_waiting
 from cofactor.store import Event, Store
 
 LOOSE = Guard(coverage=0.99, top_share=1.0, lift=99.0)
@@ -27,14 +26,14 @@ SLOW = {"estimator": {"estimator": "explicit-als", "factors": 8, "epochs": 500}}
 QUICK = {"estimator": {"estimator": "explicit-als", "factors": 2, "epochs": 3}}
 RUN = """
 import sys
-from cofactor.service.retraining import Due
-from cofactor.service.trainer_process import train_forever
+from cofactor.service.training.worker import Due
+from cofactor.service.training.worker import train_forever
 train_forever(sys.argv[1], due=Due(events=None, seconds=None), stale=float(sys.argv[2]))
 """
 ONE = """
 import sys, time
 
-from cofactor.service.trainer_process import train_waiting
+from cofactor.service.training.worker import train_waiting
 while time.time() < float(sys.argv[2]):
     time.sleep(0.001)
 print(len(train_waiting(sys.argv[1])))

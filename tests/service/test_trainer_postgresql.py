@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 
 from cofactor.cli import app
 from cofactor.errors import StoreError
-from cofactor.service.artifacts import Artifacts
 from cofactor.service.backup import back_up, restore
 from cofactor.service.doctor import examined, worst
-from cofactor.service.retraining import Due, Retraining
-from cofactor.service.trainer import Trainer
+from cofactor.service.registry import Artifacts
+from cofactor.service.training.trainer import Trainer
+from cofactor.service.training.worker import Due, Retraining
 from cofactor.store import Event, Store
 
 

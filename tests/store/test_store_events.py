@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from cofactor.errors import ConflictError, DataError, StoreError, StoreUnavailableError
 from cofactor.store import Event, Impression, Store, StoredEvent
-from cofactor.store.append import append_requests
 from cofactor.store.connect import LOCK
 from cofactor.store.event import KINDS, checked_rows
+from cofactor.store.transaction import append_requests
 
 
 def test_what_is_stored_is_read_back(store: Store) -> None:
@@ -144,16 +144,16 @@ def test_a_request_that_breaks_the_transaction_is_found_among_its_neighbors(
     store: Store, stall: Callable[[Store], threading.Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the door let pass and the database refuses."""
-    from cofactor.store import append
+    from cofactor.store import transaction
 
-    real = append._store
+    real = transaction._store
 
     def refuse(connection: object, rows: list[object], end: object) -> None:
         if any(row.user == "bad" for row in rows):  # type: ignore[attr-defined]
             raise StoreError("refused")
         real(connection, rows, end)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(append, "_store", refuse)
+    monkeypatch.setattr(transaction, "_store", refuse)
     gate = stall(store)
     futures = [store.events.submit([Event(user, "alien", 1)]) for user in ("ana", "bad", "bo")]
     gate.set()
@@ -257,10 +257,10 @@ def test_who_stalls_for_ever_holds_nobody_up_for_ever(server: object, monkeypatc
 
 
 def test_pages_of_all_events(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cofactor.store import log
+    from cofactor.store import event_log
 
     store.events.append([Event(n % 7, n, 1 + n, time=n) for n in range(95)])
-    monkeypatch.setattr(log, "PAGE", 20)
+    monkeypatch.setattr(event_log, "PAGE", 20)
     pages = list(store.events.until(90, after=5))
     assert [len(page) for page in pages] == [20, 20, 20, 20, 5]
     assert [seq for page in pages for seq in page["seq"]] == list(range(6, 91))
@@ -269,26 +269,26 @@ def test_pages_of_all_events(store: Store, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_one_user_among_many_is_found_by_index(store: Store, kind: str) -> None:
-    from cofactor.store import log
+    from cofactor.store import event_log
 
     store.events.append([Event(n % 500, n, 1) for n in range(5_000)])
     explain = "EXPLAIN QUERY PLAN " if kind == "sqlite" else "EXPLAIN "
     with store._database.reading() as connection:
         if kind == "postgresql":
             connection.exec_driver_sql("SET enable_seqscan = off")  # 5,000 rows are too few to matter
-        query = log._OF_USER.params(who="7", after=0).compile(connection, compile_kwargs={"literal_binds": True})
+        query = event_log._OF_USER.params(who="7", after=0).compile(connection, compile_kwargs={"literal_binds": True})
         plan = str(connection.exec_driver_sql(explain + str(query)).fetchall())
     assert "events_user" in plan, plan
     assert [event.item for event in store.events.of_user(7, after=4_000)] == ["4007", "4507"]
 
 
 def test_a_clock_set_back_does_not_let_an_old_rating_win(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cofactor.store import append, log
+    from cofactor.store import event_log, transaction
 
     present = int(time.time())
 
     def clock(seconds: int) -> None:
-        for module in (append, log):
+        for module in (transaction, event_log):
             monkeypatch.setattr(module, "now", lambda: present + seconds)
 
     for seconds, value in ((0, 3), (-3600, 4), (-3599, 5)):

@@ -97,8 +97,8 @@ def test_a_server_that_ends_a_connection_in_the_middle(server: object) -> None:
     with Store.open(url) as store, psycopg.connect(url, autocommit=True) as other:
 
         def killed(connection: object) -> None:
-            from cofactor.store.append import append_requests
             from cofactor.store.event import checked_rows
+            from cofactor.store.transaction import append_requests
 
             append_requests(connection, [checked_rows([Event("ana", 1, 1)], 0)])  # type: ignore[arg-type]
             other.execute(

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from cofactor.store import Event, Store, loading
+from cofactor.store import Event, Store, bulk_import
 
 KILL9 = Path(__file__).parents[2] / "benchmarks" / "kill9.py"
 
@@ -78,7 +78,7 @@ def test_a_load_that_was_killed_goes_on_where_it_was(url: str) -> None:
     with Store.open(url) as store:
         assert store.events.watermark() == 60_001
         assert len(store.events.state("ratings")) == 60_001
-    assert loading.PAGE == 20_000
+    assert bulk_import.PAGE == 20_000
 
 
 def test_postgresql_syncs_its_log_for_each_commit(server: Any) -> None:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 import cofactor
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DataError, KindError
-from cofactor.store import Event, Store, StoredEvent, loading
-from cofactor.store.state import settled, state_of
+from cofactor.store import Event, Store, StoredEvent, bulk_import
+from cofactor.store.snapshot import settled, state_of
 
 SCHEMA = {"seq": pl.Int64, "kind": pl.Int8, "user": pl.String, "item": pl.String, "value": pl.Float64}
 SCHEMA |= {"time": pl.Int64, "received": pl.Int64}
@@ -41,7 +41,7 @@ def test_the_state_of_all_is_the_state_of_each(rows: list[tuple], page: int, kin
         pl.DataFrame([(e[0], codes.index(e[1]), *e[2:]) for e in events[at : at + page]], SCHEMA, orient="row")
         for at in range(0, len(events), page)
     ]
-    with patch("cofactor.store.state.PART", 7):
+    with patch("cofactor.store.snapshot.PART", 7):
         parts = state_of(frames, kind)
     assert parts.sort(pl.all()).equals(state_of(frames, kind).sort(pl.all()))
     whole = {(user, str(item)): (value, time) for user, item, value, time in state_of(frames, kind).rows()}
@@ -109,7 +109,7 @@ def ratings(small_ratings: Interactions) -> Interactions:
 
 @pytest.fixture
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "PAGE", 700)
+    monkeypatch.setattr(bulk_import, "PAGE", 700)
 
 
 @pytest.mark.usefixtures("small_pages")
@@ -137,7 +137,7 @@ def test_a_table_of_events_with_integer_ids_and_no_times(store: Store) -> None:
 def test_a_load_that_broke_goes_on_where_it_was(
     url: str, ratings: Interactions, broken_after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, steps = loading._insert, iter(range(99))
+    real, steps = bulk_import._insert, iter(range(99))
 
     def breaks(*given: object) -> None:
         real(*given)  # type: ignore[arg-type]
@@ -145,13 +145,13 @@ def test_a_load_that_broke_goes_on_where_it_was(
             raise KeyboardInterrupt  # after the rows, before the commit
 
     with Store.open(url) as store:
-        monkeypatch.setattr(loading, "_insert", breaks)
+        monkeypatch.setattr(bulk_import, "_insert", breaks)
         monkeypatch.setattr(store._writer, "run", lambda do: _in_this_thread(store, do))
         with pytest.raises(KeyboardInterrupt):
             store.events.load(ratings)
         monkeypatch.undo()
         assert store.events.watermark() == broken_after * 700
-    monkeypatch.setattr(loading, "PAGE", 900)  # and with other pages
+    monkeypatch.setattr(bulk_import, "PAGE", 900)  # and with other pages
     with Store.open(url) as store:
         user, item, *_ = ratings.frame().row(0)
         store.events.append([Event(user, item, 3, time=1)])  # in between, of an older time

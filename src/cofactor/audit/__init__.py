@@ -1,19 +1,18 @@
 """Who sets the recommendations, what they do to people and catalog, and what helps.
 
 >>> import cofactor
->>> from cofactor.data.synthetic import World, generate
+>>> from cofactor.datasets.synthetic import World, generate
 >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
->>> found = cofactor.audit.exposure(cofactor.Recommender.fit(cofactor.Bias(), ratings), n=5)
+>>> found = cofactor.audit.concentration(cofactor.Recommender.fit(cofactor.Bias(), ratings), n=5)
 >>> found.shown.gini > found.rated.gini  # lists are less even than what people rated
 True
 """
 
-from cofactor.audit.coldstart import ColdStart, cold_start
-from cofactor.audit.exposure import Concentration, Exposure, accuracy_by_group, exposure
-from cofactor.audit.feedback import Simulation, Tastes, simulate
-from cofactor.audit.groups import taste_groups
-from cofactor.audit.influence import Influence, influence
-from cofactor.audit.remedies import (
+from cofactor.audit.cold_start_curve import ColdStart, cold_start
+from cofactor.audit.concentration import Concentration, Exposure, accuracy_by_group, exposure
+from cofactor.audit.feedback_loop import Simulation, Tastes, simulate
+from cofactor.audit.group_influence import Influence, influence
+from cofactor.audit.mitigations import (
     CAUTIOUS,
     PLAIN,
     Remedy,
@@ -27,6 +26,7 @@ from cofactor.audit.remedies import (
     remedies,
     spread,
 )
+from cofactor.audit.user_clusters import taste_groups
 
 __all__ = [
     "CAUTIOUS",

@@ -7,7 +7,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from cofactor.cli.doctor import Data, Db
-from cofactor.cli.screen import note, printable, results
+from cofactor.cli.terminal import note, printable, results
 
 __all__ = ["backup", "restore"]
 

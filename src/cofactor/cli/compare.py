@@ -8,17 +8,29 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from cofactor.cli.options import Json, Models, Seed, Settings, choice, whole_number
-from cofactor.cli.screen import messages, note, results, show_json, table
-from cofactor.cli.source import Source, reads_table
-from cofactor.cli.splits import ExcludeName, SplitName, TestShare, check_exclude, check_split, parted
+from cofactor.cli.input_options import Source, reads_table
+from cofactor.cli.options import (
+    ExcludeName,
+    Json,
+    Models,
+    Seed,
+    Settings,
+    SplitName,
+    TestShare,
+    check_exclude,
+    check_split,
+    choice,
+    parted,
+    whole_number,
+)
+from cofactor.cli.terminal import messages, note, results, show_json, table
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from cofactor.evaluate.compare import Compared, Comparison
-    from cofactor.evaluate.intervals import Interval
+    from cofactor.evaluate.comparison import Compared, Comparison
     from cofactor.evaluate.split import Split
+    from cofactor.metrics.intervals import Interval
 
 __all__ = ["compare", "show_comparison"]
 
@@ -60,9 +72,9 @@ def compare(
     The baseline and a strong model, tuned on a part of the training rows, are always there. Ratings are compared by
     RMSE; events (--events or --positive-from) by NDCG of full rankings; the two are never mixed.
     """
-    from cofactor.cli.settings import estimators_of
-    from cofactor.evaluate.compare import compare as compared
-    from cofactor.evaluate.compare import known_task
+    from cofactor.cli.estimator_options import estimators_of
+    from cofactor.evaluate.comparison import compare as compared
+    from cofactor.evaluate.comparison import known_task
 
     names = model or _all_of(source.kind)
     estimators = estimators_of(names, settings or ())
@@ -113,7 +125,7 @@ def show_comparison(out: Console, found: Comparison, split: Split) -> None:
             out.print(f"{one.score.label}: {_tuned_settings(one)}, tuned on a part of the training rows.\n")
     out.print(LEGEND)
     if any(isnan(ends.low) and not isnan(ends.mean) for ends in _intervals(found)):
-        from cofactor.evaluate.intervals import NO_INTERVAL
+        from cofactor.metrics.intervals import NO_INTERVAL
 
         out.print(NO_INTERVAL)
 
@@ -141,8 +153,8 @@ def _difference(one: Compared, digits: int) -> str:
 
 
 def _tuned_settings(one: Compared) -> str:
-    from cofactor.cli.settings import in_words
-    from cofactor.evaluate.rival import RIVALS
+    from cofactor.cli.estimator_options import in_words
+    from cofactor.evaluate.tuned_baseline import RIVALS
 
     grids = {name: grid for models in RIVALS.values() for name, grid in models.items()}
     return ", ".join(f"{name}={in_words(getattr(one.estimator, name))}" for name in grids[one.estimator.name])

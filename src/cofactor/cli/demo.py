@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from cofactor.cli.options import Seed
-from cofactor.cli.screen import bar, fetch_progress, printable, results, table
+from cofactor.cli.terminal import bar, fetch_progress, printable, results, table
 from cofactor.shell import as_path, command
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from cofactor.data.interactions import Interactions
     from cofactor.estimators import Epoch
-    from cofactor.recommend import Recommender
+    from cofactor.recommender.recommender import Recommender
 
 __all__ = ["demo"]
 
@@ -35,7 +35,7 @@ def demo(
 ) -> None:
     """Watch 100,000 film ratings being read, learnt from, put to the test and turned into recommendations."""
     from cofactor.cli.recommend import known_id
-    from cofactor.cli.tables import check_model_output
+    from cofactor.cli.side_tables import check_model_output
     from cofactor.estimators import BiasedMF
     from cofactor.evaluate import split_random
 
@@ -56,7 +56,7 @@ def demo(
 def _look_at_data(out: Console) -> Interactions:
     from cofactor.cli.describe import show_facts, show_values
     from cofactor.data.crosstab import crosstab
-    from cofactor.data.datasets import DATASETS, load
+    from cofactor.datasets.loading import DATASETS, load
 
     _head(out, "1. The data")
     _say(
@@ -86,7 +86,7 @@ def _look_at_data(out: Console) -> Interactions:
 
 def _learn(out: Console, train: Interactions, seed: int) -> None:
     from cofactor.estimators import BiasedMF
-    from cofactor.recommend import Recommender
+    from cofactor.recommender.recommender import Recommender
 
     _head(out, "2. Learning")
     _say(
@@ -139,7 +139,7 @@ def _compare(out: Console, split: Any, seed: int) -> None:
 
 
 def _recommend(out: Console, estimator: Any, ratings: Interactions, row: int, seed: int) -> Recommender:
-    from cofactor.recommend import Recommender
+    from cofactor.recommender.recommender import Recommender
 
     recommender = Recommender.fit(estimator, ratings, seed=seed)
     user = ratings.users.ids([row])

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
+from cofactor.cli.input_options import Source, reads_table
 from cofactor.cli.options import Json, whole_number
-from cofactor.cli.screen import bar, printable, results, show_json, table
-from cofactor.cli.source import Source, reads_table
+from cofactor.cli.terminal import bar, printable, results, show_json, table
 
 if TYPE_CHECKING:
     from rich.console import Console

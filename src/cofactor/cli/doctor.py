@@ -8,7 +8,7 @@ from typing import Annotated, TypeAlias
 from typer import Exit, Option
 
 from cofactor.cli.options import Json
-from cofactor.cli.screen import printable, results, show_json, table
+from cofactor.cli.terminal import printable, results, show_json, table
 
 __all__ = ["Data", "Db", "doctor"]
 

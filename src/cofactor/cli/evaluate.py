@@ -2,30 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import isnan
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from cofactor.cli.calibration import check_calibration, report_calibration
-from cofactor.cli.options import Json, Lengths, Models, Seed, Settings
-from cofactor.cli.screen import messages, results, show_json, table
-from cofactor.cli.source import Source, reads_table
-from cofactor.cli.splits import ExcludeName, SplitName, TestShare, check_exclude, check_split, parted
+from cofactor.cli.input_options import Source, reads_table
+from cofactor.cli.options import (
+    ExcludeName,
+    Json,
+    Lengths,
+    Models,
+    Seed,
+    Settings,
+    SplitName,
+    TestShare,
+    check_exclude,
+    check_split,
+    parted,
+)
+from cofactor.cli.side_tables import check_output
+from cofactor.cli.terminal import messages, printable, results, show_json, table
+from cofactor.errors import DataError, ParameterError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from cofactor.evaluate.protocol import Evaluation, Score
+    from cofactor.evaluate.evaluation import Evaluation, Score
     from cofactor.evaluate.split import Split
 
-__all__ = ["evaluate", "show_evaluation"]
+if TYPE_CHECKING:
+    import polars as pl
+    from rich.console import Console
+
+    from cofactor.estimators import Estimator
+    from cofactor.evaluate.reliability import Calibration
+    from cofactor.evaluate.split import Split
+
+__all__ = ["check_calibration", "evaluate", "report_calibration", "show_calibration", "show_evaluation"]
+
 
 RANKING = (("ndcg", "recall", "precision", "mrr"), ("hit_rate", "map", "coverage", "novelty", "gini"))
+
+
 LOWER_IS_BETTER = ("rmse", "mae", "gini")
+
+
 BASELINES = ("bias", "popularity")
+
+
 HEADS = {
     "ndcg": "NDCG",
     "mrr": "MRR",
@@ -35,10 +62,15 @@ HEADS = {
     "mae": "MAE",
     "gini": "Gini",
 }
+
+
 OF_ALL_LISTS = ("coverage", "novelty", "gini")
 """Metrics of all lists together, which have no interval over users."""
 
+
 DIGITS = {"rmse": 4, "mae": 4, "novelty": 2}
+
+
 LEGEND = (
     "* best of its column. Below a number stands its 95 % interval over users. Users differ more than models do, so "
     "intervals of two models may overlap although one is surely better: the command compare tests the difference user "
@@ -78,7 +110,7 @@ def evaluate(
     With --calibration, models that predict distributions (bayesian-mf; neural-mf with head=classification) are tested
     on those: do 80 % intervals hold 80 %, for every kind of user and item?
     """
-    from cofactor.cli.settings import estimators_of
+    from cofactor.cli.estimator_options import estimators_of
     from cofactor.evaluate import evaluate as compare
 
     check_calibration(source, model or (), asked=calibration, plot=plot)
@@ -124,7 +156,7 @@ def show_evaluation(out: Console, found: Evaluation, split: Split) -> None:
         for score in found.scores
         for metric, interval in score.metrics.items()
     ):
-        from cofactor.evaluate.intervals import NO_INTERVAL
+        from cofactor.metrics.intervals import NO_INTERVAL
 
         out.print(NO_INTERVAL)
 
@@ -176,3 +208,107 @@ def _cell(score: Score, metric: str, scores: Sequence[Score]) -> str:
 
 def _name(metric: str) -> str:
     return metric.partition("@")[0]
+
+
+QUARTILES = ("1st", "2nd", "3rd", "4th")
+
+
+CALIBRATION_LEGEND = (
+    "Log-likelihood, in nats per rating: higher is better. CRPS, in units of the ratings: lower is better. One width: "
+    "the same means with one width for all ratings, which a model that knows how sure it is must beat. Expected: the "
+    "mass that the intervals hold by the model's own word. User's noise: of the residuals in training."
+)
+
+
+def check_calibration(source: Source, models: Sequence[str], *, asked: bool, plot: str | None) -> None:
+    """Raises ParameterError or MissingExtraError, before anything is read, for what cannot be calibrated or drawn."""
+    if asked and source.kind == "events":
+        raise ParameterError("--calibration is of predicted ratings; leave out --events and --positive-from")
+    if plot is None:
+        return
+    from cofactor.plots import require_plotly
+
+    if not asked:
+        raise ParameterError("--plot draws what --calibration finds: give that too")
+    if len(models) > 1:
+        raise ParameterError(f"--plot draws one model, not {len(models)}: give one --model")
+    check_output(plot, endings=(".html", ".htm"))
+    require_plotly()
+
+
+def report_calibration(
+    estimators: Sequence[Estimator], split: Split, *, plot: str | None, seed: int, as_json: bool
+) -> None:
+    """Fit each estimator on the training part, calibrate it on the test part, and print what was found.
+
+    Raises KindError for a model without a distribution, DataError for a plot of a scale without levels.
+    """
+    from cofactor.evaluate.evaluation import labels_of
+    from cofactor.evaluate.reliability import calibration
+    from cofactor.recommender.recommender import Recommender
+
+    scale = split.test.scale
+    if plot is not None and (scale is None or len(scale.levels) < 2):
+        raise DataError("--plot draws how often each level is reached, and these ratings have no levels: see --levels")
+    found = {}
+    with messages().status("", spinner="dots") as status:  # nothing where stderr is no terminal
+        for estimator, label in zip(estimators, labels_of(estimators), strict=True):
+            status.update(f"learning {label}")
+            found[label] = calibration(Recommender.fit(estimator, split.train, seed=seed), split)
+    if plot is not None:
+        [(label, one)] = found.items()
+        _draw(label, one, split, plot)
+    if as_json:
+        models = [{"model": label, **one.as_dict()} for label, one in found.items()]
+        sizes = {"train": len(split.train), "test": len(split.test)}
+        show_json({"split": split.description, "models": models, **sizes, "plot": plot})
+        return
+    out = results()
+    show_calibration(out, found, split)
+    if plot is not None:
+        out.print(f"\nthe figure is in {printable(plot)}", soft_wrap=True)
+
+
+def show_calibration(out: Console, found: Mapping[str, Calibration], split: Split) -> None:
+    """Tables of at most 80 columns: how good the distributions are, and whom their intervals serve."""
+    sizes = f"{len(split.train):,} to learn from, {len(split.test):,} to test"
+    out.print(f"Split: {split.description}: {sizes}", soft_wrap=True)
+    columns = ("RMSE", "log-likelihood", "one width", "CRPS", "one width")
+    shown = table("model", *((column, "right") for column in columns))
+    for label, one in found.items():
+        numbers = (one.rmse, one.log_likelihood, one.constant_log_likelihood, one.crps, one.constant_crps)
+        shown.add_row(label, *("-" if isnan(number) else f"{number:.4f}" for number in numbers))
+    out.print(shown)
+    for label, one in found.items():
+        names = [name.removeprefix("covered ") for name in one.coverage.columns if name.startswith("covered ")]
+        for level in names:
+            _show_coverage(out, label, one.coverage, level)
+    out.print(CALIBRATION_LEGEND)
+
+
+def _show_coverage(out: Console, label: str, coverage: pl.DataFrame, level: str) -> None:
+    import polars as pl
+
+    cells = coverage.select("group", covered=f"covered {level}", expected=f"expected {level}")
+    everyone = cells.row(0, named=True)
+    out.print(f"{label}: {level} intervals hold {_percent(everyone['covered'])} % of the ratings,", style="bold")
+    out.print(f"{_percent(everyone['expected'])} % expected; and by quartile, held / expected, in %", style="bold")
+    shown = table("quartiles of", *((quartile, "right") for quartile in QUARTILES))
+    for group in cells["group"].unique(maintain_order=True)[1:]:
+        rows = cells.filter(pl.col("group") == group).select("covered", "expected").rows()
+        shown.add_row(group, *(" / ".join(map(_percent, row)) for row in rows))
+    out.print(shown)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}"
+
+
+def _draw(label: str, found: Calibration, split: Split, path: str) -> None:
+    """Write the figure of reliability as a page of its own. Raises DataError without levels, OSError."""
+    from cofactor.files import write_whole
+    from cofactor.plots import reliability_plot, self_contained_html
+
+    title = f"{label} on {split.description}"
+    page = self_contained_html(reliability_plot(found.reliability, title=title), title=title)
+    write_whole(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))

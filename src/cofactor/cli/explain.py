@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from cofactor.cli.options import Json, ModelFile, whole_number
-from cofactor.cli.screen import printable, results, show_json, table
+from cofactor.cli.terminal import printable, results, show_json, table
 
 __all__ = ["explain"]
 
@@ -31,7 +31,7 @@ def explain(
     not attributed.
     """
     from cofactor.cli.recommend import known_id
-    from cofactor.recommend import Recommender
+    from cofactor.recommender.recommender import Recommender
 
     rec = Recommender.load(model)
     user_id, item_id = known_id(rec.users, "user", user), known_id(rec.items, "item", item)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from cofactor.cli.options import Json
-from cofactor.cli.screen import fetch_progress, results, show_json, table
+from cofactor.cli.terminal import fetch_progress, results, show_json, table
 from cofactor.errors import ParameterError
 from cofactor.shell import command
 
@@ -32,10 +32,10 @@ def fetch(
         return
     if name is None:
         raise ParameterError("name a data set, as in `cofactor fetch movielens-100k`; --list shows them")
-    from cofactor.data import datasets
+    from cofactor.datasets import loading
 
     with fetch_progress() as on_progress:
-        folder = datasets.fetch(name, on_progress=on_progress)
+        folder = loading.fetch(name, on_progress=on_progress)
     source = json.loads((folder / "source.json").read_text(encoding="utf-8"))
     if as_json:
         show_json({"folder": str(folder), **source})
@@ -55,8 +55,8 @@ def _show_one(folder: Path, source: dict[str, Any]) -> None:
 
 
 def _show_all(as_json: Any) -> None:
-    from cofactor.cache import cache_folder
-    from cofactor.data import datasets
+    from cofactor.datasets import loading
+    from cofactor.files import cache_folder
 
     sets: list[dict[str, Any]] = [
         {
@@ -65,7 +65,7 @@ def _show_all(as_json: Any) -> None:
             "scale": [min(one.levels), max(one.levels)],
             "fetched": (cache_folder() / "datasets" / name).exists(),
         }
-        for name, one in datasets.DATASETS.items()
+        for name, one in loading.DATASETS.items()
     ]
     if as_json is not None:
         as_json(sets)

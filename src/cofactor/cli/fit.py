@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
+from cofactor.cli.input_options import Source, reads_table
 from cofactor.cli.options import Json, Seed, Settings, share
-from cofactor.cli.screen import epoch_progress, printable, results, show_json
-from cofactor.cli.source import Source, reads_table
+from cofactor.cli.terminal import epoch_progress, printable, results, show_json
 from cofactor.shell import as_path, command
 
 if TYPE_CHECKING:
     from cofactor.data.interactions import Interactions
     from cofactor.estimators import Epoch, Estimator
     from cofactor.estimators.base import OnEpoch
-    from cofactor.recommend import Recommender
+    from cofactor.recommender.recommender import Recommender
 
 __all__ = ["fit"]
 
@@ -53,8 +53,8 @@ def fit(
     A table is taken to hold ratings. Models of events (implicit-als, popularity) need to be told what it holds:
     --events for clicks, plays and purchases, or --positive-from 4 to count ratings from 4 on as events.
     """
-    from cofactor.cli.settings import estimator_of
-    from cofactor.cli.tables import check_model_output
+    from cofactor.cli.estimator_options import estimator_of
+    from cofactor.cli.side_tables import check_model_output
 
     estimator = estimator_of(model, settings or ())
     check_model_output(output, inputs=source.files)
@@ -96,7 +96,7 @@ def _learnt(
 ) -> Recommender:
     """With a validation part: learnt from the rest, but what its users have seen is all of their rows."""
     from cofactor.evaluate import split_per_user, split_random
-    from cofactor.recommend import Recommender
+    from cofactor.recommender.recommender import Recommender
 
     if validation is None:
         return Recommender.fit(estimator, table, seed=seed, on_epoch=on_epoch)
@@ -109,7 +109,7 @@ def _learnt(
 
 def _with_priors(recommender: Recommender, users: list[str], items: list[str], *, seed: int) -> Recommender:
     """With priors, where the model has vectors to learn them of; where columns are named it must."""
-    from cofactor.newcomers import eased_in, learn_priors
+    from cofactor.cold_start import eased_in, learn_priors
 
     if not users and not items:
         return eased_in(recommender, seed=seed)

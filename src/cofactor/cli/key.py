@@ -9,7 +9,7 @@ from typer import Option
 
 from cofactor.cli.doctor import Data, Db
 from cofactor.cli.options import choice
-from cofactor.cli.screen import results
+from cofactor.cli.terminal import results
 from cofactor.errors import StoreError
 from cofactor.shell import as_path, command
 
@@ -30,7 +30,7 @@ def key(
 
     For who may read the service's folder, or knows its database. Over the API, an admin key makes, lists and revokes.
     """
-    from cofactor.service.trainer_process import store_url
+    from cofactor.service.training.worker import store_url
     from cofactor.store import Role, Store
 
     if db is None and not (Path(data) / "store.db").is_file():

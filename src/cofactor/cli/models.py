@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from typer import Argument
 
 from cofactor.cli.options import Json
-from cofactor.cli.screen import results, show_json, table
+from cofactor.cli.terminal import results, show_json, table
 from cofactor.shell import command
 
 __all__ = ["models"]
@@ -19,7 +19,7 @@ def models(
     as_json: Json = False,
 ) -> None:
     """List the models that can be learnt, with all settings, what they mean and what they may be."""
-    from cofactor.cli.settings import described_settings, estimator_of, in_words
+    from cofactor.cli.estimator_options import described_settings, estimator_of, in_words
     from cofactor.estimators import REGISTRY
 
     kinds = [type(estimator_of(name)) for name in names or REGISTRY]
@@ -45,7 +45,7 @@ def models(
 
 def _example(kind: Any) -> str:
     """A command that sets the first setting of this estimator to its default."""
-    from cofactor.cli.settings import described_settings, in_words
+    from cofactor.cli.estimator_options import described_settings, in_words
 
     setting = described_settings(kind)[0]
     events = ["--events"] if kind.kind == "events" else []

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Option
 
+from cofactor.cli.estimator_options import number_text
 from cofactor.cli.options import ModelFile, Seed, whole_number
-from cofactor.cli.screen import printable, results, table
-from cofactor.cli.settings import number_text
+from cofactor.cli.terminal import printable, results, table
 from cofactor.shell import as_path, command
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from cofactor.cold_start import Interview
     from cofactor.data.scale import Scale
-    from cofactor.newcomers import Interview
-    from cofactor.recommend import Recommender
+    from cofactor.recommender.recommender import Recommender
 
 __all__ = ["onboard"]
 
@@ -44,8 +44,8 @@ def onboard(
     Every answer decides what is asked next. After each rating the best items are shown, and where they stood before.
     Enter or ? is "don't know", q stops. Answers may also come from a file or a pipe, one a line.
     """
-    from cofactor.newcomers import Interview, Population
-    from cofactor.recommend import Recommender
+    from cofactor.cold_start import Interview, Population
+    from cofactor.recommender.recommender import Recommender
 
     recommender = Recommender.load(model)
     asking = _Asking(recommender, model, recommender.scale)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from cofactor.cli.options import Json, ModelFile, Output
-from cofactor.cli.screen import note, printable, results, show_json, table
+from cofactor.cli.terminal import note, printable, results, show_json, table
 from cofactor.errors import ParameterError
 
 if TYPE_CHECKING:
     import polars as pl
 
     from cofactor.arrays import Int64
-    from cofactor.recommend import Recommender
+    from cofactor.recommender.recommender import Recommender
 
 __all__ = ["predict"]
 
@@ -38,8 +38,8 @@ def predict(
     Unknown users and items are predicted at the average level, and counted on stderr. A model of events gives the
     score that it ranks by.
     """
-    from cofactor.cli.tables import check_output, read_pairs, write_frame
-    from cofactor.recommend import Recommender
+    from cofactor.cli.side_tables import check_output, read_pairs, write_frame
+    from cofactor.recommender.recommender import Recommender
 
     one = user is not None and item is not None
     if one == (pairs is not None) or (user is None) != (item is None):

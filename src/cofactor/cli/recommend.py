@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from cofactor.cli.options import Json, ModelFile, N, Output, choice, number
-from cofactor.cli.screen import note, printable, results, show_json, table
+from cofactor.cli.terminal import note, printable, results, show_json, table
 from cofactor.errors import ParameterError, UnknownIdError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from cofactor.data.ids import IdMap
-    from cofactor.recommend import Recommender
+    from cofactor.recommender.recommender import Recommender
 
 __all__ = ["known_id", "recommend", "show_ranking"]
 
@@ -66,8 +66,8 @@ def recommend(
     answered_by says popularity instead of model. The screen also shows the rating to expect and how many ratings stand
     behind each item: the fewer, the less sure its place.
     """
-    from cofactor.cli.tables import check_output, write_frame
-    from cofactor.recommend import Recommender
+    from cofactor.cli.side_tables import check_output, write_frame
+    from cofactor.recommender.recommender import Recommender
 
     new = bool(rated or took or about)
     if [bool(user), everyone, new].count(True) != 1:

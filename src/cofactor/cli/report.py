@@ -7,10 +7,10 @@ from typing import Annotated
 
 from typer import Option
 
+from cofactor.cli.input_options import Source, reads_table
 from cofactor.cli.options import Seed, Settings, whole_number
-from cofactor.cli.screen import messages, printable, results
-from cofactor.cli.source import Source, reads_table
-from cofactor.cli.tables import check_output
+from cofactor.cli.side_tables import check_output
+from cofactor.cli.terminal import messages, printable, results
 
 __all__ = ["report"]
 
@@ -38,7 +38,7 @@ def report(
     What was read, the cross-tab, models compared, calibration, the map of tastes, what is loved, who decides what
     others are shown, how soon a newcomer is known, and where the feedback loop leads.
     """
-    from cofactor.cli.settings import estimator_of
+    from cofactor.cli.estimator_options import estimator_of
     from cofactor.plots import require_plotly
     from cofactor.report import Study, make_report
 

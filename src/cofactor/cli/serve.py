@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
+from cofactor.cli.input_options import Source, reads_table
 from cofactor.cli.options import Seed, Settings, whole_number
 from cofactor.cli.options import port as port_number
-from cofactor.cli.screen import note, results
-from cofactor.cli.source import Source, reads_table
+from cofactor.cli.terminal import note, results
 
 if TYPE_CHECKING:
     from cofactor.data.interactions import Kind
     from cofactor.estimators import Estimator
-    from cofactor.service.recipe import Recipe
+    from cofactor.service.training.spec import Recipe
 
 __all__ = ["serve"]
 
@@ -67,11 +67,11 @@ def serve(
     Started again it needs no table, and a table that was imported already is not imported twice. Whatever is not
     given here may be set as COFACTOR_SERVE_PORT=8000 and the like, or in a TOML file.
     """
-    from cofactor.cli.settings import estimator_of
-    from cofactor.service.run import listening
-    from cofactor.service.run import serve as run
+    from cofactor.cli.estimator_options import estimator_of
+    from cofactor.service.bootstrap import prepared
     from cofactor.service.settings import ServiceSettings
-    from cofactor.service.start import prepared
+    from cofactor.service.supervisor import listening
+    from cofactor.service.supervisor import serve as run
 
     chosen = ServiceSettings.of(
         {"data": data, "db": db, "host": host, "port": port, "workers": workers, "train": train}, config
@@ -98,7 +98,7 @@ def serve(
 def _recipe(
     estimator: Estimator, kind: Kind, seed: int, user_features: str | None, item_features: str | None
 ) -> Recipe:
-    from cofactor.service.recipe import Recipe
+    from cofactor.service.training.spec import Recipe
 
     return Recipe(estimator, kind, seed, _names(user_features), _names(item_features))
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from typer import Option
 
 from cofactor.cli.options import Json, ModelFile, N, Output
-from cofactor.cli.screen import printable, results, show_json, table
+from cofactor.cli.terminal import printable, results, show_json, table
 from cofactor.errors import ParameterError
 
 __all__ = ["similar"]
@@ -24,8 +24,8 @@ def similar(
 ) -> None:
     """Find what is similar: items liked by the same people, or users of the same taste (cosine, -1 to 1)."""
     from cofactor.cli.recommend import known_id
-    from cofactor.cli.tables import check_output, write_frame
-    from cofactor.recommend import Recommender
+    from cofactor.cli.side_tables import check_output, write_frame
+    from cofactor.recommender.recommender import Recommender
 
     if (item is None) == (user is None):
         raise ParameterError("name one thing to compare with: --item ID or --user ID")

@@ -8,7 +8,7 @@ from typing import Annotated
 from typer import Exit, Option
 
 from cofactor.cli.options import number, whole_number
-from cofactor.cli.screen import printable, results
+from cofactor.cli.terminal import printable, results
 
 __all__ = ["trainer"]
 
@@ -33,7 +33,7 @@ def trainer(
     the settings of `cofactor serve`, from variables and a TOML file: when to train, and what a new model may lose.
     """
     from cofactor.service.settings import ServiceSettings
-    from cofactor.service.trainer_process import train_forever, train_waiting
+    from cofactor.service.training.worker import train_forever, train_waiting
 
     told = {"data": data, "db": db, "train_after": after_events, "train_every": every}
     chosen = ServiceSettings.of(told, config)

@@ -9,16 +9,27 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from cofactor.cli.options import Json, Seed, Settings, share, whole_number
-from cofactor.cli.screen import messages, printable, results, show_json, table
-from cofactor.cli.settings import in_words, number_text
-from cofactor.cli.source import Source, reads_table
-from cofactor.cli.splits import ExcludeName, SplitName, TestShare, check_exclude, check_split, parted
+from cofactor.cli.estimator_options import in_words, number_text
+from cofactor.cli.input_options import Source, reads_table
+from cofactor.cli.options import (
+    ExcludeName,
+    Json,
+    Seed,
+    Settings,
+    SplitName,
+    TestShare,
+    check_exclude,
+    check_split,
+    parted,
+    share,
+    whole_number,
+)
+from cofactor.cli.terminal import messages, printable, results, show_json, table
 from cofactor.shell import as_path, command
 
 if TYPE_CHECKING:
     from cofactor.estimators import Estimator
-    from cofactor.evaluate.tune import Trial, Tuned
+    from cofactor.evaluate.tuning import Trial, Tuned
 
 __all__ = ["tune"]
 
@@ -57,9 +68,9 @@ def tune(
     Settings given by --set are held. The rows to test on are looked at only at the end. With --storage, the same
     command goes on where it was interrupted. Needs optuna: pip install "cofactor[tune]".
     """
-    from cofactor.cli.settings import estimator_of
-    from cofactor.cli.tables import check_output
-    from cofactor.evaluate.tune import tune as tuned
+    from cofactor.cli.estimator_options import estimator_of
+    from cofactor.cli.side_tables import check_output
+    from cofactor.evaluate.tuning import tune as tuned
 
     estimator = estimator_of(model, settings or ())
     held = [setting.partition("=")[0].rpartition(".")[2].strip() for setting in settings or ()]
@@ -93,7 +104,7 @@ def _progress(trial: Trial, trials: int) -> str:
 
 
 def _write(estimator: Estimator, output: str) -> None:
-    from cofactor.artifact import write_whole
+    from cofactor.files import write_whole
 
     write_whole(output, lambda temporary: temporary.write_text(estimator.to_json() + "\n", encoding="utf-8"))
 

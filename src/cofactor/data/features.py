@@ -10,9 +10,10 @@ import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import MOST_ROWS, Float64, Int64, SparseRows
+from cofactor.arrays import MOST_ROWS, Float64, Int64
 from cofactor.errors import DataError
 from cofactor.fork import require_threads
+from cofactor.kernels.sparse import SparseRows
 from cofactor.validation import validated
 
 __all__ = ["Encoder", "Features", "indicators"]

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import Float32, Int32, Int64, SparseRows, read_only, require_array, signed_confidence
+from cofactor.arrays import Float32, Int32, Int64, read_only, require_array, signed_confidence
 from cofactor.data.column_arguments import (
     ids_argument,
     numbers_argument,
@@ -25,8 +25,9 @@ from cofactor.data.load_report import LoadReport
 from cofactor.data.scale import Scale
 from cofactor.data.side_table import JoinedTable, join
 from cofactor.errors import DataError, KindError, ParameterError
-from cofactor.kernels.order import grouped, pairs_ascend, sorted_pairs
-from cofactor.kernels.threads import results_of
+from cofactor.kernels.parallel import results_of
+from cofactor.kernels.sort import grouped, pairs_ascend, sorted_pairs
+from cofactor.kernels.sparse import SparseRows
 from cofactor.validation import validated
 
 __all__ = ["Interactions", "Kind", "SparseRows", "require_interactions"]

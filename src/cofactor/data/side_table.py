@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 
 from cofactor.data.ids import CodedIds, IdMap
-from cofactor.data.reading.cells import id_cells
-from cofactor.data.reading.columns import usual_role
-from cofactor.data.reading.frame_table import as_frame
+from cofactor.data.readers.casting import id_cells
+from cofactor.data.readers.columns import usual_role
+from cofactor.data.readers.frame_table import as_frame
 from cofactor.errors import DataError
 from cofactor.fork import require_threads
 

@@ -7,13 +7,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from cofactor.arrays import Bool, Float32, SparseRows, random_stream, read_only
+from cofactor.arrays import Bool, Float32, random_stream, read_only
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.data.scale import Scale
 from cofactor.errors import DivergedError, ParameterError
 from cofactor.estimators.base import Estimator, OnEpoch, Watch, parameter, standardized
+from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.ridge import improve, solve
-from cofactor.kernels.threads import one_thread_blas
+from cofactor.kernels.sparse import SparseRows
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import EventsLoss, Loss, RatingsLoss
 from cofactor.validation import validated

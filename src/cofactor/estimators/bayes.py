@@ -15,13 +15,13 @@ from cofactor.errors import DataError, DivergedError, ParameterError
 from cofactor.estimators.base import Estimator, OnEpoch, Watch, parameter, standardized
 from cofactor.estimators.gibbs import Chain, Sessions, Terms
 from cofactor.kernels.dots import pair_dots
-from cofactor.kernels.order import grouped
-from cofactor.kernels.threads import for_each, one_thread_blas
-from cofactor.models.average import FactorAverage
+from cofactor.kernels.parallel import for_each, one_thread_blas
+from cofactor.kernels.sort import grouped
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import padded_width
+from cofactor.models.low_rank_mean import FactorAverage
 from cofactor.models.posterior import BayesianModel, Posterior
-from cofactor.models.sessions import SessionBias
+from cofactor.models.session_bias import SessionBias
 from cofactor.validation import validated
 
 __all__ = ["BayesianMF"]

@@ -10,7 +10,7 @@ import numpy as np
 from cofactor.arrays import read_only
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.estimators.base import Estimator, OnEpoch, parameter
-from cofactor.kernels.threads import one_thread_blas
+from cofactor.kernels.parallel import one_thread_blas
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import RatingsLoss
 from cofactor.validation import validated

@@ -7,13 +7,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from cofactor.arrays import Float32, Int64, SparseRows, random_stream, read_only
+from cofactor.arrays import Float32, Int64, random_stream, read_only
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DataError, DivergedError, ParameterError
 from cofactor.estimators.base import Estimator, OnEpoch, Watch, parameter
 from cofactor.kernels.blocks import grid_for, pair_blocks
 from cofactor.kernels.bpr import bpr_epoch, falling
-from cofactor.kernels.threads import one_thread_blas
+from cofactor.kernels.parallel import one_thread_blas
+from cofactor.kernels.sparse import SparseRows
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import PairwiseLoss, padded_width
 from cofactor.validation import validated

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from cofactor.data.interactions import Interactions
-from cofactor.estimators.schedule import one_cycle
+from cofactor.estimators.schedules import one_cycle
 
 __all__ = ["DotProduct", "DotProductBias", "EmbeddingNet", "EpochRow", "fit_one_cycle", "pairs"]
 

@@ -11,11 +11,11 @@ from cofactor.arrays import Float32, Float64, read_only
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DataError, ParameterError
 from cofactor.estimators.base import Estimator, OnEpoch, parameter
-from cofactor.kernels.inverse import TILE, negative_inverse, sparse_gram
-from cofactor.kernels.threads import one_thread_blas
-from cofactor.models.blockwise import confidences
-from cofactor.models.links import DenseLinks
-from cofactor.models.similarity import ItemItemModel
+from cofactor.kernels.cholesky import TILE, negative_inverse, sparse_gram
+from cofactor.kernels.parallel import one_thread_blas
+from cofactor.models.block_scoring import confidences
+from cofactor.models.neighborhood import ItemItemModel
+from cofactor.models.similarity import DenseLinks
 from cofactor.validation import validated
 
 __all__ = ["EASE"]

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from cofactor.arrays import Bool, Float32, Float64, Int64, SparseRows, contiguous
+from cofactor.arrays import Bool, Float32, Float64, Int64, contiguous
 from cofactor.kernels.gibbs import draw_history_terms
 from cofactor.kernels.ridge import RATINGS, Side, solve
-from cofactor.models.sessions import SessionBias
+from cofactor.kernels.sparse import SparseRows
+from cofactor.models.session_bias import SessionBias
 
 __all__ = ["Chain", "Sessions", "Terms", "normal_gamma"]
 

@@ -14,8 +14,8 @@ from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DivergedError, ParameterError
 from cofactor.estimators.base import Estimator, OnEpoch, Watch, parameter, standardized
 from cofactor.kernels.blocks import grid_for
+from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sgd import Blocks, blocks_of, sgd_epoch
-from cofactor.kernels.threads import one_thread_blas
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import RatingsLoss, padded_width
 from cofactor.validation import validated

@@ -7,16 +7,17 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from cofactor.arrays import Float32, SparseRows, read_only
+from cofactor.arrays import Float32, read_only
 from cofactor.data.interactions import Interactions
 from cofactor.estimators.base import Estimator, Learns, OnEpoch, parameter
 from cofactor.kernels.neighbor_scores import damped_means
 from cofactor.kernels.neighbors import nearest, transposed
-from cofactor.kernels.threads import one_thread_blas
+from cofactor.kernels.parallel import one_thread_blas
+from cofactor.kernels.sparse import SparseRows
 from cofactor.models.baseline import Baseline
-from cofactor.models.blockwise import confidences, present
-from cofactor.models.links import Average, Likeness, NeighborLinks
-from cofactor.models.similarity import ItemItemModel, UserUserModel
+from cofactor.models.block_scoring import confidences, present
+from cofactor.models.neighborhood import ItemItemModel, UserUserModel
+from cofactor.models.similarity import Average, Likeness, NeighborLinks
 from cofactor.validation import validated
 
 __all__ = ["ItemKNN", "UserKNN"]

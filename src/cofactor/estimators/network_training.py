@@ -17,8 +17,8 @@ from cofactor.data.interactions import Interactions
 from cofactor.data.scale import Scale
 from cofactor.errors import DivergedError, ParameterError
 from cofactor.estimators.base import OnEpoch, Watch
-from cofactor.estimators.schedule import one_cycle
-from cofactor.kernels.threads import SharedLimit, one_thread_blas
+from cofactor.estimators.schedules import one_cycle
+from cofactor.kernels.parallel import SharedLimit, one_thread_blas
 from cofactor.models.network import LevelsNetworkModel, NetworkModel
 
 if TYPE_CHECKING:

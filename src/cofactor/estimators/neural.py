@@ -11,7 +11,7 @@ from cofactor.data.interactions import Interactions, Kind
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, MissingExtraError, ParameterError
 from cofactor.estimators.base import Estimator, OnEpoch, parameter
-from cofactor.kernels.threads import one_thread_blas
+from cofactor.kernels.parallel import one_thread_blas
 from cofactor.models.network import NetworkModel
 from cofactor.validation import validated
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from cofactor.arrays import Bool, Int64, SparseRows
+from cofactor.arrays import Bool, Int64
 from cofactor.data.interactions import Interactions
 from cofactor.errors import LeakageError
-from cofactor.kernels.order import common_entries
+from cofactor.kernels.sort import common_entries
+from cofactor.kernels.sparse import SparseRows
 
 __all__ = [
     "no_future",

@@ -9,7 +9,7 @@ from typing import Any
 from cofactor import checks
 from cofactor.errors import ParameterError
 from cofactor.estimators.base import Estimator
-from cofactor.recommend import checked_estimator
+from cofactor.recommender.recommender import checked_estimator
 
 __all__ = ["Range", "search_space"]
 

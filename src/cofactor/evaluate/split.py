@@ -13,7 +13,7 @@ import polars as pl
 from cofactor import checks
 from cofactor.arrays import MOST_ROWS, Bool, Int32, Int64, random_stream
 from cofactor.data.interactions import Interactions, require_interactions
-from cofactor.data.reading.times import time_cells
+from cofactor.data.readers.times import time_cells
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.evaluate.leakage import (
     no_future,

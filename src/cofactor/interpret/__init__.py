@@ -3,13 +3,12 @@
 >>> import cofactor
 >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
 >>> rec = cofactor.Recommender.fit(cofactor.Bias(), ratings)
->>> cofactor.interpret.levels(rec)["item"].to_list()
+>>> cofactor.interpret.bias_ranking(rec)["item"].to_list()
 [7, 8, 9]
 """
 
+from cofactor.interpret.bias_ranking import disagreements, levels
 from cofactor.interpret.crosstab import filled_crosstab
-from cofactor.interpret.disagreements import disagreements
-from cofactor.interpret.levels import levels
-from cofactor.interpret.taste_map import TasteMap
+from cofactor.interpret.factor_map import TasteMap
 
 __all__ = ["TasteMap", "disagreements", "filled_crosstab", "levels"]

@@ -10,7 +10,7 @@ from cofactor.arrays import Float64
 from cofactor.data.crosstab import crosstab
 from cofactor.data.interactions import Interactions
 from cofactor.models.base import HasUncertainty, predicted
-from cofactor.recommend import Recommender, require_recommender
+from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import validated
 
 __all__ = ["filled_crosstab"]

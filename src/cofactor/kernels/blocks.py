@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cofactor.arrays import Float32, Int32, Int64, SparseRows
+from cofactor.arrays import Float32, Int32, Int64
 from cofactor.kernels.compile import kernel
-from cofactor.kernels.threads import for_each
+from cofactor.kernels.parallel import for_each
+from cofactor.kernels.sparse import SparseRows
 
 __all__ = ["PairBlocks", "dealt", "disjoint_rounds", "grid_for", "pair_blocks"]
 

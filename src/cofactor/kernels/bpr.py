@@ -27,10 +27,11 @@ import math
 
 import numpy as np
 
-from cofactor.arrays import Float32, Float64, SparseRows, random_stream
+from cofactor.arrays import Float32, Float64, random_stream
 from cofactor.kernels.blocks import PairBlocks, disjoint_rounds
 from cofactor.kernels.compile import kernel
-from cofactor.kernels.threads import for_each, row_blocks
+from cofactor.kernels.parallel import for_each, row_blocks
+from cofactor.kernels.sparse import SparseRows
 
 __all__ = ["bpr_epoch", "bpr_fold_in", "bpr_pairs", "bpr_users", "falling"]
 

@@ -24,7 +24,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from cofactor.cache import cache_folder
+from cofactor.files import cache_folder
 
 __all__ = ["Kernel", "kernel", "kernel_folder"]
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from cofactor.arrays import Float32, Int32
 from cofactor.kernels.compile import kernel
-from cofactor.kernels.threads import for_each
+from cofactor.kernels.parallel import for_each
 
 __all__ = ["pair_dots"]
 

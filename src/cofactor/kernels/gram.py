@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cofactor.arrays import Float32
-from cofactor.kernels.threads import for_each, one_thread_blas
+from cofactor.kernels.parallel import for_each, one_thread_blas
 
 __all__ = ["CHUNK", "gram"]
 

@@ -15,7 +15,7 @@ import numpy as np
 from cofactor.arrays import Float64, contiguous
 from cofactor.errors import ParameterError
 from cofactor.kernels.compile import kernel
-from cofactor.kernels.threads import for_each
+from cofactor.kernels.parallel import for_each
 
 __all__ = ["mixture_cdf", "mixture_quantile"]
 

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from cofactor.arrays import Float32, Float64, Int32, SparseRows
+from cofactor.arrays import Float32, Float64, Int32
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.neighbors import TIED
-from cofactor.kernels.threads import for_each, row_blocks
+from cofactor.kernels.parallel import for_each, row_blocks
+from cofactor.kernels.sparse import SparseRows
 
 __all__ = [
     "AVERAGE",

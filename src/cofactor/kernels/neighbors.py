@@ -17,9 +17,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cofactor.arrays import Float32, Int32, Int64, SparseRows, contiguous
+from cofactor.arrays import Float32, Int32, Int64, contiguous
 from cofactor.kernels.compile import kernel
-from cofactor.kernels.threads import for_each, row_blocks
+from cofactor.kernels.parallel import for_each, row_blocks
+from cofactor.kernels.sparse import SparseRows
 
 __all__ = ["CANDIDATES", "COSINE", "JACCARD", "PEARSON", "TIED", "ColumnLists", "nearest", "transposed"]
 
@@ -51,7 +52,7 @@ def _nearest(measure: int, plain: int):
     `itself` (-1: none) and whoever has no entry that the row lacks. `plain`: every value is 1, so that one sum is all.
     Other sums are float64: rounded to float32, a similarity then does not depend on the order of the columns.
     """
-    from cofactor.kernels import best
+    from cofactor.kernels import topk_heap
 
     number = np.float32 if plain else np.float64
 
@@ -112,7 +113,7 @@ def _nearest(measure: int, plain: int):
                 if not length > 0:
                     continue
                 s = np.float32(trust * min(dot / length, 1.0))
-                if not best.offer(likeness, found, out, s, row):
+                if not topk_heap.offer(likeness, found, out, s, row):
                     continue
                 root = likeness[out, 0]
                 if root < 1:
@@ -302,11 +303,11 @@ def nearest(
                 *cut, wanted,
             )  # fmt: skip
         order = np.lexsort((near, -how), axis=1)[:, : n + 1]
-        best = np.take_along_axis(how, order, axis=1)
-        tied = best[:, :n] <= best[:, n:] * np.float32(1 + TIED)
+        topk_heap = np.take_along_axis(how, order, axis=1)
+        tied = topk_heap[:, :n] <= topk_heap[:, n:] * np.float32(1 + TIED)
         tied[tied.all(axis=1)] = False
         there = slice(*cut)
-        likeness[there] = np.where(tied, np.float32(0), best[:, :n])
+        likeness[there] = np.where(tied, np.float32(0), topk_heap[:, :n])
         found[there] = np.take_along_axis(near, order[:, :n], axis=1)
 
     for_each(block, row_blocks(rows.start))

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, SparseRows
+from cofactor.arrays import Bool, Float32, Float64, Int32, Int64
 from cofactor.kernels.bpr import TRIES
 from cofactor.kernels.neighbors import COSINE, PEARSON
 from cofactor.kernels.ridge import EVENTS, Side
+from cofactor.kernels.sparse import SparseRows
 
 __all__ = [
     "added_by_items",

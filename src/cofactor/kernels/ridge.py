@@ -24,10 +24,11 @@ from typing import Any
 
 import numpy as np
 
-from cofactor.arrays import Float32, SparseRows
+from cofactor.arrays import Float32
 from cofactor.kernels.compile import kernel
+from cofactor.kernels.parallel import for_each, row_blocks
 from cofactor.kernels.ridge_double import ill_conditioned_rows, ridge_double
-from cofactor.kernels.threads import for_each, row_blocks
+from cofactor.kernels.sparse import SparseRows
 
 __all__ = ["EVENTS", "RATINGS", "Side", "improve", "solve"]
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from cofactor.arrays import Float32, Int64, SparseRows
+from cofactor.arrays import Float32, Int64
 from cofactor.kernels.compile import kernel
+from cofactor.kernels.sparse import SparseRows
 
 __all__ = ["RATIO", "ill_conditioned_rows", "ridge_double"]
 

@@ -27,7 +27,7 @@ import numpy as np
 from cofactor.arrays import Float32, Int32, Int64, random_stream
 from cofactor.kernels.blocks import dealt, disjoint_rounds
 from cofactor.kernels.compile import kernel
-from cofactor.kernels.threads import for_each
+from cofactor.kernels.parallel import for_each
 
 __all__ = ["Blocks", "blocks_of", "set_apart", "sgd_epoch", "sgd_ratings"]
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from cofactor.arrays import Bool, Float32, Int8, Int32, Int64
 from cofactor.kernels.compile import kernel
-from cofactor.kernels.threads import for_each, one_thread_blas
+from cofactor.kernels.parallel import for_each, one_thread_blas
 
 __all__ = ["PIECE", "ItemIndex", "first_of", "put_in_order", "top_items"]
 
@@ -108,7 +108,7 @@ def _scan():
     rounding `margin`, the rows to leave out (`seen_start`, `seen`), and `allowed` items (empty: all). The screen's
     items are places first..first+count-1.
     """
-    from cofactor.kernels import best
+    from cofactor.kernels import topk_heap
 
     def _scan(
         heap_score, heap_row, threshold, screen,
@@ -137,8 +137,8 @@ def _scan():
                     row = rows[first + c]
                     if allowed.shape[0] > 0 and not allowed[row]:
                         continue
-                    score = best.score(user_factors, a, item_factors, first + c, bias[first + c])
-                    best.offer(heap_score, heap_row, a, score, row)
+                    score = topk_heap.score(user_factors, a, item_factors, first + c, bias[first + c])
+                    topk_heap.offer(heap_score, heap_row, a, score, row)
                     bar = heap_score[a, 0] - margin[a]
             threshold[a] = heap_score[a, 0]
 
@@ -156,7 +156,7 @@ def _scan_one(width: int):
     Reads p, the item factors, `z`, `scale`, `error` (`ItemIndex.compressed`), biases, rows, `norm_left`, `bias_left`,
     `seen`, `allowed`; |p|, the rounding `margin`, and a threshold that n items elsewhere are known to reach.
     """
-    from cofactor.kernels import best
+    from cofactor.kernels import topk_heap
 
     def _scan_one(
         heap_score, heap_row,
@@ -176,10 +176,10 @@ def _scan_one(width: int):
                 row = rows[place]
                 if allowed.shape[0] > 0 and not allowed[row]:
                     continue
-                if best.holds(seen, 0, seen.shape[0], row):
+                if topk_heap.holds(seen, 0, seen.shape[0], row):
                     continue
-                score = best.score(p, 0, item_factors, place, bias[place])
-                if best.offer(heap_score, heap_row, 0, score, row):
+                score = topk_heap.score(p, 0, item_factors, place, bias[place])
+                if topk_heap.offer(heap_score, heap_row, 0, score, row):
                     bar = max(bar, heap_score[0, 0] - margin)
 
     return _scan_one

@@ -10,9 +10,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cofactor.arrays import Bool, Float32, Int32, SparseRows
+from cofactor.arrays import Bool, Float32, Int32
 from cofactor.kernels.compile import kernel
-from cofactor.kernels.threads import for_each
+from cofactor.kernels.parallel import for_each
+from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.topk import put_in_order
 
 __all__ = ["score_blocks", "top_of_blocks"]
@@ -32,7 +33,7 @@ def _top_of_rows():
     have a score of exactly 0 than the heap has places for, the first of `order` get them (empty: the lowest rows), and
     their rows are n_items + the place in `order`.
     """
-    from cofactor.kernels import best as heap
+    from cofactor.kernels import topk_heap as heap
 
     def _top_of_rows(rows, best, scores, seen_start, seen, allowed, order):
         n_items = scores.shape[1]

@@ -14,9 +14,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from cofactor import checks
-from cofactor.arrays import EVERY, Bool, Float32, Float64, Int32, Int64, SparseRows
+from cofactor.arrays import EVERY, Bool, Float32, Float64, Int32, Int64
 from cofactor.errors import DataError
-from cofactor.kernels.threads import for_each
+from cofactor.kernels.parallel import for_each
+from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.topk_dense import score_blocks
 from cofactor.metrics.ranking import Hits, meetings
 from cofactor.models.arguments import LONGEST_LIST

@@ -18,7 +18,7 @@ from cofactor import checks
 from cofactor.arrays import MOST_ROWS, Bool, Float64, Int32, Int64
 from cofactor.data.interactions import SparseRows
 from cofactor.errors import DataError, ParameterError
-from cofactor.kernels.threads import results_of
+from cofactor.kernels.parallel import results_of
 from cofactor.validation import validated
 
 __all__ = [

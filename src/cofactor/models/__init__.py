@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from cofactor.models.factor import FactorModel
+from cofactor.models.neighborhood import ItemItemModel, UserUserModel
 from cofactor.models.network import LevelsNetworkModel, NetworkModel
 from cofactor.models.posterior import BayesianModel
-from cofactor.models.similarity import ItemItemModel, UserUserModel
 
 __all__ = [
     "KINDS",

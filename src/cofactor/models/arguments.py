@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from cofactor import checks
-from cofactor.arrays import Bool, Float64, Int32, ItemOrder, SparseRows
+from cofactor.arrays import Bool, Float64, Int32, ItemOrder
 from cofactor.errors import DataError, ParameterError
+from cofactor.kernels.sparse import SparseRows
 
 __all__ = [
     "LONGEST_LIST",

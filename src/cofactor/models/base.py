@@ -12,8 +12,9 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 from numpy.typing import NDArray
 
 from cofactor import checks
-from cofactor.arrays import NO_ORDER, Bool, Float32, Float64, Int32, Int64, ItemOrder, SparseRows
+from cofactor.arrays import NO_ORDER, Bool, Float32, Float64, Int32, Int64, ItemOrder
 from cofactor.errors import DataError
+from cofactor.kernels.sparse import SparseRows
 from cofactor.models.distribution import Distribution
 from cofactor.models.explanation import Explanation
 from cofactor.validation import validated

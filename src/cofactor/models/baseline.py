@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cofactor import checks
-from cofactor.arrays import Float32, SparseRows, require_array
+from cofactor.arrays import Float32, require_array
 from cofactor.data.scale import Scale
 from cofactor.kernels.neighbor_scores import damped_means
+from cofactor.kernels.sparse import SparseRows
 
 __all__ = ["Baseline"]
 

@@ -15,8 +15,9 @@ import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import Float64, Int32, SparseRows
+from cofactor.arrays import Float64, Int32
 from cofactor.data.ids import IdMap
+from cofactor.kernels.sparse import SparseRows
 from cofactor.validation import validated
 
 __all__ = ["By", "Explanation", "pairwise_terms", "ridge_terms", "split_off", "told"]

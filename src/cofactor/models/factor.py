@@ -19,7 +19,6 @@ from cofactor.arrays import (
     Float64,
     Int32,
     ItemOrder,
-    SparseRows,
     contiguous,
     read_only,
     require_array,
@@ -27,8 +26,9 @@ from cofactor.arrays import (
 from cofactor.data.scale import Scale
 from cofactor.errors import KindError, ParameterError
 from cofactor.kernels.dots import pair_dots
+from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.ridge import Side
-from cofactor.kernels.threads import one_thread_blas
+from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.topk import ItemIndex, first_of, top_items
 from cofactor.models.arguments import (
     checked_known_pair,
@@ -41,7 +41,7 @@ from cofactor.models.arguments import (
     require_histories,
 )
 from cofactor.models.explanation import Explanation, pairwise_terms, ridge_terms, split_off
-from cofactor.models.half_step import FLAT, About, pinned_down, sigmoid, worked_out
+from cofactor.models.fold_in import FLAT, About, pinned_down, sigmoid, worked_out
 from cofactor.models.losses import EventsLoss, Loss, PairwiseLoss, RatingsLoss
 from cofactor.validation import require_valid_fields, validated
 

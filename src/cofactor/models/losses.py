@@ -17,10 +17,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from cofactor.arrays import Float32, SparseRows, signed_confidence
+from cofactor.arrays import Float32, signed_confidence
 from cofactor.kernels.bpr import bpr_fold_in, falling
 from cofactor.kernels.gram import gram
 from cofactor.kernels.ridge import EVENTS, RATINGS, Side
+from cofactor.kernels.sparse import SparseRows
 
 __all__ = ["EventsLoss", "Loss", "PairwiseLoss", "RatingsLoss", "padded_width"]
 

@@ -19,7 +19,6 @@ from cofactor.arrays import (
     Float64,
     Int32,
     ItemOrder,
-    SparseRows,
     contiguous,
     read_only,
     require_array,
@@ -27,7 +26,8 @@ from cofactor.arrays import (
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError
 from cofactor.kernels.dense import dense
-from cofactor.kernels.threads import for_each, one_thread_blas
+from cofactor.kernels.parallel import for_each, one_thread_blas
+from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.topk_dense import top_of_blocks
 from cofactor.models.arguments import (
     checked_item_lists,
@@ -39,7 +39,7 @@ from cofactor.models.arguments import (
     checked_users,
     require_histories,
 )
-from cofactor.models.descent import descended
+from cofactor.models.barzilai_borwein import descended
 from cofactor.models.distribution import Distribution
 from cofactor.models.explanation import Explanation
 from cofactor.models.layers import Layers
@@ -288,7 +288,9 @@ class NetworkModel:
 
     @one_thread_blas()
     def fold_in(self, histories: SparseRows) -> Self:
-        """Users worked out from their histories, everything else held: a few gradient steps, see `models.descent`.
+        """Users worked out from their histories, everything else held, by a few gradient steps.
+
+        See `models.barzilai_borwein`.
 
             minimize over z:  sum over ratings w loss(y(x)) + 1/2 |z|^2,    x = unknown + S z
 

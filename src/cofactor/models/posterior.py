@@ -20,7 +20,6 @@ from cofactor.arrays import (
     Int32,
     Int64,
     ItemOrder,
-    SparseRows,
     random_stream,
     read_only,
     require_array,
@@ -28,13 +27,14 @@ from cofactor.arrays import (
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError
 from cofactor.kernels.dots import pair_dots
-from cofactor.kernels.threads import one_thread_blas
+from cofactor.kernels.parallel import one_thread_blas
+from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import checked_known_pair, checked_pairs, checked_take, require_histories
 from cofactor.models.distribution import Distribution
-from cofactor.models.draws import Newcomers, Posterior, as_item, as_user, features
 from cofactor.models.explanation import Explanation, ridge_terms
 from cofactor.models.factor import FactorModel
-from cofactor.models.sessions import SessionBias
+from cofactor.models.posterior_samples import Newcomers, Posterior, as_item, as_user, features
+from cofactor.models.session_bias import SessionBias
 from cofactor.validation import require_valid_fields, validated
 
 __all__ = ["BayesianModel", "Posterior"]

@@ -34,7 +34,7 @@ class Prior:
         effects (m, w) float64: what each of the m indicators of `encoder` adds to the mean
         encoder: from columns of the user or item table to indicators; None: all are taken to be alike
 
-    Learnt by `newcomers.learn_priors`.
+    Learnt by `cold_start.learn_priors`.
 
     >>> films = pl.DataFrame({"item": ["alien", "brazil"], "genres": ["Horror", "Comedy"]})
     >>> encoder = Encoder.of(films, ["genres"], "item")                          # Comedy, Horror

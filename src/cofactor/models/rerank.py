@@ -7,9 +7,10 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 
 from cofactor import checks
-from cofactor.arrays import EVERY, NO_ORDER, Bool, Float32, Int32, Int64, ItemOrder, SparseRows, contiguous
+from cofactor.arrays import EVERY, NO_ORDER, Bool, Float32, Int32, Int64, ItemOrder, contiguous
 from cofactor.errors import KindError, ParameterError
-from cofactor.kernels.threads import one_thread_blas
+from cofactor.kernels.parallel import one_thread_blas
+from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.topk import first_of
 from cofactor.models.base import ComparesItems, HasFactors, HasUncertainty
 

@@ -2,10 +2,10 @@
 
 from cofactor.plots.audit import genres_plot, influence_plot, lorenz_plot
 from cofactor.plots.curves import cold_start_plot, simulation_plot
-from cofactor.plots.look import require_plotly, script, self_contained_html, snippet
+from cofactor.plots.factor_map import levels_plot, taste_map_plot, taste_map_png
 from cofactor.plots.models import RELIABILITY, comparison_plot, reliability_plot
 from cofactor.plots.table import crosstab_plot
-from cofactor.plots.taste import levels_plot, taste_map_plot, taste_map_png
+from cofactor.plots.theme import require_plotly, script, self_contained_html, snippet
 
 __all__ = [
     "RELIABILITY",

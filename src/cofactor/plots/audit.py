@@ -9,7 +9,7 @@ import polars as pl
 from cofactor import checks
 from cofactor.arrays import MOST_ROWS
 from cofactor.fork import require_threads
-from cofactor.plots.look import BLUE, COLORS, ORANGE, QUIET, RED, axis, band_color, checked, figure_of, ladder, shown
+from cofactor.plots.theme import BLUE, COLORS, ORANGE, QUIET, RED, axis, band_color, checked, figure_of, ladder, shown
 from cofactor.validation import validated
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import polars as pl
 
 from cofactor.errors import DataError
 from cofactor.fork import require_threads
-from cofactor.plots.look import BLUE, COLORS, FONT, QUIET, axis, band_color, checked, figure_of, shown
+from cofactor.plots.theme import BLUE, COLORS, FONT, QUIET, axis, band_color, checked, figure_of, shown
 from cofactor.validation import validated
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import polars as pl
 from cofactor import checks
 from cofactor.errors import DataError
 from cofactor.fork import require_threads
-from cofactor.plots.look import BLUE, ORANGE, QUIET, axis, checked, figure_of, ladder, shown
+from cofactor.plots.theme import BLUE, ORANGE, QUIET, axis, checked, figure_of, ladder, shown
 from cofactor.validation import validated
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def reliability_plot(frame: pl.DataFrame, *, title: str | None = None) -> Figure
     """How often ratings reached a level, against how often that was predicted: on the diagonal, probabilities are true.
 
     One line for each level, one marker for each bin, larger for more ratings, with a bar of 2 sd to both sides: where
-    all is calibrated, about one bar in 20 misses the diagonal. frame: as `evaluate.calibration.reliability` returns it,
+    all is calibrated, about one bar in 20 misses the diagonal. frame: as `evaluate.reliability.reliability` returns it,
     with the columns of RELIABILITY. Raises DataError where a column is missing or there is no row (a scale without
     levels), MissingExtraError.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from cofactor.fork import require_threads
-from cofactor.plots.look import axis, checked, figure_of, shown
+from cofactor.plots.theme import axis, checked, figure_of, shown
 from cofactor.validation import validated
 
 if TYPE_CHECKING:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from cofactor.audit.coldstart import cold_start
+from cofactor.audit.cold_start_curve import cold_start
 from cofactor.errors import KindError
 from cofactor.estimators import BayesianMF
 from cofactor.estimators.base import Estimator
-from cofactor.evaluate.calibration import calibration
-from cofactor.evaluate.compare import compare
+from cofactor.evaluate.comparison import compare
+from cofactor.evaluate.reliability import calibration
 from cofactor.models.base import HasUncertainty
 from cofactor.plots import cold_start_plot, comparison_plot, reliability_plot
-from cofactor.recommend import Recommender
+from cofactor.recommender.recommender import Recommender
 from cofactor.report.section import Picture, Section, Table
 from cofactor.report.study import Study
 

@@ -7,7 +7,7 @@ import polars as pl
 
 from cofactor.interpret import filled_crosstab
 from cofactor.plots import crosstab_plot
-from cofactor.recommend import Recommender
+from cofactor.recommender.recommender import Recommender
 from cofactor.report.section import Picture, Section, Table
 from cofactor.report.study import Study
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import polars as pl
 
 from cofactor.arrays import Float64
-from cofactor.audit.feedback import Tastes, simulate
-from cofactor.audit.remedies import PLAIN, item_kinds, kinds_by_raters, remedies
+from cofactor.audit.feedback_loop import Tastes, simulate
+from cofactor.audit.mitigations import PLAIN, item_kinds, kinds_by_raters, remedies
 from cofactor.data.features import indicators
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, KindError
 from cofactor.evaluate.split import split_random
 from cofactor.plots import simulation_plot
-from cofactor.recommend import Recommender
+from cofactor.recommender.recommender import Recommender
 from cofactor.report.section import Picture, Section, Table
 from cofactor.report.study import MOST_KINDS, Study, corner
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from cofactor import checks
-from cofactor.artifact import write_whole
 from cofactor.data.features import indicators
 from cofactor.errors import CofactorError, ParameterError
+from cofactor.files import write_whole
 from cofactor.plots import require_plotly
 from cofactor.report import accuracy, data, feedback, people, taste
 from cofactor.report.page import page

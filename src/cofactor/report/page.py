@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from cofactor.plots import snippet
-from cofactor.plots.look import FONT, STYLE, script
+from cofactor.plots.theme import FONT, STYLE, script
 from cofactor.report.section import Section, Table
 
 __all__ = ["page"]

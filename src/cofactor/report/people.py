@@ -6,15 +6,15 @@ import numpy as np
 import polars as pl
 
 from cofactor.arrays import Int64
-from cofactor.audit.exposure import Concentration, exposure
-from cofactor.audit.groups import taste_groups
-from cofactor.audit.influence import Influence, influence
+from cofactor.audit.concentration import Concentration, exposure
+from cofactor.audit.group_influence import Influence, influence
+from cofactor.audit.user_clusters import taste_groups
 from cofactor.data.features import indicators
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, KindError
 from cofactor.estimators.base import Estimator
 from cofactor.plots import genres_plot, influence_plot, lorenz_plot
-from cofactor.recommend import Recommender
+from cofactor.recommender.recommender import Recommender
 from cofactor.report.section import Picture, Section, Table
 from cofactor.report.study import MOST_KINDS, Study
 

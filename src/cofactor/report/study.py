@@ -14,7 +14,7 @@ from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.estimators import BiasedMF, ImplicitALS
 from cofactor.estimators.base import Estimator
 from cofactor.evaluate.split import Split, split_per_user, split_random
-from cofactor.recommend import Recommender, checked_estimator
+from cofactor.recommender.recommender import Recommender, checked_estimator
 
 __all__ = ["MOST_KINDS", "Study", "corner", "sample"]
 

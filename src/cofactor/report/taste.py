@@ -8,7 +8,7 @@ from cofactor.errors import DataError
 from cofactor.interpret import TasteMap, disagreements, levels
 from cofactor.models.base import HasFactors
 from cofactor.plots import levels_plot, taste_map_plot
-from cofactor.recommend import Recommender
+from cofactor.recommender.recommender import Recommender
 from cofactor.report.section import Picture, Section, Table
 from cofactor.report.study import Study
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cofactor.models.rerank import By
-from cofactor.service.serving import AnsweredBy, ItemAnsweredBy
+from cofactor.service.loaded_model import AnsweredBy, ItemAnsweredBy
 
 __all__ = ["Answer", "Ranked", "Suggestion", "Wish"]
 

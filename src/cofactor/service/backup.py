@@ -9,11 +9,10 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cofactor.artifact import write_whole
 from cofactor.errors import ArtifactError, StoreError
-from cofactor.service.artifacts import ENDING, Artifacts, file_sha256
-from cofactor.service.retraining import TRAIN
-from cofactor.service.trainer_process import ARTIFACTS, store_url
+from cofactor.files import write_whole
+from cofactor.service.registry import ENDING, Artifacts, file_sha256
+from cofactor.service.training.worker import ARTIFACTS, TRAIN, store_url
 from cofactor.store import Store, StoredModel
 
 __all__ = ["Backup", "Restored", "back_up", "restore"]

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 from cofactor.errors import ArtifactError, StoreError
-from cofactor.service.artifacts import Artifacts
-from cofactor.service.orphans import orphans
-from cofactor.service.trainer import SEEN
-from cofactor.service.trainer_process import ARTIFACTS, store_url
+from cofactor.service.registry import Artifacts, orphans
+from cofactor.service.training.trainer import SEEN
+from cofactor.service.training.worker import ARTIFACTS, store_url
 from cofactor.shell import as_path, command
 from cofactor.store import Store
 from cofactor.store.migrations import NEWEST, VERSION_TABLE

@@ -21,14 +21,14 @@ import numpy as np
 from cofactor.arrays import Bool
 from cofactor.errors import ArtifactError, StoreUnavailableError
 from cofactor.service.answers import Ranked, Suggestion, Wish
-from cofactor.service.artifacts import Artifacts
-from cofactor.service.changes import Changes
+from cofactor.service.catalog_update import widened
+from cofactor.service.change_feed import Changes
 from cofactor.service.exploring import Place, mixed, rarely_rated
+from cofactor.service.loaded_model import AnsweredBy, ItemAnsweredBy, Person, Serving
 from cofactor.service.lru import Recent
-from cofactor.service.serving import AnsweredBy, ItemAnsweredBy, Person, Serving
-from cofactor.service.widening import widened
+from cofactor.service.registry import Artifacts
 from cofactor.store import Store, StoredEvent
-from cofactor.store.state import settled
+from cofactor.store.snapshot import settled
 
 __all__ = ["Engine", "NoModelError"]
 
@@ -52,8 +52,8 @@ class Engine:
 
     >>> from tempfile import TemporaryDirectory
     >>> import cofactor
-    >>> from cofactor.service.publishing import publish_first
-    >>> from cofactor.service.recipe import Recipe
+    >>> from cofactor.service.registry import publish_first
+    >>> from cofactor.service.training.spec import Recipe
     >>> from cofactor.store import Event, Store
     >>> users, items = ["ana", "ana", "bo", "bo", "cy"], ["alien", "brazil", "alien", "clue", "brazil"]
     >>> ratings = cofactor.Interactions.from_columns(users, items, [5, 4, 4, 2, 5])

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cofactor.arrays import Bool, Int64
-from cofactor.service.serving import Person, Serving
+from cofactor.service.loaded_model import Person, Serving
 
 __all__ = ["FEW", "Place", "mixed", "rarely_rated"]
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from cofactor.errors import KindError, UnknownIdError
-from cofactor.kernels.threads import threads
+from cofactor.kernels.parallel import threads
 from cofactor.models.base import Explains, HasUncertainty, PredictsRatings, distribution
 from cofactor.models.base import predicted as predicted_pairs
 from cofactor.models.explanation import told
 from cofactor.service.answers import Answer
 from cofactor.service.engine import Engine
-from cofactor.service.serving import Serving
+from cofactor.service.loaded_model import Serving
 
 __all__ = ["Expected", "Reasons", "asked", "explained", "predicted", "similar"]
 

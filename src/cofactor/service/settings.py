@@ -13,9 +13,8 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cofactor.errors import ParameterError
-from cofactor.service.guard import End, Guard
-from cofactor.service.retraining import Due
-from cofactor.service.trainer_process import ARTIFACTS, store_url
+from cofactor.service.training.promotion_gate import End, Guard
+from cofactor.service.training.worker import ARTIFACTS, Due, store_url
 
 __all__ = ["PREFIX", "ServiceSettings", "is_orphan"]
 

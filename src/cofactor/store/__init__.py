@@ -14,17 +14,17 @@ from cofactor.errors import MissingExtraError
 if missing := [name for name in ("sqlalchemy", "alembic") if find_spec(name) is None]:
     raise MissingExtraError(f'the store needs {missing[0]}, which is not installed: pip install "cofactor[serve]"')
 
+from cofactor.store.bulk_import import Loaded
+from cofactor.store.erasure import Forgetting, Tombstone
 from cofactor.store.event import Event, EventKind, Receipt, StoredEvent
-from cofactor.store.forgetting import Forgetting, Tombstone
+from cofactor.store.event_log import EventLog
 from cofactor.store.impressions import Impression, Impressions
 from cofactor.store.items import Item, Items, StoredItem
 from cofactor.store.jobs import Job, Jobs, JobState
 from cofactor.store.keys import Key, Keys, Role
-from cofactor.store.loading import Loaded
-from cofactor.store.log import EventLog
 from cofactor.store.models import Models, ModelStatus, StoredModel
 from cofactor.store.settings import Settings
-from cofactor.store.state import Kept
+from cofactor.store.snapshot import Kept
 from cofactor.store.store import Store
 from cofactor.store.users import StoredUser, Users
 

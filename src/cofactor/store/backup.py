@@ -12,8 +12,8 @@ import shutil
 import sqlite3
 from pathlib import Path
 
-from cofactor.artifact import write_whole
 from cofactor.errors import StoreError
+from cofactor.files import write_whole
 from cofactor.store.connect import Database, create_private, sqlite_file
 
 __all__ = ["back_up", "put_back", "remove"]

@@ -18,7 +18,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from cofactor.errors import MissingExtraError, StoreError
 from cofactor.store.engines import BUSY, postgresql_engines, sqlite_engines
-from cofactor.store.failures import clear_errors, store_error
+from cofactor.store.errors import clear_errors, store_error
 
 __all__ = ["Database", "create_private", "lock", "now", "sqlite_file"]
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from cofactor.data.ids import Id
 from cofactor.errors import DataError
-from cofactor.store.door import LARGEST_VALUE, checked_id, checked_number, checked_text, checked_time
+from cofactor.store.validation import LARGEST_VALUE, checked_id, checked_number, checked_text, checked_time
 
 __all__ = ["EVENT", "KINDS", "RATING", "REMOVAL", "Event", "EventKind", "Receipt", "Row", "StoredEvent", "checked_rows"]
 

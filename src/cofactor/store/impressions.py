@@ -14,9 +14,9 @@ from sqlalchemy import Connection, delete, insert, select
 from cofactor.data.ids import Id
 from cofactor.errors import DataError, StoreError
 from cofactor.store.connect import Database, now
-from cofactor.store.door import checked_id, checked_number, checked_time, checked_whole
-from cofactor.store.forgetting import hashed
+from cofactor.store.erasure import hashed
 from cofactor.store.schema import impressions, tombstones
+from cofactor.store.validation import checked_id, checked_number, checked_time, checked_whole
 
 __all__ = ["Impression", "Impressions"]
 

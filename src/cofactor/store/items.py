@@ -15,9 +15,9 @@ from cofactor.arrays import plain
 from cofactor.data.ids import Id
 from cofactor.errors import DataError
 from cofactor.store.connect import Database
-from cofactor.store.door import checked_id, checked_mapping, checked_text, checked_whole
 from cofactor.store.schema import items
-from cofactor.store.upsert import add_numbered, put_numbered
+from cofactor.store.sequence import add_numbered, put_numbered
+from cofactor.store.validation import checked_id, checked_mapping, checked_text, checked_whole
 from cofactor.store.writer import Writer
 
 __all__ = ["Item", "Items", "StoredItem"]

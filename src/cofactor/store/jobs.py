@@ -12,8 +12,8 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from cofactor.errors import DataError, JobLostError, ParameterError, StoreError
 from cofactor.store.connect import Database, lock, now
-from cofactor.store.door import checked_id, checked_json, checked_number, checked_whole
 from cofactor.store.schema import jobs
+from cofactor.store.validation import checked_id, checked_json, checked_number, checked_whole
 from cofactor.store.writer import Writer
 
 __all__ = ["Job", "JobState", "Jobs"]

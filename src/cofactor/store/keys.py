@@ -13,8 +13,8 @@ from sqlalchemy import Connection, insert, select, update
 from cofactor.data.ids import is_unicode
 from cofactor.errors import ParameterError, StoreError
 from cofactor.store.connect import Database, now
-from cofactor.store.door import checked_text
 from cofactor.store.schema import keys
+from cofactor.store.validation import checked_text
 from cofactor.store.writer import Writer
 
 __all__ = ["Key", "Keys", "Role"]

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, insert, select, update
 from cofactor.arrays import plain
 from cofactor.errors import StoreError
 from cofactor.store.connect import Database, lock, now
-from cofactor.store.door import checked_json, checked_text, checked_whole
 from cofactor.store.schema import models
+from cofactor.store.validation import checked_json, checked_text, checked_whole
 from cofactor.store.writer import Writer
 
 __all__ = ["ModelStatus", "Models", "StoredModel"]

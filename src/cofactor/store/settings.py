@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from cofactor.store.connect import Database, lock
-from cofactor.store.door import checked_id, checked_json
 from cofactor.store.schema import settings
-from cofactor.store.upsert import upsert
+from cofactor.store.sequence import upsert
+from cofactor.store.validation import checked_id, checked_json
 from cofactor.store.writer import Writer
 
 __all__ = ["SALT", "Settings", "put", "salted"]

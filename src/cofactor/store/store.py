@@ -9,12 +9,12 @@ from sqlalchemy import func, select, text
 
 from cofactor.store.backup import back_up, put_back, remove
 from cofactor.store.connect import Database
-from cofactor.store.forgetting import Forgetting
+from cofactor.store.erasure import Forgetting
+from cofactor.store.event_log import EventLog
 from cofactor.store.impressions import Impressions
 from cofactor.store.items import Items
 from cofactor.store.jobs import Jobs
 from cofactor.store.keys import Keys
-from cofactor.store.log import EventLog
 from cofactor.store.migrations import upgrade
 from cofactor.store.models import Models
 from cofactor.store.settings import Settings, salted

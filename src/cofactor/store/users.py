@@ -14,10 +14,10 @@ from cofactor.arrays import plain
 from cofactor.data.ids import Id
 from cofactor.errors import DataError
 from cofactor.store.connect import Database, lock
-from cofactor.store.door import checked_id, checked_mapping, checked_whole
-from cofactor.store.forgetting import hashed
+from cofactor.store.erasure import hashed
 from cofactor.store.schema import tombstones, users
-from cofactor.store.upsert import add_numbered, put_numbered
+from cofactor.store.sequence import add_numbered, put_numbered
+from cofactor.store.validation import checked_id, checked_mapping, checked_whole
 from cofactor.store.writer import Writer
 
 __all__ = ["StoredUser", "Users"]

@@ -23,9 +23,9 @@ from typing import Any, TypeAlias, TypeVar
 from sqlalchemy import Connection
 
 from cofactor.errors import StoreError, StoreUnavailableError
-from cofactor.store.append import append_requests
 from cofactor.store.connect import Database
 from cofactor.store.event import Receipt, Row
+from cofactor.store.transaction import append_requests
 
 __all__ = ["PATIENCE", "Writer", "answer"]
 

@@ -12,13 +12,13 @@ from typing import Any
 from fastapi import Depends, FastAPI
 
 from cofactor import __version__
-from cofactor.service.api import catalog, events, health, keys, models, people, recommendations
-from cofactor.service.api.access import ROLES, require_role
+from cofactor.service.api import events, health, items, keys, models, recommendations, users
+from cofactor.service.api.auth import ROLES, require_role
 from cofactor.service.api.declared import declarations, require_declared
-from cofactor.service.api.document import document
-from cofactor.service.api.outer import Outer
-from cofactor.service.api.problems import install
-from cofactor.service.api.state import Service
+from cofactor.service.api.dependencies import Service
+from cofactor.service.api.errors import install
+from cofactor.service.api.middleware import Outer
+from cofactor.service.api.openapi import document
 from cofactor.service.settings import ServiceSettings
 
 __all__ = ["create_app", "worker_app"]
@@ -56,7 +56,7 @@ def create_app(settings: ServiceSettings, when_open: Callable[[], object] = lamb
         redoc_url=None,
         dependencies=[Depends(require_role), Depends(require_declared)],
     )
-    for room in (recommendations, events, catalog, people, models, keys, health):
+    for room in (recommendations, events, items, users, models, keys, health):
         app.include_router(room.router)
     install(app, ROLES)
     app.add_middleware(Outer)

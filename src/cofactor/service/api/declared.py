@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
 
-from cofactor.service.api.problems import Problem
+from cofactor.service.api.errors import Problem
 
 __all__ = ["Declared", "RepeatedMemberError", "StrictRoute", "declarations", "parse_json", "require_declared"]
 

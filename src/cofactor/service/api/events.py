@@ -7,19 +7,110 @@ from concurrent.futures import Future
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cofactor.errors import CofactorError, ConflictError, DataError, StoreUnavailableError
 from cofactor.service.api.declared import RepeatedMemberError, StrictRoute, parse_json
-from cofactor.service.api.problems import Problem, responses
-from cofactor.service.api.state import Asked, Service
-from cofactor.service.api.words.basics import DECIMAL, reply
-from cofactor.service.api.words.events import Bulk, EventBody, EventPage, Stored
-from cofactor.store import Event, Receipt
+from cofactor.service.api.dependencies import Asked, Service
+from cofactor.service.api.errors import Problem, responses
+from cofactor.service.api.fields import DECIMAL, WHOLE, Id, Line, Number, Wire, either, reply
+from cofactor.store import Event, EventKind, Receipt
+from cofactor.store.event import LONGEST_KEY, SMALLEST_EVENT
+from cofactor.store.validation import LARGEST_VALUE, LAST_TIME
 
-__all__ = ["router"]
+__all__ = ["Bulk", "EventBody", "EventPage", "Stored", "router"]
+
+
+RATED: dict[str, Any] = {
+    "kind": {"const": "rating", "default": "rating"},
+    "value": {"$ref": "#/components/schemas/Rating"},
+}
+
+
+HAPPENED: dict[str, Any] = {
+    "kind": {"const": "event"},
+    "value": {
+        "anyOf": [{"type": "number", "minimum": SMALLEST_EVENT, "maximum": LARGEST_VALUE}, {"type": "null"}],
+        "default": None,
+        "description": "How often or how much; once unless given",
+    },
+}
+
+
+REMOVED: dict[str, Any] = {"kind": {"const": "removal"}, "value": {"type": "null"}}
+
+
+class EventBody(Wire):
+    """Something a user did; `key` makes sending it again safe."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra=either(
+            RATED,
+            HAPPENED,
+            REMOVED,
+            examples=[{"user": "ana", "item": "alien", "value": 5, "key": "ana-alien-1"}],
+        ),
+    )
+
+    user: Id
+    item: Id
+    value: Number | None = Field(None, description="The rating, or how often; none for a removal")
+    kind: EventKind = "rating"
+    time: Annotated[int, Field(ge=0, lt=LAST_TIME), WHOLE] | None = Field(
+        None,
+        description="Seconds since 1970, at most a day ahead of the service's clock; now unless given",
+    )
+    key: Line | None = Field(None, min_length=1, max_length=LONGEST_KEY, description="Idempotency key")
+
+
+class Stored(BaseModel):
+    """The event's number, or that of the first with its key."""
+
+    seq: int
+    duplicate: bool
+
+
+class Fared(BaseModel):
+    """How one line fared: its number, or why it was refused."""
+
+    line: int
+    seq: int | None = None
+    duplicate: bool | None = None
+    error: str | None = None
+
+
+class Bulk(BaseModel):
+    """How all lines fared."""
+
+    stored: int
+    duplicates: int
+    refused: int
+    results: list[Fared]
+
+
+class EventOut(BaseModel):
+    """An event as it is kept."""
+
+    seq: int
+    kind: EventKind
+    user: str
+    item: str
+    value: float
+    time: int
+    received: int
+
+
+class EventPage(BaseModel):
+    """A page of events; `next` is what to ask for after it."""
+
+    events: list[EventOut]
+    next: int
+
 
 MOST_LINES = 10_000
+
+
 NDJSON: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -32,6 +123,7 @@ NDJSON: dict[str, Any] = {
         },
     }
 }
+
 
 router = APIRouter(route_class=StrictRoute, prefix="/v1/events", tags=["events"], responses=responses(409))
 

@@ -7,11 +7,11 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from cofactor.errors import StoreUnavailableError
 from cofactor.service.api.declared import StrictRoute
+from cofactor.service.api.dependencies import Asked
+from cofactor.service.api.errors import Problem, responses
+from cofactor.service.api.fields import reply
+from cofactor.service.api.keys import Alive
 from cofactor.service.api.metrics import tell_model, written
-from cofactor.service.api.problems import Problem, responses
-from cofactor.service.api.state import Asked
-from cofactor.service.api.words.basics import reply
-from cofactor.service.api.words.keys import Alive
 
 __all__ = ["router"]
 

@@ -3,18 +3,56 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Response
+from pydantic import BaseModel, Field
 
 from cofactor.errors import StoreError, StoreUnavailableError
 from cofactor.service.api.declared import StrictRoute
-from cofactor.service.api.problems import Problem, responses
-from cofactor.service.api.state import Asked
-from cofactor.service.api.words.basics import reply
-from cofactor.service.api.words.keys import KeyBody, KeyMade, KeyPage
+from cofactor.service.api.dependencies import Asked
+from cofactor.service.api.errors import Problem, responses
+from cofactor.service.api.fields import Line, Wire, reply
 
-__all__ = ["router"]
+__all__ = ["Alive", "KeyBody", "KeyMade", "KeyPage", "router"]
+
+
+class KeyBody(Wire):
+    """A key to make."""
+
+    role: Literal["read", "write", "admin"]
+    label: Line = Field(min_length=1, max_length=200)
+
+
+class KeyMade(BaseModel):
+    """The key itself: shown now and never again."""
+
+    key: str
+
+
+class KeyOut(BaseModel):
+    """A key without its secret."""
+
+    id: str
+    role: Literal["read", "write", "admin"]
+    label: str
+    created: int
+    revoked: int | None
+
+
+class KeyPage(BaseModel):
+    """Every key, oldest first."""
+
+    keys: list[KeyOut]
+
+
+class Alive(BaseModel):
+    """That the process answers, and with which model."""
+
+    status: Literal["ok"]
+    model: int | None = None
+    store: Literal["ok", "unavailable"] | None = None
+
 
 router = APIRouter(route_class=StrictRoute, prefix="/v1/keys", tags=["keys"], responses=responses(404))
 

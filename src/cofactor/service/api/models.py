@@ -3,30 +3,163 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from dataclasses import fields
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from fastapi import APIRouter, Path, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
 
 from cofactor.audit import exposure
-from cofactor.audit.exposure import Concentration
+from cofactor.audit.concentration import Concentration
+from cofactor.checks import MAX_SEED
+from cofactor.data.interactions import Kind
 from cofactor.errors import CofactorError, StoreError, StoreUnavailableError
-from cofactor.service import publishing
+from cofactor.estimators import REGISTRY
+from cofactor.estimators.base import Estimator
+from cofactor.service import registry
 from cofactor.service.api.declared import StrictRoute
-from cofactor.service.api.problems import Problem, leads_to, responses
-from cofactor.service.api.state import Asked, Service
-from cofactor.service.api.words.basics import DECIMAL, reply
-from cofactor.service.api.words.models import Audited, JobOut, JobPage, ModelOut, ModelPage, TrainBody
-from cofactor.service.material import require_trainable
-from cofactor.service.recipe import Recipe
-from cofactor.service.trainer import recipe_before
+from cofactor.service.api.dependencies import Asked, Service
+from cofactor.service.api.errors import Problem, leads_to, responses
+from cofactor.service.api.fields import DECIMAL, WHOLE, JsonMap, Wire, either, reply
+from cofactor.service.training.data import require_trainable
+from cofactor.service.training.spec import Recipe
+from cofactor.service.training.trainer import recipe_before
 from cofactor.store import Job, JobState, StoredModel
 
-__all__ = ["router"]
+__all__ = ["Audited", "JobOut", "JobPage", "ModelOut", "ModelPage", "TrainBody", "router"]
+
+
+class ModelOut(BaseModel):
+    """A model."""
+
+    version: int
+    status: Literal["candidate", "active", "previous", "held", "retired"]
+    estimator: Any
+    metrics: Any
+    reasons: list[str]
+    watermark: int
+    has_file: bool
+    created: int
+    changed: int
+
+
+class ModelPage(BaseModel):
+    """Every model, by version; which one answers on this worker now."""
+
+    answering: int | None
+    models: list[ModelOut]
+
+
+def estimator_schema(kind: type[Estimator]) -> dict[str, Any]:
+    """Return the JSON schema of an estimator's name and settings, from its fields.
+
+    >>> from cofactor import Bias
+    >>> schema = estimator_schema(Bias)["properties"]["damping"]
+    >>> schema["type"], schema["minimum"], schema["maximum"], schema["default"]
+    ('number', 0, 1000, 5.0)
+    """
+    hints = get_type_hints(kind)
+    properties: dict[str, Any] = {"estimator": {"const": kind.name}}
+    for spec in fields(kind):
+        limits = {"minimum": spec.metadata["low"], "maximum": spec.metadata["high"]}
+        default = list(spec.default) if isinstance(spec.default, tuple) else spec.default
+        described = {**limits, "default": default, "description": spec.metadata["meaning"]}
+        found = _schema_of(hints[spec.name]) | {name: x for name, x in described.items() if x is not None}
+        properties[spec.name] = found
+    return {
+        "type": "object",
+        "title": kind.name,
+        "properties": properties,
+        "required": ["estimator"],
+        "additionalProperties": False,
+    }
+
+
+def _schema_of(hint: Any) -> dict[str, Any]:
+    """Return the JSON schema of a setting's type: a number, a choice, a tuple, or one of several."""
+    if hint in (int, float, bool, NoneType, str):
+        names = {int: "integer", float: "number", bool: "boolean", NoneType: "null", str: "string"}
+        return {"type": names[hint]} | ({"minLength": 1} if hint is str else {})
+    if get_origin(hint) is Literal:
+        return {"enum": list(get_args(hint))}
+    if get_origin(hint) is tuple:
+        one, *more = get_args(hint)
+        size = {} if more == [...] else {"minItems": 1 + len(more), "maxItems": 1 + len(more)}
+        return {"type": "array", "items": _schema_of(one), **size}
+    return {"anyOf": [_schema_of(one) for one in get_args(hint)]}
+
+
+def _learning_from(*kinds: str) -> dict[str, Any]:
+    """Return how the member `estimator` looks for a training from these kinds."""
+    schemas = [estimator_schema(one) for one in REGISTRY.values() if one.kind in (*kinds, "any")]
+    return {"anyOf": [*schemas, {"type": "null"}], "default": None}
+
+
+class TrainBody(Wire):
+    """What to learn, and how; what is left out is as it was."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra=either(
+            {"kind": {"const": "ratings"}, "estimator": _learning_from("ratings")},
+            {"kind": {"const": "events"}, "estimator": _learning_from("events")},
+            {"kind": {"type": "null"}, "estimator": _learning_from("ratings", "events")},
+            examples=[{"estimator": {"estimator": "biased-mf", "factors": 50}}],
+        ),
+    )
+
+    kind: Kind | None = None
+    estimator: JsonMap | None = None
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED), WHOLE] | None = None
+
+
+class JobOut(BaseModel):
+    """A job."""
+
+    id: int
+    kind: str
+    state: Literal["queued", "running", "done", "failed"]
+    attempts: int
+    progress: float
+    message: str
+    created: int
+    started: int | None
+    finished: int | None
+
+
+class JobPage(BaseModel):
+    """The newest jobs first."""
+
+    jobs: list[JobOut]
+
+
+class Spread(BaseModel):
+    """How evenly something falls on its members. gini: none where there is nothing."""
+
+    total: float
+    members: int
+    gini: float | None
+
+
+class Audited(BaseModel):
+    """Who decides and what is shown, of the active model's ten best for every user."""
+
+    model: int
+    raters: Spread
+    rated: Spread
+    shown: Spread
+    coverage: float
+    popularity_lift: float | None
+
 
 JOB = leads_to("job_v1_jobs__job__get", job="id")
 """Where the answer to a training leads."""
 
+
 router = APIRouter(route_class=StrictRoute, prefix="/v1", tags=["models"], responses=responses(404, 409))
+
+
 Numbered = Annotated[int, Path(ge=1, lt=2**53), DECIMAL]
 
 
@@ -79,10 +212,10 @@ async def promote(service: Asked, version: Numbered) -> Response:
 
 def _changed(service: Service, version: int | None) -> StoredModel:
     if version is None:
-        found = publishing.roll_back(service.store, service.artifacts)
+        found = registry.roll_back(service.store, service.artifacts)
     else:
         _there(service.store.models.get, version)
-        found = publishing.promote(service.store, service.artifacts, version)
+        found = registry.promote(service.store, service.artifacts, version)
     service.engine.refresh()
     return found
 

@@ -1,0 +1,126 @@
+"""Parquet files, decoded in a child process: a damaged one ends in an error and never in the end of this process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Any
+from weakref import finalize
+
+import polars as pl
+
+from cofactor.data.readers.files import unreadable
+from cofactor.data.readers.frame_table import FrameTable
+from cofactor.data.readers.parquet_child import scanned
+from cofactor.errors import DataError
+
+__all__ = ["open_parquet"]
+
+_CHILD = (
+    "import sys; sys.path[:] = sys.argv[2:]; from cofactor.data.readers.parquet_child import main; main(sys.argv[1])"
+)
+
+
+def open_parquet(path: Path) -> FrameTable:
+    """A Parquet file; only the chosen columns are read. Raises DataError for one that cannot be decoded."""
+    decoder = _decoder(path)
+    columns = decoder.columns
+
+    def take(roles: Mapping[str, int]) -> dict[str, pl.Series]:
+        frame = decoder.frame([columns[at] for at in roles.values()])
+        return {role: frame[columns[at]].alias(role) for role, at in roles.items()}
+
+    return FrameTable(str(path), columns, take)
+
+
+class _Child:
+    """A conversation with `parquet_child`; see there for the protocol."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        with unreadable(str(path)):
+            self._errors = TemporaryFile()  # noqa: SIM115 - `finalize` closes it
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _CHILD, str(path.absolute()), *sys.path],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                env={**os.environ, "POLARS_IGNORE_TIMEZONE_PARSE_ERROR": "1", "RUST_BACKTRACE": "0"},
+            )
+        self._end = finalize(self, _ended, self._process, self._errors)
+        self.columns: list[str] = self._answer("columns")
+
+    def frame(self, names: Sequence[str]) -> pl.DataFrame:
+        """The columns of these names; can be called once."""
+        try:
+            with suppress(BrokenPipeError):
+                _pipe(self._process.stdin).write(json.dumps(names).encode() + b"\n")
+                _pipe(self._process.stdin).flush()
+            rows = self._answer("rows")
+            stream = _pipe(self._process.stdout).read()
+            if self._process.wait() != 0:
+                raise self._damaged()
+        finally:
+            self._end()
+        with unreadable(str(self._path)):
+            frame = pl.read_ipc_stream(stream)
+        if frame.height != rows or frame.columns != list(names):
+            raise DataError(f"{self._path} cannot be read: the file is damaged")
+        return frame
+
+    def _answer(self, name: str) -> Any:
+        line = _pipe(self._process.stdout).readline()
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            raise self._damaged() from None
+        if "error" in answer:
+            raise DataError(f"{self._path} cannot be read: {answer['error']}")
+        return answer[name]
+
+    def _damaged(self) -> DataError:
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").splitlines()
+        said = [line for line in lines if line and not line.startswith("note:")]
+        reason = f" ({said[-1][:200]})" if said else ""
+        return DataError(
+            f"{self._path} cannot be read: the process that decoded it ended{reason}; the file is damaged, or larger "
+            "than the memory"
+        )
+
+
+class _Here:
+    """The same in this process, for programs that are frozen into one file: they cannot start Python again."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        with unreadable(str(path)):
+            self._scan = scanned(str(path.absolute()))
+            self.columns = list(self._scan.collect_schema())
+
+    def frame(self, names: Sequence[str]) -> pl.DataFrame:
+        with unreadable(str(self._path)):
+            return self._scan.select(names).collect()
+
+
+def _decoder(path: Path) -> _Child | _Here:
+    return _Here(path) if getattr(sys, "frozen", False) or not sys.executable else _Child(path)
+
+
+def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+    assert pipe is not None
+    return pipe
+
+
+def _ended(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+    process.kill()
+    process.wait()
+    for file in (process.stdin, process.stdout, errors):
+        with suppress(OSError):  # a line that the process did not take
+            _pipe(file).close()

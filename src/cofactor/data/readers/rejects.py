@@ -1,0 +1,66 @@
+"""What becomes of refused rows: an error that names the first, or a file that holds them all."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from cofactor.data.load_report import Refusal
+from cofactor.data.readers.text_table import NOT_UTF8
+from cofactor.errors import DataError, ParameterError
+from cofactor.files import write_whole
+
+__all__ = ["OnBad", "first_refusal", "quarantine_path", "write_refused"]
+
+OnBad: TypeAlias = Literal["raise", "quarantine"]
+
+_SHOWN = 80  # characters of a refused row in a message
+
+
+def first_refusal(name: str, counts: str, first: Refusal, count: int) -> DataError:
+    """The error for a table with refused rows: where, why, the row itself, how many more, what to do."""
+    text = first.text if len(first.text) <= _SHOWN else first.text[:_SHOWN] + "..."
+    more = f" ({count - 1:,} more bad row{'s' if count > 2 else ''})" if count > 1 else ""
+    advice = "correct it"
+    for optional in ("time", "weight"):
+        if first.reason.startswith(f"the {optional} "):
+            advice = f'correct it, leave the column out with {optional}=""'
+    if first.reason.startswith("the time is neither"):
+        advice = 'write it as in 2023-02-10 15:41:33, leave the column out with time=""'
+    if first.reason.startswith(NOT_UTF8):
+        advice = f"convert the file, e.g. iconv -f latin1 -t utf-8 {name} > converted-{Path(name).name}"
+    return DataError(
+        f"{name}, {counts} {first.line}: {first.reason}: {text!r}{more}; {advice}, or set such rows aside "
+        'with on_bad="quarantine" (on the command line --on-bad quarantine)'
+    )
+
+
+def quarantine_path(source: Path | None, given: str | Path | None) -> Path:
+    """Where refused rows go: the file given, else `<source>.refused.csv` beside the source."""
+    if given is None and source is None:
+        raise ParameterError('name a file for the refused rows of this table: quarantine="refused.csv"')
+    if given is None:
+        assert source is not None
+        return source.with_name(source.name + ".refused.csv")
+    path = Path(os.path.expanduser(given))  # noqa: PTH111 - Path raises RuntimeError for an unknown user
+    if source is not None and path.exists() and source.exists() and path.samefile(source):
+        raise ParameterError(f"the refused rows cannot go to {path}: it is the source itself")
+    return path
+
+
+def write_refused(path: Path, refusals: Sequence[Refusal]) -> None:
+    """Writes line, reason, text of every refused row, under a temporary name until the file is whole."""
+
+    def write(draft: Path) -> None:
+        with draft.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["line", "reason", "text"])
+            writer.writerows((refusal.line, refusal.reason, refusal.text) for refusal in refusals)
+
+    try:
+        write_whole(path, write)
+    except OSError as error:
+        raise DataError(f"the refused rows cannot be written to {path}: {error.strerror}") from error

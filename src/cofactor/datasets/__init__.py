@@ -1,0 +1,1 @@
+"""Data sets: a registry, verified downloads, MovieLens, and synthetic data."""

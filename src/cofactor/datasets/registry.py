@@ -1,0 +1,175 @@
+"""The data sets cofactor can fetch: what their makers published, and on what terms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cofactor.datasets import movielens
+from cofactor.datasets.movielens import Layout
+
+__all__ = ["DATASETS", "Dataset", "Mirror"]
+
+MAKER = "https://files.grouplens.org/datasets/movielens"
+CITATION = (
+    "F. Maxwell Harper and Joseph A. Konstan. 2015. The MovieLens Datasets: History and Context. "
+    "ACM Transactions on Interactive Intelligent Systems 5, 4, Article 19. https://doi.org/10.1145/2827872"
+)
+TERMS = (
+    "For research. No endorsement by the University of Minnesota or the GroupLens Research Group may be "
+    "stated or implied; publications must acknowledge the data; no commercial or revenue-bearing use without "
+    "permission from GroupLens; no warranty of any kind. {} The maker's own words: {}"
+)
+KEEP = "The data may not be redistributed without separate permission."
+SHARE = "The data may be redistributed, transformed too, under these same conditions."
+WHOLE_STARS = (1.0, 2.0, 3.0, 4.0, 5.0)
+HALF_STARS = tuple(half / 2 for half in range(1, 11))
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """The same ratings inside a Python wheel: downloaded and unzipped, never installed or imported.
+
+    Attributes:
+
+        requirement: what pip is asked for, name==version.
+        folder, layout: where they lie in it, and how.
+        sha256: of the wheel, where it was seen.
+    """
+
+    requirement: str
+    folder: str
+    layout: Layout
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One data set as its maker published it.
+
+    Attributes:
+
+        name: what cofactor calls it.
+        url: the maker's zip archive; its md5 is looked up beside it.
+        ratings, users, items: the published counts (items with at least one rating).
+        levels: the ratings there can be.
+        layout: which files hold what.
+        folder: the folder inside the archive, and in `COFACTOR_DATA`.
+        terms, citation: a summary of the conditions of use, and what to cite.
+        moving: the maker changes it over time: the counts are one release's and are not checked.
+        archive_md5: the md5 the maker published, for when it is not found beside the archive.
+        ratings_sha256: of the canonical ratings file, where its bytes were really seen.
+        mirror: where to go when the maker cannot be reached.
+
+    >>> one = DATASETS["movielens-100k"]
+    >>> one.ratings, one.users, one.items, one.levels
+    (100000, 943, 1682, (1.0, 2.0, 3.0, 4.0, 5.0))
+    """
+
+    name: str
+    url: str
+    ratings: int
+    users: int
+    items: int
+    levels: tuple[float, ...]
+    layout: Layout
+    folder: str
+    terms: str
+    citation: str = CITATION
+    moving: bool = False
+    archive_md5: str | None = None
+    ratings_sha256: str | None = None
+    mirror: Mirror | None = None
+
+
+DATASETS: dict[str, Dataset] = {
+    "movielens-100k": Dataset(
+        "movielens-100k",
+        f"{MAKER}/ml-100k.zip",
+        ratings=100_000,
+        users=943,
+        items=1_682,
+        levels=WHOLE_STARS,
+        layout=movielens.U_DATA,
+        folder="ml-100k",
+        terms=TERMS.format(KEEP, f"{MAKER}/ml-100k-README.txt"),
+        archive_md5="0e33842e24a9c977be4e0107933c0723",
+        ratings_sha256="06416e597f82b7342361e41163890c81036900f418ad91315590814211dca490",
+        mirror=Mirror(
+            "recbole==1.2.1",
+            "recbole/dataset_example/ml-100k",
+            movielens.RECBOLE,
+            sha256="9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
+        ),
+    ),
+    "movielens-latest-small": Dataset(
+        "movielens-latest-small",
+        f"{MAKER}/ml-latest-small.zip",
+        ratings=100_836,
+        users=610,
+        items=9_724,
+        levels=HALF_STARS,
+        layout=movielens.CSV,
+        folder="ml-latest-small",
+        terms=TERMS.format(SHARE, f"{MAKER}/ml-latest-small-README.html"),
+        moving=True,
+    ),
+    "movielens-1m": Dataset(
+        "movielens-1m",
+        f"{MAKER}/ml-1m.zip",
+        ratings=1_000_209,
+        users=6_040,
+        items=3_706,
+        levels=WHOLE_STARS,
+        layout=movielens.DAT_WITH_USERS,
+        folder="ml-1m",
+        terms=TERMS.format(KEEP, f"{MAKER}/ml-1m-README.txt"),
+        archive_md5="c4d9eecfca2ab87c1945afe126590906",
+    ),
+    "movielens-10m": Dataset(
+        "movielens-10m",
+        f"{MAKER}/ml-10m.zip",
+        ratings=10_000_054,
+        users=69_878,
+        items=10_677,
+        levels=HALF_STARS,
+        layout=movielens.DAT,
+        folder="ml-10M100K",
+        terms=TERMS.format(KEEP, f"{MAKER}/ml-10m-README.html"),
+        archive_md5="ce571fd55effeba0271552578f2648bd",
+    ),
+    "movielens-20m": Dataset(
+        "movielens-20m",
+        f"{MAKER}/ml-20m.zip",
+        ratings=20_000_263,
+        users=138_493,
+        items=26_744,
+        levels=HALF_STARS,
+        layout=movielens.CSV,
+        folder="ml-20m",
+        terms=TERMS.format(SHARE, f"{MAKER}/ml-20m-README.html"),
+        archive_md5="cd245b17a1ae2cc31bb14903e1204af3",
+    ),
+    "movielens-25m": Dataset(
+        "movielens-25m",
+        f"{MAKER}/ml-25m.zip",
+        ratings=25_000_095,
+        users=162_541,
+        items=59_047,
+        levels=HALF_STARS,
+        layout=movielens.CSV,
+        folder="ml-25m",
+        terms=TERMS.format(SHARE, f"{MAKER}/ml-25m-README.html"),
+        archive_md5="6b51fb2759a8657d3bfcbfc42b592ada",
+    ),
+    "movielens-32m": Dataset(
+        "movielens-32m",
+        f"{MAKER}/ml-32m.zip",
+        ratings=32_000_204,
+        users=200_948,
+        items=84_432,
+        levels=HALF_STARS,
+        layout=movielens.CSV,
+        folder="ml-32m",
+        terms=TERMS.format(SHARE, f"{MAKER}/ml-32m-README.html"),
+    ),
+}

@@ -1,0 +1,143 @@
+"""Ranking, predicting and scoring for models that score every item: a block of users at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cofactor.arrays import Bool, Float32, Int32, signed_confidence
+from cofactor.errors import ParameterError
+from cofactor.kernels.parallel import for_each
+from cofactor.kernels.sparse import SparseRows
+from cofactor.kernels.topk_dense import score_blocks, top_of_blocks
+from cofactor.models.baseline import Baseline
+
+__all__ = ["Asked", "confidences", "one_history_each", "predicted_pairs", "present", "score_matrix", "top_items"]
+
+
+def _nothing(first: int, last: int) -> Float32:
+    return np.zeros((last - first, 0), np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Users whose scores are asked for.
+
+        entries: what each has, above the baseline where there is one
+        level (n_users,) float32: mean + b_u, 0 for events
+        item_bias (n_items,) float32: b_i, None for events
+        block(first, last): all scores of users first..last-1, (last - first, n_items) float32
+
+    `block` is called on several threads.
+    """
+
+    entries: SparseRows
+    level: Float32
+    n_items: int
+    item_bias: Float32 | None = None
+    block: Callable[[int, int], Float32] = field(default=_nothing)
+
+    @classmethod
+    def of(cls, histories: SparseRows, baseline: Baseline | None, n_items: int) -> Asked:
+        """Before the model says how it scores: one user for each history."""
+        histories = present(histories)
+        if baseline is None:
+            return cls(confidences(histories), np.zeros(len(histories), np.float32), n_items)
+        level = np.float32(baseline.mean) + baseline.user_bias(histories)
+        return cls(baseline.deviations(histories), level, n_items, baseline.item_bias)
+
+    def levels(self, first: int, last: int) -> Float32:
+        """What scores start from: the baseline of users first..last-1 and all items, 0 for events; float32."""
+        if self.item_bias is None:
+            return np.zeros((last - first, self.n_items), np.float32)
+        levels: Float32 = self.level[first:last, None] + self.item_bias
+        return levels
+
+
+def present(histories: SparseRows) -> SparseRows:
+    """The same rows without entries of weight 0: these say nothing, not even that they are there.
+
+    >>> present(SparseRows.of([0, 0], [0, 1], [5, 3], 1, weights=[1, 0])).columns.tolist()
+    [0]
+    """
+    if histories.weights is None or histories.weights.all():
+        return histories
+    keep = histories.weights != 0
+    kept = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep, dtype=np.int64)])
+    return SparseRows(
+        kept[histories.start], histories.columns[keep], histories.values[keep], histories.weights[keep]
+    )  # fmt: skip
+
+
+def confidences(histories: SparseRows) -> SparseRows:
+    """Events as their confidence: value times weight, negative for a dislike.
+
+    >>> confidences(SparseRows.of([0, 0], [0, 1], [1, 2], 1, weights=[1, -1])).values.tolist()
+    [1.0, -2.0]
+    """
+    return histories.with_values(signed_confidence(histories.values, histories.weights))
+
+
+def one_history_each(users: Int32, histories: SparseRows) -> None:
+    """Raises ParameterError unless there are as many histories as asked users.
+
+    >>> one_history_each(np.array([4], np.int32), SparseRows.of([0, 1], [2, 2], [1, 1], n_rows=2))
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: 1 users are asked for but 2 histories are given: pass those of the asked users alone
+    """
+    if len(users) != len(histories):
+        raise ParameterError(
+            f"{len(users):,} users are asked for but {len(histories):,} histories are given: "
+            "pass those of the asked users alone"
+        )
+
+
+def score_matrix(asked: Asked) -> Float32:
+    """All scores of all asked users: (n_users, n_items) float32; (0, n_items) for none."""
+    n_users = len(asked.entries)
+    out = np.empty((n_users, asked.n_items), np.float32)
+
+    def fill(cut: tuple[int, int]) -> None:
+        out[slice(*cut)] = asked.block(*cut)
+
+    for_each(fill, score_blocks(n_users, asked.n_items))
+    return out
+
+
+def top_items(asked: Asked, n: int, exclude: SparseRows, allowed: Bool, order: Int32) -> tuple[Int32, Float32]:
+    """The n best items of each asked user, rows and scores (n_users, n); see `kernels.topk_dense`."""
+    return top_of_blocks(asked.block, asked.n_items, n, exclude=exclude, allowed=allowed, order=order)
+
+
+def predicted_pairs(
+    ask: Callable[[Int32, SparseRows], Asked],
+    users: Int32,
+    items: Int32,
+    histories: SparseRows,
+    baseline: Baseline | None,
+) -> Float32:
+    """The score of each pair, clipped to the baseline's scale: (n,) float32. A row of -1 is unknown.
+
+    `ask(users, their histories)`; histories holds all users' rows. Unknown users or items get the baseline (events: 0).
+    """
+    known = (users >= 0) & (items >= 0)
+    out = np.zeros(len(users), np.float32)
+    if baseline is not None and not known.all():
+        who, where = np.unique(users[~known], return_inverse=True)
+        level = np.float32(baseline.mean) + baseline.user_bias(histories.take(who))
+        item = np.where(items[~known] >= 0, baseline.item_bias[np.maximum(items[~known], 0)], np.float32(0))
+        out[~known] = level[where] + item
+    who, where = np.unique(users[known], return_inverse=True)
+    asked = ask(who.astype(np.int32), histories.take(who))
+    order = np.argsort(where, kind="stable")
+    pairs, of = np.flatnonzero(known)[order], where[order]
+
+    def fill(cut: tuple[int, int]) -> None:
+        own = slice(*np.searchsorted(of, cut))
+        out[pairs[own]] = asked.block(*cut)[of[own] - cut[0], items[pairs[own]]]
+
+    for_each(fill, score_blocks(len(who), asked.n_items))
+    scale = None if baseline is None else baseline.scale
+    return out if scale is None else np.clip(out, np.float32(scale.low), np.float32(scale.high))

@@ -1,0 +1,1 @@
+"""The recommender: a model with ids, histories and item tables."""

@@ -1,0 +1,1 @@
+"""Training in the service: specification, data, promotion gate and worker."""
