@@ -103,7 +103,7 @@ def split_i0(seed: int, gain: float = 0) -> Split:
     """I0 of this seed; an event counts 1 + gain for each star above 4."""
     table = columns_in_file_order()
     _, test = i0_rows(table["user"], table["value"].to_numpy(), seed=seed)
-    events = cofactor.load("movielens-100k").to_events(positive_from=4, gain=gain)
+    events = cofactor.load("movielens-100k").to_events(min_rating=4, gain=gain)
     return split_rows(events, test, users=table["user"], items=table["item"], description=f"I0, seed {seed}").excluding(
         "positives"
     )

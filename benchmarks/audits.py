@@ -91,7 +91,7 @@ def truth() -> list[str]:
     films = cofactor.load("movielens-100k")
     for name, table in (("MovieLens-100k", films), ("eager fans", generate(EAGER_SHAPE, seed=0).interactions)):
         for estimator in LEARNERS:
-            learnt = table.to_events(positive_from=4) if estimator.kind == "events" else table
+            learnt = table.to_events(min_rating=4) if estimator.kind == "events" else table
             groups = taste_groups(learnt.by_user, learnt.n_items)
             found, full = np.zeros(10), np.zeros(10)
             for seed in range(SEEDS):

@@ -46,7 +46,7 @@ from cofactor.metrics.intervals import bootstrap_interval
 
 PAGE = Path(__file__).parent / "eager.md"
 ESTIMATOR = cofactor.BiasedMF(factors=16)
-BAYESIAN = cofactor.BayesianMF(sweeps=40, burn_in=15, samples=8)
+BAYESIAN = cofactor.BayesianMF(iterations=40, burn_in=15, kept_samples=8)
 CALM = replace(EAGER_SHAPE, eager_share=0.0)
 LATE = slice(7, 10)
 HALF, MOST_LOSS = 0.5, 0.08

@@ -51,7 +51,7 @@ def _calibration(x, y, rounds):
 def works() -> Iterator[tuple[str, Callable[[], object]]]:
     """Each piece of work by name; what it needs is made before."""
     ratings = generate(MOVIELENS_1M_SHAPE).interactions
-    events = ratings.to_events(positive_from=3)
+    events = ratings.to_events(min_rating=3)
     columns = ratings.frame()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ratings.csv"
@@ -60,7 +60,7 @@ def works() -> Iterator[tuple[str, Callable[[], object]]]:
     yield "sort 1 M rows", lambda: Interactions.from_columns(columns["item"], columns["user"], columns["value"])
     yield "BiasedMF, 5 epochs", lambda: cofactor.BiasedMF(factors=64, epochs=5).fit(ratings)
     yield "ExplicitALS, 2 iterations", lambda: cofactor.ExplicitALS(factors=64, epochs=2).fit(ratings)
-    yield "BayesianMF, 3 sweeps", lambda: cofactor.BayesianMF(sweeps=3, burn_in=1).fit(ratings)
+    yield "BayesianMF, 3 sweeps", lambda: cofactor.BayesianMF(iterations=3, burn_in=1).fit(ratings)
     yield "ImplicitALS, 3 iterations", lambda: cofactor.ImplicitALS(epochs=3).fit(events)
     yield "BPR, 3 epochs", lambda: cofactor.BPR(epochs=3).fit(events)
     yield "EASE", lambda: cofactor.EASE().fit(events)

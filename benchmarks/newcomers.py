@@ -74,7 +74,7 @@ def fold_in(name: str, table: Interactions, seed: int) -> dict[str, float]:
     without, given, rest, held = parted(table, seed)
     together = table.select(~np.isin(table.u, held) | _among(table, given))
     if name in OF_EVENTS:
-        without, given, together = (t.to_events(positive_from=4) for t in (without, given, together))
+        without, given, together = (t.to_events(min_rating=4) for t in (without, given, together))
     estimator = REGISTRY[name]()
     rec = Recommender.fit(estimator, without, seed=0)
     found = {
@@ -99,7 +99,7 @@ def new_items(name: str, table: Interactions, seed: int) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     out = np.zeros(table.n_items, bool)
     out[rng.choice(table.n_items, table.n_items // 5, replace=False)] = True
-    learnt = table.to_events(positive_from=4) if name in OF_EVENTS else table
+    learnt = table.to_events(min_rating=4) if name in OF_EVENTS else table
     kept = learnt.select(~out[learnt.i])
     columns = [kept.users.ids(kept.u), kept.items.ids(kept.i), kept.values]
     known = Interactions.from_columns(*columns, kind=kept.kind).with_item_table(table.item_table)
@@ -146,7 +146,7 @@ def costs(table: Interactions) -> dict[str, float]:
     found = {}
     for name, kind in REGISTRY.items():
         settings = {"factors": 64} if "factors" in kind.__dataclass_fields__ else {}
-        learnt = table.to_events(positive_from=4) if name in OF_EVENTS else table
+        learnt = table.to_events(min_rating=4) if name in OF_EVENTS else table
         rec = Recommender.fit(kind(**settings), learnt, seed=0)
         if name in WITH_VECTORS:
             rec = learn_priors(rec)

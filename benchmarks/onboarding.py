@@ -38,7 +38,7 @@ from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.intervals import paired_rmse_difference
 
 PAGE = Path(__file__).parent / "onboarding.md"
-ESTIMATOR = cofactor.BayesianMF(factors=8, sweeps=100, burn_in=30, samples=16)
+ESTIMATOR = cofactor.BayesianMF(factors=8, iterations=100, burn_in=30, kept_samples=16)
 HELD, QUESTIONS, FRESH = 200, 10, 30
 OURS, OTHERS, ORACLE = "interview", ("popularity", "popularity x entropy", "log popularity x entropy"), "oracle"
 

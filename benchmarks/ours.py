@@ -88,7 +88,7 @@ def fitted(estimator: Estimator, folder: Path, kind: Kind) -> tuple[cofactor.Rec
     rows = interactions(folder, kind)
     with clock(found, "fit"):
         marks.append(mark())
-        rec = cofactor.Recommender.fit(estimator, rows, on_epoch=lambda _: marks.append(mark()))
+        rec = cofactor.Recommender.fit(estimator, rows, callback=lambda _: marks.append(mark()))
     factors = sum(array.nbytes for array in rec.model.arrays().values())
     found["bytes_per_rating"] = (memory("VmHWM") - before - factors) / len(rows)
     each = per_iteration(marks[1:]) if len(marks) > 2 else {}
@@ -147,7 +147,7 @@ def sgd(given: argparse.Namespace) -> Found:
 @task
 def bpr(given: argparse.Namespace) -> Found:
     """BPR with one negative for each event, as implicit draws them; an epoch."""
-    estimator = cofactor.BPR(factors=given.factors, negatives=given.negatives, epochs=given.iterations)
+    estimator = cofactor.BPR(factors=given.factors, n_negatives=given.n_negatives, epochs=given.iterations)
     return fitted(estimator, given.data, "events")[1]
 
 
@@ -222,9 +222,9 @@ def mf_curve(given: argparse.Namespace) -> Found:
 def bayes_curve(given: argparse.Namespace) -> Found:
     """BayesianMF on S0 by its number of passes."""
     default = cofactor.BayesianMF()
-    sweeps = [n for n in (20, 30, 40, 60, 80, 120) if n < default.sweeps]
+    iterations = [n for n in (20, 30, 40, 60, 80, 120) if n < default.iterations]
     return curve(
-        split_s0(), {n: replace(default, sweeps=n, burn_in=n // 3) for n in sweeps} | {default.sweeps: default}
+        split_s0(), {n: replace(default, iterations=n, burn_in=n // 3) for n in iterations} | {default.iterations: default}
     )
 
 

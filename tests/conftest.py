@@ -48,7 +48,7 @@ def small_ratings() -> Interactions:
 @pytest.fixture(scope="session")
 def small_events(small_ratings: Interactions) -> Interactions:
     """The liked rows of `small_ratings`."""
-    return small_ratings.to_events(positive_from=4)
+    return small_ratings.to_events(min_rating=4)
 
 
 NO_TORCH = 'torch is not installed, so neural-mf is not tested: pip install "cofactor[neural]"'

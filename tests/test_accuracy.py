@@ -36,7 +36,7 @@ def s0(movielens: Interactions, file_order: pl.DataFrame) -> Split:
 
 @pytest.fixture(scope="module")
 def i0(movielens: Interactions, file_order: pl.DataFrame) -> list[Split]:
-    events = movielens.to_events(positive_from=4)
+    events = movielens.to_events(min_rating=4)
     columns = {"users": file_order["user"], "items": file_order["item"]}
     values = file_order["value"].to_numpy()
     return [

@@ -87,7 +87,7 @@ def test_the_module_written_by_hand_and_biased_mf_agree_after_an_epoch(movielens
     spec = cofactor.BiasedMF(epochs=1)
     first = (draw.normal(0, 0.1, shape).astype(np.float32) for shape in shapes(few, spec.factors))
     start = FactorModel(*first)
-    library = spec.fit(few, seed=3, start=start)
+    library = spec.fit(few, seed=3, init_model=start)
 
     module = ByHand(start, library.mean)
     one_by_one(module, spec, blocks_in_order(few, seed=3))

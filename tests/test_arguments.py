@@ -70,10 +70,10 @@ def made() -> SimpleNamespace:
     rng = np.random.default_rng(0)
     ratings = replace(ratings, times=rng.integers(0, 10**6, len(ratings)))
     ratings = ratings.with_item_table({"item": ratings.items.all, "genre": ["a", "b"] * 20})
-    events = ratings.to_events(positive_from=4)
+    events = ratings.to_events(min_rating=4)
     split, ranking = cofactor.split_random(ratings), cofactor.split_per_user(events)
     als = cofactor.ExplicitALS(factors=4, epochs=2)
-    small = cofactor.BayesianMF(factors=2, sweeps=20, burn_in=5, samples=4)
+    small = cofactor.BayesianMF(factors=2, iterations=20, burn_in=5, kept_samples=4)
     rec, bayes = (cofactor.Recommender.fit(e, split.train) for e in (als, small))
     full = cofactor.Recommender.fit(als, ratings)
     return SimpleNamespace(
@@ -127,17 +127,17 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
     "Recommender.fit": lambda m: (
         cofactor.Recommender.fit,
         {"estimator": m.als, "interactions": m.ratings},
-        {"estimator": "estimator", "interactions": "interactions", **seeds, "on_epoch": "function"},
+        {"estimator": "estimator", "interactions": "interactions", **seeds, "callback": "function"},
     ),
     "Recommender.fit start": lambda m: (
-        lambda start, validation: cofactor.Recommender.fit(m.als, m.ratings, start=start, validation=validation),
-        {"start": None, "validation": None},
-        {"start": "recommender but None", "validation": "interactions but None"},
+        lambda init_model, validation: cofactor.Recommender.fit(m.als, m.ratings, init_model=init_model, validation=validation),
+        {"init_model": None, "validation": None},
+        {"init_model": "recommender but None", "validation": "interactions but None"},
     ),
     "Estimator.fit": lambda m: (
         m.als.fit,
         m.many,
-        {**table, **seeds, "on_epoch": "function", "validation": "interactions but None"},
+        {**table, **seeds, "callback": "function", "validation": "interactions but None"},
     ),
     "rank": lambda m: (
         m.rec.rank,
@@ -176,7 +176,7 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
     "save": lambda m: (m.rec.save, {"path": "/nowhere/x.cofactor"}, {"path": "path"}),
     "load": lambda m: (cofactor.Recommender.load, {"path": "/nowhere/x.cofactor"}, {"path": "path", "verify": "flag"}),
     "select": lambda m: (m.ratings.select, {"keep": np.ones(len(m.ratings), bool)}, {"keep": "mask"}),
-    "to_events": lambda m: (m.ratings.to_events, {"positive_from": 4}, {"positive_from": "number", "gain": "from 0"}),
+    "to_events": lambda m: (m.ratings.to_events, {"min_rating": 4}, {"min_rating": "number", "gain": "from 0"}),
     "evaluate": lambda m: (
         evaluate.evaluate,
         {"estimators": m.als, "split": m.split},
@@ -510,7 +510,7 @@ OTHER_CALLS: list[Callable[[SimpleNamespace], Any]] = [
     lambda m: m.rec.recommend(None),
     lambda m: m.rec.recommend(1.5),
     lambda m: m.rec.recommend(object()),
-    lambda m: m.rec.recommend(1, among=1.5),
+    lambda m: m.rec.recommend(1, candidates=1.5),
     lambda m: m.rec.recommend(1, by=None),
     lambda m: m.rec.recommend_newcomer(5),
     lambda m: m.rec.recommend_newcomer("ana"),

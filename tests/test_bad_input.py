@@ -66,9 +66,9 @@ def test_a_bad_row_is_named_with_its_line_and_reason(tmp_path: Path, row: str, r
     with pytest.raises(DataError) as caught:
         read_ratings(path)
     assert f"{path}, line 4: {reason}" in str(caught.value)
-    assert "on_bad" in str(caught.value)
+    assert "on_error" in str(caught.value)
 
-    loaded = read_ratings(path, on_bad="quarantine")
+    loaded = read_ratings(path, on_error="quarantine")
     assert loaded.report is not None
     assert [(r.line, r.reason, r.text) for r in loaded.report.refusals] == [(4, reason, row)]
     assert (loaded.report.rows, loaded.report.duplicates, len(loaded)) == (5, 2, 2)
@@ -91,7 +91,7 @@ def test_values_off_the_declared_scale_are_refused_with_their_line(tmp_path: Pat
         read_ratings(path, levels=[1, 2, 3, 4, 5])
     with pytest.raises(ParameterError, match="each value of levels must be a finite number, not 'a'"):
         read_ratings(path, levels=["a"])
-    kept = read_ratings(path, levels=[1, 2, 3, 4, 5], on_bad="quarantine")
+    kept = read_ratings(path, levels=[1, 2, 3, 4, 5], on_error="quarantine")
     assert kept.values.tolist() == [3.0]
     assert kept.scale is not None
     assert kept.scale.levels == (1, 2, 3, 4, 5)
@@ -127,7 +127,7 @@ def test_a_last_line_without_newline_is_kept_and_said(tmp_path: Path) -> None:
 
 def test_line_numbers_stay_true_after_quoted_newlines_and_stray_quotes(tmp_path: Path) -> None:
     text = 'user,item,rating,note\n1,1,3,"two\nlines, ""quoted"""\n2,1,x,fine\n3,"1,4,open\n4,1,5,"end"\n'
-    loaded = read_ratings(write(tmp_path, text), on_bad="quarantine")
+    loaded = read_ratings(write(tmp_path, text), on_error="quarantine")
     assert loaded.report is not None
     assert [(r.line, r.reason) for r in loaded.report.refusals] == [
         (4, "the value is not a number"),
@@ -143,7 +143,7 @@ def test_two_stray_quotes_do_not_swallow_a_row(tmp_path: Path) -> None:
 
 def test_a_short_row_and_a_long_row_do_not_make_up_for_each_other(tmp_path: Path) -> None:
     text = "user,item,rating,a,b\n1,1,3,x,y\n2,1,4,x\n3,1,5,x,y,z\n"
-    loaded = read_ratings(write(tmp_path, text), on_bad="quarantine")
+    loaded = read_ratings(write(tmp_path, text), on_error="quarantine")
     assert loaded.report is not None
     assert [r.line for r in loaded.report.refusals] == [3, 4]
 
@@ -175,13 +175,13 @@ def test_a_short_row_and_a_long_row_do_not_make_up_for_each_other(tmp_path: Path
         (b"PAR1 and nothing else", "cannot be read"),
     ],
 )
-@pytest.mark.parametrize("on_bad", ["raise", "quarantine"])
-def test_files_that_are_no_tables(tmp_path: Path, content: bytes, message: str, on_bad: str) -> None:
+@pytest.mark.parametrize("on_error", ["raise", "quarantine"])
+def test_files_that_are_no_tables(tmp_path: Path, content: bytes, message: str, on_error: str) -> None:
     path = write(tmp_path, content)
-    if on_bad == "quarantine" and "line 2" in message:
+    if on_error == "quarantine" and "line 2" in message:
         message = "all 1 rows were refused"
     with pytest.raises(DataError, match=message):
-        read_ratings(path, on_bad=on_bad)
+        read_ratings(path, on_error=on_error)
 
 
 def test_missing_files_folders_and_forbidden_places(tmp_path: Path) -> None:
@@ -196,12 +196,12 @@ def test_missing_files_folders_and_forbidden_places(tmp_path: Path) -> None:
         read_ratings("~no such person/r.csv")
     path = write(tmp_path, HEADER + GOOD + "x\n")
     with pytest.raises(DataError, match="cannot be written"):
-        read_ratings(path, on_bad="quarantine", quarantine=tmp_path / "none" / "q.csv")
+        read_ratings(path, on_error="quarantine", quarantine=tmp_path / "none" / "q.csv")
     with pytest.raises(ParameterError, match="it is the source itself"):
-        read_ratings(path, on_bad="quarantine", quarantine=path)
-    with pytest.raises(ParameterError, match="on_bad must be"):
-        read_ratings(path, on_bad="ignore")
-    with pytest.raises(ParameterError, match="it needs on_bad"):
+        read_ratings(path, on_error="quarantine", quarantine=path)
+    with pytest.raises(ParameterError, match="on_error must be"):
+        read_ratings(path, on_error="ignore")
+    with pytest.raises(ParameterError, match="it needs on_error"):
         read_ratings(path, quarantine=tmp_path / "q.csv")
     with pytest.raises(ParameterError, match="format must be csv or tsv or"):
         read_ratings(path, format="excel")
@@ -218,7 +218,7 @@ def test_files_cut_short(tmp_path: Path, door: str) -> None:
         pl.DataFrame({"user": [1], "item": [2], "rating": [3.0]}).write_parquet(path)
         path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(DataError, match=r"damaged or cut short|cannot be read"):
-        read_ratings(path, on_bad="quarantine")
+        read_ratings(path, on_error="quarantine")
 
 
 def test_utf8_with_a_byte_order_mark_blanks_in_the_header_and_crlf(tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_a_line_of_a_megabyte(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="line 5: the value is not a number") as caught:
         read_ratings(path)
     assert len(str(caught.value)) < 600
-    assert len(read_ratings(path, on_bad="quarantine")) == 2
+    assert len(read_ratings(path, on_error="quarantine")) == 2
 
 
 def test_ids_are_integers_only_if_every_one_is_a_canonical_decimal(tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_bad_json_lines(tmp_path: Path, line: str, reason: str) -> None:
     path = write(tmp_path, good + line + "\n" + good, "r.jsonl")
     with pytest.raises(DataError, match=f"line 3: {reason}"):
         read_ratings(path)
-    assert len(read_ratings(path, on_bad="quarantine")) == 2
+    assert len(read_ratings(path, on_error="quarantine")) == 2
     with pytest.raises(DataError, match="one JSON array"):
         read_ratings(write(tmp_path, "[" + good, "array.json"))
 
@@ -311,12 +311,12 @@ def test_what_is_no_table_at_all() -> None:
         with pytest.raises(DataError, match="cannot read a table from"):
             read_ratings(source)
     with pytest.raises(ParameterError, match="name a file for the refused rows"):
-        read_ratings(pl.DataFrame({"user": [1]}), on_bad="quarantine")
+        read_ratings(pl.DataFrame({"user": [1]}), on_error="quarantine")
 
 
 def test_a_refused_row_of_a_frame_goes_to_the_named_file(tmp_path: Path) -> None:
     frame = pl.DataFrame({"user": ["a", None], "item": [1, 2], "rating": [3.0, 4.0]})
-    read_ratings(frame, on_bad="quarantine", quarantine=tmp_path / "q.csv")
+    read_ratings(frame, on_error="quarantine", quarantine=tmp_path / "q.csv")
     assert (tmp_path / "q.csv").read_text().splitlines()[1] == '2,the user is missing,"None, 2, 4.0"'
 
 
@@ -363,7 +363,7 @@ def test_no_row_is_lost_silently(tmp_path_factory: pytest.TempPathFactory, lines
     text = HEADER + "\n".join(lines) + ("\n" if ended else "")
     path = write(tmp_path_factory.mktemp("dirty"), text)
     refused = path.with_name("r.csv.refused.csv")
-    loaded, error = outcome(path, on_bad="quarantine")
+    loaded, error = outcome(path, on_error="quarantine")
     if loaded is not None:
         assert loaded.report is not None
         assert loaded.report.rows == data_lines(text)
@@ -415,11 +415,11 @@ def test_numbers_read_as_such_are_those_read_as_text(
     lines = ["user,item,rating,weight,time"]
     lines += [f"u{at},i,{value},{weight},{time}" for at, (value, time, weight) in enumerate(cells)]
     path = write(tmp_path_factory.mktemp("numbers"), end.join(lines) + ended * end)
-    for on_bad in ("raise", "quarantine"):
-        found, error = outcome(path, on_bad=on_bad)
+    for on_error in ("raise", "quarantine"):
+        found, error = outcome(path, on_error=on_error)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("cofactor.data.readers.text_table._NUMBERS", {})
-            text, text_error = outcome(path, on_bad=on_bad)
+            text, text_error = outcome(path, on_error=on_error)
         assert error == text_error
         assert (found is None) == (text is None)
         if found is not None and text is not None:

@@ -61,7 +61,7 @@ def test_updates_equal_their_twin(seed: int, weighted: bool, items_move: bool, c
     run(P, loss, stamp, Q, bias, u, rows.columns, weights, items, 0, 0, n, 0, 11, candidates, seed, 0.05, 0.03, 0.02)
     total = reference.bpr_updates(
         *twin, u, rows.columns, weights, items,
-        candidates=candidates, seed=seed, rate=0.05, l2=0.03, l2_bias=0.02, items_move=items_move,
+        candidates=candidates, seed=seed, learning_rate=0.05, l2=0.03, l2_bias=0.02, items_move=items_move,
     )  # fmt: skip
     for mine, theirs in zip((P, Q, bias), twin, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4)
@@ -80,7 +80,7 @@ def moved(z: np.ndarray, w: float, rate: float, l2: float, l2_bias: float) -> np
     one, weights = np.zeros(1, np.int32), np.array([w], np.float32)
     reference.bpr_updates(
         P, Q, bias, one, one, weights, np.array([1], np.int32),
-        candidates=1, seed=0, rate=rate, l2=l2, l2_bias=l2_bias, items_move=True,
+        candidates=1, seed=0, learning_rate=rate, l2=l2, l2_bias=l2_bias, items_move=True,
     )  # fmt: skip
     return np.concatenate([P[0], Q[0], Q[1], bias])
 
@@ -187,7 +187,7 @@ def test_a_negative_is_never_what_the_user_has() -> None:
     bias[:] = 0
     stream = np.random.default_rng(0)
     blocks = pair_blocks(rows, ALL_ONE, np.bincount(rows.columns, minlength=10), grid=1, stream=stream)
-    bpr_epoch(P, Q, bias, blocks, candidates=9, rate=0.1, l2=0, l2_bias=0, stream=stream)
+    bpr_epoch(P, Q, bias, blocks, candidates=9, learning_rate=0.1, l2=0, l2_bias=0, stream=stream)
     assert bias[4] < 0
     assert (np.delete(bias, 4) > 0).all()
 
@@ -198,7 +198,7 @@ def test_a_user_who_has_everything_teaches_nothing() -> None:
     before = [array.copy() for array in state]
     stream = np.random.default_rng(0)
     blocks = pair_blocks(rows, ALL_ONE, np.ones(5, np.int64), grid=1, stream=stream)
-    seen = bpr_epoch(*state, blocks, candidates=3, rate=0.1, l2=0.1, l2_bias=0.1, stream=stream)
+    seen = bpr_epoch(*state, blocks, candidates=3, learning_rate=0.1, l2=0.1, l2_bias=0.1, stream=stream)
     assert seen == 0
     for mine, old in zip(state, before, strict=True):
         np.testing.assert_array_equal(mine, old)
@@ -211,12 +211,12 @@ def test_the_loss_seen_on_the_way_is_the_objective(negatives: int) -> None:
     u, i = np.nonzero(rng.random((20, 30)) < 0.4)
     table = Interactions.from_columns(u, i, rng.integers(1, 4, len(u)), kind="events")
     P, Q, bias = random_state(rng, table.n_users, table.n_items)
-    loss = PairwiseLoss(l2=0.0, l2_bias=0.0, negatives=negatives, rate=0.1, epochs=1)
+    loss = PairwiseLoss(l2=0.0, l2_bias=0.0, n_negatives=negatives, learning_rate=0.1, epochs=1)
     expected = objective(FactorModel(P, Q, np.zeros(len(P), np.float32), bias, loss=loss), table)
     support, seen = np.bincount(table.i), []
     for _ in range(300):
         blocks = pair_blocks(table.by_user, table.values, support, grid=1, stream=rng)
-        seen.append(bpr_epoch(P, Q, bias, blocks, candidates=negatives, rate=1e-12, l2=0, l2_bias=0, stream=rng))
+        seen.append(bpr_epoch(P, Q, bias, blocks, candidates=negatives, learning_rate=1e-12, l2=0, l2_bias=0, stream=rng))
     assert np.mean(seen) == pytest.approx(expected, rel=0.01)
 
 
@@ -251,17 +251,17 @@ def test_dislikes_are_blanks(small_events: Interactions) -> None:
 
 
 def test_a_fit_goes_on_from_where_another_ended(small_events: Interactions, fitted: FactorModel) -> None:
-    again = BPR(factors=8, epochs=1, rate=1e-6).fit(small_events, start=fitted)
+    again = BPR(factors=8, epochs=1, learning_rate=1e-6).fit(small_events, init_model=fitted)
     np.testing.assert_allclose(again.item_factors, fitted.item_factors, atol=1e-4)
     with pytest.raises(ParameterError, match="user factors of shape"):
-        BPR(factors=9).fit(small_events, start=fitted)
+        BPR(factors=9).fit(small_events, init_model=fitted)
 
 
 def test_a_fit_stops_when_the_validation_part_gets_no_better(small_events: Interactions) -> None:
     held_out = np.random.default_rng(0).random(len(small_events)) < 0.2
     train, validation = small_events.select(~held_out), small_events.select(held_out)
     epochs: list[Epoch] = []
-    model = BPR(patience=1, rate=1.0, epochs=100).fit(train, validation=validation, on_epoch=epochs.append)
+    model = BPR(patience=1, learning_rate=1.0, epochs=100).fit(train, validation=validation, callback=epochs.append)
     scores = [epoch.validation or 0.0 for epoch in epochs]
     assert len(epochs) < 100
     assert max(scores) > scores[-1]
@@ -301,7 +301,7 @@ def test_folding_in_ends_near_the_minimum_of_its_objective() -> None:
     _, Q, bias = random_state(np.random.default_rng(2), 1, 12)
     # the second user has everything, and so adds nothing to the objective
     table = Interactions.from_columns([0, 0, 0, *[1] * 12], [2, 3, 7, *range(12)], kind="events")
-    loss = PairwiseLoss(l2=0.05, l2_bias=0.0, negatives=1, rate=0.1, epochs=3000)
+    loss = PairwiseLoss(l2=0.05, l2_bias=0.0, n_negatives=1, learning_rate=0.1, epochs=3000)
     model = FactorModel(np.zeros((2, WIDTH), np.float32), Q, np.zeros(2, np.float32), bias, loss=loss)
 
     def gradient(p: np.ndarray) -> np.ndarray:
@@ -324,7 +324,7 @@ def test_the_defaults_rank_movielens_well(movielens: Interactions) -> None:
     names = ["user", "item", "value", "time"]
     table = pl.read_csv(path, separator="\t", has_header=False, new_columns=names)
     _, test = i0_rows(table["user"], table["value"].to_numpy())
-    events = movielens.to_events(positive_from=4)
+    events = movielens.to_events(min_rating=4)
     split = split_rows(events, test, users=table["user"], items=table["item"], description="I0").excluding("positives")
     found = evaluate(BPR(), split)["bpr"].metrics["ndcg@10"]
     assert 0.28 <= found.mean <= 0.34

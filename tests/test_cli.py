@@ -218,7 +218,7 @@ def test_describe_as_json(folder: Path) -> None:
 
 def test_describe_of_events_and_of_ratings_made_events(folder: Path) -> None:
     assert json_of("describe", folder / "clicks.csv", "--events")["kind"] == "events"
-    found = json_of("describe", folder / "ratings.csv", "--positive-from", 4)
+    found = json_of("describe", folder / "ratings.csv", "--min-rating", 4)
     assert (found["kind"], found["scale"], found["items"]) == ("events", None, 29)
 
 
@@ -231,7 +231,7 @@ def test_a_declared_scale_is_kept(folder: Path) -> None:
 def test_bad_rows_are_set_aside_and_counted(tmp_path: Path) -> None:
     source = tmp_path / "r.csv"
     source.write_text("user,item,rating\na,x,5\nb,y,many\n,x,3\nb,x,4\na,x,2\n")
-    result = ok("describe", source, "--on-bad", "quarantine", "--json")
+    result = ok("describe", source, "--on-error", "quarantine", "--json")
     found = json.loads(result.stdout)
     assert (found["rows"], found["load"]["rows"], found["load"]["duplicates"]) == (2, 5, 1)
     assert sum(found["load"]["refused"].values()) == 2
@@ -239,9 +239,9 @@ def test_bad_rows_are_set_aside_and_counted(tmp_path: Path) -> None:
     assert "r.csv.refused.csv" in result.stderr
     assert len((tmp_path / "r.csv.refused.csv").read_text().splitlines()) == 3
     mine = tmp_path / "mine.csv"
-    ok("describe", source, "--on-bad", "quarantine", "--quarantine", mine)
+    ok("describe", source, "--on-error", "quarantine", "--quarantine", mine)
     assert mine.exists()
-    assert "2 (" in ok("describe", source, "--on-bad", "quarantine").stdout
+    assert "2 (" in ok("describe", source, "--on-error", "quarantine").stdout
 
 
 def test_column_names_format_and_sql(tmp_path: Path) -> None:
@@ -325,14 +325,14 @@ def test_the_command_line_and_python_give_the_same_model(folder: Path, model: Pa
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("biased-mf", []), ("explicit-als", []), ("implicit-als", ["--positive-from", "4"])],
+    [("biased-mf", []), ("explicit-als", []), ("implicit-als", ["--min-rating", "4"])],
 )
 def test_a_validation_part_stops_but_stays_known(folder: Path, tmp_path: Path, name: str, options: list[str]) -> None:
     path = tmp_path / "m"
     found = json_of("fit", folder / "ratings.csv", "-o", path, "--model", name, "--validation", 0.2, *options)
     assert all(epoch["validation"] is not None for epoch in found["epochs"])
     known = read_ratings(folder / "ratings.csv")
-    known = known.to_events(positive_from=4) if options else known
+    known = known.to_events(min_rating=4) if options else known
     np.testing.assert_array_equal(Recommender.load(path).histories.columns, known.by_user.columns)
 
 
@@ -412,7 +412,7 @@ def test_outputs_keep_modes_and_links(folder: Path, model: Path, tmp_path: Path)
         "list.csv": ["recommend", model, "--all", "-o"],
         "list.parquet": ["recommend", model, "--user", 6, "-o"],
         "predicted.tsv": ["predict", model, "--pairs", tmp_path / "pairs.csv", "-o"],
-        "bad.csv": ["describe", tmp_path / "bad_ratings.csv", "--on-bad", "quarantine", "--quarantine"],
+        "bad.csv": ["describe", tmp_path / "bad_ratings.csv", "--on-error", "quarantine", "--quarantine"],
         "best.json": ["tune", folder / "ratings.csv", "--model", "bias", "--trials", 1, "-o"],
     }
     (tmp_path / "bad_ratings.csv").write_text("user,item,rating\n1,a,5\n1,b,x\n")
@@ -431,7 +431,7 @@ def test_outputs_keep_modes_and_links(folder: Path, model: Path, tmp_path: Path)
 @pytest.mark.parametrize("name", ["item-knn", "bayesian-mf", "bias", "user-knn"])
 def test_a_rating_off_the_scale_is_rejected_for_every_model(folder: Path, tmp_path: Path, name: str) -> None:
     path = tmp_path / "m.cofactor"
-    settings = ["--set", "sweeps=4", "--set", "burn_in=2"] if name == "bayesian-mf" else []
+    settings = ["--set", "iterations=4", "--set", "burn_in=2"] if name == "bayesian-mf" else []
     ok("fit", folder / "ratings.csv", "-o", path, "--model", name, *settings)
     scale = json_of("describe", folder / "ratings.csv")["scale"]
     for rating in (99, -7, "1e30", "nan", 4.5, scale["low"] - 1, scale["high"] + 1):
@@ -586,7 +586,7 @@ def test_the_legend_of_evaluate_points_to_the_paired_tests(folder: Path) -> None
 
 
 def test_evaluate_events_at_two_lengths(folder: Path) -> None:
-    arguments = ["evaluate", folder / "ratings.csv", "--positive-from", 4, "--k", 3, "--k", 5, "--split", "per-user"]
+    arguments = ["evaluate", folder / "ratings.csv", "--min-rating", 4, "--k", 3, "--k", 5, "--split", "per-user"]
     out = ok(*arguments).stdout
     assert "Lists of 3" in out
     assert "Lists of 5" in out
@@ -611,8 +611,8 @@ def test_every_split(folder: Path, split: str, test: str | None, described: str)
 
 def test_a_setting_for_one_of_several_models() -> None:
     models = ["biased-mf", "explicit-als"]
-    both = estimators_of(models, ["factors=7", "explicit-als.l2=0.3", "rate=0.5"])
-    assert both == [BiasedMF(factors=7, rate=0.5), ExplicitALS(factors=7, l2=0.3)]
+    both = estimators_of(models, ["factors=7", "explicit-als.l2=0.3", "learning_rate=0.5"])
+    assert both == [BiasedMF(factors=7, learning_rate=0.5), ExplicitALS(factors=7, l2=0.3)]
 
 
 @pytest.mark.parametrize(
@@ -660,7 +660,7 @@ def test_fetch_and_its_list() -> None:
 
 
 def test_a_data_set_by_its_name() -> None:
-    assert json_of("describe", "movielens-100k", "--positive-from", 4)["rows"] == 55_375
+    assert json_of("describe", "movielens-100k", "--min-rating", 4)["rows"] == 55_375
 
 
 def test_the_demo_tells_the_whole_story_and_writes_nothing(tmp_path: Path) -> None:
@@ -707,9 +707,9 @@ def test_progress_goes_to_stderr(
     with fetch_progress() as tell:
         for done in (0, 5, 10):
             tell(Progress("asking the maker", done, 10))
-    with epoch_progress("biased-mf") as on_epoch:
-        on_epoch(Epoch(1, 2, 0.9, None, 0.1))
-        on_epoch(Epoch(2, 2, 0.8123, 0.7, 0.2))
+    with epoch_progress("biased-mf") as callback:
+        callback(Epoch(1, 2, 0.9, None, 0.1))
+        callback(Epoch(2, 2, 0.8123, 0.7, 0.2))
     said = capsys.readouterr()
     assert said.out == ""
     assert "asking the maker" in said.err
@@ -741,7 +741,7 @@ def test_bars_are_as_long_as_their_share() -> None:
 def test_features_and_times_on_the_command_line(folder: Path, model: Path, tmp_path: Path) -> None:
     people = ["userId,camp", *(f"{user},{'even' if user % 2 == 0 else 'odd'}" for user in range(40))]
     (tmp_path / "people.csv").write_text("\n".join(people) + "\n")
-    options = ("--set", "factors=4", "--set", "sweeps=30", "--set", "user_features=camp", "--set", "time_bin=600")
+    options = ("--set", "factors=4", "--set", "iterations=30", "--set", "user_features=camp", "--set", "time_bin=600")
     path = tmp_path / "b.cofactor"
     ok(
         "fit",
@@ -755,7 +755,7 @@ def test_features_and_times_on_the_command_line(folder: Path, model: Path, tmp_p
         *options,
     )
     assert Recommender.load(path).estimator == REGISTRY["bayesian-mf"](
-        factors=4, sweeps=30, user_features=("camp",), time_bin=600
+        factors=4, iterations=30, user_features=("camp",), time_bin=600
     )
     pairs = folder / "ratings.csv"
     at, plain = (

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from cofactor.cli import app
 
-SMALL = ("-m", "bayesian-mf", "--set", "factors=2", "--set", "sweeps=40")
+SMALL = ("-m", "bayesian-mf", "--set", "factors=2", "--set", "iterations=40")
 
 
 def run(*arguments: object) -> Result:
@@ -87,7 +87,7 @@ def test_a_scale_without_levels_has_intervals_and_no_figure(ratings: Path, tmp_p
 def test_what_cannot_be_calibrated_is_said(ratings: Path, tmp_path: Path) -> None:
     page = tmp_path / "r.html"
     assert "bias predicts no distribution over ratings" in refused(ratings, "--calibration", "-m", "bias")
-    for kind in (["--events"], ["--positive-from", 4]):
+    for kind in (["--events"], ["--min-rating", 4]):
         assert "--calibration is of predicted ratings" in refused("no.csv", "--calibration", *kind)
     assert "give that too" in refused("no.csv", "--plot", page)
     assert "--plot draws one model, not 2" in refused("no.csv", "--calibration", *SMALL, *SMALL, "--plot", page)

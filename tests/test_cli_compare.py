@@ -100,7 +100,7 @@ def test_without_models_all_of_the_kind_are_compared(folder: Path) -> None:
 
 def test_rankings_are_shown_by_ndcg(folder: Path) -> None:
     shown = ok(
-        "compare", folder / "ratings.csv", "--positive-from", 4, "-m", "popularity", "--split", "per-user",
+        "compare", folder / "ratings.csv", "--min-rating", 4, "-m", "popularity", "--split", "per-user",
     ).stdout  # fmt: skip
     assert "NDCG@10" in shown
     assert "implicit-als (tuned)" in shown
@@ -109,7 +109,7 @@ def test_rankings_are_shown_by_ndcg(folder: Path) -> None:
 
 def test_a_model_that_cannot_be_fitted_is_told_on_stderr(folder: Path) -> None:
     result = ok(
-        "compare", folder / "ratings.csv", "-m", "biased-mf", "-m", "explicit-als", "--set", "biased-mf.rate=9",
+        "compare", folder / "ratings.csv", "-m", "biased-mf", "-m", "explicit-als", "--set", "biased-mf.learning_rate=9",
         "--set", "biased-mf.rating_range=none", "--set", "explicit-als.factors=4",
     )  # fmt: skip
     assert "note: biased-mf is left out: the fit diverged" in result.stderr
@@ -227,7 +227,7 @@ def test_orders_that_cannot_be_are_refused(model: Path) -> None:
 
 def test_a_model_with_a_distribution_ranks_cautiously(folder: Path) -> None:
     path = folder / "bayes.cofactor"
-    ok("fit", folder / "ratings.csv", "-o", path, "-m", "bayesian-mf", "--set", "factors=3", "--set", "sweeps=60")
+    ok("fit", folder / "ratings.csv", "-o", path, "-m", "bayesian-mf", "--set", "factors=3", "--set", "iterations=60")
     lists = {by: json_of("recommend", path, "--user", 3, "-n", 5, "--by", by) for by in ("cautious", "optimistic")}
     assert all(row["score"] < 5 for row in lists["cautious"])
     assert lists["cautious"][0]["score"] < lists["optimistic"][0]["score"]

@@ -270,14 +270,14 @@ print(json.dumps(found))
 def test_a_full_disk_in_every_format_is_one_line(folder: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.csv"
     bad.write_text(RATINGS + "u1,f1,nan\n" * 50)
-    settings = [word for one in ("sweeps=6", "burn_in=2", "samples=2", "factors=2") for word in ("--set", one)]
+    settings = [word for one in ("iterations=6", "burn_in=2", "kept_samples=2", "factors=2") for word in ("--set", one)]
     calibrated = ["-m", "bayesian-mf", *settings]
     commands = {
         "m.cofactor": ["fit", "r.csv", "-m", "bias", "-o"],
         "r.html": ["report", "r.csv", "-m", "bias", "--rounds", "1", "-o"],
         "c.html": ["evaluate", "r.csv", "--calibration", *calibrated, "--plot"],
         "t.db": ["tune", "r.csv", "-m", "bias", "--trials", "1", "--storage"],
-        "q.csv": ["describe", str(bad), "--on-bad", "quarantine", "--quarantine"],
+        "q.csv": ["describe", str(bad), "--on-error", "quarantine", "--quarantine"],
     }
     for ending in ("csv", "tsv", "parquet"):
         commands |= {

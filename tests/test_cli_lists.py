@@ -51,8 +51,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i in rng.choice(60, rng.choice([3, 4, 15]), replace=False)
     ]
     (home / "many.csv").write_text("user,item,rating\n" + "".join(rows))
-    ok("fit", home / "few.csv", "-o", home / "few", "--positive-from", 4, "-m", "item-knn")
-    ok("fit", home / "many.csv", "-o", home / "many", "--positive-from", 4, "-m", "item-knn", "--set", "k=10")
+    ok("fit", home / "few.csv", "-o", home / "few", "--min-rating", 4, "-m", "item-knn")
+    ok("fit", home / "many.csv", "-o", home / "many", "--min-rating", 4, "-m", "item-knn", "--set", "k=10")
     return home
 
 
@@ -89,8 +89,8 @@ def test_the_table_says_what_answered_in_80_columns(folder: Path) -> None:
 @pytest.mark.parametrize("exclude", [None, "seen", "positives"])
 def test_evaluate_excludes_what_the_option_says(folder: Path, exclude: str | None) -> None:
     options = [] if exclude is None else ["--exclude", exclude]
-    found = json_of("evaluate", folder / "many.csv", "--positive-from", 4, "-m", "ease", *options)
-    events = cofactor.read_ratings(folder / "many.csv").to_events(positive_from=4)
+    found = json_of("evaluate", folder / "many.csv", "--min-rating", 4, "-m", "ease", *options)
+    events = cofactor.read_ratings(folder / "many.csv").to_events(min_rating=4)
     expected = {
         name: evaluate(cofactor.EASE(), split_random(events, test=0.2), exclude=name).as_dict()["models"]
         for name in ("seen", "positives")
@@ -104,7 +104,7 @@ def test_evaluate_excludes_what_the_option_says(folder: Path, exclude: str | Non
 def test_compare_and_tune_exclude_what_the_option_says(folder: Path) -> None:
     found: dict[str, list[float]] = {}
     for exclude in ("seen", "positives"):
-        common = [folder / "many.csv", "--positive-from", 4, "-m", "item-knn", "--exclude", exclude]
+        common = [folder / "many.csv", "--min-rating", 4, "-m", "item-knn", "--exclude", exclude]
         tuned = json_of("tune", *common, "--trials", 1)
         compared = json_of("compare", *common)
         own = next(model for model in compared["models"] if model["model"] == "item-knn")
@@ -115,7 +115,7 @@ def test_compare_and_tune_exclude_what_the_option_says(folder: Path) -> None:
 
 
 def test_served_lists_are_scored_apart_in_80_columns(folder: Path) -> None:
-    common = ["evaluate", folder / "many.csv", "--positive-from", 4, "-m", "item-knn", "--set", "k=10"]
+    common = ["evaluate", folder / "many.csv", "--min-rating", 4, "-m", "item-knn", "--set", "k=10"]
     text = ok(*common, "-k", 5, "-k", 12)
     assert max(map(len, text.splitlines())) <= 80
     assert text.count("as served: popular items fill the places for which a model has no") == 2
@@ -128,5 +128,5 @@ def test_served_lists_are_scored_apart_in_80_columns(folder: Path) -> None:
 @pytest.mark.parametrize("command", ["evaluate", "compare", "tune"])
 def test_exclude_is_of_rankings(command: str) -> None:
     assert "--exclude is of rankings" in refused(command, "no-such.csv", "-m", "bias", "--exclude", "seen")
-    message = refused(command, "no-such.csv", "--positive-from", 4, "-m", "ease", "--exclude", "all")
+    message = refused(command, "no-such.csv", "--min-rating", 4, "-m", "ease", "--exclude", "all")
     assert message == "error: --exclude must be seen or positives, not 'all'\n"

@@ -26,7 +26,7 @@ def ok(model: Path, said: str, *options: object) -> str:
     return result.stdout
 
 
-@pytest.fixture(scope="module", params=[BiasedMF(factors=4), BayesianMF(factors=3, sweeps=12, burn_in=4)], ids=str)
+@pytest.fixture(scope="module", params=[BiasedMF(factors=4), BayesianMF(factors=3, iterations=12, burn_in=4)], ids=str)
 def model(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, small_ratings: Interactions
 ) -> Path:

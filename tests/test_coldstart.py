@@ -89,7 +89,7 @@ def test_a_number_of_the_curve_by_hand() -> None:
 
 
 def test_events_are_ranked() -> None:
-    table = camps().to_events(positive_from=4)
+    table = camps().to_events(min_rating=4)
     found = cold_start(ImplicitALS(factors=2), table, given=(0, 1, 3, 8))
     assert found.metric == "ndcg@10"
     assert found.beats_from is not None
@@ -101,7 +101,7 @@ def test_events_are_ranked() -> None:
 
 
 def test_the_baseline_never_beats_itself() -> None:
-    for estimator, table in ((Bias(), camps(60)), (Popularity(), camps(60).to_events(positive_from=4))):
+    for estimator, table in ((Bias(), camps(60)), (Popularity(), camps(60).to_events(min_rating=4))):
         found = cold_start(estimator, table, given=(0, 2, 4))
         assert found.beats_from is None
         assert found.curve["difference"].to_list() == [0.0] * 3

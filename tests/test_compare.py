@@ -338,7 +338,7 @@ def test_everyone_is_told_of_in_order(of_events: Split) -> None:
 
 
 def test_tasks_are_never_mixed(of_ratings: Split, of_events: Split) -> None:
-    with pytest.raises(KindError, match=r"rankings are scored on events.*positive_from=4"):
+    with pytest.raises(KindError, match=r"rankings are scored on events.*min_rating=4"):
         compare(ALS, of_ratings, task="ranking")
     with pytest.raises(KindError, match="ratings are predicted from ratings, and these are events"):
         compare(IALS, of_events, task="rating")
@@ -351,7 +351,7 @@ def test_tasks_are_never_mixed(of_ratings: Split, of_events: Split) -> None:
 
 
 def test_one_of_several_that_cannot_be_fitted_is_told_and_the_others_are_compared(of_ratings: Split) -> None:
-    wild = BiasedMF(factors=4, rate=9.0, rating_range=None, epochs=30)
+    wild = BiasedMF(factors=4, learning_rate=9.0, rating_range=None, epochs=30)
     found = compare([wild, ALS], of_ratings)
     assert [label for label, _ in found.failed] == ["biased-mf"]
     assert "the fit diverged in epoch" in found.failed[0][1]

@@ -76,7 +76,7 @@ def test_predictions_stay_between_the_ends_and_training_lowers_the_loss(name: st
     model = MODELS[name](small_ratings.n_users, small_ratings.n_items)
     part = pairs(small_ratings)
     lines: list[str] = []
-    rows = fit_one_cycle(model, part, part, epochs=30, rate=2e-2, wd=0.01, batch=128, show=lines.append)
+    rows = fit_one_cycle(model, part, part, epochs=30, learning_rate=2e-2, wd=0.01, batch_size=128, show=lines.append)
     assert rows[-1].valid_loss < 0.8 < rows[0].train_loss
     predicted = model(part[0])
     assert ((predicted > 0) & (predicted < 5.5)).all()
@@ -96,7 +96,7 @@ def test_the_same_seed_trains_the_same_bits_and_draws_nothing_from_the_global_st
         model = DotProductBias(small_ratings.n_users, small_ratings.n_items, 4)
         model.load_state_dict(first)
         torch.random.set_rng_state(before)
-        fit_one_cycle(model, part, part, epochs=1, rate=1e-2, seed=9, show=lambda line: None)
+        fit_one_cycle(model, part, part, epochs=1, learning_rate=1e-2, seed=9, show=lambda line: None)
         assert torch.equal(torch.random.get_rng_state(), before)
         models.append(model.state_dict())
     assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
@@ -111,8 +111,8 @@ def test_the_courses_recipe(s0: Split) -> None:
     """
     train, valid = pairs(s0.train), pairs(s0.test)
     model = DotProductBias(s0.train.n_users, s0.train.n_items, 50)
-    warm = fit_one_cycle(model, train, valid, epochs=3, rate=1e-3, wd=0.1)
-    rows = fit_one_cycle(model, train, valid, epochs=5, rate=5e-3, wd=0.1)
+    warm = fit_one_cycle(model, train, valid, epochs=3, learning_rate=1e-3, wd=0.1)
+    rows = fit_one_cycle(model, train, valid, epochs=5, learning_rate=5e-3, wd=0.1)
     assert [row.epoch for row in rows] == [0, 1, 2, 3, 4]
     assert warm[0].valid_loss > warm[-1].valid_loss > rows[-1].valid_loss
     assert 0.80 < rows[-1].valid_loss < 0.86

@@ -25,7 +25,7 @@ from cofactor.recommender.recommender import Recommender
 
 @pytest.fixture(scope="module")
 def rec(small_ratings: Interactions) -> Recommender:
-    return Recommender.fit(BiasedMF(factors=6, epochs=10, init_sd=0.1), small_ratings)
+    return Recommender.fit(BiasedMF(factors=6, epochs=10, init_std=0.1), small_ratings)
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def test_diverse_lists_by_id_for_some_for_all_and_for_newcomers(rec: Recommender
     assert newcomer["item"][0] == rec.recommend_newcomer(history, n=1)["item"][0]
     assert not {"item 1", "item 2"} & set(newcomer["item"])
     among = ["item 4", "item 5", "item 6", "item 1"]
-    assert set(rec.recommend("user 3", n=4, among=among, diversity=0.5)["item"]) <= set(among)
+    assert set(rec.recommend("user 3", n=4, candidates=among, diversity=0.5)["item"]) <= set(among)
 
 
 def test_a_list_longer_than_the_catalog_ends_where_it_ends(rec: Recommender) -> None:

@@ -29,7 +29,7 @@ ITERATIVE: dict[str, Any] = {
     "implicit-als": ImplicitALS(factors=4, epochs=6),
 }
 OVERFIT: dict[str, Any] = {
-    "biased-mf": BiasedMF(factors=30, epochs=200, l2=0, l2_bias=0, rate=0.05, init_sd=0.1),
+    "biased-mf": BiasedMF(factors=30, epochs=200, l2=0, l2_bias=0, learning_rate=0.05, init_std=0.1),
     "explicit-als": ExplicitALS(factors=30, epochs=50, l2=0.03, l2_bias=0.01),
     "implicit-als": ImplicitALS(factors=60, epochs=50, l2=1e-6, alpha0=1.0),
 }
@@ -112,8 +112,8 @@ def test_any_estimator_goes_to_json_and_back(data: st.DataObject, name: str) -> 
 
 
 def test_numbers_of_numpy_become_plain_ones() -> None:
-    estimator = BiasedMF(factors=np.int64(8), rate=np.float32(0.5), l2=np.float64(0.25), biases=np.bool_(False))
-    assert estimator == BiasedMF(factors=8, rate=0.5, l2=0.25, biases=False)
+    estimator = BiasedMF(factors=np.int64(8), learning_rate=np.float32(0.5), l2=np.float64(0.25), biases=np.bool_(False))
+    assert estimator == BiasedMF(factors=8, learning_rate=0.5, l2=0.25, biases=False)
     assert "np." not in repr(estimator)
     assert json.loads(estimator.to_json())["factors"] == 8
 
@@ -125,7 +125,7 @@ def test_with_settings_changes_these_alone_and_checks_them() -> None:
     assert estimator == BiasedMF(factors=8, l2=0.5)
     assert estimator.with_settings() == estimator
     with pytest.raises(
-        ParameterError, match="biased-mf has no setting 'dropout'; it has biases, epochs, factors, init_sd"
+        ParameterError, match="biased-mf has no setting 'dropout'; it has biases, epochs, factors, init_std"
     ):
         estimator.with_settings(dropout=0.5)
     with pytest.raises(ParameterError, match="factors must be from 1 to 1024, not 0"):
@@ -161,7 +161,7 @@ def test_a_rating_range_is_two_rising_numbers(ends: Any) -> None:
 def test_a_table_of_the_wrong_kind_says_how_to_convert(name: str, splits: dict[str, Split]) -> None:
     estimator = REGISTRY[name]()
     if estimator.kind == "events":
-        with pytest.raises(KindError, match=f"{name} learns from events .*to_events.positive_from=4."):
+        with pytest.raises(KindError, match=f"{name} learns from events .*to_events.min_rating=4."):
             estimator.fit(splits["ratings"].train)
     else:
         with pytest.raises(KindError, match=f"{name} learns from ratings, and these are events; try implicit-als"):
@@ -230,7 +230,7 @@ def test_popularity_is_the_share_of_users_and_a_dislike_is_no_vote(small_events:
 @pytest.mark.parametrize("name", ITERATIVE)
 def test_every_epoch_is_reported(name: str, splits: dict[str, Split]) -> None:
     estimator, seen = ITERATIVE[name], list[Epoch]()
-    estimator.fit(splits[learns_from(estimator)].train, on_epoch=seen.append)
+    estimator.fit(splits[learns_from(estimator)].train, callback=seen.append)
     assert [epoch.number for epoch in seen] == [1, 2, 3, 4, 5, 6]
     assert {epoch.of for epoch in seen} == {6}
     assert {epoch.validation for epoch in seen} == {None}
@@ -243,7 +243,7 @@ def test_every_epoch_is_reported(name: str, splits: dict[str, Split]) -> None:
 def test_early_stopping_keeps_the_best_model_and_stops_after_patience(name: str, splits: dict[str, Split]) -> None:
     estimator = OVERFIT[name].with_settings(patience=2)
     split, seen = splits[learns_from(estimator)], list[Epoch]()
-    model = estimator.fit(split.train, validation=split.test, on_epoch=seen.append)
+    model = estimator.fit(split.train, validation=split.test, callback=seen.append)
     scores = np.array([epoch.validation for epoch in seen], np.float64)
     best = int(scores.argmin() if estimator.kind == "ratings" else scores.argmax())
     assert len(seen) < estimator.epochs  # it did stop early,
@@ -275,7 +275,7 @@ def test_dislikes_are_not_what_a_validation_looks_for(splits: dict[str, Split]) 
     disliked = np.arange(len(split.test)) % 2 == 0
     signed = split.test.with_weights(np.where(disliked, -1.0, 1.0))
     for validation, epochs in zip((signed, split.test.select(~disliked)), seen, strict=True):
-        ITERATIVE["implicit-als"].fit(split.train, validation=validation, on_epoch=epochs.append)
+        ITERATIVE["implicit-als"].fit(split.train, validation=validation, callback=epochs.append)
     assert [e.validation for e in seen[0]] == [e.validation for e in seen[1]]
     with pytest.raises(DataError, match="the validation part has no rows"):
         ITERATIVE["implicit-als"].fit(split.train, validation=split.test.with_weights(-np.ones(len(split.test))))
@@ -304,9 +304,9 @@ def test_a_validation_part_must_fit_the_training_part(
 def test_a_start_is_gone_on_from_and_left_as_it_was(name: str, splits: dict[str, Split]) -> None:
     estimator = ITERATIVE[name]
     train, cold, warm = splits[learns_from(estimator)].train, list[Epoch](), list[Epoch]()
-    first = estimator.fit(train, on_epoch=cold.append)
+    first = estimator.fit(train, callback=cold.append)
     before = {key: array.tobytes() for key, array in first.arrays().items()}
-    second = estimator.fit(train, start=first, on_epoch=warm.append)
+    second = estimator.fit(train, init_model=first, callback=warm.append)
     assert {key: array.tobytes() for key, array in first.arrays().items()} == before
     assert warm[0].loss < 0.95 * cold[0].loss
     assert warm[-1].loss < 1.001 * cold[-1].loss
@@ -318,7 +318,7 @@ def test_als_in_two_goes_is_als_in_one(name: str, splits: dict[str, Split]) -> N
     estimator = ITERATIVE[name].with_settings(steps=60, epochs=8)
     train = splits[learns_from(estimator)].train
     half = estimator.with_settings(epochs=4)
-    twice, once = half.fit(train, start=half.fit(train)), estimator.fit(train)
+    twice, once = half.fit(train, init_model=half.fit(train)), estimator.fit(train)
     np.testing.assert_allclose(twice.item_factors, once.item_factors, atol=2e-3)
 
 
@@ -330,15 +330,15 @@ def test_a_start_of_another_size_is_refused(name: str, splits: dict[str, Split],
     fewer = Interactions.from_columns(["a", "a", "b"], ["x", "y", "x"], [1, 2, 3], kind=estimator.kind)
     flat = (Bias() if estimator.kind == "ratings" else Popularity()).fit(train)
     for start in (wider, estimator.fit(fewer), flat):
-        with pytest.raises(ParameterError, match="start"):
-            estimator.fit(train, start=start)
+        with pytest.raises(ParameterError, match="init_model"):
+            estimator.fit(train, init_model=start)
 
 
 def test_a_start_with_biases_lends_none_to_a_model_without(splits: dict[str, Split]) -> None:
     train = splits["ratings"].train
     with_biases = BiasedMF(factors=4, epochs=3).fit(train)
     assert with_biases.user_bias.any()
-    without = BiasedMF(factors=4, epochs=3, biases=False).fit(train, start=with_biases)
+    without = BiasedMF(factors=4, epochs=3, biases=False).fit(train, init_model=with_biases)
     assert not without.user_bias.any()
     assert not without.item_bias.any()
 
@@ -349,10 +349,10 @@ def test_a_start_with_biases_lends_none_to_a_model_without(splits: dict[str, Spl
 @pytest.mark.parametrize(
     "estimator",
     [
-        BiasedMF(rating_range=None, rate=10.0),
-        BiasedMF(rating_range=None, rate=10.0, epochs=1),
-        BiasedMF(rating_range=None, biases=False, rate=5.0),
-        BiasedMF(rate=10.0, l2=100.0, l2_bias=100.0),
+        BiasedMF(rating_range=None, learning_rate=10.0),
+        BiasedMF(rating_range=None, learning_rate=10.0, epochs=1),
+        BiasedMF(rating_range=None, biases=False, learning_rate=5.0),
+        BiasedMF(learning_rate=10.0, l2=100.0, l2_bias=100.0),
     ],
 )
 @pytest.mark.parametrize("validated", [False, True])
@@ -370,8 +370,8 @@ def test_an_absurd_rate_diverges_and_says_so(estimator: BiasedMF, validated: boo
 @pytest.mark.parametrize(
     "estimator",
     [
-        BiasedMF(rate=10.0, l2=0.0, l2_bias=0.0),
-        BiasedMF(rate=1e-6, init_sd=10.0),
+        BiasedMF(learning_rate=10.0, l2=0.0, l2_bias=0.0),
+        BiasedMF(learning_rate=1e-6, init_std=10.0),
         ExplicitALS(l2=1e-6, l2_bias=1e-6),
         ExplicitALS(l2=100.0, l2_bias=100.0),
         ImplicitALS(l2=1e-9, nu=0.0, alpha0=1e-6),

@@ -276,7 +276,7 @@ def test_no_interval_stands_over_a_few_users(n: int) -> None:
     draw = np.random.default_rng(n)
     u, i = np.divmod(np.arange(n * 12), 12)
     ratings = Interactions.from_columns(u, i, draw.integers(1, 6, len(u)))
-    for table in (ratings, ratings.to_events(positive_from=1)):
+    for table in (ratings, ratings.to_events(min_rating=1)):
         found = evaluate([], split_per_user(table, test=0.5), ks=(3,))
         for metric, interval in found.scores[0].metrics.items():
             assert np.isfinite(interval.mean), metric

@@ -37,9 +37,9 @@ def test_a_list_that_runs_out_of_neighbors_is_filled_by_popularity(estimator):
 
 def test_filters_and_exclusions_hold_for_filled_places():
     rec = cofactor.Recommender.fit(cofactor.ItemKNN(), popular())
-    top = rec.recommend("u8", n=9, among=["p0", "p2", "cat", "aaa-unpopular"])
+    top = rec.recommend("u8", n=9, candidates=["p0", "p2", "cat", "aaa-unpopular"])
     assert top["item"].to_list() == ["p2", "cat", "aaa-unpopular"]  # u8 has p0
-    assert rec.recommend("lone", n=2, among=["dog", "aaa-unpopular"])["item"].to_list() == ["dog"]
+    assert rec.recommend("lone", n=2, candidates=["dog", "aaa-unpopular"])["item"].to_list() == ["dog"]
 
 
 def test_one_user_alone_and_a_batch_get_the_same_lists():
@@ -62,8 +62,8 @@ ALL = [
     cofactor.BPR(factors=4, epochs=3),
     cofactor.ExplicitALS(factors=4, epochs=3),
     cofactor.BiasedMF(factors=4, epochs=3),
-    cofactor.BayesianMF(factors=4, sweeps=12, burn_in=4),
-    cofactor.NeuralMF(user_width=4, item_width=4, hidden=4, epochs=1),
+    cofactor.BayesianMF(factors=4, iterations=12, burn_in=4),
+    cofactor.NeuralMF(user_dim=4, item_dim=4, hidden=4, epochs=1),
     cofactor.ItemKNN(shrink=1),
 ]
 

@@ -63,7 +63,7 @@ def test_the_parts_add_up_to_the_score(case: tuple[str, str], fitted: Any, data:
     ids=["biased-mf", "bpr", "bayesian-mf"],
 )
 def test_little_is_not_attributed(name: str, most: float, movielens: Interactions) -> None:
-    table = movielens if REGISTRY[name].kind == "ratings" else movielens.to_events(positive_from=4)
+    table = movielens if REGISTRY[name].kind == "ratings" else movielens.to_events(min_rating=4)
     rec = Recommender.fit(REGISTRY[name](), table)
     users = np.random.default_rng(0).choice(len(rec.users), 40, replace=False).astype(np.int32)
     best, _ = rec.rank(users, 5)
@@ -145,7 +145,7 @@ def test_a_model_that_cannot_tell_says_so(small_ratings: Interactions) -> None:
 
 
 def test_an_explanation_without_a_history_has_no_parts_of_items(small_ratings: Interactions) -> None:
-    rec = Recommender.fit(REGISTRY["bayesian-mf"](factors=2, sweeps=6, burn_in=3), small_ratings)
+    rec = Recommender.fit(REGISTRY["bayesian-mf"](factors=2, iterations=6, burn_in=3), small_ratings)
     nothing = SparseRows.empty(1)
     unknown = rec.model.fold_in(nothing)
     with warnings.catch_warnings():
@@ -161,7 +161,7 @@ def test_terms_do_not_change_when_all_ratings_are_shifted(small_ratings: Interac
     terms = []
     for shift in (0, 8):
         table = Interactions.from_columns(users, items, small_ratings.values + shift)
-        rec = Recommender.fit(REGISTRY["bayesian-mf"](factors=2, sweeps=6, burn_in=3), table)
+        rec = Recommender.fit(REGISTRY["bayesian-mf"](factors=2, iterations=6, burn_in=3), table)
         terms.append(rec.explanation(0, 3).terms)
     assert np.abs(terms[0]).max() > 1e-3
     np.testing.assert_allclose(terms[0], terms[1], rtol=0.02, atol=0.02 * np.abs(terms[0]).max())

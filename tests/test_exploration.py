@@ -48,7 +48,7 @@ def test_a_share_of_places_and_no_more_than_the_cap_each(rec: Recommender) -> No
 
 
 def test_the_rest_of_the_list_is_what_it_was(rec: Recommender) -> None:
-    plain = rec.recommend(EVERYONE, 10, among=range(50))
+    plain = rec.recommend(EVERYONE, 10, candidates=range(50))
     found = explore(rec, EVERYONE, 10, share=0.2)
     assert (found["item"] == plain["item"]).filter(~found["explored"]).all()
     assert explore(rec, EVERYONE, 10, share=0.0).drop("explored").equals(plain.select("user", "item", "rank"))
@@ -59,7 +59,7 @@ def test_the_rest_of_the_list_is_what_it_was(rec: Recommender) -> None:
 def test_no_user_is_shown_a_new_item_that_they_rated_low() -> None:
     users, items = list(range(20)) * 6, np.repeat(range(6), 20)
     ratings = Interactions.from_columns([*users, *range(20)], [*items, *[9] * 20], [5] * 120 + [1] * 19 + [5])
-    rec = Recommender.fit(cofactor.ItemKNN(), ratings.to_events(positive_from=4))
+    rec = Recommender.fit(cofactor.ItemKNN(), ratings.to_events(min_rating=4))
     found = explore(rec, list(range(20)), 10, share=1.0, below=5)
     assert rec.support.tolist()[-1] == 1
     assert 9 not in found["item"].to_list()
@@ -119,7 +119,7 @@ def test_what_is_clicked_gets_the_places(rec: Recommender) -> None:
 
 
 def test_a_posterior_prefers_what_was_liked_and_still_tries_the_rest(table: Interactions) -> None:
-    rec = Recommender.fit(cofactor.BayesianMF(factors=4, sweeps=30, burn_in=10, samples=16), table)
+    rec = Recommender.fit(cofactor.BayesianMF(factors=4, iterations=30, burn_in=10, kept_samples=16), table)
     found = explore(rec, EVERYONE, 10, share=0.2, cap=1000)
     places = places_of(found)[50:]
     assert places[:5].sum() > 1.5 * places[5:].sum()

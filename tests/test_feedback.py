@@ -18,7 +18,7 @@ from cofactor.kernels.sparse import SparseRows
 
 SMALL = World(n_users=60, n_items=80, n_ratings=900, genres=4, taste_sd=0.6)
 QUICK = BiasedMF(factors=4, epochs=4)
-BAYES = BayesianMF(factors=3, sweeps=8, burn_in=3, samples=4)
+BAYES = BayesianMF(factors=3, iterations=8, burn_in=3, kept_samples=4)
 COLUMNS = ["remedy", "round", "accuracy", "coverage", "gini", "diversity", "most_shown", "favorite", "drift"]
 
 

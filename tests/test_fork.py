@@ -54,7 +54,7 @@ ratings = cofactor.read_ratings("r.csv").with_item_table(table)
 rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4, epochs=2), ratings)
 rec.save("r.cofactor")
 eased = cofactor.cold_start.eased_in(rec)
-knn = cofactor.Recommender.fit(cofactor.ItemKNN(), ratings.to_events(positive_from=4))
+knn = cofactor.Recommender.fit(cofactor.ItemKNN(), ratings.to_events(min_rating=4))
 new = cofactor.Interactions.from_columns(["zoe"], ["i1"], [5], times=[900_000_000])
 split = cofactor.split_random(ratings)
 users, items = frame["user"].to_list()[:200], frame["item"].to_list()[:200]

@@ -134,15 +134,15 @@ def test_arrays_cannot_be_written() -> None:
 
 def test_ratings_become_events_at_a_threshold_and_the_catalog_stays() -> None:
     ratings = table([(1, "a", 5, 0), (1, "b", 3, 0), (2, "b", 4, 9)])
-    events = ratings.to_events(positive_from=4)
+    events = ratings.to_events(min_rating=4)
     assert events.frame().rows() == [(1, "a", 1.0, 0), (2, "b", 1.0, 9)]
     assert events.kind == "events"
     assert events.scale is None
     assert events.items is ratings.items
     with pytest.raises(KindError, match="events already"):
-        events.to_events(positive_from=4)
-    with pytest.raises(DataError, match="no rating is at or above positive_from=6"):
-        ratings.to_events(positive_from=6)
+        events.to_events(min_rating=4)
+    with pytest.raises(DataError, match="no rating is at or above min_rating=6"):
+        ratings.to_events(min_rating=6)
 
 
 def test_weights_replace_weights() -> None:
@@ -162,9 +162,9 @@ def test_weights_replace_weights() -> None:
         loaded.with_weights(None)
     with pytest.raises(DataError, match=r"row 2: weight -1\.0 is not usable for ratings"):
         loaded.with_weights([1, -1])
-    assert loaded.to_events(positive_from=1).with_weights([1, -1]).confidence.tolist() == [1, -1]
+    assert loaded.to_events(min_rating=1).with_weights([1, -1]).confidence.tolist() == [1, -1]
     with pytest.raises(DataError, match="row 1 of weights: nan is not a usable number"):
-        loaded.to_events(positive_from=1).with_weights([np.nan, 1])
+        loaded.to_events(min_rating=1).with_weights([np.nan, 1])
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def rated(ids: Ids, kind: Kind) -> Interactions:
         {"user": [ids.user(n) for n in range(N_USERS)], "age": [20.0 + n for n in range(N_USERS)]}
     )
     table = table.select(table.i != table.items.row(ids.item(UNRATED)))
-    return table if kind == "ratings" else table.to_events(positive_from=4)
+    return table if kind == "ratings" else table.to_events(min_rating=4)
 
 
 # The models
@@ -418,7 +418,7 @@ class ListOfGenre:
         items = [served.ids.item(n) for n in range(N_ITEMS) if GENRES[n % 3] == given["genre"]]
         wanted = [item for item in items if item not in out]
         return framed(
-            lambda: served.rec.recommend(served.user(given["user"]), among=wanted, **wish(given, "n", "diversity"))
+            lambda: served.rec.recommend(served.user(given["user"]), candidates=wanted, **wish(given, "n", "diversity"))
         )
 
     def http(self, served: Served, given: Given) -> Any:
@@ -554,7 +554,7 @@ class LowRatingList:
     def python(self, served: Served, given: Given) -> Any:
         user, item = served.user(given["user"]), served.item(given["item"])
         held = served.table.frame().filter(user=user)["item"][0]
-        new = Interactions.from_columns([user, user], [held, item], [5, 1]).to_events(positive_from=4)
+        new = Interactions.from_columns([user, user], [held, item], [5, 1]).to_events(min_rating=4)
         assert new.seen is not None
         only_low = new.select(np.zeros(len(new), bool))
         return framed(lambda: served.rec.updated(only_low).recommend(user, n=N_ITEMS))

@@ -187,7 +187,7 @@ def test_sgd_updates_equal_their_twin(seed: int, weighted: bool, span: float, bi
         mean=0.1,
         low=0.7,
         span=span,
-        rate=0.03,
+        learning_rate=0.03,
         bias_rate=bias_rate,
         l2=0.05,
         l2_bias=0.02,
@@ -234,7 +234,7 @@ def test_an_sgd_update_is_the_gradient_of_the_loss() -> None:
     reference.sgd_updates(
         P, Q, b_u, b_i,
         np.zeros(1, np.int32), np.zeros(1, np.int32), np.array([r], np.float32), np.array([w], np.float32),
-        mean=mean, low=low, span=span, rate=1e-3, bias_rate=1e-3, l2=l2, l2_bias=l2_bias,
+        mean=mean, low=low, span=span, learning_rate=1e-3, bias_rate=1e-3, l2=l2, l2_bias=l2_bias,
     )  # fmt: skip
     moved = np.concatenate([P[0], Q[0], b_u, b_i])
     np.testing.assert_allclose(start - 1e-3 * gradient, moved, atol=1e-7)
@@ -291,7 +291,7 @@ def test_an_epoch_visits_every_rating_once() -> None:
         mean=0.5,
         low=0,
         span=0,
-        rate=1e-12,
+        learning_rate=1e-12,
         bias_rate=0,
         l2=0,
         l2_bias=0,

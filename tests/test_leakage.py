@@ -61,7 +61,7 @@ def test_one_pair_is_enough_and_is_named(small_ratings: Interactions) -> None:
 
 def test_calibration_of_a_model_that_knows_the_test_part(small_ratings: Interactions) -> None:
     split = split_random(small_ratings)
-    small = cofactor.BayesianMF(factors=2, sweeps=20, burn_in=5, samples=4)
+    small = cofactor.BayesianMF(factors=2, iterations=20, burn_in=5, kept_samples=4)
     with pytest.raises(LeakageError, match="are in the test part and in the model's histories"):
         calibration(cofactor.Recommender.fit(small, small_ratings), split)
     honest = cofactor.Recommender.fit(small, split.train)

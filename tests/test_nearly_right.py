@@ -220,11 +220,11 @@ def test_zeros_apart_from_all_other_ratings_are_said_and_the_advice_works(tmp_pa
         assert (loaded.values == 0).sum() == 7  # nothing is dropped in silence
         note = next(note for note in loaded.report.notes if " are 0 while the others lie between " in note)
         assert note.startswith(f"7 of {n} ratings are 0 while the others lie between {levels[0]:g} and {levels[-1]:g}.")
-    advised = re.search(r"levels=\[([^]]*)\], on_bad=\"quarantine\", quarantine=\"refused\.csv\"", note)
+    advised = re.search(r"levels=\[([^]]*)\], on_error=\"quarantine\", quarantine=\"refused\.csv\"", note)
     assert advised is not None
     declared = [float(level) for level in advised[1].split(",")]
     for source in (path, frame):
-        rated = read_ratings(source, levels=declared, on_bad="quarantine", quarantine=tmp_path / "refused.csv")
+        rated = read_ratings(source, levels=declared, on_error="quarantine", quarantine=tmp_path / "refused.csv")
         assert len(rated) == n - 7
         assert rated.report is not None
         assert not any("are 0 while" in note for note in rated.report.notes)

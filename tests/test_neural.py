@@ -34,7 +34,7 @@ torch = pytest.importorskip("torch", reason='torch is not installed: pip install
 from cofactor.estimators.network_training import Network, one_torch_thread  # noqa: E402
 
 HEADS = ["regression", "classification"]
-DEEP: dict[str, Any] = {"layers": 3, "hidden": 24, "user_width": 7, "item_width": 5, "epochs": 30, "batch": 128}
+DEEP: dict[str, Any] = {"layers": 3, "hidden": 24, "user_dim": 7, "item_dim": 5, "epochs": 30, "batch": 128}
 DEEP |= {"weight_decay": 0.3, "dropout": 0.1}
 NOBODY = SparseRows.empty(0)
 
@@ -99,7 +99,7 @@ def test_a_mass_on_s0_means_what_it_says(s0: Split) -> None:
 @pytest.mark.parametrize("ends", [1, 4])
 @pytest.mark.parametrize("widths", [(7, 5), (3, 9)])
 def test_the_layers_in_numpy_are_those_in_torch_in_value_and_in_gradient(ends: int, widths: tuple[int, int]) -> None:
-    spec = NeuralMF(user_width=widths[0], item_width=widths[1], hidden=12, layers=3, dropout=0.0, init_sd=1.0)
+    spec = NeuralMF(user_dim=widths[0], item_dim=widths[1], hidden=12, layers=3, dropout=0.0, init_std=1.0)
     g = torch.Generator().manual_seed(1)
     slope, bias = torch.linspace(-1, 1, ends) + 0.5, torch.randn(ends, generator=g)
     network = Network(spec, 6, 300, slope, bias, g)
@@ -158,7 +158,7 @@ def test_what_a_network_can_do(model: NetworkModel) -> None:
 
 
 def test_the_summary_counts_every_parameter(small_ratings: Interactions) -> None:
-    model = NeuralMF(user_width=3, item_width=2, hidden=8, layers=2, epochs=1).fit(small_ratings)
+    model = NeuralMF(user_dim=3, item_dim=2, hidden=8, layers=2, epochs=1).fit(small_ratings)
     lines = [line.split() for line in model.summary().splitlines()]
     users, items = small_ratings.n_users + 1, small_ratings.n_items + 1
     assert lines[1] == ["user_vectors", str(users), "x", "3", f"{users * 3:,}"]
@@ -232,8 +232,8 @@ def test_an_unknown_head_is_refused() -> None:
 def test_early_stopping_keeps_the_best_epoch(small_ratings: Interactions) -> None:
     split = split_random(small_ratings, test=0.3, seed=1)
     epochs: list[Epoch] = []
-    spec = NeuralMF(epochs=200, weight_decay=0.0, bias_decay=0.0, rate=0.02, patience=4)
-    model = spec.fit(split.train, validation=split.test, on_epoch=epochs.append)
+    spec = NeuralMF(epochs=200, weight_decay=0.0, bias_decay=0.0, learning_rate=0.02, patience=4)
+    model = spec.fit(split.train, validation=split.test, callback=epochs.append)
     scores = [epoch.validation for epoch in epochs]
     assert 5 < len(epochs) < 200
     best = int(np.argmin(scores))
@@ -244,7 +244,7 @@ def test_early_stopping_keeps_the_best_epoch(small_ratings: Interactions) -> Non
 
 def test_without_a_validation_part_all_epochs_are_run_and_the_loss_falls(small_ratings: Interactions) -> None:
     epochs: list[Epoch] = []
-    NeuralMF(epochs=12).fit(small_ratings, on_epoch=epochs.append)
+    NeuralMF(epochs=12).fit(small_ratings, callback=epochs.append)
     assert [epoch.number for epoch in epochs] == list(range(1, 13))
     assert all(epoch.validation is None for epoch in epochs)
     assert epochs[-1].loss < 0.9 * epochs[0].loss
@@ -256,7 +256,7 @@ def test_torch_is_left_as_it_was_found(small_ratings: Interactions) -> None:
         torch.set_num_threads(2)
         state = torch.random.get_rng_state()
         during: list[int] = []
-        NeuralMF(epochs=2).fit(small_ratings, on_epoch=lambda epoch: during.append(torch.get_num_threads()))
+        NeuralMF(epochs=2).fit(small_ratings, callback=lambda epoch: during.append(torch.get_num_threads()))
         assert during == [1, 1]
         assert torch.get_num_threads() == 2
         assert torch.equal(torch.random.get_rng_state(), state)
@@ -283,18 +283,18 @@ def test_neither_torchs_state_nor_its_threads_change_a_bit(small_ratings: Intera
 
 def test_a_fit_goes_on_from_a_model(model: NetworkModel, small_ratings: Interactions) -> None:
     head = "classification" if isinstance(model, LevelsNetworkModel) else "regression"
-    spec = NeuralMF(head=head, **{**DEEP, "epochs": 1}, rate=1e-6)
-    near = spec.fit(small_ratings, start=model)
+    spec = NeuralMF(head=head, **{**DEEP, "epochs": 1}, learning_rate=1e-6)
+    near = spec.fit(small_ratings, init_model=model)
     for name, array in model.arrays().items():
         if name != "user_spread":
             np.testing.assert_allclose(near.arrays()[name], array, atol=1e-3)
-    with pytest.raises(ParameterError, match=r"start has user_in of shape \(7, 24\), not \(7, 10\)"):
-        replace(spec, hidden=10).fit(small_ratings, start=model)
+    with pytest.raises(ParameterError, match=r"init_model has user_in of shape \(7, 24\), not \(7, 10\)"):
+        replace(spec, hidden=10).fit(small_ratings, init_model=model)
 
 
 def test_a_fit_that_runs_away_says_so(small_ratings: Interactions) -> None:
     with pytest.raises(DivergedError, match="lower rate, raise weight_decay, or look"):
-        NeuralMF(rate=1.0, weight_decay=100.0).fit(small_ratings)
+        NeuralMF(learning_rate=1.0, weight_decay=100.0).fit(small_ratings)
 
 
 def test_weights_count_as_repetitions(small_ratings: Interactions) -> None:

@@ -332,7 +332,7 @@ def test_going_on_from_a_model_is_the_same_in_every_unit() -> None:
         found = []
         for times in (1.0, 1e4):
             table = ratings(times)
-            model = spec.fit(table, start=spec.fit(table))
+            model = spec.fit(table, init_model=spec.fit(table))
             found.append(model.predict(table.u, table.i, table.by_user).astype(np.float64) / times)
         np.testing.assert_allclose(*found, atol=0.01)
 
@@ -441,5 +441,5 @@ def test_a_divergence_gives_this_advice(estimator: Any) -> None:
     huge = np.full_like(model.user_factors, 1e30), np.full_like(model.item_factors, 1e30)
     start = replace(model, user_factors=huge[0], item_factors=huge[1])
     with np.errstate(all="ignore"), pytest.raises(DivergedError) as caught:
-        estimator.fit(table, start=start)
+        estimator.fit(table, init_model=start)
     assert str(caught.value).endswith(estimator.diverged_advice)

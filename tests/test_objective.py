@@ -183,7 +183,7 @@ def test_no_half_step_of_als_makes_the_loss_larger(
         data = data.with_weights(given)
     model, losses = None, []
     for _ in range(12):  # each fit: users from where they are, then items, then users exactly
-        model = estimator.fit(data, seed=1, start=model)
+        model = estimator.fit(data, seed=1, init_model=model)
         losses.append(objective(model, data))
     assert all(after <= before * (1 + 1e-6) for before, after in pairwise(losses))
     assert losses[-1] < 0.95 * losses[0]
@@ -197,9 +197,9 @@ def test_a_fold_in_of_everybody_never_makes_the_loss_larger(small_ratings: Inter
 
 def test_sgd_makes_the_loss_small(small_ratings: Interactions) -> None:
     """Its own objective, which als minimizes exactly: close to it after some epochs, and better than the start."""
-    sgd = BiasedMF(factors=4, epochs=60, l2=0.05, l2_bias=0.05, rating_range=None, init_sd=0.1).fit(small_ratings)
+    sgd = BiasedMF(factors=4, epochs=60, l2=0.05, l2_bias=0.05, rating_range=None, init_std=0.1).fit(small_ratings)
     als = ExplicitALS(factors=4, epochs=40, l2=0.05, l2_bias=0.05).fit(small_ratings)
-    one = BiasedMF(factors=4, epochs=1, l2=0.05, l2_bias=0.05, rating_range=None, init_sd=0.1).fit(small_ratings)
+    one = BiasedMF(factors=4, epochs=1, l2=0.05, l2_bias=0.05, rating_range=None, init_std=0.1).fit(small_ratings)
     best = objective(als, small_ratings)
     assert objective(sgd, small_ratings) < 1.1 * best
     assert objective(one, small_ratings) > 1.2 * best

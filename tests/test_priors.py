@@ -256,7 +256,7 @@ def test_priors_change_newcomers_and_nobody_else(rec: Recommender) -> None:
 @pytest.mark.parametrize("estimator", [ALS, cofactor.BiasedMF(factors=4, epochs=5), cofactor.ImplicitALS(factors=4)])
 def test_an_unknown_user_is_predicted_by_the_prior(estimator: Any, table: Interactions) -> None:
     """As a new user without a history is ranked; known users are predicted as before."""
-    known = table if estimator.kind == "ratings" else table.to_events(positive_from=4)
+    known = table if estimator.kind == "ratings" else table.to_events(min_rating=4)
     plain = Recommender.fit(estimator, known)
     rec, items = learn_priors(plain), plain.items.all.to_list()
     nobody = rec.folded_in(SparseRows.empty(1))

@@ -173,7 +173,7 @@ def _check_ratings(file: Generated, path: Path, header: list[str], good: dict[in
             expected[user, item] = number
     if not expected:
         return
-    loaded = read_ratings(path, format=file.format, on_bad="quarantine")
+    loaded = read_ratings(path, format=file.format, on_error="quarantine")
     assert loaded.report is not None
     assert {refusal.line for refusal in loaded.report.refusals} == refused
     assert {(str(user), str(item)): value for user, item, value in loaded.frame().rows()} == expected
@@ -184,7 +184,7 @@ def test_a_field_with_text_after_its_closing_quote_is_refused_by_the_quick_pass_
     path.write_text('user,item,rating\n"x"y"z",1,5\n"x""y",1,4\nb,2,3\n')
     with pytest.raises(DataError, match="line 2: text after a closing quote"):
         read_ratings(path)
-    assert read_ratings(path, on_bad="quarantine").frame().rows() == [("b", 2, 3.0), ('x"y', 1, 4.0)]
+    assert read_ratings(path, on_error="quarantine").frame().rows() == [("b", 2, 3.0), ('x"y', 1, 4.0)]
 
 
 @pytest.mark.parametrize("size", [(1 << 18) - 50, (1 << 18) - 38, (1 << 18) - 26])

@@ -323,7 +323,7 @@ def test_clean_files_never_take_the_slow_pass(tmp_path: Path, monkeypatch: pytes
 
 
 def test_the_report_has_plain_values_for_json(tmp_path: Path) -> None:
-    report = read_ratings(write(tmp_path, "user,item,rating\na,x,1\na,x,b\n"), on_bad="quarantine").report
+    report = read_ratings(write(tmp_path, "user,item,rating\na,x,1\na,x,b\n"), on_error="quarantine").report
     assert report is not None
     shown = json.loads(json.dumps(report.as_dict()))
     assert shown["refused"] == {"the value is not a number": 1}

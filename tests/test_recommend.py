@@ -128,15 +128,15 @@ def test_among_keeps_to_these_items(rec: Recommender) -> None:
     few = [unseen[40], unseen[3], unseen[20], unseen[3]]
     expected = [unseen[3], unseen[20], unseen[40]]
     for among in (few, np.array(few), pl.Series(few), pd.Series(few), iter(few), set(few)):
-        top = rec.recommend("user 7", n=10, among=among)
+        top = rec.recommend("user 7", n=10, candidates=among)
         assert top["item"].to_list() == expected
         assert top["rank"].to_list() == [1, 2, 3]
-    assert rec.recommend("user 7", among=unseen[3])["item"].to_list() == [unseen[3]]
-    assert len(rec.recommend("user 7", among=[])) == 0
-    assert len(rec.recommend("user 7", among=list(history_of(rec, "user 7")))) == 0
-    assert set(rec.recommend_all(2, among=few)["item"]) <= set(few)
+    assert rec.recommend("user 7", candidates=unseen[3])["item"].to_list() == [unseen[3]]
+    assert len(rec.recommend("user 7", candidates=[])) == 0
+    assert len(rec.recommend("user 7", candidates=list(history_of(rec, "user 7")))) == 0
+    assert set(rec.recommend_all(2, candidates=few)["item"]) <= set(few)
     with pytest.raises(UnknownIdError, match="among: 'no such film' is not a known item"):
-        rec.recommend("user 7", among=[*few, "no such film"])
+        rec.recommend("user 7", candidates=[*few, "no such film"])
 
 
 @pytest.mark.parametrize("n", [0, -1, 2.0, 2.5, "3", None, True, float("nan")])
@@ -362,7 +362,7 @@ def test_a_newcomer_without_history_gets_a_whole_list(rec: Recommender) -> None:
     top = rec.recommend_newcomer([], n=5)
     level = np.argsort(-rec.model.item_bias, kind="stable")[:5]
     assert top["item"].to_list() == rec.items.ids(level).to_list()
-    assert len(rec.recommend_newcomer([], n=3, among=["item 1", "item 2"])) == 2
+    assert len(rec.recommend_newcomer([], n=3, candidates=["item 1", "item 2"])) == 2
 
 
 @pytest.mark.parametrize(
@@ -615,10 +615,10 @@ def test_files_of_another_kind_or_version_are_refused(rec: Recommender, tmp_path
 
 
 def test_a_start_must_have_the_same_ids(rec: Recommender, small_ratings: Interactions) -> None:
-    more = Recommender.fit(ALS, small_ratings, start=rec)
+    more = Recommender.fit(ALS, small_ratings, init_model=rec)
     assert not same_rows(rec, more, rec.users.all)
-    with pytest.raises(DataError, match="start must have the same users and items"):
-        Recommender.fit(ALS, ratings(("amy", "item 3", 5)), start=rec)
+    with pytest.raises(DataError, match="init_model must have the same users and items"):
+        Recommender.fit(ALS, ratings(("amy", "item 3", 5)), init_model=rec)
 
 
 def test_what_is_no_estimator_is_not_fitted(small_ratings: Interactions) -> None:
@@ -646,7 +646,7 @@ RATING_ESTIMATORS = [
     Bias(),
     BiasedMF(factors=2, epochs=2),
     ExplicitALS(factors=2, epochs=2),
-    BayesianMF(factors=2, sweeps=4, burn_in=2),
+    BayesianMF(factors=2, iterations=4, burn_in=2),
     ItemKNN(),
     UserKNN(),
 ]

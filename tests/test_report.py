@@ -180,7 +180,7 @@ def test_the_command_writes_the_same_bytes_and_the_numbers_beside(tmp_path: Path
 
 
 def test_events_have_what_events_can_have(table: Interactions) -> None:
-    made = make_report(study(table.to_events(positive_from=4), estimator=ImplicitALS(factors=4)))
+    made = make_report(study(table.to_events(min_rating=4), estimator=ImplicitALS(factors=4)))
     missing = {section.name for section in made.sections if not section.pictures}
     assert missing == {"load", "calibration", "ranking", "feedback_loop"}
     assert made.as_dict()["sections"]["comparison"]["numbers"]["metric"] == "ndcg@10"
@@ -275,7 +275,7 @@ def test_without_plotly_the_command_says_what_to_install_before_anything_is_read
 
 def test_movielens_has_every_section(movielens: Interactions) -> None:
     """Titles and genres of the real thing: only what needs no long fit."""
-    one = Study(movielens, BayesianMF(factors=4, sweeps=20, burn_in=5))
+    one = Study(movielens, BayesianMF(factors=4, iterations=20, burn_in=5))
     assert data.cross_tab(one).pictures
     assert taste.taste_map(one).tables[0].frame["name"].str.contains(r"\(19\d\d\)").any()
     assert one.kinds == "genres"

@@ -16,7 +16,7 @@ VALUES = [5, 5, 1] + [5] * 24
 @pytest.fixture
 def events() -> cofactor.Interactions:
     """Six users rate a, b, c, d with 5; ana rates a and b 5, and c 1."""
-    return cofactor.Interactions.from_columns(USERS, ITEMS, VALUES).to_events(positive_from=4)
+    return cofactor.Interactions.from_columns(USERS, ITEMS, VALUES).to_events(min_rating=4)
 
 
 @pytest.mark.parametrize("estimator", [cofactor.ItemKNN(), cofactor.UserKNN(), cofactor.EASE(), cofactor.Popularity()])
@@ -45,7 +45,7 @@ def test_the_exclusion_survives_a_file_and_an_update(events, tmp_path):
     again = cofactor.Recommender.load(tmp_path / "rec.cofactor")
     assert again.recommend("ana").equals(rec.recommend("ana"))
     more = cofactor.Interactions.from_columns(["zoe", "zoe", "ana"], ["a", "b", "d"], [5, 2, 3])
-    after = again.updated(more.to_events(positive_from=4))
+    after = again.updated(more.to_events(min_rating=4))
     assert set(after.recommend("zoe")["item"]) == {"c", "d"}
     assert after.recommend("ana")["item"].to_list() == []
     assert after.recommend("bo")["item"].to_list() == []
@@ -53,7 +53,7 @@ def test_the_exclusion_survives_a_file_and_an_update(events, tmp_path):
 
 def test_no_place_of_any_list_goes_to_an_item_that_its_user_rated_low():
     ratings = generate(World(n_users=150, n_items=60, n_ratings=3000)).interactions
-    rec = cofactor.Recommender.fit(cofactor.ItemKNN(), ratings.to_events(positive_from=4))
+    rec = cofactor.Recommender.fit(cofactor.ItemKNN(), ratings.to_events(min_rating=4))
     lists, _ = rec.rank(np.arange(150, dtype=np.int32), 10)
     rated = set(zip(ratings.u.tolist(), ratings.i.tolist(), strict=True))
     places = [(u, int(i)) for u, row in enumerate(lists) for i in row if i >= 0]
@@ -76,7 +76,7 @@ def test_splits_keep_what_was_seen_and_nothing_of_the_future(cut):
     made = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
     times = random.integers(0, 10_000, len(made))
     ratings = cofactor.Interactions.from_columns(made.u, made.i, made.values, times=times)
-    table = ratings.to_events(positive_from=4)
+    table = ratings.to_events(min_rating=4)
     split = cut(table)
     assert split.train.seen is not None
     parts = [split.train.seen] if split.fold_in is None else [split.train.seen, split.fold_in.seen]

@@ -59,7 +59,7 @@ def test_blas_has_its_threads_again_after_every_call(
 ) -> None:
     table = small_events if estimator.kind == "events" else small_ratings
     inside: list[int] = []
-    rec = cofactor.Recommender.fit(estimator, table, on_epoch=lambda _: inside.extend(blas_threads()))
+    rec = cofactor.Recommender.fit(estimator, table, callback=lambda _: inside.extend(blas_threads()))
     assert set(blas_threads()) == {2}
     assert not inside or 1 in inside  # callbacks run inside the fit; other libraries may have a BLAS of their own
     calls = {
@@ -85,7 +85,7 @@ def test_blas_has_its_threads_again_after_a_fit_that_fails(small_ratings: Intera
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        cofactor.ExplicitALS(factors=2).fit(small_ratings, on_epoch=stop)
+        cofactor.ExplicitALS(factors=2).fit(small_ratings, callback=stop)
     assert set(blas_threads()) == {2}
 
 

@@ -84,14 +84,14 @@ def test_a_bad_line_of_an_item_file_is_rejected_or_set_aside(home: Path, name: s
     result = run("fit", "r.csv", "-o", "m", "--items", "i.csv", "--model", "bias")
     assert result.exit_code == 2
     assert f"i.csv, {message}" in result.stderr
-    assert "--on-bad quarantine" in result.stderr
-    rec = fitted(home, "--items", "i.csv", "--on-bad", "quarantine")
+    assert "--on-error quarantine" in result.stderr
+    rec = fitted(home, "--items", "i.csv", "--on-error", "quarantine")
     assert rec.titles is not None
     assert rec.titles.to_list() == [title if title != "Film 3" else None for title in TITLES]
     refused = pl.read_csv(home / "i.csv.refused.csv")
     assert len(refused) == 1
     assert message.startswith(f"line {refused['line'][0]}: {refused['reason'][0]}")
-    said = ok("describe", "r.csv", "--items", "i.csv", "--on-bad", "quarantine").stderr
+    said = ok("describe", "r.csv", "--items", "i.csv", "--on-error", "quarantine").stderr
     assert "1 refused rows of i.csv were written to i.csv.refused.csv" in said
 
 
@@ -100,7 +100,7 @@ def test_a_bad_line_of_json_and_of_a_user_file_are_set_aside(home: Path) -> None
     result = run("fit", "r.csv", "-o", "m", "--model", "bias", "--users", "u.jsonl")
     assert result.exit_code == 2
     assert "u.jsonl, line 2: not valid JSON" in result.stderr
-    rec = fitted(home, "--users", "u.jsonl", "--on-bad", "quarantine")
+    rec = fitted(home, "--users", "u.jsonl", "--on-error", "quarantine")
     assert rec.user_table is not None
     assert rec.user_table.drop_nulls().rows() == [(1, 20), (2, 50)]
     refused = pl.read_csv(home / "u.jsonl.refused.csv")
@@ -110,11 +110,11 @@ def test_a_bad_line_of_json_and_of_a_user_file_are_set_aside(home: Path) -> None
 def test_bad_rows_of_all_files_are_set_aside_apart(home: Path) -> None:
     (home / "r.csv").write_text(RATINGS + "1,2\n")
     (home / "i.csv").write_text("item,title\n1,One,1\n2,Two\n")
-    fitted(home, "--items", "i.csv", "--on-bad", "quarantine", "--quarantine", "mine.csv")
+    fitted(home, "--items", "i.csv", "--on-error", "quarantine", "--quarantine", "mine.csv")
     assert pl.read_csv(home / "mine.csv")["text"].to_list() == ["1,2"]
     assert pl.read_csv(home / "i.csv.refused.csv")["text"].to_list() == ["1,One,1"]
     (home / "i.csv").write_text("item,title\n1,One,1\n")
-    result = run("fit", "r.csv", "-o", "m", "--items", "i.csv", "--on-bad", "quarantine")
+    result = run("fit", "r.csv", "-o", "m", "--items", "i.csv", "--on-error", "quarantine")
     assert result.exit_code == 2
     assert "i.csv: all 1 rows were refused" in result.stderr
 

@@ -238,10 +238,10 @@ def test_time_needs_times(moody: Interactions) -> None:
 
 
 def test_gain_lets_higher_ratings_count_more(small_ratings: Interactions) -> None:
-    plain, graded = (small_ratings.to_events(positive_from=4, gain=gain) for gain in (0.0, 0.5))
+    plain, graded = (small_ratings.to_events(min_rating=4, gain=gain) for gain in (0.0, 0.5))
     stars = small_ratings.values[small_ratings.values >= 4]
     np.testing.assert_array_equal(plain.values, 1)
     np.testing.assert_array_equal(graded.values, np.where(stars == 5, 1.5, 1))
     for wrong in (-1.0, float("nan")):
         with pytest.raises(ParameterError, match=r"gain must be a finite number( from 0 on)?, not"):
-            small_ratings.to_events(positive_from=4, gain=wrong)
+            small_ratings.to_events(min_rating=4, gain=wrong)

@@ -282,7 +282,7 @@ def columns_in_file_order() -> pl.DataFrame:
 def i0(movielens: Interactions) -> Split:
     table = columns_in_file_order()
     _, test = i0_rows(table["user"], table["value"].to_numpy())
-    return split_rows(movielens.to_events(positive_from=4), test, users=table["user"], items=table["item"]).excluding(
+    return split_rows(movielens.to_events(min_rating=4), test, users=table["user"], items=table["item"]).excluding(
         "positives"
     )
 

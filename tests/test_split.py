@@ -153,7 +153,7 @@ def test_last_chooses_the_same_rows_whatever_the_ids_are_called(table):
 
 
 def test_last_splits_movielens_with_ties_of_415_users(movielens):
-    split = split_last(movielens.to_events(positive_from=1), seed=1)
+    split = split_last(movielens.to_events(min_rating=1), seed=1)
     assert "ties in time of 415 users broken with seed 1" in split.description
 
 
@@ -281,7 +281,7 @@ def test_a_held_out_user_with_rows_in_train_or_a_pair_given_and_tested_is_a_leak
     with pytest.raises(LeakageError, match="user 1 is held out and has rows in test, and has rows in train"):
         Split(parts[0], parts[1], fold_in=nobody)
     with pytest.raises(KindError, match="fold_in holds events"):
-        Split(parts[0], parts[1], fold_in=parts[2].to_events(positive_from=1))
+        Split(parts[0], parts[1], fold_in=parts[2].to_events(min_rating=1))
     alone = [four.select(np.array(keep, bool)) for keep in ([0, 0, 0, 1], [0, 1, 1, 0], [1, 1, 0, 0])]
     with pytest.raises(LeakageError, match="user 1 and item 2 stand in fold_in and in test"):
         Split(alone[0], alone[1], fold_in=alone[2])
@@ -292,7 +292,7 @@ def test_other_ids_or_kinds_are_no_split(table):
     with pytest.raises(LeakageError, match=r"number their users differently .* cofactor\.evaluate\.split_given"):
         Split(table, other)
     half = np.arange(len(table)) % 2 == 0
-    events = table.select(~half).to_events(positive_from=1)
+    events = table.select(~half).to_events(min_rating=1)
     with pytest.raises(KindError, match="train holds ratings and test holds events"):
         Split(table.select(half), events)
     with pytest.raises(ParameterError, match="order must be any or by time or by time per user"):
@@ -349,7 +349,7 @@ def test_splits_that_cannot_be_made_say_what_to_do():
 
 
 def test_weights_and_events_travel_along(table):
-    weighted = table.with_weights(np.arange(len(table)) / 10).to_events(positive_from=3)
+    weighted = table.with_weights(np.arange(len(table)) / 10).to_events(min_rating=3)
     split = split_random(weighted)
     assert split.test.kind == "events"
     assert rows_of(split.train, split.test) == rows_of(weighted)

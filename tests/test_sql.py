@@ -85,8 +85,8 @@ def test_bad_rows_are_named_by_their_place_in_the_result(sqlite_url: str, tmp_pa
     with pytest.raises(DataError, match="row 3: the value is missing: '3, tt1, None, 1997-12-04'"):
         read_ratings(sqlite_url, query=query)
     with pytest.raises(ParameterError, match="name a file for the refused rows"):
-        read_ratings(sqlite_url, query=query, on_bad="quarantine")
-    kept = read_ratings(sqlite_url, query=query, on_bad="quarantine", quarantine=tmp_path / "q.csv")
+        read_ratings(sqlite_url, query=query, on_error="quarantine")
+    kept = read_ratings(sqlite_url, query=query, on_error="quarantine", quarantine=tmp_path / "q.csv")
     assert kept.report is not None
     assert [(r.line, r.reason) for r in kept.report.refusals] == [
         (3, "the value is missing"),

@@ -70,7 +70,7 @@ def test_row_numbers_of_the_file_become_a_split_of_the_table(file):
 
 def test_i0_splits_the_positives_and_keeps_the_catalog(file):
     users, items, values = file
-    events = Interactions.from_columns(users, items, values).to_events(positive_from=4)
+    events = Interactions.from_columns(users, items, values).to_events(min_rating=4)
     train, test = i0_rows(users, values, seed=1)
     split = split_rows(events, test, users=users, items=items)
     assert (len(split.train), len(split.test)) == (len(train), len(test))
@@ -97,7 +97,7 @@ def test_rows_that_are_not_there_are_named(file):
         split_rows(table, [0], users=["nobody"], items=["i1"])
     dislikes = np.flatnonzero(values < 4)[:1]
     with pytest.raises(DataError, match=f"row {dislikes[0] + 1} of the file, user '{users[dislikes[0]]}'"):
-        split_rows(table.to_events(positive_from=4), dislikes, users=users, items=items)
+        split_rows(table.to_events(min_rating=4), dislikes, users=users, items=items)
     with pytest.raises(DataError, match="600 user ids but 1 item ids"):
         split_rows(table, [0], users=users, items=["i1"])
     with pytest.raises(DataError, match="no rows to choose a test from"):

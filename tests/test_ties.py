@@ -176,7 +176,7 @@ def relabeled_split(split, seed):
 @pytest.mark.parametrize("seeds", [1, pytest.param(5, marks=pytest.mark.long)])
 def test_relabeling_changes_no_metric(estimator, sparse, seeds):
     spec = {"n_users": 600, "n_items": 400, "n_ratings": 1300} if sparse else {}
-    table = events_of(1, **spec).to_events(positive_from=3)
+    table = events_of(1, **spec).to_events(min_rating=3)
     table = cofactor.Interactions.from_columns(table.u, table.i, kind="events")
     split = cofactor.split_random(table, test=0.25, seed=0)
     first = evaluate(estimator, split, ks=[5, 10])[estimator.name].metrics
@@ -193,7 +193,7 @@ SHORT_LISTS = [cofactor.ItemKNN(k=5, neighbors=20), cofactor.UserKNN(k=5, neighb
 
 @pytest.mark.parametrize("estimator", SHORT_LISTS, ids=lambda e: e.name)
 def test_relabeling_changes_no_metric_where_similarities_tie_at_the_end_of_a_list(estimator):
-    table = events_of(5).to_events(positive_from=3)
+    table = events_of(5).to_events(min_rating=3)
     table = cofactor.Interactions.from_columns(table.u, table.i, kind="events")
     split = cofactor.split_random(table, test=0.25, seed=0)
     first = evaluate(estimator, split, ks=[5, 10])[estimator.name].metrics
@@ -242,11 +242,11 @@ def started(estimator, train, user_factors, item_factors):
     none = np.zeros(train.n_users, np.float32), np.zeros(train.n_items, np.float32)
     start = FactorModel(user_factors, item_factors, *none)
     first = cofactor.Recommender(start, train.users, train.items, train.by_user, train.kind)
-    return cofactor.Recommender.fit(estimator, train, start=first)
+    return cofactor.Recommender.fit(estimator, train, init_model=first)
 
 
 def test_relabeling_with_carried_initial_values_changes_no_metric_of_implicit_als():
-    table = events_of(3).to_events(positive_from=3)
+    table = events_of(3).to_events(min_rating=3)
     table = cofactor.Interactions.from_columns(table.u, table.i, kind="events")
     split = cofactor.split_random(table, test=0.25, seed=0)
     draw = np.random.default_rng(0)
@@ -270,7 +270,7 @@ RANDOM = [cofactor.ImplicitALS(factors=8, epochs=5), cofactor.BPR(factors=8, epo
 @pytest.mark.parametrize("estimator", RANDOM, ids=lambda e: e.name)
 def test_relabeling_shifts_no_metric_of_estimators_with_random_numbers(estimator):
     """Over ten seeds the mean of the paired differences is within three standard errors of 0."""
-    table = events_of(4).to_events(positive_from=3)
+    table = events_of(4).to_events(min_rating=3)
     split = cofactor.split_random(
         cofactor.Interactions.from_columns(table.u, table.i, kind="events"), test=0.25, seed=0
     )

@@ -193,7 +193,7 @@ def test_what_is_no_time_is_refused_with_its_line(tmp_path: Path, text: str) -> 
     path = as_csv(tmp_path, ["2023-02-10", "2023-02-11", text])
     with pytest.raises(DataError, match="line 4: the time is neither a number of seconds nor an ISO date"):
         read_ratings(path)
-    loaded = read_events(path, on_bad="quarantine")
+    loaded = read_events(path, on_error="quarantine")
     assert loaded.times is not None
     assert loaded.times.tolist() == [1_675_987_200, 1_676_073_600]
 

@@ -64,7 +64,7 @@ def test_every_estimator_has_sensible_ranges_that_hold_its_defaults(name: str) -
         assert not one.log or one.low > 0
         for end in (one.low, one.high):
             estimator.with_settings(**{setting: int(end) if one.whole else float(end)})
-    assert not {"patience", "init_sd"} & set(space)
+    assert not {"patience", "init_std"} & set(space)
 
 
 def test_what_is_fixed_or_no_number_is_not_searched() -> None:
@@ -239,7 +239,7 @@ def test_the_fingerprint_is_of_the_rows(small_ratings: Interactions) -> None:
         fingerprint(small_ratings.with_weights(np.full(len(small_ratings), 2))),
         fingerprint(replace(small_ratings, values=small_ratings.values[::-1].copy())),
         fingerprint(replace(small_ratings, times=None)),
-        fingerprint(small_ratings.to_events(positive_from=1)),
+        fingerprint(small_ratings.to_events(min_rating=1)),
     }
     assert len(everything) == 6
     assert fingerprint(small_ratings) == fingerprint(small_ratings.select(np.ones(len(small_ratings), bool)))

@@ -39,7 +39,7 @@ HEAVY = {
 ALWAYS_BAD = {"cofactor.datasets.loading.fetch": "name", "cofactor.datasets.loading.load": "name"}
 """Arguments that are always bad: a valid name would be fetched."""
 
-CALLBACKS = {"on_description", "on_epoch", "on_fit", "on_progress", "on_section", "on_trial", "weigh", "rank"}
+CALLBACKS = {"on_description", "callback", "on_fit", "on_progress", "on_section", "on_trial", "weigh", "rank"}
 """Arguments that are functions of the caller."""
 
 WRITERS = (".save", ".write", ".write_csv", "_png")

@@ -102,7 +102,7 @@ class Samples:
 
     @cached_property
     def events(self) -> Interactions:
-        return self.ratings.to_events(positive_from=2)
+        return self.ratings.to_events(min_rating=2)
 
     @cached_property
     def other(self) -> Interactions:
@@ -328,7 +328,7 @@ class Samples:
             "exclude": lambda: self.ratings.by_user,
             "relevant": lambda: self.ratings.by_user,
             "known": lambda: self.ratings.by_user,
-            "among": lambda: ["i1", "i2", "i3"],
+            "candidates": lambda: ["i1", "i2", "i3"],
             "history": lambda: {"i1": 5.0, "i2": 3.0},
             "frame": lambda: self.frame,
             "path": lambda: "made",
@@ -439,7 +439,7 @@ class Samples:
                 "times": lambda: [1, 2], "weights": lambda: [1.0, 1.0],
             },
             ".Interactions.select": {"keep": lambda obj: np.arange(len(obj)) % 2 == 0},
-            ".Interactions.to_events": {"positive_from": lambda: 4},
+            ".Interactions.to_events": {"min_rating": lambda: 4},
             ".Interactions.with_weights": {"weights": lambda obj: np.ones(len(obj))},
             ".Interactions.with_item_table": {"table": lambda obj: pl.DataFrame({"id": obj.items.all, "title": "t"})},
             ".Interactions.with_user_table": {"table": lambda obj: pl.DataFrame({"id": obj.users.all, "job": "t"})},

@@ -43,7 +43,7 @@ def table(kind: str) -> Interactions:
     users, items = zip(*rows, ("l0", "zardoz"), ("r0", "zardoz"), strict=True)
     values = [4 + n % 2 for n in range(len(rows))] + [1, 2]
     ratings = Interactions.from_columns(users, items, values)
-    return ratings if kind == "ratings" else ratings.to_events(positive_from=4)
+    return ratings if kind == "ratings" else ratings.to_events(min_rating=4)
 
 
 @dataclass

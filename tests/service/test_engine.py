@@ -77,7 +77,7 @@ def test_models_of_every_kind_answer(
     store: Store, artifacts: Artifacts, ratings: Interactions, estimator: object
 ) -> None:
     kind = getattr(estimator, "kind", "ratings")
-    table = ratings.to_events(positive_from=4) if kind == "events" else ratings
+    table = ratings.to_events(min_rating=4) if kind == "events" else ratings
     recipe = Recipe(estimator, table.kind)  # type: ignore[arg-type]
     registry.publish_first(store, artifacts, table, recipe)
     engine = Engine(store, artifacts)
@@ -99,7 +99,7 @@ def test_without_a_prior_new_users_get_what_python_gives(
     store: Store, artifacts: Artifacts, ratings: Interactions, estimator: Estimator
 ) -> None:
     """By item biases where the model has any, else what is popular."""
-    table = ratings if estimator.kind == "ratings" else ratings.to_events(positive_from=4)
+    table = ratings if estimator.kind == "ratings" else ratings.to_events(min_rating=4)
     rec = cofactor.Recommender.fit(estimator, table)
     registry.promote(store, artifacts, registry.add(store, artifacts, rec, watermark=0).version)
     engine = Engine(store, artifacts)

@@ -102,7 +102,7 @@ def test_readers(source: str, text: str, tmp_path: Path) -> None:
     fault = "is missing" if fault == "is empty" else fault
     with pytest.raises(DataError, match=rf"(line|row) [23]: the user {fault}"):
         cofactor.read_ratings(given)
-    kept = cofactor.read_ratings(given, on_bad="quarantine", quarantine=tmp_path / "bad.csv")
+    kept = cofactor.read_ratings(given, on_error="quarantine", quarantine=tmp_path / "bad.csv")
     assert kept.users.all.to_list() == ["ana", "bo"]
     assert kept.report is not None
     assert kept.report.refused == {f"the user {fault}": 1}
@@ -170,9 +170,9 @@ def test_fit_and_serve_take_the_same_files(tmp_path: Path) -> None:
     for done in stopped:
         assert done.returncode == 2, done.stderr
         assert "r.csv, line 4: the user has a control character" in " ".join(done.stderr.split())
-    served = run("serve", *serve, "--on-bad", "quarantine", folder=tmp_path)
+    served = run("serve", *serve, "--on-error", "quarantine", folder=tmp_path)
     aside = (tmp_path / "r.csv.refused.csv").read_text()
-    fitted = run("fit", *fit, "--on-bad", "quarantine", folder=tmp_path)
+    fitted = run("fit", *fit, "--on-error", "quarantine", folder=tmp_path)
     assert (served.returncode, fitted.returncode) == (0, 0), (served.stderr, fitted.stderr)
     assert (tmp_path / "r.csv.refused.csv").read_text() == aside
     assert [row[0] for row in csv.reader(aside.splitlines())][-3:] == ["4", "5", "7"]

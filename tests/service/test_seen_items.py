@@ -43,7 +43,7 @@ def films(folder: Path) -> Path:
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[TestClient]:
     settings = ServiceSettings.of({"data": str(tmp_path / "data"), "key_memory": 0.0})
-    table = Source(ratings=str(films(tmp_path)), positive_from=4).read()
+    table = Source(ratings=str(films(tmp_path)), min_rating=4).read()
     key = prepared(settings, table, EVENTS).key
     with TestClient(create_app(settings)) as client:
         client.headers["Authorization"] = f"Bearer {key}"
@@ -88,7 +88,7 @@ def test_a_low_rating_is_not_recommended_at_any_time(served: TestClient) -> None
 
 
 def test_the_service_lists_what_python_lists(served: TestClient, tmp_path: Path) -> None:
-    table = cofactor.read_ratings(films(tmp_path)).to_events(positive_from=4)
+    table = cofactor.read_ratings(films(tmp_path)).to_events(min_rating=4)
     rec = Recommender.fit(cofactor.ItemKNN(), table)
     for user in ("ana", "u3"):
         assert lists(served, user)[0] == sorted(rec.recommend(user)["item"].to_list())
@@ -96,7 +96,7 @@ def test_the_service_lists_what_python_lists(served: TestClient, tmp_path: Path)
 
 def test_a_second_start_imports_low_ratings_once(tmp_path: Path) -> None:
     settings = ServiceSettings.of({"data": str(tmp_path / "data")})
-    table = Source(ratings=str(films(tmp_path)), positive_from=4).read()
+    table = Source(ratings=str(films(tmp_path)), min_rating=4).read()
     first, again = (prepared(settings, table, EVENTS).loaded for _ in range(2))
     assert first is not None
     assert again is not None
@@ -138,7 +138,7 @@ def test_an_event_sent_to_a_model_of_ratings_is_seen_after_the_next_training(tmp
 @pytest.mark.parametrize("estimator", [cofactor.ImplicitALS(factors=2), cofactor.EASE(), cofactor.Popularity()])
 def test_no_low_rating_is_listed_with_any_model(estimator: Estimator, tmp_path: Path) -> None:
     ratings = generate(World(n_users=40, n_items=30, n_ratings=500)).interactions
-    events = ratings.to_events(positive_from=4)
+    events = ratings.to_events(min_rating=4)
     assert events.seen is not None
     low = {(str(user), str(item)) for user, item in events.seen.frame().select("user", "item").rows()}
     with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
@@ -160,7 +160,7 @@ def test_no_low_rating_is_listed_with_any_model(estimator: Estimator, tmp_path: 
 
 def test_new_items_do_not_bring_low_ratings_back(tmp_path: Path) -> None:
     ratings = generate(World(n_users=40, n_items=30, n_ratings=500)).interactions
-    events = ratings.to_events(positive_from=4)
+    events = ratings.to_events(min_rating=4)
     assert events.seen is not None
     user = str(events.seen.frame()["user"][0])
     low = {str(item) for item in events.seen.frame().filter(pl.col("user") == int(user))["item"]}
@@ -194,7 +194,7 @@ def test_a_training_takes_the_other_kind_as_seen(tmp_path: Path) -> None:
 
 def test_the_guard_measures_lists_without_what_was_seen(tmp_path: Path) -> None:
     """An item that was rated low before is in no list, so a model is not measured by finding it."""
-    table = cofactor.read_ratings(films(tmp_path)).to_events(positive_from=4)
+    table = cofactor.read_ratings(films(tmp_path)).to_events(min_rating=4)
     rec = Recommender.fit(cofactor.ItemKNN(), table)
     users = IdMap.of(["ana", "u0"])
     state = table.frame().select("user", "item", "value")

@@ -70,7 +70,7 @@ def compare(
     """Compare all models, or some (--model), on rows they have not seen, and say which differences are noise.
 
     The baseline and a strong model, tuned on a part of the training rows, are always there. Ratings are compared by
-    RMSE; events (--events or --positive-from) by NDCG of full rankings; the two are never mixed.
+    RMSE; events (--events or --min-rating) by NDCG of full rankings; the two are never mixed.
     """
     from cofactor.cli.estimator_options import estimators_of
     from cofactor.evaluate.comparison import compare as compared

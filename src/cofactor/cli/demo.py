@@ -97,7 +97,7 @@ def _learn(out: Console, train: Interactions, seed: int) -> None:
         "rating by rating; one pass over all ratings is an epoch.",
     )
     epochs: list[Epoch] = []
-    Recommender.fit(BiasedMF(), train, seed=seed, on_epoch=epochs.append)
+    Recommender.fit(BiasedMF(), train, seed=seed, callback=epochs.append)
     errors = [sqrt(epoch.loss) for epoch in epochs]
     for epoch, error in zip(epochs, errors, strict=True):
         if epoch.number in (1, 2, len(epochs)) or epoch.number % 4 == 0:

@@ -99,7 +99,7 @@ def evaluate(
 ) -> None:
     """Compare models on rows they have not seen, beside a baseline that every model must beat.
 
-    Ratings are scored by RMSE and MAE; events (--events or --positive-from) by full rankings at k. Without --model it
+    Ratings are scored by RMSE and MAE; events (--events or --min-rating) by full rankings at k. Without --model it
     is biased-mf, of events implicit-als.
 
     The splits: random rows; a share of each user's rows (per-user); the last rows of each user (last); everything after
@@ -223,7 +223,7 @@ CALIBRATION_LEGEND = (
 def check_calibration(source: Source, models: Sequence[str], *, asked: bool, plot: str | None) -> None:
     """Raises ParameterError or MissingExtraError, before anything is read, for what cannot be calibrated or drawn."""
     if asked and source.kind == "events":
-        raise ParameterError("--calibration is of predicted ratings; leave out --events and --positive-from")
+        raise ParameterError("--calibration is of predicted ratings; leave out --events and --min-rating")
     if plot is None:
         return
     from cofactor.plots import require_plotly

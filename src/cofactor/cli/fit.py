@@ -17,7 +17,7 @@ from cofactor.shell import as_path, command
 if TYPE_CHECKING:
     from cofactor.data.interactions import Interactions
     from cofactor.estimators import Epoch, Estimator
-    from cofactor.estimators.base import OnEpoch
+    from cofactor.estimators.base import EpochCallback
     from cofactor.recommender.recommender import Recommender
 
 __all__ = ["fit"]
@@ -51,7 +51,7 @@ def fit(
     """Learn a model from a table of ratings or events and save it.
 
     A table is taken to hold ratings. Models of events (implicit-als, popularity) need to be told what it holds:
-    --events for clicks, plays and purchases, or --positive-from 4 to count ratings from 4 on as events.
+    --events for clicks, plays and purchases, or --min-rating 4 to count ratings from 4 on as events.
     """
     from cofactor.cli.estimator_options import estimator_of
     from cofactor.cli.side_tables import check_model_output
@@ -64,11 +64,11 @@ def fit(
     began = time.perf_counter()
     with epoch_progress(model) as tell:
 
-        def on_epoch(epoch: Epoch) -> None:
+        def callback(epoch: Epoch) -> None:
             epochs.append(epoch)
             tell(epoch)
 
-        recommender = _learnt(estimator, table, seed=seed, validation=validation, on_epoch=on_epoch)
+        recommender = _learnt(estimator, table, seed=seed, validation=validation, callback=callback)
     columns = [_names(given) for given in (user_features, item_features)]
     if priors or any(columns):
         recommender = _with_priors(recommender, *columns, seed=seed)
@@ -92,18 +92,18 @@ def fit(
 
 
 def _learnt(
-    estimator: Estimator, table: Interactions, *, seed: int, validation: float | None, on_epoch: OnEpoch
+    estimator: Estimator, table: Interactions, *, seed: int, validation: float | None, callback: EpochCallback
 ) -> Recommender:
     """With a validation part: learnt from the rest, but what its users have seen is all of their rows."""
     from cofactor.evaluate import split_per_user, split_random
     from cofactor.recommender.recommender import Recommender
 
     if validation is None:
-        return Recommender.fit(estimator, table, seed=seed, on_epoch=on_epoch)
+        return Recommender.fit(estimator, table, seed=seed, callback=callback)
     estimator.require(table)
     cut = split_random if table.kind == "ratings" else split_per_user
     split = cut(table, test=validation, seed=seed)
-    learnt = Recommender.fit(estimator, split.train, seed=seed, validation=split.test, on_epoch=on_epoch)
+    learnt = Recommender.fit(estimator, split.train, seed=seed, validation=split.test, callback=callback)
     return replace(learnt, histories=table.by_user)
 
 

@@ -51,16 +51,16 @@ class Source:
     """
 
     ratings: Annotated[str, Argument(metavar="RATINGS", help="A file, the name of a data set, or a database URL.")]
-    positive_from: Annotated[
+    min_rating: Annotated[
         float | None,
         _rows("These are ratings; from this one on they count as events.", metavar="RATING", parser=number()),
     ] = None
     gain: Annotated[
-        float, _rows("With --positive-from: what each step above it adds.", metavar="NUMBER", parser=number(low=0))
+        float, _rows("With --min-rating: what each step above it adds.", metavar="NUMBER", parser=number(low=0))
     ] = 0.0
     events: Annotated[bool, _rows("These are events: clicks, plays, purchases.", "--events")] = False
     levels: Annotated[str | None, _rows("All ratings there can be, as in 1,2,3,4,5.", metavar="N,N,...")] = None
-    on_bad: Annotated[
+    on_error: Annotated[
         str,
         _rows(
             "Stop at bad rows, or set them aside in a file.",
@@ -89,7 +89,7 @@ class Source:
     @property
     def kind(self) -> Kind:
         """What the table will hold once it is read: ratings, unless options say events."""
-        return "events" if self.events or self.positive_from is not None else "ratings"
+        return "events" if self.events or self.min_rating is not None else "ratings"
 
     def arguments(self) -> list[str]:
         """The options that were given, as they are typed: for a command about the same table."""
@@ -111,9 +111,9 @@ class Source:
             if estimator.kind == "events":
                 raise KindError(
                     f"{estimator.name} learns from events, so say what {self.ratings} holds: ratings, of which those "
-                    "from 4 on count as liked (--positive-from 4), or clicks, plays, purchases (--events)"
+                    "from 4 on count as liked (--min-rating 4), or clicks, plays, purchases (--events)"
                 )
-            given = "--events" if self.events else "--positive-from"
+            given = "--events" if self.events else "--min-rating"
             raise KindError(
                 f"{estimator.name} learns from ratings, and {given} makes events; leave it out, or take a model of "
                 "events such as implicit-als"
@@ -128,26 +128,26 @@ class Source:
         """The table; what is worth knowing about it goes to stderr. Raises DataError, FetchError, ParameterError."""
         from cofactor.cli.side_tables import with_people, with_titles
 
-        if self.events and self.positive_from is not None:
-            raise ParameterError("--events and --positive-from exclude each other: the latter is for ratings")
-        if self.gain and self.positive_from is None:
-            raise ParameterError("--gain is for ratings that become events: give --positive-from too")
+        if self.events and self.min_rating is not None:
+            raise ParameterError("--events and --min-rating exclude each other: the latter is for ratings")
+        if self.gain and self.min_rating is None:
+            raise ParameterError("--gain is for ratings that become events: give --min-rating too")
         for what in ("item", "user"):
             if getattr(self, f"{what}_id") is not None and getattr(self, f"{what}s") is None:
                 raise ParameterError(
                     f"--{what}-id names a column of the file of {what}s: give that too (--{what}s FILE)"
                 )
-        on_bad: Any = self.on_bad
+        on_error: Any = self.on_error
         table = self._dataset() if self._is_dataset() else self._file()
         if table.report is not None:
             _say(table.report)
         if self.items is not None:
-            table = with_titles(table, self.items, self.item_id, on_bad)
+            table = with_titles(table, self.items, self.item_id, on_error)
         if self.users is not None:
-            table = with_people(table, self.users, self.user_id, on_bad)
-        if self.positive_from is None:
+            table = with_people(table, self.users, self.user_id, on_error)
+        if self.min_rating is None:
             return table
-        return table.to_events(positive_from=self.positive_from, gain=self.gain)
+        return table.to_events(min_rating=self.min_rating, gain=self.gain)
 
     def _is_dataset(self) -> bool:
         from cofactor.datasets.loading import DATASETS
@@ -170,7 +170,7 @@ class Source:
         if self.ids != "auto":
             raise ParameterError(f"--ids is for files and databases; {self.ratings} is a known data set")
         if self.events:
-            raise ParameterError(f"{self.ratings} holds ratings, not events: use --positive-from 4")
+            raise ParameterError(f"{self.ratings} holds ratings, not events: use --min-rating 4")
         with fetch_progress() as on_progress:
             return load(self.ratings, on_progress=on_progress)
 
@@ -180,7 +180,7 @@ class Source:
         options: dict[str, Any] = {
             name: getattr(self, name)
             for name in (
-                "user", "item", "value", "time", "weight", "format", "query", "ids", "on_bad", "quarantine",
+                "user", "item", "value", "time", "weight", "format", "query", "ids", "on_error", "quarantine",
             )
         }  # fmt: skip
         if self.events:

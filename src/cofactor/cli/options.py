@@ -212,7 +212,7 @@ def check_exclude(exclude: str | None, kind: Kind) -> Exclude:
     """What lists leave out; only rankings have lists. Raises ParameterError."""
     if exclude is not None and kind == "ratings":
         raise ParameterError(
-            "--exclude is of rankings, and these are ratings: give --positive-from too, or leave it out"
+            "--exclude is of rankings, and these are ratings: give --min-rating too, or leave it out"
         )
     return "positives" if exclude == "positives" else "seen"
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cofactor.arrays import Int64
     from cofactor.data.ids import IdMap
     from cofactor.data.interactions import Interactions
-    from cofactor.data.readers.rejects import OnBad
+    from cofactor.data.readers.rejects import OnError
 
 __all__ = ["ENDINGS", "check_model_output", "check_output", "read_pairs", "with_people", "with_titles", "write_frame"]
 
@@ -91,29 +91,29 @@ def _as_os_error(problem: Exception) -> OSError:
     return OSError(code, os.strerror(code))
 
 
-def with_titles(table: Interactions, path: str, id_column: str | None, on_bad: OnBad = "raise") -> Interactions:
+def with_titles(table: Interactions, path: str, id_column: str | None, on_error: OnError = "raise") -> Interactions:
     """The table with what a file of items says about them, joined by id. Raises DataError."""
-    items, key = _described(table.items, path, "item", id_column, on_bad)
+    items, key = _described(table.items, path, "item", id_column, on_error)
     others = [name for name in items.columns if name != key]
     if "title" not in others and (called := next((name for name in others if name.lower() in TITLES), None)):
         items = items.rename({called: "title"})
     return _said(path, lambda: table.with_item_table(items, id_column=key))
 
 
-def with_people(table: Interactions, path: str, id_column: str | None, on_bad: OnBad = "raise") -> Interactions:
+def with_people(table: Interactions, path: str, id_column: str | None, on_error: OnError = "raise") -> Interactions:
     """The table with what a file of users says about them, joined by id. Raises DataError."""
-    people, key = _described(table.users, path, "user", id_column, on_bad)
+    people, key = _described(table.users, path, "user", id_column, on_error)
     return _said(path, lambda: table.with_user_table(people, id_column=key))
 
 
 def _described(
-    known: IdMap, path: str, role: str, id_column: str | None, on_bad: OnBad
+    known: IdMap, path: str, role: str, id_column: str | None, on_error: OnError
 ) -> tuple[pl.DataFrame, str]:  # fmt: skip
     """The good rows of a file and the name of the column of their ids. Raises DataError."""
     from cofactor.cli.terminal import note
     from cofactor.data.readers.side_tables import read_side_file
 
-    frame, key, report = read_side_file(path, known, role, id_column=id_column, on_bad=on_bad)
+    frame, key, report = read_side_file(path, known, role, id_column=id_column, on_error=on_error)
     for text in report.notes:
         note(text)
     if report.refusals:

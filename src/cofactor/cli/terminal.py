@@ -90,12 +90,12 @@ def epoch_progress(name: str) -> Iterator[Callable[[Epoch], None]]:
     with Progress(*columns, console=console, disable=not console.is_terminal) as shown:
         task = shown.add_task(name, total=None, said="")
 
-        def on_epoch(epoch: Epoch) -> None:
+        def callback(epoch: Epoch) -> None:
             score = "" if epoch.validation is None else f", held out {epoch.validation:.4f}"
             said = f"epoch {epoch.number}/{epoch.of}, loss {epoch.loss:.4f}{score}"
             shown.update(task, completed=epoch.number, total=epoch.of, said=said)
 
-        yield on_epoch
+        yield callback
 
 
 @contextmanager

@@ -169,8 +169,8 @@ def zeros_note(values: Float32) -> str | None:
     return (
         f"{zeros:,} of {len(values):,} ratings {'is' if one else 'are'} 0 while the others lie between {low:g} and "
         f'{high:g}. Where 0 means "not rated", set those rows aside with levels=[{", ".join(listed)}], '
-        'on_bad="quarantine", quarantine="refused.csv" (on the command line --levels '
-        f"{','.join(listed)} --on-bad quarantine --quarantine refused.csv), or count every row as an event with "
+        'on_error="quarantine", quarantine="refused.csv" (on the command line --levels '
+        f"{','.join(listed)} --on-error quarantine --quarantine refused.csv), or count every row as an event with "
         'read_events(..., value="") (on the command line --events --value "")'
     )
 

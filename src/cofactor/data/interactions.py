@@ -198,7 +198,7 @@ class Interactions:
         """Items that lists leave out for each user: those of `by_user`, and those of `seen`; n_users rows.
 
         >>> ratings = Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
-        >>> ratings.to_events(positive_from=4).excluded.counts.tolist()
+        >>> ratings.to_events(min_rating=4).excluded.counts.tolist()
         [1, 2]
         """
         if self.seen is None:
@@ -228,10 +228,10 @@ class Interactions:
         )
 
     @validated
-    def to_events(self, *, positive_from: float, gain: float = 0.0) -> Interactions:
-        """Ratings at or above `positive_from`, as events of value 1; the catalog does not shrink.
+    def to_events(self, *, min_rating: float, gain: float = 0.0) -> Interactions:
+        """Ratings at or above `min_rating`, as events of value 1; the catalog does not shrink.
 
-            value = 1 + gain (rating - positive_from)
+            value = 1 + gain (rating - min_rating)
 
         gain: how much more an event counts for each step of 1 that its rating lies above: at 0.5, from 4 on, a 5 counts
         1.5 times. Weights stay. Lower ratings are not events, but their items have been seen: they stay in `seen`, and
@@ -239,22 +239,22 @@ class Interactions:
         row is left or a gain is below 0.
 
         >>> ratings = Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
-        >>> events = ratings.to_events(positive_from=4, gain=0.5)
+        >>> events = ratings.to_events(min_rating=4, gain=0.5)
         >>> events, events.values.tolist()
         (Interactions(2 events, 2 users x 2 items), [1.5, 1.0])
         >>> events.seen.frame().rows()
         [('bo', 'clue', 2.0)]
         """
         if self.kind == "events":
-            raise KindError("these are events already; positive_from is for ratings")
-        positive_from = checks.finite_number("positive_from", positive_from)
+            raise KindError("these are events already; min_rating is for ratings")
+        min_rating = checks.finite_number("min_rating", min_rating)
         gain = checks.finite_number("gain", gain, low=0)
-        positive = self.values >= positive_from
+        positive = self.values >= min_rating
         kept = self.select(positive)
         if len(kept) == 0:
-            raise DataError(f"no rating is at or above positive_from={positive_from:g}")
+            raise DataError(f"no rating is at or above min_rating={min_rating:g}")
         with np.errstate(over="ignore", invalid="ignore"):
-            values = 1 + np.float32(gain) * (kept.values - np.float32(positive_from))
+            values = 1 + np.float32(gain) * (kept.values - np.float32(min_rating))
         if not np.isfinite(values).all():
             raise ParameterError(f"gain={gain:g} gives events whose values do not fit into float32")
         return replace(

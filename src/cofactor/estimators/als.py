@@ -11,7 +11,7 @@ from cofactor.arrays import Bool, Float32, random_stream, read_only
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.data.scale import Scale
 from cofactor.errors import DivergedError, ParameterError
-from cofactor.estimators.base import Estimator, OnEpoch, Watch, parameter, standardized
+from cofactor.estimators.base import Estimator, EpochCallback, Watch, parameter, standardized
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.ridge import improve, solve
 from cofactor.kernels.sparse import SparseRows
@@ -55,8 +55,8 @@ class ExplicitALS(Estimator):
     epochs: int = parameter(10, EPOCHS, low=1, high=1000, search=(5, 20))
     l2: float = parameter(0.14, "penalty on factors, per rating", low=1e-6, high=100, log=True, search=(0.03, 0.6))
     l2_bias: float = parameter(0.05, "penalty on biases, per rating", low=1e-6, high=100, log=True, search=(0.005, 0.5))
-    init_sd: float = parameter(0.02, "standard deviation of the first factors", low=1e-6, high=10, log=True)
-    steps: int = parameter(3, STEPS, low=1, high=100)
+    init_std: float = parameter(0.02, "standard deviation of the first factors", low=1e-6, high=10, log=True)
+    cg_steps: int = parameter(3, STEPS, low=1, high=100)
     patience: int = parameter(3, PATIENCE, low=1, high=1000)
 
     @one_thread_blas()
@@ -67,28 +67,28 @@ class ExplicitALS(Estimator):
         *,
         seed: int = 0,
         validation: Interactions | None = None,
-        start: FactorModel | None = None,
-        on_epoch: OnEpoch | None = None,
+        init_model: FactorModel | None = None,
+        callback: EpochCallback | None = None,
     ) -> FactorModel:
         """A FactorModel whose users are the exact minimizers given its items.
 
-        `start`: a model of the same ids and width to go on from. Raises KindError for events, DataError for no rows,
-        ParameterError for another start, DivergedError.
+        `init_model`: a model of the same ids and width to go on from. Raises KindError for events, DataError for no rows,
+        ParameterError for another init_model, DivergedError.
         """
         self.require(interactions)
         loss = RatingsLoss(l2=self.l2, l2_bias=self.l2_bias)
         standard, unit = standardized(interactions)
         mean = float(np.average(standard.values.astype(np.float64), weights=standard.weights))
-        side = _Alternation(loss, self.factors, self.steps, mean, interactions.scale, unit)
-        model = _random_start(interactions, self.factors, self.init_sd, seed)
-        if start is not None:
-            model = start.rescaled(1 / unit, standard.scale)
+        side = _Alternation(loss, self.factors, self.cg_steps, mean, interactions.scale, unit)
+        model = _random_start(interactions, self.factors, self.init_std, seed)
+        if init_model is not None:
+            model = init_model.rescaled(1 / unit, standard.scale)
         watch = Watch(
             interactions,
             epochs=self.epochs,
             patience=self.patience,
             validation=validation,
-            on_epoch=on_epoch,
+            callback=callback,
             advice=self.diverged_advice,
         )
         return side.run(standard, model, watch)
@@ -129,10 +129,10 @@ class ImplicitALS(Estimator):
     nu: float = parameter(
         0.25, "how the penalty grows with support: 0 not at all, 1 in proportion", low=0, high=2, search=(0, 0.6)
     )
-    init_sd: float = parameter(
+    init_std: float = parameter(
         0.1, "standard deviation of the first factors, over sqrt(factors)", low=1e-6, high=10, log=True
     )
-    steps: int = parameter(3, STEPS, low=1, high=100)
+    cg_steps: int = parameter(3, STEPS, low=1, high=100)
     patience: int = parameter(3, PATIENCE, low=1, high=1000)
 
     @one_thread_blas()
@@ -143,24 +143,24 @@ class ImplicitALS(Estimator):
         *,
         seed: int = 0,
         validation: Interactions | None = None,
-        start: FactorModel | None = None,
-        on_epoch: OnEpoch | None = None,
+        init_model: FactorModel | None = None,
+        callback: EpochCallback | None = None,
     ) -> FactorModel:
         """A FactorModel without biases whose users are the exact minimizers given its items.
 
-        `start`: a model of the same ids and width to go on from. Raises KindError for ratings, DataError for no rows,
-        ParameterError for another start, DivergedError.
+        `init_model`: a model of the same ids and width to go on from. Raises KindError for ratings, DataError for no rows,
+        ParameterError for another init_model, DivergedError.
         """
         self.require(interactions)
         loss = EventsLoss(alpha0=self.alpha0, l2=self.l2, nu=self.nu)
-        side = _Alternation(loss, self.factors, self.steps, 0.0, None, 1.0)
-        model = start or _random_start(interactions, self.factors, self.init_sd / self.factors**0.5, seed)
+        side = _Alternation(loss, self.factors, self.cg_steps, 0.0, None, 1.0)
+        model = init_model or _random_start(interactions, self.factors, self.init_std / self.factors**0.5, seed)
         watch = Watch(
             interactions,
             epochs=self.epochs,
             patience=self.patience,
             validation=validation,
-            on_epoch=on_epoch,
+            callback=callback,
             advice=self.diverged_advice,
         )
         return side.run(interactions, model, watch)
@@ -188,7 +188,7 @@ class _Alternation:
 
     loss: Loss
     factors: int
-    steps: int
+    cg_steps: int
     mean: float
     scale: Scale | None
     unit: float
@@ -197,7 +197,7 @@ class _Alternation:
         n_users, n_items = interactions.n_users, interactions.n_items
         if model.user_factors.shape != (n_users, self.factors) or model.n_items != n_items:
             raise ParameterError(
-                f"start must have {n_users} users, {n_items} items and {self.factors} factors, not {model!r}"
+                f"init_model must have {n_users} users, {n_items} items and {self.factors} factors, not {model!r}"
             )
         by_user, by_item = self.loss.entries(interactions.by_user), self.loss.entries(interactions.by_item)
         users, items = (
@@ -235,7 +235,7 @@ class _Alternation:
 
     def _half_step(self, own: Float32, entries: SparseRows, penalty: Float32, other: Float32) -> float:
         side = self.loss.side(other[:, : self.factors], self._bias(other), self.mean)
-        return improve(own, entries, penalty, side, steps=self.steps)
+        return improve(own, entries, penalty, side, steps=self.cg_steps)
 
     def _finished(
         self, users: Float32, items: Float32, by_user: SparseRows, penalty: Float32, without: Bool

@@ -19,7 +19,7 @@ from cofactor.metrics.model_lists import ModelLists
 from cofactor.metrics.ranking import expected_hits
 from cofactor.models.base import PredictsRatings, ScoresItems, predicted
 
-__all__ = ["Epoch", "Estimator", "Learns", "OnEpoch", "Watch", "item_evidence", "liked", "parameter", "standardized"]
+__all__ = ["Epoch", "Estimator", "Learns", "EpochCallback", "Watch", "item_evidence", "liked", "parameter", "standardized"]
 
 T = TypeVar("T")
 
@@ -60,12 +60,12 @@ class Estimator:
     users get different items), `exact_fold_in` (a training user's history folds in to that user's own row). The fields
     are hyper-parameters; making one raises ParameterError where a value is not in its range.
 
-        fit(interactions, *, seed=0, validation=None, start=None, on_epoch=None) -> a model of `models`
+        fit(interactions, *, seed=0, validation=None, init_model=None, callback=None) -> a model of `models`
 
         seed: from 0 on; the same seed gives the same bits
         validation: rows held out, with the ids of `interactions`: the epoch that is best on them is kept
-        start: a model of the same ids and settings to go on from
-        on_epoch: told of each `Epoch`
+        init_model: a model of the same ids and settings to go on from
+        callback: told of each `Epoch`
 
     `fit` raises KindError for the other kind of table, DataError for a table without rows or without any weight above
     0, and DivergedError where numbers stop being finite. What nothing iterates over has no use for the last three, nor
@@ -148,7 +148,7 @@ class Estimator:
         if self.kind == "events":
             raise KindError(
                 f"{self.name} learns from events (clicks, plays, purchases), and these are ratings; say which count "
-                "as liked: ratings.to_events(positive_from=4), on the command line --positive-from 4"
+                "as liked: ratings.to_events(min_rating=4), on the command line --min-rating 4"
             )
         raise KindError(f"{self.name} learns from ratings, and these are events; try implicit-als")
 
@@ -205,7 +205,7 @@ def standardized(ratings: Interactions) -> tuple[Interactions, float]:
 
 @dataclass(frozen=True)
 class Epoch:
-    """How far a fit is: what `on_epoch` is told.
+    """How far a fit is: what `callback` is told.
 
     Attributes:
 
@@ -219,7 +219,7 @@ class Epoch:
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
     >>> seen = []
-    >>> model = cofactor.ExplicitALS(factors=1, epochs=2).fit(ratings, on_epoch=seen.append)
+    >>> model = cofactor.ExplicitALS(factors=1, epochs=2).fit(ratings, callback=seen.append)
     >>> [(epoch.number, epoch.of, epoch.validation) for epoch in seen]
     [(1, 2, None), (2, 2, None)]
     """
@@ -231,7 +231,7 @@ class Epoch:
     seconds: float
 
 
-OnEpoch: TypeAlias = Callable[[Epoch], None]
+EpochCallback: TypeAlias = Callable[[Epoch], None]
 
 
 class Watch:
@@ -242,7 +242,7 @@ class Watch:
 
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
-    >>> watch = Watch(ratings, epochs=2, patience=1, validation=None, on_epoch=None, advice="raise l2")
+    >>> watch = Watch(ratings, epochs=2, patience=1, validation=None, callback=None, advice="raise l2")
     >>> watch.goes_on(1, 0.5, model=dict), watch.goes_on(2, 0.4, model=dict)
     (True, False)
     """
@@ -254,10 +254,10 @@ class Watch:
         epochs: int,
         patience: int,
         validation: Interactions | None,
-        on_epoch: OnEpoch | None,
+        callback: EpochCallback | None,
         advice: str,
     ):
-        checks.optional_callable("on_epoch", on_epoch)
+        checks.optional_callable("callback", callback)
         if validation is not None:
             require_interactions("validation", validation)
         if validation is not None and not (
@@ -269,7 +269,7 @@ class Watch:
         if validation is not None and len(liked(validation)) == 0:
             raise DataError("the validation part has no rows to score a model by")
         self.training, self.validation = interactions, validation
-        self.epochs, self.patience, self.on_epoch = epochs, patience, on_epoch
+        self.epochs, self.patience, self.callback = epochs, patience, callback
         self.advice = advice
         self.began = time.perf_counter()
         self.best: tuple[float, Any] | None = None
@@ -291,8 +291,8 @@ class Watch:
                 self.best, self.since_best = (signed, current), 0
             else:
                 self.since_best += 1
-        if self.on_epoch is not None:
-            self.on_epoch(Epoch(number, self.epochs, loss, score, time.perf_counter() - self.began))
+        if self.callback is not None:
+            self.callback(Epoch(number, self.epochs, loss, score, time.perf_counter() - self.began))
         return number < self.epochs and self.since_best < self.patience
 
     def chosen(self, last: Callable[[], T]) -> T:

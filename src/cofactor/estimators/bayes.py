@@ -12,7 +12,7 @@ from cofactor.arrays import Float32, Float64, random_stream, read_only
 from cofactor.data.features import indicators
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DataError, DivergedError, ParameterError
-from cofactor.estimators.base import Estimator, OnEpoch, Watch, parameter, standardized
+from cofactor.estimators.base import Estimator, EpochCallback, Watch, parameter, standardized
 from cofactor.estimators.gibbs import Chain, Sessions, Terms
 from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.parallel import for_each, one_thread_blas
@@ -51,7 +51,7 @@ class BayesianMF(Estimator):
     >>> pairs = [(u, i) for u in range(20) for i in range(20) if u != i]
     >>> stars = [5 if (u + i) % 2 == 0 else 1 for u, i in pairs]                     # two tastes
     >>> ratings = cofactor.Interactions.from_columns(*zip(*pairs), stars)
-    >>> model = BayesianMF(factors=2, sweeps=60, burn_in=20).fit(ratings)
+    >>> model = BayesianMF(factors=2, iterations=60, burn_in=20).fit(ratings)
     >>> whole = model.distribution(np.int32([0, 0]), np.int32([0, 3]), ratings.by_user)
     >>> whole.at_least(5).round(1).tolist()       # the chance of 5 stars: of a rating withheld, and of a known 1
     [1.0, 0.0]
@@ -61,7 +61,7 @@ class BayesianMF(Estimator):
     kind: ClassVar[Kind] = "ratings"
 
     factors: int = parameter(15, "the width of the factors of one draw", low=1, high=256, log=True, search=(5, 40))
-    sweeps: int = parameter(140, "draws of everything, the first ones included", low=2, high=100_000)
+    iterations: int = parameter(140, "draws of everything, the first ones included", low=2, high=100_000)
     burn_in: int = parameter(40, "first draws that are thrown away", low=1, high=10_000)
     implicit: bool = parameter(default=True, meaning="whether having rated at all says something, for users and items")
     user_features: tuple[str, ...] = parameter((), "columns of the user table to learn from, with commas")
@@ -69,8 +69,8 @@ class BayesianMF(Estimator):
     time_bin: int = parameter(
         0, "seconds; what a user rates within one bin shares a mood, 0 for none", low=0, high=86_400
     )
-    samples: int = parameter(32, "draws kept for distributions, evenly spaced", low=1, high=1000)
-    init_sd: float = parameter(0.1, "standard deviation of the first factors", low=1e-6, high=10, log=True)
+    kept_samples: int = parameter(32, "draws kept for distributions, evenly spaced", low=1, high=1000)
+    init_std: float = parameter(0.1, "standard deviation of the first factors", low=1e-6, high=10, log=True)
     patience: int = parameter(1_000, "sweeps without a better validation score before stopping", low=1, high=100_000)
 
     def __post_init__(self) -> None:
@@ -91,27 +91,27 @@ class BayesianMF(Estimator):
         *,
         seed: int = 0,
         validation: Interactions | None = None,
-        start: BayesianModel | None = None,
-        on_epoch: OnEpoch | None = None,
+        init_model: BayesianModel | None = None,
+        callback: EpochCallback | None = None,
     ) -> BayesianModel:
-        """A BayesianModel. `start` is not used: a chain forgets where it began.
+        """A BayesianModel. `init_model` is not used: a chain forgets where it began.
 
         Raises KindError for events, DivergedError; DataError for no rows, or where features or times are asked for and
         are not there.
         """
-        del start
+        del init_model
         self.require(interactions)
         standard, unit = standardized(interactions)
         sampler = _Sampler.begin(self, standard, seed)
         model_now = lambda: sampler.model().rescaled(unit, interactions.scale)  # noqa: E731
-        burn_in = min(self.burn_in, self.sweeps - 1)
-        keep = set(np.linspace(burn_in, self.sweeps - 1, min(self.samples, self.sweeps - burn_in)).astype(int).tolist())
+        burn_in = min(self.burn_in, self.iterations - 1)
+        keep = set(np.linspace(burn_in, self.iterations - 1, min(self.kept_samples, self.iterations - burn_in)).astype(int).tolist())
         watch = Watch(
             interactions,
-            epochs=self.sweeps,
+            epochs=self.iterations,
             patience=self.patience,
             validation=validation,
-            on_epoch=on_epoch,
+            callback=callback,
             advice=self.diverged_advice,
         )
         going, sweep = True, 0
@@ -159,7 +159,7 @@ class _Sampler:
         width, sides = padded_width(k + 1), []
         for name, entries in (("user", table.by_user), ("item", table.by_item)):
             drawn = random_stream(seed, f"{name} factors").standard_normal((len(entries), k), dtype=np.float32)
-            sides.append(Chain.begin(entries, width, drawn * np.float32(spec.init_sd)))
+            sides.append(Chain.begin(entries, width, drawn * np.float32(spec.init_std)))
         users, items = sides
         if spec.implicit:
             for own, other in ((users, items), (items, users)):

@@ -9,7 +9,7 @@ import numpy as np
 
 from cofactor.arrays import read_only
 from cofactor.data.interactions import Interactions, Kind
-from cofactor.estimators.base import Estimator, OnEpoch, parameter
+from cofactor.estimators.base import Estimator, EpochCallback, parameter
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import RatingsLoss
@@ -52,14 +52,14 @@ class Bias(Estimator):
         *,
         seed: int = 0,
         validation: Interactions | None = None,
-        start: FactorModel | None = None,
-        on_epoch: OnEpoch | None = None,
+        init_model: FactorModel | None = None,
+        callback: EpochCallback | None = None,
     ) -> FactorModel:
         """A FactorModel of width 0 with the damped averages. There is nothing random and nothing iterative in it.
 
         Raises KindError for events, DataError for no rows.
         """
-        del seed, validation, start, on_epoch
+        del seed, validation, init_model, callback
         self.require(interactions)
         weights = np.ones(len(interactions)) if interactions.weights is None else interactions.weights
         values = interactions.values.astype(np.float64)
@@ -111,14 +111,14 @@ class Popularity(Estimator):
         *,
         seed: int = 0,
         validation: Interactions | None = None,
-        start: FactorModel | None = None,
-        on_epoch: OnEpoch | None = None,
+        init_model: FactorModel | None = None,
+        callback: EpochCallback | None = None,
     ) -> FactorModel:
         """A FactorModel of width 0 whose item biases are the shares. Nothing is random and nothing iterative in it.
 
         Raises KindError for ratings, DataError for no rows.
         """
-        del seed, validation, start, on_epoch
+        del seed, validation, init_model, callback
         self.require(interactions)
         liked = interactions.confidence > 0
         counts = np.bincount(interactions.i, weights=liked, minlength=interactions.n_items)

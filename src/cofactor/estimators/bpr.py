@@ -10,7 +10,7 @@ import numpy as np
 from cofactor.arrays import Float32, Int64, random_stream, read_only
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DataError, DivergedError, ParameterError
-from cofactor.estimators.base import Estimator, OnEpoch, Watch, parameter
+from cofactor.estimators.base import Estimator, EpochCallback, Watch, parameter
 from cofactor.kernels.blocks import grid_for, pair_blocks
 from cofactor.kernels.bpr import bpr_epoch, falling
 from cofactor.kernels.parallel import one_thread_blas
@@ -48,17 +48,17 @@ class BPR(Estimator):
 
     factors: int = parameter(64, "the width of the factors", low=1, high=1024, log=True, search=(16, 256))
     epochs: int = parameter(60, "passes over the events, at most", low=1, high=1000, search=(20, 120))
-    rate: float = parameter(
+    learning_rate: float = parameter(
         0.15, "the learning rate of the first epoch", low=1e-6, high=1, log=True, search=(0.02, 0.5)
     )
     l2: float = parameter(0.027, "penalty on factors, per event", low=0, high=100, log=True, search=(0.003, 0.3))
     l2_bias: float = parameter(
         0.03, "penalty on item biases, per event", low=0, high=100, log=True, search=(0.003, 0.3)
     )
-    negatives: int = parameter(
+    n_negatives: int = parameter(
         6, "candidates per event; the best scored is its negative", low=1, high=1000, log=True, search=(1, 20)
     )
-    init_sd: float = parameter(
+    init_std: float = parameter(
         0.1, "standard deviation of the first factors, over sqrt(factors)", low=1e-6, high=10, log=True
     )
     patience: int = parameter(10, "epochs without a better validation score before stopping", low=1, high=1000)
@@ -71,29 +71,29 @@ class BPR(Estimator):
         *,
         seed: int = 0,
         validation: Interactions | None = None,
-        start: FactorModel | None = None,
-        on_epoch: OnEpoch | None = None,
+        init_model: FactorModel | None = None,
+        callback: EpochCallback | None = None,
     ) -> FactorModel:
         """A FactorModel with item biases; the same bits for the same seed at any number of threads.
 
-        `start`: a model of the same ids and width to go on from. Raises KindError for ratings, DataError for no rows or
-        where every event is a dislike, ParameterError for another start, DivergedError.
+        `init_model`: a model of the same ids and width to go on from. Raises KindError for ratings, DataError for no rows or
+        where every event is a dislike, ParameterError for another init_model, DivergedError.
         """
         self.require(interactions)
-        descent = _Descent.begin(self, interactions, start, seed)
+        descent = _Descent.begin(self, interactions, init_model, seed)
         watch = Watch(
             interactions,
             epochs=self.epochs,
             patience=self.patience,
             validation=validation,
-            on_epoch=on_epoch,
+            callback=callback,
             advice=self.diverged_advice,
         )
         number, going = 0, True
         while going:
             number += 1
-            rate = float(falling(self.rate, self.epochs)[number - 1])
-            loss = descent.epoch(rate, random_stream(seed, "pairs", number))
+            learning_rate = float(falling(self.learning_rate, self.epochs)[number - 1])
+            loss = descent.epoch(learning_rate, random_stream(seed, "pairs", number))
             going = watch.goes_on(number, loss / len(descent.rows.columns), descent.model)
         model = watch.chosen(descent.model)
         if not all(np.isfinite(array).all() for array in model.arrays().values()):
@@ -115,36 +115,36 @@ class _Descent:
     bias: Float32
 
     @classmethod
-    def begin(cls, spec: BPR, interactions: Interactions, start: FactorModel | None, seed: int) -> _Descent:
-        loss = PairwiseLoss(spec.l2, spec.l2_bias, spec.negatives, spec.rate, spec.epochs)
+    def begin(cls, spec: BPR, interactions: Interactions, init_model: FactorModel | None, seed: int) -> _Descent:
+        loss = PairwiseLoss(spec.l2, spec.l2_bias, spec.n_negatives, spec.learning_rate, spec.epochs)
         rows, weights = loss.entries(interactions.by_user)
         if len(rows.columns) == 0:
             raise DataError("every event is a dislike (a weight below 0): bpr learns from what users took")
         sides = []
         for name, n in (("user", interactions.n_users), ("item", interactions.n_items)):
             factors = np.zeros((n, padded_width(spec.factors)), np.float32)
-            if start is None:
+            if init_model is None:
                 drawn = random_stream(seed, f"{name} factors").standard_normal((n, spec.factors), dtype=np.float32)
                 if name == "user":
                     drawn[rows.counts == 0] = 0  # no event would move them from a random start
-                factors[:, : spec.factors] = drawn * np.float32(spec.init_sd / spec.factors**0.5)
+                factors[:, : spec.factors] = drawn * np.float32(spec.init_std / spec.factors**0.5)
             else:
-                given = getattr(start, f"{name}_factors")
+                given = getattr(init_model, f"{name}_factors")
                 if given.shape != (n, spec.factors):
-                    raise ParameterError(f"start has {name} factors of shape {given.shape}, not {(n, spec.factors)}")
+                    raise ParameterError(f"init_model has {name} factors of shape {given.shape}, not {(n, spec.factors)}")
                 factors[:, : spec.factors] = given
             sides.append(factors)
-        bias = np.zeros(interactions.n_items, np.float32) if start is None else start.item_bias.copy()
+        bias = np.zeros(interactions.n_items, np.float32) if init_model is None else init_model.item_bias.copy()
         support = rows.column_counts(interactions.n_items)
         P, Q = sides
         return cls(spec, loss, rows, weights, support, P, Q, bias)
 
-    def epoch(self, rate: float, stream: np.random.Generator) -> float:
+    def epoch(self, learning_rate: float, stream: np.random.Generator) -> float:
         grid = grid_for(len(self.rows.columns))
         blocks = pair_blocks(self.rows, self.weights, self.support, grid=grid, stream=stream)
         return bpr_epoch(
             self.P, self.Q, self.bias, blocks,
-            candidates=self.spec.negatives, rate=rate, l2=self.spec.l2, l2_bias=self.spec.l2_bias, stream=stream,
+            candidates=self.spec.n_negatives, learning_rate=learning_rate, l2=self.spec.l2, l2_bias=self.spec.l2_bias, stream=stream,
         )  # fmt: skip
 
     def model(self) -> FactorModel:

@@ -2,8 +2,8 @@
 
     train, valid = pairs(split.train), pairs(split.test)
     model = DotProductBias(ratings.n_users, ratings.n_items, 50)
-    fit_one_cycle(model, train, valid, epochs=3, rate=1e-3, wd=0.1)      # prints a row per epoch
-    fit_one_cycle(model, train, valid, epochs=5, rate=5e-3, wd=0.1)
+    fit_one_cycle(model, train, valid, epochs=3, learning_rate=1e-3, wd=0.1)      # prints a row per epoch
+    fit_one_cycle(model, train, valid, epochs=5, learning_rate=5e-3, wd=0.1)
 
 `BiasedMF` is the fast way to the same model, and `NeuralMF` the network made ready for use. Nothing imports this file.
 """
@@ -139,9 +139,9 @@ def fit_one_cycle(
     valid: Pairs,
     *,
     epochs: int,
-    rate: float,
+    learning_rate: float,
     wd: float = 0.0,
-    batch: int = 64,
+    batch_size: int = 64,
     seed: int = 0,
     show: Callable[[str], None] = print,
 ) -> list[EpochRow]:
@@ -157,21 +157,21 @@ def fit_one_cycle(
     >>> ratings = Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
     >>> _ = torch.manual_seed(0)
     >>> first, *_, last = fit_one_cycle(
-    ...     DotProductBias(2, 2, 4), pairs(ratings), pairs(ratings), epochs=60, rate=0.1, show=lambda line: None
+    ...     DotProductBias(2, 2, 4), pairs(ratings), pairs(ratings), epochs=60, learning_rate=0.1, show=lambda line: None
     ... )
     >>> last.train_loss < 1 < first.train_loss
     True
     """
     x, y = train
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.99), eps=1e-5, weight_decay=wd)
-    steps, step, rows = epochs * math.ceil(len(y) / batch), 0, []
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.99), eps=1e-5, weight_decay=wd)
+    steps, step, rows = epochs * math.ceil(len(y) / batch_size), 0, []
     show("epoch  train_loss  valid_loss   time")
     for epoch in range(epochs):
         began, total = time.perf_counter(), 0.0
         model.train()
-        for some in torch.randperm(len(y), generator=generator).split(batch):  # type: ignore[no-untyped-call]
-            optimizer.param_groups[0]["lr"] = one_cycle(rate, step / steps)
+        for some in torch.randperm(len(y), generator=generator).split(batch_size):  # type: ignore[no-untyped-call]
+            optimizer.param_groups[0]["lr"] = one_cycle(learning_rate, step / steps)
             loss = ((model(x[some]) - y[some]) ** 2).mean()
             optimizer.zero_grad()
             loss.backward()

@@ -10,7 +10,7 @@ import numpy as np
 from cofactor.arrays import Float32, Float64, read_only
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DataError, ParameterError
-from cofactor.estimators.base import Estimator, OnEpoch, parameter
+from cofactor.estimators.base import Estimator, EpochCallback, parameter
 from cofactor.kernels.cholesky import TILE, negative_inverse, sparse_gram
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.models.block_scoring import confidences
@@ -66,15 +66,15 @@ class EASE(Estimator):
         *,
         seed: int = 0,
         validation: Interactions | None = None,
-        start: ItemItemModel | None = None,
-        on_epoch: OnEpoch | None = None,
+        init_model: ItemItemModel | None = None,
+        callback: EpochCallback | None = None,
     ) -> ItemItemModel:
         """An ItemItemModel with dense weights (n_items, n_items). There is nothing random and nothing iterative in it.
 
         Raises KindError for ratings, DataError for no rows; ParameterError, before anything large is made, where it
         would take more than `max_memory`.
         """
-        del seed, validation, start, on_epoch
+        del seed, validation, init_model, callback
         self.require(interactions)
         n = interactions.n_items
         needed = BYTES_PER_PAIR * n**2 / 1e9

@@ -12,7 +12,7 @@ from cofactor import checks
 from cofactor.arrays import Float32, random_stream, read_only
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DivergedError, ParameterError
-from cofactor.estimators.base import Estimator, OnEpoch, Watch, parameter, standardized
+from cofactor.estimators.base import Estimator, EpochCallback, Watch, parameter, standardized
 from cofactor.kernels.blocks import grid_for
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sgd import Blocks, blocks_of, sgd_epoch
@@ -49,7 +49,7 @@ class BiasedMF(Estimator):
 
     factors: int = parameter(50, "the width of the factors", low=1, high=1024, log=True, search=(8, 128))
     epochs: int = parameter(20, "passes over the ratings, at most", low=1, high=1000, search=(10, 40))
-    rate: float = parameter(
+    learning_rate: float = parameter(
         0.02,
         "the highest learning rate, reached after a fifth of the epochs",
         low=1e-6,
@@ -59,7 +59,7 @@ class BiasedMF(Estimator):
     )
     l2: float = parameter(0.055, "penalty on factors, per rating", low=0, high=100, log=True, search=(0.01, 0.3))
     l2_bias: float = parameter(0.07, "penalty on biases, per rating", low=0, high=100, log=True, search=(0.01, 0.3))
-    init_sd: float = parameter(0.001, "standard deviation of the first factors", low=1e-6, high=10, log=True)
+    init_std: float = parameter(0.001, "standard deviation of the first factors", low=1e-6, high=10, log=True)
     biases: bool = parameter(default=True, meaning="whether users and items have a bias")
     rating_range: tuple[float, float] | Literal["scale"] | None = parameter(
         "scale", "the sigmoid's ends: the scale widened by half a step, two numbers, or None for no sigmoid"
@@ -87,13 +87,13 @@ class BiasedMF(Estimator):
         *,
         seed: int = 0,
         validation: Interactions | None = None,
-        start: FactorModel | None = None,
-        on_epoch: OnEpoch | None = None,
+        init_model: FactorModel | None = None,
+        callback: EpochCallback | None = None,
     ) -> FactorModel:
         """A FactorModel; the same bits for the same seed at any number of threads.
 
-        `start`: a model of the same ids and width to go on from. Raises KindError for events, DataError for no rows,
-        ParameterError for another start, DivergedError.
+        `init_model`: a model of the same ids and width to go on from. Raises KindError for events, DataError for no rows,
+        ParameterError for another init_model, DivergedError.
         """
         self.require(interactions)
         watch = Watch(
@@ -101,7 +101,7 @@ class BiasedMF(Estimator):
             epochs=self.epochs,
             patience=self.patience,
             validation=validation,
-            on_epoch=on_epoch,
+            callback=callback,
             advice=self.diverged_advice,
         )
         standard, unit = standardized(interactions)
@@ -111,14 +111,14 @@ class BiasedMF(Estimator):
             n_users=standard.n_users, n_items=standard.n_items,
             grid=grid_for(len(standard), most=8), seed=seed,
         )  # fmt: skip
-        begin = None if start is None else start.rescaled(1 / unit, standard.scale)
+        begin = None if init_model is None else init_model.rescaled(1 / unit, standard.scale)
         descent = _Descent.begin(self, standard, unit, blocks, begin, seed)
         model_now = lambda: descent.model().rescaled(unit, interactions.scale)  # noqa: E731
         number, going = 0, True
         while going:
             number += 1
-            rate = one_cycle(self.rate, number, self.epochs)
-            loss = descent.epoch(rate, random_stream(seed, "rounds", number))
+            learning_rate = one_cycle(self.learning_rate, number, self.epochs)
+            loss = descent.epoch(learning_rate, random_stream(seed, "rounds", number))
             going = watch.goes_on(number, loss / len(interactions) * unit**2, model_now)
         model = watch.chosen(model_now)
         if not all(np.isfinite(array).all() for array in model.arrays().values()):
@@ -162,7 +162,7 @@ class _Descent:
         interactions: Interactions,
         unit: float,
         blocks: Blocks,
-        start: FactorModel | None,
+        init_model: FactorModel | None,
         seed: int,
     ) -> _Descent:
         low, span = _range_of(spec, interactions, unit)
@@ -181,26 +181,26 @@ class _Descent:
             n = len(place)
             factors = np.zeros((n, padded_width(spec.factors)), np.float32)
             bias = np.zeros(n, np.float32)
-            if start is None:
+            if init_model is None:
                 drawn = random_stream(seed, f"{name} factors").standard_normal((n, spec.factors), dtype=np.float32)
                 drawn[np.bincount(rows, minlength=n) == 0] = 0  # no rating would move them from a random start
-                factors[place, : spec.factors] = drawn * np.float32(spec.init_sd)
+                factors[place, : spec.factors] = drawn * np.float32(spec.init_std)
             else:
-                given = getattr(start, f"{name}_factors")
+                given = getattr(init_model, f"{name}_factors")
                 if given.shape != (n, spec.factors):
-                    raise ParameterError(f"start has {name} factors of shape {given.shape}, not {(n, spec.factors)}")
+                    raise ParameterError(f"init_model has {name} factors of shape {given.shape}, not {(n, spec.factors)}")
                 factors[place, : spec.factors] = given
                 if spec.biases:
-                    bias[place] = getattr(start, f"{name}_bias")
+                    bias[place] = getattr(init_model, f"{name}_bias")
             sides.append((factors, bias))
         (P, user_bias), (Q, item_bias) = sides
         return cls(spec, interactions, blocks, P, Q, user_bias, item_bias, mean, low, span)
 
-    def epoch(self, rate: float, stream: np.random.Generator) -> float:
+    def epoch(self, learning_rate: float, stream: np.random.Generator) -> float:
         return sgd_epoch(
             self.P, self.Q, self.user_bias, self.item_bias, self.blocks,
             mean=self.mean, low=self.low, span=self.span,
-            rate=rate, bias_rate=rate if self.spec.biases else 0.0,
+            learning_rate=learning_rate, bias_rate=learning_rate if self.spec.biases else 0.0,
             l2=self.spec.l2, l2_bias=self.spec.l2_bias, stream=stream,
         )  # fmt: skip
 

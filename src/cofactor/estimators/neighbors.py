@@ -9,7 +9,7 @@ import numpy as np
 
 from cofactor.arrays import Float32, read_only
 from cofactor.data.interactions import Interactions
-from cofactor.estimators.base import Estimator, Learns, OnEpoch, parameter
+from cofactor.estimators.base import Estimator, Learns, EpochCallback, parameter
 from cofactor.kernels.neighbor_scores import damped_means
 from cofactor.kernels.neighbors import nearest, transposed
 from cofactor.kernels.parallel import one_thread_blas
@@ -80,14 +80,14 @@ class ItemKNN(Estimator):
         *,
         seed: int = 0,
         validation: Interactions | None = None,
-        start: ItemItemModel | None = None,
-        on_epoch: OnEpoch | None = None,
+        init_model: ItemItemModel | None = None,
+        callback: EpochCallback | None = None,
     ) -> ItemItemModel:
         """An ItemItemModel of each item's nearest items. There is nothing random and nothing iterative in it.
 
         Raises DataError for no rows.
         """
-        del seed, validation, start, on_epoch
+        del seed, validation, init_model, callback
         self.require(interactions)
         baseline = _baseline(interactions, self.bias_damping)
         likeness = Likeness("pearson", self.shrink) if baseline else Likeness(self.similarity, self.event_shrink)
@@ -154,14 +154,14 @@ class UserKNN(Estimator):
         *,
         seed: int = 0,
         validation: Interactions | None = None,
-        start: UserUserModel | None = None,
-        on_epoch: OnEpoch | None = None,
+        init_model: UserUserModel | None = None,
+        callback: EpochCallback | None = None,
     ) -> UserUserModel:
         """A UserUserModel of each user's nearest users. There is nothing random and nothing iterative in it.
 
         Raises DataError for no rows.
         """
-        del seed, validation, start, on_epoch
+        del seed, validation, init_model, callback
         self.require(interactions)
         baseline = _baseline(interactions, self.bias_damping)
         name, shrink = ("pearson", self.shrink) if baseline else (self.similarity, self.event_shrink)

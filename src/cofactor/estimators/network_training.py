@@ -16,7 +16,7 @@ from cofactor.arrays import Float32, random_stream, read_only
 from cofactor.data.interactions import Interactions
 from cofactor.data.scale import Scale
 from cofactor.errors import DivergedError, ParameterError
-from cofactor.estimators.base import OnEpoch, Watch
+from cofactor.estimators.base import EpochCallback, Watch
 from cofactor.estimators.schedules import one_cycle
 from cofactor.kernels.parallel import SharedLimit, one_thread_blas
 from cofactor.models.network import LevelsNetworkModel, NetworkModel
@@ -56,11 +56,11 @@ class Network(nn.Module):
         def dense(rows: int, columns: int, gain: float) -> nn.Parameter:
             return drawn(rows, columns, math.sqrt(gain / rows))
 
-        self.user_vectors = drawn(n_users + 1, spec.user_width, spec.init_sd)
-        self.item_vectors = drawn(n_items + 1, spec.item_width, spec.init_sd)
+        self.user_vectors = drawn(n_users + 1, spec.user_dim, spec.init_std)
+        self.item_vectors = drawn(n_items + 1, spec.item_dim, spec.init_std)
         self.user_bias = nn.Parameter(torch.zeros(n_users + 1, ends))
         self.item_bias = nn.Parameter(torch.zeros(n_items + 1, ends))
-        into = [spec.user_width + spec.item_width, *widths[:-1]]
+        into = [spec.user_dim + spec.item_dim, *widths[:-1]]
         self.weights = nn.ParameterList([dense(a, b, 2.0) for a, b in zip(into, widths, strict=True)])
         self.biases = nn.ParameterList([nn.Parameter(torch.zeros(b)) for b in widths])
         self.out = dense(widths[-1], ends, 1.0)
@@ -95,7 +95,7 @@ class _Training:
     """The network, its optimizer and its running average, over one table of ratings."""
 
     def __init__(
-        self, spec: NeuralMF, table: Interactions, scale: Scale, start: NetworkModel | None, seed: int
+        self, spec: NeuralMF, table: Interactions, scale: Scale, init_model: NetworkModel | None, seed: int
     ):  # fmt: skip
         self.spec, self.table, self.scale = spec, table, scale
         self.g = torch.Generator().manual_seed(int(random_stream(seed, "neural-mf").integers(2**62)))
@@ -105,12 +105,12 @@ class _Training:
         self.row_weights = None if table.weights is None else torch.from_numpy(table.weights.copy())
         slope, out_bias = self._ends()
         self.network = Network(spec, table.n_users, table.n_items, slope, out_bias, self.g)
-        if start is not None:
-            self._copy(start)
+        if init_model is not None:
+            self._copy(init_model)
         self.parameters = list(self.network.parameters())
         self.average = [parameter.detach().clone() for parameter in self.parameters]
-        self.optimizer = torch.optim.AdamW(self.network.groups(spec), lr=spec.rate, betas=BETAS)
-        self.steps, self.step = spec.epochs * math.ceil(len(table) / spec.batch), 0
+        self.optimizer = torch.optim.AdamW(self.network.groups(spec), lr=spec.learning_rate, betas=BETAS)
+        self.steps, self.step = spec.epochs * math.ceil(len(table) / spec.batch_size), 0
 
     def _ends(self) -> tuple[Tensor, Tensor]:
         """The slope of each end along p . q, and the bias that makes the first prediction the average."""
@@ -138,10 +138,10 @@ class _Training:
         cross-entropy).
         """
         total = 0.0
-        for rows in torch.randperm(len(self.u), generator=self.g).split(self.spec.batch):  # type: ignore[no-untyped-call]
-            rate = one_cycle(self.spec.rate, (self.step + 0.5) / self.steps)
+        for rows in torch.randperm(len(self.u), generator=self.g).split(self.spec.batch_size):  # type: ignore[no-untyped-call]
+            learning_rate = one_cycle(self.spec.learning_rate, (self.step + 0.5) / self.steps)
             for group in self.optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = learning_rate
             y = self.network(self._some_unknown(self.u[rows], self.table.n_users),
                              self._some_unknown(self.i[rows], self.table.n_items), self.g)  # fmt: skip
             losses = self._losses(y, rows)
@@ -169,15 +169,15 @@ class _Training:
             for average, parameter in zip(self.average, self.parameters, strict=True):
                 average.lerp_(parameter, share)
 
-    def _copy(self, start: NetworkModel) -> None:
+    def _copy(self, init_model: NetworkModel) -> None:
         """Go on from a model's arrays. Raises ParameterError where a shape differs."""
-        given = start.arrays()
+        given = init_model.arrays()
         with torch.no_grad():
             for name, tensor in _named(self.network, self.spec).items():
                 array = given.get(name)
                 if array is None or array.shape != tuple(tensor.shape):
                     shape = None if array is None else array.shape
-                    raise ParameterError(f"start has {name} of shape {shape}, not {tuple(tensor.shape)}")
+                    raise ParameterError(f"init_model has {name} of shape {shape}, not {tuple(tensor.shape)}")
                 tensor.copy_(torch.from_numpy(np.array(array)))
 
     def model(self) -> NetworkModel:
@@ -205,7 +205,7 @@ def _named(network: Network, spec: NeuralMF, values: dict[int, Tensor] | None = 
 
     first = value(network.weights[0])
     named = {name: value(getattr(network, name)) for name in ("user_vectors", "item_vectors", "user_bias", "item_bias")}
-    named |= {"user_in": first[: spec.user_width], "item_in": first[spec.user_width :]}
+    named |= {"user_in": first[: spec.user_dim], "item_in": first[spec.user_dim :]}
     named |= {"in_bias": value(network.biases[0])}
     for k in range(1, spec.layers):
         named |= {f"layer_{k + 1}": value(network.weights[k]), f"layer_{k + 1}_bias": value(network.biases[k])}
@@ -229,8 +229,8 @@ def trained(
     *,
     seed: int,
     validation: Interactions | None,
-    start: NetworkModel | None,
-    on_epoch: OnEpoch | None,
+    init_model: NetworkModel | None,
+    callback: EpochCallback | None,
 ) -> NetworkModel:
     """`NeuralMF.fit`, once it is known that it can be done. Raises DataError, ParameterError, DivergedError."""
     watch = Watch(
@@ -238,11 +238,11 @@ def trained(
         epochs=spec.epochs,
         patience=spec.patience,
         validation=validation,
-        on_epoch=on_epoch,
+        callback=callback,
         advice=spec.diverged_advice,
     )
     with one_torch_thread():
-        training = _Training(spec, table, scale, start, seed)
+        training = _Training(spec, table, scale, init_model, seed)
         number, loss, going = 0, math.nan, True
         while going:
             number += 1

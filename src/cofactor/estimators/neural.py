@@ -10,7 +10,7 @@ from cofactor import checks
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, MissingExtraError, ParameterError
-from cofactor.estimators.base import Estimator, OnEpoch, parameter
+from cofactor.estimators.base import Estimator, EpochCallback, parameter
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.models.network import NetworkModel
 from cofactor.validation import validated
@@ -43,7 +43,7 @@ class NeuralMF(Estimator):
     >>> pairs = [(u, i) for u in range(20) for i in range(20) if u != i]
     >>> stars = [5 if (u + i) % 2 == 0 else 1 for u, i in pairs]                     # two tastes
     >>> ratings = cofactor.Interactions.from_columns(*zip(*pairs), stars)
-    >>> rec = cofactor.Recommender.fit(NeuralMF(epochs=30, batch=32), ratings)
+    >>> rec = cofactor.Recommender.fit(NeuralMF(epochs=30, batch_size=32), ratings)
     >>> rec.predict(0, 0) > 4.5, rec.predict(0, 3) < 1.5                             # the first nobody told it
     (True, True)
     """
@@ -54,16 +54,16 @@ class NeuralMF(Estimator):
     head: Literal["regression", "classification"] = parameter(
         "regression", "how it ends: one number, or a probability for each level"
     )
-    user_width: int = parameter(16, "the width of the users' embedding", low=1, high=1024, log=True, search=(8, 64))
-    item_width: int = parameter(24, "the width of the items' embedding", low=1, high=1024, log=True, search=(8, 64))
+    user_dim: int = parameter(16, "the width of the users' embedding", low=1, high=1024, log=True, search=(8, 64))
+    item_dim: int = parameter(24, "the width of the items' embedding", low=1, high=1024, log=True, search=(8, 64))
     hidden: int = parameter(128, "the width of the first layer", low=1, high=4096, log=True, search=(32, 256))
     layers: int = parameter(1, "how many layers, each half as wide as the one before", low=1, high=6, search=(1, 3))
     dropout: float = parameter(
         0.3, "the share of each layer that is left out at random while training", low=0, high=0.9, search=(0, 0.6)
     )
     epochs: int = parameter(20, "passes over the ratings, at most", low=1, high=1000)
-    batch: int = parameter(512, "ratings in a step", low=1, high=100_000, log=True)
-    rate: float = parameter(
+    batch_size: int = parameter(512, "ratings in a step", low=1, high=100_000, log=True)
+    learning_rate: float = parameter(
         0.007,
         "the highest learning rate, reached after a quarter of the steps",
         low=1e-6,
@@ -76,7 +76,7 @@ class NeuralMF(Estimator):
     )
     bias_decay: float = parameter(0.5, "decoupled decay of biases, times the rate a step", low=0, high=100, log=True)
     unknown_share: float = parameter(0.02, "the share of ids replaced by the unknown one in training", low=0, high=0.5)
-    init_sd: float = parameter(0.1, "standard deviation of the first embeddings", low=1e-6, high=10, log=True)
+    init_std: float = parameter(0.1, "standard deviation of the first embeddings", low=1e-6, high=10, log=True)
     patience: int = parameter(3, "epochs without a better validation score before stopping", low=1, high=1000)
 
     def __post_init__(self) -> None:
@@ -94,14 +94,14 @@ class NeuralMF(Estimator):
         *,
         seed: int = 0,
         validation: Interactions | None = None,
-        start: NetworkModel | None = None,
-        on_epoch: OnEpoch | None = None,
+        init_model: NetworkModel | None = None,
+        callback: EpochCallback | None = None,
     ) -> NetworkModel:
         """A NetworkModel (a LevelsNetworkModel for classification): the same bits for the same seed.
 
-        torch runs on one thread meanwhile, and its own random state is not touched. `start`: a model of the same ids
+        torch runs on one thread meanwhile, and its own random state is not touched. `init_model`: a model of the same ids
         and shape to go on from. Raises KindError for events, DataError for no rows or a scale without levels where they
-        are needed, MissingExtraError without torch, ParameterError for another start, DivergedError.
+        are needed, MissingExtraError without torch, ParameterError for another init_model, DivergedError.
         """
         self.require(interactions)
         scale = interactions.scale
@@ -111,7 +111,7 @@ class NeuralMF(Estimator):
             raise MissingExtraError('neural-mf needs torch, which is not installed: pip install "cofactor[neural]"')
         from cofactor.estimators.network_training import trained
 
-        return trained(self, interactions, scale, seed=seed, validation=validation, start=start, on_epoch=on_epoch)
+        return trained(self, interactions, scale, seed=seed, validation=validation, init_model=init_model, callback=callback)
 
     def _require_levels(self, scale: Scale) -> None:
         if self.head == "classification" and not scale.levels:

@@ -237,7 +237,7 @@ def known_task(task: str | None, kind: Kind) -> Task:
     if task == "ranking" and kind == "ratings":
         raise KindError(
             "rankings are scored on events, and these are ratings; say which count as liked: "
-            "ratings.to_events(positive_from=4), on the command line --positive-from 4"
+            "ratings.to_events(min_rating=4), on the command line --min-rating 4"
         )
     if task == "rating" and kind == "events":
         raise KindError("ratings are predicted from ratings, and these are events: ask for task ranking, or for none")

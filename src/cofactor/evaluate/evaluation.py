@@ -177,7 +177,7 @@ def evaluate(
     >>> import cofactor
     >>> from cofactor.datasets.synthetic import World, generate
     >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900, item_bias_sd=1.0)).interactions
-    >>> split = cofactor.split_per_user(ratings.to_events(positive_from=4))
+    >>> split = cofactor.split_per_user(ratings.to_events(min_rating=4))
     >>> found = cofactor.evaluate.evaluate(cofactor.ImplicitALS(factors=8), split, ks=[5])
     >>> [score.label for score in found.scores], round(found["popularity"].metrics["ndcg@5"].mean, 1)
     (['implicit-als', 'popularity'], 0.4)

@@ -32,7 +32,7 @@ def s0_rows(n: int = 100_000) -> tuple[Int64, Int64]:
     return order[:cut], order[cut:]
 
 
-def i0_rows(users: Any, values: Any, *, seed: int = 0, positive_from: float = 4) -> tuple[Int64, Int64]:
+def i0_rows(users: Any, values: Any, *, seed: int = 0, min_rating: float = 4) -> tuple[Int64, Int64]:
     """I0, for events: positives permuted and sorted by user; floor(n / 5) of each user's n are the test.
 
     The recipe, on the columns of u.data in file order: keep the rows with value >= 4; permute them by
@@ -52,7 +52,7 @@ def i0_rows(users: Any, values: Any, *, seed: int = 0, positive_from: float = 4)
     ids, numbers = id_column(users), np.asarray(values)
     if numbers.shape != (len(ids),):
         raise DataError(f"{len(ids)} users but values of shape {numbers.shape}")
-    positives = np.flatnonzero(numbers >= positive_from)
+    positives = np.flatnonzero(numbers >= min_rating)
     shuffled = positives[_legacy_permutation(len(positives), seed)]
     u = np.unique(ids.to_numpy()[shuffled], return_inverse=True)[1]
     order = np.argsort(u, kind="stable")

@@ -123,7 +123,7 @@ class Split:
 
         >>> import cofactor
         >>> users, items = [1, 1, 1, 2, 2], [7, 8, 9, 7, 8]
-        >>> events = cofactor.Interactions.from_columns(users, items, [5, 5, 1, 4, 5]).to_events(positive_from=4)
+        >>> events = cofactor.Interactions.from_columns(users, items, [5, 5, 1, 4, 5]).to_events(min_rating=4)
         >>> split = cofactor.split_random(events, test=0.25)
         >>> len(split.train.seen), split.excluding("positives").train.seen is None
         (1, True)

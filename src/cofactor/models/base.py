@@ -247,7 +247,7 @@ class HasUncertainty(Protocol):
     >>> import numpy as np
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1, 2], [0, 1, 0, 1, 0], [5, 4, 2, 1, 3])
-    >>> model = cofactor.BayesianMF(factors=2, sweeps=50, burn_in=10).fit(ratings)
+    >>> model = cofactor.BayesianMF(factors=2, iterations=50, burn_in=10).fit(ratings)
     >>> seen, unseen = model.distribution(np.int32([0, -1]), np.int32([0, -1]), ratings.by_user).sd()
     >>> bool(seen < unseen)
     True
@@ -268,7 +268,7 @@ class KnowsTime(Protocol):
     >>> ratings = cofactor.Interactions.from_columns(
     ...     [0] * 8, list(range(8)), [5, 5, 5, 5, 1, 1, 1, 1], times=[0, 1, 2, 3, *range(9 * day, 9 * day + 4)]
     ... )
-    >>> model = cofactor.BayesianMF(factors=1, sweeps=50, burn_in=10, time_bin=day).fit(ratings)
+    >>> model = cofactor.BayesianMF(factors=1, iterations=50, burn_in=10, time_bin=day).fit(ratings)
     >>> good, bad = model.predict_at(np.int32([0, 0]), np.int32([-1, -1]), np.int64([9, 9 * day]), ratings.by_user)
     >>> model.knows_time, bool(good > bad)
     (True, True)
@@ -352,7 +352,7 @@ def distribution(
     >>> import numpy as np
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([0, 0, 1], [0, 1, 0], [5, 3, 4])
-    >>> model = cofactor.BayesianMF(factors=1, sweeps=20, burn_in=5, samples=8).fit(ratings)
+    >>> model = cofactor.BayesianMF(factors=1, iterations=20, burn_in=5, kept_samples=8).fit(ratings)
     >>> distribution(model, np.int32([1]), np.int32([1]), ratings.times, ratings.by_user)
     Distribution(1 ratings, 3 levels, 8 components)
     """

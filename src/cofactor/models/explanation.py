@@ -130,7 +130,7 @@ def ridge_terms(
     return terms
 
 
-def pairwise_terms(p: Any, Q: Any, bias: Any, taken: Int32, weights: Any, goal: Any, *, negatives: int) -> Float64:
+def pairwise_terms(p: Any, Q: Any, bias: Any, taken: Int32, weights: Any, goal: Any, *, n_negatives: int) -> Float64:
     """What each event adds to goal . p for a vector learnt by pairs (BPR): (m,) float64.
 
     An event j pulls p along d_j = E_n[sigmoid(x_n - x_j) (q_j - q_n)], n the hardest of a few negatives; p is a sum of
@@ -140,7 +140,7 @@ def pairwise_terms(p: Any, Q: Any, bias: Any, taken: Int32, weights: Any, goal: 
     Zeros where nothing is lacked: then there are no pairs.
 
     >>> Q = np.array([[1.0], [-1.0], [0.5]])
-    >>> terms = pairwise_terms([1.0], Q, np.zeros(3), np.int32([0, 2]), [1, 1], [1.0], negatives=2)
+    >>> terms = pairwise_terms([1.0], Q, np.zeros(3), np.int32([0, 2]), [1, 1], [1.0], n_negatives=2)
     >>> round(float(terms.sum()), 2), bool((terms > 0).all())          # goal . p = 1, and both events pull that way
     (1.0, True)
     """
@@ -150,7 +150,7 @@ def pairwise_terms(p: Any, Q: Any, bias: Any, taken: Int32, weights: Any, goal: 
         return np.zeros(len(taken))
     x = Q @ p + bias
     lacked = lacked[np.argsort(x[lacked], kind="stable")]
-    chance = np.diff((np.arange(len(lacked) + 1) / len(lacked)) ** negatives)
+    chance = np.diff((np.arange(len(lacked) + 1) / len(lacked)) ** n_negatives)
     pull = chance / (1 + np.exp(np.clip(x[taken][:, None] - x[lacked], -50, 50)))
     D = pull.sum(axis=1, keepdims=True) * Q[taken] - pull @ Q[lacked]
     w = np.asarray(weights, np.float64)

@@ -291,9 +291,9 @@ class FactorModel:
             events, weights = self.loss.entries(history)
             weights = weights if len(weights) else np.ones(len(events.columns), np.float32)
             p, Q, goal = self.user_factors[user], self.item_factors, self.item_factors[item]
-            negatives = self.loss.negatives
+            n_negatives = self.loss.n_negatives
             return events.columns, pairwise_terms(
-                p, Q, self.item_bias, events.columns, weights, goal, negatives=negatives
+                p, Q, self.item_bias, events.columns, weights, goal, n_negatives=n_negatives
             )
         entries, side, k = self.loss.entries(history), self._side, self.factors
         features = side.features[entries.columns].astype(np.float64)

@@ -193,7 +193,7 @@ class PairwiseLoss:
 
     Source: Rendle et al. 2009; see `kernels.bpr`.
 
-    >>> loss = PairwiseLoss(l2=0.01, l2_bias=0.01, negatives=2, rate=0.1, epochs=20)
+    >>> loss = PairwiseLoss(l2=0.01, l2_bias=0.01, n_negatives=2, learning_rate=0.1, epochs=20)
     >>> factors, bias = np.float32([[1], [-1], [0]]), np.zeros(3, np.float32)
     >>> took_the_first, nothing = loss.users(SparseRows.of([0], [0], [1], n_rows=2), factors, bias)
     >>> bool(took_the_first[0] > 0), nothing.tolist()
@@ -202,8 +202,8 @@ class PairwiseLoss:
 
     l2: float
     l2_bias: float
-    negatives: int
-    rate: float
+    n_negatives: int
+    learning_rate: float
     epochs: int
 
     def entries(self, rows: SparseRows) -> tuple[SparseRows, Float32]:
@@ -226,8 +226,8 @@ class PairwiseLoss:
         x, items = np.zeros((len(rows), padded_width(k)), np.float32), np.zeros((n, padded_width(k)), np.float32)
         items[:, :k] = factors
         events, weights = self.entries(rows)
-        rates = falling(self.rate, self.epochs)
-        bpr_fold_in(x, events, weights, items, bias, candidates=self.negatives, rates=rates, l2=self.l2)
+        rates = falling(self.learning_rate, self.epochs)
+        bpr_fold_in(x, events, weights, items, bias, candidates=self.n_negatives, rates=rates, l2=self.l2)
         return x[:, :k]
 
 

@@ -72,7 +72,7 @@ class NetworkModel:
 
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
-    >>> small = cofactor.NeuralMF(user_width=2, item_width=3, hidden=4, epochs=1)
+    >>> small = cofactor.NeuralMF(user_dim=2, item_dim=3, hidden=4, epochs=1)
     >>> print(small.fit(ratings).summary())
     array         shape  parameters
     user_vectors  3 x 2           6

@@ -86,7 +86,7 @@ def _pairs(model: FactorModel, loss: PairwiseLoss, interactions: Interactions) -
         if len(lacked) == 0:
             continue
         lacked = lacked[np.argsort(scores[lacked], kind="stable")]
-        chance = np.diff((np.arange(len(lacked) + 1) / len(lacked)) ** loss.negatives)
+        chance = np.diff((np.arange(len(lacked) + 1) / len(lacked)) ** loss.n_negatives)
         w = weights[own].astype(np.float64) if len(weights) else np.ones(len(taken))
         losses = np.logaddexp(0, scores[lacked] - scores[taken][:, None])
         total += float(w @ losses @ chance + item_penalty[taken].sum())

@@ -53,7 +53,7 @@ class BayesianModel:
     >>> import numpy as np
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1, 2], [0, 1, 0, 1, 0], [5, 4, 2, 1, 3])
-    >>> model = cofactor.BayesianMF(factors=2, sweeps=50, burn_in=10).fit(ratings)
+    >>> model = cofactor.BayesianMF(factors=2, iterations=50, burn_in=10).fit(ratings)
     >>> model
     BayesianModel(3 users, 2 items, 2 factors, 32 draws)
     >>> spread = model.distribution(np.int32([0, -1]), np.int32([1, -1]), ratings.by_user).sd()
@@ -220,7 +220,7 @@ class BayesianModel:
         --------
         >>> import cofactor
         >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1, 2], [0, 1, 0, 1, 0], [5, 4, 2, 1, 3])
-        >>> model = cofactor.BayesianMF(factors=2, sweeps=20, burn_in=10).fit(ratings)
+        >>> model = cofactor.BayesianMF(factors=2, iterations=20, burn_in=10).fit(ratings)
         >>> larger = model.rescaled(10.0, Scale(10.0, 50.0))
         >>> round(larger.center / model.center)
         10

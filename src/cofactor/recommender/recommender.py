@@ -22,7 +22,7 @@ from cofactor.data.scale import Scale
 from cofactor.data.side_table import SideTable
 from cofactor.errors import ArtifactError, DataError, ForkError, KindError, ParameterError, UnknownIdError
 from cofactor.estimators import REGISTRY
-from cofactor.estimators.base import Estimator, OnEpoch, item_evidence
+from cofactor.estimators.base import Estimator, EpochCallback, item_evidence
 from cofactor.kernels.sparse import SparseRows, merge_counts, merge_latest, stacked
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.models import KINDS
@@ -104,41 +104,41 @@ class Recommender:
         *,
         seed: int = 0,
         validation: Interactions | None = None,
-        start: Recommender | None = None,
-        on_epoch: OnEpoch | None = None,
+        init_model: Recommender | None = None,
+        callback: EpochCallback | None = None,
     ) -> Recommender:
         """Learn a model and put the table's ids, histories and titles around it.
 
         `seed`: the same one gives the same model, bit by bit. `validation`: rows of the same ids, on which to stop when
-        they gain no more. `start`: a recommender of the same ids to go on from. `on_epoch` is told of every epoch.
-        Raises KindError for a table of the other kind, DataError for one without rows or with other ids than `start`
+        they gain no more. `init_model`: a recommender of the same ids to go on from. `callback` is told of every epoch.
+        Raises KindError for a table of the other kind, DataError for one without rows or with other ids than `init_model`
         or `validation`, ParameterError for what is no estimator, DivergedError.
 
         >>> import cofactor
         >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], [5, 3, 4])
         >>> losses = []
         >>> model = cofactor.BiasedMF(factors=2, epochs=3)
-        >>> rec = cofactor.Recommender.fit(model, ratings, on_epoch=lambda epoch: losses.append(epoch.loss))
+        >>> rec = cofactor.Recommender.fit(model, ratings, callback=lambda epoch: losses.append(epoch.loss))
         >>> len(losses), losses[2] < losses[0]
         (3, True)
         """
         checked_estimator(estimator).require(interactions)
         checks.seed(seed)
-        checks.optional_callable("on_epoch", on_epoch)
-        if start is not None:
-            require_recommender("start", start)
+        checks.optional_callable("callback", callback)
+        if init_model is not None:
+            require_recommender("init_model", init_model)
         if validation is not None:
             require_interactions("validation", validation)
-        if start is not None and not (
-            start.users.equals(interactions.users) and start.items.equals(interactions.items)
+        if init_model is not None and not (
+            init_model.users.equals(interactions.users) and init_model.items.equals(interactions.items)
         ):
-            raise DataError("start must have the same users and items as the table; fit without it")
+            raise DataError("init_model must have the same users and items as the table; fit without it")
         model = checked_estimator(estimator).fit(
             interactions,
             seed=seed,
             validation=validation,
-            start=None if start is None else start.model,
-            on_epoch=on_epoch,
+            init_model=None if init_model is None else init_model.model,
+            callback=callback,
         )
         return cls(
             model,
@@ -176,7 +176,7 @@ class Recommender:
 
         >>> import cofactor
         >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], [5, 3, 4])
-        >>> rec = cofactor.Recommender.fit(cofactor.Popularity(), ratings.to_events(positive_from=4))
+        >>> rec = cofactor.Recommender.fit(cofactor.Popularity(), ratings.to_events(min_rating=4))
         >>> rec.histories.counts.tolist(), rec.excluded.counts.tolist()
         ([1, 1], [2, 1])
         """
@@ -293,13 +293,13 @@ class Recommender:
         n: int = 10,
         *,
         exclude_seen: bool = True,
-        among: Iterable[Id] | None = None,
+        candidates: Iterable[Id] | None = None,
         by: By = "mean",
         diversity: float = 0.0,
     ) -> pl.DataFrame:
         """The n best items of one user or several: user, item, rank (from 1), score, answered_by[, title].
 
-        `exclude_seen`: leave out what is in a user's history, and low ratings that `to_events` made no events. `among`:
+        `exclude_seen`: leave out what is in a user's history, and low ratings that `to_events` made no events. `candidates`:
         only these items. `by`: "cautious" prefers what is surely good, "optimistic" what may be very good (models with
         a distribution). `diversity`: from 0, the plain order, to 1, as unlike each other as can be; scores need not
         fall then. Scores are what items are ranked by, not clipped to the scale: see `predict`. Where the model has no
@@ -314,10 +314,10 @@ class Recommender:
         >>> rec = cofactor.Recommender.fit(cofactor.Bias(), ratings)
         >>> rec.recommend("cy").select("user", "item", "rank").rows()
         [('cy', 'alien', 1), ('cy', 'clue', 2)]
-        >>> rec.recommend(["bo", "cy"], among=["clue"])["user"].to_list()  # bo knows it
+        >>> rec.recommend(["bo", "cy"], candidates=["clue"])["user"].to_list()  # bo knows it
         ['cy']
         """
-        options: Any = {"exclude_seen": exclude_seen, "allowed": self._allowed(among), "by": by, "diversity": diversity}
+        options: Any = {"exclude_seen": exclude_seen, "allowed": self._allowed(candidates), "by": by, "diversity": diversity}
         rows = self.user_rows(users)
         return self._ranked(rows, self.rank(rows, n, **options))
 
@@ -326,7 +326,7 @@ class Recommender:
         n: int = 10,
         *,
         exclude_seen: bool = True,
-        among: Iterable[Id] | None = None,
+        candidates: Iterable[Id] | None = None,
         by: By = "mean",
         diversity: float = 0.0,
     ) -> pl.DataFrame:
@@ -337,7 +337,7 @@ class Recommender:
         >>> cofactor.Recommender.fit(cofactor.Bias(), ratings).recommend_all().select("user", "item").rows()
         [('ana', 'clue')]
         """
-        options: Any = {"exclude_seen": exclude_seen, "allowed": self._allowed(among), "by": by, "diversity": diversity}
+        options: Any = {"exclude_seen": exclude_seen, "allowed": self._allowed(candidates), "by": by, "diversity": diversity}
         rows = np.arange(len(self.users), dtype=np.int32)
         return self._ranked(rows, self.rank(rows, n, **options))
 
@@ -346,7 +346,7 @@ class Recommender:
         history: Mapping[Id, float] | Iterable[tuple[Id, float]] | Iterable[Id],
         n: int = 10,
         *,
-        among: Iterable[Id] | None = None,
+        candidates: Iterable[Id] | None = None,
         by: By = "mean",
         diversity: float = 0.0,
         about: Mapping[str, Any] | None = None,
@@ -370,7 +370,7 @@ class Recommender:
         n = checks.whole_number("n", n, low=1)
         one = self._history(history)
         newcomer, n = np.zeros(1, np.int32), min(n, len(self.items))
-        options: Any = {"allowed": self._allowed(among), "by": by, "diversity": diversity}
+        options: Any = {"allowed": self._allowed(candidates), "by": by, "diversity": diversity}
         folded = self.folded_in(one, self._about(about))
         top = ranked(folded, newcomer, n, known=one, exclude=one, **options, **self._unknown_items)
         return self._ranked(np.zeros(1, np.int32), top, with_user=False)
@@ -390,13 +390,13 @@ class Recommender:
     def _titled(self, frame: pl.DataFrame, item_rows: Int32) -> pl.DataFrame:
         return frame if self.titles is None else frame.with_columns(title=self.titles.gather(item_rows))
 
-    def _allowed(self, among: Iterable[Id] | None) -> Bool:
-        if among is None:
+    def _allowed(self, candidates: Iterable[Id] | None) -> Bool:
+        if candidates is None:
             return EVERY
-        ids = _column("among", among)
+        ids = _column("candidates", candidates)
         rows = self.items.rows(ids)
         if (rows < 0).any():
-            raise UnknownIdError(f"among: {ids[int((rows < 0).argmax())]!r} is not a known item")
+            raise UnknownIdError(f"candidates: {ids[int((rows < 0).argmax())]!r} is not a known item")
         allowed = np.zeros(len(self.items), bool)
         allowed[rows] = True
         return allowed
@@ -756,7 +756,7 @@ class Recommender:
         >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
         >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
         >>> wider = cofactor.cold_start.learn_priors(rec).with_items(pl.DataFrame({"item": [100, 101]}))
-        >>> len(wider.items), len(wider.recommend(3, among=[100, 101]))
+        >>> len(wider.items), len(wider.recommend(3, candidates=[100, 101]))
         (42, 2)
         """
         prior = None if self.priors is None else self.priors.items

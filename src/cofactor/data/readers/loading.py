@@ -17,7 +17,7 @@ from cofactor.data.readers.files import TextFile, existing_file, open_text, unre
 from cofactor.data.readers.frame_table import FrameTable, open_frame
 from cofactor.data.readers.json_table import JsonTable, open_json_table
 from cofactor.data.readers.parquet import open_parquet
-from cofactor.data.readers.rejects import OnBad, first_refusal, quarantine_path, write_refused
+from cofactor.data.readers.rejects import OnError, first_refusal, quarantine_path, write_refused
 from cofactor.data.readers.sql import is_url, open_query
 from cofactor.data.readers.tables import Rows, Table
 from cofactor.data.readers.text_table import TextTable, open_text_table
@@ -93,30 +93,30 @@ _OPINIONS = ("rat", "score", "star", "overall")  # columns named so hold ratings
 
 @dataclass(frozen=True)
 class Request:
-    """What a caller asked for; see `read_ratings`. Raises ParameterError for `ids`, `on_bad` and `quarantine`."""
+    """What a caller asked for; see `read_ratings`. Raises ParameterError for `ids`, `on_error` and `quarantine`."""
 
     kind: Kind
     names: Mapping[str, str | None]
     format: Format | None
     query: str | None
     scale: Scale | None
-    on_bad: OnBad
+    on_error: OnError
     quarantine: str | Path | None
     ids: Ids = "auto"
 
     def __post_init__(self) -> None:
         checks.choice("ids", self.ids, get_args(Ids))
-        if self.on_bad not in get_args(OnBad):
-            raise ParameterError(f'on_bad must be "raise" or "quarantine", not {self.on_bad!r}')
-        if self.quarantine is not None and self.on_bad == "raise":
-            raise ParameterError('quarantine= names a file for refused rows: it needs on_bad="quarantine"')
+        if self.on_error not in get_args(OnError):
+            raise ParameterError(f'on_error must be "raise" or "quarantine", not {self.on_error!r}')
+        if self.quarantine is not None and self.on_error == "raise":
+            raise ParameterError('quarantine= names a file for refused rows: it needs on_error="quarantine"')
 
 
 def load_interactions(source: Any, asked: Request) -> Interactions:
     """The good rows of a source. Raises DataError for bad rows, unless they are to be set aside."""
     require_threads()
     path = source_path(source)
-    refused_to = quarantine_path(path, asked.quarantine) if asked.on_bad == "quarantine" else None
+    refused_to = quarantine_path(path, asked.quarantine) if asked.on_error == "quarantine" else None
     with _opened(source, path, asked) as table:
         needed: list[Role] = ["user", "item", "value"] if asked.kind == "ratings" else ["user", "item"]
         try:
@@ -125,7 +125,7 @@ def load_interactions(source: Any, asked: Request) -> Interactions:
             )
         except DataError as error:
             raise DataError(f"{error}{table.advice if isinstance(table, FrameTable) else ''}") from None
-        most = 1 if asked.on_bad == "raise" else None  # to raise, the first is enough
+        most = 1 if asked.on_error == "raise" else None  # to raise, the first is enough
         rows = table.read(roles, most)
         good = checked(rows, kind=asked.kind, scale=asked.scale, ids=asked.ids, typed=table.typed, most=most)
         refusals = _refusals(rows, good)
@@ -196,6 +196,6 @@ def _notes_on_columns(table: Table, roles: Mapping[str, int], asked: Request) ->
     if asked.kind == "events" and "value" in guessed and any(word in name for word in _OPINIONS):
         notes.append(
             f"{name} is taken as how much each event counts; if it holds opinions, use "
-            "read_ratings(...).to_events(positive_from=...)"
+            "read_ratings(...).to_events(min_rating=...)"
         )
     return tuple(notes)

@@ -19,7 +19,7 @@ from cofactor.data.readers.files import unreadable
 from cofactor.data.readers.frame_table import FrameTable, as_frame
 from cofactor.data.readers.json_table import JsonTable, whole_json
 from cofactor.data.readers.loading import Format, Request, load_interactions, open_file, source_path
-from cofactor.data.readers.rejects import OnBad, first_refusal
+from cofactor.data.readers.rejects import OnError, first_refusal
 from cofactor.data.readers.tables import Refusals
 from cofactor.data.readers.text_table import TextTable
 from cofactor.data.readers.validation import Ids
@@ -133,7 +133,7 @@ def read_ratings(
     query: str | None = None,
     ids: Ids = "auto",
     levels: Sequence[float] | None = None,
-    on_bad: OnBad = "raise",
+    on_error: OnError = "raise",
     quarantine: str | Path | None = None,
 ) -> Interactions:
     """Ratings from a file, a frame or a database; of a pair that occurs twice, the last counts.
@@ -148,7 +148,7 @@ def read_ratings(
         query       what to select from the database
         ids         "auto" reads ids as below; "text" reads all of them as text, so that 7 and "7" are one id
         levels      all values a rating can have; others are refused
-        on_bad      "raise" stops at bad rows with the line and the reason of the first; "quarantine"
+        on_error      "raise" stops at bad rows with the line and the reason of the first; "quarantine"
                     writes all of them to a file and goes on without them
         quarantine  that file, unless <source>.refused.csv
 
@@ -170,7 +170,7 @@ def read_ratings(
     """
     scale = None if levels is None else Scale.declared(levels)
     names: dict[str, str | None] = dict(zip(ROLES, (user, item, value, time, weight), strict=True))
-    return load_interactions(source, Request("ratings", names, format, query, scale, on_bad, quarantine, ids))
+    return load_interactions(source, Request("ratings", names, format, query, scale, on_error, quarantine, ids))
 
 
 @validated
@@ -185,7 +185,7 @@ def read_events(
     format: Format | None = None,  # noqa: A002
     query: str | None = None,
     ids: Ids = "auto",
-    on_bad: OnBad = "raise",
+    on_error: OnError = "raise",
     quarantine: str | Path | None = None,
 ) -> Interactions:
     """Events (clicks, plays, purchases) from a file, a frame or a database; equal pairs are summed.
@@ -200,7 +200,7 @@ def read_events(
     (Interactions(1 events, 1 users x 1 items), [2.0])
     """
     names: dict[str, str | None] = dict(zip(ROLES, (user, item, value, time, weight), strict=True))
-    return load_interactions(source, Request("events", names, format, query, None, on_bad, quarantine, ids))
+    return load_interactions(source, Request("events", names, format, query, None, on_error, quarantine, ids))
 
 
 def read_table(source: Any, *, format: Format | None = None, ids: Ids = "auto") -> pl.DataFrame:  # noqa: A002

@@ -13,9 +13,9 @@ from cofactor.data.readers.text_table import NOT_UTF8
 from cofactor.errors import DataError, ParameterError
 from cofactor.files import write_whole
 
-__all__ = ["OnBad", "first_refusal", "quarantine_path", "write_refused"]
+__all__ = ["OnError", "first_refusal", "quarantine_path", "write_refused"]
 
-OnBad: TypeAlias = Literal["raise", "quarantine"]
+OnError: TypeAlias = Literal["raise", "quarantine"]
 
 _SHOWN = 80  # characters of a refused row in a message
 
@@ -34,7 +34,7 @@ def first_refusal(name: str, counts: str, first: Refusal, count: int) -> DataErr
         advice = f"convert the file, e.g. iconv -f latin1 -t utf-8 {name} > converted-{Path(name).name}"
     return DataError(
         f"{name}, {counts} {first.line}: {first.reason}: {text!r}{more}; {advice}, or set such rows aside "
-        'with on_bad="quarantine" (on the command line --on-bad quarantine)'
+        'with on_error="quarantine" (on the command line --on-error quarantine)'
     )
 
 

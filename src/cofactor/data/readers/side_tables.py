@@ -12,7 +12,7 @@ from cofactor.data.load_report import LoadReport, Refusal
 from cofactor.data.readers.casting import id_cells
 from cofactor.data.readers.loading import source_path
 from cofactor.data.readers.read import WholeFile, whole_file
-from cofactor.data.readers.rejects import OnBad, first_refusal, quarantine_path, write_refused
+from cofactor.data.readers.rejects import OnError, first_refusal, quarantine_path, write_refused
 from cofactor.data.side_table import SideTable
 from cofactor.errors import DataError
 
@@ -20,7 +20,7 @@ __all__ = ["read_side_file"]
 
 
 def read_side_file(
-    path: str | Path, ids: IdMap, what: str, *, id_column: str | None = None, on_bad: OnBad = "raise"
+    path: str | Path, ids: IdMap, what: str, *, id_column: str | None = None, on_error: OnError = "raise"
 ) -> tuple[pl.DataFrame, str, LoadReport]:
     """The good rows of a file of items or users.
 
@@ -34,7 +34,7 @@ def read_side_file(
         What the ids are of.
     id_column : str or None, default=None
         The column of the ids; None finds it as `side_table.join` does.
-    on_bad : {"raise", "quarantine"}, default="raise"
+    on_error : {"raise", "quarantine"}, default="raise"
         What to do with a row that cannot be read, has no id, or has an id that an earlier row has: raise, or write such
         rows to `<path>.refused.csv` and go on without them.
 
@@ -50,7 +50,7 @@ def read_side_file(
     Raises
     ------
     DataError
-        For what cannot be read, a column that is not there, a bad row with on_bad="raise", and where no row is good.
+        For what cannot be read, a column that is not there, a bad row with on_error="raise", and where no row is good.
 
     Examples
     --------
@@ -58,13 +58,13 @@ def read_side_file(
     >>> with TemporaryDirectory() as folder:
     ...     path = Path(folder, "films.csv")
     ...     _ = path.write_text("movieId,title\\n7,Alien\\n9,Clue,1985\\n,Jaws\\n")
-    ...     frame, column, report = read_side_file(path, IdMap.of([7, 9]), "item", on_bad="quarantine")
+    ...     frame, column, report = read_side_file(path, IdMap.of([7, 9]), "item", on_error="quarantine")
     >>> frame["title"].to_list(), column, report.refused
     (['Alien'], 'movieId', {'3 fields instead of 2': 1, 'the item is missing': 1})
     """
     source = source_path(path)
     assert source is not None
-    whole = whole_file(source, None, most=1 if on_bad == "raise" else None)
+    whole = whole_file(source, None, most=1 if on_error == "raise" else None)
     side = SideTable.of(whole.frame, what)
     key = id_column or side.id_column(ids)
     if key not in whole.frame.columns:
@@ -75,7 +75,7 @@ def read_side_file(
     report = LoadReport(whole.name, len(whole.lines) + whole.refused.count, refusals=tuple(refusals))
     if not count:
         return whole.frame, key, report
-    if on_bad == "raise":
+    if on_error == "raise":
         raise first_refusal(whole.name, whole.counts, refusals[0], count)
     refused_to = quarantine_path(source, None)
     write_refused(refused_to, refusals)

@@ -134,11 +134,11 @@ class Trainer:
             return None
 
     def _fitted(self, recipe: Recipe, material: Material, tell: Tell) -> Recommender:
-        def on_epoch(epoch: Epoch) -> None:
+        def callback(epoch: Epoch) -> None:
             tell(0.05 + (FITTED - 0.05) * epoch.number / epoch.of, f"epoch {epoch.number} of {epoch.of}")
 
         tell(0.05, f"learning from {len(material.train):,} {recipe.kind}")
-        learnt = Recommender.fit(recipe.estimator, material.train, seed=recipe.seed, on_epoch=on_epoch)
+        learnt = Recommender.fit(recipe.estimator, material.train, seed=recipe.seed, callback=callback)
         tell(FITTED, "learning what newcomers are like")
         return recipe.with_priors(learnt)
 
