@@ -28,7 +28,7 @@ from cofactor.estimators import REGISTRY
 from cofactor.estimators.base import Estimator, OnEpoch, item_evidence
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.models import KINDS
-from cofactor.models.arguments import LONGEST_LIST, require_histories, solvable
+from cofactor.models.arguments import require_histories, solvable
 from cofactor.models.base import Explains, FoldsAbout, FoldsIn, TakesItems, predicted
 from cofactor.models.explanation import Explanation, told
 from cofactor.models.prior import Priors
@@ -246,7 +246,7 @@ class Recommender:
         [2]
         """
         rows = checks.row_numbers("rows", rows, len(self.users))
-        ks = checks.whole_numbers("ks", ks, low=1, high=LONGEST_LIST)
+        ks = checks.whole_numbers("ks", ks, low=1, high=checks.LONGEST_LIST)
         require_histories(relevant, len(self.items), n_rows=len(rows), name="relevant")
         return ModelLists.of(
             self.model,

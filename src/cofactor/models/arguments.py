@@ -13,7 +13,6 @@ from cofactor.arrays import Bool, Float64, Int32, ItemOrder, SparseRows
 from cofactor.errors import DataError, ParameterError
 
 __all__ = [
-    "LONGEST_LIST",
     "checked_item_lists",
     "checked_known_pair",
     "checked_lists",
@@ -25,9 +24,6 @@ __all__ = [
     "require_histories",
     "solvable",
 ]
-
-LONGEST_LIST = 2**20
-"""The most items that a list can have."""
 
 
 def require_histories(
@@ -137,7 +133,7 @@ def checked_lists(
     cofactor.errors.ParameterError: allowed must be True or False for each of 2 rows, not [True]
     """
     rows = checked_users(model, users)
-    n = checks.whole_number("n", n, low=0, high=LONGEST_LIST)
+    n = checks.whole_number("n", n, low=0, high=checks.LONGEST_LIST)
     histories = require_histories(histories, model.n_items, n_rows=len(rows))
     exclude = require_histories(exclude, model.n_items, n_rows=len(rows), name="exclude")
     allowed = checks.mask("allowed", allowed, model.n_items, optional=True)
@@ -154,7 +150,7 @@ def checked_nearest(name: str, rows: Any, n_rows: int, n: Any, allowed: Any) -> 
     Traceback (most recent call last):
     cofactor.errors.ParameterError: items must hold row numbers from 0 to 3, not 4
     """
-    n = checks.whole_number("n", n, low=0, high=LONGEST_LIST)
+    n = checks.whole_number("n", n, low=0, high=checks.LONGEST_LIST)
     return checks.row_numbers(name, rows, n_rows), n, checks.mask("allowed", allowed, n_rows, optional=True)
 
 
