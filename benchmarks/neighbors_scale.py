@@ -5,9 +5,9 @@
 
 Data: `datasets/synthetic.py` with the popularity and the activity of MovieLens-20M's shape over 26,744 items, 50
 ratings a user, made once below `--folder`. Lists of 50. Memory is the peak of the fit beyond the process with its
-imports, compiled kernels and the table of rows. The true neighbors of a sample of users come from whole item lists: every
-user who shares an item is compared. Recall counts a neighbor as found where its similarity is that of the true 50 or more,
-so ties do not matter. Writes benchmarks/neighbors_scale.md.
+imports, compiled kernels and the table of rows. The true neighbors of a sample of users come from whole item lists:
+every user who shares an item is compared. Recall counts a neighbor as found where its similarity is that of the true 50
+or more, so ties do not matter. Writes benchmarks/neighbors_scale.md.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def compile_first(estimator: Estimator, *, rank: bool = True) -> None:
     rng = np.random.default_rng(0)
     u, i, values = rng.integers(0, 50, 900), rng.integers(0, 40, 900), rng.integers(1, 6, 900)
     small = Interactions.from_columns(u, i, values, kind=estimator.kind if estimator.kind != "any" else "events")
-    few = {name: 2 for name in ("epochs", "sweeps") if hasattr(estimator, name)}
+    few = {name: 2 for name in ("epochs", "iterations") if hasattr(estimator, name)}
     fitted = cofactor.Recommender.fit(replace(estimator, **few), small)
     if rank:
         fitted.recommend_all(10)
@@ -224,7 +224,8 @@ def bayes_curve(given: argparse.Namespace) -> Found:
     default = cofactor.BayesianMF()
     iterations = [n for n in (20, 30, 40, 60, 80, 120) if n < default.iterations]
     return curve(
-        split_s0(), {n: replace(default, iterations=n, burn_in=n // 3) for n in iterations} | {default.iterations: default}
+        split_s0(),
+        {n: replace(default, iterations=n, burn_in=n // 3) for n in iterations} | {default.iterations: default},
     )
 
 

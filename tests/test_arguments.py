@@ -130,7 +130,9 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
         {"estimator": "estimator", "interactions": "interactions", **seeds, "callback": "function"},
     ),
     "Recommender.fit start": lambda m: (
-        lambda init_model, validation: cofactor.Recommender.fit(m.als, m.ratings, init_model=init_model, validation=validation),
+        lambda init_model, validation: cofactor.Recommender.fit(
+            m.als, m.ratings, init_model=init_model, validation=validation
+        ),
         {"init_model": None, "validation": None},
         {"init_model": "recommender but None", "validation": "interactions but None"},
     ),

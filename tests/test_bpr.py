@@ -216,7 +216,9 @@ def test_the_loss_seen_on_the_way_is_the_objective(negatives: int) -> None:
     support, seen = np.bincount(table.i), []
     for _ in range(300):
         blocks = pair_blocks(table.by_user, table.values, support, grid=1, stream=rng)
-        seen.append(bpr_epoch(P, Q, bias, blocks, candidates=negatives, learning_rate=1e-12, l2=0, l2_bias=0, stream=rng))
+        seen.append(
+            bpr_epoch(P, Q, bias, blocks, candidates=negatives, learning_rate=1e-12, l2=0, l2_bias=0, stream=rng)
+        )
     assert np.mean(seen) == pytest.approx(expected, rel=0.01)
 
 

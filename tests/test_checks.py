@@ -59,6 +59,13 @@ def test_ranges_include_both_ends() -> None:
             checks.seed(value)
 
 
+def test_whole_numbers_fit_into_64_bits() -> None:
+    for value in (2**63, -(2**63) - 1, 10**5000, np.uint64(2**64 - 1)):
+        with pytest.raises(ParameterError, match=r"^n must be a whole number and fit into 64 bits, not "):
+            checks.whole_number("n", value)
+    assert checks.whole_number("n", 2**63 - 1) == 2**63 - 1
+
+
 @pytest.mark.parametrize("value", [None, "3", True, np.True_, float("nan"), float("-inf"), 10**400, 1j, [3.0]], ids=str)
 def test_numbers_are_finite(value: Any) -> None:
     with pytest.raises(ParameterError, match=r"^power must be a finite number from 0 on, not "):

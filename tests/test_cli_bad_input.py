@@ -90,7 +90,10 @@ CASES = {
     "positives for a model of ratings": ("fit r.csv -o x --min-rating 4", "biased-mf learns from ratings"),
     "validation of everything": ("fit r.csv -o x --validation 1", "--validation must be a share between 0 and 1"),
     "validation of nothing": ("fit r.csv -o x --validation 0", "--validation must be a share between 0 and 1"),
-    "divergence": ("fit r.csv -o x --set learning_rate=10 --set rating_range=none --set init_std=10", "diverged in epoch"),
+    "divergence": (
+        "fit r.csv -o x --set learning_rate=10 --set rating_range=none --set init_std=10",
+        "diverged in epoch",
+    ),
     "test of 2": ("evaluate r.csv --test 2", "--test must be a share between 0 and 1 with --split random, not 2"),
     "test of nan": ("evaluate r.csv --test nan", "--test must be a finite number, not nan"),
     "half a last row": ("evaluate r.csv --split last --test 0.5", "--test must be a whole number of rows"),

@@ -109,8 +109,8 @@ def test_rankings_are_shown_by_ndcg(folder: Path) -> None:
 
 def test_a_model_that_cannot_be_fitted_is_told_on_stderr(folder: Path) -> None:
     result = ok(
-        "compare", folder / "ratings.csv", "-m", "biased-mf", "-m", "explicit-als", "--set", "biased-mf.learning_rate=9",
-        "--set", "biased-mf.rating_range=none", "--set", "explicit-als.factors=4",
+        "compare", folder / "ratings.csv", "-m", "biased-mf", "-m", "explicit-als",
+        "--set", "biased-mf.learning_rate=9", "--set", "biased-mf.rating_range=none", "--set", "explicit-als.factors=4",
     )  # fmt: skip
     assert "note: biased-mf is left out: the fit diverged" in result.stderr
     assert "biased-mf" not in result.stdout

@@ -42,7 +42,7 @@ ratings = ratings.with_user_table({"user": people, "age": range(20, 20 + len(peo
 events = cofactor.Interactions.from_columns(users, pairs[:, 1], kind="events").with_item_table(films)
 SMALL = {
     "neural-mf": {"epochs": 1},
-    "bayesian-mf": {"sweeps": 8, "burn_in": 2, "samples": 3, "factors": 2, "time_bin": 86400},
+    "bayesian-mf": {"iterations": 8, "burn_in": 2, "kept_samples": 3, "factors": 2, "time_bin": 86400},
 }
 files = {}
 for name in names:

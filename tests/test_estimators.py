@@ -112,7 +112,9 @@ def test_any_estimator_goes_to_json_and_back(data: st.DataObject, name: str) -> 
 
 
 def test_numbers_of_numpy_become_plain_ones() -> None:
-    estimator = BiasedMF(factors=np.int64(8), learning_rate=np.float32(0.5), l2=np.float64(0.25), biases=np.bool_(False))
+    estimator = BiasedMF(
+        factors=np.int64(8), learning_rate=np.float32(0.5), l2=np.float64(0.25), biases=np.bool_(False)
+    )
     assert estimator == BiasedMF(factors=8, learning_rate=0.5, l2=0.25, biases=False)
     assert "np." not in repr(estimator)
     assert json.loads(estimator.to_json())["factors"] == 8

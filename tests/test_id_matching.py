@@ -53,7 +53,9 @@ QUESTIONS: dict[str, Callable[[Recommender, Callable[[Any], Any]], Any]] = {
     "recommend": lambda rec, of: rec.recommend(of(7), n=4),
     "recommend to many": lambda rec, of: rec.recommend([of(7), of(11)], n=4),
     "recommend to a column": lambda rec, of: rec.recommend(pl.Series([of(user) for user in USERS] * 3), n=2),
-    "recommend among": lambda rec, of: rec.recommend(own(rec, 7), candidates=[of(FIRST), of(SECOND)], exclude_seen=False),
+    "recommend among": lambda rec, of: rec.recommend(
+        own(rec, 7), candidates=[of(FIRST), of(SECOND)], exclude_seen=False
+    ),
     "recommend all among": lambda rec, of: rec.recommend_all(3, candidates=[of(item) for item in ITEMS[:6]]),
     "recommend to a new user": lambda rec, of: rec.recommend_newcomer([(of(FIRST), 5), (of(SECOND), 1)], n=4),
     "predict": lambda rec, of: rec.predict(of(7), of(FIRST)),

@@ -105,7 +105,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "bpr": {"factors": 3, "epochs": 4},
     "item-knn": {"k": 5, "shrink": 1.0},
     "user-knn": {"k": 8, "shrink": 1.0},
-    "bayesian-mf": {"factors": 2, "sweeps": 16, "burn_in": 6, "samples": 5},
+    "bayesian-mf": {"factors": 2, "iterations": 16, "burn_in": 6, "kept_samples": 5},
     "neural-mf": {"epochs": 2, "hidden": 8},
 }
 

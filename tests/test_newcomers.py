@@ -14,7 +14,11 @@ from cofactor.data.scale import Scale
 from cofactor.errors import KindError, ParameterError
 from cofactor.kernels.sparse import SparseRows
 
-ESTIMATORS = [BayesianMF(factors=4, iterations=20, burn_in=5, kept_samples=4), BiasedMF(factors=8), ExplicitALS(factors=8)]
+ESTIMATORS = [
+    BayesianMF(factors=4, iterations=20, burn_in=5, kept_samples=4),
+    BiasedMF(factors=8),
+    ExplicitALS(factors=8),
+]
 
 
 def together(n: int = 100) -> Interactions:

@@ -30,7 +30,7 @@ N_USERS, N_ITEMS, ROWS = 60, 40, 700
 QUICK: dict[str, dict[str, Any]] = {
     "biased-mf": {"factors": 4, "epochs": 8},
     "explicit-als": {"factors": 4, "epochs": 5},
-    "bayesian-mf": {"factors": 3, "sweeps": 30, "burn_in": 10, "samples": 4},
+    "bayesian-mf": {"factors": 3, "iterations": 30, "burn_in": 10, "kept_samples": 4},
     "neural-mf": {"hidden": 8, "epochs": 3, "batch": 64},
     "implicit-als": {"factors": 8, "epochs": 4},
     "bpr": {"factors": 4, "epochs": 5},

@@ -677,9 +677,9 @@ def test_ratings_of_new_items_and_answers_of_an_interview_lie_on_the_scale(
     with pytest.raises(DataError, match=off):
         rec.with_items(pl.DataFrame({"item": [900]}), ratings((3, 900, value)))
     interview = Interview(Population.of(rec))
-    with pytest.raises(DataError, match=r"the answer about item row 4 is .* levels 1, 2, 3, 4, 5"):
+    with pytest.raises(DataError, match=r"the rating of item row 4 is .* levels 1, 2, 3, 4, 5"):
         interview.answered(4, value)
-    with pytest.raises(DataError, match=r"the answer about item row 4 is .* levels 1, 2, 3, 4, 5"):
+    with pytest.raises(DataError, match=r"the rating of item row 4 is .* levels 1, 2, 3, 4, 5"):
         Interview(interview.population, (3, 4), (None, value))
     assert interview.answered(4, 5.0).known[1].tolist() == [5.0]
 

@@ -33,7 +33,7 @@ from cofactor.kernels.parallel import (
 
 SMALL: dict[str, dict[str, Any]] = {
     "neural-mf": {"epochs": 1},
-    "bayesian-mf": {"sweeps": 12, "burn_in": 2, "samples": 4, "factors": 2},
+    "bayesian-mf": {"iterations": 12, "burn_in": 2, "kept_samples": 4, "factors": 2},
 }
 
 

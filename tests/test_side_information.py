@@ -23,7 +23,7 @@ from cofactor.metrics.rating import rmse
 from cofactor.models.base import predicted
 from cofactor.models.session_bias import SessionBias
 
-FAST = {"factors": 4, "sweeps": 60, "burn_in": 20}
+FAST = {"factors": 4, "iterations": 60, "burn_in": 20}
 
 
 # indicators

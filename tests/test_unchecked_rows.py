@@ -30,7 +30,7 @@ values = draw.integers(1, 6, len(pairs))
 ratings = Interactions.from_columns(pairs[:, 0], pairs[:, 1], values, times=np.arange(len(pairs)))
 events = Interactions.from_columns(pairs[:, 0], pairs[:, 1], kind="events")
 every = np.zeros(0, bool)
-SMALL = {"neural-mf": {"epochs": 1}, "bayesian-mf": {"sweeps": 12, "burn_in": 2, "samples": 4, "factors": 2}}
+SMALL = {"neural-mf": {"epochs": 1}, "bayesian-mf": {"iterations": 12, "burn_in": 2, "kept_samples": 4, "factors": 2}}
 
 def fitted(name):
     estimator = REGISTRY[name](**SMALL.get(name, {}))
@@ -245,3 +245,29 @@ refused("of huge", lambda: SparseRows.of([0], [0], [1], 2**60))
 refused("of huge columns", lambda: SparseRows.of([0], [2**40], [1], 2))
 """)
     assert {label: text for label, text in found.items() if text.startswith(("ACCEPTED", "FOREIGN"))} == {}
+
+
+def test_values_that_no_array_can_hold_are_rejected() -> None:
+    found = messages(
+        """
+rec, als = fitted("item-knn"), fitted("explicit-als")
+other = Interactions.from_columns([1], [2], [3])
+split = cofactor.split_random(ratings)
+refused("list of 2**31", lambda: cofactor.audit.influence(als, np.zeros(len(als.users), int), n=2**31))
+refused("ks of 2**70", lambda: cofactor.evaluate.score(rec, split, ks=[2**70]))
+refused("moment of 5,000 digits", lambda: cofactor.split_by_time(ratings, at=10**5000))
+refused("moment with a surrogate", lambda: cofactor.split_by_time(ratings, at="\\ud800"))
+refused("times of 5,000 digits", lambda: als.predict(als.users.ids([0])[0], als.items.ids([0])[0], times=10**5000))
+refused("an endless history", lambda: als.recommend_newcomer(range(2**60)))
+refused("gain beyond float32", lambda: ratings.to_events(min_rating=3, gain=1e300))
+refused("errors that cannot be squared", lambda: cofactor.metrics.rating.rmse([1e200], [1.0]))
+refused("columns beyond", lambda: ratings.by_user.column_counts(1))
+refused("users of another width", lambda: als.model.with_users(cofactor.Bias().fit(other), np.int32([0])))
+refused("nan levels", lambda: cofactor.data.scale.Scale.of(np.array([np.nan])))
+""".replace("cofactor.metrics.rating", "__import__('cofactor.metrics.rating').metrics.rating")
+    )
+    wrong = {label: text for label, text in found.items() if text == "ACCEPTED" or text.startswith("FOREIGN")}
+    assert not wrong
+    assert "ks must be" in found["ks of 2**70"]
+    assert found["columns beyond"].startswith("n_columns must be")
+    assert len(found) == 11

@@ -49,6 +49,9 @@ T = TypeVar("T")
 MOST_VALUES = 2**31 - 1
 """The most values of an argument: row numbers are int32."""
 
+LONGEST_LIST = 2**20
+"""The most items that a list can have."""
+
 MAX_SEED = 2**32 - 1
 """The largest seed: NumPy's legacy generator takes no larger one."""
 
@@ -126,7 +129,7 @@ def whole_number(name: str, value: Any, *, low: int | None = None, high: int | N
     if not whole or not _within(value, least, most):
         too_large = whole and high is not None and value > high
         limits = _range(low, high if too_large or high != MOST_VALUES else None)
-        if whole and not -(2**63) <= value < 2**63:
+        if whole and _within(value, low, high):
             limits += " and fit into 64 bits"
         raise ParameterError(f"{name} must be a whole number{limits}, not {shown(value)}")
     return int(value)
@@ -444,7 +447,8 @@ def whole_numbers(name: str, values: Any, *, low: int | None = None, high: int |
     except (ParameterError, TypeError, MemoryError):  # MemoryError: a range of more numbers than there is room for
         numbers = ()
     if not numbers:
-        raise ParameterError(f"{name} must be a list of whole numbers{_range(low, high)}, not {shown(values)}")
+        limits = _range(low, None if high == LONGEST_LIST else high)
+        raise ParameterError(f"{name} must be a list of whole numbers{limits}, not {shown(values)}")
     return numbers
 
 

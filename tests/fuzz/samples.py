@@ -32,7 +32,7 @@ from cofactor.report import Picture, Report, Section, Study, Table
 
 SMALL: dict[str, dict[str, Any]] = {
     "neural-mf": {"epochs": 1},
-    "bayesian-mf": {"sweeps": 12, "burn_in": 2, "samples": 4, "factors": 2},
+    "bayesian-mf": {"iterations": 12, "burn_in": 2, "kept_samples": 4, "factors": 2},
     "biased-mf": {"factors": 2, "epochs": 2},
     "explicit-als": {"factors": 2, "epochs": 2},
     "implicit-als": {"factors": 2, "epochs": 2},

@@ -29,7 +29,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "explicit-als": {"factors": 3, "epochs": 2},
     "implicit-als": {"factors": 3, "epochs": 2},
     "bpr": {"factors": 3, "epochs": 2},
-    "bayesian-mf": {"factors": 2, "sweeps": 12, "burn_in": 4, "samples": 4},
+    "bayesian-mf": {"factors": 2, "iterations": 12, "burn_in": 4, "kept_samples": 4},
     "neural-mf": {"epochs": 1, "hidden": 8},
 }
 LEFT = ["alien", "brazil", "clue", "dune"]

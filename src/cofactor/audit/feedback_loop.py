@@ -19,7 +19,6 @@ from cofactor.estimators.base import Estimator
 from cofactor.kernels.sort import sorted_pairs
 from cofactor.metrics.catalog import coverage, gini
 from cofactor.metrics.catalog import exposure as times_shown
-from cofactor.models.arguments import LONGEST_LIST
 from cofactor.models.base import PredictsRatings
 from cofactor.recommender.recommender import Recommender, checked_estimator, require_recommender
 from cofactor.validation import validated
@@ -253,7 +252,7 @@ def simulate(
     checks.instance("remedy", remedy, Remedy, "choose one of cofactor.audit.mitigations()")
     rounds, n, seed = (
         checks.whole_number("rounds", rounds, low=1, high=MOST_ROUNDS),
-        checks.whole_number("n", n, low=1, high=LONGEST_LIST),
+        checks.whole_number("n", n, low=1, high=checks.LONGEST_LIST),
         checks.seed(seed),
     )
     if table.kind != "ratings":

@@ -25,7 +25,6 @@ from cofactor.kernels.ridge import Side
 from cofactor.kernels.sparse import SparseRows, transposed
 from cofactor.kernels.topk import ItemIndex, top_items
 from cofactor.metrics.significance import holm
-from cofactor.models.arguments import LONGEST_LIST
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import EventsLoss, RatingsLoss
 from cofactor.models.prior import Prior, Priors
@@ -106,7 +105,7 @@ def influence(
         checks.whole_number("permutations", permutations, low=2, high=MOST_PERMUTATIONS),
         checks.seed(seed),
     )
-    n = checks.whole_number("n", n, low=1, high=LONGEST_LIST)
+    n = checks.whole_number("n", n, low=1, high=checks.LONGEST_LIST)
     watched = checks.whole_number("watched", watched, low=1)
     steps = _HalfSteps.of(recommender, n, watched, seed)
     n_groups = int(labels.max(initial=0)) + 1

@@ -211,9 +211,7 @@ ExcludeName: TypeAlias = Annotated[
 def check_exclude(exclude: str | None, kind: Kind) -> Exclude:
     """What lists leave out; only rankings have lists. Raises ParameterError."""
     if exclude is not None and kind == "ratings":
-        raise ParameterError(
-            "--exclude is of rankings, and these are ratings: give --min-rating too, or leave it out"
-        )
+        raise ParameterError("--exclude is of rankings, and these are ratings: give --min-rating too, or leave it out")
     return "positives" if exclude == "positives" else "seen"
 
 

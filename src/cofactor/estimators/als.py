@@ -11,7 +11,7 @@ from cofactor.arrays import Bool, Float32, random_stream, read_only
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.data.scale import Scale
 from cofactor.errors import DivergedError, ParameterError
-from cofactor.estimators.base import Estimator, EpochCallback, Watch, parameter, standardized
+from cofactor.estimators.base import EpochCallback, Estimator, Watch, parameter, standardized
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.ridge import improve, solve
 from cofactor.kernels.sparse import SparseRows
@@ -72,8 +72,8 @@ class ExplicitALS(Estimator):
     ) -> FactorModel:
         """A FactorModel whose users are the exact minimizers given its items.
 
-        `init_model`: a model of the same ids and width to go on from. Raises KindError for events, DataError for no rows,
-        ParameterError for another init_model, DivergedError.
+        `init_model`: a model of the same ids and width to go on from. Raises KindError for events, DataError for no
+        rows, ParameterError for another init_model, DivergedError.
         """
         self.require(interactions)
         loss = RatingsLoss(l2=self.l2, l2_bias=self.l2_bias)
@@ -148,8 +148,8 @@ class ImplicitALS(Estimator):
     ) -> FactorModel:
         """A FactorModel without biases whose users are the exact minimizers given its items.
 
-        `init_model`: a model of the same ids and width to go on from. Raises KindError for ratings, DataError for no rows,
-        ParameterError for another init_model, DivergedError.
+        `init_model`: a model of the same ids and width to go on from. Raises KindError for ratings, DataError for no
+        rows, ParameterError for another init_model, DivergedError.
         """
         self.require(interactions)
         loss = EventsLoss(alpha0=self.alpha0, l2=self.l2, nu=self.nu)

@@ -19,7 +19,17 @@ from cofactor.metrics.model_lists import ModelLists
 from cofactor.metrics.ranking import expected_hits
 from cofactor.models.base import PredictsRatings, ScoresItems, predicted
 
-__all__ = ["Epoch", "Estimator", "Learns", "EpochCallback", "Watch", "item_evidence", "liked", "parameter", "standardized"]
+__all__ = [
+    "Epoch",
+    "EpochCallback",
+    "Estimator",
+    "Learns",
+    "Watch",
+    "item_evidence",
+    "liked",
+    "parameter",
+    "standardized",
+]
 
 T = TypeVar("T")
 

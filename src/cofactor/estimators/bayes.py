@@ -12,7 +12,7 @@ from cofactor.arrays import Float32, Float64, random_stream, read_only
 from cofactor.data.features import indicators
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DataError, DivergedError, ParameterError
-from cofactor.estimators.base import Estimator, EpochCallback, Watch, parameter, standardized
+from cofactor.estimators.base import EpochCallback, Estimator, Watch, parameter, standardized
 from cofactor.estimators.gibbs import Chain, Sessions, Terms
 from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.parallel import for_each, one_thread_blas
@@ -71,7 +71,9 @@ class BayesianMF(Estimator):
     )
     kept_samples: int = parameter(32, "draws kept for distributions, evenly spaced", low=1, high=1000)
     init_std: float = parameter(0.1, "standard deviation of the first factors", low=1e-6, high=10, log=True)
-    patience: int = parameter(1_000, "sweeps without a better validation score before stopping", low=1, high=100_000)
+    patience: int = parameter(
+        1_000, "iterations without a better validation score before stopping", low=1, high=100_000
+    )
 
     def __post_init__(self) -> None:
         for side in ("user_features", "item_features"):
@@ -105,7 +107,11 @@ class BayesianMF(Estimator):
         sampler = _Sampler.begin(self, standard, seed)
         model_now = lambda: sampler.model().rescaled(unit, interactions.scale)  # noqa: E731
         burn_in = min(self.burn_in, self.iterations - 1)
-        keep = set(np.linspace(burn_in, self.iterations - 1, min(self.kept_samples, self.iterations - burn_in)).astype(int).tolist())
+        keep = set(
+            np.linspace(burn_in, self.iterations - 1, min(self.kept_samples, self.iterations - burn_in))
+            .astype(int)
+            .tolist()
+        )
         watch = Watch(
             interactions,
             epochs=self.iterations,

@@ -9,7 +9,7 @@ import numpy as np
 
 from cofactor.arrays import read_only
 from cofactor.data.interactions import Interactions, Kind
-from cofactor.estimators.base import Estimator, EpochCallback, parameter
+from cofactor.estimators.base import EpochCallback, Estimator, parameter
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import RatingsLoss

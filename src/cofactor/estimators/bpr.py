@@ -10,7 +10,7 @@ import numpy as np
 from cofactor.arrays import Float32, Int64, random_stream, read_only
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DataError, DivergedError, ParameterError
-from cofactor.estimators.base import Estimator, EpochCallback, Watch, parameter
+from cofactor.estimators.base import EpochCallback, Estimator, Watch, parameter
 from cofactor.kernels.blocks import grid_for, pair_blocks
 from cofactor.kernels.bpr import bpr_epoch, falling
 from cofactor.kernels.parallel import one_thread_blas
@@ -76,8 +76,8 @@ class BPR(Estimator):
     ) -> FactorModel:
         """A FactorModel with item biases; the same bits for the same seed at any number of threads.
 
-        `init_model`: a model of the same ids and width to go on from. Raises KindError for ratings, DataError for no rows or
-        where every event is a dislike, ParameterError for another init_model, DivergedError.
+        `init_model`: a model of the same ids and width to go on from. Raises KindError for ratings, DataError for no
+        rows or where every event is a dislike, ParameterError for another init_model, DivergedError.
         """
         self.require(interactions)
         descent = _Descent.begin(self, interactions, init_model, seed)
@@ -131,7 +131,9 @@ class _Descent:
             else:
                 given = getattr(init_model, f"{name}_factors")
                 if given.shape != (n, spec.factors):
-                    raise ParameterError(f"init_model has {name} factors of shape {given.shape}, not {(n, spec.factors)}")
+                    raise ParameterError(
+                        f"init_model has {name} factors of shape {given.shape}, not {(n, spec.factors)}"
+                    )
                 factors[:, : spec.factors] = given
             sides.append(factors)
         bias = np.zeros(interactions.n_items, np.float32) if init_model is None else init_model.item_bias.copy()
@@ -144,7 +146,8 @@ class _Descent:
         blocks = pair_blocks(self.rows, self.weights, self.support, grid=grid, stream=stream)
         return bpr_epoch(
             self.P, self.Q, self.bias, blocks,
-            candidates=self.spec.n_negatives, learning_rate=learning_rate, l2=self.spec.l2, l2_bias=self.spec.l2_bias, stream=stream,
+            candidates=self.spec.n_negatives, learning_rate=learning_rate, l2=self.spec.l2, l2_bias=self.spec.l2_bias,
+            stream=stream,
         )  # fmt: skip
 
     def model(self) -> FactorModel:

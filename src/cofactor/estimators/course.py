@@ -157,7 +157,12 @@ def fit_one_cycle(
     >>> ratings = Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
     >>> _ = torch.manual_seed(0)
     >>> first, *_, last = fit_one_cycle(
-    ...     DotProductBias(2, 2, 4), pairs(ratings), pairs(ratings), epochs=60, learning_rate=0.1, show=lambda line: None
+    ...     DotProductBias(2, 2, 4),
+    ...     pairs(ratings),
+    ...     pairs(ratings),
+    ...     epochs=60,
+    ...     learning_rate=0.1,
+    ...     show=lambda line: None,
     ... )
     >>> last.train_loss < 1 < first.train_loss
     True

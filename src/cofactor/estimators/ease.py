@@ -10,7 +10,7 @@ import numpy as np
 from cofactor.arrays import Float32, Float64, read_only
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DataError, ParameterError
-from cofactor.estimators.base import Estimator, EpochCallback, parameter
+from cofactor.estimators.base import EpochCallback, Estimator, parameter
 from cofactor.kernels.cholesky import TILE, negative_inverse, sparse_gram
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.models.block_scoring import confidences

@@ -12,7 +12,7 @@ from cofactor import checks
 from cofactor.arrays import Float32, random_stream, read_only
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DivergedError, ParameterError
-from cofactor.estimators.base import Estimator, EpochCallback, Watch, parameter, standardized
+from cofactor.estimators.base import EpochCallback, Estimator, Watch, parameter, standardized
 from cofactor.kernels.blocks import grid_for
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sgd import Blocks, blocks_of, sgd_epoch
@@ -92,8 +92,8 @@ class BiasedMF(Estimator):
     ) -> FactorModel:
         """A FactorModel; the same bits for the same seed at any number of threads.
 
-        `init_model`: a model of the same ids and width to go on from. Raises KindError for events, DataError for no rows,
-        ParameterError for another init_model, DivergedError.
+        `init_model`: a model of the same ids and width to go on from. Raises KindError for events, DataError for no
+        rows, ParameterError for another init_model, DivergedError.
         """
         self.require(interactions)
         watch = Watch(
@@ -188,7 +188,9 @@ class _Descent:
             else:
                 given = getattr(init_model, f"{name}_factors")
                 if given.shape != (n, spec.factors):
-                    raise ParameterError(f"init_model has {name} factors of shape {given.shape}, not {(n, spec.factors)}")
+                    raise ParameterError(
+                        f"init_model has {name} factors of shape {given.shape}, not {(n, spec.factors)}"
+                    )
                 factors[place, : spec.factors] = given
                 if spec.biases:
                     bias[place] = getattr(init_model, f"{name}_bias")

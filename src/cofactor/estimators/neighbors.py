@@ -9,7 +9,7 @@ import numpy as np
 
 from cofactor.arrays import Float32, read_only
 from cofactor.data.interactions import Interactions
-from cofactor.estimators.base import Estimator, Learns, EpochCallback, parameter
+from cofactor.estimators.base import EpochCallback, Estimator, Learns, parameter
 from cofactor.kernels.neighbor_scores import damped_means
 from cofactor.kernels.neighbors import nearest, transposed
 from cofactor.kernels.parallel import one_thread_blas

@@ -10,7 +10,7 @@ from cofactor import checks
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, MissingExtraError, ParameterError
-from cofactor.estimators.base import Estimator, EpochCallback, parameter
+from cofactor.estimators.base import EpochCallback, Estimator, parameter
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.models.network import NetworkModel
 from cofactor.validation import validated
@@ -99,9 +99,9 @@ class NeuralMF(Estimator):
     ) -> NetworkModel:
         """A NetworkModel (a LevelsNetworkModel for classification): the same bits for the same seed.
 
-        torch runs on one thread meanwhile, and its own random state is not touched. `init_model`: a model of the same ids
-        and shape to go on from. Raises KindError for events, DataError for no rows or a scale without levels where they
-        are needed, MissingExtraError without torch, ParameterError for another init_model, DivergedError.
+        torch runs on one thread meanwhile, and its own random state is not touched. `init_model`: a model of the same
+        ids and shape to go on from. Raises KindError for events, DataError for no rows or a scale without levels where
+        they are needed, MissingExtraError without torch, ParameterError for another init_model, DivergedError.
         """
         self.require(interactions)
         scale = interactions.scale
@@ -111,7 +111,9 @@ class NeuralMF(Estimator):
             raise MissingExtraError('neural-mf needs torch, which is not installed: pip install "cofactor[neural]"')
         from cofactor.estimators.network_training import trained
 
-        return trained(self, interactions, scale, seed=seed, validation=validation, init_model=init_model, callback=callback)
+        return trained(
+            self, interactions, scale, seed=seed, validation=validation, init_model=init_model, callback=callback
+        )
 
     def _require_levels(self, scale: Scale) -> None:
         if self.head == "classification" and not scale.levels:

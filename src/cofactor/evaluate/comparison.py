@@ -29,7 +29,6 @@ from cofactor.evaluate.split import Exclude, Split, require_split
 from cofactor.evaluate.tuned_baseline import tuned_rival
 from cofactor.metrics.intervals import Interval, paired_difference, paired_rmse_difference
 from cofactor.metrics.significance import holm, sign_flip
-from cofactor.models.arguments import LONGEST_LIST
 from cofactor.recommender.recommender import Recommender
 from cofactor.validation import validated
 
@@ -196,7 +195,7 @@ def compare(
     'within noise'
     """
     require_split("split", split)
-    ks, seed = checks.whole_numbers("ks", ks, low=1, high=LONGEST_LIST), checks.seed(seed)
+    ks, seed = checks.whole_numbers("ks", ks, low=1, high=checks.LONGEST_LIST), checks.seed(seed)
     checks.optional_callable("on_fit", on_fit)
     split.prove()
     split = split.excluding(exclude)

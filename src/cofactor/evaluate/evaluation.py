@@ -25,7 +25,6 @@ from cofactor.metrics.intervals import Interval, bootstrap_intervals, bootstrap_
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.metrics.ranking import metrics_of, ndcg
 from cofactor.metrics.rating import UserErrors, errors_by_user
-from cofactor.models.arguments import LONGEST_LIST
 from cofactor.models.base import predicted
 from cofactor.recommender.recommender import Recommender, checked_estimator, require_recommender
 from cofactor.validation import validated
@@ -182,7 +181,7 @@ def evaluate(
     >>> [score.label for score in found.scores], round(found["popularity"].metrics["ndcg@5"].mean, 1)
     (['implicit-als', 'popularity'], 0.4)
     """
-    ks, seed = checks.whole_numbers("ks", ks, low=1, high=LONGEST_LIST), checks.seed(seed)
+    ks, seed = checks.whole_numbers("ks", ks, low=1, high=checks.LONGEST_LIST), checks.seed(seed)
     require_split("split", split)
     checks.optional_callable("on_fit", on_fit)
     split = split.excluding(exclude)
@@ -237,7 +236,7 @@ def score(
     >>> found.per_user["squared_error"].shape, round(found.metrics["rmse"].mean, 2)
     ((2,), 0.23)
     """
-    ks, seed = checks.whole_numbers("ks", ks, low=1, high=LONGEST_LIST), checks.seed(seed)
+    ks, seed = checks.whole_numbers("ks", ks, low=1, high=checks.LONGEST_LIST), checks.seed(seed)
     checks.text("label", label)
     checks.finite_number("fit_seconds", fit_seconds, low=0)
     require_recommender("recommender", recommender)
@@ -277,7 +276,7 @@ def figure(recommender: Recommender, split: Split, *, k: int = 10) -> float:
 
     Raises as `score` does.
     """
-    k = checks.whole_number("k", k, low=1, high=LONGEST_LIST)
+    k = checks.whole_number("k", k, low=1, high=checks.LONGEST_LIST)
     recommender = ready_for(recommender, split)
     if split.test.kind == "ratings":
         errors = _errors(recommender, split)

@@ -30,7 +30,6 @@ from cofactor.evaluate.search_space import Range, search_space
 from cofactor.evaluate.split import Exclude, Split, require_split
 from cofactor.evaluate.validation_split import inner_split
 from cofactor.kernels.parallel import SharedLimit
-from cofactor.models.arguments import LONGEST_LIST
 from cofactor.recommender.recommender import Recommender
 
 __all__ = ["Trial", "Tuned", "tune"]
@@ -183,7 +182,10 @@ def tune(
     >>> found.metric, len(found.trials), found.validation <= found.trials[0].value
     ('rmse', 3, True)
     """
-    trials, k = checks.whole_number("trials", trials, low=1), checks.whole_number("k", k, low=1, high=LONGEST_LIST)
+    trials, k = (
+        checks.whole_number("trials", trials, low=1),
+        checks.whole_number("k", k, low=1, high=checks.LONGEST_LIST),
+    )
     validation, seed = checks.share("validation", validation), checks.seed(seed)
     storage = None if storage is None else checks.path("storage", storage)
     checks.optional_callable("on_trial", on_trial)

@@ -51,12 +51,12 @@ def _pairs(width: int, items_move: int):
     def _pairs(
         P, loss, stamp, Q, bias,
         u, i, weights, items,
-        block, first, last, low, high, candidates, seed, rate, l2, l2_bias,
+        block, first, last, low, high, candidates, seed, learning_rate, l2, l2_bias,
     ):  # fmt: skip
         weighted = weights.shape[0] > 0
         one, two, four = np.float32(1), np.float32(2), np.float32(4)
-        keep = one - rate * two * l2
-        keep_bias = one - rate * two * l2_bias
+        keep = one - learning_rate * two * l2
+        keep_bias = one - learning_rate * two * l2_bias
         span = np.uint64(high - low)
         state = seed
         p = np.empty(width, np.float32)
@@ -105,7 +105,7 @@ def _pairs(width: int, items_move: int):
                 w = weights[t] if weighted else one
                 e = math.exp(-abs(x))
                 total += w * (math.log(one + e) + max(-x, np.float32(0)))
-                pull = (e if x > 0 else one) / (one + e) / (one / (rate * w) + norm / four)
+                pull = (e if x > 0 else one) / (one + e) / (one / (learning_rate * w) + norm / four)
                 if items_move:
                     bias[b] = keep_bias * bias[b] + pull
                     bias[j] = keep_bias * bias[j] - pull
@@ -138,7 +138,7 @@ bpr_users = kernel(
 
 def bpr_epoch(
     P: Float32, Q: Float32, bias: Float32, blocks: PairBlocks,
-    *, candidates: int, rate: float, l2: float, l2_bias: float, stream: np.random.Generator,
+    *, candidates: int, learning_rate: float, l2: float, l2_bias: float, stream: np.random.Generator,
 ) -> float:  # fmt: skip
     """One pass over every block in rounds of disjoint blocks; returns the sum of -w ln sigmoid seen on the way.
 
@@ -155,7 +155,7 @@ def bpr_epoch(
             P, loss, stamp, Q, bias,
             blocks.u, blocks.i, blocks.weights, blocks.items,
             block, blocks.start[block], blocks.start[block + 1], blocks.cuts[group], blocks.cuts[group + 1],
-            candidates, seeds[block], rate, l2, l2_bias,
+            candidates, seeds[block], learning_rate, l2, l2_bias,
         )  # fmt: skip
 
     for disjoint in disjoint_rounds(grid, stream):
@@ -180,11 +180,11 @@ def bpr_fold_in(
     def update(cut: tuple[int, int]) -> None:
         loss, stamp = np.zeros(1), np.full(len(Q), -1, np.int32)
         first, last = rows.start[cut[0]], rows.start[cut[1]]
-        for seed, rate in zip(seeds, rates, strict=True):
+        for seed, learning_rate in zip(seeds, rates, strict=True):
             run(
                 P, loss, stamp, Q, bias,
                 u, rows.columns, weights, items,
-                0, first, last, 0, len(Q), candidates, seed, rate, l2, 0.0,
+                0, first, last, 0, len(Q), candidates, seed, learning_rate, l2, 0.0,
             )  # fmt: skip
 
     for_each(update, row_blocks(rows.start, entries=1 << 12))

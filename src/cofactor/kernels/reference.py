@@ -105,7 +105,7 @@ def history_terms(
 def sgd_updates(
     P: Float64, Q: Float64, user_bias: Float64, item_bias: Float64,
     u: Int32, i: Int32, values: Float32, weights: Float32,
-    *, mean: float, low: float, span: float, rate: float, bias_rate: float, l2: float, l2_bias: float,
+    *, mean: float, low: float, span: float, learning_rate: float, bias_rate: float, l2: float, l2_bias: float,
 ) -> float:  # fmt: skip
     """One update for each rating, in their order, written into P, Q and the biases; returns sum w (r - y)^2."""
     total = 0.0
@@ -120,12 +120,12 @@ def sgd_updates(
         pull = 2 * w[t] * (values[t] - y) * slope
         if len(weights):
             steepest = span / 4 if span > 0 else 1.0
-            pull /= max(1.0, rate * 2 * w[t] * steepest**2 * (P[a] @ P[a] + Q[b] @ Q[b] + 2))
+            pull /= max(1.0, learning_rate * 2 * w[t] * steepest**2 * (P[a] @ P[a] + Q[b] @ Q[b] + 2))
         user_bias[a] += bias_rate * (pull - 2 * l2_bias * user_bias[a])
         item_bias[b] += bias_rate * (pull - 2 * l2_bias * item_bias[b])
         p, q = P[a].copy(), Q[b].copy()
-        P[a] += rate * (pull * q - 2 * l2 * p)
-        Q[b] += rate * (pull * p - 2 * l2 * q)
+        P[a] += learning_rate * (pull * q - 2 * l2 * p)
+        Q[b] += learning_rate * (pull * p - 2 * l2 * q)
     return total
 
 
@@ -181,7 +181,7 @@ def split_mix(state: int) -> tuple[int, int]:
 def bpr_updates(
     P: Float64, Q: Float64, bias: Float64,
     u: Int32, i: Int32, weights: Float32, items: Int32,
-    *, candidates: int, seed: int, rate: float, l2: float, l2_bias: float, items_move: bool,
+    *, candidates: int, seed: int, learning_rate: float, l2: float, l2_bias: float, items_move: bool,
 ) -> float:  # fmt: skip
     """One update for each event, in their order, written into P and (if `items_move`) Q and bias; see `kernels.bpr`.
 
@@ -208,13 +208,13 @@ def bpr_updates(
         total += w * float(np.logaddexp(0, -x))
         p, q_b, q_j = P[a].copy(), Q[b].copy(), Q[j].copy()
         length = float((q_b - q_j) @ (q_b - q_j)) + (2 * float(p @ p) + 2 if items_move else 0)
-        pull = w / (1 + math.exp(x)) / (1 + rate * w * length / 4)
-        P[a] += rate * (pull * (q_b - q_j) - 2 * l2 * p)
+        pull = w / (1 + math.exp(x)) / (1 + learning_rate * w * length / 4)
+        P[a] += learning_rate * (pull * (q_b - q_j) - 2 * l2 * p)
         if items_move:
-            Q[b] += rate * (pull * p - 2 * l2 * q_b)
-            Q[j] -= rate * (pull * p + 2 * l2 * q_j)
-            bias[b] += rate * (pull - 2 * l2_bias * bias[b])
-            bias[j] -= rate * (pull + 2 * l2_bias * bias[j])
+            Q[b] += learning_rate * (pull * p - 2 * l2 * q_b)
+            Q[j] -= learning_rate * (pull * p + 2 * l2 * q_j)
+            bias[b] += learning_rate * (pull - 2 * l2_bias * bias[b])
+            bias[j] -= learning_rate * (pull + 2 * l2_bias * bias[j])
     return total
 
 

@@ -58,11 +58,11 @@ def sgd_ratings(width: int):
     def sgd_ratings(
         P, Q, user_bias, item_bias, loss,
         u, i, values, weights, group,
-        block, first, last, mean, low, span, rate, bias_rate, l2, l2_bias,
+        block, first, last, mean, low, span, learning_rate, bias_rate, l2, l2_bias,
     ):  # fmt: skip
         weighted = weights.shape[0] > 0
         one, two = np.float32(1), np.float32(2)
-        keep = one - rate * two * l2
+        keep = one - learning_rate * two * l2
         keep_bias = one - bias_rate * two * l2_bias
         total = np.float64(0)
         x = np.empty(TOGETHER, np.float32)
@@ -98,12 +98,12 @@ def sgd_ratings(width: int):
                         norm = two
                         for d in range(width):
                             norm += P[a, d] * P[a, d] + Q[b, d] * Q[b, d]
-                        reach = rate * two * weights[t] * steepest * steepest * norm
+                        reach = learning_rate * two * weights[t] * steepest * steepest * norm
                         if reach > one:
                             pull[g] /= reach
                     user_bias[a] = keep_bias * user_bias[a] + bias_rate * pull[g]
                     item_bias[b] = keep_bias * item_bias[b] + bias_rate * pull[g]
-                    step = rate * pull[g]
+                    step = learning_rate * pull[g]
                     for d in range(width):
                         p = P[a, d]
                         q = Q[b, d]
@@ -283,7 +283,7 @@ def _groups(counts: Int64, groups: int, stream: np.random.Generator) -> tuple[In
 
 def sgd_epoch(
     P: Float32, Q: Float32, user_bias: Float32, item_bias: Float32, blocks: Blocks,
-    *, mean: float, low: float, span: float, rate: float, bias_rate: float, l2: float, l2_bias: float,
+    *, mean: float, low: float, span: float, learning_rate: float, bias_rate: float, l2: float, l2_bias: float,
     stream: np.random.Generator,
 ) -> float:  # fmt: skip
     """One pass over every block in rounds of disjoint blocks; returns the sum of w (r - y)^2 seen on the way.
@@ -299,7 +299,7 @@ def sgd_epoch(
             P, Q, user_bias, item_bias, loss,
             blocks.u, blocks.i, blocks.values, blocks.weights, blocks.group,
             block, blocks.first_group[block], blocks.first_group[block + 1],
-            mean, low, span, rate, bias_rate, l2, l2_bias,
+            mean, low, span, learning_rate, bias_rate, l2, l2_bias,
         )  # fmt: skip
 
     for disjoint in disjoint_rounds(blocks.grid, stream):

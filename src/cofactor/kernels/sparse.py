@@ -147,7 +147,9 @@ class SparseRows:
         for first in range(0, len(self.columns), piece):  # bincount copies to int64: a small copy is quick
             part = np.bincount(self.columns[first : first + piece], minlength=n_columns)
             if len(part) > n_columns:
-                raise DataError(f"columns must be from 0 to {n_columns - 1}, not {len(part) - 1}")
+                raise DataError(
+                    f"n_columns must be above every column number, not {n_columns}: there is {len(part) - 1}"
+                )
             counts += part
         return counts
 

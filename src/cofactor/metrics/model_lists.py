@@ -20,7 +20,6 @@ from cofactor.kernels.parallel import for_each
 from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.topk_dense import score_blocks
 from cofactor.metrics.ranking import Hits, meetings
-from cofactor.models.arguments import LONGEST_LIST
 from cofactor.models.base import ScoresItems
 from cofactor.validation import validated
 
@@ -108,7 +107,7 @@ class ModelLists:
         if not ranks:
             raise DataError(f"model must be a model that scores items, not {checks.shown(model)}")
         users = checks.row_numbers("users", users, model.n_users)
-        ks = checks.whole_numbers("ks", ks, low=1, high=LONGEST_LIST)
+        ks = checks.whole_numbers("ks", ks, low=1, high=checks.LONGEST_LIST)
         if evidence is not EVERY and checks.as_array(evidence).shape != (0,):
             evidence = checks.mask("evidence", evidence, model.n_items)
         work = _Work(model, users, sorted(set(ks)), known, exclude, relevant, evidence, support)

@@ -14,7 +14,6 @@ from cofactor.errors import DataError, ParameterError
 from cofactor.kernels.sparse import SparseRows
 
 __all__ = [
-    "LONGEST_LIST",
     "checked_item_lists",
     "checked_known_pair",
     "checked_lists",
@@ -26,9 +25,6 @@ __all__ = [
     "require_histories",
     "solvable",
 ]
-
-LONGEST_LIST = 2**20
-"""The most items that a list can have."""
 
 
 def require_histories(
@@ -138,7 +134,7 @@ def checked_lists(
     cofactor.errors.ParameterError: allowed must be True or False for each of 2 rows, not [True]
     """
     rows = checked_users(model, users)
-    n = checks.whole_number("n", n, low=0, high=LONGEST_LIST)
+    n = checks.whole_number("n", n, low=0, high=checks.LONGEST_LIST)
     histories = require_histories(histories, model.n_items, n_rows=len(rows))
     exclude = require_histories(exclude, model.n_items, n_rows=len(rows), name="exclude")
     allowed = checks.mask("allowed", allowed, model.n_items, optional=True)
@@ -155,7 +151,7 @@ def checked_nearest(name: str, rows: Any, n_rows: int, n: Any, allowed: Any) -> 
     Traceback (most recent call last):
     cofactor.errors.ParameterError: items must hold row numbers from 0 to 3, not 4
     """
-    n = checks.whole_number("n", n, low=0, high=LONGEST_LIST)
+    n = checks.whole_number("n", n, low=0, high=checks.LONGEST_LIST)
     return checks.row_numbers(name, rows, n_rows), n, checks.mask("allowed", allowed, n_rows, optional=True)
 
 

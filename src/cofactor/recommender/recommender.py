@@ -22,11 +22,11 @@ from cofactor.data.scale import Scale
 from cofactor.data.side_table import SideTable
 from cofactor.errors import ArtifactError, DataError, ForkError, KindError, ParameterError, UnknownIdError
 from cofactor.estimators import REGISTRY
-from cofactor.estimators.base import Estimator, EpochCallback, item_evidence
+from cofactor.estimators.base import EpochCallback, Estimator, item_evidence
 from cofactor.kernels.sparse import SparseRows, merge_counts, merge_latest, stacked
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.models import KINDS
-from cofactor.models.arguments import LONGEST_LIST, require_histories, solvable
+from cofactor.models.arguments import require_histories, solvable
 from cofactor.models.base import Explains, FoldsAbout, FoldsIn, TakesItems, predicted
 from cofactor.models.explanation import Explanation, told
 from cofactor.models.prior import Priors
@@ -111,8 +111,8 @@ class Recommender:
 
         `seed`: the same one gives the same model, bit by bit. `validation`: rows of the same ids, on which to stop when
         they gain no more. `init_model`: a recommender of the same ids to go on from. `callback` is told of every epoch.
-        Raises KindError for a table of the other kind, DataError for one without rows or with other ids than `init_model`
-        or `validation`, ParameterError for what is no estimator, DivergedError.
+        Raises KindError for a table of the other kind, DataError for one without rows or with other ids than
+        `init_model` or `validation`, ParameterError for what is no estimator, DivergedError.
 
         >>> import cofactor
         >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], [5, 3, 4])
@@ -246,7 +246,7 @@ class Recommender:
         [2]
         """
         rows = checks.row_numbers("rows", rows, len(self.users))
-        ks = checks.whole_numbers("ks", ks, low=1, high=LONGEST_LIST)
+        ks = checks.whole_numbers("ks", ks, low=1, high=checks.LONGEST_LIST)
         require_histories(relevant, len(self.items), n_rows=len(rows), name="relevant")
         return ModelLists.of(
             self.model,
@@ -299,14 +299,14 @@ class Recommender:
     ) -> pl.DataFrame:
         """The n best items of one user or several: user, item, rank (from 1), score, answered_by[, title].
 
-        `exclude_seen`: leave out what is in a user's history, and low ratings that `to_events` made no events. `candidates`:
-        only these items. `by`: "cautious" prefers what is surely good, "optimistic" what may be very good (models with
-        a distribution). `diversity`: from 0, the plain order, to 1, as unlike each other as can be; scores need not
-        fall then. Scores are what items are ranked by, not clipped to the scale: see `predict`. Where the model has no
-        evidence, the most popular items that the user has not seen fill the list, with a score of 0; `answered_by` says
-        "model" or "popularity" for each row. Where fewer than n are left, there are fewer rows; no users give none.
-        Raises UnknownIdError for an item or a user who is not known (see `recommend_newcomer`), KindError where the
-        model cannot do what is asked, ParameterError for n below 1, another order or another share.
+        `exclude_seen`: leave out what is in a user's history, and low ratings that `to_events` made no events.
+        `candidates`: only these items. `by`: "cautious" prefers what is surely good, "optimistic" what may be very good
+        (models with a distribution). `diversity`: from 0, the plain order, to 1, as unlike each other as can be; scores
+        need not fall then. Scores are what items are ranked by, not clipped to the scale: see `predict`. Where the
+        model has no evidence, the most popular items that the user has not seen fill the list, with a score of 0;
+        `answered_by` says "model" or "popularity" for each row. Where fewer than n are left, there are fewer rows; no
+        users give none. Raises UnknownIdError for an item or a user who is not known (see `recommend_newcomer`),
+        KindError where the model cannot do what is asked, ParameterError for n below 1, another order or another share.
 
         >>> import cofactor
         >>> users, items = ["ana", "ana", "bo", "bo", "cy"], ["alien", "brazil", "alien", "clue", "brazil"]
@@ -317,7 +317,12 @@ class Recommender:
         >>> rec.recommend(["bo", "cy"], candidates=["clue"])["user"].to_list()  # bo knows it
         ['cy']
         """
-        options: Any = {"exclude_seen": exclude_seen, "allowed": self._allowed(candidates), "by": by, "diversity": diversity}
+        options: Any = {
+            "exclude_seen": exclude_seen,
+            "allowed": self._allowed(candidates),
+            "by": by,
+            "diversity": diversity,
+        }
         rows = self.user_rows(users)
         return self._ranked(rows, self.rank(rows, n, **options))
 
@@ -337,7 +342,12 @@ class Recommender:
         >>> cofactor.Recommender.fit(cofactor.Bias(), ratings).recommend_all().select("user", "item").rows()
         [('ana', 'clue')]
         """
-        options: Any = {"exclude_seen": exclude_seen, "allowed": self._allowed(candidates), "by": by, "diversity": diversity}
+        options: Any = {
+            "exclude_seen": exclude_seen,
+            "allowed": self._allowed(candidates),
+            "by": by,
+            "diversity": diversity,
+        }
         rows = np.arange(len(self.users), dtype=np.int32)
         return self._ranked(rows, self.rank(rows, n, **options))
 
