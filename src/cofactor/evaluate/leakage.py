@@ -10,8 +10,7 @@ import numpy as np
 from cofactor.arrays import Bool, Int64
 from cofactor.data.interactions import Interactions
 from cofactor.errors import LeakageError
-from cofactor.kernels.sort import common_entries
-from cofactor.kernels.sparse import SparseRows
+from cofactor.kernels.sparse import SparseRows, common_entries
 
 __all__ = [
     "no_future",

@@ -10,9 +10,8 @@ import numpy as np
 from cofactor.arrays import Int32, Int64
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.parallel import for_each, row_blocks
-from cofactor.kernels.sparse import SparseRows
 
-__all__ = ["common_entries", "grouped", "pairs_ascend", "sorted_pairs"]
+__all__ = ["grouped", "pairs_ascend", "sorted_pairs"]
 
 
 @kernel(writes="i8[::1] i8[::1]", reads="i4[::1]")
@@ -49,44 +48,6 @@ def find_step_back():
                 break
 
     return find_step_back
-
-
-@kernel(writes="i8[::1]", reads="i8[::1] i4[::1] i8[::1] i4[::1]")
-def find_common():
-    """Counts the (row, column) entries of two matrices in found[0]; the first one is found[1], found[2].
-
-    Columns ascend within each row, and both matrices have the same number of rows.
-    """
-
-    def find_common(found, start, columns, other_start, other_columns):
-        for row in range(start.shape[0] - 1):
-            at, end = start[row], start[row + 1]
-            for t in range(other_start[row], other_start[row + 1]):
-                while at < end and columns[at] < other_columns[t]:
-                    at += 1
-                if at == end:
-                    break
-                if columns[at] == other_columns[t]:
-                    if found[0] == 0:
-                        found[1] = row
-                        found[2] = columns[at]
-                    found[0] += 1
-
-    return find_common
-
-
-def common_entries(rows: SparseRows, others: SparseRows) -> tuple[int, int, int]:
-    """How many (row, column) entries two matrices share, and the row and column of the first; -1 without any.
-
-    Both have the same number of rows, and columns that ascend within each.
-
-    >>> one, two = SparseRows.of([0, 1], [3, 4], [1, 1], 2), SparseRows.of([1, 1], [4, 5], [1, 1], 2)
-    >>> common_entries(one, two), common_entries(one, SparseRows.empty(2))
-    ((1, 1, 4), (0, -1, -1))
-    """
-    found = np.array([0, -1, -1], np.int64)
-    find_common()(found, rows.start, rows.columns, others.start, others.columns)
-    return int(found[0]), int(found[1]), int(found[2])
 
 
 def pairs_ascend(rows: Int32, columns: Int32) -> bool:
