@@ -35,6 +35,7 @@ from cofactor.metrics.model_lists import ModelLists
 from cofactor.metrics.ranking import ndcg
 from cofactor.metrics.rating import errors_by_user
 from cofactor.models.base import FoldsIn
+from cofactor.models.user_batch import UserBatch
 from cofactor.recommender.recommender import Recommender, checked_estimator
 from cofactor.validation import validated
 
@@ -181,16 +182,15 @@ class _Newcomers:
     def _squares(self, model: Any, known: SparseRows) -> Float64:
         """Each newcomer's summed squared errors on the test rows: (n,)."""
         u = self._row(self.test.u)
-        ratings = model.predict(u, self.test.i, known)
+        ratings = model.predict(UserBatch.trained(u, known), self.test.i)
         return errors_by_user(u, self.test.values, ratings, n_users=len(self.users)).squared
 
     def _ndcg(self, model: Any, known: SparseRows) -> Float64:
         """Each newcomer's NDCG of the catalog without what may be given: (n,), nan without anything to find."""
         lists = ModelLists.of(
             model,
-            np.arange(len(self.users), dtype=np.int32),
+            UserBatch.folded(known),
             [K],
-            known=known,
             exclude=self.first(self.most),
             relevant=liked(self.test).by_user.take(self.users),
         )

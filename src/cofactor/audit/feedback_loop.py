@@ -89,7 +89,7 @@ class Tastes:
         items = np.arange(len(recommender.items), dtype=np.int32)
         expected = np.empty((len(recommender.users), len(items)))
         for user in range(len(expected)):
-            expected[user] = model.predict(np.full(len(items), user, np.int32), items, known)
+            expected[user] = model.predict(recommender.batch(np.full(len(items), user, np.int32)), items)
         owner = np.repeat(np.arange(len(known)), known.counts)
         if noise_sd is None:
             noise_sd = float(np.sqrt(np.mean((known.values - expected[owner, known.columns]) ** 2)))

@@ -64,8 +64,6 @@ def predict(
 
 
 def _predicted(recommender: Recommender, users: pl.Series, items: pl.Series, times: Int64 | None) -> pl.DataFrame:
-    from cofactor.models.base import KnowsTime
-
     u, i = recommender.users.rows(users), recommender.items.rows(items)
     for what, rows, ids in (("user", u, users), ("item", i, items)):
         unknown = rows < 0
@@ -74,7 +72,7 @@ def _predicted(recommender: Recommender, users: pl.Series, items: pl.Series, tim
         elif unknown.any():
             first = ids[int(unknown.argmax())]
             note(f"{unknown.sum():,} of {len(rows):,} pairs have an unknown {what} ({first!r}, ...): average level")
-    if times is not None and not (isinstance(recommender.model, KnowsTime) and recommender.model.knows_time):
+    if times is not None and not getattr(recommender.model, "knows_time", False):
         note("the model did not learn from time, so the times change nothing (bayesian-mf does, with time_bin)")
     predicted: pl.DataFrame = recommender.predict(users, items, times=times)
     return predicted

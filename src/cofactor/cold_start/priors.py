@@ -25,6 +25,7 @@ from cofactor.errors import KindError
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sparse import SparseRows, transposed
 from cofactor.models.factor import FactorModel
+from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.losses import EventsLoss, PairwiseLoss, RatingsLoss
 from cofactor.models.prior import Prior, Priors
 from cofactor.recommender.recommender import Recommender, require_recommender
@@ -201,10 +202,10 @@ class _Trained:
         """x of each one folded in with everything on the other side: (n, n_other) float32."""
         model = self.model
         if self.which == "user":
-            folded = model.fold_in_about(few, means, precision)
+            folded = model.fold_in(few, prior=GaussianPrior(means, precision))
             own, bias, other, other_bias = folded.user_factors, folded.user_bias, model.item_factors, model.item_bias
         else:
-            own, bias = model.items_about(few, means, precision)
+            own, bias = model.fold_in_items(few, GaussianPrior(means, precision))
             other, other_bias = model.user_factors, model.user_bias
         scores: Float32 = own @ other.T + bias[:, None] + other_bias + np.float32(model.mean)
         return scores

@@ -17,7 +17,8 @@ from cofactor.data.scale import Scale
 from cofactor.errors import DataError, DivergedError, KindError, ParameterError
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.metrics.ranking import expected_hits
-from cofactor.models.base import PredictsRatings, ScoresItems, predicted
+from cofactor.models.base import PredictsRatings, ScoresItems
+from cofactor.models.user_batch import UserBatch
 
 __all__ = [
     "Epoch",
@@ -313,13 +314,14 @@ class Watch:
 def _validation_score(model: Any, training: Interactions, validation: Interactions) -> float:
     if validation.kind == "ratings":
         assert isinstance(model, PredictsRatings)
-        ratings = predicted(model, validation.u, validation.i, validation.times, training.by_user)
+        ratings = model.predict(UserBatch.trained(validation.u, training.by_user, validation.times), validation.i)
         return float(np.sqrt(np.mean((validation.values - ratings.astype(np.float64)) ** 2)))
     assert isinstance(model, ScoresItems)
     relevant = liked(validation).by_user
     users = np.flatnonzero(relevant.counts).astype(np.int32)
     held_out, exclude = relevant.take(users), training.excluded.take(users)
-    lists = ModelLists.of(model, users, [20], known=training.by_user, exclude=exclude, relevant=held_out)
+    batch = UserBatch.trained(users, training.by_user)
+    lists = ModelLists.of(model, batch, [20], exclude=exclude, relevant=held_out)
     return float(np.mean(expected_hits(lists.hits, 20) / np.minimum(held_out.counts, 20)))
 
 

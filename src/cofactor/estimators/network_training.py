@@ -20,6 +20,7 @@ from cofactor.estimators.base import EpochCallback, Watch
 from cofactor.estimators.schedules import one_cycle
 from cofactor.kernels.parallel import SharedLimit, one_thread_blas
 from cofactor.models.network import LevelsNetworkModel, NetworkModel
+from cofactor.models.user_batch import UserBatch
 
 if TYPE_CHECKING:
     from cofactor.estimators.neural import NeuralMF
@@ -258,7 +259,7 @@ def trained(
 def _noise(model: NetworkModel, table: Interactions) -> float:
     """The root mean square error on (at most a million) training ratings; at least a hundredth of the range."""
     some = slice(None, None, 1 + len(table) // 1_000_000)
-    predicted = model.predict(table.u[some], table.i[some], table.by_user)
+    predicted = model.predict(UserBatch.trained(table.u[some], table.by_user), table.i[some])
     error = np.sqrt(np.mean((table.values[some] - predicted.astype(np.float64)) ** 2))
     low, high = model.rating_range
     return float(max(error, 0.01 * (high - low)))

@@ -25,7 +25,6 @@ from cofactor.metrics.intervals import Interval, bootstrap_intervals, bootstrap_
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.metrics.ranking import metrics_of, ndcg
 from cofactor.metrics.rating import UserErrors, errors_by_user
-from cofactor.models.base import predicted
 from cofactor.recommender.recommender import Recommender, checked_estimator, require_recommender
 from cofactor.validation import validated
 
@@ -330,7 +329,7 @@ def ready_for(recommender: Recommender, split: Split) -> Recommender:
 
 def _errors(recommender: Recommender, split: Split) -> UserErrors:
     test = split.test
-    ratings = predicted(recommender.model, test.u, test.i, test.times, recommender.histories)
+    ratings = recommender.model.predict(recommender.batch(test.u, test.times), test.i)
     return errors_by_user(test.u, test.values, ratings, n_users=test.n_users)
 
 

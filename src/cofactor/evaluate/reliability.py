@@ -16,7 +16,7 @@ from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.evaluate.evaluation import ready_for
 from cofactor.evaluate.split import Split, require_split
 from cofactor.metrics.rating import rmse
-from cofactor.models.base import HasUncertainty, distribution, predicted
+from cofactor.models.base import HasUncertainty
 from cofactor.models.distribution import Distribution
 from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import validated
@@ -111,7 +111,7 @@ def calibration(recommender: Recommender, split: Split, *, levels: Sequence[floa
             "neural-mf with head=classification"
         )
     recommender, known = ready_for(recommender, split), split.known
-    found = distribution(recommender.model, test.u, test.i, test.times, recommender.histories)
+    found = recommender.model.distribution(recommender.batch(test.u, test.times), test.i)
     y = test.values.astype(np.float64)
     low, high = found.interval(max(levels))
     groups = {
@@ -319,7 +319,7 @@ def _quartiles(numbers: Float64) -> list[Any]:
 
 def _noise(recommender: Recommender, known: Any) -> Float64:
     """The standard deviation of each user's residuals on what is known of them: (n_users,) float64, nan below two."""
-    ratings = predicted(recommender.model, known.u, known.i, known.times, recommender.histories)
+    ratings = recommender.model.predict(recommender.batch(known.u, known.times), known.i)
     residual = known.values.astype(np.float64) - ratings
     count, total, squares = (
         np.bincount(known.u, weights=residual**power, minlength=known.n_users) for power in (0, 1, 2)

@@ -9,7 +9,7 @@ from cofactor import checks
 from cofactor.arrays import Float64
 from cofactor.data.crosstab import crosstab
 from cofactor.data.interactions import Interactions
-from cofactor.models.base import HasUncertainty, predicted
+from cofactor.models.base import HasUncertainty
 from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import validated
 
@@ -39,10 +39,10 @@ def filled_crosstab(
     u, i = np.repeat(corner.u, len(corner.i)), np.tile(corner.i, len(corner.u))
     columns: dict[str, Float64] = {
         "known": corner.values.ravel(),
-        "prediction": predicted(recommender.model, u, i, None, recommender.histories).astype(np.float64),
+        "prediction": recommender.model.predict(recommender.batch(u), i).astype(np.float64),
     }
     if recommender.kind == "ratings" and isinstance(recommender.model, HasUncertainty):
-        ends = recommender.model.distribution(u, i, recommender.histories).interval(level)
+        ends = recommender.model.distribution(recommender.batch(u), i).interval(level)
         columns |= {"low": ends[0].astype(np.float64), "high": ends[1].astype(np.float64)}
     ids = {"user": recommender.users.ids(u), "item": recommender.items.ids(i)}
     frame = pl.DataFrame(ids | {name: pl.Series(values, nan_to_null=True) for name, values in columns.items()})

@@ -20,7 +20,9 @@ from cofactor.kernels.parallel import for_each
 from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.topk_dense import score_blocks
 from cofactor.metrics.ranking import Hits, meetings
+from cofactor.models.arguments import checked_batch
 from cofactor.models.base import ScoresItems
+from cofactor.models.user_batch import UserBatch
 from cofactor.validation import validated
 
 __all__ = ["ModelLists"]
@@ -63,10 +65,9 @@ class ModelLists:
     def of(
         cls,
         model: Any,
-        users: Int32,
+        users: UserBatch,
         ks: Sequence[int],
         *,
-        known: SparseRows,
         exclude: SparseRows,
         relevant: SparseRows,
         evidence: Bool = EVERY,
@@ -78,12 +79,10 @@ class ModelLists:
         ----------
         model : ScoresItems
             A model as fitted.
-        users : ndarray of shape (n_users,), int32
-            User rows of the model.
+        users : UserBatch
+            n_users users of the model.
         ks : sequence of int
             Cut-offs, each at least 1.
-        known : SparseRows
-            The histories of all users of the model.
         exclude : SparseRows
             A row for each of `users`: items that lists leave out.
         relevant : SparseRows
@@ -97,20 +96,21 @@ class ModelLists:
         --------
         >>> import cofactor
         >>> table = cofactor.Interactions.from_columns([0, 0, 1, 1], [0, 1, 2, 3], kind="events")
-        >>> model, one = cofactor.ItemKNN().fit(table.select([True, True, True, False])), np.int32([1])
-        >>> history, test = SparseRows.of([1], [2], [1], 2), SparseRows.of([0], [3], [1], 1)
-        >>> lists = ModelLists.of(model, one, [2], known=history, exclude=history.take(one), relevant=test)
+        >>> model = cofactor.ItemKNN().fit(table.select([True, True, True, False]))
+        >>> user = UserBatch.trained([1], SparseRows.of([1], [2], [1], 2))
+        >>> test = SparseRows.of([0], [3], [1], 1)
+        >>> lists = ModelLists.of(model, user, [2], exclude=user.histories, relevant=test)
         >>> lists.hits.before.tolist(), lists.hits.size.tolist()          # items 0, 1 and 3 tie
         ([0], [3])
         """
         ranks = isinstance(model, ScoresItems) and hasattr(model, "n_users") and hasattr(model, "n_items")
         if not ranks:
             raise DataError(f"model must be a model that scores items, not {checks.shown(model)}")
-        users = checks.row_numbers("users", users, model.n_users)
+        users = checked_batch(model, users)
         ks = checks.whole_numbers("ks", ks, low=1, high=checks.LONGEST_LIST)
         if evidence is not EVERY and checks.as_array(evidence).shape != (0,):
             evidence = checks.mask("evidence", evidence, model.n_items)
-        work = _Work(model, users, sorted(set(ks)), known, exclude, relevant, evidence, support)
+        work = _Work(model, users, sorted(set(ks)), exclude, relevant, evidence, support)
         return work.lists()
 
 
@@ -119,9 +119,8 @@ class _Work:
     """The arguments of `ModelLists.of`, and what is computed on the way."""
 
     model: Any
-    users: Int32
+    users: UserBatch
     ks: list[int]
-    known: SparseRows
     exclude: SparseRows
     relevant: SparseRows
     evidence: Bool
@@ -168,9 +167,7 @@ class _Work:
     def _rank(self) -> None:
         n = min(self.depth + 1, self.n_items)
         allowed = EVERY if not len(self.last) else ~self.last
-        rows, scores = self.model.top(
-            self.users, n, histories=self.known.take(self.users), exclude=self.exclude, allowed=allowed
-        )
+        rows, scores = self.model.top(self.users, n, exclude=self.exclude, allowed=allowed)
         missing = self.depth + 1 - n
         if missing:
             rows = np.pad(rows, ((0, 0), (0, missing)), constant_values=-1)
@@ -249,7 +246,7 @@ class _Work:
 
     def _complete_block(self, cut: tuple[int, int]) -> None:
         at = self.special[slice(*cut)]
-        scores = self.model.scores(self.users[at], self.known.take(self.users[at]))
+        scores = self.model.scores(self.users.take(at))
         exclude, relevant = self.exclude.take(at), self.relevant.take(at)
         candidate = np.ones(scores.shape, bool)
         candidate[np.repeat(np.arange(len(at)), exclude.counts), exclude.columns] = False

@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 
 from cofactor import checks
-from cofactor.arrays import Bool, Float64, Int32, ItemOrder
-from cofactor.errors import DataError, ParameterError
+from cofactor.arrays import Bool, Int32, ItemOrder
+from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.kernels.sparse import SparseRows
+from cofactor.models.fold_in import GaussianPrior
+from cofactor.models.user_batch import UserBatch
 
 __all__ = [
+    "checked_batch",
+    "checked_batch_pairs",
     "checked_item_lists",
     "checked_known_pair",
     "checked_lists",
@@ -21,8 +25,8 @@ __all__ = [
     "checked_pairs",
     "checked_prior",
     "checked_take",
-    "checked_users",
     "require_histories",
+    "require_no_prior",
     "solvable",
 ]
 
@@ -63,15 +67,21 @@ def require_histories(
     return rows.checked(name, n_columns, n_rows=n_rows)
 
 
-def checked_users(model: Any, users: Any) -> Int32:
-    """Row numbers of a model's users: (n,) int32. Raises ParameterError.
+def checked_batch(model: Any, users: Any, *, unknown: bool = False) -> UserBatch:
+    """Return the batch after checking that its rows and histories fit a model.
+
+    Raises DataError, ParameterError. `unknown`: whether rows of -1 are allowed.
 
     >>> import cofactor
-    >>> model = cofactor.Bias().fit(cofactor.Interactions.from_columns([1, 2], [7, 8], [5, 3]))
-    >>> checked_users(model, [1, 0])
-    array([1, 0], dtype=int32)
+    >>> table = cofactor.Interactions.from_columns([1, 2], [7, 8], [5, 3])
+    >>> checked_batch(cofactor.Bias().fit(table), [1, 0])  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    cofactor.errors.DataError: users must be of type UserBatch, not [1, 0]: make one by ...
     """
-    return checks.row_numbers("users", users, model.n_users)
+    batch = checks.instance("users", users, UserBatch, "make one by UserBatch.trained or UserBatch.of")
+    checks.row_numbers("users", batch.rows, model.n_users, unknown=unknown)
+    require_histories(batch.source, model.n_items, n_rows=model.n_users if batch.is_trained else None)
+    return batch
 
 
 def checked_pairs(model: Any, users: Any, items: Any) -> tuple[Int32, Int32]:
@@ -106,42 +116,57 @@ def checked_item_lists(model: Any, items: Any) -> Int32:
     return checks.row_numbers("items", lists.ravel(), model.n_items, unknown=True).reshape(lists.shape)
 
 
-def checked_known_pair(model: Any, user: Any, item: Any, histories: Any) -> tuple[int, int, SparseRows]:
-    """One user's and one item's row number, and all users' histories. Raises ParameterError, DataError.
+def checked_batch_pairs(model: Any, users: Any, items: Any) -> tuple[UserBatch, Int32]:
+    """Return the batch, whose rows may be -1, and an item row for each of its users, -1 for unknown.
+
+    Raises DataError, ParameterError.
+    """
+    batch = checked_batch(model, users, unknown=True)
+    rows = checks.row_numbers("items", items, model.n_items, unknown=True)
+    if len(rows) != len(batch):
+        raise ParameterError(f"users and items must be pairs, not {len(batch):,} users and {len(rows):,} items")
+    return batch, rows
+
+
+def checked_known_pair(model: Any, users: Any, item: Any) -> tuple[int, int, SparseRows]:
+    """Return the row of the only user of a batch, the row of an item, and the user's history.
+
+    Raises ParameterError, DataError.
 
     >>> import cofactor
     >>> table = cofactor.Interactions.from_columns([1, 2], [7, 8], [5, 3])
-    >>> checked_known_pair(cofactor.Bias().fit(table), -1, 0, table.by_user)
+    >>> checked_known_pair(cofactor.Bias().fit(table), UserBatch.trained([0, 1], table.by_user), 0)
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: user must be a whole number from 0 to 1, not -1
+    cofactor.errors.ParameterError: users must be one user, not 2
     """
-    u = checks.whole_number("user", user, low=0, high=model.n_users - 1)
+    batch = checked_batch(model, users)
+    if len(batch) != 1:
+        raise ParameterError(f"users must be one user, not {len(batch):,}")
     i = checks.whole_number("item", item, low=0, high=model.n_items - 1)
-    return u, i, require_histories(histories, model.n_items, n_rows=model.n_users)
+    return int(batch.rows[0]), i, batch.histories
 
 
 def checked_lists(
-    model: Any, users: Any, n: Any, histories: Any, exclude: Any, allowed: Any, order: Any
-) -> tuple[Int32, int, SparseRows, SparseRows, Bool, ItemOrder]:
-    """What `ScoresItems.top` is called with. Raises ParameterError, DataError.
+    model: Any, users: Any, n: Any, exclude: Any, allowed: Any, order: Any
+) -> tuple[UserBatch, int, SparseRows, Bool, ItemOrder]:
+    """Return the arguments of `ScoresItems.top` after checking them. Raises ParameterError, DataError.
 
     >>> import cofactor
     >>> from cofactor.arrays import NO_ORDER
     >>> table = cofactor.Interactions.from_columns([1, 2], [7, 8], [5, 3])
-    >>> model, rows = cofactor.Bias().fit(table), table.by_user
-    >>> checked_lists(model, [0, 1], 1, rows, rows, [True], NO_ORDER)
+    >>> model, users = cofactor.Bias().fit(table), UserBatch.trained([0, 1], table.by_user)
+    >>> checked_lists(model, users, 1, users.histories, [True], NO_ORDER)
     Traceback (most recent call last):
     cofactor.errors.ParameterError: allowed must be True or False for each of 2 rows, not [True]
     """
-    rows = checked_users(model, users)
+    batch = checked_batch(model, users)
     n = checks.whole_number("n", n, low=0, high=checks.LONGEST_LIST)
-    histories = require_histories(histories, model.n_items, n_rows=len(rows))
-    exclude = require_histories(exclude, model.n_items, n_rows=len(rows), name="exclude")
+    exclude = require_histories(exclude, model.n_items, n_rows=len(batch), name="exclude")
     allowed = checks.mask("allowed", allowed, model.n_items, optional=True)
     order = checks.instance("order", order, ItemOrder, "make it of item rows: arrays.ItemOrder(rows)")
     if len(order) not in (0, model.n_items):
         raise ParameterError(f"order must hold each of {model.n_items:,} item rows once, not {len(order):,} rows")
-    return rows, n, histories, exclude, allowed, order
+    return batch, n, exclude, allowed, order
 
 
 def checked_nearest(name: str, rows: Any, n_rows: int, n: Any, allowed: Any) -> tuple[Int32, int, Bool]:
@@ -167,14 +192,16 @@ def checked_take(take: Any, n_own: int, n_other: int) -> Int32:
     return checks.whole_array("take", take, low=-n_other, high=n_own - 1).astype(np.int32)
 
 
-def checked_prior(means: Any, precision: Any, n: int, width: int) -> tuple[Float64, Float64]:
+def checked_prior(means: Any, precision: Any, n: int, width: int) -> GaussianPrior:
     """A prior's means (n, width) and precision (width, width) in float64. Raises ParameterError.
 
     >>> checked_prior([[0.0]], [[1.0, 0.0]], 1, 1)
     Traceback (most recent call last):
     cofactor.errors.ParameterError: precision must be finite numbers of shape (1, 1), not [[1.0, 0.0]]
     """
-    return checks.number_array("means", means, (n, width)), checks.number_array("precision", precision, (width, width))
+    return GaussianPrior(
+        checks.number_array("means", means, (n, width)), checks.number_array("precision", precision, (width, width))
+    )
 
 
 @contextmanager
@@ -200,3 +227,9 @@ def solvable() -> Iterator[None]:
         raise DataError(
             f"the model's numbers cannot be solved for ({problem}): if it is of a file, load it with verify=True"
         ) from problem
+
+
+def require_no_prior(prior: Any) -> None:
+    """Raise KindError for a prior of a model whose users do not solve a least-squares problem."""
+    if prior is not None:
+        raise KindError("a prior needs vectors learned from least squares: biased-mf, explicit-als or implicit-als")

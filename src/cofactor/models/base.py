@@ -11,28 +11,23 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 from numpy.typing import NDArray
 
-from cofactor import checks
-from cofactor.arrays import NO_ORDER, Bool, Float32, Float64, Int32, Int64, ItemOrder
-from cofactor.errors import DataError
+from cofactor.arrays import NO_ORDER, Bool, Float32, Int32, ItemOrder
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.distribution import Distribution
 from cofactor.models.explanation import Explanation
-from cofactor.validation import validated
+from cofactor.models.fold_in import GaussianPrior
+from cofactor.models.user_batch import UserBatch
 
 __all__ = [
     "ComparesItems",
     "Explains",
-    "FoldsAbout",
     "FoldsIn",
     "HasFactors",
     "HasUncertainty",
-    "KnowsTime",
     "Model",
     "PredictsRatings",
     "ScoresItems",
     "TakesItems",
-    "distribution",
-    "predicted",
 ]
 
 
@@ -78,68 +73,103 @@ class Model(Protocol):
 
 @runtime_checkable
 class PredictsRatings(Protocol):
-    """Can say what rating a user would give.
+    """Predicts the rating of a user and an item.
 
+    Examples
+    --------
     >>> import numpy as np
     >>> import cofactor
+    >>> from cofactor.models.user_batch import UserBatch
     >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], [5, 3, 4])
-    >>> model = cofactor.Bias().fit(ratings)
-    >>> bo, brazil, nobody = 1, 1, -1
-    >>> model.predict(np.int32([bo, nobody]), np.int32([brazil, brazil]), ratings.by_user).round(1)
+    >>> model, bo, unknown, brazil = cofactor.Bias().fit(ratings), 1, -1, 1
+    >>> model.predict(UserBatch.trained([bo, unknown], ratings.by_user), np.int32([brazil, brazil])).round(1)
     array([3.8, 3.8], dtype=float32)
     """
 
-    def predict(self, users: Int32, items: Int32, histories: SparseRows) -> Float32:
-        """The expected rating of each pair of users (n,) and items (n,), on the scale: (n,) float32.
+    def predict(self, users: UserBatch, items: Int32) -> Float32:
+        """Predict the rating of each user of the batch and the item at the same position, on the rating scale.
 
-        histories: one row for each user of the model. A user or item of -1 is unknown: the average stands for it.
+        Parameters
+        ----------
+        users : UserBatch
+            n users; a row of -1 is an unknown user. Times of the batch count where the model learned from time.
+        items : ndarray of shape (n,), int32
+            Item rows; -1 is an unknown item.
+
+        Returns
+        -------
+        ndarray of shape (n,), float32
         """
         ...
 
 
 @runtime_checkable
 class ScoresItems(Protocol):
-    """Can order the catalog for a user.
+    """Ranks the catalog for a user.
 
+    Examples
+    --------
     >>> import numpy as np
     >>> import cofactor
+    >>> from cofactor.models.user_batch import UserBatch
     >>> events = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], kind="events")
-    >>> model, bo = cofactor.Popularity().fit(events), np.int32([1])
-    >>> his = events.by_user.take(bo)
-    >>> model.scores(bo, his).tolist()
+    >>> model, bo = cofactor.Popularity().fit(events), UserBatch.trained([1], events.by_user)
+    >>> model.scores(bo).tolist()
     [[1.0, 0.5]]
-    >>> rows, scores = model.top(bo, 2, histories=his, exclude=his, allowed=np.zeros(0, bool))
+    >>> rows, scores = model.top(bo, 2, exclude=bo.histories, allowed=np.zeros(0, bool))
     >>> rows.tolist(), scores.tolist()
     ([[1, -1]], [[0.5, -inf]])
     """
 
     @property
     def zero_is_unknown(self) -> bool:
-        """Whether a score of exactly 0 says that the model has no evidence about the user and the item."""
+        """Whether a score of exactly 0 means that the model has no evidence about the user and the item."""
         ...
 
-    def scores(self, users: Int32, histories: SparseRows) -> Float32:
-        """The unclipped score of every item: (n_users, n_items) float32, higher is better; (0, n_items) for no users.
+    def scores(self, users: UserBatch) -> Float32:
+        """Compute the unclipped score of every item; higher is better.
 
-        users (n_users,): no -1 among them; histories holds one row per asked user, in that order.
+        Parameters
+        ----------
+        users : UserBatch
+            Without rows of -1.
+
+        Returns
+        -------
+        ndarray of shape (n_users, n_items), float32
         """
         ...
 
     def top(
         self,
-        users: Int32,
+        users: UserBatch,
         n: int,
         *,
-        histories: SparseRows,
         exclude: SparseRows,
         allowed: Bool,
         order: ItemOrder = NO_ORDER,
     ) -> tuple[Int32, Float32]:
-        """The n best items, best first: rows (n_users, n) int32 and scores (n_users, n) float32.
+        """Return the n best items of each user, best first.
 
-        histories and exclude hold one row per asked user, in that order; allowed is (n_items,) bool, empty for all.
-        Where fewer than n are left, row -1 and score -inf. Equal scores: the lower row first. With `order`, items
-        of which a model of events knows nothing for the user (score 0) stand in that order.
+        Parameters
+        ----------
+        users : UserBatch
+            Without rows of -1.
+        n : int
+            The length of each list.
+        exclude : SparseRows
+            The items that the list of each user of the batch leaves out.
+        allowed : ndarray of shape (n_items,), bool
+            The items to rank; an empty array for all.
+        order : ItemOrder
+            The order of items for which a model of events has no evidence about the user (score 0).
+
+        Returns
+        -------
+        rows : ndarray of shape (n_users, n), int32
+            Item rows; -1 where fewer than n items are left. Of equal scores the lower row is first.
+        scores : ndarray of shape (n_users, n), float32
+            -inf where the row is -1.
         """
         ...
 
@@ -169,128 +199,94 @@ class HasFactors(Protocol):
 
 @runtime_checkable
 class FoldsIn(Protocol):
-    """Can work out users that it was not trained on, from their histories, without retraining.
+    """Fits new users from their histories without retraining.
 
+    Examples
+    --------
     >>> import numpy as np
     >>> import cofactor
+    >>> from cofactor.models.user_batch import UserBatch
     >>> ratings = cofactor.Interactions.from_columns([0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2], [5, 4, 1, 1, 2, 5])
     >>> model = cofactor.ExplicitALS(factors=1, l2=0.01).fit(ratings)
-    >>> newcomers = SparseRows.of(rows=[0, 1], columns=[2, 2], values=[5, 1], n_rows=2)      # the first loves item 2
-    >>> folded = model.fold_in(newcomers)
-    >>> folded.predict(np.int32([0, 1]), np.int32([0, 0]), newcomers).round(1)           # as user 1, and as user 0
+    >>> histories = SparseRows.of(rows=[0, 1], columns=[2, 2], values=[5, 1], n_rows=2)   # the first user likes item 2
+    >>> folded = model.fold_in(histories)
+    >>> folded.predict(UserBatch.folded(histories), np.int32([0, 0])).round(1)            # as user 1, and as user 0
     array([1.5, 4.5], dtype=float32)
-    >>> model.with_users(folded, np.int32([0, 1, -1, -2])).n_users               # two trained on, two newcomers
+    >>> model.with_users(folded, np.int32([0, 1, -1, -2])).n_users                        # two trained, two new users
     4
     """
 
-    def fold_in(self, histories: SparseRows) -> Self:
-        """The same model with these histories' rows as its users; an empty row is a user of whom nothing is known."""
+    def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
+        """Return the model with a user for each history; an empty history is a user without evidence.
+
+        Raises KindError for a prior where users do not solve a least-squares problem.
+        """
         ...
 
     def with_users(self, other: Self, take: Int32) -> Self:
-        """A model whose users are picked by `take` (n,) from this one's (t >= 0) and `other`'s (row -1 - t)."""
-        ...
-
-
-@runtime_checkable
-class FoldsAbout(Protocol):
-    """Can work newcomers out from what they are taken to be beside their histories; see `models.prior`.
-
-    >>> import numpy as np
-    >>> import cofactor
-    >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
-    >>> model = cofactor.ExplicitALS(factors=2).fit(ratings)
-    >>> someone = np.array([[0.0, 0.0, 0.5]])                    # both factors, and a bias of half a star
-    >>> folded = model.fold_in_about(SparseRows.empty(1), someone, np.eye(3))
-    >>> folded.user_bias.tolist()
-    [0.5]
-    """
-
-    def fold_in_about(self, histories: SparseRows, means: Float64, precision: Float64) -> Self:
-        """As `FoldsIn.fold_in`, about a prior: means (n, w), precision (w, w); who has no history is the mean.
-
-        w = factors, and 1 more where users have a bias. Raises KindError for a model that solves no least squares.
-        """
+        """Return a model whose users are selected by `take` (n,): row t of this model, or row -1 - t of `other`."""
         ...
 
 
 @runtime_checkable
 class TakesItems(Protocol):
-    """Can hold new items without retraining.
+    """Adds new items without retraining.
 
     >>> import numpy as np
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
     >>> model = cofactor.ExplicitALS(factors=2).fit(ratings)
-    >>> rated_by_nobody = SparseRows.empty(1)
-    >>> factors, bias = model.items_about(rated_by_nobody, np.array([[0.0, 0.0, 0.5]]), np.eye(3))
+    >>> without_raters = SparseRows.empty(1)
+    >>> factors, bias = model.fold_in_items(without_raters, GaussianPrior(np.array([[0.0, 0.0, 0.5]]), np.eye(3)))
     >>> model.with_items(factors, bias, np.int32([0, 1, -1])).n_items, round(float(bias[0]), 2)
     (3, 0.5)
     """
 
-    def items_about(self, raters: SparseRows, means: Float64, precision: Float64) -> tuple[Float32, Float32]:
-        """Vectors (n, factors) and biases (n,) float32 of new items from who rated them (a row each), about a prior.
+    def fold_in_items(self, raters: SparseRows, prior: GaussianPrior) -> tuple[Float32, Float32]:
+        """Fit new items with the users fixed.
 
-        raters: columns are users; means (n, w), precision (w, w) as in `FoldsAbout`. An empty row is the mean.
+        Parameters
+        ----------
+        raters : SparseRows
+            A row for each new item, with columns for users. An empty row gives the mean of the prior.
+        prior : GaussianPrior
+            Of each new item.
+
+        Returns
+        -------
+        factors : ndarray of shape (n, factors), float32
+        bias : ndarray of shape (n,), float32
         """
         ...
 
     def with_items(self, factors: Float32, bias: Float32, take: Int32) -> Self:
-        """A model whose items are picked by `take` (n,) from this one's (t >= 0) and the new ones (row -1 - t)."""
+        """Return a model whose items are selected by `take` (n,): row t of this model, or new item -1 - t."""
         ...
 
 
 @runtime_checkable
 class HasUncertainty(Protocol):
-    """Can say how sure a predicted rating is.
+    """Predicts a distribution over ratings.
 
     >>> import numpy as np
     >>> import cofactor
+    >>> from cofactor.models.user_batch import UserBatch
     >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1, 2], [0, 1, 0, 1, 0], [5, 4, 2, 1, 3])
     >>> model = cofactor.BayesianMF(factors=2, iterations=50, burn_in=10).fit(ratings)
-    >>> seen, unseen = model.distribution(np.int32([0, -1]), np.int32([0, -1]), ratings.by_user).sd()
+    >>> users = UserBatch.trained([0, -1], ratings.by_user)
+    >>> seen, unseen = model.distribution(users, np.int32([0, -1])).sd()
     >>> bool(seen < unseen)
     True
     """
 
-    def distribution(self, users: Int32, items: Int32, histories: SparseRows) -> Distribution:
-        """What each pair's rating may be, n of them; users, items and histories as in `PredictsRatings.predict`."""
-        ...
-
-
-@runtime_checkable
-class KnowsTime(Protocol):
-    """May predict otherwise at one time than at another. times (n,) int64: seconds since 1970.
-
-    >>> import numpy as np
-    >>> import cofactor
-    >>> day = 86_400
-    >>> ratings = cofactor.Interactions.from_columns(
-    ...     [0] * 8, list(range(8)), [5, 5, 5, 5, 1, 1, 1, 1], times=[0, 1, 2, 3, *range(9 * day, 9 * day + 4)]
-    ... )
-    >>> model = cofactor.BayesianMF(factors=1, iterations=50, burn_in=10, time_bin=day).fit(ratings)
-    >>> good, bad = model.predict_at(np.int32([0, 0]), np.int32([-1, -1]), np.int64([9, 9 * day]), ratings.by_user)
-    >>> model.knows_time, bool(good > bad)
-    (True, True)
-    """
-
-    @property
-    def knows_time(self) -> bool:
-        """Whether it learnt from time: else times change nothing."""
-        ...
-
-    def predict_at(self, users: Int32, items: Int32, times: Int64, histories: SparseRows) -> Float32:
-        """As `PredictsRatings.predict`, each pair at its time; at times of which nothing is known the same as there."""
-        ...
-
-    def distribution_at(self, users: Int32, items: Int32, times: Int64, histories: SparseRows) -> Distribution:
-        """As `HasUncertainty.distribution`, each pair at its time."""
+    def distribution(self, users: UserBatch, items: Int32) -> Distribution:
+        """Return the distribution of n ratings; users and items as in `PredictsRatings.predict`."""
         ...
 
 
 @runtime_checkable
 class ComparesItems(Protocol):
-    """Can say how alike items are, beyond having vectors (`HasFactors`).
+    """Compares items other than by their vectors (`HasFactors`).
 
     >>> import numpy as np
     >>> import cofactor
@@ -300,62 +296,25 @@ class ComparesItems(Protocol):
     """
 
     def item_similarity(self, items: Int32) -> Float32:
-        """Similarity -1..1 of all pairs within each row of item rows: (m, c) gives (m, c, c) float32; 0 for row -1."""
+        """Return the similarity, -1 to 1, of all pairs within each list of items.
+
+        Lists of shape (m, c) give an ndarray of shape (m, c, c), float32; 0 for row -1.
+        """
         ...
 
 
 @runtime_checkable
 class Explains(Protocol):
-    """Can say what its scores are made of.
+    """Explains the terms of a score.
 
     >>> import cofactor
+    >>> from cofactor.models.user_batch import UserBatch
     >>> events = cofactor.Interactions.from_columns([0, 0, 1, 1, 2], [0, 1, 0, 1, 1], kind="events")
-    >>> why = cofactor.ItemKNN().fit(events).explain(2, 0, events.by_user)
+    >>> why = cofactor.ItemKNN().fit(events).explain(UserBatch.trained([2], events.by_user), 0)
     >>> why.rows.tolist(), why.terms.round(2).tolist(), round(why.score, 2)       # all of it is item 1's
     ([1], [0.82], 0.82)
     """
 
-    def explain(self, user: int, item: int, histories: SparseRows) -> Explanation:
-        """The parts of one known pair's score; histories holds all users' rows. An empty history has no terms."""
+    def explain(self, users: UserBatch, item: int) -> Explanation:
+        """Return the terms of the score of one user (a batch of one) and one item. An empty history has no terms."""
         ...
-
-
-@validated
-def predicted(model: Any, users: Int32, items: Int32, times: Int64 | None, histories: SparseRows) -> Float32:
-    """The expected ratings of pairs, at their times where those are known and the model minds: (n,) float32.
-
-    model: one that `PredictsRatings`; times (n,) int64, seconds since 1970, or None; histories: all users' rows.
-
-    >>> import numpy as np
-    >>> import cofactor
-    >>> ratings = cofactor.Interactions.from_columns([0, 0, 1], [0, 1, 0], [5, 3, 4])
-    >>> model = cofactor.Bias().fit(ratings)                      # which minds no time
-    >>> predicted(model, np.int32([1]), np.int32([1]), np.int64([0]), ratings.by_user).round(1)
-    array([3.8], dtype=float32)
-    """
-    if not isinstance(model, PredictsRatings) or not isinstance(model, Model):
-        raise DataError(f"model must be a model that predicts ratings, not {checks.shown(model)}")
-    if times is not None and isinstance(model, KnowsTime):
-        return model.predict_at(users, items, times, histories)
-    ratings: Float32 = model.predict(users, items, histories)
-    return ratings
-
-
-@validated
-def distribution(
-    model: HasUncertainty, users: Int32, items: Int32, times: Int64 | None, histories: SparseRows
-) -> Distribution:
-    """What the ratings of pairs may be, n of them, at their times where those are known and the model minds.
-
-    As `predicted`, of a model that `HasUncertainty`.
-
-    >>> import numpy as np
-    >>> import cofactor
-    >>> ratings = cofactor.Interactions.from_columns([0, 0, 1], [0, 1, 0], [5, 3, 4])
-    >>> model = cofactor.BayesianMF(factors=1, iterations=20, burn_in=5, kept_samples=8).fit(ratings)
-    >>> distribution(model, np.int32([1]), np.int32([1]), ratings.times, ratings.by_user)
-    Distribution(1 ratings, 3 levels, 8 components)
-    """
-    if times is not None and isinstance(model, KnowsTime):
-        return model.distribution_at(users, items, times, histories)
-    return model.distribution(users, items, histories)

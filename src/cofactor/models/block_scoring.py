@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cofactor.arrays import Bool, Float32, Int32, signed_confidence
-from cofactor.errors import ParameterError
 from cofactor.kernels.parallel import for_each
 from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.topk_dense import score_blocks, top_of_blocks
 from cofactor.models.baseline import Baseline
+from cofactor.models.user_batch import UserBatch
 
-__all__ = ["Asked", "confidences", "one_history_each", "predicted_pairs", "present", "score_matrix", "top_items"]
+__all__ = ["Scoring", "confidences", "predicted_pairs", "present", "score_matrix", "top_items"]
 
 
 def _nothing(first: int, last: int) -> Float32:
@@ -22,8 +22,8 @@ def _nothing(first: int, last: int) -> Float32:
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
-    """Users whose scores are asked for.
+class Scoring:
+    """Scores of a batch of users, computed block by block.
 
         entries: what each has, above the baseline where there is one
         level (n_users,) float32: mean + b_u, 0 for events
@@ -40,7 +40,7 @@ class Asked:
     block: Callable[[int, int], Float32] = field(default=_nothing)
 
     @classmethod
-    def of(cls, histories: SparseRows, baseline: Baseline | None, n_items: int) -> Asked:
+    def of(cls, histories: SparseRows, baseline: Baseline | None, n_items: int) -> Scoring:
         """Before the model says how it scores: one user for each history."""
         histories = present(histories)
         if baseline is None:
@@ -80,64 +80,59 @@ def confidences(histories: SparseRows) -> SparseRows:
     return histories.with_values(signed_confidence(histories.values, histories.weights))
 
 
-def one_history_each(users: Int32, histories: SparseRows) -> None:
-    """Raises ParameterError unless there are as many histories as asked users.
-
-    >>> one_history_each(np.array([4], np.int32), SparseRows.of([0, 1], [2, 2], [1, 1], n_rows=2))
-    Traceback (most recent call last):
-    cofactor.errors.ParameterError: 1 users are asked for but 2 histories are given: pass those of the asked users alone
-    """
-    if len(users) != len(histories):
-        raise ParameterError(
-            f"{len(users):,} users are asked for but {len(histories):,} histories are given: "
-            "pass those of the asked users alone"
-        )
-
-
-def score_matrix(asked: Asked) -> Float32:
+def score_matrix(scoring: Scoring) -> Float32:
     """All scores of all asked users: (n_users, n_items) float32; (0, n_items) for none."""
-    n_users = len(asked.entries)
-    out = np.empty((n_users, asked.n_items), np.float32)
+    n_users = len(scoring.entries)
+    out = np.empty((n_users, scoring.n_items), np.float32)
 
     def fill(cut: tuple[int, int]) -> None:
-        out[slice(*cut)] = asked.block(*cut)
+        out[slice(*cut)] = scoring.block(*cut)
 
-    for_each(fill, score_blocks(n_users, asked.n_items))
+    for_each(fill, score_blocks(n_users, scoring.n_items))
     return out
 
 
-def top_items(asked: Asked, n: int, exclude: SparseRows, allowed: Bool, order: Int32) -> tuple[Int32, Float32]:
+def top_items(scoring: Scoring, n: int, exclude: SparseRows, allowed: Bool, order: Int32) -> tuple[Int32, Float32]:
     """The n best items of each asked user, rows and scores (n_users, n); see `kernels.topk_dense`."""
-    return top_of_blocks(asked.block, asked.n_items, n, exclude=exclude, allowed=allowed, order=order)
+    return top_of_blocks(scoring.block, scoring.n_items, n, exclude=exclude, allowed=allowed, order=order)
 
 
 def predicted_pairs(
-    ask: Callable[[Int32, SparseRows], Asked],
-    users: Int32,
-    items: Int32,
-    histories: SparseRows,
-    baseline: Baseline | None,
+    score: Callable[[UserBatch], Scoring], users: UserBatch, items: Int32, baseline: Baseline | None
 ) -> Float32:
-    """The score of each pair, clipped to the baseline's scale: (n,) float32. A row of -1 is unknown.
+    """Score the pair of each user of a batch and an item, clipped to the baseline's scale.
 
-    `ask(users, their histories)`; histories holds all users' rows. Unknown users or items get the baseline (events: 0).
+    Parameters
+    ----------
+    score : callable
+        Prepares the scores of a batch.
+    users : UserBatch
+        n users; rows of -1 are unknown.
+    items : ndarray of shape (n,), int32
+        Item rows, -1 for unknown.
+    baseline : Baseline or None
+        What unknown users and items get; None for events, where they get 0.
+
+    Returns
+    -------
+    ndarray of shape (n,), float32
     """
-    known = (users >= 0) & (items >= 0)
+    known = (users.rows >= 0) & (items >= 0)
     out = np.zeros(len(users), np.float32)
     if baseline is not None and not known.all():
-        who, where = np.unique(users[~known], return_inverse=True)
-        level = np.float32(baseline.mean) + baseline.user_bias(histories.take(who))
-        item = np.where(items[~known] >= 0, baseline.item_bias[np.maximum(items[~known], 0)], np.float32(0))
-        out[~known] = level[where] + item
-    who, where = np.unique(users[known], return_inverse=True)
-    asked = ask(who.astype(np.int32), histories.take(who))
+        distinct, where = users.take(~known).distinct()
+        level = np.float32(baseline.mean) + baseline.user_bias(distinct.histories)
+        bias = np.where(items[~known] >= 0, baseline.item_bias[np.maximum(items[~known], 0)], np.float32(0))
+        out[~known] = level[where] + bias
+    distinct, where = users.take(known).distinct()
+    scoring = score(distinct)
     order = np.argsort(where, kind="stable")
-    pairs, of = np.flatnonzero(known)[order], where[order]
+    pairs, owner = np.flatnonzero(known)[order], where[order]
 
-    def fill(cut: tuple[int, int]) -> None:
-        own = slice(*np.searchsorted(of, cut))
-        out[pairs[own]] = asked.block(*cut)[of[own] - cut[0], items[pairs[own]]]
+    def fill(block: tuple[int, int]) -> None:
+        part = slice(*np.searchsorted(owner, block))
+        out[pairs[part]] = scoring.block(*block)[owner[part] - block[0], items[pairs[part]]]
 
-    for_each(fill, score_blocks(len(who), asked.n_items))
+    for_each(fill, score_blocks(len(distinct), scoring.n_items))
     scale = None if baseline is None else baseline.scale
     return out if scale is None else np.clip(out, np.float32(scale.low), np.float32(scale.high))

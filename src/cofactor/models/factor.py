@@ -31,18 +31,20 @@ from cofactor.kernels.ridge import Side
 from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.topk import ItemIndex, first_of, top_items
 from cofactor.models.arguments import (
+    checked_batch,
+    checked_batch_pairs,
     checked_known_pair,
     checked_lists,
     checked_nearest,
     checked_pairs,
     checked_prior,
     checked_take,
-    checked_users,
     require_histories,
 )
 from cofactor.models.explanation import Explanation, pairwise_terms, ridge_terms, split_off
-from cofactor.models.fold_in import FLAT, About, pinned_down, sigmoid, worked_out
+from cofactor.models.fold_in import FLAT, GaussianPrior, pinned_down, sigmoid, solve_rows
 from cofactor.models.losses import EventsLoss, Loss, PairwiseLoss, RatingsLoss
+from cofactor.models.user_batch import UserBatch
 from cofactor.validation import require_valid_fields, validated
 
 __all__ = ["FactorModel"]
@@ -146,9 +148,13 @@ class FactorModel:
         low, high = self.rating_range
         return (low + (high - low) * sigmoid(x)).astype(np.float32)
 
-    def predict(self, users: Int32, items: Int32, histories: SparseRows) -> Float32:
-        """Ratings for pairs of rows, the link of x clipped to the scale: (n,) float32. `histories` is not looked at."""
-        predicted = self.link(self.linear(users, items))
+    def predict(self, users: UserBatch, items: Int32) -> Float32:
+        """Predict a rating for each user and item, the link of x clipped to the scale: (n,) float32.
+
+        Histories are not used: users are their vectors.
+        """
+        users, items = checked_batch_pairs(self, users, items)
+        predicted = self.link(self.linear(users.rows, items))
         return predicted if self.scale is None else np.clip(predicted, self.scale.low, self.scale.high)
 
     @validated
@@ -206,38 +212,37 @@ class FactorModel:
         unit = _unit_rows(self.item_factors)
         return unit, ItemIndex.of(unit, np.zeros(self.n_items, np.float32))
 
-    def scores(self, users: Int32, histories: SparseRows) -> Float32:
-        """x for every item: (n_users, n_items) float32. `top` finds the best without making this matrix.
+    def scores(self, users: UserBatch) -> Float32:
+        """Compute x for every item: ndarray of shape (n_users, n_items), float32; `top` does not need this matrix.
 
-        `histories` is not looked at: users are their vectors.
+        Histories are not used: users are their vectors.
         """
-        users, each = checked_users(self, users), np.arange(self.n_items, dtype=np.int32)
-        pairs = np.repeat(users, self.n_items), np.tile(each, len(users))
+        users, each = checked_batch(self, users), np.arange(self.n_items, dtype=np.int32)
+        pairs = np.repeat(users.rows, self.n_items), np.tile(each, len(users))
         return self.linear(*pairs).reshape(len(users), self.n_items)
 
     def top(
         self,
-        users: Int32,
+        users: UserBatch,
         n: int,
         *,
-        histories: SparseRows,
         exclude: SparseRows,
         allowed: Bool,
         order: ItemOrder = NO_ORDER,
     ) -> tuple[Int32, Float32]:
         """The n best items of each user by x, exactly, as `ScoresItems.top` says; see `kernels.topk`.
 
-        `histories` is not looked at: users are their vectors.
+        Histories are not used: users are their vectors.
         """
-        users, n, _, exclude, allowed, order = checked_lists(self, users, n, histories, exclude, allowed, order)
-        vectors = contiguous(self.user_factors[users], np.float32)
+        users, n, exclude, allowed, order = checked_lists(self, users, n, exclude, allowed, order)
+        vectors = contiguous(self.user_factors[users.rows], np.float32)
         rows, scores = top_items(
             vectors, self._index, n, seen_start=exclude.start, seen=exclude.columns, allowed=allowed
         )
         if len(order) and self.zero_is_unknown and not (self.factors and vectors[:, 0].all()):
             for a in np.flatnonzero(~vectors.any(axis=1)):  # every score of such a user is 0
                 rows[a] = first_of(order.rows, n, exclude.row(int(a)).columns, allowed)
-        return rows, scores + (np.float32(self.mean) + self.user_bias[users])[:, None]
+        return rows, scores + (np.float32(self.mean) + self.user_bias[users.rows])[:, None]
 
     def similar_items(self, items: Int32, n: int, allowed: Bool = EVERY) -> tuple[Int32, Float32]:
         """The n items of most similar direction (cosine of factors, biases apart), the item itself left out.
@@ -261,18 +266,18 @@ class FactorModel:
     # reasons
 
     @one_thread_blas()
-    def explain(self, user: int, item: int, histories: SparseRows) -> Explanation:
+    def explain(self, users: UserBatch, item: int) -> Explanation:
         """What each item of the history adds, by the equations that the user's vector solves; see `explanation`.
 
         Nothing is left over where they were solved exactly (ALS, a newcomer). A sigmoid's are those of the Gauss-Newton
         step that leaves the vector where it is; pairs' are told in `pairwise_terms`. There are no terms without factors
         or without a history.
         """
-        user, item, histories = checked_known_pair(self, user, item, histories)
-        users, items = np.array([user], np.int32), np.array([item], np.int32)
-        score, taste = float(self.linear(users, items)[0]), self.user_factors[user].astype(np.float64)
+        user, item, history = checked_known_pair(self, users, item)
+        score = float(self.linear(users.rows, np.array([item], np.int32))[0])
+        taste = self.user_factors[user].astype(np.float64)
         dot = float(taste @ self.item_factors[item])
-        rows, terms = self._terms(user, item, histories.row(user))
+        rows, terms = self._terms(user, item, history)
         return Explanation(
             score,
             self.mean,
@@ -321,14 +326,34 @@ class FactorModel:
 
     # newcomers
 
-    def fold_in(self, histories: SparseRows) -> Self:
-        """Users worked out from their histories alone, the items held as they are: training's own problem.
+    @one_thread_blas()
+    def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
+        """Fold in new users with the items fixed: the problem that training solved.
 
-        Linear models: one exact half-step. Sigmoid models: Gauss-Newton from zero, each step a weighted half-step.
-        Pairwise models: the steps of training from zero, on fixed draws of negatives.
-        An empty history gives the user that the penalty alone prefers: zero. No histories give a model of no users.
+        Linear models take one exact half-step; sigmoid models take Gauss-Newton steps from zero, each a weighted
+        half-step; pairwise models take the steps of training from zero on fixed samples of negatives.
+
+        Parameters
+        ----------
+        histories : SparseRows
+            A row for each new user.
+        prior : GaussianPrior, optional
+            Replaces the penalty of training. A user without a history gets its mean; without a prior, zero.
+
+        Returns
+        -------
+        FactorModel
+            The same model with these users.
+
+        Raises
+        ------
+        KindError
+            For a prior of a pairwise model or of a model without user vectors.
         """
         n, k = len(require_histories(histories, self.n_items)), self.factors
+        if prior is not None:
+            loss = self._least_squares
+            return self._with_solved(self._solved(loss.entries(histories), checked_prior(*prior, n, self._width)))
         if self.loss is None:
             return self.with_user_arrays(np.zeros((n, k), np.float32), np.zeros(n, np.float32))
         if isinstance(self.loss, PairwiseLoss):
@@ -337,36 +362,25 @@ class FactorModel:
         return self._with_solved(self._solved(self.loss.entries(histories), None))
 
     @one_thread_blas()
-    def fold_in_about(self, histories: SparseRows, means: Float64, precision: Float64) -> Self:
-        """The same for newcomers taken to be N(means, precision^-1) before their ratings; see `models.prior`.
-
-        means (n, w), precision (w, w), w = factors + 1 with biases: in place of training's penalty. An empty history
-        gives the mean. Raises KindError for a model of pairs or without users' vectors.
-        """
-        loss, n = self._least_squares, len(require_histories(histories, self.n_items))
-        return self._with_solved(self._solved(loss.entries(histories), checked_prior(means, precision, n, self._width)))
-
-    @one_thread_blas()
-    def items_about(self, raters: SparseRows, means: Float64, precision: Float64) -> tuple[Float32, Float32]:
+    def fold_in_items(self, raters: SparseRows, prior: GaussianPrior) -> tuple[Float32, Float32]:
         """Vectors and biases of new items, from who rated them how, the users held: (n, factors), (n,) float32.
 
-        raters: a row for each new item, its columns are users. Otherwise as `fold_in_about`; a model of pairs, which
+        raters: a row for each new item, its columns are users. Otherwise as `fold_in`; a model of pairs, which
         has no least squares, takes new items as the prior alone has them.
         """
         require_histories(raters, self.n_users, name="raters")
         if isinstance(self.loss, PairwiseLoss):
-            means, _ = checked_prior(means, precision, len(raters), self.factors + 1)
-            x = means.astype(np.float32)
+            x = checked_prior(*prior, len(raters), self.factors + 1).means.astype(np.float32)
             return x[:, : self.factors], x[:, self.factors]
-        loss, (means, precision) = self._least_squares, checked_prior(means, precision, len(raters), self._width)
+        loss, prior = self._least_squares, checked_prior(*prior, len(raters), self._width)
         side = pinned_down(loss.side(self.user_factors, self.user_bias, self.mean), self.rating_range)
         nothing = np.zeros(len(raters), np.float32)
-        x = worked_out(loss.entries(raters), nothing, side, self.rating_range, (means, precision))
+        x = solve_rows(loss.entries(raters), nothing, side, self.rating_range, prior)
         return x[:, : self.factors], x[:, self.factors] if self._has_bias else nothing
 
-    def _solved(self, entries: SparseRows, about: About | None) -> Float32:
+    def _solved(self, entries: SparseRows, prior: GaussianPrior | None) -> Float32:
         penalty = self._least_squares.penalty(entries.counts, self.n_items)
-        return worked_out(entries, penalty, self._side, self.rating_range, about)
+        return solve_rows(entries, penalty, self._side, self.rating_range, prior)
 
     @property
     def _least_squares(self) -> RatingsLoss | EventsLoss:

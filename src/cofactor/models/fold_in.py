@@ -1,9 +1,9 @@
-"""Somebody worked out from ratings with the other side held: one exact half-step, or Gauss-Newton through a sigmoid."""
+"""Fold-in solver: fit one user or item with the other side fixed, exactly or by Gauss-Newton through a sigmoid."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Self, TypeAlias
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -12,10 +12,22 @@ from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.ridge import Side, solve
 from cofactor.kernels.sparse import SparseRows
 
-__all__ = ["FLAT", "About", "pinned_down", "sigmoid", "worked_out"]
+__all__ = ["FLAT", "GaussianPrior", "pinned_down", "sigmoid", "solve_rows"]
 
-About: TypeAlias = tuple[Float64, Float64]
-"""Means (n, w) and the precision (w, w) of a prior; see `models.prior`."""
+
+class GaussianPrior(NamedTuple):
+    """Prior of the vectors that are solved for: N(means, precision^-1); see `models.prior`.
+
+    Attributes
+    ----------
+    means : ndarray of shape (n, w), float64
+        A mean for each user or item; w is the number of factors, and one more where there are biases.
+    precision : ndarray of shape (w, w), float64
+    """
+
+    means: Float64
+    precision: Float64
+
 
 GAUSS_NEWTON_STEPS = 20
 """At most, for folding into a sigmoid model: most users stand still after half a dozen."""
@@ -29,45 +41,45 @@ HALVINGS = 8
 """How often a step that makes a user's loss larger is halved before that user stays where it is."""
 
 
-def worked_out(
+def solve_rows(
     entries: SparseRows,
     penalty: Float32,
     side: Side,
     rating_range: tuple[float, float] | None,
-    about: About | None = None,
+    prior: GaussianPrior | None = None,
 ) -> Float32:
     """The x that minimizes each row's loss: (n_rows, width) float32; see `kernels.ridge` and `_descend`.
 
         sum_j w_j (r_j - y(x . f_j + offset_j))^2 + penalty sum_d shape_d x_d^2 + sum_d precision_d (x_d - prior_d)^2
 
     with y(z) = z, or low + (high - low) sigmoid(z) for a `rating_range`. penalty (n_rows,) float32: training's own.
-    `about` a prior: the precision matrix stands in the penalty's place, and an empty row is its mean, in models of
+    With a prior, the precision matrix stands in the penalty's place, and an empty row is its mean, in models of
     events too: of somebody who had no occasion yet, blanks tell nothing. Without a prior an empty row is zero.
 
     >>> from cofactor.models.losses import RatingsLoss
     >>> loss = RatingsLoss(l2=1.0, l2_bias=None)
     >>> side = loss.side(np.float32([[1], [2]]), np.zeros(2, np.float32), mean=3.0)
     >>> entries = SparseRows.of(rows=[0, 0], columns=[0, 1], values=[4, 5], n_rows=2)       # and a row without any
-    >>> x = worked_out(entries, loss.penalty(entries.counts, 2), side, None)
+    >>> x = solve_rows(entries, loss.penalty(entries.counts, 2), side, None)
     >>> x[:, 0].round(2)                                 # (1 * 1 + 2 * 2) / (1 + 4 + 2 * 1)
     array([0.71, 0.  ], dtype=float32)
     """
     x = np.zeros((len(entries), side.features.shape[1]), np.float32)
     turned = None
-    if about is not None:
-        turned = Rotated.of(side, entries, *about)
+    if prior is not None:
+        turned = Rotated.of(side, entries, *prior)
         entries, side = turned.entries, turned.side
         x[:] = side.prior
     if rating_range is None:
         solve(x, entries, penalty, side)
     else:
         _descend(x, entries, penalty, side, *rating_range)
-    if turned is None or about is None:
+    if turned is None or prior is None:
         return x
-    found = turned.back(x)
-    new = entries.counts == 0
-    found[new, : about[0].shape[1]] = about[0][new]
-    return found
+    solution = turned.back(x)
+    empty = entries.counts == 0
+    solution[empty, : prior.means.shape[1]] = prior.means[empty]
+    return solution
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,19 +20,22 @@ from cofactor.kernels.neighbor_scores import AVERAGE, SUM, add_by_users, places_
 from cofactor.kernels.neighbors import ColumnLists, nearest
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import (
+    checked_batch,
+    checked_batch_pairs,
     checked_item_lists,
     checked_known_pair,
     checked_lists,
     checked_nearest,
-    checked_pairs,
     checked_take,
-    checked_users,
     require_histories,
+    require_no_prior,
 )
 from cofactor.models.baseline import Baseline
-from cofactor.models.block_scoring import Asked, one_history_each, predicted_pairs, score_matrix, top_items
+from cofactor.models.block_scoring import Scoring, predicted_pairs, score_matrix, top_items
 from cofactor.models.explanation import By, Explanation, split_off
+from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.similarity import Likeness, Links, links_from_parts
+from cofactor.models.user_batch import UserBatch
 from cofactor.validation import require_valid_fields, validated
 
 __all__ = ["ItemItemModel", "UserUserModel"]
@@ -50,11 +53,11 @@ class ItemItemModel:
     users in it but their number; who has no history scores b_ui, of events 0.
 
     >>> import numpy as np
-    >>> from cofactor.arrays import SparseRows
+    >>> from cofactor.kernels.sparse import SparseRows
     >>> from cofactor.models.similarity import DenseLinks
     >>> model = ItemItemModel(1, DenseLinks(np.float32([[0, 0.5], [0.25, 0]])))
     >>> has_the_first = SparseRows.of(rows=[0], columns=[0], values=[1], n_rows=1)
-    >>> model.scores(np.int32([0]), has_the_first).tolist()
+    >>> model.scores(UserBatch.of([0], has_the_first)).tolist()
     [[0.0, 0.5]]
     """
 
@@ -82,47 +85,43 @@ class ItemItemModel:
     def __repr__(self) -> str:
         return f"ItemItemModel({self.n_users:,} users, {self.n_items:,} items, {self.links!r})"
 
-    def _asked(self, histories: SparseRows) -> Asked:
-        asked = Asked.of(histories, self.baseline, self.n_items)
+    def _scoring(self, users: UserBatch) -> Scoring:
+        scoring = Scoring.of(users.histories, self.baseline, self.n_items)
 
         def block(first: int, last: int) -> Float32:
-            out = asked.levels(first, last)
-            self.links.add(out, asked.entries.slice(first, last))
+            out = scoring.levels(first, last)
+            self.links.add(out, scoring.entries.slice(first, last))
             return out
 
-        return replace(asked, block=block)
+        return replace(scoring, block=block)
 
-    def scores(self, users: Int32, histories: SparseRows) -> Float32:
-        """The score of every item, one history per asked user: (n_users, n_items) float32. Raises ParameterError."""
-        users = checked_users(self, users)
-        one_history_each(users, require_histories(histories, self.n_items))
-        return score_matrix(self._asked(histories))
+    def scores(self, users: UserBatch) -> Float32:
+        """Score every item for each user of the batch: ndarray of shape (n_users, n_items), float32."""
+        return score_matrix(self._scoring(checked_batch(self, users)))
 
     def top(
         self,
-        users: Int32,
+        users: UserBatch,
         n: int,
         *,
-        histories: SparseRows,
         exclude: SparseRows,
         allowed: Bool,
         order: ItemOrder = NO_ORDER,
     ) -> tuple[Int32, Float32]:
         """The n best items of each history, exactly, as `ScoresItems.top` says; see `kernels.topk_dense`."""
-        _, n, histories, exclude, allowed, order = checked_lists(self, users, n, histories, exclude, allowed, order)
-        return top_items(self._asked(histories), n, exclude, allowed, self._zeros_by(order))
+        users, n, exclude, allowed, order = checked_lists(self, users, n, exclude, allowed, order)
+        return top_items(self._scoring(users), n, exclude, allowed, self._zeros_by(order))
 
     def _zeros_by(self, order: ItemOrder) -> Int32:
         return (order if self.zero_is_unknown else NO_ORDER).rows
 
-    def predict(self, users: Int32, items: Int32, histories: SparseRows) -> Float32:
-        """Ratings (clipped to the scale), or scores of events, for pairs: (n,) float32. histories: all users' rows.
+    def predict(self, users: UserBatch, items: Int32) -> Float32:
+        """Predict a rating, clipped to the scale, or the score of an event for each user and item.
 
-        Who or what is unknown (-1) gets the baseline, of events 0.
+        Users and items of -1 get the baseline; for events 0. Returns an ndarray of shape (n,), float32.
         """
-        users, items = checked_pairs(self, users, items)
-        require_histories(histories, self.n_items, n_rows=self.n_users)
-        return predicted_pairs(lambda _, own: self._asked(own), users, items, histories, self.baseline)
+        users, items = checked_batch_pairs(self, users, items)
+        return predicted_pairs(self._scoring, users, items, self.baseline)
 
     def similar_items(self, items: Int32, n: int, allowed: Bool = EVERY) -> tuple[Int32, Float32]:
         """The n items linked most with each item, and how much: (n_asked, n); -1 and 0 where there are no more.
@@ -136,16 +135,16 @@ class ItemItemModel:
         """How alike all pairs within each row of items are: (m, c) gives (m, c, c) float32, 1 for itself, 0 for -1."""
         return self.links.between(checked_item_lists(self, items))
 
-    def explain(self, user: int, item: int, histories: SparseRows) -> Explanation:
-        """What each item of the history adds, x_uj W_ji or its part of the average: nothing is left over."""
-        user, item, histories = checked_known_pair(self, user, item, histories)
-        history = histories.row(user)
-        asked = self._asked(history)
-        terms = self.links.terms(asked.entries, item)
-        return _explanation(asked, self.baseline, item, asked.entries.columns, terms, "history")
+    def explain(self, users: UserBatch, item: int) -> Explanation:
+        """Return what each item of one user's history adds, x_uj W_ji or its part of the average; the rest is 0."""
+        _, item, _ = checked_known_pair(self, users, item)
+        scoring = self._scoring(users)
+        terms = self.links.terms(scoring.entries, item)
+        return _explanation(scoring, self.baseline, item, scoring.entries.columns, terms, "history")
 
-    def fold_in(self, histories: SparseRows) -> Self:
+    def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
         """The same model: only the number of users changes."""
+        require_no_prior(prior)
         return replace(self, n_users=len(require_histories(histories, self.n_items)))
 
     @validated
@@ -198,7 +197,7 @@ class UserUserModel:
     >>> rows, how = model.similar_users(one, 1)
     >>> rows.tolist(), how.round(2)
     ([[1]], array([[0.82]], dtype=float32))
-    >>> model.scores(one, events.by_user.take(one)).round(2)                 # all from user 1
+    >>> model.scores(UserBatch.trained(one, events.by_user)).round(2)        # all from user 1
     array([[0.82, 0.82, 0.82]], dtype=float32)
     """
 
@@ -244,50 +243,46 @@ class UserUserModel:
         width = self.neighbors.shape[1]
         return f"UserUserModel({self.n_users:,} users, {self.n_items:,} items, up to {width} neighbors)"
 
-    def _asked(self, users: Int32, histories: SparseRows) -> Asked:
-        asked = Asked.of(histories, self.baseline, self.n_items)
+    def _scoring(self, users: UserBatch) -> Scoring:
+        scoring = Scoring.of(users.histories, self.baseline, self.n_items)
 
         def block(first: int, last: int) -> Float32:
-            out, these = asked.levels(first, last), users[first:last]
+            out, rows = scoring.levels(first, last), users.rows[first:last]
             add_by_users(
-                out, self.neighbors[these], self.similarity[these], self.training,
+                out, self.neighbors[rows], self.similarity[rows], self.training,
                 rule=SUM if self.baseline is None else AVERAGE, k=self.k, damping=self.damping,
             )  # fmt: skip
             return out
 
-        return replace(asked, block=block)
+        return replace(scoring, block=block)
 
-    def scores(self, users: Int32, histories: SparseRows) -> Float32:
-        """The score of every item, one history per asked user: (n_users, n_items) float32. Raises ParameterError."""
-        users = checked_users(self, users)
-        one_history_each(users, require_histories(histories, self.n_items))
-        return score_matrix(self._asked(users, histories))
+    def scores(self, users: UserBatch) -> Float32:
+        """Score every item for each user of the batch: ndarray of shape (n_users, n_items), float32."""
+        return score_matrix(self._scoring(checked_batch(self, users)))
 
     def top(
         self,
-        users: Int32,
+        users: UserBatch,
         n: int,
         *,
-        histories: SparseRows,
         exclude: SparseRows,
         allowed: Bool,
         order: ItemOrder = NO_ORDER,
     ) -> tuple[Int32, Float32]:
         """The n best items of each user, exactly, as `ScoresItems.top` says; see `kernels.topk_dense`."""
-        users, n, histories, exclude, allowed, order = checked_lists(self, users, n, histories, exclude, allowed, order)
-        return top_items(self._asked(users, histories), n, exclude, allowed, self._zeros_by(order))
+        users, n, exclude, allowed, order = checked_lists(self, users, n, exclude, allowed, order)
+        return top_items(self._scoring(users), n, exclude, allowed, self._zeros_by(order))
 
     def _zeros_by(self, order: ItemOrder) -> Int32:
         return (order if self.zero_is_unknown else NO_ORDER).rows
 
-    def predict(self, users: Int32, items: Int32, histories: SparseRows) -> Float32:
-        """Ratings (clipped to the scale), or scores of events, for pairs: (n,) float32. histories: all users' rows.
+    def predict(self, users: UserBatch, items: Int32) -> Float32:
+        """Predict a rating, clipped to the scale, or the score of an event for each user and item.
 
-        Who or what is unknown (-1) gets the baseline, of events 0.
+        Users and items of -1 get the baseline; for events 0. Returns an ndarray of shape (n,), float32.
         """
-        users, items = checked_pairs(self, users, items)
-        require_histories(histories, self.n_items, n_rows=self.n_users)
-        return predicted_pairs(self._asked, users, items, histories, self.baseline)
+        users, items = checked_batch_pairs(self, users, items)
+        return predicted_pairs(self._scoring, users, items, self.baseline)
 
     def similar_users(self, users: Int32, n: int, allowed: Bool = EVERY) -> tuple[Int32, Float32]:
         """The n most similar users, and how similar: (n_asked, n); -1 and 0 where there are no more.
@@ -304,13 +299,13 @@ class UserUserModel:
         who, how = np.take_along_axis(who, order, axis=1), np.take_along_axis(how, order, axis=1)
         return who.astype(np.int32), np.where(who >= 0, how, np.float32(0))
 
-    def explain(self, user: int, item: int, histories: SparseRows) -> Explanation:
+    def explain(self, users: UserBatch, item: int) -> Explanation:
         """What each neighbor who has the item adds, s_uv x_vi or its part of the average: nothing is left over.
 
         `rows` are users, -1 for one who is not there any more; none where no neighbor has the item.
         """
-        user, item, histories = checked_known_pair(self, user, item, histories)
-        asked = self._asked(np.array([user], np.int32), histories.row(user))
+        user, item, _ = checked_known_pair(self, users, item)
+        scoring = self._scoring(users)
         near = self.neighbors[user]
         near, how = near[near >= 0], self.similarity[user][near >= 0].astype(np.float64)
         own = self.training.take(near)
@@ -324,7 +319,7 @@ class UserUserModel:
             below = self.damping + ws.sum()
             ws = ws / below if below > 0 else np.zeros(len(ws))
         rows = self.owner[near[who]]
-        return _explanation(asked, self.baseline, item, rows, ws * x, "neighbors")
+        return _explanation(scoring, self.baseline, item, rows, ws * x, "neighbors")
 
     # newcomers
 
@@ -333,10 +328,11 @@ class UserUserModel:
         weighed = self.likeness.weighed(self.training)
         return weighed, self.likeness.listed(weighed, self.n_items)
 
-    def fold_in(self, histories: SparseRows) -> Self:
+    def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
         """Users worked out from their histories alone: their neighbors among the training rows, as in training."""
         require_histories(histories, self.n_items)
-        entries = Asked.of(histories, self.baseline, self.n_items).entries
+        require_no_prior(prior)
+        entries = Scoring.of(histories, self.baseline, self.n_items).entries
         weighed, lists = self._lists
         near, how = nearest(
             self.likeness.weighed(entries), lists, weighed,
@@ -403,13 +399,13 @@ class UserUserModel:
 
 
 def _explanation(
-    asked: Asked, baseline: Baseline | None, item: int, rows: Int32, terms: Float64, by: By
+    scoring: Scoring, baseline: Baseline | None, item: int, rows: Int32, terms: Float64, by: By
 ) -> Explanation:  # fmt: skip
     """One asked user's parts: the baseline's, if there is one, and the terms."""
-    score, mean, its = float(asked.block(0, 1)[0, item]), 0.0, 0.0
+    score, mean, its = float(scoring.block(0, 1)[0, item]), 0.0, 0.0
     if baseline is not None:
         mean, its = baseline.mean, float(baseline.item_bias[item])
-    own = float(asked.level[0]) - mean
+    own = float(scoring.level[0]) - mean
     rest = split_off(mean + own + its + float(terms.sum()), score, np.append(terms, score))
     return Explanation(score, mean, own, its, rows, terms, rest, by)
 

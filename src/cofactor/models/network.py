@@ -30,19 +30,23 @@ from cofactor.kernels.parallel import for_each, one_thread_blas
 from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.topk_dense import top_of_blocks
 from cofactor.models.arguments import (
+    checked_batch,
+    checked_batch_pairs,
     checked_item_lists,
     checked_known_pair,
     checked_lists,
     checked_nearest,
     checked_pairs,
     checked_take,
-    checked_users,
     require_histories,
+    require_no_prior,
 )
 from cofactor.models.barzilai_borwein import descended
 from cofactor.models.distribution import Distribution
 from cofactor.models.explanation import Explanation
+from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.layers import Layers
+from cofactor.models.user_batch import UserBatch
 from cofactor.validation import require_valid_fields, validated
 
 __all__ = ["LevelsNetworkModel", "NetworkModel"]
@@ -183,9 +187,10 @@ class NetworkModel:
             y[first : first + PAIRS] = part + self.user_bias[u] + self.item_bias[i]
         return y
 
-    def predict(self, users: Int32, items: Int32, histories: SparseRows) -> Float32:
-        """Ratings for pairs of rows, clipped to the scale: (n,) float32. `histories` is not looked at."""
-        ratings: Float32 = np.clip(self.rating(self.outputs(users, items)), self.scale.low, self.scale.high)
+    def predict(self, users: UserBatch, items: Int32) -> Float32:
+        """Predict a rating for each user and item, clipped to the scale: (n,) float32. Histories are not used."""
+        users, items = checked_batch_pairs(self, users, items)
+        ratings: Float32 = np.clip(self.rating(self.outputs(users.rows, items)), self.scale.low, self.scale.high)
         return ratings
 
     @cached_property
@@ -195,34 +200,34 @@ class NetworkModel:
 
     # ranking
 
-    def scores(self, users: Int32, histories: SparseRows) -> Float32:
-        """The score of every item, a pass through the layers for each: (n_users, n_items) float32.
+    def scores(self, users: UserBatch) -> Float32:
+        """Score every item, a pass through the layers for each: ndarray of shape (n_users, n_items), float32.
 
-        `histories` is not looked at: users are their vectors.
+        Histories are not used: users are their vectors.
         """
-        users = checked_users(self, users)
-        scores = np.empty((len(users), self.n_items), np.float32)
+        return self._scores(checked_batch(self, users).rows)
+
+    def _scores(self, rows: Int32) -> Float32:
+        scores = np.empty((len(rows), self.n_items), np.float32)
         items = np.arange(self.n_items, dtype=np.int32)
-        for k, u in enumerate(users):
+        for k, u in enumerate(rows):
             scores[k] = self.ranked_by(self.outputs(np.full(self.n_items, u, np.int32), items))
         return scores
 
     def top(
         self,
-        users: Int32,
+        users: UserBatch,
         n: int,
         *,
-        histories: SparseRows,
         exclude: SparseRows,
         allowed: Bool,
         order: ItemOrder = NO_ORDER,
     ) -> tuple[Int32, Float32]:
         """The n best items of each user, exactly, as `ScoresItems.top` says; see `kernels.topk_dense`."""
-
-        users, n, histories, exclude, allowed, _ = checked_lists(self, users, n, histories, exclude, allowed, order)
+        users, n, exclude, allowed, _ = checked_lists(self, users, n, exclude, allowed, order)
 
         def scores(first: int, last: int) -> Float32:
-            return self.scores(users[first:last], histories)
+            return self._scores(users.rows[first:last])
 
         return top_of_blocks(scores, self.n_items, n, exclude=exclude, allowed=allowed)
 
@@ -258,15 +263,14 @@ class NetworkModel:
     # reasons
 
     @one_thread_blas()
-    def explain(self, user: int, item: int, histories: SparseRows) -> Explanation:
+    def explain(self, users: UserBatch, item: int) -> Explanation:
         """How much the score falls without each item of the history, the user worked out anew each time.
 
         The unknown user and the unknown item are what `mean` and `item` start from; layers have no parts of a sum, so
         what the falls do not add up to is in `rest`. A history of m items takes m + 1 foldings in; an empty one has no
         terms.
         """
-        user, item, histories = checked_known_pair(self, user, item, histories)
-        history = histories.row(user)
+        user, item, history = checked_known_pair(self, users, item)
         m = len(history.columns)
         kept = np.concatenate([np.zeros(0, np.int64), *(np.delete(np.arange(m), j) for j in range(m))])
         weights = None if history.weights is None else history.weights[kept]
@@ -287,7 +291,7 @@ class NetworkModel:
     # newcomers
 
     @one_thread_blas()
-    def fold_in(self, histories: SparseRows) -> Self:
+    def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
         """Users worked out from their histories, everything else held, by a few gradient steps.
 
         See `models.barzilai_borwein`.
@@ -297,6 +301,7 @@ class NetworkModel:
         with x the user's vector and bias: who has no history is the unknown user. Each user is worked out alone.
         """
         require_histories(histories, self.n_items)
+        require_no_prior(prior)
         width, unknown = self.user_vectors.shape[1], np.concatenate([self.user_vectors[-1], self.user_bias[-1]])
         x = np.tile(unknown, (len(histories) + 1, 1))
 
@@ -404,13 +409,10 @@ class LevelsNetworkModel(NetworkModel):
         """The probability of each level for each pair of rows: (n, levels) float32, rows sum to 1."""
         return _softmax(self.outputs(users, items))
 
-    def distribution(self, users: Int32, items: Int32, histories: SparseRows) -> Distribution:
-        """The mass of each pair of rows, with a curve through its levels' cells: `Distribution.of_mass`.
-
-        `histories` is not looked at.
-        """
-        del histories
-        return Distribution.of_mass(self.mass(users, items), self.scale)
+    def distribution(self, users: UserBatch, items: Int32) -> Distribution:
+        """Return the mass function of each user and item; see `Distribution.of_mass`. Histories are not used."""
+        users, items = checked_batch_pairs(self, users, items)
+        return Distribution.of_mass(self.mass(users.rows, items), self.scale)
 
     @validated
     def rating(self, y: Float32) -> Float32:

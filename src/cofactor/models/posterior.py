@@ -18,7 +18,6 @@ from cofactor.arrays import (
     Float32,
     Float64,
     Int32,
-    Int64,
     ItemOrder,
     random_stream,
     read_only,
@@ -29,12 +28,20 @@ from cofactor.errors import DataError
 from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sparse import SparseRows
-from cofactor.models.arguments import checked_known_pair, checked_pairs, checked_take, require_histories
+from cofactor.models.arguments import (
+    checked_batch_pairs,
+    checked_known_pair,
+    checked_take,
+    require_histories,
+    require_no_prior,
+)
 from cofactor.models.distribution import Distribution
 from cofactor.models.explanation import Explanation, ridge_terms
 from cofactor.models.factor import FactorModel
+from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.posterior_samples import Newcomers, Posterior, as_item, as_user, features
 from cofactor.models.session_bias import SessionBias
+from cofactor.models.user_batch import UserBatch
 from cofactor.validation import require_valid_fields, validated
 
 __all__ = ["BayesianModel", "Posterior"]
@@ -56,7 +63,7 @@ class BayesianModel:
     >>> model = cofactor.BayesianMF(factors=2, iterations=50, burn_in=10).fit(ratings)
     >>> model
     BayesianModel(3 users, 2 items, 2 factors, 32 draws)
-    >>> spread = model.distribution(np.int32([0, -1]), np.int32([1, -1]), ratings.by_user).sd()
+    >>> spread = model.distribution(UserBatch.trained([0, -1], ratings.by_user), np.int32([1, -1])).sd()
     >>> spread.shape, bool(spread[0] < spread[1])                            # nobody knows the unknown
     ((2,), True)
     """
@@ -122,36 +129,37 @@ class BayesianModel:
         size = f"{self.n_users:,} users, {self.n_items:,} items"
         return f"BayesianModel({size}, {self.factors} factors, {len(self.posterior)} draws)"
 
-    def predict(self, users: Int32, items: Int32, histories: SparseRows) -> Float32:
-        """Posterior mean ratings, clipped to the scale: (n,) float32. `histories` is not looked at."""
-        return self.average.predict(users, items, histories)
+    def predict(self, users: UserBatch, items: Int32) -> Float32:
+        """Predict posterior mean ratings, clipped to the scale: ndarray of shape (n,), float32.
 
-    @validated
-    def predict_at(self, users: Int32, items: Int32, times: Int64, histories: SparseRows) -> Float32:
-        """Posterior mean ratings at these times (seconds since 1970), clipped to the scale: (n,) float32."""
-        users, items = checked_pairs(self, users, items)
-        times = checks.seconds("times", times, len(users))
-        if self.sessions is None:
-            return self.predict(users, items, histories)
-        x, scale = self.average.linear(users, items) + self.sessions.shift(users, times), self.average.scale
+        Times of the batch count where the model learned from time. Histories are not used.
+        """
+        users, items = checked_batch_pairs(self, users, items)
+        if self.sessions is None or users.times is None:
+            return self.average.predict(users, items)
+        x, scale = self.average.linear(users.rows, items) + self._session_bias(users), self.average.scale
         return x if scale is None else np.clip(x, scale.low, scale.high)
 
-    def scores(self, users: Int32, histories: SparseRows) -> Float32:
-        """The posterior mean of every item, not clipped: (n_users, n_items) float32."""
-        return self.average.scores(users, histories)
+    def _session_bias(self, users: UserBatch) -> Float32:
+        if self.sessions is None or users.times is None:
+            return np.zeros(len(users), np.float32)
+        return self.sessions.shift(users.rows, users.times)
+
+    def scores(self, users: UserBatch) -> Float32:
+        """Compute the posterior mean of every item, not clipped: ndarray of shape (n_users, n_items), float32."""
+        return self.average.scores(users)
 
     def top(
         self,
-        users: Int32,
+        users: UserBatch,
         n: int,
         *,
-        histories: SparseRows,
         exclude: SparseRows,
         allowed: Bool,
         order: ItemOrder = NO_ORDER,
     ) -> tuple[Int32, Float32]:
-        """The n best items by posterior mean: as `FactorModel.top` of the average."""
-        return self.average.top(users, n, histories=histories, exclude=exclude, allowed=allowed, order=order)
+        """Rank by posterior mean: `FactorModel.top` of the average."""
+        return self.average.top(users, n, exclude=exclude, allowed=allowed, order=order)
 
     def similar_items(self, items: Int32, n: int, allowed: Bool = EVERY) -> tuple[Int32, Float32]:
         """As `FactorModel.similar_items`, by the average's factors."""
@@ -161,20 +169,14 @@ class BayesianModel:
         """As `FactorModel.similar_users`, by the average's factors."""
         return self.average.similar_users(users, n, allowed)
 
-    def distribution(self, users: Int32, items: Int32, histories: SparseRows) -> Distribution:
-        """Each pair's rating as a mixture of one normal per draw; an unknown row (-1) adds the spread of its prior.
+    def distribution(self, users: UserBatch, items: Int32) -> Distribution:
+        """Return each rating as a mixture of one normal distribution per sample.
 
-        `histories` is not looked at.
+        An unknown user or item (-1) adds the variance of its prior. With times the mixture is moved by the session
+        bias, whose own variance is not counted. Histories are not used.
         """
-        users, items = checked_pairs(self, users, items)
-        return self._distribution(users, items, np.zeros(len(users), np.float32))
-
-    def distribution_at(self, users: Int32, items: Int32, times: Int64, histories: SparseRows) -> Distribution:
-        """As `distribution`, at these times: moved by the mood of the time, whose own doubt is not counted."""
-        users, items = checked_pairs(self, users, items)
-        times = checks.seconds("times", times, len(users))
-        moods = np.zeros(len(users), np.float32) if self.sessions is None else self.sessions.shift(users, times)
-        return self._distribution(users, items, moods)
+        users, items = checked_batch_pairs(self, users, items)
+        return self._distribution(users.rows, items, self._session_bias(users))
 
     def _distribution(self, users: Int32, items: Int32, shift: Float32) -> Distribution:
         means, variances = np.empty((len(users), len(self.posterior))), np.empty((len(users), len(self.posterior)))
@@ -252,19 +254,18 @@ class BayesianModel:
     # reasons
 
     @one_thread_blas()
-    def explain(self, user: int, item: int, histories: SparseRows) -> Explanation:
+    def explain(self, users: UserBatch, item: int) -> Explanation:
         """What each item of the history adds to the posterior mean, averaged over the draws.
 
         In a draw a user's vector is normal, and its mean solves a ridge regression. Seen from the vector of somebody of
         whom nothing is known, an item adds what its rating adds, and what having rated it at all adds to the prior
         beyond what the average history does. What the draws differ by from the average model is not attributed.
         """
-        user, item, histories = checked_known_pair(self, user, item, histories)
-        users, items = np.array([user], np.int32), np.array([item], np.int32)
-        history, average = histories.row(user), self.average
+        user, item, history = checked_known_pair(self, users, item)
+        average = self.average
         terms = np.mean([self._terms(s, user, item, history) for s in range(len(self.posterior))], axis=0)
         mean, own, its = average.mean, float(average.user_bias[user]), float(average.item_bias[item])
-        score = float(average.linear(users, items)[0])
+        score = float(average.linear(users.rows, np.array([item], np.int32))[0])
         rest = score - mean - own - its - float(terms.sum())
         return Explanation(score, mean, own, its, history.columns, terms, rest)
 
@@ -289,7 +290,7 @@ class BayesianModel:
     # newcomers
 
     @one_thread_blas()
-    def fold_in(self, histories: SparseRows) -> Self:
+    def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
         """Users worked out from their histories in every draw, the items held as they are.
 
         In each draw a ridge regression with the prior mean that the history itself gives, and the user's own noise; an
@@ -297,6 +298,7 @@ class BayesianModel:
         closest to the mean of the draws', over the catalog. What is drawn is drawn alike for everybody: the same bits
         each time, alone or in a batch.
         """
+        require_no_prior(prior)
         post, n = self.posterior, len(require_histories(histories, self.n_items))
         drawn = np.zeros((len(post), n, post.users.shape[2]), np.float32)
         noise = np.zeros((len(post), n), np.float32)

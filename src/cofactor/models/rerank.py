@@ -13,6 +13,7 @@ from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.topk import first_of
 from cofactor.models.base import ComparesItems, HasFactors, HasUncertainty
+from cofactor.models.user_batch import UserBatch
 
 __all__ = ["By", "mmr", "ranked", "without_evidence"]
 
@@ -29,10 +30,9 @@ CELLS = 1 << 24
 
 def ranked(
     model: Any,
-    users: Int32,
+    users: UserBatch,
     n: int,
     *,
-    known: SparseRows,
     exclude: SparseRows,
     allowed: Bool,
     by: By = "mean",
@@ -49,16 +49,15 @@ def ranked(
     by: "mean" is the model's own order; "cautious" goes by the rating that an item beats with a probability of 90 %,
     "optimistic" by the one that it beats with 10 %; the scores are then these ratings. diversity: see `mmr`; the scores
     stay what they were, so they need not fall. Both choose among the best 10 n by the mean.
-    known: the histories of all users, which `users` counts; exclude: one row per asked user; allowed as in `top`;
+    exclude: a row for each user of the batch; allowed as in `top`;
     evidence (n_items,) bool, empty where the model knows all items; order: none for the row order.
     Raises ParameterError for what is no such order or share, KindError where the model has no distribution or vectors.
 
     >>> import numpy as np
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 3], [5, 4, 1, 1, 2, 5])
-    >>> model, one = cofactor.BiasedMF(factors=2).fit(ratings), np.int32([0])
-    >>> every, known = np.zeros(0, bool), ratings.by_user
-    >>> rows, scores = ranked(model, one, 2, known=known, exclude=known.take(one), allowed=every)
+    >>> model, user = cofactor.BiasedMF(factors=2).fit(ratings), UserBatch.trained([0], ratings.by_user)
+    >>> rows, scores = ranked(model, user, 2, exclude=user.histories, allowed=np.zeros(0, bool))
     >>> rows.tolist(), scores.shape                                  # one item is left
     ([[3, -1]], (1, 2))
     """
@@ -69,10 +68,9 @@ def ranked(
     if len(evidence) and evidence.all():
         evidence = EVERY
     usable = allowed & evidence if len(allowed) and len(evidence) else (evidence if len(evidence) else allowed)
-    histories = known.take(users)
-    rows, scores = model.top(users, depth, histories=histories, exclude=exclude, allowed=usable, order=order)
+    rows, scores = model.top(users, depth, exclude=exclude, allowed=usable, order=order)
     if by != "mean":
-        rows, scores = _by_quantile(model, users, rows, known, TAIL if by == "cautious" else 1 - TAIL)
+        rows, scores = _by_quantile(model, users, rows, TAIL if by == "cautious" else 1 - TAIL)
     if diversity > 0:
         rows, scores = _diverse(model, rows, scores, n, diversity)
     rows, scores = contiguous(rows[:, :n], np.int32), contiguous(scores[:, :n], np.float32)
@@ -170,14 +168,12 @@ def _has_vectors(model: Any) -> bool:
     return isinstance(model, ComparesItems) or (isinstance(model, HasFactors) and model.item_factors.shape[1] > 0)
 
 
-def _by_quantile(
-    model: HasUncertainty, users: Int32, rows: Int32, known: SparseRows, share: float
-) -> tuple[Int32, Float32]:
+def _by_quantile(model: HasUncertainty, users: UserBatch, rows: Int32, share: float) -> tuple[Int32, Float32]:
     """Each list in the order of its items' quantiles; equal ones by row."""
     there = rows >= 0
-    owner = np.repeat(users, there.sum(axis=1)).astype(np.int32)
+    owner = users.take(np.repeat(np.arange(len(users)), there.sum(axis=1)))
     scores = np.full(rows.shape, -np.inf, np.float32)
-    scores[there] = model.distribution(owner, rows[there], known).quantile(share)
+    scores[there] = model.distribution(owner, rows[there]).quantile(share)
     order = np.lexsort((rows, -scores), axis=1)
     return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
 

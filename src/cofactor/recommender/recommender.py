@@ -27,10 +27,12 @@ from cofactor.kernels.sparse import SparseRows, merge_counts, merge_latest, stac
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.models import KINDS
 from cofactor.models.arguments import require_histories, solvable
-from cofactor.models.base import Explains, FoldsAbout, FoldsIn, TakesItems, predicted
+from cofactor.models.base import Explains, FoldsIn, TakesItems
 from cofactor.models.explanation import Explanation, told
+from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.prior import Priors
 from cofactor.models.rerank import By, ranked, without_evidence
+from cofactor.models.user_batch import UserBatch
 from cofactor.recommender import persistence
 from cofactor.recommender.artifact import read_artifact, write_artifact
 from cofactor.validation import validated
@@ -228,9 +230,32 @@ class Recommender:
         allowed = checks.mask("allowed", allowed, len(self.items), optional=True)
         checks.flag("exclude_seen", exclude_seen)
         exclude = self.excluded.take(rows) if exclude_seen else SparseRows.empty(len(rows))
-        n, known = min(n, len(self.items)), self.histories
         options: Any = {"allowed": allowed, "by": by, "diversity": diversity}
-        return ranked(self.model, rows, n, known=known, exclude=exclude, **options, **self._unknown_items)
+        n = min(n, len(self.items))
+        return ranked(self.model, self.batch(rows), n, exclude=exclude, **options, **self._unknown_items)
+
+    def batch(self, rows: Int32, times: Any = None) -> UserBatch:
+        """Return these users, aligned with their histories, as models take them.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n,), int32
+            User rows; -1 is an unknown user.
+        times : sequence of int, optional
+            Seconds since 1970, one for each row.
+
+        Returns
+        -------
+        UserBatch
+
+        Examples
+        --------
+        >>> import cofactor, numpy as np
+        >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], [5, 3, 4])
+        >>> cofactor.Recommender.fit(cofactor.Bias(), ratings).batch(np.int32([1, 0])).histories.counts.tolist()
+        [1, 2]
+        """
+        return UserBatch.trained(rows, self.histories, times)
 
     def ranked_lists(self, rows: Int32, ks: Sequence[int], relevant: SparseRows) -> ModelLists:
         """Lists of these user rows with their ties, for ranking metrics; what is seen is left out.
@@ -250,9 +275,8 @@ class Recommender:
         require_histories(relevant, len(self.items), n_rows=len(rows), name="relevant")
         return ModelLists.of(
             self.model,
-            rows,
+            self.batch(rows),
             ks,
-            known=self.histories,
             exclude=self.excluded.take(rows),
             relevant=relevant,
             evidence=EVERY if self.evidence is None else self.evidence,
@@ -379,10 +403,10 @@ class Recommender:
         """
         n = checks.whole_number("n", n, low=1)
         one = self._history(history)
-        newcomer, n = np.zeros(1, np.int32), min(n, len(self.items))
+        n = min(n, len(self.items))
         options: Any = {"allowed": self._allowed(candidates), "by": by, "diversity": diversity}
         folded = self.folded_in(one, self._about(about))
-        top = ranked(folded, newcomer, n, known=one, exclude=one, **options, **self._unknown_items)
+        top = ranked(folded, UserBatch.folded(one), n, exclude=one, **options, **self._unknown_items)
         return self._ranked(np.zeros(1, np.int32), top, with_user=False)
 
     def _ranked(self, rows: Int32, top: tuple[Int32, Float32], *, with_user: bool = True) -> pl.DataFrame:
@@ -493,13 +517,14 @@ class Recommender:
 
     def _predicted(self, users: pl.Series, items: pl.Series, times: Any) -> Float32:
         u, i, at = self.users.rows(users), self.items.rows(items), _seconds(times, len(users))
-        ratings = predicted(self.model, u, i, at, self.histories)
+        ratings: Float32 = self.model.predict(self.batch(u, at), i)
         new = np.flatnonzero(u < 0)
         if not len(new) or self.priors is None or self.priors.users is None:
             return ratings
-        nobody, one = SparseRows.empty(1), np.zeros(len(new), np.int32)
+        empty, rows = SparseRows.empty(1), np.zeros(len(new), np.int32)
         ratings = np.array(ratings)
-        ratings[new] = predicted(self.folded_in(nobody), one, i[new], None if at is None else at[new], nobody)
+        unknown = UserBatch.trained(rows, empty, None if at is None else at[new])
+        ratings[new] = self.folded_in(empty).predict(unknown, i[new])
         return ratings
 
     # reasons
@@ -546,7 +571,7 @@ class Recommender:
         if not isinstance(self.model, Explains):
             raise KindError("this model cannot say what its scores are made of")
         with solvable():
-            return self.model.explain(user, item, self.histories)
+            return self.model.explain(self.batch(np.array([user], np.int32)), item)
 
     @property
     def titles(self) -> pl.Series | None:
@@ -627,7 +652,7 @@ class Recommender:
         that the prior learnt from. Raises KindError for a model that cannot fold in, DataError as the prior's encoder.
 
         >>> import cofactor
-        >>> from cofactor.arrays import SparseRows
+        >>> from cofactor.kernels.sparse import SparseRows
         >>> ratings = cofactor.Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
         >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=2), ratings)
         >>> rec.folded_in(SparseRows.of([0, 1], [0, 1], [5, 5], 2)).n_users
@@ -639,11 +664,9 @@ class Recommender:
         if table is not None:
             checks.instance("table", table, pl.DataFrame, "give a polars frame with a row for each history")
         prior = None if self.priors is None else self.priors.users
-        if prior is None or not isinstance(self.model, FoldsAbout):
-            with solvable():
-                return self.model.fold_in(histories)
+        gaussian = None if prior is None else GaussianPrior(prior.means(table, len(histories)), prior.precision)
         with solvable():
-            return self.model.fold_in_about(histories, prior.means(table, len(histories)), prior.precision)
+            return self.model.fold_in(histories, prior=gaussian)
 
     def _about(self, about: Mapping[str, Any] | None) -> pl.DataFrame | None:
         """One newcomer's row of the user table, as far as the prior asks for it."""
@@ -781,7 +804,9 @@ class Recommender:
             raise DataError("new items must be new: some ids of the table are known or stand twice")
         items, raters = self.items.union(IdMap.of(ids)), self._raters(ids, ratings)
         with solvable():
-            factors, bias = self.model.items_about(raters, prior.means(table, len(ids)), prior.precision)
+            factors, bias = self.model.fold_in_items(
+                raters, GaussianPrior(prior.means(table, len(ids)), prior.precision)
+            )
         take = np.array(self.items.rows(items.all))
         take[items.rows(ids)] = -1 - np.arange(len(ids), dtype=np.int32)
         moved = items.rows(self.items.all)

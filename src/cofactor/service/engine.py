@@ -135,7 +135,7 @@ class Engine:
             return
         history = rec.histories.row(0)
         pairs = list(zip(serving.items(history.columns[:3]), history.values[:3].tolist(), strict=True))
-        for person in (Person(rec.model, 0, rec.histories, history, "model"), serving.newcomer(pairs)):
+        for person in (Person(rec.model, rec.batch(np.zeros(1, np.int32)), history, "model"), serving.newcomer(pairs)):
             serving.rank(person, 1)
 
     @property
@@ -236,7 +236,7 @@ class Engine:
             places = mixed(best, pool, wish.n, wish.explore, stream or np.random.default_rng())
         else:
             places = [Place(row, score, False, 1.0) for row, score in best]
-        by: AnsweredBy = "prior" if person.row < 0 and "model" in marks.values() else person.by
+        by: AnsweredBy = "prior" if not person.is_known and "model" in marks.values() else person.by
         return Ranked(serving.version, by, stale, self._told(serving, places, marks))
 
     def _told(self, serving: Serving, places: list[Place], marks: dict[int, ItemAnsweredBy]) -> list[Suggestion]:

@@ -19,6 +19,7 @@ from cofactor.kernels.parallel import threads
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.base import FoldsIn, HasUncertainty
 from cofactor.models.rerank import By, ranked
+from cofactor.models.user_batch import UserBatch
 from cofactor.recommender.recommender import Recommender
 
 __all__ = ["AnsweredBy", "ItemAnsweredBy", "Person", "Serving"]
@@ -36,18 +37,22 @@ class Person:
 
     Attributes:
 
-        model, row: the model whose user this is, and the user's row there; -1 for one of whom it knows nothing.
-        known: the histories of that model's users.
+        model: the model whose user this is.
+        users: a batch of the user alone; row -1 where the model knows nothing of them.
         exclude: what is never recommended to them, one row.
         by: what answers for them: the trained row, a row folded in from their history, the prior of newcomers, or what
             is popular.
     """
 
     model: Any
-    row: int
-    known: SparseRows
+    users: UserBatch
     exclude: SparseRows
     by: AnsweredBy
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the model has a row for the user."""
+        return int(self.users.rows[0]) >= 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +110,8 @@ class Serving:
         if row < 0:
             return None
         rec = self.recommender
-        return Person(rec.model, row, rec.histories, self._with(rec.excluded.row(row), also), "model")
+        users = rec.batch(np.array([row], np.int32))
+        return Person(rec.model, users, self._with(rec.excluded.row(row), also), "model")
 
     def newcomer(
         self, history: Iterable[tuple[str, float]], also: Iterable[str] = (), facts: Mapping[str, Any] | None = None
@@ -123,9 +129,10 @@ class Serving:
         exclude = self._with(one, also)
         has_prior = rec.priors is not None and rec.priors.users is not None
         if not isinstance(rec.model, FoldsIn) or not (len(pairs) or has_prior):
-            return Person(rec.model, -1, rec.histories, exclude, "popularity")
+            return Person(rec.model, rec.batch(np.array([-1], np.int32)), exclude, "popularity")
         with threads(1):
-            return Person(self._folded(one, facts or {}), 0, one, exclude, "fold-in" if len(pairs) else "prior")
+            folded = self._folded(one, facts or {})
+            return Person(folded, UserBatch.folded(one), exclude, "fold-in" if len(pairs) else "prior")
 
     def _folded(self, one: SparseRows, facts: Mapping[str, Any]) -> Any:
         rec, table = self.recommender, None
@@ -155,17 +162,16 @@ class Serving:
         the most popular items, with a score of 0.
         """
         rec, mask, n = self.recommender, EVERY if allowed is None else allowed, min(n, len(self.recommender.items))
-        model, row, known = person.model, person.row, person.known
-        if row < 0:
+        model, users = person.model, person.users
+        if not person.is_known:
             if self._nobody is None:
                 return self._popular(n, person.exclude, mask, by)
-            model, row, known = self._nobody, 0, SparseRows.empty(1)
+            model, users = self._nobody, UserBatch.folded(SparseRows.empty(1))
         with threads(1):
             rows, scores = ranked(
                 model,
-                np.array([row], np.int32),
+                users,
                 n,
-                known=known,
                 exclude=person.exclude,
                 allowed=mask,
                 by=by,
@@ -178,7 +184,7 @@ class Serving:
 
     def answered_by(self, person: Person, rows: Int32, scores: Float32) -> list[ItemAnsweredBy]:
         """Return what put each of these items of `rank` into its place, as `Recommender.answered_by` has it."""
-        if person.row < 0 and self._nobody is None:
+        if not person.is_known and self._nobody is None:
             return ["popularity"] * len(rows)
         marks: list[ItemAnsweredBy] = self.recommender.answered_by(rows, scores).to_list()
         return marks

@@ -10,8 +10,7 @@ import numpy as np
 
 from cofactor.errors import KindError, UnknownIdError
 from cofactor.kernels.parallel import threads
-from cofactor.models.base import Explains, HasUncertainty, PredictsRatings, distribution
-from cofactor.models.base import predicted as predicted_pairs
+from cofactor.models.base import Explains, HasUncertainty, PredictsRatings
 from cofactor.models.explanation import told
 from cofactor.service.answers import Answer
 from cofactor.service.engine import Engine
@@ -52,12 +51,12 @@ def predicted(engine: Engine, user: str, item: str) -> Expected:
     serving, person, stale = engine.person(user)
     if not isinstance(person.model, PredictsRatings):
         raise KindError("this model cannot predict ratings")
-    users, items = np.array([person.row], np.int32), np.array([known_item(serving, item)], np.int32)
+    items = np.array([known_item(serving, item)], np.int32)
     with threads(1):
-        value = float(predicted_pairs(person.model, users, items, None, person.known)[0])
+        value = float(person.model.predict(person.users, items)[0])
         interval = None
         if isinstance(person.model, HasUncertainty):
-            low, high = distribution(person.model, users, items, None, person.known).interval(LEVEL)
+            low, high = person.model.distribution(person.users, items).interval(LEVEL)
             interval = (float(low[0]), float(high[0]))
     return Expected(serving.version, person.by, stale, value, interval)
 
@@ -71,12 +70,12 @@ def explained(engine: Engine, user: str, item: str) -> Reasons:
     row = known_item(serving, item)
     if not isinstance(person.model, Explains):
         raise KindError("this model cannot say what its scores are made of")
-    if person.row < 0:
+    if not person.is_known:
         raise UnknownIdError(f"user {user!r} is not known to model {serving.version}, so there is nothing to explain")
     rec = serving.recommender
     with threads(1):
-        why = person.model.explain(person.row, row, person.known)
-    frame = told(why, rec.users, rec.items, person.known.row(person.row), rec.titles)
+        why = person.model.explain(person.users, row)
+    frame = told(why, rec.users, rec.items, person.users.histories, rec.titles)
     parts = [_part(engine, serving, one) for one in frame.iter_rows(named=True)]
     return Reasons(serving.version, person.by, stale, float(frame["term"].sum()), parts)
 

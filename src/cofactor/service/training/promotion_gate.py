@@ -17,7 +17,6 @@ from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.intervals import NO_INTERVAL, Interval, paired_difference, paired_rmse_difference
 from cofactor.metrics.ranking import ndcg
 from cofactor.metrics.rating import errors_by_user
-from cofactor.models.base import predicted
 from cofactor.recommender.recommender import Recommender
 from cofactor.recommender.updating import as_of, rows_of, texts
 from cofactor.service.training.data import Material
@@ -64,7 +63,7 @@ def rating_accuracy(candidate: Recommender, active: Recommender, held: pl.DataFr
 
 def _told(one: Recommender, users: Any, held: pl.DataFrame) -> Any:
     items, times = rows_of(one.items, held["item"]), held["time"].to_numpy()
-    return predicted(one.model, users, items, times, one.histories)
+    return one.model.predict(one.batch(users, times), items)
 
 
 def ranking_accuracy(candidate: Recommender, active: Recommender, held: pl.DataFrame, k: int, seed: int) -> Accuracy:

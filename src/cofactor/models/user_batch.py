@@ -1,0 +1,182 @@
+"""User batch: the users that a model is asked about, each with the history that answers are based on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+
+from cofactor import checks
+from cofactor.arrays import Int32, Int64
+from cofactor.errors import DataError
+from cofactor.kernels.sparse import SparseRows
+
+__all__ = ["UserBatch"]
+
+
+@dataclass(frozen=True, eq=False)
+class UserBatch:
+    """Users of a model as of now, aligned with their histories. Users may occur more than once.
+
+    Create a batch with `trained`, where the histories are those of all users of the model, or with `of`, where there
+    is one history for each user of the batch.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n,), int32
+        Row numbers of the model's users; -1 for a user that the model does not have.
+    source : SparseRows
+        Histories: rows of items.
+    place : ndarray of shape (n,), int32
+        The row of `source` that is the history of each user; -1 for an empty history.
+    times : ndarray of shape (n,), int64, or None
+        The time of each question in seconds since 1970, for models that learned from time.
+
+    Raises
+    ------
+    DataError
+        If the arrays are not of the same length.
+    ParameterError
+        If a row number is not in its range.
+
+    Examples
+    --------
+    >>> histories = SparseRows.of([0, 1, 1], [2, 0, 2], [5, 3, 4], n_rows=2)
+    >>> users = UserBatch.trained([1, 0, 1], histories)
+    >>> len(users), users.histories.counts.tolist()
+    (3, [2, 1, 2])
+    >>> UserBatch.of([0], histories)
+    Traceback (most recent call last):
+    cofactor.errors.DataError: histories must have 1 rows, one for each user of the batch, not 2
+    """
+
+    rows: Int32
+    source: SparseRows
+    place: Int32
+    times: Int64 | None = None
+
+    def __post_init__(self) -> None:
+        checks.instance("source", self.source, SparseRows, "make one by SparseRows.of(rows, columns, values, n_rows)")
+        shared = self.rows is self.place
+        rows = checks.row_numbers("rows", self.rows, checks.MOST_VALUES, unknown=True)
+        place = rows if shared else checks.row_numbers("place", self.place, len(self.source), unknown=True)
+        if shared and len(rows) and int(rows.max()) >= len(self.source):
+            raise DataError(f"histories must have a row for user {rows.max()}, not {len(self.source):,} rows")
+        if len(rows) != len(place):
+            raise DataError(f"place must have {len(rows):,} rows, one for each user of the batch, not {len(place):,}")
+        object.__setattr__(self, "rows", rows)
+        object.__setattr__(self, "place", place)
+        if self.times is not None:
+            object.__setattr__(self, "times", checks.seconds("times", self.times, len(rows)))
+
+    @classmethod
+    def trained(cls, rows: Any, histories: SparseRows, times: Any = None) -> Self:
+        """Create a batch of users of a model from the histories of all its users.
+
+        Parameters
+        ----------
+        rows : sequence of int
+            Row numbers; -1 for an unknown user, who has an empty history.
+        histories : SparseRows
+            One row for each user of the model.
+        times : sequence of int, or None
+            Seconds since 1970, one for each user of the batch.
+
+        Returns
+        -------
+        UserBatch
+            It copies no histories.
+        """
+        checks.instance("histories", histories, SparseRows, "make one by SparseRows.of(rows, columns, values, n_rows)")
+        numbers = checks.row_numbers("users", rows, len(histories), unknown=True)
+        return cls(numbers, histories, numbers, times)
+
+    @classmethod
+    def of(cls, rows: Any, histories: SparseRows, times: Any = None) -> Self:
+        """Create a batch from one history for each user.
+
+        Parameters
+        ----------
+        rows : sequence of int
+            Row numbers of the model's users.
+        histories : SparseRows
+            One row for each user of the batch, in the same order.
+        times : sequence of int, or None
+            Seconds since 1970, one for each user of the batch.
+
+        Returns
+        -------
+        UserBatch
+        """
+        checks.instance("histories", histories, SparseRows, "make one by SparseRows.of(rows, columns, values, n_rows)")
+        numbers = checks.row_numbers("users", rows, checks.MOST_VALUES, unknown=True)
+        if len(numbers) != len(histories):
+            raise DataError(
+                f"histories must have {len(numbers):,} rows, one for each user of the batch, not {len(histories):,}"
+            )
+        return cls(numbers, histories, np.arange(len(numbers), dtype=np.int32), times)
+
+    @classmethod
+    def folded(cls, histories: SparseRows, times: Any = None) -> Self:
+        """Create the batch of all users of a model that was folded in from these histories.
+
+        Parameters
+        ----------
+        histories : SparseRows
+            One row for each user.
+        times : sequence of int, or None
+            Seconds since 1970, one for each user.
+
+        Returns
+        -------
+        UserBatch
+        """
+        checks.instance("histories", histories, SparseRows, "make one by SparseRows.of(rows, columns, values, n_rows)")
+        return cls.trained(np.arange(len(histories), dtype=np.int32), histories, times)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether `source` holds a history for each user of the model, in the order of their rows."""
+        return self.rows is self.place
+
+    @cached_property
+    def histories(self) -> SparseRows:
+        """The history of each user of the batch: n rows."""
+        return self.source.take(self.place)
+
+    def take(self, positions: Any, times: Any = None) -> Self:
+        """Select users by their position in the batch; a position may occur more than once.
+
+        Parameters
+        ----------
+        positions : ndarray of shape (m,), int, slice or bool
+        times : sequence of int, or None
+            Seconds since 1970, one for each selected user; None keeps those of the batch.
+
+        Returns
+        -------
+        UserBatch
+            Of m users.
+        """
+        rows = self.rows[positions]
+        place = rows if self.is_trained else self.place[positions]
+        kept = self.times[positions] if times is None and self.times is not None else times
+        return type(self)(rows, self.source, place, kept)
+
+    def distinct(self) -> tuple[Self, Int64]:
+        """Return the batch without repetitions, ordered by row, and the position there of each user of this batch.
+
+        Times are left out.
+        """
+        if self.is_trained:
+            rows, where = np.unique(self.rows, return_inverse=True)
+            rows = rows.astype(np.int32)
+            return type(self)(rows, self.source, rows), where
+        key = self.rows.astype(np.int64) * (len(self.source) + 1) + self.place
+        _, first, where = np.unique(key, return_index=True, return_inverse=True)
+        return type(self)(self.rows[first], self.source, self.place[first]), where
