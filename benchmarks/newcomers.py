@@ -30,6 +30,7 @@ from cofactor import Interactions, Recommender
 from cofactor.cold_start import learn_priors
 from cofactor.estimators import REGISTRY
 from cofactor.metrics.intervals import bootstrap_interval
+from cofactor.models.user_batch import UserBatch
 
 PAGE = Path(__file__).parent / "newcomers.md"
 OF_EVENTS = ("popularity", "implicit-als", "bpr", "ease")
@@ -62,7 +63,7 @@ def parted(table: Interactions, seed: int) -> tuple[Interactions, Interactions, 
 def judged(rec: Recommender, rest: Interactions, held: Any) -> float:
     """RMSE, or NDCG@10 for a model of events."""
     if rec.kind == "ratings":
-        told = rec.model.predict(rest.u, rest.i, rec.histories)
+        told = rec.model.predict(UserBatch.trained(rest.u, rec.histories), rest.i)
         return float(np.sqrt(np.mean(np.square(told - rest.values))))
     liked = rest.select(rest.values >= 4).by_user
     users = held[liked.counts[held] > 0].astype(np.int32)
@@ -120,7 +121,7 @@ def judged_events(rec: Recommender, left: Interactions, new: pl.Series, rng: Any
     ours = rec.users.rows(left.users.all)
     users = np.flatnonzero((liked.counts > 0) & (ours >= 0))
     rows = rng.permutation(rec.items.rows(new))
-    scores = rec.model.scores(ours[users], rec.histories)[:, rows]
+    scores = rec.model.scores(UserBatch.of(ours[users], rec.histories))[:, rows]
     lists = rows[np.argsort(-scores, axis=1, kind="stable")[:, :10]]
     of = rec.items.rows(left.items.all)
     return ndcg(lists, [set(of[liked.row(int(u)).columns].tolist()) for u in users])

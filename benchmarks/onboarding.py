@@ -36,6 +36,7 @@ from cofactor import Interactions, Recommender
 from cofactor.cold_start import Interview, Population
 from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.intervals import paired_rmse_difference
+from cofactor.models.user_batch import UserBatch
 
 PAGE = Path(__file__).parent / "onboarding.md"
 ESTIMATOR = cofactor.BayesianMF(factors=8, iterations=100, burn_in=30, kept_samples=16)
@@ -137,7 +138,7 @@ def bias_errors(train: Interactions, people: list[Newcomer], known: list[Any]) -
     items, values = (np.concatenate([pair[at] for pair in known]) for at in (0, 1))
     given = SparseRows.of(owner, items, values, len(people))
     model = Recommender.fit(cofactor.Bias(), train).model.fold_in(given)
-    scores = model.scores(np.arange(len(people), dtype=np.int32), given)
+    scores = model.scores(UserBatch.of(np.arange(len(people), dtype=np.int32), given))
     return [person.error(row) for person, row in zip(people, scores, strict=True)]
 
 

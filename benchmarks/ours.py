@@ -33,6 +33,7 @@ from cofactor.metrics.ranking import ranking_metrics
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import EventsLoss
 from cofactor.models.objective import objective
+from cofactor.models.user_batch import UserBatch
 from runners.measuring import mark, peak_mb, per_iteration, report, save_factors, seconds
 from tables import interactions
 
@@ -140,7 +141,7 @@ def sgd(given: argparse.Namespace) -> Found:
     u, i, values = (np.load(given.data / f"test_{name}.npy") for name in ("u", "i", "values"))
     known = (u < len(rec.users)) & (i < len(rec.items))
     u, i = (np.where(known, side, -1).astype(np.int32) for side in (u, i))
-    predicted = rec.model.predict(u, i, rec.histories).astype(np.float64)
+    predicted = rec.model.predict(UserBatch.trained(u, rec.histories), i).astype(np.float64)
     return found | {"rmse": float(np.sqrt(np.mean((values - predicted) ** 2)))}
 
 

@@ -16,6 +16,7 @@ from cofactor.evaluate.split import Split
 from cofactor.metrics.intervals import paired_difference
 from cofactor.metrics.ranking import ranking_metrics
 from cofactor.metrics.rating import rmse
+from cofactor.models.user_batch import UserBatch
 
 SEEDS = range(5)
 
@@ -48,7 +49,7 @@ def i0(movielens: Interactions, file_order: pl.DataFrame) -> list[Split]:
 def mean_rmse(estimator: cofactor.BiasedMF | cofactor.Bias | cofactor.ExplicitALS, split: Split) -> float:
     def one(seed: int) -> float:
         rec = cofactor.Recommender.fit(estimator, split.train, seed=seed)
-        return rmse(split.test.values, rec.model.predict(split.test.u, split.test.i, rec.histories))
+        return rmse(split.test.values, rec.model.predict(UserBatch.trained(split.test.u, rec.histories), split.test.i))
 
     return float(np.mean([one(seed) for seed in SEEDS]))
 

@@ -28,6 +28,7 @@ from cofactor.evaluate.validation_split import inner_split
 from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.intervals import bootstrap_interval
 from cofactor.metrics.significance import sign_flip
+from cofactor.models.user_batch import UserBatch
 
 FRAME = {"user": [1, 2], "item": [3, 4], "rating": [5.0, 4.0], "time": [1, 2]}
 TABLES = [None, 1, "ratings.csv", [], FRAME, pl.DataFrame(FRAME), pd.DataFrame(FRAME), pa.table(FRAME)]
@@ -92,7 +93,9 @@ def made() -> SimpleNamespace:
         wanted=np.full((5, 3), 1 / 3),
         tastes=audit.Tastes.of(full),
         scored=evaluate.score(rec, split, label="x"),
-        predicted=bayes.model.distribution(np.zeros(3, np.int32), np.zeros(3, np.int32), bayes.histories),
+        predicted=bayes.model.distribution(
+            UserBatch.trained(np.zeros(3, np.int32), bayes.histories), np.zeros(3, np.int32)
+        ),
     )
 
 

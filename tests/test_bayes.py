@@ -16,6 +16,7 @@ from cofactor.kernels.gibbs import draw_history_terms
 from cofactor.metrics.rating import rmse
 from cofactor.models.low_rank_mean import FactorAverage
 from cofactor.models.posterior import BayesianModel
+from cofactor.models.user_batch import UserBatch
 
 
 @settings(max_examples=25, deadline=None)
@@ -87,27 +88,31 @@ def model(split: Split) -> BayesianModel:
 
 
 def test_it_is_more_accurate_than_any_single_factorization(split: Split, model: BayesianModel) -> None:
-    found = rmse(split.test.values, model.predict(split.test.u, split.test.i, split.train.by_user))
+    found = rmse(split.test.values, model.predict(UserBatch.trained(split.test.u, split.train.by_user), split.test.i))
     assert 0.865 < found < 0.885
     alone = cofactor.Recommender.fit(cofactor.BiasedMF(), split.train).model
-    assert found < rmse(split.test.values, alone.predict(split.test.u, split.test.i, split.train.by_user)) - 0.02
+    assert (
+        found
+        < rmse(split.test.values, alone.predict(UserBatch.trained(split.test.u, split.train.by_user), split.test.i))
+        - 0.02
+    )
 
 
 def test_having_rated_says_something(split: Split, model: BayesianModel) -> None:
     plain = cofactor.BayesianMF(implicit=False).fit(split.train, seed=0)
     histories = split.train.by_user
-    with_terms = rmse(split.test.values, model.predict(split.test.u, split.test.i, histories))
-    without = rmse(split.test.values, plain.predict(split.test.u, split.test.i, histories))
+    with_terms = rmse(split.test.values, model.predict(UserBatch.trained(split.test.u, histories), split.test.i))
+    without = rmse(split.test.values, plain.predict(UserBatch.trained(split.test.u, histories), split.test.i))
     assert 0.885 < without < 0.905
     assert with_terms < without - 0.008
 
 
 def test_intervals_hold_what_they_promise_for_quiet_and_noisy_users(split: Split, model: BayesianModel) -> None:
     test, train = split.test, split.train
-    low, high = model.distribution(test.u, test.i, train.by_user).interval(0.95)
+    low, high = model.distribution(UserBatch.trained(test.u, train.by_user), test.i).interval(0.95)
     inside = (test.values >= low) & (test.values <= high)
     assert 0.94 <= inside.mean() <= 0.96
-    residual = train.values - model.predict(train.u, train.i, train.by_user)
+    residual = train.values - model.predict(UserBatch.trained(train.u, train.by_user), train.i)
     noise = np.sqrt(np.bincount(train.u, residual**2, train.n_users) / np.maximum(train.by_user.counts, 1))[test.u]
     for quarter in np.array_split(np.argsort(noise, kind="stable"), 4):
         assert 0.91 <= inside[quarter].mean() <= 0.98
@@ -115,7 +120,7 @@ def test_intervals_hold_what_they_promise_for_quiet_and_noisy_users(split: Split
 
 def test_the_mean_of_the_draws_is_close_to_the_average(split: Split, model: BayesianModel) -> None:
     u, i = split.test.u[:3000], split.test.i[:3000]
-    drawn = model.distribution(u, i, split.train.by_user).mean()
+    drawn = model.distribution(UserBatch.trained(u, split.train.by_user), i).mean()
     average = model.average.linear(u, i)
     assert np.abs(drawn - average).mean() < 0.06
     assert abs(float(np.mean(drawn - average))) < 0.01
@@ -126,18 +131,23 @@ def test_folding_in_is_nearly_as_good_as_having_been_there(split: Split, model: 
     folded = model.fold_in(split.train.by_user.take(users))
     mine = np.isin(split.test.u, users)
     rows = np.searchsorted(users, split.test.u[mine]).astype(np.int32)
-    there = rmse(split.test.values[mine], model.predict(split.test.u[mine], split.test.i[mine], split.train.by_user))
-    new = rmse(split.test.values[mine], folded.predict(rows, split.test.i[mine], split.train.by_user))
+    there = rmse(
+        split.test.values[mine],
+        model.predict(UserBatch.trained(split.test.u[mine], split.train.by_user), split.test.i[mine]),
+    )
+    new = rmse(
+        split.test.values[mine], folded.predict(UserBatch.trained(rows, split.train.by_user), split.test.i[mine])
+    )
     assert new < there * 1.015
-    low, high = folded.distribution(rows, split.test.i[mine], split.train.by_user).interval(0.95)
+    low, high = folded.distribution(UserBatch.trained(rows, split.train.by_user), split.test.i[mine]).interval(0.95)
     assert 0.92 < ((split.test.values[mine] >= low) & (split.test.values[mine] <= high)).mean() < 0.975
 
 
 def test_somebody_unknown_is_less_certain(model: BayesianModel, split: Split) -> None:
     items = np.arange(50, dtype=np.int32)
     nobody, somebody = np.full(50, -1, np.int32), np.zeros(50, np.int32)
-    unknown = model.distribution(nobody, items, split.train.by_user)
-    assert unknown.sd().mean() > model.distribution(somebody, items, split.train.by_user).sd().mean()
+    unknown = model.distribution(UserBatch.trained(nobody, split.train.by_user), items)
+    assert unknown.sd().mean() > model.distribution(UserBatch.trained(somebody, split.train.by_user), items).sd().mean()
     assert np.abs(unknown.mean() - model.average.linear(nobody, items)).mean() < 0.25
 
 
@@ -151,12 +161,13 @@ def test_who_has_rated_nothing_is_expected_to_be_like_others_not_like_one_who_ra
     assert new.mean() > 0.8
     model, plain = (estimator.fit(split.train, seed=0) for estimator in (cofactor.BayesianMF(), cofactor.Bias()))
     error, error_plain = (
-        rmse(test.values[new], one.predict(test.u[new], test.i[new], histories)) for one in (model, plain)
+        rmse(test.values[new], one.predict(UserBatch.trained(test.u[new], histories), test.i[new]))
+        for one in (model, plain)
     )
     assert error < error_plain * 1.015
     nobody = np.full(len(test.u), -1, np.int32)
-    as_unknown = rmse(test.values[new], model.predict(nobody[new], test.i[new], histories))
+    as_unknown = rmse(test.values[new], model.predict(UserBatch.trained(nobody[new], histories), test.i[new]))
     assert abs(error - as_unknown) < 0.01
-    drawn = model.distribution(test.u[new], test.i[new], histories)
+    drawn = model.distribution(UserBatch.trained(test.u[new], histories), test.i[new])
     low, high = drawn.interval(0.95)
     assert ((low <= test.values[new]) & (test.values[new] <= high)).mean() > 0.93

@@ -26,6 +26,7 @@ from cofactor.evaluate.split import Split, split_random, split_users
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.distribution import Distribution
 from cofactor.models.factor import FactorModel
+from cofactor.models.user_batch import UserBatch
 from cofactor.recommender.recommender import Recommender
 
 STARS = Scale.declared([1, 2, 3, 4, 5])
@@ -278,7 +279,7 @@ def test_a_model_is_calibrated_on_the_test_part(toy: Any) -> None:
 def test_training_ratings_alone_decide_the_quartiles_of_noise(toy: Any) -> None:
     rec, split = toy
     train = split.train
-    residual = train.values - rec.model.predict(train.u, train.i, rec.histories).astype(np.float64)
+    residual = train.values - rec.model.predict(UserBatch.trained(train.u, rec.histories), train.i).astype(np.float64)
     noise = np.array([residual[train.u == u].std(ddof=1) for u in range(120)])[split.test.u]
     expected = np.quantile(noise, 0.25)
     table = calibration(rec, split).coverage

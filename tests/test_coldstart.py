@@ -12,6 +12,7 @@ from cofactor.audit.cold_start_curve import _beats_from, _Newcomers
 from cofactor.cold_start import eased_in
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.metrics.rating import rmse
+from cofactor.models.user_batch import UserBatch
 
 COLUMNS = [
     "given", "personal", "personal_low", "personal_high", "baseline", "baseline_low", "baseline_high",
@@ -84,7 +85,7 @@ def test_a_number_of_the_curve_by_hand() -> None:
     for label, one in (("personal", estimator), ("baseline", Bias())):
         rec = eased_in(Recommender.fit(one, train)).updated(table.select(known))
         test = newcomers.test
-        ratings = rec.model.predict(rec.users.rows(test.users.ids(test.u)), test.i, rec.histories)
+        ratings = rec.model.predict(UserBatch.trained(rec.users.rows(test.users.ids(test.u)), rec.histories), test.i)
         assert curve[label][1] == pytest.approx(rmse(test.values, ratings), rel=1e-5)
 
 

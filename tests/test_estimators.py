@@ -19,6 +19,7 @@ from cofactor.estimators import REGISTRY, Bias, BiasedMF, Epoch, ExplicitALS, Im
 from cofactor.estimators.mf import grid_for, one_cycle
 from cofactor.evaluate import Split, split_random
 from cofactor.kernels.parallel import threads
+from cofactor.models.user_batch import UserBatch
 
 RANGED = [(name, spec.name) for name, kind in REGISTRY.items() for spec in fields(kind) if "low" in spec.metadata]
 NUMERIC = [(name, spec) for name, spec in RANGED if isinstance(getattr(REGISTRY[name](), spec), int | float)]
@@ -261,10 +262,12 @@ def score_of(model: Any, split: Split) -> float:
     """RMSE, or recall@20 over min(20, held out), written out once more."""
     test, train = split.test, split.train
     if test.kind == "ratings":
-        return float(np.sqrt(np.mean((test.values - model.predict(test.u, test.i, train.by_user)) ** 2.0)))
+        return float(
+            np.sqrt(np.mean((test.values - model.predict(UserBatch.trained(test.u, train.by_user), test.i)) ** 2.0))
+        )
     recalls = []
     for u in np.unique(test.u):
-        scores = model.scores(np.array([u], np.int32), train.by_user)[0].astype(np.float64)
+        scores = model.scores(UserBatch.of(np.array([u], np.int32), train.by_user))[0].astype(np.float64)
         scores[train.excluded.row(int(u)).columns] = -np.inf
         held_out = test.i[test.u == u]
         top = np.argsort(-scores, kind="stable")[:20]
@@ -385,7 +388,7 @@ def test_extreme_settings_end_in_finite_predictions(estimator: Any, splits: dict
     train = splits[learns_from(estimator)].train
     model = estimator.with_settings(epochs=4).fit(train)
     assert all(np.isfinite(array).all() for array in model.arrays().values())
-    assert np.isfinite(model.predict(train.u, train.i, train.by_user)).all()
+    assert np.isfinite(model.predict(UserBatch.trained(train.u, train.by_user), train.i)).all()
 
 
 # biased-mf's own

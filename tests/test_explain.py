@@ -15,6 +15,7 @@ from cofactor.errors import KindError, UnknownIdError
 from cofactor.estimators import REGISTRY
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.explanation import Explanation, ridge_terms
+from cofactor.models.user_batch import UserBatch
 
 CASES = [
     (name, kind)
@@ -46,7 +47,7 @@ def test_the_parts_add_up_to_the_score(case: tuple[str, str], fitted: Any, data:
     rec = fitted(case)
     u, i = data.draw(st.integers(0, len(rec.users) - 1)), data.draw(st.integers(0, len(rec.items) - 1))
     why = rec.explanation(u, i)
-    score = rec.model.scores(np.array([u], np.int32), rec.histories.row(u))[0, i]
+    score = rec.model.scores(UserBatch.of(np.array([u], np.int32), rec.histories.row(u)))[0, i]
     size = np.abs(why.parts).sum()
     assert why.score == pytest.approx(score, abs=1e-5 * max(size, 1))
     assert abs(why.parts.sum() - score) <= 1e-4 * size + 1e-9
@@ -150,7 +151,7 @@ def test_an_explanation_without_a_history_has_no_parts_of_items(small_ratings: I
     unknown = rec.model.fold_in(nothing)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        why = unknown.explain(0, 3, nothing)
+        why = unknown.explain(UserBatch.trained([0], nothing), 3)
     assert len(why.rows) == len(why.terms) == 0
     assert why.parts.sum() == pytest.approx(why.score)
 

@@ -19,6 +19,7 @@ from cofactor.models import KINDS
 from cofactor.models.base import FoldsIn, HasFactors, Model, PredictsRatings, ScoresItems
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import EventsLoss, Loss, RatingsLoss
+from cofactor.models.user_batch import UserBatch
 
 NOTHING = SparseRows.empty(0)
 
@@ -100,7 +101,7 @@ def test_linear_is_the_sum_it_says_with_nothing_for_the_unknown(seed: int, facto
 def test_a_model_without_users_predicts_the_items_level() -> None:
     model = made(0, n_users=0, mean=3.0)
     unknown = np.full(9, -1, np.int32)
-    predicted = model.predict(unknown, np.arange(9, dtype=np.int32), NOTHING)
+    predicted = model.predict(UserBatch.trained(unknown, NOTHING), np.arange(9, dtype=np.int32))
     np.testing.assert_allclose(predicted, 3 + model.item_bias, rtol=1e-6)
 
 
@@ -120,16 +121,16 @@ def test_the_link_stays_in_its_range_and_never_overflows(x: list[float], low: fl
 def test_predictions_are_clipped_to_the_scale_and_scores_are_not() -> None:
     model = made(1, sd=5.0, scale=Scale(1.0, 5.0))
     u, i = (a.ravel().astype(np.int32) for a in np.mgrid[:6, :9])
-    x = model.scores(np.arange(6, dtype=np.int32), NOTHING).ravel()
+    x = model.scores(UserBatch.of(np.arange(6, dtype=np.int32), NOTHING)).ravel()
     assert x.min() < 1
     assert x.max() > 5
-    np.testing.assert_array_equal(model.predict(u, i, NOTHING), np.clip(x, 1, 5))
+    np.testing.assert_array_equal(model.predict(UserBatch.trained(u, NOTHING), i), np.clip(x, 1, 5))
 
 
 def test_what_is_not_finite_is_not_clipped_to_the_top_of_the_scale() -> None:
     model = made(0, scale=Scale(1.0, 5.0))
     model = replace(model, user_bias=np.full_like(model.user_bias, np.nan))
-    assert np.isnan(model.predict(np.zeros(1, np.int32), np.zeros(1, np.int32), NOTHING)).all()
+    assert np.isnan(model.predict(UserBatch.trained(np.zeros(1, np.int32), NOTHING), np.zeros(1, np.int32))).all()
 
 
 # ranking
@@ -141,8 +142,8 @@ def test_top_is_the_order_of_the_scores(seed: int, factors: int, n: int) -> None
     model, rng = made(seed, factors=factors), np.random.default_rng(seed)
     users, allowed = np.array([4, 0, 4], np.int32), rng.random(9) < 0.7
     exclude = history(seed, 3, 9, values=[1.0])
-    rows, scores = model.top(users, n, histories=exclude, exclude=exclude, allowed=allowed)
-    wanted = model.scores(users, exclude).astype(np.float64)
+    rows, scores = model.top(UserBatch.of(users, exclude), n, exclude=exclude, allowed=allowed)
+    wanted = model.scores(UserBatch.of(users, exclude)).astype(np.float64)
     wanted[:, ~allowed] = -np.inf
     for k in range(3):
         wanted[k, exclude.row(k).columns] = -np.inf
@@ -285,7 +286,7 @@ def test_ratings_far_off_the_range_do_no_harm(values: list[float]) -> None:
     for k in range(12):
         reached = row_loss(model, rows.row(k), folded.user_factors[k].astype(np.float64), float(folded.user_bias[k]))
         assert reached <= row_loss(model, rows.row(k), np.zeros(4), 0.0) * (1 + 1e-12)
-    x = folded.scores(np.arange(12, dtype=np.int32), rows)
+    x = folded.scores(UserBatch.of(np.arange(12, dtype=np.int32), rows))
     assert np.isfinite(x).all()
     assert np.isfinite(folded.link(x)).all()
 
@@ -333,7 +334,7 @@ def test_a_fitted_sigmoid_model_gives_its_users_back_about_where_sgd_left_them(s
     model = BiasedMF(factors=4, epochs=40).fit(small_ratings, seed=1)
     folded = model.fold_in(small_ratings.by_user)
     u, i, r = small_ratings.u, small_ratings.i, small_ratings.values
-    stored, again = (np.mean((m.predict(u, i, NOTHING) - r) ** 2) for m in (model, folded))
+    stored, again = (np.mean((m.predict(UserBatch.trained(u, NOTHING), i) - r) ** 2) for m in (model, folded))
     assert again <= stored * 1.02
 
 

@@ -15,6 +15,7 @@ from cofactor.datasets.synthetic import Synthetic, generate
 from cofactor.datasets.synthetic_config import World
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.kernels.sparse import SparseRows
+from cofactor.models.user_batch import UserBatch
 
 SMALL = World(n_users=60, n_items=80, n_ratings=900, genres=4, taste_sd=0.6)
 QUICK = BiasedMF(factors=4, epochs=4)
@@ -129,7 +130,7 @@ def test_tastes_of_a_model_are_what_it_predicts(made: Synthetic) -> None:
     rec = Recommender.fit(Bias(), made.interactions)
     tastes = Tastes.of(rec)
     u, i = (part.ravel().astype(np.int32) for part in np.indices((SMALL.n_users, SMALL.n_items)))
-    np.testing.assert_array_equal(tastes.expected.ravel(), rec.model.predict(u, i, rec.histories))
+    np.testing.assert_array_equal(tastes.expected.ravel(), rec.model.predict(UserBatch.trained(u, rec.histories), i))
     table = made.interactions
     errors = table.values - tastes.expected[table.u, table.i]
     assert tastes.noise_sd == pytest.approx(np.sqrt(np.mean(errors**2)))

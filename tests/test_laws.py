@@ -14,6 +14,7 @@ from cofactor.errors import KindError
 from cofactor.estimators import REGISTRY
 from cofactor.kernels.parallel import threads
 from cofactor.kernels.sparse import SparseRows
+from cofactor.models.user_batch import UserBatch
 from cofactor.recommender.recommender import Recommender, _estimator
 
 # A board of 40 x 40 has few ratings and a sharp truth: little penalty and time enough to reach it.
@@ -127,7 +128,7 @@ def test_the_best_n_are_the_best_n_of_all_scores(estimator: Any, table: Interact
     rec = Recommender.fit(estimator, table, seed=3)
     users = np.arange(0, len(rec.users), 5, dtype=np.int32)
     histories = rec.histories.take(users)
-    scores = rec.model.scores(users, histories).astype(np.float64)
+    scores = rec.model.scores(UserBatch.of(users, histories)).astype(np.float64)
     excluded = rec.excluded.take(users)
     scores[np.repeat(np.arange(len(users)), excluded.counts), excluded.columns] = -np.inf
     ranked, found = rec.rank(users, 10)
@@ -156,7 +157,9 @@ def test_a_training_user_folds_in_to_the_own_row(
     folded = rec.model.fold_in(rec.histories)
     everyone = np.arange(len(rec.users), dtype=np.int32)
     np.testing.assert_allclose(
-        folded.scores(everyone, rec.histories), rec.model.scores(everyone, rec.histories), atol=1e-5
+        folded.scores(UserBatch.of(everyone, rec.histories)),
+        rec.model.scores(UserBatch.of(everyone, rec.histories)),
+        atol=1e-5,
     )
 
 
@@ -165,7 +168,7 @@ def test_a_newcomer_gets_something_finite_from_any_history(estimator: Any, table
     histories = SparseRows.of([0, 2, 2], [3, 1, 4], [5.0, 1.0, 4.0], 3)  # the second one has no history
     folded = rec.model.fold_in(histories)
     rows = np.arange(3, dtype=np.int32)
-    ranked, scores = folded.top(rows, 5, histories=histories, exclude=histories, allowed=np.zeros(0, bool))
+    ranked, scores = folded.top(UserBatch.of(rows, histories), 5, exclude=histories, allowed=np.zeros(0, bool))
     assert np.isfinite(scores).all()
     assert (ranked >= 0).all()
 

@@ -27,6 +27,7 @@ from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.rating import rmse
 from cofactor.models.base import ComparesItems, FoldsIn, HasUncertainty, Model, PredictsRatings, ScoresItems
 from cofactor.models.network import PAIRS, LevelsNetworkModel, NetworkModel
+from cofactor.models.user_batch import UserBatch
 from cofactor.recommender.recommender import Recommender
 
 torch = pytest.importorskip("torch", reason='torch is not installed: pip install "cofactor[neural]"')
@@ -67,11 +68,11 @@ def test_accuracy_on_s0_at_the_defaults(head: Any, s0: Split) -> None:
     began = time.process_time()
     model = NeuralMF(head=head).fit(s0.train)
     seconds = time.process_time() - began
-    predicted = model.predict(s0.test.u, s0.test.i, s0.train.by_user)
+    predicted = model.predict(UserBatch.trained(s0.test.u, s0.train.by_user), s0.test.i)
     assert 0.90 < rmse(s0.test.values, predicted) <= 0.93
     assert seconds <= 20
     folded = model.fold_in(s0.train.by_user)  # everybody as if new: worse than trained, but not by much
-    again = folded.predict(s0.test.u, s0.test.i, s0.train.by_user)
+    again = folded.predict(UserBatch.trained(s0.test.u, s0.train.by_user), s0.test.i)
     assert rmse(s0.test.values, again) < rmse(s0.test.values, predicted) + 0.015
     if isinstance(model, LevelsNetworkModel):
         surprise = -np.log(model.mass(s0.test.u, s0.test.i)[np.arange(20_000), s0.test.values.astype(int) - 1])
@@ -174,7 +175,7 @@ def test_the_mass_is_a_distribution_whose_mean_is_predicted(small_ratings: Inter
     assert mass.shape == (len(small_ratings), 5)
     assert (mass >= 0).all()
     np.testing.assert_allclose(mass.sum(axis=1), 1, rtol=1e-5)
-    predicted = model.predict(small_ratings.u, small_ratings.i, small_ratings.by_user)
+    predicted = model.predict(UserBatch.trained(small_ratings.u, small_ratings.by_user), small_ratings.i)
     np.testing.assert_allclose(mass @ np.arange(1, 6), predicted, rtol=1e-5)
     expected, seen = mass.mean(axis=0), np.bincount(small_ratings.values.astype(int), minlength=6)[1:]
     np.testing.assert_allclose(expected, seen / seen.sum(), atol=0.04)
@@ -188,7 +189,7 @@ def test_a_mass_is_a_distribution_and_one_number_is_not(model: NetworkModel, sma
             rec.recommend("user 3", by="cautious")
         return
     u, i = np.append(small_ratings.u[:99], -1), np.append(small_ratings.i[:99], -1)
-    one = model.distribution(u, i, rec.histories)
+    one = model.distribution(UserBatch.trained(u, rec.histories), i)
     np.testing.assert_allclose(one.mass, model.mass(u, i), atol=1e-5)
     np.testing.assert_allclose(one.mean(), model.rating(model.outputs(u, i)), atol=1e-4)
     low, high = one.interval(0.8)
@@ -196,7 +197,7 @@ def test_a_mass_is_a_distribution_and_one_number_is_not(model: NetworkModel, sma
     cautious = rec.recommend("user 3", n=5, by="cautious")
     row, items = rec.users.row("user 3"), rec.items.rows(cautious["item"])
     assert cautious["score"].is_sorted(descending=True)
-    ends = model.distribution(np.full(5, row, np.int32), items, rec.histories).quantile(0.1)
+    ends = model.distribution(UserBatch.trained(np.full(5, row, np.int32), rec.histories), items).quantile(0.1)
     np.testing.assert_allclose(cautious["score"], ends, atol=1e-5)
 
 
@@ -217,7 +218,7 @@ def test_a_scale_without_levels_has_no_classes() -> None:
     table = Interactions.from_columns(rng.integers(0, 9, 60), rng.integers(0, 9, 60), rng.random(60))
     with pytest.raises(DataError, match="declare levels"):
         NeuralMF(head="classification").fit(table)
-    predicted = NeuralMF(epochs=2).fit(table).predict(table.u, table.i, table.by_user)
+    predicted = NeuralMF(epochs=2).fit(table).predict(UserBatch.trained(table.u, table.by_user), table.i)
     assert ((predicted >= 0) & (predicted <= 1)).all()
 
 
@@ -238,7 +239,7 @@ def test_early_stopping_keeps_the_best_epoch(small_ratings: Interactions) -> Non
     assert 5 < len(epochs) < 200
     best = int(np.argmin(scores))
     assert best == len(epochs) - 1 - 4
-    predicted = model.predict(split.test.u, split.test.i, split.train.by_user)
+    predicted = model.predict(UserBatch.trained(split.test.u, split.train.by_user), split.test.i)
     assert rmse(split.test.values, predicted) == pytest.approx(scores[best], abs=1e-6)
 
 
@@ -305,7 +306,11 @@ def test_weights_count_as_repetitions(small_ratings: Interactions) -> None:
     errors = []
     for weight in (0.0, 1.0, 20.0):
         table = upside_down.with_weights(np.where(own, weight, 1.0))
-        predicted = NeuralMF(epochs=30, weight_decay=0.5).fit(table).predict(table.u[own], table.i[own], table.by_user)
+        predicted = (
+            NeuralMF(epochs=30, weight_decay=0.5)
+            .fit(table)
+            .predict(UserBatch.trained(table.u[own], table.by_user), table.i[own])
+        )
         errors.append(rmse(table.values[own], predicted))
     assert errors[0] > errors[1] > errors[2]
 
@@ -322,7 +327,7 @@ def test_whoever_is_unknown_gets_the_unknown_row(model: NetworkModel, small_rati
     known = np.zeros(len(items), np.int32)
     assert (lacking.outputs(never, items) == lacking.outputs(unknown, items)).all()
     assert (lacking.outputs(known[:1], np.array([3])) == lacking.outputs(known[:1], np.array([-1]))).all()
-    predicted = lacking.predict(unknown, items, NOBODY)
+    predicted = lacking.predict(UserBatch.trained(unknown, NOBODY), items)
     assert predicted.mean() == pytest.approx(part.values.mean(), abs=0.3)
     assert predicted.std() > 0.01  # items still differ
 
@@ -332,8 +337,8 @@ def test_a_history_makes_a_user_and_none_makes_the_unknown_one(
 ) -> None:
     histories = small_ratings.by_user
     folded = model.fold_in(histories)
-    known = folded.predict(small_ratings.u, small_ratings.i, histories)
-    unknown = model.predict(np.full(len(small_ratings), -1, np.int32), small_ratings.i, histories)
+    known = folded.predict(UserBatch.trained(small_ratings.u, histories), small_ratings.i)
+    unknown = model.predict(UserBatch.trained(np.full(len(small_ratings), -1, np.int32), histories), small_ratings.i)
     assert rmse(small_ratings.values, known) < rmse(small_ratings.values, unknown) - 0.05
     nobody = model.fold_in(SparseRows.empty(2))
     items = np.arange(model.n_items, dtype=np.int32)
@@ -400,7 +405,7 @@ def test_a_pair_alone_is_the_pair_anywhere_in_a_batch(model: NetworkModel, small
     assert model.outputs(u[shuffled], i[shuffled]).tobytes() == together[shuffled].tobytes()
     for t in range(0, len(u), 397):
         assert model.outputs(u[t : t + 1], i[t : t + 1]).tobytes() == together[t].tobytes()
-    everything = model.scores(u[:1], NOBODY)[0]
+    everything = model.scores(UserBatch.of(u[:1], NOBODY))[0]
     assert model.ranked_by(model.outputs(u[:1], i[:1]))[0] == everything[i[0]]
 
 
@@ -424,8 +429,8 @@ def test_only_what_is_allowed_and_not_excluded_is_ranked(model: NetworkModel) ->
     allowed = np.zeros(model.n_items, bool)
     allowed[[3, 8, 20]] = True
     exclude = SparseRows.of([0], [8], [1.0], 1)
-    rows, scores = model.top(np.zeros(1, np.int32), 5, histories=exclude, exclude=exclude, allowed=allowed)
-    every = model.scores(np.zeros(1, np.int32), exclude)[0]
+    rows, scores = model.top(UserBatch.of(np.zeros(1, np.int32), exclude), 5, exclude=exclude, allowed=allowed)
+    every = model.scores(UserBatch.of(np.zeros(1, np.int32), exclude))[0]
     assert rows[0].tolist() == [*sorted([3, 20], key=lambda i: -every[i]), -1, -1, -1]
     assert scores[0, :2].tolist() == every[rows[0, :2]].tolist()
 

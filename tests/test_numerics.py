@@ -23,6 +23,7 @@ from cofactor.estimators import REGISTRY
 from cofactor.estimators.base import Estimator
 from cofactor.kernels.normal_equations import equations, solved_each
 from cofactor.kernels.sparse import SparseRows
+from cofactor.models.user_batch import UserBatch
 from cofactor.recommender.recommender import Recommender
 
 N_USERS, N_ITEMS, ROWS = 60, 40, 700
@@ -102,7 +103,7 @@ def key(ids: Any, row: Any) -> Any:
 
 def scores(rec: Recommender) -> Any:
     users = np.arange(len(rec.users), dtype=np.int32)
-    return rec.model.scores(users, rec.histories).astype(np.float64)
+    return rec.model.scores(UserBatch.of(users, rec.histories)).astype(np.float64)
 
 
 # counts of events
@@ -164,7 +165,7 @@ def test_a_new_user_of_a_large_count_is_folded_in_as_a_training_user(count: floa
     history = rec.histories.row(user)
     folded = rec.model.fold_in(rec.histories.take(np.int32([user])))
     np.testing.assert_array_equal(folded.user_factors[0], rec.model.user_factors[user])
-    found = rec.model.explain(user, int(history.columns[0]), rec.histories)
+    found = rec.model.explain(UserBatch.trained([user], rec.histories), int(history.columns[0]))
     assert found.terms.sum() + found.rest == pytest.approx(found.score, abs=1e-5)
     assert abs(found.rest) < 1e-3
     new = rec.recommend_newcomer([(key(rec.items, j), count) for j in history.columns], n=5)
@@ -284,7 +285,7 @@ def plain() -> dict[str, Any]:
 
 def predictions(rec: Recommender, times: float, shift: float) -> Any:
     u, i = (part.ravel().astype(np.int32) for part in np.indices((N_USERS, N_ITEMS)))
-    predicted = rec.model.predict(u, i, rec.histories)
+    predicted = rec.model.predict(UserBatch.trained(u, rec.histories), i)
     assert np.isfinite(predicted).all()
     assert np.isfinite(scores(rec)).all()
     return (predicted.astype(np.float64) - shift) / times
@@ -316,7 +317,7 @@ def test_a_new_user_is_predicted_alike_in_every_unit_of_the_ratings(name: str, t
         rec = Recommender.fit(quick(name), ratings(times))
         history = SparseRows.of([0] * 4, [0, 1, 2, 3], np.array([5, 1, 5, 1]) * times, n_rows=1)
         one, items = np.zeros(N_ITEMS, np.int32), np.arange(N_ITEMS, dtype=np.int32)
-        return rec.model.fold_in(history).predict(one, items, history).astype(np.float64) / times
+        return rec.model.fold_in(history).predict(UserBatch.trained(one, history), items).astype(np.float64) / times
 
     np.testing.assert_allclose(folded(times), folded(1), atol=0.02)
 
@@ -333,7 +334,7 @@ def test_going_on_from_a_model_is_the_same_in_every_unit() -> None:
         for times in (1.0, 1e4):
             table = ratings(times)
             model = spec.fit(table, init_model=spec.fit(table))
-            found.append(model.predict(table.u, table.i, table.by_user).astype(np.float64) / times)
+            found.append(model.predict(UserBatch.trained(table.u, table.by_user), table.i).astype(np.float64) / times)
         np.testing.assert_allclose(*found, atol=0.01)
 
 
@@ -363,10 +364,13 @@ def test_a_heavy_rating_is_learned_and_the_others_are_not_forgotten() -> None:
     u, i, stars = pairs()
     for spec in (cofactor.BiasedMF(epochs=40), cofactor.ExplicitALS()):
         one = Recommender.fit(spec, ratings(weights=heavy("one", 1e12)))
-        assert abs(one.model.predict(np.int32([u[5]]), np.int32([i[5]]), one.histories)[0] - stars[5]) < 0.5
+        assert (
+            abs(one.model.predict(UserBatch.trained(np.int32([u[5]]), one.histories), np.int32([i[5]]))[0] - stars[5])
+            < 0.5
+        )
         all_alike = Recommender.fit(spec, ratings(weights=heavy("all", 1e12)))
         table = ratings()
-        error = all_alike.model.predict(table.u, table.i, all_alike.histories) - table.values
+        error = all_alike.model.predict(UserBatch.trained(table.u, all_alike.histories), table.i) - table.values
         assert np.sqrt(np.mean(error**2)) < 0.5
 
 

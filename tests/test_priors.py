@@ -21,8 +21,10 @@ from cofactor.datasets.synthetic_config import World
 from cofactor.errors import DataError, KindError
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.factor import FactorModel
+from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.losses import EventsLoss, RatingsLoss
 from cofactor.models.prior import Prior, Priors
+from cofactor.models.user_batch import UserBatch
 from cofactor.recommender.recommender import Recommender
 
 ALS = cofactor.ExplicitALS(factors=4, epochs=5)
@@ -47,7 +49,7 @@ HISTORY = SparseRows.of([0, 0, 0, 1], [1, 4, 7, 2], [4.0, 2.0, 5.0, 1.0], 3, [1.
 
 def test_a_linear_newcomer_is_the_minimizer_written_out() -> None:
     model, (means, P) = model_of(RatingsLoss(0.1, 0.2)), some_prior(4, 3)
-    folded = model.fold_in_about(HISTORY, means, P)
+    folded = model.fold_in(HISTORY, prior=GaussianPrior(means, P))
     for u in range(3):
         row = HISTORY.row(u)
         f = np.column_stack([model.item_factors, np.ones(9)])[row.columns]
@@ -61,7 +63,7 @@ def test_a_linear_newcomer_is_the_minimizer_written_out() -> None:
 def test_a_newcomer_of_events_weighs_the_blanks_too() -> None:
     loss = EventsLoss(0.3, 0.1, 0.5)
     model, (means, P) = model_of(loss), some_prior(3, 3)
-    folded = model.fold_in_about(HISTORY, means, P)
+    folded = model.fold_in(HISTORY, prior=GaussianPrior(means, P))
     F = model.item_factors.astype(np.float64)
     assert np.allclose(folded.user_factors[2], means[2], atol=1e-6)  # of somebody without a history they tell nothing
     for u in range(2):
@@ -76,7 +78,7 @@ def test_a_newcomer_of_events_weighs_the_blanks_too() -> None:
 def test_through_a_sigmoid_nothing_near_is_better(seed: int) -> None:
     rng = np.random.default_rng(seed)
     model, (means, P) = model_of(RatingsLoss(0.1, 0.2), seed, (0.5, 5.5)), some_prior(4, 3, seed)
-    folded = model.fold_in_about(HISTORY, means, P)
+    folded = model.fold_in(HISTORY, prior=GaussianPrior(means, P))
     x = np.column_stack([folded.user_factors, folded.user_bias]).astype(np.float64)
 
     def loss(u: int, at: Any) -> float:
@@ -94,16 +96,16 @@ def test_through_a_sigmoid_nothing_near_is_better(seed: int) -> None:
 
 def test_an_empty_history_is_the_mean_and_a_strong_prior_stays_there() -> None:
     model, (means, P) = model_of(RatingsLoss(0.1, 0.2)), some_prior(4, 3)
-    assert np.allclose(model.fold_in_about(HISTORY, means, P).user_factors[2], means[2, :3], atol=1e-5)
-    held = model.fold_in_about(HISTORY, means, 1e6 * P)
+    assert np.allclose(model.fold_in(HISTORY, prior=GaussianPrior(means, P)).user_factors[2], means[2, :3], atol=1e-5)
+    held = model.fold_in(HISTORY, prior=GaussianPrior(means, 1e6 * P))
     assert np.allclose(held.user_factors, means[:, :3], atol=1e-3)
 
 
 def test_one_newcomer_is_the_same_alone_and_among_others() -> None:
     model, (means, P) = model_of(RatingsLoss(0.1, 0.2), rating_range=(0.5, 5.5)), some_prior(4, 3)
-    together = model.fold_in_about(HISTORY, means, P)
+    together = model.fold_in(HISTORY, prior=GaussianPrior(means, P))
     for u in range(3):
-        alone = model.fold_in_about(HISTORY.row(u), means[u : u + 1], P)
+        alone = model.fold_in(HISTORY.row(u), prior=GaussianPrior(means[u : u + 1], P))
         assert np.allclose(alone.user_factors[0], together.user_factors[u], atol=1e-6)
 
 
@@ -113,8 +115,8 @@ def test_a_new_item_is_a_user_seen_from_the_other_side() -> None:
         model.item_factors, model.user_factors, model.item_bias, model.user_bias, 3.0, None, None, model.loss
     )
     raters = SparseRows.of([0, 0, 1], [1, 4, 2], [4.0, 2.0, 1.0], 3)
-    factors, bias = model.items_about(raters, means, P)
-    folded = mirror.fold_in_about(raters, means, P)
+    factors, bias = model.fold_in_items(raters, GaussianPrior(means, P))
+    folded = mirror.fold_in(raters, prior=GaussianPrior(means, P))
     assert (factors == folded.user_factors).all()
     assert (bias == folded.user_bias).all()
 
@@ -261,7 +263,7 @@ def test_an_unknown_user_is_predicted_by_the_prior(estimator: Any, table: Intera
     rec, items = learn_priors(plain), plain.items.all.to_list()
     nobody = rec.folded_in(SparseRows.empty(1))
     rows = np.arange(len(items), dtype=np.int32)
-    wanted = nobody.predict(np.zeros(len(items), np.int32), rows, SparseRows.empty(1))
+    wanted = nobody.predict(UserBatch.trained(np.zeros(len(items), np.int32), SparseRows.empty(1)), rows)
     found = rec.predict(["nobody"] * len(items), items)["prediction"].to_numpy()
     np.testing.assert_allclose(found, wanted, atol=1e-6)
     assert not np.allclose(found, plain.predict("nobody", items)["prediction"].to_numpy(), atol=1e-3)
@@ -322,6 +324,8 @@ def test_one_rating_does_nothing_wild(table: Interactions) -> None:
     first = np.r_[True, held.u[1:] != held.u[:-1]]
     misses = []
     for rec in (plain, learn_priors(plain)):
-        told = rec.updated(held.select(first)).model.predict(held.u[~first], held.i[~first], held.by_user)
+        told = rec.updated(held.select(first)).model.predict(
+            UserBatch.trained(held.u[~first], held.by_user), held.i[~first]
+        )
         misses.append(float(np.sqrt(np.mean(np.square(told - held.values[~first])))))
     assert misses[1] < 0.95 * misses[0]

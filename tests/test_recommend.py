@@ -21,6 +21,7 @@ from cofactor.data.scale import Scale
 from cofactor.errors import ArtifactError, CofactorError, DataError, KindError, ParameterError, UnknownIdError
 from cofactor.estimators import BayesianMF, Bias, BiasedMF, ExplicitALS, ImplicitALS, ItemKNN, Popularity, UserKNN
 from cofactor.kernels.sparse import SparseRows
+from cofactor.models.user_batch import UserBatch
 from cofactor.recommender.artifact import read_artifact, write_artifact
 from cofactor.recommender.recommender import Recommender
 
@@ -94,7 +95,7 @@ def test_one_user_gets_the_best_items_that_were_not_seen(rec: Recommender) -> No
     assert top["title"].to_list() == [f"The {item}" for item in top["item"]]
     seen = history_of(rec, "user 7")
     others = [item for item in rec.items.all if item not in seen]
-    scores = rec.model.scores(np.array([rec.users.row("user 7")], np.int32), rec.histories)[0]
+    scores = rec.model.scores(UserBatch.of(np.array([rec.users.row("user 7")], np.int32), rec.histories))[0]
     best = sorted(others, key=lambda item: -scores[rec.items.row(item)])[:5]
     assert top["item"].to_list() == best
     assert not set(top["item"]) & set(seen)
@@ -265,7 +266,7 @@ def test_predict_takes_one_pair_many_or_one_with_many(rec: Recommender) -> None:
     assert frame["item"].to_list() == items
     for row in frame.iter_rows():
         assert rec.predict(*row[:2]) == row[2]
-    direct = rec.model.predict(rec.users.rows(users), rec.items.rows(items), rec.histories)
+    direct = rec.model.predict(UserBatch.trained(rec.users.rows(users), rec.histories), rec.items.rows(items))
     np.testing.assert_array_equal(frame["prediction"], direct)
     assert isinstance(rec.predict("user 1", "item 5"), float)
     assert rec.predict("user 1", items).equals(rec.predict(["user 1"] * 3, items))

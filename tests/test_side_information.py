@@ -22,6 +22,7 @@ from cofactor.evaluate.split import split_random
 from cofactor.metrics.rating import rmse
 from cofactor.models.base import predicted
 from cofactor.models.session_bias import SessionBias
+from cofactor.models.user_batch import UserBatch
 
 FAST = {"factors": 4, "iterations": 60, "burn_in": 20}
 
@@ -98,19 +99,23 @@ def genres() -> Interactions:
 
 def test_a_film_that_nobody_rated_is_expected_to_be_like_its_genre(genres: Interactions) -> None:
     model = cofactor.BayesianMF(item_features=("genre",), user_features=("taste",), **FAST).fit(genres, seed=0)
-    scores = model.scores(np.arange(60, dtype=np.int32), genres.by_user)
+    scores = model.scores(UserBatch.of(np.arange(60, dtype=np.int32), genres.by_user))
     truth = np.where(np.arange(60)[:, None] % 2 == np.arange(40) % 2, 4.0, 2.0) + 0.5 * (np.arange(40) % 2)
     assert np.abs(scores[:58, 38:] - truth[:58, 38:]).mean() < 0.3  # new films
     assert np.abs(scores[58:, :38] - truth[58:, :38]).mean() < 0.3  # new users
-    blind = cofactor.BayesianMF(**FAST).fit(genres, seed=0).scores(np.arange(60, dtype=np.int32), genres.by_user)
+    blind = (
+        cofactor.BayesianMF(**FAST)
+        .fit(genres, seed=0)
+        .scores(UserBatch.of(np.arange(60, dtype=np.int32), genres.by_user))
+    )
     assert np.abs(blind[:58, 38:] - truth[:58, 38:]).mean() > 0.7
 
 
 def test_an_unknown_item_is_as_uncertain_as_the_genres_differ(genres: Interactions) -> None:
     model = cofactor.BayesianMF(item_features=("genre",), **FAST).fit(genres, seed=0)
     users = np.arange(58, dtype=np.int32)
-    unknown = model.distribution(users, np.full(58, -1, np.int32), genres.by_user)
-    known = model.distribution(users, np.full(58, 38, np.int32), genres.by_user)
+    unknown = model.distribution(UserBatch.trained(users, genres.by_user), np.full(58, -1, np.int32))
+    known = model.distribution(UserBatch.trained(users, genres.by_user), np.full(58, 38, np.int32))
     assert unknown.sd().mean() > 1.5 * known.sd().mean()
 
 
@@ -123,7 +128,9 @@ def test_features_that_say_nothing_do_little_harm(movielens: Interactions) -> No
     found = [
         rmse(
             test.values,
-            cofactor.BayesianMF(item_features=f).fit(split.train, seed=0).predict(test.u, test.i, histories),
+            cofactor.BayesianMF(item_features=f)
+            .fit(split.train, seed=0)
+            .predict(UserBatch.trained(test.u, histories), test.i),
         )
         for f in ((), ("letter",), ())
     ]
@@ -219,7 +226,10 @@ def test_a_distribution_follows_the_mood(moody: Interactions) -> None:
     model = cofactor.BayesianMF(time_bin=7_200, **FAST).fit(moody, seed=0)
     assert moody.times is not None
     u, i, histories = moody.u[:500], moody.i[:500], moody.by_user
-    plain, at = model.distribution(u, i, histories), model.distribution_at(u, i, moody.times[:500], histories)
+    plain, at = (
+        model.distribution(UserBatch.trained(u, histories), i),
+        model.distribution(UserBatch.trained(u, histories, moody.times[:500]), i),
+    )
     assert model.sessions is not None
     np.testing.assert_allclose(at.mean() - plain.mean(), model.sessions.shift(u, moody.times[:500]), atol=1e-6)
     np.testing.assert_allclose(at.sd(), plain.sd())

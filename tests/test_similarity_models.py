@@ -21,6 +21,7 @@ from cofactor.metrics.ranking import ranking_metrics
 from cofactor.metrics.rating import rmse
 from cofactor.models.base import ComparesItems, FoldsIn, Model, PredictsRatings, ScoresItems
 from cofactor.models.neighborhood import ItemItemModel
+from cofactor.models.user_batch import UserBatch
 
 
 def dense(table: Interactions) -> np.ndarray:
@@ -37,7 +38,7 @@ def test_ease_is_its_closed_form(small_events: Interactions) -> None:
     np.fill_diagonal(B, 0)
     model = cofactor.EASE(l2=20.0).fit(small_events)
     users = np.arange(small_events.n_users, dtype=np.int32)
-    np.testing.assert_allclose(model.scores(users, small_events.by_user), X @ B, atol=1e-5)
+    np.testing.assert_allclose(model.scores(UserBatch.of(users, small_events.by_user)), X @ B, atol=1e-5)
 
 
 def test_ease_refuses_what_does_not_fit_into_memory_and_names_another_way(small_events: Interactions) -> None:
@@ -53,7 +54,9 @@ def test_item_knn_from_events_sums_the_cosines_of_what_the_user_took(small_event
     estimator = cofactor.ItemKNN(shrink=0.0, neighbors=1000, k=1000)
     model = estimator.fit(small_events)
     users = np.arange(small_events.n_users, dtype=np.int32)
-    np.testing.assert_allclose(model.scores(users, small_events.by_user), X @ cosine, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        model.scores(UserBatch.of(users, small_events.by_user)), X @ cosine, rtol=1e-4, atol=1e-4
+    )
 
 
 def everyone(table: Interactions) -> np.ndarray:
@@ -98,8 +101,10 @@ def test_item_knn_from_ratings_is_the_damped_average_around_the_baseline(small_r
     level, above = by_hand(small_ratings, 5.0)
     model = cofactor.ItemKNN(k=1000, shrink=20.0, damping=0.3).fit(small_ratings)  # ties decide nothing
     expected = averaged(level, above, pearson(above, 20.0), 1000, 0.3)
-    np.testing.assert_allclose(model.scores(everyone(small_ratings), small_ratings.by_user), expected, atol=2e-3)
-    predicted = model.predict(small_ratings.u, small_ratings.i, small_ratings.by_user)
+    np.testing.assert_allclose(
+        model.scores(UserBatch.of(everyone(small_ratings), small_ratings.by_user)), expected, atol=2e-3
+    )
+    predicted = model.predict(UserBatch.trained(small_ratings.u, small_ratings.by_user), small_ratings.i)
     clipped = np.clip(expected[small_ratings.u, small_ratings.i], 1, 5)
     np.testing.assert_allclose(predicted, clipped, atol=2e-3)
 
@@ -115,7 +120,9 @@ def test_user_knn_from_ratings_is_the_damped_average_around_the_baseline(small_r
             others = np.flatnonzero(has[:, i])
             ws = s[u, others] * reference.places_of(s[u, others], 7)
             expected[u, i] += ws @ above[others, i] / (0.3 + ws.sum())
-    np.testing.assert_allclose(model.scores(everyone(small_ratings), small_ratings.by_user), expected, atol=2e-3)
+    np.testing.assert_allclose(
+        model.scores(UserBatch.of(everyone(small_ratings), small_ratings.by_user)), expected, atol=2e-3
+    )
 
 
 @pytest.mark.parametrize("name", ["cosine", "jaccard"])
@@ -126,7 +133,9 @@ def test_user_knn_from_events_sums_over_similar_users(name: str, small_events: I
     s = np.divide(dot, length, out=np.zeros_like(dot), where=length > 0)
     s[dot == size[None, :]] = 0
     model = cofactor.UserKNN(k=1000, neighbors=1000, similarity=name).fit(small_events)
-    np.testing.assert_allclose(model.scores(everyone(small_events), small_events.by_user), s @ X, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        model.scores(UserBatch.of(everyone(small_events), small_events.by_user)), s @ X, rtol=1e-4, atol=1e-4
+    )
 
 
 def test_the_baseline_of_a_user_follows_from_the_history_passed_in(small_ratings: Interactions) -> None:
@@ -134,7 +143,7 @@ def test_the_baseline_of_a_user_follows_from_the_history_passed_in(small_ratings
     for estimator in (cofactor.ItemKNN(), cofactor.UserKNN()):
         model = estimator.fit(small_ratings)
         nothing = SparseRows.empty(1)
-        fresh = model.fold_in(nothing).scores(np.zeros(1, np.int32), nothing)[0]
+        fresh = model.fold_in(nothing).scores(UserBatch.of(np.zeros(1, np.int32), nothing))[0]
         bias = model.baseline.user_bias(small_ratings.by_user)
         np.testing.assert_allclose(fresh + bias[:, None], level, atol=2e-3)
 
@@ -145,10 +154,10 @@ def test_a_dislike_counts_against_what_is_similar(estimator: Any, small_events: 
     zero, plus = np.zeros(1, np.int32), [1.0, 1.0]
     liked = SparseRows.of([0, 0], [0, 2], plus, 1)
     disliked = SparseRows.of([0, 0], [0, 2], plus, 1, [1.0, -1.0])
-    with_it, against = (model.fold_in(h).scores(zero, h)[0] for h in (liked, disliked))
+    with_it, against = (model.fold_in(h).scores(UserBatch.of(zero, h))[0] for h in (liked, disliked))
     assert np.abs(with_it - against).max() > 0.01
     if isinstance(model, ItemItemModel):  # additive, with its sign
-        without = model.scores(zero, SparseRows.of([0], [0], [1.0], 1))[0]
+        without = model.scores(UserBatch.of(zero, SparseRows.of([0], [0], [1.0], 1)))[0]
         np.testing.assert_allclose(with_it - without, without - against, atol=1e-5)
 
 
@@ -161,7 +170,7 @@ def test_dislikes_enter_ease_as_their_negative(small_events: Interactions) -> No
     B = -P / np.diag(P)
     np.fill_diagonal(B, 0)
     model = cofactor.EASE(l2=20.0).fit(table)
-    np.testing.assert_allclose(model.scores(everyone(table), table.by_user), X @ B, atol=1e-5)
+    np.testing.assert_allclose(model.scores(UserBatch.of(everyone(table), table.by_user)), X @ B, atol=1e-5)
 
 
 @pytest.mark.parametrize("estimator", [cofactor.ItemKNN(), cofactor.UserKNN()], ids=str)
@@ -171,8 +180,8 @@ def test_rows_of_weight_zero_say_nothing(estimator: Any, small_ratings: Interact
     muted = small_ratings.with_weights(keep.astype(np.float32))
     plain, weighted = estimator.fit(left), estimator.fit(muted)
     users = everyone(small_ratings)
-    scores = plain.scores(users, left.by_user)
-    np.testing.assert_allclose(weighted.scores(users, muted.by_user), scores, atol=1e-3)
+    scores = plain.scores(UserBatch.of(users, left.by_user))
+    np.testing.assert_allclose(weighted.scores(UserBatch.of(users, muted.by_user)), scores, atol=1e-3)
 
 
 def test_the_models_can_do_what_they_say(small_ratings: Interactions, small_events: Interactions) -> None:
@@ -228,9 +237,9 @@ def test_histories_of_others_are_refused(estimator: Any, small_events: Interacti
     model, histories = estimator.fit(small_events), small_events.by_user
     few = np.zeros(2, np.int32)
     with pytest.raises(ParameterError, match="2 users are asked for but 200 histories are given"):
-        model.scores(few, histories)
+        model.scores(UserBatch.of(few, histories))
     with pytest.raises(DataError, match="histories must have 2 rows, not 200"):
-        model.top(few, 3, histories=histories, exclude=histories.take(few), allowed=np.zeros(0, bool))
+        model.top(UserBatch.of(few, histories), 3, exclude=histories.take(few), allowed=np.zeros(0, bool))
 
 
 def test_similar_users_keep_their_ids_after_an_update(small_ratings: Interactions) -> None:
@@ -302,5 +311,5 @@ def test_accuracy_on_ratings(name: str, most: float, movielens: Interactions) ->
     table = columns_in_file_order()
     split = split_rows(movielens, s0_rows()[1], users=table["user"], items=table["item"])
     rec = cofactor.Recommender.fit(getattr(cofactor, name)(), split.train)
-    found = rmse(split.test.values, rec.model.predict(split.test.u, split.test.i, rec.histories))
+    found = rmse(split.test.values, rec.model.predict(UserBatch.trained(split.test.u, rec.histories), split.test.i))
     assert 0.905 < found <= most

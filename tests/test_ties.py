@@ -18,6 +18,7 @@ from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.metrics.ranking import Hits, metrics_of, ranking_metrics
 from cofactor.models.factor import FactorModel
+from cofactor.models.user_batch import UserBatch
 
 DETERMINISTIC = [cofactor.Popularity(), cofactor.EASE(), cofactor.ItemKNN(), cofactor.UserKNN()]
 
@@ -34,7 +35,7 @@ class Table:
         return self.table[users].copy()
 
     def top(self, users, n, *, histories, exclude, allowed, order=None):
-        scores = self.scores(users, histories)
+        scores = self.scores(UserBatch.of(users, histories))
         for a in range(len(users)):
             scores[a, exclude.row(a).columns] = -np.inf
         if len(allowed):
@@ -80,10 +81,7 @@ def test_metrics_are_means_over_all_orders_of_the_ties(case, ks):
     known = evidence if any(evidence) else [True] * len(scores)
     scores = [s if e or not zero else 0.0 for s, e in zip(scores, known, strict=True)]
     model, one, exclude = Table([scores], zero_is_unknown=zero), np.zeros(1, np.int32), rows_of([seen])
-    lists = ModelLists.of(
-        model, one, ks, known=exclude, exclude=exclude, relevant=rows_of([test]),
-        evidence=np.array(known), support=np.array(support),
-    )  # fmt: skip
+    lists = ModelLists.of(model, UserBatch.trained(one, exclude), ks, exclude=exclude, relevant=rows_of([test]), evidence=np.array(known), support=np.array(support))  # fmt: skip
 
     def grouped(key):
         items = sorted((i for i in range(len(scores)) if i not in seen), key=key, reverse=True)
@@ -109,10 +107,7 @@ def test_metrics_are_means_over_all_orders_of_the_ties(case, ks):
 def test_one_tied_group_of_a_large_catalog():
     one = np.zeros(1, np.int32)
     for n, r, k in ((400, 1, 10), (400, 7, 10), (30_000, 2, 20), (12, 12, 10)):
-        lists = ModelLists.of(
-            Table(np.zeros((1, n))), one, [k],
-            known=SparseRows.empty(1), exclude=SparseRows.empty(1), relevant=rows_of([set(range(r))]),
-        )  # fmt: skip
+        lists = ModelLists.of(Table(np.zeros((1, n))), UserBatch.trained(one, SparseRows.empty(1)), [k], exclude=SparseRows.empty(1), relevant=rows_of([set(range(r))]))  # fmt: skip
         found = {name: values[0] for name, values in metrics_of(lists.hits, [k]).items()}
         discounts = sum(1 / math.log2(rank + 1) for rank in range(1, k + 1))
         ideal = sum(1 / math.log2(rank + 1) for rank in range(1, min(k, r) + 1))
@@ -221,8 +216,8 @@ def test_relabeling_movielens_changes_no_prediction(estimator, movielens):
     )  # fmt: skip
     one, two = (cofactor.Recommender.fit(estimator, part) for part in (train, other))
     u, i = split.test.u, split.test.i
-    before = one.model.predict(u, i, one.histories)
-    after = two.model.predict(users[u].astype(np.int32), items[i].astype(np.int32), two.histories)
+    before = one.model.predict(UserBatch.trained(u, one.histories), i)
+    after = two.model.predict(UserBatch.trained(users[u].astype(np.int32), two.histories), items[i].astype(np.int32))
     np.testing.assert_allclose(before, after, atol=1e-5)
 
 
@@ -297,6 +292,6 @@ def test_a_permutation_of_hits_of_groups_changes_nothing():
 def test_scores_that_differ_by_rounding_are_tied():
     scores = np.array([[1.0, 1.0 + 2**-23, 0.5, 0.25]], np.float32)
     one, empty = np.zeros(1, np.int32), SparseRows.empty(1)
-    lists = ModelLists.of(Table(scores), one, [1], known=empty, exclude=empty, relevant=rows_of([{0}]))
+    lists = ModelLists.of(Table(scores), UserBatch.trained(one, empty), [1], exclude=empty, relevant=rows_of([{0}]))
     assert metrics_of(lists.hits, [1])["hit_rate@1"][0] == 0.5
     assert lists.hits.size.tolist() == [2]

@@ -52,7 +52,8 @@ class BayesianMF(Estimator):
     >>> stars = [5 if (u + i) % 2 == 0 else 1 for u, i in pairs]                     # two tastes
     >>> ratings = cofactor.Interactions.from_columns(*zip(*pairs), stars)
     >>> model = BayesianMF(factors=2, iterations=60, burn_in=20).fit(ratings)
-    >>> whole = model.distribution(np.int32([0, 0]), np.int32([0, 3]), ratings.by_user)
+    >>> from cofactor.models.user_batch import UserBatch
+    >>> whole = model.distribution(UserBatch.trained([0, 0], ratings.by_user), np.int32([0, 3]))
     >>> whole.at_least(5).round(1).tolist()       # the chance of 5 stars: of a rating withheld, and of a known 1
     [1.0, 0.0]
     """

@@ -51,7 +51,8 @@ def levels(recommender: Recommender, side: Side = "item", *, min_support: int = 
     ids = recommender.items if side == "item" else recommender.users
     rows, unknown = np.arange(len(ids), dtype=np.int32), np.full(len(ids), -1, np.int32)
     pair = (unknown, rows) if side == "item" else (rows, unknown)
-    level = recommender.model.predict(*pair, recommender.histories)
+    users, items = pair
+    level = recommender.model.predict(recommender.batch(users), items)
     support, average = _averages(recommender, side)
     if len(ids) > 1 and np.ptp(level) == 0:
         raise KindError(f"this model has no levels of {side}s; fit one with biases, such as biased-mf")
