@@ -72,10 +72,10 @@ def _yes(flagged: bool) -> str:
 def refitted(estimator: Any, table: Interactions, rec: Recommender, groups: Any, seed: int) -> Any:
     """The share of the others' places that change when a group was never there: (n_groups,)."""
     everyone = np.arange(table.n_users, dtype=np.int32)
-    before, changed = rec.rank(everyone, 10)[0], []
+    before, changed = rec.for_rows(everyone).rank(10)[0], []
     for group in range(int(groups.max()) + 1):
         away = groups == group
-        after = Recommender.fit(estimator, table.select(~away[table.u]), seed=seed).rank(everyone, 10)[0]
+        after = Recommender.fit(estimator, table.select(~away[table.u]), seed=seed).for_rows(everyone).rank(10)[0]
         kept = (after[~away][:, :, None] == before[~away][:, None, :]).any(axis=2)
         changed.append(float(1 - kept.mean()))
     return np.array(changed)

@@ -67,9 +67,9 @@ def works() -> Iterator[tuple[str, Callable[[], object]]]:
     yield "ItemKNN", lambda: cofactor.ItemKNN().fit(events)
     rec = cofactor.Recommender.fit(cofactor.ImplicitALS(epochs=3), events)
     everyone = np.arange(len(rec.users), dtype=np.int32)
-    yield "top 10 of 6,040 users", lambda: rec.rank(everyone, 10)
-    yield "one user, 300 times", lambda: [rec.rank(everyone[u : u + 1], 10) for u in range(300)]
-    lists, relevant = rec.rank(everyone, 100)[0], events.by_user
+    yield "top 10 of 6,040 users", lambda: rec.for_rows(everyone).rank(10)
+    yield "one user, 300 times", lambda: [rec.for_rows(everyone[u : u + 1]).rank(10) for u in range(300)]
+    lists, relevant = rec.for_rows(everyone).rank(100)[0], events.by_user
     yield "ranking metrics", lambda: ranking_metrics(lists, relevant, ks=(10, 20, 100))
     few = relevant.take(everyone[:500])
     yield "fold in 500 users", lambda: rec.model.fold_in(SparseRows(few.start, few.columns, few.values))

@@ -67,7 +67,7 @@ def judged(rec: Recommender, rest: Interactions, held: Any) -> float:
         return float(np.sqrt(np.mean(np.square(told - rest.values))))
     liked = rest.select(rest.values >= 4).by_user
     users = held[liked.counts[held] > 0].astype(np.int32)
-    lists, _ = rec.rank(users, 10)
+    lists, _ = rec.for_rows(users).rank(10)
     return float(ndcg(lists, [set(liked.row(int(u)).columns.tolist()) for u in users]).mean())
 
 

@@ -171,7 +171,7 @@ def rank(given: argparse.Namespace) -> Found:
     rec, found = recommender(given.factors_from, given.data, history=True), Found()
     everyone = np.arange(len(rec.users), dtype=np.int32)
     with clock(found, "recommend"):
-        rec.rank(everyone, 10)
+        rec.for_rows(everyone).rank(10)
     return found | {"peak_mb": peak_mb()}
 
 
@@ -183,7 +183,7 @@ def latency(given: argparse.Namespace) -> Found:
     users, spans = np.random.default_rng(0).integers(len(rec.users), size=2050).astype(np.int32), []
     for user in users:
         start = mark()
-        rec.rank(np.array([user]), 10)
+        rec.for_rows(np.array([user])).rank(10)
         spans.append(mark().since(start))
     wall, cpu = 1000 * np.array(spans[50:]).T
     return {
@@ -247,7 +247,7 @@ def on_events(estimator: Estimator, folder: Path) -> Found:
         rec = cofactor.Recommender.fit(estimator, train)
     held_out = SparseRows.of(u, i, np.ones(len(u)), train.n_users)
     users = np.unique(u).astype(np.int32)
-    quality = ranking_metrics(rec.rank(users, 10)[0], held_out.take(users), ks=(10,))["ndcg@10"].mean()
+    quality = ranking_metrics(rec.for_rows(users).rank(10)[0], held_out.take(users), ks=(10,))["ndcg@10"].mean()
     return found | {"ndcg@10": float(quality), "peak_mb": peak_mb()}
 
 
@@ -302,9 +302,9 @@ def evaluation(given: argparse.Namespace) -> Found:
     split = Split(rows.select(~held_out), rows.select(held_out), "a fifth at random")
     rec, found = cofactor.Recommender.fit(cofactor.ImplicitALS(epochs=3), split.train), Found()
     everyone = np.arange(len(rec.users), dtype=np.int32)
-    rec.rank(everyone[:300], 100)
+    rec.for_rows(everyone[:300]).rank(100)
     with clock(found, "rank"):
-        lists, _ = rec.rank(everyone, 100)
+        lists, _ = rec.for_rows(everyone).rank(100)
     with clock(found, "metrics"):
         ranking_metrics(lists, split.test.by_user, ks=(10, 20, 100))
     with clock(found, "score"):
@@ -327,7 +327,7 @@ def bits(given: argparse.Namespace) -> Found:
     for estimator in (cofactor.ImplicitALS(epochs=2), cofactor.BPR(epochs=1)):
         rec = cofactor.Recommender.fit(estimator, events)
         note(estimator.name, *rec.model.arrays().values())
-        note(f"{estimator.name}, ranked", *rec.rank(np.arange(0, len(rec.users), 7, dtype=np.int32), 10))
+        note(f"{estimator.name}, ranked", *rec.for_rows(np.arange(0, len(rec.users), 7, dtype=np.int32)).rank(10))
     large = Interactions.from_columns(events.u, events.i, 1 + (events.i + events.u) % 5)
     note("biased-mf", *cofactor.Recommender.fit(cofactor.BiasedMF(factors=64, epochs=2), large).model.arrays().values())
     for estimator in (cofactor.BiasedMF(), cofactor.BayesianMF(), cofactor.ItemKNN(), cofactor.UserKNN()):

@@ -28,7 +28,7 @@ def row(name: str) -> str:
     rec = Recommender.fit(REGISTRY[name](), learnt, seed=0)
     has = np.flatnonzero(learnt.by_user.counts)
     users = has[np.linspace(0, len(has) - 1, 30 if name == "neural-mf" else 200).astype(int)].astype(np.int32)
-    best = rec.rank(users, 1)[0][:, 0]
+    best = rec.for_rows(users).rank(1)[0][:, 0]
     shares, off, spent, by = [], 0.0, [], "history"
     for u, i in zip(users.tolist(), best.tolist(), strict=True):
         begin = time.perf_counter()

@@ -98,7 +98,7 @@ def test_implicit_als_at_its_defaults_keeps_up_with_ease(i0: list[Split]) -> Non
 
     def mine(split: Split) -> np.ndarray:
         rec = cofactor.Recommender.fit(cofactor.ImplicitALS(), split.train)
-        return ndcg(split, rec.rank(np.arange(len(rec.users), dtype=np.int32), 10)[0])
+        return ndcg(split, rec.for_rows(np.arange(len(rec.users), dtype=np.int32)).rank(10)[0])
 
     theirs = [ease(split) for split in i0]
     assert theirs[0].mean() == pytest.approx(0.3247, abs=2e-4)
@@ -111,5 +111,5 @@ def test_implicit_als_at_its_defaults_keeps_up_with_ease(i0: list[Split]) -> Non
 
 def test_popularity(i0: list[Split]) -> None:
     rec = cofactor.Recommender.fit(cofactor.Popularity(), i0[0].train)
-    found = ndcg(i0[0], rec.rank(np.arange(len(rec.users), dtype=np.int32), 10)[0]).mean()
+    found = ndcg(i0[0], rec.for_rows(np.arange(len(rec.users), dtype=np.int32)).rank(10)[0]).mean()
     assert found == pytest.approx(0.152, abs=0.002)

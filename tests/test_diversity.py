@@ -79,10 +79,10 @@ def test_nobody_and_no_candidates() -> None:
 
 
 def test_diversity_makes_lists_less_alike_and_keeps_the_best_first(rec: Recommender, everyone: np.ndarray) -> None:
-    plain, plain_scores = rec.rank(everyone, 8)
+    plain, plain_scores = rec.for_rows(everyone).rank(8)
     alike, score = [], []
     for diversity in (0.0, 0.3, 0.7, 1.0):
-        rows, scores = rec.rank(everyone, 8, diversity=diversity)
+        rows, scores = rec.for_rows(everyone).rank(8, diversity=diversity)
         assert rows[:, 0].tolist() == plain[:, 0].tolist()
         assert all(len(set(row)) == 8 for row in rows.tolist())
         off = ~np.eye(8, dtype=bool)
@@ -93,16 +93,16 @@ def test_diversity_makes_lists_less_alike_and_keeps_the_best_first(rec: Recommen
     assert alike == sorted(alike, reverse=True)
     assert alike[0] > alike[-1] + 0.2
     assert score == sorted(score, reverse=True)
-    zero, zero_scores = rec.rank(everyone, 8, diversity=0.0)
+    zero, zero_scores = rec.for_rows(everyone).rank(8, diversity=0.0)
     assert zero.tobytes() == plain.tobytes()
     assert zero_scores.tobytes() == plain_scores.tobytes()
 
 
 def test_a_diverse_list_is_mmr_over_the_best_ten_times_n(rec: Recommender) -> None:
     u = np.array([17], np.int32)
-    best, scores = rec.rank(u, 40)
+    best, scores = rec.for_rows(u).rank(40)
     expected = mmr_by_hand(scores[0].astype(np.float64), cosines(rec, best[0]), 4, 0.4)
-    rows, picked = rec.rank(u, 4, diversity=0.4)
+    rows, picked = rec.for_rows(u).rank(4, diversity=0.4)
     assert rows[0].tolist() == best[0][expected].tolist()
     assert picked[0].tolist() == scores[0][expected].tolist()
 
@@ -113,12 +113,12 @@ def test_one_user_alone_in_a_batch_and_on_any_threads_gets_the_same_diverse_list
     found = []
     for n in (1, 2, 4):
         with threads(n):
-            found.append(rec.rank(everyone, 6, diversity=0.5))
+            found.append(rec.for_rows(everyone).rank(6, diversity=0.5))
     for rows, scores in found[1:]:
         assert rows.tobytes() == found[0][0].tobytes()
         assert scores.tobytes() == found[0][1].tobytes()
     for u in everyone[::11]:
-        rows, scores = rec.rank(everyone[u : u + 1], 6, diversity=0.5)
+        rows, scores = rec.for_rows(everyone[u : u + 1]).rank(6, diversity=0.5)
         assert rows.tobytes() == found[0][0][u : u + 1].tobytes()
         assert scores.tobytes() == found[0][1][u : u + 1].tobytes()
 
@@ -131,8 +131,8 @@ def test_diverse_lists_by_id_for_some_for_all_and_for_newcomers(rec: Recommender
     assert everybody.filter(everybody["user"] == "user 3").equals(one)
     assert one["item"].to_list() != rec.recommend("user 3", n=5)["item"].to_list()
     history = [("item 1", 5), ("item 2", 1)]
-    newcomer = rec.recommend_newcomer(history, n=5, diversity=0.9)
-    assert newcomer["item"][0] == rec.recommend_newcomer(history, n=1)["item"][0]
+    newcomer = rec.for_history(history).recommend(n=5, diversity=0.9)
+    assert newcomer["item"][0] == rec.for_history(history).recommend(n=1)["item"][0]
     assert not {"item 1", "item 2"} & set(newcomer["item"])
     among = ["item 4", "item 5", "item 6", "item 1"]
     assert set(rec.recommend("user 3", n=4, candidates=among, diversity=0.5)["item"]) <= set(among)
@@ -158,7 +158,10 @@ def test_models_without_vectors_say_so(small_ratings: Interactions, small_events
 
 def test_models_of_events_are_diversified_too(small_events: Interactions) -> None:
     rec = Recommender.fit(ImplicitALS(factors=8, epochs=3), small_events)
-    rows, plain = rec.rank(np.arange(50, dtype=np.int32), 6, diversity=0.8)[0], rec.rank(np.arange(50), 6)[0]
+    rows, plain = (
+        rec.for_rows(np.arange(50, dtype=np.int32)).rank(6, diversity=0.8)[0],
+        rec.for_rows(np.arange(50)).rank(6)[0],
+    )
     off = ~np.eye(6, dtype=bool)
     assert cosines(rec, rows)[:, off].mean() < cosines(rec, plain)[:, off].mean() - 0.05
 
@@ -186,23 +189,25 @@ def unsure(small_ratings: Interactions) -> Recommender:
 
 def test_cautious_and_optimistic_go_by_the_ends_of_the_80_percent_interval(unsure: Recommender) -> None:
     users = np.arange(60, dtype=np.int32)
-    best, means = unsure.rank(users, 40)
+    best, means = unsure.for_rows(users).rank(40)
     sd = np.where(best % 2 == 0, 0.2, 1.5)
     for by, sign in (("cautious", -1), ("optimistic", 1)):
-        rows, scores = unsure.rank(users, 4, by=by)  # type: ignore[arg-type]
+        rows, scores = unsure.for_rows(users).rank(4, by=by)  # type: ignore[arg-type]
         ends = means + sign * 1.2815515655 * sd
         np.testing.assert_allclose(scores, -np.sort(-ends, axis=1)[:, :4], atol=1e-5)
         assert (rows == np.take_along_axis(best, np.argsort(-ends, axis=1, kind="stable")[:, :4], axis=1)).mean() > 0.99
-    share = {by: (unsure.rank(users, 4, by=by)[0] % 2 == 0).mean() for by in ("cautious", "mean", "optimistic")}  # type: ignore[arg-type]
+    share = {
+        by: (unsure.for_rows(users).rank(4, by=by)[0] % 2 == 0).mean() for by in ("cautious", "mean", "optimistic")
+    }  # type: ignore[arg-type]
     assert share["cautious"] > 0.9 > share["mean"] > 0.1 > share["optimistic"]
 
 
 def test_by_works_with_diversity_for_newcomers_and_in_batches(unsure: Recommender) -> None:
-    rows, scores = unsure.rank(np.arange(30, dtype=np.int32), 5, by="cautious", diversity=0.3)
-    alone, alone_scores = unsure.rank(np.array([11], np.int32), 5, by="cautious", diversity=0.3)
+    rows, scores = unsure.for_rows(np.arange(30, dtype=np.int32)).rank(5, by="cautious", diversity=0.3)
+    alone, alone_scores = unsure.for_rows(np.array([11], np.int32)).rank(5, by="cautious", diversity=0.3)
     assert alone.tobytes() == rows[11:12].tobytes()
     assert alone_scores.tobytes() == scores[11:12].tobytes()
-    newcomer = unsure.recommend_newcomer([("item 1", 5), ("item 3", 4)], n=6, by="cautious")
+    newcomer = unsure.for_history([("item 1", 5), ("item 3", 4)]).recommend(n=6, by="cautious")
     assert sum(row % 2 == 0 for row in unsure.items.rows(newcomer["item"])) >= 5
     listed = unsure.recommend("user 3", n=1000, by="optimistic")
     assert sorted(listed["item"]) == sorted(unsure.recommend("user 3", n=1000)["item"])

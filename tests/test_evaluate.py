@@ -206,7 +206,7 @@ def test_what_was_folded_in_is_not_recommended_again(small_events: Interactions)
     found = evaluate(IALS, split)
     assert found["implicit-als"].metrics["ndcg@10"].mean > found["popularity"].metrics["ndcg@10"].mean
     rec = Recommender.fit(IALS, split.train).updated(split.fold_in)
-    rows, _ = rec.rank(found["implicit-als"].users, 10)
+    rows, _ = rec.for_rows(found["implicit-als"].users).rank(10)
     given = split.fold_in.by_user
     for row, u in zip(rows, found["implicit-als"].users, strict=True):
         assert not set(row.tolist()) & set(given.row(u).columns.tolist())

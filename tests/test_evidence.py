@@ -20,7 +20,7 @@ def popular() -> cofactor.Interactions:
 
 @pytest.mark.parametrize("estimator", EVENTS, ids=lambda e: e.name)
 def test_an_empty_history_gets_the_most_popular_items(estimator):
-    top = cofactor.Recommender.fit(estimator, popular()).recommend_newcomer([], n=3)
+    top = cofactor.Recommender.fit(estimator, popular()).for_history([]).recommend(n=3)
     assert top["item"].to_list() == ["p0", "p1", "p2"]
     assert top["answered_by"].to_list() == ["popularity"] * 3
     assert top["score"].to_list() == [0.0] * 3
@@ -73,7 +73,7 @@ def test_items_without_events_end_every_list_and_have_no_neighbors(estimator):
     kind = "events" if estimator.kind == "events" else "ratings"
     table, without = sparse_split(kind if estimator.kind != "any" else "ratings")
     rec = cofactor.Recommender.fit(estimator, table)
-    lists, scores = rec.rank(np.arange(80, dtype=np.int32), rec.model.n_items)
+    lists, scores = rec.for_rows(np.arange(80, dtype=np.int32)).rank(rec.model.n_items)
     for row, score in zip(lists, scores, strict=True):
         row, score = row[row >= 0], score[row >= 0]
         assert (np.diff(without[row].astype(int)) >= 0).all()  # behind all others

@@ -67,7 +67,7 @@ def test_little_is_not_attributed(name: str, most: float, movielens: Interaction
     table = movielens if REGISTRY[name].kind == "ratings" else movielens.to_events(min_rating=4)
     rec = Recommender.fit(REGISTRY[name](), table)
     users = np.random.default_rng(0).choice(len(rec.users), 40, replace=False).astype(np.int32)
-    best, _ = rec.rank(users, 5)
+    best, _ = rec.for_rows(users).rank(5)
     shares = [
         rec.explanation(int(u), int(i)).share_not_attributed for u, row in zip(users, best, strict=True) for i in row
     ]

@@ -57,7 +57,7 @@ QUESTIONS: dict[str, Callable[[Recommender, Callable[[Any], Any]], Any]] = {
         own(rec, 7), candidates=[of(FIRST), of(SECOND)], exclude_seen=False
     ),
     "recommend all among": lambda rec, of: rec.recommend_all(3, candidates=[of(item) for item in ITEMS[:6]]),
-    "recommend to a new user": lambda rec, of: rec.recommend_newcomer([(of(FIRST), 5), (of(SECOND), 1)], n=4),
+    "recommend to a new user": lambda rec, of: rec.for_history([(of(FIRST), 5), (of(SECOND), 1)]).recommend(n=4),
     "predict": lambda rec, of: rec.predict(of(7), of(FIRST)),
     "predict many": lambda rec, of: rec.predict(of(7), [of(item) for item in ITEMS])["prediction"],
     "predict an array": lambda rec, of: rec.predict(pd.Series([of(7), of(8)]), of(FIRST))["prediction"],
@@ -84,7 +84,7 @@ def test_a_text_that_is_not_the_decimal_form_is_another_id(rec: Recommender, tex
         rec.explain(text, own(rec, FIRST))
     assert rec.unknown([text], [f"0{FIRST}"]) == (1, 1)
     with pytest.raises(UnknownIdError, match=f"'0{FIRST}' is not known"):
-        rec.recommend_newcomer([(f"0{FIRST}", 5)])
+        rec.for_history([(f"0{FIRST}", 5)]).recommend()
 
 
 def test_updates_match_ids_of_the_other_type(rec: Recommender) -> None:

@@ -455,7 +455,7 @@ class NewUserList:
     """The list of a new user: history, n, by, diversity. The command line needs a history."""
 
     def python(self, served: Served, given: Given) -> Any:
-        return framed(lambda: served.rec.recommend_newcomer(pairs(served, given["history"]), **wish(given)))
+        return framed(lambda: served.rec.for_history(pairs(served, given["history"])).recommend(**wish(given)))
 
     def cli(self, served: Served, given: Given) -> Any:
         named = [*typed(served, given["history"]), *options(wish(given))]
@@ -480,7 +480,7 @@ class NoHistoryList:
     """The list of a user of whom nothing is known: n, by, diversity. The command line needs a history."""
 
     def python(self, served: Served, given: Given) -> Any:
-        return framed(lambda: served.rec.recommend_newcomer([], **wish(given)))
+        return framed(lambda: served.rec.for_history([]).recommend(**wish(given)))
 
     def history(self, served: Served, given: Given) -> Any:
         return listed(post(served, "/v1/recommendations", {"history": [], **wish(given)}))
@@ -494,7 +494,9 @@ class AgedUserList:
     """The list of a new user of an age and without a history: user, age, n. A prior by age counts."""
 
     def python(self, served: Served, given: Given) -> Any:
-        return framed(lambda: served.rec.recommend_newcomer([], about={"age": given["age"]}, **wish(given, "n")))
+        return framed(
+            lambda: served.rec.for_history([], user_features={"age": given["age"]}).recommend(**wish(given, "n"))
+        )
 
     def cli(self, served: Served, given: Given) -> Any:
         named = ["--about", f"age={given['age']}", *options(wish(given, "n"))]

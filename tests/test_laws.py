@@ -79,7 +79,7 @@ def test_the_withheld_diagonal_of_a_checkerboard_is_recovered(name: str, kind: s
     estimator = REGISTRY[name](**CHECKERBOARD.get(name, {}))
     rec = Recommender.fit(estimator, checkerboard(kind), seed=1)
     diagonal = np.arange(40)
-    ranked, _ = rec.rank(diagonal.astype(np.int32), 1)
+    ranked, _ = rec.for_rows(diagonal.astype(np.int32)).rank(1)
     assert (ranked[:, 0] == diagonal).mean() >= 0.95
     if kind == "ratings":
         assert (rec.predict(diagonal, diagonal)["prediction"] > 4).all()
@@ -117,9 +117,9 @@ def test_the_seed_decides(estimator: Any, table: Interactions) -> None:
 def test_one_user_alone_gets_what_a_batch_gives(estimator: Any, table: Interactions) -> None:
     rec = Recommender.fit(estimator, table, seed=3)
     everyone = np.arange(len(rec.users), dtype=np.int32)
-    rows, scores = rec.rank(everyone, 10)
+    rows, scores = rec.for_rows(everyone).rank(10)
     for u in everyone[::7]:
-        alone_rows, alone_scores = rec.rank(np.array([u], np.int32), 10)
+        alone_rows, alone_scores = rec.for_rows(np.array([u], np.int32)).rank(10)
         assert alone_rows.tobytes() == rows[u : u + 1].tobytes()
         assert alone_scores.tobytes() == scores[u : u + 1].tobytes()
 
@@ -131,7 +131,7 @@ def test_the_best_n_are_the_best_n_of_all_scores(estimator: Any, table: Interact
     scores = rec.model.scores(UserBatch.of(users, histories)).astype(np.float64)
     excluded = rec.excluded.take(users)
     scores[np.repeat(np.arange(len(users)), excluded.counts), excluded.columns] = -np.inf
-    ranked, found = rec.rank(users, 10)
+    ranked, found = rec.for_rows(users).rank(10)
     np.testing.assert_allclose(found, -np.sort(-scores, axis=1)[:, :10], rtol=2e-5, atol=2e-5)
     assert not any(np.isin(r, histories.row(k).columns).any() for k, r in enumerate(ranked))
 

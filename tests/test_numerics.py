@@ -168,7 +168,7 @@ def test_a_new_user_of_a_large_count_is_folded_in_as_a_training_user(count: floa
     found = rec.model.explain(UserBatch.trained([user], rec.histories), int(history.columns[0]))
     assert found.terms.sum() + found.rest == pytest.approx(found.score, abs=1e-5)
     assert abs(found.rest) < 1e-3
-    new = rec.recommend_newcomer([(key(rec.items, j), count) for j in history.columns], n=5)
+    new = rec.for_history([(key(rec.items, j), count) for j in history.columns]).recommend(n=5)
     assert new["score"].to_list() == pytest.approx(
         rec.recommend(key(rec.users, user), n=5)["score"].to_list(), abs=1e-4
     )
@@ -264,7 +264,7 @@ def test_every_estimator_of_events_gives_finite_scores(name: str, where: str, co
     assert np.isfinite(scores(rec)).all()
     user = key(rec.users, pairs()[0][5])
     assert np.isfinite(rec.recommend(user, n=5)["score"].to_numpy()).all()
-    new = rec.recommend_newcomer([(key(rec.items, 0), count), (key(rec.items, 1), 1)], n=5)
+    new = rec.for_history([(key(rec.items, 0), count), (key(rec.items, 1), 1)]).recommend(n=5)
     assert np.isfinite(new["score"].to_numpy()).all()
 
 
@@ -298,7 +298,7 @@ def test_predictions_are_the_same_in_every_unit_of_the_ratings(plain: dict[str, 
     found = predictions(rec, times, 0)
     assert np.sqrt(np.mean((found - plain[name]) ** 2)) < 0.02
     item = key(rec.items, 0)
-    low, high = (rec.recommend_newcomer([(item, star * times)], n=N_ITEMS)["score"].to_numpy() for star in (1, 5))
+    low, high = (rec.for_history([(item, star * times)]).recommend(n=N_ITEMS)["score"].to_numpy() for star in (1, 5))
     assert np.isfinite(low).all()
     assert np.isfinite(high).all()
 

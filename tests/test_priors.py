@@ -243,7 +243,7 @@ def test_a_file_holds_the_priors(rec: Recommender, tmp_path: Path) -> None:
     rec.save(tmp_path / "m.cofactor")
     again = Recommender.load(tmp_path / "m.cofactor")
     history, new = [(3, 5.0), (8, 1.0)], pl.DataFrame({"item": [999], "genres": ["genre 2"]})
-    assert again.recommend_newcomer(history).equals(rec.recommend_newcomer(history))
+    assert again.for_history(history).recommend().equals(rec.for_history(history).recommend())
     one = again.with_items(new).predict(0, 999)
     assert one == rec.with_items(new).predict(0, 999)
 
@@ -252,7 +252,7 @@ def test_priors_change_newcomers_and_nobody_else(rec: Recommender) -> None:
     plain = replace(rec, priors=None)
     assert plain.recommend_all(5).equals(rec.recommend_all(5))
     history = [(3, 1.0)]
-    assert not plain.recommend_newcomer(history)["score"].equals(rec.recommend_newcomer(history)["score"])
+    assert not plain.for_history(history).recommend()["score"].equals(rec.for_history(history).recommend()["score"])
 
 
 @pytest.mark.parametrize("estimator", [ALS, cofactor.BiasedMF(factors=4, epochs=5), cofactor.ImplicitALS(factors=4)])
@@ -282,7 +282,9 @@ def test_users_are_told_apart_by_their_own_columns() -> None:
     ages = pl.DataFrame({"user": np.arange(200), "group": np.where(np.arange(200) % 2 == 0, "low", "high")})
     table = Interactions.from_columns(u, i, values).with_user_table(ages)
     rec = learn_priors(Recommender.fit(ALS, table, seed=0), user_features=["group"])
-    low, high = (rec.recommend_newcomer([], n=10, about={"group": g})["item"].to_numpy() for g in ("low", "high"))
+    low, high = (
+        rec.for_history([], user_features={"group": g}).recommend(n=10)["item"].to_numpy() for g in ("low", "high")
+    )
     assert (low < 30).mean() == 1
     assert (high >= 30).mean() == 1
     arrived = Interactions.from_columns([900], [59], [5.0])
@@ -290,12 +292,12 @@ def test_users_are_told_apart_by_their_own_columns() -> None:
     assert told.user_table is not None
     assert told.user_table.filter(pl.col("user") == 900)["group"].to_list() == ["low"]
     with pytest.raises(DataError, match="not learnt from 'city'"):
-        rec.recommend_newcomer([], about={"city": "Rome"})
+        rec.for_history([], user_features={"city": "Rome"}).recommend()
 
 
 def test_a_newcomer_of_events_without_history_gets_what_most_people_like(small_events: Interactions) -> None:
     rec = learn_priors(Recommender.fit(cofactor.ImplicitALS(factors=4, epochs=5), small_events, seed=0))
-    best = rec.items.rows(rec.recommend_newcomer([], n=5)["item"])
+    best = rec.items.rows(rec.for_history([]).recommend(n=5)["item"])
     assert rec.support[best].mean() > 1.5 * rec.support.mean()
 
 

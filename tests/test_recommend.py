@@ -145,10 +145,10 @@ def test_n_must_be_a_whole_number_from_1_on(rec: Recommender, n: Any) -> None:
     asks: list[Any] = [
         lambda: rec.recommend("user 1", n=n),
         lambda: rec.recommend_all(n),
-        lambda: rec.recommend_newcomer([("item 1", 5)], n=n),
+        lambda: rec.for_history([("item 1", 5)]).recommend(n=n),
         lambda: rec.similar_items("item 1", n=n),
         lambda: rec.similar_users("user 1", n=n),
-        lambda: rec.rank(np.zeros(1, np.int32), n),
+        lambda: rec.for_rows(np.zeros(1, np.int32)).rank(n),
     ]
     for ask in asks:
         with pytest.raises(ParameterError, match="n must be a whole number from 1 on, not"):
@@ -323,7 +323,7 @@ def test_a_newcomer_with_a_users_history_gets_that_users_list(rec: Recommender, 
     for one in (rec, of_events):
         for user in ("user 4", "user 15"):
             known = one.recommend(user, n=8).drop("user")
-            new = one.recommend_newcomer(list(history_of(one, user).items()), n=8)
+            new = one.for_history(list(history_of(one, user).items())).recommend(n=8)
             assert new.columns == known.columns
             assert new["item"].to_list() == known["item"].to_list()
             np.testing.assert_allclose(new["score"], known["score"], atol=1e-5)
@@ -331,23 +331,25 @@ def test_a_newcomer_with_a_users_history_gets_that_users_list(rec: Recommender, 
 
 def test_a_history_comes_as_pairs_as_a_mapping_or_as_items(rec: Recommender, of_events: Recommender) -> None:
     pairs = [("item 3", 5), ("item 0", 2)]
-    expected = rec.recommend_newcomer(pairs, n=4)
+    expected = rec.for_history(pairs).recommend(n=4)
     assert not set(expected["item"]) & {"item 3", "item 0"}
-    assert rec.recommend_newcomer(dict(pairs), n=4).equals(expected)
-    assert rec.recommend_newcomer(iter(pairs), n=4).equals(expected)
-    assert rec.recommend_newcomer([[item, np.float32(value)] for item, value in reversed(pairs)], n=4).equals(expected)
-    taken = of_events.recommend_newcomer(["item 3", "item 0"], n=4)
-    assert of_events.recommend_newcomer(np.array(["item 0", "item 3"]), n=4).equals(taken)
-    assert of_events.recommend_newcomer([("item 0", 1), "item 3"], n=4).equals(taken)
-    assert not of_events.recommend_newcomer([("item 0", 9), "item 3"], n=4).equals(taken)
+    assert rec.for_history(dict(pairs)).recommend(n=4).equals(expected)
+    assert rec.for_history(iter(pairs)).recommend(n=4).equals(expected)
+    assert (
+        rec.for_history([[item, np.float32(value)] for item, value in reversed(pairs)]).recommend(n=4).equals(expected)
+    )
+    taken = of_events.for_history(["item 3", "item 0"]).recommend(n=4)
+    assert of_events.for_history(np.array(["item 0", "item 3"])).recommend(n=4).equals(taken)
+    assert of_events.for_history([("item 0", 1), "item 3"]).recommend(n=4).equals(taken)
+    assert not of_events.for_history([("item 0", 9), "item 3"]).recommend(n=4).equals(taken)
 
 
 def test_a_newcomers_dislike_pushes_down_what_is_alike(of_events: Recommender) -> None:
     alike = of_events.similar_items("item 4", n=1)["item"][0]
     liked, disliked = (
-        of_events.recommend_newcomer([("item 4", sign), ("item 3", 1)], n=1000).filter(pl.col("item") == alike)[
-            "score"
-        ][0]
+        of_events.for_history([("item 4", sign), ("item 3", 1)])
+        .recommend(n=1000)
+        .filter(pl.col("item") == alike)["score"][0]
         for sign in (5, -5)
     )
     assert liked > disliked
@@ -355,15 +357,15 @@ def test_a_newcomers_dislike_pushes_down_what_is_alike(of_events: Recommender) -
 
 def test_nothing_of_a_newcomer_is_kept(rec: Recommender) -> None:
     before = rec.recommend_all(3)
-    rec.recommend_newcomer([("item 3", 5)], n=4)
+    rec.for_history([("item 3", 5)]).recommend(n=4)
     assert rec.recommend_all(3).equals(before)
 
 
 def test_a_newcomer_without_history_gets_a_whole_list(rec: Recommender) -> None:
-    top = rec.recommend_newcomer([], n=5)
+    top = rec.for_history([]).recommend(n=5)
     level = np.argsort(-rec.model.item_bias, kind="stable")[:5]
     assert top["item"].to_list() == rec.items.ids(level).to_list()
-    assert len(rec.recommend_newcomer([], n=3, candidates=["item 1", "item 2"])) == 2
+    assert len(rec.for_history([]).recommend(n=3, candidates=["item 1", "item 2"])) == 2
 
 
 @pytest.mark.parametrize(
@@ -389,7 +391,7 @@ def test_a_newcomer_without_history_gets_a_whole_list(rec: Recommender) -> None:
 )
 def test_a_history_that_cannot_be_used_says_why(rec: Recommender, history: Any, message: str) -> None:
     with pytest.raises(CofactorError, match=message):
-        rec.recommend_newcomer(history)
+        rec.for_history(history).recommend()
 
 
 # new ratings
@@ -418,7 +420,7 @@ def test_updated_folds_changed_and_new_users_in_and_touches_nobody_else(rec: Rec
         np.testing.assert_array_equal(later.model.user_factors[row], alone.user_factors[0])
         assert later.model.user_bias[row] == alone.user_bias[0]
         assert not set(later.recommend(user, n=50)["item"]) & set(history_of(later, user))
-    assert later.recommend("aaron", n=4).drop("user").equals(rec.recommend_newcomer([("item 3", 5)], n=4))
+    assert later.recommend("aaron", n=4).drop("user").equals(rec.for_history([("item 3", 5)]).recommend(n=4))
     assert later.model.item_factors is rec.model.item_factors
     assert table_of(rec).equals(before)  # the old one is as it was
     assert later.recommend("user 7", n=4)["title"].to_list() == rec.recommend("user 7", n=4)["title"].to_list()
@@ -537,7 +539,7 @@ def test_a_loaded_recommender_does_all_that_the_saved_one_did(
     assert (loaded.kind, loaded.model.scale, loaded.model.loss) == (one.kind, one.model.scale, one.model.loss)
     assert loaded.recommend_all(5).equals(one.recommend_all(5))
     assert loaded.similar_items("item 4").equals(one.similar_items("item 4"))
-    assert loaded.recommend_newcomer([("item 3", 5)]).equals(one.recommend_newcomer([("item 3", 5)]))
+    assert loaded.for_history([("item 3", 5)]).recommend().equals(one.for_history([("item 3", 5)]).recommend())
     assert table_of(loaded).equals(table_of(one))
     for table in ("user_table", "item_table"):
         mine, theirs = getattr(one, table), getattr(loaded, table)
@@ -634,7 +636,7 @@ def test_support_counts_the_rows_behind_each_item(rec: Recommender, small_rating
 
 
 def test_rank_speaks_rows(rec: Recommender) -> None:
-    rows, scores = rec.rank(np.array([3, 3], np.int32), 4)
+    rows, scores = rec.for_rows(np.array([3, 3], np.int32)).rank(4)
     assert rows.shape == scores.shape == (2, 4)
     assert rec.items.ids(rows[0]).to_list() == rec.recommend(rec.users.ids([3])[0], n=4)["item"].to_list()
     assert isinstance(rec.histories, SparseRows)
@@ -661,9 +663,9 @@ def test_a_rating_off_the_scale_is_rejected_wherever_it_comes_in(
     rec = Recommender.fit(estimator, numbered_ratings)
     off = f"is {value:.7g}, which is not on the scale of 1 to 5 with levels 1, 2, 3, 4, 5".replace("+", r"\+")
     with pytest.raises(DataError, match=f"the rating of item 101 {off}"):
-        rec.recommend_newcomer([(100, 5), (101, value)])
+        rec.for_history([(100, 5), (101, value)]).recommend()
     with pytest.raises(DataError, match=f"the rating of item 101 {off}"):
-        rec.recommend_newcomer({101: np.float32(value)})
+        rec.for_history({101: np.float32(value)}).recommend()
     in_table = "ratings may be up to 1e\\+15" if value > 1e15 else f"the rating of user 77 and item 101 {off}"
     with pytest.raises(DataError, match=in_table):
         rec.updated(ratings((77, 100, 5), (77, 101, value)))
@@ -688,7 +690,7 @@ def test_ratings_of_new_items_and_answers_of_an_interview_lie_on_the_scale(
 def test_a_rating_that_is_no_number_is_rejected(rec: Recommender) -> None:
     for value in (float("nan"), float("inf"), "5", None, True):
         with pytest.raises(DataError, match=r"is not an \(item, rating\) pair with a finite number"):
-            rec.recommend_newcomer([("item 3", value)])  # type: ignore[list-item]
+            rec.for_history([("item 3", value)]).recommend()  # type: ignore[list-item]
 
 
 def test_the_scale_is_the_tables_and_stays(numbered_ratings: Interactions, tmp_path: Path) -> None:
@@ -700,9 +702,9 @@ def test_the_scale_is_the_tables_and_stays(numbered_ratings: Interactions, tmp_p
     later, wider = rec.updated(ratings((77, 100, 4.5))), rec.with_items(pl.DataFrame({"item": [900]}))
     for one in (rec, loaded, later, wider, loaded.updated(ratings((77, 100, 4.5)))):
         assert one.scale == halves
-        assert len(one.recommend_newcomer([(100, 4.5)], n=3)) == 3
+        assert len(one.for_history([(100, 4.5)]).recommend(n=3)) == 3
         with pytest.raises(DataError, match=r"is 4.7, .* levels 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5;"):
-            one.recommend_newcomer([(100, 4.7)])
+            one.for_history([(100, 4.7)]).recommend()
 
 
 def test_a_scale_without_levels_takes_any_rating_within_its_range(numbered_ratings: Interactions) -> None:
@@ -712,13 +714,13 @@ def test_a_scale_without_levels_takes_any_rating_within_its_range(numbered_ratin
     rec = Recommender.fit(ALS, table)
     assert rec.scale is not None
     assert rec.scale.levels == ()
-    assert len(rec.recommend_newcomer([(0, float(values.max())), (1, 12.3456)], n=2)) == 2
+    assert len(rec.for_history([(0, float(values.max())), (1, 12.3456)]).recommend(n=2)) == 2
     with pytest.raises(DataError, match="is 101, which is not on the scale of"):
-        rec.recommend_newcomer([(0, 101)])
+        rec.for_history([(0, 101)]).recommend()
 
 
 def test_events_have_no_scale(of_events: Recommender, tmp_path: Path) -> None:
     of_events.save(tmp_path / "m")
     for one in (of_events, Recommender.load(tmp_path / "m")):
         assert one.scale is None
-        assert len(one.recommend_newcomer([("item 0", 99)], n=3)) == 3
+        assert len(one.for_history([("item 0", 99)]).recommend(n=3)) == 3

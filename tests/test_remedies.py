@@ -116,7 +116,7 @@ def test_no_strength_changes_nothing(made: Synthetic, rec: Recommender, kinds: A
         propensity_weights(table, power=0),
     ):
         np.testing.assert_allclose(after.weights, 1, rtol=1e-6)
-    lists, scores = rec.rank(USERS, 50)
+    lists, scores = rec.for_rows(USERS).rank(50)
     wanted = liked_kinds(rec.histories, kinds)
     for plain in (
         spread(lists, scores, 5, SMALL.n_items, strength=0),
@@ -128,7 +128,7 @@ def test_no_strength_changes_nothing(made: Synthetic, rec: Recommender, kinds: A
 
 
 def test_spreading_trades_the_order_for_exposure(rec: Recommender, kinds: Any) -> None:
-    lists, scores = rec.rank(USERS, 50)
+    lists, scores = rec.for_rows(USERS).rank(50)
     shown = [len(np.unique(spread(lists, scores, 5, SMALL.n_items, strength=s))) for s in (0, 0.5, 2)]
     assert shown[0] < shown[1] <= shown[2]
     each = np.eye(SMALL.n_items)  # every item a kind of its own
@@ -143,7 +143,7 @@ def test_spreading_trades_the_order_for_exposure(rec: Recommender, kinds: Any) -
 
 
 def test_calibrated_lists_come_nearer_to_what_is_wanted(rec: Recommender, kinds: Any) -> None:
-    lists, scores = rec.rank(USERS, 50)
+    lists, scores = rec.for_rows(USERS).rank(50)
     wanted = liked_kinds(rec.histories, kinds)
     made = [calibrated(lists, scores, 8, kinds, wanted, strength=s) for s in (0, 0.3, 0.6, 0.9, 1)]
     far = [miscalibration(one, kinds, wanted) for one in made]

@@ -54,7 +54,7 @@ def test_the_exclusion_survives_a_file_and_an_update(events, tmp_path):
 def test_no_place_of_any_list_goes_to_an_item_that_its_user_rated_low():
     ratings = generate(World(n_users=150, n_items=60, n_ratings=3000)).interactions
     rec = cofactor.Recommender.fit(cofactor.ItemKNN(), ratings.to_events(min_rating=4))
-    lists, _ = rec.rank(np.arange(150, dtype=np.int32), 10)
+    lists, _ = rec.for_rows(np.arange(150, dtype=np.int32)).rank(10)
     rated = set(zip(ratings.u.tolist(), ratings.i.tolist(), strict=True))
     places = [(u, int(i)) for u, row in enumerate(lists) for i in row if i >= 0]
     assert len(places) > 1000

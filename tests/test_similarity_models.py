@@ -301,7 +301,7 @@ def i0(movielens: Interactions) -> Split:
 )
 def test_accuracy_on_events(name: str, least: float, most: float, i0: Split) -> None:
     users = np.flatnonzero(i0.test.by_user.counts).astype(np.int32)
-    ranked, _ = cofactor.Recommender.fit(getattr(cofactor, name)(), i0.train).rank(users, 10)
+    ranked, _ = cofactor.Recommender.fit(getattr(cofactor, name)(), i0.train).for_rows(users).rank(10)
     found = ranking_metrics(ranked, i0.test.by_user.take(users), ks=(10,))["ndcg@10"].mean()
     assert least <= found <= most
 

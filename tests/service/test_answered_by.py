@@ -97,11 +97,11 @@ def test_a_new_user(served: Served, history: dict[str, int]) -> None:
     found = served.items(served.client.post("/v1/recommendations", json=body))
     if not isinstance(served.rec.model, FoldsIn):
         with pytest.raises(KindError):
-            served.rec.recommend_newcomer(list(history.items()), n=10)
+            served.rec.for_history(list(history.items())).recommend(n=10)
         assert {one[1:] for one in found} == {("popularity", 0.0)}
         assert not {one[0] for one in found} & history.keys()
         return
-    wanted = rows(served.rec.recommend_newcomer(list(history.items()), n=10))
+    wanted = rows(served.rec.for_history(list(history.items())).recommend(n=10))
     assert close(found, wanted), (found, wanted)
 
 
@@ -110,10 +110,10 @@ def test_a_user_of_whom_nothing_is_known(served: Served) -> None:
     found = served.items(answer)
     assert len(found) == len(served.rec.items)
     if isinstance(served.rec.model, FoldsIn):
-        assert close(found, rows(served.rec.recommend_newcomer([], n=10)))
+        assert close(found, rows(served.rec.for_history([]).recommend(n=10)))
     else:
         with pytest.raises(KindError):
-            served.rec.recommend_newcomer([], n=10)
+            served.rec.for_history([]).recommend(n=10)
         assert {one[1:] for one in found} == {("popularity", 0.0)}
         support = [served.rec.support[served.rec.items.row(one[0])] for one in found]
         assert support == sorted(support, reverse=True)
@@ -169,5 +169,5 @@ def test_the_recipe_of_every_model_is_served_with_its_priors(tmp_path: Path) -> 
         with TestClient(create_app(settings)) as client:
             client.headers["Authorization"] = f"Bearer {key}"
             found = client.get("/v1/recommendations", params={"user": "nobody"})
-            assert close(Served(rec, client).items(found), rows(rec.recommend_newcomer([], n=10)))
+            assert close(Served(rec, client).items(found), rows(rec.for_history([]).recommend(n=10)))
             assert found.json()["answered_by"] == "prior"

@@ -58,7 +58,7 @@ def test_every_route_takes_what_python_takes(api: TestClient) -> None:
     taken = []
     for value in VALUES:
         try:
-            rec.recommend_newcomer([(1, value)])
+            rec.for_history([(1, value)]).recommend()
         except DataError as problem:
             told = str(problem).partition(" is ")[2]
             assert f"not on the scale of {scale.description}" in told

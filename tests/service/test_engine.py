@@ -105,7 +105,7 @@ def test_without_a_prior_new_users_get_what_python_gives(
     engine = Engine(store, artifacts)
     found = engine.recommend("nobody", Wish(n=60))
     assert found.by == ("prior" if table.kind == "ratings" else "popularity")
-    assert [int(one.item) for one in found.items] == rec.recommend_newcomer([], n=60)["item"].to_list()
+    assert [int(one.item) for one in found.items] == rec.for_history([]).recommend(n=60)["item"].to_list()
     support = [rec.support[rec.items.row(int(one.item))] for one in found.items]
     assert (support == sorted(support, reverse=True)) == (table.kind == "events")
     if table.kind == "ratings":

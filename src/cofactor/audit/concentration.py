@@ -139,7 +139,7 @@ def exposure(recommender: Recommender, *, n: int = 10, column: str | None = None
     """
     histories = require_recommender("recommender", recommender).histories
     column = None if column is None else checks.text("column", column)
-    lists, _ = recommender.rank(np.arange(len(recommender.users), dtype=np.int32), n)
+    lists, _ = recommender.for_rows(np.arange(len(recommender.users), dtype=np.int32)).rank(n)
     shown, support = times_shown(lists, len(recommender.items)), recommender.support
     has = histories.counts > 0
     had = _mean_by_user(support.astype(np.float64), histories)[has].mean() if has.any() else np.nan

@@ -70,14 +70,14 @@ class Remedy:
 
     name: str
     weigh: Weigh = lambda table: table
-    rank: Rank = lambda rec, users, n, _: rec.rank(users, n)[0]
+    rank: Rank = lambda rec, users, n, _: rec.for_rows(users).rank(n)[0]
 
     def __post_init__(self) -> None:
         require_valid_fields(self)
 
 
 PLAIN = Remedy("plain")
-CAUTIOUS = Remedy("cautious ranking", rank=lambda rec, users, n, _: rec.rank(users, n, by="cautious")[0])
+CAUTIOUS = Remedy("cautious ranking", rank=lambda rec, users, n, _: rec.for_rows(users).rank(n, by="cautious")[0])
 """For models with a distribution, such as bayesian-mf; others raise KindError."""
 
 
@@ -98,11 +98,11 @@ def remedies(column: str | None = None) -> tuple[Remedy, ...]:
         return kinds_by_raters(rec.histories, len(rec.items)) if column is None else item_kinds(rec.item_table, column)
 
     def spread_kinds(rec: Recommender, users: Int32, n: int, _: np.random.Generator) -> Int32:
-        return spread(*rec.rank(users, DEPTH * n), n, len(rec.items), strength=1.0, kinds=kinds(rec))
+        return spread(*rec.for_rows(users).rank(DEPTH * n), n, len(rec.items), strength=1.0, kinds=kinds(rec))
 
     def calibrate(rec: Recommender, users: Int32, n: int, _: np.random.Generator) -> Int32:
         shares = kinds(rec)
-        return calibrated(*rec.rank(users, DEPTH * n), n, shares, liked_kinds(rec.histories, shares)[users])
+        return calibrated(*rec.for_rows(users).rank(DEPTH * n), n, shares, liked_kinds(rec.histories, shares)[users])
 
     return (
         Remedy("capped weight per user", weigh=capped_weights),
@@ -388,12 +388,12 @@ def _greedy(relevance: Float64, there: Bool, own: Float64, wanted: Float64, n: i
 
 
 def _spread_items(rec: Recommender, users: Int32, n: int, _: np.random.Generator) -> Int32:
-    return spread(*rec.rank(users, DEPTH * n), n, len(rec.items), strength=0.5)
+    return spread(*rec.for_rows(users).rank(DEPTH * n), n, len(rec.items), strength=0.5)
 
 
 def _explore(rec: Recommender, users: Int32, n: int, stream: np.random.Generator) -> Int32:
     """The best, but the last fifth of the places holds items drawn at random from the best half of the catalog."""
-    lists, _ = rec.rank(users, max(n, len(rec.items) // 2))
+    lists, _ = rec.for_rows(users).rank(max(n, len(rec.items) // 2))
     fixed = n - n // 5
     chance = stream.random(lists.shape)
     chance[:, :fixed] = -1

@@ -81,7 +81,7 @@ def recommend(
                 "--include-seen is for users the model knows; of a newcomer it only knows what you say"
             )
         history = _history(recommender, rated or (), took or ())
-        ranked = recommender.recommend_newcomer(history, n, about=_about(recommender, about or ()), **order)
+        ranked = recommender.for_history(history, user_features=_about(recommender, about or ())).recommend(n, **order)
     elif everyone:
         ranked = recommender.recommend_all(n, exclude_seen=not include_seen, **order)
     else:

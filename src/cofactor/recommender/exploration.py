@@ -119,7 +119,7 @@ def explore(
     stream = random_stream(seed, "explore")
     known = recommender.support >= below
     rows = recommender.user_rows(users)
-    lists, new = recommender.rank(rows, n, allowed=known)[0].copy(), np.flatnonzero(~known).astype(np.int32)
+    lists, new = recommender.for_rows(rows).rank(n, allowed=known)[0].copy(), np.flatnonzero(~known).astype(np.int32)
     explored = np.zeros(lists.shape, bool)
     left = np.full(len(new), cap)
     width = lists.shape[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
@@ -15,8 +15,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cofactor import checks
-from cofactor.arrays import EVERY, Bool, Float32, Int32, Int64, ItemOrder
-from cofactor.data.ids import Id, IdMap, id_column, id_fault
+from cofactor.arrays import EVERY, Bool, Float32, Int32, Int64
+from cofactor.data.id_columns import id_series, single_id
+from cofactor.data.ids import Id, IdMap
 from cofactor.data.interactions import Interactions, Kind, require_interactions
 from cofactor.data.scale import Scale
 from cofactor.data.side_table import SideTable
@@ -27,14 +28,15 @@ from cofactor.kernels.sparse import SparseRows, merge_counts, merge_latest, stac
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.models import KINDS
 from cofactor.models.arguments import require_histories, solvable
-from cofactor.models.base import Explains, FoldsIn, TakesItems
-from cofactor.models.explanation import Explanation, told
+from cofactor.models.base import FoldsIn, TakesItems
 from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.prior import Priors
-from cofactor.models.rerank import By, ranked, without_evidence
+from cofactor.models.rerank import By
 from cofactor.models.user_batch import UserBatch
 from cofactor.recommender import persistence
 from cofactor.recommender.artifact import read_artifact, write_artifact
+from cofactor.recommender.catalog import Catalog
+from cofactor.recommender.users import UserSource, UserView
 from cofactor.validation import validated
 
 __all__ = ["Recommender", "checked_estimator", "require_recommender"]
@@ -160,15 +162,20 @@ class Recommender:
         return f"Recommender({self.estimator!r}, {len(self.users):,} users, {len(self.items):,} items)"
 
     @cached_property
+    def catalog(self) -> Catalog:
+        """The items, their titles, and what the model knows of them."""
+        return Catalog(self.items, self.histories, self.titles, self.evidence)
+
+    @property
     def support(self) -> Int64:
-        """How many ratings (events) stand behind each item: (n_items,) int64, 0 for an item without any.
+        """The number of ratings or events of each item: ndarray of shape (n_items,), int64.
 
         >>> import cofactor
         >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], [5, 3, 4])
         >>> cofactor.Recommender.fit(cofactor.Bias(), ratings).support.tolist()
         [2, 1]
         """
-        return self.histories.column_counts(len(self.items))
+        return self.catalog.support
 
     @cached_property
     def excluded(self) -> SparseRows:
@@ -184,55 +191,101 @@ class Recommender:
         """
         return self.histories if self.seen is None else merge_latest(self.histories, self.seen)
 
-    @cached_property
-    def by_support(self) -> Int32:
-        """Item rows, the most rated first, equal ones by row: (n_items,) int32.
+    # users
 
+    def for_users(self, users: Id | Iterable[Id] | pl.Series) -> UserView:
+        """Return a view of known users.
+
+        Parameters
+        ----------
+        users : id, or iterable of ids
+
+        Returns
+        -------
+        UserView
+
+        Raises
+        ------
+        UnknownIdError
+            For an unknown user; for a new user, call `for_history`.
+
+        Examples
+        --------
         >>> import cofactor
-        >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "brazil"], [5, 3, 4])
-        >>> cofactor.Recommender.fit(cofactor.Bias(), ratings).by_support.tolist()
-        [1, 0]
+        >>> ratings = cofactor.Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
+        >>> cofactor.Recommender.fit(cofactor.Bias(), ratings).for_users("ana").recommend()["item"].to_list()
+        ['clue']
         """
-        return np.argsort(-self.support, kind="stable").astype(np.int32)
+        return self.for_rows(self.user_rows(users))
 
-    @cached_property
-    def _order(self) -> ItemOrder:
-        return ItemOrder.deferred(len(self.items), partial(getattr, self, "by_support"))
+    def for_rows(self, rows: Int32) -> UserView:
+        """Return a view of the users of these row numbers.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n,), int32
+
+        Returns
+        -------
+        UserView
+
+        Raises
+        ------
+        ParameterError
+            For a row number that no user has.
+        """
+        rows = checks.row_numbers("rows", rows, len(self.users))
+        ids = self.users.ids(rows)
+        return UserView(self.catalog, self.model, self.batch(rows), self.excluded.take(rows), "model", ids, self.users)
+
+    def for_history(
+        self,
+        history: Mapping[Id, float] | Iterable[tuple[Id, float]] | Iterable[Id],
+        *,
+        user_features: Mapping[str, Any] | None = None,
+    ) -> UserView:
+        """Return a view of a new user, who is folded in from a history. Nothing is retrained or stored.
+
+        Parameters
+        ----------
+        history : mapping, iterable of (item, value) pairs, or iterable of items
+            Ratings of items; for a model of events, items or (item, count) pairs, with a negative count for a dislike.
+            An empty history gives what is best without any: by item biases or a prior, else the most popular items.
+        user_features : mapping, optional
+            Columns of the user table and their values, where priors were learned from them.
+
+        Returns
+        -------
+        UserView
+
+        Raises
+        ------
+        DataError
+            For an invalid history and for a rating that is not on the scale.
+        UnknownIdError
+            For an unknown item.
+        KindError
+            If the model cannot fold in new users.
+
+        Examples
+        --------
+        >>> import cofactor
+        >>> users, items = ["ana", "ana", "bo", "bo", "cy"], ["alien", "brazil", "alien", "clue", "brazil"]
+        >>> ratings = cofactor.Interactions.from_columns(users, items, [5, 4, 4, 2, 5])
+        >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=2), ratings)
+        >>> rec.for_history([("alien", 5)]).recommend(n=2).select("item", "rank").rows()
+        [('brazil', 1), ('clue', 2)]
+        """
+        rows = self._history(history)
+        return self.for_rows_of_history(rows, self._features(user_features))
+
+    def for_rows_of_history(self, histories: SparseRows, table: pl.DataFrame | None = None) -> UserView:
+        """Return a view of new users, one for each history by item rows; see `folded_in` for the arguments."""
+        source: UserSource = "fold-in" if len(histories.columns) else "prior"
+        model = self.folded_in(histories, table)
+        return UserView(self.catalog, model, UserBatch.folded(histories), histories, source, None, self.users)
 
     # recommending
-
-    def rank(
-        self,
-        rows: Int32,
-        n: int,
-        *,
-        exclude_seen: bool = True,
-        allowed: Bool = EVERY,
-        by: By = "mean",
-        diversity: float = 0.0,
-    ) -> tuple[Int32, Float32]:
-        """The n best item rows of these user rows, and their scores.
-
-            rows (m,) int32    allowed (n_items,) bool, or empty for all
-            gives (m, n) int32 item rows, best first, -1 where a list ends; (m, n) float32 scores, -inf there
-
-        n is at most the number of items; no user rows give no lists. The one path by which anything is ranked: for
-        people, for the service and for the evaluator. `by` and `diversity`: see `models.rerank`. Raises ParameterError
-        for n below 1 and for a row that no user has, and as `recommend` does.
-
-        >>> import cofactor, numpy as np
-        >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], [5, 3, 4])
-        >>> lists, scores = cofactor.Recommender.fit(cofactor.Bias(), ratings).rank(np.array([0, 1], np.int32), n=10)
-        >>> lists.tolist()
-        [[-1, -1], [1, -1]]
-        """
-        n, rows = checks.whole_number("n", n, low=1), checks.row_numbers("rows", rows, len(self.users))
-        allowed = checks.mask("allowed", allowed, len(self.items), optional=True)
-        checks.flag("exclude_seen", exclude_seen)
-        exclude = self.excluded.take(rows) if exclude_seen else SparseRows.empty(len(rows))
-        options: Any = {"allowed": allowed, "by": by, "diversity": diversity}
-        n = min(n, len(self.items))
-        return ranked(self.model, self.batch(rows), n, exclude=exclude, **options, **self._unknown_items)
 
     def batch(self, rows: Int32, times: Any = None) -> UserBatch:
         """Return these users, aligned with their histories, as models take them.
@@ -283,34 +336,6 @@ class Recommender:
             support=self.support,
         )
 
-    @property
-    def _unknown_items(self) -> dict[str, Any]:
-        """What `ranked` needs to fill lists where the model has no evidence."""
-        return {"evidence": EVERY if self.evidence is None else self.evidence, "order": self._order}
-
-    def answered_by(self, rows: Int32, scores: Float32) -> pl.Series:
-        """What put items into these places: "model", or "popularity" where the model has no evidence.
-
-        rows (n,) int32 and scores (n,) float32 as `rank` gives them; (n,) strings.
-
-        >>> import cofactor, numpy as np
-        >>> events = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "heat", "clue"], kind="events")
-        >>> rec = cofactor.Recommender.fit(cofactor.ItemKNN(), events)
-        >>> rows, scores = rec.rank(np.array([1], np.int32), n=1)
-        >>> rec.answered_by(rows[0], scores[0]).to_list()
-        ['popularity']
-        """
-        rows = checks.row_numbers("rows", rows, len(self.items), unknown=True)
-        if checks.as_array(scores).shape != rows.shape:
-            raise ParameterError(f"scores must be as many numbers as rows, {len(rows):,}, not {checks.shown(scores)}")
-        evidence = EVERY if self.evidence is None else self.evidence
-        unknown = without_evidence(self.model, rows, scores, evidence)
-        if len(rows) < 64:  # quicker than a call of polars
-            return pl.Series(["popularity" if one else "model" for one in unknown.tolist()], dtype=pl.String)
-        if not unknown.any():
-            return pl.Series(["model"]).new_from_index(0, len(rows))
-        return pl.Series(["model", "popularity"]).gather(unknown.astype(np.uint32))
-
     def recommend(
         self,
         users: Id | Iterable[Id] | pl.Series,
@@ -329,7 +354,7 @@ class Recommender:
         need not fall then. Scores are what items are ranked by, not clipped to the scale: see `predict`. Where the
         model has no evidence, the most popular items that the user has not seen fill the list, with a score of 0;
         `answered_by` says "model" or "popularity" for each row. Where fewer than n are left, there are fewer rows; no
-        users give none. Raises UnknownIdError for an item or a user who is not known (see `recommend_newcomer`),
+        users give none. Raises UnknownIdError for an item or a user who is not known (see `for_history`),
         KindError where the model cannot do what is asked, ParameterError for n below 1, another order or another share.
 
         >>> import cofactor
@@ -341,14 +366,8 @@ class Recommender:
         >>> rec.recommend(["bo", "cy"], candidates=["clue"])["user"].to_list()  # bo knows it
         ['cy']
         """
-        options: Any = {
-            "exclude_seen": exclude_seen,
-            "allowed": self._allowed(candidates),
-            "by": by,
-            "diversity": diversity,
-        }
-        rows = self.user_rows(users)
-        return self._ranked(rows, self.rank(rows, n, **options))
+        view = self.for_users(users)
+        return view.recommend(n, exclude_seen=exclude_seen, candidates=candidates, by=by, diversity=diversity)
 
     def recommend_all(
         self,
@@ -366,74 +385,8 @@ class Recommender:
         >>> cofactor.Recommender.fit(cofactor.Bias(), ratings).recommend_all().select("user", "item").rows()
         [('ana', 'clue')]
         """
-        options: Any = {
-            "exclude_seen": exclude_seen,
-            "allowed": self._allowed(candidates),
-            "by": by,
-            "diversity": diversity,
-        }
-        rows = np.arange(len(self.users), dtype=np.int32)
-        return self._ranked(rows, self.rank(rows, n, **options))
-
-    def recommend_newcomer(
-        self,
-        history: Mapping[Id, float] | Iterable[tuple[Id, float]] | Iterable[Id],
-        n: int = 10,
-        *,
-        candidates: Iterable[Id] | None = None,
-        by: By = "mean",
-        diversity: float = 0.0,
-        about: Mapping[str, Any] | None = None,
-    ) -> pl.DataFrame:
-        """The n best items for somebody new, given what they rated as (item, rating) pairs, or took as items.
-
-        Events may be (item, how often) pairs too; a negative number marks a dislike. The newcomer is folded in: nothing
-        is retrained, nothing is kept. An empty history gives what is best without any: by item biases or a prior, else
-        the most popular items. `about`: columns of the user table and what they hold of the newcomer, where priors were
-        learnt from them. Columns: item, rank, score, answered_by[, title]. Raises DataError for what is no history and
-        for a rating off the scale, UnknownIdError for an item, KindError for a model that cannot fold in,
-        ParameterError as `recommend`.
-
-        >>> import cofactor
-        >>> users, items = ["ana", "ana", "bo", "bo", "cy"], ["alien", "brazil", "alien", "clue", "brazil"]
-        >>> ratings = cofactor.Interactions.from_columns(users, items, [5, 4, 4, 2, 5])
-        >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=2), ratings)
-        >>> rec.recommend_newcomer([("alien", 5)], n=2).select("item", "rank").rows()
-        [('brazil', 1), ('clue', 2)]
-        """
-        n = checks.whole_number("n", n, low=1)
-        one = self._history(history)
-        n = min(n, len(self.items))
-        options: Any = {"allowed": self._allowed(candidates), "by": by, "diversity": diversity}
-        folded = self.folded_in(one, self._about(about))
-        top = ranked(folded, UserBatch.folded(one), n, exclude=one, **options, **self._unknown_items)
-        return self._ranked(np.zeros(1, np.int32), top, with_user=False)
-
-    def _ranked(self, rows: Int32, top: tuple[Int32, Float32], *, with_user: bool = True) -> pl.DataFrame:
-        lists, scores = top
-        there = lists >= 0
-        columns: dict[str, Any] = {}
-        if with_user:
-            columns["user"] = self.users.ids(np.repeat(rows, there.sum(axis=1)))
-        columns["item"] = self.items.ids(lists[there])
-        places = np.broadcast_to(np.arange(1, lists.shape[1] + 1, dtype=np.int32), lists.shape)
-        columns["rank"], columns["score"] = places[there], scores[there]
-        columns["answered_by"] = self.answered_by(lists[there], scores[there])
-        return self._titled(pl.DataFrame(columns), lists[there])
-
-    def _titled(self, frame: pl.DataFrame, item_rows: Int32) -> pl.DataFrame:
-        return frame if self.titles is None else frame.with_columns(title=self.titles.gather(item_rows))
-
-    def _allowed(self, candidates: Iterable[Id] | None) -> Bool:
-        if candidates is None:
-            return EVERY
-        ids = _column("candidates", candidates)
-        rows = self.items.rows(ids)
-        if (rows < 0).any():
-            raise UnknownIdError(f"candidates: {ids[int((rows < 0).argmax())]!r} is not a known item")
-        allowed = np.zeros(len(self.items), bool)
-        allowed[rows] = True
-        return allowed
+        view = self.for_rows(np.arange(len(self.users), dtype=np.int32))
+        return view.recommend(n, exclude_seen=exclude_seen, candidates=candidates, by=by, diversity=diversity)
 
     def user_rows(self, users: Id | Iterable[Id] | pl.Series) -> Int32:
         """Row numbers of one user or several.
@@ -460,7 +413,7 @@ class Recommender:
         >>> cofactor.Recommender.fit(cofactor.Bias(), ratings).user_rows(["bo", "ana"]).tolist()
         [1, 0]
         """
-        ids = _column("users", users)
+        ids = id_series("users", users)
         try:
             if len(ids) == 1:
                 return np.array([self.users.row(ids[0])], np.int32)
@@ -469,7 +422,7 @@ class Recommender:
                 first, unknown = ids[int((rows < 0).argmax())], (rows < 0).sum()
                 raise UnknownIdError(f"{first!r} is not a known id ({unknown:,} of these {len(rows):,} are not)")
         except UnknownIdError as unknown:
-            hint = "for somebody new, pass their ratings to recommend_newcomer"
+            hint = "for somebody new, call for_history with their ratings"
             raise UnknownIdError(f"user {unknown}; {hint}") from None
         return rows
 
@@ -493,11 +446,11 @@ class Recommender:
         >>> rec.predict("ana", ["alien", "jaws"]).shape, rec.unknown("ana", ["alien", "jaws"])
         ((2, 3), (0, 1))
         """
-        u, i = _column("users", users), _column("items", items)
-        if _is_one(users) and _is_one(items):
+        u, i = id_series("users", users), id_series("items", items)
+        if is_single(users) and is_single(items):
             return float(self._predicted(u, i, times)[0])
-        u = u.new_from_index(0, len(i)) if _is_one(users) else u
-        i = i.new_from_index(0, len(u)) if _is_one(items) else i
+        u = u.new_from_index(0, len(i)) if is_single(users) else u
+        i = i.new_from_index(0, len(u)) if is_single(items) else i
         if len(u) != len(i):
             raise DataError(f"{len(u)} users but {len(i)} items: predictions are for pairs")
         return pl.DataFrame({"user": u, "item": i, "prediction": self._predicted(u, i, times)})
@@ -512,7 +465,7 @@ class Recommender:
         >>> cofactor.Recommender.fit(cofactor.Bias(), ratings).unknown(["ana", "zoe"], "clue")
         (1, 0)
         """
-        u, i = self.users.rows(_column("users", users)), self.items.rows(_column("items", items))
+        u, i = self.users.rows(id_series("users", users)), self.items.rows(id_series("items", items))
         return int((u < 0).sum()), int((i < 0).sum())
 
     def _predicted(self, users: pl.Series, items: pl.Series, times: Any) -> Float32:
@@ -551,27 +504,7 @@ class Recommender:
         >>> abs(why["term"].sum() - score) < 1e-4
         True
         """
-        u = int(self.user_rows(_single("user", user))[0])
-        try:
-            i = self.items.row(_single("item", item))
-        except UnknownIdError as unknown:
-            raise UnknownIdError(f"item {unknown}") from None
-        why = self.explanation(u, i)
-        return told(why, self.users, self.items, self.histories.row(u), self.titles)
-
-    def explanation(self, user: int, item: int) -> Explanation:
-        """The same by row numbers, as arrays: see `models.explanation`. Raises KindError where the model cannot tell.
-
-        >>> import cofactor
-        >>> ratings = cofactor.Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
-        >>> why = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=2), ratings).explanation(0, 1)
-        >>> why.by, why.rows.tolist()
-        ('history', [0])
-        """
-        if not isinstance(self.model, Explains):
-            raise KindError("this model cannot say what its scores are made of")
-        with solvable():
-            return self.model.explain(self.batch(np.array([user], np.int32)), item)
+        return self.for_users(single_id("user", user)).explain(item)
 
     @property
     def titles(self) -> pl.Series | None:
@@ -606,7 +539,7 @@ class Recommender:
         """
         rows, scores = self._similar("item", item, "similar_items", n)
         frame = pl.DataFrame({"item": self.items.ids(rows), "rank": _ranks(len(rows)), "score": scores})
-        return self._titled(frame, rows)
+        return self.catalog.with_titles(frame, rows)
 
     def similar_users(self, user: Id, n: int = 10) -> pl.DataFrame:
         """The n users of the most similar taste: user, rank, score (cosine, -1..1); errors as in `similar_items`.
@@ -625,7 +558,7 @@ class Recommender:
         n = checks.whole_number("n", n, low=1)
         ids = self.items if what == "item" else self.users
         try:
-            row = np.array([ids.row(_single(what, id_))], np.int32)
+            row = np.array([ids.row(single_id(what, id_))], np.int32)
         except UnknownIdError as unknown:
             raise UnknownIdError(f"{what} {unknown}") from None
         if not hasattr(self.model, method) or getattr(self.model, "factors", 1) == 0:
@@ -668,18 +601,20 @@ class Recommender:
         with solvable():
             return self.model.fold_in(histories, prior=gaussian)
 
-    def _about(self, about: Mapping[str, Any] | None) -> pl.DataFrame | None:
+    def _features(self, user_features: Mapping[str, Any] | None) -> pl.DataFrame | None:
         """One newcomer's row of the user table, as far as the prior asks for it."""
-        if about is None:
+        if user_features is None:
             return None
-        if not isinstance(about, Mapping):
-            raise ParameterError(f"about must map columns of the user table to values, not {checks.shown(about)}")
+        if not isinstance(user_features, Mapping):
+            raise ParameterError(
+                f"user_features must map columns of the user table to values, not {checks.shown(user_features)}"
+            )
         prior = None if self.priors is None else self.priors.users
         learnt = [] if prior is None or prior.encoder is None else [column.name for column in prior.encoder.columns]
-        if unknown := [name for name in about if name not in learnt]:
+        if unknown := [name for name in user_features if name not in learnt]:
             known = ", ".join(learnt) or "none: learn priors with user_features first"
-            raise DataError(f"about: the prior was not learnt from {unknown[0]!r}; columns it knows: {known}")
-        return pl.DataFrame({name: [about.get(name)] for name in learnt})
+            raise DataError(f"user_features: the prior was not learned from {unknown[0]!r}; columns it knows: {known}")
+        return pl.DataFrame({name: [user_features.get(name)] for name in learnt})
 
     def _history(self, history: Any) -> SparseRows:
         """One new user's history as a matrix of one row. Raises DataError, UnknownIdError."""
@@ -693,7 +628,7 @@ class Recommender:
             raise DataError("give the history as (item, rating) pairs: this model learnt from ratings")
         if bad := [pair for pair in pairs if len(pair) != 2 or not _is_number(pair[1])]:
             raise DataError(f"history: {checks.shown(bad[0])} is not an (item, rating) pair with a finite number")
-        items = _column("history", [item for item, _ in pairs])
+        items = id_series("history", [item for item, _ in pairs])
         rows = self.items.rows(items)
         if (rows < 0).any():
             raise UnknownIdError(f"history: item {items[int((rows < 0).argmax())]!r} is not known to this model")
@@ -1011,43 +946,10 @@ def _seconds(times: Any, n: int) -> Int64 | None:
     return np.broadcast_to(given.astype(np.int64), (n,))
 
 
-def _is_one(ids: Any) -> bool:
-    """Whether this is a single id and not many."""
-    return isinstance(ids, int | str | np.integer)
-
-
 def _is_number(value: Any) -> bool:
     """Whether this is a number that float32 can hold."""
     number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     return number and abs(float(value)) <= float(np.finfo(np.float32).max)
-
-
-def _single(name: str, id_: Any) -> Id:
-    """The value, a single id. Raises DataError for anything else."""
-    if not isinstance(id_, int | str | np.integer) or isinstance(id_, bool):
-        raise DataError(f"{name} must be an id, an integer or a string, not {checks.shown(id_)}")
-    if not isinstance(id_, str) and not -(2**63) <= id_ < 2**63:
-        raise DataError(f"{name}: {checks.shown(id_)} does not fit into 64 bits; pass ids as strings")
-    if isinstance(id_, str) and (fault := id_fault(id_)):
-        raise DataError(f"{name}: the id {fault}: {checks.shown(id_)}")
-    return id_  # type: ignore[return-value]
-
-
-def _column(name: str, ids: Any) -> pl.Series:
-    """A single id, or several in any sequence, array or column, as a polars column. Raises DataError."""
-    if hasattr(ids, "to_pylist"):  # pyarrow
-        ids = ids.to_pylist()
-    elif hasattr(ids, "to_numpy") and not isinstance(ids, pl.Series):  # columns of other libraries
-        ids = ids.to_numpy()
-    if _is_one(ids):
-        ids = [ids]
-    checks.not_endless(name, ids)
-    if not isinstance(ids, Iterable) or isinstance(ids, bytes):
-        raise DataError(f"{name} must be an id or a list of ids, integers or strings, not {checks.shown(ids)}")
-    try:
-        return id_column(ids if isinstance(ids, pl.Series | np.ndarray) else list(ids))
-    except DataError as problem:
-        raise DataError(f"{name}: {problem}") from None
 
 
 def _with_rows_for(ids: IdMap, table: pl.DataFrame | None, new: pl.DataFrame | None) -> pl.DataFrame | None:

@@ -1,0 +1,110 @@
+"""Catalog: the items of a recommender, their titles, and what the model knows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from cofactor.arrays import EVERY, Bool, Float32, Int32, Int64, ItemOrder
+from cofactor.data.id_columns import id_series
+from cofactor.data.ids import Id, IdMap
+from cofactor.errors import UnknownIdError
+from cofactor.kernels.sparse import SparseRows
+from cofactor.models.rerank import without_evidence
+
+__all__ = ["Catalog"]
+
+FEW_ROWS = 64
+"""Columns of fewer rows are created in Python, which takes less time than a call of polars."""
+
+
+@dataclass(frozen=True, eq=False)
+class Catalog:
+    """The items of a recommender.
+
+    Parameters
+    ----------
+    items : IdMap
+        Ids of n_items items.
+    histories : SparseRows
+        What the model learned from; the source of `support`.
+    titles : pl.Series or None
+        Titles in the order of the rows.
+    evidence : ndarray of shape (n_items,), bool, or None
+        The items that the model can rank; None for all.
+    """
+
+    items: IdMap
+    histories: SparseRows
+    titles: pl.Series | None = None
+    evidence: Bool | None = None
+
+    @property
+    def n_items(self) -> int:
+        """The number of items."""
+        return len(self.items)
+
+    @cached_property
+    def support(self) -> Int64:
+        """The number of ratings or events of each item: ndarray of shape (n_items,), int64."""
+        return self.histories.column_counts(self.n_items)
+
+    @cached_property
+    def by_support(self) -> Int32:
+        """Item rows, the most frequent first, then by row: ndarray of shape (n_items,), int32."""
+        return np.argsort(-self.support, kind="stable").astype(np.int32)
+
+    @cached_property
+    def order(self) -> ItemOrder:
+        """The order of items for which the model has no evidence; computed when it is needed."""
+        return ItemOrder.deferred(self.n_items, self._by_support)
+
+    def _by_support(self) -> Int32:
+        return self.by_support
+
+    def mask(self, candidates: Iterable[Id] | None) -> Bool:
+        """Return a mask of the candidates; an empty array, which allows all items, for None.
+
+        Raises UnknownIdError for an unknown item.
+        """
+        if candidates is None:
+            return EVERY
+        ids = id_series("candidates", candidates)
+        rows = self.items.rows(ids)
+        if (rows < 0).any():
+            raise UnknownIdError(f"candidates: {ids[int((rows < 0).argmax())]!r} is not a known item")
+        allowed = np.zeros(self.n_items, bool)
+        allowed[rows] = True
+        return allowed
+
+    def answered_by(self, model: Any, rows: Int32, scores: Float32) -> pl.Series:
+        """Return what each ranked item was chosen by.
+
+        Parameters
+        ----------
+        model : Model
+            The model that ranked the items.
+        rows : ndarray of shape (n,), int32
+            Item rows.
+        scores : ndarray of shape (n,), float32
+
+        Returns
+        -------
+        pl.Series of shape (n,), String
+            "model", or "popularity" where the model has no evidence.
+        """
+        unknown = without_evidence(model, rows, scores, EVERY if self.evidence is None else self.evidence)
+        if len(rows) < FEW_ROWS:
+            return pl.Series(["popularity" if row else "model" for row in unknown.tolist()], dtype=pl.String)
+        if not unknown.any():
+            return pl.Series(["model"]).new_from_index(0, len(rows))
+        return pl.Series(["model", "popularity"]).gather(unknown.astype(np.uint32))
+
+    def with_titles(self, frame: pl.DataFrame, rows: Int32) -> pl.DataFrame:
+        """Return the frame with a column of titles for these item rows, where titles are known."""
+        return frame if self.titles is None else frame.with_columns(title=self.titles.gather(rows))
