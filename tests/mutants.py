@@ -34,16 +34,16 @@ PARTS = {
     "evaluate": ["evaluate/**/*.py"],
     "estimators": ["estimators/**/*.py"],
     "models": ["models/**/*.py"],
-    "data/reading": ["data/reading/**/*.py"],
+    "data/readers": ["data/readers/**/*.py"],
     "data": ["data/*.py"],
-    "recommend": ["recommend.py"],
-    "newcomers": ["newcomers/**/*.py"],
+    "recommender": ["recommender/**/*.py"],
+    "cold_start": ["cold_start/**/*.py"],
     "audit": ["audit/**/*.py"],
     "interpret": ["interpret/**/*.py"],
     "service": ["service/**/*.py"],
     "store": ["store/**/*.py"],
     "cli": ["cli/**/*.py"],
-    "artifact": ["artifact.py", "arrays.py", "client.py"],
+    "base": ["files.py", "arrays.py", "client.py"],
 }
 PER_PART = 2
 

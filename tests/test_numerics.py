@@ -122,7 +122,7 @@ def test_implicit_als_scores_as_a_float64_solve_of_its_objective(where: str, cou
 def test_implicit_als_reaches_the_loss_of_alternating_float64_solves(count: float) -> None:
     """The items' half-steps are accurate too."""
     table = events(heavy("item", count))
-    spec = cofactor.ImplicitALS(factors=8, epochs=30, steps=8)
+    spec = cofactor.ImplicitALS(factors=8, epochs=30, cg_steps=8)
     model = Recommender.fit(spec, table).model
     X = dense(table)
     side = (spec.l2 * ((X != 0).sum(axis=axis) + spec.alpha0 * X.shape[axis]) ** spec.nu for axis in (1, 0))

@@ -143,14 +143,14 @@ def test_the_scale_does_not_clip_the_loss() -> None:
 @pytest.mark.parametrize("weights", [False, True])
 def test_the_gradient_is_zero_at_the_fixed_point_of_explicit_als(weights: bool) -> None:
     data = table(3, kind="ratings", n_users=8, n_items=9, n=50, weights=weights)
-    estimator = ExplicitALS(factors=2, epochs=400, l2=0.05, l2_bias=0.1, steps=20)
+    estimator = ExplicitALS(factors=2, epochs=400, l2=0.05, l2_bias=0.1, cg_steps=20)
     model = estimator.fit(data, seed=2)
     assert isinstance(model.loss, RatingsLoss)
     loss, p = model.loss, parameters(model)
     assert np.abs(p["user_factors"]).max() > 0.1  # not the trivial fixed point
     slope = steepest(lambda at: ratings_by_hand(data, loss, at, model.mean), p, NAMES)
     assert slope < 5e-5
-    untrained = parameters(ExplicitALS(factors=2, epochs=1, l2=0.05, l2_bias=0.1, steps=1).fit(data, seed=2))
+    untrained = parameters(ExplicitALS(factors=2, epochs=1, l2=0.05, l2_bias=0.1, cg_steps=1).fit(data, seed=2))
     assert steepest(lambda at: ratings_by_hand(data, loss, at, model.mean), untrained, NAMES) > 0.1
 
 
@@ -158,7 +158,7 @@ def test_the_gradient_is_zero_at_the_fixed_point_of_explicit_als(weights: bool) 
 @pytest.mark.parametrize("nu", [0.0, 1.0])
 def test_the_gradient_is_zero_at_the_fixed_point_of_implicit_als(weights: bool, nu: float) -> None:
     data = table(3, kind="events", n_users=8, n_items=9, n=40, weights=weights)
-    estimator = ImplicitALS(factors=2, epochs=1000, l2=0.02, alpha0=0.2, nu=nu, steps=20)
+    estimator = ImplicitALS(factors=2, epochs=1000, l2=0.02, alpha0=0.2, nu=nu, cg_steps=20)
     model = estimator.fit(data, seed=2)
     assert isinstance(model.loss, EventsLoss)
     loss, p = model.loss, parameters(model)
@@ -173,8 +173,8 @@ def test_no_half_step_of_als_makes_the_loss_larger(
     name: str, weights: bool, steps: int, small_ratings: Interactions, small_events: Interactions
 ) -> None:
     estimator: Any = {
-        "explicit": ExplicitALS(factors=6, epochs=1, steps=steps),
-        "implicit": ImplicitALS(factors=6, epochs=1, steps=steps),
+        "explicit": ExplicitALS(factors=6, epochs=1, cg_steps=steps),
+        "implicit": ImplicitALS(factors=6, epochs=1, cg_steps=steps),
     }[name]
     data = small_ratings if name == "explicit" else small_events
     if weights:

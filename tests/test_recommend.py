@@ -136,7 +136,7 @@ def test_among_keeps_to_these_items(rec: Recommender) -> None:
     assert len(rec.recommend("user 7", candidates=[])) == 0
     assert len(rec.recommend("user 7", candidates=list(history_of(rec, "user 7")))) == 0
     assert set(rec.recommend_all(2, candidates=few)["item"]) <= set(few)
-    with pytest.raises(UnknownIdError, match="among: 'no such film' is not a known item"):
+    with pytest.raises(UnknownIdError, match="candidates: 'no such film' is not a known item"):
         rec.recommend("user 7", candidates=[*few, "no such film"])
 
 

@@ -246,7 +246,7 @@ def test_relabeling_with_carried_initial_values_changes_no_metric_of_implicit_al
     split = cofactor.split_random(table, test=0.25, seed=0)
     draw = np.random.default_rng(0)
     P, Q = (draw.normal(0, 0.05, (n, 4)).astype(np.float32) for n in (table.n_users, table.n_items))
-    estimator = cofactor.ImplicitALS(factors=4, epochs=4, steps=8)
+    estimator = cofactor.ImplicitALS(factors=4, epochs=4, cg_steps=8)
     first = cofactor.evaluate.score(started(estimator, split.train, P, Q), split, label="one", ks=[5, 10]).metrics
     for seed in range(2):
         other, users, items = relabeled_split(split, seed)

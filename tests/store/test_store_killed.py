@@ -18,7 +18,7 @@ KILL9 = Path(__file__).parents[2] / "benchmarks" / "kill9.py"
 LOAD = """
 import sys
 import polars as pl
-from cofactor.store import Store, loading
+from cofactor.store import Store, bulk_import as loading
 loading.PAGE = 500
 real = loading._insert
 def told(*given):

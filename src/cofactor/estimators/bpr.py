@@ -30,7 +30,7 @@ class BPR(Estimator):
         minimize  sum over events of -w ln sigmoid(x_ui - x_uj)
                   + l2 (|p_u|^2 + |q_i|^2 + |q_j|^2) + l2_bias (b_i^2 + b_j^2)
 
-    for a negative j: the best scored of `negatives` items drawn from those that the user lacks. Its step is in
+    for a negative j: the best scored of `n_negatives` items drawn from those that the user lacks. Its step is in
     `kernels.bpr`. w is the event's value times its weight; a dislike (negative weight) is a blank like any other. Of a
     user who lacks nothing, nothing is learnt. The rate falls by half a cosine over the epochs.
     Sources: Rendle et al. 2009; Rendle & Freudenthaler 2014 (hard negatives, which lift the head of the list).

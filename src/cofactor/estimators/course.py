@@ -145,7 +145,7 @@ def fit_one_cycle(
     seed: int = 0,
     show: Callable[[str], None] = print,
 ) -> list[EpochRow]:
-    """Train by minibatches on squared error; the rate rises to `rate` and falls again over all steps.
+    """Train by minibatches on squared error; the rate rises to `learning_rate` and falls again over all steps.
 
     Weight decay means wd * sum(p^2) in the loss, so 2 wd p in the gradient. But Adam divides each gradient by its usual
     size, and with the sum inside would shrink every factor to nothing: so decay is taken outside of it, straight off

@@ -134,9 +134,9 @@ class KeyRing:
 
 
 class Buckets:
-    """How much each key may ask for: `rate` a second, and as much again at once. Counted by each process alone.
+    """Limit of each key: `rate` requests a second, and as many again at once. Counted by each process alone.
 
-    >>> buckets = Buckets(learning_rate=2)
+    >>> buckets = Buckets(rate=2)
     >>> [buckets.take("key", now=0.0) for _ in range(5)], buckets.take("key", now=0.5)
     ([0.0, 0.0, 0.0, 0.0, 0.5], 0.0)
     """
