@@ -120,11 +120,11 @@ def require_array(name: str, value: Any, dtype: Any, shape: tuple[int | None, ..
         or value.dtype != dtype
         or value.ndim != len(shape)
         or not value.flags.c_contiguous
-        or any(wanted is not None and wanted != size for wanted, size in zip(shape, value.shape, strict=True))
+        or any(expected is not None and expected != size for expected, size in zip(shape, value.shape, strict=True))
     ):
         axes = ", ".join("any" if size is None else str(size) for size in shape)
-        what = f"a contiguous {np.dtype(dtype)} array of shape ({axes})"
-        raise DataError(f"{name} must be {what}, not {checks.shown(value)}")
+        description = f"a contiguous {np.dtype(dtype)} array of shape ({axes})"
+        raise DataError(f"{name} must be {description}, not {checks.shown(value)}")
 
 
 def contiguous(array: Any, dtype: Any) -> NDArray[Any]:

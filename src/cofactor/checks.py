@@ -125,11 +125,11 @@ def whole_number(name: str, value: Any, *, low: int | None = None, high: int | N
     lowest, highest = -(2**63) if low is None else low, 2**63 - 1 if high is None else high
     if type(value) is int and lowest <= value <= highest:
         return value
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64)
-    if not whole or not _within(value, lowest, highest):
-        too_large = whole and high is not None and value > high
+    is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64)
+    if not is_whole or not _within(value, lowest, highest):
+        too_large = is_whole and high is not None and value > high
         limits = _range(low, high if too_large or high != MOST_VALUES else None)
-        if whole and _within(value, low, high):
+        if is_whole and _within(value, low, high):
             limits += " and fit into 64 bits"
         raise ParameterError(f"{name} must be a whole number{limits}, not {shown(value)}")
     return int(value)
@@ -619,7 +619,7 @@ def number_array(
     """
     numbers = as_array(values)
     fits = numbers.ndim == len(shape) and all(
-        wanted in (None, size) for wanted, size in zip(shape, numbers.shape, strict=True)
+        expected in (None, size) for expected, size in zip(shape, numbers.shape, strict=True)
     )
     if (
         not fits
@@ -771,7 +771,7 @@ def float32_array(name: str, values: Any, shape: tuple[int | None, ...]) -> NDAr
         isinstance(values, np.ndarray)
         and values.dtype == np.float32
         and len(values.shape) == len(shape)
-        and all(wanted in (None, size) for wanted, size in zip(shape, values.shape, strict=True))
+        and all(expected in (None, size) for expected, size in zip(shape, values.shape, strict=True))
     ):
         return np.ascontiguousarray(values)
     numbers = number_array(name, values, shape)

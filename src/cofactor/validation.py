@@ -238,8 +238,8 @@ def _require_class(name: str, value: Any, cls: type) -> None:
     """Require an object of a class."""
     advice = ADVICE.get(cls.__name__)
     if not isinstance(value, cls):
-        what = f"{name} must be of type {cls.__name__}, not {checks.shown(value)}"
-        raise DataError(f"{what}: {advice}" if advice else what)
+        message = f"{name} must be of type {cls.__name__}, not {checks.shown(value)}"
+        raise DataError(f"{message}: {advice}" if advice else message)
 
 
 def _require_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
@@ -262,11 +262,11 @@ def _require_mapping(name: str, value: Any, _: Any) -> None:
 
 def _require_list(name: str, value: Any, each: Check, owner: Any) -> None:
     """Require a list, tuple, array or column of values that all pass a check."""
-    what = f"{name} must be a list, not {checks.shown(value)}"
+    message = f"{name} must be a list, not {checks.shown(value)}"
     if isinstance(value, str | bytes | bytearray | Mapping) or not hasattr(value, "__len__"):
-        raise ParameterError(what)
+        raise ParameterError(message)
     if isinstance(value, np.ndarray) and value.ndim != 1:
-        raise ParameterError(what)
+        raise ParameterError(message)
     try:
         too_long = len(value) > MAX_VALUES
     except OverflowError:  # a range whose length does not fit into 64 bits
@@ -276,7 +276,7 @@ def _require_list(name: str, value: Any, each: Check, owner: Any) -> None:
     try:
         parts = list(value)
     except Exception as problem:  # iterating a foreign object may raise anything
-        raise ParameterError(what) from problem
+        raise ParameterError(message) from problem
     for part in parts:
         try:
             each(name, part, owner)

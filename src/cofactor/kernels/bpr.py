@@ -42,7 +42,7 @@ TRIES = 8
 
 
 def _pairs(width: int, update_items: int):
-    """Make f1 update for each of the events first..last-1, in order; add w (-ln sigmoid) before each to `loss[block]`.
+    """Make one update for each of the events first..last-1, in order; add w (-ln sigmoid) before each to `loss[block]`.
 
     Writes `P` (n_users, width), `loss` and `last_user` (n_items,), the last user seen with each item (-1: none yet). If
     `update_items`, also writes `Q` (n_items, width) and `bias`; otherwise N is |q_i - q_j|^2 alone. Reads `u` and `i`

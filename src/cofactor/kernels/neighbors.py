@@ -6,12 +6,13 @@ the whole row:
     pearson   s = sum x_a x_b / sqrt(sum x_a^2 sum x_b^2)             cosine   s = sum x_a x_b / (|x_a| |x_b|)
     jaccard   s = sum x_a x_b / (|x_a|^2 + |x_b|^2 - sum x_a x_b)     then     s <- s n / (n + shrink)
 
-For each row, the kernel walks through the lists of the row's columns and accumulates the sums of all rows in them; each
-thread needs one accumulator per row.
+For each row, the kernel walks through the lists of the row's columns and accumulates the sums of all rows in them. Each
+thread needs one accumulator per row. Only positive similarities count.
+
 The list of a column with more than `longest` entries holds only the rows with the most entries (ties by row number).
-These rows share the most columns with others, so that they rank first where similarities are shrunk. In that case, the
-best `CANDIDATES` times n rows are compared again over all of their entries: the lists are a sample, the similarities
-are exact. Only positive similarities count.
+These rows share the most columns with others, so that they rank first where similarities are shrunk. If a list is cut,
+the best `CANDIDATES` times n rows are compared again over all of their entries. The choice of these rows then depends
+on the sample, but their similarities are exact.
 
 References: Koren 2008, section 2.2 (shrinkage); Tanimoto's extension of the Jaccard index to weights.
 """
@@ -137,7 +138,7 @@ def _compare(measure: int):
     """Write the similarity of row a and row nearest_rows[a - first, q] of the others, over all entries.
 
     Writes `similarity` (last - first, n): 0 if it is not positive, if row a has all columns of the other row, and for
-    row numbers below 0. Reads the rows (`norm`: their squared length), the norm_b rows and `nearest_rows`.
+    row numbers below 0. Reads the rows (`norm`: their squared length), the other rows and `nearest_rows`.
     """
 
     def _compare(
@@ -362,27 +363,27 @@ def nearest(
     plain = measure != PEARSON and bool((rows.values == 1).all() and (lists.values == 1).all())
 
     def search(cut: tuple[int, int]) -> None:
-        near = np.full((cut[1] - cut[0], width), NO_ROW, np.int32)
-        s = np.zeros(near.shape, np.float32)
+        candidates = np.full((cut[1] - cut[0], width), NO_ROW, np.int32)
+        s = np.zeros(candidates.shape, np.float32)
         _nearest(measure, int(plain))(
-            near, s,
+            candidates, s,
             rows.start, rows.columns, rows.values, norm, lists.start, lists.place, lists.values,
             lists.row_of, lists.norm, size, excluded, *cut, shrink32,
         )  # fmt: skip
-        near[s <= 0] = -1
+        candidates[s <= 0] = -1
         if lists.sampled:
             _compare(measure)(
-                s, near,
+                s, candidates,
                 rows.start, rows.columns, rows.values, norm, others.start, others.columns, others.values, other_norm,
                 *cut, shrink32,
             )  # fmt: skip
-        order = np.lexsort((near, -s), axis=1)[:, : n + 1]
+        order = np.lexsort((candidates, -s), axis=1)[:, : n + 1]
         best = np.take_along_axis(s, order, axis=1)
         tied = best[:, :n] <= best[:, n:] * np.float32(1 + TIED)
         tied[tied.all(axis=1)] = False
         part = slice(*cut)
         similarity[part] = np.where(tied, np.float32(0), best[:, :n])
-        neighbors[part] = np.take_along_axis(near, order[:, :n], axis=1)
+        neighbors[part] = np.take_along_axis(candidates, order[:, :n], axis=1)
 
     for_each(search, row_blocks(rows.start))
     neighbors[similarity <= 0] = -1

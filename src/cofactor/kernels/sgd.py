@@ -133,7 +133,7 @@ class Blocks:
     first_group : ndarray of shape (grid^2 + 1,), int64
         Block (a, b) holds the groups of ratings from first_group[a * grid + b] to first_group[a * grid + b + 1] - 1.
     group : ndarray of shape (n_groups + 1,), int64
-        Group j holds the ratings from group[j] to group[j + 1] - 1: at most GROUP_SIZE, no two of a user or an item.
+        Group j holds the ratings from group[j] to group[j + 1] - 1: at most GROUP_SIZE, of different users and items.
     user_place : ndarray of shape (n_users,), int32
         The new number of each user: user row r is row user_place[r] of P and of the user biases.
     item_place : ndarray of shape (n_items,), int32
@@ -222,7 +222,7 @@ def shuffle_cells():
 
 @kernel(writes="i4[::1] i4[::1] f4[::1] f4[::1] b1[::1]", numbers="i8 i8")
 def set_apart():
-    """Reorder ratings first..last-1 into groups of at most GROUP_SIZE, no two of the same user or item.
+    """Reorder ratings first..last-1 into groups of at most GROUP_SIZE, of different users and items.
 
     Writes `u`, `i`, `values`, `weights` and `begins`: whether a group begins at each rating. The next rating of a group
     is the first of the LOOKAHEAD following ones that shares no user and no item with the group.
@@ -315,10 +315,10 @@ def blocks_of(
 def _groups(counts: Int64, groups: int, stream: np.random.Generator) -> tuple[Int32, Int32]:
     """Return the random group of each row, and its position if rows are ordered by group."""
     order, cuts = dealt(counts, groups, stream)
-    group, place = np.empty(len(counts), np.int32), np.empty(len(counts), np.int32)
+    group, position = np.empty(len(counts), np.int32), np.empty(len(counts), np.int32)
     group[order] = np.repeat(np.arange(groups, dtype=np.int32), np.diff(cuts))
-    place[order] = np.arange(len(counts), dtype=np.int32)
-    return group, place
+    position[order] = np.arange(len(counts), dtype=np.int32)
+    return group, position
 
 
 def sgd_epoch(

@@ -16,12 +16,12 @@ __all__ = ["grouped", "pairs_ascend", "sorted_pairs"]
 
 @kernel(writes="i8[::1] i8[::1]", reads="i4[::1]")
 def place_in_order():
-    """Write each index t to `order`, at the next free position of its key; `place` starts as the start of each key."""
+    """Write each index t to `order`, at the next position of its key; `next_free` starts as the start of each key."""
 
-    def place_in_order(order, place, keys):
+    def place_in_order(order, next_free, keys):
         for t in range(keys.shape[0]):
-            order[place[keys[t]]] = t
-            place[keys[t]] += 1
+            order[next_free[keys[t]]] = t
+            next_free[keys[t]] += 1
 
     return place_in_order
 

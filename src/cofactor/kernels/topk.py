@@ -89,12 +89,12 @@ class ItemIndex:
             running = np.maximum.accumulate(values[::-1])[::-1]
             return np.append(running, -np.inf).astype(np.float32)
 
-        place = np.empty_like(rows)
-        place[rows] = np.arange(len(rows), dtype=np.int32)
+        position = np.empty_like(rows)
+        position[rows] = np.arange(len(rows), dtype=np.int32)
         rounded_up = (norm[rows] * (1 + 1e-6)).astype(np.float32)
         return cls(
             rows,
-            place,
+            position,
             np.ascontiguousarray(factors[rows]),
             np.ascontiguousarray(bias[rows]),
             largest_left(rounded_up),
@@ -171,7 +171,7 @@ def _scan():
     reads="f4[:, ::1] f4[:, ::1] i1[:, ::1] f4[::1] f4[::1] f4[::1] i4[::1] f4[::1] f4[::1] i4[::1] b1[::1]",
     numbers="i8 i8 f4 f4 f4",
 )
-def _scan_one(width: int):
+def _scan_single_user(width: int):
     """Merge the positions first..last-1 into the heap of the n best items of a single user.
 
     Writes `heap_score` and `heap_row` (1, n), the worst at the root. Reads p, the item factors, `z`, `scale` and
@@ -180,7 +180,7 @@ def _scan_one(width: int):
     """
     from cofactor.kernels import topk_heap
 
-    def _scan_one(
+    def _scan_single_user(
         heap_score, heap_row,
         p, item_factors, z, scale, error, bias, rows, norm_left, bias_left, seen, allowed,
         first, last, norm, margin, threshold,
@@ -189,22 +189,22 @@ def _scan_one(width: int):
         for base in range(first, last, BOUND_INTERVAL):
             if norm * norm_left[base] + bias_left[base] + margin < cutoff:
                 break
-            for place in range(base, min(base + BOUND_INTERVAL, last)):
+            for position in range(base, min(base + BOUND_INTERVAL, last)):
                 dot = np.float32(0)
                 for d in range(width):
-                    dot += p[0, d] * np.float32(z[place, d])
-                if not scale[place] * dot + norm * error[place] + bias[place] >= cutoff:
+                    dot += p[0, d] * np.float32(z[position, d])
+                if not scale[position] * dot + norm * error[position] + bias[position] >= cutoff:
                     continue
-                row = rows[place]
+                row = rows[position]
                 if allowed.shape[0] > 0 and not allowed[row]:
                     continue
                 if topk_heap.holds(seen, 0, seen.shape[0], row):
                     continue
-                score = topk_heap.score(p, 0, item_factors, place, bias[place])
+                score = topk_heap.score(p, 0, item_factors, position, bias[position])
                 if topk_heap.offer(heap_score, heap_row, 0, score, row):
                     cutoff = max(cutoff, heap_score[0, 0] - margin)
 
-    return _scan_one
+    return _scan_single_user
 
 
 def top_items(
@@ -252,7 +252,7 @@ def top_items(
     rows = np.full((n_users, n), NO_ROW, np.int32)
     scores = np.full((n_users, n), -np.inf, np.float32)
     if n_users == 1 and n and len(index.rows):
-        _rank_one(scores, rows, user_factors, index, seen[seen_start[0] : seen_start[1]], allowed)
+        _rank_single_user(scores, rows, user_factors, index, seen[seen_start[0] : seen_start[1]], allowed)
     elif n_users and n and len(index.rows):
 
         def rank(first: int) -> None:
@@ -325,9 +325,9 @@ def _rank_block(
     put_in_order(scores, rows)
 
 
-def _rank_one(scores: Float32, rows: Int32, P: Float32, index: ItemIndex, seen: Int32, allowed: Bool) -> None:
+def _rank_single_user(scores: Float32, rows: Int32, P: Float32, index: ItemIndex, seen: Int32, allowed: Bool) -> None:
     """Rank the items of a single user."""
-    scan, n, n_items = _scan_one(P.shape[1]), scores.shape[1], len(index.rows)
+    scan, n, n_items = _scan_single_user(P.shape[1]), scores.shape[1], len(index.rows)
     (norm,), (margin,) = _margins(P, index)
 
     def scan_piece(first: int, heap_scores: Float32, heap_rows: Int32, threshold: np.float32) -> None:
