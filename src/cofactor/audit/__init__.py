@@ -3,7 +3,7 @@
 >>> import cofactor
 >>> from cofactor.datasets.synthetic import World, generate
 >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
->>> found = cofactor.audit.concentration(cofactor.Recommender.fit(cofactor.Bias(), ratings), n=5)
+>>> found = cofactor.audit.exposure(cofactor.Recommender.fit(cofactor.Bias(), ratings), n=5)
 >>> found.shown.gini > found.rated.gini  # lists are less even than what people rated
 True
 """

@@ -109,7 +109,7 @@ class Exposure:
     >>> import cofactor
     >>> from cofactor.datasets.synthetic import World, generate
     >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
-    >>> found = cofactor.audit.concentration(cofactor.Recommender.fit(cofactor.Bias(), ratings))
+    >>> found = cofactor.audit.exposure(cofactor.Recommender.fit(cofactor.Bias(), ratings))
     >>> found.rated.total, found.shown.members, found.genres is None
     (900.0, 40, True)
     """
@@ -133,7 +133,7 @@ def exposure(recommender: Recommender, *, n: int = 10, column: str | None = None
     >>> from cofactor.datasets.synthetic import World, generate
     >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900, genres=4)).interactions
     >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
-    >>> found = cofactor.audit.concentration(rec, n=5, column="genres")
+    >>> found = cofactor.audit.exposure(rec, n=5, column="genres")
     >>> found.raters.members, 0 < found.coverage <= 1, found.genres.table.columns
     (60, True, ['genre', 'had', 'shown'])
     """

@@ -249,7 +249,7 @@ def simulate(
     checked_estimator(estimator)
     require_interactions("table", table)
     checks.instance("tastes", tastes, Tastes, "make them by Tastes(...) or Tastes.of(recommender)")
-    checks.instance("remedy", remedy, Remedy, "choose one of cofactor.audit.mitigations()")
+    checks.instance("remedy", remedy, Remedy, "choose one of cofactor.audit.remedies()")
     rounds, n, seed = (
         checks.whole_number("rounds", rounds, low=1, high=MOST_ROUNDS),
         checks.whole_number("n", n, low=1, high=checks.LONGEST_LIST),

@@ -63,7 +63,7 @@ class Influence:
     >>> from cofactor.datasets.synthetic import World, generate
     >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
     >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
-    >>> found = cofactor.audit.group_influence(rec, np.arange(60) % 2, permutations=5)
+    >>> found = cofactor.audit.influence(rec, np.arange(60) % 2, permutations=5)
     >>> found.groups["users"].to_list(), found.permutations
     ([30, 30], 5)
     """
@@ -94,7 +94,7 @@ def influence(
     >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
     >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
     >>> busy = (ratings.by_user.counts > 20).astype(int)
-    >>> found = cofactor.audit.group_influence(rec, busy, permutations=10).groups
+    >>> found = cofactor.audit.influence(rec, busy, permutations=10).groups
     >>> found["share_of_rows"].round(2).to_list(), bool(found["ratio"][1] > found["ratio"][0])
     ([0.53, 0.47], True)
     """

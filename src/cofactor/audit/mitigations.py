@@ -89,7 +89,7 @@ def remedies(column: str | None = None) -> tuple[Remedy, ...]:
     benchmarks/eager.md, with what fails.
 
     >>> import cofactor
-    >>> [one.name for one in cofactor.audit.mitigations()][:3]
+    >>> [one.name for one in cofactor.audit.remedies()][:3]
     ['capped weight per user', 'taste groups count by people', 'popular items weigh less']
     """
     column = None if column is None else checks.text("column", column)
