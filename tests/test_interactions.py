@@ -222,7 +222,7 @@ def test_tables_that_do_not_join() -> None:
         with pytest.raises(DataError, match="the user table has no columns"):
             ratings.with_user_table(empty)
     for thing in (3, "films.csv", {"item": ["c", "d"], "title": ["A"]}):
-        with pytest.raises(DataError, match=f"the item table must be a frame .* and this is {type(thing).__name__}"):
+        with pytest.raises(DataError, match=f"the item table must be a frame .* not {type(thing).__name__}"):
             ratings.with_item_table(thing)
 
 

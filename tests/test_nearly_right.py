@@ -108,7 +108,7 @@ def test_times_in_another_unit_are_refused_and_the_advice_works(unit: str, per_s
     assert advice is not None
     fixed = np.asarray([SECONDS * per_second] * 3) // int(advice[1])
     assert columns(times=fixed).times.tolist() == [SECONDS] * 3  # type: ignore[union-attr]
-    with pytest.raises(DataError, match="times must be seconds since 1970"):
+    with pytest.raises(DataError, match="times must be in seconds since 1970"):
         columns(times=[0, -SECONDS * per_second, 0])
 
 
