@@ -144,14 +144,14 @@ def test_ids_in_the_index_of_pandas_are_advised_to_become_columns() -> None:
     frame = pd.DataFrame({"user": IDS, "item": [1, 2, 3], "rating": [5, 4, 3]})
     expected = columns().frame()
     series = frame.set_index(["user", "item"])["rating"]
-    with pytest.raises(DataError, match=r"cannot read a table from a Series; give a frame; series\.reset_index\(\)"):
+    with pytest.raises(DataError, match=r"cannot read a table from a Series; pass a frame; series\.reset_index\(\)"):
         read_ratings(series)
     assert read_ratings(series.reset_index()).frame().equals(expected)
     indexed = frame.set_index("user")
-    with pytest.raises(DataError, match=r"its index holds 'user': frame\.reset_index\(\) makes columns of it"):
+    with pytest.raises(DataError, match=r"its index holds 'user': frame\.reset_index\(\) turns it into columns"):
         read_ratings(indexed)
     assert read_ratings(indexed.reset_index()).frame().equals(expected)
-    with pytest.raises(DataError, match="cannot read a table from a Series; give a frame"):
+    with pytest.raises(DataError, match="cannot read a table from a Series; pass a frame"):
         read_ratings(pl.Series([1, 2]))
 
 
