@@ -200,20 +200,20 @@ def crosstab(interactions: Interactions, *, users: int = 10, items: int = 10, fi
     rows = interactions.by_user.take(u)
     row, column = np.repeat(np.arange(len(u)), rows.counts), position[rows.columns]
     values[row[column >= 0], column[column >= 0]] = rows.values[column >= 0]
-    known = ~np.isnan(values)
+    is_known = ~np.isnan(values)
     item_ids = interactions.items.ids(i).to_list()
     corner = CrossTab(
         u,
         i,
         values,
-        known,
+        is_known,
         interactions.users.ids(u).to_list(),
         item_ids,
         _titles(interactions, i, item_ids),
         (interactions.n_users, interactions.n_items),
     )
-    if fill is not None and not known.all():
-        values[~known] = _filled(corner, fill)
+    if fill is not None and not is_known.all():
+        values[~is_known] = _filled(corner, fill)
     return corner
 
 

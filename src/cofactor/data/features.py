@@ -177,10 +177,10 @@ class Column:
         marks = np.array(self.marks, np.float64)
         if not len(marks):
             rows = rows[:0]
-        at = np.searchsorted(marks, numbers[rows], side="right") - 1
+        indicators = np.searchsorted(marks, numbers[rows], side="right") - 1
         if self.form == VALUES:
-            rows, at = rows[marks[at] == numbers[rows]], at[marks[at] == numbers[rows]]
-        return np.maximum(at, 0).astype(np.int64), rows.astype(np.int64)
+            rows, indicators = rows[marks[indicators] == numbers[rows]], indicators[marks[indicators] == numbers[rows]]
+        return np.maximum(indicators, 0).astype(np.int64), rows.astype(np.int64)
 
 
 @dataclass(frozen=True)

@@ -256,9 +256,9 @@ def join(ids: IdMap, table: Any, what: str, *, id_column: str | None = None) -> 
         raise DataError(f"the {what} table has {what} {ids.ids(duplicates[:1])[0]!r} more than once")
     positions = np.full(len(ids), -1, np.int64)
     positions[matched] = np.flatnonzero(rows >= 0)
-    at = pl.Series(positions).replace(-1, None)
-    frame = pl.DataFrame([ids.all.alias(what), *(column.gather(at) for column in keyed.drop(what))])
-    return JoinedTable(frame, name, ids.all.filter(at.is_null()))
+    source_rows = pl.Series(positions).replace(-1, None)
+    frame = pl.DataFrame([ids.all.alias(what), *(column.gather(source_rows) for column in keyed.drop(what))])
+    return JoinedTable(frame, name, ids.all.filter(source_rows.is_null()))
 
 
 def _no_match(ids: IdMap, side: SideTable, name: str, values: pl.Series) -> str:
@@ -281,7 +281,7 @@ def _index_of(table: Any) -> pl.DataFrame:
     index = table.index
     if type(index).__name__ == "RangeIndex" and index.name is None and index.start == 0 and index.step == 1:
         return pl.DataFrame()
-    names = [f"index_{at}" if name is None else str(name) for at, name in enumerate(index.names)]
+    names = [f"index_{k}" if name is None else str(name) for k, name in enumerate(index.names)]
     names = ["index" if name == "index_0" and len(names) == 1 else name for name in names]
     frame = index.to_frame(index=False)
     frame.columns = names
@@ -290,5 +290,5 @@ def _index_of(table: Any) -> pl.DataFrame:
 
 def _examples(ids: pl.Series) -> str:
     """Format the first IDs for a message."""
-    shown = ", ".join(map(repr, ids.head(SHOWN).to_list()))
-    return f"{shown}, ..." if len(ids) > SHOWN else shown
+    examples = ", ".join(map(repr, ids.head(SHOWN).to_list()))
+    return f"{examples}, ..." if len(ids) > SHOWN else examples

@@ -211,10 +211,10 @@ def number_cells(
     values = numbers.cast(pl.Float32, strict=False)
     finite = (values.is_finite() & numbers.is_finite()).fill_null(value=False)
     in_range = (values > 0) if above_zero else (values >= low)
-    good = finite & in_range.fill_null(value=False)
+    is_valid = finite & in_range.fill_null(value=False)
     if scale is not None:
-        distinct = values.filter(good).unique()
-        good &= values.is_in(distinct.filter(pl.Series(scale.holds(distinct.to_numpy()))).implode())
+        distinct = values.filter(is_valid).unique()
+        is_valid &= values.is_in(distinct.filter(pl.Series(scale.holds(distinct.to_numpy()))).implode())
 
     def why(row: int) -> str:
         if not finite[row]:
@@ -223,7 +223,7 @@ def number_cells(
             return f"the {name} of an event is not above 0" if above_zero else f"the {name} is below {low:g}"
         return f"the {name} is not one of the declared levels"
 
-    return Cells(values, ~good, why)
+    return Cells(values, ~is_valid, why)
 
 
 def as_integers(ids: pl.Series) -> pl.Series:

@@ -132,9 +132,9 @@ def choose_columns(
         if role in chosen or given.get(role) == "":
             continue
         used = set(chosen.values())
-        matches = [at for at, candidate in enumerate(usual) if candidate == role and at not in used]
+        matches = [k for k, candidate in enumerate(usual) if candidate == role and k not in used]
         if len(matches) > 1:
-            names = " or ".join(repr(columns[at].strip()) for at in matches)
+            names = " or ".join(repr(columns[k].strip()) for k in matches)
             raise DataError(f"{source}: the {role} may be {names}; {_how_to_name(role)}")
         if matches:
             chosen[role] = matches[0]
@@ -143,9 +143,9 @@ def choose_columns(
                 f"{source}: no column for the {role} was recognized among {_listed(columns)}; {_how_to_name(role)}"
             )
     if len(set(chosen.values())) < len(chosen):
-        at = next(at for at in chosen.values() if list(chosen.values()).count(at) > 1)
-        roles = " and the ".join(role for role in chosen if chosen[role] == at)
-        raise DataError(f"{source}: column {columns[at].strip()!r} cannot be the {roles} at once")
+        k = next(k for k in chosen.values() if list(chosen.values()).count(k) > 1)
+        roles = " and the ".join(role for role in chosen if chosen[role] == k)
+        raise DataError(f"{source}: column {columns[k].strip()!r} cannot be the {roles} at once")
     return {role: chosen[role] for role in ROLES if role in chosen}
 
 
@@ -212,7 +212,7 @@ def is_number(field: str) -> bool:
 def _named(columns: Sequence[str], name: str, role: str, source: str) -> int:
     """Return the position of a named column: an exact match first, then without suffix, then normalized."""
     for spelling in (str.strip, bare_name, _plain):
-        matches = [at for at, column in enumerate(columns) if spelling(column) == spelling(name)]
+        matches = [k for k, column in enumerate(columns) if spelling(column) == spelling(name)]
         if len(matches) > 1:
             raise DataError(f"{source}: column {name!r} occurs {len(matches)} times; rename all but one")
         if matches:
@@ -222,8 +222,8 @@ def _named(columns: Sequence[str], name: str, role: str, source: str) -> int:
 
 def _listed(columns: Sequence[str]) -> str:
     """Format column names for a message."""
-    shown = ", ".join(repr(column.strip()[:40]) for column in columns[:12])
-    return f"{shown} and {len(columns) - 12} more" if len(columns) > 12 else shown
+    names = ", ".join(repr(column.strip()[:40]) for column in columns[:12])
+    return f"{names} and {len(columns) - 12} more" if len(columns) > 12 else names
 
 
 def _how_to_name(role: str) -> str:

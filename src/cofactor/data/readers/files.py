@@ -80,12 +80,12 @@ class _Quotes:
         if last == ord('"') and self.count % 2 == 0:  # the previous block ended with a closing quote
             self._fit &= bool(self._after[codes[0]])
         if b'"' in block:
-            places = np.flatnonzero(codes == ord('"'))
-            opening, closing = places[self.count % 2 :: 2], places[1 - self.count % 2 :: 2]
+            positions = np.flatnonzero(codes == ord('"'))
+            opening, closing = positions[self.count % 2 :: 2], positions[1 - self.count % 2 :: 2]
             preceding = np.where(opening > start, codes[opening - 1], last)
             following = codes[closing[closing + 1 < len(codes)] + 1]
             self._fit &= bool(self._before[preceding].all() and self._after[following].all())
-            self.count += len(places)
+            self.count += len(positions)
         self._last = block[-1]
 
 
@@ -151,9 +151,9 @@ class TextFile:
         dict of int to str
             Text by line number; {} for no numbers.
         """
-        wanted, last = set(numbers), max(numbers, default=0)
+        requested, last = set(numbers), max(numbers, default=0)
         numbered = enumerate(islice(self.lines(), last), start=1)
-        return {number: line.decode("utf-8", "backslashreplace") for number, line in numbered if number in wanted}
+        return {number: line.decode("utf-8", "backslashreplace") for number, line in numbered if number in requested}
 
     def survey(self, separator: str) -> Survey:
         """Count lines, separators and quotes in one pass over the bytes.

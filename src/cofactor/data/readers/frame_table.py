@@ -92,7 +92,7 @@ def open_frame(source: Any) -> FrameTable:
     name = f"the {type(source).__module__.partition('.')[0]} table"
 
     def take(roles: Mapping[str, int]) -> dict[str, pl.Series]:
-        columns = {role: frame.to_series(at).alias(role) for role, at in roles.items()}
+        columns = {role: frame.to_series(position).alias(role) for role, position in roles.items()}
         objects = {role: column.to_list() for role, column in columns.items() if column.dtype == pl.Object}
         return {**columns, **object_columns(objects)}
 
@@ -169,8 +169,8 @@ def _open_pandas(source: Any) -> FrameTable:
 
     def take(roles: Mapping[str, int]) -> dict[str, pl.Series]:
         columns_by_role: dict[str, pl.Series] = {}
-        for role, at in roles.items():
-            column = source.iloc[:, at]
+        for role, position in roles.items():
+            column = source.iloc[:, position]
             if column.dtype == object:
                 columns_by_role.update(object_columns({role: column.tolist()}))
                 continue

@@ -65,7 +65,7 @@ class JsonTable:
         """
         rejected = Refusals(most)
         batches = Batches.of_objects(list(roles))
-        keys = [self.columns[at] for at in roles.values()]
+        keys = [self.columns[position] for position in roles.values()]
         with unreadable(self.name):
             for line, text, record in _objects(self.file):
                 if isinstance(record, str):

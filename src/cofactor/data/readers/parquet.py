@@ -49,8 +49,8 @@ def open_parquet(path: Path) -> FrameTable:
     columns = decoder.columns
 
     def take(roles: Mapping[str, int]) -> dict[str, pl.Series]:
-        frame = decoder.frame([columns[at] for at in roles.values()])
-        return {role: frame[columns[at]].alias(role) for role, at in roles.items()}
+        frame = decoder.frame([columns[k] for k in roles.values()])
+        return {role: frame[columns[k]].alias(role) for role, k in roles.items()}
 
     return FrameTable(str(path), columns, take)
 

@@ -102,7 +102,7 @@ def whole_file(path: Path, format: Format | None, *, most: int | None = 1, ids: 
     table = open_file(path, format, _by_place)
     with unreadable(table.name):
         if isinstance(table, FrameTable):
-            rows = table.read({name: at for at, name in enumerate(table.columns)}, most)
+            rows = table.read({name: k for k, name in enumerate(table.columns)}, most)
             frame = pl.DataFrame(rows.columns)
             return WholeFile(table.name, table.counts, frame, rows.lines, rows.refused, rows.texts)
         if isinstance(table, JsonTable):
@@ -159,9 +159,9 @@ def _whole_text(table: TextTable, most: int | None, mode: Ids) -> WholeFile:
     if len(set(names)) < len(names):
         duplicate = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{table.name}: column {duplicate!r} occurs more than once; rename all but one")
-    rows = table.read({str(at): at for at in range(len(names))}, most)
+    rows = table.read({str(k): k for k in range(len(names))}, most)
     id_names = _id_columns(names)
-    columns = [rows.columns[str(at)].alias(name) for at, name in enumerate(names)]
+    columns = [rows.columns[str(k)].alias(name) for k, name in enumerate(names)]
     typed = [
         column.replace("", None) if column.name not in id_names else column if mode == "text" else as_integers(column)
         for column in columns

@@ -40,7 +40,7 @@ def first_refusal(name: str, counts: str, first: Refusal, count: int) -> DataErr
         The error, to be raised by the caller.
     """
     text = first.text if len(first.text) <= _MAX_SHOWN else first.text[:_MAX_SHOWN] + "..."
-    more = f" ({count - 1:,} more bad row{'s' if count > 2 else ''})" if count > 1 else ""
+    remaining = f" ({count - 1:,} more bad row{'s' if count > 2 else ''})" if count > 1 else ""
     advice = "correct it"
     for optional in ("time", "weight"):
         if first.reason.startswith(f"the {optional} "):
@@ -50,7 +50,7 @@ def first_refusal(name: str, counts: str, first: Refusal, count: int) -> DataErr
     if first.reason.startswith(NOT_UTF8):
         advice = f"convert the file, e.g. iconv -f latin1 -t utf-8 {name} > converted-{Path(name).name}"
     return DataError(
-        f"{name}, {counts} {first.line}: {first.reason}: {text!r}{more}; {advice}, or set such rows aside "
+        f"{name}, {counts} {first.line}: {first.reason}: {text!r}{remaining}; {advice}, or set such rows aside "
         'with on_error="quarantine" (on the command line --on-error quarantine)'
     )
 

@@ -55,11 +55,11 @@ class SqlTable:
             If the database reports an error.
         """
         batches = Batches.of_objects(list(roles))
-        places = list(roles.values())
+        positions = list(roles.values())
         with _clear_errors(self.name):
             all_rows = chain.from_iterable(self.result.partitions(_BATCH))
             for row, cells in enumerate(all_rows, start=1):
-                batches.add(row, [cells[at] for at in places])
+                batches.add(row, [cells[k] for k in positions])
         columns, lines = batches.finish()
         chosen = [columns[role] for role in roles]
 

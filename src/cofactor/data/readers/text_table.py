@@ -274,11 +274,11 @@ class TextTable:
     def _scan(self, roles: Mapping[str, int], types: Mapping[str, pl.DataType]) -> pl.DataFrame | None:
         """Parse the file by polars with these column types; return None if it fails."""
         step = len(self.separator)  # polars has one-byte separators: "::" is ":" and an empty column
-        fields = [str(at) for at in range(step * len(self.columns) - step + 1)]
-        gaps = [name for at, name in enumerate(fields) if at % step]
-        unused = [str(step * at) for at in range(len(self.columns)) if at not in roles.values()]
+        fields = [str(k) for k in range(step * len(self.columns) - step + 1)]
+        gaps = [name for k, name in enumerate(fields) if k % step]
+        unused = [str(step * k) for k in range(len(self.columns)) if k not in roles.values()]
         schema: dict[str, pl.DataType] = dict.fromkeys(fields, pl.String())
-        schema |= {str(step * at): types[role] for role, at in roles.items() if role in types}
+        schema |= {str(step * k): types[role] for role, k in roles.items() if role in types}
         scan = pl.scan_csv(
             self.file.for_polars,
             has_header=False,
@@ -289,10 +289,10 @@ class TextTable:
             glob=False,
         )
         chosen = scan.select(
-            *(pl.col(str(step * at)).alias(role) for role, at in roles.items()),
+            *(pl.col(str(step * k)).alias(role) for role, k in roles.items()),
             pl.col(fields[-1]).is_null().alias("last is missing"),
             pl.all_horizontal(pl.lit(value=True), pl.col(gaps).is_null()).alias("gaps are empty"),
-            pl.any_horizontal(pl.lit(value=False), pl.col(unused).is_null()).alias("a spare one is missing"),
+            pl.any_horizontal(pl.lit(value=False), pl.col(unused).is_null()).alias("an unused one is missing"),
         )
         try:
             return chosen.collect(engine="streaming")
@@ -333,7 +333,7 @@ class TextTable:
             if row.fields is None:
                 rejected.add(row.line, row.reason, row.text)
             else:
-                batches.add(row.line, [row.fields[at] for at in positions])
+                batches.add(row.line, [row.fields[k] for k in positions])
         columns, lines = batches.finish()
         return Rows(columns, lines, rejected, self.file.notes(), self._texts)
 

@@ -149,13 +149,13 @@ def _floor(column: pl.Series) -> tuple[pl.Series, bool]:
 
 def _parsed_numbers(column: pl.Series) -> tuple[pl.Series, bool]:
     """Parse strings as numbers, null for others; return them rounded down, and whether anything was rounded."""
-    whole = column.cast(pl.Int64, strict=False)
-    if not whole.null_count():
-        return whole, False
+    integers = column.cast(pl.Int64, strict=False)
+    if not integers.null_count():
+        return integers, False
     bare = column.str.strip_chars(" \t")
-    whole = whole.fill_null(bare.cast(pl.Int64, strict=False))
+    integers = integers.fill_null(bare.cast(pl.Int64, strict=False))
     rounded, fractions = _floor(bare.cast(pl.Float64, strict=False))
-    return whole.fill_null(rounded), fractions
+    return integers.fill_null(rounded), fractions
 
 
 def _calendar(numbers: pl.Series) -> pl.Series | None:
@@ -199,7 +199,7 @@ def _parsed_dates(column: pl.Series) -> pl.Series:
     """Parse ISO dates and times (with blank or T between them, fractions and zones) to seconds, else null."""
     text = column.str.strip_chars(" \t").str.replace(_BASIC, "${1}-${2}-${3} ${4}:${5}")
     parts = text.str.extract_groups(_ISO).struct.unnest()
-    padded_parts = [pl.col(at).fill_null("0").str.zfill(2) for at in ("month", "day", "h", "m", "s")]
+    padded_parts = [pl.col(part).fill_null("0").str.zfill(2) for part in ("month", "day", "h", "m", "s")]
     moment = pl.concat_str("year", *padded_parts).str.to_datetime("%Y%m%d%H%M%S", time_unit="us", strict=False)
     shift = 3600 * pl.col("zone_h").cast(pl.Int64) + 60 * pl.col("zone_m").fill_null("0").cast(pl.Int64)
     signed = pl.when(pl.col("sign") == "-").then(-shift).otherwise(shift).fill_null(0)
