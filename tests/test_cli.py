@@ -264,7 +264,7 @@ def test_fit_says_where_the_model_is_and_what_is_next(folder: Path, tmp_path: Pa
     assert "biased-mf learnt from 720 ratings (40 users x 29 items)" in result.stdout
     assert "5 epochs" in result.stdout
     assert f"cofactor recommend {path} --user 0" in result.stdout
-    assert "columns by their names" in result.stderr
+    assert "columns by name" in result.stderr
     assert Recommender.load(path).estimator == BiasedMF(factors=3, epochs=5)
     assert list(tmp_path.iterdir()) == [path]  # no temporary file is left
 
@@ -395,7 +395,7 @@ def test_fit_does_not_overwrite_what_is_no_model(folder: Path, tmp_path: Path) -
         result = run("fit", folder / "ratings.csv", "-o", output, "--model", "bias")
         assert result.exit_code == 2
         assert "is not a cofactor model and is not overwritten: delete it first" in " ".join(result.stderr.split())
-        assert "columns by their names" not in result.stderr  # nothing was read before
+        assert "columns by name" not in result.stderr  # nothing was read before
     assert notes.read_text() == "to do: call ana"
     notes.unlink()
     ok("fit", folder / "ratings.csv", "-o", link, "--model", "bias")  # through a link to a file that is not there yet
