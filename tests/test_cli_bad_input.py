@@ -80,7 +80,7 @@ CASES = {
     "infinite setting": ("fit r.csv -o x --set l2=inf", "l2 must be a number"),
     "yes and no": ("fit r.csv -o x --set biases=2", "biases must be true or false"),
     "three ends of a range": ("fit r.csv -o x --set rating_range=1,2,3", "2 numbers with a comma or scale or none"),
-    "falling range": ("fit r.csv -o x --set rating_range=5,1", "two rising numbers"),
+    "falling range": ("fit r.csv -o x --set rating_range=5,1", "two increasing numbers"),
     "setting without a value": ("fit r.csv -o x --set factors", "--set takes name=value"),
     "setting of another model": ("evaluate r.csv --set bias.damping=1", "'bias' is not among the models"),
     "no output folder": ("fit r.csv -o nowhere/m", "folder nowhere does not exist"),

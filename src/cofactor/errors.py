@@ -32,7 +32,7 @@ class CofactorError(Exception):
     ...     cofactor.Bias().fit(clicks)
     ... except cofactor.CofactorError as problem:
     ...     print(problem)
-    bias learns from ratings, and these are events; try implicit-als
+    bias learns from ratings, but the table holds events; try implicit-als
     """
 
 
@@ -53,7 +53,7 @@ class KindError(DataError):
     >>> ratings = cofactor.Interactions.from_columns(["ana", "bo"], ["alien", "alien"], [5, 4])
     >>> cofactor.Popularity().fit(ratings)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.KindError: popularity learns from events (clicks, plays, purchases), and these are ratings; ...
+    cofactor.errors.KindError: popularity learns from events (clicks, plays, purchases), but the table holds ...
     """
 
 
