@@ -214,7 +214,7 @@ def _zip_problem(archive: Path, error: Exception) -> str:
     with archive.open("rb") as file:
         start = file.read(200).lstrip().lower()
     if start.startswith((b"<!doctype html", b"<html")):
-        return "it is a web page (of a proxy or a login form?); open the URL in a browser to see it"
+        return "it is a web page, perhaps of a proxy or a login form; open the URL in a browser to see it"
     return f"{error}; the download was discarded, fetch again"
 
 
@@ -326,6 +326,8 @@ def _with_read_timeout(connection: type[http.client.HTTPConnection], seconds: fl
 
 
 class _HTTPHandler(urllib.request.HTTPHandler):
+    """HTTP handler with a separate read timeout."""
+
     def __init__(self, seconds: float):
         super().__init__()
         self.seconds = seconds
@@ -335,6 +337,8 @@ class _HTTPHandler(urllib.request.HTTPHandler):
 
 
 class _HTTPSHandler(urllib.request.HTTPSHandler):
+    """HTTPS handler with a separate read timeout."""
+
     def __init__(self, seconds: float):
         super().__init__()
         self.seconds = seconds

@@ -186,6 +186,7 @@ def _in_cofactor_data(dataset: Dataset) -> Path | None:
 
 
 def _ratings_file(dataset: Dataset, home: Path) -> Path:
+    """Return the path of the canonical ratings file."""
     return home / f"ratings{dataset.layout.ending}"
 
 

@@ -206,11 +206,13 @@ def _users(rows: list[tuple[str, str, str, str]]) -> pl.DataFrame:
 
 
 def _u_item(path: Path) -> pl.DataFrame:
+    """Read u.item, whose genres are one flag per column."""
     rows = _lines(path, "|")
     return _items([(r[0], r[1], "|".join(g for g, f in zip(GENRES, r[5:], strict=True) if f == "1")) for r in rows])
 
 
 def _u_user(path: Path) -> pl.DataFrame:
+    """Read u.user."""
     return _users([(r[0], r[1], r[2], r[3]) for r in _lines(path, "|")])
 
 
@@ -228,10 +230,12 @@ def _recbole_item(path: Path) -> pl.DataFrame:
 
 
 def _recbole_user(path: Path) -> pl.DataFrame:
+    """Read the user table of the RecBole mirror."""
     return _users([(r[0], r[1], r[2], r[3]) for r in _lines(path, "\t")[1:]])
 
 
 def _dat_item(path: Path) -> pl.DataFrame:
+    """Read movies.dat; titles may contain the separator "::"."""
     return _items([(r[0], "::".join(r[1:-1]), r[-1]) for r in _lines(path, "::")])
 
 
@@ -241,6 +245,7 @@ def _dat_user(path: Path) -> pl.DataFrame:
 
 
 def _csv_item(path: Path) -> pl.DataFrame:
+    """Read movies.csv."""
     frame = pl.read_csv(path, glob=False, columns=["movieId", "title", "genres"], infer_schema=False)
     return _items(frame.select("movieId", "title", pl.col("genres").fill_null("")).rows())
 

@@ -189,8 +189,8 @@ class ImplicitALS(Estimator):
                   + l2 sum_u (n_u + alpha0 n_items)^nu |p_u|^2 + l2 sum_i (n_i + alpha0 n_users)^nu |q_i|^2
 
     w is the event's value times its weight. An event with negative w is a dislike: its target is 0 and its confidence
-    |w|. n_u and n_i are the numbers of events of a user and an item; see `cofactor.models.losses`. With very few events
-    the penalty dominates, and all factors are zero.
+    is the absolute value of w. n_u and n_i are the numbers of events of a user and an item; see
+    `cofactor.models.losses`. With very few events the penalty dominates, and all factors are zero.
 
     References
     ----------
@@ -368,9 +368,11 @@ class _AlternatingSolver:
 
     @property
     def _has_bias(self) -> bool:
+        """Whether the unknowns have a bias column."""
         return isinstance(self.loss, RatingsLoss) and self.loss.l2_bias is not None
 
     def _bias(self, unknowns: Float32) -> Float32:
+        """Return the bias column, or zeros if there is none."""
         return unknowns[:, self.factors] if self._has_bias else np.zeros(len(unknowns), np.float32)
 
     def _half_step(self, own: Float32, entries: SparseRows, penalty: Float32, other: Float32) -> float:

@@ -205,6 +205,7 @@ class NeuralMF(Estimator):
         )
 
     def _require_levels(self, scale: Scale) -> None:
+        """Raise DataError if the head needs rating levels and the scale has none."""
         if self.head == "classification" and not scale.levels:
             raise DataError(
                 f"neural-mf with head=classification needs a scale with levels, but the scale is the range from "
