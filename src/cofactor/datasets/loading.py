@@ -80,9 +80,9 @@ def load(
     dataset = _resolve(name)
     folder = None if folder is None else checks.path("folder", folder)
     checks.optional_callable("on_progress", on_progress)
-    home = fetch(dataset, folder=folder, on_progress=on_progress)
-    source = json.loads((home / "source.json").read_text(encoding="utf-8"))["source"]
-    rows = movielens.read_ratings(_ratings_file(dataset, home))
+    cached = fetch(dataset, folder=folder, on_progress=on_progress)
+    source = json.loads((cached / "source.json").read_text(encoding="utf-8"))["source"]
+    rows = movielens.read_ratings(_ratings_file(dataset, cached))
     interactions = Interactions.from_columns(
         rows["user"],
         rows["item"],
@@ -91,10 +91,10 @@ def load(
         scale=Scale.declared(dataset.levels),
         report=LoadReport(source=dataset.name, rows=len(rows), notes=(f"fetched from {source}",)),
     )
-    users = movielens.read_users(home)
+    users = movielens.read_users(cached)
     return replace(
         interactions,
-        item_table=join(interactions.items, movielens.read_items(home), "item").frame,
+        item_table=join(interactions.items, movielens.read_items(cached), "item").frame,
         user_table=None if users is None else join(interactions.users, users, "user").frame,
     )
 
@@ -146,10 +146,10 @@ def fetch(
     dataset = _resolve(name)
     folder = None if folder is None else checks.path("folder", folder)
     checks.optional_callable("on_progress", on_progress)
-    home = (Path(folder) if folder is not None else cache_folder() / "datasets") / dataset.name
+    cached = (Path(folder) if folder is not None else cache_folder() / "datasets") / dataset.name
     local = _in_cofactor_data(dataset)
-    if _is_cached(home, local):
-        return home
+    if _is_cached(cached, local):
+        return cached
     report = on_progress or (lambda _: None)
     sources: list[Source]
     if local is not None:
@@ -159,13 +159,13 @@ def fetch(
         if dataset.mirror is not None:
             sources.append(lambda work, target: _from_mirror(dataset, work, target, report))
     try:
-        home.parent.mkdir(parents=True, exist_ok=True)
-        _build(dataset, home, local, sources)
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        _build(dataset, cached, local, sources)
     except OSError as error:
         raise FetchError(
-            f"cannot write to {home.parent}: {error}; free disk space, or set COFACTOR_CACHE to another folder"
+            f"cannot write to {cached.parent}: {error}; free disk space, or set COFACTOR_CACHE to another folder"
         ) from error
-    return home
+    return cached
 
 
 def _resolve(name: str | Dataset) -> Dataset:
@@ -185,32 +185,32 @@ def _in_cofactor_data(dataset: Dataset) -> Path | None:
     return folder if folder is not None and (folder / dataset.layout.ratings).is_file() else None
 
 
-def _ratings_file(dataset: Dataset, home: Path) -> Path:
+def _ratings_file(dataset: Dataset, folder: Path) -> Path:
     """Return the path of the canonical ratings file."""
-    return home / f"ratings{dataset.layout.ending}"
+    return folder / f"ratings{dataset.layout.ending}"
 
 
-def _is_cached(home: Path, local: Path | None) -> bool:
+def _is_cached(cached: Path, local: Path | None) -> bool:
     """Return whether the cache has an intact copy (of `local` if it is not None); raise FetchError if it is damaged."""
-    if not home.exists():
+    if not cached.exists():
         return False
-    remedy = f"remove {home} and fetch it again"
+    remedy = f"remove {cached} and fetch it again"
     try:
-        source = json.loads((home / "source.json").read_text(encoding="utf-8"))
+        source = json.loads((cached / "source.json").read_text(encoding="utf-8"))
         origin, files = source["source"], dict(source["files"])
-        changed = [name for name, digest in files.items() if file_hash(home / name) != digest]
+        changed = [name for name, digest in files.items() if file_hash(cached / name) != digest]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FetchError(f"{home} is not a complete data set ({error}): {remedy}") from error
+        raise FetchError(f"{cached} is not a complete data set ({error}): {remedy}") from error
     if changed:
         raise FetchError(f"{changed[0]} has changed since it was fetched (its sha256 differs): {remedy}")
     return local is None or origin == str(local)
 
 
-def _build(dataset: Dataset, home: Path, local: Path | None, sources: list[Source]) -> None:
-    """Try the sources in turn, in a temporary folder next to `home` that is renamed once it is verified."""
+def _build(dataset: Dataset, cached: Path, local: Path | None, sources: list[Source]) -> None:
+    """Try the sources in turn, in a temporary folder next to `cached` that is renamed once it is verified."""
     failures: list[FetchError] = []
     for source in sources:
-        with TemporaryDirectory(dir=home.parent, prefix=f".{dataset.name}-") as work:
+        with TemporaryDirectory(dir=cached.parent, prefix=f".{dataset.name}-") as work:
             target = Path(work) / "target"
             target.mkdir()
             try:
@@ -221,11 +221,11 @@ def _build(dataset: Dataset, home: Path, local: Path | None, sources: list[Sourc
                 continue
             _write_source(dataset, target, {**origin, **counts})
             try:
-                target.replace(home)
-            except OSError:  # `home` exists: from a concurrent fetch, or from another source
-                if not _is_cached(home, local):
-                    home.replace(Path(work) / "replaced")
-                    target.replace(home)
+                target.replace(cached)
+            except OSError:  # `cached` exists: from a concurrent fetch, or from another source
+                if not _is_cached(cached, local):
+                    cached.replace(Path(work) / "replaced")
+                    target.replace(cached)
             return
     raise FetchError(f"{dataset.name}: " + "; the mirror failed, too: ".join(map(str, failures))) from failures[-1]
 

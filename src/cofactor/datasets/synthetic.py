@@ -469,8 +469,8 @@ def _sample_distinct(rng: np.random.Generator, pool: _Pool, users: Int64, counts
     for _ in range(ROUNDS):
         if not missing.any():
             return keys
-        drawn = np.searchsorted(pool.cumulative, rng.random(int(missing.sum())), side="right")
-        keys = np.sort(np.concatenate([keys, np.repeat(users, missing) * n_items + pool.items[drawn]]))
+        positions = np.searchsorted(pool.cumulative, rng.random(int(missing.sum())), side="right")
+        keys = np.sort(np.concatenate([keys, np.repeat(users, missing) * n_items + pool.items[positions]]))
         keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])]
         missing = counts - np.diff(np.searchsorted(keys, bounds))
     for r in np.flatnonzero(missing):

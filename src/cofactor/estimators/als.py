@@ -128,9 +128,9 @@ class ExplicitALS(Estimator):
         Raises
         ------
         KindError
-            If the table holds events.
+            If the table or `validation` holds events.
         DataError
-            If the table has no rows or all weights are 0.
+            If the table has no rows or all weights are 0, or if `validation` has other ids or no rows.
         ParameterError
             If `init_model` has another shape.
         DivergedError
@@ -278,9 +278,9 @@ class ImplicitALS(Estimator):
         Raises
         ------
         KindError
-            If the table holds ratings.
+            If the table or `validation` holds ratings.
         DataError
-            If the table has no rows or all weights are 0.
+            If the table has no rows or all weights are 0, or if `validation` has other ids or no rows.
         ParameterError
             If `init_model` has another shape.
         DivergedError

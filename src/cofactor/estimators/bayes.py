@@ -169,9 +169,10 @@ class BayesianMF(Estimator):
         Raises
         ------
         KindError
-            If the table holds events.
+            If the table or `validation` holds events.
         DataError
-            If the table has no rows, all weights are 0, or features or times that are needed are missing.
+            If the table has no rows, all weights are 0, or features or times that are needed are missing; or if
+            `validation` has other ids or no rows.
         DivergedError
             If the loss or an array of the model is not finite.
         """

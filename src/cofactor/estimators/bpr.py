@@ -146,9 +146,9 @@ class BPR(Estimator):
         Raises
         ------
         KindError
-            If the table holds ratings.
+            If the table or `validation` holds ratings.
         DataError
-            If the table has no rows, or all events are dislikes.
+            If the table has no rows or all events are dislikes, or if `validation` has other ids or no rows.
         ParameterError
             If `init_model` has another shape.
         DivergedError

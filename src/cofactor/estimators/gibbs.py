@@ -112,11 +112,11 @@ class Terms:
         noise : ndarray of shape (n_columns, width), float32
             Standard normal noise, as `randomness` returns it.
         """
-        before = residual.copy()
+        previous = residual.copy()
         columns = self.holders
         run = draw_history_terms(self.values.shape[1])
         run(self.values, residual, columns.start, columns.columns, self.scale, precision, vectors, noise)
-        self.total += before - residual
+        self.total += previous - residual
         self.total[:, self.dimensions :] = 0
         if self.without.any() and not self.without.all():
             self.total[self.without] = self.total[~self.without].mean(axis=0)
@@ -190,8 +190,8 @@ class Chain:
         stream : numpy.random.Generator
             Source of randomness.
         """
-        own = self.vectors[:, :width] - (self.prior - self.mean)[:, :width]
-        self.mean[:width], self.precision[:width] = normal_gamma(own, stream)
+        deviations = self.vectors[:, :width] - (self.prior - self.mean)[:, :width]
+        self.mean[:width], self.precision[:width] = normal_gamma(deviations, stream)
         self.precision[width:] = PADDING
 
     def draw_vectors(self, other: Chain, factors: int, weights: Float32, stream: np.random.Generator) -> None:

@@ -178,9 +178,10 @@ class NeuralMF(Estimator):
         Raises
         ------
         KindError
-            If the table holds events.
+            If the table or `validation` holds events.
         DataError
-            If the table has no rows, all weights are 0, or the scale has no levels and the head needs them.
+            If the table has no rows, all weights are 0, or the scale has no levels and the head needs them; or if
+            `validation` has other ids or no rows.
         ParameterError
             If an array of `init_model` has another shape.
         MissingExtraError
