@@ -80,7 +80,7 @@ def test_the_rmse_difference_of_nobody_of_one_user_and_of_wrong_input() -> None:
     alone = paired_rmse_difference([4.0], [1.0], [1])
     assert alone.mean == 1.0
     assert np.isnan(alone[1:]).all()
-    with pytest.raises(DataError, match="give the same users"):
+    with pytest.raises(DataError, match="pass the same users"):
         paired_rmse_difference([1.0], [1.0, 2.0], [1, 1])
     with pytest.raises(DataError, match="not negative"):
         paired_rmse_difference([-1.0], [1.0], [1])
