@@ -72,9 +72,9 @@ def test_what_is_fixed_or_no_number_is_not_searched() -> None:
     assert set(search_space(ExplicitALS(), fixed=["l2", "patience"])) == {"factors", "epochs", "l2_bias"}
     assert search_space(ExplicitALS())["factors"].whole
     assert not search_space(ExplicitALS())["epochs"].log
-    with pytest.raises(ParameterError, match="explicit-als has no setting 'size' to hold fixed"):
+    with pytest.raises(ParameterError, match="explicit-als has no setting 'size' to keep fixed"):
         search_space(ExplicitALS(), fixed=["size"])
-    with pytest.raises(ParameterError, match="bias has no setting to search when damping stay"):
+    with pytest.raises(ParameterError, match="bias has no setting to search with damping fixed"):
         search_space(Bias(), fixed=["damping"])
 
 
