@@ -234,7 +234,7 @@ def evaluate(
     KindError
         If an estimator needs the other kind of table.
     ParameterError
-        If `ks` is not valid or an estimator is not one.
+        If `ks` is not valid, or `estimators` holds something else than estimators.
     DataError
         If `split` is not a split.
     DivergedError
@@ -415,7 +415,7 @@ def is_better(metric: str, value: float, than: float) -> bool:
     metric : str
         "rmse" or "ndcg@k".
     value, than : float
-        The two values. Any number is better than nan, and nan is better than nothing.
+        The two values. A number is better than nan; nan is never better.
 
     Returns
     -------
@@ -577,7 +577,7 @@ def estimators_asked(estimators: Any) -> list[Estimator]:
     Raises
     ------
     ParameterError
-        If one is not an estimator.
+        If an element is not an estimator.
 
     Examples
     --------

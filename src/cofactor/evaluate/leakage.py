@@ -116,7 +116,7 @@ def no_known_pairs(histories: SparseRows, test: Interactions) -> None:
     Raises
     ------
     LeakageError
-        If they hold one; the message names a user and an item.
+        If they hold such a pair; the message names a user and an item.
 
     Examples
     --------
@@ -147,7 +147,7 @@ def no_shared_users(train: Interactions, other: Interactions, part: str) -> None
     Raises
     ------
     LeakageError
-        If a user has rows in both; the message names one.
+        If a user has rows in both; the message names the first.
     """
     in_train = np.bincount(train.u, minlength=train.n_users) > 0
     shared = in_train & (np.bincount(other.u, minlength=train.n_users) > 0)
@@ -276,7 +276,7 @@ def _item(table: Interactions, row: int) -> Any:
     return table.items.ids(table.i[row : row + 1])[0]
 
 
-def _and_more(is_hit: Bool, what: str) -> str:
+def _and_more(mask: Bool, noun: str) -> str:
     """Return how many more rows a message could name, in words."""
-    more = int(is_hit.sum()) - 1
-    return f" (and {more:,} more {what}{'s' if more > 1 else ''})" if more else ""
+    more = int(mask.sum()) - 1
+    return f" (and {more:,} more {noun}{'s' if more > 1 else ''})" if more else ""

@@ -152,13 +152,13 @@ def calibration(recommender: Recommender, split: Split, *, levels: Sequence[floa
             f"{name} predicts no distribution over ratings, so its calibration cannot be measured; fit bayesian-mf, or "
             "neural-mf with head=classification"
         )
-    recommender, known = ready_for(recommender, split), split.known
+    recommender, history = ready_for(recommender, split), split.known
     distributions = distribution(recommender.model, test.u, test.i, test.times, recommender.histories)
     y = test.values.astype(np.float64)
     low, high = distributions.interval(max(levels))
     groups = {
-        "user's noise": _noise(recommender, known)[test.u],
-        "user's support": known.by_user.counts[test.u].astype(np.float64),
+        "user's noise": _noise(recommender, history)[test.u],
+        "user's support": history.by_user.counts[test.u].astype(np.float64),
         "item's support": np.bincount(train.i, minlength=train.n_items)[test.i].astype(np.float64),
         "predicted width": high - low,
     }
@@ -473,14 +473,14 @@ def _quartiles(numbers: Float64) -> list[Any]:
     return [finite & (which == quartile) for quartile in range(4)]
 
 
-def _noise(recommender: Recommender, known: Any) -> Float64:
+def _noise(recommender: Recommender, history: Any) -> Float64:
     """Return the standard deviation of each user's residuals on known ratings, (n_users,); nan for fewer than two."""
-    ratings = predicted(recommender.model, known.u, known.i, known.times, recommender.histories)
-    residual = known.values.astype(np.float64) - ratings
+    ratings = predicted(recommender.model, history.u, history.i, history.times, recommender.histories)
+    residual = history.values.astype(np.float64) - ratings
     count, total, squares = (
-        np.bincount(known.u, weights=residual**power, minlength=known.n_users) for power in (0, 1, 2)
+        np.bincount(history.u, weights=residual**power, minlength=history.n_users) for power in (0, 1, 2)
     )
-    noise = np.full(known.n_users, np.nan)
+    noise = np.full(history.n_users, np.nan)
     has_two = count >= 2
     variance = squares[has_two] / count[has_two] - (total[has_two] / count[has_two]) ** 2
     noise[has_two] = np.sqrt(np.maximum(variance, 0.0) * count[has_two] / (count[has_two] - 1))

@@ -50,7 +50,7 @@ class Range:
         -------
         float
             Whole numbers on a logarithmic range become a power of 2 or the middle between two; others stay. 61 factors
-            say nothing that 64 do not, and kernels are compiled again for each width.
+            give no more information than 64, and kernels are compiled again for each width.
         """
         if not (self.whole and self.log):
             return value

@@ -152,7 +152,8 @@ class Split:
         Returns
         -------
         Split
-            This object for "seen"; for "positives" a split whose parts do not know what else users have seen.
+            This object for "seen"; for "positives" a split whose parts have no record of other items that users
+            have seen.
 
         Raises
         ------
@@ -508,7 +509,7 @@ def _make_split(
 ) -> Split:
     """Return the split with these test rows; what users have seen goes to the training part.
 
-    seen_until (n_users,) int64: later low ratings of a user are in neither part; None for no limit in time.
+    seen_until (n_users,) int64: low ratings of a user after this time are in neither part; None for no limit.
     """
     seen = interactions.seen
     if seen is not None and seen.times is not None and seen_until is not None:

@@ -45,6 +45,7 @@ class _ForwardingHandler(logging.Handler):
     """Pass log records of optuna to the logger "cofactor"; records below a warning get the level DEBUG."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Log the record again."""
         level = record.levelno if record.levelno >= logging.WARNING else logging.DEBUG
         logging.getLogger("cofactor").log(level, "optuna: %s", record.getMessage())
 
@@ -477,7 +478,7 @@ def _storage_file(path: Path) -> Path:
         raise ParameterError(f"the folder {path.parent} of storage does not exist; create it first")
     if path.exists():
         with path.open("rb") as file:
-            head = file.read(len(SQLITE))
-        if head not in (b"", SQLITE):
+            signature = file.read(len(SQLITE))
+        if signature not in (b"", SQLITE):
             raise ParameterError(f"storage {path} is not a SQLite file; choose another file, or a new one")
     return path.absolute()

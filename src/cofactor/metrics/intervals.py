@@ -122,8 +122,12 @@ def bootstrap_intervals(
     per_user : mapping of str to array-like of shape (n_users,)
         The values of each metric. Users without a value in any metric are left out before resampling; a user with a
         value in some metrics is resampled for all and counts where there is a value.
-    level, resamples, seed
-        As in `bootstrap_interval`.
+    level : float, default 0.95
+        Nominal coverage, between 0 and 1.
+    resamples : int, default 1000
+        Number of resamples, at least 1.
+    seed : int, default 0
+        Seed of the resamples.
 
     Returns
     -------
@@ -139,8 +143,8 @@ def bootstrap_intervals(
 
     Examples
     --------
-    >>> found = bootstrap_intervals({"recall": [0.0, 1.0], "precision": [0.5, float("nan")]})
-    >>> found["recall"].mean, found["precision"].mean
+    >>> intervals = bootstrap_intervals({"recall": [0.0, 1.0], "precision": [0.5, float("nan")]})
+    >>> intervals["recall"].mean, intervals["precision"].mean
     (0.5, 0.5)
     """
     names, columns = list(per_user), [np.asarray(column, dtype=np.float64) for column in per_user.values()]
@@ -173,8 +177,12 @@ def bootstrap_ratio(
     ----------
     numerator, denominator : array-like of shape (n_users,)
         The sums of each user. Users whose denominator is 0 are left out.
-    level, resamples, seed
-        As in `bootstrap_interval`.
+    level : float, default 0.95
+        Nominal coverage, between 0 and 1.
+    resamples : int, default 1000
+        Number of resamples, at least 1.
+    seed : int, default 0
+        Seed of the resamples.
 
     Returns
     -------
@@ -219,8 +227,12 @@ def paired_difference(a: Any, b: Any, *, level: float = 0.95, resamples: int = 1
     ----------
     a, b : array-like of shape (n_users,)
         One metric of two models, for the same users in the same order.
-    level, resamples, seed
-        As in `bootstrap_interval`.
+    level : float, default 0.95
+        Nominal coverage, between 0 and 1.
+    resamples : int, default 1000
+        Number of resamples, at least 1.
+    seed : int, default 0
+        Seed of the resamples.
 
     Returns
     -------
@@ -258,8 +270,12 @@ def paired_rmse_difference(
         Summed squared errors of each user under two models.
     counts : array-like of shape (n_users,)
         Number of rows of each user. Users without rows are left out.
-    level, resamples, seed
-        As in `bootstrap_interval`.
+    level : float, default 0.95
+        Nominal coverage, between 0 and 1.
+    resamples : int, default 1000
+        Number of resamples, at least 1.
+    seed : int, default 0
+        Seed of the resamples.
 
     Returns
     -------

@@ -1,6 +1,6 @@
 """Ranked lists of a model together with their ties: the input of the ranking metrics.
 
-Both the lists as the estimator ranks and the lists as they are served are made here. A list is ranked once, to one
+This covers the lists as the estimator ranks them and the lists as they are served. A list is ranked once, to one
 position more than needed. All scores are needed only for users whose scores tie at the end of the list, or for whom the
 model has too little evidence to fill it.
 """
@@ -181,7 +181,7 @@ class _ListBuilder:
         return Hits.of_groups(user, before, size, relevant, self.relevant.counts, self.depth)
 
     def _rank(self) -> None:
-        """Rank `depth` items and one more, which tells whether the last group goes on behind the list."""
+        """Rank `depth` items and one more, which shows whether the last group extends beyond the list."""
         n = min(self.depth + 1, self.n_items)
         allowed = EVERY if not len(self.ranked_last) else ~self.ranked_last
         rows, scores = self.model.top(

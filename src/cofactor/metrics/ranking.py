@@ -219,6 +219,7 @@ class Hits:
 
     @cached_property
     def _heads(self) -> dict[int, Hits]:
+        """Results of `head` by cut-off."""
         return {}
 
     @validated
