@@ -170,7 +170,7 @@ def no_future(train: Interactions, test: Interactions) -> None:
     Raises
     ------
     LeakageError
-        If a training row is not older (the message names it), or a part has no times; never if one part is empty.
+        If a training row is not older (the message names it), or a part has no times. An empty part has no such row.
     """
     cut = int(_times(test, "test").min(initial=np.iinfo(np.int64).max))
     late = _times(train, "train") >= cut
