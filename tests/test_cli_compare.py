@@ -169,11 +169,11 @@ def test_what_cannot_be_tuned_is_said_in_one_line(folder: Path, tmp_path: Path) 
     assert "popularity has no setting to search" in refused(
         "tune", folder / "clicks.csv", "--events", "-m", "popularity"
     )
-    assert "bias has no setting to search when damping" in refused(
+    assert "bias has no setting to search with damping" in refused(
         "tune", folder / "ratings.csv", "-m", "bias", "--set", "damping=3"
     )
     assert "learns from events" in refused("tune", "no-such.csv", "-m", "implicit-als")
-    assert "does not exist; make it first" in refused(
+    assert "does not exist; create it first" in refused(
         "tune", folder / "ratings.csv", "-m", "bias", "--storage", tmp_path / "no" / "trials.db"
     )
     assert "does not exist; make it first" in refused("tune", "no.csv", "-m", "bias", "-o", tmp_path / "no" / "b.json")
