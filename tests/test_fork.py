@@ -89,8 +89,8 @@ WORK = {
     "crosstab": lambda: len(str(cofactor.crosstab(ratings))),
     "levels": lambda: len(cofactor.interpret.bias_ranking(rec)),
     "disagreements": lambda: len(cofactor.interpret.bias_ranking(rec)),
-    "exposure": lambda: str(cofactor.audit.concentration(knn))[:20],
-    "exposure of genres": lambda: str(cofactor.audit.concentration(knn, column="genres"))[:20],
+    "exposure": lambda: str(cofactor.audit.exposure(knn))[:20],
+    "exposure of genres": lambda: str(cofactor.audit.exposure(knn, column="genres"))[:20],
     "for_each": lambda: for_each(lambda _: None, range(100)),
     "a grandchild": lambda: answers("grandchild", lambda: len(cofactor.read_ratings("r.csv"))),
 }
