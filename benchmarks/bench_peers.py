@@ -246,7 +246,7 @@ def latency(bench: Bench) -> list[Line]:
 def bpr(bench: Bench) -> list[Line]:
     asked = {"factors": 64}
     ours, theirs = bench.alternate(
-        Side("cofactor", "bpr", EVENTS, {**asked, "negatives": 1}), Side("implicit", "implicit_bpr", EVENTS, asked)
+        Side("cofactor", "bpr", EVENTS, {**asked, "n_negatives": 1}), Side("implicit", "implicit_bpr", EVENTS, asked)
     )
     return [line("BPR, one negative, an epoch", ours, theirs, "seconds_per_iteration", must=0.5, reach=0.3)]
 

@@ -176,7 +176,7 @@ def test_a_reader_that_leaves_is_no_error(folder: Path) -> None:
 def test_interrupting_is_one_line(tmp_path: Path) -> None:
     fit = ["fit", "movielens-100k", "-o", str(tmp_path / "never"), "--model", "explicit-als"]
     ok(*fit[:3], tmp_path / "once", *fit[4:], "--set", "epochs=1")  # kernels are compiled now
-    arguments = [sys.executable, "-m", "cofactor", *fit, "--set", "epochs=1000", "--set", "steps=100"]
+    arguments = [sys.executable, "-m", "cofactor", *fit, "--set", "epochs=1000", "--set", "cg_steps=100"]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None
         assert running.stderr.readline().startswith("note: ")  # the table has been read

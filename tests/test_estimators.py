@@ -317,7 +317,7 @@ def test_a_start_is_gone_on_from_and_left_as_it_was(name: str, splits: dict[str,
 
 @pytest.mark.parametrize("name", ["explicit-als", "implicit-als"])
 def test_als_in_two_goes_is_als_in_one(name: str, splits: dict[str, Split]) -> None:
-    estimator = ITERATIVE[name].with_settings(steps=60, epochs=8)
+    estimator = ITERATIVE[name].with_settings(cg_steps=60, epochs=8)
     train = splits[learns_from(estimator)].train
     half = estimator.with_settings(epochs=4)
     twice, once = half.fit(train, init_model=half.fit(train)), estimator.fit(train)
@@ -361,7 +361,7 @@ def test_a_start_with_biases_lends_none_to_a_model_without(splits: dict[str, Spl
 def test_an_absurd_rate_diverges_and_says_so(estimator: BiasedMF, validated: bool, splits: dict[str, Split]) -> None:
     split = splits["ratings"]
     with pytest.raises(
-        DivergedError, match=r"diverged in epoch \d+ .loss .*.: lower rate, raise l2, or look"
+        DivergedError, match=r"diverged in epoch \d+ .loss .*.: lower learning_rate, raise l2, or look"
     ) as caught:
         estimator.fit(split.train, validation=split.test if validated else None)
     again = pickle.loads(pickle.dumps(caught.value))

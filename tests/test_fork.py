@@ -85,7 +85,7 @@ WORK = {
     "frame": lambda: len(ratings.frame()),
     "split": lambda: len(cofactor.split_last(ratings).test),
     "evaluate": lambda: type(cofactor.evaluate.evaluate(cofactor.Bias(), split)).__name__,
-    "compare": lambda: type(cofactor.evaluate.comparison([cofactor.Bias(), cofactor.BiasedMF()], split)).__name__,
+    "compare": lambda: type(cofactor.evaluate.compare([cofactor.Bias(), cofactor.BiasedMF()], split)).__name__,
     "crosstab": lambda: len(str(cofactor.crosstab(ratings))),
     "levels": lambda: len(cofactor.interpret.bias_ranking(rec)),
     "disagreements": lambda: len(cofactor.interpret.bias_ranking(rec)),

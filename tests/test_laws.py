@@ -19,10 +19,10 @@ from cofactor.recommender.recommender import Recommender, _estimator
 # A board of 40 x 40 has few ratings and a sharp truth: little penalty and time enough to reach it.
 CHECKERBOARD: dict[str, dict[str, Any]] = {
     "bpr": {"factors": 4, "l2": 0.01},
-    "biased-mf": {"factors": 4, "l2": 0.001, "epochs": 200, "init_std": 0.1, "rate": 0.05},
+    "biased-mf": {"factors": 4, "l2": 0.001, "epochs": 200, "init_std": 0.1, "learning_rate": 0.05},
     "explicit-als": {"factors": 4, "l2": 0.001, "epochs": 30},
     "bayesian-mf": {"factors": 4, "init_std": 0.5},
-    "neural-mf": {"weight_decay": 0.1, "bias_decay": 0.1, "dropout": 0.0, "epochs": 60, "batch": 64, "hidden": 32},
+    "neural-mf": {"weight_decay": 0.1, "bias_decay": 0.1, "dropout": 0.0, "epochs": 60, "batch_size": 64, "hidden": 32},
     "implicit-als": {"factors": 4, "l2": 0.001, "alpha0": 0.1, "epochs": 30},
 }
 

@@ -34,7 +34,7 @@ torch = pytest.importorskip("torch", reason='torch is not installed: pip install
 from cofactor.estimators.network_training import Network, one_torch_thread  # noqa: E402
 
 HEADS = ["regression", "classification"]
-DEEP: dict[str, Any] = {"layers": 3, "hidden": 24, "user_dim": 7, "item_dim": 5, "epochs": 30, "batch": 128}
+DEEP: dict[str, Any] = {"layers": 3, "hidden": 24, "user_dim": 7, "item_dim": 5, "epochs": 30, "batch_size": 128}
 DEEP |= {"weight_decay": 0.3, "dropout": 0.1}
 NOBODY = SparseRows.empty(0)
 
@@ -293,7 +293,7 @@ def test_a_fit_goes_on_from_a_model(model: NetworkModel, small_ratings: Interact
 
 
 def test_a_fit_that_runs_away_says_so(small_ratings: Interactions) -> None:
-    with pytest.raises(DivergedError, match="lower rate, raise weight_decay, or look"):
+    with pytest.raises(DivergedError, match="lower learning_rate, raise weight_decay, or look"):
         NeuralMF(learning_rate=1.0, weight_decay=100.0).fit(small_ratings)
 
 

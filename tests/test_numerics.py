@@ -31,7 +31,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "biased-mf": {"factors": 4, "epochs": 8},
     "explicit-als": {"factors": 4, "epochs": 5},
     "bayesian-mf": {"factors": 3, "iterations": 30, "burn_in": 10, "kept_samples": 4},
-    "neural-mf": {"hidden": 8, "epochs": 3, "batch": 64},
+    "neural-mf": {"hidden": 8, "epochs": 3, "batch_size": 64},
     "implicit-als": {"factors": 8, "epochs": 4},
     "bpr": {"factors": 4, "epochs": 5},
 }
@@ -421,7 +421,7 @@ def test_the_advice_after_a_divergence_names_parameters_that_exist(name: str) ->
     assert set(named) <= known
     for parameter in named:
         assert estimator.with_settings(**{parameter: getattr(estimator, parameter)}) == estimator
-    assert bool(named) == bool(known & {"rate", "l2", "weight_decay"})
+    assert bool(named) == bool(known & {"learning_rate", "l2", "weight_decay"})
 
 
 @pytest.mark.parametrize(

@@ -284,7 +284,7 @@ def test_tuning_leaves_the_log_of_optuna_alone(
     optuna.logging.set_verbosity(optuna.logging.INFO)
     try:
         with caplog.at_level(logging.DEBUG, logger="cofactor"):
-            cofactor.evaluate.tuning(cofactor.Bias(), cofactor.split_random(small_ratings), trials=2)
+            cofactor.evaluate.tune(cofactor.Bias(), cofactor.split_random(small_ratings), trials=2)
         assert optuna.logging.get_verbosity() == optuna.logging.INFO
         assert (log.handlers, log.propagate) == (handlers, propagate)
         assert capsys.readouterr() == ("", "")

@@ -279,7 +279,7 @@ class Shaky(Bias):
 
     def fit(self, interactions: Interactions, **options: Any) -> Any:
         if self.damping > self.limit:
-            raise DivergedError(1, float("inf"), "lower rate")
+            raise DivergedError(1, float("inf"), "lower learning_rate")
         return super().fit(interactions, **options)
 
 

@@ -18,7 +18,7 @@ import json, sys
 from dataclasses import replace
 import numpy as np, polars as pl
 import cofactor
-from cofactor.arrays import SparseRows
+from cofactor.kernels.sparse import SparseRows
 from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions
 from cofactor.errors import CofactorError

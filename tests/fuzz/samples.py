@@ -408,7 +408,7 @@ class Samples:
         mine: dict[str, dict[str, Callable[[], Any]]] = {
             **{name: {"frame": make} for name, make in plots.items()},
             ".with_settings": {"settings": dict},
-            ".Recommender.fit": {"start": lambda: None},
+            ".Recommender.fit": {"init_model": lambda: None},
             ".Recommender.load": {"path": lambda: "model.cofactor"},
             ".Recommender.predict": ids,
             ".Recommender.unknown": ids,

@@ -54,7 +54,7 @@ def parameter(
 
     >>> from dataclasses import fields
     >>> from cofactor.estimators import BiasedMF
-    >>> rate = {spec.name: spec for spec in fields(BiasedMF)}["rate"]
+    >>> rate = {spec.name: spec for spec in fields(BiasedMF)}["learning_rate"]
     >>> rate.default, rate.metadata["low"], rate.metadata["high"], rate.metadata["search"]
     (0.02, 1e-06, 10, (0.005, 0.1))
     """
@@ -121,12 +121,12 @@ class Estimator:
         --------
         >>> import cofactor
         >>> cofactor.BiasedMF().diverged_advice
-        'lower rate, raise l2, or look for values or weights that are far off the others'
+        'lower learning_rate, raise l2, or look for values or weights that are far off the others'
         """
         known = {spec.name for spec in fields(self)}
         changes = [
             f"{verb} {name}"
-            for verb, name in (("lower", "rate"), ("raise", "l2"), ("raise", "weight_decay"))
+            for verb, name in (("lower", "learning_rate"), ("raise", "l2"), ("raise", "weight_decay"))
             if name in known
         ]
         return (

@@ -82,7 +82,7 @@ class Comparison:
     >>> import cofactor
     >>> from cofactor.datasets.synthetic import World, generate
     >>> ratings = generate(World(n_users=30, n_items=20, n_ratings=200)).interactions
-    >>> found = cofactor.evaluate.comparison([], cofactor.split_random(ratings))
+    >>> found = cofactor.evaluate.compare([], cofactor.split_random(ratings))
     >>> found.metric, found.best.versus_best, sorted(model.role for model in found.models)
     ('rmse', 'best', ['baseline', 'tuned rival'])
     """
@@ -124,7 +124,7 @@ class Comparison:
         >>> import cofactor
         >>> from cofactor.datasets.synthetic import World, generate
         >>> ratings = generate(World(n_users=30, n_items=20, n_ratings=200)).interactions
-        >>> found = cofactor.evaluate.comparison([], cofactor.split_random(ratings))
+        >>> found = cofactor.evaluate.compare([], cofactor.split_random(ratings))
         >>> found.frame().select("versus_best", "metric").row(0)
         ('best', 'rmse')
         """
@@ -188,7 +188,7 @@ def compare(
     >>> import cofactor
     >>> from cofactor.datasets.synthetic import World, generate
     >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900, levels=(1, 2, 3, 4, 5))).interactions
-    >>> found = cofactor.evaluate.comparison(cofactor.ExplicitALS(factors=8), cofactor.split_random(ratings))
+    >>> found = cofactor.evaluate.compare(cofactor.ExplicitALS(factors=8), cofactor.split_random(ratings))
     >>> sorted((model.score.label, model.role) for model in found.models)
     [('bias', 'baseline'), ('explicit-als', 'asked'), ('item-knn (tuned)', 'tuned rival')]
     >>> found.models[1].versus_best

@@ -50,7 +50,7 @@ class Calibration:
     >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900, levels=(1, 2, 3, 4, 5))).interactions
     >>> split = cofactor.split_random(ratings)
     >>> rec = cofactor.Recommender.fit(cofactor.BayesianMF(factors=4), split.train)
-    >>> found = cofactor.evaluate.reliability(rec, split)
+    >>> found = cofactor.evaluate.calibration(rec, split)
     >>> found.crps < found.rmse, found.reliability.columns[:4]
     (True, ['level', 'low', 'high', 'predicted'])
     """
@@ -96,7 +96,7 @@ def calibration(recommender: Recommender, split: Split, *, levels: Sequence[floa
     >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900, levels=(1, 2, 3, 4, 5))).interactions
     >>> split = cofactor.split_random(ratings)
     >>> rec = cofactor.Recommender.fit(cofactor.BayesianMF(factors=4), split.train)
-    >>> found = cofactor.evaluate.reliability(rec, split)
+    >>> found = cofactor.evaluate.calibration(rec, split)
     >>> found.n, round(found.coverage["covered 80 %"][0], 1)
     (180, 0.8)
     """

@@ -103,7 +103,7 @@ class Tuned:
     >>> import cofactor
     >>> from cofactor.datasets.synthetic import World, generate
     >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
-    >>> found = cofactor.evaluate.tuning(cofactor.Bias(), cofactor.split_random(ratings), trials=2)
+    >>> found = cofactor.evaluate.tune(cofactor.Bias(), cofactor.split_random(ratings), trials=2)
     >>> found.history.columns, found.estimator.name
     (['trial', 'value', 'best', 'seconds', 'error', 'damping'], 'bias')
     """
@@ -178,7 +178,7 @@ def tune(
     >>> import cofactor
     >>> from cofactor.datasets.synthetic import World, generate
     >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
-    >>> found = cofactor.evaluate.tuning(cofactor.Bias(), cofactor.split_random(ratings), trials=3)
+    >>> found = cofactor.evaluate.tune(cofactor.Bias(), cofactor.split_random(ratings), trials=3)
     >>> found.metric, len(found.trials), found.validation <= found.trials[0].value
     ('rmse', 3, True)
     """

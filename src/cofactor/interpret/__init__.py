@@ -3,7 +3,7 @@
 >>> import cofactor
 >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
 >>> rec = cofactor.Recommender.fit(cofactor.Bias(), ratings)
->>> cofactor.interpret.bias_ranking(rec)["item"].to_list()
+>>> cofactor.interpret.levels(rec)["item"].to_list()
 [7, 8, 9]
 """
 

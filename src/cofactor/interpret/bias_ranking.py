@@ -39,7 +39,7 @@ def levels(recommender: Recommender, side: Side = "item", *, min_support: int = 
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "brazil"], [5, 4, 2])
     >>> rec = cofactor.Recommender.fit(cofactor.Bias(), ratings)
-    >>> cofactor.interpret.bias_ranking(rec).select("item", "average", "support").rows()
+    >>> cofactor.interpret.levels(rec).select("item", "average", "support").rows()
     [('alien', 4.5, 2), ('brazil', 2.0, 1)]
     """
     require_threads()

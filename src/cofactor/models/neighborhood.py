@@ -50,7 +50,7 @@ class ItemItemModel:
     users in it but their number; who has no history scores b_ui, of events 0.
 
     >>> import numpy as np
-    >>> from cofactor.arrays import SparseRows
+    >>> from cofactor.kernels.sparse import SparseRows
     >>> from cofactor.models.similarity import DenseLinks
     >>> model = ItemItemModel(1, DenseLinks(np.float32([[0, 0.5], [0.25, 0]])))
     >>> has_the_first = SparseRows.of(rows=[0], columns=[0], values=[1], n_rows=1)

@@ -627,7 +627,7 @@ class Recommender:
         that the prior learnt from. Raises KindError for a model that cannot fold in, DataError as the prior's encoder.
 
         >>> import cofactor
-        >>> from cofactor.arrays import SparseRows
+        >>> from cofactor.kernels.sparse import SparseRows
         >>> ratings = cofactor.Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
         >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=2), ratings)
         >>> rec.folded_in(SparseRows.of([0, 1], [0, 1], [5, 5], 2)).n_users
