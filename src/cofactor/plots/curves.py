@@ -72,13 +72,13 @@ def cold_start_plot(frame: pl.DataFrame, *, metric: str = "rmse") -> Figure:
             Scatter(
                 x=x, y=frame[model].to_list(), mode="lines+markers", name=name, line={"color": color, "width": 2.5},
                 marker={"size": 8}, customdata=list(zip(frame["given"].to_list(), intervals, strict=True)),
-                hovertemplate="%{customdata[0]} ratings: %{y:.4f}<br>%{customdata[1]}",
+                hovertemplate="%{customdata[0]} interactions: %{y:.4f}<br>%{customdata[1]}",
             )
         )  # fmt: skip
     title = "RMSE (lower is better)" if metric == "rmse" else f"{metric.upper()} (higher is better)"
     ticks = {"tickvals": x, "ticktext": [str(n) for n in frame["given"].to_list()]}
     return figure_of(
-        traces, height=440, xaxis=axis("ratings of the new user", **ticks), yaxis=axis(title), hovermode="x",
+        traces, height=440, xaxis=axis("interactions of the new user", **ticks), yaxis=axis(title), hovermode="x",
         margin={"t": 40, "r": 14, "b": 60, "l": 60},
     )  # fmt: skip
 

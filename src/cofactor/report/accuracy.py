@@ -158,7 +158,8 @@ def cold(study: Study) -> Section:
     verdict = (
         f"Even with {last} {study.table.kind}, the personal model is not significantly better than the baseline."
         if result.beats_from is None
-        else f"From {result.beats_from} {study.table.kind}, the personal model is significantly better."
+        else f"With {result.beats_from} or more {study.table.kind}, the personal model is significantly better than "
+        "the baseline."
     )
     text = [setup + verdict, *filter(None, [study.sampled])]
     reading = (

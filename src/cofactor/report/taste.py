@@ -46,7 +46,7 @@ def taste_map(study: Study) -> Section:
     model = recommender.model
     if not isinstance(model, HasFactors) or model.item_factors.shape[1] < 2:
         recommender = Recommender.fit(study.small_estimator, study.table, seed=study.seed)
-        text.append(f"The map is of {study.small_estimator.name}, because {study.estimator.name} has no factors.")
+        text.append(f"The map shows factors of {study.small_estimator.name}; {study.estimator.name} has fewer than 2.")
     support = _min_support(recommender)
     result = TasteMap.of(recommender, min_support=support)
     if len(result.shares) < 2 or len(result.items) < MIN_ITEMS:
@@ -131,7 +131,7 @@ def ranking(study: Study) -> Section:
 
 
 def _min_support(recommender: Recommender) -> int:
-    """Minimum number of ratings of an item: 20, or fewer if less than 40 items have that many."""
+    """Minimum number of ratings of an item: 20, or fewer if fewer than 40 items have that many."""
     counts = recommender.support
     return next((minimum for minimum in (20, 10, 5, 2) if (counts >= minimum).sum() >= 40), 1)
 
