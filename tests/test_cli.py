@@ -176,7 +176,7 @@ def test_a_reader_that_leaves_is_no_error(folder: Path) -> None:
 def test_interrupting_is_one_line(tmp_path: Path) -> None:
     fit = ["fit", "movielens-100k", "-o", str(tmp_path / "never"), "--model", "explicit-als"]
     ok(*fit[:3], tmp_path / "once", *fit[4:], "--set", "epochs=1")  # kernels are compiled now
-    arguments = [sys.executable, "-m", "cofactor", *fit, "--set", "epochs=1000", "--set", "steps=100"]
+    arguments = [sys.executable, "-m", "cofactor", *fit, "--set", "epochs=1000", "--set", "cg_steps=100"]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None
         assert running.stderr.readline().startswith("note: ")  # the table has been read
@@ -451,7 +451,7 @@ def test_somebody_new_who_took(events_model: Path) -> None:
 def test_more_than_the_catalog_gives_what_there_is(model: Path) -> None:
     result = ok("recommend", model, "--user", 6, "-n", 1000, "--json")
     assert len(json.loads(result.stdout)) == 29 - 18
-    assert "29 items, fewer than the 1,000" in result.stderr
+    assert "29 items, fewer than the requested 1,000" in result.stderr
 
 
 def test_predictions_keep_order_ids_and_count(model: Path, tmp_path: Path) -> None:
@@ -549,7 +549,7 @@ def test_titles_by_another_name_and_id_column(folder: Path, tmp_path: Path) -> N
 def test_evaluate_ratings(folder: Path) -> None:
     out = ok("evaluate", folder / "ratings.csv", "--model", "biased-mf", "--model", "explicit-als").stdout
     assert max(map(len, out.splitlines())) <= 80
-    assert "576 training rows, 144 test rows" in out
+    assert "576 training and 144 test rows" in out
     names = [line.split()[0] for line in out.splitlines() if re.match(r" (biased-mf|explicit-als|bias) ", line)]
     assert sorted(names) == ["bias", "biased-mf", "explicit-als"]
     assert names[-1] == "bias"  # it knows no camps, and the best comes first

@@ -54,7 +54,7 @@ def ratings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_calibration_is_shown_in_80_columns(ratings: Path) -> None:
     shown = ok(ratings, "--calibration", *SMALL, "-m", "bayesian-mf").stdout
     assert max(map(len, shown.splitlines())) <= 80
-    assert "800 training rows, 200 test rows" in shown
+    assert "800 training and 200 test rows" in shown
     assert re.search(r"^ bayesian-mf #1 +\d\.\d{4} +-\d\.\d{4} +-\d\.\d{4} +\d\.\d{4} +\d\.\d{4}", shown, re.MULTILINE)
     for level in ("80 %", "95 %"):
         assert re.search(rf"bayesian-mf #2: {level} intervals contain \d\d\.\d % of the ratings", shown)

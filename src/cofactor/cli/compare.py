@@ -117,7 +117,7 @@ def show_comparison(out: Console, found: Comparison, split: Split) -> None:
         The split that they were scored on.
     """
     out.print(
-        f"Split: {found.description}: {len(split.train):,} training rows, {len(split.test):,} test rows", soft_wrap=True
+        f"Split: {found.description}: {len(split.train):,} training and {len(split.test):,} test rows", soft_wrap=True
     )
     name, at, k = found.metric.partition("@")
     head, digits = f"{HEADS[name]}{at}{k}", 4 if name == "rmse" else 3

@@ -137,7 +137,7 @@ def show_facts(out: Console, ratings: Interactions) -> None:
         least, median, most = summary[f"per_{role[:-1]}"].values()
         lines.append((role, f"{n:,}, with {least:,} to {most:,} {ratings.kind} each (median {median:,})"))
     cells = f"{ratings.n_users:,} x {ratings.n_items:,} cells"
-    lines.append(("known", f"{ratings.density:.2%} of the {cells}; {1 - ratings.density:.2%} are blank"))
+    lines.append(("density", f"{ratings.density:.2%} of the {cells}; {1 - ratings.density:.2%} are blank"))
     if summary["time"] is not None:
         first, last = (moment[:10] for moment in summary["time"])
         lines.append(("time", f"{first} to {last}"))

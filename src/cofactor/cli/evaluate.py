@@ -130,7 +130,7 @@ def show_evaluation(out: Console, found: Evaluation, split: Split) -> None:
     split : Split
         The split that they were scored on.
     """
-    sizes = f"{len(split.train):,} training rows, {len(split.test):,} test rows"
+    sizes = f"{len(split.train):,} training and {len(split.test):,} test rows"
     out.print(f"Split: {found.description}: {sizes}", soft_wrap=True)
     if found.kind == "ratings":
         _show_table(out, _sorted(found.scores, "rmse"), ["rmse", "mae"], with_time=True)
@@ -306,7 +306,7 @@ def show_calibration(out: Console, found: Mapping[str, Calibration], split: Spli
     split : Split
         The split that they were measured on.
     """
-    sizes = f"{len(split.train):,} training rows, {len(split.test):,} test rows"
+    sizes = f"{len(split.train):,} training and {len(split.test):,} test rows"
     out.print(f"Split: {split.description}: {sizes}", soft_wrap=True)
     columns = ("RMSE", "log-likelihood", "one width", "CRPS", "one width")
     shown = table("model", *((column, "right") for column in columns))

@@ -80,7 +80,7 @@ class Source:
     weight: Annotated[str | None, _column("Column of the weights.")] = None
     format: Annotated[
         str | None,
-        _column("Format of the file [from its extension].", metavar="|".join(FORMATS), parser=choice(*FORMATS)),
+        _column("File format, if the extension does not give it.", metavar="|".join(FORMATS), parser=choice(*FORMATS)),
     ] = None
     ids: Annotated[
         str,

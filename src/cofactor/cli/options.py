@@ -295,7 +295,8 @@ ExcludeName: TypeAlias = Annotated[
     Option(
         metavar="|".join(EXCLUDE),
         parser=choice(*EXCLUDE),
-        help="Rankings leave out all items that the user has seen [seen], or only the positives of the training part.",
+        help="Rankings leave out all items that the user has seen (default), or only the positives of the training "
+        "part.",
     ),
 ]
 

@@ -282,10 +282,10 @@ def checked_mapping(given: Any, what: str) -> str:
     return checked_json(dict(given), what)
 
 
-def _shown(given: Any) -> str:
+def _shown(value: Any) -> str:
     """Return at most 60 characters of the repr of a value."""
     try:
-        text = repr(given)
+        text = repr(value)
     except Exception:  # noqa: BLE001  # the repr of a foreign class may fail in any way
-        text = f"a {type(given).__name__}"
+        text = f"a {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."
