@@ -179,7 +179,7 @@ CASES = {
     "a port of a word": ("serve r.csv --port x", "--port must be a whole number from 0 to 65535, not 'x'"),
     "a port too high": ("serve r.csv --port 99999", "--port must be a whole number from 0 to 65535, not 99999"),
     "no workers": ("serve r.csv --workers 0", "--workers must be a whole number from 1"),
-    "an unknown id with a dash": ("explain m -1 5", "user '-1' is not known here"),
+    "an unknown id with a dash": ("explain m -1 5", "user '-1' is not known to the model"),
     "two seeds": ("fit r.csv -o x --seed 1 --seed 2", "--seed is given twice"),
     "two models": ("fit r.csv -o x --model bias -m biased-mf", "--model/-m is given twice"),
     "two outputs": ("recommend m --all -o a.csv --output b.csv", "--output/-o is given twice"),
