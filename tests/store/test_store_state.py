@@ -195,7 +195,10 @@ def test_odd_ids_survive_the_way(store: Store) -> None:
             ),
             "row 1: the value is missing",
         ),
-        (pl.DataFrame({"user": ["a"], "item": [None], "value": [1.0]}), "the column 'item' must have type String or Int64, not Null"),
+        (
+            pl.DataFrame({"user": ["a"], "item": [None], "value": [1.0]}),
+            "'item' must have type String or Int64, not Null",
+        ),
         (pl.DataFrame({"user": ["a", ""], "item": ["b"] * 2, "value": [1.0] * 2}), "the user '' is empty"),
         (
             pl.DataFrame({"user": ["a"], "item": [1.5], "value": [1.0]}),
