@@ -15,14 +15,18 @@ import typer
 from service_pages import routes_part, settings_part
 from sphinx.application import Sphinx
 
-DATA = ("read", "load_report", "interactions", "scale", "ids", "features", "crosstab", "datasets", "synthetic")
+DATA = ("readers.read", "load_report", "interactions", "scale", "ids", "features", "crosstab")
+DATASETS = ("loading", "synthetic")
 MODELS = (
-    "base", "factor", "posterior", "similarity", "network", "distribution", "explanation", "prior", "objective"
+    "base", "factor", "posterior", "neighborhood", "network", "distribution", "explanation", "prior", "objective"
 )  # fmt: skip
 PAGES = {
     "Estimators: ways to learn": ["cofactor.estimators"],
     "The recommender": ["cofactor.recommender.recommender"],
-    "Tables, ids, features": [f"cofactor.data.{name}" for name in DATA],
+    "Tables, ids, features": [
+        *(f"cofactor.data.{name}" for name in DATA),
+        *(f"cofactor.datasets.{name}" for name in DATASETS),
+    ],
     "Models: what fit returns": [*(f"cofactor.models.{name}" for name in MODELS), "cofactor.arrays:ItemOrder"],
     "Evaluation": [
         "cofactor.evaluate",
@@ -32,7 +36,7 @@ PAGES = {
         "cofactor.metrics.intervals:Interval",
         *(f"cofactor.metrics.{name}" for name in ("rating", "ranking", "catalog", "model_lists")),
     ],
-    "Newcomers": ["cofactor.cold_start", "cofactor.cold_start.bernoulli_mixture:Crowd"],
+    "Cold start": ["cofactor.cold_start", "cofactor.cold_start.bernoulli_mixture:Crowd"],
     "Seeing inside": ["cofactor.interpret"],
     "Audits and remedies": ["cofactor.audit", "cofactor.audit.concentration:Genres"],
     "Figures": ["cofactor.plots"],

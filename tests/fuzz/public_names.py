@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-DATA = (
-    "read", "load_report", "interactions", "scale", "ids", "features", "crosstab", "datasets", "synthetic",
-)  # fmt: skip
+DATA = ("readers.read", "load_report", "interactions", "scale", "ids", "features", "crosstab")
+DATASETS = ("loading", "synthetic")
 MODELS = (
-    "base", "factor", "posterior", "similarity", "network", "distribution", "explanation", "prior", "objective",
+    "base", "factor", "posterior", "neighborhood", "network", "distribution", "explanation", "prior", "objective",
 )  # fmt: skip
 METRICS = ("rating", "ranking", "catalog", "model_lists")
 MODULES = (
@@ -20,6 +19,7 @@ MODULES = (
     "cofactor.estimators",
     "cofactor.recommender.recommender",
     *(f"cofactor.data.{name}" for name in DATA),
+    *(f"cofactor.datasets.{name}" for name in DATASETS),
     "cofactor.models",
     *(f"cofactor.models.{name}" for name in MODELS),
     "cofactor.evaluate",

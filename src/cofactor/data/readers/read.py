@@ -28,7 +28,7 @@ from cofactor.errors import DataError
 from cofactor.fork import require_threads
 from cofactor.validation import validated
 
-__all__ = ["WholeFile", "read_events", "read_ratings", "read_table", "whole_file"]
+__all__ = ["read_events", "read_ratings", "read_table"]
 
 
 _USUAL_NAMES = ("id", "name", "title", "genres", "genre", "age", "gender", "year", "category", "tags")
