@@ -23,8 +23,8 @@ import numpy as np
 
 import cofactor
 from cofactor.arrays import Float32, random_stream
-from cofactor.estimators.bpr import _Descent as Pairs
-from cofactor.estimators.mf import _Descent as Ratings
+from cofactor.estimators.bpr import _State as Pairs
+from cofactor.estimators.mf import _State as Ratings
 from cofactor.kernels import prefetch
 from cofactor.kernels.blocks import grid_for
 from cofactor.kernels.cholesky import negative_inverse
@@ -206,7 +206,7 @@ def descent(folder: Path) -> Work:
         rows.u, rows.i, rows.values, np.zeros(0, np.float32),
         n_users=rows.n_users, n_items=rows.n_items, grid=grid_for(len(rows), most=8), seed=0,
     )  # fmt: skip
-    moving = Ratings.begin(spec, rows, blocks, None, 0)
+    moving = Ratings.initialize(spec, rows, blocks, None, 0)
     seconds = best(lambda: moving.epoch(0.01, random_stream(0, "epoch")))
     n, k = len(rows), spec.factors
     moved = {"memory": 12.0 * n, "first_cache": 8.0 * k * n, "second_cache": 8.0 * k * n}
@@ -216,7 +216,7 @@ def descent(folder: Path) -> Work:
 def pairs(folder: Path) -> Work:
     """A BPR epoch, one negative: two dot products, a norm, three updates; the items of a block in the second cache."""
     rows, spec = interactions(table(folder, f"{FULL}/events"), "events"), cofactor.BPR(factors=64, n_negatives=1)
-    moving = Pairs.begin(spec, rows, None, 0)
+    moving = Pairs.initialize(spec, rows, None, 0)
     seconds = best(lambda: moving.epoch(0.01, random_stream(0, "epoch")))
     n, k = len(rows), spec.factors
     moved = {"memory": 8.0 * n, "second_cache": 16.0 * k * n}

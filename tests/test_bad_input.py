@@ -154,16 +154,16 @@ def test_a_short_row_and_a_long_row_do_not_make_up_for_each_other(tmp_path: Path
         (b"", "is empty"),
         (b"\n\n\n", "is empty"),
         (b"\xef\xbb\xbf", "is empty"),
-        (HEADER.encode(), "is empty: a header at most, and no rows"),
-        (HEADER.strip().encode(), "is empty: a header at most, and no rows"),
-        (HEADER.encode() + b"\n\n", "is empty: a header at most, and no rows"),
+        (HEADER.encode(), "is empty: it has no data rows"),
+        (HEADER.strip().encode(), "is empty: it has no data rows"),
+        (HEADER.encode() + b"\n\n", "is empty: it has no data rows"),
         (b"\n" + (HEADER + GOOD).encode(), "line 1: a blank line"),
         ((HEADER + GOOD).encode("utf-16"), r"is UTF-16, not UTF-8 \(byte 0\).*iconv -f utf-16"),
         ((HEADER + GOOD).encode("utf-16-le"), r"is UTF-16, not UTF-8 \(byte 1\)"),
         ((HEADER + GOOD).encode("utf-16-be"), r"is UTF-16, not UTF-8 \(byte 0\)"),
         (np.random.default_rng(0).bytes(5000), "binary data"),
         (b"PK\x03\x04rest of a workbook", "zip archive or a spreadsheet"),
-        ((HEADER + GOOD).replace("\n", "\r").encode(), "its lines end in CR alone"),
+        ((HEADER + GOOD).replace("\n", "\r").encode(), "its lines end in CR without LF"),
         (b"user,item,r\xe9sum\xe9\n1,2,3\n", r"line 1: not UTF-8 text \(byte 0xe9\)"),
         (b"user,item,value\nJos\xe9,2,3\n", r"line 2: not UTF-8 text \(byte 0xe9\).*iconv -f latin1 -t utf-8"),
         (b"a,b,c\n1,2,3\n", "no column for the user was recognized among 'a', 'b', 'c'.*--user"),
@@ -179,7 +179,7 @@ def test_a_short_row_and_a_long_row_do_not_make_up_for_each_other(tmp_path: Path
 def test_files_that_are_no_tables(tmp_path: Path, content: bytes, message: str, on_error: str) -> None:
     path = write(tmp_path, content)
     if on_error == "quarantine" and "line 2" in message:
-        message = "all 1 rows were refused"
+        message = "all 1 rows were rejected"
     with pytest.raises(DataError, match=message):
         read_ratings(path, on_error=on_error)
 
@@ -190,7 +190,7 @@ def test_missing_files_folders_and_forbidden_places(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is a folder"):
         read_ratings(tmp_path)
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(DataError, match="is no regular file"):
+    with pytest.raises(DataError, match="is not a regular file"):
         read_ratings(tmp_path / "pipe")
     with pytest.raises(DataError, match="~no such person"):
         read_ratings("~no such person/r.csv")
@@ -205,7 +205,7 @@ def test_missing_files_folders_and_forbidden_places(tmp_path: Path) -> None:
         read_ratings(path, quarantine=tmp_path / "q.csv")
     with pytest.raises(ParameterError, match="format must be csv or tsv or"):
         read_ratings(path, format="excel")
-    with pytest.raises(DataError, match=r"https://example\.org/r\.csv is no database: download the file"):
+    with pytest.raises(DataError, match=r"https://example\.org/r\.csv is not a database: download the file"):
         read_ratings("https://example.org/r.csv")
 
 
@@ -282,7 +282,7 @@ def test_bad_json_lines(tmp_path: Path, line: str, reason: str) -> None:
     with pytest.raises(DataError, match=f"line 3: {reason}"):
         read_ratings(path)
     assert len(read_ratings(path, on_error="quarantine")) == 2
-    with pytest.raises(DataError, match="one JSON array"):
+    with pytest.raises(DataError, match="is a JSON array"):
         read_ratings(write(tmp_path, "[" + good, "array.json"))
 
 
@@ -310,7 +310,7 @@ def test_what_is_no_table_at_all() -> None:
     for source in (None, 3, [1, 2], {"user": [1]}, np.zeros(3)):
         with pytest.raises(DataError, match="cannot read a table from"):
             read_ratings(source)
-    with pytest.raises(ParameterError, match="name a file for the refused rows"):
+    with pytest.raises(ParameterError, match="needs a file for rejected rows"):
         read_ratings(pl.DataFrame({"user": [1]}), on_error="quarantine")
 
 
@@ -330,7 +330,7 @@ def test_one_user_one_item_and_equal_ratings(tmp_path: Path) -> None:
 def test_bad_rows_of_item_tables_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="line 3: 3 fields instead of 2"):
         read_table(write(tmp_path, "item,title\n1,Alien\n2,Crouching Tiger, Hidden Dragon\n"))
-    with pytest.raises(DataError, match="'title' is there more than once"):
+    with pytest.raises(DataError, match="'title' occurs more than once"):
         read_table(write(tmp_path, "item,title,title\n1,Alien,Alien\n"))
 
 
@@ -369,7 +369,7 @@ def test_no_row_is_lost_silently(tmp_path_factory: pytest.TempPathFactory, lines
         assert loaded.report.rows == data_lines(text)
         assert len(loaded) + loaded.report.duplicates + len(loaded.report.refusals) == data_lines(text)
     elif "binary data" not in error:
-        assert f"all {data_lines(text)} rows were refused" in error or data_lines(text) == 0
+        assert f"all {data_lines(text)} rows were rejected" in error or data_lines(text) == 0
         assert refused.exists() == (data_lines(text) > 0)
     if refused.exists():
         with refused.open(newline="") as file:
@@ -418,7 +418,7 @@ def test_numbers_read_as_such_are_those_read_as_text(
     for on_error in ("raise", "quarantine"):
         found, error = outcome(path, on_error=on_error)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("cofactor.data.readers.text_table._NUMBERS", {})
+            patch.setattr("cofactor.data.readers.text_table._NUMBER_TYPES", {})
             text, text_error = outcome(path, on_error=on_error)
         assert error == text_error
         assert (found is None) == (text is None)

@@ -54,10 +54,10 @@ def ratings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_calibration_is_shown_in_80_columns(ratings: Path) -> None:
     shown = ok(ratings, "--calibration", *SMALL, "-m", "bayesian-mf").stdout
     assert max(map(len, shown.splitlines())) <= 80
-    assert "800 to learn from, 200 to test" in shown
+    assert "800 training and 200 test rows" in shown
     assert re.search(r"^ bayesian-mf #1 +\d\.\d{4} +-\d\.\d{4} +-\d\.\d{4} +\d\.\d{4} +\d\.\d{4}", shown, re.MULTILINE)
     for level in ("80 %", "95 %"):
-        assert re.search(rf"bayesian-mf #2: {level} intervals hold \d\d\.\d % of the ratings", shown)
+        assert re.search(rf"bayesian-mf #2: {level} intervals contain \d\d\.\d % of the ratings", shown)
     assert len(re.findall(r"^ user's noise  ( +\d+\.\d / \d+\.\d){4}", shown, re.MULTILINE)) == 4
 
 
@@ -73,7 +73,7 @@ def test_the_figure_is_a_page(ratings: Path, tmp_path: Path) -> None:
     pytest.importorskip("plotly", reason='plotly is not installed: pip install "cofactor[report]"')
     page = tmp_path / "reliability.html"
     shown = ok(ratings, "--calibration", *SMALL, "--plot", page).stdout
-    assert shown.splitlines()[-1] == f"the figure is in {page}"
+    assert shown.splitlines()[-1] == f"wrote the plot to {page}"
     assert "<title>bayesian-mf on random, 20% of the rows, seed 0</title>" in page.read_text(encoding="utf-8")
     assert [path.name for path in tmp_path.iterdir()] == ["reliability.html"]
 
@@ -81,16 +81,18 @@ def test_the_figure_is_a_page(ratings: Path, tmp_path: Path) -> None:
 def test_a_scale_without_levels_has_intervals_and_no_figure(ratings: Path, tmp_path: Path) -> None:
     bare = ratings.with_name("bare.csv")
     assert re.search(r"^ bayesian-mf +\d\.\d{4} +- +- +- +- *$", ok(bare, "--calibration", *SMALL).stdout, re.MULTILINE)
-    assert "no levels: see --levels" in refused(bare, "--calibration", *SMALL, "--plot", tmp_path / "r.html")
+    assert "these ratings have none: see --levels" in refused(
+        bare, "--calibration", *SMALL, "--plot", tmp_path / "r.html"
+    )
 
 
 def test_what_cannot_be_calibrated_is_said(ratings: Path, tmp_path: Path) -> None:
     page = tmp_path / "r.html"
     assert "bias predicts no distribution over ratings" in refused(ratings, "--calibration", "-m", "bias")
     for kind in (["--events"], ["--min-rating", 4]):
-        assert "--calibration is of predicted ratings" in refused("no.csv", "--calibration", *kind)
-    assert "give that too" in refused("no.csv", "--plot", page)
-    assert "--plot draws one model, not 2" in refused("no.csv", "--calibration", *SMALL, *SMALL, "--plot", page)
+        assert "--calibration needs ratings" in refused("no.csv", "--calibration", *kind)
+    assert "--plot needs --calibration" in refused("no.csv", "--plot", page)
+    assert "--plot takes one model, not 2" in refused("no.csv", "--calibration", *SMALL, *SMALL, "--plot", page)
     assert "must end in .html or .htm" in refused("no.csv", "--calibration", "--plot", tmp_path / "r.png")
     assert list(tmp_path.iterdir()) == []
 

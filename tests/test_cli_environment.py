@@ -232,7 +232,7 @@ def test_names_that_are_not_utf8_are_written_and_refused_for_reading(
     for ending in ("csv", "parquet"):
         refused = run("describe", f"{name}.{ending}")
         assert refused.exit_code == 2
-        assert refused.stderr.startswith(f"error: ??.{ending}: the name is not UTF-8, ")
+        assert refused.stderr.startswith(f"error: ??.{ending}: the file name is not valid UTF-8; ")
     fitted = run("fit", "r.csv", "-o", f"{name}.cof", "-m", "bias")
     assert fitted.exit_code == 0
     assert "Next: cofactor recommend \"$(printf '\\377\\376\\056cof')\" --user u1" in fitted.stdout

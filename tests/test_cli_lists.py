@@ -118,7 +118,7 @@ def test_served_lists_are_scored_apart_in_80_columns(folder: Path) -> None:
     common = ["evaluate", folder / "many.csv", "--min-rating", 4, "-m", "item-knn", "--set", "k=10"]
     text = ok(*common, "-k", 5, "-k", 12)
     assert max(map(len, text.splitlines())) <= 80
-    assert text.count("as served: popular items fill the places for which a model has no") == 2
+    assert text.count("as served: popular items fill the positions without model evidence") == 2
     metrics = json_of(*common)["models"][0]["metrics"]
     assert metrics["served_ndcg@10"] != metrics["ndcg@10"]
     ratings = ok("evaluate", folder / "many.csv", "-m", "bias")
@@ -127,6 +127,6 @@ def test_served_lists_are_scored_apart_in_80_columns(folder: Path) -> None:
 
 @pytest.mark.parametrize("command", ["evaluate", "compare", "tune"])
 def test_exclude_is_of_rankings(command: str) -> None:
-    assert "--exclude is of rankings" in refused(command, "no-such.csv", "-m", "bias", "--exclude", "seen")
+    assert "--exclude needs rankings" in refused(command, "no-such.csv", "-m", "bias", "--exclude", "seen")
     message = refused(command, "no-such.csv", "--min-rating", 4, "-m", "ease", "--exclude", "all")
     assert message == "error: --exclude must be seen or positives, not 'all'\n"

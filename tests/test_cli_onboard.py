@@ -43,16 +43,16 @@ def test_it_asks_with_titles_and_shows_how_the_list_moves(model: Path) -> None:
     assert shown.startswith("Rate from 1 to 5 in steps of 1;")
     for number in range(1, 7):
         assert f"\n{number}. The Film " in shown
-    assert shown.count("best for you now") == 3
+    assert shown.count("recommended") == 3
     assert "\x1b" not in shown
-    assert "You rated 3 of 5." in shown
+    assert "You rated 3 of 5 items." in shown
     assert "cofactor recommend /" in shown
     assert shown.count("--rated") == 3
 
 
 def test_answers_move_the_list(model: Path) -> None:
     loves, hates = ok(model, "5\n5\n5\n", "--questions", 3), ok(model, "1\n1\n1\n", "--questions", 3)
-    assert loves.split("best for you now")[-1] != hates.split("best for you now")[-1]
+    assert loves.split("recommended")[-1] != hates.split("recommended")[-1]
     assert ok(model, "5\n5\n5\n", "--questions", 3) == loves
 
 
@@ -60,18 +60,18 @@ def test_answers_move_the_list(model: Path) -> None:
 def test_what_is_no_rating_is_asked_again(model: Path, said: str) -> None:
     shown = ok(model, f"{said}\n4,0\n", "--questions", 1)
     assert shown.count("Rate from 1 to 5 in steps of 1") == 2
-    assert "You rated 1 of 1." in shown
+    assert "You rated 1 of 1 items." in shown
 
 
 @pytest.mark.parametrize(("said", "rated"), [("", "0 of 0"), ("q\n", "0 of 0"), ("4\n", "1 of 1"), ("4", "1 of 1")])
 def test_the_end_of_the_input_ends_it(model: Path, said: str, rated: str) -> None:
-    assert f"You rated {rated}." in ok(model, said)
+    assert f"You rated {rated} items." in ok(model, said)
 
 
 def test_who_knows_nothing_is_shown_a_list_too(model: Path) -> None:
     shown = ok(model, "?\n?\n", "--questions", 2)
-    assert "You rated 0 of 2." in shown
-    assert shown.count("best for you now") == 1
+    assert "You rated 0 of 2 items." in shown
+    assert shown.count("recommended") == 1
     assert "--rated" not in shown
 
 
@@ -80,7 +80,7 @@ def test_it_ends_where_there_is_nothing_more_to_ask(tmp_path: Path) -> None:
     Recommender.fit(BiasedMF(factors=2), table).save(tmp_path / "one.cofactor")
     shown = ok(tmp_path / "one.cofactor", "4\n4\n4\n")
     assert "1. it's 1:" in shown
-    assert "Nothing more is worth asking." in shown
+    assert "No further question would change the recommendations." in shown
 
 
 def test_models_that_have_no_interview_say_so(tmp_path: Path, small_events: Interactions) -> None:

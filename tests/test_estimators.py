@@ -66,6 +66,15 @@ def test_every_hyper_parameter_says_what_it_means_and_where_it_may_lie(name: str
             assert spec.metadata["low"] <= spec.default <= spec.metadata["high"]
 
 
+@pytest.mark.parametrize("name", REGISTRY)
+def test_the_docstring_of_an_estimator_has_the_meaning_of_each_hyper_parameter(name: str) -> None:
+    text = " ".join((REGISTRY[name].__doc__ or "").split())
+    for spec in fields(REGISTRY[name]):
+        meaning = spec.metadata["meaning"]
+        default = repr(spec.default).replace("'", '"')
+        assert f"default {default} {meaning[0].upper()}{meaning[1:]}." in text, spec.name
+
+
 @pytest.mark.parametrize(("name", "parameter"), NUMERIC)
 def test_the_ends_of_a_range_may_be_taken_and_what_lies_beyond_may_not(name: str, parameter: str) -> None:
     spec = spec_of(name, parameter)
@@ -151,7 +160,7 @@ def test_an_estimator_is_a_value() -> None:
 )
 def test_a_rating_range_is_two_rising_numbers(ends: Any) -> None:
     with pytest.raises(
-        ParameterError, match='biased-mf: rating_range must be "scale", None or two rising numbers, not'
+        ParameterError, match='biased-mf: rating_range must be "scale", None or two increasing numbers, not'
     ):
         BiasedMF(rating_range=ends)
     assert BiasedMF(rating_range=[0, 5.5]) == BiasedMF(rating_range=(0.0, 5.5))  # type: ignore[arg-type]
@@ -167,7 +176,9 @@ def test_a_table_of_the_wrong_kind_says_how_to_convert(name: str, splits: dict[s
         with pytest.raises(KindError, match=f"{name} learns from events .*to_events.min_rating=4."):
             estimator.fit(splits["ratings"].train)
     else:
-        with pytest.raises(KindError, match=f"{name} learns from ratings, and these are events; try implicit-als"):
+        with pytest.raises(
+            KindError, match=f"{name} learns from ratings, but the table holds events; try implicit-als"
+        ):
             estimator.fit(splits["events"].train)
 
 
@@ -282,7 +293,7 @@ def test_dislikes_are_not_what_a_validation_looks_for(splits: dict[str, Split]) 
     for validation, epochs in zip((signed, split.test.select(~disliked)), seen, strict=True):
         ITERATIVE["implicit-als"].fit(split.train, validation=validation, callback=epochs.append)
     assert [e.validation for e in seen[0]] == [e.validation for e in seen[1]]
-    with pytest.raises(DataError, match="the validation part has no rows"):
+    with pytest.raises(DataError, match="validation has no rows"):
         ITERATIVE["implicit-als"].fit(split.train, validation=split.test.with_weights(-np.ones(len(split.test))))
 
 
@@ -292,13 +303,15 @@ def test_a_validation_part_must_fit_the_training_part(
 ) -> None:
     estimator = ITERATIVE[name]
     split = splits[learns_from(estimator)]
-    with pytest.raises(DataError, match="the validation part has no rows"):
+    with pytest.raises(DataError, match="validation has no rows"):
         estimator.fit(split.train, validation=split.test.select(np.zeros(len(split.test), bool)))
     other_kind = splits["events" if estimator.kind == "ratings" else "ratings"].test
-    with pytest.raises(KindError, match="the validation part holds"):
+    with pytest.raises(
+        KindError, match=f"validation holds {other_kind.kind}, but the training table holds {estimator.kind}"
+    ):
         estimator.fit(split.train, validation=other_kind)
     stranger = Interactions.from_columns(["amy"], ["item 1"], [5], kind=estimator.kind)
-    with pytest.raises(DataError, match="the same ids as the training part; cut it with a split"):
+    with pytest.raises(DataError, match="the same ids as the training table; create both with a split"):
         estimator.fit(split.train, validation=stranger)
 
 

@@ -73,9 +73,7 @@ def test_the_same_estimator_twice_is_numbered(of_ratings: Split) -> None:
 
 def test_a_score_is_found_by_its_label(rated: Evaluation) -> None:
     assert rated["bias"] is rated.scores[-1]
-    with pytest.raises(
-        ParameterError, match="no model 'bpr' in this evaluation; there are explicit-als, biased-mf, bias"
-    ):
+    with pytest.raises(ParameterError, match="no model 'bpr' in this evaluation; it has explicit-als, biased-mf, bias"):
         rated["bpr"]
 
 
@@ -251,7 +249,7 @@ def test_a_model_of_other_ids_or_another_kind_is_not_scored(of_ratings: Split, o
     fewer = Recommender.fit(IALS, Interactions.from_columns(["a", "b"], ["x", "y"], kind="events"))
     with pytest.raises(DataError, match="different users or items"):
         score(fewer, of_events, label="stranger")
-    with pytest.raises(KindError, match="learnt from ratings, and the test part holds events"):
+    with pytest.raises(KindError, match="was fitted on ratings, but the test part holds events"):
         score(Recommender.fit(ALS, of_ratings.train), of_events, label="mixed up")
 
 

@@ -67,7 +67,7 @@ def test_accuracy_by_group(movielens: Interactions) -> None:
     assert (found["mean"] <= found["high"]).all()
     with pytest.raises(ParameterError, match="metric must be squared_error, not 'ndcg@10'"):
         accuracy_by_group(score, groups, "ndcg@10")
-    with pytest.raises(DataError, match="one for each user"):
+    with pytest.raises(DataError, match="one label for each user"):
         accuracy_by_group(score, groups.head(3), "squared_error")
     for labels in (groups.to_list(), groups.to_numpy(), 3):
         with pytest.raises(DataError, match="groups must be of type Series, not "):

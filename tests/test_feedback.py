@@ -173,7 +173,7 @@ def test_wrong_input_is_named(made: Synthetic, small_events: Interactions) -> No
     rec = Recommender.fit(Bias(), made.interactions)
     nothing = replace(rec, histories=SparseRows.empty(60))
     for noise_sd in (None, 0.5):
-        with pytest.raises(DataError, match="tastes come from a model with rows of its own"):
+        with pytest.raises(DataError, match="tastes need a recommender with rows"):
             Tastes.of(nothing, noise_sd=noise_sd)
 
 

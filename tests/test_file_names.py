@@ -107,7 +107,7 @@ def test_a_pattern_that_fits_other_files_only_is_no_file(tmp_path: Path, ending:
             with pytest.raises(DataError, match="there is no such file"):
                 read(tmp_path / name)
     for read in (read_ratings, read_table):
-        with pytest.raises(DataError, match="is a folder; name one file"):
+        with pytest.raises(DataError, match="is a folder; pass the path of a file"):
             read(tmp_path)
 
 

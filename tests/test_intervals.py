@@ -240,11 +240,11 @@ def test_wrong_input_is_named():
         bootstrap_interval([1.0, 2.0], level=95)
     with pytest.raises(ParameterError, match="resamples must be a whole number from 1 on"):
         bootstrap_interval([1.0, 2.0], resamples=0)
-    with pytest.raises(DataError, match="metrics of different users"):
+    with pytest.raises(DataError, match="one value per user in each metric"):
         bootstrap_intervals({"a": [1.0], "b": [1.0, 2.0]})
     with pytest.raises(DataError, match="metric 'b' is infinite"):
         bootstrap_intervals({"a": [1.0], "b": [math.inf]})
-    with pytest.raises(DataError, match="2 users on one side and 1"):
+    with pytest.raises(DataError, match="a has 2 users and b has 1"):
         paired_difference([1.0, 2.0], [1.0])
     with pytest.raises(DataError, match="shape"):
         bootstrap_ratio([1.0], [1.0, 2.0])

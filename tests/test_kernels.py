@@ -140,7 +140,7 @@ def test_conjugate_gradient_ends_at_the_exact_solution() -> None:
 def test_rows_too_long_to_gather_are_solved_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     n = 1003
-    monkeypatch.setattr(ridge, "GATHERED", 100 * WIDTH)
+    monkeypatch.setattr(ridge, "MAX_GATHERED", 100 * WIDTH)
     rows = SparseRows.of(np.zeros(n, np.int64), np.arange(n), rng.normal(0, 1, n), 1)
     side, penalty = random_side(rng, RATINGS, n), np.ones(1, np.float32)
     x = np.zeros((1, WIDTH), np.float32)

@@ -93,7 +93,7 @@ def test_the_kind_and_the_scale_are_checked() -> None:
     for scale in ((1, 5), [1, 2, 3], "1-5", 5):
         with pytest.raises(CofactorError, match="scale must be"):
             columns(scale=scale)
-    with pytest.raises(ParameterError, match="scale is for ratings"):
+    with pytest.raises(ParameterError, match="scale applies to ratings"):
         columns(kind="events", scale=five)
 
 
@@ -102,13 +102,13 @@ def test_the_kind_and_the_scale_are_checked() -> None:
 )
 def test_times_in_another_unit_are_refused_and_the_advice_works(unit: str, per_second: int) -> None:
     times = [SECONDS, SECONDS * per_second, SECONDS]
-    with pytest.raises(DataError, match=f"times must be seconds since 1970, and row 2 is in {unit}") as caught:
+    with pytest.raises(DataError, match=f"times must be in seconds since 1970, but row 2 is in {unit}") as caught:
         columns(times=times)
     advice = re.search(r"np\.asarray\(times\) // (\d+)", str(caught.value))
     assert advice is not None
     fixed = np.asarray([SECONDS * per_second] * 3) // int(advice[1])
     assert columns(times=fixed).times.tolist() == [SECONDS] * 3  # type: ignore[union-attr]
-    with pytest.raises(DataError, match="times must be seconds since 1970"):
+    with pytest.raises(DataError, match="times must be in seconds since 1970"):
         columns(times=[0, -SECONDS * per_second, 0])
 
 
@@ -144,14 +144,14 @@ def test_ids_in_the_index_of_pandas_are_advised_to_become_columns() -> None:
     frame = pd.DataFrame({"user": IDS, "item": [1, 2, 3], "rating": [5, 4, 3]})
     expected = columns().frame()
     series = frame.set_index(["user", "item"])["rating"]
-    with pytest.raises(DataError, match=r"cannot read a table from a Series; give a frame; series\.reset_index\(\)"):
+    with pytest.raises(DataError, match=r"cannot read a table from a Series; pass a frame; series\.reset_index\(\)"):
         read_ratings(series)
     assert read_ratings(series.reset_index()).frame().equals(expected)
     indexed = frame.set_index("user")
-    with pytest.raises(DataError, match=r"its index holds 'user': frame\.reset_index\(\) makes columns of it"):
+    with pytest.raises(DataError, match=r"its index holds 'user': frame\.reset_index\(\) turns it into columns"):
         read_ratings(indexed)
     assert read_ratings(indexed.reset_index()).frame().equals(expected)
-    with pytest.raises(DataError, match="cannot read a table from a Series; give a frame"):
+    with pytest.raises(DataError, match="cannot read a table from a Series; pass a frame"):
         read_ratings(pl.Series([1, 2]))
 
 
@@ -218,8 +218,8 @@ def test_zeros_apart_from_all_other_ratings_are_said_and_the_advice_works(tmp_pa
     for loaded in (read_ratings(path), read_ratings(frame), made):
         assert loaded.report is not None
         assert (loaded.values == 0).sum() == 7  # nothing is dropped in silence
-        note = next(note for note in loaded.report.notes if " are 0 while the others lie between " in note)
-        assert note.startswith(f"7 of {n} ratings are 0 while the others lie between {levels[0]:g} and {levels[-1]:g}.")
+        note = next(note for note in loaded.report.notes if " are 0 while the others are between " in note)
+        assert note.startswith(f"7 of {n} ratings are 0 while the others are between {levels[0]:g} and {levels[-1]:g}.")
     advised = re.search(r"levels=\[([^]]*)\], on_error=\"quarantine\", quarantine=\"refused\.csv\"", note)
     assert advised is not None
     declared = [float(level) for level in advised[1].split(",")]

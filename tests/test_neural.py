@@ -289,7 +289,7 @@ def test_a_fit_goes_on_from_a_model(model: NetworkModel, small_ratings: Interact
     for name, array in model.arrays().items():
         if name != "user_spread":
             np.testing.assert_allclose(near.arrays()[name], array, atol=1e-3)
-    with pytest.raises(ParameterError, match=r"init_model has user_in of shape \(7, 24\), not \(7, 10\)"):
+    with pytest.raises(ParameterError, match=r"init_model must have user_in of shape \(7, 10\); got \(7, 24\)"):
         replace(spec, hidden=10).fit(small_ratings, init_model=model)
 
 

@@ -89,7 +89,7 @@ def test_scales_of_two_and_of_many_levels_are_drawn() -> None:
 
 
 def test_what_cannot_be_drawn_is_said(frame: pl.DataFrame) -> None:
-    with pytest.raises(DataError, match="lacks observed, sd; take the one"):
+    with pytest.raises(DataError, match="lacks observed, sd; use the"):
         reliability_plot(frame.drop("observed", "sd"))
     bare = reliability(Distribution.of([[3.0]], [[1.0]], Scale(1.0, 5.0)), [3.3])
     with pytest.raises(DataError, match="a scale without levels"):
@@ -133,13 +133,13 @@ def test_a_comparison_has_a_dot_and_its_whisker_for_each_model() -> None:
     )  # fmt: skip
     figure = comparison_plot(table)
     assert [points(trace) for trace in figure.data] == [[(0.9, 0)], [(0.91, 1)], [(0.95, 2)]]
-    assert [trace.name for trace in figure.data] == ["asked", "tuned rival", "baseline"]
+    assert [trace.name for trace in figure.data] == ["selected", "tuned baseline", "baseline"]
     assert figure.data[0].error_x.array[0] == pytest.approx(0.03)
     assert figure.data[0].error_x.arrayminus[0] == pytest.approx(0.02)
     names = [note.text for note in figure.layout.annotations]
     assert names == ["mine · best", "tuned · within noise", f"{SHOWN} · worse (p&lt;0.001)"]
-    assert "less is better" in figure.layout.xaxis.title.text
-    assert "NDCG@10: more" in comparison_plot(table.with_columns(metric=pl.lit("ndcg@10"))).layout.xaxis.title.text
+    assert "lower is better" in figure.layout.xaxis.title.text
+    assert "NDCG@10 (higher" in comparison_plot(table.with_columns(metric=pl.lit("ndcg@10"))).layout.xaxis.title.text
 
 
 def test_a_cross_tab_parts_what_was_given_from_what_is_predicted() -> None:
@@ -153,7 +153,7 @@ def test_a_cross_tab_parts_what_was_given_from_what_is_predicted() -> None:
     assert [[*map(list, layer.z)] for layer in figure.data] == [[[5.0, None], [None, 3.0]], [[None, 3.9], [2.25, None]]]
     assert [[*map(list, layer.text)] for layer in figure.data] == [[["5", ""], ["", "3"]], [["", "3.9"], ["2.2", ""]]]
     assert (given.zmin, given.zmax) == (predicted.zmin, predicted.zmax) == (2.25, 5.0)
-    assert given.customdata[0][0] == f"user ana<br>{SHOWN}<br>given 5, predicted 4.60<br>4.00 to 5.00"
+    assert given.customdata[0][0] == f"user ana<br>{SHOWN}<br>observed 5, predicted 4.60<br>4.00 to 5.00"
     assert figure.layout.xaxis.ticktext[1] == "2"
     one = crosstab_plot(cells.head(1).select("user", "item", "known", "prediction"))
     assert one.data[0].zmin < one.data[0].zmax
@@ -259,7 +259,7 @@ def test_a_cold_start_curve_has_both_models_and_their_bands() -> None:
     assert (list(personal.y), list(baseline.y)) == ([0, 0.5], [3, 3.5])
     assert list(band.y) == [2, 2.5, 1.5, 1]
     assert figure.layout.xaxis.ticktext == ("0", "3")
-    assert "more is better" in cold_start_plot(curve, metric="ndcg@10").layout.yaxis.title.text
+    assert "higher is better" in cold_start_plot(curve, metric="ndcg@10").layout.yaxis.title.text
 
 
 def test_a_simulation_has_a_panel_for_each_measure_and_a_line_for_each_remedy() -> None:
@@ -279,7 +279,7 @@ def test_frames_without_rows_or_columns_are_refused() -> None:
     draw = [comparison_plot, crosstab_plot, taste_map_plot, levels_plot, lorenz_plot, genres_plot, influence_plot,
             cold_start_plot]  # fmt: skip
     for one in draw:
-        with pytest.raises(DataError, match=r"needs the columns .* lacks"):
+        with pytest.raises(DataError, match=r"must have the columns .* lacks"):
             one(pl.DataFrame({"nothing": [1]}))
     with pytest.raises(DataError, match="nothing to draw"):
         genres_plot(pl.DataFrame({"genre": [], "had": [], "shown": []}))

@@ -145,7 +145,7 @@ def test_blocks_change_nothing(monkeypatch):
     ranked = draw.permuted(np.tile(np.arange(30, dtype=np.int32), (50, 1)), axis=1)[:, :12]
     relevant = rows_of([set(draw.choice(30, draw.integers(0, 9), replace=False).tolist()) for _ in range(50)])
     whole = ranking_metrics(ranked, relevant, ks=[3, 12])
-    monkeypatch.setattr(sys.modules[Hits.__module__], "_CELLS", 40)
+    monkeypatch.setattr(sys.modules[Hits.__module__], "_BLOCK_CELLS", 40)
     blocks = ranking_metrics(ranked, relevant, ks=[3, 12])
     for name, values in whole.items():
         np.testing.assert_array_equal(values, blocks[name])

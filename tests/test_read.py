@@ -105,7 +105,7 @@ def test_a_file_without_header_has_user_item_value_time(tmp_path: Path) -> None:
     movielens = write(tmp_path, "196\t242\t3\t881250949\n186\t302\t4\t891717742\n", "u.data")
     loaded = read_ratings(movielens)
     assert loaded.frame().rows() == [(186, 302, 4.0, 891717742), (196, 242, 3.0, 881250949)]
-    assert "no header; columns by their place: user=1, item=2, value=3, time=4" in notes(loaded)
+    assert "no header; columns by position: user=1, item=2, value=3, time=4" in notes(loaded)
     swapped = read_ratings(movielens, user="2", item="1")
     assert swapped.users.all.to_list() == [242, 302]
 
@@ -138,7 +138,7 @@ def test_events_default_to_one_each_and_are_summed(tmp_path: Path) -> None:
     plays = read_events(write(tmp_path, "user,artist,plays\na,x,3\na,x,4\n"))
     assert plays.values.tolist() == [7.0]
     rated = read_events(write(tmp_path, "user,item,rating\na,x,3\n"))
-    assert "rating is taken as how much each event counts" in notes(rated)
+    assert "rating is used as the value of each event" in notes(rated)
 
 
 def test_of_equal_pairs_the_last_rating_by_time_else_in_the_file_counts(tmp_path: Path) -> None:
@@ -170,12 +170,12 @@ def test_columns_can_always_be_named(tmp_path: Path) -> None:
     path = write(tmp_path, "who,what,how much,when,user,weight\na,x,3,5,zzz,2\n")
     loaded = read_ratings(path, user="who", item="what", value="how much", time="when")
     assert loaded.frame().rows() == [("a", "x", 3.0, 5, 2.0)]
-    assert "columns by their names: weight=weight" in notes(loaded)
+    assert "columns by name: weight=weight" in notes(loaded)
     with pytest.raises(DataError, match="there is no column 'nobody' for the user; the columns are 'who'"):
         read_ratings(path, user="nobody")
     with pytest.raises(DataError, match="column 'what' cannot be the user and the item at once"):
         read_ratings(path, user="what", item="what", value="how much")
-    with pytest.raises(DataError, match="column 'who' is there 2 times"):
+    with pytest.raises(DataError, match="column 'who' occurs 2 times"):
         choose_columns(["who", "who"], {"user": "who"}, needed=[], source="a table")
 
 
@@ -248,13 +248,13 @@ def test_typed_sources_keep_the_types_of_ids(tmp_path: Path) -> None:
 def test_whole_floating_point_ids_are_read_as_integers_and_said() -> None:
     loaded = read_ratings(pd.DataFrame({"user": [1.0, 2.0], "item": [1, 2], "rating": [1.0, 2.0]}))
     assert loaded.users.all.to_list() == [1, 2]
-    assert "user ids came as floating point numbers" in notes(loaded)
+    assert "user ids are floating point numbers" in notes(loaded)
 
 
 def test_blanks_around_ids_are_kept_and_said(tmp_path: Path) -> None:
     loaded = read_ratings(write(tmp_path, "user,item,rating\nana,The Beatles ,3\nana,Abba,4\n"))
     assert loaded.items.all.to_list() == ["Abba", "The Beatles "]
-    assert "1 item ids have blanks around them" in notes(loaded)
+    assert "1 item ids have leading or trailing blanks" in notes(loaded)
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.sampled_from([1.0, 2.5, 5.0])), min_size=1))

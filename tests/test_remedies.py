@@ -206,7 +206,7 @@ def test_a_table_without_rows_stays_as_it_is_and_tells_no_kinds(made: Synthetic)
         assert table.users is nothing.users
     with pytest.raises(ParameterError, match="cap must be a finite number above 0, not 0"):
         capped_weights(nothing, cap=0)
-    with pytest.raises(DataError, match="nothing was rated, so raters tell no kinds of items"):
+    with pytest.raises(DataError, match="no item was rated, so items cannot be clustered by their raters"):
         kinds_by_raters(nothing.by_user, nothing.n_items)
     with pytest.raises(DataError, match="no user has a history"):
         taste_groups(nothing.by_user, nothing.n_items)

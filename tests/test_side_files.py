@@ -71,7 +71,7 @@ def test_items_in_parquet_are_joined_too(home: Path, as_text: bool) -> None:
 BAD_LINES: dict[str, tuple[str, str]] = {
     "too long": ("3,Film 3,more\n", "line 4: 3 fields instead of 2: '3,Film 3,more'"),
     "without an id": (",Film 3\n", "line 4: the item is missing: ',Film 3'"),
-    "twice": ("2,Film 2 again\n", "line 4: the item 2 is in line 3 already: '2,Film 2 again'"),
+    "twice": ("2,Film 2 again\n", "line 4: the item 2 is already in line 3: '2,Film 2 again'"),
     "an open quote": ('3,"Film 3\n', "line 4: a quote that does not close"),
 }
 
@@ -92,7 +92,7 @@ def test_a_bad_line_of_an_item_file_is_rejected_or_set_aside(home: Path, name: s
     assert len(refused) == 1
     assert message.startswith(f"line {refused['line'][0]}: {refused['reason'][0]}")
     said = ok("describe", "r.csv", "--items", "i.csv", "--on-error", "quarantine").stderr
-    assert "1 refused rows of i.csv were written to i.csv.refused.csv" in said
+    assert "1 rejected rows of i.csv were written to i.csv.refused.csv" in said
 
 
 def test_a_bad_line_of_json_and_of_a_user_file_are_set_aside(home: Path) -> None:
@@ -116,7 +116,7 @@ def test_bad_rows_of_all_files_are_set_aside_apart(home: Path) -> None:
     (home / "i.csv").write_text("item,title\n1,One,1\n")
     result = run("fit", "r.csv", "-o", "m", "--items", "i.csv", "--on-error", "quarantine")
     assert result.exit_code == 2
-    assert "i.csv: all 1 rows were refused" in result.stderr
+    assert "i.csv: all 1 rows were rejected" in result.stderr
 
 
 NO_MATCH: dict[str, tuple[str, str]] = {

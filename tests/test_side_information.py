@@ -160,7 +160,7 @@ def test_names_of_columns_are_a_tuple_however_they_are_given() -> None:
     for given_names in (["genres", "year"], ("genres", "year", "genres")):
         assert cofactor.BayesianMF(item_features=given_names) == wanted  # type: ignore[arg-type]
     for wrong in (5, "genres", ["genres", 3], ("",)):
-        with pytest.raises(ParameterError, match="item_features must be a list of names"):
+        with pytest.raises(ParameterError, match="item_features must be a list of column names"):
             cofactor.BayesianMF(item_features=wrong)  # type: ignore[arg-type]
 
 

@@ -272,12 +272,12 @@ def test_the_table_is_ready_to_use() -> None:
         ({"n_ratings": 500_001}, "n_ratings must lie between"),
         ({"fewest": 0}, "1 <= fewest <= most <= n_items, 500"),
         ({"most": 501}, "1 <= fewest <= most <= n_items, 500"),
-        ({"levels": (2.0, 1.0)}, "levels must ascend"),
-        ({"levels": ()}, "levels must ascend"),
+        ({"levels": (2.0, 1.0)}, "levels must not be empty and must be in ascending order"),
+        ({"levels": ()}, "levels must not be empty and must be in ascending order"),
         ({"noise_sd": -1.0}, "must not be negative"),
         ({"popularity_offset": -1.0}, "above -1"),
-        ({"eager_share": 1.1}, "shares, 0..1"),
-        ({"eager_focus": -0.1}, "shares, 0..1"),
+        ({"eager_share": 1.1}, "eager_share and eager_focus must be from 0 to 1"),
+        ({"eager_focus": -0.1}, "eager_share and eager_focus must be from 0 to 1"),
     ],
 )
 def test_a_world_that_cannot_be_made_says_why(settings_: dict[str, object], message: str) -> None:

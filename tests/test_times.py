@@ -156,11 +156,11 @@ def test_an_impossible_date_among_calendar_dates_is_refused(tmp_path: Path, make
         ([1999, 2003], "they look like years"),
         ([43861.5, 43862.25], "they look like the day numbers of a spreadsheet"),
         ([43861, 43862], "they look like the day numbers of a spreadsheet"),
-        ([1, 2], "times lie between 1970-01-01 and 1970-01-01"),
-        ([1_676_043, 1_676_044], "times lie between 1970-01-20 and 1970-01-20"),
-        ([20230231, 20239999], "times lie between 1970-08-23 and 1970-08-23"),
-        ([1_676_043_693, 9_999_999_999], "times lie between 2023-02-10 and 2286-11-20"),
-        (["0001-01-01", "2023-02-10"], "times lie between 0001-01-01 and 2023-02-10"),
+        ([1, 2], "times are between 1970-01-01 and 1970-01-01"),
+        ([1_676_043, 1_676_044], "times are between 1970-01-20 and 1970-01-20"),
+        ([20230231, 20239999], "times are between 1970-08-23 and 1970-08-23"),
+        ([1_676_043_693, 9_999_999_999], "times are between 2023-02-10 and 2286-11-20"),
+        (["0001-01-01", "2023-02-10"], "times are between 0001-01-01 and 2023-02-10"),
     ],
 )
 def test_times_that_cannot_be_what_they_are_taken_for_are_said(
@@ -175,7 +175,7 @@ def test_times_that_cannot_be_what_they_are_taken_for_are_said(
 
 def test_plausible_times_are_read_without_a_note(tmp_path: Path) -> None:
     for times in ([881_250_949, 1_676_043_693], [1_676_043_693_000], ["1997-12-04", "2023-02-10"], [1_900_010_100]):
-        assert "times lie between" not in notes(as_csv(tmp_path, times))
+        assert "times are between" not in notes(as_csv(tmp_path, times))
     assert seconds(as_csv(tmp_path, [20230210, 1_676_043_693, 1_676_043_694])) == [
         20230210,
         1_676_043_693,
@@ -253,7 +253,7 @@ def test_the_advice_about_times_works_on_the_command_line(tmp_path: Path) -> Non
     done = CliRunner().invoke(app, ["describe", str(path)])
     assert done.exit_code == 0
     said = " ".join(done.output.split())
-    assert "they look like years; if they mean something else, write them as dates such as 2023-02-10, or leave" in said
+    assert "they look like years; if this is wrong, write them as dates such as 2023-02-10, or leave" in said
     done = CliRunner().invoke(app, ["describe", str(path), "--time", ""])
     assert done.exit_code == 0
     assert "look like years" not in done.output

@@ -72,9 +72,9 @@ def test_what_is_fixed_or_no_number_is_not_searched() -> None:
     assert set(search_space(ExplicitALS(), fixed=["l2", "patience"])) == {"factors", "epochs", "l2_bias"}
     assert search_space(ExplicitALS())["factors"].whole
     assert not search_space(ExplicitALS())["epochs"].log
-    with pytest.raises(ParameterError, match="explicit-als has no setting 'size' to hold fixed"):
+    with pytest.raises(ParameterError, match="explicit-als has no setting 'size' to keep fixed"):
         search_space(ExplicitALS(), fixed=["size"])
-    with pytest.raises(ParameterError, match="bias has no setting to search when damping stay"):
+    with pytest.raises(ParameterError, match="bias has no setting to search with damping fixed"):
         search_space(Bias(), fixed=["damping"])
 
 
@@ -246,9 +246,9 @@ def test_the_fingerprint_is_of_the_rows(small_ratings: Interactions) -> None:
 
 
 @pytest.mark.parametrize(("make", "message"), [
-    (lambda folder: folder, "is a folder; name a file in it"),
+    (lambda folder: folder, "is a folder; choose a file in it"),
     (lambda folder: folder / "no" / "trials.db", r"the folder .* does not exist"),
-    (lambda folder: folder / "notes.txt", "is not a file of trials"),
+    (lambda folder: folder / "notes.txt", "is not a SQLite file"),
 ])  # fmt: skip
 def test_a_storage_that_cannot_be_is_refused(of_ratings: Split, tmp_path: Path, make: Any, message: str) -> None:
     (tmp_path / "notes.txt").write_text("not a database at all")
@@ -299,7 +299,7 @@ def test_a_diverged_trial_is_recorded_and_the_search_goes_on(of_ratings: Split, 
 
 
 def test_where_all_fail_there_is_no_best(of_ratings: Split) -> None:
-    with pytest.raises(CofactorError, match=r"all 3 trials failed, the first one so: the fit diverged"):
+    with pytest.raises(CofactorError, match=r"all 3 trials failed; the first error: the fit diverged"):
         tune(Shaky(limit=0.0), of_ratings, trials=3)
 
 

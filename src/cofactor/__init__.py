@@ -1,10 +1,10 @@
-"""cofactor: collaborative filtering you can run, read and trust.
+"""cofactor: a library, command line and service for collaborative filtering.
 
     ratings = cofactor.read_ratings("ratings.csv")
     rec = cofactor.Recommender.fit(cofactor.BiasedMF(factors=50), ratings, seed=0)
     rec.recommend("ana", n=10)
 
-Names are loaded when first used, so `import cofactor` costs nothing. A table can also be made by hand:
+Names are imported when they are first used, so that `import cofactor` is fast. A table can also be created from lists:
 
 >>> import cofactor
 >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], [5, 3, 4])
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
+_MODULES = {
     "UserKNN": "cofactor.estimators",
     "ItemKNN": "cofactor.estimators",
     "EASE": "cofactor.estimators",
@@ -122,14 +122,16 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
     if name in _PACKAGES:
         return import_module(f"cofactor.{name}")
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'cofactor' has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
+    value = getattr(import_module(_MODULES[name]), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
+    """Return the public names."""
     return sorted([*__all__, "__version__"])

@@ -1,4 +1,4 @@
-"""`cofactor` on the command line, and `python -m cofactor`."""
+"""Entry point of the `cofactor` command and of `python -m cofactor`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command line; see `cofactor.cli`."""
-    try:
+    try:  # the import takes long enough to be interrupted
         from cofactor.cli import run
     except KeyboardInterrupt:
         sys.exit(130)

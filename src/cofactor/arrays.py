@@ -1,4 +1,4 @@
-"""Array types by name, the mostly blank matrix, and independent random streams from one seed."""
+"""Array types, conversions and checks of arrays, item orders, and independent random streams from one seed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = [
 
 
 LARGEST_CONFIDENCE = np.float32(1e12)
-
+"""Larger confidences change no score, and float64 could no longer solve the equations."""
 
 Float32: TypeAlias = NDArray[np.float32]
 
@@ -60,16 +60,28 @@ Bytes: TypeAlias = NDArray[np.uint8]
 
 
 EVERY: Bool = np.zeros(0, np.bool_)
-"""The mask that allows every row."""
+"""The empty mask, which allows all rows."""
 
 
 MOST_ROWS = 2**31 - 1
-"""Row numbers are int32."""
+"""The largest number of rows: row numbers are int32."""
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """The same memory, seen through a view that cannot be written; of any shape and dtype.
+    """Return a view of an array that cannot be written.
 
+    Parameters
+    ----------
+    array : ndarray
+        An array of any shape and dtype.
+
+    Returns
+    -------
+    ndarray
+        It shares the memory of `array`.
+
+    Examples
+    --------
     >>> read_only(np.zeros(2)).flags.writeable
     False
     """
@@ -79,23 +91,23 @@ def read_only(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def require_array(name: str, value: Any, dtype: Any, shape: tuple[int | None, ...] = (None,)) -> None:
-    """Raise DataError unless this is a C-contiguous array of this dtype and shape, as kernels read it.
+    """Require a C-contiguous array of a given dtype and shape, as kernels read it.
 
     Parameters
     ----------
     name : str
-        What it is, for the message.
+        The name of the array, for the message.
     value : object
-        Any value.
+        The value to check.
     dtype : dtype
-        NumPy's type.
+        The NumPy dtype.
     shape : tuple of (int or None), default (None,)
         The length of each axis, None for any.
 
     Raises
     ------
     DataError
-        For anything else.
+        If the value is anything else.
 
     Examples
     --------
@@ -108,16 +120,30 @@ def require_array(name: str, value: Any, dtype: Any, shape: tuple[int | None, ..
         or value.dtype != dtype
         or value.ndim != len(shape)
         or not value.flags.c_contiguous
-        or any(wanted is not None and wanted != size for wanted, size in zip(shape, value.shape, strict=True))
+        or any(expected is not None and expected != size for expected, size in zip(shape, value.shape, strict=True))
     ):
         axes = ", ".join("any" if size is None else str(size) for size in shape)
-        what = f"a contiguous {np.dtype(dtype)} array of shape ({axes})"
-        raise DataError(f"{name} must be {what}, not {checks.shown(value)}")
+        description = f"a contiguous {np.dtype(dtype)} array of shape ({axes})"
+        raise DataError(f"{name} must be {description}, not {checks.shown(value)}")
 
 
 def contiguous(array: Any, dtype: Any) -> NDArray[Any]:
-    """`array` as a C-contiguous array of `dtype`, of the same shape; copied only when it is not one already.
+    """Convert to a C-contiguous array.
 
+    Parameters
+    ----------
+    array : array-like
+        The values.
+    dtype : dtype
+        The NumPy dtype of the result.
+
+    Returns
+    -------
+    ndarray
+        An array of the same shape; `array` itself if it has that form.
+
+    Examples
+    --------
     >>> contiguous([[1, 2]], np.float32).tolist()
     [[1.0, 2.0]]
     """
@@ -125,21 +151,22 @@ def contiguous(array: Any, dtype: Any) -> NDArray[Any]:
 
 
 def signed_confidence(values: Float32, weights: Float32 | None) -> Float32:
-    """The weight of each event in a loss: its value times its weight, negative for a dislike.
+    """Return the weight of each event in a loss: its value times its weight, negative for a dislike.
 
-    Magnitudes above 1e12 count as 1e12: beyond that no score changes, and float64 could no longer solve for it.
+    Values are clipped to 1e12 in magnitude: larger ones change no score, and float64 could no longer solve the
+    equations.
 
     Parameters
     ----------
     values : ndarray of shape (n,), float32
-        How often each event happened.
+        The value of each event, such as a count.
     weights : ndarray of shape (n,), float32, or None
-        None where all are 1.
+        The weight of each event; None if all are 1.
 
     Returns
     -------
     ndarray of shape (n,), float32
-        `values` itself where there is nothing to change.
+        `values` itself if nothing changes.
 
     Examples
     --------
@@ -159,11 +186,26 @@ def signed_confidence(values: Float32, weights: Float32 | None) -> Float32:
 
 
 def random_stream(seed: int, *path: str | int) -> np.random.Generator:
-    """A random generator of its own for every (seed, path): streams never depend on each other's use.
+    """Return an independent random generator for a seed and a path of names.
 
-    seed: a whole number from 0 to `checks.MAX_SEED`; path: what the stream is for. Raises ParameterError for another
-    seed.
+    Parameters
+    ----------
+    seed : int
+        A whole number from 0 to `checks.MAX_SEED`.
+    *path : str or int
+        The purpose of the stream. Streams with different paths are independent.
 
+    Returns
+    -------
+    numpy.random.Generator
+
+    Raises
+    ------
+    ParameterError
+        If `seed` has another type or is outside the range.
+
+    Examples
+    --------
     >>> a = random_stream(0, "user factors").standard_normal(2)
     >>> b = random_stream(0, "user factors").standard_normal(2)
     >>> bool((a == b).all())
@@ -183,7 +225,12 @@ class ItemOrder:
     Parameters
     ----------
     rows : ndarray of shape (n_items,), int32
-        Every item row once, or an empty array for the order of the rows.
+        All item rows, each once, or an empty array for the order of the rows.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n_items,), int32
+        Item rows in this order.
 
     Raises
     ------
@@ -196,7 +243,7 @@ class ItemOrder:
     2
     >>> ItemOrder(np.int32([1, 1]))
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: rows of an ItemOrder must be each row from 0 to 1 once
+    cofactor.errors.ParameterError: rows of an ItemOrder must hold each row from 0 to 1 once
     """
 
     _compute: Callable[[], Int32] | None
@@ -204,7 +251,7 @@ class ItemOrder:
     def __init__(self, rows: Int32) -> None:
         rows = checks.row_numbers("rows", rows, len(rows))
         if (np.bincount(rows, minlength=len(rows)) != 1).any():
-            raise ParameterError(f"rows of an ItemOrder must be each row from 0 to {len(rows) - 1} once")
+            raise ParameterError(f"rows of an ItemOrder must hold each row from 0 to {len(rows) - 1} once")
         self._n_items, self._compute = len(rows), None
         self.__dict__["rows"] = rows
 
@@ -212,14 +259,14 @@ class ItemOrder:
     def deferred(cls, n_items: int, compute: Callable[[], Int32]) -> ItemOrder:
         """Create an order that is computed when it is first read.
 
-        Most lists never need it, and counting the events of a large table takes time.
+        Most lists do not need it, and counting the events of a large table takes time.
 
         Parameters
         ----------
         n_items : int
-            The size of the catalog.
+            The number of items of the catalog.
         compute : callable
-            Returns every item row once: ndarray of shape (n_items,), int32.
+            Returns all item rows, each once: ndarray of shape (n_items,), int32.
 
         Returns
         -------
@@ -244,7 +291,7 @@ class ItemOrder:
 
     @cached_property
     def rows(self) -> Int32:
-        """Item rows, the first one first: ndarray of shape (n_items,), int32."""
+        """Item rows in this order: ndarray of shape (n_items,), int32."""
         assert self._compute is not None  # set by `deferred`
         return self._compute()
 
@@ -253,15 +300,25 @@ class ItemOrder:
 
 
 NO_ORDER = ItemOrder(np.zeros(0, np.int32))
-"""No order of items but their row numbers."""
+"""The order of the row numbers."""
 
 
 def plain(value: Any) -> Any:
-    """The same value of JSON's types only.
+    """Convert a value to JSON types.
 
-    Tuples become lists, what is NumPy's becomes Python's, a number that is not finite becomes None, and whatever is of
-    another type its text.
+    Parameters
+    ----------
+    value : object
+        Any value.
 
+    Returns
+    -------
+    dict, list, str, int, float, bool or None
+        Tuples become lists, NumPy arrays and numbers become lists and Python numbers, numbers that are not finite
+        become None, and values of other types become strings.
+
+    Examples
+    --------
     >>> plain({"a": (1, float("nan"))})
     {'a': [1, None]}
     """
@@ -269,7 +326,7 @@ def plain(value: Any) -> Any:
         return {str(key): plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [plain(part) for part in value]
-    if hasattr(value, "tolist"):  # a number or an array of NumPy's
+    if hasattr(value, "tolist"):  # a NumPy number or array
         return plain(value.tolist())
     if isinstance(value, float):
         return value if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""Checks of arguments: each function returns the value in its plain type or raises an error that names the argument.
+"""Argument checks: each function returns the value as a plain type or raises an error with the name of the argument.
 
 Wrong arguments raise ParameterError. A wrong object in place of a table or a split raises DataError.
 """
@@ -47,20 +47,20 @@ __all__ = [
 T = TypeVar("T")
 
 MOST_VALUES = 2**31 - 1
-"""The most values of an argument: row numbers are int32."""
+"""The largest number of values of an argument: row numbers are int32."""
 
 LONGEST_LIST = 2**20
-"""The most items that a list can have."""
+"""The largest number of items of a list."""
 
 MAX_SEED = 2**32 - 1
-"""The largest seed: NumPy's legacy generator takes no larger one."""
+"""The largest seed that NumPy's legacy generator accepts."""
 
-LONGEST = 120
-"""Characters of a value that a message shows."""
+MAX_SHOWN = 120
+"""The largest number of characters of a value in a message."""
 
 
 def shown(value: object) -> str:
-    """The value as a message shows it: its repr on a single line, or its type where that is long.
+    """Format a value for a message: its repr if that is a short single line, else its type.
 
     Parameters
     ----------
@@ -77,31 +77,31 @@ def shown(value: object) -> str:
     >>> shown("abc"), shown(list(range(1000)))
     ("'abc'", 'a list of 1,000')
     """
-    kind = type(value)
-    module = kind.__module__.partition(".")[0]
+    cls = type(value)
+    module = cls.__module__.partition(".")[0]
     if module in ("polars", "pandas", "pyarrow", "torch", "scipy") or isinstance(value, np.ndarray):
         shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
         dtype = f" and dtype {value.dtype}" if hasattr(value, "dtype") else ""
-        return f"a {module}.{kind.__name__}{shape}{dtype}"
+        return f"a {module}.{cls.__name__}{shape}{dtype}"
     try:
         text = repr(value)
-    except Exception:  # noqa: BLE001 - the repr is foreign code: an int of 5,000 digits has none
-        return f"a {kind.__name__}"
-    if len(text) <= LONGEST and "\n" not in text:
+    except Exception:  # noqa: BLE001 - a repr may raise anything; that of an int of 5,000 digits does
+        return f"a {cls.__name__}"
+    if len(text) <= MAX_SHOWN and "\n" not in text:
         return text
-    return f"a {kind.__name__}" + (f" of {len(value):,}" if isinstance(value, list | tuple | dict | set | str) else "")
+    return f"a {cls.__name__}" + (f" of {len(value):,}" if isinstance(value, list | tuple | dict | set | str) else "")
 
 
 def whole_number(name: str, value: Any, *, low: int | None = None, high: int | None = None) -> int:
-    """The value as an int within a range.
+    """Require a whole number within a range and return it as an int.
 
     Parameters
     ----------
     name : str
-        The argument's name.
+        The name of the argument, for the message.
     value : int or NumPy integer
-        Booleans and floats are rejected, also 3.0.
-    low, high : int or None
+        The value. Booleans and floats are rejected, including 3.0.
+    low, high : int or None, default None
         The range, both ends included; None for the range of 64-bit integers.
 
     Returns
@@ -112,7 +112,7 @@ def whole_number(name: str, value: Any, *, low: int | None = None, high: int | N
     Raises
     ------
     ParameterError
-        For another type and for a value outside the range.
+        If the value has another type or is outside the range.
 
     Examples
     --------
@@ -122,14 +122,14 @@ def whole_number(name: str, value: Any, *, low: int | None = None, high: int | N
     Traceback (most recent call last):
     cofactor.errors.ParameterError: n must be a whole number from 1 on, not True
     """
-    least, most = -(2**63) if low is None else low, 2**63 - 1 if high is None else high
-    if type(value) is int and least <= value <= most:
+    lowest, highest = -(2**63) if low is None else low, 2**63 - 1 if high is None else high
+    if type(value) is int and lowest <= value <= highest:
         return value
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64)
-    if not whole or not _within(value, least, most):
-        too_large = whole and high is not None and value > high
+    is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64)
+    if not is_whole or not _within(value, lowest, highest):
+        too_large = is_whole and high is not None and value > high
         limits = _range(low, high if too_large or high != MOST_VALUES else None)
-        if whole and _within(value, low, high):
+        if is_whole and _within(value, low, high):
             limits += " and fit into 64 bits"
         raise ParameterError(f"{name} must be a whole number{limits}, not {shown(value)}")
     return int(value)
@@ -144,18 +144,18 @@ def finite_number(
     above: float | None = None,
     below: float | None = None,
 ) -> float:
-    """The value as a finite float within a range.
+    """Require a finite number within a range and return it as a float.
 
     Parameters
     ----------
     name : str
-        The argument's name.
+        The name of the argument, for the message.
     value : int, float or NumPy number
-        Booleans, nan and infinities are rejected.
-    low, high : float or None
-        The range, both ends included; None for no end.
-    above, below : float or None
-        The range, both ends excluded; None for no end.
+        The value. Booleans, nan and infinities are rejected.
+    low, high : float or None, default None
+        The range, both ends included; None for no limit.
+    above, below : float or None, default None
+        The range, both ends excluded; None for no limit.
 
     Returns
     -------
@@ -165,7 +165,7 @@ def finite_number(
     Raises
     ------
     ParameterError
-        For another type and for a value outside the range.
+        If the value has another type or is outside the range.
 
     Examples
     --------
@@ -178,7 +178,7 @@ def finite_number(
     if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool | np.timedelta64):
         try:
             number = float(value)
-        except OverflowError:  # an int beyond the floats
+        except OverflowError:  # an int that is too large for a float
             number = float("inf")
         inside = (above is None or number > above) and (below is None or number < below)
         if np.isfinite(number) and inside and _within(number, low, high):
@@ -189,14 +189,14 @@ def finite_number(
 
 
 def share(name: str, value: Any) -> float:
-    """The value as a float between 0 and 1, both excluded.
+    """Require a number between 0 and 1, both excluded, and return it as a float.
 
     Parameters
     ----------
     name : str
-        The argument's name.
+        The name of the argument, for the message.
     value : float
-        A number.
+        The value.
 
     Returns
     -------
@@ -206,7 +206,7 @@ def share(name: str, value: Any) -> float:
     Raises
     ------
     ParameterError
-        For another type and for 0, 1 and everything beyond.
+        If the value has another type or is not between 0 and 1.
 
     Examples
     --------
@@ -221,14 +221,14 @@ def share(name: str, value: Any) -> float:
 
 
 def seed(value: Any, name: str = "seed") -> int:
-    """The value as a seed: an int from 0 to `MAX_SEED`.
+    """Require a seed, a whole number from 0 to `MAX_SEED`, and return it as an int.
 
     Parameters
     ----------
     value : int or NumPy integer
         The seed.
     name : str, default "seed"
-        The argument's name.
+        The name of the argument, for the message.
 
     Returns
     -------
@@ -238,7 +238,7 @@ def seed(value: Any, name: str = "seed") -> int:
     Raises
     ------
     ParameterError
-        For another type and for a value outside the range.
+        If the value has another type or is outside the range.
 
     Examples
     --------
@@ -252,14 +252,14 @@ def seed(value: Any, name: str = "seed") -> int:
 
 
 def flag(name: str, value: Any) -> bool:
-    """The value as a bool.
+    """Require True or False and return it as a bool.
 
     Parameters
     ----------
     name : str
-        The argument's name.
+        The name of the argument, for the message.
     value : bool or NumPy bool
-        Numbers and None are rejected.
+        The value. Numbers and None are rejected.
 
     Returns
     -------
@@ -269,7 +269,7 @@ def flag(name: str, value: Any) -> bool:
     Raises
     ------
     ParameterError
-        For another type.
+        If the value has another type.
 
     Examples
     --------
@@ -283,16 +283,16 @@ def flag(name: str, value: Any) -> bool:
 
 
 def choice(name: str, value: Any, choices: Iterable[str]) -> str:
-    """The value, one of a few texts.
+    """Require one of several strings and return it.
 
     Parameters
     ----------
     name : str
-        The argument's name.
+        The name of the argument, for the message.
     value : str
-        The text.
+        The value.
     choices : iterable of str
-        The texts that are allowed.
+        The allowed strings.
 
     Returns
     -------
@@ -302,7 +302,7 @@ def choice(name: str, value: Any, choices: Iterable[str]) -> str:
     Raises
     ------
     ParameterError
-        For another type and for another text.
+        If the value is not one of them.
 
     Examples
     --------
@@ -317,14 +317,14 @@ def choice(name: str, value: Any, choices: Iterable[str]) -> str:
 
 
 def text(name: str, value: Any) -> str:
-    """The value, a text.
+    """Require a string and return it.
 
     Parameters
     ----------
     name : str
-        The argument's name.
+        The name of the argument, for the message.
     value : str
-        The text; it may be empty.
+        The value; it may be empty.
 
     Returns
     -------
@@ -334,28 +334,28 @@ def text(name: str, value: Any) -> str:
     Raises
     ------
     ParameterError
-        For another type.
+        If the value has another type.
 
     Examples
     --------
     >>> text("label", 3)
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: label must be a text, not 3
+    cofactor.errors.ParameterError: label must be a string, not 3
     """
     if not isinstance(value, str):
-        raise ParameterError(f"{name} must be a text, not {shown(value)}")
+        raise ParameterError(f"{name} must be a string, not {shown(value)}")
     return value
 
 
 def path(name: str, value: Any) -> Path:
-    """The value as a path.
+    """Require a path and return it as a Path.
 
     Parameters
     ----------
     name : str
-        The argument's name.
+        The name of the argument, for the message.
     value : str or os.PathLike
-        The name of a file or folder.
+        The path of a file or folder.
 
     Returns
     -------
@@ -365,28 +365,28 @@ def path(name: str, value: Any) -> Path:
     Raises
     ------
     ParameterError
-        For another type, and for a name with a NUL character, which no file can have.
+        If the value has another type or contains a NUL character, which no file name can.
 
     Examples
     --------
     >>> path("folder", 3)
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: folder must be a path, a text or a Path, not 3
+    cofactor.errors.ParameterError: folder must be a path, a string or a Path, not 3
     """
     if not isinstance(value, str | os.PathLike) or "\0" in os.fspath(value):
-        raise ParameterError(f"{name} must be a path, a text or a Path, not {shown(value)}")
+        raise ParameterError(f"{name} must be a path, a string or a Path, not {shown(value)}")
     return Path(value)
 
 
 def names(name: str, values: Any) -> tuple[str, ...]:
-    """The values as texts, perhaps none.
+    """Require a collection of strings, which may be empty, and return it as a tuple.
 
     Parameters
     ----------
     name : str
-        The argument's name.
+        The name of the argument, for the message.
     values : collection of str
-        A list, tuple or set of texts; a single text is rejected.
+        A list, tuple or set of strings; a single string is rejected.
 
     Returns
     -------
@@ -396,7 +396,7 @@ def names(name: str, values: Any) -> tuple[str, ...]:
     Raises
     ------
     ParameterError
-        For a single text and for values that are no texts.
+        If the argument is a single string or a value is not a string.
 
     Examples
     --------
@@ -406,33 +406,33 @@ def names(name: str, values: Any) -> tuple[str, ...]:
     """
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise ParameterError(f"{name} must be a list of names, not {shown(values)}")
-    found = tuple(values)
-    if not all(isinstance(value, str) for value in found):
+    strings = tuple(values)
+    if not all(isinstance(value, str) for value in strings):
         raise ParameterError(f"{name} must be a list of names, not {shown(values)}")
-    return found
+    return strings
 
 
 def whole_numbers(name: str, values: Any, *, low: int | None = None, high: int | None = None) -> tuple[int, ...]:
-    """The values as ints within a range, at least one.
+    """Require one or more whole numbers within a range and return them as a tuple of ints.
 
     Parameters
     ----------
     name : str
-        The argument's name.
+        The name of the argument, for the message.
     values : sequence or array of int
         A list, tuple, range, array or column of whole numbers.
-    low, high : int or None
-        The range of each, both ends included; None for no end.
+    low, high : int or None, default None
+        The range of each value, both ends included; None for no limit.
 
     Returns
     -------
     tuple of int
-        The values in their order.
+        The values in the same order.
 
     Raises
     ------
     ParameterError
-        For a single number, for no numbers, and as `whole_number` for each.
+        If the argument is a single number or empty, or `whole_number` rejects a value.
 
     Examples
     --------
@@ -444,7 +444,7 @@ def whole_numbers(name: str, values: Any, *, low: int | None = None, high: int |
     """
     try:
         numbers = () if isinstance(values, bytes) else tuple(whole_number(name, v, low=low, high=high) for v in values)
-    except (ParameterError, TypeError, MemoryError):  # MemoryError: a range of more numbers than there is room for
+    except (ParameterError, TypeError, MemoryError):  # MemoryError: a range that is too long for the memory
         numbers = ()
     if not numbers:
         limits = _range(low, None if high == LONGEST_LIST else high)
@@ -453,28 +453,28 @@ def whole_numbers(name: str, values: Any, *, low: int | None = None, high: int |
 
 
 def row_numbers(name: str, values: Any, n: int, *, unknown: bool = False) -> NDArray[np.int32]:
-    """The values as row numbers that lie within a table.
+    """Require row numbers of a table and return them as an array.
 
     Parameters
     ----------
     name : str
-        The argument's name.
+        The name of the argument, for the message.
     values : array-like of shape (m,), integer
-        Row numbers; an empty list is allowed.
+        Row numbers; may be empty.
     n : int
-        The number of rows: each value lies from 0 to n - 1.
+        The number of rows: values must be from 0 to n - 1.
     unknown : bool, default False
-        Whether -1 is allowed too, which stands for an unknown user or item.
+        Whether -1 is allowed too, for an unknown user or item.
 
     Returns
     -------
     ndarray of shape (m,), int32
-        The values, C-contiguous; the same array where it is one already.
+        The values, C-contiguous; not copied if they have that form.
 
     Raises
     ------
     ParameterError
-        For another type or shape, and for a row that does not exist.
+        If the argument has another type or shape, or a row does not exist.
 
     Examples
     --------
@@ -486,7 +486,7 @@ def row_numbers(name: str, values: Any, n: int, *, unknown: bool = False) -> NDA
     """
     low = -1 if unknown else 0
     if type(values) is np.ndarray and values.dtype == np.int32 and values.shape == (1,) and low <= values.item() < n:
-        return values  # a single user, as a service asks
+        return values  # a shortcut for a single user, as in a service
     rows = as_array(values)
     if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu") or isinstance(values, str | bytes | set | dict):
         raise ParameterError(f"{name} must be row numbers, a list or array of whole numbers, not {shown(values)}")
@@ -500,18 +500,18 @@ def row_numbers(name: str, values: Any, n: int, *, unknown: bool = False) -> NDA
 def whole_array(
     name: str, values: Any, *, low: int | None = None, high: int | None = None, size: int | None = None
 ) -> NDArray[np.int64]:
-    """The values as an array of whole numbers within a range.
+    """Require whole numbers within a range and return them as an array.
 
     Parameters
     ----------
     name : str
-        The argument's name.
+        The name of the argument, for the message.
     values : array-like of shape (m,), integer
-        Booleans and floats are rejected; an empty list is allowed.
-    low, high : int or None
-        The range of each, both ends included; None for no end.
-    size : int or None
-        How many values there must be; None for any number.
+        The values; may be empty. Booleans and floats are rejected.
+    low, high : int or None, default None
+        The range of each value, both ends included; None for no limit.
+    size : int or None, default None
+        The required number of values; None for any number.
 
     Returns
     -------
@@ -521,7 +521,7 @@ def whole_array(
     Raises
     ------
     ParameterError
-        For another type or shape, another number of values, and for a value outside the range.
+        If the argument has another type or shape, the number of values differs, or a value is outside the range.
 
     Examples
     --------
@@ -544,28 +544,28 @@ def whole_array(
 
 
 def mask(name: str, values: Any, n: int, *, optional: bool = False) -> NDArray[np.bool_]:
-    """The values as one bool for each of n rows.
+    """Require a bool for each of n rows and return them as an array.
 
     Parameters
     ----------
     name : str
-        The argument's name.
+        The name of the argument, for the message.
     values : array-like of shape (n,), bool
-        Numbers are rejected.
+        The values. Numbers are rejected.
     n : int
         The number of rows.
     optional : bool, default False
-        Whether an empty array is allowed too, which stands for all rows.
+        Whether an empty array is allowed too, for all rows.
 
     Returns
     -------
     ndarray of shape (n,), bool
-        The values, C-contiguous; of shape (0,) where that is allowed and given.
+        The values, C-contiguous; of shape (0,) if the argument is an empty array and `optional`.
 
     Raises
     ------
     ParameterError
-        For another type or shape.
+        If the argument has another type or shape.
 
     Examples
     --------
@@ -586,18 +586,18 @@ def mask(name: str, values: Any, n: int, *, optional: bool = False) -> NDArray[n
 def number_array(
     name: str, values: Any, shape: tuple[int | None, ...], *, low: float | None = None
 ) -> NDArray[np.float64]:
-    """The values as finite numbers in an array of a shape.
+    """Require finite numbers in an array of a given shape and return them.
 
     Parameters
     ----------
     name : str
-        The argument's name.
+        The name of the argument, for the message.
     values : array-like, numeric
-        Booleans and texts are rejected, also nan and infinities.
+        The values. Booleans, strings, nan and infinities are rejected.
     shape : tuple of (int or None)
         The length of each axis, None for any.
-    low : float or None
-        The least value; None for no end.
+    low : float or None, default None
+        The smallest allowed value; None for no limit.
 
     Returns
     -------
@@ -607,7 +607,7 @@ def number_array(
     Raises
     ------
     ParameterError
-        For another type or shape, and for a number that is not finite.
+        If the argument has another type or shape, or a number is not finite or below `low`.
 
     Examples
     --------
@@ -619,7 +619,7 @@ def number_array(
     """
     numbers = as_array(values)
     fits = numbers.ndim == len(shape) and all(
-        wanted in (None, size) for wanted, size in zip(shape, numbers.shape, strict=True)
+        expected in (None, size) for expected, size in zip(shape, numbers.shape, strict=True)
     )
     if (
         not fits
@@ -635,14 +635,14 @@ def number_array(
 def broadcast_rows(
     names: tuple[str, str], values: tuple[Any, Any], sizes: tuple[int, ...]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Row numbers of two tables, as arrays that broadcast with each other.
+    """Require row numbers of two tables, in arrays that broadcast with each other.
 
     Parameters
     ----------
     names : tuple of str
-        The names of both arguments.
+        The names of both arguments, for the message.
     values : tuple of array-like, integer
-        Row numbers, in arrays of any number of axes.
+        Row numbers, in arrays with any number of axes.
     sizes : tuple of int
         The number of rows of each table.
 
@@ -654,7 +654,7 @@ def broadcast_rows(
     Raises
     ------
     ParameterError
-        For another type, for a row that does not exist, and for shapes that do not broadcast.
+        If an argument has another type, a row does not exist, or the shapes do not broadcast.
 
     Examples
     --------
@@ -678,7 +678,7 @@ def broadcast_rows(
 
 
 def as_array(values: Any) -> NDArray[Any]:
-    """The values as an array, for further checks of its shape and dtype.
+    """Convert values to an array, whose shape and dtype the caller checks.
 
     Parameters
     ----------
@@ -688,7 +688,7 @@ def as_array(values: Any) -> NDArray[Any]:
     Returns
     -------
     ndarray
-        The array; of shape (1,) and dtype object for a value that is no array-like, such as a dict or a text.
+        The array; of shape (1,) and dtype object for a value that is not array-like, such as a dict or a string.
 
     Examples
     --------
@@ -707,25 +707,25 @@ def as_array(values: Any) -> NDArray[Any]:
             return np.zeros(1, object)
     try:
         array = np.asarray(values)
-    except Exception:  # noqa: BLE001 - lists of several lengths, and columns of other libraries with errors of their own
+    except Exception:  # noqa: BLE001 - ragged lists, and columns of other libraries, which may raise anything
         return np.zeros(1, object)
     return array if isinstance(array, np.ndarray) else np.zeros(1, object)
 
 
 def not_endless(name: str, values: Any) -> None:
-    """Require that a range has no more values than there can be rows, before it is made into a list.
+    """Reject a range that is longer than a table can be, before it is converted to a list.
 
     Parameters
     ----------
     name : str
-        The argument's name.
+        The name of the argument, for the message.
     values : object
-        Anything but a range passes.
+        The argument; only ranges are checked.
 
     Raises
     ------
     ParameterError
-        For a range of 2^31 numbers or more.
+        If it is a range of 2^31 numbers or more.
 
     Examples
     --------
@@ -738,26 +738,26 @@ def not_endless(name: str, values: Any) -> None:
 
 
 def float32_array(name: str, values: Any, shape: tuple[int | None, ...]) -> NDArray[np.float32]:
-    """The values as float32 numbers in a C-contiguous array of a shape, without a copy where they are one already.
+    """Require numbers that float32 can hold, in an array of a given shape, and return them as float32.
 
     Parameters
     ----------
     name : str
-        The argument's name.
+        The name of the argument, for the message.
     values : array-like, numeric
-        Values in another form must be finite numbers.
+        The values. Those that are not float32 must be finite.
     shape : tuple of (int or None)
         The length of each axis, None for any.
 
     Returns
     -------
     ndarray of the given shape, float32
-        The values.
+        The values, C-contiguous; not copied if they have that form.
 
     Raises
     ------
     ParameterError
-        For another type or shape, and for a number that float32 cannot hold.
+        If the argument has another type or shape, or float32 cannot hold a number.
 
     Examples
     --------
@@ -771,7 +771,7 @@ def float32_array(name: str, values: Any, shape: tuple[int | None, ...]) -> NDAr
         isinstance(values, np.ndarray)
         and values.dtype == np.float32
         and len(values.shape) == len(shape)
-        and all(wanted in (None, size) for wanted, size in zip(shape, values.shape, strict=True))
+        and all(expected in (None, size) for expected, size in zip(shape, values.shape, strict=True))
     ):
         return np.ascontiguousarray(values)
     numbers = number_array(name, values, shape)
@@ -781,14 +781,14 @@ def float32_array(name: str, values: Any, shape: tuple[int | None, ...]) -> NDAr
 
 
 def seconds(name: str, values: Any, n: int) -> NDArray[np.int64]:
-    """The values as n times in whole seconds since 1970.
+    """Require n times in whole seconds since 1970 and return them as an array.
 
     Parameters
     ----------
     name : str
-        The argument's name.
+        The name of the argument, for the message.
     values : int, or array-like of shape (n,), integer
-        A single time stands for all n.
+        The times, in seconds; a single time applies to all n.
     n : int
         The number of times.
 
@@ -800,7 +800,7 @@ def seconds(name: str, values: Any, n: int) -> NDArray[np.int64]:
     Raises
     ------
     ParameterError
-        For another type or shape.
+        If the argument has another type or shape.
 
     Examples
     --------
@@ -808,30 +808,30 @@ def seconds(name: str, values: Any, n: int) -> NDArray[np.int64]:
     array([60, 60])
     >>> seconds("times", 1.5, 2)
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: times must be whole seconds since 1970, one for all 2 or one each, not 1.5
+    cofactor.errors.ParameterError: times must be whole seconds since 1970, one for all or 2 values, not 1.5
     """
     times = as_array(values)
     fits = times.dtype.kind == "i" or (times.dtype.kind == "u" and (times < 2**63).all()) or times.shape == (0,)
     if not fits or times.shape not in ((), (n,)):
         raise ParameterError(
-            f"{name} must be whole seconds since 1970, one for all {n:,} or one each, not {shown(values)}"
+            f"{name} must be whole seconds since 1970, one for all or {n:,} values, not {shown(values)}"
         )
     return np.broadcast_to(times.astype(np.int64), (n,))
 
 
 def instance(name: str, value: Any, cls: type[T], advice: str) -> T:
-    """The value, an object of this class.
+    """Require an object of a class and return it.
 
     Parameters
     ----------
     name : str
-        The argument's name.
+        The name of the argument, for the message.
     value : object
         The argument.
     cls : type
-        The class that it must be of.
+        The class.
     advice : str
-        How to make such an object.
+        How to create such an object, for the message.
 
     Returns
     -------
@@ -841,13 +841,13 @@ def instance(name: str, value: Any, cls: type[T], advice: str) -> T:
     Raises
     ------
     DataError
-        For an object of another class.
+        If the value is of another class.
 
     Examples
     --------
-    >>> instance("table", [1], dict, "make one by dict()")
+    >>> instance("table", [1], dict, "create one with dict()")
     Traceback (most recent call last):
-    cofactor.errors.DataError: table must be of type dict, not [1]: make one by dict()
+    cofactor.errors.DataError: table must be of type dict, not [1]: create one with dict()
     """
     if not isinstance(value, cls):
         raise DataError(f"{name} must be of type {cls.__name__}, not {shown(value)}: {advice}")
@@ -855,12 +855,12 @@ def instance(name: str, value: Any, cls: type[T], advice: str) -> T:
 
 
 def optional_callable(name: str, value: Any) -> Callable[..., Any] | None:
-    """The value, a function or None.
+    """Require a function or None and return it.
 
     Parameters
     ----------
     name : str
-        The argument's name.
+        The name of the argument, for the message.
     value : callable or None
         The argument.
 
@@ -872,7 +872,7 @@ def optional_callable(name: str, value: Any) -> Callable[..., Any] | None:
     Raises
     ------
     ParameterError
-        For anything else.
+        If the value is neither.
 
     Examples
     --------
@@ -886,37 +886,39 @@ def optional_callable(name: str, value: Any) -> Callable[..., Any] | None:
 
 
 def _within(value: Any, low: float | None, high: float | None) -> bool:
+    """Return whether a value is within a range, both ends included; None for no limit."""
     return (low is None or value >= low) and (high is None or value <= high)
 
 
 def _range(low: float | None, high: float | None) -> str:
+    """Format a range for a message."""
     if low is None:
         return "" if high is None else f" up to {high:.12g}"
     return f" from {low:.12g} on" if high is None else f" from {low:.12g} to {high:.12g}"
 
 
 def plain(name: str, value: Any, wanted: Any) -> Any:
-    """A value of JSON's types as the type that a field declares, as when a file is read.
+    """Convert a JSON value to the declared type of a field, as when a file is read.
 
     Parameters
     ----------
     name : str
-        What it is, for the message.
+        The name of the field, for the message.
     value : object
-        None, a bool, a number, a text, or a list or dict of such.
+        None, a bool, a number, a string, or a list or dict of these.
     wanted : type
-        bool, int, float, str, None, a tuple, Literal or union of such, or a dataclass with fields of such, which is
-        made from a dict. A float must be finite; a dataclass checks its own ranges.
+        bool, int, float, str, None, a tuple, Literal or union of these, or a dataclass with fields of these types,
+        which is created from a dict. A float must be finite; a dataclass checks its own ranges.
 
     Returns
     -------
     object
-        Of the type.
+        The value, of the declared type.
 
     Raises
     ------
     DataError
-        For a value of another type.
+        If the value has another type.
 
     Examples
     --------
@@ -940,7 +942,7 @@ def plain(name: str, value: Any, wanted: Any) -> Any:
         if isinstance(value, list | tuple):
             types = parts[:1] * len(value) if parts[-1:] == (Ellipsis,) else parts
             if len(types) == len(value):
-                return tuple(plain(f"{name}[{at}]", *pair) for at, pair in enumerate(zip(value, types, strict=True)))
+                return tuple(plain(f"{name}[{k}]", *pair) for k, pair in enumerate(zip(value, types, strict=True)))
     elif is_dataclass(wanted) and isinstance(wanted, type):
         if isinstance(value, Mapping):
             return _dataclass(name, value, wanted)
@@ -954,6 +956,7 @@ def plain(name: str, value: Any, wanted: Any) -> Any:
 
 
 def _finite(name: str, value: float) -> float:
+    """Require a finite number, with a DataError otherwise."""
     try:
         return finite_number(name, value)
     except ParameterError as problem:
@@ -961,11 +964,11 @@ def _finite(name: str, value: float) -> float:
 
 
 def _dataclass(name: str, values: Mapping[str, Any], wanted: type[Any]) -> Any:
-    """The dataclass whose fields have these values, each of its type."""
+    """Create a dataclass from the values of its fields, each converted to its declared type."""
     hints = get_type_hints(wanted)
     names = [field.name for field in fields(wanted) if field.init]
     if unknown := [key for key in values if key not in names]:
-        raise DataError(f"{name} has no {shown(unknown[0])}")
+        raise DataError(f"{name} has no field {shown(unknown[0])}")
     if missing := [key for key in names if key not in values]:
-        raise DataError(f"{name} lacks {missing[0]!r}")
+        raise DataError(f"{name} lacks the field {missing[0]!r}")
     return wanted(**{key: plain(f"{name}.{key}", values[key], hints[key]) for key in names})

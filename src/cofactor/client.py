@@ -1,4 +1,4 @@
-"""A small client of a running service (extra `client`): typed, and safe to retry."""
+"""HTTP client of a running service (extra `client`): typed results, and retries that never store an event twice."""
 
 from __future__ import annotations
 
@@ -23,24 +23,38 @@ if TYPE_CHECKING:
 __all__ = ["Client", "Recommendation", "Recommendations", "ServiceError"]
 
 By: TypeAlias = Literal["mean", "cautious", "optimistic"]
-"""What a list is ordered by: the last two need a model that predicts distributions."""
+"""How a list is ranked. "cautious" and "optimistic" need a model that predicts distributions."""
 
-AGAIN = (408, 429, 502, 503, 504)
+RETRY_STATUSES = (408, 429, 502, 503, 504)
 FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0
+"""Bounds of the wait between two tries, in seconds."""
 LINES = 1_000
-MOST_VALUES = 1_000_000
-"""The most values of a list in one call."""
-"""Events that `send` puts into one request."""
+"""Maximum number of events per request of `send`."""
+MAX_VALUES = 1_000_000
+"""Maximum length of a list argument."""
 
 
 class ServiceError(CofactorError):
-    """What the service refused, or that it could not be reached.
+    """The service rejected a request or could not be reached.
 
-    Attributes:
+    Parameters
+    ----------
+    message : str
+        Error message.
+    status : int
+        HTTP status code; 0 if there was no response.
+    request : str, default ""
+        ID of the request, to look it up in the log of the service.
 
-        status: HTTP's, 0 where there was no answer.
-        request: the request's id, by which the service's log tells more.
+    Attributes
+    ----------
+    status : int
+        HTTP status code; 0 if there was no response.
+    request : str
+        ID of the request.
 
+    Examples
+    --------
     >>> ServiceError("there is no item 'jaws'", 404, "a1").status
     404
     """
@@ -56,10 +70,24 @@ class ServiceError(CofactorError):
 
 @dataclass(frozen=True)
 class Recommendation:
-    """One place of a list.
+    """One recommended item.
 
-    score: None where it was explored. answered_by: "model", "popularity" where the model has no evidence, or
-    "exploration".
+    Attributes
+    ----------
+    item : str
+        ID of the item.
+    rank : int
+        Position in the list, starting at 1.
+    score : float or None
+        Score that the item is ranked by; None if it was picked by exploration.
+    answered_by : {'model', 'popularity', 'exploration'}
+        Source of the item; "popularity" if the model has no evidence.
+    title : str or None
+        Title of the item, if the service has one.
+    explored : bool
+        Whether the item was picked by exploration.
+    propensity : float
+        Probability that the item was shown at this position.
     """
 
     item: str
@@ -73,7 +101,19 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class Recommendations:
-    """A list, best first; the model's version, what answered, and whether the newest events may be missing."""
+    """A ranked list of items for one user.
+
+    Attributes
+    ----------
+    model : int
+        Version of the model.
+    answered_by : str
+        Source of the list.
+    stale : bool
+        Whether the newest events may be missing.
+    items : tuple of Recommendation
+        Items, best first.
+    """
 
     model: int
     answered_by: str
@@ -82,11 +122,39 @@ class Recommendations:
 
 
 class Client:
-    """Speaks with a service.
+    """HTTP client of a cofactor service.
 
-    url: where it listens. key: `id.secret`. timeout: seconds for one try. retries: how often a request that got no
-    answer, or was told to come back, is sent again; waits grow, and are at least what the service asks for. Whatever is
-    sent again is safe to: events carry a key, so that none is stored twice. Methods raise ServiceError.
+    Can be used as a context manager. Every method that sends a request raises ServiceError if the service rejects it
+    or cannot be reached.
+
+    Parameters
+    ----------
+    url : str
+        Base URL of the service, such as "http://127.0.0.1:8000".
+    key : str
+        API key, `id.secret`.
+    timeout : float, default 10.0
+        Seconds for one try.
+    retries : int, default 5
+        How often a request is sent again that got no response or one of the statuses 408, 429, 502, 503 and 504.
+    transport : httpx.BaseTransport or None, default None
+        Transport of httpx, for tests.
+
+    Raises
+    ------
+    MissingExtraError
+        If httpx is not installed.
+    ParameterError
+        If an argument is invalid.
+
+    Notes
+    -----
+    The waits between two tries grow exponentially with jitter, and are at least what the service asks for in
+    `Retry-After`. A retry is safe: each event has an idempotency key, so that it is stored once.
+
+    Examples
+    --------
+    Typical use::
 
         client = cofactor.Client("http://127.0.0.1:8000", key)
         client.rate("ana", "alien", 5)
@@ -111,18 +179,19 @@ class Client:
         if not url.startswith(("http://", "https://")):
             raise ParameterError(f"url must begin with http:// or https://, not {checks.shown(url)}")
         if not (key.isascii() and key.isprintable() and key):
-            raise ParameterError("key must be id.secret, of letters, digits, - and _")  # the key itself is not shown
+            # The message does not show the key: it is a secret.
+            raise ParameterError("key must be id.secret, of letters, digits, - and _")
         self._retries = retries
         headers = {"Authorization": f"Bearer {key}"}
         timeout = checks.finite_number("timeout", timeout, above=0)
         if transport is not None and not isinstance(transport, httpx.BaseTransport):
-            raise ParameterError(f"transport must be a transport of httpx or None, not {checks.shown(transport)}")
+            raise ParameterError(f"transport must be an httpx.BaseTransport or None, not {checks.shown(transport)}")
         try:
             self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout, transport=transport)
-        except (httpx.InvalidURL, ValueError) as problem:
-            raise ParameterError(f"url is no address of a service: {checks.shown(url)}: {problem}") from problem
+        except (httpx.InvalidURL, ValueError) as error:
+            raise ParameterError(f"url is not a valid URL: {checks.shown(url)}: {error}") from error
 
-    # asking
+    # Queries
 
     @validated
     def recommend(
@@ -137,14 +206,34 @@ class Client:
         explore: float = 0.0,
         log: bool = True,
     ) -> Recommendations:
-        """The n best items of a user.
+        """Return the n best items for a user.
 
-        exclude: items to leave out, beside what the user rated. where: metadata that items must have. diversity: from
-        0, the plain order, to 1. explore: the chance of each place to go to an item that few rated. log: whether what
-        is shown is kept for later evaluation.
+        Parameters
+        ----------
+        user : str or int
+            ID of the user.
+        n : int, default 10
+            Number of items.
+        exclude : iterable of str or int, default ()
+            Items to leave out, in addition to those that the user has seen.
+        where : mapping or None, default None
+            Metadata that the items must have.
+        by : {'mean', 'cautious', 'optimistic'}, default "mean"
+            How to rank; the last two need a model that predicts distributions.
+        diversity : float, default 0.0
+            From 0, the order by score, to 1.
+        explore : float, default 0.0
+            Probability that a position goes to an item with few ratings.
+        log : bool, default True
+            Whether the service logs the list as an impression, for later evaluation.
+
+        Returns
+        -------
+        Recommendations
+            The items, best first.
         """
-        wish = _wish(n, exclude, where, by, diversity, explore)
-        return _recommendations(self._json("POST", "/v1/recommendations", {"user": user, "log": log, **wish}))
+        query = _query(n, exclude, where, by, diversity, explore)
+        return _recommendations(self._json("POST", "/v1/recommendations", {"user": user, "log": log, **query}))
 
     @validated
     def recommend_for(
@@ -158,45 +247,156 @@ class Client:
         diversity: float = 0.0,
         explore: float = 0.0,
     ) -> Recommendations:
-        """The n best items of somebody known by this history alone, item and rating; otherwise as `recommend`."""
+        """Return the n best items for a user who is not in the store, from their history alone.
+
+        Parameters
+        ----------
+        history : mapping
+            Items and their ratings.
+        n : int, default 10
+            Number of items.
+        exclude : iterable of str or int, default ()
+            Items to leave out, in addition to those of the history.
+        where : mapping or None, default None
+            Metadata that the items must have.
+        by : {'mean', 'cautious', 'optimistic'}, default "mean"
+            How to rank; the last two need a model that predicts distributions.
+        diversity : float, default 0.0
+            From 0, the order by score, to 1.
+        explore : float, default 0.0
+            Probability that a position goes to an item with few ratings.
+
+        Returns
+        -------
+        Recommendations
+            The items, best first.
+        """
         if not isinstance(history, Mapping):
             raise ParameterError(f"history must be a dict of items and ratings, not {checks.shown(history)}")
         rated = [{"item": item, "value": value} for item, value in history.items()]
-        wish = _wish(n, exclude, where, by, diversity, explore)
-        return _recommendations(self._json("POST", "/v1/recommendations", {"history": rated, **wish}))
+        query = _query(n, exclude, where, by, diversity, explore)
+        return _recommendations(self._json("POST", "/v1/recommendations", {"history": rated, **query}))
 
     @validated
     def predict(self, user: str | int, item: str | int) -> float:
-        """The rating that a user would give an item."""
+        """Return the predicted rating of an item by a user.
+
+        Parameters
+        ----------
+        user : str or int
+            ID of the user.
+        item : str or int
+            ID of the item.
+
+        Returns
+        -------
+        float
+            The predicted rating.
+        """
         return float(self._json("GET", "/v1/predictions", query={"user": user, "item": item})["prediction"])
 
     @validated
     def explain(self, user: str | int, item: str | int) -> list[dict[str, Any]]:
-        """The parts of a score: part, item, value, term, title."""
+        """Return the parts that add up to the score of an item for a user.
+
+        Parameters
+        ----------
+        user : str or int
+            ID of the user.
+        item : str or int
+            ID of the item.
+
+        Returns
+        -------
+        list of dict
+            One dict per part with part, item, value, term and title.
+        """
         parts: list[dict[str, Any]] = self._json("GET", "/v1/explanations", query={"user": user, "item": item})["parts"]
         return parts
 
     @validated
     def similar(self, item: str | int, n: int = 10) -> list[dict[str, Any]]:
-        """Items liked by the same people: item, rank, score, title."""
+        """Return the items that are liked by the same users.
+
+        Parameters
+        ----------
+        item : str or int
+            ID of the item.
+        n : int, default 10
+            Number of similar items.
+
+        Returns
+        -------
+        list of dict
+            One dict per item with item, rank, score and title, most similar first.
+        """
         items: list[dict[str, Any]] = self._json("GET", "/v1/items/similar", query={"item": item, "n": n})["items"]
         return items
 
-    # telling
+    # Events, items and users
 
     @validated
     def rate(self, user: str | int, item: str | int, value: float, *, key: str | None = None) -> int:
-        """Keep a rating; its number. key: of your own, to send the same again after your process was killed."""
+        """Store a rating.
+
+        Parameters
+        ----------
+        user : str or int
+            ID of the user.
+        item : str or int
+            ID of the item.
+        value : float
+            The rating.
+        key : str or None, default None
+            Idempotency key, to send the same rating again after a crash of the caller; None generates one.
+
+        Returns
+        -------
+        int
+            Sequence number of the rating.
+        """
         return self._event({"user": user, "item": item, "value": value, "key": key})
 
     @validated
     def event(self, user: str | int, item: str | int, value: float = 1.0, *, key: str | None = None) -> int:
-        """Keep a click, a play, a purchase; its number."""
+        """Store an event, such as a click, a play or a purchase.
+
+        Parameters
+        ----------
+        user : str or int
+            ID of the user.
+        item : str or int
+            ID of the item.
+        value : float, default 1.0
+            How often, or how much.
+        key : str or None, default None
+            Idempotency key; None generates one.
+
+        Returns
+        -------
+        int
+            Sequence number of the event.
+        """
         return self._event({"user": user, "item": item, "value": value, "kind": "event", "key": key})
 
     @validated
     def remove(self, user: str | int, item: str | int, *, key: str | None = None) -> int:
-        """What was told of this pair until now is gone; the removal's number."""
+        """Remove all earlier ratings and events of a user and an item.
+
+        Parameters
+        ----------
+        user : str or int
+            ID of the user.
+        item : str or int
+            ID of the item.
+        key : str or None, default None
+            Idempotency key; None generates one.
+
+        Returns
+        -------
+        int
+            Sequence number of the removal.
+        """
         return self._event({"user": user, "item": item, "kind": "removal", "key": key})
 
     def _event(self, event: dict[str, Any]) -> int:
@@ -204,96 +404,160 @@ class Client:
 
     @validated
     def send(self, events: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Keep many events, as dicts of user, item, value, kind, time, key; how each fared, in their order.
+        """Store many events, 1,000 per request.
 
-        Each without a key gets one, so that what is sent again is stored once.
+        Parameters
+        ----------
+        events : iterable of mapping
+            Events with user, item, value, kind, time and key. An event without a key gets one, so that a retry does
+            not store it twice.
+
+        Returns
+        -------
+        list of dict
+            The result of each event, in the same order; [] for no events.
         """
-        told = _records("events", events)
-        keyed = [{**event, "key": event.get("key") or uuid.uuid4().hex} for event in told]
-        fared: list[dict[str, Any]] = []
+        keyed = [{**event, "key": event.get("key") or uuid.uuid4().hex} for event in _records("events", events)]
+        results: list[dict[str, Any]] = []
         for start in range(0, len(keyed), LINES):
             body = b"\n".join(_as_json("events", event) for event in keyed[start : start + LINES])
-            sent = {"content": body, "headers": {"Content-Type": "application/x-ndjson"}}
-            answer = _read(self._sent("POST", "/v1/events/bulk", sent))
-            fared += [{**line, "line": start + line["line"]} for line in answer["results"]]
-        return fared
+            options = {"content": body, "headers": {"Content-Type": "application/x-ndjson"}}
+            answer = _read(self._send("POST", "/v1/events/bulk", options))
+            results += [{**line, "line": start + line["line"]} for line in answer["results"]]
+        return results
 
     def put_items(self, items: Iterable[Mapping[str, Any]]) -> None:
-        """Keep items, as dicts of item, title, available, metadata, each in place of what was known."""
+        """Store items; each replaces the earlier version of the item.
+
+        Parameters
+        ----------
+        items : iterable of mapping
+            Items with item, title, available and metadata.
+        """
         self._json("PUT", "/v1/items", {"items": _records("items", items)})
 
     @validated
     def set_available(self, items: Iterable[str | int], *, available: bool) -> None:
-        """Say of these items whether they can be had."""
+        """Mark items as available or not; unavailable items are not recommended.
+
+        Parameters
+        ----------
+        items : iterable of str or int
+            IDs of the items.
+        available : bool
+            Whether they are available.
+        """
         self._json("POST", "/v1/items/availability", {"items": _ids("items", items), "available": available})
 
     @validated
     def forget(self, user: str | int) -> None:
-        """Forget a user, at once and for good."""
+        """Erase a user and all their data, immediately and permanently.
+
+        Parameters
+        ----------
+        user : str or int
+            ID of the user.
+        """
         self._json("DELETE", "/v1/users", query={"user": user})
 
-    # models
+    # Models
 
     def models(self) -> list[dict[str, Any]]:
-        """Every model, by version."""
+        """Return all models, by version.
+
+        Returns
+        -------
+        list of dict
+            One dict per model; [] if there is none.
+        """
         models: list[dict[str, Any]] = self._json("GET", "/v1/models")["models"]
         return models
 
     def train(self, **spec: Any) -> int:
-        """Ask for a new model; the number of the job."""
+        """Enqueue the training of a new model.
+
+        Parameters
+        ----------
+        **spec
+            What to train, as in the body of `POST /v1/models/train`; the default of the service if empty.
+
+        Returns
+        -------
+        int
+            ID of the job.
+        """
         return int(self._json("POST", "/v1/models/train", spec or {})["id"])
 
     @validated
     def job(self, job: int) -> dict[str, Any]:
-        """How far a job is."""
+        """Return the state and the progress of a job.
+
+        Parameters
+        ----------
+        job : int
+            ID of the job.
+
+        Returns
+        -------
+        dict
+            The job.
+        """
         return self._json("GET", f"/v1/jobs/{job}")
 
     @validated
     def promote(self, version: int) -> None:
-        """Let this model answer."""
+        """Make a model the active one.
+
+        Parameters
+        ----------
+        version : int
+            Version of the model.
+        """
         self._json("POST", f"/v1/models/{version}/promote")
 
-    # the wire
+    # HTTP
 
     def _json(
         self, method: str, path: str, body: Any = None, *, query: Mapping[str, str | int] | None = None
     ) -> dict[str, Any]:
-        sent: dict[str, Any] = {"params": query}
+        """Send a request with a JSON body and return the JSON object of the response."""
+        options: dict[str, Any] = {"params": query}
         for name, value in (query or {}).items():
             _as_json(name, value)
         if body is not None:
             parts = (f"{json.dumps(name)}: ".encode() + _as_json(name, value) for name, value in body.items())
-            sent["content"] = b"{" + b", ".join(parts) + b"}"
-            sent["headers"] = {"Content-Type": "application/json"}
-        return _read(self._sent(method, path, sent))
+            options["content"] = b"{" + b", ".join(parts) + b"}"
+            options["headers"] = {"Content-Type": "application/json"}
+        return _read(self._send(method, path, options))
 
-    def _sent(self, method: str, path: str, sent: Mapping[str, Any]) -> httpx.Response:
+    def _send(self, method: str, path: str, options: Mapping[str, Any]) -> httpx.Response:
+        """Send a request, with retries, and return the successful response."""
         import httpx
 
-        wait, left = FIRST_WAIT, self._retries
+        wait, retries_left = FIRST_WAIT, self._retries
         while True:
-            asked = 0.0
+            retry_after = 0.0
             try:
-                answer = self._http.request(method, path, **sent)
+                response = self._http.request(method, path, **options)
             except httpx.RequestError as problem:
                 error = ServiceError(
                     f"{self._http.base_url} cannot be reached: {str(problem) or type(problem).__name__}", 0
                 )
             except httpx.InvalidURL as problem:
                 raise ParameterError(
-                    f"{' or '.join(sent['params'] or ['url'])} does not fit into an address: {problem}"
+                    f"{' or '.join(options['params'] or ['url'])} does not fit into a URL: {problem}"
                 ) from None
             else:
-                if answer.is_success:
-                    return answer
-                error = _refused(answer)
-                if answer.status_code not in AGAIN:
+                if response.is_success:
+                    return response
+                error = _service_error(response)
+                if response.status_code not in RETRY_STATUSES:
                     raise error
-                asked = _seconds(answer.headers.get("Retry-After", ""))
-            if left == 0:
+                retry_after = _seconds(response.headers.get("Retry-After", ""))
+            if retries_left == 0:
                 raise error
-            time.sleep(max(asked, wait * random.uniform(0.5, 1.0)))
-            wait, left = min(2 * wait, LONGEST_WAIT), left - 1
+            time.sleep(max(retry_after, wait * random.uniform(0.5, 1.0)))
+            wait, retries_left = min(2 * wait, LONGEST_WAIT), retries_left - 1
 
     def close(self) -> None:
         """Close the connections."""
@@ -308,7 +572,7 @@ class Client:
         self.close()
 
 
-def _wish(
+def _query(
     n: int,
     exclude: Iterable[str | int],
     where: Mapping[str, Any] | None,
@@ -316,69 +580,74 @@ def _wish(
     diversity: float,
     explore: float,
 ) -> dict[str, Any]:
-    told = {"n": n, "exclude": _ids("exclude", exclude), "where": dict(where or {})}
-    return {**told, "by": by, "diversity": diversity, "explore": explore}
+    """Return the fields that all queries for recommendations share."""
+    filters = {"n": n, "exclude": _ids("exclude", exclude), "where": dict(where or {})}
+    return {**filters, "by": by, "diversity": diversity, "explore": explore}
 
 
 def _ids(name: str, ids: Iterable[str | int]) -> list[str | int]:
-    """The ids as a list. Raises ParameterError for a single one and for anything else."""
+    """Return the ids as a list. Raises ParameterError for a single id and for any other type."""
     listed = _listed(name, ids) if isinstance(ids, Iterable) and not isinstance(ids, str | bytes | Mapping) else [None]
-    if any(isinstance(one, bool) or not isinstance(one, str | int) for one in listed):
-        raise ParameterError(f"{name} must be a list of ids, which are texts or integers, not {checks.shown(ids)}")
+    if any(isinstance(id_, bool) or not isinstance(id_, str | int) for id_ in listed):
+        raise ParameterError(f"{name} must be a list of ids (strings or integers), not {checks.shown(ids)}")
     return listed  # type: ignore[return-value]
 
 
 def _listed(name: str, values: Iterable[Any]) -> list[Any]:
-    """The values as a list. Raises ParameterError for more than a request can hold."""
+    """Return the values as a list. Raises ParameterError for more than a request can hold."""
     try:
-        listed = list(islice(values, MOST_VALUES + 1))
-    except TypeError:  # an array without axes
+        listed = list(islice(values, MAX_VALUES + 1))
+    except TypeError:  # a zero-dimensional array
         listed = [None]
-    if len(listed) > MOST_VALUES:
-        raise ParameterError(f"{name} must hold at most {MOST_VALUES:,} values in one request")
+    if len(listed) > MAX_VALUES:
+        raise ParameterError(f"{name} must hold at most {MAX_VALUES:,} values in one request")
     return listed
 
 
 def _records(name: str, records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Dicts as a list. Raises ParameterError for a single one and for anything else."""
+    """Return the records as a list of dicts. Raises ParameterError for a single dict and for any other type."""
     is_list = isinstance(records, Iterable) and not isinstance(records, str | bytes | Mapping)
     listed = _listed(name, records) if is_list else [0]
-    if not all(isinstance(one, Mapping) for one in listed):
+    if not all(isinstance(record, Mapping) for record in listed):
         raise ParameterError(f"{name} must be a list of dicts, not {checks.shown(records)}")
-    return [dict(one) for one in listed]  # type: ignore[arg-type]
+    return [dict(record) for record in listed]  # type: ignore[arg-type]
 
 
 def _as_json(name: str, value: Any) -> bytes:
-    """The value as JSON. Raises ParameterError where JSON has no such value."""
+    """Encode the value as JSON. Raises ParameterError if JSON cannot represent it."""
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-    except (TypeError, ValueError, RecursionError) as problem:
-        raise ParameterError(f"{name} cannot be sent as JSON: {checks.shown(value)}: {problem}") from problem
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ParameterError(f"{name} cannot be sent as JSON: {checks.shown(value)}: {error}") from error
 
 
-def _read(answer: httpx.Response) -> dict[str, Any]:
+def _read(response: httpx.Response) -> dict[str, Any]:
+    """Return the JSON object of a response. Raises ServiceError if the body is anything else."""
     try:
-        found = answer.json()
+        body = response.json()
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise ServiceError(f"what answers at {answer.url.host} is no service of cofactor", answer.status_code)
-    return found
+        body = None
+    if not isinstance(body, dict):
+        raise ServiceError(f"the server at {response.url.host} is not a cofactor service", response.status_code)
+    return body
 
 
-def _recommendations(found: Mapping[str, Any]) -> Recommendations:
-    names = [known.name for known in fields(Recommendation)]  # a newer service may tell more
-    items = tuple(Recommendation(**{name: one[name] for name in names}) for one in found["items"])
-    return Recommendations(found["model"], found["answered_by"], found["stale"], items)
+def _recommendations(body: Mapping[str, Any]) -> Recommendations:
+    names = [field.name for field in fields(Recommendation)]  # a newer service may send more fields
+    items = tuple(Recommendation(**{name: item[name] for name in names}) for item in body["items"])
+    return Recommendations(body["model"], body["answered_by"], body["stale"], items)
 
 
-def _refused(answer: httpx.Response) -> ServiceError:
+def _service_error(response: httpx.Response) -> ServiceError:
+    """Return the error of a response that is not successful."""
     try:
-        detail = str(answer.json()["detail"])
+        detail = str(response.json()["detail"])
     except (ValueError, KeyError, TypeError):
-        detail = answer.reason_phrase
-    return ServiceError(f"{answer.status_code}: {detail}", answer.status_code, answer.headers.get("X-Request-ID", ""))
+        detail = response.reason_phrase
+    request_id = response.headers.get("X-Request-ID", "")
+    return ServiceError(f"{response.status_code}: {detail}", response.status_code, request_id)
 
 
 def _seconds(text: str) -> float:
+    """Return the seconds of a Retry-After header, at most LONGEST_WAIT; 0 for a date or a missing header."""
     return min(float(text), LONGEST_WAIT) if text.isdigit() else 0.0

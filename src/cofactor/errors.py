@@ -1,4 +1,4 @@
-"""The errors cofactor raises on purpose: each says what was wrong, where, and what to do about it."""
+"""Exceptions of cofactor: each message says what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
@@ -24,67 +24,83 @@ __all__ = [
 
 
 class CofactorError(Exception):
-    """Everything cofactor raises on purpose. The CLI prints these as one line, without a traceback.
+    """Base class of all cofactor exceptions; the command line prints them in one line, without a traceback.
 
+    Examples
+    --------
     >>> import cofactor
     >>> clicks = cofactor.Interactions.from_columns(["ana", "bo"], ["alien", "alien"], kind="events")
     >>> try:
     ...     cofactor.Bias().fit(clicks)
     ... except cofactor.CofactorError as problem:
-    ...     print(problem)
-    bias learns from ratings, and these are events; try implicit-als
+    ...     print(problem)  # doctest: +ELLIPSIS
+    bias ... implicit-als
     """
 
 
 class DataError(CofactorError, ValueError):
-    """A table that cannot be used as it is: the message names the row, the column or the id. A ValueError, too.
+    """Invalid data, such as a table with a missing rating; the message names the row, the column or the ID.
 
+    Also a ValueError.
+
+    Examples
+    --------
     >>> import cofactor
-    >>> cofactor.Interactions.from_columns(["ana", "bo"], ["alien", "alien"], [5, float("nan")])
+    >>> cofactor.Interactions.from_columns(["ana", "bo"], ["alien", "alien"], [5, float("nan")])  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.DataError: row 2 of values: nan is not a usable number
+    cofactor.errors.DataError: row 2 of values: nan ...
     """
 
 
 class KindError(DataError):
-    """Ratings where events are needed, or events where ratings are needed; or a model that cannot do what is asked.
+    """Ratings instead of events, events instead of ratings, or a model that does not support the requested method.
 
+    Examples
+    --------
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns(["ana", "bo"], ["alien", "alien"], [5, 4])
     >>> cofactor.Popularity().fit(ratings)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.KindError: popularity learns from events (clicks, plays, purchases), and these are ratings; ...
+    cofactor.errors.KindError: popularity ...
     """
 
 
 class LeakageError(CofactorError):
-    """A split whose training part knows something of its test part: what is measured on it would be too good.
+    """A split whose training part contains information of its test part, so that metrics would be too optimistic.
 
+    Examples
+    --------
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns(["ana", "bo"], ["alien", "alien"], [5, 4])
     >>> cofactor.Split(ratings, ratings)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.LeakageError: user 'ana' and item 'alien' stand in train and in test (and 1 more pair): ...
+    cofactor.errors.LeakageError: user 'ana' and item 'alien' ... train and ... test (and 1 more pair)...
     """
 
 
 class MissingExtraError(CofactorError, ImportError):
-    """A part of cofactor whose libraries are not installed: the message says which to install. An ImportError, too.
+    """A part of cofactor whose dependencies are not installed; the message says how to install them.
 
+    Also an ImportError.
+
+    Examples
+    --------
     >>> from unittest.mock import patch
     >>> from cofactor.plots import require_plotly
     >>> with patch("cofactor.plots.theme.find_spec", return_value=None):
-    ...     require_plotly()
+    ...     require_plotly()  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.MissingExtraError: figures need plotly, which is not installed: pip install "cofactor[report]"
+    cofactor.errors.MissingExtraError: ...pip install "cofactor[report]"
     """
 
 
 class ForkError(CofactorError, RuntimeError):
-    """A call that needs threads of the parent process, in a child made by `fork`: they do not exist there.
+    """A call in a forked child process that needs threads which exist in the parent only.
 
-    Start such processes with `multiprocessing.get_context("spawn")`. A RuntimeError, too.
+    Start such processes with `multiprocessing.get_context("spawn")`. Also a RuntimeError.
 
+    Examples
+    --------
     >>> from unittest.mock import patch
     >>> import cofactor
     >>> with patch("cofactor.fork._lost", True):
@@ -95,63 +111,85 @@ class ForkError(CofactorError, RuntimeError):
 
 
 class ParameterError(CofactorError, ValueError):
-    """A hyper-parameter or an argument outside the range it is defined on. A ValueError, too.
+    """A hyper-parameter or an argument of the wrong type or outside its range.
 
+    Also a ValueError.
+
+    Examples
+    --------
     >>> import cofactor
-    >>> cofactor.BiasedMF(factors=0)
+    >>> cofactor.BiasedMF(factors=0)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: biased-mf: factors must be from 1 to 1024, not 0
+    cofactor.errors.ParameterError: biased-mf: factors must ...
     """
 
 
 class UnknownIdError(CofactorError, KeyError):
-    """An id that the table or the model does not have. A KeyError, too.
+    """An ID that is not in the table or the model.
 
+    Also a KeyError.
+
+    Examples
+    --------
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns(["ana", "bo"], ["alien", "alien"], [5, 4])
     >>> cofactor.Recommender.fit(cofactor.Bias(), ratings).recommend("cy")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.UnknownIdError: user 'cy' is not a known id; for somebody new, ...
+    cofactor.errors.UnknownIdError: ...'cy' ...
     """
 
-    def __str__(self) -> str:  # KeyError would print the repr of the message
+    def __str__(self) -> str:  # KeyError prints the repr of its argument
         return str(self.args[0]) if self.args else ""
 
 
 class ArtifactError(CofactorError):
-    """A model file that is missing, damaged, cut short, foreign or newer than this version, or cannot be written.
+    """A model file that is missing, damaged, incomplete, of another format or newer than this version, or not writable.
 
+    Examples
+    --------
     >>> import cofactor
-    >>> cofactor.Recommender.load("nowhere.cofactor")
+    >>> cofactor.Recommender.load("missing.cofactor")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.ArtifactError: nowhere.cofactor cannot be read: No such file or directory
+    cofactor.errors.ArtifactError: missing.cofactor ...
     """
 
 
 class FetchError(CofactorError):
-    """A data set that could not be fetched, or is not what its maker published.
+    """A data set that could not be downloaded, or whose checksum is wrong.
 
+    Examples
+    --------
     >>> import cofactor
     >>> cofactor.fetch("movielens-100")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.FetchError: there is no data set of the name 'movielens-100'; there are ...
+    cofactor.errors.FetchError: ...'movielens-100'...
     """
 
 
 class DivergedError(CofactorError):
-    """A fit whose loss or parameters stopped being finite: no model is returned that would predict nan.
+    """A fit whose loss or parameters are no longer finite; no model is returned, since it would predict nan.
 
-    Attributes:
+    Parameters
+    ----------
+    epoch : int
+        The epoch, from 1, after which the divergence was detected.
+    loss : float
+        The training loss of that epoch, which may be nan or inf.
+    advice : str
+        What to change.
 
-        epoch: the epoch, counted from 1, after which it was noticed.
-        loss: the training loss of that epoch (may be nan or inf).
-        advice: what to change.
+    Attributes
+    ----------
+    epoch, loss, advice
+        The parameters.
 
+    Examples
+    --------
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
     >>> cofactor.BiasedMF(learning_rate=10, rating_range=None).fit(ratings)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.DivergedError: the fit diverged in epoch ... (loss inf): lower learning_rate, raise l2, ...
+    cofactor.errors.DivergedError: the fit diverged in epoch ... (loss inf): ...
     """
 
     def __init__(self, epoch: int, loss: float, advice: str):
@@ -165,23 +203,35 @@ class DivergedError(CofactorError):
 
 
 class StoreError(CofactorError):
-    """A store that cannot be opened or cannot do what is asked: no store, a newer one, a model it does not know.
+    """A store that cannot be opened or an operation that it rejects, such as the use of an unknown model version.
 
+    Examples
+    --------
     >>> from cofactor.store import Store
-    >>> Store.open("mysql://host/shop")
+    >>> Store.open("mysql://host/shop")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.StoreError: a store is sqlite:///file.db or postgresql://user@host/name, not mysql://host/shop
+    cofactor.errors.StoreError: ...mysql://host/shop...
     """
 
 
 class StoreUnavailableError(StoreError):
-    """The database does not answer, or its disk is full; try again later: the store recovers by itself.
+    """A database that does not respond or whose disk is full; the store recovers without a restart, so retry later.
 
-    Attributes:
+    Parameters
+    ----------
+    message : str
+        The message.
+    written : {'no', 'unknown'}
+        Whether data was written; "unknown" if the response to a commit was lost. In both cases nothing was
+        acknowledged. Events with an idempotency key can be sent again safely.
 
-        written: "no", or "unknown" where the answer to a commit was lost. Nothing was acknowledged either way; with an
-            idempotency key the same events can be sent again in safety.
+    Attributes
+    ----------
+    written : {'no', 'unknown'}
+        The parameter.
 
+    Examples
+    --------
     >>> StoreUnavailableError("shop.db: database or disk is full", written="no").written
     'no'
     """
@@ -195,12 +245,22 @@ class StoreUnavailableError(StoreError):
 
 
 class ConflictError(StoreError):
-    """An idempotency key that was used before, for another event; nothing of the request was stored.
+    """An idempotency key that was used before for another event; nothing of the request was stored.
 
-    Attributes:
+    Parameters
+    ----------
+    message : str
+        The message.
+    places : tuple of int
+        The numbers of these events in the request, from 1.
 
-        places: which events of the request, counted from 1.
+    Attributes
+    ----------
+    places : tuple of int
+        The parameter.
 
+    Examples
+    --------
     >>> ConflictError("event 2: key 'a' was used before", (2,)).places
     (2,)
     """
@@ -214,15 +274,19 @@ class ConflictError(StoreError):
 
 
 class JobLostError(StoreError):
-    """A job that is no longer its worker's: it was taken for dead, and another may have it. Stop working on it.
+    """A job that is no longer assigned to the worker; stop working on it.
 
+    The worker sent no heartbeat in time, so that another worker may run the job, or the job is finished.
+
+    Examples
+    --------
     >>> from tempfile import TemporaryDirectory
     >>> from cofactor.store import Store
     >>> with TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/shop.db") as store:
     ...     _ = store.jobs.enqueue("train")
     ...     job = store.jobs.claim("trainer-1")
     ...     store.jobs.finish(job)
-    ...     store.jobs.heartbeat(job)
+    ...     store.jobs.heartbeat(job)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.JobLostError: job 1 is no longer trainer-1's: it was taken for dead, or is over
+    cofactor.errors.JobLostError: job 1 ...trainer-1...
     """

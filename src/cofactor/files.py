@@ -1,4 +1,4 @@
-"""Where what can be made again is kept: compiled kernels, fetched data sets."""
+"""Cache directory for compiled kernels and data sets, and atomic writing of files."""
 
 from __future__ import annotations
 
@@ -15,8 +15,15 @@ __all__ = ["cache_folder", "write_whole"]
 
 
 def cache_folder() -> Path:
-    """`$COFACTOR_CACHE`, else this platform's cache folder of the user with `cofactor` in it. It need not exist.
+    """Return the cache directory.
 
+    Returns
+    -------
+    Path
+        `$COFACTOR_CACHE`, else `cofactor` in the user's cache directory of this platform. It may not exist yet.
+
+    Examples
+    --------
     >>> from unittest.mock import patch
     >>> with patch.dict(os.environ, COFACTOR_CACHE="elsewhere"):
     ...     print(cache_folder())
@@ -30,7 +37,7 @@ def cache_folder() -> Path:
 
 
 def _home() -> Path:
-    """The user's home folder. A user without one gets a folder that cannot be made: what needs it says what to do."""
+    """Return the home directory; for a user without one, a path that cannot be created, so that writing fails."""
     try:
         return Path.home()
     except RuntimeError:
@@ -38,13 +45,25 @@ def _home() -> Path:
 
 
 def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
-    """Call `write(temporary_path)`, then rename: readers see the old file or the new one, never a part.
+    """Write a file atomically: write to a temporary file, then rename it.
 
-    A file that is there keeps its mode, and its owner where the system allows it; a new one follows the umask. Where
-    `path` is a symbolic link, the file that it points to is replaced. Where `write` raises, the old file stays and
-    nothing is left behind. Raises OSError where the folder cannot be written, or `path` is there and is not an ordinary
-    file.
+    Readers see the old file or the new one, never a part of it.
 
+    Parameters
+    ----------
+    path : str or Path
+        The file. If it exists, it keeps its mode and, where the system allows it, its owner; the mode of a new file
+        follows the umask. If it is a symbolic link, the target of the link is replaced.
+    write : callable
+        Called with the path of the temporary file. If it raises, the old file stays and the temporary file is removed.
+
+    Raises
+    ------
+    OSError
+        If the folder is not writable, or `path` exists and is not a regular file.
+
+    Examples
+    --------
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
     ...     write_whole(Path(folder, "note"), lambda temporary: temporary.write_text("whole"))
@@ -55,21 +74,21 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
     if target.is_symlink():
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
     if target.exists() and not target.is_file():
-        raise OSError(errno.EINVAL, "it is there, and it is not an ordinary file", str(target))
-    before = target.stat() if target.exists() else None
+        raise OSError(errno.EINVAL, "it exists and is not an ordinary file", str(target))
+    previous = target.stat() if target.exists() else None
     temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}.tmp")
     try:
-        if before is not None:  # until it has the mode of the old file, nobody else reads it
+        if previous is not None:  # private until it has the mode of the old file
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         write(temporary)
-        with temporary.open("r+b") as done:
-            os.fsync(done.fileno())
-            if before is not None:
+        with temporary.open("r+b") as written:
+            os.fsync(written.fileno())
+            if previous is not None:
                 with suppress(OSError):
-                    os.fchown(done.fileno(), before.st_uid, before.st_gid)
-                os.fchmod(done.fileno(), stat.S_IMODE(before.st_mode))
+                    os.fchown(written.fileno(), previous.st_uid, previous.st_gid)
+                os.fchmod(written.fileno(), stat.S_IMODE(previous.st_mode))
         temporary.replace(target)
-    except OSError as problem:  # it names the temporary file, or none
+    except OSError as problem:  # the error names the temporary file or no file; name the target
         raise OSError(problem.errno, problem.strerror or str(problem), str(target)) from problem
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""Detect processes made by `fork` whose parent had started polars' threads: they do not exist in the child.
+"""Detection of forked processes whose parent had started polars' threads, which do not exist in the child.
 
-Work for those threads would wait forever. What needs them calls `require_threads` first and ends in an error instead.
+Work for those threads would wait forever. Functions that need them call `require_threads` first, which raises an error.
 """
 
 from __future__ import annotations
@@ -14,13 +14,19 @@ from cofactor.errors import ForkError
 __all__ = ["require_threads", "threads_lost"]
 
 _TASKS = Path("/proc/self/task")
-_running = False  # of the process that forks, just before it does
-_lost = False
+_running = False  # whether polars' threads ran just before the fork
+_lost = False  # whether this process is a child that lacks them
 
 
 def threads_lost() -> bool:
-    """Whether this process was forked from one that had started polars' threads.
+    """Return whether this process was forked from one that had started polars' threads.
 
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
     >>> threads_lost()
     False
     """
@@ -28,16 +34,22 @@ def threads_lost() -> bool:
 
 
 def require_threads() -> None:
-    """Raise ForkError where polars would wait forever for threads that only the parent process has."""
+    """Raise an error if polars would wait forever for threads that only the parent process has.
+
+    Raises
+    ------
+    ForkError
+        In a process that was forked from one that had started polars' threads.
+    """
     if _lost:
         raise ForkError(
             "this process was forked from one that had used polars, whose threads do not survive a fork: start such "
-            'processes with multiprocessing.get_context("spawn"), or fork before anything is read or loaded'
+            'processes with multiprocessing.get_context("spawn"), or fork before reading or loading data'
         )
 
 
 def _before_fork() -> None:
-    global _running  # noqa: PLW0603 - the hooks of fork share it
+    global _running  # noqa: PLW0603 - shared by the fork hooks
     _running = "polars" in sys.modules and _has_threads()
 
 
@@ -47,7 +59,7 @@ def _in_child() -> None:
 
 
 def _has_threads() -> bool:
-    """Whether threads of polars run; where that cannot be seen (anywhere but on Linux), they may."""
+    """Return whether polars' threads run; True where that cannot be detected (on systems other than Linux)."""
     try:
         names = [(task / "comm").read_text() for task in _TASKS.iterdir()]
     except OSError:

@@ -1,4 +1,4 @@
-"""Commands as messages print them: quoted, so that a shell runs exactly what was meant."""
+"""Shell-quoted commands for messages, so that users can copy and run them safely."""
 
 from __future__ import annotations
 
@@ -12,6 +12,17 @@ __all__ = ["as_path", "command", "quoted"]
 def command(*words: object) -> str:
     """Return a `cofactor` command with its words quoted.
 
+    Parameters
+    ----------
+    *words : object
+        The subcommand and its arguments.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
     >>> command("recommend", "my films.cofactor", "--user", "$(id)")
     "cofactor recommend 'my films.cofactor' --user '$(id)'"
     """
@@ -21,23 +32,45 @@ def command(*words: object) -> str:
 def quoted(word: object) -> str:
     """Return a word quoted for a POSIX shell.
 
-    What a terminal cannot show is written as octal numbers of its bytes.
+    Parameters
+    ----------
+    word : object
+        The word.
 
+    Returns
+    -------
+    str
+        A word with characters that standard output cannot show is written with octal escapes of its bytes.
+
+    Examples
+    --------
     >>> quoted("ana"), quoted("a b")
     ('ana', "'a b'")
     >>> print(quoted("a\\nb"))
     "$(printf 'a\\012b')"
     """
     text = str(word)
-    if _shows(text) or text.endswith("\n"):  # a shell drops line breaks at the end of "$(...)"
+    if _is_printable(text) or text.endswith("\n"):  # "$(...)" would drop line breaks at the end
         return shlex.quote(text)
-    plain = "".join(chr(byte) if chr(byte).isalnum() and byte < 128 else f"\\{byte:03o}" for byte in os.fsencode(text))
-    return f"\"$(printf '{plain}')\""
+    coded = "".join(chr(byte) if chr(byte).isalnum() and byte < 128 else f"\\{byte:03o}" for byte in os.fsencode(text))
+    return f"\"$(printf '{coded}')\""
 
 
 def as_path(path: object) -> str:
-    """Return a path that no command takes for an option.
+    """Return a path in a form that no command parses as an option.
 
+    Parameters
+    ----------
+    path : object
+        The path.
+
+    Returns
+    -------
+    str
+        The path, with "./" before a leading dash.
+
+    Examples
+    --------
     >>> as_path("-r.csv"), as_path("r.csv")
     ('./-r.csv', 'r.csv')
     """
@@ -45,8 +78,8 @@ def as_path(path: object) -> str:
     return f"./{text}" if text.startswith("-") else text
 
 
-def _shows(text: str) -> bool:
-    """Whether standard output shows every character."""
+def _is_printable(text: str) -> bool:
+    """Return whether standard output can show all characters."""
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:

@@ -1,7 +1,7 @@
-"""Checks of arguments by their annotations: a decorator of functions, and a check of a dataclass's fields.
+"""Argument checks by type annotations: a decorator for functions and a function for the fields of dataclasses.
 
-The plain types (int, float, bool, str, literals, lists and mappings of them) and classes are checked. Ranges, arrays
-and everything else are checked by the function itself, as a rule by `cofactor.checks`.
+Plain types (int, float, bool, str, literals, lists and mappings of these) and classes are checked here. Functions check
+ranges, arrays and other arguments themselves, usually by `cofactor.checks`.
 """
 
 from __future__ import annotations
@@ -28,42 +28,42 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 Check = Callable[[str, Any, Any], None]
-"""What checks an argument: called with its name, its value, and the object whose method is called, or None."""
+"""A check of an argument: called with its name, its value, and the object whose method is called, or None."""
 
 ADVICE: dict[str, str] = {
     "Interactions": (
         "read files and data frames with cofactor.read_ratings or cofactor.read_events, and columns with "
         "cofactor.Interactions.from_columns"
     ),
-    "Recommender": "make one by cofactor.Recommender.fit or cofactor.Recommender.load",
-    "Split": "make one by cofactor.split_random and its like, or of two tables by cofactor.evaluate.split_given",
-    "ItemOrder": "make one of item rows: arrays.ItemOrder(rows)",
-    "SparseRows": "make one by SparseRows.of(rows, columns, values, n_rows)",
-    "IdMap": "make one by IdMap.of(ids)",
-    "Scale": "make one by Scale.declared(levels)",
-    "DataFrame": "convert other tables by polars.DataFrame(table)",
-    "World": "make one by cofactor.datasets.synthetic.World()",
-    "Population": "make one by Population.of(recommender)",
-    "Tastes": "make one by Tastes.of(recommender)",
+    "Recommender": "create one with cofactor.Recommender.fit or cofactor.Recommender.load",
+    "Split": "create one with cofactor.split_random or another split function, or with cofactor.evaluate.split_given",
+    "ItemOrder": "create one with arrays.ItemOrder(rows)",
+    "SparseRows": "create one with SparseRows.of(rows, columns, values, n_rows)",
+    "IdMap": "create one with IdMap.of(ids)",
+    "Scale": "create one with Scale.declared(levels)",
+    "DataFrame": "convert other tables with polars.DataFrame(table)",
+    "World": "create one with cofactor.datasets.synthetic.World()",
+    "Population": "create one with Population.of(recommender)",
+    "Tastes": "create one with Tastes.of(recommender)",
     "Remedy": "such as cofactor.audit.PLAIN",
-    "Hits": "make one by Hits.of(ranked, relevant)",
-    "Study": "make one by cofactor.report.Study(table, estimator)",
-    "Generator": "make one by numpy.random.default_rng(seed)",
+    "Hits": "create one with Hits.of(ranked, relevant)",
+    "Study": "create one with cofactor.report.Study(table, estimator)",
+    "Generator": "create one with numpy.random.default_rng(seed)",
 }
-"""How objects of a class are made, by the name of the class: the end of a message."""
+"""How to create an object of each class, by class name, for messages."""
 
 UNCHECKED = ("object", "Any", "Estimator")
-"""Classes that are not checked here; functions check estimators by `recommend.checked_estimator`."""
+"""Classes that are not checked here; functions check estimators themselves."""
 
-MOST = 1_000_000
-"""The most values that a list in an argument can hold."""
+MAX_VALUES = 1_000_000
+"""The largest number of values of a list argument."""
 
 
 def validated(function: Callable[P, R]) -> Callable[P, R]:
     """Decorate a function or method so that each call checks its arguments by their annotations.
 
-    An int is a whole number and no bool; a float is a finite number; text is a str. An argument whose annotation is not
-    a plain type or a class, such as an array, is not checked.
+    An int must be a whole number and not a bool, a float must be a finite number, and a str must be a string. An
+    argument whose annotation is neither a plain type nor a class, such as an array, is not checked.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def validated(function: Callable[P, R]) -> Callable[P, R]:
     Returns
     -------
     callable
-        The function with the checks. It raises ParameterError or, for an object of another class, DataError.
+        The function with the checks, which raises ParameterError or, for an object of another class, DataError.
 
     Examples
     --------
@@ -103,17 +103,29 @@ def validated(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def parameters_annotations(parameters: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
-    """The annotation of each named parameter of a signature.
+    """Return the annotation of each named parameter of a signature.
 
+    Parameters
+    ----------
+    parameters : mapping of str to inspect.Parameter
+        The parameters of the signature.
+
+    Returns
+    -------
+    dict of str to object
+        Annotations by name, without those of *args and **kwargs, and without parameters that have no annotation.
+
+    Examples
+    --------
     >>> def double(n: int, *more: int) -> int: ...
     >>> list(parameters_annotations(inspect.signature(double).parameters))
     ['n']
     """
-    many = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return {
         name: spec.annotation
         for name, spec in parameters.items()
-        if spec.kind not in many and spec.annotation is not inspect.Parameter.empty
+        if spec.kind not in variadic and spec.annotation is not inspect.Parameter.empty
     }
 
 
@@ -123,14 +135,14 @@ def require_valid_fields(record: Any) -> None:
     Parameters
     ----------
     record : dataclass
-        An object with fields. Call this in its `__post_init__`.
+        The object. Call this function in its `__post_init__`.
 
     Raises
     ------
     ParameterError
-        For a plain value of another type.
+        If a plain value has another type.
     DataError
-        For an object of another class.
+        If an object is of another class.
 
     Examples
     --------
@@ -158,21 +170,21 @@ _plans: dict[type, dict[str, Check]] = {}
 
 
 def _checks_of(annotations: Mapping[str, Any], module: types.ModuleType) -> dict[str, Check]:
-    """The check of each name whose annotation has one."""
-    found = {}
+    """Return the check of each name whose annotation has one."""
+    checks_by_name = {}
     for name, annotation in annotations.items():
         if isinstance(annotation, str):
             try:
                 annotation = eval(annotation, vars(module))
-            except NameError:  # imported for type checkers only
+            except NameError:  # a name that is imported for type checkers only
                 continue
         if (check := _check(annotation)) is not None:
-            found[name] = check
-    return found
+            checks_by_name[name] = check
+    return checks_by_name
 
 
 def _check(annotation: Any) -> Check | None:
-    """The check of one annotation, or None where there is none."""
+    """Return the check of an annotation, or None if it has none."""
     if annotation in _PLAIN:
         return _PLAIN[annotation]
     if annotation is Self:
@@ -196,22 +208,22 @@ def _check(annotation: Any) -> Check | None:
 
 
 def _union(parts: tuple[Any, ...]) -> Check | None:
-    """The check that one of several annotations fits; None unless all of them can be checked."""
+    """Return a check that accepts any of several annotations; None if one of them has no check."""
     if Path in parts:
         return _optional_path if type(None) in parts else _path
     optional = type(None) in parts
-    tests = [_check(part) for part in parts if part is not type(None)]
-    known = [test for test in tests if test is not None]
-    if len(known) < len(tests):
+    candidates = [_check(part) for part in parts if part is not type(None)]
+    alternatives = [alternative for alternative in candidates if alternative is not None]
+    if len(alternatives) < len(candidates):
         return None
 
     def check(name: str, value: Any, owner: Any) -> None:
         if value is None and optional:
             return None
         problems = []
-        for test in known:
+        for alternative in alternatives:
             try:
-                return test(name, value, owner)
+                return alternative(name, value, owner)
             except (ParameterError, DataError) as problem:
                 problems.append(problem)
         if len(problems) == 1:
@@ -223,44 +235,48 @@ def _union(parts: tuple[Any, ...]) -> Check | None:
 
 
 def _require_class(name: str, value: Any, cls: type) -> None:
+    """Require an object of a class."""
     advice = ADVICE.get(cls.__name__)
     if not isinstance(value, cls):
-        what = f"{name} must be of type {cls.__name__}, not {checks.shown(value)}"
-        raise DataError(f"{what}: {advice}" if advice else what)
+        message = f"{name} must be of type {cls.__name__}, not {checks.shown(value)}"
+        raise DataError(f"{message}: {advice}" if advice else message)
 
 
 def _require_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
+    """Require one of several strings."""
     if not isinstance(value, str) or value not in choices:
         raise ParameterError(f"{name} must be {' or '.join(map(str, choices))}, not {checks.shown(value)}")
 
 
 def _require_callable(name: str, value: Any, _: Any) -> None:
+    """Require a function."""
     if not callable(value):
         raise ParameterError(f"{name} must be a function, not {checks.shown(value)}")
 
 
 def _require_mapping(name: str, value: Any, _: Any) -> None:
+    """Require a mapping with strings as keys."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise ParameterError(f"{name} must be a dict with texts as keys, not {checks.shown(value)}")
+        raise ParameterError(f"{name} must be a dict with strings as keys, not {checks.shown(value)}")
 
 
 def _require_list(name: str, value: Any, each: Check, owner: Any) -> None:
-    """Raise ParameterError unless this is a list, tuple, array or column of values that all pass a check."""
-    what = f"{name} must be a list, not {checks.shown(value)}"
+    """Require a list, tuple, array or column of values that all pass a check."""
+    message = f"{name} must be a list, not {checks.shown(value)}"
     if isinstance(value, str | bytes | bytearray | Mapping) or not hasattr(value, "__len__"):
-        raise ParameterError(what)
+        raise ParameterError(message)
     if isinstance(value, np.ndarray) and value.ndim != 1:
-        raise ParameterError(what)
+        raise ParameterError(message)
     try:
-        too_long = len(value) > MOST
-    except OverflowError:  # a range beyond the numbers of the machine
+        too_long = len(value) > MAX_VALUES
+    except OverflowError:  # a range whose length does not fit into 64 bits
         too_long = True
     if too_long:
-        raise ParameterError(f"{name} must hold at most {MOST:,} values, not {checks.shown(value)}")
+        raise ParameterError(f"{name} must hold at most {MAX_VALUES:,} values, not {checks.shown(value)}")
     try:
         parts = list(value)
-    except Exception as problem:  # iterating is foreign code
-        raise ParameterError(what) from problem
+    except Exception as problem:  # iterating a foreign object may raise anything
+        raise ParameterError(message) from problem
     for part in parts:
         try:
             each(name, part, owner)
@@ -270,6 +286,7 @@ def _require_list(name: str, value: Any, each: Check, owner: Any) -> None:
 
 
 def _path(name: str, value: Any, _: Any) -> None:
+    """Require a path, as a string or a Path, that is not empty."""
     try:
         usable = isinstance(value, str | os.PathLike) and b"\0" not in os.fsencode(value) and bool(os.fspath(value))
     except UnicodeEncodeError:
@@ -279,11 +296,13 @@ def _path(name: str, value: Any, _: Any) -> None:
 
 
 def _optional_path(name: str, value: Any, _: Any) -> None:
+    """Require a path or None."""
     if value is not None:
         _path(name, value, _)
 
 
 def _int(name: str, value: Any, _: Any) -> None:
+    """Require a whole number, or a seed if the argument has that name."""
     if name == "seed":
         checks.seed(value)
     else:
@@ -291,16 +310,19 @@ def _int(name: str, value: Any, _: Any) -> None:
 
 
 def _float(name: str, value: Any, _: Any) -> None:
+    """Require a finite number."""
     checks.finite_number(name, value)
 
 
 def _bool(name: str, value: Any, _: Any) -> None:
+    """Require True or False."""
     checks.flag(name, value)
 
 
 def _str(name: str, value: Any, _: Any) -> None:
+    """Require a string."""
     if not isinstance(value, str):
-        raise ParameterError(f"{name} must be a text, not {checks.shown(value)}")
+        raise ParameterError(f"{name} must be a string, not {checks.shown(value)}")
 
 
 _PLAIN: dict[Any, Check] = {int: _int, float: _float, bool: _bool, str: _str}

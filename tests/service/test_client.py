@@ -226,7 +226,7 @@ def test_what_a_caller_mixed_up_is_said_at_once() -> None:
     for page in ({"text": "<html>log in</html>"}, {"json": ["a list"]}):
         answering = httpx.MockTransport(lambda _, page=page: httpx.Response(200, **page))
         client = Client("http://shop", "id.secret", transport=answering)
-        with client, pytest.raises(ServiceError, match="what answers at shop is no service of cofactor"):
+        with client, pytest.raises(ServiceError, match="the server at shop is not a cofactor service"):
             client.models()
     refusing = httpx.MockTransport(lambda _: httpx.Response(502, text="<html>"))
     client = Client("http://shop", "id.secret", retries=0, transport=refusing)

@@ -45,10 +45,10 @@ def data(tmp_path: Path) -> Path:
 
 def test_from_a_job_to_a_backup_and_back(data: Path, tmp_path: Path) -> None:
     assert "job 1 is done: model 1 is active" in run("trainer", "--data", data, "--once")
-    assert "no job waits" in run("trainer", "--data", data, "--once")
+    assert "no jobs are queued" in run("trainer", "--data", data, "--once")
     assert "problem" not in run("doctor", "--data", data)
     assert "and models 1" in run("backup", tmp_path / "copy", "--data", data)
-    assert "0 users stay forgotten" in run("restore", tmp_path / "copy", "--data", tmp_path / "new")
+    assert "0 users stay erased" in run("restore", tmp_path / "copy", "--data", tmp_path / "new")
     told = json.loads(run("doctor", "--data", tmp_path / "new", "--json"))
     assert told["state"] == "ok"
     with pytest.raises(StoreError, match="not empty"):
@@ -96,6 +96,6 @@ def test_a_key_is_made_where_the_others_were_lost_and_revoked(tmp_path: Path, da
         assert least.role == "read"
     with pytest.raises(AssertionError, match="must be read or write or admin, not 'root'"):
         run("key", "--data", data, "--role", "root")
-    with pytest.raises(StoreError, match="holds no service"):
+    with pytest.raises(StoreError, match="does not contain a service"):
         run("key", "--data", tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()

@@ -54,7 +54,7 @@ def test_the_service_of_the_readme_answers_as_it_says(tmp_path: Path) -> None:
     assert process.returncode == 0, process.stderr + (tmp_path / "serve.log").read_text()
     assert process.stderr == ""
     said = process.stdout
-    assert said.startswith(f"model 1 answers at http://127.0.0.1:{port}\nadmin key, shown this once: ")
+    assert said.startswith(f"model 1 is served at http://127.0.0.1:{port}\nadmin key (shown only once): ")
     at = 0
     for pieces in told:
         for piece in pieces:

@@ -120,7 +120,7 @@ def test_a_cell_that_cannot_be_kept_stops_the_first_start_before_anything_is_sto
 ) -> None:
     assert titled.item_table is not None
     dirty = titled.item_table.with_columns(title=pl.lit("a\x00b"))
-    with pytest.raises(DataError, match=r"item 1: the title has the control character"):
+    with pytest.raises(DataError, match=r"item 1: the title contains the control character"):
         prepared(settings, titled.with_item_table(dirty), RECIPE)
     assert store.events.watermark() == 0
     assert prepared(settings, titled, RECIPE).is_first

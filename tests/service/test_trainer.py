@@ -225,7 +225,7 @@ def test_another_promotion_meanwhile_is_respected(trainer: Trainer, store: Store
 
     model = trainer.train(None, meddle)
     assert model.status == "held"
-    assert "active by now" in model.reasons[0]
+    assert "but model 1 is active now" in model.reasons[0]
     assert store.models.active().version == 1  # type: ignore[union-attr]
 
 

@@ -107,7 +107,7 @@ def test_a_job_that_kills_its_trainer_fails_after_the_third(data: Path, store: S
     assert Retraining(trainer, stale=0.4).work() is None
     failed = store.jobs.get(job.id)
     assert (failed.state, failed.attempts) == ("failed", 3)
-    assert "no sign of life" in failed.message
+    assert "no heartbeat" in failed.message
     store.jobs.enqueue("train", QUICK)
     done = Retraining(trainer).work()
     assert done is not None

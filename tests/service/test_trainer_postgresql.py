@@ -53,7 +53,9 @@ def test_a_model_is_learnt_examined_and_backed_up(url: str, tmp_path: Path) -> N
         restore(tmp_path / "copy", tmp_path / "new")
     result = CliRunner().invoke(app, ["backup", str(tmp_path / "again"), "--data", str(tmp_path), "--db", url])
     assert result.exit_code == 0, result.output
-    assert "the store is in PostgreSQL: pg_dump --format=custom --file=store.dump" in " ".join(result.stderr.split())
+    assert "the store is in PostgreSQL: back it up with pg_dump --format=custom --file=store.dump" in " ".join(
+        result.stderr.split()
+    )
 
 
 def test_a_trainer_outlives_its_database(server: Any, url: str, tmp_path: Path) -> None:

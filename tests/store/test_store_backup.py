@@ -89,10 +89,10 @@ def test_what_cannot_be_restored(tmp_path: Path) -> None:
         with pytest.raises(StoreError, match=r"is damaged|cannot be restored"):
             Store.restore(tmp_path / name, f"sqlite:///{tmp_path}/new.db")
         assert not (tmp_path / "new.db").exists(), name
-    with pytest.raises(StoreError, match="is there already: move it away first"):
+    with pytest.raises(StoreError, match="already exists: move it away first"):
         Store.restore(tmp_path / "good", f"sqlite:///{tmp_path}/store.db")
     (tmp_path / "new.db-wal").write_bytes(b"left over")
-    with pytest.raises(StoreError, match="is left of another store"):
+    with pytest.raises(StoreError, match="belongs to another store"):
         Store.restore(tmp_path / "good", f"sqlite:///{tmp_path}/new.db")
     with pytest.raises(StoreError, match="only a store in SQLite is a file"):
         Store.restore(tmp_path / "good", "postgresql://host/shop")
@@ -102,7 +102,7 @@ def test_a_restore_that_cannot_forget_leaves_no_store(tmp_path: Path) -> None:
     with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
         store.back_up(tmp_path / "good")
     (tmp_path / "stones.json").write_text("cut sho")
-    with pytest.raises(StoreError, match="holds no tombstones that can be read"):
+    with pytest.raises(StoreError, match="is not a readable tombstone file"):
         Store.restore(tmp_path / "good", f"sqlite:///{tmp_path}/new.db", tmp_path / "stones.json")
     assert not list(tmp_path.glob("new.db*"))
 

@@ -60,15 +60,15 @@ def test_many_items_from_a_table(store: Store) -> None:
     [
         (Item("", "Alien"), "item 2 is empty"),
         (Item("alien", "a" * 1_001), "item 2: the title has 1,001 characters"),
-        (Item("alien", "a\0"), r"item 2: the title has the control character U\+0000"),
-        (Item("alien", metadata={"x": float("nan")}), "item 2: the metadata cannot be kept as JSON"),
-        (Item("alien", metadata={"x": object()}), "item 2: the metadata cannot be kept as JSON"),
+        (Item("alien", "a\0"), r"item 2: the title contains the control character U\+0000"),
+        (Item("alien", metadata={"x": float("nan")}), "item 2: the metadata cannot be stored as JSON"),
+        (Item("alien", metadata={"x": object()}), "item 2: the metadata cannot be stored as JSON"),
         (Item("alien", metadata={"x": "y" * 70_000}), "item 2: the metadata is longer than 65,536 bytes"),
-        (Item("alien", metadata={"x": "\ud800"}), "item 2: the metadata has half a surrogate pair"),
+        (Item("alien", metadata={"x": "\ud800"}), "item 2: the metadata contains half a surrogate pair"),
         (Item("alien", metadata=[1]), "item 2: the metadata must map names to values"),  # type: ignore[arg-type]
         (Item("alien", metadata={1: 2}), "item 2: the metadata must map names to values"),  # type: ignore[dict-item]
-        (Item("alien", available=1), "item 2: available is true or false, not 1"),  # type: ignore[arg-type]
-        ("alien", "item 2 is no Item but a str"),
+        (Item("alien", available=1), "item 2: available must be true or false, not 1"),  # type: ignore[arg-type]
+        ("alien", "item 2 must be an Item, not str"),
     ],
 )
 def test_items_that_are_refused_leave_the_others_out(store: Store, item: Item, message: str) -> None:
@@ -143,7 +143,7 @@ def test_settings_are_shared(store: Store, url: str) -> None:
         assert other.settings.get("kind") == "events"
         assert other.settings.get("scale") == [0.5, 5]
         assert other.settings.get("none") is None
-    with pytest.raises(DataError, match="the setting 'x' cannot be kept as JSON"):
+    with pytest.raises(DataError, match="the setting 'x' cannot be stored as JSON"):
         store.settings.put("x", object())
 
 
@@ -178,9 +178,9 @@ def test_impressions_do_not_wait_while_others_write(store: Store) -> None:
     ("shown", "message"),
     [
         (Impression("", ["alien"]), "impression 2: the user is empty"),
-        (Impression("ana", "alien"), "impression 2: items are a list, and not 'alien'"),
-        (Impression("ana", []), "impression 2 is of 0 items"),
-        (Impression("ana", ["alien"], [1, 1]), "impression 2 is of 1 items with 2 propensities"),
+        (Impression("ana", "alien"), "impression 2: items must be a list, not 'alien'"),
+        (Impression("ana", []), "impression 2 has 0 items"),
+        (Impression("ana", ["alien"], [1, 1]), "impression 2 has 1 items and 2 propensities"),
         (Impression("ana", ["alien"], [0.0]), "impression 2: the propensity must be from 1e-12 to 1"),
         (Impression("ana", ["alien"], [1.5]), "impression 2: the propensity must be from 1e-12 to 1"),
         (Impression("ana", ["alien"], model=-1), "impression 2: the model must be from 0"),

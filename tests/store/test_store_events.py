@@ -103,7 +103,7 @@ def test_a_key_with_other_content_is_a_conflict_and_nothing_of_its_request_is_st
     store: Store, other: Event
 ) -> None:
     store.events.append([Event("ana", "alien", 5, key="a", time=60)])
-    with pytest.raises(ConflictError, match="event 2: the key 'a' was used before for another event") as caught:
+    with pytest.raises(ConflictError, match="event 2: the key 'a' was already used for another event") as caught:
         store.events.append([Event("cy", "alien", 1, key="n"), other])
     assert caught.value.places == (2,)
     assert store.events.of_user("cy") == []
@@ -332,7 +332,7 @@ def test_a_queue_that_is_full_says_so(
     gate = stall(store)
     monkeypatch.setattr(store._writer._queue, "maxsize", 2)
     futures = [store.events.submit([Event("ana", n, 1)]) for n in range(2)]
-    with pytest.raises(StoreUnavailableError, match="wait to be written already") as caught:
+    with pytest.raises(StoreUnavailableError, match="are already queued") as caught:
         store.events.submit([Event("ana", 2, 1)])
     assert caught.value.written == "no"
     monkeypatch.setattr(store._writer._queue, "maxsize", 9)
@@ -340,7 +340,7 @@ def test_a_queue_that_is_full_says_so(
         store.events.append([Event("ana", 3, 1)], seconds=0.01)
     assert caught.value.written == "no"  # it was taken back in time
     monkeypatch.setattr(writer, "MOST_ROWS_WAITING", 5)
-    with pytest.raises(StoreUnavailableError, match="3 requests with 3 events wait to be written already"):
+    with pytest.raises(StoreUnavailableError, match="3 requests with 3 events are already queued"):
         store.events.submit([Event("ana", n, 1) for n in range(3)])
     monkeypatch.undo()
     gate.set()
@@ -404,7 +404,7 @@ def test_what_the_door_lets_pass_comes_back_as_it_was(shared_store: Store, rows:
         (Event("ana", "alien", "5"), "the value is not a number: '5'"),  # type: ignore[arg-type]
         (Event("ana", "alien", 10**400), "the value must be from -1e"),
         (Event("ana", "alien", 0, "event"), "the value of an event must be from 1e-30"),
-        (Event("ana", "alien", 1, "removal"), "the value of a removal is given; a removal has none"),
+        (Event("ana", "alien", 1, "removal"), "the value of a removal must be left out"),
         (Event("ana", "alien", 1, "like"), "the kind must be one of rating, event, removal"),  # type: ignore[arg-type]
         (Event("ana", "alien", 1, []), "the kind must be one of rating, event, removal"),  # type: ignore[arg-type]
         (Event("", "alien", 1), "the user is empty"),
@@ -419,10 +419,10 @@ def test_what_the_door_lets_pass_comes_back_as_it_was(shared_store: Store, rows:
         (Event("ana", "alien", 1, time=-1), "the time is before 1970: -1"),
         (Event("ana", "alien", 1, time=1_800_000_000), "more than a day ahead of this machine's clock"),
         (Event("ana", "alien", 1, time=1.5), "not a whole number of seconds since 1970: 1.5"),  # type: ignore[arg-type]
-        (Event("ana", "alien", 1, key=""), "the key is empty; leave it out where there is none"),
+        (Event("ana", "alien", 1, key=""), "the key is empty; leave it out if there is none"),
         (Event("ana", "alien", 1, key="k" * 129), "the key has 129 characters"),
         (Event("ana", "alien", 1, key=7), "the key is not a string: 7"),  # type: ignore[arg-type]
-        ("ana", "is no Event but a str"),
+        ("ana", "must be an Event, not str"),
     ],
 )
 def test_each_refusal_says_where_and_what(event: Event, message: str) -> None:

@@ -180,7 +180,7 @@ def test_tombstones_beside_a_backup(store: Store, empty_url: str, tmp_path: Path
         assert other.forgotten.is_forgotten("ana@example.org")
     with Store.open(f"sqlite:///{tmp_path}/third.db") as third:
         third.forgotten.forget("cy")
-        with pytest.raises(StoreError, match="is of another store"):
+        with pytest.raises(StoreError, match="belongs to another store"):
             third.forgotten.reapply_file(tmp_path / "tombstones.json")
         assert third.forgotten.is_forgotten("cy")
 
@@ -190,7 +190,7 @@ def test_files_that_hold_no_tombstones(tmp_path: Path, written: str) -> None:
     (tmp_path / "t.json").write_text(written)
     with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
         for path in (tmp_path / "t.json", tmp_path / "nowhere"):
-            with pytest.raises(StoreError, match="holds no tombstones that can be read"):
+            with pytest.raises(StoreError, match="is not a readable tombstone file"):
                 store.forgotten.reapply_file(path)
 
 

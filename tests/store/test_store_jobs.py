@@ -46,7 +46,7 @@ def test_a_job_from_the_queue_to_its_end(store: Store) -> None:
     assert (done.state, done.progress, done.message) == ("done", 1.0, "model 3")
     assert done.created <= (done.started or 0) <= (done.finished or 0)
     for late in (store.jobs.heartbeat, store.jobs.finish, lambda job: store.jobs.fail(job, "x")):
-        with pytest.raises(JobLostError, match=f"job {job.id} is no longer t1's"):
+        with pytest.raises(JobLostError, match=f"job {job.id} is no longer assigned to t1"):
             late(job)
 
 
@@ -99,7 +99,7 @@ def test_a_silent_worker_loses_its_job_and_the_third_time_it_fails(store: Store)
                 store.jobs.finish(lost)
     assert store.jobs.claim("other", stale_after=30) is None
     failed = store.jobs.get(job.id)
-    assert (failed.state, failed.message) == ("failed", "no sign of life from t3 for 30 s (attempt 3 of 3)")
+    assert (failed.state, failed.message) == ("failed", "no heartbeat from t3 for 30 s (attempt 3 of 3)")
 
 
 def test_a_heartbeat_keeps_a_job(store: Store) -> None:
@@ -179,19 +179,19 @@ def test_each_job_has_one_winner_among_threads_of_several_stores(store: Store, u
 def test_what_is_refused(store: Store) -> None:
     with pytest.raises(StoreError, match="there is no job 7"):
         store.jobs.get(7)
-    with pytest.raises(DataError, match="the job's spec cannot be kept as JSON"):
+    with pytest.raises(DataError, match="the job's spec cannot be stored as JSON"):
         store.jobs.enqueue("train", {"x": object()})
     with pytest.raises(DataError, match="the job's kind is empty"):
         store.jobs.enqueue("")
-    with pytest.raises(ParameterError, match="the state is one of queued, running, done, failed, not 'lost'"):
+    with pytest.raises(ParameterError, match="state must be one of queued, running, done, failed, not 'lost'"):
         store.jobs.newest(state="lost")  # type: ignore[arg-type]
-    with pytest.raises(ParameterError, match="stale_after is a number of seconds above 0, not 0"):
+    with pytest.raises(ParameterError, match="stale_after must be a number of seconds above 0, not 0"):
         store.jobs.claim("t1", stale_after=0)
     store.jobs.enqueue("train")
     job = store.jobs.claim("t1")
     assert job is not None
     with pytest.raises(DataError, match="the progress must be from 0 to 1"):
         store.jobs.heartbeat(job, progress=1.5)
-    with pytest.raises(DataError, match="a job's message is a string"):
+    with pytest.raises(DataError, match="the message of a job must be a string"):
         store.jobs.finish(job, 7)  # type: ignore[arg-type]
     assert jobs.MOST_ATTEMPTS == 3

@@ -29,7 +29,7 @@ def test_a_key_opens_until_it_is_revoked(store: Store, url: str) -> None:
     store.keys.revoke(key.id)  # again
     (found,) = store.keys.all()
     assert found.revoked is not None
-    with pytest.raises(StoreError, match="there is no key of this id"):
+    with pytest.raises(StoreError, match="there is no key with this ID"):
         store.keys.revoke("nobody")
 
 
@@ -62,7 +62,7 @@ def test_what_opens_nothing(store: Store) -> None:
         assert store.keys.check(wrong) is None, wrong
     assert store.keys.check(None) is None  # type: ignore[arg-type]
     assert store.keys.check(one) is not None
-    with pytest.raises(ParameterError, match="the role is one of read, write, admin, not 'root'"):
+    with pytest.raises(ParameterError, match="role must be one of read, write, admin, not 'root'"):
         store.keys.create("root", "x")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="the label has 201 characters"):
         store.keys.create("read", "x" * 201)
@@ -90,9 +90,7 @@ def test_secrets_are_compared_by_compare_digest_whoever_asks() -> None:
     assert returns[0] is function.body[-1]
     compared = function.body[-2]
     assert isinstance(compared, ast.Assign)
-    assert ast.unparse(compared.value) == (
-        "hmac.compare_digest(_hash(secret), _NOBODY if found is None else found.hash)"
-    )
+    assert ast.unparse(compared.value) == ("hmac.compare_digest(_hash(secret), _NO_HASH if row is None else row.hash)")
     equalities = [node for node in ast.walk(function) if isinstance(node, ast.Eq | ast.NotEq)]
     assert len(equalities) == 1  # the id, in the query
 

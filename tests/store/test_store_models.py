@@ -46,7 +46,7 @@ def test_a_candidate_is_kept_as_it_is_told(store: Store) -> None:
     assert store.models.previous() is None
     with pytest.raises(StoreError, match="there is no model 2"):
         store.models.get(2)
-    with pytest.raises(StoreError, match="the estimator is no JSON"):
+    with pytest.raises(StoreError, match="the estimator is not valid JSON"):
         store.models.add_candidate("{", "m", "0", watermark=0)
     with pytest.raises(DataError, match="the artifact's file name is not a string"):
         store.models.add_candidate("{}", 7, "0", watermark=0)  # type: ignore[arg-type]
@@ -80,7 +80,7 @@ def test_a_model_that_is_held(store: Store) -> None:
     assert (held.status, held.reasons) == ("held", ["ndcg fell by 0.02", "3 users have half of all recommendations"])
     store.models.promote(1)  # somebody decides otherwise
     assert store.models.get(1).reasons == []
-    with pytest.raises(StoreError, match="model 1 is active: roll back or promote another first"):
+    with pytest.raises(StoreError, match="model 1 is active: roll back or promote another model first"):
         store.models.hold(1, [])
     store.models.promote(2)
     assert store.models.hold(1, ["rolled back"]).status == "held"
@@ -90,11 +90,11 @@ def test_a_model_that_is_held(store: Store) -> None:
 
 def test_a_candidate_replaces_only_what_it_was_compared_with(store: Store) -> None:
     add(store, 3)
-    with pytest.raises(StoreError, match="model 2 was compared with model 1, and none is active by now"):
+    with pytest.raises(StoreError, match="model 2 was compared with model 1, but no model is active now"):
         store.models.promote(2, instead_of=1)
     store.models.promote(1)
     store.models.promote(2, instead_of=1)
-    with pytest.raises(StoreError, match="model 3 was compared with model 1, and model 2 is active by now"):
+    with pytest.raises(StoreError, match="model 3 was compared with model 1, but model 2 is active now"):
         store.models.promote(3, instead_of=1)
     assert store.models.active().version == 2  # type: ignore[union-attr]
 
@@ -113,7 +113,9 @@ def test_what_may_be_pruned_is_never_the_active_or_the_previous_one(store: Store
     with pytest.raises(StoreError, match="model 1 cannot be promoted: its artifact was deleted"):
         store.models.promote(1)
     for version, status in ((4, "previous"), (5, "active")):
-        with pytest.raises(StoreError, match=f"model {version} is the {status} one: its artifact must stay"):
+        with pytest.raises(
+            StoreError, match=f"model {version} is the {status} model: its artifact must not be deleted"
+        ):
             store.models.pruned(version)
 
 

@@ -74,7 +74,9 @@ def test_threads_that_open_an_empty_database_at_once_make_one_store(empty_url: s
 def test_a_newer_store_is_refused(empty_url: str) -> None:
     with Store.open(empty_url) as store:
         store._writer.run(lambda c: c.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = 'v999'")).close())
-    with pytest.raises(StoreError, match=r"is of a newer version of cofactor \(revision v999\): update cofactor"):
+    with pytest.raises(
+        StoreError, match=r"was written by a newer version of cofactor \(revision v999\): update cofactor"
+    ):
         Store.open(empty_url)
 
 
@@ -84,9 +86,7 @@ def test_a_database_with_others_tables_is_refused_and_left_alone(empty_url: str)
     database = Database.at(empty_url)
     with database.transaction() as connection:
         connection.exec_driver_sql("CREATE TABLE users (name text)")
-    with pytest.raises(
-        StoreError, match="has a table 'users' that is not cofactor's: give the store a database of its"
-    ):
+    with pytest.raises(StoreError, match="has a table 'users' of another application: use a separate database"):
         Store.open(empty_url)
     with database.transaction() as connection:
         connection.exec_driver_sql("DROP TABLE users")
@@ -100,12 +100,12 @@ def test_a_database_with_others_tables_is_refused_and_left_alone(empty_url: str)
     [
         ("mysql://host/shop", "not mysql://host/shop"),
         ("mysql://ana:s3cret@host/shop", r"not mysql://ana:\*\*\*@host/shop"),
-        ("shop.db", "this is no database URL"),
-        ("", "this is no database URL"),
-        (None, "this is no database URL"),
-        ("sqlite://", "a store outlives its process: name its file"),
-        ("sqlite:///:memory:", "a store outlives its process: name its file"),
-        ("sqlite:///file:x?mode=memory&uri=true", "a store outlives its process: name its file"),
+        ("shop.db", "invalid database URL"),
+        ("", "invalid database URL"),
+        (None, "invalid database URL"),
+        ("sqlite://", "a store cannot be in memory: name a file"),
+        ("sqlite:///:memory:", "a store cannot be in memory: name a file"),
+        ("sqlite:///file:x?mode=memory&uri=true", "a store cannot be in memory: name a file"),
         ("sqlite:////nowhere/at/all/shop.db", "shop.db cannot be opened: No such file or directory"),
         ("sqlite:////tmp", "/tmp cannot be opened: Is a directory"),
     ],
@@ -166,7 +166,7 @@ def test_a_sqlite_that_does_not_keep_a_promise_is_refused(tmp_path: Path, monkey
 
     real = sqlite3.dbapi2.connect
     monkeypatch.setattr(sqlite3.dbapi2, "connect", lambda *a, **k: real(*a, **{**k, "factory": Forgetful}))
-    with pytest.raises(StoreError, match="SQLite keeps synchronous at 1 where the store needs 2"):
+    with pytest.raises(StoreError, match="SQLite keeps synchronous at 1 but the store needs 2"):
         Store.open(f"sqlite:///{tmp_path}/store.db")
 
 

@@ -73,7 +73,7 @@ def test_ratings_the_last_by_time_counts_and_removals_take_away(store: Store) ->
     assert store.events.state("ratings").sort("item").rows() == [("ana", *kept) for kept in expected]
     assert store.events.state("ratings", until=2).rows() == [("ana", "alien", 5.0, 200)]
     assert store.events.state("events").rows()[0][:3] == ("ana", "alien", 1.0)
-    with pytest.raises(KindError, match="the kind is ratings or events, not 'clicks'"):
+    with pytest.raises(KindError, match="kind must be ratings or events, not 'clicks'"):
         store.events.state("clicks")  # type: ignore[arg-type]
 
 
@@ -195,16 +195,25 @@ def test_odd_ids_survive_the_way(store: Store) -> None:
             ),
             "row 1: the value is missing",
         ),
-        (pl.DataFrame({"user": ["a"], "item": [None], "value": [1.0]}), "the column 'item' holds Null"),
+        (
+            pl.DataFrame({"user": ["a"], "item": [None], "value": [1.0]}),
+            "'item' must have type String or Int64, not Null",
+        ),
         (pl.DataFrame({"user": ["a", ""], "item": ["b"] * 2, "value": [1.0] * 2}), "the user '' is empty"),
-        (pl.DataFrame({"user": ["a"], "item": [1.5], "value": [1.0]}), "the column 'item' holds Float64"),
+        (
+            pl.DataFrame({"user": ["a"], "item": [1.5], "value": [1.0]}),
+            "the column 'item' must have type String or Int64, not Float64",
+        ),
         (pl.DataFrame({"user": ["a"] * 2, "item": ["b"] * 2, "value": [1.0, float("nan")]}), "row 2: the value nan"),
         (
             pl.DataFrame({"user": ["a"], "item": ["b"], "value": [1.0], "time": [10**12]}),
             "row 1: the time 1000000000000",
         ),
-        (pl.DataFrame({"user": ["a"], "item": ["b"], "value": [1.0], "time": [1.5]}), "'time' holds Float64"),
-        ([1, 2], "load takes Interactions or a polars frame, not list"),
+        (
+            pl.DataFrame({"user": ["a"], "item": ["b"], "value": [1.0], "time": [1.5]}),
+            "'time' must have type Int64, not Float64",
+        ),
+        ([1, 2], "table must be Interactions or a polars DataFrame, not list"),
     ],
 )
 def test_tables_that_are_refused(store: Store, frame: pl.DataFrame, message: str) -> None:
@@ -214,11 +223,11 @@ def test_tables_that_are_refused(store: Store, frame: pl.DataFrame, message: str
 
 
 def test_a_table_must_be_of_the_kind(store: Store, ratings: Interactions) -> None:
-    with pytest.raises(KindError, match="these are ratings, not events"):
+    with pytest.raises(KindError, match="it contains ratings, not events"):
         store.events.load(ratings, kind="events")
-    with pytest.raises(KindError, match="say what a frame holds"):
+    with pytest.raises(KindError, match="a DataFrame needs a kind"):
         store.events.load(ratings.frame())
-    with pytest.raises(DataError, match="the store keeps no weights"):
+    with pytest.raises(DataError, match="the store does not support weights"):
         store.events.load(ratings.with_weights(np.full(len(ratings), 2.0)))
 
 

@@ -1,10 +1,16 @@
-"""Who sets the recommendations, what they do to people and catalog, and what helps.
+"""Audits of a recommender: concentration and exposure, group influence, cold start and the feedback loop.
 
+Accuracy alone does not show whose ratings determine the lists, which items are never recommended, or what happens when
+the model is trained on the responses to its own lists. The mitigations here (row weights and re-ranked lists) can be
+compared by simulation.
+
+Examples
+--------
 >>> import cofactor
 >>> from cofactor.datasets.synthetic import World, generate
 >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
->>> found = cofactor.audit.exposure(cofactor.Recommender.fit(cofactor.Bias(), ratings), n=5)
->>> found.shown.gini > found.rated.gini  # lists are less even than what people rated
+>>> result = cofactor.audit.exposure(cofactor.Recommender.fit(cofactor.Bias(), ratings), n=5)
+>>> result.shown.gini > result.rated.gini  # recommendations are more concentrated than ratings
 True
 """
 

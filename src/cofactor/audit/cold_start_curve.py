@@ -1,8 +1,9 @@
-"""The cold start: how good predictions for a newcomer are after none, one, two, ... of their ratings.
+"""Cold-start curve: accuracy for new users after 0, 1, 2, ... of their ratings.
 
-Some users are held out whole, and met again as newcomers: each is folded in on the first g ratings of a random order of
-their own, and asked about ratings that are the same for every g. Beside the personal model stands the baseline, folded
-in alike: up to the number where the two part, being personal is not worth the trouble.
+Some users are held out of training entirely and then treated as new users: each is folded in with the first g ratings
+of a random order of their history and scored on a fixed set of later ratings, the same for every g. The baseline is
+folded in the same way. The number of ratings from which the two curves differ is the history that a user needs before
+personalization pays off.
 """
 
 from __future__ import annotations
@@ -42,29 +43,35 @@ from cofactor.validation import validated
 __all__ = ["GIVEN", "ColdStart", "cold_start"]
 
 GIVEN = (0, 1, 2, 3, 5, 8, 12, 20)
+"""Default history lengths of the curve."""
 K = 10
-FEWEST, MOST = 20, 1000
-"""So many users must have enough ratings for a number to be asked about, and so many are held out at most."""
+MIN_USERS, MAX_HELD_OUT = 20, 1000
+"""Minimum number of users with enough ratings for a history length; maximum number of users held out."""
 
 
 @dataclass(frozen=True, eq=False)
 class ColdStart:
-    """How accuracy grows with what a newcomer has given; see `cold_start`, which makes it.
+    """Accuracy for new users as a function of the number of their ratings; returned by `cold_start`.
 
-    Attributes:
+    Attributes
+    ----------
+    curve : pl.DataFrame
+        One row per history length: given, personal, personal_low, personal_high, baseline, baseline_low,
+        baseline_high, difference, difference_low, difference_high, users. `difference` is personal - baseline, paired
+        by user. All intervals are 95 % bootstrap intervals over users; nan where there are too few users.
+    beats_from : int or None
+        Smallest history length from which the personal model is better than the baseline at this and every larger
+        length, each time with an interval that excludes 0. None if there is no such length.
+    metric : {'rmse', 'ndcg@10'}
+        Metric of the curve: "rmse" (lower is better) for ratings, "ndcg@10" (higher is better) for events.
 
-        curve: one row for each number of ratings: given, personal, personal_low, personal_high, baseline,
-            baseline_low, baseline_high, difference, difference_low, difference_high (personal - baseline, paired by
-            user), users; all intervals 95 % over users.
-        beats_from: the smallest number from which on the personal model is better at every number asked about, each
-            time with an interval that leaves out 0; None where there is none.
-        metric: "rmse" (less is better) or "ndcg@10" (more is).
-
+    Examples
+    --------
     >>> import cofactor
     >>> from cofactor.datasets.synthetic import World, generate
     >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
-    >>> found = cofactor.audit.cold_start(cofactor.ItemKNN(), ratings, given=(0, 2, 5))
-    >>> found.curve.columns[:4]
+    >>> result = cofactor.audit.cold_start(cofactor.ItemKNN(), ratings, given=(0, 2, 5))
+    >>> result.curve.columns[:4]
     ['given', 'personal', 'personal_low', 'personal_high']
     """
 
@@ -82,116 +89,154 @@ def cold_start(
     users: float = 0.2,
     seed: int = 0,
 ) -> ColdStart:
-    """Hold out a share `users` of those with enough rows, fit on the others, fold each in on the first g of their rows.
+    """Compute the cold-start curve of an estimator on users held out of training.
 
-    Enough: twice the largest number of `given`; where fewer than 20 users have that, the largest numbers are left out.
-    What is scored are the rows behind the largest number, the same for every g; in rankings of events the rows before
-    them are left out for every g. At most 1,000 users are held out. Deterministic in the seed. Raises KindError for a
-    model that cannot fold in, ParameterError for no numbers, another share or what is no estimator, DataError where
-    there are too few users.
+    Parameters
+    ----------
+    estimator : Estimator
+        Estimator whose model can fold in users.
+    interactions : Interactions
+        Ratings or events. A user is eligible with at least twice as many rows as the largest history length.
+    given : sequence of int, optional
+        History lengths, from 0. The largest ones are dropped if fewer than 20 users are eligible for them.
+    users : float, default 0.2
+        Share of the eligible users to hold out, between 0 and 1. At most 1,000 users are held out.
+    seed : int, default 0
+        Seed of the sample, the order of each history, the fits and the bootstrap. The result is deterministic.
 
+    Returns
+    -------
+    ColdStart
+        The curve and the history length from which the personal model is better.
+
+    Raises
+    ------
+    KindError
+        The model cannot fold in users, or the estimator does not fit the kind of the interactions.
+    ParameterError
+        `given` has no number above 0, `users` is not a share, or `estimator` is not an estimator.
+    DataError
+        Fewer than 20 users are eligible.
+
+    Notes
+    -----
+    The test rows are those after the largest history length, the same for every length. For events, the rows up to the
+    largest history length are excluded from the ranking at every length.
+
+    Examples
+    --------
     >>> import cofactor
     >>> from cofactor.datasets.synthetic import World, generate
     >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
-    >>> found = cofactor.audit.cold_start(cofactor.ExplicitALS(factors=4), ratings, given=(0, 2, 5))
-    >>> found.metric, found.curve["given"].to_list(), found.curve["users"][0]
+    >>> result = cofactor.audit.cold_start(cofactor.ExplicitALS(factors=4), ratings, given=(0, 2, 5))
+    >>> result.metric, result.curve["given"].to_list(), result.curve["users"][0]
     ('rmse', [0, 2, 5], 7)
     """
-    numbers = sorted(set(checks.whole_numbers("given", given, low=0)))
-    if numbers[-1] == 0:
-        raise ParameterError(f"given must be numbers of ratings from 0 on, and not 0 alone, not {given!r}")
+    lengths = sorted(set(checks.whole_numbers("given", given, low=0)))
+    if lengths[-1] == 0:
+        raise ParameterError(f"given must contain a number of ratings above 0; got {given!r}")
     users, seed = checks.share("users", users), checks.seed(seed)
     checked_estimator(estimator).require(interactions)
-    newcomers = _Newcomers.of(interactions, numbers, users, seed)
-    numbers = [g for g in numbers if g <= newcomers.most]
-    personal, baseline = (newcomers.met(one, seed) for one in (estimator, baseline_for(interactions.kind)))
-    rows = [(g, *newcomers.figures(personal, baseline, g, seed)) for g in numbers]
-    names = [f"{who}{end}" for who in ("personal", "baseline", "difference") for end in ("", "_low", "_high")]
+    held_out = _HeldOutUsers.sample(interactions, lengths, users, seed)
+    lengths = [g for g in lengths if g <= held_out.max_length]
+    personal = held_out.fit_others(estimator, seed)
+    baseline = held_out.fit_others(baseline_for(interactions.kind), seed)
+    rows = [(g, *held_out.compare(personal, baseline, g, seed)) for g in lengths]
+    names = [f"{model}{end}" for model in ("personal", "baseline", "difference") for end in ("", "_low", "_high")]
     schema = {"given": pl.Int64, **dict.fromkeys(names, pl.Float64)}
-    curve = pl.DataFrame(rows, schema=schema, orient="row").with_columns(users=pl.lit(len(newcomers.users)))
+    curve = pl.DataFrame(rows, schema=schema, orient="row").with_columns(users=pl.lit(len(held_out.users)))
     metric = main_metric(interactions.kind, K)
     return ColdStart(curve, _beats_from(curve, metric), metric)
 
 
 @dataclass(frozen=True, eq=False)
-class _Newcomers:
-    """Users held out whole.
+class _HeldOutUsers:
+    """Users held out of training, with a random order of each user's rows.
 
-    Attributes:
-        table: everybody's rows.
-        users: (n,) row numbers of those held out.
-        most: how many rows of each may be given.
-        place: (rows of the table,) where each row stands in the random order of its user.
+    Attributes
+    ----------
+    table : Interactions
+        The rows of all users.
+    users : ndarray of shape (n,), int32
+        Row numbers of the held-out users.
+    max_length : int
+        Largest history length of the curve.
+    position : ndarray of shape (n_rows,), int64
+        Position of each row of the table in the random order of its user.
     """
 
     table: Interactions
     users: Int32
-    most: int
-    place: Int64
+    max_length: int
+    position: Int64
 
     @classmethod
-    def of(cls, table: Interactions, numbers: Sequence[int], share: float, seed: int) -> Self:
+    def sample(cls, table: Interactions, lengths: Sequence[int], share: float, seed: int) -> Self:
         counts = table.by_user.counts
-        able = [g for g in numbers if g > 0 and (counts >= 2 * g).sum() >= FEWEST]
-        if not able:
-            least = 2 * min(g for g in numbers if g > 0)
+        feasible = [g for g in lengths if g > 0 and (counts >= 2 * g).sum() >= MIN_USERS]
+        if not feasible:
+            min_rows = 2 * min(g for g in lengths if g > 0)
             raise DataError(
-                f"a cold-start curve needs {FEWEST} users with {least} rows or more, and there are "
-                f"{(counts >= least).sum()}"
+                f"a cold-start curve needs at least {MIN_USERS} users with {min_rows} or more rows each; there are "
+                f"{(counts >= min_rows).sum()}"
             )
-        most, stream = max(able), random_stream(seed, "cold start")
-        enough = np.flatnonzero(counts >= 2 * most)
-        n = min(max(int(share * len(enough)), FEWEST // 4), MOST)
-        users = np.sort(stream.permutation(enough)[:n]).astype(np.int32)
+        max_length, stream = max(feasible), random_stream(seed, "cold start")
+        eligible = np.flatnonzero(counts >= 2 * max_length)
+        n = min(max(int(share * len(eligible)), MIN_USERS // 4), MAX_HELD_OUT)
+        users = np.sort(stream.permutation(eligible)[:n]).astype(np.int32)
         order = np.lexsort((stream.random(len(table)), table.u))
-        place = np.empty(len(table), np.int64)
-        place[order] = np.arange(len(table)) - table.by_user.start[table.u[order]]
-        return cls(table, users, most, place)
+        position = np.empty(len(table), np.int64)
+        position[order] = np.arange(len(table)) - table.by_user.start[table.u[order]]
+        return cls(table, users, max_length, position)
 
     @cached_property
-    def held_out(self) -> Bool:
+    def row_mask(self) -> Bool:
         return np.isin(self.table.u, self.users)
 
     @cached_property
     def test(self) -> Interactions:
-        return self.table.select(self.held_out & (self.place >= self.most))
+        return self.table.select(self.row_mask & (self.position >= self.max_length))
 
-    def first(self, g: int) -> SparseRows:
-        """The first g rows of each newcomer: a matrix of n rows."""
-        return self.table.select(self.held_out & (self.place < g)).by_user.take(self.users)
+    def history(self, g: int) -> SparseRows:
+        """The first g rows of each held-out user, as a matrix of n rows."""
+        return self.table.select(self.row_mask & (self.position < g)).by_user.take(self.users)
 
-    def met(self, estimator: Estimator, seed: int) -> Recommender:
-        """Learnt from all others, with priors where it takes any. Raises KindError where it cannot fold in."""
-        recommender = Recommender.fit(estimator, self.table.select(~self.held_out), seed=seed)
+    def fit_others(self, estimator: Estimator, seed: int) -> Recommender:
+        """Fit on all other users, with learned priors if the model uses them. Raises KindError if it cannot fold in."""
+        recommender = Recommender.fit(estimator, self.table.select(~self.row_mask), seed=seed)
         if not isinstance(recommender.model, FoldsIn):
-            raise KindError(f"{estimator.name} cannot fold in newcomers, so it has no cold-start curve")
+            raise KindError(f"{estimator.name} cannot fold in new users, so it has no cold-start curve")
         return eased_in(recommender, seed=seed)
 
-    def figures(self, personal: Recommender, baseline: Recommender, g: int, seed: int) -> tuple[float, ...]:
-        """Mean and ends of both models and of their difference, once g rows of each newcomer are known."""
-        known = self.first(g)
+    def compare(self, personal: Recommender, baseline: Recommender, g: int, seed: int) -> tuple[float, ...]:
+        """Mean and interval of both models and of their difference with g rows of each held-out user."""
+        history = self.history(g)
+        models = [recommender.folded_in(history) for recommender in (personal, baseline)]
         if self.table.kind == "events":
-            mine, theirs = (self._ndcg(rec.folded_in(known), known) for rec in (personal, baseline))
-            own = [bootstrap_interval(values, seed=seed) for values in (mine, theirs)]
-            return (*own[0], *own[1], *paired_difference(mine, theirs, seed=seed))
-        count = np.bincount(self._row(self.test.u), minlength=len(self.users))
-        mine, theirs = (self._squares(rec.folded_in(known), known) for rec in (personal, baseline))
-        own = [_rooted(bootstrap_ratio(sums, count, seed=seed)) for sums in (mine, theirs)]
-        return (*own[0], *own[1], *paired_rmse_difference(mine, theirs, count, seed=seed))
+            x, y = (self._ndcg(model, history) for model in models)
+            intervals = [bootstrap_interval(values, seed=seed) for values in (x, y)]
+            return (*intervals[0], *intervals[1], *paired_difference(x, y, seed=seed))
+        counts = np.bincount(self._row(self.test.u), minlength=len(self.users))
+        x, y = (self._squared_errors(model, history) for model in models)
+        intervals = [_square_root(bootstrap_ratio(sums, counts, seed=seed)) for sums in (x, y)]
+        return (*intervals[0], *intervals[1], *paired_rmse_difference(x, y, counts, seed=seed))
 
-    def _squares(self, model: Any, known: SparseRows) -> Float64:
-        """Each newcomer's summed squared errors on the test rows: (n,)."""
+    def _squared_errors(self, model: Any, history: SparseRows) -> Float64:
+        """Sum of squared errors on the test rows by held-out user: (n,)."""
         u = self._row(self.test.u)
-        ratings = model.predict(UserBatch.trained(u, known), self.test.i)
-        return errors_by_user(u, self.test.values, ratings, n_users=len(self.users)).squared
+        predictions = model.predict(UserBatch.trained(u, history), self.test.i)
+        return errors_by_user(u, self.test.values, predictions, n_users=len(self.users)).squared
 
-    def _ndcg(self, model: Any, known: SparseRows) -> Float64:
-        """Each newcomer's NDCG of the catalog without what may be given: (n,), nan without anything to find."""
+    def _ndcg(self, model: Any, history: SparseRows) -> Float64:
+        """NDCG by held-out user: (n,), nan without relevant items.
+
+        The rows up to the largest history length are excluded from the ranking.
+        """
         lists = ModelLists.of(
             model,
-            UserBatch.folded(known),
+            UserBatch.folded(history),
             [K],
-            exclude=self.first(self.most),
+            exclude=self.history(self.max_length),
             relevant=liked(self.test).by_user.take(self.users),
         )
         return ndcg(lists.hits, K)
@@ -200,15 +245,15 @@ class _Newcomers:
         return np.searchsorted(self.users, u).astype(np.int32)
 
 
-def _rooted(squares: Interval) -> Interval:
-    return Interval(*(x if isnan(x) else sqrt(x) for x in squares))
+def _square_root(interval: Interval) -> Interval:
+    return Interval(*(x if isnan(x) else sqrt(x) for x in interval))
 
 
 def _beats_from(curve: pl.DataFrame, metric: str) -> int | None:
-    """The smallest number from which on the interval of the difference lies on the better side of 0."""
-    ends = curve.select(pl.col("difference_low", "difference_high").fill_nan(None))  # polars takes nan for the largest
+    """The smallest history length from which the interval of the difference is on the better side of 0."""
+    ends = curve.select(pl.col("difference_low", "difference_high").fill_nan(None))  # polars treats nan as the largest
     better = (ends["difference_high"] < 0 if metric == "rmse" else ends["difference_low"] > 0).fill_null(value=False)
     first = None
-    for g, yes in zip(curve["given"].to_list(), better.to_list(), strict=True):
-        first = (g if first is None else first) if yes else None
+    for g, is_better in zip(curve["given"].to_list(), better.to_list(), strict=True):
+        first = (g if first is None else first) if is_better else None
     return first

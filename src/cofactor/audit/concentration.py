@@ -1,4 +1,4 @@
-"""Exposure: who rates, what is rated, what is recommended, and whether people are shown the genres they watch."""
+"""Concentration and exposure: how ratings and recommendations are distributed over users, items and genres."""
 
 from __future__ import annotations
 
@@ -16,31 +16,41 @@ from cofactor.evaluate.evaluation import Score
 from cofactor.fork import require_threads
 from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.catalog import coverage, gini
-from cofactor.metrics.catalog import exposure as times_shown
+from cofactor.metrics.catalog import exposure as item_exposure
 from cofactor.metrics.intervals import bootstrap_interval
 from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import validated
 
 __all__ = ["Concentration", "Exposure", "Genres", "accuracy_by_group", "exposure"]
 
-POINTS = 101
-"""Of a Lorenz curve, at most."""
+MAX_POINTS = 101
+"""Maximum number of points of a Lorenz curve."""
 
-TRUST = 0.99
-"""How much of a list's genres is taken at its word, see `Genres`."""
+SMOOTHING = 0.99
+"""Weight of the recommended genres in the smoothed distribution, see `Genres`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Concentration:
-    """How unevenly something is held; see `Concentration.of`, which makes it.
+    """How unevenly a quantity is distributed over members (users or items); computed by `Concentration.of`.
 
-    Attributes:
+    Attributes
+    ----------
+    members : int
+        Number of members.
+    total : float
+        Sum of the quantity over all members.
+    gini : float
+        Gini coefficient: 0 if all members have the same amount, near 1 if one member has everything; nan if the total
+        is 0.
+    top_share : float
+        Share of the total, between 0 and 1, of the 1 % of members (at least one) that have the most; nan if the total
+        is 0.
+    lorenz : pl.DataFrame
+        Lorenz curve with columns share_of_members and share_held, smallest members first, from (0, 0) to (1, 1).
 
-        members, total: how many hold how much in all.
-        gini: 0 where all hold the same, towards 1 where one holds all; nan where there is nothing to hold.
-        top_share: what the 1 % who hold most (at least one) hold of it, 0..1; nan as gini.
-        lorenz: share_of_members, share_held: the poorest first, from (0, 0) to (1, 1).
-
+    Examples
+    --------
     >>> Concentration.of([1, 3]).lorenz.rows()
     [(0.0, 0.0), (0.5, 0.25), (1.0, 1.0)]
     """
@@ -54,38 +64,67 @@ class Concentration:
     @classmethod
     @validated
     def of(cls, counts: Any) -> Self:
-        """From what each member holds, (n,) numbers from 0 on.
+        """Measure the concentration of an amount per member.
 
-        The Lorenz curve has at most 101 points; of nobody, or of nothing, it is the diagonal. Raises DataError for
-        negative or infinite numbers. See `metrics.catalog.gini`.
+        Parameters
+        ----------
+        counts : array_like of shape (n_members,)
+            Nonnegative amount of each member.
 
+        Returns
+        -------
+        Concentration
+            With a Lorenz curve of at most 101 points. If there are no members, or the total is 0, the curve is the
+            diagonal and `gini` and `top_share` are nan.
+
+        Raises
+        ------
+        DataError
+            A number is negative or not finite.
+
+        See Also
+        --------
+        cofactor.metrics.catalog.gini : The Gini coefficient and its equation.
+
+        Examples
+        --------
         >>> even, uneven = Concentration.of([1, 1, 1, 1]), Concentration.of([0, 0, 0, 4])
         >>> even.gini, uneven.gini, even.top_share, uneven.top_share
         (0.0, 0.75, 0.25, 1.0)
         """
-        held = np.sort(checks.number_array("counts", counts, (None,)))
-        n, total = len(held), float(held.sum())
+        amounts = np.sort(checks.number_array("counts", counts, (None,)))
+        n, total = len(amounts), float(amounts.sum())
         if n == 0 or total == 0:
-            return cls(
-                n, total, np.nan, np.nan, pl.DataFrame({"share_of_members": [0.0, 1.0], "share_held": [0.0, 1.0]})
-            )
-        sums = np.concatenate([[0.0], np.cumsum(held)]) / total
-        at = np.unique(np.linspace(0, n, min(POINTS, n + 1)).astype(np.int64))
+            diagonal = pl.DataFrame({"share_of_members": [0.0, 1.0], "share_held": [0.0, 1.0]})
+            return cls(n, total, np.nan, np.nan, diagonal)
+        sums = np.concatenate([[0.0], np.cumsum(amounts)]) / total
+        at = np.unique(np.linspace(0, n, min(MAX_POINTS, n + 1)).astype(np.int64))
         lorenz = pl.DataFrame({"share_of_members": at / n, "share_held": sums[at]})
-        return cls(n, total, gini(held), float(1 - sums[n - max(1, n // 100)]), lorenz)
+        return cls(n, total, gini(amounts), float(1 - sums[n - max(1, n // 100)]), lorenz)
 
 
 @dataclass(frozen=True, eq=False)
 class Genres:
-    """What people have beside what they are shown, by genre (or any other column of lists or texts).
+    """Genre shares of users' histories and of their recommendations.
 
-    Attributes:
+    Genres can be any column of lists or delimited text of the item table.
 
-        table: genre, had, shown: mean shares over users; an item of three genres counts a third for each.
-        miscalibration: mean over users of KL(had || .99 shown + .01 had): 0 where each is shown just what they have.
-            Steck (2018), "Calibrated recommendations", RecSys.
+    Attributes
+    ----------
+    table : pl.DataFrame
+        Columns genre, had (mean share of users' histories) and shown (mean share of their recommendations). An item
+        of three genres counts one third for each.
+    miscalibration : float
+        Mean over users of KL(had || 0.99 shown + 0.01 had); 0 if each user is shown the genres of their history in
+        the same proportions.
 
-    Users without anything of a known genre, had or shown, do not count; nan where nobody does.
+    Notes
+    -----
+    Users without any item with a genre, in their history or in their list, are left out; nan if no users remain.
+
+    References
+    ----------
+    Steck (2018), "Calibrated recommendations", RecSys.
     """
 
     table: pl.DataFrame
@@ -94,23 +133,31 @@ class Genres:
 
 @dataclass(frozen=True, eq=False)
 class Exposure:
-    """What stands behind a model and what comes out of it; see `exposure`, which makes it.
+    """Concentration of the ratings and of the recommendations of a model; returned by `exposure`.
 
-    Attributes:
+    Attributes
+    ----------
+    raters : Concentration
+        Rows per user.
+    rated : Concentration
+        Rows per item.
+    shown : Concentration
+        List positions per item.
+    coverage : float
+        Share of the catalog that is recommended to at least one user, between 0 and 1.
+    popularity_lift : float
+        Mean support of the recommended items over the mean support of the items in the histories, each user weighted
+        equally. Above 1, the recommendations are more popular than the histories.
+    genres : Genres or None
+        Genre shares if a column was named, else None.
 
-        raters: how rows fall on users.
-        rated: how rows fall on items.
-        shown: how places in the users' lists fall on items.
-        coverage: the share of the catalog that is shown to anybody.
-        popularity_lift: mean support of what is shown over that of what people have, each user counting the same: above
-            1, lists are more popular than tastes.
-        genres: where a column was named, else None.
-
+    Examples
+    --------
     >>> import cofactor
     >>> from cofactor.datasets.synthetic import World, generate
     >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
-    >>> found = cofactor.audit.exposure(cofactor.Recommender.fit(cofactor.Bias(), ratings))
-    >>> found.rated.total, found.shown.members, found.genres is None
+    >>> result = cofactor.audit.exposure(cofactor.Recommender.fit(cofactor.Bias(), ratings))
+    >>> result.rated.total, result.shown.members, result.genres is None
     (900.0, 40, True)
     """
 
@@ -124,32 +171,55 @@ class Exposure:
 
 @validated
 def exposure(recommender: Recommender, *, n: int = 10, column: str | None = None) -> Exposure:
-    """Audit the n best items of every user, what they have left out. `column` of the item table names genres.
+    """Audit the exposure that the n best unseen items of every user give to the catalog.
 
-    Where nothing is left to show, coverage is 0, the Gini coefficient and the lift nan. Raises DataError for a column
-    that is not there, ParameterError for n below 1.
+    Parameters
+    ----------
+    recommender : Recommender
+        Fitted recommender with the histories of its users.
+    n : int, default 10
+        Length of each user's list.
+    column : str, optional
+        Column of the item table with genres; see `Genres`.
 
+    Returns
+    -------
+    Exposure
+        If there is nothing left to recommend, `coverage` is 0, and the Gini coefficient of `shown` and
+        `popularity_lift` are nan.
+
+    Raises
+    ------
+    DataError
+        The item table has no such column.
+    ParameterError
+        `n` is below 1.
+
+    Examples
+    --------
     >>> import cofactor
     >>> from cofactor.datasets.synthetic import World, generate
     >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900, genres=4)).interactions
     >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
-    >>> found = cofactor.audit.exposure(rec, n=5, column="genres")
-    >>> found.raters.members, 0 < found.coverage <= 1, found.genres.table.columns
+    >>> result = cofactor.audit.exposure(rec, n=5, column="genres")
+    >>> result.raters.members, 0 < result.coverage <= 1, result.genres.table.columns
     (60, True, ['genre', 'had', 'shown'])
     """
     histories = require_recommender("recommender", recommender).histories
     column = None if column is None else checks.text("column", column)
     lists, _ = recommender.for_rows(np.arange(len(recommender.users), dtype=np.int32)).rank(n)
-    shown, support = times_shown(lists, len(recommender.items)), recommender.support
-    has = histories.counts > 0
-    had = _mean_by_user(support.astype(np.float64), histories)[has].mean() if has.any() else np.nan
-    seen = _mean_by_user(support.astype(np.float64), _as_rows(lists))[has]
-    lift = float(np.nanmean(seen) / had) if np.isfinite(seen).any() else np.nan
+    positions, support = item_exposure(lists, len(recommender.items)), recommender.support
+    active = histories.counts > 0
+    popularity = support.astype(np.float64)
+    history_popularity = _mean_by_user(popularity, histories)[active].mean() if active.any() else np.nan
+    list_popularity = _mean_by_user(popularity, _as_rows(lists))[active]
+    has_lists = np.isfinite(list_popularity).any()
+    lift = float(np.nanmean(list_popularity) / history_popularity) if has_lists else np.nan
     return Exposure(
         Concentration.of(histories.counts),
         Concentration.of(support),
-        Concentration.of(shown),
-        coverage(shown),
+        Concentration.of(positions),
+        coverage(positions),
         lift,
         None if column is None else _genres(recommender, lists, column),
     )
@@ -157,53 +227,73 @@ def exposure(recommender: Recommender, *, n: int = 10, column: str | None = None
 
 @validated
 def accuracy_by_group(score: Score, groups: pl.Series, metric: str) -> pl.DataFrame:
-    """A metric's mean in each group of users, with its 95 % interval: group, users, mean, low, high.
+    """Mean of a metric in each group of users, with a 95 % bootstrap interval.
 
-    groups: (n_users,) one label per user row, null for none. `metric`: of `score.per_user`, such as "ndcg@10" or
-    "squared_error". users counts those of the group who were scored; a group of one has no interval, a group without
-    any has no row. Raises DataError for a metric or a length that does not fit, and for labels in another form.
+    Parameters
+    ----------
+    score : Score
+        Evaluation of a model, as returned by `cofactor.evaluate`.
+    groups : pl.Series of shape (n_users,)
+        Label of each user row; null for users in no group.
+    metric : str
+        Key of `score.per_user`, such as "ndcg@10" or "squared_error".
 
+    Returns
+    -------
+    pl.DataFrame
+        Columns group, users, mean, low and high, sorted by group. `users` counts the scored users of the group. A
+        group of one user has an interval of nan; a group without scored users has no row.
+
+    Raises
+    ------
+    DataError
+        `groups` is not a Series or too short.
+    ParameterError
+        The score has no such metric.
+
+    Examples
+    --------
     >>> import cofactor, polars as pl
     >>> from cofactor.datasets.synthetic import World, generate
     >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
-    >>> found = cofactor.evaluate.evaluate(cofactor.Bias(), cofactor.split_per_user(ratings))["bias"]
-    >>> busy = pl.Series(ratings.by_user.counts > 15).replace_strict({True: "busy", False: "quiet"})
-    >>> cofactor.audit.accuracy_by_group(found, busy, "squared_error").select("group").rows()
-    [('busy',), ('quiet',)]
+    >>> score = cofactor.evaluate.evaluate(cofactor.Bias(), cofactor.split_per_user(ratings))["bias"]
+    >>> activity = pl.Series(ratings.by_user.counts > 15).replace_strict({True: "high", False: "low"})
+    >>> cofactor.audit.accuracy_by_group(score, activity, "squared_error").select("group").rows()
+    [('high',), ('low',)]
     """
     require_threads()
     checks.instance("score", score, Score, "make one by cofactor.evaluate.score")
     checks.choice("metric", metric, score.per_user)
     if not isinstance(groups, pl.Series):
-        raise DataError(f"groups must be a polars Series, one label for each user row, not {checks.shown(groups)}")
+        raise DataError(f"groups must be a polars Series with one label for each user row; got {checks.shown(groups)}")
     if len(score.users) and len(groups) <= int(score.users.max()):
         last = int(score.users.max())
-        raise DataError(f"groups must have labels, one for each user up to row {last}, not {len(groups):,}")
+        raise DataError(f"groups must have one label for each user, up to user row {last}; got {len(groups):,} labels")
     labels, values = groups.gather(score.users), score.per_user[metric]
     rows = []
     for label in labels.drop_nulls().unique().sort():
-        own = values[(labels == label).fill_null(value=False).to_numpy()]
-        rows.append((label, len(own), *bootstrap_interval(own)))
+        members = values[(labels == label).fill_null(value=False).to_numpy()]
+        rows.append((label, len(members), *bootstrap_interval(members)))
     return pl.DataFrame(rows, schema=["group", "users", "mean", "low", "high"], orient="row")
 
 
 def _genres(recommender: Recommender, lists: Int32, column: str) -> Genres:
-    found = indicators(recommender.item_table, [column], "item")
-    share = found.shares(len(recommender.items))
-    had = np.stack([_mean_by_user(one, recommender.histories) for one in share.T], axis=1)
-    shown = np.stack([_mean_by_user(one, _as_rows(lists)) for one in share.T], axis=1)
+    genres = indicators(recommender.item_table, [column], "item")
+    share = genres.shares(len(recommender.items))
+    had = np.stack([_mean_by_user(genre, recommender.histories) for genre in share.T], axis=1)
+    shown = np.stack([_mean_by_user(genre, _as_rows(lists)) for genre in share.T], axis=1)
     both = (np.nansum(had, axis=1) > 0) & (np.nansum(shown, axis=1) > 0)
     had, shown = (part[both] / part[both].sum(axis=1, keepdims=True) for part in (had, shown))
-    nearly = TRUST * shown + (1 - TRUST) * had
+    smoothed = SMOOTHING * shown + (1 - SMOOTHING) * had
     with np.errstate(divide="ignore", invalid="ignore"):
-        divergence = np.where(had > 0, had * np.log(had / nearly), 0.0).sum(axis=1)
-    names = [name.partition("=")[2] or name for name in found.names]
+        divergence = np.where(had > 0, had * np.log(had / smoothed), 0.0).sum(axis=1)
+    names = [name.partition("=")[2] or name for name in genres.names]
     table = pl.DataFrame({"genre": names, "had": had.mean(axis=0), "shown": shown.mean(axis=0)})
     return Genres(table.sort("had", descending=True), float(divergence.mean()))
 
 
 def _mean_by_user(values: Float64, rows: SparseRows) -> Float64:
-    """The mean of an item's value over each row's items: (n_rows,) float64, nan for an empty row."""
+    """The mean of an item's value over the items of each row: (n_rows,) float64, nan for an empty row."""
     owner = np.repeat(np.arange(len(rows)), rows.counts)
     total = np.bincount(owner, weights=values[rows.columns], minlength=len(rows))
     mean: Float64 = np.divide(total, rows.counts, out=np.full(len(rows), np.nan), where=rows.counts > 0)
@@ -211,7 +301,7 @@ def _mean_by_user(values: Float64, rows: SparseRows) -> Float64:
 
 
 def _as_rows(lists: Int32) -> SparseRows:
-    """Lists as rows of items, in their order; -1 is left out."""
-    there = lists >= 0
-    start = np.concatenate([np.zeros(1, np.int64), np.cumsum(there.sum(axis=1))])
-    return SparseRows(start, lists[there], np.ones(int(there.sum()), np.float32))
+    """Convert lists to rows of items in the same order, without the -1 entries."""
+    filled = lists >= 0
+    start = np.concatenate([np.zeros(1, np.int64), np.cumsum(filled.sum(axis=1))])
+    return SparseRows(start, lists[filled], np.ones(int(filled.sum()), np.float32))

@@ -1,4 +1,8 @@
-"""The feedback loop: a recommender that learns from what people took of what it showed them, round after round."""
+"""Feedback loop simulation: retrain a recommender round after round on the responses to its own recommendations.
+
+Each round fits the estimator, recommends n items to each user, draws which of them the users take, and adds their
+ratings to the table. The true tastes that determine the responses come from synthetic data or from a fitted model.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators.base import Estimator
 from cofactor.kernels.sort import sorted_pairs
 from cofactor.metrics.catalog import coverage, gini
-from cofactor.metrics.catalog import exposure as times_shown
+from cofactor.metrics.catalog import exposure as item_exposure
 from cofactor.models.base import PredictsRatings
 from cofactor.recommender.recommender import Recommender, checked_estimator, require_recommender
 from cofactor.validation import validated
@@ -26,27 +30,35 @@ from cofactor.validation import validated
 __all__ = ["Simulation", "Tastes", "simulate"]
 
 STEEP, MIDDLE = 2.0, 3.5
-"""A looked-at item is taken with probability sigmoid(STEEP (true rating - MIDDLE)), in stars from 1 to 5."""
+"""A viewed item is taken with probability sigmoid(STEEP (true rating - MIDDLE)), for ratings of 1 to 5 stars."""
 
-MOST_ROUNDS = 10_000
-"""Rounds of one simulation at most."""
-STEPS = 21
-"""So many levels, evenly spaced, where ratings are from a range without levels."""
+MAX_ROUNDS = 10_000
+"""Maximum number of rounds of one simulation."""
+GRID_SIZE = 21
+"""Number of evenly spaced levels for ratings on a continuous scale."""
 
 
 @dataclass(frozen=True, eq=False)
 class Tastes:
-    """What people would truly say: of a made-up world, or by a fitted model (`Tastes.of`).
+    """True tastes: the rating that each user would give to each item, on average.
 
-    Attributes:
+    They come from synthetic data or from a fitted model (`Tastes.of`).
 
-        expected: (n_users, n_items) float64: the mean of each user's ratings of each item.
-        noise_sd: of a single rating about it.
-        levels: the ratings that can be given.
-        steep, middle: a looked-at item is taken with probability sigmoid(steep (true rating - middle)).
+    Attributes
+    ----------
+    expected : ndarray of shape (n_users, n_items), float64
+        Mean rating of each item by each user.
+    noise_sd : float
+        Standard deviation of a single rating around its mean.
+    levels : tuple of float
+        Possible ratings.
+    steep, middle : float
+        A viewed item is taken with probability sigmoid(steep (expected - middle)).
 
-    >>> true = Tastes(np.array([[5.0, 1.0]]), noise_sd=0.5, levels=(1.0, 2.0, 3.0, 4.0, 5.0))
-    >>> true.taken([0, 0], [0, 1]).round(2).tolist()
+    Examples
+    --------
+    >>> tastes = Tastes(np.array([[5.0, 1.0]]), noise_sd=0.5, levels=(1.0, 2.0, 3.0, 4.0, 5.0))
+    >>> tastes.taken([0, 0], [0, 1]).round(2).tolist()
     [0.95, 0.01]
     """
 
@@ -67,42 +79,70 @@ class Tastes:
     @classmethod
     @validated
     def of(cls, recommender: Recommender, *, noise_sd: float | None = None) -> Self:
-        """What a fitted model of ratings holds to be true, so that the loop runs on any table, such as MovieLens.
+        """Take the predictions of a fitted model as true tastes, to simulate the loop on any table.
 
-        Fit it on rows that the loop does not begin with, such as the other half (a split keeps all ids): else the loop
-        is judged by what it has learnt from. noise_sd: by default that of the model's errors on its own rows. levels:
-        those of its rows; steep and middle are stretched to where 1 to 5 would lie on them. Raises KindError for
-        events, ParameterError for a negative noise_sd, DataError where the model has no rows.
+        Parameters
+        ----------
+        recommender : Recommender
+            Recommender of ratings. Fit it on rows that the loop does not start with, such as the other half of a split
+            (splits keep all ids); otherwise the loop is evaluated on its own training data.
+        noise_sd : float, optional
+            Standard deviation of a single rating; by default, the root mean squared error of the model on its rows.
 
+        Returns
+        -------
+        Tastes
+            With the levels of the model's rows, and with `steep` and `middle` scaled from 1-5 to their range.
+
+        Raises
+        ------
+        KindError
+            The model does not predict ratings.
+        ParameterError
+            `noise_sd` is negative.
+        DataError
+            The recommender has no rows.
+
+        Examples
+        --------
         >>> import cofactor
         >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
         >>> tastes = cofactor.audit.Tastes.of(cofactor.Recommender.fit(cofactor.Bias(), ratings))
         >>> tastes.expected.shape, tastes.levels
         ((3, 3), (2.0, 3.0, 4.0, 5.0))
         """
-        model, known = require_recommender("recommender", recommender).model, recommender.histories
+        model, histories = require_recommender("recommender", recommender).model, recommender.histories
         if recommender.kind != "ratings" or not isinstance(model, PredictsRatings):
-            raise KindError("tastes come from a model that predicts ratings, such as biased-mf")
+            raise KindError("tastes need a model that predicts ratings, such as biased-mf")
         noise_sd = None if noise_sd is None else checks.finite_number("noise_sd", noise_sd, low=0)
-        if len(known.values) == 0:
-            raise DataError("tastes come from a model with rows of its own, and this one has none")
+        if len(histories.values) == 0:
+            raise DataError("tastes need a recommender with rows; the histories of this recommender are empty")
         items = np.arange(len(recommender.items), dtype=np.int32)
         expected = np.empty((len(recommender.users), len(items)))
         for user in range(len(expected)):
             expected[user] = model.predict(recommender.batch(np.full(len(items), user, np.int32)), items)
-        owner = np.repeat(np.arange(len(known)), known.counts)
+        owner = np.repeat(np.arange(len(histories)), histories.counts)
         if noise_sd is None:
-            noise_sd = float(np.sqrt(np.mean((known.values - expected[owner, known.columns]) ** 2)))
-        scale = Scale.of(known.values)
-        levels = scale.levels or tuple(np.linspace(scale.low, scale.high, STEPS).tolist())
+            noise_sd = float(np.sqrt(np.mean((histories.values - expected[owner, histories.columns]) ** 2)))
+        scale = Scale.of(histories.values)
+        levels = scale.levels or tuple(np.linspace(scale.low, scale.high, GRID_SIZE).tolist())
         star = (scale.high - scale.low) / 4 or 1.0
         return cls(read_only(expected), noise_sd, levels, STEEP / star, scale.low + (MIDDLE - 1) * star)
 
     @validated
     def favorites(self, kinds: Float64) -> Int64:
-        """The kind whose items each user would rate highest on average: (n_users,) int64.
+        """Return each user's favorite category: the one with the highest mean expected rating.
 
-        kinds (n_items, kinds): shares, see `item_kinds`. Equal ones: the first; a kind without items is nobody's.
+        Parameters
+        ----------
+        kinds : ndarray of shape (n_items, n_kinds)
+            Category shares of the items, see `item_kinds`.
+
+        Returns
+        -------
+        ndarray of shape (n_users,), int64
+            Column of `kinds` for each user; the first one of equal categories. A category without items is never a
+            favorite.
         """
         kinds = checks.number_array("kinds", kinds, (self.expected.shape[1], None))
         size = kinds.sum(axis=0)
@@ -114,25 +154,53 @@ class Tastes:
 
     @validated
     def ratings(self, u: Any, i: Any, stream: np.random.Generator) -> Float32:
-        """Ratings as given, (n,) float32: the expected one with noise, at the nearest level; u, i (n,) row numbers."""
+        """Draw ratings: the expected rating plus noise, rounded to the nearest level.
+
+        Parameters
+        ----------
+        u, i : array_like of shape (n,), int
+            Row numbers of users and items.
+        stream : np.random.Generator
+            Source of the noise.
+
+        Returns
+        -------
+        ndarray of shape (n,), float32
+            One rating for each pair; empty without pairs.
+
+        Raises
+        ------
+        ParameterError
+            `u` and `i` are not of the same shape (n,), or are out of range.
+        """
         levels, (u, i) = np.asarray(self.levels), self._pairs(u, i)
         if u.ndim != 1 or u.shape != i.shape:
-            raise ParameterError(f"u and i must be row numbers of shape (n,), not of shapes {u.shape} and {i.shape}")
-        said = self.expected[u, i] + self.noise_sd * stream.standard_normal(len(u))
-        given: Float32 = levels[np.abs(said[:, None] - levels).argmin(axis=1)].astype(np.float32)
-        return given
+            raise ParameterError(f"u and i must be row numbers of one shape (n,); got shapes {u.shape} and {i.shape}")
+        noisy = self.expected[u, i] + self.noise_sd * stream.standard_normal(len(u))
+        ratings: Float32 = levels[np.abs(noisy[:, None] - levels).argmin(axis=1)].astype(np.float32)
+        return ratings
 
     @validated
     def taken(self, u: Any, i: Any) -> Float64:
-        """The probability that a looked-at item is taken: float64.
+        """Return the probability that a viewed item is taken.
 
-            sigmoid(steep (expected_ui - middle))
+        Parameters
+        ----------
+        u, i : array_like of int
+            Row numbers of users and items, broadcast against each other.
 
-        u, i: row numbers, broadcast.
+        Returns
+        -------
+        ndarray, float64
+            Probabilities, of the broadcast shape.
+
+        Notes
+        -----
+        The probability is sigmoid(steep (expected_ui - middle)).
         """
         u, i = self._pairs(u, i)
-        chance: Float64 = 1 / (1 + np.exp(-self.steep * (self.expected[u, i] - self.middle)))
-        return chance
+        probability: Float64 = 1 / (1 + np.exp(-self.steep * (self.expected[u, i] - self.middle)))
+        return probability
 
     def _pairs(self, u: Any, i: Any) -> tuple[Any, Any]:
         return checks.broadcast_rows(("u", "i"), (u, i), self.expected.shape)
@@ -140,26 +208,31 @@ class Tastes:
 
 @dataclass(frozen=True, eq=False)
 class Simulation:
-    """What happened; see `simulate`, which makes it.
+    """Lists, accuracy and final table of a simulated feedback loop; returned by `simulate`.
 
-    Attributes:
+    Attributes
+    ----------
+    remedy : str
+        Name of the mitigation.
+    lists : ndarray of shape (n_rounds, n_users, n), int32
+        Items shown to each user, as row numbers; -1 after the end of a shorter list.
+    accuracy : ndarray of shape (n_rounds, n_users), float64
+        NDCG by true tastes: the gain is the probability that an item is taken, the ideal list is the best one of unseen
+        items. 0 for a user without unseen items.
+    table : Interactions
+        All rows after the last round.
+    tastes : Tastes
+        True tastes.
 
-        remedy: its name.
-        lists: (rounds, n_users, n) int32: what everybody was shown.
-        accuracy: (rounds, n_users): true-taste NDCG, with the probability that an item is taken for its gain, against
-            the best list of items not yet rated.
-        table: all rows after the last round.
-        tastes: what people truly like.
-
-    Accuracy is 0 for a user with nothing left to find.
-
+    Examples
+    --------
     >>> import cofactor, numpy as np
     >>> from cofactor.datasets.synthetic import World, generate
-    >>> made = generate(World(n_users=60, n_items=40, n_ratings=300, genres=4))
-    >>> true = made.expected(np.arange(60)[:, None], np.arange(40))
-    >>> tastes = cofactor.audit.Tastes(true, noise_sd=0.8, levels=made.world.levels)
-    >>> found = cofactor.audit.simulate(cofactor.Bias(), made.interactions, tastes, rounds=2, n=5)
-    >>> found.summary(np.eye(4)[made.genre]).columns[:4]
+    >>> data = generate(World(n_users=60, n_items=40, n_ratings=300, genres=4))
+    >>> expected = data.expected(np.arange(60)[:, None], np.arange(40))
+    >>> tastes = cofactor.audit.Tastes(expected, noise_sd=0.8, levels=data.world.levels)
+    >>> run = cofactor.audit.simulate(cofactor.Bias(), data.interactions, tastes, rounds=2, n=5)
+    >>> run.summary(np.eye(4)[data.genre]).columns[:4]
     ['remedy', 'round', 'accuracy', 'coverage']
     """
 
@@ -171,9 +244,19 @@ class Simulation:
 
     @validated
     def share(self, items: Any, users: Any) -> Float64:
-        """Which share of the places of `users` (n_users,) bool shows `items` (n_items,) bool: (rounds,) float64.
+        """Return the share of list positions of some users that show some items, by round.
 
-        0 where nothing is shown to them.
+        Parameters
+        ----------
+        items : array_like of shape (n_items,), bool
+            Mask of the items.
+        users : array_like of shape (n_users,), bool
+            Mask of the users.
+
+        Returns
+        -------
+        ndarray of shape (n_rounds,), float64
+            0 in a round in which nothing is shown to the users.
         """
         lists = self.lists[:, checks.mask("users", users, self.lists.shape[1])]
         shown = checks.mask("items", items, self.table.n_items)[np.maximum(lists, 0)] & (lists >= 0)
@@ -182,33 +265,57 @@ class Simulation:
 
     @validated
     def summary(self, kinds: Float64, *, users: Any = None) -> pl.DataFrame:
-        """What was shown to `users` (n_users,) bool, by default all, and how good it was: one row for each round.
+        """Summarize the lists and their accuracy by round.
 
-            remedy, round        its name; from 1; so frames of several remedies can be stacked and drawn
-            accuracy             mean true-taste NDCG
-            coverage, gini       of the catalog shown to them, see `metrics.catalog`
-            diversity            1 - mean cosine of the kinds of two places of a list (Ziegler et al. 2005, WWW)
-            most_shown           the share of all places that the kind shown most in this round has
-            favorite             the share of their places showing each one's own favorite kind, see `Tastes.favorites`
-            drift                favorite in round 1 less that of this round: above 0, lists have moved away
+        Parameters
+        ----------
+        kinds : ndarray of shape (n_items, n_kinds)
+            Category shares of the items, see `item_kinds`.
+        users : array_like of shape (n_users,), bool, optional
+            Mask of the users to summarize; by default, all. To see the effect on minority tastes, select the users
+            whose favorite is not the category shown most.
 
-        kinds (n_items, kinds): shares, see `remedies.item_kinds`. To see what happens to minority tastes, give the
-        users whose favorite is not the kind that is shown most. Where nothing is shown, shares are 0, gini and
-        diversity nan.
+        Returns
+        -------
+        pl.DataFrame
+            One row per round. Where nothing is shown, shares are 0, and gini and diversity are nan; accuracy is nan
+            without users.
+
+        Raises
+        ------
+        ParameterError
+            `kinds` has no columns.
+
+        Notes
+        -----
+        Columns of the frame::
+
+            remedy, round    name of the mitigation; round from 1. Frames of several mitigations can be concatenated.
+            accuracy         mean NDCG by true tastes
+            coverage, gini   of the items shown, see `metrics.catalog`
+            diversity        1 - mean cosine similarity of the categories of two positions of a list
+            most_shown       share of all positions of the category shown most in this round
+            favorite         share of the positions of each user's favorite category, see `Tastes.favorites`
+            drift            favorite in round 1 minus favorite in this round; above 0, lists have moved away from it
+
+        References
+        ----------
+        Ziegler et al. (2005), "Improving recommendation lists through topic diversification", WWW (diversity).
         """
         n_users = self.lists.shape[1]
-        everyone = np.ones(n_users, bool) if users is None else checks.mask("users", users, n_users)
+        selected = np.ones(n_users, bool) if users is None else checks.mask("users", users, n_users)
         kinds = checks.number_array("kinds", kinds, (self.table.n_items, None))
         if kinds.shape[1] == 0:
-            raise ParameterError("kinds must have a column for each kind of items, and it has none")
-        chosen, own = self.lists[:, everyone], self.tastes.favorites(kinds)[everyone]
+            raise ParameterError("kinds must have one column for each item category; got 0 columns")
+        all_lists, favorites = self.lists[:, selected], self.tastes.favorites(kinds)[selected]
         rows = []
-        for lists, accuracy in zip(chosen, self.accuracy[:, everyone], strict=True):
-            shown = times_shown(lists, len(kinds))
+        for lists, accuracy in zip(all_lists, self.accuracy[:, selected], strict=True):
+            shown = item_exposure(lists, len(kinds))
             mix = shown @ kinds / max(shown.sum(), 1)
-            liked = np.where(lists >= 0, kinds[np.maximum(lists, 0), own[:, None]], 0).sum() / max(shown.sum(), 1)
+            in_favorite = np.where(lists >= 0, kinds[np.maximum(lists, 0), favorites[:, None]], 0).sum()
+            favorite = float(in_favorite / max(shown.sum(), 1))
             mean = float(accuracy.mean()) if len(accuracy) else np.nan
-            rows.append((mean, coverage(shown), gini(shown), _diversity(lists, kinds), float(mix.max()), float(liked)))
+            rows.append((mean, coverage(shown), gini(shown), _diversity(lists, kinds), float(mix.max()), favorite))
         columns = ["accuracy", "coverage", "gini", "diversity", "most_shown", "favorite"]
         frame = pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.Float64), orient="row")
         named = frame.select(
@@ -229,62 +336,98 @@ def simulate(
     looks: int | Sequence[int] | Int64 = 1,
     seed: int = 0,
 ) -> Simulation:
-    """Rounds of: fit on all rows there are, show everybody the n best unseen items, let them look and take.
+    """Simulate a feedback loop: fit, recommend, let users respond, and repeat.
 
-    In a round user u looks at looks[u] different places, rank r with chance proportional to 1 / r; what is taken is
-    rated by true taste and noise, and is learnt from in the next round; times are left out. Deterministic in the seed.
-    n is at most the number of items.
-    looks: one number from 0 on for all, or one for each user. Raises KindError for events, ParameterError for tastes of
-    another size, for other looks and for rounds or n below 1, DataError for a table without rows.
+    Parameters
+    ----------
+    estimator : Estimator
+        Estimator of ratings, refitted in each round on all rows.
+    table : Interactions
+        Ratings before the first round. Times are ignored.
+    tastes : Tastes
+        True tastes of the same users and items.
+    remedy : Remedy, optional
+        Mitigation to apply; by default, none.
+    rounds : int, default 10
+        Number of rounds, at least 1.
+    n : int, default 10
+        Length of the lists, at least 1.
+    looks : int or array_like of shape (n_users,), default 1
+        Number of list positions that a user views in a round, from 0; one number for all users or one for each.
+    seed : int, default 0
+        Seed of the fits and of the responses. The result is deterministic.
 
+    Returns
+    -------
+    Simulation
+        Lists, accuracy and final table.
+
+    Raises
+    ------
+    KindError
+        The table holds events.
+    ParameterError
+        The shape of `tastes` does not match the table, or `looks`, `rounds` or `n` is out of range.
+    DataError
+        The table has no rows.
+
+    Notes
+    -----
+    In each round, user u views looks[u] different positions, drawn with weights 1 / rank. A viewed item is taken with
+    the probability `tastes.taken`, then rated by `tastes.ratings`; the rating is in the training data of the next
+    round.
+
+    Examples
+    --------
     >>> import cofactor, numpy as np
     >>> from cofactor.datasets.synthetic import World, generate
-    >>> made = generate(World(n_users=60, n_items=40, n_ratings=300))
-    >>> true = made.expected(np.arange(60)[:, None], np.arange(40))
-    >>> tastes = cofactor.audit.Tastes(true, noise_sd=0.8, levels=made.world.levels)
-    >>> found = cofactor.audit.simulate(cofactor.Bias(), made.interactions, tastes, rounds=3, n=5)
-    >>> found.lists.shape, found.accuracy.shape, len(found.table) > 300
+    >>> data = generate(World(n_users=60, n_items=40, n_ratings=300))
+    >>> expected = data.expected(np.arange(60)[:, None], np.arange(40))
+    >>> tastes = cofactor.audit.Tastes(expected, noise_sd=0.8, levels=data.world.levels)
+    >>> run = cofactor.audit.simulate(cofactor.Bias(), data.interactions, tastes, rounds=3, n=5)
+    >>> run.lists.shape, run.accuracy.shape, len(run.table) > 300
     ((3, 60, 5), (3, 60), True)
     """
     checked_estimator(estimator)
     require_interactions("table", table)
-    checks.instance("tastes", tastes, Tastes, "make them by Tastes(...) or Tastes.of(recommender)")
+    checks.instance("tastes", tastes, Tastes, "create them with Tastes(...) or Tastes.of(recommender)")
     checks.instance("remedy", remedy, Remedy, "choose one of cofactor.audit.remedies()")
     rounds, n, seed = (
-        checks.whole_number("rounds", rounds, low=1, high=MOST_ROUNDS),
+        checks.whole_number("rounds", rounds, low=1, high=MAX_ROUNDS),
         checks.whole_number("n", n, low=1, high=checks.LONGEST_LIST),
         checks.seed(seed),
     )
     if table.kind != "ratings":
-        raise KindError("the loop is simulated on ratings: tastes say what people would rate")
+        raise KindError("the feedback loop is simulated on ratings; pass a table of ratings, not of events")
     if tastes.expected.shape != (table.n_users, table.n_items):
         raise ParameterError(
-            f"tastes must be of {table.n_users:,} users and {table.n_items:,} items, not {tastes.expected.shape}"
+            f"tastes must be of {table.n_users:,} users and {table.n_items:,} items, as the table; got "
+            f"expected ratings of shape {tastes.expected.shape}"
         )
     if isinstance(looks, Sequence | np.ndarray):
-        each = checks.whole_array("looks", looks, low=0, size=table.n_users)
+        views = checks.whole_array("looks", looks, low=0, size=table.n_users)
     else:
-        each = np.full(table.n_users, checks.whole_number("looks", looks, low=0))
-    everyone = np.arange(table.n_users, dtype=np.int32)
+        views = np.full(table.n_users, checks.whole_number("looks", looks, low=0))
+    users = np.arange(table.n_users, dtype=np.int32)
     table = replace(table, times=None)
-    lists, accuracy = np.full((rounds, len(everyone), n), -1, np.int32), np.empty((rounds, len(everyone)))
+    lists, accuracy = np.full((rounds, len(users), n), -1, np.int32), np.empty((rounds, len(users)))
     for number in range(rounds):
         rec = Recommender.fit(estimator, remedy.weigh(table), seed=seed)
-        shown = remedy.rank(rec, everyone, n, random_stream(seed, "explore", number))
+        shown = remedy.rank(rec, users, n, random_stream(seed, "explore", number))
         lists[number, :, : shown.shape[1]] = shown
         accuracy[number] = _true_ndcg(lists[number], table, tastes)
         stream = random_stream(seed, "people", number)
-        u, places = _looked_at(each, n, stream)
-        i = lists[number][u, places]
+        u, positions = _viewed_positions(views, n, stream)
+        i = lists[number][u, positions]
         u, i = u[i >= 0], i[i >= 0]
-        takes = stream.random(len(u)) < tastes.taken(u, i)
-        u, i = u[takes], i[takes]
+        taken = stream.random(len(u)) < tastes.taken(u, i)
+        u, i = u[taken], i[taken]
         table = _with_rows(table, u, i, tastes.ratings(u, i, stream))
     return Simulation(remedy.name, read_only(lists), read_only(accuracy), table, tastes)
 
 
-def _looked_at(looks: Int64, n: int, stream: np.random.Generator) -> tuple[Int64, Int64]:
-    """Users and places from 0: looks[u] different ones, 1 / rank their weight (Gumbel's trick: Yellott 1977)."""
+def _viewed_positions(looks: Int64, n: int, stream: np.random.Generator) -> tuple[Int64, Int64]:
+    """Draw looks[u] different positions from 0 with weights 1 / rank, by the Gumbel trick (Yellott 1977)."""
     draws = stream.gumbel(size=(len(looks), n)) - np.log(np.arange(1, n + 1))
     order = np.argsort(-draws, axis=1, kind="stable")
     u, turn = np.nonzero(np.arange(n) < looks[:, None])
@@ -296,14 +439,14 @@ def _true_ndcg(lists: Int32, table: Interactions, tastes: Tastes) -> Float64:
     gain = tastes.taken(*np.indices(tastes.expected.shape))
     gain[table.u, table.i] = 0
     discount = 1 / np.log2(np.arange(2, n + 2))
-    own = np.where(lists >= 0, np.take_along_axis(gain, np.maximum(lists, 0), axis=1), 0) @ discount
+    dcg = np.where(lists >= 0, np.take_along_axis(gain, np.maximum(lists, 0), axis=1), 0) @ discount
     best = -np.sort(-np.partition(gain, -min(n, gain.shape[1]), axis=1)[:, -n:], axis=1)
     ideal = best @ discount[: best.shape[1]]
-    return np.divide(own, ideal, out=np.zeros(n_users), where=ideal > 0)
+    return np.divide(dcg, ideal, out=np.zeros(n_users), where=ideal > 0)
 
 
 def _with_rows(table: Interactions, u: Any, i: Any, values: Float32) -> Interactions:
-    """The table with more rows, of pairs that it lacks."""
+    """Add rows of new pairs to the table."""
     all_u, all_i = (np.append(old, new).astype(np.int32) for old, new in ((table.u, u), (table.i, i)))
     columns = [np.append(table.values, values), None]
     if table.weights is not None:
@@ -315,11 +458,14 @@ def _with_rows(table: Interactions, u: Any, i: Any, values: Float32) -> Interact
 
 
 def _diversity(lists: Int32, kinds: Float64) -> float:
-    """1 - the mean cosine of the kinds of two places, over lists of at least two; an item of no kind is like none."""
+    """1 - the mean cosine of the categories of two positions, over lists of two or more items.
+
+    The cosine of an item without categories is 0 with any other item.
+    """
     length = np.sqrt(np.square(kinds).sum(axis=1, keepdims=True))
     unit = np.divide(kinds, length, out=np.zeros_like(kinds), where=length > 0)
-    places = np.where((lists >= 0)[:, :, None], unit[np.maximum(lists, 0)], 0)
+    vectors = np.where((lists >= 0)[:, :, None], unit[np.maximum(lists, 0)], 0)
     n = (lists >= 0).sum(axis=1)
     pairs = n * (n - 1) / 2
-    cosines = (np.square(places.sum(axis=1)).sum(axis=1) - np.square(places).sum(axis=(1, 2))) / 2
+    cosines = (np.square(vectors.sum(axis=1)).sum(axis=1) - np.square(vectors).sum(axis=(1, 2))) / 2
     return float(1 - np.mean(cosines[pairs > 0] / pairs[pairs > 0])) if (pairs > 0).any() else np.nan

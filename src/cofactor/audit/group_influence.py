@@ -1,9 +1,10 @@
-"""Influence: how much of what others are shown a group of users decides.
+"""Group influence: how much a group of users determines the recommendations of all other users.
 
-Take a group's ratings away, work the items out anew without them (one half-step, see `kernels.ridge`), then the other
-users from those items (one more), and see how many places of the others' lists change. A fit that starts from a point
-where it stands still is replaced so by its first answer to the change. The same two half-steps with everybody are what
-it is compared with. A model with a sigmoid is taken as the weighted least squares of its last Gauss-Newton step.
+Recompute the items without the group's ratings (one half-step, see `kernels.ridge`), then the other users from those
+items (a second half-step), and count the positions of the other users' lists that change. The two half-steps replace a
+full refit: for a model at a fixed point of training they give its first-order response to the removal. The reference is
+the same two half-steps with all users. A model with a sigmoid is treated as the weighted least squares problem of its
+last Gauss-Newton step.
 """
 
 from __future__ import annotations
@@ -34,37 +35,52 @@ from cofactor.validation import validated
 __all__ = ["Influence", "influence"]
 
 WATCHED = 500
-"""Users whose lists are looked at, at most."""
+"""Default maximum number of users whose lists are compared."""
 
-MOST_PERMUTATIONS = 100_000
-"""Permutations of one audit at most."""
-FAR = 0.25
-"""Half-steps with training's penalty that move the items by more of their length than this are not training's."""
+MAX_PERMUTATIONS = 100_000
+"""Maximum number of permutations of one audit."""
+MAX_SHIFT = 0.25
+"""Relative change of the item factors above which a half-step with the training penalty does not reproduce training."""
 
 FLAGGED_RATIO, FLAGGED_P = 1.25, 0.01
-"""A group is flagged from this ratio to its permuted mean on, and up to this adjusted p."""
+"""A group is flagged with at least this ratio to its permuted mean and at most this adjusted p-value."""
 
 
 @dataclass(frozen=True, eq=False)
 class Influence:
-    """What each group of a partition decides of the others' lists; see `influence`, which makes it.
+    """Influence of each group of users on the lists of all other users; returned by `influence`.
 
-    One row of `groups` for each group:
+    Attributes
+    ----------
+    groups : pl.DataFrame
+        One row per group with the columns below.
+    permutations : int
+        Number of random partitions that the groups were compared with.
 
-        group, users, share_of_users, share_of_rows    which, how many, and how much they rate
-        influence            the share of the others' places that change without it, 0..1
-        share_of_influence   of the sum over the groups
-        permuted             the mean influence of random groups of its size, `permutations` of them
+    Notes
+    -----
+    Columns of `groups`::
+
+        group                label, from 0
+        users                number of users
+        share_of_users       share of all users, 0..1
+        share_of_rows        share of all rows, 0..1
+        influence            share of the other users' list positions that change without the group, 0..1
+        share_of_influence   share of the sum of `influence` over the groups
+        permuted             mean influence of random groups of the same size
         ratio                influence / permuted
-        p, p_adjusted        one-sided, from a normal fitted to the permuted ones; corrected by Holm
-        flagged              ratio at least 1.25 and p_adjusted at most 0.01
+        p                    one-sided p-value, from a normal distribution fitted to the permuted influences
+        p_adjusted           p corrected by Holm's method
+        flagged              ratio >= 1.25 and p_adjusted <= 0.01
 
+    Examples
+    --------
     >>> import cofactor, numpy as np
     >>> from cofactor.datasets.synthetic import World, generate
     >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
     >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
-    >>> found = cofactor.audit.influence(rec, np.arange(60) % 2, permutations=5)
-    >>> found.groups["users"].to_list(), found.permutations
+    >>> result = cofactor.audit.influence(rec, np.arange(60) % 2, permutations=5)
+    >>> result.groups["users"].to_list(), result.permutations
     ([30, 30], 5)
     """
 
@@ -82,41 +98,74 @@ def influence(
     watched: int = WATCHED,
     seed: int = 0,
 ) -> Influence:
-    """Audit a partition: groups (n_users,) whole numbers from 0 on, one for each user.
+    """Measure the influence of each group of a partition of the users.
 
-    Random groups come from shuffling the labels, so that they have the same sizes: small groups look influential by
-    their size alone. n: the length of lists; watched: users whose lists are looked at, at most. A group that is
-    everybody or nobody changes no other's list: influence 0. Deterministic in the seed. Raises KindError for a model
-    without factors learnt from least squares, ParameterError for other groups and fewer than two permutations.
+    Parameters
+    ----------
+    recommender : Recommender
+        Recommender with a factor model fitted by least squares: biased-mf, explicit-als or implicit-als.
+    groups : array_like of shape (n_users,), int
+        Group of each user row, from 0.
+    n : int, default 10
+        Length of the lists.
+    permutations : int, default 50
+        Number of random partitions to compare with, at least 2.
+    watched : int, default 500
+        Maximum number of users whose lists are compared. More users are sampled down to this number.
+    seed : int, default 0
+        Seed of the permutations and of the sample of users. The result is deterministic.
 
+    Returns
+    -------
+    Influence
+        One row per group. A group of all users, or of none, changes no other user's list: its influence is 0.
+
+    Raises
+    ------
+    KindError
+        The model has no factors fitted by least squares.
+    ParameterError
+        `groups` does not have one whole number from 0 for each user, or `permutations` is below 2.
+
+    Notes
+    -----
+    Small groups have little influence because of their size. The labels are therefore permuted, which keeps the group
+    sizes, and each group is compared with random groups of its own size.
+
+    References
+    ----------
+    Holm (1979), "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics.
+
+    Examples
+    --------
     >>> import cofactor
     >>> from cofactor.datasets.synthetic import World, generate
     >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
     >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
-    >>> busy = (ratings.by_user.counts > 20).astype(int)
-    >>> found = cofactor.audit.influence(rec, busy, permutations=10).groups
-    >>> found["share_of_rows"].round(2).to_list(), bool(found["ratio"][1] > found["ratio"][0])
+    >>> is_active = (ratings.by_user.counts > 20).astype(int)
+    >>> groups = cofactor.audit.influence(rec, is_active, permutations=10).groups
+    >>> groups["share_of_rows"].round(2).to_list(), bool(groups["ratio"][1] > groups["ratio"][0])
     ([0.53, 0.47], True)
     """
     require_recommender("recommender", recommender)
     n_users = len(recommender.users)
     labels = checks.whole_array("groups", groups, low=0, high=max(n_users - 1, 0), size=n_users)
     permutations, seed = (
-        checks.whole_number("permutations", permutations, low=2, high=MOST_PERMUTATIONS),
+        checks.whole_number("permutations", permutations, low=2, high=MAX_PERMUTATIONS),
         checks.seed(seed),
     )
     n = checks.whole_number("n", n, low=1, high=checks.LONGEST_LIST)
     watched = checks.whole_number("watched", watched, low=1)
     steps = _HalfSteps.of(recommender, n, watched, seed)
     n_groups = int(labels.max(initial=0)) + 1
-    found = np.array([steps.changed(labels == g) for g in range(n_groups)])
-    chance = np.empty((permutations, n_groups))
+    observed = np.array([steps.changed_share(labels == g) for g in range(n_groups)])
+    permuted = np.empty((permutations, n_groups))
     for k in range(permutations):
         shuffled = random_stream(seed, "permutation", k).permutation(labels)
-        chance[k] = [steps.changed(shuffled == g) for g in range(n_groups)]
-    mean, sd = chance.mean(axis=0), chance.std(axis=0, ddof=1)
-    p = np.array([0.5 * erfc(z / sqrt(2)) for z in (found - mean) / np.maximum(sd, 1e-12)])
-    adjusted, ratio = np.asarray(holm(p)), found / np.maximum(mean, 1e-12)
+        permuted[k] = [steps.changed_share(shuffled == g) for g in range(n_groups)]
+    mean, sd = permuted.mean(axis=0), permuted.std(axis=0, ddof=1)
+    p = np.array([0.5 * erfc(z / sqrt(2)) for z in (observed - mean) / np.maximum(sd, 1e-12)])
+    adjusted, ratio = np.asarray(holm(p)), observed / np.maximum(mean, 1e-12)
     users = np.bincount(labels, minlength=n_groups)
     rows = np.bincount(labels, weights=recommender.histories.counts, minlength=n_groups)
     table = pl.DataFrame(
@@ -125,8 +174,8 @@ def influence(
             "users": users,
             "share_of_users": users / max(users.sum(), 1),
             "share_of_rows": rows / max(rows.sum(), 1),
-            "influence": found,
-            "share_of_influence": found / max(found.sum(), 1e-12),
+            "influence": observed,
+            "share_of_influence": observed / max(observed.sum(), 1e-12),
             "permuted": mean,
             "ratio": ratio,
             "p": p,
@@ -139,10 +188,20 @@ def influence(
 
 @dataclass(frozen=True, eq=False)
 class _HalfSteps:
-    """One item half-step and one user half-step, with some users' rows away; what they start from is made once.
+    """One item half-step and one user half-step without the rows of some users; the shared parts are computed once.
 
-    by_item: who rated each item, with targets, confidence of each entry    side: the users as an item sees them
-    A (n_items, w, w), b (n_items, w): the items' equations with everybody    counts (n_items,): how many raters
+    Attributes
+    ----------
+    by_item : SparseRows
+        Raters of each item; `targets` and `confidence` hold one value per entry.
+    side : Side
+        Users as seen by the item half-step.
+    counts : ndarray of shape (n_items,)
+        Number of raters of each item.
+    A : ndarray of shape (n_items, w, w)
+        Normal equations of the items with all users.
+    b : ndarray of shape (n_items, w)
+        Right-hand sides of the normal equations.
     """
 
     model: FactorModel
@@ -169,78 +228,79 @@ class _HalfSteps:
             or not model.factors
         ):
             raise KindError(
-                "influence needs factors learnt from least squares: biased-mf, explicit-als or implicit-als"
+                "influence needs factors fitted by least squares; use biased-mf, explicit-als or implicit-als"
             )
-        entries = _working(model, recommender.histories)
+        entries = _linearized(model, recommender.histories)
         by_item = transposed(entries, model.n_items)
-        side = _narrowed(_traced(model.loss.side(model.user_factors, model.user_bias, model.mean), model), model)
+        side = model.loss.side(model.user_factors, model.user_bias, model.mean)
+        side = _without_padding(_with_minimal_penalty(side, model), model)
         confidence, targets = side.targets(by_item)
         A, b = equations(by_item, targets, confidence, side.features)
-        has = np.flatnonzero(entries.counts)
-        chosen = random_stream(seed, "watched").choice(has, min(watched, len(has)), replace=False)
-        users = np.sort(chosen).astype(np.int32)
-        nobody, nothing = np.zeros(model.n_users, bool), np.zeros((0, n), np.int32)
+        active = np.flatnonzero(entries.counts)
+        sample = random_stream(seed, "watched").choice(active, min(watched, len(active)), replace=False)
+        users = np.sort(sample).astype(np.int32)
+        none_removed, no_lists = np.zeros(model.n_users, bool), np.zeros((0, n), np.int32)
         steps = cls(
             model, by_item, targets, confidence, side, by_item.counts, A, b,
-            entries.take(users), users, recommender.histories.take(users), n, nothing,
+            entries.take(users), users, recommender.histories.take(users), n, no_lists,
         )  # fmt: skip
-        if steps._moved(nobody) > FAR:
+        if steps._relative_shift(none_removed) > MAX_SHIFT:
             steps = replace(steps, priors=eased_in(recommender, seed=seed).priors)
-        return replace(steps, lists=steps._ranked(nobody))
+        return replace(steps, lists=steps._top_lists(none_removed))
 
-    def _moved(self, away: Bool) -> float:
-        """How far an item half-step with training's penalty takes the factors, over how long they are."""
-        moved, trained = self._items(away)[0], self.model.item_factors
-        return float(np.linalg.norm(moved - trained) / max(float(np.linalg.norm(trained)), 1e-12))
+    def _relative_shift(self, removed: Bool) -> float:
+        """Norm of the change of the item factors by a half-step with the training penalty, over their norm."""
+        shifted, trained = self._items(removed)[0], self.model.item_factors
+        return float(np.linalg.norm(shifted - trained) / max(float(np.linalg.norm(trained)), 1e-12))
 
-    def changed(self, group: Any) -> float:
-        """The share of places in the lists of watched users outside the group that change without it."""
+    def changed_share(self, group: Any) -> float:
+        """The share of list positions of watched users outside the group that change without the group."""
         outside = ~group[self.watched]
         if not group.any() or not outside.any():
             return 0.0
-        lists, before = self._ranked(group)[outside], self.lists[outside]
-        kept = (lists[:, :, None] == before[:, None, :]).any(axis=2) & (lists >= 0)
-        places = (before >= 0).sum()
-        return float(1 - kept.sum() / max(places, 1))
+        lists, before = self._top_lists(group)[outside], self.lists[outside]
+        unchanged = (lists[:, :, None] == before[:, None, :]).any(axis=2) & (lists >= 0)
+        positions = (before >= 0).sum()
+        return float(1 - unchanged.sum() / max(positions, 1))
 
-    def _ranked(self, away: Bool) -> Int32:
-        """The watched users' lists after both half-steps without the rows of those who are away."""
+    def _top_lists(self, removed: Bool) -> Int32:
+        """The lists of the watched users after both half-steps without the rows of the removed users."""
         model, loss = self.model, self.model.loss
         assert isinstance(loss, RatingsLoss | EventsLoss)
-        factors, bias = self._items(away)
-        side = _narrowed(_traced(loss.side(factors, bias, model.mean), model), model)
+        factors, bias = self._items(removed)
+        side = _without_padding(_with_minimal_penalty(loss.side(factors, bias, model.mean), model), model)
         confidence, targets = side.targets(self.by_user)
         A, b = equations(self.by_user, targets, confidence, side.features)
         if isinstance(loss, EventsLoss):
             A += side.gram
         penalty = loss.penalty(self.by_user.counts, model.n_items)
-        users = _solved(A, b, side, penalty, None if self.priors is None else self.priors.users)
+        users = _solve(A, b, side, penalty, None if self.priors is None else self.priors.users)
         rows, _ = top_items(
             np.ascontiguousarray(users[:, : model.factors]), ItemIndex.of(factors, bias), self.n,
             seen_start=self.seen.start, seen=self.seen.columns, allowed=np.zeros(0, bool),
         )  # fmt: skip
         return rows
 
-    def _items(self, away: Bool) -> tuple[Float32, Float32]:
-        """Factors and biases of the items without these users: their part of the equations taken away."""
+    def _items(self, removed: Bool) -> tuple[Float32, Float32]:
+        """Factors and biases of the items without the removed users, by subtracting their part of the equations."""
         loss, side, k = self.model.loss, self.side, self.model.factors
         assert isinstance(loss, RatingsLoss | EventsLoss)
-        gone = away[self.by_item.columns]
-        start = np.concatenate([np.zeros(1, np.int64), np.cumsum(gone)])[self.by_item.start]
-        theirs = SparseRows(start, self.by_item.columns[gone], self.by_item.values[gone])
-        A, b = equations(theirs, self.targets[gone], self.confidence[gone], side.features)
+        entries = removed[self.by_item.columns]
+        start = np.concatenate([np.zeros(1, np.int64), np.cumsum(entries)])[self.by_item.start]
+        rows = SparseRows(start, self.by_item.columns[entries], self.by_item.values[entries])
+        A, b = equations(rows, self.targets[entries], self.confidence[entries], side.features)
         np.subtract(self.A, A, out=A)
         np.subtract(self.b, b, out=b)
         if isinstance(loss, EventsLoss):
-            A += side.gram - np.float32(loss.alpha0) * gram(side.features[away])
-        penalty = loss.penalty(self.counts - theirs.counts, int((~away).sum()))
-        x = _solved(A, b, side, penalty, None if self.priors is None else self.priors.items)
+            A += side.gram - np.float32(loss.alpha0) * gram(side.features[removed])
+        penalty = loss.penalty(self.counts - rows.counts, int((~removed).sum()))
+        x = _solve(A, b, side, penalty, None if self.priors is None else self.priors.items)
         bias = x[:, k] if x.shape[1] > k else np.zeros(len(x), np.float32)
         return np.ascontiguousarray(x[:, :k]), np.ascontiguousarray(bias)
 
 
-def _solved(A: Float64, b: Float64, side: Side, penalty: Float32, prior: Prior | None) -> Float32:
-    """Every row's equations solved, with training's penalty or about a prior; A and b are written."""
+def _solve(A: Float64, b: Float64, side: Side, penalty: Float32, prior: Prior | None) -> Float32:
+    """Solve the equations of each row with the training penalty or around a prior; A and b are overwritten."""
     if prior is None:
         diagonal = np.arange(A.shape[1])
         A[:, diagonal, diagonal] += penalty.astype(np.float64)[:, None] * side.shape + side.precision
@@ -250,8 +310,8 @@ def _solved(A: Float64, b: Float64, side: Side, penalty: Float32, prior: Prior |
     return solved_each(A, b).astype(np.float32)
 
 
-def _working(model: FactorModel, histories: SparseRows) -> SparseRows:
-    """The rows as a linear half-step reads them: of a sigmoid, the working response and its weight at the model."""
+def _linearized(model: FactorModel, histories: SparseRows) -> SparseRows:
+    """Rows for a linear half-step; for a sigmoid, the working responses and weights at the current predictions."""
     assert isinstance(model.loss, RatingsLoss | EventsLoss)
     rows = model.loss.entries(histories)
     if model.rating_range is None:
@@ -266,14 +326,14 @@ def _working(model: FactorModel, histories: SparseRows) -> SparseRows:
     return SparseRows(rows.start, rows.columns, response.astype(np.float32), weights.astype(np.float32))
 
 
-def _traced(side: Side, model: FactorModel) -> Side:
-    """With a trace of penalty, for items that nobody is left to have rated."""
-    trace = np.float32(1e-6) * np.square(model.user_factors).max(initial=1e-6)
-    return replace(side, shape=np.maximum(side.shape, trace), precision=np.maximum(side.precision, trace))
+def _with_minimal_penalty(side: Side, model: FactorModel) -> Side:
+    """Add a minimal penalty, so that the equations of items without remaining raters can be solved."""
+    minimum = np.float32(1e-6) * np.square(model.user_factors).max(initial=1e-6)
+    return replace(side, shape=np.maximum(side.shape, minimum), precision=np.maximum(side.precision, minimum))
 
 
-def _narrowed(side: Side, model: FactorModel) -> Side:
-    """Without the padding: the width is that of the unknowns alone."""
+def _without_padding(side: Side, model: FactorModel) -> Side:
+    """Remove the padding, so that the width is the number of unknowns."""
     w = model.factors + (isinstance(model.loss, RatingsLoss) and model.loss.l2_bias is not None)
     return replace(
         side,

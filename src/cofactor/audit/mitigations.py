@@ -1,6 +1,6 @@
-"""Remedies: weights that keep eager users and popular items from deciding all, and lists that spread exposure.
+"""Mitigations of the feedback loop: row weights that limit heavy raters and popular items, and re-ranked lists.
 
-An item's kinds are its genres, or whatever else parts the catalog: (n_items, kinds) float64 shares, see `item_kinds`.
+Item categories (genres, or clusters of items) are arrays of shape (n_items, n_kinds) of shares, see `item_kinds`.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ __all__ = [
 ]
 
 CLIP = 10.0
-"""A propensity weight is at most so many times the mean, and at least one of so many parts of it."""
-TRUST = 0.99
-"""How much of a list's kinds is taken at its word, see `calibrated`."""
+"""Propensity weights are clipped to the range from 1 / CLIP to CLIP times their mean."""
+SMOOTHING = 0.99
+"""Weight of the list's categories in the smoothed distribution, see `calibrated`."""
 DEPTH = 10
-"""Lists of n are made again from the best DEPTH n."""
+"""Lists of n items are re-ranked from the best DEPTH n items."""
 CELLS = 1 << 22
-"""Numbers held at once while lists are calibrated: bounds the memory, changes no result."""
+"""Maximum number of array elements in memory during calibration; does not affect the result."""
 N_GROUPS = 10
-"""Groups of users, or of items, where none are named."""
+"""Number of groups of users, or of items, where no column defines them."""
 
 Weigh: TypeAlias = Callable[[Interactions], Interactions]
 Rank: TypeAlias = Callable[[Recommender, Int32, int, np.random.Generator], Int32]
@@ -55,17 +55,24 @@ Rank: TypeAlias = Callable[[Recommender, Int32, int, np.random.Generator], Int32
 
 @dataclass(frozen=True)
 class Remedy:
-    """What is done against the loop: to the table before a fit, and in making lists.
+    """Mitigation of the feedback loop: a change of the training table, of the ranking, or of both.
 
-        name    what tables and figures call it
-        weigh   from a table to the same table, weighted; by default as it is
-        rank    from a recommender, user rows (m,) int32, n and a random stream to lists (m, n) int32, -1 where
-                one ends; by default the n best
+    `remedies` returns those that have been tested. `PLAIN` changes nothing; `CAUTIOUS` needs predictive distributions.
 
-    Those that are known to help are made by `remedies`; `PLAIN` does nothing, `CAUTIOUS` needs a distribution.
+    Attributes
+    ----------
+    name : str
+        Name in tables and figures.
+    weigh : callable
+        Function of a table that returns the same table with weights; by default, the table unchanged.
+    rank : callable
+        Function of a recommender, user rows of shape (m,), n and a random generator that returns lists of shape (m, n),
+        int32, with -1 after the end of a shorter list; by default, the n best items.
 
-    >>> Remedy("light for the popular", weigh=propensity_weights).name
-    'light for the popular'
+    Examples
+    --------
+    >>> Remedy("down-weighted popular items", weigh=propensity_weights).name
+    'down-weighted popular items'
     """
 
     name: str
@@ -78,18 +85,30 @@ class Remedy:
 
 PLAIN = Remedy("plain")
 CAUTIOUS = Remedy("cautious ranking", rank=lambda rec, users, n, _: rec.for_rows(users).rank(n, by="cautious")[0])
-"""For models with a distribution, such as bayesian-mf; others raise KindError."""
+"""Ranks by the lower end of the predictive distribution, e.g. of bayesian-mf; other models raise KindError."""
 
 
 def remedies(column: str | None = None) -> tuple[Remedy, ...]:
-    """Those that every estimator of ratings can use; none is told who is eager, or for what.
+    """Return the mitigations that work with every estimator of ratings.
 
-    column: of the item table, the kinds of items; by default they are found, see `kinds_by_raters`, and what needs them
-    does less. A column that is not there raises DataError when lists are made. Measured on 20 worlds in
-    benchmarks/eager.md, with what fails.
+    None of them needs to know which users are heavy raters, or of which items.
 
+    Parameters
+    ----------
+    column : str, optional
+        Column of the item table with the item categories. By default, the categories are clusters of items, see
+        `kinds_by_raters`; the mitigations that use categories are then less effective. If the item table has no such
+        column, DataError is raised when lists are made.
+
+    Returns
+    -------
+    tuple of Remedy
+        Measured on 20 synthetic data sets in benchmarks/eager.md, together with those that do not help.
+
+    Examples
+    --------
     >>> import cofactor
-    >>> [one.name for one in cofactor.audit.remedies()][:3]
+    >>> [remedy.name for remedy in cofactor.audit.remedies()][:3]
     ['capped weight per user', 'taste groups count by people', 'popular items weigh less']
     """
     column = None if column is None else checks.text("column", column)
@@ -106,7 +125,7 @@ def remedies(column: str | None = None) -> tuple[Remedy, ...]:
 
     return (
         Remedy("capped weight per user", weigh=capped_weights),
-        Remedy("taste groups count by people", weigh=_by_people),
+        Remedy("taste groups count by people", weigh=_by_members),
         Remedy("popular items weigh less", weigh=propensity_weights),
         Remedy("exposure spread over items", rank=_spread_items),
         Remedy("exposure spread over kinds", rank=spread_kinds),
@@ -115,19 +134,37 @@ def remedies(column: str | None = None) -> tuple[Remedy, ...]:
     )
 
 
-# weights: the mean weight of the rows stays what it was, as penalties count rows
+# Weights are scaled to keep the mean weight of the rows, because the penalties of the models count rows.
 
 
 @validated
 def capped_weights(interactions: Interactions, *, cap: float | None = None) -> Interactions:
-    """The same rows, no user's counting for more than `cap` of another's.
+    """Limit the total weight of each user.
 
-        factor = min(1, cap / n)    of each of a user's n rows
+    Parameters
+    ----------
+    interactions : Interactions
+        Table to weight. Existing weights are multiplied by the factor below.
+    cap : float, optional
+        Number of rows above which a user's rows are down-weighted, above 0; by default, the median number of rows
+        per user.
 
-    Scaled to the mean weight that there was; weights that are there are multiplied. cap: the median number of rows by
-    default. A cap that nobody reaches changes nothing, nor is there anything to change without rows. Raises
-    ParameterError for a cap that is not above 0.
+    Returns
+    -------
+    Interactions
+        The same rows with new weights of the same mean; a table without rows is returned unchanged.
 
+    Raises
+    ------
+    ParameterError
+        `cap` is not above 0.
+
+    Notes
+    -----
+    The factor of each of a user's n rows is min(1, cap / n).
+
+    Examples
+    --------
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns(["ana"] * 4 + ["bo"], [1, 2, 3, 4, 1], [5, 4, 4, 2, 5])
     >>> weights = cofactor.audit.capped_weights(ratings, cap=2).weights
@@ -138,20 +175,43 @@ def capped_weights(interactions: Interactions, *, cap: float | None = None) -> I
     cap = None if cap is None else checks.finite_number("cap", cap, above=0)
     if len(interactions) == 0:
         return interactions
-    most = float(np.median(counts[counts > 0])) if cap is None else cap
-    return _weighed(interactions, np.minimum(1.0, most / np.maximum(counts, 1))[interactions.u])
+    cap = float(np.median(counts[counts > 0])) if cap is None else cap
+    return _multiply_weights(interactions, np.minimum(1.0, cap / np.maximum(counts, 1))[interactions.u])
 
 
 @validated
 def group_weights(interactions: Interactions, groups: Any) -> Interactions:
-    """The same rows, each group of users counting by its people, not by its ratings (post-stratification).
+    """Weight each group of users by its number of members instead of its number of ratings (post-stratification).
 
-        factor of g = (users in g / all users) / (weight of g's rows / weight of all rows)
+    Parameters
+    ----------
+    interactions : Interactions
+        Table to weight. Existing weights are multiplied by the factor below.
+    groups : array_like of shape (n_users,), int
+        Group of each user row, from 0, e.g. from `taste_groups`.
 
-    groups (n_users,) whole numbers from 0 on, such as `taste_groups` finds; users without a row count for nothing. One
-    group changes nothing. Source: Holt & Smith (1979), "Post stratification", JRSS A. Raises ParameterError for other
-    groups.
+    Returns
+    -------
+    Interactions
+        The same rows with new weights of the same mean. A single group changes nothing.
 
+    Raises
+    ------
+    ParameterError
+        `groups` does not have one whole number from 0 for each user.
+
+    Notes
+    -----
+    The factor of the rows of group g, where users without rows are not counted, is::
+
+        (users in g / all users) / (weight of the rows of g / weight of all rows)
+
+    References
+    ----------
+    Holt & Smith (1979), "Post stratification", Journal of the Royal Statistical Society A.
+
+    Examples
+    --------
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns(["ana"] * 4 + ["bo"], [1, 2, 3, 4, 1], [5, 4, 4, 2, 5])
     >>> weights = cofactor.audit.group_weights(ratings, [0, 1]).weights
@@ -160,22 +220,44 @@ def group_weights(interactions: Interactions, groups: Any) -> Interactions:
     """
     n_users = require_interactions("interactions", interactions).n_users
     labels = checks.whole_array("groups", groups, low=0, high=max(n_users - 1, 0), size=n_users)
-    people = np.bincount(labels[interactions.by_user.counts > 0]).astype(np.float64)
-    weight = np.bincount(labels[interactions.u], weights=interactions.weights, minlength=len(people)).astype(np.float64)
-    factor = (people / people.sum()) / np.maximum(weight / max(weight.sum(), 1e-12), 1e-12)
-    return _weighed(interactions, factor[labels[interactions.u]])
+    users = np.bincount(labels[interactions.by_user.counts > 0]).astype(np.float64)
+    weight = np.bincount(labels[interactions.u], weights=interactions.weights, minlength=len(users)).astype(np.float64)
+    factor = (users / users.sum()) / np.maximum(weight / max(weight.sum(), 1e-12), 1e-12)
+    return _multiply_weights(interactions, factor[labels[interactions.u]])
 
 
 @validated
 def propensity_weights(interactions: Interactions, *, power: float = 0.5) -> Interactions:
-    """The same rows, those of popular items weighing less.
+    """Down-weight the rows of popular items by inverse propensity.
 
-        factor = support_i^-power,    clipped to a tenth and to ten times the mean factor
+    Parameters
+    ----------
+    interactions : Interactions
+        Table to weight. Existing weights are multiplied by the factor below.
+    power : float, default 0.5
+        Exponent between 0 and 1; 0 changes nothing.
 
-    The chance that an item is rated is taken to grow with its support (inverse propensity: Schnabel et al. 2016,
-    "Recommendations as treatments", ICML). Power 0 changes nothing, nor is there anything to change without rows.
-    Raises ParameterError for a power outside 0..1.
+    Returns
+    -------
+    Interactions
+        The same rows with new weights of the same mean; a table without rows is returned unchanged.
 
+    Raises
+    ------
+    ParameterError
+        `power` is outside 0..1.
+
+    Notes
+    -----
+    The propensity of a rating is assumed to grow with the support of the item. The factor of a row of item i is
+    support_i^-power, clipped to the range from 1/10 to 10 times the mean factor.
+
+    References
+    ----------
+    Schnabel et al. (2016), "Recommendations as treatments: debiasing learning and evaluation", ICML.
+
+    Examples
+    --------
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([1, 2, 3, 4, 1], [7, 7, 7, 7, 8], [5, 4, 4, 2, 5])
     >>> weights = cofactor.audit.propensity_weights(ratings).weights
@@ -188,37 +270,75 @@ def propensity_weights(interactions: Interactions, *, power: float = 0.5) -> Int
         return interactions
     support = np.bincount(interactions.i, minlength=interactions.n_items)[interactions.i].astype(np.float64)
     weights = support**-power
-    return _weighed(interactions, np.clip(weights / weights.mean(), 1 / CLIP, CLIP))
+    return _multiply_weights(interactions, np.clip(weights / weights.mean(), 1 / CLIP, CLIP))
 
 
-# kinds of items, and lists
+# Item categories and re-ranked lists
 
 
 @validated
 def item_kinds(table: pl.DataFrame | None, column: str) -> Float64:
-    """The kinds of items from a column of their table: an item of three genres is a third of each, of none 0.
+    """Read the item categories from a column of the item table.
 
-    table: a row for each item, ids first. Gives (n_items, kinds) float64; rows sum to 1 or are 0. Raises DataError for
-    no table and for a column that is not there, see `data.features.indicators`.
+    Parameters
+    ----------
+    table : pl.DataFrame
+        One row per item, ids in the first column.
+    column : str
+        Column with the categories, see `data.features.indicators`.
 
+    Returns
+    -------
+    ndarray of shape (n_items, n_kinds), float64
+        Category shares: each of three categories of an item counts one third. A row sums to 1, or to 0 for an item
+        without categories.
+
+    Raises
+    ------
+    DataError
+        There is no table, or it has no such column.
+
+    Examples
+    --------
     >>> item_kinds(pl.DataFrame({"item": [1, 2], "genres": ["Comedy|War", "War"]}), "genres").tolist()
     [[0.5, 0.5], [0.0, 1.0]]
     """
     if table is not None:
-        checks.instance("table", table, pl.DataFrame, "give the item table of the interactions")
-    found = indicators(table, [checks.text("column", column)], "item")
+        checks.instance("table", table, pl.DataFrame, "pass the item_table of the interactions")
+    categories = indicators(table, [checks.text("column", column)], "item")
     assert table is not None
-    return found.shares(len(table))
+    return categories.shares(len(table))
 
 
 @validated
 def kinds_by_raters(histories: SparseRows, n_items: int, *, n_kinds: int = N_GROUPS, seed: int = 0) -> Float64:
-    """Where no column tells kinds: clusters of items by who rated them, each item of one (see `taste_groups`).
+    """Cluster items by their raters, to use the clusters as categories where no column defines them.
 
-    (n_items, kinds) float64, a single 1 in each row. Fewer than n_kinds where fewer items were rated; an item that
-    nobody rated is of the largest. Raises ParameterError for n_kinds below 1, DataError for rows of more items or where
-    nothing was rated.
+    Parameters
+    ----------
+    histories : SparseRows of n_users rows
+        Items of each user.
+    n_items : int
+        Number of items.
+    n_kinds : int, default 10
+        Number of clusters; fewer if fewer items were rated.
+    seed : int, default 0
+        Seed of the clustering, see `taste_groups`.
 
+    Returns
+    -------
+    ndarray of shape (n_items, n_kinds), float64
+        One 1 in each row. Items without ratings are in the largest cluster.
+
+    Raises
+    ------
+    ParameterError
+        `n_kinds` is below 1.
+    DataError
+        The histories have items beyond `n_items`, or no item was rated.
+
+    Examples
+    --------
     >>> rows = SparseRows.of([0, 0, 1, 1, 2, 2, 3, 3], [0, 1, 0, 1, 2, 3, 2, 3], [1] * 8, n_rows=4)
     >>> kinds = kinds_by_raters(rows, 4, n_kinds=2)
     >>> kinds.shape, bool((kinds[0] == kinds[1]).all()), bool((kinds[0] == kinds[2]).all())
@@ -231,17 +351,36 @@ def kinds_by_raters(histories: SparseRows, n_items: int, *, n_kinds: int = N_GRO
     raters = transposed(histories, n_items)
     n_kinds = min(n_kinds, int((raters.counts > 0).sum()))
     if n_kinds == 0:
-        raise DataError("nothing was rated, so raters tell no kinds of items: name a column of the item table")
+        raise DataError(
+            "no item was rated, so items cannot be clustered by their raters; name a column of the item table"
+        )
     kinds: Float64 = np.eye(n_kinds)[taste_groups(raters, len(histories), n_groups=n_kinds, seed=seed)]
     return kinds
 
 
 @validated
 def liked_kinds(histories: SparseRows, kinds: Float64) -> Float64:
-    """The mix of kinds among what each user rated at or above her own mean: (n_users, kinds) float64; rows sum to 1.
+    """Category shares of the items that each user rated at or above the mean of their ratings.
 
-    kinds (n_items, kinds): shares. Of a user who rated nothing, or nothing of any kind, all are 0.
+    Parameters
+    ----------
+    histories : SparseRows of n_users rows
+        Ratings of each user.
+    kinds : ndarray of shape (n_items, n_kinds)
+        Category shares of the items, see `item_kinds`.
 
+    Returns
+    -------
+    ndarray of shape (n_users, n_kinds), float64
+        Rows sum to 1; a row is 0 for a user without ratings or whose liked items have no categories.
+
+    Raises
+    ------
+    DataError
+        `kinds` has fewer rows than the histories have items.
+
+    Examples
+    --------
     >>> rows = SparseRows.of([0, 0, 0], [0, 1, 2], [5, 5, 1], n_rows=2)
     >>> liked_kinds(rows, np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])).tolist()
     [[0.75, 0.25], [0.0, 0.0]]
@@ -265,17 +404,48 @@ def liked_kinds(histories: SparseRows, kinds: Float64) -> Float64:
 def calibrated(
     lists: Int32, scores: Float32, n: int, kinds: Float64, wanted: Float64, *, strength: float = 0.5
 ) -> Int32:
-    """The n best of longer lists whose kinds are mixed as each user wants them: (n_users, n) int32, by greedy picks.
+    """Re-rank lists so that their categories match the shares that each user wants.
 
-        next pick = argmax over the rest of  (1 - strength) relevance_i - strength KL(wanted || mix of picks and i)
+    Parameters
+    ----------
+    lists : ndarray of shape (n_users, m), int32
+        Candidate items as returned by `Recommender.rank`, -1 after the end of a shorter list.
+    scores : ndarray of shape (n_users, m), float32
+        Scores of the candidates, -inf after the end of a shorter list.
+    n : int
+        Length of the new lists, at least 1; at most m items are returned.
+    kinds : ndarray of shape (n_items, n_kinds)
+        Category shares of the items, see `item_kinds`.
+    wanted : ndarray of shape (n_users, n_kinds)
+        Category shares that each user wants, see `liked_kinds`. Rows sum to 1, or to 0 for users without a preference.
+    strength : float, default 0.5
+        Weight of the calibration between 0 (order of the scores) and 1.
 
-    Relevance is the score scaled to 0..1 over a user's list; in KL the mix counts 99 %, wanted 1 %, so that it is
-    finite. Steck (2018), "Calibrated recommendations", RecSys. Equal values: the earlier place.
+    Returns
+    -------
+    ndarray of shape (n_users, n), int32
+        Items in the order of the picks, -1 after the end of a shorter list; empty without lists.
 
-    lists, scores (n_users, m): as `Recommender.rank` gives them, -1 and -inf where a list ends; kinds (n_items, kinds):
-    shares; wanted (n_users, kinds): rows sum to 1, or are 0 for no wish, see `liked_kinds`. strength 0 is the plain
-    order. No lists give none; n is at most m. Raises ParameterError for a strength outside 0..1.
+    Raises
+    ------
+    ParameterError
+        `strength` is outside 0..1, or `lists`, `scores`, `kinds` and `wanted` do not match.
 
+    Notes
+    -----
+    Items are picked greedily; the first position wins ties::
+
+        pick = argmax_i  (1 - strength) relevance_i - strength KL(wanted || mix of the picks and i)
+
+    The relevance is the score scaled to 0..1 over the user's candidates. The mix is smoothed as 0.99 mix + 0.01 wanted,
+    which keeps the divergence finite.
+
+    References
+    ----------
+    Steck (2018), "Calibrated recommendations", RecSys.
+
+    Examples
+    --------
     >>> lists, scores = np.array([[0, 1, 2, 3]], np.int32), np.array([[4, 3, 2, 1]], np.float32)
     >>> kinds, wanted = np.array([[1, 0], [1, 0], [0, 1], [0, 1]], float), np.array([[0.5, 0.5]])
     >>> calibrated(lists, scores, 2, kinds, wanted, strength=0).tolist()
@@ -292,11 +462,11 @@ def calibrated(
     block = max(1, CELLS // max(lists.shape[1] * kinds.shape[1], 1))
     for first in range(0, len(lists), block):
         part = slice(first, first + block)
-        there = lists[part] >= 0
-        relevance = (1 - strength) * _relevance(scores[part], there)
-        own = kinds[np.maximum(lists[part], 0)]
-        places = _greedy(relevance, there, own, wanted[part], n, strength)
-        picks[part] = np.take_along_axis(lists[part], places, axis=1)
+        valid = lists[part] >= 0
+        relevance = (1 - strength) * _relevance(scores[part], valid)
+        candidate_kinds = kinds[np.maximum(lists[part], 0)]
+        positions = _greedy_picks(relevance, valid, candidate_kinds, wanted[part], n, strength)
+        picks[part] = np.take_along_axis(lists[part], positions, axis=1)
     return picks
 
 
@@ -304,15 +474,41 @@ def calibrated(
 def spread(
     lists: Int32, scores: Float32, n: int, n_items: int, *, strength: float, kinds: Float64 | None = None
 ) -> Int32:
-    """The n best of longer lists once items that are shown much cost something: (n_users, n) int32.
+    """Re-rank lists with a penalty on items that are shown often.
 
-        score (in standard deviations of the user's list) - strength ln(1 + times shown / mean)
+    Parameters
+    ----------
+    lists : ndarray of shape (n_users, m), int32
+        Candidate items as returned by `Recommender.rank`, -1 after the end of a shorter list.
+    scores : ndarray of shape (n_users, m), float32
+        Scores of the candidates, -inf after the end of a shorter list.
+    n : int
+        Length of the new lists, at least 1; at most m items are returned.
+    n_items : int
+        Number of items.
+    strength : float
+        Weight of the penalty, from 0 (order of the scores).
+    kinds : ndarray of shape (n_items, n_kinds), optional
+        Category shares of the items. If given, an item is penalized by the exposure of its categories.
 
-    lists, scores (n_users, m): as `Recommender.rank` gives them, -1 and -inf where a list ends. Times shown are those
-    within the first n places of the lists as they are; with `kinds` (n_items, kinds), shares, those of an average item
-    of the item's kinds. strength: 0 is the plain order. No lists give none. Raises ParameterError for a strength below
-    0.
+    Returns
+    -------
+    ndarray of shape (n_users, n), int32
+        Items in their new order, -1 after the end of a shorter list; empty without lists.
 
+    Raises
+    ------
+    ParameterError
+        `strength` is below 0, or `lists`, `scores` and `kinds` do not match.
+
+    Notes
+    -----
+    Items are ordered by z_ui - strength ln(1 + shown_i / mean), where z_ui is the score standardized over the user's
+    candidates and shown_i counts the item in the first n positions of the original lists. With `kinds`, shown_i is the
+    count of an average item of the same categories.
+
+    Examples
+    --------
     >>> lists = np.array([[0, 1, 2], [0, 2, 1], [0, 1, 3]], np.int32)
     >>> scores = np.array([[4.0, 3.9, 2.0]] * 3, np.float32)
     >>> spread(lists, scores, 1, 4, strength=0).tolist(), spread(lists, scores, 1, 4, strength=1).tolist()
@@ -322,20 +518,20 @@ def spread(
     n_items = checks.whole_number("n_items", n_items, low=1, high=MOST_ROWS)
     lists, scores = _checked_lists(lists, scores, n_items)
     kinds = None if kinds is None else checks.number_array("kinds", kinds, (n_items, None))
-    first = lists[:, :n]
-    shown = np.bincount(first[first >= 0], minlength=n_items).astype(np.float64)
+    top = lists[:, :n]
+    shown = np.bincount(top[top >= 0], minlength=n_items).astype(np.float64)
     mean = max(shown.mean(), 1e-12)
     if kinds is None:
-        cost = np.log1p(shown / mean)
+        penalty = np.log1p(shown / mean)
     else:
-        cost = kinds @ np.log1p(shown @ kinds / np.maximum(kinds.sum(axis=0), 1e-12) / mean)
-    there = lists >= 0
-    many = np.maximum(there.sum(axis=1, keepdims=True), 1)
-    known = np.where(there, scores, 0).astype(np.float64)
-    apart = np.where(there, known - known.sum(axis=1, keepdims=True) / many, 0)
-    scaled = apart / np.maximum(np.sqrt(np.square(apart).sum(axis=1, keepdims=True) / many), 1e-12)
-    worth = np.where(there, scaled - strength * cost[np.maximum(lists, 0)], -np.inf)
-    order = np.argsort(-worth, axis=1, kind="stable")[:, :n]
+        penalty = kinds @ np.log1p(shown @ kinds / np.maximum(kinds.sum(axis=0), 1e-12) / mean)
+    valid = lists >= 0
+    counts = np.maximum(valid.sum(axis=1, keepdims=True), 1)
+    finite = np.where(valid, scores, 0).astype(np.float64)
+    centered = np.where(valid, finite - finite.sum(axis=1, keepdims=True) / counts, 0)
+    z = centered / np.maximum(np.sqrt(np.square(centered).sum(axis=1, keepdims=True) / counts), 1e-12)
+    values = np.where(valid, z - strength * penalty[np.maximum(lists, 0)], -np.inf)
+    order = np.argsort(-values, axis=1, kind="stable")[:, :n]
     return np.take_along_axis(lists, order, axis=1)
 
 
@@ -343,47 +539,56 @@ def _checked_lists(lists: Any, scores: Any, n_items: int) -> tuple[Int32, Float3
     """Validate lists and scores of shape (n_users, m), as `Recommender.rank` returns. Raises ParameterError."""
     rows, values = checks.as_array(lists), checks.as_array(scores)
     if rows.ndim != 2:
-        raise ParameterError(f"lists must be item rows, a list of one length for each user, not {checks.shown(lists)}")
+        raise ParameterError(
+            f"lists must be item rows of shape (n_users, m), one list for each user; got {checks.shown(lists)}"
+        )
     rows = checks.row_numbers("lists", rows.ravel(), n_items, unknown=True).reshape(rows.shape)
     if values.shape != rows.shape or values.dtype.kind not in "iuf" or np.isnan(values).any():
-        raise ParameterError(f"scores must be numbers of shape {rows.shape}, as lists, not {checks.shown(scores)}")
+        raise ParameterError(
+            f"scores must be numbers of the shape of lists, {rows.shape}, without nan; got {checks.shown(scores)}"
+        )
     return rows, values.astype(np.float32)
 
 
-def _weighed(interactions: Interactions, factor: Float64) -> Interactions:
-    """Weights times a factor (n,), scaled so that their sum stays."""
+def _multiply_weights(interactions: Interactions, factor: Float64) -> Interactions:
+    """Multiply the weights by a factor of shape (n_rows,), scaled to preserve their sum."""
     before = np.ones(len(factor)) if interactions.weights is None else interactions.weights.astype(np.float64)
     after = before * factor
     total = after.sum()
     return interactions.with_weights((after * (before.sum() / total if total > 0 else 1.0)).astype(np.float32))
 
 
-def _by_people(table: Interactions) -> Interactions:
+def _by_members(table: Interactions) -> Interactions:
     n_groups = min(N_GROUPS, int((table.by_user.counts > 0).sum()))
     return group_weights(table, taste_groups(table.by_user, table.n_items, n_groups=n_groups))
 
 
-def _relevance(scores: Float32, there: Bool) -> Float64:
-    """Scores scaled to 0..1 over each row's candidates; 0 where there is none."""
-    low = np.where(there, scores, np.inf).min(axis=1, initial=np.inf, keepdims=True)
-    high = np.where(there, scores, -np.inf).max(axis=1, initial=-np.inf, keepdims=True)
+def _relevance(scores: Float32, valid: Bool) -> Float64:
+    """Scale the scores to 0..1 over the candidates of each row; 0 where there is no candidate."""
+    low = np.where(valid, scores, np.inf).min(axis=1, initial=np.inf, keepdims=True)
+    high = np.where(valid, scores, -np.inf).max(axis=1, initial=-np.inf, keepdims=True)
     span = np.where(high > low, high - low, 1)
-    return np.where(there, np.where(there, scores, 0) - np.where(there, low, 0), 0) / span.astype(np.float64)
+    return np.where(valid, np.where(valid, scores, 0) - np.where(valid, low, 0), 0) / span.astype(np.float64)
 
 
-def _greedy(relevance: Float64, there: Bool, own: Float64, wanted: Float64, n: int, strength: float) -> Int64:
-    """Places of the picks, see `calibrated`: (m, n). relevance, there (m, c); own (m, c, kinds): the candidates'."""
-    there, each = there.copy(), np.arange(len(own))
-    wish, have = wanted[:, None, :], np.zeros((len(own), 1, own.shape[2]))
-    picks = np.empty((len(own), n), np.int64)
-    for place in range(n):
-        mix = TRUST * (have + own) / (place + 1) + (1 - TRUST) * wish
-        closeness = np.matmul(np.log(np.maximum(mix, 1e-300)), wanted[:, :, None])[:, :, 0]  # -KL, less a constant
-        pick = np.where(there, relevance + strength * closeness, -np.inf).argmax(axis=1)
-        ended = ~there.any(axis=1)  # then any place that holds no item
-        picks[:, place] = np.where(ended, place, pick)
-        there[each, pick] = False
-        have[:, 0] += own[each, pick]
+def _greedy_picks(
+    relevance: Float64, valid: Bool, candidate_kinds: Float64, wanted: Float64, n: int, strength: float
+) -> Int64:
+    """Positions of the picks of `calibrated`: (m, n).
+
+    `relevance` and `valid` have shape (m, c), `candidate_kinds` (m, c, n_kinds) and `wanted` (m, n_kinds).
+    """
+    valid, rows = valid.copy(), np.arange(len(candidate_kinds))
+    target, picked = wanted[:, None, :], np.zeros((len(candidate_kinds), 1, candidate_kinds.shape[2]))
+    picks = np.empty((len(candidate_kinds), n), np.int64)
+    for k in range(n):
+        mix = SMOOTHING * (picked + candidate_kinds) / (k + 1) + (1 - SMOOTHING) * target
+        closeness = np.matmul(np.log(np.maximum(mix, 1e-300)), wanted[:, :, None])[:, :, 0]  # -KL up to a constant
+        pick = np.where(valid, relevance + strength * closeness, -np.inf).argmax(axis=1)
+        exhausted = ~valid.any(axis=1)  # position k then holds no item
+        picks[:, k] = np.where(exhausted, k, pick)
+        valid[rows, pick] = False
+        picked[:, 0] += candidate_kinds[rows, pick]
     return picks
 
 
@@ -392,12 +597,12 @@ def _spread_items(rec: Recommender, users: Int32, n: int, _: np.random.Generator
 
 
 def _explore(rec: Recommender, users: Int32, n: int, stream: np.random.Generator) -> Int32:
-    """The best, but the last fifth of the places holds items drawn at random from the best half of the catalog."""
+    """Fill the last fifth of the positions with items drawn at random from the better half of the catalog."""
     lists, _ = rec.for_rows(users).rank(max(n, len(rec.items) // 2))
     fixed = n - n // 5
-    chance = stream.random(lists.shape)
-    chance[:, :fixed] = -1
-    chance[lists < 0] = 2
-    order = np.argsort(chance, axis=1, kind="stable")[:, :n]
+    keys = stream.random(lists.shape)
+    keys[:, :fixed] = -1
+    keys[lists < 0] = 2
+    order = np.argsort(keys, axis=1, kind="stable")[:, :n]
     order[:, :fixed] = np.arange(fixed)
     return np.take_along_axis(lists, order, axis=1)

@@ -1,4 +1,4 @@
-"""The command line: `cofactor COMMAND`. Each command is a few lines over the rooms below."""
+"""Command line, `cofactor COMMAND`: one module per command, each a thin layer over the library."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""All commands in one application, and how it ends: a result, or one line that says what was wrong.
+"""The typer application: registers the commands and turns expected errors into one line and an exit code.
 
-Nothing heavy is imported here or at the head of a command's file: `--help` must be instant.
+Neither this module nor the top of a command's module imports heavy packages, so that `--help` is instant.
 """
 
 from __future__ import annotations
@@ -41,25 +41,49 @@ __all__ = ["app", "run"]
 HELP = ["-h", "--help"]
 USER_ERROR, OTHER_ERROR, INTERRUPTED = 2, 1, 130
 MACHINE_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENOMEM)
-"""Failures of the machine: a full or read-only disk, too many open files. They end with code 1, not 2."""
+"""System errors that the user did not cause, such as a full disk. They exit with code 1 instead of 2."""
 
 
 class OneLineErrors(TyperGroup):
-    """Run a command; an expected error becomes `error: ...` on stderr and an exit code."""
+    """Command group that reports an expected error as one line on stderr, `error: ...`, and an exit code."""
 
     def main(self, *args: Any, **options: Any) -> Any:
-        """Run the whole command line: log lines are formatted, and output that cannot be written is an error."""
+        """Run the command line with formatted log lines; report output that cannot be written as an error.
+
+        Parameters
+        ----------
+        *args, **options
+            Arguments of `TyperGroup.main`.
+
+        Returns
+        -------
+        Any
+            What `TyperGroup.main` returns.
+        """
         with log_lines():
             try:
                 try:
                     return super().main(*args, **options)
                 finally:
                     sys.stdout.flush()
-            except OSError as problem:  # of the help, or of what was still to be written
-                sys.exit(_system_error(problem).exit_code)
+            except OSError as error:  # while printing the help, or while flushing buffered output
+                sys.exit(_system_error(error).exit_code)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Answers `--version` and `COMMAND --help` at once: reading any option costs typer a tenth of a second."""
+        """Parse the arguments; `--version` and `COMMAND --help` skip typer's option parser, which takes 0.1 s.
+
+        Parameters
+        ----------
+        ctx : typer.Context
+            Context of the command line.
+        args : list of str
+            Arguments as typed.
+
+        Returns
+        -------
+        list of str
+            The remaining arguments.
+        """
         if args == ["--version"]:
             from cofactor import __version__
 
@@ -70,38 +94,72 @@ class OneLineErrors(TyperGroup):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command: an expected error, or a failure of the system, ends in one line and an exit code."""
+        """Run the command and report an expected error or a system error as one line and an exit code.
+
+        Parameters
+        ----------
+        ctx : typer.Context
+            Context of the command.
+
+        Returns
+        -------
+        Any
+            What the command returns.
+
+        Raises
+        ------
+        typer.Exit
+            For an expected error, an interrupt or a system error.
+        """
         try:
-            done = super().invoke(ctx)
+            result = super().invoke(ctx)
             sys.stdout.flush()
-        except BadParameter as problem:
-            if type(problem) is not BadParameter:  # a missing parameter: typer shows the usage
+        except BadParameter as error:
+            if type(error) is not BadParameter:  # a missing parameter: typer shows the usage
                 raise
-            raise _ended(f"error: {_option_names(problem)} {problem.message}", USER_ERROR) from problem
-        except CofactorError as problem:
-            raise _ended(f"error: {problem}", _code_of(problem)) from problem
-        except KeyboardInterrupt as stop:
-            raise _ended("stopped", INTERRUPTED) from stop
-        except (OSError, MemoryError) as problem:
-            raise _system_error(problem) from problem
-        return done
+            raise _exit(f"error: {_option_names(error)} {error.message}", USER_ERROR) from error
+        except CofactorError as error:
+            raise _exit(f"error: {error}", _exit_code(error)) from error
+        except KeyboardInterrupt as error:
+            raise _exit("stopped", INTERRUPTED) from error
+        except (OSError, MemoryError) as error:
+            raise _system_error(error) from error
+        return result
 
 
-LEFT_OUT = ("value", "time", "weight")
-"""Options that name a column: empty, they leave it out."""
+MAY_BE_EMPTY = ("value", "time", "weight")
+"""Options that name a column. An empty value means that the table is read without this column."""
 
 
 class OneValueEach(TyperCommand):
-    """A command whose options are not empty (but for `LEFT_OUT`), and are given once unless they are repeatable."""
+    """Command that rejects empty options (except `MAY_BE_EMPTY`) and repeated options that take one value."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the options of this command. Raises BadParameter."""
-        given, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        """Parse the options of this command.
+
+        Parameters
+        ----------
+        ctx : typer.Context
+            Context of the command.
+        args : list of str
+            Arguments as typed.
+
+        Returns
+        -------
+        list of str
+            The remaining arguments.
+
+        Raises
+        ------
+        BadParameter
+            If an option is empty or is repeated although it takes one value.
+        """
+        options, _, order = self.make_parser(ctx).parse_args(args=list(args))
         parameters: list[Any] = self.get_params(ctx)
         for parameter in parameters:
-            values = given.get(parameter.name)
-            may_be_empty = parameter.name in LEFT_OUT
-            if not may_be_empty and any(isinstance(value, str) and not value.strip() for value in _each(values)):
+            values = _as_list(options.get(parameter.name))
+            is_empty = any(isinstance(value, str) and not value.strip() for value in values)
+            if is_empty and parameter.name not in MAY_BE_EMPTY:
                 raise BadParameter("must not be empty", ctx=ctx, param=parameter)
             repeatable = parameter.multiple or (getattr(parameter, "is_flag", False) and not parameter.secondary_opts)
             if not repeatable and order.count(parameter) > 1:
@@ -109,20 +167,20 @@ class OneValueEach(TyperCommand):
         return super().parse_args(ctx, args)
 
 
-def _each(values: Any) -> list[Any]:
+def _as_list(values: Any) -> list[Any]:
     return list(values) if isinstance(values, (list, tuple)) else [values]
 
 
-def _option_names(problem: Any) -> str:
-    """The option or argument of a usage error, as it is typed."""
-    if problem.param is None:
-        return str(problem.param_hint or "the command line")
-    named = problem.param.param_type_name == "option"
-    return "/".join(problem.param.opts) if named else str(problem.param.metavar)
+def _option_names(error: Any) -> str:
+    """Return the option or argument of a usage error as the user types it."""
+    if error.param is None:
+        return str(error.param_hint or "the command line")
+    is_option = error.param.param_type_name == "option"
+    return "/".join(error.param.opts) if is_option else str(error.param.metavar)
 
 
 def _unwrapped(command: Any) -> str:
-    """A docstring with its paragraphs on one line each, for the terminal to wrap; its brackets are no markup."""
+    """Return a docstring with one line per paragraph, for the terminal to wrap, and with brackets escaped for rich."""
     text = str(command.__doc__).replace("[", r"\[")
     return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
@@ -131,8 +189,8 @@ app = typer.Typer(
     cls=OneLineErrors,
     name="cofactor",
     help="Collaborative filtering you can run, read and trust.\n\n"
-    "New here? `[bold]cofactor demo[/bold]` shows everything on real film ratings.",
-    epilog="cofactor COMMAND --help tells what a command can do. cofactor --version says which cofactor this is.",
+    "New to cofactor? Run `[bold]cofactor demo[/bold]` for a tour on real film ratings.",
+    epilog="Run cofactor COMMAND --help for the options of a command, and cofactor --version for the version.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -142,7 +200,7 @@ app = typer.Typer(
 COMMANDS: dict[str, list[Any]] = {
     "Start here": [demo],
     "Data": [fetch, describe],
-    "Learn": [models, fit, evaluate, compare, tune, report],
+    "Train and evaluate": [models, fit, evaluate, compare, tune, report],
     "Use a model": [recommend, predict, explain, similar, onboard],
     "Run a service": [serve, key, trainer, doctor, backup, restore],
 }
@@ -150,65 +208,66 @@ for panel, commands in COMMANDS.items():
     for command in commands:
         app.command(
             cls=OneValueEach, help=_unwrapped(command), rich_help_panel=panel,
-            context_settings={"ignore_unknown_options": command is explain},  # an id may begin with a dash
+            context_settings={"ignore_unknown_options": command is explain},  # an ID may begin with a dash
         )(command)  # fmt: skip
 
 
 def run() -> None:
-    """Run the command line and end the process with its exit code: 0, 2 for a user's error, 1, or 130."""
+    """Run the command line and exit: 0 for success, 2 for a user error, 1 for any other error, 130 for an interrupt."""
     open_streams()
     sys.excepthook = _report_bug
     try:
         typer.main.get_command(app)(prog_name="cofactor")
-    except SystemExit as end:
-        if end.code == INTERRUPTED:  # at once: half-compiled kernels may not survive an orderly end
+    except SystemExit as error:
+        if error.code == INTERRUPTED:  # skip the normal shutdown: it can crash in half-compiled kernels
             os._exit(INTERRUPTED)
         raise
-    except KeyboardInterrupt:  # before a command began
+    except KeyboardInterrupt:  # before the command started
         say("stopped")
         os._exit(INTERRUPTED)
 
 
-def _ended(line: str, code: int) -> typer.Exit:
+def _exit(line: str, code: int) -> typer.Exit:
+    """Print a line on stderr and return the exit to raise."""
     say(" ".join(line.split("\n")))
     return typer.Exit(code)
 
 
-def _code_of(problem: BaseException) -> int:
-    """The exit code of an expected error: 1 where the machine is at fault, else 2."""
-    cause = problem.__cause__
+def _exit_code(error: BaseException) -> int:
+    """Return the exit code of an expected error: 1 if it was caused by a system error, else 2."""
+    cause = error.__cause__
     return OTHER_ERROR if isinstance(cause, OSError) and cause.errno in MACHINE_FAULTS else USER_ERROR
 
 
-def _system_error(problem: BaseException) -> typer.Exit:
-    """The end after a failure of the system. Nothing is said where the reader of a pipe has left."""
-    if not _of_stdout(problem):
-        return _ended(f"error: {_described(problem)}", OTHER_ERROR)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the interpreter can end
-    if isinstance(problem, BrokenPipeError):
+def _system_error(error: BaseException) -> typer.Exit:
+    """Report a system error and return the exit to raise. A closed pipe is not reported: nobody reads it."""
+    if not _is_stdout_error(error):
+        return _exit(f"error: {_description(error)}", OTHER_ERROR)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit fails again
+    if isinstance(error, BrokenPipeError):
         return typer.Exit(OTHER_ERROR)
-    return _ended(f"error: standard output cannot be written: {_described(problem)}", OTHER_ERROR)
+    return _exit(f"error: standard output cannot be written: {_description(error)}", OTHER_ERROR)
 
 
-def _of_stdout(problem: BaseException) -> bool:
-    """Whether standard output failed: our own files have a name."""
+def _is_stdout_error(error: BaseException) -> bool:
+    """Return whether standard output failed: errors of other files have a file name."""
     unwritable = (errno.EPIPE, errno.EBADF, *MACHINE_FAULTS)
-    return isinstance(problem, OSError) and problem.filename is None and problem.errno in unwritable
+    return isinstance(error, OSError) and error.filename is None and error.errno in unwritable
 
 
-def _described(problem: BaseException) -> str:
-    if isinstance(problem, MemoryError):
+def _description(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
         return "there is not enough memory for this"
-    if isinstance(problem, OSError) and problem.strerror:
-        where = "" if problem.filename is None else f"{printable(problem.filename)}: "
-        return f"{where}{problem.strerror}"
-    return str(problem)
+    if isinstance(error, OSError) and error.strerror:
+        prefix = "" if error.filename is None else f"{printable(error.filename)}: "
+        return f"{prefix}{error.strerror}"
+    return str(error)
 
 
-def _report_bug(kind: type[BaseException], problem: BaseException, trace: Any) -> None:
-    """What was not foreseen is our mistake: said in one line, with the trace for who asks for it."""
+def _report_bug(error_type: type[BaseException], error: BaseException, traceback: Any) -> None:
+    """Report an unexpected exception as a bug, in one line; COFACTOR_TRACEBACK=1 shows the traceback instead."""
     if os.environ.get("COFACTOR_TRACEBACK"):
-        sys.__excepthook__(kind, problem, trace)
+        sys.__excepthook__(error_type, error, traceback)
         return
-    said = " ".join(f"{kind.__name__}: {problem}".split())
-    say(f"error: this is a bug in cofactor ({said}); please report it with what COFACTOR_TRACEBACK=1 shows")
+    summary = " ".join(f"{error_type.__name__}: {error}".split())
+    say(f"error: this is a bug in cofactor ({summary}); please report it with the output of COFACTOR_TRACEBACK=1")

@@ -1,4 +1,4 @@
-"""`cofactor backup` and `cofactor restore`: a service copied while it runs, and made anew from the copy."""
+"""`cofactor backup` and `cofactor restore`: back up a running service and restore it from a backup."""
 
 from __future__ import annotations
 
@@ -13,45 +13,48 @@ __all__ = ["backup", "restore"]
 
 
 def backup(
-    target: Annotated[str, Argument(metavar="FOLDER", help="A new folder for the backup.")],
+    target: Annotated[str, Argument(metavar="FOLDER", help="New folder for the backup.")],
     *,
     data: Data = "cofactor-data",
     db: Db = None,
 ) -> None:
-    """Copy a service into a new folder, while it is used: its store, the models that answer, who was forgotten.
+    """Back up a running service to a new folder: the store, the models in use and the tombstones of erased users.
 
-    A store in PostgreSQL is copied by pg_dump; its models and tombstones are copied here.
+    Of a store in PostgreSQL, only the models and tombstones are copied; back up the database with pg_dump.
     """
     from cofactor.service.backup import back_up
 
-    made = back_up(data, target, db)
-    held = f"models {', '.join(map(str, made.models))}" if made.models else "no model"
+    backup = back_up(data, target, db)
+    models = f"models {', '.join(map(str, backup.models))}" if backup.models else "no model"
     results().print(
-        f"{printable(made.folder)} holds the store up to change {made.watermark:,} and {held}", soft_wrap=True
+        f"{printable(backup.folder)} contains the store up to change {backup.watermark:,} and {models}", soft_wrap=True
     )
-    if not made.store:
-        note('the store is in PostgreSQL: pg_dump --format=custom --file=store.dump "URL" copies it')
+    if not backup.store:
+        note('the store is in PostgreSQL: back it up with pg_dump --format=custom --file=store.dump "URL"')
 
 
 def restore(
-    source: Annotated[str, Argument(metavar="BACKUP", help="A folder that `cofactor backup` made.")],
+    source: Annotated[str, Argument(metavar="BACKUP", help="Folder created by `cofactor backup`.")],
     *,
     data: Data = "cofactor-data",
     tombstones: Annotated[
         str | None,
-        Option(metavar="FILE", help="The newest tombstones.json: who was forgotten since is forgotten again."),
+        Option(metavar="FILE", help="The newest tombstones.json, to erase again users who were erased since."),
     ] = None,
 ) -> None:
-    """Make a service's folder from a backup, where there is none yet.
+    """Restore the folder of a service from a backup. The folder must not contain a service yet.
 
-    Whoever was forgotten after the backup was made has to be forgotten again: name the newest tombstones.json there is,
-    of a later backup or of the service that was lost.
+    Users who were erased after the backup must be erased again: pass the newest tombstones.json, from a later backup
+    or from the lost service.
     """
-    from cofactor.service.backup import restore as put_back
+    from cofactor.service.backup import restore as restore_backup
 
-    made = put_back(source, data, tombstones)
-    held = f"models {', '.join(map(str, made.models))}" if made.models else "no model"
-    told = f"{printable(data)} is at change {made.watermark:,}, with {held}; {made.forgotten:,} users stay forgotten"
-    results().print(told, soft_wrap=True)
+    restored = restore_backup(source, data, tombstones)
+    models = f"models {', '.join(map(str, restored.models))}" if restored.models else "no model"
+    results().print(
+        f"{printable(data)} is at change {restored.watermark:,}, with {models}; "
+        f"{restored.forgotten:,} users stay erased",
+        soft_wrap=True,
+    )
     if tombstones is None:
-        note("who was forgotten after this backup was made is known again, unless --tombstones names a newer file")
+        note("users erased after this backup are in the store again: pass a newer tombstones.json with --tombstones")

@@ -1,4 +1,4 @@
-"""`cofactor compare`: all ways to learn side by side on one's own data, and whether the differences are luck."""
+"""`cofactor compare`: all models side by side on one data set, with tests of the differences."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ __all__ = ["compare", "show_comparison"]
 HEADS = {"rmse": "RMSE", "ndcg": "NDCG"}
 ROLES = {"asked": "", "baseline": "\n  baseline", "tuned rival": "\n  tuned"}
 LEGEND = (
-    "Below a number stands its 95 % interval over users. `versus best`: a paired test over users, Holm-corrected for "
-    "all models, and the difference with its 95 % interval. Memory: the peak of the fit beyond what was there before. "
-    "Fits are timed after a first one that compiles."
+    "Below each number: its 95 % interval over users. `versus best`: a paired test over users, Holm-corrected for "
+    "all models, and the difference with its 95 % interval. Memory: peak of the fit above the memory used before it. "
+    "Fit times do not include compilation."
 )
 
 
@@ -53,7 +53,7 @@ def compare(
         Option(
             metavar="rating|ranking",
             parser=choice("rating", "ranking"),
-            help="What is compared; it follows from the table.",
+            help="What to compare; the default depends on the table.",
         ),
     ] = None,
     split: SplitName = "random",
@@ -61,100 +61,112 @@ def compare(
     exclude: ExcludeName = None,
     k: Annotated[
         list[int] | None,
-        Option("--k", "-k", metavar="K", parser=whole_number, help="Length of lists [10]; the first decides."),
+        Option("--k", "-k", metavar="K", parser=whole_number, help="Length of lists [10]; the first ranks the models."),
     ] = None,
     settings: Settings = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Compare all models, or some (--model), on rows they have not seen, and say which differences are noise.
+    """Compare all models, or those of --model, on held-out rows, and test whether the differences are significant.
 
-    The baseline and a strong model, tuned on a part of the training rows, are always there. Ratings are compared by
-    RMSE; events (--events or --min-rating) by NDCG of full rankings; the two are never mixed.
+    The baseline and a strong model, tuned on a part of the training rows, are always included. Ratings are compared by
+    RMSE, events (--events or --min-rating) by NDCG of full rankings; the two are never mixed.
     """
     from cofactor.cli.estimator_options import estimators_of
     from cofactor.evaluate.comparison import compare as compared
     from cofactor.evaluate.comparison import known_task
 
-    names = model or _all_of(source.kind)
+    names = model or _models_of(source.kind)
     estimators = estimators_of(names, settings or ())
     source.suits(estimators)
     check_split(split, test)
     excluded = check_exclude(exclude, source.kind)
-    meant = known_task(task, source.kind)
+    checked_task = known_task(task, source.kind)
     parts = parted(source.read(), split, test, seed)
     console = messages()
-    with console.status("", spinner="dots") as status:  # nothing where stderr is no terminal
-        found = compared(
-            estimators, parts, task=meant, ks=tuple(k or (10,)), seed=seed, exclude=excluded,
-            on_fit=lambda name: status.update(f"learning {name}"),
+    with console.status("", spinner="dots") as status:  # shows nothing if stderr is not a terminal
+        comparison = compared(
+            estimators, parts, task=checked_task, ks=tuple(k or (10,)), seed=seed, exclude=excluded,
+            on_fit=lambda name: status.update(f"fitting {name}"),
         )  # fmt: skip
-    for label, reason in found.failed:
+    for label, reason in comparison.failed:
         note(f"{label} is left out: {reason}")
     if as_json:
-        show_json({**found.as_dict(), "train": len(parts.train), "test": len(parts.test)})
+        show_json({**comparison.as_dict(), "train": len(parts.train), "test": len(parts.test)})
         return
-    show_comparison(results(), found, parts)
+    show_comparison(results(), comparison, parts)
 
 
-def _all_of(kind: str) -> list[str]:
+def _models_of(kind: str) -> list[str]:
+    """Return the names of the models that learn from this kind."""
     from cofactor.estimators import REGISTRY
 
     return [name for name, estimator in REGISTRY.items() if estimator.kind in ("any", kind)]
 
 
 def show_comparison(out: Console, found: Comparison, split: Split) -> None:
-    """One table of at most 80 columns, best model first."""
+    """Print the comparison as one table of at most 80 columns, best model first.
+
+    Parameters
+    ----------
+    out : rich.console.Console
+        Where to print.
+    found : Comparison
+        Scores of the models.
+    split : Split
+        The split that they were scored on.
+    """
     out.print(
-        f"Split: {found.description}: {len(split.train):,} to learn from, {len(split.test):,} to test", soft_wrap=True
+        f"Split: {found.description}: {len(split.train):,} training and {len(split.test):,} test rows", soft_wrap=True
     )
     name, at, k = found.metric.partition("@")
     head, digits = f"{HEADS[name]}{at}{k}", 4 if name == "rmse" else 3
     shown = table("model", (head, "right"), ("fit", "right"), ("memory", "right"), "versus best")
-    for one in found.models:
+    for model in found.models:
         shown.add_row(
-            f"{one.score.label.removesuffix(' (tuned)')}{ROLES[one.role]}",
-            _number(one, found.metric, digits),
-            f"{one.score.fit_seconds:.2f} s",
-            "-" if one.score.fit_bytes is None else f"{one.score.fit_bytes / 1e6:,.0f} MB",
-            f"{one.versus_best}{_difference(one, digits)}",
+            f"{model.score.label.removesuffix(' (tuned)')}{ROLES[model.role]}",
+            _number(model, found.metric, digits),
+            f"{model.score.fit_seconds:.2f} s",
+            "-" if model.score.fit_bytes is None else f"{model.score.fit_bytes / 1e6:,.0f} MB",
+            f"{model.versus_best}{_difference(model, digits)}",
         )
     out.print(shown)
-    for one in found.models:
-        if one.role == "tuned rival":
-            out.print(f"{one.score.label}: {_tuned_settings(one)}, tuned on a part of the training rows.\n")
+    for model in found.models:
+        if model.role == "tuned rival":
+            out.print(f"{model.score.label}: {_tuned_settings(model)}, tuned on a part of the training rows.\n")
     out.print(LEGEND)
-    if any(isnan(ends.low) and not isnan(ends.mean) for ends in _intervals(found)):
+    if any(isnan(interval.low) and not isnan(interval.mean) for interval in _intervals(found)):
         from cofactor.metrics.intervals import NO_INTERVAL
 
         out.print(NO_INTERVAL)
 
 
-def _intervals(found: Comparison) -> Iterator[Interval]:
-    for one in found.models:
-        yield one.score.metrics[found.metric]
-        yield one.difference
+def _intervals(comparison: Comparison) -> Iterator[Interval]:
+    for model in comparison.models:
+        yield model.score.metrics[comparison.metric]
+        yield model.difference
 
 
-def _number(one: Compared, metric: str, digits: int) -> str:
-    value, low, high = one.score.metrics[metric]
+def _number(model: Compared, metric: str, digits: int) -> str:
+    value, low, high = model.score.metrics[metric]
     if isnan(value):
         return "-"
     interval = "\nno interval" if isnan(low) else f"\n{low:.{digits}f}-{high:.{digits}f}"
     return f"{value:.{digits}f}{interval}"
 
 
-def _difference(one: Compared, digits: int) -> str:
-    gap = one.difference
-    if isnan(gap.mean):
+def _difference(model: Compared, digits: int) -> str:
+    difference = model.difference
+    if isnan(difference.mean):
         return ""
-    ends = " (no interval)" if isnan(gap.low) else f" ({gap.low:+.{digits}f} to {gap.high:+.{digits}f})"
-    return f"\n{gap.mean:+.{digits}f}{ends}"
+    low, high = (f"{end:+.{digits}f}" for end in (difference.low, difference.high))
+    interval = " (no interval)" if isnan(difference.low) else f" ({low} to {high})"
+    return f"\n{difference.mean:+.{digits}f}{interval}"
 
 
-def _tuned_settings(one: Compared) -> str:
+def _tuned_settings(model: Compared) -> str:
     from cofactor.cli.estimator_options import in_words
     from cofactor.evaluate.tuned_baseline import RIVALS
 
     grids = {name: grid for models in RIVALS.values() for name, grid in models.items()}
-    return ", ".join(f"{name}={in_words(getattr(one.estimator, name))}" for name in grids[one.estimator.name])
+    return ", ".join(f"{name}={in_words(getattr(model.estimator, name))}" for name in grids[model.estimator.name])

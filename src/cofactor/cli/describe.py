@@ -1,4 +1,4 @@
-"""`cofactor describe`: what a table holds, how it was read, and a corner of it with its blanks."""
+"""`cofactor describe`: summary of a table, report of its loading, and a cross-tab of its densest part."""
 
 from __future__ import annotations
 
@@ -26,30 +26,43 @@ def describe(
     source: Source,
     *,
     top_users: Annotated[
-        int, Option(metavar="N", parser=whole_number, help="Busiest users to show in the cross-tab.")
+        int, Option(metavar="N", parser=whole_number, help="Most active users to show in the cross-tab.")
     ] = 10,
-    top_items: Annotated[int, Option(metavar="N", parser=whole_number, help="Most rated items to show in it.")] = 8,
+    top_items: Annotated[
+        int, Option(metavar="N", parser=whole_number, help="Most rated items to show in the cross-tab.")
+    ] = 8,
     as_json: Json = False,
 ) -> None:
-    """Look at a table before anything is learnt: how the reading went, counts, and a cross-tab.
+    """Summarize a table before training: how it was read, counts, the distribution of values, and a cross-tab.
 
-    Rows that were refused, guessed columns and duplicates are told. In the cross-tab a blank is a dot.
+    Reports rejected rows, guessed columns and duplicates. In the cross-tab a dot is a missing rating.
     """
     from cofactor.data.crosstab import crosstab
 
     ratings = source.read()
-    corner = crosstab(ratings, users=top_users, items=top_items)
+    cross_tab = crosstab(ratings, users=top_users, items=top_items)
     if as_json:
-        show_json({**facts(ratings), "values": values(ratings), "crosstab": _corner(corner)})
+        show_json({**facts(ratings), "values": values(ratings), "crosstab": _crosstab_dict(cross_tab)})
         return
     out = results()
     show_facts(out, ratings)
     show_values(out, ratings)
-    out.print(str(corner), soft_wrap=True)
+    out.print(str(cross_tab), soft_wrap=True)
 
 
 def facts(ratings: Interactions) -> dict[str, Any]:
-    """Counts, density, span of time, scale and the load report, as plain values. The table has rows."""
+    """Return counts, density, time span, scale and load report as plain values.
+
+    Parameters
+    ----------
+    ratings : Interactions
+        The table; it must not be empty.
+
+    Returns
+    -------
+    dict
+        Values of JSON types.
+    """
     import numpy as np
 
     counts = {"per_user": ratings.by_user.counts, "per_item": ratings.by_item.counts}
@@ -72,14 +85,25 @@ def facts(ratings: Interactions) -> dict[str, Any]:
 
 
 def values(ratings: Interactions) -> list[dict[str, float]]:
-    """How often each value occurs: by value where there are few, else in ten equal steps."""
+    """Count how often each value occurs: per value if there are few, else in ten bins of equal width.
+
+    Parameters
+    ----------
+    ratings : Interactions
+        The table; it must not be empty.
+
+    Returns
+    -------
+    list of dict
+        One dict per value or bin with from, to and count.
+    """
     import numpy as np
 
     distinct, counts = np.unique(ratings.values, return_counts=True)
     if ratings.scale is not None and ratings.scale.levels:
-        found = dict(zip(np.round(distinct, 6).tolist(), counts.tolist(), strict=True))
+        count_of = dict(zip(np.round(distinct, 6).tolist(), counts.tolist(), strict=True))
         grid = [round(float(np.float32(level)), 6) for level in ratings.scale.levels]
-        return [{"from": v, "to": v, "count": found.get(v, 0)} for v in grid]
+        return [{"from": v, "to": v, "count": count_of.get(v, 0)} for v in grid]
     if len(distinct) <= 2 * BINS:
         return [{"from": float(v), "to": float(v), "count": int(n)} for v, n in zip(distinct, counts, strict=True)]
     counts, edges = np.histogram(ratings.values.astype(np.float64), BINS)
@@ -90,29 +114,37 @@ def values(ratings: Interactions) -> list[dict[str, float]]:
 
 
 def show_facts(out: Console, ratings: Interactions) -> None:
-    """How the reading went and the counts, a line each."""
-    known, report = facts(ratings), ratings.report
+    """Print the load report and the counts, one per line.
+
+    Parameters
+    ----------
+    out : rich.console.Console
+        Where to print.
+    ratings : Interactions
+        The table; it must not be empty.
+    """
+    summary, report = facts(ratings), ratings.report
     lines: list[tuple[str, str]] = []
     if report is not None:
         lines.append(("source", printable(report.source)))
         lines.append(("rows read", f"{report.rows:,}"))
-        refused = "; ".join(f"{reason}: {count:,}" for reason, count in report.refused.items())
-        lines.append(("refused", f"{len(report.refusals):,} ({printable(refused)})" if refused else "none"))
-        twice = f"{report.duplicates:,} ({report.duplicate_rule})" if report.duplicates else "none"
-        lines.append(("duplicates", twice))
+        reasons = "; ".join(f"{reason}: {count:,}" for reason, count in report.refused.items())
+        lines.append(("rejected", f"{len(report.refusals):,} ({printable(reasons)})" if reasons else "none"))
+        duplicates = f"{report.duplicates:,} ({report.duplicate_rule})" if report.duplicates else "none"
+        lines.append(("duplicates", duplicates))
     lines.append((ratings.kind, f"{len(ratings):,}"))
-    for what, n in (("users", ratings.n_users), ("items", ratings.n_items)):
-        least, median, most = known[f"per_{what[:-1]}"].values()
-        lines.append((what, f"{n:,}, with {least:,} to {most:,} {ratings.kind} each (median {median:,})"))
+    for role, n in (("users", ratings.n_users), ("items", ratings.n_items)):
+        least, median, most = summary[f"per_{role[:-1]}"].values()
+        lines.append((role, f"{n:,}, with {least:,} to {most:,} {ratings.kind} each (median {median:,})"))
     cells = f"{ratings.n_users:,} x {ratings.n_items:,} cells"
-    lines.append(("known", f"{ratings.density:.2%} of the {cells}; {1 - ratings.density:.2%} are blank"))
-    if known["time"] is not None:
-        first, last = (moment[:10] for moment in known["time"])
+    lines.append(("density", f"{ratings.density:.2%} of the {cells}; {1 - ratings.density:.2%} are blank"))
+    if summary["time"] is not None:
+        first, last = (moment[:10] for moment in summary["time"])
         lines.append(("time", f"{first} to {last}"))
     if ratings.scale is not None:
         scale = ratings.scale
         levels = f", {len(scale.levels)} levels" if scale.levels else ""
-        lines.append(("scale", f"{scale.low:g} to {scale.high:g}{levels}; mean {known['mean']:.2f}"))
+        lines.append(("scale", f"{scale.low:g} to {scale.high:g}{levels}; mean {summary['mean']:.2f}"))
     shown = table("", "")
     shown.show_header, shown.box = False, None
     for name, text in lines:
@@ -121,15 +153,23 @@ def show_facts(out: Console, ratings: Interactions) -> None:
 
 
 def show_values(out: Console, ratings: Interactions) -> None:
-    """The distribution of the values as bars."""
-    held = values(ratings)
-    most, total = max(one["count"] for one in held), len(ratings)
-    names = [f"{v['from']:g}" if v["from"] == v["to"] else f"{v['from']:.3g} to {v['to']:.3g}" for v in held]
+    """Print the distribution of the values as a bar chart.
+
+    Parameters
+    ----------
+    out : rich.console.Console
+        Where to print.
+    ratings : Interactions
+        The table; it must not be empty.
+    """
+    bins = values(ratings)
+    largest, total = max(v["count"] for v in bins), len(ratings)
+    names = [f"{v['from']:g}" if v["from"] == v["to"] else f"{v['from']:.3g} to {v['to']:.3g}" for v in bins]
     width = max(8, *map(len, names))
     out.print()
-    for name, one in zip(names, held, strict=True):
-        share = one["count"] / total
-        out.print(f"{name:>{width}}  {one['count']:>9,}  {share:>4.0%} {bar(one['count'] / most, 40)}")
+    for name, v in zip(names, bins, strict=True):
+        share = v["count"] / total
+        out.print(f"{name:>{width}}  {v['count']:>9,}  {share:>4.0%} {bar(v['count'] / largest, 40)}")
     out.print()
 
 
@@ -139,5 +179,5 @@ def _spread(counts: Any) -> dict[str, Any]:
     return {"min": int(counts.min()), "median": int(np.median(counts)), "max": int(counts.max())}
 
 
-def _corner(corner: CrossTab) -> dict[str, Any]:
-    return {"users": corner.users, "items": corner.items, "titles": corner.titles, "values": corner.values}
+def _crosstab_dict(table: CrossTab) -> dict[str, Any]:
+    return {"users": table.users, "items": table.items, "titles": table.titles, "values": table.values}

@@ -1,4 +1,4 @@
-"""`cofactor doctor`: whether a service's folder is sound, and what to do where it is not."""
+"""`cofactor doctor`: check the folder of a service and explain how to fix problems."""
 
 from __future__ import annotations
 
@@ -12,23 +12,21 @@ from cofactor.cli.terminal import printable, results, show_json, table
 
 __all__ = ["Data", "Db", "doctor"]
 
-Data: TypeAlias = Annotated[
-    str, Option(metavar="FOLDER", envvar="COFACTOR_SERVE_DATA", help="The folder of the service.")
-]
+Data: TypeAlias = Annotated[str, Option(metavar="FOLDER", envvar="COFACTOR_SERVE_DATA", help="Folder of the service.")]
 Db: TypeAlias = Annotated[
     str | None,
     Option(
         metavar="URL",
         envvar="COFACTOR_SERVE_DB",
-        help="Its database, where that is not in the folder: postgresql://user@host/name",
+        help="Database of the service, if it is not in the folder: postgresql://user@host/name.",
     ),
 ]
 
 
 def doctor(*, data: Data = "cofactor-data", db: Db = None, as_json: Json = False) -> None:
-    """Look at a service: its store, its models' checksums, the disk, the clock, jobs, who was forgotten.
+    """Check a service: its store, model checksums, disk space, clock, jobs and erased users.
 
-    Ends with exit code 1 where there is a problem, 0 where there are warnings at most.
+    Exits with code 1 if there is a problem, with 0 if there are only warnings or nothing to report.
     """
     from cofactor.service.doctor import examined, worst
 
@@ -37,7 +35,7 @@ def doctor(*, data: Data = "cofactor-data", db: Db = None, as_json: Json = False
     if as_json:
         show_json({"state": state, "findings": [asdict(finding) for finding in findings]})
     else:
-        shown = table("check", "state", "what was found")
+        shown = table("check", "state", "result")
         for finding in findings:
             shown.add_row(finding.check, finding.state, printable(finding.says))
         results().print(shown)

@@ -1,4 +1,4 @@
-"""`cofactor evaluate`: models compared on one split, with 95 % intervals and a baseline."""
+"""`cofactor evaluate`: scores of models on one split, with 95 % intervals and a baseline."""
 
 from __future__ import annotations
 
@@ -28,16 +28,11 @@ from cofactor.cli.terminal import messages, printable, results, show_json, table
 from cofactor.errors import DataError, ParameterError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from cofactor.evaluate.evaluation import Evaluation, Score
-    from cofactor.evaluate.split import Split
-
-if TYPE_CHECKING:
     import polars as pl
     from rich.console import Console
 
     from cofactor.estimators import Estimator
+    from cofactor.evaluate.evaluation import Evaluation, Score
     from cofactor.evaluate.reliability import Calibration
     from cofactor.evaluate.split import Split
 
@@ -45,14 +40,8 @@ __all__ = ["check_calibration", "evaluate", "report_calibration", "show_calibrat
 
 
 RANKING = (("ndcg", "recall", "precision", "mrr"), ("hit_rate", "map", "coverage", "novelty", "gini"))
-
-
 LOWER_IS_BETTER = ("rmse", "mae", "gini")
-
-
 BASELINES = ("bias", "popularity")
-
-
 HEADS = {
     "ndcg": "NDCG",
     "mrr": "MRR",
@@ -62,19 +51,13 @@ HEADS = {
     "mae": "MAE",
     "gini": "Gini",
 }
-
-
 OF_ALL_LISTS = ("coverage", "novelty", "gini")
-"""Metrics of all lists together, which have no interval over users."""
-
-
+"""Metrics of all lists together; they have no interval over users."""
 DIGITS = {"rmse": 4, "mae": 4, "novelty": 2}
-
-
 LEGEND = (
-    "* best of its column. Below a number stands its 95 % interval over users. Users differ more than models do, so "
-    "intervals of two models may overlap although one is surely better: the command compare tests the difference user "
-    "by user."
+    "* best of its column. Below each number: its 95 % interval over users. Users differ more than models do, so the "
+    "intervals of two models may overlap although one is significantly better: `cofactor compare` tests the difference "
+    "user by user."
 )
 
 
@@ -88,35 +71,34 @@ def evaluate(
     exclude: ExcludeName = None,
     k: Lengths = None,
     calibration: Annotated[
-        bool, Option("--calibration", help="Tell instead whether predicted distributions of ratings come true.")
+        bool, Option("--calibration", help="Test the calibration of predicted rating distributions instead.")
     ] = False,
     plot: Annotated[
-        str | None, Option(metavar="FILE", help="With --calibration: draw it, as .html (one model).")
+        str | None, Option(metavar="FILE", help="With --calibration: plot it to an .html file (one model).")
     ] = None,
     settings: Settings = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Compare models on rows they have not seen, beside a baseline that every model must beat.
+    """Evaluate models on held-out rows, next to a baseline that every model must beat.
 
-    Ratings are scored by RMSE and MAE; events (--events or --min-rating) by full rankings at k. Without --model it
-    is biased-mf, of events implicit-als.
+    Ratings are scored by RMSE and MAE, events (--events or --min-rating) by metrics of full rankings at k. The default
+    model is biased-mf for ratings and implicit-als for events.
 
-    The splits: random rows; a share of each user's rows (per-user); the last rows of each user (last); everything after
-    one moment (by-time); users held out whole (users).
+    The splits: random rows; a share of each user's rows (per-user); the last rows of each user (last); all rows after
+    one point in time (by-time); all rows of some users (users).
 
-    --set NAME=VALUE is for all models that have the setting, --set MODEL.NAME=VALUE for one.
+    --set NAME=VALUE applies to all models that have the setting, --set MODEL.NAME=VALUE to one.
 
-    With --calibration, models that predict distributions (bayesian-mf; neural-mf with head=classification) are tested
-    on those: do 80 % intervals hold 80 %, for every kind of user and item?
+    --calibration tests the distributions of models that predict them (bayesian-mf; neural-mf with
+    head=classification): do 80 % intervals contain 80 % of the ratings, for all groups of users and items?
     """
     from cofactor.cli.estimator_options import estimators_of
-    from cofactor.evaluate import evaluate as compare
+    from cofactor.evaluate import evaluate as evaluate_models
 
     check_calibration(source, model or (), asked=calibration, plot=plot)
-    usual = "implicit-als" if source.kind == "events" else "bayesian-mf" if calibration else "biased-mf"
-    names = model or [usual]
-    estimators = estimators_of(names, settings or ())
+    default = "implicit-als" if source.kind == "events" else "bayesian-mf" if calibration else "biased-mf"
+    estimators = estimators_of(model or [default], settings or ())
     source.suits(estimators)
     check_split(split, test)
     excluded = check_exclude(exclude, source.kind)
@@ -125,20 +107,30 @@ def evaluate(
         report_calibration(estimators, parts, plot=plot, seed=seed, as_json=as_json)
         return
     console = messages()
-    with console.status("", spinner="dots") as status:  # nothing where stderr is no terminal
-        found = compare(
+    with console.status("", spinner="dots") as status:  # shows nothing if stderr is not a terminal
+        evaluation = evaluate_models(
             estimators, parts, ks=tuple(k or (10,)), seed=seed, exclude=excluded,
-            on_fit=lambda name: status.update(f"learning {name}"),
+            on_fit=lambda name: status.update(f"fitting {name}"),
         )  # fmt: skip
     if as_json:
-        show_json({**found.as_dict(), "train": len(parts.train), "test": len(parts.test)})
+        show_json({**evaluation.as_dict(), "train": len(parts.train), "test": len(parts.test)})
         return
-    show_evaluation(results(), found, parts)
+    show_evaluation(results(), evaluation, parts)
 
 
 def show_evaluation(out: Console, found: Evaluation, split: Split) -> None:
-    """Tables of at most 80 columns, best model first; the best number of each column has a star."""
-    sizes = f"{len(split.train):,} to learn from, {len(split.test):,} to test"
+    """Print the scores as tables of at most 80 columns, best model first, with a star at the best of each column.
+
+    Parameters
+    ----------
+    out : rich.console.Console
+        Where to print.
+    found : Evaluation
+        Scores of the models.
+    split : Split
+        The split that they were scored on.
+    """
+    sizes = f"{len(split.train):,} training and {len(split.test):,} test rows"
     out.print(f"Split: {found.description}: {sizes}", soft_wrap=True)
     if found.kind == "ratings":
         _show_table(out, _sorted(found.scores, "rmse"), ["rmse", "mae"], with_time=True)
@@ -178,12 +170,10 @@ def _show_table(out: Console, scores: Sequence[Score], metrics: Sequence[str], *
 
 
 def _show_served(out: Console, scores: Sequence[Score], k: int) -> None:
-    """The same lists as they are served, for the models whose lists popular items fill."""
+    """Print the metrics of the lists as served, for models whose lists are filled up with popular items."""
     filled = [replace(score, metrics=score.served) for score in scores if _is_filled(score, k)]
     if filled:
-        out.print(
-            f"Lists of {k} as served: popular items fill the places for which a model has no evidence", style="bold"
-        )
+        out.print(f"Lists of {k} as served: popular items fill the positions without model evidence", style="bold")
         _show_table(out, filled, [f"{name}@{k}" for name in RANKING[0]], with_time=False)
 
 
@@ -193,17 +183,17 @@ def _is_filled(score: Score, k: int) -> bool:
 
 
 def _cell(score: Score, metric: str, scores: Sequence[Score]) -> str:
-    """The number, a star if it is the best, and its interval on a line of its own."""
+    """Format a number with a star if it is the best, and its interval on the next line."""
     value, low, high = score.metrics[metric]
     if isnan(value):
         return "-"
-    pick = min if _name(metric) in LOWER_IS_BETTER else max
-    best = value == pick(other.metrics[metric].mean for other in scores)
+    best_of = min if _name(metric) in LOWER_IS_BETTER else max
+    is_best = value == best_of(other.metrics[metric].mean for other in scores)
     digits = DIGITS.get(_name(metric), 3)
     interval = f"\n{low:.{digits}f}-{high:.{digits}f}"
     if isnan(low):
         interval = "" if _name(metric) in OF_ALL_LISTS else "\nno interval"
-    return f"{value:.{digits}f}{'*' if best and len(scores) > 1 else ' '}{interval}"
+    return f"{value:.{digits}f}{'*' if is_best and len(scores) > 1 else ' '}{interval}"
 
 
 def _name(metric: str) -> str:
@@ -211,27 +201,44 @@ def _name(metric: str) -> str:
 
 
 QUARTILES = ("1st", "2nd", "3rd", "4th")
-
-
 CALIBRATION_LEGEND = (
     "Log-likelihood, in nats per rating: higher is better. CRPS, in units of the ratings: lower is better. One width: "
-    "the same means with one width for all ratings, which a model that knows how sure it is must beat. Expected: the "
-    "mass that the intervals hold by the model's own word. User's noise: of the residuals in training."
+    "the same means with one width for all ratings, which a model with useful uncertainty must beat. Expected: the "
+    "probability that the model assigns to its intervals. User's noise: of the residuals in training."
 )
 
 
 def check_calibration(source: Source, models: Sequence[str], *, asked: bool, plot: str | None) -> None:
-    """Raises ParameterError or MissingExtraError, before anything is read, for what cannot be calibrated or drawn."""
+    """Check the options of the calibration before anything is read.
+
+    Parameters
+    ----------
+    source : Source
+        Options of the table.
+    models : sequence of str
+        Names of the models; empty for the default.
+    asked : bool
+        Whether --calibration was given.
+    plot : str or None
+        Path of the plot, if any.
+
+    Raises
+    ------
+    ParameterError
+        If the options cannot be combined.
+    MissingExtraError
+        If a plot needs plotly and it is not installed.
+    """
     if asked and source.kind == "events":
-        raise ParameterError("--calibration is of predicted ratings; leave out --events and --min-rating")
+        raise ParameterError("--calibration needs ratings; leave out --events and --min-rating")
     if plot is None:
         return
     from cofactor.plots import require_plotly
 
     if not asked:
-        raise ParameterError("--plot draws what --calibration finds: give that too")
+        raise ParameterError("--plot needs --calibration: add it")
     if len(models) > 1:
-        raise ParameterError(f"--plot draws one model, not {len(models)}: give one --model")
+        raise ParameterError(f"--plot takes one model, not {len(models)}: give one --model")
     check_output(plot, endings=(".html", ".htm"))
     require_plotly()
 
@@ -239,9 +246,27 @@ def check_calibration(source: Source, models: Sequence[str], *, asked: bool, plo
 def report_calibration(
     estimators: Sequence[Estimator], split: Split, *, plot: str | None, seed: int, as_json: bool
 ) -> None:
-    """Fit each estimator on the training part, calibrate it on the test part, and print what was found.
+    """Fit each estimator on the training part, measure its calibration on the test part, and print the results.
 
-    Raises KindError for a model without a distribution, DataError for a plot of a scale without levels.
+    Parameters
+    ----------
+    estimators : sequence of Estimator
+        Estimators of models that predict distributions.
+    split : Split
+        Training and test part.
+    plot : str or None
+        Path of an .html file for the plot, or None.
+    seed : int
+        Seed of the fits.
+    as_json : bool
+        Whether to print JSON instead of tables.
+
+    Raises
+    ------
+    KindError
+        If a model does not predict distributions.
+    DataError
+        If a plot is requested and the rating scale has no levels.
     """
     from cofactor.evaluate.evaluation import labels_of
     from cofactor.evaluate.reliability import calibration
@@ -249,50 +274,61 @@ def report_calibration(
 
     scale = split.test.scale
     if plot is not None and (scale is None or len(scale.levels) < 2):
-        raise DataError("--plot draws how often each level is reached, and these ratings have no levels: see --levels")
-    found = {}
-    with messages().status("", spinner="dots") as status:  # nothing where stderr is no terminal
+        raise DataError("--plot needs a rating scale with levels, and these ratings have none: see --levels")
+    calibrations = {}
+    with messages().status("", spinner="dots") as status:  # shows nothing if stderr is not a terminal
         for estimator, label in zip(estimators, labels_of(estimators), strict=True):
-            status.update(f"learning {label}")
-            found[label] = calibration(Recommender.fit(estimator, split.train, seed=seed), split)
+            status.update(f"fitting {label}")
+            calibrations[label] = calibration(Recommender.fit(estimator, split.train, seed=seed), split)
     if plot is not None:
-        [(label, one)] = found.items()
-        _draw(label, one, split, plot)
+        [(label, result)] = calibrations.items()
+        _draw(label, result, split, plot)
     if as_json:
-        models = [{"model": label, **one.as_dict()} for label, one in found.items()]
+        models = [{"model": label, **result.as_dict()} for label, result in calibrations.items()]
         sizes = {"train": len(split.train), "test": len(split.test)}
         show_json({"split": split.description, "models": models, **sizes, "plot": plot})
         return
     out = results()
-    show_calibration(out, found, split)
+    show_calibration(out, calibrations, split)
     if plot is not None:
-        out.print(f"\nthe figure is in {printable(plot)}", soft_wrap=True)
+        out.print(f"\nwrote the plot to {printable(plot)}", soft_wrap=True)
 
 
 def show_calibration(out: Console, found: Mapping[str, Calibration], split: Split) -> None:
-    """Tables of at most 80 columns: how good the distributions are, and whom their intervals serve."""
-    sizes = f"{len(split.train):,} to learn from, {len(split.test):,} to test"
+    """Print calibrations as tables of at most 80 columns: scores, and coverage of the intervals by group.
+
+    Parameters
+    ----------
+    out : rich.console.Console
+        Where to print.
+    found : mapping of str to Calibration
+        Calibration of each model.
+    split : Split
+        The split that they were measured on.
+    """
+    sizes = f"{len(split.train):,} training and {len(split.test):,} test rows"
     out.print(f"Split: {split.description}: {sizes}", soft_wrap=True)
     columns = ("RMSE", "log-likelihood", "one width", "CRPS", "one width")
     shown = table("model", *((column, "right") for column in columns))
-    for label, one in found.items():
-        numbers = (one.rmse, one.log_likelihood, one.constant_log_likelihood, one.crps, one.constant_crps)
+    for label, c in found.items():
+        numbers = (c.rmse, c.log_likelihood, c.constant_log_likelihood, c.crps, c.constant_crps)
         shown.add_row(label, *("-" if isnan(number) else f"{number:.4f}" for number in numbers))
     out.print(shown)
-    for label, one in found.items():
-        names = [name.removeprefix("covered ") for name in one.coverage.columns if name.startswith("covered ")]
-        for level in names:
-            _show_coverage(out, label, one.coverage, level)
+    for label, result in found.items():
+        names = [name.removeprefix("covered ") for name in result.coverage.columns if name.startswith("covered ")]
+        for interval in names:
+            _show_coverage(out, label, result.coverage, interval)
     out.print(CALIBRATION_LEGEND)
 
 
-def _show_coverage(out: Console, label: str, coverage: pl.DataFrame, level: str) -> None:
+def _show_coverage(out: Console, label: str, coverage: pl.DataFrame, interval: str) -> None:
+    """Print the coverage of one interval: of all ratings, and by quartile of each group."""
     import polars as pl
 
-    cells = coverage.select("group", covered=f"covered {level}", expected=f"expected {level}")
-    everyone = cells.row(0, named=True)
-    out.print(f"{label}: {level} intervals hold {_percent(everyone['covered'])} % of the ratings,", style="bold")
-    out.print(f"{_percent(everyone['expected'])} % expected; and by quartile, held / expected, in %", style="bold")
+    cells = coverage.select("group", covered=f"covered {interval}", expected=f"expected {interval}")
+    overall = cells.row(0, named=True)
+    out.print(f"{label}: {interval} intervals contain {_percent(overall['covered'])} % of the ratings,", style="bold")
+    out.print(f"{_percent(overall['expected'])} % expected; by quartile, actual / expected, in %", style="bold")
     shown = table("quartiles of", *((quartile, "right") for quartile in QUARTILES))
     for group in cells["group"].unique(maintain_order=True)[1:]:
         rows = cells.filter(pl.col("group") == group).select("covered", "expected").rows()
@@ -304,11 +340,11 @@ def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f}"
 
 
-def _draw(label: str, found: Calibration, split: Split, path: str) -> None:
-    """Write the figure of reliability as a page of its own. Raises DataError without levels, OSError."""
+def _draw(label: str, result: Calibration, split: Split, path: str) -> None:
+    """Write the reliability plot as a self-contained page. Raises DataError without levels, OSError."""
     from cofactor.files import write_whole
     from cofactor.plots import reliability_plot, self_contained_html
 
     title = f"{label} on {split.description}"
-    page = self_contained_html(reliability_plot(found.reliability, title=title), title=title)
+    page = self_contained_html(reliability_plot(result.reliability, title=title), title=title)
     write_whole(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""`cofactor fetch`: a data set from its maker into the cache."""
+"""`cofactor fetch`: download a data set from its publisher into the cache."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["fetch"]
 
 
 def fetch(
-    name: Annotated[str | None, Argument(metavar="NAME", help="Which data set; --list shows them.")] = None,
+    name: Annotated[str | None, Argument(metavar="NAME", help="Name of the data set; see --list.")] = None,
     *,
-    show_list: Annotated[bool, Option("--list", help="Show the data sets there are.")] = False,
+    show_list: Annotated[bool, Option("--list", help="List the available data sets.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Get a data set from its maker and keep it in the cache.
+    """Download a data set from its publisher into the cache.
 
-    It is checked, and its terms of use are shown. Its name can then stand wherever a table is asked for, as in
+    The download is verified, and its terms of use are shown. Afterwards its name can be used in place of a file, as in
     `cofactor describe movielens-100k`.
     """
     if show_list:
@@ -45,9 +45,9 @@ def fetch(
 
 def _show_one(folder: Path, source: dict[str, Any]) -> None:
     out = results()
-    counts = ", ".join(f"{source[what]:,} {what}" for what in ("ratings", "users", "items") if what in source)
+    counts = ", ".join(f"{source[noun]:,} {noun}" for noun in ("ratings", "users", "items") if noun in source)
     out.print(f"{source['name']}: {counts}", style="bold")
-    out.print(f"in     {folder}", soft_wrap=True)
+    out.print(f"folder {folder}", soft_wrap=True)
     out.print(f"from   {source['source']}", soft_wrap=True)
     out.print(f"\nTerms. {source['terms']}")
     out.print(f"\nCite. {source['citation']}")
@@ -61,18 +61,19 @@ def _show_all(as_json: Any) -> None:
     sets: list[dict[str, Any]] = [
         {
             "name": name,
-            **{what: getattr(one, what) for what in ("ratings", "users", "items", "url")},
-            "scale": [min(one.levels), max(one.levels)],
+            **{field: getattr(dataset, field) for field in ("ratings", "users", "items", "url")},
+            "scale": [min(dataset.levels), max(dataset.levels)],
             "fetched": (cache_folder() / "datasets" / name).exists(),
         }
-        for name, one in loading.DATASETS.items()
+        for name, dataset in loading.DATASETS.items()
     ]
     if as_json is not None:
         as_json(sets)
         return
-    shown = table("data set", ("ratings", "right"), ("users", "right"), ("items", "right"), ("scale", "right"), "here")
-    for one in sets:
-        numbers = (f"{one[what]:,}" for what in ("ratings", "users", "items"))
-        low, high = one["scale"]
-        shown.add_row(one["name"], *numbers, f"{low:g}-{high:g}", "yes" if one["fetched"] else "")
+    columns = [(name, "right") for name in ("ratings", "users", "items", "scale")]
+    shown = table("data set", *columns, "cached")
+    for dataset in sets:
+        counts = (f"{dataset[field]:,}" for field in ("ratings", "users", "items"))
+        low, high = dataset["scale"]
+        shown.add_row(dataset["name"], *counts, f"{low:g}-{high:g}", "yes" if dataset["fetched"] else "")
     results().print(shown)

@@ -1,4 +1,4 @@
-"""`cofactor fit`: from a table to a model in a file."""
+"""`cofactor fit`: fit a model to a table and save it in a file."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ __all__ = ["fit"]
 def fit(
     source: Source,
     *,
-    output: Annotated[str, Option("--output", "-o", metavar="MODEL", help="The file to save the model in.")],
+    output: Annotated[str, Option("--output", "-o", metavar="MODEL", help="File to save the model in.")],
     model: Annotated[
-        str, Option("--model", "-m", metavar="NAME", help="Which model, see `cofactor models`.")
+        str, Option("--model", "-m", metavar="NAME", help="Name of the model; see `cofactor models`.")
     ] = "biased-mf",
     settings: Settings = None,
     seed: Seed = 0,
     validation: Annotated[
         float | None,
-        Option(metavar="SHARE", parser=share, help="A share of rows to hold out, to stop when they gain no more."),
+        Option(metavar="SHARE", parser=share, help="Share of rows to hold out for early stopping."),
     ] = None,
     item_features: Annotated[
         str | None,
-        Option(metavar="COLUMNS", help="Columns of the item table, as genres,year, that say what a new item is like."),
+        Option(metavar="COLUMNS", help="Columns of the item table that describe new items, such as genres,year."),
     ] = None,
     user_features: Annotated[
         str | None,
-        Option(metavar="COLUMNS", help="Columns of the user table that say what a new user is like."),
+        Option(metavar="COLUMNS", help="Columns of the user table that describe new users."),
     ] = None,
-    priors: Annotated[bool, Option(help="Learn what newcomers are like, where the model can.")] = True,
+    priors: Annotated[bool, Option(help="Learn priors for new users and items, if the model supports them.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Learn a model from a table of ratings or events and save it.
+    """Fit a model to a table of ratings or events and save it.
 
-    A table is taken to hold ratings. Models of events (implicit-als, popularity) need to be told what it holds:
-    --events for clicks, plays and purchases, or --min-rating 4 to count ratings from 4 on as events.
+    By default the table contains ratings. Models of events (implicit-als, popularity) need one of two options:
+    --events for clicks, plays and purchases, or --min-rating 4 to treat ratings of 4 and up as likes.
     """
     from cofactor.cli.estimator_options import estimator_of
     from cofactor.cli.side_tables import check_model_output
@@ -61,54 +61,54 @@ def fit(
     source.suits([estimator])
     table = source.read()
     epochs: list[Epoch] = []
-    began = time.perf_counter()
-    with epoch_progress(model) as tell:
+    start = time.perf_counter()
+    with epoch_progress(model) as show_progress:
 
         def callback(epoch: Epoch) -> None:
             epochs.append(epoch)
-            tell(epoch)
+            show_progress(epoch)
 
-        recommender = _learnt(estimator, table, seed=seed, validation=validation, callback=callback)
-    columns = [_names(given) for given in (user_features, item_features)]
+        recommender = _fitted(estimator, table, seed=seed, validation=validation, callback=callback)
+    columns = [_names(option) for option in (user_features, item_features)]
     if priors or any(columns):
         recommender = _with_priors(recommender, *columns, seed=seed)
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - start
     recommender.save(output)
     if as_json:
         show_json(_facts(output, recommender, table, epochs, seconds))
         return
     out = results()
     sizes = f"{len(table):,} {table.kind} ({table.n_users:,} users x {table.n_items:,} items)"
-    out.print(f"{model} learnt from {sizes} in {seconds:.1f} s", soft_wrap=True)
+    out.print(f"fitted {model} to {sizes} in {seconds:.1f} s", soft_wrap=True)
     if epochs:
         losses = f"loss {epochs[0].loss:.4f} to {epochs[-1].loss:.4f}"
         out.print(f"{len(epochs)} epochs, {losses}{_held_out(epochs, table.kind)}", soft_wrap=True)
     if recommender.priors is not None:
-        known = ", ".join(name for names in columns for name in names)
-        out.print(f"newcomers start {f'from {known}' if known else 'as people are on average'}", soft_wrap=True)
+        features = ", ".join(name for names in columns for name in names)
+        out.print(f"new users and items start from {features or 'the average taste'}", soft_wrap=True)
     out.print(f"saved in {printable(output)} ({Path(output).stat().st_size:,} bytes)", soft_wrap=True)
-    someone = table.users.ids([0])[0]
-    out.print(f"\nNext: {command('recommend', as_path(output), '--user', someone)}", soft_wrap=True)
+    first_user = table.users.ids([0])[0]
+    out.print(f"\nNext: {command('recommend', as_path(output), '--user', first_user)}", soft_wrap=True)
 
 
-def _learnt(
+def _fitted(
     estimator: Estimator, table: Interactions, *, seed: int, validation: float | None, callback: EpochCallback
 ) -> Recommender:
-    """With a validation part: learnt from the rest, but what its users have seen is all of their rows."""
+    """Fit the estimator, without the validation rows if there are any; the histories always contain all rows."""
     from cofactor.evaluate import split_per_user, split_random
     from cofactor.recommender.recommender import Recommender
 
     if validation is None:
         return Recommender.fit(estimator, table, seed=seed, callback=callback)
     estimator.require(table)
-    cut = split_random if table.kind == "ratings" else split_per_user
-    split = cut(table, test=validation, seed=seed)
-    learnt = Recommender.fit(estimator, split.train, seed=seed, validation=split.test, callback=callback)
-    return replace(learnt, histories=table.by_user)
+    split_rows = split_random if table.kind == "ratings" else split_per_user
+    split = split_rows(table, test=validation, seed=seed)
+    recommender = Recommender.fit(estimator, split.train, seed=seed, validation=split.test, callback=callback)
+    return replace(recommender, histories=table.by_user)
 
 
 def _with_priors(recommender: Recommender, users: list[str], items: list[str], *, seed: int) -> Recommender:
-    """With priors, where the model has vectors to learn them of; where columns are named it must."""
+    """Add priors if the model supports them. Raises an error if columns are named and it does not."""
     from cofactor.cold_start import eased_in, learn_priors
 
     if not users and not items:
@@ -125,7 +125,7 @@ def _held_out(epochs: list[Epoch], kind: str) -> str:
     if not scores:
         return ""
     name, best = ("RMSE", min(scores)) if kind == "ratings" else ("recall@20", max(scores))
-    return f", held-out {name} at best {best:.4f} (epoch {scores.index(best) + 1})"
+    return f", best validation {name} {best:.4f} (epoch {scores.index(best) + 1})"
 
 
 def _facts(

@@ -1,4 +1,4 @@
-"""Where a command's table comes from: the options of every command that reads one, written once."""
+"""Input options: the options that every command with an input table shares, defined once as fields of `Source`."""
 
 from __future__ import annotations
 
@@ -44,55 +44,67 @@ def _about(text: str, metavar: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A table as it was named on the command line: every field is an option, its help beside it.
+    """An input table as specified on the command line.
 
+    Every field is an option of the commands decorated with `reads_table`; its annotation holds the help text.
+
+    Examples
+    --------
     >>> Source(ratings="plays.csv", events=True).kind
     'events'
     """
 
-    ratings: Annotated[str, Argument(metavar="RATINGS", help="A file, the name of a data set, or a database URL.")]
+    ratings: Annotated[str, Argument(metavar="RATINGS", help="File, name of a data set, or database URL.")]
     min_rating: Annotated[
         float | None,
-        _rows("These are ratings; from this one on they count as events.", metavar="RATING", parser=number()),
+        _rows("Treat ratings of RATING and up as events (likes).", metavar="RATING", parser=number()),
     ] = None
     gain: Annotated[
-        float, _rows("With --min-rating: what each step above it adds.", metavar="NUMBER", parser=number(low=0))
+        float, _rows("With --min-rating: weight added per step above it.", metavar="NUMBER", parser=number(low=0))
     ] = 0.0
-    events: Annotated[bool, _rows("These are events: clicks, plays, purchases.", "--events")] = False
-    levels: Annotated[str | None, _rows("All ratings there can be, as in 1,2,3,4,5.", metavar="N,N,...")] = None
+    events: Annotated[bool, _rows("The table contains events: clicks, plays, purchases.", "--events")] = False
+    levels: Annotated[str | None, _rows("All possible ratings, such as 1,2,3,4,5.", metavar="N,N,...")] = None
     on_error: Annotated[
         str,
         _rows(
-            "Stop at bad rows, or set them aside in a file.",
+            "Stop at bad rows, or write them to a separate file.",
             metavar="raise|quarantine",
             parser=choice("raise", "quarantine"),
         ),
     ] = "raise"
-    quarantine: Annotated[str | None, _rows("Where its bad rows go (RATINGS.refused.csv).", metavar="FILE")] = None
-    user: Annotated[str | None, _column("Column of the users.")] = None
-    item: Annotated[str | None, _column("Column of the items.")] = None
+    quarantine: Annotated[str | None, _rows("File for the bad rows (RATINGS.refused.csv).", metavar="FILE")] = None
+    user: Annotated[str | None, _column("Column of the user IDs.")] = None
+    item: Annotated[str | None, _column("Column of the item IDs.")] = None
     value: Annotated[str | None, _column("Column of the ratings or counts.")] = None
     time: Annotated[str | None, _column("Column of the times.")] = None
     weight: Annotated[str | None, _column("Column of the weights.")] = None
     format: Annotated[
-        str | None, _column("Of the file, if its ending misleads.", metavar="|".join(FORMATS), parser=choice(*FORMATS))
+        str | None,
+        _column("File format, if the extension does not give it.", metavar="|".join(FORMATS), parser=choice(*FORMATS)),
     ] = None
     ids: Annotated[
-        str, _column("Ids as the table has them, or all as text.", metavar="auto|text", parser=choice("auto", "text"))
+        str,
+        _column("Keep the type of the IDs, or read them as text.", metavar="auto|text", parser=choice("auto", "text")),
     ] = "auto"
-    query: Annotated[str | None, _column("What to select from a database.", metavar="SQL")] = None
-    items: Annotated[str | None, _about("A file of items with their title, and more.", metavar="FILE")] = None
-    item_id: Annotated[str | None, _about("The column of item ids in it.", metavar="COLUMN")] = None
-    users: Annotated[str | None, _about("A file of users with their age, and more.", metavar="FILE")] = None
-    user_id: Annotated[str | None, _about("The column of user ids in it.", metavar="COLUMN")] = None
+    query: Annotated[str | None, _column("Query that selects the rows of a database.", metavar="SQL")] = None
+    items: Annotated[str | None, _about("Item table: a file with titles and other columns.", metavar="FILE")] = None
+    item_id: Annotated[str | None, _about("Column of the item IDs in --items.", metavar="COLUMN")] = None
+    users: Annotated[str | None, _about("User table: a file with ages and other columns.", metavar="FILE")] = None
+    user_id: Annotated[str | None, _about("Column of the user IDs in --users.", metavar="COLUMN")] = None
 
     @property
     def kind(self) -> Kind:
-        """What the table will hold once it is read: ratings, unless options say events."""
+        """Kind of the table after reading: "events" with --events or --min-rating, else "ratings"."""
         return "events" if self.events or self.min_rating is not None else "ratings"
 
     def arguments(self) -> list[str]:
-        """The options that were given, as they are typed: for a command about the same table."""
+        """Return the options that differ from their defaults, for a command on the same table.
+
+        Returns
+        -------
+        list of str
+            Options and values as typed; [] if all are defaults.
+        """
         words: list[str] = []
         for spec in fields(self):
             value = getattr(self, spec.name)
@@ -104,43 +116,67 @@ class Source:
         return words
 
     def suits(self, estimators: Sequence[Estimator]) -> None:
-        """Raises KindError, before anything is read, where a model learns from the other kind."""
+        """Check, before anything is read, that the models can be fitted to this kind of table.
+
+        Parameters
+        ----------
+        estimators : sequence of Estimator
+            Estimators of the models.
+
+        Raises
+        ------
+        KindError
+            If a model needs the other kind.
+        """
         for estimator in estimators:
             if estimator.kind in ("any", self.kind):
                 continue
             if estimator.kind == "events":
                 raise KindError(
-                    f"{estimator.name} learns from events, so say what {self.ratings} holds: ratings, of which those "
-                    "from 4 on count as liked (--min-rating 4), or clicks, plays, purchases (--events)"
+                    f"{estimator.name} needs events: use --min-rating 4 to treat ratings of 4 and up in {self.ratings} "
+                    "as likes, or --events if it contains clicks, plays or purchases"
                 )
-            given = "--events" if self.events else "--min-rating"
+            option = "--events" if self.events else "--min-rating"
             raise KindError(
-                f"{estimator.name} learns from ratings, and {given} makes events; leave it out, or take a model of "
+                f"{estimator.name} needs ratings, and {option} makes events; leave it out, or use a model of "
                 "events such as implicit-als"
             )
 
     @property
     def files(self) -> list[str | None]:
-        """What is read: the table, and the files of items and users where there are such."""
+        """Input files: the table, and the item and user tables or None."""
         return [self.ratings, self.items, self.users]
 
     def read(self) -> Interactions:
-        """The table; what is worth knowing about it goes to stderr. Raises DataError, FetchError, ParameterError."""
+        """Read the table, join the item and user tables, and print notes on the loading on stderr.
+
+        Returns
+        -------
+        Interactions
+            The table.
+
+        Raises
+        ------
+        ParameterError
+            If the options cannot be combined.
+        DataError
+            If a file cannot be read.
+        FetchError
+            If a data set cannot be downloaded.
+        """
         from cofactor.cli.side_tables import with_people, with_titles
 
         if self.events and self.min_rating is not None:
-            raise ParameterError("--events and --min-rating exclude each other: the latter is for ratings")
+            raise ParameterError("--events cannot be combined with --min-rating, which is for ratings")
         if self.gain and self.min_rating is None:
-            raise ParameterError("--gain is for ratings that become events: give --min-rating too")
-        for what in ("item", "user"):
-            if getattr(self, f"{what}_id") is not None and getattr(self, f"{what}s") is None:
-                raise ParameterError(
-                    f"--{what}-id names a column of the file of {what}s: give that too (--{what}s FILE)"
-                )
+            raise ParameterError("--gain needs --min-rating: it is for ratings that are treated as events")
+        for role in ("item", "user"):
+            if getattr(self, f"{role}_id") is not None and getattr(self, f"{role}s") is None:
+                raise ParameterError(f"--{role}-id needs --{role}s FILE: it names a column of the {role} table")
         on_error: Any = self.on_error
         table = self._dataset() if self._is_dataset() else self._file()
         if table.report is not None:
-            _say(table.report)
+            _print_notes(table.report)
         if self.items is not None:
             table = with_titles(table, self.items, self.item_id, on_error)
         if self.users is not None:
@@ -156,8 +192,8 @@ class Source:
             return False
         if self.ratings not in DATASETS and Path(self.ratings).name == self.ratings and "." not in self.ratings:
             raise DataError(
-                f"there is no file {self.ratings!r} here, nor a data set of that name (`cofactor fetch --list` shows "
-                "them)"
+                f"{self.ratings!r} is neither a file in this folder nor a data set (`cofactor fetch --list` lists the "
+                "data sets)"
             )
         return self.ratings in DATASETS
 
@@ -166,11 +202,11 @@ class Source:
 
         for option in ("user", "item", "value", "time", "weight", "format", "query", "levels", "quarantine"):
             if getattr(self, option) is not None:
-                raise ParameterError(f"--{option} is for files and databases; {self.ratings} is a known data set")
+                raise ParameterError(f"--{option} is for files and databases; {self.ratings} is a data set")
         if self.ids != "auto":
-            raise ParameterError(f"--ids is for files and databases; {self.ratings} is a known data set")
+            raise ParameterError(f"--ids is for files and databases; {self.ratings} is a data set")
         if self.events:
-            raise ParameterError(f"{self.ratings} holds ratings, not events: use --min-rating 4")
+            raise ParameterError(f"{self.ratings} contains ratings, not events: use --min-rating 4 instead of --events")
         with fetch_progress() as on_progress:
             return load(self.ratings, on_progress=on_progress)
 
@@ -185,16 +221,27 @@ class Source:
         }  # fmt: skip
         if self.events:
             if self.levels is not None:
-                raise ParameterError("--levels are of ratings, and --events says that there are none")
+                raise ParameterError("--levels cannot be combined with --events: only ratings have levels")
             return read_events(self.ratings, **options)
-        return read_ratings(self.ratings, levels=_numbers(self.levels), **options)
+        return read_ratings(self.ratings, levels=_levels(self.levels), **options)
 
 
 def reads_table(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with every field of Source as an option of its own, instead of its first parameter."""
-    own = list(signature(command, eval_str=True).parameters.values())[1:]
+    """Decorate a command: replace its first parameter, a Source, by one option per field of Source.
+
+    Parameters
+    ----------
+    command : callable
+        Function whose first parameter is a Source.
+
+    Returns
+    -------
+    callable
+        Function with the other parameters of the command and the fields of Source as keyword parameters.
+    """
+    own_parameters = list(signature(command, eval_str=True).parameters.values())[1:]
     hints = get_type_hints(Source, include_extras=True)
-    given = [
+    source_parameters = [
         Parameter(
             spec.name,
             Parameter.KEYWORD_ONLY,
@@ -205,25 +252,26 @@ def reads_table(command: Callable[..., None]) -> Callable[..., None]:
     ]
 
     @wraps(command)
-    def whole(**options: Any) -> None:
-        source = Source(**{parameter.name: options.pop(parameter.name) for parameter in given})
+    def wrapper(**options: Any) -> None:
+        source = Source(**{parameter.name: options.pop(parameter.name) for parameter in source_parameters})
         command(source, **options)
 
-    parameters = [*own, *given]
-    whole.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
-    whole.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return whole
+    parameters = [*own_parameters, *source_parameters]
+    wrapper.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return wrapper
 
 
-def _say(report: LoadReport) -> None:
+def _print_notes(report: LoadReport) -> None:
     for text in report.notes:
         note(text)
     if report.refusals:
         reasons = ", ".join(f"{reason} ({count:,})" for reason, count in report.refused.items())
-        note(f"{len(report.refusals):,} of {report.rows:,} rows refused: {reasons}")
+        note(f"{len(report.refusals):,} of {report.rows:,} rows rejected: {reasons}")
 
 
-def _numbers(text: str | None) -> list[float] | None:
+def _levels(text: str | None) -> list[float] | None:
+    """Parse the value of --levels. Raises ParameterError."""
     if text is None:
         return None
     try:
@@ -231,5 +279,5 @@ def _numbers(text: str | None) -> list[float] | None:
     except ValueError:
         numbers = [math.nan]
     if not all(map(math.isfinite, numbers)):
-        raise ParameterError(f"--levels are numbers with commas, as in 1,2,3,4,5, not {text!r}")
+        raise ParameterError(f"--levels must be comma-separated numbers, such as 1,2,3,4,5, not {text!r}")
     return numbers

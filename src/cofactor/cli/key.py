@@ -1,4 +1,4 @@
-"""`cofactor key`: a key to a service, also where every other one was lost or revoked."""
+"""`cofactor key`: create or revoke an API key of a service, also after all other keys were lost."""
 
 from __future__ import annotations
 
@@ -20,21 +20,25 @@ ROLES = ("read", "write", "admin")
 
 def key(
     *,
-    role: Annotated[str, Option(metavar="|".join(ROLES), parser=choice(*ROLES), help="What it may do.")] = "read",
-    label: Annotated[str, Option(metavar="TEXT", help="Whose it is; listed with it.")] = "made on the command line",
-    revoke: Annotated[str | None, Option(metavar="ID", help="Make none: let this one open nothing any more.")] = None,
+    role: Annotated[str, Option(metavar="|".join(ROLES), parser=choice(*ROLES), help="What the key permits.")] = "read",
+    label: Annotated[
+        str, Option(metavar="TEXT", help="Owner of the key, shown in the list of keys.")
+    ] = "made on the command line",
+    revoke: Annotated[str | None, Option(metavar="ID", help="Revoke this key instead of creating one.")] = None,
     data: Data = "cofactor-data",
     db: Db = None,
 ) -> None:
-    """Make a key to a service, and print it: it is shown this once, and opens everything of its role at once.
+    """Create an API key and print it. The key works immediately, and its secret is not shown again.
 
-    For who may read the service's folder, or knows its database. Over the API, an admin key makes, lists and revokes.
+    Needs access to the folder of the service or to its database. Over the API, an admin key can create, list and
+    revoke keys.
     """
     from cofactor.service.training.worker import store_url
     from cofactor.store import Role, Store
 
     if db is None and not (Path(data) / "store.db").is_file():
-        raise StoreError(f"{data} holds no service: `{command('serve', 'RATINGS', '--data', as_path(data))}` makes one")
+        serve = command("serve", "RATINGS", "--data", as_path(data))
+        raise StoreError(f"{data} does not contain a service: create one with `{serve}`")
     with Store.open(store_url(data, db)) as store:
         if revoke is not None:
             store.keys.revoke(revoke.partition(".")[0])

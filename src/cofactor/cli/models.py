@@ -1,4 +1,4 @@
-"""`cofactor models`: the ways to learn, with every setting's meaning, default and range."""
+"""`cofactor models`: list the models and the meaning, default and range of their settings."""
 
 from __future__ import annotations
 
@@ -18,49 +18,50 @@ def models(
     *,
     as_json: Json = False,
 ) -> None:
-    """List the models that can be learnt, with all settings, what they mean and what they may be."""
+    """List the models with all settings, their meaning, default and range."""
     from cofactor.cli.estimator_options import described_settings, estimator_of, in_words
     from cofactor.estimators import REGISTRY
 
-    kinds = [type(estimator_of(name)) for name in names or REGISTRY]
+    estimators = [type(estimator_of(name)) for name in names or REGISTRY]
     if as_json:
-        show_json([_facts(kind, described_settings(kind)) for kind in kinds])
+        show_json([_facts(estimator, described_settings(estimator)) for estimator in estimators])
         return
     out = results()
-    for kind in kinds:
-        facts = _facts(kind, described_settings(kind))
+    for estimator in estimators:
+        facts = _facts(estimator, described_settings(estimator))
         out.print(f"{facts['model']}", style="bold", end="")
         out.print(f"  learns from {facts['learns_from']}\n{facts['what']}", soft_wrap=False)
         if facts["settings"]:
             shown = table(("setting", "left"), ("default", "right"), "range", "meaning")
-            for one in facts["settings"]:
-                shown.add_row(one["name"], in_words(one["default"]), _range(one), one["meaning"])
+            for setting in facts["settings"]:
+                shown.add_row(setting["name"], in_words(setting["default"]), _range(setting), setting["meaning"])
             out.print(shown)
         else:
             out.print("It has no settings.\n")
-    example = next((kind for kind in kinds if described_settings(kind)), None)
+    example = next((estimator for estimator in estimators if described_settings(estimator)), None)
     if example is not None:
         out.print(f"To change a setting: {_example(example)}", soft_wrap=True)
 
 
-def _example(kind: Any) -> str:
-    """A command that sets the first setting of this estimator to its default."""
+def _example(estimator: Any) -> str:
+    """Return a command that sets the first setting of this estimator class to its default."""
     from cofactor.cli.estimator_options import described_settings, in_words
 
-    setting = described_settings(kind)[0]
-    events = ["--events"] if kind.kind == "events" else []
+    setting = described_settings(estimator)[0]
+    events = ["--events"] if estimator.kind == "events" else []
     return command(
-        "fit", "clicks.csv" if events else "ratings.csv", "-o", "my.cofactor", "--model", kind.name, *events,
+        "fit", "clicks.csv" if events else "ratings.csv", "-o", "my.cofactor", "--model", estimator.name, *events,
         "--set", f"{setting['name']}={in_words(setting['default'])}",
     )  # fmt: skip
 
 
-def _facts(kind: Any, settings: list[dict[str, Any]]) -> dict[str, Any]:
-    what = (kind.__doc__ or "").strip().split("\n\n")[0]
+def _facts(estimator: Any, settings: list[dict[str, Any]]) -> dict[str, Any]:
+    """Describe an estimator class; the summary is the first paragraph of its docstring."""
+    summary = (estimator.__doc__ or "").strip().split("\n\n")[0]
     return {
-        "model": kind.name,
-        "learns_from": "ratings or events" if kind.kind == "any" else kind.kind,
-        "what": " ".join(what.split()),
+        "model": estimator.name,
+        "learns_from": "ratings or events" if estimator.kind == "any" else estimator.kind,
+        "what": " ".join(summary.split()),
         "settings": settings,
     }
 

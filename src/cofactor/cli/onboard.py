@@ -1,4 +1,4 @@
-"""`cofactor onboard`: somebody new is asked about a few items and sees what it does to their recommendations."""
+"""`cofactor onboard`: interview a new user about a few items and show the recommendations after each answer."""
 
 from __future__ import annotations
 
@@ -25,49 +25,50 @@ __all__ = ["onboard"]
 
 DONT_KNOW, STOP = ("", "?"), ("q", "quit")
 WIDTH = 60
-"""Of a title on the screen."""
+"""Maximum number of characters of a title."""
 
 Answer = float | None | Literal["stop"]
+"""A rating, None for an item that the user does not know, or "stop"."""
 
 
 def onboard(
     model: ModelFile,
     *,
-    questions: Annotated[int, Option(metavar="N", parser=whole_number, help="How many to ask at most.")] = 10,
+    questions: Annotated[int, Option(metavar="N", parser=whole_number, help="Maximum number of questions.")] = 10,
     n: Annotated[
-        int, Option("-n", "--n", metavar="N", parser=whole_number, help="How many of the best items to show.")
+        int, Option("-n", "--n", metavar="N", parser=whole_number, help="Number of recommendations to show.")
     ] = 5,
     seed: Seed = 0,
 ) -> None:
-    """Get to know somebody new: asks for a few ratings, those that tell most, and recommends.
+    """Interview a new user: ask for the most informative ratings and update the recommendations after each answer.
 
-    Every answer decides what is asked next. After each rating the best items are shown, and where they stood before.
-    Enter or ? is "don't know", q stops. Answers may also come from a file or a pipe, one a line.
+    Each question depends on the answers before it. After each rating the best items are shown with their previous
+    rank. Enter or ? means "don't know", q stops. Answers can also be read from a file or a pipe, one per line.
     """
     from cofactor.cold_start import Interview, Population
     from cofactor.recommender.recommender import Recommender
 
     recommender = Recommender.load(model)
-    asking = _Asking(recommender, model, recommender.scale)
+    prompt = _Prompt(recommender, model, recommender.scale)
     interview, out = Interview(Population.of(recommender, seed=seed)), results()
-    out.print(f"Rate {asking.range}; Enter or ? if you don't know it, q to stop.")
+    out.print(f"Rate {prompt.range}; Enter or ? if you don't know it, q to stop.")
     for number in range(1, questions + 1):
         item = interview.next()
         if item is None:
-            out.print("Nothing more is worth asking.")
+            out.print("No further question would change the recommendations.")
             break
-        answer = asking.answer(f"{number}. {asking.name(item)}: ")
+        answer = prompt.answer(f"{number}. {prompt.name(item)}: ")
         if answer == "stop":
             break
         before, interview = interview, interview.answered(item, answer)
         if answer is not None:
-            out.print(asking.moves(before, interview, n))
-    asking.end(interview, n)
+            out.print(prompt.changes(before, interview, n))
+    prompt.finish(interview, n)
 
 
 @dataclass(frozen=True)
-class _Asking:
-    """How items and the scale are told, and answers read."""
+class _Prompt:
+    """Terminal side of the interview: formats items and the scale, and reads answers."""
 
     recommender: Recommender
     path: str
@@ -75,6 +76,7 @@ class _Asking:
 
     @property
     def range(self) -> str:
+        """The rating scale in words."""
         import numpy as np
 
         if self.scale is None:
@@ -87,50 +89,51 @@ class _Asking:
         return f"{ends} in steps of {steps[0]:g}" if even else f"with {', '.join(f'{x:g}' for x in self.scale.levels)}"
 
     def name(self, item: int) -> str:
+        """Return the title of an item, or its ID, cut to WIDTH characters."""
         titles = self.recommender.titles
         name = printable((titles[item] if titles is not None else None) or self.recommender.items.ids([item])[0])
         return name if len(name) <= WIDTH else f"{name[: WIDTH - 1]}…"
 
     def answer(self, prompt: str) -> Answer:
-        """The next line that is an answer, of however many; the end of the input stops."""
+        """Ask until a line is a valid answer; the end of the input counts as "stop"."""
         while True:
             print(prompt, end="", flush=True)
             line = sys.stdin.readline()
             if not line.endswith("\n") or not sys.stdin.isatty():
                 print()
-            said = line.strip().lower()
-            if not line or said in STOP:
+            text = line.strip().lower()
+            if not line or text in STOP:
                 return "stop"
-            if said in DONT_KNOW:
+            if text in DONT_KNOW:
                 return None
             try:
-                rating = float(said.replace(",", "."))
+                rating = float(text.replace(",", "."))
             except ValueError:
                 rating = math.nan
             if math.isfinite(rating) if self.scale is None else self.scale.holds([rating]).all():
                 return rating
             print(f"Rate {self.range}; Enter if you don't know it, q to stop.")
 
-    def moves(self, before: Interview, after: Interview, n: int, *, then: str = "before") -> Table:
-        """The n best items now, what rating to expect, and their places then."""
-        every = len(self.recommender.items)
-        place = {int(item): rank for rank, item in enumerate(before.best(every), start=1)}
-        expected = after.predictions()
+    def changes(self, before: Interview, after: Interview, n: int, *, column: str = "previous\nrank") -> Table:
+        """Return a table of the n best items with their predicted ratings and their ranks before."""
+        n_items = len(self.recommender.items)
+        old_rank = {int(item): rank for rank, item in enumerate(before.best(n_items), start=1)}
+        predicted = after.predictions()
         if self.scale is not None:
-            expected = expected.clip(self.scale.low, self.scale.high)
-        shown = table(("", "right"), "best for you now", ("rating to\nexpect", "right"), (f"place\n{then}", "right"))
+            predicted = predicted.clip(self.scale.low, self.scale.high)
+        shown = table(("", "right"), "recommended", ("predicted\nrating", "right"), (column, "right"))
         for rank, item in enumerate(after.best(n), start=1):
-            shown.add_row(str(rank), self.name(int(item)), f"{expected[item]:.2f}", f"{place[int(item)]:,}")
+            shown.add_row(str(rank), self.name(int(item)), f"{predicted[item]:.2f}", f"{old_rank[int(item)]:,}")
         return shown
 
-    def end(self, interview: Interview, n: int) -> None:
-        """What it came to: how many were known, where the list stands, and how to get more of it."""
+    def finish(self, interview: Interview, n: int) -> None:
+        """Print how many items were rated, the final list, and the command for a longer list."""
         out, (items, values) = results(), interview.known
-        out.print(f"You rated {len(items)} of {len(interview.asked)}.")
+        out.print(f"You rated {len(items)} of {len(interview.asked)} items.")
         if interview.asked and interview.answers[-1] is None:
-            out.print(self.moves(type(interview)(interview.population), interview, n, then="at first"))
+            out.print(self.changes(type(interview)(interview.population), interview, n, column="initial\nrank"))
         if len(items):
             ids = self.recommender.items.ids(items).to_list()
-            rated = [f"{one}={number_text(float(value))}" for one, value in zip(ids, values, strict=True)]
-            options = [word for one in rated for word in ("--rated", one)]
+            rated = [f"{id_}={number_text(float(value))}" for id_, value in zip(ids, values, strict=True)]
+            options = [word for pair in rated for word in ("--rated", pair)]
             out.print(f"For a longer list: {command('recommend', as_path(self.path), *options)}", soft_wrap=True)

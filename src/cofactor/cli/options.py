@@ -1,7 +1,7 @@
-"""Options that several commands have, and parsers of values. Each message names the option.
+"""Options that several commands share, and parsers of their values.
 
-Parsers raise BadParameter, and `cofactor.cli.application` puts the option's name before its message. They also accept
-the value of a default: typer converts it, too.
+Parsers raise BadParameter; `cofactor.cli.application` puts the name of the option before the message. They also accept
+values of the target type, because typer passes defaults through them.
 """
 
 from __future__ import annotations
@@ -48,8 +48,25 @@ MAX_COUNT = 2**31 - 1
 
 
 def whole_number(text: str | int) -> int:
-    """Return the count of this text, from 1 on. Raises BadParameter.
+    """Parse a whole number of at least 1.
 
+    Parameters
+    ----------
+    text : str or int
+        Text of the option.
+
+    Returns
+    -------
+    int
+        The number.
+
+    Raises
+    ------
+    BadParameter
+        If the text is not a whole number from 1 to 2^31 - 1.
+
+    Examples
+    --------
     >>> whole_number("10")
     10
     """
@@ -59,8 +76,25 @@ def whole_number(text: str | int) -> int:
 
 
 def port(text: str | int) -> int:
-    """Return the port of this text; 0 stands for any that is free. Raises BadParameter.
+    """Parse a port number; 0 stands for any free port.
 
+    Parameters
+    ----------
+    text : str or int
+        Text of the option.
+
+    Returns
+    -------
+    int
+        The port.
+
+    Raises
+    ------
+    BadParameter
+        If the text is not a whole number from 0 to 65535.
+
+    Examples
+    --------
     >>> port("8000")
     8000
     """
@@ -70,8 +104,25 @@ def port(text: str | int) -> int:
 
 
 def seed(text: str | int) -> int:
-    """Return the seed of this text. Raises BadParameter.
+    """Parse a seed.
 
+    Parameters
+    ----------
+    text : str or int
+        Text of the option.
+
+    Returns
+    -------
+    int
+        The seed.
+
+    Raises
+    ------
+    BadParameter
+        If the text is not a whole number from 0 to 2^32 - 1.
+
+    Examples
+    --------
     >>> seed("7")
     7
     """
@@ -81,8 +132,20 @@ def seed(text: str | int) -> int:
 
 
 def number(low: float | None = None, high: float | None = None) -> Callable[[str | float], float]:
-    """Return a parser of finite numbers from `low` to `high`. It raises BadParameter.
+    """Return a parser of finite numbers.
 
+    Parameters
+    ----------
+    low, high : float or None, default None
+        Bounds, inclusive; None for no bound.
+
+    Returns
+    -------
+    callable
+        Parser that returns a float or raises BadParameter.
+
+    Examples
+    --------
     >>> number(low=0)("2.5")
     2.5
     """
@@ -96,8 +159,25 @@ def number(low: float | None = None, high: float | None = None) -> Callable[[str
 
 
 def share(text: str | float) -> float:
-    """Return the number of this text, which lies between 0 and 1. Raises BadParameter.
+    """Parse a share between 0 and 1.
 
+    Parameters
+    ----------
+    text : str or float
+        Text of the option.
+
+    Returns
+    -------
+    float
+        The share.
+
+    Raises
+    ------
+    BadParameter
+        If the text is not a number between 0 and 1.
+
+    Examples
+    --------
     >>> share("0.2")
     0.2
     """
@@ -107,8 +187,20 @@ def share(text: str | float) -> float:
 
 
 def choice(*names: str) -> Callable[[str], str]:
-    """Return a parser that accepts these names only. It raises BadParameter.
+    """Return a parser that accepts only these names.
 
+    Parameters
+    ----------
+    *names : str
+        The accepted names.
+
+    Returns
+    -------
+    callable
+        Parser that returns the name or raises BadParameter.
+
+    Examples
+    --------
     >>> choice("rating", "ranking")("rating")
     'rating'
     """
@@ -124,23 +216,23 @@ def choice(*names: str) -> Callable[[str], str]:
 def _checked(check: Callable[..., Any], value: Any, **limits: Any) -> Any:
     try:
         return check("", value, **limits)
-    except ParameterError as problem:
-        raise BadParameter(str(problem).strip()) from problem
+    except ParameterError as error:
+        raise BadParameter(str(error).strip()) from error
 
 
 def _int(text: str | int) -> str | int:
-    """The number; a text that is no whole number stays, so that the check shows it."""
+    """Parse a whole number; return any other text unchanged, so that the check shows it."""
     return int(text) if re.fullmatch(r"[+-]?[0-9]{1,30}", str(text).strip()) else text
 
 
 def _float(text: str | float) -> str | float:
-    """The number; a text that is no number stays, so that the check shows it."""
+    """Parse a number; return any other text unchanged, so that the check shows it."""
     with suppress(ValueError):
         return float(text)
     return text
 
 
-Json: TypeAlias = Annotated[bool, Option("--json", help="Print JSON, and nothing else, on stdout.")]
+Json: TypeAlias = Annotated[bool, Option("--json", help="Print only JSON on stdout.")]
 
 
 Lengths: TypeAlias = Annotated[
@@ -149,20 +241,20 @@ Lengths: TypeAlias = Annotated[
 ]
 
 
-ModelFile: TypeAlias = Annotated[str, Argument(metavar="MODEL", help="A model that `cofactor fit` saved.")]
+ModelFile: TypeAlias = Annotated[str, Argument(metavar="MODEL", help="Model file saved by `cofactor fit`.")]
 
 
 Models: TypeAlias = Annotated[
     list[str] | None,
-    Option("--model", "-m", metavar="NAME", help="Which model, see `cofactor models`. Repeatable."),
+    Option("--model", "-m", metavar="NAME", help="Name of a model; see `cofactor models`. Repeatable."),
 ]
 
 
-N: TypeAlias = Annotated[int, Option("-n", "--n", metavar="N", parser=whole_number, help="How many to list.")]
+N: TypeAlias = Annotated[int, Option("-n", "--n", metavar="N", parser=whole_number, help="Length of the list.")]
 
 
 Output: TypeAlias = Annotated[
-    str | None, Option("--output", "-o", metavar="FILE", help="Write here: .csv, .tsv or .parquet.")
+    str | None, Option("--output", "-o", metavar="FILE", help="Write to this file: .csv, .tsv or .parquet.")
 ]
 
 
@@ -171,7 +263,7 @@ Seed: TypeAlias = Annotated[int, Option(metavar="N", parser=seed, help="The same
 
 Settings: TypeAlias = Annotated[
     list[str] | None,
-    Option("--set", metavar="NAME=VALUE", help="A setting of the model, as in factors=50. Repeatable."),
+    Option("--set", metavar="NAME=VALUE", help="Setting of the model, such as factors=50. Repeatable."),
 ]
 
 
@@ -186,15 +278,15 @@ SplitName: TypeAlias = Annotated[
     Option(
         metavar="|".join(SPLITS),
         parser=choice(*SPLITS),
-        help="Test on random rows, a share of each user's rows, each user's last rows, the latest rows of all, or "
-        "users held out whole.",
+        help="Test on random rows, a share of each user's rows, each user's last rows, the latest rows overall, or "
+        "all rows of some users.",
     ),
 ]
 
 
 TestShare: TypeAlias = Annotated[
     float | None,
-    Option(metavar="SHARE|N", parser=number(), help="Share of rows (of users) to test on [0.2]; for last, N rows [1]."),
+    Option(metavar="SHARE|N", parser=number(), help="Share of rows (or users) to test on [0.2]; for last, N rows [1]."),
 ]
 
 
@@ -203,33 +295,86 @@ ExcludeName: TypeAlias = Annotated[
     Option(
         metavar="|".join(EXCLUDE),
         parser=choice(*EXCLUDE),
-        help="Of rankings: leave out all that a user has seen [seen], or the positives of the training part alone.",
+        help="Rankings leave out all items that the user has seen (default), or only the positives of the training "
+        "part.",
     ),
 ]
 
 
 def check_exclude(exclude: str | None, kind: Kind) -> Exclude:
-    """What lists leave out; only rankings have lists. Raises ParameterError."""
+    """Return the value of --exclude, which applies to rankings only.
+
+    Parameters
+    ----------
+    exclude : {'seen', 'positives'} or None
+        Value of the option.
+    kind : {'ratings', 'events'}
+        Kind of the table.
+
+    Returns
+    -------
+    {'seen', 'positives'}
+        What rankings leave out; "seen" by default.
+
+    Raises
+    ------
+    ParameterError
+        If the option is given for ratings.
+    """
     if exclude is not None and kind == "ratings":
-        raise ParameterError("--exclude is of rankings, and these are ratings: give --min-rating too, or leave it out")
+        raise ParameterError("--exclude needs rankings, and these are ratings: add --min-rating, or leave it out")
     return "positives" if exclude == "positives" else "seen"
 
 
 def check_split(split: str, test: float | None) -> None:
-    """Check `--test` before anything is read: it depends on the split. Raises ParameterError."""
+    """Check --test, whose meaning depends on the split, before anything is read.
+
+    Parameters
+    ----------
+    split : str
+        Name of the split.
+    test : float or None
+        Value of --test; None for the default.
+
+    Raises
+    ------
+    ParameterError
+        If the value does not fit the split.
+    """
     if test is None:
         return
     if split == "last":
         if not test.is_integer() or test < 1:
-            raise ParameterError(f"--test must be a whole number of rows from 1 on with --split last, not {test:g}")
+            raise ParameterError(f"--test must be a whole number of at least 1 row with --split last, not {test:g}")
     elif not 0 < test < 1:
         raise ParameterError(f"--test must be a share between 0 and 1 with --split {split}, not {test:g}")
 
 
 def parted(ratings: Interactions, split: str, test: float | None, seed: int) -> Split:
-    """The table as a proved split, cut as the options say. Raises ParameterError, DataError.
+    """Split the table as the options specify.
 
-    `test`: a share, 0.2 unless given; of "last" a number of rows, 1 unless given.
+    Parameters
+    ----------
+    ratings : Interactions
+        The table.
+    split : {'random', 'per-user', 'last', 'by-time', 'users'}
+        Name of the split.
+    test : float or None
+        Share to test on, by default 0.2; with "last", the number of rows per user, by default 1.
+    seed : int
+        Seed of the split.
+
+    Returns
+    -------
+    Split
+        Training and test part.
+
+    Raises
+    ------
+    ParameterError
+        If the value of `test` does not fit the split.
+    DataError
+        If the table cannot be split in this way.
     """
     from cofactor.evaluate import split_by_time, split_last, split_per_user, split_random, split_users
 
@@ -239,5 +384,5 @@ def parted(ratings: Interactions, split: str, test: float | None, seed: int) -> 
     share = 0.2 if test is None else test
     if split == "by-time":
         return split_by_time(ratings, test=share)
-    cut = {"random": split_random, "per-user": split_per_user, "users": split_users}[split]
-    return cut(ratings, test=share, seed=seed)
+    split_rows = {"random": split_random, "per-user": split_per_user, "users": split_users}[split]
+    return split_rows(ratings, test=share, seed=seed)

@@ -1,4 +1,4 @@
-"""`cofactor predict`: the expected rating of one pair, or of a file of pairs."""
+"""`cofactor predict`: predicted ratings of one pair of user and item, or of a file of pairs."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ SHOWN = 20
 def predict(
     model: ModelFile,
     *,
-    pairs: Annotated[str | None, Option(metavar="FILE", help="A file of pairs: a user and an item column.")] = None,
-    user: Annotated[str | None, Option(metavar="ID", help="One user, with --item.")] = None,
-    item: Annotated[str | None, Option(metavar="ID", help="One item, with --user.")] = None,
+    pairs: Annotated[str | None, Option(metavar="FILE", help="File of pairs, with a user and an item column.")] = None,
+    user: Annotated[str | None, Option(metavar="ID", help="ID of one user, with --item.")] = None,
+    item: Annotated[str | None, Option(metavar="ID", help="ID of one item, with --user.")] = None,
     output: Output = None,
-    user_column: Annotated[str | None, Option(metavar="COLUMN", help="Column of the users in FILE.")] = None,
-    item_column: Annotated[str | None, Option(metavar="COLUMN", help="Column of the items in FILE.")] = None,
+    user_column: Annotated[str | None, Option(metavar="COLUMN", help="Column of the user IDs in FILE.")] = None,
+    item_column: Annotated[str | None, Option(metavar="COLUMN", help="Column of the item IDs in FILE.")] = None,
     time_column: Annotated[str | None, Option(metavar="COLUMN", help="Column of the times in FILE.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Predict the rating of pairs: user, item, prediction, in the order and with the ids of the file.
+    """Predict ratings of pairs of users and items. The output keeps the order and the IDs of the file.
 
-    Unknown users and items are predicted at the average level, and counted on stderr. A model of events gives the
+    Unknown users and items are predicted with average values and reported on stderr. A model of events predicts the
     score that it ranks by.
     """
     from cofactor.cli.side_tables import check_output, read_pairs, write_frame
     from cofactor.recommender.recommender import Recommender
 
-    one = user is not None and item is not None
-    if one == (pairs is not None) or (user is None) != (item is None):
+    is_single = user is not None and item is not None
+    if is_single == (pairs is not None) or (user is None) != (item is None):
         raise ParameterError("give either --pairs FILE, or both --user ID and --item ID")
     check_output(output, inputs=[model, pairs])
     recommender = Recommender.load(model)
@@ -58,22 +58,24 @@ def predict(
     if as_json:
         show_json(predicted.to_dicts() if output is None else {"pairs": len(predicted), "output": output})
     elif output is not None:
-        results().print(f"{len(predicted):,} predictions are in {printable(output)}", soft_wrap=True)
+        results().print(f"wrote {len(predicted):,} predictions to {printable(output)}", soft_wrap=True)
     else:
         _show(predicted)
 
 
 def _predicted(recommender: Recommender, users: pl.Series, items: pl.Series, times: Int64 | None) -> pl.DataFrame:
+    """Predict the pairs and print notes on unknown IDs and unused times."""
     u, i = recommender.users.rows(users), recommender.items.rows(items)
-    for what, rows, ids in (("user", u, users), ("item", i, items)):
+    for role, rows, ids in (("user", u, users), ("item", i, items)):
         unknown = rows < 0
         if len(rows) == 1 and unknown.any():
-            note(f"{what} {ids[0]!r} is not known to the model: predicted at the average level")
+            note(f"{role} {ids[0]!r} is not known to the model: predicted with average values")
         elif unknown.any():
             first = ids[int(unknown.argmax())]
-            note(f"{unknown.sum():,} of {len(rows):,} pairs have an unknown {what} ({first!r}, ...): average level")
+            counts = f"{unknown.sum():,} of {len(rows):,}"
+            note(f"{counts} pairs have an unknown {role} ({first!r}, ...): predicted with average values")
     if times is not None and not getattr(recommender.model, "knows_time", False):
-        note("the model did not learn from time, so the times change nothing (bayesian-mf does, with time_bin)")
+        note("the model does not use times, so the time column is ignored (bayesian-mf with time_bin uses it)")
     predicted: pl.DataFrame = recommender.predict(users, items, times=times)
     return predicted
 
@@ -88,4 +90,4 @@ def _show(predicted: pl.DataFrame) -> None:
         shown.add_row(printable(user), printable(item), f"{prediction:.3f}")
     out.print(shown)
     if len(predicted) > SHOWN:
-        out.print(f"... and {len(predicted) - SHOWN:,} more; -o FILE writes all of them")
+        out.print(f"... and {len(predicted) - SHOWN:,} more; use -o FILE to write all of them")

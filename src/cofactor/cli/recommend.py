@@ -1,4 +1,4 @@
-"""`cofactor recommend`: the best items for users, for everyone, or for somebody new."""
+"""`cofactor recommend`: the best items for some users, for all users, or for a new user."""
 
 from __future__ import annotations
 
@@ -27,26 +27,30 @@ SHOWN_USERS = 20
 def recommend(
     model: ModelFile,
     *,
-    user: Annotated[list[str] | None, Option(metavar="ID", help="For this user. Repeatable.")] = None,
-    everyone: Annotated[bool, Option("--all", help="For every user the model knows.")] = False,
+    user: Annotated[list[str] | None, Option(metavar="ID", help="Recommend for this user. Repeatable.")] = None,
+    everyone: Annotated[bool, Option("--all", help="Recommend for all users of the model.")] = False,
     rated: Annotated[
         list[str] | None,
-        Option(metavar="ITEM=RATING", help="For somebody new, who rated this item so. Repeatable."),
+        Option(metavar="ITEM=RATING", help="Recommend for a new user who rated this item. Repeatable."),
     ] = None,
     took: Annotated[
         list[str] | None,
-        Option(metavar="ITEM", help="For somebody new, who took this item (models of events). Repeatable."),
+        Option(metavar="ITEM", help="Recommend for a new user who consumed this item (models of events). Repeatable."),
     ] = None,
     about: Annotated[
         list[str] | None,
-        Option(metavar="COLUMN=VALUE", help="For somebody new, as age=24, where priors know the column. Repeatable."),
+        Option(
+            metavar="COLUMN=VALUE", help="Feature of the new user, such as age=24, for models with priors. Repeatable."
+        ),
     ] = None,
     n: N = 10,
-    include_seen: Annotated[bool, Option("--include-seen", help="Also what the user has rated or taken.")] = False,
+    include_seen: Annotated[bool, Option("--include-seen", help="Include items that the user has seen.")] = False,
     by: Annotated[
         str,
         Option(
-            metavar="|".join(ORDERS), parser=choice(*ORDERS), help="Cautious prefers what is surely good (bayesian-mf)."
+            metavar="|".join(ORDERS),
+            parser=choice(*ORDERS),
+            help="Rank by the mean, the lower bound (cautious) or the upper bound (optimistic) (bayesian-mf).",
         ),
     ] = "mean",
     diversity: Annotated[
@@ -54,78 +58,99 @@ def recommend(
         Option(
             metavar="0..1",
             parser=number(low=0, high=1),
-            help="How much items should differ from each other; 0 is the plain order.",
+            help="How much the items should differ from each other; 0 keeps the order by score.",
         ),
     ] = 0.0,
     output: Output = None,
     as_json: Json = False,
 ) -> None:
-    """Recommend the n best items: user, item, rank, score, answered_by, and the title where it is known.
+    """Recommend the n best items. Output columns: user, item, rank, score, answered_by, and title if available.
 
-    The score is what items are ranked by. Where the model has no evidence, popular items fill the list, and
-    answered_by says popularity instead of model. The screen also shows the rating to expect and how many ratings stand
-    behind each item: the fewer, the less sure its place.
+    The score is what items are ranked by. If the model has no evidence, the list is filled with popular items, whose
+    answered_by is popularity instead of model. The terminal also shows the predicted rating and the number of ratings
+    of each item: the fewer, the less certain its rank.
     """
     from cofactor.cli.side_tables import check_output, write_frame
     from cofactor.recommender.recommender import Recommender
 
-    new = bool(rated or took or about)
-    if [bool(user), everyone, new].count(True) != 1:
-        raise ParameterError("say for whom: --user ID, --all, or --rated ITEM=RATING (--took ITEM) for somebody new")
+    is_new_user = bool(rated or took or about)
+    if [bool(user), everyone, is_new_user].count(True) != 1:
+        raise ParameterError("give one of --user ID, --all, or --rated ITEM=RATING (--took ITEM) for a new user")
     check_output(output, inputs=[model])
     recommender = Recommender.load(model)
     order: Any = {"by": by, "diversity": diversity}
-    if new:
+    if is_new_user:
         if include_seen:
-            raise ParameterError(
-                "--include-seen is for users the model knows; of a newcomer it only knows what you say"
-            )
+            raise ParameterError("--include-seen is for users of the model; it cannot be combined with a new user")
         history = _history(recommender, rated or (), took or ())
         ranked = recommender.for_history(history, user_features=_about(recommender, about or ())).recommend(n, **order)
     elif everyone:
         ranked = recommender.recommend_all(n, exclude_seen=not include_seen, **order)
     else:
-        hint = f"; for somebody new: {'--took ITEM' if recommender.kind == 'events' else '--rated ITEM=RATING'}"
+        hint = f"; for a new user: {'--took ITEM' if recommender.kind == 'events' else '--rated ITEM=RATING'}"
         ids = [known_id(recommender.users, "user", text, hint) for text in dict.fromkeys(user or ())]
         ranked = recommender.recommend(ids, n, exclude_seen=not include_seen, **order)
     if n > len(recommender.items):
-        note(f"the catalog has {len(recommender.items):,} items, fewer than the {n:,} asked for")
+        note(f"the catalog has {len(recommender.items):,} items, fewer than the requested {n:,}")
     if output is not None:
         write_frame(ranked, output)
     if as_json:
         show_json(ranked.to_dicts() if output is None else {"rows": len(ranked), "output": output})
     elif output is not None:
-        results().print(f"{len(ranked):,} recommendations are in {printable(output)}", soft_wrap=True)
+        results().print(f"wrote {len(ranked):,} recommendations to {printable(output)}", soft_wrap=True)
     else:
         _show(recommender, ranked, by)
 
 
 def known_id(ids: IdMap, what: str, text: str, hint: str = "") -> Any:
-    """An id from the command line in the type that the model's ids have. Raises UnknownIdError."""
-    found = ids.parse(text)
-    if found not in ids:
-        some = ", ".join(map(repr, ids.ids(range(min(3, len(ids)))).to_list()))
-        raise UnknownIdError(f"{what} {text!r} is not known here; known are {some}, ...{hint}")
-    return found
+    """Return an ID from the command line in the type of the model's IDs.
+
+    Parameters
+    ----------
+    ids : IdMap
+        IDs of the model.
+    what : {'user', 'item'}
+        Role of the ID, for the message.
+    text : str
+        ID as typed.
+    hint : str, default ""
+        Text to append to the message.
+
+    Returns
+    -------
+    int or str
+        The ID.
+
+    Raises
+    ------
+    UnknownIdError
+        If the model does not have this ID.
+    """
+    id_ = ids.parse(text)
+    if id_ not in ids:
+        examples = ", ".join(map(repr, ids.ids(range(min(3, len(ids)))).to_list()))
+        raise UnknownIdError(f"{what} {text!r} is not known to the model; known are {examples}, ...{hint}")
+    return id_
 
 
 def _history(recommender: Recommender, rated: Sequence[str], took: Sequence[str]) -> list[Any]:
-    """What a newcomer rated or took, in the model's own ids. Raises ParameterError, UnknownIdError."""
+    """Return the history of a new user in the IDs of the model. Raises ParameterError, UnknownIdError."""
     if recommender.kind == "events":
         if rated:
-            raise ParameterError("this model learnt from events: say what somebody new took, --took ITEM")
+            raise ParameterError("this model was fitted to events: use --took ITEM instead of --rated")
         return [known_id(recommender.items, "item", text) for text in took]
     if took:
-        raise ParameterError("this model learnt from ratings: say how somebody new rated, --rated ITEM=RATING")
+        raise ParameterError("this model was fitted to ratings: use --rated ITEM=RATING instead of --took")
     return [_rated(recommender, text) for text in rated]
 
 
 def _rated(recommender: Recommender, text: str) -> tuple[Any, float]:
+    """Parse ITEM=RATING. Raises ParameterError, UnknownIdError."""
     item, _, number = text.rpartition("=")
     try:
         rating = float(number)
-    except ValueError as problem:
-        raise ParameterError(f"--rated takes ITEM=RATING, as in --rated 50=5, not {text!r}") from problem
+    except ValueError as error:
+        raise ParameterError(f"--rated takes ITEM=RATING, as in --rated 50=5, not {text!r}") from error
     if not item:
         raise ParameterError(f"--rated takes ITEM=RATING, as in --rated 50=5, not {text!r}")
     if recommender.scale is not None:
@@ -134,23 +159,23 @@ def _rated(recommender: Recommender, text: str) -> tuple[Any, float]:
 
 
 def _about(recommender: Recommender, about: Sequence[str]) -> dict[str, Any] | None:
-    """COLUMN=VALUE pairs, numbers where the prior learnt from numbers. Raises ParameterError."""
+    """Parse COLUMN=VALUE pairs; values of numeric columns of the prior become numbers. Raises ParameterError."""
     from cofactor.data.features import PARTS
 
     prior = None if recommender.priors is None else recommender.priors.users
-    learnt = {} if prior is None or prior.encoder is None else {column.name: column for column in prior.encoder.columns}
-    told: dict[str, Any] = {}
+    columns = {} if prior is None or prior.encoder is None else {c.name: c for c in prior.encoder.columns}
+    features: dict[str, Any] = {}
     for text in about:
         name, sign, value = text.partition("=")
         if not sign or not name:
             raise ParameterError(f"--about takes COLUMN=VALUE, as in --about age=24, not {text!r}")
-        told[name] = value
-        if name in learnt and learnt[name].form != PARTS:
+        features[name] = value
+        if name in columns and columns[name].form != PARTS:
             try:
-                told[name] = float(value)
-            except ValueError as problem:
-                raise ParameterError(f"--about {text}: {name} is a number in this model") from problem
-    return told or None
+                features[name] = float(value)
+            except ValueError as error:
+                raise ParameterError(f"--about {text}: {name} must be a number in this model") from error
+    return features or None
 
 
 def _show(recommender: Recommender, ranked: pl.DataFrame, by: str) -> None:
@@ -163,28 +188,40 @@ def _show(recommender: Recommender, ranked: pl.DataFrame, by: str) -> None:
         out.print(f"For user {printable(user)}", style="bold")
         show_ranking(out, recommender, ranked.filter(ranked["user"] == user))
     if len(users) > SHOWN_USERS:
-        out.print(f"... and {len(users) - SHOWN_USERS:,} more users; -o FILE writes all of them")
+        out.print(f"... and {len(users) - SHOWN_USERS:,} more users; use -o FILE to write all of them")
 
 
 def show_ranking(out: Console, recommender: Recommender, ranked: pl.DataFrame, *, head: str | None = None) -> None:
-    """One user's list: rank, title or item, the rating to expect (or the score, under this head), and the support."""
+    """Print the list of one user: rank, title or item, predicted rating or score, and number of ratings.
+
+    Parameters
+    ----------
+    out : rich.console.Console
+        Where to print.
+    recommender : Recommender
+        The recommender.
+    ranked : polars.DataFrame
+        Rows of the user, best first.
+    head : str or None, default None
+        Header of the score; None shows predicted ratings if the model has them.
+    """
     if len(ranked) == 0:
-        out.print("nothing is left to recommend\n")
+        out.print("no items are left to recommend\n")
         return
-    named, expected = "title" in ranked.columns, None if head else _expected(recommender, ranked)
+    has_titles, predicted = "title" in ranked.columns, None if head else _predicted_ratings(recommender, ranked)
     support = recommender.support[recommender.items.rows(ranked["item"])]
-    heads = [("", "right"), *(["title"] if named else []), ("item", "right") if named else "item"]
-    number_head = head or ("rating to\nexpect" if expected else "score")
-    shown = table(*heads, (number_head, "right"), (f"{recommender.kind}\nbehind it", "right"), "answered\nby")
-    for row, expectation, count in zip(ranked.iter_rows(named=True), expected or ranked["score"], support, strict=True):
-        title = [printable(row["title"] or "")] if named else []
-        score = f"{expectation:.2f}" if expected else f"{expectation:.3f}"
+    heads = [("", "right"), *(["title"] if has_titles else []), ("item", "right") if has_titles else "item"]
+    number_head = head or ("predicted\nrating" if predicted else "score")
+    shown = table(*heads, (number_head, "right"), (f"number of\n{recommender.kind}", "right"), "answered\nby")
+    for row, value, count in zip(ranked.iter_rows(named=True), predicted or ranked["score"], support, strict=True):
+        title = [printable(row["title"] or "")] if has_titles else []
+        score = f"{value:.2f}" if predicted else f"{value:.3f}"
         shown.add_row(str(row["rank"]), *title, printable(row["item"]), score, f"{count:,}", row["answered_by"])
     out.print(shown)
 
 
-def _expected(recommender: Recommender, ranked: pl.DataFrame) -> list[float] | None:
-    """The rating to expect of each row, on the scale; None for models of events."""
+def _predicted_ratings(recommender: Recommender, ranked: pl.DataFrame) -> list[float] | None:
+    """Return the predicted rating of each row, on the rating scale; None for models without ratings."""
     import numpy as np
 
     from cofactor.models.factor import FactorModel

@@ -1,4 +1,4 @@
-"""`cofactor report`: everything about a table on one page that works without a network."""
+"""`cofactor report`: a self-contained HTML report on a table and a model."""
 
 from __future__ import annotations
 
@@ -21,22 +21,26 @@ DEFAULTS = {"ratings": "biased-mf", "events": "implicit-als"}
 def report(
     source: Source,
     *,
-    output: Annotated[str, Option("--output", "-o", metavar="FILE", help="Write the page here.")] = "report.html",
+    output: Annotated[
+        str, Option("--output", "-o", metavar="FILE", help="Write the report to this file.")
+    ] = "report.html",
     estimator: Annotated[
         str | None,
-        Option("--estimator", "--model", "-m", metavar="NAME", help="Whose model (biased-mf; of events implicit-als)."),
+        Option("--estimator", "--model", "-m", metavar="NAME", help="Model (biased-mf; for events implicit-als)."),
     ] = None,
     genres: Annotated[
-        str | None, Option(metavar="COLUMN", help="Column of the item table that names kinds of items (genres).")
+        str | None, Option(metavar="COLUMN", help="Column of the item table with the genres of an item (genres).")
     ] = None,
-    rounds: Annotated[int, Option(metavar="N", parser=whole_number, help="Rounds of the simulated feedback loop.")] = 6,
+    rounds: Annotated[
+        int, Option(metavar="N", parser=whole_number, help="Rounds of the feedback loop simulation.")
+    ] = 6,
     settings: Settings = None,
     seed: Seed = 0,
 ) -> None:
-    """Write a report: one page with figures that opens anywhere, offline, and its numbers beside it as JSON.
+    """Write a self-contained HTML page with figures, which needs no network, and its numbers as a JSON file next to it.
 
-    What was read, the cross-tab, models compared, calibration, the map of tastes, what is loved, who decides what
-    others are shown, how soon a newcomer is known, and where the feedback loop leads.
+    Sections: the table, cross-tab, model comparison, calibration, factor map, popular items, influence of users,
+    learning curve of new users, and feedback loop.
     """
     from cofactor.cli.estimator_options import estimator_of
     from cofactor.plots import require_plotly
@@ -44,13 +48,13 @@ def report(
 
     check_output(output, endings=(".html", ".htm"))
     require_plotly()
-    chosen = estimator_of(estimator or DEFAULTS[source.kind], settings or ())
-    source.suits([chosen])
-    study = Study(source.read(), chosen, genres=genres, seed=seed, rounds=rounds)
-    with messages().status("", spinner="dots") as status:  # nothing where stderr is no terminal
-        made = make_report(
+    spec = estimator_of(estimator or DEFAULTS[source.kind], settings or ())
+    source.suits([spec])
+    study = Study(source.read(), spec, genres=genres, seed=seed, rounds=rounds)
+    with messages().status("", spinner="dots") as status:  # shows nothing if stderr is not a terminal
+        page = make_report(
             study, title=f"Report on {Path(source.ratings).name or source.ratings}",
-            on_section=lambda title: status.update(f"working out: {title}"),
+            on_section=lambda title: status.update(f"computing: {title}"),
         )  # fmt: skip
-        numbers = made.write(output)
-    results().print(f"the report is in {printable(output)}, its numbers in {printable(numbers)}", soft_wrap=True)
+        numbers = page.write(output)
+    results().print(f"wrote the report to {printable(output)}, its numbers to {printable(numbers)}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`cofactor serve`: from a table to a service that answers over HTTP and learns as people rate."""
+"""`cofactor serve`: import a table, fit a model and serve recommendations over HTTP."""
 
 from __future__ import annotations
 
@@ -22,16 +22,27 @@ __all__ = ["serve"]
 
 Table = Annotated[
     str,
-    Argument(metavar="RATINGS", help="A file, the name of a data set, or a database URL.", show_default=False),
+    Argument(metavar="RATINGS", help="File, name of a data set, or database URL.", show_default=False),
 ]
 
 
 def table_or_none(command: Callable[..., None]) -> Callable[..., None]:
-    """The command of `reads_table`, which may also be called without a table: it is "" then."""
-    old = signature(command)
+    """Decorate a command of `reads_table`: make its table optional, with the default "".
+
+    Parameters
+    ----------
+    command : callable
+        Function decorated with `reads_table`.
+
+    Returns
+    -------
+    callable
+        The same function with a changed signature.
+    """
+    original = signature(command)
     first = Parameter("ratings", Parameter.POSITIONAL_OR_KEYWORD, annotation=Table, default="")
-    rest = [one for name, one in old.parameters.items() if name != "ratings"]
-    command.__signature__ = old.replace(parameters=[first, *rest])  # type: ignore[attr-defined]
+    rest = [parameter for name, parameter in original.parameters.items() if name != "ratings"]
+    command.__signature__ = original.replace(parameters=[first, *rest])  # type: ignore[attr-defined]
     command.__annotations__["ratings"] = Table
     return command
 
@@ -41,31 +52,33 @@ def table_or_none(command: Callable[..., None]) -> Callable[..., None]:
 def serve(
     source: Source,
     *,
-    data: Annotated[str | None, Option(metavar="FOLDER", help="Where all of it lives (./cofactor-data).")] = None,
-    db: Annotated[str | None, Option(metavar="URL", help="The store: postgresql://user@host/name.")] = None,
-    host: Annotated[str | None, Option(metavar="ADDRESS", help="Where to listen (127.0.0.1).")] = None,
+    data: Annotated[str | None, Option(metavar="FOLDER", help="Folder of the service (./cofactor-data).")] = None,
+    db: Annotated[str | None, Option(metavar="URL", help="Database of the store: postgresql://user@host/name.")] = None,
+    host: Annotated[str | None, Option(metavar="ADDRESS", help="Address to listen on (127.0.0.1).")] = None,
     port: Annotated[
-        int | None, Option(metavar="N", parser=port_number, help="0 takes any that is free (8000).")
+        int | None, Option(metavar="N", parser=port_number, help="Port to listen on; 0 for any free port (8000).")
     ] = None,
-    workers: Annotated[int | None, Option(metavar="N", parser=whole_number, help="Processes that answer (1).")] = None,
-    config: Annotated[str | None, Option(metavar="FILE", help="A TOML file of settings.")] = None,
-    train: Annotated[bool | None, Option("--train/--no-train", help="Learn new models in a process beside.")] = None,
+    workers: Annotated[
+        int | None, Option(metavar="N", parser=whole_number, help="Number of server processes (1).")
+    ] = None,
+    config: Annotated[str | None, Option(metavar="FILE", help="TOML file with settings.")] = None,
+    train: Annotated[bool | None, Option("--train/--no-train", help="Train new models in a separate process.")] = None,
     model: Annotated[
-        str | None, Option("--model", "-m", metavar="NAME", help="How to learn the first model (biased-mf).")
+        str | None, Option("--model", "-m", metavar="NAME", help="Model to fit first (biased-mf).")
     ] = None,
     settings: Settings = None,
     seed: Seed = 0,
     item_features: Annotated[
-        str | None, Option(metavar="COLUMNS", help="Columns of the item table that say what a new item is like.")
+        str | None, Option(metavar="COLUMNS", help="Columns of the item table that describe new items.")
     ] = None,
     user_features: Annotated[
-        str | None, Option(metavar="COLUMNS", help="Columns of the user table that say what a new user is like.")
+        str | None, Option(metavar="COLUMNS", help="Columns of the user table that describe new users.")
     ] = None,
 ) -> None:
-    """Serve recommendations over HTTP: import a table, learn, print the address and, once, an admin key; then answer.
+    """Import a table, fit a model, and serve recommendations over HTTP. Prints the address and, once, an admin key.
 
-    Started again it needs no table, and a table that was imported already is not imported twice. Whatever is not
-    given here may be set as COFACTOR_SERVE_PORT=8000 and the like, or in a TOML file.
+    A restart needs no table, and a table that was already imported is not imported again. All settings can also be
+    given as environment variables, such as COFACTOR_SERVE_PORT=8000, or in a TOML file.
     """
     from cofactor.cli.estimator_options import estimator_of
     from cofactor.service.bootstrap import prepared
@@ -73,26 +86,27 @@ def serve(
     from cofactor.service.supervisor import listening
     from cofactor.service.supervisor import serve as run
 
-    chosen = ServiceSettings.of(
+    service_settings = ServiceSettings.of(
         {"data": data, "db": db, "host": host, "port": port, "workers": workers, "train": train}, config
     )
     estimator = estimator_of(model or ("implicit-als" if source.kind == "events" else "biased-mf"), settings or ())
     source.suits([estimator])
     recipe = _recipe(estimator, source.kind, seed, user_features, item_features)
     table = source.read() if source.ratings else None
-    bound = listening(chosen)
+    listener = listening(service_settings)  # first, so that a port in use fails before the model is fitted
     try:
-        ready = prepared(chosen, table, recipe, note)
+        ready = prepared(service_settings, table, recipe, note)
     except BaseException:
-        bound.close()
+        listener.close()
         raise
-    address, at = bound.getsockname()[:2]
+    bound_host, bound_port = listener.getsockname()[:2]
+    url = f"http://{f'[{bound_host}]' if ':' in bound_host else bound_host}:{bound_port}"
     out = results()
-    out.print(f"model {ready.version} answers at http://{f'[{address}]' if ':' in address else address}:{at}")
+    out.print(f"model {ready.version} is served at {url}")
     if ready.key is not None:
-        out.print(f"admin key, shown this once: {ready.key}", soft_wrap=True)
+        out.print(f"admin key (shown only once): {ready.key}", soft_wrap=True)
     out.file.flush()
-    run(chosen, bound)
+    run(service_settings, listener)
 
 
 def _recipe(

@@ -1,4 +1,4 @@
-"""`cofactor similar`: the nearest items of an item, or users of a user."""
+"""`cofactor similar`: the items most similar to an item, or the users most similar to a user."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ __all__ = ["similar"]
 def similar(
     model: ModelFile,
     *,
-    item: Annotated[str | None, Option(metavar="ID", help="Items liked by the same people as this one.")] = None,
-    user: Annotated[str | None, Option(metavar="ID", help="Users of the same taste as this one.")] = None,
+    item: Annotated[str | None, Option(metavar="ID", help="Find items liked by the same users as this item.")] = None,
+    user: Annotated[str | None, Option(metavar="ID", help="Find users with the same taste as this user.")] = None,
     n: N = 10,
     output: Output = None,
     as_json: Json = False,
 ) -> None:
-    """Find what is similar: items liked by the same people, or users of the same taste (cosine, -1 to 1)."""
+    """Find similar items (liked by the same users) or similar users (with the same taste), by cosine from -1 to 1."""
     from cofactor.cli.recommend import known_id
     from cofactor.cli.side_tables import check_output, write_frame
     from cofactor.recommender.recommender import Recommender
 
     if (item is None) == (user is None):
-        raise ParameterError("name one thing to compare with: --item ID or --user ID")
+        raise ParameterError("give either --item ID or --user ID")
     check_output(output, inputs=[model])
     recommender = Recommender.load(model)
     if item is not None:
-        what, found = "item", recommender.similar_items(known_id(recommender.items, "item", item), n)
-        counts = recommender.support[recommender.items.rows(found["item"])]
+        role, neighbors = "item", recommender.similar_items(known_id(recommender.items, "item", item), n)
+        counts = recommender.support[recommender.items.rows(neighbors["item"])]
     else:
-        what, found = "user", recommender.similar_users(known_id(recommender.users, "user", str(user)), n)
-        counts = recommender.histories.counts[recommender.users.rows(found["user"])]
+        role, neighbors = "user", recommender.similar_users(known_id(recommender.users, "user", str(user)), n)
+        counts = recommender.histories.counts[recommender.users.rows(neighbors["user"])]
     if output is not None:
-        write_frame(found, output)
+        write_frame(neighbors, output)
     if as_json:
-        show_json(found.to_dicts() if output is None else {"rows": len(found), "output": output})
+        show_json(neighbors.to_dicts() if output is None else {"rows": len(neighbors), "output": output})
         return
     if output is not None:
-        results().print(f"{len(found):,} rows are in {printable(output)}", soft_wrap=True)
+        results().print(f"wrote {len(neighbors):,} rows to {printable(output)}", soft_wrap=True)
         return
-    named = "title" in found.columns
-    heads = [("", "right"), *(["title"] if named else []), (what, "right") if named else what]
-    shown = table(*heads, ("similarity", "right"), (f"{recommender.kind}\nbehind it", "right"))
-    for row, count in zip(found.iter_rows(named=True), counts, strict=True):
-        title = [printable(row["title"] or "")] if named else []
-        shown.add_row(str(row["rank"]), *title, printable(row[what]), f"{row['score']:.3f}", f"{count:,}")
+    has_titles = "title" in neighbors.columns
+    heads = [("", "right"), *(["title"] if has_titles else []), (role, "right") if has_titles else role]
+    shown = table(*heads, ("similarity", "right"), (f"number of\n{recommender.kind}", "right"))
+    for row, count in zip(neighbors.iter_rows(named=True), counts, strict=True):
+        title = [printable(row["title"] or "")] if has_titles else []
+        shown.add_row(str(row["rank"]), *title, printable(row[role]), f"{row['score']:.3f}", f"{count:,}")
     results().print(shown)

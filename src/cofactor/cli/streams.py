@@ -1,4 +1,4 @@
-"""Standard streams and log lines: what cannot be written is an error or is dropped, never a traceback."""
+"""Standard streams and log lines: a failed write to stdout is an error, one to stderr is ignored."""
 
 from __future__ import annotations
 
@@ -16,25 +16,45 @@ __all__ = ["log_lines", "open_streams", "printable", "say"]
 
 
 def printable(text: object) -> str:
-    """Replace line breaks and terminal codes: ids, titles and file names are other people's.
+    r"""Replace line breaks and terminal codes by "?"; IDs, titles and file names are untrusted input.
 
-    >>> printable("Alien\\n(1979)")
+    Parameters
+    ----------
+    text : object
+        Anything; it is converted to a string.
+
+    Returns
+    -------
+    str
+        Text of printable characters.
+
+    Examples
+    --------
+    >>> printable("Alien\n(1979)")
     'Alien?(1979)'
     """
     return "".join(c if c.isprintable() else "?" for c in str(text))
 
 
 def say(line: str) -> None:
-    """Print one line on stderr. Nothing is raised where stderr cannot be written."""
+    """Print one line on stderr; ignore errors of stderr.
+
+    Parameters
+    ----------
+    line : str
+        The line.
+    """
     with suppress(OSError, ValueError):
         print(printable(line), file=sys.stderr, flush=True)
 
 
 def open_streams() -> None:
-    """Open the standard streams that are closed, so that no file takes their numbers.
+    """Open the standard streams that are closed, so that no other file gets their descriptors.
 
-    A closed stdin is empty. Writing to a closed stdout raises OSError. What goes to a stderr that is closed or cannot
-    be written is dropped: messages must not stop the work. Characters that a stream cannot encode become "?".
+    Notes
+    -----
+    A closed stdin is empty. Writing to a closed stdout raises OSError. Output to a stderr that is closed or cannot be
+    written is dropped: messages must not stop a command. Characters that a stream cannot encode become "?".
     """
     if sys.stdin is None:
         sys.stdin = open(os.open(os.devnull, os.O_RDONLY), encoding="utf-8")  # noqa: PTH123, SIM115
@@ -48,7 +68,7 @@ def open_streams() -> None:
 
 
 class _Messages(TextIOWrapper):
-    """A stream of messages: what cannot be written is dropped."""
+    """Text stream that drops output that cannot be written."""
 
     def write(self, text: str, /) -> int:
         """Write the text, or drop it."""
@@ -57,41 +77,48 @@ class _Messages(TextIOWrapper):
         return len(text)
 
     def flush(self) -> None:
-        """Flush, or drop what waits."""
+        """Flush, or drop the buffered text."""
         with suppress(OSError):
             super().flush()
 
 
 @contextmanager
 def log_lines() -> Iterator[None]:
-    """Show log records and Python's warnings as lines on stderr: "warning: ..." and, of cofactor only, "note: ..."."""
-    root, ours = logging.getLogger(), logging.getLogger("cofactor")
-    handler, level = _Lines(), ours.level
-    before = warnings.showwarning, threading.excepthook, sys.unraisablehook
+    """Show log records and Python warnings as lines on stderr while the context is active.
+
+    Warnings become "warning: ..."; records of level INFO become "note: ..." and are shown for cofactor's logger only.
+
+    Yields
+    ------
+    None
+    """
+    root, logger = logging.getLogger(), logging.getLogger("cofactor")
+    handler, level = _LineHandler(), logger.level
+    hooks = warnings.showwarning, threading.excepthook, sys.unraisablehook
     root.addHandler(handler)
-    ours.setLevel(logging.INFO)
+    logger.setLevel(logging.INFO)
     warnings.showwarning = _warn
     threading.excepthook, sys.unraisablehook = _thread_failed, _unraisable
     try:
         yield
     finally:
-        warnings.showwarning, threading.excepthook, sys.unraisablehook = before
-        ours.setLevel(level)
+        warnings.showwarning, threading.excepthook, sys.unraisablehook = hooks
+        logger.setLevel(level)
         root.removeHandler(handler)
 
 
-class _Lines(logging.Handler):
-    """A record as one line; each text once."""
+class _LineHandler(logging.Handler):
+    """Log handler that prints each record as one line, and each text only once."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._said: set[str] = set()
+        self._printed: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print the record."""
         text = f"{'warning' if record.levelno >= logging.WARNING else 'note'}: {' '.join(record.getMessage().split())}"
-        if text not in self._said:
-            self._said.add(text)
+        if text not in self._printed:
+            self._printed.add(text)
             say(text)
 
 
@@ -100,7 +127,7 @@ def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
 
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:
-    logging.getLogger("cofactor").warning("a thread ended: %s: %s", failure.exc_type.__name__, failure.exc_value)
+    logging.getLogger("cofactor").warning("a thread failed: %s: %s", failure.exc_type.__name__, failure.exc_value)
 
 
 def _unraisable(failure: Any) -> None:

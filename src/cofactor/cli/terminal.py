@@ -1,4 +1,4 @@
-"""What reaches the screen: results on stdout, everything else on stderr, at most 80 columns unless there is room."""
+"""Terminal output: results on stdout, everything else on stderr, formatted for 80 columns or the terminal's width."""
 
 from __future__ import annotations
 
@@ -33,46 +33,97 @@ FULL, PARTS = "█", " ▏▎▍▌▋▊▉"
 
 
 def results() -> Console:
-    """Where results go: stdout, without colors unless it is a terminal."""
+    """Return a console on stdout, with colors only on a terminal.
+
+    Returns
+    -------
+    rich.console.Console
+        Console for results.
+    """
     from rich.console import Console
 
     return Console(highlight=False, emoji=False, markup=False)
 
 
 def messages() -> Console:
-    """Where everything else goes: stderr."""
+    """Return a console on stderr.
+
+    Returns
+    -------
+    rich.console.Console
+        Console for everything that is not a result.
+    """
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, emoji=False, markup=False)
 
 
 def note(text: str) -> None:
-    """Something worth knowing that is not a result, on stderr."""
+    """Print a note on stderr.
+
+    Parameters
+    ----------
+    text : str
+        The note, without "note: ".
+    """
     say(f"note: {text}")
 
 
 def show_json(value: Any) -> None:
-    """One JSON value and nothing else on stdout; nan and infinite numbers are null."""
+    """Print a value as JSON on stdout; NaN and infinite numbers become null.
+
+    Parameters
+    ----------
+    value : Any
+        Value of JSON types, with NumPy numbers and arrays allowed.
+    """
     from cofactor.arrays import plain
 
     sys.stdout.write(json.dumps(plain(value), indent=1, allow_nan=False) + "\n")
 
 
 def table(*columns: str | tuple[str, str], title: str | None = None) -> Table:
-    """An empty table; a column is its head, or (head, "right")."""
+    """Return an empty table.
+
+    Parameters
+    ----------
+    *columns : str or tuple of str
+        Header of each column, or (header, "right") for a right-aligned column.
+    title : str or None, default None
+        Title of the table.
+
+    Returns
+    -------
+    rich.table.Table
+        The table.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    made = Table(box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, title_style="bold")
+    result = Table(box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, title_style="bold")
     for column in columns:
-        head, side = (column, "left") if isinstance(column, str) else column
-        made.add_column(head, justify="right" if side == "right" else "left", overflow="fold")
-    return made
+        header, side = (column, "left") if isinstance(column, str) else column
+        result.add_column(header, justify="right" if side == "right" else "left", overflow="fold")
+    return result
 
 
 def bar(share: float, width: int) -> str:
-    """A share from 0 to 1 as a bar of at most `width` characters.
+    """Return a horizontal bar of block characters.
 
+    Parameters
+    ----------
+    share : float
+        Length of the bar as a share of `width`, clipped to 0..1.
+    width : int
+        Maximum width in characters.
+
+    Returns
+    -------
+    str
+        The bar; "" for a share of 0.
+
+    Examples
+    --------
     >>> bar(0.5, 4), bar(0.0, 4)
     ('██', '')
     """
@@ -82,25 +133,42 @@ def bar(share: float, width: int) -> str:
 
 @contextmanager
 def epoch_progress(name: str) -> Iterator[Callable[[Epoch], None]]:
-    """Tells of epochs while a model is learnt: a bar on a terminal's stderr, otherwise nothing."""
+    """Show the epochs of a fit as a progress bar on stderr; show nothing if stderr is not a terminal.
+
+    Parameters
+    ----------
+    name : str
+        Name of the model.
+
+    Yields
+    ------
+    callable
+        Callback for the epochs.
+    """
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[said]}"), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[text]}"), TimeElapsedColumn())
     console = messages()
     with Progress(*columns, console=console, disable=not console.is_terminal) as shown:
-        task = shown.add_task(name, total=None, said="")
+        task = shown.add_task(name, total=None, text="")
 
         def callback(epoch: Epoch) -> None:
-            score = "" if epoch.validation is None else f", held out {epoch.validation:.4f}"
-            said = f"epoch {epoch.number}/{epoch.of}, loss {epoch.loss:.4f}{score}"
-            shown.update(task, completed=epoch.number, total=epoch.of, said=said)
+            score = "" if epoch.validation is None else f", validation {epoch.validation:.4f}"
+            text = f"epoch {epoch.number}/{epoch.of}, loss {epoch.loss:.4f}{score}"
+            shown.update(task, completed=epoch.number, total=epoch.of, text=text)
 
         yield callback
 
 
 @contextmanager
 def fetch_progress() -> Iterator[Callable[[Progress], None]]:
-    """Tells how far a fetch is: a bar on a terminal's stderr, otherwise one line for each thing it does."""
+    """Show the progress of a download on stderr: a progress bar on a terminal, else one line per step.
+
+    Yields
+    ------
+    callable
+        Callback for the progress.
+    """
     from rich import progress
 
     console = messages()
@@ -109,13 +177,13 @@ def fetch_progress() -> Iterator[Callable[[Progress], None]]:
     )  # fmt: skip
     with progress.Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as shown:
         task = shown.add_task("", total=None, visible=False)
-        said: set[str] = set()
+        printed: set[str] = set()
 
         def on_progress(now: Progress) -> None:
-            if not console.is_terminal and now.what not in said:
+            if not console.is_terminal and now.what not in printed:
                 say(now.what)
-            said.add(now.what)
-            what = now.what if len(now.what) <= 44 else f"{now.what[:43]}…"
-            shown.update(task, description=what, completed=now.done, total=now.total, visible=True)
+            printed.add(now.what)
+            description = now.what if len(now.what) <= 44 else f"{now.what[:43]}…"
+            shown.update(task, description=description, completed=now.done, total=now.total, visible=True)
 
         yield on_progress

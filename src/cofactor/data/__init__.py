@@ -1,1 +1,1 @@
-"""Tables in: ids, interactions, and the doors they come through."""
+"""Interaction tables: IDs, ratings and events, side tables, and the readers that load them."""

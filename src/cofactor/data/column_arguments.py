@@ -1,4 +1,7 @@
-"""Columns that a caller passes: ids and numbers in the order of the rows, checked and in plain types."""
+"""Array arguments: validate columns of IDs, numbers and times, and convert them to plain types.
+
+Every column has one entry per row; callers may pass lists, arrays, or Series of polars, pandas and pyarrow.
+"""
 
 from __future__ import annotations
 
@@ -18,30 +21,30 @@ from cofactor.fork import require_threads
 __all__ = ["ids_argument", "numbers_argument", "require_on_scale", "require_same_order", "times_argument", "zeros_note"]
 
 _UNITS = {10**17: "nanoseconds", 10**14: "microseconds", 10**11: "milliseconds"}
-_FEWEST_LEVELS = 3  # besides 0; 0 and 1, or 0, 1 and 2, are scales that begin at 0
+_FEWEST_LEVELS = 3  # without the 0: {0, 1} and {0, 1, 2} are ordinary scales that start at 0
 
 
 def ids_argument(name: str, ids: Any) -> pl.Series | CodedIds:
-    """A column of ids, integers or strings.
+    """Validate a column of IDs.
 
     Parameters
     ----------
     name : str
-        The argument's name.
+        Name of the argument, for messages.
     ids : list, array or Series of shape (n,), or CodedIds
-        The ids.
+        Integers or strings.
 
     Returns
     -------
     Series of shape (n,), Int64 or String, or CodedIds
-        The ids as they are.
+        The IDs; `CodedIds` are returned unchanged.
 
     Raises
     ------
     ParameterError
-        For what has no order of rows, such as a set, a dict, a text or a generator.
+        If `ids` has no row order, such as a set, a dict, a string or a generator.
     DataError
-        For missing and mixed ids, naming the row.
+        If IDs are missing or of mixed types; the message names the row.
 
     Examples
     --------
@@ -59,16 +62,16 @@ def ids_argument(name: str, ids: Any) -> pl.Series | CodedIds:
 
 
 def numbers_argument(name: str, values: Any, n: int) -> Float32:
-    """A column of n finite numbers.
+    """Validate a column of n finite numbers.
 
     Parameters
     ----------
     name : str
-        The argument's name.
+        Name of the argument, for messages.
     values : list, array or Series of shape (n,)
         Integers or floats.
     n : int
-        The number of rows.
+        Number of rows.
 
     Returns
     -------
@@ -78,49 +81,87 @@ def numbers_argument(name: str, values: Any, n: int) -> Float32:
     Raises
     ------
     ParameterError
-        For what has no order of rows.
+        If `values` has no row order, such as a set or a generator.
     DataError
-        For another length, for text, booleans and dates, and, naming the row, for a number that is not finite in
-        float32.
+        If the length is not n, if the values are strings, booleans or dates, or if a number is not finite in float32;
+        in the last case the message names the row.
 
     Examples
     --------
     >>> numbers_argument("weights", [1, 0.5], 2)
     array([1. , 0.5], dtype=float32)
     """
-    given = _array(name, values, n, "numbers")
+    array = _array(name, values, n, "numbers")
     with np.errstate(over="ignore", invalid="ignore"):
-        numbers = contiguous(given, np.float32)
-    _require(np.isfinite(numbers), given, name)
+        numbers = contiguous(array, np.float32)
+    _require_usable(np.isfinite(numbers), array, name)
     return numbers
 
 
 def times_argument(name: str, values: Any, n: int) -> Int64:
-    """A column of n times in whole seconds since 1970: (n,) int64. Arguments and errors as in `numbers_argument`.
+    """Validate a column of n times in whole seconds since 1970.
 
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for messages.
+    values : list, array or Series of shape (n,)
+        Integers, or floats without a fraction, in seconds.
+    n : int
+        Number of rows.
+
+    Returns
+    -------
+    ndarray of shape (n,), int64
+        The times, in seconds since 1970.
+
+    Raises
+    ------
+    ParameterError
+        If `values` has no row order, such as a set or a generator.
+    DataError
+        If the length is not n, if the values are not whole numbers, or if they are so large that they must be
+        milliseconds, microseconds or nanoseconds; the message names the row.
+
+    Examples
+    --------
     >>> times_argument("times", [1_676_043_693_000], 1)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.DataError: times must be seconds since 1970, and row 1 is in milliseconds (1676043693000): ...
+    cofactor.errors.DataError: times must be in seconds since 1970, but row 1 is in milliseconds (1676043693000): ...
     """
-    given = _array(name, values, n, "whole seconds since 1970")
+    array = _array(name, values, n, "whole seconds since 1970")
     with np.errstate(over="ignore", invalid="ignore"):
-        times = contiguous(given, np.int64)
-        _require(np.isfinite(given) & (times == given), given, name)
+        times = contiguous(array, np.int64)
+        _require_usable(np.isfinite(array) & (times == array), array, name)
     for bound, unit in _UNITS.items():
         large = (times >= bound) | (times <= -bound)
         if large.any():
             row = int(large.argmax())
             divisor = bound // 10**8
             raise DataError(
-                f"{name} must be seconds since 1970, and row {row + 1} is in {unit} ({given[row]}): divide by "
+                f"{name} must be in seconds since 1970, but row {row + 1} is in {unit} ({array[row]}): divide by "
                 f"{divisor:,} and round down, as in np.asarray({name}) // {divisor}"
             )
     return times
 
 
 def require_same_order(**columns: Any) -> None:
-    """Raise ParameterError where two pandas Series have different indexes: it is not clear which rows belong together.
+    """Raise an error if two pandas Series have different indexes.
 
+    Such columns cannot be combined by position, because it is unclear which rows belong together.
+
+    Parameters
+    ----------
+    **columns : object
+        Columns by argument name. Objects that are not pandas Series are ignored.
+
+    Raises
+    ------
+    ParameterError
+        If the indexes of two Series differ.
+
+    Examples
+    --------
     >>> import pandas as pd
     >>> require_same_order(users=pd.Series([1, 2]), values=pd.Series([5, 4]))
     """
@@ -130,94 +171,124 @@ def require_same_order(**columns: Any) -> None:
         if not series[name].index.equals(series[names[0]].index):
             raise ParameterError(
                 f"{names[0]} and {name} are Series with different indexes: take both from the same frame, or pass "
-                f"{names[0]}.to_numpy() and {name}.to_numpy() to join them by their position"
+                f"{names[0]}.to_numpy() and {name}.to_numpy() to combine them by position"
             )
 
 
 def require_on_scale(values: Float32, scale: Scale) -> None:
-    """Raise DataError, naming the first row, where a value is not on the scale."""
+    """Raise an error if a value is not on the rating scale.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n,), float32
+        Ratings.
+    scale : Scale
+        The rating scale.
+
+    Raises
+    ------
+    DataError
+        If a value is not on the scale; the message names the first such row.
+    """
     require_threads()
     distinct = pl.Series(values).unique()
-    off = distinct.filter(~pl.Series(scale.holds(distinct.to_numpy())))
-    if len(off):
-        row = int(np.isin(values, off.to_numpy()).argmax())
+    invalid = distinct.filter(~pl.Series(scale.holds(distinct.to_numpy())))
+    if len(invalid):
+        row = int(np.isin(values, invalid.to_numpy()).argmax())
         raise DataError(f"row {row + 1} of values: {values[row]:g} is not on the scale {scale}")
 
 
 def zeros_note(values: Float32) -> str | None:
-    """A note where ratings of 0 stand apart from all others, as where 0 means "not rated"; else None.
+    """Return a note if ratings of 0 probably mean "not rated".
 
+    This is the case if the other ratings are at least three evenly spaced levels from 0.5 up.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n,), float32
+        Ratings.
+
+    Returns
+    -------
+    str or None
+        A note for the load report; None if there is nothing to note.
+
+    Examples
+    --------
     >>> zeros_note(np.float32([5, 0, 8, 10]))  # doctest: +ELLIPSIS
-    '1 of 4 ratings is 0 while the others lie between 5 and 10. Where 0 means "not rated", ...'
+    '1 of 4 ratings is 0 while the others are between 5 and 10. If 0 means "not rated", ...'
     """
-    zeros = int(np.count_nonzero(values == 0))
-    if not zeros or zeros == len(values):
+    n_zeros = int(np.count_nonzero(values == 0))
+    if not n_zeros or n_zeros == len(values):
         return None
-    others = pl.Series(values[values != 0]).unique().to_numpy()
-    low, high = float(others.min()), float(others.max())
-    step = 1.0 if (others == np.round(others)).all() else 0.5
+    nonzero = pl.Series(values[values != 0]).unique().to_numpy()
+    low, high = float(nonzero.min()), float(nonzero.max())
+    step = 1.0 if (nonzero == np.round(nonzero)).all() else 0.5
     n_levels = (high - low) / step + 1
     if (
         low < 0.5
-        or len(others) < _FEWEST_LEVELS
+        or len(nonzero) < _FEWEST_LEVELS
         or n_levels > MOST_LEVELS
-        or (others / step != np.round(others / step)).any()
+        or (nonzero / step != np.round(nonzero / step)).any()
     ):
         return None
-    one = zeros == 1
-    listed = [f"{low + step * at:g}" for at in range(int(n_levels))]
+    levels = [f"{low + step * k:g}" for k in range(int(n_levels))]
     return (
-        f"{zeros:,} of {len(values):,} ratings {'is' if one else 'are'} 0 while the others lie between {low:g} and "
-        f'{high:g}. Where 0 means "not rated", set those rows aside with levels=[{", ".join(listed)}], '
+        f"{n_zeros:,} of {len(values):,} ratings {'is' if n_zeros == 1 else 'are'} 0 while the others are between "
+        f'{low:g} and {high:g}. If 0 means "not rated", set those rows aside with levels=[{", ".join(levels)}], '
         'on_error="quarantine", quarantine="refused.csv" (on the command line --levels '
-        f"{','.join(listed)} --on-error quarantine --quarantine refused.csv), or count every row as an event with "
+        f"{','.join(levels)} --on-error quarantine --quarantine refused.csv), or read every row as an event with "
         'read_events(..., value="") (on the command line --events --value "")'
     )
 
 
-def _require_column(name: str, values: Any, what: str) -> None:
-    unordered = isinstance(values, str | bytes | bytearray | memoryview | Mapping | Set)
-    arrow = any(hasattr(values, part) for part in ("__array__", "to_pylist", "to_numpy"))
-    ordered = hasattr(values, "__len__") and (isinstance(values, Sequence) or arrow or hasattr(values, "popleft"))
+def _require_column(name: str, values: Any, expected: str) -> None:
+    """Raise ParameterError unless the value is a one-dimensional, ordered collection."""
+    is_unordered = isinstance(values, str | bytes | bytearray | memoryview | Mapping | Set)
+    is_array = any(hasattr(values, part) for part in ("__array__", "to_pylist", "to_numpy"))
+    is_ordered = hasattr(values, "__len__") and (isinstance(values, Sequence) or is_array or hasattr(values, "popleft"))
     shape = getattr(values, "shape", (1,))
-    one_axis = isinstance(shape, tuple) and len(shape) == 1
-    if isinstance(values, type) or unordered or not one_axis or not (ordered or type(values).__module__ == "array"):
+    is_1d = isinstance(shape, tuple) and len(shape) == 1
+    if isinstance(values, type) or is_unordered or not is_1d or not (is_ordered or type(values).__module__ == "array"):
         raise ParameterError(
-            f"{name} must be a list, an array or a Series of {what}, one for each row, not {shown(values)}"
+            f"{name} must be a list, an array or a Series of {expected}, one for each row, not {shown(values)}"
         )
 
 
-def _array(name: str, values: Any, n: int, what: str) -> Any:
-    """The values as an array (n,) of integers or floats."""
-    _require_column(name, values, what)
+def _array(name: str, values: Any, n: int, expected: str) -> Any:
+    """Return the values as an array (n,) of integers or floats."""
+    _require_column(name, values, expected)
     not_endless(name, values)
     try:
-        given = values.to_numpy() if isinstance(values, pl.Series) else np.asarray(values)
+        array = values.to_numpy() if isinstance(values, pl.Series) else np.asarray(values)
     except (TypeError, ValueError, OverflowError) as error:
-        raise DataError(f"{name} must be {what}, not {shown(values)}") from error
-    if given.shape != (n,):
+        raise DataError(f"{name} must be {expected}, not {shown(values)}") from error
+    if array.shape != (n,):
         raise DataError(f"{name} must have {n:,} entries, one for each row, not {len(values):,}")
-    if given.dtype.kind not in "iuf":
-        raise DataError(f"{name} must be {what}, not {_called(given)}{_advice(given, name)}")
-    return given
+    if array.dtype.kind not in "iuf":
+        raise DataError(f"{name} must be {expected}, not {_type_name(array)}{_conversion_hint(array, name)}")
+    return array
 
 
-def _called(given: Any) -> str:
-    kinds = {"b": "booleans", "M": "dates", "m": "durations", "c": "complex numbers"}
-    text = given.dtype.kind in "UST" or (given.dtype.kind == "O" and any(isinstance(cell, str) for cell in given))
-    return "text" if text else kinds.get(given.dtype.kind, str(given.dtype))
+def _type_name(array: Any) -> str:
+    """Return the name of an array's type for messages, such as "text" or "dates"."""
+    names = {"b": "booleans", "M": "dates", "m": "durations", "c": "complex numbers"}
+    is_text = array.dtype.kind in "UST" or (array.dtype.kind == "O" and any(isinstance(cell, str) for cell in array))
+    return "text" if is_text else names.get(array.dtype.kind, str(array.dtype))
 
 
-def _advice(given: Any, name: str) -> str:
-    called = _called(given)
-    if called == "booleans":
+def _conversion_hint(array: Any, name: str) -> str:
+    """Return how to convert an array of this type, as the end of a message."""
+    type_name = _type_name(array)
+    if type_name == "booleans":
         return f"; pass np.asarray({name}, int) for 1 and 0"
-    if called in ("text", "dates"):
+    if type_name in ("text", "dates"):
         return "; cofactor.read_ratings and cofactor.read_events read such columns from a frame"
     return ""
 
 
-def _require(good: Any, given: Any, name: str) -> None:
-    if not good.all():
-        row = int((~good).argmax())
-        raise DataError(f"row {row + 1} of {name}: {given[row]} is not a usable number")
+def _require_usable(usable: Any, array: Any, name: str) -> None:
+    """Raise DataError for the first row that is not usable."""
+    if not usable.all():
+        row = int((~usable).argmax())
+        raise DataError(f"row {row + 1} of {name}: {array[row]} is not a usable number")

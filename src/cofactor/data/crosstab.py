@@ -1,4 +1,4 @@
-"""A corner of the user x item table, blanks and all: the busiest users by the most rated items."""
+"""Cross-tab: a readable corner of the user-item matrix, with the busiest users and the most rated items."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cofactor.validation import validated
 __all__ = ["CrossTab", "Fill", "crosstab"]
 
 Fill: TypeAlias = Callable[[Int32, Int32], Any]
-"""From row numbers u (n,) and i (n,) of blanks to a value each: how a cross-tab gets predictions."""
+"""Function from the row numbers u (n,) and i (n,) of blank cells to n values, such as predictions."""
 
 LINE = 80
 HEADER_LINES = 3
@@ -31,17 +31,27 @@ BLANK = "·"
 
 @dataclass(frozen=True, eq=False)
 class CrossTab:
-    """Some users by some items; see `crosstab`, which makes it.
+    """A corner of the user-item matrix, created by `crosstab`.
 
-    Attributes:
+    Attributes
+    ----------
+    u : ndarray of shape (n_users,), int32
+        Row numbers of the users, busiest first.
+    i : ndarray of shape (n_items,), int32
+        Row numbers of the items, most rated first.
+    values : ndarray of shape (n_users, n_items), float64
+        Ratings or filled values; NaN where blank.
+    known : ndarray of shape (n_users, n_items), bool
+        True for ratings of the table, False for filled and blank cells.
+    users, items : list of int or str
+        IDs of the users and items.
+    titles : list of str
+        Title of each item, or its ID if it has no title.
+    whole : tuple of (int, int)
+        Numbers of users and items of the whole table.
 
-        u, i: their row numbers, busiest first: (n_users,) and (n_items,) int32.
-        values: (n_users, n_items) float64, NaN where blank.
-        known: (n_users, n_items) bool: true where the value was given, not filled.
-        users, items: their ids.
-        titles: what to call each item: its title where there is one, else its id.
-        whole: users and items of the table that this is a corner of.
-
+    Examples
+    --------
     >>> ratings = Interactions.from_columns(["ana", "ana", "tom"], ["alien", "brazil", "alien"], [5, 4, 3])
     >>> corner = crosstab(ratings, users=1)
     >>> corner.users, corner.items, corner.values.tolist(), corner.whole
@@ -58,11 +68,16 @@ class CrossTab:
     whole: tuple[int, int]
 
     def frame(self) -> pl.DataFrame:
-        """One row per user: `user`, then a Float64 column per item, null where blank.
+        """Return the cross-tab as a data frame with one row per user.
 
-        Columns are named by title; titles that would clash get their id behind them. `known` tells filled
-        values from given ones.
+        Returns
+        -------
+        DataFrame
+            The column `user`, then a Float64 column per item, null where blank, named by title. Equal titles
+            get their ID appended. `known` distinguishes ratings from filled values.
 
+        Examples
+        --------
         >>> ratings = Interactions.from_columns(["ana", "ana", "tom"], ["alien", "brazil", "alien"], [5, 4, 3])
         >>> crosstab(ratings).frame().rows(named=True)[1]
         {'user': 'tom', 'alien': 3.0, 'brazil': None}
@@ -74,41 +89,43 @@ class CrossTab:
         return pl.DataFrame([pl.Series("user", self.users), *columns])
 
     def __str__(self) -> str:
-        """At most 80 columns of plain text: `4` was given, `~3.9` was filled in, `·` is blank."""
+        """Format as plain text of at most 80 columns: `4` is a rating, `~3.9` is filled, `·` is blank."""
         if not self.users or not self.items:
             return f"an empty cross-tab: {len(self.users)} users x {len(self.items)} items"
         cells = [
-            [_cell(value, known) for value, known in zip(*row, strict=True)]
+            [_cell(value, is_known) for value, is_known in zip(*row, strict=True)]
             for row in zip(self.values, self.known, strict=True)
         ]
-        names = _fitted(["user", *map(str, self.users)], 20)
-        narrowest = max(NARROWEST, *(len(cell) for row in cells for cell in row))
-        most = max(1, (LINE - len(names[0])) // (narrowest + 1))
-        n_panels = -(-len(self.items) // most)
+        labels = _fitted(["user", *map(str, self.users)], 20)
+        min_width = max(NARROWEST, *(len(cell) for row in cells for cell in row))
+        max_columns = max(1, (LINE - len(labels[0])) // (min_width + 1))
+        n_panels = -(-len(self.items) // max_columns)
         per_panel = -(-len(self.items) // n_panels)
         panels = [
-            self._panel(names, [row[start : start + per_panel] for row in cells], start)
+            self._panel(labels, [row[start : start + per_panel] for row in cells], start)
             for start in range(0, len(self.items), per_panel)
         ]
         return "\n\n".join([*panels, self._caption()])
 
-    def _panel(self, names: list[str], cells: list[list[str]], start: int) -> str:
+    def _panel(self, user_labels: list[str], cells: list[list[str]], start: int) -> str:
+        """Format the items from `start` on, as many as `cells` has columns."""
         n = len(cells[0])
-        width = min(12, (LINE - len(names[0])) // n - 1)
+        width = min(12, (LINE - len(user_labels[0])) // n - 1)
         headers = [_header(title, width) for title in self.titles[start : start + n]]
         depth = max(map(len, headers))
-        labels = [" " * len(names[0])] * (depth - 1) + names
+        row_labels = [" " * len(user_labels[0])] * (depth - 1) + user_labels
         columns = [
-            [""] * (depth - len(header)) + header + [row[place] for row in cells]
-            for place, header in enumerate(headers)
+            [""] * (depth - len(header)) + header + [row[column] for row in cells]
+            for column, header in enumerate(headers)
         ]
         lines = [
             " ".join([label, *(cell.rjust(width) for cell in line)])
-            for label, *line in zip(labels, *columns, strict=True)
+            for label, *line in zip(row_labels, *columns, strict=True)
         ]
         return "\n".join(line.rstrip() for line in lines)
 
     def _caption(self) -> str:
+        """Describe the size of the corner and count its known, filled and blank cells."""
         n_blank = int(np.isnan(self.values).sum())
         n_filled = int((~self.known).sum()) - n_blank
         parts = [f"{self.known.sum():,} of {self.known.size:,} cells known"]
@@ -120,25 +137,48 @@ class CrossTab:
         return f"{busiest}, {rated}:\n{', '.join(parts)}"
 
     def _column_names(self) -> list[str]:
+        """Return a distinct column name for each item."""
         names = ["user", *self.titles]
         ids = ["", *map(str, self.items)]
         while len(set(names)) < len(names):
-            times = Counter(names)
+            counts = Counter(names)
             names = [
-                f"{name} [{id_}]" if times[name] > 1 and place else name
-                for place, (name, id_) in enumerate(zip(names, ids, strict=True))
+                f"{name} [{id_}]" if counts[name] > 1 and column else name
+                for column, (name, id_) in enumerate(zip(names, ids, strict=True))
             ]
         return names[1:]
 
 
 @validated
 def crosstab(interactions: Interactions, *, users: int = 10, items: int = 10, fill: Fill | None = None) -> CrossTab:
-    """The `users` busiest users by the `items` most rated items; ties go to the lower row number.
+    """Return the corner of the busiest users and the most rated items.
 
-    Tables with fewer users or items are shown whole; users and items without any row come last. `fill` is
-    asked once, for all blanks: from their row numbers u (n,) and i (n,) int32 to n values. Raises ParameterError for
-    fewer than one user or item, DataError when `fill` does not give one finite value per blank.
+    Ties go to the lower row number. Users and items without any row come last.
 
+    Parameters
+    ----------
+    interactions : Interactions
+        The table.
+    users, items : int, default 10
+        Maximum numbers of users and items; a smaller table is shown whole.
+    fill : callable or None, default None
+        Function that fills the blanks. It is called once, with the row numbers u (n,) and i (n,), int32, of all blank
+        cells, and returns n finite values. None leaves the cells blank.
+
+    Returns
+    -------
+    CrossTab
+        The corner.
+
+    Raises
+    ------
+    ParameterError
+        If `users` or `items` is below 1.
+    DataError
+        If `fill` does not return one finite value per blank cell.
+
+    Examples
+    --------
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "tom"], ["alien", "brazil", "alien"], [5, 4, 3])
     >>> print(cofactor.crosstab(ratings, fill=lambda u, i: [3.94] * len(u)))
@@ -155,72 +195,76 @@ def crosstab(interactions: Interactions, *, users: int = 10, items: int = 10, fi
     u = _busiest(interactions.u, interactions.n_users, users)
     i = _busiest(interactions.i, interactions.n_items, items)
     values = np.full((len(u), len(i)), np.nan)
-    place = np.full(interactions.n_items, -1, np.int64)
-    place[i] = np.arange(len(i))
+    position = np.full(interactions.n_items, -1, np.int64)
+    position[i] = np.arange(len(i))
     rows = interactions.by_user.take(u)
-    r, column = np.repeat(np.arange(len(u)), rows.counts), place[rows.columns]
-    values[r[column >= 0], column[column >= 0]] = rows.values[column >= 0]
-    known = ~np.isnan(values)
+    row, column = np.repeat(np.arange(len(u)), rows.counts), position[rows.columns]
+    values[row[column >= 0], column[column >= 0]] = rows.values[column >= 0]
+    is_known = ~np.isnan(values)
     item_ids = interactions.items.ids(i).to_list()
     corner = CrossTab(
         u,
         i,
         values,
-        known,
+        is_known,
         interactions.users.ids(u).to_list(),
         item_ids,
         _titles(interactions, i, item_ids),
         (interactions.n_users, interactions.n_items),
     )
-    if fill is not None and not known.all():
-        values[~known] = _filled(corner, fill)
+    if fill is not None and not is_known.all():
+        values[~is_known] = _filled(corner, fill)
     return corner
 
 
 def _busiest(rows: Int32, n_rows: int, n: int) -> Int32:
+    """Return the up to n row numbers with the most rows, most frequent first."""
     counts = np.bincount(rows, minlength=n_rows)
     return np.argsort(-counts, kind="stable")[:n].astype(np.int32)
 
 
 def _titles(interactions: Interactions, i: Int32, ids: list[Id]) -> list[str]:
+    """Return the title of each item, or its ID."""
     titles = interactions.titles
-    known = [None] * len(i) if titles is None else titles.gather(i).to_list()
-    return [str(id_) if title is None else str(title) for title, id_ in zip(known, ids, strict=True)]
+    item_titles = [None] * len(i) if titles is None else titles.gather(i).to_list()
+    return [str(id_) if title is None else str(title) for title, id_ in zip(item_titles, ids, strict=True)]
 
 
 def _filled(corner: CrossTab, fill: Fill) -> Float64:
-    r, column = np.nonzero(~corner.known)
-    given = np.asarray(fill(corner.u[r], corner.i[column]), dtype=np.float64)
-    if given.shape != r.shape:
-        raise DataError(f"fill must give one value for each of {len(r)} blanks, not shape {given.shape}")
-    bad = np.flatnonzero(~np.isfinite(given))
+    """Return the checked values of `fill` for the blank cells."""
+    row, column = np.nonzero(~corner.known)
+    values = np.asarray(fill(corner.u[row], corner.i[column]), dtype=np.float64)
+    if values.shape != row.shape:
+        raise DataError(f"fill must return one value for each of {len(row)} blanks, not shape {values.shape}")
+    bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
-        user, item = corner.users[r[bad[0]]], corner.items[column[bad[0]]]
-        raise DataError(f"fill gave {given[bad[0]]} for user {user!r} and item {item!r}: it must be finite")
-    return given
+        user, item = corner.users[row[bad[0]]], corner.items[column[bad[0]]]
+        raise DataError(f"fill returned {values[bad[0]]} for user {user!r} and item {item!r}: it must be finite")
+    return values
 
 
-def _cell(value: float, known: bool) -> str:
+def _cell(value: float, is_known: bool) -> str:
+    """Format one value."""
     if np.isnan(value):
         return BLANK
-    if not known:
+    if not is_known:
         return f"~{value:.1f}" if abs(value) < 1e9 else f"~{value:.3g}"
     return f"{value:.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.3g}"
 
 
 def _fitted(names: list[str], widest: int) -> list[str]:
-    """Left-aligned to the same width; longer ones end in an ellipsis."""
+    """Pad strings to the same width, at most `widest`; longer ones end in an ellipsis."""
     names = [_printable(name) for name in names]
     width = min(widest, max(map(len, names)))
     return [(name if len(name) <= width else f"{name[: width - 1]}…").ljust(width) for name in names]
 
 
 def _header(title: str, width: int) -> list[str]:
-    """A title on up to three lines of `width`; what does not fit ends in an ellipsis."""
+    """Wrap a title to up to three lines of `width`; a longer title ends in an ellipsis."""
     words = [w if len(w) <= width else f"{w[: width - 1]}…" for w in _printable(title).split()]
     return textwrap.wrap(" ".join(words), width, max_lines=HEADER_LINES, placeholder="…") or [""]
 
 
 def _printable(text: str) -> str:
-    """Ids and titles are other people's: no line break or terminal code of theirs reaches the screen."""
+    """Replace line breaks and terminal control codes, since IDs and titles are untrusted."""
     return "".join(c if c.isprintable() else "?" for c in text)

@@ -1,4 +1,4 @@
-"""Columns of an item or user table as indicators: is it a comedy, is she a student, was it made before 1990?"""
+"""Feature encoder: one-hot and multi-hot indicators from the columns of an item or user table."""
 
 from __future__ import annotations
 
@@ -19,20 +19,26 @@ from cofactor.validation import validated
 __all__ = ["Encoder", "Features", "indicators"]
 
 FEW = 12
-"""A column of at most this many different numbers has an indicator for each of them."""
+"""Columns with at most this many distinct numbers get one indicator per number."""
 BINS = 10
-"""All other columns of numbers are cut into this many bins of about as many rows each."""
+"""Number of quantile bins for the other numeric columns."""
 
 PARTS, VALUES, CUTS = "parts", "values", "cuts"
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Indicators, each true for some rows of a table; see `indicators`, which makes them.
+    """Binary indicators of the rows of a table, created by `indicators`.
 
-        names (m)   "genres=Comedy", "age=24", "year>=1990" (the bin that begins there)
-        holders     for each of the m indicators the rows that have it, ascending; every value is 1
+    Attributes
+    ----------
+    names : tuple of str of length m
+        Name of each indicator, such as "genres=Comedy", "age=24", or "year>=1990" for the bin that starts there.
+    holders : SparseRows
+        For each of the m indicators the row numbers that have it, ascending; all values are 1.
 
+    Examples
+    --------
     >>> films = pl.DataFrame({"item": [1, 2], "genres": ["Comedy|War", "War"]})
     >>> features = indicators(films, ["genres"], "item")
     >>> len(features), features.names
@@ -47,21 +53,50 @@ class Features:
 
     @validated
     def dense(self, n_rows: int) -> Float64:
-        """1 where a row has an indicator, else 0: (n_rows, m) float64; n_rows are those of the table.
+        """Return the indicators as a dense matrix.
 
+        Parameters
+        ----------
+        n_rows : int
+            Number of rows of the table.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, m), float64
+            1 where a row has an indicator, else 0.
+
+        Raises
+        ------
+        ParameterError
+            If `n_rows` is too small for the indicators.
+
+        Examples
+        --------
         >>> films = pl.DataFrame({"item": [1, 2], "genres": ["Comedy|War", "War"]})
         >>> indicators(films, ["genres"], "item").dense(2).tolist()
         [[1.0, 1.0], [0.0, 1.0]]
         """
-        least = int(self.holders.columns.max(initial=-1)) + 1
-        dense = np.zeros((checks.whole_number("n_rows", n_rows, low=least, high=MOST_ROWS), len(self)))
+        min_rows = int(self.holders.columns.max(initial=-1)) + 1
+        dense = np.zeros((checks.whole_number("n_rows", n_rows, low=min_rows, high=MOST_ROWS), len(self)))
         dense[self.holders.columns, np.repeat(np.arange(len(self)), self.holders.counts)] = 1
         return dense
 
     @validated
     def shares(self, n_rows: int) -> Float64:
-        """Each row's indicators sharing 1 alike: (n_rows, m) float64; a row without any is all 0.
+        """Return the dense indicators with each row divided by its sum.
 
+        Parameters
+        ----------
+        n_rows : int
+            Number of rows of the table.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, m), float64
+            Rows sum to 1; a row without indicators is all 0.
+
+        Examples
+        --------
         >>> films = pl.DataFrame({"item": [1, 2], "genres": ["Comedy|War", None]})
         >>> indicators(films, ["genres"], "item").shares(2).tolist()
         [[0.5, 0.5], [0.0, 0.0]]
@@ -73,13 +108,18 @@ class Features:
 
 @dataclass(frozen=True)
 class Column:
-    """How one column becomes indicators.
+    """Encoding of one column.
 
-    Attributes:
-
-        form: "parts", an indicator for each text; "values", for each number; "cuts", for each bin.
-        marks: those texts, or numbers, ascending; a bin begins at its mark.
-        labels: what each indicator is called, the column's name apart.
+    Attributes
+    ----------
+    name : str
+        Name of the column.
+    form : {"parts", "values", "cuts"}
+        One indicator per string, per number, or per bin of numbers.
+    marks : tuple
+        The strings or numbers, ascending; for bins the lower ends.
+    labels : tuple of str
+        Label of each indicator, without the column name.
     """
 
     name: str
@@ -89,39 +129,73 @@ class Column:
 
     @property
     def names(self) -> list[str]:
-        """What each indicator is called, the column's name first: "year=1990", "year>=1990" for a bin."""
+        """Names of the indicators, such as "year=1990", or "year>=1990" for a bin.
+
+        Returns
+        -------
+        list of str
+            One name per mark.
+        """
         sign = ">=" if self.form == CUTS else "="
         return [f"{self.name}{sign}{label}" for label in self.labels]
 
     def members(self, column: pl.Series, what: str) -> tuple[Int64, Int64]:
-        """Which indicators the rows of a column have: their numbers (k,) int64, and the rows (k,) int64.
+        """Return the (indicator, row) pairs of a column.
 
-        What was never met, and what is missing, has none. Raises DataError for a column of another type.
+        Missing values, and values that were not in the table that the encoding was learned from, have no indicator.
+
+        Parameters
+        ----------
+        column : Series of shape (n_rows,)
+            The column to encode.
+        what : str
+            "user" or "item", for messages.
+
+        Returns
+        -------
+        indicators : ndarray of shape (k,), int64
+            Numbers of the indicators, from 0.
+        rows : ndarray of shape (k,), int64
+            Row numbers.
+
+        Raises
+        ------
+        DataError
+            If the column is of another type than the one that the encoding was learned from.
         """
         if self.form == PARTS:
             parts = _parts(column, what)
             if not self.marks:
                 return np.zeros(0, np.int64), np.zeros(0, np.int64)
-            place = pl.DataFrame(
+            positions = pl.DataFrame(
                 {"part": self.marks, "at": range(len(self.marks))}, schema_overrides={"part": pl.String}
             )
-            found = parts.join(place, on="part").sort("at", "row")
-            return found["at"].to_numpy().astype(np.int64), found["row"].to_numpy().astype(np.int64)
+            matches = parts.join(positions, on="part").sort("at", "row")
+            return matches["at"].to_numpy().astype(np.int64), matches["row"].to_numpy().astype(np.int64)
         numbers = _numbers(column, what)
         rows = np.flatnonzero(np.isfinite(numbers))
         marks = np.array(self.marks, np.float64)
         if not len(marks):
             rows = rows[:0]
-        at = np.searchsorted(marks, numbers[rows], side="right") - 1
+        indicators = np.searchsorted(marks, numbers[rows], side="right") - 1
         if self.form == VALUES:
-            rows, at = rows[marks[at] == numbers[rows]], at[marks[at] == numbers[rows]]
-        return np.maximum(at, 0).astype(np.int64), rows.astype(np.int64)
+            rows, indicators = rows[marks[indicators] == numbers[rows]], indicators[marks[indicators] == numbers[rows]]
+        return np.maximum(indicators, 0).astype(np.int64), rows.astype(np.int64)
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """How a table of `what` ("user" or "item") becomes indicators: learnt from one, used on others too.
+    """Encoder of user or item tables: learned from one table, applied to others.
 
+    Attributes
+    ----------
+    what : str
+        "user" or "item".
+    columns : tuple of Column
+        Encoding of each column.
+
+    Examples
+    --------
     >>> films = pl.DataFrame({"item": [1, 2, 3], "genres": ["Comedy|War", "War", None], "year": [1990, 2001, 2001]})
     >>> encoder = Encoder.of(films, ["genres", "year"], "item")
     >>> encoder.names
@@ -136,68 +210,147 @@ class Encoder:
     @classmethod
     @validated
     def of(cls, table: pl.DataFrame | None, columns: Sequence[str], what: str) -> Self:
-        """For the named columns of a table.
+        """Learn the encoding of some columns of a table.
 
-        Texts: one for each part between "|"; lists: one for each member; numbers and dates: one for each of a few
-        values (at most 12), else for each of ten bins of about as many rows. A missing value has none; a table without
-        rows gives no indicators. Raises DataError where there is no table, no such column (the first one, of ids, is
-        none), or one of another type.
+        Strings give an indicator for each part between "|", lists for each member. Numbers and dates give an indicator
+        for each distinct value if there are at most 12, else for each of ten quantile bins. Missing values have no
+        indicator.
+
+        Parameters
+        ----------
+        table : DataFrame or None
+            The table; its first column holds the IDs. A table without rows gives no indicators.
+        columns : sequence of str
+            Names of the columns to encode.
+        what : str
+            "user" or "item", for messages.
+
+        Returns
+        -------
+        Encoder
+            The encoder.
+
+        Raises
+        ------
+        DataError
+            If there is no table, if a column is missing or is the ID column, or if it has another type.
         """
         if table is None:
-            wanted = ", ".join(columns)
-            raise DataError(f"{what}_features names {wanted}, but there is no {what} table to take them from")
+            names = ", ".join(columns)
+            raise DataError(f"{what}_features names {names}, but there is no {what} table to take them from")
         if missing := [name for name in columns if name not in table.columns[1:]]:
-            known = ", ".join(table.columns[1:]) or "none"
-            raise DataError(f"the {what} table has no column {missing[0]!r} to learn from; it has {known}")
+            available = ", ".join(table.columns[1:]) or "none"
+            raise DataError(f"the {what} table has no column {missing[0]!r} to learn from; it has {available}")
         return cls(what, tuple(_column(table[name], what) for name in columns))
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What every indicator is called, column by column: (m)."""
+        """Names of all m indicators, column by column."""
         return tuple(name for column in self.columns for name in column.names)
 
     @validated
     def encode(self, table: pl.DataFrame) -> Features:
-        """The indicators of a table's rows; what was not met when it was learnt has none.
+        """Encode the rows of a table.
 
-        Raises DataError where a column is missing or of another type.
+        Parameters
+        ----------
+        table : DataFrame
+            A table with the columns of the encoder.
+
+        Returns
+        -------
+        Features
+            The indicators. Values that were not in the learned table have none.
+
+        Raises
+        ------
+        DataError
+            If a column is missing or of another type.
         """
-        which, rows, first = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], 0
+        indicator, rows, n_indicators = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], 0
         for column in self.columns:
             if column.name not in table.columns:
-                raise DataError(f"the {self.what} table lacks the column {column.name!r}, which was learnt from")
-            at, holders = column.members(table[column.name], self.what)
-            which.append(at + first)
-            rows.append(holders)
-            first += len(column.marks)
+                raise DataError(
+                    f"the {self.what} table has no column {column.name!r}, which the features were learned from"
+                )
+            numbers, holder_rows = column.members(table[column.name], self.what)
+            indicator.append(numbers + n_indicators)
+            rows.append(holder_rows)
+            n_indicators += len(column.marks)
         members = np.concatenate(rows)
         ones = np.ones(len(members), np.float32)
-        return Features(self.names, SparseRows.of(np.concatenate(which), members, ones, first))
+        return Features(self.names, SparseRows.of(np.concatenate(indicator), members, ones, n_indicators))
 
     def settings(self) -> dict[str, Any]:
-        """As plain JSON values, from which `from_settings` makes the same encoder."""
-        each = [{"name": c.name, "form": c.form, "marks": c.marks, "labels": c.labels} for c in self.columns]
-        return {"what": self.what, "columns": each}
+        """Return the encoder as plain JSON values; `from_settings` restores it.
+
+        Returns
+        -------
+        dict
+            The keys "what" and "columns".
+        """
+        columns = [{"name": c.name, "form": c.form, "marks": c.marks, "labels": c.labels} for c in self.columns]
+        return {"what": self.what, "columns": columns}
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Self:
-        """The encoder whose `settings` these are. Raises KeyError where one is missing.
+        """Restore an encoder from its settings.
 
+        Parameters
+        ----------
+        settings : mapping
+            The result of `settings`.
+
+        Returns
+        -------
+        Encoder
+            An encoder equal to the original.
+
+        Raises
+        ------
+        KeyError
+            If a setting is missing.
+        DataError
+            If the marks of a column do not ascend, or do not have one label each.
+
+        Examples
+        --------
         >>> encoder = Encoder.of(pl.DataFrame({"item": [1], "genres": ["War"]}), ["genres"], "item")
         >>> Encoder.from_settings(encoder.settings()) == encoder
         True
         """
-        each = [_stored_column(column) for column in settings["columns"]]
-        return cls(settings["what"], tuple(each))
+        columns = [_stored_column(column) for column in settings["columns"]]
+        return cls(settings["what"], tuple(columns))
 
 
 @validated
 def indicators(table: pl.DataFrame | None, columns: Sequence[str], what: str) -> Features:
-    """The named columns of a table of `what` ("user" or "item") in row order, as indicators; see `Encoder.of`.
+    """Encode columns of a table, learning the encoding from the same table.
 
+    Parameters
+    ----------
+    table : DataFrame or None
+        A user or item table whose first column holds the IDs.
+    columns : sequence of str
+        Names of the columns to encode.
+    what : str
+        "user" or "item", for messages.
+
+    Returns
+    -------
+    Features
+        The indicators of the rows; see `Encoder.of`.
+
+    Raises
+    ------
+    DataError
+        If there is no table, if a column is missing or is the ID column, or if it has another type.
+
+    Examples
+    --------
     >>> films = pl.DataFrame({"item": [1, 2, 3], "genres": ["Comedy|War", "War", None]})
-    >>> found = indicators(films, ["genres"], "item")
-    >>> found.names, found.holders.columns.tolist(), found.holders.counts.tolist()
+    >>> features = indicators(films, ["genres"], "item")
+    >>> features.names, features.holders.columns.tolist(), features.holders.counts.tolist()
     (('genres=Comedy', 'genres=War'), [0, 0, 1], [1, 2])
     """
     encoder = Encoder.of(table, columns, what)
@@ -206,25 +359,25 @@ def indicators(table: pl.DataFrame | None, columns: Sequence[str], what: str) ->
 
 
 def _column(column: pl.Series, what: str) -> Column:
-    """The marks of a column."""
+    """Learn the encoding of one column."""
     if not (column.dtype.is_numeric() or column.dtype.is_temporal()):
         parts = tuple(_parts(column, what)["part"].unique().sort().to_list())
         return Column(column.name, PARTS, parts, parts)
     numbers = _numbers(column, what)
-    known = numbers[np.isfinite(numbers)]
-    values = np.unique(known)
-    few = len(values) <= FEW
-    marks = values if few else np.unique(np.quantile(known, np.arange(BINS) / BINS, method="lower"))
-    shown = pl.Series(marks).cast(pl.Int64).cast(column.dtype) if column.dtype.is_temporal() else marks
-    labels = tuple(f"{mark:g}" if isinstance(mark, float) else str(mark) for mark in shown)
-    return Column(column.name, VALUES if few else CUTS, tuple(marks.tolist()), labels)
+    finite = numbers[np.isfinite(numbers)]
+    values = np.unique(finite)
+    is_few = len(values) <= FEW
+    marks = values if is_few else np.unique(np.quantile(finite, np.arange(BINS) / BINS, method="lower"))
+    label_values = pl.Series(marks).cast(pl.Int64).cast(column.dtype) if column.dtype.is_temporal() else marks
+    labels = tuple(f"{mark:g}" if isinstance(mark, float) else str(mark) for mark in label_values)
+    return Column(column.name, VALUES if is_few else CUTS, tuple(marks.tolist()), labels)
 
 
 def _stored_column(settings: Mapping[str, Any]) -> Column:
-    """The column that these settings describe. Raises KeyError and DataError."""
+    """Return the column with these settings; raise KeyError or DataError for invalid ones."""
     form = checks.plain("form", settings["form"], Literal["parts", "values", "cuts"])
-    kind: Any = tuple[str, ...] if form == PARTS else tuple[float, ...]
-    marks = checks.plain("marks", settings["marks"], kind)
+    mark_type: Any = tuple[str, ...] if form == PARTS else tuple[float, ...]
+    marks = checks.plain("marks", settings["marks"], mark_type)
     labels = checks.plain("labels", settings["labels"], tuple[str, ...])
     if len(marks) != len(labels) or list(marks) != sorted(set(marks)):
         raise DataError("marks must ascend and have a label each")
@@ -232,24 +385,26 @@ def _stored_column(settings: Mapping[str, Any]) -> Column:
 
 
 def _parts(column: pl.Series, what: str) -> pl.DataFrame:
-    """The texts of each row: row, part, each pair once."""
+    """Return the distinct (row, part) pairs of a column of strings, lists or booleans."""
     require_threads()
-    kind = column.dtype
-    if kind == pl.String or kind == pl.Null or isinstance(kind, pl.Categorical | pl.Enum):
+    dtype = column.dtype
+    if dtype == pl.String or dtype == pl.Null or isinstance(dtype, pl.Categorical | pl.Enum):
         lists = column.cast(pl.String).str.split("|")
-    elif isinstance(kind, pl.List | pl.Array):
+    elif isinstance(dtype, pl.List | pl.Array):
         lists = column.cast(pl.List(pl.String))
-    elif kind == pl.Boolean:
+    elif dtype == pl.Boolean:
         lists = column.cast(pl.String).to_frame().select(pl.concat_list(pl.all()))[column.name]
     else:
-        raise DataError(f"column {column.name!r} of the {what} table holds {kind}, not texts, numbers or lists")
-    each = pl.DataFrame({"part": lists}).with_row_index("row").explode("part")
-    return each.with_columns(pl.col("part").str.strip_chars()).filter(pl.col("part") != "").unique()
+        raise DataError(f"column {column.name!r} of the {what} table holds {dtype}, not strings, numbers or lists")
+    parts = pl.DataFrame({"part": lists}).with_row_index("row").explode("part")
+    return parts.with_columns(pl.col("part").str.strip_chars()).filter(pl.col("part") != "").unique()
 
 
 def _numbers(column: pl.Series, what: str) -> Float64:
-    """The numbers of a column, dates as theirs; nan where there is none."""
+    """Return the numbers of a column, dates as their physical values, NaN where missing."""
     if not (column.dtype.is_numeric() or column.dtype.is_temporal() or column.dtype == pl.Null):
-        raise DataError(f"column {column.name!r} of the {what} table holds {column.dtype}; it held numbers or dates")
+        raise DataError(
+            f"column {column.name!r} of the {what} table holds {column.dtype}; it must hold numbers or dates"
+        )
     numbers: Float64 = column.to_physical().cast(pl.Float64).to_numpy()
     return numbers

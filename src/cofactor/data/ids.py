@@ -1,4 +1,7 @@
-"""The border between the caller's ids and row numbers: every id crosses it here."""
+"""ID maps: translate between the caller's IDs and row numbers.
+
+Every ID enters and leaves the library through an `IdMap`; models only see row numbers.
+"""
 
 from __future__ import annotations
 
@@ -32,18 +35,24 @@ __all__ = [
 Id: TypeAlias = int | str
 
 LONGEST_ID = 256
-"""Characters of an id: an index of PostgreSQL takes no longer pair of them."""
+"""Maximum number of characters of an ID: a longer pair would not fit into a PostgreSQL index."""
 
 
 @dataclass(frozen=True, eq=False)
 class CodedIds:
-    """A column of ids in which each text was looked at once: entry t is `distinct[codes[t]]`, null where the code is.
+    """Dictionary-encoded column of IDs: entry t is `distinct[codes[t]]`.
 
-        distinct  (m,) String or Int64, each somewhere in the column, in no order
-        codes     (n,) UInt32 places in it, null where the id is missing
+    Work per ID, such as validation, is done once per distinct ID. An empty column has no distinct IDs and no codes.
 
-    An empty column has no distinct ids and no codes.
+    Attributes
+    ----------
+    distinct : Series of shape (m,), String or Int64
+        The distinct IDs, in no particular order. Each occurs in the column.
+    codes : Series of shape (n,), UInt32
+        Positions in `distinct`; null where the ID is missing.
 
+    Examples
+    --------
     >>> ids = CodedIds.of(pl.Series(["tom", "ana", "tom"]))
     >>> ids.distinct.to_list(), ids.codes.to_list()
     (['tom', 'ana'], [0, 1, 0])
@@ -54,7 +63,18 @@ class CodedIds:
 
     @classmethod
     def of(cls, texts: pl.Series) -> CodedIds:
-        """The codes of a column (n,) of String: polars counts them up from 0."""
+        """Encode a column of strings.
+
+        Parameters
+        ----------
+        texts : Series of shape (n,), String
+            The IDs, null where missing.
+
+        Returns
+        -------
+        CodedIds
+            The encoded column.
+        """
         require_threads()
         coded = texts.cast(pl.Categorical(pl.Categories.random(physical=pl.UInt32))).rechunk()
         codes = coded.to_physical()
@@ -65,30 +85,63 @@ class CodedIds:
         return len(self.codes)
 
     def each(self, values: pl.Series) -> pl.Series:
-        """For every entry what `values` (m,) says of its id: (n,), null where the code is.
+        """Look up a value for every entry of the column.
 
+        Parameters
+        ----------
+        values : Series of shape (m,)
+            A value for each distinct ID.
+
+        Returns
+        -------
+        Series of shape (n,)
+            The value of each entry; null where the ID is missing.
+
+        Examples
+        --------
         >>> CodedIds.of(pl.Series(["tom", "ana", "tom"])).each(pl.Series([3, 7])).to_list()
         [3, 7, 3]
         """
         return values.gather(self.codes)
 
     def filter(self, keep: pl.Series) -> CodedIds:
-        """The entries where `keep` (n,) Boolean is true, coded anew."""
+        """Return the selected entries, encoded again.
+
+        Parameters
+        ----------
+        keep : Series of shape (n,), Boolean
+            True for the entries to keep.
+
+        Returns
+        -------
+        CodedIds
+            The selected entries.
+        """
         return CodedIds.of(self.each(self.distinct).filter(keep))
 
 
 @dataclass(frozen=True, eq=False)
 class IdMap:
-    """Distinct ids in sorted order; an id's row number is its place in that order.
+    """Immutable map between IDs and row numbers.
 
-    Ids are all integers or all strings. No Python object is kept per id, so ten million ids take
-    80 MB as integers, or 8 bytes each plus their text as strings:
+    The distinct IDs are sorted; the row number of an ID is its position in that order. IDs are all integers or all
+    strings. An empty map has `kind` "integer", contains no ID, and can be united with a map of either type.
 
-        integers  (n,) int64, ascending                       when ids are integers
-        offsets   (n + 1,) int64 into text, text (m,) uint8   when ids are strings, by UTF-8 order
+    Attributes
+    ----------
+    integers : ndarray of shape (n,), int64, or None
+        Integer IDs, ascending; None if the IDs are strings.
+    offsets : ndarray of shape (n + 1,), int64, or None
+        Offsets into `text`: the bytes of ID k are `text[offsets[k]:offsets[k + 1]]`. None if the IDs are integers.
+    text : ndarray of shape (m,), uint8, or None
+        String IDs in UTF-8, concatenated in byte order; None if the IDs are integers.
 
-    An empty map is of kind "integer", knows no id, and joins with either kind.
+    Notes
+    -----
+    No Python object is stored per ID. Ten million integer IDs take 80 MB; string IDs take 8 bytes each plus their text.
 
+    Examples
+    --------
     >>> ids = IdMap.of(["tom", "ana", "tom"])
     >>> len(ids), ids.row("tom"), ids.ids([0, 1]).to_list()
     (2, 1, ['ana', 'tom'])
@@ -101,10 +154,26 @@ class IdMap:
     @classmethod
     @validated
     def of(cls, ids: pl.Series | Iterable[Id]) -> IdMap:
-        """The map of the distinct ids in `ids`, integers or strings.
+        """Create the map of the distinct IDs in a collection.
 
-        Raises DataError on nulls, mixed ids and texts that cannot be ids (see `id_fault`), naming the row.
+        Parameters
+        ----------
+        ids : Series or iterable of int or str
+            IDs in any order; duplicates are allowed. No IDs give an empty map.
 
+        Returns
+        -------
+        IdMap
+            The map.
+
+        Raises
+        ------
+        DataError
+            If an ID is missing, of another type, or invalid (see `id_fault`), or if types are mixed; the message names
+            the row.
+
+        Examples
+        --------
         >>> IdMap.of([]), IdMap.of([7, 3, 7]).all.to_list()
         (IdMap(0 integer ids), [3, 7])
         """
@@ -117,10 +186,27 @@ class IdMap:
     @classmethod
     @validated
     def of_with_rows(cls, ids: pl.Series | CodedIds) -> tuple[IdMap, Int32]:
-        """The map of a column (n,), as `id_column` gives it or coded, and each entry's row number: (n,) int32.
+        """Create the map of a column together with the row number of each entry.
 
-        Raises DataError on texts that cannot be ids, naming the row.
+        Parameters
+        ----------
+        ids : Series of shape (n,), Int64 or String, or CodedIds
+            IDs without nulls.
 
+        Returns
+        -------
+        id_map : IdMap
+            The map of the distinct IDs.
+        rows : ndarray of shape (n,), int32
+            Row number of each entry.
+
+        Raises
+        ------
+        DataError
+            If the column has another type or an ID is invalid (see `id_fault`); the message names the row.
+
+        Examples
+        --------
         >>> ids, rows = IdMap.of_with_rows(pl.Series(["tom", "ana", "tom"]))
         >>> len(ids), rows.tolist()
         (2, [1, 0, 1])
@@ -129,8 +215,8 @@ class IdMap:
         if isinstance(ids, pl.Series) and ids.dtype not in (pl.Int64, pl.String):
             raise DataError(f"ids must be a column of Int64 or String, not of {ids.dtype}")
         if isinstance(ids, pl.Series) and ids.dtype == pl.Int64:
-            found = cls.from_sorted(ids.unique().sort())
-            return found, found.rows(ids)
+            id_map = cls.from_sorted(ids.unique().sort())
+            return id_map, id_map.rows(ids)
         coded = CodedIds.of(ids) if isinstance(ids, pl.Series) else ids
         _require_ids(coded.distinct, lambda bad: int((coded.each(coded.distinct) == bad).arg_true()[0]))
         order = coded.distinct.arg_sort()
@@ -141,9 +227,22 @@ class IdMap:
     @classmethod
     @validated
     def from_sorted(cls, ids: pl.Series) -> IdMap:
-        """The map of a column (n,) that is already sorted and distinct (Int64 or String).
+        """Create the map of a column that is already sorted and distinct.
 
-        The order is not checked. Raises DataError for a column of another type.
+        Parameters
+        ----------
+        ids : Series of shape (n,), Int64 or String
+            Distinct IDs in ascending order. The order is not checked.
+
+        Returns
+        -------
+        IdMap
+            The map.
+
+        Raises
+        ------
+        DataError
+            If the column has another type or contains nulls.
         """
         if ids.dtype not in (pl.Int64, pl.String) or ids.null_count():
             raise DataError(f"ids must be a column of Int64 or String without nulls, not of {ids.dtype}")
@@ -156,7 +255,7 @@ class IdMap:
 
     @property
     def kind(self) -> Literal["integer", "string"]:
-        """What the ids are; "integer" for a map made of no ids."""
+        """Type of the IDs: "integer" or "string"; "integer" for an empty map."""
         return "string" if self.integers is None else "integer"
 
     def __len__(self) -> int:
@@ -180,19 +279,38 @@ class IdMap:
 
     @cached_property
     def all(self) -> pl.Series:
-        """Every id in row order, as a polars column: (n,) Int64 or String."""
+        """All IDs in row order: Series of shape (n,), Int64 or String."""
         if self.integers is not None:
             return pl.Series("id", self.integers, dtype=pl.Int64)
         if threads_lost():
             return pl.Series("id", [self._text_at(row) for row in range(len(self))], dtype=pl.String)
         starts, lengths = self._offsets[:-1], np.diff(self._offsets)
-        whole = pl.lit(bytes(self._bytes))
-        cut = whole.bin.slice(pl.col("start"), pl.col("length")).cast(pl.String)
-        return pl.DataFrame({"start": starts, "length": lengths}).select(id=cut)["id"]
+        text = pl.lit(bytes(self._bytes))
+        ids = text.bin.slice(pl.col("start"), pl.col("length")).cast(pl.String)
+        return pl.DataFrame({"start": starts, "length": lengths}).select(id=ids)["id"]
 
     def row(self, id_: Id) -> int:
-        """The row number of one id, matched as in `rows`. Raises UnknownIdError, DataError for what is no id.
+        """Return the row number of one ID, matched as in `rows`.
 
+        Parameters
+        ----------
+        id_ : int or str
+            An ID.
+
+        Returns
+        -------
+        int
+            Its row number.
+
+        Raises
+        ------
+        UnknownIdError
+            If the map does not contain the ID.
+        DataError
+            If `id_` is not an integer or a string.
+
+        Examples
+        --------
         >>> IdMap.of(["ana", "tom"]).row("tom"), IdMap.of(["1", "2"]).row(2)
         (1, 1)
         >>> IdMap.of([1, 2]).row("02")
@@ -201,51 +319,68 @@ class IdMap:
         """
         if isinstance(id_, bool) or not isinstance(id_, int | str | np.integer):
             raise DataError(f"{checks.shown(id_)} is not an id (an integer or a string)")
-        found = self._find(id_ if isinstance(id_, str) else int(id_))
-        if found < 0:
+        row = self._find(id_ if isinstance(id_, str) else int(id_))
+        if row < 0:
             raise UnknownIdError(f"{checks.shown(id_)} is not a known id{self._type_hint(id_)}")
-        return found
+        return row
 
     @validated
     def rows(self, ids: pl.Series | Sequence[Id]) -> Int32:
-        """Row numbers, -1 for every unknown id: (n,) int32. Raises DataError for what is no id.
+        """Return the row numbers of IDs, -1 for unknown ones.
 
-        Ids match across the two types by `typed`: "7" is the integer 7, and "07" is not. No ids give no rows, and an
-        empty map knows none.
+        IDs are converted by `typed` first: "7" matches the integer 7, and "07" does not.
 
+        Parameters
+        ----------
+        ids : Series or sequence of int or str, of length n
+            IDs.
+
+        Returns
+        -------
+        ndarray of shape (n,), int32
+            Row numbers. No IDs give an empty array; an empty map gives -1 for all.
+
+        Raises
+        ------
+        DataError
+            If an entry is not an integer or a string.
+
+        Examples
+        --------
         >>> IdMap.of(["ana", "tom"]).rows(["tom", "zoe"]).tolist()
         [1, -1]
         >>> IdMap.of([7, 17]).rows(["17", "017", "ana"]).tolist(), IdMap.of(["017", "17"]).rows([17]).tolist()
         ([1, -1, -1], [1])
         """
-        wanted = self.typed(ids)
-        usable = wanted.is_not_null()
-        if usable.all():
-            return self._rows(wanted)
-        rows = np.full(len(wanted), -1, np.int32)
-        rows[usable.to_numpy()] = self._rows(wanted.filter(usable))
+        typed_ids = self.typed(ids)
+        is_valid = typed_ids.is_not_null()
+        if is_valid.all():
+            return self._rows(typed_ids)
+        rows = np.full(len(typed_ids), -1, np.int32)
+        rows[is_valid.to_numpy()] = self._rows(typed_ids.filter(is_valid))
         return rows
 
     @validated
     def typed(self, ids: pl.Series | Sequence[Id]) -> pl.Series:
-        """These ids in the type of this map: the single rule by which integers and texts match.
+        """Convert IDs to the type of this map.
 
-        An integer is the text that is its decimal form, and a text in that form is the integer.
+        An integer equals the string that is its canonical decimal form ("7", not "07"). This is the only rule by which
+        integers and strings match.
 
         Parameters
         ----------
         ids : Series or sequence of int or str, of length n
-            Ids of either type, known or not.
+            IDs of either type, known or unknown.
 
         Returns
         -------
         Series of shape (n,), Int64 or String
-            The ids; null where the map holds integers and a text is not the decimal form of a 64-bit integer.
+            The IDs; null if the map holds integers and a string is not the canonical form of a 64-bit integer.
 
         Raises
         ------
         DataError
-            For what is no id.
+            If an entry is not an integer or a string.
 
         Examples
         --------
@@ -257,27 +392,59 @@ class IdMap:
             return column.cast(pl.String)
         if column.dtype == pl.Int64:
             return column
-        decimal = column.str.contains(r"^(0|-?[1-9][0-9]*)$")
-        return pl.select(pl.when(decimal).then(column.cast(pl.Int64, strict=False))).to_series().alias(column.name)
+        is_decimal = column.str.contains(r"^(0|-?[1-9][0-9]*)$")
+        return pl.select(pl.when(is_decimal).then(column.cast(pl.Int64, strict=False))).to_series().alias(column.name)
 
     def ids(self, rows: Any) -> pl.Series:
-        """The ids at these row numbers (n,), from 0 to the length less 1: the inverse of `rows`.
+        """Return the IDs at the given row numbers, the inverse of `rows`.
 
-        Raises ParameterError as `checked_rows` does; so -1, the row of an unknown id, has no id.
+        Parameters
+        ----------
+        rows : array-like of int, of length n
+            Row numbers from 0 to the length of the map less 1.
 
+        Returns
+        -------
+        Series of shape (n,), Int64 or String
+            The IDs.
+
+        Raises
+        ------
+        ParameterError
+            If a row number is out of range, such as -1 for an unknown ID.
+
+        Examples
+        --------
         >>> IdMap.of(["ana", "tom"]).ids([1, 1, 0]).to_list()
         ['tom', 'tom', 'ana']
         """
-        at = self.checked_rows(rows)
+        checked = self.checked_rows(rows)
         if self.integers is not None:
-            return pl.Series("id", self.integers[at], dtype=pl.Int64)
-        if len(at) < 64:
-            return pl.Series("id", [self._text_at(row) for row in at.tolist()], dtype=pl.String)
-        return self.all.gather(at).alias("id")
+            return pl.Series("id", self.integers[checked], dtype=pl.Int64)
+        if len(checked) < 64:
+            return pl.Series("id", [self._text_at(row) for row in checked.tolist()], dtype=pl.String)
+        return self.all.gather(checked).alias("id")
 
     def checked_rows(self, rows: Any) -> Int32:
-        """These row numbers, (n,) int32. Raises ParameterError for what is none, and for one that no id here has.
+        """Validate row numbers of this map.
 
+        Parameters
+        ----------
+        rows : array-like of int, of length n
+            Row numbers.
+
+        Returns
+        -------
+        ndarray of shape (n,), int32
+            The row numbers.
+
+        Raises
+        ------
+        ParameterError
+            If a value is not a whole number or is out of range.
+
+        Examples
+        --------
         >>> IdMap.of(["ana", "tom"]).checked_rows([1, 2])
         Traceback (most recent call last):
         cofactor.errors.ParameterError: rows must hold row numbers from 0 to 1, not 2
@@ -286,8 +453,20 @@ class IdMap:
 
     @validated
     def parse(self, text: str) -> Id:
-        """An id typed by a person, in the type of this map (a CLI or a URL only has text).
+        """Convert text from a command line or a URL to an ID of this map's type.
 
+        Parameters
+        ----------
+        text : str
+            The ID as text.
+
+        Returns
+        -------
+        int or str
+            An integer if the map holds integers and `text` is in canonical decimal form, else `text`.
+
+        Examples
+        --------
         >>> IdMap.of([7]).parse("7"), IdMap.of(["7"]).parse("7")
         (7, '7')
         """
@@ -295,10 +474,25 @@ class IdMap:
 
     @validated
     def union(self, other: IdMap) -> IdMap:
-        """The ids of both, in the type of this map; ids of the other type match as in `rows`.
+        """Return the map of the IDs of both maps, in the type of this map.
 
-        Raises DataError where this map holds integers and a text of the other is not the decimal form of one.
+        Parameters
+        ----------
+        other : IdMap
+            Another map. If it is of the other type, its IDs are converted by `typed`.
 
+        Returns
+        -------
+        IdMap
+            The union.
+
+        Raises
+        ------
+        DataError
+            If this map holds integers and an ID of `other` cannot be converted.
+
+        Examples
+        --------
         >>> IdMap.of(["tom"]).union(IdMap.of(["ana", "tom"])).all.to_list()
         ['ana', 'tom']
         >>> IdMap.of([7]).union(IdMap.of(["7", "8"])).all.to_list()
@@ -306,19 +500,31 @@ class IdMap:
         """
         if len(other) == 0 or len(self) == 0:
             return self if len(self) else other
-        theirs = self.typed(other.all)
-        if theirs.null_count():
+        other_ids = self.typed(other.all)
+        if other_ids.null_count():
             raise DataError(
                 f"ids of two types: {self.kind} ids such as {self.ids([0])[0]!r} and {other.kind} ids such as "
-                f"{other.all.filter(theirs.is_null())[0]!r}; give both tables the same type"
+                f"{other.all.filter(other_ids.is_null())[0]!r}; give both tables the same type"
             )
         require_threads()
-        return IdMap.of(pl.concat([self.all, theirs]))
+        return IdMap.of(pl.concat([self.all, other_ids]))
 
     @validated
     def equals(self, other: IdMap) -> bool:
-        """True when both hold the same ids (and so the same row numbers).
+        """Return whether both maps contain the same IDs, and so the same row numbers.
 
+        Parameters
+        ----------
+        other : IdMap
+            Another map.
+
+        Returns
+        -------
+        bool
+            False also for maps of different types.
+
+        Examples
+        --------
         >>> IdMap.of(["tom", "ana"]).equals(IdMap.of(["ana", "tom"])), IdMap.of([1]).equals(IdMap.of(["1"]))
         (True, False)
         """
@@ -330,27 +536,29 @@ class IdMap:
             return bool(np.array_equal(self.integers, other.integers))
         return bool(np.array_equal(self._offsets, other._offsets)) and self._bytes == other._bytes
 
-    def _rows(self, wanted: pl.Series) -> Int32:
-        """Row numbers of ids in the type of this map."""
-        if len(wanted) == 0 or len(self) == 0:
-            return np.full(len(wanted), -1, np.int32)
+    def _rows(self, ids: pl.Series) -> Int32:
+        """Return the row numbers of IDs of this map's type, -1 for unknown ones."""
+        if len(ids) == 0 or len(self) == 0:
+            return np.full(len(ids), -1, np.int32)
         if self.integers is not None:
-            return _integer_rows(self.integers, wanted.to_numpy())
-        if len(wanted) < 64 or threads_lost():  # not worth a column of all ids
-            return np.array([self._find(id_) for id_ in wanted], dtype=np.int32)
-        return self._lookup(wanted)
+            return _integer_rows(self.integers, ids.to_numpy())
+        if len(ids) < 64 or threads_lost():  # too few to build a column of all IDs
+            return np.array([self._find(id_) for id_ in ids], dtype=np.int32)
+        return self._lookup(ids)
 
-    def _lookup(self, wanted: pl.Series) -> Int32:
-        known = pl.DataFrame({"id": self.all, "row": np.arange(len(self), dtype=np.int32)})
-        asked = wanted.alias("id").to_frame()
-        found = asked.join(known, on="id", how="left", maintain_order="left")["row"]
-        return found.fill_null(-1).to_numpy()
+    def _lookup(self, ids: pl.Series) -> Int32:
+        """Return the row numbers of string IDs by a join, -1 for unknown ones."""
+        all_rows = pl.DataFrame({"id": self.all, "row": np.arange(len(self), dtype=np.int32)})
+        requested = ids.alias("id").to_frame()
+        rows = requested.join(all_rows, on="id", how="left", maintain_order="left")["row"]
+        return rows.fill_null(-1).to_numpy()
 
     def _text_at(self, row: int) -> str:
+        """Return the string ID of one row."""
         return bytes(self._bytes[self._offsets[row] : self._offsets[row + 1]]).decode()
 
     def _find(self, id_: Id) -> int:
-        """Binary search for one id of either type; -1 when it is not there."""
+        """Return the row number of one ID of either type by binary search, -1 if it is unknown."""
         if isinstance(id_, bool) or (isinstance(id_, int) and not _fits_int64(id_)):
             return -1
         if self.integers is not None and isinstance(id_, str):
@@ -373,41 +581,69 @@ class IdMap:
         return low
 
     def _type_hint(self, id_: Id) -> str:
+        """Return why a string is probably unknown in a map of integers, as the end of a message."""
         if self.kind == "string" or not len(self) or not isinstance(id_, str) or is_canonical_decimal(id_):
             return ""
         number = id_.strip().lstrip("+0")
-        near = f"; did you mean {number}?" if is_canonical_decimal(number) and number in self else ""
-        return f": ids here are integers{near}"
+        suggestion = f"; did you mean {number}?" if is_canonical_decimal(number) and number in self else ""
+        return f": ids here are integers{suggestion}"
 
 
 @validated
 def is_canonical_decimal(text: str) -> bool:
-    """True for integers of 64 bits written the one usual way: no leading zero, plus sign, blank or fraction.
+    """Return whether a string is a 64-bit integer in canonical form: no leading zero, plus sign, blank or fraction.
 
+    Parameters
+    ----------
+    text : str
+        Any string.
+
+    Returns
+    -------
+    bool
+        Whether it is such an integer.
+
+    Examples
+    --------
     >>> [is_canonical_decimal(text) for text in ("7", "-7", "007", "7.0", "")]
     [True, True, False, False, False]
     """
     digits = text.removeprefix("-")
-    plain = digits.isascii() and digits.isdigit() and (digits[0] != "0" or text == "0")
-    return plain and _fits_int64(int(text))
+    is_canonical = digits.isascii() and digits.isdigit() and (digits[0] != "0" or text == "0")
+    return is_canonical and _fits_int64(int(text))
 
 
-def _integer_rows(known: Int64, asked: Int64) -> Int32:
-    """Places of `asked` in `known` (ascending, not empty), -1 where it is not: by a table where the ids lie close."""
-    low, span = int(known[0]), int(known[-1]) - int(known[0]) + 1
-    if span > 4 * len(known) + 1024 or len(asked) < len(known):
-        place = np.minimum(np.searchsorted(known, asked), len(known) - 1)
-        return np.where(known[place] == asked, place, -1).astype(np.int32)
+def _integer_rows(sorted_ids: Int64, ids: Int64) -> Int32:
+    """Return the positions of `ids` in `sorted_ids`, -1 for unknown ones; by a lookup table if the IDs are dense."""
+    low, span = int(sorted_ids[0]), int(sorted_ids[-1]) - int(sorted_ids[0]) + 1
+    if span > 4 * len(sorted_ids) + 1024 or len(ids) < len(sorted_ids):
+        position = np.minimum(np.searchsorted(sorted_ids, ids), len(sorted_ids) - 1)
+        return np.where(sorted_ids[position] == ids, position, -1).astype(np.int32)
     table = np.full(span, -1, np.int32)
-    table[known - low] = np.arange(len(known), dtype=np.int32)
-    place = asked - low
-    inside = place.view(np.uint64) < span
-    return table[place] if inside.all() else np.where(inside, table[np.where(inside, place, 0)], np.int32(-1))
+    table[sorted_ids - low] = np.arange(len(sorted_ids), dtype=np.int32)
+    position = ids - low
+    in_range = position.view(np.uint64) < span
+    return (
+        table[position] if in_range.all() else np.where(in_range, table[np.where(in_range, position, 0)], np.int32(-1))
+    )
 
 
 @validated
 def is_unicode(text: str) -> bool:
-    """False for text with half of a surrogate pair, as JSON can spell it and no file can hold it."""
+    """Return whether a string can be encoded as UTF-8.
+
+    JSON can contain half of a surrogate pair, which no UTF-8 file can hold.
+
+    Parameters
+    ----------
+    text : str
+        Any string.
+
+    Returns
+    -------
+    bool
+        False if the string has an unpaired surrogate.
+    """
     if text.isascii():
         return True
     try:
@@ -419,11 +655,23 @@ def is_unicode(text: str) -> bool:
 
 @validated
 def id_fault(text: str) -> str | None:
-    """Why a text cannot be an id, or None where it can.
+    """Return why a string cannot be an ID.
 
-    An id of text has 1 to 256 characters, at least one that is not blank, no control characters (line ends and tabs
-    are such) and no half of a surrogate pair. Readers, tables, the store and the service all go by this rule.
+    A string ID has 1 to 256 characters, at least one of them not blank, no control characters (such as tabs and line
+    ends) and no unpaired surrogate. Readers, tables, the store and the service all apply this rule.
 
+    Parameters
+    ----------
+    text : str
+        Any string.
+
+    Returns
+    -------
+    str or None
+        The reason, as the end of a sentence that starts with "the id"; None if the string is a valid ID.
+
+    Examples
+    --------
     >>> id_fault("Blade Runner"), id_fault("Blade\\tRunner"), id_fault(" ")
     (None, 'has a control character', 'is empty')
     """
@@ -437,8 +685,20 @@ def id_fault(text: str) -> str | None:
 
 
 def faulty_ids(texts: pl.Series) -> pl.Series:
-    """Which of these texts cannot be ids by `id_fault`: (n,) Boolean, null for null.
+    """Return which strings cannot be IDs by the rule of `id_fault`.
 
+    Parameters
+    ----------
+    texts : Series of shape (n,), String
+        Strings without unpaired surrogates.
+
+    Returns
+    -------
+    Series of shape (n,), Boolean
+        True for invalid IDs; null for null.
+
+    Examples
+    --------
     >>> faulty_ids(pl.Series(["ana", "a\\nb", "", "x" * 257])).to_list()
     [False, True, True, True]
     """
@@ -446,12 +706,12 @@ def faulty_ids(texts: pl.Series) -> pl.Series:
     return blank | long | texts.str.contains(r"[\x00-\x1f\x7f-\u{9f}]")
 
 
-def _require_ids(distinct: pl.Series, place: Callable[[str], int]) -> None:
-    """Raise DataError for a text that cannot be an id. place: the row of its first occurrence."""
+def _require_ids(distinct: pl.Series, first_row: Callable[[str], int]) -> None:
+    """Raise DataError for the first invalid string; `place` returns the row of its first occurrence."""
     if distinct.dtype != pl.String or not (faulty := faulty_ids(distinct)).any():
         return
-    first = min(distinct.filter(faulty), key=place)
-    raise DataError(f"row {place(first) + 1}: the id {id_fault(first)}: {checks.shown(first)}")
+    first = min(distinct.filter(faulty), key=first_row)
+    raise DataError(f"row {first_row(first) + 1}: the id {id_fault(first)}: {checks.shown(first)}")
 
 
 def _fits_int64(value: int) -> bool:
@@ -460,18 +720,33 @@ def _fits_int64(value: int) -> bool:
 
 @validated
 def id_column(ids: pl.Series | Iterable[Id]) -> pl.Series:
-    """Ids as a column (n,) of Int64 or String; DataError names the first id that cannot be one.
+    """Convert IDs to a polars column.
 
-    No ids give an empty column of Int64.
+    Parameters
+    ----------
+    ids : Series or iterable of int or str, of length n
+        IDs, all integers or all strings.
 
+    Returns
+    -------
+    Series of shape (n,), Int64 or String
+        The IDs; an empty Int64 column if there are none.
+
+    Raises
+    ------
+    DataError
+        If an ID is missing, empty, of another type or too large, or if types are mixed; the message names the row.
+
+    Examples
+    --------
     >>> id_column([7, 3]).dtype, id_column(["ana"]).dtype
     (Int64, String)
     >>> id_column([7, None])
     Traceback (most recent call last):
     cofactor.errors.DataError: row 2: None is not an id (an integer or a string)
     """
-    without_axes = isinstance(ids, np.ndarray) and ids.ndim == 0
-    if not isinstance(ids, Iterable) or isinstance(ids, str | bytes) or without_axes:
+    is_0d = isinstance(ids, np.ndarray) and ids.ndim == 0
+    if not isinstance(ids, Iterable) or isinstance(ids, str | bytes) or is_0d:
         raise DataError(f"ids must be a list or column of integers or strings, not {checks.shown(ids)}")
     checks.not_endless("ids", ids)
     column = ids if isinstance(ids, pl.Series) else _series_of(ids)
@@ -493,20 +768,19 @@ def id_column(ids: pl.Series | Iterable[Id]) -> pl.Series:
 
 
 def _series_of(ids: Iterable[Id]) -> pl.Series:
+    """Convert an iterable of IDs to a polars column; raise DataError for the first invalid one."""
     if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu":
         return pl.Series("id", ids)
     values = [i.item() if isinstance(i, np.generic) else i for i in ids]
-    strings = sum(isinstance(i, str) for i in values)
-    if 0 < strings < len(values):
+    n_strings = sum(isinstance(i, str) for i in values)
+    if 0 < n_strings < len(values):
         first = next(i for i in values if isinstance(i, str) != isinstance(values[0], str))
         raise DataError(f"ids of two types, {values[0]!r} and {first!r}: use integers or strings, not both")
-    for place, value in enumerate(values):
+    for k, value in enumerate(values):
         if not isinstance(value, int | str) or isinstance(value, bool):
-            raise DataError(f"row {place + 1}: {checks.shown(value)} is not an id (an integer or a string)")
+            raise DataError(f"row {k + 1}: {checks.shown(value)} is not an id (an integer or a string)")
         if isinstance(value, int) and not _fits_int64(value):
-            raise DataError(f"row {place + 1}: {checks.shown(value)} does not fit into 64 bits; pass ids as strings")
+            raise DataError(f"row {k + 1}: {checks.shown(value)} does not fit into 64 bits; pass ids as strings")
         if isinstance(value, str) and not is_unicode(value):
-            raise DataError(
-                f"row {place + 1}: the id {value!r} is not text that a file could hold (half a surrogate pair)"
-            )
-    return pl.Series("id", values, dtype=pl.String if strings else pl.Int64)
+            raise DataError(f"row {k + 1}: the id {value!r} is not valid Unicode text (half a surrogate pair)")
+    return pl.Series("id", values, dtype=pl.String if n_strings else pl.Int64)

@@ -1,4 +1,4 @@
-"""The ratings table in row numbers: who (u) met what (i), with what value, when, and with what weight."""
+"""Interaction table: ratings or events as sorted arrays of row numbers, values, times and weights."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ Kind: TypeAlias = Literal["ratings", "events"]
 _log = logging.getLogger("cofactor")
 
 LARGEST_RATING = 1e15
-"""Ratings of a larger magnitude are rejected: sums of their squares would leave the range of float32."""
+"""Ratings of a larger magnitude are rejected: sums of their squares would overflow float32."""
 
 SMALLEST_SPAN = 1e-15
-"""Ratings that differ by less are rejected likewise."""
+"""Ratings that are all closer to 0 than this are rejected: their squares would underflow float32."""
 
 LARGEST_WEIGHT = 1e12
 """Weights of a larger magnitude are rejected: no fit is accurate for them."""
@@ -49,32 +49,48 @@ FROM_OTHERS = (
     "read files and data frames with cofactor.read_ratings or cofactor.read_events, and columns with "
     "cofactor.Interactions.from_columns"
 )
-"""How other objects become Interactions."""
+"""How to create Interactions from other objects, as the end of a message."""
 
 
 @dataclass(frozen=True, eq=False)
 class Interactions:
-    """Distinct (user, item) pairs, sorted by (u, i), so that the order of the file changes nothing.
+    """A table of ratings or events with one row per (user, item) pair, sorted by (u, i).
 
-    Attributes:
+    Create it with `from_columns` or the readers. Because rows are sorted, the order of the source does not matter. A
+    selection without rows is a valid table that keeps all IDs.
 
-        users, items: the id maps; they may hold ids without any row (a split keeps all ids).
-        u, i: (n,) int32 row numbers into them.
-        values: (n,) float32: the rating, or how often or how much for events.
-        kind: "ratings" (a blank is missing) or "events" (a blank is weak evidence of no interest).
-        times: (n,) int64 seconds since 1970, or None.
-        weights: (n,) float32, or None where all are 1: a factor on each row's part of the loss;
-            negative, for events only, makes the row a dislike.
-        scale: the scale of the ratings; None for events.
-        user_table, item_table: a frame with one row per id in row order, its id column first, or None.
-        report: how the load went, or None.
-        seen: for events made of ratings, the ratings that are no events because they are too low (an Interactions of
-            ratings with the same ids), or None. Their items are not recommended to these users.
+    Attributes
+    ----------
+    users, items : IdMap
+        ID maps; they may contain IDs without rows, since a split keeps all IDs.
+    u, i : ndarray of shape (n,), int32
+        Row numbers of the user and item in these maps.
+    values : ndarray of shape (n,), float32
+        Ratings, or for events counts or amounts above 0.
+    kind : {"ratings", "events"}, default "ratings"
+        In ratings an absent pair is missing; in events it is weak evidence of no interest.
+    times : ndarray of shape (n,), int64, or None
+        Seconds since 1970.
+    weights : ndarray of shape (n,), float32, or None
+        Factor on the loss of each row; None if all are 1. A negative weight marks an event as a dislike.
+    scale : Scale or None
+        Rating scale; None for events.
+    user_table, item_table : DataFrame or None
+        Side tables with one row per ID in row order, the ID column first.
+    report : LoadReport or None
+        What the reader did.
+    seen : Interactions or None
+        For events made from ratings, the ratings that were too low to become events; their items are not recommended
+        to these users.
 
-    Made by `from_columns` and the readers. A selection of no rows is a table too, with all its ids. Raises DataError
-    for columns of another type or length, row numbers that no id has, rows that are not in ascending order, and numbers
-    that are not finite.
+    Raises
+    ------
+    DataError
+        If an array has another type or length, a row number is out of range, rows are not in ascending order, or
+        values are not finite.
 
+    Examples
+    --------
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns(["bo", "ana", "bo"], ["alien", "alien", "clue"], [4, 5, 2])
     >>> ratings
@@ -141,18 +157,25 @@ class Interactions:
 
     @property
     def n_users(self) -> int:
-        """How many users there are, with rows or without."""
+        """Number of users, with or without rows."""
         return len(self.users)
 
     @property
     def n_items(self) -> int:
-        """How many items there are, with rows or without."""
+        """Number of items, with or without rows."""
         return len(self.items)
 
     @property
     def density(self) -> float:
-        """The share of the user x item cross-tab that is known, 0..1; 0 for an empty one.
+        """Share of the user-item pairs that have a row, from 0 to 1; 0 for an empty table.
 
+        Returns
+        -------
+        float
+            Number of rows divided by n_users * n_items.
+
+        Examples
+        --------
         >>> Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2]).density
         0.75
         """
@@ -160,8 +183,15 @@ class Interactions:
 
     @property
     def confidence(self) -> Float32:
-        """(n,) float32, for events: value times weight, the w of the loss (negative for a dislike), at most 1e12.
+        """Confidence of each event: value times weight, the w of the loss.
 
+        Returns
+        -------
+        ndarray of shape (n,), float32
+            Negative for a dislike; limited to a magnitude of 1e12.
+
+        Examples
+        --------
         >>> plays = Interactions.from_columns([1, 1], [7, 8], [3, 1], weights=[1, -1], kind="events")
         >>> plays.confidence.tolist()
         [3.0, -1.0]
@@ -170,74 +200,137 @@ class Interactions:
 
     @cached_property
     def by_user(self) -> SparseRows:
-        """The rows of each user, (n_users) rows of items, sharing this table's memory; empty for a user without any.
+        """Sparse rows of each user, sharing the memory of this table.
 
+        Returns
+        -------
+        SparseRows of n_users rows
+            The `columns` are item row numbers; a user without rows has an empty row.
+
+        Examples
+        --------
         >>> ratings = Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
         >>> ratings.by_user.counts.tolist(), ratings.by_user.row(1).columns.tolist()
         ([1, 2], [0, 1])
         """
         start = np.searchsorted(self.u, np.arange(self.n_users + 1, dtype=np.int32))  # rows are sorted by u
         rows = SparseRows(read_only(start.astype(np.int64)), self.i, self.values, self.weights)
-        rows.__dict__["_sound"] = self.n_items, True, True  # __post_init__ has checked what this says
+        rows.__dict__["_sound"] = self.n_items, True, True  # __post_init__ has validated these facts
         return rows
 
     @cached_property
     def by_item(self) -> SparseRows:
-        """The rows of each item, (n_items) rows whose `columns` are user rows, ascending; a copy.
+        """Sparse rows of each item, a copy in item order.
 
+        Returns
+        -------
+        SparseRows of n_items rows
+            The `columns` are user row numbers, ascending; an item without rows has an empty row.
+
+        Examples
+        --------
         >>> ratings = Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
         >>> ratings.by_item.row(0).columns.tolist(), ratings.by_item.row(0).values.tolist()
         ([0, 1], [5.0, 4.0])
         """
         start, order = grouped(self.i, self.n_items)
-        u, values, weights = _taken((self.u, self.values, self.weights), order)
+        u, values, weights = _take((self.u, self.values, self.weights), order)
         return SparseRows(read_only(start), u, values, weights)
 
     @cached_property
     def excluded(self) -> SparseRows:
-        """Items that lists leave out for each user: those of `by_user`, and those of `seen`; n_users rows.
+        """Items that are not recommended to each user: those of `by_user` and those of `seen`.
 
+        Returns
+        -------
+        SparseRows of n_users rows
+            The `columns` are item row numbers.
+
+        Examples
+        --------
         >>> ratings = Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
         >>> ratings.to_events(min_rating=4).excluded.counts.tolist()
         [1, 2]
         """
         if self.seen is None:
             return self.by_user
-        own, low = self.by_user, self.seen.by_user
-        owner = np.concatenate([np.repeat(np.arange(self.n_users), rows.counts) for rows in (own, low)])
-        columns, values = (np.concatenate([getattr(own, x), getattr(low, x)]) for x in ("columns", "values"))
-        return SparseRows.of(owner, columns, values, self.n_users)
+        both = self.by_user, self.seen.by_user
+        user = np.concatenate([np.repeat(np.arange(self.n_users), rows.counts) for rows in both])
+        columns = np.concatenate([rows.columns for rows in both])
+        values = np.concatenate([rows.values for rows in both])
+        return SparseRows.of(user, columns, values, self.n_users)
 
     def select(self, keep: Any) -> Interactions:
-        """The rows where `keep` (n,) bool is true; all ids and tables stay, so row numbers do too.
+        """Return the rows where a mask is true.
 
-        Raises ParameterError for another length, and for what is not true or false.
+        IDs and side tables are kept, so row numbers stay the same.
 
+        Parameters
+        ----------
+        keep : array-like of shape (n,), bool
+            True for the rows to keep.
+
+        Returns
+        -------
+        Interactions
+            The selected rows.
+
+        Raises
+        ------
+        ParameterError
+            If the mask has another length or is not boolean.
+
+        Examples
+        --------
         >>> ratings = Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
         >>> ratings.select(ratings.values >= 5)
         Interactions(1 ratings, 2 users x 2 items)
         """
-        kept = checks.mask("keep", keep, len(self))
+        mask = checks.mask("keep", keep, len(self))
         return replace(
             self,
-            u=read_only(self.u[kept]),
-            i=read_only(self.i[kept]),
-            values=read_only(self.values[kept]),
-            times=None if self.times is None else read_only(self.times[kept]),
-            weights=None if self.weights is None else read_only(self.weights[kept]),
+            u=read_only(self.u[mask]),
+            i=read_only(self.i[mask]),
+            values=read_only(self.values[mask]),
+            times=None if self.times is None else read_only(self.times[mask]),
+            weights=None if self.weights is None else read_only(self.weights[mask]),
         )
 
     @validated
     def to_events(self, *, min_rating: float, gain: float = 0.0) -> Interactions:
-        """Ratings at or above `min_rating`, as events of value 1; the catalog does not shrink.
+        """Convert ratings of at least `min_rating` to events.
 
-            value = 1 + gain (rating - min_rating)
+        Users and items without events are kept. Lower ratings do not become events, but they are kept in `seen`, so
+        that recommenders do not list their items for these users.
 
-        gain: how much more an event counts for each step of 1 that its rating lies above: at 0.5, from 4 on, a 5 counts
-        1.5 times. Weights stay. Lower ratings are not events, but their items have been seen: they stay in `seen`, and
-        recommenders do not list them for these users. Raises KindError when these are events already, DataError when no
-        row is left or a gain is below 0.
+        Parameters
+        ----------
+        min_rating : float
+            Lowest rating that becomes an event, in rating units.
+        gain : float, default 0.0
+            Increase of the event's value per rating unit above `min_rating`, at least 0. With ``gain=0.5`` and
+            ``min_rating=4``, a rating of 5 has the value 1.5.
 
+        Returns
+        -------
+        Interactions
+            The events; weights are unchanged.
+
+        Raises
+        ------
+        KindError
+            If the table already holds events.
+        DataError
+            If no rating is at or above `min_rating`.
+        ParameterError
+            If `min_rating` is not finite, or `gain` is below 0 or so large that values overflow float32.
+
+        Notes
+        -----
+        value = 1 + gain (rating - min_rating)
+
+        Examples
+        --------
         >>> ratings = Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
         >>> events = ratings.to_events(min_rating=4, gain=0.5)
         >>> events, events.values.tolist()
@@ -246,30 +339,45 @@ class Interactions:
         [('bo', 'clue', 2.0)]
         """
         if self.kind == "events":
-            raise KindError("these are events already; min_rating is for ratings")
+            raise KindError("the table already holds events; to_events and min_rating apply to ratings")
         min_rating = checks.finite_number("min_rating", min_rating)
         gain = checks.finite_number("gain", gain, low=0)
-        positive = self.values >= min_rating
-        kept = self.select(positive)
-        if len(kept) == 0:
+        is_event = self.values >= min_rating
+        selected = self.select(is_event)
+        if len(selected) == 0:
             raise DataError(f"no rating is at or above min_rating={min_rating:g}")
         with np.errstate(over="ignore", invalid="ignore"):
-            values = 1 + np.float32(gain) * (kept.values - np.float32(min_rating))
+            values = 1 + np.float32(gain) * (selected.values - np.float32(min_rating))
         if not np.isfinite(values).all():
-            raise ParameterError(f"gain={gain:g} gives events whose values do not fit into float32")
+            raise ParameterError(f"gain={gain:g} leads to values that overflow float32; use a smaller gain")
         return replace(
-            kept,
+            selected,
             kind="events",
             values=read_only(values.astype(np.float32)),
             scale=None,
-            seen=None if positive.all() else self.select(~positive),
+            seen=None if is_event.all() else self.select(~is_event),
         )
 
     def with_weights(self, weights: Any) -> Interactions:
-        """The same rows with these weights: (n,) finite numbers, kept as float32; negative ones are for events only.
+        """Return the same rows with new weights.
 
-        Raises DataError for another length, what is no number or not finite, or a negative weight of a rating.
+        Parameters
+        ----------
+        weights : array-like of shape (n,)
+            Finite numbers, stored as float32. Negative weights are allowed for events only.
 
+        Returns
+        -------
+        Interactions
+            The table with these weights.
+
+        Raises
+        ------
+        DataError
+            If the length differs, a weight is not a finite number or is too large, or a weight of a rating is negative.
+
+        Examples
+        --------
         >>> ratings = Interactions.from_columns(["ana", "bo"], ["alien", "alien"], [5, 4])
         >>> ratings.with_weights([1, 0.5]).frame()["weight"].to_list()
         [1.0, 0.5]
@@ -278,27 +386,27 @@ class Interactions:
 
     @validated
     def with_item_table(self, table: Any, *, id_column: str | None = None) -> Interactions:
-        """The same rows with titles, genres, ... of the items, joined by the column of the ids.
+        """Return the same rows with a table of item attributes, such as titles and genres.
 
         Parameters
         ----------
         table : frame or mapping of columns
-            A polars, pandas or pyarrow frame, or columns of one length by name. Ids match as in `IdMap.rows`.
-        id_column : str or None, default=None
-            The column of the ids. None takes the column that is usually called so ("item", "item_id", "movieId", "id",
-            ...), wherever it stands, else the first column, or the index of a pandas frame where no column matches.
+            A polars, pandas or pyarrow frame, or columns of equal length by name. IDs match as in `IdMap.rows`.
+        id_column : str or None, default None
+            Name of the ID column. None selects a column with a usual name ("item", "item_id", "movieId", "id", ...),
+            else the first column, or the index of a pandas frame if no column matches.
 
         Returns
         -------
         Interactions
-            With `item_table`: a row for each item, null where the table has none. Rows of other items are left out. A
-            note in `report` says how many items matched; where some did not, a warning of the logger "cofactor", too.
+            The table with `item_table`: one row per item, null where `table` has none. Rows of other items are dropped.
+            A note in `report` says how many items matched; if some did not, the logger "cofactor" also logs a warning.
 
         Raises
         ------
         DataError
-            Where no item matches, for an item in several rows, a missing id, an `id_column` that is not there, a table
-            without columns, and what is no table.
+            If `table` is not a table or has no columns, `id_column` is missing, an ID is missing, an item has several
+            rows, or no item matches.
 
         Examples
         --------
@@ -311,8 +419,27 @@ class Interactions:
 
     @validated
     def with_user_table(self, table: Any, *, id_column: str | None = None) -> Interactions:
-        """The same rows with ages, occupations, ... of the users; otherwise as `with_item_table`.
+        """Return the same rows with a table of user attributes, such as age and occupation.
 
+        Parameters
+        ----------
+        table : frame or mapping of columns
+            As in `with_item_table`.
+        id_column : str or None, default None
+            Name of the ID column; None selects it as in `with_item_table`.
+
+        Returns
+        -------
+        Interactions
+            The table with `user_table`: one row per user, null where `table` has none.
+
+        Raises
+        ------
+        DataError
+            As in `with_item_table`.
+
+        Examples
+        --------
         >>> ratings = Interactions.from_columns(["ana", "bo"], [7, 9], [5, 4])
         >>> ratings.with_user_table({"name": ["bo", "ana"], "age": [30, 20]}).user_table.rows()
         [('ana', 20), ('bo', 30)]
@@ -322,13 +449,20 @@ class Interactions:
 
     @property
     def titles(self) -> pl.Series | None:
-        """The `title` column of the item table, (n_items,) in row order, where there is one; else None."""
+        """The `title` column of the item table in row order, Series of shape (n_items,); None if there is none."""
         table = self.item_table
         return table["title"] if table is not None and "title" in table.columns else None
 
     def frame(self) -> pl.DataFrame:
-        """The rows in the caller's ids, by (user, item): user, item, value[, time][, weight]; no rows give no rows.
+        """Return the rows as a data frame with the caller's IDs.
 
+        Returns
+        -------
+        DataFrame of n rows
+            The columns user, item, value and, if present, time and weight, sorted by row numbers.
+
+        Examples
+        --------
         >>> Interactions.from_columns(["bo", "ana"], [9, 7], [4, 5], times=[60, 0]).frame().rows()
         [('ana', 7, 5.0, 0), ('bo', 9, 4.0, 60)]
         """
@@ -352,29 +486,56 @@ class Interactions:
         scale: Scale | None = None,
         report: LoadReport | None = None,
     ) -> Interactions:
-        """From columns of ids and numbers in any order; the one place where rows are sorted and merged.
+        """Create a table from columns of IDs and numbers in any order.
 
-        users, items: n ids each, all integers or all strings. values: n numbers, 1 for events unless given. times:
-        whole seconds since 1970. weights: see the class. scale: of ratings; found by `Scale.of` unless given.
+        Rows are sorted by (u, i), and duplicate pairs are merged: for ratings the latest by time is kept, or without
+        times the last in row order; events are summed.
 
-        Pairs that occur twice: ratings keep the last by time (else the last in order), events are
-        summed. A note of the report says where ratings of 0 stand apart from all others. Raises DataError, naming the
-        row (counted from 1), for missing or mixed ids, values that are not finite or not on the scale, events of 0 or
-        less, times in milliseconds, columns of different lengths, no rows; ParameterError for another kind, for what
-        has no order of rows (a set, a dict, a text, a generator), and for pandas Series with different indexes.
+        Parameters
+        ----------
+        users, items : list, array or Series of shape (n,)
+            IDs, all integers or all strings.
+        values : list, array or Series of shape (n,), or None
+            Ratings, or counts or amounts of events. Required for ratings; None means 1 for events.
+        times : list, array or Series of shape (n,), or None
+            Whole seconds since 1970.
+        weights : list, array or Series of shape (n,), or None
+            Factor on the loss of each row; None means 1. Negative weights are allowed for events only.
+        kind : {"ratings", "events"}, default "ratings"
+            What the values are.
+        scale : Scale or None, default None
+            Scale of ratings; None infers it by `Scale.of`.
+        report : LoadReport or None, default None
+            Report of the reader; None creates one.
 
+        Returns
+        -------
+        Interactions
+            The table. A note in its report says if ratings of 0 probably mean "not rated".
+
+        Raises
+        ------
+        DataError
+            If IDs are missing or of mixed types, values are not finite or not on the scale, an event is not above 0,
+            times are in milliseconds, lengths differ, or there are no rows; the message names the row, counted from 1.
+        ParameterError
+            If `kind` is invalid, `scale` is given for events, a column has no row order (a set, a dict, a string or a
+            generator), or pandas Series have different indexes.
+
+        Examples
+        --------
         >>> import cofactor
-        >>> twice = (["ana", "ana"], ["alien", "alien"], [3, 5])
-        >>> cofactor.Interactions.from_columns(*twice).values.tolist()
+        >>> repeated = (["ana", "ana"], ["alien", "alien"], [3, 5])
+        >>> cofactor.Interactions.from_columns(*repeated).values.tolist()
         [5.0]
-        >>> cofactor.Interactions.from_columns(*twice, kind="events").values.tolist()
+        >>> cofactor.Interactions.from_columns(*repeated, kind="events").values.tolist()
         [8.0]
         """
         checks.choice("kind", kind, get_args(Kind))
         if scale is not None:
             checks.instance("scale", scale, Scale, "make one by Scale.declared(levels)")
             if kind == "events":
-                raise ParameterError("scale is for ratings, and these are events")
+                raise ParameterError("scale applies to ratings, but kind is events; leave it out")
         require_same_order(users=users, items=items, values=values, times=times, weights=weights)
         user_ids, item_ids = ids_argument("users", users), ids_argument("items", items)
         n = len(user_ids)
@@ -389,9 +550,9 @@ class Interactions:
             raise DataError(f"{n} user ids but {len(item_ids)} item ids")
         (user_map, u), (item_map, i) = results_of(IdMap.of_with_rows, (user_ids, item_ids))
         u, i, columns = _sorted_and_merged(u, i, columns, len(user_map), len(item_map), kind)
-        given = report or LoadReport(source="columns", rows=n)
+        load_report = report or LoadReport(source="columns", rows=n)
         rule = "last kept" if kind == "ratings" else "summed"
-        report = replace(given, duplicates=n - len(u), duplicate_rule=rule if n > len(u) else "")
+        report = replace(load_report, duplicates=n - len(u), duplicate_rule=rule if n > len(u) else "")
         if kind == "ratings" and scale is None:
             scale = Scale.of(columns.values)
             if note := zeros_note(columns.values):
@@ -411,24 +572,24 @@ class Interactions:
 
 
 def require_interactions(name: str, value: object) -> Interactions:
-    """The value, a table of interactions.
+    """Raise an error unless an argument is an `Interactions` table.
 
     Parameters
     ----------
     name : str
-        The argument's name.
+        Name of the argument, for messages.
     value : object
         The argument.
 
     Returns
     -------
     Interactions
-        The value.
+        The argument.
 
     Raises
     ------
     DataError
-        For anything else, such as a data frame or a file's name.
+        If it is of another type, such as a data frame or a file name.
 
     Examples
     --------
@@ -441,56 +602,57 @@ def require_interactions(name: str, value: object) -> Interactions:
 
 @dataclass(frozen=True)
 class _Columns:
-    """The numbers that travel with each (u, i)."""
+    """Values, times and weights of each (u, i) pair."""
 
     values: Float32
     times: Int64 | None
     weights: Float32 | None
 
     def take(self, rows: Any) -> _Columns:
-        return _Columns(*_taken((self.values, self.times, self.weights), rows))
+        """Return the entries at these rows."""
+        return _Columns(*_take((self.values, self.times, self.weights), rows))
 
 
-def _taken(columns: tuple[Any, ...], rows: Any) -> list[Any]:
-    """Each column's entries at `rows`, not to be written; None stays None."""
+def _take(columns: tuple[Any, ...], rows: Any) -> list[Any]:
+    """Return the entries of each column at `rows`, read-only; None stays None."""
     return results_of(lambda column: None if column is None else read_only(column[rows]), columns)
 
 
 def _sorted_and_merged(
     u: Int32, i: Int32, columns: _Columns, n_users: int, n_items: int, kind: Kind
 ) -> tuple[Int32, Int32, _Columns]:
-    """Sorted by (u, i); of equal pairs the last by time, else in order, stays (events: all summed)."""
+    """Sort rows by (u, i) and merge duplicates: ratings keep the last by time, then by order; events are summed."""
     if pairs_ascend(u, i):
         return u, i, columns
-    u, i, others = sorted_pairs(u, i, (columns.values, columns.times, columns.weights), n_users, n_items)
-    columns = _Columns(*others)
+    u, i, sorted_columns = sorted_pairs(u, i, (columns.values, columns.times, columns.weights), n_users, n_items)
+    columns = _Columns(*sorted_columns)
     if pairs_ascend(u, i):
         return u, i, columns
     first = np.concatenate([np.ones(1, bool), (u[1:] != u[:-1]) | (i[1:] != i[:-1])])
     last = np.concatenate([first[1:], np.ones(1, bool)])
     if columns.times is not None:
-        order, twice = np.arange(len(u)), np.flatnonzero(~(first & last))
-        order[twice] = twice[np.lexsort((columns.times[twice], i[twice], u[twice]))]  # stable: file order breaks ties
+        order, rows = np.arange(len(u)), np.flatnonzero(~(first & last))
+        order[rows] = rows[np.lexsort((columns.times[rows], i[rows], u[rows]))]  # stable: row order breaks ties
         columns = columns.take(order)
-    kept = columns.take(last)
+    merged = columns.take(last)
     if kind == "events":
         starts = np.flatnonzero(first)
         summed = np.add.reduceat(columns.values.astype(np.float64), starts)
         summed = np.minimum(summed, np.finfo(np.float32).max).astype(np.float32)
-        kept = replace(kept, values=summed)
-        if columns.weights is not None:  # the merged row's confidence is the sum of the confidences
+        merged = replace(merged, values=summed)
+        if columns.weights is not None:  # keep the sum of the confidences
             confidence = columns.values.astype(np.float64) * columns.weights
             total = np.add.reduceat(confidence, starts)
             ratio = np.divide(total, summed, out=np.zeros_like(total), where=summed != 0)
-            kept = replace(kept, weights=ratio.astype(np.float32))
-    return u[last], i[last], kept
+            merged = replace(merged, weights=ratio.astype(np.float32))
+    return u[last], i[last], merged
 
 
 def _values(values: Any, n: int, kind: Kind, scale: Scale | None) -> Float32:
-    """The values of n ratings or events as an argument; 1 for each event without any."""
+    """Return the validated values of n ratings or events; 1 per event if there are none."""
     if values is None:
         if kind == "ratings":
-            raise DataError("values are needed for ratings: one number for each row")
+            raise DataError("ratings need values: one number for each row")
         return np.ones(n, np.float32)
     numbers = numbers_argument("values", values, n)
     if kind == "ratings":
@@ -498,8 +660,8 @@ def _values(values: Any, n: int, kind: Kind, scale: Scale | None) -> Float32:
     if kind == "events" and (numbers <= 0).any():
         row = int((numbers <= 0).argmax())
         raise DataError(
-            f"row {row + 1} of values: an event counts more than 0 times, not {numbers[row]:g}; mark a dislike by a "
-            "negative weight"
+            f"row {row + 1} of values: the value of an event must be above 0, not {numbers[row]:g}; mark a dislike "
+            "by a negative weight"
         )
     if scale is not None:
         require_on_scale(numbers, scale)
@@ -507,40 +669,44 @@ def _values(values: Any, n: int, kind: Kind, scale: Scale | None) -> Float32:
 
 
 def _weights(weights: Any, n: int, kind: Kind) -> Float32:
+    """Return n validated weights."""
     numbers = numbers_argument("weights", weights, n)
     _check_weights(numbers, kind)
     return numbers
 
 
-def _check_ratings(given: Any, ratings: Float32) -> None:
-    """Raises DataError for ratings too large, too close to each other, or that float32 cannot tell apart."""
+def _check_ratings(raw: Any, ratings: Float32) -> None:
+    """Raise DataError for ratings that are too large, too small, or equal after rounding to float32."""
     largest = float(np.abs(ratings).max())
     if largest > LARGEST_RATING:
         row = int((np.abs(ratings) > LARGEST_RATING).argmax())
-        raise DataError(f"row {row + 1}: value {given[row]}: ratings may be up to {LARGEST_RATING:g}; divide them")
-    if 0 < largest < SMALLEST_SPAN and given.min() < given.max():
+        raise DataError(
+            f"row {row + 1}: value {raw[row]}: ratings must be at most {LARGEST_RATING:g} in magnitude; divide them"
+        )
+    if 0 < largest < SMALLEST_SPAN and raw.min() < raw.max():
         raise DataError(f"all ratings are within {SMALLEST_SPAN:g} of 0; multiply them")
-    if largest > 1e5:  # below it, levels a hundredth apart are told apart
-        low, high = float(given.min()), float(given.max())
+    if largest > 1e5:  # below 1e5 float32 distinguishes steps of 0.01
+        low, high = float(raw.min()), float(raw.max())
         if high > low and (high - low) < 64 * np.spacing(np.float32(largest)):
             raise DataError(
-                f"ratings from {low!r} to {high!r} need more digits than are kept (about seven); "
+                f"ratings from {low!r} to {high!r} need more digits than float32 has (about seven); "
                 f"subtract a number close to {low:g} from them"
             )
 
 
 def _check_weights(weights: Float32, kind: Kind) -> None:
+    """Raise DataError for weights that are not finite, too large, or negative for ratings."""
     bad = ~(np.abs(weights) <= LARGEST_WEIGHT) | ((weights < 0) if kind == "ratings" else False)
     if bad.any():
         row = int(bad.argmax())
         raise DataError(
-            f"row {row + 1}: weight {weights[row]} is not usable for {kind}: weights are finite numbers "
+            f"row {row + 1}: weight {weights[row]} is not valid for {kind}: weights must be finite numbers "
             f"{'from 0 ' if kind == 'ratings' else ''}up to {LARGEST_WEIGHT:g}"
         )
 
 
 def _reported(report: LoadReport | None, joined: JoinedTable) -> LoadReport | None:
-    """The report with how many ids matched; a log record where some did not."""
+    """Add the result of a join to the report, and log a warning if IDs did not match."""
     if len(joined.missing):
         _log.warning("%s", joined)
     return None if report is None else report.with_note(str(joined))

@@ -1,4 +1,7 @@
-"""What happened while a table was read: nothing is dropped or repaired without standing here."""
+"""Load report: counts, rejected rows and notes of one load.
+
+Readers record here every row they drop and every value they convert.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,19 @@ __all__ = ["LoadReport", "Refusal"]
 
 @dataclass(frozen=True)
 class Refusal:
-    """One row that was refused: its line (counted from 1, the header included; of frames the row), why, and its text.
+    """A rejected row.
 
+    Attributes
+    ----------
+    line : int
+        Line in the file, counted from 1 with the header; for data frames the row.
+    reason : str
+        Why the row was rejected.
+    text : str, default ""
+        Text of the row.
+
+    Examples
+    --------
     >>> Refusal(3, "the value is missing", "ana,alien,").line
     3
     """
@@ -26,17 +40,25 @@ class Refusal:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """Counts of one load.
+    """Counts, rejected rows and notes of one load.
 
-    Attributes:
+    Attributes
+    ----------
+    source : str
+        What was read, as the caller named it.
+    rows : int
+        Number of data rows read, including rejected ones.
+    duplicates : int, default 0
+        Number of rows that were merged into, or replaced by, another row of the same user and item.
+    duplicate_rule : str, default ""
+        How duplicates were resolved: "last kept" or "summed"; "" if there were none.
+    refusals : tuple of Refusal, default ()
+        Rejected rows, in file order.
+    notes : tuple of str, default ()
+        Further remarks, such as guessed columns or a last line without a newline.
 
-        source: what was read, as the caller named it.
-        rows: data rows seen, refused ones included.
-        duplicates: rows that another row of the same user and item replaced or was added to.
-        duplicate_rule: what was done with them ("last kept" or "summed").
-        refusals: every refused row, in file order.
-        notes: anything else worth knowing (a last line without its newline, guessed columns, ...).
-
+    Examples
+    --------
     >>> import cofactor, polars as pl
     >>> table = pl.DataFrame({"user": ["ana", "ana"], "item": [7, 7], "rating": [4.0, 2.0]})
     >>> report = cofactor.read_ratings(table).report
@@ -53,26 +75,52 @@ class LoadReport:
 
     @property
     def refused(self) -> dict[str, int]:
-        """How many rows were refused for each reason, most frequent first; {} where none was.
+        """Number of rejected rows per reason, most frequent first; {} if there are none.
 
-        >>> lost = (Refusal(2, "the value is missing"), Refusal(5, "the value is missing"))
-        >>> LoadReport("ratings.csv", rows=9, refusals=lost).refused
+        Returns
+        -------
+        dict of str to int
+            Counts by reason.
+
+        Examples
+        --------
+        >>> rejected = (Refusal(2, "the value is missing"), Refusal(5, "the value is missing"))
+        >>> LoadReport("ratings.csv", rows=9, refusals=rejected).refused
         {'the value is missing': 2}
         """
         return dict(Counter(refusal.reason for refusal in self.refusals).most_common())
 
     @validated
     def with_note(self, note: str) -> LoadReport:
-        """The same report with one more note at the end.
+        """Return a copy of the report with a note appended.
 
+        Parameters
+        ----------
+        note : str
+            The note.
+
+        Returns
+        -------
+        LoadReport
+            The new report.
+
+        Examples
+        --------
         >>> LoadReport("ratings.csv", rows=9).with_note("shuffled").notes
         ('shuffled',)
         """
         return replace(self, notes=(*self.notes, note))
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; refused rows as counts by reason.
+        """Return the report as plain values for JSON.
 
+        Returns
+        -------
+        dict
+            The attributes, with "refused" (counts by reason) in place of `refusals`.
+
+        Examples
+        --------
         >>> LoadReport("ratings.csv", rows=9).as_dict()["rows"]
         9
         """

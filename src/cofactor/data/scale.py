@@ -1,4 +1,4 @@
-"""The scale ratings live on: its ends, and its levels where it has few."""
+"""Rating scale: the range of ratings and, if there are few distinct values, the levels."""
 
 from __future__ import annotations
 
@@ -18,15 +18,27 @@ from cofactor.validation import validated
 __all__ = ["MOST_LEVELS", "Scale"]
 
 MOST_LEVELS = 21
-"""A scale with more distinct values than this is a range, not a set of levels."""
+"""Maximum number of levels found in data; with more distinct values the scale is a range without levels."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """From `low` to `high`; `levels` are all values a rating can take, ascending, or () for any value.
+    """A rating scale: its range and, optionally, the values that a rating can take.
 
-    All in the units of the ratings, such as stars.
+    Attributes
+    ----------
+    low, high : float
+        Range of the ratings, both ends included, in rating units such as stars.
+    levels : tuple of float, default ()
+        All values a rating can take, ascending from `low` to `high`; () if any value in the range is valid.
 
+    Raises
+    ------
+    ParameterError
+        If `low` is above `high`, or `levels` does not ascend from `low` to `high`.
+
+    Examples
+    --------
     >>> Scale.of([1.0, 2.0, 4.0]).levels
     (1.0, 2.0, 3.0, 4.0)
     """
@@ -45,8 +57,25 @@ class Scale:
 
     @classmethod
     def declared(cls, levels: Sequence[float]) -> Scale:
-        """The scale a caller names. Raises DataError unless there are levels, all finite and distinct.
+        """Create the scale with the given levels.
 
+        Parameters
+        ----------
+        levels : sequence of float
+            All values a rating can take, in any order, in rating units.
+
+        Returns
+        -------
+        Scale
+            The scale from the lowest to the highest level.
+
+        Raises
+        ------
+        DataError
+            If `levels` is empty or its values are not finite and distinct.
+
+        Examples
+        --------
         >>> Scale.declared([5, 1, 3])
         Scale(low=1.0, high=5.0, levels=(1.0, 3.0, 5.0))
         """
@@ -54,24 +83,44 @@ class Scale:
             numbers = checks.number_array("levels", list(levels) if isinstance(levels, Set) else levels, (None,))
         except ParameterError:
             numbers = np.zeros(0)
-        given = sorted(numbers.tolist())
-        if not given or len(set(given)) < len(given):
+        ascending = sorted(numbers.tolist())
+        if not ascending or len(set(ascending)) < len(ascending):
             raise DataError(f"levels must be distinct finite numbers, not {checks.shown(levels)}")
-        return cls(given[0], given[-1], tuple(given))
+        return cls(ascending[0], ascending[-1], tuple(ascending))
 
     @classmethod
     @validated
     def of(cls, values: Any) -> Scale:
-        """The evenly spaced grid that the distinct values span, if it has at most 21 levels; else the range alone.
+        """Infer the scale from ratings.
 
-        values: (n,) finite numbers. Equal ones make one level. Raises DataError for none.
+        The levels are the evenly spaced grid that the distinct values span, if it has at most 21 points. Otherwise the
+        scale is a range without levels.
 
+        Parameters
+        ----------
+        values : array-like of shape (n,)
+            Finite ratings. If all are equal, the scale has one level.
+
+        Returns
+        -------
+        Scale
+            The scale.
+
+        Raises
+        ------
+        DataError
+            If there are no values.
+        ParameterError
+            If a value is not a finite number.
+
+        Examples
+        --------
         >>> Scale.of([0.5, 5.0, 1.0]).levels[:3], Scale.of([1.0, 1.7, 9.0]).levels
         ((0.5, 1.0, 1.5), ())
         """
         require_threads()
-        plain = type(values) is np.ndarray and values.ndim == 1 and values.dtype.kind in "iuf"
-        if not plain or values.dtype.itemsize > 8 or not np.isfinite(values).all():
+        is_numeric_array = type(values) is np.ndarray and values.ndim == 1 and values.dtype.kind in "iuf"
+        if not is_numeric_array or values.dtype.itemsize > 8 or not np.isfinite(values).all():
             values = checks.number_array("values", values, (None,))
         distinct = pl.Series(values).unique().sort().cast(pl.Float64).to_numpy() + 0.0  # no -0.0
         if len(distinct) == 0:
@@ -81,15 +130,24 @@ class Scale:
             return cls(low, high)
         if low == high:
             return cls(low, high, (low,))
-        places = (distinct - low) / np.diff(distinct).min()
-        if places[-1] >= MOST_LEVELS or not np.allclose(places, np.round(places), atol=1e-4):
+        positions = (distinct - low) / np.diff(distinct).min()
+        if positions[-1] >= MOST_LEVELS or not np.allclose(positions, np.round(positions), atol=1e-4):
             return cls(low, high)
-        return cls(low, high, tuple(np.linspace(low, high, round(float(places[-1])) + 1).tolist()))
+        return cls(low, high, tuple(np.linspace(low, high, round(float(positions[-1])) + 1).tolist()))
 
     @property
     def step(self) -> float:
-        """The least distance between neighboring levels; else a twentieth of the range, and 1 for a single value.
+        """Smallest distance between neighboring levels, in rating units.
 
+        Without levels it is a twentieth of the range; for a single value it is 1.
+
+        Returns
+        -------
+        float
+            Above 0.
+
+        Examples
+        --------
         >>> Scale.declared([1, 2, 3]).step, Scale(0.0, 10.0).step
         (1.0, 0.5)
         """
@@ -99,8 +157,17 @@ class Scale:
 
     @property
     def widened(self) -> tuple[float, float]:
-        """Half a step beyond both ends: a sigmoid over it can reach the ends themselves.
+        """Range of the scale, extended by half a step at both ends.
 
+        A sigmoid over this range can reach `low` and `high`.
+
+        Returns
+        -------
+        tuple of (float, float)
+            Lower and upper end, in rating units.
+
+        Examples
+        --------
         >>> Scale.declared([1, 2, 3, 4, 5]).widened
         (0.5, 5.5)
         """
@@ -108,12 +175,12 @@ class Scale:
 
     @property
     def unit(self) -> float:
-        """The unit in which estimators learn: a fifth of the widened scale, so 1 for ratings from 1 to 5.
+        """Unit in which estimators learn: a fifth of the widened range, so 1 for ratings from 1 to 5.
 
         Returns
         -------
         float
-            Above 0, in the units of the ratings.
+            Above 0, in rating units.
 
         Examples
         --------
@@ -125,73 +192,97 @@ class Scale:
 
     @validated
     def holds(self, values: Any) -> Bool:
-        """Which of these values (n,) lie on a level, or within the range where there are none: (n,) bool.
+        """Return which values are on the scale.
 
-        Ends and levels are compared within float32's precision: a rating of 0.7 read as float32 is on a level of 0.7.
+        Levels and ends are compared within the precision of float32: 0.7 read as float32 is on a level of 0.7.
 
+        Parameters
+        ----------
+        values : float or array-like of shape (n,)
+            Ratings; NaN is not on the scale.
+
+        Returns
+        -------
+        ndarray of shape (n,), bool
+            True if the value equals a level or, on a scale without levels, is in the range. Empty for no values.
+
+        Raises
+        ------
+        ParameterError
+            If `values` is not a number or a list of numbers.
+
+        Examples
+        --------
         >>> Scale.declared([1, 2, 3]).holds(np.float32([2, 2.5, 4])).tolist()
         [True, False, False]
         >>> Scale(0.7, 0.9).holds([0.7, 0.8, 0.95, float("nan")]).tolist()
         [True, True, False, False]
         """
-        given = _numbers(values)
+        numbers = _numbers(values)
         grid = np.asarray(self.levels or (self.low, self.high))
-        nearest = grid[np.searchsorted((grid[1:] + grid[:-1]) / 2, given)]
-        on_grid: Bool = np.isclose(given, nearest, rtol=1e-6, atol=1e-6)
-        return on_grid if self.levels else on_grid | ((given >= self.low) & (given <= self.high))
+        nearest = grid[np.searchsorted((grid[1:] + grid[:-1]) / 2, numbers)]
+        on_grid: Bool = np.isclose(numbers, nearest, rtol=1e-6, atol=1e-6)
+        return on_grid if self.levels else on_grid | ((numbers >= self.low) & (numbers <= self.high))
 
     @validated
     def check(self, values: Any, *, name: str | Callable[[int], str] = "the rating") -> None:
-        """Raise DataError for the first of these values that the scale does not hold.
+        """Raise an error for the first value that is not on the scale.
 
-        Every interface that takes ratings of a fitted model checks them by this function.
+        Every function that accepts ratings for a fitted model calls this method.
 
         Parameters
         ----------
         values : float or array-like of shape (n,)
-            Ratings. No values pass.
-        name : str or callable, default="the rating"
-            What the message calls the value: a text, or a function of its place in `values` that returns one.
+            Ratings. An empty array passes.
+        name : str or callable, default "the rating"
+            What the message calls the value: a string, or a function from the position in `values` to a string.
 
         Raises
         ------
         DataError
-            Where a value lies outside of `low` to `high`, is not one of the levels where there are any, or is NaN.
+            If a value is outside the range, is not one of the levels (if the scale has any), or is NaN.
 
         Examples
         --------
         >>> Scale.declared([1, 2, 3, 4, 5]).check([5, 3.0])
         >>> scale = Scale.declared([1, 2, 3, 4, 5])
-        >>> scale.check([5, 4.5], name=lambda place: f"rating {place + 1}")  # doctest: +ELLIPSIS
+        >>> scale.check([5, 4.5], name=lambda k: f"rating {k + 1}")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         cofactor.errors.DataError: rating 2 is 4.5, which is not on the scale of 1 to 5 with levels 1, 2, 3, 4, 5; ...
         """
-        given = np.atleast_1d(_numbers(values))
-        off = ~self.holds(given)
-        if off.any():
-            place = int(off.argmax())
-            what = name if isinstance(name, str) else name(place)
+        numbers = np.atleast_1d(_numbers(values))
+        invalid = ~self.holds(numbers)
+        if invalid.any():
+            first = int(invalid.argmax())
+            label = name if isinstance(name, str) else name(first)
             raise DataError(
-                f"{what} is {given[place]:.7g}, which is not on the scale of {self.description}; for other ratings, "
-                "declare the levels of the training table and fit again"
+                f"{label} is {numbers[first]:.7g}, which is not on the scale of {self.description}; to allow "
+                "other ratings, declare the levels of the training table and fit again"
             )
 
     @property
     def description(self) -> str:
-        """The ends and the levels, for messages; of more than 21 levels the first three and the last.
+        """Range and levels as text for messages; of more than 21 levels, the first three and the last.
 
+        Returns
+        -------
+        str
+            Such as "1 to 3 with levels 1, 2, 3".
+
+        Examples
+        --------
         >>> Scale.of([1.0, 2.0, 3.0]).description, Scale(0.0, 10.0).description
         ('1 to 3 with levels 1, 2, 3', '0 to 10')
         """
-        ends = f"{self.low:.7g} to {self.high:.7g}"
-        shown = [f"{level:.7g}" for level in self.levels]
-        if len(shown) > MOST_LEVELS:
-            shown = [*shown[:3], "...", shown[-1]]
-        return f"{ends} with levels {', '.join(shown)}" if shown else ends
+        limits = f"{self.low:.7g} to {self.high:.7g}"
+        names = [f"{level:.7g}" for level in self.levels]
+        if len(names) > MOST_LEVELS:
+            names = [*names[:3], "...", names[-1]]
+        return f"{limits} with levels {', '.join(names)}" if names else limits
 
 
 def _numbers(values: Any) -> Float64:
-    """A number or a list of numbers, nan among them, in float64. Raises ParameterError for anything else."""
+    """Return a number or a list of numbers, possibly NaN, as float64; raise ParameterError for anything else."""
     numbers = checks.as_array(values)
     if numbers.ndim > 1 or (numbers.size and numbers.dtype.kind not in "iuf"):
         raise ParameterError(f"values must be a number or a list of numbers, not {checks.shown(values)}")

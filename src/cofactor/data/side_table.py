@@ -1,4 +1,4 @@
-"""Tables of items and users: what is known of each id besides its ratings, joined by the column of the ids."""
+"""Side tables: attributes of users or items, joined to an `IdMap` by their ID column."""
 
 from __future__ import annotations
 
@@ -18,19 +18,24 @@ from cofactor.fork import require_threads
 __all__ = ["JoinedTable", "SideTable", "join"]
 
 SHOWN = 3
-"""Ids of each side that a message shows."""
+"""Number of IDs of each side that a message shows."""
 
 
 @dataclass(frozen=True, eq=False)
 class SideTable:
-    """A table of items or users as the caller passed it.
+    """A user or item table as the caller passed it.
 
-    Attributes:
+    Attributes
+    ----------
+    what : str
+        "item" or "user".
+    frame : DataFrame
+        Its columns; of a pandas frame without the index.
+    index : DataFrame
+        The index of a pandas frame, unless it only numbers the rows; else a frame without columns.
 
-        what: "item" or "user".
-        frame: its columns; of a pandas frame without the index.
-        index: the index of a pandas frame, unless it only counts the rows; else a frame without columns.
-
+    Examples
+    --------
     >>> SideTable.of({"title": ["Alien"], "movieId": [7]}, "item").id_columns
     ['movieId']
     """
@@ -41,19 +46,37 @@ class SideTable:
 
     @classmethod
     def of(cls, table: Any, what: str) -> SideTable:
-        """From a frame (polars, pandas, pyarrow, ...) or columns by name, at least one. Raises DataError."""
+        """Convert a data frame or a mapping of columns.
+
+        Parameters
+        ----------
+        table : frame or mapping of columns
+            A frame of polars, pandas, pyarrow and others, or columns of equal length by name; at least one column.
+        what : {"item", "user"}
+            What the rows describe.
+
+        Returns
+        -------
+        SideTable
+            The table.
+
+        Raises
+        ------
+        DataError
+            If `table` is of another type or has no columns.
+        """
         index = pl.DataFrame()
         try:
-            if isinstance(table, str | range):  # polars would make a column of the letters or numbers
-                raise TypeError("no table")
+            if isinstance(table, str | range):  # polars would accept these as a column
+                raise TypeError("not a table")
             if hasattr(table, "iloc") and hasattr(table, "columns"):
                 index, table = _index_of(table), table.rename(columns=str).reset_index(drop=True)
-            arrow = hasattr(table, "__arrow_c_stream__") or isinstance(table, pl.LazyFrame)
-            frame = as_frame(table) if arrow else pl.DataFrame(table)
+            is_arrow = hasattr(table, "__arrow_c_stream__") or isinstance(table, pl.LazyFrame)
+            frame = as_frame(table) if is_arrow else pl.DataFrame(table)
         except (TypeError, ValueError, pl.exceptions.PolarsError) as problem:
             raise DataError(
-                f"the {what} table must be a frame (polars, pandas, pyarrow) or columns of one length by name, and "
-                f"this is {type(table).__name__}; cofactor.read_table reads one from a file"
+                f"the {what} table must be a frame (polars, pandas, pyarrow) or columns of one length by name, not "
+                f"{type(table).__name__}; cofactor.read_table reads one from a file"
             ) from problem
         if not frame.columns and not index.columns:
             raise DataError(f"the {what} table has no columns; one must hold the {what} ids")
@@ -61,27 +84,68 @@ class SideTable:
 
     @property
     def id_columns(self) -> list[str]:
-        """The columns that usually hold these ids, wherever they stand; else those called "id"; else none."""
+        """Names of the columns that probably hold the IDs.
+
+        Returns
+        -------
+        list of str
+            Columns with a usual name such as "movieId"; else those named "id"; else none.
+        """
         columns = [*self.index.columns, *self.frame.columns]
         usual = [name for name in columns if usual_role(name) == self.what]
         return usual or [name for name in columns if name.strip().lower() == "id"]
 
     def id_column(self, ids: IdMap) -> str:
-        """The column of the ids: of several that may be, the first that holds one of these; see `join`."""
+        """Return the name of the ID column.
+
+        Parameters
+        ----------
+        ids : IdMap
+            The IDs to join. Of several candidates, the first that holds one of them is used; see `join`.
+
+        Returns
+        -------
+        str
+            A column of the frame or of the index.
+        """
         columns, index = self.frame.columns, self.index.columns
-        likely = self.id_columns or columns[:1] or index[:1]
-        if any(self.known(name, ids) for name in likely):
-            return next(name for name in likely if self.known(name, ids))
+        candidates = self.id_columns or columns[:1] or index[:1]
+        if any(self.known(name, ids) for name in candidates):
+            return next(name for name in candidates if self.known(name, ids))
         if not self.id_columns and not any(self.known(name, ids) for name in columns):
-            return next((name for name in index if self.known(name, ids)), likely[0])
-        return likely[0]
+            return next((name for name in index if self.known(name, ids)), candidates[0])
+        return candidates[0]
 
     def column(self, name: str) -> pl.Series:
-        """A column of the frame or of the index."""
+        """Return a column of the frame or of the index.
+
+        Parameters
+        ----------
+        name : str
+            Name of the column.
+
+        Returns
+        -------
+        Series of shape (n,)
+            The column.
+        """
         return self.index[name] if name in self.index.columns else self.frame[name]
 
     def known(self, name: str, ids: IdMap) -> int:
-        """How many rows of a column hold one of these ids."""
+        """Return how many rows of a column hold one of these IDs.
+
+        Parameters
+        ----------
+        name : str
+            Name of the column.
+        ids : IdMap
+            The IDs.
+
+        Returns
+        -------
+        int
+            Number of rows; 0 for a column that cannot hold IDs.
+        """
         try:
             cells = id_cells(self.column(name).alias(self.what))
         except DataError:  # dates, lists, ...
@@ -90,10 +154,22 @@ class SideTable:
         return int((ids.rows(values.filter(~cells.bad)) >= 0).sum())
 
     def keyed(self, name: str) -> pl.DataFrame:
-        """The ids of a column, under the name of `what`, then the other columns of the frame.
+        """Return the table with the IDs as its first column.
 
-        A column of that name that holds no ids gets a number behind it. Raises DataError, naming the first row without
-        an id.
+        Parameters
+        ----------
+        name : str
+            Name of the ID column.
+
+        Returns
+        -------
+        DataFrame
+            The IDs, named by `what`, then the other columns of the frame. A column with the same name is renamed.
+
+        Raises
+        ------
+        DataError
+            If a row has no valid ID, or the column cannot hold IDs.
         """
         cells = id_cells(self.column(name).alias(self.what))
         if cells.bad.any():
@@ -102,20 +178,23 @@ class SideTable:
         values = cells.values.each(cells.values.distinct) if isinstance(cells.values, CodedIds) else cells.values
         others = self.frame.select(other for other in self.frame.columns if other != name)
         if self.what in others.columns:
-            numbered = (f"{self.what}_{n}" for n in range(2, len(others.columns) + 3))
-            others = others.rename({self.what: next(other for other in numbered if other not in others.columns)})
+            new_names = (f"{self.what}_{n}" for n in range(2, len(others.columns) + 3))
+            others = others.rename({self.what: next(other for other in new_names if other not in others.columns)})
         return pl.DataFrame([values.alias(self.what), *others])
 
 
 @dataclass(frozen=True, eq=False)
 class JoinedTable:
-    """A side table with a row for each id of a map; see `join`, which makes it.
+    """A side table with one row per ID of an `IdMap`, created by `join`.
 
-    Attributes:
-
-        frame: (n_ids) rows in the order of the map, the ids first; null where the table has no row.
-        column: the column of the table that held the ids.
-        missing: the ids that have no row.
+    Attributes
+    ----------
+    frame : DataFrame of n_ids rows
+        Rows in the order of the map, the IDs first; null where the table has no row.
+    column : str
+        Column of the table that held the IDs.
+    missing : Series
+        IDs without a row.
     """
 
     frame: pl.DataFrame
@@ -129,30 +208,30 @@ class JoinedTable:
 
 
 def join(ids: IdMap, table: Any, what: str, *, id_column: str | None = None) -> JoinedTable:
-    """A table of items or users, joined by its column of ids.
+    """Join a user or item table to the IDs of a map.
 
     Parameters
     ----------
     ids : IdMap
-        The ids that get a row each.
+        IDs that get one row each.
     table : frame or mapping of columns
-        A polars, pandas or pyarrow frame, or columns of one length by name.
+        A polars, pandas or pyarrow frame, or columns of equal length by name.
     what : {"item", "user"}
-        What the ids are of.
-    id_column : str or None, default=None
-        The column of the ids. None takes the column that is usually called so, such as "item", "movieId" or "id",
-        wherever it stands; of several, the first that has a known id. Without such a name it takes the first column,
-        or the index of a pandas frame where no column has a known id.
+        What the rows describe.
+    id_column : str or None, default None
+        Name of the ID column. None selects a column with a usual name, such as "item", "movieId" or "id", at any
+        position; of several, the first that holds one of `ids`. Without such a name it is the first column, or the
+        index of a pandas frame if no column holds one of `ids`.
 
     Returns
     -------
     JoinedTable
-        A row for each id. Rows of other ids are left out.
+        One row per ID. Rows with other IDs are dropped.
 
     Raises
     ------
     DataError
-        For no table, a column that is not there, a row without an id, an id in several rows, and where no id matches.
+        If `table` is not a table, the column is missing, a row has no ID, an ID has several rows, or no ID matches.
 
     Examples
     --------
@@ -169,21 +248,21 @@ def join(ids: IdMap, table: Any, what: str, *, id_column: str | None = None) -> 
         raise DataError(f"the {what} table has no column {name!r}; it has {', '.join(side.frame.columns)}")
     keyed = side.keyed(name)
     rows = ids.rows(keyed[what])
-    known = rows[rows >= 0]
-    if len(ids) and not len(known):
+    matched = rows[rows >= 0]
+    if len(ids) and not len(matched):
         raise DataError(_no_match(ids, side, name, keyed[what]))
-    twice = np.flatnonzero(np.bincount(known, minlength=len(ids)) > 1)
-    if len(twice):
-        raise DataError(f"the {what} table has {what} {ids.ids(twice[:1])[0]!r} more than once")
-    place = np.full(len(ids), -1, np.int64)
-    place[known] = np.flatnonzero(rows >= 0)
-    at = pl.Series(place).replace(-1, None)
-    frame = pl.DataFrame([ids.all.alias(what), *(column.gather(at) for column in keyed.drop(what))])
-    return JoinedTable(frame, name, ids.all.filter(at.is_null()))
+    duplicates = np.flatnonzero(np.bincount(matched, minlength=len(ids)) > 1)
+    if len(duplicates):
+        raise DataError(f"the {what} table has {what} {ids.ids(duplicates[:1])[0]!r} more than once")
+    positions = np.full(len(ids), -1, np.int64)
+    positions[matched] = np.flatnonzero(rows >= 0)
+    source_rows = pl.Series(positions).replace(-1, None)
+    frame = pl.DataFrame([ids.all.alias(what), *(column.gather(source_rows) for column in keyed.drop(what))])
+    return JoinedTable(frame, name, ids.all.filter(source_rows.is_null()))
 
 
 def _no_match(ids: IdMap, side: SideTable, name: str, values: pl.Series) -> str:
-    """What both sides look like, and a column that does match."""
+    """Return the message for a table without a matching ID, with examples and a column that matches."""
     what, n = side.what, len(ids)
     if not len(values):
         return f"0 of {n:,} {what}s matched: the {what} table has no rows"
@@ -194,15 +273,15 @@ def _no_match(ids: IdMap, side: SideTable, name: str, values: pl.Series) -> str:
     others = [other for other in [*side.frame.columns, *side.index.columns] if side.known(other, ids)]
     if others:
         return f"{text}; column {others[0]!r} matches: id_column={others[0]!r} (on the command line --{what}-id)"
-    return f"{text}; write them alike, or name the column of the ids: id_column= (on the command line --{what}-id)"
+    return f"{text}; use the same ids in both, or name the id column: id_column= (on the command line --{what}-id)"
 
 
 def _index_of(table: Any) -> pl.DataFrame:
-    """The index of a pandas frame as columns; none where it only counts the rows from 0."""
+    """Return the index of a pandas frame as columns; no columns if it only numbers the rows from 0."""
     index = table.index
     if type(index).__name__ == "RangeIndex" and index.name is None and index.start == 0 and index.step == 1:
         return pl.DataFrame()
-    names = [f"index_{at}" if name is None else str(name) for at, name in enumerate(index.names)]
+    names = [f"index_{k}" if name is None else str(name) for k, name in enumerate(index.names)]
     names = ["index" if name == "index_0" and len(names) == 1 else name for name in names]
     frame = index.to_frame(index=False)
     frame.columns = names
@@ -210,5 +289,6 @@ def _index_of(table: Any) -> pl.DataFrame:
 
 
 def _examples(ids: pl.Series) -> str:
-    shown = ", ".join(map(repr, ids.head(SHOWN).to_list()))
-    return f"{shown}, ..." if len(ids) > SHOWN else shown
+    """Format the first IDs for a message."""
+    examples = ", ".join(map(repr, ids.head(SHOWN).to_list()))
+    return f"{examples}, ..." if len(ids) > SHOWN else examples

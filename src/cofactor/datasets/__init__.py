@@ -1,1 +1,1 @@
-"""Data sets: a registry, verified downloads, MovieLens, and synthetic data."""
+"""Data sets: a registry, verified downloads, MovieLens layouts, and synthetic data."""

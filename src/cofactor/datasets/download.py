@@ -1,4 +1,7 @@
-"""One file over HTTP onto the disk: resumed when interrupted, whole or not at all; zips opened with care."""
+"""Resumable, atomic downloads over HTTP, and extraction of zip archives.
+
+A target file exists only once it is complete; an interrupted transfer is resumed.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,24 @@ from cofactor.errors import FetchError
 __all__ = ["OnProgress", "Progress", "Timeouts", "download", "extract", "file_hash", "published_md5"]
 
 BLOCK = 1 << 18
+"""Bytes per read."""
 ATTEMPTS = 5
+"""Maximum number of requests of one download."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a fetch is: what it does now, the bytes done and, where known, the bytes in all."""
+    """Progress of a fetch: the argument of `on_progress`.
+
+    Attributes
+    ----------
+    what : str
+        Current step.
+    done : int
+        Number of bytes transferred.
+    total : int or None
+        Total number of bytes; None if unknown.
+    """
 
     what: str
     done: int = 0
@@ -41,7 +56,17 @@ OnProgress: TypeAlias = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Seconds to wait for a connection, for the next bytes, and between two attempts."""
+    """Timeouts of a download, in seconds.
+
+    Attributes
+    ----------
+    connect : float
+        Timeout for establishing a connection.
+    read : float
+        Timeout for each read.
+    pause : float
+        Pause between two attempts.
+    """
 
     connect: float = 5.0
     read: float = 30.0
@@ -56,23 +81,48 @@ def download(
     timeouts: Timeouts | None = None,
     on_progress: OnProgress | None = None,
 ) -> Path:
-    """The file at `url` as `target`, which exists only once it is whole.
+    """Download a file, resuming earlier partial downloads.
 
-    Bytes go to `part` (`<target>.part` unless given, on the same disk), which stays when the transfer breaks:
-    the next attempt, in this call or a later one, asks for the rest (a Range request), and starts over where
-    the server has no such thing. An attempt that brings no new byte ends the call. Raises FetchError.
+    Parameters
+    ----------
+    url : str
+        Address of the file.
+    target : Path
+        Path of the downloaded file, which appears only when the download is complete.
+    part : Path, optional
+        Path of the partial file, on the same disk as `target`; `<target>.part` by default.
+    timeouts : Timeouts, optional
+        Timeouts; the defaults of `Timeouts` if None.
+    on_progress : callable, optional
+        Called with a `Progress` after each read.
+
+    Returns
+    -------
+    Path
+        `target`.
+
+    Raises
+    ------
+    FetchError
+        If the server cannot be reached, responds with an error, or the transfer fails repeatedly.
+
+    Notes
+    -----
+    The partial file remains after a failed transfer. The next attempt, in this call or a later one, requests the
+    remaining bytes with a Range header, and starts over if the server does not support it. The call fails after an
+    attempt that adds no bytes, and after 5 attempts.
     """
     timeouts = timeouts or Timeouts()
     with _claimed(part or Path(f"{target}.part")) as part:
-        validator = ""  # what the server calls this version of the file: parts of two are never mixed
+        validator = ""  # the ETag or modification date of the file, so that parts of two versions are never mixed
         for attempt in range(ATTEMPTS):
-            before = part.stat().st_size
+            previous_size = part.stat().st_size
             try:
                 validator = _transfer(url, part, validator, timeouts, on_progress)
-            except _BrokenError as broken:
-                validator = broken.validator
-                if attempt == ATTEMPTS - 1 or part.stat().st_size <= before:
-                    raise FetchError(f"{url}: {broken}; fetch again to go on from there") from broken
+            except _TransferError as error:
+                validator = error.validator
+                if attempt == ATTEMPTS - 1 or part.stat().st_size <= previous_size:
+                    raise FetchError(f"{url}: {error}; fetch again to resume the download") from error
                 time.sleep(timeouts.pause)
             else:
                 part.replace(target)
@@ -81,50 +131,95 @@ def download(
 
 
 def published_md5(url: str, *, timeouts: Timeouts | None = None) -> str | None:
-    """The md5 that the maker keeps beside the archive (`<url>.md5`), in hexadecimal; None where there is none."""
+    """Read the published MD5 of a file from `<url>.md5`.
+
+    Parameters
+    ----------
+    url : str
+        Address of the file.
+    timeouts : Timeouts, optional
+        Timeouts; the defaults of `Timeouts` if None.
+
+    Returns
+    -------
+    str or None
+        The MD5 in lowercase hexadecimal; None if it is not available.
+    """
     try:
-        with _open(urllib.request.Request(url + ".md5"), timeouts or Timeouts()) as answer:
-            text = answer.read(1000).decode("ascii", errors="replace")
+        with _open(urllib.request.Request(url + ".md5"), timeouts or Timeouts()) as response:
+            text = response.read(1000).decode("ascii", errors="replace")
     except (OSError, http.client.HTTPException):
         return None
-    found = re.search(r"\b[0-9a-fA-F]{32}\b", text)
-    return found.group().lower() if found else None
+    match = re.search(r"\b[0-9a-fA-F]{32}\b", text)
+    return match.group().lower() if match else None
 
 
 def file_hash(path: Path, algorithm: str = "sha256") -> str:
-    """The hexadecimal digest of a file's bytes. Raises OSError where it cannot be read."""
+    """Hash the content of a file.
+
+    Parameters
+    ----------
+    path : Path
+        Path of the file.
+    algorithm : str, default "sha256"
+        Name of a `hashlib` algorithm.
+
+    Returns
+    -------
+    str
+        The digest in hexadecimal.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def extract(archive: Path, members: Mapping[str, str], folder: Path) -> None:
-    """The members of a zip named by the keys, as files in `folder` named by the values.
+    """Extract selected members of a zip archive.
 
-    Nothing else is written, so no member can land outside. Raises FetchError for what is not a zip, is
-    damaged (every byte taken is checked against its CRC) or lacks one of the members.
+    Only the given file names are written, so that no member can be written outside of `folder`.
+
+    Parameters
+    ----------
+    archive : Path
+        Path of the zip archive.
+    members : mapping of str to str
+        Names of members, and the names of the extracted files.
+    folder : Path
+        Folder of the extracted files; it is created if necessary.
+
+    Raises
+    ------
+    FetchError
+        If the file is not a zip archive, is damaged (CRC mismatch), or lacks a member.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with zipfile.ZipFile(archive) as opened:
+        with zipfile.ZipFile(archive) as zipped:
             for member, name in members.items():
-                with opened.open(member) as source, (folder / name).open("wb") as file:
+                with zipped.open(member) as source, (folder / name).open("wb") as file:
                     shutil.copyfileobj(source, file, BLOCK)
     except KeyError as error:
-        raise FetchError(f"{archive.name} has no member {error.args[0]!r}: it is not the archive expected") from error
+        raise FetchError(f"{archive.name} has no member {error.args[0]!r}: it is not the expected archive") from error
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError) as error:
-        raise FetchError(f"{archive.name} is not a usable zip archive: {_what_it_is(archive, error)}") from error
+        raise FetchError(f"{archive.name} is not a usable zip archive: {_zip_problem(archive, error)}") from error
 
 
-def _what_it_is(archive: Path, error: Exception) -> str:
+def _zip_problem(archive: Path, error: Exception) -> str:
+    """Return the reason and the remedy when an archive cannot be read."""
     with archive.open("rb") as file:
         start = file.read(200).lstrip().lower()
     if start.startswith((b"<!doctype html", b"<html")):
-        return "a web page came instead (a proxy or a log-in page?); open the address in a browser to see it"
-    return f"{error}; nothing of it was kept, fetch again"
+        return "it is a web page, perhaps of a proxy or a login form; open the URL in a browser to see it"
+    return f"{error}; the download was discarded, fetch again"
 
 
-class _BrokenError(Exception):
-    """A transfer that stopped before its end and may be resumed."""
+class _TransferError(Exception):
+    """A transfer that was interrupted and may be resumed."""
 
     def __init__(self, message: str, validator: str = ""):
         super().__init__(message)
@@ -132,70 +227,72 @@ class _BrokenError(Exception):
 
 
 def _transfer(url: str, part: Path, validator: str, timeouts: Timeouts, on_progress: OnProgress | None) -> str:
-    """One request that appends to `part`; returns the server's validator, raises _BrokenError when cut."""
-    have = part.stat().st_size
-    headers = {"Range": f"bytes={have}-"} if have else {}
-    if have and validator:
+    """Send a request and append the response to `part`; return the validator, or raise _TransferError."""
+    size = part.stat().st_size
+    headers = {"Range": f"bytes={size}-"} if size else {}
+    if size and validator:
         headers["If-Range"] = validator
     try:
-        with _open(urllib.request.Request(url, headers=headers), timeouts) as answer:
-            validator = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
+        with _open(urllib.request.Request(url, headers=headers), timeouts) as response:
+            validator = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
             validator = "" if validator.startswith("W/") else validator
-            have = have if _continues(answer, have) else 0
-            _append(answer, part, have, Progress(f"downloading {url}"), on_progress)
+            size = size if _is_continuation(response, size) else 0
+            _append(response, part, size, Progress(f"downloading {url}"), on_progress)
     except urllib.error.HTTPError as error:
-        if error.code == 416 and have:  # nothing beyond what we have, or another file: begin again
+        if error.code == 416 and size:  # the partial file is complete or of another version: start over
             part.write_bytes(b"")
             return _transfer(url, part, "", timeouts, on_progress)
         raise FetchError(
-            f"{url}: the server answered {error.code} {error.reason}; "
-            "the maker may have moved the file: try later, or put it in place by hand"
+            f"{url}: the server responded with {error.code} {error.reason}; "
+            "the publisher may have moved the file: try later, or put the file in place by hand"
         ) from error
     except urllib.error.URLError as error:
         raise FetchError(f"{url}: cannot connect ({error.reason}); check the network and fetch again") from error
     except (OSError, http.client.HTTPException) as error:  # a timeout while reading is an OSError
-        if have == 0 and part.stat().st_size == 0:
-            raise FetchError(f"{url}: {_why(error, timeouts)}; check the network and fetch again") from error
-        raise _BrokenError(_why(error, timeouts), validator) from error
+        if size == 0 and part.stat().st_size == 0:
+            raise FetchError(f"{url}: {_reason(error, timeouts)}; check the network and fetch again") from error
+        raise _TransferError(_reason(error, timeouts), validator) from error
     return validator
 
 
-def _append(answer: Any, part: Path, have: int, progress: Progress, on_progress: OnProgress | None) -> None:
-    length = answer.headers.get("Content-Length")
-    total = have + int(length) if length is not None else None
+def _append(response: Any, part: Path, size: int, progress: Progress, on_progress: OnProgress | None) -> None:
+    """Write the response to `part` after its first `size` bytes."""
+    length = response.headers.get("Content-Length")
+    total = size + int(length) if length is not None else None
     with part.open("r+b") as file:
-        file.seek(have)
+        file.seek(size)
         file.truncate()
-        while block := answer.read1(BLOCK):
+        while block := response.read1(BLOCK):
             file.write(block)
-            have += len(block)
+            size += len(block)
             if on_progress:
-                on_progress(Progress(progress.what, have, total))
-    if total is not None and have < total:
-        raise http.client.IncompleteRead(b"", total - have)
+                on_progress(Progress(progress.what, size, total))
+    if total is not None and size < total:
+        raise http.client.IncompleteRead(b"", total - size)
 
 
-def _continues(answer: Any, have: int) -> bool:
-    """True when the server sends exactly the rest; else it sends the whole file again."""
-    if answer.status != 206:
+def _is_continuation(response: Any, size: int) -> bool:
+    """Return whether the response has the bytes from `size` on, rather than the whole file."""
+    if response.status != 206:
         return False
-    start = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
-    if start is None or int(start.group(1)) != have:
-        raise http.client.HTTPException("the server answered with another part than was asked for")
+    start = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    if start is None or int(start.group(1)) != size:
+        raise http.client.HTTPException("the server sent another byte range than the requested one")
     return True
 
 
-def _why(error: Exception, timeouts: Timeouts) -> str:
+def _reason(error: Exception, timeouts: Timeouts) -> str:
+    """Return the reason of an interrupted transfer as text."""
     if isinstance(error, TimeoutError):
         return f"the server sent nothing for {timeouts.read:g} s"
     if isinstance(error, http.client.IncompleteRead) and error.expected:
         return f"the transfer stopped {error.expected:,} bytes before its end"
-    return f"the transfer broke ({error or type(error).__name__})"
+    return f"the transfer failed ({error or type(error).__name__})"
 
 
 @contextmanager
 def _claimed(shared: Path) -> Iterator[Path]:
-    """The unfinished file under a name of our own while we write, so that two fetches never share it."""
+    """Rename the partial file to a unique name while it is written, so that concurrent fetches never share it."""
     own = Path(f"{shared}.{secrets.token_hex(4)}")
     try:
         shared.replace(own)
@@ -211,36 +308,41 @@ def _claimed(shared: Path) -> Iterator[Path]:
 
 
 def _open(request: urllib.request.Request, timeouts: Timeouts) -> Any:
+    """Send a request and return the response."""
     request.add_header("User-Agent", "cofactor")
     opener = urllib.request.build_opener(_HTTPHandler(timeouts.read), _HTTPSHandler(timeouts.read))
     return opener.open(request, timeout=timeouts.connect)
 
 
-def _then_wait(connection: type[http.client.HTTPConnection], seconds: float) -> Any:
-    """A connection class whose time-out holds for connecting; afterwards `seconds` for every read."""
+def _with_read_timeout(connection: type[http.client.HTTPConnection], seconds: float) -> Any:
+    """Return a connection class that uses its own timeout to connect, and `seconds` for each read."""
 
-    class Patient(connection):  # type: ignore[valid-type, misc]
+    class ReadTimeoutConnection(connection):  # type: ignore[valid-type, misc]
         def connect(self) -> None:
             super().connect()
             self.sock.settimeout(seconds)
 
-    return Patient
+    return ReadTimeoutConnection
 
 
 class _HTTPHandler(urllib.request.HTTPHandler):
+    """HTTP handler with a separate read timeout."""
+
     def __init__(self, seconds: float):
         super().__init__()
         self.seconds = seconds
 
     def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_then_wait(http.client.HTTPConnection, self.seconds), req)
+        return self.do_open(_with_read_timeout(http.client.HTTPConnection, self.seconds), req)
 
 
 class _HTTPSHandler(urllib.request.HTTPSHandler):
+    """HTTPS handler with a separate read timeout."""
+
     def __init__(self, seconds: float):
         super().__init__()
         self.seconds = seconds
 
     def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
         context = ssl.create_default_context()
-        return self.do_open(_then_wait(http.client.HTTPSConnection, self.seconds), req, context=context)
+        return self.do_open(_with_read_timeout(http.client.HTTPSConnection, self.seconds), req, context=context)

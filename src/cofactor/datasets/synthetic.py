@@ -1,12 +1,12 @@
-"""Ratings whose truth is known: factors, biases, popularity, tastes and eager raters, at any size.
+"""Synthetic ratings with known ground truth: factors, biases, popularity, genre tastes and heavy raters.
 
-Every item i has the popularity `(rank_i + popularity_offset)^-popularity`; every user u draws her number of
-items from a log-normal, then that many distinct items one by one by popularity; and
+Item i has a popularity proportional to `(rank_i + popularity_offset)^-popularity`. The number of ratings of user u is
+log-normal; their items are sampled by popularity without replacement. The rating is::
 
     value = nearest level of [ mean + b_u + b_i + p_u . q_i + taste[u, genre_i] + bonus_ui + noise ]
 
-where `bonus_ui` is `eager_bonus` for an eager user and an item of genre 0, else 0. Users are made in fixed
-blocks with random streams of their own: the same bits in one piece or in a stream, whatever the chunks.
+where `bonus_ui` is `eager_bonus` for a heavy rater ("eager" user) and an item of genre 0, else 0. Users are generated
+in fixed blocks, each with its own random stream, so that results do not depend on the chunk size.
 """
 
 from __future__ import annotations
@@ -45,24 +45,44 @@ __all__ = [
 ]
 
 BLOCK = 256
-"""Users made from one random stream."""
+"""Number of users per random stream."""
 ROUNDS = 12
-"""Rounds of drawing again what was drawn before, until the rest is drawn by exponential races."""
+"""Rounds of resampling duplicates; the remaining items are then sampled with the Gumbel top-k trick."""
 FIRST_SECOND, SECONDS = 1_577_836_800, 365 * 86_400
-"""Times lie in the year 2020: a user joins somewhere in it and rates until its end."""
+"""Times are in the year 2020: each user joins at a random time and rates until the end of the year."""
 
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What a world's ratings are made from; see the head of this module for how.
+    """Ground truth of synthetic ratings; the module docstring defines how ratings follow from it.
 
-        user_factors (n_users, factors) float32    user_bias (n_users,) float32
-        item_factors (n_items, factors) float32    item_bias (n_items,) float32
-        taste (n_users, genres) float32            genre (n_items,) int32
-        eager (n_users,) bool                      popularity (n_items,) float64, sums to 1
+    Attributes
+    ----------
+    world : World
+        Configuration.
+    seed : int
+        Seed.
+    user_factors : ndarray of shape (n_users, factors), float32
+        User factors.
+    item_factors : ndarray of shape (n_items, factors), float32
+        Item factors.
+    user_bias : ndarray of shape (n_users,), float32
+        User biases.
+    item_bias : ndarray of shape (n_items,), float32
+        Item biases.
+    taste : ndarray of shape (n_users, genres), float32
+        Taste of each user for each genre.
+    genre : ndarray of shape (n_items,), int32
+        Genre of each item.
+    eager : ndarray of shape (n_users,), bool
+        Mask of the heavy raters.
+    popularity : ndarray of shape (n_items,), float64
+        Sampling probability of each item; sums to 1.
 
-    >>> known = truth(World(n_users=20, n_items=30, n_ratings=200, eager_share=0.1))
-    >>> known.user_factors.shape, int(known.eager.sum())
+    Examples
+    --------
+    >>> ground_truth = truth(World(n_users=20, n_items=30, n_ratings=200, eager_share=0.1))
+    >>> ground_truth.user_factors.shape, int(ground_truth.eager.sum())
     ((20, 8), 2)
     """
 
@@ -79,31 +99,61 @@ class Truth:
 
     @validated
     def expected(self, u: Any, i: Any) -> Float64:
-        """The mean of u's ratings of i before they are rounded to a level: row numbers, broadcast; float64.
+        """Expected ratings before noise and rounding; they may be outside the range of the levels.
+
+        Parameters
+        ----------
+        u, i : array-like of int
+            Row numbers of users and items, with shapes that broadcast.
+
+        Returns
+        -------
+        ndarray, float64
+            Expected ratings, of the broadcast shape.
+
+        Raises
+        ------
+        ParameterError
+            For a row number that does not exist, and for shapes that do not broadcast.
+
+        Notes
+        -----
+        The expected rating::
 
             mean + b_u + b_i + p_u . q_i + taste[u, genre_i] + bonus_ui
 
-        What eager users add on genre 0 is part of theirs. It may lie outside the levels.
-
-        >>> known = truth(World(n_users=20, n_items=30, n_ratings=200))
-        >>> known.expected([[0], [1], [2]], [3, 4]).shape
+        Examples
+        --------
+        >>> ground_truth = truth(World(n_users=20, n_items=30, n_ratings=200))
+        >>> ground_truth.expected([[0], [1], [2]], [3, 4]).shape
         (3, 2)
         """
         u, i = checks.broadcast_rows(("u", "i"), (u, i), (self.world.n_users, self.world.n_items))
-        liking = np.einsum("...f,...f->...", self.user_factors[u], self.item_factors[i], dtype=np.float64)
+        dot = np.einsum("...f,...f->...", self.user_factors[u], self.item_factors[i], dtype=np.float64)
         genre = self.genre[i]
-        linear = self.world.mean + self.user_bias[u].astype(np.float64) + self.item_bias[i] + liking
+        linear = self.world.mean + self.user_bias[u].astype(np.float64) + self.item_bias[i] + dot
         expected: Float64 = linear + self.taste[u, genre] + self.world.eager_bonus * (self.eager[u] & (genre == 0))
         return expected
 
 
 @dataclass(frozen=True, eq=False)
 class Synthetic(Truth):
-    """A made-up table with its truth: `interactions`. Ids are row numbers, so `expected` takes either.
+    """Synthetic ratings with their ground truth.
 
-    >>> made = generate(World(n_users=20, n_items=30, n_ratings=200, noise_sd=0.0))
-    >>> rows = made.interactions
-    >>> bool((abs(rows.values - made.expected(rows.u, rows.i).clip(0.5, 5)) < 0.26).all())
+    Attributes
+    ----------
+    interactions : Interactions
+        Ratings; ids are equal to row numbers.
+
+    Notes
+    -----
+    The other attributes are those of `Truth`.
+
+    Examples
+    --------
+    >>> synthetic = generate(World(n_users=20, n_items=30, n_ratings=200, noise_sd=0.0))
+    >>> rows = synthetic.interactions
+    >>> bool((abs(rows.values - synthetic.expected(rows.u, rows.i).clip(0.5, 5)) < 0.26).all())
     True
     """
 
@@ -111,7 +161,17 @@ class Synthetic(Truth):
 
 
 class Chunk(NamedTuple):
-    """Rows in order of (u, i): (n,) int32 row numbers, float32 values, int64 seconds since 1970."""
+    """Consecutive ratings, sorted by (u, i).
+
+    Attributes
+    ----------
+    u, i : ndarray of shape (n,), int32
+        Row numbers of users and items.
+    values : ndarray of shape (n,), float32
+        Ratings.
+    times : ndarray of shape (n,), int64
+        Times in seconds since 1970.
+    """
 
     u: Int32
     i: Int32
@@ -120,14 +180,43 @@ class Chunk(NamedTuple):
 
     @validated
     def part(self, first: int, last: int | None = None) -> Chunk:
-        """Rows first..last-1."""
+        """Select consecutive rows.
+
+        Parameters
+        ----------
+        first : int
+            First row.
+        last : int, optional
+            Row after the last one; None for all rows from `first` on.
+
+        Returns
+        -------
+        Chunk
+            Rows `first` to `last` - 1.
+        """
         rows = slice(first, last)
         return Chunk(self.u[rows], self.i[rows], self.values[rows], self.times[rows])
 
     @classmethod
     @validated
     def joined(cls, chunks: list[Chunk]) -> Chunk:
-        """The rows of several chunks in order. Raises ParameterError for none."""
+        """Concatenate chunks.
+
+        Parameters
+        ----------
+        chunks : list of Chunk
+            At least one chunk.
+
+        Returns
+        -------
+        Chunk
+            All rows in order.
+
+        Raises
+        ------
+        ParameterError
+            If `chunks` is empty or not a list of chunks.
+        """
         if not isinstance(chunks, list | tuple) or not chunks or not all(isinstance(part, Chunk) for part in chunks):
             raise ParameterError(f"chunks must be a list of one or more chunks, not {checks.shown(chunks)}")
         u, i, values, times = (np.concatenate(columns) for columns in zip(*chunks, strict=True))
@@ -136,16 +225,30 @@ class Chunk(NamedTuple):
 
 @validated
 def truth(world: World, *, seed: int = 0) -> Truth:
-    """The factors, biases, tastes and groups of a world, without its ratings; the same seed gives the same.
+    """Generate the ground truth of synthetic ratings, without the ratings.
 
-    >>> known = truth(World(n_users=20, n_items=30, n_ratings=200, popularity=1.0))
-    >>> round(float(known.popularity.sum()), 6)
+    Parameters
+    ----------
+    world : World
+        Configuration.
+    seed : int, default 0
+        Seed; the same seed gives identical results.
+
+    Returns
+    -------
+    Truth
+        Factors, biases, tastes, heavy raters and popularities.
+
+    Examples
+    --------
+    >>> ground_truth = truth(World(n_users=20, n_items=30, n_ratings=200, popularity=1.0))
+    >>> round(float(ground_truth.popularity.sum()), 6)
     1.0
     """
-    wide = np.sqrt(world.factor_sd / np.sqrt(max(world.factors, 1)))  # so that p . q has factor_sd
+    factor_std = np.sqrt(world.factor_sd / np.sqrt(max(world.factors, 1)))  # p . q then has the deviation factor_sd
 
-    def normals(name: str, sd: float, *shape: int) -> Float32:
-        return (random_stream(seed, name).standard_normal(shape) * sd).astype(np.float32)
+    def normals(name: str, std: float, *shape: int) -> Float32:
+        return (random_stream(seed, name).standard_normal(shape) * std).astype(np.float32)
 
     eager = np.zeros(world.n_users, bool)
     order = random_stream(seed, "eager").permutation(world.n_users)
@@ -155,8 +258,8 @@ def truth(world: World, *, seed: int = 0) -> Truth:
     return Truth(
         world,
         seed,
-        read_only(normals("user factors", wide, world.n_users, world.factors)),
-        read_only(normals("item factors", wide, world.n_items, world.factors)),
+        read_only(normals("user factors", factor_std, world.n_users, world.factors)),
+        read_only(normals("item factors", factor_std, world.n_items, world.factors)),
         read_only(normals("user bias", world.user_bias_sd, world.n_users)),
         read_only(normals("item bias", world.item_bias_sd, world.n_items)),
         read_only(normals("taste", world.taste_sd, world.n_users, world.genres)),
@@ -168,23 +271,34 @@ def truth(world: World, *, seed: int = 0) -> Truth:
 
 @validated
 def generate(world: World, *, seed: int = 0) -> Synthetic:
-    """The whole table in memory (20 bytes a rating), with its truth; ids are the row numbers from 0.
+    """Generate synthetic ratings in memory (20 bytes per rating), with their ground truth.
 
-    Items that nobody rated stay in the catalog; the item table (item, genres) tells each one's genre. The same seed
-    gives the same bits. What cannot be made is refused when the World is.
+    Parameters
+    ----------
+    world : World
+        Configuration.
+    seed : int, default 0
+        Seed; the same seed gives identical results.
 
-    >>> made = generate(World(n_users=20, n_items=30, n_ratings=200), seed=1)
-    >>> made.interactions, made.expected(0, [3, 4]).shape
+    Returns
+    -------
+    Synthetic
+        Ratings with an item table (item, genres); ids are the row numbers. Items without ratings are in the catalog.
+
+    Examples
+    --------
+    >>> synthetic = generate(World(n_users=20, n_items=30, n_ratings=200), seed=1)
+    >>> synthetic.interactions, synthetic.expected(0, [3, 4]).shape
     (Interactions(200 ratings, 20 users x 30 items), (2,))
     """
-    known, n = truth(world, seed=seed), world.n_ratings
+    ground_truth, n = truth(world, seed=seed), world.n_ratings
     u, i = np.empty(n, np.int32), np.empty(n, np.int32)
     values, times = np.empty(n, np.float32), np.empty(n, np.int64)
-    at = 0
-    for block in _blocks(known):
-        rows = slice(at, at + len(block.u))
+    position = 0
+    for block in _blocks(ground_truth):
+        rows = slice(position, position + len(block.u))
         u[rows], i[rows], values[rows], times[rows] = block
-        at = rows.stop
+        position = rows.stop
     interactions = Interactions(
         IdMap.from_sorted(pl.Series(np.arange(world.n_users))),
         IdMap.from_sorted(pl.Series(np.arange(world.n_items))),
@@ -195,47 +309,85 @@ def generate(world: World, *, seed: int = 0) -> Synthetic:
         scale=Scale.declared(world.levels),
         report=LoadReport(source=f"synthetic, seed {seed}", rows=n),
     )
-    genres = pl.DataFrame({"item": np.arange(world.n_items), "genre": known.genre})
-    named = genres.select("item", genres=pl.format("genre {}", "genre"))
-    return Synthetic(**vars(known), interactions=interactions.with_item_table(named))
+    genres = pl.DataFrame({"item": np.arange(world.n_items), "genre": ground_truth.genre})
+    item_table = genres.select("item", genres=pl.format("genre {}", "genre"))
+    return Synthetic(**vars(ground_truth), interactions=interactions.with_item_table(item_table))
 
 
 @validated
 def stream(world: World, *, seed: int = 0, chunk: int = 1_000_000) -> Iterator[Chunk]:
-    """The same rows as `generate`, `chunk` at a time (the last may be shorter), in bounded memory.
+    """Generate the rows of `generate` in chunks, with bounded memory.
 
-    Raises ParameterError for a chunk below 1.
+    Parameters
+    ----------
+    world : World
+        Configuration.
+    seed : int, default 0
+        Seed; the same seed gives the same rows as `generate`.
+    chunk : int, default 1000000
+        Number of rows per chunk; the last chunk may be shorter.
 
+    Yields
+    ------
+    Chunk
+        Consecutive rows.
+
+    Raises
+    ------
+    ParameterError
+        If `chunk` is less than 1.
+
+    Examples
+    --------
     >>> [len(rows.u) for rows in stream(World(n_users=20, n_items=30, n_ratings=200), chunk=80)]
     [80, 80, 40]
     """
     if chunk < 1:
         raise ParameterError(f"chunk must be at least 1, not {chunk}")
-    waiting: list[Chunk] = []
-    n_waiting = 0
+    pending: list[Chunk] = []
+    n_pending = 0
     for block in _blocks(truth(world, seed=seed)):
-        waiting.append(block)
-        n_waiting += len(block.u)
-        if n_waiting >= chunk:
-            whole = Chunk.joined(waiting)
-            cut = n_waiting - n_waiting % chunk
+        pending.append(block)
+        n_pending += len(block.u)
+        if n_pending >= chunk:
+            joined = Chunk.joined(pending)
+            cut = n_pending - n_pending % chunk
             for start in range(0, cut, chunk):
-                yield whole.part(start, start + chunk)
-            waiting = [whole.part(cut)]
-            n_waiting -= cut
-    if n_waiting:
-        yield Chunk.joined(waiting)
+                yield joined.part(start, start + chunk)
+            pending = [joined.part(cut)]
+            n_pending -= cut
+    if n_pending:
+        yield Chunk.joined(pending)
 
 
 @validated
 def write_csv(path: str | Path, world: World, *, seed: int = 0) -> Path:
-    """The rows of `stream` as a CSV file with the columns user, item, value, time; renamed when whole.
+    """Write synthetic ratings as a CSV file with the columns user, item, value and time.
 
-    Returns its path. Raises OSError where it cannot be written.
+    Parameters
+    ----------
+    path : str or Path
+        Path of the file, which is replaced only when all rows are written.
+    world : World
+        Configuration.
+    seed : int, default 0
+        Seed; the same seed gives the same rows as `generate`.
 
+    Returns
+    -------
+    Path
+        Path of the file.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+
+    Examples
+    --------
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
-    ...     path = write_csv(f"{folder}/made.csv", World(n_users=20, n_items=30, n_ratings=200))
+    ...     path = write_csv(f"{folder}/ratings.csv", World(n_users=20, n_items=30, n_ratings=200))
     ...     pl.read_csv(path).shape
     (200, 4)
     """
@@ -252,98 +404,101 @@ def write_csv(path: str | Path, world: World, *, seed: int = 0) -> Path:
 
 
 class _Pool(NamedTuple):
-    """Items to draw from, with the logarithm and the running sum of their chances."""
+    """Candidate items with the logarithms and the cumulative sum of their sampling probabilities."""
 
     items: Int64
-    log_chance: Float64
+    log_probability: Float64
     cumulative: Float64
 
 
-def _pool(known: Truth, items: Any) -> _Pool:
-    chance = np.maximum(known.popularity[items], 1e-300)
-    cumulative = np.cumsum(chance)
+def _pool(ground_truth: Truth, items: Any) -> _Pool:
+    """Return the candidates with these row numbers."""
+    probability = np.maximum(ground_truth.popularity[items], 1e-300)
+    cumulative = np.cumsum(probability)
     cumulative /= cumulative[-1] if len(items) else 1.0
-    return _Pool(np.asarray(items, dtype=np.int64), np.log(chance), cumulative)
+    return _Pool(np.asarray(items, dtype=np.int64), np.log(probability), cumulative)
 
 
-def _blocks(known: Truth) -> Iterator[Chunk]:
-    """The rows of every block of users in turn."""
-    world = known.world
-    counts = _ratings_per_user(known)
-    focus = known.genre == 0
-    everything, fans, others = (_pool(known, np.flatnonzero(m)) for m in (focus | True, focus, ~focus))
-    wanted = np.rint(world.eager_focus * counts).astype(np.int64)
-    least = counts - len(others.items)  # more than the other genres hold
-    in_focus = np.clip(np.maximum(wanted, least), 0, np.minimum(counts, len(fans.items)))
-    focused = known.eager & (world.eager_focus > 0)
-    for first in range(0, world.n_users, BLOCK):
-        users = np.arange(first, min(first + BLOCK, world.n_users))
-        rng = random_stream(known.seed, "ratings", first // BLOCK)
-        of = focused[users]
-        needs = (
-            (everything, np.where(of, 0, counts[users])),
-            (fans, np.where(of, in_focus[users], 0)),
-            (others, np.where(of, counts[users] - in_focus[users], 0)),
+def _blocks(ground_truth: Truth) -> Iterator[Chunk]:
+    """Generate the rows of each block of users in turn."""
+    config = ground_truth.world
+    counts = _ratings_per_user(ground_truth)
+    in_genre = ground_truth.genre == 0
+    all_items, genre_items, other_items = (
+        _pool(ground_truth, np.flatnonzero(mask)) for mask in (in_genre | True, in_genre, ~in_genre)
+    )
+    target = np.rint(config.eager_focus * counts).astype(np.int64)
+    minimum = counts - len(other_items.items)  # the ratings that exceed the number of items of other genres
+    genre_counts = np.clip(np.maximum(target, minimum), 0, np.minimum(counts, len(genre_items.items)))
+    focused = ground_truth.eager & (config.eager_focus > 0)
+    for first in range(0, config.n_users, BLOCK):
+        users = np.arange(first, min(first + BLOCK, config.n_users))
+        rng = random_stream(ground_truth.seed, "ratings", first // BLOCK)
+        mask = focused[users]
+        pools = (
+            (all_items, np.where(mask, 0, counts[users])),
+            (genre_items, np.where(mask, genre_counts[users], 0)),
+            (other_items, np.where(mask, counts[users] - genre_counts[users], 0)),
         )
-        keys = [_distinct(rng, pool, users, need, world.n_items) for pool, need in needs]
-        yield _rated(known, np.sort(np.concatenate(keys)), users, rng)
+        keys = [_sample_distinct(rng, pool, users, n, config.n_items) for pool, n in pools]
+        yield _rate(ground_truth, np.sort(np.concatenate(keys)), users, rng)
 
 
-def _rated(known: Truth, keys: Int64, users: Int64, rng: np.random.Generator) -> Chunk:
-    """Values and times for the pairs `u * n_items + i` of one block."""
-    world = known.world
-    u, i = np.divmod(keys, world.n_items)
-    levels = np.asarray(world.levels)
-    exact = known.expected(u, i) + world.noise_sd * rng.standard_normal(len(u))
+def _rate(ground_truth: Truth, keys: Int64, users: Int64, rng: np.random.Generator) -> Chunk:
+    """Return the pairs `u * n_items + i` of a block with values and times."""
+    config = ground_truth.world
+    u, i = np.divmod(keys, config.n_items)
+    levels = np.asarray(config.levels)
+    exact = ground_truth.expected(u, i) + config.noise_sd * rng.standard_normal(len(u))
     values = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, exact, side="right")]
     joined = rng.random(len(users))[u - users[0]]
     times = FIRST_SECOND + SECONDS * (joined + (1 - joined) * rng.random(len(u)))
     return Chunk(u.astype(np.int32), i.astype(np.int32), values.astype(np.float32), times.astype(np.int64))
 
 
-def _distinct(rng: np.random.Generator, pool: _Pool, users: Int64, need: Int64, n_items: int) -> Int64:
-    """`need[r]` distinct items for each user, each drawn by popularity among those not drawn before.
+def _sample_distinct(rng: np.random.Generator, pool: _Pool, users: Int64, counts: Int64, n_items: int) -> Int64:
+    """Sample `counts[r]` items by popularity without replacement for each user; return sorted keys `u * n_items + i`.
 
-    Drawing with replacement and dropping what came before is the same as drawing without; no round draws
-    more than is missing, so none has to be thrown away. Where a user has nearly all popular items already,
-    the rest falls out of exponential races: the largest log chance + Gumbel noise win.
-    Returns the sorted keys `u * n_items + i`.
+    Sampling with replacement and discarding duplicates is equivalent to sampling without replacement. Each round
+    samples as many items as are missing, so that no item has to be removed. If a user already has nearly all popular
+    items, the rest is sampled by the Gumbel top-k trick: the items with the largest log probability plus Gumbel noise.
     """
     keys = np.zeros(0, np.int64)
     bounds = np.append(users, users[-1] + 1) * n_items
-    missing = need
+    missing = counts
     for _ in range(ROUNDS):
         if not missing.any():
             return keys
-        drawn = np.searchsorted(pool.cumulative, rng.random(int(missing.sum())), side="right")
-        keys = np.sort(np.concatenate([keys, np.repeat(users, missing) * n_items + pool.items[drawn]]))
+        positions = np.searchsorted(pool.cumulative, rng.random(int(missing.sum())), side="right")
+        keys = np.sort(np.concatenate([keys, np.repeat(users, missing) * n_items + pool.items[positions]]))
         keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])]
-        missing = need - np.diff(np.searchsorted(keys, bounds))
+        missing = counts - np.diff(np.searchsorted(keys, bounds))
     for r in np.flatnonzero(missing):
-        own = keys[slice(*np.searchsorted(keys, bounds[r : r + 2]))] - bounds[r]
-        race = pool.log_chance + rng.gumbel(size=len(pool.items))
-        race[np.searchsorted(pool.items, own)] = -np.inf
-        won = np.argpartition(-race, missing[r] - 1)[: missing[r]]
-        keys = np.sort(np.append(keys, bounds[r] + pool.items[won]))
+        sampled = keys[slice(*np.searchsorted(keys, bounds[r : r + 2]))] - bounds[r]
+        perturbed = pool.log_probability + rng.gumbel(size=len(pool.items))
+        perturbed[np.searchsorted(pool.items, sampled)] = -np.inf
+        chosen = np.argpartition(-perturbed, missing[r] - 1)[: missing[r]]
+        keys = np.sort(np.append(keys, bounds[r] + pool.items[chosen]))
     return keys
 
 
-def _ratings_per_user(known: Truth) -> Int64:
-    """Each user's number of ratings: proportional to her activity within [fewest, most], n_ratings in all."""
-    world = known.world
-    least, most = world.fewest, world.n_items if world.most is None else world.most
-    activity = np.exp(world.activity_sd * random_stream(known.seed, "activity").standard_normal(world.n_users))
-    activity = np.where(known.eager, activity * world.eager_times, activity)
+def _ratings_per_user(ground_truth: Truth) -> Int64:
+    """Return the number of ratings of each user, proportional to activity within [fewest, most]; n_ratings in total."""
+    config = ground_truth.world
+    least, most = config.fewest, config.n_items if config.most is None else config.most
+    activity = random_stream(ground_truth.seed, "activity").standard_normal(config.n_users)
+    activity = np.exp(config.activity_sd * activity)
+    activity = np.where(ground_truth.eager, activity * config.eager_times, activity)
     low, high = 0.0, most / max(float(activity.min()), 1e-300)
-    for _ in range(200):  # bisection: the clipped sum grows with the factor
+    for _ in range(200):  # bisection: the clipped sum increases with the factor
         middle = (low + high) / 2
-        if np.clip(middle * activity, least, most).sum() < world.n_ratings:
+        if np.clip(middle * activity, least, most).sum() < config.n_ratings:
             low = middle
         else:
             high = middle
     exact = np.clip(high * activity, least, most)
     counts = np.floor(exact).astype(np.int64)
-    rest = world.n_ratings - int(counts.sum())
-    open_ = np.flatnonzero(counts < most)
-    counts[open_[np.argsort(counts[open_] - exact[open_], kind="stable")][:rest]] += 1
+    remainder = config.n_ratings - int(counts.sum())
+    below = np.flatnonzero(counts < most)
+    counts[below[np.argsort(counts[below] - exact[below], kind="stable")][:remainder]] += 1
     return counts

@@ -1,4 +1,4 @@
-"""The settings of a made-up ratings table, and a few well-known shapes."""
+"""Configuration of synthetic ratings, and predefined configurations."""
 
 from __future__ import annotations
 
@@ -11,66 +11,105 @@ from cofactor.validation import require_valid_fields
 __all__ = ["EAGER_SHAPE", "MOVIELENS_1M_SHAPE", "MOVIELENS_20M_SHAPE", "World"]
 
 MOST_FACTORS = 1024
-"""As many factors as an estimator can have."""
+"""Maximum number of factors, equal to that of the estimators."""
 HALF_STARS = tuple(half / 2 for half in range(1, 11))
 
 
 @dataclass(frozen=True)
 class World:
-    """The settings of a made-up table: its size, and what its ratings are made from.
+    """Configuration of synthetic ratings; `cofactor.datasets.synthetic` defines the model.
 
-    Levels, mean, standard deviations (`..._sd`) and `eager_bonus` are in units of the ratings, such as stars; how they
-    come together is told in `synthetic`. Raises ParameterError for what cannot be made.
+    Levels, the mean, standard deviations (`..._sd`) and `eager_bonus` are in units of the ratings, such as stars.
 
+    Attributes
+    ----------
+    n_users, n_items : int
+        Numbers of users and items.
+    n_ratings : int
+        Exact number of ratings. Each user has at least `fewest`; an item may have none.
+    levels : tuple of float
+        Rating levels in ascending order.
+    mean : float
+        Global mean before noise and rounding.
+    user_bias_sd, item_bias_sd : float
+        Standard deviations of the biases.
+    factors : int
+        Number of latent factors.
+    factor_sd : float
+        Standard deviation of the dot product p_u . q_i.
+    noise_sd : float
+        Standard deviation of the noise of a rating.
+    popularity : float
+        Exponent of the Zipf-Mandelbrot law of item popularity; 0 for equal popularity.
+    popularity_offset : float
+        Offset of the rank in the Zipf-Mandelbrot law, above -1.
+    activity_sd : float
+        Standard deviation of the logarithm of the number of ratings of a user; 0 for equal activity.
+    fewest : int
+        Minimum number of ratings of a user.
+    most : int or None
+        Maximum number of ratings of a user; None for `n_items`.
+    genres : int
+        Number of genres. They are of equal size and in order: the first n_items / genres items are genre 0.
+    taste_sd : float
+        Standard deviation of the taste of a user for a genre; tastes are independent and normal.
+    eager_share : float
+        Fraction of users who are heavy raters ("eager"), from 0 to 1.
+    eager_times : float
+        Factor on the number of ratings of heavy raters.
+    eager_focus : float
+        Fraction of the ratings of heavy raters that is on genre 0, from 0 to 1, as far as it has enough items; 0 for no
+        preference.
+    eager_bonus : float
+        Amount by which heavy raters rate genre 0 higher.
+
+    Raises
+    ------
+    ParameterError
+        If the values are inconsistent or out of range; the message lists each violated condition.
+
+    Examples
+    --------
     >>> World(n_users=20, n_items=30, n_ratings=200, eager_share=0.1).eager_times
     5.0
     >>> World(n_users=10, n_items=5, n_ratings=100)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: this world cannot be made: n_ratings must lie between 10 and 50 ...
+    cofactor.errors.ParameterError: invalid synthetic data configuration: n_ratings must lie between 10 and 50 ...
     """
 
     n_users: int = 1_000
     n_items: int = 500
     n_ratings: int = 50_000
-    """Exactly so many; every user has at least `fewest`, an item may have none."""
     levels: tuple[float, ...] = HALF_STARS
     mean: float = 3.5
     user_bias_sd: float = 0.4
     item_bias_sd: float = 0.4
     factors: int = 8
     factor_sd: float = 0.4
-    """Standard deviation, in stars, of the dot product p_u . q_i."""
     noise_sd: float = 0.8
     popularity: float = 1.0
-    """Exponent of the Zipf-Mandelbrot law; 0: all items alike."""
     popularity_offset: float = 10.0
     activity_sd: float = 1.0
-    """Standard deviation of the logarithm of a user's number of ratings; 0: all users alike."""
     fewest: int = 1
     most: int | None = None
-    """Ratings of one user at the most; None: as many as there are items."""
     genres: int = 1
-    """Items are parted into genres of equal size in order: the first n_items / genres are genre 0."""
     taste_sd: float = 0.0
-    """Every user's taste for every genre, independent normals, in stars."""
     eager_share: float = 0.0
-    """Share of the users, 0..1, who are eager: they rate `eager_times` as much as others, ..."""
     eager_times: float = 5.0
     eager_focus: float = 0.0
-    """... this share, 0..1, of it on genre 0 (as far as it has items), the rest on the others, ..."""
     eager_bonus: float = 0.0
-    """... and give genre 0 so many stars more."""
 
     def __post_init__(self) -> None:
         require_valid_fields(self)
-        broken = [rule for rule, holds in self._rules().items() if not holds]
-        if broken:
-            raise ParameterError(f"this world cannot be made: {'; '.join(broken)}")
+        violated = [condition for condition, holds in self._conditions().items() if not holds]
+        if violated:
+            raise ParameterError(f"invalid synthetic data configuration: {'; '.join(violated)}")
 
-    def _rules(self) -> dict[str, bool]:
+    def _conditions(self) -> dict[str, bool]:
+        """Return whether each condition on the fields holds, by its text."""
         users, items, most = self.n_users, self.n_items, self.n_items if self.most is None else self.most
-        sds = (self.user_bias_sd, self.item_bias_sd, self.factor_sd, self.noise_sd, self.activity_sd)
-        sizes = (*sds, self.taste_sd, self.factors, self.popularity, self.eager_times)
+        deviations = (self.user_bias_sd, self.item_bias_sd, self.factor_sd, self.noise_sd, self.activity_sd)
+        nonnegative = (*deviations, self.taste_sd, self.factors, self.popularity, self.eager_times)
         shares = (self.eager_share, self.eager_focus)
         between = f"between {users * self.fewest:,} and {users * most:,} (n_users times fewest and most)"
         return {
@@ -80,10 +119,11 @@ class World:
             f"genres must be at most n_items, {items}": self.genres <= items,
             f"1 <= fewest <= most <= n_items, {items}, must hold": 1 <= self.fewest <= most <= items,
             f"n_ratings must lie {between}": users * self.fewest <= self.n_ratings <= users * most,
-            "levels must ascend": len(self.levels) > 0 and list(self.levels) == sorted(set(self.levels)),
-            "factors, popularity, eager_times and standard deviations must not be negative": min(sizes) >= 0,
+            "levels must not be empty and must be in ascending order": len(self.levels) > 0
+            and list(self.levels) == sorted(set(self.levels)),
+            "factors, popularity, eager_times and standard deviations must not be negative": min(nonnegative) >= 0,
             "popularity_offset must be above -1": self.popularity_offset > -1,
-            "eager_share and eager_focus are shares, 0..1": min(shares) >= 0 and max(shares) <= 1,
+            "eager_share and eager_focus must be from 0 to 1": min(shares) >= 0 and max(shares) <= 1,
         }
 
 
@@ -98,7 +138,7 @@ MOVIELENS_1M_SHAPE = World(
     fewest=20,
     most=2_314,
 )
-"""The size of MovieLens 1M; the popularity of items and the activity of users are about as skewed."""
+"""The size of MovieLens 1M, with similarly skewed item popularity and user activity."""
 
 MOVIELENS_20M_SHAPE = World(
     n_users=138_493,
@@ -110,7 +150,7 @@ MOVIELENS_20M_SHAPE = World(
     fewest=20,
     most=9_254,
 )
-"""The size of MovieLens 20M; the popularity of items and the activity of users are about as skewed."""
+"""The size of MovieLens 20M, with similarly skewed item popularity and user activity."""
 
 EAGER_SHAPE = World(
     n_users=2_000,
@@ -124,4 +164,4 @@ EAGER_SHAPE = World(
     eager_focus=0.7,
     eager_bonus=1.0,
 )
-"""A film site that a few eager fans of one genre rate much and high."""
+"""Ratings with a small group of heavy raters who prefer one genre and rate it higher."""

@@ -1,4 +1,7 @@
-"""Ways to learn. The registry is all there is to adding one: a line here, and every law is tested on it."""
+"""Estimators, and the registry of their names.
+
+An estimator in `REGISTRY` is available on the command line and in the service, and is covered by the common test suite.
+"""
 
 from __future__ import annotations
 
@@ -44,4 +47,4 @@ REGISTRY: dict[str, Any] = {
     "bayesian-mf": BayesianMF,
     "neural-mf": NeuralMF,
 }
-"""Every estimator by its name on the command line."""
+"""Estimator classes by their names on the command line."""

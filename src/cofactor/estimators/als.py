@@ -1,4 +1,7 @@
-"""Alternating least squares: fix the items and each user is a ridge regression; fix the users and each item is one."""
+"""Alternating least squares for ratings and for implicit feedback.
+
+With the items fixed, each user is a ridge regression; with the users fixed, each item is one.
+"""
 
 from __future__ import annotations
 
@@ -21,29 +24,57 @@ from cofactor.validation import validated
 
 __all__ = ["ExplicitALS", "ImplicitALS"]
 
-FACTORS = "the width of the factors"
-EPOCHS = "passes over users and items, at most"
-STEPS = "conjugate gradient steps for each row and pass"
-PATIENCE = "epochs without a better validation score before stopping"
+FACTORS = "number of latent factors"
+EPOCHS = "maximum number of epochs, each one pass over users and items"
+STEPS = "conjugate gradient steps per row and epoch"
+PATIENCE = "epochs without improvement of the validation score before stopping"
 
 
 @dataclass(frozen=True)
 class ExplicitALS(Estimator):
-    """Ratings as a sum of a mean, two biases and a dot product, by alternating least squares.
+    """Biased matrix factorization of ratings, fitted by alternating least squares.
+
+    Parameters
+    ----------
+    factors : int, default 50
+        Number of latent factors.
+    epochs : int, default 10
+        Maximum number of epochs, each one pass over users and items.
+    l2 : float, default 0.14
+        L2 penalty on factors, per rating.
+    l2_bias : float, default 0.05
+        L2 penalty on biases, per rating.
+    init_std : float, default 0.02
+        Standard deviation of the initial factors.
+    cg_steps : int, default 3
+        Conjugate gradient steps per row and epoch.
+    patience : int, default 3
+        Epochs without improvement of the validation score before stopping.
+
+    Notes
+    -----
+    The model and its objective::
 
         r^ = mean + b_u + b_i + p_u . q_i
         minimize  sum over ratings of w (r - r^)^2 + l2 (|p_u|^2 + |q_i|^2) + l2_bias (b_u^2 + b_i^2)
 
-    The penalties are per rating, see `models.losses`. With the items held, each user is a ridge regression, and with
-    the users held each item. Where all ratings are equal, that is what is predicted.
-    Sources: Zhou et al. 2008 (ALS-WR), here with biases solved together with the factors; Takacs et al. 2011 (CG).
+    w is the weight of a rating. The penalties are applied per rating; see `cofactor.models.losses`. Unlike in ALS-WR,
+    biases are solved jointly with the factors. If all ratings are equal, the model predicts that rating.
 
+    References
+    ----------
+    Zhou et al. 2008, "Large-scale parallel collaborative filtering for the Netflix Prize" (ALS-WR).
+    Takacs, Pilaszy & Tikk 2011, "Applications of the conjugate gradient method for implicit feedback collaborative
+    filtering".
+
+    Examples
+    --------
     >>> import cofactor
     >>> pairs = [(u, i) for u in range(20) for i in range(20) if u != i]
     >>> stars = [5 if (u + i) % 2 == 0 else 1 for u, i in pairs]                     # two tastes
     >>> ratings = cofactor.Interactions.from_columns(*zip(*pairs), stars)
     >>> rec = cofactor.Recommender.fit(ExplicitALS(factors=2), ratings)
-    >>> rec.predict(0, 0) > 4.5                                                      # which nobody told it
+    >>> rec.predict(0, 0) > 4.5                                                      # a held-out pair
     True
     """
 
@@ -53,9 +84,11 @@ class ExplicitALS(Estimator):
 
     factors: int = parameter(50, FACTORS, low=1, high=1024, log=True, search=(8, 256))
     epochs: int = parameter(10, EPOCHS, low=1, high=1000, search=(5, 20))
-    l2: float = parameter(0.14, "penalty on factors, per rating", low=1e-6, high=100, log=True, search=(0.03, 0.6))
-    l2_bias: float = parameter(0.05, "penalty on biases, per rating", low=1e-6, high=100, log=True, search=(0.005, 0.5))
-    init_std: float = parameter(0.02, "standard deviation of the first factors", low=1e-6, high=10, log=True)
+    l2: float = parameter(0.14, "L2 penalty on factors, per rating", low=1e-6, high=100, log=True, search=(0.03, 0.6))
+    l2_bias: float = parameter(
+        0.05, "L2 penalty on biases, per rating", low=1e-6, high=100, log=True, search=(0.005, 0.5)
+    )
+    init_std: float = parameter(0.02, "standard deviation of the initial factors", low=1e-6, high=10, log=True)
     cg_steps: int = parameter(3, STEPS, low=1, high=100)
     patience: int = parameter(3, PATIENCE, low=1, high=1000)
 
@@ -70,17 +103,45 @@ class ExplicitALS(Estimator):
         init_model: FactorModel | None = None,
         callback: EpochCallback | None = None,
     ) -> FactorModel:
-        """A FactorModel whose users are the exact minimizers given its items.
+        """Fit the model on ratings.
 
-        `init_model`: a model of the same ids and width to go on from. Raises KindError for events, DataError for no
-        rows, ParameterError for another init_model, DivergedError.
+        Parameters
+        ----------
+        interactions : Interactions
+            Table of ratings.
+        seed : int, default 0
+            Seed of the initial factors; the same seed gives identical results.
+        validation : Interactions, optional
+            Held-out rows with the same ids. If given, the model of the epoch with the best validation score is
+            returned.
+        init_model : FactorModel, optional
+            Model with the same ids and number of factors to continue from.
+        callback : callable, optional
+            Called with an `Epoch` after each epoch.
+
+        Returns
+        -------
+        FactorModel
+            Model with biases; its users are the exact minimizers given its items, so that folding in a user's
+            history gives the user's trained factors.
+
+        Raises
+        ------
+        KindError
+            If the table or `validation` holds events.
+        DataError
+            If the table has no rows or all weights are 0, or if `validation` has other ids or no rows.
+        ParameterError
+            If `init_model` has another shape.
+        DivergedError
+            If the loss or an array of the model is not finite.
         """
         self.require(interactions)
         loss = RatingsLoss(l2=self.l2, l2_bias=self.l2_bias)
         standard, unit = standardized(interactions)
         mean = float(np.average(standard.values.astype(np.float64), weights=standard.weights))
-        side = _Alternation(loss, self.factors, self.cg_steps, mean, interactions.scale, unit)
-        model = _random_start(interactions, self.factors, self.init_std, seed)
+        solver = _AlternatingSolver(loss, self.factors, self.cg_steps, mean, interactions.scale, unit)
+        model = _initial_model(interactions, self.factors, self.init_std, seed)
         if init_model is not None:
             model = init_model.rescaled(1 / unit, standard.scale)
         watch = Watch(
@@ -91,26 +152,58 @@ class ExplicitALS(Estimator):
             callback=callback,
             advice=self.diverged_advice,
         )
-        return side.run(standard, model, watch)
+        return solver.run(standard, model, watch)
 
 
 @dataclass(frozen=True)
 class ImplicitALS(Estimator):
-    """What a user would take next, from clicks, plays or purchases: every blank is a weak zero.
+    """Matrix factorization of implicit feedback (clicks, plays, purchases), fitted by alternating least squares.
+
+    Unobserved user-item pairs are treated as zeros with a low confidence.
+
+    Parameters
+    ----------
+    factors : int, default 64
+        Number of latent factors.
+    epochs : int, default 10
+        Maximum number of epochs, each one pass over users and items.
+    alpha0 : float, default 0.2
+        Confidence of unobserved pairs; the confidence of an event is its value.
+    l2 : float, default 1.6
+        L2 penalty, multiplied by the row's support to the power nu.
+    nu : float, default 0.25
+        Exponent of the support in the penalty: 0 for a constant penalty, 1 for a proportional one.
+    init_std : float, default 0.1
+        Standard deviation of the initial factors, before division by sqrt(factors).
+    cg_steps : int, default 3
+        Conjugate gradient steps per row and epoch.
+    patience : int, default 3
+        Epochs without improvement of the validation score before stopping.
+
+    Notes
+    -----
+    The score and the objective::
 
         x = p_u . q_i
         minimize  sum over events of w (1 - x)^2 + alpha0 sum over all pairs of x^2
                   + l2 sum_u (n_u + alpha0 n_items)^nu |p_u|^2 + l2 sum_i (n_i + alpha0 n_users)^nu |q_i|^2
 
-    w is the event's value times its weight; a negative w is a dislike: target 0, confidence |w|. n counts the events of
-    a user or item; see `models.losses`. On a handful of events the penalty wins, and all vectors are zero.
-    Sources: Hu, Koren & Volinsky 2008; Rendle et al. 2021 (alpha0 and nu).
+    w is the event's value times its weight. An event with negative w is a dislike: its target is 0 and its confidence
+    is the absolute value of w. n_u and n_i are the numbers of events of a user and an item; see
+    `cofactor.models.losses`. With very few events the penalty dominates, and all factors are zero.
 
+    References
+    ----------
+    Hu, Koren & Volinsky 2008, "Collaborative filtering for implicit feedback datasets".
+    Rendle et al. 2021, "Revisiting the performance of iALS on item recommendation benchmarks" (alpha0 and nu).
+
+    Examples
+    --------
     >>> import cofactor
     >>> pairs = [(u, i) for u in range(20) for i in range(20) if u != i and (u + i) % 2 == 0]      # two tastes
     >>> events = cofactor.Interactions.from_columns(*zip(*pairs), kind="events")
     >>> rec = cofactor.Recommender.fit(ImplicitALS(factors=2), events)
-    >>> rec.recommend(0, n=1)["item"].to_list()                      # the one that others of the same taste had
+    >>> rec.recommend(0, n=1)["item"].to_list()                      # the item of the same taste that is missing
     [0]
     """
 
@@ -121,16 +214,30 @@ class ImplicitALS(Estimator):
     factors: int = parameter(64, FACTORS, low=1, high=1024, log=True, search=(8, 256))
     epochs: int = parameter(10, EPOCHS, low=1, high=1000, search=(5, 20))
     alpha0: float = parameter(
-        0.2, "confidence of a blank, where an event has its value", low=1e-6, high=10, log=True, search=(0.01, 2)
+        0.2,
+        "confidence of unobserved pairs; the confidence of an event is its value",
+        low=1e-6,
+        high=10,
+        log=True,
+        search=(0.01, 2),
     )
     l2: float = parameter(
-        1.6, "penalty, times the row's support to the power nu", low=1e-9, high=1e4, log=True, search=(0.3, 10)
+        1.6,
+        "L2 penalty, multiplied by the row's support to the power nu",
+        low=1e-9,
+        high=1e4,
+        log=True,
+        search=(0.3, 10),
     )
     nu: float = parameter(
-        0.25, "how the penalty grows with support: 0 not at all, 1 in proportion", low=0, high=2, search=(0, 0.6)
+        0.25,
+        "exponent of the support in the penalty: 0 for a constant penalty, 1 for a proportional one",
+        low=0,
+        high=2,
+        search=(0, 0.6),
     )
     init_std: float = parameter(
-        0.1, "standard deviation of the first factors, over sqrt(factors)", low=1e-6, high=10, log=True
+        0.1, "standard deviation of the initial factors, before division by sqrt(factors)", low=1e-6, high=10, log=True
     )
     cg_steps: int = parameter(3, STEPS, low=1, high=100)
     patience: int = parameter(3, PATIENCE, low=1, high=1000)
@@ -146,15 +253,43 @@ class ImplicitALS(Estimator):
         init_model: FactorModel | None = None,
         callback: EpochCallback | None = None,
     ) -> FactorModel:
-        """A FactorModel without biases whose users are the exact minimizers given its items.
+        """Fit the model on events.
 
-        `init_model`: a model of the same ids and width to go on from. Raises KindError for ratings, DataError for no
-        rows, ParameterError for another init_model, DivergedError.
+        Parameters
+        ----------
+        interactions : Interactions
+            Table of events.
+        seed : int, default 0
+            Seed of the initial factors; the same seed gives identical results.
+        validation : Interactions, optional
+            Held-out rows with the same ids. If given, the model of the epoch with the best validation score is
+            returned.
+        init_model : FactorModel, optional
+            Model with the same ids and number of factors to continue from.
+        callback : callable, optional
+            Called with an `Epoch` after each epoch.
+
+        Returns
+        -------
+        FactorModel
+            Model without biases; its users are the exact minimizers given its items, so that folding in a user's
+            history gives the user's trained factors.
+
+        Raises
+        ------
+        KindError
+            If the table or `validation` holds ratings.
+        DataError
+            If the table has no rows or all weights are 0, or if `validation` has other ids or no rows.
+        ParameterError
+            If `init_model` has another shape.
+        DivergedError
+            If the loss or an array of the model is not finite.
         """
         self.require(interactions)
         loss = EventsLoss(alpha0=self.alpha0, l2=self.l2, nu=self.nu)
-        side = _Alternation(loss, self.factors, self.cg_steps, 0.0, None, 1.0)
-        model = init_model or _random_start(interactions, self.factors, self.init_std / self.factors**0.5, seed)
+        solver = _AlternatingSolver(loss, self.factors, self.cg_steps, 0.0, None, 1.0)
+        model = init_model or _initial_model(interactions, self.factors, self.init_std / self.factors**0.5, seed)
         watch = Watch(
             interactions,
             epochs=self.epochs,
@@ -163,13 +298,15 @@ class ImplicitALS(Estimator):
             callback=callback,
             advice=self.diverged_advice,
         )
-        return side.run(interactions, model, watch)
+        return solver.run(interactions, model, watch)
 
 
-def _random_start(interactions: Interactions, factors: int, sd: float, seed: int) -> FactorModel:
-    def normal(n: int, what: str) -> Float32:
-        drawn = random_stream(seed, what).standard_normal((n, factors), dtype=np.float32)
-        return drawn * np.float32(sd)
+def _initial_model(interactions: Interactions, factors: int, std: float, seed: int) -> FactorModel:
+    """Return a model with normally distributed factors and zero biases."""
+
+    def normal(n: int, stream_name: str) -> Float32:
+        values = random_stream(seed, stream_name).standard_normal((n, factors), dtype=np.float32)
+        return values * np.float32(std)
 
     return FactorModel(
         normal(interactions.n_users, "user factors"),
@@ -180,10 +317,11 @@ def _random_start(interactions: Interactions, factors: int, sd: float, seed: int
 
 
 @dataclass(frozen=True)
-class _Alternation:
-    """Half-steps to and fro. Unknowns are kept as one array per side: [factors, bias if any, padding].
+class _AlternatingSolver:
+    """Alternating half-steps over users and items.
 
-    Ratings and `mean` are in the unit `unit`; `scale` and the model that it returns are not.
+    The unknowns of each side are one array with columns [factors, bias if any, padding]. Ratings and `mean` are divided
+    by `unit`; `scale` and the returned model are in the original unit.
     """
 
     loss: Loss
@@ -194,57 +332,63 @@ class _Alternation:
     unit: float
 
     def run(self, interactions: Interactions, model: FactorModel, watch: Watch) -> FactorModel:
+        """Alternate until `watch` stops the fit, and return the chosen model."""
         n_users, n_items = interactions.n_users, interactions.n_items
         if model.user_factors.shape != (n_users, self.factors) or model.n_items != n_items:
             raise ParameterError(
-                f"init_model must have {n_users} users, {n_items} items and {self.factors} factors, not {model!r}"
+                f"init_model must have {n_users} users, {n_items} items and {self.factors} factors; got {model!r}"
             )
         by_user, by_item = self.loss.entries(interactions.by_user), self.loss.entries(interactions.by_item)
         users, items = (
-            self._joined(model.user_factors, model.user_bias),
-            self._joined(model.item_factors, model.item_bias),
+            self._unknowns(model.user_factors, model.user_bias),
+            self._unknowns(model.item_factors, model.item_bias),
         )
         user_penalty = self.loss.penalty(by_user.counts, n_items)
         item_penalty = self.loss.penalty(by_item.counts, n_users)
-        without = by_item.counts == 0
-        finished = lambda: self._finished(users, items, by_user, user_penalty, without)  # noqa: E731
-        number, going = 0, True
-        while going:
+        empty_items = by_item.counts == 0
+        current_model = lambda: self._model(users, items, by_user, user_penalty, empty_items)  # noqa: E731
+        number, running = 0, True
+        while running:
             number += 1
             self._half_step(users, by_user, user_penalty, items)
             squares = self._half_step(items, by_item, item_penalty, users)
-            going = watch.goes_on(number, squares / len(interactions) * self.unit**2, finished)
-        chosen = watch.chosen(finished)
+            running = watch.goes_on(number, squares / len(interactions) * self.unit**2, current_model)
+        chosen = watch.chosen(current_model)
         if not all(np.isfinite(array).all() for array in chosen.arrays().values()):
             raise DivergedError(number, float("nan"), watch.advice)
         return chosen
 
-    def _joined(self, factors: Float32, bias: Float32) -> Float32:
-        joined = np.zeros((len(factors), self.loss.width(self.factors)), np.float32)
-        joined[:, : self.factors] = factors
+    def _unknowns(self, factors: Float32, bias: Float32) -> Float32:
+        """Return the array [factors, bias if any, padding]."""
+        unknowns = np.zeros((len(factors), self.loss.width(self.factors)), np.float32)
+        unknowns[:, : self.factors] = factors
         if self._has_bias:
-            joined[:, self.factors] = bias
-        return joined
+            unknowns[:, self.factors] = bias
+        return unknowns
 
     @property
     def _has_bias(self) -> bool:
+        """Whether the unknowns have a bias column."""
         return isinstance(self.loss, RatingsLoss) and self.loss.l2_bias is not None
 
-    def _bias(self, joined: Float32) -> Float32:
-        return joined[:, self.factors] if self._has_bias else np.zeros(len(joined), np.float32)
+    def _bias(self, unknowns: Float32) -> Float32:
+        """Return the bias column, or zeros if there is none."""
+        return unknowns[:, self.factors] if self._has_bias else np.zeros(len(unknowns), np.float32)
 
     def _half_step(self, own: Float32, entries: SparseRows, penalty: Float32, other: Float32) -> float:
+        """Improve the rows of one side in place with the other fixed; return the sum of squared errors."""
         side = self.loss.side(other[:, : self.factors], self._bias(other), self.mean)
         return improve(own, entries, penalty, side, steps=self.cg_steps)
 
-    def _finished(
-        self, users: Float32, items: Float32, by_user: SparseRows, penalty: Float32, without: Bool
+    def _model(
+        self, users: Float32, items: Float32, by_user: SparseRows, penalty: Float32, empty_items: Bool
     ) -> FactorModel:
-        """The model as it stands, after one exact user half-step: so a user's own history folds in to its row.
+        """Return the current model after one exact half-step for users, so that folding in a user's history is exact.
 
-        Items without rows (`without`) are at the minimum of their penalty, zero, which a few steps only approach.
+        Items without rows (`empty_items`) are set to zero, the minimum of their penalty, which conjugate gradient
+        steps only approach.
         """
-        items = np.where(without[:, None], np.float32(0), items)
+        items = np.where(empty_items[:, None], np.float32(0), items)
         exact = np.empty_like(users)
         side = self.loss.side(items[:, : self.factors], self._bias(items), self.mean)
         solve(exact, by_user, penalty, side)

@@ -1,4 +1,8 @@
-"""What all estimators share: hyper-parameters as typed fields, and how a fit is watched and stopped."""
+"""Base class of estimators, declaration of hyper-parameters, and monitoring of fits.
+
+A hyper-parameter is declared once, as a typed field with its meaning and range; the command line, the HTTP schema and
+the hyper-parameter search read the fields.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +39,7 @@ __all__ = [
 T = TypeVar("T")
 
 Learns: TypeAlias = Kind | Literal["any"]
-"""What an estimator learns from: one kind of table, or "any", each in its own way."""
+"""Kind of table that an estimator accepts: "ratings", "events", or "any" for both."""
 
 
 def parameter(
@@ -48,43 +52,76 @@ def parameter(
     choices: tuple[str, ...] = (),
     search: tuple[float, float] | None = None,
 ) -> Any:
-    """A hyper-parameter: its default, what it means (with its unit), and the range it may take.
+    """Declare a hyper-parameter as a dataclass field with its default, meaning and range.
 
-    `low` and `high` are inclusive; `log` says that tuning should search it on a logarithmic scale. A text is one of
-    its `choices`. `search`: the narrower range that tuning looks through, for what is worth tuning.
+    Parameters
+    ----------
+    default : object
+        Default value; its type is the type that values must have.
+    meaning : str
+        Description with the unit, as the command line and the HTTP schema print it.
+    low, high : float, optional
+        Smallest and largest allowed value, both inclusive; None for no limit.
+    log : bool, default False
+        Whether a hyper-parameter search should use a logarithmic scale.
+    choices : tuple of str, default ()
+        Allowed values of a text; empty for no restriction.
+    search : tuple of (float, float), optional
+        Range of a hyper-parameter search, within `low` and `high`; None to exclude it from the search.
 
+    Returns
+    -------
+    dataclasses.Field
+        Field with the default and, as metadata, the other arguments.
+
+    Examples
+    --------
     >>> from dataclasses import fields
     >>> from cofactor.estimators import BiasedMF
-    >>> rate = {spec.name: spec for spec in fields(BiasedMF)}["learning_rate"]
-    >>> rate.default, rate.metadata["low"], rate.metadata["high"], rate.metadata["search"]
+    >>> spec = {spec.name: spec for spec in fields(BiasedMF)}["learning_rate"]
+    >>> spec.default, spec.metadata["low"], spec.metadata["high"], spec.metadata["search"]
     (0.02, 1e-06, 10, (0.005, 0.1))
     """
-    about = {"meaning": meaning, "low": low, "high": high, "log": log, "choices": choices, "search": search}
-    return field(default=default, metadata=about)
+    metadata = {"meaning": meaning, "low": low, "high": high, "log": log, "choices": choices, "search": search}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
 class Estimator:
-    """A way to learn, as a value: it prints, compares and goes to and from JSON.
+    """Base class of estimators: an immutable specification whose fields are the hyper-parameters.
 
-    Class attributes: `name` (kebab case, as on the command line), `kind` (what it learns from), `personal` (different
-    users get different items), `exact_fold_in` (a training user's history folds in to that user's own row). The fields
-    are hyper-parameters; making one raises ParameterError where a value is not in its range.
+    Estimators can be printed, compared and serialized to JSON. A value outside its range raises ParameterError.
 
-        fit(interactions, *, seed=0, validation=None, init_model=None, callback=None) -> a model of `models`
+    Attributes
+    ----------
+    name : str
+        Name in kebab case, as on the command line.
+    kind : {"ratings", "events", "any"}
+        Kind of table that `fit` accepts.
+    personal : bool
+        Whether recommendations differ between users.
+    exact_fold_in : bool
+        Whether folding in the history of a training user gives that user's trained representation exactly.
 
-        seed: from 0 on; the same seed gives the same bits
-        validation: rows held out, with the ids of `interactions`: the epoch that is best on them is kept
-        init_model: a model of the same ids and settings to go on from
-        callback: told of each `Epoch`
+    Notes
+    -----
+    Each subclass has a method `fit` with this signature, which returns a model of `cofactor.models`::
 
-    `fit` raises KindError for the other kind of table, DataError for a table without rows or without any weight above
-    0, and DivergedError where numbers stop being finite. What nothing iterates over has no use for the last three, nor
-    for a seed.
+        fit(interactions, *, seed=0, validation=None, init_model=None, callback=None)
 
+    - `seed`: integer from 0; the same seed gives bit-identical results.
+    - `validation`: held-out rows with the ids of `interactions`; the model of the best epoch is returned.
+    - `init_model`: model with the same ids and hyper-parameters to continue from.
+    - `callback`: called with an `Epoch` after each epoch.
+
+    `fit` raises KindError for the other kind of table, DataError for a table without rows or without a nonzero weight,
+    and DivergedError if numbers become non-finite. Estimators that are not iterative ignore the keyword arguments.
+
+    Examples
+    --------
     >>> import cofactor
-    >>> one = cofactor.BiasedMF(factors=20)
-    >>> one == cofactor.BiasedMF().with_settings(factors=20), one.name, one.kind
+    >>> estimator = cofactor.BiasedMF(factors=20)
+    >>> estimator == cofactor.BiasedMF().with_settings(factors=20), estimator.name, estimator.kind
     (True, 'biased-mf', 'ratings')
     """
 
@@ -96,13 +133,20 @@ class Estimator:
     def __post_init__(self) -> None:
         for spec in fields(self):
             value = getattr(self, spec.name)
-            if isinstance(value, np.generic):  # numbers of NumPy neither print nor go to JSON like plain ones
+            if isinstance(value, np.generic):  # NumPy scalars print differently and cannot be serialized to JSON
                 object.__setattr__(self, spec.name, value := value.item())
-            _check(type(self).name, spec, value)
+            _check_value(type(self).name, spec, value)
 
     def to_json(self) -> str:
-        """Its name and every hyper-parameter, as it stands in a file.
+        """Return the name and all hyper-parameters as JSON, as they are stored in files.
 
+        Returns
+        -------
+        str
+            JSON object with the key "estimator" and one key per hyper-parameter.
+
+        Examples
+        --------
         >>> import cofactor
         >>> cofactor.Bias().to_json()
         '{"estimator": "bias", "damping": 5.0}'
@@ -111,12 +155,12 @@ class Estimator:
 
     @property
     def diverged_advice(self) -> str:
-        """What a DivergedError of this estimator advises: the hyper-parameters that it has, or a look at the data.
+        """Advice for a DivergedError: which hyper-parameters to change, and to check the data.
 
         Returns
         -------
         str
-            Each hyper-parameter that it names is a field of the estimator.
+            The advice; each hyper-parameter in it is a field of this estimator.
 
         Examples
         --------
@@ -124,58 +168,88 @@ class Estimator:
         >>> cofactor.BiasedMF().diverged_advice
         'lower learning_rate, raise l2, or look for values or weights that are far off the others'
         """
-        known = {spec.name for spec in fields(self)}
+        names = {spec.name for spec in fields(self)}
         changes = [
             f"{verb} {name}"
             for verb, name in (("lower", "learning_rate"), ("raise", "l2"), ("raise", "weight_decay"))
-            if name in known
+            if name in names
         ]
         return (
             ", ".join(changes) + (", or " if changes else "") + "look for values or weights that are far off the others"
         )
 
     def with_settings(self, **settings: Any) -> Self:
-        """The same estimator with some hyper-parameters changed.
+        """Return a copy of the estimator with some hyper-parameters changed.
 
-        Raises ParameterError for an unknown name, which lists those there are, and for a value out of its range.
+        Parameters
+        ----------
+        **settings : object
+            New values by the name of the hyper-parameter.
+
+        Returns
+        -------
+        Estimator
+            Estimator of the same class.
+
+        Raises
+        ------
+        ParameterError
+            For an unknown name (the message lists the available ones) and for a value outside its range.
+
+        Examples
+        --------
+        >>> import cofactor
+        >>> cofactor.Bias().with_settings(damping=10)
+        Bias(damping=10)
         """
-        known = {spec.name for spec in fields(self)}
+        names = {spec.name for spec in fields(self)}
         for name in settings:
-            if name not in known:
-                raise ParameterError(f"{self.name} has no setting {name!r}; it has {', '.join(sorted(known))}")
-        return type(self)(**{**{k: getattr(self, k) for k in known}, **settings})
+            if name not in names:
+                raise ParameterError(f"{self.name} has no setting {name!r}; it has {', '.join(sorted(names))}")
+        return replace(self, **settings)
 
     def require(self, interactions: Interactions) -> None:
-        """Ratings and events are never mixed up silently: KindError says how to convert.
+        """Raise unless this estimator can be fitted on a table.
 
-        Raises DataError for a table without rows, or where the weight of every row is 0.
+        Parameters
+        ----------
+        interactions : Interactions
+            Table to check.
+
+        Raises
+        ------
+        KindError
+            If the table is of the other kind; the message says how to convert it.
+        DataError
+            If the table has no rows or all weights are 0.
         """
         if len(require_interactions("interactions", interactions)) == 0:
             raise DataError("the table is empty: no rows to learn from")
         if interactions.weights is not None and not interactions.weights.any():
-            raise DataError("the weight of every row is 0: there is nothing to learn from")
+            raise DataError("the weight of every row is 0; at least one row must have a nonzero weight")
         if self.kind in ("any", interactions.kind):
             return
         if self.kind == "events":
             raise KindError(
-                f"{self.name} learns from events (clicks, plays, purchases), and these are ratings; say which count "
-                "as liked: ratings.to_events(min_rating=4), on the command line --min-rating 4"
+                f"{self.name} learns from events (clicks, plays, purchases), but the table holds ratings; to treat "
+                "ratings of 4 and up as likes: ratings.to_events(min_rating=4), on the command line --min-rating 4"
             )
-        raise KindError(f"{self.name} learns from ratings, and these are events; try implicit-als")
+        raise KindError(f"{self.name} learns from ratings, but the table holds events; try implicit-als")
 
 
-def _check(name: str, spec: Field[Any], value: Any) -> None:
-    low, high, choices = (spec.metadata.get(name) for name in ("low", "high", "choices"))
+def _check_value(name: str, spec: Field[Any], value: Any) -> None:
+    """Raise ParameterError unless a hyper-parameter's value has the type of its default and is within its range."""
+    low, high, choices = (spec.metadata.get(key) for key in ("low", "high", "choices"))
     if choices:
         checks.choice(f"{name}: {spec.name}", value, choices)
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if type(spec.default) is int:
         checks.whole_number(f"{name}: {spec.name}", value)
     if type(spec.default) is float:
         checks.finite_number(f"{name}: {spec.name}", value)
     if type(spec.default) is bool and not isinstance(value, bool):
         raise ParameterError(f"{name}: {spec.name} must be true or false, not {checks.shown(value)}")
-    if not number:
+    if not is_number:
         return
     if (low is not None and value < low) or (high is not None and value > high):
         upper = "" if high is None else f" to {high:g}"
@@ -183,10 +257,10 @@ def _check(name: str, spec: Field[Any], value: Any) -> None:
 
 
 def standardized(ratings: Interactions) -> tuple[Interactions, float]:
-    """The ratings in the unit in which estimators learn, and that unit; see `Scale.unit`.
+    """Divide ratings by the unit of their scale (`Scale.unit`), so that hyper-parameters do not depend on the scale.
 
-    Learning rates, penalties and priors then mean the same on every scale. Ratings from 1 to 5 are returned
-    as they are.
+    Learning rates, penalties and priors then have the same effect on every scale. Ratings from 1 to 5 are returned
+    unchanged.
 
     Parameters
     ----------
@@ -196,7 +270,8 @@ def standardized(ratings: Interactions) -> tuple[Interactions, float]:
     Returns
     -------
     tuple of (Interactions, float)
-        The same rows with values and scale divided by the unit, and the unit.
+        The same rows with values and scale divided by the unit, and the unit. (A table of events is returned
+        unchanged, with unit 1.)
 
     Examples
     --------
@@ -216,17 +291,25 @@ def standardized(ratings: Interactions) -> tuple[Interactions, float]:
 
 @dataclass(frozen=True)
 class Epoch:
-    """How far a fit is: what `callback` is told.
+    """Progress of a fit after an epoch: the argument of `callback`.
 
-    Attributes:
+    Attributes
+    ----------
+    number : int
+        Number of this epoch, counted from 1.
+    of : int
+        Maximum number of epochs.
+    loss : float
+        Mean training loss per row during the epoch, without penalties: squared error, or -ln sigmoid for bpr, or
+        cross-entropy for neural-mf with head="classification".
+    validation : float or None
+        RMSE (ratings, lower is better) or recall@20 (events, higher is better) on the validation rows; None if there
+        are none.
+    seconds : float
+        Seconds since the start of the fit.
 
-        number, of: this epoch, counted from 1, and how many are planned.
-        loss: the mean over rows of the squared error met during the epoch, penalties apart (bpr: -ln sigmoid;
-            neural-mf with levels: cross-entropy).
-        validation: RMSE (ratings, lower is better) or recall@20 (events, higher is better) on the
-            validation part, or None without one.
-        seconds: since the fit began.
-
+    Examples
+    --------
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
     >>> seen = []
@@ -246,11 +329,34 @@ EpochCallback: TypeAlias = Callable[[Epoch], None]
 
 
 class Watch:
-    """Follows a fit: reports epochs, raises DivergedError, keeps the best model and says when to stop.
+    """Monitor of an iterative fit: reports epochs, detects divergence, keeps the best model and stops early.
 
-    Raises DataError where the validation part has other ids or nothing to score by, KindError where it is of the other
-    kind. Without one, all epochs are run and the last model is the chosen one.
+    Without validation rows all epochs run and the last model is returned.
 
+    Parameters
+    ----------
+    interactions : Interactions
+        Training table.
+    epochs : int
+        Maximum number of epochs.
+    patience : int
+        Epochs without improvement of the validation score before stopping.
+    validation : Interactions or None
+        Held-out rows with the ids of `interactions`.
+    callback : callable or None
+        Called with an `Epoch` after each epoch.
+    advice : str
+        Advice in the message of a DivergedError.
+
+    Raises
+    ------
+    DataError
+        If `validation` has other ids, or no rows to score a model on.
+    KindError
+        If `validation` is of the other kind.
+
+    Examples
+    --------
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
     >>> watch = Watch(ratings, epochs=2, patience=1, validation=None, callback=None, advice="raise l2")
@@ -274,22 +380,42 @@ class Watch:
         if validation is not None and not (
             validation.users.equals(interactions.users) and validation.items.equals(interactions.items)
         ):
-            raise DataError("the validation part must have the same ids as the training part; cut it with a split")
+            raise DataError("validation must have the same ids as the training table; create both with a split")
         if validation is not None and validation.kind != interactions.kind:
-            raise KindError(f"the validation part holds {validation.kind}, the training part {interactions.kind}")
+            raise KindError(
+                f"validation holds {validation.kind}, but the training table holds {interactions.kind}; "
+                "both must be of the same kind"
+            )
         if validation is not None and len(liked(validation)) == 0:
-            raise DataError("the validation part has no rows to score a model by")
+            raise DataError("validation has no rows to score a model on")
         self.training, self.validation = interactions, validation
         self.epochs, self.patience, self.callback = epochs, patience, callback
         self.advice = advice
-        self.began = time.perf_counter()
+        self.start = time.perf_counter()
         self.best: tuple[float, Any] | None = None
         self.since_best = 0
 
     def goes_on(self, number: int, loss: float, model: Callable[[], Any]) -> bool:
-        """Tell it of an epoch; `model` makes the model as it is now (only called with a validation part).
+        """Record an epoch and return whether the fit should continue.
 
-        True where another epoch is worth it. Raises DivergedError where the loss is not finite.
+        Parameters
+        ----------
+        number : int
+            Number of the epoch, counted from 1.
+        loss : float
+            Mean training loss of the epoch.
+        model : callable
+            Function that returns the current model; it is called only if there are validation rows.
+
+        Returns
+        -------
+        bool
+            False after the last epoch, and after `patience` epochs without improvement.
+
+        Raises
+        ------
+        DivergedError
+            If the loss is not finite.
         """
         if not np.isfinite(loss):
             raise DivergedError(number, loss, self.advice)
@@ -303,15 +429,27 @@ class Watch:
             else:
                 self.since_best += 1
         if self.callback is not None:
-            self.callback(Epoch(number, self.epochs, loss, score, time.perf_counter() - self.began))
+            self.callback(Epoch(number, self.epochs, loss, score, time.perf_counter() - self.start))
         return number < self.epochs and self.since_best < self.patience
 
     def chosen(self, last: Callable[[], T]) -> T:
-        """The best model on the validation part; the last one without a validation part."""
+        """Return the model with the best validation score, or the last model if there are no validation rows.
+
+        Parameters
+        ----------
+        last : callable
+            Function that returns the last model.
+
+        Returns
+        -------
+        model
+            The chosen model.
+        """
         return last() if self.best is None else self.best[1]
 
 
 def _validation_score(model: Any, training: Interactions, validation: Interactions) -> float:
+    """Return the RMSE for ratings, or recall@20 (normalized by at most 20 relevant items) for events."""
     if validation.kind == "ratings":
         assert isinstance(model, PredictsRatings)
         ratings = model.predict(UserBatch.trained(validation.u, training.by_user, validation.times), validation.i)
@@ -326,8 +464,20 @@ def _validation_score(model: Any, training: Interactions, validation: Interactio
 
 
 def liked(interactions: Interactions) -> Interactions:
-    """The rows that a good ranking should find: all but dislikes, and all of a table of ratings; maybe none.
+    """Select the relevant rows for ranking metrics: events with a positive weight, or all rows of ratings.
 
+    Parameters
+    ----------
+    interactions : Interactions
+        Table of ratings or events.
+
+    Returns
+    -------
+    Interactions
+        The rows that are not dislikes; possibly none.
+
+    Examples
+    --------
     >>> events = Interactions.from_columns([0, 0], ["liked", "disliked"], weights=[1, -1], kind="events")
     >>> liked(events).frame()["item"].to_list()
     ['liked']
@@ -338,10 +488,24 @@ def liked(interactions: Interactions) -> Interactions:
 
 
 def item_evidence(estimator: Any, interactions: Interactions) -> Bool | None:
-    """Items that a model of this estimator knows something about after a fit; None for all.
+    """Mask of the items that a fitted model has data about.
 
-    An item is known from a row with a weight other than 0, or from its features.
+    An item has data if it has a row with a nonzero weight, or if the estimator uses item features.
 
+    Parameters
+    ----------
+    estimator : Estimator
+        Estimator that is fitted.
+    interactions : Interactions
+        Training table.
+
+    Returns
+    -------
+    ndarray of shape (n_items,), bool, or None
+        The mask; None if all items have data.
+
+    Examples
+    --------
     >>> import cofactor
     >>> table = cofactor.Interactions.from_columns([1, 2], ["alien", "heat"], kind="events").select([True, False])
     >>> item_evidence(cofactor.ItemKNN(), table).tolist()

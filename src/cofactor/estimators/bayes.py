@@ -1,4 +1,7 @@
-"""Bayesian matrix factorization by Gibbs sampling: not one set of factors, but all that the ratings allow."""
+"""Bayesian matrix factorization of ratings by Gibbs sampling.
+
+Predictions are averages over posterior samples, and the samples give predictive distributions.
+"""
 
 from __future__ import annotations
 
@@ -29,23 +32,62 @@ __all__ = ["BayesianMF"]
 
 @dataclass(frozen=True)
 class BayesianMF(Estimator):
-    """All the factorizations that the ratings allow, averaged: a prior on everything, and draws from the posterior.
+    """Bayesian matrix factorization of ratings, fitted by Gibbs sampling.
 
-        r = mean + b_u + b_i + p_u . q_i + mood_(u, t) + noise,    noise ~ N(0, 1 / (w alpha a_u c_i))
+    The predictions are averages over posterior samples; the model also returns predictive distributions.
+
+    Parameters
+    ----------
+    factors : int, default 15
+        Number of latent factors of each posterior sample.
+    iterations : int, default 140
+        Number of Gibbs iterations, including burn-in.
+    burn_in : int, default 40
+        Number of initial iterations that are discarded.
+    implicit : bool, default True
+        Whether to model which items a user rated, and which users rated an item (SVD++).
+    user_features : tuple of str, default ()
+        Columns of the user table to use as features, separated by commas.
+    item_features : tuple of str, default ()
+        Columns of the item table to use as features, separated by commas.
+    time_bin : int, default 0
+        Length of a session in seconds; ratings of a user in one session share a bias; 0 to disable.
+    kept_samples : int, default 32
+        Number of posterior samples stored for predictive distributions, evenly spaced.
+    init_std : float, default 0.1
+        Standard deviation of the initial factors.
+    patience : int, default 1000
+        Iterations without improvement of the validation score before stopping.
+
+    Notes
+    -----
+    The likelihood, and the prior of users::
+
+        r = mean + b_u + b_i + p_u . q_i + b_(u, t) + noise,    noise ~ N(0, 1 / (w alpha a_u c_i))
         [p_u, b_u] ~ N(mu + sum over u's items y_j / sqrt(n_u) + sum over u's features z_f, diag(precision)^-1)
 
-    Items alike, with what having been rated by each user adds (`implicit`: SVD++ and its flipped side); mu and
-    precision have normal-gamma priors, a_u and c_i are gamma-distributed around 1: some people and some items are
-    harder to predict. w is a rating's weight. One user, one item or one rating is enough: then the priors speak.
+    The prior of items has the same form, with a term for each user who rated the item (`implicit`: SVD++ for both
+    sides). mu and precision have normal-gamma priors; a_u and c_i have gamma priors with mean 1, so that some users and
+    items can be harder to predict. w is the weight of a rating. A single user, item or rating is enough to fit the
+    model; the priors then dominate.
 
-    `user_features` and `item_features` are columns of the user and item tables (see `data.features.indicators`); each
-    indicator adds a vector of its own to the prior mean of whoever has it, so that a film that nobody rated yet is
-    expected to be like its genres. `time_bin` adds a bias b_(u, t) for every sitting of a user: known where that user
-    rated something else in the same bin, before or after, so it helps to fill gaps, not to foretell.
+    `user_features` and `item_features` are columns of the user and item tables (see `cofactor.data.features`). Each
+    indicator adds a vector to the prior mean of its rows, so that an item without ratings is predicted from, for
+    example, its genres. `time_bin` adds a session bias b_(u, t) for each user and time bin. It can be estimated only if
+    the user has other ratings in the same bin, before or after: it helps to impute missing ratings, not to forecast.
 
-    Sources: Salakhutdinov & Mnih 2008, here with a diagonal precision in place of their Wishart prior; Koren 2008
-    (implicit); Agarwal & Chen 2009 (features as a regression prior); Koren 2009, section 4 (time); Rendle et al. 2019.
+    The precision matrix is diagonal, where Salakhutdinov & Mnih use a Wishart prior.
 
+    References
+    ----------
+    Salakhutdinov & Mnih 2008, "Bayesian probabilistic matrix factorization using Markov chain Monte Carlo".
+    Koren 2008, "Factorization meets the neighborhood", section 4 (implicit feedback).
+    Agarwal & Chen 2009, "Regression-based latent factor models" (features).
+    Koren 2009, "Collaborative filtering with temporal dynamics", section 4 (time).
+    Rendle, Zhang & Koren 2019, "On the difficulty of evaluating baselines" (implicit feedback on both sides).
+
+    Examples
+    --------
     >>> import numpy as np
     >>> import cofactor
     >>> pairs = [(u, i) for u in range(20) for i in range(20) if u != i]
@@ -53,36 +95,43 @@ class BayesianMF(Estimator):
     >>> ratings = cofactor.Interactions.from_columns(*zip(*pairs), stars)
     >>> model = BayesianMF(factors=2, iterations=60, burn_in=20).fit(ratings)
     >>> from cofactor.models.user_batch import UserBatch
-    >>> whole = model.distribution(UserBatch.trained([0, 0], ratings.by_user), np.int32([0, 3]))
-    >>> whole.at_least(5).round(1).tolist()       # the chance of 5 stars: of a rating withheld, and of a known 1
+    >>> distribution = model.distribution(UserBatch.trained([0, 0], ratings.by_user), np.int32([0, 3]))
+    >>> distribution.at_least(5).round(1).tolist()       # probability of 5 stars: a held-out pair, and a rating of 1
     [1.0, 0.0]
     """
 
     name: ClassVar[str] = "bayesian-mf"
     kind: ClassVar[Kind] = "ratings"
 
-    factors: int = parameter(15, "the width of the factors of one draw", low=1, high=256, log=True, search=(5, 40))
-    iterations: int = parameter(140, "draws of everything, the first ones included", low=2, high=100_000)
-    burn_in: int = parameter(40, "first draws that are thrown away", low=1, high=10_000)
-    implicit: bool = parameter(default=True, meaning="whether having rated at all says something, for users and items")
-    user_features: tuple[str, ...] = parameter((), "columns of the user table to learn from, with commas")
-    item_features: tuple[str, ...] = parameter((), "columns of the item table to learn from, with commas")
-    time_bin: int = parameter(
-        0, "seconds; what a user rates within one bin shares a mood, 0 for none", low=0, high=86_400
+    factors: int = parameter(
+        15, "number of latent factors of each posterior sample", low=1, high=256, log=True, search=(5, 40)
     )
-    kept_samples: int = parameter(32, "draws kept for distributions, evenly spaced", low=1, high=1000)
-    init_std: float = parameter(0.1, "standard deviation of the first factors", low=1e-6, high=10, log=True)
+    iterations: int = parameter(140, "number of Gibbs iterations, including burn-in", low=2, high=100_000)
+    burn_in: int = parameter(40, "number of initial iterations that are discarded", low=1, high=10_000)
+    implicit: bool = parameter(
+        default=True, meaning="whether to model which items a user rated, and which users rated an item (SVD++)"
+    )
+    user_features: tuple[str, ...] = parameter((), "columns of the user table to use as features, separated by commas")
+    item_features: tuple[str, ...] = parameter((), "columns of the item table to use as features, separated by commas")
+    time_bin: int = parameter(
+        0,
+        "length of a session in seconds; ratings of a user in one session share a bias; 0 to disable",
+        low=0,
+        high=86_400,
+    )
+    kept_samples: int = parameter(
+        32, "number of posterior samples stored for predictive distributions, evenly spaced", low=1, high=1000
+    )
+    init_std: float = parameter(0.1, "standard deviation of the initial factors", low=1e-6, high=10, log=True)
     patience: int = parameter(
-        1_000, "iterations without a better validation score before stopping", low=1, high=100_000
+        1_000, "iterations without improvement of the validation score before stopping", low=1, high=100_000
     )
 
     def __post_init__(self) -> None:
         for side in ("user_features", "item_features"):
             names = getattr(self, side)
             if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name for name in names):
-                raise ParameterError(
-                    f"{self.name}: {side} must be a list of names of columns, not {checks.shown(names)}"
-                )
+                raise ParameterError(f"{self.name}: {side} must be a list of column names, not {checks.shown(names)}")
             object.__setattr__(self, side, tuple(dict.fromkeys(names)))
         super().__post_init__()
 
@@ -97,18 +146,44 @@ class BayesianMF(Estimator):
         init_model: BayesianModel | None = None,
         callback: EpochCallback | None = None,
     ) -> BayesianModel:
-        """A BayesianModel. `init_model` is not used: a chain forgets where it began.
+        """Sample from the posterior.
 
-        Raises KindError for events, DivergedError; DataError for no rows, or where features or times are asked for and
-        are not there.
+        Parameters
+        ----------
+        interactions : Interactions
+            Table of ratings; with times if `time_bin` is not 0, and with the side tables of the features.
+        seed : int, default 0
+            Seed of the chain; the same seed gives identical results.
+        validation : Interactions, optional
+            Held-out rows with the same ids. If given, the model of the epoch with the best validation score is
+            returned.
+        init_model : BayesianModel, optional
+            Ignored: the chain does not depend on its initial state after burn-in.
+        callback : callable, optional
+            Called with an `Epoch` after each epoch.
+
+        Returns
+        -------
+        BayesianModel
+            Average of the samples after burn-in, and `kept_samples` of the samples.
+
+        Raises
+        ------
+        KindError
+            If the table or `validation` holds events.
+        DataError
+            If the table has no rows, all weights are 0, or features or times that are needed are missing; or if
+            `validation` has other ids or no rows.
+        DivergedError
+            If the loss or an array of the model is not finite.
         """
         del init_model
         self.require(interactions)
         standard, unit = standardized(interactions)
-        sampler = _Sampler.begin(self, standard, seed)
-        model_now = lambda: sampler.model().rescaled(unit, interactions.scale)  # noqa: E731
+        sampler = _Sampler.initialize(self, standard, seed)
+        current_model = lambda: sampler.model().rescaled(unit, interactions.scale)  # noqa: E731
         burn_in = min(self.burn_in, self.iterations - 1)
-        keep = set(
+        stored_iterations = set(
             np.linspace(burn_in, self.iterations - 1, min(self.kept_samples, self.iterations - burn_in))
             .astype(int)
             .tolist()
@@ -121,26 +196,28 @@ class BayesianMF(Estimator):
             callback=callback,
             advice=self.diverged_advice,
         )
-        going, sweep = True, 0
-        while going:
-            loss = sampler.sweep(random_stream(seed, "sweep", sweep), noisy_rows=sweep >= min(10, burn_in))
+        running, iteration = True, 0
+        while running:
+            stream = random_stream(seed, "sweep", iteration)
+            loss = sampler.iterate(stream, sample_row_noise=iteration >= min(10, burn_in))
             if not np.isfinite(loss):
-                raise DivergedError(sweep + 1, loss, self.diverged_advice)
-            if sweep >= burn_in or sweep == 0:
-                sampler.remember(fresh=sweep in (0, burn_in), whole=sweep in keep)
-            going = watch.goes_on(sweep + 1, loss * unit**2, model_now)
-            sweep += 1
-        model: BayesianModel = watch.chosen(model_now)
+                raise DivergedError(iteration + 1, loss, self.diverged_advice)
+            if iteration >= burn_in or iteration == 0:
+                sampler.record(restart=iteration in (0, burn_in), store=iteration in stored_iterations)
+            running = watch.goes_on(iteration + 1, loss * unit**2, current_model)
+            iteration += 1
+        model: BayesianModel = watch.chosen(current_model)
         if not all(np.isfinite(array).all() for array in model.arrays().values()):
-            raise DivergedError(sweep, float("nan"), self.diverged_advice)
+            raise DivergedError(iteration, float("nan"), self.diverged_advice)
         return model
 
 
 @dataclass
 class _Sampler:
-    """The whole state of the chain, and what is remembered of its draws.
+    """State of the Gibbs chain, with the running average of its samples and the stored samples.
 
-    values (n,): the ratings less their average `center`, in the order of `interactions`; by_item: the order by items.
+    `values` (n,) are the ratings minus their mean `center`, in the order of `interactions`; `by_item` is the
+    permutation that sorts them by item.
     """
 
     spec: BayesianMF
@@ -154,10 +231,11 @@ class _Sampler:
     alpha: float
     average: FactorAverage
     bias_sums: tuple[Float64, Float64]
-    draws: list[dict[str, Any]]
+    samples: list[dict[str, Any]]
 
     @classmethod
-    def begin(cls, spec: BayesianMF, interactions: Interactions, seed: int) -> _Sampler:
+    def initialize(cls, spec: BayesianMF, interactions: Interactions, seed: int) -> _Sampler:
+        """Return the initial state: random factors, no biases, and a noise variance equal to that of the ratings."""
         k, table = spec.factors, interactions
         center = float(np.average(table.values.astype(np.float64), weights=table.weights))
         values = table.values - np.float32(center)
@@ -165,8 +243,8 @@ class _Sampler:
         _, by_item = grouped(table.i, table.n_items)
         width, sides = padded_width(k + 1), []
         for name, entries in (("user", table.by_user), ("item", table.by_item)):
-            drawn = random_stream(seed, f"{name} factors").standard_normal((len(entries), k), dtype=np.float32)
-            sides.append(Chain.begin(entries, width, drawn * np.float32(spec.init_std)))
+            noise = random_stream(seed, f"{name} factors").standard_normal((len(entries), k), dtype=np.float32)
+            sides.append(Chain.begin(entries, width, noise * np.float32(spec.init_std)))
         users, items = sides
         if spec.implicit:
             for own, other in ((users, items), (items, users)):
@@ -181,8 +259,8 @@ class _Sampler:
             FactorAverage(4 * k), (np.zeros(table.n_users), np.zeros(table.n_items)), [],
         )  # fmt: skip
 
-    def sweep(self, stream: np.random.Generator, *, noisy_rows: bool) -> float:
-        """Everything drawn once, each given all else; returns the mean squared error of this draw."""
+    def iterate(self, stream: np.random.Generator, *, sample_row_noise: bool) -> float:
+        """Sample each block of variables once, conditional on all others; return the mean squared error."""
         k, table = self.spec.factors, self.interactions
         self.users.draw_prior(k + 1, stream)
         self.items.draw_prior(k + 1, stream)
@@ -193,7 +271,7 @@ class _Sampler:
         self.items.draw_vectors(self.users, k, weights[self.by_item], stream)
         self.users.draw_vectors(self.items, k, weights, stream)
         sides = [(own, [terms.randomness(stream) for terms in own.terms]) for own in (self.users, self.items)]
-        for_each(lambda side: side[0].draw_terms(side[1]), sides)  # given the vectors they are independent
+        for_each(lambda side: side[0].draw_terms(side[1]), sides)  # the sides are conditionally independent
         residual = self._residuals()
         if self.sessions is not None:
             self.sessions.draw(residual, weights, stream)
@@ -205,7 +283,7 @@ class _Sampler:
         loss = float(squares.mean())
         a, c = self.users.noise[table.u], self.items.noise[table.i]
         self.alpha = float(stream.gamma((counted.sum() + 1) / 2, 1 / (0.5 * float(a @ (c * squares)) + 0.5)))
-        if noisy_rows:
+        if sample_row_noise:
             misfit = np.bincount(table.u, self.alpha * c * squares, minlength=table.n_users)
             self.users.draw_noise(misfit, np.bincount(table.u, counted, table.n_users), stream)
             a = self.users.noise[table.u]
@@ -214,13 +292,14 @@ class _Sampler:
         return loss
 
     def _precisions(self) -> Float32:
+        """Return the precision of each rating, w alpha a_u c_i: (n,) float32."""
         table = self.interactions
         precision = (self.alpha * self.users.noise).astype(np.float32)[table.u]
         precision *= self.items.noise.astype(np.float32)[table.i]
         return precision if table.weights is None else precision * table.weights
 
     def _residuals(self) -> Float64:
-        """r - x for every rating, moods left in: (n,) float64."""
+        """Return the residual of each rating, including its session bias: (n,) float64."""
         k, table = self.spec.factors, self.interactions
         left, right = self.users.vectors.copy(), self.items.vectors.copy()
         left[:, k + 1 :], right[:, k], right[:, k + 1 :] = 0, 1, 0
@@ -228,8 +307,8 @@ class _Sampler:
         residual: Float64 = (self.values - x).astype(np.float64)
         return residual
 
-    def remember(self, *, fresh: bool, whole: bool) -> None:
-        """Adds this draw to the average, and keeps all of it if it is one of the samples."""
+    def record(self, *, restart: bool, store: bool) -> None:
+        """Add the current sample to the average, after a reset if `restart`; store a copy if `store` or `restart`."""
         k = self.spec.factors
         pairs: list[tuple[Float64, Any]] = [
             (self.bias_sums[0], self.users.vectors[:, k]),
@@ -237,18 +316,19 @@ class _Sampler:
         ]
         if self.sessions is not None:
             pairs.append((self.sessions.total, self.sessions.drawn))
-        if fresh:
+        if restart:
             self.average = FactorAverage(4 * k)
-            self.draws.clear()
-        for total, drawn in pairs:
-            total[:] = drawn if fresh else total + drawn
+            self.samples.clear()
+        for total, sample in pairs:
+            total[:] = sample if restart else total + sample
         self.average.add(self.users.vectors[:, :k], self.items.vectors[:, :k])
-        if whole or fresh:
-            self.draws.append(self._draw())
+        if store or restart:
+            self.samples.append(self._sample())
 
-    def _draw(self) -> dict[str, Any]:
+    def _sample(self) -> dict[str, Any]:
+        """Return a copy of the current sample by the names of the fields of `Posterior`."""
         users, items = self.users, self.items
-        drawn: dict[str, Any] = {
+        sample: dict[str, Any] = {
             "users": users.vectors.copy(),
             "items": items.vectors.copy(),
             "user_noise": self.alpha * users.noise,
@@ -258,28 +338,28 @@ class _Sampler:
             "noise_shape": users.shape,
         }
         histories, features = users.terms[: self.spec.implicit], users.terms[self.spec.implicit :]
-        drawn["user_mean"], variance = _population(users, features)
-        drawn["user_precision"] = 1 / variance
+        sample["user_mean"], variance = _marginal_prior(users, features)
+        sample["user_precision"] = 1 / variance
         for name, side, terms in (("user", users, histories + features), ("item", items, items.terms)):
-            drawn[f"unknown_{name}"], drawn[f"unknown_{name}_variance"] = _population(side, terms)
-        return drawn
+            sample[f"unknown_{name}"], sample[f"unknown_{name}_variance"] = _marginal_prior(side, terms)
+        return sample
 
     def model(self) -> BayesianModel:
-        """The average and the samples so far."""
-        stacked = {name: np.stack([draw[name] for draw in self.draws]) for name in self.draws[0]}
+        """Return a model of the average and the stored samples so far."""
+        stacked = {name: np.stack([sample[name] for sample in self.samples]) for name in self.samples[0]}
         posterior = Posterior(**{name: read_only(array.astype(np.float32)) for name, array in stacked.items()})
         sessions = None
         if self.sessions is not None:
-            rows, moods = self.sessions.table.rows, self.sessions.total / self.average.count
-            rows = replace(rows, values=read_only(moods.astype(np.float32)))
+            rows, biases = self.sessions.table.rows, self.sessions.total / self.average.count
+            rows = replace(rows, values=read_only(biases.astype(np.float32)))
             sessions = replace(self.sessions.table, rows=rows)
         return BayesianModel(self._centered(), posterior, self.spec.factors, self.center, sessions)
 
     def _centered(self) -> FactorModel:
-        """The average as a FactorModel in which zero is the average user and the average item.
+        """Return the average as a FactorModel in which zero factors and biases are those of an average user or item.
 
-        L R' = (L - 1 l') (R - 1 r')' + (L r) 1' + 1 (R l - l . r)': what the mean rows l and r contribute moves into
-        the biases, so that whoever is unknown, and has no vector, is predicted as an average one.
+        L R' = (L - 1 l') (R - 1 r')' + (L r) 1' + 1 (R l - l . r)': the contributions of the mean rows l and r move
+        into the biases, so that unknown users and items, which have no vector, are predicted as average ones.
         """
         left, right = (array.astype(np.float64) for array in self.average.result())
         user_bias, item_bias = (total / self.average.count for total in self.bias_sums)
@@ -298,16 +378,19 @@ class _Sampler:
 
 
 def _sessions(spec: BayesianMF, table: Interactions) -> Sessions | None:
+    """Return the session biases, initially 0; None if `time_bin` is 0."""
     if spec.time_bin == 0:
         return None
     if table.times is None:
-        raise DataError("time_bin needs a time for every rating, and this table has none")
+        raise DataError(
+            "time_bin needs a time for every rating, but the table has no times; read it with times or use time_bin=0"
+        )
     return Sessions.begin(*SessionBias.unknown(table.u, table.times, spec.time_bin, table.n_users))
 
 
-def _population(side: Chain, terms: list[Terms]) -> tuple[Float32, Any]:
-    """Mean and variance (width,) of the vectors of those of whom these terms are not known: over everybody's."""
+def _marginal_prior(side: Chain, terms: list[Terms]) -> tuple[Float32, Any]:
+    """Return the prior mean and variance (width,) of a row whose terms are unknown, by moments over all rows."""
     if not terms:
         return side.mean.copy(), 1 / side.precision
-    total = np.sum([one.total for one in terms], axis=0)
+    total = np.sum([term.total for term in terms], axis=0)
     return side.mean + total.mean(axis=0), 1 / side.precision + total.var(axis=0)

@@ -1,4 +1,4 @@
-"""The baselines that every model must beat: damped averages for ratings, popularity for events."""
+"""Non-personalized baselines: damped means for ratings, popularity for events."""
 
 from __future__ import annotations
 
@@ -20,14 +20,29 @@ __all__ = ["Bias", "Popularity"]
 
 @dataclass(frozen=True)
 class Bias(Estimator):
-    """Generous users and loved items, and nothing personal.
+    """Baseline for ratings: the mean plus a damped bias of the user and of the item.
+
+    Parameters
+    ----------
+    damping : float, default 5.0
+        Number of pseudo-ratings at the mean by which each bias is shrunk.
+
+    Notes
+    -----
+    The prediction and its terms::
 
         r^ = mean + b_u + b_i
         b_i = sum over i's ratings w (r - mean) / (sum w + damping)
         b_u = sum over u's ratings w (r - mean - b_i) / (sum w + damping)
 
-    Who or what has no ratings has a bias of 0. Source: Koren 2008, section 2.1 (the decoupled estimates).
+    w is the weight of a rating. A user or item without ratings has a bias of 0.
 
+    References
+    ----------
+    Koren 2008, "Factorization meets the neighborhood", section 2.1 (the decoupled estimates).
+
+    Examples
+    --------
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], [5, 3, 4])
     >>> model = Bias(damping=1).fit(ratings)
@@ -41,7 +56,12 @@ class Bias(Estimator):
     exact_fold_in: ClassVar[bool] = True
 
     damping: float = parameter(
-        5.0, "ratings at the average that each bias starts with", low=0, high=1000, log=True, search=(1, 50)
+        5.0,
+        "number of pseudo-ratings at the mean by which each bias is shrunk",
+        low=0,
+        high=1000,
+        log=True,
+        search=(1, 50),
     )
 
     @one_thread_blas()
@@ -55,18 +75,37 @@ class Bias(Estimator):
         init_model: FactorModel | None = None,
         callback: EpochCallback | None = None,
     ) -> FactorModel:
-        """A FactorModel of width 0 with the damped averages. There is nothing random and nothing iterative in it.
+        """Compute the mean and the damped biases.
 
-        Raises KindError for events, DataError for no rows.
+        Parameters
+        ----------
+        interactions : Interactions
+            Table of ratings.
+        seed : int, default 0
+            Ignored: the fit is deterministic.
+        validation, init_model, callback : object, optional
+            Ignored: the fit is not iterative.
+
+        Returns
+        -------
+        FactorModel
+            Model with 0 factors and the damped biases.
+
+        Raises
+        ------
+        KindError
+            If the table holds events.
+        DataError
+            If the table has no rows or all weights are 0.
         """
         del seed, validation, init_model, callback
         self.require(interactions)
         weights = np.ones(len(interactions)) if interactions.weights is None else interactions.weights
         values = interactions.values.astype(np.float64)
         mean = float(np.average(values, weights=weights))
-        item_bias = self._damped(interactions.i, values - mean, weights, interactions.n_items)
+        item_bias = self._damped_means(interactions.i, values - mean, weights, interactions.n_items)
         residual = values - mean - item_bias[interactions.i]
-        user_bias = self._damped(interactions.u, residual, weights, interactions.n_users)
+        user_bias = self._damped_means(interactions.u, residual, weights, interactions.n_users)
         return FactorModel(
             read_only(np.zeros((interactions.n_users, 0), np.float32)),
             read_only(np.zeros((interactions.n_items, 0), np.float32)),
@@ -77,7 +116,8 @@ class Bias(Estimator):
             loss=RatingsLoss(l2=0.0, l2_bias=0.0, damping=self.damping),
         )
 
-    def _damped(self, rows: Any, values: Any, weights: Any, n: int) -> Any:
+    def _damped_means(self, rows: Any, values: Any, weights: Any, n: int) -> Any:
+        """Return the damped mean of the values of each of n rows, and 0 for an empty row: (n,) float64."""
         total = np.bincount(rows, weights=values * weights, minlength=n)
         support = np.bincount(rows, weights=weights, minlength=n) + self.damping
         return np.divide(total, support, out=np.zeros(n), where=support > 0)
@@ -85,13 +125,23 @@ class Bias(Estimator):
 
 @dataclass(frozen=True)
 class Popularity(Estimator):
-    """Everyone gets what most people took: the score of an item is its share of users, 0..1.
+    """Baseline for events: the score of an item is the share of users who have it.
 
-        x = how many users have an event of i with w > 0, over n_users
+    Notes
+    -----
+    The score, from 0 to 1, is the same for all users::
 
-    w: value times weight, so dislikes do not count. An item without events scores 0. Users are all of the table's ids,
-    with events or without. Source: TopPop in Cremonesi, Koren & Turrin 2010.
+        x = (number of users with an event of i with w > 0) / n_users
 
+    w is the event's value times its weight, so dislikes do not count. An item without events scores 0. n_users counts
+    all users of the table, including those without events.
+
+    References
+    ----------
+    Cremonesi, Koren & Turrin 2010, "Performance of recommender algorithms on top-N recommendation tasks" (TopPop).
+
+    Examples
+    --------
     >>> import cofactor
     >>> events = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], kind="events")
     >>> Popularity().fit(events).item_bias.tolist()
@@ -114,9 +164,28 @@ class Popularity(Estimator):
         init_model: FactorModel | None = None,
         callback: EpochCallback | None = None,
     ) -> FactorModel:
-        """A FactorModel of width 0 whose item biases are the shares. Nothing is random and nothing iterative in it.
+        """Compute the popularity of each item.
 
-        Raises KindError for ratings, DataError for no rows.
+        Parameters
+        ----------
+        interactions : Interactions
+            Table of events.
+        seed : int, default 0
+            Ignored: the fit is deterministic.
+        validation, init_model, callback : object, optional
+            Ignored: the fit is not iterative.
+
+        Returns
+        -------
+        FactorModel
+            Model with 0 factors whose item biases are the popularities.
+
+        Raises
+        ------
+        KindError
+            If the table holds ratings.
+        DataError
+            If the table has no rows or all weights are 0.
         """
         del seed, validation, init_model, callback
         self.require(interactions)

@@ -1,4 +1,4 @@
-"""Bayesian personalized ranking: learn the order of a user's items, not their scores."""
+"""Bayesian personalized ranking: pairwise learning of the order of a user's items."""
 
 from __future__ import annotations
 
@@ -24,44 +24,91 @@ __all__ = ["BPR"]
 
 @dataclass(frozen=True)
 class BPR(Estimator):
-    """What a user took ranked above what the user did not, pair by pair.
+    """Matrix factorization of events, fitted by Bayesian personalized ranking (BPR) with hard negatives.
+
+    Each item that a user has is ranked above sampled items that the user does not have.
+
+    Parameters
+    ----------
+    factors : int, default 64
+        Number of latent factors.
+    epochs : int, default 60
+        Maximum number of epochs, each one pass over the events.
+    learning_rate : float, default 0.15
+        Learning rate of the first epoch; it decays along half a cosine.
+    l2 : float, default 0.027
+        L2 penalty on factors, per event.
+    l2_bias : float, default 0.03
+        L2 penalty on item biases, per event.
+    n_negatives : int, default 6
+        Number of sampled negatives per event; the highest-scored one is used.
+    init_std : float, default 0.1
+        Standard deviation of the initial factors, before division by sqrt(factors).
+    patience : int, default 10
+        Epochs without improvement of the validation score before stopping.
+
+    Notes
+    -----
+    The score and the objective::
 
         x_ui = b_i + p_u . q_i
         minimize  sum over events of -w ln sigmoid(x_ui - x_uj)
                   + l2 (|p_u|^2 + |q_i|^2 + |q_j|^2) + l2_bias (b_i^2 + b_j^2)
 
-    for a negative j: the best scored of `n_negatives` items drawn from those that the user lacks. Its step is in
-    `kernels.bpr`. w is the event's value times its weight; a dislike (negative weight) is a blank like any other. Of a
-    user who lacks nothing, nothing is learnt. The rate falls by half a cosine over the epochs.
-    Sources: Rendle et al. 2009; Rendle & Freudenthaler 2014 (hard negatives, which lift the head of the list).
+    j is a hard negative: the highest-scored of `n_negatives` items sampled from those that the user does not have. The
+    gradient step is in `cofactor.kernels.bpr`. w is the event's value times its weight; a dislike (negative weight)
+    counts as an unobserved item. Users who have all items do not contribute. The learning rate decays along half a
+    cosine over the epochs.
 
+    References
+    ----------
+    Rendle et al. 2009, "BPR: Bayesian personalized ranking from implicit feedback".
+    Rendle & Freudenthaler 2014, "Improving pairwise learning for item recommendation from implicit feedback" (hard
+    negatives, which improve the top of the list).
+
+    Examples
+    --------
     >>> import cofactor
     >>> pairs = [(u, i) for u in range(20) for i in range(20) if u != i and (u + i) % 2 == 0]      # two tastes
     >>> events = cofactor.Interactions.from_columns(*zip(*pairs), kind="events")
     >>> rec = cofactor.Recommender.fit(BPR(factors=2), events)
-    >>> rec.recommend(0, n=1)["item"].to_list()                      # the one that others of the same taste had
+    >>> rec.recommend(0, n=1)["item"].to_list()                      # the item of the same taste that is missing
     [0]
     """
 
     name: ClassVar[str] = "bpr"
     kind: ClassVar[Kind] = "events"
 
-    factors: int = parameter(64, "the width of the factors", low=1, high=1024, log=True, search=(16, 256))
-    epochs: int = parameter(60, "passes over the events, at most", low=1, high=1000, search=(20, 120))
-    learning_rate: float = parameter(
-        0.15, "the learning rate of the first epoch", low=1e-6, high=1, log=True, search=(0.02, 0.5)
+    factors: int = parameter(64, "number of latent factors", low=1, high=1024, log=True, search=(16, 256))
+    epochs: int = parameter(
+        60, "maximum number of epochs, each one pass over the events", low=1, high=1000, search=(20, 120)
     )
-    l2: float = parameter(0.027, "penalty on factors, per event", low=0, high=100, log=True, search=(0.003, 0.3))
+    learning_rate: float = parameter(
+        0.15,
+        "learning rate of the first epoch; it decays along half a cosine",
+        low=1e-6,
+        high=1,
+        log=True,
+        search=(0.02, 0.5),
+    )
+    l2: float = parameter(0.027, "L2 penalty on factors, per event", low=0, high=100, log=True, search=(0.003, 0.3))
     l2_bias: float = parameter(
-        0.03, "penalty on item biases, per event", low=0, high=100, log=True, search=(0.003, 0.3)
+        0.03, "L2 penalty on item biases, per event", low=0, high=100, log=True, search=(0.003, 0.3)
     )
     n_negatives: int = parameter(
-        6, "candidates per event; the best scored is its negative", low=1, high=1000, log=True, search=(1, 20)
+        6,
+        "number of sampled negatives per event; the highest-scored one is used",
+        low=1,
+        high=1000,
+        log=True,
+        search=(1, 20),
     )
     init_std: float = parameter(
-        0.1, "standard deviation of the first factors, over sqrt(factors)", low=1e-6, high=10, log=True
+        0.1, "standard deviation of the initial factors, before division by sqrt(factors)", low=1e-6, high=10, log=True
     )
-    patience: int = parameter(10, "epochs without a better validation score before stopping", low=1, high=1000)
+    patience: int = parameter(
+        10, "epochs without improvement of the validation score before stopping", low=1, high=1000
+    )
 
     @one_thread_blas()
     @validated
@@ -74,13 +121,41 @@ class BPR(Estimator):
         init_model: FactorModel | None = None,
         callback: EpochCallback | None = None,
     ) -> FactorModel:
-        """A FactorModel with item biases; the same bits for the same seed at any number of threads.
+        """Fit the model on events.
 
-        `init_model`: a model of the same ids and width to go on from. Raises KindError for ratings, DataError for no
-        rows or where every event is a dislike, ParameterError for another init_model, DivergedError.
+        Parameters
+        ----------
+        interactions : Interactions
+            Table of events.
+        seed : int, default 0
+            Seed of the initial factors, the order of events and the negatives; the same seed gives identical results
+            with any number of threads.
+        validation : Interactions, optional
+            Held-out rows with the same ids. If given, the model of the epoch with the best validation score is
+            returned.
+        init_model : FactorModel, optional
+            Model with the same ids and number of factors to continue from.
+        callback : callable, optional
+            Called with an `Epoch` after each epoch.
+
+        Returns
+        -------
+        FactorModel
+            Model with item biases, without user biases.
+
+        Raises
+        ------
+        KindError
+            If the table or `validation` holds ratings.
+        DataError
+            If the table has no rows or all events are dislikes, or if `validation` has other ids or no rows.
+        ParameterError
+            If `init_model` has another shape.
+        DivergedError
+            If the loss or an array of the model is not finite.
         """
         self.require(interactions)
-        descent = _Descent.begin(self, interactions, init_model, seed)
+        state = _State.initialize(self, interactions, init_model, seed)
         watch = Watch(
             interactions,
             epochs=self.epochs,
@@ -89,21 +164,21 @@ class BPR(Estimator):
             callback=callback,
             advice=self.diverged_advice,
         )
-        number, going = 0, True
-        while going:
+        number, running = 0, True
+        while running:
             number += 1
             learning_rate = float(falling(self.learning_rate, self.epochs)[number - 1])
-            loss = descent.epoch(learning_rate, random_stream(seed, "pairs", number))
-            going = watch.goes_on(number, loss / len(descent.rows.columns), descent.model)
-        model = watch.chosen(descent.model)
+            loss = state.epoch(learning_rate, random_stream(seed, "pairs", number))
+            running = watch.goes_on(number, loss / len(state.rows.columns), state.model)
+        model = watch.chosen(state.model)
         if not all(np.isfinite(array).all() for array in model.arrays().values()):
             raise DivergedError(number, float("nan"), self.diverged_advice)
         return model
 
 
 @dataclass(frozen=True)
-class _Descent:
-    """The parameters while they move, padded to whole vector registers, and the events that move them."""
+class _State:
+    """Parameters during training, padded to a multiple of the vector width, and the training events."""
 
     spec: BPR
     loss: PairwiseLoss
@@ -115,26 +190,29 @@ class _Descent:
     bias: Float32
 
     @classmethod
-    def begin(cls, spec: BPR, interactions: Interactions, init_model: FactorModel | None, seed: int) -> _Descent:
+    def initialize(cls, spec: BPR, interactions: Interactions, init_model: FactorModel | None, seed: int) -> _State:
+        """Return random parameters, or those of `init_model`."""
         loss = PairwiseLoss(spec.l2, spec.l2_bias, spec.n_negatives, spec.learning_rate, spec.epochs)
         rows, weights = loss.entries(interactions.by_user)
         if len(rows.columns) == 0:
-            raise DataError("every event is a dislike (a weight below 0): bpr learns from what users took")
+            raise DataError(
+                "every event is a dislike (a weight below 0); bpr needs at least one event with a positive weight"
+            )
         sides = []
         for name, n in (("user", interactions.n_users), ("item", interactions.n_items)):
             factors = np.zeros((n, padded_width(spec.factors)), np.float32)
             if init_model is None:
-                drawn = random_stream(seed, f"{name} factors").standard_normal((n, spec.factors), dtype=np.float32)
+                noise = random_stream(seed, f"{name} factors").standard_normal((n, spec.factors), dtype=np.float32)
                 if name == "user":
-                    drawn[rows.counts == 0] = 0  # no event would move them from a random start
-                factors[:, : spec.factors] = drawn * np.float32(spec.init_std / spec.factors**0.5)
+                    noise[rows.counts == 0] = 0  # without events they would keep their random values
+                factors[:, : spec.factors] = noise * np.float32(spec.init_std / spec.factors**0.5)
             else:
-                given = getattr(init_model, f"{name}_factors")
-                if given.shape != (n, spec.factors):
+                initial = getattr(init_model, f"{name}_factors")
+                if initial.shape != (n, spec.factors):
                     raise ParameterError(
-                        f"init_model has {name} factors of shape {given.shape}, not {(n, spec.factors)}"
+                        f"init_model must have {name} factors of shape {(n, spec.factors)}; got {initial.shape}"
                     )
-                factors[:, : spec.factors] = given
+                factors[:, : spec.factors] = initial
             sides.append(factors)
         bias = np.zeros(interactions.n_items, np.float32) if init_model is None else init_model.item_bias.copy()
         support = rows.column_counts(interactions.n_items)
@@ -142,6 +220,7 @@ class _Descent:
         return cls(spec, loss, rows, weights, support, P, Q, bias)
 
     def epoch(self, learning_rate: float, stream: np.random.Generator) -> float:
+        """Run one epoch in place and return the summed loss."""
         grid = grid_for(len(self.rows.columns))
         blocks = pair_blocks(self.rows, self.weights, self.support, grid=grid, stream=stream)
         return bpr_epoch(
@@ -151,6 +230,7 @@ class _Descent:
         )  # fmt: skip
 
     def model(self) -> FactorModel:
+        """Return a copy of the parameters as a model."""
         k = self.spec.factors
         return FactorModel(
             read_only(self.P[:, :k].copy()),

@@ -1,11 +1,14 @@
-"""The course's own models, to be read in a minute, and the short loop that trains them. Needs torch (extra `neural`).
+"""Minimal PyTorch versions of the fastai collaborative-filtering models, with a short training loop.
+
+Requires torch (extra `neural`)::
 
     train, valid = pairs(split.train), pairs(split.test)
     model = DotProductBias(ratings.n_users, ratings.n_items, 50)
-    fit_one_cycle(model, train, valid, epochs=3, learning_rate=1e-3, wd=0.1)      # prints a row per epoch
+    fit_one_cycle(model, train, valid, epochs=3, learning_rate=1e-3, wd=0.1)      # prints a line per epoch
     fit_one_cycle(model, train, valid, epochs=5, learning_rate=5e-3, wd=0.1)
 
-`BiasedMF` is the fast way to the same model, and `NeuralMF` the network made ready for use. Nothing imports this file.
+This module is for teaching and is not imported by the rest of the library. Use `BiasedMF` for a fast version of the
+factor models and `NeuralMF` for a production version of the network.
 """
 
 from __future__ import annotations
@@ -28,8 +31,24 @@ Pairs: TypeAlias = tuple[Tensor, Tensor]
 
 
 def embedding(rows: int, width: int) -> nn.Embedding:
-    """A table of `rows` vectors, small and random at first; a lookup in it is a product with a one-hot vector.
+    """Create an embedding with normally distributed weights of standard deviation 0.01.
 
+    A lookup is equivalent to a product with a one-hot vector.
+
+    Parameters
+    ----------
+    rows : int
+        Number of vectors.
+    width : int
+        Dimension of each vector.
+
+    Returns
+    -------
+    torch.nn.Embedding
+        The embedding.
+
+    Examples
+    --------
     >>> embedding(3, 2)(torch.tensor([0, 2])).shape
     torch.Size([2, 2])
     """
@@ -39,8 +58,22 @@ def embedding(rows: int, width: int) -> nn.Embedding:
 
 
 def on_scale(x: Tensor, y_range: tuple[float, float]) -> Tensor:
-    """low + (high - low) sigmoid(x): a prediction that stays between both ends; of any shape.
+    """Map real numbers to a range of ratings by low + (high - low) sigmoid(x).
 
+    Parameters
+    ----------
+    x : Tensor
+        Numbers, of any shape.
+    y_range : tuple of (float, float)
+        The ends low and high.
+
+    Returns
+    -------
+    Tensor
+        Values between low and high, of the shape of `x`.
+
+    Examples
+    --------
     >>> on_scale(torch.tensor([-100.0, 0.0, 100.0]), (0, 5.5)).tolist()
     [0.0, 2.75, 5.5]
     """
@@ -49,8 +82,25 @@ def on_scale(x: Tensor, y_range: tuple[float, float]) -> Tensor:
 
 
 class DotProduct(nn.Module):
-    """r^ = low + (high - low) sigmoid(p_u . q_m).
+    """Dot product of user and movie factors through a scaled sigmoid.
 
+    Parameters
+    ----------
+    n_users, n_movies : int
+        Numbers of users and movies.
+    n_factors : int
+        Number of latent factors.
+    y_range : tuple of (float, float), default (0, 5.5)
+        The ends low and high of the predictions.
+
+    Notes
+    -----
+    The prediction::
+
+        r^ = low + (high - low) sigmoid(p_u . q_m)
+
+    Examples
+    --------
     >>> model = DotProduct(n_users=4, n_movies=6, n_factors=2)
     >>> model(torch.tensor([[0, 5], [3, 1]])).shape
     torch.Size([2])
@@ -63,14 +113,42 @@ class DotProduct(nn.Module):
         self.y_range = y_range
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (n, 2): rows of users and movies; gives n ratings."""
+        """Predict ratings.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, 2), int64
+            Row numbers of the user and the movie.
+
+        Returns
+        -------
+        Tensor of shape (n,), float32
+            Predicted ratings.
+        """
         users, movies = self.user_factors(x[:, 0]), self.movie_factors(x[:, 1])
         return on_scale((users * movies).sum(dim=1), self.y_range)
 
 
 class DotProductBias(nn.Module):
-    """r^ = low + (high - low) sigmoid(p_u . q_m + b_u + b_m): some users are generous, some movies are loved.
+    """Dot product of user and movie factors plus biases, through a scaled sigmoid.
 
+    Parameters
+    ----------
+    n_users, n_movies : int
+        Numbers of users and movies.
+    n_factors : int
+        Number of latent factors.
+    y_range : tuple of (float, float), default (0, 5.5)
+        The ends low and high of the predictions.
+
+    Notes
+    -----
+    The prediction::
+
+        r^ = low + (high - low) sigmoid(p_u . q_m + b_u + b_m)
+
+    Examples
+    --------
     >>> model = DotProductBias(n_users=4, n_movies=6, n_factors=2)
     >>> sum(p.numel() for p in model.parameters())                      # (4 + 6) * (2 + 1)
     30
@@ -83,15 +161,45 @@ class DotProductBias(nn.Module):
         self.y_range = y_range
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (n, 2): rows of users and movies; gives n ratings."""
+        """Predict ratings.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, 2), int64
+            Row numbers of the user and the movie.
+
+        Returns
+        -------
+        Tensor of shape (n,), float32
+            Predicted ratings.
+        """
         users, movies = self.user_factors(x[:, 0]), self.movie_factors(x[:, 1])
         biases = self.user_bias(x[:, 0]) + self.movie_bias(x[:, 1])
         return on_scale((users * movies).sum(dim=1) + biases[:, 0], self.y_range)
 
 
 class EmbeddingNet(nn.Module):
-    """r^ = low + (high - low) sigmoid(W_2' relu(W_1' [p_u, q_m] + c_1) + c_2); the two widths may differ.
+    """Neural network with one hidden layer on concatenated user and movie embeddings, through a scaled sigmoid.
 
+    Parameters
+    ----------
+    n_users, n_movies : int
+        Numbers of users and movies.
+    n_factors : tuple of (int, int)
+        Dimensions of the user and the movie embedding.
+    y_range : tuple of (float, float), default (0, 5.5)
+        The ends low and high of the predictions.
+    n_hidden : int, default 100
+        Width of the hidden layer.
+
+    Notes
+    -----
+    The prediction::
+
+        r^ = low + (high - low) sigmoid(W_2' relu(W_1' [p_u, q_m] + c_1) + c_2)
+
+    Examples
+    --------
     >>> model = EmbeddingNet(n_users=4, n_movies=6, n_factors=(2, 3), n_hidden=8)
     >>> model.layers[0]
     Linear(in_features=5, out_features=8, bias=True)
@@ -108,14 +216,39 @@ class EmbeddingNet(nn.Module):
         self.y_range = y_range
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (n, 2): rows of users and movies; gives n ratings."""
-        both = torch.cat([self.user_factors(x[:, 0]), self.movie_factors(x[:, 1])], dim=1)
-        return on_scale(self.layers(both)[:, 0], self.y_range)
+        """Predict ratings.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, 2), int64
+            Row numbers of the user and the movie.
+
+        Returns
+        -------
+        Tensor of shape (n,), float32
+            Predicted ratings.
+        """
+        embeddings = torch.cat([self.user_factors(x[:, 0]), self.movie_factors(x[:, 1])], dim=1)
+        return on_scale(self.layers(embeddings)[:, 0], self.y_range)
 
 
 def pairs(ratings: Interactions) -> Pairs:
-    """A table of ratings as tensors: rows (n, 2) int64 of users and items, and values (n,) float32.
+    """Convert a table of ratings to tensors.
 
+    Parameters
+    ----------
+    ratings : Interactions
+        Table of ratings.
+
+    Returns
+    -------
+    x : Tensor of shape (n, 2), int64
+        Row numbers of the user and the item.
+    y : Tensor of shape (n,), float32
+        Ratings.
+
+    Examples
+    --------
     >>> x, y = pairs(Interactions.from_columns(["ana", "bo"], ["alien", "brazil"], [5, 3]))
     >>> x.tolist(), y.tolist()
     ([[0, 0], [1, 1]], [5.0, 3.0])
@@ -125,7 +258,17 @@ def pairs(ratings: Interactions) -> Pairs:
 
 
 class EpochRow(NamedTuple):
-    """One row of the table: mean squared errors on both parts, and the epoch's seconds."""
+    """Result of one epoch.
+
+    Attributes
+    ----------
+    epoch : int
+        Number of the epoch, counted from 0.
+    train_loss, valid_loss : float
+        Mean squared errors on the training and the validation part.
+    time : float
+        Duration in seconds.
+    """
 
     epoch: int
     train_loss: float
@@ -145,15 +288,45 @@ def fit_one_cycle(
     seed: int = 0,
     show: Callable[[str], None] = print,
 ) -> list[EpochRow]:
-    """Train by minibatches on squared error; the rate rises to `learning_rate` and falls again over all steps.
+    """Train a model on squared error with AdamW and a one-cycle learning rate.
 
-    Weight decay means wd * sum(p^2) in the loss, so 2 wd p in the gradient. But Adam divides each gradient by its usual
-    size, and with the sum inside would shrink every factor to nothing: so decay is taken outside of it, straight off
-    each parameter, p -= rate * wd * p (AdamW; the course's library does the same).
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Model that maps row numbers (n, 2) to ratings (n,); it is trained in place.
+    train, valid : tuple of (Tensor, Tensor)
+        Training and validation part, as `pairs` returns them. The loss on an empty validation part is nan.
+    epochs : int
+        Number of epochs.
+    learning_rate : float
+        Learning rate at the peak of the schedule.
+    wd : float, default 0.0
+        Decoupled weight decay.
+    batch_size : int, default 64
+        Ratings per minibatch.
+    seed : int, default 0
+        Seed of the order of the ratings.
+    show : callable, optional
+        Called with each line of the table of results; `print` by default.
 
-    Returns the table that it shows, a row per epoch. `show` is told each line of it. `valid` without rows: its loss is
-    nan. Sources: Smith & Topin 2019 (one-cycle); Loshchilov & Hutter 2019 (AdamW).
+    Returns
+    -------
+    list of EpochRow
+        One row per epoch.
 
+    Notes
+    -----
+    An L2 penalty wd * sum(p^2) in the loss adds 2 wd p to the gradient. Adam divides each gradient by a running
+    estimate of its magnitude, which would make this penalty dominate small gradients. AdamW (as used by fastai)
+    therefore applies the decay to the parameters directly, p -= learning_rate * wd * p.
+
+    References
+    ----------
+    Smith & Topin 2019, "Super-convergence" (one-cycle schedule).
+    Loshchilov & Hutter 2019, "Decoupled weight decay regularization" (AdamW).
+
+    Examples
+    --------
     >>> ratings = Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
     >>> _ = torch.manual_seed(0)
     >>> first, *_, last = fit_one_cycle(
@@ -173,16 +346,16 @@ def fit_one_cycle(
     steps, step, rows = epochs * math.ceil(len(y) / batch_size), 0, []
     show("epoch  train_loss  valid_loss   time")
     for epoch in range(epochs):
-        began, total = time.perf_counter(), 0.0
+        start, total = time.perf_counter(), 0.0
         model.train()
-        for some in torch.randperm(len(y), generator=generator).split(batch_size):  # type: ignore[no-untyped-call]
+        for batch in torch.randperm(len(y), generator=generator).split(batch_size):  # type: ignore[no-untyped-call]
             optimizer.param_groups[0]["lr"] = one_cycle(learning_rate, step / steps)
-            loss = ((model(x[some]) - y[some]) ** 2).mean()
+            loss = ((model(x[batch]) - y[batch]) ** 2).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            step, total = step + 1, total + loss.item() * len(some)
-        row = EpochRow(epoch, total / len(y), squared_error(model, valid), time.perf_counter() - began)
+            step, total = step + 1, total + loss.item() * len(batch)
+        row = EpochRow(epoch, total / len(y), squared_error(model, valid), time.perf_counter() - start)
         rows.append(row)
         show(f"{row.epoch:5}  {row.train_loss:10.4f}  {row.valid_loss:10.4f}  {row.time:4.1f}s")
     return rows
@@ -190,7 +363,20 @@ def fit_one_cycle(
 
 @torch.no_grad()
 def squared_error(model: nn.Module, part: Pairs) -> float:
-    """The mean squared error on a part; nan for one without rows."""
+    """Mean squared error of a model.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Model that maps row numbers (n, 2) to ratings (n,).
+    part : tuple of (Tensor, Tensor)
+        Row numbers and ratings, as `pairs` returns them.
+
+    Returns
+    -------
+    float
+        The mean squared error; nan for an empty part.
+    """
     model.eval()
     x, y = part
     return float(((model(x) - y) ** 2).mean())

@@ -1,4 +1,4 @@
-"""EASE: the best linear item-item weights, in closed form."""
+"""EASE: linear item-item weights in closed form."""
 
 from __future__ import annotations
 
@@ -21,27 +21,45 @@ from cofactor.validation import validated
 __all__ = ["EASE"]
 
 BYTES_PER_PAIR = 24
+"""Peak memory of a fit in bytes per pair of items."""
 
 LARGEST_INFLATION = 1e12
-"""Above it, weights would be off by more than about 1e-4."""
+"""Largest accepted variance inflation A_jj P_jj; above it the error of the weights exceeds about 1e-4."""
 
 
 @dataclass(frozen=True)
 class EASE(Estimator):
-    """Each item's events as a ridge regression on all other items; scores are x_u W.
+    """EASE: a ridge regression of each item's events on all other items, in closed form.
+
+    Parameters
+    ----------
+    l2 : float, default 300.0
+        L2 penalty on weights, added to the diagonal of X'X.
+    max_memory : float, default 8.0
+        Memory limit of a fit in gigabytes; a fit needs 24 bytes per pair of items.
+
+    Notes
+    -----
+    The score of a user with history x_u is x_u W, where::
 
         minimize |X - X W|^2 + l2 |W|^2 with W_ii = 0
         P = (X'X + l2 I)^-1,    W_ij = -P_ij / P_jj
 
-    X holds an event's value times its weight: 1 for a plain event, its negative for a dislike, 0 for a blank. Cost:
-    n_items^3 operations and n_items^2 numbers, whatever the number of users. Of one item alone, W is 0.
-    Source: Steck 2019.
+    X holds the value of each event times its weight: 1 for a plain event, a negative number for a dislike, 0 for an
+    unobserved pair. A fit takes on the order of n_items^3 operations and n_items^2 numbers, regardless of the number of
+    users. With a single item, W is 0.
 
+    References
+    ----------
+    Steck 2019, "Embarrassingly shallow autoencoders for sparse data".
+
+    Examples
+    --------
     >>> import cofactor
     >>> pairs = [("ana", "alien"), ("ana", "aliens"), ("bo", "alien"), ("bo", "aliens"), ("cy", "alien"), ("cy", "up")]
     >>> events = cofactor.Interactions.from_columns(*zip(*pairs), kind="events")
     >>> model = EASE(l2=1).fit(events)
-    >>> model.links.weights.round(2)                                 # alien, aliens, up: who speaks for whom
+    >>> model.links.weights.round(2)                                 # rows and columns: alien, aliens, up
     array([[ 0.  ,  0.57,  0.38],
            [ 0.67,  0.  , -0.25],
            [ 0.5 , -0.29,  0.  ]], dtype=float32)
@@ -52,10 +70,15 @@ class EASE(Estimator):
     exact_fold_in: ClassVar[bool] = True
 
     l2: float = parameter(
-        300.0, "what is added to the diagonal of X'X", low=1e-3, high=100_000, log=True, search=(10, 5000)
+        300.0,
+        "L2 penalty on weights, added to the diagonal of X'X",
+        low=1e-3,
+        high=100_000,
+        log=True,
+        search=(10, 5000),
     )
     max_memory: float = parameter(
-        8.0, "gigabytes that a fit may take: 24 bytes for each pair of items", low=0, high=100_000
+        8.0, "memory limit of a fit in gigabytes; a fit needs 24 bytes per pair of items", low=0, high=100_000
     )
 
     @one_thread_blas()
@@ -69,46 +92,66 @@ class EASE(Estimator):
         init_model: ItemItemModel | None = None,
         callback: EpochCallback | None = None,
     ) -> ItemItemModel:
-        """An ItemItemModel with dense weights (n_items, n_items). There is nothing random and nothing iterative in it.
+        """Solve for the item-item weights.
 
-        Raises KindError for ratings, DataError for no rows; ParameterError, before anything large is made, where it
-        would take more than `max_memory`.
+        Parameters
+        ----------
+        interactions : Interactions
+            Table of events.
+        seed : int, default 0
+            Ignored: the fit is deterministic.
+        validation, init_model, callback : object, optional
+            Ignored: the fit is not iterative.
+
+        Returns
+        -------
+        ItemItemModel
+            Model with dense weights of shape (n_items, n_items), float32.
+
+        Raises
+        ------
+        KindError
+            If the table holds ratings.
+        DataError
+            If the table has no rows, all weights are 0, or the system cannot be solved accurately.
+        ParameterError
+            If the fit would need more than `max_memory`; this is checked before anything large is allocated.
         """
         del seed, validation, init_model, callback
         self.require(interactions)
         n = interactions.n_items
-        needed = BYTES_PER_PAIR * n**2 / 1e9
-        if needed > self.max_memory:
+        gigabytes = BYTES_PER_PAIR * n**2 / 1e9
+        if gigabytes > self.max_memory:
             raise ParameterError(
-                f"ease would take {needed:,.1f} GB for {n:,} items (24 bytes for each pair), and max_memory is "
-                f"{self.max_memory:g} GB; raise it, or take item-knn or implicit-als, which need no such matrix"
+                f"ease needs {gigabytes:,.1f} GB for {n:,} items (24 bytes per pair of items), but max_memory is "
+                f"{self.max_memory:g} GB; raise max_memory, or use item-knn or implicit-als, which need no such matrix"
             )
         A = sparse_gram(confidences(interactions.by_user), n)
         A[np.diag_indices(n)] += self.l2
-        before = np.diag(A).copy()
+        diagonal = np.diag(A).copy()
         try:
             negative_inverse(A)
         except np.linalg.LinAlgError:
             A[:] = np.nan
-        self._require_accuracy(before * -np.diag(A))
+        self._require_accuracy(diagonal * -np.diag(A))
         return ItemItemModel(interactions.n_users, DenseLinks(read_only(_weights(A))))
 
     def _require_accuracy(self, inflation: Float64) -> None:
-        """Raises DataError where float64 cannot solve the system.
+        """Raise DataError if the system is too ill-conditioned for float64.
 
-        inflation (n_items,): A_jj P_jj, from 1 on: how far an item is a sum of others, whatever the units of each. The
-        relative error of W is about 1e-16 times it.
+        `inflation` (n_items,) is A_jj P_jj, the variance inflation factor of each item: it is at least 1 and does not
+        depend on the scale of the items. The relative error of W is about 1e-16 times this factor.
         """
         bad = ~((inflation > 0.5) & (inflation < LARGEST_INFLATION))
         if bad.any():
             raise DataError(
                 f"ease cannot solve for {int(bad.sum()):,} of {len(bad):,} items: some users have counts so large that "
-                f"l2={self.l2:g} is lost beside their squares; raise l2, or take the logarithm of the counts"
+                f"l2={self.l2:g} is negligible next to their squares; raise l2, or take the logarithm of the counts"
             )
 
 
 def _weights(A: Float64) -> Float32:
-    """W_ij = -P_ij / P_jj and W_jj = 0 of A = -P, of which the lower triangle is given: (n, n) float32."""
+    """Return W_ij = -P_ij / P_jj with W_jj = 0, from the lower triangle of A = -P: (n, n) float32."""
     n = len(A)
     W = np.zeros((n, n), np.float32)
     diagonal = -np.diag(A)

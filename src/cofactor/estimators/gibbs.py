@@ -1,4 +1,4 @@
-"""The parts of the Gibbs chain of `BayesianMF`: one side's vectors, what pulls on them, and moods."""
+"""Blocks of the Gibbs chain of `BayesianMF`: vectors of one side, terms of their prior means, and session biases."""
 
 from __future__ import annotations
 
@@ -17,24 +17,33 @@ from cofactor.models.session_bias import SessionBias
 __all__ = ["Chain", "Sessions", "Terms", "normal_gamma"]
 
 NOISE_SHAPES = np.array([1.0, 1.5, 2, 3, 4, 6, 8, 12, 16, 24])
-"""Shapes of the gamma prior of the rows' noise that are tried; a large one says that all rows are alike."""
+"""Candidate shapes of the gamma prior of the rows' noise; a large shape means that rows hardly differ."""
 
 PADDING = np.float32(1e9)
-"""The precision of dimensions that are not there: they stay zero."""
+"""Precision of padding dimensions, which keeps them at zero."""
 
 
 @dataclass
 class Terms:
-    """What having a column adds to the prior mean of a row's vector: total_r = scale_r sum over its columns Y_c.
+    """Additive terms of the prior means of one side: total_r = scale_r sum over the columns c of row r of Y_c.
 
-    Columns are the items a user rated (users alike), or features. Who has none gets what the others get on average.
+    The columns of a user are the items that they rated, or features; those of an item are its users, or features. A row
+    without columns gets the average total of the other rows.
 
-        holders: for each column the rows that have it
-        scale (n_rows,) float32
-        dimensions: how many of a vector's first numbers they reach: factors, or factors and bias
-        values (n_columns, width) float32: Y
-        total (n_rows, width) float32
-        without (n_rows,) bool: who has no column
+    Attributes
+    ----------
+    holders : SparseRows
+        For each column, the rows that have it.
+    scale : ndarray of shape (n_rows,), float32
+        Factor on the sum of each row.
+    dimensions : int
+        Number of leading dimensions of the vectors that the terms affect: the factors, or the factors and the bias.
+    values : ndarray of shape (n_columns, width), float32
+        Y, the vector of each column.
+    total : ndarray of shape (n_rows, width), float32
+        Sum of the terms of each row.
+    without : ndarray of shape (n_rows,), bool
+        Mask of the rows without columns.
     """
 
     holders: SparseRows
@@ -46,13 +55,43 @@ class Terms:
 
     @classmethod
     def begin(cls, holders: SparseRows, scale: Float32, dimensions: int, width: int) -> Terms:
-        """Y = 0: a column adds nothing yet."""
-        blank = np.zeros((len(holders), width), np.float32)
+        """Return terms with Y = 0.
+
+        Parameters
+        ----------
+        holders : SparseRows
+            For each column, the rows that have it.
+        scale : ndarray of shape (n_rows,), float32
+            Factor on the sum of each row.
+        dimensions : int
+            Number of leading dimensions that the terms affect.
+        width : int
+            Padded width of the vectors.
+
+        Returns
+        -------
+        Terms
+            The terms.
+        """
+        values = np.zeros((len(holders), width), np.float32)
         without = np.bincount(holders.columns, minlength=len(scale)) == 0
-        return cls(holders, scale, dimensions, blank, np.zeros((len(scale), width), np.float32), without)
+        return cls(holders, scale, dimensions, values, np.zeros((len(scale), width), np.float32), without)
 
     def randomness(self, stream: np.random.Generator) -> tuple[Float32, Float32]:
-        """What is random in the next draw: the precision of Y's own prior (width,), and noise (n_columns, width)."""
+        """Draw the random numbers of the next sample.
+
+        Parameters
+        ----------
+        stream : numpy.random.Generator
+            Source of randomness.
+
+        Returns
+        -------
+        precision : ndarray of shape (width,), float32
+            Precision of the prior of Y, sampled given the current Y.
+        noise : ndarray of shape (n_columns, width), float32
+            Standard normal noise, 0 in dimensions without terms.
+        """
         precision = np.full(self.values.shape[1], PADDING, np.float32)
         precision[: self.dimensions] = normal_gamma(self.values[:, : self.dimensions], stream)[1]
         noise = stream.standard_normal(self.values.shape, dtype=np.float32)
@@ -60,15 +99,24 @@ class Terms:
         return precision, noise
 
     def draw(self, residual: Float32, vectors: Float32, precision: Float32, noise: Float32) -> None:
-        """Y drawn given the vectors, whose precision is `vectors` (width,).
+        """Sample Y given the vectors, and update the totals; the equations are in `cofactor.kernels.gibbs`.
 
-        `residual` (n_rows, width), the vectors less all their prior means, follows. The equations: `kernels.gibbs`.
+        Parameters
+        ----------
+        residual : ndarray of shape (n_rows, width), float32
+            The vectors minus their prior means; updated in place.
+        vectors : ndarray of shape (width,), float32
+            Precision of the vectors around their prior means.
+        precision : ndarray of shape (width,), float32
+            Precision of the prior of Y.
+        noise : ndarray of shape (n_columns, width), float32
+            Standard normal noise, as `randomness` returns it.
         """
-        before = residual.copy()
+        previous = residual.copy()
         columns = self.holders
         run = draw_history_terms(self.values.shape[1])
         run(self.values, residual, columns.start, columns.columns, self.scale, precision, vectors, noise)
-        self.total += before - residual
+        self.total += previous - residual
         self.total[:, self.dimensions :] = 0
         if self.without.any() and not self.without.all():
             self.total[self.without] = self.total[~self.without].mean(axis=0)
@@ -76,16 +124,24 @@ class Terms:
 
 @dataclass
 class Chain:
-    """One side of the cross-tab while it is drawn. Vectors are [factors, bias, padding].
+    """State of one side (users or items) in the Gibbs chain.
 
-        entries: its rows, values relative to what is not drawn here
-        vectors (n, width) float32
-        noise (n,) float64: each row's factor on the precision
-        mean, precision (width,) float32: of the prior
-        terms: what moves the prior mean of each row away from `mean`
-        shape: of the gamma prior of `noise`, whose mean is 1
+    A row without entries is sampled from its prior.
 
-    A row without entries is drawn from its prior.
+    Attributes
+    ----------
+    entries : SparseRows
+        Ratings of each row, minus the terms that this side does not model.
+    vectors : ndarray of shape (n, width), float32
+        Vectors [factors, bias, padding].
+    noise : ndarray of shape (n,), float64
+        Factor of each row on the precision of its ratings.
+    mean, precision : ndarray of shape (width,), float32
+        Mean and precision of the prior of the vectors.
+    terms : list of Terms
+        Additive terms of the prior mean of each row.
+    shape : float
+        Shape of the gamma prior of `noise`, which has mean 1.
     """
 
     entries: SparseRows
@@ -98,7 +154,22 @@ class Chain:
 
     @classmethod
     def begin(cls, entries: SparseRows, width: int, factors: Float32) -> Chain:
-        """From first factors (n, k) float32: no biases, all noise alike, a standard normal prior."""
+        """Return the state for initial factors, with biases of 0, equal noise and a standard normal prior.
+
+        Parameters
+        ----------
+        entries : SparseRows
+            Ratings of each row.
+        width : int
+            Padded width of the vectors.
+        factors : ndarray of shape (n, k), float32
+            Initial factors.
+
+        Returns
+        -------
+        Chain
+            The state.
+        """
         vectors = np.zeros((len(entries), width), np.float32)
         vectors[:, : factors.shape[1]] = factors
         noise = np.ones(len(entries))
@@ -106,17 +177,37 @@ class Chain:
 
     @property
     def prior(self) -> Float32:
-        """Each row's prior mean, mean + sum of its terms: (n, width) float32."""
+        """Prior mean of each row, mean + sum of its terms: (n, width) float32."""
         return sum((terms.total for terms in self.terms), np.zeros_like(self.vectors)) + self.mean
 
     def draw_prior(self, width: int, stream: np.random.Generator) -> None:
-        """mu and precision given the vectors: normal-gamma, apart for each dimension."""
-        own = self.vectors[:, :width] - (self.prior - self.mean)[:, :width]
-        self.mean[:width], self.precision[:width] = normal_gamma(own, stream)
+        """Sample the mean and precision of the prior given the vectors, independently for each dimension.
+
+        Parameters
+        ----------
+        width : int
+            Number of dimensions; the rest is padding.
+        stream : numpy.random.Generator
+            Source of randomness.
+        """
+        deviations = self.vectors[:, :width] - (self.prior - self.mean)[:, :width]
+        self.mean[:width], self.precision[:width] = normal_gamma(deviations, stream)
         self.precision[width:] = PADDING
 
     def draw_vectors(self, other: Chain, factors: int, weights: Float32, stream: np.random.Generator) -> None:
-        """Every row's vector given the other side's: one ridge regression each, solved and drawn."""
+        """Sample the vector of each row given the other side, from the posterior of a ridge regression.
+
+        Parameters
+        ----------
+        other : Chain
+            The other side.
+        factors : int
+            Number of factors.
+        weights : ndarray of shape (n_entries,), float32
+            Precision of each rating, in the order of `entries`.
+        stream : numpy.random.Generator
+            Source of randomness.
+        """
         features = other.vectors.copy()
         features[:, factors], features[:, factors + 1 :] = 1, 0
         side = Side(
@@ -133,35 +224,59 @@ class Chain:
         solve(self.vectors, entries, np.zeros(len(noise), np.float32), side, noise=noise)
 
     def draw_terms(self, randomness: list[tuple[Float32, Float32]]) -> None:
-        """What moves the prior means, one kind of terms after the other."""
+        """Sample all terms of the prior means, one after the other.
+
+        Parameters
+        ----------
+        randomness : list of tuple of (ndarray, ndarray)
+            The result of `Terms.randomness` for each element of `terms`.
+        """
         residual = self.vectors - self.prior
         for terms, (precision, noise) in zip(self.terms, randomness, strict=True):
             terms.draw(residual, self.precision, precision, noise)
 
     def draw_noise(self, misfit: Any, counts: Any, stream: np.random.Generator) -> None:
-        """Each row's factor on the precision, given its sum of squares; then the shape that fits the factors best.
+        """Sample the noise factor of each row, then select the shape of its prior by maximum likelihood.
+
+        Parameters
+        ----------
+        misfit : ndarray of shape (n,), float64
+            Weighted sum of squared residuals of each row.
+        counts : ndarray of shape (n,), float64
+            Number of ratings of each row.
+        stream : numpy.random.Generator
+            Source of randomness.
+
+        Notes
+        -----
+        The conditional distribution::
 
             noise_r ~ Gamma(shape + counts_r / 2, rate shape + misfit_r / 2)
-
-        misfit, counts (n,) float64.
         """
         self.noise = stream.gamma(self.shape + counts / 2, 1 / (self.shape + misfit / 2))
-        peak = NOISE_SHAPES * np.log(NOISE_SHAPES) - np.array([lgamma(shape) for shape in NOISE_SHAPES])
+        log_normalizer = NOISE_SHAPES * np.log(NOISE_SHAPES) - np.array([lgamma(shape) for shape in NOISE_SHAPES])
         likelihood = (
-            peak * len(self.noise) + (NOISE_SHAPES - 1) * np.log(self.noise).sum() - NOISE_SHAPES * self.noise.sum()
+            log_normalizer * len(self.noise)
+            + (NOISE_SHAPES - 1) * np.log(self.noise).sum()
+            - NOISE_SHAPES * self.noise.sum()
         )
         self.shape = float(NOISE_SHAPES[likelihood.argmax()])
 
 
 @dataclass
 class Sessions:
-    """Moods while they are drawn: one number for every user and bin of time, normal around 0.
+    """Session biases in the Gibbs chain: one number per user and time bin, with a normal prior around 0.
 
-        table: who sat when
-        which (n,) int64: the session of each rating
-        drawn, total (m,) float64: this draw, and the sum of those remembered
-
-    m sessions, n ratings.
+    Attributes
+    ----------
+    table : SessionBias
+        Sessions of each user.
+    which : ndarray of shape (n,), int64
+        Session of each of the n ratings.
+    drawn : ndarray of shape (m,), float64
+        Current sample of the biases of the m sessions.
+    total : ndarray of shape (m,), float64
+        Sum of the recorded samples.
     """
 
     table: SessionBias
@@ -171,36 +286,75 @@ class Sessions:
 
     @classmethod
     def begin(cls, table: SessionBias, which: Int64) -> Sessions:
-        """All moods 0, from what `SessionBias.unknown` returns."""
+        """Return biases of 0 for the result of `SessionBias.unknown`.
+
+        Parameters
+        ----------
+        table : SessionBias
+            Sessions of each user.
+        which : ndarray of shape (n,), int64
+            Session of each rating.
+
+        Returns
+        -------
+        Sessions
+            The biases.
+        """
         m = len(table.rows.values)
         return cls(table, which, np.zeros(m), np.zeros(m))
 
     @property
     def offsets(self) -> Float32:
-        """What this draw adds to each rating: (n,) float32."""
+        """Current session bias of each rating: (n,) float32."""
         return self.drawn.astype(np.float32)[self.which]
 
     def draw(self, residual: Float64, precision: Float32, stream: np.random.Generator) -> None:
-        """Every mood given its ratings' residuals (n,) without it, their precisions, and the other moods' spread."""
+        """Sample the session biases given the residuals of the ratings.
+
+        Parameters
+        ----------
+        residual : ndarray of shape (n,), float64
+            Residuals that include the session biases.
+        precision : ndarray of shape (n,), float32
+            Precision of each rating.
+        stream : numpy.random.Generator
+            Source of randomness.
+        """
         m = len(self.drawn)
-        spread = stream.gamma((m + 1) / 2, 1 / (0.5 * float(self.drawn @ self.drawn) + 0.5))
-        total = np.bincount(self.which, precision, m) + spread
+        prior_precision = stream.gamma((m + 1) / 2, 1 / (0.5 * float(self.drawn @ self.drawn) + 0.5))
+        total = np.bincount(self.which, precision, m) + prior_precision
         mean = np.bincount(self.which, precision * residual, m) / total
         self.drawn = mean + stream.standard_normal(m) / np.sqrt(total)
 
 
 def normal_gamma(vectors: Float32, stream: np.random.Generator) -> tuple[Float64, Float64]:
-    """Mean and precision of a normal, drawn given its draws (n, width), each dimension apart: (width,) float64 each.
+    """Sample the mean and precision of normal vectors from a normal-gamma posterior, per dimension.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n, width), float32
+        Observed vectors x; if n is 0, mean and precision are sampled from their prior.
+    stream : numpy.random.Generator
+        Source of randomness.
+
+    Returns
+    -------
+    mean, precision : ndarray of shape (width,), float64
+        The sample.
+
+    Notes
+    -----
+    The posterior of each dimension::
 
         m = sum x / (n + 1)
         precision ~ Gamma((n + 3) / 2, rate 1/2 + 1/2 sum (x - m)^2)
         mean ~ N(m, 1 / ((n + 1) precision))
 
-    Without draws, n = 0, both are drawn from their own prior.
-
+    Examples
+    --------
     >>> stream = np.random.default_rng(0)
-    >>> many = stream.normal(3.0, 0.5, (10_000, 1)).astype(np.float32)
-    >>> mean, precision = normal_gamma(many, stream)
+    >>> x = stream.normal(3.0, 0.5, (10_000, 1)).astype(np.float32)
+    >>> mean, precision = normal_gamma(x, stream)
     >>> round(float(mean[0]), 1), round(float(precision[0]))              # 1 / 0.5^2
     (3.0, 4)
     """

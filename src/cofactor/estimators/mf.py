@@ -1,4 +1,4 @@
-"""Biased matrix factorization by stochastic gradient descent: the model every course begins with, fast."""
+"""Biased matrix factorization of ratings by stochastic gradient descent."""
 
 from __future__ import annotations
 
@@ -25,46 +25,80 @@ __all__ = ["BiasedMF"]
 
 @dataclass(frozen=True)
 class BiasedMF(Estimator):
-    """A dot product and two biases through a sigmoid, by SGD on squared error with weight decay.
+    """Biased matrix factorization of ratings with a sigmoid output, fitted by stochastic gradient descent (SGD).
+
+    Parameters
+    ----------
+    factors : int, default 50
+        Number of latent factors.
+    epochs : int, default 20
+        Maximum number of epochs, each one pass over the ratings.
+    learning_rate : float, default 0.02
+        Learning rate at the peak of the one-cycle schedule, after a fifth of the epochs.
+    l2 : float, default 0.055
+        L2 penalty on factors, per rating.
+    l2_bias : float, default 0.07
+        L2 penalty on biases, per rating.
+    init_std : float, default 0.001
+        Standard deviation of the initial factors.
+    biases : bool, default True
+        Whether to fit a bias for each user and item.
+    rating_range : tuple of (float, float), "scale" or None, default "scale"
+        Range of the sigmoid: 'scale' for the scale widened by half a step, two numbers, or None for no sigmoid.
+    patience : int, default 3
+        Epochs without improvement of the validation score before stopping.
+
+    Notes
+    -----
+    The model and its objective::
 
         r^ = low + (high - low) sigmoid(mean + b_u + b_i + p_u . q_i)
         minimize  sum over ratings of w (r - r^)^2 + l2 (|p_u|^2 + |q_i|^2) + l2_bias (b_u^2 + b_i^2)
 
-    Its gradient step is in `kernels.sgd`. The rate rises and falls once over the epochs (one-cycle). `biases=False`
-    leaves the dot product alone; `rating_range=None` leaves out the sigmoid; `l2=0, l2_bias=0` leaves out the decay.
-    Where all ratings are equal, that is what is predicted.
-    Sources: Koren, Bell & Volinsky 2009; Smith & Topin 2019 (one-cycle).
+    w is the weight of a rating. The gradient step is in `cofactor.kernels.sgd`; the learning rate follows a one-cycle
+    schedule over the epochs. `biases=False` reduces the model to the dot product, `rating_range=None` omits the
+    sigmoid, and `l2=0, l2_bias=0` omits the penalties. If all ratings are equal, the model predicts that rating.
 
+    References
+    ----------
+    Koren, Bell & Volinsky 2009, "Matrix factorization techniques for recommender systems".
+    Smith & Topin 2019, "Super-convergence" (one-cycle schedule).
+
+    Examples
+    --------
     >>> import cofactor
     >>> pairs = [(u, i) for u in range(20) for i in range(20) if u != i]
     >>> stars = [5 if (u + i) % 2 == 0 else 1 for u, i in pairs]                     # two tastes
     >>> ratings = cofactor.Interactions.from_columns(*zip(*pairs), stars)
     >>> rec = cofactor.Recommender.fit(BiasedMF(factors=2), ratings)
-    >>> rec.predict(0, 0) > 4.5                                                      # not in the data
+    >>> rec.predict(0, 0) > 4.5                                                      # a held-out pair
     True
     """
 
     name: ClassVar[str] = "biased-mf"
     kind: ClassVar[Kind] = "ratings"
 
-    factors: int = parameter(50, "the width of the factors", low=1, high=1024, log=True, search=(8, 128))
-    epochs: int = parameter(20, "passes over the ratings, at most", low=1, high=1000, search=(10, 40))
+    factors: int = parameter(50, "number of latent factors", low=1, high=1024, log=True, search=(8, 128))
+    epochs: int = parameter(
+        20, "maximum number of epochs, each one pass over the ratings", low=1, high=1000, search=(10, 40)
+    )
     learning_rate: float = parameter(
         0.02,
-        "the highest learning rate, reached after a fifth of the epochs",
+        "learning rate at the peak of the one-cycle schedule, after a fifth of the epochs",
         low=1e-6,
         high=10,
         log=True,
         search=(0.005, 0.1),
     )
-    l2: float = parameter(0.055, "penalty on factors, per rating", low=0, high=100, log=True, search=(0.01, 0.3))
-    l2_bias: float = parameter(0.07, "penalty on biases, per rating", low=0, high=100, log=True, search=(0.01, 0.3))
-    init_std: float = parameter(0.001, "standard deviation of the first factors", low=1e-6, high=10, log=True)
-    biases: bool = parameter(default=True, meaning="whether users and items have a bias")
+    l2: float = parameter(0.055, "L2 penalty on factors, per rating", low=0, high=100, log=True, search=(0.01, 0.3))
+    l2_bias: float = parameter(0.07, "L2 penalty on biases, per rating", low=0, high=100, log=True, search=(0.01, 0.3))
+    init_std: float = parameter(0.001, "standard deviation of the initial factors", low=1e-6, high=10, log=True)
+    biases: bool = parameter(default=True, meaning="whether to fit a bias for each user and item")
     rating_range: tuple[float, float] | Literal["scale"] | None = parameter(
-        "scale", "the sigmoid's ends: the scale widened by half a step, two numbers, or None for no sigmoid"
+        "scale",
+        "range of the sigmoid: 'scale' for the scale widened by half a step, two numbers, or None for no sigmoid",
     )
-    patience: int = parameter(3, "epochs without a better validation score before stopping", low=1, high=1000)
+    patience: int = parameter(3, "epochs without improvement of the validation score before stopping", low=1, high=1000)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -75,7 +109,7 @@ class BiasedMF(Estimator):
         numbers = all(isinstance(end, int | float) and math.isfinite(end) for end in pair)
         if not (len(pair) == 2 and numbers and pair[0] < pair[1]):
             raise ParameterError(
-                f'biased-mf: rating_range must be "scale", None or two rising numbers, not {checks.shown(ends)}'
+                f'biased-mf: rating_range must be "scale", None or two increasing numbers, not {checks.shown(ends)}'
             )
         object.__setattr__(self, "rating_range", tuple(map(float, pair)))
 
@@ -90,10 +124,38 @@ class BiasedMF(Estimator):
         init_model: FactorModel | None = None,
         callback: EpochCallback | None = None,
     ) -> FactorModel:
-        """A FactorModel; the same bits for the same seed at any number of threads.
+        """Fit the model on ratings.
 
-        `init_model`: a model of the same ids and width to go on from. Raises KindError for events, DataError for no
-        rows, ParameterError for another init_model, DivergedError.
+        Parameters
+        ----------
+        interactions : Interactions
+            Table of ratings.
+        seed : int, default 0
+            Seed of the initial factors and the order of ratings; the same seed gives identical results with any number
+            of threads.
+        validation : Interactions, optional
+            Held-out rows with the same ids. If given, the model of the epoch with the best validation score is
+            returned.
+        init_model : FactorModel, optional
+            Model with the same ids and number of factors to continue from.
+        callback : callable, optional
+            Called with an `Epoch` after each epoch.
+
+        Returns
+        -------
+        FactorModel
+            Model with biases, unless `biases` is False.
+
+        Raises
+        ------
+        KindError
+            If the table or `validation` holds events.
+        DataError
+            If the table has no rows or all weights are 0, or if `validation` has other ids or no rows.
+        ParameterError
+            If `init_model` has another shape.
+        DivergedError
+            If the loss or an array of the model is not finite.
         """
         self.require(interactions)
         watch = Watch(
@@ -111,26 +173,47 @@ class BiasedMF(Estimator):
             n_users=standard.n_users, n_items=standard.n_items,
             grid=grid_for(len(standard), most=8), seed=seed,
         )  # fmt: skip
-        begin = None if init_model is None else init_model.rescaled(1 / unit, standard.scale)
-        descent = _Descent.begin(self, standard, unit, blocks, begin, seed)
-        model_now = lambda: descent.model().rescaled(unit, interactions.scale)  # noqa: E731
-        number, going = 0, True
-        while going:
+        initial = None if init_model is None else init_model.rescaled(1 / unit, standard.scale)
+        state = _State.initialize(self, standard, unit, blocks, initial, seed)
+        current_model = lambda: state.model().rescaled(unit, interactions.scale)  # noqa: E731
+        number, running = 0, True
+        while running:
             number += 1
             learning_rate = one_cycle(self.learning_rate, number, self.epochs)
-            loss = descent.epoch(learning_rate, random_stream(seed, "rounds", number))
-            going = watch.goes_on(number, loss / len(interactions) * unit**2, model_now)
-        model = watch.chosen(model_now)
+            loss = state.epoch(learning_rate, random_stream(seed, "rounds", number))
+            running = watch.goes_on(number, loss / len(interactions) * unit**2, current_model)
+        model = watch.chosen(current_model)
         if not all(np.isfinite(array).all() for array in model.arrays().values()):
             raise DivergedError(number, float("nan"), self.diverged_advice)
         return model
 
 
 def one_cycle(highest: float, number: int, epochs: int) -> float:
-    """The rate of epoch `number` of `epochs`, from 1: a rise over the first fifth, then half a cosine down to near 0.
+    """Learning rate of an epoch in a one-cycle schedule.
 
-    Source: Smith & Topin 2019, here with a rise from 0.4 of the highest, and down to 0.01 of it.
+    The rate rises linearly from 0.4 `highest` over the first fifth of the epochs, then decays along half a cosine to at
+    least 0.01 `highest`.
 
+    Parameters
+    ----------
+    highest : float
+        Learning rate at the peak.
+    number : int
+        Number of the epoch, counted from 1.
+    epochs : int
+        Number of epochs.
+
+    Returns
+    -------
+    float
+        Learning rate at the middle of the epoch.
+
+    References
+    ----------
+    Smith & Topin 2019, "Super-convergence". The ends of the schedule are specific to this implementation.
+
+    Examples
+    --------
     >>> [round(one_cycle(1.0, number, epochs=5), 2) for number in (1, 2, 3, 4, 5)]
     [0.7, 0.96, 0.69, 0.31, 0.04]
     """
@@ -141,8 +224,8 @@ def one_cycle(highest: float, number: int, epochs: int) -> float:
 
 
 @dataclass(frozen=True)
-class _Descent:
-    """The parameters while they move, padded to whole vector registers, in the order of the blocks' places."""
+class _State:
+    """Parameters during training, padded to a multiple of the vector width, in the row order of the blocks."""
 
     spec: BiasedMF
     interactions: Interactions
@@ -156,7 +239,7 @@ class _Descent:
     span: float
 
     @classmethod
-    def begin(
+    def initialize(
         cls,
         spec: BiasedMF,
         interactions: Interactions,
@@ -164,15 +247,16 @@ class _Descent:
         blocks: Blocks,
         init_model: FactorModel | None,
         seed: int,
-    ) -> _Descent:
+    ) -> _State:
+        """Return random parameters, or those of `init_model`."""
         low, span = _range_of(spec, interactions, unit)
-        average = float(np.average(interactions.values.astype(np.float64), weights=interactions.weights))
-        mean = average
-        if span > 0:  # the linear predictor whose sigmoid is the average rating
-            share = min(max((average - low) / span, 1e-3), 1 - 1e-3)
+        mean_rating = float(np.average(interactions.values.astype(np.float64), weights=interactions.weights))
+        mean = mean_rating
+        if span > 0:  # the logit of the mean rating, so that the initial prediction is the mean
+            share = min(max((mean_rating - low) / span, 1e-3), 1 - 1e-3)
             mean = math.log(share / (1 - share))
         if not spec.biases and span == 0:
-            mean = 0.0  # the plain dot product
+            mean = 0.0  # plain dot product
         sides = []
         for name, place, rows in (
             ("user", blocks.user_place, interactions.u),
@@ -182,16 +266,16 @@ class _Descent:
             factors = np.zeros((n, padded_width(spec.factors)), np.float32)
             bias = np.zeros(n, np.float32)
             if init_model is None:
-                drawn = random_stream(seed, f"{name} factors").standard_normal((n, spec.factors), dtype=np.float32)
-                drawn[np.bincount(rows, minlength=n) == 0] = 0  # no rating would move them from a random start
-                factors[place, : spec.factors] = drawn * np.float32(spec.init_std)
+                noise = random_stream(seed, f"{name} factors").standard_normal((n, spec.factors), dtype=np.float32)
+                noise[np.bincount(rows, minlength=n) == 0] = 0  # without ratings they would keep their random values
+                factors[place, : spec.factors] = noise * np.float32(spec.init_std)
             else:
-                given = getattr(init_model, f"{name}_factors")
-                if given.shape != (n, spec.factors):
+                initial = getattr(init_model, f"{name}_factors")
+                if initial.shape != (n, spec.factors):
                     raise ParameterError(
-                        f"init_model has {name} factors of shape {given.shape}, not {(n, spec.factors)}"
+                        f"init_model must have {name} factors of shape {(n, spec.factors)}; got {initial.shape}"
                     )
-                factors[place, : spec.factors] = given
+                factors[place, : spec.factors] = initial
                 if spec.biases:
                     bias[place] = getattr(init_model, f"{name}_bias")
             sides.append((factors, bias))
@@ -199,6 +283,7 @@ class _Descent:
         return cls(spec, interactions, blocks, P, Q, user_bias, item_bias, mean, low, span)
 
     def epoch(self, learning_rate: float, stream: np.random.Generator) -> float:
+        """Run one epoch in place and return the summed squared error."""
         return sgd_epoch(
             self.P, self.Q, self.user_bias, self.item_bias, self.blocks,
             mean=self.mean, low=self.low, span=self.span,
@@ -207,6 +292,7 @@ class _Descent:
         )  # fmt: skip
 
     def model(self) -> FactorModel:
+        """Return a copy of the parameters as a model."""
         k, users, items = self.spec.factors, self.blocks.user_place, self.blocks.item_place
         return FactorModel(
             read_only(self.P[users, :k]),
@@ -221,7 +307,7 @@ class _Descent:
 
 
 def _range_of(spec: BiasedMF, interactions: Interactions, unit: float) -> tuple[float, float]:
-    """The sigmoid's low end and span in the unit of `interactions`; a span of 0 for none."""
+    """Return the lower end and the width of the sigmoid in the unit of `interactions`; (0, 0) for no sigmoid."""
     if spec.rating_range is None:
         return 0.0, 0.0
     if spec.rating_range == "scale":

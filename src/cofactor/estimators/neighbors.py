@@ -1,4 +1,4 @@
-"""Neighborhood models: items liked by the same people, and people who liked the same items."""
+"""Neighborhood estimators (k nearest neighbors) for ratings and events: item-based and user-based."""
 
 from __future__ import annotations
 
@@ -23,34 +23,61 @@ from cofactor.validation import validated
 __all__ = ["ItemKNN", "UserKNN"]
 
 ROUNDS = 10
-"""Alternations of user and item biases; they stand still long before."""
+"""Alternations of user and item biases; they converge well before that."""
 
-K = "the most similar users used for a score, among those who have the item"
-K_RATINGS = "of ratings: the most similar items used for a prediction, among those that the user rated"
-NEIGHBORS = "how many are stored for each, at most"
-SHRINK = "of ratings: common ratings at which a similarity is half believed"
-EVENT_SHRINK = "of events: common events at which a similarity is half believed"
-DAMPING = "of ratings: added to the sum of similarities that a predicted rating's average is divided by"
-BIAS_DAMPING = "of ratings: how many at the average that each bias starts with"
-SIMILARITY = "of events; ratings are compared by their correlation around the baseline"
+K = "number of neighbors of a score: the most similar users who have the item"
+K_RATINGS = "ratings only: number of neighbors of a prediction, the most similar items that the user rated"
+NEIGHBORS = "maximum number of stored neighbors per row"
+SHRINK = "ratings only: a similarity from n common ratings is multiplied by n / (n + shrink)"
+EVENT_SHRINK = "events only: a similarity from n common events is multiplied by n / (n + event_shrink)"
+DAMPING = "ratings only: constant added to the sum of similarities in the denominator of a prediction"
+BIAS_DAMPING = "ratings only: number of pseudo-ratings at the mean by which each bias is shrunk"
+SIMILARITY = "events only: similarity measure; ratings use the correlation of residuals from the baseline"
 
 
 @dataclass(frozen=True)
 class ItemKNN(Estimator):
-    """Items that the same people had, or rated alike; ratings and events each in their own way.
+    """Item-based k nearest neighbors for ratings and events.
+
+    Parameters
+    ----------
+    k : int, default 30
+        Ratings only: number of neighbors of a prediction, the most similar items that the user rated.
+    neighbors : int, default 500
+        Maximum number of stored neighbors per row.
+    shrink : float, default 200.0
+        Ratings only: a similarity from n common ratings is multiplied by n / (n + shrink).
+    damping : float, default 0.2
+        Ratings only: constant added to the sum of similarities in the denominator of a prediction.
+    bias_damping : float, default 5.0
+        Ratings only: number of pseudo-ratings at the mean by which each bias is shrunk.
+    event_shrink : float, default 0.0
+        Events only: a similarity from n common events is multiplied by n / (n + event_shrink).
+    similarity : {"cosine", "jaccard"}, default "cosine"
+        Events only: similarity measure; ratings use the correlation of residuals from the baseline.
+
+    Notes
+    -----
+    The prediction for ratings and the score for events::
 
         ratings:  r^ = b_ui + sum_j w_uj s_ij (r_uj - b_uj) / (damping + sum_j w_uj s_ij)
                   b_ui = mean + b_u + b_i
-                  s_ij: correlation of r - b over the n users of both, times n / (n + shrink)
+                  s_ij: correlation of r - b over the n users who rated both, times n / (n + shrink)
         events:   x = sum_j s_ij w_uj x_uj
                   s_ij: cosine or Jaccard, times n / (n + event_shrink)
 
-    w: weights; x_uj: an event's value. j: the k items most similar to i in the user's history (ratings), or all of them
-    (events), as far as they are among i's stored neighbors. Those that tie at the k-th similarity share the places that
-    are left. Similarities at or below 0 are not used. A dislike (negative weight) counts against what is similar to it.
-    What has no such neighbor is predicted b_ui, of events scored 0.
-    Sources: Koren 2008, section 2.2; Sarwar et al. 2001.
+    w is the weight of a row and x_uj the value of an event. The sum runs over the stored neighbors j of i in the user's
+    history: the k most similar ones for ratings, all of them for events. Items that tie at the k-th similarity share
+    the remaining weight. Similarities of at most 0 are not used. A dislike (negative weight) lowers the scores of
+    similar items. Without a neighbor, the prediction is b_ui and the score of events 0.
 
+    References
+    ----------
+    Koren 2008, "Factorization meets the neighborhood", section 2.2.
+    Sarwar et al. 2001, "Item-based collaborative filtering recommendation algorithms".
+
+    Examples
+    --------
     >>> import cofactor
     >>> pairs = [("ana", "alien"), ("ana", "aliens"), ("bo", "alien"), ("bo", "aliens"), ("cy", "alien"), ("di", "up")]
     >>> events = cofactor.Interactions.from_columns(*zip(*pairs), kind="events")
@@ -83,51 +110,97 @@ class ItemKNN(Estimator):
         init_model: ItemItemModel | None = None,
         callback: EpochCallback | None = None,
     ) -> ItemItemModel:
-        """An ItemItemModel of each item's nearest items. There is nothing random and nothing iterative in it.
+        """Compute the nearest neighbors of each item.
 
-        Raises DataError for no rows.
+        Parameters
+        ----------
+        interactions : Interactions
+            Table of ratings or events.
+        seed : int, default 0
+            Ignored: the fit is deterministic.
+        validation, init_model, callback : object, optional
+            Ignored: the fit is not iterative.
+
+        Returns
+        -------
+        ItemItemModel
+            Model of the item similarities.
+
+        Raises
+        ------
+        DataError
+            If the table has no rows or all weights are 0.
         """
         del seed, validation, init_model, callback
         self.require(interactions)
         baseline = _baseline(interactions, self.bias_damping)
-        likeness = Likeness("pearson", self.shrink) if baseline else Likeness(self.similarity, self.event_shrink)
-        by_user = likeness.weighed(_entries(interactions, baseline))
+        similarity = Likeness("pearson", self.shrink) if baseline else Likeness(self.similarity, self.event_shrink)
+        by_user = similarity.weighed(_entries(interactions, baseline))
         n_items = interactions.n_items
         by_item = transposed(by_user, n_items)
-        near, how = nearest(
-            by_item, likeness.listed(by_item, interactions.n_users), by_item,
-            measure=likeness.measure, n=min(self.neighbors, n_items), shrink=likeness.shrink,
+        neighbors, similarities = nearest(
+            by_item, similarity.listed(by_item, interactions.n_users), by_item,
+            measure=similarity.measure, n=min(self.neighbors, n_items), shrink=similarity.shrink,
             itself=np.arange(n_items, dtype=np.int32),
         )  # fmt: skip
         average = Average(self.k, self.damping) if baseline else None
-        there = near >= 0
-        start_ = np.concatenate([np.zeros(1, np.int64), np.cumsum(there.sum(axis=1), dtype=np.int64)])
-        links = _read_only(transposed(SparseRows(start_, near[there], how[there]), n_items))
+        valid = neighbors >= 0
+        start = np.concatenate([np.zeros(1, np.int64), np.cumsum(valid.sum(axis=1), dtype=np.int64)])
+        links = _read_only(transposed(SparseRows(start, neighbors[valid], similarities[valid]), n_items))
         return ItemItemModel(interactions.n_users, NeighborLinks(links, average), baseline)
 
 
 @dataclass(frozen=True)
 class UserKNN(Estimator):
-    """People who had the same items, or rated them alike; ratings and events each in their own way.
+    """User-based k nearest neighbors for ratings and events.
+
+    Parameters
+    ----------
+    k : int, default 40
+        Number of neighbors of a score: the most similar users who have the item.
+    neighbors : int, default 500
+        Maximum number of stored neighbors per row.
+    shrink : float, default 200.0
+        Ratings only: a similarity from n common ratings is multiplied by n / (n + shrink).
+    damping : float, default 0.2
+        Ratings only: constant added to the sum of similarities in the denominator of a prediction.
+    bias_damping : float, default 5.0
+        Ratings only: number of pseudo-ratings at the mean by which each bias is shrunk.
+    event_shrink : float, default 0.0
+        Events only: a similarity from n common events is multiplied by n / (n + event_shrink).
+    max_item_support : int, default 6000
+        Maximum number of users per item that similarities are computed from: those with the most items.
+    similarity : {"cosine", "jaccard"}, default "cosine"
+        Events only: similarity measure; ratings use the correlation of residuals from the baseline.
+
+    Notes
+    -----
+    The prediction for ratings and the score for events::
 
         ratings:  r^ = b_ui + sum_v w_vi s_uv (r_vi - b_vi) / (damping + sum_v w_vi s_uv)
                   b_ui = mean + b_u + b_i
-                  s_uv: correlation of r - b over the n items of both, times n / (n + shrink)
+                  s_uv: correlation of r - b over the n items that both rated, times n / (n + shrink)
         events:   x = sum_v s_uv w_vi x_vi
                   s_uv: cosine or Jaccard, times n / (n + event_shrink)
 
-    w: weights; x_vi: an event's value. v: the k most similar to u, of the stored neighbors, who have i; those that tie
-    at the k-th similarity share the places that are left. Similarities at or below 0 are not used, nor is anybody who
-    has nothing that u lacks. Who has no neighbors is predicted b_ui, of events all scores are 0. There is no users x
-    users matrix: users meet in the lists of their items.
-    Source: Herlocker et al. 1999, around the baseline of Koren 2008.
+    w is the weight of a row and x_vi the value of an event. The sum runs over the k most similar stored neighbors v of
+    u who have i. Users who tie at the k-th similarity share the remaining weight. Similarities of at most 0 are not
+    used, nor are users without any item that u lacks. Without neighbors, the prediction is b_ui and the score of events
+    0. Similarities are accumulated over the users of each item, without a users x users matrix.
 
+    References
+    ----------
+    Herlocker et al. 1999, "An algorithmic framework for performing collaborative filtering".
+    Koren 2008, "Factorization meets the neighborhood" (the baseline b_ui).
+
+    Examples
+    --------
     >>> import cofactor
     >>> pairs = [("ana", "alien"), ("ana", "aliens"), ("bo", "alien"), ("bo", "aliens"), ("cy", "alien"), ("di", "up")]
     >>> events = cofactor.Interactions.from_columns(*zip(*pairs), kind="events")
     >>> rec = cofactor.Recommender.fit(UserKNN(), events)
-    >>> why = rec.explain("cy", "aliens").filter(part="neighbor").select("user", "term")
-    >>> [(user, round(term, 2)) for user, term in why.rows()]                                 # 1 / sqrt(2 * 1) each
+    >>> terms = rec.explain("cy", "aliens").filter(part="neighbor").select("user", "term")
+    >>> [(user, round(term, 2)) for user, term in terms.rows()]                                # 1 / sqrt(2 * 1) each
     [('ana', 0.71), ('bo', 0.71)]
     """
 
@@ -142,7 +215,11 @@ class UserKNN(Estimator):
     bias_damping: float = parameter(5.0, BIAS_DAMPING, low=0, high=1000)
     event_shrink: float = parameter(0.0, EVENT_SHRINK, low=0, high=1e5)
     max_item_support: int = parameter(
-        6000, "an item of more users lists only this many, those with the most items", low=1, high=100_000, log=True
+        6000,
+        "maximum number of users per item that similarities are computed from: those with the most items",
+        low=1,
+        high=100_000,
+        log=True,
     )
     similarity: Literal["cosine", "jaccard"] = parameter("cosine", SIMILARITY, choices=("cosine", "jaccard"))
 
@@ -157,28 +234,45 @@ class UserKNN(Estimator):
         init_model: UserUserModel | None = None,
         callback: EpochCallback | None = None,
     ) -> UserUserModel:
-        """A UserUserModel of each user's nearest users. There is nothing random and nothing iterative in it.
+        """Compute the nearest neighbors of each user.
 
-        Raises DataError for no rows.
+        Parameters
+        ----------
+        interactions : Interactions
+            Table of ratings or events.
+        seed : int, default 0
+            Ignored: the fit is deterministic.
+        validation, init_model, callback : object, optional
+            Ignored: the fit is not iterative.
+
+        Returns
+        -------
+        UserUserModel
+            Model of the user similarities; it also holds the training rows.
+
+        Raises
+        ------
+        DataError
+            If the table has no rows or all weights are 0.
         """
         del seed, validation, init_model, callback
         self.require(interactions)
         baseline = _baseline(interactions, self.bias_damping)
         name, shrink = ("pearson", self.shrink) if baseline else (self.similarity, self.event_shrink)
-        likeness = Likeness(name, shrink, self.max_item_support)
+        similarity = Likeness(name, shrink, self.max_item_support)
         entries = _entries(interactions, baseline)
-        weighed = likeness.weighed(entries)
-        near, how = nearest(
-            weighed, likeness.listed(weighed, interactions.n_items), weighed,
-            measure=likeness.measure, n=min(self.neighbors, interactions.n_users), shrink=likeness.shrink,
+        weighted = similarity.weighed(entries)
+        neighbors, similarities = nearest(
+            weighted, similarity.listed(weighted, interactions.n_items), weighted,
+            measure=similarity.measure, n=min(self.neighbors, interactions.n_users), shrink=similarity.shrink,
         )  # fmt: skip
         return UserUserModel(
-            read_only(near),
-            read_only(how),
+            read_only(neighbors),
+            read_only(similarities),
             _read_only(entries),
             read_only(np.arange(interactions.n_users, dtype=np.int32)),
             interactions.n_items,
-            likeness,
+            similarity,
             self.k,
             self.damping,
             baseline,
@@ -186,7 +280,7 @@ class UserKNN(Estimator):
 
 
 def _baseline(interactions: Interactions, damping: float) -> Baseline | None:
-    """The mean and the item biases of ratings, at the minimum of sum w (r - mean - b_u - b_i)^2 + damping |b|^2."""
+    """Return the mean and item biases that minimize sum w (r - mean - b_u - b_i)^2 + damping |b|^2; None for events."""
     if interactions.kind == "events":
         return None
     by_user, by_item = interactions.by_user, interactions.by_item
@@ -200,11 +294,13 @@ def _baseline(interactions: Interactions, damping: float) -> Baseline | None:
 
 
 def _entries(interactions: Interactions, baseline: Baseline | None) -> SparseRows:
+    """Return the rows by user: signed confidences of events, or residuals of ratings from the baseline."""
     by_user = present(interactions.by_user)
     return confidences(by_user) if baseline is None else baseline.deviations(by_user)
 
 
 def _read_only(rows: SparseRows) -> SparseRows:
+    """Return the rows with read-only arrays."""
     weights = None if rows.weights is None else read_only(rows.weights)
     return replace(
         rows,

@@ -1,4 +1,7 @@
-"""How NeuralMF is trained: torch, in memory, on one thread. Imported when a fit begins, never earlier."""
+"""Training of `NeuralMF` with torch, in memory and on one thread.
+
+This module is imported when a fit starts, so that the rest of the library works without torch.
+"""
 
 from __future__ import annotations
 
@@ -28,63 +31,100 @@ if TYPE_CHECKING:
 __all__ = ["Network", "one_torch_thread", "trained"]
 
 BETAS = (0.9, 0.99)
+"""AdamW's decay rates of the running averages of the gradient and its square."""
 
 
 def _limit_torch() -> Callable[[], None]:
-    before = torch.get_num_threads()
+    """Set torch to one thread, and return a function that restores the previous number."""
+    previous = torch.get_num_threads()
     torch.set_num_threads(1)
-    return lambda: torch.set_num_threads(before)
+    return lambda: torch.set_num_threads(previous)
 
 
 one_torch_thread = SharedLimit(_limit_torch)
-"""torch on a single thread inside a `with` block: its sums change with its threads."""
+"""Context manager that limits torch to one thread, because its sums depend on the number of threads."""
 
 
 class Network(nn.Module):
-    """The parameters of `models.layers` as tensors, with one more row for the unknown user and item.
+    """Network of `cofactor.models.layers` as a torch module, with an extra last row for the unknown user and item.
 
-    slope, out_bias (ends,): s, which is not learnt, and c_o to begin with; `g` draws the rest.
+    Parameters
+    ----------
+    spec : NeuralMF
+        Hyper-parameters.
+    n_users, n_items : int
+        Numbers of users and items.
+    slope : Tensor of shape (n_outputs,), float32
+        Fixed coefficient of the dot product in each output.
+    out_bias : Tensor of shape (n_outputs,), float32
+        Initial bias of each output.
+    g : torch.Generator
+        Source of randomness of the initial weights.
     """
 
     def __init__(self, spec: NeuralMF, n_users: int, n_items: int, slope: Tensor, out_bias: Tensor, g: torch.Generator):
         super().__init__()
-        ends = len(slope)
+        n_outputs = len(slope)
         widths = [spec.hidden >> k or 1 for k in range(spec.layers)]
 
-        def drawn(rows: int, columns: int, sd: float) -> nn.Parameter:
-            return nn.Parameter(torch.randn(rows, columns, generator=g) * sd)
+        def normal(rows: int, columns: int, std: float) -> nn.Parameter:
+            return nn.Parameter(torch.randn(rows, columns, generator=g) * std)
 
         def dense(rows: int, columns: int, gain: float) -> nn.Parameter:
-            return drawn(rows, columns, math.sqrt(gain / rows))
+            return normal(rows, columns, math.sqrt(gain / rows))
 
-        self.user_vectors = drawn(n_users + 1, spec.user_dim, spec.init_std)
-        self.item_vectors = drawn(n_items + 1, spec.item_dim, spec.init_std)
-        self.user_bias = nn.Parameter(torch.zeros(n_users + 1, ends))
-        self.item_bias = nn.Parameter(torch.zeros(n_items + 1, ends))
-        into = [spec.user_dim + spec.item_dim, *widths[:-1]]
-        self.weights = nn.ParameterList([dense(a, b, 2.0) for a, b in zip(into, widths, strict=True)])
+        self.user_vectors = normal(n_users + 1, spec.user_dim, spec.init_std)
+        self.item_vectors = normal(n_items + 1, spec.item_dim, spec.init_std)
+        self.user_bias = nn.Parameter(torch.zeros(n_users + 1, n_outputs))
+        self.item_bias = nn.Parameter(torch.zeros(n_items + 1, n_outputs))
+        input_widths = [spec.user_dim + spec.item_dim, *widths[:-1]]
+        self.weights = nn.ParameterList([dense(a, b, 2.0) for a, b in zip(input_widths, widths, strict=True)])
         self.biases = nn.ParameterList([nn.Parameter(torch.zeros(b)) for b in widths])
-        self.out = dense(widths[-1], ends, 1.0)
+        self.out = dense(widths[-1], n_outputs, 1.0)
         self.out_bias = nn.Parameter(out_bias.clone())
         self.slope = slope
         self.dropout = spec.dropout
 
     def forward(self, u: Tensor, i: Tensor, g: torch.Generator) -> Tensor:
-        """The ends y for each pair, (n, ends), with parts left out at random, drawn from g."""
+        """Compute the outputs y before the head, with dropout.
+
+        Parameters
+        ----------
+        u, i : Tensor of shape (n,), int64
+            Row numbers of users and items; n_users and n_items for unknown ones.
+        g : torch.Generator
+            Source of randomness of the dropout.
+
+        Returns
+        -------
+        Tensor of shape (n, n_outputs), float32
+            The outputs.
+        """
         p, q = functional.embedding(u, self.user_vectors), functional.embedding(i, self.item_vectors)
         common = min(p.shape[1], q.shape[1])
         z = torch.cat([p, q], dim=1)
         for weights, bias in zip(self.weights, self.biases, strict=True):
             z = torch.relu(torch.addmm(bias, z, weights))
             if self.dropout > 0:
-                kept = torch.rand(z.shape, generator=g) >= self.dropout
-                z = z * kept / (1 - self.dropout)
+                mask = torch.rand(z.shape, generator=g) >= self.dropout
+                z = z * mask / (1 - self.dropout)
         dots = (p[:, :common] * q[:, :common]).sum(dim=1, keepdim=True)
         biases = functional.embedding(u, self.user_bias) + functional.embedding(i, self.item_bias)
         return torch.addmm(self.out_bias, z, self.out) + dots * self.slope + biases
 
     def groups(self, spec: NeuralMF) -> list[dict[str, Any]]:
-        """The parameters by how they decay: embeddings, biases, and the layers, which do not."""
+        """Group the parameters by their weight decay: embeddings, biases, and layers (no decay).
+
+        Parameters
+        ----------
+        spec : NeuralMF
+            Hyper-parameters.
+
+        Returns
+        -------
+        list of dict
+            Parameter groups for a torch optimizer.
+        """
         return [
             {"params": [self.user_vectors, self.item_vectors], "weight_decay": spec.weight_decay},
             {"params": [self.user_bias, self.item_bias], "weight_decay": spec.bias_decay},
@@ -93,7 +133,7 @@ class Network(nn.Module):
 
 
 class _Training:
-    """The network, its optimizer and its running average, over one table of ratings."""
+    """Training state: the network, its optimizer and the running average of its weights."""
 
     def __init__(
         self, spec: NeuralMF, table: Interactions, scale: Scale, init_model: NetworkModel | None, seed: int
@@ -104,17 +144,17 @@ class _Training:
         self.u, self.i = (torch.from_numpy(rows.astype(np.int64)) for rows in (table.u, table.i))
         self.values = torch.from_numpy(table.values.copy())
         self.row_weights = None if table.weights is None else torch.from_numpy(table.weights.copy())
-        slope, out_bias = self._ends()
+        slope, out_bias = self._output_coefficients()
         self.network = Network(spec, table.n_users, table.n_items, slope, out_bias, self.g)
         if init_model is not None:
-            self._copy(init_model)
+            self._copy_weights(init_model)
         self.parameters = list(self.network.parameters())
         self.average = [parameter.detach().clone() for parameter in self.parameters]
         self.optimizer = torch.optim.AdamW(self.network.groups(spec), lr=spec.learning_rate, betas=BETAS)
         self.steps, self.step = spec.epochs * math.ceil(len(table) / spec.batch_size), 0
 
-    def _ends(self) -> tuple[Tensor, Tensor]:
-        """The slope of each end along p . q, and the bias that makes the first prediction the average."""
+    def _output_coefficients(self) -> tuple[Tensor, Tensor]:
+        """Return the slope of each output along p . q, and the biases that make the first prediction the mean."""
         weights = self.table.weights
         if self.spec.head == "regression":
             low, high = self.range
@@ -128,6 +168,7 @@ class _Training:
         return torch.tensor(slope).float(), torch.tensor(np.log(counts / counts.sum())).float()
 
     def _losses(self, y: Tensor, rows: Tensor) -> Tensor:
+        """Return the loss of each row of a minibatch, from the outputs y."""
         if self.spec.head == "classification":
             return functional.cross_entropy(y, self.targets[rows], reduction="none")
         low, high = self.range
@@ -135,16 +176,15 @@ class _Training:
         return (error / self.unit) ** 2
 
     def epoch(self) -> float:
-        """One pass in minibatches; returns the mean loss met on the way, in the unit `Scale.unit` (classification:
-        cross-entropy).
-        """
+        """Run one epoch and return the mean loss: squared error in `Scale.unit`, or cross-entropy."""
         total = 0.0
         for rows in torch.randperm(len(self.u), generator=self.g).split(self.spec.batch_size):  # type: ignore[no-untyped-call]
             learning_rate = one_cycle(self.spec.learning_rate, (self.step + 0.5) / self.steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate
-            y = self.network(self._some_unknown(self.u[rows], self.table.n_users),
-                             self._some_unknown(self.i[rows], self.table.n_items), self.g)  # fmt: skip
+            u = self._with_unknowns(self.u[rows], self.table.n_users)
+            i = self._with_unknowns(self.i[rows], self.table.n_items)
+            y = self.network(u, i, self.g)
             losses = self._losses(y, rows)
             if self.row_weights is not None:
                 losses = losses * self.row_weights[rows]
@@ -153,53 +193,54 @@ class _Training:
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
             self.step += 1
-            self._follow()
+            self._update_average()
             total += loss.item() * len(rows)
         return total / len(self.u)
 
-    def _some_unknown(self, rows: Tensor, unknown: int) -> Tensor:
+    def _with_unknowns(self, rows: Tensor, unknown: int) -> Tensor:
+        """Replace a random fraction of the row numbers by that of the unknown row."""
         if self.spec.unknown_share == 0:
             return rows
-        hidden = torch.rand(len(rows), generator=self.g) < self.spec.unknown_share
-        return torch.where(hidden, unknown, rows)
+        replaced = torch.rand(len(rows), generator=self.g) < self.spec.unknown_share
+        return torch.where(replaced, unknown, rows)
 
-    def _follow(self) -> None:
-        """The average moves towards the weights: at first it is their mean so far, later it forgets."""
+    def _update_average(self) -> None:
+        """Update the average of the weights: a plain mean at first, later an exponential moving average."""
         share = 1 / min(self.step, max(self.steps // 10, 1))
         with torch.no_grad():
             for average, parameter in zip(self.average, self.parameters, strict=True):
                 average.lerp_(parameter, share)
 
-    def _copy(self, init_model: NetworkModel) -> None:
-        """Go on from a model's arrays. Raises ParameterError where a shape differs."""
-        given = init_model.arrays()
+    def _copy_weights(self, init_model: NetworkModel) -> None:
+        """Copy the arrays of a model into the network; raise ParameterError if a shape differs."""
+        arrays = init_model.arrays()
         with torch.no_grad():
             for name, tensor in _named(self.network, self.spec).items():
-                array = given.get(name)
+                array = arrays.get(name)
                 if array is None or array.shape != tuple(tensor.shape):
                     shape = None if array is None else array.shape
-                    raise ParameterError(f"init_model has {name} of shape {shape}, not {tuple(tensor.shape)}")
+                    raise ParameterError(f"init_model must have {name} of shape {tuple(tensor.shape)}; got {shape}")
                 tensor.copy_(torch.from_numpy(np.array(array)))
 
     def model(self) -> NetworkModel:
-        """The averaged weights as a model; who has no ratings gets the unknown row."""
+        """Return a model of the averaged weights, where users and items without ratings get the unknown row."""
         averaged = dict(zip(map(id, self.parameters), self.average, strict=True))
-        arrays = _named(self.network, self.spec, averaged)
-        plain: dict[str, Float32] = {name: np.array(tensor.detach().numpy()) for name, tensor in arrays.items()}
+        tensors = _named(self.network, self.spec, averaged)
+        arrays: dict[str, Float32] = {name: np.array(tensor.detach().numpy()) for name, tensor in tensors.items()}
         for side, rows in (("user", self.table.u), ("item", self.table.i)):
-            without = np.bincount(rows, minlength=len(plain[f"{side}_bias"]))[:-1] == 0
+            empty = np.bincount(rows, minlength=len(arrays[f"{side}_bias"]))[:-1] == 0
             for name in (f"{side}_vectors", f"{side}_bias"):
-                plain[name][:-1][without] = plain[name][-1]
-        plain["slope"] = self.network.slope.numpy()
-        plain["user_spread"] = _spread(plain, np.unique(self.table.u))
-        kind = LevelsNetworkModel if self.spec.head == "classification" else NetworkModel
-        frozen = {name: read_only(np.ascontiguousarray(array)) for name, array in plain.items()}
+                arrays[name][:-1][empty] = arrays[name][-1]
+        arrays["slope"] = self.network.slope.numpy()
+        arrays["user_spread"] = _spread(arrays, np.unique(self.table.u))
+        model_class = LevelsNetworkModel if self.spec.head == "classification" else NetworkModel
+        frozen = {name: read_only(np.ascontiguousarray(array)) for name, array in arrays.items()}
         settings = {"scale": asdict(self.scale), "rating_range": self.range, "noise": 1.0}
-        return kind.from_parts(frozen, settings)
+        return model_class.from_parts(frozen, settings)
 
 
 def _named(network: Network, spec: NeuralMF, values: dict[int, Tensor] | None = None) -> dict[str, Tensor]:
-    """Each of the model's learnt arrays by its name: the parameters, or what stands for them in `values`."""
+    """Return the learned arrays by their names in the model; `values` replaces parameters by their `id`."""
 
     def value(parameter: Tensor) -> Tensor:
         return parameter if values is None else values[id(parameter)]
@@ -214,12 +255,12 @@ def _named(network: Network, spec: NeuralMF, values: dict[int, Tensor] | None = 
 
 
 @one_thread_blas()
-def _spread(plain: dict[str, Float32], trained_users: Any) -> Float32:
-    """How trained users lie about the unknown one: S with S S' their mean squares and products; at least 0.001 wide."""
-    x = np.hstack([plain["user_vectors"], plain["user_bias"]])
-    away = (x[trained_users] - x[-1]).astype(np.float64)
-    squares, axes = np.linalg.eigh(away.T @ away / max(len(away), 1))
-    spread: Float32 = (axes * np.maximum(np.sqrt(np.maximum(squares, 0)), 1e-3)).astype(np.float32)
+def _spread(arrays: dict[str, Float32], trained_users: Any) -> Float32:
+    """Return S, where S S' is the second moment of trained users about the unknown user, with axes of 0.001 or more."""
+    x = np.hstack([arrays["user_vectors"], arrays["user_bias"]])
+    deviations = (x[trained_users] - x[-1]).astype(np.float64)
+    eigenvalues, axes = np.linalg.eigh(deviations.T @ deviations / max(len(deviations), 1))
+    spread: Float32 = (axes * np.maximum(np.sqrt(np.maximum(eigenvalues, 0)), 1e-3)).astype(np.float32)
     return spread
 
 
@@ -233,7 +274,41 @@ def trained(
     init_model: NetworkModel | None,
     callback: EpochCallback | None,
 ) -> NetworkModel:
-    """`NeuralMF.fit`, once it is known that it can be done. Raises DataError, ParameterError, DivergedError."""
+    """Train the network: the part of `NeuralMF.fit` that needs torch.
+
+    Parameters
+    ----------
+    spec : NeuralMF
+        Hyper-parameters.
+    table : Interactions
+        Ratings, already checked.
+    scale : Scale
+        Scale of the ratings.
+    seed : int
+        Seed of the initial weights, minibatches and dropout.
+    validation : Interactions or None
+        Held-out rows with the same ids.
+    init_model : NetworkModel or None
+        Model with the same ids and shapes to continue from.
+    callback : callable or None
+        Called with an `Epoch` after each epoch.
+
+    Returns
+    -------
+    NetworkModel
+        Model with the averaged weights.
+
+    Raises
+    ------
+    DataError
+        If `validation` has other ids, or no rows.
+    KindError
+        If `validation` holds events.
+    ParameterError
+        If an array of `init_model` has another shape.
+    DivergedError
+        If the loss or an array of the model is not finite.
+    """
     watch = Watch(
         table,
         epochs=spec.epochs,
@@ -244,12 +319,12 @@ def trained(
     )
     with one_torch_thread():
         training = _Training(spec, table, scale, init_model, seed)
-        number, loss, going = 0, math.nan, True
-        while going:
+        number, loss, running = 0, math.nan, True
+        while running:
             number += 1
             loss = training.epoch()
             squared = spec.head == "regression"
-            going = watch.goes_on(number, loss * scale.unit**2 if squared else loss, training.model)
+            running = watch.goes_on(number, loss * scale.unit**2 if squared else loss, training.model)
         model = watch.chosen(training.model)
     if not all(np.isfinite(array).all() for array in model.arrays().values()):
         raise DivergedError(number, loss, spec.diverged_advice)
@@ -257,9 +332,9 @@ def trained(
 
 
 def _noise(model: NetworkModel, table: Interactions) -> float:
-    """The root mean square error on (at most a million) training ratings; at least a hundredth of the range."""
-    some = slice(None, None, 1 + len(table) // 1_000_000)
-    predicted = model.predict(UserBatch.trained(table.u[some], table.by_user), table.i[some])
-    error = np.sqrt(np.mean((table.values[some] - predicted.astype(np.float64)) ** 2))
+    """Return the RMSE on at most a million training ratings, and at least a hundredth of the range."""
+    rows = slice(None, None, 1 + len(table) // 1_000_000)
+    predicted = model.predict(UserBatch.trained(table.u[rows], table.by_user), table.i[rows])
+    error = np.sqrt(np.mean((table.values[rows] - predicted.astype(np.float64)) ** 2))
     low, high = model.rating_range
     return float(max(error, 0.01 * (high - low)))

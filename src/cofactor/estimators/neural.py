@@ -1,4 +1,4 @@
-"""A neural network on embeddings: what a dot product cannot say, learnt by torch (extra `neural`)."""
+"""Neural matrix factorization: embeddings, a dot product and hidden layers, trained with torch (extra `neural`)."""
 
 from __future__ import annotations
 
@@ -18,33 +18,81 @@ from cofactor.validation import validated
 __all__ = ["Head", "NeuralMF"]
 
 Head: TypeAlias = Literal["regression", "classification"]
+"""Output of the network: one number, or one probability per rating level."""
 
 
 @dataclass(frozen=True)
 class NeuralMF(Estimator):
-    """User and item embeddings, of different widths, through layers: a rating, or a probability for each of its levels.
+    """Neural matrix factorization of ratings: a dot product and hidden layers on shared embeddings.
 
-        y = c + b_u + b_i + slope (p_u . q_i) + W_o' h,    h = dropout(relu(W' [p_u, q_i] + c_1)), layer upon layer
+    The output is a rating, or a probability for each level of the rating scale.
+
+    Parameters
+    ----------
+    head : {"regression", "classification"}, default "regression"
+        Output of the network: one number, or a probability for each rating level.
+    user_dim : int, default 16
+        Dimension of the user embeddings.
+    item_dim : int, default 24
+        Dimension of the item embeddings.
+    hidden : int, default 128
+        Width of the first hidden layer.
+    layers : int, default 1
+        Number of hidden layers, each half as wide as the previous one.
+    dropout : float, default 0.3
+        Dropout probability after each hidden layer.
+    epochs : int, default 20
+        Maximum number of epochs, each one pass over the ratings.
+    batch_size : int, default 512
+        Number of ratings per minibatch.
+    learning_rate : float, default 0.007
+        Learning rate at the peak of the one-cycle schedule, after a quarter of the steps.
+    weight_decay : float, default 3.0
+        Decoupled weight decay of embeddings, multiplied by the learning rate at each step.
+    bias_decay : float, default 0.5
+        Decoupled weight decay of biases, multiplied by the learning rate at each step.
+    unknown_share : float, default 0.02
+        Fraction of ids replaced by the unknown id during training.
+    init_std : float, default 0.1
+        Standard deviation of the initial embeddings.
+    patience : int, default 3
+        Epochs without improvement of the validation score before stopping.
+
+    Notes
+    -----
+    The network and its heads::
+
+        y = c + b_u + b_i + slope (p_u . q_i) + W_o' h,    h = dropout(relu(W' [p_u, q_i] + c_1)), one or more layers
 
         head "regression":      r^ = low + (high - low) sigmoid(y), squared error
         head "classification":  r^ = sum_l level_l softmax(y)_l over the scale's levels, cross-entropy
 
-    The dot product runs over the common width; low and high are the scale's ends, widened by half a step.
+    The user and item embeddings may differ in dimension; the dot product uses the dimensions that both have. low and
+    high are the ends of the scale, widened by half a step.
 
-    Minibatches drawn anew each epoch; AdamW, whose weight decay is decoupled (x shrinks by rate * decay at each step,
-    however few ratings it has): not the same as l2. The rate rises and falls once; what is kept is a running average of
-    the weights over about the last tenth of all steps. A small share of ids is replaced by "unknown" while training, so
-    that the unknown user and item are learnt too. Without a validation part all epochs are run: none is cut off in
-    secret; with one, the best epoch is kept and `patience` applies.
-    Sources: He et al. 2017 (dot product and layers side by side); Covington et al. 2016 (embeddings into layers);
-    Loshchilov & Hutter 2019 (AdamW). Departing from the first: both parts share one embedding.
+    Training uses shuffled minibatches and AdamW. Its weight decay is decoupled: a parameter shrinks by
+    learning_rate * weight_decay at each step, regardless of its number of ratings, unlike an L2 penalty. The learning
+    rate follows a one-cycle schedule. The model holds a running average of the weights over about the last tenth of the
+    steps. A small fraction of ids is replaced by the unknown id during training, so that the unknown user and item are
+    learned as well. Without validation rows all epochs run; with them, the model of the best epoch is returned and
+    `patience` applies.
 
+    Unlike in He et al., the dot product and the layers share one embedding.
+
+    References
+    ----------
+    He et al. 2017, "Neural collaborative filtering" (dot product and layers in parallel).
+    Covington, Adams & Sargin 2016, "Deep neural networks for YouTube recommendations" (embeddings into layers).
+    Loshchilov & Hutter 2019, "Decoupled weight decay regularization" (AdamW).
+
+    Examples
+    --------
     >>> import cofactor
     >>> pairs = [(u, i) for u in range(20) for i in range(20) if u != i]
     >>> stars = [5 if (u + i) % 2 == 0 else 1 for u, i in pairs]                     # two tastes
     >>> ratings = cofactor.Interactions.from_columns(*zip(*pairs), stars)
     >>> rec = cofactor.Recommender.fit(NeuralMF(epochs=30, batch_size=32), ratings)
-    >>> rec.predict(0, 0) > 4.5, rec.predict(0, 3) < 1.5                             # the first nobody told it
+    >>> rec.predict(0, 0) > 4.5, rec.predict(0, 3) < 1.5                             # the first is a held-out pair
     (True, True)
     """
 
@@ -52,32 +100,41 @@ class NeuralMF(Estimator):
     kind: ClassVar[Kind] = "ratings"
 
     head: Literal["regression", "classification"] = parameter(
-        "regression", "how it ends: one number, or a probability for each level"
+        "regression", "output of the network: one number, or a probability for each rating level"
     )
-    user_dim: int = parameter(16, "the width of the users' embedding", low=1, high=1024, log=True, search=(8, 64))
-    item_dim: int = parameter(24, "the width of the items' embedding", low=1, high=1024, log=True, search=(8, 64))
-    hidden: int = parameter(128, "the width of the first layer", low=1, high=4096, log=True, search=(32, 256))
-    layers: int = parameter(1, "how many layers, each half as wide as the one before", low=1, high=6, search=(1, 3))
-    dropout: float = parameter(
-        0.3, "the share of each layer that is left out at random while training", low=0, high=0.9, search=(0, 0.6)
+    user_dim: int = parameter(16, "dimension of the user embeddings", low=1, high=1024, log=True, search=(8, 64))
+    item_dim: int = parameter(24, "dimension of the item embeddings", low=1, high=1024, log=True, search=(8, 64))
+    hidden: int = parameter(128, "width of the first hidden layer", low=1, high=4096, log=True, search=(32, 256))
+    layers: int = parameter(
+        1, "number of hidden layers, each half as wide as the previous one", low=1, high=6, search=(1, 3)
     )
-    epochs: int = parameter(20, "passes over the ratings, at most", low=1, high=1000)
-    batch_size: int = parameter(512, "ratings in a step", low=1, high=100_000, log=True)
+    dropout: float = parameter(0.3, "dropout probability after each hidden layer", low=0, high=0.9, search=(0, 0.6))
+    epochs: int = parameter(20, "maximum number of epochs, each one pass over the ratings", low=1, high=1000)
+    batch_size: int = parameter(512, "number of ratings per minibatch", low=1, high=100_000, log=True)
     learning_rate: float = parameter(
         0.007,
-        "the highest learning rate, reached after a quarter of the steps",
+        "learning rate at the peak of the one-cycle schedule, after a quarter of the steps",
         low=1e-6,
         high=1,
         log=True,
         search=(0.001, 0.03),
     )
     weight_decay: float = parameter(
-        3.0, "decoupled decay of embeddings, times the rate a step", low=0, high=100, log=True, search=(0.3, 30)
+        3.0,
+        "decoupled weight decay of embeddings, multiplied by the learning rate at each step",
+        low=0,
+        high=100,
+        log=True,
+        search=(0.3, 30),
     )
-    bias_decay: float = parameter(0.5, "decoupled decay of biases, times the rate a step", low=0, high=100, log=True)
-    unknown_share: float = parameter(0.02, "the share of ids replaced by the unknown one in training", low=0, high=0.5)
-    init_std: float = parameter(0.1, "standard deviation of the first embeddings", low=1e-6, high=10, log=True)
-    patience: int = parameter(3, "epochs without a better validation score before stopping", low=1, high=1000)
+    bias_decay: float = parameter(
+        0.5, "decoupled weight decay of biases, multiplied by the learning rate at each step", low=0, high=100, log=True
+    )
+    unknown_share: float = parameter(
+        0.02, "fraction of ids replaced by the unknown id during training", low=0, high=0.5
+    )
+    init_std: float = parameter(0.1, "standard deviation of the initial embeddings", low=1e-6, high=10, log=True)
+    patience: int = parameter(3, "epochs without improvement of the validation score before stopping", low=1, high=1000)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -97,11 +154,44 @@ class NeuralMF(Estimator):
         init_model: NetworkModel | None = None,
         callback: EpochCallback | None = None,
     ) -> NetworkModel:
-        """A NetworkModel (a LevelsNetworkModel for classification): the same bits for the same seed.
+        """Train the network.
 
-        torch runs on one thread meanwhile, and its own random state is not touched. `init_model`: a model of the same
-        ids and shape to go on from. Raises KindError for events, DataError for no rows or a scale without levels where
-        they are needed, MissingExtraError without torch, ParameterError for another init_model, DivergedError.
+        Parameters
+        ----------
+        interactions : Interactions
+            Table of ratings.
+        seed : int, default 0
+            Seed of the initial weights, minibatches and dropout; the same seed gives identical results.
+        validation : Interactions, optional
+            Held-out rows with the same ids. If given, the model of the epoch with the best validation score is
+            returned.
+        init_model : NetworkModel, optional
+            Model with the same ids and shapes to continue from.
+        callback : callable, optional
+            Called with an `Epoch` after each epoch.
+
+        Returns
+        -------
+        NetworkModel
+            Model with the averaged weights; a LevelsNetworkModel for head="classification".
+
+        Raises
+        ------
+        KindError
+            If the table or `validation` holds events.
+        DataError
+            If the table has no rows, all weights are 0, or the scale has no levels and the head needs them; or if
+            `validation` has other ids or no rows.
+        ParameterError
+            If an array of `init_model` has another shape.
+        MissingExtraError
+            If torch is not installed.
+        DivergedError
+            If the loss or an array of the model is not finite.
+
+        Notes
+        -----
+        torch runs on one thread during the fit, and its global random state does not change.
         """
         self.require(interactions)
         scale = interactions.scale
@@ -116,8 +206,9 @@ class NeuralMF(Estimator):
         )
 
     def _require_levels(self, scale: Scale) -> None:
+        """Raise DataError if the head needs rating levels and the scale has none."""
         if self.head == "classification" and not scale.levels:
             raise DataError(
-                f"neural-mf with head=classification needs a scale of levels, and these ratings are a range from "
+                f"neural-mf with head=classification needs a scale with levels, but the scale is the range from "
                 f"{scale.low:g} to {scale.high:g}; declare levels, or use head=regression"
             )

@@ -1,10 +1,14 @@
-"""Honest evaluation: splits that prove they do not leak, full rankings, intervals over users, a baseline always.
+"""Evaluation of models: leak-checked splits, metrics over full rankings, comparisons, tuning and calibration.
 
+Each evaluation has confidence intervals over users and includes a baseline.
+
+Examples
+--------
 >>> import cofactor
 >>> from cofactor.datasets.synthetic import World, generate
 >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
->>> found = cofactor.evaluate.evaluate(cofactor.BiasedMF(), cofactor.split_random(ratings))
->>> [score.label for score in found.scores]
+>>> evaluation = cofactor.evaluate.evaluate(cofactor.BiasedMF(), cofactor.split_random(ratings))
+>>> [score.label for score in evaluation.scores]
 ['biased-mf', 'bias']
 """
 

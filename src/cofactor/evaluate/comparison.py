@@ -1,4 +1,4 @@
-"""Many ways to learn, one protocol, one table: who is best on this data, and whether that is more than luck."""
+"""Comparison of models on one split: which model is best, and whether the differences exceed noise."""
 
 from __future__ import annotations
 
@@ -39,24 +39,29 @@ Role: TypeAlias = Literal["asked", "baseline", "tuned rival"]
 
 TASKS: dict[Kind, Task] = {"ratings": "rating", "events": "ranking"}
 LEVEL = 0.05
-"""A difference whose corrected p-value is at least this is within noise."""
+"""Differences with a corrected p-value of at least this are within noise."""
 WARM_UP_ROWS = 300
+"""The most rows of a fit that only compiles kernels."""
 
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """One model of a comparison.
+    """One model of a comparison; made by `compare`.
 
-    Attributes:
-
-        estimator: how it was learnt.
-        score: its metrics, fit time and memory.
-        role: "asked", or why it is there in any case.
-        difference: its main metric minus the best one's, with a paired 95 % interval; nan for the best.
-        p: the p-value of that difference, Holm-corrected for all models; nan for the best.
-        versus_best: "best", "within noise", "worse (p=...)", or "not measured" where no test user was left.
-
-    See `compare`, which makes them.
+    Attributes
+    ----------
+    estimator : Estimator
+        The estimator that was fitted.
+    score : Score
+        Its metrics, fit time and memory.
+    role : {'asked', 'baseline', 'tuned rival'}
+        "asked" for an estimator of the caller; else the reason why the model was added.
+    difference : Interval
+        Its main metric minus that of the best model, with a paired 95 % interval; nan for the best.
+    p : float
+        p-value of that difference, corrected for all models by Holm's procedure; nan for the best.
+    versus_best : str
+        "best", "within noise", "worse (p=...)", or "not measured" if there are no test users.
     """
 
     estimator: Estimator
@@ -69,21 +74,28 @@ class Compared:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """The models, best first; each compared with the first, user by user. See `compare`, which makes it.
+    """Models of a comparison, best first, each tested against the best user by user; made by `compare`.
 
-    Attributes:
+    Attributes
+    ----------
+    description : str
+        Description of the split.
+    task : {'rating', 'ranking'}
+        The task.
+    metric : str
+        The metric of order and tests: "rmse" or "ndcg@k".
+    models : tuple of Compared
+        Best first; models without a value last.
+    failed : tuple of (str, str)
+        Label and reason of each model that could not be fitted.
 
-        description: of the split.
-        task: "rating" or "ranking".
-        metric: what they are ordered and tested by: "rmse" or "ndcg@k".
-        models: best first; those without a number last.
-        failed: label and reason of models that could not be fitted.
-
+    Examples
+    --------
     >>> import cofactor
     >>> from cofactor.datasets.synthetic import World, generate
     >>> ratings = generate(World(n_users=30, n_items=20, n_ratings=200)).interactions
-    >>> found = cofactor.evaluate.compare([], cofactor.split_random(ratings))
-    >>> found.metric, found.best.versus_best, sorted(model.role for model in found.models)
+    >>> comparison = cofactor.evaluate.compare([], cofactor.split_random(ratings))
+    >>> comparison.metric, comparison.best.versus_best, sorted(model.role for model in comparison.models)
     ('rmse', 'best', ['baseline', 'tuned rival'])
     """
 
@@ -95,7 +107,7 @@ class Comparison:
 
     @property
     def best(self) -> Compared:
-        """The first model, with the best mean of the metric."""
+        """The first model, which has the best mean of the metric."""
         return self.models[0]
 
     @property
@@ -105,46 +117,60 @@ class Comparison:
         return Evaluation(self.description, kind, tuple(model.score for model in self.models))
 
     def __getitem__(self, label: str) -> Compared:
-        """The model of this label. Raises ParameterError, listing the labels there are."""
+        """Return the model with this label; a ParameterError lists the labels."""
         by_label = {model.score.label: model for model in self.models}
         if label not in by_label:
-            raise ParameterError(f"there is no model {label!r} in this comparison; there are {', '.join(by_label)}")
+            raise ParameterError(f"no model {label!r} in this comparison; it has {', '.join(by_label)}")
         return by_label[label]
 
     def frame(self) -> pl.DataFrame:
-        """One row per model, best first.
+        """Return a table with one row per model, best first.
 
-            model, role, versus_best, metric             text, see `Compared`
-            value, low, high                             of the metric, 95 % over users
-            difference, difference_low, difference_high  from the best, paired by user
-            p, fit_seconds, fit_mb                       Holm-corrected; wall seconds; peak of the fit, 10^6 bytes
+        Returns
+        -------
+        polars.DataFrame
+            nan where there is no value, as for the difference of the best model. Other metrics are in
+            `evaluation.frame()`. Columns:
 
-        nan where there is none, as of the best one's difference; other metrics are in `evaluation.frame()`.
+            - model, role, versus_best, metric: as in `Compared`
+            - value, low, high: the metric and its 95 % interval over users
+            - difference, difference_low, difference_high: from the best model, paired by user
+            - p: p-value, corrected by Holm's procedure
+            - fit_seconds: wall time of the fit
+            - fit_mb: peak memory of the fit, in 10^6 bytes
 
+        Examples
+        --------
         >>> import cofactor
         >>> from cofactor.datasets.synthetic import World, generate
         >>> ratings = generate(World(n_users=30, n_items=20, n_ratings=200)).interactions
-        >>> found = cofactor.evaluate.compare([], cofactor.split_random(ratings))
-        >>> found.frame().select("versus_best", "metric").row(0)
+        >>> comparison = cofactor.evaluate.compare([], cofactor.split_random(ratings))
+        >>> comparison.frame().select("versus_best", "metric").row(0)
         ('best', 'rmse')
         """
         rows = []
         for model in self.models:
-            score, gap = model.score, model.difference
+            score, difference = model.score, model.difference
             cost = (score.fit_seconds, None if score.fit_bytes is None else score.fit_bytes / 1e6)
             head = (score.label, model.role, model.versus_best, self.metric)
-            rows.append((*head, *score.metrics[self.metric], *gap, model.p, *cost))
+            rows.append((*head, *score.metrics[self.metric], *difference, model.p, *cost))
         text = ["model", "role", "versus_best", "metric"]
         numbers = ["value", "low", "high", "difference", "difference_low", "difference_high", "p"]
         columns = {**dict.fromkeys(text, pl.String), **dict.fromkeys([*numbers, "fit_seconds", "fit_mb"], pl.Float64)}
         return pl.DataFrame(rows, schema=columns, orient="row")
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: split, task, metric, models, failed; nan becomes None."""
+        """Return plain values for JSON.
+
+        Returns
+        -------
+        dict
+            Keys split, task, metric, models and failed; nan becomes None.
+        """
         scores = self.evaluation.as_dict()["models"]
         models = [
             {
-                **scored,
+                **score,
                 "role": model.role,
                 "estimator": json.loads(model.estimator.to_json()),
                 "versus_best": model.versus_best,
@@ -152,11 +178,11 @@ class Comparison:
                 "p": _plain(model.p),
                 "fit_bytes": model.score.fit_bytes,
             }
-            for scored, model in zip(scores, self.models, strict=True)
+            for score, model in zip(scores, self.models, strict=True)
         ]
         failed = [{"model": label, "reason": reason} for label, reason in self.failed]
-        named = {"split": self.description, "task": self.task, "metric": self.metric}
-        return {**named, "models": models, "failed": failed}
+        head = {"split": self.description, "task": self.task, "metric": self.metric}
+        return {**head, "models": models, "failed": failed}
 
 
 @validated
@@ -170,28 +196,61 @@ def compare(
     exclude: Exclude = "seen",
     on_fit: Callable[[str], None] | None = None,
 ) -> Comparison:
-    """Fit all on the training part, score all on the test part, and test each against the best.
+    """Fit all models on the training part, score them on the test part, and test each against the best.
 
-    Besides what is asked for, the baseline and a tuned strong model (`evaluate.tuned_baseline`) are always there.
-    Ratings make the task "rating" (RMSE), events "ranking" (NDCG at the first k); `task` only says which one is meant.
-    `exclude`: see `evaluate`. Each model is fitted on a few rows first, so that compiling counts neither as its time
-    nor as its memory (`evaluate.memory`).
+    A baseline and a tuned strong model (see `evaluate.tuned_baseline`) are always included.
 
-    Paired, since users differ far more than models: a bootstrap interval of the difference, and a sign-flip test,
-    corrected by Holm. The best is chosen by the same data, so among near equals p-values are slightly too small.
-    One of several that cannot be fitted (it diverged, it would not fit into memory) is told in `failed`. No estimators:
-    baseline and tuned model alone.
+    Parameters
+    ----------
+    estimators : Estimator or sequence of Estimator
+        What to compare; an empty list compares the baseline and the tuned model.
+    split : Split
+        The split.
+    task : {'rating', 'ranking'}, optional
+        The task, as a check: ratings make the task "rating" (RMSE) and events "ranking" (NDCG at the first of `ks`).
+    ks : sequence of int, default (10,)
+        Cut-offs of the ranking metrics, for events.
+    seed : int, default 0
+        Seed of the fits, the intervals and the tests.
+    exclude : {'seen', 'positives'}, default "seen"
+        As in `evaluate`.
+    on_fit : callable, optional
+        Called with the label of each model before it is fitted.
 
-    Raises LeakageError where the split leaks, KindError for a task or an estimator that does not fit the data,
-    ParameterError for another task, wrong ks or what is no estimator, DataError for what is no Split.
+    Returns
+    -------
+    Comparison
+        If several estimators are compared and one cannot be fitted (it diverges or does not fit into memory), the
+        reason is in `failed`.
 
+    Raises
+    ------
+    LeakageError
+        If the split leaks.
+    KindError
+        If the task or an estimator does not fit the data.
+    ParameterError
+        If `task`, `ks` or an estimator is not valid.
+    DataError
+        If `split` is not a split.
+
+    Notes
+    -----
+    Models are compared by user, because users differ far more than models: a bootstrap interval of the difference, and
+    a sign-flip test corrected by Holm's procedure. The best model is chosen on the same data, so p-values among nearly
+    equal models are slightly too small.
+
+    Each model is first fitted on a few rows, so that compilation counts neither as its time nor as its memory.
+
+    Examples
+    --------
     >>> import cofactor
     >>> from cofactor.datasets.synthetic import World, generate
     >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900, levels=(1, 2, 3, 4, 5))).interactions
-    >>> found = cofactor.evaluate.compare(cofactor.ExplicitALS(factors=8), cofactor.split_random(ratings))
-    >>> sorted((model.score.label, model.role) for model in found.models)
+    >>> comparison = cofactor.evaluate.compare(cofactor.ExplicitALS(factors=8), cofactor.split_random(ratings))
+    >>> sorted((model.score.label, model.role) for model in comparison.models)
     [('bias', 'baseline'), ('explicit-als', 'asked'), ('item-knn (tuned)', 'tuned rival')]
-    >>> found.models[1].versus_best
+    >>> comparison.models[1].versus_best
     'within noise'
     """
     require_split("split", split)
@@ -201,33 +260,52 @@ def compare(
     split = split.excluding(exclude)
     kind = split.train.kind
     known_task(task, kind)
-    asked = estimators_asked(estimators)
-    for estimator in asked:
+    requested = estimators_asked(estimators)
+    for estimator in requested:
         estimator.require(split.train)
-    tell = on_fit or (lambda label: None)
-    rival = tuned_rival(split, k=ks[0], seed=seed, on_fit=lambda: tell("a tuned rival"))
+    notify = on_fit or (lambda label: None)
+    tuned = tuned_rival(split, k=ks[0], seed=seed, on_fit=lambda: notify("a tuned baseline"))
     scored, failed = [], []
-    for member in _with_company(asked, rival, baseline_for(kind)):
-        estimator, label, role = member
-        tell(label)
+    for model in _all_models(requested, tuned, baseline_for(kind)):
+        estimator, label, role = model
+        notify(label)
         _warm_up(estimator, split.train, seed)
         try:
-            scored.append((member, fit_and_score(estimator, split, label=label, ks=ks, seed=seed)))
+            scored.append((model, fit_and_score(estimator, split, label=label, ks=ks, seed=seed)))
         except CofactorError as problem:
-            if role == "baseline" or len(asked) == 1:
+            if role == "baseline" or len(requested) == 1:
                 raise
             failed.append((label, str(problem)))
     metric = main_metric(kind, ks[0])
     counts = np.bincount(split.test.u, minlength=split.test.n_users)
-    models = _judged([m for m, _ in scored], [s for _, s in scored], metric, counts, seed)
+    models = _compared_with_best([m for m, _ in scored], [s for _, s in scored], metric, counts, seed)
     return Comparison(split.description, TASKS[kind], metric, tuple(models), tuple(failed))
 
 
 def known_task(task: str | None, kind: Kind) -> Task:
-    """The task that this kind of table makes, `task` being None or the same.
+    """Return the task of a kind of table, after checking the task that the caller expects.
 
-    Raises ParameterError for what is no task, KindError for the other one.
+    Parameters
+    ----------
+    task : {'rating', 'ranking'} or None
+        The expected task; None for any.
+    kind : {'ratings', 'events'}
+        Kind of the table.
 
+    Returns
+    -------
+    {'rating', 'ranking'}
+        The task of the kind.
+
+    Raises
+    ------
+    ParameterError
+        If `task` is not a task.
+    KindError
+        If `task` is that of the other kind.
+
+    Examples
+    --------
     >>> known_task(None, "ratings"), known_task("ranking", "events")
     ('rating', 'ranking')
     """
@@ -235,36 +313,38 @@ def known_task(task: str | None, kind: Kind) -> Task:
         checks.choice("task", task, TASKS.values())
     if task == "ranking" and kind == "ratings":
         raise KindError(
-            "rankings are scored on events, and these are ratings; say which count as liked: "
+            "rankings are scored on events, and these are ratings; choose which count as likes: "
             "ratings.to_events(min_rating=4), on the command line --min-rating 4"
         )
     if task == "rating" and kind == "events":
-        raise KindError("ratings are predicted from ratings, and these are events: ask for task ranking, or for none")
+        raise KindError("ratings are predicted from ratings, and these are events: pass task ranking or leave it out")
     return TASKS[kind]
 
 
-def _with_company(
-    asked: Sequence[Estimator], rival: Estimator, baseline: Estimator
+def _all_models(
+    requested: Sequence[Estimator], tuned: Estimator, baseline: Estimator
 ) -> list[tuple[Estimator, str, Role]]:  # fmt: skip
-    """Everyone with label and role; what was asked for is not there twice."""
+    """Return all models with label and role, without duplicates: the baseline and the tuned baseline are added."""
 
     def role(estimator: Estimator) -> Role:
-        if estimator == rival:
+        if estimator == tuned:
             return "tuned rival"
         return "baseline" if type(estimator) is type(baseline) else "asked"
 
-    here = [(estimator, label, role(estimator)) for estimator, label in zip(asked, labels_of(asked), strict=True)]
-    if rival not in asked:
-        here.append((rival, f"{rival.name} (tuned)", "tuned rival"))
-    if all(role != "baseline" for _, _, role in here):
-        here.append((baseline, baseline.name, "baseline"))
-    return here
+    models = [
+        (estimator, label, role(estimator)) for estimator, label in zip(requested, labels_of(requested), strict=True)
+    ]
+    if tuned not in requested:
+        models.append((tuned, f"{tuned.name} (tuned)", "tuned rival"))
+    if all(role != "baseline" for _, _, role in models):
+        models.append((baseline, baseline.name, "baseline"))
+    return models
 
 
 def _warm_up(estimator: Estimator, train: Interactions, seed: int) -> None:
-    """A fit on a few rows, thrown away: it compiles what the real one runs. What fails here fails there, aloud."""
+    """Compile what the fit will run by a fit on a few rows. Errors are ignored: the real fit will raise them again."""
     rows = np.unique(np.linspace(0, len(train) - 1, WARM_UP_ROWS).astype(np.int64))
-    few = Interactions.from_columns(
+    sample = Interactions.from_columns(
         train.users.ids(train.u[rows]),
         train.items.ids(train.i[rows]),
         train.values[rows],
@@ -274,48 +354,54 @@ def _warm_up(estimator: Estimator, train: Interactions, seed: int) -> None:
         scale=train.scale,
     )
     with suppress(CofactorError):
-        Recommender.fit(estimator, few, seed=seed)
+        Recommender.fit(estimator, sample, seed=seed)
 
 
-def _judged(
-    everyone: Sequence[tuple[Estimator, str, Role]], scores: Sequence[Score], metric: str, counts: Any, seed: int
+def _compared_with_best(
+    specs: Sequence[tuple[Estimator, str, Role]], scores: Sequence[Score], metric: str, counts: Any, seed: int
 ) -> list[Compared]:
-    """Each model against the best, best first."""
+    """Test each model against the best, best first."""
     sign = 1 if metric == "rmse" else -1
-    value = [score.metrics[metric].mean for score in scores]
-    order = sorted(range(len(scores)), key=lambda at: (isnan(value[at]), sign * value[at]))
-    best, others = scores[order[0]], [scores[at] for at in order[1:]]
+    values = [score.metrics[metric].mean for score in scores]
+    order = sorted(range(len(scores)), key=lambda row: (isnan(values[row]), sign * values[row]))
+    best, others = scores[order[0]], [scores[row] for row in order[1:]]
     measured = len(best.users) > 0 and not isnan(best.metrics[metric].mean)
-    p = holm([sign_flip(_differences(one, best, metric, counts), seed=seed) if measured else nan for one in others])
-    judged = [Interval(nan, nan, nan), *(_gap(one, best, metric, counts, seed) for one in others)]
+    per_user = [_differences_by_user(score, best, metric, counts) for score in others] if measured else []
+    p = holm([sign_flip(column, seed=seed) for column in per_user] if measured else [nan] * len(others))
+    differences = [Interval(nan, nan, nan), *(_difference(score, best, metric, counts, seed) for score in others)]
     models = []
-    for at, gap, chance in zip(order, judged, [nan, *p.tolist()], strict=True):
-        estimator, _, role = everyone[at]
-        verdict = "best" if at == order[0] else _verdict(chance)
-        models.append(Compared(estimator, scores[at], role, gap, chance, verdict if measured else "not measured"))
+    for row, difference, p_value in zip(order, differences, [nan, *p.tolist()], strict=True):
+        estimator, _, role = specs[row]
+        versus_best = "best" if row == order[0] else _significance(p_value)
+        models.append(
+            Compared(estimator, scores[row], role, difference, p_value, versus_best if measured else "not measured")
+        )
     return models
 
 
-def _differences(one: Score, best: Score, metric: str, counts: Any) -> Any:
-    """What is flipped: per-user differences of the metric (RMSE: of the summed squared errors)."""
+def _differences_by_user(score: Score, best: Score, metric: str, counts: Any) -> Any:
+    """Return the per-user differences to test: of the metric, for RMSE of the summed squared errors."""
     if metric != "rmse":
-        return one.per_user[metric] - best.per_user[metric]
-    return (one.per_user["squared_error"] - best.per_user["squared_error"]) * counts[one.users]
+        return score.per_user[metric] - best.per_user[metric]
+    return (score.per_user["squared_error"] - best.per_user["squared_error"]) * counts[score.users]
 
 
-def _gap(one: Score, best: Score, metric: str, counts: Any, seed: int) -> Interval:
+def _difference(score: Score, best: Score, metric: str, counts: Any, seed: int) -> Interval:
+    """Return the paired interval of the difference from the best model."""
     if metric != "rmse":
-        return paired_difference(one.per_user[metric], best.per_user[metric], seed=seed)
-    rows = counts[one.users]
-    mine, theirs = (score.per_user["squared_error"] * rows for score in (one, best))
-    return paired_rmse_difference(mine, theirs, rows, seed=seed)
+        return paired_difference(score.per_user[metric], best.per_user[metric], seed=seed)
+    rows = counts[score.users]
+    errors, best_errors = score.per_user["squared_error"] * rows, best.per_user["squared_error"] * rows
+    return paired_rmse_difference(errors, best_errors, rows, seed=seed)
 
 
-def _verdict(p: float) -> str:
+def _significance(p: float) -> str:
+    """Return the words for a corrected p-value."""
     if p >= LEVEL:
         return "within noise"
     return "worse (p<0.001)" if p < 0.001 else f"worse (p={p:.3f})"
 
 
 def _plain(x: float) -> float | None:
+    """Return a float, or None for nan."""
     return None if isnan(x) else float(x)

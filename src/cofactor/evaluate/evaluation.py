@@ -1,4 +1,7 @@
-"""One protocol for every model: fit on train, ask about test with the function that serves, intervals over users."""
+"""Evaluation of estimators on a split: fit on train, score on test, with confidence intervals over users.
+
+All models are scored in the same way, by the functions that serve predictions and lists.
+"""
 
 from __future__ import annotations
 
@@ -48,26 +51,37 @@ BASELINES: dict[Kind, Any] = {"ratings": Bias, "events": Popularity}
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """How one fitted model did on one split; see `score`, which makes it.
+    """Metrics of a fitted model on a split; made by `score`.
 
-    Attributes:
+    Attributes
+    ----------
+    label : str
+        Name of the model in tables.
+    metrics : dict of str to Interval
+        Metrics with their 95 % intervals over users; the ends are nan where there is no interval.
+    fit_seconds, score_seconds : float
+        Wall times in seconds.
+    users : ndarray of shape (m,), int32
+        Rows of the users that were measured.
+    per_user : dict of str to ndarray of shape (m,), float64
+        Ranking metrics of each of these users; for ratings the mean squared error.
+    fit_bytes : int or None
+        Peak memory of the fit in bytes, beyond what was held before (see `evaluate.memory`).
+    served : dict of str to Interval
+        For events, ranking metrics of the lists as they are served: the most popular items fill positions for which the
+        model has no evidence, while `metrics` treats these items as tied. Empty for ratings.
 
-        label: what the table calls it.
-        metrics: by name, each with its 95 % interval over users (nan ends where it has none).
-        fit_seconds, score_seconds: wall seconds.
-        users: the user rows that `per_user` is about, (m,) int32.
-        per_user: ranking metrics (ratings: mean squared error) of each of them, (m,) float64.
-        fit_bytes: the peak memory of the fit beyond what was held before (`evaluate.memory`), or None.
-        served: of events, the ranking metrics of the lists as users get them: where the model has no evidence the most
-            popular items stand, while `metrics` treat these items as tied. Empty for ratings.
+    Notes
+    -----
+    Metrics of ratings are rmse and mae. Metrics of events, at each k, are ndcg@k, recall@k, precision@k, mrr@k, map@k
+    and hit_rate@k over users, and coverage@k, novelty@k and gini@k of all lists together, which have no interval.
 
-    Metrics of ratings: rmse, mae. Of events, at each k: ndcg@k, recall@k, precision@k, mrr@k, map@k, hit_rate@k over
-    users, and coverage@k, novelty@k, gini@k of all lists together, which have no interval.
-
+    Examples
+    --------
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
-    >>> found = cofactor.evaluate.evaluate([], cofactor.split_random(ratings, test=0.4))
-    >>> sorted(found["bias"].metrics), len(found["bias"].users)
+    >>> score = cofactor.evaluate.evaluate([], cofactor.split_random(ratings, test=0.4))["bias"]
+    >>> sorted(score.metrics), len(score.users)
     (['mae', 'rmse'], 2)
     """
 
@@ -83,18 +97,23 @@ class Score:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Scores of several models on one split; a baseline is always among them. See `evaluate`, which makes it.
+    """Scores of several models on one split, always including a baseline; made by `evaluate`.
 
-    Attributes:
+    Attributes
+    ----------
+    description : str
+        Description of the split.
+    kind : {'ratings', 'events'}
+        Kind of the table.
+    scores : tuple of Score
+        In the order of the estimators; the baseline comes last unless it is one of them.
 
-        description: of the split.
-        kind: "ratings" or "events".
-        scores: in the order asked for, the baseline last unless it was asked for.
-
+    Examples
+    --------
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
-    >>> found = cofactor.evaluate.evaluate(cofactor.ItemKNN(), cofactor.split_random(ratings, test=0.4))
-    >>> found.description, [score.label for score in found.scores], found["bias"].label
+    >>> evaluation = cofactor.evaluate.evaluate(cofactor.ItemKNN(), cofactor.split_random(ratings, test=0.4))
+    >>> evaluation.description, [score.label for score in evaluation.scores], evaluation["bias"].label
     ('random, 40% of the rows, seed 0', ['item-knn', 'bias'], 'bias')
     """
 
@@ -103,28 +122,40 @@ class Evaluation:
     scores: tuple[Score, ...]
 
     def frame(self) -> pl.DataFrame:
-        """One row per model and metric: model, metric, value, low, high (95 % over users); nan where there is none.
+        """Return a table with one row per model and metric.
 
-        Metrics of the served lists are named as in "served_ndcg@10".
+        Returns
+        -------
+        polars.DataFrame
+            Columns model, metric, value, low and high (the 95 % interval over users); nan where there is none. Metrics
+            of the served lists are named as in "served_ndcg@10".
 
+        Examples
+        --------
         >>> import cofactor
         >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
-        >>> found = cofactor.evaluate.evaluate([], cofactor.split_random(ratings, test=0.4))
-        >>> found.frame().select("model", "metric").rows()
+        >>> evaluation = cofactor.evaluate.evaluate([], cofactor.split_random(ratings, test=0.4))
+        >>> evaluation.frame().select("model", "metric").rows()
         [('bias', 'rmse'), ('bias', 'mae')]
         """
         rows = [(score.label, name, *interval) for score in self.scores for name, interval in _all_metrics(score)]
         return pl.DataFrame(rows, schema=["model", "metric", "value", "low", "high"], orient="row")
 
     def __getitem__(self, label: str) -> Score:
-        """The score of this label. Raises ParameterError, listing the labels there are."""
+        """Return the score with this label; a ParameterError lists the labels."""
         by_label = {score.label: score for score in self.scores}
         if label not in by_label:
-            raise ParameterError(f"there is no model {label!r} in this evaluation; there are {', '.join(by_label)}")
+            raise ParameterError(f"no model {label!r} in this evaluation; it has {', '.join(by_label)}")
         return by_label[label]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: split, kind, models; nan becomes None."""
+        """Return plain values for JSON.
+
+        Returns
+        -------
+        dict
+            Keys split, kind and models; nan becomes None.
+        """
         return {
             "split": self.description,
             "kind": self.kind,
@@ -143,8 +174,20 @@ class Evaluation:
 
 
 def baseline_for(kind: Kind) -> Estimator:
-    """What every model of this kind must beat.
+    """Return the baseline that models of this kind of table should beat.
 
+    Parameters
+    ----------
+    kind : {'ratings', 'events'}
+        Kind of the table.
+
+    Returns
+    -------
+    Estimator
+        `Bias` for ratings, `Popularity` for events, with default settings.
+
+    Examples
+    --------
     >>> baseline_for("ratings").name, baseline_for("events").name
     ('bias', 'popularity')
     """
@@ -162,35 +205,70 @@ def evaluate(
     exclude: Exclude = "seen",
     on_fit: Callable[[str], None] | None = None,
 ) -> Evaluation:
-    """Fit each estimator on the training part and score it on the test part, beside the baseline.
+    """Fit estimators on the training part of a split and score them, and a baseline, on the test part.
 
-    Ratings are scored by RMSE and MAE, events by full ranking at each k of `ks` (never sampled negatives: Krichene &
-    Rendle 2020, "On sampled metrics for item recommendation", KDD). Where scores tie, metrics are expectations over the
-    orders of the ties. `exclude`: lists leave out all that a user has seen ("seen", as the product does), or the
-    training events alone ("positives", as published tables do); see `Exclude`. `on_fit` is called with each model's
-    name before it is fitted. No estimators: the baseline alone. Metrics are nan where no test user has anything
-    to find. Raises KindError where an estimator learns from the other kind, ParameterError for wrong ks and for what is
-    no estimator, DivergedError.
+    Parameters
+    ----------
+    estimators : Estimator or sequence of Estimator
+        What to evaluate. The baseline of the kind is added unless it is among them; an empty list evaluates it alone.
+    split : Split
+        The split.
+    ks : sequence of int, default (10,)
+        Cut-offs of the ranking metrics, for events.
+    seed : int, default 0
+        Seed of the fits and of the intervals.
+    exclude : {'seen', 'positives'}, default "seen"
+        What ranked lists leave out: all items a user has seen, as in production, or the training events only, as in
+        published tables (see `Exclude`).
+    on_fit : callable, optional
+        Called with the label of each model before it is fitted.
 
+    Returns
+    -------
+    Evaluation
+        Metrics are nan if no test user has a test item.
+
+    Raises
+    ------
+    KindError
+        If an estimator needs the other kind of table.
+    ParameterError
+        If `ks` is not valid, or `estimators` holds something else than estimators.
+    DataError
+        If `split` is not a split.
+    DivergedError
+        If a fit diverges.
+
+    Notes
+    -----
+    Ratings are scored by RMSE and MAE, events by ranking the whole catalog at each cut-off, without sampled negatives.
+    Where scores tie, ranking metrics are expectations over the orders of the tied items.
+
+    References
+    ----------
+    Krichene & Rendle (2020), "On sampled metrics for item recommendation", KDD.
+
+    Examples
+    --------
     >>> import cofactor
     >>> from cofactor.datasets.synthetic import World, generate
     >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900, item_bias_sd=1.0)).interactions
     >>> split = cofactor.split_per_user(ratings.to_events(min_rating=4))
-    >>> found = cofactor.evaluate.evaluate(cofactor.ImplicitALS(factors=8), split, ks=[5])
-    >>> [score.label for score in found.scores], round(found["popularity"].metrics["ndcg@5"].mean, 1)
+    >>> evaluation = cofactor.evaluate.evaluate(cofactor.ImplicitALS(factors=8), split, ks=[5])
+    >>> [score.label for score in evaluation.scores], round(evaluation["popularity"].metrics["ndcg@5"].mean, 1)
     (['implicit-als', 'popularity'], 0.4)
     """
     ks, seed = checks.whole_numbers("ks", ks, low=1, high=checks.LONGEST_LIST), checks.seed(seed)
     require_split("split", split)
     checks.optional_callable("on_fit", on_fit)
     split = split.excluding(exclude)
-    asked = estimators_asked(estimators)
-    for estimator in asked:
+    requested = estimators_asked(estimators)
+    for estimator in requested:
         estimator.require(split.train)
     baseline = baseline_for(split.train.kind)
-    everyone = asked if any(type(e) is type(baseline) for e in asked) else [*asked, baseline]
+    models = requested if any(type(e) is type(baseline) for e in requested) else [*requested, baseline]
     scores = []
-    for estimator, label in zip(everyone, labels_of(everyone), strict=True):
+    for estimator, label in zip(models, labels_of(models), strict=True):
         if on_fit is not None:
             on_fit(label)
         scores.append(fit_and_score(estimator, split, label=label, ks=ks, seed=seed))
@@ -200,13 +278,37 @@ def evaluate(
 def fit_and_score(
     estimator: Estimator, split: Split, *, label: str, ks: Sequence[int] = (10,), seed: int = 0
 ) -> Score:  # fmt: skip
-    """One estimator fitted on the training part and scored on the test part. Raises as its fit and `score` do."""
+    """Fit an estimator on the training part and score it on the test part.
+
+    Parameters
+    ----------
+    estimator : Estimator
+        The estimator.
+    split : Split
+        The split.
+    label : str
+        Name of the model in tables.
+    ks : sequence of int, default (10,)
+        Cut-offs of the ranking metrics, for events.
+    seed : int, default 0
+        Seed of the fit and of the intervals.
+
+    Returns
+    -------
+    Score
+        With the time and the peak memory of the fit.
+
+    Raises
+    ------
+    CofactorError
+        As the fit and `score` do.
+    """
     with peak_memory() as memory:
-        began = time.perf_counter()
+        start = time.perf_counter()
         recommender = Recommender.fit(estimator, split.train, seed=seed)
-        seconds = time.perf_counter() - began
-    found = score(recommender, split, label=label, ks=ks, fit_seconds=seconds, seed=seed)
-    return replace(found, fit_bytes=memory.bytes)
+        seconds = time.perf_counter() - start
+    result = score(recommender, split, label=label, ks=ks, fit_seconds=seconds, seed=seed)
+    return replace(result, fit_bytes=memory.bytes)
 
 
 @validated
@@ -220,19 +322,50 @@ def score(
     seed: int = 0,
     exclude: Exclude = "seen",
 ) -> Score:
-    """Score a fitted recommender on the test part of the split it was fitted on.
+    """Score a fitted recommender on the test part of the split on which it was fitted.
 
-    Users held out whole are folded in from `split.fold_in` first. Test rows that are dislikes (events of negative
-    weight) are no hits; users with nothing else count in no mean. `fit_seconds` is only passed on; `exclude`: see
-    `evaluate`. Raises KindError where the two differ in kind, DataError where they differ in ids, LeakageError where
-    the recommender knows a pair of the test part, ParameterError for wrong ks.
+    Parameters
+    ----------
+    recommender : Recommender
+        A recommender fitted on `split.train`. Users that are held out completely are folded in from `split.fold_in`.
+    split : Split
+        The split.
+    label : str
+        Name of the model in tables.
+    ks : sequence of int, default (10,)
+        Cut-offs of the ranking metrics, for events.
+    fit_seconds : float, default 0.0
+        Wall time of the fit, passed on to the result.
+    seed : int, default 0
+        Seed of the intervals.
+    exclude : {'seen', 'positives'}, default "seen"
+        As in `evaluate`.
 
+    Returns
+    -------
+    Score
+        Test rows that are dislikes (events of negative weight) are not hits; users with no other test rows are left
+        out.
+
+    Raises
+    ------
+    KindError
+        If the recommender and the split differ in kind.
+    DataError
+        If the recommender and the split differ in ids, and for arguments of another type.
+    LeakageError
+        If the recommender's histories hold a pair of the test part.
+    ParameterError
+        If `ks` or another argument is not valid.
+
+    Examples
+    --------
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
     >>> split = cofactor.split_random(ratings, test=0.4)
     >>> rec = cofactor.Recommender.fit(cofactor.Bias(), split.train)
-    >>> found = cofactor.evaluate.score(rec, split, label="mine")
-    >>> found.per_user["squared_error"].shape, round(found.metrics["rmse"].mean, 2)
+    >>> score = cofactor.evaluate.score(rec, split, label="mine")
+    >>> score.per_user["squared_error"].shape, round(score.metrics["rmse"].mean, 2)
     ((2,), 0.23)
     """
     ks, seed = checks.whole_numbers("ks", ks, low=1, high=checks.LONGEST_LIST), checks.seed(seed)
@@ -242,17 +375,31 @@ def score(
     require_split("split", split)
     split = split.excluding(exclude)
     recommender = ready_for(recommender if exclude == "seen" else replace(recommender, seen=None), split)
-    began = time.perf_counter()
+    start = time.perf_counter()
     if split.test.kind == "ratings":
         users, per_user, metrics = _rating_scores(recommender, split, seed)
-        return Score(label, metrics, fit_seconds, time.perf_counter() - began, users, per_user)
+        return Score(label, metrics, fit_seconds, time.perf_counter() - start, users, per_user)
     users, per_user, metrics, served = _ranking_scores(recommender, split, ks, seed)
-    return Score(label, metrics, fit_seconds, time.perf_counter() - began, users, per_user, served=served)
+    return Score(label, metrics, fit_seconds, time.perf_counter() - start, users, per_user, served=served)
 
 
 def main_metric(kind: Kind, k: int = 10) -> str:
-    """What models of this kind are ordered and tuned by: "rmse" (less is better) or "ndcg@k" (more is).
+    """Return the name of the metric by which models are ordered and tuned.
 
+    Parameters
+    ----------
+    kind : {'ratings', 'events'}
+        Kind of the table.
+    k : int, default 10
+        Cut-off, for events.
+
+    Returns
+    -------
+    str
+        "rmse" (lower is better) or "ndcg@k" (higher is better).
+
+    Examples
+    --------
     >>> main_metric("ratings"), main_metric("events", 20)
     ('rmse', 'ndcg@20')
     """
@@ -260,8 +407,22 @@ def main_metric(kind: Kind, k: int = 10) -> str:
 
 
 def is_better(metric: str, value: float, than: float) -> bool:
-    """Whether one figure of the main metric beats another; any number beats nan, and nan beats nothing.
+    """Return whether a value of the main metric is better than another.
 
+    Parameters
+    ----------
+    metric : str
+        "rmse" or "ndcg@k".
+    value, than : float
+        The two values. A number is better than nan; nan is never better.
+
+    Returns
+    -------
+    bool
+        False for equal values.
+
+    Examples
+    --------
     >>> is_better("rmse", 0.8, 0.9), is_better("ndcg@10", 0.3, 0.2), is_better("rmse", float("nan"), 0.9)
     (True, True, False)
     """
@@ -271,9 +432,26 @@ def is_better(metric: str, value: float, than: float) -> bool:
 
 
 def figure(recommender: Recommender, split: Split, *, k: int = 10) -> float:
-    """The main metric alone, without intervals: what tuning asks for many times. nan without a user to measure on.
+    """Compute the main metric of a recommender without intervals, as tuning does for each trial.
 
-    Raises as `score` does.
+    Parameters
+    ----------
+    recommender : Recommender
+        A recommender fitted on `split.train`.
+    split : Split
+        The split.
+    k : int, default 10
+        Cut-off, for events.
+
+    Returns
+    -------
+    float
+        RMSE or mean NDCG@k; nan if no user can be measured.
+
+    Raises
+    ------
+    CofactorError
+        As `score` does.
     """
     k = checks.whole_number("k", k, low=1, high=checks.LONGEST_LIST)
     recommender = ready_for(recommender, split)
@@ -285,7 +463,7 @@ def figure(recommender: Recommender, split: Split, *, k: int = 10) -> float:
 
 
 def ready_for(recommender: Recommender, split: Split) -> Recommender:
-    """Return the recommender with the users of `split.fold_in` folded in, once it may be scored on the test part.
+    """Check that a recommender may be scored on a split, and fold in the users of `split.fold_in`.
 
     Parameters
     ----------
@@ -297,30 +475,30 @@ def ready_for(recommender: Recommender, split: Split) -> Recommender:
     Returns
     -------
     Recommender
-        The same one where no users are held out.
+        The same object if no users are held out.
 
     Raises
     ------
     KindError
-        Where the recommender and the split differ in kind.
+        If the recommender and the split differ in kind.
     DataError
-        Where they have different users or items, and for arguments of another type.
+        If they have different users or items, and for arguments of another type.
     LeakageError
-        Where the recommender's histories hold a pair of the test part.
+        If the recommender's histories hold a pair of the test part.
 
     Examples
     --------
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
-    >>> everything = cofactor.Recommender.fit(cofactor.Bias(), ratings)
-    >>> ready_for(everything, cofactor.split_random(ratings, test=0.4))  # doctest: +ELLIPSIS
+    >>> rec = cofactor.Recommender.fit(cofactor.Bias(), ratings)
+    >>> ready_for(rec, cofactor.split_random(ratings, test=0.4))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     cofactor.errors.LeakageError: user 1 and item 8 are in the test part and in the model's histories (and 1 more ...
     """
     require_recommender("recommender", recommender)
     require_split("split", split)
     if recommender.kind != split.test.kind:
-        raise KindError(f"the model learnt from {recommender.kind}, and the test part holds {split.test.kind}")
+        raise KindError(f"the model was fitted on {recommender.kind}, but the test part holds {split.test.kind}")
     if not (recommender.users.equals(split.test.users) and recommender.items.equals(split.test.items)):
         raise DataError("the model and the split have different users or items: fit on split.train")
     no_known_pairs(recommender.histories, split.test)
@@ -328,13 +506,14 @@ def ready_for(recommender: Recommender, split: Split) -> Recommender:
 
 
 def _errors(recommender: Recommender, split: Split) -> UserErrors:
+    """Return the errors of the predictions on the test part, summed by user."""
     test = split.test
     ratings = recommender.model.predict(recommender.batch(test.u, test.times), test.i)
     return errors_by_user(test.u, test.values, ratings, n_users=test.n_users)
 
 
 def _lists(recommender: Recommender, split: Split, ks: Sequence[int]) -> tuple[ModelLists, Int32]:
-    """Lists of the users with something to find, and who they are."""
+    """Return the lists of the users with test items, and the rows of these users."""
     relevant = liked(split.test).by_user
     users = np.flatnonzero(relevant.counts).astype(np.int32)
     return recommender.ranked_lists(users, ks, relevant.take(users)), users
@@ -343,6 +522,7 @@ def _lists(recommender: Recommender, split: Split, ks: Sequence[int]) -> tuple[M
 def _rating_scores(
     recommender: Recommender, split: Split, seed: int
 ) -> tuple[Int32, dict[str, Float64], dict[str, Interval]]:
+    """Return users, per-user metrics and metrics of predicted ratings."""
     errors = _errors(recommender, split)
     users = np.flatnonzero(errors.count).astype(np.int32)
     squared, absolute, count = errors.squared[users], errors.absolute[users], errors.count[users]
@@ -357,16 +537,17 @@ def _rating_scores(
 def _ranking_scores(
     recommender: Recommender, split: Split, ks: Sequence[int], seed: int
 ) -> tuple[Int32, dict[str, Float64], dict[str, Interval], dict[str, Interval]]:
+    """Return users, per-user metrics, metrics, and metrics of the served lists."""
     lists, users = _lists(recommender, split, ks)
     per_user = metrics_of(lists.hits, ks)
     metrics = dict(bootstrap_intervals(per_user, seed=seed))
     nan = float("nan")
     support = np.bincount(split.train.i, minlength=split.train.n_items)
-    trained = int(np.count_nonzero(split.train.by_user.counts))
+    n_users = int(np.count_nonzero(split.train.by_user.counts))
     for k in ks:
         shown = lists.shown[k]
         metrics[f"coverage@{k}"] = Interval(float(np.mean(lists.reached[k])), nan, nan)
-        metrics[f"novelty@{k}"] = Interval(novelty(shown, support, trained), nan, nan)
+        metrics[f"novelty@{k}"] = Interval(novelty(shown, support, n_users), nan, nan)
         metrics[f"gini@{k}"] = Interval(gini(shown), nan, nan)
     served = {name: metrics[name] for name in per_user}
     if lists.served is not lists.hits:
@@ -375,36 +556,67 @@ def _ranking_scores(
 
 
 def _all_metrics(score: Score) -> list[tuple[str, Interval]]:
+    """Return the names and values of all metrics, those of the served lists last."""
     return [*score.metrics.items(), *((f"served_{name}", interval) for name, interval in score.served.items())]
 
 
 def estimators_asked(estimators: Any) -> list[Estimator]:
-    """One estimator, or several, as a list. Raises ParameterError for what is none.
+    """Return one or several estimators as a list.
 
+    Parameters
+    ----------
+    estimators : Estimator or iterable of Estimator
+        What to check.
+
+    Returns
+    -------
+    list of Estimator
+        Empty for an empty iterable.
+
+    Raises
+    ------
+    ParameterError
+        If an element is not an estimator.
+
+    Examples
+    --------
     >>> estimators_asked(Bias()), estimators_asked([])
     ([Bias(damping=5.0)], [])
     """
-    several = (
+    is_list = (
         isinstance(estimators, Iterable) and not isinstance(estimators, str) and getattr(estimators, "ndim", 1) > 0
     )
     try:
-        return [checked_estimator(one) for one in (estimators if several else [estimators])]
+        return [checked_estimator(estimator) for estimator in (estimators if is_list else [estimators])]
     except ParameterError as problem:
         raise ParameterError(f"estimators: {problem}") from None
 
 
 def labels_of(estimators: Sequence[Estimator]) -> list[str]:
-    """Each estimator's name; a number behind it where the same one stands there twice.
+    """Return a label for each estimator: its name, numbered if several have the same name.
 
+    Parameters
+    ----------
+    estimators : sequence of Estimator
+        The estimators.
+
+    Returns
+    -------
+    list of str
+        Unique labels in the same order.
+
+    Examples
+    --------
     >>> labels_of([Bias(), Popularity(), Bias(damping=9.0)])
     ['bias #1', 'popularity', 'bias #2']
     """
     names = [estimator.name for estimator in estimators]
     return [
-        name if names.count(name) == 1 else f"{name} #{names[: place + 1].count(name)}"
-        for place, name in enumerate(names)
+        name if names.count(name) == 1 else f"{name} #{names[: position + 1].count(name)}"
+        for position, name in enumerate(names)
     ]
 
 
 def _plain(x: float) -> float | None:
+    """Return a float, or None for nan."""
     return None if x != x else float(x)

@@ -1,4 +1,4 @@
-"""Proofs that the training part of a split knows nothing of its test part; each raises with an example."""
+"""Leakage checks: each raises LeakageError, with an example, if train holds information of the test part."""
 
 from __future__ import annotations
 
@@ -24,48 +24,87 @@ __all__ = [
 ]
 
 SHOWN = 3
-"""Ids of each part that a warning shows."""
+"""Number of ids of each part in a warning."""
 
-OTHER_UNIT = 100
-"""Times in milliseconds are 1,000 times those in seconds; no two tables in seconds since 1970 differ by this much."""
+UNIT_RATIO = 100
+"""Ratio of times above which the units differ: milliseconds are 1,000 times seconds, while times of two tables in
+seconds since 1970 never differ by this much."""
 
 _log = logging.getLogger("cofactor")
 
 
 def pair_keys(table: Interactions) -> Int64:
-    """u * n_items + i of each row: (n,) int64, ascending because rows are sorted by (u, i)."""
+    """Return a key for each row that identifies its (user, item) pair.
+
+    Parameters
+    ----------
+    table : Interactions
+        A table; its rows are sorted by (u, i).
+
+    Returns
+    -------
+    ndarray of shape (n,), int64
+        u * n_items + i of each row, ascending.
+    """
     return table.u.astype(np.int64) * table.n_items + table.i
 
 
 def same_ids(train: Interactions, other: Interactions, part: str) -> None:
-    """Row numbers mean the same ids in both; without that, nothing else could be proved. Raises LeakageError."""
-    for what, here, there in (("users", train.users, other.users), ("items", train.items, other.items)):
-        if not here.equals(there):
+    """Require that row numbers mean the same ids in both parts; no other check works without that.
+
+    Parameters
+    ----------
+    train, other : Interactions
+        Two parts of a split.
+    part : str
+        Name of the second part, for messages.
+
+    Raises
+    ------
+    LeakageError
+        If the users or the items differ.
+    """
+    for what, train_ids, other_ids in (("users", train.users, other.users), ("items", train.items, other.items)):
+        if not train_ids.equals(other_ids):
             raise LeakageError(
-                f"train and {part} number their {what} differently ({len(here)} and {len(there)} ids), "
-                "so nothing can be proved about them: join two tables by cofactor.evaluate.split_given(train, test)"
+                f"train and {part} number their {what} differently ({len(train_ids)} and {len(other_ids)} ids), "
+                "so leakage cannot be checked: join two tables by cofactor.evaluate.split_given(train, test)"
             )
 
 
 def no_shared_pairs(first: Interactions, other: Interactions, parts: tuple[str, str] = ("train", "test")) -> None:
-    """No (user, item) stands in both; true of an empty table. Raises LeakageError, naming one.
+    """Require that no (user, item) pair is in both tables.
 
+    Parameters
+    ----------
+    first, other : Interactions
+        Two parts of a split, with the same ids.
+    parts : (str, str), default ("train", "test")
+        Names of the parts, for messages.
+
+    Raises
+    ------
+    LeakageError
+        If a pair is in both; never for an empty table.
+
+    Examples
+    --------
     >>> table = Interactions.from_columns(["ana", "tom"], ["heat", "heat"], [3, 4])
     >>> no_shared_pairs(table, table.select(table.values > 3))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.LeakageError: user 'tom' and item 'heat' stand in train and in test: ...
+    cofactor.errors.LeakageError: user 'tom' and item 'heat' are in train and in test: ...
     """
-    shared = _found(pair_keys(other), pair_keys(first))
+    shared = _contained(pair_keys(other), pair_keys(first))
     if shared.any():
         row = int(shared.argmax())
         raise LeakageError(
-            f"user {_user(other, row)!r} and item {_item(other, row)!r} stand in {parts[0]} and in {parts[1]}"
-            f"{_and_more(shared, 'pair')}: a pair may be in one of them only"
+            f"user {_user(other, row)!r} and item {_item(other, row)!r} are in {parts[0]} and in {parts[1]}"
+            f"{_and_more(shared, 'pair')}: a pair must be in one part only"
         )
 
 
 def no_known_pairs(histories: SparseRows, test: Interactions) -> None:
-    """Raise LeakageError where a model's histories hold a pair of the test part.
+    """Require that a model's histories hold no pair of the test part.
 
     Parameters
     ----------
@@ -77,7 +116,7 @@ def no_known_pairs(histories: SparseRows, test: Interactions) -> None:
     Raises
     ------
     LeakageError
-        It names a user and an item.
+        If they hold such a pair; the message names a user and an item.
 
     Examples
     --------
@@ -96,21 +135,42 @@ def no_known_pairs(histories: SparseRows, test: Interactions) -> None:
 
 
 def no_shared_users(train: Interactions, other: Interactions, part: str) -> None:
-    """No user has rows in both. Raises LeakageError, naming one."""
+    """Require that no user has rows in both tables.
+
+    Parameters
+    ----------
+    train, other : Interactions
+        Two parts of a split, with the same ids.
+    part : str
+        Name of the second part, for messages.
+
+    Raises
+    ------
+    LeakageError
+        If a user has rows in both; the message names the first.
+    """
     in_train = np.bincount(train.u, minlength=train.n_users) > 0
     shared = in_train & (np.bincount(other.u, minlength=train.n_users) > 0)
     if shared.any():
         user = train.users.ids([int(shared.argmax())])[0]
         raise LeakageError(
-            f"user {user!r} is held out and has rows in {part}, and has rows in train as well"
-            f"{_and_more(shared, 'user')}: a user held out is held out whole"
+            f"user {user!r} is held out in {part} but also has rows in train"
+            f"{_and_more(shared, 'user')}: users held out must not have training rows"
         )
 
 
 def no_future(train: Interactions, test: Interactions) -> None:
-    """Every training row is older than every test row: max(train time) < min(test time).
+    """Require that all training rows are older than all test rows: max(train time) < min(test time).
 
-    True where one of the two is empty. Raises LeakageError, naming a row, or where one of the two has no times.
+    Parameters
+    ----------
+    train, test : Interactions
+        The two parts of a split.
+
+    Raises
+    ------
+    LeakageError
+        If a training row is not older (the message names it), or a part has no times. An empty part has no such row.
     """
     cut = int(_times(test, "test").min(initial=np.iinfo(np.int64).max))
     late = _times(train, "train") >= cut
@@ -118,14 +178,22 @@ def no_future(train: Interactions, test: Interactions) -> None:
         row = int(late.argmax())
         raise LeakageError(
             f"user {_user(train, row)!r} and item {_item(train, row)!r} are in train with time "
-            f"{_times(train, 'train')[row]}, but the test begins at {cut}{_and_more(late, 'row')}"
+            f"{_times(train, 'train')[row]}, but the test part starts at {cut}{_and_more(late, 'row')}"
         )
 
 
 def no_future_per_user(train: Interactions, test: Interactions) -> None:
-    """No training row of a user is younger than a test row of the same user (equal times are allowed).
+    """Require that no training row is later than a test row of the same user; equal times are allowed.
 
-    Raises LeakageError, naming a row, or where one of the two has no times.
+    Parameters
+    ----------
+    train, test : Interactions
+        The two parts of a split, with the same ids.
+
+    Raises
+    ------
+    LeakageError
+        If a training row is later (the message names it), or a part has no times.
     """
     first_test = np.full(train.n_users, np.iinfo(np.int64).max)
     np.minimum.at(first_test, test.u, _times(test, "test"))
@@ -140,56 +208,75 @@ def no_future_per_user(train: Interactions, test: Interactions) -> None:
 
 
 def warn_of_strangers(train: Interactions, test: Interactions) -> None:
-    """Log a warning where train and test share no user or no item: their ids may be written differently."""
+    """Log a warning if train and test share no user or no item: their ids may be written differently.
+
+    Parameters
+    ----------
+    train, test : Interactions
+        The two parts of a split, with the same ids.
+    """
     for what, column in (("user", "u"), ("item", "i")):
         ids = train.users if what == "user" else train.items
-        here, there = np.unique(getattr(train, column)), np.unique(getattr(test, column))
-        if len(here) and len(there) and not len(np.intersect1d(here, there)):
+        train_rows, test_rows = np.unique(getattr(train, column)), np.unique(getattr(test, column))
+        if len(train_rows) and len(test_rows) and not len(np.intersect1d(train_rows, test_rows)):
             _log.warning(
-                "train and test share no %s: train has %s, test has %s; check that both write ids alike",
-                what, _examples(ids.ids(here[:SHOWN])), _examples(ids.ids(there[:SHOWN])),
+                "train and test share no %s: train has %s, test has %s; check that both write ids in the same way",
+                what, _examples(ids.ids(train_rows[:SHOWN])), _examples(ids.ids(test_rows[:SHOWN])),
             )  # fmt: skip
 
 
 def warn_of_units(train: Interactions, test: Interactions) -> None:
-    """Log a warning where the times of train and test differ so much that their units must differ."""
+    """Log a warning if the times of train and test differ so much that their units must differ.
+
+    Parameters
+    ----------
+    train, test : Interactions
+        The two parts of a split.
+    """
     if train.times is None or test.times is None or not len(train) or not len(test):
         return
-    middle = [int(np.median(times.astype(np.float64))) for times in (train.times, test.times)]
-    if min(middle) > 0 and max(middle) / min(middle) > OTHER_UNIT:
-        part = "train" if middle[0] > middle[1] else "test"
+    medians = [int(np.median(times.astype(np.float64))) for times in (train.times, test.times)]
+    if min(medians) > 0 and max(medians) / min(medians) > UNIT_RATIO:
+        part = "train" if medians[0] > medians[1] else "test"
         _log.warning(
-            "the times of %s are not in the unit of the others: around %d in train and %d in test; give both in "
-            "seconds since 1970", part, *middle,
+            "the times of %s seem to have another unit: around %d in train and %d in test; give both in seconds since "
+            "1970", part, *medians,
         )  # fmt: skip
 
 
 def _examples(ids: Any) -> str:
+    """Return ids as a message shows them."""
     return ", ".join(map(repr, ids.to_list()))
 
 
-def _found(wanted: Int64, keys: Int64) -> Bool:
-    """Which of `wanted` are in `keys`, which are ascending."""
+def _contained(values: Int64, keys: Int64) -> Bool:
+    """Return which of the first keys are among the second keys, which are ascending."""
     if len(keys) == 0:
-        return np.zeros(len(wanted), bool)
-    found: Bool = keys[np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)] == wanted
-    return found
+        return np.zeros(len(values), bool)
+    contained: Bool = keys[np.minimum(np.searchsorted(keys, values), len(keys) - 1)] == values
+    return contained
 
 
 def _times(table: Interactions, part: str) -> Int64:
+    """Return the times of a table. Raises LeakageError if it has none."""
     if table.times is None:
-        raise LeakageError(f"{part} has no times, so nothing proves that train holds no future of the test")
+        raise LeakageError(
+            f"{part} has no times, so it cannot be checked that train holds no future of test: read both with times"
+        )
     return table.times
 
 
 def _user(table: Interactions, row: int) -> Any:
+    """Return the user id of a row."""
     return table.users.ids(table.u[row : row + 1])[0]
 
 
 def _item(table: Interactions, row: int) -> Any:
+    """Return the item id of a row."""
     return table.items.ids(table.i[row : row + 1])[0]
 
 
-def _and_more(found: Bool, what: str) -> str:
-    more = int(found.sum()) - 1
-    return f" (and {more:,} more {what}{'s' if more > 1 else ''})" if more else ""
+def _and_more(mask: Bool, noun: str) -> str:
+    """Return how many more rows a message could name, in words."""
+    more = int(mask.sum()) - 1
+    return f" (and {more:,} more {noun}{'s' if more > 1 else ''})" if more else ""

@@ -1,4 +1,4 @@
-"""How much memory a piece of work takes at its peak, beyond what the process already held."""
+"""Peak memory of a block of code, beyond what the process held before."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class PeakMemory:
-    """Filled in when the `with` block of `peak_memory` ends.
+    """Result of `peak_memory`, filled in when its `with` block ends.
 
-    Attributes:
-
-        bytes: the highest resident memory during the block minus that at its beginning; None where it cannot be known.
+    Attributes
+    ----------
+    bytes : int or None
+        Highest resident memory during the block minus that at its start; None where it cannot be measured.
     """
 
     bytes: int | None = None
@@ -27,29 +28,39 @@ class PeakMemory:
 
 @contextmanager
 def peak_memory() -> Iterator[PeakMemory]:
-    """Measures the block: Linux's high-water mark of resident memory (VmHWM), set back at the beginning.
+    """Measure the peak memory of a `with` block.
 
-    What earlier work left behind is given back to the system first (`malloc_trim`), else the block would reuse it
-    unseen; what allocators keep for themselves can still hide some, so numbers of a few megabytes mean little. Other
-    threads of the process count too. None on other systems, or where the mark cannot be set back.
+    Yields
+    ------
+    PeakMemory
+        Its `bytes` are set when the block ends; None on systems other than Linux, or if the mark cannot be reset.
 
+    Notes
+    -----
+    The measure is Linux's high-water mark of resident memory (VmHWM), reset when the block starts. Free memory of
+    earlier work is returned to the system first (`malloc_trim`), because the block would reuse it unmeasured. What
+    allocators keep for themselves can still hide some, so values of a few megabytes mean little. Other threads of the
+    process count too.
+
+    Examples
+    --------
     >>> with peak_memory() as memory:
     ...     block = bytearray(2**26)
     >>> memory.bytes is None or memory.bytes > 2**25
     True
     """
-    found, before = PeakMemory(), _reset()
+    memory, before = PeakMemory(), _reset()
     try:
-        yield found
+        yield memory
     finally:
         peak = None if before is None else _field("VmHWM")
-        found.bytes = None if before is None or peak is None else max(peak - before, 0)
+        memory.bytes = None if before is None or peak is None else max(peak - before, 0)
 
 
 def _reset() -> int | None:
-    """Sets the mark back to what is resident now, and tells that."""
+    """Reset the mark to the memory that is resident now, and return that in bytes; None where it cannot be reset."""
     gc.collect()
-    with suppress(OSError, AttributeError):  # a C library without it
+    with suppress(OSError, AttributeError):  # C libraries other than glibc lack malloc_trim
         ctypes.CDLL(None).malloc_trim(0)
     try:
         CLEAR.write_text("5")
@@ -59,8 +70,9 @@ def _reset() -> int | None:
 
 
 def _field(name: str) -> int | None:
+    """Return a field of the process status in bytes; None where it cannot be read."""
     try:
-        found = re.search(rf"^{name}:\s+(\d+) kB$", STATUS.read_text(), re.MULTILINE)
+        match = re.search(rf"^{name}:\s+(\d+) kB$", STATUS.read_text(), re.MULTILINE)
     except OSError:
         return None
-    return None if found is None else int(found[1]) * 1024
+    return None if match is None else int(match[1]) * 1024

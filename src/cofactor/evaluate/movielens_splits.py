@@ -1,4 +1,4 @@
-"""The two splits of MovieLens-100k that everyone means, S0 and I0, by row numbers in file order."""
+"""The two common splits of MovieLens-100k, S0 for ratings and I0 for events, as row numbers in file order."""
 
 from __future__ import annotations
 
@@ -17,12 +17,26 @@ __all__ = ["i0_rows", "s0_rows", "split_rows"]
 
 
 def s0_rows(n: int = 100_000) -> tuple[Int64, Int64]:
-    """S0, for ratings: p = RandomState(0).permutation(n); train is the first 80 % of p, test the rest.
+    """Rows of the split S0, for ratings: a random 80 % for training and 20 % for testing.
 
-    On u.data in file order (n = 100,000) that is p[:80000] and p[80000:]; 36 test rows have a user or
-    an item that training does not know, and they count. Score RMSE over rows, clipped to 1..5. Both are int64 row
-    numbers from 0; n = 0 gives two empty arrays.
+    Parameters
+    ----------
+    n : int, default 100000
+        Number of rows of the file, in file order.
 
+    Returns
+    -------
+    train, test : ndarray of shape (n_part,), int64
+        Row numbers from 0; both empty if n is 0.
+
+    Notes
+    -----
+    p = RandomState(0).permutation(n); train is the first 80 % of p and test the rest. For u.data that is p[:80000] and
+    p[80000:]. 36 test rows have a user or an item without training rows, and they count. Report RMSE over rows, with
+    predictions clipped to 1-5.
+
+    Examples
+    --------
     >>> train, test = s0_rows()
     >>> len(train), len(test)
     (80000, 20000)
@@ -33,25 +47,46 @@ def s0_rows(n: int = 100_000) -> tuple[Int64, Int64]:
 
 
 def i0_rows(users: Any, values: Any, *, seed: int = 0, min_rating: float = 4) -> tuple[Int64, Int64]:
-    """I0, for events: positives permuted and sorted by user; floor(n / 5) of each user's n are the test.
+    """Rows of the split I0, for events: floor(n / 5) of each user's n positives are for testing.
 
-    The recipe, on the columns of u.data in file order: keep the rows with value >= 4; permute them by
-    RandomState(seed).permutation(their number); sort them by user, stably; of each user's n the first
-    floor(0.2 n) are test, the others train. The catalog is all items of the file; only training
-    positives are excluded from a ranking. Score NDCG@10 with ideal min(10, n_test), mean over users with
-    a test item. I0 is seed 0; report the mean over seeds 0..9 beside it.
+    Parameters
+    ----------
+    users : array-like of shape (n,)
+        User ids in file order.
+    values : array-like of shape (n,)
+        Ratings in file order.
+    seed : int, default 0
+        Seed of the permutation. I0 is seed 0; also report the mean over seeds 0-9.
+    min_rating : float, default 4
+        Rows with at least this rating are positives.
 
-    users (n,) ids, values (n,) numbers. Both results, train and test, are int64 and count rows of the whole file, from
-    0; users of fewer than five positives have no test row. No positives give two empty arrays. Raises DataError where
-    the columns differ in length, or ids are missing or mixed.
+    Returns
+    -------
+    train, test : ndarray of shape (n_part,), int64
+        Row numbers of the whole file, from 0. Users with fewer than five positives have no test row. Both are empty if
+        there are no positives.
 
+    Raises
+    ------
+    DataError
+        If the columns differ in length, or ids are missing or of mixed types.
+
+    Notes
+    -----
+    Keep the rows with value >= min_rating; permute them by RandomState(seed).permutation(their number); sort them by
+    user with a stable sort; of each user's n rows the first floor(0.2 n) are test rows, the others train. The catalog
+    is all items of the file; only training positives are excluded from a ranking. Report NDCG@10 with the ideal of
+    min(10, n_test) hits, as the mean over users with a test item.
+
+    Examples
+    --------
     >>> train, test = i0_rows(["ana"] * 6 + ["tom"], [5, 4, 4, 4, 5, 1, 5])
     >>> sorted(train.tolist()), test.tolist()
     ([0, 1, 3, 4, 6], [2])
     """
     ids, numbers = id_column(users), np.asarray(values)
     if numbers.shape != (len(ids),):
-        raise DataError(f"{len(ids)} users but values of shape {numbers.shape}")
+        raise DataError(f"{len(ids)} users but values of shape {numbers.shape}: pass a value for each user id")
     positives = np.flatnonzero(numbers >= min_rating)
     shuffled = positives[_legacy_permutation(len(positives), seed)]
     u = np.unique(ids.to_numpy()[shuffled], return_inverse=True)[1]
@@ -66,15 +101,34 @@ def i0_rows(users: Any, values: Any, *, seed: int = 0, min_rating: float = 4) ->
 def split_rows(
     interactions: Interactions, test_rows: Any, *, users: Any, items: Any, description: str = "given rows"
 ) -> Split:
-    """The split whose test is these rows of the file; train is every other row of `interactions`.
+    """Make a split whose test part is given by row numbers of the file.
 
-    users, items (n_file,) are the id columns in file order, from which `interactions` was made (perhaps
-    of fewer rows, such as the positives of I0); test_rows count them from 0. The whole table's ids stay.
-    Where a file has a pair twice, the table holds it once, and so does one part of the split.
+    Parameters
+    ----------
+    interactions : Interactions
+        The table, made from all rows of the file or some of them (such as the positives of I0).
+    test_rows : array-like of shape (n_test,), int
+        Row numbers of the file, from 0.
+    users, items : array-like of shape (n_file,)
+        Id columns in file order.
+    description : str, default "given rows"
+        Description of the split.
 
-    Raises ParameterError for row numbers outside the file, DataError for a test row that
-    `interactions` does not have.
+    Returns
+    -------
+    Split
+        Train has all other rows of `interactions`; both parts keep the ids of the whole table. If the file has a pair
+        twice, the table has it once, and so does one part of the split.
 
+    Raises
+    ------
+    ParameterError
+        If a row number is outside the file.
+    DataError
+        If `interactions` is empty or lacks a test row, or the id columns differ in length.
+
+    Examples
+    --------
     >>> users, items = ["ana", "tom", "ana"], ["heat", "heat", "alien"]
     >>> table = Interactions.from_columns(users, items, [3, 4, 5])
     >>> split_rows(table, [0], users=users, items=items).test.frame()["item"].to_list()
@@ -82,29 +136,31 @@ def split_rows(
     """
     user_ids, item_ids = id_column(users), id_column(items)
     if len(user_ids) != len(item_ids):
-        raise DataError(f"{len(user_ids)} user ids but {len(item_ids)} item ids")
-    at = np.asarray(test_rows, dtype=np.int64)
-    outside = (at < 0) | (at >= len(user_ids))
+        raise DataError(f"{len(user_ids)} user ids but {len(item_ids)} item ids: pass both columns of the file")
+    rows = np.asarray(test_rows, dtype=np.int64)
+    outside = (rows < 0) | (rows >= len(user_ids))
     if outside.any():
-        raise ParameterError(f"test row {at[outside][0]} is not one of the file's {len(user_ids)}, counted from 0")
-    wanted_users, wanted_items = user_ids.gather(at), item_ids.gather(at)
+        raise ParameterError(
+            f"test row {rows[outside][0]} is not one of the file's {len(user_ids)} rows, counted from 0"
+        )
+    test_users, test_items = user_ids.gather(rows), item_ids.gather(rows)
     if len(interactions) == 0:
-        raise DataError("the table has no rows to choose a test from")
-    u, i = interactions.users.rows(wanted_users), interactions.items.rows(wanted_items)
-    keys, wanted = pair_keys(interactions), u.astype(np.int64) * interactions.n_items + i
-    place = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
-    missing = (u < 0) | (i < 0) | (keys[place] != wanted)
+        raise DataError("interactions has no rows to choose a test part from")
+    u, i = interactions.users.rows(test_users), interactions.items.rows(test_items)
+    keys, test_keys = pair_keys(interactions), u.astype(np.int64) * interactions.n_items + i
+    position = np.minimum(np.searchsorted(keys, test_keys), max(len(keys) - 1, 0))
+    missing = (u < 0) | (i < 0) | (keys[position] != test_keys)
     if missing.any():
         k = int(missing.argmax())
         raise DataError(
-            f"row {at[k] + 1} of the file, user {wanted_users[k]!r} and item {wanted_items[k]!r}, "
-            "is in the test but not in the table: make both from the same rows"
+            f"row {rows[k] + 1} of the file, user {test_users[k]!r} and item {test_items[k]!r}, "
+            "is in the test part but not in the table: make both from the same rows"
         )
     is_test = np.zeros(len(keys), bool)
-    is_test[place] = True
+    is_test[position] = True
     return Split(interactions.select(~is_test), interactions.select(is_test), description)
 
 
 def _legacy_permutation(n: int, seed: int) -> Int64:
-    """The permutation of numpy's frozen RandomState, the one other people's code draws."""
+    """Return the permutation of NumPy's frozen RandomState, on which published splits are based."""
     return np.random.RandomState(seed).permutation(n).astype(np.int64)

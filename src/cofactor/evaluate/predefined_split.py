@@ -1,4 +1,4 @@
-"""A split that someone else made: a train table and a test table, read apart."""
+"""Predefined split: a train table and a test table that were read separately."""
 
 from __future__ import annotations
 
@@ -23,13 +23,39 @@ __all__ = ["split_given"]
 
 @validated
 def split_given(train: Interactions, test: Interactions, *, description: str = "given") -> Split:
-    """Two tables read apart (a train file and a test file), renumbered to the ids of both, and proved.
+    """Make a split from a train table and a test table that were read separately.
 
-    Ids match as in `IdMap.rows`, and the result has those of the type that train has. Item and user tables are joined
-    again, the rows of train's first. Raises as `Split` does (DataError for an empty part), and DataError where train
-    has integer ids and test has texts that are none. The logger "cofactor" warns, with examples, where both share no
-    user or no item, as '00007' and '7', and where the times of one are in another unit, as milliseconds.
+    The tables are renumbered to the ids of both, and checked for leakage.
 
+    Parameters
+    ----------
+    train, test : Interactions
+        The two parts. Ids match as in `IdMap.rows`; the result has ids of the type that train has.
+    description : str, default "given"
+        Description of the split.
+
+    Returns
+    -------
+    Split
+        The split. Item and user tables are merged; where both have a row for an id, that of train is taken.
+
+    Raises
+    ------
+    LeakageError
+        If a (user, item) pair is in both tables.
+    KindError
+        If one table holds ratings and the other events.
+    DataError
+        If a table is empty, if train has integer ids and test has texts that are not integers, or if columns of the
+        item or user tables have different types.
+
+    Notes
+    -----
+    The logger "cofactor" warns, with examples, if the tables share no user or no item (as '00007' and '7'), and if
+    their times have different units (as seconds and milliseconds).
+
+    Examples
+    --------
     >>> import cofactor
     >>> train = cofactor.Interactions.from_columns(["ana", "tom"], ["heat", "heat"], [3, 4])
     >>> test = cofactor.Interactions.from_columns(["tom"], ["alien"], [5])
@@ -41,8 +67,8 @@ def split_given(train: Interactions, test: Interactions, *, description: str = "
     train, test = require_interactions("train", train), require_interactions("test", test)
     users, items = train.users.union(test.users), train.items.union(test.items)
     tables = {
-        "user_table": _stacked(users, train.user_table, test.user_table, "user"),
-        "item_table": _stacked(items, train.item_table, test.item_table, "item"),
+        "user_table": _merged(users, train.user_table, test.user_table, "user"),
+        "item_table": _merged(items, train.item_table, test.item_table, "item"),
     }
     split = Split(_renumbered(train, users, items, tables), _renumbered(test, users, items, tables), description)
     warn_of_strangers(split.train, split.test)
@@ -50,8 +76,8 @@ def split_given(train: Interactions, test: Interactions, *, description: str = "
     return split
 
 
-def _stacked(ids: IdMap, first: pl.DataFrame | None, second: pl.DataFrame | None, what: str) -> pl.DataFrame | None:
-    """A row for each id: that of the first table that has the id."""
+def _merged(ids: IdMap, first: pl.DataFrame | None, second: pl.DataFrame | None, what: str) -> pl.DataFrame | None:
+    """Return a row for each id, taken from the first table that has the id."""
     tables = [table for table in (first, second) if table is not None]
     if not tables:
         return None
@@ -68,7 +94,10 @@ def _stacked(ids: IdMap, first: pl.DataFrame | None, second: pl.DataFrame | None
 def _renumbered(
     table: Interactions, users: IdMap, items: IdMap, tables: Mapping[str, pl.DataFrame | None]
 ) -> Interactions:
-    """The same rows by the row numbers of larger maps, sorted by them: integers and texts have different orders."""
+    """Return the same rows with the row numbers of larger id maps, sorted by them.
+
+    They must be sorted again, because integers and texts have different orders.
+    """
     u, i = users.rows(table.users.all)[table.u], items.rows(table.items.all)[table.i]
     order = np.lexsort((i, u))
     return replace(

@@ -1,4 +1,4 @@
-"""Which settings of an estimator are worth searching, and where: read off its fields."""
+"""Search space: the settings of an estimator to tune and their ranges, read from its fields."""
 
 from __future__ import annotations
 
@@ -16,8 +16,19 @@ __all__ = ["Range", "search_space"]
 
 @dataclass(frozen=True)
 class Range:
-    """From `low` to `high`, both included; `log`: ratios count, not differences; `whole`: whole numbers only.
+    """Range of a setting.
 
+    Attributes
+    ----------
+    low, high : float
+        The ends, both included.
+    log : bool
+        Whether to search on a logarithmic scale.
+    whole : bool
+        Whether the setting is a whole number.
+
+    Examples
+    --------
     >>> Range(8, 256, log=True, whole=True).rounded(61), Range(8, 256, log=True, whole=True).holds(500)
     (64, False)
     """
@@ -28,9 +39,18 @@ class Range:
     whole: bool
 
     def rounded(self, value: float) -> float:
-        """The value as it is tried: whole numbers on a logarithmic range are powers of 2, or halfway between two.
+        """Round a value to one that is worth a trial.
 
-        A width of 61 tells nothing that one of 64 does not, and kernels are compiled anew for every width.
+        Parameters
+        ----------
+        value : float
+            A value in the range.
+
+        Returns
+        -------
+        float
+            Whole numbers on a logarithmic range become a power of 2 or the middle between two; others stay. 61 factors
+            give no more information than 64, and kernels are compiled again for each width.
         """
         if not (self.whole and self.log):
             return value
@@ -39,18 +59,45 @@ class Range:
         return min(max(nearest, int(self.low)), int(self.high))
 
     def holds(self, value: Any) -> bool:
-        """Whether this is a number in the range."""
+        """Return whether a value is a number in the range.
+
+        Parameters
+        ----------
+        value : object
+            Any value.
+
+        Returns
+        -------
+        bool
+            False for booleans and other types.
+        """
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return number and self.low <= value <= self.high
 
 
 def search_space(estimator: Estimator, *, fixed: Collection[str] = ()) -> dict[str, Range]:
-    """The range of every setting to be searched, by name, in the order of the fields.
+    """Return the range of each setting to search.
 
-    They are the fields that declare `search`; where none does, all numbers with both a low and a high end. Settings
-    named in `fixed` are left out. A logarithmic range begins above 0. Raises ParameterError for a name in `fixed` that
-    is no setting, and where nothing is left to search.
+    Parameters
+    ----------
+    estimator : Estimator
+        The estimator to tune.
+    fixed : collection of str, default ()
+        Settings to leave out.
 
+    Returns
+    -------
+    dict of str to Range
+        Ranges by name, in the order of the fields: of the fields that declare `search`; if none does, of all numbers
+        with both a low and a high end. A logarithmic range starts above 0.
+
+    Raises
+    ------
+    ParameterError
+        If a name in `fixed` is not a setting, or nothing is left to search.
+
+    Examples
+    --------
     >>> import cofactor
     >>> search_space(cofactor.Bias())
     {'damping': Range(low=1, high=50, log=True, whole=False)}
@@ -59,22 +106,24 @@ def search_space(estimator: Estimator, *, fixed: Collection[str] = ()) -> dict[s
     fixed = checks.names("fixed", fixed)
     specs = fields(estimator)
     if unknown := set(fixed) - {spec.name for spec in specs}:
-        raise ParameterError(f"{estimator.name} has no setting {min(unknown)!r} to hold fixed")
+        raise ParameterError(f"{estimator.name} has no setting {min(unknown)!r} to keep fixed")
     declared = {spec.name: spec.metadata["search"] for spec in specs if spec.metadata.get("search") is not None}
     ends = declared or {spec.name: both for spec in specs if (both := _both_ends(spec)) is not None}
     space = {spec.name: _range(spec, *ends[spec.name]) for spec in specs if spec.name in set(ends) - set(fixed)}
     if not space:
-        held = f" when {', '.join(fixed)} stay as they are" if fixed else ""
-        raise ParameterError(f"{estimator.name} has no setting to search{held}: there is nothing to tune")
+        suffix = f" with {', '.join(fixed)} fixed" if fixed else ""
+        raise ParameterError(f"{estimator.name} has no setting to search{suffix}: there is nothing to tune")
     return space
 
 
 def _both_ends(spec: Field[Any]) -> tuple[float, float] | None:
+    """Return the low and the high end of a number, or None if one is missing."""
     low, high = spec.metadata.get("low"), spec.metadata.get("high")
     return None if low is None or high is None or type(spec.default) not in (int, float) else (low, high)
 
 
 def _range(spec: Field[Any], low: float, high: float) -> Range:
+    """Return the range of a field between two ends."""
     log = bool(spec.metadata.get("log"))
     if log and low <= 0:
         low = high / 1e6

@@ -1,4 +1,4 @@
-"""Ways to part a table into train and test; every one of them proves that nothing leaks."""
+"""Splits of a table into train and test; each split checks itself for leakage."""
 
 from __future__ import annotations
 
@@ -38,39 +38,53 @@ __all__ = [
 ]
 
 Moment: TypeAlias = int | datetime | date | np.datetime64 | str
-"""A point in time: whole seconds since 1970, or a date and time, or its ISO text."""
+"""A point in time: whole seconds since 1970, a date and time, or its ISO text."""
 
 Order: TypeAlias = Literal["any", "by time", "by time per user"]
 Exclude: TypeAlias = Literal["seen", "positives"]
-"""What lists leave out when events are scored: all that a user has seen, low ratings included, as the product does; or
-the training events alone, as published tables do."""
+"""What lists leave out when events are scored. "seen": all items a user has seen, including low ratings, as in
+production; "positives": the training events only, as in published tables."""
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """A table in two parts. Making one proves that they share nothing, however it was made.
+    """Train and test parts of a table, checked for leakage when created.
 
-    Attributes:
+    Attributes
+    ----------
+    train : Interactions
+        What a model may learn from.
+    test : Interactions
+        What a model is scored on; with the same ids, and so the same row numbers, as train.
+    description : str, default "given"
+        How the split was made, for the head of a table of results.
+    order : {'any', 'by time', 'by time per user'}, default "any"
+        What is claimed about time, and checked. "any": nothing; "by time": all training rows are older than all test
+        rows; "by time per user": the same within each user, equal times allowed.
+    fold_in : Interactions or None
+        For users that are held out completely, the rows to fold into a fitted model; else None.
 
-        train: what a model may learn from.
-        test: what it is asked about; the same ids (and so row numbers) as train.
-        description: how it was made, in words, for the head of a table of results.
-        order: what is claimed of time, and proved: "any" nothing; "by time" every training row is
-            older than every test row; "by time per user" the same within each user, ties allowed.
-        fold_in: for users held out whole, the rows a fitted model is given of them; else None.
+    Raises
+    ------
+    LeakageError
+        If a (user, item) pair is in two parts, a training row is later than `order` allows, a held-out user has
+        training rows, or the parts number their ids differently. The message has an example.
+    KindError
+        If one part holds ratings and another events.
+    DataError
+        If train or test is empty.
+    ParameterError
+        If `order` is not valid.
 
-    Raises LeakageError, with an example, where a (user, item) is in two parts, a training row is of
-    the future, a user held out has training rows, or the parts number their ids differently;
-    KindError where one holds ratings and the other events; DataError where train or test is empty; ParameterError for
-    another order.
-
+    Examples
+    --------
     >>> import cofactor
     >>> table = cofactor.Interactions.from_columns(["ana", "ana", "tom"], ["alien", "heat", "heat"], [5, 3, 4])
     >>> cofactor.Split(table.select([True, False, True]), table.select([False, True, False]), "by hand")
     Split(by hand: 2 train, 1 test)
     >>> cofactor.Split(table, table)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.LeakageError: user 'ana' and item 'alien' stand in train and in test (and 2 more pairs): ...
+    cofactor.errors.LeakageError: user 'ana' and item 'alien' are in train and in test (and 2 more pairs): ...
     """
 
     train: Interactions
@@ -84,11 +98,17 @@ class Split:
         self.prove()
 
     def __repr__(self) -> str:
-        given = "" if self.fold_in is None else f", {len(self.fold_in):,} to fold in"
-        return f"Split({self.description}: {len(self.train):,} train{given}, {len(self.test):,} test)"
+        fold_in = "" if self.fold_in is None else f", {len(self.fold_in):,} to fold in"
+        return f"Split({self.description}: {len(self.train):,} train{fold_in}, {len(self.test):,} test)"
 
     def prove(self) -> None:
-        """Checks everything this split claims; called when it is made. Raises as the class says."""
+        """Check everything that this split claims; called when it is created.
+
+        Raises
+        ------
+        CofactorError
+            As the class does.
+        """
         checks.text("description", self.description)
         checks.choice("order", self.order, get_args(Order))
         for part in ("train", "test", "fold_in"):
@@ -96,8 +116,10 @@ class Split:
                 require_interactions(part, getattr(self, part))
         for part, table in (("train", self.train), ("test", self.test)):
             if len(table) == 0:
-                raise DataError(f"the split ({self.description}) leaves nothing in {part}")
-        self._prove_apart(self.test, "test")
+                raise DataError(
+                    f"the split ({self.description}) leaves nothing in {part}: choose another share, or use more rows"
+                )
+        self._check_part(self.test, "test")
         if self.order != "any":
             warn_of_units(self.train, self.test)
         if self.order == "by time":
@@ -105,22 +127,41 @@ class Split:
         elif self.order == "by time per user":
             no_future_per_user(self.train, self.test)
         if self.fold_in is not None:
-            self._prove_apart(self.fold_in, "fold_in")
+            self._check_part(self.fold_in, "fold_in")
             no_shared_users(self.train, self.fold_in, "fold_in")
             no_shared_users(self.train, self.test, "test")
             no_shared_pairs(self.fold_in, self.test, ("fold_in", "test"))
 
-    def _prove_apart(self, other: Interactions, part: str) -> None:
+    def _check_part(self, other: Interactions, part: str) -> None:
+        """Check that a part has the kind and the ids of train and shares no pair with it."""
         if self.train.kind != other.kind:
-            raise KindError(f"train holds {self.train.kind} and {part} holds {other.kind}")
+            raise KindError(
+                f"train holds {self.train.kind} and {part} holds {other.kind}: both must be of the same kind"
+            )
         same_ids(self.train, other, part)
         no_shared_pairs(self.train, other, ("train", part))
 
     def excluding(self, exclude: Exclude) -> Split:
-        """The split for lists that leave out what `exclude` says: see `Exclude`.
+        """Return the split for lists that leave out what `exclude` says.
 
-        Raises ParameterError for another choice.
+        Parameters
+        ----------
+        exclude : {'seen', 'positives'}
+            See `Exclude`.
 
+        Returns
+        -------
+        Split
+            This object for "seen"; for "positives" a split whose parts have no record of other items that users
+            have seen.
+
+        Raises
+        ------
+        ParameterError
+            For another choice.
+
+        Examples
+        --------
         >>> import cofactor
         >>> users, items = [1, 1, 1, 2, 2], [7, 8, 9, 7, 8]
         >>> events = cofactor.Interactions.from_columns(users, items, [5, 5, 1, 4, 5]).to_events(min_rating=4)
@@ -136,19 +177,19 @@ class Split:
 
     @cached_property
     def held_out_users(self) -> Int32 | None:
-        """Row numbers of the users held out whole, ascending: (n,) int32; None where nobody is."""
+        """Rows of the users held out completely: ndarray of shape (n,), int32, ascending; None if there are none."""
         if self.fold_in is None:
             return None
         return np.unique(np.concatenate([self.fold_in.u, self.test.u])).astype(np.int32)
 
     @property
     def known(self) -> Interactions:
-        """What is known of users before the test: `fold_in` where users are held out whole, else train."""
+        """What is known about users before the test: `fold_in` if users are held out completely, else train."""
         return self.train if self.fold_in is None else self.fold_in
 
 
 def require_split(name: str, value: object) -> Split:
-    """The value, a split.
+    """Return the value if it is a split.
 
     Parameters
     ----------
@@ -171,21 +212,43 @@ def require_split(name: str, value: object) -> Split:
     --------
     >>> require_split("split", [1, 2])  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.DataError: split must be of type Split, not [1, 2]: a split proves that nothing leaks; make one ...
+    cofactor.errors.DataError: split must be of type Split, not [1, 2]: a split is checked for leakage; make one ...
     """
     advice = (
-        "a split proves that nothing leaks; make one by cofactor.split_random and its like, or of two tables by "
-        "cofactor.evaluate.split_given"
+        "a split is checked for leakage; make one by cofactor.split_random or a similar function, or from two tables "
+        "by cofactor.evaluate.split_given"
     )
     return checks.instance(name, value, Split, advice)
 
 
 def split_random(interactions: Interactions, *, test: float = 0.2, seed: int = 0) -> Split:
-    """floor(test * n) rows drawn at random are the test. Measures how well blanks are filled.
+    """Split rows at random: floor(test * n) of n rows are the test part.
 
-    Deterministic in the seed; all ids stay in both parts. Raises ParameterError unless 0 < test < 1, DataError when
-    that share is no row, as of an empty table.
+    This measures how well blanks of the rating matrix are filled in. All ids stay in both parts.
 
+    Parameters
+    ----------
+    interactions : Interactions
+        The table.
+    test : float, default 0.2
+        Share of the rows for testing, between 0 and 1.
+    seed : int, default 0
+        Seed of the draw; the same seed gives the same split.
+
+    Returns
+    -------
+    Split
+        The split.
+
+    Raises
+    ------
+    ParameterError
+        If `test` is not between 0 and 1 or `seed` is not valid.
+    DataError
+        If the share is less than one row, as for an empty table.
+
+    Examples
+    --------
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
     >>> cofactor.split_random(ratings, test=0.4)
@@ -196,19 +259,41 @@ def split_random(interactions: Interactions, *, test: float = 0.2, seed: int = 0
     n = len(interactions)
     drawn = random_stream(seed, "split random").permutation(n)[: int(_share_of(test, n))]
     if len(drawn) == 0:
-        raise DataError(f"test={test:g} of {n} rows is not one row: raise test or give more rows")
+        raise DataError(f"test={test:g} of {n} rows is less than one row: raise test or use more rows")
     is_test = np.zeros(n, bool)
     is_test[drawn] = True
-    return _parted(interactions, is_test, f"random, {test:.0%} of the rows, seed {seed}")
+    return _make_split(interactions, is_test, f"random, {test:.0%} of the rows, seed {seed}")
 
 
 @validated
 def split_per_user(interactions: Interactions, *, test: float = 0.2, seed: int = 0) -> Split:
-    """Of each user's n rows, floor(test * n) drawn at random are the test; short histories keep all.
+    """Split the rows of each user at random: floor(test * n) of the user's n rows are in the test part.
 
-    Deterministic in the seed. Raises ParameterError unless 0 < test < 1, DataError when that share is no row for any
-    user, as of an empty table.
+    Users with short histories keep all rows in train.
 
+    Parameters
+    ----------
+    interactions : Interactions
+        The table.
+    test : float, default 0.2
+        Share of each user's rows for testing, between 0 and 1.
+    seed : int, default 0
+        Seed of the draw; the same seed gives the same split.
+
+    Returns
+    -------
+    Split
+        The split.
+
+    Raises
+    ------
+    ParameterError
+        If `test` is not between 0 and 1 or `seed` is not valid.
+    DataError
+        If the share is less than one row for all users, as for an empty table.
+
+    Examples
+    --------
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
     >>> cofactor.split_per_user(ratings, test=0.5).test.by_user.counts.tolist()
@@ -221,27 +306,27 @@ def split_per_user(interactions: Interactions, *, test: float = 0.2, seed: int =
     is_test = _first_of_each_user(interactions, order, _share_of(test, counts))
     if not is_test.any():
         raise DataError(
-            f"no user has the {int(np.ceil(1 / test - 1e-9))} rows of which test={test:g} is at least one "
+            f"no user has {int(np.ceil(1 / test - 1e-9))} rows, the fewest of which test={test:g} is a whole row "
             f"(the longest history has {counts.max(initial=0)}): raise test, or use split_random"
         )
-    return _parted(interactions, is_test, f"per user, {test:.0%} of each user's rows, seed {seed}")
+    return _make_split(interactions, is_test, f"per user, {test:.0%} of each user's rows, seed {seed}")
 
 
 def split_last(interactions: Interactions, *, n: int = 1, seed: int = 0) -> Split:
-    """Each user's last n rows by time are the test; users with n rows or fewer keep all.
+    """Split off the last n rows of each user by time; users with n rows or fewer keep all in train.
 
-    Within a user no training row is younger than a test row; across users it may be: a model can still learn from
-    others' future, which only `split_by_time` rules out. Rows of the same user and time have no order, so it is drawn
-    at random; the description says for how many users such a tie decides which rows are the test.
+    Within a user no training row is later than a test row. Across users it may be: a model can still learn from the
+    future of other users, which only `split_by_time` prevents. Rows of the same user and time have no order, so it is
+    drawn at random; the description says for how many users such a tie decides which rows are test rows.
 
     Parameters
     ----------
     interactions : Interactions
         The table, with times.
     n : int, default 1
-        How many rows of each user are the test, at least 1.
+        Number of rows of each user for testing, at least 1.
     seed : int, default 0
-        Seed of the order among rows of the same user and time. It changes nothing without ties.
+        Seed of the order among rows of the same user and time. It has no effect without ties.
 
     Returns
     -------
@@ -251,9 +336,9 @@ def split_last(interactions: Interactions, *, n: int = 1, seed: int = 0) -> Spli
     Raises
     ------
     ParameterError
-        For n below 1 and for a seed that is none.
+        If `n` is below 1 or `seed` is not valid.
     DataError
-        For a table without times, and where no user has more than n rows.
+        If the table has no times, or no user has more than n rows.
 
     Examples
     --------
@@ -280,22 +365,24 @@ def split_last(interactions: Interactions, *, n: int = 1, seed: int = 0) -> Spli
     tied = np.unique(interactions.u[~is_test & (times == first_test[interactions.u])]).size
     users = "1 user" if tied == 1 else f"{tied:,} users"
     ties = f", ties in time of {users} broken with seed {seed}" if tied else ""
-    return _parted(interactions, is_test, f"last {rows} of each user{ties}", "by time per user", seen_until=first_test)
+    return _make_split(
+        interactions, is_test, f"last {rows} of each user{ties}", "by time per user", seen_until=first_test
+    )
 
 
 def split_by_time(interactions: Interactions, *, test: float = 0.2, at: Moment | None = None) -> Split:
-    """Everything at or after one moment is the test: as in life, nothing of the future is in train.
+    """Split at one moment: rows at or after it are the test part, so train holds nothing of the future.
 
     Parameters
     ----------
     interactions : Interactions
         The table, with times.
     test : float, default 0.2
-        Without `at`, the cut is where the test is nearest to this share of the rows. Rows of one moment stay together,
-        so the share is rarely exact.
+        Without `at`, the split is where the test part is closest to this share of the rows. Rows of the same time stay
+        together, so the share is rarely exact.
     at : int, datetime, date, numpy.datetime64 or str, optional
-        The moment of the cut: whole seconds since 1970, or a date and time. A text is ISO, as in files. Dates and times
-        without a zone are UTC; fractions of a second are rounded down.
+        The moment of the split: whole seconds since 1970, or a date and time. A text is ISO, as in files. Dates and
+        times without a zone are UTC; fractions of a second are rounded down.
 
     Returns
     -------
@@ -305,13 +392,12 @@ def split_by_time(interactions: Interactions, *, test: float = 0.2, at: Moment |
     Raises
     ------
     ParameterError
-        Unless 0 < test < 1, and where `at` is no moment.
+        If `test` is not between 0 and 1, or `at` is not a moment.
     DataError
-        For a table without times, where all times are equal, and where `at` leaves a part empty.
+        If the table has no times, all times are equal, or `at` leaves a part empty.
 
     Examples
     --------
-
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([1, 1, 2], [7, 8, 7], [5, 4, 4], times=[30, 20, 90])
     >>> cofactor.split_by_time(ratings)
@@ -325,31 +411,56 @@ def split_by_time(interactions: Interactions, *, test: float = 0.2, at: Moment |
     times = np.sort(_times(interactions))
     first, last = (int(times[0]), int(times[-1])) if len(times) else (0, 0)
     if at is None and first == last:
-        raise DataError(f"all {len(times)} rows have the same time ({first}): time cannot part them")
+        raise DataError(
+            f"all {len(times)} rows have the same time ({first}), so they cannot be split by time: use split_random"
+        )
     if at is not None and not first < at <= last:
         part = "train" if at <= first else "test"
         raise DataError(
             f"at={at} leaves nothing in {part}: times go from {first} to {last}; "
-            "choose a moment after the first and not after the last"
+            "choose a moment after the first and not after the last one"
         )
     cut = _nearest_cut(times, test) if at is None else at
     moment = np.datetime_as_string(np.datetime64(cut, "s"))
     before = np.full(interactions.n_users, cut - 1)
-    return _parted(interactions, _times(interactions) >= cut, f"from {moment} UTC on", "by time", seen_until=before)
+    return _make_split(interactions, _times(interactions) >= cut, f"from {moment} UTC on", "by time", seen_until=before)
 
 
 @validated
 def split_users(interactions: Interactions, *, test: float = 0.1, given: float = 0.8, seed: int = 0) -> Split:
-    """floor(test * n) users are held out whole (strong generalization): train has none of their rows.
+    """Hold out floor(test * n) of n users completely (strong generalization): train has none of their rows.
 
-    Of each one's m rows a random floor(given * m), at least 1 and at most m - 1, are to be folded in
-    and the rest are the test. Only users with two rows or more are held out.
-    After Marlin (2004), "Collaborative filtering: a machine learning perspective", and Liang et al.
-    (2018), "Variational autoencoders for collaborative filtering", section 4.
+    Parameters
+    ----------
+    interactions : Interactions
+        The table.
+    test : float, default 0.1
+        Share of the users to hold out, between 0 and 1. Only users with at least two rows are held out.
+    given : float, default 0.8
+        Share of the rows of a held-out user to fold in, between 0 and 1: floor(given * m) of m rows, at least 1 and at
+        most m - 1, drawn at random. The others are test rows.
+    seed : int, default 0
+        Seed of the draws; the same seed gives the same split.
 
-    Deterministic in the seed. Raises ParameterError unless 0 < test < 1 and 0 < given < 1, DataError when that is no
-    user.
+    Returns
+    -------
+    Split
+        With the rows to fold in as `fold_in`.
 
+    Raises
+    ------
+    ParameterError
+        If `test` or `given` is not between 0 and 1, or `seed` is not valid.
+    DataError
+        If the share is less than one user.
+
+    References
+    ----------
+    Marlin (2004), "Collaborative filtering: a machine learning perspective"; Liang et al. (2018), "Variational
+    autoencoders for collaborative filtering", section 4.
+
+    Examples
+    --------
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
     >>> split = cofactor.split_users(ratings, test=0.4)
@@ -360,32 +471,35 @@ def split_users(interactions: Interactions, *, test: float = 0.1, given: float =
     interactions = require_interactions("interactions", interactions)
     given = checks.share("given", given)
     counts = interactions.by_user.counts
-    able, present = np.flatnonzero(counts >= 2), int((counts > 0).sum())
-    n = min(int(_share_of(test, present)), len(able))
+    eligible, n_users = np.flatnonzero(counts >= 2), int((counts > 0).sum())
+    n = min(int(_share_of(test, n_users)), len(eligible))
     if n == 0:
         raise DataError(
-            f"test={test:g} of {present} users, {len(able)} of them with two rows or more, is not one user: "
+            f"test={test:g} of {n_users} users, {len(eligible)} of them with two rows or more, is less than one user: "
             "raise test, or use split_random"
         )
     held_out = np.zeros(interactions.n_users, bool)
-    held_out[random_stream(seed, "split users", "who").permutation(able)[:n]] = True
+    held_out[random_stream(seed, "split users", "who").permutation(eligible)[:n]] = True
     order = _shuffled_by_user(interactions, random_stream(seed, "split users", "given"))
     n_given = np.where(held_out, np.clip(_share_of(given, counts), 1, np.maximum(counts - 1, 1)), 0)
     is_given = _first_of_each_user(interactions, order, n_given)
-    is_theirs = held_out[interactions.u]
-    own, theirs = interactions.seen, interactions.seen
+    is_held_out = held_out[interactions.u]
+    train_seen, held_out_seen = interactions.seen, interactions.seen
     if interactions.seen is not None:
-        seen_by_them = held_out[interactions.seen.u]
-        own, theirs = interactions.seen.select(~seen_by_them), interactions.seen.select(seen_by_them)
+        seen_by_held_out = held_out[interactions.seen.u]
+        train_seen, held_out_seen = (
+            interactions.seen.select(~seen_by_held_out),
+            interactions.seen.select(seen_by_held_out),
+        )
     return Split(
-        replace(interactions.select(~is_theirs), seen=own),
-        replace(interactions.select(is_theirs & ~is_given), seen=None),
+        replace(interactions.select(~is_held_out), seen=train_seen),
+        replace(interactions.select(is_held_out & ~is_given), seen=None),
         f"{n:,} users held out, {given:.0%} of their rows given, seed {seed}",
-        fold_in=replace(interactions.select(is_given), seen=theirs),
+        fold_in=replace(interactions.select(is_given), seen=held_out_seen),
     )
 
 
-def _parted(
+def _make_split(
     interactions: Interactions,
     is_test: Bool,
     description: str,
@@ -393,9 +507,9 @@ def _parted(
     *,
     seen_until: Int64 | None = None,
 ) -> Split:
-    """The rows that are not the test, and the test. What was seen goes to the training part.
+    """Return the split with these test rows; what users have seen goes to the training part.
 
-    seen_until (n_users,) int64: later low ratings of a user are in neither part; None for no limit in time.
+    seen_until (n_users,) int64: low ratings of a user after this time are in neither part; None for no limit.
     """
     seen = interactions.seen
     if seen is not None and seen.times is not None and seen_until is not None:
@@ -405,11 +519,12 @@ def _parted(
 
 
 def _share_of(share: float, n: Int64 | int) -> Int64:
-    """floor(share * n), where 0.29 of 100 is 29 although 0.29 * 100 is 28.999999999999996."""
+    """Return floor(share * n); 0.29 of 100 is 29 although 0.29 * 100 is 28.999999999999996."""
     return np.floor(np.asarray(n) * share + 1e-9).astype(np.int64)
 
 
 def _times(interactions: Interactions) -> Int64:
+    """Return the times of a table. Raises DataError if it has none."""
     if interactions.times is None:
         raise DataError(
             "this table has no times: name its time column when reading it, or use split_random or split_per_user"
@@ -418,18 +533,18 @@ def _times(interactions: Interactions) -> Int64:
 
 
 def _seconds_of(name: str, moment: Any) -> int:
-    """A moment in whole seconds since 1970. Raises ParameterError."""
-    wrong = ParameterError(
+    """Return a moment in whole seconds since 1970. Raises ParameterError."""
+    error = ParameterError(
         f"{name} must be whole seconds since 1970, a date and time, or its ISO text, not {checks.shown(moment)}"
     )
     if isinstance(moment, int | np.integer) and not isinstance(moment, bool | np.timedelta64):
         return checks.whole_number(name, moment)
     if isinstance(moment, str):
         if not moment.isascii():
-            raise wrong
+            raise error
         cells = time_cells(pl.Series(name, [moment]))
         if cells.bad.any() or not isinstance(cells.values, pl.Series):
-            raise wrong
+            raise error
         return int(cells.values[0])
     try:
         if isinstance(moment, datetime):
@@ -439,29 +554,29 @@ def _seconds_of(name: str, moment: Any) -> int:
             return (moment - date(1970, 1, 1)).days * 86_400
         if isinstance(moment, np.datetime64) and not np.isnat(moment):
             return int(moment.astype("datetime64[s]").astype(np.int64))
-    except (OverflowError, TypeError, ValueError):  # pandas' NaT is a datetime
+    except (OverflowError, TypeError, ValueError):  # pandas' NaT is an instance of datetime
         pass
-    raise wrong
+    raise error
 
 
 def _nearest_cut(sorted_times: Int64, test: float) -> int:
-    """The moment whose rows at or after it come nearest to `test` of all; the earlier of two as near."""
+    """Return the time whose rows at or after it are closest to the share `test`, the earlier one of equals."""
     starts = np.flatnonzero(sorted_times[1:] > sorted_times[:-1]) + 1
     n_test = len(sorted_times) - starts
     return int(sorted_times[starts[np.abs(n_test - test * len(sorted_times)).argmin()]])
 
 
 def _shuffled_by_user(interactions: Interactions, stream: np.random.Generator) -> Int64:
-    """Row numbers, user after user, in random order within each."""
+    """Return row numbers grouped by user, in random order within each user."""
     shuffled = stream.permutation(len(interactions))
     return shuffled[np.argsort(interactions.u[shuffled], kind="stable")]
 
 
 def _first_of_each_user(interactions: Interactions, order: Int64, how_many: Int64) -> Bool:
-    """Marks the first how_many[u] rows of each user in `order`, where users' rows lie together."""
+    """Mark the first how_many[u] rows of each user in `order`, which is grouped by user."""
     u = interactions.u[order]
-    begins = np.concatenate([np.ones(1, bool), u[1:] != u[:-1]])[: len(u)]
-    place = np.arange(len(u)) - np.maximum.accumulate(np.where(begins, np.arange(len(u)), 0))
+    starts = np.concatenate([np.ones(1, bool), u[1:] != u[:-1]])[: len(u)]
+    position = np.arange(len(u)) - np.maximum.accumulate(np.where(starts, np.arange(len(u)), 0))
     marked = np.zeros(len(u), bool)
-    marked[order[place < how_many[u]]] = True
+    marked[order[position < how_many[u]]] = True
     return marked

@@ -1,4 +1,4 @@
-"""The strong, well-known model that every comparison holds, with settings tuned on this very data."""
+"""Tuned baseline: a strong, well-known model for comparisons, with settings tuned on the same data."""
 
 from __future__ import annotations
 
@@ -24,16 +24,41 @@ RIVALS: dict[Kind, dict[str, Mapping[str, Sequence[float]]]] = {
     },
     "events": {"implicit-als": {"alpha0": (0.25, 1, 4), "l2": (0.25, 1, 4)}},
 }
-"""Per kind of table: models in order of preference, and by what each setting's default is multiplied, in turn."""
+"""For each kind of table: models in order of preference, and the factors of the default of each setting to try."""
 
 
 def tuned_rival(split: Split, *, k: int = 10, seed: int = 0, on_fit: Callable[[], None] | None = None) -> Estimator:
-    """The first of RIVALS that the registry has, with the settings that do best on a validation part.
+    """Tune a strong, well-known model on the training part of a split.
 
-    One setting after the other, the others held (coordinate search): five to seven fits on the training part without
-    its validation part; the test part is never looked at. A table too small to be parted gives the defaults. A fit that
-    diverges loses. Source of the need: Rendle, Zhang & Koren (2019), "On the difficulty of evaluating baselines".
+    Parameters
+    ----------
+    split : Split
+        The split; only its training part is used.
+    k : int, default 10
+        Cut-off of NDCG, for events.
+    seed : int, default 0
+        Seed of the validation split and of the fits.
+    on_fit : callable, optional
+        Called without arguments before each fit.
 
+    Returns
+    -------
+    Estimator
+        The first model of RIVALS that the registry has, with the best settings. The default settings if the table is
+        too small for a validation part.
+
+    Notes
+    -----
+    Coordinate search: one setting is varied while the others are fixed. This takes five to seven fits on the training
+    part without its validation part. A fit that diverges counts as the worst.
+
+    References
+    ----------
+    Rendle, Zhang & Koren (2019), "On the difficulty of evaluating baselines: a study on recommender systems", on why
+    baselines must be tuned.
+
+    Examples
+    --------
     >>> import cofactor
     >>> from cofactor.datasets.synthetic import World, generate
     >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
@@ -43,35 +68,37 @@ def tuned_rival(split: Split, *, k: int = 10, seed: int = 0, on_fit: Callable[[]
     name, grid = next((n, g) for n, g in RIVALS[split.train.kind].items() if n in REGISTRY)
     best: Estimator = REGISTRY[name]()
     try:
-        inner = inner_split(split, seed=seed)
+        validation = inner_split(split, seed=seed)
     except DataError:
         return best
     metric = main_metric(split.train.kind, k)
-    found = {best: _figure_or_nan(best, inner, k, seed, on_fit)}
+    values = {best: _metric_or_nan(best, validation, k, seed, on_fit)}
     for setting, factors in grid.items():
         for factor in factors:
             default = getattr(REGISTRY[name](), setting)
             candidate = best.with_settings(**{setting: type(default)(default * factor)})
-            if candidate not in found:
-                found[candidate] = _figure_or_nan(candidate, inner, k, seed, on_fit)
-        best = _best(found, metric)
+            if candidate not in values:
+                values[candidate] = _metric_or_nan(candidate, validation, k, seed, on_fit)
+        best = _best(values, metric)
     return best
 
 
-def _best(found: dict[Any, float], metric: str) -> Any:
-    best = next(iter(found))
-    for candidate, value in found.items():
-        if is_better(metric, value, found[best]):
+def _best(values: dict[Any, float], metric: str) -> Any:
+    """Return the candidate with the best value; the first one of equals."""
+    best = next(iter(values))
+    for candidate, value in values.items():
+        if is_better(metric, value, values[best]):
             best = candidate
     return best
 
 
-def _figure_or_nan(
-    estimator: Estimator, inner: Split, k: int, seed: int, on_fit: Callable[[], None] | None
+def _metric_or_nan(
+    estimator: Estimator, validation: Split, k: int, seed: int, on_fit: Callable[[], None] | None
 ) -> float:  # fmt: skip
+    """Return the main metric of a fit on the validation part; nan if the fit diverges."""
     if on_fit is not None:
         on_fit()
     try:
-        return figure(Recommender.fit(estimator, inner.train, seed=seed), inner, k=k)
+        return figure(Recommender.fit(estimator, validation.train, seed=seed), validation, k=k)
     except DivergedError:
         return nan

@@ -1,7 +1,11 @@
-"""The settings that do best on a validation part, found by trying; the test part is scored once, at the end.
+"""Hyper-parameter search on a validation part; the test part is scored once, at the end.
 
-Tree-structured Parzen estimators (Bergstra et al. 2011, NeurIPS), as optuna makes them. optuna is imported when a
-search begins: it is in the extra `tune`.
+The search uses the tree-structured Parzen estimators of optuna, which is in the extra `tune` and is imported when a
+search starts.
+
+References
+----------
+Bergstra et al. (2011), "Algorithms for hyper-parameter optimization", NeurIPS.
 """
 
 from __future__ import annotations
@@ -37,20 +41,22 @@ __all__ = ["Trial", "Tuned", "tune"]
 SQLITE = b"SQLite format 3\0"
 
 
-class _AsOurs(logging.Handler):
-    """Hands records of optuna on to the logger "cofactor"; those below a warning with the level DEBUG."""
+class _ForwardingHandler(logging.Handler):
+    """Pass log records of optuna to the logger "cofactor"; records below a warning get the level DEBUG."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Log the record again."""
         level = record.levelno if record.levelno >= logging.WARNING else logging.DEBUG
         logging.getLogger("cofactor").log(level, "optuna: %s", record.getMessage())
 
 
 def _redirect_optuna() -> Callable[[], None]:
+    """Redirect the logger of optuna and return a function that restores it."""
     with suppress(ImportError):
-        import optuna  # noqa: F401 - it sets its own handler when it is imported
+        import optuna  # noqa: F401 - the import sets optuna's own handler, so it must come first
     logger = logging.getLogger("optuna")
     handlers, propagate = logger.handlers[:], logger.propagate
-    logger.handlers[:], logger.propagate = [_AsOurs()], False
+    logger.handlers[:], logger.propagate = [_ForwardingHandler()], False
 
     def restore() -> None:
         logger.handlers[:], logger.propagate = handlers, propagate
@@ -58,22 +64,29 @@ def _redirect_optuna() -> Callable[[], None]:
     return restore
 
 
-optuna_logs_as_ours = SharedLimit(_redirect_optuna)
-"""What optuna logs inside a `with` block goes to the logger "cofactor"; its own settings stay as they are."""
+optuna_logs_forwarded = SharedLimit(_redirect_optuna)
+"""Context manager and decorator: optuna's log records go to the logger "cofactor"; its own settings are restored."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One set of settings and how it did.
+    """One set of settings and its result.
 
-    Attributes:
+    Attributes
+    ----------
+    number : int
+        Counted from 0; trial 0 has the settings of the estimator passed to `tune`.
+    settings : dict of str to float
+        The settings that are searched.
+    value : float
+        The main metric on the validation part; nan if the fit failed.
+    seconds : float
+        Wall time of fit and score.
+    error : str or None
+        Why the fit failed; None if it succeeded.
 
-        number: counted from 0; 0 are the settings that the search began with.
-        settings: those that are searched.
-        value: the main metric on the validation part; nan where the fit failed.
-        seconds: fit and score, wall time.
-        error: why it failed, else None.
-
+    Examples
+    --------
     >>> Trial(0, {"l2": 0.05}, value=0.91, seconds=1.5).error is None
     True
     """
@@ -87,24 +100,35 @@ class Trial:
 
 @dataclass(frozen=True, eq=False)
 class Tuned:
-    """What a search found; see `tune`, which makes it.
+    """Result of a search; made by `tune`.
 
-    Attributes:
+    Attributes
+    ----------
+    estimator : Estimator
+        The estimator with the best settings, not fitted.
+    metric : str
+        "rmse" or "ndcg@k".
+    validation : float
+        Value of the metric on the validation part.
+    test : Score
+        Score of the best estimator, fitted on the whole training part, on the test part, which is used for nothing
+        else.
+    trials : tuple of Trial
+        All trials, in order.
+    resumed : int
+        Number of trials that were in the storage already.
+    description : str
+        Description of the split.
+    validation_description : str
+        Description of how the training part was split.
 
-        estimator: the best one, ready to be fitted.
-        metric: "rmse" or "ndcg@k".
-        validation: its value on the validation part.
-        test: the score of the best, fitted on the whole training part, on the test part, which nothing else has seen.
-        trials: all of them, in order.
-        resumed: how many of them were there already.
-        description: of the split.
-        validation_description: of how the training part was parted.
-
+    Examples
+    --------
     >>> import cofactor
     >>> from cofactor.datasets.synthetic import World, generate
     >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
-    >>> found = cofactor.evaluate.tune(cofactor.Bias(), cofactor.split_random(ratings), trials=2)
-    >>> found.history.columns, found.estimator.name
+    >>> tuned = cofactor.evaluate.tune(cofactor.Bias(), cofactor.split_random(ratings), trials=2)
+    >>> tuned.history.columns, tuned.estimator.name
     (['trial', 'value', 'best', 'seconds', 'error', 'damping'], 'bias')
     """
 
@@ -119,9 +143,9 @@ class Tuned:
 
     @property
     def history(self) -> pl.DataFrame:
-        """One row per trial: trial, value, best (so far), seconds, error, then the settings searched.
+        """One row per trial: trial, value, best (so far), seconds, error, then the settings that are searched.
 
-        value and best are nan where the fit failed, and before anything succeeded.
+        value is nan if the fit failed, and best is nan until a fit succeeds.
         """
         best, rows = nan, []
         for trial in self.trials:
@@ -131,7 +155,13 @@ class Tuned:
         return pl.DataFrame(rows, infer_schema_length=None).with_columns(pl.col("error").cast(pl.String))
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: the best estimator, both figures and every trial; nan becomes None."""
+        """Return plain values for JSON.
+
+        Returns
+        -------
+        dict
+            The best estimator, its validation and test metrics, and all trials; nan becomes None.
+        """
         interval = self.test.metrics[self.metric]
         return {
             "split": self.description,
@@ -162,24 +192,59 @@ def tune(
     exclude: Exclude = "seen",
     on_trial: Callable[[Trial], None] | None = None,
 ) -> Tuned:
-    """Search the estimator's ranges (`evaluate.search_space`); settings named in `fixed` stay as they are.
+    """Search the settings of an estimator that are best on a validation part.
 
-    The first trial is the estimator as it was given. A share `validation` is cut out of the training part, in the way
-    the test part was cut; trials are fitted on the rest of it. Deterministic in the seed. A fit that diverges is a
-    failed trial, and the search goes on. `exclude`: see `evaluate`.
+    Parameters
+    ----------
+    estimator : Estimator
+        The estimator; its own settings are the first trial. `evaluate.search_space` gives the ranges.
+    split : Split
+        The split. The validation part is cut out of its training part in the way the test part was cut; trials are
+        fitted on the rest.
+    trials : int, default 50
+        Number of trials in total, including those in `storage`.
+    fixed : collection of str, default ()
+        Settings to leave as they are.
+    storage : str or Path, optional
+        A SQLite file that stores all trials. The same call with the same data resumes where it was interrupted, with
+        the same result as without interruption, or adds trials up to `trials`. Searches of other models, data or seeds
+        can share the file.
+    validation : float, default 0.2
+        Share of the training part for validation, between 0 and 1.
+    k : int, default 10
+        Cut-off of NDCG, for events.
+    seed : int, default 0
+        Seed of the search, the fits and the validation part; the same seed gives the same result.
+    exclude : {'seen', 'positives'}, default "seen"
+        As in `evaluate`.
+    on_trial : callable, optional
+        Called with each `Trial` when it is finished.
 
-    storage: a SQLite file that keeps every trial. The same call with the same data goes on where it was interrupted, to
-    the same end as without interruption, or adds trials up to `trials` in all; searches of other models, data or seeds
-    can share the file.
+    Returns
+    -------
+    Tuned
+        The best settings and all trials. A fit that diverges is a failed trial, and the search goes on.
 
-    Raises MissingExtraError without optuna, ParameterError for arguments, KindError and DataError as a fit does,
-    CofactorError where every trial failed.
+    Raises
+    ------
+    MissingExtraError
+        If optuna is not installed.
+    ParameterError
+        If an argument is not valid, or the estimator has no setting to search.
+    KindError
+        If the estimator needs the other kind of table.
+    DataError
+        If the data cannot be fitted or split, or the storage cannot be used.
+    CofactorError
+        If all trials failed.
 
+    Examples
+    --------
     >>> import cofactor
     >>> from cofactor.datasets.synthetic import World, generate
     >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
-    >>> found = cofactor.evaluate.tune(cofactor.Bias(), cofactor.split_random(ratings), trials=3)
-    >>> found.metric, len(found.trials), found.validation <= found.trials[0].value
+    >>> tuned = cofactor.evaluate.tune(cofactor.Bias(), cofactor.split_random(ratings), trials=3)
+    >>> tuned.metric, len(tuned.trials), tuned.validation <= tuned.trials[0].value
     ('rmse', 3, True)
     """
     trials, k = (
@@ -194,31 +259,52 @@ def tune(
     estimator.require(split.train)
     split.prove()
     split = split.excluding(exclude)
-    inner, metric = inner_split(split, share=validation, seed=seed), main_metric(split.train.kind, k)
-    question = [estimator.to_json(), sorted(space), inner.description, metric, seed, fingerprint(split.train)]
-    with _usable(storage):
-        search = _Search(space, metric, seed, _study(storage, f"{estimator.name}-{_digest(question)}", metric))
-        done = search.finished()
-    for number in range(len(done), trials):
-        with _usable(storage):
+    validation_split, metric = inner_split(split, share=validation, seed=seed), main_metric(split.train.kind, k)
+    identity = [
+        estimator.to_json(),
+        sorted(space),
+        validation_split.description,
+        metric,
+        seed,
+        fingerprint(split.train),
+    ]
+    with _storage_errors(storage):
+        search = _Search(space, metric, seed, _study(storage, f"{estimator.name}-{_digest(identity)}", metric))
+        stored = search.finished()
+    for number in range(len(stored), trials):
+        with _storage_errors(storage):
             settings = search.suggestion(number, estimator)
-        trial = _tried(number, estimator, settings, inner, k, seed)
-        with _usable(storage):
+        trial = _run_trial(number, estimator, settings, validation_split, k, seed)
+        with _storage_errors(storage):
             search.record(trial)
         if on_trial is not None:
             on_trial(trial)
-    with _usable(storage):
-        found = search.finished()
-    best = _best(found, metric)
-    chosen = estimator.with_settings(**best.settings)
-    test = fit_and_score(chosen, split, label=estimator.name, ks=(k,), seed=seed)
-    resumed = min(len(done), len(found))
-    return Tuned(chosen, metric, best.value, test, found, resumed, split.description, inner.description)
+    with _storage_errors(storage):
+        all_trials = search.finished()
+    best = _best(all_trials, metric)
+    best_estimator = estimator.with_settings(**best.settings)
+    test = fit_and_score(best_estimator, split, label=estimator.name, ks=(k,), seed=seed)
+    resumed = min(len(stored), len(all_trials))
+    return Tuned(
+        best_estimator, metric, best.value, test, all_trials, resumed, split.description, validation_split.description
+    )
 
 
 def fingerprint(interactions: Interactions) -> str:
-    """A short name of exactly these rows, 16 hexadecimal digits: the same for the same ids, values, times and weights.
+    """Short hash of the rows of a table.
 
+    Parameters
+    ----------
+    interactions : Interactions
+        The table.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits; equal for equal ids, values, times and weights.
+
+    Examples
+    --------
     >>> table = Interactions.from_columns(["ana", "tom"], ["heat", "heat"], [3, 4])
     >>> fingerprint(table) == fingerprint(table.select([True, False]))
     False
@@ -234,37 +320,42 @@ def fingerprint(interactions: Interactions) -> str:
     return digest.hexdigest()[:16]
 
 
-def _digest(question: list[Any]) -> str:
-    return hashlib.sha256(json.dumps(question).encode()).hexdigest()[:16]
+def _digest(identity: list[Any]) -> str:
+    """Return a short hash of what identifies a search."""
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
 
 
-def _tried(
-    number: int, estimator: Estimator, settings: dict[str, float], inner: Split, k: int, seed: int
+def _run_trial(
+    number: int, estimator: Estimator, settings: dict[str, float], validation: Split, k: int, seed: int
 ) -> Trial:  # fmt: skip
-    began, value, error = time.perf_counter(), nan, None
+    """Fit and score one set of settings on the validation split."""
+    start, value, error = time.perf_counter(), nan, None
     try:
-        recommender = Recommender.fit(estimator.with_settings(**settings), inner.train, seed=seed)
-        value = figure(recommender, inner, k=k)
+        recommender = Recommender.fit(estimator.with_settings(**settings), validation.train, seed=seed)
+        value = figure(recommender, validation, k=k)
     except DivergedError as problem:
         error = str(problem)
     if error is None and isnan(value):
-        raise DataError(f"the validation part ({inner.description}) has no user to measure on: give it a larger share")
-    return Trial(number, settings, value, time.perf_counter() - began, error)
+        raise DataError(
+            f"the validation part ({validation.description}) has no user to measure on: raise validation, its share"
+        )
+    return Trial(number, settings, value, time.perf_counter() - start, error)
 
 
 def _best(trials: tuple[Trial, ...], metric: str) -> Trial:
+    """Return the best trial. Raises CofactorError if all failed."""
     best = trials[0]
     for trial in trials:
         if is_better(metric, trial.value, best.value):
             best = trial
     if isnan(best.value):
-        raise CofactorError(f"all {len(trials)} trials failed, the first one so: {best.error}")
+        raise CofactorError(f"all {len(trials)} trials failed; the first error: {best.error}")
     return best
 
 
 @dataclass(frozen=True)
 class _Search:
-    """A study of optuna's, asked and told trial by trial."""
+    """An optuna study that is advanced trial by trial."""
 
     space: dict[str, Range]
     metric: str
@@ -272,7 +363,7 @@ class _Search:
     study: Any
 
     def finished(self) -> tuple[Trial, ...]:
-        """Trials that came to an end; one that was running when the process was killed is not among them."""
+        """Return the trials that ended; one that was running when the process was killed is not among them."""
         import optuna
 
         states = optuna.trial.TrialState
@@ -280,66 +371,71 @@ class _Search:
         return tuple(
             Trial(
                 number,
-                dict(one.params),
-                nan if one.state == states.FAIL else float(one.value),
-                one.user_attrs["seconds"],
-                one.user_attrs.get("error"),
+                dict(trial.params),
+                nan if trial.state == states.FAIL else float(trial.value),
+                trial.user_attrs["seconds"],
+                trial.user_attrs.get("error"),
             )
-            for number, one in enumerate(ended)
+            for number, trial in enumerate(ended)
         )
 
-    @optuna_logs_as_ours()
+    @optuna_logs_forwarded()
     def suggestion(self, number: int, estimator: Estimator) -> dict[str, float]:
-        """The settings of trial `number`, which depend on the trials before and on nothing else.
+        """Return the settings of trial `number`, which depend only on the earlier trials.
 
-        A sampler of its own for each, seeded by the number: an interrupted search draws what it would have drawn.
+        Each trial has its own sampler, seeded by the number, so that an interrupted search continues with the same
+        draws.
         """
-        own = {name: getattr(estimator, name) for name in self.space}
-        if number == 0 and all(self.space[name].holds(value) for name, value in own.items()):
-            return own
+        current = {name: getattr(estimator, name) for name in self.space}
+        if number == 0 and all(self.space[name].holds(value) for name, value in current.items()):
+            return current
         import optuna
 
-        draw = int(random_stream(self.seed, "tune", number).integers(2**31))
+        draw_seed = int(random_stream(self.seed, "tune", number).integers(2**31))
         study = optuna.create_study(
-            direction=_direction(self.metric), sampler=optuna.samplers.TPESampler(seed=draw)
+            direction=_direction(self.metric), sampler=optuna.samplers.TPESampler(seed=draw_seed)
         )  # fmt: skip
         study.add_trials(self.study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)))
-        asked = study.ask(fixed_distributions=self._distributions())
-        return {name: self.space[name].rounded(value) for name, value in asked.params.items()}
+        suggested = study.ask(fixed_distributions=self._distributions())
+        return {name: self.space[name].rounded(value) for name, value in suggested.params.items()}
 
-    @optuna_logs_as_ours()
+    @optuna_logs_forwarded()
     def record(self, trial: Trial) -> None:
+        """Add a finished trial to the study."""
         import optuna
 
         states = optuna.trial.TrialState
-        about = {"seconds": trial.seconds} | ({} if trial.error is None else {"error": trial.error})
+        attributes = {"seconds": trial.seconds} | ({} if trial.error is None else {"error": trial.error})
         self.study.add_trial(
             optuna.trial.create_trial(
                 params=trial.settings,
                 distributions=self._distributions(),
                 value=None if trial.error is not None else trial.value,
                 state=states.FAIL if trial.error is not None else states.COMPLETE,
-                user_attrs=about,
+                user_attrs=attributes,
             )
         )
 
     def _distributions(self) -> dict[str, Any]:
+        """Return the ranges as optuna's distributions."""
         from optuna.distributions import FloatDistribution, IntDistribution
 
         return {
-            name: IntDistribution(int(one.low), int(one.high), log=one.log)
-            if one.whole
-            else FloatDistribution(one.low, one.high, log=one.log)
-            for name, one in self.space.items()
+            name: IntDistribution(int(limits.low), int(limits.high), log=limits.log)
+            if limits.whole
+            else FloatDistribution(limits.low, limits.high, log=limits.log)
+            for name, limits in self.space.items()
         }
 
 
 def _direction(metric: str) -> Literal["minimize", "maximize"]:
+    """Return optuna's name of the direction that improves a metric."""
     return "minimize" if metric == "rmse" else "maximize"
 
 
-@optuna_logs_as_ours()
+@optuna_logs_forwarded()
 def _study(storage: str | Path | None, name: str, metric: str) -> Any:
+    """Open or create the study of a search. Raises MissingExtraError without optuna."""
     try:
         import optuna
     except ImportError as missing:
@@ -351,8 +447,8 @@ def _study(storage: str | Path | None, name: str, metric: str) -> Any:
 
 
 @contextmanager
-def _usable(storage: str | Path | None) -> Iterator[None]:
-    """Turn what optuna raises on a full disk, a damaged file or a foreign database into DataError."""
+def _storage_errors(storage: str | Path | None) -> Iterator[None]:
+    """Convert the errors of optuna for a full disk, a damaged file or another database to DataError."""
     try:
         yield
     except CofactorError:
@@ -362,27 +458,27 @@ def _usable(storage: str | Path | None) -> Iterator[None]:
             raise
         reason = next((cause for cause in _causes(problem) if isinstance(cause, sqlite3.Error)), problem)
         line = str(reason).strip().partition("\n")[0]
-        raise DataError(f"the file of trials {storage} cannot be used: {line}; name another one") from problem
+        raise DataError(f"storage {storage} cannot be used: {line}; choose another file") from problem
 
 
 def _causes(problem: BaseException | None) -> Iterator[BaseException]:
-    """The exception, its cause, the cause of that, and so on."""
+    """Yield the exception, its cause, the cause of that, and so on."""
     while problem is not None:
         yield problem
         problem = problem.__cause__
 
 
 def _storage_file(path: Path) -> Path:
-    """The file, if a search can be kept in it. Raises ParameterError."""
-    if "?" in str(path.absolute()):  # the rest would be options in the URL of the database
-        raise ParameterError(f"{path} cannot be a file of trials: its path has a question mark")
+    """Return the absolute path if it can store a search. Raises ParameterError."""
+    if "?" in str(path.absolute()):  # SQLAlchemy would read the rest as options of the URL
+        raise ParameterError(f"storage {path} cannot be used: its path has a question mark; choose another path")
     if path.is_dir():
-        raise ParameterError(f"{path} is a folder; name a file in it")
+        raise ParameterError(f"storage {path} is a folder; choose a file in it")
     if not path.absolute().parent.is_dir():
-        raise ParameterError(f"the folder {path.parent} does not exist; make it first")
+        raise ParameterError(f"the folder {path.parent} of storage does not exist; create it first")
     if path.exists():
         with path.open("rb") as file:
-            head = file.read(len(SQLITE))
-        if head not in (b"", SQLITE):
-            raise ParameterError(f"{path} is not a file of trials (SQLite); name another one, or a new one")
+            signature = file.read(len(SQLITE))
+        if signature not in (b"", SQLITE):
+            raise ParameterError(f"storage {path} is not a SQLite file; choose another file, or a new one")
     return path.absolute()

@@ -1,4 +1,4 @@
-"""A validation part, cut out of a split's training part in the way the test part was cut: settings are chosen on it."""
+"""Validation split: a validation part cut out of the training part, on which settings are chosen."""
 
 from __future__ import annotations
 
@@ -17,12 +17,35 @@ __all__ = ["inner_split"]
 
 
 def inner_split(split: Split, *, share: float = 0.2, seed: int = 0) -> Split:
-    """The training part alone, parted again; the test part of the result is for validation.
+    """Split the training part of a split again, in the way the test part was cut.
 
-    The cut is of the outer one's kind, so that what is best there is best for the same question: users held out whole,
-    by time, each user's last row, else at random (events: a share of each user's rows). `share` is that of the rows, or
-    of the users. Raises ParameterError, and DataError where the training part is too small to be parted.
+    The same kind of cut is used so that the settings that are best on the validation part are best for the same task:
+    users held out completely, by time, the last row of each user, or else at random (for events a share of each user's
+    rows).
 
+    Parameters
+    ----------
+    split : Split
+        The outer split; its test part is not used.
+    share : float, default 0.2
+        Share of the rows (or of the users) for validation, between 0 and 1.
+    seed : int, default 0
+        Seed of the cut.
+
+    Returns
+    -------
+    Split
+        Its test part is the validation part.
+
+    Raises
+    ------
+    ParameterError
+        If `share` is not between 0 and 1 or `seed` is not valid.
+    DataError
+        If the training part is too small to be split.
+
+    Examples
+    --------
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
     >>> inner_split(cofactor.split_random(ratings, test=0.2), share=0.5)
@@ -37,5 +60,5 @@ def inner_split(split: Split, *, share: float = 0.2, seed: int = 0) -> Split:
         return split_by_time(split.train, test=share)
     if split.order == "by time per user":
         return split_last(split.train, n=1, seed=seed)
-    cut = split_random if split.train.kind == "ratings" else split_per_user
-    return cut(split.train, test=share, seed=seed)
+    make_split = split_random if split.train.kind == "ratings" else split_per_user
+    return make_split(split.train, test=share, seed=seed)

@@ -1,5 +1,7 @@
-"""What a model learnt, in names: who and what stands out, and where items lie in the space of tastes.
+"""Interpretation of fitted models: bias rankings, surprising items, and maps of the item factors.
 
+Examples
+--------
 >>> import cofactor
 >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
 >>> rec = cofactor.Recommender.fit(cofactor.Bias(), ratings)

@@ -1,7 +1,8 @@
-"""Levels: what a model expects of an item from anybody, or of a user for anything, beside the plain average.
+"""Bias rankings: the rating a model expects of an item or a user from the biases alone, next to the plain average.
 
-A plain average mixes an item's quality with who rated it. A level is what the model predicts where it knows only the
-item (its bias): a film that even those like who dislike its kind has a high level and an ordinary average.
+A plain average mixes an item's quality with who rated it. The level of an item is what the model predicts for a user
+about whom it knows nothing. A film that is liked even by people who dislike its genre has a high level and an ordinary
+average.
 """
 
 from __future__ import annotations
@@ -26,16 +27,39 @@ Side: TypeAlias = Literal["item", "user"]
 
 @validated
 def levels(recommender: Recommender, side: Side = "item", *, min_support: int = 1) -> pl.DataFrame:
-    """Items (users) by falling level: id, level, average, difference, support[, title].
+    """Rank items or users by their level: the expected rating without knowledge of the other side.
 
-        level        the rating expected of an unknown user for the item (of the user for an unknown item)
-        average      of its ratings, plain; nan without any
-        difference   level - average
-        support      how many ratings
+    Parameters
+    ----------
+    recommender : Recommender
+        A recommender of ratings whose model has biases.
+    side : {'item', 'user'}, default "item"
+        What to rank.
+    min_support : int, default 1
+        Leave out items or users with fewer ratings.
 
-    All in the units of the ratings. Only those with at least `min_support`; no rows where nothing has so many. Raises
-    KindError for a model that has no levels (of events, or without biases), ParameterError for another side.
+    Returns
+    -------
+    polars.DataFrame
+        Highest level first; no rows if nothing has enough ratings. All columns are in the units of the ratings except
+        support. Columns:
 
+        - item or user: the id
+        - level: the rating expected from an unknown user for the item (from the user for an unknown item)
+        - average: the plain average of its ratings; nan without any
+        - difference: level - average
+        - support: number of ratings
+        - title: of items, if the recommender has titles
+
+    Raises
+    ------
+    KindError
+        If the model has no levels: it is fitted on events, or has no biases.
+    ParameterError
+        If `side` or `min_support` is not valid.
+
+    Examples
+    --------
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "brazil"], [5, 4, 2])
     >>> rec = cofactor.Recommender.fit(cofactor.Bias(), ratings)
@@ -47,11 +71,10 @@ def levels(recommender: Recommender, side: Side = "item", *, min_support: int = 
     checks.choice("side", side, get_args(Side))
     min_support = checks.whole_number("min_support", min_support, low=0)
     if recommender.kind != "ratings":
-        raise KindError("levels are of ratings: this model learnt from events, which have none")
+        raise KindError("levels need a model fitted on ratings; this one is fitted on events, which have no levels")
     ids = recommender.items if side == "item" else recommender.users
-    rows, unknown = np.arange(len(ids), dtype=np.int32), np.full(len(ids), -1, np.int32)
-    pair = (unknown, rows) if side == "item" else (rows, unknown)
-    users, items = pair
+    rows, unknown_rows = np.arange(len(ids), dtype=np.int32), np.full(len(ids), -1, np.int32)
+    users, items = (unknown_rows, rows) if side == "item" else (rows, unknown_rows)
     level = recommender.model.predict(recommender.batch(users), items)
     support, average = _averages(recommender, side)
     if len(ids) > 1 and np.ptp(level) == 0:
@@ -65,7 +88,7 @@ def levels(recommender: Recommender, side: Side = "item", *, min_support: int = 
 
 
 def _averages(recommender: Recommender, side: Side) -> tuple[Int64, Float64]:
-    """How many ratings each has, and their plain average; nan where there are none."""
+    """Return the number of ratings of each item or user, and their plain average (nan without ratings)."""
     histories = recommender.histories
     owner = histories.columns if side == "item" else np.repeat(np.arange(len(histories)), histories.counts)
     n = len(recommender.items) if side == "item" else len(recommender.users)
@@ -76,27 +99,52 @@ def _averages(recommender: Recommender, side: Side) -> tuple[Int64, Float64]:
 
 @validated
 def disagreements(recommender: Recommender, n: int = 20, *, min_support: int = 20) -> pl.DataFrame:
-    """The n items whose level and average differ most beside the usual, from far above the average to far below.
+    """Find the n items whose level and average differ most from the usual difference.
 
+    Parameters
+    ----------
+    recommender : Recommender
+        A recommender of ratings whose model has biases.
+    n : int, default 20
+        Number of items, at least 1.
+    min_support : int, default 20
+        Leave out items with fewer ratings. Few ratings pull a level toward the overall mean, which says nothing about
+        the item.
+
+    Returns
+    -------
+    polars.DataFrame
+        The columns of `levels`, and surprise; from far above the usual difference to far below. No rows if nothing has
+        enough ratings.
+
+    Raises
+    ------
+    KindError
+        As in `levels`.
+    ParameterError
+        If `n` is below 1 or `min_support` is not valid.
+
+    Notes
+    -----
         surprise = level - average - median of (level - average) over the items
 
-    since people rate what they expect to like, levels usually lie below averages. Columns as of `levels`, and surprise:
-    item, level, average, difference, support[, title], surprise. Above 0: liked even by people who are severe, or who
-    dislike its kind. Below: rated mostly by those who like such things. Few ratings pull a level towards the mean of
-    all, which is no disagreement: hence `min_support`; no rows where nothing has so many. Raises KindError as `levels`
-    does, ParameterError for n below 1.
+    The median is subtracted because people rate what they expect to like, so levels are usually below averages. A
+    positive surprise means that the item is liked even by severe raters or by people who dislike its genre; a negative
+    one that it is rated mostly by those who like such items.
 
+    Examples
+    --------
     >>> import cofactor
     >>> from cofactor.datasets.synthetic import World, generate
     >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
     >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
-    >>> found = cofactor.interpret.disagreements(rec, 4, min_support=10)
-    >>> len(found), bool(found["surprise"][0] > 0 > found["surprise"][3])
+    >>> frame = cofactor.interpret.disagreements(rec, 4, min_support=10)
+    >>> len(frame), bool(frame["surprise"][0] > 0 > frame["surprise"][3])
     (4, True)
     """
     require_threads()
     n = checks.whole_number("n", n, low=1, high=MOST_ROWS)
-    found = levels(recommender, min_support=min_support)
-    found = found.with_columns(surprise=pl.col("difference") - pl.col("difference").median())
-    most = found.sort(pl.col("surprise").abs(), descending=True, maintain_order=True).head(n)
+    frame = levels(recommender, min_support=min_support)
+    frame = frame.with_columns(surprise=pl.col("difference") - pl.col("difference").median())
+    most = frame.sort(pl.col("surprise").abs(), descending=True, maintain_order=True).head(n)
     return most.sort("surprise", descending=True, maintain_order=True)

@@ -1,4 +1,4 @@
-"""The fullest corner of the cross-tab, with a prediction for every cell beside what is known."""
+"""Crosstab of the most active users and the most rated items, with a prediction for each cell."""
 
 from __future__ import annotations
 
@@ -20,13 +20,36 @@ __all__ = ["filled_crosstab"]
 def filled_crosstab(
     recommender: Recommender, *, users: int = 10, items: int = 10, level: float = 0.8
 ) -> pl.DataFrame:  # fmt: skip
-    """The busiest users by the most rated items, cell by cell: user, item, known, prediction[, low, high][, title].
+    """Predict each cell of the crosstab of the most active users and the most rated items.
 
-    known: what was given, null where blank. prediction: of the blanks, and of what was given too, which the model has
-    seen. low, high: the ends of the interval that holds a rating with a probability of `level`, for models that know
-    how sure they are. Users, and items within each, busiest first. Of events, known is how often or how much, and the
-    prediction what is ranked by. Raises ParameterError for fewer than one user or item, or a level outside 0..1.
+    Parameters
+    ----------
+    recommender : Recommender
+        A fitted recommender.
+    users, items : int, default 10
+        Number of users and of items, each at least 1.
+    level : float, default 0.8
+        Probability of the intervals, between 0 and 1.
 
+    Returns
+    -------
+    polars.DataFrame
+        One row per user and item, most active users first, and most rated items first within each. Columns:
+
+        - user, item: the ids
+        - known: the rating (for events, their number or amount), null for a blank cell
+        - prediction: of blank cells, and of known ones too, which the model has seen in training; for events the score
+          that ranks
+        - low, high: ends of the interval that holds a rating with probability `level`, if the model has uncertainty
+        - title: if the recommender has titles
+
+    Raises
+    ------
+    ParameterError
+        If `users` or `items` is below 1, or `level` is not between 0 and 1.
+
+    Examples
+    --------
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "clue", "alien"], [5, 4, 3])
     >>> rec = cofactor.Recommender.fit(cofactor.Bias(), ratings)
@@ -50,7 +73,7 @@ def filled_crosstab(
 
 
 def _table(recommender: Recommender) -> Interactions:
-    """What the recommender knows of people, as a table again."""
+    """Return the histories of the recommender as a table."""
     rows = recommender.histories
     u = np.repeat(np.arange(len(rows), dtype=np.int32), rows.counts)
     return Interactions(recommender.users, recommender.items, u, rows.columns, rows.values, kind=recommender.kind)

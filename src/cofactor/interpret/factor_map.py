@@ -1,4 +1,4 @@
-"""The taste map: items on the axes along which their factors differ most, with names at both ends."""
+"""Map of the item factors: items on the principal axes of their factors, with the extreme items of each axis."""
 
 from __future__ import annotations
 
@@ -22,21 +22,26 @@ __all__ = ["TasteMap"]
 
 @dataclass(frozen=True, eq=False)
 class TasteMap:
-    """Items by the principal axes of their factors; biases are not in it, so quality is kept out of taste.
+    """Items on the principal axes of their factors; made by `of`.
 
-    Attributes:
+    Biases are not part of the factors, so the map shows taste and not quality. The sign of an axis is arbitrary; it is
+    chosen so that the item farthest from the center is on the positive side.
 
-        items: item, axis_1, axis_2, ..., support[, title], in row order.
-        shares: (axes,) float64: of the factors' variance along each axis, the largest first; 0 where all lie alike.
+    Attributes
+    ----------
+    items : polars.DataFrame
+        Columns item, axis_1, axis_2, ..., support and, if the recommender has titles, title; ordered by item row.
+    shares : ndarray of shape (axes,), float64
+        Share of the factors' variance along each axis, largest first; 0 if all factors are equal.
 
-    An axis has no direction of its own: it points to where its items lie farthest out.
-
+    Examples
+    --------
     >>> import cofactor
     >>> from cofactor.datasets.synthetic import World, generate
     >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
     >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
-    >>> drawn = cofactor.interpret.TasteMap.of(rec)
-    >>> drawn.items.columns, bool(drawn.shares[0] >= drawn.shares[1])
+    >>> taste_map = cofactor.interpret.TasteMap.of(rec)
+    >>> taste_map.items.columns, bool(taste_map.shares[0] >= taste_map.shares[1])
     (['item', 'axis_1', 'axis_2', 'support'], True)
     """
 
@@ -47,39 +52,76 @@ class TasteMap:
     @one_thread_blas()
     @validated
     def of(cls, recommender: Recommender, *, axes: int = 2, min_support: int = 1) -> Self:
-        """The map of the items with at least `min_support` ratings.
+        """Make the map of the items with at least `min_support` ratings.
 
-            (axis_1, ..., axis_a) = (q - mean of q) V,    V the leading right singular vectors of the rows q - mean of q
+        Parameters
+        ----------
+        recommender : Recommender
+            A recommender whose model has item factors.
+        axes : int, default 2
+            Number of axes, from 1 to the number of factors. The map has fewer if there are fewer items.
+        min_support : int, default 1
+            Leave out items with fewer ratings.
 
-        Fewer axes than asked for where there are fewer items. Raises KindError where there are no factors,
-        ParameterError for more axes than factors, and where no item has so many ratings.
+        Returns
+        -------
+        TasteMap
+            The map.
+
+        Raises
+        ------
+        KindError
+            If the model has no item factors.
+        ParameterError
+            If there are more axes than factors, or no item has enough ratings.
+
+        Notes
+        -----
+        V holds the leading right singular vectors of the rows q - mean of q:
+
+            (axis_1, ..., axis_a) = (q - mean of q) V
         """
         model = require_recommender("recommender", recommender).model
         min_support = checks.whole_number("min_support", min_support, low=0)
         width = model.item_factors.shape[1] if isinstance(model, HasFactors) else 0
         if width == 0:
-            raise KindError("this model has no item factors to draw; fit one with factors, such as biased-mf")
+            raise KindError("this model has no item factors to map; fit one with factors, such as biased-mf")
         axes = checks.whole_number("axes", axes, low=1, high=width)
         rows = np.flatnonzero(recommender.support >= min_support)
         if len(rows) == 0:
-            raise ParameterError(f"no item has min_support={min_support} ratings")
+            raise ParameterError(f"no item has min_support={min_support} ratings: lower min_support")
         factors = model.item_factors[rows].astype(np.float64)
-        left, size, _ = np.linalg.svd(factors - factors.mean(axis=0), full_matrices=False)
-        place = left[:, :axes] * size[:axes]
-        place *= np.sign(place[np.abs(place).argmax(axis=0), np.arange(place.shape[1])])
-        columns = {f"axis_{a + 1}": place[:, a] for a in range(place.shape[1])}
+        U, singular_values, _ = np.linalg.svd(factors - factors.mean(axis=0), full_matrices=False)
+        positions = U[:, :axes] * singular_values[:axes]
+        positions *= np.sign(positions[np.abs(positions).argmax(axis=0), np.arange(positions.shape[1])])
+        columns = {f"axis_{a + 1}": positions[:, a] for a in range(positions.shape[1])}
         items = pl.DataFrame({"item": recommender.items.ids(rows), **columns, "support": recommender.support[rows]})
         if recommender.titles is not None:
             items = items.with_columns(title=recommender.titles.gather(rows))
-        return cls(items, size[:axes] ** 2 / max(float(np.square(size).sum()), 1e-300))
+        return cls(items, singular_values[:axes] ** 2 / max(float(np.square(singular_values).sum()), 1e-300))
 
     @validated
     def ends(self, axis: int, n: int = 5) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """The n items farthest out at the low and at the high end of an axis (from 1), the farthest first.
+        """Return the n extreme items at the low and at the high end of an axis.
 
-        Two frames as `items`. Raises ParameterError for an axis that is not there.
+        Parameters
+        ----------
+        axis : int
+            The axis, counted from 1.
+        n : int, default 5
+            Number of items at each end.
+
+        Returns
+        -------
+        low, high : polars.DataFrame
+            Rows of `items`, most extreme first; all items if there are fewer than n.
+
+        Raises
+        ------
+        ParameterError
+            If the map has no such axis, or `n` is negative.
         """
         require_threads()
         axis, n = checks.whole_number("axis", axis, low=1, high=len(self.shares)), checks.whole_number("n", n, low=0)
-        by = self.items.sort(f"axis_{axis}", maintain_order=True)
-        return by.head(min(n, len(by))), by.reverse().head(min(n, len(by)))
+        ordered = self.items.sort(f"axis_{axis}", maintain_order=True)
+        return ordered.head(min(n, len(ordered))), ordered.reverse().head(min(n, len(ordered)))

@@ -1,1 +1,1 @@
-"""Compiled loops over arrays. They know no ids, no models and no files; each has a NumPy twin in `reference`."""
+"""Compiled loops over NumPy arrays, without ids, models or files; `reference` holds a NumPy version of each kernel."""

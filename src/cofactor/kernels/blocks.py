@@ -1,8 +1,11 @@
-"""How a pass over all pairs is cut into blocks of users x items that threads may work on at once.
+"""Blocks of users x items that threads can update in parallel during one pass over all pairs.
 
-Users and items are dealt at random into `grid` groups. Two blocks that share neither a user group nor an item group
-can run at the same time without a lock and without a race: that, with every draw taken from the seed, is why any
-number of threads gives the same bits. Sources: Gemulla et al. 2011; Zhuang et al. 2013.
+Users and items are assigned at random to `grid` groups each. Two blocks that share neither a user group nor an item
+group can run at the same time without a lock and without a race. Because every random number comes from the seed, the
+results are the same to the last bit for any number of threads.
+
+References: Gemulla et al. 2011, "Large-scale matrix factorization with distributed stochastic gradient descent"; Zhuang
+et al. 2013, "A fast parallel SGD for matrix factorization in shared memory systems".
 """
 
 from __future__ import annotations
@@ -22,8 +25,22 @@ __all__ = ["PairBlocks", "dealt", "disjoint_rounds", "grid_for", "pair_blocks"]
 
 
 def grid_for(n: int, *, most: int = 16) -> int:
-    """How many groups users and items are dealt into, by the number of rows of the table alone: from 4 on.
+    """Return the number of groups of users and of items for a table of n rows.
 
+    Parameters
+    ----------
+    n : int
+        The number of rows of the table.
+    most : int, default 16
+        The largest number of groups.
+
+    Returns
+    -------
+    int
+        From 4 to `most`; it depends on the table only, never on the number of threads.
+
+    Examples
+    --------
     >>> grid_for(0), grid_for(100_000), grid_for(25_000_000)
     (4, 4, 16)
     """
@@ -31,11 +48,26 @@ def grid_for(n: int, *, most: int = 16) -> int:
 
 
 def dealt(counts: Int64, groups: int, stream: np.random.Generator) -> tuple[Int64, Int64]:
-    """A random order of the rows, cut into groups of about equal counts: where the running count passes each share.
+    """Shuffle the rows and cut them into groups of about equal numbers of entries.
 
-    counts (n,): how many entries each row has. Returns order (n,) int64 and cuts (groups + 1,) int64: group g is
-    order[cuts[g]:cuts[g + 1]]. No rows at all give empty groups.
+    Parameters
+    ----------
+    counts : ndarray of shape (n,), int64
+        The number of entries of each row.
+    groups : int
+        The number of groups.
+    stream : numpy.random.Generator
+        The source of the order.
 
+    Returns
+    -------
+    order : ndarray of shape (n,), int64
+        The rows in random order.
+    cuts : ndarray of shape (groups + 1,), int64
+        Group g is order[cuts[g]:cuts[g + 1]]. All groups are empty where there are no rows.
+
+    Examples
+    --------
     >>> order, cuts = dealt(np.array([1, 1, 1, 1]), 2, np.random.default_rng(0))
     >>> sorted(order.tolist()), cuts.tolist()
     ([0, 1, 2, 3], [0, 2, 4])
@@ -48,11 +80,23 @@ def dealt(counts: Int64, groups: int, stream: np.random.Generator) -> tuple[Int6
 
 
 def disjoint_rounds(grid: int, stream: np.random.Generator) -> Iterator[list[int]]:
-    """`grid` rounds of `grid` blocks (user group * grid + item group); no two blocks of a round share a group.
+    """Iterate over rounds of blocks that can run in parallel.
 
-    Together the rounds hold every block once. Each round pairs every user group with one item group; which ones, and
-    the order of rounds, is drawn from `stream`.
+    Parameters
+    ----------
+    grid : int
+        The number of user groups and of item groups.
+    stream : numpy.random.Generator
+        The source of the pairing of groups and of the order of rounds.
 
+    Yields
+    ------
+    list of int
+        `grid` block numbers (user group * grid + item group), no two of which share a group. The `grid` rounds together
+        hold every block once.
+
+    Examples
+    --------
     >>> rounds = list(disjoint_rounds(2, np.random.default_rng(0)))
     >>> sorted(sorted(blocks) for blocks in rounds)
     [[0, 3], [1, 2]]
@@ -67,52 +111,60 @@ def disjoint_rounds(grid: int, stream: np.random.Generator) -> Iterator[list[int
     reads="i8[::1] i4[::1] f4[::1] i4[::1] i4[::1]",
     numbers="i8 i8 i8 i8 i8",
 )
-def _deal_pairs():
-    """One user group's events, arranged by item group; within a block they stand in the order of `order`.
+def _arrange_pairs():
+    """Arrange the events of one user group by item group; within a block, events are in the order of `order`.
 
-    Writes `u`, `i`, `weights` from place `at` on and `start` (grid^2 + 1,), where each block ends. Reads the users'
-    rows (`row_start`, `columns`, `row_weights` or empty), `order` (users order[first:last] are the group's) and each
-    item's group.
+    Writes `u`, `i` and `weights` from `position` on, and the end of each block to `start` (grid^2 + 1,). Reads the
+    users' rows (`row_start`, `columns`, `row_weights` or empty), `order` (the group is order[first:last]) and the group
+    of each item.
     """
 
-    def _deal_pairs(
+    def _arrange_pairs(
         u, i, weights, start,
         row_start, columns, row_weights, order, item_group,
-        group, grid, first, last, at,
+        group, grid, first, last, position,
     ):  # fmt: skip
-        place = np.zeros(grid, np.int64)
+        next_free = np.zeros(grid, np.int64)
         for t in range(first, last):
-            for source in range(row_start[order[t]], row_start[order[t] + 1]):
-                place[item_group[columns[source]]] += 1
+            for entry in range(row_start[order[t]], row_start[order[t] + 1]):
+                next_free[item_group[columns[entry]]] += 1
         for g in range(grid):
-            size = place[g]
-            place[g] = at
-            at += size
-            start[group * grid + g + 1] = at
+            size = next_free[g]
+            next_free[g] = position
+            position += size
+            start[group * grid + g + 1] = position
         for t in range(first, last):
             a = order[t]
-            for source in range(row_start[a], row_start[a + 1]):
-                c = columns[source]
-                target = place[item_group[c]]
-                place[item_group[c]] += 1
+            for entry in range(row_start[a], row_start[a + 1]):
+                c = columns[entry]
+                target = next_free[item_group[c]]
+                next_free[item_group[c]] += 1
                 u[target] = a
                 i[target] = c
                 if row_weights.shape[0] > 0:
-                    weights[target] = row_weights[source]
+                    weights[target] = row_weights[entry]
 
-    return _deal_pairs
+    return _arrange_pairs
 
 
 @dataclass(frozen=True)
 class PairBlocks:
-    """Events arranged as a grid x grid of blocks: block (a, b) is entries start[a * grid + b] .. start[... + 1].
+    """Events arranged as a grid x grid of blocks, any of which may be empty.
 
-        u, i (n,) int32
-        weights (n,) float32, or (0,) where all are 1
-        start (grid^2 + 1,) int64
-        items (n_items,) int32, cuts (grid + 1,) int64: the items of group b are items[cuts[b]:cuts[b + 1]]
-
-    A block may be empty.
+    Attributes
+    ----------
+    grid : int
+        The number of user groups and of item groups.
+    start : ndarray of shape (grid^2 + 1,), int64
+        Block (a, b) holds the events from start[a * grid + b] to start[a * grid + b + 1] - 1.
+    u, i : ndarray of shape (n,), int32
+        The user row and the item row of each event.
+    weights : ndarray of shape (n,), float32
+        The weight of each event; of shape (0,) if all are 1.
+    items : ndarray of shape (n_items,), int32
+        The item rows, ordered by group.
+    cuts : ndarray of shape (grid + 1,), int64
+        The items of group b are items[cuts[b]:cuts[b + 1]].
     """
 
     grid: int
@@ -127,28 +179,44 @@ class PairBlocks:
 def pair_blocks(
     rows: SparseRows, weights: Float32, support: Int64, *, grid: int, stream: np.random.Generator
 ) -> PairBlocks:
-    """The events of `rows` (users x items) dealt anew into `grid` groups of users and of items of about equal events.
+    """Assign users and items at random to `grid` groups of about equal numbers of events, and arrange the events.
 
-    weights (n,) float32, or empty where all are 1. support (n_items,): how many events each item has.
+    Parameters
+    ----------
+    rows : SparseRows
+        The events, users x items.
+    weights : ndarray of shape (n,), float32
+        The weight of each event; of shape (0,) if all are 1.
+    support : ndarray of shape (n_items,), int64
+        The number of events of each item.
+    grid : int
+        The number of user groups and of item groups.
+    stream : numpy.random.Generator
+        The source of the groups.
+
+    Returns
+    -------
+    PairBlocks
+        All blocks are empty if there are no events.
     """
     users, user_cuts = dealt(rows.counts, grid, stream)
     items, item_cuts = dealt(support, grid, stream)
     order, item_group = users.astype(np.int32), np.empty(len(support), np.int32)
     item_group[items] = np.repeat(np.arange(grid, dtype=np.int32), np.diff(item_cuts))
-    at = np.concatenate([np.zeros(1, np.int64), np.cumsum(rows.counts[users])])[user_cuts]
+    first_event = np.concatenate([np.zeros(1, np.int64), np.cumsum(rows.counts[users])])[user_cuts]
     n = len(rows.columns)
     blocks = PairBlocks(
         grid, np.zeros(grid**2 + 1, np.int64), np.empty(n, np.int32), np.empty(n, np.int32),
         np.empty_like(weights), items.astype(np.int32), item_cuts,
     )  # fmt: skip
-    run = _deal_pairs()
+    run = _arrange_pairs()
 
-    def deal(group: int) -> None:
+    def arrange(group: int) -> None:
         run(
             blocks.u, blocks.i, blocks.weights, blocks.start,
             rows.start, rows.columns, weights, order, item_group,
-            group, grid, user_cuts[group], user_cuts[group + 1], at[group],
+            group, grid, user_cuts[group], user_cuts[group + 1], first_event[group],
         )  # fmt: skip
 
-    for_each(deal, range(grid))
+    for_each(arrange, range(grid))
     return blocks

@@ -1,24 +1,26 @@
-"""Bayesian personalized ranking: what a user took should score above what the user did not, pair by pair.
+"""Bayesian personalized ranking (BPR): learn to score each user's items above the items that the user does not have.
 
 For an event (u, i) of weight w and a negative j that u does not have, with x_ui = b_i + p_u . q_i:
 
     loss = -w ln sigmoid(x_ui - x_uj) + l2 (|p_u|^2 + |q_i|^2 + |q_j|^2) + l2_bias (b_i^2 + b_j^2)
 
-    pull = w sigmoid(x_uj - x_ui) / (1 + rate w N / 4)        N = |q_i - q_j|^2 + 2 |p_u|^2 + 2
-    p_u += rate (pull (q_i - q_j) - 2 l2 p_u)
-    q_i += rate (pull p_u - 2 l2 q_i)          b_i += rate (pull - 2 l2_bias b_i)
-    q_j -= rate (pull p_u + 2 l2 q_j)          b_j -= rate (pull + 2 l2_bias b_j)
+    delta = w sigmoid(x_uj - x_ui) / (1 + learning_rate w N / 4)        N = |q_i - q_j|^2 + 2 |p_u|^2 + 2
+    p_u += learning_rate (delta (q_i - q_j) - 2 l2 p_u)
+    q_i += learning_rate (delta p_u - 2 l2 q_i)          b_i += learning_rate (delta - 2 l2_bias b_i)
+    q_j -= learning_rate (delta p_u + 2 l2 q_j)          b_j -= learning_rate (delta + 2 l2_bias b_j)
 
-This is the gradient step, held back: along its gradient of squared length N the logistic curves by at most N / 4, and
-the divisor keeps a step from overshooting, however large w is (an event may count thousands of times).
+This departs from the gradient step of the paper by the divisor of delta. Along the gradient, whose squared length is N,
+the curvature of the logistic loss is at most N / 4. The divisor therefore prevents a step from overshooting, however
+large w is (an event may count thousands of times).
 
-The negative is the best scored of a few candidates drawn uniformly from the items of the event's block: an easy
-negative has a pull near 0 and teaches nothing. Blocks are drawn anew in every epoch, so in time every item is a
-candidate for every user. A block walks its users one after the other, each with all its events of the block in a row:
-p_u is loaded once, and which candidates u has is known from those events alone.
-Sources: Rendle, Freudenthaler, Gantner & Schmidt-Thieme 2009; Rendle & Freudenthaler 2014 (hard negatives); Weston,
-Bengio & Usunier 2011 (WARP, its elder kin); Boehning & Lindsay 1988 (the bound of 1/4); Steele, Lea & Flood 2014
-(SplitMix64, the generator).
+The negative is the candidate with the highest score among a few that are drawn uniformly from the items of the event's
+block: an easy negative has a delta near 0 and changes nothing. New blocks are drawn in every epoch, so that over time
+every item is a candidate for every user. A block processes its users one after the other, each with all events that the
+user has in the block: p_u is loaded once, and these events alone show which of the candidates the user has.
+
+References: Rendle, Freudenthaler, Gantner & Schmidt-Thieme 2009 (BPR); Rendle & Freudenthaler 2014 (hard negatives);
+Weston, Bengio & Usunier 2011 (WARP, a predecessor); Boehning & Lindsay 1988 (the bound of 1/4); Steele, Lea & Flood
+2014 (SplitMix64, the random number generator).
 """
 
 from __future__ import annotations
@@ -36,27 +38,28 @@ from cofactor.kernels.sparse import SparseRows
 __all__ = ["bpr_epoch", "bpr_fold_in", "bpr_pairs", "bpr_users", "falling"]
 
 TRIES = 8
-"""How often a candidate that the user has is drawn again before it is given up."""
+"""The number of draws for a candidate before it is skipped, if each draw is an item that the user has."""
 
 
-def _pairs(width: int, items_move: int):
-    """Events first..last-1, one update each, in their order; adds w times -ln sigmoid before each to `loss[block]`.
+def _pairs(width: int, update_items: int):
+    """Make one update for each of the events first..last-1, in order; add w (-ln sigmoid) before each to `loss[block]`.
 
-    Writes `P` (users, width), `loss`, `stamp` (n_items,): the last user seen to have each item (-1: none yet); and `Q`
-    (items, width) and `bias` if `items_move`, else N is |q_i - q_j|^2 alone. Reads `u`, `i` (events of one user stand
-    together), `weights` (empty: all 1), `items`: the candidates are items[low:high]. `seed` starts the block's own
-    SplitMix64, and that of every user where the items are held. An event is passed over where its user lacks none.
+    Writes `P` (n_users, width), `loss` and `last_user` (n_items,), the last user seen with each item (-1: none yet). If
+    `update_items`, also writes `Q` (n_items, width) and `bias`; otherwise N is |q_i - q_j|^2 alone. Reads `u` and `i`
+    (the events of a user are adjacent), `weights` (empty: all 1) and `items`: the candidates are items[low:high].
+    `seed` starts the block's SplitMix64, or that of each user if the items are fixed. An event for which no negative
+    is drawn is skipped.
     """
 
     def _pairs(
-        P, loss, stamp, Q, bias,
+        P, loss, last_user, Q, bias,
         u, i, weights, items,
         block, first, last, low, high, candidates, seed, learning_rate, l2, l2_bias,
     ):  # fmt: skip
         weighted = weights.shape[0] > 0
-        one, two, four = np.float32(1), np.float32(2), np.float32(4)
-        keep = one - learning_rate * two * l2
-        keep_bias = one - learning_rate * two * l2_bias
+        f1, f2, f4 = np.float32(1), np.float32(2), np.float32(4)  # Python numbers would promote to float64
+        decay = f1 - learning_rate * f2 * l2
+        decay_bias = f1 - learning_rate * f2 * l2_bias
         span = np.uint64(high - low)
         state = seed
         p = np.empty(width, np.float32)
@@ -66,11 +69,11 @@ def _pairs(width: int, items_move: int):
             a = u[begin]
             end = begin
             while end < last and u[end] == a:
-                stamp[i[end]] = a
+                last_user[i[end]] = a
                 end += 1
             for d in range(width):
                 p[d] = P[a, d]
-            if not items_move:
+            if not update_items:
                 state = seed
             for t in range(begin, end):
                 j = np.int32(-1)
@@ -82,7 +85,7 @@ def _pairs(width: int, items_move: int):
                         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
                         z ^= z >> np.uint64(31)
                         c = items[low + np.int64(((z >> np.uint64(32)) * span) >> np.uint64(32))]
-                        if stamp[c] != a:
+                        if last_user[c] != a:
                             x = np.float32(0)
                             for d in range(width):
                                 x += p[d] * Q[c, d]
@@ -99,26 +102,27 @@ def _pairs(width: int, items_move: int):
                 for d in range(width):
                     gap = Q[b, d] - Q[j, d]
                     x += p[d] * gap
-                    norm += gap * gap + (two * p[d] * p[d] if items_move else np.float32(0))
+                    norm += gap * gap + (f2 * p[d] * p[d] if update_items else np.float32(0))
                 x += bias[b] - bias[j]
-                norm += two if items_move else np.float32(0)
-                w = weights[t] if weighted else one
+                norm += f2 if update_items else np.float32(0)
+                w = weights[t] if weighted else f1
                 e = math.exp(-abs(x))
-                total += w * (math.log(one + e) + max(-x, np.float32(0)))
-                pull = (e if x > 0 else one) / (one + e) / (one / (learning_rate * w) + norm / four)
-                if items_move:
-                    bias[b] = keep_bias * bias[b] + pull
-                    bias[j] = keep_bias * bias[j] - pull
+                total += w * (math.log(f1 + e) + max(-x, np.float32(0)))
+                # learning_rate * delta
+                step = (e if x > 0 else f1) / (f1 + e) / (f1 / (learning_rate * w) + norm / f4)
+                if update_items:
+                    bias[b] = decay_bias * bias[b] + step
+                    bias[j] = decay_bias * bias[j] - step
                     for d in range(width):
                         pd = p[d]
                         qb = Q[b, d]
                         qj = Q[j, d]
-                        p[d] = keep * pd + pull * (qb - qj)
-                        Q[b, d] = keep * qb + pull * pd
-                        Q[j, d] = keep * qj - pull * pd
+                        p[d] = decay * pd + step * (qb - qj)
+                        Q[b, d] = decay * qb + step * pd
+                        Q[j, d] = decay * qj - step * pd
                 else:
                     for d in range(width):
-                        p[d] = keep * p[d] + pull * (Q[b, d] - Q[j, d])
+                        p[d] = decay * p[d] + step * (Q[b, d] - Q[j, d])
             for d in range(width):
                 P[a, d] = p[d]
             begin = end
@@ -140,19 +144,39 @@ def bpr_epoch(
     P: Float32, Q: Float32, bias: Float32, blocks: PairBlocks,
     *, candidates: int, learning_rate: float, l2: float, l2_bias: float, stream: np.random.Generator,
 ) -> float:  # fmt: skip
-    """One pass over every block in rounds of disjoint blocks; returns the sum of -w ln sigmoid seen on the way.
+    """Run one epoch of BPR over all blocks, in rounds of blocks that share no user and no item.
 
-    P (n_users, width), Q (n_items, width), bias (n_items,) float32 are written. No events: 0.0.
+    Parameters
+    ----------
+    P : ndarray of shape (n_users, width), float32
+        User factors; updated in place.
+    Q : ndarray of shape (n_items, width), float32
+        Item factors; updated in place.
+    bias : ndarray of shape (n_items,), float32
+        Item biases; updated in place.
+    blocks : PairBlocks
+        The events.
+    candidates : int
+        The number of candidates drawn for each negative.
+    learning_rate, l2, l2_bias : float
+        As in the equations of this module.
+    stream : numpy.random.Generator
+        The source of the candidates and of the order of blocks.
+
+    Returns
+    -------
+    float
+        The sum of -w ln sigmoid over the events, each before its update; 0.0 if there are no events.
     """
     run = bpr_pairs(P.shape[1], 1)
     grid = blocks.grid
-    loss, stamp = np.zeros(grid**2), np.full(len(Q), -1, np.int32)
+    loss, last_user = np.zeros(grid**2), np.full(len(Q), -1, np.int32)
     seeds = stream.integers(0, 2**64, grid**2, dtype=np.uint64)
 
     def update(block: int) -> None:
         group = block % grid
         run(
-            P, loss, stamp, Q, bias,
+            P, loss, last_user, Q, bias,
             blocks.u, blocks.i, blocks.weights, blocks.items,
             block, blocks.start[block], blocks.start[block + 1], blocks.cuts[group], blocks.cuts[group + 1],
             candidates, seeds[block], learning_rate, l2, l2_bias,
@@ -167,10 +191,30 @@ def bpr_fold_in(
     P: Float32, rows: SparseRows, weights: Float32, Q: Float32, bias: Float32,
     *, candidates: int, rates: Float64, l2: float,
 ) -> None:  # fmt: skip
-    """Users moved as in training, an epoch for each of `rates`, the items held and the whole catalog for candidates.
+    """Update user factors as in training, with the item factors fixed and the whole catalog as candidates.
 
-    P (n_rows, width) is written; rows: the users' events; weights as in `pair_blocks`. Every user draws from the same
-    streams, so one alone becomes what it becomes in a batch. A row without events stays as it is.
+    Parameters
+    ----------
+    P : ndarray of shape (n_rows, width), float32
+        User factors; updated in place. A row without events is unchanged.
+    rows : SparseRows
+        The events of these users.
+    weights : ndarray of shape (n,), float32
+        The weight of each event; of shape (0,) if all are 1.
+    Q : ndarray of shape (n_items, width), float32
+        Item factors.
+    bias : ndarray of shape (n_items,), float32
+        Item biases.
+    candidates : int
+        The number of candidates drawn for each negative.
+    rates : ndarray of shape (epochs,), float64
+        The learning rate of each epoch.
+    l2 : float
+        The penalty of the user factors.
+
+    Notes
+    -----
+    Each user draws from the same random streams, so that the result of a user does not depend on the batch.
     """
     run = bpr_users(P.shape[1], 0)
     u = np.repeat(np.arange(len(rows), dtype=np.int32), rows.counts)
@@ -178,11 +222,11 @@ def bpr_fold_in(
     seeds = random_stream(0, "fold in").integers(0, 2**64, len(rates), dtype=np.uint64)
 
     def update(cut: tuple[int, int]) -> None:
-        loss, stamp = np.zeros(1), np.full(len(Q), -1, np.int32)
+        loss, last_user = np.zeros(1), np.full(len(Q), -1, np.int32)
         first, last = rows.start[cut[0]], rows.start[cut[1]]
         for seed, learning_rate in zip(seeds, rates, strict=True):
             run(
-                P, loss, stamp, Q, bias,
+                P, loss, last_user, Q, bias,
                 u, rows.columns, weights, items,
                 0, first, last, 0, len(Q), candidates, seed, learning_rate, l2, 0.0,
             )  # fmt: skip
@@ -191,8 +235,22 @@ def bpr_fold_in(
 
 
 def falling(highest: float, epochs: int) -> Float64:
-    """The rate of each epoch, (epochs,) float64: half a cosine from `highest` down to a hundredth of it.
+    """Cosine schedule of the learning rate, from `highest` down to a hundredth of it.
 
+    Parameters
+    ----------
+    highest : float
+        The learning rate at the start.
+    epochs : int
+        The number of epochs.
+
+    Returns
+    -------
+    ndarray of shape (epochs,), float64
+        The learning rate of each epoch.
+
+    Examples
+    --------
     >>> falling(1.0, 3).round(2).tolist()
     [0.93, 0.5, 0.07]
     """

@@ -1,12 +1,14 @@
-"""X'X from sparse rows, and the inverse of a symmetric positive definite matrix in its own memory, on all threads.
+"""X'X of sparse rows, and the in-place inverse of a symmetric positive definite matrix, on all threads.
 
-The inverse is Gauss-Jordan by blocks (the sweep operator). For the block K of columns and all other rows R
+The inverse is block Gauss-Jordan elimination (the sweep operator). For the block K of columns and all other rows R
 
     A_RR <- A_RR - A_RK A_KK^-1 A_KR        A_RK <- A_RK A_KK^-1        A_KK <- -A_KK^-1
 
-and once every block was swept, A holds -A^-1. Only the lower triangle is kept: n^3 operations, no second matrix.
-Tiles are cut by n alone and each is one product of fixed shape on one BLAS thread, so any number of threads gives the
-same bits. Source: Goodnight 1979 (the sweep operator).
+After all blocks are swept, A holds -A^-1. Only the lower triangle is stored: n^3 operations, without a second matrix.
+The tiles depend on n only, and each is one product of fixed shape on one BLAS thread. The results are therefore the
+same to the last bit for any number of threads.
+
+References: Goodnight 1979, "A tutorial on the SWEEP operator".
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from cofactor.kernels.sparse import SparseRows
 __all__ = ["TILE", "negative_inverse", "sparse_gram"]
 
 TILE = 256
-"""Rows and columns of a block."""
+"""The number of rows and columns of a block."""
 
 
 @kernel(
@@ -31,7 +33,11 @@ TILE = 256
     numbers="i8 i8",
 )
 def _sparse_gram():
-    """Rows first..last-1 of the lower triangle of G += X'X; column c of X is listed, its rows are looked up."""
+    """Add X'X to rows first..last-1 of the lower triangle of G.
+
+    Reads the entries of each column from the lists (`list_start`, `place`, `list_value`, `row_of`; see `ColumnLists`)
+    and the rows of X from `start`, `columns` and `values`.
+    """
 
     def _sparse_gram(G, list_start, place, list_value, row_of, start, columns, values, first, last):
         for c in range(first, last):
@@ -47,8 +53,22 @@ def _sparse_gram():
 
 
 def sparse_gram(rows: SparseRows, n_columns: int) -> Float64:
-    """The lower triangle of X'X: (n_columns, n_columns) float64, 0 above. Weights are not looked at.
+    """Return the lower triangle of X'X.
 
+    Parameters
+    ----------
+    rows : SparseRows
+        X; its weights are ignored.
+    n_columns : int
+        The number of columns of X.
+
+    Returns
+    -------
+    ndarray of shape (n_columns, n_columns), float64
+        0 above the diagonal; all 0 if X has no entries.
+
+    Examples
+    --------
     >>> sparse_gram(SparseRows.of(rows=[0, 0, 1], columns=[0, 1, 1], values=[1, 2, 3], n_rows=2), 2).tolist()
     [[1.0, 0.0], [2.0, 13.0]]
     """
@@ -68,11 +88,25 @@ def sparse_gram(rows: SparseRows, n_columns: int) -> Float64:
 
 @one_thread_blas()
 def negative_inverse(A: Float64) -> None:
-    """A (n, n) float64, symmetric positive definite, replaced by -A^-1; only the lower triangle is read and written.
+    """Replace a symmetric positive definite matrix A by -A^-1.
 
-    The blocks on the diagonal are whole afterwards, what is above them is not touched; nothing happens for n = 0.
-    Raises LinAlgError where a block is singular.
+    Parameters
+    ----------
+    A : ndarray of shape (n, n), float64
+        Only the lower triangle is read. The lower triangle and the whole blocks on the diagonal are written; the rest
+        is unchanged. n may be 0.
 
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If a block is singular.
+
+    Notes
+    -----
+    See the equations of this module.
+
+    Examples
+    --------
     >>> A = np.array([[2.0, 0.0], [0.0, 4.0]])
     >>> negative_inverse(A)
     >>> np.diag(A).tolist()
@@ -89,16 +123,16 @@ def negative_inverse(A: Float64) -> None:
         A[K, K] = -inverse
 
 
-def _sweep_rows(A: Float64, panel: Float64, turned: Float64, K: slice, firsts: range) -> None:
-    """A_RR and A_RK of one block K; panel = A_RK with zeros at K, turned = A_RK A_KK^-1."""
+def _sweep_rows(A: Float64, panel: Float64, scaled: Float64, K: slice, firsts: range) -> None:
+    """Update A_RR and A_RK for one block K; panel is A_RK with zeros at K, scaled is A_RK A_KK^-1."""
 
     def sweep(first: int) -> None:
         if first == K.start:
-            A[K, :first] = turned[:first].T
+            A[K, :first] = scaled[:first].T
             return
         last = min(first + TILE, len(A))
-        A[first:last, :last] -= turned[first:last] @ panel[:last].T
+        A[first:last, :last] -= scaled[first:last] @ panel[:last].T
         if first > K.start:
-            A[first:last, K] = turned[first:last]
+            A[first:last, K] = scaled[first:last]
 
     for_each(sweep, firsts)

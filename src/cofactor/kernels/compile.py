@@ -1,6 +1,6 @@
-"""Compiled when first used, once per machine: how a plain Python loop becomes a kernel.
+"""Kernel decorator: compile plain Python loops with numba when they are first used, once per machine.
 
-A kernel is written as a factory that closes over integers only (they become compile-time constants):
+A kernel is written as a factory that closes over integers only, which become compile-time constants:
 
     @kernel(writes="f4[:, ::1]", reads="f4[:, ::1] i4[::1]", numbers="f4")
     def scale_rows(width):
@@ -9,8 +9,8 @@ A kernel is written as a factory that closes over integers only (they become com
 
     scale_rows(64)(out, x, rows, 2.0)
 
-Binaries are kept in a folder named by a hash of this room's sources: numba itself only notices a change in
-the file that holds the kernel. numba is imported when the first kernel is asked for, never earlier.
+The binaries are stored in a folder whose name is a hash of the sources of this package, since numba itself detects only
+changes in the file that holds the kernel. numba is imported when the first kernel is compiled, not earlier.
 """
 
 from __future__ import annotations
@@ -28,18 +28,31 @@ from cofactor.files import cache_folder
 
 __all__ = ["Kernel", "kernel", "kernel_folder"]
 
-# Sums may be reordered and fused (that is what makes them fast), but nan and inf keep their meaning.
+# Allows reordered and fused sums, which are fast, but no assumptions that exclude nan and inf.
 FAST_MATH = {"reassoc", "contract", "nsz", "arcp", "afn"}
 
 _lock = threading.RLock()
 _log = logging.getLogger("cofactor")
-_announced: set[str] = set()
+_logged: set[str] = set()
 
 
 class Kernel:
-    """A family of compiled functions, one for each tuple of compile-time integers.
+    """A family of compiled functions, one for each tuple of compile-time integers; created by `kernel`.
 
-    Its name and docstring are its factory's. Made by `kernel`.
+    Parameters
+    ----------
+    factory : callable
+        Takes the compile-time integers and returns the function to compile. Its name and docstring become those of the
+        kernel.
+    writes, reads, numbers : str
+        The argument types, as in `kernel`.
+
+    Attributes
+    ----------
+    factory : callable
+        The factory.
+    writes, reads, numbers : str
+        The argument types.
     """
 
     def __init__(self, factory: Callable[..., Callable[..., Any]], writes: str, reads: str, numbers: str):
@@ -50,17 +63,17 @@ class Kernel:
         self._compiled: dict[tuple[int, ...], Callable[..., Any]] = {}
 
     def __call__(self, *constants: int) -> Callable[..., Any]:
-        """The function for these integers: compiled once in a process, by one thread, and then at hand."""
-        found = self._compiled.get(constants)
-        if found is None:
+        """Return the function for these integers, compiled once per process, by one thread."""
+        compiled = self._compiled.get(constants)
+        if compiled is None:
             with _lock:
-                found = self._compiled.get(constants) or self._compile(constants)
-                self._compiled[constants] = found
-        return found
+                compiled = self._compiled.get(constants) or self._compile(constants)
+                self._compiled[constants] = compiled
+        return compiled
 
     @cached_property
     def signature(self) -> Any:
-        """Arrays to write come first, then arrays that are only read, then numbers."""
+        """The numba signature: the arrays to write, then the arrays that are only read, then the numbers."""
         from numba import types
         from numba.core import sigutils
 
@@ -75,19 +88,19 @@ class Kernel:
         folder = kernel_folder()
         try:
             return self._compile_in(folder, constants)
-        except OSError as problem:  # a full disk: the kernel is compiled without being stored
-            _announce_unwritable(folder, problem)
+        except OSError as problem:  # such as a full disk: compile without storing the binary
+            _log_unwritable(folder, problem)
             return self._compile_in(None, constants)
 
     def _compile_in(self, folder: Path | None, constants: tuple[int, ...]) -> Callable[..., Any]:
-        """Compile, and keep the binary in a folder if there is any. Raises OSError where it cannot be written."""
+        """Compile and, if a folder is passed, store the binary there; raises OSError if the folder is not writable."""
         import numba
 
         config: Any = numba.config
         marker = None if folder is None else folder / f"{'-'.join([self.__name__, *map(str, constants)])}.done"
         if marker is None or not marker.exists():
-            _announce("compiling", logging.INFO, "compiling kernels for this machine (once, a few seconds) ...")
-        before = config.CACHE_DIR
+            _log_once("compiling", logging.INFO, "compiling kernels for this machine (once, a few seconds) ...")
+        previous = config.CACHE_DIR
         config.CACHE_DIR = "" if folder is None else str(folder)
         try:
             compiled: Callable[..., Any] = numba.njit(
@@ -99,26 +112,44 @@ class Kernel:
                 boundscheck=False,
             )(self.factory(*constants))
         finally:
-            config.CACHE_DIR = before
+            config.CACHE_DIR = previous
         if marker is not None:
             marker.touch()
         return compiled
 
 
 def kernel(*, writes: str = "", reads: str = "", numbers: str = "") -> Callable[[Callable[..., Any]], Kernel]:
-    """Declare the argument types of a kernel factory, in numba's short notation, separated by blanks.
+    """Declare the argument types of a kernel factory, in numba's short notation, separated by spaces.
 
-    writes, reads, numbers: in this order they are the kernel's arguments; "f4[:, ::1]" is a C-contiguous matrix of
-    float32, "i8" a whole number. Arrays of another type or layout are a TypeError when it is called.
+    The arguments of a kernel are the arrays that it writes, then the arrays that it only reads, then numbers. Calling a
+    kernel with an array of another type or layout raises TypeError.
+
+    Parameters
+    ----------
+    writes : str, default ""
+        The types of the arrays to write, such as "f4[:, ::1]" for a C-contiguous matrix of float32.
+    reads : str, default ""
+        The types of the arrays that are only read.
+    numbers : str, default ""
+        The types of the numbers, such as "i8" for a 64-bit integer.
+
+    Returns
+    -------
+    callable
+        The decorator, which makes a `Kernel` of a factory.
     """
     return lambda factory: Kernel(factory, writes, reads, numbers)
 
 
 @cache
 def kernel_folder() -> Path | None:
-    """Where compiled kernels are kept, or None when no folder can be written (this is said once).
+    """Return the folder of compiled kernels.
 
-    `$COFACTOR_CACHE`, else the user's cache folder; below it a folder named by the sources' hash.
+    Returns
+    -------
+    Path or None
+        A folder named by the hash of the sources, in `$COFACTOR_CACHE` or else in the user's cache folder. None if it
+        is not writable, which is logged once as a warning.
     """
     sources = sorted(Path(__file__).parent.glob("*.py"))
     version = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
@@ -128,20 +159,20 @@ def kernel_folder() -> Path | None:
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except OSError as problem:
-        _announce_unwritable(folder, problem)
+        _log_unwritable(folder, problem)
         return None
 
 
-def _announce_unwritable(folder: Path | None, problem: OSError) -> None:
-    _announce(
+def _log_unwritable(folder: Path | None, problem: OSError) -> None:
+    _log_once(
         "unwritable",
         logging.WARNING,
-        f"{folder} cannot be written ({problem.strerror}); kernels are compiled in every process. "
-        "Set COFACTOR_CACHE to a folder that can be written.",
+        f"{folder} cannot be written ({problem.strerror}); kernels are compiled again in each process. "
+        "Set COFACTOR_CACHE to a writable folder.",
     )
 
 
-def _announce(what: str, level: int, message: str) -> None:
-    if what not in _announced:
-        _announced.add(what)
+def _log_once(key: str, level: int, message: str) -> None:
+    if key not in _logged:
+        _logged.add(key)
         _log.log(level, message)

@@ -1,7 +1,7 @@
-"""Products with a small matrix, row by row in one fixed order: a row's bits depend on that row alone.
+"""Products with a small matrix, row by row in a fixed order, so that the result of a row depends on that row alone.
 
-BLAS cannot promise that, not even on one thread and one tile shape: its inner loops take a dozen rows at once, and what
-is left over in another way, so the same row gets other last bits at another place.
+BLAS does not guarantee this, not even on one thread and with one tile shape. Its inner loops process a dozen rows at
+once and the remaining rows differently, so that the last bits of a row change with its position.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["dense", "row_dots"]
 
 @kernel(writes="f4[:, ::1]", reads="f4[:, ::1] f4[:, ::1] f4[::1]")
 def _dense():
-    """out = x W + b."""
+    """Write x W + b to `out` (n, columns); reads `x` (n, rows), `weights` W (rows, columns) and `bias` b (columns,)."""
 
     def _dense(out, x, weights, bias):
         for r in range(x.shape[0]):
@@ -32,7 +32,7 @@ def _dense():
 
 @kernel(writes="f4[::1]", reads="f4[:, ::1] f4[:, ::1]", numbers="i8")
 def _row_dots():
-    """out_r = sum over d < width of p_rd q_rd."""
+    """Write sum over d < width of p_rd q_rd to `out` (n,); reads `p` and `q`, whose rows may be longer than `width`."""
 
     def _row_dots(out, p, q, width):
         for r in range(out.shape[0]):
@@ -45,8 +45,23 @@ def _row_dots():
 
 
 def dense(x: Float32, weights: Float32, bias: Float32) -> Float32:
-    """x W + b: (n, columns) float32, for x (n, rows), weights (rows, columns), bias (columns,); (0, columns) for none.
+    """Return x W + b.
 
+    Parameters
+    ----------
+    x : ndarray of shape (n, rows), float32
+        The inputs; n may be 0.
+    weights : ndarray of shape (rows, columns), float32
+        W.
+    bias : ndarray of shape (columns,), float32
+        b.
+
+    Returns
+    -------
+    ndarray of shape (n, columns), float32
+
+    Examples
+    --------
     >>> dense(np.ones((1, 2), np.float32), np.eye(2, dtype=np.float32), np.float32([0, 3])).tolist()
     [[1.0, 4.0]]
     """
@@ -56,8 +71,22 @@ def dense(x: Float32, weights: Float32, bias: Float32) -> Float32:
 
 
 def row_dots(p: Float32, q: Float32) -> Float32:
-    """p_r . q_r over the width that both have: (n,) float32, for p (n, a), q (n, b) float32.
+    """Return the dot product of each row of p with the same row of q, over the columns that both have.
 
+    Parameters
+    ----------
+    p : ndarray of shape (n, a), float32
+        n may be 0.
+    q : ndarray of shape (n, b), float32
+        Columns beyond the smaller of a and b are ignored, in both arrays.
+
+    Returns
+    -------
+    ndarray of shape (n,), float32
+        p_r . q_r of each row r.
+
+    Examples
+    --------
     >>> row_dots(np.float32([[1, 2]]), np.float32([[3, 4, 5]])).tolist()
     [11.0]
     """

@@ -1,4 +1,4 @@
-"""Dot products of pairs of rows: what a prediction for (u, i) is made of."""
+"""Dot products of the factors of (user, item) pairs, from which predictions are computed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHUNK = 1 << 16
 
 @kernel(writes="f4[::1]", reads="f4[:, ::1] f4[:, ::1] i4[::1] i4[::1]", numbers="i8 i8")
 def _pair_dots(width: int):
-    """out[t] = P[u[t]] . Q[i[t]] for t in first..last-1."""
+    """Write P[u[t]] . Q[i[t]] to out[t] for t in first..last-1."""
 
     def _pair_dots(out, P, Q, u, i, first, last):
         for t in range(first, last):
@@ -28,10 +28,23 @@ def _pair_dots(width: int):
 
 
 def pair_dots(P: Float32, Q: Float32, u: Int32, i: Int32) -> Float32:
-    """P[u] . Q[i] for every pair: (n,) float32, (0,) for none. P, Q (rows, width) float32; u, i (n,) int32.
+    """Return P[u] . Q[i] of each pair (u, i).
 
-    Row numbers must lie inside P and Q: this is not looked at.
+    Parameters
+    ----------
+    P : ndarray of shape (n_users, width), float32
+        User factors.
+    Q : ndarray of shape (n_items, width), float32
+        Item factors.
+    u, i : ndarray of shape (n,), int32
+        Row numbers of P and of Q. They must be valid, which is not checked. n may be 0.
 
+    Returns
+    -------
+    ndarray of shape (n,), float32
+
+    Examples
+    --------
     >>> pair_dots(np.float32([[1, 2]]), np.float32([[3, 4], [0, 1]]), np.int32([0, 0]), np.int32([0, 1])).tolist()
     [11.0, 2.0]
     """

@@ -1,13 +1,16 @@
-"""Implicit feedback as a prior: what each item adds to the vectors of those who rated it, drawn by Gibbs sampling.
+"""Gibbs sampler for implicit feedback as a prior: the vector that each item adds to the vectors of its raters.
 
-The vector of row r has the prior mean  mu + h_r sum over its columns j of Y_j,  h_r = 1 / sqrt(number of columns).
-Given all vectors X, the residual  E = X - mu - h sum Y  is normal with the vectors' own precision, so each Y_j is too:
+The vector of row r has the prior mean  mu + h_r sum over its columns j of Y_j,  with h_r = 1 / sqrt(number of columns).
+Given all vectors X, the residual  E = X - mu - h sum Y  is normal with the precision of the vectors. Each Y_j is then
+normal, too, independently in each dimension:
 
-    precision_j = l + m sum_r h_r^2        mean_j = m (sum_r h_r E_r + Y_j sum_r h_r^2) / precision_j
+    precision_j = k + m sum_r h_r^2        mean_j = m (sum_r h_r E_r + Y_j sum_r h_r^2) / precision_j
 
-with l the precision of Y's own prior (mean 0), m that of the vectors, and sums over the rows that have column j; all of
-it apart for each dimension. Drawn one column after the other, E following each change.
-Sources: Koren 2008, section 4 (SVD++); Rendle et al. 2019, section 4 (both sides); Salakhutdinov & Mnih 2008 (Gibbs).
+where k is the precision of the prior of Y (its mean is 0), m is the precision of the vectors, and the sums are over the
+rows that have column j. The columns are sample one after the other, and E is updated after each of them.
+
+References: Koren 2008, section 4 (SVD++); Rendle et al. 2019, section 4 (both sides); Salakhutdinov & Mnih 2008 (Gibbs
+sampling).
 """
 
 from __future__ import annotations
@@ -24,13 +27,13 @@ __all__ = ["draw_history_terms"]
     reads="i8[::1] i4[::1] f4[::1] f4[::1] f4[::1] f4[:, ::1]",
 )
 def draw_history_terms(width: int):
-    """Every row of Y (n_columns, width) drawn in turn; E (n_rows, width) follows.
+    """Draw each row of Y (n_columns, width) in turn, and update E (n_rows, width) after each.
 
-    start, rows: for each column the rows that have it. scale (n_rows,): h. own, vectors (width,): the precisions l and
-    m. noise (n_columns, width): standard normal draws.
+    Writes `Y` and `E`. Reads `start` and `rows`, the rows that have each column; `scale` (n_rows,), h; `k` and `m`
+    (width,), the precisions of the equations of this module; and `noise` (n_columns, width), standard normal draws.
     """
 
-    def draw_history_terms(Y, E, start, rows, scale, own, vectors, noise):
+    def draw_history_terms(Y, E, start, rows, scale, k, m, noise):
         total = np.empty(width, np.float32)
         for j in range(Y.shape[0]):
             squares = np.float32(0)
@@ -42,10 +45,10 @@ def draw_history_terms(width: int):
                 for d in range(width):
                     total[d] += h * E[rows[t], d]
             for d in range(width):
-                precision = own[d] + vectors[d] * squares
-                drawn = vectors[d] * (total[d] + squares * Y[j, d]) / precision + noise[j, d] / np.sqrt(precision)
-                total[d] = drawn - Y[j, d]
-                Y[j, d] = drawn
+                precision = k[d] + m[d] * squares
+                sample = m[d] * (total[d] + squares * Y[j, d]) / precision + noise[j, d] / np.sqrt(precision)
+                total[d] = sample - Y[j, d]
+                Y[j, d] = sample
             for t in range(start[j], start[j + 1]):
                 h = scale[rows[t]]
                 for d in range(width):

@@ -1,4 +1,4 @@
-"""The Gram matrix sum_r f_r f_r' of many feature vectors, in fixed chunks so that its bits never change."""
+"""Gram matrix sum_r f_r f_r' of many feature vectors, summed in fixed chunks so that its bits are reproducible."""
 
 from __future__ import annotations
 
@@ -14,10 +14,24 @@ CHUNK = 1 << 13
 
 @one_thread_blas()
 def gram(features: Float32) -> Float32:
-    """F' F of F (n, width) float32: (width, width) float32; zeros for n = 0.
+    """Return F' F.
 
-    Chunks of 8,192 rows are multiplied in float32 by BLAS and added in float64, in order.
+    Parameters
+    ----------
+    features : ndarray of shape (n, width), float32
+        F.
 
+    Returns
+    -------
+    ndarray of shape (width, width), float32
+        0 for n = 0.
+
+    Notes
+    -----
+    BLAS multiplies chunks of 8,192 rows in float32; the products are added in float64, in order.
+
+    Examples
+    --------
     >>> gram(np.float32([[1, 2], [3, 4]])).tolist()
     [[10.0, 14.0], [14.0, 20.0]]
     """

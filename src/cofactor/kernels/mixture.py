@@ -1,8 +1,8 @@
-"""Mixtures of normals, one per row: their distribution function and its inverse.
+"""Distribution and quantile functions of mixtures of normal distributions, one mixture per row.
 
     F_r(x) = 1/S sum_s Phi((x - mean_rs) / sd_rs),    Phi(z) = erfc(-z / sqrt 2) / 2
 
-A loop in place of arrays: erfc is exact to the last bits, and no (n, S, points) array is ever made.
+Compiled loops need no array of shape (n, S, points), and erfc is accurate to the last bits.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SQRT_HALF, DENSITY = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
 
 @kernel(writes="f8[:, ::1]", reads="f8[:, ::1] f8[:, ::1] f8[::1]", numbers="i8 i8")
 def _mixture_cdf():
-    """out[r, j] = F_r(points[j]) for rows first..last-1."""
+    """Write F_r(points[j]) to out[r, j] for rows first..last-1; reads `means` and `sds` (n, S)."""
 
     def _mixture_cdf(out, means, sds, points, first, last):
         count = means.shape[1]
@@ -41,9 +41,10 @@ def _mixture_cdf():
 
 @kernel(writes="f8[::1]", reads="f8[:, ::1] f8[:, ::1]", numbers="f8 f8 i8 i8")
 def _mixture_quantile():
-    """out[r] = the x with F_r(x) = p, for rows first..last-1; z is the standard normal's quantile.
+    """Write the x with F_r(x) = p to out[r] for rows first..last-1; z is the standard normal quantile of p.
 
-    x lies between the least and the greatest mean_rs + z sd_rs. Newton's step, halving where it leaves the bracket.
+    x lies between the smallest and the largest mean_rs + z sd_rs. Newton steps, and bisection where a step leaves the
+    bracket.
     """
 
     def _mixture_quantile(out, means, sds, p, z, first, last):
@@ -55,27 +56,27 @@ def _mixture_quantile():
                 low = min(low, means[r, s] + z * sds[r, s])
                 high = max(high, means[r, s] + z * sds[r, s])
             x = 0.5 * (low + high)
-            small = 1e-12 * (1.0 + abs(low) + abs(high))
+            tolerance = 1e-12 * (1.0 + abs(low) + abs(high))
             for _ in range(200):
-                if high - low <= small:
+                if high - low <= tolerance:
                     break
                 total = 0.0
                 slope = 0.0
                 for s in range(count):
-                    away = (x - means[r, s]) / sds[r, s]
-                    total += 0.5 * math.erfc(-away * SQRT_HALF)
-                    slope += DENSITY * math.exp(-0.5 * away * away) / sds[r, s]
+                    deviation = (x - means[r, s]) / sds[r, s]
+                    total += 0.5 * math.erfc(-deviation * SQRT_HALF)
+                    slope += DENSITY * math.exp(-0.5 * deviation * deviation) / sds[r, s]
                 excess = total / count - p
                 if excess > 0:
                     high = x
                 else:
                     low = x
-                before = x
+                previous = x
                 if slope > 0:
                     x -= excess * count / slope
                 if not low < x < high:
                     x = 0.5 * (low + high)
-                if abs(x - before) <= small:
+                if abs(x - previous) <= tolerance:
                     break
             out[r] = x
 
@@ -83,8 +84,24 @@ def _mixture_quantile():
 
 
 def mixture_cdf(means: Float64, sds: Float64, points: Float64) -> Float64:
-    """F_r at each point: (n, len(points)) float64. means, sds (n, S) float64, sds positive; (0, points) for no rows.
+    """Return the distribution function of each mixture at each point.
 
+    Parameters
+    ----------
+    means : ndarray of shape (n, S), float64
+        The mean of each component; n may be 0.
+    sds : ndarray of shape (n, S), float64
+        The standard deviation of each component; positive.
+    points : ndarray of shape (m,), float64
+        The points, the same for each mixture.
+
+    Returns
+    -------
+    ndarray of shape (n, m), float64
+        F_r(points[j]).
+
+    Examples
+    --------
     >>> mixture_cdf(np.array([[0.0, 2.0]]), np.ones((1, 2)), np.array([1.0])).round(2).tolist()
     [[0.5]]
     """
@@ -96,13 +113,34 @@ def mixture_cdf(means: Float64, sds: Float64, points: Float64) -> Float64:
 
 
 def mixture_quantile(means: Float64, sds: Float64, p: float) -> Float64:
-    """The x with F_r(x) = p, to 1e-10: (n,) float64. Raises ParameterError unless 0 < p < 1.
+    """Return the p-quantile of each mixture, accurate to 1e-10.
 
+    Parameters
+    ----------
+    means : ndarray of shape (n, S), float64
+        The mean of each component; n may be 0.
+    sds : ndarray of shape (n, S), float64
+        The standard deviation of each component; positive.
+    p : float
+        The probability.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        The x with F_r(x) = p.
+
+    Raises
+    ------
+    ParameterError
+        Unless 0 < p < 1.
+
+    Examples
+    --------
     >>> mixture_quantile(np.array([[0.0], [5.0]]), np.ones((2, 1)), 0.975).round(2).tolist()
     [1.96, 6.96]
     """
     if not 0 < p < 1:
-        raise ParameterError(f"a quantile is asked for a share between 0 and 1, both excluded, not {p!r}")
+        raise ParameterError(f"p must be a probability between 0 and 1, both excluded, not {p!r}")
     m, s = (contiguous(array, np.float64) for array in (means, sds))
     out, z = np.empty(len(m)), NormalDist().inv_cdf(p)
     run = _mixture_quantile()

@@ -1,14 +1,16 @@
-"""Scores of all items for a few users at a time, from similar items or from similar users.
+"""Scores of all items for a block of users, from similar items (item-item) or from similar users (user-user).
 
-Added to what the scores are, with s > 0 the similarities:
+The kernels add to the scores, with similarities s > 0:
 
-    items, ratings:  sum_j w_uj s_ij x_uj / (damping + sum_j w_uj s_ij)      j: the k most similar among the items u has
-    items, events:   sum_j s_ij x_uj                                         j: all of them
-    users, ratings:  sum_v w_vi s_uv x_vi / (damping + sum_v w_vi s_uv)      v: the k most similar who have i
+    items, ratings:  sum_j w_uj s_ij x_uj / (damping + sum_j w_uj s_ij)      j: the k items of u most similar to i
+    items, events:   sum_j s_ij x_uj                                         j: all items of u
+    users, ratings:  sum_v w_vi s_uv x_vi / (damping + sum_v w_vi s_uv)      v: the k users with i most similar to u
     users, events:   sum_v s_uv x_vi                                         v: the same
 
-For ratings, x is what a rating has above its baseline. Where the k-th similarity ties with others, those that tie share
-the places that are left, so that no score depends on row numbers. Source: Koren 2008, section 2.2.
+For ratings, x is the rating minus its baseline. If other similarities tie with the k-th largest, the tied neighbors
+share the remaining places, so that no score depends on row numbers.
+
+References: Koren 2008, section 2.2.
 """
 
 from __future__ import annotations
@@ -33,16 +35,19 @@ __all__ = [
 ]
 
 SUM, AVERAGE = 0, 1
-"""The compile-time choice of how users are put together."""
+"""The compile-time choice of how neighbors are combined."""
 
-ABOVE, WITHIN = np.float32(1 + TIED), np.float32(1 - TIED)
+ABOVE_TIE, BELOW_TIE = np.float32(1 + TIED), np.float32(1 - TIED)
 
 _ROWS = "i8[::1] i4[::1] f4[::1] f4[::1] "  # start, columns, values, weights (empty: all 1)
 
 
 @kernel(writes="f4[:, ::1]", reads=_ROWS + "i8[::1] i4[::1] f4[::1]", numbers="i8 f4")
 def _average_by_items():
-    """Adds averages to out (n_users, n_items); row a holds a user's entries, row j of the links all i and s_ij."""
+    """Add item-item averages to `out` (n_users, n_items).
+
+    Reads the entries of each user (`start`, `columns`, `values`, `weights`) and, in row j of the links, all i and s_ij.
+    """
 
     def _average_by_items(
         out, start, columns, values, weights, link_start, link_columns, link_values, k, damping
@@ -51,29 +56,29 @@ def _average_by_items():
         weighted = weights.shape[0] > 0
         count = np.zeros(n_items, np.int32)
         first = np.empty(n_items, np.int64)
-        met = np.empty(n_items, np.int32)
-        above, below = np.empty(n_items, np.float32), np.empty(n_items, np.float32)
-        tied_above, tied_below = np.empty(n_items, np.float32), np.empty(n_items, np.float32)
+        touched = np.empty(n_items, np.int32)
+        numerator, denominator = np.empty(n_items, np.float32), np.empty(n_items, np.float32)
+        tied_numerator, tied_denominator = np.empty(n_items, np.float32), np.empty(n_items, np.float32)
         tied = np.empty(n_items, np.int32)
-        least = np.empty(n_items, np.float32)  # the k-th similarity, 0 where there are fewer
-        slots = np.empty(0, np.float32)  # the k largest similarities of every item met, the largest first
+        kth = np.empty(n_items, np.float32)  # the k-th largest similarity, 0 if there are fewer
+        largest = np.empty(0, np.float32)  # the k largest similarities of each touched item, descending
         for a in range(out.shape[0]):
             m = 0
             for e in range(start[a], start[a + 1]):
                 for t in range(link_start[columns[e]], link_start[columns[e] + 1]):
                     i = link_columns[t]
                     if count[i] == 0:
-                        met[m] = i
+                        touched[m] = i
                         m += 1
                     count[i] += 1
             total = 0
             for q in range(m):
-                i = met[q]
+                i = touched[q]
                 first[i] = total
                 total += min(count[i], k)
                 count[i] = 0
-            if total > slots.shape[0]:
-                slots = np.empty(total, np.float32)
+            if total > largest.shape[0]:
+                largest = np.empty(total, np.float32)
             for e in range(start[a], start[a + 1]):
                 for t in range(link_start[columns[e]], link_start[columns[e] + 1]):
                     i = link_columns[t]
@@ -81,20 +86,20 @@ def _average_by_items():
                     filled = count[i]
                     base = first[i]
                     if filled == k:
-                        if s <= slots[base + k - 1]:
+                        if s <= largest[base + k - 1]:
                             continue
                         filled -= 1
                     else:
                         count[i] += 1
-                    while filled > 0 and slots[base + filled - 1] < s:
-                        slots[base + filled] = slots[base + filled - 1]
+                    while filled > 0 and largest[base + filled - 1] < s:
+                        largest[base + filled] = largest[base + filled - 1]
                         filled -= 1
-                    slots[base + filled] = s
+                    largest[base + filled] = s
             for q in range(m):
-                i = met[q]
-                least[i] = slots[first[i] + k - 1] if count[i] == k else np.float32(0)
-                above[i] = tied_above[i] = tied_below[i] = np.float32(0)
-                below[i] = damping
+                i = touched[q]
+                kth[i] = largest[first[i] + k - 1] if count[i] == k else np.float32(0)
+                numerator[i] = tied_numerator[i] = tied_denominator[i] = np.float32(0)
+                denominator[i] = damping
                 count[i] = tied[i] = 0
             for e in range(start[a], start[a + 1]):
                 w = weights[e] if weighted else np.float32(1)
@@ -102,22 +107,22 @@ def _average_by_items():
                     i = link_columns[t]
                     s = link_values[t]
                     ws = s * w
-                    if s > least[i] * ABOVE:
-                        above[i] += ws * values[e]
-                        below[i] += ws
+                    if s > kth[i] * ABOVE_TIE:
+                        numerator[i] += ws * values[e]
+                        denominator[i] += ws
                         count[i] += 1
-                    elif s >= least[i] * WITHIN:
-                        tied_above[i] += ws * values[e]
-                        tied_below[i] += ws
+                    elif s >= kth[i] * BELOW_TIE:
+                        tied_numerator[i] += ws * values[e]
+                        tied_denominator[i] += ws
                         tied[i] += 1
             for q in range(m):
-                i = met[q]
+                i = touched[q]
                 if tied[i] > 0:
                     share = np.float32(k - count[i]) / np.float32(tied[i])
-                    above[i] += share * tied_above[i]
-                    below[i] += share * tied_below[i]
-                if below[i] > 0:
-                    out[a, i] += above[i] / below[i]
+                    numerator[i] += share * tied_numerator[i]
+                    denominator[i] += share * tied_denominator[i]
+                if denominator[i] > 0:
+                    out[a, i] += numerator[i] / denominator[i]
                 count[i] = 0
 
     return _average_by_items
@@ -125,7 +130,7 @@ def _average_by_items():
 
 @kernel(writes="f4[:, ::1]", reads="i8[::1] i4[::1] f4[::1] i8[::1] i4[::1] f4[::1]")
 def _sum_by_items():
-    """out[a, i] += sum over a's entries j of s_ij x_aj, in the order of the entries."""
+    """Add the sum over the entries j of user a of s_ij x_aj to out[a, i], in the order of the entries."""
 
     def _sum_by_items(out, start, columns, values, link_start, link_columns, link_values):
         for a in range(out.shape[0]):
@@ -139,51 +144,55 @@ def _sum_by_items():
 
 @kernel(writes="f4[:, ::1]", reads="i4[:, ::1] f4[:, ::1] " + _ROWS, numbers="i8 f4")
 def _add_by_users(rule: int):
-    """Adds to out (n_users, n_items); row a's neighbors (-1: no more) stand best first, and the rows are theirs."""
+    """Add user-user sums or averages to `out` (n_users, n_items).
 
-    def _add_by_users(out, neighbors, likeness, start, columns, values, weights, k, damping):
+    Reads `neighbors` and their `similarity` (n_users, width), best first, -1 after the last one, and the entries of all
+    neighbors (`start`, `columns`, `values`, `weights`).
+    """
+
+    def _add_by_users(out, neighbors, similarity, start, columns, values, weights, k, damping):
         n_items, width = out.shape[1], neighbors.shape[1]
         weighted = weights.shape[0] > 0
-        count = np.zeros(n_items, np.int32)  # neighbors that count: k where no more do
-        tied = np.zeros(n_items, np.int32)  # neighbors in a group of equal similarity
-        met = np.empty(n_items, np.int32)
-        above, below = np.empty(n_items, np.float32), np.empty(n_items, np.float32)
+        count = np.zeros(n_items, np.int32)  # neighbors used for each item, at most k
+        tied = np.zeros(n_items, np.int32)  # neighbors with the item in the current group of tied similarities
+        touched = np.empty(n_items, np.int32)
+        numerator, denominator = np.empty(n_items, np.float32), np.empty(n_items, np.float32)
         for a in range(out.shape[0]):
             m, q = 0, 0
             while q < width and neighbors[a, q] >= 0:
-                least, end = likeness[a, q] * WITHIN, q + 1
-                while end < width and neighbors[a, end] >= 0 and likeness[a, end] >= least:
+                lowest, end = similarity[a, q] * BELOW_TIE, q + 1
+                while end < width and neighbors[a, end] >= 0 and similarity[a, end] >= lowest:
                     end += 1
-                alone = end == q + 1
-                if not alone:
+                single = end == q + 1
+                if not single:
                     for p in range(q, end):
                         for e in range(start[neighbors[a, p]], start[neighbors[a, p] + 1]):
                             i = columns[e]
                             if count[i] == 0 and tied[i] == 0:
-                                met[m] = i
+                                touched[m] = i
                                 m += 1
-                                above[i] = np.float32(0)
-                                below[i] = damping
+                                numerator[i] = np.float32(0)
+                                denominator[i] = damping
                             tied[i] += 1
                 for p in range(q, end):
-                    v, s = neighbors[a, p], likeness[a, p]
+                    v, s = neighbors[a, p], similarity[a, p]
                     for e in range(start[v], start[v + 1]):
                         i = columns[e]
                         if count[i] == k:
                             continue
                         ws = s * weights[e] if weighted else s
-                        if alone:
+                        if single:
                             if count[i] == 0:
-                                met[m] = i
+                                touched[m] = i
                                 m += 1
-                                above[i] = np.float32(0)
-                                below[i] = damping
+                                numerator[i] = np.float32(0)
+                                denominator[i] = damping
                             count[i] += 1
                         elif count[i] + tied[i] > k:
                             ws *= np.float32(k - count[i]) / np.float32(tied[i])
-                        above[i] += ws * values[e]
-                        below[i] += ws
-                if not alone:
+                        numerator[i] += ws * values[e]
+                        denominator[i] += ws
+                if not single:
                     for p in range(q, end):
                         for e in range(start[neighbors[a, p]], start[neighbors[a, p] + 1]):
                             i = columns[e]
@@ -191,11 +200,11 @@ def _add_by_users(rule: int):
                             tied[i] = 0
                 q = end
             for q in range(m):
-                i = met[q]
+                i = touched[q]
                 if rule == SUM:
-                    out[a, i] += above[i]
-                elif below[i] > 0:
-                    out[a, i] += above[i] / below[i]
+                    out[a, i] += numerator[i]
+                elif denominator[i] > 0:
+                    out[a, i] += numerator[i] / denominator[i]
                 count[i] = 0
 
     return _add_by_users
@@ -203,7 +212,7 @@ def _add_by_users(rule: int):
 
 @kernel(writes="f4[:, ::1]", reads="i8[::1] i4[::1] f4[::1] f4[:, ::1]")
 def _add_dense():
-    """out[a] += sum over a's entries j of x_aj W[j], in the order of the entries."""
+    """Add the sum over the entries j of user a of x_aj W[j] to out[a], in the order of the entries."""
 
     def _add_dense(out, start, columns, values, W):
         for a in range(out.shape[0]):
@@ -218,33 +227,62 @@ def _add_dense():
 
 @kernel(writes="f4[::1]", reads=_ROWS + "f4[::1]", numbers="i8 i8 f8 f8")
 def _damped_means():
-    """out[r] = sum_c w_rc (x_rc - mean - bias_c) / (damping + sum_c w_rc) for rows first..last-1; 0 without weight."""
+    """Write sum_c w_rc (x_rc - mean - bias_c) / (damping + sum_c w_rc) to out[r] for rows first..last-1.
+
+    Writes 0 where the denominator is 0.
+    """
 
     def _damped_means(out, start, columns, values, weights, bias, first, last, mean, damping):
         weighted = weights.shape[0] > 0
         for r in range(first, last):
-            above, below = np.float64(0), damping
+            numerator, denominator = np.float64(0), damping
             for e in range(start[r], start[r + 1]):
                 w = np.float64(weights[e]) if weighted else 1.0
-                above += w * (np.float64(values[e]) - mean - np.float64(bias[columns[e]]))
-                below += w
-            out[r] = np.float32(above / below) if below > 0 else np.float32(0)
+                numerator += w * (np.float64(values[e]) - mean - np.float64(bias[columns[e]]))
+                denominator += w
+            out[r] = np.float32(numerator / denominator) if denominator > 0 else np.float32(0)
 
     return _damped_means
 
 
 def average_by_items(out: Float32, rows: SparseRows, links: SparseRows, *, k: int, damping: float) -> None:
-    """Adds the averages over each user's k most similar items to out (n_users, n_items), on the calling thread.
+    """Add the averages over the k most similar items of each user to the scores, on the calling thread.
 
-    rows: the users' entries; links: row j holds the items i that have j as a neighbor, with s_ij > 0.
+    Parameters
+    ----------
+    out : ndarray of shape (n_users, n_items), float32
+        The scores; updated in place.
+    rows : SparseRows
+        The entries of the users; a user without entries adds nothing.
+    links : SparseRows
+        Row j holds the items i that have j as a neighbor, with s_ij > 0.
+    k : int
+        The largest number of neighbors.
+    damping : float
+        Added to the denominator.
+
+    Notes
+    -----
+    The first equation of this module.
     """
     _average_by_items()(out, *_arrays(rows), links.start, links.columns, links.values, k, np.float32(damping))
 
 
 def sum_by_items(out: Float32, rows: SparseRows, links: SparseRows) -> None:
-    """Adds the sums over each user's items to out (n_users, n_items) float32, on the calling thread.
+    """Add the sums over the items of each user to the scores, on the calling thread.
 
-    rows, links: as in `average_by_items`; the rows' weights are not looked at.
+    Parameters
+    ----------
+    out : ndarray of shape (n_users, n_items), float32
+        The scores; updated in place.
+    rows : SparseRows
+        The entries of the users; their weights are ignored.
+    links : SparseRows
+        Row j holds the items i that have j as a neighbor, with s_ij > 0.
+
+    Notes
+    -----
+    The second equation of this module.
     """
     _sum_by_items()(out, rows.start, rows.columns, rows.values, links.start, links.columns, links.values)
 
@@ -252,43 +290,107 @@ def sum_by_items(out: Float32, rows: SparseRows, links: SparseRows) -> None:
 def add_by_users(
     out: Float32, neighbors: Int32, likeness: Float32, rows: SparseRows, *, rule: int, k: int, damping: float
 ) -> None:
-    """Adds each user's neighbor scores to out (n_users, n_items) float32, on the calling thread.
+    """Add the sums or averages over the most similar users to the scores, on the calling thread.
 
-    neighbors (n_users, width) int32: rows of `rows`, best first, -1 from where there are no more; likeness float32, the
-    same shape. rule: SUM (damping is not looked at) or AVERAGE.
+    Parameters
+    ----------
+    out : ndarray of shape (n_users, n_items), float32
+        The scores; updated in place.
+    neighbors : ndarray of shape (n_users, width), int32
+        The row numbers of the neighbors in `rows`, best first; -1 after the last one.
+    likeness : ndarray of shape (n_users, width), float32
+        The similarity of each neighbor.
+    rows : SparseRows
+        The entries of all users.
+    rule : {SUM, AVERAGE}
+        SUM ignores `damping`.
+    k : int
+        The largest number of neighbors for an item.
+    damping : float
+        Added to the denominator.
+
+    Notes
+    -----
+    The third and the fourth equation of this module.
     """
     _add_by_users(rule)(out, neighbors, likeness, *_arrays(rows), k, np.float32(damping))
 
 
 def places_of(similarity: Float64, k: int) -> Float64:
-    """How much each counts among the k largest: (n,) float64.
+    """Return the share of each similarity in the k largest.
 
-    1 above the k-th largest, 0 below it; those that tie with it share the places that are left.
+    Parameters
+    ----------
+    similarity : ndarray of shape (n,), float64
+        Positive similarities.
+    k : int
+        The number of places.
 
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        1 above the k-th largest similarity and 0 below it; those that tie with it share the remaining places.
+
+    Examples
+    --------
     >>> places_of(np.array([0.5, 0.9, 0.5, 0.1, 0.5]), 3).round(2).tolist()
     [0.67, 1.0, 0.67, 0.0, 0.67]
     """
     if len(similarity) <= k:
         return np.ones(len(similarity))
-    least = -np.partition(-similarity, k - 1)[k - 1]
-    above = similarity > least * (1 + TIED)
-    tied = ~above & (similarity >= least * (1 - TIED))
+    kth = -np.partition(-similarity, k - 1)[k - 1]
+    above = similarity > kth * (1 + TIED)
+    tied = ~above & (similarity >= kth * (1 - TIED))
     share: Float64 = above + tied * ((k - above.sum()) / tied.sum())
     return share
 
 
 def add_dense(out: Float32, rows: SparseRows, W: Float32) -> None:
-    """out (n_users, n_items) += X W, X the users' entries and W (n_items, n_items), on the calling thread."""
+    """Add X W to the scores, on the calling thread.
+
+    Parameters
+    ----------
+    out : ndarray of shape (n_users, n_items), float32
+        The scores; updated in place.
+    rows : SparseRows
+        X, the entries of the users; their weights are ignored.
+    W : ndarray of shape (n_items, n_items), float32
+        The weight of each pair of items.
+    """
     _add_dense()(out, rows.start, rows.columns, rows.values, W)
 
 
 def damped_means(rows: SparseRows, bias: Float32, *, mean: float, damping: float) -> Float32:
-    """Each row's damped mean of what its entries have above mean + bias: (n_rows,) float32, 0 for an empty row.
+    """Return the damped mean of each row's entries above mean + bias.
+
+    Parameters
+    ----------
+    rows : SparseRows
+        The entries x_rc and their weights w_rc.
+    bias : ndarray of shape (n_columns,), float32
+        The bias of each column.
+    mean : float
+        The global mean.
+    damping : float
+        Added to the denominator.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,), float32
+        0 for an empty row.
+
+    Notes
+    -----
+    ::
 
         sum_c w_rc (x_rc - mean - bias_c) / (damping + sum_c w_rc)
 
-    bias (n_columns,) float32. Source: Koren 2008, section 2.1.
+    References
+    ----------
+    Koren 2008, section 2.1.
 
+    Examples
+    --------
     >>> rows = SparseRows.of(rows=[0, 0], columns=[0, 1], values=[5, 4], n_rows=2)
     >>> damped_means(rows, np.float32([0.5, -0.5]), mean=3.0, damping=1.0).tolist()            # (1.5 + 1.5) / (1 + 2)
     [1.0, 0.0]

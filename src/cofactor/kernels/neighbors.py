@@ -1,14 +1,20 @@
-"""The nearest rows of each row of a mostly blank matrix, without a rows x rows matrix: one accumulator per thread.
+"""Nearest-neighbor search between the rows of sparse matrices, without a rows x rows matrix.
 
-For rows a and b with values x, sums over the n columns that both have (whole rows for |x_a|, |x_b|):
+The similarities of rows a and b with values x; sums are over the n columns that both have, and |x_a| is the length of
+the whole row:
 
     pearson   s = sum x_a x_b / sqrt(sum x_a^2 sum x_b^2)             cosine   s = sum x_a x_b / (|x_a| |x_b|)
     jaccard   s = sum x_a x_b / (|x_a|^2 + |x_b|^2 - sum x_a x_b)     then     s <- s n / (n + shrink)
 
-A row walks through the lists of its columns and adds to every row it meets there. Columns longer than `longest` list
-only their fullest rows (ties by row): those share most with anybody, so they lead where similarities are shrunk. Who is
-met is then a matter of the sample; how similar they are is not: `CANDIDATES` times n are met and compared in full.
-Only positive similarities count. Sources: Koren 2008, section 2.2 (shrinkage); Tanimoto for Jaccard on weights.
+For each row, the kernel walks through the lists of the row's columns and accumulates the sums of all rows in them. Each
+thread needs one accumulator per row. Only positive similarities count.
+
+The list of a column with more than `longest` entries holds only the rows with the most entries (ties by row number).
+These rows share the most columns with others, so that they rank first where similarities are shrunk. If a list is cut,
+the best `CANDIDATES` times n rows are compared again over all of their entries. The choice of these rows then depends
+on the sample, but their similarities are exact.
+
+References: Koren 2008, section 2.2 (shrinkage); Tanimoto's extension of the Jaccard index to weights.
 """
 
 from __future__ import annotations
@@ -28,15 +34,15 @@ PEARSON, COSINE, JACCARD = 0, 1, 2
 """The compile-time choice of the similarity."""
 
 CANDIDATES = 2
-"""How many times n rows are compared in full where columns are sampled."""
+"""If columns are sampled, this many times n rows are compared over all of their entries."""
 
 TIED = 1e-6
-"""Similarities tie within this share of them, which is a few times the rounding of float32."""
+"""The relative difference within which similarities tie: a few times the rounding error of float32."""
 
-MANY = 3
-"""Rows met, each time counted, over rows there are: from here on who is met is not noted down."""
+DENSE_RATIO = 3
+"""The ratio of listed entries to rows above which all rows are scanned instead of a list of the rows seen."""
 
-NOBODY = np.iinfo(np.int32).max
+NO_ROW = np.iinfo(np.int32).max
 
 
 @kernel(
@@ -45,42 +51,43 @@ NOBODY = np.iinfo(np.int32).max
     numbers="i8 i8 f4",
 )
 def _nearest(measure: int, plain: int):
-    """Heaps of the nearest rows of rows first..last-1, the worst at the root: `found`, `likeness` (last - first, n).
+    """Write heaps of the nearest rows of rows first..last-1, the worst at the root.
 
-    Reads the rows (`norm`: their squared length) and the lists of columns (`place`: the number of a listed row,
-    `row_of` its row, `place_norm` its squared length, `place_size` its number of entries). Left out are a row's own
-    `itself` (-1: none) and whoever has no entry that the row lacks. `plain`: every value is 1, so that one sum is all.
-    Other sums are float64: rounded to float32, a similarity then does not depend on the order of the columns.
+    Writes the row numbers `nearest_rows` and their `similarity`, both (last - first, n). Reads the rows (`norm`: their
+    squared length) and the lists of columns (`place`: the position of a listed row, `row_of` its row number,
+    `place_norm` its squared length, `place_size` its number of entries). Skips row `excluded[a]` (-1: none) and rows
+    whose columns are all in row a. `plain`: all values are 1, so that one sum is enough. Other sums are float64, so
+    that a similarity does not depend on the order of the columns once it is rounded to float32.
     """
     from cofactor.kernels import topk_heap
 
     number = np.float32 if plain else np.float64
 
     def _nearest(
-        found, likeness,
-        start, columns, values, norm, list_start, place, list_value, row_of, place_norm, place_size, itself,
+        nearest_rows, similarity,
+        start, columns, values, norm, list_start, place, list_value, row_of, place_norm, place_size, excluded,
         first, last, shrink,
     ):  # fmt: skip
         n_places = row_of.shape[0]
-        kept = (1 if plain else 2) if measure != PEARSON else 4  # n, sum x_a x_b, sum x_a^2, sum x_b^2
-        sums = np.zeros((n_places, kept), number)
-        met = np.empty(n_places + 1, np.int32)
+        n_sums = (1 if plain else 2) if measure != PEARSON else 4  # n, sum x_a x_b, sum x_a^2, sum x_b^2
+        sums = np.zeros((n_places, n_sums), number)
+        seen = np.empty(n_places + 1, np.int32)
         for a in range(first, last):
             out = a - first
-            meetings = 0
+            n_listed = 0
             for e in range(start[a], start[a + 1]):
-                meetings += list_start[columns[e] + 1] - list_start[columns[e]]
-            # who is met many times over may as well be anybody: then nobody is noted down
-            everybody = meetings > MANY * n_places
-            m = n_places if everybody else 0
+                n_listed += list_start[columns[e] + 1] - list_start[columns[e]]
+            # a list of the rows seen saves nothing if most rows are seen
+            scan_all = n_listed > DENSE_RATIO * n_places
+            m = n_places if scan_all else 0
             for e in range(start[a], start[a + 1]):
                 c = columns[e]
                 x = number(values[e])
                 square = x * x
                 for t in range(list_start[c], list_start[c + 1]):
-                    b = np.uint64(place[t])  # unsigned: no index from the end to think of
-                    if not everybody:
-                        met[m] = b  # kept if this is the first time: no branch to guess
+                    b = np.uint64(place[t])  # unsigned: numba then omits the code for negative indices
+                    if not scan_all:
+                        seen[m] = b  # overwritten by the next row unless new: avoids a branch
                         m += int(sums[b, 0] == 0)
                     sums[b, 0] += number(1)
                     if not plain:
@@ -89,35 +96,35 @@ def _nearest(measure: int, plain: int):
                         if measure == PEARSON:
                             sums[b, 2] += square
                             sums[b, 3] += y * y
-            least = np.float32(0)
+            min_common = np.float32(0)
             for q in range(m):
-                b = np.uint64(q if everybody else met[q])
+                b = np.uint64(q if scan_all else seen[q])
                 common, dot = sums[b, 0], sums[b, 0] if plain else sums[b, 1]
                 xx, yy = (sums[b, 2], sums[b, 3]) if measure == PEARSON else (number(0), number(0))
-                for d in range(kept):
+                for d in range(n_sums):
                     sums[b, d] = number(0)
-                # no similarity is above n / (n + shrink): most rows are done with here
-                if common < least or dot <= 0:
+                # a similarity is at most n / (n + shrink), which rejects most rows
+                if common < min_common or dot <= 0:
                     continue
                 row = row_of[b]
-                if common == place_size[b] or row == itself[a]:
+                if common == place_size[b] or row == excluded[a]:
                     continue
-                trust = np.float64(common) / (np.float64(common) + shrink)
-                size, other = np.float64(norm[a]), np.float64(place_norm[b])
+                shrinkage = np.float64(common) / (np.float64(common) + shrink)
+                norm_a, norm_b = np.float64(norm[a]), np.float64(place_norm[b])
                 if measure == PEARSON:
                     length = np.sqrt(xx * yy)
                 elif measure == COSINE:
-                    length = np.sqrt(size * other)
+                    length = np.sqrt(norm_a * norm_b)
                 else:
-                    length = size + other - dot
+                    length = norm_a + norm_b - dot
                 if not length > 0:
                     continue
-                s = np.float32(trust * min(dot / length, 1.0))
-                if not topk_heap.offer(likeness, found, out, s, row):
+                s = np.float32(shrinkage * min(dot / length, 1.0))
+                if not topk_heap.offer(similarity, nearest_rows, out, s, row):
                     continue
-                root = likeness[out, 0]
-                if root < 1:
-                    least = np.float32(0.9999) * shrink * root / (1 - root)
+                worst = similarity[out, 0]
+                if worst < 1:
+                    min_common = np.float32(0.9999) * shrink * worst / (1 - worst)
 
     return _nearest
 
@@ -127,60 +134,61 @@ def _nearest(measure: int, plain: int):
     reads="i4[:, ::1] i8[::1] i4[::1] f4[::1] f4[::1] i8[::1] i4[::1] f4[::1] f4[::1]",
     numbers="i8 i8 f4",
 )
-def _compared(measure: int):
-    """likeness[a - first, q]: how similar row a is to row found[a - first, q] of the others (below 0: none), in full.
+def _compare(measure: int):
+    """Write the similarity of row a and row nearest_rows[a - first, q] of the others, over all entries.
 
-    0 where it is not positive, and for whoever has no entry that row a lacks.
+    Writes `similarity` (last - first, n): 0 if it is not positive, if row a has all columns of the other row, and for
+    row numbers below 0. Reads the rows (`norm`: their squared length), the other rows and `nearest_rows`.
     """
 
-    def _compared(
-        likeness, found, start, columns, values, norm, other_start, other_columns, other_values, other_norm,
+    def _compare(
+        similarity, nearest_rows, start, columns, values, norm, other_start, other_columns, other_values, other_norm,
         first, last, shrink,
     ):  # fmt: skip
         for a in range(first, last):
-            for q in range(found.shape[1]):
-                likeness[a - first, q] = np.float32(0)
-                b = found[a - first, q]
+            for q in range(nearest_rows.shape[1]):
+                similarity[a - first, q] = np.float32(0)
+                b = nearest_rows[a - first, q]
                 if b < 0:
                     continue
-                at = other_start[b]
+                position = other_start[b]
                 end = other_start[b + 1]
                 common, dot, xx, yy = np.float64(0), np.float64(0), np.float64(0), np.float64(0)
                 for e in range(start[a], start[a + 1]):
                     c = columns[e]
-                    stride = 1  # gallop to the first column of b from c on
-                    while at + stride < end and other_columns[at + stride] < c:
-                        at += stride
+                    stride = 1  # galloping search for the first column of b that is at least c
+                    while position + stride < end and other_columns[position + stride] < c:
+                        position += stride
                         stride *= 2
-                    high = min(at + stride, end)
-                    while at < high:
-                        middle = (at + high) >> 1
+                    high = min(position + stride, end)
+                    while position < high:
+                        middle = (position + high) >> 1
                         if other_columns[middle] < c:
-                            at = middle + 1
+                            position = middle + 1
                         else:
                             high = middle
-                    if at == end:
+                    if position == end:
                         break
-                    if other_columns[at] == c:
+                    if other_columns[position] == c:
                         x = np.float64(values[e])
-                        y = np.float64(other_values[at])
+                        y = np.float64(other_values[position])
                         common += 1.0
                         dot += x * y
                         xx += x * x
                         yy += y * y
                 if dot <= 0 or common == end - other_start[b]:
                     continue
-                size, other = np.float64(norm[a]), np.float64(other_norm[b])
+                norm_a, norm_b = np.float64(norm[a]), np.float64(other_norm[b])
                 if measure == PEARSON:
                     length = np.sqrt(xx * yy)
                 elif measure == COSINE:
-                    length = np.sqrt(size * other)
+                    length = np.sqrt(norm_a * norm_b)
                 else:
-                    length = size + other - dot
+                    length = norm_a + norm_b - dot
                 if length > 0:
-                    likeness[a - first, q] = np.float32(common / (common + shrink) * min(dot / length, 1.0))
+                    similarity[a - first, q] = np.float32(common / (common + shrink) * min(dot / length, 1.0))
 
-    return _compared
+    return _compare
 
 
 @kernel(
@@ -188,7 +196,10 @@ def _compared(measure: int):
     reads="i8[::1] i4[::1] f4[::1] i4[::1] i8[::1]",
 )
 def _fill_lists():
-    """Each row in turn (`order`) to the lists of its columns, until they are full; `next_` starts at `list_start`."""
+    """Append the entries of each row, in the order of `order`, to the lists of their columns until these are full.
+
+    Writes `place`, `list_value` and `next_`, the end of each list so far, which starts as `list_start`.
+    """
 
     def _fill_lists(place, list_value, next_, start, columns, values, order, list_start):
         for t in range(order.shape[0]):
@@ -205,15 +216,24 @@ def _fill_lists():
 
 @dataclass(frozen=True, eq=False)
 class ColumnLists:
-    """Rows by the columns they have, the fullest rows first.
+    """Lists of the entries of each column, in a common order of the rows: those with the most entries first.
 
-        start (n_columns + 1,) int64: where each column's list begins
-        place (n,) int32: the number of a row in this order    values (n,) float32
-        row_of (n_rows,) int32: the row of each place
-        norm (n_rows,) float32, size (n_rows,) int32: its squared length, its number of entries
-        sampled: whether a column was longer than its list
-
-    A column that no row has is an empty list.
+    Attributes
+    ----------
+    start : ndarray of shape (n_columns + 1,), int64
+        The list of column c holds the entries from start[c] to start[c + 1] - 1. It may be empty.
+    place : ndarray of shape (n,), int32
+        The position of an entry's row in the common order.
+    values : ndarray of shape (n,), float32
+        The value of each entry.
+    row_of : ndarray of shape (n_rows,), int32
+        The row number at each position.
+    norm : ndarray of shape (n_rows,), float32
+        The squared length of the row at each position.
+    size : ndarray of shape (n_rows,), int32
+        The number of entries of the row at each position.
+    sampled : bool
+        Whether a column has more entries than its list.
     """
 
     start: Int64
@@ -226,23 +246,51 @@ class ColumnLists:
 
     @classmethod
     def of(cls, rows: SparseRows, n_columns: int, *, longest: int) -> ColumnLists:
-        """The lists of `rows` (their weights are not looked at), each of at most `longest` rows."""
+        """Create the lists of a matrix.
+
+        Parameters
+        ----------
+        rows : SparseRows
+            The matrix; its weights are ignored.
+        n_columns : int
+            The number of columns.
+        longest : int
+            The largest number of entries of a list.
+
+        Returns
+        -------
+        ColumnLists
+        """
         counts = rows.counts
         order = np.argsort(-counts, kind="stable").astype(np.int32)
-        whole = rows.column_counts(n_columns)
-        kept = np.minimum(whole, longest)
-        start = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept, dtype=np.int64)])
+        column_counts = rows.column_counts(n_columns)
+        lengths = np.minimum(column_counts, longest)
+        start = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
         place, values = np.empty(start[-1], np.int32), np.empty(start[-1], np.float32)
         _fill_lists()(place, values, start[:-1].copy(), rows.start, rows.columns, rows.values, order, start)
         size = counts[order].astype(np.int32)
-        return cls(start, place, values, order, _squares(rows)[order], size, bool((whole > longest).any()))
+        return cls(start, place, values, order, _squares(rows)[order], size, bool((column_counts > longest).any()))
 
 
 def transposed(rows: SparseRows, n_columns: int) -> SparseRows:
-    """Columns as rows; weights are left behind.
+    """Return the transpose of a sparse matrix, without its weights.
 
-    >>> turned = transposed(SparseRows.of(rows=[0, 1, 1], columns=[1, 0, 1], values=[5, 3, 4], n_rows=2), 2)
-    >>> turned.row(1).columns.tolist(), turned.row(1).values.tolist()
+    Parameters
+    ----------
+    rows : SparseRows
+        The matrix.
+    n_columns : int
+        The number of its columns.
+
+    Returns
+    -------
+    SparseRows
+        A matrix of `n_columns` rows.
+
+    Examples
+    --------
+    >>> columns = transposed(SparseRows.of(rows=[0, 1, 1], columns=[1, 0, 1], values=[5, 3, 4], n_rows=2), 2)
+    >>> columns.row(1).columns.tolist(), columns.row(1).values.tolist()
     ([0, 1], [5.0, 4.0])
     """
     counts = rows.column_counts(n_columns)
@@ -263,74 +311,100 @@ def nearest(
     shrink: float,
     itself: Int32 | None = None,
 ) -> tuple[Int32, Float32]:
-    """The n rows of `others` (of which `lists` was made) most similar to each of `rows`, best first, ties by row.
+    """Find the n most similar rows of another matrix for each row, best first, ties by row number.
 
-    Left out is whoever has no entry that the row lacks: it has nothing to tell (nor has a row to itself). Where
-    `itself` (n_rows,) int32 is given, only that row is left out. Weights are not looked at. Where similarities tie at
-    the end of the n, all of these are left out, so that no row number decides; unless nothing else remained.
-    Returns row numbers (n_rows, n) int32, -1 where there is none, and similarities (n_rows, n) float32, 0 there.
+    Parameters
+    ----------
+    rows : SparseRows
+        The rows whose neighbors are searched. Weights are ignored, in `others` too.
+    lists : ColumnLists
+        The column lists of `others`.
+    others : SparseRows
+        The candidates.
+    measure : {PEARSON, COSINE, JACCARD}
+        The similarity.
+    n : int
+        The largest number of neighbors of a row.
+    shrink : float
+        The shrinkage of similarities that are based on few common columns.
+    itself : ndarray of shape (n_rows,), int32, or None, default None
+        The candidate to skip for each row, -1 for none. None skips the candidates whose columns are all in the row:
+        they add no information, and the row itself is one of them.
 
+    Returns
+    -------
+    neighbors : ndarray of shape (n_rows, n), int32
+        Row numbers of `others`, -1 where there are fewer than n. If similarities tie at the end of the n, all tied
+        candidates are left out, so that row numbers decide nothing, unless no neighbor would remain.
+    similarity : ndarray of shape (n_rows, n), float32
+        Their similarities, 0 where there are fewer than n.
+
+    Notes
+    -----
+    See the equations of this module.
+
+    Examples
+    --------
     >>> rows = SparseRows.of(rows=[0, 0, 1, 1, 1], columns=[0, 1, 0, 1, 2], values=[1] * 5, n_rows=2)
     >>> lists = ColumnLists.of(rows, 3, longest=2)
-    >>> near, how = nearest(rows, lists, rows, measure=COSINE, n=1, shrink=0)
-    >>> near[:, 0], how[:, 0].round(2)                     # row 0 has nothing that row 1 lacks
+    >>> neighbors, similarity = nearest(rows, lists, rows, measure=COSINE, n=1, shrink=0)
+    >>> neighbors[:, 0], similarity[:, 0].round(2)         # row 1 has all columns of row 0
     (array([ 1, -1], dtype=int32), array([0.82, 0.  ], dtype=float32))
     """
-    rows, lists, others, norm = _in_range(rows, lists, others)
-    found = np.full((len(rows), n), -1, np.int32)
-    likeness = np.zeros((len(rows), n), np.float32)
+    rows, lists, others, norm = _rescale(rows, lists, others)
+    neighbors = np.full((len(rows), n), -1, np.int32)
+    similarity = np.zeros((len(rows), n), np.float32)
     size = lists.size if itself is None else np.full(len(lists.size), np.iinfo(np.int32).max, np.int32)
-    own = np.full(len(rows), -1, np.int32) if itself is None else itself
+    excluded = np.full(len(rows), -1, np.int32) if itself is None else itself
     other_norm = np.empty(len(lists.row_of), np.float32)
     other_norm[lists.row_of] = lists.norm
     width = max(n * CANDIDATES if lists.sampled else n, n + 1)
-    wanted = np.float32(shrink)
+    shrink32 = np.float32(shrink)
     plain = measure != PEARSON and bool((rows.values == 1).all() and (lists.values == 1).all())
 
-    def block(cut: tuple[int, int]) -> None:
-        near = np.full((cut[1] - cut[0], width), NOBODY, np.int32)
-        how = np.zeros(near.shape, np.float32)
+    def search(cut: tuple[int, int]) -> None:
+        candidates = np.full((cut[1] - cut[0], width), NO_ROW, np.int32)
+        s = np.zeros(candidates.shape, np.float32)
         _nearest(measure, int(plain))(
-            near, how,
+            candidates, s,
             rows.start, rows.columns, rows.values, norm, lists.start, lists.place, lists.values,
-            lists.row_of, lists.norm, size, own, *cut, wanted,
+            lists.row_of, lists.norm, size, excluded, *cut, shrink32,
         )  # fmt: skip
-        near[how <= 0] = -1
+        candidates[s <= 0] = -1
         if lists.sampled:
-            _compared(measure)(
-                how, near,
+            _compare(measure)(
+                s, candidates,
                 rows.start, rows.columns, rows.values, norm, others.start, others.columns, others.values, other_norm,
-                *cut, wanted,
+                *cut, shrink32,
             )  # fmt: skip
-        order = np.lexsort((near, -how), axis=1)[:, : n + 1]
-        topk_heap = np.take_along_axis(how, order, axis=1)
-        tied = topk_heap[:, :n] <= topk_heap[:, n:] * np.float32(1 + TIED)
+        order = np.lexsort((candidates, -s), axis=1)[:, : n + 1]
+        best = np.take_along_axis(s, order, axis=1)
+        tied = best[:, :n] <= best[:, n:] * np.float32(1 + TIED)
         tied[tied.all(axis=1)] = False
-        there = slice(*cut)
-        likeness[there] = np.where(tied, np.float32(0), topk_heap[:, :n])
-        found[there] = np.take_along_axis(near, order[:, :n], axis=1)
+        part = slice(*cut)
+        similarity[part] = np.where(tied, np.float32(0), best[:, :n])
+        neighbors[part] = np.take_along_axis(candidates, order[:, :n], axis=1)
 
-    for_each(block, row_blocks(rows.start))
-    found[likeness <= 0] = -1
-    return found, likeness
+    for_each(search, row_blocks(rows.start))
+    neighbors[similarity <= 0] = -1
+    return neighbors, similarity
 
 
-def _in_range(
+def _rescale(
     rows: SparseRows, lists: ColumnLists, others: SparseRows
 ) -> tuple[SparseRows, ColumnLists, SparseRows, Float32]:  # fmt: skip
-    """All values times one power of two where products of squared lengths would leave the range of float32; and the
-    squared length of each row.
+    """Scale all values by a power of two if products of squared lengths would overflow or underflow float32.
 
-    Similarities do not change by it, and values are usually as they are.
+    Also returns the squared length of each row. Similarities do not change, and most data needs no scaling.
     """
     norm = _squares(rows)
     largest = max(float(norm.max(initial=0)), float(lists.norm.max(initial=0)))
     if 1e-6 <= largest <= 1e18 or largest == 0:
         return rows, lists, others, norm
-    times = np.float32(np.exp2(np.round(15 - np.log2(largest) / 2)))
-    scaled = replace(lists, values=lists.values * times, norm=lists.norm * times * times)
-    rows, others = replace(rows, values=rows.values * times), replace(others, values=others.values * times)
-    return rows, scaled, others, norm * times * times
+    factor = np.float32(np.exp2(np.round(15 - np.log2(largest) / 2)))
+    scaled = replace(lists, values=lists.values * factor, norm=lists.norm * factor * factor)
+    rows, others = replace(rows, values=rows.values * factor), replace(others, values=others.values * factor)
+    return rows, scaled, others, norm * factor * factor
 
 
 def _squares(rows: SparseRows) -> Float32:

@@ -1,8 +1,9 @@
-"""The equations of many half-steps, apart from solving them: what is summed can be taken away again.
+"""Normal equations of many rows, built separately from solving them, so that entries can be removed by subtraction.
 
     A_r = sum_j c_j f_j f_j'        b_r = sum_j c_j t_j f_j        (see `kernels.ridge`)
 
-Without some of a row's entries they are A_r - A'_r and b_r - b'_r, with A', b' of those entries alone.
+Without some of the entries of row r, the equations are A_r - A'_r and b_r - b'_r, where A' and b' are the sums over
+those entries alone.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from cofactor.kernels.sparse import SparseRows
 
 __all__ = ["equations", "solved_each"]
 
-RUN = 64
-"""Rows that one thread solves at a time."""
+ROWS_PER_TASK = 64
+"""The number of rows that a thread solves at once."""
 
 
 @kernel(
@@ -26,7 +27,10 @@ RUN = 64
     numbers="i8 i8",
 )
 def add_equations(width: int):
-    """Rows first..last-1: A (n_rows, width, width) += sum_j c f f', b (n_rows, width) += sum_j c t f."""
+    """Add sum_j c f f' to `A` (n_rows, width, width) and sum_j c t f to `b` (n_rows, width), in rows first..last-1.
+
+    Reads the entries (`start`, `columns`, `targets` t, `confidence` c) and `features` f (n_columns, width).
+    """
 
     def add_equations(A, b, start, columns, targets, confidence, features, first, last):
         for row in range(first, last):
@@ -42,10 +46,30 @@ def add_equations(width: int):
 
 
 def equations(rows: SparseRows, targets: Float32, confidence: Float32, features: Float32) -> tuple[Float64, Float64]:
-    """A (n_rows, width, width) and b (n_rows, width) float64 of the rows' entries; zeros for an empty row.
+    """Build the normal equations of each row.
 
-    targets, confidence (n,) float32: of each entry; features (n_columns, width) float32.
+    Parameters
+    ----------
+    rows : SparseRows
+        The entries; their values and weights are ignored.
+    targets, confidence : ndarray of shape (n,), float32
+        t and c of each entry.
+    features : ndarray of shape (n_columns, width), float32
+        The feature vector f of each column.
 
+    Returns
+    -------
+    A : ndarray of shape (n_rows, width, width), float64
+        0 for an empty row.
+    b : ndarray of shape (n_rows, width), float64
+        0 for an empty row.
+
+    Notes
+    -----
+    See the equations of this module.
+
+    Examples
+    --------
     >>> rows = SparseRows.of(rows=[0, 0], columns=[0, 1], values=[4, 5], n_rows=1)
     >>> A, b = equations(rows, rows.values, np.ones(2, np.float32), np.float32([[1], [2]]))
     >>> A.tolist(), b.tolist()                                               # 1 + 4, and 4 * 1 + 5 * 2
@@ -62,16 +86,35 @@ def equations(rows: SparseRows, targets: Float32, confidence: Float32, features:
 
 @one_thread_blas()
 def solved_each(A: Float64, b: Float64) -> Float64:
-    """x_r with A_r x_r = b_r of every row: (n_rows, width) float64. Raises LinAlgError where an A_r is singular.
+    """Solve A_r x_r = b_r for each row.
 
+    Parameters
+    ----------
+    A : ndarray of shape (n_rows, width, width), float64
+        n_rows may be 0.
+    b : ndarray of shape (n_rows, width), float64
+        The right-hand sides.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, width), float64
+        x.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If an A_r is singular.
+
+    Examples
+    --------
     >>> solved_each(np.array([[[5.0]]]), np.array([[14.0]])).tolist()
     [[2.8]]
     """
     x = np.empty_like(b)
 
-    def run(first: int) -> None:
-        part = slice(first, first + RUN)
+    def solve(first: int) -> None:
+        part = slice(first, first + ROWS_PER_TASK)
         x[part] = np.linalg.solve(A[part], b[part, :, None])[..., 0]
 
-    for_each(run, range(0, len(b), RUN))
+    for_each(solve, range(0, len(b), ROWS_PER_TASK))
     return x

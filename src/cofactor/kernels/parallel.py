@@ -1,6 +1,7 @@
-"""Our own fan-out: kernels release the interpreter lock and run over row blocks on a few threads.
+"""Thread pool for kernels, which release the interpreter lock and run over blocks of rows.
 
-Blocks are cut by the data, never by the number of threads, so any number of threads gives the same bits.
+The blocks depend on the data, never on the number of threads, so that the results are the same to the last bit for any
+number of threads.
 """
 
 from __future__ import annotations
@@ -35,27 +36,27 @@ __all__ = [
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-MOST_THREADS = 1024
-"""The most threads that `threads` takes."""
+MAX_THREADS = 1024
+"""The largest number of threads."""
 
-_chosen: ContextVar[int | None] = ContextVar("cofactor_threads", default=None)
-_working = threading.local()
-"""`on`: whether the thread is inside a call of `for_each`."""
+_thread_limit: ContextVar[int | None] = ContextVar("cofactor_threads", default=None)
+_thread_state = threading.local()
+"""`in_task` is true while the thread runs tasks of `for_each`."""
 
 
 def thread_count() -> int:
-    """Return how many threads kernels use.
+    """Return the number of threads that kernels use.
 
     Returns
     -------
     int
-        `threads(n)`; else `$COFACTOR_THREADS`; else the number of cores that this process may use, which the CPU quota
-        of a container can lower.
+        The n of `threads(n)`, else `$COFACTOR_THREADS`, else the number of cores that this process may use, limited by
+        the CPU quota of the container.
 
     Raises
     ------
     ParameterError
-        Where the variable is no whole number from 1 on.
+        If `$COFACTOR_THREADS` is not a whole number from 1 on.
 
     Examples
     --------
@@ -63,8 +64,8 @@ def thread_count() -> int:
     ...     thread_count()
     3
     """
-    if (chosen := _chosen.get()) is not None:
-        return chosen
+    if (limit := _thread_limit.get()) is not None:
+        return limit
     if text := os.environ.get("COFACTOR_THREADS"):
         if not (text.isascii() and text.isdigit()) or int(text) < 1:
             raise ParameterError(f"COFACTOR_THREADS must be a whole number from 1 on, not {text!r}")
@@ -80,18 +81,18 @@ def cpu_quota(root: Path) -> float | None:
     Parameters
     ----------
     root : Path
-        The folder that holds `proc` and `sys`: `/` outside tests.
+        The folder that holds `proc` and `sys`: `/` except in tests.
 
     Returns
     -------
     float or None
-        The smallest quota of the group and the groups that it is part of; None without one, and on systems without
+        The smallest quota of the group and of its parent groups; None if there is no quota, and on systems without
         control groups.
 
     Notes
     -----
-    Version 2 keeps "quota period" in `cpu.max`, version 1 two files in the folder of the controller `cpu`; both in
-    microseconds.
+    Version 2 stores "quota period" in `cpu.max`. Version 1 stores them in two files in the folder of the controller
+    `cpu`. Both are in microseconds.
 
     Examples
     --------
@@ -114,6 +115,7 @@ def cpu_quota(root: Path) -> float | None:
 
 
 def _quota_of(folder: Path) -> float | None:
+    """Return the CPU quota of one control group, in cores, or None."""
     for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
         try:
             quota, period = " ".join((folder / name).read_text() for name in names).split()
@@ -131,48 +133,77 @@ def _own_quota() -> float | None:
 
 @contextmanager
 def threads(n: int) -> Iterator[None]:
-    """Use n threads inside a `with` block. Results do not depend on n, to the last bit.
+    """Use n threads inside a `with` block; results do not depend on n, to the last bit.
 
-    Without it, `$COFACTOR_THREADS` of them, else one for each core we may use. The innermost block counts; another
-    thread of the caller's own is not in it. Raises ParameterError unless n is a whole number from 1 to 1024.
+    Parameters
+    ----------
+    n : int
+        The number of threads, from 1 to 1024.
 
+    Raises
+    ------
+    ParameterError
+        Unless n is a whole number from 1 to 1024.
+
+    Notes
+    -----
+    Outside such a block, the number of threads is `$COFACTOR_THREADS`, else the number of cores that this process may
+    use. The innermost block counts. The limit applies to the thread that enters the block, not to other threads of the
+    caller.
+
+    Examples
+    --------
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
     >>> with cofactor.threads(1):
-    ...     one = cofactor.BiasedMF(factors=2).fit(ratings)
+    ...     sequential = cofactor.BiasedMF(factors=2).fit(ratings)
     >>> with cofactor.threads(2):
-    ...     two = cofactor.BiasedMF(factors=2).fit(ratings)
-    >>> bool((one.item_factors == two.item_factors).all())
+    ...     parallel = cofactor.BiasedMF(factors=2).fit(ratings)
+    >>> bool((sequential.item_factors == parallel.item_factors).all())
     True
     """
-    token = _chosen.set(checks.whole_number("n", n, low=1, high=MOST_THREADS))
+    token = _thread_limit.set(checks.whole_number("n", n, low=1, high=MAX_THREADS))
     try:
         yield
     finally:
-        _chosen.reset(token)
+        _thread_limit.reset(token)
 
 
 def for_each(task: Callable[[Task], None], arguments: Iterable[Task]) -> None:
-    """Call `task` once per argument, on `thread_count()` threads; the first error is raised.
+    """Call a function once per argument, on `thread_count()` threads.
 
-    The calling thread works too. Threads draw the next argument when they are free. No arguments: nothing happens. A
-    call inside a task runs on the thread of that task. Tasks that use BLAS need `one_thread_blas` around the call.
+    Parameters
+    ----------
+    task : callable
+        The function; what it returns is ignored.
+    arguments : iterable
+        The arguments; there may be none.
+
+    Raises
+    ------
+    Exception
+        An error that a call raises.
+
+    Notes
+    -----
+    The calling thread is one of the threads. A thread that is free takes the next argument. A call of `for_each` inside
+    a task runs on the thread of that task. Tasks that use BLAS need `one_thread_blas` around the call.
     """
-    waiting = list(arguments)
-    if not waiting or getattr(_working, "on", False):
-        for argument in waiting:
+    pending = list(arguments)
+    if not pending or getattr(_thread_state, "in_task", False):
+        for argument in pending:
             task(argument)
         return
-    workers = min(thread_count(), len(waiting))
-    queue = iter(waiting)  # list iterators hand out each element once, also across threads
+    workers = min(thread_count(), len(pending))
+    queue = iter(pending)  # an iterator of a list returns each element once, across threads too
 
     def work() -> None:
-        _working.on = True
+        _thread_state.in_task = True
         try:
             for argument in queue:
                 task(argument)
         finally:
-            _working.on = False
+            _thread_state.in_task = False
 
     helpers = [_pool(workers - 1).submit(work) for _ in range(workers - 1)]
     try:
@@ -183,19 +214,33 @@ def for_each(task: Callable[[Task], None], arguments: Iterable[Task]) -> None:
 
 
 def results_of(task: Callable[[Task], Result], arguments: Iterable[Task]) -> list[Result]:
-    """As `for_each`, and what each call returned, in the order of the arguments.
+    """Call a function once per argument, like `for_each`, and return the results.
 
+    Parameters
+    ----------
+    task : callable
+        The function.
+    arguments : iterable
+        The arguments; there may be none.
+
+    Returns
+    -------
+    list
+        What each call returned, in the order of the arguments.
+
+    Examples
+    --------
     >>> results_of(abs, [-1, 2, -3])
     [1, 2, 3]
     """
-    given = list(arguments)
+    inputs = list(arguments)
     results: dict[int, Result] = {}
 
-    def one(at: int) -> None:
-        results[at] = task(given[at])
+    def run(index: int) -> None:
+        results[index] = task(inputs[index])
 
-    for_each(one, range(len(given)))
-    return [results[at] for at in range(len(given))]
+    for_each(run, range(len(inputs)))
+    return [results[index] for index in range(len(inputs))]
 
 
 @cache
@@ -208,30 +253,44 @@ if hasattr(os, "register_at_fork"):
 
 
 def row_blocks(start: Int64, *, entries: int = 1 << 16, rows: int = 1 << 12) -> list[tuple[int, int]]:
-    """Cut rows into runs of at most about `entries` entries and `rows` rows, by the data alone.
+    """Cut rows into blocks of about equal work.
 
-    start: (n_rows + 1,) int64, as in SparseRows. Returns (first, last) with last exclusive; [] for no rows.
+    Parameters
+    ----------
+    start : ndarray of shape (n_rows + 1,), int64
+        The first entry of each row, as in `SparseRows`.
+    entries : int, default 65536
+        The largest number of entries of a block, except that a block has at least one row.
+    rows : int, default 4096
+        The largest number of rows of a block.
 
+    Returns
+    -------
+    list of tuple of int
+        (first, last) of each block, last exclusive; empty if there are no rows.
+
+    Examples
+    --------
     >>> row_blocks(np.array([0, 3, 4, 9, 10]), entries=5)
     [(0, 2), (2, 3), (3, 4)]
     """
     n_rows = len(start) - 1
     cuts, first = [], 0
     while first < n_rows:
-        full = int(np.searchsorted(start, start[first] + entries, side="right")) - 1
-        last = min(max(full, first + 1), first + rows, n_rows)
+        end = int(np.searchsorted(start, start[first] + entries, side="right")) - 1
+        last = min(max(end, first + 1), first + rows, n_rows)
         cuts.append((first, last))
         first = last
     return cuts
 
 
 class SharedLimit:
-    """A limit on something that the whole process shares: set by the first that needs it, lifted by the last.
+    """A limit on a resource of the whole process, shared by threads: the first user sets it and the last one lifts it.
 
     Parameters
     ----------
     limit : callable
-        Sets the limit and returns a function that restores what was before.
+        Sets the limit and returns a function that restores the previous state.
 
     Examples
     --------
@@ -254,7 +313,7 @@ class SharedLimit:
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Keep the limit inside a `with` block, or inside the function that this decorates."""
+        """Apply the limit inside a `with` block, or as a decorator inside a function."""
         with self._lock:
             if self._restore is None:
                 self._restore = self._limit()
@@ -269,7 +328,7 @@ class SharedLimit:
                     restore()
 
     def _in_child(self) -> None:
-        """A child made by fork has none of the parent's other threads, which would lift the limit."""
+        """Lift the limit in a forked child, which lacks the threads of the parent that would lift it."""
         self._lock = threading.Lock()
         if self._restore is not None:
             restore, self._restore, self._users = self._restore, None, 0
@@ -278,21 +337,22 @@ class SharedLimit:
 
 @cache
 def _blas_libraries() -> list[Any]:
-    """NumPy's BLAS, as threadpoolctl sees it; to find it takes milliseconds."""
+    """Return the BLAS libraries of this process; cached, since threadpoolctl takes milliseconds to find them."""
     from threadpoolctl import ThreadpoolController
 
     return [library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"]
 
 
 def _setter(library: Any) -> Callable[[int], None]:
-    """What sets the library's threads from any thread: newer versions of threadpoolctl obey only one thread."""
+    """Return the function that sets a library's threads for the process; newer threadpoolctl sets them for a thread."""
     setter: Callable[[int], None] = getattr(library, "_real_set_num_threads", library.set_num_threads)
     return setter
 
 
 def _limit_blas() -> Callable[[], None]:
-    before = [(library, library.num_threads) for library in _blas_libraries()]
-    limited = [(_setter(library), n) for library, n in before if n != 1]
+    """Set BLAS to a single thread and return the function that restores the previous numbers of threads."""
+    previous = [(library, library.num_threads) for library in _blas_libraries()]
+    limited = [(_setter(library), n) for library, n in previous if n != 1]
     for set_threads, _ in limited:
         set_threads(1)
 
@@ -304,4 +364,4 @@ def _limit_blas() -> Callable[[], None]:
 
 
 one_thread_blas = SharedLimit(_limit_blas)
-"""BLAS on a single thread inside a `with` block: its results depend on its threads, and kernels fan out themselves."""
+"""Run BLAS on a single thread inside a `with` block: its results depend on its threads, and kernels use threads too."""

@@ -1,4 +1,4 @@
-"""The slow twin of every kernel, in NumPy and float64: what a kernel computes, without how it is made fast."""
+"""Reference implementations of all kernels in NumPy and float64: slow and simple, for tests to compare with."""
 
 from __future__ import annotations
 
@@ -38,53 +38,124 @@ __all__ = [
 
 
 def row_system(entries: SparseRows, row: int, penalty: float, side: Side) -> tuple[Float64, Float64, float]:
-    """A (width, width), b (width,) and sum_j c t^2 of one row's ridge regression; see `kernels.ridge`."""
-    own = slice(entries.start[row], entries.start[row + 1])
-    f = side.features[entries.columns[own]].astype(np.float64)
-    value = entries.values[own].astype(np.float64)
-    weight = np.ones(len(value)) if entries.weights is None else entries.weights[own].astype(np.float64)
+    """Build the ridge regression of one row; see `kernels.ridge`.
+
+    Parameters
+    ----------
+    entries : SparseRows
+        The entries of all rows.
+    row : int
+        The row number.
+    penalty : float
+        The penalty of the row.
+    side : Side
+        The fixed side.
+
+    Returns
+    -------
+    A : ndarray of shape (width, width), float64
+        The matrix.
+    b : ndarray of shape (width,), float64
+        The right-hand side.
+    float
+        sum_j c t^2.
+    """
+    part = slice(entries.start[row], entries.start[row + 1])
+    f = side.features[entries.columns[part]].astype(np.float64)
+    value = entries.values[part].astype(np.float64)
+    weight = np.ones(len(value)) if entries.weights is None else entries.weights[part].astype(np.float64)
     events = side.kind == EVENTS
     c: Float64 = np.abs(value) if events else weight
-    t: Float64 = (value > 0).astype(np.float64) if events else value - side.offset[entries.columns[own]]
+    t: Float64 = (value > 0).astype(np.float64) if events else value - side.offset[entries.columns[part]]
     diagonal = penalty * side.shape.astype(np.float64) + side.precision
-    blanks = side.gram.astype(np.float64) if side.kind == EVENTS else 0.0
-    A = blanks + f.T @ (c[:, None] * f) + np.diag(diagonal)
+    G = side.gram.astype(np.float64) if side.kind == EVENTS else 0.0
+    A = G + f.T @ (c[:, None] * f) + np.diag(diagonal)
     b = f.T @ (c * t) + side.precision * side.prior[row if len(side.prior) > 1 else 0].astype(np.float64)
     return A, b, float(c @ t**2)
 
 
 def exact_row(entries: SparseRows, row: int, penalty: float, side: Side) -> Float64:
-    """The minimizer of one row's ridge regression: A^-1 b, (width,)."""
+    """Return the minimizer A^-1 b of the ridge regression of one row.
+
+    Parameters
+    ----------
+    entries, row, penalty, side
+        As in `row_system`.
+
+    Returns
+    -------
+    ndarray of shape (width,), float64
+    """
     A, b, _ = row_system(entries, row, penalty, side)
     solution: Float64 = np.linalg.solve(A, b).astype(np.float64)
     return solution
 
 
 def improved_row(x: Float32, entries: SparseRows, row: int, penalty: float, side: Side, *, steps: int) -> Float64:
-    """One row after `steps` steps of conjugate gradient from x (Hestenes & Stiefel 1952): (width,)."""
+    """Improve one row by steps of conjugate gradient.
+
+    Parameters
+    ----------
+    x : ndarray of shape (width,), float32
+        The start.
+    entries, row, penalty, side
+        As in `row_system`.
+    steps : int
+        The number of steps.
+
+    Returns
+    -------
+    ndarray of shape (width,), float64
+
+    References
+    ----------
+    Hestenes & Stiefel 1952.
+    """
     A, b, _ = row_system(entries, row, penalty, side)
-    at = x.astype(np.float64)
-    r = b - A @ at
+    solution = x.astype(np.float64)
+    r = b - A @ solution
     p = r.copy()
     for _ in range(steps):
         if r @ r < 1e-20:
             break
         step = (r @ r) / (p @ A @ p)
-        at = at + step * p
+        solution = solution + step * p
         r_next = r - step * (A @ p)
         p = r_next + (r_next @ r_next) / (r @ r) * p
         r = r_next
-    return at
+    return solution
 
 
 def gram(features: Float32) -> Float64:
-    """F' F: (width, width)."""
-    wide = features.astype(np.float64)
-    return wide.T @ wide
+    """Return F' F.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n, width), float32
+        F.
+
+    Returns
+    -------
+    ndarray of shape (width, width), float64
+    """
+    F = features.astype(np.float64)
+    return F.T @ F
 
 
 def pair_dots(P: Float32, Q: Float32, u: Int32, i: Int32) -> Float64:
-    """P[u] . Q[i] for every pair: (n,)."""
+    """Return P[u] . Q[i] of each pair.
+
+    Parameters
+    ----------
+    P, Q : ndarray of shape (n_users, width) and (n_items, width), float32
+        User factors and item factors.
+    u, i : ndarray of shape (n,), int32
+        The pairs.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+    """
     dots: Float64 = np.einsum("td,td->t", P[u].astype(np.float64), Q[i].astype(np.float64))
     return dots
 
@@ -92,14 +163,30 @@ def pair_dots(P: Float32, Q: Float32, u: Int32, i: Int32) -> Float64:
 def history_terms(
     Y: Float64, E: Float64, start: Int64, rows: Int32, scale: Float32, own: Float32, vectors: Float32, noise: Float32
 ) -> None:
-    """Every row of Y (n_columns, width) drawn in turn, E (n_rows, width) following; see `kernels.gibbs`."""
+    """Draw each row of Y in turn and update E; see `kernels.gibbs`.
+
+    Parameters
+    ----------
+    Y : ndarray of shape (n_columns, width), float64
+        Written.
+    E : ndarray of shape (n_rows, width), float64
+        Updated in place.
+    start, rows : ndarray of shape (n_columns + 1,), int64, and (n,), int32
+        The rows that have each column.
+    scale : ndarray of shape (n_rows,), float32
+        h.
+    own, vectors : ndarray of shape (width,), float32
+        The precisions k and m.
+    noise : ndarray of shape (n_columns, width), float32
+        Standard normal draws.
+    """
     for j in range(len(Y)):
-        having = rows[start[j] : start[j + 1]]
-        h = scale[having].astype(np.float64)
+        raters = rows[start[j] : start[j + 1]]
+        h = scale[raters].astype(np.float64)
         precision = own + vectors * (h @ h)
-        drawn = vectors * (h @ E[having] + (h @ h) * Y[j]) / precision + noise[j] / np.sqrt(precision)
-        E[having] -= h[:, None] * (drawn - Y[j])
-        Y[j] = drawn
+        sample = vectors * (h @ E[raters] + (h @ h) * Y[j]) / precision + noise[j] / np.sqrt(precision)
+        E[raters] -= h[:, None] * (sample - Y[j])
+        Y[j] = sample
 
 
 def sgd_updates(
@@ -107,7 +194,26 @@ def sgd_updates(
     u: Int32, i: Int32, values: Float32, weights: Float32,
     *, mean: float, low: float, span: float, learning_rate: float, bias_rate: float, l2: float, l2_bias: float,
 ) -> float:  # fmt: skip
-    """One update for each rating, in their order, written into P, Q and the biases; returns sum w (r - y)^2."""
+    """Make one SGD update for each rating, in order; see `kernels.sgd`.
+
+    Parameters
+    ----------
+    P, Q : ndarray of shape (n_users, width) and (n_items, width), float64
+        User factors and item factors; updated in place.
+    user_bias, item_bias : ndarray of shape (n_users,) and (n_items,), float64
+        Biases; updated in place.
+    u, i : ndarray of shape (n,), int32
+        The user and the item of each rating.
+    values, weights : ndarray of shape (n,), float32
+        The ratings and their weights; weights of shape (0,) are all 1.
+    mean, low, span, learning_rate, bias_rate, l2, l2_bias : float
+        As in `kernels.sgd`.
+
+    Returns
+    -------
+    float
+        The sum of w (r - y)^2, each before its update.
+    """
     total = 0.0
     w = np.ones(len(u)) if len(weights) == 0 else weights.astype(np.float64)
     for t, (a, b) in enumerate(zip(u, i, strict=True)):
@@ -117,15 +223,15 @@ def sgd_updates(
             sigmoid = 1 / (1 + np.exp(-x))
             y, slope = low + span * sigmoid, span * sigmoid * (1 - sigmoid)
         total += float(w[t] * (values[t] - y) ** 2)
-        pull = 2 * w[t] * (values[t] - y) * slope
+        delta = 2 * w[t] * (values[t] - y) * slope
         if len(weights):
-            steepest = span / 4 if span > 0 else 1.0
-            pull /= max(1.0, learning_rate * 2 * w[t] * steepest**2 * (P[a] @ P[a] + Q[b] @ Q[b] + 2))
-        user_bias[a] += bias_rate * (pull - 2 * l2_bias * user_bias[a])
-        item_bias[b] += bias_rate * (pull - 2 * l2_bias * item_bias[b])
+            max_slope = span / 4 if span > 0 else 1.0
+            delta /= max(1.0, learning_rate * 2 * w[t] * max_slope**2 * (P[a] @ P[a] + Q[b] @ Q[b] + 2))
+        user_bias[a] += bias_rate * (delta - 2 * l2_bias * user_bias[a])
+        item_bias[b] += bias_rate * (delta - 2 * l2_bias * item_bias[b])
         p, q = P[a].copy(), Q[b].copy()
-        P[a] += learning_rate * (pull * q - 2 * l2 * p)
-        Q[b] += learning_rate * (pull * p - 2 * l2 * q)
+        P[a] += learning_rate * (delta * q - 2 * l2 * p)
+        Q[b] += learning_rate * (delta * p - 2 * l2 * q)
     return total
 
 
@@ -139,7 +245,28 @@ def top_items(
     seen: Int32,
     allowed: Bool,
 ) -> tuple[Int64, Float64]:
-    """The n best items of each user from the whole matrix of scores, rows and scores (n_users, n); ties by row."""
+    """Rank the items of each user by a full matrix of scores.
+
+    Parameters
+    ----------
+    user_factors, item_factors : ndarray of shape (n_users, width) and (n_items, width), float32
+        User factors and item factors.
+    bias : ndarray of shape (n_items,), float32
+        Item biases.
+    n : int
+        The length of a list.
+    seen_start, seen : ndarray of shape (n_users + 1,), int64, and (n_seen,), int32
+        The items to leave out for each user.
+    allowed : ndarray of shape (n_items,), bool
+        The items that may be listed; of shape (0,) if all may.
+
+    Returns
+    -------
+    rows : ndarray of shape (n_users, n), int64
+        Item rows, best first, ties by row; -1 where there are fewer than n.
+    scores : ndarray of shape (n_users, n), float64
+        Their scores, -inf where there are fewer than n.
+    """
     scores = user_factors.astype(np.float64) @ item_factors.astype(np.float64).T + bias
     owners = np.repeat(np.arange(len(user_factors)), np.diff(seen_start))
     scores[owners, seen[seen_start[0] : seen_start[-1]]] = -np.inf
@@ -151,7 +278,20 @@ def top_items(
 
 
 def mixture_cdf(means: Float64, sds: Float64, x: Float64) -> Float64:
-    """F_r(x_rj) = 1/S sum_s Phi((x_rj - mean_rs) / sd_rs): (n, points), for x (n, points)."""
+    """Return the distribution function of each mixture of normals.
+
+    Parameters
+    ----------
+    means, sds : ndarray of shape (n, S), float64
+        The components of each mixture.
+    x : ndarray of shape (n, m), float64
+        The points of each mixture.
+
+    Returns
+    -------
+    ndarray of shape (n, m), float64
+        F_r(x_rj) = 1/S sum_s Phi((x_rj - mean_rs) / sd_rs).
+    """
     z = (x[:, :, None] - means[:, None, :]) / sds[:, None, :]
     erf: Float64 = np.vectorize(math.erf, otypes=[np.float64])(z / math.sqrt(2))
     cdf: Float64 = ((1 + erf) / 2).mean(axis=2)
@@ -159,18 +299,44 @@ def mixture_cdf(means: Float64, sds: Float64, x: Float64) -> Float64:
 
 
 def mixture_quantile(means: Float64, sds: Float64, p: float) -> Float64:
-    """The x with F_r(x) = p, by bisection from ten sds below every mean to ten above: (n,)."""
+    """Return the p-quantile of each mixture by bisection, from ten sds below all means to ten sds above.
+
+    Parameters
+    ----------
+    means, sds : ndarray of shape (n, S), float64
+        The components of each mixture.
+    p : float
+        The probability.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        The x with F_r(x) = p.
+    """
     low, high = (means - 10 * sds).min(axis=1), (means + 10 * sds).max(axis=1)
     for _ in range(100):
         middle = (low + high) / 2
         above = mixture_cdf(means, sds, middle[:, None])[:, 0] > p
         low, high = np.where(above, low, middle), np.where(above, middle, high)
-    middle_at_last: Float64 = (low + high) / 2
-    return middle_at_last
+    quantile: Float64 = (low + high) / 2
+    return quantile
 
 
 def split_mix(state: int) -> tuple[int, int]:
-    """The next state and number of SplitMix64, both of 64 bits."""
+    """Advance the random number generator SplitMix64.
+
+    Parameters
+    ----------
+    state : int
+        The state, 64 bits.
+
+    Returns
+    -------
+    state : int
+        The next state.
+    number : int
+        The random number, 64 bits.
+    """
     mask = 2**64 - 1
     state = (state + 0x9E3779B97F4A7C15) & mask
     z = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & mask
@@ -183,12 +349,38 @@ def bpr_updates(
     u: Int32, i: Int32, weights: Float32, items: Int32,
     *, candidates: int, seed: int, learning_rate: float, l2: float, l2_bias: float, items_move: bool,
 ) -> float:  # fmt: skip
-    """One update for each event, in their order, written into P and (if `items_move`) Q and bias; see `kernels.bpr`.
+    """Make one BPR update for each event, in order; see `kernels.bpr`.
 
-    Candidates are drawn from all of `items`. Returns the sum of -w ln sigmoid before each update.
+    Parameters
+    ----------
+    P : ndarray of shape (n_users, width), float64
+        User factors; updated in place.
+    Q : ndarray of shape (n_items, width), float64
+        Item factors; updated in place if `items_move`.
+    bias : ndarray of shape (n_items,), float64
+        Item biases; updated in place if `items_move`.
+    u, i : ndarray of shape (n,), int32
+        The user and the item of each event; the events of a user are adjacent.
+    weights : ndarray of shape (n,), float32
+        The weight of each event; of shape (0,) if all are 1.
+    items : ndarray, int32
+        The items from which candidates are drawn.
+    candidates : int
+        The number of candidates for each negative.
+    seed : int
+        The state of SplitMix64 at the start, or for each user unless `items_move`.
+    learning_rate, l2, l2_bias : float
+        As in `kernels.bpr`.
+    items_move : bool
+        Whether item factors and biases are updated.
+
+    Returns
+    -------
+    float
+        The sum of -w ln sigmoid, each before its update.
     """
     total, state = 0.0, seed
-    taken = {int(a): set(i[u == a].tolist()) for a in np.unique(u)}
+    user_items = {int(a): set(i[u == a].tolist()) for a in np.unique(u)}
     for t, (a, b) in enumerate(zip(u, i, strict=True)):
         if not items_move and (t == 0 or u[t - 1] != a):
             state = seed
@@ -197,7 +389,7 @@ def bpr_updates(
             for _ in range(TRIES):
                 state, number = split_mix(state)
                 c = int(items[((number >> 32) * len(items)) >> 32])
-                if c not in taken[int(a)]:
+                if c not in user_items[int(a)]:
                     negatives.append(c)
                     break
         if not negatives:
@@ -207,32 +399,66 @@ def bpr_updates(
         w = 1.0 if len(weights) == 0 else float(weights[t])
         total += w * float(np.logaddexp(0, -x))
         p, q_b, q_j = P[a].copy(), Q[b].copy(), Q[j].copy()
-        length = float((q_b - q_j) @ (q_b - q_j)) + (2 * float(p @ p) + 2 if items_move else 0)
-        pull = w / (1 + math.exp(x)) / (1 + learning_rate * w * length / 4)
-        P[a] += learning_rate * (pull * (q_b - q_j) - 2 * l2 * p)
+        norm = float((q_b - q_j) @ (q_b - q_j)) + (2 * float(p @ p) + 2 if items_move else 0)
+        delta = w / (1 + math.exp(x)) / (1 + learning_rate * w * norm / 4)
+        P[a] += learning_rate * (delta * (q_b - q_j) - 2 * l2 * p)
         if items_move:
-            Q[b] += learning_rate * (pull * p - 2 * l2 * q_b)
-            Q[j] -= learning_rate * (pull * p + 2 * l2 * q_j)
-            bias[b] += learning_rate * (pull - 2 * l2_bias * bias[b])
-            bias[j] -= learning_rate * (pull + 2 * l2_bias * bias[j])
+            Q[b] += learning_rate * (delta * p - 2 * l2 * q_b)
+            Q[j] -= learning_rate * (delta * p + 2 * l2 * q_j)
+            bias[b] += learning_rate * (delta - 2 * l2_bias * bias[b])
+            bias[j] -= learning_rate * (delta + 2 * l2_bias * bias[j])
     return total
 
 
 def dense(x: Float32, weights: Float32, bias: Float32) -> Float64:
-    """x W + b: (n, columns)."""
+    """Return x W + b.
+
+    Parameters
+    ----------
+    x, weights, bias : ndarray, float32
+        x (n, rows), W (rows, columns) and b (columns,).
+
+    Returns
+    -------
+    ndarray of shape (n, columns), float64
+    """
     product: Float64 = x.astype(np.float64) @ weights.astype(np.float64) + bias
     return product
 
 
 def row_dots(p: Float32, q: Float32) -> Float64:
-    """p_r . q_r over the width that both have: (n,)."""
+    """Return the dot product of each row of p with the same row of q, over the columns that both have.
+
+    Parameters
+    ----------
+    p, q : ndarray of shape (n, a) and (n, b), float32
+        The rows.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+    """
     width = min(p.shape[1], q.shape[1])
     dots: Float64 = (p[:, :width].astype(np.float64) * q[:, :width].astype(np.float64)).sum(axis=1)
     return dots
 
 
 def whole(rows: SparseRows, n_columns: int, blank: float = 0.0) -> Float64:
-    """Every entry in its place, `blank` elsewhere: (n_rows, n_columns)."""
+    """Convert a sparse matrix to a dense one.
+
+    Parameters
+    ----------
+    rows : SparseRows
+        The matrix.
+    n_columns : int
+        The number of columns.
+    blank : float, default 0.0
+        The value where there is no entry.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_columns), float64
+    """
     filled = np.full((len(rows), n_columns), blank)
     filled[np.repeat(np.arange(len(rows)), rows.counts), rows.columns] = rows.values
     return filled
@@ -241,7 +467,26 @@ def whole(rows: SparseRows, n_columns: int, blank: float = 0.0) -> Float64:
 def row_similarities(
     rows: SparseRows, others: SparseRows, n_columns: int, *, measure: int, shrink: float, itself: Int32 | None = None
 ) -> Float64:
-    """How similar each of `rows` is to each of `others`, 0 where it is no neighbor: (n_rows, n_others)."""
+    """Return the similarity of each row and each other row; see `kernels.neighbors`.
+
+    Parameters
+    ----------
+    rows, others : SparseRows
+        The rows.
+    n_columns : int
+        The number of columns of both.
+    measure : {PEARSON, COSINE, JACCARD}
+        The similarity.
+    shrink : float
+        The shrinkage.
+    itself : ndarray of shape (n_rows,), int32, or None, default None
+        The row of `others` to leave out; None leaves out the others whose columns are all in the row.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_others), float64
+        0 where the other row is no neighbor.
+    """
     X, Y = whole(rows, n_columns), whole(others, n_columns)
     has_x, has_y = (np.isfinite(whole(r, n_columns, np.nan)).astype(float) for r in (rows, others))
     common, dot = has_x @ has_y.T, X @ Y.T
@@ -252,9 +497,9 @@ def row_similarities(
         length = np.sqrt(xx * yy)
     else:
         length = xx + yy - dot
-    good = (dot > 0) & (length > 0)
-    ratio = np.divide(dot, length, out=np.zeros_like(dot), where=good)
-    s: Float64 = ratio * np.divide(common, common + shrink, out=np.zeros_like(dot), where=good)
+    valid = (dot > 0) & (length > 0)
+    ratio = np.divide(dot, length, out=np.zeros_like(dot), where=valid)
+    s: Float64 = ratio * np.divide(common, common + shrink, out=np.zeros_like(dot), where=valid)
     if itself is None:
         s[common == others.counts[None, :]] = 0
     else:
@@ -263,73 +508,169 @@ def row_similarities(
 
 
 def added_by_items(rows: SparseRows, links: SparseRows, *, k: int | None = None, damping: float = 0.0) -> Float64:
-    """What a user's items say of every item: sums, or averages over the k most similar; (n_users, n_items)."""
+    """Return the item-item scores of all items; see `kernels.neighbor_scores`.
+
+    Parameters
+    ----------
+    rows : SparseRows
+        The entries of the users.
+    links : SparseRows
+        Row j holds the items i that have j as a neighbor, with s_ij.
+    k : int or None, default None
+        The largest number of neighbors of an average; None for sums over all.
+    damping : float, default 0.0
+        Added to the denominator of an average.
+
+    Returns
+    -------
+    ndarray of shape (n_users, n_items), float64
+    """
     n_items = len(links)
     S, out = whole(links, n_items), np.zeros((len(rows), n_items))
     for a in range(len(rows)):
-        own = rows.row(a)
-        w = np.ones(len(own.columns)) if own.weights is None else own.weights.astype(np.float64)
+        history = rows.row(a)
+        w = np.ones(len(history.columns)) if history.weights is None else history.weights.astype(np.float64)
         for i in range(n_items):
-            s = S[own.columns, i]
+            s = S[history.columns, i]
             if k is None:
-                out[a, i] = s @ own.values
+                out[a, i] = s @ history.values
                 continue
             ws = s * w * places_of(s, k)
-            if (below := damping + ws.sum()) > 0:
-                out[a, i] = ws @ own.values / below
+            if (denominator := damping + ws.sum()) > 0:
+                out[a, i] = ws @ history.values / denominator
     return out
 
 
 def places_of(s: Float64, k: int) -> Float64:
-    """How often each is among the k largest, over all orders of those that tie: (n,)."""
-    alike = np.abs(s[:, None] - s) <= 1e-6 * s
-    before = ((s > s[:, None]) & ~alike).sum(axis=1)
-    shares: Float64 = np.clip((k - before) / alike.sum(axis=1), 0, 1)
+    """Return how often each similarity is among the k largest, over all orders of those that tie.
+
+    Parameters
+    ----------
+    s : ndarray of shape (n,), float64
+        Positive similarities.
+    k : int
+        The number of places.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        Shares from 0 to 1.
+    """
+    tied = np.abs(s[:, None] - s) <= 1e-6 * s
+    n_larger = ((s > s[:, None]) & ~tied).sum(axis=1)
+    shares: Float64 = np.clip((k - n_larger) / tied.sum(axis=1), 0, 1)
     return shares
 
 
 def nearest_of(similarities: Float64, n: int) -> Float64:
-    """The n largest of each row, 0 where there are fewer; those that tie at the end are left out, unless all do."""
+    """Return the n largest similarities of each row.
+
+    Parameters
+    ----------
+    similarities : ndarray of shape (n_rows, n_others), float64
+        0 where the other row is no neighbor.
+    n : int
+        The largest number of neighbors.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n), float64
+        Descending, 0 where there are fewer than n. Those that tie at the end of the n are left out, unless all tie.
+    """
     s = np.append(-np.sort(-similarities, axis=1), np.zeros((len(similarities), n + 1)), axis=1)[:, : n + 1]
-    kept = np.where(s[:, :n] > s[:, n:] * (1 + 1e-6), s[:, :n], 0)
-    return np.where(kept.any(axis=1, keepdims=True), kept, s[:, :n])
+    untied = np.where(s[:, :n] > s[:, n:] * (1 + 1e-6), s[:, :n], 0)
+    return np.where(untied.any(axis=1, keepdims=True), untied, s[:, :n])
 
 
 def added_by_users(
     neighbors: Int32, likeness: Float32, rows: SparseRows, n_items: int, *, k: int, damping: float | None
 ) -> Float64:
-    """What the k most similar users with an item say of it: averages, or sums without damping; (n_users, n_items)."""
+    """Return the user-user scores of all items; see `kernels.neighbor_scores`.
+
+    Parameters
+    ----------
+    neighbors : ndarray of shape (n_users, width), int32
+        The neighbors of each user, best first; -1 after the last one.
+    likeness : ndarray of shape (n_users, width), float32
+        The similarity of each neighbor.
+    rows : SparseRows
+        The entries of all users.
+    n_items : int
+        The number of items.
+    k : int
+        The largest number of neighbors for an item.
+    damping : float or None
+        Added to the denominator of an average; None for sums.
+
+    Returns
+    -------
+    ndarray of shape (n_users, n_items), float64
+    """
     X, has = whole(rows, n_items), np.isfinite(whole(rows, n_items, np.nan))
     W = has.astype(float) if rows.weights is None else whole(replace(rows, values=rows.weights), n_items)
     out = np.zeros((len(neighbors), n_items))
-    for a, (near, how) in enumerate(zip(neighbors, likeness.astype(np.float64), strict=True)):
+    for a, (users, s) in enumerate(zip(neighbors, likeness.astype(np.float64), strict=True)):
         for i in range(n_items):
-            best = [q for q, v in enumerate(near) if v >= 0 and has[v, i]]
-            ws = how[best] * W[near[best], i] * places_of(how[best], k)
-            above = float(ws @ X[near[best], i])
+            best = [q for q, v in enumerate(users) if v >= 0 and has[v, i]]
+            ws = s[best] * W[users[best], i] * places_of(s[best], k)
+            numerator = float(ws @ X[users[best], i])
             if damping is None:
-                out[a, i] = above
+                out[a, i] = numerator
             elif damping + ws.sum() > 0:
-                out[a, i] = above / (damping + ws.sum())
+                out[a, i] = numerator / (damping + ws.sum())
     return out
 
 
 def damped_means(rows: SparseRows, bias: Float32, *, mean: float, damping: float) -> Float64:
-    """sum w (x - mean - bias) / (damping + sum w) of each row, 0 without weight: (n_rows,)."""
+    """Return sum w (x - mean - bias) / (damping + sum w) of each row.
+
+    Parameters
+    ----------
+    rows : SparseRows
+        The entries x and their weights w.
+    bias : ndarray of shape (n_columns,), float32
+        The bias of each column.
+    mean, damping : float
+        As in the equation.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,), float64
+        0 where the denominator is 0.
+    """
     w = np.ones(len(rows.values)) if rows.weights is None else rows.weights.astype(np.float64)
     owner = np.repeat(np.arange(len(rows)), rows.counts)
-    above = np.bincount(owner, weights=w * (rows.values - mean - bias[rows.columns]), minlength=len(rows))
-    below = np.bincount(owner, weights=w, minlength=len(rows)) + damping
-    means: Float64 = np.divide(above, below, out=np.zeros(len(rows)), where=below > 0)
+    numerator = np.bincount(owner, weights=w * (rows.values - mean - bias[rows.columns]), minlength=len(rows))
+    denominator = np.bincount(owner, weights=w, minlength=len(rows)) + damping
+    means: Float64 = np.divide(numerator, denominator, out=np.zeros(len(rows)), where=denominator > 0)
     return means
 
 
 def top_of_rows(scores: Float32, n: int, *, exclude: SparseRows, allowed: Bool) -> tuple[Int64, Float32]:
-    """The n best of each row of scores, rows and scores (n_users, n); ties by row."""
-    left = scores.copy()
-    left[np.repeat(np.arange(len(exclude)), exclude.counts), exclude.columns] = -np.inf
+    """Return the n best items of each row of scores.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_users, n_items), float32
+        The scores.
+    n : int
+        The length of a list.
+    exclude : SparseRows
+        The items to leave out for each user.
+    allowed : ndarray of shape (n_items,), bool
+        The items that may be listed; of shape (0,) if all may.
+
+    Returns
+    -------
+    rows : ndarray of shape (n_users, n), int64
+        Item rows, best first, ties by row; -1 where there are fewer than n.
+    scores : ndarray of shape (n_users, n), float32
+        Their scores, -inf where there are fewer than n.
+    """
+    candidates = scores.copy()
+    candidates[np.repeat(np.arange(len(exclude)), exclude.counts), exclude.columns] = -np.inf
     if len(allowed):
-        left[:, ~allowed] = -np.inf
-    rows = np.argsort(-left, axis=1, kind="stable")[:, :n]
-    best = np.take_along_axis(left, rows, axis=1)
+        candidates[:, ~allowed] = -np.inf
+    rows = np.argsort(-candidates, axis=1, kind="stable")[:, :n]
+    best = np.take_along_axis(candidates, rows, axis=1)
     return np.where(best > -np.inf, rows, -1), best

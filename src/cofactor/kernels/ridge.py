@@ -1,20 +1,22 @@
-"""The one half-step: each row's vector given the other side's, as a ridge regression.
+"""Ridge regression of each row's vector with the other side fixed: the half-step of alternating least squares.
 
 For a row with entries j (feature vector f_j, target t_j, confidence c_j), minimize over x
 
     sum_j c_j (t_j - x . f_j)^2  +  x' G x  +  sum_d penalty * shape_d * x_d^2  +  sum_d precision_d (x_d - prior_d)^2
 
-which is the solution of  A x = b  with
+whose minimizer solves  A x = b  with
 
     A = G + sum_j c_j f_j f_j' + diag(penalty * shape + precision)
     b = sum_j c_j t_j f_j + precision * prior
 
 Ratings:  t = value - offset of the column, c = weight or 1, G = 0.
-Events:   t = 1 (0 where the value is negative: a dislike), c = |value|, G = alpha0 sum_all f f'.
+Events:   t = 1 (0 for a negative value: a dislike), c = |value|, G = alpha0 sum_all f f'.
 
-Training users, training items and folding in a new user all call these two kernels. Rows whose conditioning float32
-does not bear are solved in float64; see `kernels.ridge_double`.
-Sources: Hu, Koren & Volinsky 2008, eq. 4; Zhou et al. 2008 (ALS-WR), section 3; Takacs, Pilaszy & Tikk 2011 for CG.
+Training users, training items and folding in a new user all call these two kernels. Rows that are too ill-conditioned
+for float32 are solved in float64; see `kernels.ridge_double`.
+
+References: Hu, Koren & Volinsky 2008, eq. 4; Zhou et al. 2008 (ALS-WR), section 3; Takacs, Pilaszy & Tikk 2011
+(conjugate gradient).
 """
 
 from __future__ import annotations
@@ -33,19 +35,19 @@ from cofactor.kernels.sparse import SparseRows
 __all__ = ["EVENTS", "RATINGS", "Side", "improve", "solve"]
 
 RATINGS, EVENTS = 0, 1
-"""The compile-time choice of where targets and confidences come from."""
+"""The compile-time choice of how targets and confidences are computed."""
 
-GATHERED = 1 << 24
-"""So many numbers of a row's features (64 MB) are copied into one block that CG passes over; longer rows in pieces."""
+MAX_GATHERED = 1 << 24
+"""The largest block of gathered features, in numbers (64 MB); longer rows are gathered again in each CG step."""
 
-TOGETHER = 8
-"""Entries that a pass takes at once: the loops below are written out for eight."""
+UNROLL = 8
+"""The number of entries that a pass processes at once: the loops below are unrolled by eight."""
 
-AHEAD = 8
-"""How many entries ahead of the gathering their features are asked for."""
+PREFETCH_DISTANCE = 8
+"""The number of entries by which prefetching is ahead of gathering."""
 
-SQUARE = 32
-"""Up to this width loops run over all of a row, not from the diagonal on: of one known length, they fill registers."""
+FULL_ROW_WIDTH = 32
+"""Up to this width, loops run over whole rows instead of from the diagonal: their fixed length allows vectorization."""
 
 _READS = (
     "i8[::1] i4[::1] f4[::1] f4[::1]"  # start, columns, values, weights (empty: all 1)
@@ -56,38 +58,38 @@ _READS = (
 
 @kernel(writes="f4[:, ::1] f8[::1] f4[:, ::1] f4[::1]", reads=_READS, numbers="i8 i8 i8")
 def ridge_conjugate_gradient(width: int, kind: int):
-    """Rows first..last-1 of x improved by a few CG steps from where they stand.
+    """Improve rows first..last-1 of x by a few steps of conjugate gradient (CG) from their current values.
 
-    Writes `x` (n_rows, width) and `loss` (n_rows,): each row's sum_j c (t - x . f)^2 *before* the update.
-    Scratch: `g` (n, width) for the row's sqrt(c) f and `goal` (n,) for its sqrt(c) t, so that A adds up g g'. Entries
-    are passed over eight at a time: what a pass reads and writes of p and A p is then shared by eight.
+    Writes `x` (n_rows, width) and `loss` (n_rows,), the sum_j c (t - x . f)^2 of each row *before* the update. Scratch
+    arrays: `g` (n, width) holds sqrt(c) f and `h` (n,) holds sqrt(c) t of the entries of a row, so that A is a sum of
+    g g'. Eight entries are processed at a time, which then share the reads and writes of p and A p.
     """
     from cofactor.kernels import prefetch
 
     def ridge_conjugate_gradient(
-        x, loss, g, goal,
+        x, loss, g, h,
         start, columns, values, weights, features, offset, gram, penalty, shape, precision, prior,
         first, last, steps,
     ):  # fmt: skip
-        own = np.empty(width, np.float32)
+        x_row = np.empty(width, np.float32)
         r = np.empty(width, np.float32)
         p = np.empty(width, np.float32)
         Ap = np.empty(width, np.float32)
         diagonal = np.empty(width, np.float32)
-        most = g.shape[0] - TOGETHER
+        chunk_size = g.shape[0] - UNROLL
         weighted = weights.shape[0] > 0
         for row in range(first, last):
             begin = start[row]
             m = start[row + 1] - begin
-            own_prior = row if prior.shape[0] > 1 else 0
+            prior_row = row if prior.shape[0] > 1 else 0
             for d in range(width):
-                own[d] = x[row, d]
-                p[d] = own[d]
+                x_row[d] = x[row, d]
+                p[d] = x_row[d]
                 diagonal[d] = penalty[row] * shape[d] + precision[d]
-                r[d] = precision[d] * prior[own_prior, d]
+                r[d] = precision[d] * prior[prior_row, d]
             squares = np.float64(0)
             rr = np.float32(0)
-            for step in range(steps + 1):  # step 0, with p = x, finds the residual r = b - A x
+            for step in range(steps + 1):  # step 0, with p = x, computes the residual r = b - A x
                 for d in range(width):
                     Ap[d] = diagonal[d] * p[d]
                 if kind == EVENTS:
@@ -98,28 +100,28 @@ def ridge_conjugate_gradient(width: int, kind: int):
                             Ap[d] += (
                                 s0 * gram[e, d] + s1 * gram[e + 1, d] + s2 * gram[e + 2, d] + s3 * gram[e + 3, d]
                             ) + (s4 * gram[e + 4, d] + s5 * gram[e + 5, d] + s6 * gram[e + 6, d] + s7 * gram[e + 7, d])
-                for chunk in range(0, m, most):
-                    n = min(most, m - chunk)
-                    if step == 0 or m > most:  # a row that fits is gathered once
+                for chunk in range(0, m, chunk_size):
+                    n = min(chunk_size, m - chunk)
+                    if step == 0 or m > chunk_size:  # a row that fits into one chunk is gathered once
                         for t in range(n):
-                            at = begin + chunk + t
-                            prefetch.row(features, columns[min(at + AHEAD, begin + m - 1)])
-                            j = columns[at]
+                            entry = begin + chunk + t
+                            prefetch.row(features, columns[min(entry + PREFETCH_DISTANCE, begin + m - 1)])
+                            j = columns[entry]
                             if kind == EVENTS:
-                                c = abs(values[at])
-                                target = np.float32(1) if values[at] > 0 else np.float32(0)
+                                c = abs(values[entry])
+                                target = np.float32(1) if values[entry] > 0 else np.float32(0)
                             else:
-                                c = weights[at] if weighted else np.float32(1)
-                                target = values[at] - offset[j]
+                                c = weights[entry] if weighted else np.float32(1)
+                                target = values[entry] - offset[j]
                             c = np.sqrt(c)
-                            goal[t] = c * target
+                            h[t] = c * target
                             for d in range(width):
                                 g[t, d] = c * features[j, d]
-                        for t in range(n, n + -n % TOGETHER):
-                            goal[t] = 0
+                        for t in range(n, n + -n % UNROLL):
+                            h[t] = 0
                             for d in range(width):
                                 g[t, d] = 0
-                    for t in range(0, n, TOGETHER):
+                    for t in range(0, n, UNROLL):
                         s0, s1, s2, s3 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
                         s4, s5, s6, s7 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
                         for d in range(width):
@@ -132,8 +134,8 @@ def ridge_conjugate_gradient(width: int, kind: int):
                             s6 += g[t + 6, d] * p[d]
                             s7 += g[t + 7, d] * p[d]
                         if step == 0:
-                            s0, s1, s2, s3 = s0 - goal[t], s1 - goal[t + 1], s2 - goal[t + 2], s3 - goal[t + 3]
-                            s4, s5, s6, s7 = s4 - goal[t + 4], s5 - goal[t + 5], s6 - goal[t + 6], s7 - goal[t + 7]
+                            s0, s1, s2, s3 = s0 - h[t], s1 - h[t + 1], s2 - h[t + 2], s3 - h[t + 3]
+                            s4, s5, s6, s7 = s4 - h[t + 4], s5 - h[t + 5], s6 - h[t + 6], s7 - h[t + 7]
                             squares += (s0 * s0 + s1 * s1 + s2 * s2 + s3 * s3) + (s4 * s4 + s5 * s5 + s6 * s6 + s7 * s7)
                         for d in range(width):
                             Ap[d] += (s0 * g[t, d] + s1 * g[t + 1, d] + s2 * g[t + 2, d] + s3 * g[t + 3, d]) + (
@@ -148,31 +150,31 @@ def ridge_conjugate_gradient(width: int, kind: int):
                     pAp = np.float32(0)
                     for d in range(width):
                         pAp += p[d] * Ap[d]
-                    length = rr / pAp
+                    alpha = rr / pAp
                     new_rr = np.float32(0)
                     for d in range(width):
-                        own[d] += length * p[d]
-                        r[d] -= length * Ap[d]
+                        x_row[d] += alpha * p[d]
+                        r[d] -= alpha * Ap[d]
                         new_rr += r[d] * r[d]
-                    turn = new_rr / rr
+                    beta = new_rr / rr
                     rr = new_rr
                     for d in range(width):
-                        p[d] = r[d] + turn * p[d]
+                        p[d] = r[d] + beta * p[d]
                 if rr < np.float32(1e-20):
                     break
             loss[row] = squares
             for d in range(width):
-                x[row, d] = own[d]
+                x[row, d] = x_row[d]
 
     return ridge_conjugate_gradient
 
 
 @kernel(writes="f4[:, ::1]", reads=f"{_READS} f4[:, ::1]", numbers="i8 i8")
 def ridge_exact(width: int, kind: int):
-    """Rows first..last-1 of x solved exactly: A built entry by entry, then its Cholesky factor A = U' U.
+    """Solve rows first..last-1 of x exactly: sum A over the entries, then factor it as A = U' U (Cholesky).
 
-    Writes `x` (n_rows, width). A row without entries becomes its prior (0 where there is none). With `noise` z
-    (n_rows, width), standard normal, x is a draw from N(A^-1 b, A^-1) = A^-1 b + U^-1 z instead; (0, width) for none.
+    Writes `x` (n_rows, width). A row without entries becomes its prior, or 0 without a prior. With `noise` z (n_rows,
+    width), standard normal, x is a draw from N(A^-1 b, A^-1), which is A^-1 b + U^-1 z; (0, width) for no noise.
     """
 
     def ridge_exact(
@@ -180,22 +182,22 @@ def ridge_exact(width: int, kind: int):
         start, columns, values, weights, features, offset, gram, penalty, shape, precision, prior, noise,
         first, last,
     ):  # fmt: skip
-        A = np.empty((width, width), np.float32)  # read from the diagonal on; later its Cholesky factor
+        A = np.empty((width, width), np.float32)  # upper triangle; later its Cholesky factor
         b = np.empty(width, np.float32)
         y = np.empty(width, np.float32)
         f = np.empty((8, width), np.float32)
         cf = np.empty((8, width), np.float32)
         weighted = weights.shape[0] > 0
         for row in range(first, last):
-            own_prior = row if prior.shape[0] > 1 else 0
+            prior_row = row if prior.shape[0] > 1 else 0
             for d in range(width):
-                b[d] = precision[d] * prior[own_prior, d]
+                b[d] = precision[d] * prior[prior_row, d]
                 for e in range(width):
                     A[d, e] = gram[d, e] if kind == EVENTS else np.float32(0)
                 A[d, d] += penalty[row] * shape[d] + precision[d]
             for group in range(start[row], start[row + 1], 8):
                 for g in range(8):
-                    c = np.float32(0)  # past the end of the row: nothing
+                    c = np.float32(0)  # padding after the end of the row
                     target = np.float32(0)
                     j = 0
                     if group + g < start[row + 1]:
@@ -211,23 +213,23 @@ def ridge_exact(width: int, kind: int):
                         f[g, d] = features[j, d]
                         cf[g, d] = c * features[j, d]
                         b[d] += cf[g, d] * target
-                for d in range(width):  # eight entries for each time that A is read and written
+                for d in range(width):  # A is read and written once per eight entries
                     s0, s1, s2, s3 = cf[0, d], cf[1, d], cf[2, d], cf[3, d]
                     s4, s5, s6, s7 = cf[4, d], cf[5, d], cf[6, d], cf[7, d]
-                    for e in range(0 if width <= SQUARE else d, width):
+                    for e in range(0 if width <= FULL_ROW_WIDTH else d, width):
                         A[d, e] += (s0 * f[0, e] + s1 * f[1, e] + s2 * f[2, e] + s3 * f[3, e]) + (
                             s4 * f[4, e] + s5 * f[5, e] + s6 * f[6, e] + s7 * f[7, e]
                         )
             for d in range(width):  # A = U' U, row by row; U' y = b on the way
-                # a direction that nothing determines is 0 instead of blowing up
+                # an undetermined direction is set to 0, so that it does not overflow
                 inverse = np.float32(1) / np.sqrt(A[d, d]) if A[d, d] > 0 else np.float32(0)
-                for e in range(0 if width <= SQUARE else d, width):
+                for e in range(0 if width <= FULL_ROW_WIDTH else d, width):
                     A[d, e] *= inverse
                 y[d] = b[d] * inverse
                 for i in range(d + 1, width):
                     u = A[d, i]
                     b[i] -= u * y[d]
-                    for e in range(0 if width <= SQUARE else i, width):
+                    for e in range(0 if width <= FULL_ROW_WIDTH else i, width):
                         A[i, e] -= u * A[d, e]
                 b[d] = inverse
             if noise.shape[0] > 0:
@@ -244,15 +246,24 @@ def ridge_exact(width: int, kind: int):
 
 @dataclass(frozen=True)
 class Side:
-    """All that a row's ridge regression needs to know of the other side; see the equations above. All float32.
+    """The fixed side of a ridge regression; see the equations of this module.
 
-        features (n, width): f, width a multiple of 8
-        offset (n,): subtracted from values
-        gram (width, width): G; (0, 0) for ratings
-        shape, precision (width,)
-        prior (1, width), or (n_rows, width) for a prior of each row's own
-
-    `kind` is RATINGS or EVENTS.
+    Attributes
+    ----------
+    kind : {RATINGS, EVENTS}
+        How targets and confidences are computed.
+    features : ndarray of shape (n, width), float32
+        f; width is a multiple of 8.
+    offset : ndarray of shape (n,), float32
+        Subtracted from the values of ratings.
+    gram : ndarray of shape (width, width), float32
+        G; of shape (0, 0) for ratings.
+    shape : ndarray of shape (width,), float32
+        The relative penalty of each dimension.
+    precision : ndarray of shape (width,), float32
+        The precision of the prior.
+    prior : ndarray of shape (1, width) or (n_rows, width), float32
+        The mean of the prior, the same for all rows or one for each.
     """
 
     kind: int
@@ -264,14 +275,40 @@ class Side:
     prior: Float32
 
     def targets(self, entries: SparseRows) -> tuple[Float32, Float32]:
-        """c and t of each entry, as the kernels read them: (n,) float32 each."""
+        """Return the confidence and the target of each entry.
+
+        Parameters
+        ----------
+        entries : SparseRows
+            The entries.
+
+        Returns
+        -------
+        c : ndarray of shape (n,), float32
+            Confidences.
+        t : ndarray of shape (n,), float32
+            Targets.
+        """
         if self.kind == EVENTS:
             return np.abs(entries.values), (entries.values > 0).astype(np.float32)
         ones = np.ones(len(entries.values), np.float32)
         return ones if entries.weights is None else entries.weights, entries.values - self.offset[entries.columns]
 
     def arrays(self, entries: SparseRows, penalty: Float32) -> tuple[Any, ...]:
-        """The kernels' read-only arguments, in their order."""
+        """Return the read-only arguments of the kernels.
+
+        Parameters
+        ----------
+        entries : SparseRows
+            The entries of the rows to solve.
+        penalty : ndarray of shape (n_rows,), float32
+            The penalty of each row.
+
+        Returns
+        -------
+        tuple
+            The arguments in the order of the kernels.
+        """
         weights = np.zeros(0, np.float32) if entries.weights is None else entries.weights
         return (
             entries.start, entries.columns, entries.values, weights,
@@ -280,35 +317,64 @@ class Side:
 
 
 def improve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, steps: int) -> float:
-    """Every row of x moved by `steps` CG steps; returns sum_j c_j (t_j - x . f_j)^2 as it was before.
+    """Improve each row by steps of conjugate gradient.
 
-    Rows of entries that float32 does not bear become the exact minimizer instead (`kernels.ridge_double`).
-    x (n_rows, width) float32 is written; entries: the rows' own entries; penalty (n_rows,) float32. No rows: 0.0.
+    Parameters
+    ----------
+    x : ndarray of shape (n_rows, width), float32
+        The vectors; updated in place. Rows that are too ill-conditioned for float32 become the exact minimizer instead
+        (see `kernels.ridge_double`).
+    entries : SparseRows
+        The entries of the rows.
+    penalty : ndarray of shape (n_rows,), float32
+        The penalty of each row.
+    side : Side
+        The fixed side.
+    steps : int
+        The number of steps.
+
+    Returns
+    -------
+    float
+        The sum of c_j (t_j - x . f_j)^2 over all rows before the update; 0.0 if there are no rows.
     """
     run = ridge_conjugate_gradient(x.shape[1], side.kind)
     arguments = side.arrays(entries, penalty)
     loss = np.zeros(len(x))
-    longest = np.diff(entries.start)
+    lengths = np.diff(entries.start)
 
-    def block(cut: tuple[int, int]) -> None:
-        n = min(int(longest[cut[0] : cut[1]].max()), GATHERED // x.shape[1]) + TOGETHER
+    def run_block(cut: tuple[int, int]) -> None:
+        n = min(int(lengths[cut[0] : cut[1]].max()), MAX_GATHERED // x.shape[1]) + UNROLL
         run(x, loss, np.empty((n, x.shape[1]), np.float32), np.empty(n, np.float32), *arguments, *cut, steps)
 
-    for_each(block, row_blocks(entries.start))
+    for_each(run_block, row_blocks(entries.start))
     _solve_in_double(x, entries, penalty, side, np.zeros((0, x.shape[1]), np.float32))
     return float(loss.sum())
 
 
 def solve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, noise: Float32 | None = None) -> None:
-    """Every row of x (n_rows, width) float32 replaced by the exact minimizer; an empty row by its prior, else 0.
+    """Solve each row exactly.
 
-    With `noise` (n_rows, width), standard normal draws: by a draw from the normal distribution whose density is
-    proportional to exp(-half of what is minimized).
+    Parameters
+    ----------
+    x : ndarray of shape (n_rows, width), float32
+        The vectors; written. An empty row becomes its prior, or 0 without a prior.
+    entries : SparseRows
+        The entries of the rows.
+    penalty : ndarray of shape (n_rows,), float32
+        The penalty of each row.
+    side : Side
+        The fixed side.
+    noise : ndarray of shape (n_rows, width), float32, or None, default None
+        Standard normal draws. With them, each row becomes a draw from the normal distribution whose density is
+        proportional to exp(-loss / 2), where loss is the function that is minimized without them.
 
+    Examples
+    --------
     >>> features, zeros = np.zeros((2, 8), np.float32), np.zeros(8, np.float32)
     >>> features[:, 0] = 1, 2
-    >>> nothing = np.zeros((0, 0), np.float32)
-    >>> side = Side(RATINGS, features, np.zeros(2, np.float32), nothing, zeros + 1, zeros, zeros[None])
+    >>> no_gram = np.zeros((0, 0), np.float32)
+    >>> side = Side(RATINGS, features, np.zeros(2, np.float32), no_gram, zeros + 1, zeros, zeros[None])
     >>> x, entries = np.empty((1, 8), np.float32), SparseRows.of([0, 0], [0, 1], [4, 5], n_rows=1)
     >>> solve(x, entries, np.float32([2]), side)
     >>> round(float(x[0, 0]), 3)                                  # (4 * 1 + 5 * 2) / (1 + 4 + 2)
@@ -316,13 +382,13 @@ def solve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, nois
     """
     run = ridge_exact(x.shape[1], side.kind)
     arguments = side.arrays(entries, penalty)
-    drawn = np.zeros((0, x.shape[1]), np.float32) if noise is None else noise
-    for_each(lambda cut: run(x, *arguments, drawn, *cut), row_blocks(entries.start, entries=1 << 14))
-    _solve_in_double(x, entries, penalty, side, drawn)
+    draws = np.zeros((0, x.shape[1]), np.float32) if noise is None else noise
+    for_each(lambda cut: run(x, *arguments, draws, *cut), row_blocks(entries.start, entries=1 << 14))
+    _solve_in_double(x, entries, penalty, side, draws)
 
 
 def _solve_in_double(x: Float32, entries: SparseRows, penalty: Float32, side: Side, noise: Float32) -> None:
-    """The rows that float32 does not bear, solved exactly in float64; x is written."""
+    """Solve the rows of x that are too ill-conditioned for float32 exactly, in float64."""
     confidence = entries.values if side.kind == EVENTS else entries.weights
     rows = ill_conditioned_rows(
         entries, confidence, penalty, side.features, side.gram, side.shape, side.precision

@@ -1,9 +1,9 @@
-"""The ridge regressions of `kernels.ridge` in float64, for the rows where float32 would lose the answer.
+"""Ridge regressions of `kernels.ridge` in float64, for rows that are too ill-conditioned for float32.
 
-A row's matrix is A = D + sum_j c_j f_j f_j' with D = G + diag(penalty * shape + precision). Where c_j |f_j|^2 of one
-entry is many times the smallest eigenvalue of D (a count of a million), rounding that entry in float32 hides what D and
-the other entries say. Such rows are built and factored in float64. Which rows these are follows from the row and the
-other side alone, so a row has the same bits alone and among others.
+The matrix of a row is A = D + sum_j c_j f_j f_j' with D = G + diag(penalty * shape + precision). If c_j |f_j|^2 of an
+entry is many times the smallest eigenvalue of D (as for a count of a million), the float32 rounding error of that entry
+exceeds the contribution of D and of the other entries. The systems of such rows are built and factored in float64. The
+choice depends on the row and on the fixed side only, so that the result of a row does not depend on the batch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ EVENTS = 1
 """As in `kernels.ridge`."""
 
 RATIO = 1e3
-"""Rows with an entry of c |f|^2 above this times the smallest eigenvalue of D: float32 would be off by 1e-4 or more."""
+"""The ratio of c |f|^2 to the smallest eigenvalue of D above which float32 would be off by 1e-4 or more."""
 
 
 @kernel(
@@ -30,9 +30,9 @@ RATIO = 1e3
     numbers="i8 i8",
 )
 def ridge_double(width: int, kind: int):
-    """Rows chosen[first..last-1] of x solved exactly, as `ridge_exact` does, in float64 until they are written.
+    """Solve rows chosen[first..last-1] of x exactly, like `ridge_exact`, but in float64.
 
-    Writes `x` (n_rows, width) float32. A direction that nothing determines is 0.
+    Writes `x` (n_rows, width) float32. An undetermined direction is 0.
     """
 
     def ridge_double(
@@ -40,16 +40,16 @@ def ridge_double(width: int, kind: int):
         chosen, start, columns, values, weights, features, offset, gram, penalty, shape, precision, prior, noise,
         first, last,
     ):  # fmt: skip
-        A = np.empty((width, width), np.float64)  # from the diagonal on; later its Cholesky factor
+        A = np.empty((width, width), np.float64)  # upper triangle; later its Cholesky factor
         b = np.empty(width, np.float64)
         y = np.empty(width, np.float64)
         f = np.empty(width, np.float64)
         weighted = weights.shape[0] > 0
-        for at in range(first, last):
-            row = chosen[at]
-            own_prior = row if prior.shape[0] > 1 else 0
+        for index in range(first, last):
+            row = chosen[index]
+            prior_row = row if prior.shape[0] > 1 else 0
             for d in range(width):
-                b[d] = np.float64(precision[d]) * prior[own_prior, d]
+                b[d] = np.float64(precision[d]) * prior[prior_row, d]
                 for e in range(d, width):
                     A[d, e] = gram[d, e] if kind == EVENTS else 0.0
                 A[d, d] += np.float64(penalty[row]) * shape[d] + precision[d]
@@ -104,33 +104,52 @@ def ill_conditioned_rows(
     shape: Float32,
     precision: Float32,
 ) -> Int64:
-    """The rows that `RATIO` sends to float64, (m,) int64 ascending; mostly none, which takes one pass over the entries.
+    """Find the rows that need float64: those with an entry whose ratio is above `RATIO`.
 
-    confidence (n,) float32: c of each entry, None where all are 1; its sign does not matter. The rest as in
-    `kernels.ridge`. The smallest eigenvalue of D is bounded from below by that of G plus the smallest entry of the
-    diagonal, over the dimensions in which the features are not 0.
+    Parameters
+    ----------
+    entries : SparseRows
+        The entries of the rows.
+    confidence : ndarray of shape (n,), float32, or None
+        c of each entry, whose sign is ignored; None if all are 1.
+    penalty : ndarray of shape (n_rows,), float32
+        The penalty of each row.
+    features, gram, shape, precision : ndarray, float32
+        As in `kernels.ridge.Side`.
 
+    Returns
+    -------
+    ndarray of shape (m,), int64
+        Row numbers, ascending. For most data there are none, which takes one pass over the entries.
+
+    Notes
+    -----
+    The smallest eigenvalue of D is bounded from below by that of G plus the smallest entry of the diagonal, over the
+    dimensions in which some feature is not 0.
+
+    Examples
+    --------
     >>> rows = SparseRows.of(rows=[0, 1], columns=[0, 0], values=[1, 1], n_rows=2)
-    >>> one, nothing = np.ones(1, np.float32), np.zeros((0, 0), np.float32)
-    >>> ill_conditioned_rows(rows, np.float32([1, 1e6]), np.float32([1, 1]), one[None], nothing, one, one).tolist()
+    >>> ones, no_gram = np.ones(1, np.float32), np.zeros((0, 0), np.float32)
+    >>> ill_conditioned_rows(rows, np.float32([1, 1e6]), np.float32([1, 1]), ones[None], no_gram, ones, ones).tolist()
     [1]
     """
-    has = np.flatnonzero(entries.counts)
-    if len(has) == 0 or features.size == 0:
-        return has[:0]
+    nonempty = np.flatnonzero(entries.counts)
+    if len(nonempty) == 0 or features.size == 0:
+        return nonempty[:0]
     squares = np.einsum("nd,nd->n", features, features)
     c = np.ones(1) if confidence is None else np.abs(confidence)
     largest = float(c.max()) * float(squares.max())
-    floor = float((penalty[has].min() * shape.astype(np.float64) + precision).min())
-    if largest <= RATIO * floor or not np.isfinite(largest):  # what is not finite is the caller's to report
-        return has[:0]
+    floor = float((penalty[nonempty].min() * shape.astype(np.float64) + precision).min())
+    if largest <= RATIO * floor or not np.isfinite(largest):  # the caller reports values that are not finite
+        return nonempty[:0]
     used = np.flatnonzero(features.any(axis=0))
     if len(used) == 0:
-        return has[:0]
-    blanks = 0.0
+        return nonempty[:0]
+    smallest_gram = 0.0
     if gram.size:
-        blanks = max(float(np.linalg.eigvalsh(gram[np.ix_(used, used)].astype(np.float64))[0]), 0.0)
-    floors = (penalty[has, None] * shape[used].astype(np.float64) + precision[used]).min(axis=1) + blanks
+        smallest_gram = max(float(np.linalg.eigvalsh(gram[np.ix_(used, used)].astype(np.float64))[0]), 0.0)
+    floors = (penalty[nonempty, None] * shape[used].astype(np.float64) + precision[used]).min(axis=1) + smallest_gram
     weights = c * squares[entries.columns].astype(np.float64)
-    rows: Int64 = has[np.maximum.reduceat(weights, entries.start[has]) > RATIO * floors]
+    rows: Int64 = nonempty[np.maximum.reduceat(weights, entries.start[nonempty]) > RATIO * floors]
     return rows

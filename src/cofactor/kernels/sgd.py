@@ -1,20 +1,23 @@
-"""Stochastic gradient descent for biased matrix factorization, over disjoint blocks of users x items.
+"""Stochastic gradient descent (SGD) for biased matrix factorization, over disjoint blocks of users x items.
 
-For a rating r of (u, i) with weight w, and y(x) the prediction from the linear predictor x (y(x) = x without a range):
+For a rating r of (u, i) with weight w, where y(x) is the prediction from the linear predictor x (y(x) = x without a
+rating range):
 
     x    = mean + b_u + b_i + p_u . q_i
     y(x) = low + span * sigmoid(x)
     loss = w (r - y)^2 + l2 (|p_u|^2 + |q_i|^2) + l2_bias (b_u^2 + b_i^2)
 
-    pull = 2 w (r - y) y'(x)
-    p_u += rate (pull q_i - 2 l2 p_u)           b_u += rate (pull - 2 l2_bias b_u)
-    q_i += rate (pull p_u - 2 l2 q_i)           b_i += rate (pull - 2 l2_bias b_i)
+    delta = 2 w (r - y) y'(x)
+    p_u += learning_rate (delta q_i - 2 l2 p_u)           b_u += bias_rate (delta - 2 l2_bias b_u)
+    q_i += learning_rate (delta p_u - 2 l2 q_i)           b_i += bias_rate (delta - 2 l2_bias b_i)
 
-A weight may be so large that a step could pass the rating: 2 rate w s^2 N > 1 with N = |p_u|^2 + |q_i|^2 + 2, s the
-steepest slope of y (span / 4, or 1). The pull is then divided by that number, so that no weight makes training diverge.
+If a weight is so large that the step could overshoot the rating, delta is divided by the factor of overshooting, so
+that no weight makes training diverge. This factor is 2 learning_rate w s^2 N with N = |p_u|^2 + |q_i|^2 + 2, where s is
+the largest slope of y (span / 4, or 1 without a range); delta is divided if it is above 1.
 
-Blocks that share no user and no item run at once: see `kernels.blocks`.
-Source: Koren, Bell & Volinsky 2009.
+Blocks that share no user and no item run in parallel: see `kernels.blocks`.
+
+References: Koren, Bell & Volinsky 2009.
 """
 
 from __future__ import annotations
@@ -31,14 +34,14 @@ from cofactor.kernels.parallel import for_each
 
 __all__ = ["Blocks", "blocks_of", "set_apart", "sgd_epoch", "sgd_ratings"]
 
-TOGETHER = 8
-"""How many ratings a group holds at most."""
+GROUP_SIZE = 8
+"""The largest number of ratings of a group."""
 
-AHEAD = 32
-"""How far a group looks for a rating that shares no row with those it has."""
+LOOKAHEAD = 32
+"""The number of ratings among which a group searches for one that shares no user and no item with it."""
 
 TILE = 128
-"""About how many users follow one another: 32 kB of vectors at 64 factors."""
+"""The approximate number of users of a tile: 32 kB of vectors at 64 factors."""
 
 
 @kernel(
@@ -47,12 +50,13 @@ TILE = 128
     numbers="i8 i8 i8 f4 f4 f4 f4 f4 f4 f4",
 )
 def sgd_ratings(width: int):
-    """The ratings of groups first..last-1, one update each, in their order; adds w (r - y)^2 to `loss[block]`.
+    """Make one update for each rating of the groups first..last-1, in order; add w (r - y)^2 to `loss[block]`.
 
-    Group j is ratings group[j] .. group[j + 1] - 1, at most TOGETHER, no two of one user or one item. So their pulls
-    may be worked out before the first of them moves anything, which changes nothing: a processor does eight such sums
-    at once, and waits for each one where the next depends on it. A `span` of 0 stands for no range: y(x) = x.
-    `bias_rate` is the rate of the biases (0 leaves them as they are).
+    Writes `P` (n_users, width), `Q` (n_items, width), `user_bias`, `item_bias` and `loss`. Reads `u`, `i`, `values` and
+    `weights` (empty: all 1). Group j is the ratings group[j] to group[j + 1] - 1, at most GROUP_SIZE, no two of the
+    same user or item. The deltas of a group can therefore be computed before any of its updates, with the same result
+    as one by one, and a processor computes independent sums in parallel. A `span` of 0 means no range: y(x) = x. A
+    `bias_rate` of 0 leaves the biases unchanged.
     """
 
     def sgd_ratings(
@@ -61,54 +65,54 @@ def sgd_ratings(width: int):
         block, first, last, mean, low, span, learning_rate, bias_rate, l2, l2_bias,
     ):  # fmt: skip
         weighted = weights.shape[0] > 0
-        one, two = np.float32(1), np.float32(2)
-        keep = one - learning_rate * two * l2
-        keep_bias = one - bias_rate * two * l2_bias
+        f1, f2 = np.float32(1), np.float32(2)  # Python numbers would promote to float64
+        decay = f1 - learning_rate * f2 * l2
+        decay_bias = f1 - bias_rate * f2 * l2_bias
         total = np.float64(0)
-        x = np.empty(TOGETHER, np.float32)
-        pull = np.empty(TOGETHER, np.float32)
-        squares = np.empty(TOGETHER, np.float32)
-        steepest = span / np.float32(4) if span > 0 else one
+        x = np.empty(GROUP_SIZE, np.float32)
+        delta = np.empty(GROUP_SIZE, np.float32)
+        squares = np.empty(GROUP_SIZE, np.float32)
+        max_slope = span / np.float32(4) if span > 0 else f1
         for j in range(first, last):
             begin, end = group[j], group[j + 1]
-            for g in range(TOGETHER):  # a full count, so that the loop is laid out flat; past the end, the last rating
+            for g in range(GROUP_SIZE):  # a fixed count allows unrolling; padded with the last rating
                 t = min(begin + g, end - 1)
-                a, b = np.uint64(u[t]), np.uint64(i[t])  # unsigned: no look at numbers from the end
+                a, b = np.uint64(u[t]), np.uint64(i[t])  # unsigned: numba then omits the code for negative indices
                 dot = np.float32(0)
                 for d in range(width):
                     dot += P[a, d] * Q[b, d]
                 x[g] = dot + mean + user_bias[a] + item_bias[b]
-            for g in range(TOGETHER):
+            for g in range(GROUP_SIZE):
                 t = min(begin + g, end - 1)
-                y, slope = x[g], one
+                y, slope = x[g], f1
                 if span > 0:
-                    s = one / (one + np.float32(math.exp(-x[g])))
+                    s = f1 / (f1 + np.float32(math.exp(-x[g])))
                     y = low + span * s
-                    slope = span * s * (one - s)
-                w = weights[t] if weighted else one
+                    slope = span * s * (f1 - s)
+                w = weights[t] if weighted else f1
                 error = values[t] - y
                 squares[g] = w * error * error
-                pull[g] = two * w * error * slope
-            for g in range(TOGETHER):
+                delta[g] = f2 * w * error * slope
+            for g in range(GROUP_SIZE):
                 t = begin + g
                 if t < end:
                     a, b = np.uint64(u[t]), np.uint64(i[t])
                     total += squares[g]
                     if weighted:
-                        norm = two
+                        norm = f2
                         for d in range(width):
                             norm += P[a, d] * P[a, d] + Q[b, d] * Q[b, d]
-                        reach = learning_rate * two * weights[t] * steepest * steepest * norm
-                        if reach > one:
-                            pull[g] /= reach
-                    user_bias[a] = keep_bias * user_bias[a] + bias_rate * pull[g]
-                    item_bias[b] = keep_bias * item_bias[b] + bias_rate * pull[g]
-                    step = learning_rate * pull[g]
+                        overshoot = learning_rate * f2 * weights[t] * max_slope * max_slope * norm
+                        if overshoot > f1:
+                            delta[g] /= overshoot
+                    user_bias[a] = decay_bias * user_bias[a] + bias_rate * delta[g]
+                    item_bias[b] = decay_bias * item_bias[b] + bias_rate * delta[g]
+                    step = learning_rate * delta[g]
                     for d in range(width):
                         p = P[a, d]
                         q = Q[b, d]
-                        P[a, d] = keep * p + step * q
-                        Q[b, d] = keep * q + step * p
+                        P[a, d] = decay * p + step * q
+                        Q[b, d] = decay * q + step * p
         loss[block] += total
 
     return sgd_ratings
@@ -116,20 +120,30 @@ def sgd_ratings(width: int):
 
 @dataclass(frozen=True)
 class Blocks:
-    """Ratings arranged as a grid x grid of blocks: block (a, b) is entries start[a * grid + b] .. start[... + 1].
+    """Ratings arranged as a grid x grid of blocks, any of which may be empty.
 
-    Its groups are number first_group[a * grid + b] .. first_group[... + 1] - 1; group j is entries group[j] ..
-    group[j + 1] - 1, at most TOGETHER, no two of one user or of one item.
+    Users and items are renumbered, so that those of a block are adjacent in memory.
 
-    Users and items are renumbered, so that those who are worked on together stand together in memory: row r of the
-    table is place user_place[r] of P and of the users' biases; items alike.
-
-        u, i (n,) int32: places    values (n,) float32
-        weights (n,) float32, or (0,) where all are 1
-        start, first_group (grid^2 + 1,), group (n_groups + 1,) int64
-        user_place (n_users,) int32, item_place (n_items,) int32
-
-    A block may be empty.
+    Attributes
+    ----------
+    grid : int
+        The number of user groups and of item groups.
+    start : ndarray of shape (grid^2 + 1,), int64
+        Block (a, b) holds the ratings from start[a * grid + b] to start[a * grid + b + 1] - 1.
+    first_group : ndarray of shape (grid^2 + 1,), int64
+        Block (a, b) holds the groups of ratings from first_group[a * grid + b] to first_group[a * grid + b + 1] - 1.
+    group : ndarray of shape (n_groups + 1,), int64
+        Group j holds the ratings from group[j] to group[j + 1] - 1: at most GROUP_SIZE, of different users and items.
+    user_place : ndarray of shape (n_users,), int32
+        The new number of each user: user row r is row user_place[r] of P and of the user biases.
+    item_place : ndarray of shape (n_items,), int32
+        The new number of each item.
+    u, i : ndarray of shape (n,), int32
+        The new numbers of the user and of the item of each rating.
+    values : ndarray of shape (n,), float32
+        The ratings.
+    weights : ndarray of shape (n,), float32
+        The weight of each rating; of shape (0,) if all are 1.
     """
 
     grid: int
@@ -150,21 +164,23 @@ class Blocks:
     numbers="i8 i8",
 )
 def scatter_into_cells():
-    """Each rating, in order, to the next free place of its cell (`place` starts at the cells' starts).
+    """Copy each rating, in order, to the next free position of its cell.
 
-    A block's cells stand side by side: user_tile (n_users,) counts tiles, `tiles` of which make a group.
+    Writes `out_u`, `out_i`, `out_values`, `out_weights` and `next_free`, which starts as the start of each cell. Reads
+    the ratings, the tile, group and new number of each user and item. The cells of a block are adjacent: a user group
+    consists of `tiles` tiles, numbered by `user_tile` (n_users,).
     """
 
     def scatter_into_cells(
-        out_u, out_i, out_values, out_weights, place,
+        out_u, out_i, out_values, out_weights, next_free,
         u, i, values, weights, user_tile, user_place, item_group, item_place,
         grid, tiles,
     ):  # fmt: skip
         for t in range(u.shape[0]):
             tile = user_tile[u[t]]
             cell = (tile // tiles * grid + item_group[i[t]]) * tiles + tile % tiles
-            target = place[cell]
-            place[cell] += 1
+            target = next_free[cell]
+            next_free[cell] += 1
             out_u[target] = user_place[u[t]]
             out_i[target] = item_place[i[t]]
             out_values[target] = values[t]
@@ -180,9 +196,10 @@ def scatter_into_cells():
     numbers="i8 i8",
 )
 def shuffle_cells():
-    """Cells first..last-1 shuffled, each by random numbers of its own (xorshift64 from `seeds`, none of them 0).
+    """Shuffle the ratings of each of the cells first..last-1, in place.
 
-    Source: Marsaglia 2003 (xorshift).
+    Writes `u`, `i`, `values` and `weights`. Reads `start`, the first rating of each cell, and `seeds`, none of them 0,
+    for one xorshift64 generator per cell (Marsaglia 2003).
     """
 
     def shuffle_cells(u, i, values, weights, start, seeds, first, last):
@@ -205,33 +222,34 @@ def shuffle_cells():
 
 @kernel(writes="i4[::1] i4[::1] f4[::1] f4[::1] b1[::1]", numbers="i8 i8")
 def set_apart():
-    """Ratings first..last-1 in groups of at most TOGETHER, no two of one user or one item; begins[t]: one starts at t.
+    """Reorder ratings first..last-1 into groups of at most GROUP_SIZE, of different users and items.
 
-    The next rating that shares no row with its group is brought forward, from up to AHEAD places on.
+    Writes `u`, `i`, `values`, `weights` and `begins`: whether a group begins at each rating. The next rating of a group
+    is the first of the LOOKAHEAD following ones that shares no user and no item with the group.
     """
 
     def set_apart(u, i, values, weights, begins, first, last):
         weighted = weights.shape[0] > 0
         begin = first
         for t in range(first, last):
-            found = -1
-            if t > first and t - begin < TOGETHER:
-                for s in range(t, min(t + AHEAD, last)):
+            source = -1
+            if t > first and t - begin < GROUP_SIZE:
+                for s in range(t, min(t + LOOKAHEAD, last)):
                     shared = False
                     for h in range(begin, t):
                         shared |= (u[h] == u[s]) | (i[h] == i[s])
                     if not shared:
-                        found = s
+                        source = s
                         break
-            begins[t] = found < 0
-            if found < 0:
+            begins[t] = source < 0
+            if source < 0:
                 begin = t
-            elif found > t:
-                u[t], u[found] = u[found], u[t]
-                i[t], i[found] = i[found], i[t]
-                values[t], values[found] = values[found], values[t]
+            elif source > t:
+                u[t], u[source] = u[source], u[t]
+                i[t], i[source] = i[source], i[t]
+                values[t], values[source] = values[source], values[t]
                 if weighted:
-                    weights[t], weights[found] = weights[found], weights[t]
+                    weights[t], weights[source] = weights[source], weights[t]
 
     return set_apart
 
@@ -239,10 +257,32 @@ def set_apart():
 def blocks_of(
     u: Int32, i: Int32, values: Float32, weights: Float32, *, n_users: int, n_items: int, grid: int, seed: int
 ) -> Blocks:
-    """Users and items dealt at random into `grid` groups of about equal ratings.
+    """Assign users and items at random to `grid` groups of about equal numbers of ratings, and arrange the ratings.
 
-    u, i (n,) int32; values (n,) float32; weights (n,) float32, or (0,) where all are 1.
-    Within a block users come in tiles whose vectors stay in the first cache; within a tile the order is random.
+    Parameters
+    ----------
+    u, i : ndarray of shape (n,), int32
+        The user row and the item row of each rating.
+    values : ndarray of shape (n,), float32
+        The ratings.
+    weights : ndarray of shape (n,), float32
+        The weight of each rating; of shape (0,) if all are 1.
+    n_users, n_items : int
+        The numbers of users and of items.
+    grid : int
+        The number of user groups and of item groups.
+    seed : int
+        The seed of the groups and of the order within them.
+
+    Returns
+    -------
+    Blocks
+        All blocks are empty if there are no ratings.
+
+    Notes
+    -----
+    Within a block, ratings are ordered by tiles of users, whose vectors fit into the first-level cache. Within a tile,
+    the order is random.
     """
     tiles = max(1, n_users // (grid * TILE))
     user_tile, user_place = _groups(np.bincount(u, minlength=n_users), grid * tiles, random_stream(seed, "user groups"))
@@ -273,12 +313,12 @@ def blocks_of(
 
 
 def _groups(counts: Int64, groups: int, stream: np.random.Generator) -> tuple[Int32, Int32]:
-    """The group that each row is dealt into, and its place where groups stand one after the other."""
+    """Return the random group of each row, and its position if rows are ordered by group."""
     order, cuts = dealt(counts, groups, stream)
-    group, place = np.empty(len(counts), np.int32), np.empty(len(counts), np.int32)
+    group, position = np.empty(len(counts), np.int32), np.empty(len(counts), np.int32)
     group[order] = np.repeat(np.arange(groups, dtype=np.int32), np.diff(cuts))
-    place[order] = np.arange(len(counts), dtype=np.int32)
-    return group, place
+    position[order] = np.arange(len(counts), dtype=np.int32)
+    return group, position
 
 
 def sgd_epoch(
@@ -286,10 +326,26 @@ def sgd_epoch(
     *, mean: float, low: float, span: float, learning_rate: float, bias_rate: float, l2: float, l2_bias: float,
     stream: np.random.Generator,
 ) -> float:  # fmt: skip
-    """One pass over every block in rounds of disjoint blocks; returns the sum of w (r - y)^2 seen on the way.
+    """Run one epoch of SGD over all blocks, in rounds of blocks that share no user and no item.
 
-    P (n_users, width), Q (n_items, width) and the biases, float32, are written; they stand in the order of the blocks'
-    places.
+    Parameters
+    ----------
+    P, Q : ndarray of shape (n_users, width) and (n_items, width), float32
+        User factors and item factors, in the new order of `blocks`; updated in place.
+    user_bias, item_bias : ndarray of shape (n_users,) and (n_items,), float32
+        Biases, in the new order of `blocks`; updated in place.
+    blocks : Blocks
+        The ratings.
+    mean, low, span, learning_rate, bias_rate, l2, l2_bias : float
+        As in the equations of this module. A span of 0 means no rating range, a bias_rate of 0 leaves the biases
+        unchanged.
+    stream : numpy.random.Generator
+        The source of the order of blocks.
+
+    Returns
+    -------
+    float
+        The sum of w (r - y)^2, each before its update; 0.0 if there are no ratings.
     """
     run = sgd_ratings(P.shape[1])
     loss = np.zeros(blocks.grid**2)

@@ -1,4 +1,4 @@
-"""Sorting by small whole numbers: counted, then put in place; pairs of them block by block on all threads."""
+"""Counting sort by small integer keys, and sorting of (row, column) pairs in blocks of rows on all threads."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ __all__ = ["grouped", "pairs_ascend", "sorted_pairs"]
 
 @kernel(writes="i8[::1] i8[::1]", reads="i4[::1]")
 def place_in_order():
-    """Writes each t into `order` at the next free place of its key (`place` begins at the keys' starts)."""
+    """Write each index t to `order`, at the next position of its key; `next_free` starts as the start of each key."""
 
-    def place_in_order(order, place, keys):
+    def place_in_order(order, next_free, keys):
         for t in range(keys.shape[0]):
-            order[place[keys[t]]] = t
-            place[keys[t]] += 1
+            order[next_free[keys[t]]] = t
+            next_free[keys[t]] += 1
 
     return place_in_order
 
 
 @kernel(writes="i8[::1]", reads="i4[::1]")
 def count_keys():
-    """Adds 1 to counts[k] for every key k."""
+    """Add 1 to counts[k] for each key k of `keys`."""
 
     def count_keys(counts, keys):
         for t in range(keys.shape[0]):
@@ -39,35 +39,59 @@ def count_keys():
 
 @kernel(writes="b1[::1]", reads="i4[::1] i4[::1]")
 def find_step_back():
-    """Sets found[0] at the first pair that is not after the one before it."""
+    """Set descends[0] to True if a pair of `rows` and `columns` is not greater than the one before it."""
 
-    def find_step_back(found, rows, columns):
+    def find_step_back(descends, rows, columns):
         for t in range(1, rows.shape[0]):
             if rows[t] < rows[t - 1] or (rows[t] == rows[t - 1] and columns[t] <= columns[t - 1]):
-                found[0] = True
+                descends[0] = True
                 break
 
     return find_step_back
 
 
 def pairs_ascend(rows: Int32, columns: Int32) -> bool:
-    """Whether pairs are sorted by row, then by column, and none stands there twice; true of no pairs.
+    """Return whether pairs are sorted by row, then by column, without duplicates.
 
-    rows, columns (n,) int32.
+    Parameters
+    ----------
+    rows, columns : ndarray of shape (n,), int32
+        The pairs.
 
+    Returns
+    -------
+    bool
+        True if there are no pairs.
+
+    Examples
+    --------
     >>> pairs_ascend(np.array([0, 0, 1], np.int32), np.array([2, 3, 0], np.int32))
     True
     """
-    found = np.zeros(1, bool)
-    find_step_back()(found, rows, columns)
-    return not found[0]
+    descends = np.zeros(1, bool)
+    find_step_back()(descends, rows, columns)
+    return not descends[0]
 
 
 def grouped(keys: Int32, n_keys: int) -> tuple[Int64, Int64]:
-    """Where each key's entries begin, (n_keys + 1,) int64, in the order that sorts `keys` stably, (n,) int64.
+    """Sort keys by counting, stably.
 
-    keys: (n,) int32, each in 0..n_keys-1.
+    Parameters
+    ----------
+    keys : ndarray of shape (n,), int32
+        Keys from 0 to n_keys - 1, which is not checked.
+    n_keys : int
+        The number of possible keys.
 
+    Returns
+    -------
+    start : ndarray of shape (n_keys + 1,), int64
+        The entries of key k are order[start[k]:start[k + 1]].
+    order : ndarray of shape (n,), int64
+        The indices that sort `keys`.
+
+    Examples
+    --------
     >>> start, order = grouped(np.array([2, 0, 2, 1], np.int32), 3)
     >>> start.tolist(), order.tolist()
     ([0, 1, 2, 4], [1, 3, 0, 2])
@@ -82,32 +106,52 @@ def grouped(keys: Int32, n_keys: int) -> tuple[Int64, Int64]:
 def sorted_pairs(
     rows: Int32, columns: Int32, others: Sequence[Any], n_rows: int, n_columns: int
 ) -> tuple[Int32, Int32, list[Any]]:
-    """Pairs by row, then by column, equal ones as they stood; `others` (n,) go with them, None stays None.
+    """Sort pairs by row, then by column, stably, and reorder other arrays with them.
 
-    rows, columns: (n,) int32, each in 0..n_rows-1, 0..n_columns-1. Rows are put in order first; then, in blocks of
-    rows that stay in the cache, `(row, column, place)` is sorted as one whole number of less than 63 bits.
+    Parameters
+    ----------
+    rows, columns : ndarray of shape (n,), int32
+        The pairs, from 0 to n_rows - 1 and from 0 to n_columns - 1.
+    others : sequence of (ndarray of shape (n,) or None)
+        Arrays to reorder; None stays None.
+    n_rows, n_columns : int
+        The numbers of possible rows and columns.
 
+    Returns
+    -------
+    rows, columns : ndarray of shape (n,), int32
+        The sorted pairs.
+    others : list of (ndarray of shape (n,) or None)
+        The reordered arrays.
+
+    Notes
+    -----
+    Entries are first sorted by row. Then, in blocks of rows that fit into the cache, (row, column, index) is sorted as
+    one integer of less than 63 bits.
+
+    Examples
+    --------
     >>> u, i, (x,) = sorted_pairs(np.array([1, 0, 1], np.int32), np.array([2, 3, 0], np.int32), [np.arange(3)], 2, 4)
     >>> u.tolist(), i.tolist(), x.tolist()
     ([0, 1, 1], [3, 0, 2], [1, 2, 0])
     """
     start, order = grouped(rows, n_rows)
-    given = [columns, *others]
+    inputs = [columns, *others]
     out_rows = np.empty_like(rows)
-    out: list[Any] = [None if column is None else np.empty_like(column) for column in given]
+    outputs: list[Any] = [None if column is None else np.empty_like(column) for column in inputs]
 
     def sort_block(block: tuple[int, int]) -> None:
         first, last = block
-        there = slice(start[first], start[last])
-        part, row = order[there], np.repeat(np.arange(first, last), np.diff(start[first : last + 1]))
-        out_rows[there] = row
+        target = slice(start[first], start[last])
+        part, row = order[target], np.repeat(np.arange(first, last), np.diff(start[first : last + 1]))
+        out_rows[target] = row
         bits = len(part).bit_length()
         key = (((row - first) * n_columns + columns[part]) << bits) + np.arange(len(part))
         key.sort()
-        chosen = part[key & ((1 << bits) - 1)]
-        for into, column in zip(out, given, strict=True):
-            if into is not None:
-                into[there] = column[chosen]
+        indices = part[key & ((1 << bits) - 1)]
+        for output, column in zip(outputs, inputs, strict=True):
+            if output is not None:
+                output[target] = column[indices]
 
     for_each(sort_block, row_blocks(start))
-    return out_rows, out[0], out[1:]
+    return out_rows, outputs[0], outputs[1:]

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Sparse matrices by rows (CSR), with checks and operations: stack, merge, transpose, count common entries."""
 
 from __future__ import annotations
 
@@ -19,14 +19,27 @@ __all__ = ["SparseRows", "common_entries", "merge_counts", "merge_latest", "stac
 
 @dataclass(frozen=True, eq=False)
 class SparseRows:
-    """A mostly blank matrix by rows (CSR): row r holds `columns[start[r]:start[r + 1]]`, ascending.
+    """A sparse matrix in compressed sparse row (CSR) format: row r has the columns `columns[start[r]:start[r + 1]]`.
 
-        start (n_rows + 1,) int64    columns (n,) int32
-        values (n,) float32          weights (n,) float32, or None where every weight is 1
+    Parameters
+    ----------
+    start : ndarray of shape (n_rows + 1,), int64
+        The first entry of each row, ascending from 0 to n. start[r] equals start[r + 1] for a row without entries; a
+        matrix without rows has start = [0].
+    columns : ndarray of shape (n,), int32
+        The column of each entry, ascending within each row.
+    values : ndarray of shape (n,), float32
+        The value of each entry.
+    weights : ndarray of shape (n,), float32, or None, default None
+        The weight of each entry; None if all are 1.
 
-    A row without entries has start[r] = start[r + 1]; a matrix without rows has start = [0]. Raises DataError for
-    arrays of another type or length, a `start` that does not rise from 0 to n, and columns below 0.
+    Raises
+    ------
+    DataError
+        For arrays of another dtype or length, for a `start` that does not ascend from 0 to n, and for columns below 0.
 
+    Examples
+    --------
     >>> rows = SparseRows.of(rows=[1, 0, 1], columns=[2, 0, 1], values=[5, 3, 4], n_rows=3)
     >>> rows.counts.tolist(), rows.row(1).columns.tolist(), rows.row(1).values.tolist()
     ([1, 2, 0], [1, 2], [4.0, 5.0])
@@ -45,43 +58,43 @@ class SparseRows:
             require_array("weights of SparseRows", self.weights, np.float32)
         start, n = self.start, len(self.columns)
         if len(start) == 0 or start[0] != 0 or start[-1] != n or (start[1:] < start[:-1]).any():
-            raise DataError(f"start of SparseRows must rise from 0 to {n:,}, the number of its columns")
+            raise DataError(f"start of SparseRows must ascend from 0 to {n:,}, the number of entries")
         if len(self.values) != n or (self.weights is not None and len(self.weights) != n):
             raise DataError(f"SparseRows must have as many values and weights as columns, {n:,}")
         if n and self.columns.min() < 0:
             raise DataError(f"columns of SparseRows must be numbers from 0 on, not {self.columns.min()}")
 
     @classmethod
-    def _part(cls, of: SparseRows, start: Int64, entries: Any) -> Self:
-        """Some rows of a matrix whose arrays were checked: they are not checked again."""
+    def _part(cls, rows: SparseRows, start: Int64, entries: Any) -> Self:
+        """Create a matrix of some rows of another one, whose arrays are not checked again."""
         part = object.__new__(cls)
-        weights = None if of.weights is None else of.weights[entries]
-        part.__dict__.update(start=start, columns=of.columns[entries], values=of.values[entries], weights=weights)
-        if (sound := of.__dict__.get("_sound")) is not None:
-            part.__dict__["_sound"] = sound
+        weights = None if rows.weights is None else rows.weights[entries]
+        part.__dict__.update(start=start, columns=rows.columns[entries], values=rows.values[entries], weights=weights)
+        if (soundness := rows.__dict__.get("_sound")) is not None:
+            part.__dict__["_sound"] = soundness
         return part
 
     @cached_property
     def _sound(self) -> tuple[int, bool, bool]:
-        """A bound that all columns are below, whether they ascend in each row, and whether all numbers are finite."""
+        """An upper bound of the columns, whether they ascend within each row, and whether all numbers are finite."""
         n = len(self.columns)
         ascends = self.columns[1:] > self.columns[:-1]
-        ascends[self.start[(self.start > 0) & (self.start < n)] - 1] = True  # where another row begins
+        ascends[self.start[(self.start > 0) & (self.start < n)] - 1] = True  # the first entry of a row may be lower
         finite = np.isfinite(self.values).all() and (self.weights is None or np.isfinite(self.weights).all())
         return int(self.columns.max(initial=-1)) + 1, bool(ascends.all()), bool(finite)
 
     def checked(self, name: str, n_columns: int, *, n_rows: int | None = None) -> Self:
-        """The same matrix, if it fits a catalog.
+        """Return this matrix if it fits a catalog.
 
         Parameters
         ----------
         name : str
-            The argument's name, for the message.
+            The name of the argument, for the message.
         n_columns : int
             Columns must be below this number, ascending within each row and without duplicates. Values and weights must
             be finite.
         n_rows : int or None, default None
-            How many rows there must be; None for any number.
+            The required number of rows; None for any number.
 
         Returns
         -------
@@ -91,7 +104,7 @@ class SparseRows:
         Raises
         ------
         DataError
-            Where it does not fit.
+            If it does not fit.
 
         Examples
         --------
@@ -116,7 +129,7 @@ class SparseRows:
 
     @property
     def counts(self) -> Int64:
-        """How many entries each row has: (n_rows,) int64."""
+        """The number of entries of each row: ndarray of shape (n_rows,), int64."""
         return np.diff(self.start)
 
     def column_counts(self, n_columns: int) -> Int64:
@@ -125,7 +138,7 @@ class SparseRows:
         Parameters
         ----------
         n_columns : int
-            At least the largest column number plus one.
+            More than the largest column number.
 
         Returns
         -------
@@ -145,17 +158,17 @@ class SparseRows:
         """
         n_columns = checks.whole_number("n_columns", n_columns, low=0, high=MOST_ROWS)
         counts, piece = np.zeros(n_columns, np.int64), max(2**17, n_columns)
-        for first in range(0, len(self.columns), piece):  # bincount copies to int64: a small copy is quick
+        for first in range(0, len(self.columns), piece):  # bincount copies to int64; small copies are fast
             part = np.bincount(self.columns[first : first + piece], minlength=n_columns)
             if len(part) > n_columns:
                 raise DataError(
-                    f"n_columns must be above every column number, not {n_columns}: there is {len(part) - 1}"
+                    f"n_columns must be above all column numbers, not {n_columns}: there is column {len(part) - 1}"
                 )
             counts += part
         return counts
 
     def with_values(self, values: Float32) -> Self:
-        """The same matrix with other values, without weights.
+        """Return a matrix with the same entries, other values and no weights.
 
         Parameters
         ----------
@@ -165,7 +178,7 @@ class SparseRows:
         Returns
         -------
         SparseRows
-            It shares the columns.
+            It shares the arrays of columns and row starts.
 
         Raises
         ------
@@ -184,14 +197,41 @@ class SparseRows:
         return part
 
     def row(self, r: int) -> SparseRows:
-        """Row r alone, as a matrix of one row, without copying its entries. Raises ParameterError for another row."""
+        """Return row r as a matrix of one row, without copying its entries.
+
+        Parameters
+        ----------
+        r : int
+            The row number.
+
+        Returns
+        -------
+        SparseRows
+
+        Raises
+        ------
+        ParameterError
+            If there is no such row.
+        """
         r = checks.whole_number("r", r, low=0, high=len(self) - 1)
         return self._slice(r, r + 1)
 
     def slice(self, first: int, last: int) -> SparseRows:
-        """Rows first to last - 1, without copying their entries. Rows beyond the end are ignored.
+        """Return rows first to last - 1, without copying their entries.
 
-        Raises ParameterError for a row below 0.
+        Parameters
+        ----------
+        first, last : int
+            Row numbers; those after the last row are ignored.
+
+        Returns
+        -------
+        SparseRows
+
+        Raises
+        ------
+        ParameterError
+            If a row number is below 0.
         """
         return self._slice(checks.whole_number("first", first, low=0), checks.whole_number("last", last, low=0))
 
@@ -202,9 +242,22 @@ class SparseRows:
         return self._part(self, start - start[0], slice(int(start[0]), int(start[-1])))
 
     def take(self, rows: Any) -> SparseRows:
-        """These rows, in this order; a row number of -1 gives an empty row. One row, or all as they are: no copy.
+        """Return some rows, in a given order.
 
-        Raises ParameterError for a row that is not there.
+        Parameters
+        ----------
+        rows : array-like of shape (m,), integer
+            Row numbers; -1 gives an empty row.
+
+        Returns
+        -------
+        SparseRows
+            m rows. Entries are not copied for a single row and for all rows in their order.
+
+        Raises
+        ------
+        ParameterError
+            If there is no such row.
         """
         rows = checks.row_numbers("rows", rows, len(self), unknown=True)
         if len(rows) == 1 and (r := rows.item()) >= 0:
@@ -218,19 +271,37 @@ class SparseRows:
 
     @classmethod
     def of(cls, rows: Any, columns: Any, values: Any, n_rows: int, weights: Any = None) -> SparseRows:
-        """From entries in any order, (n,) each; within a row they are sorted by column. No entries: `n_rows` blanks.
+        """Create a matrix from entries in any order.
 
-        Raises ParameterError for rows and columns that are no row numbers or of another length, and for rows that are
-        not below `n_rows`.
+        Parameters
+        ----------
+        rows, columns : array-like of shape (n,), integer
+            The row and the column of each entry; n may be 0.
+        values : array-like of shape (n,), numeric
+            The value of each entry.
+        n_rows : int
+            The number of rows.
+        weights : array-like of shape (n,), numeric, or None, default None
+            The weight of each entry; None if all are 1.
+
+        Returns
+        -------
+        SparseRows
+            Within each row, entries are sorted by column.
+
+        Raises
+        ------
+        ParameterError
+            If rows or columns are no row numbers, if the lengths differ, and if a row is not below `n_rows`.
         """
         n_rows = checks.whole_number("n_rows", n_rows, low=0, high=MOST_ROWS)
         rows = checks.row_numbers("rows", rows, n_rows)
         columns = checks.row_numbers("columns", columns, MOST_ROWS)
         if checks.as_array(values).shape != rows.shape:
-            raise ParameterError(f"values must be as many as rows, {len(rows):,}, not {checks.shown(values)}")
+            raise ParameterError(f"values must have the length of rows, {len(rows):,}, not {checks.shown(values)}")
         numbers = checks.number_array("values", values, rows.shape)
         if len(columns) != len(rows):
-            raise ParameterError(f"columns must be as many as rows, {len(rows):,}, not {len(columns):,}")
+            raise ParameterError(f"columns must have the length of rows, {len(rows):,}, not {len(columns):,}")
         order = np.lexsort((columns, rows))
         start = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(rows, minlength=n_rows))])
         sorted_weights = None
@@ -240,18 +311,43 @@ class SparseRows:
 
     @classmethod
     def empty(cls, n_rows: int) -> SparseRows:
-        """`n_rows` rows without entries."""
+        """Create a matrix without entries.
+
+        Parameters
+        ----------
+        n_rows : int
+            The number of rows.
+
+        Returns
+        -------
+        SparseRows
+
+        Raises
+        ------
+        ParameterError
+            If `n_rows` is not a whole number from 0 on.
+        """
         n_rows = checks.whole_number("n_rows", n_rows, low=0, high=MOST_ROWS)
         return cls(np.zeros(n_rows + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
 
 
 def stacked(above: SparseRows, below: SparseRows) -> SparseRows:
-    """The rows of `above` (n), then those of `below` (m): n + m rows; either may have none.
+    """Stack two matrices vertically.
 
-    Weights of 1 are written out where only one side has weights.
+    Parameters
+    ----------
+    above, below : SparseRows
+        Matrices of n and m rows, which may be 0.
 
-    >>> one, two = SparseRows.of([0], [3], [5], 1), SparseRows.of([1], [4], [2], 2)
-    >>> stacked(one, two).counts
+    Returns
+    -------
+    SparseRows
+        n + m rows. It has weights if either matrix has; those of the other are 1.
+
+    Examples
+    --------
+    >>> above, below = SparseRows.of([0], [3], [5], 1), SparseRows.of([1], [4], [2], 2)
+    >>> stacked(above, below).counts
     array([1, 0, 1])
     """
     weights = None
@@ -266,22 +362,22 @@ def stacked(above: SparseRows, below: SparseRows) -> SparseRows:
 
 
 def merge_latest(before: SparseRows, new: SparseRows) -> SparseRows:
-    """Merge two matrices row by row; where both have an entry, the new one counts.
+    """Merge two matrices row by row; if both have an entry, the new one replaces the old one.
 
     Parameters
     ----------
     before, new : SparseRows
-        The same number of rows.
+        Matrices with the same number of rows.
 
     Returns
     -------
     SparseRows
-        As many rows.
+        A matrix with that number of rows.
 
     Examples
     --------
-    >>> one, two = SparseRows.of([0, 0], [3, 4], [5, 1], 1), SparseRows.of([0], [3], [2], 1)
-    >>> merge_latest(one, two).values
+    >>> before, new = SparseRows.of([0, 0], [3, 4], [5, 1], 1), SparseRows.of([0], [3], [2], 1)
+    >>> merge_latest(before, new).values
     array([2., 1.], dtype=float32)
     """
     both, owner, second = _combined(before, new)
@@ -289,22 +385,22 @@ def merge_latest(before: SparseRows, new: SparseRows) -> SparseRows:
 
 
 def merge_counts(before: SparseRows, new: SparseRows) -> SparseRows:
-    """Merge two matrices row by row; where both have an entry, values and confidences (value times weight) add up.
+    """Merge two matrices row by row; if both have an entry, values and confidences (value times weight) are added.
 
     Parameters
     ----------
     before, new : SparseRows
-        The same number of rows.
+        Matrices with the same number of rows.
 
     Returns
     -------
     SparseRows
-        As many rows.
+        A matrix with that number of rows.
 
     Examples
     --------
-    >>> one, two = SparseRows.of([0, 0], [3, 4], [5, 1], 1), SparseRows.of([0], [3], [2], 1)
-    >>> merge_counts(one, two).values
+    >>> before, new = SparseRows.of([0, 0], [3, 4], [5, 1], 1), SparseRows.of([0], [3], [2], 1)
+    >>> merge_counts(before, new).values
     array([7., 1.], dtype=float32)
     """
     both, owner, second = _combined(before, new)
@@ -318,17 +414,19 @@ def merge_counts(before: SparseRows, new: SparseRows) -> SparseRows:
 
 
 def _combined(before: SparseRows, new: SparseRows) -> tuple[SparseRows, Int64, Int64]:
-    """Combine the entries of both, the row of each entry, and the positions whose column equals the one before."""
+    """Return the entries of both, the row of each entry, and the positions of entries that repeat the one before."""
     assert len(before) == len(new)
     both = stacked(before, new)
     owner = np.concatenate([np.repeat(np.arange(len(rows)), rows.counts) for rows in (before, new)])
-    both = SparseRows.of(owner, both.columns, both.values, len(before), both.weights)  # stable: before, then new
+    # the sort is stable: the entry of `before` precedes an equal one of `new`
+    both = SparseRows.of(owner, both.columns, both.values, len(before), both.weights)
     owner = np.sort(owner)
     repeated = (owner[1:] == owner[:-1]) & (both.columns[1:] == both.columns[:-1])
     return both, owner, np.flatnonzero(repeated) + 1
 
 
 def _without(rows: SparseRows, owner: Int64, entries: Int64) -> SparseRows:
+    """Return the matrix without some of its entries; `owner` is the row of each entry."""
     keep = np.ones(len(owner), bool)
     keep[entries] = False
     start = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(owner[keep], minlength=len(rows)))])
@@ -337,17 +435,36 @@ def _without(rows: SparseRows, owner: Int64, entries: Int64) -> SparseRows:
 
 
 def transposed(rows: SparseRows, n_columns: int) -> SparseRows:
-    """The same matrix by columns: of users' rows of items, a row for each item that holds who had it.
+    """Return the transpose of a matrix, such as the users of each item from the items of each user.
 
-    n_columns rows, a copy; empty for a column without entries. Raises ParameterError for entries beyond n_columns.
+    Parameters
+    ----------
+    rows : SparseRows
+        The matrix.
+    n_columns : int
+        The number of its columns.
 
+    Returns
+    -------
+    SparseRows
+        `n_columns` rows, copied; a column without entries gives an empty row.
+
+    Raises
+    ------
+    ParameterError
+        If an entry has a column that is not below `n_columns`.
+
+    Examples
+    --------
     >>> users = SparseRows.of([0, 1, 1], [2, 0, 2], [5, 3, 4], n_rows=2)
     >>> items = transposed(users, 3)
     >>> items.counts.tolist(), items.row(2).columns.tolist(), items.row(2).values.tolist()
     ([1, 0, 2], [0, 1], [5.0, 4.0])
     """
     if rows.columns.max(initial=-1) >= n_columns:
-        raise ParameterError(f"there are entries of column {rows.columns.max()}, and only {n_columns:,} columns")
+        raise ParameterError(
+            f"n_columns must be above all column numbers, not {n_columns:,}: there is column {rows.columns.max()}"
+        )
     start, order = grouped(rows.columns, n_columns)
     owner = np.repeat(np.arange(len(rows), dtype=np.int32), rows.counts)
     weights = None if rows.weights is None else rows.weights[order]
@@ -355,42 +472,56 @@ def transposed(rows: SparseRows, n_columns: int) -> SparseRows:
 
 
 def _weights(rows: SparseRows) -> Float32:
+    """Return the weight of each entry, as an array of ones if there are none."""
     return np.ones(len(rows.values), np.float32) if rows.weights is None else rows.weights
 
 
 @kernel(writes="i8[::1]", reads="i8[::1] i4[::1] i8[::1] i4[::1]")
 def find_common():
-    """Counts the (row, column) entries of two matrices in found[0]; the first one is found[1], found[2].
+    """Count the (row, column) entries that two matrices share.
 
-    Columns ascend within each row, and both matrices have the same number of rows.
+    Writes the count to common[0], and the row and column of the first one to common[1] and common[2]. Columns must
+    ascend within each row, and both matrices must have the same number of rows.
     """
 
-    def find_common(found, start, columns, other_start, other_columns):
+    def find_common(common, start, columns, other_start, other_columns):
         for row in range(start.shape[0] - 1):
-            at, end = start[row], start[row + 1]
+            entry, end = start[row], start[row + 1]
             for t in range(other_start[row], other_start[row + 1]):
-                while at < end and columns[at] < other_columns[t]:
-                    at += 1
-                if at == end:
+                while entry < end and columns[entry] < other_columns[t]:
+                    entry += 1
+                if entry == end:
                     break
-                if columns[at] == other_columns[t]:
-                    if found[0] == 0:
-                        found[1] = row
-                        found[2] = columns[at]
-                    found[0] += 1
+                if columns[entry] == other_columns[t]:
+                    if common[0] == 0:
+                        common[1] = row
+                        common[2] = columns[entry]
+                    common[0] += 1
 
     return find_common
 
 
 def common_entries(rows: SparseRows, others: SparseRows) -> tuple[int, int, int]:
-    """How many (row, column) entries two matrices share, and the row and column of the first; -1 without any.
+    """Count the (row, column) entries that two matrices share.
 
-    Both have the same number of rows, and columns that ascend within each.
+    Parameters
+    ----------
+    rows, others : SparseRows
+        Matrices with the same number of rows, whose columns ascend within each row.
 
-    >>> one, two = SparseRows.of([0, 1], [3, 4], [1, 1], 2), SparseRows.of([1, 1], [4, 5], [1, 1], 2)
-    >>> common_entries(one, two), common_entries(one, SparseRows.empty(2))
+    Returns
+    -------
+    n : int
+        The number of shared entries.
+    row, column : int
+        The first of them; -1 if there are none.
+
+    Examples
+    --------
+    >>> rows, others = SparseRows.of([0, 1], [3, 4], [1, 1], 2), SparseRows.of([1, 1], [4, 5], [1, 1], 2)
+    >>> common_entries(rows, others), common_entries(rows, SparseRows.empty(2))
     ((1, 1, 4), (0, -1, -1))
     """
-    found = np.array([0, -1, -1], np.int64)
-    find_common()(found, rows.start, rows.columns, others.start, others.columns)
-    return int(found[0]), int(found[1]), int(found[2])
+    common = np.array([0, -1, -1], np.int64)
+    find_common()(common, rows.start, rows.columns, others.start, others.columns)
+    return int(common[0]), int(common[1]), int(common[2])

@@ -1,15 +1,16 @@
-"""The best n items of each user, exactly: a cheap screen of all items, the true score of the few that pass it.
+"""Exact top-n items of each user from factors: approximate scores of all items, exact scores of the few candidates.
 
-The score of (u, i) is *defined* as p_u . q_i + b_i summed by `best.score` in its one fixed order. A screen only tells
-which items may reach the running threshold, so one user alone, in a batch, and on any number of threads gets the same
-items and bits. There are two:
+The score of (u, i) is *defined* as p_u . q_i + b_i, summed by `topk_heap.score` in a fixed order. The approximate
+scores only select the items that may reach the running threshold. A user therefore gets the same items and the same
+bits alone and in a batch, and on any number of threads. There are two approximations:
 
-- many users: tiles of scores by BLAS, which differ from the true ones by a few roundings at most;
-- one user, who has to read every item from memory: items as bytes, q ~ scale z with z in -127..127, which are a quarter
-  as much to read. The score is then p . (scale z) + b, off by at most |p| |q - scale z| (Cauchy-Schwarz).
+- Several users: tiles of scores by BLAS, which differ from the exact ones by a few rounding errors at most.
+- A single user, where reading the items from memory takes most of the time: items as bytes, q ~ scale z with z in
+  -127..127, which are a quarter of the size. The score is then p . (scale z) + b, off by at most |p| |q - scale z|
+  (Cauchy-Schwarz).
 
-Items stand by falling norm; since p . q <= |p| |q|, a user whose threshold exceeds |p| max|q| + max b of all that is
-left is finished. Equal scores: the lower row number first.
+Items are sorted by descending norm. Since p . q <= |p| |q|, a user is finished when the threshold exceeds |p| max|q| +
+max b over the remaining items. Equal scores are ordered by row number.
 """
 
 from __future__ import annotations
@@ -26,28 +27,36 @@ from cofactor.kernels.parallel import for_each, one_thread_blas
 __all__ = ["PIECE", "ItemIndex", "first_of", "put_in_order", "top_items"]
 
 USERS, ITEMS = 128, 2048
-"""The tile: 128 x 2,048 float32 scores are one megabyte."""
+"""The shape of a tile: 128 x 2,048 float32 scores are one megabyte."""
 
 PIECE = 1 << 16
-"""One user's items in pieces: the first alone sets a threshold, the others run on all threads."""
+"""The number of items of a piece for a single user: the first piece sets a threshold, the others run on all threads."""
 
-NOBODY = np.iinfo(np.int32).max
-"""The row of an empty place: behind every other."""
+NO_ROW = np.iinfo(np.int32).max
+"""The row number of an empty place, after all others."""
 
-TOGETHER = 64
-"""After so many items one user's bound is looked at again."""
+BOUND_INTERVAL = 64
+"""The number of items after which the bound of a single user is checked again."""
 
 
 @dataclass(frozen=True)
 class ItemIndex:
-    """Items arranged for ranking: by falling norm of their factors (ties by row).
+    """Items sorted for ranking, by descending norm of their factors (ties by row).
 
-        rows (n,) int32: the item at each place    place (n,) int32: the place of each item
-        factors (n, width), bias (n,) float32: in the order of places
-        norm_left, bias_left (n + 1,) float32: the largest norm and bias from each place to the end
-        largest_bias: the largest absolute one
-
-    At the end, where nothing is left, both are -inf.
+    Attributes
+    ----------
+    rows : ndarray of shape (n,), int32
+        The item row at each position.
+    place : ndarray of shape (n,), int32
+        The position of each item row.
+    factors : ndarray of shape (n, width), float32
+        Item factors, by position.
+    bias : ndarray of shape (n,), float32
+        Item biases, by position.
+    norm_left, bias_left : ndarray of shape (n + 1,), float32
+        The largest norm and the largest bias from each position to the end; -inf at the end.
+    largest_bias : float32
+        The largest absolute bias.
     """
 
     rows: Int32
@@ -60,7 +69,19 @@ class ItemIndex:
 
     @classmethod
     def of(cls, factors: Float32, bias: Float32) -> ItemIndex:
-        """From the items' factors (n, width) and biases (n,) float32, in the order of their rows; n may be 0."""
+        """Create an index of items.
+
+        Parameters
+        ----------
+        factors : ndarray of shape (n, width), float32
+            Item factors, by row; n may be 0.
+        bias : ndarray of shape (n,), float32
+            Item biases, by row.
+
+        Returns
+        -------
+        ItemIndex
+        """
         norm = np.sqrt(np.einsum("rd,rd->r", factors, factors, dtype=np.float64))
         rows = np.argsort(-norm, kind="stable").astype(np.int32)
 
@@ -68,12 +89,12 @@ class ItemIndex:
             running = np.maximum.accumulate(values[::-1])[::-1]
             return np.append(running, -np.inf).astype(np.float32)
 
-        place = np.empty_like(rows)
-        place[rows] = np.arange(len(rows), dtype=np.int32)
+        position = np.empty_like(rows)
+        position[rows] = np.arange(len(rows), dtype=np.int32)
         rounded_up = (norm[rows] * (1 + 1e-6)).astype(np.float32)
         return cls(
             rows,
-            place,
+            position,
             np.ascontiguousarray(factors[rows]),
             np.ascontiguousarray(bias[rows]),
             largest_left(rounded_up),
@@ -83,10 +104,10 @@ class ItemIndex:
 
     @cached_property
     def compressed(self) -> tuple[Int8, Float32, Float32]:
-        """q ~ scale z: z (n, width) int8, scale (n,), and |q - scale z|, rounded up, (n,) float32."""
+        """The compressed factors q ~ scale z: z (n, width) int8, scale (n,), and |q - scale z|, rounded up, (n,)."""
         scale = (np.abs(self.factors).max(axis=1, initial=0) / 127).astype(np.float32)
         z, error = np.empty(self.factors.shape, np.int8), np.empty(len(scale), np.float32)
-        for first in range(0, len(scale), PIECE):  # in pieces: float64 needs much memory
+        for first in range(0, len(scale), PIECE):  # in pieces, to limit the memory for float64
             rows = slice(first, first + PIECE)
             q, s = self.factors[rows].astype(np.float64), scale[rows, None].astype(np.float64)
             z[rows] = np.rint(np.divide(q, s, out=np.zeros_like(q), where=s > 0))
@@ -100,46 +121,46 @@ class ItemIndex:
     numbers="i8",
 )
 def _scan():
-    """One tile: screened scores into each user's heap of the best n.
+    """Merge a tile of approximate scores into the heap of the n best items of each user.
 
-    Writes `heap_score`, `heap_row` (all users, n): binary heaps with the worst at the root, `threshold` (all users,):
-    that root's score, and -inf into `screen` (users, items) where a user has seen the item. Reads which of all users
-    the screen's are (`users`), all users' and the items' factors, the items' `bias`, `rows` and `place`, each user's
-    rounding `margin`, the rows to leave out (`seen_start`, `seen`), and `allowed` items (empty: all). The screen's
-    items are places first..first+count-1.
+    Writes `heap_score` and `heap_row` (n_users, n), binary heaps with the worst at the root; `threshold` (n_users,),
+    the score of the root; and -inf to `approximate` (len(users), count) for seen items. Reads the `users` of the tile,
+    the factors of all users and items, the items' `bias`, `rows` and `place`, the rounding `margin` of each user, the
+    items to leave out (`seen_start`, `seen`), and the `allowed` items (empty: all). The items of the tile are the
+    positions first..first+count-1.
     """
     from cofactor.kernels import topk_heap
 
     def _scan(
-        heap_score, heap_row, threshold, screen,
+        heap_score, heap_row, threshold, approximate,
         users, user_factors, item_factors, bias, rows, place, margin, seen_start, seen, allowed,
         first,
     ):  # fmt: skip
-        count = screen.shape[1]
-        for r in range(screen.shape[0]):
+        count = approximate.shape[1]
+        for r in range(approximate.shape[0]):
             a = users[r]
             for t in range(seen_start[a], seen_start[a + 1]):
                 c = place[seen[t]] - first
                 if 0 <= c < count:
-                    screen[r, c] = -np.inf
-            bar = threshold[a] - margin[a]
+                    approximate[r, c] = -np.inf
+            cutoff = threshold[a] - margin[a]
             for base in range(0, count, 16):
                 end = min(base + 16, count)
-                if end == base + 16:  # counted, not found: no branch and no maximum, so a processor does 16 at once
+                if end == base + 16:  # counting needs neither a branch nor a maximum, so that it is vectorized
                     hits = np.int32(0)
                     for c in range(base, base + 16):
-                        hits += np.int32(screen[r, c] + bias[first + c] >= bar)
+                        hits += np.int32(approximate[r, c] + bias[first + c] >= cutoff)
                     if hits == 0:
                         continue
                 for c in range(base, end):
-                    if not screen[r, c] + bias[first + c] >= bar or screen[r, c] == -np.inf:
+                    if not approximate[r, c] + bias[first + c] >= cutoff or approximate[r, c] == -np.inf:
                         continue
                     row = rows[first + c]
                     if allowed.shape[0] > 0 and not allowed[row]:
                         continue
                     score = topk_heap.score(user_factors, a, item_factors, first + c, bias[first + c])
                     topk_heap.offer(heap_score, heap_row, a, score, row)
-                    bar = heap_score[a, 0] - margin[a]
+                    cutoff = heap_score[a, 0] - margin[a]
             threshold[a] = heap_score[a, 0]
 
     return _scan
@@ -150,39 +171,40 @@ def _scan():
     reads="f4[:, ::1] f4[:, ::1] i1[:, ::1] f4[::1] f4[::1] f4[::1] i4[::1] f4[::1] f4[::1] i4[::1] b1[::1]",
     numbers="i8 i8 f4 f4 f4",
 )
-def _scan_one(width: int):
-    """One user's best among places first..last-1, into the heap `heap_score`, `heap_row` (1, n), worst at the root.
+def _scan_single_user(width: int):
+    """Merge the positions first..last-1 into the heap of the n best items of a single user.
 
-    Reads p, the item factors, `z`, `scale`, `error` (`ItemIndex.compressed`), biases, rows, `norm_left`, `bias_left`,
-    `seen`, `allowed`; |p|, the rounding `margin`, and a threshold that n items elsewhere are known to reach.
+    Writes `heap_score` and `heap_row` (1, n), the worst at the root. Reads p, the item factors, `z`, `scale` and
+    `error` (`ItemIndex.compressed`), biases, rows, `norm_left`, `bias_left`, `seen` and `allowed`, the norm |p|, the
+    rounding `margin`, and a `threshold` that n other items reach.
     """
     from cofactor.kernels import topk_heap
 
-    def _scan_one(
+    def _scan_single_user(
         heap_score, heap_row,
         p, item_factors, z, scale, error, bias, rows, norm_left, bias_left, seen, allowed,
         first, last, norm, margin, threshold,
     ):  # fmt: skip
-        bar = max(threshold, heap_score[0, 0]) - margin
-        for base in range(first, last, TOGETHER):
-            if norm * norm_left[base] + bias_left[base] + margin < bar:
+        cutoff = max(threshold, heap_score[0, 0]) - margin
+        for base in range(first, last, BOUND_INTERVAL):
+            if norm * norm_left[base] + bias_left[base] + margin < cutoff:
                 break
-            for place in range(base, min(base + TOGETHER, last)):
+            for position in range(base, min(base + BOUND_INTERVAL, last)):
                 dot = np.float32(0)
                 for d in range(width):
-                    dot += p[0, d] * np.float32(z[place, d])
-                if not scale[place] * dot + norm * error[place] + bias[place] >= bar:
+                    dot += p[0, d] * np.float32(z[position, d])
+                if not scale[position] * dot + norm * error[position] + bias[position] >= cutoff:
                     continue
-                row = rows[place]
+                row = rows[position]
                 if allowed.shape[0] > 0 and not allowed[row]:
                     continue
                 if topk_heap.holds(seen, 0, seen.shape[0], row):
                     continue
-                score = topk_heap.score(p, 0, item_factors, place, bias[place])
+                score = topk_heap.score(p, 0, item_factors, position, bias[position])
                 if topk_heap.offer(heap_score, heap_row, 0, score, row):
-                    bar = max(bar, heap_score[0, 0] - margin)
+                    cutoff = max(cutoff, heap_score[0, 0] - margin)
 
-    return _scan_one
+    return _scan_single_user
 
 
 def top_items(
@@ -194,22 +216,43 @@ def top_items(
     seen: Int32,
     allowed: Bool,
 ) -> tuple[Int32, Float32]:
-    """The n best items of each user, best first: rows (n_users, n) int32 and scores (n_users, n) float32.
+    """Return the n best items of each user.
 
-    Places that cannot be filled (n larger than what is left of the catalog) hold row -1 and score -inf.
-    seen_start (n_users + 1,), seen: each user's rows to leave out, ascending. allowed: (n_items,) bool, empty for all.
+    Parameters
+    ----------
+    user_factors : ndarray of shape (n_users, width), float32
+        User factors.
+    index : ItemIndex
+        The items.
+    n : int
+        The length of a list.
+    seen_start : ndarray of shape (n_users + 1,), int64
+        The items to leave out for user u are seen[seen_start[u]:seen_start[u + 1]].
+    seen : ndarray of shape (n_seen,), int32
+        Item rows, ascending for each user.
+    allowed : ndarray of shape (n_items,), bool
+        The items that may be listed; of shape (0,) if all may.
 
+    Returns
+    -------
+    rows : ndarray of shape (n_users, n), int32
+        Item rows, best first; -1 where there are fewer than n.
+    scores : ndarray of shape (n_users, n), float32
+        Their scores, -inf where there are fewer than n.
+
+    Examples
+    --------
     >>> index = ItemIndex.of(np.float32([[1], [3], [2]]), np.zeros(3, np.float32))
-    >>> start, nothing, every = np.zeros(2, np.int64), np.zeros(0, np.int32), np.zeros(0, bool)
-    >>> rows, scores = top_items(np.float32([[2]]), index, 2, seen_start=start, seen=nothing, allowed=every)
+    >>> start, seen, all_items = np.zeros(2, np.int64), np.zeros(0, np.int32), np.zeros(0, bool)
+    >>> rows, scores = top_items(np.float32([[2]]), index, 2, seen_start=start, seen=seen, allowed=all_items)
     >>> rows.tolist(), scores.tolist()
     ([[1, 2]], [[6.0, 4.0]])
     """
     n_users = len(user_factors)
-    rows = np.full((n_users, n), NOBODY, np.int32)
+    rows = np.full((n_users, n), NO_ROW, np.int32)
     scores = np.full((n_users, n), -np.inf, np.float32)
     if n_users == 1 and n and len(index.rows):
-        _rank_one(scores, rows, user_factors, index, seen[seen_start[0] : seen_start[1]], allowed)
+        _rank_single_user(scores, rows, user_factors, index, seen[seen_start[0] : seen_start[1]], allowed)
     elif n_users and n and len(index.rows):
 
         def rank(first: int) -> None:
@@ -231,8 +274,26 @@ def top_items(
 
 
 def first_of(order: Int32, n: int, seen: Int32, allowed: Bool) -> Int32:
-    """The first n item rows of `order` that are allowed and not in `seen`: (n,) int32, -1 where there are no more.
+    """Return the first n items of an order that are allowed and not seen.
 
+    Parameters
+    ----------
+    order : ndarray of shape (n_items,), int32
+        All item rows.
+    n : int
+        The length of the list.
+    seen : ndarray of shape (n_seen,), int32
+        The items to leave out.
+    allowed : ndarray of shape (n_items,), bool
+        The items that may be listed; of shape (0,) if all may.
+
+    Returns
+    -------
+    ndarray of shape (n,), int32
+        -1 where there are fewer than n.
+
+    Examples
+    --------
     >>> first_of(np.int32([2, 0, 1]), 3, np.int32([0]), np.zeros(0, bool)).tolist()
     [2, 1, -1]
     """
@@ -245,6 +306,7 @@ def first_of(order: Int32, n: int, seen: Int32, allowed: Bool) -> Int32:
 def _rank_block(
     scores: Float32, rows: Int32, P: Float32, index: ItemIndex, seen_start: Int64, seen: Int32, allowed: Bool
 ) -> None:
+    """Rank the items of a block of users."""
     scan = _scan()
     norms, margin = _margins(P, index)
     threshold = np.full(len(P), -np.inf, np.float32)
@@ -254,34 +316,35 @@ def _rank_block(
         users = users[threshold[users] <= bound[users]]
         if len(users) == 0:
             break
-        screen = np.matmul(P[users], index.factors[first : first + ITEMS].T)
+        approximate = np.matmul(P[users], index.factors[first : first + ITEMS].T)
         scan(
-            scores, rows, threshold, screen,
+            scores, rows, threshold, approximate,
             users, P, index.factors, index.bias, index.rows, index.place, margin, seen_start, seen, allowed,
             first,
         )  # fmt: skip
     put_in_order(scores, rows)
 
 
-def _rank_one(scores: Float32, rows: Int32, P: Float32, index: ItemIndex, seen: Int32, allowed: Bool) -> None:
-    scan, n, n_items = _scan_one(P.shape[1]), scores.shape[1], len(index.rows)
+def _rank_single_user(scores: Float32, rows: Int32, P: Float32, index: ItemIndex, seen: Int32, allowed: Bool) -> None:
+    """Rank the items of a single user."""
+    scan, n, n_items = _scan_single_user(P.shape[1]), scores.shape[1], len(index.rows)
     (norm,), (margin,) = _margins(P, index)
 
-    def look(first: int, into_scores: Float32, into_rows: Int32, threshold: np.float32) -> None:
+    def scan_piece(first: int, heap_scores: Float32, heap_rows: Int32, threshold: np.float32) -> None:
         scan(
-            into_scores, into_rows,
+            heap_scores, heap_rows,
             P, index.factors, *index.compressed, index.bias, index.rows, index.norm_left, index.bias_left,
             seen, allowed,
             first, min(first + PIECE, n_items), norm, margin, threshold,
         )  # fmt: skip
 
-    look(0, scores, rows, np.float32(-np.inf))
-    reached = scores[0, 0]
+    scan_piece(0, scores, rows, np.float32(-np.inf))
+    threshold = scores[0, 0]
     firsts = np.arange(PIECE, n_items, PIECE)
-    firsts = firsts[norm * index.norm_left[firsts] + index.bias_left[firsts] + margin >= reached]
+    firsts = firsts[norm * index.norm_left[firsts] + index.bias_left[firsts] + margin >= threshold]
     if len(firsts):
-        more = np.full((len(firsts), n), -np.inf, np.float32), np.full((len(firsts), n), NOBODY, np.int32)
-        for_each(lambda k: look(firsts[k], more[0][k : k + 1], more[1][k : k + 1], reached), range(len(firsts)))
+        more = np.full((len(firsts), n), -np.inf, np.float32), np.full((len(firsts), n), NO_ROW, np.int32)
+        for_each(lambda k: scan_piece(firsts[k], more[0][k : k + 1], more[1][k : k + 1], threshold), range(len(firsts)))
         all_scores, all_rows = (np.append(own, others) for own, others in zip((scores, rows), more, strict=True))
         chosen = np.lexsort((all_rows, -all_scores))[:n]
         scores[0], rows[0] = all_scores[chosen], all_rows[chosen]
@@ -290,9 +353,10 @@ def _rank_one(scores: Float32, rows: Int32, P: Float32, index: ItemIndex, seen: 
 
 
 def _margins(P: Float32, index: ItemIndex) -> tuple[Float32, Float32]:
-    """|p| of each user, rounded up, and by how much a screened score and the true one may differ by roundings alone.
+    """Return |p| of each user, rounded up, and a bound of the rounding error of an approximate score.
 
-    Two sums of `width` products, a bias and a few factors more, each off by half-ulps of its largest part.
+    The bound covers two sums of `width` products, a bias and a few more factors, each off by half an ulp of its
+    largest part.
     """
     p = P.astype(np.float64)
     norms = np.sqrt(np.einsum("ij,ij->i", p, p)).astype(np.float32) * np.float32(1 + 1e-6)
@@ -301,14 +365,14 @@ def _margins(P: Float32, index: ItemIndex) -> tuple[Float32, Float32]:
 
 
 def put_in_order(scores: Float32, rows: Int32) -> None:
-    """Sort lists in place, best first; of equal scores the lower row comes first.
+    """Sort lists in place, best first, equal scores by row.
 
     Parameters
     ----------
     scores : ndarray of shape (m, n), float32
         A list in each row.
     rows : ndarray of shape (m, n), int32
-        What is scored.
+        The item row of each score.
 
     Examples
     --------
@@ -317,9 +381,9 @@ def put_in_order(scores: Float32, rows: Int32) -> None:
     >>> rows.tolist()
     [[6, 7, 5]]
     """
-    if len(rows) == 1:  # a single user, as a service asks
-        of_one = np.lexsort((rows[0], -scores[0]))
-        rows[0], scores[0] = rows[0][of_one], scores[0][of_one]
+    if len(rows) == 1:  # a shortcut for a single user, as in a service
+        single_order = np.lexsort((rows[0], -scores[0]))
+        rows[0], scores[0] = rows[0][single_order], scores[0][single_order]
         return
     order, each = np.lexsort((rows, -scores), axis=1), np.arange(len(rows))[:, None]
     rows[:] = rows[each, order]

@@ -1,7 +1,7 @@
-"""The best n items of each user where every score is worked out: a scan of score rows, a block of users at a time.
+"""Top-n lists from dense rows of scores, for one block of users at a time.
 
-A block's scores are made, scanned and forgotten, so memory stays small however many users there are. A score must
-depend on its user alone, never on the block. Equal scores: the lower row number first.
+The scores of a block are computed, scanned and discarded, so that memory does not grow with the number of users. A
+score must depend on its user alone, never on the block. Equal scores are ordered by row number.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ from cofactor.kernels.topk import put_in_order
 __all__ = ["score_blocks", "top_of_blocks"]
 
 SCORES = 1 << 21
-"""About so many scores are in memory at once for each thread: 8 MB."""
+"""The approximate number of scores in memory for each thread: 8 MB."""
 NO_ROWS: Int32 = np.zeros(0, np.int32)
 USERS = 64
-"""At most so many users in a block."""
+"""The largest number of users of a block."""
 
 
 @kernel(writes="i4[:, ::1] f4[:, ::1]", reads="f4[:, ::1] i8[::1] i4[::1] b1[::1] i4[::1]")
 def _top_of_rows():
-    """Heaps of each row's best n scores, the worst at the root: `rows`, `best` (n_users, n), starting at -inf.
+    """Write heaps of the best n scores of each row, the worst at the root.
 
-    Left out: `seen`, ascending within a user (seen_start), and what is not `allowed` (empty: all is). Where more items
-    have a score of exactly 0 than the heap has places for, the first of `order` get them (empty: the lowest rows), and
-    their rows are n_items + the place in `order`.
+    Writes `rows` and `best` (n_users, n), which start at -inf. Reads `scores` (n_users, n_items) and leaves out `seen`,
+    ascending within each user (`seen_start`), and items that are not `allowed` (empty: all are). If more items have a
+    score of exactly 0 than fit into the heap, the first ones of `order` are used (empty: the lowest rows); their rows
+    are written as n_items + the position in `order`.
     """
     from cofactor.kernels import topk_heap as heap
 
@@ -39,50 +40,62 @@ def _top_of_rows():
         n_items = scores.shape[1]
         for a in range(scores.shape[0]):
             next_seen = seen_start[a]
-            bar = best[a, 0]
+            cutoff = best[a, 0]
             for base in range(0, n_items, 16):
                 end = min(base + 16, n_items)
-                most = np.float32(-np.inf)
+                largest = np.float32(-np.inf)
                 if end == base + 16:
                     for c in range(16):
-                        most = max(most, scores[a, base + c])
+                        largest = max(largest, scores[a, base + c])
                 else:
                     for i in range(base, end):
-                        most = max(most, scores[a, i])
-                if not most > bar:
+                        largest = max(largest, scores[a, i])
+                if not largest > cutoff:
                     continue
                 for i in range(base, end):
                     score = scores[a, i]
-                    if not score > bar or (allowed.shape[0] > 0 and not allowed[i]):
+                    if not score > cutoff or (allowed.shape[0] > 0 and not allowed[i]):
                         continue
                     while next_seen < seen_start[a + 1] and seen[next_seen] < i:
                         next_seen += 1
                     if next_seen < seen_start[a + 1] and seen[next_seen] == i:
                         continue
                     heap.offer(best, rows, a, score, i)
-                    bar = best[a, 0]
+                    cutoff = best[a, 0]
             if order.shape[0] > 0 and best[a, 0] == 0:
-                at = 0
+                position = 0
                 for slot in range(best.shape[1]):
                     if best[a, slot] != 0:
                         continue
-                    while at < order.shape[0] and (
-                        scores[a, order[at]] != 0
-                        or (allowed.shape[0] > 0 and not allowed[order[at]])
-                        or heap.holds(seen, seen_start[a], seen_start[a + 1], order[at])
+                    while position < order.shape[0] and (
+                        scores[a, order[position]] != 0
+                        or (allowed.shape[0] > 0 and not allowed[order[position]])
+                        or heap.holds(seen, seen_start[a], seen_start[a + 1], order[position])
                     ):
-                        at += 1
-                    if at == order.shape[0]:  # an order that lacks an item
+                        position += 1
+                    if position == order.shape[0]:  # `order` lacks an item
                         break
-                    rows[a, slot] = n_items + at
-                    at += 1
+                    rows[a, slot] = n_items + position
+                    position += 1
 
     return _top_of_rows
 
 
 def score_blocks(n_users: int, n_items: int) -> list[tuple[int, int]]:
-    """Runs of users, (first, last) with last exclusive, small enough to hold all their scores; [] for no users.
+    """Cut users into blocks whose scores fit into memory.
 
+    Parameters
+    ----------
+    n_users, n_items : int
+        The numbers of users and of items.
+
+    Returns
+    -------
+    list of tuple of int
+        (first, last) of each block, last exclusive; empty if there are no users.
+
+    Examples
+    --------
     >>> score_blocks(100, 1_000)
     [(0, 64), (64, 100)]
     """
@@ -99,15 +112,35 @@ def top_of_blocks(
     allowed: Bool,
     order: Int32 = NO_ROWS,
 ) -> tuple[Int32, Float32]:
-    """The n best items of each row of `exclude` (what to leave out), best first: rows and scores (n_users, n).
+    """Return the n best items of each user, from scores that are computed in blocks.
 
-    `scores(first, last)` makes the scores of users first..last-1, (last - first, n_items) float32; it is called on
-    several threads. Places that cannot be filled hold row -1 and score -inf. allowed: (n_items,) bool, empty for all.
-    order: (n_items,) int32, every item row once: items with a score of exactly 0 are listed in this order; empty: by
-    row, as all other equal scores.
+    Parameters
+    ----------
+    scores : callable
+        scores(first, last) returns the scores of users first..last-1: ndarray of shape (last - first, n_items),
+        float32. It is called on several threads.
+    n_items : int
+        The number of items.
+    n : int
+        The length of a list.
+    exclude : SparseRows
+        The items to leave out, a row for each user.
+    allowed : ndarray of shape (n_items,), bool
+        The items that may be listed; of shape (0,) if all may.
+    order : ndarray of shape (n_items,), int32, default empty
+        All item rows in the order of items with a score of exactly 0; of shape (0,) for the order of the rows.
 
-    >>> given, nothing, every = np.float32([[0.1, 0.9, 0.5]]), SparseRows.empty(1), np.zeros(0, bool)
-    >>> rows, _ = top_of_blocks(lambda first, last: given[first:last], 3, 2, exclude=nothing, allowed=every)
+    Returns
+    -------
+    rows : ndarray of shape (n_users, n), int32
+        Item rows, best first, equal scores by row; -1 where there are fewer than n.
+    scores : ndarray of shape (n_users, n), float32
+        Their scores, -inf where there are fewer than n.
+
+    Examples
+    --------
+    >>> scores, no_rows, all_items = np.float32([[0.1, 0.9, 0.5]]), SparseRows.empty(1), np.zeros(0, bool)
+    >>> rows, _ = top_of_blocks(lambda first, last: scores[first:last], 3, 2, exclude=no_rows, allowed=all_items)
     >>> rows.tolist()
     [[1, 2]]
     """
@@ -120,7 +153,7 @@ def top_of_blocks(
         _top_of_rows()(rows[users], best[users], scores(*cut), seen.start, seen.columns, allowed, order)
         put_in_order(best[users], rows[users])
         if len(order):
-            _name_zeros(rows[users], best[users], order)
+            _order_zero_scores(rows[users], best[users], order)
 
     if n and n_items:
         for_each(rank, score_blocks(len(exclude), n_items))
@@ -128,8 +161,8 @@ def top_of_blocks(
     return rows, best
 
 
-def _name_zeros(rows: Int32, best: Float32, order: Int32) -> None:
-    """Give items with a score of 0 their rows and the order of `order`; lists that they end have both already."""
+def _order_zero_scores(rows: Int32, best: Float32, order: Int32) -> None:
+    """Decode the rows of items with a score of 0 and sort them by `order`; lists that end with them are sorted."""
     n_items = len(order)
     zero = best == 0
     if not zero.any():
@@ -138,7 +171,7 @@ def _name_zeros(rows: Int32, best: Float32, order: Int32) -> None:
     rows[ends] = order[rows[ends] - n_items]
     inside = np.flatnonzero((zero & ~ends).sum(axis=1) > 1)
     if len(inside):
-        place = np.empty_like(order)
-        place[order] = np.arange(n_items, dtype=np.int32)
+        position = np.empty_like(order)
+        position[order] = np.arange(n_items, dtype=np.int32)
         for a in inside:
-            rows[a, zero[a]] = order[np.sort(place[rows[a, zero[a]]])]
+            rows[a, zero[a]] = order[np.sort(position[rows[a, zero[a]]])]

@@ -1,6 +1,7 @@
-"""The best n so far: what kernels that rank do with one candidate. Imported by kernels' factories only: it needs numba.
+"""Heap of the n best candidates, for kernels that rank: membership test, insertion and score.
 
-A factory closes over this module rather than over its functions: numba's cache then finds the kernel again.
+Only kernel factories import this module, since it needs numba. They close over the module rather than over its
+functions, so that numba finds the kernel in its cache.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ __all__ = ["holds", "offer", "score"]
 
 
 def _holds(values: Any, low: Any, high: Any, value: Any) -> Any:
-    """Whether values[low:high], ascending, holds `value`; an empty range holds nothing."""
+    """Return whether the ascending values[low:high] contain `value`, by binary search; False for an empty range."""
     end = high
     while low < high:
         middle = (low + high) >> 1
@@ -26,14 +27,14 @@ def _holds(values: Any, low: Any, high: Any, value: Any) -> Any:
 
 
 def _offer(scores: Any, rows: Any, a: Any, score: Any, row: Any) -> Any:
-    """The candidate replaces the worst of heap a where it is better: scores[a], rows[a] with the worst at the root.
+    """Replace the worst candidate of heap a (scores[a] and rows[a], the worst at the root) if the new one is better.
 
-    A higher score is better, and of equal ones the lower row. Returns whether it got in.
+    A higher score is better, and of equal scores the lower row. Returns whether the candidate was inserted.
     """
     n = scores.shape[1]
     if not (score > scores[a, 0] or (score == scores[a, 0] and row < rows[a, 0])):
         return False
-    hole = 0  # the newcomer sinks from the root below everything worse
+    hole = 0  # sift down from the root, below all worse candidates
     while 2 * hole + 1 < n:
         child = 2 * hole + 1
         if child + 1 < n and (
@@ -52,15 +53,15 @@ def _offer(scores: Any, rows: Any, a: Any, score: Any, row: Any) -> Any:
 
 
 def _score(P: Any, a: Any, Q: Any, b: Any, bias: Any) -> Any:
-    """P[a] . Q[b] + bias, float32, by eight sums in one fixed order: the same bits in every kernel, on every machine.
+    """Return P[a] . Q[b] + bias in float32, by eight sums in a fixed order: the same bits in all kernels and machines.
 
-    Compiled without leave to reorder or to fuse, which kernels otherwise have.
+    Compiled without the fast-math flags of kernels, which allow reordering and fusing.
     """
     width = P.shape[1]
-    whole = width - width % 8
+    unrolled = width - width % 8
     s0, s1, s2, s3 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
     s4, s5, s6, s7 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
-    for d in range(0, whole, 8):
+    for d in range(0, unrolled, 8):
         s0 += P[a, d] * Q[b, d]
         s1 += P[a, d + 1] * Q[b, d + 1]
         s2 += P[a, d + 2] * Q[b, d + 2]
@@ -69,7 +70,7 @@ def _score(P: Any, a: Any, Q: Any, b: Any, bias: Any) -> Any:
         s5 += P[a, d + 5] * Q[b, d + 5]
         s6 += P[a, d + 6] * Q[b, d + 6]
         s7 += P[a, d + 7] * Q[b, d + 7]
-    for d in range(whole, width):
+    for d in range(unrolled, width):
         s0 += P[a, d] * Q[b, d]
     return ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7)) + bias
 

@@ -1,1 +1,1 @@
-"""Metrics of predicted ratings and of ranked lists, on arrays alone."""
+"""Metrics of predicted ratings and of ranked lists; they work on arrays alone."""

@@ -1,4 +1,8 @@
-"""What ranked lists do to the catalog: how much of it they show, how unknown, and how unevenly."""
+"""Catalog metrics of ranked lists: exposure, coverage, novelty and inequality.
+
+They describe all lists together, not one user: how much of the catalog is shown, how popular the shown items are, and
+how evenly the lists show them.
+"""
 
 from __future__ import annotations
 
@@ -16,31 +20,68 @@ __all__ = ["counted", "coverage", "exposure", "gini", "novelty"]
 
 @validated
 def exposure(ranked: Int32, n_items: int) -> Int64:
-    """How many lists show each item: (n_items,) int64.
+    """Count the lists that show each item.
 
-    ranked (n_users, n) int32 item rows, -1 where a list ends early; no lists give zeros. Raises DataError for a row
-    number outside the catalog.
+    Parameters
+    ----------
+    ranked : ndarray of shape (n_users, n), int32
+        Item rows, -1 where a list ends early.
+    n_items : int
+        Number of items in the catalog.
 
+    Returns
+    -------
+    ndarray of shape (n_items,), int64
+        Number of lists per item; zeros if there are no lists.
+
+    Raises
+    ------
+    DataError
+        If `ranked` is not a table of item rows or holds a row outside the catalog.
+    ParameterError
+        If `n_items` is not a whole number from 0 on.
+
+    Examples
+    --------
     >>> exposure(np.array([[0, 1], [1, -1]]), 3)
     array([1, 2, 0])
     """
     checks.whole_number("n_items", n_items, low=0, high=MOST_ROWS)
     lists = checks.as_array(ranked)
     if lists.ndim != 2 or (lists.size and lists.dtype.kind not in "iu"):
-        raise DataError(f"ranked must be a table of item rows, -1 where a list ends, not {checks.shown(ranked)}")
+        raise DataError(
+            f"ranked must be a two-dimensional array of item rows, -1 where a list ends, not {checks.shown(ranked)}"
+        )
     shown = lists.ravel().astype(np.int64)
-    foreign = (shown < -1) | (shown >= n_items)
-    if foreign.any():
-        raise DataError(f"a list in ranked shows item row {shown[foreign][0]}, but n_items is {n_items}")
+    outside = (shown < -1) | (shown >= n_items)
+    if outside.any():
+        raise DataError(
+            f"ranked holds item row {shown[outside][0]}, but n_items is {n_items}: item rows must be below n_items"
+        )
     return np.bincount(shown[shown >= 0], minlength=n_items)
 
 
 @validated
 def coverage(shown: Any) -> float:
-    """The share of the catalog that at least one list shows, 0..1; 0 for no lists, nan for no items.
+    """Share of the catalog that at least one list shows.
 
-    shown (n_items,): how many lists show each item (see `exposure`).
+    Parameters
+    ----------
+    shown : array-like of shape (n_items,)
+        Number of lists that show each item (see `exposure`).
 
+    Returns
+    -------
+    float
+        Between 0 and 1; 0 if there are no lists, nan if there are no items.
+
+    Raises
+    ------
+    DataError
+        If a count is negative or not finite.
+
+    Examples
+    --------
     >>> coverage(exposure(np.array([[0, 1], [1, -1]]), 4))
     0.5
     """
@@ -50,42 +91,93 @@ def coverage(shown: Any) -> float:
 
 @validated
 def novelty(shown: Any, support: Any, n_users: int) -> float:
-    """The mean self-information, in bits, of the items shown: how surprising it is that someone has one.
+    """Mean self-information of the shown items, in bits.
 
-        novelty = mean over all places of -log2(support_i / n_users)
+    Parameters
+    ----------
+    shown : array-like of shape (n_items,)
+        Number of lists that show each item (see `exposure`).
+    support : array-like of shape (n_items,)
+        Number of users who have each item in training.
+    n_users : int
+        Number of users in training.
 
-    shown (n_items,): how many lists show each item (see `exposure`). support (n_items,): how many of the n_users have
-    it in training. An item that nobody has would be infinitely novel; it counts as if one user had it. nan where
-    nothing is shown. Raises DataError where an item has more support than there are users.
+    Returns
+    -------
+    float
+        High where the lists show items that few users have; nan if nothing is shown.
 
-    Source: Zhou et al. (2010), "Solving the apparent diversity-accuracy dilemma of recommender systems", PNAS 107(10).
+    Raises
+    ------
+    DataError
+        If an item has more support than there are users, if a count is negative or not finite, or if `shown` and
+        `support` differ in length.
+    ParameterError
+        If `n_users` is not a whole number from 0 on.
 
+    Notes
+    -----
+    The mean is over all positions of all lists:
+
+        novelty = mean of -log2(support_i / n_users)
+
+    An item without support would be infinitely novel; it counts as if one user had it.
+
+    References
+    ----------
+    Zhou et al. (2010), "Solving the apparent diversity-accuracy dilemma of recommender systems", PNAS 107(10).
+
+    Examples
+    --------
     >>> novelty([1, 1], [8, 2], 8)
     1.0
     """
     checks.whole_number("n_users", n_users, low=0, high=MOST_ROWS)
-    have, shown = counted("support", support), counted("shown", shown)
-    if len(shown) != len(have):
-        raise DataError(f"shown and support must be of as many items, not of {len(shown):,} and {len(have):,}")
-    if (have > n_users).any():
-        raise DataError(f"support must be between 0 and the {n_users} users for every item")
+    supports, shown = counted("support", support), counted("shown", shown)
+    if len(shown) != len(supports):
+        raise DataError(
+            f"shown and support must have the same number of items, not {len(shown):,} and {len(supports):,}"
+        )
+    if (supports > n_users).any():
+        raise DataError(f"support must be between 0 and n_users={n_users} for each item")
     if not np.any(shown):
         return np.nan
-    information = np.log2(n_users) - np.log2(np.maximum(have, 1))
+    information = np.log2(n_users) - np.log2(np.maximum(supports, 1))
     return float(np.average(information, weights=shown))
 
 
 @validated
 def gini(counts: Any) -> float:
-    """The Gini coefficient of exposure: 0 when all n items are shown equally, (n - 1) / n when only one is.
+    """Gini coefficient of the exposure of items.
 
-        G = sum_j (2 j - n - 1) x_(j) / (n sum_j x_(j)),    x_(1) <= ... <= x_(n),  j = 1..n
+    Parameters
+    ----------
+    counts : array-like of shape (n_items,)
+        How often each item is shown, including items that are never shown (see `exposure`).
 
-    counts (n_items,): how often each item is shown, items never shown included (see `exposure`). nan for no
-    items or no exposure at all. Raises DataError for negative or infinite counts.
+    Returns
+    -------
+    float
+        0 if all n items are shown equally often, (n - 1) / n if a single one is shown; nan if there are no items or
+        nothing is shown.
 
-    Gini (1912); in this form Sen (1973), "On Economic Inequality".
+    Raises
+    ------
+    DataError
+        If a count is negative or not finite.
 
+    Notes
+    -----
+    With the counts in ascending order, x_(1) <= ... <= x_(n):
+
+        G = sum_j (2 j - n - 1) x_(j) / (n sum_j x_(j)),    j = 1..n
+
+    References
+    ----------
+    Gini (1912), "Variabilità e mutabilità"; in this form Sen (1973), "On Economic Inequality".
+
+    Examples
+    --------
     >>> gini([1, 1, 1, 1]), gini([0, 0, 0, 4])
     (0.0, 0.75)
     """
@@ -99,8 +191,27 @@ def gini(counts: Any) -> float:
 
 @validated
 def counted(name: str, values: Any) -> Float64:
-    """Counts in float64, (n,). Raises DataError for anything else, and for counts below 0 or not finite.
+    """Convert counts to float64 and check them.
 
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for messages.
+    values : array-like of shape (n,)
+        Counts.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        The counts.
+
+    Raises
+    ------
+    DataError
+        If the values are not a column of numbers, or one is negative or not finite.
+
+    Examples
+    --------
     >>> counted("support", [3, 0])
     array([3., 0.])
     """

@@ -1,8 +1,8 @@
-"""Ranking metrics: one number per user that says how well a ranked list meets the user's test items.
+"""Ranking metrics: how well a ranked list meets a user's test items, one number per user.
 
-Every metric lies in [0, 1]; a perfect ranking has 1 (precision: as long as there are k relevant items).
-A user without a test item has nan, and belongs in no mean. Where scores tie, a metric is its expectation over all
-orders of the tied items, so that it does not depend on the names or the order of the items.
+Each metric is in [0, 1], and 1 for a perfect ranking (precision: if there are at least k relevant items). It is nan for
+a user without a test item; leave such users out of means. Where scores tie, a metric is its expectation over all orders
+of the tied items, so it does not depend on the ids or the order of the items.
 """
 
 from __future__ import annotations
@@ -35,33 +35,37 @@ __all__ = [
     "reciprocal_rank",
 ]
 
-_CELLS = 2**19  # of a block of ranked lists looked up at once: bounds the memory, changes no result
+_BLOCK_CELLS = 2**19  # list positions looked up at once: bounds the memory, does not change results
 
 
 @dataclass(frozen=True, eq=False)
 class Hits:
-    """Groups of tied items that hold test items, one entry per user and group, by (user, before).
+    """Groups of tied items that hold test items: one entry per user and group, ordered by (user, before).
 
-    Items of equal score form a group whose order is not defined: every order is equally likely. A list without ties has
-    groups of size 1. Metrics are expectations over the orders (McSherry & Najork 2008, "Computing information retrieval
-    performance measures efficiently in the presence of tied scores", ECIR).
+    Items of equal score form a group whose order is undefined: all orders are equally likely. In a list without ties
+    each group has one item. Metrics are expectations over the orders.
 
     Attributes
     ----------
     user : ndarray of shape (m,), int64
-        The row of the ranked lists.
+        Row of the ranked lists.
     before : ndarray of shape (m,), int64
-        How many items are ranked above the group; without ties the place of the item, counted from 0.
+        Number of items ranked above the group; without ties the position of the item, counted from 0.
     size : ndarray of shape (m,), int64
-        How many items the group has, test items and others.
+        Number of items in the group, test items and others.
     relevant : ndarray of shape (m,), int64
-        How many of them are test items, from 1 to `size`.
+        Number of test items in the group, from 1 to `size`.
     hits_before : ndarray of shape (m,), int64
-        How many test items the user has in groups above this one.
+        Number of the user's test items in groups above this one.
     n_relevant : ndarray of shape (n_users,), int64
-        How many test items each user has.
+        Number of test items of each user.
     depth : int
-        The length of the lists: the largest cut-off that metrics accept.
+        Length of the lists: the largest cut-off that metrics accept.
+
+    References
+    ----------
+    McSherry & Najork (2008), "Computing information retrieval performance measures efficiently in the presence of tied
+    scores", ECIR.
 
     Examples
     --------
@@ -81,14 +85,28 @@ class Hits:
     @classmethod
     @validated
     def of(cls, ranked: Any, relevant: SparseRows) -> Hits:
-        """From lists without ties and the test items of the same users.
+        """Find the test items in ranked lists without ties.
 
-            ranked    (n_users, depth) int32    item rows, best first, -1 where a list ends early
-            relevant  n_users rows              each one's test items; their values do not count
+        Parameters
+        ----------
+        ranked : array-like of shape (n_users, depth), int32
+            Item rows, best first, -1 where a list ends early.
+        relevant : SparseRows of n_users rows
+            The test items of each user, ascending; their values do not count.
 
-        Raises DataError where the two differ in users, `ranked` is no table of item rows, a relevant item
-        is ranked twice for one user, or test items are not ascending.
+        Returns
+        -------
+        Hits
+            One entry per test item that is ranked.
 
+        Raises
+        ------
+        DataError
+            If the two differ in users, `ranked` is not a table of item rows, a relevant item is ranked twice for a
+            user, or test items are not ascending.
+
+        Examples
+        --------
         >>> relevant = SparseRows.of([0, 0], [3, 7], [1, 1], n_rows=1)
         >>> Hits.of(np.array([[7, 5, 3]]), relevant).before
         array([0, 2])
@@ -98,22 +116,52 @@ class Hits:
 
     @classmethod
     def of_places(cls, user: Int64, place: Int64, n_relevant: Int64, depth: int) -> Hits:
-        """From places of test items in lists without ties: user and place (m,), counted from 0, by (user, place).
+        """Make hits from the positions of test items in lists without ties.
 
+        Parameters
+        ----------
+        user, place : ndarray of shape (m,), int64
+            User row and position in the list, counted from 0, ordered by (user, place).
+        n_relevant : ndarray of shape (n_users,), int64
+            Number of test items of each user.
+        depth : int
+            Length of the lists.
+
+        Returns
+        -------
+        Hits
+            One entry per position.
+
+        Examples
+        --------
         >>> Hits.of_places(np.array([0, 0]), np.array([1, 4]), np.array([3]), depth=5).hits_before.tolist()
         [0, 1]
         """
-        one = np.broadcast_to(np.int64(1), len(user))
+        ones = np.broadcast_to(np.int64(1), len(user))
         per_user = np.bincount(user, minlength=len(n_relevant))
         before = np.arange(len(user)) - np.repeat(np.cumsum(per_user) - per_user, per_user)
-        return cls(user, place, one, one, before, n_relevant, depth)
+        return cls(user, place, ones, ones, before, n_relevant, depth)
 
     @classmethod
     def of_groups(cls, user: Int64, before: Int64, size: Int64, relevant: Int64, n_relevant: Int64, depth: int) -> Hits:
-        """From groups in any order; entries of one user and one `before` are added up.
+        """Make hits from groups of tied items in any order; entries of the same user and `before` are added up.
 
-        user, before, size, relevant (m,) as in the class; entries of one group have the same size.
+        Parameters
+        ----------
+        user, before, size, relevant : ndarray of shape (m,), int64
+            As in the class; entries of the same group have the same size.
+        n_relevant : ndarray of shape (n_users,), int64
+            Number of test items of each user.
+        depth : int
+            Length of the lists.
 
+        Returns
+        -------
+        Hits
+            One entry per user and group.
+
+        Examples
+        --------
         >>> hits = Hits.of_groups(*np.array([[0, 0], [2, 2], [3, 3], [1, 1]]), np.array([2]), depth=5)
         >>> hits.size.tolist(), hits.relevant.tolist()
         ([3], [2])
@@ -132,44 +180,88 @@ class Hits:
 
     @cached_property
     def untied(self) -> bool:
-        """Whether every group has one item."""
+        """Whether each group has a single item."""
         return self.size.strides == (0,) or bool((self.size == 1).all())
 
     @validated
     def head(self, k: int) -> Hits:
-        """The groups that have a place among the first k. Raises ParameterError unless 1 <= k <= depth."""
+        """Return the groups with a position among the first k.
+
+        Parameters
+        ----------
+        k : int
+            Cut-off, from 1 to `depth`.
+
+        Returns
+        -------
+        Hits
+            The entries with `before` below k; this object if they are all.
+
+        Raises
+        ------
+        ParameterError
+            If `k` is outside its range.
+        """
         if not 1 <= k <= self.depth:
             raise ParameterError(
-                f"k={checks.shown(k)} but the lists are {self.depth} long: rank that many (-1 fills up a small catalog)"
+                f"k={checks.shown(k)} but the lists are {self.depth} long: rank k items (-1 fills up a small catalog)"
             )
         if k not in self._heads:
-            use = self.before < k
-            if use.all():
+            selected = self.before < k
+            if selected.all():
                 self._heads[k] = self
             else:
-                user, before, above = self.user[use], self.before[use], self.hits_before[use]
-                one = np.broadcast_to(np.int64(1), len(user))
-                size, relevant = (one, one) if self.untied else (self.size[use], self.relevant[use])
-                self._heads[k] = Hits(user, before, size, relevant, above, self.n_relevant, self.depth)
+                user, before, hits_before = self.user[selected], self.before[selected], self.hits_before[selected]
+                ones = np.broadcast_to(np.int64(1), len(user))
+                size, relevant = (ones, ones) if self.untied else (self.size[selected], self.relevant[selected])
+                self._heads[k] = Hits(user, before, size, relevant, hits_before, self.n_relevant, self.depth)
         return self._heads[k]
 
     @cached_property
     def _heads(self) -> dict[int, Hits]:
+        """Results of `head` by cut-off."""
         return {}
 
     @validated
     def places(self, k: int) -> Int64:
-        """How many of each group's places are among the first k: (m,) int64."""
+        """Return the number of each group's positions among the first k.
+
+        Parameters
+        ----------
+        k : int
+            Cut-off.
+
+        Returns
+        -------
+        ndarray of shape (m,), int64
+            From 0 to `size`.
+
+        Raises
+        ------
+        ParameterError
+            If `k` is not a whole number from 0 on.
+        """
         return np.clip(checks.whole_number("k", k, low=0, high=MOST_ROWS) - self.before, 0, self.size)
 
     @cached_property
     def first(self) -> Bool:
-        """Which entries are the user's first group with a test item: (m,) bool."""
+        """Whether an entry is its user's first group with a test item: ndarray of shape (m,), bool."""
         first: Bool = self.hits_before == 0
         return first
 
     def summed(self, gain: Float64 | None) -> Float64:
-        """The gains (m,) of the groups (None: 1 each), summed by user: (n_users,) float64, 0 without a hit."""
+        """Sum the gains of the groups by user.
+
+        Parameters
+        ----------
+        gain : ndarray of shape (m,), float64, or None
+            Gain of each group; None for 1 each.
+
+        Returns
+        -------
+        ndarray of shape (n_users,), float64
+            The sums; 0 for users without a hit.
+        """
         if gain is not None:
             gain = checks.number_array("gain", gain, self.user.shape)
         sums = np.bincount(self.user, weights=gain, minlength=len(self.n_relevant))
@@ -177,7 +269,25 @@ class Hits:
 
     @validated
     def over(self, sums: Float64, normalizer: Any) -> Float64:
-        """sums / normalizer: (n_users,) float64, nan for users without a test item."""
+        """Divide sums by a normalizer.
+
+        Parameters
+        ----------
+        sums : ndarray of shape (n_users,), float64
+            Numerators.
+        normalizer : float or ndarray of shape (n_users,)
+            Denominators, above 0 for users with a test item.
+
+        Returns
+        -------
+        ndarray of shape (n_users,), float64
+            The quotients; nan for users without a test item.
+
+        Raises
+        ------
+        ParameterError
+            If a denominator is not above 0, or a shape is wrong.
+        """
         sums = checks.number_array("sums", sums, self.n_relevant.shape)
         shape = () if checks.as_array(normalizer).ndim == 0 else self.n_relevant.shape
         normalizer = checks.number_array("normalizer", normalizer, shape)
@@ -190,17 +300,39 @@ class Hits:
 
 @validated
 def ndcg(hits: Hits, k: int) -> Float64:
-    """Normalized discounted cumulative gain with binary gains: (n_users,) in [0, 1], nan without a test item.
+    """Normalized discounted cumulative gain with binary gains.
 
+    Parameters
+    ----------
+    hits : Hits
+        Test items in ranked lists.
+    k : int
+        Cut-off, from 1 to `hits.depth`.
+
+    Returns
+    -------
+    ndarray of shape (n_users,), float64
+        In [0, 1]; nan without a test item.
+
+    Raises
+    ------
+    ParameterError
+        If `k` is outside its range.
+
+    Notes
+    -----
         DCG@k = sum over hits of rank <= k of 1 / log2(rank + 1)
         NDCG@k = DCG@k / (the DCG of min(k, n_relevant) hits at ranks 1, 2, ...)
 
-    A group of t tied items with r test items gives each of its ranks the expected gain r / t.
+    A group of t tied items with r test items gives each of its ranks the expected gain r / t. The discount is
+    log2(rank + 1); the paper leaves the first b ranks undiscounted.
 
-    Järvelin & Kekäläinen (2002), "Cumulated gain-based evaluation of IR techniques", ACM TOIS 20(4); with
-    the discount log2(rank + 1), where theirs leaves the first b ranks undiscounted. Raises ParameterError unless
-    1 <= k <= depth.
+    References
+    ----------
+    Järvelin & Kekäläinen (2002), "Cumulated gain-based evaluation of IR techniques", ACM TOIS 20(4).
 
+    Examples
+    --------
     >>> hits = Hits.of(np.array([[7, 5, 3], [5, 7, 3]]), SparseRows.of([0, 1], [7, 7], [1, 1], n_rows=2))
     >>> ndcg(hits, 3).round(2).tolist()
     [1.0, 0.63]
@@ -208,17 +340,38 @@ def ndcg(hits: Hits, k: int) -> Float64:
     head = hits.head(k)
     discount = 1 / np.log2(np.arange(1, k + 1) + 1.0)
     ideal = np.cumsum(discount)
-    return hits.over(head.summed(_gained(head, k, discount)), ideal[np.minimum(hits.n_relevant, k) - 1])
+    return hits.over(head.summed(_expected_gain(head, k, discount)), ideal[np.minimum(hits.n_relevant, k) - 1])
 
 
 @validated
 def recall(hits: Hits, k: int) -> Float64:
-    """The share of a user's test items that is among the first k: (n_users,) in [0, 1], nan without a test item.
+    """Share of a user's test items among the first k.
 
+    Parameters
+    ----------
+    hits : Hits
+        Test items in ranked lists.
+    k : int
+        Cut-off, from 1 to `hits.depth`.
+
+    Returns
+    -------
+    ndarray of shape (n_users,), float64
+        In [0, 1]; nan without a test item.
+
+    Raises
+    ------
+    ParameterError
+        If `k` is outside its range.
+
+    Notes
+    -----
         recall@k = hits@k / n_relevant,    also where n_relevant > k
 
-    Of a tied group the expected number of hits counts. Raises as `ndcg`.
+    A tied group counts with its expected number of hits.
 
+    Examples
+    --------
     >>> hits = Hits.of(np.array([[7, 5, 3]]), SparseRows.of([0, 0], [3, 7], [1, 1], n_rows=1))
     >>> recall(hits, 1).tolist(), recall(hits, 3).tolist()
     ([0.5], [1.0])
@@ -228,12 +381,33 @@ def recall(hits: Hits, k: int) -> Float64:
 
 @validated
 def precision(hits: Hits, k: int) -> Float64:
-    """The share of the first k that are test items: (n_users,) in [0, 1], nan without a test item.
+    """Share of test items among the first k.
 
+    Parameters
+    ----------
+    hits : Hits
+        Test items in ranked lists.
+    k : int
+        Cut-off, from 1 to `hits.depth`.
+
+    Returns
+    -------
+    ndarray of shape (n_users,), float64
+        In [0, 1]; nan without a test item.
+
+    Raises
+    ------
+    ParameterError
+        If `k` is outside its range.
+
+    Notes
+    -----
         precision@k = hits@k / k,    also where the list ends before k
 
-    Of a tied group the expected number of hits counts. Raises as `ndcg`.
+    A tied group counts with its expected number of hits.
 
+    Examples
+    --------
     >>> hits = Hits.of(np.array([[7, 5, 3, -1]]), SparseRows.of([0, 0], [3, 7], [1, 1], n_rows=1))
     >>> precision(hits, 1).tolist(), precision(hits, 4).tolist()
     ([1.0], [0.5])
@@ -243,11 +417,32 @@ def precision(hits: Hits, k: int) -> Float64:
 
 @validated
 def hit_rate(hits: Hits, k: int) -> Float64:
-    """The probability that at least one test item is among the first k: (n_users,), nan without a test item.
+    """Probability that at least one test item is among the first k.
 
-    Without ties it is 1 or 0. A group of t items with r test items of which m places are among the first k has none
-    there with probability C(t - r, m) / C(t, m). Raises as `ndcg`.
+    Parameters
+    ----------
+    hits : Hits
+        Test items in ranked lists.
+    k : int
+        Cut-off, from 1 to `hits.depth`.
 
+    Returns
+    -------
+    ndarray of shape (n_users,), float64
+        In [0, 1], without ties 0 or 1; nan without a test item.
+
+    Raises
+    ------
+    ParameterError
+        If `k` is outside its range.
+
+    Notes
+    -----
+    A group of t tied items with r test items and m positions among the first k has no test item at these positions with
+    probability C(t - r, m) / C(t, m).
+
+    Examples
+    --------
     >>> hits = Hits.of(np.array([[7, 5, 3]]), SparseRows.of([0], [5], [1], n_rows=1))
     >>> hit_rate(hits, 1).tolist(), hit_rate(hits, 2).tolist()
     ([0.0], [1.0])
@@ -256,26 +451,50 @@ def hit_rate(hits: Hits, k: int) -> Float64:
     if head.untied:
         return hits.over(np.minimum(head.summed(None), 1), 1)
     size, relevant, places = head.size, head.relevant, head.places(k)
-    none = np.where(places + relevant > size, 0.0, 1.0)
-    open_ = np.flatnonzero(none)
-    t, r, m = size[open_], relevant[open_], places[open_]
-    chance = np.ones(len(open_))
+    p_none = np.where(places + relevant > size, 0.0, 1.0)
+    possible = np.flatnonzero(p_none)
+    t, r, m = size[possible], relevant[possible], places[possible]
+    p = np.ones(len(possible))
     for j in range(int(m.max(initial=0))):
-        chance *= np.where(j < m, (t - r - j) / np.maximum(t - j, 1), 1.0)
-    none[open_] = chance
-    return hits.over(head.summed(np.where(head.first, 1 - none, 0.0)), 1)
+        p *= np.where(j < m, (t - r - j) / np.maximum(t - j, 1), 1.0)
+    p_none[possible] = p
+    return hits.over(head.summed(np.where(head.first, 1 - p_none, 0.0)), 1)
 
 
 @validated
 def reciprocal_rank(hits: Hits, k: int) -> Float64:
-    """1 / rank of the first test item, 0 where none is among the first k; its mean is the MRR.
+    """Reciprocal rank of the first test item; its mean over users is the MRR.
 
-    Of a tied group of t items with r test items the expectation: the first test item has place j of the group with
-    probability C(t - j, r - 1) / C(t, r).
+    Parameters
+    ----------
+    hits : Hits
+        Test items in ranked lists.
+    k : int
+        Cut-off, from 1 to `hits.depth`.
 
-    (n_users,) in [0, 1], nan without a test item. Raises as `ndcg`.
-    Source: Voorhees (1999), "The TREC-8 question answering track report".
+    Returns
+    -------
+    ndarray of shape (n_users,), float64
+        In [0, 1]; 0 if no test item is among the first k, nan without a test item.
 
+    Raises
+    ------
+    ParameterError
+        If `k` is outside its range.
+
+    Notes
+    -----
+        RR@k = 1 / rank of the first test item
+
+    In a tied group of t items with r test items, the first test item is at position j of the group with probability
+    C(t - j, r - 1) / C(t, r).
+
+    References
+    ----------
+    Voorhees (1999), "The TREC-8 question answering track report".
+
+    Examples
+    --------
     >>> hits = Hits.of(np.array([[7, 5, 3]]), SparseRows.of([0], [3], [1], n_rows=1))
     >>> reciprocal_rank(hits, 1).tolist(), reciprocal_rank(hits, 3).round(2).tolist()
     ([0.0], [0.33])
@@ -286,27 +505,50 @@ def reciprocal_rank(hits: Hits, k: int) -> Float64:
         places = head.places(k)
         tied = np.flatnonzero(head.first & (head.size > 1))
         t, r, m, before = head.size[tied], head.relevant[tied], places[tied], head.before[tied]
-        chance, expected = r / t, np.zeros(len(tied))
+        p, expected = r / t, np.zeros(len(tied))
         for j in range(1, int(m.max(initial=0)) + 1):
-            expected += np.where(j <= m, chance / (before + j), 0.0)
-            chance = chance * np.maximum(t - r - j + 1, 0) / np.maximum(t - j, 1)
+            expected += np.where(j <= m, p / (before + j), 0.0)
+            p = p * np.maximum(t - r - j + 1, 0) / np.maximum(t - j, 1)
         gain[tied] = expected
     return hits.over(head.summed(gain), 1)
 
 
 @validated
 def average_precision(hits: Hits, k: int) -> Float64:
-    """Precision at each hit, averaged as if the best possible number of hits were there; its mean is the MAP.
+    """Average precision at the hits; its mean over users is the MAP.
 
+    Parameters
+    ----------
+    hits : Hits
+        Test items in ranked lists.
+    k : int
+        Cut-off, from 1 to `hits.depth`.
+
+    Returns
+    -------
+    ndarray of shape (n_users,), float64
+        In [0, 1]; nan without a test item.
+
+    Raises
+    ------
+    ParameterError
+        If `k` is outside its range.
+
+    Notes
+    -----
         AP@k = sum over hits of rank <= k of (hits up to that rank / rank) / min(k, n_relevant)
 
-    In a tied group of t items with r test items, h of them above it and `before` items above it, place j is a hit with
-    probability r / t, and then h + 1 + (j - 1) (r - 1) / (t - 1) hits are expected up to it.
+    The reference has no cut-off k and divides by n_relevant; min(k, n_relevant) lets a perfect list reach 1.
 
-    Manning, Raghavan & Schütze (2008), "Introduction to Information Retrieval", section 8.4, which has
-    no cut-off k and so divides by n_relevant; min(k, n_relevant) lets a perfect list reach 1.
-    (n_users,) in [0, 1], nan without a test item. Raises as `ndcg`.
+    In a tied group of t items with r test items, with h test items and `before` items above it, position j is a hit
+    with probability r / t, and then h + 1 + (j - 1) (r - 1) / (t - 1) hits are expected up to it.
 
+    References
+    ----------
+    Manning, Raghavan & Schütze (2008), "Introduction to Information Retrieval", section 8.4.
+
+    Examples
+    --------
     >>> hits = Hits.of(np.array([[7, 5, 3]]), SparseRows.of([0, 0], [3, 7], [1, 1], n_rows=1))
     >>> average_precision(hits, 3).round(2).tolist()
     [0.83]
@@ -325,8 +567,27 @@ def average_precision(hits: Hits, k: int) -> Float64:
 
 @validated
 def expected_hits(hits: Hits, k: int) -> Float64:
-    """The expected number of test items among the first k: (n_users,) float64. Raises as `ndcg`.
+    """Expected number of test items among the first k.
 
+    Parameters
+    ----------
+    hits : Hits
+        Test items in ranked lists.
+    k : int
+        Cut-off, from 1 to `hits.depth`.
+
+    Returns
+    -------
+    ndarray of shape (n_users,), float64
+        From 0 to k; 0 without a test item.
+
+    Raises
+    ------
+    ParameterError
+        If `k` is outside its range.
+
+    Examples
+    --------
     >>> hits = Hits.of(np.array([[7, 5, 3]]), SparseRows.of([0, 0], [3, 7], [1, 1], n_rows=1))
     >>> expected_hits(hits, 2).tolist(), expected_hits(hits, 3).tolist()
     ([1.0], [2.0])
@@ -347,11 +608,32 @@ _METRICS = {
 
 @validated
 def ranking_metrics(ranked: Int32, relevant: SparseRows, *, ks: Sequence[int] = (10,)) -> dict[str, Float64]:
-    """Every metric at every k, named as in "ndcg@10": each (n_users,) float64, nan without a test item.
+    """Compute all ranking metrics at each cut-off from ranked lists.
 
-    ranked, relevant as in `Hits.of`; no users give arrays of length 0, no `ks` no metrics. Raises ParameterError for a
-    k below 1 or beyond the lists, DataError as `Hits.of` does.
+    Parameters
+    ----------
+    ranked : array-like of shape (n_users, depth), int32
+        Item rows, best first, -1 where a list ends early.
+    relevant : SparseRows of n_users rows
+        The test items of each user, ascending; their values do not count.
+    ks : sequence of int, default (10,)
+        Cut-offs, from 1 to `depth`.
 
+    Returns
+    -------
+    dict of str to ndarray of shape (n_users,), float64
+        Metrics by name, as in "ndcg@10"; nan for users without a test item. Arrays of length 0 if there are no users,
+        an empty dict if `ks` is empty.
+
+    Raises
+    ------
+    ParameterError
+        If a cut-off is below 1 or beyond the lists.
+    DataError
+        As in `Hits.of`.
+
+    Examples
+    --------
     >>> relevant = SparseRows.of([0, 0], [3, 7], [1, 1], n_rows=2)
     >>> metrics = ranking_metrics(np.array([[7, 5, 3], [1, 2, 3]]), relevant, ks=[2])
     >>> metrics["recall@2"]
@@ -362,8 +644,27 @@ def ranking_metrics(ranked: Int32, relevant: SparseRows, *, ks: Sequence[int] = 
 
 @validated
 def metrics_of(hits: Hits, ks: Sequence[int]) -> dict[str, Float64]:
-    """Every metric at every k of these hits, as `ranking_metrics`.
+    """Compute all ranking metrics at each cut-off from hits.
 
+    Parameters
+    ----------
+    hits : Hits
+        Test items in ranked lists.
+    ks : sequence of int
+        Cut-offs, from 1 to `hits.depth`.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (n_users,), float64
+        As in `ranking_metrics`.
+
+    Raises
+    ------
+    ParameterError
+        If a cut-off is outside its range.
+
+    Examples
+    --------
     >>> hits = Hits.of(np.array([[7, 5, 3]]), SparseRows.of([0, 0], [3, 7], [1, 1], n_rows=1))
     >>> metrics_of(hits, [1])["precision@1"]
     array([1.])
@@ -371,8 +672,8 @@ def metrics_of(hits: Hits, ks: Sequence[int]) -> dict[str, Float64]:
     return {f"{name}@{k}": metric(hits, k) for k in ks for name, metric in _METRICS.items()}
 
 
-def _gained(hits: Hits, k: int, discount: Float64) -> Float64:
-    """Each group's expected sum of discounts (k,) over its test items: (m,) float64; all groups begin before k."""
+def _expected_gain(hits: Hits, k: int, discount: Float64) -> Float64:
+    """Return each group's expected sum of discounts (k,) over its test items; all groups begin before k."""
     if hits.untied:
         return discount[hits.before]
     places = hits.places(k)
@@ -383,10 +684,27 @@ def _gained(hits: Hits, k: int, discount: Float64) -> Float64:
 
 @validated
 def meetings(ranked: Any, relevant: SparseRows) -> tuple[Int64, Int64]:
-    """User and place in the list, counted from 0, of every test item that is ranked, by (user, place): (m,) each.
+    """Find the test items in ranked lists.
 
-    Arguments and errors as in `Hits.of`.
+    Parameters
+    ----------
+    ranked : array-like of shape (n_users, depth), int32
+        Item rows, best first, -1 where a list ends early.
+    relevant : SparseRows of n_users rows
+        The test items of each user, ascending; their values do not count.
 
+    Returns
+    -------
+    user, place : ndarray of shape (m,), int64
+        User row and position in the list, counted from 0, of each test item that is ranked, ordered by (user, place).
+
+    Raises
+    ------
+    DataError
+        As in `Hits.of`.
+
+    Examples
+    --------
     >>> meetings(np.array([[7, 5, 3]]), SparseRows.of([0, 0], [3, 9], [1, 1], n_rows=1))
     (array([0]), array([2]))
     """
@@ -395,31 +713,31 @@ def meetings(ranked: Any, relevant: SparseRows) -> tuple[Int64, Int64]:
         raise DataError("ranked lists must be a table of item rows (integers; -1 where a list ends)")
     if len(relevant) != len(lists):
         raise DataError(f"relevant must have {len(lists):,} rows, one for each ranked list, not {len(relevant):,}")
-    user, place, entry = _meetings(lists, relevant)
-    twice = np.bincount(entry)[entry] > 1
-    if twice.any():
-        k = int(twice.argmax())
+    user, place, entry = _hit_positions(lists, relevant)
+    repeated = np.bincount(entry)[entry] > 1
+    if repeated.any():
+        k = int(repeated.argmax())
         raise DataError(f"ranked list {user[k] + 1}: item row {lists[user[k], place[k]]} is ranked twice")
     return user, place
 
 
-def _meetings(lists: Any, relevant: SparseRows) -> tuple[Int64, Int64, Int64]:
-    """User, place in the list from 0, and entry of `relevant` of every hit, by (user, place)."""
+def _hit_positions(lists: Any, relevant: SparseRows) -> tuple[Int64, Int64, Int64]:
+    """Return user, position in the list from 0, and entry of `relevant` of each hit, ordered by (user, position)."""
     n_users, depth = lists.shape
     width = int(max(lists.max(initial=-1), relevant.columns.max(initial=-1))) + 1
     keys = np.repeat(np.arange(n_users), relevant.counts) * width + relevant.columns
     if not (keys[1:] > keys[:-1]).all():
         raise DataError("each row of relevant must have distinct columns in ascending order")
-    block = max(1, _CELLS // max(depth, 1))
+    block = max(1, _BLOCK_CELLS // max(depth, 1))
 
-    def meet(first: int) -> tuple[Int64, Int64, Int64]:
+    def find(first: int) -> tuple[Int64, Int64, Int64]:
         items = lists[first : first + block]
-        wanted = np.arange(first, first + len(items))[:, None] * width + items
-        entry = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-        user, place = np.nonzero((keys[entry] == wanted) & (items >= 0))
+        item_keys = np.arange(first, first + len(items))[:, None] * width + items
+        entry = np.minimum(np.searchsorted(keys, item_keys), len(keys) - 1)
+        user, place = np.nonzero((keys[entry] == item_keys) & (items >= 0))
         return user + first, place, entry[user, place]
 
-    nothing: tuple[Int64, Int64, Int64] = (np.zeros(0, np.int64),) * 3
-    found = results_of(meet, range(0, n_users if len(keys) else 0, block))
-    user, place, entry = (np.concatenate(part) for part in zip(nothing, *found, strict=True))
+    empty: tuple[Int64, Int64, Int64] = (np.zeros(0, np.int64),) * 3
+    blocks = results_of(find, range(0, n_users if len(keys) else 0, block))
+    user, place, entry = (np.concatenate(part) for part in zip(empty, *blocks, strict=True))
     return user, place, entry

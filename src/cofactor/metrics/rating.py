@@ -1,4 +1,4 @@
-"""How far predicted ratings lie from the true ones."""
+"""Metrics of predicted ratings: RMSE and MAE, over all rows and summed by user."""
 
 from __future__ import annotations
 
@@ -16,18 +16,34 @@ __all__ = ["UserErrors", "errors_by_user", "mae", "rmse"]
 
 
 LARGEST_ERROR = 1e150
-"""Larger errors cannot be squared and summed in float64."""
+"""The largest error that is accepted: larger ones cannot be squared and summed in float64."""
 
 
 @validated
 def rmse(y: Any, p: Any) -> float:
     """Root mean squared error, in the units of the ratings.
 
+    Parameters
+    ----------
+    y, p : array-like of shape (n,)
+        True and predicted ratings.
+
+    Returns
+    -------
+    float
+        The error; nan if there are no rows.
+
+    Raises
+    ------
+    DataError
+        If the two differ in length, or if a number is not finite (the message names its row).
+
+    Notes
+    -----
         RMSE = sqrt(mean((y - p)^2))
 
-    y, p (n,) numbers: the true ratings and the predictions. nan for no rows.
-    Raises DataError for different lengths, or a number that is not finite (with its row).
-
+    Examples
+    --------
     >>> rmse([1.0, 5.0], [2.0, 5.0])
     0.7071067811865476
     """
@@ -39,10 +55,27 @@ def rmse(y: Any, p: Any) -> float:
 def mae(y: Any, p: Any) -> float:
     """Mean absolute error, in the units of the ratings.
 
+    Parameters
+    ----------
+    y, p : array-like of shape (n,)
+        True and predicted ratings.
+
+    Returns
+    -------
+    float
+        The error; nan if there are no rows.
+
+    Raises
+    ------
+    DataError
+        As in `rmse`.
+
+    Notes
+    -----
         MAE = mean(|y - p|)
 
-    y, p, no rows and what it raises: as `rmse`.
-
+    Examples
+    --------
     >>> mae([1.0, 5.0], [2.0, 5.0])
     0.5
     """
@@ -52,14 +85,23 @@ def mae(y: Any, p: Any) -> float:
 
 @dataclass(frozen=True, eq=False)
 class UserErrors:
-    """Sums of each user's errors: what an interval over users needs, since rows of one user hang together.
+    """Sums of the errors of each user, as made by `errors_by_user`.
 
-        squared, absolute (n_users,) float64    count (n_users,) int64, 0 for users without rows
+    Intervals over users need them, because errors of the same user are correlated.
 
+    Attributes
+    ----------
+    squared, absolute : ndarray of shape (n_users,), float64
+        Sums of the squared and the absolute errors.
+    count : ndarray of shape (n_users,), int64
+        Number of rows; 0 for users without rows.
+
+    Notes
+    -----
         RMSE = sqrt(sum(squared) / sum(count))        MAE = sum(absolute) / sum(count)
 
-    See `errors_by_user`, which makes it.
-
+    Examples
+    --------
     >>> errors = errors_by_user([0, 0, 1], [5, 3, 1], [4, 3, 3], n_users=2)
     >>> float(errors.absolute.sum() / errors.count.sum())
     1.0
@@ -72,11 +114,31 @@ class UserErrors:
 
 @validated
 def errors_by_user(u: Any, y: Any, p: Any, *, n_users: int) -> UserErrors:
-    """The errors of `rmse` and `mae` summed by user.
+    """Sum the errors of `rmse` and `mae` by user.
 
-    u (n,) int: row numbers of the users, from 0 to n_users - 1; y, p as in `rmse`. No rows give zeros. Raises as `rmse`
-    does, and DataError for another number of users or what is no row number of one.
+    Parameters
+    ----------
+    u : array-like of shape (n,), int
+        Row numbers of the users, from 0 to n_users - 1.
+    y, p : array-like of shape (n,)
+        True and predicted ratings.
+    n_users : int
+        Number of users.
 
+    Returns
+    -------
+    UserErrors
+        The sums; zeros if there are no rows.
+
+    Raises
+    ------
+    DataError
+        As in `rmse`, and if `u` has another length or holds anything but row numbers of users.
+    ParameterError
+        If `n_users` is not a whole number from 0 on.
+
+    Examples
+    --------
     >>> errors = errors_by_user([0, 0, 2], [5, 3, 1], [4, 3, 3], n_users=3)
     >>> errors.squared.tolist(), errors.absolute.tolist(), errors.count.tolist()
     ([1.0, 0.0, 4.0], [1.0, 0.0, 2.0], [2, 0, 1])
@@ -97,18 +159,19 @@ def errors_by_user(u: Any, y: Any, p: Any, *, n_users: int) -> UserErrors:
 
 
 def _errors(y: Any, p: Any) -> Float64:
+    """Return y - p in float64 once both are finite and of the same length."""
     true, predicted = _numbers("y", y), _numbers("p", p)
     if true.ndim != 1 or true.shape != predicted.shape:
         raise DataError(
-            "y and p must be ratings and predictions, one of each per row, "
-            f"not of shapes {true.shape} and {predicted.shape}"
+            f"y and p must be columns of equal length, a rating and a prediction per row; got shapes {true.shape} "
+            f"and {predicted.shape}"
         )
-    for what, numbers in (("rating", true), ("prediction", predicted)):
-        bad = ~np.isfinite(numbers)
+    for what, values in (("rating", true), ("prediction", predicted)):
+        bad = ~np.isfinite(values)
         if bad.any():
             row = int(bad.argmax())
             raise DataError(
-                f"row {row + 1}: the {what} is {numbers[row]} (and {int(bad.sum()) - 1} more are not finite)"
+                f"row {row + 1}: the {what} is {values[row]} (and {int(bad.sum()) - 1} more are not finite)"
             )
     with np.errstate(over="ignore"):
         error = true - predicted
@@ -119,7 +182,7 @@ def _errors(y: Any, p: Any) -> Float64:
 
 
 def _numbers(name: str, values: Any) -> Float64:
-    """Numbers, nan and infinities among them, in float64. Raises DataError for anything else."""
+    """Convert numbers, nan and infinities included, to float64. Raises DataError for anything else."""
     numbers = checks.as_array(values)
     if numbers.size and numbers.dtype.kind not in "iuf":
         raise DataError(f"{name} must be numbers, not {checks.shown(values)}")

@@ -1,4 +1,7 @@
-"""Frames -> plotly figures, one function a figure (extra `report`). plotly is imported when one is drawn."""
+"""Plotly figures of data frames: one function per figure.
+
+Figures need the extra `report`. plotly is imported when a figure is drawn, not when this package is imported.
+"""
 
 from cofactor.plots.audit import genres_plot, influence_plot, lorenz_plot
 from cofactor.plots.curves import cold_start_plot, simulation_plot

@@ -1,4 +1,4 @@
-"""Who rates, what is shown, and who decides it."""
+"""Figures of audits: Lorenz curves, genre shares and group influence."""
 
 from __future__ import annotations
 
@@ -24,73 +24,127 @@ INFLUENCE = ("group", "users", "share_of_users", "share_of_influence", "ratio", 
 
 @validated
 def lorenz_plot(frame: pl.DataFrame) -> Figure:
-    """How unevenly things are held: on the diagonal all hold the same, the deeper a curve hangs, the fewer hold most.
+    """Lorenz curves: the share of the total that the smallest members hold together.
 
-    frame: the `lorenz` of several `Concentration`s below each other, each called by the column `what`:
+    The diagonal is an even distribution. The further a curve lies below it, the more concentrated the distribution.
 
-        what: which curve
-        share_of_members: 0..1, poorest first    share_held: 0..1, what they hold together
+    Parameters
+    ----------
+    frame : pl.DataFrame
+        The `lorenz` frames of one or more `Concentration` objects, concatenated, with columns what (name of the
+        curve), share_of_members (0..1, smallest members first) and share_held (0..1, cumulative).
 
-    Raises DataError for missing columns or no rows, MissingExtraError.
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        One line per curve, and the diagonal.
 
+    Raises
+    ------
+    DataError
+        A column is missing, or the frame has no rows.
+    MissingExtraError
+        plotly is not installed.
+
+    Examples
+    --------
     >>> half = pl.DataFrame({"what": "raters", "share_of_members": [0.0, 0.5, 1.0], "share_held": [0.0, 0.1, 1.0]})
     >>> figure = lorenz_plot(half)
     >>> [trace.name for trace in figure.data], figure.layout.yaxis.title.text
-    (['all the same', 'raters'], 'share held')
+    (['even distribution', 'raters'], 'cumulative share of total')
     """
     require_threads()
     checked(frame, LORENZ, "Lorenz curves")
     from plotly.graph_objects import Scatter
 
-    even = {"mode": "lines", "line": {"color": QUIET, "dash": "dash", "width": 1.5}, "hoverinfo": "skip"}
-    traces = [Scatter(x=[0, 1], y=[0, 1], showlegend=False, name="all the same", **even)]
+    line = {"color": QUIET, "dash": "dash", "width": 1.5}
+    traces = [
+        Scatter(
+            x=[0, 1], y=[0, 1], mode="lines", line=line, hoverinfo="skip", showlegend=False, name="even distribution"
+        )
+    ]  # fmt: skip
     for part, color in zip(frame.partition_by("what", maintain_order=True), COLORS, strict=False):
         traces.append(
             Scatter(
                 x=part["share_of_members"].to_list(), y=part["share_held"].to_list(), mode="lines",
                 name=shown(part["what"][0], 40), line={"color": color, "width": 2.5},
-                hovertemplate="%{x:.0%} who hold least hold %{y:.1%}",
+                hovertemplate="smallest %{x:.0%}: %{y:.1%} of total",
             )
         )  # fmt: skip
-    share = {"range": [-0.02, 1.02], "tickformat": ".0%", "dtick": 0.25}
+    ticks = {"range": [-0.02, 1.02], "tickformat": ".0%", "dtick": 0.25}
     return figure_of(
-        traces, height=460, xaxis=axis("share of users or items, poorest first", **share),
-        yaxis=axis("share held", **share), margin={"t": 60, "r": 14, "b": 60, "l": 60},
+        traces, height=460, xaxis=axis("cumulative share of users or items, smallest first", **ticks),
+        yaxis=axis("cumulative share of total", **ticks), margin={"t": 60, "r": 14, "b": 60, "l": 60},
     )  # fmt: skip
 
 
 @validated
 def genres_plot(frame: pl.DataFrame, *, n: int = 18) -> Figure:
-    """What share of people's lists each genre is, beside what share of their own ratings: the first n rows.
+    """Genre shares in users' histories and in their recommendations.
 
-    frame: the `table` of `Genres`, with genre, had and shown (shares, 0..1). Raises DataError for missing columns or no
-    rows, MissingExtraError.
+    Parameters
+    ----------
+    frame : pl.DataFrame
+        The `table` of `Genres`, with columns genre, had and shown (shares, 0..1).
+    n : int, default 18
+        Number of rows to draw, from the first.
 
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        One row per genre, with a ring for the share in the histories and a dot for the share in the recommendations.
+
+    Raises
+    ------
+    DataError
+        A column is missing, or the frame has no rows.
+    MissingExtraError
+        plotly is not installed.
+
+    Examples
+    --------
     >>> figure = genres_plot(pl.DataFrame({"genre": ["Drama", "War"], "had": [0.6, 0.4], "shown": [0.9, 0.1]}))
     >>> [trace.name for trace in figure.data if trace.name], [note.text for note in figure.layout.annotations]
-    (['had by people', 'shown to them'], ['Drama', 'War'])
+    (['in histories', 'in recommendations'], ['Drama', 'War'])
     """
     frame = checked(frame, GENRES, "genres").head(checks.whole_number("n", n, low=1, high=MOST_ROWS))
     names = [shown(genre, 30) for genre in frame["genre"].to_list()]
     return _dumbbells(
-        names, {"had by people": frame["had"].to_list(), "shown to them": frame["shown"].to_list()},
-        title="share, mean over users", told=names, colors=[ORANGE] * len(frame), symbols=["circle"] * len(frame),
+        names, {"in histories": frame["had"].to_list(), "in recommendations": frame["shown"].to_list()},
+        title="mean share over users", hover=names, colors=[ORANGE] * len(frame), symbols=["circle"] * len(frame),
     )  # fmt: skip
 
 
 @validated
 def influence_plot(frame: pl.DataFrame) -> Figure:
-    """Each group's share of the people beside its share of the influence on others; flagged groups stand out.
+    """Share of the users and share of the influence of each group.
 
-    frame: the `groups` of an `Influence`: group, users, share_of_users, share_of_influence (0..1), ratio, flagged.
-    Groups of the highest ratio come first. Raises DataError for missing columns or no rows, MissingExtraError.
+    Parameters
+    ----------
+    frame : pl.DataFrame
+        The `groups` of an `Influence`, with columns group, users, share_of_users, share_of_influence (0..1), ratio and
+        flagged.
 
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        One row per group, by decreasing ratio; flagged groups have red diamonds.
+
+    Raises
+    ------
+    DataError
+        A column is missing, or the frame has no rows.
+    MissingExtraError
+        plotly is not installed.
+
+    Examples
+    --------
     >>> groups = pl.DataFrame({
     ...     "group": [0, 1], "users": [90, 10], "share_of_users": [0.9, 0.1], "share_of_influence": [0.6, 0.4],
     ...     "ratio": [0.7, 4.0], "flagged": [False, True],
     ... })
     >>> influence_plot(groups).layout.annotations[0].text
-    'group 1 · 10 people · <b>flagged</b>'
+    'group 1 · 10 users · <b>flagged</b>'
     """
     require_threads()
     checked(frame, INFLUENCE, "influence")
@@ -98,22 +152,26 @@ def influence_plot(frame: pl.DataFrame) -> Figure:
     flagged = frame["flagged"].to_list()
     rows = frame.select("group", "users", "ratio", "flagged").rows()
     names = [
-        f"group {group} · {users:,} people{' · <b>flagged</b>' if marked else ''}" for group, users, _, marked in rows
+        f"group {group} · {users:,} users{' · <b>flagged</b>' if is_flagged else ''}"
+        for group, users, _, is_flagged in rows
     ]
-    told = [f"{name}<br>{ratio:.2f} times a random group's" for name, (_, _, ratio, _) in zip(names, rows, strict=True)]
+    hover = [
+        f"{name}<br>{ratio:.2f} times the influence of a random group"
+        for name, (_, _, ratio, _) in zip(names, rows, strict=True)
+    ]
     return _dumbbells(
         names,
-        {"of the people": frame["share_of_users"].to_list(), "of the influence": frame["share_of_influence"].to_list()},
-        title="share", told=told, colors=[RED if one else BLUE for one in flagged],
-        symbols=["diamond" if one else "circle" for one in flagged],
+        {"of users": frame["share_of_users"].to_list(), "of influence": frame["share_of_influence"].to_list()},
+        title="share", hover=hover, colors=[RED if is_flagged else BLUE for is_flagged in flagged],
+        symbols=["diamond" if is_flagged else "circle" for is_flagged in flagged],
     )  # fmt: skip
 
 
 def _dumbbells(
-    names: list[str], shares: dict[str, list[float]], *, title: str, told: list[str], colors: list[str],
+    names: list[str], shares: dict[str, list[float]], *, title: str, hover: list[str], colors: list[str],
     symbols: list[str],
 ) -> Figure:  # fmt: skip
-    """Two shares of each row with a bar between them; colors and symbols are those of the second."""
+    """Draw two shares per row, connected by a bar; colors and symbols apply to the second."""
     from plotly.graph_objects import Scatter
 
     rows = list(range(len(names)))
@@ -124,15 +182,15 @@ def _dumbbells(
         x=x, y=y, mode="lines", line={"color": band_color("#8a8f98", 0.55), "width": 3}, hoverinfo="skip",
         showlegend=False,
     )  # fmt: skip
-    looks = (
+    markers = (
         {"size": 11, "color": QUIET, "symbol": "circle-open", "line": {"width": 2, "color": QUIET}},
         {"size": 11, "color": colors, "symbol": symbols},
     )
     dots = [
         Scatter(
-            x=values, y=rows, mode="markers", name=name, marker=look, text=told, cliponaxis=False,
+            x=values, y=rows, mode="markers", name=name, marker=marker, text=hover, cliponaxis=False,
             hovertemplate="%{text}<br>%{x:.1%} " + name + "<extra></extra>",
         )
-        for name, values, look in zip((first, second), (before, after), looks, strict=True)
+        for name, values, marker in zip((first, second), (before, after), markers, strict=True)
     ]  # fmt: skip
     return ladder(names, [bar, *dots], title, showlegend=True, xaxis=axis(title, tickformat=".0%", rangemode="tozero"))

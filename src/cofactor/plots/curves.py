@@ -1,4 +1,4 @@
-"""What changes as more is known, and as rounds go by."""
+"""Line charts of audits: accuracy by number of ratings, and measures by round of a simulation."""
 
 from __future__ import annotations
 
@@ -18,60 +18,96 @@ if TYPE_CHECKING:
 
 __all__ = ["cold_start_plot", "simulation_plot"]
 
-COLD = ("given", *(f"{who}{end}" for who in ("personal", "baseline") for end in ("", "_low", "_high")))
+COLD = ("given", *(f"{model}{end}" for model in ("personal", "baseline") for end in ("", "_low", "_high")))
 
 
 @validated
 def cold_start_plot(frame: pl.DataFrame, *, metric: str = "rmse") -> Figure:
-    """Accuracy against how many ratings a newcomer has given: the personal model and the baseline, with 95 % bands.
+    """Cold-start curve: accuracy by number of ratings of a new user, with 95 % bands.
 
-    frame: the `curve` of a `ColdStart`: given (how many ratings), personal and baseline with their _low and _high.
-    metric: what they are measured in, "rmse" or one of which more is better. Raises DataError for missing columns or no
-    rows, MissingExtraError.
+    Parameters
+    ----------
+    frame : pl.DataFrame
+        The `curve` of a `ColdStart`, with columns given (number of ratings), and personal and baseline with their
+        _low and _high.
+    metric : str, default "rmse"
+        Metric of the curve: "rmse", or a metric of which higher is better.
 
-    >>> ends = {f"{who}{end}": [1.0, 0.9] for who in ("personal", "baseline") for end in ("", "_low", "_high")}
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        Lines and bands of the personal model and of the baseline.
+
+    Raises
+    ------
+    DataError
+        A column is missing, or the frame has no rows.
+    MissingExtraError
+        plotly is not installed.
+
+    Examples
+    --------
+    >>> ends = {f"{model}{end}": [1.0, 0.9] for model in ("personal", "baseline") for end in ("", "_low", "_high")}
     >>> figure = cold_start_plot(pl.DataFrame({"given": [1, 5], **ends}))
     >>> figure.layout.yaxis.title.text, list(figure.layout.xaxis.ticktext)
-    ('RMSE (less is better)', ['1', '5'])
+    ('RMSE (lower is better)', ['1', '5'])
     """
     checked(frame, COLD, "a cold-start curve")
     from plotly.graph_objects import Scatter
 
     x = list(range(len(frame)))
     traces = []
-    for who, name, color in (("baseline", "baseline", QUIET), ("personal", "personal model", BLUE)):
-        low, high = frame[f"{who}_low"].to_list(), frame[f"{who}_high"].to_list()
-        known = [at for at, end in enumerate(low) if isfinite(end)]  # nan where no interval holds
-        ends = [f"{low[at]:.4f} to {high[at]:.4f}" if at in known else "no interval" for at in x]
+    for model, name, color in (("baseline", "baseline", QUIET), ("personal", "personal model", BLUE)):
+        low, high = frame[f"{model}_low"].to_list(), frame[f"{model}_high"].to_list()
+        finite = [at for at, end in enumerate(low) if isfinite(end)]  # too few users for an interval: nan
+        intervals = [f"{low[at]:.4f} to {high[at]:.4f}" if at in finite else "no interval" for at in x]
         traces.append(
             Scatter(
-                x=known + known[::-1], y=[*(high[at] for at in known), *(low[at] for at in known[::-1])],
+                x=finite + finite[::-1], y=[*(high[at] for at in finite), *(low[at] for at in finite[::-1])],
                 fill="toself", fillcolor=band_color(color, 0.18), mode="none",
-                hoverinfo="skip", showlegend=False, name=f"{name}, 95 %",
+                hoverinfo="skip", showlegend=False, name=f"{name}, 95 % interval",
             )
         )  # fmt: skip
         traces.append(
             Scatter(
-                x=x, y=frame[who].to_list(), mode="lines+markers", name=name, line={"color": color, "width": 2.5},
-                marker={"size": 8}, customdata=list(zip(frame["given"].to_list(), ends, strict=True)),
-                hovertemplate="%{customdata[0]} given: %{y:.4f}<br>%{customdata[1]}",
+                x=x, y=frame[model].to_list(), mode="lines+markers", name=name, line={"color": color, "width": 2.5},
+                marker={"size": 8}, customdata=list(zip(frame["given"].to_list(), intervals, strict=True)),
+                hovertemplate="%{customdata[0]} interactions: %{y:.4f}<br>%{customdata[1]}",
             )
         )  # fmt: skip
-    better = "RMSE (less is better)" if metric == "rmse" else f"{metric.upper()} (more is better)"
+    title = "RMSE (lower is better)" if metric == "rmse" else f"{metric.upper()} (higher is better)"
     ticks = {"tickvals": x, "ticktext": [str(n) for n in frame["given"].to_list()]}
     return figure_of(
-        traces, height=440, xaxis=axis("ratings given by the newcomer", **ticks), yaxis=axis(better), hovermode="x",
+        traces, height=440, xaxis=axis("interactions of the new user", **ticks), yaxis=axis(title), hovermode="x",
         margin={"t": 40, "r": 14, "b": 60, "l": 60},
     )  # fmt: skip
 
 
 @validated
 def simulation_plot(frame: pl.DataFrame, measures: Mapping[str, str]) -> Figure:
-    """Measures round after round, one panel below the other, a line for each remedy.
+    """Measures of a feedback loop simulation by round: one panel per measure, one line per mitigation.
 
-    frame: remedy, round and a column for each of `measures`, which maps columns to what they are called. Raises
-    DataError for missing columns, no rows or no measures, MissingExtraError.
+    Parameters
+    ----------
+    frame : pl.DataFrame
+        Columns remedy, round and one column for each measure; see `Simulation.summary`.
+    measures : mapping of str to str
+        Columns to draw and the titles of their panels.
 
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        Panels from top to bottom in the order of `measures`.
+
+    Raises
+    ------
+    DataError
+        A column is missing, the frame has no rows, or there are no measures.
+    MissingExtraError
+        plotly is not installed.
+
+    Examples
+    --------
     >>> frame = pl.DataFrame({"remedy": ["plain", "plain"], "round": [1, 2], "coverage": [0.5, 0.4]})
     >>> figure = simulation_plot(frame, {"coverage": "share of the catalog shown"})
     >>> figure.data[0].name, list(figure.data[0].y), figure.layout.annotations[0].text
@@ -80,7 +116,7 @@ def simulation_plot(frame: pl.DataFrame, measures: Mapping[str, str]) -> Figure:
     require_threads()
     checked(frame, ("remedy", "round", *measures), "a simulation")
     if not measures:
-        raise DataError("measures must name at least one measure of a simulation")
+        raise DataError("measures must name at least one measure of the simulation, that is, a column of frame")
     from plotly.graph_objects import Scatter
 
     remedies = frame["remedy"].unique(maintain_order=True).to_list()
@@ -102,7 +138,7 @@ def simulation_plot(frame: pl.DataFrame, measures: Mapping[str, str]) -> Figure:
 
 
 def _panels(measures: Mapping[str, str]) -> dict[str, Any]:
-    """A y axis for each measure, from the top down, each with its name above it."""
+    """One y axis per measure, from top to bottom, with its title above it."""
     n = len(measures)
     layout: dict[str, Any] = {"xaxis": axis("round", dtick=1, anchor="y" if n == 1 else f"y{n}"), "annotations": []}
     for panel, name in enumerate(measures.values()):

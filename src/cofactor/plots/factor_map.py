@@ -1,4 +1,4 @@
-"""What items are like, and how loved: the taste map, and levels beside plain averages."""
+"""Figures of items: the map of item factors, and bias-adjusted ratings next to plain averages."""
 
 from __future__ import annotations
 
@@ -22,105 +22,160 @@ if TYPE_CHECKING:
 
 __all__ = ["levels_plot", "taste_map_plot", "taste_map_png"]
 
-PLACES = ("item", "axis_1", "axis_2", "support")
+COORDINATES = ("item", "axis_1", "axis_2", "support")
 LEVELS = ("item", "level", "average", "support")
-NARROW, HEIGHT, LETTER, LINE = 310, 560, 6.4, 15
-"""Pixels: the plot where it is narrowest, its height, and the size of a name's letters."""
+MIN_WIDTH, HEIGHT, LETTER, LINE = 310, 560, 6.4, 15
+"""Pixels: minimum width of the plot, its height, and the width and height of a letter of a label."""
 PAD = 0.06
-MOST, LONGEST = 14, 24
-"""Names, and letters of one, at most."""
+MAX_LABELS, MAX_LETTERS = 14, 24
+"""Maximum number of labels, and of letters of a label."""
 
 
 @validated
 def taste_map_plot(frame: pl.DataFrame) -> Figure:
-    """Items where their factors put them: near each other where the same people like them; the outermost are named.
+    """Map of the items on the first two principal axes of their factors.
 
-    frame: the `items` of a `TasteMap`: item, axis_1, axis_2, support[, title]. A point is larger for more ratings.
-    Raises DataError for missing columns or no rows, MissingExtraError.
+    Items that are near each other are liked by the same users. The outermost items are labeled, and the size of a point
+    grows with its number of ratings.
 
+    Parameters
+    ----------
+    frame : pl.DataFrame
+        The `items` of a `TasteMap`, with columns item, axis_1, axis_2, support and, optionally, title.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        One point per item, with its name and number of ratings on hover.
+
+    Raises
+    ------
+    DataError
+        A column is missing, or the frame has no rows.
+    MissingExtraError
+        plotly is not installed.
+
+    Examples
+    --------
     >>> items = pl.DataFrame({"item": ["alien", "up"], "axis_1": [-1.0, 1.0], "axis_2": [0.2, 0.3], "support": [9, 4]})
     >>> figure = taste_map_plot(items)
     >>> [note.text for note in figure.layout.annotations], figure.layout.xaxis.title.text
-    (['alien', 'up'], 'first axis of taste')
+    (['alien', 'up'], 'first factor axis')
     """
-    checked(frame, PLACES, "a taste map")
+    checked(frame, COORDINATES, "a factor map")
     from plotly.graph_objects import Scatter
 
     x, y, names = _coordinates(frame)
-    size = _sizes(frame)
+    diameters = _diameters(frame)
     ends = _outermost(x, y)
-    told = [f"{shown(name, 60)}<br>{n:,} ratings" for name, n in zip(names, frame["support"].to_list(), strict=True)]
+    hover = [f"{shown(name, 60)}<br>{n:,} ratings" for name, n in zip(names, frame["support"].to_list(), strict=True)]
     points = [
         Scatter(
-            x=x[at], y=y[at], mode="markers", text=[told[k] for k in at], hovertemplate="%{text}<extra></extra>",
-            marker={"size": size[at], "color": color, "opacity": opacity, "line": {"width": 0}}, showlegend=False,
+            x=x[at], y=y[at], mode="markers", text=[hover[k] for k in at], hovertemplate="%{text}<extra></extra>",
+            marker={"size": diameters[at], "color": color, "opacity": opacity, "line": {"width": 0}}, showlegend=False,
         )
         for at, color, opacity in ((np.setdiff1d(np.arange(len(x)), ends), BLUE, 0.4), (ends, ORANGE, 0.95))
     ]  # fmt: skip
     x_range, y_range = _range(x), _range(y)
     inner = HEIGHT - 70
-    pixels = [(_along(x[k], x_range, NARROW), _along(y[k], y_range, inner)) for k in ends]
-    texts = [shown(names[k], LONGEST) for k in ends]
-    lengths = [(LETTER * min(len(str(names[k])), LONGEST) + 6, LINE) for k in ends]
+    pixels = [(_to_pixels(x[k], x_range, MIN_WIDTH), _to_pixels(y[k], y_range, inner)) for k in ends]
+    texts = [shown(names[k], MAX_LETTERS) for k in ends]
+    sizes = [(LETTER * min(len(str(names[k])), MAX_LETTERS) + 6, LINE) for k in ends]
     notes = [
         {"x": x[ends[spot.point]], "y": y[ends[spot.point]], "text": texts[spot.point], "ax": spot.dx, "ay": -spot.dy,
          "xanchor": "left" if spot.dx > 0 else "right", "showarrow": True, "arrowhead": 0, "arrowwidth": 1,
          "arrowcolor": QUIET, "font": {"size": 11}}
-        for spot in spots(pixels, lengths, NARROW, inner)
+        for spot in spots(pixels, sizes, MIN_WIDTH, inner)
     ]  # fmt: skip
     return figure_of(
         points, height=HEIGHT, annotations=notes, margin={"t": 20, "r": 14, "b": 50, "l": 50},
-        xaxis=axis("first axis of taste", range=x_range), yaxis=axis("second axis", range=y_range),
+        xaxis=axis("first factor axis", range=x_range), yaxis=axis("second factor axis", range=y_range),
     )  # fmt: skip
 
 
 @validated
 def levels_plot(frame: pl.DataFrame, *, n: int = 10) -> Figure:
-    """Items with their level beside their plain average: the first n and the last n of the frame.
+    """Bias-adjusted rating and plain average of the first n and the last n items of a frame.
 
-    frame: as `interpret.levels` or `interpret.disagreements` returns it: item, level, average, support[, title]. Raises
-    DataError for missing columns or no rows, MissingExtraError.
+    Parameters
+    ----------
+    frame : pl.DataFrame
+        As returned by `interpret.levels` or `interpret.disagreements`: columns item, level, average, support and,
+        optionally, title.
+    n : int, default 10
+        Number of items to draw from each end.
 
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        One row per item, with a ring for the plain average and a dot for the bias-adjusted rating.
+
+    Raises
+    ------
+    DataError
+        A column is missing, or the frame has no rows.
+    MissingExtraError
+        plotly is not installed.
+
+    Examples
+    --------
     >>> items = pl.DataFrame({"item": ["alien", "up"], "level": [4.1, 3.9], "average": [4.4, 3.8], "support": [9, 4]})
     >>> figure = levels_plot(items)
     >>> {trace.name: list(trace.x) for trace in figure.data if trace.name}
-    {'plain average': [4.4, 3.8], 'level, whoever rates': [4.1, 3.9]}
+    {'plain average': [4.4, 3.8], 'bias-adjusted rating': [4.1, 3.9]}
     """
     require_threads()
-    checked(frame, LEVELS, "levels")
+    checked(frame, LEVELS, "bias-adjusted ratings")
     checks.whole_number("n", n, low=1)
     from plotly.graph_objects import Scatter
 
     drawn = frame if len(frame) <= 2 * n else pl.concat([frame.head(n), frame.tail(n)])
-    names = _named(drawn)
+    names = _names(drawn)
     level, average, support = (drawn[name].to_list() for name in ("level", "average", "support"))
     rows = list(range(len(drawn)))
-    told = [
-        f"{shown(name, 60)}<br>level {a:.2f}, average {b:.2f}<br>{k:,} ratings"
+    hover = [
+        f"{shown(name, 60)}<br>bias-adjusted {a:.2f}, average {b:.2f}<br>{k:,} ratings"
         for name, a, b, k in zip(names, level, average, support, strict=True)
     ]
     dots = [
         Scatter(
-            x=x, y=rows, mode="markers", name=name, text=told, hovertemplate="%{text}<extra></extra>",
+            x=x, y=rows, mode="markers", name=name, text=hover, hovertemplate="%{text}<extra></extra>",
             marker={"size": 11, "color": color, "symbol": symbol, "line": {"width": 2, "color": color}},
             cliponaxis=False,
         )
         for name, x, color, symbol in (
-            ("plain average", average, QUIET, "circle-open"), ("level, whoever rates", level, BLUE, "circle"),
+            ("plain average", average, QUIET, "circle-open"), ("bias-adjusted rating", level, BLUE, "circle"),
         )
     ]  # fmt: skip
     labels = [f"{shown(name, 34)} · {k:,}" for name, k in zip(names, support, strict=True)]
-    between = _between(average, level, rows)
-    return ladder(labels, [between, *dots], "rating", showlegend=True)
+    bars = _bars(average, level, rows)
+    return ladder(labels, [bars, *dots], "rating", showlegend=True)
 
 
 @validated
 def taste_map_png(frame: pl.DataFrame, path: str | Path, *, title: str | None = None) -> None:
-    """The same map as a PNG of 2000 x 1400 pixels, drawn by matplotlib without any screen.
+    """Write the factor map as a PNG of 2000 x 1400 pixels, drawn by matplotlib without a display.
 
-    frame: the `items` of a `TasteMap`, as for `taste_map_plot`. Raises DataError for missing columns or no rows,
-    MissingExtraError without plotly or matplotlib, OSError where the file cannot be written.
+    Parameters
+    ----------
+    frame : pl.DataFrame
+        The `items` of a `TasteMap`, as for `taste_map_plot`.
+    path : str or Path
+        File to write.
+    title : str, optional
+        Title above the map.
 
+    Raises
+    ------
+    DataError
+        A column is missing, or the frame has no rows.
+    MissingExtraError
+        plotly or matplotlib is not installed.
+    OSError
+        The file cannot be written.
+
+    Examples
+    --------
     >>> from tempfile import TemporaryDirectory
     >>> items = pl.DataFrame({"item": ["alien", "up"], "axis_1": [-1.0, 1.0], "axis_2": [0.2, 0.3], "support": [9, 4]})
     >>> with TemporaryDirectory() as folder:
@@ -128,7 +183,7 @@ def taste_map_png(frame: pl.DataFrame, path: str | Path, *, title: str | None = 
     ...     Path(folder, "map.png").read_bytes()[1:4]
     b'PNG'
     """
-    checked(frame, PLACES, "a taste map")
+    checked(frame, COORDINATES, "a factor map")
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure as Canvas
@@ -141,22 +196,22 @@ def taste_map_png(frame: pl.DataFrame, path: str | Path, *, title: str | None = 
     figure = Canvas(figsize=(10, 7), dpi=200, layout="constrained")
     canvas: Any = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.scatter(x, y, s=_sizes(frame) ** 2 / 2, c=BLUE, alpha=0.4, linewidths=0)
-    axes.scatter(x[ends], y[ends], s=_sizes(frame)[ends] ** 2 / 2, c=ORANGE, linewidths=0)
-    axes.set(xlim=_range(x), ylim=_range(y), xlabel="first axis of taste", ylabel="second axis")
+    axes.scatter(x, y, s=_diameters(frame) ** 2 / 2, c=BLUE, alpha=0.4, linewidths=0)
+    axes.scatter(x[ends], y[ends], s=_diameters(frame)[ends] ** 2 / 2, c=ORANGE, linewidths=0)
+    axes.set(xlim=_range(x), ylim=_range(y), xlabel="first factor axis", ylabel="second factor axis")
     axes.grid(color="#d9dce0", linewidth=0.5)
     axes.set_axisbelow(True)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelsize=8)
     if title is not None:
         axes.set_title(_literal(title), loc="left", fontsize=12)
-    canvas.draw()  # lays out, so that pixels are known
-    _name_ends(axes, canvas.get_renderer(), x[ends], y[ends], [names[k] for k in ends])
+    canvas.draw()  # the layout must be computed before labels are placed in pixels
+    _label_points(axes, canvas.get_renderer(), x[ends], y[ends], [names[k] for k in ends])
     figure.savefig(path, format="png", metadata={"Software": None})
 
 
-def _name_ends(axes: Any, renderer: Any, x: Float64, y: Float64, names: Sequence[object]) -> None:
-    """Names beside their points, as many as have room, measured by the renderer that will draw them."""
+def _label_points(axes: Any, renderer: Any, x: Float64, y: Float64, names: Sequence[object]) -> None:
+    """Label as many points as fit without overlap, with text sizes from the renderer."""
     texts = [axes.annotate(_literal(name), (a, b), fontsize=8) for name, a, b in zip(names, x, y, strict=True)]
     sizes = [(box.width + 6, box.height + 6) for box in (text.get_window_extent(renderer) for text in texts)]
     for text in texts:
@@ -174,34 +229,34 @@ def _name_ends(axes: Any, renderer: Any, x: Float64, y: Float64, names: Sequence
 
 
 def _literal(text: object) -> str:
-    """What matplotlib shows as it is: no $ of it begins a formula, and a long one ends in an ellipsis."""
+    """Escape text for matplotlib, where $ starts a formula, and shorten it to 34 letters."""
     plain = "".join(c if c.isprintable() else " " for c in str(text))
     return (plain if len(plain) <= 34 else f"{plain[:33].rstrip()}…").replace("$", r"\$")
 
 
 def _coordinates(frame: pl.DataFrame) -> tuple[Float64, Float64, list[object]]:
     x, y = (frame[name].to_numpy().astype(np.float64) for name in ("axis_1", "axis_2"))
-    return x, y, _named(frame)
+    return x, y, _names(frame)
 
 
-def _named(frame: pl.DataFrame) -> list[object]:
-    """Titles, and ids where there is none."""
+def _names(frame: pl.DataFrame) -> list[object]:
+    """Titles of the items, or ids where there is no title."""
     ids = frame["item"].to_list()
     titles = frame["title"].to_list() if "title" in frame.columns else [None] * len(ids)
     return [id_ if title is None else title for title, id_ in zip(titles, ids, strict=True)]
 
 
-def _sizes(frame: pl.DataFrame) -> Float64:
+def _diameters(frame: pl.DataFrame) -> Float64:
     support = frame["support"].to_numpy().astype(np.float64)
-    sizes: Float64 = 4 + 9 * np.sqrt(support / max(support.max(), 1))
-    return sizes
+    diameters: Float64 = 4 + 9 * np.sqrt(support / max(support.max(), 1))
+    return diameters
 
 
 def _outermost(x: Float64, y: Float64) -> Any:
-    """The points to name: the farthest out along each axis, at both ends in turn; (n,) row numbers."""
+    """Row numbers of the points to label: alternately the outermost ones at both ends of each axis."""
     orders = [np.argsort(sign * values, kind="stable") for values in (x, y) for sign in (1, -1)]
-    turns = np.stack(orders, axis=1)[:MOST].ravel().tolist()
-    return np.array(list(dict.fromkeys(turns))[:MOST], np.int64)
+    interleaved = np.stack(orders, axis=1)[:MAX_LABELS].ravel().tolist()
+    return np.array(list(dict.fromkeys(interleaved))[:MAX_LABELS], np.int64)
 
 
 def _range(values: Float64) -> list[float]:
@@ -210,12 +265,12 @@ def _range(values: Float64) -> list[float]:
     return [low - pad, high + pad]
 
 
-def _along(value: float, ends: list[float], pixels: float) -> float:
+def _to_pixels(value: float, ends: list[float], pixels: float) -> float:
     return (value - ends[0]) / (ends[1] - ends[0]) * pixels
 
 
-def _between(first: Sequence[float], second: Sequence[float], rows: Sequence[int]) -> Any:
-    """The bars of dumbbells."""
+def _bars(first: Sequence[float], second: Sequence[float], rows: Sequence[int]) -> Any:
+    """Horizontal bars between two values of each row."""
     from plotly.graph_objects import Scatter
 
     x = [part for pair in zip(first, second, rows, strict=True) for part in (pair[0], pair[1], None)]

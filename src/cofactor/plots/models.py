@@ -1,4 +1,4 @@
-"""How good models are, and whether what they say of themselves is true."""
+"""Figures of models: comparison by a metric, and reliability of predicted probabilities."""
 
 from __future__ import annotations
 
@@ -19,27 +19,44 @@ __all__ = ["RELIABILITY", "comparison_plot", "reliability_plot"]
 
 RELIABILITY = ("level", "low", "high", "predicted", "observed", "n", "sd")
 COMPARISON = ("model", "role", "versus_best", "metric", "value", "low", "high")
-ROLES = {"asked": BLUE, "tuned rival": ORANGE, "baseline": QUIET}
+ROLES = {"asked": ("selected", BLUE), "tuned rival": ("tuned baseline", ORANGE), "baseline": ("baseline", QUIET)}
+"""Legend text and color of each role of a compared model."""
 HOVER = (
-    "predicted %{x:.1%}, observed %{y:.1%}<br>by chance ± %{customdata[1]:.1%} (2 sd)<br>%{customdata[0]:,} ratings"
+    "predicted %{x:.1%}, observed %{y:.1%}<br>chance ± %{customdata[1]:.1%} (2 sd)<br>%{customdata[0]:,} ratings"
     "<extra>rating at least %{fullData.name}</extra>"
 )
 
 
 @validated
 def comparison_plot(frame: pl.DataFrame) -> Figure:
-    """Each model's figure with its 95 % interval over users, best first: a dot and its whisker.
+    """Metric of each model with its 95 % interval over users.
 
-    frame: as `Comparison.frame` returns it: model, role, versus_best, metric, value, low, high. Raises DataError for
-    missing columns or no rows, MissingExtraError.
+    Parameters
+    ----------
+    frame : pl.DataFrame
+        As returned by `Comparison.frame`: columns model, role, versus_best, metric, value, low and high.
 
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        One row per model in the order of the frame (best first), colored by role.
+
+    Raises
+    ------
+    DataError
+        A column is missing, or the frame has no rows.
+    MissingExtraError
+        plotly is not installed.
+
+    Examples
+    --------
     >>> frame = pl.DataFrame({
     ...     "model": ["biased-mf", "bias"], "role": ["asked", "baseline"], "versus_best": ["best", "worse (p=0.001)"],
     ...     "metric": "rmse", "value": [0.91, 0.94], "low": [0.9, 0.93], "high": [0.92, 0.95],
     ... })
     >>> figure = comparison_plot(frame)
     >>> [trace.name for trace in figure.data], figure.layout.xaxis.title.text
-    (['asked', 'baseline'], 'RMSE: less is better')
+    (['selected', 'baseline'], 'RMSE (lower is better)')
     """
     require_threads()
     checked(frame, COMPARISON, "a comparison")
@@ -47,73 +64,88 @@ def comparison_plot(frame: pl.DataFrame) -> Figure:
 
     frame = frame.with_row_index("row")
     metric = str(frame["metric"][0])
-    better = "RMSE: less is better" if metric == "rmse" else (
-        f"{metric.upper()}: more is better"
-    )  # fmt: skip
+    title = "RMSE (lower is better)" if metric == "rmse" else f"{metric.upper()} (higher is better)"
     traces = []
-    for role, color in ROLES.items():
+    for role, (name, color) in ROLES.items():
         part = frame.filter(pl.col("role") == role)
         if len(part) == 0:
             continue
-        ends = {
+        error = {
             "array": (part["high"] - part["value"]).to_list(),
             "arrayminus": (part["value"] - part["low"]).to_list(),
         }
         traces.append(
             Scatter(
-                x=part["value"].to_list(), y=part["row"].to_list(), mode="markers", name=role,
-                marker={"color": color, "size": 12}, error_x={**ends, "color": color, "thickness": 2, "width": 5},
-                customdata=[[*map(shown, both)] for both in part.select("model", "versus_best").rows()],
+                x=part["value"].to_list(), y=part["row"].to_list(), mode="markers", name=name,
+                marker={"color": color, "size": 12}, error_x={**error, "color": color, "thickness": 2, "width": 5},
+                customdata=[[*map(shown, texts)] for texts in part.select("model", "versus_best").rows()],
                 hovertemplate="%{customdata[0]}: %{x:.4f}<br>%{customdata[1]}<extra></extra>",
             )
         )  # fmt: skip
     names = [f"{shown(name, 30)} · {shown(versus)}" for name, versus in frame.select("model", "versus_best").rows()]
-    return ladder(names, traces, better, showlegend=True)
+    return ladder(names, traces, title, showlegend=True)
 
 
 @validated
 def reliability_plot(frame: pl.DataFrame, *, title: str | None = None) -> Figure:
-    """How often ratings reached a level, against how often that was predicted: on the diagonal, probabilities are true.
+    """Reliability diagram: observed against predicted frequency of ratings at or above each level.
 
-    One line for each level, one marker for each bin, larger for more ratings, with a bar of 2 sd to both sides: where
-    all is calibrated, about one bar in 20 misses the diagonal. frame: as `evaluate.reliability.reliability` returns it,
-    with the columns of RELIABILITY. Raises DataError where a column is missing or there is no row (a scale without
-    levels), MissingExtraError.
+    Parameters
+    ----------
+    frame : pl.DataFrame
+        As returned by `evaluate.reliability.reliability`, with the columns `RELIABILITY`.
+    title : str, optional
+        Title of the figure.
 
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        One line per level with one marker per bin, larger for more ratings, and error bars of 2 standard deviations.
+        If the model is calibrated, about one bar in 20 does not cross the diagonal.
+
+    Raises
+    ------
+    DataError
+        A column is missing, or the frame has no rows (no ratings, or a scale without levels).
+    MissingExtraError
+        plotly is not installed.
+
+    Examples
+    --------
     >>> bins = {"low": [0.0, 0.5], "high": [0.5, 1.0], "predicted": [0.3, 0.7], "observed": [0.2, 0.8]}
     >>> figure = reliability_plot(pl.DataFrame({"level": 4.0, **bins, "n": [50, 50], "sd": [0.06, 0.06]}))
     >>> figure.data[1].name, list(figure.data[1].y), figure.layout.xaxis.title.text
     ('4', [0.2, 0.8], 'predicted probability')
     """
     require_threads()
-    checks.instance("frame", frame, pl.DataFrame, "take the one that evaluate.calibration.reliability returns")
+    checks.instance("frame", frame, pl.DataFrame, "use the `reliability` frame of evaluate.calibration(...)")
     if missing := [name for name in RELIABILITY if name not in frame.columns]:
         raise DataError(
-            f"frame needs the columns {', '.join(RELIABILITY)}, and lacks {', '.join(missing)}; take the one that "
-            "evaluate.calibration.reliability returns"
+            f"frame must have the columns {', '.join(RELIABILITY)}; it lacks {', '.join(missing)}; use the "
+            "`reliability` frame of evaluate.calibration(...)"
         )
     if len(frame) == 0:
-        raise DataError("frame has no rows, so there is no reliability to draw: no ratings, or a scale without levels")
+        raise DataError("frame has no rows to draw; there are no ratings, or they have a scale without levels")
     checked(frame, RELIABILITY, "reliability")
     from plotly.graph_objects import Scatter
 
     parts = frame.sort("level", "low").partition_by("level", maintain_order=True)
-    even = {"mode": "lines", "line": {"color": QUIET, "dash": "dash", "width": 1.5}, "hoverinfo": "skip"}
-    traces = [Scatter(x=[0, 1], y=[0, 1], showlegend=False, **even)]
+    diagonal = {"mode": "lines", "line": {"color": QUIET, "dash": "dash", "width": 1.5}, "hoverinfo": "skip"}
+    traces = [Scatter(x=[0, 1], y=[0, 1], showlegend=False, **diagonal)]
     traces += [Scatter(**_line(part, color)) for part, color in zip(parts, _colors(len(parts)), strict=True)]
-    share = {"range": [-0.02, 1.02], "constrain": "domain", "tickformat": ".0%", "dtick": 0.2}
+    ticks = {"range": [-0.02, 1.02], "constrain": "domain", "tickformat": ".0%", "dtick": 0.2}
     return figure_of(
         traces, height=450,
         title=None if title is None else {"text": shown(title), "x": 0.02, "font": {"size": 15}},
-        xaxis=axis("predicted probability", **share),
-        yaxis=axis("share of ratings that reached it", scaleanchor="x", **share),
-        legend={"title": {"text": "at least", "font": {"size": 13}}, "traceorder": "normal"},
+        xaxis=axis("predicted probability", **ticks),
+        yaxis=axis("observed frequency", scaleanchor="x", **ticks),
+        legend={"title": {"text": "rating at least", "font": {"size": 13}}, "traceorder": "normal"},
         margin={"t": 50 if title is None else 100, "r": 14, "b": 60, "l": 60},
     )  # fmt: skip
 
 
 def _line(part: pl.DataFrame, color: str) -> dict[str, Any]:
-    """What is drawn of one level."""
+    """Trace of one level."""
     bar = (2 * part["sd"]).to_list()
     return {
         "x": part["predicted"].to_list(),
@@ -121,21 +153,21 @@ def _line(part: pl.DataFrame, color: str) -> dict[str, Any]:
         "customdata": list(zip(part["n"].to_list(), bar, strict=True)),
         "name": f"{part['level'][0]:g}",
         "mode": "lines+markers",
-        "line": {"color": _faded(color), "width": 1.5},
+        "line": {"color": _half_transparent(color), "width": 1.5},
         "marker": {"color": color, "opacity": 0.9, "size": (4 + 2 * part["n"].log10()).to_list()},
-        "error_y": {"array": bar, "color": _faded(color), "thickness": 1.5, "width": 3},
+        "error_y": {"array": bar, "color": _half_transparent(color), "thickness": 1.5, "width": 3},
         "hovertemplate": HOVER,
     }
 
 
 def _colors(n: int) -> list[str]:
-    """n colors in the order of a scale, told apart by lightness too, none of them near black or white."""
+    """n ordered colors that also differ in lightness, none of them near black or white."""
     from plotly.colors import sample_colorscale
 
     colors: list[str] = sample_colorscale("Viridis", [0.25 + 0.55 * k / max(n - 1, 1) for k in range(n)])
     return colors
 
 
-def _faded(color: str) -> str:
-    """rgb(...) so that what lies behind is seen."""
+def _half_transparent(color: str) -> str:
+    """The rgb(...) color at half opacity."""
     return color.replace("rgb(", "rgba(").replace(")", ", 0.5)")

@@ -1,4 +1,7 @@
-"""One look for all figures: plain, readable at 390 pixels and at 1280, by day and by night; and figures as HTML."""
+"""Common theme of all figures, and figures as HTML.
+
+Figures are readable from 390 to 1280 pixels of width, on light and on dark pages.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ COLORS = (BLUE, ORANGE, TEAL, PURPLE, RED, "#8d7a3f")
 QUIET, GRID, INK = "#8a8f98", "rgba(128, 128, 128, 0.25)", "#30363d"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
 STEP = 40
-"""Pixels from one row of a ladder to the next: its name, and its marks below."""
+"""Height of one row of a ladder in pixels: its name, and its marks below the name."""
 
 STYLE = """
   .js-plotly-plot {max-width: 100%}
@@ -35,7 +38,7 @@ STYLE = """
   }
   .main-svg .annotation text {paint-order: stroke; stroke: var(--page); stroke-width: 3px; stroke-linejoin: round}
 """
-"""Of every page with figures: texts readable on dark, and above marks; --page is the page color."""
+"""CSS of pages with figures: text that is readable on dark pages and over marks; --page is the page color."""
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -53,8 +56,15 @@ PAGE = """<!doctype html>
 
 
 def require_plotly() -> None:
-    """Nothing where figures can be drawn; raises MissingExtraError where plotly is not installed.
+    """Raise MissingExtraError if plotly is not installed.
 
+    Raises
+    ------
+    MissingExtraError
+        plotly is not installed.
+
+    Examples
+    --------
     >>> require_plotly()
     """
     if find_spec("plotly") is None:
@@ -62,25 +72,63 @@ def require_plotly() -> None:
 
 
 def checked(frame: pl.DataFrame, columns: Sequence[str], what: str) -> pl.DataFrame:
-    """The frame. Raises DataError where it lacks one of these columns or has no row, MissingExtraError.
+    """Check that a frame has the columns of a figure and at least one row.
 
+    Parameters
+    ----------
+    frame : pl.DataFrame
+        Frame to draw.
+    columns : sequence of str
+        Required columns.
+    what : str
+        Content of the figure, for error messages.
+
+    Returns
+    -------
+    pl.DataFrame
+        The frame.
+
+    Raises
+    ------
+    DataError
+        A column is missing, or the frame has no rows.
+    MissingExtraError
+        plotly is not installed.
+
+    Examples
+    --------
     >>> checked(pl.DataFrame({"x": [1]}), ["x", "y"], "points")
     Traceback (most recent call last):
-    cofactor.errors.DataError: frame needs the columns x, y for a figure of points, and lacks y
+    cofactor.errors.DataError: frame must have the columns x, y for a figure of points; it lacks y
     """
-    checks.instance("frame", frame, pl.DataFrame, f"a figure of {what} is drawn from a polars frame")
+    checks.instance("frame", frame, pl.DataFrame, f"pass a polars DataFrame with the data of {what}")
     if missing := [name for name in columns if name not in frame.columns]:
         raise DataError(
-            f"frame needs the columns {', '.join(columns)} for a figure of {what}, and lacks {', '.join(missing)}"
+            f"frame must have the columns {', '.join(columns)} for a figure of {what}; it lacks {', '.join(missing)}"
         )
     if len(frame) == 0:
-        raise DataError(f"frame has no rows, so there is nothing to draw of {what}")
+        raise DataError(f"frame has no rows, so there is nothing to draw for a figure of {what}")
     require_plotly()
     return frame
 
 
 def figure_of(traces: Sequence[Any], *, height: int, **layout: Any) -> Figure:
-    """A figure in the common look. `height` in pixels; the width is that of the page. No traces: an empty figure."""
+    """Create a figure with the common theme.
+
+    Parameters
+    ----------
+    traces : sequence of plotly traces
+        Traces to draw; without traces, the figure is empty.
+    height : int
+        Height in pixels. The width is that of the page.
+    **layout
+        Further arguments of `Figure.update_layout`.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        The figure.
+    """
     from plotly.graph_objects import Figure
 
     figure = Figure(list(traces))
@@ -97,7 +145,20 @@ def figure_of(traces: Sequence[Any], *, height: int, **layout: Any) -> Figure:
 
 
 def axis(title: str | None = None, **more: Any) -> dict[str, Any]:
-    """An axis with a faint grid and no line at zero; it stays where it is when a finger passes over it."""
+    """Create an axis with a faint grid, without a zero line and without zooming on touch.
+
+    Parameters
+    ----------
+    title : str, optional
+        Title of the axis.
+    **more
+        Further properties of the axis.
+
+    Returns
+    -------
+    dict
+        Properties for `figure_of(..., xaxis=...)`.
+    """
     plain = {"gridcolor": GRID, "zeroline": False, "showline": False, "ticks": "", "fixedrange": True}
     return (
         plain
@@ -108,25 +169,57 @@ def axis(title: str | None = None, **more: Any) -> dict[str, Any]:
 
 
 def ladder(names: Sequence[str], marks: Sequence[Any], title: str, *, height: int = 0, **more: Any) -> Figure:
-    """Rows from the top down, each with its name above its marks, so that long names need no margin.
+    """Create a figure of rows from top to bottom, each with its name above its marks.
 
-    marks: traces whose y is the number of the row, from 0. title: of the x axis.
+    Long names therefore need no margin.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Names of the rows.
+    marks : sequence of plotly traces
+        Traces whose y is the row number, from 0.
+    title : str
+        Title of the x axis.
+    height : int, default 0
+        Height in pixels; 0 for a height that fits the rows.
+    **more
+        Further arguments of `Figure.update_layout`.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        The figure.
     """
-    said = [
+    labels = [
         {"x": 0, "xref": "paper", "xanchor": "left", "y": row, "yshift": 13, "text": name, "showarrow": False}
         for row, name in enumerate(names)
     ]
     rows = {"range": [len(names) - 0.6, -0.75], "visible": False, "fixedrange": True}
     margin = {"t": 34, "r": 14, "b": 54, "l": 14}
     return figure_of(
-        marks, height=height or 110 + STEP * len(names), annotations=said, yaxis=rows,
+        marks, height=height or 110 + STEP * len(names), annotations=labels, yaxis=rows,
         margin=margin, **{"xaxis": axis(title)} | more,
     )  # fmt: skip
 
 
 def shown(text: object, most: int = 200) -> str:
-    """An id or title as plotly shows it as it is: no tag of it is obeyed, and a long one ends in an ellipsis.
+    """Escape an id or title for plotly, and shorten it with an ellipsis.
 
+    Parameters
+    ----------
+    text : object
+        Text to show; unprintable characters become spaces.
+    most : int, default 200
+        Maximum number of characters before escaping.
+
+    Returns
+    -------
+    str
+        Text without markup.
+
+    Examples
+    --------
     >>> shown("<b>Alien</b> & more", 13)
     '&lt;b&gt;Alien&lt;/b&gt;…'
     """
@@ -135,8 +228,22 @@ def shown(text: object, most: int = 200) -> str:
 
 
 def band_color(color: str, opacity: float) -> str:
-    """#rrggbb so that what lies behind is seen; opacity 0..1.
+    """Convert a color #rrggbb to rgba with an opacity between 0 and 1.
 
+    Parameters
+    ----------
+    color : str
+        Color as #rrggbb.
+    opacity : float
+        Opacity, 0..1.
+
+    Returns
+    -------
+    str
+        Color as rgba(...).
+
+    Examples
+    --------
     >>> band_color("#3b76d6", 0.2)
     'rgba(59, 118, 214, 0.2)'
     """
@@ -145,10 +252,22 @@ def band_color(color: str, opacity: float) -> str:
 
 
 def script() -> str:
-    """plotly's own script, 5 MB, as an element for the head of a page: once, however many figures there are.
+    """Return the plotly library as a script element for the head of a page.
 
-    Raises MissingExtraError.
+    A page needs it once for all of its figures. Its size is about 5 MB.
 
+    Returns
+    -------
+    str
+        The element.
+
+    Raises
+    ------
+    MissingExtraError
+        plotly is not installed.
+
+    Examples
+    --------
     >>> element = script()
     >>> element[:8], element[-10:], len(element) > 1_000_000
     ('<script>', '</script>\\n', True)
@@ -161,8 +280,29 @@ def script() -> str:
 
 @validated
 def snippet(figure: Figure, name: str) -> str:
-    """The figure as an element of a page that has `script`; name: its id there, unlike all others.
+    """Convert a figure to an HTML element, for a page that includes `script`.
 
+    Parameters
+    ----------
+    figure : plotly.graph_objects.Figure
+        Figure to convert.
+    name : str
+        Id of the element, unique on the page.
+
+    Returns
+    -------
+    str
+        The element.
+
+    Raises
+    ------
+    DataError
+        `figure` is not a plotly figure.
+    MissingExtraError
+        plotly is not installed.
+
+    Examples
+    --------
     >>> from plotly.graph_objects import Figure
     >>> 'id="ratings"' in snippet(Figure(), "ratings")
     True
@@ -175,10 +315,29 @@ def snippet(figure: Figure, name: str) -> str:
 
 @validated
 def self_contained_html(figure: Figure, *, title: str) -> str:
-    """A page that shows the figure without a network: plotly's own script, 5 MB, is in it.
+    """Convert a figure to an HTML page that works offline, with the plotly library (about 5 MB) included.
 
-    title: what a browser calls the page. The same figure and title give the same text. Raises MissingExtraError.
+    Parameters
+    ----------
+    figure : plotly.graph_objects.Figure
+        Figure to convert.
+    title : str
+        Title of the page.
 
+    Returns
+    -------
+    str
+        The page; the same figure and title give the same text.
+
+    Raises
+    ------
+    DataError
+        `figure` is not a plotly figure.
+    MissingExtraError
+        plotly is not installed.
+
+    Examples
+    --------
     >>> from plotly.graph_objects import Figure
     >>> page = self_contained_html(Figure(), title="Levels & averages")
     >>> "<title>Levels &amp; averages</title>" in page
@@ -188,8 +347,8 @@ def self_contained_html(figure: Figure, *, title: str) -> str:
 
 
 def _checked_figure(figure: Any) -> Any:
-    """The figure. Raises DataError for anything else, MissingExtraError."""
+    """Check that the argument is a plotly figure. Raises DataError or MissingExtraError."""
     require_plotly()
     from plotly.graph_objects import Figure
 
-    return checks.instance("figure", figure, Figure, "draw one by a function of cofactor.plots")
+    return checks.instance("figure", figure, Figure, "create one with a function of cofactor.plots")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cofactor import checks
 from cofactor.arrays import EVERY, Bool, Float32, Int32, Int64
-from cofactor.data.id_columns import id_series, single_id
+from cofactor.data.id_columns import id_series, is_single, single_id
 from cofactor.data.ids import Id, IdMap
 from cofactor.data.interactions import Interactions, Kind, require_interactions
 from cofactor.data.scale import Scale
@@ -235,8 +235,7 @@ class Recommender:
             For a row number that no user has.
         """
         rows = checks.row_numbers("rows", rows, len(self.users))
-        ids = self.users.ids(rows)
-        return UserView(self.catalog, self.model, self.batch(rows), self.excluded.take(rows), "model", ids, self.users)
+        return UserView(self.catalog, self.model, self.batch(rows), self.excluded.take(rows), "model", self.users)
 
     def for_history(
         self,
@@ -281,9 +280,10 @@ class Recommender:
 
     def for_rows_of_history(self, histories: SparseRows, table: pl.DataFrame | None = None) -> UserView:
         """Return a view of new users, one for each history by item rows; see `folded_in` for the arguments."""
-        source: UserSource = "fold-in" if len(histories.columns) else "prior"
+        has_prior = self.priors is not None and self.priors.users is not None
+        source: UserSource = "fold-in" if len(histories.columns) else "prior" if has_prior else "popularity"
         model = self.folded_in(histories, table)
-        return UserView(self.catalog, model, UserBatch.folded(histories), histories, source, None, self.users)
+        return UserView(self.catalog, model, UserBatch.folded(histories), histories, source, self.users)
 
     # recommending
 
@@ -606,9 +606,8 @@ class Recommender:
         if user_features is None:
             return None
         if not isinstance(user_features, Mapping):
-            raise ParameterError(
-                f"user_features must map columns of the user table to values, not {checks.shown(user_features)}"
-            )
+            wrong = checks.shown(user_features)
+            raise ParameterError(f"user_features must map columns of the user table to values, not {wrong}")
         prior = None if self.priors is None else self.priors.users
         learnt = [] if prior is None or prior.encoder is None else [column.name for column in prior.encoder.columns]
         if unknown := [name for name in user_features if name not in learnt]:

@@ -28,8 +28,8 @@ from cofactor.recommender.catalog import Catalog
 
 __all__ = ["UserSource", "UserView"]
 
-UserSource: TypeAlias = Literal["model", "fold-in", "prior"]
-"""What a view of users is based on: rows of the trained model, histories that were folded in, or the prior alone."""
+UserSource: TypeAlias = Literal["model", "fold-in", "prior", "popularity"]
+"""What a view of users is based on: rows of the trained model, histories that were folded in, a prior, or nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +46,8 @@ class UserView:
         The users with their histories.
     exclude : SparseRows
         A row for each user: items that lists leave out, because the user has seen them.
-    source : {"model", "fold-in", "prior"}
-        What the answers are based on.
+    source : {"model", "fold-in", "prior", "popularity"}
+        What the answers are based on; "popularity" for a new user without a history or a prior.
     user_ids : IdMap
         The ids of the users of the trained model.
 

@@ -1,4 +1,7 @@
-"""One self-contained page about a table and what was learnt from it; its numbers as JSON (extra `report`)."""
+"""HTML report on a data set and a model: one self-contained page, and its numbers as JSON.
+
+Reports need the extra `report`.
+"""
 
 from cofactor.report.make import Report, make_report
 from cofactor.report.section import Picture, Section, Table

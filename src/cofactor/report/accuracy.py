@@ -1,4 +1,4 @@
-"""How good predictions are: against others, against their own word, and for somebody new."""
+"""Report sections on accuracy: model comparison, calibration and cold start."""
 
 from __future__ import annotations
 
@@ -16,105 +16,161 @@ from cofactor.report.study import Study
 
 __all__ = ["calibrated", "cold", "comparison"]
 
-COLUMNS = {"model": "model", "value": "", "low": "95 % from", "high": "to", "versus_best": "versus best"}
+COLUMNS = {"model": "model", "value": "", "low": "95 % from", "high": "to", "versus_best": "compared with best"}
 
 
 def comparison(study: Study) -> Section:
-    """The estimator beside a baseline and tuned rivals on rows held out. Raises DataError, DivergedError."""
-    asked: list[Estimator] = [study.estimator]
+    """Compare the estimator with baselines on held-out rows.
+
+    Parameters
+    ----------
+    study : Study
+        Subject of the report.
+
+    Returns
+    -------
+    Section
+        The section with its figures and tables.
+
+    Raises
+    ------
+    DataError
+        The table cannot be split.
+    DivergedError
+        A fit diverged.
+    """
+    estimators: list[Estimator] = [study.estimator]
     if study.table.kind == "ratings" and not isinstance(study.estimator, BayesianMF):
-        asked.append(BayesianMF())
-    found = compare(asked, study.split, seed=study.seed)
-    frame = found.frame().drop("fit_seconds", "fit_mb")  # what differs from run to run
-    best = found.best
+        estimators.append(BayesianMF())
+    result = compare(estimators, study.split, seed=study.seed)
+    frame = result.frame().drop("fit_seconds", "fit_mb")  # these differ from run to run
+    best, metric = result.best, result.metric.upper()
     text = [
         (
-            f"{len(study.split.train):,} {study.table.kind} to learn from, {len(study.split.test):,} held out "
-            f"({found.description}). Best on these: {best.score.label}."
+            f"{len(study.split.train):,} {study.table.kind} for training, {len(study.split.test):,} held out "
+            f"({result.description}). Best on the held-out {study.table.kind}: {best.score.label}."
         ),
         *filter(None, [study.sampled]),
     ]
+    direction = "lower" if result.metric == "rmse" else "higher"
     reading = (
-        "Each dot is a model's error on what it has not seen, with its 95 % interval over users: further left is "
-        "better, "
-        if found.metric == "rmse"
-        else "Each dot says how well a model's lists meet what it has not seen, with the 95 % interval over users: "
-        "further right is better, "
-    ) + "and what stands behind a name is a paired test, so intervals that overlap may still differ surely."
+        f"Each dot is the {metric} of a model on held-out {study.table.kind} with its 95 % interval over users; "
+        f"{direction} is better, and the text next to a name is the result of a paired test, which can be significant "
+        "even if the intervals overlap."
+    )
     return Section(
-        "comparison", "Who predicts best", text, [Picture(comparison_plot(frame), reading)],
-        [Table("models", "Models", frame, COLUMNS | {"value": found.metric.upper()})],
-        {"split": found.description, "task": found.task, "metric": found.metric, "best": best.score.label},
-        [f"{label} is left out: {reason}" for label, reason in found.failed],
+        "comparison", "Model comparison", text, [Picture(comparison_plot(frame), reading)],
+        [Table("models", "Models", frame, COLUMNS | {"value": metric})],
+        {"split": result.description, "task": result.task, "metric": result.metric, "best": best.score.label},
+        [f"{label} is left out: {reason}" for label, reason in result.failed],
     )  # fmt: skip
 
 
 def calibrated(study: Study) -> Section:
-    """Whether a model's distributions come true. Raises KindError for events, DataError, DivergedError."""
+    """Check the calibration of the predictive distributions.
+
+    Parameters
+    ----------
+    study : Study
+        Subject of the report.
+
+    Returns
+    -------
+    Section
+        The section with its figures and tables.
+
+    Raises
+    ------
+    KindError
+        The table holds events.
+    DataError
+        The table cannot be split.
+    DivergedError
+        The fit diverged.
+
+    Notes
+    -----
+    If the model of the estimator has no distributions, the section is about `BayesianMF` instead.
+    """
     if study.table.kind == "events":
-        raise KindError("calibration is of predicted ratings, and these are events")
+        raise KindError("calibration needs predicted ratings; the table holds events")
     train = study.split.train
     recommender = Recommender.fit(study.estimator, train, seed=study.seed)
     if not isinstance(recommender.model, HasUncertainty):
         recommender = Recommender.fit(BayesianMF(), train, seed=study.seed)
     name = "the model" if recommender.estimator is None else recommender.estimator.name
-    found = calibration(recommender, study.split)
-    everyone = found.coverage.row(0, named=True)
+    result = calibration(recommender, study.split)
+    overall = result.coverage.row(0, named=True)
     text = [
         (
-            f"{name}: its 80 % intervals hold {everyone['covered 80 %']:.1%} of {found.n:,} held-out ratings "
-            f"({everyone['expected 80 %']:.1%} expected by its own word), its 95 % intervals "
-            f"{everyone['covered 95 %']:.1%} "
-            f"({everyone['expected 95 %']:.1%})."
+            f"The 80 % intervals of {name} contain {overall['covered 80 %']:.1%} of {result.n:,} held-out ratings "
+            f"({overall['expected 80 %']:.1%} expected from its distributions), the 95 % intervals "
+            f"{overall['covered 95 %']:.1%} ({overall['expected 95 %']:.1%} expected)."
         ),
         *filter(None, [study.sampled]),
     ]
-    columns = {"group": "quartiles of", "quartile": "", "n": "ratings", "covered 80 %": "held by 80 %",
-               "expected 80 %": "expected", "covered 95 %": "held by 95 %", "expected 95 %": "expected"}  # fmt: skip
+    columns = {"group": "quartiles of", "quartile": "", "n": "ratings", "covered 80 %": "in 80 % interval",
+               "expected 80 %": "expected", "covered 95 %": "in 95 % interval",
+               "expected 95 %": "expected"}  # fmt: skip
     pictures, missing = [], []
-    if len(found.reliability):
+    if len(result.reliability):
         reading = (
-            "Each line is a level of the scale: where it lies on the diagonal, ratings reach that level as often "
-            "as the "
-            "model said, and a bar that crosses the diagonal is within chance."
+            "Each line is a rating level; on the diagonal, ratings reach the level as often as predicted, and error "
+            "bars that cross the diagonal are within chance."
         )
-        pictures.append(Picture(reliability_plot(found.reliability), reading))
+        pictures.append(Picture(reliability_plot(result.reliability), reading))
     else:
-        missing.append(
-            "No curve of reliability: these ratings have no levels of which to ask how often they are reached."
-        )
+        missing.append("The reliability diagram is left out: these ratings have no levels.")
     measures = ("n", "rmse", "log_likelihood", "crps", "constant_log_likelihood", "constant_crps")
-    numbers = {"model": name} | {measure: getattr(found, measure) for measure in measures}
-    tables = [Table("coverage", "Who the intervals serve", found.coverage, columns, rows=17)]
-    tables.append(Table("reliability", "Reliability", found.reliability))
-    return Section("calibration", "Whether probabilities come true", text, pictures, tables, numbers, missing)
+    numbers = {"model": name} | {measure: getattr(result, measure) for measure in measures}
+    tables = [Table("coverage", "Interval coverage by group", result.coverage, columns, rows=17)]
+    tables.append(Table("reliability", "Reliability", result.reliability))
+    return Section("calibration", "Calibration", text, pictures, tables, numbers, missing)
 
 
 def cold(study: Study) -> Section:
-    """The cold-start curve. Raises KindError, DataError for too few users."""
-    found = cold_start(study.estimator, study.fewer, seed=study.seed)
-    users = int(found.curve["users"][0])
-    start = (
-        f"Of {users:,} people held out whole, {study.estimator.name} is told their first ratings, one after the other; "
-        "it is asked about the same others each time. "
+    """Compute the cold-start curve.
+
+    Parameters
+    ----------
+    study : Study
+        Subject of the report.
+
+    Returns
+    -------
+    Section
+        The section with its figures and tables.
+
+    Raises
+    ------
+    KindError
+        The model cannot fold in users.
+    DataError
+        Too few users have enough rows.
+    """
+    result = cold_start(study.estimator, study.fewer, seed=study.seed)
+    users, metric = int(result.curve["users"][0]), result.metric.upper()
+    setup = (
+        f"{users:,} users are held out of training and then treated as new users: {study.estimator.name} and the "
+        f"baseline get more and more of their {study.table.kind} and are scored on the same later ones each time. "
     )
-    last = int(found.curve["given"][-1])
+    last = int(result.curve["given"][-1])
     verdict = (
-        f"Even after {last} ratings it is not surely better than the baseline."
-        if found.beats_from is None
-        else f"From {found.beats_from} given on, it is surely better than the baseline."
+        f"Even with {last} {study.table.kind}, the personal model is not significantly better than the baseline."
+        if result.beats_from is None
+        else f"With {result.beats_from} or more {study.table.kind}, the personal model is significantly better than "
+        "the baseline."
     )
-    text = [start + verdict, *filter(None, [study.sampled])]
+    text = [setup + verdict, *filter(None, [study.sampled])]
     reading = (
-        "The two lines are the personal model and the baseline, for newcomers who gave so few; bands are 95 % "
-        "intervals "
-        "over people, and the personal model is worth its while where it is better by more than luck (see the table)."
+        f"The lines are the {metric} of the personal model and of the baseline for new users, by the number of their "
+        f"{study.table.kind}, with bands of 95 % intervals over users; the table has the intervals of the difference."
     )
-    columns = {"given": "given", "personal": "personal", "baseline": "baseline", "difference": "difference",
+    columns = {"given": study.table.kind, "personal": "personal", "baseline": "baseline", "difference": "difference",
                "difference_low": "95 % from", "difference_high": "to"}  # fmt: skip
     return Section(
-        "cold_start", "How soon it knows somebody new", text,
-        [Picture(cold_start_plot(found.curve, metric=found.metric), reading)],
-        [Table("curve", f"{found.metric.upper()} by what is given", found.curve, columns)],
-        {"beats_from": found.beats_from, "metric": found.metric, "users": users},
+        "cold_start", "Cold start", text,
+        [Picture(cold_start_plot(result.curve, metric=result.metric), reading)],
+        [Table("curve", f"{metric} by number of {study.table.kind}", result.curve, columns)],
+        {"beats_from": result.beats_from, "metric": result.metric, "users": users},
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Where the feedback loop leads, on the table's own tastes."""
+"""Report section on the feedback loop: a simulation with tastes fitted to the table."""
 
 from __future__ import annotations
 
@@ -18,65 +18,86 @@ from cofactor.report.study import MOST_KINDS, Study, corner
 
 __all__ = ["loop"]
 
-LEAST = 20
-"""Users, and items, without which lists of ten are not worth simulating."""
+MIN_SIZE = 20
+"""Minimum number of users and of items; smaller tables are too small for lists of ten."""
 REMEDIES = ("capped weight per user", "exposure spread over items", "lists calibrated to what one likes")
 MEASURES = {
-    "accuracy": "accuracy: true-taste NDCG",
+    "accuracy": "accuracy: NDCG by true tastes",
     "coverage": "coverage: share of the catalog shown",
-    "gini": "concentration of what is shown: Gini",
-    "favorite": "share of places for people's favorite kind",
+    "gini": "concentration of recommendations: Gini coefficient",
+    "favorite": "share of positions of users' favorite categories",
 }
 
 
 def loop(study: Study) -> Section:
-    """The feedback loop, plain and with remedies. Raises KindError for events, DataError for too small tables."""
+    """Simulate the feedback loop without and with mitigations.
+
+    Parameters
+    ----------
+    study : Study
+        Subject of the report.
+
+    Returns
+    -------
+    Section
+        The section with its figures and tables.
+
+    Raises
+    ------
+    KindError
+        The table holds events.
+    DataError
+        The table has fewer than 20 users or 20 items.
+    """
     if study.table.kind == "events":
-        raise KindError("the loop is simulated on ratings: from events, nobody knows what people dislike")
+        raise KindError("the feedback loop is simulated on ratings; events do not show what users dislike")
     table = corner(study.table, study.most_people, study.most_people, study.seed)
-    if min(table.n_users, table.n_items) < LEAST:
+    if min(table.n_users, table.n_items) < MIN_SIZE:
         raise DataError(
-            f"the loop needs {LEAST} users and {LEAST} items, and here are {table.n_users} and {table.n_items}"
+            f"the feedback loop needs {MIN_SIZE} users and {MIN_SIZE} items; there are {table.n_users} users and "
+            f"{table.n_items} items"
         )
-    frame, noise_sd = _played(study, table)
+    frame, noise_sd = _simulate_all(study, table)
     text = [
         (
-            f"{study.rounds} rounds with {table.n_users:,} people and {table.n_items:,} items: "
-            f"{study.small_estimator.name} learns, shows everybody ten items, they look at one and may take and rate "
-            "it, and it learns again. What people truly like is taken from a model of one half of the ratings; the "
-            "loop begins with the other half. It shows where such a loop leads, not what your people will do."
+            f"Simulation of {study.rounds} rounds with {table.n_users:,} users and {table.n_items:,} items. In each "
+            f"round, {study.small_estimator.name} is trained and shows ten items to each user, who views one of them "
+            "and may take and rate it; the ratings are added to the training data. The true tastes come from a model "
+            "of one half of the ratings, and the loop starts with the other half. The simulation shows the direction "
+            "of such a loop; it does not predict the behavior of your users."
         ),
     ]
     reading = (
-        "Each line is a way to make recommendations, round after round: the grey one does nothing against the loop, "
-        "and a remedy helps where its line lies above in accuracy and coverage, and below in concentration."
+        "Each line is a mitigation by round, and the gray line is the loop without mitigation: a mitigation helps if "
+        "its line is higher in accuracy and coverage, and lower in concentration."
     )
-    columns = {"remedy": "remedy", "accuracy": "accuracy", "coverage": "coverage", "gini": "Gini",
-               "favorite": "favorites"}  # fmt: skip
+    columns = {"remedy": "mitigation", "accuracy": "accuracy", "coverage": "coverage", "gini": "Gini",
+               "favorite": "favorite categories"}  # fmt: skip
     last = frame.filter(pl.col("round") == study.rounds)
     return Section(
-        "feedback_loop", "Where the loop leads", text, [Picture(simulation_plot(frame, MEASURES), reading)],
+        "feedback_loop", "Feedback loop", text, [Picture(simulation_plot(frame, MEASURES), reading)],
         [Table("last_round", "After the last round", last, columns), Table("rounds", "All rounds", frame)],
         {"rounds": study.rounds, "users": table.n_users, "items": table.n_items, "noise_sd": noise_sd},
     )  # fmt: skip
 
 
-def _played(study: Study, table: Interactions) -> tuple[pl.DataFrame, float]:
-    """All rounds of all remedies below each other, and the noise of a rating."""
+def _simulate_all(study: Study, table: Interactions) -> tuple[pl.DataFrame, float]:
+    """Concatenated summaries of all mitigations, and the standard deviation of the rating noise."""
     halves, estimator = split_random(table, test=0.5, seed=study.seed), study.small_estimator
     tastes = Tastes.of(Recommender.fit(estimator, halves.test, seed=study.seed))
-    kinds = _kinds(study, table)
-    shares = kinds_by_raters(halves.train.by_user, table.n_items) if kinds is None else kinds
-    chosen = [PLAIN, *(one for one in remedies(None if kinds is None else study.kinds) if one.name in REMEDIES)]
-    rounds = [
-        simulate(estimator, halves.train, tastes, remedy=one, rounds=study.rounds, seed=study.seed).summary(shares)
-        for one in chosen
+    categories = _categories(study, table)
+    shares = kinds_by_raters(halves.train.by_user, table.n_items) if categories is None else categories
+    column = None if categories is None else study.kinds
+    summaries = [
+        simulate(estimator, halves.train, tastes, remedy=remedy, rounds=study.rounds, seed=study.seed).summary(shares)
+        for remedy in (PLAIN, *remedies(column))
+        if remedy is PLAIN or remedy.name in REMEDIES
     ]
-    return pl.concat(rounds), tastes.noise_sd
+    return pl.concat(summaries), tastes.noise_sd
 
 
-def _kinds(study: Study, table: Interactions) -> Float64 | None:
-    """Shares of kinds by item from the column that names them; None where there is none that can be used."""
+def _categories(study: Study, table: Interactions) -> Float64 | None:
+    """Category shares of the items from the column of the study; None if there is no usable column."""
     if study.kinds is None or not 2 <= len(indicators(table.item_table, [study.kinds], "item")) <= MOST_KINDS:
         return None
     return item_kinds(table.item_table, study.kinds)

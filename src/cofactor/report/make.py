@@ -1,4 +1,7 @@
-"""The report: every section that the data allow, and for the others a sentence that says why not."""
+"""Report assembly: compute all sections, and replace a section that cannot be computed by the reason.
+
+The reason is the message of the error that the section raised.
+"""
 
 from __future__ import annotations
 
@@ -22,32 +25,38 @@ from cofactor.validation import require_valid_fields, validated
 __all__ = ["SECTIONS", "Report", "make_report"]
 
 SECTIONS: dict[str, tuple[str, Callable[[Study], Section]]] = {
-    "load": ("What was read", data.load),
-    "crosstab": ("The cross-tab", data.cross_tab),
-    "comparison": ("Who predicts best", accuracy.comparison),
-    "calibration": ("Whether probabilities come true", accuracy.calibrated),
-    "taste_map": ("The map of tastes", taste.taste_map),
-    "ranking": ("What is loved, and by whom", taste.ranking),
-    "exposure": ("Who rates, and what is shown", people.shown),
-    "influence": ("Who decides what others are shown", people.decides),
-    "cold_start": ("How soon it knows somebody new", accuracy.cold),
-    "feedback_loop": ("Where the loop leads", feedback.loop),
+    "load": ("Data", data.load),
+    "crosstab": ("Cross-tabulation", data.cross_tab),
+    "comparison": ("Model comparison", accuracy.comparison),
+    "calibration": ("Calibration", accuracy.calibrated),
+    "taste_map": ("Factor map", taste.taste_map),
+    "ranking": ("Item ranking", taste.ranking),
+    "exposure": ("Concentration and exposure", people.shown),
+    "influence": ("Group influence", people.decides),
+    "cold_start": ("Cold start", accuracy.cold),
+    "feedback_loop": ("Feedback loop", feedback.loop),
 }
+"""Title and function of each section, by name, in the order of the report."""
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """A report that can be written.
+    """Report on a data set and a model.
 
-    Attributes:
+    Attributes
+    ----------
+    title : str
+        Title of the page.
+    settings : dict
+        How the report was made, with keys source, estimator and seed.
+    sections : tuple of Section
+        Sections in order. A section that could not be computed has only the reason.
 
-        title: its heading.
-        settings: how it was made: source, estimator, seed.
-        sections: in their order; what could not be made is there with its reason and nothing else.
-
+    Examples
+    --------
     >>> settings = {"source": "ratings.csv", "estimator": {"estimator": "bias", "damping": 5.0}, "seed": 0}
-    >>> report = Report("Films", settings, (Section("load", "What was read", text=["3 rows."]),))
-    >>> "<h2>What was read</h2>" in report.html(), report.as_dict()["sections"]["load"]["text"]
+    >>> report = Report("Films", settings, (Section("load", "Data", text=["3 rows."]),))
+    >>> "<h2>Data</h2>" in report.html(), report.as_dict()["sections"]["load"]["text"]
     (True, ['3 rows.'])
     """
 
@@ -58,39 +67,91 @@ class Report:
     def __post_init__(self) -> None:
         require_valid_fields(self)
         if missing := [name for name in ("source", "estimator", "seed") if name not in self.settings]:
-            raise ParameterError(f"settings must have source, estimator and seed, and they lack {', '.join(missing)}")
+            raise ParameterError(f"settings must have source, estimator and seed; they lack {', '.join(missing)}")
 
     def html(self) -> str:
-        """One page that needs no network; the same report gives the same text. Raises MissingExtraError."""
+        """Return the report as an HTML page that works offline.
+
+        Returns
+        -------
+        str
+            The page; the same report gives the same text.
+
+        Raises
+        ------
+        MissingExtraError
+            plotly is not installed.
+        """
         return page(self.title, self.settings, self.sections)
 
     def as_dict(self) -> dict[str, Any]:
-        """The same numbers as JSON's own types: frames as lists of records, nan as None."""
+        """Return the texts and numbers of the report as JSON types.
+
+        Returns
+        -------
+        dict
+            With keys title, settings and sections. Frames are lists of records; nan and infinite numbers are None.
+        """
         sections = {section.name: section.as_dict() for section in self.sections}
         return {"title": self.title, "settings": self.settings, "sections": sections}
 
     @validated
     def write(self, path: str | Path) -> Path:
-        """Write the page, and the numbers beside it (the same name, ending .json), whose path is returned.
+        """Write the page, and its numbers to a JSON file of the same name with the extension .json.
 
-        Raises OSError, MissingExtraError.
+        Parameters
+        ----------
+        path : str or Path
+            File of the page.
+
+        Returns
+        -------
+        Path
+            Path of the JSON file.
+
+        Raises
+        ------
+        OSError
+            A file cannot be written.
+        MissingExtraError
+            plotly is not installed.
         """
-        html, beside = self.html(), Path(path).with_suffix(".json")
+        html, json_path = self.html(), Path(path).with_suffix(".json")
         numbers = json.dumps(self.as_dict(), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
         write_whole(path, lambda temporary: temporary.write_text(html, encoding="utf-8"))
-        write_whole(beside, lambda temporary: temporary.write_text(numbers, encoding="utf-8"))
-        return beside
+        write_whole(json_path, lambda temporary: temporary.write_text(numbers, encoding="utf-8"))
+        return json_path
 
 
 @validated
 def make_report(study: Study, *, title: str = "Report", on_section: Callable[[str], None] | None = None) -> Report:
-    """Work out all sections; `on_section` is told each one's title before. Deterministic in the study's seed.
+    """Compute all sections of a report.
 
-    A section that cannot be made of these data, or of this estimator, says why in its place. Raises KindError where the
-    estimator learns from the other kind, DataError for a table without rows or a column of genres that is not there,
-    MissingExtraError without plotly.
+    Parameters
+    ----------
+    study : Study
+        Data, estimator and options.
+    title : str, default "Report"
+        Title of the report.
+    on_section : callable, optional
+        Called with the title of each section before it is computed.
+
+    Returns
+    -------
+    Report
+        Deterministic in the seed of the study. A section that cannot be computed from these data, or with this
+        estimator, has the reason instead of its content.
+
+    Raises
+    ------
+    KindError
+        The estimator does not fit the kind of the table.
+    DataError
+        The table has no rows, or the item table has no column `study.genres`.
+    MissingExtraError
+        plotly is not installed.
     """
-    checks.instance("study", study, Study, "make one by Study(table, estimator)")
+    checks.instance("study", study, Study, "create one with Study(table, estimator)")
     checks.text("title", title)
     checks.optional_callable("on_section", on_section)
     require_plotly()
@@ -104,7 +165,7 @@ def make_report(study: Study, *, title: str = "Report", on_section: Callable[[st
         try:
             sections.append(make(study))
         except CofactorError as problem:
-            sections.append(Section(name, heading, missing=[f"This part is left out: {problem}."]))
+            sections.append(Section(name, heading, missing=[f"This section is left out: {problem}."]))
     source = None if study.table.report is None else study.table.report.source
     settings = {"source": source, "estimator": json.loads(study.estimator.to_json()), "seed": study.seed}
     return Report(title, settings, tuple(sections))

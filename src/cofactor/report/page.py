@@ -1,4 +1,7 @@
-"""Sections as one HTML page: pictures first, each with its sentence, then numbers; no script but plotly's."""
+"""HTML page of a report: for each section, its figures with captions, then its tables.
+
+The only script on the page is plotly.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +42,8 @@ CSS = """
     main {zoom: .75} body {max-width: none; padding: 0} nav {display: none} figure, tr {break-inside: avoid}
     h2 {break-after: avoid} .wide {overflow: visible}}
 """
-LONG, MANY = 12, 40
-"""A table of more rows than this is folded away below its caption; a text of more letters gets room."""
+MAX_ROWS, MAX_LETTERS = 12, 40
+"""Tables of more rows are collapsed under their caption; columns with longer texts get a wider minimum width."""
 PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -61,16 +64,32 @@ PAGE = """<!doctype html>
 </html>
 """
 SHARES = ("share", "covered", "expected", "had", "shown", "top_share", "coverage", "favorite")
-"""Beginnings of columns that are shown in percent."""
-IDS = ("user", "item", "given", "group", "axis", "quartile", "given", "round")
-"""Columns whose whole numbers are names, not counts."""
+"""Prefixes of the names of columns that are shown in percent."""
+IDS = ("user", "item", "given", "group", "axis", "quartile", "round")
+"""Columns whose whole numbers are shown without thousands separators."""
 
 
 def page(title: str, settings: dict[str, Any], sections: Sequence[Section]) -> str:
-    """The whole page. Every text from outside is escaped. Raises MissingExtraError.
+    """Return the HTML page of a report.
 
-    settings: source, estimator (with its name under "estimator") and seed, as in `Report`. Without sections it is a
-    head and nothing else.
+    Parameters
+    ----------
+    title : str
+        Title of the page.
+    settings : dict
+        With keys source, estimator (a dict with its name under "estimator") and seed, as in `Report`.
+    sections : sequence of Section
+        Sections in order; without sections, the page has only a header.
+
+    Returns
+    -------
+    str
+        The page, with all texts escaped.
+
+    Raises
+    ------
+    MissingExtraError
+        plotly is not installed.
     """
     spec = settings["estimator"]
     made = f"{settings['source'] or 'a table'} · {spec['estimator']} · seed {settings['seed']}"
@@ -93,37 +112,37 @@ def _section(section: Section) -> str:
 
 
 def _table(table: Table) -> str:
-    """The first rows of the columns that are to be seen."""
+    """The first rows of a table, with the columns that the page shows."""
     frame = table.frame.select(list(table.columns))
-    sides = [_side(column) for column in frame.get_columns()]
-    heads = [f"<th{side}>{_text(head)}</th>" for side, head in zip(sides, table.columns.values(), strict=True)]
+    classes = [_css_class(column) for column in frame.get_columns()]
+    heads = [f"<th{class_}>{_text(head)}</th>" for class_, head in zip(classes, table.columns.values(), strict=True)]
     head = f"<thead><tr>{''.join(heads)}</tr></thead>" if any(table.columns.values()) else ""
     rows = [
         "".join(
-            f"<td{side}>{_text(_said(name, value))}</td>"
-            for side, name, value in zip(sides, frame.columns, row, strict=True)
+            f"<td{class_}>{_text(_format_value(name, value))}</td>"
+            for class_, name, value in zip(classes, frame.columns, row, strict=True)
         )
         for row in frame.head(table.rows).rows()
     ]
     body = "\n".join(f"<tr>{row}</tr>" for row in rows)
     more = len(frame) - len(rows)
-    rest = f'<p class="quiet">{more:,} more in the JSON file beside this page.</p>' if more > 0 else ""
-    long = len(rows) > LONG
-    caption = "" if long else f"<caption>{_text(table.caption)}</caption>"
+    rest = f'<p class="quiet">{more:,} more rows in the JSON file of this report.</p>' if more > 0 else ""
+    is_long = len(rows) > MAX_ROWS
+    caption = "" if is_long else f"<caption>{_text(table.caption)}</caption>"
     drawn = f'<div class="wide"><table>{caption}{head}<tbody>\n{body}\n</tbody></table></div>{rest}'
-    return f"<details><summary>{_text(table.caption)}</summary>{drawn}</details>" if long else drawn
+    return f"<details><summary>{_text(table.caption)}</summary>{drawn}</details>" if is_long else drawn
 
 
-def _side(column: pl.Series) -> str:
-    """The class of a column's cells: numbers stand to the right, long texts need room."""
+def _css_class(column: pl.Series) -> str:
+    """The class attribute of a column: numbers are aligned to the right, long texts get a minimum width."""
     if column.dtype.is_numeric():
         return ' class="number"'
     longest = column.cast(pl.String).str.len_chars().max() or 0
-    return ' class="long"' if isinstance(longest, int) and longest > MANY else ""
+    return ' class="long"' if isinstance(longest, int) and longest > MAX_LETTERS else ""
 
 
-def _said(column: str, value: Any) -> str:
-    """A value of this column as the page shows it."""
+def _format_value(column: str, value: Any) -> str:
+    """Format a value of a column for the page."""
     if isinstance(value, float):
         if not isfinite(value):
             return "-"
@@ -138,5 +157,5 @@ def _said(column: str, value: Any) -> str:
 
 
 def _text(text: object) -> str:
-    """Text as it is, whatever is in it."""
+    """Escape text for HTML; unprintable characters become spaces."""
     return escape("".join(c if c.isprintable() or c == "\n" else " " for c in str(text)))

@@ -1,4 +1,4 @@
-"""Who rates, what is shown, and who decides it."""
+"""Report sections on users: concentration and exposure, and the influence of groups."""
 
 from __future__ import annotations
 
@@ -20,112 +20,151 @@ from cofactor.report.study import MOST_KINDS, Study
 
 __all__ = ["decides", "shown"]
 
-GROUPS, PEOPLE = 10, 8
-"""Groups of tastes at most, and how many people one needs."""
+MAX_GROUPS, MIN_GROUP_USERS = 10, 8
+"""Maximum number of taste groups, and minimum average number of users per group."""
 
 
 def shown(study: Study) -> Section:
-    """Exposure: raters, rated, shown; genres where there are some. Raises as a fit does."""
-    kinds, missing = study.kinds, []
-    if kinds is None:
+    """Audit the concentration of the table and the exposure of the catalog, by genre if the item table has genres.
+
+    Parameters
+    ----------
+    study : Study
+        Subject of the report.
+
+    Returns
+    -------
+    Section
+        The section with its figures and tables.
+
+    Raises
+    ------
+    DivergedError
+        The fit diverged.
+    """
+    column, missing = study.kinds, []
+    if column is None:
         missing.append(
-            "Genres are left out: there is no item table with a column genres (--items FILE, --genres COLUMN)."
+            "Genres are left out: there is no item table with a column of genres (--items FILE, --genres COLUMN)."
         )
-    elif (n := len(indicators(study.table.item_table, [kinds], "item"))) > MOST_KINDS or n == 0:
+    elif (n := len(indicators(study.table.item_table, [column], "item"))) > MOST_KINDS or n == 0:
         missing.append(
-            f"Genres are left out: the column {kinds} names {n:,} kinds, and up to {MOST_KINDS} can be shown."
+            f"Genres are left out: the column {column} has {n:,} different genres; 1 to {MOST_KINDS} can be shown."
         )
-        kinds = None
-    found = exposure(study.recommender, column=kinds)
-    parts = {f"{study.table.kind} by people": found.raters, f"{study.table.kind} of items": found.rated,
-             "places in lists": found.shown}  # fmt: skip
-    curves = pl.concat([one.lorenz.with_columns(what=pl.lit(what)) for what, one in parts.items()])
+        column = None
+    result = exposure(study.recommender, column=column)
+    parts = {f"{study.table.kind} per user": result.raters, f"{study.table.kind} per item": result.rated,
+             "list positions per item": result.shown}  # fmt: skip
+    curves = pl.concat([part.lorenz.with_columns(what=pl.lit(name)) for name, part in parts.items()])
     text = [
         (
-            f"Ten recommendations for everybody show {found.coverage:.0%} of the catalog, and what is shown has "
-            f"{found.popularity_lift:.1f} times the support of what people have."
+            f"Lists of ten items for each user show {result.coverage:.0%} of the catalog. On average, recommended "
+            f"items have {result.popularity_lift:.1f} times as many {study.table.kind} as the items in the histories."
         ),
     ]
     pictures = [
         Picture(
             lorenz_plot(curves),
-            "The further a curve hangs below the diagonal, the fewer people or items hold most: who gives the ratings, "
-            "what they are given to, and what is recommended.",
+            f"Lorenz curves of the {study.table.kind} by user and by item, and of the recommendations by item: the "
+            "further a curve is below the diagonal, the more is concentrated on few users or items.",
         )
     ]
-    head = {"what": "what", "members": "who", "total": "hold", "gini": "Gini", "top_share": "top 1 % hold"}
-    tables = [Table("concentration", "How unevenly", _summary(parts), head), Table("lorenz", "Lorenz curves", curves)]
-    numbers = {"coverage": found.coverage, "popularity_lift": found.popularity_lift}
-    if found.genres is not None:
-        numbers["miscalibration"] = found.genres.miscalibration
-        reading = "The ring is the share of a genre among what people rated, the dot its share of their lists."
-        pictures.append(Picture(genres_plot(found.genres.table), reading))
-        tables.append(Table("genres", "Genres", found.genres.table, {"genre": "genre", "had": "had", "shown": "shown"}))
-    return Section("exposure", "Who rates, and what is shown", text, pictures, tables, numbers, missing)
+    columns = {"what": "", "members": "users or items", "total": "total", "gini": "Gini", "top_share": "top 1 % share"}
+    tables = [
+        Table("concentration", "Concentration", _summary(parts), columns),
+        Table("lorenz", "Lorenz curves", curves),
+    ]
+    numbers = {"coverage": result.coverage, "popularity_lift": result.popularity_lift}
+    if result.genres is not None:
+        numbers["miscalibration"] = result.genres.miscalibration
+        reading = "The ring is the mean share of a genre in the histories, the dot its mean share in the lists."
+        pictures.append(Picture(genres_plot(result.genres.table), reading))
+        columns = {"genre": "genre", "had": "in histories", "shown": "in lists"}
+        tables.append(Table("genres", "Genres", result.genres.table, columns))
+    return Section("exposure", "Concentration and exposure", text, pictures, tables, numbers, missing)
 
 
 def decides(study: Study) -> Section:
-    """The influence of taste groups on what others are shown. Raises DataError for too few users, KindError."""
+    """Measure the influence of taste groups on the recommendations of other users.
+
+    Parameters
+    ----------
+    study : Study
+        Subject of the report.
+
+    Returns
+    -------
+    Section
+        The section with its figures and tables.
+
+    Raises
+    ------
+    DataError
+        There are too few users, or all users rated the same items.
+    KindError
+        No model with factors can be fitted.
+    """
     table = study.fewer
-    people = int((table.by_user.counts > 0).sum())
-    n_groups = min(GROUPS, people // PEOPLE)
+    n_users = int((table.by_user.counts > 0).sum())
+    n_groups = min(MAX_GROUPS, n_users // MIN_GROUP_USERS)
     if n_groups < 2:
-        raise DataError(f"groups of tastes need {2 * PEOPLE} users or more, and there are {people}")
+        raise DataError(
+            f"taste groups need at least {2 * MIN_GROUP_USERS} users with {table.kind}; there are {n_users}"
+        )
     groups = taste_groups(table.by_user, table.n_items, n_groups=n_groups, seed=study.seed)
     n_groups = int(groups.max()) + 1
     if n_groups < 2:
-        raise DataError("everybody rated the same things, so that there are no groups of tastes")
-    found, estimator = _influence(study, table, groups)
-    frame = found.groups.with_columns(typical=_typical(table, groups, n_groups))
+        raise DataError("all users rated the same items, so there are no taste groups")
+    result, estimator = _influence(study, table, groups)
+    frame = result.groups.with_columns(typical=_typical(table, groups, n_groups))
     flagged = int(frame["flagged"].sum())
     text = [
         (
-            f"{n_groups} groups of people who rate the same things, of {people:,} people, audited on "
-            f"{estimator.name}: each is taken away in turn, to see what changes in the lists of the others. "
-            f"{flagged or 'None'} of them {'decides' if flagged == 1 else 'decide'} surely and far more than random "
-            "groups of the same size."
+            f"{n_users:,} users in {n_groups} groups by the items that they rated, audited on {estimator.name}: each "
+            "group is removed in turn, to see how many positions in the lists of the other users change. "
+            f"{flagged or 'None'} of the groups {'has' if flagged == 1 else 'have'} clearly and significantly "
+            "more influence than random groups of the same size."
         ),
         *filter(None, [study.sampled]),
     ]
     reading = (
-        "The ring is a group's share of the people, the full mark its share of the influence on others' lists: "
-        "far to the "
-        "right of the ring, few people decide much, and red diamonds do so surely."
+        "The ring is a group's share of the users, the dot its share of the influence on the lists of other users; red "
+        "diamonds are groups with significantly more influence than random groups of the same size."
     )
-    columns = {"group": "group", "typical": "typical for them", "users": "people", "share_of_users": "of people",
-               "share_of_rows": f"of {table.kind}", "share_of_influence": "of influence", "ratio": "times chance",
+    columns = {"group": "group", "typical": "typical items", "users": "users", "share_of_users": "of users",
+               "share_of_rows": f"of {table.kind}", "share_of_influence": "of influence", "ratio": "ratio to random",
                "p_adjusted": "p (Holm)"}  # fmt: skip
     return Section(
-        "influence", "Who decides what others are shown", text, [Picture(influence_plot(frame), reading)],
-        [Table("groups", "Groups", frame, columns)], {"permutations": found.permutations, "model": estimator.name},
+        "influence", "Group influence", text, [Picture(influence_plot(frame), reading)],
+        [Table("groups", "Groups", frame, columns)], {"permutations": result.permutations, "model": estimator.name},
     )  # fmt: skip
 
 
 def _summary(parts: dict[str, Concentration]) -> pl.DataFrame:
-    rows = [(what, one.members, one.total, one.gini, one.top_share) for what, one in parts.items()]
+    rows = [(name, part.members, part.total, part.gini, part.top_share) for name, part in parts.items()]
     return pl.DataFrame(rows, schema=["what", "members", "total", "gini", "top_share"], orient="row")
 
 
 def _influence(study: Study, table: Interactions, groups: Int64) -> tuple[Influence, Estimator]:
-    """Of the estimator's own model, or of one of least squares where it has none."""
+    """Influence with the model of the estimator, or with a small factor model if it has no suitable factors."""
     for estimator in (study.estimator, study.small_estimator):
-        same = table is study.table and estimator is study.estimator
-        recommender = study.recommender if same else Recommender.fit(estimator, table, seed=study.seed)
+        is_fitted = table is study.table and estimator is study.estimator
+        recommender = study.recommender if is_fitted else Recommender.fit(estimator, table, seed=study.seed)
         try:
             return influence(recommender, groups, seed=study.seed), estimator
         except KindError:
             if estimator is not study.estimator:
                 raise
-    raise AssertionError("the second one is of least squares")
+    raise AssertionError("the small estimator has factors fitted by least squares")
 
 
 def _typical(table: Interactions, groups: Int64, n_groups: int) -> pl.Series:
-    """Three items of each group, those that most more of it than of the others rated."""
+    """Three typical items of each group: those with the largest excess of the share of raters over other users."""
     cells = np.bincount(groups[table.u] * table.n_items + table.i, minlength=n_groups * table.n_items)
-    own = cells.reshape(n_groups, table.n_items).astype(np.float64)
+    raters = cells.reshape(n_groups, table.n_items).astype(np.float64)
     size = np.bincount(groups, minlength=n_groups)[:, None]
-    more = own / np.maximum(size, 1) - (own.sum(axis=0) - own) / np.maximum(size.sum() - size, 1)
-    best = np.argsort(-more, axis=1, kind="stable")[:, :3]
+    excess = raters / np.maximum(size, 1) - (raters.sum(axis=0) - raters) / np.maximum(size.sum() - size, 1)
+    best = np.argsort(-excess, axis=1, kind="stable")[:, :3]
     ids = table.items.all.cast(pl.String)
     names = ids if table.titles is None else table.titles.cast(pl.String).fill_null(ids)
     return pl.Series(["; ".join(names.gather(row).to_list()) for row in best])

@@ -1,4 +1,4 @@
-"""What a report is made of: sections of pictures, each with a sentence on how to read it, and tables of numbers."""
+"""Report content: sections of texts, figures with captions, and tables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,15 @@ __all__ = ["Picture", "Section", "Table"]
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A plotly figure and one sentence that says how to read it."""
+    """Plotly figure with a caption.
+
+    Attributes
+    ----------
+    figure : plotly.graph_objects.Figure
+        The figure.
+    reading : str
+        Caption: one sentence that explains how to read the figure.
+    """
 
     figure: Any
     reading: str
@@ -28,17 +36,20 @@ class Picture:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A frame that stands in the JSON whole, and on the page with these columns and its first rows.
+    """Table of a section: complete in the JSON, with selected columns and rows on the page.
 
-    Attributes:
-
-        name: its key in the JSON.
-        caption: what the page calls it.
-        frame: all of it.
-        columns: those that the page shows, and what their heads say; none where a picture says it all.
-        rows: how many the page shows.
-
-    A table without rows is shown by its heads alone.
+    Attributes
+    ----------
+    name : str
+        Key in the JSON.
+    caption : str
+        Caption on the page.
+    frame : pl.DataFrame
+        All columns and rows.
+    columns : mapping of str to str
+        Columns that the page shows, and their headers. Without columns, the table is only in the JSON.
+    rows : int, default 20
+        Maximum number of rows on the page. A table without rows is shown as its header.
     """
 
     name: str
@@ -54,19 +65,29 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """One part of a report.
+    """Section of a report.
 
-    Attributes:
+    Attributes
+    ----------
+    name : str
+        Anchor on the page and key in the JSON.
+    title : str
+        Heading.
+    text : sequence of str
+        Paragraphs.
+    pictures : sequence of Picture
+        Figures, shown before the tables.
+    tables : sequence of Table
+        Tables.
+    numbers : mapping
+        Single numbers for the JSON, by name.
+    missing : sequence of str
+        What is left out and why, one sentence each.
 
-        name: its anchor on the page and its key in the JSON.
-        title: its heading.
-        text: what was found, a paragraph each.
-        pictures, tables: in their order; pictures stand first.
-        numbers: by name, single numbers for the JSON.
-        missing: what is left out and why, a sentence each.
-
-    >>> found = Section("load", "What was read", text=["3 rows."], numbers={"rows": 3, "density": float("nan")})
-    >>> found.as_dict()["numbers"]
+    Examples
+    --------
+    >>> section = Section("load", "Data", text=["3 rows."], numbers={"rows": 3, "density": float("nan")})
+    >>> section.as_dict()["numbers"]
     {'rows': 3, 'density': None}
     """
 
@@ -82,7 +103,14 @@ class Section:
         require_valid_fields(self)
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything but the pictures as JSON's own types: frames as lists of records, nan and infinite as None."""
+        """Return everything except the figures as JSON types.
+
+        Returns
+        -------
+        dict
+            With keys title, text, missing, numbers and tables. Frames are lists of records; nan and infinite numbers
+            are None.
+        """
         tables = {table.name: plain(table.frame.to_dicts()) for table in self.tables}
-        said = {"title": self.title, "text": list(self.text), "missing": list(self.missing)}
-        return said | {"numbers": plain(dict(self.numbers)), "tables": tables}
+        texts = {"title": self.title, "text": list(self.text), "missing": list(self.missing)}
+        return texts | {"numbers": plain(dict(self.numbers)), "tables": tables}

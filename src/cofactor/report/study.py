@@ -1,4 +1,4 @@
-"""What all sections share: the table, a model of it, a split, and smaller tables where the whole is too much."""
+"""Report subject: the table, its model and split, and samples for sections that would be slow on the whole table."""
 
 from __future__ import annotations
 
@@ -19,27 +19,36 @@ from cofactor.recommender.recommender import Recommender, checked_estimator
 __all__ = ["MOST_KINDS", "Study", "corner", "sample"]
 
 GENRES = ("genres", "genre", "categories", "category")
-"""Columns of an item table that say what kind of thing an item is, if none is named."""
+"""Columns of an item table that are used as genres by default."""
 MOST_KINDS = 100
-"""More kinds than this are not kinds: they are left out."""
+"""Maximum number of different genres; a column with more is not used."""
 
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """What is reported on.
+    """Subject and options of a report.
 
-    Attributes:
+    Derived objects, such as the fitted model, are computed on first use.
 
-        table: all rows.
-        estimator: whose model is looked at.
-        genres: the column of the item table that names kinds of items, None for none.
-        seed: of everything that is drawn.
-        rounds: of the simulated feedback loop.
-        most_rows: where models are fitted many times, tables of more rows are sampled to about that many.
-        most_people: the loop is simulated on at most so many users and as many items.
+    Attributes
+    ----------
+    table : Interactions
+        Ratings or events.
+    estimator : Estimator
+        Estimator whose model is audited.
+    genres : str or None
+        Column of the item table with genres; by default, a column with a usual name.
+    seed : int, default 0
+        Seed of all samples, splits and fits.
+    rounds : int, default 6
+        Rounds of the feedback loop simulation.
+    most_rows : int, default 200000
+        Sections that fit many models use a sample of whole users with about this number of rows.
+    most_people : int, default 1000
+        Maximum number of users, and of items, in the feedback loop simulation.
 
-    What is derived from these is worked out when it is first asked for.
-
+    Examples
+    --------
     >>> table = Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
     >>> study = Study(table, BiasedMF(factors=2))
     >>> study.recommender.model, study.fewer is table
@@ -65,50 +74,64 @@ class Study:
 
     @cached_property
     def recommender(self) -> Recommender:
-        """The estimator's model of the whole table. Raises as a fit does."""
+        """Recommender fitted on the whole table. Raises the errors of `Recommender.fit`."""
         return Recommender.fit(self.estimator, self.table, seed=self.seed)
 
     @cached_property
     def fewer(self) -> Interactions:
-        """The table, or the rows of some users drawn at random, about `most_rows` of them."""
+        """The table, or a random sample of its users with about `most_rows` rows."""
         return sample(self.table, self.most_rows, self.seed)
 
     @cached_property
     def split(self) -> Split:
-        """A fifth of the rows held out: of all rows (ratings), of each user's (events). Raises DataError."""
-        cut = split_random if self.table.kind == "ratings" else split_per_user
-        return cut(self.fewer, test=0.2, seed=self.seed)
+        """Split with 20 % of all ratings, or of each user's events, held out. Raises DataError."""
+        split = split_random if self.table.kind == "ratings" else split_per_user
+        return split(self.fewer, test=0.2, seed=self.seed)
 
     @cached_property
     def kinds(self) -> str | None:
-        """The column that names kinds of items: the one asked for, or a usual one of texts or lists."""
+        """Column of genres: `genres`, or a column of text or lists with a usual name; None if there is none."""
         table = self.table.item_table
         if self.genres is not None or table is None:
             return self.genres
-        usual = (name for name in GENRES if name in table.columns[1:])
-        return next((name for name in usual if table[name].dtype in (pl.String, pl.List)), None)
+        candidates = (name for name in GENRES if name in table.columns[1:])
+        return next((name for name in candidates if table[name].dtype in (pl.String, pl.List)), None)
 
     @cached_property
     def sampled(self) -> str:
-        """A sentence for sections that look at a sample, "" where they look at all."""
+        """Sentence for sections on a sample; "" if the sample is the whole table."""
         if len(self.fewer) == len(self.table):
             return ""
         return (
-            f"This part looks at {self.fewer.n_users:,} users drawn at random and their {len(self.fewer):,} "
+            f"This section uses a sample: {self.fewer.n_users:,} users drawn at random and their {len(self.fewer):,} "
             f"{self.table.kind}, of {len(self.table):,}."
         )
 
     @property
     def small_estimator(self) -> Estimator:
-        """A model of least squares that is fitted in no time: for what needs one, or needs many."""
+        """Small least-squares factor model, for sections that need factors or fit many models."""
         return BiasedMF(factors=16) if self.table.kind == "ratings" else ImplicitALS(factors=16)
 
 
 def sample(table: Interactions, rows: int, seed: int) -> Interactions:
-    """The table, or whole users of it drawn at random until there are `rows` rows, at least one of them.
+    """Sample whole users at random up to a number of rows.
 
-    What is drawn has no ids but its own.
+    Parameters
+    ----------
+    table : Interactions
+        Table to sample.
+    rows : int
+        Maximum number of rows; at least one user is sampled even if they have more.
+    seed : int
+        Seed of the sample.
 
+    Returns
+    -------
+    Interactions
+        The table itself if it is small enough, else a table with only the ids of the sample.
+
+    Examples
+    --------
     >>> table = Interactions.from_columns([0, 0, 1, 1, 2, 2], [0, 1, 0, 1, 0, 2], [5, 1, 1, 5, 3, 3])
     >>> sample(table, 4, seed=0).n_users, sample(table, 1, seed=0).n_users
     (2, 1)
@@ -119,14 +142,29 @@ def sample(table: Interactions, rows: int, seed: int) -> Interactions:
     total = np.cumsum(table.by_user.counts[order])
     chosen = np.zeros(table.n_users, bool)
     chosen[order[: max(1, int(np.searchsorted(total, rows, side="right")))]] = True
-    return _of(table, chosen[table.u])
+    return _subset(table, chosen[table.u])
 
 
 def corner(table: Interactions, users: int, items: int, seed: int) -> Interactions:
-    """The table, or so many of its users, drawn at random, and so many of the items that these rated most.
+    """Sample users at random, and select the items that they rated most.
 
-    Users who rated none of these items are left out, so there may be fewer.
+    Parameters
+    ----------
+    table : Interactions
+        Table to sample.
+    users, items : int
+        Maximum numbers of users and items.
+    seed : int
+        Seed of the sample.
 
+    Returns
+    -------
+    Interactions
+        The table itself if it is small enough, else a table with only the ids of the sample. Users without any of the
+        selected items are left out.
+
+    Examples
+    --------
     >>> table = Interactions.from_columns([0, 0, 1, 1, 2, 2], [0, 1, 0, 1, 0, 2], [5, 1, 1, 5, 3, 3])
     >>> part = corner(table, users=3, items=1, seed=0)
     >>> part.n_users, part.n_items
@@ -136,16 +174,16 @@ def corner(table: Interactions, users: int, items: int, seed: int) -> Interactio
         return table
     chosen = np.zeros(table.n_users, bool)
     chosen[random_stream(seed, "corner").permutation(np.flatnonzero(table.by_user.counts))[:users]] = True
-    theirs = chosen[table.u]
-    support = np.bincount(table.i[theirs], minlength=table.n_items)
-    kept = np.zeros(table.n_items, bool)
-    kept[np.argsort(-support, kind="stable")[:items]] = True
-    return _of(table, theirs & kept[table.i])
+    user_rows = chosen[table.u]
+    support = np.bincount(table.i[user_rows], minlength=table.n_items)
+    chosen_items = np.zeros(table.n_items, bool)
+    chosen_items[np.argsort(-support, kind="stable")[:items]] = True
+    return _subset(table, user_rows & chosen_items[table.i])
 
 
-def _of(table: Interactions, keep: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Interactions:
-    """Some rows, as a table of their own users and items only."""
-    part = table.select(keep)
+def _subset(table: Interactions, rows: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Interactions:
+    """Select rows as a table with only their users and items."""
+    part = table.select(rows)
     small = Interactions.from_columns(
         part.users.ids(part.u), part.items.ids(part.i), part.values, times=part.times, weights=part.weights,
         kind=part.kind, scale=part.scale,

@@ -1,4 +1,4 @@
-"""What the model learnt about items: where they lie, how loved they are, and where averages mislead."""
+"""Report sections on items: the factor map, and the ranking by bias-adjusted rating."""
 
 from __future__ import annotations
 
@@ -14,89 +14,126 @@ from cofactor.report.study import Study
 
 __all__ = ["ranking", "taste_map"]
 
-DRAWN, FEWEST = 2_000, 3
-"""Items of the map at most, the most rated ones, and at least."""
+MAX_ITEMS, MIN_ITEMS = 2_000, 3
+"""Maximum number of items on the map (the most rated ones), and minimum number."""
 
 
 def taste_map(study: Study) -> Section:
-    """The items on the main axes of taste. Raises KindError for a model without factors."""
+    """Map the items on the principal axes of their factors.
+
+    Parameters
+    ----------
+    study : Study
+        Subject of the report.
+
+    Returns
+    -------
+    Section
+        The section with its figures and tables.
+
+    Raises
+    ------
+    DataError
+        There are fewer than 3 items.
+    DivergedError
+        The fit diverged.
+
+    Notes
+    -----
+    If the model of the estimator has no factors, the map is of a small factor model instead.
+    """
     recommender, text = study.recommender, []
     model = recommender.model
     if not isinstance(model, HasFactors) or model.item_factors.shape[1] < 2:
         recommender = Recommender.fit(study.small_estimator, study.table, seed=study.seed)
-        text.append(f"The map is of {study.small_estimator.name}: {study.estimator.name} has no axes of taste.")
-    support = _support(recommender)
-    found = TasteMap.of(recommender, min_support=support)
-    if len(found.shares) < 2 or len(found.items) < FEWEST:
-        raise DataError(f"a map of tastes needs {FEWEST} items or more, and {len(found.items)} can be drawn")
-    items = found.items.sort("support", descending=True, maintain_order=True).head(DRAWN)
+        text.append(f"The map shows factors of {study.small_estimator.name}; {study.estimator.name} has fewer than 2.")
+    support = _min_support(recommender)
+    result = TasteMap.of(recommender, min_support=support)
+    if len(result.shares) < 2 or len(result.items) < MIN_ITEMS:
+        raise DataError(f"a factor map needs at least {MIN_ITEMS} items; {len(result.items)} can be drawn")
+    items = result.items.sort("support", descending=True, maintain_order=True).head(MAX_ITEMS)
     text.append(
-        f"{len(items):,} items with {support:,} {study.table.kind} or more. The two axes hold "
-        f"{found.shares.sum():.0%} of "
-        "how items differ in taste; how good they are is not in it."
+        f"{len(items):,} items with at least {support:,} {study.table.kind}. The two axes explain "
+        f"{result.shares.sum():.0%} of the variance of the item factors; item biases are not included."
     )
     ends = pl.concat(
         [
             part.select(pl.lit(axis).alias("axis"), pl.lit(side).alias("end"), name=_name(part), support="support")
-            for axis in range(1, len(found.shares) + 1)
-            for side, part in zip(("low", "high"), found.ends(axis, 5), strict=True)
+            for axis in range(1, len(result.shares) + 1)
+            for side, part in zip(("low", "high"), result.ends(axis, 5), strict=True)
         ]
     )
     reading = (
-        "Items near each other are liked by the same people, items at opposite ends by different ones; larger "
-        "dots have "
-        "more ratings, and touching one tells its name."
+        "Items that are near each other are liked by the same users, items at opposite ends by different users; larger "
+        "dots have more ratings, and names are shown on hover."
     )
     columns = {"axis": "axis", "end": "end", "name": "item", "support": study.table.kind}
     return Section(
-        "taste_map", "The map of tastes", text, [Picture(taste_map_plot(items), reading)],
-        [Table("ends", "The farthest out", ends, columns), Table("items", "Items", items)],
-        {"shares": found.shares.tolist(), "min_support": support},
+        "taste_map", "Factor map", text, [Picture(taste_map_plot(items), reading)],
+        [Table("ends", "Items at the ends of the axes", ends, columns), Table("items", "Items", items)],
+        {"shares": result.shares.tolist(), "min_support": support},
     )  # fmt: skip
 
 
 def ranking(study: Study) -> Section:
-    """Levels beside averages, and where they differ most. Raises KindError for events and models without levels."""
+    """Rank the items by bias-adjusted rating, and compare it with the plain average.
+
+    Parameters
+    ----------
+    study : Study
+        Subject of the report.
+
+    Returns
+    -------
+    Section
+        The section with its figures and tables.
+
+    Raises
+    ------
+    KindError
+        The table holds events, or the model has no biases.
+    """
     recommender, text = study.recommender, []
-    support = _support(recommender)
-    found = levels(recommender, min_support=support)
-    odd = disagreements(recommender, min_support=support)
+    support = _min_support(recommender)
+    ranked = levels(recommender, min_support=support)
+    surprising = disagreements(recommender, min_support=support)
     text.append(
-        "A level is the rating to expect from anybody; an average is of those who chose to rate. "
-        f"{len(found):,} items with {support:,} ratings or more."
+        "The bias-adjusted rating is the rating that the model expects from an average user; the plain average is "
+        f"over the users who rated the item. {len(ranked):,} items with at least {support:,} ratings."
     )
-    columns = {"name": "item", "level": "level", "average": "average", "support": "ratings"}
-    first, last = found.head(10), found.tail(min(10, max(len(found) - 10, 0)))
+    columns = {"name": "item", "level": "bias-adjusted", "average": "average", "support": "ratings"}
+    first, last = ranked.head(10), ranked.tail(min(10, max(len(ranked) - 10, 0)))
     both = pl.concat([first, last])
     pictures = [
         Picture(
-            levels_plot(found),
-            "The ten items of the highest level and the ten of the lowest: the full dot is the level, the ring "
-            "the plain "
-            "average, and behind each name stands how many rated it.",
+            levels_plot(ranked),
+            "The ten items with the highest and the ten with the lowest bias-adjusted rating: the dot is the "
+            "bias-adjusted rating, the ring the plain average, and the number after a name is its number of ratings.",
         ),
         Picture(
-            levels_plot(odd),
-            "Where the two differ most, beside the usual gap: at the top those that even severe people like, at "
-            "the bottom "
-            "those whose averages are flattered by who rated them.",
+            levels_plot(surprising),
+            "The items whose difference between the two ratings is most unusual: those at the top are liked even by "
+            "strict raters, and the averages of those at the bottom are inflated by who rated them.",
         ),
     ]
     tables = [
         Table("ends", "Highest and lowest", both.with_columns(name=_name(both)), columns),
         Table(
-            "disagreements", "Disagreements", odd.with_columns(name=_name(odd)), columns | {"surprise": "beyond usual"}
+            "disagreements",
+            "Largest differences",
+            surprising.with_columns(name=_name(surprising)),
+            columns | {"surprise": "beyond usual difference"},
         ),
-        Table("levels", "All levels", found),
+        Table("levels", "All items", ranked),
     ]
     numbers = {"min_support": support}
-    return Section("ranking", "What is loved, and by whom", text, pictures, tables, numbers)
+    return Section("ranking", "Item ranking", text, pictures, tables, numbers)
 
 
-def _support(recommender: Recommender) -> int:
-    """How many ratings an item needs here: 20, or fewer where fewer than 40 items have so many."""
+def _min_support(recommender: Recommender) -> int:
+    """Minimum number of ratings of an item: 20, or fewer if fewer than 40 items have that many."""
     counts = recommender.support
-    return next((least for least in (20, 10, 5, 2) if (counts >= least).sum() >= 40), 1)
+    return next((minimum for minimum in (20, 10, 5, 2) if (counts >= minimum).sum() >= 40), 1)
 
 
 def _name(frame: pl.DataFrame) -> pl.Series:

@@ -18,13 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from cofactor.arrays import Bool
+from cofactor.arrays import EVERY, Bool
 from cofactor.errors import ArtifactError, StoreUnavailableError
+from cofactor.kernels.parallel import threads
+from cofactor.recommender.users import UserView
 from cofactor.service.answers import Ranked, Suggestion, Wish
 from cofactor.service.catalog_update import widened
 from cofactor.service.change_feed import Changes
 from cofactor.service.exploring import Place, mixed, rarely_rated
-from cofactor.service.loaded_model import AnsweredBy, ItemAnsweredBy, Person, Serving
+from cofactor.service.loaded_model import AnsweredBy, ItemAnsweredBy, Serving
 from cofactor.service.lru import Recent
 from cofactor.service.registry import Artifacts
 from cofactor.store import Store, StoredEvent
@@ -74,7 +76,7 @@ class Engine:
         self.swaps = self.failures = 0
         oldest = [model.watermark for model in (store.models.active(), store.models.previous()) if model is not None]
         self.changes = Changes(store, since=min(oldest, default=0))
-        self._people: Recent[Person] = Recent(cache)
+        self._people: Recent[UserView] = Recent(cache)
         self._masks: Recent[Any] = Recent(MASKS)
         self._serving: Serving | None = None
         self._mapped: Serving | None = None
@@ -130,13 +132,14 @@ class Engine:
     def _warm(self, serving: Serving) -> None:
         """One list, one newcomer: what must be compiled or mapped is, before anybody waits for it."""
         rec = serving.recommender
-        _ = rec.by_support
+        _ = rec.catalog.by_support
         if not len(rec.users):
             return
         history = rec.histories.row(0)
         pairs = list(zip(serving.items(history.columns[:3]), history.values[:3].tolist(), strict=True))
-        for person in (Person(rec.model, rec.batch(np.zeros(1, np.int32)), history, "model"), serving.newcomer(pairs)):
-            serving.rank(person, 1)
+        with threads(1):
+            for view in (rec.for_rows(np.zeros(1, np.int32)), serving.newcomer(pairs)):
+                view.rank(1)
 
     @property
     def serving(self) -> Serving:
@@ -169,7 +172,7 @@ class Engine:
 
     # who asks
 
-    def person(self, user: str) -> tuple[Serving, Person, bool]:
+    def person(self, user: str) -> tuple[Serving, UserView, bool]:
         """The model, the user as it sees them now, and whether that is stale: the store could not be asked."""
         serving, stale = self.serving, not self.catch_up()
         last, facts = self.changes.of(user), self.changes.facts_of(user)
@@ -193,18 +196,15 @@ class Engine:
             return False
         return True
 
-    def _looked_up(self, serving: Serving, user: str, facts: int) -> Person:
+    def _looked_up(self, serving: Serving, user: str, facts: int) -> UserView:
         """From everything that the store holds of the user, which is nothing of a life that was forgotten."""
         events = self.store.events.of_user(user)
         history, also = _history(serving, events)
-        forgotten = self.changes.forgotten_after(user, serving.watermark)
         known = self.store.users.get(user) if facts else None
         person = serving.newcomer(history, also, None if known is None else known.metadata)
-        if person.by == "popularity" and history and not forgotten:  # the model cannot fold in
-            return serving.trained(user, [*also, *(item for item, _ in history)]) or person
         return person
 
-    def _remembered(self, serving: Serving, user: str) -> Person:
+    def _remembered(self, serving: Serving, user: str) -> UserView:
         """As the model knew the user, while the store does not answer."""
         trained = None if self.changes.forgotten_after(user, serving.watermark) else serving.trained(user)
         return trained or serving.newcomer([])
@@ -225,18 +225,23 @@ class Engine:
         return self._ranked(serving, serving.newcomer(history, unknown), wish, stale, stream)
 
     def _ranked(
-        self, serving: Serving, person: Person, wish: Wish, stale: bool, stream: np.random.Generator | None
+        self, serving: Serving, person: UserView, wish: Wish, stale: bool, stream: np.random.Generator | None
     ) -> Ranked:
         allowed = self._allowed(serving, wish)
-        rows, scores = serving.rank(person, wish.n, allowed=allowed, by=wish.by, diversity=wish.diversity)
-        marks = dict(zip(rows.tolist(), serving.answered_by(person, rows, scores), strict=True))
+        mask = EVERY if allowed is None else allowed
+        with threads(1):
+            lists, list_scores = person.rank(wish.n, allowed=mask, by=wish.by, diversity=wish.diversity)
+        rows, scores = lists[0][lists[0] >= 0], list_scores[0][lists[0] >= 0]
+        marks = dict(zip(rows.tolist(), person.catalog.answered_by(person.model, rows, scores).to_list(), strict=True))
         best = list(zip(rows.tolist(), scores.tolist(), strict=True))
         if wish.explore > 0:
             pool = rarely_rated(serving, person, allowed)
             places = mixed(best, pool, wish.n, wish.explore, stream or np.random.default_rng())
         else:
             places = [Place(row, score, False, 1.0) for row, score in best]
-        by: AnsweredBy = "prior" if not person.is_known and "model" in marks.values() else person.by
+        by: AnsweredBy = person.source
+        if by == "popularity" and "model" in marks.values():
+            by = "prior"
         return Ranked(serving.version, by, stale, self._told(serving, places, marks))
 
     def _told(self, serving: Serving, places: list[Place], marks: dict[int, ItemAnsweredBy]) -> list[Suggestion]:

@@ -11,7 +11,6 @@ import numpy as np
 from cofactor.errors import KindError, UnknownIdError
 from cofactor.kernels.parallel import threads
 from cofactor.models.base import Explains, HasUncertainty, PredictsRatings
-from cofactor.models.explanation import told
 from cofactor.service.answers import Answer
 from cofactor.service.engine import Engine
 from cofactor.service.loaded_model import Serving
@@ -53,12 +52,12 @@ def predicted(engine: Engine, user: str, item: str) -> Expected:
         raise KindError("this model cannot predict ratings")
     items = np.array([known_item(serving, item)], np.int32)
     with threads(1):
-        value = float(person.model.predict(person.users, items)[0])
+        value = float(person.model.predict(person.batch, items)[0])
         interval = None
         if isinstance(person.model, HasUncertainty):
-            low, high = person.model.distribution(person.users, items).interval(LEVEL)
+            low, high = person.model.distribution(person.batch, items).interval(LEVEL)
             interval = (float(low[0]), float(high[0]))
-    return Expected(serving.version, person.by, stale, value, interval)
+    return Expected(serving.version, person.source, stale, value, interval)
 
 
 def explained(engine: Engine, user: str, item: str) -> Reasons:
@@ -70,14 +69,12 @@ def explained(engine: Engine, user: str, item: str) -> Reasons:
     row = known_item(serving, item)
     if not isinstance(person.model, Explains):
         raise KindError("this model cannot say what its scores are made of")
-    if not person.is_known:
+    if person.source == "popularity":
         raise UnknownIdError(f"user {user!r} is not known to model {serving.version}, so there is nothing to explain")
-    rec = serving.recommender
     with threads(1):
-        why = person.model.explain(person.users, row)
-    frame = told(why, rec.users, rec.items, person.users.histories, rec.titles)
+        frame = person.explain(serving.recommender.items.ids([row])[0])
     parts = [_part(engine, serving, one) for one in frame.iter_rows(named=True)]
-    return Reasons(serving.version, person.by, stale, float(frame["term"].sum()), parts)
+    return Reasons(serving.version, person.source, stale, float(frame["term"].sum()), parts)
 
 
 def _part(engine: Engine, serving: Serving, row: dict[str, Any]) -> dict[str, Any]:

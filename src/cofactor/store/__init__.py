@@ -1,5 +1,9 @@
-"""The store: events, impressions, items, users, models, jobs and keys, in SQLite or PostgreSQL (extra `serve`).
+"""Store of the service: events, impressions, items, users, models, jobs and keys, in SQLite or PostgreSQL.
 
+Needs the extra `serve`.
+
+Examples
+--------
 >>> from tempfile import TemporaryDirectory
 >>> from cofactor.store import Event, Store
 >>> with TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/shop.db") as store:

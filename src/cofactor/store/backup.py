@@ -1,9 +1,9 @@
-"""Copies of a SQLite store, made while it is used, and a store made from one. PostgreSQL has its own: pg_dump.
+"""Backup and restore of a SQLite store that is in use. For PostgreSQL, use pg_dump and pg_restore.
 
-    pg_dump --format=custom --file=cofactor.dump postgresql://user@host/name   # of one moment, while in use
+    pg_dump --format=custom --file=cofactor.dump postgresql://user@host/name   # consistent, while in use
     pg_restore --dbname=postgresql://user@host/new cofactor.dump               # into an empty database
 
-After a restore, `store.forgotten.reapply_file` forgets again who was forgotten since the backup.
+After a restore, call `store.forgotten.reapply_file` to erase again the users who were erased after the backup.
 """
 
 from __future__ import annotations
@@ -20,7 +20,24 @@ __all__ = ["back_up", "put_back", "remove"]
 
 
 def back_up(database: Database, path: str | Path) -> None:
-    """One state of the whole store in a new file; see `Store.back_up`."""
+    """Write one consistent state of the whole store to a file.
+
+    Parameters
+    ----------
+    database : Database
+        The database; it must be SQLite.
+    path : str or Path
+        The backup file.
+
+    Raises
+    ------
+    StoreError
+        If the database is PostgreSQL or the file cannot be written.
+
+    See Also
+    --------
+    Store.back_up
+    """
     if database.kind != "sqlite":
         raise StoreError(
             'a store in PostgreSQL is backed up by: pg_dump --format=custom --file=cofactor.dump "<its URL>"'
@@ -31,7 +48,7 @@ def back_up(database: Database, path: str | Path) -> None:
         create_private(temporary)
         source, target = sqlite3.connect(database.path), sqlite3.connect(temporary)
         try:
-            source.backup(target)  # in one step, so of one state, whatever is written meanwhile
+            source.backup(target)  # in one step, so that concurrent writes do not mix two states
         finally:
             source.close()
             target.close()
@@ -43,7 +60,24 @@ def back_up(database: Database, path: str | Path) -> None:
 
 
 def put_back(backup: str | Path, url: str) -> None:
-    """The backup's content as the file of this URL, where no file may be yet; see `Store.restore`."""
+    """Copy a backup to the file of a SQLite URL.
+
+    Parameters
+    ----------
+    backup : str or Path
+        The backup file.
+    url : str
+        URL of the new store; its file must not exist.
+
+    Raises
+    ------
+    StoreError
+        If the backup is damaged, the file exists or it cannot be written.
+
+    See Also
+    --------
+    Store.restore
+    """
     target = sqlite_file(url)
 
     def copy(temporary: Path) -> None:
@@ -51,24 +85,30 @@ def put_back(backup: str | Path, url: str) -> None:
         shutil.copyfile(backup, temporary)
 
     if target.exists():
-        raise StoreError(f"{target} is there already: move it away first, with its -wal and -shm files")
-    if (left := target.with_name(f"{target.name}-wal")).exists():
-        raise StoreError(f"{left} is left of another store: move it away first")
+        raise StoreError(f"{target} already exists: move it away first, with its -wal and -shm files")
+    if (wal := target.with_name(f"{target.name}-wal")).exists():
+        raise StoreError(f"{wal} belongs to another store: move it away first")
     try:
         source = sqlite3.connect(f"{Path(backup).resolve().as_uri()}?mode=ro&immutable=1", uri=True)
         try:
-            found = source.execute("PRAGMA integrity_check").fetchone()[0]
+            result = source.execute("PRAGMA integrity_check").fetchone()[0]
         finally:
             source.close()
-        if found != "ok":
-            raise StoreError(f"{backup} is damaged: {found}")
+        if result != "ok":
+            raise StoreError(f"{backup} is damaged: {result}")
         write_whole(target, copy)
     except (OSError, sqlite3.Error) as error:
         raise StoreError(f"{backup} cannot be restored: {error}") from error
 
 
 def remove(url: str) -> None:
-    """Take a store away that was made by `put_back` and could not be finished."""
+    """Delete the files of a store whose restore failed after `put_back`.
+
+    Parameters
+    ----------
+    url : str
+        SQLite URL of the store.
+    """
     file = sqlite_file(url)
     for name in (file.name, f"{file.name}-wal", f"{file.name}-shm"):
         file.with_name(name).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Whole tables into the log: each once, whatever breaks in between."""
+"""Bulk import of whole tables into the event log: resumable, and each table only once."""
 
 from __future__ import annotations
 
@@ -22,15 +22,31 @@ from cofactor.store.writer import Writer
 
 __all__ = ["Loaded", "load"]
 
-PAGE = 20_000  # rows of a transaction: a live rating waits for one at most
+PAGE = 20_000  # rows per transaction: a live event waits for one of them at most
 _INTO = ("seq", "kind", "user", "item", "value", "time", "received")
+_COLUMN_TYPES = {
+    "user": (pl.String, pl.Int64),
+    "item": (pl.String, pl.Int64),
+    "value": (pl.Float64, pl.Float32, pl.Int64),
+    "time": (pl.Int64,),
+}
+"""Accepted types of the columns of a frame; the first one is stored."""
 
 
 class Loaded(NamedTuple):
-    """How an import went.
+    """Result of an import.
 
-    rows: of the table. stored: by this call; 0 where the table was there already. skipped: rows of forgotten users.
+    Attributes
+    ----------
+    rows : int
+        Number of rows of the table.
+    stored : int
+        Number of rows stored by this call; 0 if the table was already imported.
+    skipped : int
+        Number of rows of erased users, which are not imported.
 
+    Examples
+    --------
     >>> Loaded(rows=100_000, stored=99_980, skipped=20).stored
     99980
     """
@@ -42,7 +58,7 @@ class Loaded(NamedTuple):
 
 @dataclass(frozen=True)
 class _Table:
-    """A table by rows: `page(start, end)` gives user, item (String), value (Float64), time (Int64, may be null)."""
+    """Rows of a table: `page(start, end)` returns user, item (String), value (Float64) and time (Int64 or null)."""
 
     kind: Kind
     rows: int
@@ -50,8 +66,27 @@ class _Table:
 
 
 def load(writer: Writer, salt: str, table: Interactions | pl.DataFrame, kind: Kind | None, name: str) -> Loaded:
-    """See `EventLog.load`."""
-    rows = _of_interactions(table, kind) if isinstance(table, Interactions) else _of_frame(table, kind)
+    """Import a table; see `EventLog.load`.
+
+    Parameters
+    ----------
+    writer : Writer
+        Writer of the store.
+    salt : str
+        Salt of the tombstones.
+    table : Interactions or polars.DataFrame
+        The table.
+    kind : {'ratings', 'events'} or None
+        Kind of the table; required for a frame.
+    name : str
+        Name that distinguishes tables with the same content.
+
+    Returns
+    -------
+    Loaded
+        Number of rows, stored rows and skipped rows.
+    """
+    rows = _from_interactions(table, kind) if isinstance(table, Interactions) else _from_frame(table, kind)
     digest = _digest(rows, name)
     stored = skipped = 0
     done = writer.run(lambda connection: _begin(connection, digest, name, rows.rows))
@@ -61,11 +96,11 @@ def load(writer: Writer, salt: str, table: Interactions | pl.DataFrame, kind: Ki
     return Loaded(rows.rows, stored, skipped)
 
 
-def _of_interactions(table: Interactions, kind: Kind | None) -> _Table:
+def _from_interactions(table: Interactions, kind: Kind | None) -> _Table:
     if kind is not None and kind != table.kind:
-        raise KindError(f"these are {table.kind}, not {kind}")
+        raise KindError(f"kind must be the kind of the table: it contains {table.kind}, not {kind}")
     if table.weights is not None and (table.weights != 1).any():
-        raise DataError("the store keeps no weights: load the table without them")
+        raise DataError("the store does not support weights: load the table without them")
     users, items = table.users.all.cast(pl.String), table.items.all.cast(pl.String)
     _check_ids(users, "user")
     _check_ids(items, "item")
@@ -87,20 +122,19 @@ def _of_interactions(table: Interactions, kind: Kind | None) -> _Table:
     return _Table(table.kind, len(table), page)
 
 
-def _of_frame(frame: Any, kind: Kind | None) -> _Table:
+def _from_frame(frame: Any, kind: Kind | None) -> _Table:
     if not isinstance(frame, pl.DataFrame):
-        raise DataError(f"load takes Interactions or a polars frame, not {type(frame).__name__}")
+        raise DataError(f"table must be Interactions or a polars DataFrame, not {type(frame).__name__}")
     if kind not in ("ratings", "events"):
-        raise KindError("say what a frame holds: kind='ratings' or kind='events'")
+        raise KindError("a DataFrame needs a kind: pass kind='ratings' or kind='events'")
     if missing := [name for name in ("user", "item", "value") if name not in frame.columns]:
         raise DataError(f"the frame has no column {missing[0]!r}; it has {', '.join(frame.columns)}")
     if "time" not in frame.columns:
         frame = frame.with_columns(time=pl.lit(None, pl.Int64))
-    wanted = {"user": pl.String, "item": pl.String, "value": pl.Float64, "time": pl.Int64}
-    for name, dtype in wanted.items():
-        allowed = (pl.Int64, pl.String) if dtype == pl.String else (dtype, pl.Int64, pl.Float32)
-        if frame[name].dtype not in allowed or (name == "time" and frame[name].dtype != pl.Int64):
-            raise DataError(f"the column {name!r} holds {frame[name].dtype}, and must hold {dtype} or {allowed[0]}")
+    for name, types in _COLUMN_TYPES.items():
+        if frame[name].dtype not in types:
+            expected = " or ".join(type_.__name__ for type_ in types)
+            raise DataError(f"the column {name!r} must have type {expected}, not {frame[name].dtype}")
     for name in ("user", "item", "value"):
         if frame[name].null_count():
             raise DataError(f"row {frame[name].is_null().arg_true()[0] + 1}: the {name} is missing")
@@ -108,37 +142,37 @@ def _of_frame(frame: Any, kind: Kind | None) -> _Table:
     _check_ids(frame["item"], "item")
     _check_values(frame["value"], kind)
     _check_times(frame["time"])
-    columns = [pl.col(name).cast(dtype) for name, dtype in wanted.items()]
+    columns = [pl.col(name).cast(types[0]) for name, types in _COLUMN_TYPES.items()]
     return _Table(kind, len(frame), lambda start, end: frame[start:end].select(columns))
 
 
-def _check_ids(ids: pl.Series, what: str) -> None:
+def _check_ids(ids: pl.Series, role: str) -> None:
     for id_ in ids.unique():
-        checked_id(id_, f"the {what} {id_!r}")
+        checked_id(id_, f"the {role} {id_!r}")
 
 
 def _check_values(values: pl.Series, kind: Kind) -> None:
     low = SMALLEST_EVENT if kind == "events" else -LARGEST_VALUE
-    good = values.is_finite() & (values >= low) & (values <= LARGEST_VALUE)
-    if not good.all():
-        row = (~good).arg_true()[0]
+    valid = values.is_finite() & (values >= low) & (values <= LARGEST_VALUE)
+    if not valid.all():
+        row = (~valid).arg_true()[0]
         raise DataError(f"row {row + 1}: the value {values[row]} cannot be stored for {kind}")
 
 
 def _check_times(times: pl.Series) -> None:
     """Raise DataError for a time that is not in seconds.
 
-    A table may hold times before 1970 and after today, as readers accept them; an event never counts as later than it
-    came.
+    Times before 1970 and after today are accepted, as by the readers; snapshots use the time of receipt if it is
+    earlier.
     """
-    wrong = ((times >= LAST_TIME) | (times <= -LAST_TIME)).fill_null(value=False)
-    if wrong.any():
-        row = wrong.arg_true()[0]
+    invalid = ((times >= LAST_TIME) | (times <= -LAST_TIME)).fill_null(value=False)
+    if invalid.any():
+        row = invalid.arg_true()[0]
         raise DataError(f"row {row + 1}: the time {times[row]} is not in seconds; times are whole seconds since 1970")
 
 
 def _digest(table: _Table, name: str) -> str:
-    """SHA-256 of the name and all rows."""
+    """Return the SHA-256 of the kind, the name and all rows."""
     digest = hashlib.sha256(f"{table.kind}\n{name}\n".encode())
     for start in range(0, table.rows, 5 * PAGE):
         digest.update(table.page(start, min(start + 5 * PAGE, table.rows)).write_csv(include_header=False).encode())
@@ -146,7 +180,7 @@ def _digest(table: _Table, name: str) -> str:
 
 
 def _begin(connection: Connection, digest: str, name: str, rows: int) -> int:
-    """How many rows are there already."""
+    """Register the import, if it is new, and return the number of rows that were already stored."""
     lock(connection)
     done: int | None = connection.execute(select(imports.c.done).where(imports.c.digest == digest)).scalar()
     if done is None:
@@ -156,46 +190,45 @@ def _begin(connection: Connection, digest: str, name: str, rows: int) -> int:
 
 
 def _step(connection: Connection, digest: str, table: _Table, salt: str) -> tuple[int, int, int]:
-    """Store the next page, whoever stored the one before: (rows done by now, stored, skipped)."""
+    """Store the next page and return (rows done so far, stored, skipped); several processes may take turns."""
     lock(connection)
     start = connection.execute(select(imports.c.done).where(imports.c.digest == digest)).scalar_one()
     end = min(start + PAGE, table.rows)
     page = table.page(start, end)
-    kept = _without_forgotten(connection, page, salt)
+    rows = _without_erased(connection, page, salt)
     last = head(connection)
     received = max(now(), last.received)
-    numbered = kept.with_columns(
-        pl.Series("seq", range(last.seq + 1, last.seq + 1 + len(kept)), dtype=pl.Int64),
+    numbered = rows.with_columns(
+        pl.Series("seq", range(last.seq + 1, last.seq + 1 + len(rows)), dtype=pl.Int64),
         pl.lit(RATING if table.kind == "ratings" else EVENT).alias("kind"),
         pl.col("time").fill_null(received),
         pl.lit(received).alias("received"),
     ).select(_INTO)
     _insert(connection, numbered)
-    skipped = len(page) - len(kept)
-    this = update(imports).where(imports.c.digest == digest)
-    connection.execute(this.values(done=end, skipped=imports.c.skipped + skipped))
+    skipped = len(page) - len(rows)
+    statement = update(imports).where(imports.c.digest == digest)
+    connection.execute(statement.values(done=end, skipped=imports.c.skipped + skipped))
     if end == table.rows and connection.dialect.name == "postgresql":
-        connection.execute(text("ANALYZE events"))  # else it plans for the empty table of before
-    return end, len(kept), skipped
+        connection.execute(text("ANALYZE events"))  # else the planner assumes the table is still empty
+    return end, len(rows), skipped
 
 
-def _without_forgotten(connection: Connection, page: pl.DataFrame, salt: str) -> pl.DataFrame:
-    """What an old table says of a forgotten user stays forgotten."""
-    forgotten = set(connection.execute(select(tombstones.c.hash)).scalars())
-    if not forgotten:
+def _without_erased(connection: Connection, page: pl.DataFrame, salt: str) -> pl.DataFrame:
+    """Drop the rows of erased users: an old table must not bring their data back."""
+    hashes = set(connection.execute(select(tombstones.c.hash)).scalars())
+    if not hashes:
         return page
-    users = page["user"].unique()
-    gone = [user for user in users if hashed(salt, user) in forgotten]
-    return page.filter(~pl.col("user").is_in(gone)) if gone else page
+    erased = [user for user in page["user"].unique() if hashed(salt, user) in hashes]
+    return page.filter(~pl.col("user").is_in(erased)) if erased else page
 
 
 def _insert(connection: Connection, rows: pl.DataFrame) -> None:
-    """The fastest way in that each driver has."""
+    """Insert rows by the fastest method of each driver: executemany in SQLite, COPY in PostgreSQL."""
     columns = ", ".join(f'"{name}"' for name in _INTO)
     if connection.dialect.name == "sqlite":
-        marks = ", ".join("?" * len(_INTO))
+        placeholders = ", ".join("?" * len(_INTO))
         if len(rows):
-            connection.exec_driver_sql(f"INSERT INTO events ({columns}) VALUES ({marks})", rows.rows())
+            connection.exec_driver_sql(f"INSERT INTO events ({columns}) VALUES ({placeholders})", rows.rows())
         return
     driver: Any = connection.connection.driver_connection
     with driver.cursor() as cursor, cursor.copy(f"COPY events ({columns}) FROM STDIN WITH (FORMAT csv)") as copy:

@@ -1,4 +1,4 @@
-"""Forgetting a user: the rows go, a salted hash stays, so that a restored backup can be made to forget again."""
+"""Erasure of users: deletes their rows and keeps a salted hash, so that a restored backup can be erased again."""
 
 from __future__ import annotations
 
@@ -24,10 +24,19 @@ __all__ = ["Forgetting", "Tombstone", "hashed"]
 
 
 class Tombstone(NamedTuple):
-    """What is left of a forgotten user.
+    """Record of an erased user.
 
-    hash: salted SHA-256 of the id. seq: the forgetting's number; what the id did behind it is a new life. time: when.
+    Attributes
+    ----------
+    hash : str
+        Salted SHA-256 of the ID.
+    seq : int
+        Sequence number of the erasure; later events of the same ID belong to a new user.
+    time : int
+        Time of the erasure, in whole seconds since 1970.
 
+    Examples
+    --------
     >>> Tombstone(hashed("salt", "ana"), seq=9, time=1_700_000_000).seq
     9
     """
@@ -38,14 +47,16 @@ class Tombstone(NamedTuple):
 
 
 class Forgetting:
-    """Who was forgotten, and when.
+    """Erasure of users and the list of erased users.
 
+    Examples
+    --------
     >>> from tempfile import TemporaryDirectory
     >>> from cofactor.store import Event, Store
     >>> with TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/shop.db") as store:
     ...     _ = store.events.append([Event("ana", "alien", 5), Event("bo", "clue", 2)])
-    ...     stone = store.forgotten.forget("ana")
-    ...     stone.seq, store.forgotten.is_forgotten("ana"), store.events.of_user("ana")
+    ...     tombstone = store.forgotten.forget("ana")
+    ...     tombstone.seq, store.forgotten.is_forgotten("ana"), store.events.of_user("ana")
     (3, True, [])
     """
 
@@ -55,133 +66,240 @@ class Forgetting:
         self._salt = salt
 
     def forget(self, user: Id) -> Tombstone:
-        """Delete all events, impressions and facts of a user, known or not, and leave a tombstone: all at once.
+        """Delete all events, impressions and metadata of a user and leave a tombstone, in one transaction.
 
-        Who is forgotten already, with nothing known since, keeps the tombstone that is there. On SQLite the deleted
-        bytes are overwritten.
+        Parameters
+        ----------
+        user : str or int
+            ID of the user, in the store or not.
+
+        Returns
+        -------
+        Tombstone
+            The new tombstone, or the existing one if the user was already erased and has no data since.
+
+        Notes
+        -----
+        On SQLite the deleted bytes are overwritten.
         """
         name = checked_id(user, "the user")
-        stone = self._writer.run(lambda connection: _forget(connection, name, hashed(self._salt, name)))
+        tombstone = self._writer.run(lambda connection: _erase(connection, name, hashed(self._salt, name)))
         self._database.scrub()
-        return stone
+        return tombstone
 
     def forgotten_at(self, user: Id) -> int | None:
-        """The number of the user's last forgetting, or None: what a model learnt up to it must not be used any more."""
+        """Return the sequence number of the user's last erasure.
+
+        Parameters
+        ----------
+        user : str or int
+            ID of the user.
+
+        Returns
+        -------
+        int or None
+            The number; data of the user up to it must not be used any more. None if the user was never erased.
+        """
         name = checked_id(user, "the user")
         with self._database.reading() as connection:
-            stone = _stone(connection, hashed(self._salt, name))
-        return None if stone is None else stone.seq
+            tombstone = _tombstone(connection, hashed(self._salt, name))
+        return None if tombstone is None else tombstone.seq
 
     def is_forgotten(self, user: Id) -> bool:
-        """Whether the user was forgotten and did nothing since."""
+        """Return whether the user was erased and has no data since.
+
+        Parameters
+        ----------
+        user : str or int
+            ID of the user.
+
+        Returns
+        -------
+        bool
+            Whether the user is erased.
+        """
         name = checked_id(user, "the user")
         with self._database.reading() as connection:
-            return _stone(connection, hashed(self._salt, name)) is not None and not _lives(connection, name)
+            return _tombstone(connection, hashed(self._salt, name)) is not None and not _has_data(connection, name)
 
     def hash(self, user: Id) -> str:
-        """What a tombstone of this user holds: to look many users up among `after`."""
+        """Return the hash in the tombstones of this user, to look up many users in `after`.
+
+        Parameters
+        ----------
+        user : str or int
+            ID of the user.
+
+        Returns
+        -------
+        str
+            Salted SHA-256 of the ID.
+        """
         return hashed(self._salt, checked_id(user, "the user"))
 
     def after(self, seq: int = 0) -> list[Tombstone]:
-        """The tombstones behind this number, in order."""
+        """Return the tombstones with a larger sequence number.
+
+        Parameters
+        ----------
+        seq : int, default 0
+            Sequence number.
+
+        Returns
+        -------
+        list of Tombstone
+            The tombstones, by sequence number; [] if there is none.
+        """
         query = select(tombstones.c.hash, tombstones.c.seq, tombstones.c.time)
         query = query.where(tombstones.c.seq > checked_whole(seq, "the number"))
         with self._database.reading() as connection:
             return [Tombstone(*row) for row in connection.execute(query.order_by(tombstones.c.seq))]
 
     def reapply(self, stones: Iterable[Tombstone]) -> int:
-        """Forget again, after a restore, who was forgotten since the backup; returns how many tombstones were new.
+        """Erase users again who were erased after the backup that was restored.
 
-        Takes away what is numbered up to each tombstone. One that is known already does nothing, so that it may be
-        applied twice, and a new life goes on.
+        Deletes the data up to the sequence number of each tombstone. A tombstone that the store already has changes
+        nothing, so that repeating the call is safe and data of a new user with the same ID stays.
+
+        Parameters
+        ----------
+        stones : iterable of Tombstone
+            Tombstones of the lost store.
+
+        Returns
+        -------
+        int
+            Number of tombstones that were new.
         """
-        given = [Tombstone(*stone) for stone in stones]
-        new: int = self._writer.run(lambda connection: _reapply(connection, self._salt, given))
+        candidates = [Tombstone(*stone) for stone in stones]
+        n_new: int = self._writer.run(lambda connection: _reapply(connection, self._salt, candidates))
         self._database.scrub()
-        return new
+        return n_new
 
     def export(self, path: str | Path) -> None:
-        """Write all tombstones to a file, to be kept beside backups: each forgetting is newer than some backup.
+        """Write all tombstones to a file, to store next to the backups.
 
-        It holds the salt, too: keep it as you keep the database. Raises StoreError where it cannot be written.
+        The file contains the salt: protect it like the database.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+
+        Raises
+        ------
+        StoreError
+            If the file cannot be written.
         """
-        written = json.dumps({"salt": self._salt, "tombstones": self.after()})
+        text = json.dumps({"salt": self._salt, "tombstones": self.after()})
         try:
-            write_whole(path, lambda temporary: temporary.write_text(written, encoding="utf-8"))
+            write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
         except OSError as error:
             raise StoreError(f"{path} cannot be written: {error.strerror}") from error
 
     def reapply_file(self, path: str | Path) -> int:
-        """`reapply` what `export` wrote. A store without tombstones takes the file's salt as its own.
+        """Call `reapply` with the tombstones of a file written by `export`.
 
-        Raises StoreError for what is no such file, and for one of another store.
+        A store without tombstones adopts the salt of the file.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+
+        Returns
+        -------
+        int
+            Number of tombstones that were new.
+
+        Raises
+        ------
+        StoreError
+            If the file cannot be read or belongs to another store.
         """
         try:
-            found = json.loads(Path(path).read_text(encoding="utf-8"))
-            salt, stones = str(found["salt"]), [Tombstone(str(h), int(s), int(t)) for h, s, t in found["tombstones"]]
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            salt = str(content["salt"])
+            candidates = [Tombstone(str(h), int(s), int(t)) for h, s, t in content["tombstones"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{path} holds no tombstones that can be read: {error}") from error
+            raise StoreError(f"{path} is not a readable tombstone file: {error}") from error
         if salt != self._salt:
             self._writer.run(lambda connection: _take_salt(connection, salt, path))
             self._salt = salt
-        return self.reapply(stones)
+        return self.reapply(candidates)
 
 
 def hashed(salt: str, user: str) -> str:
-    """SHA-256 of salt and id, as hexadecimal digits.
+    """Return the SHA-256 of salt and ID in hexadecimal digits.
 
+    Parameters
+    ----------
+    salt : str
+        Salt of the store.
+    user : str
+        ID of the user.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Examples
+    --------
     >>> hashed("salt", "ana")[:8]
     '5097c119'
     """
     return hashlib.sha256(f"{salt}:{user}".encode()).hexdigest()
 
 
-def _stone(connection: Connection, hash_: str) -> Tombstone | None:
+def _tombstone(connection: Connection, hash_: str) -> Tombstone | None:
     query = select(tombstones.c.hash, tombstones.c.seq, tombstones.c.time).where(tombstones.c.hash == hash_)
-    found = connection.execute(query).one_or_none()
-    return None if found is None else Tombstone(*found)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else Tombstone(*row)
 
 
-def _lives(connection: Connection, user: str) -> bool:
-    """Whether anything is known of the user."""
-    known = [select(table.c.user).where(table.c.user == user).exists() for table in (events, impressions, users)]
-    return any(connection.execute(select(*known)).one())
+def _has_data(connection: Connection, user: str) -> bool:
+    """Return whether the store has any rows of the user."""
+    exists = [select(table.c.user).where(table.c.user == user).exists() for table in (events, impressions, users)]
+    return any(connection.execute(select(*exists)).one())
 
 
-def _forget(connection: Connection, user: str, hash_: str) -> Tombstone:
+def _erase(connection: Connection, user: str, hash_: str) -> Tombstone:
     lock(connection)
-    known = _stone(connection, hash_)
-    if known is not None and not _lives(connection, user):
-        return known
-    stone = Tombstone(hash_, head(connection).seq + 1, now())
+    existing = _tombstone(connection, hash_)
+    if existing is not None and not _has_data(connection, user):
+        return existing
+    tombstone = Tombstone(hash_, head(connection).seq + 1, now())
     for table in (events, impressions, users):
         connection.execute(delete(table).where(table.c.user == user))
-    _keep(connection, [stone])
-    return stone
+    _write(connection, [tombstone])
+    return tombstone
 
 
-def _keep(connection: Connection, stones: Sequence[Tombstone]) -> None:
-    upsert(connection, tombstones, [stone._asdict() for stone in stones], ["seq", "time"])
+def _write(connection: Connection, rows: Sequence[Tombstone]) -> None:
+    upsert(connection, tombstones, [row._asdict() for row in rows], ["seq", "time"])
 
 
-def _reapply(connection: Connection, salt: str, stones: Sequence[Tombstone]) -> int:
+def _reapply(connection: Connection, salt: str, candidates: Sequence[Tombstone]) -> int:
+    """Erase the users of the tombstones that are newer than those in the store; return the number of these."""
     lock(connection)
-    known: dict[str, Any] = dict(connection.execute(select(tombstones.c.hash, tombstones.c.seq)).all())
-    new = {stone.hash: stone for stone in stones if known.get(stone.hash, 0) < stone.seq}
+    seqs: dict[str, Any] = dict(connection.execute(select(tombstones.c.hash, tombstones.c.seq)).all())
+    new = {tombstone.hash: tombstone for tombstone in candidates if seqs.get(tombstone.hash, 0) < tombstone.seq}
     if not new:
         return 0
-    everybody = union(*(select(table.c.user) for table in (events, impressions, users)))
-    for user in connection.execute(everybody).scalars().all():
-        if stone := new.get(hashed(salt, user)):
-            connection.execute(delete(events).where(events.c.user == user, events.c.seq <= stone.seq))
-            connection.execute(delete(impressions).where(impressions.c.user == user, impressions.c.time <= stone.time))
-            connection.execute(delete(users).where(users.c.user == user, users.c.seq <= stone.seq))
-    _keep(connection, list(new.values()))
+    all_users = union(*(select(table.c.user) for table in (events, impressions, users)))
+    for user in connection.execute(all_users).scalars().all():
+        if t := new.get(hashed(salt, user)):
+            connection.execute(delete(events).where(events.c.user == user, events.c.seq <= t.seq))
+            connection.execute(delete(impressions).where(impressions.c.user == user, impressions.c.time <= t.time))
+            connection.execute(delete(users).where(users.c.user == user, users.c.seq <= t.seq))
+    _write(connection, list(new.values()))
     return len(new)
 
 
 def _take_salt(connection: Connection, salt: str, path: str | Path) -> None:
+    """Adopt the salt of a tombstone file in a store that has no tombstones yet. Raises StoreError otherwise."""
     lock(connection)
     if connection.execute(select(func.count()).select_from(tombstones)).scalar_one():
-        raise StoreError(f"{path} is of another store: its tombstones have another salt")
+        raise StoreError(f"{path} belongs to another store: its tombstones have another salt")
     put(connection, SALT, salt)

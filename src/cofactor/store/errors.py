@@ -1,4 +1,4 @@
-"""What SQLAlchemy and its drivers raise, as the store's own errors: one line, without the connection's secrets."""
+"""Conversion of errors of SQLAlchemy and its drivers to errors of the store: one line, without secrets."""
 
 from __future__ import annotations
 
@@ -12,28 +12,57 @@ from cofactor.errors import StoreError, StoreUnavailableError
 
 __all__ = ["clear_errors", "store_error"]
 
-_PASSING = {"OperationalError", "InterfaceError", "TimeoutError"}  # as SQLAlchemy and all drivers call them
+_TRANSIENT = {"OperationalError", "InterfaceError", "TimeoutError"}  # class names in SQLAlchemy and in all drivers
 
 
 def store_error(error: Exception, name: str, written: Literal["no", "unknown"]) -> StoreError:
-    """The error to raise instead: StoreUnavailableError for what another try may mend, StoreError for what it cannot.
+    """Return the error to raise instead of an error of SQLAlchemy or of a driver.
 
-    error: SQLAlchemy's or a driver's own.
+    Parameters
+    ----------
+    error : Exception
+        Error of SQLAlchemy or of a driver.
+    name : str
+        Name of the database, for the message.
+    written : {'no', 'unknown'}
+        Whether the transaction may have been committed.
 
+    Returns
+    -------
+    StoreError
+        A StoreUnavailableError if a retry may succeed, else a StoreError.
+
+    Examples
+    --------
     >>> import sqlite3
     >>> store_error(sqlite3.OperationalError("database or disk is full"), "shop.db", "no")
     StoreUnavailableError('shop.db: database or disk is full')
     """
     reason = str(error.orig if isinstance(error, DBAPIError) else error).strip().partition("\n")[0]
-    lost = isinstance(error, DBAPIError) and error.connection_invalidated
-    if lost or _PASSING & {kind.__name__ for kind in type(error).__mro__}:
+    connection_lost = isinstance(error, DBAPIError) and error.connection_invalidated
+    if connection_lost or _TRANSIENT & {class_.__name__ for class_ in type(error).__mro__}:
         return StoreUnavailableError(f"{name}: {reason}", written)
     return StoreError(f"{name}: {reason}")
 
 
 @contextmanager
 def clear_errors(name: str) -> Iterator[None]:
-    """Around whatever only reads: nothing was written where it fails."""
+    """Convert errors of SQLAlchemy inside the context, which must only read.
+
+    Parameters
+    ----------
+    name : str
+        Name of the database, for the messages.
+
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    StoreError
+        Instead of an error of SQLAlchemy.
+    """
     try:
         yield
     except SQLAlchemyError as error:

@@ -1,4 +1,4 @@
-"""What people did: one event as it comes in at the door, and as it is kept."""
+"""Events: ratings, events and removals as they are submitted and as they are stored."""
 
 from __future__ import annotations
 
@@ -17,21 +17,28 @@ KINDS: tuple[EventKind, ...] = get_args(EventKind)
 RATING, EVENT, REMOVAL = range(3)
 MOST_AT_ONCE = 10_000
 LONGEST_KEY = 128
-SMALLEST_EVENT = 1e-30  # float32 knows it
+SMALLEST_EVENT = 1e-30  # a normal float32
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something a user did with an item.
+    """An action of a user on an item.
 
-    Attributes:
+    Attributes
+    ----------
+    user, item : str or int
+        IDs; strings have at most 256 characters.
+    value : float or None, default None
+        The rating; for an event how often or how much (1 if None); None for a removal.
+    kind : {'rating', 'event', 'removal'}, default "rating"
+        "event" is a click, a play or a purchase; "removal" deletes all earlier events of the user and the item.
+    time : int or None, default None
+        Time of the event, in whole seconds since 1970; None for the time of storage.
+    key : str or None, default None
+        Idempotency key of up to 128 characters: events with the same key are stored once.
 
-        user, item: strings of at most 256 characters, or integers.
-        value: the rating; how often or how much for an event, 1 unless given; none for a removal.
-        kind: "rating"; "event" (a click, a play, a purchase); "removal" (what was told of the pair until then is gone).
-        time: when, in whole seconds since 1970; when it is stored, unless given.
-        key: the idempotency key, up to 128 characters: sent again under the same key, an event is stored once.
-
+    Examples
+    --------
     >>> Event("ana", "alien", 5, key="ana-alien-1")
     Event(user='ana', item='alien', value=5, kind='rating', time=None, key='ana-alien-1')
     """
@@ -45,8 +52,17 @@ class Event:
 
 
 class Receipt(NamedTuple):
-    """What storing an event answers: its number, or that of the first one with its key, and whether it was there.
+    """Result of storing an event.
 
+    Attributes
+    ----------
+    seq : int
+        Sequence number of the event, or of the first event with the same key.
+    duplicate : bool
+        Whether an event with the same key was already stored.
+
+    Examples
+    --------
     >>> Receipt(seq=7, duplicate=False)
     Receipt(seq=7, duplicate=False)
     """
@@ -56,10 +72,25 @@ class Receipt(NamedTuple):
 
 
 class StoredEvent(NamedTuple):
-    """An event as it is kept, ids as text.
+    """An event in the store.
 
-    seq: its number in the order of all changes. time: as told, else when it came. received: when it came.
+    Attributes
+    ----------
+    seq : int
+        Sequence number in the order of all changes.
+    kind : {'rating', 'event', 'removal'}
+        Kind of the event.
+    user, item : str
+        IDs as text.
+    value : float
+        Value; 0 for a removal.
+    time : int
+        Submitted time, else the time of receipt, in whole seconds since 1970.
+    received : int
+        Time of receipt, in whole seconds since 1970.
 
+    Examples
+    --------
     >>> StoredEvent(7, "rating", "ana", "alien", 5.0, time=1_700_000_000, received=1_700_000_060).item
     'alien'
     """
@@ -74,7 +105,7 @@ class StoredEvent(NamedTuple):
 
 
 class Row(NamedTuple):
-    """An event past the door that has no number yet."""
+    """A validated event without a sequence number."""
 
     key: str | None
     kind: int
@@ -85,21 +116,40 @@ class Row(NamedTuple):
 
 
 def checked_rows(events: Iterable[Event], present: int) -> list[Row]:
-    """These events, past the door. Raises DataError naming the first that may not pass, counted from 1.
+    """Validate events.
 
+    Parameters
+    ----------
+    events : iterable of Event
+        The events, at most 10,000.
+    present : int
+        Current time, in whole seconds since 1970.
+
+    Returns
+    -------
+    list of Row
+        The validated events; [] for no events.
+
+    Raises
+    ------
+    DataError
+        If an event is invalid; the message names the first one, counted from 1.
+
+    Examples
+    --------
     >>> checked_rows([Event("ana", "alien", 5), Event("ana", "", 4)], present=0)
     Traceback (most recent call last):
     cofactor.errors.DataError: event 2: the item is empty
     """
-    given: Sequence[Event] = events if isinstance(events, Sequence) else list(events)
-    if len(given) > MOST_AT_ONCE:
-        raise DataError(f"{len(given):,} events at once; send at most {MOST_AT_ONCE:,}")
-    return [_row(event, f"event {place}", present) for place, event in enumerate(given, start=1)]
+    batch: Sequence[Event] = events if isinstance(events, Sequence) else list(events)
+    if len(batch) > MOST_AT_ONCE:
+        raise DataError(f"{len(batch):,} events at once; send at most {MOST_AT_ONCE:,}")
+    return [_row(event, f"event {n}", present) for n, event in enumerate(batch, start=1)]
 
 
 def _row(event: Any, where: str, present: int) -> Row:
     if not isinstance(event, Event):
-        raise DataError(f"{where} is no Event but a {type(event).__name__}")
+        raise DataError(f"{where} must be an Event, not {type(event).__name__}")
     if event.kind not in KINDS:
         raise DataError(f"{where}: the kind must be one of {', '.join(KINDS)}")
     kind = KINDS.index(event.kind)
@@ -115,14 +165,14 @@ def _row(event: Any, where: str, present: int) -> Row:
 
 def _key(key: Any, what: str) -> str:
     if key == "":
-        raise DataError(f"{what} is empty; leave it out where there is none")
+        raise DataError(f"{what} is empty; leave it out if there is none")
     return checked_text(key, what, LONGEST_KEY)
 
 
 def _value(value: Any, kind: int, what: str) -> float:
     if kind == REMOVAL:
         if value is not None:
-            raise DataError(f"{what} of a removal is given; a removal has none")
+            raise DataError(f"{what} of a removal must be left out")
         return 0.0
     if kind == EVENT:
         return 1.0 if value is None else checked_number(value, f"{what} of an event", SMALLEST_EVENT, LARGEST_VALUE)

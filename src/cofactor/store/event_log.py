@@ -1,4 +1,4 @@
-"""The log of events: appended to, read by number or by user, never changed."""
+"""Event log: append-only storage of events, read by sequence number or by user."""
 
 from __future__ import annotations
 
@@ -41,8 +41,10 @@ _SCHEMA = {
 
 
 class EventLog:
-    """What people did, in the order in which it was stored.
+    """All events, in the order in which they were stored.
 
+    Examples
+    --------
     >>> from tempfile import TemporaryDirectory
     >>> from cofactor.store import Event, Store
     >>> folder = TemporaryDirectory()
@@ -65,51 +67,145 @@ class EventLog:
             self._latest = head(connection).received
 
     def submit(self, given: Iterable[Event]) -> Future[list[Receipt]]:
-        """Store these events, all of them or none; the future answers once they are on disk.
+        """Queue events for storage, all of them or none.
 
-        Raises DataError at once for an event that may not be stored, naming its place; StoreUnavailableError when too
-        many requests wait already. The future may raise ConflictError or StoreUnavailableError. No events give no
-        receipts.
+        Parameters
+        ----------
+        given : iterable of Event
+            The events, at most 10,000.
+
+        Returns
+        -------
+        Future of list of Receipt
+            Future that resolves once the events are on disk; its result is [] for no events. It may raise
+            ConflictError or StoreUnavailableError.
+
+        Raises
+        ------
+        DataError
+            If an event is invalid; the message names its position.
+        StoreUnavailableError
+            If too many requests are queued.
         """
-        self._latest = max(self._latest, now())  # a clock set back does not turn times of today into the future
+        self._latest = max(self._latest, now())  # so that after a clock step back, recent times are still valid
         return self._writer.append(checked_rows(given, self._latest))
 
     def append(self, given: Iterable[Event], *, seconds: float = PATIENCE) -> list[Receipt]:
-        """As `submit`, and wait for the receipts, at most so many seconds. Raises what it and its future raise."""
+        """Store events, all of them or none, and wait until they are on disk.
+
+        Parameters
+        ----------
+        given : iterable of Event
+            The events, at most 10,000.
+        seconds : float, default 60.0
+            Maximum time to wait, in seconds.
+
+        Returns
+        -------
+        list of Receipt
+            One receipt per event; [] for no events.
+
+        Raises
+        ------
+        DataError
+            If an event is invalid; the message names its position.
+        ConflictError
+            If a key was already used for another event.
+        StoreUnavailableError
+            If the database does not answer or too many requests are queued.
+        """
         return answer(self.submit(given), seconds, self._database.name)
 
     def watermark(self) -> int:
-        """The number of the last change of all: events, items, users' facts, forgettings. 0 in an empty store.
+        """Return the sequence number of the last change of events, items, users or erasures.
 
-        No change with a number up to it can appear later.
+        Returns
+        -------
+        int
+            The number; no change with this or a smaller number can appear later. 0 for an empty store.
         """
         with self._database.reading() as connection:
             return head(connection).seq
 
     def holds(self, kind: Kind) -> bool:
-        """Return whether any event of this kind was ever stored. Raises KindError for another kind."""
+        """Return whether the store contains any event of this kind.
+
+        Parameters
+        ----------
+        kind : {'ratings', 'events'}
+            The kind.
+
+        Returns
+        -------
+        bool
+            Whether there is one.
+
+        Raises
+        ------
+        KindError
+            If the kind is unknown.
+        """
         query = select(events.c.seq).where(events.c.kind == code_of(kind)).limit(1)
         with self._database.reading() as connection:
             return connection.execute(query).one_or_none() is not None
 
     def after(self, seq: int, limit: int = 1_000) -> list[StoredEvent]:
-        """The first `limit` events behind this number."""
+        """Return the next events after a sequence number.
+
+        Parameters
+        ----------
+        seq : int
+            Sequence number.
+        limit : int, default 1000
+            Maximum number of events.
+
+        Returns
+        -------
+        list of StoredEvent
+            The events, by sequence number; [] if there is none.
+        """
         return self._read(
             _AFTER, {"after": checked_whole(seq, "the number"), "most": checked_whole(limit, "the limit")}
         )
 
     def of_user(self, user: Id, after: int = 0) -> list[StoredEvent]:
-        """One user's events behind this number, by index: none for a user nobody knows."""
+        """Return the events of one user after a sequence number.
+
+        Parameters
+        ----------
+        user : str or int
+            ID of the user.
+        after : int, default 0
+            Sequence number.
+
+        Returns
+        -------
+        list of StoredEvent
+            The events, by sequence number; [] for an unknown user.
+        """
         values = {"who": checked_id(user, "the user"), "after": checked_whole(after, "the number")}
         return self._read(_OF_USER, values)
 
     def until(self, seq: int, *, after: int = 0) -> Iterator[pl.DataFrame]:
-        """All events behind `after` up to `seq`, in frames of at most 100,000, with the columns of StoredEvent.
+        """Iterate over the events in a range of sequence numbers.
 
-        kind: 0 a rating, 1 an event, 2 a removal.
+        Parameters
+        ----------
+        seq : int
+            Last sequence number, inclusive.
+        after : int, default 0
+            Sequence number before the first one.
 
-        Each frame is read on its own, so a long training never holds a database back: of a user who is forgotten
-        meanwhile, frames that were read before still tell.
+        Yields
+        ------
+        polars.DataFrame
+            At most 100,000 events with the columns of StoredEvent; kind is 0 for a rating, 1 for an event and 2 for a
+            removal.
+
+        Notes
+        -----
+        Each frame is read in a transaction of its own, so that a long training does not block the database. If a user
+        is erased in the meantime, earlier frames still contain their events.
         """
         after, seq = checked_whole(after, "the number"), checked_whole(seq, "the last number")
         while after < seq:
@@ -122,31 +218,97 @@ class EventLog:
             yield pl.DataFrame(columns, schema=_SCHEMA)
 
     def state(self, kind: Kind, *, until: int | None = None) -> pl.DataFrame:
-        """What all events up to a number (all, unless given) say of each pair: user, item, value, time; in no order.
+        """Return the current value of each pair of user and item.
 
-        Ratings: the last by time counts, else the last stored; a removal takes away. Events: summed since the last
-        removal. Nothing of forgotten users but their new lives. Ids are integers where all are canonical decimals.
+        Parameters
+        ----------
+        kind : {'ratings', 'events'}
+            Which events to aggregate.
+        until : int or None, default None
+            Last sequence number, inclusive; None for all events.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns user, item, value and time, in no particular order. IDs are integers if all are canonical decimals.
+
+        Notes
+        -----
+        Ratings: the latest rating by time wins, then by sequence number; a removal deletes it. Events: the sum since
+        the last removal. Data from before the erasure of a user is not included.
         """
         last = self.watermark() if until is None else until
         return state_of(self.until(last), kind)
 
     def interactions(self, kind: Kind, *, until: int | None = None) -> Interactions:
-        """`state` as the table that estimators learn from. Raises DataError where it is empty."""
+        """Return `state` as Interactions, the input of estimators.
+
+        Parameters
+        ----------
+        kind : {'ratings', 'events'}
+            Which events to aggregate.
+        until : int or None, default None
+            Last sequence number, inclusive; None for all events.
+
+        Returns
+        -------
+        Interactions
+            The table.
+
+        Raises
+        ------
+        DataError
+            If the state is empty.
+        """
         rows = self.state(kind, until=until)
         return Interactions.from_columns(rows["user"], rows["item"], rows["value"], times=rows["time"], kind=kind)
 
     def state_of_user(self, user: Id, kind: Kind) -> list[Kept]:
-        """As `state`, of one user, by item: what an answer must count with at once."""
+        """Return the current values of one user, which recommendations must use immediately.
+
+        Parameters
+        ----------
+        user : str or int
+            ID of the user.
+        kind : {'ratings', 'events'}
+            Which events to aggregate.
+
+        Returns
+        -------
+        list of Kept
+            One entry per item, by item; [] for an unknown user.
+        """
         return settled(self.of_user(user), kind)
 
     def load(self, table: Interactions | pl.DataFrame, *, kind: Kind | None = None, name: str = "") -> Loaded:
-        """Store a whole table as ratings or events, each table once: again, or after a crash, it goes on where it was.
+        """Import a whole table once; a repeated call, for example after a crash, resumes the import.
 
-        table: Interactions without weights, or a frame with the columns user, item, value and perhaps time, in the
-        order in which things happened, of this `kind`. name: tells apart what has the same content, such as the parts
-        of a file. Rows of users who were forgotten are left out. 20,000 rows are committed at a time, so that live
-        events get in between. Raises DataError before anything is stored; what can fail later is tried again by calling
-        it again.
+        Parameters
+        ----------
+        table : Interactions or polars.DataFrame
+            Interactions without weights, or a frame with the columns user, item, value and optionally time, in
+            chronological order.
+        kind : {'ratings', 'events'} or None, default None
+            Kind of the table; required for a frame.
+        name : str, default ""
+            Name that distinguishes tables with the same content, such as parts of a file.
+
+        Returns
+        -------
+        Loaded
+            Number of rows, stored rows and skipped rows.
+
+        Raises
+        ------
+        DataError
+            If a row is invalid; nothing is stored then.
+        KindError
+            If the kind is missing or differs from that of the table.
+
+        Notes
+        -----
+        Rows of erased users are skipped. The import commits 20,000 rows at a time, so that live events do not wait for
+        the whole import.
         """
         return load(self._writer, self._salt, table, kind, name)
 

@@ -1,4 +1,4 @@
-"""What was shown to whom, and with what chance: kept for a second, then written together."""
+"""Impression log: which lists were shown to whom and with which propensities, buffered and written once a second."""
 
 from __future__ import annotations
 
@@ -41,10 +41,21 @@ _COLUMNS = [impressions.c[name] for name in _LISTS]
 class Impression:
     """A list that was shown to a user.
 
-    items: from the top; an item's slot is its place, from 1. propensities: the chance with which each came to stand
-    where it does, above 0, up to 1; all 1 unless given. model: the version that ranked them, 0 for none. time: whole
-    seconds since 1970, now unless given.
+    Attributes
+    ----------
+    user : str or int
+        ID of the user.
+    items : sequence of str or int
+        IDs of the items, from the top; the slot of an item is its position, starting at 1.
+    propensities : sequence of float or None, default None
+        Probability of each item to be shown at its position, above 0 and up to 1; None for all 1.
+    model : int, default 0
+        Version of the model that ranked the items; 0 for none.
+    time : int or None, default None
+        Whole seconds since 1970; None for now.
 
+    Examples
+    --------
     >>> Impression("ana", ["alien", "clue"], [0.9, 0.1], model=3).items[1]
     'clue'
     """
@@ -57,14 +68,17 @@ class Impression:
 
 
 class Impressions:
-    """What was shown, a row for each list.
+    """Log of the lists that were shown.
 
-    Up to about a second of it is lost where the process is killed; a close loses none.
+    If the process is killed, up to about a second of impressions is lost; `close` loses none.
 
-    Attributes:
+    Attributes
+    ----------
+    lost : int
+        Number of lists that were dropped because the database was unavailable and 20,000 lists were buffered.
 
-        lost: how many lists were dropped because the database did not take them for so long that 20,000 waited.
-
+    Examples
+    --------
     >>> from tempfile import TemporaryDirectory
     >>> from cofactor.store import Impression, Store
     >>> with TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/shop.db") as store:
@@ -77,51 +91,85 @@ class Impressions:
     def __init__(self, database: Database, salt: str):
         self._database = database
         self._salt = salt
-        self._waiting: list[dict[str, Any]] = []
-        self._guard = threading.Lock()
-        self._flushing = threading.Lock()
+        self._buffer: list[dict[str, Any]] = []
+        self._lock = threading.Lock()  # protects the buffer
+        self._flush_lock = threading.Lock()  # serializes flushes
         self._closed = False
         self.lost = 0
 
     def log(self, shown: Iterable[Impression]) -> None:
-        """Keep these, to be written within about a second. Raises DataError for one that may not be stored.
+        """Buffer impressions, which are written within about a second.
 
-        Raises StoreError once the store is closed.
+        Parameters
+        ----------
+        shown : iterable of Impression
+            The lists.
+
+        Raises
+        ------
+        DataError
+            If an impression is invalid.
+        StoreError
+            If the store is closed.
         """
         self._database.check_process()
         present = now()
-        rows = [_row(one, f"impression {place}", present) for place, one in enumerate(shown, start=1)]
-        with self._guard:
+        rows = [_row(impression, f"impression {n}", present) for n, impression in enumerate(shown, start=1)]
+        with self._lock:
             if self._closed:
                 raise StoreError("this store is closed")
-            free = max(MOST_KEPT - len(self._waiting), 0)
-            self._waiting += rows[:free]
+            free = max(MOST_KEPT - len(self._buffer), 0)
+            self._buffer += rows[:free]
             self.lost += len(rows[free:])
 
     def flush(self) -> None:
-        """Write what waits. Raises StoreUnavailableError where that fails; it goes on waiting then."""
-        with self._flushing:
-            with self._guard:
-                rows, self._waiting = self._waiting, []
+        """Write the buffered impressions.
+
+        Raises
+        ------
+        StoreUnavailableError
+            If they cannot be written; they stay in the buffer.
+        """
+        with self._flush_lock:
+            with self._lock:
+                rows, self._buffer = self._buffer, []
             if not rows:
                 return
             try:
                 with self._database.transaction() as connection:
                     self._write(connection, rows)
             except StoreError:
-                with self._guard:
-                    self._waiting = rows + self._waiting
+                with self._lock:
+                    self._buffer = rows + self._buffer
                 raise
 
     def close(self) -> None:
-        """Write what waits; `log` takes no more. Raises StoreUnavailableError where that fails."""
-        with self._guard:
+        """Write the buffered impressions and reject later ones.
+
+        Raises
+        ------
+        StoreUnavailableError
+            If they cannot be written.
+        """
+        with self._lock:
             self._closed = True
         self.flush()
 
     def frame(self, after: int = 0, limit: int = 10_000) -> pl.DataFrame:
-        """The first `limit` lists behind this id, an item a row: id (of the list), user, item, slot, propensity, model,
-        time."""
+        """Return the next lists after an ID, with one row per item.
+
+        Parameters
+        ----------
+        after : int, default 0
+            ID of a list.
+        limit : int, default 10000
+            Maximum number of lists.
+
+        Returns
+        -------
+        polars.DataFrame
+            Columns id (of the list), user, item, slot, propensity, model and time.
+        """
         query = select(*_COLUMNS).where(impressions.c.id > checked_whole(after, "the id")).order_by(impressions.c.id)
         query = query.limit(checked_whole(limit, "the limit"))
         with self._database.reading() as connection:
@@ -131,43 +179,54 @@ class Impressions:
         return places.select(pl.col(name).cast(dtype) for name, dtype in _SCHEMA.items())
 
     def prune(self, before: int) -> int:
-        """Delete those shown before this time, some at a time; returns how many."""
+        """Delete old impressions, 20,000 per transaction.
+
+        Parameters
+        ----------
+        before : int
+            Delete lists shown before this time, in whole seconds since 1970.
+
+        Returns
+        -------
+        int
+            Number of deleted lists.
+        """
         old = (
             select(impressions.c.id)
             .where(impressions.c.time < before)
             .order_by(impressions.c.id)
             .limit(DELETED_AT_ONCE)
         )
-        gone = 0
+        total = 0
         while True:
             with self._database.transaction() as connection:
                 deleted = connection.execute(delete(impressions).where(impressions.c.id.in_(old))).rowcount
-            gone += deleted
+            total += deleted
             if deleted < DELETED_AT_ONCE:
-                return gone
+                return total
 
     def _write(self, connection: Connection, rows: list[dict[str, Any]]) -> None:
-        """All but those of users who were forgotten after they saw them."""
+        """Insert the rows, except those of users who were erased after the list was shown."""
         since = min(row["time"] for row in rows) - SKEW
-        stones = connection.execute(select(tombstones.c.hash, tombstones.c.time).where(tombstones.c.time >= since))
-        if forgotten := dict(stones.all()):
+        recent = connection.execute(select(tombstones.c.hash, tombstones.c.time).where(tombstones.c.time >= since))
+        if erased_at := dict(recent.all()):
             hashes = {user: hashed(self._salt, user) for user in {row["user"] for row in rows}}
-            rows = [row for row in rows if row["time"] > forgotten.get(hashes[row["user"]], -SKEW) + SKEW]
+            rows = [row for row in rows if row["time"] > erased_at.get(hashes[row["user"]], -SKEW) + SKEW]
         if rows:
             connection.execute(insert(impressions), rows)
 
 
 def _row(shown: Any, where: str, present: int) -> dict[str, Any]:
     if isinstance(shown.items, str):
-        raise DataError(f"{where}: items are a list, and not {shown.items!r}")
+        raise DataError(f"{where}: items must be a list, not {shown.items!r}")
     items = [checked_id(item, f"{where}: the item") for item in shown.items]
-    chances = [1.0] * len(items) if shown.propensities is None else shown.propensities
-    if not items or len(chances) != len(items):
-        raise DataError(f"{where} is of {len(items)} items with {len(chances)} propensities")
-    chances = [checked_number(chance, f"{where}: the propensity", 1e-12, 1) for chance in chances]
+    propensities = [1.0] * len(items) if shown.propensities is None else shown.propensities
+    if not items or len(propensities) != len(items):
+        raise DataError(f"{where} has {len(items)} items and {len(propensities)} propensities")
+    propensities = [checked_number(p, f"{where}: the propensity", 1e-12, 1) for p in propensities]
     places = [
-        {"item": item, "slot": slot, "propensity": chance}
-        for slot, (item, chance) in enumerate(zip(items, chances, strict=True), start=1)
+        {"item": item, "slot": slot, "propensity": propensity}
+        for slot, (item, propensity) in enumerate(zip(items, propensities, strict=True), start=1)
     ]
     return {
         "user": checked_id(shown.user, f"{where}: the user"),

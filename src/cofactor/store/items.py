@@ -1,4 +1,4 @@
-"""What is known of items beside what was done with them: titles, availability, metadata."""
+"""Item catalog: titles, availability and metadata of items."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import polars as pl
-from sqlalchemy import Select, select
+from sqlalchemy import select
 
 from cofactor.arrays import plain
 from cofactor.data.ids import Id
@@ -28,8 +28,21 @@ AT_ONCE = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An item as it is put: metadata is a mapping of names to JSON's values; what is not available is never shown.
+    """An item to store.
 
+    Attributes
+    ----------
+    item : str or int
+        ID of the item.
+    title : str or None, default None
+        Title.
+    available : bool, default True
+        Whether the item may be recommended.
+    metadata : mapping of str to Any
+        Values of JSON types by name; empty by default.
+
+    Examples
+    --------
     >>> Item("alien", "Alien", metadata={"year": 1979}).available
     True
     """
@@ -41,8 +54,23 @@ class Item:
 
 
 class StoredItem(NamedTuple):
-    """An item as it is kept. seq: the number of its last change.
+    """An item in the store.
 
+    Attributes
+    ----------
+    seq : int
+        Sequence number of its last change.
+    item : str
+        ID of the item.
+    title : str or None
+        Title.
+    available : bool
+        Whether the item may be recommended.
+    metadata : dict of str to Any
+        Values of JSON types by name.
+
+    Examples
+    --------
     >>> StoredItem(7, "alien", "Alien", available=True, metadata={"year": 1979}).title
     'Alien'
     """
@@ -55,8 +83,10 @@ class StoredItem(NamedTuple):
 
 
 class Items:
-    """The catalog.
+    """Items of the store.
 
+    Examples
+    --------
     >>> from tempfile import TemporaryDirectory
     >>> from cofactor.store import Item, Store
     >>> with TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/shop.db") as store:
@@ -71,17 +101,46 @@ class Items:
         self._writer = writer
 
     def put(self, given: Iterable[Item]) -> int:
-        """Keep these items, each in place of what was known of it; the number of the change, 0 where none was given.
+        """Store items, 10,000 per transaction; each replaces the earlier version of the item.
 
-        Of an item that comes twice the last counts. Many are written ten thousand at a time. Raises DataError, naming
-        the item's place, before any is written.
+        Parameters
+        ----------
+        given : iterable of Item
+            The items; of several with the same ID, the last one wins.
+
+        Returns
+        -------
+        int
+            Sequence number of the change; 0 for no items.
+
+        Raises
+        ------
+        DataError
+            If an item is invalid; the message names its position, and nothing is stored.
         """
-        rows = {row["item"]: row for row in (_item(one, f"item {n}") for n, one in enumerate(given, start=1))}
+        rows = {row["item"]: row for row in (_item(item, f"item {n}") for n, item in enumerate(given, start=1))}
         return self._put(list(rows.values()), ["seq", "title", "available", "metadata"])
 
     def put_table(self, table: pl.DataFrame) -> int:
-        """Keep a frame of items: ids in its first column, perhaps `title` and `available`; the rest is metadata.
+        """Store the items of a frame; each replaces the earlier version of the item.
 
+        Parameters
+        ----------
+        table : polars.DataFrame
+            IDs in the first column, optionally `title` and `available`; all other columns are metadata.
+
+        Returns
+        -------
+        int
+            Sequence number of the change; 0 for an empty frame.
+
+        Raises
+        ------
+        DataError
+            If a row is invalid; nothing is stored then.
+
+        Examples
+        --------
         >>> from tempfile import TemporaryDirectory
         >>> import polars as pl
         >>> from cofactor.store import Store
@@ -90,34 +149,86 @@ class Items:
         ...     store.items.get(7)
         StoredItem(seq=1, item='7', title='Alien', available=True, metadata={'year': 1979})
         """
-        return self.put(_of_table(table))
+        return self.put(_from_table(table))
 
     def add_table(self, table: pl.DataFrame) -> int:
-        """Keep those items of such a frame of which neither title nor metadata is known yet; how many those are.
+        """Store those items of a frame that have neither title nor metadata in the store yet.
 
-        What was said of an item before stays as it is, so that a table may be added again. Of items on whose row there
-        is nothing but an id, nothing is kept. Raises what `put` raises.
+        Existing titles and metadata are not changed, so that a table can be added repeatedly. Rows with nothing but an
+        ID are skipped.
+
+        Parameters
+        ----------
+        table : polars.DataFrame
+            Frame as for `put_table`.
+
+        Returns
+        -------
+        int
+            Number of items that were stored.
+
+        Raises
+        ------
+        DataError
+            If a row is invalid; nothing is stored then.
         """
-        rows = [_item(one, f"item {n}") for n, one in enumerate(_of_table(table), start=1)]
-        told = [row for row in rows if row["title"] is not None or row["metadata"] != "{}" or not row["available"]]
+        rows = [_item(item, f"item {n}") for n, item in enumerate(_from_table(table), start=1)]
+        rows = [row for row in rows if row["title"] is not None or row["metadata"] != "{}" or not row["available"]]
         return sum(
-            self._writer.run(partial(add_numbered, table=items, rows=told[start : start + AT_ONCE], blank=_BLANK))
-            for start in range(0, len(told), AT_ONCE)
+            self._writer.run(partial(add_numbered, table=items, rows=rows[start : start + AT_ONCE], blank=_BLANK))
+            for start in range(0, len(rows), AT_ONCE)
         )
 
     def set_available(self, given: Iterable[Id], *, available: bool) -> int:
-        """Say of these items, known or not, whether they can be had; the rest of what is known of them stays."""
-        names = dict.fromkeys(checked_id(one, f"item {n}") for n, one in enumerate(given, start=1))
+        """Mark items as available or not, and keep their titles and metadata.
+
+        Parameters
+        ----------
+        given : iterable of str or int
+            IDs of the items, in the store or not.
+        available : bool
+            Whether they are available.
+
+        Returns
+        -------
+        int
+            Sequence number of the change; 0 for no items.
+        """
+        names = dict.fromkeys(checked_id(item, f"item {n}") for n, item in enumerate(given, start=1))
         rows = [{"item": name, "title": None, "available": available, "metadata": "{}"} for name in names]
         return self._put(rows, ["seq", "available"])
 
     def get(self, item: Id) -> StoredItem | None:
-        """One item, or None where nothing is known of it."""
-        found = _one(self._database, _ITEMS.where(items.c.item == checked_id(item, "the item")))
-        return None if found is None else _stored_item(found)
+        """Return an item.
+
+        Parameters
+        ----------
+        item : str or int
+            ID of the item.
+
+        Returns
+        -------
+        StoredItem or None
+            The item; None if it is not in the store.
+        """
+        query = _ITEMS.where(items.c.item == checked_id(item, "the item"))
+        with self._database.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else _stored_item(row)
 
     def after(self, seq: int = 0) -> list[StoredItem]:
-        """The items that changed behind this number, in that order. Items that changed at once have one number."""
+        """Return the items that changed after a sequence number.
+
+        Parameters
+        ----------
+        seq : int, default 0
+            Sequence number.
+
+        Returns
+        -------
+        list of StoredItem
+            The items, by sequence number; items of one change share a number. [] if there is none.
+        """
         with self._database.reading() as connection:
             query = _ITEMS.where(items.c.seq > checked_whole(seq, "the number")).order_by(items.c.seq, items.c.item)
             return [_stored_item(row) for row in connection.execute(query)]
@@ -125,8 +236,8 @@ class Items:
     def _put(self, rows: list[dict[str, Any]], replace: list[str]) -> int:
         last = 0
         for start in range(0, len(rows), AT_ONCE):
-            some = rows[start : start + AT_ONCE]
-            last = self._writer.run(partial(put_numbered, table=items, rows=some, replace=replace))
+            batch = rows[start : start + AT_ONCE]
+            last = self._writer.run(partial(put_numbered, table=items, rows=batch, replace=replace))
         return last
 
 
@@ -134,35 +245,31 @@ _BLANK = {"title": None, "metadata": "{}"}
 _ITEMS = select(items.c.seq, items.c.item, items.c.title, items.c.available, items.c.metadata)
 
 
-def _one(database: Database, query: Select[Any]) -> Any:
-    with database.reading() as connection:
-        return connection.execute(query).one_or_none()
-
-
 def _stored_item(row: Any) -> StoredItem:
     seq, item, title, available, metadata = row
     return StoredItem(seq, item, title, bool(available), json.loads(metadata))
 
 
-def _of_table(table: pl.DataFrame) -> Iterator[Item]:
-    """The rows of a frame; cells without a value are left out."""
+def _from_table(table: pl.DataFrame) -> Iterator[Item]:
+    """Yield the rows of a frame as items; null values are left out."""
     if not table.columns:
-        raise DataError("the item table has no columns; the first must hold the item ids")
+        raise DataError("the item table has no columns; the first must contain the item IDs")
     key = table.columns[0]
     for row in table.iter_rows(named=True):
-        told = {name: value for name, value in plain(row).items() if value is not None}
-        told.pop(key, None)
-        yield Item(row[key], told.pop("title", None), told.pop("available", True), told)
+        fields = {name: value for name, value in plain(row).items() if value is not None}
+        fields.pop(key, None)
+        yield Item(row[key], fields.pop("title", None), fields.pop("available", True), fields)
 
 
-def _item(given: Any, where: str) -> dict[str, Any]:
-    if not isinstance(given, Item):
-        raise DataError(f"{where} is no Item but a {type(given).__name__}")
-    if not isinstance(given.available, bool):
-        raise DataError(f"{where}: available is true or false, not {given.available!r}")
+def _item(item: Any, where: str) -> dict[str, Any]:
+    """Validate an item and return its row. Raises DataError."""
+    if not isinstance(item, Item):
+        raise DataError(f"{where} must be an Item, not {type(item).__name__}")
+    if not isinstance(item.available, bool):
+        raise DataError(f"{where}: available must be true or false, not {item.available!r}")
     return {
-        "item": checked_id(given.item, where),
-        "title": None if given.title is None else checked_text(given.title, f"{where}: the title", LONGEST_TITLE),
-        "available": given.available,
-        "metadata": checked_mapping(given.metadata, f"{where}: the metadata"),
+        "item": checked_id(item.item, where),
+        "title": None if item.title is None else checked_text(item.title, f"{where}: the title", LONGEST_TITLE),
+        "available": item.available,
+        "metadata": checked_mapping(item.metadata, f"{where}: the metadata"),
     }

@@ -1,4 +1,4 @@
-"""Work to be done by another process: each job has one worker at a time, and outlives it."""
+"""Job queue for worker processes: each job has one worker at a time and survives its worker."""
 
 from __future__ import annotations
 
@@ -26,18 +26,33 @@ LONGEST_MESSAGE = 2_000
 
 @dataclass(frozen=True)
 class Job:
-    """A job as it stood when it was read.
+    """State of a job when it was read.
 
-    Attributes:
+    Attributes
+    ----------
+    id : int
+        ID of the job.
+    kind : str
+        Kind of work, such as "train".
+    state : {'queued', 'running', 'done', 'failed'}
+        State.
+    spec : Any
+        Parameters of the job, of JSON types.
+    owner : str or None
+        Current or last worker.
+    attempts : int
+        Number of times that the job was started.
+    progress : float
+        Progress reported by the worker, from 0 to 1.
+    message : str
+        Last message of the worker.
+    created : int
+        Time of creation, in whole seconds since 1970.
+    started, finished : int or None
+        Times of the last start and of the end, in whole seconds since 1970.
 
-        id, kind: its number, and what is to be done, such as "train".
-        state: queued, running, done or failed.
-        spec: what to do, of JSON's types.
-        owner: who works on it, or did last.
-        attempts: how often it was begun.
-        progress, message: what the worker last told: from 0 to 1, and a line.
-        created, started, finished: whole seconds since 1970, or None.
-
+    Examples
+    --------
     >>> Job(1, "train", "queued", {"seed": 0}, None, 0, 0.0, "", 1_700_000_000, None, None).state
     'queued'
     """
@@ -56,8 +71,10 @@ class Job:
 
 
 class Jobs:
-    """The queue.
+    """The job queue.
 
+    Examples
+    --------
     >>> from tempfile import TemporaryDirectory
     >>> from cofactor.store import Store
     >>> with TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/shop.db") as store:
@@ -74,67 +91,175 @@ class Jobs:
         self._writer = writer
 
     def enqueue(self, kind: str, spec: Any = None) -> Job:
-        """A new job at the end of the queue."""
+        """Add a job to the queue.
+
+        Parameters
+        ----------
+        kind : str
+            Kind of work, such as "train".
+        spec : Any, default None
+            Parameters, of JSON types.
+
+        Returns
+        -------
+        Job
+            The new job.
+        """
         row = _new(kind, spec)
         return self._writer.run(lambda connection: _enqueue(connection, row))
 
     def enqueue_once(self, kind: str, spec: Any = None) -> Job:
-        """The job of this kind that waits already, else a new one: what is asked for twice is done once.
+        """Add a job to the queue unless an equal one is already queued.
 
-        A job that waits with another spec is another job; without a spec any job of the kind will do.
+        Parameters
+        ----------
+        kind : str
+            Kind of work, such as "train".
+        spec : Any, default None
+            Parameters, of JSON types; None matches any queued job of the kind.
+
+        Returns
+        -------
+        Job
+            The queued job with this kind and spec, else a new job.
         """
         row = _new(kind, spec)
-        wanted = None if spec is None else row["spec"]
-        return self._writer.run(lambda connection: _waiting(connection, kind, wanted) or _enqueue(connection, row))
+        text = None if spec is None else row["spec"]
+        return self._writer.run(lambda connection: _queued(connection, kind, text) or _enqueue(connection, row))
 
     def claim(self, owner: str, kinds: Iterable[str] | None = None, *, stale_after: float = STALE) -> Job | None:
-        """The oldest job that waits (of these kinds), now this owner's alone; None where none waits.
+        """Assign the oldest queued job to a worker.
 
-        First, running jobs without a heartbeat for `stale_after` seconds are put back into the queue, or failed after
-        the third attempt. Seconds are counted by the database, and on SQLite by the machine's clock since it was
-        started, which nobody sets: a clock that jumps does no harm.
+        Parameters
+        ----------
+        owner : str
+            Name of the worker.
+        kinds : iterable of str or None, default None
+            Kinds of work; None for all.
+        stale_after : float, default 60.0
+            Seconds without a heartbeat after which a running job counts as abandoned.
+
+        Returns
+        -------
+        Job or None
+            The job, which no other worker gets; None if no job is queued.
+
+        Notes
+        -----
+        First, abandoned jobs are put back into the queue, or fail after the third attempt. Heartbeats use the clock of
+        the database server, on SQLite the monotonic clock of the machine, so that clock changes do no harm.
         """
-        name, wanted = checked_id(owner, "the owner"), None if kinds is None else list(kinds)
+        name, kind_list = checked_id(owner, "the owner"), None if kinds is None else list(kinds)
         if not stale_after > 0:
-            raise ParameterError(f"stale_after is a number of seconds above 0, not {stale_after!r}")
-        return self._writer.run(lambda connection: _claim(connection, name, wanted, stale_after))
+            raise ParameterError(f"stale_after must be a number of seconds above 0, not {stale_after!r}")
+        return self._writer.run(lambda connection: _claim(connection, name, kind_list, stale_after))
 
     def heartbeat(self, job: Job, *, progress: float | None = None, message: str | None = None) -> None:
-        """Say that this job is worked on, and how far it is. Raises JobLostError where it is the owner's no longer."""
-        told: dict[str, Any] = {}
+        """Report that a job is still running.
+
+        Parameters
+        ----------
+        job : Job
+            The job, as returned by `claim`.
+        progress : float or None, default None
+            Progress from 0 to 1; None keeps it.
+        message : str or None, default None
+            Message; None keeps it.
+
+        Raises
+        ------
+        JobLostError
+            If the job is no longer assigned to this worker.
+        """
+        values: dict[str, Any] = {}
         if progress is not None:
-            told["progress"] = checked_number(progress, "the progress", 0, 1)
+            values["progress"] = checked_number(progress, "the progress", 0, 1)
         if message is not None:
-            told["message"] = _line(message)
-        self._change(job, told)
+            values["message"] = _message(message)
+        self._change(job, values)
 
     def finish(self, job: Job, message: str = "") -> None:
-        """The job is done. Raises JobLostError."""
-        self._change(job, {"state": "done", "progress": 1.0, "message": _line(message), "finished": now()})
+        """Mark a job as done.
+
+        Parameters
+        ----------
+        job : Job
+            The job, as returned by `claim`.
+        message : str, default ""
+            Message.
+
+        Raises
+        ------
+        JobLostError
+            If the job is no longer assigned to this worker.
+        """
+        self._change(job, {"state": "done", "progress": 1.0, "message": _message(message), "finished": now()})
 
     def fail(self, job: Job, message: str) -> None:
-        """The job failed, and is not tried again. Raises JobLostError."""
-        self._change(job, {"state": "failed", "message": _line(message), "finished": now()})
+        """Mark a job as failed; it is not retried.
+
+        Parameters
+        ----------
+        job : Job
+            The job, as returned by `claim`.
+        message : str
+            Reason.
+
+        Raises
+        ------
+        JobLostError
+            If the job is no longer assigned to this worker.
+        """
+        self._change(job, {"state": "failed", "message": _message(message), "finished": now()})
 
     def get(self, job: int) -> Job:
-        """One job by its number. Raises StoreError where there is none."""
+        """Return a job.
+
+        Parameters
+        ----------
+        job : int
+            ID of the job.
+
+        Returns
+        -------
+        Job
+            The job.
+
+        Raises
+        ------
+        StoreError
+            If there is no job with this ID.
+        """
         with self._database.reading() as connection:
             return _get(connection, checked_whole(job, "the job"))
 
     def newest(self, limit: int = 100, state: JobState | None = None) -> list[Job]:
-        """The newest jobs first (in this state)."""
+        """Return the newest jobs.
+
+        Parameters
+        ----------
+        limit : int, default 100
+            Maximum number of jobs.
+        state : {'queued', 'running', 'done', 'failed'} or None, default None
+            Only jobs in this state; None for all.
+
+        Returns
+        -------
+        list of Job
+            The jobs, newest first; [] if there is none.
+        """
         if state is not None and state not in get_args(JobState):
-            raise ParameterError(f"the state is one of {', '.join(get_args(JobState))}, not {state!r}")
+            raise ParameterError(f"state must be one of {', '.join(get_args(JobState))}, not {state!r}")
         query = select(*_COLUMNS).order_by(jobs.c.id.desc()).limit(checked_whole(limit, "the limit"))
         with self._database.reading() as connection:
-            found = connection.execute(query if state is None else query.where(jobs.c.state == state))
-            return [_job(row) for row in found]
+            rows = connection.execute(query if state is None else query.where(jobs.c.state == state))
+            return [_job(row) for row in rows]
 
     def _change(self, job: Job, values: dict[str, Any]) -> None:
         self._writer.run(lambda connection: _change(connection, job, values))
 
 
-_COLUMNS = [jobs.c[part.name] for part in fields(Job)]
+_COLUMNS = [jobs.c[field.name] for field in fields(Job)]
 
 
 def _job(row: Any) -> Job:
@@ -149,10 +274,10 @@ def _get(connection: Connection, job: int) -> Job:
     return _job(row)
 
 
-def _line(message: Any) -> str:
-    """At most 2,000 characters, without those that PostgreSQL refuses."""
+def _message(message: Any) -> str:
+    """Return at most 2,000 characters of a message, without characters that PostgreSQL rejects."""
     if not isinstance(message, str):
-        raise DataError(f"a job's message is a string, not {message!r}")
+        raise DataError(f"the message of a job must be a string, not {message!r}")
     return message.replace("\0", " ").encode("utf-8", "replace").decode()[:LONGEST_MESSAGE]
 
 
@@ -172,7 +297,8 @@ def _enqueue(connection: Connection, row: dict[str, Any]) -> Job:
     return _get(connection, connection.execute(insert(jobs).values(row).returning(jobs.c.id)).scalar_one())
 
 
-def _waiting(connection: Connection, kind: str, spec: str | None) -> Job | None:
+def _queued(connection: Connection, kind: str, spec: str | None) -> Job | None:
+    """Return the oldest queued job of this kind (and spec), under the lock that serializes `enqueue_once`."""
     lock(connection)
     query = select(*_COLUMNS).where(jobs.c.state == "queued", jobs.c.kind == kind)
     if spec is not None:
@@ -182,7 +308,7 @@ def _waiting(connection: Connection, kind: str, spec: str | None) -> Job | None:
 
 
 def _seconds(connection: Connection) -> float:
-    """A clock that all processes here share: the server's, or on SQLite that of the machine since its start."""
+    """Return the time of a clock that all workers share: the server's, on SQLite the machine's monotonic clock."""
     if connection.dialect.name == "sqlite":
         return time.monotonic()
     return float(connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one())
@@ -190,41 +316,42 @@ def _seconds(connection: Connection) -> float:
 
 def _claim(connection: Connection, owner: str, kinds: list[str] | None, stale_after: float) -> Job | None:
     present = _seconds(connection)
-    _revive(connection, present, stale_after)
-    waiting = select(jobs.c.id).where(jobs.c.state == "queued").order_by(jobs.c.id).limit(1)
+    _requeue_stale(connection, present, stale_after)
+    oldest = select(jobs.c.id).where(jobs.c.state == "queued").order_by(jobs.c.id).limit(1)
     if kinds is not None:
-        waiting = waiting.where(jobs.c.kind.in_(kinds))
-    found = connection.execute(waiting.with_for_update(skip_locked=True)).scalar()
-    if found is None:
+        oldest = oldest.where(jobs.c.kind.in_(kinds))
+    job = connection.execute(oldest.with_for_update(skip_locked=True)).scalar()
+    if job is None:
         return None
-    begun = {
+    values = {
         "state": "running",
         "owner": owner,
         "heartbeat": present,
         "attempts": jobs.c.attempts + 1,
         "started": now(),
     }
-    connection.execute(update(jobs).where(jobs.c.id == found).values(begun))
-    return _get(connection, found)
+    connection.execute(update(jobs).where(jobs.c.id == job).values(values))
+    return _get(connection, job)
 
 
-def _revive(connection: Connection, present: float, stale_after: float) -> None:
-    """Jobs whose worker gives no sign of life go back into the queue, or fail."""
+def _requeue_stale(connection: Connection, present: float, stale_after: float) -> None:
+    """Put running jobs without a recent heartbeat back into the queue, or let them fail after the last attempt."""
     running = select(jobs.c.id, jobs.c.owner, jobs.c.attempts, jobs.c.heartbeat).where(jobs.c.state == "running")
     for job, owner, attempts, heartbeat in connection.execute(running.with_for_update(skip_locked=True)).all():
-        this = update(jobs).where(jobs.c.id == job)
-        if heartbeat > present:  # the clock was set back, or the machine was started anew: count from now on
-            connection.execute(this.values(heartbeat=present))
+        statement = update(jobs).where(jobs.c.id == job)
+        if heartbeat > present:  # the clock was set back or the machine was restarted: count from now on
+            connection.execute(statement.values(heartbeat=present))
         elif present - heartbeat > stale_after:
-            silent = f"no sign of life from {owner} for {stale_after:g} s (attempt {attempts} of {MOST_ATTEMPTS})"
+            message = f"no heartbeat from {owner} for {stale_after:g} s (attempt {attempts} of {MOST_ATTEMPTS})"
             if attempts < MOST_ATTEMPTS:
-                connection.execute(this.values(state="queued", owner=None, message=silent, progress=0.0))
+                connection.execute(statement.values(state="queued", owner=None, message=message, progress=0.0))
             else:
-                connection.execute(this.values(state="failed", message=silent, finished=now()))
+                connection.execute(statement.values(state="failed", message=message, finished=now()))
 
 
 def _change(connection: Connection, job: Job, values: dict[str, Any]) -> None:
+    """Update a job if its worker still owns it. Raises JobLostError otherwise."""
     own = (jobs.c.id == job.id, jobs.c.state == "running", jobs.c.owner == job.owner, jobs.c.attempts == job.attempts)
-    changed = connection.execute(update(jobs).where(*own).values(heartbeat=_seconds(connection), **values))
-    if changed.rowcount != 1:
-        raise JobLostError(f"job {job.id} is no longer {job.owner}'s: it was taken for dead, or is over")
+    result = connection.execute(update(jobs).where(*own).values(heartbeat=_seconds(connection), **values))
+    if result.rowcount != 1:
+        raise JobLostError(f"job {job.id} is no longer assigned to {job.owner}: it was requeued or has ended")

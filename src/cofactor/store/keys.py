@@ -1,4 +1,4 @@
-"""Keys to the service: shown once, kept as hashes, compared in constant time."""
+"""API keys: shown once, stored as hashes, compared in constant time."""
 
 from __future__ import annotations
 
@@ -20,13 +20,28 @@ from cofactor.store.writer import Writer
 __all__ = ["Key", "Keys", "Role"]
 
 Role: TypeAlias = Literal["read", "write", "admin"]
-_NOBODY = "0" * 64
+_NO_HASH = "0" * 64  # compared for an unknown ID, so that the time does not reveal which IDs exist
 
 
 @dataclass(frozen=True)
 class Key:
-    """A key without its secret: id, role (read, write, admin), label, and when it was made and revoked.
+    """An API key without its secret.
 
+    Attributes
+    ----------
+    id : str
+        ID of the key.
+    role : {'read', 'write', 'admin'}
+        What the key permits.
+    label : str
+        Description of the owner.
+    created : int
+        Time of creation, in whole seconds since 1970.
+    revoked : int or None, default None
+        Time of revocation, in whole seconds since 1970.
+
+    Examples
+    --------
     >>> Key("1f2e3d4c5b6a7988", "write", "the shop's server", created=1_700_000_000).revoked is None
     True
     """
@@ -39,10 +54,13 @@ class Key:
 
 
 class Keys:
-    """Who may do what.
+    """API keys of the store.
 
-    A key is `id.secret`, the secret 256 random bits. Its SHA-256 is kept: a random secret needs no slow hash.
+    A key has the form `id.secret` with a secret of 256 random bits. The store keeps its SHA-256; a random secret needs
+    no slow hash.
 
+    Examples
+    --------
     >>> from tempfile import TemporaryDirectory
     >>> from cofactor.store import Store
     >>> with TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/shop.db") as store:
@@ -59,9 +77,29 @@ class Keys:
         self._writer = writer
 
     def create(self, role: Role, label: str) -> str:
-        """A new key, `id.secret`: shown now and never again. Raises ParameterError for another role, DataError."""
+        """Create a key.
+
+        Parameters
+        ----------
+        role : {'read', 'write', 'admin'}
+            What the key permits.
+        label : str
+            Description of the owner, up to 200 characters.
+
+        Returns
+        -------
+        str
+            The key, `id.secret`; the secret cannot be read again.
+
+        Raises
+        ------
+        ParameterError
+            If the role is unknown.
+        DataError
+            If the label is invalid.
+        """
         if role not in get_args(Role):
-            raise ParameterError(f"the role is one of {', '.join(get_args(Role))}, not {role!r}")
+            raise ParameterError(f"role must be one of {', '.join(get_args(Role))}, not {role!r}")
         name, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
         row = {
             "id": name,
@@ -74,28 +112,56 @@ class Keys:
         return f"{name}.{secret}"
 
     def check(self, text: str) -> Key | None:
-        """The key that this is, or None: unknown, wrong, revoked, or no key at all. The work is the same for each."""
-        given = text if isinstance(text, str) and is_unicode(text) and "\0" not in text else ""
-        name, _, secret = given.partition(".")
+        """Look up a key and compare its secret in constant time.
+
+        Parameters
+        ----------
+        text : str
+            The key, `id.secret`.
+
+        Returns
+        -------
+        Key or None
+            The key; None if it is unknown, wrong, revoked or malformed.
+        """
+        valid = text if isinstance(text, str) and is_unicode(text) and "\0" not in text else ""
+        name, _, secret = valid.partition(".")
         with self._database.reading() as connection:
-            found = connection.execute(_KEYS.where(keys.c.id == name)).one_or_none()
-        same = hmac.compare_digest(_hash(secret), _NOBODY if found is None else found.hash)
-        return _key(found) if found is not None and same and found.revoked is None else None
+            row = connection.execute(_KEYS.where(keys.c.id == name)).one_or_none()
+        same = hmac.compare_digest(_hash(secret), _NO_HASH if row is None else row.hash)
+        return _key(row) if row is not None and same and row.revoked is None else None
 
     def revoke(self, key: str) -> None:
-        """This key, by its id, opens nothing any more. Raises StoreError where there is none."""
-        this = update(keys).where(keys.c.id == checked_text(key, "the key's id", 200))
-        revoked = this.values(revoked=now())
+        """Revoke a key.
 
-        def do(connection: Connection) -> None:
+        Parameters
+        ----------
+        key : str
+            ID of the key.
+
+        Raises
+        ------
+        StoreError
+            If there is no key with this ID.
+        """
+        statement = update(keys).where(keys.c.id == checked_text(key, "the key's id", 200), keys.c.revoked.is_(None))
+        statement = statement.values(revoked=now())
+
+        def mark_revoked(connection: Connection) -> None:
             if connection.execute(select(keys.c.id).where(keys.c.id == key)).one_or_none() is None:
-                raise StoreError("there is no key of this id")
-            connection.execute(revoked.where(keys.c.revoked.is_(None)))
+                raise StoreError("there is no key with this ID")
+            connection.execute(statement)
 
-        self._writer.run(do)
+        self._writer.run(mark_revoked)
 
     def all(self) -> list[Key]:
-        """Every key, oldest first; never a secret."""
+        """Return all keys, without secrets.
+
+        Returns
+        -------
+        list of Key
+            The keys, oldest first; [] if there is none.
+        """
         with self._database.reading() as connection:
             return [_key(row) for row in connection.execute(_KEYS.order_by(keys.c.created, keys.c.id))]
 

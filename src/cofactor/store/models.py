@@ -1,4 +1,4 @@
-"""The models that were learnt, and which one answers: at most one is active, whoever promotes at the same time."""
+"""Model registry: metadata and status of the trained models, of which at most one is active."""
 
 from __future__ import annotations
 
@@ -23,20 +23,34 @@ ModelStatus: TypeAlias = Literal["candidate", "active", "previous", "held", "ret
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A model as it stood when it was read.
+    """State of a model when it was read.
 
-    Attributes:
+    Attributes
+    ----------
+    version : int
+        Version, starting at 1.
+    status : {'candidate', 'active', 'previous', 'held', 'retired'}
+        "candidate" is a new model, "active" the one in use, "previous" the one used before, "held" a model that must
+        not be used, for `reasons`.
+    estimator : Any
+        Estimator as JSON values.
+    file : str or None
+        File name of the artifact; None once it is deleted.
+    sha256 : str
+        Checksum of the artifact.
+    metrics : Any
+        Measured metrics.
+    reasons : list of str
+        Why the model is held.
+    watermark : int
+        Sequence number of the last change in the training data.
+    created : int
+        Time of creation, in whole seconds since 1970.
+    changed : int
+        Time of the last change of the status, in whole seconds since 1970.
 
-        version: its number, from 1 on.
-        status: candidate (just learnt), active (it answers), previous (it answered before), held (it may not, for
-            `reasons`), or retired.
-        estimator: how it was learnt: the estimator as JSON's values.
-        file, sha256: its artifact's name and checksum; None for the file once it was deleted.
-        metrics: what was measured.
-        reasons: why it is held.
-        watermark: the number of the last change that it learnt from.
-        created, changed: when it was added, and when its status last changed.
-
+    Examples
+    --------
     >>> StoredModel(1, "active", {"estimator": "bias"}, "a.cofactor", "0" * 64, None, [], 9, created=6, changed=9).file
     'a.cofactor'
     """
@@ -54,8 +68,10 @@ class StoredModel:
 
 
 class Models:
-    """The models, newest last.
+    """Models of the store.
 
+    Examples
+    --------
     >>> from tempfile import TemporaryDirectory
     >>> from cofactor.store import Store
     >>> with TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/shop.db") as store:
@@ -73,11 +89,37 @@ class Models:
     def add_candidate(
         self, estimator: str | Mapping[str, Any], file: str, sha256: str, *, watermark: int, metrics: Any = None
     ) -> StoredModel:
-        """A model that was just learnt. `estimator`: its JSON, as text or values. Raises DataError."""
+        """Register a new model.
+
+        Parameters
+        ----------
+        estimator : str or mapping
+            Estimator as JSON text or values.
+        file : str
+            File name of the artifact.
+        sha256 : str
+            Checksum of the artifact.
+        watermark : int
+            Sequence number of the last change in the training data.
+        metrics : Any, default None
+            Measured metrics, of JSON types.
+
+        Returns
+        -------
+        StoredModel
+            The model, with the status "candidate".
+
+        Raises
+        ------
+        DataError
+            If an argument cannot be stored.
+        StoreError
+            If the text of the estimator is not JSON.
+        """
         try:
             spec = json.loads(estimator) if isinstance(estimator, str) else plain(estimator)
         except ValueError as error:
-            raise StoreError(f"the estimator is no JSON: {error}") from error
+            raise StoreError(f"the estimator is not valid JSON: {error}") from error
         row = {
             "status": "candidate",
             "estimator": checked_json(spec, "the estimator"),
@@ -93,63 +135,159 @@ class Models:
         return self._writer.run(lambda connection: _get(connection, connection.execute(add).scalar_one()))
 
     def promote(self, version: int, *, instead_of: int | None = None) -> StoredModel:
-        """This model answers from now on; the active one becomes the previous, and that is retired, all at once.
+        """Make a model the active one; the active model becomes the previous one, which is retired.
 
-        `instead_of`: the version it was compared with. Raises StoreError where another one is active by now, where
-        there is no such version, and where its file was deleted. The active model stays what it is.
+        Parameters
+        ----------
+        version : int
+            Version of the model; nothing changes if it is already active.
+        instead_of : int or None, default None
+            Version of the active model that it was compared with.
+
+        Returns
+        -------
+        StoredModel
+            The model.
+
+        Raises
+        ------
+        StoreError
+            If another model than `instead_of` is active, if there is no such version, or if its artifact was deleted.
         """
         return self._writer.run(lambda connection: _promote(connection, version, instead_of))
 
     def roll_back(self) -> StoredModel:
-        """The previous model answers again, and the active one becomes the previous. Raises StoreError without one."""
+        """Make the previous model the active one, and the active model the previous one.
+
+        Returns
+        -------
+        StoredModel
+            The model that is active now.
+
+        Raises
+        ------
+        StoreError
+            If there is no previous model.
+        """
         return self._writer.run(_roll_back)
 
     def hold(self, version: int, reasons: Iterable[str]) -> StoredModel:
-        """This model may not answer, for these reasons. Raises StoreError for the active one and for none."""
-        told = checked_json([str(reason) for reason in reasons], "the reasons")
-        return self._writer.run(lambda connection: _hold(connection, version, told))
+        """Mark a model as not to be used.
+
+        Parameters
+        ----------
+        version : int
+            Version of the model.
+        reasons : iterable of str
+            The reasons.
+
+        Returns
+        -------
+        StoredModel
+            The model.
+
+        Raises
+        ------
+        StoreError
+            If the model is active or does not exist.
+        """
+        reasons_json = checked_json([str(reason) for reason in reasons], "the reasons")
+        return self._writer.run(lambda connection: _hold(connection, version, reasons_json))
 
     def active(self) -> StoredModel | None:
-        """The model that answers, or None."""
+        """Return the active model.
+
+        Returns
+        -------
+        StoredModel or None
+            The model; None if there is none.
+        """
         with self._database.reading() as connection:
             return _with_status(connection, "active")
 
     def previous(self) -> StoredModel | None:
-        """The model that `roll_back` would bring back, or None."""
+        """Return the model that `roll_back` would activate.
+
+        Returns
+        -------
+        StoredModel or None
+            The model; None if there is none.
+        """
         with self._database.reading() as connection:
             return _with_status(connection, "previous")
 
     def get(self, version: int) -> StoredModel:
-        """One model. Raises StoreError where there is none."""
+        """Return a model.
+
+        Parameters
+        ----------
+        version : int
+            Version of the model.
+
+        Returns
+        -------
+        StoredModel
+            The model.
+
+        Raises
+        ------
+        StoreError
+            If there is no model with this version.
+        """
         with self._database.reading() as connection:
             return _get(connection, version)
 
     def all(self) -> list[StoredModel]:
-        """Every model, by version."""
+        """Return all models.
+
+        Returns
+        -------
+        list of StoredModel
+            The models, by version; [] if there is none.
+        """
         with self._database.reading() as connection:
             return [_model(row) for row in connection.execute(select(models).order_by(models.c.version))]
 
     def prunable(self, keep: int = 0) -> list[StoredModel]:
-        """Those whose artifact may be deleted, but for the newest `keep` of them: never the active or previous one.
+        """Return the models whose artifacts may be deleted.
 
-        Retired and held ones, and candidates older than the active model, which nobody promoted.
+        These are retired and held models, and candidates older than the active model; never the active or the previous
+        model.
+
+        Parameters
+        ----------
+        keep : int, default 0
+            Number of the newest of them to leave out.
+
+        Returns
+        -------
+        list of StoredModel
+            The models, by version; [] if there is none.
         """
-        found = self.all()
-        active = max((model.version for model in found if model.status == "active"), default=0)
-        over = [
+        stored = self.all()
+        active = max((model.version for model in stored if model.status == "active"), default=0)
+        prunable = [
             model
-            for model in found
+            for model in stored
             if model.file is not None
             and (model.status in ("retired", "held") or (model.status == "candidate" and model.version < active))
         ]
-        return over[: len(over) - keep] if keep else over
+        return prunable[: len(prunable) - keep] if keep else prunable
 
     def pruned(self, version: int) -> None:
-        """The model's artifact is about to be deleted: nobody can promote it from now on.
+        """Record, before an artifact is deleted, that the model can no longer be promoted.
 
-        Raises StoreError for the active and the previous one.
+        Parameters
+        ----------
+        version : int
+            Version of the model.
+
+        Raises
+        ------
+        StoreError
+            If the model is the active or the previous one.
         """
-        self._writer.run(lambda connection: _pruned(connection, version))
+        self._writer.run(lambda connection: _mark_pruned(connection, version))
 
 
 def _model(row: Any) -> StoredModel:
@@ -171,7 +309,7 @@ def _with_status(connection: Connection, status: ModelStatus) -> StoredModel | N
     return None if row is None else _model(row)
 
 
-def _become(connection: Connection, version: int, status: ModelStatus, **more: Any) -> None:
+def _set_status(connection: Connection, version: int, status: ModelStatus, **more: Any) -> None:
     connection.execute(update(models).where(models.c.version == version).values(status=status, changed=now(), **more))
 
 
@@ -179,8 +317,8 @@ def _promote(connection: Connection, version: int, instead_of: int | None) -> St
     lock(connection)
     model, active = _get(connection, version), _with_status(connection, "active")
     if instead_of is not None and (active is None or active.version != instead_of):
-        found = "none is" if active is None else f"model {active.version} is"
-        raise StoreError(f"model {version} was compared with model {instead_of}, and {found} active by now")
+        current = "no model" if active is None else f"model {active.version}"
+        raise StoreError(f"model {version} was compared with model {instead_of}, but {current} is active now")
     if model.file is None:
         raise StoreError(f"model {version} cannot be promoted: its artifact was deleted")
     if model.status == "active":
@@ -188,9 +326,9 @@ def _promote(connection: Connection, version: int, instead_of: int | None) -> St
     previous = _with_status(connection, "previous")
     if active is not None:
         if previous is not None and previous.version != version:
-            _become(connection, previous.version, "retired")
-        _become(connection, active.version, "previous")
-    _become(connection, version, "active", reasons="[]")
+            _set_status(connection, previous.version, "retired")
+        _set_status(connection, active.version, "previous")
+    _set_status(connection, version, "active", reasons="[]")
     return _get(connection, version)
 
 
@@ -205,14 +343,14 @@ def _roll_back(connection: Connection) -> StoredModel:
 def _hold(connection: Connection, version: int, reasons: str) -> StoredModel:
     lock(connection)
     if _get(connection, version).status == "active":
-        raise StoreError(f"model {version} is active: roll back or promote another first")
-    _become(connection, version, "held", reasons=reasons)
+        raise StoreError(f"model {version} is active: roll back or promote another model first")
+    _set_status(connection, version, "held", reasons=reasons)
     return _get(connection, version)
 
 
-def _pruned(connection: Connection, version: int) -> None:
+def _mark_pruned(connection: Connection, version: int) -> None:
     lock(connection)
     model = _get(connection, version)
     if model.status in ("active", "previous"):
-        raise StoreError(f"model {version} is the {model.status} one: its artifact must stay")
+        raise StoreError(f"model {version} is the {model.status} model: its artifact must not be deleted")
     connection.execute(update(models).where(models.c.version == version).values(file=None))

@@ -1,8 +1,8 @@
-"""The tables, as they are at the newest revision: SQLAlchemy Core, the same on SQLite and PostgreSQL.
+"""Database schema at the newest revision, in SQLAlchemy Core, the same for SQLite and PostgreSQL.
 
-Every change that a reader may have to hear of (an event, an item, a user's facts, a forgetting) takes the next number
-of one sequence, `seq`: numbers become visible in their order, are never given twice, and whoever knows the number of
-the last change needs only ask for what came after it. Ids are text, as given; an integer is its canonical decimal.
+Every change that readers follow (an event, an item, metadata of a user, an erasure) takes the next number of one
+sequence, `seq`. Numbers become visible in order and are never reused, so that a reader that knows the last number only
+needs to query later ones. IDs are text; an integer is stored as its canonical decimal.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ __all__ = [
     "users",
 ]
 
-NUMBER = BigInteger().with_variant(Integer(), "sqlite")  # only an INTEGER can be SQLite's own row number
-ID = Text().with_variant(Text(collation="C"), "postgresql")  # bytes are compared, whatever the server's language
+NUMBER = BigInteger().with_variant(Integer(), "sqlite")  # SQLite auto-increments only INTEGER keys
+ID = Text().with_variant(Text(collation="C"), "postgresql")  # compare bytes, independent of the server's locale
 
 metadata = MetaData()
 
@@ -49,8 +49,8 @@ events = Table(
     Column("user", ID, nullable=False),
     Column("item", ID, nullable=False),
     Column("value", Double, nullable=False),  # 0 for a removal
-    Column("time", BigInteger, nullable=False),  # whole seconds since 1970, as told, else when it came
-    Column("received", BigInteger, nullable=False),  # never less than that of an earlier event
+    Column("time", BigInteger, nullable=False),  # whole seconds since 1970, as submitted, else as received
+    Column("received", BigInteger, nullable=False),  # never decreases with seq
     Index("events_user", "user", "seq"),
     Index(
         "events_key", "key", unique=True, sqlite_where=text("key IS NOT NULL"), postgresql_where=text("key IS NOT NULL")
@@ -60,11 +60,11 @@ events = Table(
 imports = Table(
     "imports",
     metadata,
-    Column("digest", ID, primary_key=True),  # of the name and all content: the same table is never loaded twice
+    Column("digest", ID, primary_key=True),  # of the name and all content, so that the same table is imported once
     Column("name", Text, nullable=False),
     Column("rows", BigInteger, nullable=False),
-    Column("done", BigInteger, nullable=False),  # moves in the transaction that stores the rows
-    Column("skipped", BigInteger, nullable=False),  # rows of forgotten users
+    Column("done", BigInteger, nullable=False),  # updated in the transaction that stores the rows
+    Column("skipped", BigInteger, nullable=False),  # rows of erased users
     Column("started", BigInteger, nullable=False),
 )
 
@@ -115,11 +115,11 @@ models = Table(
     Column("version", NUMBER, primary_key=True, autoincrement=True),
     Column("status", Text, nullable=False),  # candidate, active, previous, held, retired
     Column("estimator", Text, nullable=False),  # JSON
-    Column("file", Text),  # none once it is pruned
+    Column("file", Text),  # NULL once the artifact is pruned
     Column("sha256", Text, nullable=False),
     Column("metrics", Text, nullable=False),  # JSON
     Column("reasons", Text, nullable=False),  # JSON: why it is held
-    Column("watermark", BigInteger, nullable=False),  # the last change it learnt from
+    Column("watermark", BigInteger, nullable=False),  # last change in the training data
     Column("created", BigInteger, nullable=False),
     Column("changed", BigInteger, nullable=False),  # when the status last changed
     Index(
@@ -141,7 +141,7 @@ jobs = Table(
     Column("spec", Text, nullable=False),  # JSON
     Column("owner", Text),
     Column("attempts", Integer, nullable=False),
-    Column("heartbeat", Double),  # of the database's clock, see `jobs`
+    Column("heartbeat", Double),  # by the clock of the database; see `store.jobs`
     Column("progress", Double, nullable=False),  # 0..1
     Column("message", Text, nullable=False),
     Column("created", BigInteger, nullable=False),

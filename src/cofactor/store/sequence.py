@@ -1,4 +1,4 @@
-"""The numbers of changes: one sequence for all that a reader may have to hear of."""
+"""Sequence numbers: one sequence for all changes that readers follow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,19 @@ __all__ = ["Head", "add_numbered", "head", "put_numbered", "upsert"]
 
 
 def upsert(connection: Connection, table: Table, rows: Sequence[dict[str, Any]], replace: Sequence[str]) -> None:
-    """Insert these rows; where one with the same primary key is there, its columns `replace` take the new values."""
+    """Insert rows, or update columns of existing rows with the same primary key.
+
+    Parameters
+    ----------
+    connection : sqlalchemy.Connection
+        Connection with an open write transaction.
+    table : sqlalchemy.Table
+        The table.
+    rows : sequence of dict
+        The rows.
+    replace : sequence of str
+        Columns to update.
+    """
     new = _insert(connection, table)
     values = {name: new.excluded[name] for name in replace}
     if rows:
@@ -23,7 +35,24 @@ def upsert(connection: Connection, table: Table, rows: Sequence[dict[str, Any]],
 
 
 def put_numbered(connection: Connection, table: Table, rows: Sequence[dict[str, Any]], replace: Sequence[str]) -> int:
-    """`upsert` these rows under the next number of a change, which is returned."""
+    """Insert or update rows under the next sequence number.
+
+    Parameters
+    ----------
+    connection : sqlalchemy.Connection
+        Connection with an open write transaction.
+    table : sqlalchemy.Table
+        Table with a column seq.
+    rows : sequence of dict
+        The rows, without seq.
+    replace : sequence of str
+        Columns to update in existing rows.
+
+    Returns
+    -------
+    int
+        The sequence number.
+    """
     lock(connection)
     seq = head(connection).seq + 1
     upsert(connection, table, [{**row, "seq": seq} for row in rows], replace)
@@ -31,10 +60,23 @@ def put_numbered(connection: Connection, table: Table, rows: Sequence[dict[str, 
 
 
 def add_numbered(connection: Connection, table: Table, rows: Sequence[dict[str, Any]], blank: Mapping[str, Any]) -> int:
-    """Insert those rows of which nothing is known yet under the next number of a change; how many those were.
+    """Insert new rows, and fill in existing blank rows, under the next sequence number.
 
-    blank: the values of columns that know nothing. A row that is there keeps all that it has; where it is blank, these
-    columns are filled in.
+    Parameters
+    ----------
+    connection : sqlalchemy.Connection
+        Connection with an open write transaction.
+    table : sqlalchemy.Table
+        Table with a column seq.
+    rows : sequence of dict
+        The rows, without seq.
+    blank : mapping
+        Columns to fill in, with the values that count as blank. An existing row is changed only if all are blank.
+
+    Returns
+    -------
+    int
+        Number of rows that were inserted or filled in.
     """
     if not rows:
         return 0
@@ -42,11 +84,11 @@ def add_numbered(connection: Connection, table: Table, rows: Sequence[dict[str, 
     seq = head(connection).seq + 1
     new = _insert(connection, table)
     is_blank = [table.c[name].is_not_distinct_from(value) for name, value in blank.items()]
-    says_more = [new.excluded[name].is_distinct_from(value) for name, value in blank.items()]
+    has_values = [new.excluded[name].is_distinct_from(value) for name, value in blank.items()]
     statement = new.on_conflict_do_update(
         index_elements=list(table.primary_key),
         set_={name: new.excluded[name] for name in [*blank, "seq"]},
-        where=and_(*is_blank, or_(*says_more)),
+        where=and_(*is_blank, or_(*has_values)),
     )
     connection.execute(statement, [{**row, "seq": seq} for row in rows])
     return int(connection.execute(select(func.count()).where(table.c.seq == seq)).scalar_one())
@@ -58,11 +100,7 @@ def _insert(connection: Connection, table: Table) -> Any:
 
 
 _NUMBERED = (schema.events, schema.items, schema.users, schema.tombstones)
-
-
 _newest = schema.events.alias()
-
-
 _HEAD = select(
     select(_newest.c.received).order_by(_newest.c.seq.desc()).limit(1).scalar_subquery(),
     *(select(func.max(table.c.seq)).scalar_subquery() for table in _NUMBERED),
@@ -70,16 +108,36 @@ _HEAD = select(
 
 
 class Head(NamedTuple):
-    """The end of what can be seen: the last number given, and when the newest event came; 0 where there is none."""
+    """End of the sequence as a transaction sees it.
+
+    Attributes
+    ----------
+    seq : int
+        Last sequence number; 0 if there is none.
+    received : int
+        Time of receipt of the newest event, in whole seconds since 1970; 0 if there is none.
+    """
 
     seq: int
     received: int
 
 
 def head(connection: Connection) -> Head:
-    """The end as this connection sees it. Whoever holds `connect.lock` may give the numbers behind it.
+    """Return the end of the sequence as this connection sees it.
 
-    A number is never given twice: whatever removes rows leaves a tombstone, which has a higher one.
+    Parameters
+    ----------
+    connection : sqlalchemy.Connection
+        Connection; under `connect.lock`, its transaction may use the numbers after the end.
+
+    Returns
+    -------
+    Head
+        Last sequence number and time of receipt.
+
+    Notes
+    -----
+    Numbers are never reused: a deletion of rows leaves a tombstone with a higher number.
     """
     received, *last = connection.execute(_HEAD).one()
     return Head(max(number or 0 for number in last), received or 0)

@@ -1,4 +1,4 @@
-"""Facts about the store itself, by name: JSON values that every process sees."""
+"""Settings of the store: JSON values by name, shared by all processes."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ SALT = "salt"
 
 
 class Settings:
-    """Values by name, for the service's own use.
+    """JSON values by name, for internal use of the service.
 
+    Examples
+    --------
     >>> from tempfile import TemporaryDirectory
     >>> from cofactor.store import Store
     >>> with TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/shop.db") as store:
@@ -35,40 +37,87 @@ class Settings:
         self._writer = writer
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The value of this name, or `default` where there is none."""
+        """Return the value of a setting.
+
+        Parameters
+        ----------
+        name : str
+            Name of the setting.
+        default : Any, default None
+            Value if the setting does not exist.
+
+        Returns
+        -------
+        Any
+            The value.
+        """
         with self._database.reading() as connection:
             return _get(connection, name, default)
 
     def put(self, name: str, value: Any) -> None:
-        """Keep a value of JSON's types under this name, in place of what was there. Raises DataError for others."""
-        checked, written = checked_id(name, "the setting's name"), checked_json(value, f"the setting {name!r}")
-        self._writer.run(lambda connection: _put(connection, checked, written))
+        """Set a setting.
+
+        Parameters
+        ----------
+        name : str
+            Name of the setting.
+        value : Any
+            Value of JSON types; it replaces the old one.
+
+        Raises
+        ------
+        DataError
+            If the value cannot be stored as JSON.
+        """
+        checked_name, text = checked_id(name, "the setting's name"), checked_json(value, f"the setting {name!r}")
+        self._writer.run(lambda connection: _put(connection, checked_name, text))
 
 
 def salted(database: Database) -> str:
-    """The store's salt, drawn at random when it is first asked for."""
+    """Return the salt of the store; the first call draws it at random.
+
+    Parameters
+    ----------
+    database : Database
+        The database.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
     with database.reading() as connection:
-        found: str | None = _get(connection, SALT, None)
-    if found is not None:
-        return found
+        salt: str | None = _get(connection, SALT, None)
+    if salt is not None:
+        return salt
     with database.transaction() as connection:
         lock(connection)
-        found = _get(connection, SALT, None)
-        if found is None:
-            found = secrets.token_hex(32)
-            put(connection, SALT, found)
-        return found
+        salt = _get(connection, SALT, None)
+        if salt is None:
+            salt = secrets.token_hex(32)
+            put(connection, SALT, salt)
+        return salt
 
 
 def put(connection: Connection, name: str, value: Any) -> None:
-    """As `Settings.put`, as part of a transaction."""
+    """Set a setting as part of a transaction.
+
+    Parameters
+    ----------
+    connection : sqlalchemy.Connection
+        Connection with an open write transaction.
+    name : str
+        Name of the setting.
+    value : Any
+        Value of JSON types.
+    """
     _put(connection, name, json.dumps(value))
 
 
-def _put(connection: Connection, name: str, written: str) -> None:
-    upsert(connection, settings, [{"name": name, "value": written}], ["value"])
+def _put(connection: Connection, name: str, text: str) -> None:
+    upsert(connection, settings, [{"name": name, "value": text}], ["value"])
 
 
 def _get(connection: Connection, name: str, default: Any) -> Any:
-    found = connection.execute(select(settings.c.value).where(settings.c.name == name)).scalar()
-    return default if found is None else json.loads(found)
+    text = connection.execute(select(settings.c.value).where(settings.c.name == name)).scalar()
+    return default if text is None else json.loads(text)

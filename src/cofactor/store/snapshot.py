@@ -1,7 +1,7 @@
-"""What all events together say of each (user, item) pair.
+"""Snapshots: the current value of each pair of user and item, aggregated from all its events.
 
-A pair's events are ordered by the time that was told (never later than when they came), then by number. Ratings: the
-last counts, and after a removal none. Events: summed since the last removal.
+The events of a pair are ordered by their time, which is the submitted time but at most the time of receipt, then by
+sequence number. Ratings: the latest rating wins, and a removal deletes it. Events: the sum since the last removal.
 """
 
 from __future__ import annotations
@@ -23,8 +23,19 @@ PART = 1_000_000
 
 
 class Kept(NamedTuple):
-    """What counts of a user and an item: the value, and when it was last told (not later than when that came).
+    """Current value of one item of a user.
 
+    Attributes
+    ----------
+    item : str
+        ID of the item.
+    value : float
+        Rating, or sum of the events.
+    time : int
+        Time of the latest event, at most its time of receipt, in whole seconds since 1970.
+
+    Examples
+    --------
     >>> Kept("alien", 5.0, time=1_700_000_000).value
     5.0
     """
@@ -35,30 +46,67 @@ class Kept(NamedTuple):
 
 
 def settled(history: Iterable[StoredEvent], kind: Kind) -> list[Kept]:
-    """One user's state, from all events of that user in any order; by item. Raises KindError for another kind.
+    """Return the current values of one user.
 
-    >>> told = [(1, "rating", 4.0), (2, "rating", 2.0), (3, "event", 1.0)]
-    >>> settled([StoredEvent(seq, kind, "ana", "alien", value, 60, 90) for seq, kind, value in told], "ratings")
+    Parameters
+    ----------
+    history : iterable of StoredEvent
+        All events of the user, in any order.
+    kind : {'ratings', 'events'}
+        Which events to aggregate.
+
+    Returns
+    -------
+    list of Kept
+        One entry per item, by item; [] for no events.
+
+    Raises
+    ------
+    KindError
+        If the kind is unknown.
+
+    Examples
+    --------
+    >>> ratings = [(1, "rating", 4.0), (2, "rating", 2.0), (3, "event", 1.0)]
+    >>> settled([StoredEvent(seq, kind, "ana", "alien", value, 60, 90) for seq, kind, value in ratings], "ratings")
     [Kept(item='alien', value=2.0, time=60)]
     """
-    wanted = "rating" if code_of(kind) == RATING else "event"
-    kept: dict[str, Kept] = {}
+    event_kind = "rating" if code_of(kind) == RATING else "event"
+    state: dict[str, Kept] = {}
     in_order = sorted(((min(event.time, event.received), event.seq), event) for event in history)
     for (time, _), event in in_order:
         if event.kind == "removal":
-            kept.pop(event.item, None)
-        elif event.kind == wanted:
-            before = kept[event.item].value if kind == "events" and event.item in kept else 0.0
-            kept[event.item] = Kept(event.item, before + event.value, time)
-    return [kept[item] for item in sorted(kept)]
+            state.pop(event.item, None)
+        elif event.kind == event_kind:
+            total = state[event.item].value if kind == "events" and event.item in state else 0.0
+            state[event.item] = Kept(event.item, total + event.value, time)
+    return [state[item] for item in sorted(state)]
 
 
 def state_of(pages: Iterable[pl.DataFrame], kind: Kind) -> pl.DataFrame:
-    """The state of all pairs, from all events in the order of their numbers: user, item, value, time; in no order.
+    """Return the current value of every pair of user and item.
 
-    pages: as `EventLog.until` gives them, looked at one at a time; what is kept in between takes 25 bytes a row. Ids
-    are integers where every one is a canonical decimal, else strings. No events give no rows. Raises KindError for
-    another kind.
+    Parameters
+    ----------
+    pages : iterable of polars.DataFrame
+        All events by sequence number, as returned by `EventLog.until`.
+    kind : {'ratings', 'events'}
+        Which events to aggregate.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns user, item, value and time, in no particular order; no rows for no events. IDs are integers if all are
+        canonical decimals, else strings.
+
+    Raises
+    ------
+    KindError
+        If the kind is unknown.
+
+    Notes
+    -----
+    Pages are read one at a time and reduced to 25 bytes per row.
     """
     code = code_of(kind)
     users, items = (pl.Categorical(pl.Categories.random(physical=pl.UInt32)) for _ in range(2))
@@ -69,44 +117,74 @@ def state_of(pages: Iterable[pl.DataFrame], kind: Kind) -> pl.DataFrame:
         "value": pl.Float64,
         "time": pl.Int64,
     }
-    rows = pl.concat([pl.DataFrame(schema=columns), *_lean(pages, code, columns)])
-    settle = _last if kind == "ratings" else _summed
-    kept = pl.concat([settle(part.sort("time", maintain_order=True)) for part in _parts(rows)])
-    return kept.select(_ids(kept["user"]), _ids(kept["item"]), "value", "time")
+    rows = pl.concat([pl.DataFrame(schema=columns), *_compact(pages, code, columns)])
+    aggregate = _last if kind == "ratings" else _summed
+    state = pl.concat([aggregate(part.sort("time", maintain_order=True)) for part in _parts(rows)])
+    return state.select(_ids(state["user"]), _ids(state["item"]), "value", "time")
 
 
 def code_of(kind: Kind) -> int:
-    """Return the code of the events that a table of this kind is made of. Raises KindError for another kind.
+    """Return the code in the column kind of the events of a kind.
 
+    Parameters
+    ----------
+    kind : {'ratings', 'events'}
+        The kind.
+
+    Returns
+    -------
+    int
+        0 for ratings, 1 for events.
+
+    Raises
+    ------
+    KindError
+        If the kind is unknown.
+
+    Examples
+    --------
     >>> code_of("ratings"), code_of("events")
     (0, 1)
     """
     if kind not in ("ratings", "events"):
-        raise KindError(f"the kind is ratings or events, not {kind!r}")
+        raise KindError(f"kind must be ratings or events, not {kind!r}")
     return RATING if kind == "ratings" else EVENT
 
 
 def other_kind(kind: Kind) -> Kind:
-    """Return "events" for "ratings", and the other way round.
+    """Return "events" for "ratings" and vice versa.
 
+    Parameters
+    ----------
+    kind : {'ratings', 'events'}
+        The kind.
+
+    Returns
+    -------
+    {'ratings', 'events'}
+        The other kind.
+
+    Examples
+    --------
     >>> other_kind("ratings")
     'events'
     """
     return "events" if kind == "ratings" else "ratings"
 
 
-def _lean(pages: Iterable[pl.DataFrame], code: int, columns: dict[str, Any]) -> Iterator[pl.DataFrame]:
+def _compact(pages: Iterable[pl.DataFrame], code: int, columns: dict[str, Any]) -> Iterator[pl.DataFrame]:
+    """Keep the events of one kind and the removals, with the effective time, in compact types."""
     for page in pages:
-        wanted = page.filter(pl.col("kind").is_in([code, REMOVAL]))
-        told = wanted.with_columns(time=pl.min_horizontal("time", "received"))
-        yield told.select(pl.col(name).cast(dtype) for name, dtype in columns.items())
+        rows = page.filter(pl.col("kind").is_in([code, REMOVAL]))
+        rows = rows.with_columns(time=pl.min_horizontal("time", "received"))
+        yield rows.select(pl.col(name).cast(dtype) for name, dtype in columns.items())
 
 
 def _parts(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """The rows in parts of about `PART`, each user's in one: what a part needs in between is soon given back."""
-    parts = 1 + len(rows) // PART
-    place = rows["user"].to_physical() % parts
-    return (rows.filter(place == part) for part in range(parts))
+    """Split the rows by user into parts of about `PART` rows, to limit the memory of the aggregation."""
+    n_parts = 1 + len(rows) // PART
+    part_of = rows["user"].to_physical() % n_parts
+    return (rows.filter(part_of == part) for part in range(n_parts))
 
 
 def _last(rows: pl.DataFrame) -> pl.DataFrame:
@@ -115,7 +193,7 @@ def _last(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _summed(rows: pl.DataFrame) -> pl.DataFrame:
-    """Events since the last removal of their pair, added in their order, so that a sum has the same bits each time."""
+    """Sum the events since the last removal of their pair, in order, so that the sums are reproducible to the bit."""
     pair = [pl.col(name).to_physical() for name in ("user", "item")]
     rows = rows.sort(pair, maintain_order=True)
     removal = (pl.col("kind") == REMOVAL).cast(pl.Int64)
@@ -133,10 +211,10 @@ def _summed(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _ids(column: pl.Series) -> pl.Series:
-    """The column as integers or strings; each id is looked at once."""
+    """Convert a categorical column to integers or strings; each distinct ID is converted once."""
     codes = column.to_physical()
-    places = codes.arg_unique()
-    distinct = as_integers(column.gather(places).cast(pl.String))
-    place = np.zeros(int(codes.to_numpy().max(initial=0)) + 1, np.uint32)
-    place[codes.gather(places).to_numpy()] = np.arange(len(places), dtype=np.uint32)
-    return distinct.gather(place[codes.to_numpy()]).alias(column.name)
+    first_rows = codes.arg_unique()
+    distinct = as_integers(column.gather(first_rows).cast(pl.String))
+    position_of = np.zeros(int(codes.to_numpy().max(initial=0)) + 1, np.uint32)
+    position_of[codes.gather(first_rows).to_numpy()] = np.arange(len(first_rows), dtype=np.uint32)
+    return distinct.gather(position_of[codes.to_numpy()]).alias(column.name)

@@ -1,4 +1,4 @@
-"""The store: everything the service keeps, behind one URL."""
+"""Store: the entry point to all persistent data of a service, opened by URL."""
 
 from __future__ import annotations
 
@@ -25,21 +25,44 @@ __all__ = ["Store"]
 
 
 class Store:
-    """What a service keeps: in one SQLite file, or in PostgreSQL when that must grow; the same code for both.
+    """Persistent data of a service, in one SQLite file or in PostgreSQL.
 
-    Attributes:
+    Can be used as a context manager. Open a store with `Store.open`.
 
-        events: the log of what people did.
-        impressions: the log of what was shown.
-        items, users: what is known of them.
-        forgotten: who was forgotten.
-        models, jobs: what was learnt, and what is to be done.
-        keys, settings: who may do what, and facts about the store.
+    Parameters
+    ----------
+    database : Database
+        Database with the newest schema.
 
-    Everything is written by one thread, many requests in one transaction, and acknowledged once it is on disk. Many
-    threads and processes may use one database; each process opens a store of its own. A database that stops is waited
-    for by nobody: StoreUnavailableError is raised until it is back.
+    Attributes
+    ----------
+    events : EventLog
+        Ratings, events and removals.
+    impressions : Impressions
+        Lists that were shown.
+    items : Items
+        Item catalog.
+    users : Users
+        Metadata of users.
+    forgotten : Forgetting
+        Erasure of users.
+    models : Models
+        Model registry.
+    jobs : Jobs
+        Job queue.
+    keys : Keys
+        API keys.
+    settings : Settings
+        Settings of the store.
 
+    Notes
+    -----
+    One thread per process writes everything: it combines many requests into one transaction and acknowledges them once
+    they are on disk. Many threads and processes may use one database; each process opens its own store. If the
+    database is unavailable, calls raise StoreUnavailableError instead of waiting for it.
+
+    Examples
+    --------
     >>> from tempfile import TemporaryDirectory
     >>> from cofactor.store import Event, Store
     >>> with TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/shop.db") as store:
@@ -64,11 +87,25 @@ class Store:
 
     @classmethod
     def open(cls, url: str) -> Store:
-        """The store at `sqlite:///file.db` or `postgresql://user@host/name`: made where there is none, and up to date.
+        """Open a store; create it if it does not exist, and upgrade its schema.
 
-        Raises StoreError for another kind of URL, for a store of a newer version of cofactor, for a database with
-        others' tables, and where the database cannot promise that what it acknowledges is on disk;
-        StoreUnavailableError where it does not answer.
+        Parameters
+        ----------
+        url : str
+            URL such as `sqlite:///file.db` or `postgresql://user@host/name`.
+
+        Returns
+        -------
+        Store
+            The store.
+
+        Raises
+        ------
+        StoreError
+            If the URL is not supported, the store belongs to a newer version of cofactor, the database contains tables
+            of another application, or its configuration does not guarantee durable commits.
+        StoreUnavailableError
+            If the database does not answer.
         """
         database = Database.at(url)
         try:
@@ -80,11 +117,29 @@ class Store:
 
     @classmethod
     def restore(cls, backup: str | Path, url: str, tombstones: str | Path | None = None) -> Store:
-        """A SQLite store made from a backup, where there is none yet; who was forgotten since is forgotten again.
+        """Create a SQLite store from a backup and erase users again who were erased after it.
 
-        tombstones: what `forgotten.export` wrote last. Raises StoreError for a damaged backup, and where a file is
-        there already.
+        Parameters
+        ----------
+        backup : str or Path
+            File written by `back_up`.
+        url : str
+            SQLite URL of the new store; its file must not exist.
+        tombstones : str or Path or None, default None
+            Newest file written by `forgotten.export`.
 
+        Returns
+        -------
+        Store
+            The store.
+
+        Raises
+        ------
+        StoreError
+            If the backup is damaged or the file exists; no store is left behind.
+
+        Examples
+        --------
         >>> from tempfile import TemporaryDirectory
         >>> from cofactor.store import Event, Store
         >>> with TemporaryDirectory() as folder:
@@ -103,7 +158,7 @@ class Store:
         try:
             if tombstones is not None:
                 store.forgotten.reapply_file(tombstones)
-        except BaseException:  # nobody may find a store that has not forgotten
+        except BaseException:  # a store with the data of erased users must not stay
             store.close()
             remove(url)
             raise
@@ -111,27 +166,56 @@ class Store:
 
     @property
     def url(self) -> str:
-        """Where it is, without the password."""
+        """URL of the store without passwords."""
         return self._database.name
 
     def ping(self) -> None:
-        """Nothing where the database answers. Raises StoreUnavailableError where it does not."""
+        """Check that the database answers.
+
+        Raises
+        ------
+        StoreUnavailableError
+            If it does not.
+        """
         with self._database.reading() as connection:
             connection.execute(text("SELECT 1")).close()
 
     def clock(self) -> float | None:
-        """Seconds since 1970 by the database server's clock; None for SQLite, which has none of its own."""
+        """Return the time of the database server.
+
+        Returns
+        -------
+        float or None
+            Seconds since 1970; None for SQLite, which has no clock of its own.
+        """
         if self._database.kind == "sqlite":
             return None
         with self._database.reading() as connection:
             return float(connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one())
 
     def back_up(self, path: str | Path) -> None:
-        """Write one state of a SQLite store to a file, while it is used. Raises StoreError; PostgreSQL has pg_dump."""
+        """Write one consistent state of a SQLite store to a file while the store is in use.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+
+        Raises
+        ------
+        StoreError
+            If the file cannot be written or the store is in PostgreSQL (use pg_dump).
+        """
         back_up(self._database, path)
 
     def close(self) -> None:
-        """Write what waits, and end. Raises StoreUnavailableError where impressions that wait cannot be written."""
+        """Write all pending data and close the store.
+
+        Raises
+        ------
+        StoreUnavailableError
+            If pending data cannot be written.
+        """
         self._writer.close()
         try:
             self.impressions.close()

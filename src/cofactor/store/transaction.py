@@ -1,4 +1,4 @@
-"""One transaction that stores the events of several requests, each key once."""
+"""Write transaction for events: stores several requests at once, and each idempotency key only once."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from cofactor.store.sequence import Head, head
 
 __all__ = ["append_requests", "told"]
 
-_KEYS_AT_ONCE = 500  # parameters of one query; old SQLite takes 999
+_KEYS_AT_ONCE = 500  # parameters per query; old versions of SQLite allow 999
 
 told = case((events.c.time < events.c.received, events.c.time), else_=events.c.received)
-"""The time by which a pair's events are ordered: as told, but never later than when it came."""
+"""Effective time, by which the events of a pair are ordered: the submitted time, but at most the time of receipt."""
 
-_KNOWN = select(
+_BY_KEY = select(
     events.c.key, events.c.seq, events.c.kind, events.c.user, events.c.item, events.c.value, events.c.time
 ).where(events.c.key.in_(bindparam("keys", expanding=True)))
 _NEWEST = select(func.max(told)).where(events.c.user == bindparam("who"), events.c.item == bindparam("what"))
@@ -35,57 +35,73 @@ class _First(NamedTuple):
 
 
 def append_requests(connection: Connection, requests: Sequence[Sequence[Row]]) -> list[list[Receipt] | ConflictError]:
-    """Each request's receipts, in its order; or why nothing of it is stored. The others are stored all the same.
+    """Store the events of several requests; each request is stored as a whole or not at all.
 
-    A key that was stored before, in this batch or ever, answers the first event's number. A request where a key comes
-    with other content than the first time is a conflict. An event without a time takes that of its arrival, and comes
-    after all that is known of its pair, even where this machine's clock was set back.
+    Parameters
+    ----------
+    connection : sqlalchemy.Connection
+        Connection with an open write transaction.
+    requests : sequence of sequence of Row
+        Validated events of each request.
+
+    Returns
+    -------
+    list of list of Receipt or ConflictError
+        For each request its receipts in order, or the conflict because of which none of its events was stored.
+
+    Notes
+    -----
+    An event whose key was stored before, in this batch or earlier, gets the receipt of the first event. A key with
+    different content is a conflict. An event without a time gets the time of receipt, and is ordered after all earlier
+    events of its pair even if the clock of this machine was set back.
     """
     lock(connection)
     end = head(connection)
-    known = _known(connection, [row.key for rows in requests for row in rows if row.key is not None])
+    by_key = _stored_by_key(connection, [row.key for rows in requests for row in rows if row.key is not None])
     accepted: list[Row] = []
     answers: list[list[Receipt] | ConflictError] = []
     for rows in requests:
-        before, with_own = len(accepted), ChainMap({}, known)
-        found = [_placed(row, with_own, accepted, end.seq) for row in rows]
-        if conflicts := tuple(place for place, receipt in enumerate(found, start=1) if receipt is None):
-            del accepted[before:]
+        n_before, request_by_key = len(accepted), ChainMap({}, by_key)
+        receipts = [_accept(row, request_by_key, accepted, end.seq) for row in rows]
+        if conflicts := tuple(n for n, receipt in enumerate(receipts, start=1) if receipt is None):
+            del accepted[n_before:]
             answers.append(_conflict(rows, conflicts))
         else:
-            known |= with_own.maps[0]
-            answers.append([receipt for receipt in found if receipt is not None])
+            by_key |= request_by_key.maps[0]
+            answers.append([receipt for receipt in receipts if receipt is not None])
     if accepted:
         _store(connection, accepted, end)
     return answers
 
 
-def _placed(row: Row, known: MutableMapping[str, _First], accepted: list[Row], last: int) -> Receipt | None:
-    """The row's receipt; a new row goes to the end of `accepted`, its key into `known`. None for a conflict."""
-    first = None if row.key is None else known.get(row.key)
+def _accept(row: Row, by_key: MutableMapping[str, _First], accepted: list[Row], last: int) -> Receipt | None:
+    """Return the receipt of a row, or None for a conflict; add a new row to `accepted` and its key to `by_key`."""
+    first = None if row.key is None else by_key.get(row.key)
     if first is not None:
         same = row._replace(time=first.row.time) if row.time is None else row
         return Receipt(first.seq, duplicate=True) if same == first.row else None
     accepted.append(row)
     seq = last + len(accepted)
     if row.key is not None:
-        known[row.key] = _First(seq, row)
+        by_key[row.key] = _First(seq, row)
     return Receipt(seq, duplicate=False)
 
 
-def _conflict(rows: Sequence[Row], places: tuple[int, ...]) -> ConflictError:
-    first = places[0]
-    more = f" (and {len(places) - 1} more)" if len(places) > 1 else ""
+def _conflict(rows: Sequence[Row], positions: tuple[int, ...]) -> ConflictError:
+    """Return the error for the events at these positions, counted from 1."""
+    first = positions[0]
+    more = f" (and {len(positions) - 1} more)" if len(positions) > 1 else ""
     key = rows[first - 1].key
-    return ConflictError(f"event {first}{more}: the key {key!r} was used before for another event", places)
+    return ConflictError(f"event {first}{more}: the key {key!r} was already used for another event", positions)
 
 
-def _known(connection: Connection, keys: Sequence[str]) -> dict[str, _First]:
-    found: dict[str, _First] = {}
+def _stored_by_key(connection: Connection, keys: Sequence[str]) -> dict[str, _First]:
+    """Return the stored events with these keys."""
+    stored: dict[str, _First] = {}
     for start in range(0, len(keys), _KEYS_AT_ONCE):
-        for key, seq, *content in connection.execute(_KNOWN, {"keys": keys[start : start + _KEYS_AT_ONCE]}):
-            found[key] = _First(seq, Row(key, *content))
-    return found
+        for key, seq, *content in connection.execute(_BY_KEY, {"keys": keys[start : start + _KEYS_AT_ONCE]}):
+            stored[key] = _First(seq, Row(key, *content))
+    return stored
 
 
 def _store(connection: Connection, rows: Sequence[Row], end: Head) -> None:
@@ -100,7 +116,7 @@ def _store(connection: Connection, rows: Sequence[Row], end: Head) -> None:
 
 
 def _times(connection: Connection, rows: Sequence[Row], present: int, received: int) -> list[int]:
-    """When each happened: as told, else now; after a clock was set back, not before what is known of the pair."""
+    """Return the time of each event: submitted, else now, and after a clock step back the newest time of its pair."""
     if present == received:
         return [present if row.time is None else row.time for row in rows]
     newest: dict[tuple[str, str], int] = {}

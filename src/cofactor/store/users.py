@@ -1,4 +1,4 @@
-"""What is known of users beside what they did: facts that priors for newcomers are learnt from."""
+"""User metadata: features from which priors for new users are learned."""
 
 from __future__ import annotations
 
@@ -26,8 +26,19 @@ AT_ONCE = 10_000
 
 
 class StoredUser(NamedTuple):
-    """A user's facts as they are kept. seq: the number of their last change.
+    """Metadata of a user in the store.
 
+    Attributes
+    ----------
+    seq : int
+        Sequence number of the last change.
+    user : str
+        ID of the user.
+    metadata : dict of str to Any
+        Values of JSON types by name.
+
+    Examples
+    --------
     >>> StoredUser(7, "ana", {"age": 31}).metadata
     {'age': 31}
     """
@@ -38,8 +49,10 @@ class StoredUser(NamedTuple):
 
 
 class Users:
-    """Facts about users that priors for newcomers are learnt from.
+    """Metadata of users, from which priors for new users are learned.
 
+    Examples
+    --------
     >>> from tempfile import TemporaryDirectory
     >>> from cofactor.store import Store
     >>> with TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/shop.db") as store:
@@ -54,17 +67,50 @@ class Users:
         self._salt = salt
 
     def put(self, user: Id, metadata: Mapping[str, Any]) -> int:
-        """Keep a user's facts, in place of what was known; the number of the change. Raises DataError."""
+        """Store the metadata of a user; it replaces the earlier metadata.
+
+        Parameters
+        ----------
+        user : str or int
+            ID of the user.
+        metadata : mapping of str to Any
+            Values of JSON types by name.
+
+        Returns
+        -------
+        int
+            Sequence number of the change.
+
+        Raises
+        ------
+        DataError
+            If the ID or the metadata is invalid.
+        """
         row = {"user": checked_id(user, "the user"), "metadata": checked_mapping(metadata, "the user's metadata")}
         return self._writer.run(lambda connection: put_numbered(connection, users, [row], ["seq", "metadata"]))
 
     def add_table(self, table: pl.DataFrame) -> int:
-        """Keep the facts of those users of a frame of whom none is known yet; how many those are.
+        """Store the metadata of those users of a frame that have none in the store yet.
 
-        table: ids in its first column; the rest is metadata, cells without a value left out. What was said of a user
-        before stays as it is, so that a table may be added again; forgotten users stay forgotten. Raises DataError,
-        naming the row, before any is written.
+        Existing metadata is not changed, so that a table can be added repeatedly. Erased users stay erased.
 
+        Parameters
+        ----------
+        table : polars.DataFrame
+            IDs in the first column; all other columns are metadata, without null values.
+
+        Returns
+        -------
+        int
+            Number of users whose metadata was stored.
+
+        Raises
+        ------
+        DataError
+            If a row is invalid; the message names it, and nothing is stored.
+
+        Examples
+        --------
         >>> from tempfile import TemporaryDirectory
         >>> import polars as pl
         >>> from cofactor.store import Store
@@ -75,29 +121,62 @@ class Users:
         (1, {'age': 32}, 0)
         """
         if not table.columns:
-            raise DataError("the user table has no columns; the first must hold the user ids")
+            raise DataError("the user table has no columns; the first must contain the user IDs")
         rows = [_row(row, table.columns[0], n) for n, row in enumerate(table.iter_rows(named=True), start=1)]
-        told = [row for row in rows if row["metadata"] != "{}"]
+        rows = [row for row in rows if row["metadata"] != "{}"]
         return sum(
-            self._writer.run(partial(_add, salt=self._salt, rows=told[start : start + AT_ONCE]))
-            for start in range(0, len(told), AT_ONCE)
+            self._writer.run(partial(_add, salt=self._salt, rows=rows[start : start + AT_ONCE]))
+            for start in range(0, len(rows), AT_ONCE)
         )
 
     def get(self, user: Id) -> StoredUser | None:
-        """One user's facts, or None where nothing is known."""
+        """Return the metadata of a user.
+
+        Parameters
+        ----------
+        user : str or int
+            ID of the user.
+
+        Returns
+        -------
+        StoredUser or None
+            The metadata; None if there is none.
+        """
         query = _USERS.where(users.c.user == checked_id(user, "the user"))
         with self._database.reading() as connection:
-            found = connection.execute(query).one_or_none()
-        return None if found is None else StoredUser(found[0], found[1], json.loads(found[2]))
+            row = connection.execute(query).one_or_none()
+        return None if row is None else StoredUser(row[0], row[1], json.loads(row[2]))
 
     def after(self, seq: int = 0) -> list[StoredUser]:
-        """The users whose facts changed behind this number, in that order."""
+        """Return the users whose metadata changed after a sequence number.
+
+        Parameters
+        ----------
+        seq : int, default 0
+            Sequence number.
+
+        Returns
+        -------
+        list of StoredUser
+            The users, by sequence number; [] if there is none.
+        """
         with self._database.reading() as connection:
             query = _USERS.where(users.c.seq > checked_whole(seq, "the number")).order_by(users.c.seq)
             return [StoredUser(row[0], row[1], json.loads(row[2])) for row in connection.execute(query)]
 
     def numbers_after(self, seq: int = 0) -> dict[str, int]:
-        """The numbers of the last changes behind this one, by user; the facts themselves are not read."""
+        """Return the sequence numbers of the last changes after a number, without reading the metadata.
+
+        Parameters
+        ----------
+        seq : int, default 0
+            Sequence number.
+
+        Returns
+        -------
+        dict of str to int
+            Sequence number by user.
+        """
         query = select(users.c.user, users.c.seq).where(users.c.seq > checked_whole(seq, "the number"))
         with self._database.reading() as connection:
             return dict(connection.execute(query).all())
@@ -106,13 +185,14 @@ class Users:
 _USERS = select(users.c.seq, users.c.user, users.c.metadata)
 
 
-def _row(told: dict[str, Any], key: str, n: int) -> dict[str, Any]:
-    facts = {name: value for name, value in plain(told).items() if value is not None and name != key}
-    return {"user": checked_id(told[key], f"user {n}"), "metadata": checked_mapping(facts, f"user {n}: the metadata")}
+def _row(values: dict[str, Any], key: str, n: int) -> dict[str, Any]:
+    metadata = {name: value for name, value in plain(values).items() if value is not None and name != key}
+    user = checked_id(values[key], f"user {n}")
+    return {"user": user, "metadata": checked_mapping(metadata, f"user {n}: the metadata")}
 
 
 def _add(connection: Connection, salt: str, rows: list[dict[str, Any]]) -> int:
-    lock(connection)  # nobody is forgotten between the question and the answer
-    gone = set(connection.execute(select(tombstones.c.hash)).scalars())
-    kept = [row for row in rows if not gone or hashed(salt, row["user"]) not in gone]
-    return add_numbered(connection, users, kept, {"metadata": "{}"})
+    lock(connection)  # so that no user is erased between the check and the insert
+    erased = set(connection.execute(select(tombstones.c.hash)).scalars())
+    rows = [row for row in rows if not erased or hashed(salt, row["user"]) not in erased]
+    return add_numbered(connection, users, rows, {"metadata": "{}"})

@@ -1,4 +1,4 @@
-"""The door: what may be stored. Everything else is refused with a message that names its place and what to do."""
+"""Validation of values before they are stored; each message names the value, its position and the fix."""
 
 from __future__ import annotations
 
@@ -26,16 +26,33 @@ __all__ = [
 ]
 
 LONGEST_JSON = 65_536  # bytes
-LARGEST_VALUE = 1e15  # sums of twenty million of them are still far from float32's end
+LARGEST_VALUE = 1e15  # sums of twenty million such values are far below the float32 maximum
 LAST_TIME = 10**11  # larger numbers are milliseconds
-AHEAD = 86_400  # seconds that a caller's clock may be ahead of ours
+AHEAD = 86_400  # seconds by which the clock of a caller may be ahead
 
 
 def checked_id(given: Any, what: str) -> str:
-    """An id as text: a string as it is, an integer of 64 bits as its canonical decimal. Raises DataError.
+    """Return an ID as text.
 
-    What text can be an id: see `data.ids.id_fault`.
+    Parameters
+    ----------
+    given : Any
+        The ID: a string that `data.ids.id_fault` accepts, or an integer of 64 bits.
+    what : str
+        Name of the value for the message.
 
+    Returns
+    -------
+    str
+        The string, or the canonical decimal of the integer.
+
+    Raises
+    ------
+    DataError
+        If the ID is invalid.
+
+    Examples
+    --------
     >>> checked_id("ana", "the user"), checked_id(-7, "the user")
     ('ana', '-7')
     >>> checked_id("", "event 3: the user")
@@ -54,26 +71,68 @@ def checked_id(given: Any, what: str) -> str:
 
 
 def checked_text(given: Any, what: str, longest: int) -> str:
-    """Text without control characters and of at most so many characters. Raises DataError.
+    """Return a text that is short enough and has no control characters.
 
+    Parameters
+    ----------
+    given : Any
+        The text.
+    what : str
+        Name of the value for the message.
+    longest : int
+        Maximum number of characters.
+
+    Returns
+    -------
+    str
+        The text.
+
+    Raises
+    ------
+    DataError
+        If the text is invalid.
+
+    Examples
+    --------
     >>> checked_text("a" * 300, "the label", 256)
     Traceback (most recent call last):
-    cofactor.errors.DataError: the label has 300 characters, and at most 256 are kept
+    cofactor.errors.DataError: the label has 300 characters; at most 256 are allowed
     """
     if not isinstance(given, str):
         raise DataError(f"{what} is not a string: {_shown(given)}")
     if len(given) > longest:
-        raise DataError(f"{what} has {len(given):,} characters, and at most {longest:,} are kept")
+        raise DataError(f"{what} has {len(given):,} characters; at most {longest:,} are allowed")
     if not given.isprintable() and (bad := [c for c in given if unicodedata.category(c) == "Cc"]):
-        raise DataError(f"{what} has the control character U+{ord(bad[0]):04X} in it: {_shown(given)}")
+        raise DataError(f"{what} contains the control character U+{ord(bad[0]):04X}: {_shown(given)}")
     if not is_unicode(given):
-        raise DataError(f"{what} has half a surrogate pair in it: {_shown(given)}")
+        raise DataError(f"{what} contains half a surrogate pair: {_shown(given)}")
     return given
 
 
 def checked_number(given: Any, what: str, low: float, high: float) -> float:
-    """A finite number from `low` to `high`. Raises DataError.
+    """Return a finite number in a range.
 
+    Parameters
+    ----------
+    given : Any
+        The number.
+    what : str
+        Name of the value for the message.
+    low, high : float
+        Bounds, inclusive.
+
+    Returns
+    -------
+    float
+        The number.
+
+    Raises
+    ------
+    DataError
+        If the value is not such a number.
+
+    Examples
+    --------
     >>> checked_number(float("nan"), "event 1: the value", -5, 5)
     Traceback (most recent call last):
     cofactor.errors.DataError: event 1: the value is not finite: nan
@@ -83,13 +142,32 @@ def checked_number(given: Any, what: str, low: float, high: float) -> float:
     if isinstance(given, float | np.floating) and not math.isfinite(given):
         raise DataError(f"{what} is not finite: {given}")
     if not low <= given <= high:
-        raise DataError(f"{what} must be from {low:g} to {high:g}, and is {_shown(given)}")
+        raise DataError(f"{what} must be from {low:g} to {high:g}, not {_shown(given)}")
     return float(given)
 
 
 def checked_whole(given: Any, what: str) -> int:
-    """A whole number from 0 on, of 63 bits: what a database takes. Raises DataError.
+    """Return a nonnegative whole number of 63 bits, the range of the database.
 
+    Parameters
+    ----------
+    given : Any
+        The number.
+    what : str
+        Name of the value for the message.
+
+    Returns
+    -------
+    int
+        The number.
+
+    Raises
+    ------
+    DataError
+        If the value is not such a number.
+
+    Examples
+    --------
     >>> checked_whole(10**30, "after")
     Traceback (most recent call last):
     cofactor.errors.DataError: after is not a whole number from 0 to 2^63 - 1: 1000000000000000000000000000000
@@ -100,8 +178,29 @@ def checked_whole(given: Any, what: str) -> int:
 
 
 def checked_time(given: Any, what: str, present: int) -> int:
-    """Whole seconds since 1970, at most a day after `present`. Raises DataError, also for milliseconds.
+    """Return a time in whole seconds since 1970.
 
+    Parameters
+    ----------
+    given : Any
+        The time.
+    what : str
+        Name of the value for the message.
+    present : int
+        Current time, in whole seconds since 1970.
+
+    Returns
+    -------
+    int
+        The time.
+
+    Raises
+    ------
+    DataError
+        If the time is not a whole number of seconds, is before 1970, or is more than a day after `present`.
+
+    Examples
+    --------
     >>> checked_time(1_700_000_000_000, "event 1: the time", present=1_700_000_100)
     Traceback (most recent call last):
     cofactor.errors.DataError: event 1: the time 1700000000000 is not in seconds; times are whole seconds since 1970
@@ -118,25 +217,63 @@ def checked_time(given: Any, what: str, present: int) -> int:
 
 
 def checked_json(given: Any, what: str) -> str:
-    """Any value of JSON's types as text, keys in their order. Raises DataError for others, and where it is too long.
+    """Return a value as JSON text; keys keep their order.
 
+    Parameters
+    ----------
+    given : Any
+        Value of JSON types.
+    what : str
+        Name of the value for the message.
+
+    Returns
+    -------
+    str
+        JSON text of at most 65,536 bytes.
+
+    Raises
+    ------
+    DataError
+        If the value has another type, is not finite or is too long.
+
+    Examples
+    --------
     >>> checked_json({"genre": ["war", "drama"], "year": 1986}, "the metadata")
     '{"genre": ["war", "drama"], "year": 1986}'
     """
     try:
-        written = json.dumps(given, allow_nan=False, ensure_ascii=False)
+        text = json.dumps(given, allow_nan=False, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise DataError(f"{what} cannot be kept as JSON: {error}") from error
-    if not is_unicode(written):
-        raise DataError(f"{what} has half a surrogate pair in it")
-    if len(written.encode()) > LONGEST_JSON:
+        raise DataError(f"{what} cannot be stored as JSON: {error}") from error
+    if not is_unicode(text):
+        raise DataError(f"{what} contains half a surrogate pair")
+    if len(text.encode()) > LONGEST_JSON:
         raise DataError(f"{what} is longer than {LONGEST_JSON:,} bytes")
-    return written
+    return text
 
 
 def checked_mapping(given: Any, what: str) -> str:
-    """Names with values of JSON's types, as text. Raises DataError.
+    """Return a mapping of names to values of JSON types as JSON text.
 
+    Parameters
+    ----------
+    given : Any
+        The mapping.
+    what : str
+        Name of the value for the message.
+
+    Returns
+    -------
+    str
+        JSON text of at most 65,536 bytes.
+
+    Raises
+    ------
+    DataError
+        If the value is not such a mapping.
+
+    Examples
+    --------
     >>> checked_mapping({"age": 31}, "the user's metadata")
     '{"age": 31}'
     """
@@ -145,10 +282,10 @@ def checked_mapping(given: Any, what: str) -> str:
     return checked_json(dict(given), what)
 
 
-def _shown(given: Any) -> str:
-    """At most 60 characters of it, as Python writes it."""
+def _shown(value: Any) -> str:
+    """Return at most 60 characters of the repr of a value."""
     try:
-        text = repr(given)
-    except Exception:  # noqa: BLE001  # whatever the caller's class does: it is refused anyway
-        text = f"a {type(given).__name__}"
+        text = repr(value)
+    except Exception:  # noqa: BLE001  # the repr of a foreign class may fail in any way
+        text = f"a {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."

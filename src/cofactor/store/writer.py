@@ -1,7 +1,7 @@
-"""One thread per process through which everything is written, so that what comes at once is committed at once.
+"""Writer thread: one thread per process executes all writes and commits concurrent requests together.
 
-While a commit waits for the disk, new requests queue up; the next transaction takes all of them. An answer is given
-only after its transaction was committed. The thread survives whatever fails and tries anew with the next request.
+While a commit waits for the disk, new requests queue up, and the next transaction takes all of them. A request is
+answered only after its transaction is committed. The thread survives all errors and continues with the next request.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["PATIENCE", "Writer", "answer"]
 
 T = TypeVar("T")
 
-PATIENCE = 60.0  # seconds to wait for an answer
+PATIENCE = 60.0  # seconds to wait for a result
 MOST_WAITING = 20_000  # requests
 MOST_ROWS_WAITING = 500_000
 MOST_ROWS = 5_000  # in one transaction
@@ -61,14 +61,22 @@ _Task: TypeAlias = _Append | _Work
 
 
 class Writer:
-    """The thread and its queue. `tick` is called about once a second, in the thread, and once more at the end."""
+    """Queue of writes and the thread that executes them.
+
+    Parameters
+    ----------
+    database : Database
+        The database.
+    tick : callable
+        Called in the thread about once a second, and once more at the end.
+    """
 
     def __init__(self, database: Database, tick: Callable[[], None]):
         self._database = database
         self._tick = tick
         self._next_tick = time.monotonic() + TICK
         self._queue: queue.Queue[_Task | None] = queue.Queue(MOST_WAITING)
-        self._guard = threading.Lock()
+        self._lock = threading.Lock()  # protects _closed and _rows_waiting
         self._closed = False
         self._rows_waiting = 0
         self._thread = threading.Thread(target=self._run, name="cofactor-store-writer", daemon=True)
@@ -76,7 +84,23 @@ class Writer:
         atexit.register(self.close)
 
     def append(self, rows: list[Row]) -> Future[list[Receipt]]:
-        """Store these rows, all of them or none; the future answers after the commit. No rows are answered at once."""
+        """Queue rows for storage, all of them or none.
+
+        Parameters
+        ----------
+        rows : list of Row
+            Validated events.
+
+        Returns
+        -------
+        Future of list of Receipt
+            Future that resolves after the commit; for no rows it is already done, with [].
+
+        Raises
+        ------
+        StoreUnavailableError
+            If too many requests are queued.
+        """
         task = _Append(rows)
         if rows:
             self._put(task)
@@ -85,58 +109,79 @@ class Writer:
         return task.future
 
     def run(self, do: Callable[[Connection], T]) -> T:
-        """What `do` returns, called in a transaction of its own in the writer's thread, after the commit."""
+        """Call a function in a transaction of its own in the writer thread and wait for the commit.
+
+        Parameters
+        ----------
+        do : callable
+            Function of a connection.
+
+        Returns
+        -------
+        Any
+            What `do` returns.
+
+        Raises
+        ------
+        StoreUnavailableError
+            If the database does not answer or too many requests are queued. Errors of `do` are raised, too.
+        """
         task = _Work(do)
         self._put(task)
         result: T = answer(task.future, PATIENCE, self._database.name)
         return result
 
     def close(self) -> None:
-        """Write what is queued and end; later requests raise StoreError. In a forked child it does nothing.
+        """Write all queued requests and end the thread; later requests raise StoreError.
 
-        Raises StoreUnavailableError where the database does not answer for a minute.
+        Does nothing in a forked child.
+
+        Raises
+        ------
+        StoreUnavailableError
+            If the database does not answer for a minute.
         """
         atexit.unregister(self.close)
         try:
             self._database.check_process()
         except StoreError:
             return
-        with self._guard:
-            first, self._closed = not self._closed, True
-        if first:
+        with self._lock:
+            was_open, self._closed = not self._closed, True
+        if was_open:
             with suppress(queue.Full):
                 self._queue.put(None, timeout=PATIENCE)
         self._thread.join(PATIENCE)
         if self._thread.is_alive():
-            raise StoreUnavailableError(f"{self._database.name}: it still writes after {PATIENCE:g} s", "unknown")
+            raise StoreUnavailableError(f"{self._database.name}: still writing after {PATIENCE:g} s", "unknown")
 
     def _put(self, task: _Task) -> None:
         self._database.check_process()
-        with self._guard:  # nothing is queued behind the end
+        with self._lock:  # so that no task is queued after the end marker
             if self._closed:
                 raise StoreError("this store is closed")
             rows = self._rows_waiting + task.size
             if rows > MOST_ROWS_WAITING or self._queue.full():
-                waiting = f"{self._queue.qsize():,} requests with {self._rows_waiting:,} events"
-                raise StoreUnavailableError(f"{self._database.name}: {waiting} wait to be written already", "no")
+                queued = f"{self._queue.qsize():,} requests with {self._rows_waiting:,} events"
+                raise StoreUnavailableError(f"{self._database.name}: {queued} are already queued", "no")
             self._rows_waiting = rows
-            self._queue.put_nowait(task)  # others only take away
+            self._queue.put_nowait(task)  # cannot be full: only this method adds, under the lock
 
     def _run(self) -> None:
         open_ = True
         while open_:
-            found = self._gather()
-            tasks = [task for task in found if task is not None]
-            with self._guard:
+            batch = self._next_batch()
+            tasks = [task for task in batch if task is not None]
+            with self._lock:
                 self._rows_waiting -= sum(task.size for task in tasks)
-            open_ = len(tasks) == len(found)
-            self._safely(partial(self._work, tasks))
+            open_ = len(tasks) == len(batch)
+            self._log_errors(partial(self._work, tasks))
             if not open_ or time.monotonic() >= self._next_tick:
                 self._next_tick = time.monotonic() + TICK
-                self._safely(self._tick)
+                self._log_errors(self._tick)
 
-    def _gather(self) -> list[_Task | None]:
-        """What waits, as far as it goes into one transaction: appends together, other work alone."""
+    def _next_batch(self) -> list[_Task | None]:
+        """Return the queued tasks of one transaction: appends together, other work alone; None marks the end."""
         try:
             tasks: list[_Task | None] = [self._queue.get(timeout=max(self._next_tick - time.monotonic(), 0.001))]
         except queue.Empty:
@@ -150,54 +195,74 @@ class Writer:
         return tasks
 
     def _work(self, tasks: list[_Task]) -> None:
-        wanted = [task for task in tasks if task.future.set_running_or_notify_cancel()]
-        appends = [task for task in wanted if isinstance(task, _Append)]
+        active = [task for task in tasks if task.future.set_running_or_notify_cancel()]
+        appends = [task for task in active if isinstance(task, _Append)]
         if appends:
             self._append(appends)
-        for task in wanted:
+        for task in active:
             if isinstance(task, _Work):
-                self._settle(task)
+                self._execute(task)
 
     def _append(self, tasks: list[_Append]) -> None:
-        """All of them in one transaction; where that fails for another reason than the database, each in its own."""
+        """Store all tasks in one transaction; if it fails although the database works, store each in its own."""
         try:
             answers = self._do(lambda connection: append_requests(connection, [task.rows for task in tasks]))
-        except Exception as error:  # noqa: BLE001  # the thread must live on
+        except Exception as error:  # noqa: BLE001  # the thread must survive
             for task in tasks:
                 if len(tasks) == 1:
                     task.future.set_exception(error)
                 elif isinstance(error, StoreUnavailableError):
-                    task.future.set_exception(copy(error))  # each thread hangs its own traceback on it
+                    task.future.set_exception(copy(error))  # each waiting thread attaches its own traceback
                 else:
                     self._append([task])
             return
-        for task, given in zip(tasks, answers, strict=True):
-            if isinstance(given, StoreError):
-                task.future.set_exception(given)
+        for task, result in zip(tasks, answers, strict=True):
+            if isinstance(result, StoreError):
+                task.future.set_exception(result)
             else:
-                task.future.set_result(given)
+                task.future.set_result(result)
 
     def _do(self, work: Callable[[Connection], T]) -> T:
         with self._database.transaction() as connection:
             return work(connection)
 
-    def _settle(self, task: _Work) -> None:
+    def _execute(self, task: _Work) -> None:
         try:
             result = self._do(task.do)
-        except Exception as error:  # noqa: BLE001  # it is the caller's, and the thread must live on
+        except Exception as error:  # noqa: BLE001  # the caller gets it, and the thread must survive
             task.future.set_exception(error)
         else:
             task.future.set_result(result)
 
-    def _safely(self, do: Callable[[], None]) -> None:
+    def _log_errors(self, do: Callable[[], None]) -> None:
         try:
             do()
-        except Exception as error:  # noqa: BLE001  # tried again at the next tick
-            _log.warning("the store's writer: %s", error)
+        except Exception as error:  # noqa: BLE001  # the next tick tries again
+            _log.warning("error in the writer thread of the store: %s", error)
 
 
 def answer(future: Future[T], seconds: float, name: str) -> T:
-    """The future's result. Raises StoreUnavailableError where there is none after so many seconds."""
+    """Wait for the result of a future.
+
+    Parameters
+    ----------
+    future : Future
+        The future.
+    seconds : float
+        Maximum time to wait, in seconds.
+    name : str
+        Name of the database, for the message.
+
+    Returns
+    -------
+    Any
+        The result.
+
+    Raises
+    ------
+    StoreUnavailableError
+        If there is no result in time.
+    """
     try:
         return future.result(seconds)
     except FutureTimeoutError:

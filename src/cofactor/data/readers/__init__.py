@@ -1,1 +1,1 @@
-"""How a source becomes columns: opened by its format, read fast, proved whole, refused row by row where it is not."""
+"""Readers: load interactions from files, data frames and databases, and report or reject bad rows."""

@@ -1,4 +1,4 @@
-"""Strict casts of one column each: ids, numbers and times; every cell is cast or marked as bad."""
+"""Column casting: strict casts of IDs and numbers, where every cell is either cast or marked as bad."""
 
 from __future__ import annotations
 
@@ -30,17 +30,29 @@ __all__ = [
     "object_columns",
 ]
 
-
 STRING, INTEGER, OTHER = 0, 1, 2
-
+"""Codes of the original type of an ID."""
 
 KINDS_OF: Mapping[str, str] = {"user": "user kind", "item": "item kind"}
-"""The column beside an id column that says which ids were strings, integers, or neither (UInt8)."""
+"""Name of the UInt8 column that holds the original type of each ID: string, integer or other."""
 
 
 def object_columns(cells: Mapping[str, Sequence[Any]]) -> dict[str, pl.Series]:
-    """Every cell as text (null where it is missing); beside ids, what each one was.
+    """Convert Python objects to string columns, with the original types of IDs.
 
+    Parameters
+    ----------
+    cells : mapping of str to sequence of length n
+        Python objects by role.
+
+    Returns
+    -------
+    dict of str to Series of shape (n,)
+        A String column per role, null where a cell is missing. For the roles "user" and "item" also a UInt8 column of
+        type codes, named as in `KINDS_OF`.
+
+    Examples
+    --------
     >>> columns = object_columns({"user": [1, "1", None]})
     >>> columns["user"].to_list(), columns["user kind"].to_list()
     (['1', '1', None], [1, 0, 2])
@@ -49,24 +61,26 @@ def object_columns(cells: Mapping[str, Sequence[Any]]) -> dict[str, pl.Series]:
     for role, values in cells.items():
         columns[role] = pl.Series(role, [_text(value) for value in values], dtype=pl.String)
         if role in KINDS_OF:
-            kinds = [_kind(value) for value in values]
-            columns[KINDS_OF[role]] = pl.Series(KINDS_OF[role], kinds, dtype=pl.UInt8)
+            type_codes = [_type_code(value) for value in values]
+            columns[KINDS_OF[role]] = pl.Series(KINDS_OF[role], type_codes, dtype=pl.UInt8)
     return columns
 
 
 def _text(value: Any) -> str | None:
+    """Return a cell as a string, or None if it is missing."""
     if isinstance(value, str):
         return str(value) if is_unicode(value) else value.encode("utf-8", "backslashreplace").decode()
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return None
-    if isinstance(value, float | np.floating) and np.isnan(value):  # how pandas says missing
+    if isinstance(value, float | np.floating) and np.isnan(value):  # pandas marks missing values by NaN
         return None
     if isinstance(value, Decimal) and _is_whole(value):
         return str(int(value))
     return str(value)
 
 
-def _kind(value: Any) -> int:
+def _type_code(value: Any) -> int:
+    """Return the type code of an ID."""
     if isinstance(value, str):
         return STRING if is_unicode(value) else OTHER
     if isinstance(value, UUID):
@@ -77,22 +91,27 @@ def _kind(value: Any) -> int:
 
 
 def _is_whole(value: Any) -> bool:
+    """Return whether the value is a Decimal without a fraction."""
     return isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value()
 
 
-_EXACT_BITS = {"Float16": 11, "Float32": 24, "Float64": 53}  # from 2**bits on, whole numbers are skipped
+_EXACT_BITS = {"Float16": 11, "Float32": 24, "Float64": 53}  # from 2**bits up, not every integer is representable
 
 
 @dataclass(frozen=True)
 class Cells:
-    """A column after its cast.
+    """Result of casting a column.
 
-    Attributes:
-
-        values: (n,) the cast column; what stands in bad places means nothing.
-        bad: (n,) Boolean: which cells were refused.
-        why: the reason for one row that is bad.
-        notes: what else happened to the column.
+    Attributes
+    ----------
+    values : Series or CodedIds of shape (n,)
+        The cast column; entries of bad cells are undefined.
+    bad : Series of shape (n,), Boolean
+        True for cells that could not be cast.
+    why : callable
+        Function from the row of a bad cell to the reason.
+    notes : tuple of str, default ()
+        Remarks about the column for the load report.
     """
 
     values: pl.Series | CodedIds
@@ -102,10 +121,27 @@ class Cells:
 
 
 def id_cells(column: pl.Series, kinds: pl.Series | None = None, *, as_text: bool = False) -> Cells:
-    """Ids as Int64 or coded text. Raises DataError for a column that cannot hold ids at all (dates, ...).
+    """Cast a column of IDs to Int64 or dictionary-encoded strings.
 
-    `kinds` says of text what it was before (see `objects`): of mixed ids, the rarer kind is bad. as_text: integers
-    become their decimal form, so that 7 and "7" are one id.
+    Parameters
+    ----------
+    column : Series of shape (n,)
+        The column; its name appears in messages.
+    kinds : Series of shape (n,), UInt8, or None, default None
+        Original types of the IDs in a String column from `object_columns`. If integers and strings are mixed, IDs of
+        the less frequent type are bad.
+    as_text : bool, default False
+        Whether to convert integers to their decimal form, so that 7 and "7" are the same ID.
+
+    Returns
+    -------
+    Cells
+        The IDs.
+
+    Raises
+    ------
+    DataError
+        If the column has a type that cannot hold IDs, such as dates.
     """
     name = column.name
     if kinds is not None:
@@ -129,23 +165,56 @@ def id_cells(column: pl.Series, kinds: pl.Series | None = None, *, as_text: bool
 
 
 def none_of(column: pl.Series) -> pl.Series:
-    """False for each cell."""
+    """Return a mask that is False for every cell.
+
+    Parameters
+    ----------
+    column : Series of shape (n,)
+        A column.
+
+    Returns
+    -------
+    Series of shape (n,), Boolean
+        The mask.
+    """
     return pl.repeat(False, len(column), dtype=pl.Boolean, eager=True)
 
 
 def number_cells(
     column: pl.Series, *, above_zero: bool = False, low: float = -math.inf, scale: Scale | None = None
 ) -> Cells:
-    """Finite numbers as Float32, at least `low`, on the scale where there is one."""
+    """Cast a column of numbers to Float32.
+
+    Parameters
+    ----------
+    column : Series of shape (n,)
+        Numbers or strings; its name appears in messages.
+    above_zero : bool, default False
+        Whether values must be above 0; `low` is then ignored.
+    low : float, default -inf
+        Lowest valid value.
+    scale : Scale or None, default None
+        Scale that the values must be on.
+
+    Returns
+    -------
+    Cells
+        The numbers. Cells that are not finite, out of range or not on the scale are bad.
+
+    Raises
+    ------
+    DataError
+        If the column has a type that cannot hold numbers.
+    """
     name = column.name
     numbers = _floats(column)
     values = numbers.cast(pl.Float32, strict=False)
     finite = (values.is_finite() & numbers.is_finite()).fill_null(value=False)
     in_range = (values > 0) if above_zero else (values >= low)
-    good = finite & in_range.fill_null(value=False)
+    is_valid = finite & in_range.fill_null(value=False)
     if scale is not None:
-        distinct = values.filter(good).unique()
-        good &= values.is_in(distinct.filter(pl.Series(scale.holds(distinct.to_numpy()))).implode())
+        distinct = values.filter(is_valid).unique()
+        is_valid &= values.is_in(distinct.filter(pl.Series(scale.holds(distinct.to_numpy()))).implode())
 
     def why(row: int) -> str:
         if not finite[row]:
@@ -154,19 +223,30 @@ def number_cells(
             return f"the {name} of an event is not above 0" if above_zero else f"the {name} is below {low:g}"
         return f"the {name} is not one of the declared levels"
 
-    return Cells(values, ~good, why)
+    return Cells(values, ~is_valid, why)
 
 
 def as_integers(ids: pl.Series) -> pl.Series:
-    """Text ids as Int64 if every one is a canonical decimal that fits, else as they are."""
-    odd = ids.str.starts_with("+") | ids.str.starts_with("-0")
-    odd |= ids.str.starts_with("0") & (ids.str.len_bytes() > 1)
+    """Convert string IDs to Int64 if all of them are canonical 64-bit decimals.
+
+    Parameters
+    ----------
+    ids : Series of shape (n,), String
+        IDs without nulls.
+
+    Returns
+    -------
+    Series of shape (n,), Int64 or String
+        Integers, or `ids` unchanged if one of them is not a canonical decimal ("7", not "007").
+    """
+    is_noncanonical = ids.str.starts_with("+") | ids.str.starts_with("-0")
+    is_noncanonical |= ids.str.starts_with("0") & (ids.str.len_bytes() > 1)
     integers = ids.cast(pl.Int64, strict=False)
-    return ids if odd.any() or integers.null_count() else integers
+    return ids if is_noncanonical.any() or integers.null_count() else integers
 
 
 def _floats(column: pl.Series) -> pl.Series:
-    """Float64 with null where a cell is no number; blanks around a number do not matter."""
+    """Return the column as Float64, null where a cell is not a number; blanks around numbers are ignored."""
     dtype = column.dtype
     if dtype in (pl.Categorical, pl.Enum):
         column = column.cast(pl.String)
@@ -182,6 +262,7 @@ def _floats(column: pl.Series) -> pl.Series:
 
 
 def _why_not_finite(cell: Any, name: str) -> str:
+    """Return why a cell is not a finite number, with a hint for common notations."""
     text = "" if cell is None else str(cell).strip()
     if not text:
         return f"the {name} is missing"
@@ -210,35 +291,39 @@ def _why_not_finite(cell: Any, name: str) -> str:
 
 
 def _padded(name: str, count: int) -> tuple[str, ...]:
+    """Return a note that `count` IDs have blanks around them."""
     if not count:
         return ()
-    return (f"{count:,} {name} ids have blanks around them; they are kept as they are",)
+    return (f"{count:,} {name} ids have leading or trailing blanks; they are kept unchanged",)
 
 
 def _text_ids(column: pl.Series) -> Cells:
+    """Encode a column of string IDs; missing and invalid ones are bad."""
     name, ids = column.name, CodedIds.of(column.cast(pl.String))
     faulty, padded = faulty_ids(ids.distinct), ids.distinct.str.strip_chars() != ids.distinct
     if not (ids.codes.null_count() or faulty.any() or padded.any()):
         return Cells(ids, none_of(column), lambda _row: "")
     bad = ids.each(faulty).fill_null(value=True)
-    around = int((ids.each(padded) & ~bad).sum())
-    return Cells(ids, bad, lambda row: _why_no_id(column[row], name), _padded(name, around))
+    n_padded = int((ids.each(padded) & ~bad).sum())
+    return Cells(ids, bad, lambda row: _why_not_id(column[row], name), _padded(name, n_padded))
 
 
-def _why_no_id(cell: Any, name: str) -> str:
+def _why_not_id(cell: Any, name: str) -> str:
+    """Return why a cell is not a valid string ID."""
     text = "" if cell is None else str(cell)
     return f"the {name} {id_fault(text)}" if text.strip() else f"the {name} is missing"
 
 
 def _too_wide(name: str) -> str:
+    """Return the reason for an integer ID beyond 64 bits."""
     return f'the {name} does not fit into 64 bits; read ids as text with ids="text" (on the command line --ids text)'
 
 
 def _float_ids(column: pl.Series) -> Cells:
-    """Whole numbers below the size from which floating point numbers of this precision skip some."""
+    """Cast floating point IDs; only integers that the type represents exactly are valid."""
     name, bits = column.name, _EXACT_BITS[str(column.dtype)]
     column = column.cast(pl.Float64)
-    whole = (column.floor() == column) & (column.abs() < 2**bits)
+    is_exact = (column.floor() == column) & (column.abs() < 2**bits)
 
     def why(row: int) -> str:
         cell = column[row]
@@ -246,67 +331,71 @@ def _float_ids(column: pl.Series) -> Cells:
             return f"the {name} is missing"
         if math.isfinite(cell) and cell == math.floor(cell):
             return (
-                f"the {name} is a floating point number of 2**{bits} or more, where neighboring whole numbers are "
-                "equal; store the ids as integers or text"
+                f"the {name} is a floating point number of 2**{bits} or more, where not every whole number can be "
+                "represented; store the ids as integers or text"
             )
         return f"the {name} is not a whole number"
 
-    note = f"{name} ids came as floating point numbers and are read as integers"
-    return Cells(column.cast(pl.Int64, strict=False), ~whole.fill_null(value=False), why, (note,))
+    note = f"{name} ids are floating point numbers; they were read as integers"
+    return Cells(column.cast(pl.Int64, strict=False), ~is_exact.fill_null(value=False), why, (note,))
 
 
 def _decimal_ids(column: pl.Series) -> Cells:
+    """Cast decimal IDs; only 64-bit integers are valid."""
     name = column.name
     values = column.cast(pl.Int64, strict=False)
-    whole = (values.cast(column.dtype, strict=False) == column).fill_null(value=False)
+    is_whole = (values.cast(column.dtype, strict=False) == column).fill_null(value=False)
 
     def why(row: int) -> str:
         if column[row] is None:
             return f"the {name} is missing"
         return f"the {name} is not a whole number" if column[row] % 1 else _too_wide(name)
 
-    return Cells(values, ~whole, why)
+    return Cells(values, ~is_whole, why)
 
 
 def _as_text(cells: Cells) -> Cells:
+    """Convert integer IDs to strings."""
     assert isinstance(cells.values, pl.Series)
     return replace(cells, values=cells.values.cast(pl.String))
 
 
-def _any_ids_as_text(column: pl.Series, kinds: pl.Series) -> Cells:
+def _any_ids_as_text(column: pl.Series, type_codes: pl.Series) -> Cells:
+    """Encode IDs of mixed types as strings; only integers and strings are valid."""
     name, cells = column.name, _text_ids(column)
-    other = (kinds == OTHER) & column.is_not_null()
+    is_other = (type_codes == OTHER) & column.is_not_null()
 
     def why(row: int) -> str:
-        return f"the {name} is neither an integer nor a string" if other[row] else cells.why(row)
+        return f"the {name} is neither an integer nor a string" if is_other[row] else cells.why(row)
 
-    return Cells(cells.values, cells.bad | other, why, cells.notes)
+    return Cells(cells.values, cells.bad | is_other, why, cells.notes)
 
 
-def _mixed_ids(column: pl.Series, kinds: pl.Series) -> Cells:
+def _mixed_ids(column: pl.Series, type_codes: pl.Series) -> Cells:
+    """Cast IDs to the more frequent type, integers or strings; IDs of the other type are bad."""
     name = column.name
-    missing = (column.is_null() | (column.str.strip_chars() == "")).fill_null(value=True)
-    faulty = faulty_ids(column).fill_null(value=False)
-    present = kinds.filter(~missing)
-    integers, strings = int((present == INTEGER).sum()), int((present == STRING).sum())
+    is_missing = (column.is_null() | (column.str.strip_chars() == "")).fill_null(value=True)
+    is_invalid = faulty_ids(column).fill_null(value=False)
+    present = type_codes.filter(~is_missing)
+    n_integers, n_strings = int((present == INTEGER).sum()), int((present == STRING).sum())
     first = present.filter(present != OTHER).head(1).to_list()
-    rare = STRING if integers > strings or (integers == strings and first == [INTEGER]) else INTEGER
+    rare_type = STRING if n_integers > n_strings or (n_integers == n_strings and first == [INTEGER]) else INTEGER
     values = column
-    wide = pl.repeat(False, len(column), dtype=pl.Boolean, eager=True)
-    if rare == STRING:
+    is_too_wide = pl.repeat(False, len(column), dtype=pl.Boolean, eager=True)
+    if rare_type == STRING:
         values = column.cast(pl.Int64, strict=False)
-        wide = (kinds == INTEGER) & values.is_null()
+        is_too_wide = (type_codes == INTEGER) & values.is_null()
 
     def why(row: int) -> str:
-        if missing[row]:
+        if is_missing[row]:
             return f"the {name} is missing"
-        if kinds[row] == OTHER:
+        if type_codes[row] == OTHER:
             return f"the {name} is neither an integer nor a string"
-        if wide[row]:
+        if is_too_wide[row]:
             return _too_wide(name)
-        if faulty[row]:
-            return _why_no_id(column[row], name)
-        this, most = ("a string", "integers") if rare == STRING else ("an integer", "strings")
-        return f"the {name} is {this} while most are {most}"
+        if is_invalid[row]:
+            return _why_not_id(column[row], name)
+        actual, usual = ("a string", "integers") if rare_type == STRING else ("an integer", "strings")
+        return f"the {name} is {actual} while most are {usual}"
 
-    return Cells(values, missing | (kinds == OTHER) | (kinds == rare) | wide | faulty, why)
+    return Cells(values, is_missing | (type_codes == OTHER) | (type_codes == rare_type) | is_too_wide | is_invalid, why)

@@ -1,4 +1,4 @@
-"""Which column is the user, the item, the value, the time, the weight: guessed from the usual names."""
+"""Column roles: find the user, item, value, time and weight columns by their usual names."""
 
 from __future__ import annotations
 
@@ -36,12 +36,24 @@ _USUAL: dict[str, Role] = {
         for end in ("", "id", "key", "s", "sid")
     },
 }
-_TOO_BIG_TO_BE_A_COUNT = 1e8  # in a file of events without header, a third field above it is a time
+_MAX_COUNT = 1e8  # in event files without a header, a larger third field is a time
 
 
 def bare_name(name: str) -> str:
-    """A column name without blanks around it and without a type suffix.
+    """Strip blanks, a byte order mark and a type suffix from a column name.
 
+    Parameters
+    ----------
+    name : str
+        A column name.
+
+    Returns
+    -------
+    str
+        The bare name.
+
+    Examples
+    --------
     >>> bare_name(" user_id:token ")
     'user_id'
     """
@@ -49,8 +61,20 @@ def bare_name(name: str) -> str:
 
 
 def usual_role(name: str) -> Role | None:
-    """What a column of this name usually holds; case, blanks, `_` and `-` do not matter.
+    """Return the role that columns of this name usually have.
 
+    Parameters
+    ----------
+    name : str
+        A column name; case, blanks, `_` and `-` are ignored.
+
+    Returns
+    -------
+    str or None
+        "user", "item", "value", "time" or "weight"; None if the name is not recognized.
+
+    Examples
+    --------
     >>> usual_role("User-ID"), usual_role("movieId"), usual_role("genres")
     ('user', 'item', None)
     """
@@ -65,12 +89,35 @@ def choose_columns(
     source: str,
     by_place: Sequence[Role] = (),
 ) -> dict[str, int]:
-    """The place of each role's column: the name given for it, else the one column usually called so.
+    """Choose the column of each role.
 
-    Columns without a header hold what `by_place` says. An empty name leaves a role out.
-    Raises DataError, listing the columns and how to name them, when a needed one is not there or
-    when two could be meant.
+    Parameters
+    ----------
+    columns : sequence of str
+        Names of all columns.
+    given : mapping of str to str or None
+        Column names by role, from the caller. None or an absent role selects the column with a usual name; an empty
+        name leaves the role out.
+    needed : sequence of str
+        Roles that must have a column.
+    source : str
+        Name of the source, for messages.
+    by_place : sequence of str, default ()
+        Roles of the columns of a file without a header, by position; replaces the usual names.
 
+    Returns
+    -------
+    dict of str to int
+        Position of the column of each role.
+
+    Raises
+    ------
+    DataError
+        If a needed column is missing, several columns could have a role, or a column would have two roles; the message
+        lists the columns and how to name them.
+
+    Examples
+    --------
     >>> choose_columns(["userId", "movieId", "rating"], {}, needed=["user", "item"], source="a table")
     {'user': 0, 'item': 1, 'value': 2}
     """
@@ -84,31 +131,47 @@ def choose_columns(
     for role in ROLES:
         if role in chosen or given.get(role) == "":
             continue
-        taken = set(chosen.values())
-        found = [at for at, held in enumerate(usual) if held == role and at not in taken]
-        if len(found) > 1:
-            names = " or ".join(repr(columns[at].strip()) for at in found)
+        used = set(chosen.values())
+        matches = [k for k, candidate in enumerate(usual) if candidate == role and k not in used]
+        if len(matches) > 1:
+            names = " or ".join(repr(columns[k].strip()) for k in matches)
             raise DataError(f"{source}: the {role} may be {names}; {_how_to_name(role)}")
-        if found:
-            chosen[role] = found[0]
+        if matches:
+            chosen[role] = matches[0]
         elif role in needed:
             raise DataError(
                 f"{source}: no column for the {role} was recognized among {_listed(columns)}; {_how_to_name(role)}"
             )
     if len(set(chosen.values())) < len(chosen):
-        at = next(at for at in chosen.values() if list(chosen.values()).count(at) > 1)
-        roles = " and the ".join(role for role in chosen if chosen[role] == at)
-        raise DataError(f"{source}: column {columns[at].strip()!r} cannot be the {roles} at once")
+        k = next(k for k in chosen.values() if list(chosen.values()).count(k) > 1)
+        roles = " and the ".join(role for role in chosen if chosen[role] == k)
+        raise DataError(f"{source}: column {columns[k].strip()!r} cannot be the {roles} at once")
     return {role: chosen[role] for role in ROLES if role in chosen}
 
 
 def roles_by_place(fields: Sequence[str], *, named: Sequence[str] = (), events: bool = False) -> list[Role] | None:
-    """What the fields of a first line hold, if it is data; None if it is a header.
+    """Return the roles of the fields of a first line by position, or None if the line is a header.
 
-    It is data when its value is a number and no field is a usual name or one of `named`: then the
-    fields are user, item, value[, time]. Of events the value may be missing: a third and last field
-    above 1e8 is a time; of two fields, one must be a number.
+    The line is data if its value is a number and no field is a usual name or one of `named`; the fields are then user,
+    item, value[, time]. In event files the value may be absent: a third and last field above 1e8 is a time, and of two
+    fields one must be a number.
 
+    Parameters
+    ----------
+    fields : sequence of str
+        Fields of the first line.
+    named : sequence of str, default ()
+        Column names from the caller; a line that contains one of them is a header.
+    events : bool, default False
+        Whether the file holds events.
+
+    Returns
+    -------
+    list of str or None
+        Roles of the fields; None for a header.
+
+    Examples
+    --------
     >>> roles_by_place(["196", "242", "3", "881250949"])
     ['user', 'item', 'value', 'time']
     >>> roles_by_place(["u", "i", "3"], named=["u"]) is None
@@ -121,13 +184,24 @@ def roles_by_place(fields: Sequence[str], *, named: Sequence[str] = (), events: 
         return ["user", "item"]
     if len(fields) < 3 or not is_number(fields[2]):
         return None
-    if events and len(fields) == 3 and float(fields[2]) > _TOO_BIG_TO_BE_A_COUNT:
+    if events and len(fields) == 3 and float(fields[2]) > _MAX_COUNT:
         return ["user", "item", "time"]
     return list(ROLES[: min(len(fields), 4)])
 
 
 def is_number(field: str) -> bool:
-    """True for text that is a number: `3`, `-4.5`, `1e3`."""
+    """Return whether a string is a number, such as `3`, `-4.5` or `1e3`.
+
+    Parameters
+    ----------
+    field : str
+        Any string.
+
+    Returns
+    -------
+    bool
+        Whether Python reads it as a float; underscores are not allowed.
+    """
     try:
         float(field)
     except ValueError:
@@ -136,24 +210,27 @@ def is_number(field: str) -> bool:
 
 
 def _named(columns: Sequence[str], name: str, role: str, source: str) -> int:
-    """The column the caller named: spelled exactly so, else so without its suffix, else nearly so."""
+    """Return the position of a named column: an exact match first, then without suffix, then normalized."""
     for spelling in (str.strip, bare_name, _plain):
-        found = [at for at, column in enumerate(columns) if spelling(column) == spelling(name)]
-        if len(found) > 1:
-            raise DataError(f"{source}: column {name!r} is there {len(found)} times; rename all but one")
-        if found:
-            return found[0]
+        matches = [k for k, column in enumerate(columns) if spelling(column) == spelling(name)]
+        if len(matches) > 1:
+            raise DataError(f"{source}: column {name!r} occurs {len(matches)} times; rename all but one")
+        if matches:
+            return matches[0]
     raise DataError(f"{source}: there is no column {name!r} for the {role}; the columns are {_listed(columns)}")
 
 
 def _listed(columns: Sequence[str]) -> str:
-    shown = ", ".join(repr(column.strip()[:40]) for column in columns[:12])
-    return f"{shown} and {len(columns) - 12} more" if len(columns) > 12 else shown
+    """Format column names for a message."""
+    names = ", ".join(repr(column.strip()[:40]) for column in columns[:12])
+    return f"{names} and {len(columns) - 12} more" if len(columns) > 12 else names
 
 
 def _how_to_name(role: str) -> str:
+    """Return how to name the column of a role."""
     return f'name its column: {role}="..." (on the command line --{role})'
 
 
 def _plain(name: str) -> str:
+    """Normalize a column name: lower case, letters and digits only."""
     return re.sub(r"[\W_]+", "", bare_name(name)).lower()

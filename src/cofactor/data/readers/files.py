@@ -1,4 +1,4 @@
-"""Text files as bytes: unpacked, line by line, counted; the errors of reading made clear."""
+"""Text files: read, decompress and survey bytes, and turn read errors into clear messages."""
 
 from __future__ import annotations
 
@@ -24,15 +24,22 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True)
 class Survey:
-    """What the bytes of a text file hold, to set against what a parser made of it.
+    """Counts over the bytes of a text file, used to verify the result of a parser.
 
-    Attributes:
-
-        lines, separators: how many.
-        trailing_blank: blank lines at the end.
-        quotes, nuls: whether there are any.
-        quotes_fit: every quote opens a field, closes a field, or is doubled within a quoted field.
-        lone_returns: whether a CR stands without its LF.
+    Attributes
+    ----------
+    lines, separators : int
+        Numbers of lines and separators.
+    trailing_blank : int
+        Number of blank lines at the end.
+    quotes : bool
+        Whether there are any quotes.
+    quotes_fit : bool
+        Whether every quote opens a field, closes a field, or is doubled within a quoted field.
+    nuls : bool
+        Whether there are any NUL bytes.
+    lone_returns : bool
+        Whether there is a CR without a following LF.
     """
 
     lines: int
@@ -45,76 +52,125 @@ class Survey:
 
 
 class _Quotes:
-    """Checks block by block that quotes stand only at the ends of fields, or doubled within quoted fields.
+    """Checks block by block that quotes are only at the ends of fields, or doubled within quoted fields.
 
-    A quote after an even number of quotes opens a field: it needs a separator or a line end before it. The others
-    close a field: they need a separator or a line end behind them. The quotes of a doubled pair stand side by side.
+    A quote after an even number of quotes opens a field, so a separator or a line end must precede it. The others close
+    a field, so a separator or a line end must follow. The two quotes of a doubled pair are adjacent.
     """
 
     def __init__(self, separator: str):
         ends = np.zeros(256, bool)
         ends[[ord(separator), ord('"'), ord("\n")]] = True
-        self._before, self._behind = ends, ends.copy()
-        self._behind[ord("\r")] = True  # where a CR stands alone, the whole file is read row by row
+        self._before, self._after = ends, ends.copy()
+        self._after[ord("\r")] = True  # files with a lone CR are read row by row anyway
         self._last: int | None = None
         self._fit = True
         self.count = 0
 
     @property
     def fit(self) -> bool:
-        """Whether every quote so far has its place, and none is open."""
+        """Whether all quotes so far are valid and none is open."""
         return self._fit and self.count % 2 == 0
 
     def add(self, block: bytes) -> None:
-        """Look at the next block, which has at least one byte."""
+        """Check the next block, which has at least one byte."""
         codes = np.frombuffer(block, np.uint8)
         start = 3 if self._last is None and block.startswith(_BOM) else 0
         last = ord("\n") if self._last is None else self._last
-        if last == ord('"') and self.count % 2 == 0:  # a closing quote was the last byte of the block before
-            self._fit &= bool(self._behind[codes[0]])
+        if last == ord('"') and self.count % 2 == 0:  # the previous block ended with a closing quote
+            self._fit &= bool(self._after[codes[0]])
         if b'"' in block:
-            places = np.flatnonzero(codes == ord('"'))
-            opening, closing = places[self.count % 2 :: 2], places[1 - self.count % 2 :: 2]
-            before = np.where(opening > start, codes[opening - 1], last)
-            behind = codes[closing[closing + 1 < len(codes)] + 1]
-            self._fit &= bool(self._before[before].all() and self._behind[behind].all())
-            self.count += len(places)
+            positions = np.flatnonzero(codes == ord('"'))
+            opening, closing = positions[self.count % 2 :: 2], positions[1 - self.count % 2 :: 2]
+            preceding = np.where(opening > start, codes[opening - 1], last)
+            following = codes[closing[closing + 1 < len(codes)] + 1]
+            self._fit &= bool(self._before[preceding].all() and self._after[following].all())
+            self.count += len(positions)
         self._last = block[-1]
 
 
 @dataclass(frozen=True)
 class TextFile:
-    """A text file: on disk as it is, or unpacked in `data`."""
+    """A text file on disk, or its decompressed content.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    data : bytes or None, default None
+        The decompressed content; None to read the file itself.
+    """
 
     path: Path
     data: bytes | None = None
 
     @property
     def for_polars(self) -> Path | bytes:
-        """What polars is to read: the path, or the unpacked bytes."""
-        return self.path.absolute() if self.data is None else self.data  # polars expands a leading ~
+        """Source for polars: the path or the decompressed bytes."""
+        return self.path.absolute() if self.data is None else self.data  # absolute, because polars expands a leading ~
 
     def head(self, size: int = 1 << 16) -> bytes:
-        """The first bytes, without a byte order mark of UTF-8."""
+        """Return the first bytes, without a UTF-8 byte order mark.
+
+        Parameters
+        ----------
+        size : int, default 65536
+            Maximum number of bytes to read.
+
+        Returns
+        -------
+        bytes
+            The bytes; empty for an empty file.
+        """
         with self._open() as file:
             return file.read(size).removeprefix(_BOM)
 
     def lines(self) -> Iterator[bytes]:
-        """Every line without its end (`\\n` or `\\r\\n`), the first one without a byte order mark."""
+        """Iterate over the lines, without line ends (`\\n` or `\\r\\n`) and byte order mark.
+
+        Yields
+        ------
+        bytes
+            One line.
+        """
         with self._open() as file:
             for number, line in enumerate(file):
                 start = 3 if number == 0 and line.startswith(_BOM) else 0
                 yield line[start:].removesuffix(b"\n").removesuffix(b"\r")
 
     def texts(self, numbers: Sequence[int]) -> dict[int, str]:
-        """The lines of these numbers (from 1)."""
-        wanted, last = set(numbers), max(numbers, default=0)
+        """Return the text of some lines.
+
+        Parameters
+        ----------
+        numbers : sequence of int
+            Line numbers, from 1.
+
+        Returns
+        -------
+        dict of int to str
+            Text by line number; {} for no numbers.
+        """
+        requested, last = set(numbers), max(numbers, default=0)
         numbered = enumerate(islice(self.lines(), last), start=1)
-        return {at: line.decode("utf-8", "backslashreplace") for at, line in numbered if at in wanted}
+        return {number: line.decode("utf-8", "backslashreplace") for number, line in numbered if number in requested}
 
     def survey(self, separator: str) -> Survey:
-        """One pass over the bytes, about a quarter of a second per gigabyte."""
-        newlines = separators = returns = ends_of_two = 0
+        """Count lines, separators and quotes in one pass over the bytes.
+
+        It takes about a quarter of a second per gigabyte.
+
+        Parameters
+        ----------
+        separator : str
+            The field separator, one character.
+
+        Returns
+        -------
+        Survey
+            The counts.
+        """
+        newlines = separators = n_cr = n_crlf = 0
         nuls = False
         quotes = _Quotes(separator)
         tail = b""
@@ -126,22 +182,28 @@ class TextFile:
                 quotes.add(block)
                 nuls = nuls or b"\0" in block
                 if b"\r" in block or tail.endswith(b"\r"):
-                    returns += block.count(b"\r")
-                    ends_of_two += (tail[-1:] + block).count(b"\r\n")
+                    n_cr += block.count(b"\r")
+                    n_crlf += (tail[-1:] + block).count(b"\r\n")
                 tail = block if len(block) == _BLOCK else (tail + block)[-_BLOCK:]
-        unended = bool(tail) and not tail.endswith(b"\n")
-        ends = tail.replace(b"\r\n", b"\n")
-        blank = len(ends) - len(ends.rstrip(b"\n"))
+        is_unterminated = bool(tail) and not tail.endswith(b"\n")
+        normalized = tail.replace(b"\r\n", b"\n")
+        blank = len(normalized) - len(normalized.rstrip(b"\n"))
         return Survey(
-            newlines + unended, separators, max(blank - 1, 0), quotes.count > 0, quotes.fit, nuls, returns > ends_of_two
+            newlines + is_unterminated, separators, max(blank - 1, 0), quotes.count > 0, quotes.fit, nuls, n_cr > n_crlf
         )
 
     def notes(self) -> tuple[str, ...]:
-        """What is odd about the file without harming it."""
+        """Return notes about harmless irregularities.
+
+        Returns
+        -------
+        tuple of str
+            A note if the last line has no newline; else ().
+        """
         with self._open() as file:
             file.seek(-1, io.SEEK_END)
             if file.read(1) != b"\n":
-                return ("the last line does not end in a newline; it was read as it stands",)
+                return ("the last line does not end in a newline; it was read nevertheless",)
         return ()
 
     def _open(self) -> io.BufferedIOBase:
@@ -150,7 +212,18 @@ class TextFile:
 
 @contextmanager
 def unreadable(name: str) -> Iterator[None]:
-    """Turns what readers raise on damaged, vanished or forbidden files into one clear DataError."""
+    """Context manager that turns read errors of damaged, missing or protected files into a DataError.
+
+    Parameters
+    ----------
+    name : str
+        Name of the source, for messages.
+
+    Raises
+    ------
+    DataError
+        For errors of the operating system and of polars.
+    """
     try:
         yield
     except PermissionError as error:
@@ -161,22 +234,39 @@ def unreadable(name: str) -> Iterator[None]:
 
 
 def existing_file(path: Path) -> Path:
-    """The path itself. Raises DataError when nothing is there, or a folder, a pipe, or an empty file."""
+    """Check that a path is a regular file that is not empty.
+
+    Parameters
+    ----------
+    path : Path
+        The path.
+
+    Returns
+    -------
+    Path
+        The path itself.
+
+    Raises
+    ------
+    DataError
+        If the file does not exist or is empty, a folder or a pipe, or if its name is not UTF-8.
+    """
     with unreadable(str(path)):
         if not _is_utf8(path):
-            raise DataError(f"{path}: the name is not UTF-8, and the readers take no other: rename the file")
+            raise DataError(f"{path}: the file name is not valid UTF-8; rename the file")
         if path.is_dir():
-            raise DataError(f"{path} is a folder; name one file")
+            raise DataError(f"{path} is a folder; pass the path of a file")
         if not path.exists():
             raise DataError(f"{path}: there is no such file")
         if not path.is_file():  # a pipe can be read only once
-            raise DataError(f"{path} is no regular file; write its content to one first")
+            raise DataError(f"{path} is not a regular file; write its content to a file first")
         if path.stat().st_size == 0:
             raise DataError(f"{path} is empty")
     return path
 
 
 def _is_utf8(path: Path) -> bool:
+    """Return whether a path can be encoded as UTF-8."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -185,35 +275,51 @@ def _is_utf8(path: Path) -> bool:
 
 
 def open_text(path: Path) -> TextFile:
-    """The text in a file, unpacked when it is gzip or zstd (told by its first bytes, not by its name).
+    """Open a text file and decompress it if it is gzip or zstd.
 
-    Raises DataError for damaged archives and for what is no UTF-8 text by the look of its beginning.
+    The compression is recognized by the first bytes, not by the file name.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    TextFile
+        The text.
+
+    Raises
+    ------
+    DataError
+        If an archive is damaged, or the beginning of the file is not UTF-8 text.
     """
     with unreadable(str(path)):
         with path.open("rb") as file:
             magic = file.read(4)
         if magic.startswith(b"\x1f\x8b"):
-            text = TextFile(path, _ungzipped(path))
+            text = TextFile(path, _read_gzip(path))
         elif magic == b"\x28\xb5\x2f\xfd":
-            text = TextFile(path, _unzstd(path))
+            text = TextFile(path, _read_zstd(path))
         else:
             text = TextFile(path)
         head = text.head()
     if not head:
         raise DataError(f"{path} is empty")
-    _refuse_non_text(path, head)
+    _require_text(path, head)
     return text
 
 
-def _ungzipped(path: Path) -> bytes:
+def _read_gzip(path: Path) -> bytes:
+    """Return the decompressed content of a gzip file."""
     try:
         return gzip.decompress(path.read_bytes())
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: the gzip file is damaged or cut short ({error})") from error
 
 
-def _unzstd(path: Path) -> bytes:
-    """By polars, as a CSV of one column: Python has no zstd of its own before 3.14."""
+def _read_zstd(path: Path) -> bytes:
+    """Return the decompressed content of a zstd file, by polars: Python has no zstd module before 3.14."""
     lines = pl.scan_csv(
         path.absolute(), has_header=False, separator="\x01", quote_char=None, schema={"line": pl.String}, glob=False
     )
@@ -222,25 +328,28 @@ def _unzstd(path: Path) -> bytes:
     except OSError as error:
         raise DataError(f"{path}: the zstd file is damaged or cut short ({error})") from error
     except pl.exceptions.ComputeError as error:
-        raise DataError(f"{path}: its content is not UTF-8 text; unpack it (zstd -d) to learn in which line") from error
+        raise DataError(
+            f"{path}: its content is not UTF-8 text; decompress it (zstd -d) and read it again to see the line"
+        ) from error
     return joined.encode() + b"\n"
 
 
-def _refuse_non_text(path: Path, head: bytes) -> None:
+def _require_text(path: Path, head: bytes) -> None:
+    """Raise DataError if the first bytes are UTF-16, binary data, or lines that end in CR."""
     nuls = head.count(b"\0")
     if head.startswith((b"\xff\xfe", b"\xfe\xff")) or nuls > 0.2 * len(head):
-        even = head[0::2].count(b"\0")
-        utf16 = head.startswith((b"\xff\xfe", b"\xfe\xff")) or even in (0, nuls)
-        if utf16:
-            at = 0 if head[0] > 0x7F else head.index(0)
+        n_even = head[0::2].count(b"\0")
+        is_utf16 = head.startswith((b"\xff\xfe", b"\xfe\xff")) or n_even in (0, nuls)
+        if is_utf16:
+            byte = 0 if head[0] > 0x7F else head.index(0)
             raise DataError(
-                f"{path} is UTF-16, not UTF-8 (byte {at}); convert it: "
+                f"{path} is UTF-16, not UTF-8 (byte {byte}); convert it: "
                 f"iconv -f utf-16 -t utf-8 {path.name} > converted-{path.name}"
             )
     if nuls > 8 and nuls > 0.002 * len(head):
-        first = head.index(0)
-        raise DataError(f"{path} is no text but binary data (byte {first} is NUL)")
+        byte = head.index(0)
+        raise DataError(f"{path} is binary data, not text (byte {byte} is NUL)")
     if b"\r" in head and b"\n" not in head and head.rstrip(b"\r").count(b"\r"):
         raise DataError(
-            f"{path}: its lines end in CR alone; convert it: tr '\\r' '\\n' < {path.name} > converted-{path.name}"
+            f"{path}: its lines end in CR without LF; convert it: tr '\\r' '\\n' < {path.name} > converted-{path.name}"
         )

@@ -1,4 +1,4 @@
-"""Tables in memory: polars, pandas, pyarrow, duckdb, anything that speaks Arrow."""
+"""Data frames: tables in memory from polars, pandas, pyarrow, duckdb and other libraries with Arrow export."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ __all__ = ["FrameTable", "as_frame", "open_frame"]
 
 @dataclass(frozen=True)
 class FrameTable:
-    """A table of typed columns (see `tables.Table` for the attributes).
+    """A table of typed columns; implements `tables.Table`, where the other attributes are described.
 
-    Attributes:
-
-        take: gives the chosen columns.
-        advice: what to do where a column is missing.
+    Attributes
+    ----------
+    take : callable
+        Function from column positions by role to the columns by role.
+    advice : str, default ""
+        What to do if a column is missing, as the end of a message.
     """
 
     name: str
@@ -36,27 +38,61 @@ class FrameTable:
     advice: str = ""
 
     def read(self, roles: Mapping[str, int], most: int | None) -> Rows:
-        """The chosen columns as they are: there is nothing to split."""
+        """Read the chosen columns unchanged.
+
+        Parameters
+        ----------
+        roles : mapping of str to int
+            Column position by role; at least one.
+        most : int or None
+            Maximum number of rejected rows to store; no row is rejected here.
+
+        Returns
+        -------
+        Rows
+            The columns.
+
+        Raises
+        ------
+        DataError
+            If the columns cannot be read.
+        """
         with unreadable(self.name):
-            taken = dict(self.take(roles))
-        shown = [taken[role] for role in roles]
+            columns = dict(self.take(roles))
+        chosen = [columns[role] for role in roles]
 
         def texts(lines: Sequence[int]) -> dict[int, str]:
-            return {line: ", ".join(str(column[line - 1]) for column in shown) for line in lines}
+            return {line: ", ".join(str(column[line - 1]) for column in chosen) for line in lines}
 
-        n = len(shown[0])
-        return Rows(taken, range(1, n + 1), Refusals(most), (), texts)
+        n = len(chosen[0])
+        return Rows(columns, range(1, n + 1), Refusals(most), (), texts)
 
 
 def open_frame(source: Any) -> FrameTable:
-    """A frame in memory. Raises DataError for anything that is not one."""
+    """Open a data frame in memory.
+
+    Parameters
+    ----------
+    source : object
+        A frame of polars, pandas, pyarrow, duckdb, or any object with Arrow export.
+
+    Returns
+    -------
+    FrameTable
+        The table.
+
+    Raises
+    ------
+    DataError
+        If the object is not a frame.
+    """
     if hasattr(source, "iloc") and hasattr(source, "columns"):
         return _open_pandas(source)
     frame = as_frame(source)
     name = f"the {type(source).__module__.partition('.')[0]} table"
 
     def take(roles: Mapping[str, int]) -> dict[str, pl.Series]:
-        columns = {role: frame.to_series(at).alias(role) for role, at in roles.items()}
+        columns = {role: frame.to_series(position).alias(role) for role, position in roles.items()}
         objects = {role: column.to_list() for role, column in columns.items() if column.dtype == pl.Object}
         return {**columns, **object_columns(objects)}
 
@@ -64,12 +100,28 @@ def open_frame(source: Any) -> FrameTable:
 
 
 def as_frame(source: Any) -> pl.DataFrame:
-    """Any frame as a polars one, without copying where Arrow allows it."""
+    """Convert a data frame to polars, without copying where Arrow allows it.
+
+    Parameters
+    ----------
+    source : object
+        A frame of polars, pandas, pyarrow, duckdb, or any object with Arrow export.
+
+    Returns
+    -------
+    DataFrame
+        The frame; a polars DataFrame is returned unchanged.
+
+    Raises
+    ------
+    DataError
+        If the object is not a frame, or cannot be converted.
+    """
     if isinstance(source, pl.DataFrame):
         return source
     if hasattr(source, "to_frame") and not hasattr(source, "columns"):
-        more = "; series.reset_index() makes one of its index and its values" if hasattr(source, "index") else ""
-        raise DataError(f"source: cannot read a table from a Series; give a frame{more}")
+        hint = "; series.reset_index() makes one from its index and values" if hasattr(source, "index") else ""
+        raise DataError(f"source: cannot read a table from a Series; pass a frame{hint}")
     with unreadable("the table"):
         if isinstance(source, pl.LazyFrame):
             return source.collect()
@@ -79,13 +131,13 @@ def as_frame(source: Any) -> pl.DataFrame:
             except (TypeError, ValueError, NotImplementedError, ImportError) as error:
                 raise DataError(f"the table cannot be read as Arrow: {error}") from error
     raise DataError(
-        f"source: cannot read a table from {type(source).__name__}; give a path, a database URL with query=, "
+        f"source: cannot read a table from {type(source).__name__}; pass a path, a database URL with query=, "
         "or a frame (polars, pandas, pyarrow, duckdb)"
     )
 
 
 def _from_arrow(source: Any) -> pl.DataFrame:
-    """The frame; times of zones that polars does not take, such as +05:30, are the same moments in UTC."""
+    """Convert a frame by Arrow; times in zones that polars does not support, such as +05:30, are converted to UTC."""
     try:
         return pl.DataFrame(source)
     except pl.exceptions.ComputeError:
@@ -95,38 +147,41 @@ def _from_arrow(source: Any) -> pl.DataFrame:
 
         table = pa.table(source)
         fields = [
-            at.with_type(pa.timestamp(at.type.unit, "UTC")) if pa.types.is_timestamp(at.type) and at.type.tz else at
-            for at in table.schema
+            column.with_type(pa.timestamp(column.type.unit, "UTC"))
+            if pa.types.is_timestamp(column.type) and column.type.tz
+            else column
+            for column in table.schema
         ]
         return pl.DataFrame(table.cast(pa.schema(fields)))
 
 
 def _in_utc(column: Any) -> Any:
-    """A pandas column with its times in UTC where they have a zone."""
+    """Convert the times of a pandas column to UTC if they have a time zone."""
     arrow = getattr(column.dtype, "pyarrow_dtype", None)
     zone = getattr(column.dtype, "tz", None) or getattr(arrow, "tz", None)
     return column if zone is None else column.dt.tz_convert("UTC")
 
 
 def _open_pandas(source: Any) -> FrameTable:
+    """Open a pandas frame; object columns are converted cell by cell."""
     columns = [str(name) for name in source.columns]
     index = [str(name) for name in source.index.names if name is not None]
 
     def take(roles: Mapping[str, int]) -> dict[str, pl.Series]:
-        taken: dict[str, pl.Series] = {}
-        for role, at in roles.items():
-            column = source.iloc[:, at]
+        columns_by_role: dict[str, pl.Series] = {}
+        for role, position in roles.items():
+            column = source.iloc[:, position]
             if column.dtype == object:
-                taken.update(object_columns({role: column.tolist()}))
+                columns_by_role.update(object_columns({role: column.tolist()}))
                 continue
             try:
-                one = _in_utc(column).to_frame(role).reset_index(drop=True)
-                taken[role] = pl.DataFrame(one).to_series(0)
-            except (TypeError, ValueError, NotImplementedError, ImportError):  # no Arrow for these
-                taken.update(object_columns({role: column.tolist()}))
-        return taken
+                converted = _in_utc(column).to_frame(role).reset_index(drop=True)
+                columns_by_role[role] = pl.DataFrame(converted).to_series(0)
+            except (TypeError, ValueError, NotImplementedError, ImportError):  # types without Arrow conversion
+                columns_by_role.update(object_columns({role: column.tolist()}))
+        return columns_by_role
 
     advice = (
-        f"; its index holds {', '.join(map(repr, index))}: frame.reset_index() makes columns of it" if index else ""
+        f"; its index holds {', '.join(map(repr, index))}: frame.reset_index() turns it into columns" if index else ""
     )
     return FrameTable("the pandas table", columns, take, advice=advice)

@@ -1,4 +1,4 @@
-"""Tables in JSON lines: one object a line; strings stay strings, numbers stay numbers."""
+"""JSON lines files: one object per line; strings and numbers keep their types."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from cofactor.errors import DataError
 
 __all__ = ["JsonTable", "open_json_table", "whole_json"]
 
-_LOOKED_AT = 1000  # lines whose keys are the columns
+_SAMPLE_LINES = 1000  # the keys of the first lines are the columns
 
 
 @dataclass(frozen=True)
 class JsonTable:
-    """A file of JSON lines (see `tables.Table` for the attributes)."""
+    """A JSON lines file; implements `tables.Table`, where the attributes are described."""
 
     file: TextFile
     columns: list[str]
@@ -38,72 +38,130 @@ class JsonTable:
 
     @property
     def name(self) -> str:
-        """The path of the file."""
+        """Path of the file."""
         return str(self.file.path)
 
     def read(self, roles: Mapping[str, int], most: int | None) -> Rows:
-        """Value by value, or 1 and "1" would become one id."""
-        refused = Refusals(most)
+        """Read the chosen keys of each object.
+
+        Cells are collected as Python objects, because the IDs 1 and "1" must stay different.
+
+        Parameters
+        ----------
+        roles : mapping of str to int
+            Column position by role.
+        most : int or None
+            Maximum number of rejected rows to store; None for all.
+
+        Returns
+        -------
+        Rows
+            The columns; lines that are not JSON objects are rejected.
+
+        Raises
+        ------
+        DataError
+            If the file cannot be read.
+        """
+        rejected = Refusals(most)
         batches = Batches.of_objects(list(roles))
-        keys = [self.columns[at] for at in roles.values()]
+        keys = [self.columns[position] for position in roles.values()]
         with unreadable(self.name):
-            for line, text, found in _objects(self.file):
-                if isinstance(found, str):
-                    refused.add(line, found, text)
+            for line, text, record in _objects(self.file):
+                if isinstance(record, str):
+                    rejected.add(line, record, text)
                 else:
-                    batches.add(line, [found.get(key) for key in keys])
+                    batches.add(line, [record.get(key) for key in keys])
             columns, lines = batches.finish()
-            return Rows(columns, lines, refused, self.file.notes(), self.file.texts)
+            return Rows(columns, lines, rejected, self.file.notes(), self.file.texts)
 
 
 def open_json_table(file: TextFile) -> JsonTable:
-    """The columns are the keys of the first thousand lines, in order. Raises DataError when there are none."""
+    """Open a JSON lines file, with the keys of its first thousand lines as columns.
+
+    Parameters
+    ----------
+    file : TextFile
+        The file.
+
+    Returns
+    -------
+    JsonTable
+        The table.
+
+    Raises
+    ------
+    DataError
+        If these lines contain no JSON object with a key.
+    """
     keys: dict[str, None] = {}
     reason = "it holds no lines"
     with unreadable(str(file.path)):
-        for line, _, found in islice(_objects(file), _LOOKED_AT):
-            if isinstance(found, dict):
-                keys.update(dict.fromkeys(found))
+        for line, _, record in islice(_objects(file), _SAMPLE_LINES):
+            if isinstance(record, dict):
+                keys.update(dict.fromkeys(record))
             else:
-                reason = f"line {line} is {found}"
+                reason = f"line {line} is {record}"
     if not keys:
         raise DataError(f"{file.path} holds no JSON objects: {reason}")
     return JsonTable(file, list(keys))
 
 
 def whole_json(table: JsonTable, most: int | None) -> tuple[pl.DataFrame, Int64, Refusals]:
-    """All columns, the line of each row, and the lines that are no JSON objects, of which `most` are remembered.
+    """Read all columns of a JSON lines file.
 
-    Whole numbers, numbers, true or false, strings and lists are read as such; what is mixed is text.
+    Columns of integers, floats, booleans, strings or lists keep their type; columns of mixed types become strings.
+
+    Parameters
+    ----------
+    table : JsonTable
+        The file.
+    most : int or None
+        Maximum number of rejected lines to store; None for all.
+
+    Returns
+    -------
+    frame : DataFrame of n rows
+        All columns.
+    lines : ndarray of shape (n,), int64
+        Line number of each row, from 1.
+    refused : Refusals
+        Lines that are not JSON objects.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read.
     """
     rows: list[dict[str, Any]] = []
-    lines, refused = [], Refusals(most)
+    lines, rejected = [], Refusals(most)
     with unreadable(table.name):
-        for line, text, found in _objects(table.file):
-            if isinstance(found, str):
-                refused.add(line, found, text)
+        for line, text, record in _objects(table.file):
+            if isinstance(record, str):
+                rejected.add(line, record, text)
             else:
-                rows.append(found)
+                rows.append(record)
                 lines.append(line)
     keys = dict.fromkeys(key for row in rows for key in row)
     frame = pl.DataFrame([_json_column(key, [row.get(key) for row in rows]) for key in keys])
-    return frame, np.array(lines, np.int64), refused
+    return frame, np.array(lines, np.int64), rejected
 
 
 def _json_column(key: str, values: list[Any]) -> pl.Series:
+    """Convert the values of one key to a column; mixed types become strings."""
     dtype = _common_type(value for value in values if value is not None)
     if dtype is None and {type(value) for value in values} <= {list, type(None)}:
         inner = _common_type(part for value in values for part in value or ())
         dtype = None if inner is None else pl.List(inner)
     if dtype is not None:
-        with suppress(OverflowError, pl.exceptions.PolarsError):  # whole numbers beyond 64 bits
+        with suppress(OverflowError, pl.exceptions.PolarsError):  # integers beyond 64 bits
             return pl.Series(key, values, dtype=dtype)
     texts = [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
     return object_columns({key: texts})[key]
 
 
 def _common_type(values: Iterable[Any]) -> pl.DataType | None:
-    """The type that holds these strings or numbers, String where there is none; None for others and mixed ones."""
+    """Return the polars type of these values, String if there are none, None for other and mixed types."""
     types = {str if isinstance(value, str) and is_unicode(value) else type(value) for value in values}
     if types <= {str}:
         return pl.String()
@@ -115,14 +173,14 @@ def _common_type(values: Iterable[Any]) -> pl.DataType | None:
 
 
 def _objects(file: TextFile) -> Iterator[tuple[int, str, dict[str, Any] | str]]:
-    """Line, text, and the object in it or the reason why there is none."""
+    """Iterate over (line, text, object), with the reason in place of the object if the line is not a JSON object."""
     for row in text_rows(file.lines(), "::"):
         if row.fields is None:
             yield row.line, row.text, row.reason
             continue
         try:
-            found = json.loads(row.text)
+            value = json.loads(row.text)
         except (ValueError, RecursionError):
             yield row.line, row.text, "not valid JSON"
             continue
-        yield row.line, row.text, found if isinstance(found, dict) else "not a JSON object"
+        yield row.line, row.text, value if isinstance(value, dict) else "not a JSON object"

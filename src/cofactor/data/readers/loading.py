@@ -1,4 +1,4 @@
-"""From a source to Interactions: choose the columns, read, check, refuse, and report."""
+"""Loading: open a source, choose its columns, validate its rows, and build the interaction table."""
 
 from __future__ import annotations
 
@@ -46,21 +46,40 @@ def open_file(
     format: Format | None,  # noqa: A002
     by_place: Callable[[list[str]], list[Role] | None],
 ) -> TextTable | JsonTable | FrameTable:
-    """The table in a file; `by_place` says what the first row of a text file holds, None for a header.
+    """Open a file by its format.
 
-    Raises DataError when there is no such file, or when it is none of the formats; ParameterError
-    for a format we do not know.
+    Parameters
+    ----------
+    path : Path
+        The file.
+    format : {"csv", "tsv", "::", "parquet", "jsonl"} or None
+        The format; None detects it from the content and the file name.
+    by_place : callable
+        Function from the fields of the first row of a text file to their roles, or to None if the row is a header.
+
+    Returns
+    -------
+    TextTable, JsonTable or FrameTable
+        The table.
+
+    Raises
+    ------
+    DataError
+        If the file does not exist or is in none of these formats.
+    ParameterError
+        If `format` is unknown.
     """
     if format is not None:
         checks.choice("format", format, get_args(Format))
     if format == "parquet" or (_is_parquet(existing_file(path)) and format is None):
         return open_parquet(existing_file(path))
     text = open_text(path)
-    found, separator = _text_format(text, format)
-    return open_json_table(text) if found == "jsonl" else open_text_table(text, separator, by_place)
+    text_format, separator = _text_format(text, format)
+    return open_json_table(text) if text_format == "jsonl" else open_text_table(text, separator, by_place)
 
 
 def _is_parquet(path: Path) -> bool:
+    """Return whether a file starts as Parquet files do; raise DataError for a zip archive."""
     with unreadable(str(path)), path.open("rb") as file:
         magic = file.read(4)
     if magic == b"PK\x03\x04":
@@ -68,32 +87,57 @@ def _is_parquet(path: Path) -> bool:
     return magic == b"PAR1"
 
 
-def _text_format(text: TextFile, given: Format | None) -> tuple[Format, str]:
-    """The format of a text file and its separator (empty for JSON lines)."""
+def _text_format(text: TextFile, format_: Format | None) -> tuple[Format, str]:
+    """Return the format of a text file and its separator (empty for JSON lines)."""
     path = text.path.with_suffix("") if text.path.suffix.lower() in (".gz", ".zst") else text.path
-    known = given or _ENDINGS.get(path.suffix.lower())
+    declared = format_ or _ENDINGS.get(path.suffix.lower())
     line = text.head().lstrip().partition(b"\n")[0].decode("utf-8", "replace")
-    if known == "jsonl" or (known is None and line.startswith(("{", "["))):
+    if declared == "jsonl" or (declared is None and line.startswith(("{", "["))):
         if line.startswith("["):
-            raise DataError(f"{text.path} is one JSON array; write one object a line instead (JSON lines)")
+            raise DataError(f"{text.path} is a JSON array; write one object per line instead (JSON lines)")
         return "jsonl", ""
-    if path.suffix.lower() == ".parquet" and given is None:
-        raise DataError(f"{text.path} is no Parquet file: it does not begin with PAR1")
-    if known == "::" or (known is None and "::" in line):
+    if path.suffix.lower() == ".parquet" and format_ is None:
+        raise DataError(f"{text.path} is not a Parquet file: it does not start with PAR1")
+    if declared == "::" or (declared is None and "::" in line):
         return "::", "::"
-    if given == "tsv":
+    if format_ == "tsv":
         return "tsv", "\t"
-    usual = "\t" if known == "tsv" else ","
-    separator = max((usual, "\t", ",", ";", "|"), key=line.count)
+    default = "\t" if declared == "tsv" else ","
+    separator = max((default, "\t", ",", ";", "|"), key=line.count)
     return ("tsv" if separator == "\t" else "csv"), separator
 
 
-_OPINIONS = ("rat", "score", "star", "overall")  # columns named so hold ratings, not counts
+_RATING_NAMES = ("rat", "score", "star", "overall")  # columns with these words in their name hold ratings
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a caller asked for; see `read_ratings`. Raises ParameterError for `ids`, `on_error` and `quarantine`."""
+    """The arguments of `read_ratings` or `read_events`.
+
+    Attributes
+    ----------
+    kind : {"ratings", "events"}
+        What to read.
+    names : mapping of str to str or None
+        Column names by role; None for the usual ones.
+    format : str or None
+        Format of a file; None detects it.
+    query : str or None
+        Query for a database.
+    scale : Scale or None
+        Declared rating scale.
+    on_error : {"raise", "quarantine"}
+        What to do with bad rows.
+    quarantine : str, Path or None
+        File for rejected rows.
+    ids : {"auto", "text"}, default "auto"
+        How to read IDs.
+
+    Raises
+    ------
+    ParameterError
+        If `ids`, `on_error` or `quarantine` is invalid.
+    """
 
     kind: Kind
     names: Mapping[str, str | None]
@@ -109,14 +153,36 @@ class Request:
         if self.on_error not in get_args(OnError):
             raise ParameterError(f'on_error must be "raise" or "quarantine", not {self.on_error!r}')
         if self.quarantine is not None and self.on_error == "raise":
-            raise ParameterError('quarantine= names a file for refused rows: it needs on_error="quarantine"')
+            raise ParameterError('quarantine names a file for rejected rows: it needs on_error="quarantine"')
 
 
 def load_interactions(source: Any, asked: Request) -> Interactions:
-    """The good rows of a source. Raises DataError for bad rows, unless they are to be set aside."""
+    """Load the valid rows of a source.
+
+    Parameters
+    ----------
+    source : object
+        A path, a data frame or a database URL.
+    asked : Request
+        The arguments of the reader.
+
+    Returns
+    -------
+    Interactions
+        The table, with a report.
+
+    Raises
+    ------
+    DataError
+        If the source cannot be read or has no valid rows, or if a row is bad and `on_error` is "raise".
+    ParameterError
+        If `query` is given for a source that is not a database.
+    MissingExtraError
+        If a database library is not installed.
+    """
     require_threads()
     path = source_path(source)
-    refused_to = quarantine_path(path, asked.quarantine) if asked.on_error == "quarantine" else None
+    rejects_path = quarantine_path(path, asked.quarantine) if asked.on_error == "quarantine" else None
     with _opened(source, path, asked) as table:
         needed: list[Role] = ["user", "item", "value"] if asked.kind == "ratings" else ["user", "item"]
         try:
@@ -125,23 +191,23 @@ def load_interactions(source: Any, asked: Request) -> Interactions:
             )
         except DataError as error:
             raise DataError(f"{error}{table.advice if isinstance(table, FrameTable) else ''}") from None
-        most = 1 if asked.on_error == "raise" else None  # to raise, the first is enough
-        rows = table.read(roles, most)
-        good = checked(rows, kind=asked.kind, scale=asked.scale, ids=asked.ids, typed=table.typed, most=most)
-        refusals = _refusals(rows, good)
-    count, n = rows.refused.count + good.refused, len(rows.lines) + rows.refused.count
-    notes = (*rows.notes, *good.notes, *_notes_on_columns(table, roles, asked))
+        max_stored = 1 if asked.on_error == "raise" else None  # an error message needs only the first
+        rows = table.read(roles, max_stored)
+        valid = checked(rows, kind=asked.kind, scale=asked.scale, ids=asked.ids, typed=table.typed, most=max_stored)
+        refusals = _refusals(rows, valid)
+    n_rejected, n = rows.refused.count + valid.refused, len(rows.lines) + rows.refused.count
+    notes = (*rows.notes, *valid.notes, *_notes_on_columns(table, roles, asked))
     del rows
     if n == 0:
-        raise DataError(f"{table.name} is empty: a header at most, and no rows")
-    if count and refused_to is None:
-        raise first_refusal(table.name, table.counts, refusals[0], count)
-    if count and refused_to is not None:
-        write_refused(refused_to, refusals)
-        notes = (*notes, f"{count:,} refused rows were written to {refused_to}")
-    if count == n:
-        raise DataError(f"{table.name}: all {n:,} rows were refused; they are in {refused_to}")
-    columns = good.columns
+        raise DataError(f"{table.name} is empty: it has no data rows")
+    if n_rejected and rejects_path is None:
+        raise first_refusal(table.name, table.counts, refusals[0], n_rejected)
+    if n_rejected and rejects_path is not None:
+        write_refused(rejects_path, refusals)
+        notes = (*notes, f"{n_rejected:,} rejected rows were written to {rejects_path}")
+    if n_rejected == n:
+        raise DataError(f"{table.name}: all {n:,} rows were rejected; they are in {rejects_path}")
+    columns = valid.columns
     return Interactions.from_columns(
         columns["user"],
         columns["item"],
@@ -155,47 +221,60 @@ def load_interactions(source: Any, asked: Request) -> Interactions:
 
 
 def source_path(source: object) -> Path | None:
-    """The file a source names; None for frames and database URLs."""
+    """Return the path of a file source.
+
+    Parameters
+    ----------
+    source : object
+        A path, a data frame or a database URL.
+
+    Returns
+    -------
+    Path or None
+        The path, with a leading ~ expanded; None for frames and database URLs.
+    """
     if not isinstance(source, str | os.PathLike) or is_url(source):
         return None
-    return Path(os.path.expanduser(source))  # noqa: PTH111 - Path drops the "./" of "./~", which names a file
+    return Path(os.path.expanduser(source))  # noqa: PTH111 - Path would turn "./~" into "~"
 
 
 @contextmanager
-def _opened(source: Any, path: Path | None, asked: Request) -> Iterator[Table]:
+def _opened(source: Any, path: Path | None, request: Request) -> Iterator[Table]:
+    """Open the table of a source."""
     if path is None and is_url(source):
-        with open_query(source, asked.query) as table:
+        with open_query(source, request.query) as table:
             yield table
         return
-    if asked.query is not None:
-        raise ParameterError("query= is for databases: the source must be a URL such as sqlite:///file.db")
+    if request.query is not None:
+        raise ParameterError("query applies to databases only: the source must be a URL such as sqlite:///file.db")
     if path is None:
         yield open_frame(source)
         return
-    named = [name for name in asked.names.values() if name]
-    events = asked.kind == "events"
-    yield open_file(path, asked.format, lambda first: roles_by_place(first, named=named, events=events))
+    names = [name for name in request.names.values() if name]
+    events = request.kind == "events"
+    yield open_file(path, request.format, lambda first: roles_by_place(first, named=names, events=events))
 
 
-def _refusals(rows: Rows, good: Checked) -> list[Refusal]:
-    """The remembered refused rows with their text, in file order."""
-    texts = rows.texts(list(good.reasons)) if good.reasons else {}
-    unusable = [Refusal(line, reason, texts.get(line, "")) for line, reason in good.reasons.items()]
-    return sorted(rows.refused.kept + unusable, key=lambda refusal: refusal.line)
+def _refusals(rows: Rows, valid: Checked) -> list[Refusal]:
+    """Return the stored rejected rows with their text, in file order."""
+    texts = rows.texts(list(valid.reasons)) if valid.reasons else {}
+    invalid = [Refusal(line, reason, texts.get(line, "")) for line, reason in valid.reasons.items()]
+    return sorted(rows.refused.kept + invalid, key=lambda refusal: refusal.line)
 
 
-def _notes_on_columns(table: Table, roles: Mapping[str, int], asked: Request) -> tuple[str, ...]:
+def _notes_on_columns(table: Table, roles: Mapping[str, int], request: Request) -> tuple[str, ...]:
+    """Return notes on guessed columns."""
     notes = []
-    guessed = [role for role in roles if asked.names[role] is None]
+    guessed = [role for role in roles if request.names[role] is None]
     pairs = ", ".join(f"{role}={table.columns[roles[role]].strip()}" for role in guessed)
     if guessed and table.by_place:
-        notes.append(f"the file has no header; columns by their place: {pairs}")
+        notes.append(f"the file has no header; columns by position: {pairs}")
     elif guessed:
-        notes.append(f"columns by their names: {pairs}")
+        notes.append(f"columns by name: {pairs}")
     name = table.columns[roles["value"]].lower() if "value" in roles else ""
-    if asked.kind == "events" and "value" in guessed and any(word in name for word in _OPINIONS):
+    if request.kind == "events" and "value" in guessed and any(word in name for word in _RATING_NAMES):
         notes.append(
-            f"{name} is taken as how much each event counts; if it holds opinions, use "
+            f"{name} is used as the value of each event; if it holds ratings, use "
             "read_ratings(...).to_events(min_rating=...)"
         )
     return tuple(notes)

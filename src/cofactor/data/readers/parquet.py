@@ -1,4 +1,4 @@
-"""Parquet files, decoded in a child process: a damaged one ends in an error and never in the end of this process."""
+"""Parquet reader: decode files in a child process, so that a damaged file cannot end this one."""
 
 from __future__ import annotations
 
@@ -28,19 +28,35 @@ _CHILD = (
 
 
 def open_parquet(path: Path) -> FrameTable:
-    """A Parquet file; only the chosen columns are read. Raises DataError for one that cannot be decoded."""
+    """Open a Parquet file; only the chosen columns are read.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    FrameTable
+        The table.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be decoded.
+    """
     decoder = _decoder(path)
     columns = decoder.columns
 
     def take(roles: Mapping[str, int]) -> dict[str, pl.Series]:
-        frame = decoder.frame([columns[at] for at in roles.values()])
-        return {role: frame[columns[at]].alias(role) for role, at in roles.items()}
+        frame = decoder.frame([columns[k] for k in roles.values()])
+        return {role: frame[columns[k]].alias(role) for role, k in roles.items()}
 
     return FrameTable(str(path), columns, take)
 
 
 class _Child:
-    """A conversation with `parquet_child`; see there for the protocol."""
+    """Client of `parquet_child`, where the protocol is described."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -53,11 +69,11 @@ class _Child:
                 stderr=self._errors,
                 env={**os.environ, "POLARS_IGNORE_TIMEZONE_PARSE_ERROR": "1", "RUST_BACKTRACE": "0"},
             )
-        self._end = finalize(self, _ended, self._process, self._errors)
+        self._finalizer = finalize(self, _close, self._process, self._errors)
         self.columns: list[str] = self._answer("columns")
 
     def frame(self, names: Sequence[str]) -> pl.DataFrame:
-        """The columns of these names; can be called once."""
+        """Return the columns of these names; can be called once."""
         try:
             with suppress(BrokenPipeError):
                 _pipe(self._process.stdin).write(json.dumps(names).encode() + b"\n")
@@ -67,7 +83,7 @@ class _Child:
             if self._process.wait() != 0:
                 raise self._damaged()
         finally:
-            self._end()
+            self._finalizer()
         with unreadable(str(self._path)):
             frame = pl.read_ipc_stream(stream)
         if frame.height != rows or frame.columns != list(names):
@@ -75,6 +91,7 @@ class _Child:
         return frame
 
     def _answer(self, name: str) -> Any:
+        """Return the value of the next message from the child, or raise DataError for its error."""
         line = _pipe(self._process.stdout).readline()
         try:
             answer = json.loads(line)
@@ -85,18 +102,19 @@ class _Child:
         return answer[name]
 
     def _damaged(self) -> DataError:
+        """Return the error for a child that ended early, with the last line of its standard error."""
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").splitlines()
-        said = [line for line in lines if line and not line.startswith("note:")]
-        reason = f" ({said[-1][:200]})" if said else ""
+        messages = [line for line in lines if line and not line.startswith("note:")]
+        reason = f" ({messages[-1][:200]})" if messages else ""
         return DataError(
             f"{self._path} cannot be read: the process that decoded it ended{reason}; the file is damaged, or larger "
             "than the memory"
         )
 
 
-class _Here:
-    """The same in this process, for programs that are frozen into one file: they cannot start Python again."""
+class _InProcess:
+    """Decoder in this process, for frozen programs that cannot start Python again."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -105,22 +123,26 @@ class _Here:
             self.columns = list(self._scan.collect_schema())
 
     def frame(self, names: Sequence[str]) -> pl.DataFrame:
+        """Return the columns of these names."""
         with unreadable(str(self._path)):
             return self._scan.select(names).collect()
 
 
-def _decoder(path: Path) -> _Child | _Here:
-    return _Here(path) if getattr(sys, "frozen", False) or not sys.executable else _Child(path)
+def _decoder(path: Path) -> _Child | _InProcess:
+    """Return a decoder of the file, in a child process if possible."""
+    return _InProcess(path) if getattr(sys, "frozen", False) or not sys.executable else _Child(path)
 
 
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+    """Return a pipe that is known to be open."""
     assert pipe is not None
     return pipe
 
 
-def _ended(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+def _close(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+    """End the child process and close its files."""
     process.kill()
     process.wait()
     for file in (process.stdin, process.stdout, errors):
-        with suppress(OSError):  # a line that the process did not take
+        with suppress(OSError):  # input that the process did not read
             _pipe(file).close()

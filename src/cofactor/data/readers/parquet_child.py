@@ -1,8 +1,13 @@
-"""The child process that decodes a Parquet file: it may fail in any way without harm to the process that reads.
+"""Parquet child process: decodes one file for `parquet.open_parquet`.
 
-Parquet pages have no checksums, and a damaged page can abort the process that decodes it. The protocol on the standard
-streams: one line of JSON with the columns, `{"columns": [...]}`; the reader answers with a list of the names it wants;
-then `{"rows": n}` and the table as an Arrow IPC stream. `{"error": reason}` may take the place of either line.
+Parquet pages have no checksums, and a damaged page can abort the process that decodes it; a child process protects the
+reading process. Protocol on the standard streams:
+
+1. The child writes a line of JSON with the columns, `{"columns": [...]}`.
+2. The reader writes a JSON list of the column names to read.
+3. The child writes `{"rows": n}` and then the table as an Arrow IPC stream.
+
+Instead of either line the child may write `{"error": reason}`.
 """
 
 from __future__ import annotations
@@ -21,47 +26,86 @@ __all__ = ["main", "scanned", "serve", "with_usual_zones"]
 
 
 def main(path: str) -> None:
-    """Answer on the standard streams."""
-    with suppress(OSError):  # Linux: where memory runs out, this process ends and not the one that reads
+    """Serve one file on the standard streams.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    """
+    with suppress(OSError):  # Linux: if memory runs out, kill this process and not the reader
         Path("/proc/self/oom_score_adj").write_text("1000")
     serve(path, sys.stdin.buffer, sys.stdout.buffer)
 
 
 def serve(path: str, requests: BinaryIO, answers: BinaryIO) -> None:
-    """One conversation about the file at `path`; it ends early where the reader asks for nothing or decoding fails."""
+    """Serve one file; stop early if the reader requests nothing or decoding fails.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    requests : binary file
+        Stream of the reader's requests.
+    answers : binary file
+        Stream for the answers.
+    """
     scan = scanned(path)
-    names = _answered(answers, "columns", lambda: list(scan.collect_schema()))
+    names = _answer(answers, "columns", lambda: list(scan.collect_schema()))
     if names is None or not (request := requests.readline()):
         return
-    wanted = json.loads(request)
+    requested = json.loads(request)
     frame: pl.DataFrame | None = None
 
     def read() -> int:
         nonlocal frame
-        frame = with_usual_zones(scan.select(wanted).collect())
+        frame = with_usual_zones(scan.select(requested).collect())
         return frame.height
 
-    _answered(answers, "rows", read)
+    _answer(answers, "rows", read)
     if frame is not None:
         frame.write_ipc_stream(answers)
         answers.flush()
 
 
 def scanned(path: str) -> pl.LazyFrame:
-    """Exactly the file at this path: brackets and stars in it are no patterns, folders no partitions."""
+    """Scan a file by its exact path, without glob patterns and Hive partitions.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+
+    Returns
+    -------
+    LazyFrame
+        The scan.
+    """
     return pl.scan_parquet(path, glob=False, hive_partitioning=False)
 
 
 def with_usual_zones(frame: pl.DataFrame) -> pl.DataFrame:
-    """The same moments in UTC where a column has a zone that polars does not take, such as +05:30."""
+    """Convert times to UTC if polars does not support their time zone, such as +05:30.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Any frame.
+
+    Returns
+    -------
+    DataFrame
+        The frame; the moments are unchanged.
+    """
     changed = {name: new for name, dtype in frame.schema.items() if (new := _with_usual_zone(dtype)) != dtype}
     return frame.cast(changed) if changed else frame  # type: ignore[arg-type]
 
 
 def _with_usual_zone(dtype: pl.DataType) -> pl.DataType:
+    """Return the type with unsupported time zones replaced by UTC, also within nested types."""
     if isinstance(dtype, pl.Datetime):
-        usual = dtype.time_zone in (None, "UTC") or dtype.time_zone in available_timezones()
-        return dtype if usual else pl.Datetime(dtype.time_unit, "UTC")
+        is_supported = dtype.time_zone in (None, "UTC") or dtype.time_zone in available_timezones()
+        return dtype if is_supported else pl.Datetime(dtype.time_unit, "UTC")
     if isinstance(dtype, pl.List):
         return pl.List(_with_usual_zone(dtype.inner))  # type: ignore[arg-type]
     if isinstance(dtype, pl.Array):
@@ -71,8 +115,8 @@ def _with_usual_zone(dtype: pl.DataType) -> pl.DataType:
     return dtype
 
 
-def _answered(answers: BinaryIO, name: str, work: Callable[[], Any]) -> Any:
-    """Send the result of `work` under this name, or the reason why there is none; return the result or None."""
+def _answer(answers: BinaryIO, name: str, work: Callable[[], Any]) -> Any:
+    """Send the result of `work` under a name, or an error message; return the result or None."""
     try:
         result = work()
         message = {name: result}

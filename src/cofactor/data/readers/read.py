@@ -1,4 +1,4 @@
-"""The reading doors: files, frames and databases become Interactions, or say which row is wrong."""
+"""Reading functions: load interactions and tables from files, data frames and databases."""
 
 from __future__ import annotations
 
@@ -31,20 +31,27 @@ from cofactor.validation import validated
 __all__ = ["read_events", "read_ratings", "read_table"]
 
 
-_USUAL = ("id", "name", "title", "genres", "genre", "age", "gender", "year", "category", "tags")
+_USUAL_NAMES = ("id", "name", "title", "genres", "genre", "age", "gender", "year", "category", "tags")
 
 
 @dataclass(frozen=True, eq=False)
 class WholeFile:
-    """All columns of a file, and the rows of it that could not be read.
+    """All columns of a file, and its rejected rows.
 
-    Attributes:
-
-        name, counts: the path, and what its row numbers count.
-        frame: (n) rows with all columns.
-        lines: (n,) the line (or row) of each, from 1.
-        refused: the rows that could not be read.
-        texts: the text of the rows that begin on these lines.
+    Attributes
+    ----------
+    name : str
+        Path of the file.
+    counts : {"line", "row"}
+        What row numbers count.
+    frame : DataFrame of n rows
+        All columns.
+    lines : ndarray or range of length n
+        Line (or row) number of each row, from 1.
+    refused : Refusals
+        Rows that could not be read.
+    texts : callable
+        Function from line numbers to the text of the rows that begin there.
     """
 
     name: str
@@ -56,21 +63,46 @@ class WholeFile:
 
     @property
     def complete(self) -> pl.DataFrame:
-        """The frame. Raises DataError where a row could not be read."""
+        """The frame of a file without rejected rows.
+
+        Raises
+        ------
+        DataError
+            If a row was rejected.
+        """
         if self.refused.count:
             raise first_refusal(self.name, self.counts, self.refused.kept[0], self.refused.count)
         return self.frame
 
 
 def whole_file(path: Path, format: Format | None, *, most: int | None = 1, ids: Ids = "auto") -> WholeFile:  # noqa: A002
-    """All columns of a file; of the rows that cannot be read, `most` are remembered, None for all.
+    """Read all columns of a file.
 
-    ids: "text" leaves the ids of a text file as they are. Raises DataError for columns of equal names.
+    Parameters
+    ----------
+    path : Path
+        The file.
+    format : str or None
+        Its format; None detects it.
+    most : int or None, default 1
+        Maximum number of rejected rows to store; None for all.
+    ids : {"auto", "text"}, default "auto"
+        Whether IDs of a text file become integers if all are canonical decimals, or stay strings.
+
+    Returns
+    -------
+    WholeFile
+        The columns and the rejected rows.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or columns have equal names.
     """
     table = open_file(path, format, _by_place)
     with unreadable(table.name):
         if isinstance(table, FrameTable):
-            rows = table.read({name: at for at, name in enumerate(table.columns)}, most)
+            rows = table.read({name: k for k, name in enumerate(table.columns)}, most)
             frame = pl.DataFrame(rows.columns)
             return WholeFile(table.name, table.counts, frame, rows.lines, rows.refused, rows.texts)
         if isinstance(table, JsonTable):
@@ -80,14 +112,29 @@ def whole_file(path: Path, format: Format | None, *, most: int | None = 1, ids: 
 
 
 def with_text_ids(frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame with its columns of ids (by their names, else the first) as text; see `id_cells` for the rules.
+    """Convert the ID columns of a frame to strings.
 
-    Raises DataError, naming the row, for ids that are not whole numbers and for a column that cannot hold ids.
+    ID columns are those with a usual name, else the first column; `id_cells` has the rules.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Any frame.
+
+    Returns
+    -------
+    DataFrame
+        The frame with string IDs.
+
+    Raises
+    ------
+    DataError
+        If an ID is not a whole number or a string (the message names the row), or a column cannot hold IDs.
     """
     for name in _id_columns(frame.columns):
         cells = id_cells(frame[name], as_text=True)
-        if (wrong := cells.bad & frame[name].is_not_null()).any():
-            row = int(wrong.arg_true()[0])
+        if (is_invalid := cells.bad & frame[name].is_not_null()).any():
+            row = int(is_invalid.arg_true()[0])
             raise DataError(f"row {row + 1} of the table: {cells.why(row)}: {frame[name][row]!r}")
         values = cells.values.each(cells.values.distinct) if isinstance(cells.values, CodedIds) else cells.values
         frame = frame.with_columns(values.alias(name))
@@ -95,26 +142,28 @@ def with_text_ids(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _id_columns(names: Sequence[str]) -> list[str]:
+    """Return the names of the ID columns, else the first name."""
     return [name for name in names if usual_role(name) in ("user", "item")] or list(names[:1])
 
 
 def _by_place(first: list[str]) -> list[Role] | None:
-    """A first line is a header if a field is a usual name, or if no field is a number."""
-    if any(usual_role(field) or bare_name(field).lower() in _USUAL for field in first):
+    """Return None for a header: a line with a usual name or without any number; else no roles."""
+    if any(usual_role(field) or bare_name(field).lower() in _USUAL_NAMES for field in first):
         return None
     return [] if any(is_number(field) for field in first) else None
 
 
-def _whole_text(table: TextTable, most: int | None, how: Ids) -> WholeFile:
+def _whole_text(table: TextTable, most: int | None, mode: Ids) -> WholeFile:
+    """Read all columns of a text file."""
     names = [bare_name(name) for name in table.columns]
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"{table.name}: column {twice!r} is there more than once; rename all but one")
-    rows = table.read({str(at): at for at in range(len(names))}, most)
-    ids = _id_columns(names)
-    columns = [rows.columns[str(at)].alias(name) for at, name in enumerate(names)]
+        duplicate = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"{table.name}: column {duplicate!r} occurs more than once; rename all but one")
+    rows = table.read({str(k): k for k in range(len(names))}, most)
+    id_names = _id_columns(names)
+    columns = [rows.columns[str(k)].alias(name) for k, name in enumerate(names)]
     typed = [
-        column.replace("", None) if column.name not in ids else column if how == "text" else as_integers(column)
+        column.replace("", None) if column.name not in id_names else column if mode == "text" else as_integers(column)
         for column in columns
     ]
     return WholeFile(table.name, table.counts, pl.DataFrame(typed), rows.lines, rows.refused, rows.texts)
@@ -136,30 +185,55 @@ def read_ratings(
     on_error: OnError = "raise",
     quarantine: str | Path | None = None,
 ) -> Interactions:
-    """Ratings from a file, a frame or a database; of a pair that occurs twice, the last counts.
+    """Read ratings from a file, a data frame or a database.
 
-        source      a path (CSV, TSV, user::item::rating::time, Parquet, JSON lines; text also as gzip
-                    or zstd), a frame (polars, pandas, pyarrow, duckdb), or a database URL with a query
-        user, item, value, time, weight
-                    column names, where the usual ones are not meant; time="" reads no times. A file
-                    without a header has user, item, value[, time] in this order; its columns are
-                    called "1", "2", ...
-        format      "csv", "tsv", "::", "parquet" or "jsonl", where ending and content do not tell
-        query       what to select from the database
-        ids         "auto" reads ids as below; "text" reads all of them as text, so that 7 and "7" are one id
-        levels      all values a rating can have; others are refused
-        on_error      "raise" stops at bad rows with the line and the reason of the first; "quarantine"
-                    writes all of them to a file and goes on without them
-        quarantine  that file, unless <source>.refused.csv
+    If a user rated an item more than once, the latest rating is kept.
 
-    Ids of a text file are integers if every one is a canonical decimal (`7`, not `007`), else
-    strings; other sources keep their types. Times become whole seconds since 1970: from numbers of
-    seconds (or milli-, micro- or nanoseconds, by their size), ISO dates and times (`2023-02-10
-    15:41:33+00`; UTC without a zone), and dates written as `20230210`. `.report` of the result says
-    what was read, guessed and refused. Raises DataError for what cannot be read, for bad rows, and for
-    a table without rows; ParameterError for arguments; MissingExtraError where the library of a
-    database is not installed.
+    Parameters
+    ----------
+    source : path, data frame or URL
+        A file (CSV, TSV, `user::item::rating::time`, Parquet or JSON lines; text files also as gzip or zstd), a frame
+        (polars, pandas, pyarrow, duckdb), or a database URL together with `query`.
+    user, item, value, time, weight : str or None, default None
+        Column names; None selects columns with usual names, and `time=""` reads no times. A file without a header has
+        the columns user, item, value[, time] in this order; their names are "1", "2", ...
+    format : {"csv", "tsv", "::", "parquet", "jsonl"} or None, default None
+        File format; None detects it from the content and the file name.
+    query : str or None, default None
+        SQL query for a database.
+    ids : {"auto", "text"}, default "auto"
+        "auto" reads the IDs of a text file as integers if all are canonical decimals (`7`, not `007`), else as strings,
+        and keeps the types of other sources. "text" reads all IDs as strings, so that 7 and "7" are the same ID.
+    levels : sequence of float or None, default None
+        All values a rating can have; rows with other values are rejected. None infers the scale from the data.
+    on_error : {"raise", "quarantine"}, default "raise"
+        "raise" raises an error for the first bad row; "quarantine" writes all bad rows to a file and continues without
+        them.
+    quarantine : str, Path or None, default None
+        File for rejected rows; None means `<source>.refused.csv`. It is required for frames and databases.
 
+    Returns
+    -------
+    Interactions
+        The ratings. Their `report` lists what was read, guessed and rejected.
+
+    Raises
+    ------
+    DataError
+        If the source cannot be read, has no rows, or has bad rows with `on_error="raise"`; the message names the row.
+    ParameterError
+        If an argument is invalid.
+    MissingExtraError
+        If the library of a database is not installed.
+
+    Notes
+    -----
+    Times are converted to whole seconds since 1970 from numbers (seconds, milli-, micro- or nanoseconds, by their
+    size), from ISO dates and times (`2023-02-10 15:41:33+00`; UTC without a zone), and from dates written as
+    `20230210`.
+
+    Examples
+    --------
     >>> import cofactor, polars as pl
     >>> table = pl.DataFrame({"user": ["ana", "tom"], "item": [7, 7], "rating": [4.5, 2.0]})
     >>> cofactor.read_ratings(table)
@@ -188,12 +262,41 @@ def read_events(
     on_error: OnError = "raise",
     quarantine: str | Path | None = None,
 ) -> Interactions:
-    """Events (clicks, plays, purchases) from a file, a frame or a database; equal pairs are summed.
+    """Read events (clicks, plays, purchases) from a file, a data frame or a database.
 
-    As `read_ratings`, but the value (how often, how much) may be missing and is 1 then. It must be
-    above 0; a weight may be negative and marks a dislike. Events without a header are
-    user, item[, value][, time]. Raises as `read_ratings`.
+    Events of the same user and item are summed.
 
+    Parameters
+    ----------
+    source : path, data frame or URL
+        As in `read_ratings`.
+    user, item, value, time, weight : str or None, default None
+        Column names, as in `read_ratings`. The value (a count or an amount above 0) may be absent and is then 1. A
+        negative weight marks a dislike. A file without a header has the columns user, item[, value][, time] in this
+        order.
+    format : {"csv", "tsv", "::", "parquet", "jsonl"} or None, default None
+        File format; None detects it from the content and the file name.
+    query : str or None, default None
+        SQL query for a database.
+    ids : {"auto", "text"}, default "auto"
+        How to read IDs, as in `read_ratings`.
+    on_error : {"raise", "quarantine"}, default "raise"
+        What to do with bad rows, as in `read_ratings`.
+    quarantine : str, Path or None, default None
+        File for rejected rows, as in `read_ratings`.
+
+    Returns
+    -------
+    Interactions
+        The events. Their `report` lists what was read, guessed and rejected.
+
+    Raises
+    ------
+    DataError, ParameterError, MissingExtraError
+        As in `read_ratings`.
+
+    Examples
+    --------
     >>> import cofactor, polars as pl
     >>> events = cofactor.read_events(pl.DataFrame({"user": ["ana", "ana"], "item": [7, 7]}))
     >>> events, events.values.tolist()
@@ -204,13 +307,32 @@ def read_events(
 
 
 def read_table(source: Any, *, format: Format | None = None, ids: Ids = "auto") -> pl.DataFrame:  # noqa: A002
-    """All columns of an item or user table (titles, genres, ages, ...), from the same files and frames.
+    """Read all columns of an item or user table, such as titles, genres and ages.
 
-    Text files: cells are strings, empty ones null; a column of ids (by its name, else the first one)
-    becomes integers if every id is a canonical decimal, as in `read_ratings`; with ids="text" it is text.
-    Without a header the columns are "1", "2", ... A header alone gives a frame without rows. Raises DataError for what
-    cannot be read, for an empty file, and, naming the line, for bad rows.
+    Cells of text files are strings, and empty ones are null. Files without a header have the columns "1", "2", ...
 
+    Parameters
+    ----------
+    source : path or data frame
+        A file or frame as in `read_ratings`.
+    format : {"csv", "tsv", "::", "parquet", "jsonl"} or None, default None
+        File format; None detects it from the content and the file name.
+    ids : {"auto", "text"}, default "auto"
+        How to read ID columns (those with a usual name, else the first). "auto" reads the IDs of a text file as
+        integers if all are canonical decimals; "text" reads all IDs as strings.
+
+    Returns
+    -------
+    DataFrame
+        All columns; no rows if the file has only a header.
+
+    Raises
+    ------
+    DataError
+        If the source cannot be read, is an empty file, or has bad rows; the message names the line.
+
+    Examples
+    --------
     >>> import cofactor, polars as pl
     >>> cofactor.read_table(pl.DataFrame({"item": [7], "title": ["Alien"]})).columns
     ['item', 'title']

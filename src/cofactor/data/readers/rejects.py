@@ -1,4 +1,4 @@
-"""What becomes of refused rows: an error that names the first, or a file that holds them all."""
+"""Rejected rows: raise an error that names the first one, or write all of them to a file."""
 
 from __future__ import annotations
 
@@ -17,13 +17,30 @@ __all__ = ["OnError", "first_refusal", "quarantine_path", "write_refused"]
 
 OnError: TypeAlias = Literal["raise", "quarantine"]
 
-_SHOWN = 80  # characters of a refused row in a message
+_MAX_SHOWN = 80  # characters of a rejected row in a message
 
 
 def first_refusal(name: str, counts: str, first: Refusal, count: int) -> DataError:
-    """The error for a table with refused rows: where, why, the row itself, how many more, what to do."""
-    text = first.text if len(first.text) <= _SHOWN else first.text[:_SHOWN] + "..."
-    more = f" ({count - 1:,} more bad row{'s' if count > 2 else ''})" if count > 1 else ""
+    """Return the error for a table with rejected rows: where, why, the row, how many more, and what to do.
+
+    Parameters
+    ----------
+    name : str
+        Name of the source.
+    counts : {"line", "row"}
+        What row numbers count.
+    first : Refusal
+        The first rejected row.
+    count : int
+        Number of rejected rows.
+
+    Returns
+    -------
+    DataError
+        The error, to be raised by the caller.
+    """
+    text = first.text if len(first.text) <= _MAX_SHOWN else first.text[:_MAX_SHOWN] + "..."
+    remaining = f" ({count - 1:,} more bad row{'s' if count > 2 else ''})" if count > 1 else ""
     advice = "correct it"
     for optional in ("time", "weight"):
         if first.reason.startswith(f"the {optional} "):
@@ -33,26 +50,59 @@ def first_refusal(name: str, counts: str, first: Refusal, count: int) -> DataErr
     if first.reason.startswith(NOT_UTF8):
         advice = f"convert the file, e.g. iconv -f latin1 -t utf-8 {name} > converted-{Path(name).name}"
     return DataError(
-        f"{name}, {counts} {first.line}: {first.reason}: {text!r}{more}; {advice}, or set such rows aside "
+        f"{name}, {counts} {first.line}: {first.reason}: {text!r}{remaining}; {advice}, or set such rows aside "
         'with on_error="quarantine" (on the command line --on-error quarantine)'
     )
 
 
 def quarantine_path(source: Path | None, given: str | Path | None) -> Path:
-    """Where refused rows go: the file given, else `<source>.refused.csv` beside the source."""
+    """Return the path of the file for rejected rows.
+
+    Parameters
+    ----------
+    source : Path or None
+        The source; None for frames and databases.
+    given : str, Path or None
+        Path from the caller; None means `<source>.refused.csv` in the folder of the source.
+
+    Returns
+    -------
+    Path
+        The path.
+
+    Raises
+    ------
+    ParameterError
+        If a path is required, or the path is the source itself.
+    """
     if given is None and source is None:
-        raise ParameterError('name a file for the refused rows of this table: quarantine="refused.csv"')
+        raise ParameterError('this source needs a file for rejected rows: quarantine="refused.csv"')
     if given is None:
         assert source is not None
         return source.with_name(source.name + ".refused.csv")
     path = Path(os.path.expanduser(given))  # noqa: PTH111 - Path raises RuntimeError for an unknown user
     if source is not None and path.exists() and source.exists() and path.samefile(source):
-        raise ParameterError(f"the refused rows cannot go to {path}: it is the source itself")
+        raise ParameterError(f"rejected rows cannot be written to {path}: it is the source itself")
     return path
 
 
 def write_refused(path: Path, refusals: Sequence[Refusal]) -> None:
-    """Writes line, reason, text of every refused row, under a temporary name until the file is whole."""
+    """Write line, reason and text of rejected rows to a CSV file.
+
+    The file appears under its name only when it is complete.
+
+    Parameters
+    ----------
+    path : Path
+        The file; an existing one is replaced.
+    refusals : sequence of Refusal
+        The rows; none give a file with only a header.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be written.
+    """
 
     def write(draft: Path) -> None:
         with draft.open("w", encoding="utf-8", newline="") as file:
@@ -63,4 +113,4 @@ def write_refused(path: Path, refusals: Sequence[Refusal]) -> None:
     try:
         write_whole(path, write)
     except OSError as error:
-        raise DataError(f"the refused rows cannot be written to {path}: {error.strerror}") from error
+        raise DataError(f"the rejected rows cannot be written to {path}: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""Files of items and users: bad rows are rejected with their line, or set aside in a file."""
+"""Side-table reader: read a file of items or users, and reject or set aside bad rows."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ __all__ = ["read_side_file"]
 def read_side_file(
     path: str | Path, ids: IdMap, what: str, *, id_column: str | None = None, on_error: OnError = "raise"
 ) -> tuple[pl.DataFrame, str, LoadReport]:
-    """The good rows of a file of items or users.
+    """Read the valid rows of an item or user file.
 
     Parameters
     ----------
     path : str or Path
-        A file as `read_table` takes it.
+        A file in a format of `read_table`.
     ids : IdMap
-        The ids that the table is for; of several columns that may hold ids, they decide.
+        IDs that the table describes; they decide between several candidate ID columns.
     what : {"item", "user"}
-        What the ids are of.
-    id_column : str or None, default=None
-        The column of the ids; None finds it as `side_table.join` does.
-    on_error : {"raise", "quarantine"}, default="raise"
-        What to do with a row that cannot be read, has no id, or has an id that an earlier row has: raise, or write such
-        rows to `<path>.refused.csv` and go on without them.
+        What the rows describe.
+    id_column : str or None, default None
+        Name of the ID column; None selects it as `side_table.join` does.
+    on_error : {"raise", "quarantine"}, default "raise"
+        What to do with rows that cannot be read, have no ID, or repeat the ID of an earlier row: "raise" raises an
+        error, "quarantine" writes them to `<path>.refused.csv` and continues without them.
 
     Returns
     -------
     frame : DataFrame
-        The good rows, all columns.
+        The valid rows, all columns.
     id_column : str
-        The column of the ids.
+        Name of the ID column.
     report : LoadReport
-        How many rows there were, and which were refused.
+        Number of rows and the rejected rows.
 
     Raises
     ------
     DataError
-        For what cannot be read, a column that is not there, a bad row with on_error="raise", and where no row is good.
+        If the file cannot be read, the column is missing, a row is bad with on_error="raise", or no row is valid.
 
     Examples
     --------
@@ -64,48 +64,48 @@ def read_side_file(
     """
     source = source_path(path)
     assert source is not None
-    whole = whole_file(source, None, most=1 if on_error == "raise" else None)
-    side = SideTable.of(whole.frame, what)
-    key = id_column or side.id_column(ids)
-    if key not in whole.frame.columns:
-        raise DataError(f"{path}: there is no column {key!r}; the columns are {', '.join(whole.frame.columns)}")
-    bad, refusals = _bad_ids(whole, key, ids, what)
-    refusals = sorted([*whole.refused.kept, *refusals], key=lambda refusal: refusal.line)
-    count = whole.refused.count + int(bad.sum())
-    report = LoadReport(whole.name, len(whole.lines) + whole.refused.count, refusals=tuple(refusals))
-    if not count:
-        return whole.frame, key, report
+    file = whole_file(source, None, most=1 if on_error == "raise" else None)
+    side = SideTable.of(file.frame, what)
+    id_name = id_column or side.id_column(ids)
+    if id_name not in file.frame.columns:
+        raise DataError(f"{path}: there is no column {id_name!r}; the columns are {', '.join(file.frame.columns)}")
+    bad, refusals = _bad_ids(file, id_name, ids, what)
+    refusals = sorted([*file.refused.kept, *refusals], key=lambda refusal: refusal.line)
+    n_rejected = file.refused.count + int(bad.sum())
+    report = LoadReport(file.name, len(file.lines) + file.refused.count, refusals=tuple(refusals))
+    if not n_rejected:
+        return file.frame, id_name, report
     if on_error == "raise":
-        raise first_refusal(whole.name, whole.counts, refusals[0], count)
-    refused_to = quarantine_path(source, None)
-    write_refused(refused_to, refusals)
-    if count == report.rows:
-        raise DataError(f"{path}: all {count:,} rows were refused; they are in {refused_to}")
-    report = report.with_note(f"{count:,} refused rows of {path} were written to {refused_to}")
-    return whole.frame.filter(~bad), key, report
+        raise first_refusal(file.name, file.counts, refusals[0], n_rejected)
+    rejects_path = quarantine_path(source, None)
+    write_refused(rejects_path, refusals)
+    if n_rejected == report.rows:
+        raise DataError(f"{path}: all {n_rejected:,} rows were rejected; they are in {rejects_path}")
+    report = report.with_note(f"{n_rejected:,} rejected rows of {path} were written to {rejects_path}")
+    return file.frame.filter(~bad), id_name, report
 
 
-def _bad_ids(whole: WholeFile, key: str, ids: IdMap, what: str) -> tuple[pl.Series, list[Refusal]]:
-    """Which rows have no id, or one that an earlier row has: (n,) Boolean, and why."""
+def _bad_ids(file: WholeFile, id_name: str, ids: IdMap, what: str) -> tuple[pl.Series, list[Refusal]]:
+    """Return a mask of the rows whose ID is invalid or repeats an earlier one, and these rows with reasons."""
     try:
-        cells = id_cells(whole.frame[key].alias(what))
+        cells = id_cells(file.frame[id_name].alias(what))
     except DataError as problem:
-        raise DataError(f"{whole.name}: {problem}") from problem
+        raise DataError(f"{file.name}: {problem}") from problem
     values = cells.values.each(cells.values.distinct) if isinstance(cells.values, CodedIds) else cells.values
-    good = (~cells.bad).arg_true().to_numpy()
-    known = ids.rows(values.gather(good))
-    good, known = good[known >= 0], known[known >= 0]
-    first = np.unique(known, return_index=True)[1]
-    earlier = dict(zip(known[first].tolist(), good[first].tolist(), strict=True))
+    valid = (~cells.bad).arg_true().to_numpy()
+    map_rows = ids.rows(values.gather(valid))
+    valid, map_rows = valid[map_rows >= 0], map_rows[map_rows >= 0]
+    first = np.unique(map_rows, return_index=True)[1]
+    earlier = dict(zip(map_rows[first].tolist(), valid[first].tolist(), strict=True))
     reasons = {int(row): cells.why(int(row)) for row in cells.bad.arg_true()}
-    again = np.delete(np.arange(len(known)), first)
-    for at in again.tolist():
-        line = whole.lines[earlier[int(known[at])]]
-        reasons[int(good[at])] = f"the {what} {values[int(good[at])]!r} is in {whole.counts} {line} already"
+    repeats = np.delete(np.arange(len(map_rows)), first)
+    for k in repeats.tolist():
+        line = file.lines[earlier[int(map_rows[k])]]
+        reasons[int(valid[k])] = f"the {what} {values[int(valid[k])]!r} is already in {file.counts} {line}"
     bad = np.zeros(len(values), bool)
     bad[list(reasons)] = True
-    texts = whole.texts([int(whole.lines[row]) for row in reasons]) if reasons else {}
+    texts = file.texts([int(file.lines[row]) for row in reasons]) if reasons else {}
     refusals = [
-        Refusal(int(whole.lines[row]), reason, texts.get(int(whole.lines[row]), "")) for row, reason in reasons.items()
+        Refusal(int(file.lines[row]), reason, texts.get(int(file.lines[row]), "")) for row, reason in reasons.items()
     ]
     return pl.Series(bad), refusals

@@ -1,4 +1,4 @@
-"""Tables in SQL databases: a URL and a query, read in batches through SQLAlchemy (extra `sql`)."""
+"""SQL reader: read the result of a query in batches through SQLAlchemy (extra `sql`)."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["SqlTable", "is_url", "open_query"]
 
 _BATCH = 10_000
-_NO_DATABASES = ("http", "https", "ftp", "file", "s3", "gs", "az", "hdfs")
+_FILE_SCHEMES = ("http", "https", "ftp", "file", "s3", "gs", "az", "hdfs")
 
 
 @dataclass(frozen=True)
 class SqlTable:
-    """The result of a query, read once (see `tables.Table` for the attributes)."""
+    """The result of a query, read once; implements `tables.Table`, where the attributes are described."""
 
     name: str
     columns: list[str]
@@ -35,25 +35,55 @@ class SqlTable:
     typed: bool = True
 
     def read(self, roles: Mapping[str, int], most: int | None) -> Rows:
-        """Ten thousand rows of the cursor at a time; can be done once."""
-        batches = Batches.of_objects(list(roles))
-        places = list(roles.values())
-        with _clear_errors(self.name):
-            every = chain.from_iterable(self.result.partitions(_BATCH))
-            for row, cells in enumerate(every, start=1):
-                batches.add(row, [cells[at] for at in places])
-        columns, lines = batches.finish()
-        shown = [columns[role] for role in roles]
+        """Read the chosen columns in batches of ten thousand rows; can be called once.
 
-        def texts(wanted: Sequence[int]) -> dict[int, str]:
-            return {line: ", ".join(str(column[line - 1]) for column in shown) for line in wanted}
+        Parameters
+        ----------
+        roles : mapping of str to int
+            Column position by role.
+        most : int or None
+            Maximum number of rejected rows to store; no row is rejected here.
+
+        Returns
+        -------
+        Rows
+            The columns.
+
+        Raises
+        ------
+        DataError
+            If the database reports an error.
+        """
+        batches = Batches.of_objects(list(roles))
+        positions = list(roles.values())
+        with _clear_errors(self.name):
+            all_rows = chain.from_iterable(self.result.partitions(_BATCH))
+            for row, cells in enumerate(all_rows, start=1):
+                batches.add(row, [cells[k] for k in positions])
+        columns, lines = batches.finish()
+        chosen = [columns[role] for role in roles]
+
+        def texts(numbers: Sequence[int]) -> dict[int, str]:
+            return {line: ", ".join(str(column[line - 1]) for column in chosen) for line in numbers}
 
         return Rows(columns, lines, Refusals(most), (), texts)
 
 
 def is_url(source: object) -> bool:
-    """True for text like `sqlite:///ratings.db` or `postgresql://host/name`.
+    """Return whether a source is a URL, such as `sqlite:///ratings.db` or `postgresql://host/name`.
 
+    Parameters
+    ----------
+    source : object
+        Any object.
+
+    Returns
+    -------
+    bool
+        Whether it is a string that starts with a scheme and `://`.
+
+    Examples
+    --------
     >>> is_url("sqlite:///ratings.db"), is_url("ratings.csv")
     (True, False)
     """
@@ -62,14 +92,31 @@ def is_url(source: object) -> bool:
 
 @contextmanager
 def open_query(url: str, query: str | None) -> Iterator[SqlTable]:
-    """The rows of a query, read from the server as they are asked for; nothing is ever written.
+    """Context manager that runs a query and streams its rows from the server.
 
-    `postgresql://` uses psycopg 3. Passwords never stand in messages or reports. Raises DataError
-    when the database cannot be reached or does not take the query, MissingExtraError when the extra
-    `sql`, or the driver of the database, is not installed.
+    Nothing is written: changes made by the query are rolled back. Messages and reports contain no passwords.
+
+    Parameters
+    ----------
+    url : str
+        A database URL; `postgresql://` uses psycopg 3.
+    query : str or None
+        The SQL query.
+
+    Yields
+    ------
+    SqlTable
+        The result.
+
+    Raises
+    ------
+    DataError
+        If there is no query, the URL is invalid, or the database cannot be reached or rejects the query.
+    MissingExtraError
+        If the extra `sql` or the driver of the database is not installed.
     """
-    if url.partition("://")[0].lower() in _NO_DATABASES:
-        raise DataError(f"{url} is no database: download the file and give its path")
+    if url.partition("://")[0].lower() in _FILE_SCHEMES:
+        raise DataError(f"{url} is not a database: download the file and pass its path")
     if query is None:
         raise DataError('a database needs a query: query="select user_id, item_id, rating from ratings"')
     try:
@@ -83,38 +130,41 @@ def open_query(url: str, query: str | None) -> Iterator[SqlTable]:
         connection = engine.connect()
     try:
         with _clear_errors(name):
-            # the query goes to the driver as it is: neither ":x" nor "%" in it is a parameter
-            plain = connection.execution_options(stream_results=True, no_parameters=True)
-            result = plain.exec_driver_sql(query)
+            # pass the query to the driver unchanged: ":x" and "%" are not parameters
+            streaming = connection.execution_options(stream_results=True, no_parameters=True)
+            result = streaming.exec_driver_sql(query)
             if not result.returns_rows:
                 raise DataError(f"{name}: the query returns no rows; a select is needed")
             columns = list(result.keys())
         yield SqlTable(name, columns, result)
     finally:
-        connection.close()  # without a commit: whatever the query changed is undone
+        connection.close()  # no commit: changes made by the query are rolled back
         engine.dispose()
 
 
 def _address(url: str) -> URL:
+    """Parse a database URL; raise DataError for an invalid one and for a missing SQLite file."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
     try:
         address = make_url(url)
     except (ArgumentError, ValueError) as error:
-        raise DataError("this is no database URL; write it as in postgresql://user@host:5432/name") from error
+        raise DataError(
+            "the source is not a valid database URL; write it as in postgresql://user@host:5432/name"
+        ) from error
     if address.drivername in ("postgresql", "postgres"):
         return address.set(drivername="postgresql+psycopg")
     if address.get_backend_name() == "sqlite":
         file = address.database
         if file and not file.startswith((":memory:", "file:")) and not Path(file).exists():
-            raise DataError(f"{file}: there is no such database file")  # SQLite would create it
+            raise DataError(f"{file}: there is no such database file")  # SQLite would create the file
     return address
 
 
 @contextmanager
 def _clear_errors(name: str) -> Iterator[None]:
-    """Turns the errors of SQLAlchemy and its drivers into one line without the connection's secrets."""
+    """Turn errors of SQLAlchemy and its drivers into one line without the secrets of the connection."""
     from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
     try:
@@ -124,7 +174,7 @@ def _clear_errors(name: str) -> Iterator[None]:
         raise DataError(f"{name}: {reason}") from error
     except SQLAlchemyError as error:
         raise DataError(f"{name}: {str(error).partition(chr(10))[0]}") from error
-    except (ValueError, OverflowError) as error:  # bytes that are no UTF-8, numbers out of range
+    except (ValueError, OverflowError) as error:  # invalid UTF-8, numbers out of range
         raise DataError(f"{name}: {error}") from error
     except ImportError as error:
         raise MissingExtraError(

@@ -1,4 +1,4 @@
-"""What every door delivers: columns by role, the line of every row, and the rows refused so far."""
+"""Table protocol: what every reader returns, namely columns by role, line numbers and rejected rows."""
 
 from __future__ import annotations
 
@@ -21,14 +21,34 @@ _BATCH = 1 << 16
 
 @dataclass
 class Refusals:
-    """Refused rows: every one is counted, the first `most` (None: all) are kept."""
+    """Collector of rejected rows.
+
+    Attributes
+    ----------
+    most : int or None, default None
+        Maximum number of rows to store; None for all.
+    count : int
+        Number of rejected rows.
+    kept : list of Refusal
+        The stored rows.
+    """
 
     most: int | None = None
     count: int = 0
     kept: list[Refusal] = field(default_factory=list)
 
     def add(self, line: int, reason: str, text: str) -> None:
-        """Count one more, and keep it while there is room."""
+        """Count a rejected row, and store it if the maximum is not reached.
+
+        Parameters
+        ----------
+        line : int
+            Line or row number, from 1.
+        reason : str
+            Why the row was rejected.
+        text : str
+            Text of the row.
+        """
         self.count += 1
         if self.most is None or len(self.kept) < self.most:
             self.kept.append(Refusal(line, reason, text))
@@ -38,13 +58,18 @@ class Refusals:
 class Rows:
     """The chosen columns of the rows that could be split into fields.
 
-    Attributes:
-
-        columns: by role, in the type they came in (text files: String, null or "" where empty; or numbers).
-        lines: (n,) the line, or the row of a frame, that each row begins on, from 1.
-        refused: rows that could not be split.
-        notes: what the reader of a file should know.
-        texts: the text of the rows that begin on these lines.
+    Attributes
+    ----------
+    columns : dict of str to Series of shape (n,)
+        Columns by role, in their original type. Text files give String, null or "" where empty, or numbers.
+    lines : ndarray or range of length n
+        Line (or row of a frame) on which each row begins, from 1.
+    refused : Refusals
+        Rows that could not be split.
+    notes : tuple of str
+        Remarks about the file for the load report.
+    texts : callable
+        Function from line numbers to the text of the rows that begin there.
     """
 
     columns: dict[str, pl.Series]
@@ -55,34 +80,55 @@ class Rows:
 
 
 class Table(Protocol):
-    """A source whose columns are known and whose rows can be read."""
+    """A source with known columns whose rows can be read."""
 
     @property
     def name(self) -> str:
-        """What the caller named."""
+        """Name of the source, as the caller gave it."""
 
     @property
     def columns(self) -> list[str]:
-        """The names of all columns; "1", "2", ... where there is no header."""
+        """Names of all columns; "1", "2", ... if there is no header."""
 
     @property
     def by_place(self) -> list[Role]:
-        """What the columns hold where there is no header; else empty."""
+        """Roles of the columns if there is no header; else empty."""
 
     @property
     def counts(self) -> Literal["line", "row"]:
-        """What row numbers count: lines of a file, or rows of a table."""
+        """What row numbers count: "line" of a file or "row" of a table."""
 
     @property
     def typed(self) -> bool:
-        """False where everything is text, so that ids that look like integers are integers."""
+        """Whether cells have types; False for text files, where IDs that look like integers are integers."""
 
     def read(self, roles: Mapping[str, int], most: int | None) -> Rows:
-        """The rows, with the columns of these roles; of the refused ones, `most` are remembered."""
+        """Read the rows.
+
+        Parameters
+        ----------
+        roles : mapping of str to int
+            Column position by role.
+        most : int or None
+            Maximum number of rejected rows to store; None for all.
+
+        Returns
+        -------
+        Rows
+            The columns of these roles.
+        """
 
 
 class Batches:
-    """Collects rows of text or objects, a batch at a time, so that few Python objects live at once."""
+    """Builder of columns from rows, in batches, so that few Python objects exist at a time.
+
+    Parameters
+    ----------
+    roles : sequence of str
+        Roles of the cells of a row.
+    objects : callable or None, default None
+        Function that converts a batch of cells by role to columns; None expects strings.
+    """
 
     def __init__(self, roles: Sequence[str], *, objects: Callable[..., dict[str, pl.Series]] | None = None):
         self._roles = list(roles)
@@ -94,18 +140,45 @@ class Batches:
 
     @classmethod
     def of_objects(cls, roles: Sequence[str]) -> Batches:
-        """For cells that are Python objects; see `object_columns`."""
+        """Create a builder for cells that are Python objects; see `object_columns`.
+
+        Parameters
+        ----------
+        roles : sequence of str
+            Roles of the cells of a row.
+
+        Returns
+        -------
+        Batches
+            The builder.
+        """
         return cls(roles, objects=object_columns)
 
     def add(self, line: int, cells: Sequence[Any]) -> None:
-        """One more row: the line it begins on, and a cell for each role."""
+        """Add a row.
+
+        Parameters
+        ----------
+        line : int
+            Line on which the row begins.
+        cells : sequence
+            One cell per role.
+        """
         self._lines.append(line)
         self._cells.append(cells)
         if len(self._lines) == _BATCH:
             self._flush()
 
     def finish(self) -> tuple[dict[str, pl.Series], Int64]:
-        """The whole columns, (n,) each by name, and the line of every row, (n,); no rows give empty columns."""
+        """Return the complete columns.
+
+        Returns
+        -------
+        columns : dict of str to Series of shape (n,)
+            Columns by name; empty columns if there are no rows.
+        lines : ndarray of shape (n,), int64
+            Line of each row.
+        """
         self._flush()
         frame = pl.concat(self._frames, rechunk=True)
         lines = np.concatenate(self._numbers)
@@ -113,12 +186,14 @@ class Batches:
         return {name: frame[name] for name in frame.columns}, lines
 
     def _flush(self) -> None:
-        turned = list(zip(*self._cells, strict=True)) or [()] * len(self._roles)
-        self._frames.append(pl.DataFrame(self._make(dict(zip(self._roles, turned, strict=True)))))
+        """Convert the collected rows to a frame."""
+        cells_by_role = list(zip(*self._cells, strict=True)) or [()] * len(self._roles)
+        self._frames.append(pl.DataFrame(self._make(dict(zip(self._roles, cells_by_role, strict=True)))))
         self._numbers.append(np.array(self._lines, np.int64))
         self._cells.clear()
         self._lines.clear()
 
 
 def _text_columns(cells: Mapping[str, Sequence[str]]) -> dict[str, pl.Series]:
+    """Convert strings by role to String columns."""
     return {role: pl.Series(role, values, dtype=pl.String) for role, values in cells.items()}

@@ -1,4 +1,4 @@
-"""Tables in text files (CSV, TSV, `user::item::value::time`): a quick pass by polars, a careful one by us."""
+"""Text tables (CSV, TSV, `user::item::value::time`): a fast pass by polars, verified, else a row-by-row pass."""
 
 from __future__ import annotations
 
@@ -17,15 +17,26 @@ from cofactor.errors import DataError
 
 __all__ = ["NOT_UTF8", "Row", "TextTable", "open_text_table", "split_quoted", "text_rows"]
 
-
 NOT_UTF8 = "not UTF-8 text"
+"""Start of the reason for a line that cannot be decoded."""
 
-
-_MOST_LINES_IN_QUOTES = 1000  # a quote still open after so many lines was no quote
+_MAX_QUOTED_LINES = 1000  # a quote still open after this many lines is rejected
 
 
 class Row(NamedTuple):
-    """One row: its first line (from 1), its text, its fields; or no fields and the reason."""
+    """A row of a text file.
+
+    Attributes
+    ----------
+    line : int
+        Line on which the row begins, from 1.
+    text : str
+        Text of the row.
+    fields : list of str or None
+        Its fields; None if the row is rejected.
+    reason : str, default ""
+        Why the row is rejected.
+    """
 
     line: int
     text: str
@@ -34,12 +45,26 @@ class Row(NamedTuple):
 
 
 def text_rows(lines: Iterable[bytes], separator: str) -> Iterator[Row]:
-    """The rows in these lines; blank lines are refused unless only blank lines follow.
+    """Iterate over the rows of a text file.
 
-    A field in double quotes may hold separators, line ends and doubled quotes; `::` files have no
-    quotes. When a quote never closes, the line that opened it is refused and reading goes on in the
-    next line.
+    A field in double quotes may contain separators, line ends and doubled quotes; files with the separator `::` have no
+    quotes. If a quote is never closed, the line that opened it is rejected and reading continues on the next line.
+    Blank lines are rejected unless only blank lines follow.
 
+    Parameters
+    ----------
+    lines : iterable of bytes
+        Lines without line ends.
+    separator : str
+        The field separator.
+
+    Yields
+    ------
+    Row
+        One row.
+
+    Examples
+    --------
     >>> [row.fields for row in text_rows([b'1,"a,b",3', b"2,c,4"], ",")]
     [['1', 'a,b', '3'], ['2', 'c', '4']]
     """
@@ -54,36 +79,51 @@ def text_rows(lines: Iterable[bytes], separator: str) -> Iterator[Row]:
 
 
 def split_quoted(text: str, separator: str) -> list[str] | str | None:
-    """The fields of a row; a reason when its quotes are wrong; None when a quote is still open.
+    """Split a row with quotes into fields.
 
+    Parameters
+    ----------
+    text : str
+        Text of the row, possibly over several lines.
+    separator : str
+        The field separator.
+
+    Returns
+    -------
+    list of str, str or None
+        The fields; a reason if the quotes are invalid; None if a quote is still open.
+
+    Examples
+    --------
     >>> split_quoted('1,"a,b",3', ","), split_quoted('1,"a', ",")
     (['1', 'a,b', '3'], None)
     """
-    fields, at = [], 0
+    fields, start = [], 0
     while True:
-        if text.startswith('"', at):
-            end = _closing_quote(text, at + 1)
+        if text.startswith('"', start):
+            end = _closing_quote(text, start + 1)
             if end < 0:
                 return None
-            fields.append(text[at + 1 : end].replace('""', '"'))
-            at = end + 1
-            if at < len(text) and not text.startswith(separator, at):
+            fields.append(text[start + 1 : end].replace('""', '"'))
+            start = end + 1
+            if start < len(text) and not text.startswith(separator, start):
                 return "text after a closing quote"
         else:
-            end = text.find(separator, at)
-            fields.append(text[at:] if end < 0 else text[at:end])
-            at = len(text) if end < 0 else end
-        if at >= len(text):
+            end = text.find(separator, start)
+            fields.append(text[start:] if end < 0 else text[start:end])
+            start = len(text) if end < 0 else end
+        if start >= len(text):
             return fields
-        at += len(separator)
+        start += len(separator)
 
 
 def _all_rows(numbered: Iterator[tuple[int, bytes]], separator: str) -> Iterator[Row]:
-    again: deque[tuple[int, bytes]] = deque()
-    quotes = separator != "::"
+    """Iterate over all rows, with blank lines as rejected rows."""
+    pending: deque[tuple[int, bytes]] = deque()
+    has_quotes = separator != "::"
     while True:
-        if again:
-            number, raw = again.popleft()
+        if pending:
+            number, raw = pending.popleft()
         elif (following := next(numbered, None)) is not None:
             number, raw = following
         else:
@@ -98,40 +138,41 @@ def _all_rows(numbered: Iterator[tuple[int, bytes]], separator: str) -> Iterator
             yield Row(number, text, None, "it has a NUL byte")
         elif not text.strip(" \r"):
             yield Row(number, text, None, "a blank line")
-        elif not quotes or '"' not in text:
+        elif not has_quotes or '"' not in text:
             yield Row(number, text, text.split(separator))
         else:
-            yield _quoted_row(number, text, separator, again, numbered)
+            yield _quoted_row(number, text, separator, pending, numbered)
 
 
 def _quoted_row(
     number: int,
     text: str,
     separator: str,
-    again: deque[tuple[int, bytes]],
+    pending: deque[tuple[int, bytes]],
     numbered: Iterator[tuple[int, bytes]],
 ) -> Row:
-    """The row that begins here, over as many lines as its quotes span; unused lines go to `again`."""
-    parts, ahead = [text], []
-    found = split_quoted(text, separator)
-    while found is None and len(parts) < _MOST_LINES_IN_QUOTES:
-        following = again.popleft() if again else next(numbered, None)
+    """Return the row that begins here, over as many lines as its quotes span; put unused lines back into `pending`."""
+    parts, read_ahead = [text], []
+    result = split_quoted(text, separator)
+    while result is None and len(parts) < _MAX_QUOTED_LINES:
+        following = pending.popleft() if pending else next(numbered, None)
         if following is None:
             break
-        ahead.append(following)
+        read_ahead.append(following)
         try:
             parts.append(following[1].decode())
         except UnicodeDecodeError:
             break
         if '"' in parts[-1]:
-            found = split_quoted("\n".join(parts), separator)
-    if isinstance(found, list):
-        return Row(number, "\n".join(parts), found)
-    again.extendleft(reversed(ahead))
-    return Row(number, text, None, found or "a quote that does not close")
+            result = split_quoted("\n".join(parts), separator)
+    if isinstance(result, list):
+        return Row(number, "\n".join(parts), result)
+    pending.extendleft(reversed(read_ahead))
+    return Row(number, text, None, result or "a quote that does not close")
 
 
 def _closing_quote(text: str, at: int) -> int:
+    """Return the position of the closing quote from `at` on, -1 if there is none."""
     while (at := text.find('"', at)) >= 0:
         if not text.startswith('"', at + 1):
             return at
@@ -139,12 +180,22 @@ def _closing_quote(text: str, at: int) -> int:
     return -1
 
 
-_NUMBERS: Mapping[str, pl.DataType] = {"value": pl.Float64(), "weight": pl.Float64(), "time": pl.Int64()}
+_NUMBER_TYPES: Mapping[str, pl.DataType] = {"value": pl.Float64(), "weight": pl.Float64(), "time": pl.Int64()}
 
 
 @dataclass(frozen=True)
 class TextTable:
-    """A text file whose first row has been looked at (see `tables.Table` for the attributes)."""
+    """A text file with known columns; implements `tables.Table`, where the other attributes are described.
+
+    Attributes
+    ----------
+    file : TextFile
+        The file.
+    separator : str
+        The field separator.
+    header_lines : int
+        Number of lines of the header; 0 if there is none.
+    """
 
     file: TextFile
     separator: str
@@ -156,16 +207,40 @@ class TextTable:
 
     @property
     def name(self) -> str:
-        """The path of the file."""
+        """Path of the file."""
         return str(self.file.path)
 
     def read(self, roles: Mapping[str, int], most: int | None) -> Rows:
-        """By the quick pass where its counts prove that every line is one whole row, else by the careful one."""
+        """Read the rows, by the fast pass if it is verified, else row by row.
+
+        Parameters
+        ----------
+        roles : mapping of str to int
+            Column position by role.
+        most : int or None
+            Maximum number of rejected rows to store; None for all.
+
+        Returns
+        -------
+        Rows
+            The columns.
+
+        Raises
+        ------
+        DataError
+            If the file cannot be read.
+        """
         with unreadable(self.name):
-            return self._quick(roles) or self._careful(roles, most)
+            return self._read_fast(roles) or self._read_by_row(roles, most)
 
     def rows(self) -> Iterator[Row]:
-        """Every data row, good or refused, in file order."""
+        """Iterate over all data rows, valid or rejected, in file order.
+
+        Yields
+        ------
+        Row
+            One row; it is rejected if it has another number of fields than the header or first row.
+        """
         rows = text_rows(self.file.lines(), self.separator)
         if self.header_lines:
             next(rows)
@@ -177,31 +252,33 @@ class TextTable:
                 yield row
 
     def _texts(self, lines: Sequence[int]) -> dict[int, str]:
-        wanted = set(lines)
-        return {row.line: row.text for row in self.rows() if row.line in wanted}
+        """Return the text of the rows that begin on these lines."""
+        requested = set(lines)
+        return {row.line: row.text for row in self.rows() if row.line in requested}
 
-    def _quick(self, roles: Mapping[str, int]) -> Rows | None:
-        """By polars; None unless the counts of lines and separators prove that every line became one row.
+    def _read_fast(self, roles: Mapping[str, int]) -> Rows | None:
+        """Read by polars; return None unless the counts of lines and separators prove that every line became one row.
 
-        polars fills short rows with nulls and merges rows at stray quotes, both in silence; and it
-        looks for rows that are too long only when every column is used. So every column is used.
-        Numbers are read as such where every cell is one; else as text, which can say what is wrong.
+        polars silently fills short rows with nulls and merges rows at stray quotes, and it detects rows that are too
+        long only if every column is used; so every column is used. Numbers are parsed as such if every cell is a
+        number; otherwise columns are read as text, so that the bad cells can be reported.
         """
         if self.header_lines > 1:
             return None
-        with ThreadPoolExecutor(1) as beside:
-            counting = beside.submit(self.file.survey, self.separator[0])
-            typed = self._scan(roles, _NUMBERS)
-        survey = counting.result()
-        return self._proved(typed, survey, roles) or self._proved(self._scan(roles, {}), survey, roles)
+        with ThreadPoolExecutor(1) as pool:
+            survey_task = pool.submit(self.file.survey, self.separator[0])
+            typed = self._scan(roles, _NUMBER_TYPES)
+        survey = survey_task.result()
+        return self._verified(typed, survey, roles) or self._verified(self._scan(roles, {}), survey, roles)
 
     def _scan(self, roles: Mapping[str, int], types: Mapping[str, pl.DataType]) -> pl.DataFrame | None:
+        """Parse the file by polars with these column types; return None if it fails."""
         step = len(self.separator)  # polars has one-byte separators: "::" is ":" and an empty column
-        fields = [str(at) for at in range(step * len(self.columns) - step + 1)]
-        gaps = [name for at, name in enumerate(fields) if at % step]
-        spare = [str(step * at) for at in range(len(self.columns)) if at not in roles.values()]
+        fields = [str(k) for k in range(step * len(self.columns) - step + 1)]
+        gaps = [name for k, name in enumerate(fields) if k % step]
+        unused = [str(step * k) for k in range(len(self.columns)) if k not in roles.values()]
         schema: dict[str, pl.DataType] = dict.fromkeys(fields, pl.String())
-        schema |= {str(step * at): types[role] for role, at in roles.items() if role in types}
+        schema |= {str(step * k): types[role] for role, k in roles.items() if role in types}
         scan = pl.scan_csv(
             self.file.for_polars,
             has_header=False,
@@ -212,70 +289,94 @@ class TextTable:
             glob=False,
         )
         chosen = scan.select(
-            *(pl.col(str(step * at)).alias(role) for role, at in roles.items()),
+            *(pl.col(str(step * k)).alias(role) for role, k in roles.items()),
             pl.col(fields[-1]).is_null().alias("last is missing"),
             pl.all_horizontal(pl.lit(value=True), pl.col(gaps).is_null()).alias("gaps are empty"),
-            pl.any_horizontal(pl.lit(value=False), pl.col(spare).is_null()).alias("a spare one is missing"),
+            pl.any_horizontal(pl.lit(value=False), pl.col(unused).is_null()).alias("an unused one is missing"),
         )
         try:
             return chosen.collect(engine="streaming")
         except pl.exceptions.PolarsError:
             return None
 
-    def _proved(self, frame: pl.DataFrame | None, survey: Survey, roles: Mapping[str, int]) -> Rows | None:
-        """The rows of a frame whose counts add up and whose numbers are all there."""
-        if frame is None or not self._adds_up(frame, survey):
+    def _verified(self, frame: pl.DataFrame | None, survey: Survey, roles: Mapping[str, int]) -> Rows | None:
+        """Return the rows of a frame if it matches the survey and no number is missing, else None."""
+        if frame is None or not self._matches_survey(frame, survey):
             return None
-        rows = frame.height - survey.trailing_blank
-        columns = {role: frame[role].head(rows) for role in roles}
-        if any(column.dtype != pl.String and not _is_whole(column) for column in columns.values()):
+        n_rows = frame.height - survey.trailing_blank
+        columns = {role: frame[role].head(n_rows) for role in roles}
+        if any(column.dtype != pl.String and not _all_finite(column) for column in columns.values()):
             return None
-        lines = range(1 + self.header_lines, 1 + self.header_lines + rows)
-        return Rows(columns, lines, Refusals(), self.file.notes(), self.file.texts)
+        line_numbers = range(1 + self.header_lines, 1 + self.header_lines + n_rows)
+        return Rows(columns, line_numbers, Refusals(), self.file.notes(), self.file.texts)
 
-    def _adds_up(self, frame: pl.DataFrame, survey: Survey) -> bool:
-        rows = frame.height - survey.trailing_blank
-        if survey.nuls or survey.lone_returns or rows < 0:
+    def _matches_survey(self, frame: pl.DataFrame, survey: Survey) -> bool:
+        """Return whether the frame has one row per line and the right number of fields per row."""
+        n_rows = frame.height - survey.trailing_blank
+        if survey.nuls or survey.lone_returns or n_rows < 0:
             return False
         if frame.height + self.header_lines != survey.lines:
             return False
         if not frame["gaps are empty"].all():
             return False
         if survey.quotes and self.separator != "::":
-            return survey.quotes_fit and not frame["last is missing"].head(rows).any()
-        each = len(self.separator) * (len(self.columns) - 1)
-        return survey.separators == each * (rows + self.header_lines)
+            return survey.quotes_fit and not frame["last is missing"].head(n_rows).any()
+        per_row = len(self.separator) * (len(self.columns) - 1)
+        return survey.separators == per_row * (n_rows + self.header_lines)
 
-    def _careful(self, roles: Mapping[str, int], most: int | None) -> Rows:
-        refused = Refusals(most)
+    def _read_by_row(self, roles: Mapping[str, int], most: int | None) -> Rows:
+        """Read row by row in Python; invalid rows are rejected with a reason."""
+        rejected = Refusals(most)
         batches = Batches(list(roles))
-        places = list(roles.values())
+        positions = list(roles.values())
         for row in self.rows():
             if row.fields is None:
-                refused.add(row.line, row.reason, row.text)
+                rejected.add(row.line, row.reason, row.text)
             else:
-                batches.add(row.line, [row.fields[at] for at in places])
+                batches.add(row.line, [row.fields[k] for k in positions])
         columns, lines = batches.finish()
-        return Rows(columns, lines, refused, self.file.notes(), self._texts)
+        return Rows(columns, lines, rejected, self.file.notes(), self._texts)
 
 
 def open_text_table(file: TextFile, separator: str, by_place: Callable[[list[str]], list[Role] | None]) -> TextTable:
-    """Looks at the first row: `by_place` says what its fields hold, or None when it is a header."""
+    """Open a text table and determine its columns from the first row.
+
+    Parameters
+    ----------
+    file : TextFile
+        The file.
+    separator : str
+        The field separator.
+    by_place : callable
+        Function from the fields of the first row to their roles, or to None if the row is a header.
+
+    Returns
+    -------
+    TextTable
+        The table.
+
+    Raises
+    ------
+    DataError
+        If the file has no rows, or the first row is invalid.
+    """
     with unreadable(str(file.path)):
         first = next(text_rows(file.lines(), separator), None)
     if first is None:
-        raise DataError(f"{file.path} is empty: nothing but blank lines")
+        raise DataError(f"{file.path} is empty: it has only blank lines")
     if first.fields is None:
         raise DataError(f"{file.path}, line 1: {first.reason}; the first line must be a header or a row")
     roles = by_place(first.fields)
     if roles is None:
         return TextTable(file, separator, first.fields, first.text.count("\n") + 1)
-    return TextTable(file, separator, [str(place + 1) for place in range(len(first.fields))], 0, roles)
+    return TextTable(file, separator, [str(k + 1) for k in range(len(first.fields))], 0, roles)
 
 
-def _is_whole(numbers: pl.Series) -> bool:
+def _all_finite(numbers: pl.Series) -> bool:
+    """Return whether all numbers are present and finite."""
     return not numbers.null_count() and bool(numbers.is_finite().all())
 
 
-def _wrong_width(found: int, wanted: int) -> str:
-    return f"{found} field{'s' if found != 1 else ''} instead of {wanted}"
+def _wrong_width(n: int, expected: int) -> str:
+    """Return the reason for a wrong number of fields."""
+    return f"{n} field{'s' if n != 1 else ''} instead of {expected}"

@@ -1,4 +1,4 @@
-"""Which rows can be used: every column cast strictly, every bad row with its reason."""
+"""Row validation: cast every column strictly, and drop bad rows with a reason for each."""
 
 from __future__ import annotations
 
@@ -20,19 +20,23 @@ from cofactor.kernels.parallel import results_of
 __all__ = ["Checked", "Ids", "checked"]
 
 Ids: TypeAlias = Literal["auto", "text"]
-"""How ids are read: as integers where the source has integers (or only decimals as text), or always as text."""
+"""How to read IDs: as integers if the source has integers (or text that is all decimals), or always as text."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """The good rows of a table.
+    """The valid rows of a table.
 
-    Attributes:
-
-        columns: by role: ids (Int64, String or coded), value and weight (Float32), time (Int64).
-        refused: how many rows were bad.
-        reasons: by line, the first `most` of them.
-        notes: what else there is to know.
+    Attributes
+    ----------
+    columns : dict of str to Series or CodedIds
+        Columns by role: IDs (Int64, String or coded), value and weight (Float32), time (Int64).
+    refused : int
+        Number of bad rows.
+    reasons : dict of int to str
+        Reason by line number, for the stored bad rows.
+    notes : tuple of str
+        Remarks about the columns for the load report.
     """
 
     columns: dict[str, pl.Series | CodedIds]
@@ -42,10 +46,34 @@ class Checked:
 
 
 def checked(rows: Rows, *, kind: Kind, scale: Scale | None, ids: Ids, typed: bool, most: int | None) -> Checked:
-    """Casts the columns of `rows`, and takes them out of it one by one so that their text can go.
+    """Cast the columns of a table and drop bad rows.
 
-    ids: whether integers become text. typed: False where ids are text that may be integers. most: how many reasons to
-    remember, None for all. Raises DataError for a column that cannot hold its role at all.
+    Columns are removed from `rows` one by one, so that the memory of their text is freed.
+
+    Parameters
+    ----------
+    rows : Rows
+        The rows; the columns are consumed.
+    kind : {"ratings", "events"}
+        Kind of the table; events must be above 0, weights of ratings must not be negative.
+    scale : Scale or None
+        Scale that ratings must be on.
+    ids : {"auto", "text"}
+        Whether integer IDs become strings.
+    typed : bool
+        False if IDs are text that may hold integers.
+    most : int or None
+        Maximum number of reasons to store per column; None for all.
+
+    Returns
+    -------
+    Checked
+        The valid rows.
+
+    Raises
+    ------
+    DataError
+        If a column has a type that cannot hold its role.
     """
     n = len(rows.lines)
     roles = [role for role in ROLES if role in rows.columns]
@@ -58,23 +86,25 @@ def checked(rows: Rows, *, kind: Kind, scale: Scale | None, ids: Ids, typed: boo
         cells = cast.pop(role)
         columns[role] = cells.values
         notes += cells.notes
-        fresh = (cells.bad & ~bad).arg_true()
-        for row in fresh.head(n if most is None else most).to_list():
+        newly_bad = (cells.bad & ~bad).arg_true()
+        for row in newly_bad.head(n if most is None else most).to_list():
             reasons[int(rows.lines[row])] = cells.why(row)
         bad = bad | cells.bad
-    count = int(bad.sum())
-    if count:
+    n_bad = int(bad.sum())
+    if n_bad:
         columns = {role: column.filter(~bad) for role, column in columns.items()}
     if not typed and ids != "text":
         columns |= {role: _as_integers(columns[role]) for role in ROLES[:2]}
-    return Checked(columns, count, reasons, tuple(notes))
+    return Checked(columns, n_bad, reasons, tuple(notes))
 
 
 def _as_integers(ids: pl.Series | CodedIds) -> pl.Series | CodedIds:
+    """Convert string IDs to integers if all are canonical decimals."""
     return replace(ids, distinct=as_integers(ids.distinct)) if isinstance(ids, CodedIds) else ids
 
 
 def _cast(rows: Rows, role: str, kind: Kind, scale: Scale | None, ids: Ids) -> Cells:
+    """Cast the column of one role."""
     column = rows.columns.pop(role)
     if role == "time":
         return time_cells(column)
@@ -82,5 +112,5 @@ def _cast(rows: Rows, role: str, kind: Kind, scale: Scale | None, ids: Ids) -> C
         return number_cells(column, above_zero=kind == "events", scale=scale)
     if role == "weight":
         return number_cells(column, low=0.0 if kind == "ratings" else -np.inf)
-    kinds = rows.columns.pop(KINDS_OF[role], None)
-    return id_cells(column, kinds, as_text=ids == "text")
+    type_codes = rows.columns.pop(KINDS_OF[role], None)
+    return id_cells(column, type_codes, as_text=ids == "text")

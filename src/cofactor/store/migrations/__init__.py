@@ -1,4 +1,4 @@
-"""The schema's history, one revision a file, and the way to the newest: Alembic, without a configuration file."""
+"""Schema migrations, one module per revision, run by Alembic without a configuration file."""
 
 from __future__ import annotations
 
@@ -18,9 +18,17 @@ VERSION_TABLE = "cofactor_revision"
 
 
 def upgrade(database: Database) -> None:
-    """Bring the tables to the newest revision, whoever else tries at the same time.
+    """Create the tables or upgrade them to the newest revision; safe if several processes do it at the same time.
 
-    Raises StoreError for a store of a newer version of cofactor, and for a database with others' tables.
+    Parameters
+    ----------
+    database : Database
+        The database.
+
+    Raises
+    ------
+    StoreError
+        If the store belongs to a newer version of cofactor, or the database contains tables of another application.
     """
     with database.reading() as connection:
         if _revision(connection) == NEWEST:
@@ -33,30 +41,32 @@ def upgrade(database: Database) -> None:
 def _revision(connection: Connection) -> str | None:
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
-    found: str | None = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
-    return found
+    revision: str | None = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+    return revision
 
 
 def _upgrade(connection: Connection, name: str) -> None:
-    from alembic.config import Config  # a third of a second, and needed only once a store
+    from alembic.config import Config  # takes 0.3 s to import, and most processes find the newest revision
     from alembic.runtime.environment import EnvironmentContext
     from alembic.script import ScriptDirectory
     from alembic.util import CommandError
 
-    found = _revision(connection)
-    if found is None and (others := sorted(set(metadata.tables) & set(inspect(connection).get_table_names()))):
+    current = _revision(connection)
+    if current is None and (foreign := sorted(set(metadata.tables) & set(inspect(connection).get_table_names()))):
         raise StoreError(
-            f"{name} has a table {others[0]!r} that is not cofactor's: give the store a database of its own"
+            f"{name} has a table {foreign[0]!r} of another application: use a separate database for the store"
         )
     with as_file(files(__name__)) as folder:
         config = Config()
         config.set_main_option("script_location", str(folder).replace("%", "%%"))
         scripts = ScriptDirectory.from_config(config)
         try:
-            if found is not None:
-                scripts.get_revision(found)
+            if current is not None:
+                scripts.get_revision(current)
         except CommandError as error:
-            raise StoreError(f"{name} is of a newer version of cofactor (revision {found}): update cofactor") from error
+            raise StoreError(
+                f"{name} was written by a newer version of cofactor (revision {current}): update cofactor"
+            ) from error
 
         def steps(revision: Any, _context: Any) -> Any:
             return scripts._upgrade_revs("head", revision)

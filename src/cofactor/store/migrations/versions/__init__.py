@@ -1,1 +1,1 @@
-"""The revisions, oldest first. What a released one does never changes: write the next one instead."""
+"""Schema revisions, oldest first. Never change a released revision: add a new one instead."""

@@ -1,4 +1,4 @@
-"""The first tables."""
+"""Schema revision v001: the tables of the first release."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ ID = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
-    """Make every table of the first release."""
-    _events()
-    _catalog()
-    _operation()
+    """Create the tables of the first release."""
+    _create_event_tables()
+    _create_catalog_tables()
+    _create_service_tables()
 
 
-def _events() -> None:
+def _create_event_tables() -> None:
     op.create_table(
         "events",
         sa.Column("seq", NUMBER, primary_key=True, autoincrement=False),
@@ -55,7 +55,7 @@ def _events() -> None:
     op.create_index("impressions_user", "impressions", ["user"])
 
 
-def _catalog() -> None:
+def _create_catalog_tables() -> None:
     op.create_table(
         "items",
         sa.Column("item", ID, primary_key=True),
@@ -81,7 +81,7 @@ def _catalog() -> None:
     op.create_index("tombstones_seq", "tombstones", ["seq"])
 
 
-def _operation() -> None:
+def _create_service_tables() -> None:
     op.create_table(
         "models",
         sa.Column("version", NUMBER, primary_key=True, autoincrement=True),
