@@ -601,7 +601,7 @@ class Recommender:
         with solvable():
             return self.model.fold_in(histories, prior=gaussian)
 
-    def _features(self, user_features: Mapping[str, Any] | None) -> pl.DataFrame | None:
+    def _features(self, user_features: Any) -> pl.DataFrame | None:
         """One newcomer's row of the user table, as far as the prior asks for it."""
         if user_features is None:
             return None

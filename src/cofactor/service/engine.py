@@ -201,8 +201,7 @@ class Engine:
         events = self.store.events.of_user(user)
         history, also = _history(serving, events)
         known = self.store.users.get(user) if facts else None
-        person = serving.newcomer(history, also, None if known is None else known.metadata)
-        return person
+        return serving.newcomer(history, also, None if known is None else known.metadata)
 
     def _remembered(self, serving: Serving, user: str) -> UserView:
         """As the model knew the user, while the store does not answer."""
