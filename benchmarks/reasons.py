@@ -32,7 +32,7 @@ def row(name: str) -> str:
     shares, off, spent, by = [], 0.0, [], "history"
     for u, i in zip(users.tolist(), best.tolist(), strict=True):
         begin = time.perf_counter()
-        why = rec.explanation(u, i)
+        why = rec.for_rows(np.array([u], np.int32)).explanation(i)
         spent.append(time.perf_counter() - begin)
         size, by = float(np.abs(why.parts).sum()), why.by
         shares.append(abs(why.rest) / max(size, 1e-12))

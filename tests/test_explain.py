@@ -46,7 +46,7 @@ def fitted(small_ratings: Interactions, small_events: Interactions) -> Any:
 def test_the_parts_add_up_to_the_score(case: tuple[str, str], fitted: Any, data: st.DataObject) -> None:
     rec = fitted(case)
     u, i = data.draw(st.integers(0, len(rec.users) - 1)), data.draw(st.integers(0, len(rec.items) - 1))
-    why = rec.explanation(u, i)
+    why = rec.for_rows(np.array([u], np.int32)).explanation(i)
     score = rec.model.scores(UserBatch.of(np.array([u], np.int32), rec.histories.row(u)))[0, i]
     size = np.abs(why.parts).sum()
     assert why.score == pytest.approx(score, abs=1e-5 * max(size, 1))
@@ -69,7 +69,7 @@ def test_little_is_not_attributed(name: str, most: float, movielens: Interaction
     users = np.random.default_rng(0).choice(len(rec.users), 40, replace=False).astype(np.int32)
     best, _ = rec.for_rows(users).rank(5)
     shares = [
-        rec.explanation(int(u), int(i)).share_not_attributed for u, row in zip(users, best, strict=True) for i in row
+        rec.for_rows(np.array([u], np.int32)).explanation(int(i)).share_not_attributed for u, row in zip(users, best, strict=True) for i in row
     ]
     assert np.median(shares) <= most
 
@@ -142,7 +142,7 @@ def test_a_model_that_cannot_tell_says_so(small_ratings: Interactions) -> None:
     rec = Recommender.fit(REGISTRY["bias"](), small_ratings)
     mute = Recommender(object(), rec.users, rec.items, rec.histories, "ratings")
     with pytest.raises(KindError, match="cannot say"):
-        mute.explanation(0, 0)
+        mute.for_rows(np.zeros(1, np.int32)).explanation(0)
 
 
 def test_an_explanation_without_a_history_has_no_parts_of_items(small_ratings: Interactions) -> None:
@@ -163,6 +163,6 @@ def test_terms_do_not_change_when_all_ratings_are_shifted(small_ratings: Interac
     for shift in (0, 8):
         table = Interactions.from_columns(users, items, small_ratings.values + shift)
         rec = Recommender.fit(REGISTRY["bayesian-mf"](factors=2, iterations=6, burn_in=3), table)
-        terms.append(rec.explanation(0, 3).terms)
+        terms.append(rec.for_rows(np.zeros(1, np.int32)).explanation(3).terms)
     assert np.abs(terms[0]).max() > 1e-3
     np.testing.assert_allclose(terms[0], terms[1], rtol=0.02, atol=0.02 * np.abs(terms[0]).max())

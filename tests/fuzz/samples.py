@@ -221,7 +221,8 @@ class Samples:
             "Normals": [lambda: self.normals().curve],
             "Cells": [self.cells],
             "Explanation": [
-                lambda: self.recommender().explanation(1, 2), lambda: self.recommender("bpr").explanation(1, 2)
+                lambda: self.recommender().for_rows([1]).explanation(2),
+                lambda: self.recommender("bpr").for_rows([1]).explanation(2)
             ],
             "Prior": [lambda: self.with_priors.priors.users],
             "Priors": [lambda: self.with_priors.priors],
