@@ -69,7 +69,9 @@ def test_little_is_not_attributed(name: str, most: float, movielens: Interaction
     users = np.random.default_rng(0).choice(len(rec.users), 40, replace=False).astype(np.int32)
     best, _ = rec.for_rows(users).rank(5)
     shares = [
-        rec.for_rows(np.array([u], np.int32)).explanation(int(i)).share_not_attributed for u, row in zip(users, best, strict=True) for i in row
+        rec.for_rows(np.array([u], np.int32)).explanation(int(i)).share_not_attributed
+        for u, row in zip(users, best, strict=True)
+        for i in row
     ]
     assert np.median(shares) <= most
 
@@ -141,7 +143,7 @@ def test_who_is_not_known_is_named(small_ratings: Interactions) -> None:
 def test_a_model_that_cannot_tell_says_so(small_ratings: Interactions) -> None:
     rec = Recommender.fit(REGISTRY["bias"](), small_ratings)
     mute = Recommender(object(), rec.users, rec.items, rec.histories, "ratings")
-    with pytest.raises(KindError, match="cannot say"):
+    with pytest.raises(KindError, match="cannot explain"):
         mute.for_rows(np.zeros(1, np.int32)).explanation(0)
 
 

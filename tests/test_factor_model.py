@@ -101,7 +101,7 @@ def test_linear_is_the_sum_it_says_with_nothing_for_the_unknown(seed: int, facto
 def test_a_model_without_users_predicts_the_items_level() -> None:
     model = made(0, n_users=0, mean=3.0)
     unknown = np.full(9, -1, np.int32)
-    predicted = model.predict(UserBatch.trained(unknown, NOTHING), np.arange(9, dtype=np.int32))
+    predicted = model.predict(UserBatch.trained(unknown, SparseRows.empty(model.n_users)), np.arange(9, dtype=np.int32))
     np.testing.assert_allclose(predicted, 3 + model.item_bias, rtol=1e-6)
 
 
@@ -121,16 +121,16 @@ def test_the_link_stays_in_its_range_and_never_overflows(x: list[float], low: fl
 def test_predictions_are_clipped_to_the_scale_and_scores_are_not() -> None:
     model = made(1, sd=5.0, scale=Scale(1.0, 5.0))
     u, i = (a.ravel().astype(np.int32) for a in np.mgrid[:6, :9])
-    x = model.scores(UserBatch.of(np.arange(6, dtype=np.int32), NOTHING)).ravel()
+    x = model.scores(UserBatch.of(np.arange(6, dtype=np.int32), SparseRows.empty(6))).ravel()
     assert x.min() < 1
     assert x.max() > 5
-    np.testing.assert_array_equal(model.predict(UserBatch.trained(u, NOTHING), i), np.clip(x, 1, 5))
+    np.testing.assert_array_equal(model.predict(UserBatch.trained(u, SparseRows.empty(6)), i), np.clip(x, 1, 5))
 
 
 def test_what_is_not_finite_is_not_clipped_to_the_top_of_the_scale() -> None:
     model = made(0, scale=Scale(1.0, 5.0))
     model = replace(model, user_bias=np.full_like(model.user_bias, np.nan))
-    assert np.isnan(model.predict(UserBatch.trained(np.zeros(1, np.int32), NOTHING), np.zeros(1, np.int32))).all()
+    assert np.isnan(model.predict(UserBatch.of([0], SparseRows.empty(1)), np.zeros(1, np.int32))).all()
 
 
 # ranking
@@ -334,7 +334,9 @@ def test_a_fitted_sigmoid_model_gives_its_users_back_about_where_sgd_left_them(s
     model = BiasedMF(factors=4, epochs=40).fit(small_ratings, seed=1)
     folded = model.fold_in(small_ratings.by_user)
     u, i, r = small_ratings.u, small_ratings.i, small_ratings.values
-    stored, again = (np.mean((m.predict(UserBatch.trained(u, NOTHING), i) - r) ** 2) for m in (model, folded))
+    stored, again = (
+        np.mean((m.predict(UserBatch.trained(u, SparseRows.empty(m.n_users)), i) - r) ** 2) for m in (model, folded)
+    )
     assert again <= stored * 1.02
 
 

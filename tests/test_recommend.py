@@ -209,7 +209,7 @@ def test_similar_takes_one_id(rec: Recommender, id_: Any) -> None:
 
 
 def test_unknown_users_are_named_with_what_to_do(rec: Recommender, numbered: Recommender) -> None:
-    newcomer = "for somebody new, pass their ratings to recommend_newcomer"
+    newcomer = "for a new user, call for_history with their ratings"
     for ask, message in (
         (lambda: rec.recommend("zed"), f"^user 'zed' is not a known id; {newcomer}"),
         (lambda: rec.recommend(["zed"]), f"^user 'zed' is not a known id; {newcomer}"),

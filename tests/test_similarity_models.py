@@ -233,13 +233,21 @@ def test_users_are_taken_from_a_model_of_the_same_class(estimator: Any, other: A
 
 
 @pytest.mark.parametrize("estimator", [cofactor.EASE(), cofactor.ItemKNN(), cofactor.UserKNN()])
-def test_histories_of_others_are_refused(estimator: Any, small_events: Interactions) -> None:
+def test_misaligned_histories_are_rejected(estimator: Any, small_events: Interactions) -> None:
     model, histories = estimator.fit(small_events), small_events.by_user
     few = np.zeros(2, np.int32)
-    with pytest.raises(ParameterError, match="2 users are asked for but 200 histories are given"):
-        model.scores(UserBatch.of(few, histories))
-    with pytest.raises(DataError, match="histories must have 2 rows, not 200"):
-        model.top(UserBatch.of(few, histories), 3, exclude=histories.take(few), allowed=np.zeros(0, bool))
+    with pytest.raises(DataError, match="histories must have 2 rows, one for each user of the batch, not 200"):
+        UserBatch.of(few, histories)
+    part = UserBatch.trained(few, histories.take([2, 3]))  # the histories of users 2 and 3 as those of all users
+    items = np.zeros(2, np.int32)
+    for call in (
+        lambda: model.scores(part),
+        lambda: model.predict(part, items),
+        lambda: model.top(part, 3, exclude=part.histories, allowed=np.zeros(0, bool)),
+        lambda: model.explain(part.take([0]), 0),
+    ):
+        with pytest.raises(DataError, match="histories must have 200 rows, not 2"):
+            call()
 
 
 def test_similar_users_keep_their_ids_after_an_update(small_ratings: Interactions) -> None:

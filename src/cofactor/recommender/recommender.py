@@ -422,7 +422,7 @@ class Recommender:
                 first, unknown = ids[int((rows < 0).argmax())], (rows < 0).sum()
                 raise UnknownIdError(f"{first!r} is not a known id ({unknown:,} of these {len(rows):,} are not)")
         except UnknownIdError as unknown:
-            hint = "for somebody new, call for_history with their ratings"
+            hint = "for a new user, call for_history with their ratings"
             raise UnknownIdError(f"user {unknown}; {hint}") from None
         return rows
 
