@@ -95,7 +95,7 @@ def test_one_user_gets_the_best_items_that_were_not_seen(rec: Recommender) -> No
     assert top["title"].to_list() == [f"The {item}" for item in top["item"]]
     seen = history_of(rec, "user 7")
     others = [item for item in rec.items.all if item not in seen]
-    scores = rec.model.scores(UserBatch.of(np.array([rec.users.row("user 7")], np.int32), rec.histories))[0]
+    scores = rec.model.scores(UserBatch.trained(np.array([rec.users.row("user 7")], np.int32), rec.histories))[0]
     best = sorted(others, key=lambda item: -scores[rec.items.row(item)])[:5]
     assert top["item"].to_list() == best
     assert not set(top["item"]) & set(seen)
