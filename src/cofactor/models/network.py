@@ -25,7 +25,7 @@ from cofactor.arrays import (
     require_array,
 )
 from cofactor.data.scale import Scale
-from cofactor.errors import DataError
+from cofactor.errors import DataError, ParameterError
 from cofactor.kernels.dense import dense
 from cofactor.kernels.threads import for_each, one_thread_blas
 from cofactor.kernels.topk_dense import top_of_blocks
@@ -434,7 +434,10 @@ class LevelsNetworkModel(NetworkModel):
 
 def _ratings(values: Any, y: Float32) -> Float32:
     """A rating for each row of outputs. Raises ParameterError for anything else."""
-    return checks.float32_array("values", values, (len(y),))
+    ratings = checks.float32_array("values", values, (None,))
+    if len(ratings) != len(y):
+        raise ParameterError(f"y and values must have the same number of rows, not {len(y):,} and {len(ratings):,}")
+    return ratings
 
 
 def _sigmoid(x: Float32) -> Float32:
