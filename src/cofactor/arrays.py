@@ -294,7 +294,7 @@ class SparseRows:
             part = np.bincount(self.columns[first : first + piece], minlength=n_columns)
             if len(part) > n_columns:
                 raise DataError(
-                    f"n_columns must be above every column number, not {n_columns}: there is {len(part) - 1}"
+                    f"n_columns must be greater than the largest column number, {len(part) - 1}; got {n_columns}"
                 )
             counts += part
         return counts
@@ -425,7 +425,7 @@ class ItemOrder:
     def deferred(cls, n_items: int, compute: Callable[[], Int32]) -> ItemOrder:
         """Create an order that is computed when it is first read.
 
-        Most lists never need it, and counting the events of a large table takes time.
+        Most lists do not use the order, and computing it takes time for a large table.
 
         Parameters
         ----------

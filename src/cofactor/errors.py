@@ -134,7 +134,7 @@ class FetchError(CofactorError):
     >>> import cofactor
     >>> cofactor.fetch("movielens-100")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.FetchError: there is no data set of the name 'movielens-100'; there are ...
+    cofactor.errors.FetchError: unknown data set name 'movielens-100'; the names are ...
     """
 
 

@@ -96,7 +96,7 @@ def fetch(
     >>> import cofactor
     >>> cofactor.fetch("movielens-2k")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.FetchError: there is no data set of the name 'movielens-2k'; there are movielens-100k, ...
+    cofactor.errors.FetchError: unknown data set name 'movielens-2k'; the names are movielens-100k, ...
     """
     dataset = _named(name)
     folder = None if folder is None else checks.path("folder", folder)
@@ -128,7 +128,7 @@ def _named(name: str | Dataset) -> Dataset:
         return name
     checks.text("name", name)
     if name not in DATASETS:
-        raise FetchError(f"there is no data set of the name {name!r}; there are {', '.join(DATASETS)}")
+        raise FetchError(f"unknown data set name {name!r}; the names are {', '.join(DATASETS)}")
     return DATASETS[name]
 
 

@@ -255,7 +255,7 @@ class Interactions:
         with np.errstate(over="ignore", invalid="ignore"):
             values = 1 + np.float32(gain) * (kept.values - np.float32(positive_from))
         if not np.isfinite(values).all():
-            raise ParameterError(f"gain={gain:g} gives events whose values do not fit into float32")
+            raise ParameterError(f"gain={gain:g} makes event values overflow float32; use a smaller gain")
         return replace(
             kept,
             kind="events",
