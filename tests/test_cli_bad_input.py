@@ -68,7 +68,7 @@ CASES = {
     "time bins without times": ("fit r.csv -o x --model bayesian-mf --set time_bin=60", "needs a time"),
     "items without that column": ("describe r.csv --items pairs.csv --item-id x", "no column 'x'"),
     "missing items": ("describe r.csv --items nope.csv", "nope.csv"),
-    "unknown data set": ("fetch movielens", "there is no data set named 'movielens'; available: movielens-100k"),
+    "unknown data set": ("fetch movielens", "unknown data set name 'movielens'; available: movielens-100k"),
     "no data set": ("fetch", "--list shows them"),
     "unknown model": ("fit r.csv -o x --model biasd-mf", r"unknown model 'biasd-mf' \(did you mean biased-mf\?\)"),
     "unknown model to list": ("models svd", "unknown model 'svd'"),

@@ -550,7 +550,7 @@ def test_cofactor_data_comes_first(
 
 
 def test_unknown_names_are_told_the_known_ones() -> None:
-    with pytest.raises(FetchError, match=r"no data set named 'movielens'; available: movielens-100k"):
+    with pytest.raises(FetchError, match=r"unknown data set name 'movielens'; available: movielens-100k"):
         fetch("movielens")
 
 

@@ -162,7 +162,7 @@ class FetchError(CofactorError):
     >>> import cofactor
     >>> cofactor.fetch("movielens-100")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.FetchError: ...'movielens-100'...
+    cofactor.errors.FetchError: unknown data set name 'movielens-100'; available: ...
     """
 
 

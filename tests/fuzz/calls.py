@@ -167,8 +167,8 @@ def is_named(message: str, bad: dict[str, Any]) -> bool:
     words += [word.replace("_", " ") for word in words]
     if any(re.search(rf"(?<![^\W_]){re.escape(word)}(?![^\W_])", message, re.IGNORECASE) for word in words):
         return True
-    texts = [str(value) for value in bad.values() if isinstance(value, str | Path) and len(str(value)) > 2]
-    return any(text in message for text in texts)
+    texts = [str(value) for value in bad.values() if isinstance(value, str | Path) and str(value)]
+    return any(message.startswith((f"{text} ", f"{text}:")) or (len(text) > 2 and text in message) for text in texts)
 
 
 def fits(annotation: str, value: Any) -> bool:

@@ -67,8 +67,8 @@ class Crowd:
         checks.whole_number("kinds", kinds, low=1)
         histories.checked("histories", checks.whole_number("n_items", n_items, low=0, high=MOST_ROWS))
         n, k = len(histories), max(min(kinds, len(histories)), 1)
-        known = (histories.column_counts(n_items) + 0.5) / (n + 1)
-        share, knows = np.full(k, 1 / k), np.tile(known, (k, 1))
+        share_with_item = (histories.column_counts(n_items) + 0.5) / (n + 1)
+        share, knows = np.full(k, 1 / k), np.tile(share_with_item, (k, 1))
         chosen = random_stream(seed, "kinds").permutation(n)[:k]
         for row, user in zip(knows, chosen, strict=False):
             row *= 1 - SEED_WEIGHT
@@ -78,7 +78,7 @@ class Crowd:
             belonging = _belonging(share, knows, histories)
             total = belonging.sum(axis=0)
             share = (total + 1) / (n + k)
-            knows = (_knowing(belonging, histories, n_items) + PSEUDO * known) / (total + PSEUDO)[:, None]
+            knows = (_knowing(belonging, histories, n_items) + PSEUDO * share_with_item) / (total + PSEUDO)[:, None]
         return cls(share, knows, belonging)
 
     @validated

@@ -141,7 +141,7 @@ def fetch(
     >>> import cofactor
     >>> cofactor.fetch("movielens-2k")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    cofactor.errors.FetchError: there is no data set named 'movielens-2k'; available: movielens-100k, ...
+    cofactor.errors.FetchError: unknown data set name 'movielens-2k'; available: movielens-100k, ...
     """
     dataset = _resolve(name)
     folder = None if folder is None else checks.path("folder", folder)
@@ -174,7 +174,7 @@ def _resolve(name: str | Dataset) -> Dataset:
         return name
     checks.text("name", name)
     if name not in DATASETS:
-        raise FetchError(f"there is no data set named {name!r}; available: {', '.join(DATASETS)}")
+        raise FetchError(f"unknown data set name {name!r}; available: {', '.join(DATASETS)}")
     return DATASETS[name]
 
 

@@ -162,7 +162,7 @@ class SparseRows:
             part = np.bincount(self.columns[first : first + piece], minlength=n_columns)
             if len(part) > n_columns:
                 raise DataError(
-                    f"n_columns must be above all column numbers, not {n_columns}: there is column {len(part) - 1}"
+                    f"n_columns must be greater than the largest column number, {len(part) - 1}; got {n_columns}"
                 )
             counts += part
         return counts
@@ -463,7 +463,7 @@ def transposed(rows: SparseRows, n_columns: int) -> SparseRows:
     """
     if rows.columns.max(initial=-1) >= n_columns:
         raise ParameterError(
-            f"n_columns must be above all column numbers, not {n_columns:,}: there is column {rows.columns.max()}"
+            f"n_columns must be greater than the largest column number, {rows.columns.max()}; got {n_columns}"
         )
     start, order = grouped(rows.columns, n_columns)
     owner = np.repeat(np.arange(len(rows), dtype=np.int32), rows.counts)

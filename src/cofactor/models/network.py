@@ -24,7 +24,7 @@ from cofactor.arrays import (
     require_array,
 )
 from cofactor.data.scale import Scale
-from cofactor.errors import DataError
+from cofactor.errors import DataError, ParameterError
 from cofactor.kernels.dense import dense
 from cofactor.kernels.parallel import for_each, one_thread_blas
 from cofactor.kernels.sparse import SparseRows
@@ -438,7 +438,10 @@ class LevelsNetworkModel(NetworkModel):
 
 def _ratings(values: Any, y: Float32) -> Float32:
     """A rating for each row of outputs. Raises ParameterError for anything else."""
-    return checks.float32_array("values", values, (len(y),))
+    ratings = checks.float32_array("values", values, (None,))
+    if len(ratings) != len(y):
+        raise ParameterError(f"y and values must have the same number of rows, not {len(y):,} and {len(ratings):,}")
+    return ratings
 
 
 def _sigmoid(x: Float32) -> Float32:

@@ -621,7 +621,7 @@ class Recommender:
             raise DataError(f"history must be a list of items or of (item, rating) pairs, not {checks.shown(history)}")
         given = list(islice(history.items() if isinstance(history, Mapping) else history, len(self.items) + 1))
         if len(given) > len(self.items):
-            raise DataError(f"history must be at most {len(self.items):,} entries, one for each item, not more")
+            raise DataError(f"history must have at most {len(self.items):,} entries, one for each item")
         pairs = [one if isinstance(one, tuple | list) else (one, 1.0) for one in given]
         if self.kind == "ratings" and any(not isinstance(one, tuple | list) for one in given):
             raise DataError("give the history as (item, rating) pairs: this model learnt from ratings")
