@@ -7,7 +7,7 @@ Cost: a made-up table of the size of MovieLens-1M, BiasedMF of 32 factors: secon
 process. Influence: ten taste groups, the lists of 500 users, 50 permutations; once more with 1,000, to see whether the
 normal fitted to 50 told the same.
 
-Truth: MovieLens-100k and the made-up world of eager fans, ten taste groups each. Each group's ratings are taken away
+GroundTruth: MovieLens-100k and the made-up world of eager fans, ten taste groups each. Each group's ratings are taken away
 and the model is fitted again from the start, same seed: how many places of the others' lists change, set against
 `influence` by Spearman's rank correlation; means of five seeds, since SGD that lacks a group takes another path.
 """
@@ -24,9 +24,9 @@ import numpy as np
 
 import cofactor
 from cofactor import Interactions, Recommender
-from cofactor.audit import cold_start, exposure, influence, taste_groups
+from cofactor.audit import cold_start, exposure, influence, user_clusters
 from cofactor.datasets.synthetic import generate
-from cofactor.datasets.synthetic_config import EAGER_SHAPE, MOVIELENS_1M_SHAPE
+from cofactor.datasets.synthetic_config import HEAVY_SHAPE, MOVIELENS_1M_SHAPE
 
 PAGE = Path(__file__).parent / "audits.md"
 BIG = cofactor.BiasedMF(factors=32)
@@ -46,7 +46,7 @@ def cost(quick: bool) -> list[str]:
     table = generate(MOVIELENS_1M_SHAPE, seed=0).interactions
     rec = Recommender.fit(BIG, table, seed=0)
     rows = [timed("exposure, with genres", lambda: exposure(rec, column="genres"))]
-    rows.append(timed("taste groups", lambda: taste_groups(table.by_user, table.n_items)))
+    rows.append(timed("taste groups", lambda: user_clusters(table.by_user, table.n_items)))
     groups = rows[-1][3]
     rows.append(timed("cold-start curve", lambda: cold_start(BIG, table, seed=0)))
     rows.append(timed("influence, 50 permutations", lambda: influence(rec, groups, permutations=50)))
@@ -89,14 +89,14 @@ def spearman(a: Any, b: Any) -> float:
 def truth() -> list[str]:
     lines = ["| table | estimator | Spearman | influence | refits |", "|-|-|-|-|-|"]
     films = cofactor.load("movielens-100k")
-    for name, table in (("MovieLens-100k", films), ("eager fans", generate(EAGER_SHAPE, seed=0).interactions)):
+    for name, table in (("MovieLens-100k", films), ("eager fans", generate(HEAVY_SHAPE, seed=0).interactions)):
         for estimator in LEARNERS:
             learnt = table.to_events(min_rating=4) if estimator.kind == "events" else table
-            groups = taste_groups(learnt.by_user, learnt.n_items)
+            groups = user_clusters(learnt.by_user, learnt.n_items)
             found, full = np.zeros(10), np.zeros(10)
             for seed in range(SEEDS):
                 rec = Recommender.fit(estimator, learnt, seed=seed)
-                told = influence(rec, groups, permutations=2, watched=learnt.n_users).groups["influence"]
+                told = influence(rec, groups, permutations=2, max_users=learnt.n_users).groups["influence"]
                 found += told.to_numpy() / SEEDS
                 full += refitted(estimator, learnt, rec, groups, seed) / SEEDS
             low, high = ((min(x), max(x)) for x in (found, full))

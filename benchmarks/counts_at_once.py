@@ -35,10 +35,10 @@ import polars as pl
 
 import cofactor
 from cofactor.service.bootstrap import prepared
-from cofactor.service.loaded_model import Serving
-from cofactor.service.registry import Artifacts
+from cofactor.service.loaded_model import LoadedModel
+from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.settings import ServiceSettings
-from cofactor.service.training.spec import Recipe
+from cofactor.service.training.spec import TrainingSpec
 from cofactor.store import Store
 from served import Connection, Served
 
@@ -69,8 +69,8 @@ class Beside:
             active = store.models.active()
         assert active is not None
         assert active.file is not None
-        rec = Artifacts(settings.artifacts).open(active.file, verify=True)
-        self.serving = Serving(active.version, active.watermark, rec)
+        rec = ArtifactRegistry(settings.artifacts).open(active.file, verify=True)
+        self.serving = LoadedModel(active.version, active.watermark, rec)
         self.histories: dict[str, dict[str, float]] = {}
         for user, item, value in table.iter_rows():
             self.histories.setdefault(str(user), {})[str(item)] = float(value)
@@ -172,7 +172,7 @@ def run(folder: Path, n: int, db: str | None = None, seed: int = 0) -> Tally:
     """n pairs against a service in this folder."""
     table = cofactor.load("movielens-100k")
     settings = ServiceSettings.of({"data": str(folder), "db": db})
-    key = prepared(settings, table, Recipe()).key
+    key = prepared(settings, table, TrainingSpec()).key
     assert key is not None
     served, tally = Served(folder, key, "--workers", "2", db=db), Tally()
     try:

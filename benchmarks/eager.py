@@ -3,14 +3,14 @@
     python benchmarks/eager.py               20 seeds (about half an hour), writes benchmarks/eager.md
     python benchmarks/eager.py --seeds 3     fewer
 
-The world is `EAGER_SHAPE`: 2,000 users x 2,000 items in 10 genres, 100,000 ratings; 8 % of users rate five times as
+The world is `HEAVY_SHAPE`: 2,000 users x 2,000 items in 10 genres, 100,000 ratings; 8 % of users rate five times as
 much as others, 70 % of it in genre 0, one star higher. Which users are eager is hidden from the audit.
 
-Audit: groups of histories (`taste_groups`), their influence against 50 permutations; found means that exactly one group
+Audit: groups of histories (`user_clusters`), their influence against 50 permutations; found means that exactly one group
 is flagged and 80 % of it is eager; quiet, in the same seed's world with nobody eager, that none is.
 Loop: ten rounds of `simulate`; growth is genre 0's share of what the others are shown, mean of rounds 8 to 10 minus
 round 1, minus the same with nobody eager. Excess is its share in rounds 8 to 10 minus that in lists by true tastes;
-loss is what the others' NDCG by true tastes falls by, against the plain lists, mean of all rounds. A remedy helps if it
+loss is what the others' NDCG by true tastes falls by, against the plain lists, mean of all rounds. A mitigation helps if it
 at least halves the size of the mean excess for less than 8 % of loss. Remedies see ratings and item genres only, and
 those that need genres are also run where these are unknown.
 Cautious ranking needs a model with a distribution, so it is compared in a loop of its own, round a Bayesian model.
@@ -31,23 +31,23 @@ import cofactor
 from cofactor.audit import (
     CAUTIOUS,
     PLAIN,
-    Remedy,
+    Mitigation,
     Simulation,
     Tastes,
+    all_mitigations,
     influence,
-    item_kinds,
-    remedies,
+    item_categories,
     simulate,
-    taste_groups,
+    user_clusters,
 )
 from cofactor.datasets.synthetic import Synthetic, generate
-from cofactor.datasets.synthetic_config import EAGER_SHAPE
+from cofactor.datasets.synthetic_config import HEAVY_SHAPE
 from cofactor.metrics.intervals import bootstrap_interval
 
 PAGE = Path(__file__).parent / "eager.md"
 ESTIMATOR = cofactor.BiasedMF(factors=16)
 BAYESIAN = cofactor.BayesianMF(iterations=40, burn_in=15, kept_samples=8)
-CALM = replace(EAGER_SHAPE, eager_share=0.0)
+CALM = replace(HEAVY_SHAPE, heavy_share=0.0)
 LATE = slice(7, 10)
 HALF, MOST_LOSS = 0.5, 0.08
 TOLD = ("coverage", "gini", "diversity", "most_shown", "favorite", "drift")
@@ -56,58 +56,62 @@ TOLD = ("coverage", "gini", "diversity", "most_shown", "favorite", "drift")
 def flagged(made: Synthetic, seed: int) -> list[float]:
     """The share of eager users in each flagged group."""
     rec = cofactor.Recommender.fit(ESTIMATOR, made.interactions, seed=seed)
-    groups = taste_groups(made.interactions.by_user, made.interactions.n_items, seed=seed)
+    groups = user_clusters(made.interactions.by_user, made.interactions.n_items, seed=seed)
     found = influence(rec, groups, seed=seed).groups
-    return [float(made.eager[groups == g].mean()) for g in found.filter(found["flagged"])["group"]]
+    return [float(made.heavy[groups == g].mean()) for g in found.filter(found["flagged"])["group"]]
 
 
-def run(made: Synthetic, seed: int, remedy: Remedy, estimator: Any = ESTIMATOR) -> Simulation:
-    world = made.world
+def run(made: Synthetic, seed: int, mitigation: Mitigation, estimator: Any = ESTIMATOR) -> Simulation:
+    world = made.config
     expected = made.expected(*np.indices((world.n_users, world.n_items)))
-    looks = np.where(made.eager, 5, 1)
-    tastes = Tastes(expected, world.noise_sd, world.levels)
-    return simulate(estimator, made.interactions, tastes, remedy=remedy, looks=looks, seed=seed)
+    views = np.where(made.heavy, 5, 1)
+    tastes = Tastes(expected, world.noise_std, world.levels)
+    return simulate(estimator, made.interactions, tastes, mitigation=mitigation, views=views, seed=seed)
 
 
 def true_share(made: Synthetic) -> float:
     """Genre 0's share of the others' lists where they are made by true tastes."""
-    expected = made.expected(*np.indices((made.world.n_users, made.world.n_items)))
+    expected = made.expected(*np.indices((made.config.n_users, made.config.n_items)))
     expected[made.interactions.u, made.interactions.i] = -np.inf
     best = np.argsort(-expected, axis=1, kind="stable")[:, :10]
-    return float((made.genre[best] == 0)[~made.eager].mean())
+    return float((made.genre[best] == 0)[~made.heavy].mean())
 
 
 def told(made: Synthetic, one: Simulation) -> dict[str, float]:
     """The last round of the minority's summary."""
-    kinds = item_kinds(made.interactions.item_table, "genres")
-    minority = ~made.eager & (one.tastes.favorites(kinds) != 0)
+    kinds = item_categories(made.interactions.item_table, "genres")
+    minority = ~made.heavy & (one.tastes.favorites(kinds) != 0)
     return one.summary(kinds, users=minority).select(TOLD).row(-1, named=True)
 
 
-def all_remedies() -> tuple[Remedy, ...]:
-    """Those of `remedies` with genres for kinds; and those that need kinds, where these have to be found."""
-    blind = [one for one in remedies() if "kinds" in one.name or "calibrated" in one.name]
-    return (*remedies("genres"), *(replace(one, name=f"{one.name}, genres unknown") for one in blind))
+def all_remedies() -> tuple[Mitigation, ...]:
+    """Those of `all_mitigations` with genres for kinds; and those that need kinds, where these have to be found."""
+    blind = [one for one in all_mitigations() if "kinds" in one.name or "calibrated" in one.name]
+    return (*all_mitigations("genres"), *(replace(one, name=f"{one.name}, genres unknown") for one in blind))
 
 
-def compared(made: Synthetic, seed: int, plain: Simulation, others: tuple[Remedy, ...], estimator: Any) -> list[Any]:
-    """A row for the plain lists, then one for each remedy, all round the same estimator."""
-    of_genre, ordinary, truth = made.genre == 0, ~made.eager, true_share(made)
+def compared(
+    made: Synthetic, seed: int, plain: Simulation, others: tuple[Mitigation, ...], estimator: Any
+) -> list[Any]:
+    """A row for the plain lists, then one for each mitigation, all round the same estimator."""
+    of_genre, ordinary, truth = made.genre == 0, ~made.heavy, true_share(made)
     before, rows = plain.accuracy[:, ordinary].mean(), []
-    for remedy in (PLAIN, *others):
-        one = plain if remedy is PLAIN else run(made, seed, remedy, estimator)
+    for mitigation in (PLAIN, *others):
+        one = plain if mitigation is PLAIN else run(made, seed, mitigation, estimator)
         excess = float(one.share(of_genre, ordinary)[LATE].mean() - truth)
         loss = float(1 - one.accuracy[:, ordinary].mean() / before)
-        rows.append({"seed": seed, "loop": estimator.name, "remedy": remedy.name, "excess": excess, "loss": loss})
+        rows.append(
+            {"seed": seed, "loop": estimator.name, "mitigation": mitigation.name, "excess": excess, "loss": loss}
+        )
         rows[-1] |= told(made, one)
     return rows
 
 
 def one_seed(seed: int) -> dict[str, Any]:
-    eager, calm = generate(EAGER_SHAPE, seed=seed), generate(CALM, seed=seed)
+    eager, calm = generate(HEAVY_SHAPE, seed=seed), generate(CALM, seed=seed)
     found: dict[str, Any] = {"flagged": flagged(eager, seed), "calm": flagged(calm, seed)}
     plain, quiet = run(eager, seed, PLAIN), run(calm, seed, PLAIN)
-    shares = plain.share(eager.genre == 0, ~eager.eager)
+    shares = plain.share(eager.genre == 0, ~eager.heavy)
     quiet_shares = quiet.share(calm.genre == 0, np.ones(CALM.n_users, bool))
     found |= {
         "growth": float((shares[LATE].mean() - shares[0]) - (quiet_shares[LATE].mean() - quiet_shares[0])),
@@ -119,15 +123,15 @@ def one_seed(seed: int) -> dict[str, Any]:
 
 
 def comparison(rows: pl.DataFrame) -> list[str]:
-    """One line for each remedy, means of all seeds; the plain lists first."""
+    """One line for each mitigation, means of all seeds; the plain lists first."""
     lines = [
-        "| loop | remedy | excess | of the plain one's size | loss | seeds halved | helps | "
+        "| loop | mitigation | excess | of the plain one's size | loss | seeds halved | helps | "
         + " | ".join(TOLD).replace("_", " ") + " |",
         "|-" * (7 + len(TOLD)) + "|",
     ]  # fmt: skip
     for (how,), of in rows.group_by("loop", maintain_order=True):
-        plain = of.filter(remedy=PLAIN.name)["excess"]
-        for (name,), own in of.group_by("remedy", maintain_order=True):
+        plain = of.filter(mitigation=PLAIN.name)["excess"]
+        for (name,), own in of.group_by("mitigation", maintain_order=True):
             excess, loss = own["excess"].mean(), own["loss"].mean()
             size = abs(excess) / max(abs(plain.mean()), 1e-9)
             halved = int((own["excess"].abs() <= HALF * plain.abs()).sum())
@@ -138,10 +142,10 @@ def comparison(rows: pl.DataFrame) -> list[str]:
 
 
 def by_seed(rows: pl.DataFrame) -> list[str]:
-    """Excess and loss of each remedy in each seed."""
+    """Excess and loss of each mitigation in each seed."""
     names = [
         name if how == ESTIMATOR.name else f"{name}, {how}"
-        for how, name in rows.select("loop", "remedy").unique(maintain_order=True).rows()
+        for how, name in rows.select("loop", "mitigation").unique(maintain_order=True).rows()
     ]
     lines = [f"| seed | {' | '.join(names)} |", "|-" * (1 + len(names)) + "|"]
     for (seed,), own in rows.group_by("seed", maintain_order=True):

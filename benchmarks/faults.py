@@ -28,8 +28,8 @@ from typing import Any
 import httpx
 
 from cofactor.data.interactions import Interactions
-from cofactor.datasets.synthetic import World, generate
-from cofactor.service.registry import Artifacts
+from cofactor.datasets.synthetic import SyntheticConfig, generate
+from cofactor.service.registry import ArtifactRegistry
 from cofactor.store import Store
 from faults_sockets import Slow, peak_memory, send_large, slow_connections
 from served import Connection, Served, made, pages
@@ -142,7 +142,7 @@ def checked(served: Served, acknowledged: dict[str, int], killed: Killed) -> Non
     with Store.open(served.settings.url) as store, served.client() as http:
         active = store.models.active()
         assert active is not None
-        Artifacts(served.settings.artifacts).check(str(active.file), active.sha256)
+        ArtifactRegistry(served.settings.artifacts).check(str(active.file), active.sha256)
         end = time.monotonic() + 10
         while (told := http.get("/v1/recommendations", params={"user": 7}).json()).get("model") != active.version:
             if time.monotonic() > end:
@@ -274,7 +274,7 @@ def disk_full(served: Served, refusals: int = 30, disk: Callable[[Served], Any] 
 
 def main() -> None:
     """Run everything and write the page."""
-    ratings = generate(World(n_users=200, n_items=60, n_ratings=4_000)).interactions
+    ratings = generate(SyntheticConfig(n_users=200, n_items=60, n_ratings=4_000)).interactions
     stream, rows = random.Random(0), []
     with TemporaryDirectory() as folder:
         data = Path(folder, "data")

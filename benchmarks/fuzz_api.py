@@ -208,18 +208,18 @@ def made(folder: Path) -> str:
     """A store of a few thousand ratings and three models, of which one answers; an admin key."""
     import cofactor
     from cofactor.cold_start import eased_in
-    from cofactor.datasets.synthetic import World, generate
+    from cofactor.datasets.synthetic import SyntheticConfig, generate
     from cofactor.service import registry
-    from cofactor.service.registry import Artifacts
+    from cofactor.service.registry import ArtifactRegistry
     from cofactor.service.settings import ServiceSettings
-    from cofactor.service.training.spec import Recipe
+    from cofactor.service.training.spec import TrainingSpec
     from cofactor.store import Store
 
-    ratings = generate(World(n_users=200, n_items=60, n_ratings=4_000)).interactions
+    ratings = generate(SyntheticConfig(n_users=200, n_items=60, n_ratings=4_000)).interactions
     settings = ServiceSettings.of({"data": str(folder)})
-    artifacts = Artifacts(settings.artifacts)
+    artifacts = ArtifactRegistry(settings.artifacts)
     with Store.open(settings.url) as store:
-        registry.publish_first(store, artifacts, ratings, Recipe(cofactor.ExplicitALS(factors=4)))
+        registry.publish_first(store, artifacts, ratings, TrainingSpec(cofactor.ExplicitALS(factors=4)))
         for factors in (6, 8):
             rec = eased_in(cofactor.Recommender.fit(cofactor.ExplicitALS(factors=factors), ratings, seed=1))
             registry.add(store, artifacts, rec, watermark=store.events.watermark())

@@ -33,7 +33,7 @@ import numpy as np
 
 import cofactor
 from cofactor import Interactions, Recommender
-from cofactor.cold_start import Interview, Population
+from cofactor.cold_start import Population, Questionnaire
 from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.intervals import paired_rmse_difference
 from cofactor.models.user_batch import UserBatch
@@ -89,8 +89,8 @@ def entropy(table: Interactions) -> Any:
 
 
 def interviewed(
-    start: Interview, person: Newcomer, scores: Callable[[Interview], Any]
-) -> tuple[Interview, list[float]]:
+    start: Questionnaire, person: Newcomer, scores: Callable[[Questionnaire], Any]
+) -> tuple[Questionnaire, list[float]]:
     """Ten times the item of the best score that may be asked; the errors after each answer."""
     interview, errors = start, [person.error(start.predictions())]
     for _ in range(QUESTIONS):
@@ -107,7 +107,7 @@ def one_split(table: Interactions, seed: int) -> Split:
     held = np.sort(rng.choice(table.n_users, HELD, replace=False))
     train = table.select(~np.isin(table.u, held))
     people = newcomers(table, held, rng)
-    start = Interview(Population.of(Recommender.fit(ESTIMATOR, train, seed=0)))
+    start = Questionnaire(Population.of(Recommender.fit(ESTIMATOR, train, seed=0)))
     support, disorder = train.by_item.counts, entropy(train)
     fixed = dict(zip(OTHERS, (support, support * disorder, np.log1p(support) * disorder), strict=True))
     errors: dict[str, Any] = {name: [] for name in (OURS, *OTHERS, ORACLE)}
@@ -115,7 +115,7 @@ def one_split(table: Interactions, seed: int) -> Split:
     for person in people:
         can = np.zeros(table.n_items)
         can[list(person.answers)] = 1
-        asks: dict[str, Callable[[Interview], Any]] = {OURS: Interview.worth}
+        asks: dict[str, Callable[[Questionnaire], Any]] = {OURS: Questionnaire.worth}
         asks |= {name: lambda _, order=order: order for name, order in fixed.items()}
         asks[ORACLE] = lambda interview, can=can: interview.gains() * can
         for name, scores in asks.items():

@@ -33,7 +33,7 @@ from cofactor.metrics.intervals import paired_rmse_difference
 from cofactor.metrics.rating import errors_by_user
 from cofactor.recommender.recommender import Recommender
 from cofactor.recommender.updating import as_of
-from cofactor.service.registry import Artifacts
+from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.training.trainer import Trainer
 from cofactor.store import Event, Store, StoredModel
 
@@ -78,7 +78,7 @@ def replayed(table: pl.DataFrame, folder: Path, *, first: int, hour: int, estima
     day = Day()
     with Store.open(f"sqlite:///{folder}/store.db") as store:
         store.events.load(table[:first], kind="ratings")
-        trainer = Trainer(store, Artifacts(folder / "artifacts"))
+        trainer = Trainer(store, ArtifactRegistry(folder / "artifacts"))
         start = _model(trainer, trainer.train({"estimator": estimator}))
         active = start
         for n, (user, item, value) in enumerate(table[first:].select("user", "item", "value").rows()):

@@ -29,7 +29,7 @@ from cofactor.kernels import prefetch
 from cofactor.kernels.blocks import grid_for
 from cofactor.kernels.cholesky import negative_inverse
 from cofactor.kernels.gram import gram
-from cofactor.kernels.parallel import for_each, one_thread_blas, thread_count
+from cofactor.kernels.parallel import one_thread_blas, parallel_for, thread_count
 from cofactor.kernels.ridge import improve
 from cofactor.kernels.sgd import blocks_of
 from cofactor.kernels.topk import ItemIndex, top_items
@@ -104,7 +104,7 @@ class Ceilings:
 @one_thread_blas()
 def ceilings() -> Ceilings:
     n = thread_count()
-    together = lambda task: best(lambda: for_each(task, range(n)))  # noqa: E731
+    together = lambda task: best(lambda: parallel_for(task, range(n)))  # noqa: E731
     rounds, in_registers = 4_000_000, []
     for width in (64, 96, 128, 192):
         run = _fused(width)

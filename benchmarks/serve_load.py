@@ -36,7 +36,7 @@ def made(folder: Path, users: int, items: int) -> str:
     import cofactor
     from cofactor.models.factor import FactorModel
     from cofactor.service import registry
-    from cofactor.service.registry import Artifacts
+    from cofactor.service.registry import ArtifactRegistry
     from cofactor.service.settings import ServiceSettings
     from cofactor.store import Store
 
@@ -48,7 +48,7 @@ def made(folder: Path, users: int, items: int) -> str:
     assert isinstance(rec.model, FactorModel)
     rec = cofactor.cold_start.eased_in(replace(rec))
     settings = ServiceSettings.of({"data": str(folder)})
-    artifacts = Artifacts(settings.artifacts)
+    artifacts = ArtifactRegistry(settings.artifacts)
     with Store.open(settings.url) as store:
         store.events.load(table)
         added = registry.add(store, artifacts, rec, watermark=store.events.watermark())

@@ -19,7 +19,7 @@ import httpx
 import cofactor
 from cofactor.data.interactions import Interactions
 from cofactor.service import registry
-from cofactor.service.registry import Artifacts
+from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.settings import ServiceSettings
 from cofactor.store import Store
 
@@ -27,7 +27,7 @@ from cofactor.store import Store
 def made(folder: Path, ratings: Interactions, db: str | None = None) -> str:
     """A store with two models of different widths, the second answering; an admin key."""
     settings = ServiceSettings.of({"data": str(folder), "db": db})
-    artifacts = Artifacts(settings.artifacts)
+    artifacts = ArtifactRegistry(settings.artifacts)
     with Store.open(settings.url) as store:
         store.events.load(ratings)
         for factors in (4, 8):

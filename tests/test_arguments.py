@@ -18,13 +18,13 @@ import pytest
 import cofactor
 from cofactor import audit, cold_start, evaluate, interpret, plots, report
 from cofactor.data.scale import Scale
-from cofactor.datasets.synthetic import World, generate
+from cofactor.datasets.synthetic import SyntheticConfig, generate
 from cofactor.errors import CofactorError, ParameterError
 from cofactor.estimators import REGISTRY
 from cofactor.evaluate.evaluation import figure
 from cofactor.evaluate.reliability import interval_coverage, reliability
 from cofactor.evaluate.search_space import search_space
-from cofactor.evaluate.validation_split import inner_split
+from cofactor.evaluate.validation_split import validation_split
 from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.intervals import bootstrap_interval
 from cofactor.metrics.significance import sign_flip
@@ -66,7 +66,7 @@ BAD: dict[str, list[Any]] = {
 @cache
 def made() -> SimpleNamespace:
     """Valid arguments; made once."""
-    world = generate(World(n_users=60, n_items=40, n_ratings=900, levels=(1, 2, 3, 4, 5), genres=3))
+    world = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900, levels=(1, 2, 3, 4, 5), genres=3))
     ratings = world.interactions
     rng = np.random.default_rng(0)
     ratings = replace(ratings, times=rng.integers(0, 10**6, len(ratings)))
@@ -112,8 +112,8 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
     "split_last": lambda m: (cofactor.split_last, m.many, {**table, "n": "count", **seeds}),
     "split_by_time": lambda m: (cofactor.split_by_time, m.many, {**table, "test": "share"}),
     "split_users": lambda m: (cofactor.split_users, m.many, {**table, "test": "share", "given": "share", **seeds}),
-    "split_given": lambda m: (
-        evaluate.split_given,
+    "predefined_split": lambda m: (
+        evaluate.predefined_split,
         {"train": m.split.train, "test": m.split.test},
         {"train": "interactions", "test": "interactions", "description": "text"},
     ),
@@ -239,7 +239,7 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
             "on_trial": "function",
         },
     ),
-    "inner_split": lambda m: (inner_split, {"split": m.split}, {"split": "split", "share": "share", **seeds}),
+    "validation_split": lambda m: (validation_split, {"split": m.split}, {"split": "split", "share": "share", **seeds}),
     "search_space": lambda m: (search_space, {"estimator": m.als}, {"estimator": "estimator", "fixed": "names"}),
     "reliability": lambda m: (reliability, {"predicted": m.predicted, "y": [3, 3, 3]}, {"bins": "count"}),
     "interval_coverage": lambda m: (
@@ -276,7 +276,7 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
             "groups": "groups",
             "n": "count",
             "permutations": "count from 2",
-            "watched": "count",
+            "max_users": "count",
             **seeds,
         },
     ),
@@ -287,27 +287,27 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
         {**m.many, "groups": np.zeros(60, int)},
         {**table, "groups": "groups"},
     ),
-    "taste_groups": lambda m: (
-        audit.taste_groups,
+    "user_clusters": lambda m: (
+        audit.user_clusters,
         {"histories": m.ratings.by_user, "n_items": 40},
         {"histories": "histories", "n_items": "count", "n_groups": "count", **seeds},
     ),
-    "kinds_by_raters": lambda m: (
-        audit.kinds_by_raters,
+    "categories_by_raters": lambda m: (
+        audit.categories_by_raters,
         {"histories": m.ratings.by_user, "n_items": 40},
-        {"histories": "histories", "n_items": "count", "n_kinds": "count", **seeds},
+        {"histories": "histories", "n_items": "count", "n_categories": "count", **seeds},
     ),
-    "liked_kinds": lambda m: (
-        audit.liked_kinds,
+    "liked_categories": lambda m: (
+        audit.liked_categories,
         {"histories": m.ratings.by_user, "kinds": m.kinds},
         {"histories": "histories", "kinds": "matrix"},
     ),
-    "item_kinds": lambda m: (
-        audit.item_kinds,
+    "item_categories": lambda m: (
+        audit.item_categories,
         {"table": m.ratings.item_table, "column": m.column},
         {"table": "frame but None", "column": "text"},
     ),
-    "remedies": lambda m: (audit.remedies, {}, {"column": "text but None"}),
+    "all_mitigations": lambda m: (audit.all_mitigations, {}, {"column": "text but None"}),
     "calibrated": lambda m: (
         audit.calibrated,
         {"lists": m.lists[0], "scores": m.lists[1], "n": 3, "kinds": m.kinds, "wanted": m.wanted},
@@ -333,15 +333,15 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
             "estimator": "estimator",
             "table": "interactions",
             "tastes": "recommender",
-            "remedy": "recommender",
+            "mitigation": "recommender",
             "rounds": "count",
             "n": "count",
-            "looks": "looks",
+            "views": "views",
             **seeds,
         },
     ),
-    "disagreements": lambda m: (
-        interpret.disagreements,
+    "surprising_items": lambda m: (
+        interpret.surprising_items,
         {"recommender": m.rec},
         {"recommender": "recommender", "n": "count", "min_support": "count from 0"},
     ),
@@ -351,12 +351,12 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
         {"recommender": "recommender", "users": "count", "items": "count", "level": "share"},
     ),
     "levels": lambda m: (
-        interpret.levels,
+        interpret.bias_ranking,
         {"recommender": m.rec},
         {"recommender": "recommender", "side": "choice", "min_support": "count from 0"},
     ),
-    "TasteMap.of": lambda m: (
-        interpret.TasteMap.of,
+    "FactorMap.of": lambda m: (
+        interpret.FactorMap.of,
         {"recommender": m.rec},
         {"recommender": "recommender", "axes": "count", "min_support": "count from 0"},
     ),
@@ -431,7 +431,7 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
             ("crosstab_plot", {}),
             ("genres_plot", {}),
             ("influence_plot", {}),
-            ("levels_plot", {}),
+            ("bias_ranking_plot", {}),
             ("lorenz_plot", {}),
             ("reliability_plot", {}),
             ("taste_map_plot", {}),
@@ -452,7 +452,7 @@ BAD |= {
     "positive but None": [0, -1, float("nan"), float("inf"), True, "1", [1]],
     "given": [None, 5, "5", [], [0], [-1, 2], [1.5], [True], ["1"]],
     "matrix": [None, 1, "x", [], [1.0], [["a"]], np.full((5, 3), np.nan)],
-    "looks": [None, -1, 1.5, True, "x", [1], [0.5]],
+    "views": [None, -1, 1.5, True, "x", [1], [0.5]],
     "timeout": [0, -1, float("nan"), float("inf"), True, "1", None, [1]],
 }
 
@@ -499,8 +499,8 @@ def test_settings_out_of_their_type_or_range_are_named(name: str) -> None:
     assert wrong == {}
 
 
-def interview(m: SimpleNamespace) -> cold_start.Interview:
-    return cold_start.Interview(cold_start.Population.of(m.rec))
+def interview(m: SimpleNamespace) -> cold_start.Questionnaire:
+    return cold_start.Questionnaire(cold_start.Population.of(m.rec))
 
 
 OTHER_CALLS: list[Callable[[SimpleNamespace], Any]] = [
@@ -542,15 +542,15 @@ OTHER_CALLS: list[Callable[[SimpleNamespace], Any]] = [
     lambda m: evaluate.tune(cofactor.Bias(), m.ratings),
     lambda m: evaluate.evaluate([cofactor.Bias(), "bias"], m.split),
     lambda m: evaluate.evaluate([], m.split)["xyz"],
-    lambda m: interpret.TasteMap.of(m.rec).ends(0),
-    lambda m: interpret.TasteMap.of(m.rec).ends("x"),
-    lambda m: interpret.TasteMap.of(m.rec).ends(1, n=-1),
+    lambda m: interpret.FactorMap.of(m.rec).ends(0),
+    lambda m: interpret.FactorMap.of(m.rec).ends("x"),
+    lambda m: interpret.FactorMap.of(m.rec).ends(1, n=-1),
     lambda m: audit.Concentration.of("x"),
     lambda m: audit.Concentration.of([[1.0]]),
-    lambda m: audit.Tastes(np.zeros(3), noise_sd=1.0, levels=(1.0,)),
-    lambda m: audit.Tastes(np.zeros((3, 3)), noise_sd=-1.0, levels=(1.0,)),
-    lambda m: audit.Tastes(np.zeros((3, 3)), noise_sd=1.0, levels=()),
-    lambda m: audit.Tastes.of(m.rec, noise_sd=float("inf")),
+    lambda m: audit.Tastes(np.zeros(3), noise_std=1.0, levels=(1.0,)),
+    lambda m: audit.Tastes(np.zeros((3, 3)), noise_std=-1.0, levels=(1.0,)),
+    lambda m: audit.Tastes(np.zeros((3, 3)), noise_std=1.0, levels=()),
+    lambda m: audit.Tastes.of(m.rec, noise_std=float("inf")),
     lambda m: cold_start.Impressions("x", [1]),
     lambda m: cold_start.Impressions([1], [1, 0]),
     lambda m: cold_start.Impressions([1.5], [1]),

@@ -19,7 +19,7 @@ from hypothesis.extra import numpy as hnp
 from safetensors.numpy import load_file, save_file
 
 from cofactor.errors import ArtifactError
-from cofactor.files import write_whole
+from cofactor.files import write_atomically
 from cofactor.recommender.artifact import FORMAT_VERSION, Artifact, read_artifact, write_artifact
 
 ARRAYS: dict[str, Any] = {
@@ -226,7 +226,7 @@ def test_a_writer_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
         raise RuntimeError("no more")
 
     with pytest.raises(RuntimeError, match="no more"):
-        write_whole(target, fail)
+        write_atomically(target, fail)
     assert target.read_text() == "old"
     assert [child.name for child in tmp_path.iterdir()] == ["m"]
 
@@ -249,7 +249,7 @@ def test_a_file_that_is_there_keeps_its_mode(tmp_path: Path, mode: int) -> None:
         seen.append(mode_of(temporary))
         temporary.write_text("new")
 
-    write_whole(path, write)
+    write_atomically(path, write)
     assert seen == [0o600]  # nobody else reads it while it is written
     assert mode_of(path) == mode
     assert path.read_text() == "new"

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from cofactor import BPR, Bias, BiasedMF, ExplicitALS, ImplicitALS, Interactions, Popularity, Recommender
-from cofactor.audit import ColdStart, cold_start
+from cofactor.audit import ColdStartCurve, cold_start
 from cofactor.audit.cold_start_curve import _beats_from, _HeldOutUsers
 from cofactor.cold_start import eased_in
 from cofactor.errors import DataError, KindError, ParameterError
@@ -30,11 +30,11 @@ def camps(n_users: int = 200, n_items: int = 60, each: int = 40, seed: int = 0) 
 
 
 @pytest.fixture(scope="module")
-def found() -> ColdStart:
+def found() -> ColdStartCurve:
     return cold_start(ExplicitALS(factors=2, l2=0.02), camps())
 
 
-def test_a_personal_model_needs_few_ratings_to_tell_camps_apart(found: ColdStart) -> None:
+def test_a_personal_model_needs_few_ratings_to_tell_camps_apart(found: ColdStartCurve) -> None:
     curve = found.curve
     assert curve.columns == COLUMNS
     assert curve["given"].to_list() == [0, 1, 2, 3, 5, 8, 12, 20]
@@ -46,7 +46,7 @@ def test_a_personal_model_needs_few_ratings_to_tell_camps_apart(found: ColdStart
     assert abs(curve["difference"][0]) < 0.05  # nothing is known of anybody
 
 
-def test_ends_hold_the_means_and_differences_are_differences(found: ColdStart) -> None:
+def test_ends_hold_the_means_and_differences_are_differences(found: ColdStartCurve) -> None:
     curve = found.curve
     for who in ("personal", "baseline", "difference"):
         assert (curve[f"{who}_low"] <= curve[who]).all()

@@ -23,7 +23,7 @@ from cofactor.datasets.download import Progress, Timeouts, download, file_hash
 from cofactor.datasets.loading import DATASETS, Dataset, fetch, load
 from cofactor.datasets.registry import Mirror
 from cofactor.errors import FetchError
-from cofactor.files import cache_folder
+from cofactor.files import cache_directory
 
 HASTY = Timeouts(connect=2.0, read=0.4, pause=0.0)
 ROWS = [(1, 10, 5, 100), (1, 20, 3, 101), (2, 10, 1, 102), (3, 30, 4, 103)]
@@ -513,12 +513,12 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tin
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setenv("COFACTOR_CACHE", "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache_folder() == tmp_path / "xdg" / "cofactor"
+    assert cache_directory() == tmp_path / "xdg" / "cofactor"
     monkeypatch.setenv("XDG_CACHE_HOME", "")
-    assert cache_folder() == Path.home() / ".cache" / "cofactor"
+    assert cache_directory() == Path.home() / ".cache" / "cofactor"
     monkeypatch.setattr("sys.platform", "win32")
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
-    assert cache_folder() == tmp_path / "local" / "cofactor"
+    assert cache_directory() == tmp_path / "local" / "cofactor"
     monkeypatch.setenv("COFACTOR_CACHE", str(tmp_path / "own"))
     assert fetch(tiny) == tmp_path / "own" / "datasets" / "tiny"
 

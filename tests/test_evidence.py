@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import cofactor
-from cofactor.datasets.synthetic import World, generate
+from cofactor.datasets.synthetic import SyntheticConfig, generate
 
 EVENTS = [cofactor.ImplicitALS(factors=4), cofactor.EASE(l2=1), cofactor.ItemKNN(), cofactor.UserKNN()]
 
@@ -51,7 +51,7 @@ def test_one_user_alone_and_a_batch_get_the_same_lists():
 
 def sparse_split(kind: str) -> tuple[cofactor.Interactions, np.ndarray]:
     """A table in which every seventh item has no row."""
-    ratings = generate(World(n_users=80, n_items=70, n_ratings=1500)).interactions
+    ratings = generate(SyntheticConfig(n_users=80, n_items=70, n_ratings=1500)).interactions
     table = ratings if kind == "ratings" else cofactor.Interactions.from_columns(ratings.u, ratings.i, kind="events")
     without = np.arange(table.n_items) % 7 == 3
     return table.select(~without[table.i]), without
@@ -92,7 +92,7 @@ def test_items_without_events_end_every_list_and_have_no_neighbors(estimator):
 
 @pytest.mark.parametrize("estimator", [cofactor.BiasedMF(factors=4, epochs=3), cofactor.ExplicitALS(factors=4)])
 def test_users_without_rows_have_no_similar_users(estimator):
-    ratings = generate(World(n_users=40, n_items=30, n_ratings=500)).interactions
+    ratings = generate(SyntheticConfig(n_users=40, n_items=30, n_ratings=500)).interactions
     table = ratings.select(ratings.u % 5 != 2)
     rec = cofactor.Recommender.fit(estimator, table)
     ids = rec.users.all.to_list()

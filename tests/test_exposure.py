@@ -9,7 +9,7 @@ import pytest
 from cofactor import Interactions, Popularity, Recommender, split_random
 from cofactor.audit import Concentration, accuracy_by_group, exposure
 from cofactor.datasets.synthetic import generate
-from cofactor.datasets.synthetic_config import EAGER_SHAPE
+from cofactor.datasets.synthetic_config import HEAVY_SHAPE
 from cofactor.errors import DataError, ParameterError
 from cofactor.estimators import Bias, BiasedMF
 from cofactor.evaluate.evaluation import fit_and_score
@@ -50,7 +50,7 @@ def test_genres_in_closed_form() -> None:
 
 
 def test_eager_raters_are_seen_in_who_rates() -> None:
-    made = generate(EAGER_SHAPE)
+    made = generate(HEAVY_SHAPE)
     found = exposure(Recommender.fit(BiasedMF(factors=8, epochs=5), made.interactions))
     assert found.raters.gini > 0.2
     assert found.raters.top_share > 0.02

@@ -10,17 +10,17 @@ import polars as pl
 import pytest
 
 from cofactor import BayesianMF, Bias, BiasedMF, ImplicitALS, Interactions, Recommender
-from cofactor.audit import CAUTIOUS, PLAIN, Remedy, Simulation, Tastes, item_kinds, remedies, simulate
+from cofactor.audit import CAUTIOUS, PLAIN, Mitigation, Simulation, Tastes, all_mitigations, item_categories, simulate
 from cofactor.datasets.synthetic import Synthetic, generate
-from cofactor.datasets.synthetic_config import World
+from cofactor.datasets.synthetic_config import SyntheticConfig
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.user_batch import UserBatch
 
-SMALL = World(n_users=60, n_items=80, n_ratings=900, genres=4, taste_sd=0.6)
+SMALL = SyntheticConfig(n_users=60, n_items=80, n_ratings=900, genres=4, taste_std=0.6)
 QUICK = BiasedMF(factors=4, epochs=4)
 BAYES = BayesianMF(factors=3, iterations=8, burn_in=3, kept_samples=4)
-COLUMNS = ["remedy", "round", "accuracy", "coverage", "gini", "diversity", "most_shown", "favorite", "drift"]
+COLUMNS = ["mitigation", "round", "accuracy", "coverage", "gini", "diversity", "most_shown", "favorite", "drift"]
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,8 @@ def made() -> Synthetic:
 
 
 @pytest.fixture(scope="module")
-def kinds(made: Synthetic) -> Any:
-    return item_kinds(made.interactions.item_table, "genres")
+def categories(made: Synthetic) -> Any:
+    return item_categories(made.interactions.item_table, "genres")
 
 
 @pytest.fixture(scope="module")
@@ -40,24 +40,26 @@ def plain(made: Synthetic) -> Simulation:
 
 def tastes_of(made: Synthetic) -> Tastes:
     expected = made.expected(*np.indices((SMALL.n_users, SMALL.n_items)))
-    return Tastes(expected, SMALL.noise_sd, SMALL.levels)
+    return Tastes(expected, SMALL.noise_std, SMALL.levels)
 
 
-def named(remedy: Remedy) -> str:
-    return remedy.name
+def named(mitigation: Mitigation) -> str:
+    return mitigation.name
 
 
-@pytest.mark.parametrize("remedy", [PLAIN, *remedies("genres"), *remedies()[-3:-1], CAUTIOUS], ids=named)
-def test_a_simulation_keeps_its_laws(remedy: Remedy, made: Synthetic) -> None:
-    looks = np.where(np.arange(SMALL.n_users) < 5, 4, 1)
-    estimator = BAYES if remedy is CAUTIOUS else QUICK
-    how: Any = {"remedy": remedy, "rounds": 3, "n": 6, "looks": looks, "seed": 1}
+@pytest.mark.parametrize(
+    "mitigation", [PLAIN, *all_mitigations("genres"), *all_mitigations()[-3:-1], CAUTIOUS], ids=named
+)
+def test_a_simulation_keeps_its_laws(mitigation: Mitigation, made: Synthetic) -> None:
+    views = np.where(np.arange(SMALL.n_users) < 5, 4, 1)
+    estimator = BAYES if mitigation is CAUTIOUS else QUICK
+    how: Any = {"mitigation": mitigation, "rounds": 3, "n": 6, "views": views, "seed": 1}
     runs = [simulate(estimator, made.interactions, tastes_of(made), **how) for _ in range(2)]
     one = runs[0]
     assert one.lists.tobytes() == runs[1].lists.tobytes()
     assert one.table.values.tobytes() == runs[1].table.values.tobytes()
     assert one.lists.shape == (3, SMALL.n_users, 6)
-    assert one.remedy == remedy.name
+    assert one.mitigation == mitigation.name
     assert ((one.accuracy >= 0) & (one.accuracy <= 1 + 1e-9)).all()
     rated = set(zip(made.interactions.u.tolist(), made.interactions.i.tolist(), strict=True))
     for u, row in enumerate(one.lists[0].tolist()):
@@ -65,65 +67,65 @@ def test_a_simulation_keeps_its_laws(remedy: Remedy, made: Synthetic) -> None:
         assert not any((u, i) in rated for i in row)
     gained = np.bincount(one.table.u, minlength=SMALL.n_users) - made.interactions.by_user.counts
     assert (gained >= 0).all()
-    assert (gained <= 3 * looks).all()
+    assert (gained <= 3 * views).all()
     assert gained.sum() > 0
     everyone, anything = np.ones(SMALL.n_users, bool), np.ones(SMALL.n_items, bool)
     np.testing.assert_allclose(one.share(anything, everyone), 1)
 
 
 def test_remedies_have_names_of_their_own() -> None:
-    names = [one.name for one in (PLAIN, CAUTIOUS, *remedies())]
+    names = [one.name for one in (PLAIN, CAUTIOUS, *all_mitigations())]
     assert len(set(names)) == len(names)
-    assert [one.name for one in remedies("genres")] == [one.name for one in remedies()]
+    assert [one.name for one in all_mitigations("genres")] == [one.name for one in all_mitigations()]
 
 
 def test_only_a_distribution_can_be_cautious(made: Synthetic) -> None:
     with pytest.raises(KindError, match="distribution"):
-        simulate(QUICK, made.interactions, tastes_of(made), remedy=CAUTIOUS, rounds=1)
+        simulate(QUICK, made.interactions, tastes_of(made), mitigation=CAUTIOUS, rounds=1)
 
 
-def test_a_summary_has_a_row_for_each_round(plain: Simulation, kinds: Any) -> None:
-    frame = plain.summary(kinds)
+def test_a_summary_has_a_row_for_each_round(plain: Simulation, categories: Any) -> None:
+    frame = plain.summary(categories)
     assert frame.columns == COLUMNS
     assert frame["round"].to_list() == [1, 2, 3]
-    assert set(frame["remedy"]) == {"plain"}
+    assert set(frame["mitigation"]) == {"plain"}
     numbers = frame.select(COLUMNS[2:-1]).to_numpy()
     assert ((numbers >= 0) & (numbers <= 1)).all()
     np.testing.assert_allclose(frame["accuracy"], plain.accuracy.mean(axis=1))
-    stacked = pl.concat([frame, replace(plain, remedy="other").summary(kinds)])
-    assert stacked.group_by("remedy").len()["len"].to_list() == [3, 3]
+    vstack = pl.concat([frame, replace(plain, mitigation="other").summary(categories)])
+    assert vstack.group_by("mitigation").len()["len"].to_list() == [3, 3]
 
 
-def test_a_summary_says_what_was_shown(plain: Simulation, kinds: Any) -> None:
-    """Lists laid down by hand: round 1 shows all their favorite kind alone, round 2 two kinds half and half."""
-    favorite = plain.tastes.favorites(kinds)
-    of_kind = [np.flatnonzero(kinds[:, kind]) for kind in range(SMALL.genres)]
+def test_a_summary_says_what_was_shown(plain: Simulation, categories: Any) -> None:
+    """Lists laid down by hand: round 1 shows all their favorite kind alone, round 2 two categories half and half."""
+    favorite = plain.tastes.favorites(categories)
+    of_kind = [np.flatnonzero(categories[:, kind]) for kind in range(SMALL.genres)]
     first = np.stack([of_kind[kind][:6] for kind in favorite])
     second = np.stack([np.append(of_kind[kind][:3], of_kind[(kind + 1) % 4][:3]) for kind in favorite])
     laid = replace(plain, lists=np.stack([first, second]).astype(np.int32), accuracy=plain.accuracy[:2])
-    frame = laid.summary(kinds)
+    frame = laid.summary(categories)
     assert frame["favorite"].to_list() == [1.0, 0.5]
     assert frame["drift"].to_list() == [0.0, 0.5]
-    np.testing.assert_allclose(frame["diversity"], [0, 9 / 15], atol=1e-12)  # of 15 pairs 9 are of two kinds
+    np.testing.assert_allclose(frame["diversity"], [0, 9 / 15], atol=1e-12)  # of 15 pairs 9 are of two categories
     assert frame["most_shown"][0] == pytest.approx(np.bincount(favorite).max() / SMALL.n_users)
-    few = laid.summary(kinds, users=np.arange(SMALL.n_users) == 0)
+    few = laid.summary(categories, users=np.arange(SMALL.n_users) == 0)
     assert few["coverage"].to_list() == [6 / SMALL.n_items] * 2
     assert few["most_shown"].to_list() == [1.0, 0.5]
     assert few["accuracy"].to_list() == plain.accuracy[:2, 0].tolist()
 
 
-def test_a_summary_of_nobody_and_of_nothing(plain: Simulation, kinds: Any) -> None:
-    nobody = plain.summary(kinds, users=np.zeros(SMALL.n_users, bool))
+def test_a_summary_of_nobody_and_of_nothing(plain: Simulation, categories: Any) -> None:
+    nobody = plain.summary(categories, users=np.zeros(SMALL.n_users, bool))
     assert np.isnan(nobody["accuracy"].to_numpy()).all()
-    blank = replace(plain, lists=np.full_like(plain.lists, -1)).summary(kinds)
+    blank = replace(plain, lists=np.full_like(plain.lists, -1)).summary(categories)
     assert np.isnan(blank["diversity"].to_numpy()).all()
     assert blank["coverage"].to_list() == blank["most_shown"].to_list() == [0.0] * 3
 
 
 def test_a_favorite_is_liked_most_on_average() -> None:
     tastes = Tastes(np.array([[5.0, 1.0, 4.0], [1.0, 5.0, 1.0]]), 1.0, (1.0, 5.0))
-    kinds = np.array([[1.0, 0, 0], [1.0, 0, 0], [0, 1.0, 0]])  # nothing is of the third kind
-    assert tastes.favorites(kinds).tolist() == [1, 0]
+    categories = np.array([[1.0, 0, 0], [1.0, 0, 0], [0, 1.0, 0]])  # nothing is of the third kind
+    assert tastes.favorites(categories).tolist() == [1, 0]
 
 
 def test_tastes_of_a_model_are_what_it_predicts(made: Synthetic) -> None:
@@ -133,20 +135,20 @@ def test_tastes_of_a_model_are_what_it_predicts(made: Synthetic) -> None:
     np.testing.assert_array_equal(tastes.expected.ravel(), rec.model.predict(UserBatch.trained(u, rec.histories), i))
     table = made.interactions
     errors = table.values - tastes.expected[table.u, table.i]
-    assert tastes.noise_sd == pytest.approx(np.sqrt(np.mean(errors**2)))
+    assert tastes.noise_std == pytest.approx(np.sqrt(np.mean(errors**2)))
     assert tastes.levels == SMALL.levels
-    assert Tastes.of(rec, noise_sd=0.0).noise_sd == 0
-    with pytest.raises(ParameterError, match="noise_sd"):
-        Tastes.of(rec, noise_sd=-1)
+    assert Tastes.of(rec, noise_std=0.0).noise_std == 0
+    with pytest.raises(ParameterError, match="noise_std"):
+        Tastes.of(rec, noise_std=-1)
 
 
-def test_the_loop_runs_on_tastes_from_the_other_half(made: Synthetic, kinds: Any) -> None:
+def test_the_loop_runs_on_tastes_from_the_other_half(made: Synthetic, categories: Any) -> None:
     half = np.random.default_rng(0).random(len(made.interactions)) < 0.5
     tastes = Tastes.of(Recommender.fit(BiasedMF(factors=4), made.interactions.select(half)))
     run = simulate(QUICK, made.interactions.select(~half), tastes, rounds=2, n=5)
     assert len(run.table) > (~half).sum()
     assert set(run.table.values.tolist()) <= set(SMALL.levels)
-    assert run.summary(kinds)["accuracy"].min() > 0.3
+    assert run.summary(categories)["accuracy"].min() > 0.3
 
 
 def test_tastes_of_ratings_without_levels_are_on_a_grid() -> None:
@@ -167,14 +169,14 @@ def test_wrong_input_is_named(made: Synthetic, small_events: Interactions) -> No
         simulate(BiasedMF(), made.interactions, Tastes(np.zeros((2, 2)), 1.0, (1.0, 2.0)))
     with pytest.raises(ParameterError, match="rounds"):
         simulate(BiasedMF(), made.interactions, tastes, rounds=0)
-    for looks in ([1, 2], -1, 0.5, np.full(60, -1), "a"):
-        with pytest.raises(ParameterError, match=r"looks must be (a whole number|60 whole numbers) from 0 on"):
-            simulate(BiasedMF(), made.interactions, tastes, looks=looks)  # type: ignore[arg-type]
+    for views in ([1, 2], -1, 0.5, np.full(60, -1), "a"):
+        with pytest.raises(ParameterError, match=r"views must be (a whole number|60 whole numbers) from 0 on"):
+            simulate(BiasedMF(), made.interactions, tastes, views=views)  # type: ignore[arg-type]
     rec = Recommender.fit(Bias(), made.interactions)
     nothing = replace(rec, histories=SparseRows.empty(60))
-    for noise_sd in (None, 0.5):
+    for noise_std in (None, 0.5):
         with pytest.raises(DataError, match="tastes need a recommender with rows"):
-            Tastes.of(nothing, noise_sd=noise_sd)
+            Tastes.of(nothing, noise_std=noise_std)
 
 
 def test_tastes_of_another_scale_are_taken_alike(small_ratings: Interactions) -> None:

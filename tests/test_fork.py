@@ -11,7 +11,7 @@ from typing import Any
 SCRIPT = """
 import json, os, sys, time, warnings
 import cofactor, polars as pl
-from cofactor.kernels.parallel import for_each
+from cofactor.kernels.parallel import parallel_for
 
 warnings.simplefilter("ignore")
 n = 1500
@@ -88,10 +88,10 @@ WORK = {
     "compare": lambda: type(cofactor.evaluate.compare([cofactor.Bias(), cofactor.BiasedMF()], split)).__name__,
     "crosstab": lambda: len(str(cofactor.crosstab(ratings))),
     "levels": lambda: len(cofactor.interpret.levels(rec)),
-    "disagreements": lambda: len(cofactor.interpret.disagreements(rec)),
+    "surprising_items": lambda: len(cofactor.interpret.surprising_items(rec)),
     "exposure": lambda: str(cofactor.audit.exposure(knn))[:20],
     "exposure of genres": lambda: str(cofactor.audit.exposure(knn, column="genres"))[:20],
-    "for_each": lambda: for_each(lambda _: None, range(100)),
+    "parallel_for": lambda: parallel_for(lambda _: None, range(100)),
     "a grandchild": lambda: answers("grandchild", lambda: len(cofactor.read_ratings("r.csv"))),
 }
 found |= {name: answers(name, work) for name, work in WORK.items()}
@@ -114,7 +114,7 @@ if __name__ == "__main__":
 NEEDS_THREADS = {
     "read_ratings", "read_ratings of parquet", "read_ratings of a frame", "read_events", "read_table",
     "read_table of a frame", "from_columns", "from_columns of integers", "with_item_table", "load", "save", "updated",
-    "with_items", "compare", "levels", "disagreements", "exposure of genres", "a grandchild",
+    "with_items", "compare", "levels", "surprising_items", "exposure of genres", "a grandchild",
 }  # fmt: skip
 
 

@@ -27,12 +27,12 @@ from httpx import Response
 
 from cofactor import Interactions, Recommender
 from cofactor.cli import app
-from cofactor.cold_start import Interview, Population, learn_priors
+from cofactor.cold_start import Population, Questionnaire, learn_priors
 from cofactor.data.interactions import Kind
 from cofactor.errors import DataError, KindError, ParameterError, UnknownIdError
 from cofactor.estimators import REGISTRY
 from cofactor.service.api.app import create_app
-from cofactor.service.registry import Artifacts, add, import_table, promote
+from cofactor.service.registry import ArtifactRegistry, add, import_table, promote
 from cofactor.service.settings import ServiceSettings
 from cofactor.store import Store
 
@@ -153,7 +153,7 @@ CASES = [
 # Answers in a common form
 
 
-class Refusal(NamedTuple):
+class RejectedRow(NamedTuple):
     """A question that was refused. reason: "unknown id", "not possible", "bad value"; None where it is not told."""
 
     reason: str | None
@@ -222,7 +222,7 @@ def served_in(folder: Path, case: Case) -> Iterator[Served]:
     """A model saved once: loaded in Python, named on the command line, and promoted in a service with the same rows."""
     table, rec = case.fit()
     settings = ServiceSettings.of({"data": str(folder), "key_memory": 60.0})
-    artifacts = Artifacts(settings.artifacts)
+    artifacts = ArtifactRegistry(settings.artifacts)
     with Store.open(settings.url) as store:
         assert table.item_table is not None
         assert table.user_table is not None
@@ -269,11 +269,11 @@ def asked_python(work: Callable[[], Any]) -> Any:
     try:
         return work()
     except UnknownIdError as error:
-        return Refusal("unknown id", str(error))
+        return RejectedRow("unknown id", str(error))
     except KindError as error:
-        return Refusal("not possible", str(error))
+        return RejectedRow("not possible", str(error))
     except (DataError, ParameterError) as error:
-        return Refusal("bad value", str(error))
+        return RejectedRow("bad value", str(error))
 
 
 @cache
@@ -281,7 +281,7 @@ def command() -> Any:
     return typer.main.get_command(app)
 
 
-def printed(*arguments: Any) -> str | Refusal:
+def printed(*arguments: Any) -> str | RejectedRow:
     """What the command line prints."""
     out, messages, code = io.StringIO(), io.StringIO(), 0
     with redirect_stdout(out), redirect_stderr(messages):
@@ -292,7 +292,7 @@ def printed(*arguments: Any) -> str | Refusal:
     if code:
         assert code == 2, messages.getvalue()
         assert out.getvalue() == ""
-        return Refusal(None, " ".join(messages.getvalue().split()))
+        return RejectedRow(None, " ".join(messages.getvalue().split()))
     return out.getvalue()
 
 
@@ -307,12 +307,12 @@ def asked_http(response: Response) -> Any:
     if response.is_success:
         return answer
     reasons = {404: "unknown id", 409: "not possible", 422: "bad value"}
-    return Refusal(reasons[response.status_code], answer["detail"])
+    return RejectedRow(reasons[response.status_code], answer["detail"])
 
 
 def of(answer: Any, form: Callable[[Any], Any]) -> Any:
     """An answer in the common form; a refusal as it is."""
-    return answer if isinstance(answer, Refusal) else form(answer)
+    return answer if isinstance(answer, RejectedRow) else form(answer)
 
 
 def options(values: Given) -> list[Any]:
@@ -508,12 +508,12 @@ class AgedUserList:
         return listed(post(served, "/v1/recommendations", {"user": user["user"], **wish(given, "n")}))
 
 
-def send_events(served: Served, user: Any, history: Any, kind: Kind) -> Refusal | None:
+def send_events(served: Served, user: Any, history: Any, kind: Kind) -> RejectedRow | None:
     """Send events to the service; the refusal of the first that it refuses."""
     for item, value in history:
         body = {"user": user, "item": served.item(item), "kind": "rating" if kind == "ratings" else "event"}
         stored = post(served, "/v1/events", body | ({} if value is None else {"value": value}))
-        if isinstance(stored, Refusal):
+        if isinstance(stored, RejectedRow):
             return stored
     return None
 
@@ -677,12 +677,12 @@ class SimilarUsers:
         return of(found, lambda rows: [(row["user"], row["rank"], row["score"]) for row in rows])
 
 
-class Questionnaire:
+class AskedItems:
     """The items that a new user is asked about, who gives these answers: answers."""
 
     def python(self, served: Served, given: Given) -> Any:
         def ask() -> list[str]:
-            interview, names = Interview(Population.of(served.rec)), list[str]()
+            interview, names = Questionnaire(Population.of(served.rec)), list[str]()
             for answer in given["answers"]:
                 row = interview.next()
                 assert row is not None
@@ -704,7 +704,7 @@ class Questionnaire:
         names = []
         for answer in given["answers"]:
             found = post(served, "/v1/onboarding", {"answers": answers})
-            if isinstance(found, Refusal):
+            if isinstance(found, RejectedRow):
                 return found
             names.append(found["title"] or found["item"])
             answers.append({"item": found["item"], "value": answer})
@@ -719,7 +719,7 @@ class UnknownOption:
             recommend: Any = served.rec.recommend
             recommend(served.user(given["user"]), **{given["option"]: 1})
         except TypeError as error:
-            return Refusal("bad value", str(error))
+            return RejectedRow("bad value", str(error))
         return None
 
     def cli(self, served: Served, given: Given) -> Any:
@@ -780,10 +780,10 @@ class Question:
         assert len(found) >= 2
         for name, answer in found.items():
             if reason is None:
-                assert not isinstance(answer, Refusal), (name, answer)
+                assert not isinstance(answer, RejectedRow), (name, answer)
                 assert same(found["python"], answer), (name, answer, found["python"])
             else:
-                assert isinstance(answer, Refusal), (name, answer)
+                assert isinstance(answer, RejectedRow), (name, answer)
                 assert answer.reason in (reason, None), (name, answer)
                 assert re.search(self.says, answer.message), (name, answer)
 
@@ -882,7 +882,7 @@ QUESTIONS = [
     Question("similar to a disliked item", Similar(), {"item": DISLIKED}, impossible=NO_VECTORS, says="vectors"),
     Question("similar to an unknown item", Similar(), {"item": Raw("jaws")}, "unknown id", says="item 'jaws'"),
     Question("similar users", SimilarUsers(), {"user": 4, "n": 5}, impossible=NO_USER_VECTORS, says="vectors"),
-    Question("the questions to a new user", Questionnaire(), {"answers": [4, None, 2, 5]}, impossible=NO_QUESTIONS,
+    Question("the questions to a new user", AskedItems(), {"answers": [4, None, 2, 5]}, impossible=NO_QUESTIONS,
              says="factors|ratings"),
     # ids
     Question("a user named by a text", List(), {"user": Raw("17")}, only=integer_ids),
@@ -954,7 +954,7 @@ def an_unknown_item_has_no_prediction(served: Served) -> None:
     given = {"user": 2, "item": Raw("jaws")}
     assert Prediction().python(served, given) == served.rec.predict(served.ids.user(2), "another unknown item")
     assert same(Prediction().python(served, given), Prediction().cli(served, given))
-    assert Prediction().http(served, given) == Refusal("unknown id", "item 'jaws' is not known to model 1")
+    assert Prediction().http(served, given) == RejectedRow("unknown id", "item 'jaws' is not known to model 1")
 
 
 def unknown_items_of_a_history_do_not_count(served: Served) -> None:

@@ -1,4 +1,4 @@
-"""Levels, disagreements, the taste map and the filled cross-tab: on worlds whose truth is known, and on films."""
+"""Levels, surprising_items, the taste map and the filled cross-tab: on worlds whose truth is known, and on films."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 from cofactor import BPR, EASE, BayesianMF, Bias, BiasedMF, ExplicitALS, ImplicitALS, Interactions, Recommender
 from cofactor.data.crosstab import crosstab
 from cofactor.datasets.synthetic import generate
-from cofactor.datasets.synthetic_config import World
+from cofactor.datasets.synthetic_config import SyntheticConfig
 from cofactor.errors import DataError, KindError, ParameterError
-from cofactor.interpret import TasteMap, disagreements, filled_crosstab, levels
+from cofactor.interpret import FactorMap, bias_ranking, filled_crosstab, surprising_items
 
 
 def test_a_level_is_free_of_who_rated() -> None:
@@ -23,7 +23,7 @@ def test_a_level_is_free_of_who_rated() -> None:
     extra_i = np.where(extra_u < 100, 38, 39)
     u, i = np.concatenate([u, extra_u]), np.concatenate([i, extra_i])
     values = np.clip(3 + generous[u] + rng.normal(0, 0.3, len(u)), 1, 5)
-    found = levels(Recommender.fit(ExplicitALS(factors=2), Interactions.from_columns(u, i, values)))
+    found = bias_ranking(Recommender.fit(ExplicitALS(factors=2), Interactions.from_columns(u, i, values)))
     both = found.filter(pl.col("item") >= 38)
     assert abs(np.diff(both["average"].to_numpy())[0]) > 1.5
     assert abs(np.diff(both["level"].to_numpy())[0]) < 0.5
@@ -31,11 +31,11 @@ def test_a_level_is_free_of_who_rated() -> None:
 
 @pytest.mark.long
 def test_levels_find_the_true_biases() -> None:
-    made = generate(World(n_users=600, n_items=200, n_ratings=30_000, item_bias_sd=0.6, user_bias_sd=0.5))
+    made = generate(SyntheticConfig(n_users=600, n_items=200, n_ratings=30_000, item_bias_std=0.6, user_bias_std=0.5))
     for estimator in (Bias(), BiasedMF(factors=8), ExplicitALS(factors=8)):
         rec = Recommender.fit(estimator, made.interactions)
         for side, truth in (("item", made.item_bias), ("user", made.user_bias)):
-            found = levels(rec, side, min_support=20)  # type: ignore[arg-type]
+            found = bias_ranking(rec, side, min_support=20)  # type: ignore[arg-type]
             assert np.corrcoef(found["level"], truth[found[side].to_numpy()])[0, 1] > 0.8
             assert found["support"].min() >= 20
             assert (np.diff(found["level"].to_numpy()) <= 0).all()
@@ -43,16 +43,16 @@ def test_levels_find_the_true_biases() -> None:
 
 def test_what_has_no_level_says_so(small_events: Interactions, small_ratings: Interactions) -> None:
     with pytest.raises(KindError, match="events"):
-        levels(Recommender.fit(BPR(epochs=1), small_events))
+        bias_ranking(Recommender.fit(BPR(epochs=1), small_events))
     with pytest.raises(KindError, match="no levels"):
-        levels(Recommender.fit(BiasedMF(biases=False, epochs=2), small_ratings))
+        bias_ranking(Recommender.fit(BiasedMF(biases=False, epochs=2), small_ratings))
     with pytest.raises(ParameterError, match="item or user"):
-        levels(Recommender.fit(Bias(), small_ratings), "film")  # type: ignore[arg-type]
+        bias_ranking(Recommender.fit(Bias(), small_ratings), "film")  # type: ignore[arg-type]
 
 
 def test_the_first_axis_parts_the_two_camps(small_ratings: Interactions) -> None:
     rec = Recommender.fit(BiasedMF(factors=8), small_ratings)
-    drawn = TasteMap.of(rec, axes=3, min_support=20)
+    drawn = FactorMap.of(rec, axes=3, min_support=20)
     assert drawn.items.columns == ["item", "axis_1", "axis_2", "axis_3", "support"]
     assert (np.diff(drawn.shares) <= 0).all()
     assert 0 < drawn.shares.sum() <= 1 + 1e-9
@@ -69,35 +69,35 @@ def test_the_first_axis_parts_the_two_camps(small_ratings: Interactions) -> None
 def test_the_map_shows_items_with_exactly_the_support_asked_for(small_ratings: Interactions) -> None:
     rec = Recommender.fit(BiasedMF(factors=2, epochs=1), small_ratings)
     least = int(np.sort(rec.support)[len(rec.support) // 2])
-    drawn = TasteMap.of(rec, min_support=least)
+    drawn = FactorMap.of(rec, min_support=least)
     assert drawn.items["support"].min() == least
     assert len(drawn.items) == np.count_nonzero(rec.support >= least)
 
 
 def test_levels_and_map_have_titles(movielens: Interactions) -> None:
     rec = Recommender.fit(BiasedMF(), movielens)
-    assert "title" in levels(rec, min_support=50).columns
-    assert "title" in TasteMap.of(rec).items.columns
+    assert "title" in bias_ranking(rec, min_support=50).columns
+    assert "title" in FactorMap.of(rec).items.columns
 
 
 def test_no_map_without_factors(small_events: Interactions, small_ratings: Interactions) -> None:
     with pytest.raises(KindError, match="no item factors"):
-        TasteMap.of(Recommender.fit(EASE(), small_events))
+        FactorMap.of(Recommender.fit(EASE(), small_events))
     with pytest.raises(KindError, match="no item factors"):
-        TasteMap.of(Recommender.fit(Bias(), small_ratings))
+        FactorMap.of(Recommender.fit(Bias(), small_ratings))
     rec = Recommender.fit(BiasedMF(factors=4, epochs=1), small_ratings)
     with pytest.raises(ParameterError, match="axes"):
-        TasteMap.of(rec, axes=5)
+        FactorMap.of(rec, axes=5)
     with pytest.raises(ParameterError, match="min_support"):
-        TasteMap.of(rec, min_support=10**6)
+        FactorMap.of(rec, min_support=10**6)
     with pytest.raises(ParameterError, match="axis"):
-        TasteMap.of(rec).ends(3)
+        FactorMap.of(rec).ends(3)
 
 
 def test_disagreements_are_what_levels_and_averages_tell_apart(movielens: Interactions) -> None:
     rec = Recommender.fit(BiasedMF(factors=8), movielens)
-    all_ = levels(rec, min_support=30)
-    found = disagreements(rec, 12, min_support=30)
+    all_ = bias_ranking(rec, min_support=30)
+    found = surprising_items(rec, 12, min_support=30)
     assert found.columns == [*all_.columns, "surprise"]
     assert len(found) == 12
     usual = all_["difference"].median()
@@ -115,25 +115,25 @@ def test_a_film_rated_by_the_severe_is_above_its_average() -> None:
     u = np.concatenate([u, np.arange(300)])
     i = np.concatenate([i, np.where(np.arange(300) < 100, 38, 39)])
     values = np.clip(3 + severe[u] + rng.normal(0, 0.3, len(u)), 1, 5)
-    found = disagreements(Recommender.fit(Bias(), Interactions.from_columns(u, i, values)), 40)
+    found = surprising_items(Recommender.fit(Bias(), Interactions.from_columns(u, i, values)), 40)
     assert found["item"][0] == 38
     assert found["item"][-1] == 39
 
 
 def test_disagreements_of_nothing(small_events: Interactions, small_ratings: Interactions) -> None:
     rec = Recommender.fit(Bias(), small_ratings)
-    assert len(disagreements(rec, min_support=10**6)) == 0
+    assert len(surprising_items(rec, min_support=10**6)) == 0
     with pytest.raises(ParameterError, match="n must be a whole number from 1 on"):
-        disagreements(rec, 0)
+        surprising_items(rec, 0)
     with pytest.raises(KindError, match="events"):
-        disagreements(Recommender.fit(BPR(epochs=1), small_events))
+        surprising_items(Recommender.fit(BPR(epochs=1), small_events))
 
 
 def test_the_first_wrong_argument_of_disagreements_is_named(small_ratings: Interactions) -> None:
     with pytest.raises(DataError, match="recommender"):
-        disagreements("no model", 1.5)
+        surprising_items("no model", 1.5)
     with pytest.raises(ParameterError, match="n must be a whole number"):
-        disagreements(Recommender.fit(Bias(), small_ratings), 1.5, min_support="x")
+        surprising_items(Recommender.fit(Bias(), small_ratings), 1.5, min_support="x")
 
 
 def test_every_cell_of_the_corner_has_a_prediction_beside_what_is_known(small_ratings: Interactions) -> None:

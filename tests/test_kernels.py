@@ -19,10 +19,10 @@ from cofactor.kernels import reference, ridge
 from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.gram import CHUNK, gram
 from cofactor.kernels.normal_equations import equations, solved_each
-from cofactor.kernels.parallel import for_each, results_of, row_blocks, thread_count, threads
+from cofactor.kernels.parallel import parallel_for, results_of, row_blocks, thread_count, threads
 from cofactor.kernels.ridge import EVENTS, RATINGS, Side, improve, solve
 from cofactor.kernels.sgd import blocks_of, set_apart, sgd_epoch, sgd_ratings
-from cofactor.kernels.sort import grouped, pairs_ascend, sorted_pairs
+from cofactor.kernels.sort import counting_sort, pairs_ascend, sorted_pairs
 from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.topk import PIECE, ItemIndex, top_items
 
@@ -387,11 +387,11 @@ def test_row_blocks_cover_every_row_once_and_are_cut_by_the_data_alone() -> None
 def test_for_each_calls_every_argument_once_and_raises_what_was_raised() -> None:
     with threads(4):
         done: list[int] = []
-        for_each(done.append, range(100))
+        parallel_for(done.append, range(100))
         assert results_of(lambda x: x * x, range(100)) == [x * x for x in range(100)]
         assert sorted(done) == list(range(100))
         with pytest.raises(ZeroDivisionError):
-            for_each(lambda x: 1 // x, [3, 0, 2])
+            parallel_for(lambda x: 1 // x, [3, 0, 2])
 
 
 def test_threads_are_chosen_by_block_then_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -446,7 +446,7 @@ def test_an_unwritable_cache_is_said_and_does_no_harm(tmp_path: Path) -> None:
 @given(seeds, st.integers(1, 9), st.integers(0, 60))
 def test_grouping_is_that_of_numpy(seed: int, n_keys: int, n: int) -> None:
     keys = np.random.default_rng(seed).integers(0, n_keys, n).astype(np.int32)
-    start, order = grouped(keys, n_keys)
+    start, order = counting_sort(keys, n_keys)
     np.testing.assert_array_equal(order, np.argsort(keys, kind="stable"))
     np.testing.assert_array_equal(start, np.searchsorted(keys[order], np.arange(n_keys + 1)))
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cofactor import BPR, BayesianMF, Bias, BiasedMF, ExplicitALS, Interactions, Recommender
-from cofactor.cold_start import Interview, Population
-from cofactor.cold_start.bernoulli_mixture import PSEUDO, Crowd
+from cofactor.cold_start import Population, Questionnaire
+from cofactor.cold_start.bernoulli_mixture import PSEUDO, BernoulliMixture
 from cofactor.data.scale import Scale
 from cofactor.errors import KindError, ParameterError
 from cofactor.kernels.sparse import SparseRows
@@ -35,7 +35,7 @@ def together(n: int = 100) -> Interactions:
 
 def test_kinds_follow_bayes_rule_on_a_table_worked_out_by_hand() -> None:
     """Kind 0 is a quarter of all and knows item 0 with 0.8; it was asked for 0, known, and 1, not known."""
-    crowd = Crowd(np.array([0.25, 0.75]), np.array([[0.8, 0.5, 0.9], [0.2, 0.25, 0.1]]), np.zeros((0, 2)))
+    crowd = BernoulliMixture(np.array([0.25, 0.75]), np.array([[0.8, 0.5, 0.9], [0.2, 0.25, 0.1]]), np.zeros((0, 2)))
     first, second = 0.25 * 0.8 * (1 - 0.5), 0.75 * 0.2 * (1 - 0.25)
     np.testing.assert_allclose(crowd.like([0, 1], [True, False]), np.array([first, second]) / (first + second))
     np.testing.assert_allclose(crowd.like([], []), crowd.share)
@@ -43,7 +43,7 @@ def test_kinds_follow_bayes_rule_on_a_table_worked_out_by_hand() -> None:
 
 def test_one_kind_is_everybody() -> None:
     table = together()
-    crowd = Crowd.of(table.by_user, table.n_items, kinds=1)
+    crowd = BernoulliMixture.of(table.by_user, table.n_items, kinds=1)
     counts = np.bincount(table.i, minlength=table.n_items)
     known = (counts + 0.5) / (table.n_users + 1)
     np.testing.assert_allclose(crowd.knows[0], (counts + PSEUDO * known) / (table.n_users + PSEUDO))
@@ -58,7 +58,7 @@ def test_each_pass_makes_the_histories_likelier(small_ratings: Interactions, mon
     prior, reached = PSEUDO * (known + 0.5) / (len(rows) + 1), []
     for passes in range(1, 8):
         monkeypatch.setattr("cofactor.cold_start.bernoulli_mixture.PASSES", passes)
-        crowd = Crowd.of(rows, small_ratings.n_items, kinds=6)
+        crowd = BernoulliMixture.of(rows, small_ratings.n_items, kinds=6)
         log = np.log(crowd.share) + has @ np.log(crowd.knows).T + (1 - has) @ np.log1p(-crowd.knows).T
         peak = log.max(axis=1)
         likely = np.sum(peak + np.log(np.exp(log - peak[:, None]).sum(axis=1)))
@@ -70,7 +70,7 @@ def test_each_pass_makes_the_histories_likelier(small_ratings: Interactions, mon
 
 def test_kinds_are_told_apart() -> None:
     table = together()
-    crowd = Crowd.of(table.by_user, table.n_items, kinds=2)
+    crowd = BernoulliMixture.of(table.by_user, table.n_items, kinds=2)
     fans = crowd.belonging[::2].mean(axis=0).argmax()
     assert crowd.belonging[::2, fans].min() > 0.9
     assert crowd.belonging[1::2, fans].max() < 0.1
@@ -82,7 +82,7 @@ def test_kinds_are_told_apart() -> None:
 def test_hardly_any_users(n_users: int) -> None:
     one = np.zeros(min(n_users, 1), np.int64)
     rows = SparseRows.of(one, one, np.ones(len(one)), n_users)
-    crowd = Crowd.of(rows, 2, kinds=5)
+    crowd = BernoulliMixture.of(rows, 2, kinds=5)
     assert ((crowd.knows > 0) & (crowd.knows < 1)).all()
     assert crowd.share.sum() == pytest.approx(1)
     assert len(crowd.share) == max(n_users, 1)
@@ -97,7 +97,7 @@ def population(request: pytest.FixtureRequest, small_ratings: Interactions) -> P
 
 
 def test_the_posterior_is_that_of_bayesian_regression_about_the_mixed_prior(population: Population) -> None:
-    interview = Interview(population).answered(3, 5.0).answered(7, None).answered(2, 1.0)
+    interview = Questionnaire(population).answered(3, 5.0).answered(7, None).answered(2, 1.0)
     w = population.crowd.share.copy()
     for item, known in ((3, True), (7, False), (2, True)):
         w *= population.crowd.knows[:, item] if known else 1 - population.crowd.knows[:, item]
@@ -118,14 +118,14 @@ def test_the_posterior_is_that_of_bayesian_regression_about_the_mixed_prior(popu
 
 
 def test_without_an_answer_somebody_new_is_of_any_kind(population: Population) -> None:
-    interview = Interview(population)
+    interview = Questionnaire(population)
     np.testing.assert_allclose(interview.kinds, population.crowd.share)
     np.testing.assert_allclose(interview.posterior[0], interview.prior[0])
     np.testing.assert_allclose(interview.posterior[1], interview.prior[1])
 
 
 def test_a_gain_is_what_the_doubt_falls_by(population: Population) -> None:
-    interview = Interview(population).answered(0, 4.0)
+    interview = Questionnaire(population).answered(0, 4.0)
     weight = interview.chances / interview.chances.sum()
 
     def doubt(covariance: np.ndarray) -> float:
@@ -142,7 +142,7 @@ def test_a_gain_is_what_the_doubt_falls_by(population: Population) -> None:
 
 
 def test_questions_are_different_adapt_and_end(population: Population) -> None:
-    likes = dislikes = Interview(population, stop=0)
+    likes = dislikes = Questionnaire(population, stop=0)
     for _ in range(6):
         for answer in (5.0, None):
             interview = dislikes if answer is None else likes
@@ -154,7 +154,7 @@ def test_questions_are_different_adapt_and_end(population: Population) -> None:
             else:
                 likes = interview.answered(item, answer)
     assert likes.asked != dislikes.asked
-    assert Interview(population, stop=1.0).next() is None
+    assert Questionnaire(population, stop=1.0).next() is None
     with pytest.raises(ParameterError, match="asked already"):
         likes.answered(likes.asked[0], 3.0)
     with pytest.raises(ParameterError, match="no item row"):
@@ -166,14 +166,14 @@ def test_questions_are_different_adapt_and_end(population: Population) -> None:
 def test_everything_asked_is_the_end(population: Population) -> None:
     n = len(population.level)
     answers = tuple(3.0 if item % 2 else None for item in range(n))
-    interview = replace(Interview(population, stop=0), asked=tuple(range(n)), answers=answers)
+    interview = replace(Questionnaire(population, stop=0), asked=tuple(range(n)), answers=answers)
     assert interview.next() is None
     assert sorted(interview.best(n)) == list(range(0, n, 2))
     assert np.isfinite(interview.predictions()).all()
 
 
 def test_who_knows_one_of_two_that_go_together_is_thought_to_know_the_other() -> None:
-    before = Interview(Population.of(Recommender.fit(ExplicitALS(factors=2), together()), kinds=2))
+    before = Questionnaire(Population.of(Recommender.fit(ExplicitALS(factors=2), together()), kinds=2))
     after, never = before.answered(0, 4.0), before.answered(0, None)
     assert after.chances[1] > 0.75 > before.chances[1] > 0.25 > never.chances[1]
     assert ((after.chances > 0) & (after.chances < 1)).all()
@@ -181,7 +181,7 @@ def test_who_knows_one_of_two_that_go_together_is_thought_to_know_the_other() ->
 
 
 def test_not_knowing_an_item_moves_what_is_expected(population: Population) -> None:
-    before = Interview(population)
+    before = Questionnaire(population)
     after = before.answered(5, None)
     assert not np.allclose(after.predictions(), before.predictions(), atol=1e-4)
     assert not np.allclose(after.chances, before.chances, atol=1e-4)
@@ -193,7 +193,7 @@ def test_answers_bring_predictions_nearer(population: Population, small_ratings:
     for u in range(0, 200, 10):
         own = small_ratings.by_user.row(u)
         asked, scored = slice(0, None, 2), slice(1, None, 2)
-        interview = Interview(population)
+        interview = Questionnaire(population)
         start = interview.predictions()[own.columns[scored]]
         for item, value in zip(own.columns[asked], own.values[asked], strict=True):
             interview = interview.answered(int(item), float(value))
@@ -208,7 +208,7 @@ def test_answers_bring_predictions_nearer(population: Population, small_ratings:
 def test_the_same_seed_asks_the_same(estimator: object, small_ratings: Interactions) -> None:
     recommender = Recommender.fit(estimator, small_ratings)
     one, same, other = (Population.of(recommender, kinds=6, seed=seed) for seed in (0, 0, 1))
-    np.testing.assert_array_equal(Interview(one).worth(), Interview(same).worth())
+    np.testing.assert_array_equal(Questionnaire(one).worth(), Questionnaire(same).worth())
     np.testing.assert_array_equal(one.means, same.means)
     assert not np.array_equal(one.crowd.knows, other.crowd.knows)
 
@@ -218,7 +218,7 @@ def test_the_same_seed_asks_the_same(estimator: object, small_ratings: Interacti
 def test_one_user_or_one_item(estimator: object, rows: list[tuple[int, int, float]]) -> None:
     users, items, values = zip(*rows, strict=True)
     table = Interactions.from_columns(users, items, values, scale=Scale.declared([1, 2, 3, 4, 5]))
-    interview = Interview(Population.of(Recommender.fit(estimator, table)), stop=0)
+    interview = Questionnaire(Population.of(Recommender.fit(estimator, table)), stop=0)
     for answer in (None, 4.0, 4.0):
         item = interview.next()
         if item is None:

@@ -20,12 +20,12 @@ from cofactor.errors import DataError
 from cofactor.evaluate.reliability import reliability
 from cofactor.models.distribution import Distribution
 from cofactor.plots import (
+    bias_ranking_plot,
     cold_start_plot,
     comparison_plot,
     crosstab_plot,
     genres_plot,
     influence_plot,
-    levels_plot,
     lorenz_plot,
     reliability_plot,
     script,
@@ -219,12 +219,12 @@ def test_a_taste_map_is_a_png_without_a_screen(items: pl.DataFrame, tmp_path: Pa
 
 def test_levels_stand_beside_averages(items: pl.DataFrame) -> None:
     frame = items.select("item", "title", "support", level="axis_1", average="axis_2").sort("level", descending=True)
-    bar, average, level = levels_plot(frame, n=3).data
+    bar, average, level = bias_ranking_plot(frame, n=3).data
     ends = pl.concat([frame.head(3), frame.tail(3)])
     assert list(level.x) == ends["level"].to_list()
     assert list(average.x) == ends["average"].to_list()
     assert list(bar.x[:3]) == [ends["average"][0], ends["level"][0], None]
-    assert len(levels_plot(frame.head(4), n=3).data[2].x) == 4
+    assert len(bias_ranking_plot(frame.head(4), n=3).data[2].x) == 4
 
 
 def test_lorenz_curves_hang_below_the_diagonal() -> None:
@@ -264,7 +264,7 @@ def test_a_cold_start_curve_has_both_models_and_their_bands() -> None:
 
 def test_a_simulation_has_a_panel_for_each_measure_and_a_line_for_each_remedy() -> None:
     frame = pl.DataFrame(
-        {"remedy": ["plain", "plain", EVIL, EVIL], "round": [2, 1, 1, 2], "a": [4, 3, 2, 1], "b": [0] * 4}
+        {"mitigation": ["plain", "plain", EVIL, EVIL], "round": [2, 1, 1, 2], "a": [4, 3, 2, 1], "b": [0] * 4}
     )
     figure = simulation_plot(frame, {"a": "accuracy", "b": "coverage"})
     assert [(trace.name, trace.yaxis, list(trace.y)) for trace in figure.data] == [
@@ -276,7 +276,7 @@ def test_a_simulation_has_a_panel_for_each_measure_and_a_line_for_each_remedy() 
 
 
 def test_frames_without_rows_or_columns_are_refused() -> None:
-    draw = [comparison_plot, crosstab_plot, taste_map_plot, levels_plot, lorenz_plot, genres_plot, influence_plot,
+    draw = [comparison_plot, crosstab_plot, taste_map_plot, bias_ranking_plot, lorenz_plot, genres_plot, influence_plot,
             cold_start_plot]  # fmt: skip
     for one in draw:
         with pytest.raises(DataError, match=r"must have the columns .* lacks"):

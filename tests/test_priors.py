@@ -17,7 +17,7 @@ from cofactor.cold_start import learn_priors
 from cofactor.data.features import Encoder
 from cofactor.data.interactions import Interactions
 from cofactor.datasets.synthetic import generate
-from cofactor.datasets.synthetic_config import World
+from cofactor.datasets.synthetic_config import SyntheticConfig
 from cofactor.errors import DataError, KindError
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.factor import FactorModel
@@ -155,9 +155,9 @@ def test_a_table_that_lacks_a_column_says_which() -> None:
 @pytest.fixture(scope="module")
 def table() -> Interactions:
     """Users' tastes are all for genres, so that these say what an item's vector is."""
-    world = World(
-        n_users=300, n_items=120, n_ratings=9_000, genres=4, taste_sd=1.0, factors=0, factor_sd=0.0, noise_sd=0.3,
-        item_bias_sd=0.1,
+    world = SyntheticConfig(
+        n_users=300, n_items=120, n_ratings=9_000, genres=4, taste_std=1.0, factors=0, factor_std=0.0, noise_std=0.3,
+        item_bias_std=0.1,
     )  # fmt: skip
     return generate(world, seed=3).interactions
 

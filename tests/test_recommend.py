@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cofactor.cold_start import Interview, Population, learn_priors
+from cofactor.cold_start import Population, Questionnaire, learn_priors
 from cofactor.data.interactions import Interactions
 from cofactor.data.scale import Scale
 from cofactor.errors import ArtifactError, CofactorError, DataError, KindError, ParameterError, UnknownIdError
@@ -679,11 +679,11 @@ def test_ratings_of_new_items_and_answers_of_an_interview_lie_on_the_scale(
     off = r"the rating of user 3 and item 900 is .* levels 1, 2, 3, 4, 5|ratings must be at most 1e\+15"
     with pytest.raises(DataError, match=off):
         rec.with_items(pl.DataFrame({"item": [900]}), ratings((3, 900, value)))
-    interview = Interview(Population.of(rec))
+    interview = Questionnaire(Population.of(rec))
     with pytest.raises(DataError, match=r"the rating of item row 4 is .* levels 1, 2, 3, 4, 5"):
         interview.answered(4, value)
     with pytest.raises(DataError, match=r"the rating of item row 4 is .* levels 1, 2, 3, 4, 5"):
-        Interview(interview.population, (3, 4), (None, value))
+        Questionnaire(interview.population, (3, 4), (None, value))
     assert interview.answered(4, 5.0).known[1].tolist() == [5.0]
 
 

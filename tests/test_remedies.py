@@ -13,22 +13,22 @@ from hypothesis import strategies as st
 from cofactor import Bias, Interactions, Recommender
 from cofactor.arrays import Float32, Int32
 from cofactor.audit import (
+    all_mitigations,
     calibrated,
     capped_weights,
+    categories_by_raters,
     group_weights,
-    item_kinds,
-    kinds_by_raters,
-    liked_kinds,
+    item_categories,
+    liked_categories,
     propensity_weights,
-    remedies,
     spread,
-    taste_groups,
+    user_clusters,
 )
 from cofactor.datasets.synthetic import Synthetic, generate
-from cofactor.datasets.synthetic_config import World
+from cofactor.datasets.synthetic_config import SyntheticConfig
 from cofactor.errors import DataError, ParameterError
 
-SMALL = World(n_users=60, n_items=80, n_ratings=900, genres=4, taste_sd=0.6)
+SMALL = SyntheticConfig(n_users=60, n_items=80, n_ratings=900, genres=4, taste_std=0.6)
 USERS = np.arange(SMALL.n_users, dtype=np.int32)
 
 
@@ -43,12 +43,12 @@ def rec(made: Synthetic) -> Recommender:
 
 
 @pytest.fixture(scope="module")
-def kinds(made: Synthetic) -> Any:
-    return item_kinds(made.interactions.item_table, "genres")
+def categories(made: Synthetic) -> Any:
+    return item_categories(made.interactions.item_table, "genres")
 
 
-def miscalibration(lists: Int32, kinds: Any, wanted: Any) -> float:
-    mix = kinds[lists].mean(axis=1)
+def miscalibration(lists: Int32, categories: Any, wanted: Any) -> float:
+    mix = categories[lists].mean(axis=1)
     nearly = 0.99 * mix + 0.01 * wanted
     ratio = np.where(wanted > 0, wanted / np.where(wanted > 0, nearly, 1), 1)
     return float((wanted * np.log(ratio)).sum(axis=1).mean())
@@ -108,7 +108,7 @@ def test_the_mean_weight_stays(made: Synthetic, cap: float, n_groups: int, power
         assert after.weights.mean() == pytest.approx(weights.mean(), rel=1e-5)
 
 
-def test_no_strength_changes_nothing(made: Synthetic, rec: Recommender, kinds: Any) -> None:
+def test_no_strength_changes_nothing(made: Synthetic, rec: Recommender, categories: Any) -> None:
     table = made.interactions
     for after in (
         capped_weights(table, cap=1e9),
@@ -117,36 +117,39 @@ def test_no_strength_changes_nothing(made: Synthetic, rec: Recommender, kinds: A
     ):
         np.testing.assert_allclose(after.weights, 1, rtol=1e-6)
     lists, scores = rec.for_rows(USERS).rank(50)
-    wanted = liked_kinds(rec.histories, kinds)
+    wanted = liked_categories(rec.histories, categories)
     for plain in (
         spread(lists, scores, 5, SMALL.n_items, strength=0),
-        spread(lists, scores, 5, SMALL.n_items, strength=0, kinds=kinds),
-        calibrated(lists, scores, 5, kinds, wanted, strength=0),
-        calibrated(lists, scores, 5, kinds, np.zeros_like(wanted), strength=0.5),
+        spread(lists, scores, 5, SMALL.n_items, strength=0, categories=categories),
+        calibrated(lists, scores, 5, categories, wanted, strength=0),
+        calibrated(lists, scores, 5, categories, np.zeros_like(wanted), strength=0.5),
     ):
         np.testing.assert_array_equal(plain, lists[:, :5])
 
 
-def test_spreading_trades_the_order_for_exposure(rec: Recommender, kinds: Any) -> None:
+def test_spreading_trades_the_order_for_exposure(rec: Recommender, categories: Any) -> None:
     lists, scores = rec.for_rows(USERS).rank(50)
     shown = [len(np.unique(spread(lists, scores, 5, SMALL.n_items, strength=s))) for s in (0, 0.5, 2)]
     assert shown[0] < shown[1] <= shown[2]
     each = np.eye(SMALL.n_items)  # every item a kind of its own
     np.testing.assert_array_equal(
-        spread(lists, scores, 5, SMALL.n_items, strength=0.5, kinds=each),
+        spread(lists, scores, 5, SMALL.n_items, strength=0.5, categories=each),
         spread(lists, scores, 5, SMALL.n_items, strength=0.5),
     )
-    mixes = [kinds[spread(lists, scores, 5, SMALL.n_items, strength=s, kinds=kinds)].mean((0, 1)) for s in (0, 0.5)]
+    mixes = [
+        categories[spread(lists, scores, 5, SMALL.n_items, strength=s, categories=categories)].mean((0, 1))
+        for s in (0, 0.5)
+    ]
     assert mixes[1].max() < mixes[0].max()
     with pytest.raises(ParameterError, match="strength"):
         spread(lists, scores, 5, SMALL.n_items, strength=-1)
 
 
-def test_calibrated_lists_come_nearer_to_what_is_wanted(rec: Recommender, kinds: Any) -> None:
+def test_calibrated_lists_come_nearer_to_what_is_wanted(rec: Recommender, categories: Any) -> None:
     lists, scores = rec.for_rows(USERS).rank(50)
-    wanted = liked_kinds(rec.histories, kinds)
-    made = [calibrated(lists, scores, 8, kinds, wanted, strength=s) for s in (0, 0.3, 0.6, 0.9, 1)]
-    far = [miscalibration(one, kinds, wanted) for one in made]
+    wanted = liked_categories(rec.histories, categories)
+    made = [calibrated(lists, scores, 8, categories, wanted, strength=s) for s in (0, 0.3, 0.6, 0.9, 1)]
+    far = [miscalibration(one, categories, wanted) for one in made]
     assert (np.diff(far) <= 1e-9).all()
     assert far[-1] < far[0] / 2
     for one in made:
@@ -154,15 +157,15 @@ def test_calibrated_lists_come_nearer_to_what_is_wanted(rec: Recommender, kinds:
             len(set(row)) == 8 and set(row) <= set(full) for row, full in zip(one.tolist(), lists.tolist(), strict=True)
         )
     with pytest.raises(ParameterError, match="strength"):
-        calibrated(lists, scores, 8, kinds, wanted, strength=1.5)
+        calibrated(lists, scores, 8, categories, wanted, strength=1.5)
 
 
 def test_a_calibrated_list_is_the_one_worked_out_by_hand() -> None:
     lists, scores = np.array([[0, 1, 2, 3]], np.int32), np.array([[4.0, 3.0, 2.0, 1.0]], np.float32)
-    kinds = np.eye(2)[[0, 0, 0, 1]]
+    categories = np.eye(2)[[0, 0, 0, 1]]
     half = np.array([[0.5, 0.5]])
-    assert calibrated(lists, scores, 2, kinds, half, strength=0.9).tolist() == [[0, 3]]
-    assert calibrated(lists, scores, 2, kinds, np.array([[1.0, 0.0]]), strength=0.9).tolist() == [[0, 1]]
+    assert calibrated(lists, scores, 2, categories, half, strength=0.9).tolist() == [[0, 3]]
+    assert calibrated(lists, scores, 2, categories, np.array([[1.0, 0.0]]), strength=0.9).tolist() == [[0, 1]]
 
 
 def test_calibrated_lists_may_end_early() -> None:
@@ -174,24 +177,28 @@ def test_calibrated_lists_may_end_early() -> None:
     assert calibrated(lists[:0], scores[:0], 3, np.eye(3), np.zeros((0, 3))).shape == (0, 3)
 
 
-def test_kinds_are_shares(made: Synthetic, kinds: Any) -> None:
-    assert kinds.shape == (SMALL.n_items, SMALL.genres)
-    np.testing.assert_array_equal(kinds.argmax(axis=1), made.genre)
-    mixed = item_kinds(pl.DataFrame({"item": [1, 2, 3], "genre": ["a|b", None, "b"]}), "genre")
+def test_kinds_are_shares(made: Synthetic, categories: Any) -> None:
+    assert categories.shape == (SMALL.n_items, SMALL.genres)
+    np.testing.assert_array_equal(categories.argmax(axis=1), made.genre)
+    mixed = item_categories(pl.DataFrame({"item": [1, 2, 3], "genre": ["a|b", None, "b"]}), "genre")
     np.testing.assert_allclose(mixed, [[0.5, 0.5], [0, 0], [0, 1]])
     with pytest.raises(DataError, match="mood"):
-        item_kinds(made.interactions.item_table, "mood")
+        item_categories(made.interactions.item_table, "mood")
 
 
 def test_kinds_are_found_by_who_rated() -> None:
     u, i = (part.ravel() for part in np.indices((20, 12)))
     same = (u % 2) == (i % 2)  # two clubs, each with films of its own
     ratings = Interactions.from_columns(u[same], i[same], np.full(int(same.sum()), 3.0))
-    kinds = kinds_by_raters(ratings.by_user, ratings.n_items, n_kinds=2)
-    assert kinds.sum(axis=1).tolist() == [1.0] * 12
-    assert len({tuple(row) for row in kinds[::2].tolist()}) == len({tuple(row) for row in kinds[1::2].tolist()}) == 1
-    assert (kinds[0] != kinds[1]).all()
-    assert kinds_by_raters(ratings.by_user, ratings.n_items, n_kinds=50).shape == (12, 12)
+    categories = categories_by_raters(ratings.by_user, ratings.n_items, n_categories=2)
+    assert categories.sum(axis=1).tolist() == [1.0] * 12
+    assert (
+        len({tuple(row) for row in categories[::2].tolist()})
+        == len({tuple(row) for row in categories[1::2].tolist()})
+        == 1
+    )
+    assert (categories[0] != categories[1]).all()
+    assert categories_by_raters(ratings.by_user, ratings.n_items, n_categories=50).shape == (12, 12)
 
 
 def test_a_table_without_rows_stays_as_it_is_and_tells_no_kinds(made: Synthetic) -> None:
@@ -207,28 +214,28 @@ def test_a_table_without_rows_stays_as_it_is_and_tells_no_kinds(made: Synthetic)
     with pytest.raises(ParameterError, match="cap must be a finite number above 0, not 0"):
         capped_weights(nothing, cap=0)
     with pytest.raises(DataError, match="no item was rated, so items cannot be clustered by their raters"):
-        kinds_by_raters(nothing.by_user, nothing.n_items)
+        categories_by_raters(nothing.by_user, nothing.n_items)
     with pytest.raises(DataError, match="no user has a history"):
-        taste_groups(nothing.by_user, nothing.n_items)
+        user_clusters(nothing.by_user, nothing.n_items)
 
 
 def test_kinds_are_at_least_one_and_items_not_fewer_than_rated(made: Synthetic) -> None:
     histories = made.interactions.by_user
-    with pytest.raises(ParameterError, match="n_kinds must be a whole number from 1 on, not 0"):
-        kinds_by_raters(histories, SMALL.n_items, n_kinds=0)
+    with pytest.raises(ParameterError, match="n_categories must be a whole number from 1 on, not 0"):
+        categories_by_raters(histories, SMALL.n_items, n_categories=0)
     with pytest.raises(DataError, match="histories must have columns from 0 to 2, not"):
-        kinds_by_raters(histories, 3)
+        categories_by_raters(histories, 3)
 
 
 def test_what_one_likes_is_at_or_above_the_own_mean() -> None:
     ratings = Interactions.from_columns(["a", "a", "a", "b"], ["x", "y", "z", "z"], [5.0, 1.0, 4.0, 2.0])
-    kinds = np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
-    np.testing.assert_allclose(liked_kinds(ratings.by_user, kinds), [[0.75, 0.25], [0.5, 0.5]])
-    no_one = liked_kinds(ratings.select(ratings.u == 0).by_user, kinds)
+    categories = np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
+    np.testing.assert_allclose(liked_categories(ratings.by_user, categories), [[0.75, 0.25], [0.5, 0.5]])
+    no_one = liked_categories(ratings.select(ratings.u == 0).by_user, categories)
     assert no_one[1].tolist() == [0, 0]
 
 
 def test_a_named_column_must_be_there(rec: Recommender) -> None:
-    by_kind = next(one for one in remedies("mood") if "calibrated" in one.name)
+    by_kind = next(one for one in all_mitigations("mood") if "calibrated" in one.name)
     with pytest.raises(DataError, match="mood"):
         by_kind.rank(rec, USERS, 5, np.random.default_rng(0))

@@ -140,7 +140,10 @@ def test_the_numbers_are_those_of_the_library(report: Report, table: Interaction
     models = told["comparison"]["tables"]["models"]
     assert {row["model"] for row in models} >= {"biased-mf", "bayesian-mf", "bias"}
     assert not any("seconds" in key or "mb" in key for key in models[0])
-    assert {row["remedy"] for row in told["feedback_loop"]["tables"]["rounds"]} >= {"plain", "capped weight per user"}
+    assert {row["mitigation"] for row in told["feedback_loop"]["tables"]["rounds"]} >= {
+        "plain",
+        "capped weight per user",
+    }
     assert len(told["feedback_loop"]["tables"]["last_round"]) == 4
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import cofactor
-from cofactor.datasets.synthetic import World, generate
+from cofactor.datasets.synthetic import SyntheticConfig, generate
 
 USERS = ["ana"] * 3 + [u for u in ("bo", "cy", "di", "ed", "flo", "gus") for _ in range(4)]
 ITEMS = ["a", "b", "c"] + ["a", "b", "c", "d"] * 6
@@ -52,7 +52,7 @@ def test_the_exclusion_survives_a_file_and_an_update(events, tmp_path):
 
 
 def test_no_place_of_any_list_goes_to_an_item_that_its_user_rated_low():
-    ratings = generate(World(n_users=150, n_items=60, n_ratings=3000)).interactions
+    ratings = generate(SyntheticConfig(n_users=150, n_items=60, n_ratings=3000)).interactions
     rec = cofactor.Recommender.fit(cofactor.ItemKNN(), ratings.to_events(min_rating=4))
     lists, _ = rec.for_rows(np.arange(150, dtype=np.int32)).rank(10)
     rated = set(zip(ratings.u.tolist(), ratings.i.tolist(), strict=True))
@@ -73,7 +73,7 @@ def test_no_place_of_any_list_goes_to_an_item_that_its_user_rated_low():
 )
 def test_splits_keep_what_was_seen_and_nothing_of_the_future(cut):
     random = np.random.default_rng(3)
-    made = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+    made = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
     times = random.integers(0, 10_000, len(made))
     ratings = cofactor.Interactions.from_columns(made.u, made.i, made.values, times=times)
     table = ratings.to_events(min_rating=4)

@@ -24,8 +24,8 @@ from cofactor.estimators import REGISTRY
 from cofactor.kernels.parallel import (
     SharedLimit,
     cpu_quota,
-    for_each,
     one_thread_blas,
+    parallel_for,
     results_of,
     thread_count,
     threads,
@@ -180,7 +180,7 @@ def test_torch_has_its_threads_again_after_fits_that_overlap(small_ratings: Inte
 def test_for_each_inside_for_each_runs_all_tasks() -> None:
     script = """
 import threading
-from cofactor.kernels.parallel import for_each, results_of, threads
+from cofactor.kernels.parallel import parallel_for, results_of, threads
 with threads(2):
     inner = lambda a, b: results_of(lambda c: 9 * a + 3 * b + c, range(3))
     done = results_of(lambda a: results_of(lambda b: inner(a, b), range(3)), range(6))
@@ -188,7 +188,7 @@ assert [c for a in done for b in a for c in b] == list(range(54))
 
 def user() -> None:
     with threads(2):
-        for_each(lambda a: for_each(lambda b: None, range(4)), range(4))
+        parallel_for(lambda a: parallel_for(lambda b: None, range(4)), range(4))
 
 users = [threading.Thread(target=user) for _ in range(6)]
 for one in users: one.start()
@@ -206,7 +206,7 @@ def test_an_error_in_an_inner_for_each_is_raised_and_the_next_call_fans_out_agai
 
     with threads(2):
         with pytest.raises(ZeroDivisionError):
-            for_each(lambda _: for_each(fail, [1]), range(4))
+            parallel_for(lambda _: parallel_for(fail, [1]), range(4))
         both = threading.Barrier(2, timeout=20)
         assert sorted(results_of(lambda _: both.wait(), range(2))) == [0, 1]  # needs two threads at once
 

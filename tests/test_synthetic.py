@@ -15,40 +15,40 @@ from hypothesis import strategies as st
 
 from cofactor.arrays import Int64
 from cofactor.datasets.synthetic import (
-    EAGER_SHAPE,
+    HEAVY_SHAPE,
     MOVIELENS_1M_SHAPE,
     MOVIELENS_20M_SHAPE,
     Chunk,
     Synthetic,
-    World,
+    SyntheticConfig,
     generate,
-    stream,
-    truth,
+    generate_chunks,
+    generate_ground_truth,
     write_csv,
 )
 from cofactor.errors import ParameterError
 
-SMALL = World(n_users=700, n_items=90, n_ratings=9_000)
+SMALL = SyntheticConfig(n_users=700, n_items=90, n_ratings=9_000)
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> World:
+def worlds(draw: st.DrawFn) -> SyntheticConfig:
     n_users, n_items = draw(st.integers(1, 600)), draw(st.integers(1, 50))
     fewest = draw(st.integers(1, n_items))
     most = draw(st.integers(fewest, n_items))
-    return World(
+    return SyntheticConfig(
         n_users=n_users,
         n_items=n_items,
         n_ratings=draw(st.integers(n_users * fewest, n_users * most)),
         levels=draw(st.sampled_from([(1.0, 2.0, 3.0), (0.5, 1.0, 5.0), (3.0,)])),
         factors=draw(st.integers(0, 3)),
         popularity=draw(st.sampled_from([0.0, 1.0, 3.0, 60.0])),
-        activity_sd=draw(st.sampled_from([0.0, 1.0, 3.0])),
+        activity_std=draw(st.sampled_from([0.0, 1.0, 3.0])),
         fewest=fewest,
         most=most,
         genres=draw(st.integers(1, n_items)),
-        eager_share=draw(st.sampled_from([0.0, 0.1, 1.0])),
-        eager_focus=draw(st.sampled_from([0.0, 0.5, 1.0])),
+        heavy_share=draw(st.sampled_from([0.0, 0.1, 1.0])),
+        heavy_focus=draw(st.sampled_from([0.0, 0.5, 1.0])),
     )
 
 
@@ -58,7 +58,7 @@ def counts_of(rows: object, n: int) -> Int64:
 
 @settings(max_examples=40, deadline=None)
 @given(worlds(), st.integers(0, 3))
-def test_sizes_are_exact_and_pairs_distinct(world: World, seed: int) -> None:
+def test_sizes_are_exact_and_pairs_distinct(world: SyntheticConfig, seed: int) -> None:
     made = generate(world, seed=seed).interactions
     assert (made.n_users, made.n_items, len(made)) == (world.n_users, world.n_items, world.n_ratings)
     key = made.u.astype(np.int64) * world.n_items + made.i
@@ -71,8 +71,8 @@ def test_sizes_are_exact_and_pairs_distinct(world: World, seed: int) -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(worlds(), st.integers(1, 3_000))
-def test_any_chunking_gives_the_same_bits(world: World, chunk: int) -> None:
-    chunks = list(stream(world, seed=5, chunk=chunk))
+def test_any_chunking_gives_the_same_bits(world: SyntheticConfig, chunk: int) -> None:
+    chunks = list(generate_chunks(world, seed=5, chunk=chunk))
     assert [len(c.u) for c in chunks[:-1]] == [chunk] * (len(chunks) - 1)
     assert 0 < len(chunks[-1].u) <= chunk
     whole, made = Chunk.joined(chunks), generate(world, seed=5).interactions
@@ -89,16 +89,16 @@ def test_the_seed_decides_everything() -> None:
 
 
 def test_more_users_do_not_change_the_truth_of_the_items() -> None:
-    few, many = truth(SMALL), truth(replace(SMALL, n_users=900, n_ratings=20_000))
+    few, many = generate_ground_truth(SMALL), generate_ground_truth(replace(SMALL, n_users=900, n_ratings=20_000))
     assert (few.item_factors == many.item_factors).all()
     assert (few.item_bias == many.item_bias).all()
 
 
 def test_values_are_the_expected_ones_plus_noise() -> None:
-    made = generate(replace(SMALL, noise_sd=0.0, levels=tuple(np.arange(-5, 12.0, 0.01).tolist())))
+    made = generate(replace(SMALL, noise_std=0.0, levels=tuple(np.arange(-5, 12.0, 0.01).tolist())))
     table = made.interactions
     assert np.abs(made.expected(table.u, table.i) - table.values).max() < 0.006
-    noisy = generate(replace(SMALL, n_ratings=40_000, noise_sd=0.7, levels=tuple(np.arange(-8, 15.0, 0.01).tolist())))
+    noisy = generate(replace(SMALL, n_ratings=40_000, noise_std=0.7, levels=tuple(np.arange(-8, 15.0, 0.01).tolist())))
     table = noisy.interactions
     noise = table.values - noisy.expected(table.u, table.i)
     assert abs(noise.mean()) < 4 * 0.7 / math.sqrt(len(noise))
@@ -106,10 +106,10 @@ def test_values_are_the_expected_ones_plus_noise() -> None:
 
 
 def test_expected_is_the_formula_and_broadcasts() -> None:
-    made = generate(replace(SMALL, genres=3, taste_sd=0.5, eager_share=0.2, eager_bonus=1.0))
-    u, i = int(np.flatnonzero(made.eager)[0]), 4
+    made = generate(replace(SMALL, genres=3, taste_std=0.5, heavy_share=0.2, heavy_bonus=1.0))
+    u, i = int(np.flatnonzero(made.heavy)[0]), 4
     parts = [
-        made.world.mean,
+        made.config.mean,
         made.user_bias[u],
         made.item_bias[i],
         made.user_factors[u] @ made.item_factors[i],
@@ -123,11 +123,13 @@ def test_expected_is_the_formula_and_broadcasts() -> None:
 
 
 def test_standard_deviations_are_those_asked_for() -> None:
-    world = World(n_users=4_000, n_items=4_000, n_ratings=4_000, factors=8, factor_sd=0.6, genres=4, taste_sd=0.5)
-    known = truth(world)
+    world = SyntheticConfig(
+        n_users=4_000, n_items=4_000, n_ratings=4_000, factors=8, factor_std=0.6, genres=4, taste_std=0.5
+    )
+    known = generate_ground_truth(world)
     dots = np.einsum("rf,rf->r", known.user_factors, known.item_factors)
     assert dots.std() == pytest.approx(0.6, rel=0.1)
-    assert known.user_bias.std() == pytest.approx(world.user_bias_sd, rel=0.1)
+    assert known.user_bias.std() == pytest.approx(world.user_bias_std, rel=0.1)
     assert known.taste.std() == pytest.approx(0.5, rel=0.05)
     assert np.abs(np.corrcoef(known.taste.T) - np.eye(4)).max() < 0.1
     assert counts_of(known.genre, 4).tolist() == [1_000] * 4
@@ -135,7 +137,9 @@ def test_standard_deviations_are_those_asked_for() -> None:
 
 def test_items_are_drawn_by_their_popularity() -> None:
     """One rating per user: the counts must be multinomial with the popularities (chi-square, 4 sd)."""
-    world = World(n_users=60_000, n_items=40, n_ratings=60_000, activity_sd=0.0, popularity=1.2, popularity_offset=3)
+    world = SyntheticConfig(
+        n_users=60_000, n_items=40, n_ratings=60_000, activity_std=0.0, popularity=1.2, popularity_offset=3
+    )
     made = generate(world)
     expected = made.popularity * world.n_ratings
     chi = float(((counts_of(made.interactions.i, 40) - expected) ** 2 / expected).sum())
@@ -148,11 +152,11 @@ def test_draws_without_replacement_are_successive(per_user: int) -> None:
 
     With 11 of 12 items the exponential races finish what rejection cannot.
     """
-    world = World(
+    world = SyntheticConfig(
         n_users=4_000,
         n_items=12,
         n_ratings=4_000 * per_user,
-        activity_sd=0.0,
+        activity_std=0.0,
         popularity=4.0,
         popularity_offset=0.0,
     )
@@ -167,37 +171,39 @@ def test_draws_without_replacement_are_successive(per_user: int) -> None:
 
 
 def eager_world() -> Synthetic:
-    return generate(EAGER_SHAPE, seed=2)
+    return generate(HEAVY_SHAPE, seed=2)
 
 
 def test_eager_users_rate_more_and_mostly_one_genre() -> None:
     made = eager_world()
     table = made.interactions
     per_user = counts_of(table.u, 2_000)
-    assert made.eager.sum() == 160
-    assert per_user[made.eager].mean() / per_user[~made.eager].mean() == pytest.approx(5, rel=0.01)
+    assert made.heavy.sum() == 160
+    assert per_user[made.heavy].mean() / per_user[~made.heavy].mean() == pytest.approx(5, rel=0.01)
     on_genre_0 = counts_of(table.u[made.genre[table.i] == 0], 2_000)
-    assert np.abs(on_genre_0[made.eager] - 0.7 * per_user[made.eager]).max() <= 0.5
-    assert on_genre_0[~made.eager].sum() / per_user[~made.eager].sum() < 0.25
+    assert np.abs(on_genre_0[made.heavy] - 0.7 * per_user[made.heavy]).max() <= 0.5
+    assert on_genre_0[~made.heavy].sum() / per_user[~made.heavy].sum() < 0.25
 
 
 def test_only_eager_users_add_a_star_and_only_on_their_genre() -> None:
-    made, plain = eager_world(), generate(replace(EAGER_SHAPE, eager_bonus=0.0), seed=2)
+    made, plain = eager_world(), generate(replace(HEAVY_SHAPE, heavy_bonus=0.0), seed=2)
     grid = np.arange(2_000)
     added = made.expected(grid[:, None], grid[None, :500]) - plain.expected(grid[:, None], grid[None, :500])
-    theirs = made.eager[:, None] & (made.genre[None, :500] == 0)
+    theirs = made.heavy[:, None] & (made.genre[None, :500] == 0)
     assert np.allclose(added, np.where(theirs, 1.0, 0.0))
 
 
 def test_nobody_eager_is_the_same_world_without_them() -> None:
-    made = generate(replace(EAGER_SHAPE, eager_share=0.0), seed=2)
-    assert not made.eager.any()
+    made = generate(replace(HEAVY_SHAPE, heavy_share=0.0), seed=2)
+    assert not made.heavy.any()
     assert (made.taste == eager_world().taste).all()
     assert counts_of(made.interactions.u, 2_000).tolist() == [50] * 2_000
 
 
 def test_focus_on_a_genre_with_too_few_items_spills_over() -> None:
-    world = World(n_users=10, n_items=20, n_ratings=150, genres=10, activity_sd=0, eager_share=1, eager_focus=1)
+    world = SyntheticConfig(
+        n_users=10, n_items=20, n_ratings=150, genres=10, activity_std=0, heavy_share=1, heavy_focus=1
+    )
     made = generate(world)
     on_genre_0 = counts_of(made.interactions.u[made.genre[made.interactions.i] == 0], 10)
     assert on_genre_0.tolist() == [2] * 10
@@ -274,25 +280,25 @@ def test_the_table_is_ready_to_use() -> None:
         ({"most": 501}, "1 <= fewest <= most <= n_items, 500"),
         ({"levels": (2.0, 1.0)}, "levels must not be empty and must be in ascending order"),
         ({"levels": ()}, "levels must not be empty and must be in ascending order"),
-        ({"noise_sd": -1.0}, "must not be negative"),
+        ({"noise_std": -1.0}, "must not be negative"),
         ({"popularity_offset": -1.0}, "above -1"),
-        ({"eager_share": 1.1}, "eager_share and eager_focus must be from 0 to 1"),
-        ({"eager_focus": -0.1}, "eager_share and eager_focus must be from 0 to 1"),
+        ({"heavy_share": 1.1}, "heavy_share and heavy_focus must be from 0 to 1"),
+        ({"heavy_focus": -0.1}, "heavy_share and heavy_focus must be from 0 to 1"),
     ],
 )
 def test_a_world_that_cannot_be_made_says_why(settings_: dict[str, object], message: str) -> None:
     with pytest.raises(ParameterError, match=message):
-        World(**settings_)  # type: ignore[arg-type]
+        SyntheticConfig(**settings_)  # type: ignore[arg-type]
 
 
 def test_chunks_of_nothing() -> None:
     with pytest.raises(ParameterError, match="chunk must be at least 1"):
-        next(stream(SMALL, chunk=0))
+        next(generate_chunks(SMALL, chunk=0))
     with pytest.raises(ParameterError, match="chunks must be a list of one or more chunks"):
         Chunk.joined([])
 
 
 def test_one_user_one_item_one_level() -> None:
-    made = generate(World(n_users=1, n_items=1, n_ratings=1, levels=(4.0,), factors=0))
+    made = generate(SyntheticConfig(n_users=1, n_items=1, n_ratings=1, levels=(4.0,), factors=0))
     assert made.interactions.frame().select("user", "item", "value").rows() == [(0, 0, 4.0)]
     assert made.user_factors.shape == (1, 0)

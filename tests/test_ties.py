@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cofactor
-from cofactor.datasets.synthetic import World, generate
+from cofactor.datasets.synthetic import SyntheticConfig, generate
 from cofactor.evaluate import evaluate
 from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.model_lists import ModelLists
@@ -81,20 +81,28 @@ def test_metrics_are_means_over_all_orders_of_the_ties(case, ks):
     known = evidence if any(evidence) else [True] * len(scores)
     scores = [s if e or not zero else 0.0 for s, e in zip(scores, known, strict=True)]
     model, one, exclude = Table([scores], zero_is_unknown=zero), np.zeros(1, np.int32), rows_of([seen])
-    lists = ModelLists.of(model, UserBatch.trained(one, exclude), ks, exclude=exclude, relevant=rows_of([test]), evidence=np.array(known), support=np.array(support))  # fmt: skip
+    lists = ModelLists.of(
+        model,
+        UserBatch.trained(one, exclude),
+        ks,
+        exclude=exclude,
+        relevant=rows_of([test]),
+        evidence=np.array(known),
+        support=np.array(support),
+    )
 
-    def grouped(key):
+    def counting_sort(key):
         items = sorted((i for i in range(len(scores)) if i not in seen), key=key, reverse=True)
         return [list(group) for _, group in itertools.groupby(items, key)]
 
-    estimator = grouped(lambda i: (known[i] or zero, scores[i] if known[i] or zero else 0.0))
+    estimator = counting_sort(lambda i: (known[i] or zero, scores[i] if known[i] or zero else 0.0))
 
     def served(i):
         if not known[i]:
             return (0, 0.0, support[i])
         return (1, scores[i], support[i] if zero and scores[i] == 0 else 0)
 
-    for hits, groups in ((lists.hits, estimator), (lists.served, grouped(served))):
+    for hits, groups in ((lists.hits, estimator), (lists.served, counting_sort(served))):
         expected = mean_over_orders(groups, test, ks)
         for name, values in metrics_of(hits, ks).items():
             assert values[0] == pytest.approx(expected[name], abs=1e-9), name
@@ -107,7 +115,13 @@ def test_metrics_are_means_over_all_orders_of_the_ties(case, ks):
 def test_one_tied_group_of_a_large_catalog():
     one = np.zeros(1, np.int32)
     for n, r, k in ((400, 1, 10), (400, 7, 10), (30_000, 2, 20), (12, 12, 10)):
-        lists = ModelLists.of(Table(np.zeros((1, n))), UserBatch.trained(one, SparseRows.empty(1)), [k], exclude=SparseRows.empty(1), relevant=rows_of([set(range(r))]))  # fmt: skip
+        lists = ModelLists.of(
+            Table(np.zeros((1, n))),
+            UserBatch.trained(one, SparseRows.empty(1)),
+            [k],
+            exclude=SparseRows.empty(1),
+            relevant=rows_of([set(range(r))]),
+        )
         found = {name: values[0] for name, values in metrics_of(lists.hits, [k]).items()}
         discounts = sum(1 / math.log2(rank + 1) for rank in range(1, k + 1))
         ideal = sum(1 / math.log2(rank + 1) for rank in range(1, min(k, r) + 1))
@@ -134,7 +148,9 @@ def test_the_name_of_an_item_changes_no_metric(estimator, name):
 
 
 def events_of(seed=0, **spec):
-    return generate(World(**{"n_users": 120, "n_items": 80, "n_ratings": 1500, **spec}), seed=seed).interactions
+    return generate(
+        SyntheticConfig(**{"n_users": 120, "n_items": 80, "n_ratings": 1500, **spec}), seed=seed
+    ).interactions
 
 
 def relabeled(table, seed):

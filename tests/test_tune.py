@@ -21,8 +21,8 @@ from cofactor.estimators.base import parameter
 from cofactor.evaluate.evaluation import figure, fit_and_score
 from cofactor.evaluate.search_space import Range, search_space
 from cofactor.evaluate.split import Split, split_per_user, split_random
-from cofactor.evaluate.tuning import Trial, Tuned, fingerprint, tune
-from cofactor.evaluate.validation_split import inner_split
+from cofactor.evaluate.tuning import Trial, TuningResult, fingerprint, tune
+from cofactor.evaluate.validation_split import validation_split
 from cofactor.recommender.recommender import Recommender
 
 SMALL = ExplicitALS(factors=8, epochs=3, l2=0.5)
@@ -40,11 +40,11 @@ def of_events(small_events: Interactions) -> Split:
 
 
 @pytest.fixture(scope="module")
-def found(of_ratings: Split) -> Tuned:
+def found(of_ratings: Split) -> TuningResult:
     return tune(SMALL, of_ratings, trials=13, fixed=FIXED)
 
 
-def timeless(tuned: Tuned) -> list[Trial]:
+def timeless(tuned: TuningResult) -> list[Trial]:
     return [replace(trial, seconds=0.0) for trial in tuned.trials]
 
 
@@ -105,20 +105,20 @@ def test_whole_numbers_on_a_logarithmic_range_are_round() -> None:
 # what a search does
 
 
-def test_the_best_trial_wins_and_the_test_part_is_scored_with_it(found: Tuned, of_ratings: Split) -> None:
+def test_the_best_trial_wins_and_the_test_part_is_scored_with_it(found: TuningResult, of_ratings: Split) -> None:
     values = [trial.value for trial in found.trials]
     assert (len(values), found.resumed, found.metric) == (13, 0, "rmse")
     assert found.validation == min(values) < values[0]
     best = found.trials[int(np.argmin(values))]
     assert found.estimator == SMALL.with_settings(**best.settings)
-    inner = inner_split(of_ratings)
+    inner = validation_split(of_ratings)
     assert figure(Recommender.fit(found.estimator, inner.train), inner) == found.validation
     again = fit_and_score(found.estimator, of_ratings, label="explicit-als")
     assert found.test.metrics == again.metrics
     assert (found.description, found.validation_description) == (of_ratings.description, inner.description)
 
 
-def test_the_first_trial_is_what_was_given_and_all_lie_in_the_ranges(found: Tuned) -> None:
+def test_the_first_trial_is_what_was_given_and_all_lie_in_the_ranges(found: TuningResult) -> None:
     assert found.trials[0].settings == {"l2": 0.5, "l2_bias": 0.05}
     space = search_space(SMALL, fixed=FIXED)
     for trial in found.trials:
@@ -127,14 +127,14 @@ def test_the_first_trial_is_what_was_given_and_all_lie_in_the_ranges(found: Tune
     assert (found.estimator.factors, found.estimator.epochs) == (8, 3)  # type: ignore[attr-defined]
 
 
-def test_the_seed_makes_it_all_the_same_again(found: Tuned, of_ratings: Split) -> None:
+def test_the_seed_makes_it_all_the_same_again(found: TuningResult, of_ratings: Split) -> None:
     again = tune(SMALL, of_ratings, trials=13, fixed=FIXED)
     assert timeless(again) == timeless(found)
     other = tune(SMALL, of_ratings, trials=2, fixed=FIXED, seed=1)
     assert other.trials[1].settings != found.trials[1].settings
 
 
-def test_the_test_part_changes_nothing(found: Tuned, of_ratings: Split) -> None:
+def test_the_test_part_changes_nothing(found: TuningResult, of_ratings: Split) -> None:
     upside_down = replace(of_ratings.test, values=6 - of_ratings.test.values)
     again = tune(SMALL, Split(of_ratings.train, upside_down), trials=13, fixed=FIXED)
     assert timeless(again) == timeless(found)
@@ -151,7 +151,7 @@ def test_rankings_are_tuned_upwards(of_events: Split) -> None:
     assert tuple(told) == tuned.trials
 
 
-def test_history_and_json(found: Tuned) -> None:
+def test_history_and_json(found: TuningResult) -> None:
     history = found.history
     assert history.columns == ["trial", "value", "best", "seconds", "error", "l2", "l2_bias"]
     assert history["best"].to_list() == np.minimum.accumulate(history["value"].to_numpy()).tolist()
@@ -167,7 +167,7 @@ def test_history_and_json(found: Tuned) -> None:
 
 
 def test_a_search_goes_on_where_it_was_and_ends_as_if_never_interrupted(
-    found: Tuned, of_ratings: Split, tmp_path: Path
+    found: TuningResult, of_ratings: Split, tmp_path: Path
 ) -> None:
     storage = tmp_path / "trials.db"
 

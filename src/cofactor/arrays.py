@@ -15,9 +15,9 @@ from cofactor import checks
 from cofactor.errors import DataError, ParameterError
 
 __all__ = [
-    "EVERY",
-    "MOST_ROWS",
-    "NO_ORDER",
+    "ALL_ROWS",
+    "MAX_ROWS",
+    "ROW_ORDER",
     "Bool",
     "Bytes",
     "Float32",
@@ -59,11 +59,11 @@ Bool: TypeAlias = NDArray[np.bool_]
 Bytes: TypeAlias = NDArray[np.uint8]
 
 
-EVERY: Bool = np.zeros(0, np.bool_)
+ALL_ROWS: Bool = np.zeros(0, np.bool_)
 """The empty mask, which allows all rows."""
 
 
-MOST_ROWS = 2**31 - 1
+MAX_ROWS = 2**31 - 1
 """The largest number of rows: row numbers are int32."""
 
 
@@ -285,7 +285,7 @@ class ItemOrder:
         if not callable(compute):
             raise ParameterError(f"compute must be a function, not {checks.shown(compute)}")
         order = cls.__new__(cls)
-        order._n_items = checks.whole_number("n_items", n_items, low=0, high=MOST_ROWS)
+        order._n_items = checks.whole_number("n_items", n_items, low=0, high=MAX_ROWS)
         order._compute = compute
         return order
 
@@ -299,7 +299,7 @@ class ItemOrder:
         return self._n_items
 
 
-NO_ORDER = ItemOrder(np.zeros(0, np.int32))
+ROW_ORDER = ItemOrder(np.zeros(0, np.int32))
 """The order of the row numbers."""
 
 

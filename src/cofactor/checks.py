@@ -28,11 +28,11 @@ __all__ = [
     "instance",
     "mask",
     "names",
-    "not_endless",
     "number_array",
     "optional_callable",
     "path",
     "plain",
+    "require_bounded",
     "row_numbers",
     "seconds",
     "seed",
@@ -49,7 +49,7 @@ T = TypeVar("T")
 MOST_VALUES = 2**31 - 1
 """The largest number of values of an argument: row numbers are int32."""
 
-LONGEST_LIST = 2**20
+MAX_LIST_LENGTH = 2**20
 """The largest number of items of a list."""
 
 MAX_SEED = 2**32 - 1
@@ -447,7 +447,7 @@ def whole_numbers(name: str, values: Any, *, low: int | None = None, high: int |
     except (ParameterError, TypeError, MemoryError):  # MemoryError: a range that is too long for the memory
         numbers = ()
     if not numbers:
-        limits = _range(low, None if high == LONGEST_LIST else high)
+        limits = _range(low, None if high == MAX_LIST_LENGTH else high)
         raise ParameterError(f"{name} must be a list of whole numbers{limits}, not {shown(values)}")
     return numbers
 
@@ -712,7 +712,7 @@ def as_array(values: Any) -> NDArray[Any]:
     return array if isinstance(array, np.ndarray) else np.zeros(1, object)
 
 
-def not_endless(name: str, values: Any) -> None:
+def require_bounded(name: str, values: Any) -> None:
     """Reject a range that is longer than a table can be, before it is converted to a list.
 
     Parameters
@@ -729,7 +729,7 @@ def not_endless(name: str, values: Any) -> None:
 
     Examples
     --------
-    >>> not_endless("ids", range(2**40))
+    >>> require_bounded("ids", range(2**40))
     Traceback (most recent call last):
     cofactor.errors.ParameterError: ids must be at most 2,147,483,647 values, not range(0, 1099511627776)
     """

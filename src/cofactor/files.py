@@ -11,10 +11,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["cache_folder", "write_whole"]
+__all__ = ["cache_directory", "write_atomically"]
 
 
-def cache_folder() -> Path:
+def cache_directory() -> Path:
     """Return the cache directory.
 
     Returns
@@ -26,7 +26,7 @@ def cache_folder() -> Path:
     --------
     >>> from unittest.mock import patch
     >>> with patch.dict(os.environ, COFACTOR_CACHE="elsewhere"):
-    ...     print(cache_folder())
+    ...     print(cache_directory())
     elsewhere
     """
     if chosen := os.environ.get("COFACTOR_CACHE"):
@@ -44,7 +44,7 @@ def _home() -> Path:
         return Path(os.devnull)
 
 
-def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
+def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
     """Write a file atomically: write to a temporary file, then rename it.
 
     Readers see the old file or the new one, never a part of it.
@@ -66,7 +66,7 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
     --------
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
-    ...     write_whole(Path(folder, "note"), lambda temporary: temporary.write_text("whole"))
+    ...     write_atomically(Path(folder, "note"), lambda temporary: temporary.write_text("whole"))
     ...     [(file.name, file.read_text()) for file in Path(folder).iterdir()]
     [('note', 'whole')]
     """

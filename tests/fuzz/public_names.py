@@ -69,8 +69,8 @@ EXCEPTIONS = {
     "cofactor.models.explanation.told": EQUATIONS,
     "cofactor.metrics.ranking.Hits.of_groups": "takes arrays that ModelLists.of computes; it is fuzzed",
     "cofactor.metrics.ranking.Hits.of_places": "takes arrays that Hits.of computes; it is fuzzed",
-    "cofactor.audit.mitigations.Remedy.rank": "a field, a function of the caller",
-    "cofactor.audit.mitigations.Remedy.weigh": "a field, a function of the caller",
+    "cofactor.audit.mitigations.Mitigation.rank": "a field, a function of the caller",
+    "cofactor.audit.mitigations.Mitigation.weigh": "a field, a function of the caller",
     "cofactor.datasets.synthetic.Chunk.count": "a method of tuple",
     "cofactor.datasets.synthetic.Chunk.index": "a method of tuple",
     "cofactor.metrics.intervals.Interval.count": "a method of tuple",
@@ -79,22 +79,23 @@ EXCEPTIONS = {
 """Public names that are not fuzzed, with the reason; that of a class holds for its methods too."""
 
 RECORDS = (
-    "Artifact", "Calibration", "Cells", "Chunk", "ColdStart", "Compared", "Comparison", "Concentration", "CrossTab",
+    "Artifact", "Calibration", "Cells", "Chunk", "ColdStartCurve", "ComparedModel", "Comparison", "Concentration",
+    "CrossTab",
     "Dataset", "Distribution", "Encoder", "Epoch", "Evaluation", "Explanation", "Explored", "Exposure", "Features",
     "Genres", "Hits", "Influence", "Interval", "LoadReport", "ModelLists", "Normals", "Recommendation",
-    "Recommendations", "Refusal", "Score", "Simulation", "Synthetic", "TasteMap", "Trial", "Truth", "Tuned",
-    "UserErrors",
+    "Recommendations", "RejectedRow", "Score", "Simulation", "Synthetic", "FactorMap", "Trial", "GroundTruth",
+    "TuningResult", "UserErrors",
 )  # fmt: skip
 """Classes whose constructors are not fuzzed: records that the library returns."""
 
 SINGLE = (
     "cofactor.kernels.sparse.SparseRows",
     "cofactor.audit.concentration.Genres",
-    "cofactor.evaluate.comparison.Compared",
+    "cofactor.evaluate.comparison.ComparedModel",
     "cofactor.metrics.intervals.Interval",
     "cofactor.evaluate.evaluation.Score",
     "cofactor.evaluate.tuning.Trial",
-    "cofactor.cold_start.bernoulli_mixture.Crowd",
+    "cofactor.cold_start.bernoulli_mixture.BernoulliMixture",
     "cofactor.kernels.parallel.threads",
 )
 """Single public names of other modules."""

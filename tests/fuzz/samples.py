@@ -16,12 +16,12 @@ from public_names import PublicCallable
 
 import cofactor
 from cofactor import audit, cold_start, evaluate, interpret
-from cofactor.arrays import NO_ORDER
+from cofactor.arrays import ROW_ORDER
 from cofactor.data.features import Encoder, indicators
 from cofactor.data.interactions import Interactions
 from cofactor.data.scale import Scale
-from cofactor.datasets.synthetic import generate, stream, truth
-from cofactor.datasets.synthetic_config import World
+from cofactor.datasets.synthetic import generate, generate_chunks, generate_ground_truth
+from cofactor.datasets.synthetic_config import SyntheticConfig
 from cofactor.estimators import REGISTRY
 from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.model_lists import ModelLists
@@ -141,8 +141,8 @@ class Samples:
         return [lambda: self.with_priors, *(one(name) for name in REGISTRY), lambda: self.in_time]
 
     @cached_property
-    def world(self) -> World:
-        return World(n_users=20, n_items=12, n_ratings=100, genres=2)
+    def world(self) -> SyntheticConfig:
+        return SyntheticConfig(n_users=20, n_items=12, n_ratings=100, genres=2)
 
     def client(self) -> cofactor.Client:
         def answer(request: httpx.Request) -> httpx.Response:
@@ -205,18 +205,18 @@ class Samples:
             "SparseRows": [lambda: self.ratings.by_user],
             "Split": [lambda: self.split],
             "Client": [self.client],
-            "World": [lambda: self.world],
+            "SyntheticConfig": [lambda: self.config],
             "Encoder": [lambda: Encoder.of(self.item_table, ["genres"], "item")],
             "Features": [lambda: indicators(self.item_table, ["genres"], "item")],
-            "Truth": [lambda: truth(self.world)],
-            "Synthetic": [lambda: generate(self.world)],
-            "Chunk": [lambda: next(iter(stream(self.world)))],
-            "Interview": [
-                lambda: cold_start.Interview(self.population),
-                lambda: cold_start.Interview(self.population).answered(2, 4.0),
+            "GroundTruth": [lambda: generate_ground_truth(self.config)],
+            "Synthetic": [lambda: generate(self.config)],
+            "Chunk": [lambda: next(iter(generate_chunks(self.config)))],
+            "Questionnaire": [
+                lambda: cold_start.Questionnaire(self.population),
+                lambda: cold_start.Questionnaire(self.population).answered(2, 4.0),
             ],
             "Population": [lambda: self.population],
-            "Crowd": [lambda: self.population.crowd],
+            "BernoulliMixture": [lambda: self.population.crowd],
             "Distribution": [self.normals, lambda: replace(self.normals(), curve=self.cells())],
             "Normals": [lambda: self.normals().curve],
             "Cells": [self.cells],
@@ -230,14 +230,14 @@ class Samples:
             "Hits": [lambda: self.model_lists.hits],
             "Simulation": [lambda: self.simulation],
             "Tastes": [lambda: self.simulation.tastes],
-            "Remedy": [lambda: audit.PLAIN],
+            "Mitigation": [lambda: audit.PLAIN],
             "Impressions": [lambda: cold_start.Impressions(np.zeros(10, np.int64), np.zeros(10, np.int64))],
-            "TasteMap": [lambda: interpret.TasteMap.of(self.recommender())],
+            "FactorMap": [lambda: interpret.FactorMap.of(self.recommender())],
             "Calibration": [lambda: evaluate.calibration(self.recommender("bayesian-mf"), self.unseen)],
             "Comparison": [lambda: self.comparison],
             "Evaluation": [lambda: self.evaluation],
             "Score": [lambda: self.evaluation.scores[0]],
-            "Tuned": [lambda: self.tuned],
+            "TuningResult": [lambda: self.tuned],
             "CrossTab": [lambda: cofactor.crosstab(self.ratings)],
             "Study": [lambda: Study(self.ratings, cofactor.Bias(), most_people=50)],
             "Report": [lambda: Report("title", self.report_settings, (self.section,))],
@@ -283,7 +283,7 @@ class Samples:
         return evaluate.compare(self.estimator, self.split)
 
     @cached_property
-    def tuned(self) -> evaluate.Tuned:
+    def tuned(self) -> evaluate.TuningResult:
         return evaluate.tune(self.estimator, self.split, trials=2)
 
     @cached_property
@@ -300,7 +300,7 @@ class Samples:
 
     @cached_property
     def kinds(self) -> Any:
-        return audit.item_kinds(self.item_table, "genres")
+        return audit.item_categories(self.item_table, "genres")
 
     # arguments
 
@@ -342,7 +342,7 @@ class Samples:
             "n_rows": lambda: 24,
             "values": lambda: np.full(24, 3.0, np.float32),
             "hits": lambda: self.model_lists.hits,
-            "world": lambda: self.world,
+            "world": lambda: self.config,
             "figure": lambda: self.figure,
             "study": lambda: Study(self.ratings, self.estimator, most_people=50),
             "kinds": lambda: self.kinds,
@@ -399,12 +399,12 @@ class Samples:
             "crosstab_plot": lambda: interpret.filled_crosstab(rec()),
             "genres_plot": lambda: pl.DataFrame({"genre": ["Drama", "War"], "had": [0.6, 0.4], "shown": [0.9, 0.1]}),
             "influence_plot": lambda: audit.influence(rec(), np.arange(24) % 2, n=2, permutations=2).groups,
-            "levels_plot": lambda: interpret.levels(rec()),
+            "bias_ranking_plot": lambda: interpret.bias_ranking(rec()),
             "lorenz_plot": lambda: self.lorenz,
             "reliability_plot": lambda: self.objects["Calibration"][0]().reliability,
             "simulation_plot": lambda: self.simulation.summary(self.kinds),
-            "taste_map_plot": lambda: interpret.TasteMap.of(rec()).items,
-            "taste_map_png": lambda: interpret.TasteMap.of(rec()).items,
+            "taste_map_plot": lambda: interpret.FactorMap.of(rec()).items,
+            "taste_map_png": lambda: interpret.FactorMap.of(rec()).items,
         }
         mine: dict[str, dict[str, Callable[[], Any]]] = {
             **{name: {"frame": make} for name, make in plots.items()},
@@ -459,7 +459,7 @@ class Samples:
                 "weights": lambda: [1.0, 2.0],
             },
             ".Chunk.part": {"first": lambda: 1, "last": lambda: 3},
-            ".Chunk.joined": {"chunks": lambda: list(stream(self.world))},
+            ".Chunk.joined": {"chunks": lambda: list(generate_chunks(self.config))},
             ".Scale.declared": {"levels": lambda: [1, 2, 3]},
             ".Scale.of": {"values": lambda: [1.0, 2.0]},
             ".Scale.check": {"values": lambda: [1.0, 2.0], "name": lambda: "the rating"},
@@ -490,7 +490,7 @@ class Samples:
                 "factors": lambda obj: obj.user_factors, "bias": lambda obj: obj.user_bias,
             },
             ".FactorModel.link": {"x": lambda: np.float32([0, 1])},
-            ".top": {"allowed": lambda: np.zeros(0, bool), "order": lambda: NO_ORDER},
+            ".top": {"allowed": lambda: np.zeros(0, bool), "order": lambda: ROW_ORDER},
             ".similar_items": {"items": lambda: [0, 1]},
             ".similar_users": {"users": lambda: [0, 1]},
             ".item_similarity": {"items": lambda: [[0, 1], [2, 3]]},
@@ -523,14 +523,14 @@ class Samples:
             ".ModelLists.of": {"evidence": lambda: np.ones(10, bool)},
             ".Hits.summed": {"gain": lambda obj: None},
             ".Population.of": {"kinds": lambda: 2},
-            ".Crowd.of": {"kinds": lambda: 2},
-            ".Crowd.like": {"asked": lambda: [1, 2], "known": lambda: [True, False]},
-            ".Interview.answered": {"item": lambda: 4, "rating": lambda: 3.0},
+            ".BernoulliMixture.of": {"kinds": lambda: 2},
+            ".BernoulliMixture.like": {"asked": lambda: [1, 2], "known": lambda: [True, False]},
+            ".Questionnaire.answered": {"item": lambda: 4, "rating": lambda: 3.0},
             ".explore": {"users": lambda: ["u00", "u01", "u02"], "share": lambda: 0.5},
             ".rescaled": {"unit": lambda: 2.0, "scale": lambda: Scale.declared([2, 4, 6, 8, 10])},
-            ".TasteMap.ends": {"axis": lambda: 1},
-            ".TasteMap.of": {"min_support": lambda: 1},
-            ".interpret.bias_ranking.disagreements": {"min_support": lambda: 1},
+            ".FactorMap.ends": {"axis": lambda: 1},
+            ".FactorMap.of": {"min_support": lambda: 1},
+            ".interpret.biases.surprising_items": {"min_support": lambda: 1},
             ".crosstab": {"users": lambda: 3, "items": lambda: 3},
             ".filled_crosstab": {"users": lambda: 3, "items": lambda: 3},
             ".cold_start": {"users": lambda: 0.9, "given": lambda: [0, 1]},
@@ -541,7 +541,7 @@ class Samples:
             ".Tastes.ratings": {"stream": lambda: np.random.default_rng(0)},
             ".calibrated": {"wanted": lambda: np.full((24, self.kinds.shape[1]), 0.5), "n": lambda: 2},
             ".spread": {"strength": lambda: 0.5, "n": lambda: 2},
-            ".kinds_by_raters": {"n_kinds": lambda: 2},
+            ".categories_by_raters": {"n_categories": lambda: 2},
             ".simulation_plot": {"measures": lambda: {"accuracy": "accuracy"}},
             ".indicators": table | {"table": lambda: self.item_table},
             ".group_weights": {"groups": lambda: np.arange(24) % 2},

@@ -10,20 +10,20 @@ from fastapi.testclient import TestClient
 
 import cofactor
 from cofactor.data.interactions import Interactions
-from cofactor.datasets.synthetic import World, generate
+from cofactor.datasets.synthetic import SyntheticConfig, generate
 from cofactor.service.api.app import create_app
 from cofactor.service.api.dependencies import Service
-from cofactor.service.registry import Artifacts, publish_first
+from cofactor.service.registry import ArtifactRegistry, publish_first
 from cofactor.service.settings import ServiceSettings
-from cofactor.service.training.spec import Recipe
+from cofactor.service.training.spec import TrainingSpec
 from cofactor.store import Role, Store
 
-RECIPE = Recipe(cofactor.ExplicitALS(factors=4))
+RECIPE = TrainingSpec(cofactor.ExplicitALS(factors=4))
 
 
 @pytest.fixture(scope="session")
 def ratings() -> Interactions:
-    return generate(World(n_users=200, n_items=60, n_ratings=4_000)).interactions
+    return generate(SyntheticConfig(n_users=200, n_items=60, n_ratings=4_000)).interactions
 
 
 @pytest.fixture
@@ -39,12 +39,12 @@ def store(settings: ServiceSettings) -> Iterator[Store]:
 
 
 @pytest.fixture
-def artifacts(settings: ServiceSettings) -> Artifacts:
-    return Artifacts(settings.artifacts)
+def artifacts(settings: ServiceSettings) -> ArtifactRegistry:
+    return ArtifactRegistry(settings.artifacts)
 
 
 @pytest.fixture
-def first(store: Store, artifacts: Artifacts, ratings: Interactions) -> int:
+def first(store: Store, artifacts: ArtifactRegistry, ratings: Interactions) -> int:
     """The version of the model that answers."""
     return publish_first(store, artifacts, ratings, RECIPE).version
 

@@ -19,9 +19,9 @@ from cofactor.estimators import REGISTRY
 from cofactor.models.base import FoldsIn
 from cofactor.recommender.recommender import Recommender
 from cofactor.service.api.app import create_app
-from cofactor.service.registry import Artifacts, add, promote
+from cofactor.service.registry import ArtifactRegistry, add, promote
 from cofactor.service.settings import ServiceSettings
-from cofactor.service.training.spec import Recipe
+from cofactor.service.training.spec import TrainingSpec
 from cofactor.store import Store
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -63,7 +63,7 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     name, kind = request.param
     settings = ServiceSettings.of({"data": str(tmp_path_factory.mktemp("marks"))})
     rec = Recommender.fit(REGISTRY[name](**SMALL.get(name, {})), table(kind))
-    artifacts = Artifacts(settings.artifacts)
+    artifacts = ArtifactRegistry(settings.artifacts)
     artifacts.folder.mkdir(parents=True, exist_ok=True)
     with Store.open(settings.url) as store:
         promote(store, artifacts, add(store, artifacts, rec, watermark=0).version)
@@ -123,7 +123,7 @@ def test_a_user_of_whom_nothing_is_known(served: Served) -> None:
 
 def test_marks_occur_where_evidence_runs_out(tmp_path: Path) -> None:
     settings = ServiceSettings.of({"data": str(tmp_path)})
-    artifacts = Artifacts(settings.artifacts)
+    artifacts = ArtifactRegistry(settings.artifacts)
     with Store.open(settings.url) as store:
         rec = Recommender.fit(cofactor.ItemKNN(), table("events"))
         promote(store, artifacts, add(store, artifacts, rec, watermark=0).version)
@@ -160,9 +160,9 @@ def test_an_order_that_the_model_cannot_give_is_refused_for_everybody(served: Se
 def test_the_recipe_of_every_model_is_served_with_its_priors(tmp_path: Path) -> None:
     """A prior answers for those of whom nothing is known, and marks its items as the model's."""
     settings = ServiceSettings.of({"data": str(tmp_path)})
-    artifacts = Artifacts(settings.artifacts)
+    artifacts = ArtifactRegistry(settings.artifacts)
     with Store.open(settings.url) as store:
-        recipe = Recipe(cofactor.ImplicitALS(factors=2), "events")
+        recipe = TrainingSpec(cofactor.ImplicitALS(factors=2), "events")
         rec = recipe.with_priors(Recommender.fit(recipe.estimator, table("events")))
         promote(store, artifacts, add(store, artifacts, rec, watermark=0).version)
         key = store.keys.create("read", "a test")

@@ -13,13 +13,13 @@ import pytest
 from fastapi.testclient import TestClient
 
 import cofactor
-from cofactor.datasets.synthetic import World, generate
+from cofactor.datasets.synthetic import SyntheticConfig, generate
 from cofactor.estimators import REGISTRY
 from cofactor.service.api.app import create_app
 from cofactor.service.api.auth import ROLES
-from cofactor.service.registry import Artifacts, publish_first
+from cofactor.service.registry import ArtifactRegistry, publish_first
 from cofactor.service.settings import ServiceSettings
-from cofactor.service.training.spec import Recipe
+from cofactor.service.training.spec import TrainingSpec
 from cofactor.store import Event, Store
 
 Route = tuple[str, str]
@@ -42,9 +42,11 @@ BODIES: dict[Route, Any] = {
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     settings = ServiceSettings.of({"data": str(tmp_path_factory.mktemp("declared")), "key_memory": 60.0})
-    ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+    ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
     with Store.open(settings.url) as store:
-        publish_first(store, Artifacts(settings.artifacts), ratings, Recipe(cofactor.ExplicitALS(factors=2)))
+        publish_first(
+            store, ArtifactRegistry(settings.artifacts), ratings, TrainingSpec(cofactor.ExplicitALS(factors=2))
+        )
         key = store.keys.create("admin", "a test")
         with TestClient(create_app(settings), raise_server_exceptions=False) as client:
             client.headers["Authorization"] = f"Bearer {key}"

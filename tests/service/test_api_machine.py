@@ -24,7 +24,7 @@ from cofactor.data.interactions import Interactions
 from cofactor.service import registry
 from cofactor.service.api.app import create_app
 from cofactor.service.backup import back_up, restore
-from cofactor.service.registry import Artifacts
+from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.settings import ServiceSettings
 from cofactor.store import Store
 
@@ -166,7 +166,7 @@ def template(tmp_path_factory: pytest.TempPathFactory, ratings: Interactions) ->
     folder = tmp_path_factory.mktemp("machine") / "template"
     given = ServiceSettings.of({"data": str(folder)})
     folder.mkdir()
-    artifacts = Artifacts(given.artifacts)
+    artifacts = ArtifactRegistry(given.artifacts)
     with Store.open(given.url) as store:
         store.events.load(ratings)
         for factors in (4, 6):

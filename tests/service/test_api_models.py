@@ -13,12 +13,12 @@ import cofactor
 from cofactor.cold_start import eased_in
 from cofactor.data.interactions import Interactions
 from cofactor.service import registry
-from cofactor.service.registry import Artifacts
+from cofactor.service.registry import ArtifactRegistry
 from cofactor.store import Store, StoredModel
 
 
 @pytest.fixture
-def second(store: Store, artifacts: Artifacts, ratings: Interactions, first: int) -> StoredModel:
+def second(store: Store, artifacts: ArtifactRegistry, ratings: Interactions, first: int) -> StoredModel:
     rec = eased_in(cofactor.Recommender.fit(cofactor.ExplicitALS(factors=6), ratings, seed=1))
     return registry.add(store, artifacts, rec, watermark=store.events.watermark())
 
@@ -40,7 +40,7 @@ def test_promotion_and_roll_back(admin: TestClient, second: StoredModel) -> None
 
 
 def test_a_promotion_elsewhere_is_taken_up(
-    admin: TestClient, store: Store, artifacts: Artifacts, second: StoredModel
+    admin: TestClient, store: Store, artifacts: ArtifactRegistry, second: StoredModel
 ) -> None:
     registry.promote(store, artifacts, 2)
     end = time.monotonic() + 10
@@ -49,7 +49,9 @@ def test_a_promotion_elsewhere_is_taken_up(
     assert model_of(admin) == 2
 
 
-def test_a_damaged_artifact_is_not_promoted(admin: TestClient, artifacts: Artifacts, second: StoredModel) -> None:
+def test_a_damaged_artifact_is_not_promoted(
+    admin: TestClient, artifacts: ArtifactRegistry, second: StoredModel
+) -> None:
     path = artifacts.path(str(second.file))
     whole = path.read_bytes()
     for damaged in (whole[:-10], whole[: len(whole) // 2] + b"\x55" + whole[len(whole) // 2 + 1 :], b""):
@@ -61,7 +63,7 @@ def test_a_damaged_artifact_is_not_promoted(admin: TestClient, artifacts: Artifa
 
 
 def test_what_cannot_be_opened_leaves_the_one_before(
-    admin: TestClient, store: Store, artifacts: Artifacts, second: StoredModel
+    admin: TestClient, store: Store, artifacts: ArtifactRegistry, second: StoredModel
 ) -> None:
     artifacts.path(str(second.file)).write_bytes(b"no model")
     store.models.promote(2)
@@ -117,7 +119,7 @@ def test_metrics(admin: TestClient) -> None:
 
 
 def test_artifacts_are_whole_or_not_there(tmp_path: Path, ratings: Interactions) -> None:
-    artifacts = Artifacts(tmp_path)
+    artifacts = ArtifactRegistry(tmp_path)
     for name in ("../x", "a/b", "", ".hidden", "a\0"):
         with pytest.raises(cofactor.errors.ArtifactError):
             artifacts.path(name)

@@ -17,9 +17,9 @@ import cofactor
 from cofactor.data.interactions import Interactions
 from cofactor.service import registry
 from cofactor.service.api.app import create_app
-from cofactor.service.registry import Artifacts
+from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.settings import ServiceSettings
-from cofactor.service.training.spec import Recipe
+from cofactor.service.training.spec import TrainingSpec
 from cofactor.store import Store
 
 
@@ -36,8 +36,8 @@ def test_a_database_that_stops_and_comes_back(tmp_path: Path, ratings: Interacti
     try:
         settings = ServiceSettings.of({"data": str(tmp_path / "data"), "db": server.get_uri(), "key_memory": 0.0})
         with Store.open(settings.url) as store:
-            recipe = Recipe(cofactor.ExplicitALS(factors=4))
-            registry.publish_first(store, Artifacts(settings.artifacts), ratings, recipe)
+            recipe = TrainingSpec(cofactor.ExplicitALS(factors=4))
+            registry.publish_first(store, ArtifactRegistry(settings.artifacts), ratings, recipe)
             headers = {"Authorization": f"Bearer {store.keys.create('write', 'a test')}"}
         with TestClient(create_app(settings), headers=headers) as client:
             best = client.get("/v1/recommendations", params={"user": "7"}).json()["items"][0]["item"]
@@ -65,7 +65,7 @@ def test_a_database_that_stops_and_comes_back(tmp_path: Path, ratings: Interacti
 
 def _resident(folder: str, own: Any) -> None:
     """Map the model, touch all of it, and tell what the file's pages cost: shared and private kilobytes."""
-    recommender = Artifacts(folder).open(1, verify=True)
+    recommender = ArtifactRegistry(folder).open(1, verify=True)
     own.send("open")
     own.recv()
     found = {"Shared": 0, "Private": 0}
@@ -81,7 +81,7 @@ def _resident(folder: str, own: Any) -> None:
 
 @pytest.mark.long
 def test_workers_share_the_model_in_memory(tmp_path: Path, ratings: Interactions) -> None:
-    Artifacts(tmp_path).publish(cofactor.Recommender.fit(cofactor.ExplicitALS(factors=64, epochs=1), ratings), 1)
+    ArtifactRegistry(tmp_path).publish(cofactor.Recommender.fit(cofactor.ExplicitALS(factors=64, epochs=1), ratings), 1)
     spawn, found = multiprocessing.get_context("spawn"), []
     pipes = [spawn.Pipe() for _ in range(2)]
     workers = [spawn.Process(target=_resident, args=(str(tmp_path), theirs)) for _, theirs in pipes]
@@ -95,7 +95,7 @@ def test_workers_share_the_model_in_memory(tmp_path: Path, ratings: Interactions
     for (ours, _), one in zip(pipes, workers, strict=True):
         ours.send("all have told")
         one.join()
-    size = Artifacts(tmp_path).path(1).stat().st_size / 1024
+    size = ArtifactRegistry(tmp_path).path(1).stat().st_size / 1024
     for pages in found:
         assert pages["Private"] == 0
         assert pages["Shared"] >= 0.9 * size

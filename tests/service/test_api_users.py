@@ -1,4 +1,4 @@
-"""Forgetting, facts, items and their availability, wishes."""
+"""Erasure, facts, items and their availability, wishes."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from cofactor.errors import ArtifactError, StoreError
 from cofactor.service import backup as module
 from cofactor.service.backup import back_up, restore
 from cofactor.service.doctor import examined, worst
-from cofactor.service.registry import Artifacts
+from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.training.trainer import Trainer
 from cofactor.service.training.worker import store_url, train_waiting
 from cofactor.store import Event, Item, Store
@@ -29,7 +29,7 @@ def data(tmp_path: Path) -> Path:
     with Store.open(store_url(folder)) as store:
         store.events.append([Event(user, item, 1 + (user + item) % 5) for user in range(12) for item in range(9)])
         store.items.put([Item(0, "Alien")])
-        trainer = Trainer(store, Artifacts(folder / "artifacts"))
+        trainer = Trainer(store, ArtifactRegistry(folder / "artifacts"))
         for _ in range(3):
             assert trainer.train({"estimator": "bias"}).status == "active"
     return folder
@@ -48,7 +48,7 @@ def test_a_service_comes_back_as_it_was(data: Path, tmp_path: Path) -> None:
         assert [(one.version, one.status) for one in store.models.all()] == [(o.version, o.status) for o in models]
         active = store.models.active()
         assert active is not None
-        artifacts = Artifacts(data / "artifacts")
+        artifacts = ArtifactRegistry(data / "artifacts")
         assert len(artifacts.open(str(active.file), verify=True).recommend(3, exclude_seen=False)) == 9
         assert store.models.roll_back().version == 2
         with pytest.raises(StoreError, match="deleted"):
@@ -74,8 +74,8 @@ def test_the_forgotten_stay_forgotten(data: Path, tmp_path: Path) -> None:
     with Store.open(store_url(data)) as store:
         newest = store.models.active()
         assert newest is not None
-        assert 3 not in Artifacts(data / "artifacts").open(str(newest.file), verify=True).users
-        assert 4 in Artifacts(data / "artifacts").open(str(newest.file), verify=True).users
+        assert 3 not in ArtifactRegistry(data / "artifacts").open(str(newest.file), verify=True).users
+        assert 4 in ArtifactRegistry(data / "artifacts").open(str(newest.file), verify=True).users
 
 
 def test_a_backup_is_made_while_the_service_is_used(data: Path, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_backup_is_made_while_the_service_is_used(data: Path, tmp_path: Path) 
 
 
 def test_a_promotion_in_between_is_noticed(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, times = module.write_whole, []
+    real, times = module.write_atomically, []
 
     def write(path: Path, do: object) -> None:
         real(path, do)  # type: ignore[arg-type]
@@ -111,7 +111,7 @@ def test_a_promotion_in_between_is_noticed(data: Path, tmp_path: Path, monkeypat
             with Store.open(store_url(data)) as store:
                 store.models.roll_back()
 
-    monkeypatch.setattr(module, "write_whole", write)
+    monkeypatch.setattr(module, "write_atomically", write)
     made = back_up(data, tmp_path / "backup")
     restore(tmp_path / "backup", tmp_path / "new")
     with Store.open(store_url(tmp_path / "new")) as store:

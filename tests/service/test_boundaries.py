@@ -16,15 +16,15 @@ from cofactor.data.interactions import Interactions
 from cofactor.errors import ParameterError
 from cofactor.recommender.recommender import Recommender
 from cofactor.service import registry
-from cofactor.service.answers import Wish
+from cofactor.service.answers import Query
 from cofactor.service.api.auth import Buckets, KeyRing
-from cofactor.service.change_feed import Changes
+from cofactor.service.change_feed import ChangeFeed
 from cofactor.service.engine import Engine
 from cofactor.service.lru import Recent
-from cofactor.service.registry import Artifacts
+from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.training.data import Material
 from cofactor.service.training.promotion_gate import Accuracy, Guard, Shown
-from cofactor.service.training.spec import Recipe
+from cofactor.service.training.spec import TrainingSpec
 from cofactor.service.training.trainer import Trainer
 from cofactor.service.training.worker import Due, Retraining
 from cofactor.store import Event, Store
@@ -152,7 +152,7 @@ def three(store: Store) -> None:
 def test_changes_drop_what_came_up_to_a_number_and_nothing_after(store: Store) -> None:
     three(store)
     for seq, left in ((0, [1, 2, 3]), (1, [0, 2, 3]), (2, [0, 0, 3]), (3, [0, 0, 0])):
-        changes = Changes(store, since=0)
+        changes = ChangeFeed(store, since=0)
         changes.drop(seq)
         assert [changes.of(user) for user in ("ana", "bo", "cy")] == left
 
@@ -160,7 +160,7 @@ def test_changes_drop_what_came_up_to_a_number_and_nothing_after(store: Store) -
 def test_changes_cover_what_came_after_a_number(store: Store) -> None:
     three(store)
     for seq, known in ((3, [0, 0, 0]), (2, [0, 0, 3]), (1, [0, 2, 3]), (0, [1, 2, 3])):
-        changes = Changes(store, since=3)
+        changes = ChangeFeed(store, since=3)
         changes.cover(seq)
         assert [changes.of(user) for user in ("ana", "bo", "cy")] == known
         changes.drop(seq)
@@ -169,7 +169,7 @@ def test_changes_cover_what_came_after_a_number(store: Store) -> None:
 
 def test_changes_that_were_dropped_are_covered_again_step_by_step(store: Store) -> None:
     three(store)
-    changes = Changes(store, since=0)
+    changes = ChangeFeed(store, since=0)
     changes.drop(3)
     for seq, known in ((3, [0, 0, 0]), (2, [0, 0, 3]), (1, [0, 2, 3]), (0, [1, 2, 3])):
         changes.cover(seq)
@@ -178,8 +178,8 @@ def test_changes_that_were_dropped_are_covered_again_step_by_step(store: Store) 
 
 def test_changes_begin_after_their_number(store: Store) -> None:
     three(store)
-    assert [Changes(store, since=2).of(user) for user in ("ana", "bo", "cy")] == [0, 0, 3]
-    changes = Changes(store, since=3)
+    assert [ChangeFeed(store, since=2).of(user) for user in ("ana", "bo", "cy")] == [0, 0, 3]
+    changes = ChangeFeed(store, since=3)
     store.events.append([Event("bo", "clue", 1)])
     changes.catch_up()
     assert [changes.of(user) for user in ("ana", "bo", "cy")] == [0, 4, 0]
@@ -188,7 +188,7 @@ def test_changes_begin_after_their_number(store: Store) -> None:
 def test_a_user_is_forgotten_after_what_came_before(store: Store) -> None:
     three(store)
     stone = store.forgotten.forget("bo")
-    changes = Changes(store, since=0)
+    changes = ChangeFeed(store, since=0)
     assert changes.forgotten_after("bo", stone.seq - 1)
     assert not changes.forgotten_after("bo", stone.seq)
     assert not changes.forgotten_after("ana", 0)
@@ -202,15 +202,15 @@ def test_a_user_is_forgotten_after_what_came_before(store: Store) -> None:
 def test_a_model_knows_events_up_to_its_watermark(store: Store, tmp_path: Path) -> None:
     rows = [(user, item) for user in ("ana", "bo", "cy") for item in ("alien", "brazil", "clue") if user[0] != item[0]]
     table = Interactions.from_columns(*zip(*rows, strict=True), [5, 4, 3, 2, 1, 5, 4][: len(rows)])  # type: ignore[arg-type]
-    artifacts = Artifacts(tmp_path / "artifacts")
-    registry.publish_first(store, artifacts, table, Recipe(cofactor.ExplicitALS(factors=1)))
+    artifacts = ArtifactRegistry(tmp_path / "artifacts")
+    registry.publish_first(store, artifacts, table, TrainingSpec(cofactor.ExplicitALS(factors=1)))
     rec = artifacts.open(str(store.models.get(1).file), verify=False)
     mark = store.events.append([Event("ana", "dune", 5)])[0].seq
     for watermark, by in ((mark, "model"), (mark - 1, "fold-in")):
         added = registry.add(store, artifacts, rec, watermark=watermark)
         registry.promote(store, artifacts, added.version)
         engine = Engine(store, artifacts)
-        assert engine.recommend("ana", Wish()).by == by
+        assert engine.recommend("ana", Query()).by == by
         assert engine.knows_user("ana") == (True, by == "fold-in")
 
 
@@ -295,7 +295,7 @@ def test_limits_of_when_to_train_are_checked() -> None:
 
 @pytest.fixture
 def retraining(store: Store, tmp_path: Path) -> Callable[[Due], Retraining]:
-    trainer = Trainer(store, Artifacts(tmp_path / "artifacts"), recipe=Recipe(cofactor.Bias()))
+    trainer = Trainer(store, ArtifactRegistry(tmp_path / "artifacts"), recipe=TrainingSpec(cofactor.Bias()))
     return lambda due: Retraining(trainer, due)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cofactor.service.doctor import Finding, examined, worst
-from cofactor.service.registry import Artifacts
+from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.training.trainer import Trainer
 from cofactor.service.training.worker import store_url
 from cofactor.store import Event, Store
@@ -24,7 +24,7 @@ def data(tmp_path: Path) -> Path:
     """A service with two models."""
     with Store.open(store_url(tmp_path)) as store:
         store.events.append([Event(user, item, 1 + (user + item) % 5) for user in range(12) for item in range(9)])
-        trainer = Trainer(store, Artifacts(tmp_path / "artifacts"))
+        trainer = Trainer(store, ArtifactRegistry(tmp_path / "artifacts"))
         for _ in range(2):
             assert trainer.train({"estimator": "bias"}).status == "active"
     return tmp_path
@@ -127,5 +127,5 @@ def test_the_forgotten_who_are_only_masked_are_told(data: Path) -> None:
         finding = found(data, "forgotten")
         assert finding.state == "warning"
         assert "1 forgotten users are masked" in finding.says
-        assert Trainer(store, Artifacts(data / "artifacts")).train().status == "active"
+        assert Trainer(store, ArtifactRegistry(data / "artifacts")).train().status == "active"
     assert found(data, "forgotten").state == "ok"

@@ -13,19 +13,19 @@ from cofactor.cold_start import eased_in
 from cofactor.data.interactions import Interactions
 from cofactor.estimators.base import Estimator
 from cofactor.service import registry
-from cofactor.service.answers import Wish
-from cofactor.service.change_feed import Changes
+from cofactor.service.answers import Query
+from cofactor.service.change_feed import ChangeFeed
 from cofactor.service.engine import Engine, NoModelError
 from cofactor.service.exploring import mixed
-from cofactor.service.loaded_model import Serving
+from cofactor.service.loaded_model import LoadedModel
 from cofactor.service.reasons import predicted, similar
-from cofactor.service.registry import Artifacts
-from cofactor.service.training.spec import Recipe
+from cofactor.service.registry import ArtifactRegistry
+from cofactor.service.training.spec import TrainingSpec
 from cofactor.store import Event, Item, Store
 
 
 @pytest.fixture
-def engine(store: Store, artifacts: Artifacts, first: int) -> Engine:
+def engine(store: Store, artifacts: ArtifactRegistry, first: int) -> Engine:
     assert first == 1
     return Engine(store, artifacts)
 
@@ -38,12 +38,12 @@ def other(settings: object, engine: Engine) -> Iterator[Engine]:
 
 
 def ids(engine: Engine, user: str, n: int = 60) -> list[str]:
-    return [one.item for one in engine.recommend(user, Wish(n=n)).items]
+    return [one.item for one in engine.recommend(user, Query(n=n)).items]
 
 
-def test_without_a_model_it_says_so(store: Store, artifacts: Artifacts) -> None:
+def test_without_a_model_it_says_so(store: Store, artifacts: ArtifactRegistry) -> None:
     with pytest.raises(NoModelError):
-        Engine(store, artifacts).recommend("ana", Wish())
+        Engine(store, artifacts).recommend("ana", Query())
 
 
 def test_rate_then_ask_on_another_worker(engine: Engine, other: Engine) -> None:
@@ -55,7 +55,7 @@ def test_rate_then_ask_on_another_worker(engine: Engine, other: Engine) -> None:
             continue
         item = stream.choice(before)
         engine.store.events.append([Event(user, item, stream.randrange(1, 6), key=str(turn))])
-        after = other.recommend(user, Wish(n=5))
+        after = other.recommend(user, Query(n=5))
         assert item not in [one.item for one in after.items]
         assert after.by == "fold-in"
         assert not after.stale
@@ -67,18 +67,18 @@ def test_the_folded_in_vector_is_that_of_the_whole_history(engine: Engine, ratin
     new = ids(engine, "7", 1)[0]
     engine.store.events.append([Event("7", new, 1)])
     rows, scores = engine.serving.rank(engine.serving.newcomer([*history.items(), (new, 1.0)]), 60)
-    found = engine.recommend("7", Wish(n=60)).items
+    found = engine.recommend("7", Query(n=60)).items
     assert [one.item for one in found] == engine.serving.items(rows)
     assert np.allclose([one.score for one in found], scores, atol=1e-5)
 
 
 @pytest.mark.parametrize("estimator", [cofactor.BiasedMF(factors=3, epochs=3), cofactor.EASE(), cofactor.UserKNN()])
 def test_models_of_every_kind_answer(
-    store: Store, artifacts: Artifacts, ratings: Interactions, estimator: object
+    store: Store, artifacts: ArtifactRegistry, ratings: Interactions, estimator: object
 ) -> None:
     kind = getattr(estimator, "kind", "ratings")
     table = ratings.to_events(min_rating=4) if kind == "events" else ratings
-    recipe = Recipe(estimator, table.kind)  # type: ignore[arg-type]
+    recipe = TrainingSpec(estimator, table.kind)  # type: ignore[arg-type]
     registry.publish_first(store, artifacts, table, recipe)
     engine = Engine(store, artifacts)
     best = ids(engine, "7")
@@ -96,14 +96,14 @@ def test_the_other_kind_of_event_is_left_out_too(engine: Engine) -> None:
 
 @pytest.mark.parametrize("estimator", [cofactor.ExplicitALS(factors=2), cofactor.ImplicitALS(factors=2)])
 def test_without_a_prior_new_users_get_what_python_gives(
-    store: Store, artifacts: Artifacts, ratings: Interactions, estimator: Estimator
+    store: Store, artifacts: ArtifactRegistry, ratings: Interactions, estimator: Estimator
 ) -> None:
     """By item biases where the model has any, else what is popular."""
     table = ratings if estimator.kind == "ratings" else ratings.to_events(min_rating=4)
     rec = cofactor.Recommender.fit(estimator, table)
     registry.promote(store, artifacts, registry.add(store, artifacts, rec, watermark=0).version)
     engine = Engine(store, artifacts)
-    found = engine.recommend("nobody", Wish(n=60))
+    found = engine.recommend("nobody", Query(n=60))
     assert found.by == ("prior" if table.kind == "ratings" else "popularity")
     assert [int(one.item) for one in found.items] == rec.for_history([]).recommend(n=60)["item"].to_list()
     support = [rec.support[rec.items.row(int(one.item))] for one in found.items]
@@ -128,7 +128,7 @@ def test_a_roll_back_to_an_older_watermark_forgets_no_event(engine: Engine, rati
 
 
 def test_the_same_request_draws_the_same(engine: Engine) -> None:
-    wish = Wish(n=10, explore=0.5)
+    wish = Query(n=10, explore=0.5)
     first, second = (engine.recommend("7", wish, np.random.default_rng(3)) for _ in range(2))
     assert [one.item for one in first.items] == [one.item for one in second.items]
 
@@ -142,7 +142,7 @@ def test_propensities_are_the_shares_they_say() -> None:
 
 
 def test_changes_are_kept_within_bounds(engine: Engine) -> None:
-    changes = Changes(engine.store, since=0)
+    changes = ChangeFeed(engine.store, since=0)
     assert changes.of("7") > 0
     changes.drop(engine.store.events.watermark())
     assert changes.of("7") == 0
@@ -158,9 +158,9 @@ def test_similar_items_leave_out_what_cannot_be_had(engine: Engine) -> None:
 
 def test_a_model_of_text_ids_takes_any_id(ratings: Interactions) -> None:
     text = Interactions.from_columns(["ana", "1", "007"], ["x", "1", "01"], [1, 2, 3])
-    serving = Serving(1, 0, cofactor.Recommender.fit(cofactor.Bias(), text))
+    serving = LoadedModel(1, 0, cofactor.Recommender.fit(cofactor.Bias(), text))
     assert serving.item_rows(["1", "01", "001", "x"]).tolist() == [1, 0, -1, 2]
-    numbers = Serving(1, 0, cofactor.Recommender.fit(cofactor.Bias(), ratings))
+    numbers = LoadedModel(1, 0, cofactor.Recommender.fit(cofactor.Bias(), ratings))
     assert numbers.item_rows(["1", "01", "x", "-1"]).tolist()[1:] == [-1, -1, -1]
     assert numbers.trained("07") is None
 
@@ -178,7 +178,7 @@ def test_a_new_item_gets_its_place_from_the_prior(engine: Engine, ratings: Inter
     engine.catch_up()
     assert engine.widen()
     assert not engine.widen()
-    after = engine.recommend("7", Wish(n=100))
+    after = engine.recommend("7", Query(n=100))
     assert {one.item for one in after.items} == {*before, "1000"}
     assert [one.item for one in after.items if one.item != "1000"] == before
     assert "Jaws" in [one.title for one in after.items]

@@ -11,11 +11,11 @@ from cofactor.data.interactions import Interactions
 from cofactor.estimators import BiasedMF, ExplicitALS, ImplicitALS
 from cofactor.estimators.base import Estimator
 from cofactor.recommender.updating import as_of
-from cofactor.service.answers import Wish
+from cofactor.service.answers import Query
 from cofactor.service.engine import Engine
-from cofactor.service.registry import Artifacts
+from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.training.data import gathered
-from cofactor.service.training.spec import Recipe
+from cofactor.service.training.spec import TrainingSpec
 from cofactor.service.training.trainer import Trainer
 from cofactor.store import Event, Store
 
@@ -30,8 +30,8 @@ def test_lists_are_those_of_the_engine(
         store.events.load(table.frame().select("user", "item", "value"), kind=table.kind)
         for n, user in enumerate(table.users.all):
             store.users.put(user, {"age": 20 if n % 2 else 70})
-        recipe = Recipe(estimator, table.kind, user_features=("age",))
-        trainer = Trainer(store, Artifacts(tmp_path / "artifacts"), recipe=recipe)
+        recipe = TrainingSpec(estimator, table.kind, user_features=("age",))
+        trainer = Trainer(store, ArtifactRegistry(tmp_path / "artifacts"), recipe=recipe)
         model = trainer.train()
         store.events.append([Event(user, f"item {n}", 4, kind=told) for user in ("user 1", "zoe") for n in (7, 8)])
         store.events.append([Event("user 2", item, kind="removal") for item in _history(store, "user 2")[:2]])
@@ -45,7 +45,7 @@ def test_lists_are_those_of_the_engine(
         assert now.priors.users.encoder is not None
         engine = Engine(store, trainer.artifacts)
         for user in users.all:
-            answered = engine.recommend(user, Wish(n=10))
+            answered = engine.recommend(user, Query(n=10))
             assert [place.item for place in answered.items] == now.recommend(user)["item"].to_list(), user
 
 

@@ -22,7 +22,7 @@ from cofactor.errors import DataError
 from cofactor.service.api.app import create_app
 from cofactor.service.bootstrap import prepared
 from cofactor.service.settings import ServiceSettings
-from cofactor.service.training.spec import Recipe
+from cofactor.service.training.spec import TrainingSpec
 from cofactor.store import Event, Store
 
 IDS = {
@@ -50,7 +50,7 @@ NAMES = [name.encode("unicode_escape").decode()[:20] for name in IDS]
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     settings = ServiceSettings.of({"data": str(tmp_path_factory.mktemp("ids"))})
     table = Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
-    key = prepared(settings, table, Recipe(cofactor.ExplicitALS(factors=1))).key
+    key = prepared(settings, table, TrainingSpec(cofactor.ExplicitALS(factors=1))).key
     with TestClient(create_app(settings)) as client:
         client.headers["Authorization"] = f"Bearer {key}"
         yield client
@@ -186,7 +186,7 @@ def test_times_that_a_file_may_hold_can_be_served(time: str, tmp_path: Path) -> 
     table = cofactor.read_ratings(tmp_path / "r.csv")
     assert table.times is not None
     settings = ServiceSettings.of({"data": str(tmp_path / "data")})
-    assert prepared(settings, table, Recipe(cofactor.Bias())).is_first
+    assert prepared(settings, table, TrainingSpec(cofactor.Bias())).is_first
     with Store.open(settings.url) as store:
         assert [event.time for event in store.events.after(0)] == table.times.tolist()
         store.events.append([Event("ana", "alien", 1)])

@@ -13,23 +13,23 @@ from fastapi.testclient import TestClient
 import cofactor
 from cofactor.cli.input_options import Source
 from cofactor.data.ids import IdMap
-from cofactor.datasets.synthetic import World, generate
+from cofactor.datasets.synthetic import SyntheticConfig, generate
 from cofactor.estimators.base import Estimator
 from cofactor.recommender.recommender import Recommender
 from cofactor.recommender.updating import as_of
-from cofactor.service.answers import Wish
+from cofactor.service.answers import Query
 from cofactor.service.api.app import create_app
 from cofactor.service.bootstrap import prepared
 from cofactor.service.engine import Engine
-from cofactor.service.registry import Artifacts, publish_first
+from cofactor.service.registry import ArtifactRegistry, publish_first
 from cofactor.service.settings import ServiceSettings
 from cofactor.service.training.data import gathered
 from cofactor.service.training.promotion_gate import Guard, ranking_accuracy
-from cofactor.service.training.spec import Recipe
+from cofactor.service.training.spec import TrainingSpec
 from cofactor.service.training.trainer import Trainer
 from cofactor.store import Event, Item, Store
 
-EVENTS = Recipe(cofactor.ItemKNN(), "events")
+EVENTS = TrainingSpec(cofactor.ItemKNN(), "events")
 
 
 def films(folder: Path) -> Path:
@@ -122,7 +122,7 @@ def test_a_rating_sent_to_a_model_of_events_is_seen_after_the_next_training(serv
 
 def test_an_event_sent_to_a_model_of_ratings_is_seen_after_the_next_training(tmp_path: Path) -> None:
     settings = ServiceSettings.of({"data": str(tmp_path / "data")})
-    key = prepared(settings, cofactor.read_ratings(films(tmp_path)), Recipe(cofactor.Bias())).key
+    key = prepared(settings, cofactor.read_ratings(films(tmp_path)), TrainingSpec(cofactor.Bias())).key
     with TestClient(create_app(settings)) as client:
         client.headers["Authorization"] = f"Bearer {key}"
         assert lists(client, "ana") == [["d"]] * 3
@@ -137,20 +137,20 @@ def test_an_event_sent_to_a_model_of_ratings_is_seen_after_the_next_training(tmp
 
 @pytest.mark.parametrize("estimator", [cofactor.ImplicitALS(factors=2), cofactor.EASE(), cofactor.Popularity()])
 def test_no_low_rating_is_listed_with_any_model(estimator: Estimator, tmp_path: Path) -> None:
-    ratings = generate(World(n_users=40, n_items=30, n_ratings=500)).interactions
+    ratings = generate(SyntheticConfig(n_users=40, n_items=30, n_ratings=500)).interactions
     events = ratings.to_events(min_rating=4)
     assert events.seen is not None
     low = {(str(user), str(item)) for user, item in events.seen.frame().select("user", "item").rows()}
     with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
-        artifacts = Artifacts(tmp_path / "artifacts")
-        publish_first(store, artifacts, events, Recipe(estimator, "events"))
+        artifacts = ArtifactRegistry(tmp_path / "artifacts")
+        publish_first(store, artifacts, events, TrainingSpec(estimator, "events"))
         engine = Engine(store, artifacts)
         for _ in range(2):
             assert len(engine.serving.recommender.items) == ratings.n_items
             listed = {
                 (user, place.item)
                 for user in map(str, ratings.users.all)
-                for place in engine.recommend(user, Wish(n=30)).items
+                for place in engine.recommend(user, Query(n=30)).items
             }
             assert listed
             assert not listed & low
@@ -159,19 +159,19 @@ def test_no_low_rating_is_listed_with_any_model(estimator: Estimator, tmp_path: 
 
 
 def test_new_items_do_not_bring_low_ratings_back(tmp_path: Path) -> None:
-    ratings = generate(World(n_users=40, n_items=30, n_ratings=500)).interactions
+    ratings = generate(SyntheticConfig(n_users=40, n_items=30, n_ratings=500)).interactions
     events = ratings.to_events(min_rating=4)
     assert events.seen is not None
     user = str(events.seen.frame()["user"][0])
     low = {str(item) for item in events.seen.frame().filter(pl.col("user") == int(user))["item"]}
     with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
-        artifacts = Artifacts(tmp_path / "artifacts")
-        publish_first(store, artifacts, events, Recipe(cofactor.ImplicitALS(factors=2), "events"))
+        artifacts = ArtifactRegistry(tmp_path / "artifacts")
+        publish_first(store, artifacts, events, TrainingSpec(cofactor.ImplicitALS(factors=2), "events"))
         engine = Engine(store, artifacts)
         store.items.put([Item("-5"), Item("1000")])  # rows of the items that were there move
         engine.catch_up()
         assert engine.widen()
-        listed = {place.item for place in engine.recommend(user, Wish(n=60)).items}
+        listed = {place.item for place in engine.recommend(user, Query(n=60)).items}
         assert listed
         assert not listed & low
 

@@ -17,13 +17,13 @@ from cofactor.data.scale import Scale
 from cofactor.errors import DataError
 from cofactor.service.api.app import create_app
 from cofactor.service.bootstrap import prepared
-from cofactor.service.registry import Artifacts
+from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.settings import ServiceSettings
-from cofactor.service.training.spec import Recipe
+from cofactor.service.training.spec import TrainingSpec
 from cofactor.service.training.trainer import Trainer
 from cofactor.store import Item, Store
 
-RECIPE = Recipe(cofactor.ExplicitALS(factors=4), item_features=("genres",))
+RECIPE = TrainingSpec(cofactor.ExplicitALS(factors=4), item_features=("genres",))
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_a_cell_that_cannot_be_kept_stops_the_first_start_before_anything_is_sto
 
 def test_what_was_imported_is_learnt_from_again(settings: ServiceSettings, store: Store, titled: Interactions) -> None:
     prepared(settings, titled, RECIPE)
-    artifacts = Artifacts(settings.artifacts)
+    artifacts = ArtifactRegistry(settings.artifacts)
     trained = Trainer(store, artifacts).train()
     assert trained.status == "active"
     rec = artifacts.open(str(trained.file), verify=True)
@@ -167,8 +167,8 @@ def test_levels_that_were_declared_outlive_a_training(settings: ServiceSettings,
     table = cofactor.Interactions.from_columns(
         users, items, [3 + n % 3 for n in range(35)], scale=Scale.declared([1, 2, 3, 4, 5])
     )
-    key = prepared(settings, table, Recipe(cofactor.Bias())).key
-    assert Trainer(store, Artifacts(settings.artifacts)).train().status == "active"
+    key = prepared(settings, table, TrainingSpec(cofactor.Bias())).key
+    assert Trainer(store, ArtifactRegistry(settings.artifacts)).train().status == "active"
     with TestClient(create_app(settings)) as client:
         client.headers["Authorization"] = f"Bearer {key}"
         told = [client.post("/v1/events", json={"user": "u1", "item": "i1", "value": value}) for value in (1, 5, 6)]

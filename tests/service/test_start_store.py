@@ -19,13 +19,13 @@ from cofactor.errors import DataError
 from cofactor.recommender.recommender import Recommender
 from cofactor.service.api.app import create_app
 from cofactor.service.bootstrap import prepared
-from cofactor.service.registry import Artifacts
+from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.settings import ServiceSettings
-from cofactor.service.training.spec import Recipe
+from cofactor.service.training.spec import TrainingSpec
 from cofactor.store import Event, Item, Store
 
-PLAYS = Recipe(cofactor.ItemKNN(), "events")
-RATINGS = Recipe(cofactor.ExplicitALS(factors=2))
+PLAYS = TrainingSpec(cofactor.ItemKNN(), "events")
+RATINGS = TrainingSpec(cofactor.ExplicitALS(factors=2))
 PAIRS = [("ana", "alien"), ("ana", "brazil"), ("bo", "alien"), ("bo", "clue"), ("cy", "brazil"), ("cy", "clue")]
 
 
@@ -54,7 +54,7 @@ def model_of(settings: ServiceSettings) -> Recommender:
     with Store.open(settings.url) as store:
         active = store.models.active()
         assert active is not None
-        return Artifacts(settings.artifacts).open(str(active.file), verify=True)
+        return ArtifactRegistry(settings.artifacts).open(str(active.file), verify=True)
 
 
 def counts(settings: ServiceSettings) -> dict[tuple[str, str], float]:

@@ -14,10 +14,10 @@ import pytest
 from cofactor.data.interactions import Interactions
 from cofactor.errors import ArtifactError, DataError, JobLostError, KindError, ParameterError
 from cofactor.estimators import Bias, ExplicitALS
-from cofactor.service.registry import Artifacts
+from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.training.data import gathered
 from cofactor.service.training.promotion_gate import Guard
-from cofactor.service.training.spec import Recipe
+from cofactor.service.training.spec import TrainingSpec
 from cofactor.service.training.trainer import SEEN, Trainer, recipe_of
 from cofactor.service.training.worker import Due, Retraining
 from cofactor.store import Event, Item, Store
@@ -44,8 +44,8 @@ def rest(small_ratings: Interactions) -> pl.DataFrame:
 
 @pytest.fixture
 def trainer(store: Store, tmp_path: Path) -> Trainer:
-    recipe = Recipe(estimator=ExplicitALS(factors=4))
-    return Trainer(store, Artifacts(tmp_path / "artifacts"), guard=LOOSE, recipe=recipe, keep=0)
+    recipe = TrainingSpec(estimator=ExplicitALS(factors=4))
+    return Trainer(store, ArtifactRegistry(tmp_path / "artifacts"), guard=LOOSE, recipe=recipe, keep=0)
 
 
 def live(store: Store, rows: pl.DataFrame) -> None:
@@ -113,7 +113,7 @@ def test_what_was_measured_is_what_answers(trainer: Trainer, store: Store, rest:
 def test_the_recipe_is_that_of_the_model_before(trainer: Trainer, store: Store, rest: pl.DataFrame) -> None:
     trainer.train({"estimator": {"estimator": "explicit-als", "factors": 3}, "seed": 7})
     live(store, rest)
-    model = replace(trainer, recipe=Recipe(estimator=Bias())).train()
+    model = replace(trainer, recipe=TrainingSpec(estimator=Bias())).train()
     assert model.estimator["factors"] == 3
     assert recipe_of(model).seed == 7
 

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from cofactor.errors import ArtifactError, StoreUnavailableError
-from cofactor.service.registry import Artifacts
+from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.training.promotion_gate import Guard
 from cofactor.service.training.trainer import Trainer
 from cofactor.service.training.worker import Due, Retraining, store_url, train_waiting
@@ -62,7 +62,7 @@ def store(data: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def trainer(store: Store, data: Path) -> Trainer:
-    return Trainer(store, Artifacts(data / "artifacts"), guard=LOOSE)
+    return Trainer(store, ArtifactRegistry(data / "artifacts"), guard=LOOSE)
 
 
 def until(what: object, seconds: float = 60.0) -> None:
@@ -136,7 +136,7 @@ def test_of_two_trainers_each_job_has_one(data: Path, store: Store) -> None:
     statuses = [model.status for model in store.models.all()]
     assert len(statuses) == 6
     assert statuses.count("active") == 1
-    artifacts = Artifacts(data / "artifacts")
+    artifacts = ArtifactRegistry(data / "artifacts")
     active = store.models.active()
     assert active is not None
     artifacts.check(str(active.file), active.sha256)

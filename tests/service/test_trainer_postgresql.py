@@ -16,7 +16,7 @@ from cofactor.cli import app
 from cofactor.errors import StoreError
 from cofactor.service.backup import back_up, restore
 from cofactor.service.doctor import examined, worst
-from cofactor.service.registry import Artifacts
+from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.training.trainer import Trainer
 from cofactor.service.training.worker import Due, Retraining
 from cofactor.store import Event, Store
@@ -39,7 +39,7 @@ def url(server: Any) -> str:
 
 def test_a_model_is_learnt_examined_and_backed_up(url: str, tmp_path: Path) -> None:
     with Store.open(url) as store:
-        retraining = Retraining(Trainer(store, Artifacts(tmp_path / "artifacts")), due=Due(events=50))
+        retraining = Retraining(Trainer(store, ArtifactRegistry(tmp_path / "artifacts")), due=Due(events=50))
         asked = retraining.ask()
         assert asked is not None
         done = retraining.work()
@@ -60,7 +60,7 @@ def test_a_model_is_learnt_examined_and_backed_up(url: str, tmp_path: Path) -> N
 
 def test_a_trainer_outlives_its_database(server: Any, url: str, tmp_path: Path) -> None:
     with Store.open(url) as store:
-        trainer = Trainer(store, Artifacts(tmp_path / "artifacts"))
+        trainer = Trainer(store, ArtifactRegistry(tmp_path / "artifacts"))
         retraining = Retraining(trainer, due=Due(events=None, seconds=None), poll=0.05)
         thread = threading.Thread(target=retraining.run)
         thread.start()

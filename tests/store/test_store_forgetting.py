@@ -1,4 +1,4 @@
-"""Forgetting: nothing stays but a salted hash, and a restored backup forgets again."""
+"""Erasure: nothing stays but a salted hash, and a restored backup forgets again."""
 
 from __future__ import annotations
 

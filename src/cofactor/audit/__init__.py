@@ -7,56 +7,56 @@ compared by simulation.
 Examples
 --------
 >>> import cofactor
->>> from cofactor.datasets.synthetic import World, generate
->>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+>>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+>>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
 >>> result = cofactor.audit.exposure(cofactor.Recommender.fit(cofactor.Bias(), ratings), n=5)
 >>> result.shown.gini > result.rated.gini  # recommendations are more concentrated than ratings
 True
 """
 
-from cofactor.audit.cold_start_curve import ColdStart, cold_start
+from cofactor.audit.cold_start_curve import ColdStartCurve, cold_start
 from cofactor.audit.concentration import Concentration, Exposure, accuracy_by_group, exposure
 from cofactor.audit.feedback_loop import Simulation, Tastes, simulate
 from cofactor.audit.group_influence import Influence, influence
 from cofactor.audit.mitigations import (
     CAUTIOUS,
     PLAIN,
-    Remedy,
+    Mitigation,
+    all_mitigations,
     calibrated,
     capped_weights,
+    categories_by_raters,
     group_weights,
-    item_kinds,
-    kinds_by_raters,
-    liked_kinds,
+    item_categories,
+    liked_categories,
     propensity_weights,
-    remedies,
     spread,
 )
-from cofactor.audit.user_clusters import taste_groups
+from cofactor.audit.user_clusters import user_clusters
 
 __all__ = [
     "CAUTIOUS",
     "PLAIN",
-    "ColdStart",
+    "ColdStartCurve",
     "Concentration",
     "Exposure",
     "Influence",
-    "Remedy",
+    "Mitigation",
     "Simulation",
     "Tastes",
     "accuracy_by_group",
+    "all_mitigations",
     "calibrated",
     "capped_weights",
+    "categories_by_raters",
     "cold_start",
     "exposure",
     "group_weights",
     "influence",
-    "item_kinds",
-    "kinds_by_raters",
-    "liked_kinds",
+    "item_categories",
+    "liked_categories",
     "propensity_weights",
-    "remedies",
     "simulate",
     "spread",
-    "taste_groups",
+    "user_clusters",
 ]

@@ -40,7 +40,7 @@ from cofactor.models.user_batch import UserBatch
 from cofactor.recommender.recommender import Recommender, checked_estimator
 from cofactor.validation import validated
 
-__all__ = ["GIVEN", "ColdStart", "cold_start"]
+__all__ = ["GIVEN", "ColdStartCurve", "cold_start"]
 
 GIVEN = (0, 1, 2, 3, 5, 8, 12, 20)
 """Default history lengths of the curve."""
@@ -50,7 +50,7 @@ MIN_USERS, MAX_HELD_OUT = 20, 1000
 
 
 @dataclass(frozen=True, eq=False)
-class ColdStart:
+class ColdStartCurve:
     """Accuracy for new users as a function of the number of their ratings; returned by `cold_start`.
 
     Attributes
@@ -68,8 +68,8 @@ class ColdStart:
     Examples
     --------
     >>> import cofactor
-    >>> from cofactor.datasets.synthetic import World, generate
-    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+    >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+    >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
     >>> result = cofactor.audit.cold_start(cofactor.ItemKNN(), ratings, given=(0, 2, 5))
     >>> result.curve.columns[:4]
     ['given', 'personal', 'personal_low', 'personal_high']
@@ -88,7 +88,7 @@ def cold_start(
     given: Sequence[int] = GIVEN,
     users: float = 0.2,
     seed: int = 0,
-) -> ColdStart:
+) -> ColdStartCurve:
     """Compute the cold-start curve of an estimator on users held out of training.
 
     Parameters
@@ -106,7 +106,7 @@ def cold_start(
 
     Returns
     -------
-    ColdStart
+    ColdStartCurve
         The curve and the history length from which the personal model is better.
 
     Raises
@@ -126,8 +126,8 @@ def cold_start(
     Examples
     --------
     >>> import cofactor
-    >>> from cofactor.datasets.synthetic import World, generate
-    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+    >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+    >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
     >>> result = cofactor.audit.cold_start(cofactor.ExplicitALS(factors=4), ratings, given=(0, 2, 5))
     >>> result.metric, result.curve["given"].to_list(), result.curve["users"][0]
     ('rmse', [0, 2, 5], 7)
@@ -146,7 +146,7 @@ def cold_start(
     schema = {"given": pl.Int64, **dict.fromkeys(names, pl.Float64)}
     curve = pl.DataFrame(rows, schema=schema, orient="row").with_columns(users=pl.lit(len(held_out.users)))
     metric = main_metric(interactions.kind, K)
-    return ColdStart(curve, _beats_from(curve, metric), metric)
+    return ColdStartCurve(curve, _beats_from(curve, metric), metric)
 
 
 @dataclass(frozen=True, eq=False)

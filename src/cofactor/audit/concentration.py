@@ -154,8 +154,8 @@ class Exposure:
     Examples
     --------
     >>> import cofactor
-    >>> from cofactor.datasets.synthetic import World, generate
-    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+    >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+    >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
     >>> result = cofactor.audit.exposure(cofactor.Recommender.fit(cofactor.Bias(), ratings))
     >>> result.rated.total, result.shown.members, result.genres is None
     (900.0, 40, True)
@@ -198,8 +198,8 @@ def exposure(recommender: Recommender, *, n: int = 10, column: str | None = None
     Examples
     --------
     >>> import cofactor
-    >>> from cofactor.datasets.synthetic import World, generate
-    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900, genres=4)).interactions
+    >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+    >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900, genres=4)).interactions
     >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
     >>> result = cofactor.audit.exposure(rec, n=5, column="genres")
     >>> result.raters.members, 0 < result.coverage <= 1, result.genres.table.columns
@@ -254,8 +254,8 @@ def accuracy_by_group(score: Score, groups: pl.Series, metric: str) -> pl.DataFr
     Examples
     --------
     >>> import cofactor, polars as pl
-    >>> from cofactor.datasets.synthetic import World, generate
-    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+    >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+    >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
     >>> score = cofactor.evaluate.evaluate(cofactor.Bias(), cofactor.split_per_user(ratings))["bias"]
     >>> activity = pl.Series(ratings.by_user.counts > 15).replace_strict({True: "high", False: "low"})
     >>> cofactor.audit.accuracy_by_group(score, activity, "squared_error").select("group").rows()

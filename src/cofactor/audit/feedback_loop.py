@@ -15,7 +15,7 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import Float32, Float64, Int32, Int64, random_stream, read_only
-from cofactor.audit.mitigations import PLAIN, Remedy
+from cofactor.audit.mitigations import PLAIN, Mitigation
 from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, KindError, ParameterError
@@ -48,7 +48,7 @@ class Tastes:
     ----------
     expected : ndarray of shape (n_users, n_items), float64
         Mean rating of each item by each user.
-    noise_sd : float
+    noise_std : float
         Standard deviation of a single rating around its mean.
     levels : tuple of float
         Possible ratings.
@@ -57,20 +57,20 @@ class Tastes:
 
     Examples
     --------
-    >>> tastes = Tastes(np.array([[5.0, 1.0]]), noise_sd=0.5, levels=(1.0, 2.0, 3.0, 4.0, 5.0))
+    >>> tastes = Tastes(np.array([[5.0, 1.0]]), noise_std=0.5, levels=(1.0, 2.0, 3.0, 4.0, 5.0))
     >>> tastes.taken([0, 0], [0, 1]).round(2).tolist()
     [0.95, 0.01]
     """
 
     expected: Float64
-    noise_sd: float
+    noise_std: float
     levels: tuple[float, ...]
     steep: float = STEEP
     middle: float = MIDDLE
 
     def __post_init__(self) -> None:
         checks.number_array("expected", self.expected, (None, None))
-        checks.finite_number("noise_sd", self.noise_sd, low=0)
+        checks.finite_number("noise_std", self.noise_std, low=0)
         if len(checks.number_array("levels", self.levels, (None,))) == 0:
             raise ParameterError("levels must contain at least one rating")
         checks.finite_number("steep", self.steep)
@@ -78,7 +78,7 @@ class Tastes:
 
     @classmethod
     @validated
-    def of(cls, recommender: Recommender, *, noise_sd: float | None = None) -> Self:
+    def of(cls, recommender: Recommender, *, noise_std: float | None = None) -> Self:
         """Take the predictions of a fitted model as true tastes, to simulate the loop on any table.
 
         Parameters
@@ -86,7 +86,7 @@ class Tastes:
         recommender : Recommender
             Recommender of ratings. Fit it on rows that the loop does not start with, such as the other half of a split
             (splits keep all ids); otherwise the loop is evaluated on its own training data.
-        noise_sd : float, optional
+        noise_std : float, optional
             Standard deviation of a single rating; by default, the root mean squared error of the model on its rows.
 
         Returns
@@ -99,7 +99,7 @@ class Tastes:
         KindError
             The model does not predict ratings.
         ParameterError
-            `noise_sd` is negative.
+            `noise_std` is negative.
         DataError
             The recommender has no rows.
 
@@ -114,7 +114,7 @@ class Tastes:
         model, histories = require_recommender("recommender", recommender).model, recommender.histories
         if recommender.kind != "ratings" or not isinstance(model, PredictsRatings):
             raise KindError("tastes need a model that predicts ratings, such as biased-mf")
-        noise_sd = None if noise_sd is None else checks.finite_number("noise_sd", noise_sd, low=0)
+        noise_std = None if noise_std is None else checks.finite_number("noise_std", noise_std, low=0)
         if len(histories.values) == 0:
             raise DataError("tastes need a recommender with rows; the histories of this recommender are empty")
         items = np.arange(len(recommender.items), dtype=np.int32)
@@ -122,32 +122,32 @@ class Tastes:
         for user in range(len(expected)):
             expected[user] = model.predict(recommender.batch(np.full(len(items), user, np.int32)), items)
         owner = np.repeat(np.arange(len(histories)), histories.counts)
-        if noise_sd is None:
-            noise_sd = float(np.sqrt(np.mean((histories.values - expected[owner, histories.columns]) ** 2)))
+        if noise_std is None:
+            noise_std = float(np.sqrt(np.mean((histories.values - expected[owner, histories.columns]) ** 2)))
         scale = Scale.of(histories.values)
         levels = scale.levels or tuple(np.linspace(scale.low, scale.high, GRID_SIZE).tolist())
         star = (scale.high - scale.low) / 4 or 1.0
-        return cls(read_only(expected), noise_sd, levels, STEEP / star, scale.low + (MIDDLE - 1) * star)
+        return cls(read_only(expected), noise_std, levels, STEEP / star, scale.low + (MIDDLE - 1) * star)
 
     @validated
-    def favorites(self, kinds: Float64) -> Int64:
+    def favorites(self, categories: Float64) -> Int64:
         """Return each user's favorite category: the one with the highest mean expected rating.
 
         Parameters
         ----------
-        kinds : ndarray of shape (n_items, n_kinds)
-            Category shares of the items, see `item_kinds`.
+        categories : ndarray of shape (n_items, n_categories)
+            Category shares of the items, see `item_categories`.
 
         Returns
         -------
         ndarray of shape (n_users,), int64
-            Column of `kinds` for each user; the first one of equal categories. A category without items is never a
+            Column of `categories` for each user; the first one of equal categories. A category without items is never a
             favorite.
         """
-        kinds = checks.number_array("kinds", kinds, (self.expected.shape[1], None))
-        size = kinds.sum(axis=0)
+        categories = checks.number_array("categories", categories, (self.expected.shape[1], None))
+        size = categories.sum(axis=0)
         mean = np.divide(
-            self.expected @ kinds, size, out=np.full((len(self.expected), len(size)), -np.inf), where=size > 0
+            self.expected @ categories, size, out=np.full((len(self.expected), len(size)), -np.inf), where=size > 0
         )
         favorites: Int64 = mean.argmax(axis=1)
         return favorites
@@ -176,7 +176,7 @@ class Tastes:
         levels, (u, i) = np.asarray(self.levels), self._pairs(u, i)
         if u.ndim != 1 or u.shape != i.shape:
             raise ParameterError(f"u and i must be row numbers of one shape (n,); got shapes {u.shape} and {i.shape}")
-        noisy = self.expected[u, i] + self.noise_sd * stream.standard_normal(len(u))
+        noisy = self.expected[u, i] + self.noise_std * stream.standard_normal(len(u))
         ratings: Float32 = levels[np.abs(noisy[:, None] - levels).argmin(axis=1)].astype(np.float32)
         return ratings
 
@@ -212,7 +212,7 @@ class Simulation:
 
     Attributes
     ----------
-    remedy : str
+    mitigation : str
         Name of the mitigation.
     lists : ndarray of shape (n_rounds, n_users, n), int32
         Items shown to each user, as row numbers; -1 after the end of a shorter list.
@@ -227,16 +227,16 @@ class Simulation:
     Examples
     --------
     >>> import cofactor, numpy as np
-    >>> from cofactor.datasets.synthetic import World, generate
-    >>> data = generate(World(n_users=60, n_items=40, n_ratings=300, genres=4))
+    >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+    >>> data = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=300, genres=4))
     >>> expected = data.expected(np.arange(60)[:, None], np.arange(40))
-    >>> tastes = cofactor.audit.Tastes(expected, noise_sd=0.8, levels=data.world.levels)
+    >>> tastes = cofactor.audit.Tastes(expected, noise_std=0.8, levels=data.config.levels)
     >>> run = cofactor.audit.simulate(cofactor.Bias(), data.interactions, tastes, rounds=2, n=5)
     >>> run.summary(np.eye(4)[data.genre]).columns[:4]
-    ['remedy', 'round', 'accuracy', 'coverage']
+    ['mitigation', 'round', 'accuracy', 'coverage']
     """
 
-    remedy: str
+    mitigation: str
     lists: Int32
     accuracy: Float64
     table: Interactions
@@ -264,13 +264,13 @@ class Simulation:
         return share
 
     @validated
-    def summary(self, kinds: Float64, *, users: Any = None) -> pl.DataFrame:
+    def summary(self, categories: Float64, *, users: Any = None) -> pl.DataFrame:
         """Summarize the lists and their accuracy by round.
 
         Parameters
         ----------
-        kinds : ndarray of shape (n_items, n_kinds)
-            Category shares of the items, see `item_kinds`.
+        categories : ndarray of shape (n_items, n_categories)
+            Category shares of the items, see `item_categories`.
         users : array_like of shape (n_users,), bool, optional
             Mask of the users to summarize; by default, all. To see the effect on minority tastes, select the users
             whose favorite is not the category shown most.
@@ -284,13 +284,13 @@ class Simulation:
         Raises
         ------
         ParameterError
-            `kinds` has no columns.
+            `categories` has no columns.
 
         Notes
         -----
         Columns of the frame::
 
-            remedy, round    name of the mitigation; round from 1. Frames of several mitigations can be concatenated.
+            mitigation, round    name of the mitigation; round from 1. Frames of several mitigations can be concatenated.
             accuracy         mean NDCG by true tastes
             coverage, gini   of the items shown, see `metrics.catalog`
             diversity        1 - mean cosine similarity of the categories of two positions of a list
@@ -304,22 +304,22 @@ class Simulation:
         """
         n_users = self.lists.shape[1]
         selected = np.ones(n_users, bool) if users is None else checks.mask("users", users, n_users)
-        kinds = checks.number_array("kinds", kinds, (self.table.n_items, None))
-        if kinds.shape[1] == 0:
-            raise ParameterError("kinds must have one column for each item category; got 0 columns")
-        all_lists, favorites = self.lists[:, selected], self.tastes.favorites(kinds)[selected]
+        categories = checks.number_array("categories", categories, (self.table.n_items, None))
+        if categories.shape[1] == 0:
+            raise ParameterError("categories must have one column for each item category; got 0 columns")
+        all_lists, favorites = self.lists[:, selected], self.tastes.favorites(categories)[selected]
         rows = []
         for lists, accuracy in zip(all_lists, self.accuracy[:, selected], strict=True):
-            shown = item_exposure(lists, len(kinds))
-            mix = shown @ kinds / max(shown.sum(), 1)
-            in_favorite = np.where(lists >= 0, kinds[np.maximum(lists, 0), favorites[:, None]], 0).sum()
+            shown = item_exposure(lists, len(categories))
+            mix = shown @ categories / max(shown.sum(), 1)
+            in_favorite = np.where(lists >= 0, categories[np.maximum(lists, 0), favorites[:, None]], 0).sum()
             favorite = float(in_favorite / max(shown.sum(), 1))
             mean = float(accuracy.mean()) if len(accuracy) else np.nan
-            rows.append((mean, coverage(shown), gini(shown), _diversity(lists, kinds), float(mix.max()), favorite))
+            rows.append((mean, coverage(shown), gini(shown), _diversity(lists, categories), float(mix.max()), favorite))
         columns = ["accuracy", "coverage", "gini", "diversity", "most_shown", "favorite"]
         frame = pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.Float64), orient="row")
         named = frame.select(
-            pl.lit(self.remedy).alias("remedy"), pl.int_range(1, pl.len() + 1).alias("round"), *columns
+            pl.lit(self.mitigation).alias("mitigation"), pl.int_range(1, pl.len() + 1).alias("round"), *columns
         )
         return named.with_columns(drift=pl.col("favorite").first() - pl.col("favorite"))
 
@@ -330,10 +330,10 @@ def simulate(
     table: Interactions,
     tastes: Tastes,
     *,
-    remedy: Remedy = PLAIN,
+    mitigation: Mitigation = PLAIN,
     rounds: int = 10,
     n: int = 10,
-    looks: int | Sequence[int] | Int64 = 1,
+    views: int | Sequence[int] | Int64 = 1,
     seed: int = 0,
 ) -> Simulation:
     """Simulate a feedback loop: fit, recommend, let users respond, and repeat.
@@ -346,13 +346,13 @@ def simulate(
         Ratings before the first round. Times are ignored.
     tastes : Tastes
         True tastes of the same users and items.
-    remedy : Remedy, optional
+    mitigation : Mitigation, optional
         Mitigation to apply; by default, none.
     rounds : int, default 10
         Number of rounds, at least 1.
     n : int, default 10
         Length of the lists, at least 1.
-    looks : int or array_like of shape (n_users,), default 1
+    views : int or array_like of shape (n_users,), default 1
         Number of list positions that a user views in a round, from 0; one number for all users or one for each.
     seed : int, default 0
         Seed of the fits and of the responses. The result is deterministic.
@@ -367,23 +367,23 @@ def simulate(
     KindError
         The table holds events.
     ParameterError
-        The shape of `tastes` does not match the table, or `looks`, `rounds` or `n` is out of range.
+        The shape of `tastes` does not match the table, or `views`, `rounds` or `n` is out of range.
     DataError
         The table has no rows.
 
     Notes
     -----
-    In each round, user u views looks[u] different positions, drawn with weights 1 / rank. A viewed item is taken with
+    In each round, user u views views[u] different positions, drawn with weights 1 / rank. A viewed item is taken with
     the probability `tastes.taken`, then rated by `tastes.ratings`; the rating is in the training data of the next
     round.
 
     Examples
     --------
     >>> import cofactor, numpy as np
-    >>> from cofactor.datasets.synthetic import World, generate
-    >>> data = generate(World(n_users=60, n_items=40, n_ratings=300))
+    >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+    >>> data = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=300))
     >>> expected = data.expected(np.arange(60)[:, None], np.arange(40))
-    >>> tastes = cofactor.audit.Tastes(expected, noise_sd=0.8, levels=data.world.levels)
+    >>> tastes = cofactor.audit.Tastes(expected, noise_std=0.8, levels=data.config.levels)
     >>> run = cofactor.audit.simulate(cofactor.Bias(), data.interactions, tastes, rounds=3, n=5)
     >>> run.lists.shape, run.accuracy.shape, len(run.table) > 300
     ((3, 60, 5), (3, 60), True)
@@ -391,10 +391,10 @@ def simulate(
     checked_estimator(estimator)
     require_interactions("table", table)
     checks.instance("tastes", tastes, Tastes, "create them with Tastes(...) or Tastes.of(recommender)")
-    checks.instance("remedy", remedy, Remedy, "choose one of cofactor.audit.remedies()")
+    checks.instance("mitigation", mitigation, Mitigation, "choose one of cofactor.audit.all_mitigations()")
     rounds, n, seed = (
         checks.whole_number("rounds", rounds, low=1, high=MAX_ROUNDS),
-        checks.whole_number("n", n, low=1, high=checks.LONGEST_LIST),
+        checks.whole_number("n", n, low=1, high=checks.MAX_LIST_LENGTH),
         checks.seed(seed),
     )
     if table.kind != "ratings":
@@ -404,16 +404,16 @@ def simulate(
             f"tastes must be of {table.n_users:,} users and {table.n_items:,} items, as the table; got "
             f"expected ratings of shape {tastes.expected.shape}"
         )
-    if isinstance(looks, Sequence | np.ndarray):
-        views = checks.whole_array("looks", looks, low=0, size=table.n_users)
+    if isinstance(views, Sequence | np.ndarray):
+        views = checks.whole_array("views", views, low=0, size=table.n_users)
     else:
-        views = np.full(table.n_users, checks.whole_number("looks", looks, low=0))
+        views = np.full(table.n_users, checks.whole_number("views", views, low=0))
     users = np.arange(table.n_users, dtype=np.int32)
     table = replace(table, times=None)
     lists, accuracy = np.full((rounds, len(users), n), -1, np.int32), np.empty((rounds, len(users)))
     for number in range(rounds):
-        rec = Recommender.fit(estimator, remedy.weigh(table), seed=seed)
-        shown = remedy.rank(rec, users, n, random_stream(seed, "explore", number))
+        rec = Recommender.fit(estimator, mitigation.weigh(table), seed=seed)
+        shown = mitigation.rank(rec, users, n, random_stream(seed, "explore", number))
         lists[number, :, : shown.shape[1]] = shown
         accuracy[number] = _true_ndcg(lists[number], table, tastes)
         stream = random_stream(seed, "people", number)
@@ -423,14 +423,14 @@ def simulate(
         taken = stream.random(len(u)) < tastes.taken(u, i)
         u, i = u[taken], i[taken]
         table = _with_rows(table, u, i, tastes.ratings(u, i, stream))
-    return Simulation(remedy.name, read_only(lists), read_only(accuracy), table, tastes)
+    return Simulation(mitigation.name, read_only(lists), read_only(accuracy), table, tastes)
 
 
-def _viewed_positions(looks: Int64, n: int, stream: np.random.Generator) -> tuple[Int64, Int64]:
-    """Draw looks[u] different positions from 0 with weights 1 / rank, by the Gumbel trick (Yellott 1977)."""
-    draws = stream.gumbel(size=(len(looks), n)) - np.log(np.arange(1, n + 1))
+def _viewed_positions(views: Int64, n: int, stream: np.random.Generator) -> tuple[Int64, Int64]:
+    """Draw views[u] different positions from 0 with weights 1 / rank, by the Gumbel trick (Yellott 1977)."""
+    draws = stream.gumbel(size=(len(views), n)) - np.log(np.arange(1, n + 1))
     order = np.argsort(-draws, axis=1, kind="stable")
-    u, turn = np.nonzero(np.arange(n) < looks[:, None])
+    u, turn = np.nonzero(np.arange(n) < views[:, None])
     return u, order[u, turn]
 
 
@@ -457,13 +457,13 @@ def _with_rows(table: Interactions, u: Any, i: Any, values: Float32) -> Interact
     )
 
 
-def _diversity(lists: Int32, kinds: Float64) -> float:
+def _diversity(lists: Int32, categories: Float64) -> float:
     """1 - the mean cosine of the categories of two positions, over lists of two or more items.
 
     The cosine of an item without categories is 0 with any other item.
     """
-    length = np.sqrt(np.square(kinds).sum(axis=1, keepdims=True))
-    unit = np.divide(kinds, length, out=np.zeros_like(kinds), where=length > 0)
+    length = np.sqrt(np.square(categories).sum(axis=1, keepdims=True))
+    unit = np.divide(categories, length, out=np.zeros_like(categories), where=length > 0)
     vectors = np.where((lists >= 0)[:, :, None], unit[np.maximum(lists, 0)], 0)
     n = (lists >= 0).sum(axis=1)
     pairs = n * (n - 1) / 2

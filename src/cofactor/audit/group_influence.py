@@ -23,7 +23,7 @@ from cofactor.errors import KindError
 from cofactor.kernels.gram import gram
 from cofactor.kernels.normal_equations import equations, solved_each
 from cofactor.kernels.ridge import Side
-from cofactor.kernels.sparse import SparseRows, transposed
+from cofactor.kernels.sparse import SparseRows, transpose
 from cofactor.kernels.topk import ItemIndex, top_items
 from cofactor.metrics.significance import holm
 from cofactor.models.factor import FactorModel
@@ -34,7 +34,7 @@ from cofactor.validation import validated
 
 __all__ = ["Influence", "influence"]
 
-WATCHED = 500
+MAX_USERS = 500
 """Default maximum number of users whose lists are compared."""
 
 MAX_PERMUTATIONS = 100_000
@@ -76,8 +76,8 @@ class Influence:
     Examples
     --------
     >>> import cofactor, numpy as np
-    >>> from cofactor.datasets.synthetic import World, generate
-    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+    >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+    >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
     >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
     >>> result = cofactor.audit.influence(rec, np.arange(60) % 2, permutations=5)
     >>> result.groups["users"].to_list(), result.permutations
@@ -95,7 +95,7 @@ def influence(
     *,
     n: int = 10,
     permutations: int = 50,
-    watched: int = WATCHED,
+    max_users: int = MAX_USERS,
     seed: int = 0,
 ) -> Influence:
     """Measure the influence of each group of a partition of the users.
@@ -110,7 +110,7 @@ def influence(
         Length of the lists.
     permutations : int, default 50
         Number of random partitions to compare with, at least 2.
-    watched : int, default 500
+    max_users : int, default 500
         Maximum number of users whose lists are compared. More users are sampled down to this number.
     seed : int, default 0
         Seed of the permutations and of the sample of users. The result is deterministic.
@@ -139,8 +139,8 @@ def influence(
     Examples
     --------
     >>> import cofactor
-    >>> from cofactor.datasets.synthetic import World, generate
-    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+    >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+    >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
     >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
     >>> is_active = (ratings.by_user.counts > 20).astype(int)
     >>> groups = cofactor.audit.influence(rec, is_active, permutations=10).groups
@@ -154,9 +154,9 @@ def influence(
         checks.whole_number("permutations", permutations, low=2, high=MAX_PERMUTATIONS),
         checks.seed(seed),
     )
-    n = checks.whole_number("n", n, low=1, high=checks.LONGEST_LIST)
-    watched = checks.whole_number("watched", watched, low=1)
-    steps = _HalfSteps.of(recommender, n, watched, seed)
+    n = checks.whole_number("n", n, low=1, high=checks.MAX_LIST_LENGTH)
+    max_users = checks.whole_number("max_users", max_users, low=1)
+    steps = _HalfSteps.of(recommender, n, max_users, seed)
     n_groups = int(labels.max(initial=0)) + 1
     observed = np.array([steps.changed_share(labels == g) for g in range(n_groups)])
     permuted = np.empty((permutations, n_groups))
@@ -213,14 +213,14 @@ class _HalfSteps:
     A: Float64
     b: Float64
     by_user: SparseRows
-    watched: Int32
+    max_users: Int32
     seen: SparseRows
     n: int
     lists: Int32
     priors: Priors | None = None
 
     @classmethod
-    def of(cls, recommender: Recommender, n: int, watched: int, seed: int) -> Self:
+    def of(cls, recommender: Recommender, n: int, max_users: int, seed: int) -> Self:
         model = recommender.model
         if (
             not isinstance(model, FactorModel)
@@ -231,13 +231,13 @@ class _HalfSteps:
                 "influence needs factors fitted by least squares; use biased-mf, explicit-als or implicit-als"
             )
         entries = _linearized(model, recommender.histories)
-        by_item = transposed(entries, model.n_items)
+        by_item = transpose(entries, model.n_items)
         side = model.loss.side(model.user_factors, model.user_bias, model.mean)
         side = _without_padding(_with_minimal_penalty(side, model), model)
         confidence, targets = side.targets(by_item)
         A, b = equations(by_item, targets, confidence, side.features)
         active = np.flatnonzero(entries.counts)
-        sample = random_stream(seed, "watched").choice(active, min(watched, len(active)), replace=False)
+        sample = random_stream(seed, "max_users").choice(active, min(max_users, len(active)), replace=False)
         users = np.sort(sample).astype(np.int32)
         none_removed, no_lists = np.zeros(model.n_users, bool), np.zeros((0, n), np.int32)
         steps = cls(
@@ -254,8 +254,8 @@ class _HalfSteps:
         return float(np.linalg.norm(shifted - trained) / max(float(np.linalg.norm(trained)), 1e-12))
 
     def changed_share(self, group: Any) -> float:
-        """The share of list positions of watched users outside the group that change without the group."""
-        outside = ~group[self.watched]
+        """The share of list positions of max_users users outside the group that change without the group."""
+        outside = ~group[self.max_users]
         if not group.any() or not outside.any():
             return 0.0
         lists, before = self._top_lists(group)[outside], self.lists[outside]
@@ -264,7 +264,7 @@ class _HalfSteps:
         return float(1 - unchanged.sum() / max(positions, 1))
 
     def _top_lists(self, removed: Bool) -> Int32:
-        """The lists of the watched users after both half-steps without the rows of the removed users."""
+        """The lists of the max_users users after both half-steps without the rows of the removed users."""
         model, loss = self.model, self.model.loss
         assert isinstance(loss, RatingsLoss | EventsLoss)
         factors, bias = self._items(removed)

@@ -1,6 +1,6 @@
 """Mitigations of the feedback loop: row weights that limit heavy raters and popular items, and re-ranked lists.
 
-Item categories (genres, or clusters of items) are arrays of shape (n_items, n_kinds) of shares, see `item_kinds`.
+Item categories (genres, or clusters of items) are arrays of shape (n_items, n_categories) of shares, see `item_categories`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import MOST_ROWS, Bool, Float32, Float64, Int32, Int64
-from cofactor.audit.user_clusters import taste_groups
+from cofactor.arrays import MAX_ROWS, Bool, Float32, Float64, Int32, Int64
+from cofactor.audit.user_clusters import user_clusters
 from cofactor.data.features import indicators
 from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.errors import DataError, ParameterError
-from cofactor.kernels.sparse import SparseRows, transposed
+from cofactor.kernels.sparse import SparseRows, transpose
 from cofactor.models.arguments import require_histories
 from cofactor.recommender.recommender import Recommender
 from cofactor.validation import require_valid_fields, validated
@@ -26,15 +26,15 @@ from cofactor.validation import require_valid_fields, validated
 __all__ = [
     "CAUTIOUS",
     "PLAIN",
-    "Remedy",
+    "Mitigation",
+    "all_mitigations",
     "calibrated",
     "capped_weights",
+    "categories_by_raters",
     "group_weights",
-    "item_kinds",
-    "kinds_by_raters",
-    "liked_kinds",
+    "item_categories",
+    "liked_categories",
     "propensity_weights",
-    "remedies",
     "spread",
 ]
 
@@ -54,10 +54,10 @@ Rank: TypeAlias = Callable[[Recommender, Int32, int, np.random.Generator], Int32
 
 
 @dataclass(frozen=True)
-class Remedy:
+class Mitigation:
     """Mitigation of the feedback loop: a change of the training table, of the ranking, or of both.
 
-    `remedies` returns those that have been tested. `PLAIN` changes nothing; `CAUTIOUS` needs predictive distributions.
+    `all_mitigations` returns those that have been tested. `PLAIN` changes nothing; `CAUTIOUS` needs predictive distributions.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class Remedy:
 
     Examples
     --------
-    >>> Remedy("down-weighted popular items", weigh=propensity_weights).name
+    >>> Mitigation("down-weighted popular items", weigh=propensity_weights).name
     'down-weighted popular items'
     """
 
@@ -83,12 +83,12 @@ class Remedy:
         require_valid_fields(self)
 
 
-PLAIN = Remedy("plain")
-CAUTIOUS = Remedy("cautious ranking", rank=lambda rec, users, n, _: rec.for_rows(users).rank(n, by="cautious")[0])
+PLAIN = Mitigation("plain")
+CAUTIOUS = Mitigation("cautious ranking", rank=lambda rec, users, n, _: rec.for_rows(users).rank(n, by="cautious")[0])
 """Ranks by the lower end of the predictive distribution, e.g. of bayesian-mf; other models raise KindError."""
 
 
-def remedies(column: str | None = None) -> tuple[Remedy, ...]:
+def all_mitigations(column: str | None = None) -> tuple[Mitigation, ...]:
     """Return the mitigations that work with every estimator of ratings.
 
     None of them needs to know which users are heavy raters, or of which items.
@@ -97,40 +97,46 @@ def remedies(column: str | None = None) -> tuple[Remedy, ...]:
     ----------
     column : str, optional
         Column of the item table with the item categories. By default, the categories are clusters of items, see
-        `kinds_by_raters`; the mitigations that use categories are then less effective. If the item table has no such
+        `categories_by_raters`; the mitigations that use categories are then less effective. If the item table has no such
         column, DataError is raised when lists are made.
 
     Returns
     -------
-    tuple of Remedy
+    tuple of Mitigation
         Measured on 20 synthetic data sets in benchmarks/eager.md, together with those that do not help.
 
     Examples
     --------
     >>> import cofactor
-    >>> [remedy.name for remedy in cofactor.audit.remedies()][:3]
+    >>> [mitigation.name for mitigation in cofactor.audit.all_mitigations()][:3]
     ['capped weight per user', 'taste groups count by people', 'popular items weigh less']
     """
     column = None if column is None else checks.text("column", column)
 
-    def kinds(rec: Recommender) -> Float64:
-        return kinds_by_raters(rec.histories, len(rec.items)) if column is None else item_kinds(rec.item_table, column)
+    def categories(rec: Recommender) -> Float64:
+        return (
+            categories_by_raters(rec.histories, len(rec.items))
+            if column is None
+            else item_categories(rec.item_table, column)
+        )
 
-    def spread_kinds(rec: Recommender, users: Int32, n: int, _: np.random.Generator) -> Int32:
-        return spread(*rec.for_rows(users).rank(DEPTH * n), n, len(rec.items), strength=1.0, kinds=kinds(rec))
+    def spread_categories(rec: Recommender, users: Int32, n: int, _: np.random.Generator) -> Int32:
+        return spread(*rec.for_rows(users).rank(DEPTH * n), n, len(rec.items), strength=1.0, categories=categories(rec))
 
     def calibrate(rec: Recommender, users: Int32, n: int, _: np.random.Generator) -> Int32:
-        shares = kinds(rec)
-        return calibrated(*rec.for_rows(users).rank(DEPTH * n), n, shares, liked_kinds(rec.histories, shares)[users])
+        shares = categories(rec)
+        return calibrated(
+            *rec.for_rows(users).rank(DEPTH * n), n, shares, liked_categories(rec.histories, shares)[users]
+        )
 
     return (
-        Remedy("capped weight per user", weigh=capped_weights),
-        Remedy("taste groups count by people", weigh=_by_members),
-        Remedy("popular items weigh less", weigh=propensity_weights),
-        Remedy("exposure spread over items", rank=_spread_items),
-        Remedy("exposure spread over kinds", rank=spread_kinds),
-        Remedy("lists calibrated to what one likes", rank=calibrate),
-        Remedy("two places in ten explore", rank=_explore),
+        Mitigation("capped weight per user", weigh=capped_weights),
+        Mitigation("taste groups count by people", weigh=_by_members),
+        Mitigation("popular items weigh less", weigh=propensity_weights),
+        Mitigation("exposure spread over items", rank=_spread_items),
+        Mitigation("exposure spread over categories", rank=spread_categories),
+        Mitigation("lists calibrated to what one likes", rank=calibrate),
+        Mitigation("two places in ten explore", rank=_explore),
     )
 
 
@@ -188,7 +194,7 @@ def group_weights(interactions: Interactions, groups: Any) -> Interactions:
     interactions : Interactions
         Table to weight. Existing weights are multiplied by the factor below.
     groups : array_like of shape (n_users,), int
-        Group of each user row, from 0, e.g. from `taste_groups`.
+        Group of each user row, from 0, e.g. from `user_clusters`.
 
     Returns
     -------
@@ -277,7 +283,7 @@ def propensity_weights(interactions: Interactions, *, power: float = 0.5) -> Int
 
 
 @validated
-def item_kinds(table: pl.DataFrame | None, column: str) -> Float64:
+def item_categories(table: pl.DataFrame | None, column: str) -> Float64:
     """Read the item categories from a column of the item table.
 
     Parameters
@@ -289,7 +295,7 @@ def item_kinds(table: pl.DataFrame | None, column: str) -> Float64:
 
     Returns
     -------
-    ndarray of shape (n_items, n_kinds), float64
+    ndarray of shape (n_items, n_categories), float64
         Category shares: each of three categories of an item counts one third. A row sums to 1, or to 0 for an item
         without categories.
 
@@ -300,7 +306,7 @@ def item_kinds(table: pl.DataFrame | None, column: str) -> Float64:
 
     Examples
     --------
-    >>> item_kinds(pl.DataFrame({"item": [1, 2], "genres": ["Comedy|War", "War"]}), "genres").tolist()
+    >>> item_categories(pl.DataFrame({"item": [1, 2], "genres": ["Comedy|War", "War"]}), "genres").tolist()
     [[0.5, 0.5], [0.0, 1.0]]
     """
     if table is not None:
@@ -311,7 +317,9 @@ def item_kinds(table: pl.DataFrame | None, column: str) -> Float64:
 
 
 @validated
-def kinds_by_raters(histories: SparseRows, n_items: int, *, n_kinds: int = N_GROUPS, seed: int = 0) -> Float64:
+def categories_by_raters(
+    histories: SparseRows, n_items: int, *, n_categories: int = N_GROUPS, seed: int = 0
+) -> Float64:
     """Cluster items by their raters, to use the clusters as categories where no column defines them.
 
     Parameters
@@ -320,81 +328,81 @@ def kinds_by_raters(histories: SparseRows, n_items: int, *, n_kinds: int = N_GRO
         Items of each user.
     n_items : int
         Number of items.
-    n_kinds : int, default 10
+    n_categories : int, default 10
         Number of clusters; fewer if fewer items were rated.
     seed : int, default 0
-        Seed of the clustering, see `taste_groups`.
+        Seed of the clustering, see `user_clusters`.
 
     Returns
     -------
-    ndarray of shape (n_items, n_kinds), float64
+    ndarray of shape (n_items, n_categories), float64
         One 1 in each row. Items without ratings are in the largest cluster.
 
     Raises
     ------
     ParameterError
-        `n_kinds` is below 1.
+        `n_categories` is below 1.
     DataError
         The histories have items beyond `n_items`, or no item was rated.
 
     Examples
     --------
     >>> rows = SparseRows.of([0, 0, 1, 1, 2, 2, 3, 3], [0, 1, 0, 1, 2, 3, 2, 3], [1] * 8, n_rows=4)
-    >>> kinds = kinds_by_raters(rows, 4, n_kinds=2)
-    >>> kinds.shape, bool((kinds[0] == kinds[1]).all()), bool((kinds[0] == kinds[2]).all())
+    >>> categories = categories_by_raters(rows, 4, n_categories=2)
+    >>> categories.shape, bool((categories[0] == categories[1]).all()), bool((categories[0] == categories[2]).all())
     ((4, 2), True, False)
     """
-    n_kinds = checks.whole_number("n_kinds", n_kinds, low=1)
-    n_items = checks.whole_number("n_items", n_items, low=1, high=MOST_ROWS)
+    n_categories = checks.whole_number("n_categories", n_categories, low=1)
+    n_items = checks.whole_number("n_items", n_items, low=1, high=MAX_ROWS)
     require_histories(histories, n_items)
     checks.seed(seed)
-    raters = transposed(histories, n_items)
-    n_kinds = min(n_kinds, int((raters.counts > 0).sum()))
-    if n_kinds == 0:
+    raters = transpose(histories, n_items)
+    n_categories = min(n_categories, int((raters.counts > 0).sum()))
+    if n_categories == 0:
         raise DataError(
             "no item was rated, so items cannot be clustered by their raters; name a column of the item table"
         )
-    kinds: Float64 = np.eye(n_kinds)[taste_groups(raters, len(histories), n_groups=n_kinds, seed=seed)]
-    return kinds
+    categories: Float64 = np.eye(n_categories)[user_clusters(raters, len(histories), n_groups=n_categories, seed=seed)]
+    return categories
 
 
 @validated
-def liked_kinds(histories: SparseRows, kinds: Float64) -> Float64:
+def liked_categories(histories: SparseRows, categories: Float64) -> Float64:
     """Category shares of the items that each user rated at or above the mean of their ratings.
 
     Parameters
     ----------
     histories : SparseRows of n_users rows
         Ratings of each user.
-    kinds : ndarray of shape (n_items, n_kinds)
-        Category shares of the items, see `item_kinds`.
+    categories : ndarray of shape (n_items, n_categories)
+        Category shares of the items, see `item_categories`.
 
     Returns
     -------
-    ndarray of shape (n_users, n_kinds), float64
+    ndarray of shape (n_users, n_categories), float64
         Rows sum to 1; a row is 0 for a user without ratings or whose liked items have no categories.
 
     Raises
     ------
     DataError
-        `kinds` has fewer rows than the histories have items.
+        `categories` has fewer rows than the histories have items.
 
     Examples
     --------
     >>> rows = SparseRows.of([0, 0, 0], [0, 1, 2], [5, 5, 1], n_rows=2)
-    >>> liked_kinds(rows, np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])).tolist()
+    >>> liked_categories(rows, np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])).tolist()
     [[0.75, 0.25], [0.0, 0.0]]
     """
-    kinds = checks.number_array("kinds", kinds, (None, None))
+    categories = checks.number_array("categories", categories, (None, None))
     try:
-        require_histories(histories, len(kinds))
+        require_histories(histories, len(categories))
     except DataError as problem:
-        raise DataError(f"{problem}; kinds has {len(kinds):,} rows, one for each item") from None
+        raise DataError(f"{problem}; categories has {len(categories):,} rows, one for each item") from None
     owner = np.repeat(np.arange(len(histories)), histories.counts)
     total = np.bincount(owner, weights=histories.values, minlength=len(histories))
     liked = histories.values >= (total / np.maximum(histories.counts, 1)).astype(np.float32)[owner]
-    mix = np.zeros((len(histories), kinds.shape[1]))
-    np.add.at(mix, owner[liked], kinds[histories.columns[liked]])
+    mix = np.zeros((len(histories), categories.shape[1]))
+    np.add.at(mix, owner[liked], categories[histories.columns[liked]])
     size = mix.sum(axis=1, keepdims=True)
     shares: Float64 = np.divide(mix, size, out=mix, where=size > 0)
     return shares
@@ -402,7 +410,7 @@ def liked_kinds(histories: SparseRows, kinds: Float64) -> Float64:
 
 @validated
 def calibrated(
-    lists: Int32, scores: Float32, n: int, kinds: Float64, wanted: Float64, *, strength: float = 0.5
+    lists: Int32, scores: Float32, n: int, categories: Float64, wanted: Float64, *, strength: float = 0.5
 ) -> Int32:
     """Re-rank lists so that their categories match the shares that each user wants.
 
@@ -414,10 +422,10 @@ def calibrated(
         Scores of the candidates, -inf after the end of a shorter list.
     n : int
         Length of the new lists, at least 1; at most m items are returned.
-    kinds : ndarray of shape (n_items, n_kinds)
-        Category shares of the items, see `item_kinds`.
-    wanted : ndarray of shape (n_users, n_kinds)
-        Category shares that each user wants, see `liked_kinds`. Rows sum to 1, or to 0 for users without a preference.
+    categories : ndarray of shape (n_items, n_categories)
+        Category shares of the items, see `item_categories`.
+    wanted : ndarray of shape (n_users, n_categories)
+        Category shares that each user wants, see `liked_categories`. Rows sum to 1, or to 0 for users without a preference.
     strength : float, default 0.5
         Weight of the calibration between 0 (order of the scores) and 1.
 
@@ -429,7 +437,7 @@ def calibrated(
     Raises
     ------
     ParameterError
-        `strength` is outside 0..1, or `lists`, `scores`, `kinds` and `wanted` do not match.
+        `strength` is outside 0..1, or `lists`, `scores`, `categories` and `wanted` do not match.
 
     Notes
     -----
@@ -447,24 +455,24 @@ def calibrated(
     Examples
     --------
     >>> lists, scores = np.array([[0, 1, 2, 3]], np.int32), np.array([[4, 3, 2, 1]], np.float32)
-    >>> kinds, wanted = np.array([[1, 0], [1, 0], [0, 1], [0, 1]], float), np.array([[0.5, 0.5]])
-    >>> calibrated(lists, scores, 2, kinds, wanted, strength=0).tolist()
+    >>> categories, wanted = np.array([[1, 0], [1, 0], [0, 1], [0, 1]], float), np.array([[0.5, 0.5]])
+    >>> calibrated(lists, scores, 2, categories, wanted, strength=0).tolist()
     [[0, 1]]
-    >>> calibrated(lists, scores, 2, kinds, wanted).tolist()
+    >>> calibrated(lists, scores, 2, categories, wanted).tolist()
     [[0, 2]]
     """
     strength, n = checks.finite_number("strength", strength, low=0, high=1), checks.whole_number("n", n, low=1)
-    kinds = checks.number_array("kinds", kinds, (None, None))
-    lists, scores = _checked_lists(lists, scores, len(kinds))
-    wanted = checks.number_array("wanted", wanted, (len(lists), kinds.shape[1]))
+    categories = checks.number_array("categories", categories, (None, None))
+    lists, scores = _checked_lists(lists, scores, len(categories))
+    wanted = checks.number_array("wanted", wanted, (len(lists), categories.shape[1]))
     n = min(n, lists.shape[1])
     picks = np.empty((len(lists), n), np.int32)
-    block = max(1, CELLS // max(lists.shape[1] * kinds.shape[1], 1))
+    block = max(1, CELLS // max(lists.shape[1] * categories.shape[1], 1))
     for first in range(0, len(lists), block):
         part = slice(first, first + block)
         valid = lists[part] >= 0
         relevance = (1 - strength) * _relevance(scores[part], valid)
-        candidate_kinds = kinds[np.maximum(lists[part], 0)]
+        candidate_kinds = categories[np.maximum(lists[part], 0)]
         positions = _greedy_picks(relevance, valid, candidate_kinds, wanted[part], n, strength)
         picks[part] = np.take_along_axis(lists[part], positions, axis=1)
     return picks
@@ -472,7 +480,7 @@ def calibrated(
 
 @validated
 def spread(
-    lists: Int32, scores: Float32, n: int, n_items: int, *, strength: float, kinds: Float64 | None = None
+    lists: Int32, scores: Float32, n: int, n_items: int, *, strength: float, categories: Float64 | None = None
 ) -> Int32:
     """Re-rank lists with a penalty on items that are shown often.
 
@@ -488,7 +496,7 @@ def spread(
         Number of items.
     strength : float
         Weight of the penalty, from 0 (order of the scores).
-    kinds : ndarray of shape (n_items, n_kinds), optional
+    categories : ndarray of shape (n_items, n_categories), optional
         Category shares of the items. If given, an item is penalized by the exposure of its categories.
 
     Returns
@@ -499,12 +507,12 @@ def spread(
     Raises
     ------
     ParameterError
-        `strength` is below 0, or `lists`, `scores` and `kinds` do not match.
+        `strength` is below 0, or `lists`, `scores` and `categories` do not match.
 
     Notes
     -----
     Items are ordered by z_ui - strength ln(1 + shown_i / mean), where z_ui is the score standardized over the user's
-    candidates and shown_i counts the item in the first n positions of the original lists. With `kinds`, shown_i is the
+    candidates and shown_i counts the item in the first n positions of the original lists. With `categories`, shown_i is the
     count of an average item of the same categories.
 
     Examples
@@ -515,16 +523,16 @@ def spread(
     ([[0], [0], [0]], [[1], [2], [1]])
     """
     strength, n = checks.finite_number("strength", strength, low=0), checks.whole_number("n", n, low=1)
-    n_items = checks.whole_number("n_items", n_items, low=1, high=MOST_ROWS)
+    n_items = checks.whole_number("n_items", n_items, low=1, high=MAX_ROWS)
     lists, scores = _checked_lists(lists, scores, n_items)
-    kinds = None if kinds is None else checks.number_array("kinds", kinds, (n_items, None))
+    categories = None if categories is None else checks.number_array("categories", categories, (n_items, None))
     top = lists[:, :n]
     shown = np.bincount(top[top >= 0], minlength=n_items).astype(np.float64)
     mean = max(shown.mean(), 1e-12)
-    if kinds is None:
+    if categories is None:
         penalty = np.log1p(shown / mean)
     else:
-        penalty = kinds @ np.log1p(shown @ kinds / np.maximum(kinds.sum(axis=0), 1e-12) / mean)
+        penalty = categories @ np.log1p(shown @ categories / np.maximum(categories.sum(axis=0), 1e-12) / mean)
     valid = lists >= 0
     counts = np.maximum(valid.sum(axis=1, keepdims=True), 1)
     finite = np.where(valid, scores, 0).astype(np.float64)
@@ -560,7 +568,7 @@ def _multiply_weights(interactions: Interactions, factor: Float64) -> Interactio
 
 def _by_members(table: Interactions) -> Interactions:
     n_groups = min(N_GROUPS, int((table.by_user.counts > 0).sum()))
-    return group_weights(table, taste_groups(table.by_user, table.n_items, n_groups=n_groups))
+    return group_weights(table, user_clusters(table.by_user, table.n_items, n_groups=n_groups))
 
 
 def _relevance(scores: Float32, valid: Bool) -> Float64:
@@ -576,7 +584,7 @@ def _greedy_picks(
 ) -> Int64:
     """Positions of the picks of `calibrated`: (m, n).
 
-    `relevance` and `valid` have shape (m, c), `candidate_kinds` (m, c, n_kinds) and `wanted` (m, n_kinds).
+    `relevance` and `valid` have shape (m, c), `candidate_kinds` (m, c, n_categories) and `wanted` (m, n_categories).
     """
     valid, rows = valid.copy(), np.arange(len(candidate_kinds))
     target, picked = wanted[:, None, :], np.zeros((len(candidate_kinds), 1, candidate_kinds.shape[2]))

@@ -11,21 +11,21 @@ from typing import Any
 import numpy as np
 
 from cofactor import checks
-from cofactor.arrays import MOST_ROWS, Float64, Int64, random_stream
+from cofactor.arrays import MAX_ROWS, Float64, Int64, random_stream
 from cofactor.errors import DataError
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import require_histories
 from cofactor.validation import validated
 
-__all__ = ["taste_groups"]
+__all__ = ["user_clusters"]
 
 COMPONENTS, POWER_ITERATIONS, MAX_ITERATIONS, RESTARTS = 16, 4, 100, 10
 
 
 @one_thread_blas()
 @validated
-def taste_groups(histories: SparseRows, n_items: int, *, n_groups: int = 10, seed: int = 0) -> Int64:
+def user_clusters(histories: SparseRows, n_items: int, *, n_groups: int = 10, seed: int = 0) -> Int64:
     """Cluster users by the items in their histories.
 
     Parameters
@@ -64,11 +64,11 @@ def taste_groups(histories: SparseRows, n_items: int, *, n_groups: int = 10, see
     Examples
     --------
     >>> rows = SparseRows.of([0, 0, 1, 1, 2, 2, 3, 3], [0, 1, 0, 1, 2, 3, 2, 3], [1] * 8, n_rows=4)
-    >>> a, b, c, d = taste_groups(rows, 4, n_groups=2).tolist()
+    >>> a, b, c, d = user_clusters(rows, 4, n_groups=2).tolist()
     >>> a == b, c == d, a == c
     (True, True, False)
     """
-    n_items = checks.whole_number("n_items", n_items, low=1, high=MOST_ROWS)
+    n_items = checks.whole_number("n_items", n_items, low=1, high=MAX_ROWS)
     active = np.flatnonzero(require_histories(histories, n_items).counts)
     checks.seed(seed)
     if len(active) == 0:

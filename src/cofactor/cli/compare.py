@@ -28,7 +28,7 @@ from cofactor.cli.terminal import messages, note, results, show_json, table
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from cofactor.evaluate.comparison import Compared, Comparison
+    from cofactor.evaluate.comparison import ComparedModel, Comparison
     from cofactor.evaluate.split import Split
     from cofactor.metrics.intervals import Interval
 
@@ -147,7 +147,7 @@ def _intervals(comparison: Comparison) -> Iterator[Interval]:
         yield model.difference
 
 
-def _number(model: Compared, metric: str, digits: int) -> str:
+def _number(model: ComparedModel, metric: str, digits: int) -> str:
     value, low, high = model.score.metrics[metric]
     if isnan(value):
         return "-"
@@ -155,7 +155,7 @@ def _number(model: Compared, metric: str, digits: int) -> str:
     return f"{value:.{digits}f}{interval}"
 
 
-def _difference(model: Compared, digits: int) -> str:
+def _difference(model: ComparedModel, digits: int) -> str:
     difference = model.difference
     if isnan(difference.mean):
         return ""
@@ -164,9 +164,9 @@ def _difference(model: Compared, digits: int) -> str:
     return f"\n{difference.mean:+.{digits}f}{interval}"
 
 
-def _tuned_settings(model: Compared) -> str:
+def _tuned_settings(model: ComparedModel) -> str:
     from cofactor.cli.estimator_options import in_words
-    from cofactor.evaluate.tuned_baseline import RIVALS
+    from cofactor.evaluate.tuned_baseline import BASELINE_GRIDS
 
-    grids = {name: grid for models in RIVALS.values() for name, grid in models.items()}
+    grids = {name: grid for models in BASELINE_GRIDS.values() for name, grid in models.items()}
     return ", ".join(f"{name}={in_words(getattr(model.estimator, name))}" for name in grids[model.estimator.name])

@@ -34,7 +34,7 @@ def demo(
     seed: Seed = 0,
 ) -> None:
     """Show the whole workflow on 100,000 film ratings: read, train, evaluate and recommend."""
-    from cofactor.cli.recommend import known_id
+    from cofactor.cli.recommend import parse_id
     from cofactor.cli.side_tables import check_model_output
     from cofactor.estimators import BiasedMF
     from cofactor.evaluate import split_random
@@ -43,7 +43,7 @@ def demo(
     out = results()
     out.width = min(out.width, WIDEST)
     ratings = _show_data(out)
-    row = ratings.users.row(known_id(ratings.users, "user", user))
+    row = ratings.users.row(parse_id(ratings.users, "user", user))
     split = split_random(ratings, test=0.2, seed=seed)
     _train(out, split.train, seed)
     _compare(out, split, seed)

@@ -342,9 +342,9 @@ def _percent(share: float | None) -> str:
 
 def _draw(label: str, result: Calibration, split: Split, path: str) -> None:
     """Write the reliability plot as a self-contained page. Raises DataError without levels, OSError."""
-    from cofactor.files import write_whole
+    from cofactor.files import write_atomically
     from cofactor.plots import reliability_plot, self_contained_html
 
     title = f"{label} on {split.description}"
     page = self_contained_html(reliability_plot(result.reliability, title=title), title=title)
-    write_whole(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
+    write_atomically(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))

@@ -30,11 +30,11 @@ def explain(
     The score is what items are ranked by, and its parts add up to it. The part that no item of the history accounts
     for is shown as not attributed.
     """
-    from cofactor.cli.recommend import known_id
+    from cofactor.cli.recommend import parse_id
     from cofactor.recommender.recommender import Recommender
 
     rec = Recommender.load(model)
-    user_id, item_id = known_id(rec.users, "user", user), known_id(rec.items, "item", item)
+    user_id, item_id = parse_id(rec.users, "user", user), parse_id(rec.items, "item", item)
     parts = rec.explain(user_id, item_id).to_dicts()
     score = sum(part["term"] for part in parts)
     if as_json:

@@ -56,14 +56,14 @@ def _show_one(folder: Path, source: dict[str, Any]) -> None:
 
 def _show_all(as_json: Any) -> None:
     from cofactor.datasets import loading
-    from cofactor.files import cache_folder
+    from cofactor.files import cache_directory
 
     sets: list[dict[str, Any]] = [
         {
             "name": name,
             **{field: getattr(dataset, field) for field in ("ratings", "users", "items", "url")},
             "scale": [min(dataset.levels), max(dataset.levels)],
-            "fetched": (cache_folder() / "datasets" / name).exists(),
+            "fetched": (cache_directory() / "datasets" / name).exists(),
         }
         for name, dataset in loading.DATASETS.items()
     ]

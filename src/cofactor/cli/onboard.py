@@ -17,7 +17,7 @@ from cofactor.shell import as_path, command
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from cofactor.cold_start import Interview
+    from cofactor.cold_start import Questionnaire
     from cofactor.data.scale import Scale
     from cofactor.recommender.recommender import Recommender
 
@@ -40,17 +40,17 @@ def onboard(
     ] = 5,
     seed: Seed = 0,
 ) -> None:
-    """Interview a new user: ask for the most informative ratings and update the recommendations after each answer.
+    """Questionnaire a new user: ask for the most informative ratings and update the recommendations after each answer.
 
     Each question depends on the answers before it. After each rating the best items are shown with their previous
     rank. Enter or ? means "don't know", q stops. Answers can also be read from a file or a pipe, one per line.
     """
-    from cofactor.cold_start import Interview, Population
+    from cofactor.cold_start import Population, Questionnaire
     from cofactor.recommender.recommender import Recommender
 
     recommender = Recommender.load(model)
     prompt = _Prompt(recommender, model, recommender.scale)
-    interview, out = Interview(Population.of(recommender, seed=seed)), results()
+    interview, out = Questionnaire(Population.of(recommender, seed=seed)), results()
     out.print(f"Rate {prompt.range}; Enter or ? if you don't know it, q to stop.")
     for number in range(1, questions + 1):
         item = interview.next()
@@ -114,7 +114,7 @@ class _Prompt:
                 return rating
             print(f"Rate {self.range}; Enter if you don't know it, q to stop.")
 
-    def changes(self, before: Interview, after: Interview, n: int, *, column: str = "previous\nrank") -> Table:
+    def changes(self, before: Questionnaire, after: Questionnaire, n: int, *, column: str = "previous\nrank") -> Table:
         """Return a table of the n best items with their predicted ratings and their ranks before."""
         n_items = len(self.recommender.items)
         old_rank = {int(item): rank for rank, item in enumerate(before.best(n_items), start=1)}
@@ -126,7 +126,7 @@ class _Prompt:
             shown.add_row(str(rank), self.name(int(item)), f"{predicted[item]:.2f}", f"{old_rank[int(item)]:,}")
         return shown
 
-    def finish(self, interview: Interview, n: int) -> None:
+    def finish(self, interview: Questionnaire, n: int) -> None:
         """Print how many items were rated, the final list, and the command for a longer list."""
         out, (items, values) = results(), interview.known
         out.print(f"You rated {len(items)} of {len(interview.asked)} items.")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cofactor.data.ids import IdMap
     from cofactor.recommender.recommender import Recommender
 
-__all__ = ["known_id", "recommend", "show_ranking"]
+__all__ = ["parse_id", "recommend", "show_ranking"]
 
 ORDERS = ("mean", "cautious", "optimistic")
 SHOWN_USERS = 20
@@ -88,7 +88,7 @@ def recommend(
         ranked = recommender.recommend_all(n, exclude_seen=not include_seen, **order)
     else:
         hint = f"; for a new user: {'--took ITEM' if recommender.kind == 'events' else '--rated ITEM=RATING'}"
-        ids = [known_id(recommender.users, "user", text, hint) for text in dict.fromkeys(user or ())]
+        ids = [parse_id(recommender.users, "user", text, hint) for text in dict.fromkeys(user or ())]
         ranked = recommender.recommend(ids, n, exclude_seen=not include_seen, **order)
     if n > len(recommender.items):
         note(f"the catalog has {len(recommender.items):,} items, fewer than the requested {n:,}")
@@ -102,7 +102,7 @@ def recommend(
         _show(recommender, ranked, by)
 
 
-def known_id(ids: IdMap, what: str, text: str, hint: str = "") -> Any:
+def parse_id(ids: IdMap, what: str, text: str, hint: str = "") -> Any:
     """Return an ID from the command line in the type of the model's IDs.
 
     Parameters
@@ -138,7 +138,7 @@ def _history(recommender: Recommender, rated: Sequence[str], took: Sequence[str]
     if recommender.kind == "events":
         if rated:
             raise ParameterError("this model was fitted to events: use --took ITEM instead of --rated")
-        return [known_id(recommender.items, "item", text) for text in took]
+        return [parse_id(recommender.items, "item", text) for text in took]
     if took:
         raise ParameterError("this model was fitted to ratings: use --rated ITEM=RATING instead of --took")
     return [_rated(recommender, text) for text in rated]
@@ -155,7 +155,7 @@ def _rated(recommender: Recommender, text: str) -> tuple[Any, float]:
         raise ParameterError(f"--rated takes ITEM=RATING, as in --rated 50=5, not {text!r}")
     if recommender.scale is not None:
         recommender.scale.check(rating, name=f"--rated {text}: the rating")
-    return known_id(recommender.items, "item", item), rating
+    return parse_id(recommender.items, "item", item), rating
 
 
 def _about(recommender: Recommender, about: Sequence[str]) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ from cofactor.cli.terminal import note, results
 if TYPE_CHECKING:
     from cofactor.data.interactions import Kind
     from cofactor.estimators import Estimator
-    from cofactor.service.training.spec import Recipe
+    from cofactor.service.training.spec import TrainingSpec
 
 __all__ = ["serve"]
 
@@ -111,10 +111,10 @@ def serve(
 
 def _recipe(
     estimator: Estimator, kind: Kind, seed: int, user_features: str | None, item_features: str | None
-) -> Recipe:
-    from cofactor.service.training.spec import Recipe
+) -> TrainingSpec:
+    from cofactor.service.training.spec import TrainingSpec
 
-    return Recipe(estimator, kind, seed, _names(user_features), _names(item_features))
+    return TrainingSpec(estimator, kind, seed, _names(user_features), _names(item_features))
 
 
 def _names(columns: str | None) -> tuple[str, ...]:

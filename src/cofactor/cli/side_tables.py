@@ -101,7 +101,7 @@ def write_frame(frame: pl.DataFrame, path: str) -> None:
     """
     from polars.exceptions import PolarsError
 
-    from cofactor.files import write_whole
+    from cofactor.files import write_atomically
 
     def write(temporary: Path) -> None:
         ending = Path(path).suffix.lower()
@@ -117,7 +117,7 @@ def write_frame(frame: pl.DataFrame, path: str) -> None:
             raise (error if error.errno else _as_os_error(error)) from error
 
     try:
-        write_whole(path, write)
+        write_atomically(path, write)
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror or error}") from error
 

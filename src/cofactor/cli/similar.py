@@ -23,7 +23,7 @@ def similar(
     as_json: Json = False,
 ) -> None:
     """Find similar items (liked by the same users) or similar users (with the same taste), by cosine from -1 to 1."""
-    from cofactor.cli.recommend import known_id
+    from cofactor.cli.recommend import parse_id
     from cofactor.cli.side_tables import check_output, write_frame
     from cofactor.recommender.recommender import Recommender
 
@@ -32,10 +32,10 @@ def similar(
     check_output(output, inputs=[model])
     recommender = Recommender.load(model)
     if item is not None:
-        role, neighbors = "item", recommender.similar_items(known_id(recommender.items, "item", item), n)
+        role, neighbors = "item", recommender.similar_items(parse_id(recommender.items, "item", item), n)
         counts = recommender.support[recommender.items.rows(neighbors["item"])]
     else:
-        role, neighbors = "user", recommender.similar_users(known_id(recommender.users, "user", str(user)), n)
+        role, neighbors = "user", recommender.similar_users(parse_id(recommender.users, "user", str(user)), n)
         counts = recommender.histories.counts[recommender.users.rows(neighbors["user"])]
     if output is not None:
         write_frame(neighbors, output)

@@ -29,7 +29,7 @@ from cofactor.shell import as_path, command
 
 if TYPE_CHECKING:
     from cofactor.estimators import Estimator
-    from cofactor.evaluate.tuning import Trial, Tuned
+    from cofactor.evaluate.tuning import Trial, TuningResult
 
 __all__ = ["tune"]
 
@@ -104,12 +104,12 @@ def _progress(trial: Trial, trials: int) -> str:
 
 
 def _write(estimator: Estimator, output: str) -> None:
-    from cofactor.files import write_whole
+    from cofactor.files import write_atomically
 
-    write_whole(output, lambda temporary: temporary.write_text(estimator.to_json() + "\n", encoding="utf-8"))
+    write_atomically(output, lambda temporary: temporary.write_text(estimator.to_json() + "\n", encoding="utf-8"))
 
 
-def _show(search: Tuned, initial: Estimator, fixed: Sequence[str]) -> None:
+def _show(search: TuningResult, initial: Estimator, fixed: Sequence[str]) -> None:
     """Print the search space, the best settings, and the scores of the initial and the best settings."""
     from cofactor.evaluate.search_space import search_space
 

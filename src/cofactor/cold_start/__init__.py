@@ -1,8 +1,8 @@
 """Newcomers: what somebody new is taken to be, what to ask them, and how new items get their chance.
 
 >>> import cofactor
->>> from cofactor.datasets.synthetic import World, generate
->>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+>>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+>>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
 >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
 >>> eased = cofactor.cold_start.learn_priors(rec)
 >>> len(eased.recommend_newcomer([(7, 5.0)], n=3))
@@ -10,7 +10,7 @@
 """
 
 from cofactor.cold_start.priors import eased_in, learn_priors
-from cofactor.cold_start.questionnaire import Interview, Population
+from cofactor.cold_start.questionnaire import Population, Questionnaire
 from cofactor.recommender.exploration import Impressions, explore
 
-__all__ = ["Impressions", "Interview", "Population", "eased_in", "explore", "learn_priors"]
+__all__ = ["Impressions", "Population", "Questionnaire", "eased_in", "explore", "learn_priors"]

@@ -14,12 +14,12 @@ from typing import Self
 import numpy as np
 
 from cofactor import checks
-from cofactor.arrays import MOST_ROWS, Float64, random_stream
+from cofactor.arrays import MAX_ROWS, Float64, random_stream
 from cofactor.errors import ParameterError
 from cofactor.kernels.sparse import SparseRows
 from cofactor.validation import validated
 
-__all__ = ["Crowd"]
+__all__ = ["BernoulliMixture"]
 
 PASSES = 20
 """Of expectation and maximization: little moves after a dozen."""
@@ -32,7 +32,7 @@ PSEUDO = 2.0
 
 
 @dataclass(frozen=True, eq=False)
-class Crowd:
+class BernoulliMixture:
     """Kinds of users; all float64.
 
         share (k,)                the part of the users that is of each kind; sums to 1
@@ -42,7 +42,7 @@ class Crowd:
     Source of the way it is learnt: Dempster, Laird & Rubin (1977), JRSS B 39.
 
     >>> rows = SparseRows.of([0, 0, 1, 1, 2, 3], [0, 1, 0, 1, 2, 2], [1] * 6, n_rows=4)
-    >>> crowd = Crowd.of(rows, 3, kinds=2)
+    >>> crowd = BernoulliMixture.of(rows, 3, kinds=2)
     >>> chances = crowd.like([0], [True]) @ crowd.knows
     >>> bool(chances[1] > chances[2])
     True
@@ -65,7 +65,7 @@ class Crowd:
         there is one kind.
         """
         checks.whole_number("kinds", kinds, low=1)
-        histories.checked("histories", checks.whole_number("n_items", n_items, low=0, high=MOST_ROWS))
+        histories.checked("histories", checks.whole_number("n_items", n_items, low=0, high=MAX_ROWS))
         n, k = len(histories), max(min(kinds, len(histories)), 1)
         share_with_item = (histories.column_counts(n_items) + 0.5) / (n + 1)
         share, knows = np.full(k, 1 / k), np.tile(share_with_item, (k, 1))

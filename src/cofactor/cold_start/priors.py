@@ -23,7 +23,7 @@ from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, random_stream
 from cofactor.data.features import Encoder
 from cofactor.errors import KindError
 from cofactor.kernels.parallel import one_thread_blas
-from cofactor.kernels.sparse import SparseRows, transposed
+from cofactor.kernels.sparse import SparseRows, transpose
 from cofactor.models.factor import FactorModel
 from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.losses import EventsLoss, PairwiseLoss, RatingsLoss
@@ -59,8 +59,8 @@ def learn_priors(
     model without vectors, DataError for columns that are not there.
 
     >>> import cofactor
-    >>> from cofactor.datasets.synthetic import World, generate
-    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900, genres=4)).interactions
+    >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+    >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900, genres=4)).interactions
     >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
     >>> priors = cofactor.cold_start.learn_priors(rec, item_features=["genres"]).priors
     >>> priors.users.mean.shape, priors.items.effects.shape, priors.items.encoder.names[0]
@@ -124,7 +124,7 @@ class _Trained:
         if isinstance(model.loss, EventsLoss) or (isinstance(model.loss, RatingsLoss) and model.loss.l2_bias is None):
             parts = parts[:1]
         if which == "item":
-            rows = transposed(rows, model.n_items)
+            rows = transpose(rows, model.n_items)
         x = np.hstack(parts).astype(np.float64)
         table: pl.DataFrame | None = getattr(recommender, f"{which}_table")
         encoder, indicators = None, np.zeros((len(x), 0))

@@ -21,7 +21,7 @@ import numpy as np
 
 from cofactor import checks
 from cofactor.arrays import Float64, Int32, Int64
-from cofactor.cold_start.bernoulli_mixture import Crowd
+from cofactor.cold_start.bernoulli_mixture import BernoulliMixture
 from cofactor.data.scale import Scale
 from cofactor.errors import KindError, ParameterError
 from cofactor.kernels.parallel import one_thread_blas
@@ -34,7 +34,7 @@ from cofactor.models.posterior_samples import Posterior
 from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import require_valid_fields, validated
 
-__all__ = ["Interview", "Population"]
+__all__ = ["Population", "Questionnaire"]
 
 
 KINDS = 80
@@ -73,11 +73,11 @@ class Population:
         covariance (w, w)        S, within one
         scale                    the scale of the ratings, on which answers must lie, or None
 
-    See `Interview`, which begins with one.
+    See `Questionnaire`, which begins with one.
 
     >>> import cofactor
-    >>> from cofactor.datasets.synthetic import World, generate
-    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+    >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+    >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
     >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
     >>> known = cofactor.cold_start.Population.of(rec, kinds=8)
     >>> known.features.shape, known.means.shape
@@ -87,7 +87,7 @@ class Population:
     features: Float64
     level: Float64
     noise: Float64
-    crowd: Crowd
+    crowd: BernoulliMixture
     means: Float64
     covariance: Float64
     scale: Scale | None = None
@@ -113,7 +113,7 @@ class Population:
             raise KindError("an interview needs factors of ratings: fit bayesian-mf, biased-mf or explicit-als")
         users = known[np.linspace(0, len(known) - 1, min(MOST, len(known))).astype(np.int64)]
         histories = recommender.histories.take(users)
-        crowd = Crowd.of(histories, model.n_items, kinds=kinds, seed=seed)
+        crowd = BernoulliMixture.of(histories, model.n_items, kinds=kinds, seed=seed)
         x, doubt = alike.users(histories)
         total = crowd.belonging.sum(axis=0)[:, None]
         means = (crowd.belonging.T @ x + PSEUDO * x.mean(axis=0)) / (total + PSEUDO)
@@ -196,7 +196,7 @@ def _features(post: Posterior, s: int, k: int) -> Float64:
 
 
 @dataclass(frozen=True, eq=False)
-class Interview:
+class Questionnaire:
     """What a newcomer was asked, and what to ask next; every answer makes a new interview.
 
     Attributes:
@@ -207,10 +207,10 @@ class Interview:
         stop: asking ends where the best question would lower the mean variance of predictions by less than this share.
 
     >>> import cofactor
-    >>> from cofactor.datasets.synthetic import World, generate
-    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+    >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+    >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
     >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
-    >>> start = cofactor.cold_start.Interview(cofactor.cold_start.Population.of(rec))
+    >>> start = cofactor.cold_start.Questionnaire(cofactor.cold_start.Population.of(rec))
     >>> after = start.answered(start.next(), 5.0)
     >>> after.doubt() < start.doubt(), after.next() != start.next(), len(after.best(3))
     (True, True, 3)

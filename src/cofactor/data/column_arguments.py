@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from cofactor.arrays import Float32, Int64, contiguous
-from cofactor.checks import not_endless, shown
+from cofactor.checks import require_bounded, shown
 from cofactor.data.ids import CodedIds, id_column
 from cofactor.data.scale import MOST_LEVELS, Scale
 from cofactor.errors import DataError, ParameterError
@@ -258,7 +258,7 @@ def _require_column(name: str, values: Any, expected: str) -> None:
 def _array(name: str, values: Any, n: int, expected: str) -> Any:
     """Return the values as an array (n,) of integers or floats."""
     _require_column(name, values, expected)
-    not_endless(name, values)
+    require_bounded(name, values)
     try:
         array = values.to_numpy() if isinstance(values, pl.Series) else np.asarray(values)
     except (TypeError, ValueError, OverflowError) as error:

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import MOST_ROWS, Float64, Int64
+from cofactor.arrays import MAX_ROWS, Float64, Int64
 from cofactor.errors import DataError
 from cofactor.fork import require_threads
 from cofactor.kernels.sparse import SparseRows
@@ -77,7 +77,7 @@ class Features:
         [[1.0, 1.0], [0.0, 1.0]]
         """
         min_rows = int(self.holders.columns.max(initial=-1)) + 1
-        dense = np.zeros((checks.whole_number("n_rows", n_rows, low=min_rows, high=MOST_ROWS), len(self)))
+        dense = np.zeros((checks.whole_number("n_rows", n_rows, low=min_rows, high=MAX_ROWS), len(self)))
         dense[self.holders.columns, np.repeat(np.arange(len(self)), self.holders.counts)] = 1
         return dense
 

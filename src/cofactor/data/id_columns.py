@@ -87,7 +87,7 @@ def id_series(name: str, ids: Any) -> pl.Series:
         ids = ids.to_numpy()
     if is_single(ids):
         ids = [ids]
-    checks.not_endless(name, ids)
+    checks.require_bounded(name, ids)
     if not isinstance(ids, Iterable) or isinstance(ids, bytes):
         raise DataError(f"{name} must be an id or a list of ids, integers or strings, not {checks.shown(ids)}")
     try:

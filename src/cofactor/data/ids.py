@@ -748,7 +748,7 @@ def id_column(ids: pl.Series | Iterable[Id]) -> pl.Series:
     is_0d = isinstance(ids, np.ndarray) and ids.ndim == 0
     if not isinstance(ids, Iterable) or isinstance(ids, str | bytes) or is_0d:
         raise DataError(f"ids must be a list or column of integers or strings, not {checks.shown(ids)}")
-    checks.not_endless("ids", ids)
+    checks.require_bounded("ids", ids)
     column = ids if isinstance(ids, pl.Series) else _series_of(ids)
     if column.dtype.is_integer():
         if column.dtype == pl.UInt64 and bool((column >= 2**63).any()):

@@ -26,7 +26,7 @@ from cofactor.data.scale import Scale
 from cofactor.data.side_table import JoinedTable, join
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.kernels.parallel import results_of
-from cofactor.kernels.sort import grouped, pairs_ascend, sorted_pairs
+from cofactor.kernels.sort import counting_sort, pairs_ascend, sorted_pairs
 from cofactor.kernels.sparse import SparseRows
 from cofactor.validation import validated
 
@@ -233,7 +233,7 @@ class Interactions:
         >>> ratings.by_item.row(0).columns.tolist(), ratings.by_item.row(0).values.tolist()
         ([0, 1], [5.0, 4.0])
         """
-        start, order = grouped(self.i, self.n_items)
+        start, order = counting_sort(self.i, self.n_items)
         u, values, weights = _take((self.u, self.values, self.weights), order)
         return SparseRows(read_only(start), u, values, weights)
 

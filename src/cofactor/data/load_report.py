@@ -11,11 +11,11 @@ from typing import Any
 
 from cofactor.validation import validated
 
-__all__ = ["LoadReport", "Refusal"]
+__all__ = ["LoadReport", "RejectedRow"]
 
 
 @dataclass(frozen=True)
-class Refusal:
+class RejectedRow:
     """A rejected row.
 
     Attributes
@@ -29,7 +29,7 @@ class Refusal:
 
     Examples
     --------
-    >>> Refusal(3, "the value is missing", "ana,alien,").line
+    >>> RejectedRow(3, "the value is missing", "ana,alien,").line
     3
     """
 
@@ -52,7 +52,7 @@ class LoadReport:
         Number of rows that were merged into, or replaced by, another row of the same user and item.
     duplicate_rule : str, default ""
         How duplicates were resolved: "last kept" or "summed"; "" if there were none.
-    refusals : tuple of Refusal, default ()
+    refusals : tuple of RejectedRow, default ()
         Rejected rows, in file order.
     notes : tuple of str, default ()
         Further remarks, such as guessed columns or a last line without a newline.
@@ -70,7 +70,7 @@ class LoadReport:
     rows: int
     duplicates: int = 0
     duplicate_rule: str = ""
-    refusals: tuple[Refusal, ...] = ()
+    refusals: tuple[RejectedRow, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -84,7 +84,7 @@ class LoadReport:
 
         Examples
         --------
-        >>> rejected = (Refusal(2, "the value is missing"), Refusal(5, "the value is missing"))
+        >>> rejected = (RejectedRow(2, "the value is missing"), RejectedRow(5, "the value is missing"))
         >>> LoadReport("ratings.csv", rows=9, refusals=rejected).refused
         {'the value is missing': 2}
         """

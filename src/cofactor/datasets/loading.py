@@ -1,6 +1,6 @@
 """Download, verification and caching of public data sets.
 
-The library ships no data. A fetched data set is stored in `cache_folder()/datasets/<name>`: the canonical files of
+The library ships no data. A fetched data set is stored in `cache_directory()/datasets/<name>`: the canonical files of
 `cofactor.datasets.movielens`, and a `source.json` with their origin, the terms of use and the SHA-256 of each file,
 which is verified at each use. If `COFACTOR_DATA` names a folder with the unpacked archive of the publisher
 (`ml-100k/u.data`, ...), the data set is built from that folder instead of a download.
@@ -29,7 +29,7 @@ from cofactor.datasets.download import OnProgress, Progress, Timeouts, download,
 from cofactor.datasets.movielens import Layout
 from cofactor.datasets.registry import DATASETS, Dataset
 from cofactor.errors import FetchError
-from cofactor.files import cache_folder
+from cofactor.files import cache_directory
 from cofactor.fork import require_threads
 from cofactor.validation import validated
 
@@ -52,7 +52,7 @@ def load(
     name : str or Dataset
         Name in `DATASETS`, or a data set.
     folder : str or Path, optional
-        Parent folder of the cached data set; `cache_folder() / "datasets"` by default.
+        Parent folder of the cached data set; `cache_directory() / "datasets"` by default.
     on_progress : callable, optional
         Called with a `Progress` during a download.
 
@@ -114,7 +114,7 @@ def fetch(
     name : str or Dataset
         Name in `DATASETS`, or a data set.
     folder : str or Path, optional
-        Parent folder of the cached data set; `cache_folder() / "datasets"` by default.
+        Parent folder of the cached data set; `cache_directory() / "datasets"` by default.
     timeouts : Timeouts, optional
         Timeouts of the download; the defaults of `Timeouts` if None.
     on_progress : callable, optional
@@ -146,7 +146,7 @@ def fetch(
     dataset = _resolve(name)
     folder = None if folder is None else checks.path("folder", folder)
     checks.optional_callable("on_progress", on_progress)
-    cached = (Path(folder) if folder is not None else cache_folder() / "datasets") / dataset.name
+    cached = (Path(folder) if folder is not None else cache_directory() / "datasets") / dataset.name
     local = _in_cofactor_data(dataset)
     if _is_cached(cached, local):
         return cached

@@ -5,7 +5,7 @@ log-normal; their items are sampled by popularity without replacement. The ratin
 
     value = nearest level of [ mean + b_u + b_i + p_u . q_i + taste[u, genre_i] + bonus_ui + noise ]
 
-where `bonus_ui` is `eager_bonus` for a heavy rater ("eager" user) and an item of genre 0, else 0. Users are generated
+where `bonus_ui` is `heavy_bonus` for a heavy rater and an item of genre 0, else 0. Users are generated
 in fixed blocks, each with its own random stream, so that results do not depend on the chunk size.
 """
 
@@ -25,19 +25,19 @@ from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions
 from cofactor.data.load_report import LoadReport
 from cofactor.data.scale import Scale
-from cofactor.datasets.synthetic_config import EAGER_SHAPE, MOVIELENS_1M_SHAPE, MOVIELENS_20M_SHAPE, World
+from cofactor.datasets.synthetic_config import HEAVY_SHAPE, MOVIELENS_1M_SHAPE, MOVIELENS_20M_SHAPE, SyntheticConfig
 from cofactor.errors import ParameterError
-from cofactor.files import write_whole
+from cofactor.files import write_atomically
 from cofactor.validation import validated
 
 __all__ = [
-    "EAGER_SHAPE",
+    "HEAVY_SHAPE",
     "MOVIELENS_1M_SHAPE",
     "MOVIELENS_20M_SHAPE",
     "Chunk",
+    "GroundTruth",
     "Synthetic",
-    "Truth",
-    "World",
+    "SyntheticConfig",
     "generate",
     "stream",
     "truth",
@@ -53,12 +53,12 @@ FIRST_SECOND, SECONDS = 1_577_836_800, 365 * 86_400
 
 
 @dataclass(frozen=True, eq=False)
-class Truth:
+class GroundTruth:
     """Ground truth of synthetic ratings; the module docstring defines how ratings follow from it.
 
     Attributes
     ----------
-    world : World
+    config : SyntheticConfig
         Configuration.
     seed : int
         Seed.
@@ -74,19 +74,19 @@ class Truth:
         Taste of each user for each genre.
     genre : ndarray of shape (n_items,), int32
         Genre of each item.
-    eager : ndarray of shape (n_users,), bool
+    heavy : ndarray of shape (n_users,), bool
         Mask of the heavy raters.
     popularity : ndarray of shape (n_items,), float64
         Sampling probability of each item; sums to 1.
 
     Examples
     --------
-    >>> ground_truth = truth(World(n_users=20, n_items=30, n_ratings=200, eager_share=0.1))
-    >>> ground_truth.user_factors.shape, int(ground_truth.eager.sum())
+    >>> ground_truth = generate_ground_truth(SyntheticConfig(n_users=20, n_items=30, n_ratings=200, heavy_share=0.1))
+    >>> ground_truth.user_factors.shape, int(ground_truth.heavy.sum())
     ((20, 8), 2)
     """
 
-    world: World
+    config: SyntheticConfig
     seed: int
     user_factors: Float32 = field(repr=False)
     item_factors: Float32 = field(repr=False)
@@ -94,7 +94,7 @@ class Truth:
     item_bias: Float32 = field(repr=False)
     taste: Float32 = field(repr=False)
     genre: Int32 = field(repr=False)
-    eager: Bool = field(repr=False)
+    heavy: Bool = field(repr=False)
     popularity: Float64 = field(repr=False)
 
     @validated
@@ -124,20 +124,20 @@ class Truth:
 
         Examples
         --------
-        >>> ground_truth = truth(World(n_users=20, n_items=30, n_ratings=200))
+        >>> ground_truth = generate_ground_truth(SyntheticConfig(n_users=20, n_items=30, n_ratings=200))
         >>> ground_truth.expected([[0], [1], [2]], [3, 4]).shape
         (3, 2)
         """
-        u, i = checks.broadcast_rows(("u", "i"), (u, i), (self.world.n_users, self.world.n_items))
+        u, i = checks.broadcast_rows(("u", "i"), (u, i), (self.config.n_users, self.config.n_items))
         dot = np.einsum("...f,...f->...", self.user_factors[u], self.item_factors[i], dtype=np.float64)
         genre = self.genre[i]
-        linear = self.world.mean + self.user_bias[u].astype(np.float64) + self.item_bias[i] + dot
-        expected: Float64 = linear + self.taste[u, genre] + self.world.eager_bonus * (self.eager[u] & (genre == 0))
+        linear = self.config.mean + self.user_bias[u].astype(np.float64) + self.item_bias[i] + dot
+        expected: Float64 = linear + self.taste[u, genre] + self.config.heavy_bonus * (self.heavy[u] & (genre == 0))
         return expected
 
 
 @dataclass(frozen=True, eq=False)
-class Synthetic(Truth):
+class Synthetic(GroundTruth):
     """Synthetic ratings with their ground truth.
 
     Attributes
@@ -147,11 +147,11 @@ class Synthetic(Truth):
 
     Notes
     -----
-    The other attributes are those of `Truth`.
+    The other attributes are those of `GroundTruth`.
 
     Examples
     --------
-    >>> synthetic = generate(World(n_users=20, n_items=30, n_ratings=200, noise_sd=0.0))
+    >>> synthetic = generate(SyntheticConfig(n_users=20, n_items=30, n_ratings=200, noise_std=0.0))
     >>> rows = synthetic.interactions
     >>> bool((abs(rows.values - synthetic.expected(rows.u, rows.i).clip(0.5, 5)) < 0.26).all())
     True
@@ -224,58 +224,58 @@ class Chunk(NamedTuple):
 
 
 @validated
-def truth(world: World, *, seed: int = 0) -> Truth:
+def generate_ground_truth(config: SyntheticConfig, *, seed: int = 0) -> GroundTruth:
     """Generate the ground truth of synthetic ratings, without the ratings.
 
     Parameters
     ----------
-    world : World
+    config : SyntheticConfig
         Configuration.
     seed : int, default 0
         Seed; the same seed gives identical results.
 
     Returns
     -------
-    Truth
+    GroundTruth
         Factors, biases, tastes, heavy raters and popularities.
 
     Examples
     --------
-    >>> ground_truth = truth(World(n_users=20, n_items=30, n_ratings=200, popularity=1.0))
+    >>> ground_truth = generate_ground_truth(SyntheticConfig(n_users=20, n_items=30, n_ratings=200, popularity=1.0))
     >>> round(float(ground_truth.popularity.sum()), 6)
     1.0
     """
-    factor_std = np.sqrt(world.factor_sd / np.sqrt(max(world.factors, 1)))  # p . q then has the deviation factor_sd
+    factor_std = np.sqrt(config.factor_std / np.sqrt(max(config.factors, 1)))  # p . q then has the deviation factor_std
 
     def normals(name: str, std: float, *shape: int) -> Float32:
         return (random_stream(seed, name).standard_normal(shape) * std).astype(np.float32)
 
-    eager = np.zeros(world.n_users, bool)
-    order = random_stream(seed, "eager").permutation(world.n_users)
-    eager[order[: round(world.eager_share * world.n_users)]] = True
-    rank = random_stream(seed, "popularity").permutation(world.n_items) + 1
-    popularity = (rank + world.popularity_offset) ** -float(world.popularity)
-    return Truth(
-        world,
+    heavy = np.zeros(config.n_users, bool)
+    order = random_stream(seed, "eager").permutation(config.n_users)
+    heavy[order[: round(config.heavy_share * config.n_users)]] = True
+    rank = random_stream(seed, "popularity").permutation(config.n_items) + 1
+    popularity = (rank + config.popularity_offset) ** -float(config.popularity)
+    return GroundTruth(
+        config,
         seed,
-        read_only(normals("user factors", factor_std, world.n_users, world.factors)),
-        read_only(normals("item factors", factor_std, world.n_items, world.factors)),
-        read_only(normals("user bias", world.user_bias_sd, world.n_users)),
-        read_only(normals("item bias", world.item_bias_sd, world.n_items)),
-        read_only(normals("taste", world.taste_sd, world.n_users, world.genres)),
-        read_only((np.arange(world.n_items) * world.genres // world.n_items).astype(np.int32)),
-        read_only(eager),
+        read_only(normals("user factors", factor_std, config.n_users, config.factors)),
+        read_only(normals("item factors", factor_std, config.n_items, config.factors)),
+        read_only(normals("user bias", config.user_bias_std, config.n_users)),
+        read_only(normals("item bias", config.item_bias_std, config.n_items)),
+        read_only(normals("taste", config.taste_std, config.n_users, config.genres)),
+        read_only((np.arange(config.n_items) * config.genres // config.n_items).astype(np.int32)),
+        read_only(heavy),
         read_only(popularity / popularity.sum()),
     )
 
 
 @validated
-def generate(world: World, *, seed: int = 0) -> Synthetic:
+def generate(config: SyntheticConfig, *, seed: int = 0) -> Synthetic:
     """Generate synthetic ratings in memory (20 bytes per rating), with their ground truth.
 
     Parameters
     ----------
-    world : World
+    config : SyntheticConfig
         Configuration.
     seed : int, default 0
         Seed; the same seed gives identical results.
@@ -287,11 +287,11 @@ def generate(world: World, *, seed: int = 0) -> Synthetic:
 
     Examples
     --------
-    >>> synthetic = generate(World(n_users=20, n_items=30, n_ratings=200), seed=1)
+    >>> synthetic = generate(SyntheticConfig(n_users=20, n_items=30, n_ratings=200), seed=1)
     >>> synthetic.interactions, synthetic.expected(0, [3, 4]).shape
     (Interactions(200 ratings, 20 users x 30 items), (2,))
     """
-    ground_truth, n = truth(world, seed=seed), world.n_ratings
+    ground_truth, n = generate_ground_truth(config, seed=seed), config.n_ratings
     u, i = np.empty(n, np.int32), np.empty(n, np.int32)
     values, times = np.empty(n, np.float32), np.empty(n, np.int64)
     position = 0
@@ -300,27 +300,27 @@ def generate(world: World, *, seed: int = 0) -> Synthetic:
         u[rows], i[rows], values[rows], times[rows] = block
         position = rows.stop
     interactions = Interactions(
-        IdMap.from_sorted(pl.Series(np.arange(world.n_users))),
-        IdMap.from_sorted(pl.Series(np.arange(world.n_items))),
+        IdMap.from_sorted(pl.Series(np.arange(config.n_users))),
+        IdMap.from_sorted(pl.Series(np.arange(config.n_items))),
         read_only(u),
         read_only(i),
         read_only(values),
         times=read_only(times),
-        scale=Scale.declared(world.levels),
+        scale=Scale.declared(config.levels),
         report=LoadReport(source=f"synthetic, seed {seed}", rows=n),
     )
-    genres = pl.DataFrame({"item": np.arange(world.n_items), "genre": ground_truth.genre})
+    genres = pl.DataFrame({"item": np.arange(config.n_items), "genre": ground_truth.genre})
     item_table = genres.select("item", genres=pl.format("genre {}", "genre"))
     return Synthetic(**vars(ground_truth), interactions=interactions.with_item_table(item_table))
 
 
 @validated
-def stream(world: World, *, seed: int = 0, chunk: int = 1_000_000) -> Iterator[Chunk]:
+def generate_chunks(config: SyntheticConfig, *, seed: int = 0, chunk: int = 1_000_000) -> Iterator[Chunk]:
     """Generate the rows of `generate` in chunks, with bounded memory.
 
     Parameters
     ----------
-    world : World
+    config : SyntheticConfig
         Configuration.
     seed : int, default 0
         Seed; the same seed gives the same rows as `generate`.
@@ -339,14 +339,14 @@ def stream(world: World, *, seed: int = 0, chunk: int = 1_000_000) -> Iterator[C
 
     Examples
     --------
-    >>> [len(rows.u) for rows in stream(World(n_users=20, n_items=30, n_ratings=200), chunk=80)]
+    >>> [len(rows.u) for rows in stream(SyntheticConfig(n_users=20, n_items=30, n_ratings=200), chunk=80)]
     [80, 80, 40]
     """
     if chunk < 1:
         raise ParameterError(f"chunk must be at least 1, not {chunk}")
     pending: list[Chunk] = []
     n_pending = 0
-    for block in _blocks(truth(world, seed=seed)):
+    for block in _blocks(generate_ground_truth(config, seed=seed)):
         pending.append(block)
         n_pending += len(block.u)
         if n_pending >= chunk:
@@ -361,14 +361,14 @@ def stream(world: World, *, seed: int = 0, chunk: int = 1_000_000) -> Iterator[C
 
 
 @validated
-def write_csv(path: str | Path, world: World, *, seed: int = 0) -> Path:
+def write_csv(path: str | Path, config: SyntheticConfig, *, seed: int = 0) -> Path:
     """Write synthetic ratings as a CSV file with the columns user, item, value and time.
 
     Parameters
     ----------
     path : str or Path
         Path of the file, which is replaced only when all rows are written.
-    world : World
+    config : SyntheticConfig
         Configuration.
     seed : int, default 0
         Seed; the same seed gives the same rows as `generate`.
@@ -387,7 +387,7 @@ def write_csv(path: str | Path, world: World, *, seed: int = 0) -> Path:
     --------
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
-    ...     path = write_csv(f"{folder}/ratings.csv", World(n_users=20, n_items=30, n_ratings=200))
+    ...     path = write_csv(f"{folder}/ratings.csv", SyntheticConfig(n_users=20, n_items=30, n_ratings=200))
     ...     pl.read_csv(path).shape
     (200, 4)
     """
@@ -395,11 +395,11 @@ def write_csv(path: str | Path, world: World, *, seed: int = 0) -> Path:
     def write(unfinished: Path) -> None:
         with unfinished.open("wb") as file:
             file.write(b"user,item,value,time\n")
-            for rows in stream(world, seed=seed):
+            for rows in generate_chunks(config, seed=seed):
                 frame = pl.DataFrame({"user": rows.u, "item": rows.i, "value": rows.values, "time": rows.times})
                 frame.write_csv(file, include_header=False)
 
-    write_whole(path, write)
+    write_atomically(path, write)
     return Path(path)
 
 
@@ -411,7 +411,7 @@ class _Pool(NamedTuple):
     cumulative: Float64
 
 
-def _pool(ground_truth: Truth, items: Any) -> _Pool:
+def _pool(ground_truth: GroundTruth, items: Any) -> _Pool:
     """Return the candidates with these row numbers."""
     probability = np.maximum(ground_truth.popularity[items], 1e-300)
     cumulative = np.cumsum(probability)
@@ -419,18 +419,18 @@ def _pool(ground_truth: Truth, items: Any) -> _Pool:
     return _Pool(np.asarray(items, dtype=np.int64), np.log(probability), cumulative)
 
 
-def _blocks(ground_truth: Truth) -> Iterator[Chunk]:
+def _blocks(ground_truth: GroundTruth) -> Iterator[Chunk]:
     """Generate the rows of each block of users in turn."""
-    config = ground_truth.world
+    config = ground_truth.config
     counts = _ratings_per_user(ground_truth)
     in_genre = ground_truth.genre == 0
     all_items, genre_items, other_items = (
         _pool(ground_truth, np.flatnonzero(mask)) for mask in (in_genre | True, in_genre, ~in_genre)
     )
-    target = np.rint(config.eager_focus * counts).astype(np.int64)
+    target = np.rint(config.heavy_focus * counts).astype(np.int64)
     minimum = counts - len(other_items.items)  # the ratings that exceed the number of items of other genres
     genre_counts = np.clip(np.maximum(target, minimum), 0, np.minimum(counts, len(genre_items.items)))
-    focused = ground_truth.eager & (config.eager_focus > 0)
+    focused = ground_truth.heavy & (config.heavy_focus > 0)
     for first in range(0, config.n_users, BLOCK):
         users = np.arange(first, min(first + BLOCK, config.n_users))
         rng = random_stream(ground_truth.seed, "ratings", first // BLOCK)
@@ -444,12 +444,12 @@ def _blocks(ground_truth: Truth) -> Iterator[Chunk]:
         yield _rate(ground_truth, np.sort(np.concatenate(keys)), users, rng)
 
 
-def _rate(ground_truth: Truth, keys: Int64, users: Int64, rng: np.random.Generator) -> Chunk:
+def _rate(ground_truth: GroundTruth, keys: Int64, users: Int64, rng: np.random.Generator) -> Chunk:
     """Return the pairs `u * n_items + i` of a block with values and times."""
-    config = ground_truth.world
+    config = ground_truth.config
     u, i = np.divmod(keys, config.n_items)
     levels = np.asarray(config.levels)
-    exact = ground_truth.expected(u, i) + config.noise_sd * rng.standard_normal(len(u))
+    exact = ground_truth.expected(u, i) + config.noise_std * rng.standard_normal(len(u))
     values = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, exact, side="right")]
     joined = rng.random(len(users))[u - users[0]]
     times = FIRST_SECOND + SECONDS * (joined + (1 - joined) * rng.random(len(u)))
@@ -482,13 +482,13 @@ def _sample_distinct(rng: np.random.Generator, pool: _Pool, users: Int64, counts
     return keys
 
 
-def _ratings_per_user(ground_truth: Truth) -> Int64:
+def _ratings_per_user(ground_truth: GroundTruth) -> Int64:
     """Return the number of ratings of each user, proportional to activity within [fewest, most]; n_ratings in total."""
-    config = ground_truth.world
+    config = ground_truth.config
     least, most = config.fewest, config.n_items if config.most is None else config.most
     activity = random_stream(ground_truth.seed, "activity").standard_normal(config.n_users)
-    activity = np.exp(config.activity_sd * activity)
-    activity = np.where(ground_truth.eager, activity * config.eager_times, activity)
+    activity = np.exp(config.activity_std * activity)
+    activity = np.where(ground_truth.heavy, activity * config.heavy_times, activity)
     low, high = 0.0, most / max(float(activity.min()), 1e-300)
     for _ in range(200):  # bisection: the clipped sum increases with the factor
         middle = (low + high) / 2

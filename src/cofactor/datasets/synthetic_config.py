@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cofactor.arrays import MOST_ROWS
+from cofactor.arrays import MAX_ROWS
 from cofactor.errors import ParameterError
 from cofactor.validation import require_valid_fields
 
-__all__ = ["EAGER_SHAPE", "MOVIELENS_1M_SHAPE", "MOVIELENS_20M_SHAPE", "World"]
+__all__ = ["HEAVY_SHAPE", "MOVIELENS_1M_SHAPE", "MOVIELENS_20M_SHAPE", "SyntheticConfig"]
 
 MOST_FACTORS = 1024
 """Maximum number of factors, equal to that of the estimators."""
@@ -16,10 +16,10 @@ HALF_STARS = tuple(half / 2 for half in range(1, 11))
 
 
 @dataclass(frozen=True)
-class World:
+class SyntheticConfig:
     """Configuration of synthetic ratings; `cofactor.datasets.synthetic` defines the model.
 
-    Levels, the mean, standard deviations (`..._sd`) and `eager_bonus` are in units of the ratings, such as stars.
+    Levels, the mean, standard deviations (`..._sd`) and `heavy_bonus` are in units of the ratings, such as stars.
 
     Attributes
     ----------
@@ -31,19 +31,19 @@ class World:
         Rating levels in ascending order.
     mean : float
         Global mean before noise and rounding.
-    user_bias_sd, item_bias_sd : float
+    user_bias_std, item_bias_std : float
         Standard deviations of the biases.
     factors : int
         Number of latent factors.
-    factor_sd : float
+    factor_std : float
         Standard deviation of the dot product p_u . q_i.
-    noise_sd : float
+    noise_std : float
         Standard deviation of the noise of a rating.
     popularity : float
         Exponent of the Zipf-Mandelbrot law of item popularity; 0 for equal popularity.
     popularity_offset : float
         Offset of the rank in the Zipf-Mandelbrot law, above -1.
-    activity_sd : float
+    activity_std : float
         Standard deviation of the logarithm of the number of ratings of a user; 0 for equal activity.
     fewest : int
         Minimum number of ratings of a user.
@@ -51,16 +51,16 @@ class World:
         Maximum number of ratings of a user; None for `n_items`.
     genres : int
         Number of genres. They are of equal size and in order: the first n_items / genres items are genre 0.
-    taste_sd : float
+    taste_std : float
         Standard deviation of the taste of a user for a genre; tastes are independent and normal.
-    eager_share : float
-        Fraction of users who are heavy raters ("eager"), from 0 to 1.
-    eager_times : float
+    heavy_share : float
+        Fraction of users who are heavy raters, from 0 to 1.
+    heavy_times : float
         Factor on the number of ratings of heavy raters.
-    eager_focus : float
+    heavy_focus : float
         Fraction of the ratings of heavy raters that is on genre 0, from 0 to 1, as far as it has enough items; 0 for no
         preference.
-    eager_bonus : float
+    heavy_bonus : float
         Amount by which heavy raters rate genre 0 higher.
 
     Raises
@@ -70,9 +70,9 @@ class World:
 
     Examples
     --------
-    >>> World(n_users=20, n_items=30, n_ratings=200, eager_share=0.1).eager_times
+    >>> SyntheticConfig(n_users=20, n_items=30, n_ratings=200, heavy_share=0.1).heavy_times
     5.0
-    >>> World(n_users=10, n_items=5, n_ratings=100)  # doctest: +ELLIPSIS
+    >>> SyntheticConfig(n_users=10, n_items=5, n_ratings=100)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     cofactor.errors.ParameterError: invalid synthetic data configuration: n_ratings must lie between 10 and 50 ...
     """
@@ -82,22 +82,22 @@ class World:
     n_ratings: int = 50_000
     levels: tuple[float, ...] = HALF_STARS
     mean: float = 3.5
-    user_bias_sd: float = 0.4
-    item_bias_sd: float = 0.4
+    user_bias_std: float = 0.4
+    item_bias_std: float = 0.4
     factors: int = 8
-    factor_sd: float = 0.4
-    noise_sd: float = 0.8
+    factor_std: float = 0.4
+    noise_std: float = 0.8
     popularity: float = 1.0
     popularity_offset: float = 10.0
-    activity_sd: float = 1.0
+    activity_std: float = 1.0
     fewest: int = 1
     most: int | None = None
     genres: int = 1
-    taste_sd: float = 0.0
-    eager_share: float = 0.0
-    eager_times: float = 5.0
-    eager_focus: float = 0.0
-    eager_bonus: float = 0.0
+    taste_std: float = 0.0
+    heavy_share: float = 0.0
+    heavy_times: float = 5.0
+    heavy_focus: float = 0.0
+    heavy_bonus: float = 0.0
 
     def __post_init__(self) -> None:
         require_valid_fields(self)
@@ -108,60 +108,60 @@ class World:
     def _conditions(self) -> dict[str, bool]:
         """Return whether each condition on the fields holds, by its text."""
         users, items, most = self.n_users, self.n_items, self.n_items if self.most is None else self.most
-        deviations = (self.user_bias_sd, self.item_bias_sd, self.factor_sd, self.noise_sd, self.activity_sd)
-        nonnegative = (*deviations, self.taste_sd, self.factors, self.popularity, self.eager_times)
-        shares = (self.eager_share, self.eager_focus)
+        deviations = (self.user_bias_std, self.item_bias_std, self.factor_std, self.noise_std, self.activity_std)
+        nonnegative = (*deviations, self.taste_std, self.factors, self.popularity, self.heavy_times)
+        shares = (self.heavy_share, self.heavy_focus)
         between = f"between {users * self.fewest:,} and {users * most:,} (n_users times fewest and most)"
         return {
             "n_users, n_items and genres must be at least 1": min(users, items, self.genres) >= 1,
-            f"n_users and n_items must be at most {MOST_ROWS:,}": max(users, items) <= MOST_ROWS,
+            f"n_users and n_items must be at most {MAX_ROWS:,}": max(users, items) <= MAX_ROWS,
             f"factors must be at most {MOST_FACTORS:,}": self.factors <= MOST_FACTORS,
             f"genres must be at most n_items, {items}": self.genres <= items,
             f"1 <= fewest <= most <= n_items, {items}, must hold": 1 <= self.fewest <= most <= items,
             f"n_ratings must lie {between}": users * self.fewest <= self.n_ratings <= users * most,
             "levels must not be empty and must be in ascending order": len(self.levels) > 0
             and list(self.levels) == sorted(set(self.levels)),
-            "factors, popularity, eager_times and standard deviations must not be negative": min(nonnegative) >= 0,
+            "factors, popularity, heavy_times and standard deviations must not be negative": min(nonnegative) >= 0,
             "popularity_offset must be above -1": self.popularity_offset > -1,
-            "eager_share and eager_focus must be from 0 to 1": min(shares) >= 0 and max(shares) <= 1,
+            "heavy_share and heavy_focus must be from 0 to 1": min(shares) >= 0 and max(shares) <= 1,
         }
 
 
-MOVIELENS_1M_SHAPE = World(
+MOVIELENS_1M_SHAPE = SyntheticConfig(
     n_users=6_040,
     n_items=3_706,
     n_ratings=1_000_209,
     levels=(1.0, 2.0, 3.0, 4.0, 5.0),
     popularity=2.2,
     popularity_offset=350.0,
-    activity_sd=1.1,
+    activity_std=1.1,
     fewest=20,
     most=2_314,
 )
 """The size of MovieLens 1M, with similarly skewed item popularity and user activity."""
 
-MOVIELENS_20M_SHAPE = World(
+MOVIELENS_20M_SHAPE = SyntheticConfig(
     n_users=138_493,
     n_items=26_744,
     n_ratings=20_000_263,
     popularity=2.8,
     popularity_offset=900.0,
-    activity_sd=1.2,
+    activity_std=1.2,
     fewest=20,
     most=9_254,
 )
 """The size of MovieLens 20M, with similarly skewed item popularity and user activity."""
 
-EAGER_SHAPE = World(
+HEAVY_SHAPE = SyntheticConfig(
     n_users=2_000,
     n_items=2_000,
     n_ratings=100_000,
-    activity_sd=0.0,
+    activity_std=0.0,
     genres=10,
-    taste_sd=0.5,
-    eager_share=0.08,
-    eager_times=5.0,
-    eager_focus=0.7,
-    eager_bonus=1.0,
+    taste_std=0.5,
+    heavy_share=0.08,
+    heavy_times=5.0,
+    heavy_focus=0.7,
+    heavy_bonus=1.0,
 )
 """Ratings with a small group of heavy raters who prefer one genre and rate it higher."""

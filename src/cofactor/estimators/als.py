@@ -14,7 +14,7 @@ from cofactor.arrays import Bool, Float32, random_stream, read_only
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.data.scale import Scale
 from cofactor.errors import DivergedError, ParameterError
-from cofactor.estimators.base import EpochCallback, Estimator, Watch, parameter, standardized
+from cofactor.estimators.base import EpochCallback, Estimator, FitMonitor, parameter, standardized
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.ridge import improve, solve
 from cofactor.kernels.sparse import SparseRows
@@ -144,7 +144,7 @@ class ExplicitALS(Estimator):
         model = _initial_model(interactions, self.factors, self.init_std, seed)
         if init_model is not None:
             model = init_model.rescaled(1 / unit, standard.scale)
-        watch = Watch(
+        watch = FitMonitor(
             interactions,
             epochs=self.epochs,
             patience=self.patience,
@@ -290,7 +290,7 @@ class ImplicitALS(Estimator):
         loss = EventsLoss(alpha0=self.alpha0, l2=self.l2, nu=self.nu)
         solver = _AlternatingSolver(loss, self.factors, self.cg_steps, 0.0, None, 1.0)
         model = init_model or _initial_model(interactions, self.factors, self.init_std / self.factors**0.5, seed)
-        watch = Watch(
+        watch = FitMonitor(
             interactions,
             epochs=self.epochs,
             patience=self.patience,
@@ -331,7 +331,7 @@ class _AlternatingSolver:
     scale: Scale | None
     unit: float
 
-    def run(self, interactions: Interactions, model: FactorModel, watch: Watch) -> FactorModel:
+    def run(self, interactions: Interactions, model: FactorModel, watch: FitMonitor) -> FactorModel:
         """Alternate until `watch` stops the fit, and return the chosen model."""
         n_users, n_items = interactions.n_users, interactions.n_items
         if model.user_factors.shape != (n_users, self.factors) or model.n_items != n_items:

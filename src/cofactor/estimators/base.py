@@ -28,8 +28,8 @@ __all__ = [
     "Epoch",
     "EpochCallback",
     "Estimator",
+    "FitMonitor",
     "Learns",
-    "Watch",
     "item_evidence",
     "liked",
     "parameter",
@@ -328,7 +328,7 @@ class Epoch:
 EpochCallback: TypeAlias = Callable[[Epoch], None]
 
 
-class Watch:
+class FitMonitor:
     """Monitor of an iterative fit: reports epochs, detects divergence, keeps the best model and stops early.
 
     Without validation rows all epochs run and the last model is returned.
@@ -359,7 +359,7 @@ class Watch:
     --------
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
-    >>> watch = Watch(ratings, epochs=2, patience=1, validation=None, callback=None, advice="raise l2")
+    >>> watch = FitMonitor(ratings, epochs=2, patience=1, validation=None, callback=None, advice="raise l2")
     >>> watch.goes_on(1, 0.5, model=dict), watch.goes_on(2, 0.4, model=dict)
     (True, False)
     """

@@ -15,11 +15,11 @@ from cofactor.arrays import Float32, Float64, random_stream, read_only
 from cofactor.data.features import indicators
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DataError, DivergedError, ParameterError
-from cofactor.estimators.base import EpochCallback, Estimator, Watch, parameter, standardized
+from cofactor.estimators.base import EpochCallback, Estimator, FitMonitor, parameter, standardized
 from cofactor.estimators.gibbs import Chain, Sessions, Terms
 from cofactor.kernels.dots import pair_dots
-from cofactor.kernels.parallel import for_each, one_thread_blas
-from cofactor.kernels.sort import grouped
+from cofactor.kernels.parallel import one_thread_blas, parallel_for
+from cofactor.kernels.sort import counting_sort
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import padded_width
 from cofactor.models.low_rank_mean import FactorAverage
@@ -188,7 +188,7 @@ class BayesianMF(Estimator):
             .astype(int)
             .tolist()
         )
-        watch = Watch(
+        watch = FitMonitor(
             interactions,
             epochs=self.iterations,
             patience=self.patience,
@@ -240,7 +240,7 @@ class _Sampler:
         center = float(np.average(table.values.astype(np.float64), weights=table.weights))
         values = table.values - np.float32(center)
         variance = float(np.average(values.astype(np.float64) ** 2, weights=table.weights))
-        _, by_item = grouped(table.i, table.n_items)
+        _, by_item = counting_sort(table.i, table.n_items)
         width, sides = padded_width(k + 1), []
         for name, entries in (("user", table.by_user), ("item", table.by_item)):
             noise = random_stream(seed, f"{name} factors").standard_normal((len(entries), k), dtype=np.float32)
@@ -271,7 +271,7 @@ class _Sampler:
         self.items.draw_vectors(self.users, k, weights[self.by_item], stream)
         self.users.draw_vectors(self.items, k, weights, stream)
         sides = [(own, [terms.randomness(stream) for terms in own.terms]) for own in (self.users, self.items)]
-        for_each(lambda side: side[0].draw_terms(side[1]), sides)  # the sides are conditionally independent
+        parallel_for(lambda side: side[0].draw_terms(side[1]), sides)  # the sides are conditionally independent
         residual = self._residuals()
         if self.sessions is not None:
             self.sessions.draw(residual, weights, stream)
@@ -346,8 +346,8 @@ class _Sampler:
 
     def model(self) -> BayesianModel:
         """Return a model of the average and the stored samples so far."""
-        stacked = {name: np.stack([sample[name] for sample in self.samples]) for name in self.samples[0]}
-        posterior = Posterior(**{name: read_only(array.astype(np.float32)) for name, array in stacked.items()})
+        vstack = {name: np.stack([sample[name] for sample in self.samples]) for name in self.samples[0]}
+        posterior = Posterior(**{name: read_only(array.astype(np.float32)) for name, array in vstack.items()})
         sessions = None
         if self.sessions is not None:
             rows, biases = self.sessions.table.rows, self.sessions.total / self.average.count

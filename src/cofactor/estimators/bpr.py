@@ -10,7 +10,7 @@ import numpy as np
 from cofactor.arrays import Float32, Int64, random_stream, read_only
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DataError, DivergedError, ParameterError
-from cofactor.estimators.base import EpochCallback, Estimator, Watch, parameter
+from cofactor.estimators.base import EpochCallback, Estimator, FitMonitor, parameter
 from cofactor.kernels.blocks import grid_for, pair_blocks
 from cofactor.kernels.bpr import bpr_epoch, falling
 from cofactor.kernels.parallel import one_thread_blas
@@ -156,7 +156,7 @@ class BPR(Estimator):
         """
         self.require(interactions)
         state = _State.initialize(self, interactions, init_model, seed)
-        watch = Watch(
+        watch = FitMonitor(
             interactions,
             epochs=self.epochs,
             patience=self.patience,

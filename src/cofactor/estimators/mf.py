@@ -12,7 +12,7 @@ from cofactor import checks
 from cofactor.arrays import Float32, random_stream, read_only
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DivergedError, ParameterError
-from cofactor.estimators.base import EpochCallback, Estimator, Watch, parameter, standardized
+from cofactor.estimators.base import EpochCallback, Estimator, FitMonitor, parameter, standardized
 from cofactor.kernels.blocks import grid_for
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sgd import Blocks, blocks_of, sgd_epoch
@@ -158,7 +158,7 @@ class BiasedMF(Estimator):
             If the loss or an array of the model is not finite.
         """
         self.require(interactions)
-        watch = Watch(
+        watch = FitMonitor(
             interactions,
             epochs=self.epochs,
             patience=self.patience,

@@ -19,7 +19,7 @@ from cofactor.arrays import Float32, random_stream, read_only
 from cofactor.data.interactions import Interactions
 from cofactor.data.scale import Scale
 from cofactor.errors import DivergedError, ParameterError
-from cofactor.estimators.base import EpochCallback, Watch
+from cofactor.estimators.base import EpochCallback, FitMonitor
 from cofactor.estimators.schedules import one_cycle
 from cofactor.kernels.parallel import SharedLimit, one_thread_blas
 from cofactor.models.network import LevelsNetworkModel, NetworkModel
@@ -309,7 +309,7 @@ def trained(
     DivergedError
         If the loss or an array of the model is not finite.
     """
-    watch = Watch(
+    watch = FitMonitor(
         table,
         epochs=spec.epochs,
         patience=spec.patience,

@@ -5,8 +5,8 @@ Each evaluation has confidence intervals over users and includes a baseline.
 Examples
 --------
 >>> import cofactor
->>> from cofactor.datasets.synthetic import World, generate
->>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+>>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+>>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
 >>> evaluation = cofactor.evaluate.evaluate(cofactor.BiasedMF(), cofactor.split_random(ratings))
 >>> [score.label for score in evaluation.scores]
 ['biased-mf', 'bias']
@@ -16,23 +16,23 @@ from __future__ import annotations
 
 from cofactor.evaluate.comparison import Comparison, compare
 from cofactor.evaluate.evaluation import Evaluation, evaluate, score
-from cofactor.evaluate.predefined_split import split_given
+from cofactor.evaluate.predefined_split import predefined_split
 from cofactor.evaluate.reliability import Calibration, calibration
 from cofactor.evaluate.split import Split, split_by_time, split_last, split_per_user, split_random, split_users
-from cofactor.evaluate.tuning import Tuned, tune
+from cofactor.evaluate.tuning import TuningResult, tune
 
 __all__ = [
     "Calibration",
     "Comparison",
     "Evaluation",
     "Split",
-    "Tuned",
+    "TuningResult",
     "calibration",
     "compare",
     "evaluate",
+    "predefined_split",
     "score",
     "split_by_time",
-    "split_given",
     "split_last",
     "split_per_user",
     "split_random",

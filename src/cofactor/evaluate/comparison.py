@@ -26,13 +26,13 @@ from cofactor.evaluate.evaluation import (
     main_metric,
 )
 from cofactor.evaluate.split import Exclude, Split, require_split
-from cofactor.evaluate.tuned_baseline import tuned_rival
+from cofactor.evaluate.tuned_baseline import tuned_baseline
 from cofactor.metrics.intervals import Interval, paired_difference, paired_rmse_difference
 from cofactor.metrics.significance import holm, sign_flip
 from cofactor.recommender.recommender import Recommender
 from cofactor.validation import validated
 
-__all__ = ["Compared", "Comparison", "Role", "Task", "compare", "known_task"]
+__all__ = ["ComparedModel", "Comparison", "Role", "Task", "compare", "known_task"]
 
 Task: TypeAlias = Literal["rating", "ranking"]
 Role: TypeAlias = Literal["asked", "baseline", "tuned rival"]
@@ -45,7 +45,7 @@ WARM_UP_ROWS = 300
 
 
 @dataclass(frozen=True, eq=False)
-class Compared:
+class ComparedModel:
     """One model of a comparison; made by `compare`.
 
     Attributes
@@ -84,7 +84,7 @@ class Comparison:
         The task.
     metric : str
         The metric of order and tests: "rmse" or "ndcg@k".
-    models : tuple of Compared
+    models : tuple of ComparedModel
         Best first; models without a value last.
     failed : tuple of (str, str)
         Label and reason of each model that could not be fitted.
@@ -92,8 +92,8 @@ class Comparison:
     Examples
     --------
     >>> import cofactor
-    >>> from cofactor.datasets.synthetic import World, generate
-    >>> ratings = generate(World(n_users=30, n_items=20, n_ratings=200)).interactions
+    >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+    >>> ratings = generate(SyntheticConfig(n_users=30, n_items=20, n_ratings=200)).interactions
     >>> comparison = cofactor.evaluate.compare([], cofactor.split_random(ratings))
     >>> comparison.metric, comparison.best.versus_best, sorted(model.role for model in comparison.models)
     ('rmse', 'best', ['baseline', 'tuned rival'])
@@ -102,11 +102,11 @@ class Comparison:
     description: str
     task: Task
     metric: str
-    models: tuple[Compared, ...]
+    models: tuple[ComparedModel, ...]
     failed: tuple[tuple[str, str], ...] = ()
 
     @property
-    def best(self) -> Compared:
+    def best(self) -> ComparedModel:
         """The first model, which has the best mean of the metric."""
         return self.models[0]
 
@@ -116,7 +116,7 @@ class Comparison:
         kind: Kind = "ratings" if self.task == "rating" else "events"
         return Evaluation(self.description, kind, tuple(model.score for model in self.models))
 
-    def __getitem__(self, label: str) -> Compared:
+    def __getitem__(self, label: str) -> ComparedModel:
         """Return the model with this label; a ParameterError lists the labels."""
         by_label = {model.score.label: model for model in self.models}
         if label not in by_label:
@@ -132,7 +132,7 @@ class Comparison:
             nan where there is no value, as for the difference of the best model. Other metrics are in
             `evaluation.frame()`. Columns:
 
-            - model, role, versus_best, metric: as in `Compared`
+            - model, role, versus_best, metric: as in `ComparedModel`
             - value, low, high: the metric and its 95 % interval over users
             - difference, difference_low, difference_high: from the best model, paired by user
             - p: p-value, corrected by Holm's procedure
@@ -142,8 +142,8 @@ class Comparison:
         Examples
         --------
         >>> import cofactor
-        >>> from cofactor.datasets.synthetic import World, generate
-        >>> ratings = generate(World(n_users=30, n_items=20, n_ratings=200)).interactions
+        >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+        >>> ratings = generate(SyntheticConfig(n_users=30, n_items=20, n_ratings=200)).interactions
         >>> comparison = cofactor.evaluate.compare([], cofactor.split_random(ratings))
         >>> comparison.frame().select("versus_best", "metric").row(0)
         ('best', 'rmse')
@@ -245,8 +245,8 @@ def compare(
     Examples
     --------
     >>> import cofactor
-    >>> from cofactor.datasets.synthetic import World, generate
-    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900, levels=(1, 2, 3, 4, 5))).interactions
+    >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+    >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900, levels=(1, 2, 3, 4, 5))).interactions
     >>> comparison = cofactor.evaluate.compare(cofactor.ExplicitALS(factors=8), cofactor.split_random(ratings))
     >>> sorted((model.score.label, model.role) for model in comparison.models)
     [('bias', 'baseline'), ('explicit-als', 'asked'), ('item-knn (tuned)', 'tuned rival')]
@@ -254,7 +254,7 @@ def compare(
     'within noise'
     """
     require_split("split", split)
-    ks, seed = checks.whole_numbers("ks", ks, low=1, high=checks.LONGEST_LIST), checks.seed(seed)
+    ks, seed = checks.whole_numbers("ks", ks, low=1, high=checks.MAX_LIST_LENGTH), checks.seed(seed)
     checks.optional_callable("on_fit", on_fit)
     split.prove()
     split = split.excluding(exclude)
@@ -264,7 +264,7 @@ def compare(
     for estimator in requested:
         estimator.require(split.train)
     notify = on_fit or (lambda label: None)
-    tuned = tuned_rival(split, k=ks[0], seed=seed, on_fit=lambda: notify("a tuned baseline"))
+    tuned = tuned_baseline(split, k=ks[0], seed=seed, on_fit=lambda: notify("a tuned baseline"))
     scored, failed = [], []
     for model in _all_models(requested, tuned, baseline_for(kind)):
         estimator, label, role = model
@@ -359,7 +359,7 @@ def _warm_up(estimator: Estimator, train: Interactions, seed: int) -> None:
 
 def _compared_with_best(
     specs: Sequence[tuple[Estimator, str, Role]], scores: Sequence[Score], metric: str, counts: Any, seed: int
-) -> list[Compared]:
+) -> list[ComparedModel]:
     """Test each model against the best, best first."""
     sign = 1 if metric == "rmse" else -1
     values = [score.metrics[metric].mean for score in scores]
@@ -374,7 +374,9 @@ def _compared_with_best(
         estimator, _, role = specs[row]
         versus_best = "best" if row == order[0] else _significance(p_value)
         models.append(
-            Compared(estimator, scores[row], role, difference, p_value, versus_best if measured else "not measured")
+            ComparedModel(
+                estimator, scores[row], role, difference, p_value, versus_best if measured else "not measured"
+            )
         )
     return models
 

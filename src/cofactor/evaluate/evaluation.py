@@ -251,14 +251,14 @@ def evaluate(
     Examples
     --------
     >>> import cofactor
-    >>> from cofactor.datasets.synthetic import World, generate
-    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900, item_bias_sd=1.0)).interactions
+    >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+    >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900, item_bias_std=1.0)).interactions
     >>> split = cofactor.split_per_user(ratings.to_events(min_rating=4))
     >>> evaluation = cofactor.evaluate.evaluate(cofactor.ImplicitALS(factors=8), split, ks=[5])
     >>> [score.label for score in evaluation.scores], round(evaluation["popularity"].metrics["ndcg@5"].mean, 1)
     (['implicit-als', 'popularity'], 0.4)
     """
-    ks, seed = checks.whole_numbers("ks", ks, low=1, high=checks.LONGEST_LIST), checks.seed(seed)
+    ks, seed = checks.whole_numbers("ks", ks, low=1, high=checks.MAX_LIST_LENGTH), checks.seed(seed)
     require_split("split", split)
     checks.optional_callable("on_fit", on_fit)
     split = split.excluding(exclude)
@@ -368,7 +368,7 @@ def score(
     >>> score.per_user["squared_error"].shape, round(score.metrics["rmse"].mean, 2)
     ((2,), 0.23)
     """
-    ks, seed = checks.whole_numbers("ks", ks, low=1, high=checks.LONGEST_LIST), checks.seed(seed)
+    ks, seed = checks.whole_numbers("ks", ks, low=1, high=checks.MAX_LIST_LENGTH), checks.seed(seed)
     checks.text("label", label)
     checks.finite_number("fit_seconds", fit_seconds, low=0)
     require_recommender("recommender", recommender)
@@ -453,7 +453,7 @@ def figure(recommender: Recommender, split: Split, *, k: int = 10) -> float:
     CofactorError
         As `score` does.
     """
-    k = checks.whole_number("k", k, low=1, high=checks.LONGEST_LIST)
+    k = checks.whole_number("k", k, low=1, high=checks.MAX_LIST_LENGTH)
     recommender = ready_for(recommender, split)
     if split.test.kind == "ratings":
         errors = _errors(recommender, split)

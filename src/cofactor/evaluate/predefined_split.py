@@ -18,11 +18,11 @@ from cofactor.evaluate.split import Split
 from cofactor.fork import require_threads
 from cofactor.validation import validated
 
-__all__ = ["split_given"]
+__all__ = ["predefined_split"]
 
 
 @validated
-def split_given(train: Interactions, test: Interactions, *, description: str = "given") -> Split:
+def predefined_split(train: Interactions, test: Interactions, *, description: str = "given") -> Split:
     """Make a split from a train table and a test table that were read separately.
 
     The tables are renumbered to the ids of both, and checked for leakage.
@@ -59,7 +59,7 @@ def split_given(train: Interactions, test: Interactions, *, description: str = "
     >>> import cofactor
     >>> train = cofactor.Interactions.from_columns(["ana", "tom"], ["heat", "heat"], [3, 4])
     >>> test = cofactor.Interactions.from_columns(["tom"], ["alien"], [5])
-    >>> split = cofactor.evaluate.split_given(train, test)
+    >>> split = cofactor.evaluate.predefined_split(train, test)
     >>> split, split.train.n_items
     (Split(given: 2 train, 1 test), 2)
     """
@@ -85,10 +85,10 @@ def _merged(ids: IdMap, first: pl.DataFrame | None, second: pl.DataFrame | None,
         pl.DataFrame([ids.typed(table.to_series(0)).alias(what), *table.drop(table.columns[0])]) for table in tables
     ]
     try:
-        stacked = pl.concat(typed, how="diagonal_relaxed").unique(what, keep="first", maintain_order=True)
+        vstack = pl.concat(typed, how="diagonal_relaxed").unique(what, keep="first", maintain_order=True)
     except pl.exceptions.PolarsError as problem:
         raise DataError(f"the {what} tables of train and test have columns of different types: {problem}") from problem
-    return join(ids, stacked, what, id_column=what).frame
+    return join(ids, vstack, what, id_column=what).frame
 
 
 def _renumbered(

@@ -57,8 +57,8 @@ class Calibration:
     Examples
     --------
     >>> import cofactor
-    >>> from cofactor.datasets.synthetic import World, generate
-    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900, levels=(1, 2, 3, 4, 5))).interactions
+    >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+    >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900, levels=(1, 2, 3, 4, 5))).interactions
     >>> split = cofactor.split_random(ratings)
     >>> rec = cofactor.Recommender.fit(cofactor.BayesianMF(factors=4), split.train)
     >>> calibration = cofactor.evaluate.calibration(rec, split)
@@ -134,8 +134,8 @@ def calibration(recommender: Recommender, split: Split, *, levels: Sequence[floa
     Examples
     --------
     >>> import cofactor
-    >>> from cofactor.datasets.synthetic import World, generate
-    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900, levels=(1, 2, 3, 4, 5))).interactions
+    >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+    >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900, levels=(1, 2, 3, 4, 5))).interactions
     >>> split = cofactor.split_random(ratings)
     >>> rec = cofactor.Recommender.fit(cofactor.BayesianMF(factors=4), split.train)
     >>> result = cofactor.evaluate.calibration(rec, split)

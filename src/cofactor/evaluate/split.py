@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import MOST_ROWS, Bool, Int32, Int64, random_stream
+from cofactor.arrays import MAX_ROWS, Bool, Int32, Int64, random_stream
 from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.data.readers.times import time_cells
 from cofactor.errors import DataError, KindError, ParameterError
@@ -216,7 +216,7 @@ def require_split(name: str, value: object) -> Split:
     """
     advice = (
         "a split is checked for leakage; make one by cofactor.split_random or a similar function, or from two tables "
-        "by cofactor.evaluate.split_given"
+        "by cofactor.evaluate.predefined_split"
     )
     return checks.instance(name, value, Split, advice)
 
@@ -352,7 +352,7 @@ def split_last(interactions: Interactions, *, n: int = 1, seed: int = 0) -> Spli
     (1, 7, 5.0, 30)
     """
     interactions = require_interactions("interactions", interactions)
-    n = checks.whole_number("n", n, low=1, high=MOST_ROWS)
+    n = checks.whole_number("n", n, low=1, high=MAX_ROWS)
     times, counts = _times(interactions), interactions.by_user.counts
     drawn = random_stream(seed, "split last").permutation(len(interactions))
     order = np.lexsort((drawn, times, interactions.u))[::-1]

@@ -1,4 +1,4 @@
-"""Tuned baseline: a strong, well-known model for comparisons, with settings tuned on the same data."""
+"""TuningResult baseline: a strong, well-known model for comparisons, with settings tuned on the same data."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from cofactor.estimators import REGISTRY
 from cofactor.estimators.base import Estimator
 from cofactor.evaluate.evaluation import figure, is_better, main_metric
 from cofactor.evaluate.split import Split
-from cofactor.evaluate.validation_split import inner_split
+from cofactor.evaluate.validation_split import validation_split
 from cofactor.recommender.recommender import Recommender
 
-__all__ = ["RIVALS", "tuned_rival"]
+__all__ = ["BASELINE_GRIDS", "tuned_baseline"]
 
-RIVALS: dict[Kind, dict[str, Mapping[str, Sequence[float]]]] = {
+BASELINE_GRIDS: dict[Kind, dict[str, Mapping[str, Sequence[float]]]] = {
     "ratings": {
         "item-knn": {"shrink": (0.25, 1, 4), "k": (0.5, 1, 2), "damping": (0.25, 1, 4)},
         "explicit-als": {"l2": (0.5, 1, 2)},
@@ -27,7 +27,7 @@ RIVALS: dict[Kind, dict[str, Mapping[str, Sequence[float]]]] = {
 """For each kind of table: models in order of preference, and the factors of the default of each setting to try."""
 
 
-def tuned_rival(split: Split, *, k: int = 10, seed: int = 0, on_fit: Callable[[], None] | None = None) -> Estimator:
+def tuned_baseline(split: Split, *, k: int = 10, seed: int = 0, on_fit: Callable[[], None] | None = None) -> Estimator:
     """Tune a strong, well-known model on the training part of a split.
 
     Parameters
@@ -44,7 +44,7 @@ def tuned_rival(split: Split, *, k: int = 10, seed: int = 0, on_fit: Callable[[]
     Returns
     -------
     Estimator
-        The first model of RIVALS that the registry has, with the best settings. The default settings if the table is
+        The first model of BASELINE_GRIDS that the registry has, with the best settings. The default settings if the table is
         too small for a validation part.
 
     Notes
@@ -60,15 +60,15 @@ def tuned_rival(split: Split, *, k: int = 10, seed: int = 0, on_fit: Callable[[]
     Examples
     --------
     >>> import cofactor
-    >>> from cofactor.datasets.synthetic import World, generate
-    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
-    >>> tuned_rival(cofactor.split_random(ratings)).name
+    >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+    >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
+    >>> tuned_baseline(cofactor.split_random(ratings)).name
     'item-knn'
     """
-    name, grid = next((n, g) for n, g in RIVALS[split.train.kind].items() if n in REGISTRY)
+    name, grid = next((n, g) for n, g in BASELINE_GRIDS[split.train.kind].items() if n in REGISTRY)
     best: Estimator = REGISTRY[name]()
     try:
-        validation = inner_split(split, seed=seed)
+        validation = validation_split(split, seed=seed)
     except DataError:
         return best
     metric = main_metric(split.train.kind, k)

@@ -32,11 +32,11 @@ from cofactor.estimators.base import Estimator
 from cofactor.evaluate.evaluation import Score, figure, fit_and_score, is_better, main_metric
 from cofactor.evaluate.search_space import Range, search_space
 from cofactor.evaluate.split import Exclude, Split, require_split
-from cofactor.evaluate.validation_split import inner_split
+from cofactor.evaluate.validation_split import validation_split
 from cofactor.kernels.parallel import SharedLimit
 from cofactor.recommender.recommender import Recommender
 
-__all__ = ["Trial", "Tuned", "tune"]
+__all__ = ["Trial", "TuningResult", "tune"]
 
 SQLITE = b"SQLite format 3\0"
 
@@ -99,7 +99,7 @@ class Trial:
 
 
 @dataclass(frozen=True, eq=False)
-class Tuned:
+class TuningResult:
     """Result of a search; made by `tune`.
 
     Attributes
@@ -125,8 +125,8 @@ class Tuned:
     Examples
     --------
     >>> import cofactor
-    >>> from cofactor.datasets.synthetic import World, generate
-    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+    >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+    >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
     >>> tuned = cofactor.evaluate.tune(cofactor.Bias(), cofactor.split_random(ratings), trials=2)
     >>> tuned.history.columns, tuned.estimator.name
     (['trial', 'value', 'best', 'seconds', 'error', 'damping'], 'bias')
@@ -191,7 +191,7 @@ def tune(
     seed: int = 0,
     exclude: Exclude = "seen",
     on_trial: Callable[[Trial], None] | None = None,
-) -> Tuned:
+) -> TuningResult:
     """Search the settings of an estimator that are best on a validation part.
 
     Parameters
@@ -222,7 +222,7 @@ def tune(
 
     Returns
     -------
-    Tuned
+    TuningResult
         The best settings and all trials. A fit that diverges is a failed trial, and the search goes on.
 
     Raises
@@ -241,15 +241,15 @@ def tune(
     Examples
     --------
     >>> import cofactor
-    >>> from cofactor.datasets.synthetic import World, generate
-    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+    >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+    >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
     >>> tuned = cofactor.evaluate.tune(cofactor.Bias(), cofactor.split_random(ratings), trials=3)
     >>> tuned.metric, len(tuned.trials), tuned.validation <= tuned.trials[0].value
     ('rmse', 3, True)
     """
     trials, k = (
         checks.whole_number("trials", trials, low=1),
-        checks.whole_number("k", k, low=1, high=checks.LONGEST_LIST),
+        checks.whole_number("k", k, low=1, high=checks.MAX_LIST_LENGTH),
     )
     validation, seed = checks.share("validation", validation), checks.seed(seed)
     storage = None if storage is None else checks.path("storage", storage)
@@ -259,7 +259,7 @@ def tune(
     estimator.require(split.train)
     split.prove()
     split = split.excluding(exclude)
-    validation_split, metric = inner_split(split, share=validation, seed=seed), main_metric(split.train.kind, k)
+    validation_split, metric = validation_split(split, share=validation, seed=seed), main_metric(split.train.kind, k)
     identity = [
         estimator.to_json(),
         sorted(space),
@@ -285,7 +285,7 @@ def tune(
     best_estimator = estimator.with_settings(**best.settings)
     test = fit_and_score(best_estimator, split, label=estimator.name, ks=(k,), seed=seed)
     resumed = min(len(stored), len(all_trials))
-    return Tuned(
+    return TuningResult(
         best_estimator, metric, best.value, test, all_trials, resumed, split.description, validation_split.description
     )
 

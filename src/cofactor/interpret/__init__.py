@@ -5,12 +5,12 @@ Examples
 >>> import cofactor
 >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
 >>> rec = cofactor.Recommender.fit(cofactor.Bias(), ratings)
->>> cofactor.interpret.levels(rec)["item"].to_list()
+>>> cofactor.interpret.bias_ranking(rec)["item"].to_list()
 [7, 8, 9]
 """
 
-from cofactor.interpret.bias_ranking import disagreements, levels
+from cofactor.interpret.biases import bias_ranking, surprising_items
 from cofactor.interpret.crosstab import filled_crosstab
-from cofactor.interpret.factor_map import TasteMap
+from cofactor.interpret.factor_map import FactorMap
 
-__all__ = ["TasteMap", "disagreements", "filled_crosstab", "levels"]
+__all__ = ["FactorMap", "bias_ranking", "filled_crosstab", "surprising_items"]

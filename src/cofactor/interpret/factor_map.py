@@ -17,11 +17,11 @@ from cofactor.models.base import HasFactors
 from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import validated
 
-__all__ = ["TasteMap"]
+__all__ = ["FactorMap"]
 
 
 @dataclass(frozen=True, eq=False)
-class TasteMap:
+class FactorMap:
     """Items on the principal axes of their factors; made by `of`.
 
     Biases are not part of the factors, so the map shows taste and not quality. The sign of an axis is arbitrary; it is
@@ -37,10 +37,10 @@ class TasteMap:
     Examples
     --------
     >>> import cofactor
-    >>> from cofactor.datasets.synthetic import World, generate
-    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+    >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+    >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
     >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
-    >>> taste_map = cofactor.interpret.TasteMap.of(rec)
+    >>> taste_map = cofactor.interpret.FactorMap.of(rec)
     >>> taste_map.items.columns, bool(taste_map.shares[0] >= taste_map.shares[1])
     (['item', 'axis_1', 'axis_2', 'support'], True)
     """
@@ -65,7 +65,7 @@ class TasteMap:
 
         Returns
         -------
-        TasteMap
+        FactorMap
             The map.
 
         Raises

@@ -18,7 +18,7 @@ import numpy as np
 
 from cofactor.arrays import Float32, Int32, Int64
 from cofactor.kernels.compile import kernel
-from cofactor.kernels.parallel import for_each
+from cofactor.kernels.parallel import parallel_for
 from cofactor.kernels.sparse import SparseRows
 
 __all__ = ["PairBlocks", "dealt", "disjoint_rounds", "grid_for", "pair_blocks"]
@@ -218,5 +218,5 @@ def pair_blocks(
             group, grid, user_cuts[group], user_cuts[group + 1], first_event[group],
         )  # fmt: skip
 
-    for_each(arrange, range(grid))
+    parallel_for(arrange, range(grid))
     return blocks

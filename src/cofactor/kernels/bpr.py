@@ -32,7 +32,7 @@ import numpy as np
 from cofactor.arrays import Float32, Float64, random_stream
 from cofactor.kernels.blocks import PairBlocks, disjoint_rounds
 from cofactor.kernels.compile import kernel
-from cofactor.kernels.parallel import for_each, row_blocks
+from cofactor.kernels.parallel import parallel_for, row_blocks
 from cofactor.kernels.sparse import SparseRows
 
 __all__ = ["bpr_epoch", "bpr_fold_in", "bpr_pairs", "bpr_users", "falling"]
@@ -183,7 +183,7 @@ def bpr_epoch(
         )  # fmt: skip
 
     for disjoint in disjoint_rounds(grid, stream):
-        for_each(update, disjoint)
+        parallel_for(update, disjoint)
     return float(loss.sum())
 
 
@@ -231,7 +231,7 @@ def bpr_fold_in(
                 0, first, last, 0, len(Q), candidates, seed, learning_rate, l2, 0.0,
             )  # fmt: skip
 
-    for_each(update, row_blocks(rows.start, entries=1 << 12))
+    parallel_for(update, row_blocks(rows.start, entries=1 << 12))
 
 
 def falling(highest: float, epochs: int) -> Float64:

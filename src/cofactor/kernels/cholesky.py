@@ -18,7 +18,7 @@ import numpy as np
 from cofactor.arrays import Float64
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.neighbors import ColumnLists
-from cofactor.kernels.parallel import for_each, one_thread_blas
+from cofactor.kernels.parallel import one_thread_blas, parallel_for
 from cofactor.kernels.sparse import SparseRows
 
 __all__ = ["TILE", "negative_inverse", "sparse_gram"]
@@ -82,7 +82,7 @@ def sparse_gram(rows: SparseRows, n_columns: int) -> Float64:
             first, min(first + TILE // 8, n_columns),
         )  # fmt: skip
 
-    for_each(fill, range(0, n_columns, TILE // 8))
+    parallel_for(fill, range(0, n_columns, TILE // 8))
     return G
 
 
@@ -135,4 +135,4 @@ def _sweep_rows(A: Float64, panel: Float64, scaled: Float64, K: slice, firsts: r
         if first > K.start:
             A[first:last, K] = scaled[first:last]
 
-    for_each(sweep, firsts)
+    parallel_for(sweep, firsts)

@@ -24,7 +24,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from cofactor.files import cache_folder
+from cofactor.files import cache_directory
 
 __all__ = ["Kernel", "kernel", "kernel_folder"]
 
@@ -153,7 +153,7 @@ def kernel_folder() -> Path | None:
     """
     sources = sorted(Path(__file__).parent.glob("*.py"))
     version = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
-    folder = cache_folder() / f"kernels-{version}"
+    folder = cache_directory() / f"kernels-{version}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -6,7 +6,7 @@ import numpy as np
 
 from cofactor.arrays import Float32, Int32
 from cofactor.kernels.compile import kernel
-from cofactor.kernels.parallel import for_each
+from cofactor.kernels.parallel import parallel_for
 
 __all__ = ["pair_dots"]
 
@@ -50,5 +50,5 @@ def pair_dots(P: Float32, Q: Float32, u: Int32, i: Int32) -> Float32:
     """
     out = np.empty(len(u), np.float32)
     run = _pair_dots(P.shape[1])
-    for_each(lambda first: run(out, P, Q, u, i, first, min(first + CHUNK, len(u))), range(0, len(u), CHUNK))
+    parallel_for(lambda first: run(out, P, Q, u, i, first, min(first + CHUNK, len(u))), range(0, len(u), CHUNK))
     return out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cofactor.arrays import Float32
-from cofactor.kernels.parallel import for_each, one_thread_blas
+from cofactor.kernels.parallel import one_thread_blas, parallel_for
 
 __all__ = ["CHUNK", "gram"]
 
@@ -43,6 +43,6 @@ def gram(features: Float32) -> Float32:
         chunk = features[c * CHUNK : (c + 1) * CHUNK]
         np.matmul(chunk.T, chunk, out=parts[c])
 
-    for_each(multiply, range(len(firsts)))
+    parallel_for(multiply, range(len(firsts)))
     total: Float32 = parts.sum(axis=0, dtype=np.float64).astype(np.float32)
     return total

@@ -15,7 +15,7 @@ import numpy as np
 from cofactor.arrays import Float64, contiguous
 from cofactor.errors import ParameterError
 from cofactor.kernels.compile import kernel
-from cofactor.kernels.parallel import for_each
+from cofactor.kernels.parallel import parallel_for
 
 __all__ = ["mixture_cdf", "mixture_quantile"]
 
@@ -108,7 +108,7 @@ def mixture_cdf(means: Float64, sds: Float64, points: Float64) -> Float64:
     m, s, x = (contiguous(array, np.float64) for array in (means, sds, points))
     out = np.empty((len(m), len(x)))
     run = _mixture_cdf()
-    for_each(lambda first: run(out, m, s, x, first, min(first + ROWS, len(m))), range(0, len(m), ROWS))
+    parallel_for(lambda first: run(out, m, s, x, first, min(first + ROWS, len(m))), range(0, len(m), ROWS))
     return out
 
 
@@ -144,5 +144,5 @@ def mixture_quantile(means: Float64, sds: Float64, p: float) -> Float64:
     m, s = (contiguous(array, np.float64) for array in (means, sds))
     out, z = np.empty(len(m)), NormalDist().inv_cdf(p)
     run = _mixture_quantile()
-    for_each(lambda first: run(out, m, s, p, z, first, min(first + ROWS, len(m))), range(0, len(m), ROWS))
+    parallel_for(lambda first: run(out, m, s, p, z, first, min(first + ROWS, len(m))), range(0, len(m), ROWS))
     return out

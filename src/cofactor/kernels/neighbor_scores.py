@@ -20,7 +20,7 @@ import numpy as np
 from cofactor.arrays import Float32, Float64, Int32
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.neighbors import TIED
-from cofactor.kernels.parallel import for_each, row_blocks
+from cofactor.kernels.parallel import parallel_for, row_blocks
 from cofactor.kernels.sparse import SparseRows
 
 __all__ = [
@@ -397,7 +397,7 @@ def damped_means(rows: SparseRows, bias: Float32, *, mean: float, damping: float
     """
     out = np.empty(len(rows), np.float32)
     run = _damped_means()
-    for_each(lambda cut: run(out, *_arrays(rows), bias, *cut, mean, damping), row_blocks(rows.start))
+    parallel_for(lambda cut: run(out, *_arrays(rows), bias, *cut, mean, damping), row_blocks(rows.start))
     return out
 
 

@@ -25,10 +25,10 @@ import numpy as np
 
 from cofactor.arrays import Float32, Int32, Int64, contiguous
 from cofactor.kernels.compile import kernel
-from cofactor.kernels.parallel import for_each, row_blocks
+from cofactor.kernels.parallel import parallel_for, row_blocks
 from cofactor.kernels.sparse import SparseRows
 
-__all__ = ["CANDIDATES", "COSINE", "JACCARD", "PEARSON", "TIED", "ColumnLists", "nearest", "transposed"]
+__all__ = ["CANDIDATES", "COSINE", "JACCARD", "PEARSON", "TIED", "ColumnLists", "nearest", "transpose"]
 
 PEARSON, COSINE, JACCARD = 0, 1, 2
 """The compile-time choice of the similarity."""
@@ -272,7 +272,7 @@ class ColumnLists:
         return cls(start, place, values, order, _squares(rows)[order], size, bool((column_counts > longest).any()))
 
 
-def transposed(rows: SparseRows, n_columns: int) -> SparseRows:
+def transpose(rows: SparseRows, n_columns: int) -> SparseRows:
     """Return the transpose of a sparse matrix, without its weights.
 
     Parameters
@@ -289,7 +289,7 @@ def transposed(rows: SparseRows, n_columns: int) -> SparseRows:
 
     Examples
     --------
-    >>> columns = transposed(SparseRows.of(rows=[0, 1, 1], columns=[1, 0, 1], values=[5, 3, 4], n_rows=2), 2)
+    >>> columns = transpose(SparseRows.of(rows=[0, 1, 1], columns=[1, 0, 1], values=[5, 3, 4], n_rows=2), 2)
     >>> columns.row(1).columns.tolist(), columns.row(1).values.tolist()
     ([0, 1], [5.0, 4.0])
     """
@@ -385,7 +385,7 @@ def nearest(
         similarity[part] = np.where(tied, np.float32(0), best[:, :n])
         neighbors[part] = np.take_along_axis(candidates, order[:, :n], axis=1)
 
-    for_each(search, row_blocks(rows.start))
+    parallel_for(search, row_blocks(rows.start))
     neighbors[similarity <= 0] = -1
     return neighbors, similarity
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from cofactor.arrays import Float32, Float64
 from cofactor.kernels.compile import kernel
-from cofactor.kernels.parallel import for_each, one_thread_blas, row_blocks
+from cofactor.kernels.parallel import one_thread_blas, parallel_for, row_blocks
 from cofactor.kernels.sparse import SparseRows
 
 __all__ = ["equations", "solved_each"]
@@ -78,7 +78,7 @@ def equations(rows: SparseRows, targets: Float32, confidence: Float32, features:
     n, width = len(rows), features.shape[1]
     A, b = np.zeros((n, width, width)), np.zeros((n, width))
     run = add_equations(width)
-    for_each(
+    parallel_for(
         lambda cut: run(A, b, rows.start, rows.columns, targets, confidence, features, *cut), row_blocks(rows.start)
     )
     return A, b
@@ -116,5 +116,5 @@ def solved_each(A: Float64, b: Float64) -> Float64:
         part = slice(first, first + ROWS_PER_TASK)
         x[part] = np.linalg.solve(A[part], b[part, :, None])[..., 0]
 
-    for_each(solve, range(0, len(b), ROWS_PER_TASK))
+    parallel_for(solve, range(0, len(b), ROWS_PER_TASK))
     return x

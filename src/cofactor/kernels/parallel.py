@@ -25,8 +25,8 @@ from cofactor.errors import ParameterError
 __all__ = [
     "SharedLimit",
     "cpu_quota",
-    "for_each",
     "one_thread_blas",
+    "parallel_for",
     "results_of",
     "row_blocks",
     "thread_count",
@@ -41,7 +41,7 @@ MAX_THREADS = 1024
 
 _thread_limit: ContextVar[int | None] = ContextVar("cofactor_threads", default=None)
 _thread_state = threading.local()
-"""`in_task` is true while the thread runs tasks of `for_each`."""
+"""`in_task` is true while the thread runs tasks of `parallel_for`."""
 
 
 def thread_count() -> int:
@@ -169,7 +169,7 @@ def threads(n: int) -> Iterator[None]:
         _thread_limit.reset(token)
 
 
-def for_each(task: Callable[[Task], None], arguments: Iterable[Task]) -> None:
+def parallel_for(task: Callable[[Task], None], arguments: Iterable[Task]) -> None:
     """Call a function once per argument, on `thread_count()` threads.
 
     Parameters
@@ -186,7 +186,7 @@ def for_each(task: Callable[[Task], None], arguments: Iterable[Task]) -> None:
 
     Notes
     -----
-    The calling thread is one of the threads. A thread that is free takes the next argument. A call of `for_each` inside
+    The calling thread is one of the threads. A thread that is free takes the next argument. A call of `parallel_for` inside
     a task runs on the thread of that task. Tasks that use BLAS need `one_thread_blas` around the call.
     """
     pending = list(arguments)
@@ -214,7 +214,7 @@ def for_each(task: Callable[[Task], None], arguments: Iterable[Task]) -> None:
 
 
 def results_of(task: Callable[[Task], Result], arguments: Iterable[Task]) -> list[Result]:
-    """Call a function once per argument, like `for_each`, and return the results.
+    """Call a function once per argument, like `parallel_for`, and return the results.
 
     Parameters
     ----------
@@ -239,7 +239,7 @@ def results_of(task: Callable[[Task], Result], arguments: Iterable[Task]) -> lis
     def run(index: int) -> None:
         results[index] = task(inputs[index])
 
-    for_each(run, range(len(inputs)))
+    parallel_for(run, range(len(inputs)))
     return [results[index] for index in range(len(inputs))]
 
 

@@ -28,7 +28,7 @@ import numpy as np
 
 from cofactor.arrays import Float32
 from cofactor.kernels.compile import kernel
-from cofactor.kernels.parallel import for_each, row_blocks
+from cofactor.kernels.parallel import parallel_for, row_blocks
 from cofactor.kernels.ridge_double import ill_conditioned_rows, ridge_double
 from cofactor.kernels.sparse import SparseRows
 
@@ -347,7 +347,7 @@ def improve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, st
         n = min(int(lengths[cut[0] : cut[1]].max()), MAX_GATHERED // x.shape[1]) + UNROLL
         run(x, loss, np.empty((n, x.shape[1]), np.float32), np.empty(n, np.float32), *arguments, *cut, steps)
 
-    for_each(run_block, row_blocks(entries.start))
+    parallel_for(run_block, row_blocks(entries.start))
     _solve_in_double(x, entries, penalty, side, np.zeros((0, x.shape[1]), np.float32))
     return float(loss.sum())
 
@@ -383,7 +383,7 @@ def solve(x: Float32, entries: SparseRows, penalty: Float32, side: Side, *, nois
     run = ridge_exact(x.shape[1], side.kind)
     arguments = side.arrays(entries, penalty)
     draws = np.zeros((0, x.shape[1]), np.float32) if noise is None else noise
-    for_each(lambda cut: run(x, *arguments, draws, *cut), row_blocks(entries.start, entries=1 << 14))
+    parallel_for(lambda cut: run(x, *arguments, draws, *cut), row_blocks(entries.start, entries=1 << 14))
     _solve_in_double(x, entries, penalty, side, draws)
 
 
@@ -398,4 +398,4 @@ def _solve_in_double(x: Float32, entries: SparseRows, penalty: Float32, side: Si
     run = ridge_double(x.shape[1], side.kind)
     arguments = side.arrays(entries, penalty)
     cuts = row_blocks(np.concatenate([np.zeros(1, np.int64), np.cumsum(entries.counts[rows])]), entries=1 << 12)
-    for_each(lambda cut: run(x, rows, *arguments, noise, *cut), cuts)
+    parallel_for(lambda cut: run(x, rows, *arguments, noise, *cut), cuts)

@@ -30,7 +30,7 @@ import numpy as np
 from cofactor.arrays import Float32, Int32, Int64, random_stream
 from cofactor.kernels.blocks import dealt, disjoint_rounds
 from cofactor.kernels.compile import kernel
-from cofactor.kernels.parallel import for_each
+from cofactor.kernels.parallel import parallel_for
 
 __all__ = ["Blocks", "blocks_of", "set_apart", "sgd_epoch", "sgd_ratings"]
 
@@ -306,7 +306,7 @@ def blocks_of(
         shuffle_cells()(*columns, start, seeds, block * tiles, (block + 1) * tiles)
         set_apart()(*columns, begins, start[block * tiles], start[(block + 1) * tiles])
 
-    for_each(arrange, range(grid * grid))
+    parallel_for(arrange, range(grid * grid))
     group = np.append(np.flatnonzero(begins), len(u))
     start = np.ascontiguousarray(start[::tiles])
     return Blocks(grid, start, np.searchsorted(group, start), group, user_place, item_place, *columns)
@@ -359,5 +359,5 @@ def sgd_epoch(
         )  # fmt: skip
 
     for disjoint in disjoint_rounds(blocks.grid, stream):
-        for_each(update, disjoint)
+        parallel_for(update, disjoint)
     return float(loss.sum())

@@ -9,9 +9,9 @@ import numpy as np
 
 from cofactor.arrays import Int32, Int64
 from cofactor.kernels.compile import kernel
-from cofactor.kernels.parallel import for_each, row_blocks
+from cofactor.kernels.parallel import parallel_for, row_blocks
 
-__all__ = ["grouped", "pairs_ascend", "sorted_pairs"]
+__all__ = ["counting_sort", "pairs_ascend", "sorted_pairs"]
 
 
 @kernel(writes="i8[::1] i8[::1]", reads="i4[::1]")
@@ -73,7 +73,7 @@ def pairs_ascend(rows: Int32, columns: Int32) -> bool:
     return not descends[0]
 
 
-def grouped(keys: Int32, n_keys: int) -> tuple[Int64, Int64]:
+def counting_sort(keys: Int32, n_keys: int) -> tuple[Int64, Int64]:
     """Sort keys by counting, stably.
 
     Parameters
@@ -92,7 +92,7 @@ def grouped(keys: Int32, n_keys: int) -> tuple[Int64, Int64]:
 
     Examples
     --------
-    >>> start, order = grouped(np.array([2, 0, 2, 1], np.int32), 3)
+    >>> start, order = counting_sort(np.array([2, 0, 2, 1], np.int32), 3)
     >>> start.tolist(), order.tolist()
     ([0, 1, 2, 4], [1, 3, 0, 2])
     """
@@ -135,7 +135,7 @@ def sorted_pairs(
     >>> u.tolist(), i.tolist(), x.tolist()
     ([0, 1, 1], [3, 0, 2], [1, 2, 0])
     """
-    start, order = grouped(rows, n_rows)
+    start, order = counting_sort(rows, n_rows)
     inputs = [columns, *others]
     out_rows = np.empty_like(rows)
     outputs: list[Any] = [None if column is None else np.empty_like(column) for column in inputs]
@@ -153,5 +153,5 @@ def sorted_pairs(
             if output is not None:
                 output[target] = column[indices]
 
-    for_each(sort_block, row_blocks(start))
+    parallel_for(sort_block, row_blocks(start))
     return out_rows, outputs[0], outputs[1:]

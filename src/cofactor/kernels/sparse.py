@@ -9,12 +9,12 @@ from typing import Any, Self
 import numpy as np
 
 from cofactor import checks
-from cofactor.arrays import MOST_ROWS, Float32, Int32, Int64, contiguous, require_array
+from cofactor.arrays import MAX_ROWS, Float32, Int32, Int64, contiguous, require_array
 from cofactor.errors import DataError, ParameterError
 from cofactor.kernels.compile import kernel
-from cofactor.kernels.sort import grouped
+from cofactor.kernels.sort import counting_sort
 
-__all__ = ["SparseRows", "common_entries", "merge_counts", "merge_latest", "stacked", "transposed"]
+__all__ = ["SparseRows", "common_entries", "merge_counts", "merge_latest", "transpose", "vstack"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +156,7 @@ class SparseRows:
         >>> SparseRows.of([0, 1, 1], [2, 0, 2], [1, 1, 1], n_rows=2).column_counts(4).tolist()
         [1, 0, 2, 0]
         """
-        n_columns = checks.whole_number("n_columns", n_columns, low=0, high=MOST_ROWS)
+        n_columns = checks.whole_number("n_columns", n_columns, low=0, high=MAX_ROWS)
         counts, piece = np.zeros(n_columns, np.int64), max(2**17, n_columns)
         for first in range(0, len(self.columns), piece):  # bincount copies to int64; small copies are fast
             part = np.bincount(self.columns[first : first + piece], minlength=n_columns)
@@ -294,9 +294,9 @@ class SparseRows:
         ParameterError
             If rows or columns are no row numbers, if the lengths differ, and if a row is not below `n_rows`.
         """
-        n_rows = checks.whole_number("n_rows", n_rows, low=0, high=MOST_ROWS)
+        n_rows = checks.whole_number("n_rows", n_rows, low=0, high=MAX_ROWS)
         rows = checks.row_numbers("rows", rows, n_rows)
-        columns = checks.row_numbers("columns", columns, MOST_ROWS)
+        columns = checks.row_numbers("columns", columns, MAX_ROWS)
         if checks.as_array(values).shape != rows.shape:
             raise ParameterError(f"values must have the length of rows, {len(rows):,}, not {checks.shown(values)}")
         numbers = checks.number_array("values", values, rows.shape)
@@ -327,11 +327,11 @@ class SparseRows:
         ParameterError
             If `n_rows` is not a whole number from 0 on.
         """
-        n_rows = checks.whole_number("n_rows", n_rows, low=0, high=MOST_ROWS)
+        n_rows = checks.whole_number("n_rows", n_rows, low=0, high=MAX_ROWS)
         return cls(np.zeros(n_rows + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
 
 
-def stacked(above: SparseRows, below: SparseRows) -> SparseRows:
+def vstack(above: SparseRows, below: SparseRows) -> SparseRows:
     """Stack two matrices vertically.
 
     Parameters
@@ -347,7 +347,7 @@ def stacked(above: SparseRows, below: SparseRows) -> SparseRows:
     Examples
     --------
     >>> above, below = SparseRows.of([0], [3], [5], 1), SparseRows.of([1], [4], [2], 2)
-    >>> stacked(above, below).counts
+    >>> vstack(above, below).counts
     array([1, 0, 1])
     """
     weights = None
@@ -416,7 +416,7 @@ def merge_counts(before: SparseRows, new: SparseRows) -> SparseRows:
 def _combined(before: SparseRows, new: SparseRows) -> tuple[SparseRows, Int64, Int64]:
     """Return the entries of both, the row of each entry, and the positions of entries that repeat the one before."""
     assert len(before) == len(new)
-    both = stacked(before, new)
+    both = vstack(before, new)
     owner = np.concatenate([np.repeat(np.arange(len(rows)), rows.counts) for rows in (before, new)])
     # the sort is stable: the entry of `before` precedes an equal one of `new`
     both = SparseRows.of(owner, both.columns, both.values, len(before), both.weights)
@@ -434,7 +434,7 @@ def _without(rows: SparseRows, owner: Int64, entries: Int64) -> SparseRows:
     return SparseRows(start, rows.columns[keep], rows.values[keep], weights)
 
 
-def transposed(rows: SparseRows, n_columns: int) -> SparseRows:
+def transpose(rows: SparseRows, n_columns: int) -> SparseRows:
     """Return the transpose of a matrix, such as the users of each item from the items of each user.
 
     Parameters
@@ -457,7 +457,7 @@ def transposed(rows: SparseRows, n_columns: int) -> SparseRows:
     Examples
     --------
     >>> users = SparseRows.of([0, 1, 1], [2, 0, 2], [5, 3, 4], n_rows=2)
-    >>> items = transposed(users, 3)
+    >>> items = transpose(users, 3)
     >>> items.counts.tolist(), items.row(2).columns.tolist(), items.row(2).values.tolist()
     ([1, 0, 2], [0, 1], [5.0, 4.0])
     """
@@ -465,7 +465,7 @@ def transposed(rows: SparseRows, n_columns: int) -> SparseRows:
         raise ParameterError(
             f"n_columns must be greater than the largest column number, {rows.columns.max()}; got {n_columns}"
         )
-    start, order = grouped(rows.columns, n_columns)
+    start, order = counting_sort(rows.columns, n_columns)
     owner = np.repeat(np.arange(len(rows), dtype=np.int32), rows.counts)
     weights = None if rows.weights is None else rows.weights[order]
     return SparseRows(start, owner[order], rows.values[order], weights)

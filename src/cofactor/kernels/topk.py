@@ -22,9 +22,9 @@ import numpy as np
 
 from cofactor.arrays import Bool, Float32, Int8, Int32, Int64
 from cofactor.kernels.compile import kernel
-from cofactor.kernels.parallel import for_each, one_thread_blas
+from cofactor.kernels.parallel import one_thread_blas, parallel_for
 
-__all__ = ["PIECE", "ItemIndex", "first_of", "put_in_order", "top_items"]
+__all__ = ["PIECE", "ItemIndex", "first_allowed", "sort_lists", "top_items"]
 
 USERS, ITEMS = 128, 2048
 """The shape of a tile: 128 x 2,048 float32 scores are one megabyte."""
@@ -268,12 +268,12 @@ def top_items(
             )
 
         with one_thread_blas():
-            for_each(rank, range(0, n_users, USERS))
+            parallel_for(rank, range(0, n_users, USERS))
     rows[scores == -np.inf] = -1
     return rows, scores
 
 
-def first_of(order: Int32, n: int, seen: Int32, allowed: Bool) -> Int32:
+def first_allowed(order: Int32, n: int, seen: Int32, allowed: Bool) -> Int32:
     """Return the first n items of an order that are allowed and not seen.
 
     Parameters
@@ -294,7 +294,7 @@ def first_of(order: Int32, n: int, seen: Int32, allowed: Bool) -> Int32:
 
     Examples
     --------
-    >>> first_of(np.int32([2, 0, 1]), 3, np.int32([0]), np.zeros(0, bool)).tolist()
+    >>> first_allowed(np.int32([2, 0, 1]), 3, np.int32([0]), np.zeros(0, bool)).tolist()
     [2, 1, -1]
     """
     usable = np.ones(len(order), bool) if len(allowed) == 0 else allowed.copy()
@@ -322,7 +322,7 @@ def _rank_block(
             users, P, index.factors, index.bias, index.rows, index.place, margin, seen_start, seen, allowed,
             first,
         )  # fmt: skip
-    put_in_order(scores, rows)
+    sort_lists(scores, rows)
 
 
 def _rank_single_user(scores: Float32, rows: Int32, P: Float32, index: ItemIndex, seen: Int32, allowed: Bool) -> None:
@@ -344,12 +344,14 @@ def _rank_single_user(scores: Float32, rows: Int32, P: Float32, index: ItemIndex
     firsts = firsts[norm * index.norm_left[firsts] + index.bias_left[firsts] + margin >= threshold]
     if len(firsts):
         more = np.full((len(firsts), n), -np.inf, np.float32), np.full((len(firsts), n), NO_ROW, np.int32)
-        for_each(lambda k: scan_piece(firsts[k], more[0][k : k + 1], more[1][k : k + 1], threshold), range(len(firsts)))
+        parallel_for(
+            lambda k: scan_piece(firsts[k], more[0][k : k + 1], more[1][k : k + 1], threshold), range(len(firsts))
+        )
         all_scores, all_rows = (np.append(own, others) for own, others in zip((scores, rows), more, strict=True))
         chosen = np.lexsort((all_rows, -all_scores))[:n]
         scores[0], rows[0] = all_scores[chosen], all_rows[chosen]
     else:
-        put_in_order(scores, rows)
+        sort_lists(scores, rows)
 
 
 def _margins(P: Float32, index: ItemIndex) -> tuple[Float32, Float32]:
@@ -364,7 +366,7 @@ def _margins(P: Float32, index: ItemIndex) -> tuple[Float32, Float32]:
     return norms, roundings * (norms * index.norm_left[0] + index.largest_bias)
 
 
-def put_in_order(scores: Float32, rows: Int32) -> None:
+def sort_lists(scores: Float32, rows: Int32) -> None:
     """Sort lists in place, best first, equal scores by row.
 
     Parameters
@@ -377,7 +379,7 @@ def put_in_order(scores: Float32, rows: Int32) -> None:
     Examples
     --------
     >>> scores, rows = np.float32([[1, 3, 3]]), np.int32([[5, 7, 6]])
-    >>> put_in_order(scores, rows)
+    >>> sort_lists(scores, rows)
     >>> rows.tolist()
     [[6, 7, 5]]
     """

@@ -12,9 +12,9 @@ import numpy as np
 
 from cofactor.arrays import Bool, Float32, Int32
 from cofactor.kernels.compile import kernel
-from cofactor.kernels.parallel import for_each
+from cofactor.kernels.parallel import parallel_for
 from cofactor.kernels.sparse import SparseRows
-from cofactor.kernels.topk import put_in_order
+from cofactor.kernels.topk import sort_lists
 
 __all__ = ["score_blocks", "top_of_blocks"]
 
@@ -151,12 +151,12 @@ def top_of_blocks(
         users = slice(*cut)
         seen = exclude.slice(*cut)
         _top_of_rows()(rows[users], best[users], scores(*cut), seen.start, seen.columns, allowed, order)
-        put_in_order(best[users], rows[users])
+        sort_lists(best[users], rows[users])
         if len(order):
             _order_zero_scores(rows[users], best[users], order)
 
     if n and n_items:
-        for_each(rank, score_blocks(len(exclude), n_items))
+        parallel_for(rank, score_blocks(len(exclude), n_items))
     rows[best == -np.inf] = -1
     return rows, best
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cofactor import checks
-from cofactor.arrays import MOST_ROWS, Float64, Int32, Int64
+from cofactor.arrays import MAX_ROWS, Float64, Int32, Int64
 from cofactor.errors import DataError, ParameterError
 from cofactor.validation import validated
 
@@ -46,7 +46,7 @@ def exposure(ranked: Int32, n_items: int) -> Int64:
     >>> exposure(np.array([[0, 1], [1, -1]]), 3)
     array([1, 2, 0])
     """
-    checks.whole_number("n_items", n_items, low=0, high=MOST_ROWS)
+    checks.whole_number("n_items", n_items, low=0, high=MAX_ROWS)
     lists = checks.as_array(ranked)
     if lists.ndim != 2 or (lists.size and lists.dtype.kind not in "iu"):
         raise DataError(
@@ -132,7 +132,7 @@ def novelty(shown: Any, support: Any, n_users: int) -> float:
     >>> novelty([1, 1], [8, 2], 8)
     1.0
     """
-    checks.whole_number("n_users", n_users, low=0, high=MOST_ROWS)
+    checks.whole_number("n_users", n_users, low=0, high=MAX_ROWS)
     supports, shown = counted("support", support), counted("shown", shown)
     if len(shown) != len(supports):
         raise DataError(

@@ -15,9 +15,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from cofactor import checks
-from cofactor.arrays import EVERY, Bool, Float32, Float64, Int32, Int64
+from cofactor.arrays import ALL_ROWS, Bool, Float32, Float64, Int32, Int64
 from cofactor.errors import DataError
-from cofactor.kernels.parallel import for_each
+from cofactor.kernels.parallel import parallel_for
 from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.topk_dense import score_blocks
 from cofactor.metrics.ranking import Hits, meetings
@@ -71,7 +71,7 @@ class ModelLists:
         *,
         exclude: SparseRows,
         relevant: SparseRows,
-        evidence: Bool = EVERY,
+        evidence: Bool = ALL_ROWS,
         support: Int64 | None = None,
     ) -> ModelLists:
         """Rank the catalog for some users down to the largest of `ks`.
@@ -120,8 +120,8 @@ class ModelLists:
         if not is_ranker:
             raise DataError(f"model must be a model that scores items, not {checks.shown(model)}")
         users = checked_batch(model, users)
-        ks = checks.whole_numbers("ks", ks, low=1, high=checks.LONGEST_LIST)
-        if evidence is not EVERY and checks.as_array(evidence).shape != (0,):
+        ks = checks.whole_numbers("ks", ks, low=1, high=checks.MAX_LIST_LENGTH)
+        if evidence is not ALL_ROWS and checks.as_array(evidence).shape != (0,):
             evidence = checks.mask("evidence", evidence, model.n_items)
         builder = _ListBuilder(model, users, sorted(set(ks)), exclude, relevant, evidence, support)
         return builder.lists()
@@ -146,10 +146,10 @@ class _ListBuilder:
         """Rank, find ties, and complete the groups that reach beyond the end of a list."""
         self.n_items, self.depth = int(self.model.n_items), self.ks[-1]
         if len(self.evidence) and self.evidence.all():
-            self.evidence = EVERY
+            self.evidence = ALL_ROWS
         self.zero_is_unknown = bool(self.model.zero_is_unknown)
         # Items without evidence are ranked behind all others.
-        self.ranked_last = EVERY if self.zero_is_unknown or not len(self.evidence) else ~self.evidence
+        self.ranked_last = ALL_ROWS if self.zero_is_unknown or not len(self.evidence) else ~self.evidence
         self._rank()
         self._group()
         user, place = meetings(self.rows, self.relevant)
@@ -182,7 +182,7 @@ class _ListBuilder:
     def _rank(self) -> None:
         """Rank `depth` items and one more, which shows whether the last group extends beyond the list."""
         n = min(self.depth + 1, self.n_items)
-        allowed = EVERY if not len(self.ranked_last) else ~self.ranked_last
+        allowed = ALL_ROWS if not len(self.ranked_last) else ~self.ranked_last
         rows, scores = self.model.top(self.users, n, exclude=self.exclude, allowed=allowed)
         missing = self.depth + 1 - n
         if missing:
@@ -260,7 +260,7 @@ class _ListBuilder:
         self.run_start, self.run_end = (
             np.searchsorted(negative_support, -support, side=side) for side in ("left", "right")
         )
-        for_each(self._complete_block, score_blocks(len(self.incomplete), self.n_items))
+        parallel_for(self._complete_block, score_blocks(len(self.incomplete), self.n_items))
 
     def _complete_block(self, block: tuple[int, int]) -> None:
         """Add the entries and the exposure of the groups that the lists of a block do not hold completely."""

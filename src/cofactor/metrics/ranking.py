@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from cofactor import checks
-from cofactor.arrays import MOST_ROWS, Bool, Float64, Int32, Int64
+from cofactor.arrays import MAX_ROWS, Bool, Float64, Int32, Int64
 from cofactor.data.interactions import SparseRows
 from cofactor.errors import DataError, ParameterError
 from cofactor.kernels.parallel import results_of
@@ -241,7 +241,7 @@ class Hits:
         ParameterError
             If `k` is not a whole number from 0 on.
         """
-        return np.clip(checks.whole_number("k", k, low=0, high=MOST_ROWS) - self.before, 0, self.size)
+        return np.clip(checks.whole_number("k", k, low=0, high=MAX_ROWS) - self.before, 0, self.size)
 
     @cached_property
     def first(self) -> Bool:

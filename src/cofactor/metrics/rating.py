@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cofactor import checks
-from cofactor.arrays import MOST_ROWS, Float64, Int64
+from cofactor.arrays import MAX_ROWS, Float64, Int64
 from cofactor.errors import DataError
 from cofactor.validation import validated
 
@@ -144,7 +144,7 @@ def errors_by_user(u: Any, y: Any, p: Any, *, n_users: int) -> UserErrors:
     ([1.0, 0.0, 4.0], [1.0, 0.0, 2.0], [2, 0, 1])
     """
     error = _errors(y, p)
-    checks.whole_number("n_users", n_users, low=0, high=MOST_ROWS)
+    checks.whole_number("n_users", n_users, low=0, high=MAX_ROWS)
     users = checks.as_array(u)
     if users.shape != error.shape:
         raise DataError(f"u must be {len(error):,} row numbers, one for each rating, not {checks.shown(u)}")

@@ -152,15 +152,15 @@ def checked_lists(
     """Return the arguments of `ScoresItems.top` after checking them. Raises ParameterError, DataError.
 
     >>> import cofactor
-    >>> from cofactor.arrays import NO_ORDER
+    >>> from cofactor.arrays import ROW_ORDER
     >>> table = cofactor.Interactions.from_columns([1, 2], [7, 8], [5, 3])
     >>> model, users = cofactor.Bias().fit(table), UserBatch.trained([0, 1], table.by_user)
-    >>> checked_lists(model, users, 1, users.histories, [True], NO_ORDER)
+    >>> checked_lists(model, users, 1, users.histories, [True], ROW_ORDER)
     Traceback (most recent call last):
     cofactor.errors.ParameterError: allowed must be True or False for each of 2 rows, not [True]
     """
     batch = checked_batch(model, users)
-    n = checks.whole_number("n", n, low=0, high=checks.LONGEST_LIST)
+    n = checks.whole_number("n", n, low=0, high=checks.MAX_LIST_LENGTH)
     exclude = require_histories(exclude, model.n_items, n_rows=len(batch), name="exclude")
     allowed = checks.mask("allowed", allowed, model.n_items, optional=True)
     order = checks.instance("order", order, ItemOrder, "make it of item rows: arrays.ItemOrder(rows)")
@@ -176,7 +176,7 @@ def checked_nearest(name: str, rows: Any, n_rows: int, n: Any, allowed: Any) -> 
     Traceback (most recent call last):
     cofactor.errors.ParameterError: items must hold row numbers from 0 to 3, not 4
     """
-    n = checks.whole_number("n", n, low=0, high=checks.LONGEST_LIST)
+    n = checks.whole_number("n", n, low=0, high=checks.MAX_LIST_LENGTH)
     return checks.row_numbers(name, rows, n_rows), n, checks.mask("allowed", allowed, n_rows, optional=True)
 
 

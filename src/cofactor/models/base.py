@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 from numpy.typing import NDArray
 
-from cofactor.arrays import NO_ORDER, Bool, Float32, Int32, ItemOrder
+from cofactor.arrays import ROW_ORDER, Bool, Float32, Int32, ItemOrder
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.distribution import Distribution
 from cofactor.models.explanation import Explanation
@@ -147,7 +147,7 @@ class ScoresItems(Protocol):
         *,
         exclude: SparseRows,
         allowed: Bool,
-        order: ItemOrder = NO_ORDER,
+        order: ItemOrder = ROW_ORDER,
     ) -> tuple[Int32, Float32]:
         """Return the n best items of each user, best first.
 

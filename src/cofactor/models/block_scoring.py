@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cofactor.arrays import Bool, Float32, Int32, signed_confidence
-from cofactor.kernels.parallel import for_each
+from cofactor.kernels.parallel import parallel_for
 from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.topk_dense import score_blocks, top_of_blocks
 from cofactor.models.baseline import Baseline
@@ -88,7 +88,7 @@ def score_matrix(scoring: Scoring) -> Float32:
     def fill(cut: tuple[int, int]) -> None:
         out[slice(*cut)] = scoring.block(*cut)
 
-    for_each(fill, score_blocks(n_users, scoring.n_items))
+    parallel_for(fill, score_blocks(n_users, scoring.n_items))
     return out
 
 
@@ -133,6 +133,6 @@ def predicted_pairs(
         part = slice(*np.searchsorted(owner, block))
         out[pairs[part]] = scoring.block(*block)[owner[part] - block[0], items[pairs[part]]]
 
-    for_each(fill, score_blocks(len(distinct), scoring.n_items))
+    parallel_for(fill, score_blocks(len(distinct), scoring.n_items))
     scale = None if baseline is None else baseline.scale
     return out if scale is None else np.clip(out, np.float32(scale.low), np.float32(scale.high))

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from cofactor import checks
 from cofactor.arrays import (
-    EVERY,
-    NO_ORDER,
+    ALL_ROWS,
+    ROW_ORDER,
     Bool,
     Float32,
     Float64,
@@ -29,7 +29,7 @@ from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.ridge import Side
 from cofactor.kernels.sparse import SparseRows
-from cofactor.kernels.topk import ItemIndex, first_of, top_items
+from cofactor.kernels.topk import ItemIndex, first_allowed, top_items
 from cofactor.models.arguments import (
     checked_batch,
     checked_batch_pairs,
@@ -228,7 +228,7 @@ class FactorModel:
         *,
         exclude: SparseRows,
         allowed: Bool,
-        order: ItemOrder = NO_ORDER,
+        order: ItemOrder = ROW_ORDER,
     ) -> tuple[Int32, Float32]:
         """The n best items of each user by x, exactly, as `ScoresItems.top` says; see `kernels.topk`.
 
@@ -241,10 +241,10 @@ class FactorModel:
         )
         if len(order) and self.zero_is_unknown and not (self.factors and vectors[:, 0].all()):
             for a in np.flatnonzero(~vectors.any(axis=1)):  # every score of such a user is 0
-                rows[a] = first_of(order.rows, n, exclude.row(int(a)).columns, allowed)
+                rows[a] = first_allowed(order.rows, n, exclude.row(int(a)).columns, allowed)
         return rows, scores + (np.float32(self.mean) + self.user_bias[users.rows])[:, None]
 
-    def similar_items(self, items: Int32, n: int, allowed: Bool = EVERY) -> tuple[Int32, Float32]:
+    def similar_items(self, items: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
         """The n items of most similar direction (cosine of factors, biases apart), the item itself left out.
 
         Rows and cosines (n_asked, n), best first; -1 and -inf where there are no more. Without a direction, a vector of
@@ -254,7 +254,7 @@ class FactorModel:
         unit, index = self._directions
         return _nearest(unit, index, items, n, allowed)
 
-    def similar_users(self, users: Int32, n: int, allowed: Bool = EVERY) -> tuple[Int32, Float32]:
+    def similar_users(self, users: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
         """The n users of most similar direction (cosine of factors), the user left out; see `similar_items`.
 
         allowed: (n_users,) bool, empty for all.

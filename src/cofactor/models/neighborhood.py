@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cofactor import checks
-from cofactor.arrays import EVERY, NO_ORDER, Bool, Float32, Float64, Int32, ItemOrder, read_only, require_array
+from cofactor.arrays import ALL_ROWS, ROW_ORDER, Bool, Float32, Float64, Int32, ItemOrder, read_only, require_array
 from cofactor.errors import DataError
 from cofactor.kernels.neighbor_scores import AVERAGE, SUM, add_by_users, places_of
 from cofactor.kernels.neighbors import ColumnLists, nearest
@@ -106,14 +106,14 @@ class ItemItemModel:
         *,
         exclude: SparseRows,
         allowed: Bool,
-        order: ItemOrder = NO_ORDER,
+        order: ItemOrder = ROW_ORDER,
     ) -> tuple[Int32, Float32]:
         """The n best items of each history, exactly, as `ScoresItems.top` says; see `kernels.topk_dense`."""
         users, n, exclude, allowed, order = checked_lists(self, users, n, exclude, allowed, order)
         return top_items(self._scoring(users), n, exclude, allowed, self._zeros_by(order))
 
     def _zeros_by(self, order: ItemOrder) -> Int32:
-        return (order if self.zero_is_unknown else NO_ORDER).rows
+        return (order if self.zero_is_unknown else ROW_ORDER).rows
 
     def predict(self, users: UserBatch, items: Int32) -> Float32:
         """Predict a rating, clipped to the scale, or the score of an event for each user and item.
@@ -123,7 +123,7 @@ class ItemItemModel:
         users, items = checked_batch_pairs(self, users, items)
         return predicted_pairs(self._scoring, users, items, self.baseline)
 
-    def similar_items(self, items: Int32, n: int, allowed: Bool = EVERY) -> tuple[Int32, Float32]:
+    def similar_items(self, items: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
         """The n items linked most with each item, and how much: (n_asked, n); -1 and 0 where there are no more.
 
         With a weight for every pair, not more columns than items. allowed: as in `top`.
@@ -267,14 +267,14 @@ class UserUserModel:
         *,
         exclude: SparseRows,
         allowed: Bool,
-        order: ItemOrder = NO_ORDER,
+        order: ItemOrder = ROW_ORDER,
     ) -> tuple[Int32, Float32]:
         """The n best items of each user, exactly, as `ScoresItems.top` says; see `kernels.topk_dense`."""
         users, n, exclude, allowed, order = checked_lists(self, users, n, exclude, allowed, order)
         return top_items(self._scoring(users), n, exclude, allowed, self._zeros_by(order))
 
     def _zeros_by(self, order: ItemOrder) -> Int32:
-        return (order if self.zero_is_unknown else NO_ORDER).rows
+        return (order if self.zero_is_unknown else ROW_ORDER).rows
 
     def predict(self, users: UserBatch, items: Int32) -> Float32:
         """Predict a rating, clipped to the scale, or the score of an event for each user and item.
@@ -284,7 +284,7 @@ class UserUserModel:
         users, items = checked_batch_pairs(self, users, items)
         return predicted_pairs(self._scoring, users, items, self.baseline)
 
-    def similar_users(self, users: Int32, n: int, allowed: Bool = EVERY) -> tuple[Int32, Float32]:
+    def similar_users(self, users: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
         """The n most similar users, and how similar: (n_asked, n); -1 and 0 where there are no more.
 
         Not more columns than neighbors are stored. A neighbor who is none of the model's users any more is left out,

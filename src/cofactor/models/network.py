@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from cofactor import checks
 from cofactor.arrays import (
-    EVERY,
-    NO_ORDER,
+    ALL_ROWS,
+    ROW_ORDER,
     Bool,
     Float32,
     Float64,
@@ -26,7 +26,7 @@ from cofactor.arrays import (
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, ParameterError
 from cofactor.kernels.dense import dense
-from cofactor.kernels.parallel import for_each, one_thread_blas
+from cofactor.kernels.parallel import one_thread_blas, parallel_for
 from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.topk_dense import top_of_blocks
 from cofactor.models.arguments import (
@@ -221,7 +221,7 @@ class NetworkModel:
         *,
         exclude: SparseRows,
         allowed: Bool,
-        order: ItemOrder = NO_ORDER,
+        order: ItemOrder = ROW_ORDER,
     ) -> tuple[Int32, Float32]:
         """The n best items of each user, exactly, as `ScoresItems.top` says; see `kernels.topk_dense`."""
         users, n, exclude, allowed, _ = checked_lists(self, users, n, exclude, allowed, order)
@@ -245,7 +245,7 @@ class NetworkModel:
         cosines: Float32 = np.einsum("mcd,med->mce", vectors, vectors)
         return cosines
 
-    def similar_items(self, items: Int32, n: int, allowed: Bool = EVERY) -> tuple[Int32, Float32]:
+    def similar_items(self, items: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
         """The n items of most similar direction (cosine of vectors, biases apart), the item itself left out.
 
         Rows and cosines (n_asked, n), best first; -1 and -inf where there are no more. allowed: as in `top`.
@@ -309,7 +309,7 @@ class NetworkModel:
             slope = self._slope(histories.row(row), unknown)
             x[row] += self.user_spread @ descended(slope, len(unknown), steps=FOLD_IN_STEPS, near=FOLD_IN_NEAR)
 
-        for_each(work_out, [int(row) for row in np.flatnonzero(histories.counts)])
+        parallel_for(work_out, [int(row) for row in np.flatnonzero(histories.counts)])
         return self._with_user_arrays(x[:, :width], x[:, width:])
 
     def _slope(self, history: SparseRows, unknown: Float32) -> Callable[[Float32], tuple[float, Float32]]:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from cofactor import checks
 from cofactor.arrays import (
-    EVERY,
-    NO_ORDER,
+    ALL_ROWS,
+    ROW_ORDER,
     Bool,
     Float32,
     Float64,
@@ -156,16 +156,16 @@ class BayesianModel:
         *,
         exclude: SparseRows,
         allowed: Bool,
-        order: ItemOrder = NO_ORDER,
+        order: ItemOrder = ROW_ORDER,
     ) -> tuple[Int32, Float32]:
         """Rank by posterior mean: `FactorModel.top` of the average."""
         return self.average.top(users, n, exclude=exclude, allowed=allowed, order=order)
 
-    def similar_items(self, items: Int32, n: int, allowed: Bool = EVERY) -> tuple[Int32, Float32]:
+    def similar_items(self, items: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
         """As `FactorModel.similar_items`, by the average's factors."""
         return self.average.similar_items(items, n, allowed)
 
-    def similar_users(self, users: Int32, n: int, allowed: Bool = EVERY) -> tuple[Int32, Float32]:
+    def similar_users(self, users: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
         """As `FactorModel.similar_users`, by the average's factors."""
         return self.average.similar_users(users, n, allowed)
 

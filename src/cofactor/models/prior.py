@@ -17,7 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cofactor import checks
-from cofactor.arrays import MOST_ROWS, Float64, require_array
+from cofactor.arrays import MAX_ROWS, Float64, require_array
 from cofactor.data.features import Encoder
 from cofactor.errors import DataError
 from cofactor.validation import require_valid_fields, validated
@@ -62,7 +62,7 @@ class Prior:
 
         Raises DataError where a column is missing or of another type.
         """
-        checks.whole_number("n", n, low=0, high=MOST_ROWS)
+        checks.whole_number("n", n, low=0, high=MAX_ROWS)
         if table is not None and len(table) != n:
             raise DataError(f"table must have {n:,} rows, as many as n, not {len(table):,}")
         m = np.tile(self.mean, (n, 1))

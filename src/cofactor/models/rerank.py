@@ -7,11 +7,11 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 
 from cofactor import checks
-from cofactor.arrays import EVERY, NO_ORDER, Bool, Float32, Int32, Int64, ItemOrder, contiguous
+from cofactor.arrays import ALL_ROWS, ROW_ORDER, Bool, Float32, Int32, Int64, ItemOrder, contiguous
 from cofactor.errors import KindError, ParameterError
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sparse import SparseRows
-from cofactor.kernels.topk import first_of
+from cofactor.kernels.topk import first_allowed
 from cofactor.models.base import ComparesItems, HasFactors, HasUncertainty
 from cofactor.models.user_batch import UserBatch
 
@@ -37,8 +37,8 @@ def ranked(
     allowed: Bool,
     by: By = "mean",
     diversity: float = 0.0,
-    evidence: Bool = EVERY,
-    order: ItemOrder = NO_ORDER,
+    evidence: Bool = ALL_ROWS,
+    order: ItemOrder = ROW_ORDER,
 ) -> tuple[Int32, Float32]:
     """The n best items of each user: rows (n_users, n) int32, -1 where there is none, and scores, as in `top`.
 
@@ -66,7 +66,7 @@ def ranked(
     if by != "mean" or diversity > 0:
         depth = min(model.n_items, max(n, min(CANDIDATES * n, MOST_CANDIDATES)))
     if len(evidence) and evidence.all():
-        evidence = EVERY
+        evidence = ALL_ROWS
     usable = allowed & evidence if len(allowed) and len(evidence) else (evidence if len(evidence) else allowed)
     rows, scores = model.top(users, depth, exclude=exclude, allowed=usable, order=order)
     if by != "mean":
@@ -80,7 +80,7 @@ def ranked(
     return rows, scores
 
 
-def without_evidence(model: Any, rows: Int32, scores: Float32, evidence: Bool = EVERY) -> Bool:
+def without_evidence(model: Any, rows: Int32, scores: Float32, evidence: Bool = ALL_ROWS) -> Bool:
     """Which places of ranked lists were filled by popularity: bool of the shape of `rows`.
 
     rows, scores, evidence: as in `ranked`.
@@ -106,7 +106,7 @@ def _fill(rows: Int32, scores: Float32, exclude: SparseRows, rest: Bool, order: 
     best_first = order.rows if len(order) else np.arange(len(rest), dtype=np.int32)
     for a in short:
         first = int((rows[a] >= 0).sum())
-        more = first_of(best_first, rows.shape[1] - first, exclude.row(int(a)).columns, rest)
+        more = first_allowed(best_first, rows.shape[1] - first, exclude.row(int(a)).columns, rest)
         rows[a, first:], scores[a, first:] = more, np.where(more >= 0, np.float32(0), np.float32(-np.inf))
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cofactor import checks
 from cofactor.arrays import Float32, Int32, Int64, read_only
-from cofactor.kernels.sparse import SparseRows, stacked
+from cofactor.kernels.sparse import SparseRows, vstack
 
 __all__ = ["SessionBias"]
 
@@ -64,7 +64,7 @@ class SessionBias:
     def with_users(self, other: Self, take: Int32) -> Self:
         """Users picked from this one (take >= 0) and from `other` (row -1 - take)."""
         rows = np.where(take >= 0, take, len(self.rows) - 1 - take)
-        return replace(self, rows=stacked(self.rows, other.rows).take(rows))
+        return replace(self, rows=vstack(self.rows, other.rows).take(rows))
 
     # files
 

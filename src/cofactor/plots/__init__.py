@@ -5,19 +5,19 @@ Figures need the extra `report`. plotly is imported when a figure is drawn, not 
 
 from cofactor.plots.audit import genres_plot, influence_plot, lorenz_plot
 from cofactor.plots.curves import cold_start_plot, simulation_plot
-from cofactor.plots.factor_map import levels_plot, taste_map_plot, taste_map_png
+from cofactor.plots.factor_map import bias_ranking_plot, taste_map_plot, taste_map_png
 from cofactor.plots.models import RELIABILITY, comparison_plot, reliability_plot
 from cofactor.plots.table import crosstab_plot
 from cofactor.plots.theme import require_plotly, script, self_contained_html, snippet
 
 __all__ = [
     "RELIABILITY",
+    "bias_ranking_plot",
     "cold_start_plot",
     "comparison_plot",
     "crosstab_plot",
     "genres_plot",
     "influence_plot",
-    "levels_plot",
     "lorenz_plot",
     "reliability_plot",
     "require_plotly",

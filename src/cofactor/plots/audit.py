@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import MOST_ROWS
+from cofactor.arrays import MAX_ROWS
 from cofactor.fork import require_threads
 from cofactor.plots.theme import BLUE, COLORS, ORANGE, QUIET, RED, axis, band_color, checked, figure_of, ladder, shown
 from cofactor.validation import validated
@@ -107,7 +107,7 @@ def genres_plot(frame: pl.DataFrame, *, n: int = 18) -> Figure:
     >>> [trace.name for trace in figure.data if trace.name], [note.text for note in figure.layout.annotations]
     (['in histories', 'in recommendations'], ['Drama', 'War'])
     """
-    frame = checked(frame, GENRES, "genres").head(checks.whole_number("n", n, low=1, high=MOST_ROWS))
+    frame = checked(frame, GENRES, "genres").head(checks.whole_number("n", n, low=1, high=MAX_ROWS))
     names = [shown(genre, 30) for genre in frame["genre"].to_list()]
     return _dumbbells(
         names, {"in histories": frame["had"].to_list(), "in recommendations": frame["shown"].to_list()},

@@ -28,7 +28,7 @@ def cold_start_plot(frame: pl.DataFrame, *, metric: str = "rmse") -> Figure:
     Parameters
     ----------
     frame : pl.DataFrame
-        The `curve` of a `ColdStart`, with columns given (number of ratings), and personal and baseline with their
+        The `curve` of a `ColdStartCurve`, with columns given (number of ratings), and personal and baseline with their
         _low and _high.
     metric : str, default "rmse"
         Metric of the curve: "rmse", or a metric of which higher is better.
@@ -90,7 +90,7 @@ def simulation_plot(frame: pl.DataFrame, measures: Mapping[str, str]) -> Figure:
     Parameters
     ----------
     frame : pl.DataFrame
-        Columns remedy, round and one column for each measure; see `Simulation.summary`.
+        Columns mitigation, round and one column for each measure; see `Simulation.summary`.
     measures : mapping of str to str
         Columns to draw and the titles of their panels.
 
@@ -108,26 +108,26 @@ def simulation_plot(frame: pl.DataFrame, measures: Mapping[str, str]) -> Figure:
 
     Examples
     --------
-    >>> frame = pl.DataFrame({"remedy": ["plain", "plain"], "round": [1, 2], "coverage": [0.5, 0.4]})
+    >>> frame = pl.DataFrame({"mitigation": ["plain", "plain"], "round": [1, 2], "coverage": [0.5, 0.4]})
     >>> figure = simulation_plot(frame, {"coverage": "share of the catalog shown"})
     >>> figure.data[0].name, list(figure.data[0].y), figure.layout.annotations[0].text
     ('plain', [0.5, 0.4], 'share of the catalog shown')
     """
     require_threads()
-    checked(frame, ("remedy", "round", *measures), "a simulation")
+    checked(frame, ("mitigation", "round", *measures), "a simulation")
     if not measures:
         raise DataError("measures must name at least one measure of the simulation, that is, a column of frame")
     from plotly.graph_objects import Scatter
 
-    remedies = frame["remedy"].unique(maintain_order=True).to_list()
+    all_mitigations = frame["mitigation"].unique(maintain_order=True).to_list()
     traces = []
     for panel, column in enumerate(measures, start=1):
-        for number, remedy in enumerate(remedies):
-            part = frame.filter(pl.col("remedy") == remedy).sort("round")
+        for number, mitigation in enumerate(all_mitigations):
+            part = frame.filter(pl.col("mitigation") == mitigation).sort("round")
             color = QUIET if number == 0 else COLORS[(number - 1) % len(COLORS)]
             traces.append(
                 Scatter(
-                    x=part["round"].to_list(), y=part[column].to_list(), mode="lines+markers", name=shown(remedy, 40),
+                    x=part["round"].to_list(), y=part[column].to_list(), mode="lines+markers", name=shown(mitigation, 40),
                     legendgroup=str(number), showlegend=panel == 1, line={"color": color, "width": 2.5},
                     marker={"size": 7}, xaxis="x", yaxis="y" if panel == 1 else f"y{panel}",
                     hovertemplate="round %{x}: %{y:.3f}",

@@ -20,7 +20,7 @@ from cofactor.validation import validated
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-__all__ = ["levels_plot", "taste_map_plot", "taste_map_png"]
+__all__ = ["bias_ranking_plot", "taste_map_plot", "taste_map_png"]
 
 COORDINATES = ("item", "axis_1", "axis_2", "support")
 LEVELS = ("item", "level", "average", "support")
@@ -41,7 +41,7 @@ def taste_map_plot(frame: pl.DataFrame) -> Figure:
     Parameters
     ----------
     frame : pl.DataFrame
-        The `items` of a `TasteMap`, with columns item, axis_1, axis_2, support and, optionally, title.
+        The `items` of a `FactorMap`, with columns item, axis_1, axis_2, support and, optionally, title.
 
     Returns
     -------
@@ -94,13 +94,13 @@ def taste_map_plot(frame: pl.DataFrame) -> Figure:
 
 
 @validated
-def levels_plot(frame: pl.DataFrame, *, n: int = 10) -> Figure:
+def bias_ranking_plot(frame: pl.DataFrame, *, n: int = 10) -> Figure:
     """Bias-adjusted rating and plain average of the first n and the last n items of a frame.
 
     Parameters
     ----------
     frame : pl.DataFrame
-        As returned by `interpret.levels` or `interpret.disagreements`: columns item, level, average, support and,
+        As returned by `interpret.bias_ranking` or `interpret.surprising_items`: columns item, level, average, support and,
         optionally, title.
     n : int, default 10
         Number of items to draw from each end.
@@ -120,7 +120,7 @@ def levels_plot(frame: pl.DataFrame, *, n: int = 10) -> Figure:
     Examples
     --------
     >>> items = pl.DataFrame({"item": ["alien", "up"], "level": [4.1, 3.9], "average": [4.4, 3.8], "support": [9, 4]})
-    >>> figure = levels_plot(items)
+    >>> figure = bias_ranking_plot(items)
     >>> {trace.name: list(trace.x) for trace in figure.data if trace.name}
     {'plain average': [4.4, 3.8], 'bias-adjusted rating': [4.1, 3.9]}
     """
@@ -159,7 +159,7 @@ def taste_map_png(frame: pl.DataFrame, path: str | Path, *, title: str | None = 
     Parameters
     ----------
     frame : pl.DataFrame
-        The `items` of a `TasteMap`, as for `taste_map_plot`.
+        The `items` of a `FactorMap`, as for `taste_map_plot`.
     path : str or Path
         File to write.
     title : str, optional

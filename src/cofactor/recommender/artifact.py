@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cofactor.errors import ArtifactError
-from cofactor.files import write_whole
+from cofactor.files import write_atomically
 
 __all__ = ["FORMAT_VERSION", "Artifact", "check_overwrite", "read_artifact", "write_artifact"]
 
@@ -140,7 +140,7 @@ def write_artifact(path: str | Path, arrays: Mapping[str, NDArray[Any]], manifes
                 file.write(array.data)
 
     try:
-        write_whole(path, write)
+        write_atomically(path, write)
     except OSError as problem:
         raise ArtifactError(f"{path} cannot be written: {problem.strerror or problem}") from problem
 

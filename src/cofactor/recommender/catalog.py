@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cofactor.arrays import EVERY, Bool, Float32, Int32, Int64, ItemOrder
+from cofactor.arrays import ALL_ROWS, Bool, Float32, Int32, Int64, ItemOrder
 from cofactor.data.id_columns import id_series
 from cofactor.data.ids import Id, IdMap
 from cofactor.errors import UnknownIdError
@@ -73,7 +73,7 @@ class Catalog:
         Raises UnknownIdError for an unknown item.
         """
         if candidates is None:
-            return EVERY
+            return ALL_ROWS
         ids = id_series("candidates", candidates)
         rows = self.items.rows(ids)
         if (rows < 0).any():
@@ -98,7 +98,7 @@ class Catalog:
         pl.Series of shape (n,), String
             "model", or "popularity" where the model has no evidence.
         """
-        unknown = without_evidence(model, rows, scores, EVERY if self.evidence is None else self.evidence)
+        unknown = without_evidence(model, rows, scores, ALL_ROWS if self.evidence is None else self.evidence)
         if len(rows) < FEW_ROWS:
             return pl.Series(["popularity" if row else "model" for row in unknown.tolist()], dtype=pl.String)
         if not unknown.any():

@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from cofactor import checks
-from cofactor.arrays import EVERY, Bool, Float32, Int32, Int64
+from cofactor.arrays import ALL_ROWS, Bool, Float32, Int32, Int64
 from cofactor.data.id_columns import id_series, is_single, single_id
 from cofactor.data.ids import Id, IdMap
 from cofactor.data.interactions import Interactions, Kind, require_interactions
@@ -24,7 +24,7 @@ from cofactor.data.side_table import SideTable
 from cofactor.errors import ArtifactError, DataError, ForkError, KindError, ParameterError, UnknownIdError
 from cofactor.estimators import REGISTRY
 from cofactor.estimators.base import EpochCallback, Estimator, item_evidence
-from cofactor.kernels.sparse import SparseRows, merge_counts, merge_latest, stacked
+from cofactor.kernels.sparse import SparseRows, merge_counts, merge_latest, vstack
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.models import KINDS
 from cofactor.models.arguments import require_histories, solvable
@@ -324,7 +324,7 @@ class Recommender:
         [2]
         """
         rows = checks.row_numbers("rows", rows, len(self.users))
-        ks = checks.whole_numbers("ks", ks, low=1, high=checks.LONGEST_LIST)
+        ks = checks.whole_numbers("ks", ks, low=1, high=checks.MAX_LIST_LENGTH)
         require_histories(relevant, len(self.items), n_rows=len(rows), name="relevant")
         return ModelLists.of(
             self.model,
@@ -332,7 +332,7 @@ class Recommender:
             ks,
             exclude=self.excluded.take(rows),
             relevant=relevant,
-            evidence=EVERY if self.evidence is None else self.evidence,
+            evidence=ALL_ROWS if self.evidence is None else self.evidence,
             support=self.support,
         )
 
@@ -530,8 +530,8 @@ class Recommender:
         ParameterError for n below 1.
 
         >>> import cofactor
-        >>> from cofactor.datasets.synthetic import World, generate
-        >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+        >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+        >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
         >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
         >>> found = rec.similar_items(7, n=3)
         >>> found.columns, found["rank"].to_list(), 7 in found["item"]
@@ -545,8 +545,8 @@ class Recommender:
         """The n users of the most similar taste: user, rank, score (cosine, -1..1); errors as in `similar_items`.
 
         >>> import cofactor
-        >>> from cofactor.datasets.synthetic import World, generate
-        >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+        >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+        >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
         >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
         >>> rec.similar_users(7, n=3).columns
         ['user', 'rank', 'score']
@@ -573,7 +573,7 @@ class Recommender:
     def _comparable(self, what: str) -> Bool:
         """Items with evidence, or users with a history: the others have no vector that says anything."""
         if what == "item":
-            return EVERY if self.evidence is None else self.evidence
+            return ALL_ROWS if self.evidence is None else self.evidence
         return self.histories.counts > 0
 
     # newcomers and new ratings
@@ -679,7 +679,7 @@ class Recommender:
             self,
             model=self.model.with_users(folded, take),
             users=users,
-            histories=stacked(self.histories, after).take(picked),
+            histories=vstack(self.histories, after).take(picked),
             user_table=table,
             seen=self._seen_with(new, ids, changed, picked),
         )
@@ -696,7 +696,7 @@ class Recommender:
             owner = np.repeat(np.arange(len(low)), low.counts)[item_rows >= 0]
             arrived = SparseRows.of(owner, item_rows[item_rows >= 0], low.values[item_rows >= 0], len(low))
         after = merge_latest(before.take(self.users.rows(ids)), arrived)
-        return stacked(before, after).take(picked)
+        return vstack(before, after).take(picked)
 
     def _check_scale(self, ratings: Interactions) -> None:
         """Raise DataError for a rating that is not on the scale."""
@@ -719,8 +719,8 @@ class Recommender:
         and for what is no table with a column of ids. A table without rows changes nothing.
 
         >>> import cofactor, polars as pl
-        >>> from cofactor.datasets.synthetic import World, generate
-        >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+        >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+        >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
         >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
         >>> wider = cofactor.cold_start.learn_priors(rec).with_items(pl.DataFrame({"item": [100, 101]}))
         >>> len(wider.items), len(wider.recommend(3, candidates=[100, 101]))
@@ -936,7 +936,7 @@ def _seconds(times: Any, n: int) -> Int64 | None:
     """n times as whole seconds since 1970, from one for all or one each. Raises DataError."""
     if times is None:
         return None
-    checks.not_endless("times", times)
+    checks.require_bounded("times", times)
     given = np.asarray(times)
     if given.dtype.kind not in "iu" or given.shape not in ((), (n,)):
         raise DataError(

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import EVERY, Bool, Float32, Int32
+from cofactor.arrays import ALL_ROWS, Bool, Float32, Int32
 from cofactor.data.id_columns import id_series, is_single, single_id
 from cofactor.data.ids import Id, IdMap
 from cofactor.errors import DataError, KindError, UnknownIdError
@@ -80,7 +80,7 @@ class UserView:
         n: int,
         *,
         exclude_seen: bool = True,
-        allowed: Bool = EVERY,
+        allowed: Bool = ALL_ROWS,
         by: By = "mean",
         diversity: float = 0.0,
     ) -> tuple[Int32, Float32]:
@@ -117,7 +117,7 @@ class UserView:
         allowed = checks.mask("allowed", allowed, self.catalog.n_items, optional=True)
         checks.flag("exclude_seen", exclude_seen)
         exclude = self.exclude if exclude_seen else SparseRows.empty(len(self))
-        evidence = EVERY if self.catalog.evidence is None else self.catalog.evidence
+        evidence = ALL_ROWS if self.catalog.evidence is None else self.catalog.evidence
         return ranked(
             self.model,
             self.batch,

@@ -6,7 +6,7 @@ import polars as pl
 
 from cofactor.arrays import Float64
 from cofactor.audit.feedback_loop import Tastes, simulate
-from cofactor.audit.mitigations import PLAIN, item_kinds, kinds_by_raters, remedies
+from cofactor.audit.mitigations import PLAIN, all_mitigations, categories_by_raters, item_categories
 from cofactor.data.features import indicators
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, KindError
@@ -20,7 +20,7 @@ __all__ = ["loop"]
 
 MIN_SIZE = 20
 """Minimum number of users and of items; smaller tables are too small for lists of ten."""
-REMEDIES = ("capped weight per user", "exposure spread over items", "lists calibrated to what one likes")
+MITIGATIONS = ("capped weight per user", "exposure spread over items", "lists calibrated to what one likes")
 MEASURES = {
     "accuracy": "accuracy: NDCG by true tastes",
     "coverage": "coverage: share of the catalog shown",
@@ -57,7 +57,7 @@ def loop(study: Study) -> Section:
             f"the feedback loop needs {MIN_SIZE} users and {MIN_SIZE} items; there are {table.n_users} users and "
             f"{table.n_items} items"
         )
-    frame, noise_sd = _simulate_all(study, table)
+    frame, noise_std = _simulate_all(study, table)
     text = [
         (
             f"Simulation of {study.rounds} rounds with {table.n_users:,} users and {table.n_items:,} items. In each "
@@ -71,13 +71,13 @@ def loop(study: Study) -> Section:
         "Each line is a mitigation by round, and the gray line is the loop without mitigation: a mitigation helps if "
         "its line is higher in accuracy and coverage, and lower in concentration."
     )
-    columns = {"remedy": "mitigation", "accuracy": "accuracy", "coverage": "coverage", "gini": "Gini",
+    columns = {"mitigation": "mitigation", "accuracy": "accuracy", "coverage": "coverage", "gini": "Gini",
                "favorite": "favorite categories"}  # fmt: skip
     last = frame.filter(pl.col("round") == study.rounds)
     return Section(
         "feedback_loop", "Feedback loop", text, [Picture(simulation_plot(frame, MEASURES), reading)],
         [Table("last_round", "After the last round", last, columns), Table("rounds", "All rounds", frame)],
-        {"rounds": study.rounds, "users": table.n_users, "items": table.n_items, "noise_sd": noise_sd},
+        {"rounds": study.rounds, "users": table.n_users, "items": table.n_items, "noise_std": noise_std},
     )  # fmt: skip
 
 
@@ -86,18 +86,20 @@ def _simulate_all(study: Study, table: Interactions) -> tuple[pl.DataFrame, floa
     halves, estimator = split_random(table, test=0.5, seed=study.seed), study.small_estimator
     tastes = Tastes.of(Recommender.fit(estimator, halves.test, seed=study.seed))
     categories = _categories(study, table)
-    shares = kinds_by_raters(halves.train.by_user, table.n_items) if categories is None else categories
-    column = None if categories is None else study.kinds
+    shares = categories_by_raters(halves.train.by_user, table.n_items) if categories is None else categories
+    column = None if categories is None else study.categories
     summaries = [
-        simulate(estimator, halves.train, tastes, remedy=remedy, rounds=study.rounds, seed=study.seed).summary(shares)
-        for remedy in (PLAIN, *remedies(column))
-        if remedy is PLAIN or remedy.name in REMEDIES
+        simulate(estimator, halves.train, tastes, mitigation=mitigation, rounds=study.rounds, seed=study.seed).summary(
+            shares
+        )
+        for mitigation in (PLAIN, *all_mitigations(column))
+        if mitigation is PLAIN or mitigation.name in MITIGATIONS
     ]
-    return pl.concat(summaries), tastes.noise_sd
+    return pl.concat(summaries), tastes.noise_std
 
 
 def _categories(study: Study, table: Interactions) -> Float64 | None:
     """Category shares of the items from the column of the study; None if there is no usable column."""
-    if study.kinds is None or not 2 <= len(indicators(table.item_table, [study.kinds], "item")) <= MOST_KINDS:
+    if study.categories is None or not 2 <= len(indicators(table.item_table, [study.categories], "item")) <= MOST_KINDS:
         return None
-    return item_kinds(table.item_table, study.kinds)
+    return item_categories(table.item_table, study.categories)

@@ -14,7 +14,7 @@ from typing import Any
 from cofactor import checks
 from cofactor.data.features import indicators
 from cofactor.errors import CofactorError, ParameterError
-from cofactor.files import write_whole
+from cofactor.files import write_atomically
 from cofactor.plots import require_plotly
 from cofactor.report import accuracy, data, feedback, people, taste
 from cofactor.report.page import page
@@ -118,8 +118,8 @@ class Report:
         """
         html, json_path = self.html(), Path(path).with_suffix(".json")
         numbers = json.dumps(self.as_dict(), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-        write_whole(path, lambda temporary: temporary.write_text(html, encoding="utf-8"))
-        write_whole(json_path, lambda temporary: temporary.write_text(numbers, encoding="utf-8"))
+        write_atomically(path, lambda temporary: temporary.write_text(html, encoding="utf-8"))
+        write_atomically(json_path, lambda temporary: temporary.write_text(numbers, encoding="utf-8"))
         return json_path
 
 

@@ -8,7 +8,7 @@ import polars as pl
 from cofactor.arrays import Int64
 from cofactor.audit.concentration import Concentration, exposure
 from cofactor.audit.group_influence import Influence, influence
-from cofactor.audit.user_clusters import taste_groups
+from cofactor.audit.user_clusters import user_clusters
 from cofactor.data.features import indicators
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, KindError
@@ -42,7 +42,7 @@ def shown(study: Study) -> Section:
     DivergedError
         The fit diverged.
     """
-    column, missing = study.kinds, []
+    column, missing = study.categories, []
     if column is None:
         missing.append(
             "Genres are left out: there is no item table with a column of genres (--items FILE, --genres COLUMN)."
@@ -111,7 +111,7 @@ def decides(study: Study) -> Section:
         raise DataError(
             f"taste groups need at least {2 * MIN_GROUP_USERS} users with {table.kind}; there are {n_users}"
         )
-    groups = taste_groups(table.by_user, table.n_items, n_groups=n_groups, seed=study.seed)
+    groups = user_clusters(table.by_user, table.n_items, n_groups=n_groups, seed=study.seed)
     n_groups = int(groups.max()) + 1
     if n_groups < 2:
         raise DataError("all users rated the same items, so there are no taste groups")

@@ -89,7 +89,7 @@ class Study:
         return split(self.fewer, test=0.2, seed=self.seed)
 
     @cached_property
-    def kinds(self) -> str | None:
+    def categories(self) -> str | None:
         """Column of genres: `genres`, or a column of text or lists with a usual name; None if there is none."""
         table = self.table.item_table
         if self.genres is not None or table is None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import polars as pl
 
 from cofactor.errors import DataError
-from cofactor.interpret import TasteMap, disagreements, levels
+from cofactor.interpret import FactorMap, bias_ranking, surprising_items
 from cofactor.models.base import HasFactors
-from cofactor.plots import levels_plot, taste_map_plot
+from cofactor.plots import bias_ranking_plot, taste_map_plot
 from cofactor.recommender.recommender import Recommender
 from cofactor.report.section import Picture, Section, Table
 from cofactor.report.study import Study
@@ -48,7 +48,7 @@ def taste_map(study: Study) -> Section:
         recommender = Recommender.fit(study.small_estimator, study.table, seed=study.seed)
         text.append(f"The map shows factors of {study.small_estimator.name}; {study.estimator.name} has fewer than 2.")
     support = _min_support(recommender)
-    result = TasteMap.of(recommender, min_support=support)
+    result = FactorMap.of(recommender, min_support=support)
     if len(result.shares) < 2 or len(result.items) < MIN_ITEMS:
         raise DataError(f"a factor map needs at least {MIN_ITEMS} items; {len(result.items)} can be drawn")
     items = result.items.sort("support", descending=True, maintain_order=True).head(MAX_ITEMS)
@@ -95,8 +95,8 @@ def ranking(study: Study) -> Section:
     """
     recommender, text = study.recommender, []
     support = _min_support(recommender)
-    ranked = levels(recommender, min_support=support)
-    surprising = disagreements(recommender, min_support=support)
+    ranked = bias_ranking(recommender, min_support=support)
+    surprising = surprising_items(recommender, min_support=support)
     text.append(
         "The bias-adjusted rating is the rating that the model expects from an average user; the plain average is "
         f"over the users who rated the item. {len(ranked):,} items with at least {support:,} ratings."
@@ -106,12 +106,12 @@ def ranking(study: Study) -> Section:
     both = pl.concat([first, last])
     pictures = [
         Picture(
-            levels_plot(ranked),
+            bias_ranking_plot(ranked),
             "The ten items with the highest and the ten with the lowest bias-adjusted rating: the dot is the "
             "bias-adjusted rating, the ring the plain average, and the number after a name is its number of ratings.",
         ),
         Picture(
-            levels_plot(surprising),
+            bias_ranking_plot(surprising),
             "The items whose difference between the two ratings is most unusual: those at the top are liked even by "
             "strict raters, and the averages of those at the bottom are inflated by who rated them.",
         ),
@@ -119,7 +119,7 @@ def ranking(study: Study) -> Section:
     tables = [
         Table("ends", "Highest and lowest", both.with_columns(name=_name(both)), columns),
         Table(
-            "disagreements",
+            "surprising_items",
             "Largest differences",
             surprising.with_columns(name=_name(surprising)),
             columns | {"surprise": "beyond usual difference"},

@@ -9,11 +9,11 @@ from typing import Any
 from cofactor.models.rerank import By
 from cofactor.service.loaded_model import AnsweredBy, ItemAnsweredBy
 
-__all__ = ["Answer", "Ranked", "Suggestion", "Wish"]
+__all__ = ["Answer", "Query", "Recommendation", "RecommendedItem"]
 
 
 @dataclass(frozen=True)
-class Wish:
+class Query:
     """What a list should be like.
 
     Attributes:
@@ -34,7 +34,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Suggestion:
+class RecommendedItem:
     """One place of a list.
 
     answered_by: what put the item there. propensity: the chance with which this item came to stand in this place.
@@ -63,7 +63,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Ranked(Answer):
+class Recommendation(Answer):
     """A list, best first."""
 
-    items: list[Suggestion]
+    items: list[RecommendedItem]

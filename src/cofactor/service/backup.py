@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cofactor.errors import ArtifactError, StoreError
-from cofactor.files import write_whole
-from cofactor.service.registry import ENDING, Artifacts, file_sha256
+from cofactor.files import write_atomically
+from cofactor.service.registry import ENDING, ArtifactRegistry, file_sha256
 from cofactor.service.training.worker import ARTIFACTS, TRAIN, store_url
 from cofactor.store import Store, StoredModel
 
@@ -64,7 +64,7 @@ def back_up(data: str | Path, target: str | Path, db: str | None = None) -> Back
     try:
         with Store.open(store_url(data, db)) as store:
             sqlite = store.url.startswith("sqlite")
-            models, watermark = _copied(store, Artifacts(Path(data) / ARTIFACTS), draft, sqlite=sqlite)
+            models, watermark = _copied(store, ArtifactRegistry(Path(data) / ARTIFACTS), draft, sqlite=sqlite)
             store.forgotten.export(draft / TOMBSTONES)
         _describe(draft, watermark, models)
         draft.rename(goal)
@@ -95,7 +95,7 @@ def restore(backup: str | Path, data: str | Path, tombstones: str | Path | None 
         with Store.restore(source / STORE, url, source / TOMBSTONES) as store:
             if tombstones is not None:
                 store.forgotten.reapply_file(tombstones)
-            found = _settled(store, Artifacts(draft / ARTIFACTS), about["watermark"])
+            found = _settled(store, ArtifactRegistry(draft / ARTIFACTS), about["watermark"])
             store.forgotten.export(draft / TOMBSTONES)
         if folder.exists():
             folder.rmdir()
@@ -106,13 +106,13 @@ def restore(backup: str | Path, data: str | Path, tombstones: str | Path | None 
     return found
 
 
-def _copied(store: Store, artifacts: Artifacts, draft: Path, *, sqlite: bool) -> tuple[list[StoredModel], int]:
+def _copied(store: Store, artifacts: ArtifactRegistry, draft: Path, *, sqlite: bool) -> tuple[list[StoredModel], int]:
     """Store and artifacts of one moment: tried anew where a promotion came in between."""
     for _ in range(TRIES):
         before, watermark = _answering(store), store.events.watermark()
         for model in before:
             artifacts.check(str(model.file), model.sha256)
-            write_whole(draft / ARTIFACTS / str(model.file), _copying(artifacts.path(str(model.file))))
+            write_atomically(draft / ARTIFACTS / str(model.file), _copying(artifacts.path(str(model.file))))
         if sqlite:
             store.back_up(draft / STORE)
         if before == _answering(store):
@@ -140,7 +140,7 @@ def _describe(draft: Path, watermark: int, models: list[StoredModel]) -> None:
         "sha256": {path.relative_to(draft).as_posix(): file_sha256(path) for path in files},
     }
     written = json.dumps(about, indent=1)
-    write_whole(draft / ABOUT, lambda temporary: temporary.write_text(written, encoding="utf-8"))
+    write_atomically(draft / ABOUT, lambda temporary: temporary.write_text(written, encoding="utf-8"))
 
 
 def _checked(source: Path) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def _checked(source: Path) -> dict[str, Any]:
     return about
 
 
-def _settled(store: Store, artifacts: Artifacts, watermark: int) -> Restored:
+def _settled(store: Store, artifacts: ArtifactRegistry, watermark: int) -> Restored:
     """Models without an artifact can answer no more; a training is asked for where somebody was forgotten since."""
     there = {f"{version}{ENDING}" for version in artifacts.versions()}
     kept = []

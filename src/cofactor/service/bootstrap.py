@@ -11,11 +11,11 @@ import polars as pl
 
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DataError, ParameterError
-from cofactor.service.registry import Artifacts, import_table, publish_learned
+from cofactor.service.registry import ArtifactRegistry, import_table, publish_learned
 from cofactor.service.settings import ServiceSettings
-from cofactor.service.training.spec import Recipe
+from cofactor.service.training.spec import TrainingSpec
 from cofactor.shell import as_path, command
-from cofactor.store import Loaded, Store
+from cofactor.store import ImportResult, Store
 from cofactor.store.snapshot import other_kind
 
 __all__ = ["Prepared", "prepared"]
@@ -28,14 +28,17 @@ class Prepared(NamedTuple):
     now. key: an admin key, where there was none; it can never be shown again.
     """
 
-    loaded: Loaded | None
+    loaded: ImportResult | None
     version: int
     is_first: bool
     key: str | None
 
 
 def prepared(
-    settings: ServiceSettings, table: Interactions | None, recipe: Recipe, tell: Callable[[str], None] = lambda _: None
+    settings: ServiceSettings,
+    table: Interactions | None,
+    recipe: TrainingSpec,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Prepared:
     """A folder and a store that can be served.
 
@@ -48,7 +51,7 @@ def prepared(
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "clue", "alien"], [5, 4, 4])
     >>> with TemporaryDirectory() as folder:
-    ...     settings, recipe = ServiceSettings.of({"data": folder}), Recipe(cofactor.Bias())
+    ...     settings, recipe = ServiceSettings.of({"data": folder}), TrainingSpec(cofactor.Bias())
     ...     first = prepared(settings, ratings, recipe)
     ...     again = prepared(settings, ratings, recipe)
     >>> first.loaded.stored, first.is_first, first.key is None
@@ -58,7 +61,7 @@ def prepared(
     """
     folder = Path(settings.data)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    artifacts = Artifacts(settings.artifacts)
+    artifacts = ArtifactRegistry(settings.artifacts)
     with Store.open(settings.url) as store:
         keys = store.keys.all()
         where = ["--data", as_path(settings.data)] if settings.db is None else ["--db", settings.db]
@@ -80,7 +83,7 @@ def prepared(
         return Prepared(loaded, active.version, is_first, key)
 
 
-def _imported(store: Store, table: Interactions, tell: Callable[[str], None]) -> tuple[Loaded, bool]:
+def _imported(store: Store, table: Interactions, tell: Callable[[str], None]) -> tuple[ImportResult, bool]:
     """Import as `import_table` does; items and users first, so that a cell that cannot be kept stops it before."""
     if table.item_table is not None and (count := store.items.add_table(table.item_table)):
         tell(f"storing what is known of {count:,} items: {_names(table.item_table)}")

@@ -9,22 +9,22 @@ import polars as pl
 
 from cofactor.errors import DataError, KindError
 from cofactor.service.change_feed import KnownItem
-from cofactor.service.loaded_model import Serving
+from cofactor.service.loaded_model import LoadedModel
 
 __all__ = ["widened"]
 
 
-def widened(serving: Serving, items: dict[str, KnownItem]) -> Serving | None:
+def widened(serving: LoadedModel, items: dict[str, KnownItem]) -> LoadedModel | None:
     """The same version, its catalog holding these items too; None where there is none that is new, or no prior.
 
     An id of another type than the model's (text, where those are integers) is left aside. Metadata that the prior
     cannot read counts as unknown.
 
     >>> import cofactor
-    >>> from cofactor.datasets.synthetic import World, generate
-    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+    >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+    >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
     >>> rec = cofactor.cold_start.learn_priors(cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings))
-    >>> wider = widened(Serving(1, 0, rec), {"100": KnownItem("Jaws", True, {}), "7": KnownItem(None, True, {})})
+    >>> wider = widened(LoadedModel(1, 0, rec), {"100": KnownItem("Jaws", True, {}), "7": KnownItem(None, True, {})})
     >>> wider.edition, wider.item_row("100"), len(wider.recommender.items)
     (1, 40, 41)
     """

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from cofactor.store import Store, StoredEvent
 
-__all__ = ["Changes", "KnownItem"]
+__all__ = ["ChangeFeed", "KnownItem"]
 
 PAGE = 10_000
 
@@ -26,7 +26,7 @@ class KnownItem(NamedTuple):
     metadata: dict[str, Any]
 
 
-class Changes:
+class ChangeFeed:
     """One process's knowledge of the store's changes behind a number.
 
     Attributes:

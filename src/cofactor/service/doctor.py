@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from cofactor.errors import ArtifactError, StoreError
-from cofactor.service.registry import Artifacts, orphans
+from cofactor.service.registry import ArtifactRegistry, orphans
 from cofactor.service.training.trainer import SEEN
 from cofactor.service.training.worker import ARTIFACTS, store_url
 from cofactor.shell import as_path, command
@@ -73,10 +73,10 @@ def examined(data: str | Path, db: str | None = None) -> list[Finding]:
         return before
     try:
         with Store.open(url) as store:
-            checks: list[Callable[[Store, Artifacts], Iterator[Finding]]] = [
+            checks: list[Callable[[Store, ArtifactRegistry], Iterator[Finding]]] = [
                 _store, _models, _orphans, _clock, _jobs, _forgotten,
             ]  # fmt: skip
-            artifacts = Artifacts(folder / ARTIFACTS)
+            artifacts = ArtifactRegistry(folder / ARTIFACTS)
             return before + [finding for check in checks for finding in check(store, artifacts)]
     except (StoreError, OSError) as problem:
         return [*before, Finding("store", "problem", str(problem))]
@@ -133,12 +133,12 @@ def _sqlite(file: Path) -> Finding:
     return Finding("database", "ok", f"{file}: sound, revision {NEWEST}, write-ahead log")
 
 
-def _store(store: Store, _artifacts: Artifacts) -> Iterator[Finding]:
+def _store(store: Store, _artifacts: ArtifactRegistry) -> Iterator[Finding]:
     store.ping()
     yield Finding("store", "ok", f"{store.url} answers, at change {store.events.watermark():,}")
 
 
-def _models(store: Store, artifacts: Artifacts) -> Iterator[Finding]:
+def _models(store: Store, artifacts: ArtifactRegistry) -> Iterator[Finding]:
     """Every artifact against the checksum that the store kept."""
     sound = 0
     for model in store.models.all():
@@ -162,7 +162,7 @@ def _models(store: Store, artifacts: Artifacts) -> Iterator[Finding]:
     yield Finding("artifacts", "ok", f"{sound} artifacts have the checksums they were published with")
 
 
-def _orphans(store: Store, artifacts: Artifacts) -> Iterator[Finding]:
+def _orphans(store: Store, artifacts: ArtifactRegistry) -> Iterator[Finding]:
     if left := orphans(store, artifacts):
         says = f"{len(left)} files of no model, as {left[0].name}: left by a training that was killed; the next one "
         yield Finding("orphans", "warning", f"{says}deletes them")
@@ -170,7 +170,7 @@ def _orphans(store: Store, artifacts: Artifacts) -> Iterator[Finding]:
         yield Finding("orphans", "ok", "every old file belongs to a model")
 
 
-def _clock(store: Store, _artifacts: Artifacts) -> Iterator[Finding]:
+def _clock(store: Store, _artifacts: ArtifactRegistry) -> Iterator[Finding]:
     """This machine's clock against the database server's, and that by which the newest events were stored."""
     newest = store.events.after(max(store.events.watermark() - 1_000, 0))
     received = max((event.received for event in newest), default=0)
@@ -187,7 +187,7 @@ def _clock(store: Store, _artifacts: Artifacts) -> Iterator[Finding]:
         )
 
 
-def _jobs(store: Store, _artifacts: Artifacts) -> Iterator[Finding]:
+def _jobs(store: Store, _artifacts: ArtifactRegistry) -> Iterator[Finding]:
     now, found = time.time(), []
     queued, running = store.jobs.newest(1_000, "queued"), store.jobs.newest(1_000, "running")
     if queued and not running and (waits := now - min(job.created for job in queued)) > LONG_WAIT:
@@ -205,7 +205,7 @@ def _jobs(store: Store, _artifacts: Artifacts) -> Iterator[Finding]:
         yield Finding("jobs", "ok", f"{len(queued)} wait, {len(running)} run")
 
 
-def _forgotten(store: Store, _artifacts: Artifacts) -> Iterator[Finding]:
+def _forgotten(store: Store, _artifacts: ArtifactRegistry) -> Iterator[Finding]:
     """Users who were forgotten are masked at once; their traces leave the model's vectors with the next training."""
     active = store.models.active()
     metrics = active.metrics if active is not None and isinstance(active.metrics, dict) else {}

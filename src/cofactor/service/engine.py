@@ -18,17 +18,17 @@ from typing import Any
 
 import numpy as np
 
-from cofactor.arrays import EVERY, Bool
+from cofactor.arrays import ALL_ROWS, Bool
 from cofactor.errors import ArtifactError, StoreUnavailableError
 from cofactor.kernels.parallel import threads
 from cofactor.recommender.users import UserView
-from cofactor.service.answers import Ranked, Suggestion, Wish
+from cofactor.service.answers import Query, Recommendation, RecommendedItem
 from cofactor.service.catalog_update import widened
-from cofactor.service.change_feed import Changes
+from cofactor.service.change_feed import ChangeFeed
 from cofactor.service.exploring import Place, mixed, rarely_rated
-from cofactor.service.loaded_model import AnsweredBy, ItemAnsweredBy, Serving
+from cofactor.service.loaded_model import AnsweredBy, ItemAnsweredBy, LoadedModel
 from cofactor.service.lru import Recent
-from cofactor.service.registry import Artifacts
+from cofactor.service.registry import ArtifactRegistry
 from cofactor.store import Store, StoredEvent
 from cofactor.store.snapshot import settled
 
@@ -55,31 +55,31 @@ class Engine:
     >>> from tempfile import TemporaryDirectory
     >>> import cofactor
     >>> from cofactor.service.registry import publish_first
-    >>> from cofactor.service.training.spec import Recipe
+    >>> from cofactor.service.training.spec import TrainingSpec
     >>> from cofactor.store import Event, Store
     >>> users, items = ["ana", "ana", "bo", "bo", "cy"], ["alien", "brazil", "alien", "clue", "brazil"]
     >>> ratings = cofactor.Interactions.from_columns(users, items, [5, 4, 4, 2, 5])
     >>> with TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/shop.db") as store:
-    ...     artifacts = Artifacts(folder)
-    ...     _ = publish_first(store, artifacts, ratings, Recipe(cofactor.ExplicitALS(factors=2)))
+    ...     artifacts = ArtifactRegistry(folder)
+    ...     _ = publish_first(store, artifacts, ratings, TrainingSpec(cofactor.ExplicitALS(factors=2)))
     ...     engine = Engine(store, artifacts)
-    ...     before = [place.item for place in engine.recommend("cy", Wish(n=2)).items]
+    ...     before = [place.item for place in engine.recommend("cy", Query(n=2)).items]
     ...     _ = store.events.append([Event("cy", "alien", 5)])
-    ...     after = engine.recommend("cy", Wish(n=2))
+    ...     after = engine.recommend("cy", Query(n=2))
     >>> before, [place.item for place in after.items], after.by
     (['alien', 'clue'], ['clue'], 'fold-in')
     """
 
-    def __init__(self, store: Store, artifacts: Artifacts, *, cache: int = 1_000):
+    def __init__(self, store: Store, artifacts: ArtifactRegistry, *, cache: int = 1_000):
         self.store = store
         self.artifacts = artifacts
         self.swaps = self.failures = 0
         oldest = [model.watermark for model in (store.models.active(), store.models.previous()) if model is not None]
-        self.changes = Changes(store, since=min(oldest, default=0))
+        self.changes = ChangeFeed(store, since=min(oldest, default=0))
         self._people: Recent[UserView] = Recent(cache)
         self._masks: Recent[Any] = Recent(MASKS)
-        self._serving: Serving | None = None
-        self._mapped: Serving | None = None
+        self._serving: LoadedModel | None = None
+        self._mapped: LoadedModel | None = None
         self._widened = (0, 0)
         self._swapping = threading.Lock()
         self.refresh()
@@ -102,7 +102,7 @@ class Engine:
                 _log.error("model %d cannot be opened, the one before goes on: %s", active.version, problem)
                 return False
             edition = 0 if self._serving is None else self._serving.edition + 1
-            serving = Serving(active.version, active.watermark, recommender, edition)
+            serving = LoadedModel(active.version, active.watermark, recommender, edition)
             self._warm(serving)
             self.changes.cover(active.watermark)
             self._serving, self._mapped, self.swaps = serving, serving, self.swaps + 1
@@ -129,7 +129,7 @@ class Engine:
             self._masks.clear()
             return True
 
-    def _warm(self, serving: Serving) -> None:
+    def _warm(self, serving: LoadedModel) -> None:
         """One list, one newcomer: what must be compiled or mapped is, before anybody waits for it."""
         rec = serving.recommender
         _ = rec.catalog.by_support
@@ -142,7 +142,7 @@ class Engine:
                 view.rank(1)
 
     @property
-    def serving(self) -> Serving:
+    def serving(self) -> LoadedModel:
         """The model that answers. Raises NoModelError where none was promoted yet."""
         if self._serving is None:
             raise NoModelError("no model was promoted yet", "no")
@@ -172,7 +172,7 @@ class Engine:
 
     # who asks
 
-    def person(self, user: str) -> tuple[Serving, UserView, bool]:
+    def person(self, user: str) -> tuple[LoadedModel, UserView, bool]:
         """The model, the user as it sees them now, and whether that is stale: the store could not be asked."""
         serving, stale = self.serving, not self.catch_up()
         last, facts = self.changes.of(user), self.changes.facts_of(user)
@@ -196,38 +196,38 @@ class Engine:
             return False
         return True
 
-    def _looked_up(self, serving: Serving, user: str, facts: int) -> UserView:
+    def _looked_up(self, serving: LoadedModel, user: str, facts: int) -> UserView:
         """From everything that the store holds of the user, which is nothing of a life that was forgotten."""
         events = self.store.events.of_user(user)
         history, also = _history(serving, events)
         known = self.store.users.get(user) if facts else None
         return serving.newcomer(history, also, None if known is None else known.metadata)
 
-    def _remembered(self, serving: Serving, user: str) -> UserView:
+    def _remembered(self, serving: LoadedModel, user: str) -> UserView:
         """As the model knew the user, while the store does not answer."""
         trained = None if self.changes.forgotten_after(user, serving.watermark) else serving.trained(user)
         return trained or serving.newcomer([])
 
     # lists
 
-    def recommend(self, user: str, wish: Wish, stream: np.random.Generator | None = None) -> Ranked:
+    def recommend(self, user: str, wish: Query, stream: np.random.Generator | None = None) -> Recommendation:
         """The best items of a user, known or not. stream: for exploration; drawn anew unless given."""
         serving, person, stale = self.person(user)
         return self._ranked(serving, person, wish, stale, stream)
 
     def recommend_for(
-        self, history: Sequence[tuple[str, float]], wish: Wish, stream: np.random.Generator | None = None
-    ) -> Ranked:
+        self, history: Sequence[tuple[str, float]], wish: Query, stream: np.random.Generator | None = None
+    ) -> Recommendation:
         """The best items of somebody who is known by these (item, value) pairs alone; nothing is kept."""
         serving, stale = self.serving, not self.catch_up()
         unknown = [item for item, _ in history if serving.item_row(item) < 0]
         return self._ranked(serving, serving.newcomer(history, unknown), wish, stale, stream)
 
     def _ranked(
-        self, serving: Serving, person: UserView, wish: Wish, stale: bool, stream: np.random.Generator | None
-    ) -> Ranked:
+        self, serving: LoadedModel, person: UserView, wish: Query, stale: bool, stream: np.random.Generator | None
+    ) -> Recommendation:
         allowed = self._allowed(serving, wish)
-        mask = EVERY if allowed is None else allowed
+        mask = ALL_ROWS if allowed is None else allowed
         with threads(1):
             lists, list_scores = person.rank(wish.n, allowed=mask, by=wish.by, diversity=wish.diversity)
         rows, scores = lists[0][lists[0] >= 0], list_scores[0][lists[0] >= 0]
@@ -241,12 +241,14 @@ class Engine:
         by: AnsweredBy = person.source
         if by == "popularity" and "model" in marks.values():
             by = "prior"
-        return Ranked(serving.version, by, stale, self._told(serving, places, marks))
+        return Recommendation(serving.version, by, stale, self._told(serving, places, marks))
 
-    def _told(self, serving: Serving, places: list[Place], marks: dict[int, ItemAnsweredBy]) -> list[Suggestion]:
+    def _told(
+        self, serving: LoadedModel, places: list[Place], marks: dict[int, ItemAnsweredBy]
+    ) -> list[RecommendedItem]:
         ids = serving.items(np.array([place.row for place in places], np.int32))
         return [
-            Suggestion(
+            RecommendedItem(
                 item,
                 rank,
                 place.score,
@@ -258,16 +260,16 @@ class Engine:
             for rank, (item, place) in enumerate(zip(ids, places, strict=True), start=1)
         ]
 
-    def title(self, serving: Serving, item: str, row: int) -> str | None:
+    def title(self, serving: LoadedModel, item: str, row: int) -> str | None:
         """The title in the store, else that in the table the model learnt from."""
         known = self.changes.item(item)
         return known.title if known is not None and known.title is not None else serving.title(row)
 
-    def available(self, serving: Serving) -> Bool | None:
+    def available(self, serving: LoadedModel) -> Bool | None:
         """Which item rows can be had; None for all."""
-        return self._allowed(serving, Wish())
+        return self._allowed(serving, Query())
 
-    def _allowed(self, serving: Serving, wish: Wish) -> Bool | None:
+    def _allowed(self, serving: LoadedModel, wish: Query) -> Bool | None:
         catalog = self.changes.catalog
         key = (serving.version, serving.edition, catalog, json.dumps(wish.where, sort_keys=True))
         found = self._masks.get(key)
@@ -286,7 +288,7 @@ class Engine:
         return [name for name, item in self.changes.items().items() if _has(item.metadata, where)]
 
 
-def _history(serving: Serving, events: list[StoredEvent]) -> tuple[list[tuple[str, float]], list[str]]:
+def _history(serving: LoadedModel, events: list[StoredEvent]) -> tuple[list[tuple[str, float]], list[str]]:
     """What counts for this model, and all other items that the user did something with."""
     kind = serving.recommender.kind
     history = [(kept.item, kept.value) for kept in settled(events, kind)]

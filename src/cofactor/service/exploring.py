@@ -8,7 +8,7 @@ import numpy as np
 
 from cofactor.arrays import Bool, Int64
 from cofactor.recommender.users import UserView
-from cofactor.service.loaded_model import Serving
+from cofactor.service.loaded_model import LoadedModel
 
 __all__ = ["FEW", "Place", "mixed", "rarely_rated"]
 
@@ -60,7 +60,7 @@ def mixed(best: list[tuple[int, float]], pool: Int64, n: int, share: float, stre
     return places
 
 
-def rarely_rated(serving: Serving, person: UserView, allowed: Bool | None) -> Int64:
+def rarely_rated(serving: LoadedModel, person: UserView, allowed: Bool | None) -> Int64:
     """The rows of items of fewer than FEW ratings that may be shown to this person."""
     few: Bool = serving.recommender.support < FEW
     if allowed is not None:

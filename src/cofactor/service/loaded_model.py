@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from cofactor.arrays import Bool, Int32
-from cofactor.cold_start import Interview, Population
+from cofactor.cold_start import Population, Questionnaire
 from cofactor.data.ids import IdMap
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, UnknownIdError
@@ -20,7 +20,7 @@ from cofactor.kernels.sparse import SparseRows
 from cofactor.recommender.recommender import Recommender
 from cofactor.recommender.users import UserSource, UserView
 
-__all__ = ["AnsweredBy", "ItemAnsweredBy", "Serving"]
+__all__ = ["AnsweredBy", "ItemAnsweredBy", "LoadedModel"]
 
 AnsweredBy: TypeAlias = UserSource
 """What the answer for a user is based on; see `UserView`."""
@@ -30,7 +30,7 @@ ItemAnsweredBy: TypeAlias = Literal["model", "popularity", "exploration"]
 
 
 @dataclass(frozen=True, eq=False)
-class Serving:
+class LoadedModel:
     """A version of the model with what answers need of it.
 
     version: its number in the store. watermark: the number of the last change it learnt from. edition: how often new
@@ -39,7 +39,7 @@ class Serving:
     >>> import cofactor
     >>> users, items = ["ana", "ana", "bo", "bo", "cy"], ["alien", "brazil", "alien", "clue", "brazil"]
     >>> ratings = cofactor.Interactions.from_columns(users, items, [5, 4, 4, 2, 5])
-    >>> serving = Serving(1, 0, cofactor.Recommender.fit(cofactor.ExplicitALS(factors=2), ratings))
+    >>> serving = LoadedModel(1, 0, cofactor.Recommender.fit(cofactor.ExplicitALS(factors=2), ratings))
     >>> cy, dora = serving.trained("cy"), serving.newcomer([("alien", 5.0)])
     >>> rows, _ = dora.rank(2)
     >>> cy.source, dora.source, serving.items(rows[0])
@@ -122,9 +122,9 @@ class Serving:
     # what is asked of newcomers, and the scale
 
     @cached_property
-    def interview(self) -> Interview:
+    def interview(self) -> Questionnaire:
         """An interview before its first question. Raises KindError where the model has no factors of ratings."""
-        return Interview(Population.of(self.recommender))
+        return Questionnaire(Population.of(self.recommender))
 
     @property
     def scale(self) -> Scale | None:

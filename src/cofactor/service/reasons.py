@@ -13,7 +13,7 @@ from cofactor.kernels.parallel import threads
 from cofactor.models.base import Explains, HasUncertainty, PredictsRatings
 from cofactor.service.answers import Answer
 from cofactor.service.engine import Engine
-from cofactor.service.loaded_model import Serving
+from cofactor.service.loaded_model import LoadedModel
 
 __all__ = ["Expected", "Reasons", "asked", "explained", "predicted", "similar"]
 
@@ -37,7 +37,7 @@ class Reasons(Answer):
     parts: list[dict[str, Any]]
 
 
-def known_item(serving: Serving, item: str) -> int:
+def known_item(serving: LoadedModel, item: str) -> int:
     """The item's row. Raises UnknownIdError."""
     row = serving.item_row(item)
     if row < 0:
@@ -77,7 +77,7 @@ def explained(engine: Engine, user: str, item: str) -> Reasons:
     return Reasons(serving.version, person.source, stale, float(frame["term"].sum()), parts)
 
 
-def _part(engine: Engine, serving: Serving, row: dict[str, Any]) -> dict[str, Any]:
+def _part(engine: Engine, serving: LoadedModel, row: dict[str, Any]) -> dict[str, Any]:
     item = None if row.get("item") is None else str(row["item"])
     title = None if item is None else engine.title(serving, item, serving.item_row(item))
     return {"part": row["part"], "item": item, "value": row.get("value"), "term": float(row["term"]), "title": title}

@@ -13,13 +13,13 @@ from cofactor.data.interactions import Interactions
 from cofactor.errors import ArtifactError, StoreError
 from cofactor.recommender.recommender import Recommender
 from cofactor.service.training.data import gathered, keep_scale
-from cofactor.service.training.spec import Recipe
-from cofactor.store import Loaded, Store, StoredModel
+from cofactor.service.training.spec import TrainingSpec
+from cofactor.store import ImportResult, Store, StoredModel
 
 __all__ = [
     "AGE",
     "ENDING",
-    "Artifacts",
+    "ArtifactRegistry",
     "add",
     "file_sha256",
     "import_table",
@@ -37,7 +37,7 @@ ENDING = ".cofactor"
 BLOCK = 1 << 20
 
 
-class Artifacts:
+class ArtifactRegistry:
     """Models as files, `VERSION.cofactor`, in one folder, which is made where there is none.
 
     A version is a number or a name without a slash; where a file name is at hand, `name.cofactor` is understood, too.
@@ -47,7 +47,7 @@ class Artifacts:
     >>> ratings = cofactor.Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
     >>> rec = cofactor.Recommender.fit(cofactor.Bias(), ratings)
     >>> with TemporaryDirectory() as folder:
-    ...     artifacts = Artifacts(folder)
+    ...     artifacts = ArtifactRegistry(folder)
     ...     path, checksum = artifacts.publish(rec, 1)
     ...     path.name, len(checksum), artifacts.versions(), len(artifacts.open(1, verify=True).items)
     ('1.cofactor', 64, ['1'], 2)
@@ -126,7 +126,7 @@ def file_sha256(path: Path) -> str:
 
 
 def add(
-    store: Store, artifacts: Artifacts, recommender: Recommender, *, watermark: int, metrics: Any = None
+    store: Store, artifacts: ArtifactRegistry, recommender: Recommender, *, watermark: int, metrics: Any = None
 ) -> StoredModel:
     """Publish it as a candidate. The file's name is new each time: nobody reads a file that is written again.
 
@@ -142,13 +142,13 @@ def add(
         raise
 
 
-def promote(store: Store, artifacts: Artifacts, version: int, *, instead_of: int | None = None) -> StoredModel:
+def promote(store: Store, artifacts: ArtifactRegistry, version: int, *, instead_of: int | None = None) -> StoredModel:
     """Check every byte of the artifact, then let the model answer. Raises ArtifactError, StoreError."""
     _check(artifacts, store.models.get(version))
     return store.models.promote(version, instead_of=instead_of)
 
 
-def roll_back(store: Store, artifacts: Artifacts) -> StoredModel:
+def roll_back(store: Store, artifacts: ArtifactRegistry) -> StoredModel:
     """Let the previous model answer again, once its artifact is checked. Raises ArtifactError, StoreError."""
     previous = store.models.previous()
     if previous is None:
@@ -157,7 +157,7 @@ def roll_back(store: Store, artifacts: Artifacts) -> StoredModel:
     return store.models.promote(previous.version)
 
 
-def publish_first(store: Store, artifacts: Artifacts, table: Interactions, recipe: Recipe) -> StoredModel:
+def publish_first(store: Store, artifacts: ArtifactRegistry, table: Interactions, recipe: TrainingSpec) -> StoredModel:
     """Import a table, learn from all that the store then holds, publish and promote: the first model of a store.
 
     Raises what `EventLog.load` and `publish_learned` raise.
@@ -166,7 +166,7 @@ def publish_first(store: Store, artifacts: Artifacts, table: Interactions, recip
     return publish_learned(store, artifacts, recipe, table if whole else None)
 
 
-def import_table(store: Store, table: Interactions) -> tuple[Loaded, bool]:
+def import_table(store: Store, table: Interactions) -> tuple[ImportResult, bool]:
     """Store a table once, with the ratings that are too low for events, and the scale of the first.
 
     Parameters
@@ -178,7 +178,7 @@ def import_table(store: Store, table: Interactions) -> tuple[Loaded, bool]:
 
     Returns
     -------
-    loaded : Loaded
+    loaded : ImportResult
         How the import went.
     whole : bool
         Whether the table alone is what the store now holds.
@@ -190,21 +190,21 @@ def import_table(store: Store, table: Interactions) -> tuple[Loaded, bool]:
     """
     is_empty = not store.events.after(0, 1)
     parts = [store.events.load(part) for part in (table, table.seen) if part is not None]
-    loaded = Loaded(*(sum(counts) for counts in zip(*parts, strict=True)))
+    loaded = ImportResult(*(sum(counts) for counts in zip(*parts, strict=True)))
     keep_scale(store, table)
     return loaded, is_empty and not loaded.skipped
 
 
 def publish_learned(
-    store: Store, artifacts: Artifacts, recipe: Recipe, table: Interactions | None = None
+    store: Store, artifacts: ArtifactRegistry, recipe: TrainingSpec, table: Interactions | None = None
 ) -> StoredModel:
     """Learn from what the store holds, with priors for new users and items, publish and promote.
 
     Parameters
     ----------
-    store, artifacts : Store, Artifacts
+    store, artifacts : Store, ArtifactRegistry
         Where rows, titles and facts come from, and where the model goes.
-    recipe : Recipe
+    recipe : TrainingSpec
         How to learn.
     table : Interactions, optional
         What the store holds, where the caller has it already: it is not read again.
@@ -228,7 +228,7 @@ def publish_learned(
     return promote(store, artifacts, added.version)
 
 
-def _check(artifacts: Artifacts, model: StoredModel) -> None:
+def _check(artifacts: ArtifactRegistry, model: StoredModel) -> None:
     if model.file is None:
         raise StoreError(f"model {model.version} cannot be promoted: its artifact was deleted")
     artifacts.check(model.file, model.sha256)
@@ -239,7 +239,7 @@ AGE = 3_600.0
 """Seconds after which a file that no model names belongs to no training any more: its row follows within seconds."""
 
 
-def orphans(store: Store, artifacts: Artifacts, age: float = AGE) -> list[Path]:
+def orphans(store: Store, artifacts: ArtifactRegistry, age: float = AGE) -> list[Path]:
     """The files that are no model's and have not been written to for so many seconds, by name; none in an empty folder.
 
     A file of the future, by a clock that was set back since, counts as old. Raises StoreUnavailableError.

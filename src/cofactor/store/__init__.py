@@ -18,8 +18,8 @@ from cofactor.errors import MissingExtraError
 if missing := [name for name in ("sqlalchemy", "alembic") if find_spec(name) is None]:
     raise MissingExtraError(f'the store needs {missing[0]}, which is not installed: pip install "cofactor[serve]"')
 
-from cofactor.store.bulk_import import Loaded
-from cofactor.store.erasure import Forgetting, Tombstone
+from cofactor.store.bulk_import import ImportResult
+from cofactor.store.erasure import Erasure, Tombstone
 from cofactor.store.event import Event, EventKind, Receipt, StoredEvent
 from cofactor.store.event_log import EventLog
 from cofactor.store.impressions import Impression, Impressions
@@ -28,15 +28,17 @@ from cofactor.store.jobs import Job, Jobs, JobState
 from cofactor.store.keys import Key, Keys, Role
 from cofactor.store.models import Models, ModelStatus, StoredModel
 from cofactor.store.settings import Settings
-from cofactor.store.snapshot import Kept
+from cofactor.store.snapshot import CurrentValue
 from cofactor.store.store import Store
 from cofactor.store.users import StoredUser, Users
 
 __all__ = [
+    "CurrentValue",
+    "Erasure",
     "Event",
     "EventKind",
     "EventLog",
-    "Forgetting",
+    "ImportResult",
     "Impression",
     "Impressions",
     "Item",
@@ -44,10 +46,8 @@ __all__ = [
     "Job",
     "JobState",
     "Jobs",
-    "Kept",
     "Key",
     "Keys",
-    "Loaded",
     "ModelStatus",
     "Models",
     "Receipt",

@@ -13,7 +13,7 @@ import sqlite3
 from pathlib import Path
 
 from cofactor.errors import StoreError
-from cofactor.files import write_whole
+from cofactor.files import write_atomically
 from cofactor.store.connect import Database, create_private, sqlite_file
 
 __all__ = ["back_up", "put_back", "remove"]
@@ -54,7 +54,7 @@ def back_up(database: Database, path: str | Path) -> None:
             target.close()
 
     try:
-        write_whole(path, copy)
+        write_atomically(path, copy)
     except (OSError, sqlite3.Error) as error:
         raise StoreError(f"{path}: no backup was written: {getattr(error, 'strerror', None) or error}") from error
 
@@ -96,7 +96,7 @@ def put_back(backup: str | Path, url: str) -> None:
             source.close()
         if result != "ok":
             raise StoreError(f"{backup} is damaged: {result}")
-        write_whole(target, copy)
+        write_atomically(target, copy)
     except (OSError, sqlite3.Error) as error:
         raise StoreError(f"{backup} cannot be restored: {error}") from error
 

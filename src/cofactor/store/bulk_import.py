@@ -20,7 +20,7 @@ from cofactor.store.sequence import head
 from cofactor.store.validation import LARGEST_VALUE, LAST_TIME, checked_id
 from cofactor.store.writer import Writer
 
-__all__ = ["Loaded", "load"]
+__all__ = ["ImportResult", "load"]
 
 PAGE = 20_000  # rows per transaction: a live event waits for one of them at most
 _INTO = ("seq", "kind", "user", "item", "value", "time", "received")
@@ -33,7 +33,7 @@ _COLUMN_TYPES = {
 """Accepted types of the columns of a frame; the first one is stored."""
 
 
-class Loaded(NamedTuple):
+class ImportResult(NamedTuple):
     """Result of an import.
 
     Attributes
@@ -47,7 +47,7 @@ class Loaded(NamedTuple):
 
     Examples
     --------
-    >>> Loaded(rows=100_000, stored=99_980, skipped=20).stored
+    >>> ImportResult(rows=100_000, stored=99_980, skipped=20).stored
     99980
     """
 
@@ -65,7 +65,7 @@ class _Table:
     page: Callable[[int, int], pl.DataFrame]
 
 
-def load(writer: Writer, salt: str, table: Interactions | pl.DataFrame, kind: Kind | None, name: str) -> Loaded:
+def load(writer: Writer, salt: str, table: Interactions | pl.DataFrame, kind: Kind | None, name: str) -> ImportResult:
     """Import a table; see `EventLog.load`.
 
     Parameters
@@ -83,7 +83,7 @@ def load(writer: Writer, salt: str, table: Interactions | pl.DataFrame, kind: Ki
 
     Returns
     -------
-    Loaded
+    ImportResult
         Number of rows, stored rows and skipped rows.
     """
     rows = _from_interactions(table, kind) if isinstance(table, Interactions) else _from_frame(table, kind)
@@ -93,7 +93,7 @@ def load(writer: Writer, salt: str, table: Interactions | pl.DataFrame, kind: Ki
     while done < rows.rows:
         step = writer.run(lambda connection: _step(connection, digest, rows, salt))
         done, stored, skipped = step[0], stored + step[1], skipped + step[2]
-    return Loaded(rows.rows, stored, skipped)
+    return ImportResult(rows.rows, stored, skipped)
 
 
 def _from_interactions(table: Interactions, kind: Kind | None) -> _Table:

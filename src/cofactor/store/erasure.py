@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, func, select, union
 
 from cofactor.data.ids import Id
 from cofactor.errors import StoreError
-from cofactor.files import write_whole
+from cofactor.files import write_atomically
 from cofactor.store.connect import Database, lock, now
 from cofactor.store.schema import events, impressions, tombstones, users
 from cofactor.store.sequence import head, upsert
@@ -20,7 +20,7 @@ from cofactor.store.settings import SALT, put
 from cofactor.store.validation import checked_id, checked_whole
 from cofactor.store.writer import Writer
 
-__all__ = ["Forgetting", "Tombstone", "hashed"]
+__all__ = ["Erasure", "Tombstone", "hashed"]
 
 
 class Tombstone(NamedTuple):
@@ -46,7 +46,7 @@ class Tombstone(NamedTuple):
     time: int
 
 
-class Forgetting:
+class Erasure:
     """Erasure of users and the list of erased users.
 
     Examples
@@ -193,7 +193,7 @@ class Forgetting:
         """
         text = json.dumps({"salt": self._salt, "tombstones": self.after()})
         try:
-            write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+            write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
         except OSError as error:
             raise StoreError(f"{path} cannot be written: {error.strerror}") from error
 

@@ -11,12 +11,12 @@ from sqlalchemy import Select, bindparam, select
 
 from cofactor.data.ids import Id
 from cofactor.data.interactions import Interactions, Kind
-from cofactor.store.bulk_import import Loaded, load
+from cofactor.store.bulk_import import ImportResult, load
 from cofactor.store.connect import Database, now
 from cofactor.store.event import KINDS, Event, Receipt, StoredEvent, checked_rows
 from cofactor.store.schema import events
 from cofactor.store.sequence import head
-from cofactor.store.snapshot import Kept, code_of, settled, state_of
+from cofactor.store.snapshot import CurrentValue, code_of, settled, state_of
 from cofactor.store.validation import checked_id, checked_whole
 from cofactor.store.writer import PATIENCE, Writer, answer
 
@@ -263,7 +263,7 @@ class EventLog:
         rows = self.state(kind, until=until)
         return Interactions.from_columns(rows["user"], rows["item"], rows["value"], times=rows["time"], kind=kind)
 
-    def state_of_user(self, user: Id, kind: Kind) -> list[Kept]:
+    def state_of_user(self, user: Id, kind: Kind) -> list[CurrentValue]:
         """Return the current values of one user, which recommendations must use immediately.
 
         Parameters
@@ -280,7 +280,7 @@ class EventLog:
         """
         return settled(self.of_user(user), kind)
 
-    def load(self, table: Interactions | pl.DataFrame, *, kind: Kind | None = None, name: str = "") -> Loaded:
+    def load(self, table: Interactions | pl.DataFrame, *, kind: Kind | None = None, name: str = "") -> ImportResult:
         """Import a whole table once; a repeated call, for example after a crash, resumes the import.
 
         Parameters

@@ -17,12 +17,12 @@ from cofactor.data.readers.casting import as_integers
 from cofactor.errors import KindError
 from cofactor.store.event import EVENT, RATING, REMOVAL, StoredEvent
 
-__all__ = ["Kept", "code_of", "other_kind", "settled", "state_of"]
+__all__ = ["CurrentValue", "code_of", "other_kind", "settled", "state_of"]
 
 PART = 1_000_000
 
 
-class Kept(NamedTuple):
+class CurrentValue(NamedTuple):
     """Current value of one item of a user.
 
     Attributes
@@ -36,7 +36,7 @@ class Kept(NamedTuple):
 
     Examples
     --------
-    >>> Kept("alien", 5.0, time=1_700_000_000).value
+    >>> CurrentValue("alien", 5.0, time=1_700_000_000).value
     5.0
     """
 
@@ -45,7 +45,7 @@ class Kept(NamedTuple):
     time: int
 
 
-def settled(history: Iterable[StoredEvent], kind: Kind) -> list[Kept]:
+def settled(history: Iterable[StoredEvent], kind: Kind) -> list[CurrentValue]:
     """Return the current values of one user.
 
     Parameters
@@ -69,17 +69,17 @@ def settled(history: Iterable[StoredEvent], kind: Kind) -> list[Kept]:
     --------
     >>> ratings = [(1, "rating", 4.0), (2, "rating", 2.0), (3, "event", 1.0)]
     >>> settled([StoredEvent(seq, kind, "ana", "alien", value, 60, 90) for seq, kind, value in ratings], "ratings")
-    [Kept(item='alien', value=2.0, time=60)]
+    [CurrentValue(item='alien', value=2.0, time=60)]
     """
     event_kind = "rating" if code_of(kind) == RATING else "event"
-    state: dict[str, Kept] = {}
+    state: dict[str, CurrentValue] = {}
     in_order = sorted(((min(event.time, event.received), event.seq), event) for event in history)
     for (time, _), event in in_order:
         if event.kind == "removal":
             state.pop(event.item, None)
         elif event.kind == event_kind:
             total = state[event.item].value if kind == "events" and event.item in state else 0.0
-            state[event.item] = Kept(event.item, total + event.value, time)
+            state[event.item] = CurrentValue(event.item, total + event.value, time)
     return [state[item] for item in sorted(state)]
 
 

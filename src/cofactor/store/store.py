@@ -9,7 +9,7 @@ from sqlalchemy import func, select, text
 
 from cofactor.store.backup import back_up, put_back, remove
 from cofactor.store.connect import Database
-from cofactor.store.erasure import Forgetting
+from cofactor.store.erasure import Erasure
 from cofactor.store.event_log import EventLog
 from cofactor.store.impressions import Impressions
 from cofactor.store.items import Items
@@ -44,7 +44,7 @@ class Store:
         Item catalog.
     users : Users
         Metadata of users.
-    forgotten : Forgetting
+    forgotten : Erasure
         Erasure of users.
     models : Models
         Model registry.
@@ -77,7 +77,7 @@ class Store:
         self.impressions = Impressions(database, salt)
         self._writer = Writer(database, self.impressions.flush)
         self.events = EventLog(database, self._writer, salt)
-        self.forgotten = Forgetting(database, self._writer, salt)
+        self.forgotten = Erasure(database, self._writer, salt)
         self.items = Items(database, self._writer)
         self.users = Users(database, self._writer, salt)
         self.models = Models(database, self._writer)

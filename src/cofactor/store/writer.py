@@ -34,7 +34,7 @@ T = TypeVar("T")
 PATIENCE = 60.0  # seconds to wait for a result
 MOST_WAITING = 20_000  # requests
 MOST_ROWS_WAITING = 500_000
-MOST_ROWS = 5_000  # in one transaction
+MAX_ROWS = 5_000  # in one transaction
 TICK = 1.0  # seconds between two calls of `tick`
 
 _log = logging.getLogger("cofactor.store")
@@ -187,7 +187,7 @@ class Writer:
         except queue.Empty:
             return []
         size = 0
-        while isinstance(last := tasks[-1], _Append) and (size := size + last.size) < MOST_ROWS:
+        while isinstance(last := tasks[-1], _Append) and (size := size + last.size) < MAX_ROWS:
             try:
                 tasks.append(self._queue.get_nowait())
             except queue.Empty:

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from cofactor import checks
 from cofactor.data.interactions import Interactions, Kind
-from cofactor.data.load_report import LoadReport, Refusal
+from cofactor.data.load_report import LoadReport, RejectedRow
 from cofactor.data.readers.columns import Role, choose_columns, roles_by_place
 from cofactor.data.readers.files import TextFile, existing_file, open_text, unreadable
 from cofactor.data.readers.frame_table import FrameTable, open_frame
@@ -255,10 +255,10 @@ def _opened(source: Any, path: Path | None, request: Request) -> Iterator[Table]
     yield open_file(path, request.format, lambda first: roles_by_place(first, named=names, events=events))
 
 
-def _refusals(rows: Rows, valid: Checked) -> list[Refusal]:
+def _refusals(rows: Rows, valid: Checked) -> list[RejectedRow]:
     """Return the stored rejected rows with their text, in file order."""
     texts = rows.texts(list(valid.reasons)) if valid.reasons else {}
-    invalid = [Refusal(line, reason, texts.get(line, "")) for line, reason in valid.reasons.items()]
+    invalid = [RejectedRow(line, reason, texts.get(line, "")) for line, reason in valid.reasons.items()]
     return sorted(rows.refused.kept + invalid, key=lambda refusal: refusal.line)
 
 

@@ -75,7 +75,7 @@ class WholeFile:
         return self.frame
 
 
-def whole_file(path: Path, format: Format | None, *, most: int | None = 1, ids: Ids = "auto") -> WholeFile:  # noqa: A002
+def read_whole_file(path: Path, format: Format | None, *, most: int | None = 1, ids: Ids = "auto") -> WholeFile:  # noqa: A002
     """Read all columns of a file.
 
     Parameters
@@ -340,5 +340,5 @@ def read_table(source: Any, *, format: Format | None = None, ids: Ids = "auto") 
     require_threads()
     checks.choice("ids", ids, get_args(Ids))
     path = source_path(source)
-    frame = as_frame(source) if path is None else whole_file(path, format, ids=ids).complete
+    frame = as_frame(source) if path is None else read_whole_file(path, format, ids=ids).complete
     return frame if ids == "auto" else with_text_ids(frame)

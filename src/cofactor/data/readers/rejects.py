@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from cofactor.data.load_report import Refusal
+from cofactor.data.load_report import RejectedRow
 from cofactor.data.readers.text_table import NOT_UTF8
 from cofactor.errors import DataError, ParameterError
-from cofactor.files import write_whole
+from cofactor.files import write_atomically
 
 __all__ = ["OnError", "first_refusal", "quarantine_path", "write_refused"]
 
@@ -20,7 +20,7 @@ OnError: TypeAlias = Literal["raise", "quarantine"]
 _MAX_SHOWN = 80  # characters of a rejected row in a message
 
 
-def first_refusal(name: str, counts: str, first: Refusal, count: int) -> DataError:
+def first_refusal(name: str, counts: str, first: RejectedRow, count: int) -> DataError:
     """Return the error for a table with rejected rows: where, why, the row, how many more, and what to do.
 
     Parameters
@@ -29,7 +29,7 @@ def first_refusal(name: str, counts: str, first: Refusal, count: int) -> DataErr
         Name of the source.
     counts : {"line", "row"}
         What row numbers count.
-    first : Refusal
+    first : RejectedRow
         The first rejected row.
     count : int
         Number of rejected rows.
@@ -86,7 +86,7 @@ def quarantine_path(source: Path | None, given: str | Path | None) -> Path:
     return path
 
 
-def write_refused(path: Path, refusals: Sequence[Refusal]) -> None:
+def write_refused(path: Path, refusals: Sequence[RejectedRow]) -> None:
     """Write line, reason and text of rejected rows to a CSV file.
 
     The file appears under its name only when it is complete.
@@ -95,7 +95,7 @@ def write_refused(path: Path, refusals: Sequence[Refusal]) -> None:
     ----------
     path : Path
         The file; an existing one is replaced.
-    refusals : sequence of Refusal
+    refusals : sequence of RejectedRow
         The rows; none give a file with only a header.
 
     Raises
@@ -111,6 +111,6 @@ def write_refused(path: Path, refusals: Sequence[Refusal]) -> None:
             writer.writerows((refusal.line, refusal.reason, refusal.text) for refusal in refusals)
 
     try:
-        write_whole(path, write)
+        write_atomically(path, write)
     except OSError as error:
         raise DataError(f"the rejected rows cannot be written to {path}: {error.strerror}") from error

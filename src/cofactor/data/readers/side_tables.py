@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 
 from cofactor.data.ids import CodedIds, IdMap
-from cofactor.data.load_report import LoadReport, Refusal
+from cofactor.data.load_report import LoadReport, RejectedRow
 from cofactor.data.readers.casting import id_cells
 from cofactor.data.readers.loading import source_path
-from cofactor.data.readers.read import WholeFile, whole_file
+from cofactor.data.readers.read import WholeFile, read_whole_file
 from cofactor.data.readers.rejects import OnError, first_refusal, quarantine_path, write_refused
 from cofactor.data.side_table import SideTable
 from cofactor.errors import DataError
@@ -64,7 +64,7 @@ def read_side_file(
     """
     source = source_path(path)
     assert source is not None
-    file = whole_file(source, None, most=1 if on_error == "raise" else None)
+    file = read_whole_file(source, None, most=1 if on_error == "raise" else None)
     side = SideTable.of(file.frame, what)
     id_name = id_column or side.id_column(ids)
     if id_name not in file.frame.columns:
@@ -85,7 +85,7 @@ def read_side_file(
     return file.frame.filter(~bad), id_name, report
 
 
-def _bad_ids(file: WholeFile, id_name: str, ids: IdMap, what: str) -> tuple[pl.Series, list[Refusal]]:
+def _bad_ids(file: WholeFile, id_name: str, ids: IdMap, what: str) -> tuple[pl.Series, list[RejectedRow]]:
     """Return a mask of the rows whose ID is invalid or repeats an earlier one, and these rows with reasons."""
     try:
         cells = id_cells(file.frame[id_name].alias(what))
@@ -106,6 +106,7 @@ def _bad_ids(file: WholeFile, id_name: str, ids: IdMap, what: str) -> tuple[pl.S
     bad[list(reasons)] = True
     texts = file.texts([int(file.lines[row]) for row in reasons]) if reasons else {}
     refusals = [
-        Refusal(int(file.lines[row]), reason, texts.get(int(file.lines[row]), "")) for row, reason in reasons.items()
+        RejectedRow(int(file.lines[row]), reason, texts.get(int(file.lines[row]), ""))
+        for row, reason in reasons.items()
     ]
     return pl.Series(bad), refusals

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from cofactor.arrays import Int64
-from cofactor.data.load_report import Refusal
+from cofactor.data.load_report import RejectedRow
 from cofactor.data.readers.casting import object_columns
 from cofactor.data.readers.columns import Role
 
@@ -29,13 +29,13 @@ class Refusals:
         Maximum number of rows to store; None for all.
     count : int
         Number of rejected rows.
-    kept : list of Refusal
+    kept : list of RejectedRow
         The stored rows.
     """
 
     most: int | None = None
     count: int = 0
-    kept: list[Refusal] = field(default_factory=list)
+    kept: list[RejectedRow] = field(default_factory=list)
 
     def add(self, line: int, reason: str, text: str) -> None:
         """Count a rejected row, and store it if the maximum is not reached.
@@ -51,7 +51,7 @@ class Refusals:
         """
         self.count += 1
         if self.most is None or len(self.kept) < self.most:
-            self.kept.append(Refusal(line, reason, text))
+            self.kept.append(RejectedRow(line, reason, text))
 
 
 @dataclass

@@ -18,7 +18,7 @@ from cofactor.service.api.errors import Problem
 from cofactor.service.api.metrics import tell_model
 from cofactor.service.engine import Engine
 from cofactor.service.lru import Recent
-from cofactor.service.registry import Artifacts
+from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.settings import ServiceSettings, is_orphan
 from cofactor.store import Store
 
@@ -43,7 +43,7 @@ class Service:
         self.settings = settings
         self.store = Store.open(settings.url)
         try:
-            self.artifacts = Artifacts(settings.artifacts)
+            self.artifacts = ArtifactRegistry(settings.artifacts)
             self.engine = Engine(self.store, self.artifacts, cache=settings.cache)
         except BaseException:
             self.store.close()

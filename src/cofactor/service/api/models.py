@@ -23,7 +23,7 @@ from cofactor.service.api.dependencies import Asked, Service
 from cofactor.service.api.errors import Problem, leads_to, responses
 from cofactor.service.api.fields import DECIMAL, WHOLE, JsonMap, Wire, either, reply
 from cofactor.service.training.data import require_trainable
-from cofactor.service.training.spec import Recipe
+from cofactor.service.training.spec import TrainingSpec
 from cofactor.service.training.trainer import recipe_before
 from cofactor.store import Job, JobState, StoredModel
 
@@ -183,17 +183,17 @@ async def train(service: Asked, body: TrainBody | None = None) -> Response:
 def _asked(service: Service, spec: dict[str, Any] | None) -> Job:
     """Enqueue a training. Raises a Problem, 422, for a spec that no model can be learned by, and KindError."""
     try:
-        recipe = Recipe.of(spec, _recipe(service))
+        recipe = TrainingSpec.of(spec, _recipe(service))
     except CofactorError as problem:
         raise Problem(422, f"body: {problem}") from None
     require_trainable(service.store, recipe)
     return service.store.jobs.enqueue_once("train", spec)
 
 
-def _recipe(service: Service) -> Recipe:
+def _recipe(service: Service) -> TrainingSpec:
     """Return how the model that answers was learned, which is what a spec leaves out."""
     if service.engine.version is None:
-        return Recipe()
+        return TrainingSpec()
     serving = service.engine.serving
     return recipe_before(service.store.models.get(serving.version), serving.recommender)
 

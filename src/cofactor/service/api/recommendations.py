@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from cofactor.models.rerank import By
-from cofactor.service.answers import Ranked, Wish
+from cofactor.service import answers
 from cofactor.service.api.declared import StrictRoute
 from cofactor.service.api.dependencies import Asked, Service
 from cofactor.service.api.errors import Problem, responses
@@ -183,7 +183,7 @@ async def of_user(
 ) -> Response:
     """The best items for a user, known or not."""
     _check_n(service, n)
-    found = await service.run(service.engine.recommend, user, Wish(n=n))
+    found = await service.run(service.engine.recommend, user, answers.Query(n=n))
     return _shown(service, found, user, log)
 
 
@@ -245,10 +245,10 @@ async def question(service: Asked, body: InterviewBody) -> Response:
     return reply(await service.run_slowly(asked, service.engine, answers))
 
 
-def _wish(service: Service, body: WishBody) -> Wish:
+def _wish(service: Service, body: WishBody) -> answers.Query:
     _check_n(service, body.n)
     exclude = tuple(map(str, body.exclude))
-    return Wish(body.n, exclude, body.where, body.by, body.diversity, body.explore)
+    return answers.Query(body.n, exclude, body.where, body.by, body.diversity, body.explore)
 
 
 def _check_n(service: Service, n: int) -> None:
@@ -264,11 +264,11 @@ def _require_ratings(service: Service, history: list[Rated]) -> None:
                 raise Problem(422, f"body.history.{place}.value: the rating is missing; the model learned from ratings")
 
 
-def _shown(service: Service, found: Ranked, user: str | None, log: bool) -> Response:
+def _shown(service: Service, found: answers.Recommendation, user: str | None, log: bool) -> Response:
     return reply(_told(service, found, user, log))
 
 
-def _told(service: Service, found: Ranked, user: str | None, log: bool) -> dict[str, Any]:
+def _told(service: Service, found: answers.Recommendation, user: str | None, log: bool) -> dict[str, Any]:
     count_answer(found)
     if log and user is not None and found.items:
         shown, chances = [one.item for one in found.items], [one.propensity for one in found.items]

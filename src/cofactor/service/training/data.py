@@ -15,7 +15,7 @@ from cofactor.data.interactions import Interactions, Kind
 from cofactor.data.scale import Scale
 from cofactor.data.side_table import join
 from cofactor.errors import DataError, KindError
-from cofactor.service.training.spec import Recipe
+from cofactor.service.training.spec import TrainingSpec
 from cofactor.store import Store
 from cofactor.store.event import EVENT, RATING
 from cofactor.store.snapshot import other_kind, state_of
@@ -76,12 +76,12 @@ class Material:
     seen_before: pl.DataFrame | None = None
 
 
-def require_trainable(store: Store, recipe: Recipe) -> None:
+def require_trainable(store: Store, recipe: TrainingSpec) -> None:
     """Raise KindError where the store holds nothing of the kind that this training needs, or none of its features.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/store.db") as store:
-    ...     require_trainable(store, Recipe())
+    ...     require_trainable(store, TrainingSpec())
     Traceback (most recent call last):
     cofactor.errors.KindError: the store holds no ratings to learn from: send some, or import a table
     """

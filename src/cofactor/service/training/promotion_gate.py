@@ -21,7 +21,7 @@ from cofactor.recommender.recommender import Recommender
 from cofactor.recommender.updating import as_of, rows_of, texts
 from cofactor.service.training.data import Material
 
-__all__ = ["Accuracy", "End", "Guard", "Shown", "Verdict", "ranking_accuracy", "rating_accuracy"]
+__all__ = ["Accuracy", "End", "GateResult", "Guard", "Shown", "ranking_accuracy", "rating_accuracy"]
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateResult:
     """What the guard found; see `Guard.judge`. The candidate may answer where there are no reasons against it.
 
     Attributes:
@@ -200,7 +200,7 @@ class Guard:
         held = max(wanted, min(enough, n // 2, self.most))
         return int(new["seq"][n - held]) - 1
 
-    def judge(self, candidate: Recommender, active: Recommender, material: Material, *, seed: int = 0) -> Verdict:
+    def judge(self, candidate: Recommender, active: Recommender, material: Material, *, seed: int = 0) -> GateResult:
         """Both models as they stand at the cut, asked what came after it, and looked at for what they show.
 
         Neither has learnt from the events held out, as long as the active model learnt from none behind the cut. Raises
@@ -220,7 +220,7 @@ class Guard:
             reasons += self._loses(accuracy)
         sample = self._sample(material, seed)
         shown, before = (Shown.of(exposure(_at(one, sample, material), n=self.k)) for one in (candidate, active))
-        return Verdict((*reasons, *self._narrows(shown, before)), accuracy, shown, before, tuple(notes))
+        return GateResult((*reasons, *self._narrows(shown, before)), accuracy, shown, before, tuple(notes))
 
     def _measured(
         self, candidate: Recommender, active: Recommender, material: Material, asked: IdMap, seed: int

@@ -15,11 +15,11 @@ from cofactor.estimators import REGISTRY, BiasedMF, ImplicitALS
 from cofactor.estimators.base import Estimator
 from cofactor.recommender.recommender import Recommender
 
-__all__ = ["Recipe", "estimator_of"]
+__all__ = ["TrainingSpec", "estimator_of"]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingSpec:
     """How to learn.
 
     Attributes:
@@ -30,7 +30,7 @@ class Recipe:
         user_features, item_features: metadata that priors for newcomers are learnt from; those the store does not have
             are left out.
 
-    >>> Recipe.of({"kind": "events"}).estimator.name, Recipe.of({"estimator": {"estimator": "bias"}}).kind
+    >>> TrainingSpec.of({"kind": "events"}).estimator.name, TrainingSpec.of({"estimator": {"estimator": "bias"}}).kind
     ('implicit-als', 'ratings')
     """
 
@@ -41,14 +41,14 @@ class Recipe:
     item_features: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, given: Any, before: Recipe | None = None) -> Recipe:
+    def of(cls, given: Any, before: TrainingSpec | None = None) -> TrainingSpec:
         """From JSON values, such as a job's spec; what they leave out is as `before`, as far as the two go together.
 
         A kind alone keeps the estimator of before where that learns from it, and else takes the usual one of the kind;
         an estimator alone takes the kind that it learns from. Raises DataError, KindError or ParameterError for values
         that no training can be made of.
 
-        >>> Recipe.of({"kind": "events"}, before=Recipe()).estimator.name
+        >>> TrainingSpec.of({"kind": "events"}, before=TrainingSpec()).estimator.name
         'implicit-als'
         """
         names = [one.name for one in fields(cls)]

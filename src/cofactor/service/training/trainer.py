@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 from cofactor.errors import ArtifactError, StoreError, StoreUnavailableError
 from cofactor.estimators.base import Epoch
 from cofactor.recommender.recommender import Recommender
-from cofactor.service.registry import Artifacts, orphans
+from cofactor.service.registry import ArtifactRegistry, orphans
 from cofactor.service.training.data import Material, gathered, since
-from cofactor.service.training.promotion_gate import Guard, Verdict
-from cofactor.service.training.spec import Recipe
+from cofactor.service.training.promotion_gate import GateResult, Guard
+from cofactor.service.training.spec import TrainingSpec
 from cofactor.store import Store, StoredModel
 
 __all__ = ["SEEN", "Tell", "Trainer", "recipe_before", "recipe_of"]
@@ -51,29 +51,29 @@ class Trainer:
     >>> from cofactor.store import Event, Store
     >>> with TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/store.db") as store:
     ...     _ = store.events.append([Event("ana", "alien", 5), Event("bo", "alien", 4), Event("bo", "clue", 2)])
-    ...     trainer = Trainer(store, Artifacts(f"{folder}/artifacts"))
+    ...     trainer = Trainer(store, ArtifactRegistry(f"{folder}/artifacts"))
     ...     model = trainer.train({"estimator": "bias"})
     ...     model.status, model.watermark, store.models.active().version
     ('active', 3, 1)
     """
 
     store: Store
-    artifacts: Artifacts
+    artifacts: ArtifactRegistry
     guard: Guard = field(default_factory=Guard)
-    recipe: Recipe = field(default_factory=Recipe)
+    recipe: TrainingSpec = field(default_factory=TrainingSpec)
     keep: int = 3
 
     def train(self, spec: Any = None, tell: Tell = lambda _progress, _line: None, *, name: str = "") -> StoredModel:
         """Learn a model, measure it, and promote or hold it; the model as it then stands in the store.
 
-        spec: see `Recipe.of`; what it leaves out is as with the model before. name: of the artifact's file; drawn at
+        spec: see `TrainingSpec.of`; what it leaves out is as with the model before. name: of the artifact's file; drawn at
         random unless given. What was measured is what is promoted, bit for bit: the file, read back and verified. The
         first model learns from everything and meets no guard. Raises DataError where there is nothing to learn from,
         KindError, ParameterError, DivergedError, ArtifactError, StoreUnavailableError, and what `tell` raises; the
         active model answers on.
         """
         rival = self._rival()
-        recipe = Recipe.of(spec, recipe_before(rival.stored, rival.recommender) if rival else self.recipe)
+        recipe = TrainingSpec.of(spec, recipe_before(rival.stored, rival.recommender) if rival else self.recipe)
         tell(0.0, "reading the events")
         seen = self.store.events.watermark()
         cut = seen
@@ -133,7 +133,7 @@ class Trainer:
         except ArtifactError:
             return None
 
-    def _fitted(self, recipe: Recipe, material: Material, tell: Tell) -> Recommender:
+    def _fitted(self, recipe: TrainingSpec, material: Material, tell: Tell) -> Recommender:
         def callback(epoch: Epoch) -> None:
             tell(0.05 + (FITTED - 0.05) * epoch.number / epoch.of, f"epoch {epoch.number} of {epoch.of}")
 
@@ -143,23 +143,23 @@ class Trainer:
         return recipe.with_priors(learnt)
 
     def _judged(
-        self, path: Path, rival: _Rival | None, material: Material, recipe: Recipe, tell: Tell
-    ) -> tuple[Verdict, Recommender]:
+        self, path: Path, rival: _Rival | None, material: Material, recipe: TrainingSpec, tell: Tell
+    ) -> tuple[GateResult, Recommender]:
         """What the guard says of the very file, read back."""
         candidate = self.artifacts.open(path.name, verify=True)
         if rival is None:
-            return Verdict(notes=("there was no model to compare with",)), candidate
+            return GateResult(notes=("there was no model to compare with",)), candidate
         if rival.recommender.kind != candidate.kind:
             told = f"it learnt from {candidate.kind} and the active model from {rival.recommender.kind}"
-            return Verdict(reasons=(f"{told}: the two cannot be compared; promote it by hand",)), candidate
+            return GateResult(reasons=(f"{told}: the two cannot be compared; promote it by hand",)), candidate
         tell(0.8, f"asking about {len(material.held_out):,} newer events")
         verdict = self.guard.judge(candidate, rival.recommender, material, seed=recipe.seed)
         if verdict.accuracy is None and recipe_of(rival.stored).estimator != recipe.estimator:
             why = f"it was learnt in another way ({recipe.estimator}), and {verdict.notes[0]}"
-            verdict = Verdict((*verdict.reasons, why), None, verdict.candidate, verdict.active, verdict.notes)
+            verdict = GateResult((*verdict.reasons, why), None, verdict.candidate, verdict.active, verdict.notes)
         return verdict, candidate
 
-    def _decided(self, added: StoredModel, rival: _Rival | None, verdict: Verdict) -> StoredModel:
+    def _decided(self, added: StoredModel, rival: _Rival | None, verdict: GateResult) -> StoredModel:
         if verdict.reasons:
             return self.store.models.hold(added.version, verdict.reasons)
         try:
@@ -170,15 +170,15 @@ class Trainer:
             return self.store.models.hold(added.version, [str(changed)])
 
 
-def recipe_before(stored: StoredModel, recommender: Recommender) -> Recipe:
+def recipe_before(stored: StoredModel, recommender: Recommender) -> TrainingSpec:
     """Return a model's recipe, where the store tells; else its estimator, on what it learned from."""
     if isinstance(stored.metrics, dict) and stored.metrics.get("recipe"):
         return recipe_of(stored)
     estimator, kind = recommender.estimator, recommender.kind
-    return Recipe.of({"kind": kind}) if estimator is None else Recipe(estimator, kind)
+    return TrainingSpec.of({"kind": kind}) if estimator is None else TrainingSpec(estimator, kind)
 
 
-def recipe_of(model: StoredModel) -> Recipe:
+def recipe_of(model: StoredModel) -> TrainingSpec:
     """How this model was learnt, as far as the store tells."""
     metrics = model.metrics if isinstance(model.metrics, dict) else {}
-    return Recipe.of(metrics.get("recipe") or ({"estimator": model.estimator} if model.estimator else None))
+    return TrainingSpec.of(metrics.get("recipe") or ({"estimator": model.estimator} if model.estimator else None))

@@ -15,9 +15,9 @@ from pathlib import Path
 from types import FrameType
 
 from cofactor.errors import CofactorError, JobLostError, ParameterError, StoreUnavailableError
-from cofactor.service.registry import Artifacts
+from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.training.promotion_gate import Guard
-from cofactor.service.training.spec import Recipe
+from cofactor.service.training.spec import TrainingSpec
 from cofactor.service.training.trainer import SEEN, Tell, Trainer
 from cofactor.store import Job, Store, StoredModel
 
@@ -49,7 +49,7 @@ def train_forever(
     *,
     due: Due | None = None,
     guard: Guard | None = None,
-    recipe: Recipe | None = None,
+    recipe: TrainingSpec | None = None,
     keep: int = 3,
     stale: float = 60.0,
 ) -> None:
@@ -69,7 +69,12 @@ def train_forever(
 
 
 def train_waiting(
-    data: str | Path, db: str | None = None, *, guard: Guard | None = None, recipe: Recipe | None = None, keep: int = 3
+    data: str | Path,
+    db: str | None = None,
+    *,
+    guard: Guard | None = None,
+    recipe: TrainingSpec | None = None,
+    keep: int = 3,
 ) -> list[Job]:
     """Work on the jobs that wait, and return; those jobs as they then stand. Raises as `train_forever`."""
     with Store.open(store_url(data, db)) as store:
@@ -80,8 +85,8 @@ def train_waiting(
         return done
 
 
-def _trainer(store: Store, data: str | Path, guard: Guard | None, recipe: Recipe | None, keep: int) -> Trainer:
-    return Trainer(store, Artifacts(Path(data) / ARTIFACTS), guard or Guard(), recipe or Recipe(), keep)
+def _trainer(store: Store, data: str | Path, guard: Guard | None, recipe: TrainingSpec | None, keep: int) -> Trainer:
+    return Trainer(store, ArtifactRegistry(Path(data) / ARTIFACTS), guard or Guard(), recipe or TrainingSpec(), keep)
 
 
 def _stop_on_signals(retraining: Retraining) -> None:

@@ -13,20 +13,20 @@ import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import MOST_ROWS, Float64, Int64
+from cofactor.arrays import MAX_ROWS, Float64, Int64
 from cofactor.errors import KindError
 from cofactor.fork import require_threads
 from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import validated
 
-__all__ = ["Side", "disagreements", "levels"]
+__all__ = ["Side", "bias_ranking", "surprising_items"]
 
 
 Side: TypeAlias = Literal["item", "user"]
 
 
 @validated
-def levels(recommender: Recommender, side: Side = "item", *, min_support: int = 1) -> pl.DataFrame:
+def bias_ranking(recommender: Recommender, side: Side = "item", *, min_support: int = 1) -> pl.DataFrame:
     """Rank items or users by their level: the expected rating without knowledge of the other side.
 
     Parameters
@@ -63,7 +63,7 @@ def levels(recommender: Recommender, side: Side = "item", *, min_support: int = 
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "brazil"], [5, 4, 2])
     >>> rec = cofactor.Recommender.fit(cofactor.Bias(), ratings)
-    >>> cofactor.interpret.levels(rec).select("item", "average", "support").rows()
+    >>> cofactor.interpret.bias_ranking(rec).select("item", "average", "support").rows()
     [('alien', 4.5, 2), ('brazil', 2.0, 1)]
     """
     require_threads()
@@ -98,7 +98,7 @@ def _averages(recommender: Recommender, side: Side) -> tuple[Int64, Float64]:
 
 
 @validated
-def disagreements(recommender: Recommender, n: int = 20, *, min_support: int = 20) -> pl.DataFrame:
+def surprising_items(recommender: Recommender, n: int = 20, *, min_support: int = 20) -> pl.DataFrame:
     """Find the n items whose level and average differ most from the usual difference.
 
     Parameters
@@ -114,13 +114,13 @@ def disagreements(recommender: Recommender, n: int = 20, *, min_support: int = 2
     Returns
     -------
     polars.DataFrame
-        The columns of `levels`, and surprise; from far above the usual difference to far below. No rows if nothing has
+        The columns of `bias_ranking`, and surprise; from far above the usual difference to far below. No rows if nothing has
         enough ratings.
 
     Raises
     ------
     KindError
-        As in `levels`.
+        As in `bias_ranking`.
     ParameterError
         If `n` is below 1 or `min_support` is not valid.
 
@@ -135,16 +135,16 @@ def disagreements(recommender: Recommender, n: int = 20, *, min_support: int = 2
     Examples
     --------
     >>> import cofactor
-    >>> from cofactor.datasets.synthetic import World, generate
-    >>> ratings = generate(World(n_users=60, n_items=40, n_ratings=900)).interactions
+    >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+    >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
     >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
-    >>> frame = cofactor.interpret.disagreements(rec, 4, min_support=10)
+    >>> frame = cofactor.interpret.surprising_items(rec, 4, min_support=10)
     >>> len(frame), bool(frame["surprise"][0] > 0 > frame["surprise"][3])
     (4, True)
     """
     require_threads()
-    n = checks.whole_number("n", n, low=1, high=MOST_ROWS)
-    frame = levels(recommender, min_support=min_support)
+    n = checks.whole_number("n", n, low=1, high=MAX_ROWS)
+    frame = bias_ranking(recommender, min_support=min_support)
     frame = frame.with_columns(surprise=pl.col("difference") - pl.col("difference").median())
     most = frame.sort(pl.col("surprise").abs(), descending=True, maintain_order=True).head(n)
     return most.sort("surprise", descending=True, maintain_order=True)
