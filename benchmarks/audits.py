@@ -7,7 +7,7 @@ Cost: a made-up table of the size of MovieLens-1M, BiasedMF of 32 factors: secon
 process. Influence: ten taste groups, the lists of 500 users, 50 permutations; once more with 1,000, to see whether the
 normal fitted to 50 told the same.
 
-GroundTruth: MovieLens-100k and the made-up world of eager fans, ten taste groups each. Each group's ratings are taken away
+Truth: MovieLens-100k and the made-up world of eager fans, ten taste groups each. Each group's ratings are taken away
 and the model is fitted again from the start, same seed: how many places of the others' lists change, set against
 `influence` by Spearman's rank correlation; means of five seeds, since SGD that lacks a group takes another path.
 """

@@ -6,15 +6,15 @@
 The world is `HEAVY_SHAPE`: 2,000 users x 2,000 items in 10 genres, 100,000 ratings; 8 % of users rate five times as
 much as others, 70 % of it in genre 0, one star higher. Which users are eager is hidden from the audit.
 
-Audit: groups of histories (`user_clusters`), their influence against 50 permutations; found means that exactly one group
-is flagged and 80 % of it is eager; quiet, in the same seed's world with nobody eager, that none is.
-Loop: ten rounds of `simulate`; growth is genre 0's share of what the others are shown, mean of rounds 8 to 10 minus
-round 1, minus the same with nobody eager. Excess is its share in rounds 8 to 10 minus that in lists by true tastes;
-loss is what the others' NDCG by true tastes falls by, against the plain lists, mean of all rounds. A mitigation helps if it
-at least halves the size of the mean excess for less than 8 % of loss. Remedies see ratings and item genres only, and
-those that need genres are also run where these are unknown.
-Cautious ranking needs a model with a distribution, so it is compared in a loop of its own, round a Bayesian model.
-What is shown in round 10 is told by `Simulation.summary` for the minority: others whose favorite genre is not genre 0.
+Audit: groups of histories (`user_clusters`), their influence against 50 permutations; found means that exactly one
+group is flagged and 80 % of it is eager; quiet, in the same seed's world with nobody eager, that none is. Loop: ten
+rounds of `simulate`; growth is genre 0's share of what the others are shown, mean of rounds 8 to 10 minus round 1,
+minus the same with nobody eager. Excess is its share in rounds 8 to 10 minus that in lists by true tastes; loss is what
+the others' NDCG by true tastes falls by, against the plain lists, mean of all rounds. A mitigation helps if it at least
+halves the size of the mean excess for less than 8 % of loss. Remedies see ratings and item genres only, and those that
+need genres are also run where these are unknown. Cautious ranking needs a model with a distribution, so it is compared
+in a loop of its own, round a Bayesian model. What is shown in round 10 is told by `Simulation.summary` for the
+minority: others whose favorite genre is not genre 0.
 """
 
 from __future__ import annotations

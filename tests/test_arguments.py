@@ -24,7 +24,7 @@ from cofactor.estimators import REGISTRY
 from cofactor.evaluate.evaluation import figure
 from cofactor.evaluate.reliability import interval_coverage, reliability
 from cofactor.evaluate.search_space import search_space
-from cofactor.evaluate.validation_split import validation_split
+from cofactor.evaluate.validation_split import split_for_validation
 from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.intervals import bootstrap_interval
 from cofactor.metrics.significance import sign_flip
@@ -112,8 +112,8 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
     "split_last": lambda m: (cofactor.split_last, m.many, {**table, "n": "count", **seeds}),
     "split_by_time": lambda m: (cofactor.split_by_time, m.many, {**table, "test": "share"}),
     "split_users": lambda m: (cofactor.split_users, m.many, {**table, "test": "share", "given": "share", **seeds}),
-    "predefined_split": lambda m: (
-        evaluate.predefined_split,
+    "split_predefined": lambda m: (
+        evaluate.split_predefined,
         {"train": m.split.train, "test": m.split.test},
         {"train": "interactions", "test": "interactions", "description": "text"},
     ),
@@ -239,7 +239,11 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
             "on_trial": "function",
         },
     ),
-    "validation_split": lambda m: (validation_split, {"split": m.split}, {"split": "split", "share": "share", **seeds}),
+    "split_for_validation": lambda m: (
+        split_for_validation,
+        {"split": m.split},
+        {"split": "split", "share": "share", **seeds},
+    ),
     "search_space": lambda m: (search_space, {"estimator": m.als}, {"estimator": "estimator", "fixed": "names"}),
     "reliability": lambda m: (reliability, {"predicted": m.predicted, "y": [3, 3, 3]}, {"bins": "count"}),
     "interval_coverage": lambda m: (
@@ -434,9 +438,9 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
             ("bias_ranking_plot", {}),
             ("lorenz_plot", {}),
             ("reliability_plot", {}),
-            ("taste_map_plot", {}),
+            ("factor_map_plot", {}),
             ("simulation_plot", {"measures": {"a": "b"}}),
-            ("taste_map_png", {"path": "x.png"}),
+            ("factor_map_png", {"path": "x.png"}),
         ]
     },
 }

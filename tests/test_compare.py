@@ -21,8 +21,8 @@ from cofactor.evaluate import Split, split_by_time, split_last, split_per_user, 
 from cofactor.evaluate.comparison import Comparison, compare
 from cofactor.evaluate.evaluation import evaluate, figure, is_better, main_metric
 from cofactor.evaluate.memory import peak_memory
-from cofactor.evaluate.tuned_baseline import BASELINE_GRIDS, tuned_baseline
-from cofactor.evaluate.validation_split import validation_split
+from cofactor.evaluate.tuned_baseline import BASELINE_GRIDS, tune_baseline
+from cofactor.evaluate.validation_split import split_for_validation
 from cofactor.metrics.intervals import paired_rmse_difference
 from cofactor.metrics.significance import holm, sign_flip
 from cofactor.recommender.recommender import Recommender
@@ -163,25 +163,25 @@ def test_the_inner_split_is_cut_like_the_outer_one_from_training_rows_only(
         (split_last(small_ratings, n=2), "by time per user"),
         (split_users(small_ratings, test=0.3), "any"),
     ):
-        inner = validation_split(outer, seed=4)
+        inner = split_for_validation(outer, seed=4)
         assert inner.order == order
         assert (inner.fold_in is None) == (outer.fold_in is None)
         given_back = 0 if inner.fold_in is None else len(inner.fold_in)
         assert len(inner.train) + len(inner.test) + given_back == len(outer.train)
         Split(inner.train, outer.test)  # nothing of the test part is in it
         Split(inner.test, outer.test)
-    per_user = validation_split(split_per_user(small_events, test=0.3))
+    per_user = split_for_validation(split_per_user(small_events, test=0.3))
     assert "per user" in per_user.description
 
 
 def test_the_rival_is_the_best_of_what_was_tried_on_the_validation_part(of_events: Split, of_ratings: Split) -> None:
     for split in (of_events, of_ratings):
         fits: list[int] = []
-        rival = tuned_baseline(split, on_fit=lambda: fits.append(1))  # noqa: B023
+        rival = tune_baseline(split, on_fit=lambda: fits.append(1))  # noqa: B023
         name, grid = next((n, g) for n, g in BASELINE_GRIDS[split.train.kind].items() if n in REGISTRY)
         assert rival.name == name
         assert len(fits) == 1 + sum(len(values) - 1 for values in grid.values())
-        inner = validation_split(split)
+        inner = split_for_validation(split)
         metric = main_metric(split.train.kind)
 
         def of(estimator: Estimator, inner: Split = inner) -> float:
@@ -203,7 +203,7 @@ def test_the_settings_tried_include_the_defaults() -> None:
 def test_a_table_too_small_to_be_parted_gives_the_rival_at_its_defaults() -> None:
     tiny = Interactions.from_columns(["a", "a", "b", "b"], ["x", "y", "x", "y"], kind="events")
     split = Split(tiny.select([True, False, True, True]), tiny.select([False, True, False, False]))
-    assert tuned_baseline(split) == ImplicitALS()
+    assert tune_baseline(split) == ImplicitALS()
     found = compare(Popularity(), split)
     assert {model.role for model in found.models} == {"baseline", "tuned rival"}
 
@@ -234,7 +234,7 @@ def test_the_baseline_and_the_tuned_rival_are_always_there(rated: Comparison, ra
 
 
 def test_what_was_asked_for_is_not_there_twice(of_events: Split) -> None:
-    rival = tuned_baseline(of_events)
+    rival = tune_baseline(of_events)
     found = compare([Popularity(), rival], of_events)
     assert sorted(model.score.label for model in found.models) == ["implicit-als", "popularity"]
     assert found["implicit-als"].role == "tuned rival"

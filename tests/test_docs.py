@@ -20,7 +20,7 @@ import cofactor
 from cofactor.data.interactions import Interactions
 from cofactor.estimators import REGISTRY
 from cofactor.interpret import FactorMap
-from cofactor.plots import taste_map_png
+from cofactor.plots import factor_map_png
 
 ROOT = Path(__file__).parent.parent
 
@@ -100,7 +100,7 @@ def test_the_picture_of_the_readme_is_what_its_code_draws(tmp_path: Path, moviel
     from matplotlib.image import imread
 
     rec = cofactor.Recommender.fit(cofactor.BiasedMF(factors=50), movielens, seed=0)
-    taste_map_png(FactorMap.of(rec, min_support=50).items, tmp_path / "tastes.png")
+    factor_map_png(FactorMap.of(rec, min_support=50).items, tmp_path / "tastes.png")
     drawn, kept = imread(tmp_path / "tastes.png"), imread(ROOT / "docs" / "_static" / "tastes.png")
     assert drawn.shape == kept.shape
     assert abs(drawn - kept).mean() < 0.02  # another matplotlib draws letters a little otherwise

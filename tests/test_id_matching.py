@@ -14,7 +14,7 @@ import pytest
 from cofactor import ExplicitALS, Interactions, Recommender
 from cofactor.cold_start import learn_priors
 from cofactor.errors import CofactorError, UnknownIdError
-from cofactor.evaluate import predefined_split
+from cofactor.evaluate import split_predefined
 
 USERS, ITEMS = range(5, 35), range(1_234_567_890, 1_234_567_910)  # as texts they have another order than as integers
 ALS = ExplicitALS(factors=3, epochs=3)
@@ -126,10 +126,10 @@ def test_the_parts_of_a_given_split_match(as_text: bool) -> None:
     keep = np.random.default_rng(0).random(len(train)) < 0.7
     known = set(train.select(keep).frame().select(pl.col("user", "item").cast(pl.String)).rows())
     held = np.array([row not in known for row in test.frame().select(pl.col("user", "item").cast(pl.String)).rows()])
-    split = predefined_split(train.select(keep), test.select(held))
+    split = split_predefined(train.select(keep), test.select(held))
     assert split.train.users.equals(train.users)
     assert split.test.users.equals(train.users)
-    same = predefined_split(train.select(keep), train.select(~keep))
+    same = split_predefined(train.select(keep), train.select(~keep))
     assert split.test.frame().equals(same.test.frame())
     assert split.train.frame().equals(same.train.frame())
     assert split.test.titles is not None

@@ -24,6 +24,8 @@ from cofactor.plots import (
     cold_start_plot,
     comparison_plot,
     crosstab_plot,
+    factor_map_plot,
+    factor_map_png,
     genres_plot,
     influence_plot,
     lorenz_plot,
@@ -32,8 +34,6 @@ from cofactor.plots import (
     self_contained_html,
     simulation_plot,
     snippet,
-    taste_map_plot,
-    taste_map_png,
 )
 from cofactor.plots.labels import spots
 
@@ -168,7 +168,7 @@ def items() -> pl.DataFrame:
 
 
 def test_a_taste_map_has_all_items_and_names_the_ends(items: pl.DataFrame) -> None:
-    figure = taste_map_plot(items)
+    figure = factor_map_plot(items)
     drawn = sorted(pair for trace in figure.data for pair in points(trace))
     assert drawn == sorted(items.select("axis_1", "axis_2").rows())
     named = {(note.x, note.y) for note in figure.layout.annotations}
@@ -179,9 +179,9 @@ def test_a_taste_map_has_all_items_and_names_the_ends(items: pl.DataFrame) -> No
 
 
 def test_one_item_and_items_in_one_place_are_drawn(items: pl.DataFrame) -> None:
-    assert len(taste_map_plot(items.head(1)).layout.annotations) == 1
+    assert len(factor_map_plot(items.head(1)).layout.annotations) == 1
     same = items.with_columns(axis_1=pl.lit(0.0), axis_2=pl.lit(0.0)).drop("title")
-    assert len(taste_map_plot(same).layout.annotations) >= 1
+    assert len(factor_map_plot(same).layout.annotations) >= 1
 
 
 @given(
@@ -210,11 +210,11 @@ def test_a_taste_map_is_a_png_without_a_screen(items: pl.DataFrame, tmp_path: Pa
     pytest.importorskip("matplotlib")
     pages = [tmp_path / "one.png", tmp_path / "two.png"]
     for page in pages:
-        taste_map_png(items, page, title="$x$ <b>")
+        factor_map_png(items, page, title="$x$ <b>")
     assert pages[0].read_bytes() == pages[1].read_bytes()
     assert pages[0].read_bytes().startswith(b"\x89PNG")
     with pytest.raises(DataError, match="lacks axis_2"):
-        taste_map_png(items.drop("axis_2"), pages[0])
+        factor_map_png(items.drop("axis_2"), pages[0])
 
 
 def test_levels_stand_beside_averages(items: pl.DataFrame) -> None:
@@ -276,7 +276,8 @@ def test_a_simulation_has_a_panel_for_each_measure_and_a_line_for_each_remedy() 
 
 
 def test_frames_without_rows_or_columns_are_refused() -> None:
-    draw = [comparison_plot, crosstab_plot, taste_map_plot, bias_ranking_plot, lorenz_plot, genres_plot, influence_plot,
+    draw = [comparison_plot, crosstab_plot, factor_map_plot, bias_ranking_plot, lorenz_plot, genres_plot,
+    influence_plot,
             cold_start_plot]  # fmt: skip
     for one in draw:
         with pytest.raises(DataError, match=r"must have the columns .* lacks"):
@@ -286,7 +287,7 @@ def test_frames_without_rows_or_columns_are_refused() -> None:
 
 
 def test_no_title_can_end_a_script_and_no_figure_is_too_wide_for_a_phone(items: pl.DataFrame) -> None:
-    figure = taste_map_plot(items.with_columns(title=pl.lit("</script><script>alert(1)</script>")))
+    figure = factor_map_plot(items.with_columns(title=pl.lit("</script><script>alert(1)</script>")))
     text = snippet(figure, "one")
     assert "alert(1)" in text  # it is there, as text
     assert "<script>alert" not in text

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, KindError, LeakageError, ParameterError
-from cofactor.evaluate import evaluate, predefined_split
+from cofactor.evaluate import evaluate, split_predefined
 from cofactor.evaluate.leakage import no_future, no_future_per_user
 from cofactor.evaluate.split import (
     Split,
@@ -22,7 +22,7 @@ from cofactor.evaluate.split import (
     split_random,
     split_users,
 )
-from cofactor.evaluate.validation_split import validation_split
+from cofactor.evaluate.validation_split import split_for_validation
 
 
 def table_of(n_rows: int, n_users: int, n_items: int, seed: int, n_times: int = 10_000) -> Interactions:
@@ -161,7 +161,7 @@ def test_an_inner_split_and_the_result_of_evaluate_tell_of_ties():
     table = table_of(400, 20, 40, seed=4, n_times=5)
     split = split_last(table, seed=2)
     assert "users broken with seed 2" in split.description
-    assert "users broken with seed 7" in validation_split(split, seed=7).description
+    assert "users broken with seed 7" in split_for_validation(split, seed=7).description
     assert "users broken with seed 2" in evaluate([], split).description
 
 
@@ -289,7 +289,7 @@ def test_a_held_out_user_with_rows_in_train_or_a_pair_given_and_tested_is_a_leak
 
 def test_other_ids_or_kinds_are_no_split(table):
     other = table_of(100, 30, 50, seed=9)
-    with pytest.raises(LeakageError, match=r"number their users differently .* cofactor\.evaluate\.predefined_split"):
+    with pytest.raises(LeakageError, match=r"number their users differently .* cofactor\.evaluate\.split_predefined"):
         Split(table, other)
     half = np.arange(len(table)) % 2 == 0
     events = table.select(~half).to_events(min_rating=1)
@@ -359,7 +359,7 @@ def test_two_files_are_renumbered_to_the_ids_of_both():
     train = Interactions.from_columns(["tom", "eve"], ["heat", "alien"], [3, 5])
     test = Interactions.from_columns(["ana", "tom"], ["heat", "brazil"], [1, 2])
     films = pl.DataFrame({"film": ["alien", "brazil", "heat"], "title": ["Alien", "Brazil", "Heat"]})
-    split = predefined_split(train.with_item_table(films), test.with_item_table(films), description="two files")
+    split = split_predefined(train.with_item_table(films), test.with_item_table(films), description="two files")
     assert split.train.users.all.to_list() == ["ana", "eve", "tom"]
     assert split.train.titles.to_list() == split.test.titles.to_list() == ["Alien", "Brazil", "Heat"]
     assert rows_of(split.train) == rows_of(train)
@@ -370,7 +370,7 @@ def test_two_files_are_renumbered_to_the_ids_of_both():
 def test_a_table_of_users_on_one_side_is_enough_and_none_stays_none():
     train = Interactions.from_columns([1, 2], [1, 1], [3, 5]).with_user_table({"user": [1, 2], "age": [30, 40]})
     test = Interactions.from_columns([2, 3], [2, 1], [1, 2])
-    split = predefined_split(train, test)
+    split = split_predefined(train, test)
     assert split.test.user_table["age"].to_list() == [30, 40, None]
     assert split.test.item_table is None
 
@@ -378,9 +378,9 @@ def test_a_table_of_users_on_one_side_is_enough_and_none_stays_none():
 def test_two_files_that_share_a_pair_or_mix_id_types_are_refused():
     one = Interactions.from_columns(["tom", "ana"], [1, 2], [3, 5])
     with pytest.raises(LeakageError, match="user 'ana' and item 2 are in train and in test: a pair"):
-        predefined_split(one, Interactions.from_columns(["ana"], [2], [4]))
+        split_predefined(one, Interactions.from_columns(["ana"], [2], [4]))
     with pytest.raises(DataError, match="ids of two types: integer ids such as 7 and string ids such as 'ana'"):
-        predefined_split(Interactions.from_columns([7], [3], [4]), one)
+        split_predefined(Interactions.from_columns([7], [3], [4]), one)
 
 
 WARNED = {
@@ -412,14 +412,14 @@ WARNED = {
 def test_parts_that_share_no_id_are_warned_of(case, caplog):
     users, test_users, items, test_items, message = WARNED[case]
     train = Interactions.from_columns(users, items, [3, 5])
-    predefined_split(train, Interactions.from_columns(test_users, test_items, [4, 2]))
+    split_predefined(train, Interactions.from_columns(test_users, test_items, [4, 2]))
     assert [message in record.getMessage() for record in caplog.records] == [True]
     assert "check that both write ids in the same way" in caplog.text
 
 
 def test_parts_with_an_id_in_common_are_not_warned_of(caplog):
     train = Interactions.from_columns([7, 8], ["a", "b"], [3, 5], times=[10**9, 10**9 + 9])
-    predefined_split(train, Interactions.from_columns(["7", "9"], ["b", "c"], [4, 2], times=[10**9 + 10, 2 * 10**9]))
+    split_predefined(train, Interactions.from_columns(["7", "9"], ["b", "c"], [4, 2], times=[10**9 + 10, 2 * 10**9]))
     assert not caplog.records
 
 
@@ -427,13 +427,13 @@ def test_times_of_another_unit_are_warned_of(caplog):
     train = Interactions.from_columns([7, 8], ["a", "b"], [3, 5], times=[10**9, 10**9 + 9])
     test = Interactions.from_columns([7, 8], ["b", "a"], [4, 2], times=[10**9 + 50, 10**9 + 60])
     late = replace(test, times=test.times * 1000)
-    split = predefined_split(train, late)
+    split = split_predefined(train, late)
     assert "the times of test seem to have another unit: around 1000000004 in train" in caplog.text
     caplog.clear()
     Split(split.train, split.test, "by hand", order="by time")
     assert "the times of test seem to have another unit" in caplog.text
     caplog.clear()
-    predefined_split(replace(train, times=train.times * 1000), test)
+    split_predefined(replace(train, times=train.times * 1000), test)
     assert "the times of train seem to have another unit" in caplog.text
     caplog.clear()
     Split(split.train, replace(split.test, times=test.times), "by hand", order="by time")

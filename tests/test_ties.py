@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cofactor
+from cofactor.arrays import ALL_ROWS
 from cofactor.datasets.synthetic import SyntheticConfig, generate
 from cofactor.evaluate import evaluate
 from cofactor.kernels.sparse import SparseRows
@@ -31,11 +32,11 @@ class Table:
         self.n_users, self.n_items = self.table.shape
         self.zero_is_unknown = zero_is_unknown
 
-    def scores(self, users, histories):
-        return self.table[users].copy()
+    def scores(self, users):
+        return self.table[users.rows].copy()
 
-    def top(self, users, n, *, histories, exclude, allowed, order=None):
-        scores = self.scores(UserBatch.of(users, histories))
+    def top(self, users, n, *, exclude, allowed=ALL_ROWS, order=None):
+        scores = self.scores(users)
         for a in range(len(users)):
             scores[a, exclude.row(a).columns] = -np.inf
         if len(allowed):

@@ -22,7 +22,7 @@ from cofactor.evaluate.evaluation import figure, fit_and_score
 from cofactor.evaluate.search_space import Range, search_space
 from cofactor.evaluate.split import Split, split_per_user, split_random
 from cofactor.evaluate.tuning import Trial, TuningResult, fingerprint, tune
-from cofactor.evaluate.validation_split import validation_split
+from cofactor.evaluate.validation_split import split_for_validation
 from cofactor.recommender.recommender import Recommender
 
 SMALL = ExplicitALS(factors=8, epochs=3, l2=0.5)
@@ -111,7 +111,7 @@ def test_the_best_trial_wins_and_the_test_part_is_scored_with_it(found: TuningRe
     assert found.validation == min(values) < values[0]
     best = found.trials[int(np.argmin(values))]
     assert found.estimator == SMALL.with_settings(**best.settings)
-    inner = validation_split(of_ratings)
+    inner = split_for_validation(of_ratings)
     assert figure(Recommender.fit(found.estimator, inner.train), inner) == found.validation
     again = fit_and_score(found.estimator, of_ratings, label="explicit-als")
     assert found.test.metrics == again.metrics

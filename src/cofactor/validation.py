@@ -36,7 +36,7 @@ ADVICE: dict[str, str] = {
         "cofactor.Interactions.from_columns"
     ),
     "Recommender": "create one with cofactor.Recommender.fit or cofactor.Recommender.load",
-    "Split": "create one with cofactor.split_random or another split function, or with cofactor.evaluate.predefined_split",
+    "Split": "create one with a function such as cofactor.split_random or cofactor.evaluate.split_predefined",
     "ItemOrder": "create one with arrays.ItemOrder(rows)",
     "SparseRows": "create one with SparseRows.of(rows, columns, values, n_rows)",
     "IdMap": "create one with IdMap.of(ids)",

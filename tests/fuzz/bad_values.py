@@ -122,7 +122,8 @@ def bad_values(samples: Samples) -> dict[str, Callable[[], Any]]:
         "other ids": lambda: IdMap.of(["nobody"]), "no ids": lambda: IdMap.of([]),
         "scale": lambda: Scale.declared([1, 2]),
         "world": lambda: samples.config, "figure": lambda: samples.figure, "tastes": lambda: samples.simulation.tastes,
-        "explanation": lambda: samples.recommender().for_rows([1]).explanation(2), "hits": lambda: samples.model_lists.hits,
+        "explanation": lambda: samples.recommender().for_rows([1]).explanation(2),
+        "hits": lambda: samples.model_lists.hits,
     }  # fmt: skip
     plain = {name: (lambda value=value: value) for name, value in {**numbers, **texts, **lists}.items()}
     return {**plain, **others, **frames, **arrays, **foreign}

@@ -32,7 +32,7 @@ from cofactor.errors import CofactorError
 HEAVY = {
     "cofactor.report.make.make_report": 0.02, "cofactor.evaluate.comparison.compare": 0.1,
     "cofactor.evaluate.tuning.tune": 0.1, "cofactor.audit.cold_start_curve.cold_start": 0.1,
-    "cofactor.plots.factor_map.taste_map_png": 0.1, "cofactor.estimators.neural.NeuralMF.fit": 0.3,
+    "cofactor.plots.factor_map.factor_map_png": 0.1, "cofactor.estimators.neural.NeuralMF.fit": 0.3,
 }  # fmt: skip
 """Callables that take long with valid arguments are drawn less often."""
 

@@ -403,8 +403,8 @@ class Samples:
             "lorenz_plot": lambda: self.lorenz,
             "reliability_plot": lambda: self.objects["Calibration"][0]().reliability,
             "simulation_plot": lambda: self.simulation.summary(self.kinds),
-            "taste_map_plot": lambda: interpret.FactorMap.of(rec()).items,
-            "taste_map_png": lambda: interpret.FactorMap.of(rec()).items,
+            "factor_map_plot": lambda: interpret.FactorMap.of(rec()).items,
+            "factor_map_png": lambda: interpret.FactorMap.of(rec()).items,
         }
         mine: dict[str, dict[str, Callable[[], Any]]] = {
             **{name: {"frame": make} for name, make in plots.items()},

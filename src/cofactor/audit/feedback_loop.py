@@ -290,13 +290,12 @@ class Simulation:
         -----
         Columns of the frame::
 
-            mitigation, round    name of the mitigation; round from 1. Frames of several mitigations can be concatenated.
-            accuracy         mean NDCG by true tastes
-            coverage, gini   of the items shown, see `metrics.catalog`
-            diversity        1 - mean cosine similarity of the categories of two positions of a list
-            most_shown       share of all positions of the category shown most in this round
-            favorite         share of the positions of each user's favorite category, see `Tastes.favorites`
-            drift            favorite in round 1 minus favorite in this round; above 0, lists have moved away from it
+            mitigation, round    name of the mitigation; round from 1. Frames of several mitigations can be
+            concatenated. accuracy         mean NDCG by true tastes coverage, gini   of the items shown, see
+            `metrics.catalog` diversity        1 - mean cosine similarity of the categories of two positions of a list
+            most_shown       share of all positions of the category shown most in this round favorite         share of
+            the positions of each user's favorite category, see `Tastes.favorites` drift            favorite in round 1
+            minus favorite in this round; above 0, lists have moved away from it
 
         References
         ----------

@@ -1,6 +1,7 @@
 """Mitigations of the feedback loop: row weights that limit heavy raters and popular items, and re-ranked lists.
 
-Item categories (genres, or clusters of items) are arrays of shape (n_items, n_categories) of shares, see `item_categories`.
+Item categories (genres, or clusters of items) are arrays of shape (n_items, n_categories) of shares, see
+`item_categories`.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ Rank: TypeAlias = Callable[[Recommender, Int32, int, np.random.Generator], Int32
 class Mitigation:
     """Mitigation of the feedback loop: a change of the training table, of the ranking, or of both.
 
-    `all_mitigations` returns those that have been tested. `PLAIN` changes nothing; `CAUTIOUS` needs predictive distributions.
+    `all_mitigations` returns those that have been tested. `PLAIN` changes nothing; `CAUTIOUS` needs predictive
+    distributions.
 
     Attributes
     ----------
@@ -97,8 +99,8 @@ def all_mitigations(column: str | None = None) -> tuple[Mitigation, ...]:
     ----------
     column : str, optional
         Column of the item table with the item categories. By default, the categories are clusters of items, see
-        `categories_by_raters`; the mitigations that use categories are then less effective. If the item table has no such
-        column, DataError is raised when lists are made.
+        `categories_by_raters`; the mitigations that use categories are then less effective. If the item table has no
+        such column, DataError is raised when lists are made.
 
     Returns
     -------
@@ -425,7 +427,8 @@ def calibrated(
     categories : ndarray of shape (n_items, n_categories)
         Category shares of the items, see `item_categories`.
     wanted : ndarray of shape (n_users, n_categories)
-        Category shares that each user wants, see `liked_categories`. Rows sum to 1, or to 0 for users without a preference.
+        Category shares that each user wants, see `liked_categories`. Rows sum to 1, or to 0 for users without a
+        preference.
     strength : float, default 0.5
         Weight of the calibration between 0 (order of the scores) and 1.
 
@@ -512,8 +515,8 @@ def spread(
     Notes
     -----
     Items are ordered by z_ui - strength ln(1 + shown_i / mean), where z_ui is the score standardized over the user's
-    candidates and shown_i counts the item in the first n positions of the original lists. With `categories`, shown_i is the
-    count of an average item of the same categories.
+    candidates and shown_i counts the item in the first n positions of the original lists. With `categories`, shown_i is
+    the count of an average item of the same categories.
 
     Examples
     --------

@@ -39,8 +39,8 @@ __all__ = [
     "Synthetic",
     "SyntheticConfig",
     "generate",
-    "stream",
-    "truth",
+    "generate_chunks",
+    "generate_ground_truth",
     "write_csv",
 ]
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from cofactor.evaluate.comparison import Comparison, compare
 from cofactor.evaluate.evaluation import Evaluation, evaluate, score
-from cofactor.evaluate.predefined_split import predefined_split
+from cofactor.evaluate.predefined_split import split_predefined
 from cofactor.evaluate.reliability import Calibration, calibration
 from cofactor.evaluate.split import Split, split_by_time, split_last, split_per_user, split_random, split_users
 from cofactor.evaluate.tuning import TuningResult, tune
@@ -30,11 +30,11 @@ __all__ = [
     "calibration",
     "compare",
     "evaluate",
-    "predefined_split",
     "score",
     "split_by_time",
     "split_last",
     "split_per_user",
+    "split_predefined",
     "split_random",
     "split_users",
     "tune",

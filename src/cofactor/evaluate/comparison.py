@@ -26,7 +26,7 @@ from cofactor.evaluate.evaluation import (
     main_metric,
 )
 from cofactor.evaluate.split import Exclude, Split, require_split
-from cofactor.evaluate.tuned_baseline import tuned_baseline
+from cofactor.evaluate.tuned_baseline import tune_baseline
 from cofactor.metrics.intervals import Interval, paired_difference, paired_rmse_difference
 from cofactor.metrics.significance import holm, sign_flip
 from cofactor.recommender.recommender import Recommender
@@ -264,7 +264,7 @@ def compare(
     for estimator in requested:
         estimator.require(split.train)
     notify = on_fit or (lambda label: None)
-    tuned = tuned_baseline(split, k=ks[0], seed=seed, on_fit=lambda: notify("a tuned baseline"))
+    tuned = tune_baseline(split, k=ks[0], seed=seed, on_fit=lambda: notify("a tuned baseline"))
     scored, failed = [], []
     for model in _all_models(requested, tuned, baseline_for(kind)):
         estimator, label, role = model

@@ -68,7 +68,7 @@ def same_ids(train: Interactions, other: Interactions, part: str) -> None:
         if not train_ids.equals(other_ids):
             raise LeakageError(
                 f"train and {part} number their {what} differently ({len(train_ids)} and {len(other_ids)} ids), "
-                "so leakage cannot be checked: join two tables by cofactor.evaluate.predefined_split(train, test)"
+                "so leakage cannot be checked: join two tables by cofactor.evaluate.split_predefined(train, test)"
             )
 
 

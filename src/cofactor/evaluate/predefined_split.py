@@ -18,11 +18,11 @@ from cofactor.evaluate.split import Split
 from cofactor.fork import require_threads
 from cofactor.validation import validated
 
-__all__ = ["predefined_split"]
+__all__ = ["split_predefined"]
 
 
 @validated
-def predefined_split(train: Interactions, test: Interactions, *, description: str = "given") -> Split:
+def split_predefined(train: Interactions, test: Interactions, *, description: str = "given") -> Split:
     """Make a split from a train table and a test table that were read separately.
 
     The tables are renumbered to the ids of both, and checked for leakage.
@@ -59,7 +59,7 @@ def predefined_split(train: Interactions, test: Interactions, *, description: st
     >>> import cofactor
     >>> train = cofactor.Interactions.from_columns(["ana", "tom"], ["heat", "heat"], [3, 4])
     >>> test = cofactor.Interactions.from_columns(["tom"], ["alien"], [5])
-    >>> split = cofactor.evaluate.predefined_split(train, test)
+    >>> split = cofactor.evaluate.split_predefined(train, test)
     >>> split, split.train.n_items
     (Split(given: 2 train, 1 test), 2)
     """

@@ -216,7 +216,7 @@ def require_split(name: str, value: object) -> Split:
     """
     advice = (
         "a split is checked for leakage; make one by cofactor.split_random or a similar function, or from two tables "
-        "by cofactor.evaluate.predefined_split"
+        "by cofactor.evaluate.split_predefined"
     )
     return checks.instance(name, value, Split, advice)
 

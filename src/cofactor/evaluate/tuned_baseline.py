@@ -1,4 +1,4 @@
-"""TuningResult baseline: a strong, well-known model for comparisons, with settings tuned on the same data."""
+"""Tuned baseline: a strong, well-known model for comparisons, with settings tuned on the same data."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from cofactor.estimators import REGISTRY
 from cofactor.estimators.base import Estimator
 from cofactor.evaluate.evaluation import figure, is_better, main_metric
 from cofactor.evaluate.split import Split
-from cofactor.evaluate.validation_split import validation_split
+from cofactor.evaluate.validation_split import split_for_validation
 from cofactor.recommender.recommender import Recommender
 
-__all__ = ["BASELINE_GRIDS", "tuned_baseline"]
+__all__ = ["BASELINE_GRIDS", "tune_baseline"]
 
 BASELINE_GRIDS: dict[Kind, dict[str, Mapping[str, Sequence[float]]]] = {
     "ratings": {
@@ -27,7 +27,7 @@ BASELINE_GRIDS: dict[Kind, dict[str, Mapping[str, Sequence[float]]]] = {
 """For each kind of table: models in order of preference, and the factors of the default of each setting to try."""
 
 
-def tuned_baseline(split: Split, *, k: int = 10, seed: int = 0, on_fit: Callable[[], None] | None = None) -> Estimator:
+def tune_baseline(split: Split, *, k: int = 10, seed: int = 0, on_fit: Callable[[], None] | None = None) -> Estimator:
     """Tune a strong, well-known model on the training part of a split.
 
     Parameters
@@ -44,8 +44,8 @@ def tuned_baseline(split: Split, *, k: int = 10, seed: int = 0, on_fit: Callable
     Returns
     -------
     Estimator
-        The first model of BASELINE_GRIDS that the registry has, with the best settings. The default settings if the table is
-        too small for a validation part.
+        The first model of BASELINE_GRIDS that the registry has, with the best settings. The default settings if the
+        table is too small for a validation part.
 
     Notes
     -----
@@ -62,13 +62,13 @@ def tuned_baseline(split: Split, *, k: int = 10, seed: int = 0, on_fit: Callable
     >>> import cofactor
     >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
     >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
-    >>> tuned_baseline(cofactor.split_random(ratings)).name
+    >>> tune_baseline(cofactor.split_random(ratings)).name
     'item-knn'
     """
     name, grid = next((n, g) for n, g in BASELINE_GRIDS[split.train.kind].items() if n in REGISTRY)
     best: Estimator = REGISTRY[name]()
     try:
-        validation = validation_split(split, seed=seed)
+        validation = split_for_validation(split, seed=seed)
     except DataError:
         return best
     metric = main_metric(split.train.kind, k)

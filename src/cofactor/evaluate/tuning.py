@@ -32,7 +32,7 @@ from cofactor.estimators.base import Estimator
 from cofactor.evaluate.evaluation import Score, figure, fit_and_score, is_better, main_metric
 from cofactor.evaluate.search_space import Range, search_space
 from cofactor.evaluate.split import Exclude, Split, require_split
-from cofactor.evaluate.validation_split import validation_split
+from cofactor.evaluate.validation_split import split_for_validation
 from cofactor.kernels.parallel import SharedLimit
 from cofactor.recommender.recommender import Recommender
 
@@ -259,7 +259,10 @@ def tune(
     estimator.require(split.train)
     split.prove()
     split = split.excluding(exclude)
-    validation_split, metric = validation_split(split, share=validation, seed=seed), main_metric(split.train.kind, k)
+    validation_split, metric = (
+        split_for_validation(split, share=validation, seed=seed),
+        main_metric(split.train.kind, k),
+    )
     identity = [
         estimator.to_json(),
         sorted(space),

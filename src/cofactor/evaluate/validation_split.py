@@ -13,10 +13,10 @@ from cofactor.evaluate.split import (
     split_users,
 )
 
-__all__ = ["validation_split"]
+__all__ = ["split_for_validation"]
 
 
-def validation_split(split: Split, *, share: float = 0.2, seed: int = 0) -> Split:
+def split_for_validation(split: Split, *, share: float = 0.2, seed: int = 0) -> Split:
     """Split the training part of a split again, in the way the test part was cut.
 
     The same kind of cut is used so that the settings that are best on the validation part are best for the same task:
@@ -48,7 +48,7 @@ def validation_split(split: Split, *, share: float = 0.2, seed: int = 0) -> Spli
     --------
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
-    >>> validation_split(cofactor.split_random(ratings, test=0.2), share=0.5)
+    >>> split_for_validation(cofactor.split_random(ratings, test=0.2), share=0.5)
     Split(random, 50% of the rows, seed 0: 2 train, 2 test)
     """
     require_split("split", split)

@@ -114,8 +114,8 @@ def surprising_items(recommender: Recommender, n: int = 20, *, min_support: int 
     Returns
     -------
     polars.DataFrame
-        The columns of `bias_ranking`, and surprise; from far above the usual difference to far below. No rows if nothing has
-        enough ratings.
+        The columns of `bias_ranking`, and surprise; from far above the usual difference to far below. No rows if
+        nothing has enough ratings.
 
     Raises
     ------

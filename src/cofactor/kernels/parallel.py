@@ -186,8 +186,8 @@ def parallel_for(task: Callable[[Task], None], arguments: Iterable[Task]) -> Non
 
     Notes
     -----
-    The calling thread is one of the threads. A thread that is free takes the next argument. A call of `parallel_for` inside
-    a task runs on the thread of that task. Tasks that use BLAS need `one_thread_blas` around the call.
+    The calling thread is one of the threads. A thread that is free takes the next argument. A call of `parallel_for`
+    inside a task runs on the thread of that task. Tasks that use BLAS need `one_thread_blas` around the call.
     """
     pending = list(arguments)
     if not pending or getattr(_thread_state, "in_task", False):

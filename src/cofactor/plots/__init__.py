@@ -5,7 +5,7 @@ Figures need the extra `report`. plotly is imported when a figure is drawn, not 
 
 from cofactor.plots.audit import genres_plot, influence_plot, lorenz_plot
 from cofactor.plots.curves import cold_start_plot, simulation_plot
-from cofactor.plots.factor_map import bias_ranking_plot, taste_map_plot, taste_map_png
+from cofactor.plots.factor_map import bias_ranking_plot, factor_map_plot, factor_map_png
 from cofactor.plots.models import RELIABILITY, comparison_plot, reliability_plot
 from cofactor.plots.table import crosstab_plot
 from cofactor.plots.theme import require_plotly, script, self_contained_html, snippet
@@ -16,6 +16,8 @@ __all__ = [
     "cold_start_plot",
     "comparison_plot",
     "crosstab_plot",
+    "factor_map_plot",
+    "factor_map_png",
     "genres_plot",
     "influence_plot",
     "lorenz_plot",
@@ -25,6 +27,4 @@ __all__ = [
     "self_contained_html",
     "simulation_plot",
     "snippet",
-    "taste_map_plot",
-    "taste_map_png",
 ]

@@ -127,7 +127,8 @@ def simulation_plot(frame: pl.DataFrame, measures: Mapping[str, str]) -> Figure:
             color = QUIET if number == 0 else COLORS[(number - 1) % len(COLORS)]
             traces.append(
                 Scatter(
-                    x=part["round"].to_list(), y=part[column].to_list(), mode="lines+markers", name=shown(mitigation, 40),
+                    x=part["round"].to_list(), y=part[column].to_list(), mode="lines+markers",
+                    name=shown(mitigation, 40),
                     legendgroup=str(number), showlegend=panel == 1, line={"color": color, "width": 2.5},
                     marker={"size": 7}, xaxis="x", yaxis="y" if panel == 1 else f"y{panel}",
                     hovertemplate="round %{x}: %{y:.3f}",

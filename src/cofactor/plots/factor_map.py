@@ -20,7 +20,7 @@ from cofactor.validation import validated
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-__all__ = ["bias_ranking_plot", "taste_map_plot", "taste_map_png"]
+__all__ = ["bias_ranking_plot", "factor_map_plot", "factor_map_png"]
 
 COORDINATES = ("item", "axis_1", "axis_2", "support")
 LEVELS = ("item", "level", "average", "support")
@@ -32,7 +32,7 @@ MAX_LABELS, MAX_LETTERS = 14, 24
 
 
 @validated
-def taste_map_plot(frame: pl.DataFrame) -> Figure:
+def factor_map_plot(frame: pl.DataFrame) -> Figure:
     """Map of the items on the first two principal axes of their factors.
 
     Items that are near each other are liked by the same users. The outermost items are labeled, and the size of a point
@@ -58,7 +58,7 @@ def taste_map_plot(frame: pl.DataFrame) -> Figure:
     Examples
     --------
     >>> items = pl.DataFrame({"item": ["alien", "up"], "axis_1": [-1.0, 1.0], "axis_2": [0.2, 0.3], "support": [9, 4]})
-    >>> figure = taste_map_plot(items)
+    >>> figure = factor_map_plot(items)
     >>> [note.text for note in figure.layout.annotations], figure.layout.xaxis.title.text
     (['alien', 'up'], 'first factor axis')
     """
@@ -100,8 +100,8 @@ def bias_ranking_plot(frame: pl.DataFrame, *, n: int = 10) -> Figure:
     Parameters
     ----------
     frame : pl.DataFrame
-        As returned by `interpret.bias_ranking` or `interpret.surprising_items`: columns item, level, average, support and,
-        optionally, title.
+        As returned by `interpret.bias_ranking` or `interpret.surprising_items`: columns item, level, average, support
+        and, optionally, title.
     n : int, default 10
         Number of items to draw from each end.
 
@@ -153,13 +153,13 @@ def bias_ranking_plot(frame: pl.DataFrame, *, n: int = 10) -> Figure:
 
 
 @validated
-def taste_map_png(frame: pl.DataFrame, path: str | Path, *, title: str | None = None) -> None:
+def factor_map_png(frame: pl.DataFrame, path: str | Path, *, title: str | None = None) -> None:
     """Write the factor map as a PNG of 2000 x 1400 pixels, drawn by matplotlib without a display.
 
     Parameters
     ----------
     frame : pl.DataFrame
-        The `items` of a `FactorMap`, as for `taste_map_plot`.
+        The `items` of a `FactorMap`, as for `factor_map_plot`.
     path : str or Path
         File to write.
     title : str, optional
@@ -179,7 +179,7 @@ def taste_map_png(frame: pl.DataFrame, path: str | Path, *, title: str | None = 
     >>> from tempfile import TemporaryDirectory
     >>> items = pl.DataFrame({"item": ["alien", "up"], "axis_1": [-1.0, 1.0], "axis_2": [0.2, 0.3], "support": [9, 4]})
     >>> with TemporaryDirectory() as folder:
-    ...     taste_map_png(items, Path(folder, "map.png"))
+    ...     factor_map_png(items, Path(folder, "map.png"))
     ...     Path(folder, "map.png").read_bytes()[1:4]
     b'PNG'
     """

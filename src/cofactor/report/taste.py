@@ -7,7 +7,7 @@ import polars as pl
 from cofactor.errors import DataError
 from cofactor.interpret import FactorMap, bias_ranking, surprising_items
 from cofactor.models.base import HasFactors
-from cofactor.plots import bias_ranking_plot, taste_map_plot
+from cofactor.plots import bias_ranking_plot, factor_map_plot
 from cofactor.recommender.recommender import Recommender
 from cofactor.report.section import Picture, Section, Table
 from cofactor.report.study import Study
@@ -69,7 +69,7 @@ def taste_map(study: Study) -> Section:
     )
     columns = {"axis": "axis", "end": "end", "name": "item", "support": study.table.kind}
     return Section(
-        "taste_map", "Factor map", text, [Picture(taste_map_plot(items), reading)],
+        "taste_map", "Factor map", text, [Picture(factor_map_plot(items), reading)],
         [Table("ends", "Items at the ends of the axes", ends, columns), Table("items", "Items", items)],
         {"shares": result.shares.tolist(), "min_support": support},
     )  # fmt: skip

@@ -66,11 +66,11 @@ class Trainer:
     def train(self, spec: Any = None, tell: Tell = lambda _progress, _line: None, *, name: str = "") -> StoredModel:
         """Learn a model, measure it, and promote or hold it; the model as it then stands in the store.
 
-        spec: see `TrainingSpec.of`; what it leaves out is as with the model before. name: of the artifact's file; drawn at
-        random unless given. What was measured is what is promoted, bit for bit: the file, read back and verified. The
-        first model learns from everything and meets no guard. Raises DataError where there is nothing to learn from,
-        KindError, ParameterError, DivergedError, ArtifactError, StoreUnavailableError, and what `tell` raises; the
-        active model answers on.
+        spec: see `TrainingSpec.of`; what it leaves out is as with the model before. name: of the artifact's file; drawn
+        at random unless given. What was measured is what is promoted, bit for bit: the file, read back and verified.
+        The first model learns from everything and meets no guard. Raises DataError where there is nothing to learn
+        from, KindError, ParameterError, DivergedError, ArtifactError, StoreUnavailableError, and what `tell` raises;
+        the active model answers on.
         """
         rival = self._rival()
         recipe = TrainingSpec.of(spec, recipe_before(rival.stored, rival.recommender) if rival else self.recipe)
