@@ -219,17 +219,17 @@ def test_orders_that_cannot_be_are_refused(model: Path) -> None:
     assert "--diversity must be a finite number from 0 to 1, not 2" in refused(
         "recommend", model, "--user", 3, "--diversity", 2
     )
-    assert "no distribution" in refused("recommend", model, "--user", 3, "--by", "cautious")
-    assert "--by must be mean or cautious or optimistic, not 'bold'" in refused(
-        "recommend", model, "--user", 3, "--by", "bold"
+    assert "no distribution" in refused("recommend", model, "--user", 3, "--rank-by", "lower")
+    assert "--rank-by must be mean or lower or upper, not 'bold'" in refused(
+        "recommend", model, "--user", 3, "--rank-by", "bold"
     )
 
 
 def test_a_model_with_a_distribution_ranks_cautiously(folder: Path) -> None:
     path = folder / "bayes.cofactor"
     ok("fit", folder / "ratings.csv", "-o", path, "-m", "bayesian-mf", "--set", "factors=3", "--set", "iterations=60")
-    lists = {by: json_of("recommend", path, "--user", 3, "-n", 5, "--by", by) for by in ("cautious", "optimistic")}
-    assert all(row["score"] < 5 for row in lists["cautious"])
-    assert lists["cautious"][0]["score"] < lists["optimistic"][0]["score"]
-    shown = ok("recommend", path, "--rated", "f01=5", "-n", 3, "--by", "cautious").stdout
-    assert "cautious" in shown
+    lists = {by: json_of("recommend", path, "--user", 3, "-n", 5, "--rank-by", by) for by in ("lower", "upper")}
+    assert all(row["score"] < 5 for row in lists["lower"])
+    assert lists["lower"][0]["score"] < lists["upper"][0]["score"]
+    shown = ok("recommend", path, "--rated", "f01=5", "-n", 3, "--rank-by", "lower").stdout
+    assert "lower" in shown

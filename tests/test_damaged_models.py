@@ -60,7 +60,7 @@ def calls(rec):
     new = cofactor.Interactions.from_columns(["ü1", "new"], [2, 3], [5, 4], kind=rec.kind)
     first = rec.users.all[0]
     yield lambda: rec.recommend_all(3, diversity=0.3)
-    yield lambda: rec.recommend(first, by="cautious")
+    yield lambda: rec.recommend(first, rank_by="lower")
     yield lambda: rec.recommend_newcomer([1, 2] if events else [(1, 5), (2, 1)])
     yield lambda: rec.recommend_newcomer([(1, 5)], about={"age": 30})
     yield lambda: rec.predict(first, list(range(9)))

@@ -191,30 +191,28 @@ def test_cautious_and_optimistic_go_by_the_ends_of_the_80_percent_interval(unsur
     users = np.arange(60, dtype=np.int32)
     best, means = unsure.for_rows(users).rank(40)
     sd = np.where(best % 2 == 0, 0.2, 1.5)
-    for by, sign in (("cautious", -1), ("optimistic", 1)):
-        rows, scores = unsure.for_rows(users).rank(4, by=by)  # type: ignore[arg-type]
+    for by, sign in (("lower", -1), ("upper", 1)):
+        rows, scores = unsure.for_rows(users).rank(4, rank_by=by)  # type: ignore[arg-type]
         ends = means + sign * 1.2815515655 * sd
         np.testing.assert_allclose(scores, -np.sort(-ends, axis=1)[:, :4], atol=1e-5)
         assert (rows == np.take_along_axis(best, np.argsort(-ends, axis=1, kind="stable")[:, :4], axis=1)).mean() > 0.99
-    share = {
-        by: (unsure.for_rows(users).rank(4, by=by)[0] % 2 == 0).mean() for by in ("cautious", "mean", "optimistic")
-    }  # type: ignore[arg-type]
-    assert share["cautious"] > 0.9 > share["mean"] > 0.1 > share["optimistic"]
+    share = {by: (unsure.for_rows(users).rank(4, rank_by=by)[0] % 2 == 0).mean() for by in ("lower", "mean", "upper")}  # type: ignore[arg-type]
+    assert share["lower"] > 0.9 > share["mean"] > 0.1 > share["upper"]
 
 
 def test_by_works_with_diversity_for_newcomers_and_in_batches(unsure: Recommender) -> None:
-    rows, scores = unsure.for_rows(np.arange(30, dtype=np.int32)).rank(5, by="cautious", diversity=0.3)
-    alone, alone_scores = unsure.for_rows(np.array([11], np.int32)).rank(5, by="cautious", diversity=0.3)
+    rows, scores = unsure.for_rows(np.arange(30, dtype=np.int32)).rank(5, rank_by="lower", diversity=0.3)
+    alone, alone_scores = unsure.for_rows(np.array([11], np.int32)).rank(5, rank_by="lower", diversity=0.3)
     assert alone.tobytes() == rows[11:12].tobytes()
     assert alone_scores.tobytes() == scores[11:12].tobytes()
-    newcomer = unsure.for_history([("item 1", 5), ("item 3", 4)]).recommend(n=6, by="cautious")
+    newcomer = unsure.for_history([("item 1", 5), ("item 3", 4)]).recommend(n=6, rank_by="lower")
     assert sum(row % 2 == 0 for row in unsure.items.rows(newcomer["item"])) >= 5
-    listed = unsure.recommend("user 3", n=1000, by="optimistic")
+    listed = unsure.recommend("user 3", n=1000, rank_by="upper")
     assert sorted(listed["item"]) == sorted(unsure.recommend("user 3", n=1000)["item"])
 
 
 def test_a_model_without_a_distribution_says_so(rec: Recommender) -> None:
-    with pytest.raises(KindError, match=r"no distribution.*'cautious'.*bayesian-mf"):
-        rec.recommend("user 3", by="cautious")
-    with pytest.raises(ParameterError, match="by must be one of mean, cautious, optimistic, not 'bold'"):
-        rec.recommend("user 3", by="bold")  # type: ignore[arg-type]
+    with pytest.raises(KindError, match=r"no distribution.*'lower'.*bayesian-mf"):
+        rec.recommend("user 3", rank_by="lower")
+    with pytest.raises(ParameterError, match="rank_by must be one of mean, lower, upper, not 'bold'"):
+        rec.recommend("user 3", rank_by="bold")  # type: ignore[arg-type]

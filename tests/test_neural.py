@@ -186,7 +186,7 @@ def test_a_mass_is_a_distribution_and_one_number_is_not(model: NetworkModel, sma
     assert isinstance(model, HasUncertainty) == isinstance(model, LevelsNetworkModel)
     if not isinstance(model, LevelsNetworkModel):
         with pytest.raises(KindError, match="head=classification"):
-            rec.recommend("user 3", by="cautious")
+            rec.recommend("user 3", rank_by="lower")
         return
     u, i = np.append(small_ratings.u[:99], -1), np.append(small_ratings.i[:99], -1)
     one = model.distribution(UserBatch.trained(u, rec.histories), i)
@@ -194,7 +194,7 @@ def test_a_mass_is_a_distribution_and_one_number_is_not(model: NetworkModel, sma
     np.testing.assert_allclose(one.mean(), model.rating(model.outputs(u, i)), atol=1e-4)
     low, high = one.interval(0.8)
     assert ((low > 0.5) & (low < high) & (high < 5.5)).all()
-    cautious = rec.recommend("user 3", n=5, by="cautious")
+    cautious = rec.recommend("user 3", n=5, rank_by="lower")
     row, items = rec.users.row("user 3"), rec.items.rows(cautious["item"])
     assert cautious["score"].is_sorted(descending=True)
     ends = model.distribution(UserBatch.trained(np.full(5, row, np.int32), rec.histories), items).quantile(0.1)

@@ -149,7 +149,7 @@ SITUATIONS: list[tuple[list[str], str | None]] = [
     (["recommend", "my.cofactor", "--rated", "alien=5", "--about", "age=5"], None),
     (["recommend", "my.cofactor", "--all", "-n", "99"], None),
     (["recommend", "my.cofactor", "--all", "-o", "x.xls"], None),
-    (["recommend", "my.cofactor", "--user", "ana", "--by", "cautious"], None),
+    (["recommend", "my.cofactor", "--user", "ana", "--rank-by", "lower"], None),
     (["predict", "my.cofactor"], None),
     (["predict", "my.cofactor", "--pairs", "ratings.csv"], None),
     (["predict", "my.cofactor", "--pairs", "ratings.csv", "--time-column", "time"], None),

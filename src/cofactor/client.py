@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Client", "Recommendation", "Recommendations", "ServiceError"]
 
-By: TypeAlias = Literal["mean", "cautious", "optimistic"]
-"""How a list is ranked. "cautious" and "optimistic" need a model that predicts distributions."""
+RankBy: TypeAlias = Literal["mean", "lower", "upper"]
+"""How a list is ranked. "lower" and "upper" need a model that predicts distributions."""
 
 RETRY_STATUSES = (408, 429, 502, 503, 504)
 FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0
@@ -201,7 +201,7 @@ class Client:
         *,
         exclude: Iterable[str | int] = (),
         where: Mapping[str, Any] | None = None,
-        by: By = "mean",
+        rank_by: RankBy = "mean",
         diversity: float = 0.0,
         explore: float = 0.0,
         log: bool = True,
@@ -218,7 +218,7 @@ class Client:
             Items to leave out, in addition to those that the user has seen.
         where : mapping or None, default None
             Metadata that the items must have.
-        by : {'mean', 'cautious', 'optimistic'}, default "mean"
+        rank_by : {'mean', 'lower', 'upper'}, default "mean"
             How to rank; the last two need a model that predicts distributions.
         diversity : float, default 0.0
             From 0, the order by score, to 1.
@@ -232,7 +232,7 @@ class Client:
         Recommendations
             The items, best first.
         """
-        query = _query(n, exclude, where, by, diversity, explore)
+        query = _query(n, exclude, where, rank_by, diversity, explore)
         return _recommendations(self._json("POST", "/v1/recommendations", {"user": user, "log": log, **query}))
 
     @validated
@@ -243,7 +243,7 @@ class Client:
         *,
         exclude: Iterable[str | int] = (),
         where: Mapping[str, Any] | None = None,
-        by: By = "mean",
+        rank_by: RankBy = "mean",
         diversity: float = 0.0,
         explore: float = 0.0,
     ) -> Recommendations:
@@ -259,7 +259,7 @@ class Client:
             Items to leave out, in addition to those of the history.
         where : mapping or None, default None
             Metadata that the items must have.
-        by : {'mean', 'cautious', 'optimistic'}, default "mean"
+        rank_by : {'mean', 'lower', 'upper'}, default "mean"
             How to rank; the last two need a model that predicts distributions.
         diversity : float, default 0.0
             From 0, the order by score, to 1.
@@ -274,7 +274,7 @@ class Client:
         if not isinstance(history, Mapping):
             raise ParameterError(f"history must be a dict of items and ratings, not {checks.shown(history)}")
         rated = [{"item": item, "value": value} for item, value in history.items()]
-        query = _query(n, exclude, where, by, diversity, explore)
+        query = _query(n, exclude, where, rank_by, diversity, explore)
         return _recommendations(self._json("POST", "/v1/recommendations", {"history": rated, **query}))
 
     @validated
@@ -576,13 +576,13 @@ def _query(
     n: int,
     exclude: Iterable[str | int],
     where: Mapping[str, Any] | None,
-    by: By,
+    rank_by: RankBy,
     diversity: float,
     explore: float,
 ) -> dict[str, Any]:
     """Return the fields that all queries for recommendations share."""
     filters = {"n": n, "exclude": _ids("exclude", exclude), "where": dict(where or {})}
-    return {**filters, "by": by, "diversity": diversity, "explore": explore}
+    return {**filters, "rank_by": rank_by, "diversity": diversity, "explore": explore}
 
 
 def _ids(name: str, ids: Iterable[str | int]) -> list[str | int]:

@@ -151,7 +151,7 @@ def test_marks_occur_where_evidence_runs_out(tmp_path: Path) -> None:
 
 def test_an_order_that_the_model_cannot_give_is_refused_for_everybody(served: Served) -> None:
     cautious = [
-        served.client.post("/v1/recommendations", json={"user": user, "by": "cautious"}) for user in ("l0", "nobody")
+        served.client.post("/v1/recommendations", json={"user": user, "rank_by": "lower"}) for user in ("l0", "nobody")
     ]
     assert cautious[0].status_code == cautious[1].status_code
     assert cautious[0].status_code in (200, 409)

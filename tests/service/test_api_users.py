@@ -78,7 +78,7 @@ def test_wishes(admin: TestClient) -> None:
     plain = ids(admin, "7", n=10)
     assert ids(admin, "7", n=9, exclude=[plain[0]]) == plain[1:]
     assert ids(admin, "7", n=10, diversity=0.9) != plain
-    assert admin.post("/v1/recommendations", json={"user": "7", "by": "cautious"}).status_code == 409
+    assert admin.post("/v1/recommendations", json={"user": "7", "rank_by": "lower"}).status_code == 409
     new = {"history": [{"item": plain[0], "value": 5}, {"item": "unknown", "value": 3}], "n": 60}
     found = admin.post("/v1/recommendations", json=new).json()
     assert found["answered_by"] == "fold-in"

@@ -176,7 +176,7 @@ def test_a_plain_list_is_asked_for_by_default() -> None:
         asked.append(json.loads(request.content))
         return httpx.Response(200, json={"model": 1, "answered_by": "model", "stale": False, "items": []})
 
-    plain = {"n": 10, "exclude": [], "where": {}, "by": "mean", "diversity": 0.0, "explore": 0.0}
+    plain = {"n": 10, "exclude": [], "where": {}, "rank_by": "mean", "diversity": 0.0, "explore": 0.0}
     with Client("http://shop", "id.secret", transport=httpx.MockTransport(service)) as client:
         client.recommend("ana")
         client.recommend_for({"alien": 5})
@@ -254,7 +254,7 @@ def test_a_newer_service_may_tell_more() -> None:
     with Client("http://shop", "id.secret", transport=httpx.MockTransport(service)) as client:
         assert client.recommend("ana", exclude=[7], where={"genre": "war"}, explore=0.5).items[0].propensity == 0.5
     assert asked == [
-        {"user": "ana", "log": True, "n": 10, "exclude": [7], "where": {"genre": "war"}, "by": "mean", "diversity": 0.0,
+        {"user": "ana", "log": True, "n": 10, "exclude": [7], "where": {"genre": "war"}, "rank_by": "mean", "diversity": 0.0,
          "explore": 0.5}
     ]  # fmt: skip
 
@@ -263,7 +263,7 @@ PROGRAM = """
 from cofactor import Client, Recommendations, ServiceError
 
 def shown(client: Client) -> list[str]:
-    found: Recommendations = client.recommend("ana", n=3, where={"genres": "War"}, by="cautious")
+    found: Recommendations = client.recommend("ana", n=3, where={"genres": "War"}, rank_by="lower")
     seq: int = client.rate("ana", found.items[0].item, 5, key="a1")
     stars: float = client.predict(7, found.items[0].item)
     for line in client.send([{"user": "ana", "item": 7, "value": 3}]):

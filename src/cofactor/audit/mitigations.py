@@ -86,7 +86,9 @@ class Mitigation:
 
 
 PLAIN = Mitigation("plain")
-CAUTIOUS = Mitigation("cautious ranking", rank=lambda rec, users, n, _: rec.for_rows(users).rank(n, by="cautious")[0])
+CAUTIOUS = Mitigation(
+    "ranking by the lower bound", rank=lambda rec, users, n, _: rec.for_rows(users).rank(n, rank_by="lower")[0]
+)
 """Ranks by the lower end of the predictive distribution, e.g. of bayesian-mf; other models raise KindError."""
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["parse_id", "recommend", "show_ranking"]
 
-ORDERS = ("mean", "cautious", "optimistic")
+ORDERS = ("mean", "lower", "upper")
 SHOWN_USERS = 20
 
 
@@ -45,12 +45,12 @@ def recommend(
     ] = None,
     n: N = 10,
     include_seen: Annotated[bool, Option("--include-seen", help="Include items that the user has seen.")] = False,
-    by: Annotated[
+    rank_by: Annotated[
         str,
         Option(
             metavar="|".join(ORDERS),
             parser=choice(*ORDERS),
-            help="Rank by the mean, the lower bound (cautious) or the upper bound (optimistic) (bayesian-mf).",
+            help="Rank by the expected rating, or by the lower or upper end of its 80 % interval (bayesian-mf).",
         ),
     ] = "mean",
     diversity: Annotated[
@@ -78,7 +78,7 @@ def recommend(
         raise ParameterError("give one of --user ID, --all, or --rated ITEM=RATING (--took ITEM) for a new user")
     check_output(output, inputs=[model])
     recommender = Recommender.load(model)
-    order: Any = {"by": by, "diversity": diversity}
+    order: Any = {"rank_by": rank_by, "diversity": diversity}
     if is_new_user:
         if include_seen:
             raise ParameterError("--include-seen is for users of the model; it cannot be combined with a new user")
@@ -99,7 +99,7 @@ def recommend(
     elif output is not None:
         results().print(f"wrote {len(ranked):,} recommendations to {printable(output)}", soft_wrap=True)
     else:
-        _show(recommender, ranked, by)
+        _show(recommender, ranked, rank_by)
 
 
 def parse_id(ids: IdMap, what: str, text: str, hint: str = "") -> Any:
@@ -178,10 +178,10 @@ def _about(recommender: Recommender, about: Sequence[str]) -> dict[str, Any] | N
     return features or None
 
 
-def _show(recommender: Recommender, ranked: pl.DataFrame, by: str) -> None:
+def _show(recommender: Recommender, ranked: pl.DataFrame, rank_by: str) -> None:
     out = results()
     if "user" not in ranked.columns:
-        show_ranking(out, recommender, ranked, head=None if by == "mean" else f"{by}\nrating")
+        show_ranking(out, recommender, ranked, head=None if rank_by == "mean" else f"{rank_by}\nrating")
         return
     users = ranked["user"].unique(maintain_order=True)
     for user in users.head(SHOWN_USERS):

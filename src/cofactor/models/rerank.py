@@ -15,10 +15,10 @@ from cofactor.kernels.topk import first_allowed
 from cofactor.models.base import ComparesItems, HasFactors, HasUncertainty
 from cofactor.models.user_batch import UserBatch
 
-__all__ = ["By", "mmr", "ranked", "without_evidence"]
+__all__ = ["RankBy", "mmr", "ranked", "without_evidence"]
 
-By: TypeAlias = Literal["mean", "cautious", "optimistic"]
-ORDERS = get_args(By)
+RankBy: TypeAlias = Literal["mean", "lower", "upper"]
+ORDERS = get_args(RankBy)
 
 TAIL = 0.1
 """Cautious and optimistic ranking go by the ends of the 80 % interval."""
@@ -35,7 +35,7 @@ def ranked(
     *,
     exclude: SparseRows,
     allowed: Bool,
-    by: By = "mean",
+    rank_by: RankBy = "mean",
     diversity: float = 0.0,
     evidence: Bool = ALL_ROWS,
     order: ItemOrder = ROW_ORDER,
@@ -46,8 +46,8 @@ def ranked(
     and where a model of events has nothing that links a user to an item (a score of 0), items stand in `order`, as a
     rule the most popular first. Their score is 0; `without_evidence` tells them apart.
 
-    by: "mean" is the model's own order; "cautious" goes by the rating that an item beats with a probability of 90 %,
-    "optimistic" by the one that it beats with 10 %; the scores are then these ratings. diversity: see `mmr`; the scores
+    rank_by: "mean" is the model's own order; "lower" goes by the rating that an item beats with a probability of 90 %,
+    "upper" by the one that it beats with 10 %; the scores are then these ratings. diversity: see `mmr`; the scores
     stay what they were, so they need not fall. Both choose among the best 10 n by the mean.
     exclude: a row for each user of the batch; allowed as in `top`;
     evidence (n_items,) bool, empty where the model knows all items; order: none for the row order.
@@ -61,16 +61,16 @@ def ranked(
     >>> rows.tolist(), scores.shape                                  # one item is left
     ([[3, -1]], (1, 2))
     """
-    _check(model, by, diversity)
+    _check(model, rank_by, diversity)
     depth = n
-    if by != "mean" or diversity > 0:
+    if rank_by != "mean" or diversity > 0:
         depth = min(model.n_items, max(n, min(CANDIDATES * n, MOST_CANDIDATES)))
     if len(evidence) and evidence.all():
         evidence = ALL_ROWS
     usable = allowed & evidence if len(allowed) and len(evidence) else (evidence if len(evidence) else allowed)
     rows, scores = model.top(users, depth, exclude=exclude, allowed=usable, order=order)
-    if by != "mean":
-        rows, scores = _by_quantile(model, users, rows, TAIL if by == "cautious" else 1 - TAIL)
+    if rank_by != "mean":
+        rows, scores = _by_quantile(model, users, rows, TAIL if rank_by == "lower" else 1 - TAIL)
     if diversity > 0:
         rows, scores = _diverse(model, rows, scores, n, diversity)
     rows, scores = contiguous(rows[:, :n], np.int32), contiguous(scores[:, :n], np.float32)
@@ -146,15 +146,15 @@ def mmr(scores: Any, similarity: Any, n: int, trade_off: float) -> Int64:
     return picks
 
 
-def _check(model: Any, by: str, diversity: float) -> None:
-    if not isinstance(by, str) or by not in ORDERS:
-        raise ParameterError(f"by must be one of {', '.join(ORDERS)}, not {checks.shown(by)}")
+def _check(model: Any, rank_by: str, diversity: float) -> None:
+    if not isinstance(rank_by, str) or rank_by not in ORDERS:
+        raise ParameterError(f"rank_by must be one of {', '.join(ORDERS)}, not {checks.shown(rank_by)}")
     number = isinstance(diversity, int | float | np.integer | np.floating) and not isinstance(diversity, bool)
     if not (number and 0 <= diversity <= 1):
         raise ParameterError(f"diversity must be a number from 0 (the plain order) to 1, not {checks.shown(diversity)}")
-    if by != "mean" and not isinstance(model, HasUncertainty):
+    if rank_by != "mean" and not isinstance(model, HasUncertainty):
         raise KindError(
-            f"this model predicts no distribution, so nothing can be ranked by {by!r}; fit one that does "
+            f"this model predicts no distribution, so nothing can be ranked by {rank_by!r}; fit one that does "
             "(bayesian-mf, or neural-mf with head=classification), or rank by 'mean'"
         )
     if diversity > 0 and not _has_vectors(model):

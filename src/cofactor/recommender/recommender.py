@@ -31,7 +31,7 @@ from cofactor.models.arguments import require_histories, solvable
 from cofactor.models.base import FoldsIn, TakesItems
 from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.prior import Priors
-from cofactor.models.rerank import By
+from cofactor.models.rerank import RankBy
 from cofactor.models.user_batch import UserBatch
 from cofactor.recommender import persistence
 from cofactor.recommender.artifact import read_artifact, write_artifact
@@ -343,13 +343,13 @@ class Recommender:
         *,
         exclude_seen: bool = True,
         candidates: Iterable[Id] | None = None,
-        by: By = "mean",
+        rank_by: RankBy = "mean",
         diversity: float = 0.0,
     ) -> pl.DataFrame:
         """The n best items of one user or several: user, item, rank (from 1), score, answered_by[, title].
 
         `exclude_seen`: leave out what is in a user's history, and low ratings that `to_events` made no events.
-        `candidates`: only these items. `by`: "cautious" prefers what is surely good, "optimistic" what may be very good
+        `candidates`: only these items. `rank_by`: "lower" prefers what is surely good, "upper" what may be very good
         (models with a distribution). `diversity`: from 0, the plain order, to 1, as unlike each other as can be; scores
         need not fall then. Scores are what items are ranked by, not clipped to the scale: see `predict`. Where the
         model has no evidence, the most popular items that the user has not seen fill the list, with a score of 0;
@@ -367,7 +367,7 @@ class Recommender:
         ['cy']
         """
         view = self.for_users(users)
-        return view.recommend(n, exclude_seen=exclude_seen, candidates=candidates, by=by, diversity=diversity)
+        return view.recommend(n, exclude_seen=exclude_seen, candidates=candidates, rank_by=rank_by, diversity=diversity)
 
     def recommend_all(
         self,
@@ -375,7 +375,7 @@ class Recommender:
         *,
         exclude_seen: bool = True,
         candidates: Iterable[Id] | None = None,
-        by: By = "mean",
+        rank_by: RankBy = "mean",
         diversity: float = 0.0,
     ) -> pl.DataFrame:
         """The n best items of every user, in row order; arguments, columns and errors as in `recommend`.
@@ -386,7 +386,7 @@ class Recommender:
         [('ana', 'clue')]
         """
         view = self.for_rows(np.arange(len(self.users), dtype=np.int32))
-        return view.recommend(n, exclude_seen=exclude_seen, candidates=candidates, by=by, diversity=diversity)
+        return view.recommend(n, exclude_seen=exclude_seen, candidates=candidates, rank_by=rank_by, diversity=diversity)
 
     def user_rows(self, users: Id | Iterable[Id] | pl.Series) -> Int32:
         """Row numbers of one user or several.

@@ -22,7 +22,7 @@ from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import solvable
 from cofactor.models.base import Explains
 from cofactor.models.explanation import Explanation, told
-from cofactor.models.rerank import By, ranked
+from cofactor.models.rerank import RankBy, ranked
 from cofactor.models.user_batch import UserBatch
 from cofactor.recommender.catalog import Catalog
 
@@ -81,7 +81,7 @@ class UserView:
         *,
         exclude_seen: bool = True,
         allowed: Bool = ALL_ROWS,
-        by: By = "mean",
+        rank_by: RankBy = "mean",
         diversity: float = 0.0,
     ) -> tuple[Int32, Float32]:
         """Rank items for each user by row number.
@@ -96,7 +96,7 @@ class UserView:
             Leave out `exclude`.
         allowed : ndarray of shape (n_items,), bool
             The items to rank; an empty array for all.
-        by, diversity
+        rank_by, diversity
             See `models.rerank.ranked`.
 
         Returns
@@ -124,7 +124,7 @@ class UserView:
             min(n, self.catalog.n_items),
             exclude=exclude,
             allowed=allowed,
-            by=by,
+            rank_by=rank_by,
             diversity=diversity,
             evidence=evidence,
             order=self.catalog.order,
@@ -136,7 +136,7 @@ class UserView:
         *,
         exclude_seen: bool = True,
         candidates: Iterable[Id] | None = None,
-        by: By = "mean",
+        rank_by: RankBy = "mean",
         diversity: float = 0.0,
     ) -> pl.DataFrame:
         """Return the n best items of each user.
@@ -149,7 +149,7 @@ class UserView:
             Leave out items of the user's history, and low ratings that `to_events` did not turn into events.
         candidates : iterable of ids, optional
             Rank only these items.
-        by : {"mean", "cautious", "optimistic"}, default "mean"
+        rank_by : {"mean", "lower", "upper"}, default "mean"
             Rank by the expected score, by the lower or by the upper end of its interval; the latter two need a model
             with a distribution.
         diversity : float, default 0.0
@@ -172,7 +172,7 @@ class UserView:
             For arguments out of range.
         """
         allowed = self.catalog.mask(candidates)
-        rows, scores = self.rank(n, exclude_seen=exclude_seen, allowed=allowed, by=by, diversity=diversity)
+        rows, scores = self.rank(n, exclude_seen=exclude_seen, allowed=allowed, rank_by=rank_by, diversity=diversity)
         return self.frame(rows, scores)
 
     def frame(self, rows: Int32, scores: Float32) -> pl.DataFrame:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cofactor.models.rerank import By
+from cofactor.models.rerank import RankBy
 from cofactor.service.loaded_model import AnsweredBy, ItemAnsweredBy
 
 __all__ = ["Answer", "Query", "Recommendation", "RecommendedItem"]
@@ -21,14 +21,14 @@ class Query:
         n: how many items at most.
         exclude: items to leave out, beside what is in the history.
         where: metadata that items must have: a name and its value, or a list of values of which one must be there.
-        by, diversity: see `models.rerank`.
+        rank_by, diversity: see `models.rerank`.
         explore: 0..1, the chance with which each place goes to an item that few have rated.
     """
 
     n: int = 10
     exclude: tuple[str, ...] = ()
     where: Mapping[str, Any] = field(default_factory=dict)
-    by: By = "mean"
+    rank_by: RankBy = "mean"
     diversity: float = 0.0
     explore: float = 0.0
 

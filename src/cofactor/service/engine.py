@@ -229,7 +229,7 @@ class Engine:
         allowed = self._allowed(serving, wish)
         mask = ALL_ROWS if allowed is None else allowed
         with threads(1):
-            lists, list_scores = person.rank(wish.n, allowed=mask, by=wish.by, diversity=wish.diversity)
+            lists, list_scores = person.rank(wish.n, allowed=mask, rank_by=wish.rank_by, diversity=wish.diversity)
         rows, scores = lists[0][lists[0] >= 0], list_scores[0][lists[0] >= 0]
         marks = dict(zip(rows.tolist(), person.catalog.answered_by(person.model, rows, scores).to_list(), strict=True))
         best = list(zip(rows.tolist(), scores.tolist(), strict=True))

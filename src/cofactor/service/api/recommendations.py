@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from cofactor.models.rerank import By
+from cofactor.models.rerank import RankBy
 from cofactor.service import answers
 from cofactor.service.api.declared import StrictRoute
 from cofactor.service.api.dependencies import Asked, Service
@@ -53,7 +53,7 @@ class WishBody(Wire):
     n: Annotated[int, Field(ge=1, le=1_000), WHOLE] = Field(10, description="How many items at most")
     exclude: Ids = Field([], description="Items to leave out, beside what is in the history")
     where: JsonMap = Field({}, description="Metadata that items must have", examples=[{"genre": ["war", "drama"]}])
-    by: By = Field("mean", description="cautious and optimistic need a model that predicts distributions")
+    rank_by: RankBy = Field("mean", description="lower and upper need a model that predicts distributions")
     diversity: float = Field(0.0, ge=0, le=1, strict=True, description="From the plain order to as unlike as can be")
     explore: float = Field(
         0.0, ge=0, le=1, strict=True, description="The chance of each place to go to an item that few rated"
@@ -248,7 +248,7 @@ async def question(service: Asked, body: InterviewBody) -> Response:
 def _wish(service: Service, body: WishBody) -> answers.Query:
     _check_n(service, body.n)
     exclude = tuple(map(str, body.exclude))
-    return answers.Query(body.n, exclude, body.where, body.by, body.diversity, body.explore)
+    return answers.Query(body.n, exclude, body.where, body.rank_by, body.diversity, body.explore)
 
 
 def _check_n(service: Service, n: int) -> None:
