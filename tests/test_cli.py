@@ -292,10 +292,12 @@ def test_fit_learns_what_newcomers_are_like(folder: Path, tmp_path: Path) -> Non
 def test_a_newcomer_is_told_apart_by_what_they_are(tmp_path: Path) -> None:
     path = tmp_path / "m.cofactor"
     ok("fit", "movielens-100k", "-o", path, "--set", "epochs=5", "--user-features", "age,gender")
-    lists = [json_of("recommend", path, *who) for who in (("--about", "age=20"), ("--about", "gender=F"))]
+    lists = [
+        json_of("recommend", path, *who) for who in (("--user-features", "age=20"), ("--user-features", "gender=F"))
+    ]
     assert [row["score"] for row in lists[0]] != [row["score"] for row in lists[1]]
     for wrong, told in (("age=old", "number"), ("city=Rome", "not learnt from 'city'"), ("age", "COLUMN=VALUE")):
-        result = run("recommend", path, "--about", wrong)
+        result = run("recommend", path, "--user-features", wrong)
         assert result.exit_code != 0
         assert told in " ".join(result.stderr.split())
 

@@ -61,8 +61,8 @@ def calls(rec):
     first = rec.users.all[0]
     yield lambda: rec.recommend_all(3, diversity=0.3)
     yield lambda: rec.recommend(first, rank_by="lower")
-    yield lambda: rec.recommend_newcomer([1, 2] if events else [(1, 5), (2, 1)])
-    yield lambda: rec.recommend_newcomer([(1, 5)], about={"age": 30})
+    yield lambda: rec.for_history([1, 2] if events else [(1, 5), (2, 1)]).recommend()
+    yield lambda: rec.for_history([(1, 5)], user_features={"age": 30}).recommend()
     yield lambda: rec.predict(first, list(range(9)))
     yield lambda: rec.predict("ü1", 3, times=86400 * 3)
     yield lambda: rec.explain(first, 3)

@@ -77,7 +77,7 @@ def test_items_without_events_end_every_list_and_have_no_neighbors(estimator):
     for row, score in zip(lists, scores, strict=True):
         row, score = row[row >= 0], score[row >= 0]
         assert (np.diff(without[row].astype(int)) >= 0).all()  # behind all others
-        marks = np.array(rec.answered_by(row, score).to_list())
+        marks = np.array(rec.catalog.answered_by(rec.model, row, score).to_list())
         assert (marks[without[row]] == "popularity").all()
     assert without[lists[lists >= 0]].any()
     if not hasattr(rec.model, "similar_items"):

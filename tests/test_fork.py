@@ -76,7 +76,7 @@ WORK = {
     "recommend": lambda: rec.recommend("u1", n=3)["item"].to_list(),
     "recommend many": lambda: len(rec.recommend(users[:80])),
     "recommend_all": lambda: len(rec.recommend_all()),
-    "recommend_newcomer": lambda: len(rec.recommend_newcomer({"i1": 5})),
+    "for_history": lambda: len(rec.for_history({"i1": 5}).recommend()),
     "explain": lambda: len(rec.explain("u1", "i1")),
     "similar_items": lambda: len(rec.similar_items("i1")),
     "similar_users": lambda: len(rec.similar_users("u1")),

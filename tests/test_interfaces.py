@@ -499,7 +499,7 @@ class AgedUserList:
         )
 
     def cli(self, served: Served, given: Given) -> Any:
-        named = ["--about", f"age={given['age']}", *options(wish(given, "n"))]
+        named = ["--user-features", f"age={given['age']}", *options(wish(given, "n"))]
         return of(asked_cli("recommend", served.path, *named), places)
 
     def http(self, served: Served, given: Given) -> Any:
@@ -918,7 +918,7 @@ QUESTIONS = [
              "bad value", says="twice", kinds=EVENTS),
     Question("a history without ratings", NewUserList(), {"history": [(1, None), (2, None)]}, "bad value",
              says="rating", kinds=RATINGS),
-    Question("an order that does not exist", List(), {"user": 3, "rank_by": "luck"}, "bad value", says="rank_by.*lower"),
+    Question("an unknown order", List(), {"user": 3, "rank_by": "luck"}, "bad value", says="rank_by.*lower"),
     *(Question(f"diversity of {share}", List(), {"user": 3, "diversity": share}, "bad value", says="diversity")
       for share in (2, -0.1, float("nan"), "much")),
     *(Question(f"the option {option}", UnknownOption(), {"user": 3, "option": option}, "bad value", says=option)

@@ -481,7 +481,7 @@ def test_a_model_is_served_without_torch(model: NetworkModel, small_ratings: Int
         "import cofactor, sys\n"
         f"rec = cofactor.Recommender.load({str(tmp_path / 'm.cofactor')!r})\n"
         "print(rec.recommend('user 3', n=4)['item'].to_list())\n"
-        "print(len(rec.recommend_newcomer([('item 1', 5), ('item 2', 1)], n=4)))"
+        "print(len(rec.for_history([('item 1', 5), ('item 2', 1)]).recommend(n=4)))"
     )
     done = run(code)
     assert done.stdout.splitlines() == [str(rec.recommend("user 3", n=4)["item"].to_list()), "4"], done.stderr

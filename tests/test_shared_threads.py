@@ -68,7 +68,7 @@ def test_blas_has_its_threads_again_after_every_call(
         "predict": lambda: rec.predict("user 3", "item 5"),
         "similar_items": lambda: rec.similar_items("item 5"),
         "explain": lambda: rec.explain("user 3", "item 5"),
-        "recommend_newcomer": lambda: rec.for_history([("item 5", 4)]).recommend(),
+        "for_history": lambda: rec.for_history([("item 5", 4)]).recommend(),
         "updated": lambda: rec.updated(table.select(np.arange(len(table)) < 3)),
         "learn_priors": lambda: cofactor.cold_start.learn_priors(rec),
         "evaluate": lambda: cofactor.evaluate.score(rec, cofactor.split_random(table), label="x"),

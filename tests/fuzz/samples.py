@@ -423,8 +423,8 @@ class Samples:
                 "ratings": lambda: None,
             },
             ".Recommender.folded_in": {"table": lambda: None},
-            ".Recommender.recommend_newcomer": {"about": lambda: None},
-            ".Recommender.answered_by": {"rows": lambda: np.array([0, 1, -1]), "scores": lambda: np.float32([1, 0, 0])},
+            ".Recommender.for_history": {"user_features": lambda: None},
+            ".Catalog.answered_by": {"rows": lambda: np.array([0, 1, -1]), "scores": lambda: np.float32([1, 0, 0])},
             ".explain": pair,
             **{f".Client.{name}": client | {"user": lambda: "u1", "item": lambda: "i1"}
                for name in ("explain", "set_available", "rate", "event")},

@@ -254,8 +254,8 @@ def test_a_newer_service_may_tell_more() -> None:
     with Client("http://shop", "id.secret", transport=httpx.MockTransport(service)) as client:
         assert client.recommend("ana", exclude=[7], where={"genre": "war"}, explore=0.5).items[0].propensity == 0.5
     assert asked == [
-        {"user": "ana", "log": True, "n": 10, "exclude": [7], "where": {"genre": "war"}, "rank_by": "mean", "diversity": 0.0,
-         "explore": 0.5}
+        {"user": "ana", "log": True, "n": 10, "exclude": [7], "where": {"genre": "war"}, "rank_by": "mean",
+         "diversity": 0.0, "explore": 0.5}
     ]  # fmt: skip
 
 

@@ -37,7 +37,7 @@ def recommend(
         list[str] | None,
         Option(metavar="ITEM", help="Recommend for a new user who consumed this item (models of events). Repeatable."),
     ] = None,
-    about: Annotated[
+    user_features: Annotated[
         list[str] | None,
         Option(
             metavar="COLUMN=VALUE", help="Feature of the new user, such as age=24, for models with priors. Repeatable."
@@ -73,7 +73,7 @@ def recommend(
     from cofactor.cli.side_tables import check_output, write_frame
     from cofactor.recommender.recommender import Recommender
 
-    is_new_user = bool(rated or took or about)
+    is_new_user = bool(rated or took or user_features)
     if [bool(user), everyone, is_new_user].count(True) != 1:
         raise ParameterError("give one of --user ID, --all, or --rated ITEM=RATING (--took ITEM) for a new user")
     check_output(output, inputs=[model])
@@ -83,7 +83,9 @@ def recommend(
         if include_seen:
             raise ParameterError("--include-seen is for users of the model; it cannot be combined with a new user")
         history = _history(recommender, rated or (), took or ())
-        ranked = recommender.for_history(history, user_features=_about(recommender, about or ())).recommend(n, **order)
+        ranked = recommender.for_history(
+            history, user_features=_user_features(recommender, user_features or ())
+        ).recommend(n, **order)
     elif everyone:
         ranked = recommender.recommend_all(n, exclude_seen=not include_seen, **order)
     else:
@@ -158,23 +160,23 @@ def _rated(recommender: Recommender, text: str) -> tuple[Any, float]:
     return parse_id(recommender.items, "item", item), rating
 
 
-def _about(recommender: Recommender, about: Sequence[str]) -> dict[str, Any] | None:
+def _user_features(recommender: Recommender, user_features: Sequence[str]) -> dict[str, Any] | None:
     """Parse COLUMN=VALUE pairs; values of numeric columns of the prior become numbers. Raises ParameterError."""
     from cofactor.data.features import PARTS
 
     prior = None if recommender.priors is None else recommender.priors.users
     columns = {} if prior is None or prior.encoder is None else {c.name: c for c in prior.encoder.columns}
     features: dict[str, Any] = {}
-    for text in about:
+    for text in user_features:
         name, sign, value = text.partition("=")
         if not sign or not name:
-            raise ParameterError(f"--about takes COLUMN=VALUE, as in --about age=24, not {text!r}")
+            raise ParameterError(f"--user-features takes COLUMN=VALUE, as in --user-features age=24, not {text!r}")
         features[name] = value
         if name in columns and columns[name].form != PARTS:
             try:
                 features[name] = float(value)
             except ValueError as error:
-                raise ParameterError(f"--about {text}: {name} must be a number in this model") from error
+                raise ParameterError(f"--user-features {text}: {name} must be a number in this model") from error
     return features or None
 
 

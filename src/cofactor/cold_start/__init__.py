@@ -5,7 +5,7 @@
 >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
 >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
 >>> eased = cofactor.cold_start.learn_priors(rec)
->>> len(eased.recommend_newcomer([(7, 5.0)], n=3))
+>>> len(eased.for_history([(7, 5.0)]).recommend(n=3))
 3
 """
 
