@@ -12,15 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import Float64, Int32
-from cofactor.data.ids import IdMap
-from cofactor.kernels.sparse import SparseRows
 from cofactor.validation import validated
 
-__all__ = ["By", "Explanation", "pairwise_terms", "ridge_terms", "split_off", "told"]
+__all__ = ["By", "Explanation", "pairwise_terms", "ridge_terms", "split_off"]
 
 By: TypeAlias = Literal["history", "neighbors", "leave-one-out"]
 
@@ -160,36 +157,3 @@ def pairwise_terms(p: Any, Q: Any, bias: Any, taken: Int32, weights: Any, goal: 
     shares = shares + D @ np.linalg.solve(D.T @ D + slack * np.eye(len(p)), p - shares @ D)
     terms: Float64 = shares * (D @ np.asarray(goal, np.float64))
     return terms
-
-
-def told(why: Explanation, users: IdMap, items: IdMap, history: SparseRows, titles: pl.Series | None) -> pl.DataFrame:
-    """The parts with names, what weighs most first: part, item (or user), value, term[, title].
-
-    history: the user's own row; `titles` in the order of the items' rows. The frame has mean, user and item first, then
-    m rows, and what is not attributed last: four rows without a history.
-    """
-    order = np.argsort(-np.abs(why.terms), kind="stable")
-    rows, terms = why.rows[order], why.terms[order]
-    what, ids = ("user", users) if why.by == "neighbors" else ("item", items)
-    there = rows >= 0
-    names = pl.Series(what, [None] * len(rows), dtype=ids.all.dtype)
-    names = names.scatter(np.flatnonzero(there), ids.ids(rows[there]))
-    part = {"history": "history", "neighbors": "neighbor", "leave-one-out": "without"}[why.by]
-    frame = pl.DataFrame(
-        {
-            "part": ["mean", "user", "item", *[part] * len(rows), "not attributed"],
-            what: _framed(names),
-            "term": np.concatenate([[why.mean, why.user, why.item], terms, [why.rest]]),
-        }
-    )
-    if why.by == "neighbors":
-        return frame
-    values = pl.Series("value", history.values[np.searchsorted(history.columns, rows)])
-    frame = frame.insert_column(2, _framed(values))
-    return frame if titles is None else frame.with_columns(title=_framed(titles.gather(rows)))
-
-
-def _framed(column: pl.Series) -> pl.Series:
-    """With nulls for the three parts before the history, and for the one after it."""
-    blank = pl.Series(column.name, [None], dtype=column.dtype)
-    return pl.concat([blank, blank, blank, column, blank])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -14,10 +14,10 @@ from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.topk import first_allowed
 from cofactor.models.base import ComparesItems, HasFactors, HasUncertainty
 from cofactor.models.user_batch import UserBatch
+from cofactor.results import RankBy
 
-__all__ = ["RankBy", "mmr", "ranked", "without_evidence"]
+__all__ = ["mmr", "ranked", "without_evidence"]
 
-RankBy: TypeAlias = Literal["mean", "lower", "upper"]
 ORDERS = get_args(RankBy)
 
 TAIL = 0.1

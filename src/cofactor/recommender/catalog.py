@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from cofactor import checks
 from cofactor.arrays import ALL_ROWS, Bool, Float32, Int32, Int64, ItemOrder
-from cofactor.data.id_columns import id_series
+from cofactor.data.id_columns import id_series, single_id
 from cofactor.data.ids import Id, IdMap
-from cofactor.errors import UnknownIdError
+from cofactor.errors import KindError, UnknownIdError
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.rerank import without_evidence
 
-__all__ = ["Catalog"]
+__all__ = ["Catalog", "require_vectors"]
 
 FEW_ROWS = 64
 """Columns of fewer rows are created in Python, which takes less time than a call of polars."""
@@ -108,3 +109,57 @@ class Catalog:
     def with_titles(self, frame: pl.DataFrame, rows: Int32) -> pl.DataFrame:
         """Return the frame with a column of titles for these item rows, where titles are known."""
         return frame if self.titles is None else frame.with_columns(title=self.titles.gather(rows))
+
+    def title_of(self, item: str, row: int) -> str | None:
+        """Return the title of an item, or None where it is not known."""
+        title: str | None = None if self.titles is None else self.titles[row]
+        return title
+
+    def item_row(self, item: Id) -> int:
+        """Return the row of one item; raise UnknownIdError for an unknown one, DataError for anything but one id."""
+        try:
+            return self.items.row(single_id("item", item))
+        except UnknownIdError as unknown:
+            raise UnknownIdError(f"item {unknown}") from None
+
+    def similar(self, model: Any, item: Id, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
+        """Return the items most similar to one item.
+
+        Parameters
+        ----------
+        model : Model
+        item : id
+        n : int
+            The largest number of items.
+        allowed : ndarray of shape (n_items,), bool
+            The items to return; an empty array for all. Items without evidence are similar to no item.
+
+        Returns
+        -------
+        rows : ndarray of shape (m,), int32
+            Most similar first.
+        scores : ndarray of shape (m,), float32
+            Cosines from -1 to 1, or the similarity of an item-item model.
+
+        Raises
+        ------
+        UnknownIdError
+            For an unknown item.
+        KindError
+            If the model has no vectors or similarities.
+        """
+        n, row = checks.whole_number("n", n, low=1), self.item_row(item)
+        require_vectors(model, "similar_items")
+        if self.evidence is not None:
+            if not self.evidence[row]:
+                return np.zeros(0, np.int32), np.zeros(0, np.float32)
+            allowed = allowed & self.evidence if len(allowed) else self.evidence
+        rows, scores = model.similar_items(np.array([row], np.int32), min(n, self.n_items), allowed)
+        valid = rows[0] >= 0
+        return rows[0][valid], scores[0][valid]
+
+
+def require_vectors(model: Any, method: str) -> None:
+    """Raise KindError for a model without vectors or similarities to compare."""
+    if not hasattr(model, method) or getattr(model, "factors", 1) == 0:
+        raise KindError("this model has no vectors to compare; fit one with factors, such as biased-mf")

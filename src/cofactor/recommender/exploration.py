@@ -1,42 +1,80 @@
-"""Exploration: new items get some places, not many, and more of them the more they are liked.
+"""Exploration: give some positions of ranked lists to items with few ratings.
 
-A stated share of all places is set aside for items with few ratings, which get no others; each gets at most `cap` in a
-round. Whose turn it is is drawn by Thompson sampling (Thompson 1933; Chapelle & Li 2011): for every user an opinion of
-each new item is drawn from what is known of it, and the best opinion is shown. What little is known of swings far and
-is tried; what proved bad hardly ever wins.
+The module works on ranked lists, masks and random streams; `UserView.recommend` and `UserView.explore` call it.
 
-    clicks were counted:     theta_i ~ Beta(1 + clicked_i, 1 + shown_i - clicked_i), drawn anew for each user
-    a posterior is there:    x_ui of one of its draws, drawn anew for each user
-    neither:                 all alike
+- `draw_positions` gives each position of one list to a random item of a pool with a stated probability, so that the
+  propensity of each position is known. Off-policy evaluation needs it.
+- `spread_new_items` sets aside a share of all positions of many lists, limits how often each new item is shown, and
+  chooses the items by Thompson sampling.
+
+References
+----------
+W. R. Thompson (1933), "On the likelihood that one unknown probability exceeds another", Biometrika.
+O. Chapelle and L. Li (2011), "An empirical evaluation of Thompson sampling", NeurIPS.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import Float64, Int32, Int64, random_stream
-from cofactor.data.ids import Id
+from cofactor.arrays import Bool, Float32, Float64, Int32, Int64
 from cofactor.errors import ParameterError
+from cofactor.kernels.sparse import SparseRows
+from cofactor.models.base import Model
 from cofactor.models.posterior import BayesianModel
-from cofactor.recommender.recommender import Recommender, require_recommender
 
-__all__ = ["Impressions", "explore"]
+__all__ = ["FEW_RATINGS", "Impressions", "Position", "draw_positions", "sampler", "spread_new_items"]
+
+FEW_RATINGS = 5
+"""Items with fewer ratings or events are new: they are worth exploring."""
+
+Sampler = Callable[[int, Int32, np.random.Generator], Float64]
+"""Draws a value of each new item for one user, by position in the batch."""
+
+
+class Position(NamedTuple):
+    """One position of a list.
+
+    Attributes
+    ----------
+    row : int
+        Item row.
+    score : float or None
+        What the item is ranked by; None if it was explored.
+    explored : bool
+    propensity : float
+        Probability with which this item was placed here.
+    """
+
+    row: int
+    score: float | None
+    explored: bool
+    propensity: float
 
 
 @dataclass(frozen=True, eq=False)
 class Impressions:
-    """How often each item was shown and how often it was clicked then: (n_items,) whole numbers, clicked <= shown.
+    """Number of times that each item was shown, and clicked when shown.
 
-    Raises ParameterError for clicks below 0 or above what was shown, or another number of them.
+    Parameters
+    ----------
+    shown, clicked : ndarray of shape (n_items,), int64
+        Counts, with clicked <= shown.
 
-    >>> seen = Impressions(shown=np.array([100, 3]), clicked=np.array([7, 0]))
-    >>> int(seen.shown.sum())
+    Raises
+    ------
+    ParameterError
+        If a count of clicks is negative or above the count of impressions, or the lengths differ.
+
+    Examples
+    --------
+    >>> impressions = Impressions(shown=np.array([100, 3]), clicked=np.array([7, 0]))
+    >>> int(impressions.shown.sum())
     103
     """
 
@@ -54,113 +92,148 @@ class Impressions:
             raise ParameterError("clicked must be at most shown for each item")
 
 
-def explore(
-    recommender: Recommender,
-    users: Id | Iterable[Id] | pl.Series,
-    n: int = 10,
-    *,
-    share: float = 0.1,
-    cap: int = 100,
-    below: int = 5,
-    impressions: Impressions | None = None,
-    seed: int = 0,
-) -> pl.DataFrame:
-    """The n best items of each user, and on a share of all places items of fewer than `below` ratings.
+def draw_positions(
+    rows: Int32, scores: Float32, pool: Int64, n: int, share: float, stream: np.random.Generator
+) -> list[Position]:
+    """Draw a list of n positions, each of which is explored with the probability `share`.
 
     Parameters
     ----------
-    recommender : Recommender
-        A fitted recommender.
-    users : id, or iterable of ids
-        Whose lists; no users give no rows.
-    n : int, default 10
-        The length of a list.
-    share : float, default 0.1
-        0..1: the expected share of explored places, wherever in a list the draw puts them.
-    cap : int, default 100
-        The most places that a new item gets in this call.
-    below : int, default 5
-        Items with fewer ratings are new; they get no other places.
-    impressions : Impressions or None, default None
-        What was shown and clicked before.
-    seed : int, default 0
-        The same seed draws the same lists.
+    rows, scores : ndarray of shape (m,)
+        Item rows of the ranked list, best first, and their scores.
+    pool : ndarray of shape (p,), int64
+        Rows of the items to explore.
+    n : int
+        The length of the list; it is shorter where items run out.
+    share : float
+        From 0 to 1.
+    stream : numpy.random.Generator
 
     Returns
     -------
-    DataFrame
-        user, item, rank (from 1), explored (bool)[, title]. Nobody is shown what they rated. Places that no new item
-        may take hold the best of the others, as all other places do.
+    list of Position
 
-    Raises
-    ------
-    UnknownIdError
-        For a user who is not known.
-    ParameterError
-        For arguments outside their range.
+    Notes
+    -----
+    An explored position takes an item of the pool that is not yet in the list, all with the same probability; each
+    other position takes the next item of `rows`. The propensity of a position is::
+
+        share / (number of items left in the pool)    if it is explored
+        1 - share                                     otherwise, and 1 where the pool is exhausted
 
     Examples
     --------
-    >>> import cofactor
-    >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
-    >>> ratings = generate(SyntheticConfig(n_users=60, n_items=200, n_ratings=900)).interactions
-    >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
-    >>> found = cofactor.cold_start.explore(rec, rec.users.all, n=10, share=0.2)
-    >>> found.columns, len(found), round(found["explored"].mean(), 2)
-    (['user', 'item', 'rank', 'explored'], 600, 0.2)
+    >>> stream = np.random.default_rng(0)
+    >>> rows, scores = np.int32([7, 8]), np.float32([0.9, 0.8])
+    >>> draw_positions(rows, scores, np.array([3]), 3, 1.0, stream)[0]
+    Position(row=3, score=None, explored=True, propensity=1.0)
+    >>> [position.row for position in draw_positions(rows, scores, np.array([3]), 3, 0.0, stream)]
+    [7, 8]
     """
-    require_recommender("recommender", recommender)
-    share = checks.finite_number("share", share, low=0, high=1)
-    cap, below = checks.whole_number("cap", cap, low=0), checks.whole_number("below", below, low=0)
-    if impressions is not None:
-        checks.instance("impressions", impressions, Impressions, "make them by Impressions(shown, clicked)")
-    if impressions is not None and len(impressions.shown) != len(recommender.items):
-        raise ParameterError(f"impressions must be of {len(recommender.items):,} items, not {len(impressions.shown):,}")
-    stream = random_stream(seed, "explore")
-    known = recommender.support >= below
-    rows = recommender.user_rows(users)
-    lists, new = recommender.for_rows(rows).rank(n, allowed=known)[0].copy(), np.flatnonzero(~known).astype(np.int32)
-    explored = np.zeros(lists.shape, bool)
-    left = np.full(len(new), cap)
-    width = lists.shape[1]
-    wanted = np.floor(width * share + stream.random(len(rows))).astype(np.int64)
-    for at in stream.permutation(len(rows)):
-        row, seen = int(rows[at]), recommender.excluded.row(int(rows[at])).columns
-        if wanted[at] == 0 or not len(new):
+    unused = [int(row) for row in stream.permutation(pool)]
+    ranked = list(zip(rows.tolist(), scores.tolist(), strict=True))
+    taken: set[int] = set()
+    positions: list[Position] = []
+    while len(positions) < n:
+        unused = [row for row in unused if row not in taken]
+        probability = share if unused else 0.0
+        if unused and stream.random() < probability:
+            position = Position(unused[-1], None, True, share / len(unused))
+        else:
+            while ranked and ranked[0][0] in taken:
+                ranked.pop(0)
+            if not ranked:
+                return positions
+            row, score = ranked.pop(0)
+            position = Position(row, score, False, 1 - probability)
+        taken.add(position.row)
+        positions.append(position)
+    return positions
+
+
+def spread_new_items(
+    lists: Int32,
+    new: Int32,
+    exclude: SparseRows,
+    *,
+    share: float,
+    cap: int,
+    sample: Sampler,
+    stream: np.random.Generator,
+) -> tuple[Int32, Bool]:
+    """Give a share of the positions of many lists to new items, each at most `cap` times.
+
+    Parameters
+    ----------
+    lists : ndarray of shape (n_users, n), int32
+        Ranked item rows without the new items.
+    new : ndarray of shape (m,), int32
+        Rows of the new items.
+    exclude : SparseRows
+        One row for each list: items that it must not show.
+    share : float
+        Expected share of explored positions, from 0 to 1.
+    cap : int
+        The largest number of positions for each new item.
+    sample : callable
+        Draws a value of each new item for one user; the items with the largest values are shown.
+    stream : numpy.random.Generator
+
+    Returns
+    -------
+    lists : ndarray of shape (n_users, n), int32
+    explored : ndarray of shape (n_users, n), bool
+    """
+    lists, explored, remaining = lists.copy(), np.zeros(lists.shape, bool), np.full(len(new), cap)
+    n = lists.shape[1]
+    n_explored = np.floor(n * share + stream.random(len(lists))).astype(np.int64)
+    for user in stream.permutation(len(lists)):
+        if n_explored[user] == 0 or not len(new):
             continue
-        may = (left > 0) & ~np.isin(new, seen)
-        opinions = np.where(may, _opinions(recommender, row, new, impressions, stream), -np.inf)
-        best = np.argsort(-opinions, kind="stable")[: min(int(wanted[at]), int(may.sum()))]
-        places = stream.permutation(width)[: len(best)]
-        lists[at, places], explored[at, places] = new[best], True
-        left[best] -= 1
-    there = lists >= 0
-    places = np.broadcast_to(np.arange(1, width + 1, dtype=np.int32), lists.shape)
-    frame = pl.DataFrame(
-        {
-            "user": recommender.users.ids(np.repeat(rows, there.sum(axis=1))),
-            "item": recommender.items.ids(lists[there]),
-            "rank": places[there],
-            "explored": explored[there],
-        }
-    )
-    titles = recommender.titles
-    return frame if titles is None else frame.with_columns(title=titles.gather(lists[there]))
+        possible = (remaining > 0) & ~np.isin(new, exclude.row(int(user)).columns)
+        values = np.where(possible, sample(int(user), new, stream), -np.inf)
+        best = np.argsort(-values, kind="stable")[: min(int(n_explored[user]), int(possible.sum()))]
+        positions = stream.permutation(n)[: len(best)]
+        lists[user, positions], explored[user, positions] = new[best], True
+        remaining[best] -= 1
+    return lists, explored
 
 
-def _opinions(
-    recommender: Recommender, user: int, new: Int32, impressions: Impressions | None, stream: np.random.Generator
-) -> Float64:
-    """One draw of what is thought of each new item: (n_new,)."""
-    chance: Any = stream.random(len(new))
-    if impressions is not None:
+def sampler(model: Model, rows: Int32, impressions: Impressions | None) -> Sampler:
+    """Return the distribution that new items are sampled from.
+
+    Parameters
+    ----------
+    model : Model
+        A Bayesian model is sampled from its posterior.
+    rows : ndarray of shape (n_users,), int32
+        Rows of the model's users.
+    impressions : Impressions or None
+        Where given, the probability of a click is sampled from Beta(1 + clicked, 1 + shown - clicked).
+
+    Returns
+    -------
+    callable
+        See `spread_new_items`. Without impressions and a posterior, all new items are equally likely.
+    """
+
+    def uniform(user: int, new: Int32, stream: np.random.Generator) -> Float64:
+        return stream.random(len(new))
+
+    def clicks(user: int, new: Int32, stream: np.random.Generator) -> Float64:
+        assert impressions is not None
         shown, clicked = impressions.shown[new], impressions.clicked[new]
-        chance = stream.beta(1.0 + clicked, 1.0 + shown - clicked)
-    elif isinstance(recommender.model, BayesianModel):
-        post, k = recommender.model.posterior, recommender.model.factors
-        s = int(stream.integers(len(post)))
-        items = post.items[s, new].astype(np.float64)
-        noise = stream.standard_normal(len(new)) * 1e-9  # ties, where nothing at all is known, fall by chance
-        chance = items[:, :k] @ post.users[s, user, :k].astype(np.float64) + items[:, k] + noise
-    opinions: Float64 = np.asarray(chance, np.float64)
-    return opinions
+        return stream.beta(1.0 + clicked, 1.0 + shown - clicked)
+
+    def posterior(user: int, new: Int32, stream: np.random.Generator) -> Float64:
+        assert isinstance(model, BayesianModel)
+        samples, k = model.posterior, model.factors
+        s = int(stream.integers(len(samples)))
+        items = samples.items[s, new].astype(np.float64)
+        noise = stream.standard_normal(len(new)) * 1e-9  # breaks ties of items without any information
+        values: Float64 = items[:, :k] @ samples.users[s, rows[user], :k].astype(np.float64) + items[:, k] + noise
+        return values
+
+    if impressions is not None:
+        return clicks
+    return posterior if isinstance(model, BayesianModel) else uniform

@@ -1,25 +1,108 @@
-"""TODO."""
+"""Persistence: the parts of a Recommender as the arrays and the manifest of an artifact, and back.
+
+`save` and `load` take and return the fields of a Recommender by name, so that this module does not import it.
+"""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from cofactor import checks
 from cofactor.arrays import Bytes, read_only, require_array
 from cofactor.data.ids import IdMap
-from cofactor.errors import DataError
+from cofactor.data.scale import Scale
+from cofactor.errors import ArtifactError, DataError, ForkError
+from cofactor.estimators import REGISTRY
 from cofactor.fork import require_threads
 from cofactor.kernels.sparse import SparseRows
+from cofactor.models import KINDS
+from cofactor.models.prior import Priors
+from cofactor.recommender.artifact import read_artifact, write_artifact
 
-__all__ = ["frame", "frame_bytes", "id_arrays", "id_map", "row_arrays", "rows"]
-
+__all__ = ["frame", "frame_bytes", "id_arrays", "id_map", "load", "row_arrays", "rows", "save"]
 
 Arrays = Mapping[str, NDArray[Any]]
+MATRICES = ("histories", "seen")
+TABLES = ("user_table", "item_table")
+ID_MAPS = ("users", "items")
+
+
+def save(path: Path, fields: Mapping[str, Any]) -> None:
+    """Write the fields of a Recommender to one file, completely or not at all.
+
+    Raises ArtifactError as `artifact.write_artifact`.
+    """
+    model, estimator, priors, scale = (fields[name] for name in ("model", "estimator", "priors", "scale"))
+    arrays: dict[str, Any] = {f"model.{name}": array for name, array in model.arrays().items()}
+    arrays |= {f"priors.{name}": array for name, array in (priors or Priors()).arrays().items()}
+    for name in ID_MAPS:
+        arrays |= id_arrays(name, fields[name])
+    for name in MATRICES:
+        arrays |= {} if fields[name] is None else row_arrays(name, fields[name])
+    arrays |= {name: frame_bytes(fields[name]) for name in TABLES if fields[name] is not None}
+    arrays |= {} if fields["evidence"] is None else {"evidence": fields["evidence"]}
+    manifest = {
+        "kind": fields["kind"],
+        "model": {"kind": model.kind, **model.settings()},
+        "estimator": None if estimator is None else {"estimator": estimator.name, **asdict(estimator)},
+        "priors": None if priors is None else priors.settings(),
+        "scale": None if scale is None else asdict(scale),
+    }
+    write_artifact(path, arrays, manifest)
+
+
+def load(path: Path, *, verify: bool) -> dict[str, Any]:
+    """Return the fields of a Recommender that was saved; their arrays stay in the file.
+
+    Raises ArtifactError for a file that is not a complete artifact of this version.
+    """
+    artifact = read_artifact(path, verify=verify)
+    if not verify:
+        artifact.verify(name for name, array in artifact.arrays.items() if not _is_large(name, array))
+    try:
+        return _fields(artifact.arrays, artifact.manifest)
+    except ForkError:
+        raise
+    except (Exception, pl.exceptions.PanicException) as error:
+        what = f"lacks {error}" if isinstance(error, KeyError) else f"is not valid ({error})"
+        raise ArtifactError(f"{path} {what}: it was written by another version of cofactor") from error
+
+
+def _fields(arrays: Arrays, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields; any exception means that the parts are not those of a Recommender."""
+    settings, estimator = manifest["model"], manifest["estimator"]
+    model_arrays, prior_arrays = (
+        {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+        for prefix in ("model.", "priors.")
+    )
+    fields: dict[str, Any] = {name: id_map(name, arrays) for name in ID_MAPS}
+    fields |= {name: rows(name, arrays) if f"{name}.start" in arrays else None for name in MATRICES}
+    tables = zip(TABLES, (fields["users"], fields["items"]), strict=True)
+    fields |= {name: frame(arrays[name], len(ids)) if name in arrays else None for name, ids in tables}
+    if estimator is not None:
+        values = {name: tuple(v) if isinstance(v, list) else v for name, v in estimator.items() if name != "estimator"}
+        estimator = REGISTRY[estimator["estimator"]](**values)
+    return fields | {
+        "model": KINDS[settings["kind"]].from_parts(model_arrays, settings),
+        "kind": manifest["kind"],
+        "estimator": estimator,
+        "priors": None if manifest["priors"] is None else Priors.from_parts(prior_arrays, manifest["priors"]),
+        "scale": checks.plain("scale", manifest["scale"], Scale | None),
+        "evidence": arrays.get("evidence"),
+    }
+
+
+def _is_large(name: str, array: NDArray[Any]) -> bool:
+    """Return whether an array holds learned numbers or values of histories."""
+    return array.dtype.kind == "f" and name.startswith(("model.", "histories.", "seen."))
 
 
 def id_arrays(name: str, ids: IdMap) -> dict[str, Any]:

@@ -1,18 +1,16 @@
-"""The Recommender: a model with the ids, histories and titles around it. Ids in, ids out; all maths is below."""
+"""Recommender: a fitted model with ids, histories and item tables. Ids in, ids out; it contains no mathematics."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeAlias, get_args
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from cofactor import checks
 from cofactor.arrays import ALL_ROWS, Bool, Float32, Int32, Int64
@@ -21,25 +19,36 @@ from cofactor.data.ids import Id, IdMap
 from cofactor.data.interactions import Interactions, Kind, require_interactions
 from cofactor.data.scale import Scale
 from cofactor.data.side_table import SideTable
-from cofactor.errors import ArtifactError, DataError, ForkError, KindError, ParameterError, UnknownIdError
-from cofactor.estimators import REGISTRY
+from cofactor.errors import DataError, KindError, ParameterError, UnknownIdError
 from cofactor.estimators.base import EpochCallback, Estimator, item_evidence
-from cofactor.kernels.sparse import SparseRows, merge_counts, merge_latest, vstack
+from cofactor.kernels.sparse import SparseRows, merge_counts, merge_latest
 from cofactor.metrics.model_lists import ModelLists
-from cofactor.models import KINDS
 from cofactor.models.arguments import require_histories, solvable
-from cofactor.models.base import FoldsIn, TakesItems
+from cofactor.models.base import Model, TakesItems
 from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.prior import Priors
-from cofactor.models.rerank import RankBy
 from cofactor.models.user_batch import UserBatch
-from cofactor.recommender import persistence
-from cofactor.recommender.artifact import read_artifact, write_artifact
+from cofactor.recommender import frames, persistence
 from cofactor.recommender.catalog import Catalog
-from cofactor.recommender.users import UserSource, UserView
+from cofactor.recommender.updating import (
+    check_ratings,
+    differing_rows,
+    extend_table,
+    feature_table,
+    fold_in,
+    history_row,
+    ratings_of_items,
+    replace_users,
+    replaced_rows,
+    translated,
+)
+from cofactor.recommender.users import UserView
+from cofactor.results import AnsweredBy, RankBy
 from cofactor.validation import validated
 
 __all__ = ["Recommender", "checked_estimator", "require_recommender"]
+
+Merge: TypeAlias = Callable[[SparseRows, SparseRows], SparseRows]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +81,7 @@ class Recommender:
     ['brazil']
     """
 
-    model: Any
+    model: Model
     users: IdMap
     items: IdMap
     histories: SparseRows
@@ -235,7 +244,7 @@ class Recommender:
             For a row number that no user has.
         """
         rows = checks.row_numbers("rows", rows, len(self.users))
-        return UserView(self.catalog, self.model, self.batch(rows), self.excluded.take(rows), "model", self.users)
+        return self._view(self.model, self.batch(rows), self.excluded.take(rows), "model")
 
     def for_history(
         self,
@@ -275,15 +284,18 @@ class Recommender:
         >>> rec.for_history([("alien", 5)]).recommend(n=2).select("item", "rank").rows()
         [('brazil', 1), ('clue', 2)]
         """
-        rows = self._history(history)
-        return self.for_rows_of_history(rows, self._features(user_features))
+        rows = history_row(history, self.items, self.kind, self.scale)
+        return self.for_histories(rows, feature_table(user_features, self.priors))
 
-    def for_rows_of_history(self, histories: SparseRows, table: pl.DataFrame | None = None) -> UserView:
-        """Return a view of new users, one for each history by item rows; see `folded_in` for the arguments."""
+    def for_histories(self, histories: SparseRows, table: pl.DataFrame | None = None) -> UserView:
+        """Return a view of new users, one for each history by item rows; see `updating.fold_in` for the arguments."""
         model = self.folded_in(histories, table)
         has_prior = self.priors is not None and self.priors.users is not None
-        source: UserSource = "fold-in" if len(histories.columns) else "prior" if has_prior else "popularity"
-        return UserView(self.catalog, model, UserBatch.folded(histories), histories, source, self.users)
+        source: AnsweredBy = "fold-in" if len(histories.columns) else "prior" if has_prior else "popularity"
+        return self._view(model, UserBatch.folded(histories), histories, source)
+
+    def _view(self, model: Model, batch: UserBatch, exclude: SparseRows, source: AnsweredBy) -> UserView:
+        return UserView(self.catalog, model, batch, exclude, source, self.users, self.model)
 
     # recommending
 
@@ -469,7 +481,11 @@ class Recommender:
         return int((u < 0).sum()), int((i < 0).sum())
 
     def _predicted(self, users: pl.Series, items: pl.Series, times: Any) -> Float32:
-        u, i, at = self.users.rows(users), self.items.rows(items), _seconds(times, len(users))
+        u, i, at = (
+            self.users.rows(users),
+            self.items.rows(items),
+            None if times is None else checks.seconds("times", times, len(users)),
+        )
         ratings: Float32 = self.model.predict(self.batch(u, at), i)
         new = np.flatnonzero(u < 0)
         if not len(new) or self.priors is None or self.priors.users is None:
@@ -522,131 +538,76 @@ class Recommender:
     # neighbors
 
     def similar_items(self, item: Id, n: int = 10) -> pl.DataFrame:
-        """The n items liked by the same people: item, rank, score[, title].
+        """Return the n items liked by the same users.
 
-        The score is a cosine, -1..1; for item-item models the model's own similarity (EASE: its weight). Fewer where
-        fewer are known to be alike; items that the model never met in training are in no list, and have an empty one.
-        Raises UnknownIdError, DataError for more than one id, KindError for a model without vectors or similarities,
-        ParameterError for n below 1.
+        Parameters
+        ----------
+        item : id
+        n : int, default 10
 
+        Returns
+        -------
+        pl.DataFrame
+            Columns item, rank (from 1), score, and title where titles are known. The score is a cosine from -1 to 1;
+            item-item models use their own similarity (EASE: its weight). Fewer rows where fewer items are similar, and
+            none for an item that the model has no evidence about.
+
+        Raises
+        ------
+        UnknownIdError
+            For an unknown item.
+        KindError
+            If the model has no vectors or similarities.
+
+        Examples
+        --------
         >>> import cofactor
         >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
         >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
         >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
-        >>> found = rec.similar_items(7, n=3)
-        >>> found.columns, found["rank"].to_list(), 7 in found["item"]
+        >>> similar = rec.similar_items(7, n=3)
+        >>> similar.columns, similar["rank"].to_list(), 7 in similar["item"]
         (['item', 'rank', 'score'], [1, 2, 3], False)
         """
-        rows, scores = self._similar("item", item, "similar_items", n)
-        frame = pl.DataFrame({"item": self.items.ids(rows), "rank": _ranks(len(rows)), "score": scores})
-        return self.catalog.with_titles(frame, rows)
+        rows, scores = self.catalog.similar(self.model, item, n)
+        return self.catalog.with_titles(frames.neighbors("item", self.items, rows, scores), rows)
 
     def similar_users(self, user: Id, n: int = 10) -> pl.DataFrame:
-        """The n users of the most similar taste: user, rank, score (cosine, -1..1); errors as in `similar_items`.
+        """Return the n users with the most similar taste; see `UserView.similar`."""
+        return self.for_users(single_id("user", user)).similar(n)
 
-        >>> import cofactor
-        >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
-        >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
-        >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
-        >>> rec.similar_users(7, n=3).columns
-        ['user', 'rank', 'score']
-        """
-        rows, scores = self._similar("user", user, "similar_users", n)
-        return pl.DataFrame({"user": self.users.ids(rows), "rank": _ranks(len(rows)), "score": scores})
+    # new users, new ratings and new items
 
-    def _similar(self, what: str, id_: Id, method: str, n: int) -> tuple[Int32, Float32]:
-        n = checks.whole_number("n", n, low=1)
-        ids = self.items if what == "item" else self.users
-        try:
-            row = np.array([ids.row(single_id(what, id_))], np.int32)
-        except UnknownIdError as unknown:
-            raise UnknownIdError(f"{what} {unknown}") from None
-        if not hasattr(self.model, method) or getattr(self.model, "factors", 1) == 0:
-            raise KindError("this model has no vectors to compare; fit one with factors, such as biased-mf")
-        comparable = self._comparable(what)
-        if len(comparable) and not comparable[row[0]]:
-            return np.zeros(0, np.int32), np.zeros(0, np.float32)
-        rows, scores = getattr(self.model, method)(row, min(n, len(ids)), comparable)
-        there = rows[0] >= 0
-        return rows[0][there], scores[0][there]
-
-    def _comparable(self, what: str) -> Bool:
-        """Items with evidence, or users with a history: the others have no vector that says anything."""
-        if what == "item":
-            return ALL_ROWS if self.evidence is None else self.evidence
-        return self.histories.counts > 0
-
-    # newcomers and new ratings
-
-    def folded_in(self, histories: SparseRows, table: pl.DataFrame | None = None) -> Any:
-        """The model with newcomers of these histories as its users: about the prior, where there is one.
-
-        histories: a row for each newcomer, none give a model without users. table: a row for each, with the columns
-        that the prior learnt from. Raises KindError for a model that cannot fold in, DataError as the prior's encoder.
-
-        >>> import cofactor
-        >>> from cofactor.kernels.sparse import SparseRows
-        >>> ratings = cofactor.Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
-        >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=2), ratings)
-        >>> rec.folded_in(SparseRows.of([0, 1], [0, 1], [5, 5], 2)).n_users
-        2
-        """
-        if not isinstance(self.model, FoldsIn):
-            raise KindError("this model cannot fold in new users; fit it again with their ratings")
-        require_histories(histories, len(self.items))
-        if table is not None:
-            checks.instance("table", table, pl.DataFrame, "give a polars frame with a row for each history")
-        prior = None if self.priors is None else self.priors.users
-        gaussian = None if prior is None else GaussianPrior(prior.means(table, len(histories)), prior.precision)
-        with solvable():
-            return self.model.fold_in(histories, prior=gaussian)
-
-    def _features(self, user_features: Any) -> pl.DataFrame | None:
-        """One newcomer's row of the user table, as far as the prior asks for it."""
-        if user_features is None:
-            return None
-        if not isinstance(user_features, Mapping):
-            wrong = checks.shown(user_features)
-            raise ParameterError(f"user_features must map columns of the user table to values, not {wrong}")
-        prior = None if self.priors is None else self.priors.users
-        learnt = [] if prior is None or prior.encoder is None else [column.name for column in prior.encoder.columns]
-        if unknown := [name for name in user_features if name not in learnt]:
-            known = ", ".join(learnt) or "none: learn priors with user_features first"
-            raise DataError(f"user_features: the prior was not learned from {unknown[0]!r}; columns it knows: {known}")
-        return pl.DataFrame({name: [user_features.get(name)] for name in learnt})
-
-    def _history(self, history: Any) -> SparseRows:
-        """One new user's history as a matrix of one row. Raises DataError, UnknownIdError."""
-        if not isinstance(history, Iterable) or isinstance(history, str):
-            raise DataError(f"history must be a list of items or of (item, rating) pairs, not {checks.shown(history)}")
-        given = list(islice(history.items() if isinstance(history, Mapping) else history, len(self.items) + 1))
-        if len(given) > len(self.items):
-            raise DataError(f"history must have at most {len(self.items):,} entries, one for each item")
-        pairs = [one if isinstance(one, tuple | list) else (one, 1.0) for one in given]
-        if self.kind == "ratings" and any(not isinstance(one, tuple | list) for one in given):
-            raise DataError("give the history as (item, rating) pairs: this model learnt from ratings")
-        if bad := [pair for pair in pairs if len(pair) != 2 or not _is_number(pair[1])]:
-            raise DataError(f"history: {checks.shown(bad[0])} is not an (item, rating) pair with a finite number")
-        items = id_series("history", [item for item, _ in pairs])
-        rows = self.items.rows(items)
-        if (rows < 0).any():
-            raise UnknownIdError(f"history: item {items[int((rows < 0).argmax())]!r} is not known to this model")
-        if items.n_unique() < len(items):
-            raise DataError(f"item {items.filter(items.is_duplicated())[0]!r} stands twice in the history")
-        values = [value for _, value in pairs]
-        if self.scale is not None:
-            self.scale.check(values, name=lambda place: f"the rating of item {items[place]!r}")
-        return SparseRows.of(np.zeros(len(rows), np.int64), rows, values, 1)
+    def folded_in(self, histories: SparseRows, table: pl.DataFrame | None = None) -> Model:
+        """Return the model with new users of these histories; see `updating.fold_in`."""
+        return fold_in(self.model, self.priors, histories, table)
 
     @validated
     def updated(self, new: Interactions) -> Recommender:
-        """A new Recommender that knows these rows too: changed and new users folded in, nothing retrained.
+        """Return a recommender that includes new ratings: changed and new users are folded in, nothing is retrained.
 
-        A pair that was known already takes the new rating (events are added up). Items must be known: see `with_items`
-        for new ones. Everybody else keeps their row; no rows change nothing. Raises KindError for the other kind and
-        for a model that cannot fold in, UnknownIdError for new items, DataError for a rating off the scale, user ids of
-        another type, or a user table that does not go with the known one.
+        Parameters
+        ----------
+        new : Interactions
+            Ratings of known items; see `with_items` for new ones. A pair that is known takes the new rating; events are
+            added up. No rows change nothing.
 
+        Returns
+        -------
+        Recommender
+            All other users keep their row.
+
+        Raises
+        ------
+        KindError
+            For a table of the other kind, and for a model that cannot fold in.
+        UnknownIdError
+            For a new item.
+        DataError
+            For a rating that is not on the scale, user ids of another type, or a user table with other columns.
+
+        Examples
+        --------
         >>> import cofactor
         >>> ratings = cofactor.Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
         >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=2), ratings)
@@ -654,76 +615,101 @@ class Recommender:
         >>> len(rec.users), len(after.users), after.recommend("zoe")["item"].to_list()
         (2, 3, ['alien'])
         """
-        if require_interactions("new", new).kind != self.kind:
-            raise KindError(f"this model learnt from {self.kind}, and these are {new.kind}")
-        self._check_scale(new)
-        low = new.seen
-        changed, met = np.unique(new.u if low is None else np.concatenate([new.u, low.u])), np.unique(new.i)
-        item_rows = np.full(new.n_items, -1, np.int32)
-        item_rows[met] = self.items.rows(new.items.ids(met))
-        if (unknown := met[item_rows[met] < 0]).size:
-            more = f" and {unknown.size - 1} more are" if unknown.size > 1 else " is"
-            raise UnknownIdError(f"item {new.items.ids(unknown[:1])[0]!r}{more} new: see with_items, or fit again")
-        ids = new.users.ids(changed)
-        arrived = new.by_user.take(changed)
-        arrived = replace(arrived, columns=item_rows[arrived.columns])
-        merge = merge_counts if self.kind == "events" else merge_latest
-        after = merge(self.histories.take(self.users.rows(ids)), arrived)
-        users = self.users.union(IdMap.of(ids))
-        table = _with_rows_for(users, self.user_table, new.user_table)
-        folded = self.folded_in(after, None if table is None else table[users.rows(ids)])
-        take = np.array(self.users.rows(users.all))
-        take[users.rows(ids)] = -1 - np.arange(len(ids), dtype=np.int32)
-        picked = np.where(take < 0, len(self.users) - 1 - take, take)
-        return replace(
-            self,
-            model=self.model.with_users(folded, take),
-            users=users,
-            histories=vstack(self.histories, after).take(picked),
-            user_table=table,
-            seen=self._seen_with(new, ids, changed, picked),
-        )
+        check_ratings(require_interactions("new", new), self.kind, self.scale)
+        rated = np.unique(new.i)
+        if (unknown := new.items.ids(rated).filter(self.items.rows(new.items.ids(rated)) < 0)).len():
+            more = f" and {len(unknown) - 1} more are" if len(unknown) > 1 else " is"
+            raise UnknownIdError(f"item {unknown[0]!r}{more} new: call with_items first, or fit again")
+        changed_ids = new.users.ids(np.unique(new.u if new.seen is None else np.concatenate([new.u, new.seen.u])))
+        users = self.users.union(IdMap.of(changed_ids))
+        rows, changed = self.users.rows(users.all), np.zeros(len(users), bool)
+        changed[users.rows(changed_ids)] = True
+        changed_ids = users.ids(np.flatnonzero(changed))
 
-    def _seen_with(self, new: Interactions, ids: pl.Series, changed: Int32, picked: Int64) -> SparseRows | None:
-        """What users have seen after `new`; items that the model does not know are left out."""
-        if self.seen is None and new.seen is None:
-            return None
-        before = SparseRows.empty(len(self.users)) if self.seen is None else self.seen
-        arrived = SparseRows.empty(len(changed))
-        if new.seen is not None:
-            low = new.seen.by_user.take(changed)
-            item_rows = self.items.rows(new.items.all)[low.columns]
-            owner = np.repeat(np.arange(len(low)), low.counts)[item_rows >= 0]
-            arrived = SparseRows.of(owner, item_rows[item_rows >= 0], low.values[item_rows >= 0], len(low))
-        after = merge_latest(before.take(self.users.rows(ids)), arrived)
-        return vstack(before, after).take(picked)
+        def merged(known: SparseRows, table: Interactions | None, merge: Merge) -> SparseRows:
+            added = SparseRows.empty(len(changed_ids))
+            if table is not None:
+                added = translated(table.by_user.take(table.users.rows(changed_ids)), self.items.rows(table.items.all))
+            return replaced_rows(known, rows, changed, merge(known.take(rows[changed]), added))
 
-    def _check_scale(self, ratings: Interactions) -> None:
-        """Raise DataError for a rating that is not on the scale."""
+        seen = None
+        if self.seen is not None or new.seen is not None:
+            seen = merged(SparseRows.empty(len(self.users)) if self.seen is None else self.seen, new.seen, merge_latest)
+        histories = merged(self.histories, new, merge_counts if self.kind == "events" else merge_latest)
+        table = extend_table(users, self.user_table, new.user_table)
+        return self.with_users(users, histories, changed, table=table, seen=seen)
 
-        def name(row: int) -> str:
-            user, item = ratings.users.ids(ratings.u[[row]])[0], ratings.items.ids(ratings.i[[row]])[0]
-            return f"the rating of user {user!r} and item {item!r}"
+    def with_users(
+        self,
+        users: IdMap,
+        histories: SparseRows,
+        changed: Bool | None = None,
+        *,
+        table: pl.DataFrame | None = None,
+        seen: SparseRows | None = None,
+    ) -> Recommender:
+        """Return a recommender of these users alone, with these histories.
 
-        if self.scale is not None:
-            self.scale.check(ratings.values, name=name)
+        Parameters
+        ----------
+        users : IdMap
+            n_users ids, known or new.
+        histories : SparseRows
+            Their histories: n_users rows.
+        changed : ndarray of shape (n_users,), bool, optional
+            The users who are folded in; the others keep their vector. By default those whose history differs. New users
+            are always folded in.
+        table : pl.DataFrame, optional
+            The user table, in the order of `users`.
+        seen : SparseRows, optional
+            Further items that lists leave out: n_users rows.
+
+        Returns
+        -------
+        Recommender
+
+        Raises
+        ------
+        KindError
+            If a user must be folded in and the model cannot do it.
+        """
+        rows = self.users.rows(users.all) if self.users.id_type == users.id_type else np.full(len(users), -1, np.int32)
+        if changed is None:
+            changed = differing_rows(self.histories.take(rows), histories)
+        model = replace_users(self.model, self.priors, rows, changed, histories, table)
+        return replace(self, model=model, users=users, histories=histories, user_table=table, seen=seen)
 
     @validated
     def with_items(self, table: Any, ratings: Interactions | None = None) -> Recommender:
-        """A new Recommender whose catalog holds these new items too: nothing is retrained.
+        """Return a recommender whose catalog has new items too; nothing is retrained.
 
-        table: a row for each new item, with the columns that the priors were learnt from; its ids are in the column
-        that is usually called so ("item", "movieId", "id", ...), else in the first. `ratings` of them, if there are
-        any, move them from the prior, and are then what `updated` takes. Raises KindError without priors of items or
-        where the model takes no new ones, DataError for a rating off the scale, for ids that are known or stand twice,
-        and for what is no table with a column of ids. A table without rows changes nothing.
+        Parameters
+        ----------
+        table : data frame
+            A row for each new item, with the columns that the priors were learned from. The ids are in the column with
+            a usual name ("item", "movieId", "id", ...), else in the first one. No rows change nothing.
+        ratings : Interactions, optional
+            Ratings of the new items. They move the items from the prior, and are then used as in `updated`.
 
+        Returns
+        -------
+        Recommender
+
+        Raises
+        ------
+        KindError
+            Without priors of items, and for a model that cannot add items.
+        DataError
+            For known or duplicate ids, a rating that is not on the scale, or a table without ids.
+
+        Examples
+        --------
         >>> import cofactor, polars as pl
         >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
         >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
         >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
-        >>> wider = cofactor.cold_start.learn_priors(rec).with_items(pl.DataFrame({"item": [100, 101]}))
-        >>> len(wider.items), len(wider.recommend(3, candidates=[100, 101]))
+        >>> extended = cofactor.cold_start.learn_priors(rec).with_items(pl.DataFrame({"item": [100, 101]}))
+        >>> len(extended.items), len(extended.recommend(3, candidates=[100, 101]))
         (42, 2)
         """
         prior = None if self.priors is None else self.priors.items
@@ -735,39 +721,26 @@ class Recommender:
         table = side.keyed((side.id_columns or [*side.frame.columns, *side.index.columns])[0])
         ids = table["item"]
         if ids.n_unique() < len(ids) or (self.items.rows(ids) >= 0).any():
-            raise DataError("new items must be new: some ids of the table are known or stand twice")
-        items, raters = self.items.union(IdMap.of(ids)), self._raters(ids, ratings)
+            raise DataError("new items must be new: some ids of the table are known or occur twice")
+        if ratings is not None:
+            check_ratings(ratings, self.kind, self.scale)
         with solvable():
             factors, bias = self.model.fold_in_items(
-                raters, GaussianPrior(prior.means(table, len(ids)), prior.precision)
+                ratings_of_items(ids, self.users, ratings), GaussianPrior(prior.means(table, len(ids)), prior.precision)
             )
-        take = np.array(self.items.rows(items.all))
+        items = self.items.union(IdMap.of(ids))
+        take, moved = np.array(self.items.rows(items.all)), items.rows(self.items.all)
         take[items.rows(ids)] = -1 - np.arange(len(ids), dtype=np.int32)
-        moved = items.rows(self.items.all)
-        wider = replace(
+        extended = replace(
             self,
             model=self.model.with_items(factors, bias, take),
             items=items,
             histories=replace(self.histories, columns=moved[self.histories.columns]),
             seen=None if self.seen is None else replace(self.seen, columns=moved[self.seen.columns]),
             evidence=None if self.evidence is None else np.append(self.evidence, True)[np.maximum(take, -1)],
-            item_table=_with_rows_for(items, self.item_table, table),
+            item_table=extend_table(items, self.item_table, table),
         )
-        return wider if ratings is None else wider.updated(ratings)
-
-    def _raters(self, items: pl.Series, ratings: Interactions | None) -> SparseRows:
-        """For each of these items who of the known users rated it, and how."""
-        if ratings is None:
-            return SparseRows.empty(len(items))
-        if ratings.kind != self.kind:
-            raise KindError(f"this model learnt from {self.kind}, and these are {ratings.kind}")
-        self._check_scale(ratings)
-        places, users = ratings.items.rows(items), self.users.rows(ratings.users.all)
-        own = ratings.by_item.take(places)
-        known = users[own.columns] >= 0
-        owner = np.repeat(np.arange(len(own)), own.counts)[known]
-        weights = None if own.weights is None else own.weights[known]
-        return SparseRows.of(owner, users[own.columns[known]], own.values[known], len(own), weights)
+        return extended if ratings is None else extended.updated(ratings)
 
     # files
 
@@ -788,26 +761,8 @@ class Recommender:
         ...     again.predict("ana", "clue") == rec.predict("ana", "clue")
         True
         """
-        arrays = {f"model.{name}": array for name, array in self.model.arrays().items()}
-        arrays |= persistence.id_arrays("users", self.users) | persistence.id_arrays("items", self.items)
-        arrays |= persistence.row_arrays("histories", self.histories)
-        if self.seen is not None:
-            arrays |= persistence.row_arrays("seen", self.seen)
-        if self.evidence is not None:
-            arrays["evidence"] = self.evidence
-        priors = Priors() if self.priors is None else self.priors
-        arrays |= {f"priors.{name}": array for name, array in priors.arrays().items()}
-        for name in ("user_table", "item_table"):
-            if (table := getattr(self, name)) is not None:
-                arrays[name] = persistence.frame_bytes(table)
-        manifest = {
-            "kind": self.kind,
-            "model": {"kind": self.model.kind, **self.model.settings()},
-            "estimator": None if self.estimator is None else json.loads(self.estimator.to_json()),
-            "priors": None if self.priors is None else self.priors.settings(),
-            "scale": None if self.scale is None else asdict(self.scale),
-        }
-        write_artifact(checks.path("path", path), arrays, manifest)
+        fields = {spec.name: getattr(self, spec.name) for spec in dataclasses.fields(self)}
+        persistence.save(checks.path("path", path), fields)
 
     @classmethod
     @validated
@@ -840,50 +795,7 @@ class Recommender:
         Traceback (most recent call last):
         cofactor.errors.ArtifactError: nowhere.cofactor cannot be read: No such file or directory
         """
-        path, verify = checks.path("path", path), checks.flag("verify", verify)
-        artifact = read_artifact(path, verify=verify)
-        if not verify:
-            artifact.verify(name for name, array in artifact.arrays.items() if not _is_numbers(name, array))
-        try:
-            return cls._of_parts(artifact.arrays, artifact.manifest)
-        except ForkError:
-            raise
-        except (Exception, pl.exceptions.PanicException) as problem:
-            what = f"lacks {problem}" if isinstance(problem, KeyError) else f"cannot be understood ({problem})"
-            raise ArtifactError(f"{path} {what}: it was written by another version of cofactor") from problem
-
-    @classmethod
-    def _of_parts(cls, arrays: Mapping[str, NDArray[Any]], manifest: Mapping[str, Any]) -> Recommender:
-        """The recommender of a file. Raises whatever it may for parts that are not those of one."""
-        settings = manifest["model"]
-        model_arrays, prior_arrays = (
-            {name.removeprefix(part): array for name, array in arrays.items() if name.startswith(part)}
-            for part in ("model.", "priors.")
-        )
-        users, items = persistence.id_map("users", arrays), persistence.id_map("items", arrays)
-        user_table, item_table = (
-            persistence.frame(arrays[name], len(ids)) if name in arrays else None
-            for name, ids in (("user_table", users), ("item_table", items))
-        )
-        return cls(
-            KINDS[settings["kind"]].from_parts(model_arrays, settings),
-            users,
-            items,
-            persistence.rows("histories", arrays),
-            manifest["kind"],
-            _estimator(manifest["estimator"]),
-            user_table,
-            item_table,
-            None if manifest["priors"] is None else Priors.from_parts(prior_arrays, manifest["priors"]),
-            persistence.rows("seen", arrays) if "seen.start" in arrays else None,
-            checks.plain("scale", manifest["scale"], Scale | None),
-            arrays.get("evidence"),
-        )
-
-
-def _is_numbers(name: str, array: NDArray[Any]) -> bool:
-    """Whether an array holds learned numbers or values of histories: large, and nothing but numbers."""
-    return array.dtype.kind == "f" and name.startswith(("model.", "histories.", "seen."))
+        return cls(**persistence.load(checks.path("path", path), verify=checks.flag("verify", verify)))
 
 
 def require_recommender(name: str, value: object) -> Recommender:
@@ -925,58 +837,4 @@ def checked_estimator(estimator: Any) -> Any:
     """
     if not isinstance(estimator, Estimator):
         raise ParameterError(f"estimator must be an estimator, such as cofactor.Bias(), not {checks.shown(estimator)}")
-    return estimator
-
-
-def _ranks(n: int) -> Int32:
-    return np.arange(1, n + 1, dtype=np.int32)
-
-
-def _seconds(times: Any, n: int) -> Int64 | None:
-    """n times as whole seconds since 1970, from one for all or one each. Raises DataError."""
-    if times is None:
-        return None
-    checks.require_bounded("times", times)
-    given = np.asarray(times)
-    if given.dtype.kind not in "iu" or given.shape not in ((), (n,)):
-        raise DataError(
-            f"times are whole seconds since 1970, one for all {n:,} pairs or one each, not {checks.shown(times)}"
-        )
-    return np.broadcast_to(given.astype(np.int64), (n,))
-
-
-def _is_number(value: Any) -> bool:
-    """Whether this is a number that float32 can hold."""
-    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    return number and abs(float(value)) <= float(np.finfo(np.float32).max)
-
-
-def _with_rows_for(ids: IdMap, table: pl.DataFrame | None, new: pl.DataFrame | None) -> pl.DataFrame | None:
-    """The table with a row for each of `ids`: those it lacks from `new`, null where neither says anything."""
-    if table is None:
-        table, new = new, None
-    if table is None:
-        return None
-    key = table.columns[0]
-    table = _typed(ids, table, key)
-    if new is not None:
-        new = _typed(ids, new, key)
-        arrived = new.filter(~pl.col(key).is_in(table[key].implode()))
-        try:
-            table = pl.concat([table, arrived], how="diagonal_relaxed")
-        except pl.exceptions.PolarsError as problem:
-            raise DataError(f"the new table's columns do not go with those that are known: {problem}") from problem
-    return pl.DataFrame({key: ids.all}).join(table, on=key, how="left", maintain_order="left")
-
-
-def _typed(ids: IdMap, table: pl.DataFrame, key: str) -> pl.DataFrame:
-    """The table with its ids (the first column) in the type of the map, and under this name."""
-    return pl.DataFrame([ids.typed(table.to_series(0)).alias(key), *table.drop(table.columns[0])])
-
-
-def _estimator(spec: dict[str, Any] | None) -> Estimator | None:
-    if spec is None:
-        return None
-    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in spec.items() if k != "estimator"}
-    estimator: Estimator = REGISTRY[spec["estimator"]](**settings)
     return estimator

@@ -1,107 +1,269 @@
-"""TODO."""
+"""Updating: fold users into a model, and replace the users and items of a model.
+
+There is one path: `fold_in` for new users, and `replace_users` where a table of users consists of rows of the trained
+model and of folded-in users. `Recommender.updated`, the batches of the service and the point-in-time evaluation of the
+promotion gate use it. The functions take and return the parts of a Recommender.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from cofactor import checks
 from cofactor.arrays import Bool, Int32
+from cofactor.data.id_columns import id_series
 from cofactor.data.ids import IdMap
-from cofactor.errors import DataError
-from cofactor.kernels.sparse import SparseRows
-from cofactor.models.base import FoldsIn
-from cofactor.recommender.recommender import Recommender
+from cofactor.data.interactions import Interactions, Kind
+from cofactor.data.scale import Scale
+from cofactor.errors import DataError, KindError, ParameterError, UnknownIdError
+from cofactor.kernels.sparse import SparseRows, vstack
+from cofactor.models.arguments import require_histories, solvable
+from cofactor.models.base import FoldsIn, Model
+from cofactor.models.fold_in import GaussianPrior
+from cofactor.models.prior import Priors
 
-__all__ = ["as_of", "rows_of", "texts"]
+__all__ = [
+    "check_ratings",
+    "differing_rows",
+    "extend_table",
+    "feature_table",
+    "fold_in",
+    "history_row",
+    "ratings_of_items",
+    "replace_users",
+    "replaced_rows",
+    "translated",
+]
 
 
-def texts(ids: IdMap) -> pl.Series:
-    """All ids as the store writes them: (n,) String, in row order.
+def fold_in(model: Model, priors: Priors | None, histories: SparseRows, table: pl.DataFrame | None = None) -> Model:
+    """Return the model with new users of these histories as its users.
 
-    >>> texts(IdMap.of([7, 3])).to_list()
-    ['3', '7']
+    Parameters
+    ----------
+    model : Model
+        The trained model.
+    priors : Priors or None
+        The priors of new users, where there are any.
+    histories : SparseRows
+        One row of item rows for each new user; without rows the model has no users.
+    table : pl.DataFrame, optional
+        One row for each new user, with the columns that the prior was learned from.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    KindError
+        If the model cannot fold in new users.
+    DataError
+        If the histories do not fit the model, or the prior cannot read the table.
     """
-    return ids.all.cast(pl.String)
+    if not isinstance(model, FoldsIn):
+        raise KindError("this model cannot fold in new users; fit it again with their ratings")
+    require_histories(histories, model.n_items)
+    if table is not None:
+        checks.instance("table", table, pl.DataFrame, "give a polars frame with a row for each history")
+    prior = None if priors is None else priors.users
+    gaussian = None if prior is None else GaussianPrior(prior.means(table, len(histories)), prior.precision)
+    with solvable():
+        return model.fold_in(histories, prior=gaussian)
 
 
-def rows_of(ids: IdMap, wanted: pl.Series) -> Int32:
-    """The rows of ids that the store wrote as text, -1 for the unknown: (n,) int32; of no ids none.
+def replace_users(
+    model: Model,
+    priors: Priors | None,
+    rows: Int32,
+    changed: Bool,
+    histories: SparseRows,
+    table: pl.DataFrame | None = None,
+) -> Model:
+    """Return the model with other users: rows of the trained model, and changed or new users, who are folded in.
 
-    >>> rows_of(IdMap.of([3, 7]), pl.Series(["7", "07", "ana"])).tolist()
-    [1, -1, -1]
+    Parameters
+    ----------
+    model, priors
+        See `fold_in`.
+    rows : ndarray of shape (n_users,), int32
+        The row of each user in `model`; -1 for new users.
+    changed : ndarray of shape (n_users,), bool
+        Whether a user is folded in; new users always are.
+    histories : SparseRows
+        The history of each user: n_users rows.
+    table : pl.DataFrame, optional
+        One row for each user, with the columns that the prior was learned from.
+
+    Returns
+    -------
+    Model
+        Of n_users users.
     """
-    if ids.kind == "string":
-        return ids.rows(wanted)
-    numbers = wanted.cast(pl.Int64, strict=False)
-    canonical = (numbers.cast(pl.String) == wanted).fill_null(value=False)
-    rows = np.full(len(wanted), -1, np.int32)
-    rows[canonical.to_numpy()] = ids.rows(numbers.filter(canonical))
-    return rows
+    folded_rows = np.flatnonzero(changed | (rows < 0))
+    take = np.array(rows)
+    take[folded_rows] = -1 - np.arange(len(folded_rows), dtype=np.int32)
+    folded = fold_in(model, priors, histories.take(folded_rows), None if table is None else table[folded_rows])
+    result: Model = model.with_users(folded, take)
+    return result
 
 
-def as_of(
-    recommender: Recommender,
-    users: IdMap,
-    state: pl.DataFrame,
-    facts: pl.DataFrame | None = None,
-    seen: pl.DataFrame | None = None,
-) -> Recommender:
-    """The recommender with these users alone, and with what they did until then: what would have answered them.
-
-    users: string ids. state: user, item (String), value: all that counts of these users, and perhaps of others. facts:
-    user (String) and what priors may have learnt from. seen: as `state`, the pairs that lists leave out besides; None
-    for none. Who did nothing since the model was learnt keeps the vector it
-    learnt; all others are folded in, as the service does. Items that the model does not know are left out. Raises
-    KindError for a model that cannot fold in.
-
-    >>> import cofactor
-    >>> ratings = cofactor.Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
-    >>> rec = cofactor.Recommender.fit(cofactor.Bias(), ratings)
-    >>> since = pl.DataFrame({"user": ["zoe", "ana"], "item": ["clue", "alien"], "value": [4.0, 5.0]})
-    >>> now = as_of(rec, IdMap.of(["ana", "zoe"]), since)
-    >>> now.histories.counts.tolist(), now.recommend("zoe")["item"].to_list()
-    ([1, 1], ['alien'])
-    """
-    present = _histories(recommender, users, state)
-    before = rows_of(recommender.users, texts(users))
-    changed = (before < 0) | _differs(recommender.histories.take(before), present)
-    take = before.copy()
-    take[changed] = -1 - np.arange(changed.sum(), dtype=np.int32)
-    model = recommender.model
-    if len(users) and isinstance(model, FoldsIn):
-        folded = _folded(recommender, present.take(np.flatnonzero(changed)), texts(users).filter(changed), facts)
-        model = model.with_users(folded, take)
-    excluded = None if seen is None else _histories(recommender, users, seen)
-    return replace(recommender, model=model, users=users, histories=present, user_table=None, seen=excluded)
-
-
-def _folded(recommender: Recommender, histories: SparseRows, users: pl.Series, facts: pl.DataFrame | None) -> Any:
-    """As the service folds in: about what is known of them, where the prior can read it."""
-    if facts is None or recommender.priors is None or recommender.priors.users is None:
-        return recommender.folded_in(histories)
-    table = pl.DataFrame({"user": users}).join(facts, on="user", how="left", maintain_order="left")
-    try:
-        return recommender.folded_in(histories, table)
-    except DataError:
-        return recommender.folded_in(histories)
-
-
-def _histories(recommender: Recommender, users: IdMap, state: pl.DataFrame) -> SparseRows:
-    state = state.filter(pl.col("user").is_in(texts(users).implode()))
-    owner, item = rows_of(users, state["user"]), rows_of(recommender.items, state["item"])
-    known = (owner >= 0) & (item >= 0)
-    return SparseRows.of(owner[known], item[known], state["value"].to_numpy()[known], len(users))
-
-
-def _differs(one: SparseRows, other: SparseRows) -> Bool:
-    """Whether each row of two matrices differs: (n,) bool."""
-    differs: Bool = one.counts != other.counts
-    same = np.flatnonzero(~differs)
-    a, b = one.take(same), other.take(same)
-    owner = np.repeat(same, a.counts)
-    unlike = (a.columns != b.columns) | (a.values != b.values)
-    differs[owner[unlike]] = True
+def differing_rows(first: SparseRows, second: SparseRows) -> Bool:
+    """Return whether each row of two matrices differs: ndarray of shape (n_rows,), bool."""
+    differs: Bool = first.counts != second.counts
+    equal_length = np.flatnonzero(~differs)
+    a, b = first.take(equal_length), second.take(equal_length)
+    owner = np.repeat(equal_length, a.counts)
+    differs[owner[(a.columns != b.columns) | (a.values != b.values)]] = True
     return differs
+
+
+def replaced_rows(matrix: SparseRows, rows: Int32, changed: Bool, new: SparseRows) -> SparseRows:
+    """Return a matrix of rows of another matrix and of new rows.
+
+    Parameters
+    ----------
+    matrix : SparseRows
+    rows : ndarray of shape (n,), int32
+        The row of `matrix` for each result row; -1 for an empty one.
+    changed : ndarray of shape (n,), bool
+        The result rows that are taken from `new` instead.
+    new : SparseRows
+        One row for each changed row, in order.
+    """
+    take = np.array(rows, np.int64)
+    take[changed] = len(matrix) + np.arange(len(new))
+    return vstack(matrix, new).take(take)
+
+
+def translated(rows: SparseRows, columns: Int32) -> SparseRows:
+    """Return a matrix with other column numbers; entries whose new column is -1 are left out.
+
+    Parameters
+    ----------
+    rows : SparseRows
+    columns : ndarray of shape (n_columns,), int32
+        The new number of each column.
+    """
+    new = columns[rows.columns]
+    known = new >= 0
+    owner = np.repeat(np.arange(len(rows)), rows.counts)[known]
+    weights = None if rows.weights is None else rows.weights[known]
+    return SparseRows.of(owner, new[known], rows.values[known], len(rows), weights)
+
+
+def check_ratings(ratings: Interactions, kind: Kind, scale: Scale | None) -> None:
+    """Raise KindError for a table of the other kind, DataError for a rating that is not on the scale."""
+
+    def name(row: int) -> str:
+        user, item = ratings.users.ids(ratings.u[[row]])[0], ratings.items.ids(ratings.i[[row]])[0]
+        return f"the rating of user {user!r} and item {item!r}"
+
+    if ratings.kind != kind:
+        raise KindError(f"this model learned from {kind}, and the table holds {ratings.kind}")
+    if scale is not None:
+        scale.check(ratings.values, name=name)
+
+
+def ratings_of_items(items: pl.Series, users: IdMap, ratings: Interactions | None) -> SparseRows:
+    """Return the ratings of each of these items by known users: one row of user rows for each item."""
+    if ratings is None:
+        return SparseRows.empty(len(items))
+    return translated(ratings.by_item.take(ratings.items.rows(items)), users.rows(ratings.users.all))
+
+
+def history_row(history: Any, items: IdMap, kind: Kind, scale: Scale | None) -> SparseRows:
+    """Return the history of one new user as a matrix of one row.
+
+    Parameters
+    ----------
+    history : mapping, iterable of (item, value) pairs, or iterable of items
+        See `Recommender.for_history`.
+    items : IdMap
+    kind : {"ratings", "events"}
+    scale : Scale or None
+
+    Raises
+    ------
+    DataError
+        For an invalid history and for a rating that is not on the scale.
+    UnknownIdError
+        For an unknown item.
+    """
+    if not isinstance(history, Iterable) or isinstance(history, str):
+        raise DataError(f"history must be a list of items or of (item, rating) pairs, not {checks.shown(history)}")
+    entries = list(islice(history.items() if isinstance(history, Mapping) else history, len(items) + 1))
+    if len(entries) > len(items):
+        raise DataError(f"history must have at most {len(items):,} entries, one for each item")
+    pairs = [entry if isinstance(entry, tuple | list) else (entry, 1.0) for entry in entries]
+    if kind == "ratings" and any(not isinstance(entry, tuple | list) for entry in entries):
+        raise DataError("history must hold (item, rating) pairs: this model learned from ratings")
+    if bad := [pair for pair in pairs if len(pair) != 2 or not _is_number(pair[1])]:
+        raise DataError(f"history: {checks.shown(bad[0])} is not an (item, rating) pair with a finite number")
+    ids = id_series("history", [item for item, _ in pairs])
+    rows = items.rows(ids)
+    if (rows < 0).any():
+        raise UnknownIdError(f"history: item {ids[int((rows < 0).argmax())]!r} is not known to this model")
+    if ids.n_unique() < len(ids):
+        raise DataError(f"history: item {ids.filter(ids.is_duplicated())[0]!r} occurs twice")
+    values = [value for _, value in pairs]
+    if scale is not None:
+        scale.check(values, name=lambda position: f"the rating of item {ids[position]!r}")
+    return SparseRows.of(np.zeros(len(rows), np.int64), rows, values, 1)
+
+
+def feature_table(user_features: Any, priors: Priors | None) -> pl.DataFrame | None:
+    """Return the features of one new user as a table of one row, as the prior reads it; None for None.
+
+    Raises ParameterError for anything but a mapping, DataError for a column that the prior was not learned from.
+    """
+    if user_features is None:
+        return None
+    if not isinstance(user_features, Mapping):
+        wrong = checks.shown(user_features)
+        raise ParameterError(f"user_features must map columns of the user table to values, not {wrong}")
+    columns = learned_columns(priors)
+    if unknown := [name for name in user_features if name not in columns]:
+        known = ", ".join(columns) or "none; learn priors with user_features first"
+        raise DataError(f"user_features: the prior was not learned from {unknown[0]!r}; its columns: {known}")
+    return pl.DataFrame({name: [user_features.get(name)] for name in columns})
+
+
+def learned_columns(priors: Priors | None) -> list[str]:
+    """Return the columns of the user table that the prior of users was learned from."""
+    prior = None if priors is None else priors.users
+    return [] if prior is None or prior.encoder is None else [column.name for column in prior.encoder.columns]
+
+
+def extend_table(ids: IdMap, table: pl.DataFrame | None, new: pl.DataFrame | None) -> pl.DataFrame | None:
+    """Return the table with one row for each id: rows that it lacks come from `new`, else their columns are null."""
+    if table is None:
+        table, new = new, None
+    if table is None:
+        return None
+    key = table.columns[0]
+    table = _with_typed_ids(ids, table, key)
+    if new is not None:
+        new = _with_typed_ids(ids, new, key)
+        added = new.filter(~pl.col(key).is_in(table[key].implode()))
+        try:
+            table = pl.concat([table, added], how="diagonal_relaxed")
+        except pl.exceptions.PolarsError as error:
+            raise DataError(f"the columns of the new table do not match the known ones: {error}") from error
+    return pl.DataFrame({key: ids.all}).join(table, on=key, how="left", maintain_order="left")
+
+
+def _with_typed_ids(ids: IdMap, table: pl.DataFrame, key: str) -> pl.DataFrame:
+    """Return the table with its ids, the first column, in the type of the map and under this name."""
+    return pl.DataFrame([ids.typed(table.to_series(0)).alias(key), *table.drop(table.columns[0])])
+
+
+def _is_number(value: object) -> bool:
+    """Return whether the value is a number that float32 can hold."""
+    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    return is_number and abs(float(value)) <= float(np.finfo(np.float32).max)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Users as of now: ranking, predicting and explaining for known users and for new users given by a history.
+"""Users as of now: ranking, predicting and explaining for known users and for new users who are given by a history.
 
 `Recommender.for_users` and `Recommender.for_history` return a `UserView`. The library, the command line, the evaluator
 and the service rank, predict and explain through it.
@@ -6,35 +6,47 @@ and the service rank, predict and explain through it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import ALL_ROWS, Bool, Float32, Int32
-from cofactor.data.id_columns import id_series, is_single, single_id
+from cofactor.arrays import ALL_ROWS, Bool, Float32, Int32, random_stream
+from cofactor.data.id_columns import id_series, is_single
 from cofactor.data.ids import Id, IdMap
-from cofactor.errors import DataError, KindError, UnknownIdError
+from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import solvable
-from cofactor.models.base import Explains
-from cofactor.models.explanation import Explanation, told
-from cofactor.models.rerank import RankBy, ranked
+from cofactor.models.base import Explains, HasUncertainty, Model
+from cofactor.models.explanation import Explanation
+from cofactor.models.rerank import ranked
 from cofactor.models.user_batch import UserBatch
-from cofactor.recommender.catalog import Catalog
+from cofactor.recommender import frames
+from cofactor.recommender.catalog import Catalog, require_vectors
+from cofactor.recommender.exploration import (
+    FEW_RATINGS,
+    Impressions,
+    Position,
+    draw_positions,
+    sampler,
+    spread_new_items,
+)
+from cofactor.results import AnsweredBy, RankBy, RecommendedItem
 
-__all__ = ["UserSource", "UserView"]
+__all__ = ["UserView"]
 
-UserSource: TypeAlias = Literal["model", "fold-in", "prior", "popularity"]
-"""What a view of users is based on: rows of the trained model, histories that were folded in, a prior, or nothing."""
+TitleOf = Callable[[str, int], str | None]
+"""The title of an item, by its id as text and its row."""
 
 
 @dataclass(frozen=True, eq=False)
 class UserView:
     """One user, several users, or a new user, as of now.
+
+    Created by `Recommender.for_users` and `Recommender.for_history`.
 
     Parameters
     ----------
@@ -50,6 +62,8 @@ class UserView:
         What the answers are based on; "popularity" for a new user without a history or a prior.
     user_ids : IdMap
         The ids of the users of the trained model.
+    trained : Model
+        The trained model, which has the users of `user_ids`.
 
     Examples
     --------
@@ -64,11 +78,12 @@ class UserView:
     """
 
     catalog: Catalog
-    model: Any
+    model: Model
     batch: UserBatch
     exclude: SparseRows
-    source: UserSource
+    source: AnsweredBy
     user_ids: IdMap
+    trained: Model
 
     def __len__(self) -> int:
         return len(self.batch)
@@ -178,14 +193,145 @@ class UserView:
     def frame(self, rows: Int32, scores: Float32) -> pl.DataFrame:
         """Return ranked lists as a frame; see `recommend` for the columns."""
         valid = rows >= 0
-        columns: dict[str, Any] = {}
-        if self.source == "model":
-            columns["user"] = self.user_ids.ids(np.repeat(self.batch.rows, valid.sum(axis=1)))
-        columns["item"] = self.catalog.items.ids(rows[valid])
-        ranks = np.broadcast_to(np.arange(1, rows.shape[1] + 1, dtype=np.int32), rows.shape)
-        columns["rank"], columns["score"] = ranks[valid], scores[valid]
-        columns["answered_by"] = self.catalog.answered_by(self.model, rows[valid], scores[valid])
-        return self.catalog.with_titles(pl.DataFrame(columns), rows[valid])
+        answered_by = self.catalog.answered_by(self.model, rows[valid], scores[valid])
+        users = self._listed_users(rows)
+        return frames.ranking(self.catalog, users, rows, score=scores, answered_by=answered_by)
+
+    def recommended_items(
+        self,
+        n: int,
+        *,
+        allowed: Bool = ALL_ROWS,
+        rank_by: RankBy = "mean",
+        diversity: float = 0.0,
+        explore: float = 0.0,
+        stream: np.random.Generator | None = None,
+        title_of: TitleOf | None = None,
+    ) -> list[tuple[RecommendedItem, ...]]:
+        """Return the n best items of each user as objects; the service answers with them.
+
+        Parameters
+        ----------
+        n, allowed, rank_by, diversity
+            See `rank`.
+        explore : float, default 0.0
+            The probability of each position to go to an item with few ratings; see `exploration.draw_positions`.
+        stream : numpy.random.Generator, optional
+            For exploration; by default a new one with fresh entropy.
+        title_of : callable, optional
+            The title of an item; by default that of the item table.
+
+        Returns
+        -------
+        list of tuple of RecommendedItem
+            One tuple for each user, best first. Ids are text.
+        """
+        rows, scores = self.rank(n, allowed=allowed, rank_by=rank_by, diversity=diversity)
+        valid = rows >= 0
+        answered_by = iter(self.catalog.answered_by(self.model, rows[valid], scores[valid]))
+        title_of = self.catalog.title_of if title_of is None else title_of
+        few = self.catalog.support < FEW_RATINGS if explore > 0 else ALL_ROWS
+        few = few & allowed if len(few) and len(allowed) else few
+        stream = np.random.default_rng() if explore > 0 and stream is None else stream
+        lists: list[tuple[RecommendedItem, ...]] = []
+        for user, size in enumerate(valid.sum(axis=1).tolist()):
+            own_rows, own_scores = rows[user, :size], scores[user, :size]
+            sources = dict(zip(own_rows.tolist(), answered_by, strict=False))
+            if stream is None or explore == 0:
+                positions = [Position(*pair, False, 1.0) for pair in zip(sources, own_scores.tolist(), strict=True)]
+            else:
+                pool = few.copy()
+                pool[self.exclude.row(user).columns] = False
+                positions = draw_positions(own_rows, own_scores, np.flatnonzero(pool), n, explore, stream)
+            ids = map(str, self.catalog.items.ids(np.array([position.row for position in positions], np.int32)))
+            lists.append(
+                tuple(
+                    RecommendedItem(
+                        item=item,
+                        rank=rank,
+                        score=position.score,
+                        answered_by="exploration" if position.explored else sources[position.row],
+                        title=title_of(item, position.row),
+                        explored=position.explored,
+                        propensity=position.propensity,
+                    )
+                    for rank, (item, position) in enumerate(zip(ids, positions, strict=True), start=1)
+                )
+            )
+        return lists
+
+    def explore(
+        self,
+        n: int = 10,
+        *,
+        share: float = 0.1,
+        cap: int = 100,
+        below: int = FEW_RATINGS,
+        impressions: Impressions | None = None,
+        seed: int = 0,
+    ) -> pl.DataFrame:
+        """Return the n best items of each user, with a share of all positions given to items with few ratings.
+
+        Parameters
+        ----------
+        n : int, default 10
+            The length of each list.
+        share : float, default 0.1
+            The expected share of explored positions, from 0 to 1.
+        cap : int, default 100
+            The largest number of positions that each new item gets in this call.
+        below : int, default 5
+            Items with fewer ratings are new; they get no other positions.
+        impressions : Impressions, optional
+            How often items were shown and clicked before.
+        seed : int, default 0
+            The same seed draws the same lists.
+
+        Returns
+        -------
+        pl.DataFrame
+            Columns user (not for a new user), item, rank (from 1), explored, and title where titles are known. A
+            position for which no new item is left holds the next of the other items.
+
+        Raises
+        ------
+        ParameterError
+            For arguments out of range.
+
+        Examples
+        --------
+        >>> import cofactor
+        >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+        >>> ratings = generate(SyntheticConfig(n_users=60, n_items=200, n_ratings=900)).interactions
+        >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
+        >>> lists = rec.for_users(rec.users.all).explore(n=10, share=0.2)
+        >>> lists.columns, len(lists), round(lists["explored"].mean(), 2)
+        (['user', 'item', 'rank', 'explored'], 600, 0.2)
+        """
+        share = checks.finite_number("share", share, low=0, high=1)
+        cap, below = checks.whole_number("cap", cap, low=0), checks.whole_number("below", below, low=0)
+        if impressions is not None:
+            checks.instance("impressions", impressions, Impressions, "create them with Impressions(shown, clicked)")
+            if len(impressions.shown) != self.catalog.n_items:
+                n_items = len(impressions.shown)
+                raise ParameterError(f"impressions must be of {self.catalog.n_items:,} items, not {n_items:,}")
+        stream, is_known = random_stream(seed, "explore"), self.catalog.support >= below
+        lists, explored = spread_new_items(
+            self.rank(n, allowed=is_known)[0],
+            np.flatnonzero(~is_known).astype(np.int32),
+            self.exclude,
+            share=share,
+            cap=cap,
+            sample=sampler(self.model, self.batch.rows, impressions),
+            stream=stream,
+        )
+        return frames.ranking(self.catalog, self._listed_users(lists), lists, explored=explored)
+
+    def _listed_users(self, rows: Int32) -> pl.Series | None:
+        """Return the user of each listed item, or None for a new user."""
+        if self.source != "model":
+            return None
+        return self.user_ids.ids(np.repeat(self.batch.rows, (rows >= 0).sum(axis=1)))
 
     # predicting
 
@@ -209,15 +355,43 @@ class UserView:
         DataError
             For ids of the wrong type and for another number of items than of users.
         """
+        batch, rows = self._pairs(items, times)
+        ratings: Float32 = self.model.predict(batch, rows)
+        return float(ratings[0]) if len(self) == 1 and is_single(items) else ratings
+
+    def _pairs(self, items: Id | Iterable[Id], times: Any) -> tuple[UserBatch, Int32]:
+        """Return the users of each pair, and the item rows; see `predict` for the arguments."""
         ids = id_series("items", items)
         rows = self.catalog.items.rows(ids)
         positions = np.zeros(len(rows), np.int64) if len(self) == 1 else np.arange(len(self))
         rows = np.repeat(rows, len(self)) if is_single(items) and len(self) > 1 else rows
         if len(rows) != len(positions):
             raise DataError(f"items must be one for each of {len(self):,} users, not {len(rows):,}")
-        at = None if times is None else checks.seconds("times", times, len(rows))
-        ratings: Float32 = self.model.predict(self.batch.take(positions, at), rows)
-        return float(ratings[0]) if len(self) == 1 and is_single(items) else ratings
+        return self.batch.take(positions, None if times is None else checks.seconds("times", times, len(rows))), rows
+
+    def interval(self, items: Id | Iterable[Id], *, confidence: float = 0.9) -> tuple[Float32, Float32]:
+        """Return the interval of the rating of each user and item; `items` as in `predict`.
+
+        Parameters
+        ----------
+        items : id, or iterable of ids
+        confidence : float, default 0.9
+            The probability with which the interval contains the rating.
+
+        Returns
+        -------
+        low, high : ndarray of shape (n,), float32
+
+        Raises
+        ------
+        KindError
+            If the model has no predictive distributions.
+        """
+        if not isinstance(self.model, HasUncertainty):
+            raise KindError("this model has no predictive distributions; fit one that does, such as bayesian-mf")
+        batch, rows = self._pairs(items, None)
+        low, high = self.model.distribution(batch, rows).interval(confidence)
+        return low, high
 
     # explaining
 
@@ -236,11 +410,47 @@ class UserView:
 
         Raises UnknownIdError for an unknown item; otherwise as `explanation`.
         """
-        try:
-            row = self.catalog.items.row(single_id("item", item))
-        except UnknownIdError as unknown:
-            raise UnknownIdError(f"item {unknown}") from None
-        explanation = self.explanation(row)
-        return told(
-            explanation, self.user_ids, self.catalog.items, self.batch.histories.row(0), self.catalog.titles
-        )  # fmt: skip
+        explanation = self.explanation(self.catalog.item_row(item))
+        return frames.explanation(explanation, self.user_ids, self.catalog, self.batch.histories.row(0))
+
+    # neighbors
+
+    def similar(self, n: int = 10) -> pl.DataFrame:
+        """Return the known users with the most similar taste to one user.
+
+        Parameters
+        ----------
+        n : int, default 10
+
+        Returns
+        -------
+        pl.DataFrame
+            Columns user, rank (from 1) and score, a cosine from -1 to 1. No rows for a user without a history.
+
+        Raises
+        ------
+        KindError
+            If the model has no vectors of users.
+        ParameterError
+            For more than one user and for n below 1.
+        """
+        n = checks.whole_number("n", n, low=1)
+        self._require_one_user()
+        model, row = self.trained, int(self.batch.rows[0])
+        n_users = len(self.user_ids)
+        if self.source != "model":
+            row = n_users
+            model = model.with_users(self.model, np.append(np.arange(n_users, dtype=np.int32), np.int32(-1)))
+        require_vectors(model, "similar_users")
+        if not len(self.batch.histories.columns):
+            return frames.neighbors("user", self.user_ids, np.zeros(0, np.int32), np.zeros(0, np.float32))
+        comparable = self.catalog.histories.counts > 0
+        if self.source != "model":
+            comparable = np.append(comparable, True)
+        rows, scores = model.similar_users(np.array([row], np.int32), min(n, n_users), comparable)
+        valid = (rows[0] >= 0) & (rows[0] != row)
+        return frames.neighbors("user", self.user_ids, rows[0][valid], scores[0][valid])
+
+    def _require_one_user(self) -> None:
+        if len(self) != 1:
+            raise ParameterError(f"this needs a view of one user, not of {len(self):,}")

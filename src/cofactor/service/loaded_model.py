@@ -108,9 +108,9 @@ class LoadedModel:
         if prior is not None and prior.encoder is not None and facts:
             table = pl.DataFrame({column.name: [facts.get(column.name)] for column in prior.encoder.columns})
         try:
-            return rec.for_rows_of_history(histories, table)
+            return rec.for_histories(histories, table)
         except DataError:
-            return rec.for_rows_of_history(histories)
+            return rec.for_histories(histories)
 
     def _with(self, history: SparseRows, also: Iterable[str]) -> SparseRows:
         more = self.item_rows(list(also))
