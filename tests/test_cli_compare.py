@@ -80,7 +80,7 @@ def test_json_is_the_comparison(folder: Path) -> None:
     models = told["models"]
     assert [one["metrics"]["rmse"]["mean"] for one in models] == sorted(m["metrics"]["rmse"]["mean"] for m in models)
     assert models[0]["versus_best"] == "best"
-    assert {"asked", "baseline", "tuned rival"} == {one["role"] for one in models}
+    assert {"requested", "baseline", "tuned baseline"} == {one["role"] for one in models}
     mine = next(one for one in models if one["model"] == "explicit-als")
     assert mine["estimator"]["factors"] == 4
 

@@ -252,7 +252,9 @@ def test_kinds_are_found_or_named_or_none(table: Interactions) -> None:
 
 
 def test_a_long_table_is_cut_on_the_page_and_whole_in_the_json() -> None:
-    frame = pl.DataFrame({"given": [float(k) for k in range(30)], "share": [0.25] * 30, "p_adjusted": [1e-9] * 30})
+    frame = pl.DataFrame(
+        {"history_length": [float(k) for k in range(30)], "share": [0.25] * 30, "p_adjusted": [1e-9] * 30}
+    )
     one = Section(
         "part", "Part", ["<b>"], tables=[Table("all", "All", frame, dict.fromkeys(frame.columns, "x"), rows=20)]
     )

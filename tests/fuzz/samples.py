@@ -368,7 +368,7 @@ class Samples:
             "permutations": lambda: 2,
             "watched": lambda: 10,
             "rounds": lambda: 1,
-            "given": lambda: [0, 2],
+            "history_lengths": lambda: [0, 2],
             "weights": lambda: np.ones(len(self.ratings), np.float32),
             "precision": lambda: np.eye(3),
         }
@@ -391,7 +391,7 @@ class Samples:
         plots = {
             "cold_start_plot": lambda: pl.DataFrame(
                 {
-                    "given": [0, 2],
+                    "history_length": [0, 2],
                     **{f"{w}{e}": [1.0, 0.9] for w in ("personal", "baseline") for e in ("", "_low", "_high")},
                 }
             ),
@@ -508,11 +508,12 @@ class Samples:
             ".base.distribution": {"times": lambda: None, "model": lambda: rec("bayesian-mf").model},
             ".evaluate.evaluation.score": {"split": lambda: self.unseen, "label": lambda: "a label"},
             ".evaluate.reliability.calibration": {
-                "split": lambda: self.unseen, "recommender": lambda: rec("bayesian-mf"), "levels": lambda: [0.5, 0.9],
+                "split": lambda: self.unseen, "recommender": lambda: rec("bayesian-mf"),
+                "probabilities": lambda: [0.5, 0.9],
             },
             ".evaluate.evaluation.evaluate": {"exclude": lambda: "seen"},
             ".evaluate.comparison.compare": {"exclude": lambda: "seen"},
-            ".split_users": {"users": lambda: 0.3, "given": lambda: 0.5},
+            ".split_users": {"users": lambda: 0.3, "fold_in_share": lambda: 0.5},
             ".Split.excluding": {"exclude": lambda: "seen"},
             **{f".split_{name}": {"test": lambda: 0.2} for name in ("by_time", "per_user", "random")},
             ".evaluate.tuning.tune": {"validation": lambda: 0.2},
@@ -533,7 +534,7 @@ class Samples:
             ".interpret.biases.surprising_items": {"min_support": lambda: 1},
             ".crosstab": {"users": lambda: 3, "items": lambda: 3},
             ".filled_crosstab": {"users": lambda: 3, "items": lambda: 3},
-            ".cold_start": {"users": lambda: 0.9, "given": lambda: [0, 1]},
+            ".cold_start": {"users": lambda: 0.9, "history_lengths": lambda: [0, 1]},
             ".simulate": table,
             ".Study": table,
             ".Simulation.share": {"items": lambda: np.arange(10) < 3, "users": lambda: np.arange(24) < 12},

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["compare", "show_comparison"]
 
 HEADS = {"rmse": "RMSE", "ndcg": "NDCG"}
-ROLES = {"asked": "", "baseline": "\n  baseline", "tuned rival": "\n  tuned"}
+ROLES = {"requested": "", "baseline": "\n  baseline", "tuned baseline": "\n  tuned"}
 LEGEND = (
     "Below each number: its 95 % interval over users. `versus best`: a paired test over users, Holm-corrected for "
     "all models, and the difference with its 95 % interval. Memory: peak of the fit above the memory used before it. "
@@ -73,15 +73,15 @@ def compare(
     RMSE, events (--events or --min-rating) by NDCG of full rankings; the two are never mixed.
     """
     from cofactor.cli.estimator_options import estimators_of
+    from cofactor.evaluate.comparison import check_task
     from cofactor.evaluate.comparison import compare as compared
-    from cofactor.evaluate.comparison import known_task
 
     names = model or _models_of(source.kind)
     estimators = estimators_of(names, settings or ())
     source.suits(estimators)
     check_split(split, test)
     excluded = check_exclude(exclude, source.kind)
-    checked_task = known_task(task, source.kind)
+    checked_task = check_task(task, source.kind)
     parts = parted(source.read(), split, test, seed)
     console = messages()
     with console.status("", spinner="dots") as status:  # shows nothing if stderr is not a terminal
@@ -132,7 +132,7 @@ def show_comparison(out: Console, found: Comparison, split: Split) -> None:
         )
     out.print(shown)
     for model in found.models:
-        if model.role == "tuned rival":
+        if model.role == "tuned baseline":
             out.print(f"{model.score.label}: {_tuned_settings(model)}, tuned on a part of the training rows.\n")
     out.print(LEGEND)
     if any(isnan(interval.low) and not isnan(interval.mean) for interval in _intervals(found)):

@@ -20,7 +20,7 @@ from cofactor.evaluate.evaluation import (
     Evaluation,
     Score,
     baseline_for,
-    estimators_asked,
+    estimator_list,
     fit_and_score,
     labels_of,
     main_metric,
@@ -32,10 +32,10 @@ from cofactor.metrics.significance import holm, sign_flip
 from cofactor.recommender.recommender import Recommender
 from cofactor.validation import validated
 
-__all__ = ["ComparedModel", "Comparison", "Role", "Task", "compare", "known_task"]
+__all__ = ["ComparedModel", "Comparison", "Role", "Task", "check_task", "compare"]
 
 Task: TypeAlias = Literal["rating", "ranking"]
-Role: TypeAlias = Literal["asked", "baseline", "tuned rival"]
+Role: TypeAlias = Literal["requested", "baseline", "tuned baseline"]
 
 TASKS: dict[Kind, Task] = {"ratings": "rating", "events": "ranking"}
 LEVEL = 0.05
@@ -54,8 +54,8 @@ class ComparedModel:
         The estimator that was fitted.
     score : Score
         Its metrics, fit time and memory.
-    role : {'asked', 'baseline', 'tuned rival'}
-        "asked" for an estimator of the caller; else the reason why the model was added.
+    role : {'requested', 'baseline', 'tuned baseline'}
+        "requested" for an estimator of the caller; else the reason why the model was added.
     difference : Interval
         Its main metric minus that of the best model, with a paired 95 % interval; nan for the best.
     p : float
@@ -96,7 +96,7 @@ class Comparison:
     >>> ratings = generate(SyntheticConfig(n_users=30, n_items=20, n_ratings=200)).interactions
     >>> comparison = cofactor.evaluate.compare([], cofactor.split_random(ratings))
     >>> comparison.metric, comparison.best.versus_best, sorted(model.role for model in comparison.models)
-    ('rmse', 'best', ['baseline', 'tuned rival'])
+    ('rmse', 'best', ['baseline', 'tuned baseline'])
     """
 
     description: str
@@ -249,18 +249,18 @@ def compare(
     >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900, levels=(1, 2, 3, 4, 5))).interactions
     >>> comparison = cofactor.evaluate.compare(cofactor.ExplicitALS(factors=8), cofactor.split_random(ratings))
     >>> sorted((model.score.label, model.role) for model in comparison.models)
-    [('bias', 'baseline'), ('explicit-als', 'asked'), ('item-knn (tuned)', 'tuned rival')]
+    [('bias', 'baseline'), ('explicit-als', 'requested'), ('item-knn (tuned)', 'tuned baseline')]
     >>> comparison.models[1].versus_best
     'within noise'
     """
     require_split("split", split)
     ks, seed = checks.whole_numbers("ks", ks, low=1, high=checks.MAX_LIST_LENGTH), checks.seed(seed)
     checks.optional_callable("on_fit", on_fit)
-    split.prove()
+    split.validate()
     split = split.excluding(exclude)
     kind = split.train.kind
-    known_task(task, kind)
-    requested = estimators_asked(estimators)
+    check_task(task, kind)
+    requested = estimator_list(estimators)
     for estimator in requested:
         estimator.require(split.train)
     notify = on_fit or (lambda label: None)
@@ -282,7 +282,7 @@ def compare(
     return Comparison(split.description, TASKS[kind], metric, tuple(models), tuple(failed))
 
 
-def known_task(task: str | None, kind: Kind) -> Task:
+def check_task(task: str | None, kind: Kind) -> Task:
     """Return the task of a kind of table, after checking the task that the caller expects.
 
     Parameters
@@ -306,7 +306,7 @@ def known_task(task: str | None, kind: Kind) -> Task:
 
     Examples
     --------
-    >>> known_task(None, "ratings"), known_task("ranking", "events")
+    >>> check_task(None, "ratings"), check_task("ranking", "events")
     ('rating', 'ranking')
     """
     if task is not None:
@@ -328,14 +328,14 @@ def _all_models(
 
     def role(estimator: Estimator) -> Role:
         if estimator == tuned:
-            return "tuned rival"
-        return "baseline" if type(estimator) is type(baseline) else "asked"
+            return "tuned baseline"
+        return "baseline" if type(estimator) is type(baseline) else "requested"
 
     models = [
         (estimator, label, role(estimator)) for estimator, label in zip(requested, labels_of(requested), strict=True)
     ]
     if tuned not in requested:
-        models.append((tuned, f"{tuned.name} (tuned)", "tuned rival"))
+        models.append((tuned, f"{tuned.name} (tuned)", "tuned baseline"))
     if all(role != "baseline" for _, _, role in models):
         models.append((baseline, baseline.name, "baseline"))
     return models

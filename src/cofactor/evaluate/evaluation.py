@@ -20,7 +20,7 @@ from cofactor.data.interactions import Kind
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators import Bias, Popularity
 from cofactor.estimators.base import Estimator, liked
-from cofactor.evaluate.leakage import no_known_pairs
+from cofactor.evaluate.leakage import no_history_pairs
 from cofactor.evaluate.memory import peak_memory
 from cofactor.evaluate.split import Exclude, Split, require_split
 from cofactor.metrics.catalog import gini, novelty
@@ -35,13 +35,13 @@ __all__ = [
     "Evaluation",
     "Score",
     "baseline_for",
-    "estimators_asked",
+    "estimator_list",
     "evaluate",
-    "figure",
     "fit_and_score",
     "is_better",
     "labels_of",
     "main_metric",
+    "primary_value",
     "ready_for",
     "score",
 ]
@@ -262,7 +262,7 @@ def evaluate(
     require_split("split", split)
     checks.optional_callable("on_fit", on_fit)
     split = split.excluding(exclude)
-    requested = estimators_asked(estimators)
+    requested = estimator_list(estimators)
     for estimator in requested:
         estimator.require(split.train)
     baseline = baseline_for(split.train.kind)
@@ -431,7 +431,7 @@ def is_better(metric: str, value: float, than: float) -> bool:
     return value < than if metric == "rmse" else value > than
 
 
-def figure(recommender: Recommender, split: Split, *, k: int = 10) -> float:
+def primary_value(recommender: Recommender, split: Split, *, k: int = 10) -> float:
     """Compute the main metric of a recommender without intervals, as tuning does for each trial.
 
     Parameters
@@ -501,7 +501,7 @@ def ready_for(recommender: Recommender, split: Split) -> Recommender:
         raise KindError(f"the model was fitted on {recommender.kind}, but the test part holds {split.test.kind}")
     if not (recommender.users.equals(split.test.users) and recommender.items.equals(split.test.items)):
         raise DataError("the model and the split have different users or items: fit on split.train")
-    no_known_pairs(recommender.histories, split.test)
+    no_history_pairs(recommender.histories, split.test)
     return recommender if split.fold_in is None else recommender.updated(split.fold_in)
 
 
@@ -560,7 +560,7 @@ def _all_metrics(score: Score) -> list[tuple[str, Interval]]:
     return [*score.metrics.items(), *((f"served_{name}", interval) for name, interval in score.served.items())]
 
 
-def estimators_asked(estimators: Any) -> list[Estimator]:
+def estimator_list(estimators: Any) -> list[Estimator]:
     """Return one or several estimators as a list.
 
     Parameters
@@ -580,7 +580,7 @@ def estimators_asked(estimators: Any) -> list[Estimator]:
 
     Examples
     --------
-    >>> estimators_asked(Bias()), estimators_asked([])
+    >>> estimator_list(Bias()), estimator_list([])
     ([Bias(damping=5.0)], [])
     """
     is_list = (

@@ -10,7 +10,7 @@ from cofactor.data.interactions import Kind
 from cofactor.errors import DataError, DivergedError
 from cofactor.estimators import REGISTRY
 from cofactor.estimators.base import Estimator
-from cofactor.evaluate.evaluation import figure, is_better, main_metric
+from cofactor.evaluate.evaluation import is_better, main_metric, primary_value
 from cofactor.evaluate.split import Split
 from cofactor.evaluate.validation_split import split_for_validation
 from cofactor.recommender.recommender import Recommender
@@ -99,6 +99,6 @@ def _metric_or_nan(
     if on_fit is not None:
         on_fit()
     try:
-        return figure(Recommender.fit(estimator, validation.train, seed=seed), validation, k=k)
+        return primary_value(Recommender.fit(estimator, validation.train, seed=seed), validation, k=k)
     except DivergedError:
         return nan

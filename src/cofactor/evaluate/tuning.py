@@ -29,7 +29,7 @@ from cofactor.arrays import random_stream
 from cofactor.data.interactions import Interactions
 from cofactor.errors import CofactorError, DataError, DivergedError, MissingExtraError, ParameterError
 from cofactor.estimators.base import Estimator
-from cofactor.evaluate.evaluation import Score, figure, fit_and_score, is_better, main_metric
+from cofactor.evaluate.evaluation import Score, fit_and_score, is_better, main_metric, primary_value
 from cofactor.evaluate.search_space import Range, search_space
 from cofactor.evaluate.split import Exclude, Split, require_split
 from cofactor.evaluate.validation_split import split_for_validation
@@ -257,7 +257,7 @@ def tune(
     require_split("split", split)
     space = search_space(estimator, fixed=fixed)
     estimator.require(split.train)
-    split.prove()
+    split.validate()
     split = split.excluding(exclude)
     validation_split, metric = (
         split_for_validation(split, share=validation, seed=seed),
@@ -335,7 +335,7 @@ def _run_trial(
     start, value, error = time.perf_counter(), nan, None
     try:
         recommender = Recommender.fit(estimator.with_settings(**settings), validation.train, seed=seed)
-        value = figure(recommender, validation, k=k)
+        value = primary_value(recommender, validation, k=k)
     except DivergedError as problem:
         error = str(problem)
     if error is None and isnan(value):

@@ -19,7 +19,7 @@ __all__ = ["RELIABILITY", "comparison_plot", "reliability_plot"]
 
 RELIABILITY = ("level", "low", "high", "predicted", "observed", "n", "sd")
 COMPARISON = ("model", "role", "versus_best", "metric", "value", "low", "high")
-ROLES = {"asked": ("selected", BLUE), "tuned rival": ("tuned baseline", ORANGE), "baseline": ("baseline", QUIET)}
+ROLES = {"requested": ("selected", BLUE), "tuned baseline": ("tuned baseline", ORANGE), "baseline": ("baseline", QUIET)}
 """Legend text and color of each role of a compared model."""
 HOVER = (
     "predicted %{x:.1%}, observed %{y:.1%}<br>chance ± %{customdata[1]:.1%} (2 sd)<br>%{customdata[0]:,} ratings"
@@ -51,7 +51,8 @@ def comparison_plot(frame: pl.DataFrame) -> Figure:
     Examples
     --------
     >>> frame = pl.DataFrame({
-    ...     "model": ["biased-mf", "bias"], "role": ["asked", "baseline"], "versus_best": ["best", "worse (p=0.001)"],
+    ...     "model": ["biased-mf", "bias"], "role": ["requested", "baseline"],
+    ...     "versus_best": ["best", "worse (p=0.001)"],
     ...     "metric": "rmse", "value": [0.91, 0.94], "low": [0.9, 0.93], "high": [0.92, 0.95],
     ... })
     >>> figure = comparison_plot(frame)
