@@ -29,7 +29,7 @@ from cofactor.evaluate.evaluation import evaluate, primary_value
 from cofactor.evaluate.split import Split
 from cofactor.kernels.parallel import threads
 from cofactor.kernels.sparse import SparseRows
-from cofactor.metrics.ranking import ranking_metrics
+from cofactor.metrics.registry import ranking_metrics
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import EventsLoss
 from cofactor.models.objective import objective

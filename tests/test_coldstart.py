@@ -12,6 +12,7 @@ from cofactor.audit.cold_start_curve import _beats_from, _HeldOutUsers
 from cofactor.cold_start import eased_in
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.metrics.rating import rmse
+from cofactor.metrics.registry import primary_metric
 from cofactor.models.user_batch import UserBatch
 
 COLUMNS = [
@@ -121,14 +122,11 @@ def test_beaten_from_means_from_there_on() -> None:
     frame = pl.DataFrame(
         {"history_length": [0, 1, 2, 3], "difference_low": [-1.0] * 4, "difference_high": [-0.1, 0.2, -0.1, -0.3]}
     )
-    assert _beats_from(frame, "rmse") == 2
-    assert _beats_from(frame.head(2), "rmse") is None
-    assert (
-        _beats_from(
-            frame.select("history_length", "difference_high", difference_low=-pl.col("difference_high")), "ndcg@10"
-        )
-        == 2
-    )
+    rmse, ndcg = primary_metric("ratings"), primary_metric("events")
+    assert _beats_from(frame, rmse) == 2
+    assert _beats_from(frame.head(2), rmse) is None
+    swapped = frame.select("history_length", "difference_high", difference_low=-pl.col("difference_high"))
+    assert _beats_from(swapped, ndcg) == 2
 
 
 def test_numbers_that_few_could_give_are_left_out() -> None:

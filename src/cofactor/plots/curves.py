@@ -10,6 +10,7 @@ import polars as pl
 
 from cofactor.errors import DataError
 from cofactor.fork import require_threads
+from cofactor.metrics.registry import metric_named
 from cofactor.plots.theme import BLUE, COLORS, FONT, QUIET, axis, band_color, checked, figure_of, shown
 from cofactor.validation import validated
 
@@ -31,7 +32,7 @@ def cold_start_plot(frame: pl.DataFrame, *, metric: str = "rmse") -> Figure:
         The `curve` of a `ColdStartCurve`, with columns history_length, and personal and baseline with their
         _low and _high.
     metric : str, default "rmse"
-        Metric of the curve: "rmse", or a metric of which higher is better.
+        Metric of the curve, such as "rmse" or "ndcg@10".
 
     Returns
     -------
@@ -75,7 +76,8 @@ def cold_start_plot(frame: pl.DataFrame, *, metric: str = "rmse") -> Figure:
                 hovertemplate="%{customdata[0]} interactions: %{y:.4f}<br>%{customdata[1]}",
             )
         )  # fmt: skip
-    title = "RMSE (lower is better)" if metric == "rmse" else f"{metric.upper()} (higher is better)"
+    shown_metric = metric_named(metric)
+    title = f"{shown_metric.title} ({shown_metric.direction})"
     ticks = {"tickvals": x, "ticktext": [str(n) for n in frame["history_length"].to_list()]}
     return figure_of(
         traces, height=440, xaxis=axis("interactions of the new user", **ticks), yaxis=axis(title), hovermode="x",

@@ -9,6 +9,7 @@ import polars as pl
 from cofactor import checks
 from cofactor.errors import DataError
 from cofactor.fork import require_threads
+from cofactor.metrics.registry import metric_named
 from cofactor.plots.theme import BLUE, ORANGE, QUIET, axis, checked, figure_of, ladder, shown
 from cofactor.validation import validated
 
@@ -64,8 +65,8 @@ def comparison_plot(frame: pl.DataFrame) -> Figure:
     from plotly.graph_objects import Scatter
 
     frame = frame.with_row_index("row")
-    metric = str(frame["metric"][0])
-    title = "RMSE (lower is better)" if metric == "rmse" else f"{metric.upper()} (higher is better)"
+    metric = metric_named(frame["metric"][0])
+    title = f"{metric.title} ({metric.direction})"
     traces = []
     for role, (name, color) in ROLES.items():
         part = frame.filter(pl.col("role") == role)

@@ -8,6 +8,7 @@ from cofactor.estimators import BayesianMF
 from cofactor.estimators.base import Estimator
 from cofactor.evaluate.comparison import compare
 from cofactor.evaluate.reliability import calibration
+from cofactor.metrics.registry import metric_named
 from cofactor.models.base import HasUncertainty
 from cofactor.plots import cold_start_plot, comparison_plot, reliability_plot
 from cofactor.recommender.recommender import Recommender
@@ -43,8 +44,8 @@ def comparison(study: Study) -> Section:
     if study.table.kind == "ratings" and not isinstance(study.estimator, BayesianMF):
         estimators.append(BayesianMF())
     result = compare(estimators, study.split, seed=study.seed)
-    frame = result.frame().drop("fit_seconds", "fit_mb")  # these differ from run to run
-    best, metric = result.best, result.metric.upper()
+    frame = result.frame().drop("fit_seconds")  # it differs from run to run
+    best, metric = result.best, metric_named(result.metric)
     text = [
         (
             f"{len(study.split.train):,} {study.table.kind} for training, {len(study.split.test):,} held out "
@@ -52,15 +53,14 @@ def comparison(study: Study) -> Section:
         ),
         *filter(None, [study.sampled]),
     ]
-    direction = "lower" if result.metric == "rmse" else "higher"
     reading = (
-        f"Each dot is the {metric} of a model on held-out {study.table.kind} with its 95 % interval over users; "
-        f"{direction} is better, and the text next to a name is the result of a paired test, which can be significant "
+        f"Each dot is the {metric.title} of a model on held-out {study.table.kind} with its 95 % interval over users; "
+        f"{metric.direction}, and the text next to a name is the result of a paired test, which can be significant "
         "even if the intervals overlap."
     )
     return Section(
         "comparison", "Model comparison", text, [Picture(comparison_plot(frame), reading)],
-        [Table("models", "Models", frame, COLUMNS | {"value": metric})],
+        [Table("models", "Models", frame, COLUMNS | {"value": metric.title})],
         {"split": result.description, "task": result.task, "metric": result.metric, "best": best.score.label},
         [f"{label} is left out: {reason}" for label, reason in result.failed],
     )  # fmt: skip
@@ -149,7 +149,7 @@ def cold(study: Study) -> Section:
         Too few users have enough rows.
     """
     result = cold_start(study.estimator, study.fewer, seed=study.seed)
-    users, metric = int(result.curve["users"][0]), result.metric.upper()
+    users, metric = int(result.curve["users"][0]), metric_named(result.metric).title
     setup = (
         f"{users:,} users are held out of training and then treated as new users: {study.estimator.name} and the "
         f"baseline get more and more of their {study.table.kind} and are scored on the same later ones each time. "
