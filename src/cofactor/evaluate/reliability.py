@@ -474,7 +474,7 @@ def _quartiles(numbers: Float64) -> list[Any]:
 
 
 def _noise(recommender: Recommender, history: Any) -> Float64:
-    """Return the standard deviation of each user's residuals on known ratings, (n_users,); nan for fewer than two."""
+    """Return the standard deviation of each user's residuals, (n_users,) float64; nan for fewer than two ratings."""
     ratings = recommender.model.predict(recommender.batch(history.u, history.times), history.i)
     residual = history.values.astype(np.float64) - ratings
     count, total, squares = (

@@ -184,7 +184,7 @@ class Split:
 
     @property
     def history(self) -> Interactions:
-        """What is known about users before the test: `fold_in` if users are held out completely, else train."""
+        """Rows of the users before the test: `fold_in` if users are held out completely, else train."""
         return self.train if self.fold_in is None else self.fold_in
 
 

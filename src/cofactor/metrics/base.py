@@ -17,7 +17,7 @@ from cofactor.metrics.intervals import Interval, bootstrap_ratio, paired_rmse_di
 __all__ = ["Aggregation", "Metric", "UserValues"]
 
 Aggregation: TypeAlias = Literal["mean", "root mean"]
-"""How the terms of all users make one number: their mean, or the square root of it."""
+"""How the terms of all users are combined: by their mean, or the square root of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +137,7 @@ class UserValues:
     counts : ndarray of shape (n_users,), int64
         Number of terms; users with 0 terms are not measured.
     aggregation : {'mean', 'root mean'}
-        How all terms make one number.
+        How the terms of all users are combined.
 
     Examples
     --------

@@ -1,13 +1,15 @@
 """Registry of metrics: evaluations, comparisons, tuning, the command line and plots read it.
 
-A metric is defined in one place, in `rating`, `ranking` or `catalog`, and appears everywhere.
+A metric is defined in `rating`, `ranking` or `catalog`, next to the function that computes it. Nothing else lists
+metrics by name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, overload
+from typing import Any, Literal, get_args, overload
 
+from cofactor import checks
 from cofactor.arrays import Float64
 from cofactor.data.interactions import Kind
 from cofactor.errors import ParameterError
@@ -24,6 +26,7 @@ METRICS: dict[str, Metric] = {
     metric.name: metric for metric in (*RATING_METRICS, *RANKING_METRICS, *CATALOG_METRICS)
 }  # fmt: skip
 """All metrics that evaluations report, by name."""
+KINDS = get_args(Kind)
 VALIDATION_K = 20
 """Length of the lists in early stopping."""
 
@@ -51,7 +54,7 @@ def metric_named(key: str) -> Metric:
     >>> metric_named("mrr@5").title, metric_named("rmse").direction
     ('MRR@5', 'lower is better')
     """
-    name, at, k = str(key).partition("@")
+    name, at, k = checks.text("key", key).partition("@")
     if name not in METRICS or (at and not (k.isascii() and k.isdigit())):
         raise ParameterError(f"unknown metric {key!r}; the metrics are {', '.join(METRICS)}, with @k for lists of k")
     return METRICS[name].at(int(k)) if at else METRICS[name]
@@ -81,7 +84,7 @@ def primary_metric(kind: Kind, k: int = 10) -> RatingMetric | RankingMetric:
     >>> primary_metric("ratings").key, primary_metric("events", 20).key
     ('rmse', 'ndcg@20')
     """
-    return RMSE if kind == "ratings" else NDCG.at(k)
+    return RMSE if checks.choice("kind", kind, KINDS) == "ratings" else NDCG.at(k)
 
 
 def validation_metric(kind: Kind) -> RatingMetric | RankingMetric:
@@ -102,7 +105,7 @@ def validation_metric(kind: Kind) -> RatingMetric | RankingMetric:
     >>> validation_metric("events").title
     'capped recall@20'
     """
-    return RMSE if kind == "ratings" else CAPPED_RECALL.at(VALIDATION_K)
+    return RMSE if checks.choice("kind", kind, KINDS) == "ratings" else CAPPED_RECALL.at(VALIDATION_K)
 
 
 @validated

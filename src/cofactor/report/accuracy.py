@@ -15,12 +15,12 @@ from cofactor.recommender.recommender import Recommender
 from cofactor.report.section import Picture, Section, Table
 from cofactor.report.study import Study
 
-__all__ = ["calibrated", "cold", "comparison"]
+__all__ = ["calibration_section", "cold_start_section", "comparison_section"]
 
 COLUMNS = {"model": "model", "value": "", "low": "95 % from", "high": "to", "versus_best": "compared with best"}
 
 
-def comparison(study: Study) -> Section:
+def comparison_section(study: Study) -> Section:
     """Compare the estimator with baselines on held-out rows.
 
     Parameters
@@ -51,7 +51,7 @@ def comparison(study: Study) -> Section:
             f"{len(study.split.train):,} {study.table.kind} for training, {len(study.split.test):,} held out "
             f"({result.description}). Best on the held-out {study.table.kind}: {best.score.label}."
         ),
-        *filter(None, [study.sampled]),
+        *study.sample_notes,
     ]
     reading = (
         f"Each dot is the {metric.title} of a model on held-out {study.table.kind} with its 95 % interval over users; "
@@ -66,7 +66,7 @@ def comparison(study: Study) -> Section:
     )  # fmt: skip
 
 
-def calibrated(study: Study) -> Section:
+def calibration_section(study: Study) -> Section:
     """Check the calibration of the predictive distributions.
 
     Parameters
@@ -107,7 +107,7 @@ def calibrated(study: Study) -> Section:
             f"({overall['expected 80 %']:.1%} expected from its distributions), the 95 % intervals "
             f"{overall['covered 95 %']:.1%} ({overall['expected 95 %']:.1%} expected)."
         ),
-        *filter(None, [study.sampled]),
+        *study.sample_notes,
     ]
     columns = {"group": "quartiles of", "quartile": "", "n": "ratings", "covered 80 %": "in 80 % interval",
                "expected 80 %": "expected", "covered 95 %": "in 95 % interval",
@@ -128,7 +128,7 @@ def calibrated(study: Study) -> Section:
     return Section("calibration", "Calibration", text, pictures, tables, numbers, missing)
 
 
-def cold(study: Study) -> Section:
+def cold_start_section(study: Study) -> Section:
     """Compute the cold-start curve.
 
     Parameters
@@ -148,7 +148,7 @@ def cold(study: Study) -> Section:
     DataError
         Too few users have enough rows.
     """
-    result = cold_start(study.estimator, study.fewer, seed=study.seed)
+    result = cold_start(study.estimator, study.sampled_table, seed=study.seed)
     users, metric = int(result.curve["users"][0]), metric_named(result.metric).title
     setup = (
         f"{users:,} users are held out of training and then treated as new users: {study.estimator.name} and the "
@@ -161,7 +161,7 @@ def cold(study: Study) -> Section:
         else f"With {result.beats_from} or more {study.table.kind}, the personal model is significantly better than "
         "the baseline."
     )
-    text = [setup + verdict, *filter(None, [study.sampled])]
+    text = [setup + verdict, *study.sample_notes]
     reading = (
         f"The lines are the {metric} of the personal model and of the baseline for new users, by the number of their "
         f"{study.table.kind}, with bands of 95 % intervals over users; the table has the intervals of the difference."

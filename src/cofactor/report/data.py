@@ -11,14 +11,14 @@ from cofactor.recommender.recommender import Recommender
 from cofactor.report.section import Picture, Section, Table
 from cofactor.report.study import Study
 
-__all__ = ["cross_tab", "load"]
+__all__ = ["crosstab_section", "load_section"]
 
 USERS = ITEMS = 10
 MAX_BAYESIAN_ROWS = 300_000
 """Up to this number of rows, `BayesianMF` fills the cross-tabulation if the report's model has no intervals."""
 
 
-def load(study: Study) -> Section:
+def load_section(study: Study) -> Section:
     """Summarize the table and how it was loaded.
 
     Parameters
@@ -58,14 +58,14 @@ def load(study: Study) -> Section:
     return Section(
         "load", "Data", text, numbers=facts,
         tables=(
-            Table("facts", "Loading", pl.DataFrame(lines, schema=["fact", "found"], orient="row"),
-                  {"fact": "", "found": ""}),
+            Table("facts", "Loading", pl.DataFrame(lines, schema=["fact", "value"], orient="row"),
+                  {"fact": "", "value": ""}),
             Table("values", "Frequency of each value", shares, columns),
         ),
     )  # fmt: skip
 
 
-def cross_tab(study: Study) -> Section:
+def crosstab_section(study: Study) -> Section:
     """Cross-tabulate the most active users and the most rated items, with predictions in the empty cells.
 
     Parameters
