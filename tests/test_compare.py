@@ -82,7 +82,7 @@ def test_the_rmse_difference_of_nobody_of_one_user_and_of_wrong_input() -> None:
         paired_rmse_difference([-1.0], [1.0], [1])
     with pytest.raises(ParameterError, match="resamples"):
         paired_rmse_difference([1.0, 2.0], [1.0, 2.0], [1, 1], resamples=0)
-    with pytest.raises(ParameterError, match="level"):
+    with pytest.raises(ParameterError, match="confidence"):
         paired_rmse_difference([1.0, 2.0], [1.0, 2.0], [1, 1], confidence=2)
 
 
