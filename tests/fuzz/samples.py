@@ -562,6 +562,9 @@ class Samples:
             ".recommender.recommender.checked_estimator": {"given": lambda: self.estimator},
             **{f".{name}": {"y": self.outputs} for name in ("loss", "ranked_by", "rating")},
             ".Hits.over": {"sums": lambda obj: np.ones(24), "normalizer": lambda: 2.0},
+            ".registry.metric_named": {"key": lambda: "ndcg@5"},
+            ".registry.primary_metric": {"kind": lambda: "events"},
+            ".registry.validation_metric": {"kind": lambda: "events"},
             ".ranking_metrics": {"ks": lambda: [1, 2]},
             ".accuracy_by_group": {
                 "score": lambda: self.evaluation.scores[0], "metric": lambda: "squared_error",

@@ -27,6 +27,7 @@ from cofactor.evaluate.evaluation import (
 )
 from cofactor.evaluate.split import Exclude, Split, require_split
 from cofactor.evaluate.tuned_baseline import tune_baseline
+from cofactor.metrics.base import UserValues
 from cofactor.metrics.intervals import Interval
 from cofactor.metrics.ranking import RankingMetric
 from cofactor.metrics.rating import RatingMetric
@@ -366,12 +367,12 @@ def _compared_with_best(
     order = sorted(range(len(scores)), key=lambda row: metric.sort_key(scores[row].metrics[metric.key].mean))
     best, others = scores[order[0]], [scores[row] for row in order[1:]]
     measured = len(best.users) > 0
-    key, best_values = metric.per_user_key, best.user_values(metric)
+    key, best_values = metric.per_user_key, _user_values(best, metric)
     columns = [(score.per_user[key] - best.per_user[key]) * best.counts for score in others]
     p = holm([sign_flip(column, seed=seed) if measured else nan for column in columns])
     differences = [
         Interval(nan, nan, nan),
-        *(score.user_values(metric).difference(best_values, seed=seed) for score in others),
+        *(_user_values(score, metric).difference(best_values, seed=seed) for score in others),
     ]
     models = []
     for row, difference, p_value in zip(order, differences, [nan, *p.tolist()], strict=True):
@@ -379,6 +380,11 @@ def _compared_with_best(
         versus_best = "not measured" if not measured else "best" if row == order[0] else _significance(p_value)
         models.append(ComparedModel(estimator, scores[row], role, difference, p_value, versus_best))
     return models
+
+
+def _user_values(score: Score, metric: RatingMetric | RankingMetric) -> UserValues:
+    """Return the values of a metric by user, to test the difference of two models."""
+    return UserValues(score.per_user[metric.per_user_key] * score.counts, score.counts, metric.aggregation)
 
 
 def _significance(p: float) -> str:

@@ -21,11 +21,9 @@ from cofactor.estimators import Bias, Popularity
 from cofactor.estimators.base import Estimator, liked
 from cofactor.evaluate.leakage import no_history_pairs
 from cofactor.evaluate.split import Exclude, Split, require_split
-from cofactor.metrics.base import UserValues
 from cofactor.metrics.catalog import CatalogMetric, ListExposure
 from cofactor.metrics.intervals import Interval, bootstrap_intervals
 from cofactor.metrics.model_lists import ModelLists
-from cofactor.metrics.ranking import RankingMetric
 from cofactor.metrics.rating import RatingMetric, UserErrors, errors_by_user
 from cofactor.metrics.registry import METRICS, metrics_of, primary_metric
 from cofactor.recommender.recommender import Recommender, checked_estimator, require_recommender
@@ -92,21 +90,6 @@ class Score:
     per_user: dict[str, Float64]
     counts: Int64
     served: dict[str, Interval] = field(default_factory=dict)
-
-    def user_values(self, metric: RatingMetric | RankingMetric) -> UserValues:
-        """Return a metric by user, to test it against that of another model.
-
-        Parameters
-        ----------
-        metric : RatingMetric or RankingMetric
-            One of the metrics of this score.
-
-        Returns
-        -------
-        UserValues
-            The values of `users`.
-        """
-        return UserValues(self.per_user[metric.per_user_key] * self.counts, self.counts, metric.aggregation)
 
 
 @dataclass(frozen=True, eq=False)
