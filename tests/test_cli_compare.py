@@ -161,7 +161,7 @@ def test_tuning_goes_on_from_its_file(folder: Path, tmp_path: Path) -> None:
         one.pop("resumed")
     assert again == straight
     assert again["train"] + again["test_rows"] == 1200
-    assert "5 trials, 5 of them from before" in ok(*table, "--trials", 2).stdout
+    assert "5 trials, 5 of them from earlier runs" in ok(*table, "--trials", 2).stdout
 
 
 def test_what_cannot_be_tuned_is_said_in_one_line(folder: Path, tmp_path: Path) -> None:
