@@ -26,8 +26,9 @@ from cofactor.evaluate.movielens_splits import i0_rows, s0_rows, split_rows
 from cofactor.evaluate.reliability import calibration
 from cofactor.evaluate.split import Split
 from cofactor.metrics.intervals import paired_difference
-from cofactor.metrics.ranking import ndcg, ranking_metrics
+from cofactor.metrics.ranking import ndcg
 from cofactor.metrics.rating import mae, rmse
+from cofactor.metrics.registry import ranking_metrics
 from cofactor.models.base import predicted
 
 SEEDS = range(5)

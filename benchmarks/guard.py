@@ -26,7 +26,7 @@ from cofactor.data.interactions import Interactions
 from cofactor.datasets.synthetic import MOVIELENS_1M_SHAPE, generate
 from cofactor.kernels.parallel import threads
 from cofactor.kernels.sparse import SparseRows
-from cofactor.metrics.ranking import ranking_metrics
+from cofactor.metrics.registry import ranking_metrics
 from results import machine
 
 BASELINE = Path(__file__).parent / "baseline.json"

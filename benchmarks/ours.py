@@ -25,11 +25,11 @@ from accuracy import split_i0, split_s0
 from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.estimators.base import Estimator
-from cofactor.evaluate.evaluation import evaluate, figure
+from cofactor.evaluate.evaluation import evaluate, primary_value
 from cofactor.evaluate.split import Split
 from cofactor.kernels.parallel import threads
 from cofactor.kernels.sparse import SparseRows
-from cofactor.metrics.ranking import ranking_metrics
+from cofactor.metrics.registry import ranking_metrics
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import EventsLoss
 from cofactor.models.objective import objective
@@ -209,7 +209,7 @@ def curve(split: Split, fits: dict[int, Estimator], repeats: int = 3) -> Found:
                 rec = cofactor.Recommender.fit(estimator, split.train)
             times.append((found["fit_seconds"], found["fit_cpu_seconds"]))
         wall, cpu = np.median(times, axis=0).tolist()
-        points.append([epochs, wall, cpu, figure(rec, split)])
+        points.append([epochs, wall, cpu, primary_value(rec, split)])
     return {"curve": points, "peak_mb": peak_mb()}
 
 

@@ -29,8 +29,7 @@ import polars as pl
 
 import cofactor
 from cofactor.data.ids import IdMap
-from cofactor.metrics.intervals import paired_rmse_difference
-from cofactor.metrics.rating import errors_by_user
+from cofactor.metrics.rating import RMSE, errors_by_user
 from cofactor.recommender.recommender import Recommender
 from cofactor.recommender.updating import as_of
 from cofactor.service.registry import ArtifactRegistry
@@ -61,8 +60,10 @@ class Day:
     def gain(self, way: str, over: str) -> Any:
         """RMSE of one less that of the other, with its 95 % interval over users."""
         _, u = np.unique(self.users, return_inverse=True)
-        sums = [errors_by_user(u, self.truth, self.told[one], n_users=int(u.max()) + 1) for one in (way, over)]
-        return paired_rmse_difference(sums[0].squared, sums[1].squared, sums[0].count)
+        n_users = int(u.max()) + 1
+        errors = (errors_by_user(u, self.truth, self.told[one], n_users=n_users) for one in (way, over))
+        first, second = map(RMSE.per_user, errors)
+        return first.difference(second)
 
 
 def told_by(rec: Recommender, store: Store, user: int, item: int) -> float:

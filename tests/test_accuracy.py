@@ -14,8 +14,8 @@ from cofactor.data.interactions import Interactions
 from cofactor.evaluate.movielens_splits import i0_rows, s0_rows, split_rows
 from cofactor.evaluate.split import Split
 from cofactor.metrics.intervals import paired_difference
-from cofactor.metrics.ranking import ranking_metrics
 from cofactor.metrics.rating import rmse
+from cofactor.metrics.registry import ranking_metrics
 from cofactor.models.user_batch import UserBatch
 
 SEEDS = range(5)

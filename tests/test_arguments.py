@@ -21,7 +21,7 @@ from cofactor.data.scale import Scale
 from cofactor.datasets.synthetic import SyntheticConfig, generate
 from cofactor.errors import CofactorError, ParameterError
 from cofactor.estimators import REGISTRY
-from cofactor.evaluate.evaluation import figure
+from cofactor.evaluate.evaluation import primary_value
 from cofactor.evaluate.reliability import interval_coverage, reliability
 from cofactor.evaluate.search_space import search_space
 from cofactor.evaluate.validation_split import split_for_validation
@@ -58,7 +58,7 @@ BAD: dict[str, list[Any]] = {
     "text": [1, None, [], True, 2.5],
     "frame": [None, 1, "x", [], object(), FRAME],
     "groups": [None, 1, "x", [0], [True], [0.5], [[0]]],
-    "levels": [None, 1, 0.8, "x", [], [0], [1], [1.5], [float("nan")], ["x"], [True], [[0.5]]],
+    "probabilities": [None, 1, 0.8, "x", [], [0], [1], [1.5], [float("nan")], ["x"], [True], [[0.5]]],
     "path": [None, 1, [], 2.5, True],
 }
 
@@ -111,7 +111,11 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
     "split_per_user": lambda m: (cofactor.split_per_user, m.many, {**table, "test": "share", **seeds}),
     "split_last": lambda m: (cofactor.split_last, m.many, {**table, "n": "count", **seeds}),
     "split_by_time": lambda m: (cofactor.split_by_time, m.many, {**table, "test": "share"}),
-    "split_users": lambda m: (cofactor.split_users, m.many, {**table, "test": "share", "given": "share", **seeds}),
+    "split_users": lambda m: (
+        cofactor.split_users,
+        m.many,
+        {**table, "test": "share", "fold_in_share": "share", **seeds},
+    ),
     "split_predefined": lambda m: (
         evaluate.split_predefined,
         {"train": m.split.train, "test": m.split.test},
@@ -205,8 +209,8 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
             "exclude": "choice",
         },
     ),
-    "figure": lambda m: (
-        figure,
+    "primary_value": lambda m: (
+        primary_value,
         {"recommender": m.rec, "split": m.split},
         {"recommender": "recommender", "split": "split", "k": "count"},
     ),
@@ -226,7 +230,7 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
     "calibration": lambda m: (
         evaluate.calibration,
         {"recommender": m.bayes, "split": m.split},
-        {"recommender": "recommender", "split": "split", "levels": "levels"},
+        {"recommender": "recommender", "split": "split", "probabilities": "probabilities"},
     ),
     "tune": lambda m: (
         evaluate.tune,
@@ -254,18 +258,24 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
     "interval_coverage": lambda m: (
         interval_coverage,
         {"predicted": m.predicted, "y": [3, 3, 3]},
-        {"levels": "levels"},
+        {"probabilities": "probabilities"},
     ),
     "bootstrap_interval": lambda m: (
         bootstrap_interval,
         {"per_user": [0.1, 0.2, 0.3]},
-        {"level": "share", "resamples": "count", **seeds},
+        {"confidence": "share", "resamples": "count", **seeds},
     ),
     "sign_flip": lambda m: (sign_flip, {"differences": [0.1, 0.2, -0.3]}, {"flips": "count", **seeds}),
     "cold_start": lambda m: (
         audit.cold_start,
-        {"estimator": m.als, "interactions": m.ratings, "given": [0, 2]},
-        {"estimator": "estimator", "interactions": "interactions", "given": "given", "users": "share", **seeds},
+        {"estimator": m.als, "interactions": m.ratings, "history_lengths": [0, 2]},
+        {
+            "estimator": "estimator",
+            "interactions": "interactions",
+            "history_lengths": "history_lengths",
+            "users": "share",
+            **seeds,
+        },
     ),
     "exposure": lambda m: (
         audit.exposure,
@@ -357,7 +367,7 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
     "filled_crosstab": lambda m: (
         interpret.filled_crosstab,
         {"recommender": m.rec},
-        {"recommender": "recommender", "users": "count", "items": "count", "level": "share"},
+        {"recommender": "recommender", "users": "count", "items": "count", "confidence": "share"},
     ),
     "levels": lambda m: (
         interpret.bias_ranking,
@@ -407,8 +417,8 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
             "estimator": "estimator",
             **seeds,
             "rounds": "count",
-            "most_rows": "count",
-            "most_people": "count",
+            "max_rows": "count",
+            "max_users_and_items": "count",
             "genres": "text but None",
         },
     ),
@@ -459,7 +469,7 @@ BAD |= {
     "text but None": [1, [], True, 2.5],
     "path but None": [1, [], 2.5, True],
     "positive but None": [0, -1, float("nan"), float("inf"), True, "1", [1]],
-    "given": [None, 5, "5", [], [0], [-1, 2], [1.5], [True], ["1"]],
+    "history_lengths": [None, 5, "5", [], [0], [-1, 2], [1.5], [True], ["1"]],
     "matrix": [None, 1, "x", [], [1.0], [["a"]], np.full((5, 3), np.nan)],
     "views": [None, -1, 1.5, True, "x", [1], [0.5]],
     "timeout": [0, -1, float("nan"), float("inf"), True, "1", None, [1]],

@@ -113,7 +113,7 @@ def test_one_width_for_all_covers_overall_and_yet_is_caught_by_quartile(world: A
 def test_quartiles_keep_equal_numbers_together_and_leave_out_what_is_unknown() -> None:
     one = predicted(np.full(8, 3.0), np.ones(8))
     table = interval_coverage(
-        one, np.full(8, 3.0), groups={"g": [1, 1, 1, 1, 1, 1, 2, np.nan], "none": [np.nan] * 8}, levels=(0.5,)
+        one, np.full(8, 3.0), groups={"g": [1, 1, 1, 1, 1, 1, 2, np.nan], "none": [np.nan] * 8}, probabilities=(0.5,)
     )
     g = table.filter(table["group"] == "g")
     assert g["n"].sum() == 7
@@ -146,9 +146,9 @@ def test_a_rating_at_an_end_of_its_interval_is_inside(scale: Scale | None, level
     low, high = one.interval(level)
     name = f"covered {level:.0%}".replace("%", " %")
     for end, outwards in ((low, -np.inf), (high, np.inf)):
-        assert interval_coverage(one, end, levels=[level])[name].to_list() == [1.0]
-        assert interval_coverage(one, np.nextafter(end, outwards), levels=[level])[name].to_list() == [0.0]
-        assert interval_coverage(one, np.nextafter(end, -outwards), levels=[level])[name].to_list() == [1.0]
+        assert interval_coverage(one, end, probabilities=[level])[name].to_list() == [1.0]
+        assert interval_coverage(one, np.nextafter(end, outwards), probabilities=[level])[name].to_list() == [0.0]
+        assert interval_coverage(one, np.nextafter(end, -outwards), probabilities=[level])[name].to_list() == [1.0]
 
 
 # scores
@@ -301,13 +301,13 @@ def test_users_held_out_whole_are_folded_in_first(toy: Any) -> None:
     assert support["high"].max() == held_out.fold_in.by_user.counts.max()
 
 
-@pytest.mark.parametrize("levels", [(), [0.8, 1], [0.8, 2.0], ["a"], 0.8])
-def test_levels_are_probabilities_and_at_least_one(toy: Any, levels: Any) -> None:
+@pytest.mark.parametrize("probabilities", [(), [0.8, 1], [0.8, 2.0], ["a"], 0.8])
+def test_probabilities_lie_between_0_and_1_and_at_least_one_is_needed(toy: Any, probabilities: Any) -> None:
     with pytest.raises(
         ParameterError,
-        match=r"levels must be (probabilities between|a list|a finite number)",
+        match=r"probabilities must be (between|a list|a finite number)",
     ):
-        calibration(*toy, levels=levels)
+        calibration(*toy, probabilities=probabilities)
 
 
 def test_models_without_a_distribution_and_events_are_refused(toy: Any, small_events: Interactions) -> None:

@@ -278,7 +278,7 @@ def score_of(model: Any, split: Split) -> float:
         )
     recalls = []
     for u in np.unique(test.u):
-        scores = model.scores(UserBatch.of(np.array([u], np.int32), train.by_user))[0].astype(np.float64)
+        scores = model.scores(UserBatch.trained(np.array([u], np.int32), train.by_user))[0].astype(np.float64)
         scores[train.excluded.row(int(u)).columns] = -np.inf
         held_out = test.i[test.u == u]
         top = np.argsort(-scores, kind="stable")[:20]

@@ -65,7 +65,7 @@ def test_accuracy_by_group(movielens: Interactions) -> None:
     assert found["users"].sum() == len(score.users)
     assert (found["low"] <= found["mean"]).all()
     assert (found["mean"] <= found["high"]).all()
-    with pytest.raises(ParameterError, match="metric must be squared_error, not 'ndcg@10'"):
+    with pytest.raises(ParameterError, match="metric must be squared_error or absolute_error, not 'ndcg@10'"):
         accuracy_by_group(score, groups, "ndcg@10")
     with pytest.raises(DataError, match="one label for each user"):
         accuracy_by_group(score, groups.head(3), "squared_error")

@@ -150,7 +150,7 @@ def test_every_cell_of_the_corner_has_a_prediction_beside_what_is_known(small_ra
 
 def test_a_model_that_knows_how_sure_it_is_tells_the_ends(small_ratings: Interactions) -> None:
     rec = Recommender.fit(BayesianMF(factors=2, iterations=30, burn_in=10), small_ratings)
-    narrow, wide = (filled_crosstab(rec, users=3, items=4, level=level) for level in (0.5, 0.95))
+    narrow, wide = (filled_crosstab(rec, users=3, items=4, confidence=confidence) for confidence in (0.5, 0.95))
     assert (narrow["low"] <= narrow["high"]).all()
     assert (wide["low"] <= narrow["low"]).all()
     assert (wide["high"] >= narrow["high"]).all()

@@ -27,7 +27,7 @@ def test_equal_to_the_textbook_loop():
     values = np.random.default_rng(0).random(37)
     streams = [random_stream(3, "bootstrap", resample) for resample in range(200)]
     means = [values[stream.integers(0, 37, 37, dtype=np.uint32)].mean() for stream in streams]
-    interval = bootstrap_interval(values, level=0.9, resamples=200, seed=3)
+    interval = bootstrap_interval(values, confidence=0.9, resamples=200, seed=3)
     np.testing.assert_allclose(interval, [values.mean(), *np.quantile(means, [0.05, 0.95])], rtol=1e-12)
 
 
@@ -50,7 +50,7 @@ def test_95_percent_intervals_hold_the_truth_about_95_times_in_100():
 
 def test_a_higher_level_is_wider_and_other_seeds_differ_a_little():
     values = np.random.default_rng(3).random(200)
-    wide, narrow = bootstrap_interval(values, level=0.99), bootstrap_interval(values, level=0.5)
+    wide, narrow = bootstrap_interval(values, confidence=0.99), bootstrap_interval(values, confidence=0.5)
     assert wide.low < narrow.low < narrow.mean < narrow.high < wide.high
     assert bootstrap_interval(values) == bootstrap_interval(values)
     other = bootstrap_interval(values, seed=1)
@@ -236,8 +236,8 @@ def test_memory_does_not_grow_with_the_resamples():
 
 
 def test_wrong_input_is_named():
-    with pytest.raises(ParameterError, match="level must be a share between 0 and 1"):
-        bootstrap_interval([1.0, 2.0], level=95)
+    with pytest.raises(ParameterError, match="confidence must be a share between 0 and 1"):
+        bootstrap_interval([1.0, 2.0], confidence=95)
     with pytest.raises(ParameterError, match="resamples must be a whole number from 1 on"):
         bootstrap_interval([1.0, 2.0], resamples=0)
     with pytest.raises(DataError, match="one value per user in each metric"):

@@ -12,8 +12,8 @@ from cofactor.data.interactions import Interactions
 from cofactor.errors import LeakageError
 from cofactor.estimators import REGISTRY
 from cofactor.evaluate import calibration, score
-from cofactor.evaluate.evaluation import figure
-from cofactor.evaluate.leakage import no_known_pairs
+from cofactor.evaluate.evaluation import primary_value
+from cofactor.evaluate.leakage import no_history_pairs
 from cofactor.evaluate.split import Split, split_by_time, split_last, split_random, split_users
 
 PERSONAL = ["bias", "biased-mf", "explicit-als", "implicit-als", "popularity", "bpr", "ease", "item-knn", "user-knn"]
@@ -35,7 +35,7 @@ def test_a_model_that_was_fitted_on_the_test_part_is_not_scored(
     with pytest.raises(LeakageError, match=message):
         score(knows, split, label="x")
     with pytest.raises(LeakageError, match=message):
-        figure(knows, split)
+        primary_value(knows, split)
     assert score(honest, split, label="x").metrics
 
 
@@ -90,12 +90,12 @@ def test_every_common_pair_is_counted() -> None:
         known, tested = draw.random((2, 63)) < share
         both = np.flatnonzero(known & tested)
         if len(both) == 0:
-            no_known_pairs(whole.select(known).by_user, whole.select(tested))
+            no_history_pairs(whole.select(known).by_user, whole.select(tested))
             continue
         user, item = divmod(int(both[0]), 9)
         more = f" \\(and {len(both) - 1} more pairs?\\)" if len(both) > 1 else ""
         with pytest.raises(LeakageError, match=f"user {user} and item {item} are in .* histories{more}: fit on"):
-            no_known_pairs(whole.select(known).by_user, whole.select(tested))
+            no_history_pairs(whole.select(known).by_user, whole.select(tested))
 
 
 @pytest.mark.long

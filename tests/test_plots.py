@@ -126,7 +126,7 @@ SHOWN = "&lt;/script&gt;&lt;b&gt;A &amp; B&lt;/b&gt;"
 def test_a_comparison_has_a_dot_and_its_whisker_for_each_model() -> None:
     table = pl.DataFrame(
         {
-            "model": ["mine", "tuned", EVIL], "role": ["asked", "tuned rival", "baseline"],
+            "model": ["mine", "tuned", EVIL], "role": ["requested", "tuned baseline", "baseline"],
             "versus_best": ["best", "within noise", "worse (p<0.001)"], "metric": ["rmse"] * 3,
             "value": [0.9, 0.91, 0.95], "low": [0.88, 0.9, None], "high": [0.93, 0.94, None],
         }
@@ -253,7 +253,7 @@ def test_genres_and_influence_are_dumbbells() -> None:
 
 def test_a_cold_start_curve_has_both_models_and_their_bands() -> None:
     names = [f"{who}{end}" for who in ("personal", "baseline") for end in ("", "_low", "_high")]
-    curve = pl.DataFrame({"given": [0, 3], **{name: [float(k), k + 0.5] for k, name in enumerate(names)}})
+    curve = pl.DataFrame({"history_length": [0, 3], **{name: [float(k), k + 0.5] for k, name in enumerate(names)}})
     figure = cold_start_plot(curve)
     _, baseline, band, personal = figure.data
     assert (list(personal.y), list(baseline.y)) == ([0, 0.5], [3, 3.5])
@@ -300,7 +300,9 @@ def test_no_title_can_end_a_script_and_no_figure_is_too_wide_for_a_phone(items: 
 def test_a_curve_has_no_band_where_no_interval_holds() -> None:
     nan = float("nan")
     ends = {f"{who}_{end}": [nan, 0.8, 0.7] for who in ("personal", "baseline") for end in ("low", "high")}
-    curve = pl.DataFrame({"given": [0, 1, 5], "personal": [1.0, 0.8, 0.7], "baseline": [1.0, 0.9, 0.9], **ends})
+    curve = pl.DataFrame(
+        {"history_length": [0, 1, 5], "personal": [1.0, 0.8, 0.7], "baseline": [1.0, 0.9, 0.9], **ends}
+    )
     figure = cold_start_plot(curve)
     bands = [trace for trace in figure.data if trace.mode == "none"]
     assert [list(band.x) for band in bands] == [[1, 2, 2, 1]] * 2

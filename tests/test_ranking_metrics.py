@@ -21,10 +21,10 @@ from cofactor.metrics.ranking import (
     hit_rate,
     ndcg,
     precision,
-    ranking_metrics,
     recall,
     reciprocal_rank,
 )
+from cofactor.metrics.registry import ranking_metrics
 
 NAMES = ["ndcg", "recall", "precision", "mrr", "map", "hit_rate"]
 

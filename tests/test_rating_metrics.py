@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 
 from cofactor.errors import DataError
-from cofactor.metrics.rating import errors_by_user, mae, rmse
+from cofactor.metrics.rating import MAE, RMSE, errors_by_user, mae, rmse
 
 rows = st.lists(st.tuples(st.integers(0, 4), st.floats(-10, 10), st.floats(-10, 10)), min_size=1, max_size=50)
 
@@ -28,10 +28,11 @@ def test_sums_by_user_add_up(rows):
     errors = errors_by_user(u, y, p, n_users=6)
     for user in range(6):
         mine = [(b - a) for who, a, b in rows if who == user]
-        assert errors.squared[user] == pytest.approx(sum(e**2 for e in mine))
-        assert errors.absolute[user] == pytest.approx(sum(abs(e) for e in mine))
+        assert RMSE.per_user(errors).sums[user] == pytest.approx(sum(e**2 for e in mine))
+        assert MAE.per_user(errors).sums[user] == pytest.approx(sum(abs(e) for e in mine))
         assert errors.count[user] == len(mine)
-    assert np.sqrt(errors.squared.sum() / errors.count.sum()) == pytest.approx(rmse(y, p))
+    assert RMSE.per_user(errors).aggregate() == pytest.approx(rmse(y, p))
+    assert MAE.per_user(errors).aggregate() == pytest.approx(mae(y, p))
 
 
 def test_float32_predictions_are_averaged_in_double():
@@ -45,7 +46,8 @@ def test_perfect_and_empty():
     assert np.isnan(mae([], []))
     nobody = errors_by_user(np.zeros(0, np.int32), [], [], n_users=2)
     assert nobody.count.tolist() == [0, 0]
-    assert nobody.squared.dtype == nobody.absolute.dtype == np.float64
+    assert RMSE.per_user(nobody).sums.dtype == MAE.per_user(nobody).sums.dtype == np.float64
+    assert np.isnan(RMSE.per_user(nobody).aggregate())
     assert errors_by_user([], [], [], n_users=2).count.tolist() == [0, 0]
 
 

@@ -21,19 +21,19 @@ from cofactor.audit import exposure
 from cofactor.cli import app
 from cofactor.errors import DataError, KindError
 from cofactor.interpret import levels
-from cofactor.report import Report, Section, Study, Table, accuracy, data, make_report, people, taste
+from cofactor.report import Report, Section, Study, Table, accuracy, data, items, make_report, users
 from cofactor.report.page import page
-from cofactor.report.study import corner, sample
+from cofactor.report.study import sample_users, sample_users_and_items
 
 pytest.importorskip("plotly", reason='plotly is not installed: pip install "cofactor[report]"')
 
 EVIL = "</script><script>alert(1)</script><img src=http://evil.example/x>"
 NAMES = [
-    "load", "crosstab", "comparison", "calibration", "taste_map", "ranking", "exposure", "influence", "cold_start",
+    "load", "crosstab", "comparison", "calibration", "factor_map", "ranking", "exposure", "influence", "cold_start",
     "feedback_loop",
 ]  # fmt: skip
 FIGURES = {
-    "crosstab": 1, "comparison": 1, "calibration": 1, "taste_map": 1, "ranking": 2, "exposure": 2, "influence": 1,
+    "crosstab": 1, "comparison": 1, "calibration": 1, "factor_map": 1, "ranking": 2, "exposure": 2, "influence": 1,
     "cold_start": 1, "feedback_loop": 1,
 }  # fmt: skip
 
@@ -128,7 +128,7 @@ def test_every_picture_says_how_to_read_it_in_one_sentence(report: Report) -> No
 def test_the_numbers_are_those_of_the_library(report: Report, table: Interactions) -> None:
     told, one = report.as_dict()["sections"], study(table)
     found = levels(one.recommender, min_support=told["ranking"]["numbers"]["min_support"])
-    assert told["ranking"]["tables"]["levels"] == plain(found.to_dicts())
+    assert told["ranking"]["tables"]["bias_ranking"] == plain(found.to_dicts())
     shown = exposure(one.recommender, column="genres")
     assert told["exposure"]["numbers"]["coverage"] == shown.coverage
     assert shown.genres is not None
@@ -216,31 +216,31 @@ def test_small_and_odd_tables_have_a_report_that_says_what_is_left_out(table: In
 
 def test_models_without_axes_or_factors_lend_those_of_another(table: Interactions) -> None:
     one = study(table, estimator=Bias())
-    assert "bias has fewer than 2" in taste.taste_map(one).text[0]
-    assert "audited on biased-mf" in people.decides(one).text[0]
+    assert "bias has fewer than 2" in items.factor_map_section(one).text[0]
+    assert "audited on biased-mf" in users.influence_section(one).text[0]
 
 
 def test_where_all_ratings_are_alike_there_is_no_ranking(table: Interactions) -> None:
     same = study(Interactions.from_columns(table.u, table.i, np.full(len(table), 3.0)))
     with pytest.raises(KindError, match="no levels"):
-        taste.ranking(same)
-    assert "no levels" in accuracy.calibrated(same).missing[0]
+        items.ranking_section(same)
+    assert "no levels" in accuracy.calibration_section(same).missing[0]
 
 
 def test_large_tables_are_sampled_by_whole_users_and_that_is_said(table: Interactions) -> None:
-    small = sample(table, 200, 0)
+    small = sample_users(table, 200, 0)
     assert 1 <= small.n_users <= 14
     assert len(small) <= 200
     assert small.item_table is not None
     assert set(small.by_user.counts) == {15}
-    assert sample(table, 10**6, 0) is table
-    assert sample(table, 1, 0).n_users == 1
-    part = corner(table, 20, 10, 0)
+    assert sample_users(table, 10**6, 0) is table
+    assert sample_users(table, 1, 0).n_users == 1
+    part = sample_users_and_items(table, 20, 10, 0)
     assert part.n_users <= 20
     assert part.n_items == 10
-    assert corner(table, 50, 30, 0) is table
-    assert "users drawn at random" in study(table, most_rows=200).sampled
-    assert study(table).sampled == ""
+    assert sample_users_and_items(table, 50, 30, 0) is table
+    assert "users drawn at random" in study(table, max_rows=200).sample_notes[0]
+    assert study(table).sample_notes == []
 
 
 def test_kinds_are_found_or_named_or_none(table: Interactions) -> None:
@@ -252,7 +252,9 @@ def test_kinds_are_found_or_named_or_none(table: Interactions) -> None:
 
 
 def test_a_long_table_is_cut_on_the_page_and_whole_in_the_json() -> None:
-    frame = pl.DataFrame({"given": [float(k) for k in range(30)], "share": [0.25] * 30, "p_adjusted": [1e-9] * 30})
+    frame = pl.DataFrame(
+        {"history_length": [float(k) for k in range(30)], "share": [0.25] * 30, "p_adjusted": [1e-9] * 30}
+    )
     one = Section(
         "part", "Part", ["<b>"], tables=[Table("all", "All", frame, dict.fromkeys(frame.columns, "x"), rows=20)]
     )
@@ -279,6 +281,6 @@ def test_without_plotly_the_command_says_what_to_install_before_anything_is_read
 def test_movielens_has_every_section(movielens: Interactions) -> None:
     """Titles and genres of the real thing: only what needs no long fit."""
     one = Study(movielens, BayesianMF(factors=4, iterations=20, burn_in=5))
-    assert data.cross_tab(one).pictures
-    assert taste.taste_map(one).tables[0].frame["name"].str.contains(r"\(19\d\d\)").any()
+    assert data.crosstab_section(one).pictures
+    assert items.factor_map_section(one).tables[0].frame["name"].str.contains(r"\(19\d\d\)").any()
     assert one.kinds == "genres"

@@ -17,8 +17,8 @@ from cofactor.evaluate.movielens_splits import i0_rows, s0_rows, split_rows
 from cofactor.evaluate.split import Split
 from cofactor.kernels import reference
 from cofactor.kernels.sparse import SparseRows
-from cofactor.metrics.ranking import ranking_metrics
 from cofactor.metrics.rating import rmse
+from cofactor.metrics.registry import ranking_metrics
 from cofactor.models.base import ComparesItems, FoldsIn, Model, PredictsRatings, ScoresItems
 from cofactor.models.neighborhood import ItemItemModel
 from cofactor.models.user_batch import UserBatch

@@ -195,15 +195,15 @@ def test_by_time_keeps_rows_of_one_moment_together_and_finds_the_nearest_cut():
 
 
 def test_users_are_held_out_whole_with_something_to_fold_in_and_something_to_score(table):
-    split = split_users(table, test=0.2, given=0.6, seed=2)
+    split = split_users(table, test=0.2, fold_in_share=0.6, seed=2)
     held_out = split.held_out_users
     assert len(held_out) == int(0.2 * table.n_users)
     assert not np.isin(split.train.u, held_out).any()
-    given, test = split.fold_in.by_user.counts[held_out], split.test.by_user.counts[held_out]
+    folded_in, test = split.fold_in.by_user.counts[held_out], split.test.by_user.counts[held_out]
     whole = table.by_user.counts[held_out]
-    assert (given + test == whole).all()
-    assert given.tolist() == [min(max(int(0.6 * n + 1e-9), 1), n - 1) for n in whole.tolist()]
-    assert split.known is split.fold_in
+    assert (folded_in + test == whole).all()
+    assert folded_in.tolist() == [min(max(int(0.6 * n + 1e-9), 1), n - 1) for n in whole.tolist()]
+    assert split.history is split.fold_in
 
 
 def test_held_out_users_always_have_two_rows():
@@ -216,7 +216,7 @@ def test_held_out_users_always_have_two_rows():
 def test_without_held_out_users_train_is_what_is_known(table):
     split = split_random(table)
     assert split.held_out_users is None
-    assert split.known is split.train
+    assert split.history is split.train
 
 
 def test_a_split_by_hand_gets_the_check(table):
@@ -314,8 +314,8 @@ def test_a_share_must_lie_between_0_and_1(table, way, test):
 
 
 def test_other_arguments_out_of_range(table):
-    with pytest.raises(ParameterError, match="given must be a share"):
-        split_users(table, given=1.0)
+    with pytest.raises(ParameterError, match="fold_in_share must be a share"):
+        split_users(table, fold_in_share=1.0)
     with pytest.raises(ParameterError, match="n must be a whole number from 1 on"):
         split_last(table, n=0)
 

@@ -17,7 +17,8 @@ from cofactor.datasets.synthetic import SyntheticConfig, generate
 from cofactor.evaluate import evaluate
 from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.model_lists import ModelLists
-from cofactor.metrics.ranking import Hits, metrics_of, ranking_metrics
+from cofactor.metrics.ranking import Hits
+from cofactor.metrics.registry import metrics_of, ranking_metrics
 from cofactor.models.factor import FactorModel
 from cofactor.models.user_batch import UserBatch
 

@@ -18,7 +18,7 @@ from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import CofactorError, DataError, DivergedError, KindError, ParameterError
 from cofactor.estimators import REGISTRY, Bias, ExplicitALS, ImplicitALS, Popularity
 from cofactor.estimators.base import parameter
-from cofactor.evaluate.evaluation import figure, fit_and_score
+from cofactor.evaluate.evaluation import fit_and_score, primary_value
 from cofactor.evaluate.search_space import Range, search_space
 from cofactor.evaluate.split import Split, split_per_user, split_random
 from cofactor.evaluate.tuning import Trial, TuningResult, fingerprint, tune
@@ -112,7 +112,7 @@ def test_the_best_trial_wins_and_the_test_part_is_scored_with_it(found: TuningRe
     best = found.trials[int(np.argmin(values))]
     assert found.estimator == SMALL.with_settings(**best.settings)
     inner = split_for_validation(of_ratings)
-    assert figure(Recommender.fit(found.estimator, inner.train), inner) == found.validation
+    assert primary_value(Recommender.fit(found.estimator, inner.train), inner) == found.validation
     again = fit_and_score(found.estimator, of_ratings, label="explicit-als")
     assert found.test.metrics == again.metrics
     assert (found.description, found.validation_description) == (of_ratings.description, inner.description)

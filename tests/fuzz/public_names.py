@@ -13,7 +13,7 @@ DATASETS = ("loading", "synthetic")
 MODELS = (
     "base", "factor", "posterior", "neighborhood", "network", "distribution", "explanation", "prior", "objective",
 )  # fmt: skip
-METRICS = ("rating", "ranking", "catalog", "model_lists")
+METRICS = ("rating", "ranking", "catalog", "model_lists", "registry")
 MODULES = (
     "cofactor",
     "cofactor.estimators",
@@ -44,6 +44,7 @@ RECORD = "a record that the library returns; nothing reads its fields back"
 PARTS = "reads arrays of a model file; Recommender.load checks them, and tests of damaged files run it"
 READERS = "a step of the readers on polars columns; read_ratings is fuzzed"
 CHECK = "a check for other modules; their functions are fuzzed"
+METRIC = "a definition in the registry; evaluate runs all metrics"
 EQUATIONS = "an equation on arrays that model.explain computes; explain is fuzzed"
 EXCEPTIONS = {
     **{f"cofactor.models.base.{name}": PROTOCOLS for name in PROTOCOL_NAMES},
@@ -67,6 +68,8 @@ EXCEPTIONS = {
     "cofactor.models.explanation.ridge_terms": EQUATIONS,
     "cofactor.models.explanation.split_off": EQUATIONS,
     "cofactor.models.explanation.told": EQUATIONS,
+    **{f"cofactor.metrics.{name}": METRIC for name in ("rating.RatingMetric", "ranking.RankingMetric")},
+    "cofactor.metrics.catalog.CatalogMetric": METRIC,
     "cofactor.metrics.ranking.Hits.of_groups": "takes arrays that ModelLists.of computes; it is fuzzed",
     "cofactor.metrics.ranking.Hits.of_places": "takes arrays that Hits.of computes; it is fuzzed",
     "cofactor.audit.mitigations.Mitigation.rank": "a field, a function of the caller",
@@ -84,7 +87,7 @@ RECORDS = (
     "Dataset", "Distribution", "Encoder", "Epoch", "Evaluation", "Explanation", "Explored", "Exposure", "Features",
     "Genres", "Hits", "Influence", "Interval", "LoadReport", "ModelLists", "Normals", "Recommendation",
     "Recommendations", "RejectedRow", "Score", "Simulation", "Synthetic", "FactorMap", "Trial", "GroundTruth",
-    "TuningResult", "UserErrors",
+    "TuningResult", "UserErrors", "ListExposure",
 )  # fmt: skip
 """Classes whose constructors are not fuzzed: records that the library returns."""
 

@@ -241,7 +241,7 @@ class Samples:
             "Score": [lambda: self.evaluation.scores[0]],
             "TuningResult": [lambda: self.tuned],
             "CrossTab": [lambda: cofactor.crosstab(self.ratings)],
-            "Study": [lambda: Study(self.ratings, cofactor.Bias(), most_people=50)],
+            "Study": [lambda: Study(self.ratings, cofactor.Bias(), max_users_and_items=50)],
             "Report": [lambda: Report("title", self.report_settings, (self.section,))],
             "Section": [lambda: self.section],
             "Picture": [lambda: self.section.pictures[0]],
@@ -346,7 +346,7 @@ class Samples:
             "hits": lambda: self.model_lists.hits,
             "config": lambda: self.config,
             "figure": lambda: self.figure,
-            "study": lambda: Study(self.ratings, self.estimator, most_people=50),
+            "study": lambda: Study(self.ratings, self.estimator, max_users_and_items=50),
             "categories": lambda: self.kinds,
             "title": lambda: "title",
             "name": lambda: "name",
@@ -370,7 +370,7 @@ class Samples:
             "permutations": lambda: 2,
             "max_users": lambda: 10,
             "rounds": lambda: 1,
-            "given": lambda: [0, 2],
+            "history_lengths": lambda: [0, 2],
             "weights": lambda: np.ones(len(self.ratings), np.float32),
             "precision": lambda: np.eye(3),
         }
@@ -393,7 +393,7 @@ class Samples:
         plots = {
             "cold_start_plot": lambda: pl.DataFrame(
                 {
-                    "given": [0, 2],
+                    "history_length": [0, 2],
                     **{f"{w}{e}": [1.0, 0.9] for w in ("personal", "baseline") for e in ("", "_low", "_high")},
                 }
             ),
@@ -514,11 +514,12 @@ class Samples:
             ".base.distribution": {"times": lambda: None, "model": lambda: rec("bayesian-mf").model},
             ".evaluate.evaluation.score": {"split": lambda: self.unseen, "label": lambda: "a label"},
             ".evaluate.reliability.calibration": {
-                "split": lambda: self.unseen, "recommender": lambda: rec("bayesian-mf"), "levels": lambda: [0.5, 0.9],
+                "split": lambda: self.unseen, "recommender": lambda: rec("bayesian-mf"),
+                "probabilities": lambda: [0.5, 0.9],
             },
             ".evaluate.evaluation.evaluate": {"exclude": lambda: "seen"},
             ".evaluate.comparison.compare": {"exclude": lambda: "seen"},
-            ".split_users": {"users": lambda: 0.3, "given": lambda: 0.5},
+            ".split_users": {"users": lambda: 0.3, "fold_in_share": lambda: 0.5},
             ".Split.excluding": {"exclude": lambda: "seen"},
             **{f".split_{name}": {"test": lambda: 0.2} for name in ("by_time", "per_user", "random")},
             ".evaluate.tuning.tune": {"validation": lambda: 0.2},
@@ -542,7 +543,7 @@ class Samples:
             ".interpret.biases.surprising_items": {"min_support": lambda: 1},
             ".crosstab": {"users": lambda: 3, "items": lambda: 3},
             ".filled_crosstab": {"users": lambda: 3, "items": lambda: 3},
-            ".cold_start": {"users": lambda: 0.9, "given": lambda: [0, 1]},
+            ".cold_start": {"users": lambda: 0.9, "history_lengths": lambda: [0, 1]},
             ".simulate": table,
             ".Study": table,
             ".Simulation.share": {"items": lambda: np.arange(10) < 3, "users": lambda: np.arange(24) < 12},
@@ -561,6 +562,9 @@ class Samples:
             ".recommender.recommender.checked_estimator": {"given": lambda: self.estimator},
             **{f".{name}": {"y": self.outputs} for name in ("loss", "ranked_by", "rating")},
             ".Hits.over": {"sums": lambda obj: np.ones(24), "normalizer": lambda: 2.0},
+            ".registry.metric_named": {"key": lambda: "ndcg@5"},
+            ".registry.primary_metric": {"kind": lambda: "events"},
+            ".registry.validation_metric": {"kind": lambda: "events"},
             ".ranking_metrics": {"ks": lambda: [1, 2]},
             ".accuracy_by_group": {
                 "score": lambda: self.evaluation.scores[0], "metric": lambda: "squared_error",

@@ -11,38 +11,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import isnan, sqrt
 from typing import Any, Self
 
 import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import Bool, Float64, Int32, Int64, random_stream
+from cofactor.arrays import Bool, Int32, Int64, random_stream
 from cofactor.cold_start.priors import eased_in
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators.base import Estimator, liked
-from cofactor.evaluate.evaluation import baseline_for, main_metric
+from cofactor.evaluate.evaluation import baseline_for
 from cofactor.kernels.sparse import SparseRows
-from cofactor.metrics.intervals import (
-    Interval,
-    bootstrap_interval,
-    bootstrap_ratio,
-    paired_difference,
-    paired_rmse_difference,
-)
+from cofactor.metrics.base import Metric, UserValues
 from cofactor.metrics.model_lists import ModelLists
-from cofactor.metrics.ranking import ndcg
-from cofactor.metrics.rating import errors_by_user
+from cofactor.metrics.rating import RatingMetric, errors_by_user
+from cofactor.metrics.registry import primary_metric
 from cofactor.models.base import FoldsIn
 from cofactor.models.user_batch import UserBatch
 from cofactor.recommender.recommender import Recommender, checked_estimator
 from cofactor.validation import validated
 
-__all__ = ["GIVEN", "ColdStartCurve", "cold_start"]
+__all__ = ["HISTORY_LENGTHS", "ColdStartCurve", "cold_start"]
 
-GIVEN = (0, 1, 2, 3, 5, 8, 12, 20)
+HISTORY_LENGTHS = (0, 1, 2, 3, 5, 8, 12, 20)
 """Default history lengths of the curve."""
 K = 10
 MIN_USERS, MAX_HELD_OUT = 20, 1000
@@ -56,23 +49,23 @@ class ColdStartCurve:
     Attributes
     ----------
     curve : pl.DataFrame
-        One row per history length: given, personal, personal_low, personal_high, baseline, baseline_low,
+        One row per history length: history_length, personal, personal_low, personal_high, baseline, baseline_low,
         baseline_high, difference, difference_low, difference_high, users. `difference` is personal - baseline, paired
         by user. All intervals are 95 % bootstrap intervals over users; nan where there are too few users.
     beats_from : int or None
         Smallest history length from which the personal model is better than the baseline at this and every larger
         length, each time with an interval that excludes 0. None if there is no such length.
     metric : {'rmse', 'ndcg@10'}
-        Metric of the curve: "rmse" (lower is better) for ratings, "ndcg@10" (higher is better) for events.
+        Key of the metric of the curve (see `metrics.registry.primary_metric`).
 
     Examples
     --------
     >>> import cofactor
     >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
     >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
-    >>> result = cofactor.audit.cold_start(cofactor.ItemKNN(), ratings, given=(0, 2, 5))
+    >>> result = cofactor.audit.cold_start(cofactor.ItemKNN(), ratings, history_lengths=(0, 2, 5))
     >>> result.curve.columns[:4]
-    ['given', 'personal', 'personal_low', 'personal_high']
+    ['history_length', 'personal', 'personal_low', 'personal_high']
     """
 
     curve: pl.DataFrame
@@ -85,7 +78,7 @@ def cold_start(
     estimator: Estimator,
     interactions: Interactions,
     *,
-    given: Sequence[int] = GIVEN,
+    history_lengths: Sequence[int] = HISTORY_LENGTHS,
     users: float = 0.2,
     seed: int = 0,
 ) -> ColdStartCurve:
@@ -97,7 +90,7 @@ def cold_start(
         Estimator whose model can fold in users.
     interactions : Interactions
         Ratings or events. A user is eligible with at least twice as many rows as the largest history length.
-    given : sequence of int, optional
+    history_lengths : sequence of int, optional
         History lengths, from 0. The largest ones are dropped if fewer than 20 users are eligible for them.
     users : float, default 0.2
         Share of the eligible users to hold out, between 0 and 1. At most 1,000 users are held out.
@@ -114,7 +107,7 @@ def cold_start(
     KindError
         The model cannot fold in users, or the estimator does not fit the kind of the interactions.
     ParameterError
-        `given` has no number above 0, `users` is not a share, or `estimator` is not an estimator.
+        `history_lengths` has no number above 0, `users` is not a share, or `estimator` is not an estimator.
     DataError
         Fewer than 20 users are eligible.
 
@@ -128,13 +121,13 @@ def cold_start(
     >>> import cofactor
     >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
     >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
-    >>> result = cofactor.audit.cold_start(cofactor.ExplicitALS(factors=4), ratings, given=(0, 2, 5))
-    >>> result.metric, result.curve["given"].to_list(), result.curve["users"][0]
+    >>> result = cofactor.audit.cold_start(cofactor.ExplicitALS(factors=4), ratings, history_lengths=(0, 2, 5))
+    >>> result.metric, result.curve["history_length"].to_list(), result.curve["users"][0]
     ('rmse', [0, 2, 5], 7)
     """
-    lengths = sorted(set(checks.whole_numbers("given", given, low=0)))
+    lengths = sorted(set(checks.whole_numbers("history_lengths", history_lengths, low=0)))
     if lengths[-1] == 0:
-        raise ParameterError(f"given must contain a number of ratings above 0; got {given!r}")
+        raise ParameterError(f"history_lengths must contain a number of ratings above 0; got {history_lengths!r}")
     users, seed = checks.share("users", users), checks.seed(seed)
     checked_estimator(estimator).require(interactions)
     held_out = _HeldOutUsers.sample(interactions, lengths, users, seed)
@@ -143,10 +136,10 @@ def cold_start(
     baseline = held_out.fit_others(baseline_for(interactions.kind), seed)
     rows = [(g, *held_out.compare(personal, baseline, g, seed)) for g in lengths]
     names = [f"{model}{end}" for model in ("personal", "baseline", "difference") for end in ("", "_low", "_high")]
-    schema = {"given": pl.Int64, **dict.fromkeys(names, pl.Float64)}
+    schema = {"history_length": pl.Int64, **dict.fromkeys(names, pl.Float64)}
     curve = pl.DataFrame(rows, schema=schema, orient="row").with_columns(users=pl.lit(len(held_out.users)))
-    metric = main_metric(interactions.kind, K)
-    return ColdStartCurve(curve, _beats_from(curve, metric), metric)
+    metric = primary_metric(interactions.kind, K)
+    return ColdStartCurve(curve, _beats_from(curve, metric), metric.key)
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,27 +204,19 @@ class _HeldOutUsers:
     def compare(self, personal: Recommender, baseline: Recommender, g: int, seed: int) -> tuple[float, ...]:
         """Mean and interval of both models and of their difference with g rows of each held-out user."""
         history = self.history(g)
-        models = [recommender.folded_in(history) for recommender in (personal, baseline)]
-        if self.table.kind == "events":
-            x, y = (self._ndcg(model, history) for model in models)
-            intervals = [bootstrap_interval(values, seed=seed) for values in (x, y)]
-            return (*intervals[0], *intervals[1], *paired_difference(x, y, seed=seed))
-        counts = np.bincount(self._row(self.test.u), minlength=len(self.users))
-        x, y = (self._squared_errors(model, history) for model in models)
-        intervals = [_square_root(bootstrap_ratio(sums, counts, seed=seed)) for sums in (x, y)]
-        return (*intervals[0], *intervals[1], *paired_rmse_difference(x, y, counts, seed=seed))
+        x, y = (self._user_values(recommender.folded_in(history), history) for recommender in (personal, baseline))
+        return (*x.interval(seed=seed), *y.interval(seed=seed), *x.difference(y, seed=seed))
 
-    def _squared_errors(self, model: Any, history: SparseRows) -> Float64:
-        """Sum of squared errors on the test rows by held-out user: (n,)."""
-        u = self._row(self.test.u)
-        predictions = model.predict(UserBatch.trained(u, history), self.test.i)
-        return errors_by_user(u, self.test.values, predictions, n_users=len(self.users)).squared
+    def _user_values(self, model: Any, history: SparseRows) -> UserValues:
+        """Values of the primary metric by held-out user.
 
-    def _ndcg(self, model: Any, history: SparseRows) -> Float64:
-        """NDCG by held-out user: (n,), nan without relevant items.
-
-        The rows up to the largest history length are excluded from the ranking.
+        The rows up to the largest history length are excluded from rankings.
         """
+        metric = primary_metric(self.table.kind, K)
+        if isinstance(metric, RatingMetric):
+            u = self._row(self.test.u)
+            predictions = model.predict(UserBatch.trained(u, history), self.test.i)
+            return metric.per_user(errors_by_user(u, self.test.values, predictions, n_users=len(self.users)))
         lists = ModelLists.of(
             model,
             UserBatch.folded(history),
@@ -239,21 +224,17 @@ class _HeldOutUsers:
             exclude=self.history(self.max_length),
             relevant=liked(self.test).by_user.take(self.users),
         )
-        return ndcg(lists.hits, K)
+        return metric.per_user(lists.hits)
 
     def _row(self, u: Int32) -> Int32:
         return np.searchsorted(self.users, u).astype(np.int32)
 
 
-def _square_root(interval: Interval) -> Interval:
-    return Interval(*(x if isnan(x) else sqrt(x) for x in interval))
-
-
-def _beats_from(curve: pl.DataFrame, metric: str) -> int | None:
+def _beats_from(curve: pl.DataFrame, metric: Metric) -> int | None:
     """The smallest history length from which the interval of the difference is on the better side of 0."""
     ends = curve.select(pl.col("difference_low", "difference_high").fill_nan(None))  # polars treats nan as the largest
-    better = (ends["difference_high"] < 0 if metric == "rmse" else ends["difference_low"] > 0).fill_null(value=False)
+    better = ends["difference_low"] > 0 if metric.greater_is_better else ends["difference_high"] < 0
     first = None
-    for g, is_better in zip(curve["given"].to_list(), better.to_list(), strict=True):
+    for g, is_better in zip(curve["history_length"].to_list(), better.fill_null(value=False).to_list(), strict=True):
         first = (g if first is None else first) if is_better else None
     return first

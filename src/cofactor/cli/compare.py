@@ -30,16 +30,15 @@ if TYPE_CHECKING:
 
     from cofactor.evaluate.comparison import ComparedModel, Comparison
     from cofactor.evaluate.split import Split
+    from cofactor.metrics.base import Metric
     from cofactor.metrics.intervals import Interval
 
 __all__ = ["compare", "show_comparison"]
 
-HEADS = {"rmse": "RMSE", "ndcg": "NDCG"}
-ROLES = {"asked": "", "baseline": "\n  baseline", "tuned rival": "\n  tuned"}
+ROLES = {"requested": "", "baseline": "\n  baseline", "tuned baseline": "\n  tuned"}
 LEGEND = (
     "Below each number: its 95 % interval over users. `versus best`: a paired test over users, Holm-corrected for "
-    "all models, and the difference with its 95 % interval. Memory: peak of the fit above the memory used before it. "
-    "Fit times do not include compilation."
+    "all models, and the difference with its 95 % interval. Fit times do not include compilation."
 )
 
 
@@ -73,15 +72,15 @@ def compare(
     RMSE, events (--events or --min-rating) by NDCG of full rankings; the two are never mixed.
     """
     from cofactor.cli.estimator_options import estimators_of
+    from cofactor.evaluate.comparison import check_task
     from cofactor.evaluate.comparison import compare as compared
-    from cofactor.evaluate.comparison import known_task
 
     names = model or _models_of(source.kind)
     estimators = estimators_of(names, settings or ())
     source.suits(estimators)
     check_split(split, test)
     excluded = check_exclude(exclude, source.kind)
-    checked_task = known_task(task, source.kind)
+    checked_task = check_task(task, source.kind)
     parts = parted(source.read(), split, test, seed)
     console = messages()
     with console.status("", spinner="dots") as status:  # shows nothing if stderr is not a terminal
@@ -104,40 +103,38 @@ def _models_of(kind: str) -> list[str]:
     return [name for name, estimator in REGISTRY.items() if estimator.kind in ("any", kind)]
 
 
-def show_comparison(out: Console, found: Comparison, split: Split) -> None:
+def show_comparison(out: Console, comparison: Comparison, split: Split) -> None:
     """Print the comparison as one table of at most 80 columns, best model first.
 
     Parameters
     ----------
     out : rich.console.Console
         Where to print.
-    found : Comparison
+    comparison : Comparison
         Scores of the models.
     split : Split
         The split that they were scored on.
     """
-    out.print(
-        f"Split: {found.description}: {len(split.train):,} training and {len(split.test):,} test rows", soft_wrap=True
-    )
-    name, at, k = found.metric.partition("@")
-    head, digits = f"{HEADS[name]}{at}{k}", 4 if name == "rmse" else 3
-    shown = table("model", (head, "right"), ("fit", "right"), ("memory", "right"), "versus best")
-    for model in found.models:
+    from cofactor.metrics.intervals import NO_INTERVAL
+    from cofactor.metrics.registry import metric_named
+
+    sizes = f"{len(split.train):,} training and {len(split.test):,} test rows"
+    out.print(f"Split: {comparison.description}: {sizes}", soft_wrap=True)
+    metric = metric_named(comparison.metric)
+    shown = table("model", (metric.title, "right"), ("fit", "right"), "versus best")
+    for model in comparison.models:
         shown.add_row(
             f"{model.score.label.removesuffix(' (tuned)')}{ROLES[model.role]}",
-            _number(model, found.metric, digits),
+            _number(model, metric),
             f"{model.score.fit_seconds:.2f} s",
-            "-" if model.score.fit_bytes is None else f"{model.score.fit_bytes / 1e6:,.0f} MB",
-            f"{model.versus_best}{_difference(model, digits)}",
+            f"{model.versus_best}{_difference(model, metric)}",
         )
     out.print(shown)
-    for model in found.models:
-        if model.role == "tuned rival":
+    for model in comparison.models:
+        if model.role == "tuned baseline":
             out.print(f"{model.score.label}: {_tuned_settings(model)}, tuned on a part of the training rows.\n")
     out.print(LEGEND)
-    if any(isnan(interval.low) and not isnan(interval.mean) for interval in _intervals(found)):
-        from cofactor.metrics.intervals import NO_INTERVAL
-
+    if any(isnan(interval.low) and not isnan(interval.mean) for interval in _intervals(comparison)):
         out.print(NO_INTERVAL)
 
 
@@ -147,21 +144,21 @@ def _intervals(comparison: Comparison) -> Iterator[Interval]:
         yield model.difference
 
 
-def _number(model: ComparedModel, metric: str, digits: int) -> str:
-    value, low, high = model.score.metrics[metric]
+def _number(model: ComparedModel, metric: Metric) -> str:
+    value, low, high = model.score.metrics[metric.key]
     if isnan(value):
         return "-"
-    interval = "\nno interval" if isnan(low) else f"\n{low:.{digits}f}-{high:.{digits}f}"
-    return f"{value:.{digits}f}{interval}"
+    interval = "\nno interval" if isnan(low) else f"\n{low:.{metric.digits}f}-{high:.{metric.digits}f}"
+    return f"{value:.{metric.digits}f}{interval}"
 
 
-def _difference(model: ComparedModel, digits: int) -> str:
+def _difference(model: ComparedModel, metric: Metric) -> str:
     difference = model.difference
     if isnan(difference.mean):
         return ""
-    low, high = (f"{end:+.{digits}f}" for end in (difference.low, difference.high))
+    low, high = (f"{end:+.{metric.digits}f}" for end in (difference.low, difference.high))
     interval = " (no interval)" if isnan(difference.low) else f" ({low} to {high})"
-    return f"\n{difference.mean:+.{digits}f}{interval}"
+    return f"\n{difference.mean:+.{metric.digits}f}{interval}"
 
 
 def _tuned_settings(model: ComparedModel) -> str:

@@ -35,25 +35,14 @@ if TYPE_CHECKING:
     from cofactor.evaluate.evaluation import Evaluation, Score
     from cofactor.evaluate.reliability import Calibration
     from cofactor.evaluate.split import Split
+    from cofactor.metrics.base import Metric
 
 __all__ = ["check_calibration", "evaluate", "report_calibration", "show_calibration", "show_evaluation"]
 
 
-RANKING = (("ndcg", "recall", "precision", "mrr"), ("hit_rate", "map", "coverage", "novelty", "gini"))
-LOWER_IS_BETTER = ("rmse", "mae", "gini")
 BASELINES = ("bias", "popularity")
-HEADS = {
-    "ndcg": "NDCG",
-    "mrr": "MRR",
-    "hit_rate": "hit rate",
-    "map": "MAP",
-    "rmse": "RMSE",
-    "mae": "MAE",
-    "gini": "Gini",
-}
-OF_ALL_LISTS = ("coverage", "novelty", "gini")
-"""Metrics of all lists together; they have no interval over users."""
-DIGITS = {"rmse": 4, "mae": 4, "novelty": 2}
+COLUMNS = 4
+"""Most metrics in a table with the time of the fit; tables have 80 columns of text."""
 LEGEND = (
     "* best of its column. Below each number: its 95 % interval over users. Users differ more than models do, so the "
     "intervals of two models may overlap although one is significantly better: `cofactor compare` tests the difference "
@@ -96,7 +85,7 @@ def evaluate(
     from cofactor.cli.estimator_options import estimators_of
     from cofactor.evaluate import evaluate as evaluate_models
 
-    check_calibration(source, model or (), asked=calibration, plot=plot)
+    check_calibration(source, model or (), requested=calibration, plot=plot)
     default = "implicit-als" if source.kind == "events" else "bayesian-mf" if calibration else "biased-mf"
     estimators = estimators_of(model or [default], settings or ())
     source.suits(estimators)
@@ -118,50 +107,43 @@ def evaluate(
     show_evaluation(results(), evaluation, parts)
 
 
-def show_evaluation(out: Console, found: Evaluation, split: Split) -> None:
+def show_evaluation(out: Console, evaluation: Evaluation, split: Split) -> None:
     """Print the scores as tables of at most 80 columns, best model first, with a star at the best of each column.
 
     Parameters
     ----------
     out : rich.console.Console
         Where to print.
-    found : Evaluation
+    evaluation : Evaluation
         Scores of the models.
     split : Split
         The split that they were scored on.
     """
-    sizes = f"{len(split.train):,} training and {len(split.test):,} test rows"
-    out.print(f"Split: {found.description}: {sizes}", soft_wrap=True)
-    if found.kind == "ratings":
-        _show_table(out, _sorted(found.scores, "rmse"), ["rmse", "mae"], with_time=True)
-    else:
-        ks = sorted({int(name.partition("@")[2]) for name in found.scores[0].metrics})
-        for k in ks:
-            out.print(f"\nLists of {k}", style="bold")
-            scores = _sorted(found.scores, f"ndcg@{k}")
-            for names in RANKING:
-                _show_table(out, scores, [f"{name}@{k}" for name in names], with_time=names == RANKING[0])
-            _show_served(out, scores, k)
-    out.print(LEGEND)
-    if any(
-        isnan(interval.low) and not isnan(interval.mean) and _name(metric) not in OF_ALL_LISTS
-        for score in found.scores
-        for metric, interval in score.metrics.items()
-    ):
-        from cofactor.metrics.intervals import NO_INTERVAL
+    from cofactor.metrics.intervals import NO_INTERVAL
+    from cofactor.metrics.registry import metric_named, primary_metric
 
+    sizes = f"{len(split.train):,} training and {len(split.test):,} test rows"
+    out.print(f"Split: {evaluation.description}: {sizes}", soft_wrap=True)
+    metrics = [metric_named(key) for key in evaluation.scores[0].metrics]
+    for k in sorted({metric.k for metric in metrics}, key=lambda k: k or 0):
+        if k is not None:
+            out.print(f"\nLists of {k}", style="bold")
+        primary = primary_metric(evaluation.kind, k or 1)
+        scores = sorted(evaluation.scores, key=lambda score: primary.sort_key(score.metrics[primary.key].mean))
+        shown = [metric for metric in metrics if metric.k == k]
+        _show_table(out, scores, shown[:COLUMNS], with_time=True)
+        for first in range(COLUMNS, len(shown), COLUMNS + 1):
+            _show_table(out, scores, shown[first : first + COLUMNS + 1], with_time=False)
+        _show_served(out, scores, shown)
+    out.print(LEGEND)
+    intervals = [score.metrics[m.key] for score in evaluation.scores for m in metrics if m.has_interval]
+    if any(isnan(interval.low) and not isnan(interval.mean) for interval in intervals):
         out.print(NO_INTERVAL)
 
 
-def _sorted(scores: Sequence[Score], metric: str) -> list[Score]:
-    sign = 1 if _name(metric) in LOWER_IS_BETTER else -1
-    value = {score.label: sign * score.metrics[metric].mean for score in scores}
-    return sorted(scores, key=lambda score: (isnan(value[score.label]), value[score.label]))
-
-
-def _show_table(out: Console, scores: Sequence[Score], metrics: Sequence[str], *, with_time: bool) -> None:
-    heads = [HEADS.get(_name(metric), _name(metric)) for metric in metrics]
-    shown = table("model", *((head, "right") for head in heads), *([("fit", "right")] if with_time else []))
+def _show_table(out: Console, scores: Sequence[Score], metrics: Sequence[Metric], *, with_time: bool) -> None:
+    columns = [(metric.label, "right") for metric in metrics]
+    shown = table("model", *columns, *([("fit", "right")] if with_time else []))
     for score in scores:
         role = "\n  baseline" if score.label in BASELINES else ""
         cells = [_cell(score, metric, scores) for metric in metrics]
@@ -169,35 +151,33 @@ def _show_table(out: Console, scores: Sequence[Score], metrics: Sequence[str], *
     out.print(shown)
 
 
-def _show_served(out: Console, scores: Sequence[Score], k: int) -> None:
+def _show_served(out: Console, scores: Sequence[Score], metrics: Sequence[Metric]) -> None:
     """Print the metrics of the lists as served, for models whose lists are filled up with popular items."""
-    filled = [replace(score, metrics=score.served) for score in scores if _is_filled(score, k)]
+    keys = [metric.key for metric in metrics if metric.key in scores[0].served]
+    filled = [replace(score, metrics=score.served) for score in scores if any(_differs(score, key) for key in keys)]
     if filled:
-        out.print(f"Lists of {k} as served: popular items fill the positions without model evidence", style="bold")
-        _show_table(out, filled, [f"{name}@{k}" for name in RANKING[0]], with_time=False)
+        out.print(
+            f"Lists of {metrics[0].k} as served: popular items fill the positions without model evidence", style="bold"
+        )
+        _show_table(out, filled, metrics[:COLUMNS], with_time=False)
 
 
-def _is_filled(score: Score, k: int) -> bool:
-    pairs = [(score.metrics[name].mean, value.mean) for name, value in score.served.items() if name.endswith(f"@{k}")]
-    return any(own != served and not isnan(own) for own, served in pairs)
+def _differs(score: Score, key: str) -> bool:
+    """Return whether a metric of the served lists differs from that of the model's own lists."""
+    own = score.metrics[key].mean
+    return not isnan(own) and own != score.served[key].mean
 
 
-def _cell(score: Score, metric: str, scores: Sequence[Score]) -> str:
+def _cell(score: Score, metric: Metric, scores: Sequence[Score]) -> str:
     """Format a number with a star if it is the best, and its interval on the next line."""
-    value, low, high = score.metrics[metric]
+    value, low, high = score.metrics[metric.key]
     if isnan(value):
         return "-"
-    best_of = min if _name(metric) in LOWER_IS_BETTER else max
-    is_best = value == best_of(other.metrics[metric].mean for other in scores)
-    digits = DIGITS.get(_name(metric), 3)
-    interval = f"\n{low:.{digits}f}-{high:.{digits}f}"
+    is_best = not any(metric.is_better(other.metrics[metric.key].mean, value) for other in scores)
+    interval = f"\n{low:.{metric.digits}f}-{high:.{metric.digits}f}"
     if isnan(low):
-        interval = "" if _name(metric) in OF_ALL_LISTS else "\nno interval"
-    return f"{value:.{digits}f}{'*' if is_best and len(scores) > 1 else ' '}{interval}"
-
-
-def _name(metric: str) -> str:
-    return metric.partition("@")[0]
+        interval = "\nno interval" if metric.has_interval else ""
+    return f"{value:.{metric.digits}f}{'*' if is_best and len(scores) > 1 else ' '}{interval}"
 
 
 QUARTILES = ("1st", "2nd", "3rd", "4th")
@@ -208,7 +188,7 @@ CALIBRATION_LEGEND = (
 )
 
 
-def check_calibration(source: Source, models: Sequence[str], *, asked: bool, plot: str | None) -> None:
+def check_calibration(source: Source, models: Sequence[str], *, requested: bool, plot: str | None) -> None:
     """Check the options of the calibration before anything is read.
 
     Parameters
@@ -217,7 +197,7 @@ def check_calibration(source: Source, models: Sequence[str], *, asked: bool, plo
         Options of the table.
     models : sequence of str
         Names of the models; empty for the default.
-    asked : bool
+    requested : bool
         Whether --calibration was given.
     plot : str or None
         Path of the plot, if any.
@@ -229,13 +209,13 @@ def check_calibration(source: Source, models: Sequence[str], *, asked: bool, plo
     MissingExtraError
         If a plot needs plotly and it is not installed.
     """
-    if asked and source.kind == "events":
+    if requested and source.kind == "events":
         raise ParameterError("--calibration needs ratings; leave out --events and --min-rating")
     if plot is None:
         return
     from cofactor.plots import require_plotly
 
-    if not asked:
+    if not requested:
         raise ParameterError("--plot needs --calibration: add it")
     if len(models) > 1:
         raise ParameterError(f"--plot takes one model, not {len(models)}: give one --model")
@@ -294,14 +274,14 @@ def report_calibration(
         out.print(f"\nwrote the plot to {printable(plot)}", soft_wrap=True)
 
 
-def show_calibration(out: Console, found: Mapping[str, Calibration], split: Split) -> None:
+def show_calibration(out: Console, calibrations: Mapping[str, Calibration], split: Split) -> None:
     """Print calibrations as tables of at most 80 columns: scores, and coverage of the intervals by group.
 
     Parameters
     ----------
     out : rich.console.Console
         Where to print.
-    found : mapping of str to Calibration
+    calibrations : mapping of str to Calibration
         Calibration of each model.
     split : Split
         The split that they were measured on.
@@ -310,11 +290,11 @@ def show_calibration(out: Console, found: Mapping[str, Calibration], split: Spli
     out.print(f"Split: {split.description}: {sizes}", soft_wrap=True)
     columns = ("RMSE", "log-likelihood", "one width", "CRPS", "one width")
     shown = table("model", *((column, "right") for column in columns))
-    for label, c in found.items():
+    for label, c in calibrations.items():
         numbers = (c.rmse, c.log_likelihood, c.constant_log_likelihood, c.crps, c.constant_crps)
         shown.add_row(label, *("-" if isnan(number) else f"{number:.4f}" for number in numbers))
     out.print(shown)
-    for label, result in found.items():
+    for label, result in calibrations.items():
         names = [name.removeprefix("covered ") for name in result.coverage.columns if name.startswith("covered ")]
         for interval in names:
             _show_coverage(out, label, result.coverage, interval)

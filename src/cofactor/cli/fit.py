@@ -15,7 +15,7 @@ from cofactor.cli.terminal import epoch_progress, printable, results, show_json
 from cofactor.shell import as_path, command
 
 if TYPE_CHECKING:
-    from cofactor.data.interactions import Interactions
+    from cofactor.data.interactions import Interactions, Kind
     from cofactor.estimators import Epoch, Estimator
     from cofactor.estimators.base import EpochCallback
     from cofactor.recommender.recommender import Recommender
@@ -120,12 +120,15 @@ def _names(columns: str | None) -> list[str]:
     return [name.strip() for name in (columns or "").split(",") if name.strip()]
 
 
-def _held_out(epochs: list[Epoch], kind: str) -> str:
+def _held_out(epochs: list[Epoch], kind: Kind) -> str:
     scores = [epoch.validation for epoch in epochs if epoch.validation is not None]
     if not scores:
         return ""
-    name, best = ("RMSE", min(scores)) if kind == "ratings" else ("recall@20", max(scores))
-    return f", best validation {name} {best:.4f} (epoch {scores.index(best) + 1})"
+    from cofactor.metrics.registry import validation_metric
+
+    metric = validation_metric(kind)
+    best = min(scores, key=metric.sort_key)
+    return f", best validation {metric.title} {best:.4f} (epoch {scores.index(best) + 1})"
 
 
 def _facts(

@@ -112,9 +112,10 @@ def _write(estimator: Estimator, output: str) -> None:
 def _show(search: TuningResult, initial: Estimator, fixed: Sequence[str]) -> None:
     """Print the search space, the best settings, and the scores of the initial and the best settings."""
     from cofactor.evaluate.search_space import search_space
+    from cofactor.metrics.registry import metric_named
 
     out = results()
-    name = search.metric.replace("rmse", "RMSE").replace("ndcg", "NDCG")
+    name = metric_named(search.metric).title
     n_failed = sum(trial.error is not None for trial in search.trials)
     resumed = f", {search.resumed} of them from earlier runs" if search.resumed else ""
     out.print(f"Split: {search.description}; validation: {search.validation_description}", soft_wrap=True)

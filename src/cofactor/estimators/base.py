@@ -20,7 +20,8 @@ from cofactor.data.interactions import Interactions, Kind, require_interactions
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, DivergedError, KindError, ParameterError
 from cofactor.metrics.model_lists import ModelLists
-from cofactor.metrics.ranking import expected_hits
+from cofactor.metrics.rating import RatingMetric
+from cofactor.metrics.registry import VALIDATION_K, validation_metric
 from cofactor.models.base import PredictsRatings, ScoresItems
 from cofactor.models.user_batch import UserBatch
 
@@ -303,8 +304,8 @@ class Epoch:
         Mean training loss per row during the epoch, without penalties: squared error, or -ln sigmoid for bpr, or
         cross-entropy for neural-mf with head="classification".
     validation : float or None
-        RMSE (ratings, lower is better) or recall@20 (events, higher is better) on the validation rows; None if there
-        are none.
+        Validation metric on the validation rows: RMSE for ratings, capped recall@20 for events (see
+        `metrics.registry.validation_metric`); None if there are none.
     seconds : float
         Seconds since the start of the fit.
 
@@ -423,9 +424,9 @@ class FitMonitor:
         if self.validation is not None:
             current = model()
             score = _validation_score(current, self.training, self.validation)
-            signed = score if self.validation.kind == "events" else -score
-            if self.best is None or signed > self.best[0]:
-                self.best, self.since_best = (signed, current), 0
+            metric = validation_metric(self.validation.kind)
+            if self.best is None or metric.is_better(score, self.best[0]):
+                self.best, self.since_best = (score, current), 0
             else:
                 self.since_best += 1
         if self.callback is not None:
@@ -449,18 +450,19 @@ class FitMonitor:
 
 
 def _validation_score(model: Any, training: Interactions, validation: Interactions) -> float:
-    """Return the RMSE for ratings, or recall@20 (normalized by at most 20 relevant items) for events."""
-    if validation.kind == "ratings":
+    """Return the value of the validation metric."""
+    metric = validation_metric(validation.kind)
+    if isinstance(metric, RatingMetric):
         assert isinstance(model, PredictsRatings)
         ratings = model.predict(UserBatch.trained(validation.u, training.by_user, validation.times), validation.i)
-        return float(np.sqrt(np.mean((validation.values - ratings.astype(np.float64)) ** 2)))
+        return metric.of_predictions(validation.values, ratings)
     assert isinstance(model, ScoresItems)
     relevant = liked(validation).by_user
     users = np.flatnonzero(relevant.counts).astype(np.int32)
     held_out, exclude = relevant.take(users), training.excluded.take(users)
     batch = UserBatch.trained(users, training.by_user)
-    lists = ModelLists.of(model, batch, [20], exclude=exclude, relevant=held_out)
-    return float(np.mean(expected_hits(lists.hits, 20) / np.minimum(held_out.counts, 20)))
+    lists = ModelLists.of(model, batch, [VALIDATION_K], exclude=exclude, relevant=held_out)
+    return metric.per_user(lists.hits).aggregate()
 
 
 def liked(interactions: Interactions) -> Interactions:

@@ -6,13 +6,14 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from math import isnan, nan
+from math import nan
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import polars as pl
 
 from cofactor import checks
+from cofactor.arrays import plain
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import CofactorError, KindError, ParameterError
 from cofactor.estimators.base import Estimator
@@ -20,22 +21,25 @@ from cofactor.evaluate.evaluation import (
     Evaluation,
     Score,
     baseline_for,
-    estimators_asked,
+    estimator_list,
     fit_and_score,
     labels_of,
-    main_metric,
 )
 from cofactor.evaluate.split import Exclude, Split, require_split
 from cofactor.evaluate.tuned_baseline import tune_baseline
-from cofactor.metrics.intervals import Interval, paired_difference, paired_rmse_difference
+from cofactor.metrics.base import UserValues
+from cofactor.metrics.intervals import Interval
+from cofactor.metrics.ranking import RankingMetric
+from cofactor.metrics.rating import RatingMetric
+from cofactor.metrics.registry import primary_metric
 from cofactor.metrics.significance import holm, sign_flip
 from cofactor.recommender.recommender import Recommender
 from cofactor.validation import validated
 
-__all__ = ["ComparedModel", "Comparison", "Role", "Task", "compare", "known_task"]
+__all__ = ["ComparedModel", "Comparison", "Role", "Task", "check_task", "compare"]
 
 Task: TypeAlias = Literal["rating", "ranking"]
-Role: TypeAlias = Literal["asked", "baseline", "tuned rival"]
+Role: TypeAlias = Literal["requested", "baseline", "tuned baseline"]
 
 TASKS: dict[Kind, Task] = {"ratings": "rating", "events": "ranking"}
 LEVEL = 0.05
@@ -53,11 +57,11 @@ class ComparedModel:
     estimator : Estimator
         The estimator that was fitted.
     score : Score
-        Its metrics, fit time and memory.
-    role : {'asked', 'baseline', 'tuned rival'}
-        "asked" for an estimator of the caller; else the reason why the model was added.
+        Its metrics and fit time.
+    role : {'requested', 'baseline', 'tuned baseline'}
+        "requested" for an estimator of the caller; else the reason why the model was added.
     difference : Interval
-        Its main metric minus that of the best model, with a paired 95 % interval; nan for the best.
+        Its primary metric minus that of the best model, with a paired 95 % interval; nan for the best.
     p : float
         p-value of that difference, corrected for all models by Holm's procedure; nan for the best.
     versus_best : str
@@ -96,7 +100,7 @@ class Comparison:
     >>> ratings = generate(SyntheticConfig(n_users=30, n_items=20, n_ratings=200)).interactions
     >>> comparison = cofactor.evaluate.compare([], cofactor.split_random(ratings))
     >>> comparison.metric, comparison.best.versus_best, sorted(model.role for model in comparison.models)
-    ('rmse', 'best', ['baseline', 'tuned rival'])
+    ('rmse', 'best', ['baseline', 'tuned baseline'])
     """
 
     description: str
@@ -137,7 +141,6 @@ class Comparison:
             - difference, difference_low, difference_high: from the best model, paired by user
             - p: p-value, corrected by Holm's procedure
             - fit_seconds: wall time of the fit
-            - fit_mb: peak memory of the fit, in 10^6 bytes
 
         Examples
         --------
@@ -151,12 +154,11 @@ class Comparison:
         rows = []
         for model in self.models:
             score, difference = model.score, model.difference
-            cost = (score.fit_seconds, None if score.fit_bytes is None else score.fit_bytes / 1e6)
             head = (score.label, model.role, model.versus_best, self.metric)
-            rows.append((*head, *score.metrics[self.metric], *difference, model.p, *cost))
+            rows.append((*head, *score.metrics[self.metric], *difference, model.p, score.fit_seconds))
         text = ["model", "role", "versus_best", "metric"]
-        numbers = ["value", "low", "high", "difference", "difference_low", "difference_high", "p"]
-        columns = {**dict.fromkeys(text, pl.String), **dict.fromkeys([*numbers, "fit_seconds", "fit_mb"], pl.Float64)}
+        numbers = ["value", "low", "high", "difference", "difference_low", "difference_high", "p", "fit_seconds"]
+        columns = {**dict.fromkeys(text, pl.String), **dict.fromkeys(numbers, pl.Float64)}
         return pl.DataFrame(rows, schema=columns, orient="row")
 
     def as_dict(self) -> dict[str, Any]:
@@ -174,9 +176,8 @@ class Comparison:
                 "role": model.role,
                 "estimator": json.loads(model.estimator.to_json()),
                 "versus_best": model.versus_best,
-                "difference": {part: _plain(x) for part, x in model.difference._asdict().items()},
-                "p": _plain(model.p),
-                "fit_bytes": model.score.fit_bytes,
+                "difference": plain(model.difference._asdict()),
+                "p": plain(model.p),
             }
             for score, model in zip(scores, self.models, strict=True)
         ]
@@ -220,8 +221,8 @@ def compare(
     Returns
     -------
     Comparison
-        If several estimators are compared and one cannot be fitted (it diverges or does not fit into memory), the
-        reason is in `failed`.
+        If several estimators are compared and one cannot be fitted (it diverges or needs too much memory), the reason
+        is in `failed`.
 
     Raises
     ------
@@ -240,7 +241,7 @@ def compare(
     a sign-flip test corrected by Holm's procedure. The best model is chosen on the same data, so p-values among nearly
     equal models are slightly too small.
 
-    Each model is first fitted on a few rows, so that compilation counts neither as its time nor as its memory.
+    Each model is first fitted on a few rows, so that fit times do not include compilation.
 
     Examples
     --------
@@ -249,18 +250,18 @@ def compare(
     >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900, levels=(1, 2, 3, 4, 5))).interactions
     >>> comparison = cofactor.evaluate.compare(cofactor.ExplicitALS(factors=8), cofactor.split_random(ratings))
     >>> sorted((model.score.label, model.role) for model in comparison.models)
-    [('bias', 'baseline'), ('explicit-als', 'asked'), ('item-knn (tuned)', 'tuned rival')]
+    [('bias', 'baseline'), ('explicit-als', 'requested'), ('item-knn (tuned)', 'tuned baseline')]
     >>> comparison.models[1].versus_best
     'within noise'
     """
     require_split("split", split)
     ks, seed = checks.whole_numbers("ks", ks, low=1, high=checks.MAX_LIST_LENGTH), checks.seed(seed)
     checks.optional_callable("on_fit", on_fit)
-    split.prove()
+    split.validate()
     split = split.excluding(exclude)
     kind = split.train.kind
-    known_task(task, kind)
-    requested = estimators_asked(estimators)
+    check_task(task, kind)
+    requested = estimator_list(estimators)
     for estimator in requested:
         estimator.require(split.train)
     notify = on_fit or (lambda label: None)
@@ -276,13 +277,12 @@ def compare(
             if role == "baseline" or len(requested) == 1:
                 raise
             failed.append((label, str(problem)))
-    metric = main_metric(kind, ks[0])
-    counts = np.bincount(split.test.u, minlength=split.test.n_users)
-    models = _compared_with_best([m for m, _ in scored], [s for _, s in scored], metric, counts, seed)
-    return Comparison(split.description, TASKS[kind], metric, tuple(models), tuple(failed))
+    metric = primary_metric(kind, ks[0])
+    models = _compared_with_best([m for m, _ in scored], [s for _, s in scored], metric, seed)
+    return Comparison(split.description, TASKS[kind], metric.key, tuple(models), tuple(failed))
 
 
-def known_task(task: str | None, kind: Kind) -> Task:
+def check_task(task: str | None, kind: Kind) -> Task:
     """Return the task of a kind of table, after checking the task that the caller expects.
 
     Parameters
@@ -306,7 +306,7 @@ def known_task(task: str | None, kind: Kind) -> Task:
 
     Examples
     --------
-    >>> known_task(None, "ratings"), known_task("ranking", "events")
+    >>> check_task(None, "ratings"), check_task("ranking", "events")
     ('rating', 'ranking')
     """
     if task is not None:
@@ -328,14 +328,14 @@ def _all_models(
 
     def role(estimator: Estimator) -> Role:
         if estimator == tuned:
-            return "tuned rival"
-        return "baseline" if type(estimator) is type(baseline) else "asked"
+            return "tuned baseline"
+        return "baseline" if type(estimator) is type(baseline) else "requested"
 
     models = [
         (estimator, label, role(estimator)) for estimator, label in zip(requested, labels_of(requested), strict=True)
     ]
     if tuned not in requested:
-        models.append((tuned, f"{tuned.name} (tuned)", "tuned rival"))
+        models.append((tuned, f"{tuned.name} (tuned)", "tuned baseline"))
     if all(role != "baseline" for _, _, role in models):
         models.append((baseline, baseline.name, "baseline"))
     return models
@@ -358,43 +358,33 @@ def _warm_up(estimator: Estimator, train: Interactions, seed: int) -> None:
 
 
 def _compared_with_best(
-    specs: Sequence[tuple[Estimator, str, Role]], scores: Sequence[Score], metric: str, counts: Any, seed: int
+    specs: Sequence[tuple[Estimator, str, Role]],
+    scores: Sequence[Score],
+    metric: RatingMetric | RankingMetric,
+    seed: int,
 ) -> list[ComparedModel]:
     """Test each model against the best, best first."""
-    sign = 1 if metric == "rmse" else -1
-    values = [score.metrics[metric].mean for score in scores]
-    order = sorted(range(len(scores)), key=lambda row: (isnan(values[row]), sign * values[row]))
+    order = sorted(range(len(scores)), key=lambda row: metric.sort_key(scores[row].metrics[metric.key].mean))
     best, others = scores[order[0]], [scores[row] for row in order[1:]]
-    measured = len(best.users) > 0 and not isnan(best.metrics[metric].mean)
-    per_user = [_differences_by_user(score, best, metric, counts) for score in others] if measured else []
-    p = holm([sign_flip(column, seed=seed) for column in per_user] if measured else [nan] * len(others))
-    differences = [Interval(nan, nan, nan), *(_difference(score, best, metric, counts, seed) for score in others)]
+    measured = len(best.users) > 0
+    key, best_values = metric.per_user_key, _user_values(best, metric)
+    columns = [(score.per_user[key] - best.per_user[key]) * best.counts for score in others]
+    p = holm([sign_flip(column, seed=seed) if measured else nan for column in columns])
+    differences = [
+        Interval(nan, nan, nan),
+        *(_user_values(score, metric).difference(best_values, seed=seed) for score in others),
+    ]
     models = []
     for row, difference, p_value in zip(order, differences, [nan, *p.tolist()], strict=True):
         estimator, _, role = specs[row]
-        versus_best = "best" if row == order[0] else _significance(p_value)
-        models.append(
-            ComparedModel(
-                estimator, scores[row], role, difference, p_value, versus_best if measured else "not measured"
-            )
-        )
+        versus_best = "not measured" if not measured else "best" if row == order[0] else _significance(p_value)
+        models.append(ComparedModel(estimator, scores[row], role, difference, p_value, versus_best))
     return models
 
 
-def _differences_by_user(score: Score, best: Score, metric: str, counts: Any) -> Any:
-    """Return the per-user differences to test: of the metric, for RMSE of the summed squared errors."""
-    if metric != "rmse":
-        return score.per_user[metric] - best.per_user[metric]
-    return (score.per_user["squared_error"] - best.per_user["squared_error"]) * counts[score.users]
-
-
-def _difference(score: Score, best: Score, metric: str, counts: Any, seed: int) -> Interval:
-    """Return the paired interval of the difference from the best model."""
-    if metric != "rmse":
-        return paired_difference(score.per_user[metric], best.per_user[metric], seed=seed)
-    rows = counts[score.users]
-    errors, best_errors = score.per_user["squared_error"] * rows, best.per_user["squared_error"] * rows
-    return paired_rmse_difference(errors, best_errors, rows, seed=seed)
+def _user_values(score: Score, metric: RatingMetric | RankingMetric) -> UserValues:
+    """Return the values of a metric by user, to test the difference of two models."""
+    return UserValues(score.per_user[metric.per_user_key] * score.counts, score.counts, metric.aggregation)
 
 
 def _significance(p: float) -> str:
@@ -402,8 +392,3 @@ def _significance(p: float) -> str:
     if p >= LEVEL:
         return "within noise"
     return "worse (p<0.001)" if p < 0.001 else f"worse (p={p:.3f})"
-
-
-def _plain(x: float) -> float | None:
-    """Return a float, or None for nan."""
-    return None if isnan(x) else float(x)

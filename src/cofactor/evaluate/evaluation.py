@@ -8,26 +8,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from math import sqrt
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import Float64, Int32
+from cofactor.arrays import Float64, Int32, Int64, plain
 from cofactor.data.interactions import Kind
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators import Bias, Popularity
 from cofactor.estimators.base import Estimator, liked
-from cofactor.evaluate.leakage import no_known_pairs
-from cofactor.evaluate.memory import peak_memory
+from cofactor.evaluate.leakage import no_history_pairs
 from cofactor.evaluate.split import Exclude, Split, require_split
-from cofactor.metrics.catalog import gini, novelty
-from cofactor.metrics.intervals import Interval, bootstrap_intervals, bootstrap_ratio
+from cofactor.metrics.catalog import CatalogMetric, ListExposure
+from cofactor.metrics.intervals import Interval, bootstrap_intervals
 from cofactor.metrics.model_lists import ModelLists
-from cofactor.metrics.ranking import metrics_of, ndcg
-from cofactor.metrics.rating import UserErrors, errors_by_user
+from cofactor.metrics.rating import RatingMetric, UserErrors, errors_by_user
+from cofactor.metrics.registry import METRICS, metrics_of, primary_metric
 from cofactor.recommender.recommender import Recommender, checked_estimator, require_recommender
 from cofactor.validation import validated
 
@@ -35,13 +33,11 @@ __all__ = [
     "Evaluation",
     "Score",
     "baseline_for",
-    "estimators_asked",
+    "estimator_list",
     "evaluate",
-    "figure",
     "fit_and_score",
-    "is_better",
     "labels_of",
-    "main_metric",
+    "primary_value",
     "ready_for",
     "score",
 ]
@@ -64,17 +60,18 @@ class Score:
     users : ndarray of shape (m,), int32
         Rows of the users that were measured.
     per_user : dict of str to ndarray of shape (m,), float64
-        Ranking metrics of each of these users; for ratings the mean squared error.
-    fit_bytes : int or None
-        Peak memory of the fit in bytes, beyond what was held before (see `evaluate.memory`).
+        Ranking metrics of each of these users; for ratings the mean squared and the mean absolute error.
+    counts : ndarray of shape (m,), int64
+        Number of test rows of each of these users for ratings; 1 for events.
     served : dict of str to Interval
         For events, ranking metrics of the lists as they are served: the most popular items fill positions for which the
         model has no evidence, while `metrics` treats these items as tied. Empty for ratings.
 
     Notes
     -----
-    Metrics of ratings are rmse and mae. Metrics of events, at each k, are ndcg@k, recall@k, precision@k, mrr@k, map@k
-    and hit_rate@k over users, and coverage@k, novelty@k and gini@k of all lists together, which have no interval.
+    The metrics are those of `metrics.registry`: for ratings rmse and mae; for events, at each k, ndcg@k, recall@k,
+    precision@k, mrr@k, map@k and hit_rate@k over users, and coverage@k, novelty@k and gini@k of all lists together,
+    which have no interval.
 
     Examples
     --------
@@ -91,7 +88,7 @@ class Score:
     score_seconds: float
     users: Int32
     per_user: dict[str, Float64]
-    fit_bytes: int | None = None
+    counts: Int64
     served: dict[str, Interval] = field(default_factory=dict)
 
 
@@ -156,21 +153,15 @@ class Evaluation:
         dict
             Keys split, kind and models; nan becomes None.
         """
-        return {
-            "split": self.description,
-            "kind": self.kind,
-            "models": [
-                {
-                    "model": score.label,
-                    "fit_seconds": round(score.fit_seconds, 4),
-                    "metrics": {
-                        name: {part: _plain(x) for part, x in interval._asdict().items()}
-                        for name, interval in _all_metrics(score)
-                    },
-                }
-                for score in self.scores
-            ],
-        }
+        models = [
+            {
+                "model": score.label,
+                "fit_seconds": round(score.fit_seconds, 4),
+                "metrics": {name: plain(interval._asdict()) for name, interval in _all_metrics(score)},
+            }
+            for score in self.scores
+        ]
+        return {"split": self.description, "kind": self.kind, "models": models}
 
 
 def baseline_for(kind: Kind) -> Estimator:
@@ -262,7 +253,7 @@ def evaluate(
     require_split("split", split)
     checks.optional_callable("on_fit", on_fit)
     split = split.excluding(exclude)
-    requested = estimators_asked(estimators)
+    requested = estimator_list(estimators)
     for estimator in requested:
         estimator.require(split.train)
     baseline = baseline_for(split.train.kind)
@@ -296,19 +287,17 @@ def fit_and_score(
     Returns
     -------
     Score
-        With the time and the peak memory of the fit.
+        With the time of the fit.
 
     Raises
     ------
     CofactorError
         As the fit and `score` do.
     """
-    with peak_memory() as memory:
-        start = time.perf_counter()
-        recommender = Recommender.fit(estimator, split.train, seed=seed)
-        seconds = time.perf_counter() - start
-    result = score(recommender, split, label=label, ks=ks, fit_seconds=seconds, seed=seed)
-    return replace(result, fit_bytes=memory.bytes)
+    start = time.perf_counter()
+    recommender = Recommender.fit(estimator, split.train, seed=seed)
+    seconds = time.perf_counter() - start
+    return score(recommender, split, label=label, ks=ks, fit_seconds=seconds, seed=seed)
 
 
 @validated
@@ -376,63 +365,16 @@ def score(
     split = split.excluding(exclude)
     recommender = ready_for(recommender if exclude == "seen" else replace(recommender, seen=None), split)
     start = time.perf_counter()
-    if split.test.kind == "ratings":
-        users, per_user, metrics = _rating_scores(recommender, split, seed)
-        return Score(label, metrics, fit_seconds, time.perf_counter() - start, users, per_user)
-    users, per_user, metrics, served = _ranking_scores(recommender, split, ks, seed)
-    return Score(label, metrics, fit_seconds, time.perf_counter() - start, users, per_user, served=served)
+    scored = (
+        _score_ratings(recommender, split, seed)
+        if split.test.kind == "ratings"
+        else _score_lists(recommender, split, ks, seed)
+    )
+    return Score(label, fit_seconds=fit_seconds, score_seconds=time.perf_counter() - start, **scored)
 
 
-def main_metric(kind: Kind, k: int = 10) -> str:
-    """Return the name of the metric by which models are ordered and tuned.
-
-    Parameters
-    ----------
-    kind : {'ratings', 'events'}
-        Kind of the table.
-    k : int, default 10
-        Cut-off, for events.
-
-    Returns
-    -------
-    str
-        "rmse" (lower is better) or "ndcg@k" (higher is better).
-
-    Examples
-    --------
-    >>> main_metric("ratings"), main_metric("events", 20)
-    ('rmse', 'ndcg@20')
-    """
-    return "rmse" if kind == "ratings" else f"ndcg@{k}"
-
-
-def is_better(metric: str, value: float, than: float) -> bool:
-    """Return whether a value of the main metric is better than another.
-
-    Parameters
-    ----------
-    metric : str
-        "rmse" or "ndcg@k".
-    value, than : float
-        The two values. A number is better than nan; nan is never better.
-
-    Returns
-    -------
-    bool
-        False for equal values.
-
-    Examples
-    --------
-    >>> is_better("rmse", 0.8, 0.9), is_better("ndcg@10", 0.3, 0.2), is_better("rmse", float("nan"), 0.9)
-    (True, True, False)
-    """
-    if value != value or than != than:
-        return value == value
-    return value < than if metric == "rmse" else value > than
-
-
-def figure(recommender: Recommender, split: Split, *, k: int = 10) -> float:
-    """Compute the main metric of a recommender without intervals, as tuning does for each trial.
+def primary_value(recommender: Recommender, split: Split, *, k: int = 10) -> float:
+    """Compute the primary metric of a recommender without intervals, as tuning does for each trial.
 
     Parameters
     ----------
@@ -455,11 +397,10 @@ def figure(recommender: Recommender, split: Split, *, k: int = 10) -> float:
     """
     k = checks.whole_number("k", k, low=1, high=checks.MAX_LIST_LENGTH)
     recommender = ready_for(recommender, split)
-    if split.test.kind == "ratings":
-        errors = _errors(recommender, split)
-        return sqrt(errors.squared.sum() / errors.count.sum())
-    lists, users = _lists(recommender, split, [k])
-    return float(ndcg(lists.hits, k).mean()) if len(users) else float("nan")
+    metric = primary_metric(split.test.kind, k)
+    if isinstance(metric, RatingMetric):
+        return metric.per_user(_errors(recommender, split)).aggregate()
+    return metric.per_user(_lists(recommender, split, [k])[0].hits).aggregate()
 
 
 def ready_for(recommender: Recommender, split: Split) -> Recommender:
@@ -501,7 +442,7 @@ def ready_for(recommender: Recommender, split: Split) -> Recommender:
         raise KindError(f"the model was fitted on {recommender.kind}, but the test part holds {split.test.kind}")
     if not (recommender.users.equals(split.test.users) and recommender.items.equals(split.test.items)):
         raise DataError("the model and the split have different users or items: fit on split.train")
-    no_known_pairs(recommender.histories, split.test)
+    no_history_pairs(recommender.histories, split.test)
     return recommender if split.fold_in is None else recommender.updated(split.fold_in)
 
 
@@ -519,40 +460,44 @@ def _lists(recommender: Recommender, split: Split, ks: Sequence[int]) -> tuple[M
     return recommender.ranked_lists(users, ks, relevant.take(users)), users
 
 
-def _rating_scores(
-    recommender: Recommender, split: Split, seed: int
-) -> tuple[Int32, dict[str, Float64], dict[str, Interval]]:
-    """Return users, per-user metrics and metrics of predicted ratings."""
+def _score_ratings(recommender: Recommender, split: Split, seed: int) -> dict[str, Any]:
+    """Return users, metrics and values by user of predicted ratings: fields of `Score`."""
     errors = _errors(recommender, split)
     users = np.flatnonzero(errors.count).astype(np.int32)
-    squared, absolute, count = errors.squared[users], errors.absolute[users], errors.count[users]
-    mse = bootstrap_ratio(squared, count, seed=seed)
-    metrics = {
-        "rmse": Interval(*(sqrt(x) if x == x else x for x in mse)),
-        "mae": bootstrap_ratio(absolute, count, seed=seed),
+    counts = errors.count[users]
+    rating_metrics = [metric for metric in METRICS.values() if isinstance(metric, RatingMetric)]
+    values = {metric: metric.per_user(errors).take(users) for metric in rating_metrics}
+    return {
+        "metrics": {metric.key: by_user.interval(seed=seed) for metric, by_user in values.items()},
+        "users": users,
+        "per_user": {metric.per_user_key: by_user.sums / counts for metric, by_user in values.items()},
+        "counts": counts,
     }
-    return users, {"squared_error": squared / count}, metrics
 
 
-def _ranking_scores(
-    recommender: Recommender, split: Split, ks: Sequence[int], seed: int
-) -> tuple[Int32, dict[str, Float64], dict[str, Interval], dict[str, Interval]]:
-    """Return users, per-user metrics, metrics, and metrics of the served lists."""
+def _score_lists(recommender: Recommender, split: Split, ks: Sequence[int], seed: int) -> dict[str, Any]:
+    """Return users, metrics and values by user of ranked lists, and metrics of served lists: fields of `Score`."""
     lists, users = _lists(recommender, split, ks)
     per_user = metrics_of(lists.hits, ks)
     metrics = dict(bootstrap_intervals(per_user, seed=seed))
+    served = {name: metrics[name] for name in per_user}
+    if lists.served is not lists.hits:
+        served = dict(bootstrap_intervals(metrics_of(lists.served, ks), seed=seed))
     nan = float("nan")
     support = np.bincount(split.train.i, minlength=split.train.n_items)
     n_users = int(np.count_nonzero(split.train.by_user.counts))
     for k in ks:
-        shown = lists.shown[k]
-        metrics[f"coverage@{k}"] = Interval(float(np.mean(lists.reached[k])), nan, nan)
-        metrics[f"novelty@{k}"] = Interval(novelty(shown, support, n_users), nan, nan)
-        metrics[f"gini@{k}"] = Interval(gini(shown), nan, nan)
-    served = {name: metrics[name] for name in per_user}
-    if lists.served is not lists.hits:
-        served = dict(bootstrap_intervals(metrics_of(lists.served, ks), seed=seed))
-    return users, per_user, metrics, served
+        exposure = ListExposure(lists.shown[k], lists.reached[k], support, n_users)
+        for metric in METRICS.values():
+            if isinstance(metric, CatalogMetric):
+                metrics[metric.at(k).key] = Interval(metric.function(exposure), nan, nan)
+    return {
+        "metrics": metrics,
+        "users": users,
+        "per_user": per_user,
+        "counts": np.ones(len(users), np.int64),
+        "served": served,
+    }
 
 
 def _all_metrics(score: Score) -> list[tuple[str, Interval]]:
@@ -560,7 +505,7 @@ def _all_metrics(score: Score) -> list[tuple[str, Interval]]:
     return [*score.metrics.items(), *((f"served_{name}", interval) for name, interval in score.served.items())]
 
 
-def estimators_asked(estimators: Any) -> list[Estimator]:
+def estimator_list(estimators: Any) -> list[Estimator]:
     """Return one or several estimators as a list.
 
     Parameters
@@ -580,7 +525,7 @@ def estimators_asked(estimators: Any) -> list[Estimator]:
 
     Examples
     --------
-    >>> estimators_asked(Bias()), estimators_asked([])
+    >>> estimator_list(Bias()), estimator_list([])
     ([Bias(damping=5.0)], [])
     """
     is_list = (
@@ -615,8 +560,3 @@ def labels_of(estimators: Sequence[Estimator]) -> list[str]:
         name if names.count(name) == 1 else f"{name} #{names[: position + 1].count(name)}"
         for position, name in enumerate(names)
     ]
-
-
-def _plain(x: float) -> float | None:
-    """Return a float, or None for nan."""
-    return None if x != x else float(x)

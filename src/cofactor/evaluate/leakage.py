@@ -19,7 +19,7 @@ __all__ = [
     "no_shared_users",
     "pair_keys",
     "same_ids",
-    "warn_of_strangers",
+    "warn_of_disjoint_ids",
     "warn_of_units",
 ]
 
@@ -103,7 +103,7 @@ def no_shared_pairs(first: Interactions, other: Interactions, parts: tuple[str, 
         )
 
 
-def no_known_pairs(histories: SparseRows, test: Interactions) -> None:
+def no_history_pairs(histories: SparseRows, test: Interactions) -> None:
     """Require that a model's histories hold no pair of the test part.
 
     Parameters
@@ -121,7 +121,7 @@ def no_known_pairs(histories: SparseRows, test: Interactions) -> None:
     Examples
     --------
     >>> table = Interactions.from_columns(["ana", "tom"], ["heat", "heat"], [3, 4])
-    >>> no_known_pairs(table.by_user, table.select([False, True]))  # doctest: +ELLIPSIS
+    >>> no_history_pairs(table.by_user, table.select([False, True]))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     cofactor.errors.LeakageError: user 'tom' and item 'heat' are in the test part and in the model's histories: ...
     """
@@ -207,7 +207,7 @@ def no_future_per_user(train: Interactions, test: Interactions) -> None:
         )
 
 
-def warn_of_strangers(train: Interactions, test: Interactions) -> None:
+def warn_of_disjoint_ids(train: Interactions, test: Interactions) -> None:
     """Log a warning if train and test share no user or no item: their ids may be written differently.
 
     Parameters

@@ -99,9 +99,9 @@ def i0_rows(users: Any, values: Any, *, seed: int = 0, min_rating: float = 4) ->
 
 
 def split_rows(
-    interactions: Interactions, test_rows: Any, *, users: Any, items: Any, description: str = "given rows"
+    interactions: Interactions, test_rows: Any, *, users: Any, items: Any, description: str = "predefined rows"
 ) -> Split:
-    """Make a split whose test part is given by row numbers of the file.
+    """Make a split whose test part consists of row numbers of the file.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def split_rows(
         Row numbers of the file, from 0.
     users, items : array-like of shape (n_file,)
         Id columns in file order.
-    description : str, default "given rows"
+    description : str, default "predefined rows"
         Description of the split.
 
     Returns

@@ -13,7 +13,7 @@ from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.data.side_table import join
 from cofactor.errors import DataError
-from cofactor.evaluate.leakage import warn_of_strangers, warn_of_units
+from cofactor.evaluate.leakage import warn_of_disjoint_ids, warn_of_units
 from cofactor.evaluate.split import Split
 from cofactor.fork import require_threads
 from cofactor.validation import validated
@@ -22,7 +22,7 @@ __all__ = ["split_predefined"]
 
 
 @validated
-def split_predefined(train: Interactions, test: Interactions, *, description: str = "given") -> Split:
+def split_predefined(train: Interactions, test: Interactions, *, description: str = "predefined") -> Split:
     """Make a split from a train table and a test table that were read separately.
 
     The tables are renumbered to the ids of both, and checked for leakage.
@@ -31,7 +31,7 @@ def split_predefined(train: Interactions, test: Interactions, *, description: st
     ----------
     train, test : Interactions
         The two parts. Ids match as in `IdMap.rows`; the result has ids of the type that train has.
-    description : str, default "given"
+    description : str, default "predefined"
         Description of the split.
 
     Returns
@@ -61,7 +61,7 @@ def split_predefined(train: Interactions, test: Interactions, *, description: st
     >>> test = cofactor.Interactions.from_columns(["tom"], ["alien"], [5])
     >>> split = cofactor.evaluate.split_predefined(train, test)
     >>> split, split.train.n_items
-    (Split(given: 2 train, 1 test), 2)
+    (Split(predefined: 2 train, 1 test), 2)
     """
     require_threads()
     train, test = require_interactions("train", train), require_interactions("test", test)
@@ -71,7 +71,7 @@ def split_predefined(train: Interactions, test: Interactions, *, description: st
         "item_table": _merged(items, train.item_table, test.item_table, "item"),
     }
     split = Split(_renumbered(train, users, items, tables), _renumbered(test, users, items, tables), description)
-    warn_of_strangers(split.train, split.test)
+    warn_of_disjoint_ids(split.train, split.test)
     warn_of_units(split.train, split.test)
     return split
 

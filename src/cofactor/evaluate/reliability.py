@@ -101,7 +101,7 @@ class Calibration:
 
 
 @validated
-def calibration(recommender: Recommender, split: Split, *, levels: Sequence[float] = (0.8, 0.95)) -> Calibration:
+def calibration(recommender: Recommender, split: Split, *, probabilities: Sequence[float] = (0.8, 0.95)) -> Calibration:
     """Measure the calibration of a recommender, fitted on `split.train`, on the test part.
 
     Parameters
@@ -110,7 +110,7 @@ def calibration(recommender: Recommender, split: Split, *, levels: Sequence[floa
         A recommender of ratings whose model predicts distributions.
     split : Split
         The split.
-    levels : sequence of float, default (0.8, 0.95)
+    probabilities : sequence of float, default (0.8, 0.95)
         Probabilities of the intervals, at least one, each between 0 and 1.
 
     Returns
@@ -129,7 +129,7 @@ def calibration(recommender: Recommender, split: Split, *, levels: Sequence[floa
     LeakageError
         If the recommender's histories hold a pair of the test part.
     ParameterError
-        If `levels` is empty or not between 0 and 1.
+        If `probabilities` is empty or not between 0 and 1.
 
     Examples
     --------
@@ -142,7 +142,7 @@ def calibration(recommender: Recommender, split: Split, *, levels: Sequence[floa
     >>> result.n, round(result.coverage["covered 80 %"][0], 1)
     (180, 0.8)
     """
-    levels = _probabilities(levels)
+    probabilities = _probabilities(probabilities)
     require_recommender("recommender", recommender)
     require_split("split", split)
     train, test = split.train, split.test
@@ -152,10 +152,10 @@ def calibration(recommender: Recommender, split: Split, *, levels: Sequence[floa
             f"{name} predicts no distribution over ratings, so its calibration cannot be measured; fit bayesian-mf, or "
             "neural-mf with head=classification"
         )
-    recommender, history = ready_for(recommender, split), split.known
+    recommender, history = ready_for(recommender, split), split.history
     distributions = recommender.model.distribution(recommender.batch(test.u, test.times), test.i)
     y = test.values.astype(np.float64)
-    low, high = distributions.interval(max(levels))
+    low, high = distributions.interval(max(probabilities))
     groups = {
         "user's noise": _noise(recommender, history)[test.u],
         "user's support": history.by_user.counts[test.u].astype(np.float64),
@@ -167,7 +167,7 @@ def calibration(recommender: Recommender, split: Split, *, levels: Sequence[floa
         len(y),
         rmse(y, distributions.mean()),
         reliability(distributions, y),
-        interval_coverage(distributions, y, groups=groups, levels=levels),
+        interval_coverage(distributions, y, groups=groups, probabilities=probabilities),
         log_likelihood(distributions, y),
         ranked_probability_score(distributions, y),
         log_likelihood(constant, y),
@@ -175,16 +175,16 @@ def calibration(recommender: Recommender, split: Split, *, levels: Sequence[floa
     )
 
 
-def _probabilities(levels: Any) -> tuple[float, ...]:
+def _probabilities(probabilities: Any) -> tuple[float, ...]:
     """Return the probabilities of intervals, at least one. Raises ParameterError."""
-    error = ParameterError(f"levels must be probabilities between 0 and 1, both excluded, not {checks.shown(levels)}")
+    error = ParameterError(f"probabilities must be between 0 and 1, both excluded, not {checks.shown(probabilities)}")
     try:
-        probabilities = checks.number_array("levels", levels, (None,))
+        values = checks.number_array("probabilities", probabilities, (None,))
     except ParameterError:
         raise error from None
-    if len(probabilities) == 0 or not ((probabilities > 0) & (probabilities < 1)).all():
+    if len(values) == 0 or not ((values > 0) & (values < 1)).all():
         raise error
-    return tuple(probabilities.tolist())
+    return tuple(values.tolist())
 
 
 def reliability(predicted: Distribution, y: Any, *, bins: int = 10) -> pl.DataFrame:
@@ -246,7 +246,7 @@ def interval_coverage(
     y: Any,
     *,
     groups: Mapping[str, Any] | None = None,
-    levels: Sequence[float] = (0.8, 0.95),
+    probabilities: Sequence[float] = (0.8, 0.95),
 ) -> pl.DataFrame:
     """Share of ratings inside their predicted intervals, overall and by quartile of each group.
 
@@ -259,7 +259,7 @@ def interval_coverage(
     groups : mapping of str to array-like of shape (n,), optional
         A number per rating for each group name, whose quartiles divide the ratings. Equal numbers stay together; nan is
         left out.
-    levels : sequence of float, default (0.8, 0.95)
+    probabilities : sequence of float, default (0.8, 0.95)
         Probabilities of the intervals, each between 0 and 1.
 
     Returns
@@ -270,7 +270,7 @@ def interval_coverage(
         - group, quartile: "all" and 0 overall, else the name and 1-4
         - n: number of ratings
         - low, high: smallest and largest number of the group among them
-        - covered 95 %: share inside, for each of the levels
+        - covered 95 %: share inside, for each probability
         - expected 95 %: probability that the distributions give to their own intervals
         - width 95 %: mean width, in units of the ratings
 
@@ -279,7 +279,7 @@ def interval_coverage(
     DataError
         If a column has another length.
     ParameterError
-        If `levels` is empty or not between 0 and 1.
+        If `probabilities` is empty or not between 0 and 1.
 
     Notes
     -----
@@ -289,14 +289,15 @@ def interval_coverage(
     Examples
     --------
     >>> predicted = Distribution.of([[3.0], [2.0]], [[1.0], [1.0]], None)
-    >>> interval_coverage(predicted, [3.5, 4.5], levels=[0.95]).select("n", "covered 95 %", "expected 95 %").row(0)
+    >>> coverage = interval_coverage(predicted, [3.5, 4.5], probabilities=[0.95])
+    >>> coverage.select("n", "covered 95 %", "expected 95 %").row(0)
     (2, 0.5, 0.95)
     """
-    true, levels = _ratings(predicted, y), _probabilities(levels)
-    ends = {f"{level:.0%}".replace("%", " %"): predicted.interval(level) for level in levels}
+    true, probabilities = _ratings(predicted, y), _probabilities(probabilities)
+    ends = {f"{p:.0%}".replace("%", " %"): predicted.interval(p) for p in probabilities}
     inside = {name: (low <= true) & (true <= high) for name, (low, high) in ends.items()}
     expected = {
-        name: _mass_inside(predicted, *pair, level) for (name, pair), level in zip(ends.items(), levels, strict=True)
+        name: _mass_inside(predicted, *pair, p) for (name, pair), p in zip(ends.items(), probabilities, strict=True)
     }
     parts: list[tuple[str, int, Any, Any]] = [("all", 0, np.ones(len(true), bool), np.full(len(true), np.nan))]
     for name, column in (groups or {}).items():
@@ -311,10 +312,9 @@ def interval_coverage(
         row: dict[str, Any] = {"group": name, "quartile": quartile, "n": int(mask.sum())}
         values = numbers[mask]
         row |= {"low": _or_none(values.min(initial=np.inf)), "high": _or_none(values.max(initial=-np.inf))}
-        for level, (low, high) in ends.items():
-            row[f"covered {level}"] = float(inside[level][mask].mean()) if mask.any() else None
-            row[f"expected {level}"] = float(expected[level][mask].mean()) if mask.any() else None
-            row[f"width {level}"] = float((high - low)[mask].mean()) if mask.any() else None
+        for interval, (low, high) in ends.items():
+            columns = {"covered": inside[interval], "expected": expected[interval], "width": high - low}
+            row |= {f"{part} {interval}": _mean_or_none(column[mask]) for part, column in columns.items()}
         rows.append(row)
     return pl.DataFrame(rows, infer_schema_length=None)
 
@@ -454,10 +454,10 @@ def _level_indices(predicted: Distribution, y: Float64) -> Any:
     return index
 
 
-def _mass_inside(predicted: Distribution, low: Float64, high: Float64, level: float) -> Float64:
-    """Return the mass on the levels from low to high, (n,) float64; `level` itself if the scale has no levels."""
+def _mass_inside(predicted: Distribution, low: Float64, high: Float64, probability: float) -> Float64:
+    """Return the mass on the levels from low to high, (n,) float64; `probability` if the scale has no levels."""
     if len(predicted.levels) == 0:
-        return np.full(len(predicted), level)
+        return np.full(len(predicted), probability)
     inside = (low[:, None] <= predicted.levels) & (predicted.levels <= high[:, None])
     mass: Float64 = np.where(inside, predicted.mass, 0.0).sum(axis=1)
     return mass
@@ -474,7 +474,7 @@ def _quartiles(numbers: Float64) -> list[Any]:
 
 
 def _noise(recommender: Recommender, history: Any) -> Float64:
-    """Return the standard deviation of each user's residuals on known ratings, (n_users,); nan for fewer than two."""
+    """Return the standard deviation of each user's residuals, (n_users,) float64; nan for fewer than two ratings."""
     ratings = recommender.model.predict(recommender.batch(history.u, history.times), history.i)
     residual = history.values.astype(np.float64) - ratings
     count, total, squares = (
@@ -485,6 +485,11 @@ def _noise(recommender: Recommender, history: Any) -> Float64:
     variance = squares[has_two] / count[has_two] - (total[has_two] / count[has_two]) ** 2
     noise[has_two] = np.sqrt(np.maximum(variance, 0.0) * count[has_two] / (count[has_two] - 1))
     return noise
+
+
+def _mean_or_none(column: Any) -> float | None:
+    """Return the mean, or None without values."""
+    return float(column.mean()) if len(column) else None
 
 
 def _or_none(x: float) -> float | None:

@@ -39,7 +39,7 @@ class Range:
     whole: bool
 
     def rounded(self, value: float) -> float:
-        """Round a value to one that is worth a trial.
+        """Round a value to a value that differs enough for a trial.
 
         Parameters
         ----------

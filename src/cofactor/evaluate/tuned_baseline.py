@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import nan
-from typing import Any
 
 from cofactor.data.interactions import Kind
 from cofactor.errors import DataError, DivergedError
 from cofactor.estimators import REGISTRY
 from cofactor.estimators.base import Estimator
-from cofactor.evaluate.evaluation import figure, is_better, main_metric
+from cofactor.evaluate.evaluation import primary_value
 from cofactor.evaluate.split import Split
 from cofactor.evaluate.validation_split import split_for_validation
+from cofactor.metrics.registry import primary_metric
 from cofactor.recommender.recommender import Recommender
 
 __all__ = ["BASELINE_GRIDS", "tune_baseline"]
@@ -71,7 +71,7 @@ def tune_baseline(split: Split, *, k: int = 10, seed: int = 0, on_fit: Callable[
         validation = split_for_validation(split, seed=seed)
     except DataError:
         return best
-    metric = main_metric(split.train.kind, k)
+    metric = primary_metric(split.train.kind, k)
     values = {best: _metric_or_nan(best, validation, k, seed, on_fit)}
     for setting, factors in grid.items():
         for factor in factors:
@@ -79,26 +79,17 @@ def tune_baseline(split: Split, *, k: int = 10, seed: int = 0, on_fit: Callable[
             candidate = best.with_settings(**{setting: type(default)(default * factor)})
             if candidate not in values:
                 values[candidate] = _metric_or_nan(candidate, validation, k, seed, on_fit)
-        best = _best(values, metric)
-    return best
-
-
-def _best(values: dict[Any, float], metric: str) -> Any:
-    """Return the candidate with the best value; the first one of equals."""
-    best = next(iter(values))
-    for candidate, value in values.items():
-        if is_better(metric, value, values[best]):
-            best = candidate
+        best = min(values, key=lambda candidate: metric.sort_key(values[candidate]))
     return best
 
 
 def _metric_or_nan(
     estimator: Estimator, validation: Split, k: int, seed: int, on_fit: Callable[[], None] | None
 ) -> float:  # fmt: skip
-    """Return the main metric of a fit on the validation part; nan if the fit diverges."""
+    """Return the primary metric of a fit on the validation part; nan if the fit diverges."""
     if on_fit is not None:
         on_fit()
     try:
-        return figure(Recommender.fit(estimator, validation.train, seed=seed), validation, k=k)
+        return primary_value(Recommender.fit(estimator, validation.train, seed=seed), validation, k=k)
     except DivergedError:
         return nan

@@ -25,15 +25,17 @@ from typing import Any, Literal
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import random_stream
+from cofactor.arrays import plain, random_stream
 from cofactor.data.interactions import Interactions
 from cofactor.errors import CofactorError, DataError, DivergedError, MissingExtraError, ParameterError
 from cofactor.estimators.base import Estimator
-from cofactor.evaluate.evaluation import Score, figure, fit_and_score, is_better, main_metric
+from cofactor.evaluate.evaluation import Score, fit_and_score, primary_value
 from cofactor.evaluate.search_space import Range, search_space
 from cofactor.evaluate.split import Exclude, Split, require_split
 from cofactor.evaluate.validation_split import split_for_validation
 from cofactor.kernels.parallel import SharedLimit
+from cofactor.metrics.base import Metric
+from cofactor.metrics.registry import metric_named, primary_metric
 from cofactor.recommender.recommender import Recommender
 
 __all__ = ["Trial", "TuningResult", "tune"]
@@ -79,7 +81,7 @@ class Trial:
     settings : dict of str to float
         The settings that are searched.
     value : float
-        The main metric on the validation part; nan if the fit failed.
+        The primary metric on the validation part; nan if the fit failed.
     seconds : float
         Wall time of fit and score.
     error : str or None
@@ -147,9 +149,9 @@ class TuningResult:
 
         value is nan if the fit failed, and best is nan until a fit succeeds.
         """
-        best, rows = nan, []
+        best, rows, metric = nan, [], metric_named(self.metric)
         for trial in self.trials:
-            best = trial.value if is_better(self.metric, trial.value, best) else best
+            best = min(best, trial.value, key=metric.sort_key)
             rows.append({"trial": trial.number, "value": trial.value, "best": best, "seconds": trial.seconds,
                          "error": trial.error, **trial.settings})  # fmt: skip
         return pl.DataFrame(rows, infer_schema_length=None).with_columns(pl.col("error").cast(pl.String))
@@ -162,17 +164,16 @@ class TuningResult:
         dict
             The best estimator, its validation and test metrics, and all trials; nan becomes None.
         """
-        interval = self.test.metrics[self.metric]
         return {
             "split": self.description,
             "validation_split": self.validation_description,
             "metric": self.metric,
             "estimator": json.loads(self.estimator.to_json()),
             "validation": self.validation,
-            "test": {part: None if isnan(x) else float(x) for part, x in interval._asdict().items()},
+            "test": plain(self.test.metrics[self.metric]._asdict()),
             "resumed": self.resumed,
             "trials": [
-                {"trial": t.number, "value": None if isnan(t.value) else t.value, "seconds": t.seconds,
+                {"trial": t.number, "value": plain(t.value), "seconds": t.seconds,
                  "error": t.error, "settings": t.settings}
                 for t in self.trials
             ],
@@ -257,17 +258,17 @@ def tune(
     require_split("split", split)
     space = search_space(estimator, fixed=fixed)
     estimator.require(split.train)
-    split.prove()
+    split.validate()
     split = split.excluding(exclude)
     validation_split, metric = (
         split_for_validation(split, share=validation, seed=seed),
-        main_metric(split.train.kind, k),
+        primary_metric(split.train.kind, k),
     )
     identity = [
         estimator.to_json(),
         sorted(space),
         validation_split.description,
-        metric,
+        metric.key,
         seed,
         fingerprint(split.train),
     ]
@@ -289,7 +290,14 @@ def tune(
     test = fit_and_score(best_estimator, split, label=estimator.name, ks=(k,), seed=seed)
     resumed = min(len(stored), len(all_trials))
     return TuningResult(
-        best_estimator, metric, best.value, test, all_trials, resumed, split.description, validation_split.description
+        best_estimator,
+        metric.key,
+        best.value,
+        test,
+        all_trials,
+        resumed,
+        split.description,
+        validation_split.description,
     )
 
 
@@ -335,7 +343,7 @@ def _run_trial(
     start, value, error = time.perf_counter(), nan, None
     try:
         recommender = Recommender.fit(estimator.with_settings(**settings), validation.train, seed=seed)
-        value = figure(recommender, validation, k=k)
+        value = primary_value(recommender, validation, k=k)
     except DivergedError as problem:
         error = str(problem)
     if error is None and isnan(value):
@@ -345,12 +353,9 @@ def _run_trial(
     return Trial(number, settings, value, time.perf_counter() - start, error)
 
 
-def _best(trials: tuple[Trial, ...], metric: str) -> Trial:
+def _best(trials: tuple[Trial, ...], metric: Metric) -> Trial:
     """Return the best trial. Raises CofactorError if all failed."""
-    best = trials[0]
-    for trial in trials:
-        if is_better(metric, trial.value, best.value):
-            best = trial
+    best = min(trials, key=lambda trial: metric.sort_key(trial.value))
     if isnan(best.value):
         raise CofactorError(f"all {len(trials)} trials failed; the first error: {best.error}")
     return best
@@ -361,7 +366,7 @@ class _Search:
     """An optuna study that is advanced trial by trial."""
 
     space: dict[str, Range]
-    metric: str
+    metric: Metric
     seed: int
     study: Any
 
@@ -431,13 +436,13 @@ class _Search:
         }
 
 
-def _direction(metric: str) -> Literal["minimize", "maximize"]:
+def _direction(metric: Metric) -> Literal["minimize", "maximize"]:
     """Return optuna's name of the direction that improves a metric."""
-    return "minimize" if metric == "rmse" else "maximize"
+    return "maximize" if metric.greater_is_better else "minimize"
 
 
 @optuna_logs_forwarded()
-def _study(storage: str | Path | None, name: str, metric: str) -> Any:
+def _study(storage: str | Path | None, name: str, metric: Metric) -> Any:
     """Open or create the study of a search. Raises MissingExtraError without optuna."""
     try:
         import optuna

@@ -18,7 +18,7 @@ __all__ = ["filled_crosstab"]
 
 @validated
 def filled_crosstab(
-    recommender: Recommender, *, users: int = 10, items: int = 10, level: float = 0.8
+    recommender: Recommender, *, users: int = 10, items: int = 10, confidence: float = 0.8
 ) -> pl.DataFrame:  # fmt: skip
     """Predict each cell of the crosstab of the most active users and the most rated items.
 
@@ -28,7 +28,7 @@ def filled_crosstab(
         A fitted recommender.
     users, items : int, default 10
         Number of users and of items, each at least 1.
-    level : float, default 0.8
+    confidence : float, default 0.8
         Probability of the intervals, between 0 and 1.
 
     Returns
@@ -40,13 +40,14 @@ def filled_crosstab(
         - known: the rating (for events, their number or amount), null for a blank cell
         - prediction: of blank cells, and of known ones too, which the model has seen in training; for events the score
           that ranks
-        - low, high: ends of the interval that holds a rating with probability `level`, if the model has uncertainty
+        - low, high: ends of the interval that holds a rating with probability `confidence`, if the model has
+          uncertainty
         - title: if the recommender has titles
 
     Raises
     ------
     ParameterError
-        If `users` or `items` is below 1, or `level` is not between 0 and 1.
+        If `users` or `items` is below 1, or `confidence` is not between 0 and 1.
 
     Examples
     --------
@@ -57,7 +58,7 @@ def filled_crosstab(
     [('ana', 'alien', 5.0), ('ana', 'clue', 4.0), ('bo', 'alien', 3.0), ('bo', 'clue', None)]
     """
     require_recommender("recommender", recommender)
-    level = checks.share("level", level)
+    confidence = checks.share("confidence", confidence)
     corner = crosstab(_table(recommender), users=users, items=items)
     u, i = np.repeat(corner.u, len(corner.i)), np.tile(corner.i, len(corner.u))
     columns: dict[str, Float64] = {
@@ -65,7 +66,7 @@ def filled_crosstab(
         "prediction": recommender.model.predict(recommender.batch(u), i).astype(np.float64),
     }
     if recommender.kind == "ratings" and isinstance(recommender.model, HasUncertainty):
-        ends = recommender.model.distribution(recommender.batch(u), i).interval(level)
+        ends = recommender.model.distribution(recommender.batch(u), i).interval(confidence)
         columns |= {"low": ends[0].astype(np.float64), "high": ends[1].astype(np.float64)}
     ids = {"user": recommender.users.ids(u), "item": recommender.items.ids(i)}
     frame = pl.DataFrame(ids | {name: pl.Series(values, nan_to_null=True) for name, values in columns.items()})

@@ -2,20 +2,72 @@
 
 They describe all lists together, not one user: how much of the catalog is shown, how popular the shown items are, and
 how evenly the lists show them.
+
+To add a metric, append a `CatalogMetric` to CATALOG_METRICS.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
 from cofactor import checks
 from cofactor.arrays import MAX_ROWS, Float64, Int32, Int64
+from cofactor.data.interactions import Kind
 from cofactor.errors import DataError, ParameterError
+from cofactor.metrics.base import Metric
 from cofactor.validation import validated
 
-__all__ = ["counted", "coverage", "exposure", "gini", "novelty"]
+__all__ = [
+    "CATALOG_METRICS",
+    "CatalogMetric",
+    "ListExposure",
+    "counted",
+    "coverage",
+    "exposure",
+    "gini",
+    "novelty",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class ListExposure:
+    """What ranked lists show of the catalog: the input of catalog metrics.
+
+    Attributes
+    ----------
+    shown : ndarray of shape (n_items,), float64
+        Expected number of lists that show each item.
+    reached : ndarray of shape (n_items,), float64
+        Probability that at least one list shows the item.
+    support : ndarray of shape (n_items,), int64
+        Number of users who have each item in training.
+    n_users : int
+        Number of users in training.
+    """
+
+    shown: Float64
+    reached: Float64
+    support: Int64
+    n_users: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogMetric(Metric):
+    """A metric of all ranked lists together; it has no values per user, and so no interval.
+
+    Attributes
+    ----------
+    function : callable
+        Function of a `ListExposure` that returns a float.
+    """
+
+    function: Callable[[ListExposure], float]
+    kind: ClassVar[Kind] = "events"
+    has_interval: ClassVar[bool] = False
 
 
 @validated
@@ -219,3 +271,16 @@ def counted(name: str, values: Any) -> Float64:
         return checks.number_array(name, values, (None,), low=0)
     except ParameterError as problem:
         raise DataError(str(problem)) from None
+
+
+CATALOG_METRICS = (
+    CatalogMetric(
+        name="coverage", label="coverage", greater_is_better=True, function=lambda lists: float(np.mean(lists.reached))
+    ),
+    CatalogMetric(
+        name="novelty", label="novelty", greater_is_better=True, digits=2,
+        function=lambda lists: novelty(lists.shown, lists.support, lists.n_users),
+    ),
+    CatalogMetric(name="gini", label="Gini", greater_is_better=False, function=lambda lists: gini(lists.shown)),
+)  # fmt: skip
+"""Metrics of all lists together, in the order of tables."""

@@ -71,14 +71,14 @@ class Interval(NamedTuple):
     high: float
 
 
-def bootstrap_interval(per_user: Any, *, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> Interval:
+def bootstrap_interval(per_user: Any, *, confidence: float = 0.95, resamples: int = 1000, seed: int = 0) -> Interval:
     """Bootstrap confidence interval of the mean of one value per user.
 
     Parameters
     ----------
     per_user : array-like of shape (n_users,)
         The value of each user; nan (a user without a test item) is left out.
-    level : float, default 0.95
+    confidence : float, default 0.95
         Nominal coverage, between 0 and 1.
     resamples : int, default 1000
         Number of resamples, at least 1.
@@ -93,13 +93,13 @@ def bootstrap_interval(per_user: Any, *, level: float = 0.95, resamples: int = 1
     Raises
     ------
     ParameterError
-        If `level` is not between 0 and 1, or `resamples` is below 1.
+        If `confidence` is not between 0 and 1, or `resamples` is below 1.
     DataError
         If a value is infinite.
 
     Notes
     -----
-        low, high = quantiles (1 - level) / 2 and (1 + level) / 2 of the means of the resamples
+        low, high = quantiles (1 - confidence) / 2 and (1 + confidence) / 2 of the means of the resamples
 
     Examples
     --------
@@ -107,11 +107,11 @@ def bootstrap_interval(per_user: Any, *, level: float = 0.95, resamples: int = 1
     >>> mean, round(low, 1), round(high, 1)
     (0.5, 0.4, 0.6)
     """
-    return bootstrap_intervals({"": per_user}, level=level, resamples=resamples, seed=seed)[""]
+    return bootstrap_intervals({"": per_user}, confidence=confidence, resamples=resamples, seed=seed)[""]
 
 
 def bootstrap_intervals(
-    per_user: Mapping[str, Any], *, level: float = 0.95, resamples: int = 1000, seed: int = 0
+    per_user: Mapping[str, Any], *, confidence: float = 0.95, resamples: int = 1000, seed: int = 0
 ) -> dict[str, Interval]:
     """Bootstrap confidence intervals of several metrics of the same users.
 
@@ -122,7 +122,7 @@ def bootstrap_intervals(
     per_user : mapping of str to array-like of shape (n_users,)
         The values of each metric. Users without a value in any metric are left out before resampling; a user with a
         value in some metrics is resampled for all and counts where there is a value.
-    level : float, default 0.95
+    confidence : float, default 0.95
         Nominal coverage, between 0 and 1.
     resamples : int, default 1000
         Number of resamples, at least 1.
@@ -161,12 +161,12 @@ def bootstrap_intervals(
     has_any = has_value.any(axis=0)
     sums = contiguous(np.where(has_value, values, 0.0)[:, has_any], np.float64)
     counts = contiguous(has_value[:, has_any], np.float64)
-    means, low, high = _ratio_intervals(sums, counts, level, resamples, seed)
+    means, low, high = _ratio_intervals(sums, counts, confidence, resamples, seed)
     return {name: Interval(*map(float, row)) for name, *row in zip(names, means, low, high, strict=True)}
 
 
 def bootstrap_ratio(
-    numerator: Any, denominator: Any, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
+    numerator: Any, denominator: Any, *, confidence: float = 0.95, resamples: int = 1000, seed: int = 0
 ) -> Interval:
     """Bootstrap confidence interval of a ratio of two sums over users.
 
@@ -177,7 +177,7 @@ def bootstrap_ratio(
     ----------
     numerator, denominator : array-like of shape (n_users,)
         The sums of each user. Users whose denominator is 0 are left out.
-    level : float, default 0.95
+    confidence : float, default 0.95
         Nominal coverage, between 0 and 1.
     resamples : int, default 1000
         Number of resamples, at least 1.
@@ -213,11 +213,11 @@ def bootstrap_ratio(
     if not (np.isfinite(sums).all() and np.isfinite(counts).all() and (counts >= 0).all()):
         raise DataError("numerator and denominator must be finite, and denominator must not be negative")
     has_rows = counts > 0
-    mean, low, high = _ratio_intervals(sums[has_rows][None], counts[has_rows][None], level, resamples, seed)
+    mean, low, high = _ratio_intervals(sums[has_rows][None], counts[has_rows][None], confidence, resamples, seed)
     return Interval(float(mean[0]), float(low[0]), float(high[0]))
 
 
-def paired_difference(a: Any, b: Any, *, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> Interval:
+def paired_difference(a: Any, b: Any, *, confidence: float = 0.95, resamples: int = 1000, seed: int = 0) -> Interval:
     """Bootstrap confidence interval of mean(a - b) over the users who have both values.
 
     It is paired because users differ far more than models do: what both models have in common cancels before
@@ -227,7 +227,7 @@ def paired_difference(a: Any, b: Any, *, level: float = 0.95, resamples: int = 1
     ----------
     a, b : array-like of shape (n_users,)
         One metric of two models, for the same users in the same order.
-    level : float, default 0.95
+    confidence : float, default 0.95
         Nominal coverage, between 0 and 1.
     resamples : int, default 1000
         Number of resamples, at least 1.
@@ -256,11 +256,11 @@ def paired_difference(a: Any, b: Any, *, level: float = 0.95, resamples: int = 1
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if first.shape != second.shape:
         raise DataError(f"a has {first.size} users and b has {second.size}: pass the same users")
-    return bootstrap_interval(first - second, level=level, resamples=resamples, seed=seed)
+    return bootstrap_interval(first - second, confidence=confidence, resamples=resamples, seed=seed)
 
 
 def paired_rmse_difference(
-    a: Any, b: Any, counts: Any, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
+    a: Any, b: Any, counts: Any, *, confidence: float = 0.95, resamples: int = 1000, seed: int = 0
 ) -> Interval:
     """Bootstrap confidence interval of RMSE_a - RMSE_b over the same rows.
 
@@ -270,7 +270,7 @@ def paired_rmse_difference(
         Summed squared errors of each user under two models.
     counts : array-like of shape (n_users,)
         Number of rows of each user. Users without rows are left out.
-    level : float, default 0.95
+    confidence : float, default 0.95
         Nominal coverage, between 0 and 1.
     resamples : int, default 1000
         Number of resamples, at least 1.
@@ -312,7 +312,7 @@ def paired_rmse_difference(
     if not has_rows.any():
         return Interval(np.nan, np.nan, np.nan)
     difference = float(np.subtract(*np.sqrt(errors.sum(axis=1) / weight.sum())))
-    tail = _tail(level)
+    tail = _tail(confidence)
     _check_resampling(resamples, seed)
     if not _has_interval((errors[0] - errors[1]) / weight[0]):
         return Interval(difference, np.nan, np.nan)
@@ -340,9 +340,9 @@ def _has_interval(values: Float64) -> bool:
     return int(np.count_nonzero(values != median)) >= MIN_DIFFERENT
 
 
-def _tail(level: float) -> float:
+def _tail(confidence: float) -> float:
     """Return the probability beyond each end of an interval of this nominal coverage."""
-    return (1 - checks.share("level", level)) / 2
+    return (1 - checks.share("confidence", confidence)) / 2
 
 
 def _check_resampling(resamples: int, seed: int) -> None:
@@ -352,13 +352,13 @@ def _check_resampling(resamples: int, seed: int) -> None:
 
 
 def _ratio_intervals(
-    sums: Float64, counts: Float64, level: float, resamples: int, seed: int
+    sums: Float64, counts: Float64, confidence: float, resamples: int, seed: int
 ) -> tuple[Float64, Float64, Float64]:
     """Return sum(sums) / sum(counts) of each row of the two (m, n_users), and the ends of its interval, or nan.
 
     Both arrays must be C-contiguous, so that a metric has the same bits alone and among others.
     """
-    tail = _tail(level)
+    tail = _tail(confidence)
     _check_resampling(resamples, seed)
     m, n = sums.shape
     missing = np.full(m, np.nan)

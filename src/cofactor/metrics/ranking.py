@@ -3,34 +3,40 @@
 Each metric is in [0, 1], and 1 for a perfect ranking (precision: if there are at least k relevant items). It is nan for
 a user without a test item; leave such users out of means. Where scores tie, a metric is its expectation over all orders
 of the tied items, so it does not depend on the ids or the order of the items.
+
+To add a metric, append a `RankingMetric` to RANKING_METRICS.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from cofactor import checks
-from cofactor.arrays import MAX_ROWS, Bool, Float64, Int32, Int64
-from cofactor.data.interactions import SparseRows
+from cofactor.arrays import MAX_ROWS, Bool, Float64, Int64
+from cofactor.data.interactions import Kind, SparseRows
 from cofactor.errors import DataError, ParameterError
 from cofactor.kernels.parallel import results_of
+from cofactor.metrics.base import Aggregation, Metric, UserValues
 from cofactor.validation import validated
 
 __all__ = [
+    "CAPPED_RECALL",
+    "NDCG",
+    "RANKING_METRICS",
     "Hits",
+    "RankingMetric",
     "average_precision",
+    "capped_recall",
     "expected_hits",
     "hit_rate",
     "meetings",
-    "metrics_of",
     "ndcg",
     "precision",
-    "ranking_metrics",
     "recall",
     "reciprocal_rank",
 ]
@@ -296,6 +302,56 @@ class Hits:
         out: Float64 = np.full(len(sums), np.nan)
         np.divide(sums, normalizer, out=out, where=self.n_relevant > 0)
         return out
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankingMetric(Metric):
+    """A metric of ranked lists: one value per user, averaged over users.
+
+    Attributes
+    ----------
+    function : callable
+        Function of `Hits` and a cut-off that returns a value per user, (n_users,) float64, nan without a test item.
+
+    Examples
+    --------
+    >>> hits = Hits.of(np.array([[7, 5, 3], [5, 7, 3]]), SparseRows.of([0, 1], [7, 7], [1, 1], n_rows=2))
+    >>> round(NDCG.at(3).per_user(hits).aggregate(), 2)
+    0.82
+    """
+
+    function: Callable[[Hits, int], Float64]
+    aggregation: ClassVar[Aggregation] = "mean"
+    greater_is_better: bool = True
+    kind: ClassVar[Kind] = "events"
+
+    @property
+    def per_user_key(self) -> str:
+        """Key in `Score.per_user`."""
+        return self.key
+
+    def per_user(self, hits: Hits) -> UserValues:
+        """Compute the value of each user at the cut-off `k` (see `at`).
+
+        Parameters
+        ----------
+        hits : Hits
+            Test items in ranked lists.
+
+        Returns
+        -------
+        UserValues
+            One term per user with a test item.
+
+        Raises
+        ------
+        ParameterError
+            If the metric has no cut-off, or it is beyond the lists.
+        """
+        if self.k is None:
+            raise ParameterError(f"{self.name} needs the length of the lists: use {self.name}.at(k)")
+        values = self.function(hits, self.k)
+        return UserValues(values, np.isfinite(values).astype(np.int64), self.aggregation)
 
 
 @validated
@@ -596,80 +652,42 @@ def expected_hits(hits: Hits, k: int) -> Float64:
     return head.summed(None if head.untied else head.relevant * head.places(k) / head.size)
 
 
-_METRICS = {
-    "ndcg": ndcg,
-    "recall": recall,
-    "precision": precision,
-    "mrr": reciprocal_rank,
-    "map": average_precision,
-    "hit_rate": hit_rate,
-}
-
-
 @validated
-def ranking_metrics(ranked: Int32, relevant: SparseRows, *, ks: Sequence[int] = (10,)) -> dict[str, Float64]:
-    """Compute all ranking metrics at each cut-off from ranked lists.
-
-    Parameters
-    ----------
-    ranked : array-like of shape (n_users, depth), int32
-        Item rows, best first, -1 where a list ends early.
-    relevant : SparseRows of n_users rows
-        The test items of each user, ascending; their values do not count.
-    ks : sequence of int, default (10,)
-        Cut-offs, from 1 to `depth`.
-
-    Returns
-    -------
-    dict of str to ndarray of shape (n_users,), float64
-        Metrics by name, as in "ndcg@10"; nan for users without a test item. Arrays of length 0 if there are no users,
-        an empty dict if `ks` is empty.
-
-    Raises
-    ------
-    ParameterError
-        If a cut-off is below 1 or beyond the lists.
-    DataError
-        As in `Hits.of`.
-
-    Examples
-    --------
-    >>> relevant = SparseRows.of([0, 0], [3, 7], [1, 1], n_rows=2)
-    >>> metrics = ranking_metrics(np.array([[7, 5, 3], [1, 2, 3]]), relevant, ks=[2])
-    >>> metrics["recall@2"]
-    array([0.5, nan])
-    """
-    return metrics_of(Hits.of(ranked, relevant), ks)
-
-
-@validated
-def metrics_of(hits: Hits, ks: Sequence[int]) -> dict[str, Float64]:
-    """Compute all ranking metrics at each cut-off from hits.
+def capped_recall(hits: Hits, k: int) -> Float64:
+    """Share of the hits among the first k that are possible: recall that can reach 1 for every user.
 
     Parameters
     ----------
     hits : Hits
         Test items in ranked lists.
-    ks : sequence of int
-        Cut-offs, from 1 to `hits.depth`.
+    k : int
+        Cut-off, from 1 to `hits.depth`.
 
     Returns
     -------
-    dict of str to ndarray of shape (n_users,), float64
-        As in `ranking_metrics`.
+    ndarray of shape (n_users,), float64
+        In [0, 1]; nan without a test item.
 
     Raises
     ------
     ParameterError
-        If a cut-off is outside its range.
+        If `k` is outside its range.
+
+    Notes
+    -----
+        capped recall@k = hits@k / min(k, n_relevant)
+
+    References
+    ----------
+    Liang et al. (2018), "Variational autoencoders for collaborative filtering", WWW, where it is called Recall@R.
 
     Examples
     --------
     >>> hits = Hits.of(np.array([[7, 5, 3]]), SparseRows.of([0, 0], [3, 7], [1, 1], n_rows=1))
-    >>> metrics_of(hits, [1])["precision@1"]
-    array([1.])
+    >>> capped_recall(hits, 1).tolist(), capped_recall(hits, 2).tolist()
+    ([1.0], [0.5])
     """
-    return {f"{name}@{k}": metric(hits, k) for k in ks for name, metric in _METRICS.items()}
+    return hits.over(expected_hits(hits, k), np.minimum(hits.n_relevant, k))
 
 
 def _expected_gain(hits: Hits, k: int, discount: Float64) -> Float64:
@@ -741,3 +759,17 @@ def _hit_positions(lists: Any, relevant: SparseRows) -> tuple[Int64, Int64, Int6
     blocks = results_of(find, range(0, n_users if len(keys) else 0, block))
     user, place, entry = (np.concatenate(part) for part in zip(empty, *blocks, strict=True))
     return user, place, entry
+
+
+NDCG = RankingMetric(name="ndcg", label="NDCG", function=ndcg)
+RANKING_METRICS = (
+    NDCG,
+    RankingMetric(name="recall", label="recall", function=recall),
+    RankingMetric(name="precision", label="precision", function=precision),
+    RankingMetric(name="mrr", label="MRR", function=reciprocal_rank),
+    RankingMetric(name="map", label="MAP", function=average_precision),
+    RankingMetric(name="hit_rate", label="hit rate", function=hit_rate),
+)
+"""Metrics of ranked lists, in the order of tables."""
+CAPPED_RECALL = RankingMetric(name="capped_recall", label="capped recall", function=capped_recall)
+"""Metric of early stopping; evaluations do not report it."""

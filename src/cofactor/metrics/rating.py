@@ -1,18 +1,24 @@
-"""Metrics of predicted ratings: RMSE and MAE, over all rows and summed by user."""
+"""Metrics of predicted ratings: RMSE and MAE, over all rows and summed by user.
+
+To add a metric, append a `RatingMetric` to RATING_METRICS.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from cofactor import checks
 from cofactor.arrays import MAX_ROWS, Float64, Int64
+from cofactor.data.interactions import Kind
 from cofactor.errors import DataError
+from cofactor.metrics.base import Aggregation, Metric, UserValues
 from cofactor.validation import validated
 
-__all__ = ["UserErrors", "errors_by_user", "mae", "rmse"]
+__all__ = ["MAE", "RATING_METRICS", "RMSE", "RatingMetric", "UserErrors", "errors_by_user", "mae", "rmse"]
 
 
 LARGEST_ERROR = 1e150
@@ -47,8 +53,7 @@ def rmse(y: Any, p: Any) -> float:
     >>> rmse([1.0, 5.0], [2.0, 5.0])
     0.7071067811865476
     """
-    error = _errors(y, p)
-    return float(np.sqrt(np.mean(error**2))) if len(error) else np.nan
+    return RMSE.of_predictions(y, p)
 
 
 @validated
@@ -79,42 +84,109 @@ def mae(y: Any, p: Any) -> float:
     >>> mae([1.0, 5.0], [2.0, 5.0])
     0.5
     """
-    error = _errors(y, p)
-    return float(np.mean(np.abs(error))) if len(error) else np.nan
+    return MAE.of_predictions(y, p)
 
 
 @dataclass(frozen=True, eq=False)
 class UserErrors:
-    """Sums of the errors of each user, as made by `errors_by_user`.
+    """Errors of predicted ratings and the users of their rows, as made by `errors_by_user`.
 
     Intervals over users need them, because errors of the same user are correlated.
 
     Attributes
     ----------
-    squared, absolute : ndarray of shape (n_users,), float64
-        Sums of the squared and the absolute errors.
+    user : ndarray of shape (n,), int64
+        Row number of the user.
+    error : ndarray of shape (n,), float64
+        True minus predicted rating.
     count : ndarray of shape (n_users,), int64
-        Number of rows; 0 for users without rows.
+        Number of rows of each user; 0 for users without rows.
+    """
 
-    Notes
-    -----
-        RMSE = sqrt(sum(squared) / sum(count))        MAE = sum(absolute) / sum(count)
+    user: Int64
+    error: Float64
+    count: Int64
+
+
+@dataclass(frozen=True, kw_only=True)
+class RatingMetric(Metric):
+    """A metric of predicted ratings: a loss per row, averaged over all rows.
+
+    Attributes
+    ----------
+    loss : callable
+        Loss of each row: a function of the errors, (n,) float64, that returns (n,) float64.
+    loss_name : str
+        Name of the mean loss of a user in `Score.per_user`.
+    aggregation : {'mean', 'root mean'}
+        How the losses of all rows make the metric.
 
     Examples
     --------
-    >>> errors = errors_by_user([0, 0, 1], [5, 3, 1], [4, 3, 3], n_users=2)
-    >>> float(errors.absolute.sum() / errors.count.sum())
-    1.0
+    >>> RMSE.title, RMSE.direction, MAE.of_predictions([1.0, 5.0], [2.0, 5.0])
+    ('RMSE', 'lower is better', 0.5)
     """
 
-    squared: Float64
-    absolute: Float64
-    count: Int64
+    loss: Callable[[Float64], Float64]
+    loss_name: str
+    aggregation: Aggregation = "mean"
+    kind: ClassVar[Kind] = "ratings"
+
+    @property
+    def per_user_key(self) -> str:
+        """Key in `Score.per_user`."""
+        return self.loss_name
+
+    def of_predictions(self, y: Any, p: Any) -> float:
+        """Compute the metric over all rows.
+
+        Parameters
+        ----------
+        y, p : array-like of shape (n,)
+            True and predicted ratings.
+
+        Returns
+        -------
+        float
+            The metric; nan if there are no rows.
+
+        Raises
+        ------
+        DataError
+            As in `rmse`.
+        """
+        error = _errors(y, p)
+        if not len(error):
+            return np.nan
+        mean = np.mean(self.loss(error))
+        return float(np.sqrt(mean) if self.aggregation == "root mean" else mean)
+
+    def per_user(self, errors: UserErrors) -> UserValues:
+        """Sum the losses of each user.
+
+        Parameters
+        ----------
+        errors : UserErrors
+            Errors of all rows.
+
+        Returns
+        -------
+        UserValues
+            The sums of each user; zeros for users without rows.
+
+        Examples
+        --------
+        >>> values = MAE.per_user(errors_by_user([0, 0, 1], [5, 3, 1], [4, 3, 3], n_users=2))
+        >>> values.sums.tolist(), values.aggregate()
+        ([1.0, 2.0], 1.0)
+        """
+        sums = np.bincount(errors.user, weights=self.loss(errors.error), minlength=len(errors.count))
+        return UserValues(sums.astype(np.float64), errors.count, self.aggregation)
 
 
 @validated
 def errors_by_user(u: Any, y: Any, p: Any, *, n_users: int) -> UserErrors:
-    """Sum the errors of `rmse` and `mae` by user.
+    """Group the errors of predicted ratings by user.
 
     Parameters
     ----------
@@ -128,7 +200,7 @@ def errors_by_user(u: Any, y: Any, p: Any, *, n_users: int) -> UserErrors:
     Returns
     -------
     UserErrors
-        The sums; zeros if there are no rows.
+        The errors; without rows if there are none.
 
     Raises
     ------
@@ -140,8 +212,8 @@ def errors_by_user(u: Any, y: Any, p: Any, *, n_users: int) -> UserErrors:
     Examples
     --------
     >>> errors = errors_by_user([0, 0, 2], [5, 3, 1], [4, 3, 3], n_users=3)
-    >>> errors.squared.tolist(), errors.absolute.tolist(), errors.count.tolist()
-    ([1.0, 0.0, 4.0], [1.0, 0.0, 2.0], [2, 0, 1])
+    >>> errors.error.tolist(), errors.count.tolist()
+    ([1.0, 0.0, -2.0], [2, 0, 1])
     """
     error = _errors(y, p)
     checks.whole_number("n_users", n_users, low=0, high=MAX_ROWS)
@@ -151,11 +223,7 @@ def errors_by_user(u: Any, y: Any, p: Any, *, n_users: int) -> UserErrors:
     if users.size and (users.dtype.kind not in "iu" or users.min() < 0 or users.max() >= n_users):
         raise DataError(f"u must be row numbers below n_users, {n_users}, not {checks.shown(u)}")
     users = users.astype(np.int64, copy=False)
-    return UserErrors(
-        np.bincount(users, weights=error**2, minlength=n_users).astype(np.float64),
-        np.bincount(users, weights=np.abs(error), minlength=n_users).astype(np.float64),
-        np.bincount(users, minlength=n_users),
-    )
+    return UserErrors(users, error, np.bincount(users, minlength=n_users))
 
 
 def _errors(y: Any, p: Any) -> Float64:
@@ -187,3 +255,17 @@ def _numbers(name: str, values: Any) -> Float64:
     if numbers.size and numbers.dtype.kind not in "iuf":
         raise DataError(f"{name} must be numbers, not {checks.shown(values)}")
     return numbers.astype(np.float64, copy=False)
+
+
+RMSE = RatingMetric(
+    name="rmse",
+    label="RMSE",
+    greater_is_better=False,
+    digits=4,
+    loss=np.square,
+    loss_name="squared_error",
+    aggregation="root mean",
+)
+MAE = RatingMetric(name="mae", label="MAE", greater_is_better=False, digits=4, loss=np.abs, loss_name="absolute_error")
+RATING_METRICS = (RMSE, MAE)
+"""Metrics of ratings, in the order of tables."""

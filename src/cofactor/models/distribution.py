@@ -203,13 +203,13 @@ class Distribution:
         return self.curve.quantile(share)
 
     @validated
-    def interval(self, level: float = 0.95) -> tuple[Float64, Float64]:
-        """Both ends of the central interval that holds the rating with probability `level`: (n,) float64 each.
+    def interval(self, confidence: float = 0.95) -> tuple[Float64, Float64]:
+        """Both ends of the central interval that holds the rating with probability `confidence`: (n,) float64 each.
 
-        Raises ParameterError unless 0 < level < 1.
+        Raises ParameterError unless 0 < confidence < 1.
         """
-        checks.share("level", level)
-        tail = (1 - level) / 2
+        checks.share("confidence", confidence)
+        tail = (1 - confidence) / 2
         return self.quantile(tail), self.quantile(1 - tail)
 
 

@@ -9,6 +9,7 @@ import polars as pl
 from cofactor import checks
 from cofactor.errors import DataError
 from cofactor.fork import require_threads
+from cofactor.metrics.registry import metric_named
 from cofactor.plots.theme import BLUE, ORANGE, QUIET, axis, checked, figure_of, ladder, shown
 from cofactor.validation import validated
 
@@ -19,7 +20,7 @@ __all__ = ["RELIABILITY", "comparison_plot", "reliability_plot"]
 
 RELIABILITY = ("level", "low", "high", "predicted", "observed", "n", "sd")
 COMPARISON = ("model", "role", "versus_best", "metric", "value", "low", "high")
-ROLES = {"asked": ("selected", BLUE), "tuned rival": ("tuned baseline", ORANGE), "baseline": ("baseline", QUIET)}
+ROLES = {"requested": ("selected", BLUE), "tuned baseline": ("tuned baseline", ORANGE), "baseline": ("baseline", QUIET)}
 """Legend text and color of each role of a compared model."""
 HOVER = (
     "predicted %{x:.1%}, observed %{y:.1%}<br>chance ± %{customdata[1]:.1%} (2 sd)<br>%{customdata[0]:,} ratings"
@@ -51,7 +52,8 @@ def comparison_plot(frame: pl.DataFrame) -> Figure:
     Examples
     --------
     >>> frame = pl.DataFrame({
-    ...     "model": ["biased-mf", "bias"], "role": ["asked", "baseline"], "versus_best": ["best", "worse (p=0.001)"],
+    ...     "model": ["biased-mf", "bias"], "role": ["requested", "baseline"],
+    ...     "versus_best": ["best", "worse (p=0.001)"],
     ...     "metric": "rmse", "value": [0.91, 0.94], "low": [0.9, 0.93], "high": [0.92, 0.95],
     ... })
     >>> figure = comparison_plot(frame)
@@ -63,8 +65,8 @@ def comparison_plot(frame: pl.DataFrame) -> Figure:
     from plotly.graph_objects import Scatter
 
     frame = frame.with_row_index("row")
-    metric = str(frame["metric"][0])
-    title = "RMSE (lower is better)" if metric == "rmse" else f"{metric.upper()} (higher is better)"
+    metric = metric_named(frame["metric"][0])
+    title = f"{metric.title} ({metric.direction})"
     traces = []
     for role, (name, color) in ROLES.items():
         part = frame.filter(pl.col("role") == role)

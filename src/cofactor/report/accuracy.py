@@ -8,18 +8,19 @@ from cofactor.estimators import BayesianMF
 from cofactor.estimators.base import Estimator
 from cofactor.evaluate.comparison import compare
 from cofactor.evaluate.reliability import calibration
+from cofactor.metrics.registry import metric_named
 from cofactor.models.base import HasUncertainty
 from cofactor.plots import cold_start_plot, comparison_plot, reliability_plot
 from cofactor.recommender.recommender import Recommender
 from cofactor.report.section import Picture, Section, Table
 from cofactor.report.study import Study
 
-__all__ = ["calibrated", "cold", "comparison"]
+__all__ = ["calibration_section", "cold_start_section", "comparison_section"]
 
 COLUMNS = {"model": "model", "value": "", "low": "95 % from", "high": "to", "versus_best": "compared with best"}
 
 
-def comparison(study: Study) -> Section:
+def comparison_section(study: Study) -> Section:
     """Compare the estimator with baselines on held-out rows.
 
     Parameters
@@ -43,30 +44,29 @@ def comparison(study: Study) -> Section:
     if study.table.kind == "ratings" and not isinstance(study.estimator, BayesianMF):
         estimators.append(BayesianMF())
     result = compare(estimators, study.split, seed=study.seed)
-    frame = result.frame().drop("fit_seconds", "fit_mb")  # these differ from run to run
-    best, metric = result.best, result.metric.upper()
+    frame = result.frame().drop("fit_seconds")  # it differs from run to run
+    best, metric = result.best, metric_named(result.metric)
     text = [
         (
             f"{len(study.split.train):,} {study.table.kind} for training, {len(study.split.test):,} held out "
             f"({result.description}). Best on the held-out {study.table.kind}: {best.score.label}."
         ),
-        *filter(None, [study.sampled]),
+        *study.sample_notes,
     ]
-    direction = "lower" if result.metric == "rmse" else "higher"
     reading = (
-        f"Each dot is the {metric} of a model on held-out {study.table.kind} with its 95 % interval over users; "
-        f"{direction} is better, and the text next to a name is the result of a paired test, which can be significant "
+        f"Each dot is the {metric.title} of a model on held-out {study.table.kind} with its 95 % interval over users; "
+        f"{metric.direction}, and the text next to a name is the result of a paired test, which can be significant "
         "even if the intervals overlap."
     )
     return Section(
         "comparison", "Model comparison", text, [Picture(comparison_plot(frame), reading)],
-        [Table("models", "Models", frame, COLUMNS | {"value": metric})],
+        [Table("models", "Models", frame, COLUMNS | {"value": metric.title})],
         {"split": result.description, "task": result.task, "metric": result.metric, "best": best.score.label},
         [f"{label} is left out: {reason}" for label, reason in result.failed],
     )  # fmt: skip
 
 
-def calibrated(study: Study) -> Section:
+def calibration_section(study: Study) -> Section:
     """Check the calibration of the predictive distributions.
 
     Parameters
@@ -107,7 +107,7 @@ def calibrated(study: Study) -> Section:
             f"({overall['expected 80 %']:.1%} expected from its distributions), the 95 % intervals "
             f"{overall['covered 95 %']:.1%} ({overall['expected 95 %']:.1%} expected)."
         ),
-        *filter(None, [study.sampled]),
+        *study.sample_notes,
     ]
     columns = {"group": "quartiles of", "quartile": "", "n": "ratings", "covered 80 %": "in 80 % interval",
                "expected 80 %": "expected", "covered 95 %": "in 95 % interval",
@@ -128,7 +128,7 @@ def calibrated(study: Study) -> Section:
     return Section("calibration", "Calibration", text, pictures, tables, numbers, missing)
 
 
-def cold(study: Study) -> Section:
+def cold_start_section(study: Study) -> Section:
     """Compute the cold-start curve.
 
     Parameters
@@ -148,26 +148,26 @@ def cold(study: Study) -> Section:
     DataError
         Too few users have enough rows.
     """
-    result = cold_start(study.estimator, study.fewer, seed=study.seed)
-    users, metric = int(result.curve["users"][0]), result.metric.upper()
+    result = cold_start(study.estimator, study.sampled_table, seed=study.seed)
+    users, metric = int(result.curve["users"][0]), metric_named(result.metric).title
     setup = (
         f"{users:,} users are held out of training and then treated as new users: {study.estimator.name} and the "
         f"baseline get more and more of their {study.table.kind} and are scored on the same later ones each time. "
     )
-    last = int(result.curve["given"][-1])
+    last = int(result.curve["history_length"][-1])
     verdict = (
         f"Even with {last} {study.table.kind}, the personal model is not significantly better than the baseline."
         if result.beats_from is None
         else f"With {result.beats_from} or more {study.table.kind}, the personal model is significantly better than "
         "the baseline."
     )
-    text = [setup + verdict, *filter(None, [study.sampled])]
+    text = [setup + verdict, *study.sample_notes]
     reading = (
         f"The lines are the {metric} of the personal model and of the baseline for new users, by the number of their "
         f"{study.table.kind}, with bands of 95 % intervals over users; the table has the intervals of the difference."
     )
-    columns = {"given": study.table.kind, "personal": "personal", "baseline": "baseline", "difference": "difference",
-               "difference_low": "95 % from", "difference_high": "to"}  # fmt: skip
+    columns = {"history_length": study.table.kind, "personal": "personal", "baseline": "baseline",
+               "difference": "difference", "difference_low": "95 % from", "difference_high": "to"}  # fmt: skip
     return Section(
         "cold_start", "Cold start", text,
         [Picture(cold_start_plot(result.curve, metric=result.metric), reading)],

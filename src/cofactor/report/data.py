@@ -11,14 +11,14 @@ from cofactor.recommender.recommender import Recommender
 from cofactor.report.section import Picture, Section, Table
 from cofactor.report.study import Study
 
-__all__ = ["cross_tab", "load"]
+__all__ = ["crosstab_section", "load_section"]
 
 USERS = ITEMS = 10
 MAX_BAYESIAN_ROWS = 300_000
 """Up to this number of rows, `BayesianMF` fills the cross-tabulation if the report's model has no intervals."""
 
 
-def load(study: Study) -> Section:
+def load_section(study: Study) -> Section:
     """Summarize the table and how it was loaded.
 
     Parameters
@@ -53,19 +53,19 @@ def load(study: Study) -> Section:
         least, median, most = (int(f(counts)) for f in (np.min, np.median, np.max))
         lines.append((f"{table.kind} per {side}", f"{least:,} to {most:,}, median {median:,}"))
     values, counts = np.unique(table.values, return_counts=True)
-    shares = pl.DataFrame({"given": values.astype(np.float64), "rows": counts, "share": counts / max(len(table), 1)})
-    columns = {"given": "value", "rows": "rows", "share": "share"}
+    shares = pl.DataFrame({"value": values.astype(np.float64), "rows": counts, "share": counts / max(len(table), 1)})
+    columns = {"value": "value", "rows": "rows", "share": "share"}
     return Section(
         "load", "Data", text, numbers=facts,
         tables=(
-            Table("facts", "Loading", pl.DataFrame(lines, schema=["fact", "found"], orient="row"),
-                  {"fact": "", "found": ""}),
+            Table("facts", "Loading", pl.DataFrame(lines, schema=["fact", "value"], orient="row"),
+                  {"fact": "", "value": ""}),
             Table("values", "Frequency of each value", shares, columns),
         ),
     )  # fmt: skip
 
 
-def cross_tab(study: Study) -> Section:
+def crosstab_section(study: Study) -> Section:
     """Cross-tabulate the most active users and the most rated items, with predictions in the empty cells.
 
     Parameters

@@ -16,7 +16,7 @@ from cofactor.data.features import indicators
 from cofactor.errors import CofactorError, ParameterError
 from cofactor.files import write_atomically
 from cofactor.plots import require_plotly
-from cofactor.report import accuracy, data, feedback, people, taste
+from cofactor.report import accuracy, data, feedback_loop, items, users
 from cofactor.report.page import page
 from cofactor.report.section import Section
 from cofactor.report.study import Study
@@ -25,16 +25,16 @@ from cofactor.validation import require_valid_fields, validated
 __all__ = ["SECTIONS", "Report", "make_report"]
 
 SECTIONS: dict[str, tuple[str, Callable[[Study], Section]]] = {
-    "load": ("Data", data.load),
-    "crosstab": ("Cross-tabulation", data.cross_tab),
-    "comparison": ("Model comparison", accuracy.comparison),
-    "calibration": ("Calibration", accuracy.calibrated),
-    "taste_map": ("Factor map", taste.taste_map),
-    "ranking": ("Item ranking", taste.ranking),
-    "exposure": ("Concentration and exposure", people.shown),
-    "influence": ("Group influence", people.decides),
-    "cold_start": ("Cold start", accuracy.cold),
-    "feedback_loop": ("Feedback loop", feedback.loop),
+    "load": ("Data", data.load_section),
+    "crosstab": ("Cross-tabulation", data.crosstab_section),
+    "comparison": ("Model comparison", accuracy.comparison_section),
+    "calibration": ("Calibration", accuracy.calibration_section),
+    "factor_map": ("Factor map", items.factor_map_section),
+    "ranking": ("Item ranking", items.ranking_section),
+    "exposure": ("Concentration and exposure", users.exposure_section),
+    "influence": ("Group influence", users.influence_section),
+    "cold_start": ("Cold start", accuracy.cold_start_section),
+    "feedback_loop": ("Feedback loop", feedback_loop.feedback_loop_section),
 }
 """Title and function of each section, by name, in the order of the report."""
 

@@ -16,11 +16,11 @@ from cofactor.estimators.base import Estimator
 from cofactor.evaluate.split import Split, split_per_user, split_random
 from cofactor.recommender.recommender import Recommender, checked_estimator
 
-__all__ = ["MOST_KINDS", "Study", "corner", "sample"]
+__all__ = ["MAX_GENRES", "Study", "sample_users", "sample_users_and_items"]
 
 GENRES = ("genres", "genre", "categories", "category")
 """Columns of an item table that are used as genres by default."""
-MOST_KINDS = 100
+MAX_GENRES = 100
 """Maximum number of different genres; a column with more is not used."""
 
 
@@ -42,16 +42,16 @@ class Study:
         Seed of all samples, splits and fits.
     rounds : int, default 6
         Rounds of the feedback loop simulation.
-    most_rows : int, default 200000
+    max_rows : int, default 200000
         Sections that fit many models use a sample of whole users with about this number of rows.
-    most_people : int, default 1000
+    max_users_and_items : int, default 1000
         Maximum number of users, and of items, in the feedback loop simulation.
 
     Examples
     --------
     >>> table = Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
     >>> study = Study(table, BiasedMF(factors=2))
-    >>> study.recommender.model, study.fewer is table
+    >>> study.recommender.model, study.sampled_table is table
     (FactorModel(2 users, 2 items, 2 factors), True)
     """
 
@@ -60,8 +60,8 @@ class Study:
     genres: str | None = None
     seed: int = 0
     rounds: int = 6
-    most_rows: int = 200_000
-    most_people: int = 1_000
+    max_rows: int = 200_000
+    max_users_and_items: int = 1_000
 
     def __post_init__(self) -> None:
         require_interactions("table", self.table)
@@ -69,7 +69,7 @@ class Study:
         if self.genres is not None:
             checks.text("genres", self.genres)
         checks.seed(self.seed)
-        for name in ("rounds", "most_rows", "most_people"):
+        for name in ("rounds", "max_rows", "max_users_and_items"):
             checks.whole_number(name, getattr(self, name), low=1)
 
     @cached_property
@@ -78,18 +78,18 @@ class Study:
         return Recommender.fit(self.estimator, self.table, seed=self.seed)
 
     @cached_property
-    def fewer(self) -> Interactions:
-        """The table, or a random sample of its users with about `most_rows` rows."""
-        return sample(self.table, self.most_rows, self.seed)
+    def sampled_table(self) -> Interactions:
+        """The table, or a random sample of its users with about `max_rows` rows."""
+        return sample_users(self.table, self.max_rows, self.seed)
 
     @cached_property
     def split(self) -> Split:
         """Split with 20 % of all ratings, or of each user's events, held out. Raises DataError."""
         split = split_random if self.table.kind == "ratings" else split_per_user
-        return split(self.fewer, test=0.2, seed=self.seed)
+        return split(self.sampled_table, test=0.2, seed=self.seed)
 
     @cached_property
-    def categories(self) -> str | None:
+    def genre_column(self) -> str | None:
         """Column of genres: `genres`, or a column of text or lists with a usual name; None if there is none."""
         table = self.table.item_table
         if self.genres is not None or table is None:
@@ -98,14 +98,15 @@ class Study:
         return next((name for name in candidates if table[name].dtype in (pl.String, pl.List)), None)
 
     @cached_property
-    def sampled(self) -> str:
-        """Sentence for sections on a sample; "" if the sample is the whole table."""
-        if len(self.fewer) == len(self.table):
-            return ""
-        return (
-            f"This section uses a sample: {self.fewer.n_users:,} users drawn at random and their {len(self.fewer):,} "
-            f"{self.table.kind}, of {len(self.table):,}."
+    def sample_notes(self) -> list[str]:
+        """A sentence for sections on a sample; empty if the sample is the whole table."""
+        if len(self.sampled_table) == len(self.table):
+            return []
+        sentence = (
+            f"This section uses a sample: {self.sampled_table.n_users:,} users drawn at random and their "
+            f"{len(self.sampled_table):,} {self.table.kind}, of {len(self.table):,}."
         )
+        return [sentence]
 
     @property
     def small_estimator(self) -> Estimator:
@@ -113,7 +114,7 @@ class Study:
         return BiasedMF(factors=16) if self.table.kind == "ratings" else ImplicitALS(factors=16)
 
 
-def sample(table: Interactions, rows: int, seed: int) -> Interactions:
+def sample_users(table: Interactions, rows: int, seed: int) -> Interactions:
     """Sample whole users at random up to a number of rows.
 
     Parameters
@@ -133,7 +134,7 @@ def sample(table: Interactions, rows: int, seed: int) -> Interactions:
     Examples
     --------
     >>> table = Interactions.from_columns([0, 0, 1, 1, 2, 2], [0, 1, 0, 1, 0, 2], [5, 1, 1, 5, 3, 3])
-    >>> sample(table, 4, seed=0).n_users, sample(table, 1, seed=0).n_users
+    >>> sample_users(table, 4, seed=0).n_users, sample_users(table, 1, seed=0).n_users
     (2, 1)
     """
     if len(table) <= rows:
@@ -145,7 +146,7 @@ def sample(table: Interactions, rows: int, seed: int) -> Interactions:
     return _subset(table, chosen[table.u])
 
 
-def corner(table: Interactions, users: int, items: int, seed: int) -> Interactions:
+def sample_users_and_items(table: Interactions, users: int, items: int, seed: int) -> Interactions:
     """Sample users at random, and select the items that they rated most.
 
     Parameters
@@ -166,7 +167,7 @@ def corner(table: Interactions, users: int, items: int, seed: int) -> Interactio
     Examples
     --------
     >>> table = Interactions.from_columns([0, 0, 1, 1, 2, 2], [0, 1, 0, 1, 0, 2], [5, 1, 1, 5, 3, 3])
-    >>> part = corner(table, users=3, items=1, seed=0)
+    >>> part = sample_users_and_items(table, users=3, items=1, seed=0)
     >>> part.n_users, part.n_items
     (3, 1)
     """

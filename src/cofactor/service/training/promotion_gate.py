@@ -8,15 +8,16 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from cofactor.arrays import Float64, plain, random_stream
+from cofactor.arrays import plain, random_stream
 from cofactor.audit import Exposure, exposure
 from cofactor.data.ids import IdMap
 from cofactor.errors import ParameterError
-from cofactor.evaluate.evaluation import main_metric
 from cofactor.kernels.sparse import SparseRows
-from cofactor.metrics.intervals import NO_INTERVAL, Interval, paired_difference, paired_rmse_difference
-from cofactor.metrics.ranking import ndcg
+from cofactor.metrics.base import Metric, UserValues
+from cofactor.metrics.intervals import NO_INTERVAL
+from cofactor.metrics.ranking import RankingMetric
 from cofactor.metrics.rating import errors_by_user
+from cofactor.metrics.registry import primary_metric
 from cofactor.recommender.recommender import Recommender
 from cofactor.recommender.updating import as_of, rows_of, texts
 from cofactor.service.training.data import Material
@@ -30,7 +31,7 @@ class Accuracy:
 
     Attributes:
 
-        metric: "rmse" (less is better) or "ndcg@10" (more is).
+        metric: key of the primary metric of the task.
         candidate, active: of each model.
         loss, low, high: how much worse the candidate is, in units of the metric, with the ends of its 95 % interval
             over users; negative where it is better.
@@ -52,13 +53,12 @@ def rating_accuracy(candidate: Recommender, active: Recommender, held: pl.DataFr
 
     An item that a model does not know gets what it takes such items to be.
     """
-    goal, n = held["value"].to_numpy(), len(candidate.users)
+    metric, y, n = primary_metric("ratings"), held["value"].to_numpy(), len(candidate.users)
     u = rows_of(candidate.users, held["user"])
-    errors = [errors_by_user(u, goal, _told(one, u, held), n_users=n) for one in (candidate, active)]
-    count = errors[0].count
-    loss: Interval = paired_rmse_difference(errors[0].squared, errors[1].squared, count, seed=seed)
-    rmse = [float(np.sqrt(one.squared.sum() / count.sum())) for one in errors]
-    return Accuracy(main_metric("ratings"), rmse[0], rmse[1], *loss, len(held), int((count > 0).sum()))
+    ours, theirs = (
+        metric.per_user(errors_by_user(u, y, _told(one, u, held), n_users=n)) for one in (candidate, active)
+    )
+    return _accuracy(metric, ours, theirs, len(held), seed)
 
 
 def _told(one: Recommender, users: Any, held: pl.DataFrame) -> Any:
@@ -72,20 +72,25 @@ def ranking_accuracy(candidate: Recommender, active: Recommender, held: pl.DataF
     u, i = rows_of(candidate.users, held["user"]), rows_of(catalog, held["item"])
     new = ~_had(candidate, u, rows_of(candidate.items, held["item"]))
     relevant = SparseRows.of(u[new], i[new], np.ones(new.sum()), len(candidate.users))
-    ours, theirs = (_ndcg(one, catalog, relevant, k) for one in (candidate, active))
-    loss = paired_difference(theirs, ours, seed=seed)
-    mean = [float(np.nanmean(x)) if np.isfinite(x).any() else float("nan") for x in (ours, theirs)]
-    users = int(np.isfinite(ours).sum())
-    return Accuracy(main_metric("events", k), mean[0], mean[1], *loss, int(new.sum()), users)
+    metric = primary_metric("events", k)
+    ours, theirs = (_by_user(one, catalog, relevant, metric, k) for one in (candidate, active))
+    return _accuracy(metric, ours, theirs, int(new.sum()), seed)
 
 
-def _ndcg(one: Recommender, catalog: IdMap, relevant: SparseRows, k: int) -> Float64:
+def _accuracy(metric: Metric, candidate: UserValues, active: UserValues, events: int, seed: int) -> Accuracy:
+    """Compare the values of two models; the loss is positive where the candidate is worse."""
+    first, second = (active, candidate) if metric.greater_is_better else (candidate, active)
+    loss, users = first.difference(second, seed=seed), int(np.count_nonzero(candidate.counts))
+    return Accuracy(metric.key, candidate.aggregate(), active.aggregate(), *loss, events, users)
+
+
+def _by_user(one: Recommender, catalog: IdMap, relevant: SparseRows, metric: RankingMetric, k: int) -> UserValues:
     """Items that the model does not know cannot be hits, but they count as relevant."""
     rows = rows_of(one.items, texts(catalog))[relevant.columns]
     owner = np.repeat(np.arange(len(relevant)), relevant.counts)[rows >= 0]
     known = SparseRows.of(owner, rows[rows >= 0], np.ones(len(owner)), len(relevant))
     lists = one.ranked_lists(np.arange(len(one.users), dtype=np.int32), [k], known)
-    return ndcg(replace(lists.hits, n_relevant=relevant.counts), k)
+    return metric.per_user(replace(lists.hits, n_relevant=relevant.counts))
 
 
 def _had(recommender: Recommender, users: Any, items: Any) -> Any:

@@ -14,9 +14,9 @@ from cofactor.evaluate.split import split_random
 from cofactor.plots import simulation_plot
 from cofactor.recommender.recommender import Recommender
 from cofactor.report.section import Picture, Section, Table
-from cofactor.report.study import MOST_KINDS, Study, corner
+from cofactor.report.study import MAX_GENRES, Study, sample_users_and_items
 
-__all__ = ["loop"]
+__all__ = ["feedback_loop_section"]
 
 MIN_SIZE = 20
 """Minimum number of users and of items; smaller tables are too small for lists of ten."""
@@ -29,7 +29,7 @@ MEASURES = {
 }
 
 
-def loop(study: Study) -> Section:
+def feedback_loop_section(study: Study) -> Section:
     """Simulate the feedback loop without and with mitigations.
 
     Parameters
@@ -51,7 +51,7 @@ def loop(study: Study) -> Section:
     """
     if study.table.kind == "events":
         raise KindError("the feedback loop is simulated on ratings; events do not show what users dislike")
-    table = corner(study.table, study.most_people, study.most_people, study.seed)
+    table = sample_users_and_items(study.table, study.max_users_and_items, study.max_users_and_items, study.seed)
     if min(table.n_users, table.n_items) < MIN_SIZE:
         raise DataError(
             f"the feedback loop needs {MIN_SIZE} users and {MIN_SIZE} items; there are {table.n_users} users and "
@@ -87,7 +87,7 @@ def _simulate_all(study: Study, table: Interactions) -> tuple[pl.DataFrame, floa
     tastes = Tastes.of(Recommender.fit(estimator, halves.test, seed=study.seed))
     categories = _categories(study, table)
     shares = categories_by_raters(halves.train.by_user, table.n_items) if categories is None else categories
-    column = None if categories is None else study.categories
+    column = None if categories is None else study.genre_column
     summaries = [
         simulate(estimator, halves.train, tastes, mitigation=mitigation, rounds=study.rounds, seed=study.seed).summary(
             shares
@@ -100,6 +100,7 @@ def _simulate_all(study: Study, table: Interactions) -> tuple[pl.DataFrame, floa
 
 def _categories(study: Study, table: Interactions) -> Float64 | None:
     """Category shares of the items from the column of the study; None if there is no usable column."""
-    if study.categories is None or not 2 <= len(indicators(table.item_table, [study.categories], "item")) <= MOST_KINDS:
+    column = study.genre_column
+    if column is None or not 2 <= len(indicators(table.item_table, [column], "item")) <= MAX_GENRES:
         return None
-    return item_categories(table.item_table, study.categories)
+    return item_categories(table.item_table, column)

@@ -16,15 +16,15 @@ from cofactor.estimators.base import Estimator
 from cofactor.plots import genres_plot, influence_plot, lorenz_plot
 from cofactor.recommender.recommender import Recommender
 from cofactor.report.section import Picture, Section, Table
-from cofactor.report.study import MOST_KINDS, Study
+from cofactor.report.study import MAX_GENRES, Study
 
-__all__ = ["decides", "shown"]
+__all__ = ["exposure_section", "influence_section"]
 
 MAX_GROUPS, MIN_GROUP_USERS = 10, 8
 """Maximum number of taste groups, and minimum average number of users per group."""
 
 
-def shown(study: Study) -> Section:
+def exposure_section(study: Study) -> Section:
     """Audit the concentration of the table and the exposure of the catalog, by genre if the item table has genres.
 
     Parameters
@@ -42,14 +42,14 @@ def shown(study: Study) -> Section:
     DivergedError
         The fit diverged.
     """
-    column, missing = study.categories, []
+    column, missing = study.genre_column, []
     if column is None:
         missing.append(
             "Genres are left out: there is no item table with a column of genres (--items FILE, --genres COLUMN)."
         )
-    elif (n := len(indicators(study.table.item_table, [column], "item"))) > MOST_KINDS or n == 0:
+    elif (n := len(indicators(study.table.item_table, [column], "item"))) > MAX_GENRES or n == 0:
         missing.append(
-            f"Genres are left out: the column {column} has {n:,} different genres; 1 to {MOST_KINDS} can be shown."
+            f"Genres are left out: the column {column} has {n:,} different genres; 1 to {MAX_GENRES} can be shown."
         )
         column = None
     result = exposure(study.recommender, column=column)
@@ -84,7 +84,7 @@ def shown(study: Study) -> Section:
     return Section("exposure", "Concentration and exposure", text, pictures, tables, numbers, missing)
 
 
-def decides(study: Study) -> Section:
+def influence_section(study: Study) -> Section:
     """Measure the influence of taste groups on the recommendations of other users.
 
     Parameters
@@ -104,7 +104,7 @@ def decides(study: Study) -> Section:
     KindError
         No model with factors can be fitted.
     """
-    table = study.fewer
+    table = study.sampled_table
     n_users = int((table.by_user.counts > 0).sum())
     n_groups = min(MAX_GROUPS, n_users // MIN_GROUP_USERS)
     if n_groups < 2:
@@ -125,7 +125,7 @@ def decides(study: Study) -> Section:
             f"{flagged or 'None'} of the groups {'has' if flagged == 1 else 'have'} clearly and significantly "
             "more influence than random groups of the same size."
         ),
-        *filter(None, [study.sampled]),
+        *study.sample_notes,
     ]
     reading = (
         "The ring is a group's share of the users, the dot its share of the influence on the lists of other users; red "
