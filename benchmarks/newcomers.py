@@ -27,7 +27,6 @@ import polars as pl
 
 import cofactor
 from cofactor import Interactions, Recommender
-from cofactor.cold_start import learn_priors
 from cofactor.estimators import REGISTRY
 from cofactor.metrics.intervals import bootstrap_interval
 from cofactor.models.user_batch import UserBatch
@@ -83,7 +82,7 @@ def fold_in(name: str, table: Interactions, seed: int) -> dict[str, float]:
         "folded in": judged(rec.updated(given), rest, held),
     }
     if name in WITH_VECTORS:
-        found["with priors"] = judged(learn_priors(rec).updated(given), rest, held)
+        found["with priors"] = judged(rec.with_priors().updated(given), rest, held)
     return found
 
 
@@ -107,7 +106,7 @@ def new_items(name: str, table: Interactions, seed: int) -> dict[str, Any]:
     rec = Recommender.fit(REGISTRY[name](), known, seed=0)
     new = table.item_table.filter(pl.Series(~table.item_table["item"].is_in(known.items.all.implode())))
     dealt = new.with_columns(new.select(COLUMNS).sample(fraction=1, shuffle=True, seed=seed))
-    featured, plain = learn_priors(rec, item_features=COLUMNS), learn_priors(rec)
+    featured, plain = rec.with_priors(item_features=COLUMNS), rec.with_priors()
     left = table.select(out[table.i])
     one = judged_events if name in OF_EVENTS else judged_order
     ways = {"features": (featured, new), "mean": (plain, new), "dealt out": (featured, dealt)}
@@ -150,7 +149,7 @@ def costs(table: Interactions) -> dict[str, float]:
         learnt = table.to_events(min_rating=4) if name in OF_EVENTS else table
         rec = Recommender.fit(kind(**settings), learnt, seed=0)
         if name in WITH_VECTORS:
-            rec = learn_priors(rec)
+            rec = rec.with_priors()
         users = np.flatnonzero(learnt.by_user.counts >= 50)[:100]
         histories = [learnt.by_user.row(int(u)).slice(0, 1) for u in users]
         histories = [

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cofactor
-from cofactor.cold_start import learn_priors
 from cofactor.data.features import Encoder
 from cofactor.data.interactions import Interactions
 from cofactor.datasets.synthetic import generate
@@ -166,7 +165,7 @@ def table() -> Interactions:
 def rec(table: Interactions) -> Recommender:
     known = table.select(table.i % 5 != 0)
     fitted = Recommender.fit(cofactor.BiasedMF(factors=4), known, seed=0)
-    return learn_priors(fitted, item_features=["genres"])
+    return fitted.with_priors(item_features=["genres"])
 
 
 def new_items(table: Interactions) -> pl.DataFrame:
@@ -188,12 +187,12 @@ def with_text_ids(table: Interactions) -> Interactions:
 
 def test_effects_of_genres_tell_new_items_apart(table: Interactions) -> None:
     named = with_text_ids(table.select(table.i % 5 != 0))
-    fitted = learn_priors(Recommender.fit(cofactor.BiasedMF(factors=4), named, seed=0), item_features=["genres"])
+    fitted = Recommender.fit(cofactor.BiasedMF(factors=4), named, seed=0).with_priors(item_features=["genres"])
     wider = fitted.with_items(new_items(table))
     left = table.select(table.i % 5 == 0)
     users, items = [f"u{u}" for u in left.u], [f"new {i}" for i in left.i]
     told = wider.predict(users, items)["prediction"].to_numpy()
-    plain = learn_priors(fitted).with_items(new_items(table)).predict(users, items)["prediction"].to_numpy()
+    plain = fitted.with_priors().with_items(new_items(table)).predict(users, items)["prediction"].to_numpy()
     assert np.std(told - left.values) < 0.85 * np.std(plain - left.values)
     # ratings of a new item, by users who are known, count too
     half = np.arange(len(left.u)) % 2 == 0
@@ -233,10 +232,10 @@ def test_what_is_not_new_is_refused(rec: Recommender) -> None:
 
 
 def test_without_priors_there_are_no_new_items(table: Interactions) -> None:
-    with pytest.raises(KindError, match="learn_priors"):
+    with pytest.raises(KindError, match="with_priors"):
         Recommender.fit(ALS, table).with_items(pl.DataFrame({"item": [999]}))
-    with pytest.raises(KindError, match="priors are of the vectors"):
-        learn_priors(Recommender.fit(cofactor.UserKNN(), table))
+    with pytest.raises(KindError, match="priors need the vectors"):
+        Recommender.fit(cofactor.UserKNN(), table).with_priors()
 
 
 def test_a_file_holds_the_priors(rec: Recommender, tmp_path: Path) -> None:
@@ -260,7 +259,7 @@ def test_an_unknown_user_is_predicted_by_the_prior(estimator: Any, table: Intera
     """As a new user without a history is ranked; known users are predicted as before."""
     known = table if estimator.kind == "ratings" else table.to_events(min_rating=4)
     plain = Recommender.fit(estimator, known)
-    rec, items = learn_priors(plain), plain.items.all.to_list()
+    rec, items = plain.with_priors(), plain.items.all.to_list()
     nobody = rec.folded_in(SparseRows.empty(1))
     rows = np.arange(len(items), dtype=np.int32)
     wanted = nobody.predict(UserBatch.trained(np.zeros(len(items), np.int32), SparseRows.empty(1)), rows)
@@ -281,7 +280,7 @@ def test_users_are_told_apart_by_their_own_columns() -> None:
     values = np.where(likes_low == (i < 30), 5.0, 1.0)
     ages = pl.DataFrame({"user": np.arange(200), "group": np.where(np.arange(200) % 2 == 0, "low", "high")})
     table = Interactions.from_columns(u, i, values).with_user_table(ages)
-    rec = learn_priors(Recommender.fit(ALS, table, seed=0), user_features=["group"])
+    rec = Recommender.fit(ALS, table, seed=0).with_priors(user_features=["group"])
     low, high = (
         rec.for_history([], user_features={"group": g}).recommend(n=10)["item"].to_numpy() for g in ("low", "high")
     )
@@ -296,7 +295,7 @@ def test_users_are_told_apart_by_their_own_columns() -> None:
 
 
 def test_a_newcomer_of_events_without_history_gets_what_most_people_like(small_events: Interactions) -> None:
-    rec = learn_priors(Recommender.fit(cofactor.ImplicitALS(factors=4, epochs=5), small_events, seed=0))
+    rec = Recommender.fit(cofactor.ImplicitALS(factors=4, epochs=5), small_events, seed=0).with_priors()
     best = rec.items.rows(rec.for_history([]).recommend(n=5)["item"])
     assert rec.support[best].mean() > 1.5 * rec.support.mean()
 
@@ -325,7 +324,7 @@ def test_one_rating_does_nothing_wild(table: Interactions) -> None:
     plain = Recommender.fit(cofactor.ExplicitALS(factors=4), known, seed=0)
     first = np.r_[True, held.u[1:] != held.u[:-1]]
     misses = []
-    for rec in (plain, learn_priors(plain)):
+    for rec in (plain, plain.with_priors()):
         told = rec.updated(held.select(first)).model.predict(
             UserBatch.trained(held.u[~first], held.by_user), held.i[~first]
         )

@@ -18,6 +18,8 @@ MODULES = (
     "cofactor",
     "cofactor.estimators",
     "cofactor.recommender.recommender",
+    "cofactor.recommender.exploration",
+    "cofactor.recommender.questions",
     *(f"cofactor.data.{name}" for name in DATA),
     *(f"cofactor.datasets.{name}" for name in DATASETS),
     "cofactor.models",

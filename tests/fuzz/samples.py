@@ -28,6 +28,7 @@ from cofactor.metrics.model_lists import ModelLists
 from cofactor.models.distribution import Distribution
 from cofactor.models.losses import EventsLoss, RatingsLoss
 from cofactor.models.network import NetworkModel
+from cofactor.recommender.exploration import Impressions
 from cofactor.report import Picture, Report, Section, Study, Table
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -125,7 +126,7 @@ class Samples:
     @cached_property
     def with_priors(self) -> cofactor.Recommender:
         rec = self.recommender("explicit-als")
-        return cold_start.learn_priors(rec, user_features=["job"], item_features=["genres"])
+        return rec.with_priors(user_features=["job"], item_features=["genres"])
 
     @cached_property
     def in_time(self) -> cofactor.Recommender:
@@ -213,10 +214,11 @@ class Samples:
             "Chunk": [lambda: next(iter(generate_chunks(self.config)))],
             "Questionnaire": [
                 lambda: cold_start.Questionnaire(self.population),
-                lambda: cold_start.Questionnaire(self.population).answered(2, 4.0),
+                lambda: cold_start.Questionnaire(self.population).with_answer(2, 4.0),
             ],
+            "Questions": [lambda: self.recommender().for_history([("i01", 4.0)]).questions()],
             "Population": [lambda: self.population],
-            "BernoulliMixture": [lambda: self.population.crowd],
+            "BernoulliMixture": [lambda: self.population.mixture],
             "Distribution": [self.normals, lambda: replace(self.normals(), curve=self.cells())],
             "Normals": [lambda: self.normals().curve],
             "Cells": [self.cells],
@@ -231,7 +233,7 @@ class Samples:
             "Simulation": [lambda: self.simulation],
             "Tastes": [lambda: self.simulation.tastes],
             "Mitigation": [lambda: audit.PLAIN],
-            "Impressions": [lambda: cold_start.Impressions(np.zeros(10, np.int64), np.zeros(10, np.int64))],
+            "Impressions": [lambda: Impressions(np.zeros(10, np.int64), np.zeros(10, np.int64))],
             "FactorMap": [lambda: interpret.FactorMap.of(self.recommender())],
             "Calibration": [lambda: evaluate.calibration(self.recommender("bayesian-mf"), self.unseen)],
             "Comparison": [lambda: self.comparison],
@@ -288,7 +290,7 @@ class Samples:
 
     @cached_property
     def population(self) -> cold_start.Population:
-        return cold_start.Population.of(self.recommender(), kinds=2)
+        return cold_start.Population.of(self.recommender().model, self.ratings.by_user, n_clusters=2)
 
     @cached_property
     def estimator(self) -> Any:
@@ -522,10 +524,11 @@ class Samples:
             ".Concentration.of": {"counts": lambda: [1, 0]},
             ".ModelLists.of": {"evidence": lambda: np.ones(10, bool)},
             ".Hits.summed": {"gain": lambda obj: None},
-            ".Population.of": {"kinds": lambda: 2},
-            ".BernoulliMixture.of": {"kinds": lambda: 2},
-            ".BernoulliMixture.like": {"asked": lambda: [1, 2], "known": lambda: [True, False]},
-            ".Questionnaire.answered": {"item": lambda: 4, "rating": lambda: 3.0},
+            ".Population.of": {"n_clusters": lambda: 2},
+            ".BernoulliMixture.of": {"n_clusters": lambda: 2},
+            ".BernoulliMixture.memberships": {"items": lambda: [1, 2], "rated": lambda: [True, False]},
+            ".Questionnaire.with_answer": {"item": lambda: 4, "rating": lambda: 3.0},
+            ".Questions.with_answer": {"rating": lambda: 3.0},
             ".explore": {"users": lambda: ["u00", "u01", "u02"], "share": lambda: 0.5},
             ".rescaled": {"unit": lambda: 2.0, "scale": lambda: Scale.declared([2, 4, 6, 8, 10])},
             ".FactorMap.ends": {"axis": lambda: 1},

@@ -105,7 +105,7 @@ def explore(
     >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
     >>> ratings = generate(SyntheticConfig(n_users=60, n_items=200, n_ratings=900)).interactions
     >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
-    >>> found = cofactor.cold_start.explore(rec, rec.users.all, n=10, share=0.2)
+    >>> found = explore(rec, rec.users.all, n=10, share=0.2)
     >>> found.columns, len(found), round(found["explored"].mean(), 2)
     (['user', 'item', 'rank', 'explored'], 600, 0.2)
     """

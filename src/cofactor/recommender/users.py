@@ -15,9 +15,10 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import ALL_ROWS, Bool, Float32, Int32
+from cofactor.cold_start.questionnaire import Questionnaire
 from cofactor.data.id_columns import id_series, is_single, single_id
 from cofactor.data.ids import Id, IdMap
-from cofactor.errors import DataError, KindError, UnknownIdError
+from cofactor.errors import DataError, KindError, ParameterError, UnknownIdError
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import solvable
 from cofactor.models.base import Explains
@@ -25,6 +26,7 @@ from cofactor.models.explanation import Explanation, told
 from cofactor.models.rerank import RankBy, ranked
 from cofactor.models.user_batch import UserBatch
 from cofactor.recommender.catalog import Catalog
+from cofactor.recommender.questions import Questions
 
 __all__ = ["UserSource", "UserView"]
 
@@ -244,3 +246,39 @@ class UserView:
         return told(
             explanation, self.user_ids, self.catalog.items, self.batch.histories.row(0), self.catalog.titles
         )  # fmt: skip
+
+    # questions
+
+    def questions(self, *, seed: int = 0) -> Questions:
+        """Return questions for this user, whose ratings count as answers.
+
+        Parameters
+        ----------
+        seed : int, default 0
+            Seed of the user clusters that the first question is based on.
+
+        Returns
+        -------
+        Questions
+
+        Raises
+        ------
+        KindError
+            If the model has no factors of ratings.
+        ParameterError
+            If the view has more than one user.
+
+        Examples
+        --------
+        >>> import cofactor
+        >>> users, items = ["ana", "ana", "bo", "bo", "cy"], ["alien", "brazil", "alien", "clue", "brazil"]
+        >>> ratings = cofactor.Interactions.from_columns(users, items, [5, 4, 4, 2, 5])
+        >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=2), ratings)
+        >>> rec.for_history([("alien", 5), ("brazil", 4)]).questions().next_item()
+        'clue'
+        """
+        if len(self) != 1:
+            raise ParameterError(f"questions need a view of one user, not of {len(self):,}")
+        history, population = self.batch.histories.row(0), self.catalog.population(checks.seed(seed))
+        answers = tuple(float(value) for value in history.values)
+        return Questions(self.catalog, Questionnaire(population, tuple(history.columns.tolist()), answers))
