@@ -1,18 +1,18 @@
-"""Newcomers on MovieLens-100k: folded in instead of retrained, new items by their features, and what an answer costs.
+"""Cold start on MovieLens-100k: fold-in compared with retraining, new items placed by features, and time of a fold-in.
 
     python benchmarks/cold_start.py             about ten minutes, writes benchmarks/cold_start.md
     python benchmarks/cold_start.py --seeds 1   one split of each instead of five
 
-Fold-in: 200 users of at least 30 ratings are held out whole, then given 20 of theirs, drawn at random; judged on the
-rest: RMSE, or NDCG@10 of what they rated 4 or 5 for models of events. "Retrained" had the same 20 from the start.
-"With priors": the same after `learn_priors`, where the model has vectors to learn them of.
+Fold-in: 200 users of at least 30 ratings are held out. The model then gets 20 of each user's ratings, drawn at random,
+and is scored on the others: RMSE, or NDCG@10 of the items rated 4 or 5 for models of events. "Retrained" is the model
+fitted with the same 20 ratings. "With priors" is the fold-in after `Recommender.with_priors`, for models with vectors.
 
-New items: 20 % of the items are held out whole. Each is placed by the prior that its genres and year give it, the held
-out ones are ranked for every user, and NDCG@10 looks for those rated 4 or 5. Against it the prior without features,
-which takes all to be alike (ties fall at random), and the same features dealt out to the wrong items. For models of
-ratings, which do not mean to know what is popular: the share of pairs of a user's held out ratings told in their order.
+New items: 20 % of the items are held out. Each is placed by the prior for its genres and year, the new items are ranked
+for every user, and NDCG@10 is computed for those rated 4 or 5. The baselines are the prior without features, which is
+the same for all items (ties are broken at random), and features that are shuffled among the new items. Models of
+ratings do not learn popularity; for them the score is the share of pairs of a user's held-out ratings in correct order.
 
-Cost: one newcomer of 50 ratings and 64 factors, median of many calls, in this process.
+Time: one new user with 50 ratings and 64 factors, median of many calls, in this process.
 """
 
 from __future__ import annotations
@@ -32,61 +32,66 @@ from cofactor.metrics.intervals import bootstrap_interval
 from cofactor.models.user_batch import UserBatch
 
 PAGE = Path(__file__).parent / "cold_start.md"
-OF_EVENTS = ("popularity", "implicit-als", "bpr", "ease")
+EVENT_MODELS = ("popularity", "implicit-als", "bpr", "ease")
 WITH_VECTORS = ("bias", "biased-mf", "explicit-als", "implicit-als")
 COLUMNS = ["genres", "year"]
-HELD, GIVEN, ENOUGH = 200, 20, 30
+N_HELD_OUT, HISTORY_LENGTH, MIN_RATINGS = 200, 20, 30
 
 
-def ndcg(lists: Any, wanted: list[set[int]]) -> Any:
-    """NDCG@10 of each list, ideal min(10, how many are wanted)."""
+def ndcg(lists: Any, relevant: list[set[int]]) -> Any:
+    """Return NDCG@10 of each list; the ideal list has min(10, number of relevant items) hits."""
     discount = 1 / np.log2(np.arange(2, 12))
-    hits = np.array([[item in own for item in row] for row, own in zip(lists, wanted, strict=True)])
-    return hits @ discount[: hits.shape[1]] / np.array([discount[: min(10, len(own))].sum() for own in wanted])
+    hits = np.array([[item in own for item in row] for row, own in zip(lists, relevant, strict=True)])
+    return hits @ discount[: hits.shape[1]] / np.array([discount[: min(10, len(own))].sum() for own in relevant])
 
 
 # fold-in
 
 
-def parted(table: Interactions, seed: int) -> tuple[Interactions, Interactions, Interactions, Any]:
-    """Without the held out users, what they are given, what is kept back, and who they are."""
+def split(table: Interactions, seed: int) -> tuple[Interactions, Interactions, Interactions, Any]:
+    """Return the training data, the histories of the held-out users, their test ratings, and their rows."""
     rng = np.random.default_rng(seed)
-    held = np.sort(rng.choice(np.flatnonzero(table.by_user.counts >= ENOUGH), HELD, replace=False))
+    held = np.sort(rng.choice(np.flatnonzero(table.by_user.counts >= MIN_RATINGS), N_HELD_OUT, replace=False))
     out = np.isin(table.u, held)
     order = np.lexsort((rng.random(len(table.u)), table.u))
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order)) - table.by_user.start[table.u[order]]
-    return table.select(~out), table.select(out & (place < GIVEN)), table.select(out & (place >= GIVEN)), held
+    return (
+        table.select(~out),
+        table.select(out & (place < HISTORY_LENGTH)),
+        table.select(out & (place >= HISTORY_LENGTH)),
+        held,
+    )
 
 
-def judged(rec: Recommender, rest: Interactions, held: Any) -> float:
-    """RMSE, or NDCG@10 for a model of events."""
+def score(rec: Recommender, test: Interactions, held: Any) -> float:
+    """Return the RMSE, or NDCG@10 for a model of events."""
     if rec.kind == "ratings":
-        told = rec.model.predict(UserBatch.trained(rest.u, rec.histories), rest.i)
-        return float(np.sqrt(np.mean(np.square(told - rest.values))))
-    liked = rest.select(rest.values >= 4).by_user
+        predictions = rec.model.predict(UserBatch.trained(test.u, rec.histories), test.i)
+        return float(np.sqrt(np.mean(np.square(predictions - test.values))))
+    liked = test.select(test.values >= 4).by_user
     users = held[liked.counts[held] > 0].astype(np.int32)
     lists, _ = rec.for_rows(users).rank(10)
     return float(ndcg(lists, [set(liked.row(int(u)).columns.tolist()) for u in users]).mean())
 
 
 def fold_in(name: str, table: Interactions, seed: int) -> dict[str, float]:
-    without, given, rest, held = parted(table, seed)
-    together = table.select(~np.isin(table.u, held) | _among(table, given))
-    if name in OF_EVENTS:
-        without, given, together = (t.to_events(min_rating=4) for t in (without, given, together))
+    train, history, test, held = split(table, seed)
+    both = table.select(~np.isin(table.u, held) | _is_in(table, history))
+    if name in EVENT_MODELS:
+        train, history, both = (t.to_events(min_rating=4) for t in (train, history, both))
     estimator = REGISTRY[name]()
-    rec = Recommender.fit(estimator, without, seed=0)
-    found = {
-        "retrained": judged(Recommender.fit(estimator, together, seed=0), rest, held),
-        "folded in": judged(rec.updated(given), rest, held),
+    rec = Recommender.fit(estimator, train, seed=0)
+    scores = {
+        "retrained": score(Recommender.fit(estimator, both, seed=0), test, held),
+        "folded in": score(rec.updated(history), test, held),
     }
     if name in WITH_VECTORS:
-        found["with priors"] = judged(rec.with_priors().updated(given), rest, held)
-    return found
+        scores["with priors"] = score(rec.with_priors().updated(history), test, held)
+    return scores
 
 
-def _among(table: Interactions, part: Interactions) -> Any:
+def _is_in(table: Interactions, part: Interactions) -> Any:
     key, own = (t.u.astype(np.int64) * t.n_items + t.i for t in (table, part))
     return np.isin(key, own)
 
@@ -95,132 +100,133 @@ def _among(table: Interactions, part: Interactions) -> Any:
 
 
 def new_items(name: str, table: Interactions, seed: int) -> dict[str, Any]:
-    """Each way's judgment of every user: NDCG@10, or the share of pairs in order."""
+    """Return the score of each user with each prior: NDCG@10, or the share of pairs in order."""
     rng = np.random.default_rng(seed)
     out = np.zeros(table.n_items, bool)
     out[rng.choice(table.n_items, table.n_items // 5, replace=False)] = True
-    learnt = table.to_events(min_rating=4) if name in OF_EVENTS else table
-    kept = learnt.select(~out[learnt.i])
-    columns = [kept.users.ids(kept.u), kept.items.ids(kept.i), kept.values]
-    known = Interactions.from_columns(*columns, kind=kept.kind).with_item_table(table.item_table)
-    rec = Recommender.fit(REGISTRY[name](), known, seed=0)
-    new = table.item_table.filter(pl.Series(~table.item_table["item"].is_in(known.items.all.implode())))
-    dealt = new.with_columns(new.select(COLUMNS).sample(fraction=1, shuffle=True, seed=seed))
+    data = table.to_events(min_rating=4) if name in EVENT_MODELS else table
+    rest = data.select(~out[data.i])
+    columns = [rest.users.ids(rest.u), rest.items.ids(rest.i), rest.values]
+    train = Interactions.from_columns(*columns, kind=rest.kind).with_item_table(table.item_table)
+    rec = Recommender.fit(REGISTRY[name](), train, seed=0)
+    new = table.item_table.filter(pl.Series(~table.item_table["item"].is_in(train.items.all.implode())))
+    shuffled = new.with_columns(new.select(COLUMNS).sample(fraction=1, shuffle=True, seed=seed))
     featured, plain = rec.with_priors(item_features=COLUMNS), rec.with_priors()
-    left = table.select(out[table.i])
-    one = judged_events if name in OF_EVENTS else judged_order
-    ways = {"features": (featured, new), "mean": (plain, new), "dealt out": (featured, dealt)}
+    test = table.select(out[table.i])
+    score_users = ndcg_of_users if name in EVENT_MODELS else pairs_in_order
+    placements = {"features": (featured, new), "mean": (plain, new), "shuffled": (featured, shuffled)}
     return {
-        way: one(with_priors.with_items(frame), left, new["item"], rng) for way, (with_priors, frame) in ways.items()
+        placement: score_users(base.with_items(frame), test, new["item"], rng)
+        for placement, (base, frame) in placements.items()
     }
 
 
-def judged_events(rec: Recommender, left: Interactions, new: pl.Series, rng: Any) -> Any:
-    liked = left.select(left.values >= 4).by_user
-    ours = rec.users.rows(left.users.all)
+def ndcg_of_users(rec: Recommender, test: Interactions, new: pl.Series, rng: Any) -> Any:
+    liked = test.select(test.values >= 4).by_user
+    ours = rec.users.rows(test.users.all)
     users = np.flatnonzero((liked.counts > 0) & (ours >= 0))
     rows = rng.permutation(rec.items.rows(new))
     scores = rec.model.scores(UserBatch.of(ours[users], rec.histories))[:, rows]
     lists = rows[np.argsort(-scores, axis=1, kind="stable")[:, :10]]
-    of = rec.items.rows(left.items.all)
+    of = rec.items.rows(test.items.all)
     return ndcg(lists, [set(of[liked.row(int(u)).columns].tolist()) for u in users])
 
 
-def judged_order(rec: Recommender, left: Interactions, new: pl.Series, rng: Any) -> Any:
-    """The share of pairs of different ratings that are told in their order; a tie counts half."""
-    ours, of, shares = rec.users.rows(left.users.all), rec.items.rows(left.items.all), []
-    for u in np.flatnonzero((left.by_user.counts > 1) & (ours >= 0)):
-        own = left.by_user.row(int(u))
-        told = rec.model.linear(np.full(len(own.columns), ours[u], np.int32), of[own.columns])
-        truly = np.sign(own.values[:, None] - own.values)
-        right = (1 + truly * np.sign(told[:, None] - told)) / 2
-        shares.append(right[truly != 0].mean() if (truly != 0).any() else np.nan)
+def pairs_in_order(rec: Recommender, test: Interactions, new: pl.Series, rng: Any) -> Any:
+    """Return the share of pairs of different ratings that are predicted in their order; a tie counts half."""
+    ours, of, shares = rec.users.rows(test.users.all), rec.items.rows(test.items.all), []
+    for u in np.flatnonzero((test.by_user.counts > 1) & (ours >= 0)):
+        own = test.by_user.row(int(u))
+        predicted = rec.model.linear(np.full(len(own.columns), ours[u], np.int32), of[own.columns])
+        actual = np.sign(own.values[:, None] - own.values)
+        right = (1 + actual * np.sign(predicted[:, None] - predicted)) / 2
+        shares.append(right[actual != 0].mean() if (actual != 0).any() else np.nan)
     return np.array(shares)
 
 
-# cost
+# time
 
 
-def costs(table: Interactions) -> dict[str, float]:
-    """Milliseconds for one newcomer of 50 ratings."""
-    found = {}
-    for name, kind in REGISTRY.items():
-        settings = {"factors": 64} if "factors" in kind.__dataclass_fields__ else {}
-        learnt = table.to_events(min_rating=4) if name in OF_EVENTS else table
-        rec = Recommender.fit(kind(**settings), learnt, seed=0)
+def fold_in_times(table: Interactions) -> dict[str, float]:
+    """Return the milliseconds for one new user with 50 ratings."""
+    times = {}
+    for name, estimator in REGISTRY.items():
+        settings = {"factors": 64} if "factors" in estimator.__dataclass_fields__ else {}
+        data = table.to_events(min_rating=4) if name in EVENT_MODELS else table
+        rec = Recommender.fit(estimator(**settings), data, seed=0)
         if name in WITH_VECTORS:
             rec = rec.with_priors()
-        users = np.flatnonzero(learnt.by_user.counts >= 50)[:100]
-        histories = [learnt.by_user.row(int(u)).slice(0, 1) for u in users]
+        users = np.flatnonzero(data.by_user.counts >= 50)[:100]
+        histories = [data.by_user.row(int(u)).slice(0, 1) for u in users]
         histories = [
             cofactor.kernels.sparse.SparseRows(np.array([0, 50]), h.columns[:50], h.values[:50]) for h in histories
         ]
         rec.folded_in(histories[0])
-        spent = []
+        seconds = []
         for history in histories:
-            begin = time.perf_counter()
+            start = time.perf_counter()
             rec.folded_in(history)
-            spent.append(time.perf_counter() - begin)
-        found[name] = 1e3 * float(np.median(spent))
-    return found
+            seconds.append(time.perf_counter() - start)
+        times[name] = 1e3 * float(np.median(seconds))
+    return times
 
 
-def page(folded: dict[str, list[Any]], placed: dict[str, list[Any]], cost: dict[str, float]) -> str:
+def page(folded: dict[str, list[Any]], placed: dict[str, list[Any]], times: dict[str, float]) -> str:
     lines = [
-        "# Newcomers",
+        "# Cold start",
         "",
         f"MovieLens-100k, {len(folded['bias'])} splits. Made by `python benchmarks/cold_start.py`.",
     ]
-    lines += ["", "## Folded in on 20 ratings instead of retrained with them", ""]
+    lines += ["", "## Fold-in from 20 ratings, compared with retraining", ""]
     lines += [
-        "| estimator | measured | retrained | folded in | worse by | with priors | worse by | ms |",
+        "| estimator | metric | retrained | folded in | worse by | with priors | worse by | ms |",
         "|-|-|-|-|-|-|-|-|",
     ]
     for name, splits in folded.items():
         mean = {way: float(np.mean([s[way] for s in splits])) for way in splits[0]}
-        sign = -1 if name in OF_EVENTS else 1
+        sign = -1 if name in EVENT_MODELS else 1
         cells = [f"{mean['retrained']:.4f}"]
         for way in ("folded in", "with priors"):
             worse = sign * (mean.get(way, np.nan) / mean["retrained"] - 1)
             cells += [f"{mean[way]:.4f}", f"{worse:+.2%}"] if way in mean else ["", ""]
-        measured = "NDCG@10" if name in OF_EVENTS else "RMSE"
-        lines.append(f"| {REGISTRY[name].__name__} | {measured} | {' | '.join(cells)} | {cost[name]:.2f} |")
+        metric = "NDCG@10" if name in EVENT_MODELS else "RMSE"
+        lines.append(f"| {REGISTRY[name].__name__} | {metric} | {' | '.join(cells)} | {times[name]:.2f} |")
     lines += [
         "",
-        "ms: one newcomer of 50 ratings, 64 factors where there are any.",
+        "ms: one new user with 50 ratings; 64 factors for models with factors.",
         "",
-        "## New items by genres and year",
+        "## New items placed by genres and year",
         "",
     ]
-    lines += ["| estimator | measured | features | mean of all | dealt out | features - mean | features - dealt out |"]
+    lines += ["| estimator | metric | features | mean | shuffled | features - mean | features - shuffled |"]
     lines.append("|-|-|-|-|-|-|-|")
     for name, splits in placed.items():
-        ways = {way: np.concatenate([s[way] for s in splits]) for way in splits[0]}
-        cells = [f"{np.nanmean(own):.4f}" for own in ways.values()]
-        for other in ("mean", "dealt out"):
-            gain = ways["features"] - ways[other]
-            of = bootstrap_interval(gain[np.isfinite(gain)])
-            cells.append(f"{of.mean:+.4f} ({of.low:+.4f} to {of.high:+.4f})")
-        measured = "NDCG@10" if name in OF_EVENTS else "pairs in order"
-        lines.append(f"| {REGISTRY[name].__name__} | {measured} | {' | '.join(cells)} |")
+        scores = {name: np.concatenate([s[name] for s in splits]) for name in splits[0]}
+        cells = [f"{np.nanmean(own):.4f}" for own in scores.values()]
+        for other in ("mean", "shuffled"):
+            gain = scores["features"] - scores[other]
+            interval = bootstrap_interval(gain[np.isfinite(gain)])
+            cells.append(f"{interval.mean:+.4f} ({interval.low:+.4f} to {interval.high:+.4f})")
+        metric = "NDCG@10" if name in EVENT_MODELS else "pairs in order"
+        lines.append(f"| {REGISTRY[name].__name__} | {metric} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", "Intervals: 95 %, paired, over users of all splits.", ""])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     table = cofactor.load("movielens-100k")
     folded: dict[str, list[Any]] = {name: [] for name in REGISTRY}
     placed: dict[str, list[Any]] = {name: [] for name in ("implicit-als", "bpr", "biased-mf", "explicit-als")}
-    for seed in range(given.seeds):
+    for seed in range(arguments.seeds):
         for name, splits in folded.items():
             splits.append(fold_in(name, table, seed))
             print(seed, name, splits[-1], flush=True)
         for name, splits in placed.items():
             splits.append(new_items(name, table, seed))
             print(seed, name, {way: float(np.nanmean(own)) for way, own in splits[-1].items()}, flush=True)
-    PAGE.write_text(page(folded, placed, costs(table)))
+    PAGE.write_text(page(folded, placed, fold_in_times(table)))
     print(PAGE.read_text())
 
 
