@@ -1,4 +1,4 @@
-"""Priors: what newcomers are taken to be, how ratings move them, and new items from their features."""
+"""Priors: fold-in of new users with a prior, and new items from their features."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def some_prior(w: int, n: int, seed: int = 1) -> tuple[Any, Any]:
 HISTORY = SparseRows.of([0, 0, 0, 1], [1, 4, 7, 2], [4.0, 2.0, 5.0, 1.0], 3, [1.0, 2.0, 0.5, 1.0])
 
 
-def test_a_linear_newcomer_is_the_minimizer_written_out() -> None:
+def test_fold_in_of_ratings_minimizes_the_loss_with_the_prior() -> None:
     model, (means, P) = model_of(RatingsLoss(0.1, 0.2)), some_prior(4, 3)
     folded = model.fold_in(HISTORY, prior=GaussianPrior(means, P))
     for u in range(3):
@@ -59,12 +59,12 @@ def test_a_linear_newcomer_is_the_minimizer_written_out() -> None:
         assert np.isclose(folded.user_bias[u], x[3], atol=1e-4)
 
 
-def test_a_newcomer_of_events_weighs_the_blanks_too() -> None:
+def test_fold_in_of_events_includes_items_without_events() -> None:
     loss = EventsLoss(0.3, 0.1, 0.5)
     model, (means, P) = model_of(loss), some_prior(3, 3)
     folded = model.fold_in(HISTORY, prior=GaussianPrior(means, P))
     F = model.item_factors.astype(np.float64)
-    assert np.allclose(folded.user_factors[2], means[2], atol=1e-6)  # of somebody without a history they tell nothing
+    assert np.allclose(folded.user_factors[2], means[2], atol=1e-6)  # no history: the prior mean
     for u in range(2):
         row = HISTORY.row(u)
         f, c = F[row.columns], row.values * np.asarray(row.weights)
@@ -100,7 +100,7 @@ def test_an_empty_history_is_the_mean_and_a_strong_prior_stays_there() -> None:
     assert np.allclose(held.user_factors, means[:, :3], atol=1e-3)
 
 
-def test_one_newcomer_is_the_same_alone_and_among_others() -> None:
+def test_a_new_user_alone_equals_the_same_user_in_a_batch() -> None:
     model, (means, P) = model_of(RatingsLoss(0.1, 0.2), rating_range=(0.5, 5.5)), some_prior(4, 3)
     together = model.fold_in(HISTORY, prior=GaussianPrior(means, P))
     for u in range(3):
@@ -191,15 +191,15 @@ def test_effects_of_genres_tell_new_items_apart(table: Interactions) -> None:
     wider = fitted.with_items(new_items(table))
     left = table.select(table.i % 5 == 0)
     users, items = [f"u{u}" for u in left.u], [f"new {i}" for i in left.i]
-    told = wider.predict(users, items)["prediction"].to_numpy()
+    predictions = wider.predict(users, items)["prediction"].to_numpy()
     plain = fitted.with_priors().with_items(new_items(table)).predict(users, items)["prediction"].to_numpy()
-    assert np.std(told - left.values) < 0.85 * np.std(plain - left.values)
+    assert np.std(predictions - left.values) < 0.85 * np.std(plain - left.values)
     # ratings of a new item, by users who are known, count too
     half = np.arange(len(left.u)) % 2 == 0
     first = Interactions.from_columns(np.array(users)[half], np.array(items)[half], left.values[half])
     learnt = fitted.with_items(new_items(table), first)
     after = learnt.predict(list(np.array(users)[~half]), list(np.array(items)[~half]))["prediction"].to_numpy()
-    assert np.std(after - left.values[~half]) < np.std(told[~half] - left.values[~half])
+    assert np.std(after - left.values[~half]) < np.std(predictions[~half] - left.values[~half])
     assert learnt.histories.counts.sum() == fitted.histories.counts.sum() + half.sum()
 
 
@@ -247,7 +247,7 @@ def test_a_file_holds_the_priors(rec: Recommender, tmp_path: Path) -> None:
     assert one == rec.with_items(new).predict(0, 999)
 
 
-def test_priors_change_newcomers_and_nobody_else(rec: Recommender) -> None:
+def test_priors_change_only_new_users(rec: Recommender) -> None:
     plain = replace(rec, priors=None)
     assert plain.recommend_all(5).equals(rec.recommend_all(5))
     history = [(3, 1.0)]
@@ -273,7 +273,7 @@ def test_an_unknown_user_is_predicted_by_the_prior(estimator: Any, table: Intera
     assert np.isfinite(rec.predict("nobody", "no such item"))
 
 
-def test_users_are_told_apart_by_their_own_columns() -> None:
+def test_user_features_change_the_recommendations_of_a_new_user() -> None:
     rng = np.random.default_rng(0)
     u, i = np.nonzero(rng.random((200, 60)) < 0.4)
     likes_low = u % 2 == 0
@@ -287,14 +287,14 @@ def test_users_are_told_apart_by_their_own_columns() -> None:
     assert (low < 30).mean() == 1
     assert (high >= 30).mean() == 1
     arrived = Interactions.from_columns([900], [59], [5.0])
-    told = rec.updated(arrived.with_user_table(pl.DataFrame({"user": [900], "group": ["low"]})))
-    assert told.user_table is not None
-    assert told.user_table.filter(pl.col("user") == 900)["group"].to_list() == ["low"]
+    after = rec.updated(arrived.with_user_table(pl.DataFrame({"user": [900], "group": ["low"]})))
+    assert after.user_table is not None
+    assert after.user_table.filter(pl.col("user") == 900)["group"].to_list() == ["low"]
     with pytest.raises(DataError, match="not learned from 'city'"):
         rec.for_history([], user_features={"city": "Rome"}).recommend()
 
 
-def test_a_newcomer_of_events_without_history_gets_what_most_people_like(small_events: Interactions) -> None:
+def test_a_new_user_of_events_without_history_gets_popular_items(small_events: Interactions) -> None:
     rec = Recommender.fit(cofactor.ImplicitALS(factors=4, epochs=5), small_events, seed=0).with_priors()
     best = rec.items.rows(rec.for_history([]).recommend(n=5)["item"])
     assert rec.support[best].mean() > 1.5 * rec.support.mean()
@@ -325,8 +325,8 @@ def test_one_rating_does_nothing_wild(table: Interactions) -> None:
     first = np.r_[True, held.u[1:] != held.u[:-1]]
     misses = []
     for rec in (plain, plain.with_priors()):
-        told = rec.updated(held.select(first)).model.predict(
+        predictions = rec.updated(held.select(first)).model.predict(
             UserBatch.trained(held.u[~first], held.by_user), held.i[~first]
         )
-        misses.append(float(np.sqrt(np.mean(np.square(told - held.values[~first])))))
+        misses.append(float(np.sqrt(np.mean(np.square(predictions - held.values[~first])))))
     assert misses[1] < 0.95 * misses[0]
