@@ -218,7 +218,7 @@ class Samples:
                 lambda: cold_start.Questionnaire(self.population),
                 lambda: cold_start.Questionnaire(self.population).with_answer(2, 4.0),
             ],
-            "Questions": [lambda: self.recommender().for_history([("i01", 4.0)]).questions()],
+            "Questions": [lambda: self.recommender().for_history([(self.ratings.items.all[1], 4.0)]).questions()],
             "Population": [lambda: self.population],
             "BernoulliMixture": [lambda: self.population.mixture],
             "Distribution": [self.normals, lambda: replace(self.normals(), curve=self.cells())],
