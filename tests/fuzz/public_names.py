@@ -84,7 +84,7 @@ RECORDS = (
     "Artifact", "Calibration", "Cells", "Chunk", "ColdStartCurve", "ComparedModel", "Comparison", "Concentration",
     "CrossTab",
     "Dataset", "Distribution", "Encoder", "Epoch", "Evaluation", "Explanation", "Explored", "Exposure", "Features",
-    "Genres", "Hits", "Influence", "Interval", "LoadReport", "ModelLists", "Normals", "Recommendation",
+    "Genres", "Hits", "Influence", "Interval", "LoadReport", "ModelLists", "Normals", "Questions", "Recommendation",
     "Recommendations", "RejectedRow", "Score", "Simulation", "Synthetic", "FactorMap", "Trial", "GroundTruth",
     "TuningResult", "UserErrors",
 )  # fmt: skip

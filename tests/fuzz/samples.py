@@ -537,7 +537,7 @@ class Samples:
             ".BernoulliMixture.of": {"n_clusters": lambda: 2},
             ".BernoulliMixture.memberships": {"items": lambda: [1, 2], "rated": lambda: [True, False]},
             ".Questionnaire.with_answer": {"item": lambda: 4, "rating": lambda: 3.0},
-            ".Questions.with_answer": {"rating": lambda: 3.0},
+            ".Questions.with_answer": {"item": lambda: self.ratings.items.all[2], "rating": lambda: 3.0},
             ".explore": {"users": lambda: ["u00", "u01", "u02"], "share": lambda: 0.5},
             ".rescaled": {"unit": lambda: 2.0, "scale": lambda: Scale.declared([2, 4, 6, 8, 10])},
             ".FactorMap.ends": {"axis": lambda: 1},
