@@ -207,7 +207,6 @@ def served(folder: Path, workers: int) -> Iterator[tuple[str, str]]:
 def made(folder: Path) -> str:
     """A store of a few thousand ratings and three models, of which one answers; an admin key."""
     import cofactor
-    from cofactor.cold_start import eased_in
     from cofactor.datasets.synthetic import SyntheticConfig, generate
     from cofactor.service import registry
     from cofactor.service.registry import ArtifactRegistry
@@ -221,7 +220,7 @@ def made(folder: Path) -> str:
     with Store.open(settings.url) as store:
         registry.publish_first(store, artifacts, ratings, TrainingSpec(cofactor.ExplicitALS(factors=4)))
         for factors in (6, 8):
-            rec = eased_in(cofactor.Recommender.fit(cofactor.ExplicitALS(factors=factors), ratings, seed=1))
+            rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=factors), ratings, seed=1).ensure_priors()
             registry.add(store, artifacts, rec, watermark=store.events.watermark())
         return store.keys.create("admin", "the run")
 

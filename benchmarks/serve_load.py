@@ -46,7 +46,7 @@ def made(folder: Path, users: int, items: int) -> str:
     table = cofactor.Interactions.from_columns(u, i, stream.integers(1, 6, n))
     rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=FACTORS, epochs=1), table)
     assert isinstance(rec.model, FactorModel)
-    rec = cofactor.cold_start.eased_in(replace(rec))
+    rec = replace(rec).ensure_priors()
     settings = ServiceSettings.of({"data": str(folder)})
     artifacts = ArtifactRegistry(settings.artifacts)
     with Store.open(settings.url) as store:

@@ -29,6 +29,8 @@ from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.intervals import bootstrap_interval
 from cofactor.metrics.significance import sign_flip
 from cofactor.models.user_batch import UserBatch
+from cofactor.recommender.exploration import Impressions, explore
+from cofactor.recommender.questions import Questions
 
 FRAME = {"user": [1, 2], "item": [3, 4], "rating": [5.0, 4.0], "time": [1, 2]}
 TABLES = [None, 1, "ratings.csv", [], FRAME, pl.DataFrame(FRAME), pd.DataFrame(FRAME), pa.table(FRAME)]
@@ -183,7 +185,7 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
         {"new": "interactions"},
     ),
     "with_items": lambda m: (
-        cold_start.learn_priors(m.rec).with_items,
+        m.rec.with_priors().with_items,
         {"table": pl.DataFrame({"item": [1000]})},
         {"table": "frame but FRAME"},
     ),
@@ -381,12 +383,26 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
     ),
     "learn_priors": lambda m: (
         cold_start.learn_priors,
-        {"recommender": m.rec},
-        {"recommender": "recommender", "user_features": "names", "item_features": "names", **seeds},
+        {"model": m.rec.model, "histories": m.rec.histories},
+        {
+            "model": "recommender",
+            "histories": "histories",
+            "user_table": "frame but None",
+            "item_table": "frame but None",
+            "user_features": "names",
+            "item_features": "names",
+            **seeds,
+        },
     ),
-    "eased_in": lambda m: (cold_start.eased_in, {"recommender": m.rec}, {"recommender": "recommender", **seeds}),
+    "with_priors": lambda m: (
+        m.rec.with_priors,
+        {},
+        {"user_features": "names", "item_features": "names", **seeds},
+    ),
+    "ensure_priors": lambda m: (m.rec.ensure_priors, {}, seeds),
+    "questions": lambda m: (m.rec.for_rows([0]).questions, {}, seeds),
     "explore": lambda m: (
-        cold_start.explore,
+        explore,
         {"recommender": m.rec, "users": [1, 2]},
         {
             "recommender": "recommender",
@@ -400,8 +416,14 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
     ),
     "Population.of": lambda m: (
         cold_start.Population.of,
-        {"recommender": m.rec},
-        {"recommender": "recommender", "kinds": "count", **seeds},
+        {"model": m.rec.model, "histories": m.rec.histories},
+        {
+            "model": "recommender",
+            "histories": "histories",
+            "scale": "recommender but None",
+            "n_clusters": "count",
+            **seeds,
+        },
     ),
     "Scale": lambda m: (Scale, {"low": 1, "high": 5}, {"low": "number", "high": "number"}),
     "SparseRows.of": lambda m: (
@@ -518,8 +540,12 @@ def test_settings_out_of_their_type_or_range_are_named(name: str) -> None:
     assert wrong == {}
 
 
-def interview(m: SimpleNamespace) -> cold_start.Questionnaire:
-    return cold_start.Questionnaire(cold_start.Population.of(m.rec))
+def questionnaire(m: SimpleNamespace) -> cold_start.Questionnaire:
+    return cold_start.Questionnaire(m.rec.catalog.population())
+
+
+def questions(m: SimpleNamespace) -> Questions:
+    return m.rec.for_history([]).questions()
 
 
 OTHER_CALLS: list[Callable[[SimpleNamespace], Any]] = [
@@ -570,17 +596,24 @@ OTHER_CALLS: list[Callable[[SimpleNamespace], Any]] = [
     lambda m: audit.Tastes(np.zeros((3, 3)), noise_std=-1.0, levels=(1.0,)),
     lambda m: audit.Tastes(np.zeros((3, 3)), noise_std=1.0, levels=()),
     lambda m: audit.Tastes.of(m.rec, noise_std=float("inf")),
-    lambda m: cold_start.Impressions("x", [1]),
-    lambda m: cold_start.Impressions([1], [1, 0]),
-    lambda m: cold_start.Impressions([1.5], [1]),
-    lambda m: cold_start.explore(m.rec, 1.5),
-    lambda m: interview(m).answered("x", 3),
-    lambda m: interview(m).answered(0, "x"),
-    lambda m: interview(m).answered(-1, 3),
-    lambda m: interview(m).answered(0.5, 3),
-    lambda m: interview(m).answered(True, 3),
-    lambda m: interview(m).best(-1),
-    lambda m: interview(m).best("x"),
+    lambda m: Impressions("x", [1]),
+    lambda m: Impressions([1], [1, 0]),
+    lambda m: Impressions([1.5], [1]),
+    lambda m: explore(m.rec, 1.5),
+    lambda m: questionnaire(m).with_answer("x", 3),
+    lambda m: questionnaire(m).with_answer(0, "x"),
+    lambda m: questionnaire(m).with_answer(-1, 3),
+    lambda m: questionnaire(m).with_answer(0.5, 3),
+    lambda m: questionnaire(m).with_answer(True, 3),
+    lambda m: questionnaire(m).top_items(-1),
+    lambda m: questionnaire(m).top_items("x"),
+    lambda m: questions(m).with_answer(None, 3),
+    lambda m: questions(m).with_answer([3], 3),
+    lambda m: questions(m).with_answer(10**6, 3),
+    lambda m: questions(m).with_answer(m.rec.items.all[0], "x"),
+    lambda m: questions(m).with_answer(m.rec.items.all[0], True),
+    lambda m: questions(m).recommend(-1),
+    lambda m: m.rec.for_rows([0, 1]).questions(),
     lambda m: Scale(5, 1),
     lambda m: Scale(1, 5, (1, 7)),
     lambda m: Scale(1, 5, (5, 1)),

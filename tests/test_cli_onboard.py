@@ -83,11 +83,11 @@ def test_it_ends_where_there_is_nothing_more_to_ask(tmp_path: Path) -> None:
     assert "No further question would change the recommendations." in shown
 
 
-def test_models_that_have_no_interview_say_so(tmp_path: Path, small_events: Interactions) -> None:
+def test_a_model_without_factors_of_ratings_is_rejected(tmp_path: Path, small_events: Interactions) -> None:
     Recommender.fit(Popularity(), small_events).save(tmp_path / "popular.cofactor")
     result = run(tmp_path / "popular.cofactor", "4\n")
     assert result.exit_code == 2
-    assert result.stderr.startswith("error: an interview needs factors of ratings")
+    assert result.stderr.startswith("error: a questionnaire needs factors of ratings")
     assert "Traceback" not in result.stderr
 
 

@@ -9,7 +9,6 @@ import pytest
 from cofactor import BPR, Bias, BiasedMF, ExplicitALS, ImplicitALS, Interactions, Popularity, Recommender
 from cofactor.audit import ColdStartCurve, cold_start
 from cofactor.audit.cold_start_curve import _beats_from, _HeldOutUsers
-from cofactor.cold_start import eased_in
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.metrics.rating import rmse
 from cofactor.metrics.registry import primary_metric
@@ -84,7 +83,7 @@ def test_a_number_of_the_curve_by_hand() -> None:
     held_out = _HeldOutUsers.sample(table, [0, 4], 0.2, 0)
     train, known = table.select(~held_out.row_mask), held_out.row_mask & (held_out.position < 4)
     for label, one in (("personal", estimator), ("baseline", Bias())):
-        rec = eased_in(Recommender.fit(one, train)).updated(table.select(known))
+        rec = Recommender.fit(one, train).ensure_priors().updated(table.select(known))
         test = held_out.test
         ratings = rec.model.predict(UserBatch.trained(rec.users.rows(test.users.ids(test.u)), rec.histories), test.i)
         assert curve[label][1] == pytest.approx(rmse(test.values, ratings), rel=1e-5)

@@ -28,7 +28,6 @@ import cofactor
 from cofactor.recommender.artifact import read_artifact, write_artifact
 from cofactor.errors import ArtifactError, CofactorError
 from cofactor.estimators import REGISTRY
-from cofactor.cold_start import Interview, Population, learn_priors
 
 folder, seed, n, names = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4].split()
 rng = np.random.default_rng(seed)
@@ -49,7 +48,7 @@ for name in names:
     estimator = REGISTRY[name](**SMALL.get(name, {}))
     rec = cofactor.Recommender.fit(estimator, events if estimator.kind == "events" else ratings)
     try:
-        rec = learn_priors(rec, item_features=["genres"], user_features=[] if rec.kind == "events" else ["age"])
+        rec = rec.with_priors(item_features=["genres"], user_features=[] if rec.kind == "events" else ["age"])
     except CofactorError:
         pass
     files[name] = folder / name
@@ -70,7 +69,7 @@ def calls(rec):
     yield lambda: rec.similar_users("ü1")
     yield lambda: rec.updated(new).recommend("new")
     yield lambda: rec.with_items({"item": [100], "genres": ["a"]})
-    yield lambda: Interview(Population.of(rec)).next()
+    yield lambda: rec.for_history([]).questions().next_item()
     yield lambda: (repr(rec), rec.titles, rec.support)
     yield lambda: rec.save(folder / "again")
 

@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 import cofactor
-from cofactor.cold_start import Impressions, explore
 from cofactor.data.interactions import Interactions
 from cofactor.errors import ParameterError, UnknownIdError
+from cofactor.recommender.exploration import Impressions, explore
 from cofactor.recommender.recommender import Recommender
 
 N_USERS, N_ITEMS, N_NEW = 200, 60, 10

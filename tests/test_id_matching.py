@@ -12,7 +12,6 @@ import polars as pl
 import pytest
 
 from cofactor import ExplicitALS, Interactions, Recommender
-from cofactor.cold_start import learn_priors
 from cofactor.errors import CofactorError, UnknownIdError
 from cofactor.evaluate import split_predefined
 
@@ -35,7 +34,7 @@ def table(as_text: bool) -> Interactions:
 
 @pytest.fixture(scope="module", params=[False, True], ids=["integers", "texts"])
 def rec(request: pytest.FixtureRequest) -> Recommender:
-    return learn_priors(Recommender.fit(ALS, table(request.param)))
+    return Recommender.fit(ALS, table(request.param)).with_priors()
 
 
 def other(rec: Recommender, id_: Any) -> Any:

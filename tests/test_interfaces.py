@@ -27,7 +27,6 @@ from httpx import Response
 
 from cofactor import Interactions, Recommender
 from cofactor.cli import app
-from cofactor.cold_start import Population, Questionnaire, learn_priors
 from cofactor.data.interactions import Kind
 from cofactor.errors import DataError, KindError, ParameterError, UnknownIdError
 from cofactor.estimators import REGISTRY
@@ -131,7 +130,7 @@ class Case:
         """The table, and the recommender that learned from it."""
         table = rated(Ids(self.integer_ids), self.kind)
         rec = Recommender.fit(REGISTRY[self.estimator](**SMALL.get(self.estimator, {}), **dict(self.settings)), table)
-        return table, learn_priors(rec, user_features=["age"]) if self.priors else rec
+        return table, rec.with_priors(user_features=["age"]) if self.priors else rec
 
 
 CASES = [
@@ -682,13 +681,13 @@ class AskedItems:
 
     def python(self, served: Served, given: Given) -> Any:
         def ask() -> list[str]:
-            interview, names = Questionnaire(Population.of(served.rec)), list[str]()
+            questions, names = served.rec.for_history([]).questions(), list[str]()
             for answer in given["answers"]:
-                row = interview.next()
-                assert row is not None
-                title = None if served.rec.titles is None else served.rec.titles[row]
-                names.append(title or str(served.rec.items.ids([row])[0]))
-                interview = interview.answered(row, answer)
+                item = questions.next_item()
+                assert item is not None
+                title = None if served.rec.titles is None else served.rec.titles[served.rec.items.row(item)]
+                names.append(title or str(item))
+                questions = questions.with_answer(item, answer)
             return names
 
         return asked_python(ask)

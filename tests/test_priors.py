@@ -1,4 +1,4 @@
-"""Priors: what newcomers are taken to be, how ratings move them, and new items from their features."""
+"""Priors: fold-in of new users with a prior, and new items from their features."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cofactor
-from cofactor.cold_start import learn_priors
 from cofactor.data.features import Encoder
 from cofactor.data.interactions import Interactions
 from cofactor.datasets.synthetic import generate
@@ -47,7 +46,7 @@ def some_prior(w: int, n: int, seed: int = 1) -> tuple[Any, Any]:
 HISTORY = SparseRows.of([0, 0, 0, 1], [1, 4, 7, 2], [4.0, 2.0, 5.0, 1.0], 3, [1.0, 2.0, 0.5, 1.0])
 
 
-def test_a_linear_newcomer_is_the_minimizer_written_out() -> None:
+def test_fold_in_of_ratings_minimizes_the_loss_with_the_prior() -> None:
     model, (means, P) = model_of(RatingsLoss(0.1, 0.2)), some_prior(4, 3)
     folded = model.fold_in(HISTORY, prior=GaussianPrior(means, P))
     for u in range(3):
@@ -60,12 +59,12 @@ def test_a_linear_newcomer_is_the_minimizer_written_out() -> None:
         assert np.isclose(folded.user_bias[u], x[3], atol=1e-4)
 
 
-def test_a_newcomer_of_events_weighs_the_blanks_too() -> None:
+def test_fold_in_of_events_includes_items_without_events() -> None:
     loss = EventsLoss(0.3, 0.1, 0.5)
     model, (means, P) = model_of(loss), some_prior(3, 3)
     folded = model.fold_in(HISTORY, prior=GaussianPrior(means, P))
     F = model.item_factors.astype(np.float64)
-    assert np.allclose(folded.user_factors[2], means[2], atol=1e-6)  # of somebody without a history they tell nothing
+    assert np.allclose(folded.user_factors[2], means[2], atol=1e-6)  # no history: the prior mean
     for u in range(2):
         row = HISTORY.row(u)
         f, c = F[row.columns], row.values * np.asarray(row.weights)
@@ -101,7 +100,7 @@ def test_an_empty_history_is_the_mean_and_a_strong_prior_stays_there() -> None:
     assert np.allclose(held.user_factors, means[:, :3], atol=1e-3)
 
 
-def test_one_newcomer_is_the_same_alone_and_among_others() -> None:
+def test_a_new_user_alone_equals_the_same_user_in_a_batch() -> None:
     model, (means, P) = model_of(RatingsLoss(0.1, 0.2), rating_range=(0.5, 5.5)), some_prior(4, 3)
     together = model.fold_in(HISTORY, prior=GaussianPrior(means, P))
     for u in range(3):
@@ -166,7 +165,7 @@ def table() -> Interactions:
 def rec(table: Interactions) -> Recommender:
     known = table.select(table.i % 5 != 0)
     fitted = Recommender.fit(cofactor.BiasedMF(factors=4), known, seed=0)
-    return learn_priors(fitted, item_features=["genres"])
+    return fitted.with_priors(item_features=["genres"])
 
 
 def new_items(table: Interactions) -> pl.DataFrame:
@@ -188,19 +187,19 @@ def with_text_ids(table: Interactions) -> Interactions:
 
 def test_effects_of_genres_tell_new_items_apart(table: Interactions) -> None:
     named = with_text_ids(table.select(table.i % 5 != 0))
-    fitted = learn_priors(Recommender.fit(cofactor.BiasedMF(factors=4), named, seed=0), item_features=["genres"])
+    fitted = Recommender.fit(cofactor.BiasedMF(factors=4), named, seed=0).with_priors(item_features=["genres"])
     wider = fitted.with_items(new_items(table))
     left = table.select(table.i % 5 == 0)
     users, items = [f"u{u}" for u in left.u], [f"new {i}" for i in left.i]
-    told = wider.predict(users, items)["prediction"].to_numpy()
-    plain = learn_priors(fitted).with_items(new_items(table)).predict(users, items)["prediction"].to_numpy()
-    assert np.std(told - left.values) < 0.85 * np.std(plain - left.values)
+    predictions = wider.predict(users, items)["prediction"].to_numpy()
+    plain = fitted.with_priors().with_items(new_items(table)).predict(users, items)["prediction"].to_numpy()
+    assert np.std(predictions - left.values) < 0.85 * np.std(plain - left.values)
     # ratings of a new item, by users who are known, count too
     half = np.arange(len(left.u)) % 2 == 0
     first = Interactions.from_columns(np.array(users)[half], np.array(items)[half], left.values[half])
     learnt = fitted.with_items(new_items(table), first)
     after = learnt.predict(list(np.array(users)[~half]), list(np.array(items)[~half]))["prediction"].to_numpy()
-    assert np.std(after - left.values[~half]) < np.std(told[~half] - left.values[~half])
+    assert np.std(after - left.values[~half]) < np.std(predictions[~half] - left.values[~half])
     assert learnt.histories.counts.sum() == fitted.histories.counts.sum() + half.sum()
 
 
@@ -233,10 +232,10 @@ def test_what_is_not_new_is_refused(rec: Recommender) -> None:
 
 
 def test_without_priors_there_are_no_new_items(table: Interactions) -> None:
-    with pytest.raises(KindError, match="learn_priors"):
+    with pytest.raises(KindError, match="with_priors"):
         Recommender.fit(ALS, table).with_items(pl.DataFrame({"item": [999]}))
-    with pytest.raises(KindError, match="priors are of the vectors"):
-        learn_priors(Recommender.fit(cofactor.UserKNN(), table))
+    with pytest.raises(KindError, match="priors need the vectors"):
+        Recommender.fit(cofactor.UserKNN(), table).with_priors()
 
 
 def test_a_file_holds_the_priors(rec: Recommender, tmp_path: Path) -> None:
@@ -248,7 +247,7 @@ def test_a_file_holds_the_priors(rec: Recommender, tmp_path: Path) -> None:
     assert one == rec.with_items(new).predict(0, 999)
 
 
-def test_priors_change_newcomers_and_nobody_else(rec: Recommender) -> None:
+def test_priors_change_only_new_users(rec: Recommender) -> None:
     plain = replace(rec, priors=None)
     assert plain.recommend_all(5).equals(rec.recommend_all(5))
     history = [(3, 1.0)]
@@ -260,7 +259,7 @@ def test_an_unknown_user_is_predicted_by_the_prior(estimator: Any, table: Intera
     """As a new user without a history is ranked; known users are predicted as before."""
     known = table if estimator.kind == "ratings" else table.to_events(min_rating=4)
     plain = Recommender.fit(estimator, known)
-    rec, items = learn_priors(plain), plain.items.all.to_list()
+    rec, items = plain.with_priors(), plain.items.all.to_list()
     nobody = rec.folded_in(SparseRows.empty(1))
     rows = np.arange(len(items), dtype=np.int32)
     wanted = nobody.predict(UserBatch.trained(np.zeros(len(items), np.int32), SparseRows.empty(1)), rows)
@@ -274,29 +273,29 @@ def test_an_unknown_user_is_predicted_by_the_prior(estimator: Any, table: Intera
     assert np.isfinite(rec.predict("nobody", "no such item"))
 
 
-def test_users_are_told_apart_by_their_own_columns() -> None:
+def test_user_features_change_the_recommendations_of_a_new_user() -> None:
     rng = np.random.default_rng(0)
     u, i = np.nonzero(rng.random((200, 60)) < 0.4)
     likes_low = u % 2 == 0
     values = np.where(likes_low == (i < 30), 5.0, 1.0)
     ages = pl.DataFrame({"user": np.arange(200), "group": np.where(np.arange(200) % 2 == 0, "low", "high")})
     table = Interactions.from_columns(u, i, values).with_user_table(ages)
-    rec = learn_priors(Recommender.fit(ALS, table, seed=0), user_features=["group"])
+    rec = Recommender.fit(ALS, table, seed=0).with_priors(user_features=["group"])
     low, high = (
         rec.for_history([], user_features={"group": g}).recommend(n=10)["item"].to_numpy() for g in ("low", "high")
     )
     assert (low < 30).mean() == 1
     assert (high >= 30).mean() == 1
     arrived = Interactions.from_columns([900], [59], [5.0])
-    told = rec.updated(arrived.with_user_table(pl.DataFrame({"user": [900], "group": ["low"]})))
-    assert told.user_table is not None
-    assert told.user_table.filter(pl.col("user") == 900)["group"].to_list() == ["low"]
+    after = rec.updated(arrived.with_user_table(pl.DataFrame({"user": [900], "group": ["low"]})))
+    assert after.user_table is not None
+    assert after.user_table.filter(pl.col("user") == 900)["group"].to_list() == ["low"]
     with pytest.raises(DataError, match="not learned from 'city'"):
         rec.for_history([], user_features={"city": "Rome"}).recommend()
 
 
-def test_a_newcomer_of_events_without_history_gets_what_most_people_like(small_events: Interactions) -> None:
-    rec = learn_priors(Recommender.fit(cofactor.ImplicitALS(factors=4, epochs=5), small_events, seed=0))
+def test_a_new_user_of_events_without_history_gets_popular_items(small_events: Interactions) -> None:
+    rec = Recommender.fit(cofactor.ImplicitALS(factors=4, epochs=5), small_events, seed=0).with_priors()
     best = rec.items.rows(rec.for_history([]).recommend(n=5)["item"])
     assert rec.support[best].mean() > 1.5 * rec.support.mean()
 
@@ -325,9 +324,9 @@ def test_one_rating_does_nothing_wild(table: Interactions) -> None:
     plain = Recommender.fit(cofactor.ExplicitALS(factors=4), known, seed=0)
     first = np.r_[True, held.u[1:] != held.u[:-1]]
     misses = []
-    for rec in (plain, learn_priors(plain)):
-        told = rec.updated(held.select(first)).model.predict(
+    for rec in (plain, plain.with_priors()):
+        predictions = rec.updated(held.select(first)).model.predict(
             UserBatch.trained(held.u[~first], held.by_user), held.i[~first]
         )
-        misses.append(float(np.sqrt(np.mean(np.square(told - held.values[~first])))))
+        misses.append(float(np.sqrt(np.mean(np.square(predictions - held.values[~first])))))
     assert misses[1] < 0.95 * misses[0]

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cofactor.cold_start import Population, Questionnaire, learn_priors
+from cofactor.cold_start import Questionnaire
 from cofactor.data.interactions import Interactions
 from cofactor.data.scale import Scale
 from cofactor.errors import ArtifactError, CofactorError, DataError, KindError, ParameterError, UnknownIdError
@@ -672,19 +672,25 @@ def test_a_rating_off_the_scale_is_rejected_wherever_it_comes_in(
 
 
 @pytest.mark.parametrize("value", OFF_SCALE)
-def test_ratings_of_new_items_and_answers_of_an_interview_lie_on_the_scale(
+def test_ratings_of_new_items_and_answers_to_questions_lie_on_the_scale(
     numbered_ratings: Interactions, value: float
 ) -> None:
-    rec = learn_priors(Recommender.fit(ALS, numbered_ratings))
+    rec = Recommender.fit(ALS, numbered_ratings).with_priors()
     off = r"the rating of user 3 and item 900 is .* levels 1, 2, 3, 4, 5|ratings must be at most 1e\+15"
     with pytest.raises(DataError, match=off):
         rec.with_items(pl.DataFrame({"item": [900]}), ratings((3, 900, value)))
-    interview = Questionnaire(Population.of(rec))
+    questions, item = rec.for_history([]).questions(), rec.items.all[4]
+    with pytest.raises(
+        DataError, match=rf"the rating of item {item} is .* levels 1, 2, 3, 4, 5|ratings must be at most"
+    ):
+        questions.with_answer(item, value)
+    questionnaire = questions.questionnaire
     with pytest.raises(DataError, match=r"the rating of item row 4 is .* levels 1, 2, 3, 4, 5"):
-        interview.answered(4, value)
+        questionnaire.with_answer(4, value)
     with pytest.raises(DataError, match=r"the rating of item row 4 is .* levels 1, 2, 3, 4, 5"):
-        Questionnaire(interview.population, (3, 4), (None, value))
-    assert interview.answered(4, 5.0).known[1].tolist() == [5.0]
+        Questionnaire(questionnaire.population, (3, 4), (None, value))
+    assert questionnaire.with_answer(4, 5.0).ratings[1].tolist() == [5.0]
+    assert questions.with_answer(item, 5.0).ratings == {item: 5.0}
 
 
 def test_a_rating_that_is_no_number_is_rejected(rec: Recommender) -> None:
@@ -696,7 +702,7 @@ def test_a_rating_that_is_no_number_is_rejected(rec: Recommender) -> None:
 def test_the_scale_is_the_tables_and_stays(numbered_ratings: Interactions, tmp_path: Path) -> None:
     halves = Scale.declared([k / 2 for k in range(1, 11)])
     table = replace(numbered_ratings, scale=halves)
-    rec = learn_priors(Recommender.fit(ALS, table))
+    rec = Recommender.fit(ALS, table).with_priors()
     rec.save(tmp_path / "m")
     loaded = Recommender.load(tmp_path / "m")
     later, wider = rec.updated(ratings((77, 100, 4.5))), rec.with_items(pl.DataFrame({"item": [900]}))

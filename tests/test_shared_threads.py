@@ -70,7 +70,7 @@ def test_blas_has_its_threads_again_after_every_call(
         "explain": lambda: rec.explain("user 3", "item 5"),
         "for_history": lambda: rec.for_history([("item 5", 4)]).recommend(),
         "updated": lambda: rec.updated(table.select(np.arange(len(table)) < 3)),
-        "learn_priors": lambda: cofactor.cold_start.learn_priors(rec),
+        "with_priors": rec.with_priors,
         "evaluate": lambda: cofactor.evaluate.score(rec, cofactor.split_random(table), label="x"),
     }
     for name, call in calls.items():

@@ -22,7 +22,7 @@ MODELS = (
 )  # fmt: skip
 PAGES = {
     "Estimators: ways to learn": ["cofactor.estimators"],
-    "The recommender": ["cofactor.recommender.recommender"],
+    "The recommender": [f"cofactor.recommender.{name}" for name in ("recommender", "questions", "exploration")],
     "Tables, ids, features": [
         *(f"cofactor.data.{name}" for name in DATA),
         *(f"cofactor.datasets.{name}" for name in DATASETS),

@@ -43,7 +43,7 @@ ADVICE: dict[str, str] = {
     "Scale": "create one with Scale.declared(levels)",
     "DataFrame": "convert other tables with polars.DataFrame(table)",
     "SyntheticConfig": "create one with cofactor.datasets.synthetic.SyntheticConfig()",
-    "Population": "create one with Population.of(recommender)",
+    "Population": "create one with Population.of(model, histories)",
     "Tastes": "create one with Tastes.of(recommender)",
     "Mitigation": "such as cofactor.audit.PLAIN",
     "Hits": "create one with Hits.of(ranked, relevant)",

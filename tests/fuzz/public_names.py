@@ -18,6 +18,8 @@ MODULES = (
     "cofactor",
     "cofactor.estimators",
     "cofactor.recommender.recommender",
+    "cofactor.recommender.exploration",
+    "cofactor.recommender.questions",
     *(f"cofactor.data.{name}" for name in DATA),
     *(f"cofactor.datasets.{name}" for name in DATASETS),
     "cofactor.models",
@@ -85,7 +87,7 @@ RECORDS = (
     "Artifact", "Calibration", "Cells", "Chunk", "ColdStartCurve", "ComparedModel", "Comparison", "Concentration",
     "CrossTab",
     "Dataset", "Distribution", "Encoder", "Epoch", "Evaluation", "Explanation", "Explored", "Exposure", "Features",
-    "Genres", "Hits", "Influence", "Interval", "LoadReport", "ModelLists", "Normals", "Recommendation",
+    "Genres", "Hits", "Influence", "Interval", "LoadReport", "ModelLists", "Normals", "Questions", "Recommendation",
     "Recommendations", "RejectedRow", "Score", "Simulation", "Synthetic", "FactorMap", "Trial", "GroundTruth",
     "TuningResult", "UserErrors", "ListExposure",
 )  # fmt: skip

@@ -30,6 +30,7 @@ from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.losses import EventsLoss, RatingsLoss
 from cofactor.models.network import NetworkModel
 from cofactor.models.user_batch import UserBatch
+from cofactor.recommender.exploration import Impressions
 from cofactor.report import Picture, Report, Section, Study, Table
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -127,7 +128,7 @@ class Samples:
     @cached_property
     def with_priors(self) -> cofactor.Recommender:
         rec = self.recommender("explicit-als")
-        return cold_start.learn_priors(rec, user_features=["job"], item_features=["genres"])
+        return rec.with_priors(user_features=["job"], item_features=["genres"])
 
     @cached_property
     def in_time(self) -> cofactor.Recommender:
@@ -215,10 +216,11 @@ class Samples:
             "Chunk": [lambda: next(iter(generate_chunks(self.config)))],
             "Questionnaire": [
                 lambda: cold_start.Questionnaire(self.population),
-                lambda: cold_start.Questionnaire(self.population).answered(2, 4.0),
+                lambda: cold_start.Questionnaire(self.population).with_answer(2, 4.0),
             ],
+            "Questions": [lambda: self.recommender().for_history([(self.ratings.items.all[1], 4.0)]).questions()],
             "Population": [lambda: self.population],
-            "BernoulliMixture": [lambda: self.population.crowd],
+            "BernoulliMixture": [lambda: self.population.mixture],
             "Distribution": [self.normals, lambda: replace(self.normals(), curve=self.cells())],
             "Normals": [lambda: self.normals().curve],
             "Cells": [self.cells],
@@ -233,7 +235,7 @@ class Samples:
             "Simulation": [lambda: self.simulation],
             "Tastes": [lambda: self.simulation.tastes],
             "Mitigation": [lambda: audit.PLAIN],
-            "Impressions": [lambda: cold_start.Impressions(np.zeros(10, np.int64), np.zeros(10, np.int64))],
+            "Impressions": [lambda: Impressions(np.zeros(10, np.int64), np.zeros(10, np.int64))],
             "FactorMap": [lambda: interpret.FactorMap.of(self.recommender())],
             "Calibration": [lambda: evaluate.calibration(self.recommender("bayesian-mf"), self.unseen)],
             "Comparison": [lambda: self.comparison],
@@ -290,7 +292,7 @@ class Samples:
 
     @cached_property
     def population(self) -> cold_start.Population:
-        return cold_start.Population.of(self.recommender(), kinds=2)
+        return cold_start.Population.of(self.recommender().model, self.ratings.by_user, n_clusters=2)
 
     @cached_property
     def estimator(self) -> Any:
@@ -532,10 +534,11 @@ class Samples:
                 "evidence": lambda: np.ones(10, bool),
             },
             ".Hits.summed": {"gain": lambda obj: None},
-            ".Population.of": {"kinds": lambda: 2},
-            ".BernoulliMixture.of": {"kinds": lambda: 2},
-            ".BernoulliMixture.like": {"asked": lambda: [1, 2], "known": lambda: [True, False]},
-            ".Questionnaire.answered": {"item": lambda: 4, "rating": lambda: 3.0},
+            ".Population.of": {"n_clusters": lambda: 2},
+            ".BernoulliMixture.of": {"n_clusters": lambda: 2},
+            ".BernoulliMixture.memberships": {"items": lambda: [1, 2], "rated": lambda: [True, False]},
+            ".Questionnaire.with_answer": {"item": lambda: 4, "rating": lambda: 3.0},
+            ".Questions.with_answer": {"item": lambda: self.ratings.items.all[2], "rating": lambda: 3.0},
             ".explore": {"users": lambda: ["u00", "u01", "u02"], "share": lambda: 0.5},
             ".rescaled": {"unit": lambda: 2.0, "scale": lambda: Scale.declared([2, 4, 6, 8, 10])},
             ".FactorMap.ends": {"axis": lambda: 1},

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 import cofactor
-from cofactor.cold_start import eased_in
 from cofactor.data.interactions import Interactions
 from cofactor.service import registry
 from cofactor.service.api.app import create_app
@@ -170,7 +169,7 @@ def template(tmp_path_factory: pytest.TempPathFactory, ratings: Interactions) ->
     with Store.open(given.url) as store:
         store.events.load(ratings)
         for factors in (4, 6):
-            rec = eased_in(cofactor.Recommender.fit(cofactor.ExplicitALS(factors=factors), ratings, seed=1))
+            rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=factors), ratings, seed=1).ensure_priors()
             added = registry.add(store, artifacts, rec, watermark=store.events.watermark())
             registry.promote(store, artifacts, added.version)
         return folder, store.keys.create("admin", "the machine"), ratings

@@ -10,7 +10,6 @@ import pytest
 from fastapi.testclient import TestClient
 
 import cofactor
-from cofactor.cold_start import eased_in
 from cofactor.data.interactions import Interactions
 from cofactor.service import registry
 from cofactor.service.registry import ArtifactRegistry
@@ -19,7 +18,7 @@ from cofactor.store import Store, StoredModel
 
 @pytest.fixture
 def second(store: Store, artifacts: ArtifactRegistry, ratings: Interactions, first: int) -> StoredModel:
-    rec = eased_in(cofactor.Recommender.fit(cofactor.ExplicitALS(factors=6), ratings, seed=1))
+    rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=6), ratings, seed=1).ensure_priors()
     return registry.add(store, artifacts, rec, watermark=store.events.watermark())
 
 

@@ -111,12 +111,12 @@ def test_reasons_and_predictions(admin: TestClient) -> None:
 
 def test_onboarding(admin: TestClient) -> None:
     answers: list[dict[str, object]] = []
-    doubts = []
+    variances = []
     for _ in range(3):
         found = admin.post("/v1/onboarding", json={"answers": answers}).json()
-        doubts.append(found["doubt"])
+        variances.append(found["expected_variance"])
         answers.append({"item": found["item"], "value": 4})
-    assert doubts[0] > doubts[1] > doubts[2]
+    assert variances[0] > variances[1] > variances[2]
     assert admin.post("/v1/onboarding", json={"answers": answers + answers[:1]}).status_code == 422
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import cofactor
-from cofactor.cold_start import eased_in
 from cofactor.data.interactions import Interactions
 from cofactor.estimators.base import Estimator
 from cofactor.service import registry
@@ -117,7 +116,7 @@ def test_a_roll_back_to_an_older_watermark_forgets_no_event(engine: Engine, rati
     new = ids(engine, "7", 1)[0]
     engine.store.events.append([Event("7", new, 1)])
     for _ in range(2):  # so that the first is no longer the previous one, and is promoted by hand
-        rec = eased_in(cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings))
+        rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings).ensure_priors()
         mark = engine.store.events.watermark()
         added = registry.add(engine.store, engine.artifacts, rec, watermark=mark)
         registry.promote(engine.store, engine.artifacts, added.version)
@@ -167,7 +166,7 @@ def test_a_model_of_text_ids_takes_any_id(ratings: Interactions) -> None:
 
 
 def test_a_new_item_gets_its_place_from_the_prior(engine: Engine, ratings: Interactions) -> None:
-    rec = eased_in(cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings))
+    rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings).ensure_priors()
     mark = engine.store.events.watermark()
     registry.promote(
         engine.store, engine.artifacts, registry.add(engine.store, engine.artifacts, rec, watermark=mark).version

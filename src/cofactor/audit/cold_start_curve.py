@@ -18,7 +18,6 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import Bool, Int32, Int64, random_stream
-from cofactor.cold_start.priors import eased_in
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators.base import Estimator, liked
@@ -199,7 +198,7 @@ class _HeldOutUsers:
         recommender = Recommender.fit(estimator, self.table.select(~self.row_mask), seed=seed)
         if not isinstance(recommender.model, FoldsIn):
             raise KindError(f"{estimator.name} cannot fold in new users, so it has no cold-start curve")
-        return eased_in(recommender, seed=seed)
+        return recommender.ensure_priors(seed=seed)
 
     def compare(self, personal: Recommender, baseline: Recommender, g: int, seed: int) -> tuple[float, ...]:
         """Mean and interval of both models and of their difference with g rows of each held-out user."""

@@ -18,7 +18,6 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, random_stream
-from cofactor.cold_start.priors import eased_in
 from cofactor.errors import KindError
 from cofactor.kernels.gram import gram
 from cofactor.kernels.normal_equations import equations, solved_each
@@ -245,7 +244,7 @@ class _HalfSteps:
             entries.take(users), users, recommender.histories.take(users), n, no_lists,
         )  # fmt: skip
         if steps._relative_shift(none_removed) > MAX_SHIFT:
-            steps = replace(steps, priors=eased_in(recommender, seed=seed).priors)
+            steps = replace(steps, priors=recommender.ensure_priors(seed=seed).priors)
         return replace(steps, lists=steps._top_lists(none_removed))
 
     def _relative_shift(self, removed: Bool) -> float:

@@ -70,8 +70,10 @@ def fit(
 
         recommender = _fitted(estimator, table, seed=seed, validation=validation, callback=callback)
     columns = [_names(option) for option in (user_features, item_features)]
-    if priors or any(columns):
-        recommender = _with_priors(recommender, *columns, seed=seed)
+    if any(columns):
+        recommender = recommender.with_priors(user_features=columns[0], item_features=columns[1], seed=seed)
+    elif priors:
+        recommender = recommender.ensure_priors(seed=seed)
     seconds = time.perf_counter() - start
     recommender.save(output)
     if as_json:
@@ -105,15 +107,6 @@ def _fitted(
     split = split_rows(table, test=validation, seed=seed)
     recommender = Recommender.fit(estimator, split.train, seed=seed, validation=split.test, callback=callback)
     return replace(recommender, histories=table.by_user)
-
-
-def _with_priors(recommender: Recommender, users: list[str], items: list[str], *, seed: int) -> Recommender:
-    """Add priors if the model supports them. Raises an error if columns are named and it does not."""
-    from cofactor.cold_start import eased_in, learn_priors
-
-    if not users and not items:
-        return eased_in(recommender, seed=seed)
-    return learn_priors(recommender, user_features=users, item_features=items, seed=seed)
 
 
 def _names(columns: str | None) -> list[str]:

@@ -15,16 +15,17 @@ from cofactor.cli.terminal import printable, results, table
 from cofactor.shell import as_path, command
 
 if TYPE_CHECKING:
+    import polars as pl
     from rich.table import Table
 
-    from cofactor.cold_start import Questionnaire
+    from cofactor.data.ids import Id
     from cofactor.data.scale import Scale
-    from cofactor.recommender.recommender import Recommender
+    from cofactor.recommender.questions import Questions
 
 __all__ = ["onboard"]
 
 DONT_KNOW, STOP = ("", "?"), ("q", "quit")
-WIDTH = 60
+MAX_TITLE_WIDTH = 60
 """Maximum number of characters of a title."""
 
 Answer = float | None | Literal["stop"]
@@ -40,38 +41,42 @@ def onboard(
     ] = 5,
     seed: Seed = 0,
 ) -> None:
-    """Questionnaire a new user: ask for the most informative ratings and update the recommendations after each answer.
+    """Interview a new user: ask for the most informative ratings and update the recommendations after each answer.
 
     Each question depends on the answers before it. After each rating the best items are shown with their previous
     rank. Enter or ? means "don't know", q stops. Answers can also be read from a file or a pipe, one per line.
     """
-    from cofactor.cold_start import Population, Questionnaire
     from cofactor.recommender.recommender import Recommender
 
-    recommender = Recommender.load(model)
-    prompt = _Prompt(recommender, model, recommender.scale)
-    interview, out = Questionnaire(Population.of(recommender, seed=seed)), results()
+    start = current = Recommender.load(model).for_history([]).questions(seed=seed)
+    prompt, out = _Prompt(start.catalog.scale), results()
     out.print(f"Rate {prompt.range}; Enter or ? if you don't know it, q to stop.")
+    answer: Answer = None
     for number in range(1, questions + 1):
-        item = interview.next()
+        item = current.next_item()
         if item is None:
             out.print("No further question would change the recommendations.")
             break
-        answer = prompt.answer(f"{number}. {prompt.name(item)}: ")
+        answer = prompt.answer(f"{number}. {_name(current, item)}: ")
         if answer == "stop":
             break
-        before, interview = interview, interview.answered(item, answer)
+        before, current = current, current.with_answer(item, answer)
         if answer is not None:
-            out.print(prompt.changes(before, interview, n))
-    prompt.finish(interview, n)
+            out.print(_recommendations(before, current, n, column="previous\nrank"))
+    answers = current.questionnaire.answers
+    out.print(f"You rated {len(current.ratings)} of {len(answers)} items.")
+    if answers and answers[-1] is None:
+        out.print(_recommendations(start, current, n, column="initial\nrank"))
+    if current.ratings:
+        rated = [f"{item}={number_text(rating)}" for item, rating in current.ratings.items()]
+        options = [word for pair in rated for word in ("--rated", pair)]
+        out.print(f"For a longer list: {command('recommend', as_path(model), *options)}", soft_wrap=True)
 
 
 @dataclass(frozen=True)
 class _Prompt:
-    """Terminal side of the interview: formats items and the scale, and reads answers."""
+    """Reads answers on a rating scale; None accepts any number."""
 
-    recommender: Recommender
-    path: str
     scale: Scale | None
 
     @property
@@ -87,12 +92,6 @@ class _Prompt:
             return ends
         even = np.allclose(steps, steps[0])
         return f"{ends} in steps of {steps[0]:g}" if even else f"with {', '.join(f'{x:g}' for x in self.scale.levels)}"
-
-    def name(self, item: int) -> str:
-        """Return the title of an item, or its ID, cut to WIDTH characters."""
-        titles = self.recommender.titles
-        name = printable((titles[item] if titles is not None else None) or self.recommender.items.ids([item])[0])
-        return name if len(name) <= WIDTH else f"{name[: WIDTH - 1]}…"
 
     def answer(self, prompt: str) -> Answer:
         """Ask until a line is a valid answer; the end of the input counts as "stop"."""
@@ -114,26 +113,20 @@ class _Prompt:
                 return rating
             print(f"Rate {self.range}; Enter if you don't know it, q to stop.")
 
-    def changes(self, before: Questionnaire, after: Questionnaire, n: int, *, column: str = "previous\nrank") -> Table:
-        """Return a table of the n best items with their predicted ratings and their ranks before."""
-        n_items = len(self.recommender.items)
-        old_rank = {int(item): rank for rank, item in enumerate(before.best(n_items), start=1)}
-        predicted = after.predictions()
-        if self.scale is not None:
-            predicted = predicted.clip(self.scale.low, self.scale.high)
-        shown = table(("", "right"), "recommended", ("predicted\nrating", "right"), (column, "right"))
-        for rank, item in enumerate(after.best(n), start=1):
-            shown.add_row(str(rank), self.name(int(item)), f"{predicted[item]:.2f}", f"{old_rank[int(item)]:,}")
-        return shown
 
-    def finish(self, interview: Questionnaire, n: int) -> None:
-        """Print how many items were rated, the final list, and the command for a longer list."""
-        out, (items, values) = results(), interview.known
-        out.print(f"You rated {len(items)} of {len(interview.asked)} items.")
-        if interview.asked and interview.answers[-1] is None:
-            out.print(self.changes(type(interview)(interview.population), interview, n, column="initial\nrank"))
-        if len(items):
-            ids = self.recommender.items.ids(items).to_list()
-            rated = [f"{id_}={number_text(float(value))}" for id_, value in zip(ids, values, strict=True)]
-            options = [word for pair in rated for word in ("--rated", pair)]
-            out.print(f"For a longer list: {command('recommend', as_path(self.path), *options)}", soft_wrap=True)
+def _name(questions: Questions, item: Id) -> str:
+    """Return the title of an item, or its ID, cut to MAX_TITLE_WIDTH characters."""
+    titles = questions.catalog.titles
+    title = None if titles is None else titles[questions.catalog.items.row(item)]
+    name = printable(title or item)
+    return name if len(name) <= MAX_TITLE_WIDTH else f"{name[: MAX_TITLE_WIDTH - 1]}…"
+
+
+def _recommendations(before: Questions, after: Questions, n: int, *, column: str) -> Table:
+    """Return a table of the n best items with their predicted ratings and their ranks before."""
+    old_list: pl.DataFrame = before.recommend(before.catalog.n_items)
+    old_rank = dict(zip(old_list["item"], old_list["rank"], strict=True))
+    shown = table(("", "right"), "recommended", ("predicted\nrating", "right"), (column, "right"))
+    for item, rank, prediction in after.recommend(n).select("item", "rank", "prediction").iter_rows():
+        shown.add_row(str(rank), _name(after, item), f"{prediction:.2f}", f"{old_rank[item]:,}")
+    return shown

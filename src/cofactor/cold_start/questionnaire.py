@@ -1,14 +1,15 @@
-"""Interviews: the questions to ask somebody new, one by one, and what each answer tells.
+"""Questionnaire: choose the items to ask a new user about, and learn from the answers.
 
-That an item is known or not tells the newcomer's kind (Bayes' rule, see `crowd`), and with it the prior of x: that of
-the kinds, mixed, taken to be normal. Ratings make it a posterior (Bayesian linear regression):
+Whether the user knows an item changes the probabilities of the user clusters by Bayes' rule (see `bernoulli_mixture`),
+and with them the prior of the user's vector x: the mixture of the clusters, approximated by a normal distribution.
+Ratings change the prior to a posterior by Bayesian linear regression:
 
-    m = sum_k w_k m_k                            prior mean, w_k how likely each kind is
+    m = sum_k w_k m_k                            prior mean, with the probability w_k of each cluster
     P = S + sum_k w_k (m_k - m)(m_k - m)'        prior covariance
     C^-1 = P^-1 + sum_j f_j f_j' / v_j           C^-1 x = P^-1 m + sum_j (r_j - level_j) f_j / v_j
 
-The next question is the one after which the ratings that this newcomer is likely to give are, on average, best known:
-Bayesian experimental design for the mean variance (Chaloner & Verdinelli 1995), one step ahead.
+The next question minimizes the expected variance of the predictions, averaged over the items that the user probably
+knows: one step of Bayesian experimental design (Chaloner and Verdinelli 1995).
 """
 
 from __future__ import annotations
@@ -26,68 +27,74 @@ from cofactor.data.scale import Scale
 from cofactor.errors import KindError, ParameterError
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sparse import SparseRows
-from cofactor.models.arguments import solvable
+from cofactor.models.arguments import require_histories, solvable
+from cofactor.models.base import Model
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import RatingsLoss
 from cofactor.models.posterior import BayesianModel
 from cofactor.models.posterior_samples import Posterior
-from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import require_valid_fields, validated
 
 __all__ = ["Population", "Questionnaire"]
 
+N_CLUSTERS = 80
+"""Number of user clusters; 40 take half the time and are slightly worse (benchmarks/onboarding.md)."""
 
-KINDS = 80
-"""Of users; 40 are a little worse on MovieLens-100k (benchmarks/onboarding.py), and need half the time."""
+MAX_DIRECTIONS = 16
+"""Number of principal directions that represent the samples of a posterior."""
 
+MAX_USERS = 10_000
+"""Maximum number of users to learn from, evenly spaced among all."""
 
-WIDTH = 16
-"""Directions kept of a posterior."""
+MAX_UNCERTAINTY_USERS = 500
+"""Maximum number of users of a factor model whose mean uncertainty is computed."""
 
+PSEUDO_COUNT = 3.0
+"""Number of users with the average vector that are added to each cluster."""
 
-MOST = 10_000
-"""Users looked at, evenly spaced among all."""
+BLOCK_SIZE = 200
+"""Number of ratings that the posterior is conditioned on at a time."""
 
-
-SAMPLE = 500
-"""Users of a factor model whose own uncertainty is looked at."""
-
-
-PSEUDO = 3.0
-"""As many imagined users of average taste belong to every kind."""
-
-
-OPTIMISM = 1.1
-"""How much larger a factor model's errors are than those it was fitted to."""
+TEST_ERROR_RATIO = 1.1
+"""Ratio of a factor model's squared error for new ratings to that for its training data."""
 
 
 @dataclass(frozen=True, eq=False)
 class Population:
-    """The prior of a newcomer, and the items as a newcomer's ratings see them; all float64.
+    """Distribution of a new user's vector x, and the linear model of their ratings: r_j = level_j + f_j . x + noise.
 
-        features (n_items, w)    f
-        level (n_items,)         the rating where x is 0
-        noise (n_items,)         v, the variance of a rating about what is expected
-        crowd                    the k kinds of users, by what they know
-        means (k, w)             of x, for each kind
-        covariance (w, w)        S, within one
-        scale                    the scale of the ratings, on which answers must lie, or None
+    Parameters
+    ----------
+    features : ndarray of shape (n_items, width), float64
+        f, the features of the items.
+    level : ndarray of shape (n_items,), float64
+        Rating of each item where x is 0.
+    noise : ndarray of shape (n_items,), float64
+        v, the variance of a rating around its expected value.
+    mixture : BernoulliMixture
+        User clusters by the items that users have rated.
+    means : ndarray of shape (n_clusters, width), float64
+        Mean of x in each cluster.
+    covariance : ndarray of shape (width, width), float64
+        S, the covariance of x within a cluster.
+    scale : Scale or None, default None
+        Scale that answers must lie on.
 
-    See `Questionnaire`, which begins with one.
-
+    Examples
+    --------
     >>> import cofactor
     >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
     >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
-    >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
-    >>> known = cofactor.cold_start.Population.of(rec, kinds=8)
-    >>> known.features.shape, known.means.shape
+    >>> model = cofactor.ExplicitALS(factors=4).fit(ratings)
+    >>> population = Population.of(model, ratings.by_user, n_clusters=8)
+    >>> population.features.shape, population.means.shape
     ((40, 5), (8, 5))
     """
 
     features: Float64
     level: Float64
     noise: Float64
-    crowd: BernoulliMixture
+    mixture: BernoulliMixture
     means: Float64
     covariance: Float64
     scale: Scale | None = None
@@ -96,35 +103,62 @@ class Population:
     @one_thread_blas()
     @solvable()
     @validated
-    def of(cls, recommender: Recommender, *, kinds: int = KINDS, seed: int = 0) -> Self:
-        """Learnt from the users of a fitted recommender; the same seed gives the same kinds.
+    def of(
+        cls,
+        model: Model,
+        histories: SparseRows,
+        *,
+        scale: Scale | None = None,
+        n_clusters: int = N_CLUSTERS,
+        seed: int = 0,
+    ) -> Self:
+        """Learn the distribution from the users of a trained model.
 
-        kinds: of users, at most as many as there are users with ratings, and at least one. Raises KindError where there
-        are no factors of ratings, or no ratings.
+        Parameters
+        ----------
+        model : Model
+            A factor model of ratings.
+        histories : SparseRows
+            The ratings that the model learned from: one row of items for each user.
+        scale : Scale or None, default None
+            The rating scale.
+        n_clusters : int, default 80
+            Number of user clusters; at most the number of users with ratings.
+        seed : int, default 0
+            Seed of the clustering.
+
+        Returns
+        -------
+        Population
+
+        Raises
+        ------
+        KindError
+            If the model has no factors of ratings, or if there are no ratings.
         """
-        kinds, seed = checks.whole_number("kinds", kinds, low=1), checks.seed(seed)
-        known = np.flatnonzero(require_recommender("recommender", recommender).histories.counts)
-        model = recommender.model
-        if isinstance(model, BayesianModel) and len(known):
-            alike = _Alike.of_posterior(model, recommender.support, known)
-        elif isinstance(model, FactorModel) and isinstance(model.loss, RatingsLoss) and model.factors and len(known):
-            alike = _Alike.of_factors(model, recommender.histories, known)
+        n_clusters, seed = checks.whole_number("n_clusters", n_clusters, low=1), checks.seed(seed)
+        if isinstance(model, BayesianModel | FactorModel):
+            require_histories(histories, model.n_items, n_rows=model.n_users)
+        active = np.flatnonzero(histories.counts)
+        if isinstance(model, BayesianModel) and len(active):
+            users = _UserDistribution.of_posterior(model, histories.column_counts(model.n_items), active)
+        elif isinstance(model, FactorModel) and isinstance(model.loss, RatingsLoss) and model.factors and len(active):
+            users = _UserDistribution.of_factors(model, histories, active)
         else:
-            raise KindError("an interview needs factors of ratings: fit bayesian-mf, biased-mf or explicit-als")
-        users = known[np.linspace(0, len(known) - 1, min(MOST, len(known))).astype(np.int64)]
-        histories = recommender.histories.take(users)
-        crowd = BernoulliMixture.of(histories, model.n_items, kinds=kinds, seed=seed)
-        x, doubt = alike.users(histories)
-        total = crowd.belonging.sum(axis=0)[:, None]
-        means = (crowd.belonging.T @ x + PSEUDO * x.mean(axis=0)) / (total + PSEUDO)
-        apart = x - crowd.belonging @ means
-        within = apart.T @ apart / len(x) + doubt
-        return cls(alike.features, alike.level, alike.noise, crowd, means, within, recommender.scale)
+            raise KindError("a questionnaire needs factors of ratings: fit bayesian-mf, biased-mf or explicit-als")
+        histories = histories.take(_evenly_spaced(active, MAX_USERS))
+        mixture = BernoulliMixture.of(histories, model.n_items, n_clusters=n_clusters, seed=seed)
+        x, uncertainty = users.posterior_means(histories)
+        sizes = mixture.responsibilities.sum(axis=0)[:, None]
+        means = (mixture.responsibilities.T @ x + PSEUDO_COUNT * x.mean(axis=0)) / (sizes + PSEUDO_COUNT)
+        residuals = x - mixture.responsibilities @ means
+        covariance = residuals.T @ residuals / len(x) + uncertainty
+        return cls(users.features, users.level, users.noise, mixture, means, covariance, scale)
 
 
 @dataclass(frozen=True, eq=False)
-class _Alike:
-    """Users all of one kind: x ~ N(mean, covariance)."""
+class _UserDistribution:
+    """Normal distribution of x over all users, without clusters: x ~ N(mean, covariance)."""
 
     features: Float64
     level: Float64
@@ -133,63 +167,68 @@ class _Alike:
     covariance: Float64
 
     @classmethod
-    def of_factors(cls, model: FactorModel, histories: SparseRows, known: np.ndarray) -> Self:
-        """Mean and covariance of the trained users' [p, b], their own uncertainty included."""
+    def of_factors(cls, model: FactorModel, histories: SparseRows, active: Int64) -> Self:
+        """Return mean and covariance of [p, b] of the users with ratings; includes the uncertainty of each vector."""
         assert isinstance(model.loss, RatingsLoss)
-        x = np.column_stack([model.user_factors, model.user_bias]).astype(np.float64)[known]
+        x = np.column_stack([model.user_factors, model.user_bias]).astype(np.float64)[active]
         f = np.column_stack([model.item_factors, np.ones(model.n_items)]).astype(np.float64)
-        start = model.mean + model.item_bias.astype(np.float64)
-        level = model.link(start.astype(np.float32)).astype(np.float64)
+        linear = model.mean + model.item_bias.astype(np.float64)
+        level = model.link(linear.astype(np.float32)).astype(np.float64)
         if model.rating_range is not None:
             low, high = model.rating_range
             f = f * ((level - low) * (high - level) / (high - low))[:, None]
         owner = np.repeat(np.arange(len(histories), dtype=np.int32), histories.counts)
         error = histories.values - model.link(model.linear(owner, histories.columns))
-        noise = max(float(np.mean(np.square(error, dtype=np.float64))) * OPTIMISM, 1e-6)
-        sample = known[np.linspace(0, len(known) - 1, min(SAMPLE, len(known))).astype(np.int64)]
-        doubt = np.zeros((x.shape[1], x.shape[1]))
+        noise = max(float(np.mean(np.square(error, dtype=np.float64))) * TEST_ERROR_RATIO, 1e-6)
+        sample = _evenly_spaced(active, MAX_UNCERTAINTY_USERS)
+        uncertainty = np.zeros((x.shape[1], x.shape[1]))
         for u in sample:
             own = f[histories.row(int(u)).columns]
             ridge = np.full(x.shape[1], max(model.loss.l2, 1e-9) * len(own))
             ridge[-1] = max(model.loss.l2_bias or 1e3, 1e-9) * len(own)
-            doubt += np.asarray(np.linalg.inv(own.T @ own + np.diag(ridge)), np.float64) * (noise / len(sample))
-        between = np.asarray(np.cov(x, rowvar=False) if len(x) > 1 else np.zeros_like(doubt), np.float64)
-        return cls(f, level, np.full(len(f), noise), x.mean(axis=0), between + doubt)
+            uncertainty += np.asarray(np.linalg.inv(own.T @ own + np.diag(ridge)), np.float64) * (noise / len(sample))
+        between = np.asarray(np.cov(x, rowvar=False) if len(x) > 1 else np.zeros_like(uncertainty), np.float64)
+        return cls(f, level, np.full(len(f), noise), x.mean(axis=0), between + uncertainty)
 
     @classmethod
-    def of_posterior(cls, model: BayesianModel, support: np.ndarray, known: np.ndarray) -> Self:
-        """The WIDTH directions of K that matter most where ratings are, turned so that x ~ N(0, I)."""
+    def of_posterior(cls, model: BayesianModel, support: Int64, active: Int64) -> Self:
+        """Return the principal directions of the prior predictive covariance, weighted by support; x ~ N(0, I)."""
         post, k = model.posterior, model.factors
-        n_draws = len(post)
+        n_samples = len(post)
         level, noise, parts = np.zeros(model.n_items), np.zeros(model.n_items), []
-        for s in range(n_draws):
+        for s in range(n_samples):
             q, unknown = _features(post, s, k), post.unknown_user[s, : k + 1].astype(np.float64)
-            level += (model.center + post.items[s, :, k] + q @ unknown) / n_draws
-            user_noise = np.mean(1 / post.user_noise[s, known].astype(np.float64))
-            noise += user_noise / post.item_noise[s].astype(np.float64) / n_draws
-            parts.append(q * np.sqrt(post.unknown_user_variance[s, : k + 1].astype(np.float64) / n_draws))
+            level += (model.center + post.items[s, :, k] + q @ unknown) / n_samples
+            user_noise = np.mean(1 / post.user_noise[s, active].astype(np.float64))
+            noise += user_noise / post.item_noise[s].astype(np.float64) / n_samples
+            parts.append(q * np.sqrt(post.unknown_user_variance[s, : k + 1].astype(np.float64) / n_samples))
         wide = np.concatenate(parts, axis=1)
-        directions = np.linalg.eigh(wide.T @ (wide * (support + 0.1)[:, None]))[1][:, ::-1][:, :WIDTH]
-        f = wide @ directions
-        left = np.square(wide).sum(axis=1) - np.square(f).sum(axis=1)
-        return cls(f, level, noise + np.maximum(left, 0), np.zeros(f.shape[1]), np.eye(f.shape[1]))
+        axes = np.linalg.eigh(wide.T @ (wide * (support + 0.1)[:, None]))[1][:, ::-1][:, :MAX_DIRECTIONS]
+        f = wide @ axes
+        omitted = np.square(wide).sum(axis=1) - np.square(f).sum(axis=1)
+        return cls(f, level, noise + np.maximum(omitted, 0), np.zeros(f.shape[1]), np.eye(f.shape[1]))
 
-    def users(self, histories: SparseRows) -> tuple[Float64, Float64]:
-        """x of each of these users, (n_users, w), and the mean covariance of what is not known of it, (w, w)."""
+    def posterior_means(self, histories: SparseRows) -> tuple[Float64, Float64]:
+        """Return the posterior mean of x of each user, (n_users, width), and the mean covariance, (width, width)."""
         precision = np.linalg.inv(self.covariance + 1e-9 * np.eye(len(self.mean)))
-        x, doubt = np.empty((len(histories), len(self.mean))), np.zeros_like(self.covariance)
+        x, uncertainty = np.empty((len(histories), len(self.mean))), np.zeros_like(self.covariance)
         for u in range(len(histories)):
             row = histories.row(u)
             f = self.features[row.columns]
             weighted = f / self.noise[row.columns, None]
             covariance = np.linalg.inv(precision + f.T @ weighted)
             x[u] = covariance @ (precision @ self.mean + weighted.T @ (row.values - self.level[row.columns]))
-            doubt += covariance / len(histories)
-        return x, doubt
+            uncertainty += covariance / len(histories)
+        return x, uncertainty
+
+
+def _evenly_spaced(users: Int64, n: int) -> Int64:
+    """Return at most n of these users, evenly spaced."""
+    return users[np.linspace(0, len(users) - 1, min(n, len(users))).astype(np.int64)]
 
 
 def _features(post: Posterior, s: int, k: int) -> Float64:
-    """[q, 1] of every item in draw s."""
+    """Return [q, 1] of each item in sample s: ndarray of shape (n_items, k + 1), float64."""
     q = np.ones((post.items.shape[1], k + 1))
     q[:, :k] = post.items[s, :, :k]
     return q
@@ -197,151 +236,222 @@ def _features(post: Posterior, s: int, k: int) -> Float64:
 
 @dataclass(frozen=True, eq=False)
 class Questionnaire:
-    """What a newcomer was asked, and what to ask next; every answer makes a new interview.
+    """Answers of a new user by item row, and what follows from them. Immutable; each answer gives a new questionnaire.
 
-    Attributes:
+    `UserView.questions` returns a questionnaire by item id.
 
-        population: the prior; it has w numbers x for a user, k kinds of users, n_items items.
-        asked: item rows, in the order of asking.
-        answers: the ratings, None for "don't know".
-        stop: asking ends where the best question would lower the mean variance of predictions by less than this share.
+    Parameters
+    ----------
+    population : Population
+        Distribution of new users before the first answer.
+    items : tuple of int, default ()
+        Rows of the items that were asked about, in this order.
+    answers : tuple of float or None, default ()
+        The rating of each of these items; None if the user does not know the item.
+    min_reduction : float, default 0.002
+        Asking ends when the best question is expected to reduce the variance by less than this fraction.
 
+    Raises
+    ------
+    ParameterError
+        If the items and the answers differ in number, or for a row that is no item.
+    DataError
+        If a rating is not on the scale.
+
+    Examples
+    --------
     >>> import cofactor
     >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
     >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
-    >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
-    >>> start = cofactor.cold_start.Questionnaire(cofactor.cold_start.Population.of(rec))
-    >>> after = start.answered(start.next(), 5.0)
-    >>> after.doubt() < start.doubt(), after.next() != start.next(), len(after.best(3))
-    (True, True, 3)
+    >>> model = cofactor.ExplicitALS(factors=4).fit(ratings)
+    >>> before = Questionnaire(Population.of(model, ratings.by_user))
+    >>> after = before.with_answer(before.next_item(), 5.0)
+    >>> after.expected_variance() < before.expected_variance(), after.next_item() != before.next_item()
+    (True, True)
+    >>> len(after.top_items(3))
+    3
     """
 
     population: Population
-    asked: tuple[int, ...] = ()
+    items: tuple[int, ...] = ()
     answers: tuple[float | None, ...] = ()
-    stop: float = 0.002
+    min_reduction: float = 0.002
 
     def __post_init__(self) -> None:
         require_valid_fields(self)
-        checks.finite_number("stop", self.stop, low=0)
-        checks.whole_array("asked", self.asked, low=0, high=len(self.population.level) - 1)
+        checks.finite_number("min_reduction", self.min_reduction, low=0)
+        checks.whole_array("items", self.items, low=0, high=len(self.population.level) - 1)
         answers = [answer for answer in self.answers if answer is not None]
         checks.number_array("answers", answers, (None,))
-        if len(self.answers) != len(self.asked):
-            raise ParameterError(f"answers must be as many as asked, {len(self.asked):,}, not {len(self.answers):,}")
+        if len(self.answers) != len(self.items):
+            raise ParameterError(f"answers must be as many as items, {len(self.items):,}, not {len(self.answers):,}")
         if self.population.scale is not None:
-            items, ratings = self.known
+            items, ratings = self.ratings
             self.population.scale.check(ratings, name=lambda place: f"the rating of item row {items[place]}")
 
     @validated
-    def answered(self, item: int, rating: float | None) -> Self:
-        """After one more answer, a finite rating or None for "don't know".
+    def with_answer(self, item: int, rating: float | None) -> Self:
+        """Return the questionnaire after one more answer.
 
-        Raises ParameterError for an item that was asked already or is not there, and for what is no answer, DataError
-        for a rating off the scale.
+        Parameters
+        ----------
+        item : int
+            The row of an item that was not asked about before.
+        rating : float or None
+            None if the user does not know the item.
+
+        Returns
+        -------
+        Questionnaire
+
+        Raises
+        ------
+        ParameterError
+            For an item that was asked about before or does not exist, and for an invalid rating.
+        DataError
+            If the rating is not on the scale.
         """
         item = checks.whole_number("item", item)
-        if item in self.asked:
-            raise ParameterError(f"item row {item} was asked already")
+        if item in self.items:
+            raise ParameterError(f"item row {item} was already answered")
         if not 0 <= item < len(self.population.level):
-            raise ParameterError(f"there is no item row {item}: they go from 0 to {len(self.population.level) - 1}")
+            raise ParameterError(f"item must be a row from 0 to {len(self.population.level) - 1}, not {item}")
         rating = None if rating is None else checks.finite_number("rating", rating)
-        return replace(self, asked=(*self.asked, item), answers=(*self.answers, rating))
+        return replace(self, items=(*self.items, item), answers=(*self.answers, rating))
 
-    # what is known
+    # estimates
 
     @property
-    def known(self) -> tuple[Int64, Float64]:
-        """The item rows that were rated, (m,) int64, and how, (m,) float64; empty before the first rating."""
-        pairs = [pair for pair in zip(self.asked, self.answers, strict=True) if pair[1] is not None]
+    def ratings(self) -> tuple[Int64, Float64]:
+        """Rows of the rated items and their ratings: ndarrays of shape (n_rated,), int64 and float64."""
+        pairs = [pair for pair in zip(self.items, self.answers, strict=True) if pair[1] is not None]
         return np.array([item for item, _ in pairs], np.int64), np.array([value for _, value in pairs], np.float64)
 
     @cached_property
-    def kinds(self) -> Float64:
-        """How likely each kind of user is, given what was known and what was not: (k,) float64, sums to 1."""
-        return self.population.crowd.like(self.asked, [answer is not None for answer in self.answers])
+    def memberships(self) -> Float64:
+        """Probability of each user cluster: ndarray of shape (n_clusters,), float64; the sum is 1."""
+        return self.population.mixture.memberships(self.items, [answer is not None for answer in self.answers])
 
     @cached_property
-    def chances(self) -> Float64:
-        """The chance that the newcomer knows each item: (n_items,) float64, above 0 and below 1."""
-        chance: Float64 = self.kinds @ self.population.crowd.knows
-        return chance
+    def item_probabilities(self) -> Float64:
+        """Probability that the user knows each item: ndarray of shape (n_items,), float64; above 0 and below 1."""
+        probabilities: Float64 = self.memberships @ self.population.mixture.item_probabilities
+        return probabilities
 
     @cached_property
     def prior(self) -> tuple[Float64, Float64]:
-        """Mean m (w,) and covariance P (w, w) of the newcomer's x, from what was known and not how it was rated."""
-        mean = self.kinds @ self.population.means
-        apart = self.population.means - mean
-        return mean, self.population.covariance + (apart.T * self.kinds) @ apart
+        """Mean m (width,) and covariance P (width, width) of x, given which items the user knows."""
+        mean = self.memberships @ self.population.means
+        deviations = self.population.means - mean
+        return mean, self.population.covariance + (deviations.T * self.memberships) @ deviations
 
     @cached_property
     def posterior(self) -> tuple[Float64, Float64]:
-        """Mean (w,) and covariance C (w, w) of the newcomer's x, once the ratings are known; the prior before."""
+        """Mean (width,) and covariance C (width, width) of x, given the ratings as well."""
         pop, (mean, covariance) = self.population, self.prior
-        rated, values = self.known
-        f = pop.features[rated]
-        gain = covariance @ f.T @ np.linalg.inv(f @ covariance @ f.T + np.diag(pop.noise[rated]))
-        return mean + gain @ (values - pop.level[rated] - f @ mean), covariance - gain @ f @ covariance
+        rows, values = self.ratings
+        for start in range(0, len(rows), BLOCK_SIZE):
+            block = rows[start : start + BLOCK_SIZE]
+            f, residuals = pop.features[block], values[start : start + BLOCK_SIZE] - pop.level[block]
+            gain = covariance @ f.T @ np.linalg.inv(f @ covariance @ f.T + np.diag(pop.noise[block]))
+            mean, covariance = mean + gain @ (residuals - f @ mean), covariance - gain @ f @ covariance
+        return mean, covariance
 
     def predictions(self) -> Float64:
-        """The rating to expect of every item, not clipped to a scale: (n_items,) float64.
+        """Return the expected rating of each item: level_j + f_j . x at the posterior mean of x.
 
-            level_j + f_j . x
-
-        at the posterior mean of x.
+        Returns
+        -------
+        ndarray of shape (n_items,), float64
+            Not clipped to the scale.
         """
-        rating: Float64 = self.population.level + self.population.features @ self.posterior[0]
-        return rating
+        ratings: Float64 = self.population.level + self.population.features @ self.posterior[0]
+        return ratings
 
     @validated
-    def best(self, n: int = 10) -> Int32:
-        """The n items to recommend now, what was rated left out: (n,) int32 rows, fewer where there are no more."""
+    def top_items(self, n: int = 10) -> Int32:
+        """Return the n items with the best predictions, without rated items.
+
+        Parameters
+        ----------
+        n : int, default 10
+
+        Returns
+        -------
+        ndarray of shape (n,), int32
+            Item rows, best first; fewer if fewer than n items are left.
+        """
         n, scores = checks.whole_number("n", n, low=0), self.predictions()
-        scores[self.known[0]] = -np.inf
+        scores[self.ratings[0]] = -np.inf
         best = np.argsort(-scores, kind="stable")[:n]
         return best[np.isfinite(scores[best])].astype(np.int32)
 
-    # what to ask
+    # the next question
 
     @cached_property
-    def _spread(self) -> Float64:
-        """sum_i c_i f_i f_i' over the chances c, scaled to sum to 1: what a covariance of x means for ratings."""
-        f, chances = self.population.features, self.chances
-        spread: Float64 = (f.T * (chances / chances.sum())) @ f
-        return spread
+    def _mean_outer_product(self) -> Float64:
+        """sum_i c_i f_i f_i' / sum_i c_i with the item probabilities c: ndarray of shape (width, width), float64."""
+        f, probabilities = self.population.features, self.item_probabilities
+        product: Float64 = (f.T * (probabilities / probabilities.sum())) @ f
+        return product
 
-    def doubt(self) -> float:
-        """The mean variance of what is predicted, each item counting by the chance that it is known.
+    def expected_variance(self) -> float:
+        """Return the mean variance of the predictions, weighted by the probability c that the user knows an item.
+
+        Returns
+        -------
+        float
+            In squared units of the ratings.
+
+        Notes
+        -----
+        ::
 
             sum_i c_i f_i' C f_i / sum_i c_i
-
-        in squared units of the ratings.
         """
-        return float(np.sum(self._spread * self.posterior[1]))
+        return float(np.sum(self._mean_outer_product * self.posterior[1]))
 
-    def gains(self) -> Float64:
-        """By how much a rating of each item lowers the doubt: (n_items,) float64.
+    def variance_reductions(self) -> Float64:
+        """Return by how much a rating of each item would reduce the expected variance.
+
+        Returns
+        -------
+        ndarray of shape (n_items,), float64
+            Also for items that were rated: a second rating would reduce the variance again.
+
+        Notes
+        -----
+        ::
 
             f_j' C (sum_i c_i f_i f_i' / sum_i c_i) C f_j / (f_j' C f_j + v_j)
-
-        What was rated already may gain again.
         """
         pop, (_, covariance) = self.population, self.posterior
-        f, reach = pop.features, pop.features @ covariance
-        lowered: Float64 = np.sum(reach @ self._spread * reach, axis=1) / (np.sum(reach * f, axis=1) + pop.noise)
-        return lowered
+        f, projected = pop.features, pop.features @ covariance
+        numerator = np.sum(projected @ self._mean_outer_product * projected, axis=1)
+        reductions: Float64 = numerator / (np.sum(projected * f, axis=1) + pop.noise)
+        return reductions
 
-    def worth(self) -> Float64:
-        """By how much asking each item is expected to lower the doubt: chance times gain, 0 for what was asked.
+    def acquisition(self) -> Float64:
+        """Return by how much asking about each item is expected to reduce the expected variance.
 
-        (n_items,) float64, in the units of `doubt`.
+        Returns
+        -------
+        ndarray of shape (n_items,), float64
+            The probability that the user knows the item times its variance reduction; 0 for items that were asked.
         """
-        worth: Float64 = self.chances * self.gains()
-        worth[list(self.asked)] = 0
-        return worth
+        values: Float64 = self.item_probabilities * self.variance_reductions()
+        values[list(self.items)] = 0
+        return values
 
-    def next(self) -> int | None:
-        """The item row to ask: that of the largest worth; None where little is to gain, or all was asked."""
-        worth = self.worth()
-        best = int(worth.argmax())
-        return best if best not in self.asked and worth[best] > self.stop * self.doubt() else None
+    def next_item(self) -> int | None:
+        """Return the item to ask about next.
+
+        Returns
+        -------
+        int or None
+            The row with the largest acquisition value; None if no item is left or the expected reduction is too small.
+        """
+        values = self.acquisition()
+        best = int(values.argmax())
+        worthwhile = best not in self.items and values[best] > self.min_reduction * self.expected_variance()
+        return best if worthwhile else None

@@ -12,8 +12,10 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import ALL_ROWS, Bool, Float32, Int32, Int64, ItemOrder
+from cofactor.cold_start.questionnaire import Population
 from cofactor.data.id_columns import id_series, single_id
 from cofactor.data.ids import Id, IdMap
+from cofactor.data.scale import Scale
 from cofactor.errors import KindError, UnknownIdError
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.rerank import without_evidence
@@ -38,12 +40,18 @@ class Catalog:
         Titles in the order of the rows.
     evidence : ndarray of shape (n_items,), bool, or None
         The items that the model can rank; None for all.
+    model : Model or None
+        The trained model.
+    scale : Scale or None
+        The rating scale; None for events.
     """
 
     items: IdMap
     histories: SparseRows
     titles: pl.Series | None = None
     evidence: Bool | None = None
+    model: Any = None
+    scale: Scale | None = None
 
     @property
     def n_items(self) -> int:
@@ -67,6 +75,19 @@ class Catalog:
 
     def _by_support(self) -> Int32:
         return self.by_support
+
+    def population(self, seed: int = 0) -> Population:
+        """Return the distribution of new users that questions are based on; it is computed once for each seed.
+
+        Raises KindError for a model without factors of ratings.
+        """
+        if seed not in self._populations:
+            self._populations[seed] = Population.of(self.model, self.histories, scale=self.scale, seed=seed)
+        return self._populations[seed]
+
+    @cached_property
+    def _populations(self) -> dict[int, Population]:
+        return {}
 
     def mask(self, candidates: Iterable[Id] | None) -> Bool:
         """Return a mask of the candidates; an empty array, which allows all items, for None.

@@ -14,6 +14,7 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import ALL_ROWS, Bool, Float32, Int32, Int64
+from cofactor.cold_start.priors import learn_priors, supports_priors
 from cofactor.data.id_columns import id_series, is_single, single_id
 from cofactor.data.ids import Id, IdMap
 from cofactor.data.interactions import Interactions, Kind, require_interactions
@@ -63,7 +64,7 @@ class Recommender:
         kind: "ratings" or "events".
         estimator: how the model was learnt, or None when it was put together by hand.
         user_table, item_table: frames in row order, id column first, or None.
-        priors: what new users and items are taken to be, or None; see `cold_start.learn_priors`.
+        priors: what new users and items are taken to be, or None; see `with_priors`.
         seen: items that each user has seen without liking them, beside the history (n_users rows), or None. They are
             not recommended; nothing is learned from them.
         scale: the scale of the ratings, that of the table; None for events. New ratings must lie on it.
@@ -173,7 +174,7 @@ class Recommender:
     @cached_property
     def catalog(self) -> Catalog:
         """The items, their titles, and what the model knows of them."""
-        return Catalog(self.items, self.histories, self.titles, self.evidence)
+        return Catalog(self.items, self.histories, self.titles, self.evidence, self.model, self.scale)
 
     @property
     def support(self) -> Int64:
@@ -578,6 +579,65 @@ class Recommender:
 
     # new users, new ratings and new items
 
+    def with_priors(
+        self, *, user_features: Sequence[str] = (), item_features: Sequence[str] = (), seed: int = 0
+    ) -> Recommender:
+        """Return the recommender with priors of new users and new items, learned from its model.
+
+        Parameters
+        ----------
+        user_features, item_features : sequence of str, default ()
+            Columns of the user table and of the item table that the priors depend on. Without columns, all new users
+            (items) have the same prior.
+        seed : int, default 0
+            Seed of the cross-validation.
+
+        Returns
+        -------
+        Recommender
+
+        Raises
+        ------
+        KindError
+            If the model does not support priors.
+        DataError
+            If a column is missing.
+
+        Examples
+        --------
+        >>> import cofactor
+        >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+        >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900, genres=4)).interactions
+        >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
+        >>> len(rec.with_priors(item_features=["genres"]).for_history([(7, 5.0)]).recommend(n=3))
+        3
+        """
+        priors = learn_priors(
+            self.model,
+            self.histories,
+            user_table=self.user_table,
+            item_table=self.item_table,
+            user_features=user_features,
+            item_features=item_features,
+            seed=seed,
+        )
+        return replace(self, priors=priors)
+
+    def ensure_priors(self, *, seed: int = 0) -> Recommender:
+        """Return the recommender with priors if its model supports them: its own, else new ones without features.
+
+        Examples
+        --------
+        >>> import cofactor
+        >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
+        >>> cofactor.Recommender.fit(cofactor.ItemKNN(), ratings).ensure_priors().priors is None
+        True
+        """
+        checks.seed(seed)
+        if self.priors is not None or not supports_priors(self.model):
+            return self
+        return self.with_priors(seed=seed)
+
     def folded_in(self, histories: SparseRows, table: pl.DataFrame | None = None) -> Model:
         """Return the model with new users of these histories; see `updating.fold_in`."""
         return fold_in(self.model, self.priors, histories, table)
@@ -708,14 +768,14 @@ class Recommender:
         >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
         >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
         >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
-        >>> extended = cofactor.cold_start.learn_priors(rec).with_items(pl.DataFrame({"item": [100, 101]}))
+        >>> extended = rec.with_priors().with_items(pl.DataFrame({"item": [100, 101]}))
         >>> len(extended.items), len(extended.recommend(3, candidates=[100, 101]))
         (42, 2)
         """
         prior = None if self.priors is None else self.priors.items
         if prior is None or not isinstance(self.model, TakesItems):
             raise KindError(
-                "new items need a prior: cold_start.learn_priors of biased-mf, explicit-als, implicit-als, bpr"
+                "new items need a prior: call with_priors on a model of biased-mf, explicit-als, implicit-als or bpr"
             )
         side = SideTable.of(table, "item")
         table = side.keyed((side.id_columns or [*side.frame.columns, *side.index.columns])[0])

@@ -15,6 +15,7 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import ALL_ROWS, Bool, Float32, Int32, random_stream
+from cofactor.cold_start.questionnaire import Questionnaire
 from cofactor.data.id_columns import id_series, is_single
 from cofactor.data.ids import Id, IdMap
 from cofactor.errors import DataError, KindError, ParameterError
@@ -34,6 +35,7 @@ from cofactor.recommender.exploration import (
     sampler,
     spread_new_items,
 )
+from cofactor.recommender.questions import Questions
 from cofactor.results import AnsweredBy, RankBy, RecommendedItem
 
 __all__ = ["UserView"]
@@ -454,3 +456,38 @@ class UserView:
     def _require_one_user(self) -> None:
         if len(self) != 1:
             raise ParameterError(f"this needs a view of one user, not of {len(self):,}")
+
+    # questions
+
+    def questions(self, *, seed: int = 0) -> Questions:
+        """Return questions for this user, whose ratings count as answers.
+
+        Parameters
+        ----------
+        seed : int, default 0
+            Seed of the user clusters that the first question is based on.
+
+        Returns
+        -------
+        Questions
+
+        Raises
+        ------
+        KindError
+            If the model has no factors of ratings.
+        ParameterError
+            If the view has more than one user.
+
+        Examples
+        --------
+        >>> import cofactor
+        >>> users, items = ["ana", "ana", "bo", "bo", "cy"], ["alien", "brazil", "alien", "clue", "brazil"]
+        >>> ratings = cofactor.Interactions.from_columns(users, items, [5, 4, 4, 2, 5])
+        >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=2), ratings)
+        >>> rec.for_history([("alien", 5), ("brazil", 4)]).questions().next_item()
+        'clue'
+        """
+        self._require_one_user()
+        history, population = self.batch.histories.row(0), self.catalog.population(checks.seed(seed))
+        answers = tuple(float(value) for value in history.values)
+        return Questions(self.catalog, Questionnaire(population, tuple(history.columns.tolist()), answers))

@@ -23,7 +23,7 @@ def widened(serving: LoadedModel, items: dict[str, KnownItem]) -> LoadedModel | 
     >>> import cofactor
     >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
     >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
-    >>> rec = cofactor.cold_start.learn_priors(cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings))
+    >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings).with_priors()
     >>> wider = widened(LoadedModel(1, 0, rec), {"100": KnownItem("Jaws", True, {}), "7": KnownItem(None, True, {})})
     >>> wider.edition, wider.item_row("100"), len(wider.recommender.items)
     (1, 40, 41)

@@ -11,12 +11,12 @@ import numpy as np
 import polars as pl
 
 from cofactor.arrays import Bool, Int32
-from cofactor.cold_start import Population, Questionnaire
 from cofactor.data.ids import IdMap
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, UnknownIdError
 from cofactor.kernels.parallel import threads
 from cofactor.kernels.sparse import SparseRows
+from cofactor.recommender.questions import Questions
 from cofactor.recommender.recommender import Recommender
 from cofactor.recommender.users import UserSource, UserView
 
@@ -119,12 +119,13 @@ class LoadedModel:
         columns = np.union1d(history.columns, more[more >= 0])
         return SparseRows.of([0] * len(columns), columns, [1.0] * len(columns), 1)
 
-    # what is asked of newcomers, and the scale
+    # questions for new users, and the scale
 
     @cached_property
-    def interview(self) -> Questionnaire:
-        """An interview before its first question. Raises KindError where the model has no factors of ratings."""
-        return Questionnaire(Population.of(self.recommender))
+    def questions(self) -> Questions:
+        """Questions for a new user before the first answer. Raises KindError for a model without factors of ratings."""
+        with threads(1):
+            return self.recommender.for_history([]).questions()
 
     @property
     def scale(self) -> Scale | None:

@@ -101,13 +101,14 @@ def similar(engine: Engine, item: str, n: int) -> dict[str, Any]:
 
 
 def asked(engine: Engine, answers: Sequence[tuple[str, float | None]]) -> dict[str, Any]:
-    """The question to ask next after these answers. Raises UnknownIdError, KindError."""
+    """Return the item to ask a new user about after these answers. Raises UnknownIdError, KindError."""
     serving = engine.serving
-    interview = serving.interview
-    for one, value in answers:
-        interview = interview.answered(known_item(serving, one), value)
-    row, answer = interview.next(), {"model": serving.version, "doubt": interview.doubt()}
-    if row is None:
+    questions = serving.questions
+    for item, value in answers:
+        row = known_item(serving, item)
+        questions = questions.with_answer(serving.recommender.items.ids([row])[0], value)
+    best, answer = questions.next_item(), {"model": serving.version, "expected_variance": questions.expected_variance()}
+    if best is None:
         return answer | {"item": None, "title": None}
-    item = serving.items([row])[0]
-    return answer | {"item": item, "title": engine.title(serving, item, row)}
+    text = str(best)
+    return answer | {"item": text, "title": engine.title(serving, text, serving.item_row(text))}

@@ -163,12 +163,12 @@ class InterviewBody(Wire):
 
 
 class Question(BaseModel):
-    """What to ask next; none where nothing is worth asking. doubt: the mean variance of what is predicted."""
+    """The item to ask about next, null if no answer is expected to help; the variance of the predictions so far."""
 
     model: int
     item: str | None
     title: str | None
-    doubt: float
+    expected_variance: float
 
 
 router = APIRouter(route_class=StrictRoute, prefix="/v1", tags=["recommendations"], responses=responses(404, 409))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, get_args
 
 from cofactor import checks
-from cofactor.cold_start import eased_in, learn_priors
+from cofactor.cold_start import supports_priors
 from cofactor.data.interactions import Kind
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators import REGISTRY, BiasedMF, ImplicitALS
@@ -86,15 +86,12 @@ class TrainingSpec:
         }
 
     def with_priors(self, recommender: Recommender) -> Recommender:
-        """The recommender, carrying what it takes newcomers to be, where its model takes any."""
+        """Return the recommender with priors of new users and items if its model supports them."""
         users = _known(self.user_features, recommender.user_table)
         items = _known(self.item_features, recommender.item_table)
-        if not users and not items:
-            return eased_in(recommender, seed=self.seed)
-        try:
-            return learn_priors(recommender, user_features=users, item_features=items, seed=self.seed)
-        except KindError:
+        if not supports_priors(recommender.model):
             return recommender
+        return recommender.with_priors(user_features=users, item_features=items, seed=self.seed)
 
 
 def estimator_of(given: Any) -> Estimator:

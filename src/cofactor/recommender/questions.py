@@ -1,0 +1,130 @@
+"""Questions: ask a new user about items and recommend from the answers, by item id."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+import polars as pl
+
+from cofactor import checks
+from cofactor.cold_start.questionnaire import Questionnaire
+from cofactor.data.id_columns import single_id
+from cofactor.data.ids import Id
+from cofactor.errors import ParameterError, UnknownIdError
+from cofactor.recommender.catalog import Catalog
+
+__all__ = ["Questions"]
+
+
+@dataclass(frozen=True, eq=False)
+class Questions:
+    """Answers of one user, and the best question to ask next. Immutable; `with_answer` returns new questions.
+
+    Returned by `UserView.questions`.
+
+    Parameters
+    ----------
+    catalog : Catalog
+        The items.
+    questionnaire : Questionnaire
+        The answers by item row.
+
+    Examples
+    --------
+    >>> import cofactor
+    >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
+    >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
+    >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
+    >>> questions = rec.for_history([]).questions()
+    >>> questions = questions.with_answer(questions.next_item(), 5.0)
+    >>> questions.recommend(n=3).columns
+    ['item', 'rank', 'prediction']
+    """
+
+    catalog: Catalog
+    questionnaire: Questionnaire
+
+    def next_item(self) -> Id | None:
+        """Return the item to ask about next.
+
+        Returns
+        -------
+        id or None
+            The item whose answer is expected to reduce the variance of the predictions most; None if no question is
+            expected to change the recommendations.
+        """
+        row = self.questionnaire.next_item()
+        return None if row is None else self.catalog.items.ids([row])[0]
+
+    def with_answer(self, item: Id, rating: float | None) -> Self:
+        """Return the questions after one more answer.
+
+        Parameters
+        ----------
+        item : id
+            An item that was not asked about before.
+        rating : float or None
+            None if the user does not know the item.
+
+        Returns
+        -------
+        Questions
+
+        Raises
+        ------
+        UnknownIdError
+            For an unknown item.
+        ParameterError
+            For an item that was asked about before, and for an invalid rating.
+        DataError
+            If the rating is not on the scale.
+        """
+        try:
+            row = self.catalog.items.row(single_id("item", item))
+        except UnknownIdError as unknown:
+            raise UnknownIdError(f"item {unknown}") from None
+        if row in self.questionnaire.items:
+            raise ParameterError(f"item {item!r} was already answered")
+        if rating is not None and self.catalog.scale is not None:
+            value = checks.finite_number("rating", rating)
+            self.catalog.scale.check([value], name=f"the rating of item {item!r}")
+        return replace(self, questionnaire=self.questionnaire.with_answer(row, rating))
+
+    @property
+    def ratings(self) -> dict[Id, float]:
+        """The rated items and their ratings, in the order of the answers; a history for `Recommender.for_history`."""
+        rows, values = self.questionnaire.ratings
+        return dict(zip(self.catalog.items.ids(rows).to_list(), values.tolist(), strict=True))
+
+    def expected_variance(self) -> float:
+        """Return the variance of the predictions; see `Questionnaire.expected_variance`."""
+        return self.questionnaire.expected_variance()
+
+    def recommend(self, n: int = 10) -> pl.DataFrame:
+        """Return the n best items that were not rated.
+
+        Parameters
+        ----------
+        n : int, default 10
+            Number of items; 0 gives no rows.
+
+        Returns
+        -------
+        pl.DataFrame
+            Columns item, rank (from 1), prediction (on the rating scale), and title if titles are known. Fewer rows if
+            fewer than n items are left.
+
+        Raises
+        ------
+        ParameterError
+            If n is not a whole number from 0.
+        """
+        rows = self.questionnaire.top_items(n)
+        predictions, scale = self.questionnaire.predictions()[rows], self.catalog.scale
+        if scale is not None:
+            predictions = predictions.clip(scale.low, scale.high)
+        ranks = np.arange(1, len(rows) + 1, dtype=np.int32)
+        columns = {"item": self.catalog.items.ids(rows), "rank": ranks, "prediction": predictions}
+        return self.catalog.with_titles(pl.DataFrame(columns), rows)
