@@ -36,7 +36,7 @@ CASES = [
 ]
 
 
-PERSONAL = [(name, kind) for name, kind in CASES if REGISTRY[name].personal]
+PERSONAL = [(name, kind) for name, kind in CASES if REGISTRY[name].personalized]
 EXACT_FOLD_IN = [(name, kind) for name, kind in CASES if REGISTRY[name].exact_fold_in]
 
 

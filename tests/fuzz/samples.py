@@ -408,7 +408,7 @@ class Samples:
         }
         mine: dict[str, dict[str, Callable[[], Any]]] = {
             **{name: {"frame": make} for name, make in plots.items()},
-            ".with_settings": {"settings": dict},
+            ".set_params": {"settings": dict},
             ".Recommender.fit": {"init_model": lambda: None},
             ".Recommender.load": {"path": lambda: "model.cofactor"},
             ".Recommender.predict": ids,
@@ -549,7 +549,7 @@ class Samples:
             ".Prior.means": {"table": lambda: self.user_table, "n": lambda: 24},
             ".expected": {"u": lambda: [0, 1], "i": lambda: [2, 3]},
             ".Recommender.explain": {"user": lambda: "u01", "item": lambda: "i1"},
-            ".recommender.recommender.checked_estimator": {"given": lambda: self.estimator},
+            ".recommender.recommender.require_estimator": {"given": lambda: self.estimator},
             **{f".{name}": {"y": self.outputs} for name in ("loss", "ranked_by", "rating")},
             ".Hits.over": {"sums": lambda obj: np.ones(24), "normalizer": lambda: 2.0},
             ".ranking_metrics": {"ks": lambda: [1, 2]},

@@ -22,7 +22,7 @@ from cofactor.arrays import Bool, Float64, Int32, Int64, random_stream
 from cofactor.cold_start.priors import eased_in
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, KindError, ParameterError
-from cofactor.estimators.base import Estimator, liked
+from cofactor.estimators.base import Estimator, relevant_rows
 from cofactor.evaluate.evaluation import baseline_for, main_metric
 from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.intervals import (
@@ -37,7 +37,7 @@ from cofactor.metrics.ranking import ndcg
 from cofactor.metrics.rating import errors_by_user
 from cofactor.models.base import FoldsIn
 from cofactor.models.user_batch import UserBatch
-from cofactor.recommender.recommender import Recommender, checked_estimator
+from cofactor.recommender.recommender import Recommender, require_estimator
 from cofactor.validation import validated
 
 __all__ = ["GIVEN", "ColdStartCurve", "cold_start"]
@@ -136,7 +136,7 @@ def cold_start(
     if lengths[-1] == 0:
         raise ParameterError(f"given must contain a number of ratings above 0; got {given!r}")
     users, seed = checks.share("users", users), checks.seed(seed)
-    checked_estimator(estimator).require(interactions)
+    require_estimator(estimator).check_table(interactions)
     held_out = _HeldOutUsers.sample(interactions, lengths, users, seed)
     lengths = [g for g in lengths if g <= held_out.max_length]
     personal = held_out.fit_others(estimator, seed)
@@ -237,7 +237,7 @@ class _HeldOutUsers:
             UserBatch.folded(history),
             [K],
             exclude=self.history(self.max_length),
-            relevant=liked(self.test).by_user.take(self.users),
+            relevant=relevant_rows(self.test).by_user.take(self.users),
         )
         return ndcg(lists.hits, K)
 

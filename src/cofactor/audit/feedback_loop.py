@@ -24,7 +24,7 @@ from cofactor.kernels.sort import sorted_pairs
 from cofactor.metrics.catalog import coverage, gini
 from cofactor.metrics.catalog import exposure as item_exposure
 from cofactor.models.base import PredictsRatings
-from cofactor.recommender.recommender import Recommender, checked_estimator, require_recommender
+from cofactor.recommender.recommender import Recommender, require_estimator, require_recommender
 from cofactor.validation import validated
 
 __all__ = ["Simulation", "Tastes", "simulate"]
@@ -387,7 +387,7 @@ def simulate(
     >>> run.lists.shape, run.accuracy.shape, len(run.table) > 300
     ((3, 60, 5), (3, 60), True)
     """
-    checked_estimator(estimator)
+    require_estimator(estimator)
     require_interactions("table", table)
     checks.instance("tastes", tastes, Tastes, "create them with Tastes(...) or Tastes.of(recommender)")
     checks.instance("mitigation", mitigation, Mitigation, "choose one of cofactor.audit.all_mitigations()")

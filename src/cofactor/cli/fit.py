@@ -100,7 +100,7 @@ def _fitted(
 
     if validation is None:
         return Recommender.fit(estimator, table, seed=seed, callback=callback)
-    estimator.require(table)
+    estimator.check_table(table)
     split_rows = split_random if table.kind == "ratings" else split_per_user
     split = split_rows(table, test=validation, seed=seed)
     recommender = Recommender.fit(estimator, split.train, seed=seed, validation=split.test, callback=callback)

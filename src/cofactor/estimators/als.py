@@ -136,7 +136,7 @@ class ExplicitALS(Estimator):
         DivergedError
             If the loss or an array of the model is not finite.
         """
-        self.require(interactions)
+        self.check_table(interactions)
         loss = RatingsLoss(l2=self.l2, l2_bias=self.l2_bias)
         standard, unit = standardized(interactions)
         mean = float(np.average(standard.values.astype(np.float64), weights=standard.weights))
@@ -286,7 +286,7 @@ class ImplicitALS(Estimator):
         DivergedError
             If the loss or an array of the model is not finite.
         """
-        self.require(interactions)
+        self.check_table(interactions)
         loss = EventsLoss(alpha0=self.alpha0, l2=self.l2, nu=self.nu)
         solver = _AlternatingSolver(loss, self.factors, self.cg_steps, 0.0, None, 1.0)
         model = init_model or _initial_model(interactions, self.factors, self.init_std / self.factors**0.5, seed)

@@ -31,8 +31,8 @@ __all__ = [
     "FitMonitor",
     "Learns",
     "item_evidence",
-    "liked",
     "parameter",
+    "relevant_rows",
     "standardized",
 ]
 
@@ -98,7 +98,7 @@ class Estimator:
         Name in kebab case, as on the command line.
     kind : {"ratings", "events", "any"}
         Kind of table that `fit` accepts.
-    personal : bool
+    personalized : bool
         Whether recommendations differ between users.
     exact_fold_in : bool
         Whether folding in the history of a training user gives that user's trained representation exactly.
@@ -121,13 +121,13 @@ class Estimator:
     --------
     >>> import cofactor
     >>> estimator = cofactor.BiasedMF(factors=20)
-    >>> estimator == cofactor.BiasedMF().with_settings(factors=20), estimator.name, estimator.kind
+    >>> estimator == cofactor.BiasedMF().set_params(factors=20), estimator.name, estimator.kind
     (True, 'biased-mf', 'ratings')
     """
 
     name: ClassVar[str]
     kind: ClassVar[Learns]
-    personal: ClassVar[bool] = True
+    personalized: ClassVar[bool] = True
     exact_fold_in: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -178,7 +178,7 @@ class Estimator:
             ", ".join(changes) + (", or " if changes else "") + "look for values or weights that are far off the others"
         )
 
-    def with_settings(self, **settings: Any) -> Self:
+    def set_params(self, **settings: Any) -> Self:
         """Return a copy of the estimator with some hyper-parameters changed.
 
         Parameters
@@ -199,7 +199,7 @@ class Estimator:
         Examples
         --------
         >>> import cofactor
-        >>> cofactor.Bias().with_settings(damping=10)
+        >>> cofactor.Bias().set_params(damping=10)
         Bias(damping=10)
         """
         names = {spec.name for spec in fields(self)}
@@ -386,7 +386,7 @@ class FitMonitor:
                 f"validation holds {validation.kind}, but the training table holds {interactions.kind}; "
                 "both must be of the same kind"
             )
-        if validation is not None and len(liked(validation)) == 0:
+        if validation is not None and len(relevant_rows(validation)) == 0:
             raise DataError("validation has no rows to score a model on")
         self.training, self.validation = interactions, validation
         self.epochs, self.patience, self.callback = epochs, patience, callback
@@ -455,7 +455,7 @@ def _validation_score(model: Any, training: Interactions, validation: Interactio
         ratings = model.predict(UserBatch.trained(validation.u, training.by_user, validation.times), validation.i)
         return float(np.sqrt(np.mean((validation.values - ratings.astype(np.float64)) ** 2)))
     assert isinstance(model, ScoresItems)
-    relevant = liked(validation).by_user
+    relevant = relevant_rows(validation).by_user
     users = np.flatnonzero(relevant.counts).astype(np.int32)
     held_out, exclude = relevant.take(users), training.excluded.take(users)
     batch = UserBatch.trained(users, training.by_user)
@@ -463,7 +463,7 @@ def _validation_score(model: Any, training: Interactions, validation: Interactio
     return float(np.mean(expected_hits(lists.hits, 20) / np.minimum(held_out.counts, 20)))
 
 
-def liked(interactions: Interactions) -> Interactions:
+def relevant_rows(interactions: Interactions) -> Interactions:
     """Select the relevant rows for ranking metrics: events with a positive weight, or all rows of ratings.
 
     Parameters
@@ -478,8 +478,8 @@ def liked(interactions: Interactions) -> Interactions:
 
     Examples
     --------
-    >>> events = Interactions.from_columns([0, 0], ["liked", "disliked"], weights=[1, -1], kind="events")
-    >>> liked(events).frame()["item"].to_list()
+    >>> events = Interactions.from_columns([0, 0], ["relevant_rows", "disliked"], weights=[1, -1], kind="events")
+    >>> relevant_rows(events).frame()["item"].to_list()
     ['liked']
     """
     if interactions.kind == "ratings" or interactions.weights is None:

@@ -178,7 +178,7 @@ class BayesianMF(Estimator):
             If the loss or an array of the model is not finite.
         """
         del init_model
-        self.require(interactions)
+        self.check_table(interactions)
         standard, unit = standardized(interactions)
         sampler = _Sampler.initialize(self, standard, seed)
         current_model = lambda: sampler.model().rescaled(unit, interactions.scale)  # noqa: E731

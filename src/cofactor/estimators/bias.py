@@ -52,7 +52,7 @@ class Bias(Estimator):
 
     name: ClassVar[str] = "bias"
     kind: ClassVar[Kind] = "ratings"
-    personal: ClassVar[bool] = False
+    personalized: ClassVar[bool] = False
     exact_fold_in: ClassVar[bool] = True
 
     damping: float = parameter(
@@ -99,7 +99,7 @@ class Bias(Estimator):
             If the table has no rows or all weights are 0.
         """
         del seed, validation, init_model, callback
-        self.require(interactions)
+        self.check_table(interactions)
         weights = np.ones(len(interactions)) if interactions.weights is None else interactions.weights
         values = interactions.values.astype(np.float64)
         mean = float(np.average(values, weights=weights))
@@ -150,7 +150,7 @@ class Popularity(Estimator):
 
     name: ClassVar[str] = "popularity"
     kind: ClassVar[Kind] = "events"
-    personal: ClassVar[bool] = False
+    personalized: ClassVar[bool] = False
     exact_fold_in: ClassVar[bool] = True
 
     @one_thread_blas()
@@ -188,7 +188,7 @@ class Popularity(Estimator):
             If the table has no rows or all weights are 0.
         """
         del seed, validation, init_model, callback
-        self.require(interactions)
+        self.check_table(interactions)
         liked = interactions.confidence > 0
         counts = np.bincount(interactions.i, weights=liked, minlength=interactions.n_items)
         return FactorModel(

@@ -154,7 +154,7 @@ class BPR(Estimator):
         DivergedError
             If the loss or an array of the model is not finite.
         """
-        self.require(interactions)
+        self.check_table(interactions)
         state = _State.initialize(self, interactions, init_model, seed)
         watch = FitMonitor(
             interactions,

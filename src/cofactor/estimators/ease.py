@@ -118,7 +118,7 @@ class EASE(Estimator):
             If the fit would need more than `max_memory`; this is checked before anything large is allocated.
         """
         del seed, validation, init_model, callback
-        self.require(interactions)
+        self.check_table(interactions)
         n = interactions.n_items
         gigabytes = BYTES_PER_PAIR * n**2 / 1e9
         if gigabytes > self.max_memory:

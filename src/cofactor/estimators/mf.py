@@ -157,7 +157,7 @@ class BiasedMF(Estimator):
         DivergedError
             If the loss or an array of the model is not finite.
         """
-        self.require(interactions)
+        self.check_table(interactions)
         watch = FitMonitor(
             interactions,
             epochs=self.epochs,

@@ -132,7 +132,7 @@ class ItemKNN(Estimator):
             If the table has no rows or all weights are 0.
         """
         del seed, validation, init_model, callback
-        self.require(interactions)
+        self.check_table(interactions)
         baseline = _baseline(interactions, self.bias_damping)
         similarity = Likeness("pearson", self.shrink) if baseline else Likeness(self.similarity, self.event_shrink)
         by_user = similarity.weighed(_entries(interactions, baseline))
@@ -256,7 +256,7 @@ class UserKNN(Estimator):
             If the table has no rows or all weights are 0.
         """
         del seed, validation, init_model, callback
-        self.require(interactions)
+        self.check_table(interactions)
         baseline = _baseline(interactions, self.bias_damping)
         name, shrink = ("pearson", self.shrink) if baseline else (self.similarity, self.event_shrink)
         similarity = Likeness(name, shrink, self.max_item_support)

@@ -193,7 +193,7 @@ class NeuralMF(Estimator):
         -----
         torch runs on one thread during the fit, and its global random state does not change.
         """
-        self.require(interactions)
+        self.check_table(interactions)
         scale = interactions.scale
         assert scale is not None
         self._require_levels(scale)

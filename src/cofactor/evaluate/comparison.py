@@ -262,7 +262,7 @@ def compare(
     known_task(task, kind)
     requested = estimators_asked(estimators)
     for estimator in requested:
-        estimator.require(split.train)
+        estimator.check_table(split.train)
     notify = on_fit or (lambda label: None)
     tuned = tune_baseline(split, k=ks[0], seed=seed, on_fit=lambda: notify("a tuned baseline"))
     scored, failed = [], []

@@ -19,7 +19,7 @@ from cofactor.arrays import Float64, Int32
 from cofactor.data.interactions import Kind
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators import Bias, Popularity
-from cofactor.estimators.base import Estimator, liked
+from cofactor.estimators.base import Estimator, relevant_rows
 from cofactor.evaluate.leakage import no_known_pairs
 from cofactor.evaluate.memory import peak_memory
 from cofactor.evaluate.split import Exclude, Split, require_split
@@ -28,7 +28,7 @@ from cofactor.metrics.intervals import Interval, bootstrap_intervals, bootstrap_
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.metrics.ranking import metrics_of, ndcg
 from cofactor.metrics.rating import UserErrors, errors_by_user
-from cofactor.recommender.recommender import Recommender, checked_estimator, require_recommender
+from cofactor.recommender.recommender import Recommender, require_estimator, require_recommender
 from cofactor.validation import validated
 
 __all__ = [
@@ -264,7 +264,7 @@ def evaluate(
     split = split.excluding(exclude)
     requested = estimators_asked(estimators)
     for estimator in requested:
-        estimator.require(split.train)
+        estimator.check_table(split.train)
     baseline = baseline_for(split.train.kind)
     models = requested if any(type(e) is type(baseline) for e in requested) else [*requested, baseline]
     scores = []
@@ -514,7 +514,7 @@ def _errors(recommender: Recommender, split: Split) -> UserErrors:
 
 def _lists(recommender: Recommender, split: Split, ks: Sequence[int]) -> tuple[ModelLists, Int32]:
     """Return the lists of the users with test items, and the rows of these users."""
-    relevant = liked(split.test).by_user
+    relevant = relevant_rows(split.test).by_user
     users = np.flatnonzero(relevant.counts).astype(np.int32)
     return recommender.ranked_lists(users, ks, relevant.take(users)), users
 
@@ -587,7 +587,7 @@ def estimators_asked(estimators: Any) -> list[Estimator]:
         isinstance(estimators, Iterable) and not isinstance(estimators, str) and getattr(estimators, "ndim", 1) > 0
     )
     try:
-        return [checked_estimator(estimator) for estimator in (estimators if is_list else [estimators])]
+        return [require_estimator(estimator) for estimator in (estimators if is_list else [estimators])]
     except ParameterError as problem:
         raise ParameterError(f"estimators: {problem}") from None
 

@@ -76,7 +76,7 @@ def tune_baseline(split: Split, *, k: int = 10, seed: int = 0, on_fit: Callable[
     for setting, factors in grid.items():
         for factor in factors:
             default = getattr(REGISTRY[name](), setting)
-            candidate = best.with_settings(**{setting: type(default)(default * factor)})
+            candidate = best.set_params(**{setting: type(default)(default * factor)})
             if candidate not in values:
                 values[candidate] = _metric_or_nan(candidate, validation, k, seed, on_fit)
         best = _best(values, metric)

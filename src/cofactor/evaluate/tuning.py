@@ -256,7 +256,7 @@ def tune(
     checks.optional_callable("on_trial", on_trial)
     require_split("split", split)
     space = search_space(estimator, fixed=fixed)
-    estimator.require(split.train)
+    estimator.check_table(split.train)
     split.prove()
     split = split.excluding(exclude)
     validation_split, metric = (
@@ -285,7 +285,7 @@ def tune(
     with _storage_errors(storage):
         all_trials = search.finished()
     best = _best(all_trials, metric)
-    best_estimator = estimator.with_settings(**best.settings)
+    best_estimator = estimator.set_params(**best.settings)
     test = fit_and_score(best_estimator, split, label=estimator.name, ks=(k,), seed=seed)
     resumed = min(len(stored), len(all_trials))
     return TuningResult(
@@ -334,7 +334,7 @@ def _run_trial(
     """Fit and score one set of settings on the validation split."""
     start, value, error = time.perf_counter(), nan, None
     try:
-        recommender = Recommender.fit(estimator.with_settings(**settings), validation.train, seed=seed)
+        recommender = Recommender.fit(estimator.set_params(**settings), validation.train, seed=seed)
         value = figure(recommender, validation, k=k)
     except DivergedError as problem:
         error = str(problem)

@@ -39,7 +39,7 @@ from cofactor.recommender.catalog import Catalog
 from cofactor.recommender.users import UserSource, UserView
 from cofactor.validation import validated
 
-__all__ = ["Recommender", "checked_estimator", "require_recommender"]
+__all__ = ["Recommender", "require_estimator", "require_recommender"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +126,7 @@ class Recommender:
         >>> len(losses), losses[2] < losses[0]
         (3, True)
         """
-        checked_estimator(estimator).require(interactions)
+        require_estimator(estimator).check_table(interactions)
         checks.seed(seed)
         checks.optional_callable("callback", callback)
         if init_model is not None:
@@ -137,7 +137,7 @@ class Recommender:
             init_model.users.equals(interactions.users) and init_model.items.equals(interactions.items)
         ):
             raise DataError("init_model must have the same users and items as the table; fit without it")
-        model = checked_estimator(estimator).fit(
+        model = require_estimator(estimator).fit(
             interactions,
             seed=seed,
             validation=validation,
@@ -916,10 +916,10 @@ def require_recommender(name: str, value: object) -> Recommender:
     return checks.instance(name, value, Recommender, advice)
 
 
-def checked_estimator(estimator: Any) -> Any:
+def require_estimator(estimator: Any) -> Any:
     """The estimator itself. Raises ParameterError for what is none, such as its name.
 
-    >>> checked_estimator("bias")
+    >>> require_estimator("bias")
     Traceback (most recent call last):
     cofactor.errors.ParameterError: estimator must be an estimator, such as cofactor.Bias(), not 'bias'
     """

@@ -155,7 +155,7 @@ def make_report(study: Study, *, title: str = "Report", on_section: Callable[[st
     checks.text("title", title)
     checks.optional_callable("on_section", on_section)
     require_plotly()
-    study.estimator.require(study.table)
+    study.estimator.check_table(study.table)
     if study.genres is not None:
         indicators(study.table.item_table, [study.genres], "item")
     sections = []

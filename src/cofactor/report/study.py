@@ -14,7 +14,7 @@ from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.estimators import BiasedMF, ImplicitALS
 from cofactor.estimators.base import Estimator
 from cofactor.evaluate.split import Split, split_per_user, split_random
-from cofactor.recommender.recommender import Recommender, checked_estimator
+from cofactor.recommender.recommender import Recommender, require_estimator
 
 __all__ = ["MOST_KINDS", "Study", "corner", "sample"]
 
@@ -65,7 +65,7 @@ class Study:
 
     def __post_init__(self) -> None:
         require_interactions("table", self.table)
-        checked_estimator(self.estimator)
+        require_estimator(self.estimator)
         if self.genres is not None:
             checks.text("genres", self.genres)
         checks.seed(self.seed)
