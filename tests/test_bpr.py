@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 import cofactor
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, ParameterError
-from cofactor.estimators.base import Epoch
 from cofactor.estimators.bpr import BPR
+from cofactor.estimators.training import Epoch
 from cofactor.evaluate.evaluation import evaluate
 from cofactor.evaluate.movielens_splits import i0_rows, split_rows
 from cofactor.kernels import reference

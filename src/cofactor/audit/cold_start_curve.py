@@ -20,9 +20,9 @@ import polars as pl
 from cofactor import checks
 from cofactor.arrays import Bool, Float64, Int32, Int64, random_stream
 from cofactor.cold_start.priors import eased_in
-from cofactor.data.interactions import Interactions
+from cofactor.data.interactions import Interactions, relevant_rows
 from cofactor.errors import DataError, KindError, ParameterError
-from cofactor.estimators.base import Estimator, relevant_rows
+from cofactor.estimators.base import Estimator, require_estimator
 from cofactor.evaluate.evaluation import baseline_for, main_metric
 from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.intervals import (
@@ -37,7 +37,7 @@ from cofactor.metrics.ranking import ndcg
 from cofactor.metrics.rating import errors_by_user
 from cofactor.models.base import FoldsIn
 from cofactor.models.user_batch import UserBatch
-from cofactor.recommender.recommender import Recommender, require_estimator
+from cofactor.recommender.recommender import Recommender
 from cofactor.validation import validated
 
 __all__ = ["GIVEN", "ColdStartCurve", "cold_start"]

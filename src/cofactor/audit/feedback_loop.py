@@ -19,12 +19,12 @@ from cofactor.audit.mitigations import PLAIN, Mitigation
 from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, KindError, ParameterError
-from cofactor.estimators.base import Estimator
+from cofactor.estimators.base import Estimator, require_estimator
 from cofactor.kernels.sort import sorted_pairs
 from cofactor.metrics.catalog import coverage, gini
 from cofactor.metrics.catalog import exposure as item_exposure
 from cofactor.models.base import PredictsRatings
-from cofactor.recommender.recommender import Recommender, require_estimator, require_recommender
+from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import validated
 
 __all__ = ["Simulation", "Tastes", "simulate"]

@@ -17,7 +17,7 @@ from cofactor.shell import as_path, command
 if TYPE_CHECKING:
     from cofactor.data.interactions import Interactions
     from cofactor.estimators import Epoch, Estimator
-    from cofactor.estimators.base import EpochCallback
+    from cofactor.estimators.training import EpochCallback
     from cofactor.recommender.recommender import Recommender
 
 __all__ = ["fit"]

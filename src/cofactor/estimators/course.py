@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from cofactor.data.interactions import Interactions
-from cofactor.estimators.schedules import one_cycle
+from cofactor.estimators.training import one_cycle
 
 __all__ = ["DotProduct", "DotProductBias", "EmbeddingNet", "EpochRow", "fit_one_cycle", "pairs"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import lgamma
-from typing import Any
 
 import numpy as np
 
@@ -235,7 +234,7 @@ class Chain:
         for terms, (precision, noise) in zip(self.terms, randomness, strict=True):
             terms.draw(residual, self.precision, precision, noise)
 
-    def draw_noise(self, misfit: Any, counts: Any, stream: np.random.Generator) -> None:
+    def draw_noise(self, misfit: Float64, counts: Float64, stream: np.random.Generator) -> None:
         """Sample the noise factor of each row, then select the shape of its prior by maximum likelihood.
 
         Parameters

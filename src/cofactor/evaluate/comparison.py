@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -172,7 +171,7 @@ class Comparison:
             {
                 **score,
                 "role": model.role,
-                "estimator": json.loads(model.estimator.to_json()),
+                "estimator": model.estimator.to_dict(),
                 "versus_best": model.versus_best,
                 "difference": {part: _plain(x) for part, x in model.difference._asdict().items()},
                 "p": _plain(model.p),

@@ -16,10 +16,10 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import Float64, Int32
-from cofactor.data.interactions import Kind
+from cofactor.data.interactions import Kind, relevant_rows
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators import Bias, Popularity
-from cofactor.estimators.base import Estimator, relevant_rows
+from cofactor.estimators.base import Estimator, require_estimator
 from cofactor.evaluate.leakage import no_known_pairs
 from cofactor.evaluate.memory import peak_memory
 from cofactor.evaluate.split import Exclude, Split, require_split
@@ -28,7 +28,7 @@ from cofactor.metrics.intervals import Interval, bootstrap_intervals, bootstrap_
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.metrics.ranking import metrics_of, ndcg
 from cofactor.metrics.rating import UserErrors, errors_by_user
-from cofactor.recommender.recommender import Recommender, require_estimator, require_recommender
+from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import validated
 
 __all__ = [

@@ -8,8 +8,7 @@ from typing import Any
 
 from cofactor import checks
 from cofactor.errors import ParameterError
-from cofactor.estimators.base import Estimator
-from cofactor.recommender.recommender import require_estimator
+from cofactor.estimators.base import Estimator, require_estimator
 
 __all__ = ["Range", "search_space"]
 

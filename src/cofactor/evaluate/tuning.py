@@ -167,7 +167,7 @@ class TuningResult:
             "split": self.description,
             "validation_split": self.validation_description,
             "metric": self.metric,
-            "estimator": json.loads(self.estimator.to_json()),
+            "estimator": self.estimator.to_dict(),
             "validation": self.validation,
             "test": {part: None if isnan(x) else float(x) for part, x in interval._asdict().items()},
             "resumed": self.resumed,

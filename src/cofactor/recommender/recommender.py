@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -16,19 +15,23 @@ from numpy.typing import NDArray
 
 from cofactor import checks
 from cofactor.arrays import ALL_ROWS, Bool, Float32, Int32, Int64
+from cofactor.checks import Seed
 from cofactor.data.id_columns import id_series, is_single, single_id
 from cofactor.data.ids import Id, IdMap
 from cofactor.data.interactions import Interactions, Kind, require_interactions
+from cofactor.data.readers.frame_table import ArrowFrame, is_frame
+from cofactor.data.readers.read import read_events, read_ratings
 from cofactor.data.scale import Scale
 from cofactor.data.side_table import SideTable
 from cofactor.errors import ArtifactError, DataError, ForkError, KindError, ParameterError, UnknownIdError
-from cofactor.estimators import REGISTRY
-from cofactor.estimators.base import EpochCallback, Estimator, item_evidence
+from cofactor.estimators.base import Estimator, item_evidence, require_estimator
+from cofactor.estimators.training import EpochCallback
+from cofactor.estimators.training_table import TableLike
 from cofactor.kernels.sparse import SparseRows, merge_counts, merge_latest, vstack
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.models import KINDS
 from cofactor.models.arguments import require_histories, solvable
-from cofactor.models.base import FoldsIn, TakesItems
+from cofactor.models.base import FoldsIn, Model, TakesItems
 from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.prior import Priors
 from cofactor.models.rerank import RankBy
@@ -39,7 +42,7 @@ from cofactor.recommender.catalog import Catalog
 from cofactor.recommender.users import UserSource, UserView
 from cofactor.validation import validated
 
-__all__ = ["Recommender", "require_estimator", "require_recommender"]
+__all__ = ["Recommender", "require_recommender"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +75,7 @@ class Recommender:
     ['brazil']
     """
 
-    model: Any
+    model: Model
     users: IdMap
     items: IdMap
     histories: SparseRows
@@ -103,21 +106,50 @@ class Recommender:
     @validated
     def fit(
         cls,
-        estimator: Any,
-        interactions: Interactions,
+        estimator: Estimator,
+        interactions: TableLike | ArrowFrame,
         *,
-        seed: int = 0,
+        seed: Seed = 0,
         validation: Interactions | None = None,
         init_model: Recommender | None = None,
         callback: EpochCallback | None = None,
     ) -> Recommender:
-        """Learn a model and put the table's ids, histories and titles around it.
+        """Fit a model, and combine it with the ids, histories and titles of the table.
 
-        `seed`: the same one gives the same model, bit by bit. `validation`: rows of the same ids, on which to stop when
-        they gain no more. `init_model`: a recommender of the same ids to go on from. `callback` is told of every epoch.
-        Raises KindError for a table of the other kind, DataError for one without rows or with other ids than
-        `init_model` or `validation`, ParameterError for what is no estimator, DivergedError.
+        Parameters
+        ----------
+        estimator : Estimator
+            Estimator to fit.
+        interactions : Interactions, data frame or CSR matrix
+            Training table. A frame (polars, pandas, pyarrow, duckdb) is read by `cofactor.read_events` if the estimator
+            accepts events only, else by `cofactor.read_ratings`. The ids of a matrix are its row and column numbers.
+        seed : int, Generator or None, default 0
+            Seed of the fit; the same integer gives bit-identical results. See `Estimator.fit`.
+        validation : Interactions, optional
+            Held-out rows with the ids of `interactions`, for early stopping.
+        init_model : Recommender, optional
+            Recommender with the same ids to continue from.
+        callback : callable, optional
+            Called with an `Epoch` after each epoch.
 
+        Returns
+        -------
+        Recommender
+            The recommender.
+
+        Raises
+        ------
+        KindError
+            If a table is of the other kind.
+        DataError
+            If the table cannot be read or has no rows, or if `init_model` or `validation` has other ids.
+        ParameterError
+            If `estimator` is not an estimator, or `init_model` has another shape.
+        DivergedError
+            If the fit diverges.
+
+        Examples
+        --------
         >>> import cofactor
         >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], [5, 3, 4])
         >>> losses = []
@@ -126,19 +158,16 @@ class Recommender:
         >>> len(losses), losses[2] < losses[0]
         (3, True)
         """
-        require_estimator(estimator).check_table(interactions)
-        checks.seed(seed)
-        checks.optional_callable("callback", callback)
-        if init_model is not None:
-            require_recommender("init_model", init_model)
-        if validation is not None:
-            require_interactions("validation", validation)
+        if is_frame(interactions):
+            read = read_events if require_estimator(estimator).kind == "events" else read_ratings
+            interactions = read(interactions)
+        table = require_estimator(estimator).check_table(interactions)
         if init_model is not None and not (
-            init_model.users.equals(interactions.users) and init_model.items.equals(interactions.items)
+            init_model.users.equals(table.users) and init_model.items.equals(table.items)
         ):
             raise DataError("init_model must have the same users and items as the table; fit without it")
-        model = require_estimator(estimator).fit(
-            interactions,
+        model = estimator.fit(
+            table,
             seed=seed,
             validation=validation,
             init_model=None if init_model is None else init_model.model,
@@ -146,16 +175,16 @@ class Recommender:
         )
         return cls(
             model,
-            interactions.users,
-            interactions.items,
-            interactions.by_user,
-            interactions.kind,
+            table.users,
+            table.items,
+            table.by_user,
+            table.kind,
             estimator,
-            interactions.user_table,
-            interactions.item_table,
-            seen=None if interactions.seen is None else interactions.seen.by_user,
-            scale=interactions.scale,
-            evidence=item_evidence(estimator, interactions),
+            table.user_table,
+            table.item_table,
+            seen=None if table.seen is None else table.seen.by_user,
+            scale=table.scale,
+            evidence=item_evidence(estimator, table),
         )
 
     def __repr__(self) -> str:
@@ -803,7 +832,7 @@ class Recommender:
         manifest = {
             "kind": self.kind,
             "model": {"kind": self.model.kind, **self.model.settings()},
-            "estimator": None if self.estimator is None else json.loads(self.estimator.to_json()),
+            "estimator": None if self.estimator is None else self.estimator.to_dict(),
             "priors": None if self.priors is None else self.priors.settings(),
             "scale": None if self.scale is None else asdict(self.scale),
         }
@@ -871,7 +900,7 @@ class Recommender:
             items,
             persistence.rows("histories", arrays),
             manifest["kind"],
-            _estimator(manifest["estimator"]),
+            None if manifest["estimator"] is None else Estimator.from_dict(manifest["estimator"]),
             user_table,
             item_table,
             None if manifest["priors"] is None else Priors.from_parts(prior_arrays, manifest["priors"]),
@@ -914,18 +943,6 @@ def require_recommender(name: str, value: object) -> Recommender:
     """
     advice = "make one by cofactor.Recommender.fit(estimator, table) or cofactor.Recommender.load(path)"
     return checks.instance(name, value, Recommender, advice)
-
-
-def require_estimator(estimator: Any) -> Any:
-    """The estimator itself. Raises ParameterError for what is none, such as its name.
-
-    >>> require_estimator("bias")
-    Traceback (most recent call last):
-    cofactor.errors.ParameterError: estimator must be an estimator, such as cofactor.Bias(), not 'bias'
-    """
-    if not isinstance(estimator, Estimator):
-        raise ParameterError(f"estimator must be an estimator, such as cofactor.Bias(), not {checks.shown(estimator)}")
-    return estimator
 
 
 def _ranks(n: int) -> Int32:
@@ -972,11 +989,3 @@ def _with_rows_for(ids: IdMap, table: pl.DataFrame | None, new: pl.DataFrame | N
 def _typed(ids: IdMap, table: pl.DataFrame, key: str) -> pl.DataFrame:
     """The table with its ids (the first column) in the type of the map, and under this name."""
     return pl.DataFrame([ids.typed(table.to_series(0)).alias(key), *table.drop(table.columns[0])])
-
-
-def _estimator(spec: dict[str, Any] | None) -> Estimator | None:
-    if spec is None:
-        return None
-    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in spec.items() if k != "estimator"}
-    estimator: Estimator = REGISTRY[spec["estimator"]](**settings)
-    return estimator

@@ -12,9 +12,9 @@ from cofactor import checks
 from cofactor.arrays import random_stream
 from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.estimators import BiasedMF, ImplicitALS
-from cofactor.estimators.base import Estimator
+from cofactor.estimators.base import Estimator, require_estimator
 from cofactor.evaluate.split import Split, split_per_user, split_random
-from cofactor.recommender.recommender import Recommender, require_estimator
+from cofactor.recommender.recommender import Recommender
 
 __all__ = ["MOST_KINDS", "Study", "corner", "sample"]
 
