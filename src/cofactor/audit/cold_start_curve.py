@@ -19,6 +19,7 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import Bool, Float64, Int32, Int64, random_stream
+from cofactor.checks import Seed
 from cofactor.cold_start.priors import eased_in
 from cofactor.data.interactions import Interactions, relevant_rows
 from cofactor.errors import DataError, KindError, ParameterError
@@ -87,7 +88,7 @@ def cold_start(
     *,
     given: Sequence[int] = GIVEN,
     users: float = 0.2,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> ColdStartCurve:
     """Compute the cold-start curve of an estimator on users held out of training.
 
@@ -101,7 +102,7 @@ def cold_start(
         History lengths, from 0. The largest ones are dropped if fewer than 20 users are eligible for them.
     users : float, default 0.2
         Share of the eligible users to hold out, between 0 and 1. At most 1,000 users are held out.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed of the sample, the order of each history, the fits and the bootstrap. The result is deterministic.
 
     Returns

@@ -15,6 +15,7 @@ import numpy as np
 
 from cofactor import checks
 from cofactor.arrays import MAX_ROWS, Float64, random_stream
+from cofactor.checks import Seed
 from cofactor.errors import ParameterError
 from cofactor.kernels.sparse import SparseRows
 from cofactor.validation import validated
@@ -54,7 +55,7 @@ class BernoulliMixture:
 
     @classmethod
     @validated
-    def of(cls, histories: SparseRows, n_items: int, *, kinds: int, seed: int = 0) -> Self:
+    def of(cls, histories: SparseRows, n_items: int, *, kinds: int, seed: Seed = 0) -> Self:
         """Learnt by expectation and maximization, from as many kinds as there are users, if those are fewer.
 
             belonging_uk ~ share_k prod_j p_kj^x_uj (1 - p_kj)^(1 - x_uj)

@@ -20,6 +20,7 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, random_stream
+from cofactor.checks import Seed
 from cofactor.data.features import Encoder
 from cofactor.errors import KindError
 from cofactor.kernels.parallel import one_thread_blas
@@ -50,7 +51,7 @@ SAMPLE = 400
 @one_thread_blas()
 @validated
 def learn_priors(
-    recommender: Recommender, *, user_features: Sequence[str] = (), item_features: Sequence[str] = (), seed: int = 0
+    recommender: Recommender, *, user_features: Sequence[str] = (), item_features: Sequence[str] = (), seed: Seed = 0
 ) -> Recommender:
     """The same recommender, carrying what it takes new users and new items to be.
 
@@ -71,7 +72,7 @@ def learn_priors(
         checks.names("user_features", user_features),
         checks.names("item_features", item_features),
     )
-    checks.seed(seed)
+    seed = checks.seed(seed)
     if not isinstance(model, FactorModel) or model.loss is None or not model.n_users or not model.n_items:
         raise KindError(
             "priors are of the vectors that biased-mf, explicit-als, implicit-als and bpr learn; bayesian-mf and "
@@ -85,7 +86,7 @@ def learn_priors(
 
 
 @validated
-def eased_in(recommender: Recommender, *, seed: int = 0) -> Recommender:
+def eased_in(recommender: Recommender, *, seed: Seed = 0) -> Recommender:
     """With priors, those it has or new ones, where the model takes any; else as it is.
 
     >>> import cofactor
@@ -94,7 +95,7 @@ def eased_in(recommender: Recommender, *, seed: int = 0) -> Recommender:
     >>> cofactor.cold_start.eased_in(rec) is rec
     True
     """
-    checks.seed(seed)
+    seed = checks.seed(seed)
     if require_recommender("recommender", recommender).priors is not None:
         return recommender
     try:
@@ -120,6 +121,7 @@ class _Trained:
     @classmethod
     def of(cls, recommender: Recommender, which: Which, columns: Sequence[str]) -> _Trained:
         model, rows = recommender.model, recommender.histories
+        assert isinstance(model, FactorModel)
         parts = [getattr(model, f"{which}_factors"), getattr(model, f"{which}_bias")[:, None]]
         if isinstance(model.loss, EventsLoss) or (isinstance(model.loss, RatingsLoss) and model.loss.l2_bias is None):
             parts = parts[:1]

@@ -21,6 +21,7 @@ import numpy as np
 
 from cofactor import checks
 from cofactor.arrays import Float64, Int32, Int64
+from cofactor.checks import Seed
 from cofactor.cold_start.bernoulli_mixture import BernoulliMixture
 from cofactor.data.scale import Scale
 from cofactor.errors import KindError, ParameterError
@@ -96,7 +97,7 @@ class Population:
     @one_thread_blas()
     @solvable()
     @validated
-    def of(cls, recommender: Recommender, *, kinds: int = KINDS, seed: int = 0) -> Self:
+    def of(cls, recommender: Recommender, *, kinds: int = KINDS, seed: Seed = 0) -> Self:
         """Learnt from the users of a fitted recommender; the same seed gives the same kinds.
 
         kinds: of users, at most as many as there are users with ratings, and at least one. Raises KindError where there

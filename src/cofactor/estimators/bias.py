@@ -125,7 +125,8 @@ class Bias(Estimator):
         """Return the damped mean of the values of each of n rows, and 0 for an empty row: (n,) float64."""
         total = np.bincount(rows, weights=values * weights, minlength=n)
         support = np.bincount(rows, weights=weights, minlength=n) + self.damping
-        return np.divide(total, support, out=np.zeros(n), where=support > 0)
+        means: Float64 = np.divide(total, support, out=np.zeros(n), where=support > 0)
+        return means
 
 
 @dataclass(frozen=True)

@@ -220,13 +220,13 @@ def require_init_model(model: Model, cls: type[M], shapes: Mapping[str, tuple[in
     Traceback (most recent call last):
     cofactor.errors.ParameterError: init_model must have item_factors of shape (2, 50); got (2, 0)
     """
-    checks.instance("init_model", model, cls, "fit one with the same estimator")
-    arrays = model.arrays()
+    matching = checks.instance("init_model", model, cls, "fit one with the same estimator")
+    arrays = matching.arrays()
     for name, shape in shapes.items():
         actual = arrays[name].shape if name in arrays else None
         if actual != shape:
             raise ParameterError(f"init_model must have {name} of shape {shape}; got {actual}")
-    return model
+    return matching
 
 
 def one_cycle(

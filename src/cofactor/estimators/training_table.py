@@ -106,7 +106,7 @@ def as_interactions(name: str, table: TableLike, kind: Kind) -> Interactions:
         and not (len(columns) and (columns.min() < 0 or columns.max() >= shape[1]))
     ):
         raise DataError(f"{name} must be a consistent CSR matrix: indptr, indices and data do not fit shape {shape}")
-    users = np.repeat(np.arange(shape[0]), np.diff(start.astype(np.int64)))
+    users = np.repeat(np.arange(shape[0]), start[1:] - start[:-1])
     report = LoadReport(source="a CSR matrix", rows=len(columns))
     entries = Interactions.from_columns(users, columns, values, kind=kind, report=report)
     u, i = (

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from cofactor import checks
+from cofactor.checks import Seed
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import CofactorError, KindError, ParameterError
 from cofactor.estimators.base import Estimator
@@ -191,7 +192,7 @@ def compare(
     *,
     task: Task | None = None,
     ks: Sequence[int] = (10,),
-    seed: int = 0,
+    seed: Seed = 0,
     exclude: Exclude = "seen",
     on_fit: Callable[[str], None] | None = None,
 ) -> Comparison:
@@ -209,7 +210,7 @@ def compare(
         The task, as a check: ratings make the task "rating" (RMSE) and events "ranking" (NDCG at the first of `ks`).
     ks : sequence of int, default (10,)
         Cut-offs of the ranking metrics, for events.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed of the fits, the intervals and the tests.
     exclude : {'seen', 'positives'}, default "seen"
         As in `evaluate`.

@@ -16,6 +16,7 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import Float64, Int32
+from cofactor.checks import Seed
 from cofactor.data.interactions import Kind, relevant_rows
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators import Bias, Popularity
@@ -28,6 +29,7 @@ from cofactor.metrics.intervals import Interval, bootstrap_intervals, bootstrap_
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.metrics.ranking import metrics_of, ndcg
 from cofactor.metrics.rating import UserErrors, errors_by_user
+from cofactor.models.base import PredictsRatings
 from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import validated
 
@@ -201,7 +203,7 @@ def evaluate(
     split: Split,
     *,
     ks: Sequence[int] = (10,),
-    seed: int = 0,
+    seed: Seed = 0,
     exclude: Exclude = "seen",
     on_fit: Callable[[str], None] | None = None,
 ) -> Evaluation:
@@ -215,7 +217,7 @@ def evaluate(
         The split.
     ks : sequence of int, default (10,)
         Cut-offs of the ranking metrics, for events.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed of the fits and of the intervals.
     exclude : {'seen', 'positives'}, default "seen"
         What ranked lists leave out: all items a user has seen, as in production, or the training events only, as in
@@ -276,7 +278,7 @@ def evaluate(
 
 
 def fit_and_score(
-    estimator: Estimator, split: Split, *, label: str, ks: Sequence[int] = (10,), seed: int = 0
+    estimator: Estimator, split: Split, *, label: str, ks: Sequence[int] = (10,), seed: Seed = 0
 ) -> Score:  # fmt: skip
     """Fit an estimator on the training part and score it on the test part.
 
@@ -290,7 +292,7 @@ def fit_and_score(
         Name of the model in tables.
     ks : sequence of int, default (10,)
         Cut-offs of the ranking metrics, for events.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed of the fit and of the intervals.
 
     Returns
@@ -303,6 +305,7 @@ def fit_and_score(
     CofactorError
         As the fit and `score` do.
     """
+    seed = checks.seed(seed)
     with peak_memory() as memory:
         start = time.perf_counter()
         recommender = Recommender.fit(estimator, split.train, seed=seed)
@@ -319,7 +322,7 @@ def score(
     label: str,
     ks: Sequence[int] = (10,),
     fit_seconds: float = 0.0,
-    seed: int = 0,
+    seed: Seed = 0,
     exclude: Exclude = "seen",
 ) -> Score:
     """Score a fitted recommender on the test part of the split on which it was fitted.
@@ -336,7 +339,7 @@ def score(
         Cut-offs of the ranking metrics, for events.
     fit_seconds : float, default 0.0
         Wall time of the fit, passed on to the result.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed of the intervals.
     exclude : {'seen', 'positives'}, default "seen"
         As in `evaluate`.
@@ -508,6 +511,7 @@ def ready_for(recommender: Recommender, split: Split) -> Recommender:
 def _errors(recommender: Recommender, split: Split) -> UserErrors:
     """Return the errors of the predictions on the test part, summed by user."""
     test = split.test
+    assert isinstance(recommender.model, PredictsRatings)
     ratings = recommender.model.predict(recommender.batch(test.u, test.times), test.i)
     return errors_by_user(test.u, test.values, ratings, n_users=test.n_users)
 

@@ -26,6 +26,7 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import random_stream
+from cofactor.checks import Seed
 from cofactor.data.interactions import Interactions
 from cofactor.errors import CofactorError, DataError, DivergedError, MissingExtraError, ParameterError
 from cofactor.estimators.base import Estimator
@@ -188,7 +189,7 @@ def tune(
     storage: str | Path | None = None,
     validation: float = 0.2,
     k: int = 10,
-    seed: int = 0,
+    seed: Seed = 0,
     exclude: Exclude = "seen",
     on_trial: Callable[[Trial], None] | None = None,
 ) -> TuningResult:
@@ -213,7 +214,7 @@ def tune(
         Share of the training part for validation, between 0 and 1.
     k : int, default 10
         Cut-off of NDCG, for events.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed of the search, the fits and the validation part; the same seed gives the same result.
     exclude : {'seen', 'positives'}, default "seen"
         As in `evaluate`.

@@ -21,6 +21,7 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import Float64, Int32, Int64, random_stream
+from cofactor.checks import Seed
 from cofactor.data.ids import Id
 from cofactor.errors import ParameterError
 from cofactor.models.posterior import BayesianModel
@@ -63,7 +64,7 @@ def explore(
     cap: int = 100,
     below: int = 5,
     impressions: Impressions | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> pl.DataFrame:
     """The n best items of each user, and on a share of all places items of fewer than `below` ratings.
 
@@ -83,7 +84,7 @@ def explore(
         Items with fewer ratings are new; they get no other places.
     impressions : Impressions or None, default None
         What was shown and clicked before.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         The same seed draws the same lists.
 
     Returns

@@ -19,7 +19,7 @@ from cofactor.checks import Seed
 from cofactor.data.id_columns import id_series, is_single, single_id
 from cofactor.data.ids import Id, IdMap
 from cofactor.data.interactions import Interactions, Kind, require_interactions
-from cofactor.data.readers.frame_table import ArrowFrame, is_frame
+from cofactor.data.readers.frame_table import ArrowFrame
 from cofactor.data.readers.read import read_events, read_ratings
 from cofactor.data.scale import Scale
 from cofactor.data.side_table import SideTable
@@ -31,7 +31,7 @@ from cofactor.kernels.sparse import SparseRows, merge_counts, merge_latest, vsta
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.models import KINDS
 from cofactor.models.arguments import require_histories, solvable
-from cofactor.models.base import FoldsIn, Model, TakesItems
+from cofactor.models.base import FoldsIn, Model, PredictsRatings, TakesItems
 from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.prior import Priors
 from cofactor.models.rerank import RankBy
@@ -158,10 +158,8 @@ class Recommender:
         >>> len(losses), losses[2] < losses[0]
         (3, True)
         """
-        if is_frame(interactions):
-            read = read_events if require_estimator(estimator).kind == "events" else read_ratings
-            interactions = read(interactions)
-        table = require_estimator(estimator).check_table(interactions)
+        read = read_events if require_estimator(estimator).kind == "events" else read_ratings
+        table = estimator.check_table(read(interactions) if isinstance(interactions, ArrowFrame) else interactions)
         if init_model is not None and not (
             init_model.users.equals(table.users) and init_model.items.equals(table.items)
         ):
@@ -499,7 +497,8 @@ class Recommender:
 
     def _predicted(self, users: pl.Series, items: pl.Series, times: Any) -> Float32:
         u, i, at = self.users.rows(users), self.items.rows(items), _seconds(times, len(users))
-        ratings: Float32 = self.model.predict(self.batch(u, at), i)
+        assert isinstance(self.model, PredictsRatings)
+        ratings = self.model.predict(self.batch(u, at), i)
         new = np.flatnonzero(u < 0)
         if not len(new) or self.priors is None or self.priors.users is None:
             return ratings
@@ -701,6 +700,7 @@ class Recommender:
         users = self.users.union(IdMap.of(ids))
         table = _with_rows_for(users, self.user_table, new.user_table)
         folded = self.folded_in(after, None if table is None else table[users.rows(ids)])
+        assert isinstance(self.model, FoldsIn)
         take = np.array(self.users.rows(users.all))
         take[users.rows(ids)] = -1 - np.arange(len(ids), dtype=np.int32)
         picked = np.where(take < 0, len(self.users) - 1 - take, take)

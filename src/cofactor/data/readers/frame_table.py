@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeGuard, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import polars as pl
 
@@ -14,7 +14,7 @@ from cofactor.data.readers.files import unreadable
 from cofactor.data.readers.tables import Refusals, Rows
 from cofactor.errors import DataError
 
-__all__ = ["ArrowFrame", "FrameTable", "as_frame", "is_frame", "open_frame"]
+__all__ = ["ArrowFrame", "FrameTable", "as_frame", "open_frame"]
 
 
 @runtime_checkable
@@ -23,22 +23,6 @@ class ArrowFrame(Protocol):
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """Export the frame as a PyCapsule with an Arrow stream."""
-
-
-def is_frame(source: object) -> TypeGuard[ArrowFrame]:
-    """Return whether an object is a data frame.
-
-    Parameters
-    ----------
-    source : object
-        Any object.
-
-    Returns
-    -------
-    bool
-        True for objects with Arrow export, and for pandas frames of versions without it.
-    """
-    return isinstance(source, ArrowFrame) or hasattr(source, "iloc")
 
 
 @dataclass(frozen=True)
@@ -149,7 +133,7 @@ def as_frame(source: Any) -> pl.DataFrame:
     with unreadable("the table"):
         if isinstance(source, pl.LazyFrame):
             return source.collect()
-        if is_frame(source):
+        if isinstance(source, ArrowFrame) or hasattr(source, "iloc"):
             try:
                 return _from_arrow(source)
             except (TypeError, ValueError, NotImplementedError, ImportError) as error:

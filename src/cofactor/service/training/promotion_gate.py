@@ -17,6 +17,7 @@ from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.intervals import NO_INTERVAL, Interval, paired_difference, paired_rmse_difference
 from cofactor.metrics.ranking import ndcg
 from cofactor.metrics.rating import errors_by_user
+from cofactor.models.base import PredictsRatings
 from cofactor.recommender.recommender import Recommender
 from cofactor.recommender.updating import as_of, rows_of, texts
 from cofactor.service.training.data import Material
@@ -63,6 +64,7 @@ def rating_accuracy(candidate: Recommender, active: Recommender, held: pl.DataFr
 
 def _told(one: Recommender, users: Any, held: pl.DataFrame) -> Any:
     items, times = rows_of(one.items, held["item"]), held["time"].to_numpy()
+    assert isinstance(one.model, PredictsRatings)
     return one.model.predict(one.batch(users, times), items)
 
 
