@@ -236,7 +236,7 @@ def test_every_setting_is_checked_before_a_job_exists(api: TestClient, name: str
                 assert spec.name in found.json()["detail"]
     assert len(store_of(api).jobs.newest()) == count
     if estimator.kind != "events":
-        defaults = json.loads(estimator().to_json())
+        defaults = estimator().to_dict()
         assert api.post("/v1/models/train", json={"estimator": defaults}).status_code == 202
 
 
