@@ -245,7 +245,7 @@ def require_seed(value: object, name: str = "seed") -> None:
     --------
     >>> require_seed(1.5)
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: seed must be a whole number, not 1.5
+    cofactor.errors.ParameterError: seed must be a whole number from 0 to 4294967295, not 1.5
     """
     if value is not None and not isinstance(value, np.random.Generator):
         whole_number(name, value, low=0, high=MAX_SEED)
