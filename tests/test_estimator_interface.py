@@ -192,11 +192,11 @@ def test_numbers_of_json_take_the_type_of_the_parameter() -> None:
         ({"estimator": "bias", "damping": -1}, "bias: damping must be from 0 to 1000, not -1"),
         ({"estimator": "item-knn", "similarity": "pearson"}, "similarity must be cosine or jaccard, not 'pearson'"),
         ({"estimator": "neural-mf", "head": 1}, "head must be regression or classification, not 1"),
-        ({"damping": 2}, "an estimator must be a name, or an object such as"),
-        ({"estimator": 1}, "an estimator must be a name, or an object such as"),
-        ({}, "an estimator must be a name, or an object such as"),
-        (None, "an estimator must be a name, or an object such as"),
-        (["bias"], "an estimator must be a name, or an object such as"),
+        ({"damping": 2}, "spec must be the name of an estimator, or an object such as"),
+        ({"estimator": 1}, "spec must be the name of an estimator, or an object such as"),
+        ({}, "spec must be the name of an estimator, or an object such as"),
+        (None, "spec must be the name of an estimator, or an object such as"),
+        (["bias"], "spec must be the name of an estimator, or an object such as"),
     ],
 )
 def test_a_wrong_dictionary_is_rejected_with_a_suggestion(spec: Any, message: str) -> None:

@@ -600,6 +600,7 @@ def require_interactions(name: str, value: object) -> Interactions:
     return checks.instance(name, value, Interactions, FROM_OTHERS)
 
 
+@validated
 def relevant_rows(interactions: Interactions) -> Interactions:
     """Select the relevant rows for ranking metrics: events with a positive weight, or all rows of ratings.
 

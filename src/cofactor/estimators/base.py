@@ -25,6 +25,7 @@ from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators.training import EpochCallback
 from cofactor.estimators.training_table import Learns, TableLike, as_interactions
 from cofactor.models.base import Model
+from cofactor.validation import validated
 
 __all__ = ["Estimator", "estimator_class", "item_evidence", "parameter", "require_estimator"]
 
@@ -168,6 +169,7 @@ class Estimator(ABC):
             If the loss or an array of the model is not finite.
         """
 
+    @validated
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the hyper-parameters by name.
 
@@ -281,7 +283,7 @@ class Estimator(ABC):
         name = settings.pop("estimator", None)
         if not isinstance(name, str):
             raise ParameterError(
-                'an estimator must be a name, or an object such as {"estimator": "bias", "damping": 5}, not '
+                'spec must be the name of an estimator, or an object such as {"estimator": "bias", "damping": 5}, not '
                 f"{checks.shown(spec)}"
             )
         cls = estimator_class(name)
