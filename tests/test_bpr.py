@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 import cofactor
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, ParameterError
-from cofactor.estimators.base import Epoch
 from cofactor.estimators.bpr import BPR
+from cofactor.estimators.training import Epoch
 from cofactor.evaluate.evaluation import evaluate
 from cofactor.evaluate.movielens_splits import i0_rows, split_rows
 from cofactor.kernels import reference
@@ -255,7 +255,7 @@ def test_dislikes_are_blanks(small_events: Interactions) -> None:
 def test_a_fit_goes_on_from_where_another_ended(small_events: Interactions, fitted: FactorModel) -> None:
     again = BPR(factors=8, epochs=1, learning_rate=1e-6).fit(small_events, init_model=fitted)
     np.testing.assert_allclose(again.item_factors, fitted.item_factors, atol=1e-4)
-    with pytest.raises(ParameterError, match="user factors of shape"):
+    with pytest.raises(ParameterError, match="init_model must have user_factors of shape"):
         BPR(factors=9).fit(small_events, init_model=fitted)
 
 

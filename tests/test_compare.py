@@ -169,7 +169,7 @@ def test_the_rival_is_the_best_of_what_was_tried_on_the_validation_part(of_event
         last = list(grid)[-1]
         default = getattr(REGISTRY[name](), last)
         values = [type(default)(default * factor) for factor in grid[last]]
-        tried = [of(tuned.with_settings(**{last: value})) for value in values]
+        tried = [of(tuned.set_params(**{last: value})) for value in values]
         assert not any(metric.is_better(value, of(tuned)) for value in [*tried, of(REGISTRY[name]())])
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, DivergedError, KindError, ParameterError
 from cofactor.estimators import REGISTRY, Bias, BiasedMF, Epoch, ExplicitALS, ImplicitALS, Popularity
-from cofactor.estimators.mf import grid_for, one_cycle
+from cofactor.estimators.mf import epoch_rate, grid_for
 from cofactor.evaluate import Split, split_random
 from cofactor.kernels.parallel import threads
 from cofactor.models.user_batch import UserBatch
@@ -130,18 +130,18 @@ def test_numbers_of_numpy_become_plain_ones() -> None:
     assert json.loads(estimator.to_json())["factors"] == 8
 
 
-def test_with_settings_changes_these_alone_and_checks_them() -> None:
+def test_set_params_changes_these_alone_and_checks_them() -> None:
     estimator = BiasedMF(factors=8, l2=0.5)
-    other = estimator.with_settings(factors=9, rating_range=(0, 5.5))
+    other = estimator.set_params(factors=9, rating_range=(0, 5.5))
     assert other == BiasedMF(factors=9, l2=0.5, rating_range=(0, 5.5))
     assert estimator == BiasedMF(factors=8, l2=0.5)
-    assert estimator.with_settings() == estimator
+    assert estimator.set_params() == estimator
     with pytest.raises(
         ParameterError, match="biased-mf has no setting 'dropout'; it has biases, epochs, factors, init_std"
     ):
-        estimator.with_settings(dropout=0.5)
+        estimator.set_params(dropout=0.5)
     with pytest.raises(ParameterError, match="factors must be from 1 to 1024, not 0"):
-        estimator.with_settings(factors=0)
+        estimator.set_params(factors=0)
 
 
 def test_an_estimator_is_a_value() -> None:
@@ -255,14 +255,14 @@ def test_every_epoch_is_reported(name: str, splits: dict[str, Split]) -> None:
 
 @pytest.mark.parametrize("name", ITERATIVE)
 def test_early_stopping_keeps_the_best_model_and_stops_after_patience(name: str, splits: dict[str, Split]) -> None:
-    estimator = OVERFIT[name].with_settings(patience=2)
+    estimator = OVERFIT[name].set_params(patience=2)
     split, seen = splits[learns_from(estimator)], list[Epoch]()
     model = estimator.fit(split.train, validation=split.test, callback=seen.append)
     scores = np.array([epoch.validation for epoch in seen], np.float64)
     best = int(scores.argmin() if estimator.kind == "ratings" else scores.argmax())
     assert len(seen) < estimator.epochs  # it did stop early,
     assert len(seen) == best + 1 + 2  # two epochs after the best
-    again = estimator.with_settings(epochs=best + 1) if name != "biased-mf" else None
+    again = estimator.set_params(epochs=best + 1) if name != "biased-mf" else None
     if again is not None:  # no schedule: fewer epochs are the same epochs
         shorter = again.fit(split.train)
         assert shorter.user_factors.tobytes() == model.user_factors.tobytes()
@@ -333,9 +333,9 @@ def test_a_start_is_gone_on_from_and_left_as_it_was(name: str, splits: dict[str,
 
 @pytest.mark.parametrize("name", ["explicit-als", "implicit-als"])
 def test_als_in_two_goes_is_als_in_one(name: str, splits: dict[str, Split]) -> None:
-    estimator = ITERATIVE[name].with_settings(cg_steps=60, epochs=8)
+    estimator = ITERATIVE[name].set_params(cg_steps=60, epochs=8)
     train = splits[learns_from(estimator)].train
-    half = estimator.with_settings(epochs=4)
+    half = estimator.set_params(epochs=4)
     twice, once = half.fit(train, init_model=half.fit(train)), estimator.fit(train)
     np.testing.assert_allclose(twice.item_factors, once.item_factors, atol=2e-3)
 
@@ -344,7 +344,7 @@ def test_als_in_two_goes_is_als_in_one(name: str, splits: dict[str, Split]) -> N
 def test_a_start_of_another_size_is_refused(name: str, splits: dict[str, Split], small_ratings: Interactions) -> None:
     estimator = ITERATIVE[name]
     train = splits[learns_from(estimator)].train
-    wider = estimator.with_settings(factors=5).fit(train)
+    wider = estimator.set_params(factors=5).fit(train)
     fewer = Interactions.from_columns(["a", "a", "b"], ["x", "y", "x"], [1, 2, 3], kind=estimator.kind)
     flat = (Bias() if estimator.kind == "ratings" else Popularity()).fit(train)
     for start in (wider, estimator.fit(fewer), flat):
@@ -399,7 +399,7 @@ def test_an_absurd_rate_diverges_and_says_so(estimator: BiasedMF, validated: boo
 )
 def test_extreme_settings_end_in_finite_predictions(estimator: Any, splits: dict[str, Split]) -> None:
     train = splits[learns_from(estimator)].train
-    model = estimator.with_settings(epochs=4).fit(train)
+    model = estimator.set_params(epochs=4).fit(train)
     assert all(np.isfinite(array).all() for array in model.arrays().values())
     assert np.isfinite(model.predict(UserBatch.trained(train.u, train.by_user), train.i)).all()
 
@@ -420,14 +420,14 @@ def test_each_ingredient_of_biased_mf_can_be_left_out(splits: dict[str, Split]) 
 
 
 def test_the_rate_rises_over_a_fifth_of_the_epochs_and_falls_to_almost_nothing() -> None:
-    rates = np.array([one_cycle(0.1, number, 100) for number in range(1, 101)])
+    rates = np.array([epoch_rate(0.1, number, 100) for number in range(1, 101)])
     top = int(rates.argmax())
     assert 18 <= top <= 21
     assert (np.diff(rates[:top]) > 0).all()
     assert (np.diff(rates[top:]) <= 0).all()
     assert 0.098 < rates.max() <= 0.1
     assert 0 < rates.min() == rates[-1] < 0.002
-    assert 0 < one_cycle(0.1, 1, 1) <= 0.1
+    assert 0 < epoch_rate(0.1, 1, 1) <= 0.1
 
 
 def test_the_grid_depends_on_the_ratings_alone() -> None:

@@ -195,7 +195,7 @@ def test_users_held_out_are_folded_in_before_they_are_asked_about(estimator: Any
     assert found.metrics["rmse"].mean == pytest.approx(sqrt(np.mean(error.astype(np.float64) ** 2)), rel=1e-6)
     strangers = score(Recommender.fit(estimator, split.train), replace(split, fold_in=None), label="not folded in")
     better = found.metrics["rmse"].mean < strangers.metrics["rmse"].mean
-    assert better or not estimator.personal  # nobody in these data is more generous than others
+    assert better or not estimator.personalized  # nobody in these data is more generous than others
 
 
 def test_what_was_folded_in_is_not_recommended_again(small_events: Interactions) -> None:

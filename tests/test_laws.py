@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,11 @@ import pytest
 
 from cofactor.data.interactions import Interactions
 from cofactor.errors import KindError
-from cofactor.estimators import REGISTRY
+from cofactor.estimators import REGISTRY, Estimator
 from cofactor.kernels.parallel import threads
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.user_batch import UserBatch
-from cofactor.recommender.recommender import Recommender, _estimator
+from cofactor.recommender.recommender import Recommender
 
 # A board of 40 x 40 has few ratings and a sharp truth: little penalty and time enough to reach it.
 CHECKERBOARD: dict[str, dict[str, Any]] = {
@@ -36,7 +37,7 @@ CASES = [
 ]
 
 
-PERSONAL = [(name, kind) for name, kind in CASES if REGISTRY[name].personal]
+PERSONAL = [(name, kind) for name, kind in CASES if REGISTRY[name].personalized]
 EXACT_FOLD_IN = [(name, kind) for name, kind in CASES if REGISTRY[name].exact_fold_in]
 
 
@@ -232,8 +233,6 @@ def test_ratings_and_events_are_never_mixed_up(
 
 
 def test_an_estimator_goes_to_json_and_back(estimator: Any) -> None:
-    import json
-
-    assert _estimator(json.loads(estimator.to_json())) == estimator
+    assert Estimator.from_dict(json.loads(estimator.to_json())) == estimator
     assert replace(estimator) == estimator
     assert hash(estimator) == hash(replace(estimator))

@@ -17,8 +17,8 @@ import cofactor
 from cofactor.data.interactions import Interactions
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, DivergedError, KindError, ParameterError
-from cofactor.estimators.base import Epoch
 from cofactor.estimators.neural import NeuralMF
+from cofactor.estimators.training import Epoch
 from cofactor.evaluate.movielens_splits import s0_rows, split_rows
 from cofactor.evaluate.reliability import calibration
 from cofactor.evaluate.split import Split, split_random

@@ -424,7 +424,7 @@ def test_the_advice_after_a_divergence_names_parameters_that_exist(name: str) ->
     known = {spec.name for spec in fields(estimator)}
     assert set(named) <= known
     for parameter in named:
-        assert estimator.with_settings(**{parameter: getattr(estimator, parameter)}) == estimator
+        assert estimator.set_params(**{parameter: getattr(estimator, parameter)}) == estimator
     assert bool(named) == bool(known & {"learning_rate", "l2", "weight_decay"})
 
 

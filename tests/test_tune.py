@@ -63,7 +63,7 @@ def test_every_estimator_has_sensible_ranges_that_hold_its_defaults(name: str) -
         assert one.holds(getattr(estimator, setting)), setting
         assert not one.log or one.low > 0
         for end in (one.low, one.high):
-            estimator.with_settings(**{setting: int(end) if one.whole else float(end)})
+            estimator.set_params(**{setting: int(end) if one.whole else float(end)})
     assert not {"patience", "init_std"} & set(space)
 
 
@@ -110,7 +110,7 @@ def test_the_best_trial_wins_and_the_test_part_is_scored_with_it(found: TuningRe
     assert (len(values), found.resumed, found.metric) == (13, 0, "rmse")
     assert found.validation == min(values) < values[0]
     best = found.trials[int(np.argmin(values))]
-    assert found.estimator == SMALL.with_settings(**best.settings)
+    assert found.estimator == SMALL.set_params(**best.settings)
     inner = split_for_validation(of_ratings)
     assert primary_value(Recommender.fit(found.estimator, inner.train), inner) == found.validation
     again = fit_and_score(found.estimator, of_ratings, label="explicit-als")

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cofactor import checks
+from cofactor.checks import Seed
 from cofactor.errors import DataError, ParameterError
 
 __all__ = [
@@ -185,13 +186,13 @@ def signed_confidence(values: Float32, weights: Float32 | None) -> Float32:
     return np.clip(confidence, -LARGEST_CONFIDENCE, LARGEST_CONFIDENCE)
 
 
-def random_stream(seed: int, *path: str | int) -> np.random.Generator:
+def random_stream(seed: Seed, *path: str | int) -> np.random.Generator:
     """Return an independent random generator for a seed and a path of names.
 
     Parameters
     ----------
-    seed : int
-        A whole number from 0 to `checks.MAX_SEED`.
+    seed : int, Generator or None
+        A whole number from 0 to `checks.MAX_SEED`; or what `checks.seed` draws one from at each call.
     *path : str or int
         The purpose of the stream. Streams with different paths are independent.
 
@@ -214,9 +215,8 @@ def random_stream(seed: int, *path: str | int) -> np.random.Generator:
     Traceback (most recent call last):
     cofactor.errors.ParameterError: seed must be a whole number from 0 to 4294967295, not -1
     """
-    seed = checks.seed(seed)
     words = [zlib.crc32(part.encode()) if isinstance(part, str) else int(part) for part in path]
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *words])))
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([checks.seed(seed), *words])))
 
 
 class ItemOrder:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from cofactor.errors import DataError, ParameterError
 
 __all__ = [
     "MAX_SEED",
+    "Seed",
     "as_array",
     "broadcast_rows",
     "choice",
@@ -33,6 +34,7 @@ __all__ = [
     "path",
     "plain",
     "require_bounded",
+    "require_seed",
     "row_numbers",
     "seconds",
     "seed",
@@ -220,20 +222,19 @@ def share(name: str, value: Any) -> float:
         raise ParameterError(f"{name} must be a share between 0 and 1, both excluded, not {shown(value)}") from None
 
 
-def seed(value: Any, name: str = "seed") -> int:
-    """Require a seed, a whole number from 0 to `MAX_SEED`, and return it as an int.
+Seed: TypeAlias = int | np.random.Generator | None
+"""Source of random numbers: a seed, a generator that draws one, or None for fresh entropy."""
+
+
+def require_seed(value: object, name: str = "seed") -> None:
+    """Require a seed, a generator or None, without drawing from the generator.
 
     Parameters
     ----------
-    value : int or NumPy integer
-        The seed.
+    value : object
+        The argument.
     name : str, default "seed"
         The name of the argument, for the message.
-
-    Returns
-    -------
-    int
-        The value.
 
     Raises
     ------
@@ -242,13 +243,46 @@ def seed(value: Any, name: str = "seed") -> int:
 
     Examples
     --------
-    >>> seed(7)
-    7
+    >>> require_seed(1.5)
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: seed must be a whole number from 0 to 4294967295, not 1.5
+    """
+    if value is not None and not isinstance(value, np.random.Generator):
+        whole_number(name, value, low=0, high=MAX_SEED)
+
+
+def seed(value: Seed, name: str = "seed") -> int:
+    """Return the seed of an argument as a whole number from 0 to `MAX_SEED`.
+
+    Parameters
+    ----------
+    value : int, Generator or None
+        A seed, which is returned; a `numpy.random.Generator`, from which one is drawn; or None for a random one.
+    name : str, default "seed"
+        The name of the argument, for the message.
+
+    Returns
+    -------
+    int
+        The seed.
+
+    Raises
+    ------
+    ParameterError
+        If the value has another type or is outside the range.
+
+    Examples
+    --------
+    >>> seed(7), seed(np.random.default_rng(0)) == seed(np.random.default_rng(0))
+    (7, True)
     >>> seed(True)
     Traceback (most recent call last):
     cofactor.errors.ParameterError: seed must be a whole number from 0 to 4294967295, not True
     """
-    return whole_number(name, value, low=0, high=MAX_SEED)
+    require_seed(value, name)
+    if value is None or isinstance(value, np.random.Generator):
+        return int((value or np.random.default_rng()).integers(MAX_SEED, endpoint=True))
+    return int(value)
 
 
 def flag(name: str, value: Any) -> bool:

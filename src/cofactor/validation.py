@@ -52,8 +52,8 @@ ADVICE: dict[str, str] = {
 }
 """How to create an object of each class, by class name, for messages."""
 
-UNCHECKED = ("object", "Any", "Estimator")
-"""Classes that are not checked here; functions check estimators themselves."""
+UNCHECKED = ("object", "Any", "Estimator", "CSRMatrix")
+"""Classes that are not checked here; functions check estimators and matrices themselves."""
 
 MAX_VALUES = 1_000_000
 """The largest number of values of a list argument."""
@@ -187,6 +187,8 @@ def _check(annotation: Any) -> Check | None:
     """Return the check of an annotation, or None if it has none."""
     if annotation in _PLAIN:
         return _PLAIN[annotation]
+    if annotation == checks.Seed:
+        return lambda name, value, _: checks.require_seed(value, name)
     if annotation is Self:
         return lambda name, value, owner: _require_class(name, value, type(owner))
     origin, parts = get_origin(annotation), get_args(annotation)
@@ -302,11 +304,8 @@ def _optional_path(name: str, value: Any, _: Any) -> None:
 
 
 def _int(name: str, value: Any, _: Any) -> None:
-    """Require a whole number, or a seed if the argument has that name."""
-    if name == "seed":
-        checks.seed(value)
-    else:
-        checks.whole_number(name, value)
+    """Require a whole number."""
+    checks.whole_number(name, value)
 
 
 def _float(name: str, value: Any, _: Any) -> None:

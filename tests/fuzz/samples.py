@@ -415,7 +415,7 @@ class Samples:
             **{f"Model.{name}": {"users": lambda: UserBatch.trained(np.arange(24), self.ratings.by_user)}
                for name in ("predict", "scores", "top", "distribution")},
             "Model.explain": {"users": lambda: UserBatch.trained([1], self.ratings.by_user), "item": lambda: 1},
-            ".with_settings": {"settings": dict},
+            ".set_params": {"params": dict},
             ".Recommender.fit": {"init_model": lambda: None},
             ".Recommender.load": {"path": lambda: "model.cofactor"},
             ".Recommender.predict": ids,
@@ -562,7 +562,7 @@ class Samples:
             ".Prior.means": {"table": lambda: self.user_table, "n": lambda: 24},
             ".expected": {"u": lambda: [0, 1], "i": lambda: [2, 3]},
             ".Recommender.explain": {"user": lambda: "u01", "item": lambda: "i1"},
-            ".recommender.recommender.checked_estimator": {"given": lambda: self.estimator},
+            ".recommender.recommender.require_estimator": {"given": lambda: self.estimator},
             **{f".{name}": {"y": self.outputs} for name in ("loss", "ranked_by", "rating")},
             ".Hits.over": {"sums": lambda obj: np.ones(24), "normalizer": lambda: 2.0},
             ".registry.metric_named": {"key": lambda: "ndcg@5"},

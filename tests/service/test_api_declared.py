@@ -184,12 +184,12 @@ def test_a_parameter_that_is_refused_has_no_effect(api: TestClient) -> None:
 
 
 IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
-    ({"estimator": {"estimator": "no-such"}}, "bias, popularity, biased-mf"),
-    ({"estimator": {"factors": 5}}, "bias, popularity, biased-mf"),
-    ({"estimator": {"estimator": ["bias"]}}, "bias, popularity, biased-mf"),
-    ({"estimator": {"estimator": "Bias"}}, "bias, popularity, biased-mf"),
+    ({"estimator": {"estimator": "no-such"}}, "the models are bayesian-mf, bias, biased-mf"),
+    ({"estimator": {"factors": 5}}, "spec must be the name of an estimator, or an object such as"),
+    ({"estimator": {"estimator": ["bias"]}}, "spec must be the name of an estimator, or an object such as"),
+    ({"estimator": {"estimator": "Bias"}}, "(did you mean bias?)"),
     ({"estimator": {"estimator": "bias", "factors": 5}}, "it has damping"),
-    ({"estimator": {"estimator": "biased-mf", "factor": 5}}, "factors, epochs"),
+    ({"estimator": {"estimator": "biased-mf", "factor": 5}}, "(did you mean factors?); it has biases, epochs, factors"),
     ({"estimator": {"estimator": "biased-mf", "factors": 0}}, "factors must be from 1 to 1024"),
     ({"estimator": {"estimator": "biased-mf", "factors": 5.5}}, "factors must be a whole number"),
     ({"estimator": {"estimator": "biased-mf", "factors": "5"}}, "factors must be a whole number"),
@@ -236,7 +236,7 @@ def test_every_setting_is_checked_before_a_job_exists(api: TestClient, name: str
                 assert spec.name in found.json()["detail"]
     assert len(store_of(api).jobs.newest()) == count
     if estimator.kind != "events":
-        defaults = json.loads(estimator().to_json())
+        defaults = estimator().to_dict()
         assert api.post("/v1/models/train", json={"estimator": defaults}).status_code == 202
 
 

@@ -59,7 +59,7 @@ def test_problems_have_an_exit_code(tmp_path: Path, data: Path) -> None:
     assert "is not there" in run("doctor", "--data", tmp_path / "nowhere", code=1)
     with Store.open(store_url(data)) as store:
         store.jobs.enqueue("train", {"estimator": "nonsense"})
-    assert "job 2 is failed: 'nonsense' is no estimator" in run("trainer", "--data", data, "--once", code=1)
+    assert "job 2 is failed: unknown model 'nonsense'" in run("trainer", "--data", data, "--once", code=1)
 
 
 def test_the_trainer_and_its_guard_have_the_settings_of_the_service(

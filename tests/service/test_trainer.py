@@ -247,7 +247,7 @@ def test_a_job_that_cannot_be_done_fails_with_the_reason(trainer: Trainer, store
     done = Retraining(trainer).work()
     assert done is not None
     assert done.state == "failed"
-    assert "is no estimator" in done.message
+    assert "unknown model" in done.message
 
 
 def test_a_training_is_due_after_events_time_or_a_forgetting(

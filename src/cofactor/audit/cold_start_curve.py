@@ -18,9 +18,10 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import Bool, Int32, Int64, random_stream
-from cofactor.data.interactions import Interactions
+from cofactor.checks import Seed
+from cofactor.data.interactions import Interactions, relevant_rows
 from cofactor.errors import DataError, KindError, ParameterError
-from cofactor.estimators.base import Estimator, liked
+from cofactor.estimators.base import Estimator, require_estimator
 from cofactor.evaluate.evaluation import baseline_for
 from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.base import Metric, UserValues
@@ -29,7 +30,7 @@ from cofactor.metrics.rating import RatingMetric, errors_by_user
 from cofactor.metrics.registry import primary_metric
 from cofactor.models.base import FoldsIn
 from cofactor.models.user_batch import UserBatch
-from cofactor.recommender.recommender import Recommender, checked_estimator
+from cofactor.recommender.recommender import Recommender
 from cofactor.validation import validated
 
 __all__ = ["HISTORY_LENGTHS", "ColdStartCurve", "cold_start"]
@@ -79,7 +80,7 @@ def cold_start(
     *,
     history_lengths: Sequence[int] = HISTORY_LENGTHS,
     users: float = 0.2,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> ColdStartCurve:
     """Compute the cold-start curve of an estimator on users held out of training.
 
@@ -93,7 +94,7 @@ def cold_start(
         History lengths, from 0. The largest ones are dropped if fewer than 20 users are eligible for them.
     users : float, default 0.2
         Share of the eligible users to hold out, between 0 and 1. At most 1,000 users are held out.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed of the sample, the order of each history, the fits and the bootstrap. The result is deterministic.
 
     Returns
@@ -128,7 +129,7 @@ def cold_start(
     if lengths[-1] == 0:
         raise ParameterError(f"history_lengths must contain a number of ratings above 0; got {history_lengths!r}")
     users, seed = checks.share("users", users), checks.seed(seed)
-    checked_estimator(estimator).require(interactions)
+    require_estimator(estimator).check_table(interactions)
     held_out = _HeldOutUsers.sample(interactions, lengths, users, seed)
     lengths = [g for g in lengths if g <= held_out.max_length]
     personal = held_out.fit_others(estimator, seed)
@@ -221,7 +222,7 @@ class _HeldOutUsers:
             UserBatch.folded(history),
             [K],
             exclude=self.history(self.max_length),
-            relevant=liked(self.test).by_user.take(self.users),
+            relevant=relevant_rows(self.test).by_user.take(self.users),
         )
         return metric.per_user(lists.hits)
 

@@ -16,15 +16,16 @@ import polars as pl
 from cofactor import checks
 from cofactor.arrays import Float32, Float64, Int32, Int64, random_stream, read_only
 from cofactor.audit.mitigations import PLAIN, Mitigation
+from cofactor.checks import Seed
 from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError, KindError, ParameterError
-from cofactor.estimators.base import Estimator
+from cofactor.estimators.base import Estimator, require_estimator
 from cofactor.kernels.sort import sorted_pairs
 from cofactor.metrics.catalog import coverage, gini
 from cofactor.metrics.catalog import exposure as item_exposure
 from cofactor.models.base import PredictsRatings
-from cofactor.recommender.recommender import Recommender, checked_estimator, require_recommender
+from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import validated
 
 __all__ = ["Simulation", "Tastes", "simulate"]
@@ -333,7 +334,7 @@ def simulate(
     rounds: int = 10,
     n: int = 10,
     views: int | Sequence[int] | Int64 = 1,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Simulation:
     """Simulate a feedback loop: fit, recommend, let users respond, and repeat.
 
@@ -353,7 +354,7 @@ def simulate(
         Length of the lists, at least 1.
     views : int or array_like of shape (n_users,), default 1
         Number of list positions that a user views in a round, from 0; one number for all users or one for each.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed of the fits and of the responses. The result is deterministic.
 
     Returns
@@ -387,7 +388,7 @@ def simulate(
     >>> run.lists.shape, run.accuracy.shape, len(run.table) > 300
     ((3, 60, 5), (3, 60), True)
     """
-    checked_estimator(estimator)
+    require_estimator(estimator)
     require_interactions("table", table)
     checks.instance("tastes", tastes, Tastes, "create them with Tastes(...) or Tastes.of(recommender)")
     checks.instance("mitigation", mitigation, Mitigation, "choose one of cofactor.audit.all_mitigations()")

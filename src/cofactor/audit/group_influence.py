@@ -18,6 +18,7 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, random_stream
+from cofactor.checks import Seed
 from cofactor.errors import KindError
 from cofactor.kernels.gram import gram
 from cofactor.kernels.normal_equations import equations, solved_each
@@ -95,7 +96,7 @@ def influence(
     n: int = 10,
     permutations: int = 50,
     max_users: int = MAX_USERS,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Influence:
     """Measure the influence of each group of a partition of the users.
 
@@ -111,7 +112,7 @@ def influence(
         Number of random partitions to compare with, at least 2.
     max_users : int, default 500
         Maximum number of users whose lists are compared. More users are sampled down to this number.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed of the permutations and of the sample of users. The result is deterministic.
 
     Returns

@@ -16,6 +16,7 @@ import polars as pl
 from cofactor import checks
 from cofactor.arrays import MAX_ROWS, Bool, Float32, Float64, Int32, Int64
 from cofactor.audit.user_clusters import user_clusters
+from cofactor.checks import Seed
 from cofactor.data.features import indicators
 from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.errors import DataError, ParameterError
@@ -322,7 +323,7 @@ def item_categories(table: pl.DataFrame | None, column: str) -> Float64:
 
 @validated
 def categories_by_raters(
-    histories: SparseRows, n_items: int, *, n_categories: int = N_GROUPS, seed: int = 0
+    histories: SparseRows, n_items: int, *, n_categories: int = N_GROUPS, seed: Seed = 0
 ) -> Float64:
     """Cluster items by their raters, to use the clusters as categories where no column defines them.
 
@@ -334,7 +335,7 @@ def categories_by_raters(
         Number of items.
     n_categories : int, default 10
         Number of clusters; fewer if fewer items were rated.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed of the clustering, see `user_clusters`.
 
     Returns
@@ -359,7 +360,7 @@ def categories_by_raters(
     n_categories = checks.whole_number("n_categories", n_categories, low=1)
     n_items = checks.whole_number("n_items", n_items, low=1, high=MAX_ROWS)
     require_histories(histories, n_items)
-    checks.seed(seed)
+    seed = checks.seed(seed)
     raters = transpose(histories, n_items)
     n_categories = min(n_categories, int((raters.counts > 0).sum()))
     if n_categories == 0:

@@ -12,6 +12,7 @@ import numpy as np
 
 from cofactor import checks
 from cofactor.arrays import MAX_ROWS, Float64, Int64, random_stream
+from cofactor.checks import Seed
 from cofactor.errors import DataError
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sparse import SparseRows
@@ -25,7 +26,7 @@ COMPONENTS, POWER_ITERATIONS, MAX_ITERATIONS, RESTARTS = 16, 4, 100, 10
 
 @one_thread_blas()
 @validated
-def user_clusters(histories: SparseRows, n_items: int, *, n_groups: int = 10, seed: int = 0) -> Int64:
+def user_clusters(histories: SparseRows, n_items: int, *, n_groups: int = 10, seed: Seed = 0) -> Int64:
     """Cluster users by the items in their histories.
 
     Parameters
@@ -36,7 +37,7 @@ def user_clusters(histories: SparseRows, n_items: int, *, n_groups: int = 10, se
         Number of items.
     n_groups : int, default 10
         Number of groups, from 1 to the number of users with a history.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         The same seed gives the same groups.
 
     Returns
@@ -70,7 +71,7 @@ def user_clusters(histories: SparseRows, n_items: int, *, n_groups: int = 10, se
     """
     n_items = checks.whole_number("n_items", n_items, low=1, high=MAX_ROWS)
     active = np.flatnonzero(require_histories(histories, n_items).counts)
-    checks.seed(seed)
+    seed = checks.seed(seed)
     if len(active) == 0:
         raise DataError("no user has a history, so taste groups cannot be computed")
     n_groups = checks.whole_number("n_groups", n_groups, low=1, high=len(active))

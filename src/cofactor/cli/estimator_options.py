@@ -1,13 +1,12 @@
-"""Estimators from names and `name=value` settings: types, defaults and ranges come from the estimators' fields."""
+"""Estimators from names and `name=value` settings, parsed by the JSON Schema of the estimators."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import MISSING, Field, fields
+from dataclasses import fields
 from difflib import get_close_matches
-from types import NoneType
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 from cofactor.errors import ParameterError
 
@@ -72,16 +71,19 @@ def estimators_of(models: Sequence[str], settings: Sequence[str] = ()) -> list[E
     >>> estimators_of(["bias", "popularity"], ["bias.damping=2"])
     [Bias(damping=2.0), Popularity()]
     """
-    classes = [_class_of(model) for model in models]
-    parameters: list[dict[str, Any]] = [{} for _ in models]
+    from cofactor.estimators.base import Estimator, estimator_class
+
+    classes = [estimator_class(model) for model in models]
+    schemas = [cls.json_schema()["properties"] for cls in classes]
+    specs: list[dict[str, object]] = [{"estimator": model} for model in models]
     for setting in settings:
         target, name, text = _parts(setting, models)
-        matches = [k for k, class_ in enumerate(classes) if name in _types(class_) and target in ("", models[k])]
-        if not matches:
-            raise ParameterError(_unknown_setting(name, [c for c in classes if target in ("", c.name)]))
+        chosen = [k for k, model in enumerate(models) if target in ("", model)]
+        if not (matches := [k for k in chosen if name in schemas[k] and name != "estimator"]):
+            raise ParameterError(_unknown_setting(name, [classes[k] for k in chosen]))
         for k in matches:
-            parameters[k][name] = _value(classes[k].name, name, text, _types(classes[k])[name])
-    return [class_(**values) for class_, values in zip(classes, parameters, strict=True)]
+            specs[k][name] = _value(f"{models[k]}: {name}", text, schemas[k][name])
+    return [Estimator.from_dict(spec) for spec in specs]
 
 
 def described_settings(kind: type[Estimator]) -> list[dict[str, Any]]:
@@ -99,10 +101,13 @@ def described_settings(kind: type[Estimator]) -> list[dict[str, Any]]:
         if there is none.
     """
     return [
-        {"name": spec.name, "default": _default(spec), **{k: spec.metadata.get(k) for k in ("low", "high", "log")},
-         "meaning": spec.metadata.get("meaning", "")}
+        {
+            "name": spec.name,
+            "default": spec.default,
+            **{key: spec.metadata[key] for key in ("low", "high", "log", "meaning")},
+        }
         for spec in fields(kind)
-    ]  # fmt: skip
+    ]
 
 
 def in_words(value: Any) -> str:
@@ -152,16 +157,6 @@ def number_text(value: float) -> str:
     return short if float(short) == value else repr(value)
 
 
-def _class_of(model: str) -> Any:
-    from cofactor.estimators import REGISTRY
-
-    if model not in REGISTRY:
-        near = get_close_matches(model.lower().replace("_", "-"), REGISTRY, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ParameterError(f"unknown model {model!r}{hint}; the models are {', '.join(REGISTRY)} (`cofactor models`)")
-    return REGISTRY[model]
-
-
 def _parts(setting: str, models: Sequence[str]) -> tuple[str, str, str]:
     """Split a setting into the model (or ""), the name and the text of the value."""
     left, equals, text = setting.partition("=")
@@ -173,16 +168,7 @@ def _parts(setting: str, models: Sequence[str]) -> tuple[str, str, str]:
     return target, name, text.strip()
 
 
-def _types(class_: Any) -> dict[str, Any]:
-    hints = get_type_hints(class_)
-    return {spec.name: hints[spec.name] for spec in fields(class_)}
-
-
-def _default(spec: Field[Any]) -> Any:
-    return None if spec.default is MISSING else spec.default
-
-
-def _unknown_setting(name: str, classes: Sequence[Any]) -> str:
+def _unknown_setting(name: str, classes: Sequence[type[Estimator]]) -> str:
     """Return the message for an unknown setting, with a suggestion and the settings of these estimators."""
     settings = {spec["name"]: spec for class_ in classes for spec in described_settings(class_)}
     near = get_close_matches(name, settings, n=1)
@@ -194,44 +180,44 @@ def _unknown_setting(name: str, classes: Sequence[Any]) -> str:
     return f"{models} has no setting {name!r}{hint}; the settings are: {listed}"
 
 
-def _value(model: str, name: str, text: str, type_: Any) -> Any:
-    """Parse the value of a setting. Raises ParameterError if the text fits none of the types of the field."""
-    types = get_args(type_) if get_origin(type_) not in (None, tuple, Literal) else (type_,)
+def _value(label: str, text: str, schema: dict[str, Any]) -> object:
+    """Parse the value of a setting. Raises ParameterError if the text fits none of the types of the schema."""
+    types = schema.get("anyOf", [schema])
     for member in types:
         valid, value = _parse_as(member, text)
         if valid:
             return value
-    expected = " or ".join(map(_type_in_words, types))
-    raise ParameterError(f"{model}: {name} must be {expected}, not {text!r}")
+    raise ParameterError(f"{label} must be {' or '.join(map(_type_in_words, types))}, not {text!r}")
 
 
-def _parse_as(type_: Any, text: str) -> tuple[bool, Any]:
-    """Return whether the text is valid for this type, and the parsed value."""
-    try:
-        if type_ in (NoneType, None):
+def _parse_as(schema: dict[str, Any], text: str) -> tuple[bool, object]:
+    """Return whether the text is valid for a type of a schema, and the parsed value."""
+    if "enum" in schema:
+        return text in schema["enum"], text
+    match schema["type"]:
+        case "null":
             return text.lower() == "none", None
-        if type_ is bool:
+        case "boolean":
             return text.lower() in YES_NO, YES_NO.get(text.lower())
-        if get_origin(type_) is Literal:
-            return text in get_args(type_), text
-        if get_args(type_)[1:] == (Ellipsis,):
-            names = [] if text == "none" else text.strip("()").split(",")
-            return True, tuple(name.strip() for name in names if name.strip())
-        if get_origin(type_) is tuple:
-            parts = text.strip("()").split(",")
-            parsed = [_parse_as(t, part.strip()) for t, part in zip(get_args(type_), parts, strict=True)]
-            return all(valid for valid, _ in parsed), tuple(value for _, value in parsed)
-        value = type_(text)
-    except ValueError:
-        return False, None
-    return not isinstance(value, float) or math.isfinite(value), value
+        case "array":
+            parts = [] if text == "none" else [part.strip() for part in text.strip("()").split(",")]
+            if "minItems" not in schema:
+                return True, [part for part in parts if part]
+            parsed = [_parse_as(schema["items"], part) for part in parts]
+            fits = len(parsed) == schema["minItems"] and all(valid for valid, _ in parsed)
+            return fits, [value for _, value in parsed]
+        case type_:
+            try:
+                value = int(text) if type_ == "integer" else float(text)
+            except ValueError:
+                return False, None
+            return type_ == "integer" or math.isfinite(value), value
 
 
-def _type_in_words(type_: Any) -> str:
-    if get_args(type_)[1:] == (Ellipsis,):
-        return "comma-separated names"
-    if get_origin(type_) is tuple:
-        return f"{len(get_args(type_))} comma-separated numbers"
-    if get_origin(type_) is Literal:
-        return " or ".join(map(str, get_args(type_)))
-    return {int: "a whole number", float: "a number", bool: "true or false", NoneType: "none"}.get(type_, "text")
+def _type_in_words(schema: dict[str, Any]) -> str:
+    if "enum" in schema:
+        return " or ".join(schema["enum"])
+    if schema["type"] == "array":
+        return f"{schema['minItems']} comma-separated numbers" if "minItems" in schema else "comma-separated names"
+    words = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "null": "none"}
+    return words[schema["type"]]

@@ -17,7 +17,7 @@ from cofactor.shell import as_path, command
 if TYPE_CHECKING:
     from cofactor.data.interactions import Interactions, Kind
     from cofactor.estimators import Epoch, Estimator
-    from cofactor.estimators.base import EpochCallback
+    from cofactor.estimators.training import EpochCallback
     from cofactor.recommender.recommender import Recommender
 
 __all__ = ["fit"]
@@ -102,7 +102,7 @@ def _fitted(
 
     if validation is None:
         return Recommender.fit(estimator, table, seed=seed, callback=callback)
-    estimator.require(table)
+    estimator.check_table(table)
     split_rows = split_random if table.kind == "ratings" else split_per_user
     split = split_rows(table, test=validation, seed=seed)
     recommender = Recommender.fit(estimator, split.train, seed=seed, validation=split.test, callback=callback)

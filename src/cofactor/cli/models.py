@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument
 
 from cofactor.cli.options import Json
 from cofactor.cli.terminal import results, show_json, table
 from cofactor.shell import command
+
+if TYPE_CHECKING:
+    from cofactor.estimators import Estimator
 
 __all__ = ["models"]
 
@@ -19,10 +22,11 @@ def models(
     as_json: Json = False,
 ) -> None:
     """List the models with all settings, their meaning, default and range."""
-    from cofactor.cli.estimator_options import described_settings, estimator_of, in_words
+    from cofactor.cli.estimator_options import described_settings, in_words
     from cofactor.estimators import REGISTRY
+    from cofactor.estimators.base import estimator_class
 
-    estimators = [type(estimator_of(name)) for name in names or REGISTRY]
+    estimators = [estimator_class(name) for name in names or REGISTRY]
     if as_json:
         show_json([_facts(estimator, described_settings(estimator)) for estimator in estimators])
         return
@@ -43,7 +47,7 @@ def models(
         out.print(f"To change a setting: {_example(example)}", soft_wrap=True)
 
 
-def _example(estimator: Any) -> str:
+def _example(estimator: type[Estimator]) -> str:
     """Return a command that sets the first setting of this estimator class to its default."""
     from cofactor.cli.estimator_options import described_settings, in_words
 
@@ -55,7 +59,7 @@ def _example(estimator: Any) -> str:
     )  # fmt: skip
 
 
-def _facts(estimator: Any, settings: list[dict[str, Any]]) -> dict[str, Any]:
+def _facts(estimator: type[Estimator], settings: list[dict[str, Any]]) -> dict[str, Any]:
     """Describe an estimator class; the summary is the first paragraph of its docstring."""
     summary = (estimator.__doc__ or "").strip().split("\n\n")[0]
     return {

@@ -15,6 +15,7 @@ import numpy as np
 
 from cofactor import checks
 from cofactor.arrays import MAX_ROWS, Float64, random_stream
+from cofactor.checks import Seed
 from cofactor.errors import ParameterError
 from cofactor.kernels.sparse import SparseRows
 from cofactor.validation import validated
@@ -63,7 +64,7 @@ class BernoulliMixture:
 
     @classmethod
     @validated
-    def of(cls, histories: SparseRows, n_items: int, *, n_clusters: int, seed: int = 0) -> Self:
+    def of(cls, histories: SparseRows, n_items: int, *, n_clusters: int, seed: Seed = 0) -> Self:
         """Fit a mixture by expectation-maximization.
 
         Parameters

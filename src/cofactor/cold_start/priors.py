@@ -21,6 +21,7 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, random_stream
+from cofactor.checks import Seed
 from cofactor.data.features import Encoder
 from cofactor.errors import DataError, KindError
 from cofactor.kernels.parallel import one_thread_blas
@@ -88,7 +89,7 @@ def learn_priors(
     item_table: pl.DataFrame | None = None,
     user_features: Sequence[str] = (),
     item_features: Sequence[str] = (),
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> Priors:
     """Learn priors of new users and new items from a trained model.
 
@@ -130,7 +131,7 @@ def learn_priors(
     """
     user_features = checks.names("user_features", user_features)
     item_features = checks.names("item_features", item_features)
-    checks.seed(seed)
+    seed = checks.seed(seed)
     if not isinstance(model, FactorModel) or not supports_priors(model):
         raise KindError(
             "priors need the vectors of biased-mf, explicit-als, implicit-als or bpr; bayesian-mf and neural-mf have "

@@ -22,6 +22,7 @@ import numpy as np
 
 from cofactor import checks
 from cofactor.arrays import Float64, Int32, Int64
+from cofactor.checks import Seed
 from cofactor.cold_start.bernoulli_mixture import BernoulliMixture
 from cofactor.data.scale import Scale
 from cofactor.errors import KindError, ParameterError
@@ -110,7 +111,7 @@ class Population:
         *,
         scale: Scale | None = None,
         n_clusters: int = N_CLUSTERS,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> Self:
         """Learn the distribution from the users of a trained model.
 

@@ -30,7 +30,7 @@ from cofactor.kernels.sort import counting_sort, pairs_ascend, sorted_pairs
 from cofactor.kernels.sparse import SparseRows
 from cofactor.validation import validated
 
-__all__ = ["Interactions", "Kind", "SparseRows", "require_interactions"]
+__all__ = ["Interactions", "Kind", "SparseRows", "relevant_rows", "require_interactions"]
 
 Kind: TypeAlias = Literal["ratings", "events"]
 
@@ -598,6 +598,31 @@ def require_interactions(name: str, value: object) -> Interactions:
     cofactor.errors.DataError: interactions must be of type Interactions, not 'ratings.csv': read files and data ...
     """
     return checks.instance(name, value, Interactions, FROM_OTHERS)
+
+
+@validated
+def relevant_rows(interactions: Interactions) -> Interactions:
+    """Select the relevant rows for ranking metrics: events with a positive weight, or all rows of ratings.
+
+    Parameters
+    ----------
+    interactions : Interactions
+        Table of ratings or events.
+
+    Returns
+    -------
+    Interactions
+        The rows that are not dislikes; possibly none.
+
+    Examples
+    --------
+    >>> events = Interactions.from_columns([0, 0], ["liked", "disliked"], weights=[1, -1], kind="events")
+    >>> relevant_rows(events).frame()["item"].to_list()
+    ['liked']
+    """
+    if interactions.kind == "ratings" or interactions.weights is None:
+        return interactions
+    return interactions.select(interactions.weights > 0)
 
 
 @dataclass(frozen=True)

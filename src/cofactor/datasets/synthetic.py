@@ -21,6 +21,7 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, random_stream, read_only
+from cofactor.checks import Seed
 from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions
 from cofactor.data.load_report import LoadReport
@@ -224,14 +225,14 @@ class Chunk(NamedTuple):
 
 
 @validated
-def generate_ground_truth(config: SyntheticConfig, *, seed: int = 0) -> GroundTruth:
+def generate_ground_truth(config: SyntheticConfig, *, seed: Seed = 0) -> GroundTruth:
     """Generate the ground truth of synthetic ratings, without the ratings.
 
     Parameters
     ----------
     config : SyntheticConfig
         Configuration.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed; the same seed gives identical results.
 
     Returns
@@ -245,6 +246,7 @@ def generate_ground_truth(config: SyntheticConfig, *, seed: int = 0) -> GroundTr
     >>> round(float(ground_truth.popularity.sum()), 6)
     1.0
     """
+    seed = checks.seed(seed)
     factor_std = np.sqrt(config.factor_std / np.sqrt(max(config.factors, 1)))  # p . q then has the deviation factor_std
 
     def normals(name: str, std: float, *shape: int) -> Float32:
@@ -270,14 +272,14 @@ def generate_ground_truth(config: SyntheticConfig, *, seed: int = 0) -> GroundTr
 
 
 @validated
-def generate(config: SyntheticConfig, *, seed: int = 0) -> Synthetic:
+def generate(config: SyntheticConfig, *, seed: Seed = 0) -> Synthetic:
     """Generate synthetic ratings in memory (20 bytes per rating), with their ground truth.
 
     Parameters
     ----------
     config : SyntheticConfig
         Configuration.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed; the same seed gives identical results.
 
     Returns
@@ -291,6 +293,7 @@ def generate(config: SyntheticConfig, *, seed: int = 0) -> Synthetic:
     >>> synthetic.interactions, synthetic.expected(0, [3, 4]).shape
     (Interactions(200 ratings, 20 users x 30 items), (2,))
     """
+    seed = checks.seed(seed)
     ground_truth, n = generate_ground_truth(config, seed=seed), config.n_ratings
     u, i = np.empty(n, np.int32), np.empty(n, np.int32)
     values, times = np.empty(n, np.float32), np.empty(n, np.int64)
@@ -315,14 +318,14 @@ def generate(config: SyntheticConfig, *, seed: int = 0) -> Synthetic:
 
 
 @validated
-def generate_chunks(config: SyntheticConfig, *, seed: int = 0, chunk: int = 1_000_000) -> Iterator[Chunk]:
+def generate_chunks(config: SyntheticConfig, *, seed: Seed = 0, chunk: int = 1_000_000) -> Iterator[Chunk]:
     """Generate the rows of `generate` in chunks, with bounded memory.
 
     Parameters
     ----------
     config : SyntheticConfig
         Configuration.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed; the same seed gives the same rows as `generate`.
     chunk : int, default 1000000
         Number of rows per chunk; the last chunk may be shorter.
@@ -361,7 +364,7 @@ def generate_chunks(config: SyntheticConfig, *, seed: int = 0, chunk: int = 1_00
 
 
 @validated
-def write_csv(path: str | Path, config: SyntheticConfig, *, seed: int = 0) -> Path:
+def write_csv(path: str | Path, config: SyntheticConfig, *, seed: Seed = 0) -> Path:
     """Write synthetic ratings as a CSV file with the columns user, item, value and time.
 
     Parameters
@@ -370,7 +373,7 @@ def write_csv(path: str | Path, config: SyntheticConfig, *, seed: int = 0) -> Pa
         Path of the file, which is replaced only when all rows are written.
     config : SyntheticConfig
         Configuration.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed; the same seed gives the same rows as `generate`.
 
     Returns

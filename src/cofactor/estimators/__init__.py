@@ -5,10 +5,8 @@ An estimator in `REGISTRY` is available on the command line and in the service, 
 
 from __future__ import annotations
 
-from typing import Any
-
 from cofactor.estimators.als import ExplicitALS, ImplicitALS
-from cofactor.estimators.base import Epoch, Estimator
+from cofactor.estimators.base import Estimator
 from cofactor.estimators.bayes import BayesianMF
 from cofactor.estimators.bias import Bias, Popularity
 from cofactor.estimators.bpr import BPR
@@ -16,6 +14,7 @@ from cofactor.estimators.ease import EASE
 from cofactor.estimators.mf import BiasedMF
 from cofactor.estimators.neighbors import ItemKNN, UserKNN
 from cofactor.estimators.neural import NeuralMF
+from cofactor.estimators.training import Epoch
 
 __all__ = [
     "BPR",
@@ -34,17 +33,7 @@ __all__ = [
     "UserKNN",
 ]
 
-REGISTRY: dict[str, Any] = {
-    "bias": Bias,
-    "popularity": Popularity,
-    "biased-mf": BiasedMF,
-    "explicit-als": ExplicitALS,
-    "implicit-als": ImplicitALS,
-    "bpr": BPR,
-    "ease": EASE,
-    "item-knn": ItemKNN,
-    "user-knn": UserKNN,
-    "bayesian-mf": BayesianMF,
-    "neural-mf": NeuralMF,
+REGISTRY: dict[str, type[Estimator]] = {
+    cls.name: cls for cls in sorted(Estimator.__subclasses__(), key=lambda cls: cls.name)
 }
-"""Estimator classes by their names on the command line."""
+"""Estimator classes of this package by name: the direct subclasses of `Estimator` in the modules above."""

@@ -10,14 +10,18 @@ from typing import ClassVar
 
 import numpy as np
 
+from cofactor import checks
 from cofactor.arrays import Bool, Float32, random_stream, read_only
+from cofactor.checks import Seed
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.data.scale import Scale
-from cofactor.errors import DivergedError, ParameterError
-from cofactor.estimators.base import EpochCallback, Estimator, FitMonitor, parameter, standardized
+from cofactor.estimators.base import Estimator, parameter
+from cofactor.estimators.training import EpochCallback, FitMonitor, require_init_model
+from cofactor.estimators.training_table import TableLike, standardized
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.ridge import improve, solve
 from cofactor.kernels.sparse import SparseRows
+from cofactor.models.base import Model
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import EventsLoss, Loss, RatingsLoss
 from cofactor.validation import validated
@@ -96,22 +100,22 @@ class ExplicitALS(Estimator):
     @validated
     def fit(
         self,
-        interactions: Interactions,
+        interactions: TableLike,
         *,
-        seed: int = 0,
-        validation: Interactions | None = None,
-        init_model: FactorModel | None = None,
+        seed: Seed = 0,
+        validation: TableLike | None = None,
+        init_model: Model | None = None,
         callback: EpochCallback | None = None,
     ) -> FactorModel:
         """Fit the model on ratings.
 
         Parameters
         ----------
-        interactions : Interactions
+        interactions : Interactions or CSR matrix of shape (n_users, n_items)
             Table of ratings.
-        seed : int, default 0
+        seed : int, Generator or None, default 0
             Seed of the initial factors; the same seed gives identical results.
-        validation : Interactions, optional
+        validation : Interactions or CSR matrix, optional
             Held-out rows with the same ids. If given, the model of the epoch with the best validation score is
             returned.
         init_model : FactorModel, optional
@@ -136,23 +140,19 @@ class ExplicitALS(Estimator):
         DivergedError
             If the loss or an array of the model is not finite.
         """
-        self.require(interactions)
-        loss = RatingsLoss(l2=self.l2, l2_bias=self.l2_bias)
-        standard, unit = standardized(interactions)
-        mean = float(np.average(standard.values.astype(np.float64), weights=standard.weights))
-        solver = _AlternatingSolver(loss, self.factors, self.cg_steps, mean, interactions.scale, unit)
-        model = _initial_model(interactions, self.factors, self.init_std, seed)
-        if init_model is not None:
-            model = init_model.rescaled(1 / unit, standard.scale)
-        watch = FitMonitor(
-            interactions,
-            epochs=self.epochs,
-            patience=self.patience,
-            validation=validation,
-            callback=callback,
-            advice=self.diverged_advice,
+        table = self.check_table(interactions)
+        monitor = FitMonitor(
+            table, validation, callback, epochs=self.epochs, patience=self.patience, advice=self.diverged_advice
         )
-        return solver.run(standard, model, watch)
+        loss = RatingsLoss(l2=self.l2, l2_bias=self.l2_bias)
+        standard, unit = standardized(table)
+        mean = float(np.average(standard.values.astype(np.float64), weights=standard.weights))
+        solver = _AlternatingSolver(loss, self.factors, self.cg_steps, mean, table.scale, unit)
+        if init_model is None:
+            model = _initial_model(table, self.factors, self.init_std, checks.seed(seed))
+        else:
+            model = _continued(init_model, table, self.factors).rescaled(1 / unit, standard.scale)
+        return solver.run(standard, model, monitor)
 
 
 @dataclass(frozen=True)
@@ -246,22 +246,22 @@ class ImplicitALS(Estimator):
     @validated
     def fit(
         self,
-        interactions: Interactions,
+        interactions: TableLike,
         *,
-        seed: int = 0,
-        validation: Interactions | None = None,
-        init_model: FactorModel | None = None,
+        seed: Seed = 0,
+        validation: TableLike | None = None,
+        init_model: Model | None = None,
         callback: EpochCallback | None = None,
     ) -> FactorModel:
         """Fit the model on events.
 
         Parameters
         ----------
-        interactions : Interactions
+        interactions : Interactions or CSR matrix of shape (n_users, n_items)
             Table of events.
-        seed : int, default 0
+        seed : int, Generator or None, default 0
             Seed of the initial factors; the same seed gives identical results.
-        validation : Interactions, optional
+        validation : Interactions or CSR matrix, optional
             Held-out rows with the same ids. If given, the model of the epoch with the best validation score is
             returned.
         init_model : FactorModel, optional
@@ -286,19 +286,23 @@ class ImplicitALS(Estimator):
         DivergedError
             If the loss or an array of the model is not finite.
         """
-        self.require(interactions)
+        table = self.check_table(interactions)
+        monitor = FitMonitor(
+            table, validation, callback, epochs=self.epochs, patience=self.patience, advice=self.diverged_advice
+        )
         loss = EventsLoss(alpha0=self.alpha0, l2=self.l2, nu=self.nu)
         solver = _AlternatingSolver(loss, self.factors, self.cg_steps, 0.0, None, 1.0)
-        model = init_model or _initial_model(interactions, self.factors, self.init_std / self.factors**0.5, seed)
-        watch = FitMonitor(
-            interactions,
-            epochs=self.epochs,
-            patience=self.patience,
-            validation=validation,
-            callback=callback,
-            advice=self.diverged_advice,
-        )
-        return solver.run(interactions, model, watch)
+        if init_model is None:
+            model = _initial_model(table, self.factors, self.init_std / self.factors**0.5, checks.seed(seed))
+        else:
+            model = _continued(init_model, table, self.factors)
+        return solver.run(table, model, monitor)
+
+
+def _continued(init_model: Model, table: Interactions, factors: int) -> FactorModel:
+    """Return `init_model`; raise unless it is a FactorModel of the table's users and items with this many factors."""
+    shapes = {"user_factors": (table.n_users, factors), "item_factors": (table.n_items, factors)}
+    return require_init_model(init_model, FactorModel, shapes)
 
 
 def _initial_model(interactions: Interactions, factors: int, std: float, seed: int) -> FactorModel:
@@ -331,32 +335,23 @@ class _AlternatingSolver:
     scale: Scale | None
     unit: float
 
-    def run(self, interactions: Interactions, model: FactorModel, watch: FitMonitor) -> FactorModel:
-        """Alternate until `watch` stops the fit, and return the chosen model."""
-        n_users, n_items = interactions.n_users, interactions.n_items
-        if model.user_factors.shape != (n_users, self.factors) or model.n_items != n_items:
-            raise ParameterError(
-                f"init_model must have {n_users} users, {n_items} items and {self.factors} factors; got {model!r}"
-            )
+    def run(self, interactions: Interactions, model: FactorModel, monitor: FitMonitor) -> FactorModel:
+        """Alternate until `monitor` stops the fit, and return the chosen model."""
         by_user, by_item = self.loss.entries(interactions.by_user), self.loss.entries(interactions.by_item)
         users, items = (
             self._unknowns(model.user_factors, model.user_bias),
             self._unknowns(model.item_factors, model.item_bias),
         )
-        user_penalty = self.loss.penalty(by_user.counts, n_items)
-        item_penalty = self.loss.penalty(by_item.counts, n_users)
+        user_penalty = self.loss.penalty(by_user.counts, interactions.n_items)
+        item_penalty = self.loss.penalty(by_item.counts, interactions.n_users)
         empty_items = by_item.counts == 0
-        current_model = lambda: self._model(users, items, by_user, user_penalty, empty_items)  # noqa: E731
-        number, running = 0, True
-        while running:
-            number += 1
+
+        def epoch(_: int) -> float:
             self._half_step(users, by_user, user_penalty, items)
             squares = self._half_step(items, by_item, item_penalty, users)
-            running = watch.goes_on(number, squares / len(interactions) * self.unit**2, current_model)
-        chosen = watch.chosen(current_model)
-        if not all(np.isfinite(array).all() for array in chosen.arrays().values()):
-            raise DivergedError(number, float("nan"), watch.advice)
-        return chosen
+            return squares / len(interactions) * self.unit**2
+
+        return monitor.run(epoch, lambda: self._model(users, items, by_user, user_penalty, empty_items))
 
     def _unknowns(self, factors: Float32, bias: Float32) -> Float32:
         """Return the array [factors, bias if any, padding]."""

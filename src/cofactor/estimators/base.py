@@ -1,72 +1,58 @@
-"""Base class of estimators, declaration of hyper-parameters, and monitoring of fits.
+"""Base class of estimators, declaration of hyper-parameters, and conversion to JSON and back.
 
-A hyper-parameter is declared once, as a typed field with its meaning and range; the command line, the HTTP schema and
-the hyper-parameter search read the fields.
+A hyper-parameter is declared once, as a typed field with its meaning and range; the command line, the HTTP interface,
+saved files and the hyper-parameter search read the fields.
 """
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
-from dataclasses import Field, asdict, dataclass, field, fields, replace
-from typing import Any, ClassVar, Literal, Self, TypeAlias, TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from dataclasses import Field, dataclass, field, fields, replace
+from difflib import get_close_matches
+from functools import cache
+from types import NoneType
+from typing import Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from cofactor import checks
 from cofactor.arrays import Bool, read_only
-from cofactor.data.interactions import Interactions, Kind, require_interactions
-from cofactor.data.scale import Scale
-from cofactor.errors import DataError, DivergedError, KindError, ParameterError
-from cofactor.metrics.model_lists import ModelLists
-from cofactor.metrics.rating import RatingMetric
-from cofactor.metrics.registry import VALIDATION_K, validation_metric
-from cofactor.models.base import PredictsRatings, ScoresItems
-from cofactor.models.user_batch import UserBatch
+from cofactor.checks import Seed
+from cofactor.data.interactions import Interactions
+from cofactor.errors import DataError, KindError, ParameterError
+from cofactor.estimators.training import EpochCallback
+from cofactor.estimators.training_table import Learns, TableLike, as_interactions
+from cofactor.models.base import Model
+from cofactor.validation import validated
 
-__all__ = [
-    "Epoch",
-    "EpochCallback",
-    "Estimator",
-    "FitMonitor",
-    "Learns",
-    "item_evidence",
-    "liked",
-    "parameter",
-    "standardized",
-]
+__all__ = ["Estimator", "estimator_class", "item_evidence", "parameter", "require_estimator"]
 
 T = TypeVar("T")
 
-Learns: TypeAlias = Kind | Literal["any"]
-"""Kind of table that an estimator accepts: "ratings", "events", or "any" for both."""
-
 
 def parameter(
-    default: Any,
+    default: T,
     meaning: str,
     *,
     low: float | None = None,
     high: float | None = None,
     log: bool = False,
-    choices: tuple[str, ...] = (),
     search: tuple[float, float] | None = None,
-) -> Any:
+) -> T:
     """Declare a hyper-parameter as a dataclass field with its default, meaning and range.
 
     Parameters
     ----------
     default : object
-        Default value; its type is the type that values must have.
+        Default value. Values must have the type of the field's annotation.
     meaning : str
         Description with the unit, as the command line and the HTTP schema print it.
     low, high : float, optional
         Smallest and largest allowed value, both inclusive; None for no limit.
     log : bool, default False
         Whether a hyper-parameter search should use a logarithmic scale.
-    choices : tuple of str, default ()
-        Allowed values of a text; empty for no restriction.
     search : tuple of (float, float), optional
         Range of a hyper-parameter search, within `low` and `high`; None to exclude it from the search.
 
@@ -83,63 +69,174 @@ def parameter(
     >>> spec.default, spec.metadata["low"], spec.metadata["high"], spec.metadata["search"]
     (0.02, 1e-06, 10, (0.005, 0.1))
     """
-    metadata = {"meaning": meaning, "low": low, "high": high, "log": log, "choices": choices, "search": search}
-    return field(default=default, metadata=metadata)
+    metadata = {"meaning": meaning, "low": low, "high": high, "log": log, "search": search}
+    declared: T = field(default=default, metadata=metadata)
+    return declared
 
 
 @dataclass(frozen=True)
-class Estimator:
+class Estimator(ABC):
     """Base class of estimators: an immutable specification whose fields are the hyper-parameters.
 
-    Estimators can be printed, compared and serialized to JSON. A value outside its range raises ParameterError.
+    Estimators can be printed, compared, copied, pickled and converted to JSON. A value outside its range raises
+    ParameterError. Defining a subclass registers it: `from_dict` finds it by its name.
 
     Attributes
     ----------
     name : str
-        Name in kebab case, as on the command line.
+        Name in kebab case, as on the command line. Two modules cannot define estimators with the same name.
     kind : {"ratings", "events", "any"}
         Kind of table that `fit` accepts.
-    personal : bool
+    personalized : bool
         Whether recommendations differ between users.
     exact_fold_in : bool
         Whether folding in the history of a training user gives that user's trained representation exactly.
-
-    Notes
-    -----
-    Each subclass has a method `fit` with this signature, which returns a model of `cofactor.models`::
-
-        fit(interactions, *, seed=0, validation=None, init_model=None, callback=None)
-
-    - `seed`: integer from 0; the same seed gives bit-identical results.
-    - `validation`: held-out rows with the ids of `interactions`; the model of the best epoch is returned.
-    - `init_model`: model with the same ids and hyper-parameters to continue from.
-    - `callback`: called with an `Epoch` after each epoch.
-
-    `fit` raises KindError for the other kind of table, DataError for a table without rows or without a nonzero weight,
-    and DivergedError if numbers become non-finite. Estimators that are not iterative ignore the keyword arguments.
 
     Examples
     --------
     >>> import cofactor
     >>> estimator = cofactor.BiasedMF(factors=20)
-    >>> estimator == cofactor.BiasedMF().with_settings(factors=20), estimator.name, estimator.kind
+    >>> estimator == cofactor.BiasedMF().set_params(factors=20), estimator.name, estimator.kind
     (True, 'biased-mf', 'ratings')
     """
 
     name: ClassVar[str]
     kind: ClassVar[Learns]
-    personal: ClassVar[bool] = True
+    personalized: ClassVar[bool] = True
     exact_fold_in: ClassVar[bool] = False
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if (name := vars(cls).get("name")) is None:
+            return
+        other = _CLASSES.get(name)
+        if other is not None and other.__module__ != cls.__module__:  # a module may define its class again
+            raise ParameterError(f"the name {name!r} belongs to the estimator {other.__module__}.{other.__qualname__}")
+        _CLASSES[name] = cls
+
     def __post_init__(self) -> None:
+        types = _field_types(type(self))
         for spec in fields(self):
             value = getattr(self, spec.name)
-            if isinstance(value, np.generic):  # NumPy scalars print differently and cannot be serialized to JSON
+            if isinstance(value, np.generic):  # NumPy scalars print differently and cannot be converted to JSON
                 object.__setattr__(self, spec.name, value := value.item())
-            _check_value(type(self).name, spec, value)
+            _check_value(self.name, spec, types[spec.name], value)
+
+    @abstractmethod
+    def fit(
+        self,
+        interactions: TableLike,
+        *,
+        seed: Seed = 0,
+        validation: TableLike | None = None,
+        init_model: Model | None = None,
+        callback: EpochCallback | None = None,
+    ) -> Model:
+        """Fit a model.
+
+        Estimators that are not iterative ignore `validation`, `init_model` and `callback`.
+
+        Parameters
+        ----------
+        interactions : Interactions or CSR matrix of shape (n_users, n_items)
+            Training table. The ids of a matrix are its row and column numbers; its values are ratings, or events if
+            the estimator accepts events only.
+        seed : int, Generator or None, default 0
+            Seed of the random numbers. The same integer gives bit-identical results; a `numpy.random.Generator` is
+            used to draw an integer; None uses fresh entropy.
+        validation : Interactions or CSR matrix, optional
+            Held-out rows with the ids of `interactions`. If given, the model of the epoch with the best validation
+            score is returned.
+        init_model : Model, optional
+            Model with the same ids and hyper-parameters to continue from.
+        callback : callable, optional
+            Called with an `Epoch` after each epoch.
+
+        Returns
+        -------
+        Model
+            A model of `cofactor.models`.
+
+        Raises
+        ------
+        KindError
+            If a table is of the other kind.
+        DataError
+            If a table has no rows or all weights are 0, or if `validation` has other ids.
+        ParameterError
+            If `init_model` has another shape.
+        DivergedError
+            If the loss or an array of the model is not finite.
+        """
+
+    @validated
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the hyper-parameters by name.
+
+        Parameters
+        ----------
+        deep : bool, default True
+            Ignored: no hyper-parameter is an estimator. `sklearn.base.clone` passes it.
+
+        Returns
+        -------
+        dict of str to object
+            Values of the fields.
+
+        Examples
+        --------
+        >>> import cofactor
+        >>> cofactor.Bias().get_params()
+        {'damping': 5.0}
+        """
+        return {spec.name: getattr(self, spec.name) for spec in fields(self)}
+
+    def set_params(self, **params: object) -> Self:
+        """Return a copy of the estimator with some hyper-parameters changed; the estimator itself does not change.
+
+        Parameters
+        ----------
+        **params : object
+            New values by the name of the hyper-parameter.
+
+        Returns
+        -------
+        Estimator
+            Estimator of the same class.
+
+        Raises
+        ------
+        ParameterError
+            For an unknown name (the message lists the available ones) and for a value outside its range.
+
+        Examples
+        --------
+        >>> import cofactor
+        >>> cofactor.Bias().set_params(damping=10)
+        Bias(damping=10)
+        """
+        self._require_names(params)
+        return replace(self, **params)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the name and all hyper-parameters as JSON values, as HTTP answers and saved files hold them.
+
+        Returns
+        -------
+        dict of str to object
+            The key "estimator" and one key per hyper-parameter; tuples become lists.
+
+        Examples
+        --------
+        >>> import cofactor
+        >>> cofactor.Bias().to_dict()
+        {'estimator': 'bias', 'damping': 5.0}
+        """
+        params = {name: list(value) if isinstance(value, tuple) else value for name, value in self.get_params().items()}
+        return {"estimator": self.name, **params}
 
     def to_json(self) -> str:
-        """Return the name and all hyper-parameters as JSON, as they are stored in files.
+        """Return `to_dict` as JSON text.
 
         Returns
         -------
@@ -152,7 +249,83 @@ class Estimator:
         >>> cofactor.Bias().to_json()
         '{"estimator": "bias", "damping": 5.0}'
         """
-        return json.dumps({"estimator": self.name, **asdict(self)})
+        return json.dumps(self.to_dict())
+
+    @staticmethod
+    def from_dict(spec: str | Mapping[str, object]) -> Estimator:
+        """Create an estimator from JSON values, as `to_dict` returns them.
+
+        Parameters
+        ----------
+        spec : str or mapping of str to object
+            Name of the estimator, or its name under the key "estimator" and hyper-parameters. Those that are missing
+            have their defaults.
+
+        Returns
+        -------
+        Estimator
+            The estimator.
+
+        Raises
+        ------
+        ParameterError
+            If the estimator or a hyper-parameter is unknown (the message suggests one that exists), or a value has
+            another type or is outside its range.
+
+        Examples
+        --------
+        >>> Estimator.from_dict({"estimator": "bias", "damping": 2.0})
+        Bias(damping=2.0)
+        >>> Estimator.from_dict("bias") == Estimator.from_dict({"estimator": "bias"})
+        True
+        """
+        settings = {"estimator": spec} if isinstance(spec, str) else dict(spec) if isinstance(spec, Mapping) else {}
+        name = settings.pop("estimator", None)
+        if not isinstance(name, str):
+            raise ParameterError(
+                'spec must be the name of an estimator, or an object such as {"estimator": "bias", "damping": 5}, not '
+                f"{checks.shown(spec)}"
+            )
+        cls = estimator_class(name)
+        cls._require_names(settings)
+        defaults = {spec.name: spec.default for spec in fields(cls)}
+        return cls(**{key: _from_json(defaults[key], value) for key, value in settings.items()})
+
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """Return the JSON Schema of the estimator's `to_dict`.
+
+        Returns
+        -------
+        dict of str to object
+            Schema of an object with the name and the hyper-parameters: type, range, default and meaning of each.
+
+        Examples
+        --------
+        >>> import cofactor
+        >>> damping = cofactor.Bias.json_schema()["properties"]["damping"]
+        >>> damping["type"], damping["minimum"], damping["maximum"], damping["default"]
+        ('number', 0, 1000, 5.0)
+        """
+        types = _field_types(cls)
+        properties: dict[str, dict[str, Any]] = {"estimator": {"const": cls.name}}
+        for spec in fields(cls):
+            default = list(spec.default) if isinstance(spec.default, tuple) else spec.default
+            described = {
+                "minimum": spec.metadata["low"],
+                "maximum": spec.metadata["high"],
+                "default": default,
+                "description": spec.metadata["meaning"],
+            }
+            present = {key: value for key, value in described.items() if value is not None}
+            properties[spec.name] = _schema_of(types[spec.name]) | present
+        return {
+            "type": "object",
+            "title": cls.name,
+            "properties": properties,
+            "required": ["estimator"],
+            "additionalProperties": False,
+        }
 
     @property
     def diverged_advice(self) -> str:
@@ -179,57 +352,40 @@ class Estimator:
             ", ".join(changes) + (", or " if changes else "") + "look for values or weights that are far off the others"
         )
 
-    def with_settings(self, **settings: Any) -> Self:
-        """Return a copy of the estimator with some hyper-parameters changed.
+    def check_table(self, interactions: TableLike) -> Interactions:
+        """Return the table of a fit; raise unless this estimator can be fitted on it.
 
         Parameters
         ----------
-        **settings : object
-            New values by the name of the hyper-parameter.
+        interactions : Interactions or CSR matrix of shape (n_users, n_items)
+            The argument of `fit`.
 
         Returns
         -------
-        Estimator
-            Estimator of the same class.
-
-        Raises
-        ------
-        ParameterError
-            For an unknown name (the message lists the available ones) and for a value outside its range.
-
-        Examples
-        --------
-        >>> import cofactor
-        >>> cofactor.Bias().with_settings(damping=10)
-        Bias(damping=10)
-        """
-        names = {spec.name for spec in fields(self)}
-        for name in settings:
-            if name not in names:
-                raise ParameterError(f"{self.name} has no setting {name!r}; it has {', '.join(sorted(names))}")
-        return replace(self, **settings)
-
-    def require(self, interactions: Interactions) -> None:
-        """Raise unless this estimator can be fitted on a table.
-
-        Parameters
-        ----------
-        interactions : Interactions
-            Table to check.
+        Interactions
+            The table; that of a matrix has the row and column numbers as ids.
 
         Raises
         ------
         KindError
             If the table is of the other kind; the message says how to convert it.
         DataError
-            If the table has no rows or all weights are 0.
+            If the table has no rows or all weights are 0, or the argument is not a table.
+
+        Examples
+        --------
+        >>> import cofactor
+        >>> ratings = cofactor.Interactions.from_columns(["ana", "bo"], ["alien", "alien"], [5, 4])
+        >>> cofactor.Bias().check_table(ratings) is ratings
+        True
         """
-        if len(require_interactions("interactions", interactions)) == 0:
+        table = as_interactions("interactions", interactions, "ratings" if self.kind == "any" else self.kind)
+        if len(table) == 0:
             raise DataError("the table is empty: no rows to learn from")
-        if interactions.weights is not None and not interactions.weights.any():
+        if table.weights is not None and not table.weights.any():
             raise DataError("the weight of every row is 0; at least one row must have a nonzero weight")
-        if self.kind in ("any", interactions.kind):
-            return
+        if self.kind in ("any", table.kind):
+            return table
         if self.kind == "events":
             raise KindError(
                 f"{self.name} learns from events (clicks, plays, purchases), but the table holds ratings; to treat "
@@ -237,259 +393,143 @@ class Estimator:
             )
         raise KindError(f"{self.name} learns from ratings, but the table holds events; try implicit-als")
 
-
-def _check_value(name: str, spec: Field[Any], value: Any) -> None:
-    """Raise ParameterError unless a hyper-parameter's value has the type of its default and is within its range."""
-    low, high, choices = (spec.metadata.get(key) for key in ("low", "high", "choices"))
-    if choices:
-        checks.choice(f"{name}: {spec.name}", value, choices)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if type(spec.default) is int:
-        checks.whole_number(f"{name}: {spec.name}", value)
-    if type(spec.default) is float:
-        checks.finite_number(f"{name}: {spec.name}", value)
-    if type(spec.default) is bool and not isinstance(value, bool):
-        raise ParameterError(f"{name}: {spec.name} must be true or false, not {checks.shown(value)}")
-    if not is_number:
-        return
-    if (low is not None and value < low) or (high is not None and value > high):
-        upper = "" if high is None else f" to {high:g}"
-        raise ParameterError(f"{name}: {spec.name} must be from {low:g}{upper}, not {checks.shown(value)}")
+    @classmethod
+    def _require_names(cls, settings: Mapping[str, object]) -> None:
+        """Raise ParameterError for a setting that is not a hyper-parameter, with a suggestion."""
+        names = sorted(spec.name for spec in fields(cls))
+        for name in settings:
+            if name not in names:
+                listed = f"it has {', '.join(names)}" if names else "it has none"
+                raise ParameterError(f"{cls.name} has no setting {name!r}{_suggestion(str(name), names)}; {listed}")
 
 
-def standardized(ratings: Interactions) -> tuple[Interactions, float]:
-    """Divide ratings by the unit of their scale (`Scale.unit`), so that hyper-parameters do not depend on the scale.
+_CLASSES: dict[str, type[Estimator]] = {}
+"""All estimator classes by name, in the order of their definition."""
 
-    Learning rates, penalties and priors then have the same effect on every scale. Ratings from 1 to 5 are returned
-    unchanged.
+
+def estimator_class(name: str) -> type[Estimator]:
+    """Return the estimator class of a name.
 
     Parameters
     ----------
-    ratings : Interactions
-        A table of ratings.
+    name : str
+        Name such as "biased-mf".
 
     Returns
     -------
-    tuple of (Interactions, float)
-        The same rows with values and scale divided by the unit, and the unit. (A table of events is returned
-        unchanged, with unit 1.)
-
-    Examples
-    --------
-    >>> ratings = Interactions.from_columns([0, 0], [0, 1], [10, 100])
-    >>> standard, unit = standardized(ratings)
-    >>> unit, (standard.values * unit).tolist()
-    (36.0, [10.0, 100.0])
-    """
-    scale = ratings.scale
-    if scale is None or scale.unit == 1:
-        return ratings, 1.0
-    unit = scale.unit
-    levels = tuple(level / unit for level in scale.levels)
-    values = read_only((ratings.values / unit).astype(np.float32))
-    return replace(ratings, values=values, scale=Scale(scale.low / unit, scale.high / unit, levels)), unit
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """Progress of a fit after an epoch: the argument of `callback`.
-
-    Attributes
-    ----------
-    number : int
-        Number of this epoch, counted from 1.
-    of : int
-        Maximum number of epochs.
-    loss : float
-        Mean training loss per row during the epoch, without penalties: squared error, or -ln sigmoid for bpr, or
-        cross-entropy for neural-mf with head="classification".
-    validation : float or None
-        Validation metric on the validation rows: RMSE for ratings, capped recall@20 for events (see
-        `metrics.registry.validation_metric`); None if there are none.
-    seconds : float
-        Seconds since the start of the fit.
-
-    Examples
-    --------
-    >>> import cofactor
-    >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
-    >>> seen = []
-    >>> model = cofactor.ExplicitALS(factors=1, epochs=2).fit(ratings, callback=seen.append)
-    >>> [(epoch.number, epoch.of, epoch.validation) for epoch in seen]
-    [(1, 2, None), (2, 2, None)]
-    """
-
-    number: int
-    of: int
-    loss: float
-    validation: float | None
-    seconds: float
-
-
-EpochCallback: TypeAlias = Callable[[Epoch], None]
-
-
-class FitMonitor:
-    """Monitor of an iterative fit: reports epochs, detects divergence, keeps the best model and stops early.
-
-    Without validation rows all epochs run and the last model is returned.
-
-    Parameters
-    ----------
-    interactions : Interactions
-        Training table.
-    epochs : int
-        Maximum number of epochs.
-    patience : int
-        Epochs without improvement of the validation score before stopping.
-    validation : Interactions or None
-        Held-out rows with the ids of `interactions`.
-    callback : callable or None
-        Called with an `Epoch` after each epoch.
-    advice : str
-        Advice in the message of a DivergedError.
+    type of Estimator
+        The class.
 
     Raises
     ------
-    DataError
-        If `validation` has other ids, or no rows to score a model on.
-    KindError
-        If `validation` is of the other kind.
+    ParameterError
+        If there is none of this name; the message suggests one and lists all.
 
     Examples
     --------
-    >>> import cofactor
-    >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
-    >>> watch = FitMonitor(ratings, epochs=2, patience=1, validation=None, callback=None, advice="raise l2")
-    >>> watch.goes_on(1, 0.5, model=dict), watch.goes_on(2, 0.4, model=dict)
-    (True, False)
+    >>> estimator_class("biasedmf")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: unknown model 'biasedmf' (did you mean biased-mf?); the models are ...
     """
-
-    def __init__(
-        self,
-        interactions: Interactions,
-        *,
-        epochs: int,
-        patience: int,
-        validation: Interactions | None,
-        callback: EpochCallback | None,
-        advice: str,
-    ):
-        checks.optional_callable("callback", callback)
-        if validation is not None:
-            require_interactions("validation", validation)
-        if validation is not None and not (
-            validation.users.equals(interactions.users) and validation.items.equals(interactions.items)
-        ):
-            raise DataError("validation must have the same ids as the training table; create both with a split")
-        if validation is not None and validation.kind != interactions.kind:
-            raise KindError(
-                f"validation holds {validation.kind}, but the training table holds {interactions.kind}; "
-                "both must be of the same kind"
-            )
-        if validation is not None and len(liked(validation)) == 0:
-            raise DataError("validation has no rows to score a model on")
-        self.training, self.validation = interactions, validation
-        self.epochs, self.patience, self.callback = epochs, patience, callback
-        self.advice = advice
-        self.start = time.perf_counter()
-        self.best: tuple[float, Any] | None = None
-        self.since_best = 0
-
-    def goes_on(self, number: int, loss: float, model: Callable[[], Any]) -> bool:
-        """Record an epoch and return whether the fit should continue.
-
-        Parameters
-        ----------
-        number : int
-            Number of the epoch, counted from 1.
-        loss : float
-            Mean training loss of the epoch.
-        model : callable
-            Function that returns the current model; it is called only if there are validation rows.
-
-        Returns
-        -------
-        bool
-            False after the last epoch, and after `patience` epochs without improvement.
-
-        Raises
-        ------
-        DivergedError
-            If the loss is not finite.
-        """
-        if not np.isfinite(loss):
-            raise DivergedError(number, loss, self.advice)
-        score = None
-        if self.validation is not None:
-            current = model()
-            score = _validation_score(current, self.training, self.validation)
-            metric = validation_metric(self.validation.kind)
-            if self.best is None or metric.is_better(score, self.best[0]):
-                self.best, self.since_best = (score, current), 0
-            else:
-                self.since_best += 1
-        if self.callback is not None:
-            self.callback(Epoch(number, self.epochs, loss, score, time.perf_counter() - self.start))
-        return number < self.epochs and self.since_best < self.patience
-
-    def chosen(self, last: Callable[[], T]) -> T:
-        """Return the model with the best validation score, or the last model if there are no validation rows.
-
-        Parameters
-        ----------
-        last : callable
-            Function that returns the last model.
-
-        Returns
-        -------
-        model
-            The chosen model.
-        """
-        return last() if self.best is None else self.best[1]
+    if name not in _CLASSES:
+        hint = _suggestion(name.lower().replace("_", "-"), _CLASSES)
+        names = ", ".join(sorted(_CLASSES))
+        raise ParameterError(f"unknown model {checks.shown(name)}{hint}; the models are {names} (`cofactor models`)")
+    return _CLASSES[name]
 
 
-def _validation_score(model: Any, training: Interactions, validation: Interactions) -> float:
-    """Return the value of the validation metric."""
-    metric = validation_metric(validation.kind)
-    if isinstance(metric, RatingMetric):
-        assert isinstance(model, PredictsRatings)
-        ratings = model.predict(UserBatch.trained(validation.u, training.by_user, validation.times), validation.i)
-        return metric.of_predictions(validation.values, ratings)
-    assert isinstance(model, ScoresItems)
-    relevant = liked(validation).by_user
-    users = np.flatnonzero(relevant.counts).astype(np.int32)
-    held_out, exclude = relevant.take(users), training.excluded.take(users)
-    batch = UserBatch.trained(users, training.by_user)
-    lists = ModelLists.of(model, batch, [VALIDATION_K], exclude=exclude, relevant=held_out)
-    return metric.per_user(lists.hits).aggregate()
+def _suggestion(name: str, names: Collection[str]) -> str:
+    """Return the closest of the names as a hint for a message, or "" if none is close."""
+    near = get_close_matches(name, names, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
-def liked(interactions: Interactions) -> Interactions:
-    """Select the relevant rows for ranking metrics: events with a positive weight, or all rows of ratings.
+def require_estimator(value: object) -> Estimator:
+    """Require an estimator, and return it.
 
     Parameters
     ----------
-    interactions : Interactions
-        Table of ratings or events.
+    value : object
+        The argument `estimator`.
 
     Returns
     -------
-    Interactions
-        The rows that are not dislikes; possibly none.
+    Estimator
+        The value.
+
+    Raises
+    ------
+    ParameterError
+        If it is anything else, such as the name of an estimator.
 
     Examples
     --------
-    >>> events = Interactions.from_columns([0, 0], ["liked", "disliked"], weights=[1, -1], kind="events")
-    >>> liked(events).frame()["item"].to_list()
-    ['liked']
+    >>> require_estimator("bias")
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: estimator must be an estimator, such as cofactor.Bias(), not 'bias'
     """
-    if interactions.kind == "ratings" or interactions.weights is None:
-        return interactions
-    return interactions.select(interactions.weights > 0)
+    if not isinstance(value, Estimator):
+        raise ParameterError(f"estimator must be an estimator, such as cofactor.Bias(), not {checks.shown(value)}")
+    return value
 
 
-def item_evidence(estimator: Any, interactions: Interactions) -> Bool | None:
+@cache
+def _field_types(cls: type[Estimator]) -> dict[str, Any]:
+    """Return the declared type of each hyper-parameter; the type of its default where names cannot be resolved."""
+    try:
+        hints = get_type_hints(cls)
+    except NameError:  # a class inside a function, annotated with names of that function
+        hints = {}
+    return {spec.name: hints.get(spec.name, type(spec.default)) for spec in fields(cls)}
+
+
+def _check_value(name: str, spec: Field[Any], declared: Any, value: Any) -> None:
+    """Raise ParameterError unless a hyper-parameter's value has the declared type and is within its range."""
+    low, high, label = spec.metadata.get("low"), spec.metadata.get("high"), f"{name}: {spec.name}"
+    if get_origin(declared) is Literal:
+        checks.choice(label, value, get_args(declared))
+    if declared is int:
+        checks.whole_number(label, value)
+    if declared is float:
+        checks.finite_number(label, value)
+    if declared is bool and not isinstance(value, bool):
+        raise ParameterError(f"{label} must be true or false, not {checks.shown(value)}")
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return
+    if (low is not None and value < low) or (high is not None and value > high):
+        upper = "" if high is None else f" to {high:g}"
+        raise ParameterError(f"{label} must be from {low:g}{upper}, not {checks.shown(value)}")
+
+
+def _from_json(default: object, value: object) -> object:
+    """Convert a JSON value: lists to tuples, 5.0 to a whole number, and what no float can hold to infinity."""
+    if isinstance(value, list):
+        return tuple(value)
+    if type(default) is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if type(default) is float and type(value) is int:
+        try:
+            return float(value)
+        except OverflowError:
+            return float("inf")
+    return value
+
+
+def _schema_of(declared: Any) -> dict[str, Any]:
+    """Return the JSON Schema of a declared type: a plain value, a choice, a tuple, or one of several types."""
+    names = {int: "integer", float: "number", bool: "boolean", NoneType: "null", str: "string"}
+    if declared in names:
+        return {"type": names[declared]} | ({"minLength": 1} if declared is str else {})
+    if get_origin(declared) is Literal:
+        return {"enum": list(get_args(declared))}
+    if get_origin(declared) is tuple:
+        first, *rest = get_args(declared)
+        size = {} if rest == [...] else {"minItems": 1 + len(rest), "maxItems": 1 + len(rest)}
+        return {"type": "array", "items": _schema_of(first), **size}
+    return {"anyOf": [_schema_of(part) for part in get_args(declared)]}
+
+
+def item_evidence(estimator: Estimator, interactions: Interactions) -> Bool | None:
     """Mask of the items that a fitted model has data about.
 
     An item has data if it has a row with a nonzero weight, or if the estimator uses item features.

@@ -12,14 +12,18 @@ import numpy as np
 
 from cofactor import checks
 from cofactor.arrays import Float32, Float64, random_stream, read_only
+from cofactor.checks import Seed
 from cofactor.data.features import indicators
 from cofactor.data.interactions import Interactions, Kind
-from cofactor.errors import DataError, DivergedError, ParameterError
-from cofactor.estimators.base import EpochCallback, Estimator, FitMonitor, parameter, standardized
+from cofactor.errors import DataError, ParameterError
+from cofactor.estimators.base import Estimator, parameter
 from cofactor.estimators.gibbs import Chain, Sessions, Terms
+from cofactor.estimators.training import EpochCallback, FitMonitor
+from cofactor.estimators.training_table import TableLike, standardized
 from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.parallel import one_thread_blas, parallel_for
 from cofactor.kernels.sort import counting_sort
+from cofactor.models.base import Model
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import padded_width
 from cofactor.models.low_rank_mean import FactorAverage
@@ -132,29 +136,30 @@ class BayesianMF(Estimator):
             names = getattr(self, side)
             if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name for name in names):
                 raise ParameterError(f"{self.name}: {side} must be a list of column names, not {checks.shown(names)}")
-            object.__setattr__(self, side, tuple(dict.fromkeys(names)))
+            if names != (distinct := tuple(dict.fromkeys(names))):  # else as passed, for `clone`
+                object.__setattr__(self, side, distinct)
         super().__post_init__()
 
     @one_thread_blas()
     @validated
     def fit(
         self,
-        interactions: Interactions,
+        interactions: TableLike,
         *,
-        seed: int = 0,
-        validation: Interactions | None = None,
-        init_model: BayesianModel | None = None,
+        seed: Seed = 0,
+        validation: TableLike | None = None,
+        init_model: Model | None = None,
         callback: EpochCallback | None = None,
     ) -> BayesianModel:
         """Sample from the posterior.
 
         Parameters
         ----------
-        interactions : Interactions
+        interactions : Interactions or CSR matrix of shape (n_users, n_items)
             Table of ratings; with times if `time_bin` is not 0, and with the side tables of the features.
-        seed : int, default 0
+        seed : int, Generator or None, default 0
             Seed of the chain; the same seed gives identical results.
-        validation : Interactions, optional
+        validation : Interactions or CSR matrix, optional
             Held-out rows with the same ids. If given, the model of the epoch with the best validation score is
             returned.
         init_model : BayesianModel, optional
@@ -178,38 +183,26 @@ class BayesianMF(Estimator):
             If the loss or an array of the model is not finite.
         """
         del init_model
-        self.require(interactions)
-        standard, unit = standardized(interactions)
+        table = self.check_table(interactions)
+        seed = checks.seed(seed)
+        monitor = FitMonitor(
+            table, validation, callback, epochs=self.iterations, patience=self.patience, advice=self.diverged_advice
+        )
+        standard, unit = standardized(table)
         sampler = _Sampler.initialize(self, standard, seed)
-        current_model = lambda: sampler.model().rescaled(unit, interactions.scale)  # noqa: E731
         burn_in = min(self.burn_in, self.iterations - 1)
-        stored_iterations = set(
-            np.linspace(burn_in, self.iterations - 1, min(self.kept_samples, self.iterations - burn_in))
-            .astype(int)
-            .tolist()
-        )
-        watch = FitMonitor(
-            interactions,
-            epochs=self.iterations,
-            patience=self.patience,
-            validation=validation,
-            callback=callback,
-            advice=self.diverged_advice,
-        )
-        running, iteration = True, 0
-        while running:
+        n_kept = min(self.kept_samples, self.iterations - burn_in)
+        kept = set(np.linspace(burn_in, self.iterations - 1, n_kept).astype(int).tolist())
+
+        def iterate(number: int) -> float:
+            iteration = number - 1
             stream = random_stream(seed, "sweep", iteration)
             loss = sampler.iterate(stream, sample_row_noise=iteration >= min(10, burn_in))
-            if not np.isfinite(loss):
-                raise DivergedError(iteration + 1, loss, self.diverged_advice)
-            if iteration >= burn_in or iteration == 0:
-                sampler.record(restart=iteration in (0, burn_in), store=iteration in stored_iterations)
-            running = watch.goes_on(iteration + 1, loss * unit**2, current_model)
-            iteration += 1
-        model: BayesianModel = watch.chosen(current_model)
-        if not all(np.isfinite(array).all() for array in model.arrays().values()):
-            raise DivergedError(iteration, float("nan"), self.diverged_advice)
-        return model
+            if np.isfinite(loss) and (iteration >= burn_in or iteration == 0):
+                sampler.record(restart=iteration in (0, burn_in), store=iteration in kept)
+            return loss * unit**2
+
+        return monitor.run(iterate, lambda: sampler.model().rescaled(unit, table.scale))
 
 
 @dataclass

@@ -6,11 +6,16 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cofactor.arrays import read_only
-from cofactor.data.interactions import Interactions, Kind
-from cofactor.estimators.base import EpochCallback, Estimator, parameter
+from cofactor.arrays import Float64, Int32, read_only
+from cofactor.checks import Seed
+from cofactor.data.interactions import Kind
+from cofactor.estimators.base import Estimator, parameter
+from cofactor.estimators.training import EpochCallback
+from cofactor.estimators.training_table import TableLike
 from cofactor.kernels.parallel import one_thread_blas
+from cofactor.models.base import Model
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import RatingsLoss
 from cofactor.validation import validated
@@ -52,7 +57,7 @@ class Bias(Estimator):
 
     name: ClassVar[str] = "bias"
     kind: ClassVar[Kind] = "ratings"
-    personal: ClassVar[bool] = False
+    personalized: ClassVar[bool] = False
     exact_fold_in: ClassVar[bool] = True
 
     damping: float = parameter(
@@ -68,20 +73,20 @@ class Bias(Estimator):
     @validated
     def fit(
         self,
-        interactions: Interactions,
+        interactions: TableLike,
         *,
-        seed: int = 0,
-        validation: Interactions | None = None,
-        init_model: FactorModel | None = None,
+        seed: Seed = 0,
+        validation: TableLike | None = None,
+        init_model: Model | None = None,
         callback: EpochCallback | None = None,
     ) -> FactorModel:
         """Compute the mean and the damped biases.
 
         Parameters
         ----------
-        interactions : Interactions
+        interactions : Interactions or CSR matrix of shape (n_users, n_items)
             Table of ratings.
-        seed : int, default 0
+        seed : int, Generator or None, default 0
             Ignored: the fit is deterministic.
         validation, init_model, callback : object, optional
             Ignored: the fit is not iterative.
@@ -99,28 +104,29 @@ class Bias(Estimator):
             If the table has no rows or all weights are 0.
         """
         del seed, validation, init_model, callback
-        self.require(interactions)
-        weights = np.ones(len(interactions)) if interactions.weights is None else interactions.weights
-        values = interactions.values.astype(np.float64)
+        table = self.check_table(interactions)
+        weights = np.ones(len(table)) if table.weights is None else table.weights
+        values = table.values.astype(np.float64)
         mean = float(np.average(values, weights=weights))
-        item_bias = self._damped_means(interactions.i, values - mean, weights, interactions.n_items)
-        residual = values - mean - item_bias[interactions.i]
-        user_bias = self._damped_means(interactions.u, residual, weights, interactions.n_users)
+        item_bias = self._damped_means(table.i, values - mean, weights, table.n_items)
+        residual = values - mean - item_bias[table.i]
+        user_bias = self._damped_means(table.u, residual, weights, table.n_users)
         return FactorModel(
-            read_only(np.zeros((interactions.n_users, 0), np.float32)),
-            read_only(np.zeros((interactions.n_items, 0), np.float32)),
+            read_only(np.zeros((table.n_users, 0), np.float32)),
+            read_only(np.zeros((table.n_items, 0), np.float32)),
             read_only(user_bias.astype(np.float32)),
             read_only(item_bias.astype(np.float32)),
             mean=mean,
-            scale=interactions.scale,
+            scale=table.scale,
             loss=RatingsLoss(l2=0.0, l2_bias=0.0, damping=self.damping),
         )
 
-    def _damped_means(self, rows: Any, values: Any, weights: Any, n: int) -> Any:
+    def _damped_means(self, rows: Int32, values: Float64, weights: NDArray[Any], n: int) -> Float64:
         """Return the damped mean of the values of each of n rows, and 0 for an empty row: (n,) float64."""
         total = np.bincount(rows, weights=values * weights, minlength=n)
         support = np.bincount(rows, weights=weights, minlength=n) + self.damping
-        return np.divide(total, support, out=np.zeros(n), where=support > 0)
+        means: Float64 = np.divide(total, support, out=np.zeros(n), where=support > 0)
+        return means
 
 
 @dataclass(frozen=True)
@@ -150,27 +156,27 @@ class Popularity(Estimator):
 
     name: ClassVar[str] = "popularity"
     kind: ClassVar[Kind] = "events"
-    personal: ClassVar[bool] = False
+    personalized: ClassVar[bool] = False
     exact_fold_in: ClassVar[bool] = True
 
     @one_thread_blas()
     @validated
     def fit(
         self,
-        interactions: Interactions,
+        interactions: TableLike,
         *,
-        seed: int = 0,
-        validation: Interactions | None = None,
-        init_model: FactorModel | None = None,
+        seed: Seed = 0,
+        validation: TableLike | None = None,
+        init_model: Model | None = None,
         callback: EpochCallback | None = None,
     ) -> FactorModel:
         """Compute the popularity of each item.
 
         Parameters
         ----------
-        interactions : Interactions
+        interactions : Interactions or CSR matrix of shape (n_users, n_items)
             Table of events.
-        seed : int, default 0
+        seed : int, Generator or None, default 0
             Ignored: the fit is deterministic.
         validation, init_model, callback : object, optional
             Ignored: the fit is not iterative.
@@ -188,12 +194,12 @@ class Popularity(Estimator):
             If the table has no rows or all weights are 0.
         """
         del seed, validation, init_model, callback
-        self.require(interactions)
-        liked = interactions.confidence > 0
-        counts = np.bincount(interactions.i, weights=liked, minlength=interactions.n_items)
+        table = self.check_table(interactions)
+        positive = table.confidence > 0
+        counts = np.bincount(table.i, weights=positive, minlength=table.n_items)
         return FactorModel(
-            read_only(np.zeros((interactions.n_users, 0), np.float32)),
-            read_only(np.zeros((interactions.n_items, 0), np.float32)),
-            read_only(np.zeros(interactions.n_users, np.float32)),
-            read_only((counts / interactions.n_users).astype(np.float32)),
+            read_only(np.zeros((table.n_users, 0), np.float32)),
+            read_only(np.zeros((table.n_items, 0), np.float32)),
+            read_only(np.zeros(table.n_users, np.float32)),
+            read_only((counts / table.n_users).astype(np.float32)),
         )

@@ -7,14 +7,19 @@ from typing import ClassVar
 
 import numpy as np
 
+from cofactor import checks
 from cofactor.arrays import Float32, Int64, random_stream, read_only
+from cofactor.checks import Seed
 from cofactor.data.interactions import Interactions, Kind
-from cofactor.errors import DataError, DivergedError, ParameterError
-from cofactor.estimators.base import EpochCallback, Estimator, FitMonitor, parameter
+from cofactor.errors import DataError
+from cofactor.estimators.base import Estimator, parameter
+from cofactor.estimators.training import EpochCallback, FitMonitor, require_init_model
+from cofactor.estimators.training_table import TableLike
 from cofactor.kernels.blocks import grid_for, pair_blocks
 from cofactor.kernels.bpr import bpr_epoch, falling
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sparse import SparseRows
+from cofactor.models.base import Model
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import PairwiseLoss, padded_width
 from cofactor.validation import validated
@@ -114,23 +119,23 @@ class BPR(Estimator):
     @validated
     def fit(
         self,
-        interactions: Interactions,
+        interactions: TableLike,
         *,
-        seed: int = 0,
-        validation: Interactions | None = None,
-        init_model: FactorModel | None = None,
+        seed: Seed = 0,
+        validation: TableLike | None = None,
+        init_model: Model | None = None,
         callback: EpochCallback | None = None,
     ) -> FactorModel:
         """Fit the model on events.
 
         Parameters
         ----------
-        interactions : Interactions
+        interactions : Interactions or CSR matrix of shape (n_users, n_items)
             Table of events.
-        seed : int, default 0
+        seed : int, Generator or None, default 0
             Seed of the initial factors, the order of events and the negatives; the same seed gives identical results
             with any number of threads.
-        validation : Interactions, optional
+        validation : Interactions or CSR matrix, optional
             Held-out rows with the same ids. If given, the model of the epoch with the best validation score is
             returned.
         init_model : FactorModel, optional
@@ -154,26 +159,23 @@ class BPR(Estimator):
         DivergedError
             If the loss or an array of the model is not finite.
         """
-        self.require(interactions)
-        state = _State.initialize(self, interactions, init_model, seed)
-        watch = FitMonitor(
-            interactions,
-            epochs=self.epochs,
-            patience=self.patience,
-            validation=validation,
-            callback=callback,
-            advice=self.diverged_advice,
+        table = self.check_table(interactions)
+        seed = checks.seed(seed)
+        monitor = FitMonitor(
+            table, validation, callback, epochs=self.epochs, patience=self.patience, advice=self.diverged_advice
         )
-        number, running = 0, True
-        while running:
-            number += 1
-            learning_rate = float(falling(self.learning_rate, self.epochs)[number - 1])
-            loss = state.epoch(learning_rate, random_stream(seed, "pairs", number))
-            running = watch.goes_on(number, loss / len(state.rows.columns), state.model)
-        model = watch.chosen(state.model)
-        if not all(np.isfinite(array).all() for array in model.arrays().values()):
-            raise DivergedError(number, float("nan"), self.diverged_advice)
-        return model
+        initial = None
+        if init_model is not None:
+            shapes = {"user_factors": (table.n_users, self.factors), "item_factors": (table.n_items, self.factors)}
+            initial = require_init_model(init_model, FactorModel, shapes)
+        state = _State.initialize(self, table, initial, seed)
+        rates = falling(self.learning_rate, self.epochs)
+
+        def epoch(number: int) -> float:
+            loss = state.epoch(float(rates[number - 1]), random_stream(seed, "pairs", number))
+            return loss / len(state.rows.columns)
+
+        return monitor.run(epoch, state.model)
 
 
 @dataclass(frozen=True)
@@ -207,12 +209,7 @@ class _State:
                     noise[rows.counts == 0] = 0  # without events they would keep their random values
                 factors[:, : spec.factors] = noise * np.float32(spec.init_std / spec.factors**0.5)
             else:
-                initial = getattr(init_model, f"{name}_factors")
-                if initial.shape != (n, spec.factors):
-                    raise ParameterError(
-                        f"init_model must have {name} factors of shape {(n, spec.factors)}; got {initial.shape}"
-                    )
-                factors[:, : spec.factors] = initial
+                factors[:, : spec.factors] = getattr(init_model, f"{name}_factors")
             sides.append(factors)
         bias = np.zeros(interactions.n_items, np.float32) if init_model is None else init_model.item_bias.copy()
         support = rows.column_counts(interactions.n_items)

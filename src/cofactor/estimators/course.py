@@ -22,8 +22,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cofactor import checks
+from cofactor.checks import Seed
 from cofactor.data.interactions import Interactions
-from cofactor.estimators.schedules import one_cycle
+from cofactor.estimators.training import one_cycle
 
 __all__ = ["DotProduct", "DotProductBias", "EmbeddingNet", "EpochRow", "fit_one_cycle", "pairs"]
 
@@ -285,7 +287,7 @@ def fit_one_cycle(
     learning_rate: float,
     wd: float = 0.0,
     batch_size: int = 64,
-    seed: int = 0,
+    seed: Seed = 0,
     show: Callable[[str], None] = print,
 ) -> list[EpochRow]:
     """Train a model on squared error with AdamW and a one-cycle learning rate.
@@ -304,7 +306,7 @@ def fit_one_cycle(
         Decoupled weight decay.
     batch_size : int, default 64
         Ratings per minibatch.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed of the order of the ratings.
     show : callable, optional
         Called with each line of the table of results; `print` by default.
@@ -341,7 +343,7 @@ def fit_one_cycle(
     True
     """
     x, y = train
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(checks.seed(seed))
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.99), eps=1e-5, weight_decay=wd)
     steps, step, rows = epochs * math.ceil(len(y) / batch_size), 0, []
     show("epoch  train_loss  valid_loss   time")

@@ -8,11 +8,15 @@ from typing import ClassVar
 import numpy as np
 
 from cofactor.arrays import Float32, Float64, read_only
-from cofactor.data.interactions import Interactions, Kind
+from cofactor.checks import Seed
+from cofactor.data.interactions import Kind
 from cofactor.errors import DataError, ParameterError
-from cofactor.estimators.base import EpochCallback, Estimator, parameter
+from cofactor.estimators.base import Estimator, parameter
+from cofactor.estimators.training import EpochCallback
+from cofactor.estimators.training_table import TableLike
 from cofactor.kernels.cholesky import TILE, negative_inverse, sparse_gram
 from cofactor.kernels.parallel import one_thread_blas
+from cofactor.models.base import Model
 from cofactor.models.block_scoring import confidences
 from cofactor.models.neighborhood import ItemItemModel
 from cofactor.models.similarity import DenseLinks
@@ -85,20 +89,20 @@ class EASE(Estimator):
     @validated
     def fit(
         self,
-        interactions: Interactions,
+        interactions: TableLike,
         *,
-        seed: int = 0,
-        validation: Interactions | None = None,
-        init_model: ItemItemModel | None = None,
+        seed: Seed = 0,
+        validation: TableLike | None = None,
+        init_model: Model | None = None,
         callback: EpochCallback | None = None,
     ) -> ItemItemModel:
         """Solve for the item-item weights.
 
         Parameters
         ----------
-        interactions : Interactions
+        interactions : Interactions or CSR matrix of shape (n_users, n_items)
             Table of events.
-        seed : int, default 0
+        seed : int, Generator or None, default 0
             Ignored: the fit is deterministic.
         validation, init_model, callback : object, optional
             Ignored: the fit is not iterative.
@@ -118,15 +122,15 @@ class EASE(Estimator):
             If the fit would need more than `max_memory`; this is checked before anything large is allocated.
         """
         del seed, validation, init_model, callback
-        self.require(interactions)
-        n = interactions.n_items
+        table = self.check_table(interactions)
+        n = table.n_items
         gigabytes = BYTES_PER_PAIR * n**2 / 1e9
         if gigabytes > self.max_memory:
             raise ParameterError(
                 f"ease needs {gigabytes:,.1f} GB for {n:,} items (24 bytes per pair of items), but max_memory is "
                 f"{self.max_memory:g} GB; raise max_memory, or use item-knn or implicit-als, which need no such matrix"
             )
-        A = sparse_gram(confidences(interactions.by_user), n)
+        A = sparse_gram(confidences(table.by_user), n)
         A[np.diag_indices(n)] += self.l2
         diagonal = np.diag(A).copy()
         try:
@@ -134,7 +138,7 @@ class EASE(Estimator):
         except np.linalg.LinAlgError:
             A[:] = np.nan
         self._require_accuracy(diagonal * -np.diag(A))
-        return ItemItemModel(interactions.n_users, DenseLinks(read_only(_weights(A))))
+        return ItemItemModel(table.n_users, DenseLinks(read_only(_weights(A))))
 
     def _require_accuracy(self, inflation: Float64) -> None:
         """Raise DataError if the system is too ill-conditioned for float64.

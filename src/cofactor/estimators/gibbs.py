@@ -7,6 +7,7 @@ from math import lgamma
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cofactor.arrays import Bool, Float32, Float64, Int64, contiguous
 from cofactor.kernels.gibbs import draw_history_terms
@@ -235,7 +236,7 @@ class Chain:
         for terms, (precision, noise) in zip(self.terms, randomness, strict=True):
             terms.draw(residual, self.precision, precision, noise)
 
-    def draw_noise(self, misfit: Any, counts: Any, stream: np.random.Generator) -> None:
+    def draw_noise(self, misfit: NDArray[Any], counts: NDArray[Any], stream: np.random.Generator) -> None:
         """Sample the noise factor of each row, then select the shape of its prior by maximum likelihood.
 
         Parameters

@@ -10,12 +10,16 @@ import numpy as np
 
 from cofactor import checks
 from cofactor.arrays import Float32, random_stream, read_only
+from cofactor.checks import Seed
 from cofactor.data.interactions import Interactions, Kind
-from cofactor.errors import DivergedError, ParameterError
-from cofactor.estimators.base import EpochCallback, Estimator, FitMonitor, parameter, standardized
+from cofactor.errors import ParameterError
+from cofactor.estimators.base import Estimator, parameter
+from cofactor.estimators.training import EpochCallback, FitMonitor, one_cycle, require_init_model
+from cofactor.estimators.training_table import TableLike, standardized
 from cofactor.kernels.blocks import grid_for
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sgd import Blocks, blocks_of, sgd_epoch
+from cofactor.models.base import Model
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import RatingsLoss, padded_width
 from cofactor.validation import validated
@@ -111,29 +115,30 @@ class BiasedMF(Estimator):
             raise ParameterError(
                 f'biased-mf: rating_range must be "scale", None or two increasing numbers, not {checks.shown(ends)}'
             )
-        object.__setattr__(self, "rating_range", tuple(map(float, pair)))
+        if not (isinstance(ends, tuple) and all(type(end) is float for end in ends)):  # else as passed, for `clone`
+            object.__setattr__(self, "rating_range", tuple(map(float, pair)))
 
     @one_thread_blas()
     @validated
     def fit(
         self,
-        interactions: Interactions,
+        interactions: TableLike,
         *,
-        seed: int = 0,
-        validation: Interactions | None = None,
-        init_model: FactorModel | None = None,
+        seed: Seed = 0,
+        validation: TableLike | None = None,
+        init_model: Model | None = None,
         callback: EpochCallback | None = None,
     ) -> FactorModel:
         """Fit the model on ratings.
 
         Parameters
         ----------
-        interactions : Interactions
+        interactions : Interactions or CSR matrix of shape (n_users, n_items)
             Table of ratings.
-        seed : int, default 0
+        seed : int, Generator or None, default 0
             Seed of the initial factors and the order of ratings; the same seed gives identical results with any number
             of threads.
-        validation : Interactions, optional
+        validation : Interactions or CSR matrix, optional
             Held-out rows with the same ids. If given, the model of the epoch with the best validation score is
             returned.
         init_model : FactorModel, optional
@@ -157,39 +162,33 @@ class BiasedMF(Estimator):
         DivergedError
             If the loss or an array of the model is not finite.
         """
-        self.require(interactions)
-        watch = FitMonitor(
-            interactions,
-            epochs=self.epochs,
-            patience=self.patience,
-            validation=validation,
-            callback=callback,
-            advice=self.diverged_advice,
+        table = self.check_table(interactions)
+        seed = checks.seed(seed)
+        monitor = FitMonitor(
+            table, validation, callback, epochs=self.epochs, patience=self.patience, advice=self.diverged_advice
         )
-        standard, unit = standardized(interactions)
+        standard, unit = standardized(table)
         weights = np.zeros(0, np.float32) if standard.weights is None else standard.weights
         blocks = blocks_of(
             standard.u, standard.i, standard.values, weights,
             n_users=standard.n_users, n_items=standard.n_items,
             grid=grid_for(len(standard), most=8), seed=seed,
         )  # fmt: skip
-        initial = None if init_model is None else init_model.rescaled(1 / unit, standard.scale)
+        initial = None
+        if init_model is not None:
+            shapes = {"user_factors": (table.n_users, self.factors), "item_factors": (table.n_items, self.factors)}
+            initial = require_init_model(init_model, FactorModel, shapes).rescaled(1 / unit, standard.scale)
         state = _State.initialize(self, standard, unit, blocks, initial, seed)
-        current_model = lambda: state.model().rescaled(unit, interactions.scale)  # noqa: E731
-        number, running = 0, True
-        while running:
-            number += 1
-            learning_rate = one_cycle(self.learning_rate, number, self.epochs)
-            loss = state.epoch(learning_rate, random_stream(seed, "rounds", number))
-            running = watch.goes_on(number, loss / len(interactions) * unit**2, current_model)
-        model = watch.chosen(current_model)
-        if not all(np.isfinite(array).all() for array in model.arrays().values()):
-            raise DivergedError(number, float("nan"), self.diverged_advice)
-        return model
+
+        def epoch(number: int) -> float:
+            rate = epoch_rate(self.learning_rate, number, self.epochs)
+            return state.epoch(rate, random_stream(seed, "rounds", number)) / len(table) * unit**2
+
+        return monitor.run(epoch, lambda: state.model().rescaled(unit, table.scale))
 
 
-def one_cycle(highest: float, number: int, epochs: int) -> float:
-    """Learning rate of an epoch in a one-cycle schedule.
+def epoch_rate(highest: float, number: int, epochs: int) -> float:
+    """Learning rate of an epoch of `BiasedMF`: a one-cycle schedule at the middle of the epoch.
 
     The rate rises linearly from 0.4 `highest` over the first fifth of the epochs, then decays along half a cosine to at
     least 0.01 `highest`.
@@ -206,21 +205,14 @@ def one_cycle(highest: float, number: int, epochs: int) -> float:
     Returns
     -------
     float
-        Learning rate at the middle of the epoch.
-
-    References
-    ----------
-    Smith & Topin 2019, "Super-convergence". The ends of the schedule are specific to this implementation.
+        The learning rate.
 
     Examples
     --------
-    >>> [round(one_cycle(1.0, number, epochs=5), 2) for number in (1, 2, 3, 4, 5)]
+    >>> [round(epoch_rate(1.0, number, epochs=5), 2) for number in (1, 2, 3, 4, 5)]
     [0.7, 0.96, 0.69, 0.31, 0.04]
     """
-    progress = (number - 0.5) / epochs
-    if progress < 0.2:
-        return highest * (0.4 + 0.6 * progress / 0.2)
-    return highest * max(0.5 * (1 + math.cos(math.pi * (progress - 0.2) / 0.8)), 0.01)
+    return one_cycle(highest, (number - 0.5) / epochs, first=0.4, rise=0.2, last=0.01, warm_up="linear")
 
 
 @dataclass(frozen=True)
@@ -270,12 +262,7 @@ class _State:
                 noise[np.bincount(rows, minlength=n) == 0] = 0  # without ratings they would keep their random values
                 factors[place, : spec.factors] = noise * np.float32(spec.init_std)
             else:
-                initial = getattr(init_model, f"{name}_factors")
-                if initial.shape != (n, spec.factors):
-                    raise ParameterError(
-                        f"init_model must have {name} factors of shape {(n, spec.factors)}; got {initial.shape}"
-                    )
-                factors[place, : spec.factors] = initial
+                factors[place, : spec.factors] = getattr(init_model, f"{name}_factors")
                 if spec.biases:
                     bias[place] = getattr(init_model, f"{name}_bias")
             sides.append((factors, bias))

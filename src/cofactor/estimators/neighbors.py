@@ -8,12 +8,16 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from cofactor.arrays import Float32, read_only
+from cofactor.checks import Seed
 from cofactor.data.interactions import Interactions
-from cofactor.estimators.base import EpochCallback, Estimator, Learns, parameter
+from cofactor.estimators.base import Estimator, parameter
+from cofactor.estimators.training import EpochCallback
+from cofactor.estimators.training_table import Learns, TableLike
 from cofactor.kernels.neighbor_scores import damped_means
 from cofactor.kernels.neighbors import nearest, transpose
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sparse import SparseRows
+from cofactor.models.base import Model
 from cofactor.models.baseline import Baseline
 from cofactor.models.block_scoring import confidences, present
 from cofactor.models.neighborhood import ItemItemModel, UserUserModel
@@ -97,26 +101,26 @@ class ItemKNN(Estimator):
     damping: float = parameter(0.2, DAMPING, low=0, high=1e3, search=(0, 2))
     bias_damping: float = parameter(5.0, BIAS_DAMPING, low=0, high=1000)
     event_shrink: float = parameter(0.0, EVENT_SHRINK, low=0, high=1e5)
-    similarity: Literal["cosine", "jaccard"] = parameter("cosine", SIMILARITY, choices=("cosine", "jaccard"))
+    similarity: Literal["cosine", "jaccard"] = parameter("cosine", SIMILARITY)
 
     @one_thread_blas()
     @validated
     def fit(
         self,
-        interactions: Interactions,
+        interactions: TableLike,
         *,
-        seed: int = 0,
-        validation: Interactions | None = None,
-        init_model: ItemItemModel | None = None,
+        seed: Seed = 0,
+        validation: TableLike | None = None,
+        init_model: Model | None = None,
         callback: EpochCallback | None = None,
     ) -> ItemItemModel:
         """Compute the nearest neighbors of each item.
 
         Parameters
         ----------
-        interactions : Interactions
+        interactions : Interactions or CSR matrix of shape (n_users, n_items)
             Table of ratings or events.
-        seed : int, default 0
+        seed : int, Generator or None, default 0
             Ignored: the fit is deterministic.
         validation, init_model, callback : object, optional
             Ignored: the fit is not iterative.
@@ -132,14 +136,14 @@ class ItemKNN(Estimator):
             If the table has no rows or all weights are 0.
         """
         del seed, validation, init_model, callback
-        self.require(interactions)
-        baseline = _baseline(interactions, self.bias_damping)
+        table = self.check_table(interactions)
+        baseline = _baseline(table, self.bias_damping)
         similarity = Likeness("pearson", self.shrink) if baseline else Likeness(self.similarity, self.event_shrink)
-        by_user = similarity.weighed(_entries(interactions, baseline))
-        n_items = interactions.n_items
+        by_user = similarity.weighed(_entries(table, baseline))
+        n_items = table.n_items
         by_item = transpose(by_user, n_items)
         neighbors, similarities = nearest(
-            by_item, similarity.listed(by_item, interactions.n_users), by_item,
+            by_item, similarity.listed(by_item, table.n_users), by_item,
             measure=similarity.measure, n=min(self.neighbors, n_items), shrink=similarity.shrink,
             itself=np.arange(n_items, dtype=np.int32),
         )  # fmt: skip
@@ -147,7 +151,7 @@ class ItemKNN(Estimator):
         valid = neighbors >= 0
         start = np.concatenate([np.zeros(1, np.int64), np.cumsum(valid.sum(axis=1), dtype=np.int64)])
         links = _read_only(transpose(SparseRows(start, neighbors[valid], similarities[valid]), n_items))
-        return ItemItemModel(interactions.n_users, NeighborLinks(links, average), baseline)
+        return ItemItemModel(table.n_users, NeighborLinks(links, average), baseline)
 
 
 @dataclass(frozen=True)
@@ -221,26 +225,26 @@ class UserKNN(Estimator):
         high=100_000,
         log=True,
     )
-    similarity: Literal["cosine", "jaccard"] = parameter("cosine", SIMILARITY, choices=("cosine", "jaccard"))
+    similarity: Literal["cosine", "jaccard"] = parameter("cosine", SIMILARITY)
 
     @one_thread_blas()
     @validated
     def fit(
         self,
-        interactions: Interactions,
+        interactions: TableLike,
         *,
-        seed: int = 0,
-        validation: Interactions | None = None,
-        init_model: UserUserModel | None = None,
+        seed: Seed = 0,
+        validation: TableLike | None = None,
+        init_model: Model | None = None,
         callback: EpochCallback | None = None,
     ) -> UserUserModel:
         """Compute the nearest neighbors of each user.
 
         Parameters
         ----------
-        interactions : Interactions
+        interactions : Interactions or CSR matrix of shape (n_users, n_items)
             Table of ratings or events.
-        seed : int, default 0
+        seed : int, Generator or None, default 0
             Ignored: the fit is deterministic.
         validation, init_model, callback : object, optional
             Ignored: the fit is not iterative.
@@ -256,22 +260,22 @@ class UserKNN(Estimator):
             If the table has no rows or all weights are 0.
         """
         del seed, validation, init_model, callback
-        self.require(interactions)
-        baseline = _baseline(interactions, self.bias_damping)
+        table = self.check_table(interactions)
+        baseline = _baseline(table, self.bias_damping)
         name, shrink = ("pearson", self.shrink) if baseline else (self.similarity, self.event_shrink)
         similarity = Likeness(name, shrink, self.max_item_support)
-        entries = _entries(interactions, baseline)
+        entries = _entries(table, baseline)
         weighted = similarity.weighed(entries)
         neighbors, similarities = nearest(
-            weighted, similarity.listed(weighted, interactions.n_items), weighted,
-            measure=similarity.measure, n=min(self.neighbors, interactions.n_users), shrink=similarity.shrink,
+            weighted, similarity.listed(weighted, table.n_items), weighted,
+            measure=similarity.measure, n=min(self.neighbors, table.n_users), shrink=similarity.shrink,
         )  # fmt: skip
         return UserUserModel(
             read_only(neighbors),
             read_only(similarities),
             _read_only(entries),
-            read_only(np.arange(interactions.n_users, dtype=np.int32)),
-            interactions.n_items,
+            read_only(np.arange(table.n_users, dtype=np.int32)),
+            table.n_items,
             similarity,
             self.k,
             self.damping,

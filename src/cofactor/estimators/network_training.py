@@ -15,20 +15,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cofactor.arrays import Float32, random_stream, read_only
+from cofactor.arrays import Float32, Int32, random_stream, read_only
 from cofactor.data.interactions import Interactions
 from cofactor.data.scale import Scale
-from cofactor.errors import DivergedError, ParameterError
-from cofactor.estimators.base import EpochCallback, FitMonitor
-from cofactor.estimators.schedules import one_cycle
+from cofactor.estimators.training import FitMonitor, one_cycle, require_init_model
 from cofactor.kernels.parallel import SharedLimit, one_thread_blas
+from cofactor.models.base import Model
 from cofactor.models.network import LevelsNetworkModel, NetworkModel
 from cofactor.models.user_batch import UserBatch
 
 if TYPE_CHECKING:
     from cofactor.estimators.neural import NeuralMF
 
-__all__ = ["Network", "one_torch_thread", "trained"]
+__all__ = ["Network", "one_torch_thread", "train_network"]
 
 BETAS = (0.9, 0.99)
 """AdamW's decay rates of the running averages of the gradient and its square."""
@@ -136,7 +135,7 @@ class _Training:
     """Training state: the network, its optimizer and the running average of its weights."""
 
     def __init__(
-        self, spec: NeuralMF, table: Interactions, scale: Scale, init_model: NetworkModel | None, seed: int
+        self, spec: NeuralMF, table: Interactions, scale: Scale, init_model: Model | None, seed: int
     ):  # fmt: skip
         self.spec, self.table, self.scale = spec, table, scale
         self.g = torch.Generator().manual_seed(int(random_stream(seed, "neural-mf").integers(2**62)))
@@ -211,16 +210,14 @@ class _Training:
             for average, parameter in zip(self.average, self.parameters, strict=True):
                 average.lerp_(parameter, share)
 
-    def _copy_weights(self, init_model: NetworkModel) -> None:
-        """Copy the arrays of a model into the network; raise ParameterError if a shape differs."""
-        arrays = init_model.arrays()
+    def _copy_weights(self, init_model: Model) -> None:
+        """Copy the arrays of a model into the network; raise unless it has all of them in the same shapes."""
+        tensors = _named(self.network, self.spec)
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        arrays = require_init_model(init_model, NetworkModel, shapes).arrays()
         with torch.no_grad():
-            for name, tensor in _named(self.network, self.spec).items():
-                array = arrays.get(name)
-                if array is None or array.shape != tuple(tensor.shape):
-                    shape = None if array is None else array.shape
-                    raise ParameterError(f"init_model must have {name} of shape {tuple(tensor.shape)}; got {shape}")
-                tensor.copy_(torch.from_numpy(np.array(array)))
+            for name, tensor in tensors.items():
+                tensor.copy_(torch.from_numpy(np.array(arrays[name])))
 
     def model(self) -> NetworkModel:
         """Return a model of the averaged weights, where users and items without ratings get the unknown row."""
@@ -255,7 +252,7 @@ def _named(network: Network, spec: NeuralMF, values: dict[int, Tensor] | None = 
 
 
 @one_thread_blas()
-def _spread(arrays: dict[str, Float32], trained_users: Any) -> Float32:
+def _spread(arrays: dict[str, Float32], trained_users: Int32) -> Float32:
     """Return S, where S S' is the second moment of trained users about the unknown user, with axes of 0.001 or more."""
     x = np.hstack([arrays["user_vectors"], arrays["user_bias"]])
     deviations = (x[trained_users] - x[-1]).astype(np.float64)
@@ -264,15 +261,14 @@ def _spread(arrays: dict[str, Float32], trained_users: Any) -> Float32:
     return spread
 
 
-def trained(
+def train_network(
     spec: NeuralMF,
     table: Interactions,
     scale: Scale,
+    monitor: FitMonitor,
     *,
     seed: int,
-    validation: Interactions | None,
-    init_model: NetworkModel | None,
-    callback: EpochCallback | None,
+    init_model: Model | None,
 ) -> NetworkModel:
     """Train the network: the part of `NeuralMF.fit` that needs torch.
 
@@ -284,14 +280,12 @@ def trained(
         Ratings, already checked.
     scale : Scale
         Scale of the ratings.
+    monitor : FitMonitor
+        Epoch loop, with the validation rows.
     seed : int
         Seed of the initial weights, minibatches and dropout.
-    validation : Interactions or None
-        Held-out rows with the same ids.
-    init_model : NetworkModel or None
-        Model with the same ids and shapes to continue from.
-    callback : callable or None
-        Called with an `Epoch` after each epoch.
+    init_model : Model or None
+        NetworkModel with the same ids and shapes to continue from.
 
     Returns
     -------
@@ -301,33 +295,16 @@ def trained(
     Raises
     ------
     DataError
-        If `validation` has other ids, or no rows.
-    KindError
-        If `validation` holds events.
+        If `init_model` is of another class.
     ParameterError
         If an array of `init_model` has another shape.
     DivergedError
         If the loss or an array of the model is not finite.
     """
-    watch = FitMonitor(
-        table,
-        epochs=spec.epochs,
-        patience=spec.patience,
-        validation=validation,
-        callback=callback,
-        advice=spec.diverged_advice,
-    )
+    unit = scale.unit if spec.head == "regression" else 1.0
     with one_torch_thread():
         training = _Training(spec, table, scale, init_model, seed)
-        number, loss, running = 0, math.nan, True
-        while running:
-            number += 1
-            loss = training.epoch()
-            squared = spec.head == "regression"
-            running = watch.goes_on(number, loss * scale.unit**2 if squared else loss, training.model)
-        model = watch.chosen(training.model)
-    if not all(np.isfinite(array).all() for array in model.arrays().values()):
-        raise DivergedError(number, loss, spec.diverged_advice)
+        model = monitor.run(lambda _: training.epoch() * unit**2, training.model)
     return replace(model, noise=_noise(model, table))
 
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import ClassVar, Literal, TypeAlias, get_args
+from typing import ClassVar, Literal
 
 from cofactor import checks
-from cofactor.data.interactions import Interactions, Kind
+from cofactor.checks import Seed
+from cofactor.data.interactions import Kind
 from cofactor.data.scale import Scale
-from cofactor.errors import DataError, MissingExtraError, ParameterError
-from cofactor.estimators.base import EpochCallback, Estimator, parameter
+from cofactor.errors import DataError, MissingExtraError
+from cofactor.estimators.base import Estimator, parameter
+from cofactor.estimators.training import EpochCallback, FitMonitor
+from cofactor.estimators.training_table import TableLike
 from cofactor.kernels.parallel import one_thread_blas
+from cofactor.models.base import Model
 from cofactor.models.network import NetworkModel
 from cofactor.validation import validated
 
-__all__ = ["Head", "NeuralMF"]
-
-Head: TypeAlias = Literal["regression", "classification"]
-"""Output of the network: one number, or one probability per rating level."""
+__all__ = ["NeuralMF"]
 
 
 @dataclass(frozen=True)
@@ -136,33 +137,26 @@ class NeuralMF(Estimator):
     init_std: float = parameter(0.1, "standard deviation of the initial embeddings", low=1e-6, high=10, log=True)
     patience: int = parameter(3, "epochs without improvement of the validation score before stopping", low=1, high=1000)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not isinstance(self.head, str) or self.head not in get_args(Head):
-            raise ParameterError(
-                f"neural-mf: head must be {' or '.join(get_args(Head))}, not {checks.shown(self.head)}"
-            )
-
     @one_thread_blas()
     @validated
     def fit(
         self,
-        interactions: Interactions,
+        interactions: TableLike,
         *,
-        seed: int = 0,
-        validation: Interactions | None = None,
-        init_model: NetworkModel | None = None,
+        seed: Seed = 0,
+        validation: TableLike | None = None,
+        init_model: Model | None = None,
         callback: EpochCallback | None = None,
     ) -> NetworkModel:
         """Train the network.
 
         Parameters
         ----------
-        interactions : Interactions
+        interactions : Interactions or CSR matrix of shape (n_users, n_items)
             Table of ratings.
-        seed : int, default 0
+        seed : int, Generator or None, default 0
             Seed of the initial weights, minibatches and dropout; the same seed gives identical results.
-        validation : Interactions, optional
+        validation : Interactions or CSR matrix, optional
             Held-out rows with the same ids. If given, the model of the epoch with the best validation score is
             returned.
         init_model : NetworkModel, optional
@@ -193,17 +187,17 @@ class NeuralMF(Estimator):
         -----
         torch runs on one thread during the fit, and its global random state does not change.
         """
-        self.require(interactions)
-        scale = interactions.scale
-        assert scale is not None
-        self._require_levels(scale)
+        table = self.check_table(interactions)
+        assert table.scale is not None
+        self._require_levels(table.scale)
         if find_spec("torch") is None:
             raise MissingExtraError('neural-mf needs torch, which is not installed: pip install "cofactor[neural]"')
-        from cofactor.estimators.network_training import trained
+        from cofactor.estimators.network_training import train_network
 
-        return trained(
-            self, interactions, scale, seed=seed, validation=validation, init_model=init_model, callback=callback
+        monitor = FitMonitor(
+            table, validation, callback, epochs=self.epochs, patience=self.patience, advice=self.diverged_advice
         )
+        return train_network(self, table, table.scale, monitor, seed=checks.seed(seed), init_model=init_model)
 
     def _require_levels(self, scale: Scale) -> None:
         """Raise DataError if the head needs rating levels and the scale has none."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import plain
+from cofactor.checks import Seed
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import CofactorError, KindError, ParameterError
 from cofactor.estimators.base import Estimator
@@ -174,7 +174,7 @@ class Comparison:
             {
                 **score,
                 "role": model.role,
-                "estimator": json.loads(model.estimator.to_json()),
+                "estimator": model.estimator.to_dict(),
                 "versus_best": model.versus_best,
                 "difference": plain(model.difference._asdict()),
                 "p": plain(model.p),
@@ -193,7 +193,7 @@ def compare(
     *,
     task: Task | None = None,
     ks: Sequence[int] = (10,),
-    seed: int = 0,
+    seed: Seed = 0,
     exclude: Exclude = "seen",
     on_fit: Callable[[str], None] | None = None,
 ) -> Comparison:
@@ -211,7 +211,7 @@ def compare(
         The task, as a check: ratings make the task "rating" (RMSE) and events "ranking" (NDCG at the first of `ks`).
     ks : sequence of int, default (10,)
         Cut-offs of the ranking metrics, for events.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed of the fits, the intervals and the tests.
     exclude : {'seen', 'positives'}, default "seen"
         As in `evaluate`.
@@ -263,7 +263,7 @@ def compare(
     check_task(task, kind)
     requested = estimator_list(estimators)
     for estimator in requested:
-        estimator.require(split.train)
+        estimator.check_table(split.train)
     notify = on_fit or (lambda label: None)
     tuned = tune_baseline(split, k=ks[0], seed=seed, on_fit=lambda: notify("a tuned baseline"))
     scored, failed = [], []

@@ -15,10 +15,11 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import Float64, Int32, Int64, plain
-from cofactor.data.interactions import Kind
+from cofactor.checks import Seed
+from cofactor.data.interactions import Kind, relevant_rows
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.estimators import Bias, Popularity
-from cofactor.estimators.base import Estimator, liked
+from cofactor.estimators.base import Estimator, require_estimator
 from cofactor.evaluate.leakage import no_history_pairs
 from cofactor.evaluate.split import Exclude, Split, require_split
 from cofactor.metrics.catalog import CatalogMetric, ListExposure
@@ -26,7 +27,8 @@ from cofactor.metrics.intervals import Interval, bootstrap_intervals
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.metrics.rating import RatingMetric, UserErrors, errors_by_user
 from cofactor.metrics.registry import METRICS, metrics_of, primary_metric
-from cofactor.recommender.recommender import Recommender, checked_estimator, require_recommender
+from cofactor.models.base import PredictsRatings
+from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import validated
 
 __all__ = [
@@ -192,7 +194,7 @@ def evaluate(
     split: Split,
     *,
     ks: Sequence[int] = (10,),
-    seed: int = 0,
+    seed: Seed = 0,
     exclude: Exclude = "seen",
     on_fit: Callable[[str], None] | None = None,
 ) -> Evaluation:
@@ -206,7 +208,7 @@ def evaluate(
         The split.
     ks : sequence of int, default (10,)
         Cut-offs of the ranking metrics, for events.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed of the fits and of the intervals.
     exclude : {'seen', 'positives'}, default "seen"
         What ranked lists leave out: all items a user has seen, as in production, or the training events only, as in
@@ -255,7 +257,7 @@ def evaluate(
     split = split.excluding(exclude)
     requested = estimator_list(estimators)
     for estimator in requested:
-        estimator.require(split.train)
+        estimator.check_table(split.train)
     baseline = baseline_for(split.train.kind)
     models = requested if any(type(e) is type(baseline) for e in requested) else [*requested, baseline]
     scores = []
@@ -267,7 +269,7 @@ def evaluate(
 
 
 def fit_and_score(
-    estimator: Estimator, split: Split, *, label: str, ks: Sequence[int] = (10,), seed: int = 0
+    estimator: Estimator, split: Split, *, label: str, ks: Sequence[int] = (10,), seed: Seed = 0
 ) -> Score:  # fmt: skip
     """Fit an estimator on the training part and score it on the test part.
 
@@ -281,7 +283,7 @@ def fit_and_score(
         Name of the model in tables.
     ks : sequence of int, default (10,)
         Cut-offs of the ranking metrics, for events.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed of the fit and of the intervals.
 
     Returns
@@ -294,6 +296,7 @@ def fit_and_score(
     CofactorError
         As the fit and `score` do.
     """
+    seed = checks.seed(seed)
     start = time.perf_counter()
     recommender = Recommender.fit(estimator, split.train, seed=seed)
     seconds = time.perf_counter() - start
@@ -308,7 +311,7 @@ def score(
     label: str,
     ks: Sequence[int] = (10,),
     fit_seconds: float = 0.0,
-    seed: int = 0,
+    seed: Seed = 0,
     exclude: Exclude = "seen",
 ) -> Score:
     """Score a fitted recommender on the test part of the split on which it was fitted.
@@ -325,7 +328,7 @@ def score(
         Cut-offs of the ranking metrics, for events.
     fit_seconds : float, default 0.0
         Wall time of the fit, passed on to the result.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed of the intervals.
     exclude : {'seen', 'positives'}, default "seen"
         As in `evaluate`.
@@ -449,13 +452,14 @@ def ready_for(recommender: Recommender, split: Split) -> Recommender:
 def _errors(recommender: Recommender, split: Split) -> UserErrors:
     """Return the errors of the predictions on the test part, summed by user."""
     test = split.test
+    assert isinstance(recommender.model, PredictsRatings)
     ratings = recommender.model.predict(recommender.batch(test.u, test.times), test.i)
     return errors_by_user(test.u, test.values, ratings, n_users=test.n_users)
 
 
 def _lists(recommender: Recommender, split: Split, ks: Sequence[int]) -> tuple[ModelLists, Int32]:
     """Return the lists of the users with test items, and the rows of these users."""
-    relevant = liked(split.test).by_user
+    relevant = relevant_rows(split.test).by_user
     users = np.flatnonzero(relevant.counts).astype(np.int32)
     return recommender.ranked_lists(users, ks, relevant.take(users)), users
 
@@ -532,7 +536,7 @@ def estimator_list(estimators: Any) -> list[Estimator]:
         isinstance(estimators, Iterable) and not isinstance(estimators, str) and getattr(estimators, "ndim", 1) > 0
     )
     try:
-        return [checked_estimator(estimator) for estimator in (estimators if is_list else [estimators])]
+        return [require_estimator(estimator) for estimator in (estimators if is_list else [estimators])]
     except ParameterError as problem:
         raise ParameterError(f"estimators: {problem}") from None
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from cofactor import checks
 from cofactor.arrays import Int64
+from cofactor.checks import Seed
 from cofactor.data.ids import id_column
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, ParameterError
@@ -46,7 +48,7 @@ def s0_rows(n: int = 100_000) -> tuple[Int64, Int64]:
     return order[:cut], order[cut:]
 
 
-def i0_rows(users: Any, values: Any, *, seed: int = 0, min_rating: float = 4) -> tuple[Int64, Int64]:
+def i0_rows(users: Any, values: Any, *, seed: Seed = 0, min_rating: float = 4) -> tuple[Int64, Int64]:
     """Rows of the split I0, for events: floor(n / 5) of each user's n positives are for testing.
 
     Parameters
@@ -55,7 +57,7 @@ def i0_rows(users: Any, values: Any, *, seed: int = 0, min_rating: float = 4) ->
         User ids in file order.
     values : array-like of shape (n,)
         Ratings in file order.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed of the permutation. I0 is seed 0; also report the mean over seeds 0-9.
     min_rating : float, default 4
         Rows with at least this rating are positives.
@@ -88,7 +90,7 @@ def i0_rows(users: Any, values: Any, *, seed: int = 0, min_rating: float = 4) ->
     if numbers.shape != (len(ids),):
         raise DataError(f"{len(ids)} users but values of shape {numbers.shape}: pass a value for each user id")
     positives = np.flatnonzero(numbers >= min_rating)
-    shuffled = positives[_legacy_permutation(len(positives), seed)]
+    shuffled = positives[_legacy_permutation(len(positives), checks.seed(seed))]
     u = np.unique(ids.to_numpy()[shuffled], return_inverse=True)[1]
     order = np.argsort(u, kind="stable")
     rows, u = shuffled[order], u[order]

@@ -19,7 +19,7 @@ from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.evaluate.evaluation import ready_for
 from cofactor.evaluate.split import Split, require_split
 from cofactor.metrics.rating import rmse
-from cofactor.models.base import HasUncertainty
+from cofactor.models.base import HasUncertainty, PredictsRatings
 from cofactor.models.distribution import Distribution
 from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import validated
@@ -153,6 +153,7 @@ def calibration(recommender: Recommender, split: Split, *, probabilities: Sequen
             "neural-mf with head=classification"
         )
     recommender, history = ready_for(recommender, split), split.history
+    assert isinstance(recommender.model, HasUncertainty)
     distributions = recommender.model.distribution(recommender.batch(test.u, test.times), test.i)
     y = test.values.astype(np.float64)
     low, high = distributions.interval(max(probabilities))
@@ -475,6 +476,7 @@ def _quartiles(numbers: Float64) -> list[Any]:
 
 def _noise(recommender: Recommender, history: Any) -> Float64:
     """Return the standard deviation of each user's residuals, (n_users,) float64; nan for fewer than two ratings."""
+    assert isinstance(recommender.model, PredictsRatings)
     ratings = recommender.model.predict(recommender.batch(history.u, history.times), history.i)
     residual = history.values.astype(np.float64) - ratings
     count, total, squares = (

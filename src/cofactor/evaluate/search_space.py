@@ -8,8 +8,7 @@ from typing import Any
 
 from cofactor import checks
 from cofactor.errors import ParameterError
-from cofactor.estimators.base import Estimator
-from cofactor.recommender.recommender import checked_estimator
+from cofactor.estimators.base import Estimator, require_estimator
 
 __all__ = ["Range", "search_space"]
 
@@ -102,7 +101,7 @@ def search_space(estimator: Estimator, *, fixed: Collection[str] = ()) -> dict[s
     >>> search_space(cofactor.Bias())
     {'damping': Range(low=1, high=50, log=True, whole=False)}
     """
-    checked_estimator(estimator)
+    require_estimator(estimator)
     fixed = checks.names("fixed", fixed)
     specs = fields(estimator)
     if unknown := set(fixed) - {spec.name for spec in specs}:

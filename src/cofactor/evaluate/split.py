@@ -12,6 +12,7 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import MAX_ROWS, Bool, Int32, Int64, random_stream
+from cofactor.checks import Seed
 from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.data.readers.times import time_cells
 from cofactor.errors import DataError, KindError, ParameterError
@@ -221,7 +222,7 @@ def require_split(name: str, value: object) -> Split:
     return checks.instance(name, value, Split, advice)
 
 
-def split_random(interactions: Interactions, *, test: float = 0.2, seed: int = 0) -> Split:
+def split_random(interactions: Interactions, *, test: float = 0.2, seed: Seed = 0) -> Split:
     """Split rows at random: floor(test * n) of n rows are the test part.
 
     This measures how well blanks of the rating matrix are filled in. All ids stay in both parts.
@@ -232,7 +233,7 @@ def split_random(interactions: Interactions, *, test: float = 0.2, seed: int = 0
         The table.
     test : float, default 0.2
         Share of the rows for testing, between 0 and 1.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed of the draw; the same seed gives the same split.
 
     Returns
@@ -254,6 +255,7 @@ def split_random(interactions: Interactions, *, test: float = 0.2, seed: int = 0
     >>> cofactor.split_random(ratings, test=0.4)
     Split(random, 40% of the rows, seed 0: 3 train, 2 test)
     """
+    seed = checks.seed(seed)
     test = checks.share("test", test)
     interactions = require_interactions("interactions", interactions)
     n = len(interactions)
@@ -266,7 +268,7 @@ def split_random(interactions: Interactions, *, test: float = 0.2, seed: int = 0
 
 
 @validated
-def split_per_user(interactions: Interactions, *, test: float = 0.2, seed: int = 0) -> Split:
+def split_per_user(interactions: Interactions, *, test: float = 0.2, seed: Seed = 0) -> Split:
     """Split the rows of each user at random: floor(test * n) of the user's n rows are in the test part.
 
     Users with short histories keep all rows in train.
@@ -277,7 +279,7 @@ def split_per_user(interactions: Interactions, *, test: float = 0.2, seed: int =
         The table.
     test : float, default 0.2
         Share of each user's rows for testing, between 0 and 1.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed of the draw; the same seed gives the same split.
 
     Returns
@@ -299,6 +301,7 @@ def split_per_user(interactions: Interactions, *, test: float = 0.2, seed: int =
     >>> cofactor.split_per_user(ratings, test=0.5).test.by_user.counts.tolist()
     [1, 1, 0]
     """
+    seed = checks.seed(seed)
     test = checks.share("test", test)
     interactions = require_interactions("interactions", interactions)
     counts = interactions.by_user.counts
@@ -312,7 +315,7 @@ def split_per_user(interactions: Interactions, *, test: float = 0.2, seed: int =
     return _make_split(interactions, is_test, f"per user, {test:.0%} of each user's rows, seed {seed}")
 
 
-def split_last(interactions: Interactions, *, n: int = 1, seed: int = 0) -> Split:
+def split_last(interactions: Interactions, *, n: int = 1, seed: Seed = 0) -> Split:
     """Split off the last n rows of each user by time; users with n rows or fewer keep all in train.
 
     Within a user no training row is later than a test row. Across users it may be: a model can still learn from the
@@ -325,7 +328,7 @@ def split_last(interactions: Interactions, *, n: int = 1, seed: int = 0) -> Spli
         The table, with times.
     n : int, default 1
         Number of rows of each user for testing, at least 1.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed of the order among rows of the same user and time. It has no effect without ties.
 
     Returns
@@ -351,6 +354,7 @@ def split_last(interactions: Interactions, *, n: int = 1, seed: int = 0) -> Spli
     >>> split.test.frame().rows()[0]
     (1, 7, 5.0, 30)
     """
+    seed = checks.seed(seed)
     interactions = require_interactions("interactions", interactions)
     n = checks.whole_number("n", n, low=1, high=MAX_ROWS)
     times, counts = _times(interactions), interactions.by_user.counts
@@ -427,7 +431,7 @@ def split_by_time(interactions: Interactions, *, test: float = 0.2, at: Moment |
 
 
 @validated
-def split_users(interactions: Interactions, *, test: float = 0.1, fold_in_share: float = 0.8, seed: int = 0) -> Split:
+def split_users(interactions: Interactions, *, test: float = 0.1, fold_in_share: float = 0.8, seed: Seed = 0) -> Split:
     """Hold out floor(test * n) of n users completely (strong generalization): train has none of their rows.
 
     Parameters
@@ -439,7 +443,7 @@ def split_users(interactions: Interactions, *, test: float = 0.1, fold_in_share:
     fold_in_share : float, default 0.8
         Share of the rows of a held-out user to fold in, between 0 and 1: floor(fold_in_share * m) of m rows, at least 1
         and at most m - 1, drawn at random. The others are test rows.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed of the draws; the same seed gives the same split.
 
     Returns
@@ -467,6 +471,7 @@ def split_users(interactions: Interactions, *, test: float = 0.1, fold_in_share:
     >>> split, len(split.held_out_users)
     (Split(1 users held out, 80% of their rows to fold in, seed 0: 3 train, 1 to fold in, 1 test), 1)
     """
+    seed = checks.seed(seed)
     test = checks.share("test", test)
     interactions = require_interactions("interactions", interactions)
     fold_in_share = checks.share("fold_in_share", fold_in_share)

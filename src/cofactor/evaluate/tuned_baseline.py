@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from math import nan
 
+from cofactor import checks
+from cofactor.checks import Seed
 from cofactor.data.interactions import Kind
 from cofactor.errors import DataError, DivergedError
 from cofactor.estimators import REGISTRY
@@ -27,7 +29,7 @@ BASELINE_GRIDS: dict[Kind, dict[str, Mapping[str, Sequence[float]]]] = {
 """For each kind of table: models in order of preference, and the factors of the default of each setting to try."""
 
 
-def tune_baseline(split: Split, *, k: int = 10, seed: int = 0, on_fit: Callable[[], None] | None = None) -> Estimator:
+def tune_baseline(split: Split, *, k: int = 10, seed: Seed = 0, on_fit: Callable[[], None] | None = None) -> Estimator:
     """Tune a strong, well-known model on the training part of a split.
 
     Parameters
@@ -36,7 +38,7 @@ def tune_baseline(split: Split, *, k: int = 10, seed: int = 0, on_fit: Callable[
         The split; only its training part is used.
     k : int, default 10
         Cut-off of NDCG, for events.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed of the validation split and of the fits.
     on_fit : callable, optional
         Called without arguments before each fit.
@@ -65,6 +67,7 @@ def tune_baseline(split: Split, *, k: int = 10, seed: int = 0, on_fit: Callable[
     >>> tune_baseline(cofactor.split_random(ratings)).name
     'item-knn'
     """
+    seed = checks.seed(seed)
     name, grid = next((n, g) for n, g in BASELINE_GRIDS[split.train.kind].items() if n in REGISTRY)
     best: Estimator = REGISTRY[name]()
     try:
@@ -76,7 +79,7 @@ def tune_baseline(split: Split, *, k: int = 10, seed: int = 0, on_fit: Callable[
     for setting, factors in grid.items():
         for factor in factors:
             default = getattr(REGISTRY[name](), setting)
-            candidate = best.with_settings(**{setting: type(default)(default * factor)})
+            candidate = best.set_params(**{setting: type(default)(default * factor)})
             if candidate not in values:
                 values[candidate] = _metric_or_nan(candidate, validation, k, seed, on_fit)
         best = min(values, key=lambda candidate: metric.sort_key(values[candidate]))

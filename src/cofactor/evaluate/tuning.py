@@ -26,6 +26,7 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import plain, random_stream
+from cofactor.checks import Seed
 from cofactor.data.interactions import Interactions
 from cofactor.errors import CofactorError, DataError, DivergedError, MissingExtraError, ParameterError
 from cofactor.estimators.base import Estimator
@@ -168,7 +169,7 @@ class TuningResult:
             "split": self.description,
             "validation_split": self.validation_description,
             "metric": self.metric,
-            "estimator": json.loads(self.estimator.to_json()),
+            "estimator": self.estimator.to_dict(),
             "validation": self.validation,
             "test": plain(self.test.metrics[self.metric]._asdict()),
             "resumed": self.resumed,
@@ -189,7 +190,7 @@ def tune(
     storage: str | Path | None = None,
     validation: float = 0.2,
     k: int = 10,
-    seed: int = 0,
+    seed: Seed = 0,
     exclude: Exclude = "seen",
     on_trial: Callable[[Trial], None] | None = None,
 ) -> TuningResult:
@@ -214,7 +215,7 @@ def tune(
         Share of the training part for validation, between 0 and 1.
     k : int, default 10
         Cut-off of NDCG, for events.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed of the search, the fits and the validation part; the same seed gives the same result.
     exclude : {'seen', 'positives'}, default "seen"
         As in `evaluate`.
@@ -257,7 +258,7 @@ def tune(
     checks.optional_callable("on_trial", on_trial)
     require_split("split", split)
     space = search_space(estimator, fixed=fixed)
-    estimator.require(split.train)
+    estimator.check_table(split.train)
     split.validate()
     split = split.excluding(exclude)
     validation_split, metric = (
@@ -286,7 +287,7 @@ def tune(
     with _storage_errors(storage):
         all_trials = search.finished()
     best = _best(all_trials, metric)
-    best_estimator = estimator.with_settings(**best.settings)
+    best_estimator = estimator.set_params(**best.settings)
     test = fit_and_score(best_estimator, split, label=estimator.name, ks=(k,), seed=seed)
     resumed = min(len(stored), len(all_trials))
     return TuningResult(
@@ -342,7 +343,7 @@ def _run_trial(
     """Fit and score one set of settings on the validation split."""
     start, value, error = time.perf_counter(), nan, None
     try:
-        recommender = Recommender.fit(estimator.with_settings(**settings), validation.train, seed=seed)
+        recommender = Recommender.fit(estimator.set_params(**settings), validation.train, seed=seed)
         value = primary_value(recommender, validation, k=k)
     except DivergedError as problem:
         error = str(problem)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cofactor import checks
+from cofactor.checks import Seed
 from cofactor.evaluate.split import (
     Split,
     require_split,
@@ -16,7 +17,7 @@ from cofactor.evaluate.split import (
 __all__ = ["split_for_validation"]
 
 
-def split_for_validation(split: Split, *, share: float = 0.2, seed: int = 0) -> Split:
+def split_for_validation(split: Split, *, share: float = 0.2, seed: Seed = 0) -> Split:
     """Split the training part of a split again, in the way the test part was cut.
 
     The same kind of cut is used so that the settings that are best on the validation part are best for the same task:
@@ -29,7 +30,7 @@ def split_for_validation(split: Split, *, share: float = 0.2, seed: int = 0) -> 
         The outer split; its test part is not used.
     share : float, default 0.2
         Share of the rows (or of the users) for validation, between 0 and 1.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed of the cut.
 
     Returns
@@ -53,7 +54,7 @@ def split_for_validation(split: Split, *, share: float = 0.2, seed: int = 0) -> 
     """
     require_split("split", split)
     checks.share("share", share)
-    checks.seed(seed)
+    seed = checks.seed(seed)
     if split.fold_in is not None:
         return split_users(split.train, test=share, seed=seed)
     if split.order == "by time":

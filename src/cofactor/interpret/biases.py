@@ -16,6 +16,7 @@ from cofactor import checks
 from cofactor.arrays import MAX_ROWS, Float64, Int64
 from cofactor.errors import KindError
 from cofactor.fork import require_threads
+from cofactor.models.base import PredictsRatings
 from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import validated
 
@@ -75,6 +76,7 @@ def bias_ranking(recommender: Recommender, side: Side = "item", *, min_support: 
     ids = recommender.items if side == "item" else recommender.users
     rows, unknown_rows = np.arange(len(ids), dtype=np.int32), np.full(len(ids), -1, np.int32)
     users, items = (unknown_rows, rows) if side == "item" else (rows, unknown_rows)
+    assert isinstance(recommender.model, PredictsRatings)
     level = recommender.model.predict(recommender.batch(users), items)
     support, average = _averages(recommender, side)
     if len(ids) > 1 and np.ptp(level) == 0:

@@ -9,7 +9,7 @@ from cofactor import checks
 from cofactor.arrays import Float64
 from cofactor.data.crosstab import crosstab
 from cofactor.data.interactions import Interactions
-from cofactor.models.base import HasUncertainty
+from cofactor.models.base import HasUncertainty, PredictsRatings
 from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import validated
 
@@ -61,6 +61,7 @@ def filled_crosstab(
     confidence = checks.share("confidence", confidence)
     corner = crosstab(_table(recommender), users=users, items=items)
     u, i = np.repeat(corner.u, len(corner.i)), np.tile(corner.i, len(corner.u))
+    assert isinstance(recommender.model, PredictsRatings)
     columns: dict[str, Float64] = {
         "known": corner.values.ravel(),
         "prediction": recommender.model.predict(recommender.batch(u), i).astype(np.float64),

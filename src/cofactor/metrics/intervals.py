@@ -20,6 +20,7 @@ import numpy as np
 
 from cofactor import checks
 from cofactor.arrays import Float64, contiguous, random_stream
+from cofactor.checks import Seed
 from cofactor.errors import DataError
 from cofactor.kernels.parallel import results_of
 
@@ -71,7 +72,7 @@ class Interval(NamedTuple):
     high: float
 
 
-def bootstrap_interval(per_user: Any, *, confidence: float = 0.95, resamples: int = 1000, seed: int = 0) -> Interval:
+def bootstrap_interval(per_user: Any, *, confidence: float = 0.95, resamples: int = 1000, seed: Seed = 0) -> Interval:
     """Bootstrap confidence interval of the mean of one value per user.
 
     Parameters
@@ -82,7 +83,7 @@ def bootstrap_interval(per_user: Any, *, confidence: float = 0.95, resamples: in
         Nominal coverage, between 0 and 1.
     resamples : int, default 1000
         Number of resamples, at least 1.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed of the resamples; the same seed gives the same interval.
 
     Returns
@@ -111,7 +112,7 @@ def bootstrap_interval(per_user: Any, *, confidence: float = 0.95, resamples: in
 
 
 def bootstrap_intervals(
-    per_user: Mapping[str, Any], *, confidence: float = 0.95, resamples: int = 1000, seed: int = 0
+    per_user: Mapping[str, Any], *, confidence: float = 0.95, resamples: int = 1000, seed: Seed = 0
 ) -> dict[str, Interval]:
     """Bootstrap confidence intervals of several metrics of the same users.
 
@@ -126,7 +127,7 @@ def bootstrap_intervals(
         Nominal coverage, between 0 and 1.
     resamples : int, default 1000
         Number of resamples, at least 1.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed of the resamples.
 
     Returns
@@ -166,7 +167,7 @@ def bootstrap_intervals(
 
 
 def bootstrap_ratio(
-    numerator: Any, denominator: Any, *, confidence: float = 0.95, resamples: int = 1000, seed: int = 0
+    numerator: Any, denominator: Any, *, confidence: float = 0.95, resamples: int = 1000, seed: Seed = 0
 ) -> Interval:
     """Bootstrap confidence interval of a ratio of two sums over users.
 
@@ -181,7 +182,7 @@ def bootstrap_ratio(
         Nominal coverage, between 0 and 1.
     resamples : int, default 1000
         Number of resamples, at least 1.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed of the resamples.
 
     Returns
@@ -217,7 +218,7 @@ def bootstrap_ratio(
     return Interval(float(mean[0]), float(low[0]), float(high[0]))
 
 
-def paired_difference(a: Any, b: Any, *, confidence: float = 0.95, resamples: int = 1000, seed: int = 0) -> Interval:
+def paired_difference(a: Any, b: Any, *, confidence: float = 0.95, resamples: int = 1000, seed: Seed = 0) -> Interval:
     """Bootstrap confidence interval of mean(a - b) over the users who have both values.
 
     It is paired because users differ far more than models do: what both models have in common cancels before
@@ -231,7 +232,7 @@ def paired_difference(a: Any, b: Any, *, confidence: float = 0.95, resamples: in
         Nominal coverage, between 0 and 1.
     resamples : int, default 1000
         Number of resamples, at least 1.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed of the resamples.
 
     Returns
@@ -260,7 +261,7 @@ def paired_difference(a: Any, b: Any, *, confidence: float = 0.95, resamples: in
 
 
 def paired_rmse_difference(
-    a: Any, b: Any, counts: Any, *, confidence: float = 0.95, resamples: int = 1000, seed: int = 0
+    a: Any, b: Any, counts: Any, *, confidence: float = 0.95, resamples: int = 1000, seed: Seed = 0
 ) -> Interval:
     """Bootstrap confidence interval of RMSE_a - RMSE_b over the same rows.
 
@@ -274,7 +275,7 @@ def paired_rmse_difference(
         Nominal coverage, between 0 and 1.
     resamples : int, default 1000
         Number of resamples, at least 1.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed of the resamples.
 
     Returns
@@ -313,7 +314,7 @@ def paired_rmse_difference(
         return Interval(np.nan, np.nan, np.nan)
     difference = float(np.subtract(*np.sqrt(errors.sum(axis=1) / weight.sum())))
     tail = _tail(confidence)
-    _check_resampling(resamples, seed)
+    seed = _resampling_seed(resamples, seed)
     if not _has_interval((errors[0] - errors[1]) / weight[0]):
         return Interval(difference, np.nan, np.nan)
     drawn = np.array([np.subtract(*root) for root in _resampled_roots(errors, weight, resamples, seed)])
@@ -345,21 +346,20 @@ def _tail(confidence: float) -> float:
     return (1 - checks.share("confidence", confidence)) / 2
 
 
-def _check_resampling(resamples: int, seed: int) -> None:
-    """Raise ParameterError unless resamples is at least 1 and the seed is valid."""
+def _resampling_seed(resamples: int, seed: Seed) -> int:
+    """Return the seed of all resamples; raise ParameterError unless resamples is at least 1 and the seed is valid."""
     checks.whole_number("resamples", resamples, low=1)
-    checks.seed(seed)
+    return checks.seed(seed)
 
 
 def _ratio_intervals(
-    sums: Float64, counts: Float64, confidence: float, resamples: int, seed: int
+    sums: Float64, counts: Float64, confidence: float, resamples: int, seed: Seed
 ) -> tuple[Float64, Float64, Float64]:
     """Return sum(sums) / sum(counts) of each row of the two (m, n_users), and the ends of its interval, or nan.
 
     Both arrays must be C-contiguous, so that a metric has the same bits alone and among others.
     """
-    tail = _tail(confidence)
-    _check_resampling(resamples, seed)
+    tail, root_seed = _tail(confidence), _resampling_seed(resamples, seed)
     m, n = sums.shape
     missing = np.full(m, np.nan)
     means = np.divide(sums.sum(axis=1), counts.sum(axis=1), out=missing.copy(), where=counts.any(axis=1))
@@ -369,7 +369,7 @@ def _ratio_intervals(
     equal_counts = bool((counts == counts[:, :1]).all())  # so all resamples have the same count
 
     def ratios(resample: int) -> Float64:  # one resample per thread at a time bounds the memory
-        weights = _resample_weights(n, seed, resample)
+        weights = _resample_weights(n, root_seed, resample)
         total = _weighted_sums(sums, weights)
         count = counts[:, 0] * n if equal_counts else _weighted_sums(counts, weights)
         ratio: Float64 = np.divide(total, count, out=missing.copy(), where=count > 0)

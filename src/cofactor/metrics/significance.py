@@ -8,12 +8,13 @@ import numpy as np
 
 from cofactor import checks
 from cofactor.arrays import Float64, random_stream
+from cofactor.checks import Seed
 from cofactor.errors import DataError
 
 __all__ = ["holm", "sign_flip"]
 
 
-def sign_flip(differences: Any, *, flips: int = 9999, seed: int = 0) -> float:
+def sign_flip(differences: Any, *, flips: int = 9999, seed: Seed = 0) -> float:
     """Two-sided p-value of a paired randomization test of sum(differences) = 0.
 
     Parameters
@@ -23,7 +24,7 @@ def sign_flip(differences: Any, *, flips: int = 9999, seed: int = 0) -> float:
         RMSE pass differences of summed squared errors: over the same rows, RMSEs differ exactly where these sums do.
     flips : int, default 9999
         Number of random sign flips, at least 1.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed of the flips; the same seed gives the same p-value.
 
     Returns

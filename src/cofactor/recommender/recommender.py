@@ -14,18 +14,23 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import ALL_ROWS, Bool, Float32, Int32, Int64
+from cofactor.checks import Seed
 from cofactor.cold_start.priors import learn_priors, supports_priors
 from cofactor.data.id_columns import id_series, is_single, single_id
 from cofactor.data.ids import Id, IdMap
 from cofactor.data.interactions import Interactions, Kind, require_interactions
+from cofactor.data.readers.frame_table import ArrowFrame
+from cofactor.data.readers.read import read_events, read_ratings
 from cofactor.data.scale import Scale
 from cofactor.data.side_table import SideTable
-from cofactor.errors import DataError, KindError, ParameterError, UnknownIdError
-from cofactor.estimators.base import EpochCallback, Estimator, item_evidence
+from cofactor.errors import DataError, KindError, UnknownIdError
+from cofactor.estimators.base import Estimator, item_evidence, require_estimator
+from cofactor.estimators.training import EpochCallback
+from cofactor.estimators.training_table import TableLike
 from cofactor.kernels.sparse import SparseRows, merge_counts, merge_latest
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.models.arguments import require_histories, solvable
-from cofactor.models.base import Model, TakesItems
+from cofactor.models.base import Model, PredictsRatings, TakesItems
 from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.prior import Priors
 from cofactor.models.user_batch import UserBatch
@@ -47,7 +52,7 @@ from cofactor.recommender.users import UserView
 from cofactor.results import AnsweredBy, RankBy
 from cofactor.validation import validated
 
-__all__ = ["Recommender", "checked_estimator", "require_recommender"]
+__all__ = ["Recommender", "require_recommender"]
 
 Merge: TypeAlias = Callable[[SparseRows, SparseRows], SparseRows]
 
@@ -113,21 +118,50 @@ class Recommender:
     @validated
     def fit(
         cls,
-        estimator: Any,
-        interactions: Interactions,
+        estimator: Estimator,
+        interactions: TableLike | ArrowFrame,
         *,
-        seed: int = 0,
+        seed: Seed = 0,
         validation: Interactions | None = None,
         init_model: Recommender | None = None,
         callback: EpochCallback | None = None,
     ) -> Recommender:
-        """Learn a model and put the table's ids, histories and titles around it.
+        """Fit a model, and combine it with the ids, histories and titles of the table.
 
-        `seed`: the same one gives the same model, bit by bit. `validation`: rows of the same ids, on which to stop when
-        they gain no more. `init_model`: a recommender of the same ids to go on from. `callback` is told of every epoch.
-        Raises KindError for a table of the other kind, DataError for one without rows or with other ids than
-        `init_model` or `validation`, ParameterError for what is no estimator, DivergedError.
+        Parameters
+        ----------
+        estimator : Estimator
+            Estimator to fit.
+        interactions : Interactions, data frame or CSR matrix
+            Training table. A frame (polars, pandas, pyarrow, duckdb) is read by `cofactor.read_events` if the estimator
+            accepts events only, else by `cofactor.read_ratings`. The ids of a matrix are its row and column numbers.
+        seed : int, Generator or None, default 0
+            Seed of the fit; the same integer gives bit-identical results. See `Estimator.fit`.
+        validation : Interactions, optional
+            Held-out rows with the ids of `interactions`, for early stopping.
+        init_model : Recommender, optional
+            Recommender with the same ids to continue from.
+        callback : callable, optional
+            Called with an `Epoch` after each epoch.
 
+        Returns
+        -------
+        Recommender
+            The recommender.
+
+        Raises
+        ------
+        KindError
+            If a table is of the other kind.
+        DataError
+            If the table cannot be read or has no rows, or if `init_model` or `validation` has other ids.
+        ParameterError
+            If `estimator` is not an estimator, or `init_model` has another shape.
+        DivergedError
+            If the fit diverges.
+
+        Examples
+        --------
         >>> import cofactor
         >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], [5, 3, 4])
         >>> losses = []
@@ -136,19 +170,14 @@ class Recommender:
         >>> len(losses), losses[2] < losses[0]
         (3, True)
         """
-        checked_estimator(estimator).require(interactions)
-        checks.seed(seed)
-        checks.optional_callable("callback", callback)
-        if init_model is not None:
-            require_recommender("init_model", init_model)
-        if validation is not None:
-            require_interactions("validation", validation)
+        read = read_events if require_estimator(estimator).kind == "events" else read_ratings
+        table = estimator.check_table(read(interactions) if isinstance(interactions, ArrowFrame) else interactions)
         if init_model is not None and not (
-            init_model.users.equals(interactions.users) and init_model.items.equals(interactions.items)
+            init_model.users.equals(table.users) and init_model.items.equals(table.items)
         ):
             raise DataError("init_model must have the same users and items as the table; fit without it")
-        model = checked_estimator(estimator).fit(
-            interactions,
+        model = estimator.fit(
+            table,
             seed=seed,
             validation=validation,
             init_model=None if init_model is None else init_model.model,
@@ -156,16 +185,16 @@ class Recommender:
         )
         return cls(
             model,
-            interactions.users,
-            interactions.items,
-            interactions.by_user,
-            interactions.kind,
+            table.users,
+            table.items,
+            table.by_user,
+            table.kind,
             estimator,
-            interactions.user_table,
-            interactions.item_table,
-            seen=None if interactions.seen is None else interactions.seen.by_user,
-            scale=interactions.scale,
-            evidence=item_evidence(estimator, interactions),
+            table.user_table,
+            table.item_table,
+            seen=None if table.seen is None else table.seen.by_user,
+            scale=table.scale,
+            evidence=item_evidence(estimator, table),
         )
 
     def __repr__(self) -> str:
@@ -487,7 +516,8 @@ class Recommender:
             self.items.rows(items),
             None if times is None else checks.seconds("times", times, len(users)),
         )
-        ratings: Float32 = self.model.predict(self.batch(u, at), i)
+        assert isinstance(self.model, PredictsRatings)
+        ratings = self.model.predict(self.batch(u, at), i)
         new = np.flatnonzero(u < 0)
         if not len(new) or self.priors is None or self.priors.users is None:
             return ratings
@@ -886,15 +916,3 @@ def require_recommender(name: str, value: object) -> Recommender:
     """
     advice = "make one by cofactor.Recommender.fit(estimator, table) or cofactor.Recommender.load(path)"
     return checks.instance(name, value, Recommender, advice)
-
-
-def checked_estimator(estimator: Any) -> Any:
-    """The estimator itself. Raises ParameterError for what is none, such as its name.
-
-    >>> checked_estimator("bias")
-    Traceback (most recent call last):
-    cofactor.errors.ParameterError: estimator must be an estimator, such as cofactor.Bias(), not 'bias'
-    """
-    if not isinstance(estimator, Estimator):
-        raise ParameterError(f"estimator must be an estimator, such as cofactor.Bias(), not {checks.shown(estimator)}")
-    return estimator

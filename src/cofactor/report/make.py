@@ -155,7 +155,7 @@ def make_report(study: Study, *, title: str = "Report", on_section: Callable[[st
     checks.text("title", title)
     checks.optional_callable("on_section", on_section)
     require_plotly()
-    study.estimator.require(study.table)
+    study.estimator.check_table(study.table)
     if study.genres is not None:
         indicators(study.table.item_table, [study.genres], "item")
     sections = []
@@ -167,5 +167,5 @@ def make_report(study: Study, *, title: str = "Report", on_section: Callable[[st
         except CofactorError as problem:
             sections.append(Section(name, heading, missing=[f"This section is left out: {problem}."]))
     source = None if study.table.report is None else study.table.report.source
-    settings = {"source": source, "estimator": json.loads(study.estimator.to_json()), "seed": study.seed}
+    settings = {"source": source, "estimator": study.estimator.to_dict(), "seed": study.seed}
     return Report(title, settings, tuple(sections))

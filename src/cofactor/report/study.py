@@ -12,9 +12,9 @@ from cofactor import checks
 from cofactor.arrays import random_stream
 from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.estimators import BiasedMF, ImplicitALS
-from cofactor.estimators.base import Estimator
+from cofactor.estimators.base import Estimator, require_estimator
 from cofactor.evaluate.split import Split, split_per_user, split_random
-from cofactor.recommender.recommender import Recommender, checked_estimator
+from cofactor.recommender.recommender import Recommender
 
 __all__ = ["MAX_GENRES", "Study", "sample_users", "sample_users_and_items"]
 
@@ -65,7 +65,7 @@ class Study:
 
     def __post_init__(self) -> None:
         require_interactions("table", self.table)
-        checked_estimator(self.estimator)
+        require_estimator(self.estimator)
         if self.genres is not None:
             checks.text("genres", self.genres)
         checks.seed(self.seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import polars as pl
 
@@ -14,7 +14,15 @@ from cofactor.data.readers.files import unreadable
 from cofactor.data.readers.tables import Refusals, Rows
 from cofactor.errors import DataError
 
-__all__ = ["FrameTable", "as_frame", "open_frame"]
+__all__ = ["ArrowFrame", "FrameTable", "as_frame", "open_frame"]
+
+
+@runtime_checkable
+class ArrowFrame(Protocol):
+    """A data frame with Arrow export, such as those of polars, pandas, pyarrow and duckdb."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Export the frame as a PyCapsule with an Arrow stream."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +133,7 @@ def as_frame(source: Any) -> pl.DataFrame:
     with unreadable("the table"):
         if isinstance(source, pl.LazyFrame):
             return source.collect()
-        if hasattr(source, "__arrow_c_stream__") or hasattr(source, "iloc"):
+        if isinstance(source, ArrowFrame) or hasattr(source, "iloc"):
             try:
                 return _from_arrow(source)
             except (TypeError, ValueError, NotImplementedError, ImportError) as error:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
-from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,7 +14,6 @@ from cofactor.checks import MAX_SEED
 from cofactor.data.interactions import Kind
 from cofactor.errors import CofactorError, StoreError, StoreUnavailableError
 from cofactor.estimators import REGISTRY
-from cofactor.estimators.base import Estimator
 from cofactor.service import registry
 from cofactor.service.api.declared import StrictRoute
 from cofactor.service.api.dependencies import Asked, Service
@@ -51,48 +48,9 @@ class ModelPage(BaseModel):
     models: list[ModelOut]
 
 
-def estimator_schema(kind: type[Estimator]) -> dict[str, Any]:
-    """Return the JSON schema of an estimator's name and settings, from its fields.
-
-    >>> from cofactor import Bias
-    >>> schema = estimator_schema(Bias)["properties"]["damping"]
-    >>> schema["type"], schema["minimum"], schema["maximum"], schema["default"]
-    ('number', 0, 1000, 5.0)
-    """
-    hints = get_type_hints(kind)
-    properties: dict[str, Any] = {"estimator": {"const": kind.name}}
-    for spec in fields(kind):
-        limits = {"minimum": spec.metadata["low"], "maximum": spec.metadata["high"]}
-        default = list(spec.default) if isinstance(spec.default, tuple) else spec.default
-        described = {**limits, "default": default, "description": spec.metadata["meaning"]}
-        found = _schema_of(hints[spec.name]) | {name: x for name, x in described.items() if x is not None}
-        properties[spec.name] = found
-    return {
-        "type": "object",
-        "title": kind.name,
-        "properties": properties,
-        "required": ["estimator"],
-        "additionalProperties": False,
-    }
-
-
-def _schema_of(hint: Any) -> dict[str, Any]:
-    """Return the JSON schema of a setting's type: a number, a choice, a tuple, or one of several."""
-    if hint in (int, float, bool, NoneType, str):
-        names = {int: "integer", float: "number", bool: "boolean", NoneType: "null", str: "string"}
-        return {"type": names[hint]} | ({"minLength": 1} if hint is str else {})
-    if get_origin(hint) is Literal:
-        return {"enum": list(get_args(hint))}
-    if get_origin(hint) is tuple:
-        one, *more = get_args(hint)
-        size = {} if more == [...] else {"minItems": 1 + len(more), "maxItems": 1 + len(more)}
-        return {"type": "array", "items": _schema_of(one), **size}
-    return {"anyOf": [_schema_of(one) for one in get_args(hint)]}
-
-
 def _learning_from(*kinds: str) -> dict[str, Any]:
     """Return how the member `estimator` looks for a training from these kinds."""
-    schemas = [estimator_schema(one) for one in REGISTRY.values() if one.kind in (*kinds, "any")]
+    schemas = [one.json_schema() for one in REGISTRY.values() if one.kind in (*kinds, "any")]
     return {"anyOf": [*schemas, {"type": "null"}], "default": None}
 
 

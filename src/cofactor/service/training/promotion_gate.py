@@ -18,6 +18,7 @@ from cofactor.metrics.intervals import NO_INTERVAL
 from cofactor.metrics.ranking import RankingMetric
 from cofactor.metrics.rating import errors_by_user
 from cofactor.metrics.registry import primary_metric
+from cofactor.models.base import PredictsRatings
 from cofactor.recommender.recommender import Recommender
 from cofactor.recommender.updating import as_of, rows_of, texts
 from cofactor.service.training.data import Material
@@ -63,6 +64,7 @@ def rating_accuracy(candidate: Recommender, active: Recommender, held: pl.DataFr
 
 def _told(one: Recommender, users: Any, held: pl.DataFrame) -> Any:
     items, times = rows_of(one.items, held["item"]), held["time"].to_numpy()
+    assert isinstance(one.model, PredictsRatings)
     return one.model.predict(one.batch(users, times), items)
 
 

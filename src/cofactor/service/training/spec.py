@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, get_args
@@ -10,12 +9,12 @@ from typing import Any, get_args
 from cofactor import checks
 from cofactor.cold_start import supports_priors
 from cofactor.data.interactions import Kind
-from cofactor.errors import DataError, KindError, ParameterError
-from cofactor.estimators import REGISTRY, BiasedMF, ImplicitALS
+from cofactor.errors import DataError, KindError
+from cofactor.estimators import BiasedMF, ImplicitALS
 from cofactor.estimators.base import Estimator
 from cofactor.recommender.recommender import Recommender
 
-__all__ = ["TrainingSpec", "estimator_of"]
+__all__ = ["TrainingSpec"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class TrainingSpec:
         settled = {} if before is None else {name: getattr(before, name) for name in names}
         told = dict(given)
         if "estimator" in told:
-            told["estimator"] = estimator_of(told["estimator"])
+            told["estimator"] = Estimator.from_dict(told["estimator"])
         if before is not None and "kind" in told and before.estimator.kind not in ("any", told["kind"]):
             del settled["estimator"]
         if before is not None and "estimator" in told and told["estimator"].kind not in ("any", before.kind):
@@ -78,7 +77,7 @@ class TrainingSpec:
     def as_dict(self) -> dict[str, Any]:
         """Plain values, from which `of` makes it again."""
         return {
-            "estimator": json.loads(self.estimator.to_json()),
+            "estimator": self.estimator.to_dict(),
             "kind": self.kind,
             "seed": self.seed,
             "user_features": list(self.user_features),
@@ -92,36 +91,6 @@ class TrainingSpec:
         if not supports_priors(recommender.model):
             return recommender
         return recommender.with_priors(user_features=users, item_features=items, seed=self.seed)
-
-
-def estimator_of(given: Any) -> Estimator:
-    """An estimator from its name, or from its name and settings as `to_json` writes them. Raises ParameterError.
-
-    >>> estimator_of("bias") == estimator_of({"estimator": "bias", "damping": 5.0})
-    True
-    """
-    spec = {"estimator": given} if isinstance(given, str) else given
-    name = spec.get("estimator") if isinstance(spec, Mapping) else None
-    if not isinstance(spec, Mapping) or not isinstance(name, str) or name not in REGISTRY:
-        raise ParameterError(f"{given!r} is no estimator; there are {', '.join(REGISTRY)}")
-    settings = {name: tuple(x) if isinstance(x, list) else x for name, x in spec.items() if name != "estimator"}
-    kind: type[Estimator] = REGISTRY[name]
-    known = {one.name: one for one in fields(kind)}
-    if unknown := [name for name in settings if name not in known]:
-        raise ParameterError(f"{kind.name} has no setting {unknown[0]!r}; it has {', '.join(known) or 'none'}")
-    return kind(**{name: _plain_number(known[name].default, value) for name, value in settings.items()})
-
-
-def _plain_number(default: Any, value: Any) -> Any:
-    """JSON has one kind of numbers: 5.0 is a whole number, and what no float can hold is infinite."""
-    if type(default) is int and isinstance(value, float) and value.is_integer():
-        return int(value)
-    if type(default) is float and type(value) is int:
-        try:
-            return float(value)
-        except OverflowError:
-            return float("inf")
-    return value
 
 
 def _names(what: str, given: Any) -> tuple[str, ...]:

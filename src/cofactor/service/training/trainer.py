@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cofactor.errors import ArtifactError, StoreError, StoreUnavailableError
-from cofactor.estimators.base import Epoch
+from cofactor.estimators.training import Epoch
 from cofactor.recommender.recommender import Recommender
 from cofactor.service.registry import ArtifactRegistry, orphans
 from cofactor.service.training.data import Material, gathered, since

@@ -1,0 +1,277 @@
+"""Iterative fits: the epoch loop, early stopping, and the checks that all iterative estimators share."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, TypeVar
+
+import numpy as np
+
+from cofactor import checks
+from cofactor.data.interactions import Interactions, relevant_rows
+from cofactor.errors import DataError, DivergedError, KindError, ParameterError
+from cofactor.estimators.training_table import TableLike, as_interactions
+from cofactor.metrics.model_lists import ModelLists
+from cofactor.metrics.rating import RatingMetric
+from cofactor.metrics.registry import VALIDATION_K, validation_metric
+from cofactor.models.base import Model, PredictsRatings, ScoresItems
+from cofactor.models.user_batch import UserBatch
+
+__all__ = ["Epoch", "EpochCallback", "FitMonitor", "one_cycle", "require_init_model"]
+
+M = TypeVar("M", bound=Model)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """Progress of a fit after an epoch: the argument of `callback`.
+
+    Attributes
+    ----------
+    number : int
+        Number of this epoch, counted from 1.
+    of : int
+        Maximum number of epochs.
+    loss : float
+        Mean training loss per row during the epoch, without penalties: squared error, or -ln sigmoid for bpr, or
+        cross-entropy for neural-mf with head="classification".
+    validation : float or None
+        Validation metric on the validation rows: RMSE for ratings, capped recall@20 for events (see
+        `metrics.registry.validation_metric`); None if there are none.
+    seconds : float
+        Seconds since the start of the fit.
+
+    Examples
+    --------
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
+    >>> seen = []
+    >>> model = cofactor.ExplicitALS(factors=1, epochs=2).fit(ratings, callback=seen.append)
+    >>> [(epoch.number, epoch.of, epoch.validation) for epoch in seen]
+    [(1, 2, None), (2, 2, None)]
+    """
+
+    number: int
+    of: int
+    loss: float
+    validation: float | None
+    seconds: float
+
+
+EpochCallback: TypeAlias = Callable[[Epoch], None]
+
+
+class FitMonitor:
+    """Epoch loop of an iterative fit: reports epochs, detects divergence, keeps the best model and stops early.
+
+    Without validation rows all epochs run and the last model is returned.
+
+    Parameters
+    ----------
+    interactions : Interactions
+        Training table.
+    validation : Interactions, CSR matrix or None
+        Held-out rows with the ids of `interactions`.
+    callback : callable or None
+        Called with an `Epoch` after each epoch.
+    epochs : int
+        Maximum number of epochs.
+    patience : int
+        Epochs without improvement of the validation score before stopping.
+    advice : str
+        Advice in the message of a DivergedError.
+
+    Raises
+    ------
+    DataError
+        If `validation` has other ids, or no rows to score a model on.
+    KindError
+        If `validation` is of the other kind.
+
+    Examples
+    --------
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
+    >>> model, losses = cofactor.Bias().fit(ratings), [0.5, 0.4]
+    >>> monitor = FitMonitor(ratings, None, None, epochs=2, patience=1, advice="raise l2")
+    >>> monitor.run(lambda number: losses[number - 1], lambda: model) is model
+    True
+    """
+
+    def __init__(
+        self,
+        interactions: Interactions,
+        validation: TableLike | None,
+        callback: EpochCallback | None,
+        *,
+        epochs: int,
+        patience: int,
+        advice: str,
+    ):
+        checks.optional_callable("callback", callback)
+        self.training, self.callback = interactions, callback
+        self.validation = None if validation is None else _checked_validation(validation, interactions)
+        self.epochs, self.patience, self.advice = epochs, patience, advice
+        self.start = time.perf_counter()
+
+    def run(self, epoch: Callable[[int], float], model: Callable[[], M]) -> M:
+        """Run epochs until the fit stops, and return the model.
+
+        Parameters
+        ----------
+        epoch : callable
+            Runs the epoch of a number, counted from 1, and returns its mean training loss.
+        model : callable
+            Returns the current model. It is called after each epoch if there are validation rows, else only at the end.
+
+        Returns
+        -------
+        Model
+            The model with the best validation score, or the last model if there are no validation rows.
+
+        Raises
+        ------
+        DivergedError
+            If a loss or an array of the model is not finite.
+        """
+        best: tuple[float, M] | None = None
+        number = since_best = 0
+        while number < self.epochs and since_best < self.patience:
+            number += 1
+            loss = epoch(number)
+            if not math.isfinite(loss):
+                raise DivergedError(number, loss, self.advice)
+            score = None
+            if self.validation is not None:
+                current = model()
+                score = _validation_score(current, self.training, self.validation)
+                since_best += 1
+                if best is None or validation_metric(self.validation.kind).is_better(score, best[0]):
+                    best, since_best = (score, current), 0
+            if self.callback is not None:
+                self.callback(Epoch(number, self.epochs, loss, score, time.perf_counter() - self.start))
+        chosen = model() if best is None else best[1]
+        if not all(np.isfinite(array).all() for array in chosen.arrays().values()):
+            raise DivergedError(number, math.nan, self.advice)
+        return chosen
+
+
+def _checked_validation(validation: TableLike, training: Interactions) -> Interactions:
+    """Return the validation rows; raise unless they have the ids and the kind of the training table, and can score."""
+    table = as_interactions("validation", validation, training.kind)
+    if not (table.users.equals(training.users) and table.items.equals(training.items)):
+        raise DataError("validation must have the same ids as the training table; create both with a split")
+    if table.kind != training.kind:
+        kinds = f"validation holds {table.kind}, but the training table holds {training.kind}"
+        raise KindError(f"{kinds}; both must be of the same kind")
+    if len(relevant_rows(table)) == 0:
+        raise DataError("validation has no rows to score a model on")
+    return table
+
+
+def _validation_score(model: Model, training: Interactions, validation: Interactions) -> float:
+    """Return the value of the validation metric."""
+    metric = validation_metric(validation.kind)
+    if isinstance(metric, RatingMetric):
+        assert isinstance(model, PredictsRatings)
+        ratings = model.predict(UserBatch.trained(validation.u, training.by_user, validation.times), validation.i)
+        return metric.of_predictions(validation.values, ratings)
+    assert isinstance(model, ScoresItems)
+    relevant = relevant_rows(validation).by_user
+    users = np.flatnonzero(relevant.counts).astype(np.int32)
+    held_out, exclude = relevant.take(users), training.excluded.take(users)
+    batch = UserBatch.trained(users, training.by_user)
+    lists = ModelLists.of(model, batch, [VALIDATION_K], exclude=exclude, relevant=held_out)
+    return metric.per_user(lists.hits).aggregate()
+
+
+def require_init_model(model: Model, cls: type[M], shapes: Mapping[str, tuple[int, ...]]) -> M:
+    """Require a model that a fit can continue from.
+
+    Parameters
+    ----------
+    model : Model
+        The argument `init_model` of a fit.
+    cls : type
+        Class that it must have.
+    shapes : mapping of str to tuple of int
+        Shape of each array that the fit continues from, by its name in `Model.arrays`.
+
+    Returns
+    -------
+    Model
+        The model.
+
+    Raises
+    ------
+    DataError
+        If the model is of another class.
+    ParameterError
+        If an array is missing or has another shape.
+
+    Examples
+    --------
+    >>> import cofactor
+    >>> from cofactor.models import FactorModel
+    >>> ratings = cofactor.Interactions.from_columns([0, 0, 1], [0, 1, 0], [5, 3, 4])
+    >>> require_init_model(cofactor.Bias().fit(ratings), FactorModel, {"item_factors": (2, 50)})
+    Traceback (most recent call last):
+    cofactor.errors.ParameterError: init_model must have item_factors of shape (2, 50); got (2, 0)
+    """
+    matching = checks.instance("init_model", model, cls, "fit one with the same estimator")
+    arrays = matching.arrays()
+    for name, shape in shapes.items():
+        actual = arrays[name].shape if name in arrays else None
+        if actual != shape:
+            raise ParameterError(f"init_model must have {name} of shape {shape}; got {actual}")
+    return matching
+
+
+def one_cycle(
+    highest: float,
+    progress: float,
+    *,
+    first: float = 0.04,
+    rise: float = 0.25,
+    last: float = 0.0,
+    warm_up: Literal["cosine", "linear"] = "cosine",
+) -> float:
+    """Learning rate of a one-cycle schedule: a rise from `first`, then a decay along half a cosine to `last`.
+
+    Parameters
+    ----------
+    highest : float
+        Learning rate at the peak.
+    progress : float
+        Fraction of the fit that is done, from 0 to 1.
+    first : float, default 0.04
+        Learning rate at the start, as a fraction of `highest`.
+    rise : float, default 0.25
+        Fraction of the fit during which the rate rises.
+    last : float, default 0.0
+        Lower bound of the rate during the decay, as a fraction of `highest`.
+    warm_up : {"cosine", "linear"}, default "cosine"
+        Form of the rise: half a cosine, as in fastai, or a straight line.
+
+    Returns
+    -------
+    float
+        Learning rate at `progress`.
+
+    References
+    ----------
+    Smith & Topin 2019, "Super-convergence"; with cosine annealing as in fastai.
+
+    Examples
+    --------
+    >>> [round(one_cycle(1.0, progress), 2) for progress in (0.0, 0.25, 0.625, 1.0)]
+    [0.04, 1.0, 0.5, 0.0]
+    """
+    if progress >= rise:
+        return highest * max((1 + math.cos(math.pi * (progress - rise) / (1 - rise))) / 2, last)
+    if warm_up == "linear":
+        return highest * (first + (1 - first) * progress / rise)
+    return highest * (first + (1 - first) * (1 - math.cos(math.pi * progress / rise)) / 2)
