@@ -15,8 +15,8 @@ from cofactor.data.interactions import Interactions
 from cofactor.data.scale import Scale
 from cofactor.estimators import BiasedMF, ExplicitALS, ImplicitALS
 from cofactor.kernels.sparse import SparseRows
-from cofactor.models import KINDS
-from cofactor.models.base import FoldsIn, HasFactors, Model, PredictsRatings, ScoresItems
+from cofactor.models import MODEL_TYPES
+from cofactor.models.base import FoldsIn, Model, PredictsRatings, ScoresItems
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import EventsLoss, Loss, RatingsLoss
 from cofactor.models.user_batch import UserBatch
@@ -395,13 +395,13 @@ def test_with_users_picks_from_both() -> None:
 def test_arrays_and_settings_are_the_whole_model(loss: Loss | None, scale: Scale | None) -> None:
     model = made(1, loss=loss, scale=scale, mean=0.1 + 0.2, rating_range=None if scale is None else (0.5, 5.5))
     settings = json.loads(json.dumps(model.settings()))
-    again = KINDS[model.kind].from_parts(model.arrays(), settings)
+    again = MODEL_TYPES[model.model_type].from_parts(model.arrays(), settings)
     for name in ("user_factors", "item_factors", "user_bias", "item_bias", "mean", "rating_range", "scale", "loss"):
         assert np.array_equal(getattr(again, name), getattr(model, name)), name
     assert isinstance(again, Model)
 
 
 def test_what_a_factor_model_can_do_is_asked_with_isinstance() -> None:
-    for protocol in (Model, PredictsRatings, ScoresItems, HasFactors, FoldsIn):
+    for protocol in (Model, PredictsRatings, ScoresItems, FoldsIn):
         assert isinstance(made(0), protocol)
         assert not isinstance(object(), protocol)

@@ -26,7 +26,6 @@ from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sparse import SparseRows, transpose
 from cofactor.models.factor import FactorModel
 from cofactor.models.fold_in import GaussianPrior
-from cofactor.models.losses import EventsLoss, PairwiseLoss, RatingsLoss
 from cofactor.models.prior import Prior, Priors
 from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import validated
@@ -78,9 +77,7 @@ def learn_priors(
             "neural-mf have priors of their own, and models of neighbors need none"
         )
     items = _Trained.of(recommender, "item", item_features).prior(seed)
-    users = (
-        None if isinstance(model.loss, PairwiseLoss) else _Trained.of(recommender, "user", user_features).prior(seed)
-    )
+    users = None if model.loss.least_squares is None else _Trained.of(recommender, "user", user_features).prior(seed)
     return replace(recommender, priors=Priors(users, items))
 
 
@@ -121,7 +118,7 @@ class _Trained:
     def of(cls, recommender: Recommender, which: Which, columns: Sequence[str]) -> _Trained:
         model, rows = recommender.model, recommender.histories
         parts = [getattr(model, f"{which}_factors"), getattr(model, f"{which}_bias")[:, None]]
-        if isinstance(model.loss, EventsLoss) or (isinstance(model.loss, RatingsLoss) and model.loss.l2_bias is None):
+        if model.loss is not None and not model.loss.has_bias:
             parts = parts[:1]
         if which == "item":
             rows = transpose(rows, model.n_items)
@@ -142,7 +139,7 @@ class _Trained:
         S += np.eye(len(S)) * max(1e-3 * float(np.trace(S)) / max(len(S), 1), 1e-9)
         precision = self._noise * np.linalg.inv(S)
         prior = Prior(mean, precision, effects, self.encoder)
-        if isinstance(self.model.loss, PairwiseLoss):
+        if self.model.loss is None or self.model.loss.least_squares is None:
             return prior
         losses = [self._left_out_loss(replace(prior, precision=s * precision), seed) for s in STRENGTHS]
         return replace(prior, precision=STRENGTHS[int(np.argmin(losses))] * precision)
@@ -156,12 +153,12 @@ class _Trained:
     @property
     def _noise(self) -> float:
         """The mean squared error of what the model learnt from, in units of its loss."""
-        if isinstance(self.model.loss, PairwiseLoss) or not len(self.rows.columns):
+        loss = None if self.model.loss is None else self.model.loss.least_squares
+        if loss is None or not len(self.rows.columns):
             return 1.0
         own = np.repeat(np.arange(len(self.rows), dtype=np.int32), self.rows.counts)
         u, i = (own, self.rows.columns) if self.which == "user" else (self.rows.columns, own)
-        goal = self.rows.values if isinstance(self.model.loss, RatingsLoss) else (self.rows.values > 0)
-        error = self.model.link(self.model.linear(u, i)).astype(np.float64) - goal
+        error = self.model.link(self.model.linear(u, i)).astype(np.float64) - loss.targets(self.rows)
         return max(float(np.mean(error * error)), 1e-6)
 
     def _regressed(self, seed: int) -> tuple[Float64, Float64]:
@@ -193,7 +190,7 @@ class _Trained:
         few = SparseRows.of(owner[given], rows.columns[given], rows.values[given], len(rows), weights)
         means = prior.mean + self.indicators[chosen] @ prior.effects
         scores = self._scores(few, means, prior.precision)
-        if isinstance(self.model.loss, RatingsLoss):
+        if self.model.least_squares.kind == "ratings":
             error = self.model.link(scores[owner, rows.columns]).astype(np.float64) - rows.values
             return float(np.mean(np.square(error[~given])))
         return -float(np.mean([_found(scores[r], rows.row(r).columns, given[owner == r]) for r in range(len(rows))]))

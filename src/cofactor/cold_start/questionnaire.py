@@ -28,7 +28,6 @@ from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import solvable
 from cofactor.models.factor import FactorModel
-from cofactor.models.losses import RatingsLoss
 from cofactor.models.posterior import BayesianModel
 from cofactor.models.posterior_samples import Posterior
 from cofactor.recommender.recommender import Recommender, require_recommender
@@ -107,7 +106,13 @@ class Population:
         model = recommender.model
         if isinstance(model, BayesianModel) and len(known):
             alike = _Alike.of_posterior(model, recommender.support, known)
-        elif isinstance(model, FactorModel) and isinstance(model.loss, RatingsLoss) and model.factors and len(known):
+        elif (
+            isinstance(model, FactorModel)
+            and model.loss
+            and model.loss.kind == "ratings"
+            and model.factors
+            and len(known)
+        ):
             alike = _Alike.of_factors(model, recommender.histories, known)
         else:
             raise KindError("an interview needs factors of ratings: fit bayesian-mf, biased-mf or explicit-als")
@@ -135,7 +140,7 @@ class _Alike:
     @classmethod
     def of_factors(cls, model: FactorModel, histories: SparseRows, known: np.ndarray) -> Self:
         """Mean and covariance of the trained users' [p, b], their own uncertainty included."""
-        assert isinstance(model.loss, RatingsLoss)
+        assert model.loss is not None
         x = np.column_stack([model.user_factors, model.user_bias]).astype(np.float64)[known]
         f = np.column_stack([model.item_factors, np.ones(model.n_items)]).astype(np.float64)
         start = model.mean + model.item_bias.astype(np.float64)

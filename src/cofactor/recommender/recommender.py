@@ -26,9 +26,9 @@ from cofactor.estimators import REGISTRY
 from cofactor.estimators.base import EpochCallback, Estimator, item_evidence
 from cofactor.kernels.sparse import SparseRows, merge_counts, merge_latest, vstack
 from cofactor.metrics.model_lists import ModelLists
-from cofactor.models import KINDS
+from cofactor.models import MODEL_TYPES, FactorModel
 from cofactor.models.arguments import require_histories, solvable
-from cofactor.models.base import FoldsIn, TakesItems
+from cofactor.models.base import FoldsIn
 from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.prior import Priors
 from cofactor.models.rerank import RankBy
@@ -727,7 +727,7 @@ class Recommender:
         (42, 2)
         """
         prior = None if self.priors is None else self.priors.items
-        if prior is None or not isinstance(self.model, TakesItems):
+        if prior is None or not isinstance(self.model, FactorModel):
             raise KindError(
                 "new items need a prior: cold_start.learn_priors of biased-mf, explicit-als, implicit-als, bpr"
             )
@@ -802,7 +802,7 @@ class Recommender:
                 arrays[name] = persistence.frame_bytes(table)
         manifest = {
             "kind": self.kind,
-            "model": {"kind": self.model.kind, **self.model.settings()},
+            "model": {"model_type": self.model.model_type, **self.model.settings()},
             "estimator": None if self.estimator is None else json.loads(self.estimator.to_json()),
             "priors": None if self.priors is None else self.priors.settings(),
             "scale": None if self.scale is None else asdict(self.scale),
@@ -866,7 +866,7 @@ class Recommender:
             for name, ids in (("user_table", users), ("item_table", items))
         )
         return cls(
-            KINDS[settings["kind"]].from_parts(model_arrays, settings),
+            MODEL_TYPES[settings["model_type"]].from_parts(model_arrays, settings),
             users,
             items,
             persistence.rows("histories", arrays),

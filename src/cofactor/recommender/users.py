@@ -21,7 +21,7 @@ from cofactor.errors import DataError, KindError, UnknownIdError
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import solvable
 from cofactor.models.base import Explains
-from cofactor.models.explanation import Explanation, told
+from cofactor.models.explanation import Explanation, explanation_frame
 from cofactor.models.rerank import RankBy, ranked
 from cofactor.models.user_batch import UserBatch
 from cofactor.recommender.catalog import Catalog
@@ -241,6 +241,6 @@ class UserView:
         except UnknownIdError as unknown:
             raise UnknownIdError(f"item {unknown}") from None
         explanation = self.explanation(row)
-        return told(
+        return explanation_frame(
             explanation, self.user_ids, self.catalog.items, self.batch.histories.row(0), self.catalog.titles
         )  # fmt: skip
