@@ -14,8 +14,8 @@ from cofactor.evaluate.split import Split, split_by_time, split_random
 from cofactor.kernels import reference
 from cofactor.kernels.gibbs import draw_history_terms
 from cofactor.metrics.rating import rmse
-from cofactor.models.posterior_samples import FactorMean
 from cofactor.models.posterior import BayesianModel
+from cofactor.models.posterior_samples import FactorMean
 from cofactor.models.user_batch import UserBatch
 
 
