@@ -133,15 +133,9 @@ def unattributed(attributed: float, total: float, terms: Float64) -> float:
 
 
 def ridge_terms(
-    features: ArrayLike,
-    targets: ArrayLike,
-    confidence: ArrayLike,
-    goal: ArrayLike,
-    *,
-    gram: ArrayLike,
-    ridge: ArrayLike,
-    shifts: ArrayLike = 0.0,
-) -> Float64:
+    features: ArrayLike, targets: ArrayLike, confidence: ArrayLike, goal: ArrayLike,
+    *, gram: ArrayLike, ridge: ArrayLike, shifts: ArrayLike = 0.0,
+) -> Float64:  # fmt: skip
     """Decompose goal . v into one term for each entry, where v minimizes the ridge regression of `kernels.ridge`.
 
     Parameters
@@ -207,15 +201,9 @@ def negative_probabilities(n: int, n_negatives: int) -> Float64:
 
 
 def pairwise_terms(
-    p: ArrayLike,
-    Q: ArrayLike,
-    bias: ArrayLike,
-    positives: Int32,
-    weights: ArrayLike,
-    goal: ArrayLike,
-    *,
-    n_negatives: int,
-) -> Float64:
+    p: ArrayLike, Q: ArrayLike, bias: ArrayLike, positives: Int32, weights: ArrayLike, goal: ArrayLike,
+    *, n_negatives: int,
+) -> Float64:  # fmt: skip
     """Decompose goal . p into one term for each event, where p was trained on pairs of items (BPR).
 
     Parameters
