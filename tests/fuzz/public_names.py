@@ -83,8 +83,8 @@ RECORDS = (
     "CrossTab",
     "Dataset", "Distribution", "Encoder", "Epoch", "Evaluation", "Explanation", "Explored", "Exposure", "Features",
     "Genres", "Histogram", "Hits", "Influence", "Interval", "LoadReport", "ModelLists", "NormalMixture",
-    "Recommendation", "Recommendations", "RejectedRow", "Score", "Simulation", "Synthetic", "FactorMap", "Trial", "GroundTruth",
-    "TuningResult", "UserErrors",
+    "Recommendation", "Recommendations", "RejectedRow", "Score", "Simulation", "Synthetic", "FactorMap", "Trial",
+    "GroundTruth", "TuningResult", "UserErrors",
 )  # fmt: skip
 """Classes whose constructors are not fuzzed: records that the library returns."""
 
