@@ -55,16 +55,41 @@ class Model(Protocol):
         ...
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return all learned arrays by name, with dtypes that model files support."""
+        """Return all learned arrays by name, with dtypes that model files support.
+
+        Returns
+        -------
+        dict of {str: ndarray}
+            Arrays by name.
+        """
         ...
 
     def settings(self) -> dict[str, Any]:
-        """Return everything else that is needed to use the arrays, as JSON values."""
+        """Return everything else that is needed to use the arrays, as JSON values.
+
+        Returns
+        -------
+        dict of {str: object}
+            JSON values by name.
+        """
         ...
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create the model from its `arrays` and `settings`; it is the same, bit for bit."""
+        """Create the model from its `arrays` and `settings`; it is the same, bit for bit.
+
+        Parameters
+        ----------
+        arrays : dict of {str: ndarray}
+            The result of `arrays`.
+        settings : dict of {str: object}
+            The result of `settings`.
+
+        Returns
+        -------
+        Model
+            The same object, bit for bit.
+        """
         ...
 
 
@@ -218,7 +243,20 @@ class FoldsIn(Protocol):
         ...
 
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Return a model whose users are selected by `take` (n,): row t of this model, or row -1 - t of `other`."""
+        """Return a model whose users are selected by `take` (n,): row t of this model, or row -1 - t of `other`.
+
+        Parameters
+        ----------
+        other : FoldsIn
+            A model with the same items.
+        take : ndarray of shape (n,), int32
+            Row t of this model, or row -1 - t of `other`.
+
+        Returns
+        -------
+        FoldsIn
+            A model of n users.
+        """
         ...
 
 
@@ -240,7 +278,20 @@ class HasUncertainty(Protocol):
     """
 
     def distribution(self, users: UserBatch, items: Int32) -> Distribution:
-        """Return the distribution of n ratings; users and items as in `PredictsRatings.predict`."""
+        """Return the distribution of n ratings; users and items as in `PredictsRatings.predict`.
+
+        Parameters
+        ----------
+        users : UserBatch
+            n users, -1 for unknown.
+        items : ndarray of shape (n,), int32
+            Item rows, -1 for unknown.
+
+        Returns
+        -------
+        Distribution
+            Of the n ratings.
+        """
         ...
 
 

@@ -71,18 +71,43 @@ class Baseline:
         return replace(histories, values=histories.values - baseline)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the item biases."""
+        """Return the item biases.
+
+        Returns
+        -------
+        dict of {str: ndarray}
+            Arrays by name.
+        """
         return {"item_bias": self.item_bias}
 
     def settings(self) -> dict[str, Any]:
-        """Return mean, damping and scale."""
+        """Return mean, damping and scale.
+
+        Returns
+        -------
+        dict of {str: object}
+            JSON values by name.
+        """
         scale = self.scale
         stored = None if scale is None else {"low": scale.low, "high": scale.high, "levels": scale.levels}
         return {"mean": self.mean, "damping": self.damping, "scale": stored}
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create the baseline from `arrays`, which may have more arrays, and `settings`."""
+        """Create the baseline from `arrays`, which may have more arrays, and `settings`.
+
+        Parameters
+        ----------
+        arrays : dict of {str: ndarray}
+            The result of `arrays`.
+        settings : dict of {str: object}
+            The result of `settings`.
+
+        Returns
+        -------
+        Baseline
+            The same object, bit for bit.
+        """
         return cls(
             arrays["item_bias"],
             checks.plain("mean", settings["mean"], float),

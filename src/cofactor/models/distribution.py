@@ -51,6 +51,13 @@ class NormalMixture:
         """Compute the mean and the standard deviation: (n,) float64 each.
 
         The variance is the mean of sd_s^2 plus the mean of (mean_s - mean)^2.
+
+        Returns
+        -------
+        mean : ndarray of shape (n,), float64
+            Means.
+        sd : ndarray of shape (n,), float64
+            Standard deviations.
         """
         mean: Float64 = self.means.mean(axis=1)
         variance: Float64 = (self.sds**2).mean(axis=1) + ((self.means - mean[:, None]) ** 2).mean(axis=1)
@@ -72,7 +79,18 @@ class NormalMixture:
 
     @validated
     def quantile(self, share: float) -> Float64:
-        """Compute the x with F(x) = share, to 1e-10; see `Distribution.quantile`."""
+        """Compute the x with F(x) = share, to 1e-10; see `Distribution.quantile`.
+
+        Parameters
+        ----------
+        share : float
+            Between 0 and 1, both exclusive; raises ParameterError otherwise.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            A number for each rating.
+        """
         return mixture_quantile(self.means, self.sds, checks.share("share", share))
 
 
@@ -105,14 +123,33 @@ class Histogram:
     edges: Float64
 
     def moments(self) -> tuple[Float64, Float64]:
-        """Compute the mean and the standard deviation of the mass on the levels: (n,) float64 each."""
+        """Compute the mean and the standard deviation of the mass on the levels: (n,) float64 each.
+
+        Returns
+        -------
+        mean : ndarray of shape (n,), float64
+            Means.
+        sd : ndarray of shape (n,), float64
+            Standard deviations.
+        """
         grid = self.levels.astype(np.float64)
         mean: Float64 = (self.mass * grid).sum(axis=1)
         return mean, np.sqrt((self.mass * (grid - mean[:, None]) ** 2).sum(axis=1))
 
     @validated
     def quantile(self, share: float) -> Float64:
-        """Compute the x with F(x) = share; see `Distribution.quantile`."""
+        """Compute the x with F(x) = share; see `Distribution.quantile`.
+
+        Parameters
+        ----------
+        share : float
+            Between 0 and 1, both exclusive; raises ParameterError otherwise.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            A number for each rating.
+        """
         checks.share("share", share)
         cumulative = np.cumsum(self.mass, axis=1)
         cell = (cumulative[:, :-1] < share).sum(axis=1)
@@ -246,11 +283,23 @@ class Distribution:
         return f"Distribution({len(self):,} ratings, {len(self.levels)} levels, {shape})"
 
     def mean(self) -> Float64:
-        """Return the expected ratings: ndarray of shape (n,), float64."""
+        """Return the expected ratings: ndarray of shape (n,), float64.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            A number for each rating.
+        """
         return self._moments[0]
 
     def sd(self) -> Float64:
-        """Return the standard deviations: ndarray of shape (n,), float64."""
+        """Return the standard deviations: ndarray of shape (n,), float64.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            A number for each rating.
+        """
         return self._moments[1]
 
     @cached_property

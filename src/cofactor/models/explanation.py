@@ -47,7 +47,7 @@ SHARE_RIDGE = 1e-2
 class Explanation:
     """Terms of one score, which add up to it within 1e-4 of the sum of their absolute values.
 
-    Attributes
+    Parameters
     ----------
     score : float
         x(u, i) = mean + user + item + sum_j terms_j + rest.
@@ -123,6 +123,18 @@ class Explanation:
 def unattributed(attributed: float, total: float, terms: Float64) -> float:
     """Return total - attributed, or exactly 0 if the difference can be rounding alone.
 
+    Parameters
+    ----------
+    attributed, total : float
+        The sum of the terms, and the number that they explain.
+    terms : ndarray of shape (m,), float64
+        Rounding is measured by their absolute values.
+
+    Returns
+    -------
+    float
+        The difference.
+
     Examples
     --------
     >>> unattributed(0.99999, 1.0, np.array([0.5, 0.49999])), unattributed(0.75, 1.0, np.array([0.75]))
@@ -190,6 +202,18 @@ def negative_probabilities(n: int, n_negatives: int) -> Float64:
     """Return the probability of each of n items, in ascending order of score, to be the best of m uniform draws.
 
     Item r has the probability ((r + 1)^m - r^m) / n^m: ndarray of shape (n,), float64.
+
+    Parameters
+    ----------
+    n : int
+        The number of items, at least 1.
+    n_negatives : int
+        The number of draws m.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        They sum to 1.
 
     Examples
     --------

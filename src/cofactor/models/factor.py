@@ -341,7 +341,28 @@ class FactorModel:
         allowed: Bool,
         order: ItemOrder = ROW_ORDER,
     ) -> tuple[Int32, Float32]:
-        """Return the n best items of each user by x, exactly; see `ScoresItems.top` and `kernels.topk`."""
+        """Return the n best items of each user by x, exactly; see `ScoresItems.top` and `kernels.topk`.
+
+        Parameters
+        ----------
+        users : UserBatch
+            Without rows of -1.
+        n : int
+            The length of each list.
+        exclude : SparseRows
+            The items to leave out, one row for each user of the batch.
+        allowed : ndarray of shape (n_items,), bool
+            The items to rank; an empty array for all.
+        order : ItemOrder
+            The order of items without evidence in a model of events.
+
+        Returns
+        -------
+        rows : ndarray of shape (n_users, n), int32
+            Item rows; -1 where fewer than n items are left.
+        scores : ndarray of shape (n_users, n), float32
+            -inf where the row is -1.
+        """
         users, n, exclude, allowed, order = checked_lists(self, users, n, exclude, allowed, order)
         vectors = contiguous(self.user_factors[users.rows], np.float32)
         rows, scores = top_items(
@@ -376,7 +397,24 @@ class FactorModel:
         return _nearest(unit, index, items, n, allowed)
 
     def similar_users(self, users: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
-        """Return the n most similar users of each user, by the cosine of factors; see `similar_items`."""
+        """Return the n most similar users of each user, by the cosine of factors; see `similar_items`.
+
+        Parameters
+        ----------
+        users : ndarray of shape (m,), int32
+            Rows of users.
+        n : int
+            The length of each list.
+        allowed : ndarray of shape (n_users,), bool
+            The users to choose from; an empty array for all.
+
+        Returns
+        -------
+        rows : ndarray of shape (m, n), int32
+            -1 where no more are left.
+        cosines : ndarray of shape (m, n), float32
+            -inf where no more are left.
+        """
         users, n, allowed = checked_nearest("users", users, self.n_users, n, allowed)
         unit = _unit_rows(self.user_factors)
         return _nearest(unit, ItemIndex.of(unit, np.zeros(self.n_users, np.float32)), users, n, allowed)
@@ -581,12 +619,24 @@ class FactorModel:
     # Serialization
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays of the model by their attribute names."""
+        """Return the arrays of the model by their attribute names.
+
+        Returns
+        -------
+        dict of {str: ndarray}
+            Arrays by name.
+        """
         names = ("user_factors", "item_factors", "user_bias", "item_bias")
         return {name: getattr(self, name) for name in names}
 
     def settings(self) -> dict[str, Any]:
-        """Return everything else as JSON values; the loss by its class name and its parameters."""
+        """Return everything else as JSON values; the loss by its class name and its parameters.
+
+        Returns
+        -------
+        dict of {str: object}
+            JSON values by name.
+        """
         loss = None if self.loss is None else {"type": type(self.loss).__name__, **asdict(self.loss)}
         return {
             "mean": self.mean,
@@ -597,7 +647,20 @@ class FactorModel:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create the model from `arrays` and `settings`."""
+        """Create the model from `arrays` and `settings`.
+
+        Parameters
+        ----------
+        arrays : dict of {str: ndarray}
+            The result of `arrays`.
+        settings : dict of {str: object}
+            The result of `settings`.
+
+        Returns
+        -------
+        FactorModel
+            The same object, bit for bit.
+        """
         loss = settings["loss"]
         parameters = None if loss is None else {name: value for name, value in loss.items() if name != "type"}
         return cls(

@@ -65,7 +65,18 @@ class _BlockScored:
         return self.baseline is None
 
     def scores(self: _HasScoring, users: UserBatch) -> Float32:
-        """Score every item for each user of the batch: ndarray of shape (n_users, n_items), float32."""
+        """Score every item for each user of the batch: ndarray of shape (n_users, n_items), float32.
+
+        Parameters
+        ----------
+        users : UserBatch
+            Without rows of -1.
+
+        Returns
+        -------
+        ndarray of shape (n_users, n_items), float32
+            Higher is better.
+        """
         return score_matrix(self._scoring(checked_batch(self, users)))
 
     def top(
@@ -77,7 +88,28 @@ class _BlockScored:
         allowed: Bool,
         order: ItemOrder = ROW_ORDER,
     ) -> tuple[Int32, Float32]:
-        """Return the n best items of each user, exactly; see `ScoresItems.top` and `kernels.topk_dense`."""
+        """Return the n best items of each user, exactly; see `ScoresItems.top` and `kernels.topk_dense`.
+
+        Parameters
+        ----------
+        users : UserBatch
+            Without rows of -1.
+        n : int
+            The length of each list.
+        exclude : SparseRows
+            The items to leave out, one row for each user of the batch.
+        allowed : ndarray of shape (n_items,), bool
+            The items to rank; an empty array for all.
+        order : ItemOrder
+            The order of items without evidence in a model of events.
+
+        Returns
+        -------
+        rows : ndarray of shape (n_users, n), int32
+            Item rows; -1 where fewer than n items are left.
+        scores : ndarray of shape (n_users, n), float32
+            -inf where the row is -1.
+        """
         users, n, exclude, allowed, order = checked_lists(self, users, n, exclude, allowed, order)
         zeros_by = order if self.zero_is_unknown else ROW_ORDER
         return top_items(self._scoring(users), n, exclude, allowed, zeros_by.rows)
@@ -221,27 +253,78 @@ class ItemItemModel(_BlockScored):
         return _explanation(scoring, self.baseline, item, scoring.entries.columns, terms, "history")
 
     def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
-        """Return the same model with another number of users; see `FoldsIn.fold_in`."""
+        """Return the same model with another number of users; see `FoldsIn.fold_in`.
+
+        Parameters
+        ----------
+        histories : SparseRows
+            A row for each new user.
+        prior : None
+            Raises KindError for any other value.
+
+        Returns
+        -------
+        ItemItemModel
+            The model of these users.
+        """
         require_no_prior(prior)
         return replace(self, n_users=len(require_histories(histories, self.n_items)))
 
     @validated
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Return the same model with as many users as `take`; see `FoldsIn.with_users`."""
+        """Return the same model with as many users as `take`; see `FoldsIn.with_users`.
+
+        Parameters
+        ----------
+        other : ItemItemModel
+            A model with the same items.
+        take : ndarray of shape (n,), int32
+            Row t of this model, or row -1 - t of `other`.
+
+        Returns
+        -------
+        ItemItemModel
+            A model of n users.
+        """
         return replace(self, n_users=len(checked_take(take, self.n_users, other.n_users)))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays of the similarity, and the item biases of a baseline."""
+        """Return the arrays of the similarity, and the item biases of a baseline.
+
+        Returns
+        -------
+        dict of {str: ndarray}
+            Arrays by name.
+        """
         return self.similarity.arrays() | ({} if self.baseline is None else self.baseline.arrays())
 
     def settings(self) -> dict[str, Any]:
-        """Return everything else as JSON values."""
+        """Return everything else as JSON values.
+
+        Returns
+        -------
+        dict of {str: object}
+            JSON values by name.
+        """
         baseline = None if self.baseline is None else self.baseline.settings()
         return {"n_users": self.n_users, "similarity": self.similarity.settings(), "baseline": baseline}
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create the model from `arrays` and `settings`."""
+        """Create the model from `arrays` and `settings`.
+
+        Parameters
+        ----------
+        arrays : dict of {str: ndarray}
+            The result of `arrays`.
+        settings : dict of {str: object}
+            The result of `settings`.
+
+        Returns
+        -------
+        ItemItemModel
+            The same object, bit for bit.
+        """
         baseline = settings["baseline"]
         return cls(
             checks.plain("n_users", settings["n_users"], int),
@@ -444,7 +527,20 @@ class UserUserModel(_BlockScored):
 
     @validated
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Select users by `take` (n,): row t of this model, or row -1 - t of `other`; see `FoldsIn.with_users`."""
+        """Select users by `take` (n,): row t of this model, or row -1 - t of `other`; see `FoldsIn.with_users`.
+
+        Parameters
+        ----------
+        other : UserUserModel
+            A model with the same items.
+        take : ndarray of shape (n,), int32
+            Row t of this model, or row -1 - t of `other`.
+
+        Returns
+        -------
+        UserUserModel
+            A model of n users.
+        """
         take = checked_take(take, self.n_users, other.n_users)
         own = take >= 0
         neighbors = np.empty((len(take), self.neighbors.shape[1]), np.int32)
@@ -461,7 +557,13 @@ class UserUserModel(_BlockScored):
     # Serialization
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return neighbors, similarities, the training rows and their owners, and the item biases of a baseline."""
+        """Return neighbors, similarities, the training rows and their owners, and the item biases of a baseline.
+
+        Returns
+        -------
+        dict of {str: ndarray}
+            Arrays by name.
+        """
         training: dict[str, NDArray[Any]] = {
             "start": self.training.start,
             "columns": self.training.columns,
@@ -473,7 +575,13 @@ class UserUserModel(_BlockScored):
         return own | training | ({} if self.baseline is None else self.baseline.arrays())
 
     def settings(self) -> dict[str, Any]:
-        """Return everything else as JSON values."""
+        """Return everything else as JSON values.
+
+        Returns
+        -------
+        dict of {str: object}
+            JSON values by name.
+        """
         return {
             "n_items": self.n_items,
             "measure": self.measure.settings(),
@@ -484,7 +592,20 @@ class UserUserModel(_BlockScored):
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create the model from `arrays` and `settings`."""
+        """Create the model from `arrays` and `settings`.
+
+        Parameters
+        ----------
+        arrays : dict of {str: ndarray}
+            The result of `arrays`.
+        settings : dict of {str: object}
+            The result of `settings`.
+
+        Returns
+        -------
+        UserUserModel
+            The same object, bit for bit.
+        """
         baseline = settings["baseline"]
         return cls(
             arrays["neighbors"],

@@ -167,7 +167,13 @@ class NetworkModel:
         return f"{type(self).__name__}({self.n_users:,} users, {self.n_items:,} items, {widths} factors)"
 
     def summary(self) -> str:
-        """Return a table of the learned arrays with their shapes and numbers of parameters, and the total."""
+        """Return a table of the learned arrays with their shapes and numbers of parameters, and the total.
+
+        Returns
+        -------
+        str
+            Lines of equal length.
+        """
         learned = {name: array for name, array in self.arrays().items() if name not in ("user_spread", "slope")}
         rows = [(name, " x ".join(map(str, array.shape)), f"{array.size:,}") for name, array in learned.items()]
         rows = [("array", "shape", "parameters"), *rows]
@@ -196,7 +202,18 @@ class NetworkModel:
 
     @validated
     def score(self, y: Float32) -> Float32:
-        """Compute the score that items are ranked by, here y itself; arguments as of `rating`."""
+        """Compute the score that items are ranked by, here y itself; arguments as of `rating`.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n, n_outputs), float32
+            Outputs of the network with biases.
+
+        Returns
+        -------
+        ndarray of shape (n,), float32
+            A number for each pair.
+        """
         score: Float32 = self._checked_outputs(y)[:, 0]
         return score
 
@@ -280,6 +297,16 @@ class NetworkModel:
         """Score every item by a pass through the layers: ndarray of shape (n_users, n_items), float32.
 
         The histories of the users are not used.
+
+        Parameters
+        ----------
+        users : UserBatch
+            Without rows of -1.
+
+        Returns
+        -------
+        ndarray of shape (n_users, n_items), float32
+            Higher is better.
         """
         return self._scores(checked_batch(self, users).rows)
 
@@ -299,7 +326,28 @@ class NetworkModel:
         allowed: Bool,
         order: ItemOrder = ROW_ORDER,
     ) -> tuple[Int32, Float32]:
-        """Return the n best items of each user, exactly; see `ScoresItems.top` and `kernels.topk_dense`."""
+        """Return the n best items of each user, exactly; see `ScoresItems.top` and `kernels.topk_dense`.
+
+        Parameters
+        ----------
+        users : UserBatch
+            Without rows of -1.
+        n : int
+            The length of each list.
+        exclude : SparseRows
+            The items to leave out, one row for each user of the batch.
+        allowed : ndarray of shape (n_items,), bool
+            The items to rank; an empty array for all.
+        order : ItemOrder
+            The order of items without evidence in a model of events.
+
+        Returns
+        -------
+        rows : ndarray of shape (n_users, n), int32
+            Item rows; -1 where fewer than n items are left.
+        scores : ndarray of shape (n_users, n), float32
+            -inf where the row is -1.
+        """
         users, n, exclude, allowed, _ = checked_lists(self, users, n, exclude, allowed, order)
 
         def scores(first: int, last: int) -> Float32:
@@ -455,7 +503,20 @@ class NetworkModel:
 
     @validated
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Select users by `take` (n,): row t of this model, or row -1 - t of `other`; see `FoldsIn.with_users`."""
+        """Select users by `take` (n,): row t of this model, or row -1 - t of `other`; see `FoldsIn.with_users`.
+
+        Parameters
+        ----------
+        other : NetworkModel
+            A model with the same items.
+        take : ndarray of shape (n,), int32
+            Row t of this model, or row -1 - t of `other`.
+
+        Returns
+        -------
+        NetworkModel
+            A model of n users.
+        """
         take = checked_take(take, self.n_users, other.n_users)
         shapes = [(m.user_vectors.shape[1], m.user_bias.shape[1:]) for m in (self, other)]
         if shapes[0] != shapes[1]:
@@ -481,17 +542,42 @@ class NetworkModel:
     # Serialization
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return vectors, biases and the spread of users, and the layers by the names of `Layers.named_arrays`."""
+        """Return vectors, biases and the spread of users, and the layers by the names of `Layers.named_arrays`.
+
+        Returns
+        -------
+        dict of {str: ndarray}
+            Arrays by name.
+        """
         names = ("user_vectors", "item_vectors", "user_bias", "item_bias", "user_spread")
         return {name: getattr(self, name) for name in names} | dict(self.layers.named_arrays())
 
     def settings(self) -> dict[str, Any]:
-        """Return everything else as JSON values."""
+        """Return everything else as JSON values.
+
+        Returns
+        -------
+        dict of {str: object}
+            JSON values by name.
+        """
         return {"scale": asdict(self.scale), "rating_range": self.rating_range, "noise": self.noise}
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create the model from `arrays` and `settings`; the names of the arrays give the number of layers."""
+        """Create the model from `arrays` and `settings`; the names of the arrays give the number of layers.
+
+        Parameters
+        ----------
+        arrays : dict of {str: ndarray}
+            The result of `arrays`.
+        settings : dict of {str: object}
+            The result of `settings`.
+
+        Returns
+        -------
+        NetworkModel
+            The same object, bit for bit.
+        """
         n_deeper = sum(name.startswith("layer_") for name in arrays) // 2
         deeper = tuple((arrays[f"layer_{k}"], arrays[f"layer_{k}_bias"]) for k in range(2, 2 + n_deeper))
         outer = ("user_in", "item_in", "in_bias", "out", "out_bias", "slope")
@@ -569,18 +655,55 @@ class LevelsNetworkModel(NetworkModel):
 
     @validated
     def rating(self, y: Float32) -> Float32:
-        """Compute the expected rating, sum_l level_l softmax(y)_l; see `NetworkModel.rating`."""
+        """Compute the expected rating, sum_l level_l softmax(y)_l; see `NetworkModel.rating`.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n, n_outputs), float32
+            Outputs of the network with biases.
+
+        Returns
+        -------
+        ndarray of shape (n,), float32
+            A number for each pair.
+        """
         mean: Float32 = (_softmax(self._checked_outputs(y)) * self.levels).sum(axis=1)
         return mean
 
     @validated
     def score(self, y: Float32) -> Float32:
-        """Compute the expected rating, which lies on the scale without clipping."""
+        """Compute the expected rating, which lies on the scale without clipping.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n, n_outputs), float32
+            Outputs of the network with biases.
+
+        Returns
+        -------
+        ndarray of shape (n,), float32
+            A number for each pair.
+        """
         return self.rating(y)
 
     @validated
     def loss(self, y: Float32, values: Float32) -> tuple[Float32, Float32]:
-        """Compute the cross-entropy, -log mass of the level nearest to each rating; see `NetworkModel.loss`."""
+        """Compute the cross-entropy, -log mass of the level nearest to each rating; see `NetworkModel.loss`.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n, n_outputs), float32
+            Outputs of the network with biases.
+        values : ndarray of shape (n,), float32
+            Ratings.
+
+        Returns
+        -------
+        loss : ndarray of shape (n,), float32
+            The loss of each rating.
+        gradient : ndarray of shape (n, n_outputs), float32
+            The gradient by y.
+        """
         y = self._checked_outputs(y)
         values = _checked_ratings(values, y)
         mass, nearest = _softmax(y), np.abs(values[:, None] - self.levels).argmin(axis=1)

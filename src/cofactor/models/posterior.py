@@ -174,7 +174,18 @@ class BayesianModel:
         return self.session_bias.shift(users.rows, users.times)
 
     def scores(self, users: UserBatch) -> Float32:
-        """Compute the posterior mean of every item, not clipped: ndarray of shape (n_users, n_items), float32."""
+        """Compute the posterior mean of every item, not clipped: ndarray of shape (n_users, n_items), float32.
+
+        Parameters
+        ----------
+        users : UserBatch
+            Without rows of -1.
+
+        Returns
+        -------
+        ndarray of shape (n_users, n_items), float32
+            Higher is better.
+        """
         return self.average.scores(users)
 
     def top(
@@ -186,19 +197,85 @@ class BayesianModel:
         allowed: Bool,
         order: ItemOrder = ROW_ORDER,
     ) -> tuple[Int32, Float32]:
-        """Return the n best items of each user by the posterior mean; see `FactorModel.top`."""
+        """Return the n best items of each user by the posterior mean; see `FactorModel.top`.
+
+        Parameters
+        ----------
+        users : UserBatch
+            Without rows of -1.
+        n : int
+            The length of each list.
+        exclude : SparseRows
+            The items to leave out, one row for each user of the batch.
+        allowed : ndarray of shape (n_items,), bool
+            The items to rank; an empty array for all.
+        order : ItemOrder
+            The order of items without evidence in a model of events.
+
+        Returns
+        -------
+        rows : ndarray of shape (n_users, n), int32
+            Item rows; -1 where fewer than n items are left.
+        scores : ndarray of shape (n_users, n), float32
+            -inf where the row is -1.
+        """
         return self.average.top(users, n, exclude=exclude, allowed=allowed, order=order)
 
     def similar_items(self, items: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
-        """Return the n most similar items by the mean factors; see `FactorModel.similar_items`."""
+        """Return the n most similar items by the mean factors; see `FactorModel.similar_items`.
+
+        Parameters
+        ----------
+        items : ndarray of shape (m,), int32
+            Rows of items.
+        n : int
+            The length of each list.
+        allowed : ndarray of shape (n_items,), bool
+            The items to choose from; an empty array for all.
+
+        Returns
+        -------
+        rows : ndarray of shape (m, n), int32
+            -1 where no more are left.
+        cosines : ndarray of shape (m, n), float32
+            -inf where no more are left.
+        """
         return self.average.similar_items(items, n, allowed)
 
     def similar_users(self, users: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
-        """Return the n most similar users by the mean factors; see `FactorModel.similar_users`."""
+        """Return the n most similar users by the mean factors; see `FactorModel.similar_users`.
+
+        Parameters
+        ----------
+        users : ndarray of shape (m,), int32
+            Rows of users.
+        n : int
+            The length of each list.
+        allowed : ndarray of shape (n_users,), bool
+            The users to choose from; an empty array for all.
+
+        Returns
+        -------
+        rows : ndarray of shape (m, n), int32
+            -1 where no more are left.
+        cosines : ndarray of shape (m, n), float32
+            -inf where no more are left.
+        """
         return self.average.similar_users(users, n, allowed)
 
     def item_similarity(self, items: Int32) -> Float32:
-        """Compute the cosines of the mean factors of all pairs; see `FactorModel.item_similarity`."""
+        """Compute the cosines of the mean factors of all pairs; see `FactorModel.item_similarity`.
+
+        Parameters
+        ----------
+        items : ndarray of shape (m, c), int32
+            Lists of item rows, -1 where a list ends.
+
+        Returns
+        -------
+        ndarray of shape (m, c, c), float32
+            0 for row -1.
+        """
         return self.average.item_similarity(items)
 
     def distribution(self, users: UserBatch, items: Int32) -> Distribution:
@@ -402,7 +479,20 @@ class BayesianModel:
 
     @validated
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Select users by `take` (n,): row t of this model, or row -1 - t of `other`; see `FoldsIn.with_users`."""
+        """Select users by `take` (n,): row t of this model, or row -1 - t of `other`; see `FoldsIn.with_users`.
+
+        Parameters
+        ----------
+        other : BayesianModel
+            A model with the same items.
+        take : ndarray of shape (n,), int32
+            Row t of this model, or row -1 - t of `other`.
+
+        Returns
+        -------
+        BayesianModel
+            A model of n users.
+        """
         take = checked_take(take, self.n_users, other.n_users)
         rows = np.where(take >= 0, take, self.n_users - 1 - take)
         selected = {}
@@ -418,14 +508,26 @@ class BayesianModel:
     # Serialization
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays of `average`, `posterior` and `session_bias`, with these names as prefixes."""
+        """Return the arrays of `average`, `posterior` and `session_bias`, with these names as prefixes.
+
+        Returns
+        -------
+        dict of {str: ndarray}
+            Arrays by name.
+        """
         samples = {f.name: getattr(self.posterior, f.name) for f in fields(self.posterior)}
         biases = {} if self.session_bias is None else self.session_bias.arrays()
         parts = {"average": self.average.arrays(), "posterior": samples, "session_bias": biases}
         return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
 
     def settings(self) -> dict[str, Any]:
-        """Return everything else as JSON values."""
+        """Return everything else as JSON values.
+
+        Returns
+        -------
+        dict of {str: object}
+            JSON values by name.
+        """
         return {
             "factors": self.factors,
             "center": self.center,
@@ -435,7 +537,20 @@ class BayesianModel:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create the model from `arrays` and `settings`."""
+        """Create the model from `arrays` and `settings`.
+
+        Parameters
+        ----------
+        arrays : dict of {str: ndarray}
+            The result of `arrays`.
+        settings : dict of {str: object}
+            The result of `settings`.
+
+        Returns
+        -------
+        BayesianModel
+            The same object, bit for bit.
+        """
         average, biases = (
             {name.removeprefix(part): array for name, array in arrays.items() if name.startswith(part)}
             for part in ("average.", "session_bias.")

@@ -114,7 +114,13 @@ class Priors:
     items: Prior | None = None
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return mean, precision and effects of each side, with names such as users.mean."""
+        """Return mean, precision and effects of each side, with names such as users.mean.
+
+        Returns
+        -------
+        dict of {str: ndarray}
+            Arrays by name.
+        """
         return {
             f"{side}.{name}": getattr(prior, name)
             for side, prior in (("users", self.users), ("items", self.items))
@@ -123,7 +129,13 @@ class Priors:
         }
 
     def settings(self) -> dict[str, Any]:
-        """Return the encoder of each side; None for a side without a prior."""
+        """Return the encoder of each side; None for a side without a prior.
+
+        Returns
+        -------
+        dict of {str: object}
+            JSON values by name.
+        """
         return {
             side: None if prior is None else {"encoder": prior.encoder and prior.encoder.settings()}
             for side, prior in (("users", self.users), ("items", self.items))
@@ -131,7 +143,20 @@ class Priors:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create the priors from `arrays` and `settings`."""
+        """Create the priors from `arrays` and `settings`.
+
+        Parameters
+        ----------
+        arrays : dict of {str: ndarray}
+            The result of `arrays`.
+        settings : dict of {str: object}
+            The result of `settings`.
+
+        Returns
+        -------
+        Priors
+            The same object, bit for bit.
+        """
 
         def prior(side: str) -> Prior | None:
             if settings[side] is None:

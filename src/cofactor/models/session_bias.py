@@ -89,23 +89,61 @@ class SessionBias:
         return replace(self, rows=SparseRows.empty(n_users))
 
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Select users by `take` (n,): row t of this object, or row -1 - t of `other`."""
+        """Select users by `take` (n,): row t of this object, or row -1 - t of `other`.
+
+        Parameters
+        ----------
+        other : SessionBias
+            A model with the same items.
+        take : ndarray of shape (n,), int32
+            Row t of this model, or row -1 - t of `other`.
+
+        Returns
+        -------
+        SessionBias
+            A model of n users.
+        """
         rows = np.where(take >= 0, take, len(self.rows) - 1 - take)
         return replace(self, rows=vstack(self.rows, other.rows).take(rows))
 
     # Serialization
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the bins of each user and their biases."""
+        """Return the bins of each user and their biases.
+
+        Returns
+        -------
+        dict of {str: ndarray}
+            Arrays by name.
+        """
         return {"start": self.rows.start, "bins": self.rows.columns, "bias": self.rows.values}
 
     def settings(self) -> dict[str, Any]:
-        """Return the length and the begin of bins."""
+        """Return the length and the begin of bins.
+
+        Returns
+        -------
+        dict of {str: object}
+            JSON values by name.
+        """
         return {"seconds": self.seconds, "begin": self.begin}
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Create the object from `arrays` and `settings`."""
+        """Create the object from `arrays` and `settings`.
+
+        Parameters
+        ----------
+        arrays : dict of {str: ndarray}
+            The result of `arrays`.
+        settings : dict of {str: object}
+            The result of `settings`.
+
+        Returns
+        -------
+        SessionBias
+            The same object, bit for bit.
+        """
         rows = SparseRows(arrays["start"], arrays["bins"], arrays["bias"])
         seconds, begin = (checks.plain(name, settings[name], int) for name in ("seconds", "begin"))
         return cls(checks.whole_number("seconds", seconds, low=1), begin, rows)

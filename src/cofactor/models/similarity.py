@@ -67,7 +67,13 @@ class SimilarityMeasure:
         return ColumnLists.of(rows, n_columns, longest=self.max_support)
 
     def settings(self) -> dict[str, Any]:
-        """Return all fields."""
+        """Return all fields.
+
+        Returns
+        -------
+        dict of {str: object}
+            JSON values by name.
+        """
         return asdict(self)
 
 
@@ -174,11 +180,23 @@ class DenseSimilarity:
         return _with_unit_diagonal(np.sign(W) * np.sqrt(np.maximum(W * transposed, 0)), items)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return W."""
+        """Return W.
+
+        Returns
+        -------
+        dict of {str: ndarray}
+            Arrays by name.
+        """
         return {"weights": self.weights}
 
     def settings(self) -> dict[str, Any]:
-        """Return the form, which `similarity_from_parts` reads."""
+        """Return the form, which `similarity_from_parts` reads.
+
+        Returns
+        -------
+        dict of {str: object}
+            JSON values by name.
+        """
         return {"form": "dense"}
 
 
@@ -267,11 +285,23 @@ class NeighborSimilarity:
         return _with_unit_diagonal(np.maximum(s, s.transpose(0, 2, 1)), items)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the similarities row by row."""
+        """Return the similarities row by row.
+
+        Returns
+        -------
+        dict of {str: ndarray}
+            Arrays by name.
+        """
         return {"start": self.rows.start, "columns": self.rows.columns, "values": self.rows.values}
 
     def settings(self) -> dict[str, Any]:
-        """Return the form, and how ratings are averaged."""
+        """Return the form, and how ratings are averaged.
+
+        Returns
+        -------
+        dict of {str: object}
+            JSON values by name.
+        """
         return {"form": "neighbors", "average": None if self.average is None else asdict(self.average)}
 
 
