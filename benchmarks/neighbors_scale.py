@@ -50,7 +50,7 @@ def compile_kernels(estimator: cofactor.UserKNN) -> None:
 
 def true_similarities(model: UserUserModel, users: np.ndarray) -> Float32:
     """The 50 largest similarities of each of these users to anybody, from whole item lists."""
-    whole = replace(model.likeness, longest=np.iinfo(np.int32).max)
+    whole = replace(model.measure, max_support=np.iinfo(np.int32).max)
     training = whole.weighed(model.training)
     lists = whole.listed(training, model.n_items)
     some = training.take(users)

@@ -32,7 +32,6 @@ from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.registry import ranking_metrics
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import EventsLoss
-from cofactor.models.objective import objective
 from cofactor.models.user_batch import UserBatch
 from runners.measuring import mark, peak_mb, per_iteration, report, save_factors, seconds
 from tables import interactions
@@ -106,7 +105,7 @@ def als(given: argparse.Namespace) -> Found:
     rec, found, rows = fitted(estimator, given.data, "events")
     if given.save:
         save_factors(given.save, users=rec.model.user_factors, items=rec.model.item_factors)
-    return found | {"objective": objective(rec.model, rows)}
+    return found | {"objective": rec.model.objective(rows)}
 
 
 @task
@@ -115,7 +114,7 @@ def objective_of(given: argparse.Namespace) -> Found:
     rows = interactions(given.data, "events")
     users, items = (np.load(given.factors_from / f"{side}_factors.npy") for side in ("user", "item"))
     none = (np.zeros(len(side), np.float32) for side in (users, items))
-    return {"objective": objective(FactorModel(users, items, *none, loss=EventsLoss(**LIKE_IRSPACK)), rows)}
+    return {"objective": FactorModel(users, items, *none, loss=EventsLoss(**LIKE_IRSPACK)).objective(rows)}
 
 
 @task
@@ -126,7 +125,7 @@ def als_to(given: argparse.Namespace) -> Found:
         middle = (low + high) // 2
         estimator = cofactor.ImplicitALS(factors=given.factors, epochs=middle, **LIKE_IRSPACK)
         rec, found, rows = fitted(estimator, given.data, "events")
-        found |= {"iterations": middle, "objective": objective(rec.model, rows)}
+        found |= {"iterations": middle, "objective": rec.model.objective(rows)}
         if found["objective"] <= given.target:
             high, best = middle - 1, found
         else:

@@ -14,8 +14,8 @@ from cofactor.evaluate.split import Split, split_by_time, split_random
 from cofactor.kernels import reference
 from cofactor.kernels.gibbs import draw_history_terms
 from cofactor.metrics.rating import rmse
-from cofactor.models.low_rank_mean import FactorAverage
 from cofactor.models.posterior import BayesianModel
+from cofactor.models.posterior_samples import FactorMean
 from cofactor.models.user_batch import UserBatch
 
 
@@ -68,7 +68,7 @@ def testnormal_gamma_centers_on_what_it_is_given() -> None:
 def test_the_average_of_factorizations_is_the_average_of_their_products() -> None:
     rng = np.random.default_rng(2)
     left, right = rng.standard_normal((40, 3)), rng.standard_normal((30, 3))
-    average, products = FactorAverage(width=30), []
+    average, products = FactorMean(width=30), []
     for _ in range(50):
         U, V = ((x + 0.1 * rng.standard_normal(x.shape)).astype(np.float32) for x in (left, right))
         average.add(U, V)

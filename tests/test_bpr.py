@@ -24,7 +24,6 @@ from cofactor.kernels.parallel import threads
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import PairwiseLoss
-from cofactor.models.objective import objective
 
 seeds = st.integers(0, 2**32 - 1)
 few = settings(max_examples=40, deadline=None)
@@ -212,7 +211,7 @@ def test_the_loss_seen_on_the_way_is_the_objective(negatives: int) -> None:
     table = Interactions.from_columns(u, i, rng.integers(1, 4, len(u)), kind="events")
     P, Q, bias = random_state(rng, table.n_users, table.n_items)
     loss = PairwiseLoss(l2=0.0, l2_bias=0.0, n_negatives=negatives, learning_rate=0.1, epochs=1)
-    expected = objective(FactorModel(P, Q, np.zeros(len(P), np.float32), bias, loss=loss), table)
+    expected = FactorModel(P, Q, np.zeros(len(P), np.float32), bias, loss=loss).objective(table)
     support, seen = np.bincount(table.i), []
     for _ in range(300):
         blocks = pair_blocks(table.by_user, table.values, support, grid=1, stream=rng)
@@ -224,7 +223,7 @@ def test_the_loss_seen_on_the_way_is_the_objective(negatives: int) -> None:
 
 def test_training_lowers_the_objective(small_events: Interactions) -> None:
     short, long = (BPR(epochs=epochs).fit(small_events) for epochs in (1, 60))
-    assert objective(long, small_events) < 0.9 * objective(short, small_events)
+    assert long.objective(small_events) < 0.9 * short.objective(small_events)
 
 
 # the estimator
@@ -275,7 +274,7 @@ def test_a_fit_stops_when_the_validation_part_gets_no_better(small_events: Inter
 
 def test_folding_in_reaches_a_loss_no_worse_than_training(small_events: Interactions, fitted: FactorModel) -> None:
     folded = fitted.fold_in(small_events.by_user)
-    assert objective(folded, small_events) < 1.01 * objective(fitted, small_events)
+    assert folded.objective(small_events) < 1.01 * fitted.objective(small_events)
 
 
 def test_one_newcomer_alone_becomes_what_a_batch_gives(small_events: Interactions, fitted: FactorModel) -> None:
@@ -308,7 +307,7 @@ def test_folding_in_ends_near_the_minimum_of_its_objective() -> None:
 
     def gradient(p: np.ndarray) -> np.ndarray:
         def at(p: np.ndarray) -> float:
-            return objective(model.with_user_arrays(np.stack([p, 0 * p]), model.user_bias), table)
+            return model.with_user_arrays(np.stack([p, 0 * p]), model.user_bias).objective(table)
 
         return np.array([(at(p + e) - at(p - e)) / 2e-3 for e in 1e-3 * np.eye(WIDTH)])
 

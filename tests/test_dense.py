@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cofactor.kernels import reference
 from cofactor.kernels.dense import dense, row_dots
-from cofactor.models.barzilai_borwein import descended
+from cofactor.models.fold_in import barzilai_borwein
 
 seeds = st.integers(0, 2**32 - 1)
 few = settings(max_examples=40, deadline=None)
@@ -56,14 +56,14 @@ def test_the_way_down_ends_at_the_minimum_of_a_quadratic(seed: int, width: int) 
         values.append(float(0.5 * wide @ A @ wide - b @ wide))
         return values[-1], (A @ wide - b).astype(np.float32)
 
-    z = descended(slope, width, steps=2000, near=1e-2)
+    z = barzilai_borwein(slope, width, steps=2000, tolerance=1e-2)
     assert np.linalg.norm(A @ z - b) <= 1.1e-2
     assert slope(z)[0] <= values[0]
 
 
 def test_the_way_down_never_gets_worse_on_a_slope_that_misleads() -> None:
     """The gradient points the wrong way: no step helps, so it stays."""
-    assert descended(lambda z: (float(z @ z), -2 * z - 1), 3, steps=9, near=0.0).tolist() == [0.0] * 3
+    assert barzilai_borwein(lambda z: (float(z @ z), -2 * z - 1), 3, steps=9, tolerance=0.0).tolist() == [0.0] * 3
 
 
 @pytest.mark.parametrize("steps", [0, 1])
@@ -74,5 +74,5 @@ def test_it_takes_as_many_steps_as_it_is_told(steps: int) -> None:
         calls.append(float(z[0]))
         return float(-z[0]), np.array([-1.0], np.float32)
 
-    assert descended(slope, 1, steps=steps, near=0.0)[0] == 0.5 * steps
+    assert barzilai_borwein(slope, 1, steps=steps, tolerance=0.0)[0] == 0.5 * steps
     assert len(calls) == 1 + steps

@@ -14,7 +14,7 @@ from cofactor.errors import DataError, ParameterError
 from cofactor.kernels import reference
 from cofactor.kernels.mixture import ROWS, mixture_cdf, mixture_quantile
 from cofactor.kernels.parallel import threads
-from cofactor.models.distribution import FLOOR, Cells, Distribution, edges_of
+from cofactor.models.distribution import MIN_PROBABILITY, Distribution, Histogram, edges_of
 
 STARS = Scale.declared([1, 2, 3, 4, 5])
 NORMAL = NormalDist()
@@ -98,7 +98,7 @@ def test_moments_and_quantiles_are_those_of_draws_from_the_mixture() -> None:
 def test_mass_has_a_floor_and_sums_to_one() -> None:
     sure = Distribution.of([[3.0], [40.0]], [[1e-3], [0.1]], STARS)
     np.testing.assert_allclose(sure.mass.sum(axis=1), 1, atol=1e-12)
-    assert sure.mass.min() >= FLOOR * 0.99
+    assert sure.mass.min() >= MIN_PROBABILITY * 0.99
     assert sure.mass[0].argmax() == 2
     assert sure.mass[1].argmax() == 4  # beyond the scale: its nearest end
 
@@ -191,7 +191,7 @@ def test_cells_meet_halfway_and_the_outer_ones_are_centered_on_their_levels() ->
 def test_a_mass_has_a_floor_and_a_row_alone_is_the_row_in_a_batch() -> None:
     one = Distribution.of_mass([[0.0, 0.0, 1.0, 0.0, 0.0], [0.5, 0.0, 0.0, 0.0, 0.5]], STARS)
     np.testing.assert_allclose(one.mass.sum(axis=1), 1, atol=1e-12)
-    assert one.mass.min() >= FLOOR * 0.99
+    assert one.mass.min() >= MIN_PROBABILITY * 0.99
     assert one.quantile(0.5)[0] == pytest.approx(3.0)
     assert one.quantile(0.5)[1] == pytest.approx(3.0)  # between two camps: nothing but the floor
     assert np.isfinite(one.interval(1 - 1e-12)).all()
@@ -201,7 +201,7 @@ def test_a_mass_has_a_floor_and_a_row_alone_is_the_row_in_a_batch() -> None:
     assert many.mean()[77:78].tobytes() == few.mean().tobytes()
     nobody = Distribution.of_mass(np.zeros((0, 5)), STARS)
     assert (len(nobody), nobody.quantile(0.5).shape, nobody.mean().shape) == (0, (0,), (0,))
-    assert isinstance(nobody.curve, Cells)
+    assert isinstance(nobody.curve, Histogram)
     assert repr(many) == "Distribution(500 ratings, 5 levels, cells)"
 
 

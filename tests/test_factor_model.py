@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,14 +13,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import cofactor
 from cofactor.data.interactions import Interactions
 from cofactor.data.scale import Scale
+from cofactor.errors import KindError
 from cofactor.estimators import BiasedMF, ExplicitALS, ImplicitALS
 from cofactor.kernels.sparse import SparseRows
-from cofactor.models import KINDS
-from cofactor.models.base import FoldsIn, HasFactors, Model, PredictsRatings, ScoresItems
+from cofactor.models import MODEL_TYPES
+from cofactor.models.base import FoldsIn, Model, PredictsRatings, ScoresItems
 from cofactor.models.factor import FactorModel
-from cofactor.models.losses import EventsLoss, Loss, RatingsLoss
+from cofactor.models.losses import EventsLoss, Loss, PairwiseLoss, RatingsLoss, padded_width
 from cofactor.models.user_batch import UserBatch
 
 NOTHING = SparseRows.empty(0)
@@ -395,13 +399,68 @@ def test_with_users_picks_from_both() -> None:
 def test_arrays_and_settings_are_the_whole_model(loss: Loss | None, scale: Scale | None) -> None:
     model = made(1, loss=loss, scale=scale, mean=0.1 + 0.2, rating_range=None if scale is None else (0.5, 5.5))
     settings = json.loads(json.dumps(model.settings()))
-    again = KINDS[model.kind].from_parts(model.arrays(), settings)
+    again = MODEL_TYPES[model.model_type].from_parts(model.arrays(), settings)
     for name in ("user_factors", "item_factors", "user_bias", "item_bias", "mean", "rating_range", "scale", "loss"):
         assert np.array_equal(getattr(again, name), getattr(model, name)), name
     assert isinstance(again, Model)
 
 
-def test_what_a_factor_model_can_do_is_asked_with_isinstance() -> None:
-    for protocol in (Model, PredictsRatings, ScoresItems, HasFactors, FoldsIn):
+def test_a_factor_model_implements_its_protocols() -> None:
+    for protocol in (Model, PredictsRatings, ScoresItems, FoldsIn):
         assert isinstance(made(0), protocol)
         assert not isinstance(object(), protocol)
+
+
+def test_each_model_type_names_its_class() -> None:
+    assert {name: cls.model_type for name, cls in MODEL_TYPES.items()} == {name: name for name in MODEL_TYPES}
+
+
+PAIRWISE = PairwiseLoss(l2=0.01, l2_bias=0.01, n_negatives=2, learning_rate=0.1, epochs=5)
+
+
+@pytest.mark.parametrize(
+    "loss", [RatingsLoss(0.1, None, 2.0), RatingsLoss(0.1, 0.2), EventsLoss(0.2, 0.1, 0.5), PAIRWISE]
+)
+def test_a_model_takes_its_properties_from_its_loss(loss: Loss) -> None:
+    model = made(3, loss=loss)
+    assert model.zero_is_unknown == isinstance(loss, EventsLoss)
+    assert loss.has_bias == (getattr(loss, "l2_bias", None) is not None)
+    assert loss.kind == ("ratings" if isinstance(loss, RatingsLoss) else "events")
+    again = FactorModel.from_parts(model.arrays(), json.loads(json.dumps(model.settings())))
+    assert again.loss == loss
+    if isinstance(loss, PairwiseLoss):
+        with pytest.raises(KindError, match="no factors fitted by least squares"):
+            _ = model.least_squares
+    else:
+        assert model.least_squares is loss
+        assert loss.width(9) == padded_width(loss.n_unknowns(9)) == 16
+        assert loss.n_unknowns(9) == 9 + loss.has_bias
+
+
+def test_item_similarity_is_the_cosine_of_factors() -> None:
+    model = made(5, n_items=7, factors=3)
+    Q = model.item_factors.astype(np.float64)
+    cosine = (Q @ Q.T) / np.outer(np.linalg.norm(Q, axis=1), np.linalg.norm(Q, axis=1))
+    similarity = model.item_similarity(np.int32([[0, 6, -1], [3, 3, 1]]))
+    np.testing.assert_allclose(similarity[0, :2, :2], cosine[np.ix_([0, 6], [0, 6])], atol=1e-6)
+    np.testing.assert_allclose(similarity[1], cosine[np.ix_([3, 3, 1], [3, 3, 1])], atol=1e-6)
+    assert not similarity[0, 2].any()
+    assert not similarity[0, :, 2].any()
+    with pytest.raises(KindError, match="no item vectors to compare"):
+        made(5, factors=0).item_similarity(np.int32([[0, 1]]))
+
+
+def test_no_module_tests_for_the_class_of_a_loss() -> None:
+    """A loss has methods for whatever differs between losses."""
+    names, root = (
+        {"RatingsLoss", "EventsLoss", "PairwiseLoss", "LeastSquaresLoss", "Loss"},
+        Path(cofactor.__file__).parent,
+    )
+    calls = [
+        f"{path.relative_to(root)}:{node.lineno}"
+        for path in sorted(root.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "isinstance"
+        if names & {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
+    ]
+    assert calls == []

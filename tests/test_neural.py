@@ -25,7 +25,7 @@ from cofactor.evaluate.split import Split, split_random
 from cofactor.kernels.parallel import threads
 from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.rating import rmse
-from cofactor.models.base import ComparesItems, FoldsIn, HasUncertainty, Model, PredictsRatings, ScoresItems
+from cofactor.models.base import FoldsIn, HasUncertainty, Model, PredictsRatings, ScoresItems
 from cofactor.models.network import PAIRS, LevelsNetworkModel, NetworkModel
 from cofactor.models.user_batch import UserBatch
 from cofactor.recommender.recommender import Recommender
@@ -111,11 +111,11 @@ def test_the_layers_in_numpy_are_those_in_torch_in_value_and_in_gradient(ends: i
     pull = torch.randn(300, ends, generator=g)
     (y * pull).sum().backward()
     p, part = model.user_vectors[2], model._item_part[:300]
-    found = model.layers.linearized(p, part, model.item_vectors[:300])
+    found = model.layers.forward(p, part, model.item_vectors[:300])
     biases = model.user_bias[2] + model.item_bias[:300]
     np.testing.assert_allclose(found.outputs + biases, y.detach().numpy(), rtol=1e-4, atol=1e-4)
     gradient = network.user_vectors.grad[2].numpy()
-    np.testing.assert_allclose(found.pulled_back(pull.numpy()), gradient, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(found.backward(pull.numpy()), gradient, rtol=1e-3, atol=1e-3)
 
 
 def _as_model(network: Network, spec: NeuralMF) -> NetworkModel:
@@ -149,7 +149,7 @@ def test_the_loss_and_its_gradient_are_torchs(model: NetworkModel) -> None:
 
 
 def test_what_a_network_can_do(model: NetworkModel) -> None:
-    for protocol in (Model, PredictsRatings, ScoresItems, FoldsIn, ComparesItems):
+    for protocol in (Model, PredictsRatings, ScoresItems, FoldsIn):
         assert isinstance(model, protocol)
     assert isinstance(model, LevelsNetworkModel) == hasattr(model, "mass")
     assert (model.n_users, model.n_items) == (len(model.user_bias) - 1, len(model.item_bias) - 1)
@@ -406,7 +406,7 @@ def test_a_pair_alone_is_the_pair_anywhere_in_a_batch(model: NetworkModel, small
     for t in range(0, len(u), 397):
         assert model.outputs(u[t : t + 1], i[t : t + 1]).tobytes() == together[t].tobytes()
     everything = model.scores(UserBatch.of(u[:1], SparseRows.empty(1)))[0]
-    assert model.ranked_by(model.outputs(u[:1], i[:1]))[0] == everything[i[0]]
+    assert model.score(model.outputs(u[:1], i[:1]))[0] == everything[i[0]]
 
 
 def test_items_like_an_item(model: NetworkModel) -> None:

@@ -16,7 +16,6 @@ from cofactor.data.interactions import Interactions
 from cofactor.estimators import Bias, BiasedMF, ExplicitALS, ImplicitALS, Popularity
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import EventsLoss, RatingsLoss
-from cofactor.models.objective import objective
 
 NAMES = ("user_factors", "item_factors", "user_bias", "item_bias")
 
@@ -105,7 +104,7 @@ def test_ratings_pair_by_pair(
     data, loss = table(seed, kind="ratings", weights=weights), RatingsLoss(l2, l2_bias, damping)
     model = random_model(data, seed, factors, mean=1.5, loss=loss, rating_range=ends)
     expected = ratings_by_hand(data, loss, parameters(model), 1.5, ends)
-    assert objective(model, data) == pytest.approx(expected, rel=1e-5)
+    assert model.objective(data) == pytest.approx(expected, rel=1e-5)
 
 
 @settings(max_examples=60, deadline=None)
@@ -124,12 +123,12 @@ def test_events_pair_by_pair_dislikes_and_blanks_included(
     model = random_model(data, seed, factors, loss=loss)
     model = replace(model, user_bias=np.zeros(data.n_users, np.float32), item_bias=np.zeros(data.n_items, np.float32))
     expected = events_by_hand(data, loss, parameters(model))
-    assert objective(model, data) == pytest.approx(expected, rel=1e-5)
+    assert model.objective(data) == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_model_without_a_loss_has_none() -> None:
     data = table(1, kind="events", weights=False)
-    assert objective(Popularity().fit(data), data) == 0
+    assert Popularity().fit(data).objective(data) == 0
 
 
 def test_the_scale_does_not_clip_the_loss() -> None:
@@ -137,7 +136,7 @@ def test_the_scale_does_not_clip_the_loss() -> None:
     data = table(1, kind="ratings", weights=False)
     model = Bias(damping=1e-3).fit(data)
     far = replace(model, mean=model.mean + 100)
-    assert objective(far, data) > len(data) * 90**2
+    assert far.objective(data) > len(data) * 90**2
 
 
 @pytest.mark.parametrize("weights", [False, True])
@@ -184,7 +183,7 @@ def test_no_half_step_of_als_makes_the_loss_larger(
     model, losses = None, []
     for _ in range(12):  # each fit: users from where they are, then items, then users exactly
         model = estimator.fit(data, seed=1, init_model=model)
-        losses.append(objective(model, data))
+        losses.append(model.objective(data))
     assert all(after <= before * (1 + 1e-6) for before, after in pairwise(losses))
     assert losses[-1] < 0.95 * losses[0]
 
@@ -192,7 +191,7 @@ def test_no_half_step_of_als_makes_the_loss_larger(
 def test_a_fold_in_of_everybody_never_makes_the_loss_larger(small_ratings: Interactions) -> None:
     for estimator in (BiasedMF(factors=4), BiasedMF(factors=4, biases=False), BiasedMF(factors=4, rating_range=None)):
         model = estimator.fit(small_ratings, seed=1)
-        assert objective(model.fold_in(small_ratings.by_user), small_ratings) <= objective(model, small_ratings)
+        assert model.fold_in(small_ratings.by_user).objective(small_ratings) <= model.objective(small_ratings)
 
 
 def test_sgd_makes_the_loss_small(small_ratings: Interactions) -> None:
@@ -200,6 +199,6 @@ def test_sgd_makes_the_loss_small(small_ratings: Interactions) -> None:
     sgd = BiasedMF(factors=4, epochs=60, l2=0.05, l2_bias=0.05, rating_range=None, init_std=0.1).fit(small_ratings)
     als = ExplicitALS(factors=4, epochs=40, l2=0.05, l2_bias=0.05).fit(small_ratings)
     one = BiasedMF(factors=4, epochs=1, l2=0.05, l2_bias=0.05, rating_range=None, init_std=0.1).fit(small_ratings)
-    best = objective(als, small_ratings)
-    assert objective(sgd, small_ratings) < 1.1 * best
-    assert objective(one, small_ratings) > 1.2 * best
+    best = als.objective(small_ratings)
+    assert sgd.objective(small_ratings) < 1.1 * best
+    assert one.objective(small_ratings) > 1.2 * best

@@ -173,7 +173,7 @@ def test_a_shift_is_that_of_the_same_user_and_bin_and_else_nothing(seed: int, se
     rng = np.random.default_rng(seed)
     u = np.sort(rng.integers(0, 5, 40)).astype(np.int32)
     times = rng.integers(10**9, 10**9 + 20 * seconds, 40)
-    blank, which = SessionBias.unknown(u, times, seconds, 6)
+    blank, which = SessionBias.of_ratings(u, times, seconds, 6)
     bias = rng.standard_normal(len(blank.rows.values)).astype(np.float32)
     sessions = replace(blank, rows=replace(blank.rows, values=bias))
     np.testing.assert_array_equal(sessions.shift(u, times), bias[which])
@@ -230,8 +230,8 @@ def test_a_distribution_follows_the_mood(moody: Interactions) -> None:
         model.distribution(UserBatch.trained(u, histories), i),
         model.distribution(UserBatch.trained(u, histories, moody.times[:500]), i),
     )
-    assert model.sessions is not None
-    np.testing.assert_allclose(at.mean() - plain.mean(), model.sessions.shift(u, moody.times[:500]), atol=1e-6)
+    assert model.session_bias is not None
+    np.testing.assert_allclose(at.mean() - plain.mean(), model.session_bias.shift(u, moody.times[:500]), atol=1e-6)
     np.testing.assert_allclose(at.sd(), plain.sd())
 
 

@@ -11,7 +11,7 @@ from typing import Any
 DATA = ("readers.read", "load_report", "interactions", "scale", "ids", "features", "crosstab")
 DATASETS = ("loading", "synthetic")
 MODELS = (
-    "base", "factor", "posterior", "neighborhood", "network", "distribution", "explanation", "prior", "objective",
+    "base", "factor", "posterior", "neighborhood", "network", "distribution", "explanation", "prior",
 )  # fmt: skip
 METRICS = ("rating", "ranking", "catalog", "model_lists", "registry")
 MODULES = (
@@ -38,8 +38,7 @@ MODULES = (
 
 PROTOCOLS = "a protocol, for isinstance; classes that implement it are fuzzed"
 PROTOCOL_NAMES = (
-    "ComparesItems", "Explains", "FoldsAbout", "FoldsIn", "HasFactors", "HasUncertainty", "KnowsTime", "Model",
-    "PredictsRatings", "ScoresItems", "TakesItems",
+    "Explains", "FoldsIn", "HasUncertainty", "Model", "PredictsRatings", "ScoresItems",
 )  # fmt: skip
 ERROR = "an error, made of the text of its message"
 RECORD = "a record that the library returns; nothing reads its fields back"
@@ -66,10 +65,10 @@ EXCEPTIONS = {
     "cofactor.models.network.LevelsNetworkModel.from_parts": PARTS,
     "cofactor.models.prior.Priors.from_parts": PARTS,
     "cofactor.models.posterior_samples.Posterior": "the arrays of a BayesianModel, made by its fit",
+    "cofactor.models.explanation.negative_probabilities": EQUATIONS,
     "cofactor.models.explanation.pairwise_terms": EQUATIONS,
     "cofactor.models.explanation.ridge_terms": EQUATIONS,
-    "cofactor.models.explanation.split_off": EQUATIONS,
-    "cofactor.models.explanation.told": EQUATIONS,
+    "cofactor.models.explanation.unattributed": EQUATIONS,
     **{f"cofactor.metrics.{name}": METRIC for name in ("rating.RatingMetric", "ranking.RankingMetric")},
     "cofactor.metrics.catalog.CatalogMetric": METRIC,
     "cofactor.metrics.ranking.Hits.of_groups": "takes arrays that ModelLists.of computes; it is fuzzed",
@@ -84,12 +83,13 @@ EXCEPTIONS = {
 """Public names that are not fuzzed, with the reason; that of a class holds for its methods too."""
 
 RECORDS = (
-    "Artifact", "Calibration", "Cells", "Chunk", "ColdStartCurve", "ComparedModel", "Comparison", "Concentration",
+    "Artifact", "Calibration", "Chunk", "ColdStartCurve", "ComparedModel", "Comparison", "Concentration",
     "CrossTab",
     "Dataset", "Distribution", "Encoder", "Epoch", "Evaluation", "Explanation", "Explored", "Exposure", "Features",
-    "Genres", "Hits", "Influence", "Interval", "LoadReport", "ModelLists", "Normals", "Questions", "Recommendation",
-    "Recommendations", "RejectedRow", "Score", "Simulation", "Synthetic", "FactorMap", "Trial", "GroundTruth",
-    "TuningResult", "UserErrors", "ListExposure",
+    "Genres", "Histogram", "Hits", "Influence", "Interval", "LoadReport", "ModelLists", "NormalMixture",
+    "Questions", "Recommendation", "Recommendations", "RejectedRow", "Score", "Simulation", "Synthetic", "FactorMap", "Trial",
+    "GroundTruth", "TuningResult",
+    "UserErrors", "ListExposure",
 )  # fmt: skip
 """Classes whose constructors are not fuzzed: records that the library returns."""
 

@@ -27,7 +27,6 @@ from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.models.distribution import Distribution
 from cofactor.models.fold_in import GaussianPrior
-from cofactor.models.losses import EventsLoss, RatingsLoss
 from cofactor.models.network import NetworkModel
 from cofactor.models.user_batch import UserBatch
 from cofactor.recommender.exploration import Impressions
@@ -58,9 +57,8 @@ ANSWERS: dict[str, Any] = {
 
 def width(model: Any) -> int:
     """The numbers that a model's prior has for each user."""
-    if isinstance(getattr(model, "loss", None), RatingsLoss | EventsLoss):
-        return int(model.factors + (getattr(model.loss, "l2_bias", None) is not None))
-    return int(model.factors + 1)
+    loss = getattr(model, "loss", None)
+    return int(model.factors + (True if loss is None else loss.has_bias))
 
 
 class Samples:
@@ -222,8 +220,8 @@ class Samples:
             "Population": [lambda: self.population],
             "BernoulliMixture": [lambda: self.population.mixture],
             "Distribution": [self.normals, lambda: replace(self.normals(), curve=self.cells())],
-            "Normals": [lambda: self.normals().curve],
-            "Cells": [self.cells],
+            "NormalMixture": [lambda: self.normals().curve],
+            "Histogram": [self.histogram],
             "Explanation": [
                 lambda: self.recommender().for_rows([1]).explanation(2),
                 lambda: self.recommender("bpr").for_rows([1]).explanation(2)
@@ -377,7 +375,7 @@ class Samples:
             "precision": lambda: np.eye(3),
         }
 
-    def cells(self) -> Any:
+    def histogram(self) -> Any:
         return Distribution.of_mass([[0.1, 0.1, 0.2, 0.3, 0.3]] * 24, self.ratings.scale).curve
 
     @cached_property
@@ -483,9 +481,7 @@ class Samples:
             ".IdMap.union": {"other": lambda obj: obj},
             ".IdMap.equals": {"other": lambda obj: obj},
             ".with_users": {"other": lambda obj: obj},
-            ".fold_in_about": {
-                "means": lambda obj: np.zeros((24, width(obj))), "precision": lambda obj: np.eye(width(obj)),
-            },
+            ".fold_in": {"prior": lambda: None},
             ".fold_in_items": {
                 "raters": lambda: SparseRows.of([0], [3], [4.0], 1),
                 "prior": lambda obj: GaussianPrior(np.zeros((1, width(obj))), np.eye(width(obj))),
@@ -509,9 +505,9 @@ class Samples:
             },
             ".Distribution.of_mass": {"mass": lambda: [[0.5, 0.5]], "scale": lambda: Scale.declared([1, 2])},
             ".Distribution.at_least": {"value": lambda: 3.0},
-            ".Normals.below": {"points": lambda: np.array([1.0, 2.0])},
+            ".NormalMixture.below": {"points": lambda: np.array([1.0, 2.0])},
             ".Explanation.rounded": {"digits": lambda: 2},
-            ".objective.objective": table | {"interactions": lambda: self.ratings},
+            ".FactorModel.objective": {"interactions": lambda: self.ratings},
             ".base.predicted": {"times": lambda: None},
             ".base.distribution": {"times": lambda: None, "model": lambda: rec("bayesian-mf").model},
             ".evaluate.evaluation.score": {"split": lambda: self.unseen, "label": lambda: "a label"},
@@ -563,7 +559,7 @@ class Samples:
             ".expected": {"u": lambda: [0, 1], "i": lambda: [2, 3]},
             ".Recommender.explain": {"user": lambda: "u01", "item": lambda: "i1"},
             ".recommender.recommender.require_estimator": {"given": lambda: self.estimator},
-            **{f".{name}": {"y": self.outputs} for name in ("loss", "ranked_by", "rating")},
+            **{f".{name}": {"y": self.outputs} for name in ("loss", "rating", "score")},
             ".Hits.over": {"sums": lambda obj: np.ones(24), "normalizer": lambda: 2.0},
             ".registry.metric_named": {"key": lambda: "ndcg@5"},
             ".registry.primary_metric": {"kind": lambda: "events"},

@@ -20,14 +20,12 @@ from cofactor import checks
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, random_stream
 from cofactor.checks import Seed
 from cofactor.errors import KindError
-from cofactor.kernels.gram import gram
 from cofactor.kernels.normal_equations import equations, solved_each
 from cofactor.kernels.ridge import Side
 from cofactor.kernels.sparse import SparseRows, transpose
 from cofactor.kernels.topk import ItemIndex, top_items
 from cofactor.metrics.significance import holm
 from cofactor.models.factor import FactorModel
-from cofactor.models.losses import EventsLoss, RatingsLoss
 from cofactor.models.prior import Prior, Priors
 from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import validated
@@ -222,17 +220,11 @@ class _HalfSteps:
     @classmethod
     def of(cls, recommender: Recommender, n: int, max_users: int, seed: int) -> Self:
         model = recommender.model
-        if (
-            not isinstance(model, FactorModel)
-            or not isinstance(model.loss, RatingsLoss | EventsLoss)
-            or not model.factors
-        ):
-            raise KindError(
-                "influence needs factors fitted by least squares; use biased-mf, explicit-als or implicit-als"
-            )
+        if not isinstance(model, FactorModel) or not model.factors:
+            raise KindError("influence needs factors; fit biased-mf, explicit-als or implicit-als")
         entries = _linearized(model, recommender.histories)
         by_item = transpose(entries, model.n_items)
-        side = model.loss.side(model.user_factors, model.user_bias, model.mean)
+        side = model.least_squares.side(model.user_factors, model.user_bias, model.mean)
         side = _without_padding(_with_minimal_penalty(side, model), model)
         confidence, targets = side.targets(by_item)
         A, b = equations(by_item, targets, confidence, side.features)
@@ -265,13 +257,12 @@ class _HalfSteps:
 
     def _top_lists(self, removed: Bool) -> Int32:
         """The lists of the max_users users after both half-steps without the rows of the removed users."""
-        model, loss = self.model, self.model.loss
-        assert isinstance(loss, RatingsLoss | EventsLoss)
+        model, loss = self.model, self.model.least_squares
         factors, bias = self._items(removed)
         side = _without_padding(_with_minimal_penalty(loss.side(factors, bias, model.mean), model), model)
         confidence, targets = side.targets(self.by_user)
         A, b = equations(self.by_user, targets, confidence, side.features)
-        if isinstance(loss, EventsLoss):
+        if side.gram.size:
             A += side.gram
         penalty = loss.penalty(self.by_user.counts, model.n_items)
         users = _solve(A, b, side, penalty, None if self.priors is None else self.priors.users)
@@ -283,16 +274,15 @@ class _HalfSteps:
 
     def _items(self, removed: Bool) -> tuple[Float32, Float32]:
         """Factors and biases of the items without the removed users, by subtracting their part of the equations."""
-        loss, side, k = self.model.loss, self.side, self.model.factors
-        assert isinstance(loss, RatingsLoss | EventsLoss)
+        loss, side, k = self.model.least_squares, self.side, self.model.factors
         entries = removed[self.by_item.columns]
         start = np.concatenate([np.zeros(1, np.int64), np.cumsum(entries)])[self.by_item.start]
         rows = SparseRows(start, self.by_item.columns[entries], self.by_item.values[entries])
         A, b = equations(rows, self.targets[entries], self.confidence[entries], side.features)
         np.subtract(self.A, A, out=A)
         np.subtract(self.b, b, out=b)
-        if isinstance(loss, EventsLoss):
-            A += side.gram - np.float32(loss.alpha0) * gram(side.features[removed])
+        if side.gram.size:
+            A += side.gram - loss.blank_gram(side.features[removed])
         penalty = loss.penalty(self.counts - rows.counts, int((~removed).sum()))
         x = _solve(A, b, side, penalty, None if self.priors is None else self.priors.items)
         bias = x[:, k] if x.shape[1] > k else np.zeros(len(x), np.float32)
@@ -312,8 +302,7 @@ def _solve(A: Float64, b: Float64, side: Side, penalty: Float32, prior: Prior | 
 
 def _linearized(model: FactorModel, histories: SparseRows) -> SparseRows:
     """Rows for a linear half-step; for a sigmoid, the working responses and weights at the current predictions."""
-    assert isinstance(model.loss, RatingsLoss | EventsLoss)
-    rows = model.loss.entries(histories)
+    rows = model.least_squares.entries(histories)
     if model.rating_range is None:
         return rows
     users = np.repeat(np.arange(len(rows), dtype=np.int32), rows.counts)
@@ -334,7 +323,7 @@ def _with_minimal_penalty(side: Side, model: FactorModel) -> Side:
 
 def _without_padding(side: Side, model: FactorModel) -> Side:
     """Remove the padding, so that the width is the number of unknowns."""
-    w = model.factors + (isinstance(model.loss, RatingsLoss) and model.loss.l2_bias is not None)
+    w = model.least_squares.n_unknowns(model.factors)
     return replace(
         side,
         features=np.ascontiguousarray(side.features[:, :w]),

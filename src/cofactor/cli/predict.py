@@ -74,7 +74,7 @@ def _predicted(recommender: Recommender, users: pl.Series, items: pl.Series, tim
             first = ids[int(unknown.argmax())]
             counts = f"{unknown.sum():,} of {len(rows):,}"
             note(f"{counts} pairs have an unknown {role} ({first!r}, ...): predicted with average values")
-    if times is not None and not getattr(recommender.model, "knows_time", False):
+    if times is not None and not getattr(recommender.model, "uses_times", False):
         note("the model does not use times, so the time column is ignored (bayesian-mf with time_bin uses it)")
     predicted: pl.DataFrame = recommender.predict(users, items, times=times)
     return predicted

@@ -30,7 +30,6 @@ from cofactor.models.arguments import require_histories
 from cofactor.models.base import Model
 from cofactor.models.factor import FactorModel
 from cofactor.models.fold_in import GaussianPrior
-from cofactor.models.losses import EventsLoss, PairwiseLoss, RatingsLoss
 from cofactor.models.prior import Prior, Priors
 from cofactor.validation import validated
 
@@ -142,7 +141,7 @@ def learn_priors(
         if table is not None and len(table) != n:
             raise DataError(f"{name} must have {n:,} rows, one for each row of the model, not {len(table):,}")
     items = _TrainedSide.of(model, histories, "item", item_table, item_features).prior(seed)
-    if isinstance(model.loss, PairwiseLoss):
+    if model.loss is None or model.loss.least_squares is None:
         return Priors(None, items)
     return Priors(_TrainedSide.of(model, histories, "user", user_table, user_features).prior(seed), items)
 
@@ -176,7 +175,7 @@ class _TrainedSide:
         cls, model: FactorModel, histories: SparseRows, side: Side, table: pl.DataFrame | None, columns: Sequence[str]
     ) -> _TrainedSide:
         parts = [getattr(model, f"{side}_factors"), getattr(model, f"{side}_bias")[:, None]]
-        if isinstance(model.loss, EventsLoss) or (isinstance(model.loss, RatingsLoss) and model.loss.l2_bias is None):
+        if model.loss is not None and not model.loss.has_bias:
             parts = parts[:1]
         x = np.hstack(parts).astype(np.float64)
         encoder, indicators = None, np.zeros((len(x), 0))
@@ -194,7 +193,7 @@ class _TrainedSide:
         S += np.eye(len(S)) * max(1e-3 * float(np.trace(S)) / max(len(S), 1), 1e-9)
         precision = self._noise * np.linalg.inv(S)
         prior = Prior(mean, precision, effects, self.encoder)
-        if isinstance(self.model.loss, PairwiseLoss):
+        if self.model.loss is None or self.model.loss.least_squares is None:
             return prior
         losses = [self._left_out_loss(replace(prior, precision=s * precision), seed) for s in STRENGTHS]
         return replace(prior, precision=STRENGTHS[int(np.argmin(losses))] * precision)
@@ -209,12 +208,12 @@ class _TrainedSide:
     @property
     def _noise(self) -> float:
         """The mean squared error of the training data in units of the loss."""
-        if isinstance(self.model.loss, PairwiseLoss) or not len(self.rows.columns):
+        loss = None if self.model.loss is None else self.model.loss.least_squares
+        if loss is None or not len(self.rows.columns):
             return 1.0
         own = np.repeat(np.arange(len(self.rows), dtype=np.int32), self.rows.counts)
         u, i = (own, self.rows.columns) if self.side == "user" else (self.rows.columns, own)
-        target = self.rows.values if isinstance(self.model.loss, RatingsLoss) else (self.rows.values > 0)
-        error = self.model.link(self.model.linear(u, i)).astype(np.float64) - target
+        error = self.model.link(self.model.linear(u, i)).astype(np.float64) - loss.targets(self.rows)
         return max(float(np.mean(error * error)), 1e-6)
 
     def _regression(self, seed: int) -> tuple[Float64, Float64]:
@@ -247,7 +246,7 @@ class _TrainedSide:
         history = SparseRows.of(owner[observed], rows.columns[observed], rows.values[observed], len(rows), weights)
         means = prior.mean + self.indicators[sample] @ prior.effects
         scores = self._scores(history, means, prior.precision)
-        if isinstance(self.model.loss, RatingsLoss):
+        if self.model.least_squares.kind == "ratings":
             error = self.model.link(scores[owner, rows.columns]).astype(np.float64) - rows.values
             return float(np.mean(np.square(error[~observed])))
         gains = [_mean_gain(scores[r], rows.row(r).columns, observed[owner == r]) for r in range(len(rows))]

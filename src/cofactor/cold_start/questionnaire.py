@@ -31,7 +31,6 @@ from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import require_histories, solvable
 from cofactor.models.base import Model
 from cofactor.models.factor import FactorModel
-from cofactor.models.losses import RatingsLoss
 from cofactor.models.posterior import BayesianModel
 from cofactor.models.posterior_samples import Posterior
 from cofactor.validation import require_valid_fields, validated
@@ -143,7 +142,13 @@ class Population:
         active = np.flatnonzero(histories.counts)
         if isinstance(model, BayesianModel) and len(active):
             users = _UserDistribution.of_posterior(model, histories.column_counts(model.n_items), active)
-        elif isinstance(model, FactorModel) and isinstance(model.loss, RatingsLoss) and model.factors and len(active):
+        elif (
+            isinstance(model, FactorModel)
+            and model.loss
+            and model.loss.kind == "ratings"
+            and model.factors
+            and len(active)
+        ):
             users = _UserDistribution.of_factors(model, histories, active)
         else:
             raise KindError("a questionnaire needs factors of ratings: fit bayesian-mf, biased-mf or explicit-als")
@@ -170,7 +175,7 @@ class _UserDistribution:
     @classmethod
     def of_factors(cls, model: FactorModel, histories: SparseRows, active: Int64) -> Self:
         """Return mean and covariance of [p, b] of the users with ratings; includes the uncertainty of each vector."""
-        assert isinstance(model.loss, RatingsLoss)
+        assert model.loss is not None
         x = np.column_stack([model.user_factors, model.user_bias]).astype(np.float64)[active]
         f = np.column_stack([model.item_factors, np.ones(model.n_items)]).astype(np.float64)
         linear = model.mean + model.item_bias.astype(np.float64)

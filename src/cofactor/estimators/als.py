@@ -23,7 +23,7 @@ from cofactor.kernels.ridge import improve, solve
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.base import Model
 from cofactor.models.factor import FactorModel
-from cofactor.models.losses import EventsLoss, Loss, RatingsLoss
+from cofactor.models.losses import EventsLoss, RatingsLoss
 from cofactor.validation import validated
 
 __all__ = ["ExplicitALS", "ImplicitALS"]
@@ -328,7 +328,7 @@ class _AlternatingSolver:
     by `unit`; `scale` and the returned model are in the original unit.
     """
 
-    loss: Loss
+    loss: RatingsLoss | EventsLoss
     factors: int
     cg_steps: int
     mean: float
@@ -357,18 +357,13 @@ class _AlternatingSolver:
         """Return the array [factors, bias if any, padding]."""
         unknowns = np.zeros((len(factors), self.loss.width(self.factors)), np.float32)
         unknowns[:, : self.factors] = factors
-        if self._has_bias:
+        if self.loss.has_bias:
             unknowns[:, self.factors] = bias
         return unknowns
 
-    @property
-    def _has_bias(self) -> bool:
-        """Whether the unknowns have a bias column."""
-        return isinstance(self.loss, RatingsLoss) and self.loss.l2_bias is not None
-
     def _bias(self, unknowns: Float32) -> Float32:
         """Return the bias column, or zeros if there is none."""
-        return unknowns[:, self.factors] if self._has_bias else np.zeros(len(unknowns), np.float32)
+        return unknowns[:, self.factors] if self.loss.has_bias else np.zeros(len(unknowns), np.float32)
 
     def _half_step(self, own: Float32, entries: SparseRows, penalty: Float32, other: Float32) -> float:
         """Improve the rows of one side in place with the other fixed; return the sum of squared errors."""

@@ -26,8 +26,8 @@ from cofactor.kernels.sort import counting_sort
 from cofactor.models.base import Model
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import padded_width
-from cofactor.models.low_rank_mean import FactorAverage
 from cofactor.models.posterior import BayesianModel, Posterior
+from cofactor.models.posterior_samples import FactorMean
 from cofactor.models.session_bias import SessionBias
 from cofactor.validation import validated
 
@@ -222,7 +222,7 @@ class _Sampler:
     by_item: Any
     center: float
     alpha: float
-    average: FactorAverage
+    average: FactorMean
     bias_sums: tuple[Float64, Float64]
     samples: list[dict[str, Any]]
 
@@ -249,7 +249,7 @@ class _Sampler:
                 own.terms.append(Terms.begin(holders, np.ones(len(own.vectors), np.float32), k + 1, width))
         return cls(
             spec, table, users, items, _sessions(spec, table), values, by_item, center, 1 / max(variance, 1e-6),
-            FactorAverage(4 * k), (np.zeros(table.n_users), np.zeros(table.n_items)), [],
+            FactorMean(4 * k), (np.zeros(table.n_users), np.zeros(table.n_items)), [],
         )  # fmt: skip
 
     def iterate(self, stream: np.random.Generator, *, sample_row_noise: bool) -> float:
@@ -310,7 +310,7 @@ class _Sampler:
         if self.sessions is not None:
             pairs.append((self.sessions.total, self.sessions.drawn))
         if restart:
-            self.average = FactorAverage(4 * k)
+            self.average = FactorMean(4 * k)
             self.samples.clear()
         for total, sample in pairs:
             total[:] = sample if restart else total + sample
@@ -378,7 +378,7 @@ def _sessions(spec: BayesianMF, table: Interactions) -> Sessions | None:
         raise DataError(
             "time_bin needs a time for every rating, but the table has no times; read it with times or use time_bin=0"
         )
-    return Sessions.begin(*SessionBias.unknown(table.u, table.times, spec.time_bin, table.n_users))
+    return Sessions.begin(*SessionBias.of_ratings(table.u, table.times, spec.time_bin, table.n_users))
 
 
 def _marginal_prior(side: Chain, terms: list[Terms]) -> tuple[Float32, Any]:

@@ -195,7 +195,7 @@ class _State:
     def initialize(cls, spec: BPR, interactions: Interactions, init_model: FactorModel | None, seed: int) -> _State:
         """Return random parameters, or those of `init_model`."""
         loss = PairwiseLoss(spec.l2, spec.l2_bias, spec.n_negatives, spec.learning_rate, spec.epochs)
-        rows, weights = loss.entries(interactions.by_user)
+        rows, weights = loss.positives(interactions.by_user)
         if len(rows.columns) == 0:
             raise DataError(
                 "every event is a dislike (a weight below 0); bpr needs at least one event with a positive weight"

@@ -19,7 +19,7 @@ from cofactor.kernels.parallel import one_thread_blas
 from cofactor.models.base import Model
 from cofactor.models.block_scoring import confidences
 from cofactor.models.neighborhood import ItemItemModel
-from cofactor.models.similarity import DenseLinks
+from cofactor.models.similarity import DenseSimilarity
 from cofactor.validation import validated
 
 __all__ = ["EASE"]
@@ -63,7 +63,7 @@ class EASE(Estimator):
     >>> pairs = [("ana", "alien"), ("ana", "aliens"), ("bo", "alien"), ("bo", "aliens"), ("cy", "alien"), ("cy", "up")]
     >>> events = cofactor.Interactions.from_columns(*zip(*pairs), kind="events")
     >>> model = EASE(l2=1).fit(events)
-    >>> model.links.weights.round(2)                                 # rows and columns: alien, aliens, up
+    >>> model.similarity.weights.round(2)                                 # rows and columns: alien, aliens, up
     array([[ 0.  ,  0.57,  0.38],
            [ 0.67,  0.  , -0.25],
            [ 0.5 , -0.29,  0.  ]], dtype=float32)
@@ -138,7 +138,7 @@ class EASE(Estimator):
         except np.linalg.LinAlgError:
             A[:] = np.nan
         self._require_accuracy(diagonal * -np.diag(A))
-        return ItemItemModel(table.n_users, DenseLinks(read_only(_weights(A))))
+        return ItemItemModel(table.n_users, DenseSimilarity(read_only(_weights(A))))
 
     def _require_accuracy(self, inflation: Float64) -> None:
         """Raise DataError if the system is too ill-conditioned for float64.

@@ -287,7 +287,7 @@ class Sessions:
 
     @classmethod
     def begin(cls, table: SessionBias, which: Int64) -> Sessions:
-        """Return biases of 0 for the result of `SessionBias.unknown`.
+        """Return biases of 0 for the result of `SessionBias.of_ratings`.
 
         Parameters
         ----------

@@ -19,9 +19,9 @@ from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.base import Model
 from cofactor.models.baseline import Baseline
-from cofactor.models.block_scoring import confidences, present
+from cofactor.models.block_scoring import confidences, without_zero_weights
 from cofactor.models.neighborhood import ItemItemModel, UserUserModel
-from cofactor.models.similarity import Average, Likeness, NeighborLinks
+from cofactor.models.similarity import NeighborAverage, NeighborSimilarity, SimilarityMeasure
 from cofactor.validation import validated
 
 __all__ = ["ItemKNN", "UserKNN"]
@@ -138,20 +138,21 @@ class ItemKNN(Estimator):
         del seed, validation, init_model, callback
         table = self.check_table(interactions)
         baseline = _baseline(table, self.bias_damping)
-        similarity = Likeness("pearson", self.shrink) if baseline else Likeness(self.similarity, self.event_shrink)
-        by_user = similarity.weighed(_entries(table, baseline))
+        name, shrink = ("pearson", self.shrink) if baseline else (self.similarity, self.event_shrink)
+        measure = SimilarityMeasure(name, shrink)
+        by_user = measure.weighted(_entries(table, baseline))
         n_items = table.n_items
         by_item = transpose(by_user, n_items)
         neighbors, similarities = nearest(
-            by_item, similarity.listed(by_item, table.n_users), by_item,
-            measure=similarity.measure, n=min(self.neighbors, n_items), shrink=similarity.shrink,
+            by_item, measure.column_lists(by_item, table.n_users), by_item,
+            measure=measure.code, n=min(self.neighbors, n_items), shrink=shrink,
             itself=np.arange(n_items, dtype=np.int32),
         )  # fmt: skip
-        average = Average(self.k, self.damping) if baseline else None
+        average = NeighborAverage(self.k, self.damping) if baseline else None
         valid = neighbors >= 0
         start = np.concatenate([np.zeros(1, np.int64), np.cumsum(valid.sum(axis=1), dtype=np.int64)])
-        links = _read_only(transpose(SparseRows(start, neighbors[valid], similarities[valid]), n_items))
-        return ItemItemModel(table.n_users, NeighborLinks(links, average), baseline)
+        rows = _read_only(transpose(SparseRows(start, neighbors[valid], similarities[valid]), n_items))
+        return ItemItemModel(table.n_users, NeighborSimilarity(rows, average), baseline)
 
 
 @dataclass(frozen=True)
@@ -263,12 +264,12 @@ class UserKNN(Estimator):
         table = self.check_table(interactions)
         baseline = _baseline(table, self.bias_damping)
         name, shrink = ("pearson", self.shrink) if baseline else (self.similarity, self.event_shrink)
-        similarity = Likeness(name, shrink, self.max_item_support)
+        measure = SimilarityMeasure(name, shrink, self.max_item_support)
         entries = _entries(table, baseline)
-        weighted = similarity.weighed(entries)
+        weighted = measure.weighted(entries)
         neighbors, similarities = nearest(
-            weighted, similarity.listed(weighted, table.n_items), weighted,
-            measure=similarity.measure, n=min(self.neighbors, table.n_users), shrink=similarity.shrink,
+            weighted, measure.column_lists(weighted, table.n_items), weighted,
+            measure=measure.code, n=min(self.neighbors, table.n_users), shrink=shrink,
         )  # fmt: skip
         return UserUserModel(
             read_only(neighbors),
@@ -276,7 +277,7 @@ class UserKNN(Estimator):
             _read_only(entries),
             read_only(np.arange(table.n_users, dtype=np.int32)),
             table.n_items,
-            similarity,
+            measure,
             self.k,
             self.damping,
             baseline,
@@ -299,7 +300,7 @@ def _baseline(interactions: Interactions, damping: float) -> Baseline | None:
 
 def _entries(interactions: Interactions, baseline: Baseline | None) -> SparseRows:
     """Return the rows by user: signed confidences of events, or residuals of ratings from the baseline."""
-    by_user = present(interactions.by_user)
+    by_user = without_zero_weights(interactions.by_user)
     return confidences(by_user) if baseline is None else baseline.deviations(by_user)
 
 

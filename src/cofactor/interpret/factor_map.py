@@ -13,7 +13,7 @@ from cofactor.arrays import Float64
 from cofactor.errors import KindError, ParameterError
 from cofactor.fork import require_threads
 from cofactor.kernels.parallel import one_thread_blas
-from cofactor.models.base import HasFactors
+from cofactor.models import BayesianModel, FactorModel
 from cofactor.recommender.recommender import Recommender, require_recommender
 from cofactor.validation import validated
 
@@ -83,8 +83,8 @@ class FactorMap:
         """
         model = require_recommender("recommender", recommender).model
         min_support = checks.whole_number("min_support", min_support, low=0)
-        width = model.item_factors.shape[1] if isinstance(model, HasFactors) else 0
-        if not isinstance(model, HasFactors) or width == 0:
+        width = model.item_factors.shape[1] if isinstance(model, FactorModel | BayesianModel) else 0
+        if width == 0:
             raise KindError("this model has no item factors to map; fit one with factors, such as biased-mf")
         axes = checks.whole_number("axes", axes, low=1, high=width)
         rows = np.flatnonzero(recommender.support >= min_support)

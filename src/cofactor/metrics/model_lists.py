@@ -116,8 +116,7 @@ class ModelLists:
         >>> lists.hits.before.tolist(), lists.hits.size.tolist()          # items 0, 1 and 3 tie
         ([0], [3])
         """
-        is_ranker = isinstance(model, ScoresItems) and hasattr(model, "n_users") and hasattr(model, "n_items")
-        if not is_ranker:
+        if not isinstance(model, ScoresItems):
             raise DataError(f"model must be a model that scores items, not {checks.shown(model)}")
         users = checked_batch(model, users)
         ks = checks.whole_numbers("ks", ks, low=1, high=checks.MAX_LIST_LENGTH)

@@ -1,16 +1,18 @@
-"""What fit returns: frozen arrays that speak row numbers. Ranking, saving and serving are written once per kind."""
+"""Models: immutable arrays that estimators return, which work on row numbers.
+
+Ranking, saving and serving are written once for each model type.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
+from cofactor.models.base import Model
 from cofactor.models.factor import FactorModel
 from cofactor.models.neighborhood import ItemItemModel, UserUserModel
 from cofactor.models.network import LevelsNetworkModel, NetworkModel
 from cofactor.models.posterior import BayesianModel
 
 __all__ = [
-    "KINDS",
+    "MODEL_TYPES",
     "BayesianModel",
     "FactorModel",
     "ItemItemModel",
@@ -19,12 +21,8 @@ __all__ = [
     "UserUserModel",
 ]
 
-KINDS: dict[str, Any] = {
-    "factor": FactorModel,
-    "bayesian": BayesianModel,
-    "item-item": ItemItemModel,
-    "user-user": UserUserModel,
-    "network": NetworkModel,
-    "network-levels": LevelsNetworkModel,
+MODEL_TYPES: dict[str, type[Model]] = {
+    cls.model_type: cls
+    for cls in (FactorModel, BayesianModel, ItemItemModel, UserUserModel, NetworkModel, LevelsNetworkModel)
 }
-"""Every kind of model by the name it has in a file."""
+"""Model classes by their name in a model file."""

@@ -1,12 +1,13 @@
-"""Checks of what models are called with: rows, pairs, histories and lists, before any kernel reads them."""
+"""Checks of the arguments of models: rows, pairs, histories and lists, before any kernel reads them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cofactor import checks
 from cofactor.arrays import Bool, Int32, ItemOrder
@@ -31,21 +32,30 @@ __all__ = [
 ]
 
 
+class _HasShape(Protocol):
+    """The part of a model that checks read."""
+
+    @property
+    def n_users(self) -> int: ...
+    @property
+    def n_items(self) -> int: ...
+
+
 def require_histories(
-    histories: Any, n_columns: int, *, n_rows: int | None = None, name: str = "histories"
+    histories: object, n_columns: int, *, n_rows: int | None = None, name: str = "histories"
 ) -> SparseRows:
-    """The histories, rows of a catalog.
+    """Check that histories are rows of a catalog.
 
     Parameters
     ----------
     histories : SparseRows
-        Rows of items, or of users where `name` says so.
+        Rows of items, or of users for another `name`.
     n_columns : int
-        How many items (users) there are.
-    n_rows : int or None, default None
-        How many rows there must be; None for any number.
+        The number of items (or users).
+    n_rows : int, optional
+        The required number of rows; None for any number.
     name : str, default "histories"
-        The argument's name.
+        The name of the argument, for the message.
 
     Returns
     -------
@@ -55,7 +65,7 @@ def require_histories(
     Raises
     ------
     DataError
-        For another type, for rows that do not ascend, and for columns outside the catalog.
+        For another type, for rows that are not ascending, and for columns outside the catalog.
 
     Examples
     --------
@@ -67,11 +77,32 @@ def require_histories(
     return rows.checked(name, n_columns, n_rows=n_rows)
 
 
-def checked_batch(model: Any, users: Any, *, unknown: bool = False) -> UserBatch:
-    """Return the batch after checking that its rows and histories fit a model.
+def checked_batch(model: _HasShape, users: object, *, unknown: bool = False) -> UserBatch:
+    """Check that the rows and histories of a batch fit a model.
 
-    Raises DataError, ParameterError. `unknown`: whether rows of -1 are allowed.
+    Parameters
+    ----------
+    model : Model
+        The model.
+    users : UserBatch
+        The batch.
+    unknown : bool, default False
+        Whether rows of -1 are allowed.
 
+    Returns
+    -------
+    UserBatch
+        The batch.
+
+    Raises
+    ------
+    DataError
+        If users is not a batch or the histories are of other items.
+    ParameterError
+        If a row is out of range.
+
+    Examples
+    --------
     >>> import cofactor
     >>> table = cofactor.Interactions.from_columns([1, 2], [7, 8], [5, 3])
     >>> checked_batch(cofactor.Bias().fit(table), [1, 0])  # doctest: +ELLIPSIS
@@ -84,11 +115,11 @@ def checked_batch(model: Any, users: Any, *, unknown: bool = False) -> UserBatch
     return batch
 
 
-def checked_pairs(model: Any, users: Any, items: Any) -> tuple[Int32, Int32]:
-    """Row numbers of a model's users and items, as many of each, -1 for unknown: (n,) int32 each.
+def checked_pairs(model: _HasShape, users: object, items: object) -> tuple[Int32, Int32]:
+    """Check row numbers of pairs of users and items, -1 for unknown: (n,) int32 each.
 
-    Raises ParameterError.
-
+    Examples
+    --------
     >>> import cofactor
     >>> model = cofactor.Bias().fit(cofactor.Interactions.from_columns([1, 2], [7, 8], [5, 3]))
     >>> checked_pairs(model, [1, -1], [0, 2])
@@ -102,9 +133,11 @@ def checked_pairs(model: Any, users: Any, items: Any) -> tuple[Int32, Int32]:
     return u, i
 
 
-def checked_item_lists(model: Any, items: Any) -> Int32:
-    """Lists of a model's items, (m, c) int32 row numbers, -1 where a list ends. Raises ParameterError.
+def checked_item_lists(model: _HasShape, items: object) -> Int32:
+    """Check lists of item rows, -1 where a list ends: (m, c) int32.
 
+    Examples
+    --------
     >>> import cofactor
     >>> model = cofactor.Bias().fit(cofactor.Interactions.from_columns([1, 2], [7, 8], [5, 3]))
     >>> checked_item_lists(model, [[0, 1], [1, -1]]).shape
@@ -116,11 +149,8 @@ def checked_item_lists(model: Any, items: Any) -> Int32:
     return checks.row_numbers("items", lists.ravel(), model.n_items, unknown=True).reshape(lists.shape)
 
 
-def checked_batch_pairs(model: Any, users: Any, items: Any) -> tuple[UserBatch, Int32]:
-    """Return the batch, whose rows may be -1, and an item row for each of its users, -1 for unknown.
-
-    Raises DataError, ParameterError.
-    """
+def checked_batch_pairs(model: _HasShape, users: object, items: object) -> tuple[UserBatch, Int32]:
+    """Check a batch, whose rows may be -1, and an item row for each of its users, -1 for unknown."""
     batch = checked_batch(model, users, unknown=True)
     rows = checks.row_numbers("items", items, model.n_items, unknown=True)
     if len(rows) != len(batch):
@@ -128,11 +158,11 @@ def checked_batch_pairs(model: Any, users: Any, items: Any) -> tuple[UserBatch, 
     return batch, rows
 
 
-def checked_known_pair(model: Any, users: Any, item: Any) -> tuple[int, int, SparseRows]:
-    """Return the row of the only user of a batch, the row of an item, and the user's history.
+def checked_known_pair(model: _HasShape, users: object, item: object) -> tuple[int, int, SparseRows]:
+    """Return the row of the only user of a batch, the row of an item, and the history of the user.
 
-    Raises ParameterError, DataError.
-
+    Examples
+    --------
     >>> import cofactor
     >>> table = cofactor.Interactions.from_columns([1, 2], [7, 8], [5, 3])
     >>> checked_known_pair(cofactor.Bias().fit(table), UserBatch.trained([0, 1], table.by_user), 0)
@@ -147,10 +177,12 @@ def checked_known_pair(model: Any, users: Any, item: Any) -> tuple[int, int, Spa
 
 
 def checked_lists(
-    model: Any, users: Any, n: Any, exclude: Any, allowed: Any, order: Any
+    model: _HasShape, users: object, n: object, exclude: object, allowed: object, order: object
 ) -> tuple[UserBatch, int, SparseRows, Bool, ItemOrder]:
-    """Return the arguments of `ScoresItems.top` after checking them. Raises ParameterError, DataError.
+    """Check the arguments of `ScoresItems.top`.
 
+    Examples
+    --------
     >>> import cofactor
     >>> from cofactor.arrays import ROW_ORDER
     >>> table = cofactor.Interactions.from_columns([1, 2], [7, 8], [5, 3])
@@ -160,31 +192,33 @@ def checked_lists(
     cofactor.errors.ParameterError: allowed must be True or False for each of 2 rows, not [True]
     """
     batch = checked_batch(model, users)
-    n = checks.whole_number("n", n, low=0, high=checks.MAX_LIST_LENGTH)
-    exclude = require_histories(exclude, model.n_items, n_rows=len(batch), name="exclude")
-    allowed = checks.mask("allowed", allowed, model.n_items, optional=True)
-    order = checks.instance("order", order, ItemOrder, "make it of item rows: arrays.ItemOrder(rows)")
-    if len(order) not in (0, model.n_items):
-        raise ParameterError(f"order must hold each of {model.n_items:,} item rows once, not {len(order):,} rows")
-    return batch, n, exclude, allowed, order
+    length = checks.whole_number("n", n, low=0, high=checks.MAX_LIST_LENGTH)
+    rows = require_histories(exclude, model.n_items, n_rows=len(batch), name="exclude")
+    mask = checks.mask("allowed", allowed, model.n_items, optional=True)
+    item_order = checks.instance("order", order, ItemOrder, "make it of item rows: arrays.ItemOrder(rows)")
+    if len(item_order) not in (0, model.n_items):
+        raise ParameterError(f"order must hold each of {model.n_items:,} item rows once, not {len(item_order):,} rows")
+    return batch, length, rows, mask, item_order
 
 
-def checked_nearest(name: str, rows: Any, n_rows: int, n: Any, allowed: Any) -> tuple[Int32, int, Bool]:
-    """Row numbers (n_asked,) int32, the number of neighbors of each, and the mask of rows. Raises ParameterError.
+def checked_nearest(name: str, rows: object, n_rows: int, n: object, allowed: object) -> tuple[Int32, int, Bool]:
+    """Check row numbers (m,) int32, the number of neighbors of each, and the mask of rows to choose from.
 
+    Examples
+    --------
     >>> checked_nearest("items", [0, 4], 4, 10, [])
     Traceback (most recent call last):
     cofactor.errors.ParameterError: items must hold row numbers from 0 to 3, not 4
     """
-    n = checks.whole_number("n", n, low=0, high=checks.MAX_LIST_LENGTH)
-    return checks.row_numbers(name, rows, n_rows), n, checks.mask("allowed", allowed, n_rows, optional=True)
+    length = checks.whole_number("n", n, low=0, high=checks.MAX_LIST_LENGTH)
+    return checks.row_numbers(name, rows, n_rows), length, checks.mask("allowed", allowed, n_rows, optional=True)
 
 
-def checked_take(take: Any, n_own: int, n_other: int) -> Int32:
-    """Which rows a model is put together from: (n,) int32, its own from 0 on, row r of the other model as -1 - r.
+def checked_take(take: object, n_own: int, n_other: int) -> Int32:
+    """Check a selection of rows of two models, r of the first and -1 - r of the second: (n,) int32.
 
-    Raises ParameterError.
-
+    Examples
+    --------
     >>> checked_take([0, -1, -2], n_own=1, n_other=1)
     Traceback (most recent call last):
     cofactor.errors.ParameterError: take must be a list of whole numbers from -1 to 0, not [0, -1, -2]
@@ -192,9 +226,11 @@ def checked_take(take: Any, n_own: int, n_other: int) -> Int32:
     return checks.whole_array("take", take, low=-n_other, high=n_own - 1).astype(np.int32)
 
 
-def checked_prior(means: Any, precision: Any, n: int, width: int) -> GaussianPrior:
-    """A prior's means (n, width) and precision (width, width) in float64. Raises ParameterError.
+def checked_prior(means: ArrayLike, precision: ArrayLike, n: int, width: int) -> GaussianPrior:
+    """Check the means (n, width) and the precision (width, width) of a prior, and convert them to float64.
 
+    Examples
+    --------
     >>> checked_prior([[0.0]], [[1.0, 0.0]], 1, 1)
     Traceback (most recent call last):
     cofactor.errors.ParameterError: precision must be finite numbers of shape (1, 1), not [[1.0, 0.0]]
@@ -206,12 +242,12 @@ def checked_prior(means: Any, precision: Any, n: int, width: int) -> GaussianPri
 
 @contextmanager
 def solvable() -> Iterator[None]:
-    """Turn a failure of linear algebra into DataError: a trained model has none unless its numbers were changed.
+    """Convert failures of linear algebra to DataError; a model as trained has none.
 
     Raises
     ------
     DataError
-        Where LAPACK reports a singular matrix or no convergence.
+        If LAPACK reports a singular matrix or no convergence.
 
     Examples
     --------
@@ -219,17 +255,18 @@ def solvable() -> Iterator[None]:
     >>> with solvable():  # doctest: +ELLIPSIS
     ...     np.linalg.inv(np.zeros((2, 2)))
     Traceback (most recent call last):
-    cofactor.errors.DataError: the model's numbers cannot be solved for (Singular matrix): if it is of a file, ...
+    cofactor.errors.DataError: the equations of the model cannot be solved (Singular matrix); if it was loaded ...
     """
     try:
         yield
-    except np.linalg.LinAlgError as problem:
+    except np.linalg.LinAlgError as error:
         raise DataError(
-            f"the model's numbers cannot be solved for ({problem}): if it is of a file, load it with verify=True"
-        ) from problem
+            f"the equations of the model cannot be solved ({error}); if it was loaded from a file, load it with "
+            "verify=True"
+        ) from error
 
 
-def require_no_prior(prior: Any) -> None:
-    """Raise KindError for a prior of a model whose users do not solve a least-squares problem."""
+def require_no_prior(prior: object) -> None:
+    """Raise KindError for a prior of a model whose users do not solve least-squares problems."""
     if prior is not None:
-        raise KindError("a prior needs vectors learned from least squares: biased-mf, explicit-als or implicit-als")
+        raise KindError("a prior needs vectors learned by least squares: biased-mf, explicit-als or implicit-als")

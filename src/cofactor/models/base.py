@@ -1,7 +1,7 @@
-"""What a model can do, as Protocols asked with isinstance: there are no methods that only raise.
+"""Protocols of what a model can do, which are checked with isinstance; no method exists only to raise.
 
-Users and items are row numbers, int32, as the id maps count them; -1 stands for one that is not known. A `history` is a
-user's rows. Nothing asked gives nothing: no pairs an array of shape (0,), no users one of shape (0, n_items).
+Users and items are row numbers, int32, as in the id maps; -1 stands for an unknown user or item. An empty request has
+an empty result: shape (0,) for no pairs, and (0, n_items) for the scores of no users.
 """
 
 from __future__ import annotations
@@ -18,56 +18,78 @@ from cofactor.models.explanation import Explanation
 from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.user_batch import UserBatch
 
-__all__ = [
-    "ComparesItems",
-    "Explains",
-    "FoldsIn",
-    "HasFactors",
-    "HasUncertainty",
-    "Model",
-    "PredictsRatings",
-    "ScoresItems",
-    "TakesItems",
-]
+__all__ = ["Explains", "FoldsIn", "HasUncertainty", "Model", "PredictsRatings", "ScoresItems"]
 
 
 @runtime_checkable
 class Model(Protocol):
-    """Frozen arrays that can be written to a file and read back. `kind` is its name there, one of `models.KINDS`.
+    """Immutable arrays that can be written to a file and read back.
 
+    Attributes
+    ----------
+    model_type : str
+        The name of the class in a file, a key of `models.MODEL_TYPES`.
+
+    Examples
+    --------
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], [5, 3, 4])
     >>> model = cofactor.Bias().fit(ratings)
-    >>> isinstance(model, Model), model.kind, model.n_users, model.n_items
+    >>> isinstance(model, Model), model.model_type, model.n_users, model.n_items
     (True, 'factor', 2, 2)
-    >>> again = type(model).from_parts(model.arrays(), model.settings())
-    >>> bool((again.item_bias == model.item_bias).all())
+    >>> copy = type(model).from_parts(model.arrays(), model.settings())
+    >>> bool((copy.item_bias == model.item_bias).all())
     True
     """
 
-    kind: ClassVar[str]
+    model_type: ClassVar[str]
 
     @property
     def n_users(self) -> int:
-        """How many users it has rows for."""
+        """Number of users."""
         ...
 
     @property
     def n_items(self) -> int:
-        """How many items it has rows for: the catalog."""
+        """Number of items of the catalog."""
         ...
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything learnt, by name; of the types that `artifact` writes."""
+        """Return all learned arrays by name, with dtypes that model files support.
+
+        Returns
+        -------
+        dict of {str: ndarray}
+            Arrays by name.
+        """
         ...
 
     def settings(self) -> dict[str, Any]:
-        """Everything else that is needed to use the arrays, as plain JSON values."""
+        """Return everything else that is needed to use the arrays, as JSON values.
+
+        Returns
+        -------
+        dict of {str: object}
+            JSON values by name.
+        """
         ...
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """The same model again, bit for bit, from its `arrays` and `settings`."""
+        """Create the model from its `arrays` and `settings`; it is the same, bit for bit.
+
+        Parameters
+        ----------
+        arrays : dict of {str: ndarray}
+            The result of `arrays`.
+        settings : dict of {str: object}
+            The result of `settings`.
+
+        Returns
+        -------
+        Model
+            The same object, bit for bit.
+        """
         ...
 
 
@@ -92,7 +114,7 @@ class PredictsRatings(Protocol):
         Parameters
         ----------
         users : UserBatch
-            n users; a row of -1 is an unknown user. Times of the batch count where the model learned from time.
+            n users; a row of -1 is an unknown user. The times of the batch are used by models that learned from time.
         items : ndarray of shape (n,), int32
             Item rows; -1 is an unknown item.
 
@@ -120,6 +142,16 @@ class ScoresItems(Protocol):
     >>> rows.tolist(), scores.tolist()
     ([[1, -1]], [[0.5, -inf]])
     """
+
+    @property
+    def n_users(self) -> int:
+        """Number of users."""
+        ...
+
+    @property
+    def n_items(self) -> int:
+        """Number of items of the catalog."""
+        ...
 
     @property
     def zero_is_unknown(self) -> bool:
@@ -158,7 +190,7 @@ class ScoresItems(Protocol):
         n : int
             The length of each list.
         exclude : SparseRows
-            The items that the list of each user of the batch leaves out.
+            The items to leave out, one row for each user of the batch.
         allowed : ndarray of shape (n_items,), bool
             The items to rank; an empty array for all.
         order : ItemOrder
@@ -171,29 +203,6 @@ class ScoresItems(Protocol):
         scores : ndarray of shape (n_users, n), float32
             -inf where the row is -1.
         """
-        ...
-
-
-@runtime_checkable
-class HasFactors(Protocol):
-    """Has a vector for every user and every item.
-
-    >>> import cofactor
-    >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], [5, 3, 4])
-    >>> cofactor.BiasedMF(factors=2).fit(ratings).item_factors.shape
-    (2, 2)
-    >>> isinstance(cofactor.ItemKNN().fit(ratings), HasFactors)
-    False
-    """
-
-    @property
-    def user_factors(self) -> Float32:
-        """A vector for each user: (n_users, factors) float32; of width 0 where users differ in nothing but bias."""
-        ...
-
-    @property
-    def item_factors(self) -> Float32:
-        """A vector for each item: (n_items, factors) float32."""
         ...
 
 
@@ -217,50 +226,37 @@ class FoldsIn(Protocol):
     """
 
     def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
-        """Return the model with a user for each history; an empty history is a user without evidence.
+        """Return the model with one new user for each history.
 
-        Raises KindError for a prior where users do not solve a least-squares problem.
+        Parameters
+        ----------
+        histories : SparseRows
+            An empty row is a user without evidence.
+        prior : GaussianPrior, optional
+            The prior of the users.
+
+        Raises
+        ------
+        KindError
+            For a prior of a model whose users do not solve least-squares problems.
         """
         ...
 
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Return a model whose users are selected by `take` (n,): row t of this model, or row -1 - t of `other`."""
-        ...
-
-
-@runtime_checkable
-class TakesItems(Protocol):
-    """Adds new items without retraining.
-
-    >>> import numpy as np
-    >>> import cofactor
-    >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
-    >>> model = cofactor.ExplicitALS(factors=2).fit(ratings)
-    >>> without_raters = SparseRows.empty(1)
-    >>> factors, bias = model.fold_in_items(without_raters, GaussianPrior(np.array([[0.0, 0.0, 0.5]]), np.eye(3)))
-    >>> model.with_items(factors, bias, np.int32([0, 1, -1])).n_items, round(float(bias[0]), 2)
-    (3, 0.5)
-    """
-
-    def fold_in_items(self, raters: SparseRows, prior: GaussianPrior) -> tuple[Float32, Float32]:
-        """Fit new items with the users fixed.
+        """Return a model whose users are selected by `take` (n,): row t of this model, or row -1 - t of `other`.
 
         Parameters
         ----------
-        raters : SparseRows
-            A row for each new item, with columns for users. An empty row gives the mean of the prior.
-        prior : GaussianPrior
-            Of each new item.
+        other : FoldsIn
+            A model with the same items.
+        take : ndarray of shape (n,), int32
+            Row t of this model, or row -1 - t of `other`.
 
         Returns
         -------
-        factors : ndarray of shape (n, factors), float32
-        bias : ndarray of shape (n,), float32
+        FoldsIn
+            A model of n users.
         """
-        ...
-
-    def with_items(self, factors: Float32, bias: Float32, take: Int32) -> Self:
-        """Return a model whose items are selected by `take` (n,): row t of this model, or new item -1 - t."""
         ...
 
 
@@ -268,53 +264,64 @@ class TakesItems(Protocol):
 class HasUncertainty(Protocol):
     """Predicts a distribution over ratings.
 
+    Examples
+    --------
     >>> import numpy as np
     >>> import cofactor
     >>> from cofactor.models.user_batch import UserBatch
     >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1, 2], [0, 1, 0, 1, 0], [5, 4, 2, 1, 3])
     >>> model = cofactor.BayesianMF(factors=2, iterations=50, burn_in=10).fit(ratings)
     >>> users = UserBatch.trained([0, -1], ratings.by_user)
-    >>> seen, unseen = model.distribution(users, np.int32([0, -1])).sd()
-    >>> bool(seen < unseen)
+    >>> known, unknown = model.distribution(users, np.int32([0, -1])).sd()
+    >>> bool(known < unknown)
     True
     """
 
     def distribution(self, users: UserBatch, items: Int32) -> Distribution:
-        """Return the distribution of n ratings; users and items as in `PredictsRatings.predict`."""
-        ...
+        """Return the distribution of n ratings; users and items as in `PredictsRatings.predict`.
 
+        Parameters
+        ----------
+        users : UserBatch
+            n users, -1 for unknown.
+        items : ndarray of shape (n,), int32
+            Item rows, -1 for unknown.
 
-@runtime_checkable
-class ComparesItems(Protocol):
-    """Compares items other than by their vectors (`HasFactors`).
-
-    >>> import numpy as np
-    >>> import cofactor
-    >>> events = cofactor.Interactions.from_columns([0, 0, 1, 1, 2], [0, 1, 0, 1, 2], kind="events")
-    >>> cofactor.ItemKNN().fit(events).item_similarity(np.int32([[0, 1, 2]])).tolist()
-    [[[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]]
-    """
-
-    def item_similarity(self, items: Int32) -> Float32:
-        """Return the similarity, -1 to 1, of all pairs within each list of items.
-
-        Lists of shape (m, c) give an ndarray of shape (m, c, c), float32; 0 for row -1.
+        Returns
+        -------
+        Distribution
+            Of the n ratings.
         """
         ...
 
 
 @runtime_checkable
 class Explains(Protocol):
-    """Explains the terms of a score.
+    """Explains a score as a sum of terms.
 
+    Examples
+    --------
     >>> import cofactor
     >>> from cofactor.models.user_batch import UserBatch
     >>> events = cofactor.Interactions.from_columns([0, 0, 1, 1, 2], [0, 1, 0, 1, 1], kind="events")
-    >>> why = cofactor.ItemKNN().fit(events).explain(UserBatch.trained([2], events.by_user), 0)
-    >>> why.rows.tolist(), why.terms.round(2).tolist(), round(why.score, 2)       # all of it is item 1's
+    >>> explanation = cofactor.ItemKNN().fit(events).explain(UserBatch.trained([2], events.by_user), 0)
+    >>> explanation.rows.tolist(), explanation.terms.round(2).tolist(), round(explanation.score, 2)
     ([1], [0.82], 0.82)
     """
 
     def explain(self, users: UserBatch, item: int) -> Explanation:
-        """Return the terms of the score of one user (a batch of one) and one item. An empty history has no terms."""
+        """Return the terms of the score of one user and an item.
+
+        Parameters
+        ----------
+        users : UserBatch
+            One user.
+        item : int
+            An item row.
+
+        Returns
+        -------
+        Explanation
+            Without terms if the history is empty.
+        """
         ...

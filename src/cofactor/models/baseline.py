@@ -1,4 +1,4 @@
-"""The baseline of neighbor models: what a rating is above its user's and its item's level. No user is stored."""
+"""Baseline of neighbor models: mean and biases, where the biases of users follow from their histories."""
 
 from __future__ import annotations
 
@@ -20,16 +20,34 @@ __all__ = ["Baseline"]
 
 @dataclass(frozen=True, eq=False)
 class Baseline:
-    """What a rating is before anything personal is known, from the item's bias and the user's history.
+    """Rating baseline b_ui of a user and an item; it stores no users.
+
+    Parameters
+    ----------
+    item_bias : ndarray of shape (n_items,), float32
+        The bias of each item.
+    mean : float
+        The global mean.
+    damping : float
+        The number of ratings at the mean that are added to the history of each user.
+    scale : Scale, optional
+        The scale that predictions are clipped to.
+
+    Notes
+    -----
+    With j over the history of u::
 
         b_ui = mean + b_u + b_i,    b_u = sum_j w_uj (r_uj - mean - b_j) / (damping + sum_j w_uj)
 
-    with j over u's history. item_bias (n_items,) float32. `damping`: how many ratings at the average a user starts
-    with. Predictions are clipped to `scale` where there is one. Source: Koren 2008, section 2.1.
+    References
+    ----------
+    Y. Koren. Factorization meets the neighborhood: a multifaceted collaborative filtering model. KDD 2008, section 2.1.
 
+    Examples
+    --------
     >>> baseline = Baseline(np.float32([0.5, -0.5]), mean=3.0, damping=1.0)
-    >>> one = SparseRows.of(rows=[0], columns=[0], values=[4.5], n_rows=1)          # 1 above what the item gets
-    >>> baseline.user_bias(one).tolist(), baseline.deviations(one).values.tolist()
+    >>> history = SparseRows.of(rows=[0], columns=[0], values=[4.5], n_rows=1)          # 1 above mean + b_i
+    >>> baseline.user_bias(history).tolist(), baseline.deviations(history).values.tolist()
     ([0.5], [0.5])
     """
 
@@ -42,29 +60,54 @@ class Baseline:
         require_array("item_bias", self.item_bias, np.float32)
 
     def user_bias(self, histories: SparseRows) -> Float32:
-        """b_u of each history, (n_rows,) float32; 0 for an empty one."""
+        """Return b_u of each history, 0 for an empty one: (n_rows,) float32."""
         histories.checked("histories", len(self.item_bias))
         return damped_means(histories, self.item_bias, mean=self.mean, damping=self.damping)
 
     def deviations(self, histories: SparseRows) -> SparseRows:
-        """The same rows holding x_uj = r_uj - b_uj: values (n,) float32, weights as they were."""
+        """Return the rows with the values r_uj - b_uj and the same weights."""
         user_bias = np.repeat(self.user_bias(histories), histories.counts)
-        level = np.float32(self.mean) + user_bias + self.item_bias[histories.columns]
-        return replace(histories, values=histories.values - level)
+        baseline = np.float32(self.mean) + user_bias + self.item_bias[histories.columns]
+        return replace(histories, values=histories.values - baseline)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """b_i, the only thing learnt of rows: users' biases follow from their histories."""
+        """Return the item biases.
+
+        Returns
+        -------
+        dict of {str: ndarray}
+            Arrays by name.
+        """
         return {"item_bias": self.item_bias}
 
     def settings(self) -> dict[str, Any]:
-        """mean, damping and the scale."""
+        """Return mean, damping and scale.
+
+        Returns
+        -------
+        dict of {str: object}
+            JSON values by name.
+        """
         scale = self.scale
         stored = None if scale is None else {"low": scale.low, "high": scale.high, "levels": scale.levels}
         return {"mean": self.mean, "damping": self.damping, "scale": stored}
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """The baseline of a neighbor model's file: `arrays` may hold the links' arrays beside its own."""
+        """Create the baseline from `arrays`, which may have more arrays, and `settings`.
+
+        Parameters
+        ----------
+        arrays : dict of {str: ndarray}
+            The result of `arrays`.
+        settings : dict of {str: object}
+            The result of `settings`.
+
+        Returns
+        -------
+        Baseline
+            The same object, bit for bit.
+        """
         return cls(
             arrays["item_bias"],
             checks.plain("mean", settings["mean"], float),

@@ -1,4 +1,4 @@
-"""Ranking, predicting and scoring for models that score every item: a block of users at a time."""
+"""Block scoring: rank, predict and score with models that compute all items of a block of users at a time."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from cofactor.kernels.topk_dense import score_blocks, top_of_blocks
 from cofactor.models.baseline import Baseline
 from cofactor.models.user_batch import UserBatch
 
-__all__ = ["Scoring", "confidences", "predicted_pairs", "present", "score_matrix", "top_items"]
+__all__ = ["Scoring", "confidences", "predicted_pairs", "score_matrix", "top_items", "without_zero_weights"]
 
 
-def _nothing(first: int, last: int) -> Float32:
+def _no_scores(first: int, last: int) -> Float32:
     return np.zeros((last - first, 0), np.float32)
 
 
@@ -25,55 +25,66 @@ def _nothing(first: int, last: int) -> Float32:
 class Scoring:
     """Scores of a batch of users, computed block by block.
 
-        entries: what each has, above the baseline where there is one
-        level (n_users,) float32: mean + b_u, 0 for events
-        item_bias (n_items,) float32: b_i, None for events
-        block(first, last): all scores of users first..last-1, (last - first, n_items) float32
-
-    `block` is called on several threads.
+    Parameters
+    ----------
+    entries : SparseRows
+        The history of each user, as confidences or as deviations from the baseline.
+    user_level : ndarray of shape (n_users,), float32
+        mean + b_u; 0 for events.
+    n_items : int
+        The number of items.
+    item_bias : ndarray of shape (n_items,), float32, or None
+        b_i; None for events.
+    block : callable
+        block(first, last) returns all scores of the users first..last-1, an ndarray of shape (last - first, n_items),
+        float32. It is called by several threads.
     """
 
     entries: SparseRows
-    level: Float32
+    user_level: Float32
     n_items: int
     item_bias: Float32 | None = None
-    block: Callable[[int, int], Float32] = field(default=_nothing)
+    block: Callable[[int, int], Float32] = field(default=_no_scores)
 
     @classmethod
     def of(cls, histories: SparseRows, baseline: Baseline | None, n_items: int) -> Scoring:
-        """Before the model says how it scores: one user for each history."""
-        histories = present(histories)
+        """Create the scoring of one user for each history, without a block function."""
+        histories = without_zero_weights(histories)
         if baseline is None:
             return cls(confidences(histories), np.zeros(len(histories), np.float32), n_items)
-        level = np.float32(baseline.mean) + baseline.user_bias(histories)
-        return cls(baseline.deviations(histories), level, n_items, baseline.item_bias)
+        user_level = np.float32(baseline.mean) + baseline.user_bias(histories)
+        return cls(baseline.deviations(histories), user_level, n_items, baseline.item_bias)
 
-    def levels(self, first: int, last: int) -> Float32:
-        """What scores start from: the baseline of users first..last-1 and all items, 0 for events; float32."""
+    def baselines(self, first: int, last: int) -> Float32:
+        """Return the baseline of the users first..last-1 and all items, 0 for events: float32."""
         if self.item_bias is None:
             return np.zeros((last - first, self.n_items), np.float32)
-        levels: Float32 = self.level[first:last, None] + self.item_bias
-        return levels
+        baselines: Float32 = self.user_level[first:last, None] + self.item_bias
+        return baselines
 
 
-def present(histories: SparseRows) -> SparseRows:
-    """The same rows without entries of weight 0: these say nothing, not even that they are there.
+def without_zero_weights(histories: SparseRows) -> SparseRows:
+    """Remove the entries of weight 0, which are no evidence at all.
 
-    >>> present(SparseRows.of([0, 0], [0, 1], [5, 3], 1, weights=[1, 0])).columns.tolist()
+    Examples
+    --------
+    >>> without_zero_weights(SparseRows.of([0, 0], [0, 1], [5, 3], 1, weights=[1, 0])).columns.tolist()
     [0]
     """
     if histories.weights is None or histories.weights.all():
         return histories
     keep = histories.weights != 0
-    kept = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep, dtype=np.int64)])
+    n_before = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep, dtype=np.int64)])
     return SparseRows(
-        kept[histories.start], histories.columns[keep], histories.values[keep], histories.weights[keep]
-    )  # fmt: skip
+        n_before[histories.start], histories.columns[keep], histories.values[keep], histories.weights[keep]
+    )
 
 
 def confidences(histories: SparseRows) -> SparseRows:
-    """Events as their confidence: value times weight, negative for a dislike.
+    """Return events as confidences: value times weight, negative for a dislike.
 
+    Examples
+    --------
     >>> confidences(SparseRows.of([0, 0], [0, 1], [1, 2], 1, weights=[1, -1])).values.tolist()
     [1.0, -2.0]
     """
@@ -81,26 +92,26 @@ def confidences(histories: SparseRows) -> SparseRows:
 
 
 def score_matrix(scoring: Scoring) -> Float32:
-    """All scores of all asked users: (n_users, n_items) float32; (0, n_items) for none."""
+    """Compute all scores: (n_users, n_items) float32."""
     n_users = len(scoring.entries)
     out = np.empty((n_users, scoring.n_items), np.float32)
 
-    def fill(cut: tuple[int, int]) -> None:
-        out[slice(*cut)] = scoring.block(*cut)
+    def fill(block: tuple[int, int]) -> None:
+        out[slice(*block)] = scoring.block(*block)
 
     parallel_for(fill, score_blocks(n_users, scoring.n_items))
     return out
 
 
 def top_items(scoring: Scoring, n: int, exclude: SparseRows, allowed: Bool, order: Int32) -> tuple[Int32, Float32]:
-    """The n best items of each asked user, rows and scores (n_users, n); see `kernels.topk_dense`."""
+    """Return the n best items of each user, rows and scores (n_users, n); see `kernels.topk_dense`."""
     return top_of_blocks(scoring.block, scoring.n_items, n, exclude=exclude, allowed=allowed, order=order)
 
 
 def predicted_pairs(
     score: Callable[[UserBatch], Scoring], users: UserBatch, items: Int32, baseline: Baseline | None
 ) -> Float32:
-    """Score the pair of each user of a batch and an item, clipped to the baseline's scale.
+    """Score the pair of each user of a batch and an item, clipped to the scale of the baseline.
 
     Parameters
     ----------
@@ -111,23 +122,25 @@ def predicted_pairs(
     items : ndarray of shape (n,), int32
         Item rows, -1 for unknown.
     baseline : Baseline or None
-        What unknown users and items get; None for events, where they get 0.
+        The prediction for unknown users and items; None for events, where it is 0.
 
     Returns
     -------
     ndarray of shape (n,), float32
     """
-    known = (users.rows >= 0) & (items >= 0)
+    both_known = (users.rows >= 0) & (items >= 0)
     out = np.zeros(len(users), np.float32)
-    if baseline is not None and not known.all():
-        distinct, where = users.take(~known).distinct()
-        level = np.float32(baseline.mean) + baseline.user_bias(distinct.histories)
-        bias = np.where(items[~known] >= 0, baseline.item_bias[np.maximum(items[~known], 0)], np.float32(0))
-        out[~known] = level[where] + bias
-    distinct, where = users.take(known).distinct()
+    if baseline is not None and not both_known.all():
+        distinct, where = users.take(~both_known).distinct()
+        user_level = np.float32(baseline.mean) + baseline.user_bias(distinct.histories)
+        rows = items[~both_known]
+        out[~both_known] = user_level[where] + np.where(
+            rows >= 0, baseline.item_bias[np.maximum(rows, 0)], np.float32(0)
+        )
+    distinct, where = users.take(both_known).distinct()
     scoring = score(distinct)
     order = np.argsort(where, kind="stable")
-    pairs, owner = np.flatnonzero(known)[order], where[order]
+    pairs, owner = np.flatnonzero(both_known)[order], where[order]
 
     def fill(block: tuple[int, int]) -> None:
         part = slice(*np.searchsorted(owner, block))

@@ -1,12 +1,13 @@
-"""A predicted rating as a distribution: the mass it puts on the scale's levels, and a curve between them."""
+"""Distribution of predicted ratings: a probability for each level of the scale, and a continuous curve."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cofactor import checks
 from cofactor.arrays import Float32, Float64, contiguous, read_only
@@ -15,22 +16,31 @@ from cofactor.errors import DataError
 from cofactor.kernels.mixture import mixture_cdf, mixture_quantile
 from cofactor.validation import validated
 
-__all__ = ["FLOOR", "Cells", "Distribution", "Normals"]
+__all__ = ["MIN_PROBABILITY", "Distribution", "Histogram", "NormalMixture"]
 
-FLOOR = 1e-6
-"""No level is held to be less likely than this: one surprise must not cost an infinite log-likelihood."""
+MIN_PROBABILITY = 1e-6
+"""The smallest probability of a level: a single surprise must not cause an infinite log-likelihood."""
 
 
 @dataclass(frozen=True, eq=False)
-class Normals:
-    """The curve of a mixture: S normals of equal weight for each rating.
+class NormalMixture:
+    """Mixture of S normal distributions of equal weight for each rating.
 
-        F(x) = 1/S sum_s Phi((x - mean_s) / sd_s)
+    Parameters
+    ----------
+    means : ndarray of shape (n, S), float64
+        The mean of each component.
+    sds : ndarray of shape (n, S), float64
+        The standard deviation of each component, above 0.
 
-    means, sds (n, S) float64, sds above 0.
+    Notes
+    -----
+    F(x) = 1/S sum_s Phi((x - mean_s) / sd_s)
 
-    >>> wide = Normals(np.array([[2.0, 4.0]]), np.array([[1.0, 1.0]]))
-    >>> [round(float(x[0]), 2) for x in (*wide.moments(), wide.quantile(0.5))]
+    Examples
+    --------
+    >>> mixture = NormalMixture(np.array([[2.0, 4.0]]), np.array([[1.0, 1.0]]))
+    >>> [round(float(x[0]), 2) for x in (*mixture.moments(), mixture.quantile(0.5))]
     [3.0, 1.41, 3.0]
     """
 
@@ -38,31 +48,72 @@ class Normals:
     sds: Float64
 
     def moments(self) -> tuple[Float64, Float64]:
-        """Mean and standard deviation, (n,) float64 each: var = mean of sd_s^2 + mean of (mean_s - mean)^2."""
+        """Compute the mean and the standard deviation: (n,) float64 each.
+
+        The variance is the mean of sd_s^2 plus the mean of (mean_s - mean)^2.
+
+        Returns
+        -------
+        mean : ndarray of shape (n,), float64
+            Means.
+        sd : ndarray of shape (n,), float64
+            Standard deviations.
+        """
         mean: Float64 = self.means.mean(axis=1)
         variance: Float64 = (self.sds**2).mean(axis=1) + ((self.means - mean[:, None]) ** 2).mean(axis=1)
         return mean, np.sqrt(variance)
 
     @validated
     def below(self, points: Float64) -> Float64:
-        """F at each point: (n, len(points)) float64."""
+        """Compute F at each point.
+
+        Parameters
+        ----------
+        points : ndarray of shape (m,), float64
+
+        Returns
+        -------
+        ndarray of shape (n, m), float64
+        """
         return mixture_cdf(self.means, self.sds, checks.number_array("points", points, (None,)))
 
     @validated
     def quantile(self, share: float) -> Float64:
-        """The x with F(x) = share, to 1e-10: (n,) float64. Raises ParameterError unless 0 < share < 1."""
+        """Compute the x with F(x) = share, to 1e-10; see `Distribution.quantile`.
+
+        Parameters
+        ----------
+        share : float
+            Between 0 and 1, both exclusive; raises ParameterError otherwise.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            A number for each rating.
+        """
         return mixture_quantile(self.means, self.sds, checks.share("share", share))
 
 
 @dataclass(frozen=True, eq=False)
-class Cells:
-    """The curve of a bare mass: each level's mass lies evenly over the level's own cell, between two of the edges.
+class Histogram:
+    """Piecewise uniform distribution: the probability of each level is spread evenly over the cell of the level.
 
-        F(edge_l) = mass_1 + ... + mass_l,    linear in between
+    Parameters
+    ----------
+    levels : ndarray of shape (L,), float32
+        The levels.
+    mass : ndarray of shape (n, L), float64
+        The probability of each level, above 0.
+    edges : ndarray of shape (L + 1,), float64
+        The edges of the cells, ascending; see `edges_of`.
 
-    levels (L,) float32, mass (n, L) float64, all above 0, edges (L + 1,) float64, ascending: see `edges_of`.
+    Notes
+    -----
+    F(edge_l) = mass_1 + ... + mass_l, linear in between.
 
-    >>> coin = Cells(np.float32([0, 1]), np.array([[0.5, 0.5]]), edges_of(np.float32([0, 1])))
+    Examples
+    --------
+    >>> coin = Histogram(np.float32([0, 1]), np.array([[0.5, 0.5]]), edges_of(np.float32([0, 1])))
     >>> [round(float(x[0]), 2) for x in (*coin.moments(), coin.quantile(0.25))]
     [0.5, 0.5, 0.0]
     """
@@ -72,19 +123,38 @@ class Cells:
     edges: Float64
 
     def moments(self) -> tuple[Float64, Float64]:
-        """Mean and standard deviation of the mass on the levels themselves, (n,) float64 each: what is predicted."""
+        """Compute the mean and the standard deviation of the mass on the levels: (n,) float64 each.
+
+        Returns
+        -------
+        mean : ndarray of shape (n,), float64
+            Means.
+        sd : ndarray of shape (n,), float64
+            Standard deviations.
+        """
         grid = self.levels.astype(np.float64)
         mean: Float64 = (self.mass * grid).sum(axis=1)
         return mean, np.sqrt((self.mass * (grid - mean[:, None]) ** 2).sum(axis=1))
 
     @validated
     def quantile(self, share: float) -> Float64:
-        """The x with F(x) = share: (n,) float64. Raises ParameterError unless 0 < share < 1."""
+        """Compute the x with F(x) = share; see `Distribution.quantile`.
+
+        Parameters
+        ----------
+        share : float
+            Between 0 and 1, both exclusive; raises ParameterError otherwise.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            A number for each rating.
+        """
         checks.share("share", share)
-        reached = np.cumsum(self.mass, axis=1)
-        cell = (reached[:, :-1] < share).sum(axis=1)
-        its_mass, its_end = (np.take_along_axis(a, cell[:, None], axis=1)[:, 0] for a in (self.mass, reached))
-        part = np.clip(1 - (its_end - share) / its_mass, 0.0, 1.0)
+        cumulative = np.cumsum(self.mass, axis=1)
+        cell = (cumulative[:, :-1] < share).sum(axis=1)
+        cell_mass, cell_end = (np.take_along_axis(a, cell[:, None], axis=1)[:, 0] for a in (self.mass, cumulative))
+        part = np.clip(1 - (cell_end - share) / cell_mass, 0.0, 1.0)
         low, high = self.edges[cell], self.edges[cell + 1]
         quantile: Float64 = low + (high - low) * part
         return quantile
@@ -92,43 +162,71 @@ class Cells:
 
 @dataclass(frozen=True, eq=False)
 class Distribution:
-    """What each of n ratings may be: a mass on each level, whose rows sum to 1, and a curve that real numbers lie on.
+    """Distributions of n ratings: a probability mass on the levels of the scale, and a continuous curve.
 
-    `of` a mixture of normals, which is then the curve, a level's mass is what lies nearest to it, the tails at both
-    ends; `of_mass`, the curve spreads each level's mass evenly over its cell. Cells meet halfway between levels.
+    Created by `of` from a mixture of normal distributions, whose mass is binned to the nearest level, with the tails at
+    both ends; or by `of_mass` from a mass, which the curve spreads evenly over the cells. Cells meet halfway between
+    levels.
 
-        levels (L,) float32, ascending, empty where the scale is a range
-        mass (n, L) float64, each at least 1e-6
+    Parameters
+    ----------
+    levels : ndarray of shape (L,), float32
+        The levels, ascending; empty if the scale is a range.
+    mass : ndarray of shape (n, L), float64
+        The probability of each level, at least 1e-6; rows sum to 1.
+    curve : NormalMixture or Histogram
+        The curve.
 
-    Means are those of the mixture, before it is binned, or of the bare mass. Interval ends lie on the curve; where one
-    cuts a cell, its level is inside or not, as a whole: an 80 % interval need not hold 80 % of the mass. Of no ratings
-    (n = 0) every array is empty.
+    Notes
+    -----
+    The mean is that of the mixture, before it is binned, or of the mass. Ends of intervals are on the curve. Where an
+    end is within a cell, the level of the cell is inside or outside as a whole, so that an 80 % interval need not
+    contain 80 % of the mass.
 
+    Examples
+    --------
     >>> from cofactor.data.scale import Scale
-    >>> one = Distribution.of([[3.0]], [[1.0]], Scale.declared([1, 2, 3, 4, 5]))
-    >>> one.mass.round(3).tolist(), one.at_least(4).round(3).tolist()
+    >>> mixture = Distribution.of([[3.0]], [[1.0]], Scale.declared([1, 2, 3, 4, 5]))
+    >>> mixture.mass.round(3).tolist(), mixture.at_least(4).round(3).tolist()
     ([[0.067, 0.242, 0.383, 0.242, 0.067]], [0.309])
-    >>> [round(float(end[0]), 2) for end in one.interval()]
+    >>> [round(float(end[0]), 2) for end in mixture.interval()]
     [1.04, 4.96]
-    >>> bare = Distribution.of_mass([[0.0, 0.1, 0.2, 0.3, 0.4]], Scale.declared([1, 2, 3, 4, 5]))
-    >>> [round(float(x[0]), 2) for x in (bare.mean(), bare.at_least(4), bare.quantile(0.1), bare.quantile(0.8))]
+    >>> mass = Distribution.of_mass([[0.0, 0.1, 0.2, 0.3, 0.4]], Scale.declared([1, 2, 3, 4, 5]))
+    >>> [round(float(x[0]), 2) for x in (mass.mean(), mass.at_least(4), mass.quantile(0.1), mass.quantile(0.8))]
     [4.0, 0.7, 2.5, 5.0]
     """
 
     levels: Float32
     mass: Float64
-    curve: Normals | Cells
+    curve: NormalMixture | Histogram
 
     @classmethod
     @validated
-    def of(cls, means: Any, sds: Any, scale: Scale | None) -> Self:
-        """From the components' means and standard deviations (n, S), and the scale they are binned on.
+    def of(cls, means: ArrayLike, sds: ArrayLike, scale: Scale | None) -> Self:
+        """Create the distributions of mixtures of normal distributions.
 
-            mass_l  proportional to  max(F(edge above l) - F(edge below l), 1e-6)
+        Parameters
+        ----------
+        means, sds : ndarray of shape (n, S)
+            The means and standard deviations of the components.
+        scale : Scale or None
+            The scale to bin to; without levels there is no mass, only means and intervals.
 
-        `scale` None: no levels, so no mass, but means and intervals. Raises DataError for shapes that differ, no
-        component, numbers that are not finite, or an sd that is not positive.
+        Returns
+        -------
+        Distribution
 
+        Raises
+        ------
+        DataError
+            If shapes differ, there is no component, a number is not finite, or a standard deviation is not positive.
+
+        Notes
+        -----
+        mass_l is proportional to max(F(edge above l) - F(edge below l), 1e-6).
+
+        Examples
+        --------
         >>> Distribution.of([[3.0, 4.0]], [[1.0, 0.5]], None)
         Distribution(1 ratings, 0 levels, 2 components)
         """
@@ -138,42 +236,70 @@ class Distribution:
         if not (s > 0).all():
             raise DataError("sds must be above 0")
         m, s = contiguous(m, np.float64), contiguous(s, np.float64)
-        levels, curve = _levels(scale), Normals(read_only(m), read_only(s))
+        levels, curve = _levels(scale), NormalMixture(read_only(m), read_only(s))
         return cls(levels, read_only(_binned(curve, levels)), curve)
 
     @classmethod
     @validated
-    def of_mass(cls, mass: Any, scale: Scale) -> Self:
-        """From the mass on each level of the scale, (n, L), rows that sum to 1 but for rounding (1e-3).
+    def of_mass(cls, mass: ArrayLike, scale: Scale) -> Self:
+        """Create the distributions of probabilities of the levels of a scale.
 
-            mass_l  proportional to  max(mass_l as given, 1e-6)
+        Parameters
+        ----------
+        mass : ndarray of shape (n, L)
+            Rows that sum to 1, within 1e-3.
+        scale : Scale
+            A scale with L levels.
 
-        Raises DataError where the shape is not the scale's, the scale has no levels, or a row is no mass.
+        Returns
+        -------
+        Distribution
+
+        Raises
+        ------
+        DataError
+            If the shape differs from that of the scale, the scale has no levels, or a row is not a mass.
+
+        Notes
+        -----
+        mass_l is proportional to max(mass_l, 1e-6).
         """
         levels = _levels(scale)
         if len(levels) == 0:
-            raise DataError("scale must have levels: a mass lies on them")
-        given = contiguous(checks.number_array("mass", mass, (None, len(levels))), np.float64)
-        wrong = ~((given >= 0).all(axis=1) & (np.abs(given.sum(axis=1) - 1) <= 1e-3))
-        if wrong.any():
-            row = int(wrong.argmax())
-            raise DataError(f"row {row + 1} of mass must be shares that sum to 1, not {given[row].tolist()}")
-        floored = read_only(_floored(given))
-        return cls(levels, floored, Cells(levels, floored, edges_of(levels)))
+            raise DataError("scale must have levels, to which the mass belongs")
+        shares = contiguous(checks.number_array("mass", mass, (None, len(levels))), np.float64)
+        is_wrong = ~((shares >= 0).all(axis=1) & (np.abs(shares.sum(axis=1) - 1) <= 1e-3))
+        if is_wrong.any():
+            row = int(is_wrong.argmax())
+            raise DataError(f"row {row + 1} of mass must be shares that sum to 1, not {shares[row].tolist()}")
+        floored = read_only(_floored(shares))
+        return cls(levels, floored, Histogram(levels, floored, edges_of(levels)))
 
     def __len__(self) -> int:
         return len(self.mass)
 
     def __repr__(self) -> str:
-        shape = f"{self.curve.means.shape[1]} components" if isinstance(self.curve, Normals) else "cells"
+        shape = f"{self.curve.means.shape[1]} components" if isinstance(self.curve, NormalMixture) else "cells"
         return f"Distribution({len(self):,} ratings, {len(self.levels)} levels, {shape})"
 
     def mean(self) -> Float64:
-        """The expected rating: (n,) float64."""
+        """Return the expected ratings: ndarray of shape (n,), float64.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            A number for each rating.
+        """
         return self._moments[0]
 
     def sd(self) -> Float64:
-        """The standard deviation: (n,) float64."""
+        """Return the standard deviations: ndarray of shape (n,), float64.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            A number for each rating.
+        """
         return self._moments[1]
 
     @cached_property
@@ -182,31 +308,52 @@ class Distribution:
 
     @validated
     def at_least(self, value: float) -> Float64:
-        """P(rating >= value), (n,) float64: by the mass on the levels; by the mixture where there are none.
+        """Compute P(rating >= value) by the mass on the levels, or by the mixture if there are none.
 
-        Raises ParameterError where the value is not finite.
+        Parameters
+        ----------
+        value : float
+            A finite number.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
         """
-        if len(self.levels) == 0 and isinstance(self.curve, Normals):
+        if len(self.levels) == 0 and isinstance(self.curve, NormalMixture):
             above: Float64 = 1 - self.curve.below(np.array([value]))[:, 0]
             return above
-        least = value - 1e-6 * max(1.0, abs(value))  # levels are float32: 0.1 is not 0.1
-        reached = self.levels.astype(np.float64) >= least
-        at_least: Float64 = np.where(reached, self.mass, 0.0).sum(axis=1)
+        threshold = value - 1e-6 * max(1.0, abs(value))  # levels are float32: 0.1 differs from the float64 0.1
+        is_reached = self.levels.astype(np.float64) >= threshold
+        at_least: Float64 = np.where(is_reached, self.mass, 0.0).sum(axis=1)
         return np.minimum(at_least, 1.0)
 
     @validated
     def quantile(self, share: float) -> Float64:
-        """The x that the rating exceeds with probability 1 - share, by the curve: (n,) float64.
+        """Compute the x that the rating exceeds with the probability 1 - share, by the curve.
 
-        Raises ParameterError unless 0 < share < 1.
+        Parameters
+        ----------
+        share : float
+            Between 0 and 1, both exclusive; raises ParameterError otherwise.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
         """
         return self.curve.quantile(share)
 
     @validated
     def interval(self, confidence: float = 0.95) -> tuple[Float64, Float64]:
-        """Both ends of the central interval that holds the rating with probability `confidence`: (n,) float64 each.
+        """Compute the central intervals that contain the rating with a probability.
 
-        Raises ParameterError unless 0 < confidence < 1.
+        Parameters
+        ----------
+        confidence : float, default 0.95
+            The probability, between 0 and 1, both exclusive; raises ParameterError otherwise.
+
+        Returns
+        -------
+        low, high : ndarray of shape (n,), float64
         """
         checks.share("confidence", confidence)
         tail = (1 - confidence) / 2
@@ -214,10 +361,13 @@ class Distribution:
 
 
 def edges_of(levels: Float32) -> Float64:
-    """Where the levels' cells begin and end: (L + 1,) float64, for L from 1.
+    """Return the edges of the cells of L levels, at least one: (L + 1,) float64.
 
-    Halfway between neighbors; the first and the last level lie in the middle of their cells. One level alone: 1 wide.
+    Edges are halfway between neighbors; the first and the last level are in the middle of their cells. The cell of a
+    single level has the width 1.
 
+    Examples
+    --------
     >>> edges_of(np.array([1, 2, 4], np.float32)).tolist()
     [0.5, 1.5, 3.0, 5.0]
     """
@@ -230,8 +380,8 @@ def _levels(scale: Scale | None) -> Float32:
     return read_only(np.asarray(() if scale is None else scale.levels, np.float32))
 
 
-def _binned(curve: Normals, levels: Float32) -> Float64:
-    """The mass on each level: (n, L) float64, rows sum to 1."""
+def _binned(curve: NormalMixture, levels: Float32) -> Float64:
+    """Return the mass on each level: (n, L) float64, rows sum to 1."""
     n = len(curve.means)
     if len(levels) == 0:
         return np.zeros((n, 0))
@@ -240,6 +390,7 @@ def _binned(curve: Normals, levels: Float32) -> Float64:
 
 
 def _floored(mass: Float64) -> Float64:
-    raised = np.maximum(mass, FLOOR)
+    """Raise each probability to the minimum and normalize the rows."""
+    raised = np.maximum(mass, MIN_PROBABILITY)
     floored: Float64 = raised / raised.sum(axis=1, keepdims=True)
     return floored

@@ -1,56 +1,69 @@
-"""Why a score is what it is: a sum of parts, one for each item of the user's history.
+"""Explanations: the score of a user and an item as a sum of terms, one for each item of the user's history.
 
-    x(u, i) = mean + b_u + b_i + sum_j term_j + not attributed
+    x(u, i) = mean + b_u + b_i + sum_j term_j + rest
 
-x is what items are ranked by, before link and clip. What stands behind the terms depends on how the user's vector came
-about, see `ridge_terms` (least squares), `pairwise_terms` (BPR), and the models themselves.
+x is the score that items are ranked by, before link and clipping. How the terms are derived depends on how the vector
+of the user was fitted: see `ridge_terms` (least squares), `pairwise_terms` (BPR), and the models.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cofactor import checks
 from cofactor.arrays import Float64, Int32
 from cofactor.validation import validated
 
-__all__ = ["By", "Explanation", "pairwise_terms", "ridge_terms", "split_off"]
+__all__ = [
+    "By",
+    "Explanation",
+    "negative_probabilities",
+    "pairwise_terms",
+    "ridge_terms",
+    "unattributed",
+]
 
 By: TypeAlias = Literal["history", "neighbors", "leave-one-out"]
 
-MOST_DIGITS = 15
-"""Decimal places that a float has."""
-ROUNDING = 1e-4
-"""What is missing from a sum, over the sum of its parts' sizes, and may be rounding alone."""
+MAX_DIGITS = 15
+"""The number of decimal digits that a float holds."""
 
-LOOSE = 1e-2
-"""How far events' shares may part from one another, see `pairwise_terms`."""
+ROUNDING_TOLERANCE = 1e-4
+"""A difference below this share of the sum of absolute terms counts as rounding."""
+
+SHARE_RIDGE = 1e-2
+"""How closely `pairwise_terms` holds the shares of events together: the ridge, relative to the mean squared pull."""
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """The parts of one score; they add up to it within 1e-4 of the sum of their sizes.
+    """Terms of one score, which add up to it within 1e-4 of the sum of their absolute values.
 
-        score = mean + user + item + sum_j terms_j + rest
+    Parameters
+    ----------
+    score : float
+        x(u, i) = mean + user + item + sum_j terms_j + rest.
+    mean, user, item : float
+        The global mean and the biases of the user and the item, which do not depend on the history.
+    rows : ndarray of shape (m,), int32
+        Items of the history, or rows of neighbors (-1 for a user that the model no longer has). Empty without a
+        history.
+    terms : ndarray of shape (m,), float64
+        The contribution of each of `rows`.
+    rest : float
+        The part of the score that is not attributed.
+    by : {"history", "neighbors", "leave-one-out"}
+        The meaning of `rows`: items of the history, neighbors (users), or items left out one at a time. A term of the
+        latter is the decrease of x without the item; such terms need not add up, and `rest` holds the difference.
 
-    Without a history, rows and terms are empty.
-
-    Attributes:
-
-        score: x(u, i).
-        mean, user, item: the average, and what is added for the user and for the item whatever the history.
-        rows: (m,) int32: the items of the history, or the neighbors' rows (-1: a user who is not there any more).
-        terms: (m,) float64: what each of them adds.
-        rest: what is not attributed.
-        by: what `rows` are: items of the "history", "neighbors" (users), or items left out one at a time
-            ("leave-one-out": a term is how much x falls without the item, so terms need not be parts of a sum; what
-            they leave is in `rest`).
-
-    >>> why = Explanation(4.5, 3.0, 0.5, 0.25, np.int32([7, 2]), np.array([1.0, -0.5]), 0.25)
-    >>> why.parts.tolist(), round(why.share_not_attributed, 2)
+    Examples
+    --------
+    >>> explanation = Explanation(4.5, 3.0, 0.5, 0.25, np.int32([7, 2]), np.array([1.0, -0.5]), 0.25)
+    >>> explanation.parts.tolist(), round(explanation.share_not_attributed, 2)
     ([3.0, 0.5, 0.25, 1.0, -0.5, 0.25], 0.14)
     """
 
@@ -65,26 +78,35 @@ class Explanation:
 
     @property
     def parts(self) -> Float64:
-        """mean, user, item, all terms, rest: (m + 4,) float64."""
+        """Mean, user, item, all terms and the rest: ndarray of shape (m + 4,), float64."""
         return np.concatenate([[self.mean, self.user, self.item], self.terms, [self.rest]])
 
     @property
     def share_not_attributed(self) -> float:
-        """|rest| over the sum of the sizes of terms and rest; 0 where there are none."""
+        """|rest| divided by the sum of the absolute values of terms and rest; 0 if all are 0."""
         size = float(np.abs(self.terms).sum()) + abs(self.rest)
         return abs(self.rest) / size if size else 0.0
 
     @validated
     def rounded(self, digits: int) -> Float64:
-        """`parts` to so many digits, so that they still add up to the rounded score.
+        """Round `parts` so that they still add up to the rounded score (largest remainder method).
 
-        Each part is rounded down or up: up where most is lost by rounding down (largest remainders).
+        Parameters
+        ----------
+        digits : int
+            The number of decimal digits, from -15 to 15.
 
+        Returns
+        -------
+        ndarray of shape (m + 4,), float64
+
+        Examples
+        --------
         >>> thirds = Explanation(1.0, 0.0, 0.0, 0.0, np.arange(3), np.array([1, 1, 1]) / 3, 0.0)
         >>> thirds.rounded(1).tolist()
         [0.0, 0.0, 0.0, 0.4, 0.3, 0.3, 0.0]
         """
-        unit = 10.0 ** -checks.whole_number("digits", digits, low=-MOST_DIGITS, high=MOST_DIGITS)
+        unit = 10.0 ** -checks.whole_number("digits", digits, low=-MAX_DIGITS, high=MAX_DIGITS)
         cells = self.parts / unit
         down = np.floor(cells)
         missing = int(round(self.score / unit) - down.sum())
@@ -94,66 +116,166 @@ class Explanation:
         return rounded
 
 
-def split_off(attributed: float, total: float, terms: Float64) -> float:
-    """What `attributed` leaves of `total`: exactly 0 where rounding may be all of it.
+def unattributed(attributed: float, total: float, terms: Float64) -> float:
+    """Return total - attributed, or exactly 0 if the difference can be rounding alone.
 
-    >>> split_off(0.99999, 1.0, np.array([0.5, 0.49999])), split_off(0.75, 1.0, np.array([0.75]))
+    Parameters
+    ----------
+    attributed, total : float
+        The sum of the terms, and the number that they explain.
+    terms : ndarray of shape (m,), float64
+        Rounding is measured by their absolute values.
+
+    Returns
+    -------
+    float
+        The difference.
+
+    Examples
+    --------
+    >>> unattributed(0.99999, 1.0, np.array([0.5, 0.49999])), unattributed(0.75, 1.0, np.array([0.75]))
     (0.0, 0.25)
     """
     rest = total - attributed
-    return 0.0 if abs(rest) <= ROUNDING * float(np.abs(terms).sum()) else rest
+    return 0.0 if abs(rest) <= ROUNDING_TOLERANCE * float(np.abs(terms).sum()) else rest
 
 
 def ridge_terms(
-    features: Any, targets: Any, confidence: Any, goal: Any, *, gram: Any, ridge: Any, shifts: Any = 0.0
+    features: ArrayLike, targets: ArrayLike, confidence: ArrayLike, goal: ArrayLike,
+    *, gram: ArrayLike, ridge: ArrayLike, shifts: ArrayLike = 0.0,
 ) -> Float64:  # fmt: skip
-    """What each entry adds to goal . v, where v minimizes the ridge regression of `kernels.ridge`: (m,) float64.
+    """Decompose goal . v into one term for each entry, where v minimizes the ridge regression of `kernels.ridge`.
 
-    v = A^-1 sum_j (c_j t_j f_j + s_j) with A = G + sum_j c_j f_j f_j' + diag(ridge), so goal . v is the sum over j of
-    (c_j t_j f_j + s_j) . A^-1 goal. features (m, width), targets t and confidence c (m,), goal, ridge (width,), gram
-    (width, width) or of size 0; shifts s (m, width): what an entry adds besides its target. No entries: (0,).
-    Raises LinAlgError where A is singular. Source: Hu, Koren & Volinsky 2008, section 5 (explaining recommendations).
+    Parameters
+    ----------
+    features : ndarray of shape (m, width)
+        f, the features of each entry.
+    targets, confidence : ndarray of shape (m,)
+        t and c.
+    goal : ndarray of shape (width,)
+        The vector of the item whose score is explained.
+    gram : ndarray of shape (width, width), or empty
+        G.
+    ridge : ndarray of shape (width,)
+        The diagonal penalty.
+    shifts : ndarray of shape (m, width), or 0
+        s, a contribution of each entry to the prior.
 
+    Returns
+    -------
+    ndarray of shape (m,), float64
+
+    Raises
+    ------
+    LinAlgError
+        If A is singular.
+
+    Notes
+    -----
+    With A = G + sum_j c_j f_j f_j' + diag(ridge), v = A^-1 sum_j (c_j t_j f_j + s_j), so that goal . v is the sum over
+    j of (c_j t_j f_j + s_j) . A^-1 goal.
+
+    References
+    ----------
+    Y. Hu, Y. Koren, C. Volinsky. Collaborative filtering for implicit feedback datasets. ICDM 2008, section 5.
+
+    Examples
+    --------
     >>> terms = ridge_terms([[1.0], [1.0]], [4.0, 2.0], [1, 1], [1.0], gram=np.zeros(0), ridge=[1.0])
-    >>> terms.round(2).tolist()               # v = (4 + 2) / (1 + 1 + 1), of which the first is 4 / 3
+    >>> terms.round(2).tolist()               # v = (4 + 2) / (1 + 1 + 1); the share of the first entry is 4 / 3
     [1.33, 0.67]
     """
     F, c = np.asarray(features, np.float64), np.asarray(confidence, np.float64)
     A = (F * c[:, None]).T @ F + np.diag(np.asarray(ridge, np.float64))
     if np.size(gram):
-        A += gram
-    pulls = F * (c * np.asarray(targets, np.float64))[:, None] + shifts
-    terms: Float64 = pulls @ np.linalg.solve(A, np.asarray(goal, np.float64))
+        A += np.asarray(gram, np.float64)
+    b = F * (c * np.asarray(targets, np.float64))[:, None] + np.asarray(shifts, np.float64)
+    terms: Float64 = b @ np.linalg.solve(A, np.asarray(goal, np.float64))
     return terms
 
 
-def pairwise_terms(p: Any, Q: Any, bias: Any, taken: Int32, weights: Any, goal: Any, *, n_negatives: int) -> Float64:
-    """What each event adds to goal . p for a vector learnt by pairs (BPR): (m,) float64.
+def negative_probabilities(n: int, n_negatives: int) -> Float64:
+    """Return the probability of each of n items, in ascending order of score, to be the best of m uniform draws.
 
-    An event j pulls p along d_j = E_n[sigmoid(x_n - x_j) (q_j - q_n)], n the hardest of a few negatives; p is a sum of
-    such pulls along the way. It is written as sum_j a_j d_j here: all a_j = a w_j first, with the a that comes closest,
-    then each a_j as little apart from that as closes the gap (a ridge regression), so that what an event is said to add
-    is of its own direction. p (k,), Q (n_items, k), bias (n_items,), taken (m,) item rows, weights (m,), goal (k,).
-    Zeros where nothing is lacked: then there are no pairs.
+    Item r has the probability ((r + 1)^m - r^m) / n^m: ndarray of shape (n,), float64.
 
+    Parameters
+    ----------
+    n : int
+        The number of items, at least 1.
+    n_negatives : int
+        The number of draws m.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        They sum to 1.
+
+    Examples
+    --------
+    >>> negative_probabilities(2, 2).tolist()
+    [0.25, 0.75]
+    """
+    probabilities: Float64 = np.diff((np.arange(n + 1) / n) ** n_negatives)
+    return probabilities
+
+
+def pairwise_terms(
+    p: ArrayLike, Q: ArrayLike, bias: ArrayLike, positives: Int32, weights: ArrayLike, goal: ArrayLike,
+    *, n_negatives: int,
+) -> Float64:  # fmt: skip
+    """Decompose goal . p into one term for each event, where p was trained on pairs of items (BPR).
+
+    Parameters
+    ----------
+    p : ndarray of shape (k,)
+        The vector of the user.
+    Q : ndarray of shape (n_items, k)
+        The vectors of all items.
+    bias : ndarray of shape (n_items,)
+        The biases of all items.
+    positives : ndarray of shape (m,), int32
+        Item rows of the user's events.
+    weights : ndarray of shape (m,)
+        The weight of each event.
+    goal : ndarray of shape (k,)
+        The vector of the item whose score is explained.
+    n_negatives : int
+        The number of candidates that the hardest negative is chosen from.
+
+    Returns
+    -------
+    ndarray of shape (m,), float64
+        Zeros if the user has all items: then there are no pairs.
+
+    Notes
+    -----
+    An event j moves p along d_j = E_n[sigmoid(x_n - x_j) (q_j - q_n)], n the hardest of a few negatives; p is a sum of
+    such moves during training. It is written here as sum_j a_j d_j: first all a_j = a w_j with the a that comes
+    closest, then each a_j differs from this by as little as closes the gap (a ridge regression), so that the term of an
+    event reflects its own direction.
+
+    Examples
+    --------
     >>> Q = np.array([[1.0], [-1.0], [0.5]])
     >>> terms = pairwise_terms([1.0], Q, np.zeros(3), np.int32([0, 2]), [1, 1], [1.0], n_negatives=2)
-    >>> round(float(terms.sum()), 2), bool((terms > 0).all())          # goal . p = 1, and both events pull that way
+    >>> round(float(terms.sum()), 2), bool((terms > 0).all())          # goal . p = 1, and both events raise it
     (1.0, True)
     """
     p, Q = np.asarray(p, np.float64), np.asarray(Q, np.float64)
-    lacked = np.setdiff1d(np.arange(len(Q)), taken)
-    if len(taken) == 0 or len(lacked) == 0:
-        return np.zeros(len(taken))
+    negatives = np.setdiff1d(np.arange(len(Q)), positives)
+    if len(positives) == 0 or len(negatives) == 0:
+        return np.zeros(len(positives))
     x = Q @ p + bias
-    lacked = lacked[np.argsort(x[lacked], kind="stable")]
-    chance = np.diff((np.arange(len(lacked) + 1) / len(lacked)) ** n_negatives)
-    pull = chance / (1 + np.exp(np.clip(x[taken][:, None] - x[lacked], -50, 50)))
-    D = pull.sum(axis=1, keepdims=True) * Q[taken] - pull @ Q[lacked]
+    negatives = negatives[np.argsort(x[negatives], kind="stable")]
+    pull = negative_probabilities(len(negatives), n_negatives) / (
+        1 + np.exp(np.clip(x[positives][:, None] - x[negatives], -50, 50))
+    )
+    D = pull.sum(axis=1, keepdims=True) * Q[positives] - pull @ Q[negatives]
     w = np.asarray(weights, np.float64)
     common = w @ D
     shares = w * (p @ common) / max(common @ common, 1e-300)
-    slack = LOOSE * np.square(D).sum() / len(D) + 1e-12
-    shares = shares + D @ np.linalg.solve(D.T @ D + slack * np.eye(len(p)), p - shares @ D)
+    ridge = SHARE_RIDGE * np.square(D).sum() / len(D) + 1e-12
+    shares = shares + D @ np.linalg.solve(D.T @ D + ridge * np.eye(len(p)), p - shares @ D)
     terms: Float64 = shares * (D @ np.asarray(goal, np.float64))
     return terms

@@ -1,4 +1,4 @@
-"""The factor model: a vector and a bias for every user and item. SGD, ALS and plain averages all end here."""
+"""Factor model: a vector and a bias for each user and each item, as fitted by SGD, ALS, BPR and averages."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from cofactor.arrays import (
     ROW_ORDER,
     Bool,
     Float32,
-    Float64,
     Int32,
     ItemOrder,
     contiguous,
     read_only,
     require_array,
 )
+from cofactor.data.interactions import Interactions
 from cofactor.data.scale import Scale
 from cofactor.errors import KindError, ParameterError
 from cofactor.kernels.dots import pair_dots
@@ -33,49 +33,78 @@ from cofactor.kernels.topk import ItemIndex, first_allowed, top_items
 from cofactor.models.arguments import (
     checked_batch,
     checked_batch_pairs,
+    checked_item_lists,
     checked_known_pair,
     checked_lists,
     checked_nearest,
     checked_pairs,
-    checked_prior,
     checked_take,
     require_histories,
+    require_no_prior,
 )
-from cofactor.models.explanation import Explanation, pairwise_terms, ridge_terms, split_off
-from cofactor.models.fold_in import FLAT, GaussianPrior, pinned_down, sigmoid, solve_rows
-from cofactor.models.losses import EventsLoss, Loss, PairwiseLoss, RatingsLoss
+from cofactor.models.explanation import Explanation, unattributed
+from cofactor.models.fold_in import GaussianPrior, sigmoid, with_minimal_penalty
+from cofactor.models.losses import EventsLoss, LeastSquaresLoss, Loss, PairwiseLoss, RatingsLoss
 from cofactor.models.user_batch import UserBatch
 from cofactor.validation import require_valid_fields, validated
 
 __all__ = ["FactorModel"]
 
+MIN_UNIT = 1e-12
+"""The smallest factor by which `FactorModel.rescaled` changes the unit of ratings; the largest is its inverse."""
 
-LEAST_UNIT = 1e-12
-"""The least factor by which `FactorModel.rescaled` changes the unit of ratings; the largest is its inverse."""
+LOSSES: dict[str, type[Loss]] = {loss.__name__: loss for loss in (RatingsLoss, EventsLoss, PairwiseLoss)}
+"""Loss classes by their name in model files."""
 
 
 @dataclass(frozen=True, eq=False)
 class FactorModel:
-    """x(u, i) = mean + user_bias[u] + item_bias[i] + user_factors[u] . item_factors[i]; ranked by x.
+    """Factor model: items are ranked by the sum of a mean, biases and a dot product of vectors.
 
-    A predicted rating is x itself, or low + (high - low) sigmoid(x) with `rating_range` (low, high), clipped to
-    `scale`; a model of events has no scale. `loss` is what folding in minimizes (None: users differ in nothing).
+    Parameters
+    ----------
+    user_factors : ndarray of shape (n_users, factors), float32
+        A vector for each user; with factors = 0 the model consists of biases.
+    item_factors : ndarray of shape (n_items, factors), float32
+        A vector for each item.
+    user_bias : ndarray of shape (n_users,), float32
+        A bias for each user.
+    item_bias : ndarray of shape (n_items,), float32
+        A bias for each item.
+    mean : float, default 0
+        The global mean.
+    rating_range : tuple of (float, float), optional
+        The ends (low, high) of the sigmoid; None for a linear model.
+    scale : Scale, optional
+        The scale that predictions are clipped to; None for a model of events.
+    loss : RatingsLoss, EventsLoss or PairwiseLoss, optional
+        The loss that folding in minimizes; None if users do not differ.
 
-        user_factors (n_users, factors) float32    user_bias (n_users,) float32
-        item_factors (n_items, factors) float32    item_bias (n_items,) float32
+    Raises
+    ------
+    DataError
+        If an array has another shape or dtype. Methods raise ParameterError for row numbers out of range, and DataError
+        for histories of other items.
 
-    With factors = 0 it is biases alone. Arrays are read-only where a fit made them. Raises DataError for arrays of
-    other shapes or types. Methods raise ParameterError for row numbers that do not exist, and DataError for histories
-    of other items.
+    Notes
+    -----
+    ::
 
+        x(u, i) = mean + user_bias[u] + item_bias[i] + user_factors[u] . item_factors[i]
+
+    The predicted rating is x, or low + (high - low) sigmoid(x), clipped to the scale. Estimators return models with
+    read-only arrays.
+
+    Examples
+    --------
     >>> import numpy as np
-    >>> none = np.zeros(2, np.float32)
-    >>> model = FactorModel(np.float32([[2], [-1]]), np.float32([[1], [0.5]]), none, none, mean=3.0)
+    >>> zeros = np.zeros(2, np.float32)
+    >>> model = FactorModel(np.float32([[2], [-1]]), np.float32([[1], [0.5]]), zeros, zeros, mean=3.0)
     >>> model.linear(np.int32([0, 0, 1]), np.int32([0, 1, 1]))
     array([5. , 4. , 2.5], dtype=float32)
     """
 
-    kind: ClassVar[str] = "factor"
+    model_type: ClassVar[str] = "factor"
 
     user_factors: Float32
     item_factors: Float32
@@ -84,7 +113,7 @@ class FactorModel:
     mean: float = 0.0
     rating_range: tuple[float, float] | None = None
     scale: Scale | None = None
-    loss: Loss | PairwiseLoss | None = None
+    loss: Loss | None = None
 
     def __post_init__(self) -> None:
         require_valid_fields(self)
@@ -95,43 +124,65 @@ class FactorModel:
 
     @property
     def n_users(self) -> int:
-        """The rows of `user_bias`, known or folded in."""
+        """Number of users, trained or folded in."""
         return len(self.user_bias)
 
     @property
     def n_items(self) -> int:
-        """The rows of `item_bias`: the catalog."""
+        """Number of items of the catalog."""
         return len(self.item_bias)
 
     @property
     def factors(self) -> int:
-        """The width of a vector; 0 where there are biases alone."""
+        """Length of a vector; 0 if there are only biases."""
         return int(self.item_factors.shape[1])
 
     @property
     def zero_is_unknown(self) -> bool:
-        """Whether a score of exactly 0 says that nothing links the user to the item: True after ImplicitALS."""
-        return isinstance(self.loss, EventsLoss)
+        """Whether a score of exactly 0 means no evidence about the user and the item, as for ImplicitALS."""
+        return self.loss is not None and self.loss.zero_is_unknown
+
+    @property
+    def least_squares(self) -> LeastSquaresLoss:
+        """The loss, for models whose users solve least-squares problems; raises KindError for others."""
+        loss = None if self.loss is None else self.loss.least_squares
+        if loss is None:
+            raise KindError(
+                "this model has no factors fitted by least squares; use biased-mf, explicit-als or implicit-als"
+            )
+        return loss
 
     def __repr__(self) -> str:
         return f"FactorModel({self.n_users:,} users, {self.n_items:,} items, {self.factors} factors)"
 
-    # predicting
+    # Prediction
 
     @validated
     def linear(self, users: Int32, items: Int32) -> Float32:
-        """x for each pair, (n,) float32; what is unknown (row -1) has no vector and a bias of 0.
+        """Compute x for each pair of a user and an item.
 
-        users, items (n,) int32. Raises ParameterError for a row that is not there.
+        Parameters
+        ----------
+        users, items : ndarray of shape (n,), int32
+            Rows; -1 for unknown, which has the bias 0 and no vector.
+
+        Returns
+        -------
+        ndarray of shape (n,), float32
+
+        Raises
+        ------
+        ParameterError
+            If a row is out of range.
         """
         users, items = checked_pairs(self, users, items)
-        known_user, known_item = users >= 0, items >= 0
+        is_known_user, is_known_item = users >= 0, items >= 0
         u, i = np.maximum(users, 0), np.maximum(items, 0)
         x = np.full(len(users), np.float32(self.mean))
         if self.n_users:
-            x += np.where(known_user, self.user_bias[u], np.float32(0))
-        x += np.where(known_item, self.item_bias[i], np.float32(0))
-        both = known_user & known_item
+            x += np.where(is_known_user, self.user_bias[u], np.float32(0))
+        x += np.where(is_known_item, self.item_bias[i], np.float32(0))
+        both = is_known_user & is_known_item
         if self.factors and both.all():
             x += pair_dots(self.user_factors, self.item_factors, u, i)
         elif self.factors and both.any():
@@ -139,7 +190,16 @@ class FactorModel:
         return x
 
     def link(self, x: Float32) -> Float32:
-        """The rating before clipping, (n,) float32: low + (high - low) sigmoid(x), or x itself without a range."""
+        """Convert x to ratings without clipping: low + (high - low) sigmoid(x), or x in linear models.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n,), float32
+
+        Returns
+        -------
+        ndarray of shape (n,), float32
+        """
         x = checks.as_array(x)
         if x.dtype.kind not in "iuf":
             raise ParameterError(f"x must be numbers, not {checks.shown(x)}")
@@ -149,9 +209,18 @@ class FactorModel:
         return (low + (high - low) * sigmoid(x)).astype(np.float32)
 
     def predict(self, users: UserBatch, items: Int32) -> Float32:
-        """Predict a rating for each user and item, the link of x clipped to the scale: (n,) float32.
+        """Predict the rating of each user and item, clipped to the scale.
 
-        Histories are not used: users are their vectors.
+        Parameters
+        ----------
+        users : UserBatch
+            n users, -1 for unknown; their histories are not used.
+        items : ndarray of shape (n,), int32
+            Item rows, -1 for unknown.
+
+        Returns
+        -------
+        ndarray of shape (n,), float32
         """
         users, items = checked_batch_pairs(self, users, items)
         predicted = self.link(self.linear(users.rows, items))
@@ -159,32 +228,33 @@ class FactorModel:
 
     @validated
     def rescaled(self, unit: float, scale: Scale | None) -> Self:
-        """The same model for ratings in a unit `unit` times smaller: it predicts `unit` times as much.
+        """Return the same model for ratings multiplied by `unit`.
 
         Parameters
         ----------
         unit : float
-            How many of the new units are in one of the old, from 1e-12 to 1e12.
+            The factor, from 1e-12 to 1e12.
         scale : Scale or None
-            The scale in the new unit.
+            The scale of the multiplied ratings.
 
         Returns
         -------
         FactorModel
-            A model whose users fold in to their own rows as before; itself where `unit` is 1.
+            A model whose predictions are `unit` times as large and whose users fold in to their own rows.
 
         Examples
         --------
-        >>> none = np.zeros(1, np.float32)
-        >>> model = FactorModel(np.float32([[2]]), np.float32([[1]]), none, none, mean=3.0)
-        >>> model.rescaled(4.0, None).predict(UserBatch.folded(SparseRows.empty(1)), np.int32([0])).tolist()
+        >>> import numpy as np
+        >>> zeros = np.zeros(1, np.float32)
+        >>> model = FactorModel(np.float32([[2]]), np.float32([[1]]), zeros, zeros, mean=3.0)
+        >>> model.rescaled(4.0, None).linear(np.int32([0]), np.int32([0])).tolist()
         [20.0]
         """
-        checks.finite_number("unit", unit, low=LEAST_UNIT, high=1 / LEAST_UNIT)
+        checks.finite_number("unit", unit, low=MIN_UNIT, high=1 / MIN_UNIT)
         if unit == 1:
             return replace(self, scale=scale)
         linear = self.rating_range is None
-        loss = self.loss.rescaled(unit, linear=linear) if isinstance(self.loss, RatingsLoss) else self.loss
+        loss = None if self.loss is None else self.loss.rescaled(unit, linear=linear)
         if self.rating_range is not None:
             low, high = self.rating_range
             return replace(self, rating_range=(low * unit, high * unit), scale=scale, loss=loss)
@@ -200,7 +270,41 @@ class FactorModel:
             loss=loss,
         )
 
-    # ranking
+    @validated
+    def objective(self, interactions: Interactions) -> float:
+        """Evaluate the loss of the model, summed in float64.
+
+        Parameters
+        ----------
+        interactions : Interactions
+            The table that the model was fitted to: the penalty of each row is that of its support in this table.
+
+        Returns
+        -------
+        float
+            0 for a model without a loss.
+
+        Raises
+        ------
+        ParameterError
+            If the table has other numbers of users or items.
+
+        Examples
+        --------
+        >>> import cofactor
+        >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
+        >>> short, long = (cofactor.ExplicitALS(factors=2, l2=0.01, epochs=n).fit(ratings) for n in (1, 20))
+        >>> long.objective(ratings) < short.objective(ratings)
+        True
+        """
+        if (interactions.n_users, interactions.n_items) != (self.n_users, self.n_items):
+            raise ParameterError(
+                f"interactions must have the {self.n_users:,} users and {self.n_items:,} items of the model, "
+                f"not {interactions.n_users:,} and {interactions.n_items:,}"
+            )
+        return 0.0 if self.loss is None else self.loss.objective(self, interactions)
+
+    # Ranking
 
     @cached_property
     def _index(self) -> ItemIndex:
@@ -208,17 +312,24 @@ class FactorModel:
 
     @cached_property
     def _directions(self) -> tuple[Float32, ItemIndex]:
-        """Item factors of length 1, as vectors and arranged for ranking: cosine is their dot product."""
+        """Item factors of length 1, as vectors and as an index: the dot product is the cosine."""
         unit = _unit_rows(self.item_factors)
         return unit, ItemIndex.of(unit, np.zeros(self.n_items, np.float32))
 
     def scores(self, users: UserBatch) -> Float32:
-        """Compute x for every item: ndarray of shape (n_users, n_items), float32; `top` does not need this matrix.
+        """Compute x for every item; `top` does not need this matrix.
 
-        Histories are not used: users are their vectors.
+        Parameters
+        ----------
+        users : UserBatch
+            Their histories are not used.
+
+        Returns
+        -------
+        ndarray of shape (n_users, n_items), float32
         """
-        users, each = checked_batch(self, users), np.arange(self.n_items, dtype=np.int32)
-        pairs = np.repeat(users.rows, self.n_items), np.tile(each, len(users))
+        users, items = checked_batch(self, users), np.arange(self.n_items, dtype=np.int32)
+        pairs = np.repeat(users.rows, self.n_items), np.tile(items, len(users))
         return self.linear(*pairs).reshape(len(users), self.n_items)
 
     def top(
@@ -230,9 +341,27 @@ class FactorModel:
         allowed: Bool,
         order: ItemOrder = ROW_ORDER,
     ) -> tuple[Int32, Float32]:
-        """The n best items of each user by x, exactly, as `ScoresItems.top` says; see `kernels.topk`.
+        """Return the n best items of each user by x, exactly; see `ScoresItems.top` and `kernels.topk`.
 
-        Histories are not used: users are their vectors.
+        Parameters
+        ----------
+        users : UserBatch
+            Without rows of -1.
+        n : int
+            The length of each list.
+        exclude : SparseRows
+            The items to leave out, one row for each user of the batch.
+        allowed : ndarray of shape (n_items,), bool
+            The items to rank; an empty array for all.
+        order : ItemOrder
+            The order of items without evidence in a model of events.
+
+        Returns
+        -------
+        rows : ndarray of shape (n_users, n), int32
+            Item rows; -1 where fewer than n items are left.
+        scores : ndarray of shape (n_users, n), float32
+            -inf where the row is -1.
         """
         users, n, exclude, allowed, order = checked_lists(self, users, n, exclude, allowed, order)
         vectors = contiguous(self.user_factors[users.rows], np.float32)
@@ -240,98 +369,125 @@ class FactorModel:
             vectors, self._index, n, seen_start=exclude.start, seen=exclude.columns, allowed=allowed
         )
         if len(order) and self.zero_is_unknown and not (self.factors and vectors[:, 0].all()):
-            for a in np.flatnonzero(~vectors.any(axis=1)):  # every score of such a user is 0
-                rows[a] = first_allowed(order.rows, n, exclude.row(int(a)).columns, allowed)
+            for user in np.flatnonzero(~vectors.any(axis=1)):  # all scores of such a user are 0
+                rows[user] = first_allowed(order.rows, n, exclude.row(int(user)).columns, allowed)
         return rows, scores + (np.float32(self.mean) + self.user_bias[users.rows])[:, None]
 
     def similar_items(self, items: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
-        """The n items of most similar direction (cosine of factors, biases apart), the item itself left out.
+        """Return the n most similar items of each item, by the cosine of factors without biases.
 
-        Rows and cosines (n_asked, n), best first; -1 and -inf where there are no more. Without a direction, a vector of
-        zeros, the cosine is 0. allowed: as in `top`.
+        Parameters
+        ----------
+        items : ndarray of shape (m,), int32
+            Item rows; an item is not similar to itself.
+        n : int
+            The length of each list.
+        allowed : ndarray of shape (n_items,), bool
+            The items to choose from; an empty array for all.
+
+        Returns
+        -------
+        rows : ndarray of shape (m, n), int32
+            Item rows, best first; -1 where no more are left.
+        cosines : ndarray of shape (m, n), float32
+            0 for a vector of zeros; -inf where the row is -1.
         """
         items, n, allowed = checked_nearest("items", items, self.n_items, n, allowed)
         unit, index = self._directions
         return _nearest(unit, index, items, n, allowed)
 
     def similar_users(self, users: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
-        """The n users of most similar direction (cosine of factors), the user left out; see `similar_items`.
+        """Return the n most similar users of each user, by the cosine of factors; see `similar_items`.
 
-        allowed: (n_users,) bool, empty for all.
+        Parameters
+        ----------
+        users : ndarray of shape (m,), int32
+            Rows of users.
+        n : int
+            The length of each list.
+        allowed : ndarray of shape (n_users,), bool
+            The users to choose from; an empty array for all.
+
+        Returns
+        -------
+        rows : ndarray of shape (m, n), int32
+            -1 where no more are left.
+        cosines : ndarray of shape (m, n), float32
+            -inf where no more are left.
         """
         users, n, allowed = checked_nearest("users", users, self.n_users, n, allowed)
         unit = _unit_rows(self.user_factors)
         return _nearest(unit, ItemIndex.of(unit, np.zeros(self.n_users, np.float32)), users, n, allowed)
 
-    # reasons
+    @one_thread_blas()
+    def item_similarity(self, items: Int32) -> Float32:
+        """Compute the cosine of the factors of all pairs within each list of items.
+
+        Parameters
+        ----------
+        items : ndarray of shape (m, c), int32
+            Lists of item rows, -1 where a list ends.
+
+        Returns
+        -------
+        ndarray of shape (m, c, c), float32
+            0 for row -1.
+
+        Raises
+        ------
+        KindError
+            If the model has no factors.
+        """
+        if self.factors == 0:
+            raise KindError("this model has no item vectors to compare; fit one with factors, such as biased-mf")
+        rows = checked_item_lists(self, items)
+        vectors = np.where((rows >= 0)[:, :, None], self.item_factors[np.maximum(rows, 0)], np.float32(0))
+        length = np.sqrt(np.square(vectors, dtype=np.float64).sum(axis=2, keepdims=True))
+        unit = np.divide(vectors, length, out=np.zeros(vectors.shape), where=length > 0).astype(np.float32)
+        cosine: Float32 = np.matmul(unit, unit.transpose(0, 2, 1))
+        return cosine
 
     @one_thread_blas()
     def explain(self, users: UserBatch, item: int) -> Explanation:
-        """What each item of the history adds, by the equations that the user's vector solves; see `explanation`.
+        """Explain a score by the equations that the vector of the user solves; see `models.explanation`.
 
-        Nothing is left over where they were solved exactly (ALS, a newcomer). A sigmoid's are those of the Gauss-Newton
-        step that leaves the vector where it is; pairs' are told in `pairwise_terms`. There are no terms without factors
-        or without a history.
+        Parameters
+        ----------
+        users : UserBatch
+            One user.
+        item : int
+            An item row.
+
+        Returns
+        -------
+        Explanation
+            The rest is 0 if the equations were solved exactly (ALS, users folded in). There are no terms without
+            factors or without a history.
         """
         user, item, history = checked_known_pair(self, users, item)
         score = float(self.linear(users.rows, np.array([item], np.int32))[0])
-        taste = self.user_factors[user].astype(np.float64)
-        dot = float(taste @ self.item_factors[item])
-        rows, terms = self._terms(user, item, history)
-        return Explanation(
-            score,
-            self.mean,
-            float(self.user_bias[user]),
-            float(self.item_bias[item]),
-            rows,
-            terms,
-            split_off(float(terms.sum()), dot, terms),
-        )
+        dot = float(self.user_factors[user].astype(np.float64) @ self.item_factors[item])
+        rows, terms = np.zeros(0, np.int32), np.zeros(0)
+        if self.loss is not None and self.factors and len(history.columns):
+            rows, terms = self.loss.terms(self, user, item, history)
+        rest = unattributed(float(terms.sum()), dot, terms)
+        own, item_bias = float(self.user_bias[user]), float(self.item_bias[item])
+        return Explanation(score, self.mean, own, item_bias, rows, terms, rest)
 
-    def _terms(self, user: int, item: int, history: SparseRows) -> tuple[Int32, Float64]:
-        """Items of the history and what each adds to p_u . q_i."""
-        if self.loss is None or self.factors == 0 or len(history.columns) == 0:
-            return np.zeros(0, np.int32), np.zeros(0)
-        if isinstance(self.loss, PairwiseLoss):
-            events, weights = self.loss.entries(history)
-            weights = weights if len(weights) else np.ones(len(events.columns), np.float32)
-            p, Q, goal = self.user_factors[user], self.item_factors, self.item_factors[item]
-            n_negatives = self.loss.n_negatives
-            return events.columns, pairwise_terms(
-                p, Q, self.item_bias, events.columns, weights, goal, n_negatives=n_negatives
-            )
-        entries, side, k = self.loss.entries(history), self._side, self.factors
-        features = side.features[entries.columns].astype(np.float64)
-        confidence, targets = side.targets(entries)
-        if self.rating_range is not None:
-            own = np.zeros(features.shape[1])
-            own[:k], own[k : k + 1] = self.user_factors[user], self.user_bias[user]
-            low, high = self.rating_range
-            z = features @ own
-            share = sigmoid((z + side.offset[entries.columns]).astype(np.float32))
-            slope = np.maximum((high - low) * share * (1 - share), FLAT * (high - low))
-            pull = (entries.values - (low + (high - low) * share)) / slope
-            targets, confidence = (z + pull).astype(np.float32), (confidence * slope**2).astype(np.float32)
-        goal = np.zeros(features.shape[1])
-        goal[:k] = self.item_factors[item]
-        ridge = float(self.loss.penalty(entries.counts, self.n_items)[0]) * side.shape + side.precision
-        return entries.columns, ridge_terms(features, targets, confidence, goal, gram=side.gram, ridge=ridge)
+    # Fold-in
 
     @cached_property
-    def _side(self) -> Side:
-        """The items as a user's equations see them."""
-        assert self.loss is not None
-        assert not isinstance(self.loss, PairwiseLoss)
-        return pinned_down(self.loss.side(self.item_factors, self.item_bias, self.mean), self.rating_range)
-
-    # newcomers
+    def item_side(self) -> Side:
+        """The items as the fixed side of the equations of users; raises KindError without least squares."""
+        side = self.least_squares.side(self.item_factors, self.item_bias, self.mean)
+        return with_minimal_penalty(side, self.rating_range)
 
     @one_thread_blas()
     def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
         """Fold in new users with the items fixed: the problem that training solved.
 
-        Linear models take one exact half-step; sigmoid models take Gauss-Newton steps from zero, each a weighted
-        half-step; pairwise models take the steps of training from zero on fixed samples of negatives.
+        Linear models solve ridge regressions exactly; sigmoid models take Gauss-Newton steps from zero; pairwise models
+        take the steps of training from zero on fixed samples of negatives.
 
         Parameters
         ----------
@@ -350,77 +506,84 @@ class FactorModel:
         KindError
             For a prior of a pairwise model or of a model without user vectors.
         """
-        n, k = len(require_histories(histories, self.n_items)), self.factors
-        if prior is not None:
-            loss = self._least_squares
-            return self._with_solved(self._solved(loss.entries(histories), checked_prior(*prior, n, self._width)))
+        n = len(require_histories(histories, self.n_items))
         if self.loss is None:
-            return self.with_user_arrays(np.zeros((n, k), np.float32), np.zeros(n, np.float32))
-        if isinstance(self.loss, PairwiseLoss):
-            users = self.loss.users(histories, self.item_factors, self.item_bias)
-            return self.with_user_arrays(users, np.zeros(n, np.float32))
-        return self._with_solved(self._solved(self.loss.entries(histories), None))
+            require_no_prior(prior)
+            return self.with_user_arrays(np.zeros((n, self.factors), np.float32), np.zeros(n, np.float32))
+        return self.with_user_arrays(*self.loss.fold_in_users(self, histories, prior))
 
     @one_thread_blas()
     def fold_in_items(self, raters: SparseRows, prior: GaussianPrior) -> tuple[Float32, Float32]:
-        """Vectors and biases of new items, from who rated them how, the users held: (n, factors), (n,) float32.
+        """Fold in new items with the users fixed.
 
-        raters: a row for each new item, its columns are users. Otherwise as `fold_in`; a model of pairs, which
-        has no least squares, takes new items as the prior alone has them.
+        Parameters
+        ----------
+        raters : SparseRows
+            A row for each new item, with columns for users.
+        prior : GaussianPrior
+            Replaces the penalty. An item without raters, and any item of a pairwise model, gets its mean.
+
+        Returns
+        -------
+        factors : ndarray of shape (n, factors), float32
+        bias : ndarray of shape (n,), float32
+
+        Raises
+        ------
+        KindError
+            If the model has no factors of items.
         """
         require_histories(raters, self.n_users, name="raters")
-        if isinstance(self.loss, PairwiseLoss):
-            x = checked_prior(*prior, len(raters), self.factors + 1).means.astype(np.float32)
-            return x[:, : self.factors], x[:, self.factors]
-        loss, prior = self._least_squares, checked_prior(*prior, len(raters), self._width)
-        side = pinned_down(loss.side(self.user_factors, self.user_bias, self.mean), self.rating_range)
-        nothing = np.zeros(len(raters), np.float32)
-        x = solve_rows(loss.entries(raters), nothing, side, self.rating_range, prior)
-        return x[:, : self.factors], x[:, self.factors] if self._has_bias else nothing
-
-    def _solved(self, entries: SparseRows, prior: GaussianPrior | None) -> Float32:
-        penalty = self._least_squares.penalty(entries.counts, self.n_items)
-        return solve_rows(entries, penalty, self._side, self.rating_range, prior)
-
-    @property
-    def _least_squares(self) -> RatingsLoss | EventsLoss:
-        if self.loss is None or isinstance(self.loss, PairwiseLoss):
-            raise KindError("a prior needs vectors learnt from least squares: biased-mf, explicit-als or implicit-als")
-        return self.loss
-
-    @property
-    def _has_bias(self) -> bool:
-        return isinstance(self.loss, RatingsLoss) and self.loss.l2_bias is not None
-
-    @property
-    def _width(self) -> int:
-        """The width of what least squares learn of a user or item."""
-        return self.factors + self._has_bias
-
-    def _with_solved(self, x: Float32) -> Self:
-        bias = x[:, self.factors] if self._has_bias else np.zeros(len(x), np.float32)
-        return self.with_user_arrays(x[:, : self.factors], bias)
+        loss = self.least_squares if self.loss is None else self.loss
+        return loss.fold_in_items(self, raters, prior)
 
     @validated
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Users picked from this model (take >= 0) and from `other` (row -1 - take)."""
+        """Select users from this model and from another one.
+
+        Parameters
+        ----------
+        other : FactorModel
+            A model with the same items and number of factors.
+        take : ndarray of shape (n,), int32
+            Row t of this model, or row -1 - t of `other`.
+
+        Returns
+        -------
+        FactorModel
+            A model of n users.
+        """
         if other.factors != self.factors:
             raise ParameterError(f"other must have {self.factors} factors, not {other.factors}")
         take = checked_take(take, self.n_users, other.n_users)
-        mine, theirs = np.maximum(take, 0), np.maximum(-1 - take, 0)
         own = take >= 0
 
-        def picked(a: Float32, b: Float32) -> Float32:
+        def select(a: Float32, b: Float32) -> Float32:
             out = np.empty((len(take), *a.shape[1:]), np.float32)
-            out[own], out[~own] = a[mine[own]], b[theirs[~own]]
+            out[own], out[~own] = a[take[own]], b[-1 - take[~own]]
             return out
 
         return self.with_user_arrays(
-            picked(self.user_factors, other.user_factors), picked(self.user_bias, other.user_bias)
+            select(self.user_factors, other.user_factors), select(self.user_bias, other.user_bias)
         )
 
     def with_items(self, factors: Float32, bias: Float32, take: Int32) -> Self:
-        """Items picked from this model (take >= 0) and from new ones (row -1 - take); the users stay."""
+        """Select items from this model and from new ones; the users stay the same.
+
+        Parameters
+        ----------
+        factors : ndarray of shape (m, factors), float32
+            Vectors of the new items.
+        bias : ndarray of shape (m,), float32
+            Biases of the new items.
+        take : ndarray of shape (n,), int32
+            Row t of this model, or new item -1 - t.
+
+        Returns
+        -------
+        FactorModel
+            A model of n items.
+        """
         factors = checks.float32_array("factors", factors, (None, self.factors))
         bias = checks.float32_array("bias", bias, (len(factors),))
         take = checked_take(take, self.n_items, len(factors))
@@ -433,25 +596,48 @@ class FactorModel:
 
     @validated
     def with_user_arrays(self, factors: Float32, bias: Float32) -> Self:
-        """The same items with these users: factors (n, k) float32, bias (n,) float32."""
+        """Replace the users and keep the items.
+
+        Parameters
+        ----------
+        factors : ndarray of shape (n, factors), float32
+        bias : ndarray of shape (n,), float32
+
+        Returns
+        -------
+        FactorModel
+            A model of n users.
+        """
         factors = checks.float32_array("factors", factors, (None, self.factors))
         bias = checks.float32_array("bias", bias, (len(factors),))
         other = replace(self, user_factors=read_only(factors), user_bias=read_only(bias))
-        for made in ("_index", "_side"):  # the items are the same, and so is what was made of them
-            if made in self.__dict__:
-                other.__dict__[made] = self.__dict__[made]
+        for name in ("_index", "item_side"):  # cached values that depend on the items only
+            if name in self.__dict__:
+                other.__dict__[name] = self.__dict__[name]
         return other
 
-    # files
+    # Serialization
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """p, q, b_u and b_i, as user_factors, item_factors, user_bias and item_bias."""
+        """Return the arrays of the model by their attribute names.
+
+        Returns
+        -------
+        dict of {str: ndarray}
+            Arrays by name.
+        """
         names = ("user_factors", "item_factors", "user_bias", "item_bias")
         return {name: getattr(self, name) for name in names}
 
     def settings(self) -> dict[str, Any]:
-        """mean, the sigmoid's ends, the scale, and the loss by its name and parameters."""
-        loss = None if self.loss is None else {"kind": type(self.loss).__name__, **asdict(self.loss)}
+        """Return everything else as JSON values; the loss by its class name and its parameters.
+
+        Returns
+        -------
+        dict of {str: object}
+            JSON values by name.
+        """
+        loss = None if self.loss is None else {"type": type(self.loss).__name__, **asdict(self.loss)}
         return {
             "mean": self.mean,
             "rating_range": self.rating_range,
@@ -461,10 +647,22 @@ class FactorModel:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """The model of a file, with the loss it was trained with, so that it folds in as before."""
+        """Create the model from `arrays` and `settings`.
+
+        Parameters
+        ----------
+        arrays : dict of {str: ndarray}
+            The result of `arrays`.
+        settings : dict of {str: object}
+            The result of `settings`.
+
+        Returns
+        -------
+        FactorModel
+            The same object, bit for bit.
+        """
         loss = settings["loss"]
-        losses: dict[str, Any] = {kind.__name__: kind for kind in (RatingsLoss, EventsLoss, PairwiseLoss)}
-        own = None if loss is None else {name: value for name, value in loss.items() if name != "kind"}
+        parameters = None if loss is None else {name: value for name, value in loss.items() if name != "type"}
         return cls(
             user_factors=arrays["user_factors"],
             item_factors=arrays["item_factors"],
@@ -473,17 +671,18 @@ class FactorModel:
             mean=checks.plain("mean", settings["mean"], float),
             rating_range=checks.plain("rating_range", settings["rating_range"], tuple[float, float] | None),
             scale=checks.plain("scale", settings["scale"], Scale | None),
-            loss=None if loss is None else checks.plain("loss", own, losses[loss["kind"]]),
+            loss=None if loss is None else checks.plain("loss", parameters, LOSSES[loss["type"]]),
         )
 
 
 def _unit_rows(factors: Float32) -> Float32:
-    """Rows scaled to length 1; a zero row stays zero (and is similar to nothing)."""
+    """Scale rows to length 1; a row of zeros stays the same."""
     length = np.linalg.norm(factors.astype(np.float64), axis=1, keepdims=True)
     return contiguous(np.divide(factors, length, out=np.zeros(factors.shape), where=length > 0), np.float32)
 
 
 def _nearest(unit: Float32, index: ItemIndex, rows: Int32, n: int, allowed: Bool) -> tuple[Int32, Float32]:
+    """Return the n rows of the largest cosines for each row, without the row itself."""
     start = np.arange(len(rows) + 1, dtype=np.int64)
-    asked = contiguous(rows, np.int32)
-    return top_items(unit[asked], index, n, seen_start=start, seen=asked, allowed=allowed)
+    rows = contiguous(rows, np.int32)
+    return top_items(unit[rows], index, n, seen_start=start, seen=rows, allowed=allowed)

@@ -1,7 +1,12 @@
-"""Fold-in solver: fit one user or item with the other side fixed, exactly or by Gauss-Newton through a sigmoid."""
+"""Fold-in solvers: fit the vector of one user or item with the other side fixed.
+
+Linear least squares is solved exactly, least squares behind a sigmoid by Gauss-Newton steps, and a smooth function of a
+few dozen unknowns, as of a network, by Barzilai-Borwein steps.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
@@ -12,33 +17,37 @@ from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.ridge import Side, solve
 from cofactor.kernels.sparse import SparseRows
 
-__all__ = ["FLAT", "GaussianPrior", "pinned_down", "sigmoid", "solve_rows"]
+__all__ = ["MIN_SLOPE", "GaussianPrior", "barzilai_borwein", "sigmoid", "solve_rows", "with_minimal_penalty"]
+
+GAUSS_NEWTON_STEPS = 20
+"""The largest number of Gauss-Newton steps; most users converge after half a dozen."""
+
+MIN_SLOPE = 1e-2
+"""The smallest slope of a sigmoid that is used, as a share of its range; it bounds steps where the curve is flat."""
+
+STEP_TOLERANCE = 1e-5
+"""A user has converged when a step is smaller than this share of the user's vector."""
+
+HALVINGS = 8
+"""How often a step that increases the loss of a user is halved before the user stays in place."""
+
+LINE_SEARCH_HALVINGS = 12
+"""How often a Barzilai-Borwein step that does not decrease the objective is halved."""
 
 
 class GaussianPrior(NamedTuple):
-    """Prior of the vectors that are solved for: N(means, precision^-1); see `models.prior`.
+    """Normal prior N(means, precision^-1) of the vectors that are solved for; see `models.prior`.
 
     Attributes
     ----------
     means : ndarray of shape (n, w), float64
         A mean for each user or item; w is the number of factors, and one more where there are biases.
     precision : ndarray of shape (w, w), float64
+        The precision matrix that all of them share, in units of the loss.
     """
 
     means: Float64
     precision: Float64
-
-
-GAUSS_NEWTON_STEPS = 20
-"""At most, for folding into a sigmoid model: most users stand still after half a dozen."""
-FLAT = 1e-2
-"""A sigmoid's slope counts as at least this share of its span: no leaps where it is flat."""
-
-STILL = 1e-5
-"""A step of less than this share of a user's vector is none."""
-
-HALVINGS = 8
-"""How often a step that makes a user's loss larger is halved before that user stays where it is."""
 
 
 def solve_rows(
@@ -48,35 +57,56 @@ def solve_rows(
     rating_range: tuple[float, float] | None,
     prior: GaussianPrior | None = None,
 ) -> Float32:
-    """The x that minimizes each row's loss: (n_rows, width) float32; see `kernels.ridge` and `_descend`.
+    """Minimize the loss of each row with the other side fixed.
+
+    Parameters
+    ----------
+    entries : SparseRows
+        Targets, one row for each user or item to fit.
+    penalty : ndarray of shape (n_rows,), float32
+        The penalty of each row, as in training.
+    side : Side
+        The fixed side.
+    rating_range : tuple of (float, float), or None
+        The ends of the sigmoid; None for a linear model.
+    prior : GaussianPrior, optional
+        Replaces the penalty.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, width), float32
+        The minimizers x. An empty row is zero, or the mean of its prior; the latter also holds for models of events,
+        because the blanks of a user without any event are not evidence.
+
+    Notes
+    -----
+    The loss of a row is, with y(z) = z or low + (high - low) sigmoid(z)::
 
         sum_j w_j (r_j - y(x . f_j + offset_j))^2 + penalty sum_d shape_d x_d^2 + sum_d precision_d (x_d - prior_d)^2
 
-    with y(z) = z, or low + (high - low) sigmoid(z) for a `rating_range`. penalty (n_rows,) float32: training's own.
-    With a prior, the precision matrix stands in the penalty's place, and an empty row is its mean, in models of
-    events too: of somebody who had no occasion yet, blanks tell nothing. Without a prior an empty row is zero.
-
+    Examples
+    --------
     >>> from cofactor.models.losses import RatingsLoss
     >>> loss = RatingsLoss(l2=1.0, l2_bias=None)
     >>> side = loss.side(np.float32([[1], [2]]), np.zeros(2, np.float32), mean=3.0)
-    >>> entries = SparseRows.of(rows=[0, 0], columns=[0, 1], values=[4, 5], n_rows=2)       # and a row without any
+    >>> entries = SparseRows.of(rows=[0, 0], columns=[0, 1], values=[4, 5], n_rows=2)       # row 1 is empty
     >>> x = solve_rows(entries, loss.penalty(entries.counts, 2), side, None)
     >>> x[:, 0].round(2)                                 # (1 * 1 + 2 * 2) / (1 + 4 + 2 * 1)
     array([0.71, 0.  ], dtype=float32)
     """
     x = np.zeros((len(entries), side.features.shape[1]), np.float32)
-    turned = None
+    rotated = None
     if prior is not None:
-        turned = Rotated.of(side, entries, *prior)
-        entries, side = turned.entries, turned.side
+        rotated = Rotated.of(side, entries, *prior)
+        entries, side = rotated.entries, rotated.side
         x[:] = side.prior
     if rating_range is None:
         solve(x, entries, penalty, side)
     else:
-        _descend(x, entries, penalty, side, *rating_range)
-    if turned is None or prior is None:
+        _gauss_newton(x, entries, penalty, side, *rating_range)
+    if rotated is None or prior is None:
         return x
-    solution = turned.back(x)
+    solution = rotated.rotate_back(x)
     empty = entries.counts == 0
     solution[empty, : prior.means.shape[1]] = prior.means[empty]
     return solution
@@ -84,13 +114,16 @@ def solve_rows(
 
 @dataclass(frozen=True, eq=False)
 class Rotated:
-    """A half-step with a full precision matrix, in the axes where that is a diagonal: x = U y, P = U diag(d) U'.
+    """Ridge regressions with a full precision matrix P = U diag(d) U', in the coordinates y = U' x.
 
-        side: of the other side, the rows that the entries name, in these axes, its own penalty left out
-        entries: with those rows' numbers
-        axes (width, width) float64: U
-
-    Where nothing of x is known before, d is at least a billionth of its largest: the system stays solvable.
+    Attributes
+    ----------
+    side : Side
+        The rows of the other side that occur in the entries, rotated, without the penalty of training.
+    entries : SparseRows
+        The entries, with columns renumbered to these rows.
+    axes : ndarray of shape (width, width), float64
+        U.
     """
 
     side: Side
@@ -99,37 +132,55 @@ class Rotated:
 
     @classmethod
     def of(cls, side: Side, entries: SparseRows, means: Float64, precision: Float64) -> Self:
-        """means (n, w), precision (w, w); the side's width may be larger by padding."""
+        """Rotate a side by the eigenvectors of a precision matrix.
+
+        Parameters
+        ----------
+        side : Side
+            The fixed side; its width may be larger than w by padding.
+        entries : SparseRows
+            The entries of n rows.
+        means : ndarray of shape (n, w), float64
+            The prior mean of each row.
+        precision : ndarray of shape (w, w), float64
+            P. Each eigenvalue is raised to at least 1e-9 times the largest, so that the system can be solved.
+
+        Returns
+        -------
+        Rotated
+        """
         w, width = len(precision), side.features.shape[1]
-        named, columns = np.unique(entries.columns, return_inverse=True)
-        size, axes = np.linalg.eigh(precision)
-        wide = np.eye(width)
-        wide[:w, :w] = axes
+        present, columns = np.unique(entries.columns, return_inverse=True)
+        eigenvalues, axes = np.linalg.eigh(precision)
+        padded = np.eye(width)
+        padded[:w, :w] = axes
         d = np.ones(width)
-        d[:w] = np.maximum(size, 1e-9 * max(float(size.max(initial=0)), 1e-9))
+        d[:w] = np.maximum(eigenvalues, 1e-9 * max(float(eigenvalues.max(initial=0)), 1e-9))
         prior = np.zeros((len(means), width), np.float32)
         prior[:, :w] = means @ axes
-        gram = side.gram if side.gram.size == 0 else (wide.T @ side.gram @ wide).astype(np.float32)
-        turned = replace(
+        gram = side.gram if side.gram.size == 0 else (padded.T @ side.gram @ padded).astype(np.float32)
+        rotated = replace(
             side,
-            features=(side.features[named] @ wide).astype(np.float32),
-            offset=side.offset[named],
+            features=(side.features[present] @ padded).astype(np.float32),
+            offset=side.offset[present],
             gram=gram,
             shape=np.zeros(width, np.float32),
             precision=d.astype(np.float32),
             prior=prior,
         )
-        return cls(turned, replace(entries, columns=columns.astype(np.int32)), wide)
+        return cls(rotated, replace(entries, columns=columns.astype(np.int32)), padded)
 
-    def back(self, y: Float32) -> Float32:
-        """x = U y of each row: (n_rows, width) float32."""
+    def rotate_back(self, y: Float32) -> Float32:
+        """Return x = U y of each row: (n_rows, width) float32."""
         x: Float32 = (y.astype(np.float64) @ self.axes.T).astype(np.float32)
         return x
 
 
 def sigmoid(x: Float32) -> Float64:
-    """1 / (1 + exp(-x)) in float64, of any shape, written so that nothing overflows.
+    """Compute 1 / (1 + exp(-x)) in float64 without overflow, for an array of any shape.
 
+    Examples
+    --------
     >>> sigmoid(np.float32([-1000, 0, 1000])).tolist()
     [0.0, 0.5, 1.0]
     """
@@ -137,29 +188,29 @@ def sigmoid(x: Float32) -> Float64:
     return share
 
 
-def pinned_down(side: Side, rating_range: tuple[float, float] | None) -> Side:
-    """The side with at least a trace of penalty: what a short history leaves open is 0 then, not rounding errors.
+def with_minimal_penalty(side: Side, rating_range: tuple[float, float] | None) -> Side:
+    """Raise the penalty of each dimension to a minimum, so that short histories have one well-defined solution.
 
-    The trace is a millionth of each dimension's largest squared feature, times the sigmoid's squared range over 25.
+    The minimum is a millionth of the largest squared feature of the dimension, times the squared range of the sigmoid
+    over 25. Without it, directions that a short history does not determine would hold rounding errors.
     """
     share = 1.0 if rating_range is None else ((rating_range[1] - rating_range[0]) / 5) ** 2
-    trace = np.float32(1e-6 * share) * np.square(side.features).max(axis=0, initial=0)
-    return replace(side, shape=np.maximum(side.shape, trace))
+    minimum = np.float32(1e-6 * share) * np.square(side.features).max(axis=0, initial=0)
+    return replace(side, shape=np.maximum(side.shape, minimum))
 
 
-def _descend(
+def _gauss_newton(
     x: Float32, histories: SparseRows, penalty: Float32, side: Side, low: float, high: float
 ) -> None:  # fmt: skip
-    """Every row of x moved to a minimum of  sum_j w_j (r_j - y(x . f_j + offset_j))^2 + penalty sum_d shape_d x_d^2
-    + sum_d precision_d (x_d - prior_d)^2.
+    """Move each row of x to a minimum of the loss of `solve_rows` with y(z) = low + (high - low) sigmoid(z).
 
-    y(z) = low + (high - low) sigmoid(z). Gauss-Newton: each step solves the ridge regression whose gradient at x is
-    that of the loss; a row's step is halved until its loss falls, so no row ever gets worse.
+    Each step solves the ridge regression whose gradient at x is that of the loss. The step of a row is halved until its
+    loss decreases, so that no row gets worse.
     """
     rows = np.repeat(np.arange(len(x), dtype=np.int32), histories.counts)
     weights = 1.0 if histories.weights is None else histories.weights.astype(np.float64)
-    ridge, drawn = penalty.astype(np.float64)[:, None] * side.shape, side.precision.astype(np.float64)
-    straight = replace(side, offset=np.zeros_like(side.offset))
+    ridge, precision = penalty.astype(np.float64)[:, None] * side.shape, side.precision.astype(np.float64)
+    without_offset = replace(side, offset=np.zeros_like(side.offset))
 
     def prediction(at: Float32) -> tuple[Float32, Float64]:
         dots = pair_dots(at, side.features, rows, histories.columns)
@@ -168,32 +219,92 @@ def _descend(
     def losses(at: Float32) -> Float64:
         errors = histories.values - (low + (high - low) * prediction(at)[1])
         squares = np.bincount(rows, weights=weights * errors**2, minlength=len(at))
-        far = at.astype(np.float64) - side.prior
-        total: Float64 = squares + (ridge * np.square(at, dtype=np.float64) + drawn * far * far).sum(axis=1)
+        distance = at.astype(np.float64) - side.prior
+        penalties = ridge * np.square(at, dtype=np.float64) + precision * distance * distance
+        total: Float64 = squares + penalties.sum(axis=1)
         return total
 
-    best, moving = losses(x), np.ones(len(x), bool)
+    best, active = losses(x), np.ones(len(x), bool)
     for _ in range(GAUSS_NEWTON_STEPS):
         dots, share = prediction(x)
         slope = (high - low) * share * (1 - share)
-        curvature = np.maximum(slope, FLAT * (high - low)) ** 2
+        curvature = np.maximum(slope, MIN_SLOPE * (high - low)) ** 2
         target = dots + slope * (histories.values - (low + (high - low) * share)) / curvature
-        linear = SparseRows(
+        linearized = SparseRows(
             histories.start, histories.columns, target.astype(np.float32), (weights * curvature).astype(np.float32)
         )
         step = np.empty_like(x)
-        solve(step, linear, penalty, straight)
+        solve(step, linearized, penalty, without_offset)
         step -= x
-        moving &= np.abs(step).max(axis=1) > STILL * (1 + np.abs(x).max(axis=1))
-        found = losses(x + step)
+        active &= np.abs(step).max(axis=1) > STEP_TOLERANCE * (1 + np.abs(x).max(axis=1))
+        new = losses(x + step)
         for _ in range(HALVINGS):
-            worse = moving & ~(found < best)
+            worse = active & ~(new < best)
             if not worse.any():
                 break
             step[worse] *= np.float32(0.5)
-            found = losses(x + step)
-        moving &= found < best
-        if not moving.any():
+            new = losses(x + step)
+        active &= new < best
+        if not active.any():
             return
-        x[moving] += step[moving]
-        best = np.where(moving, found, best)
+        x[active] += step[active]
+        best = np.where(active, new, best)
+
+
+def barzilai_borwein(
+    objective: Callable[[Float32], tuple[float, Float32]], width: int, *, steps: int, tolerance: float
+) -> Float32:
+    """Minimize a smooth function by gradient descent with Barzilai-Borwein step lengths, starting from zero.
+
+    Parameters
+    ----------
+    objective : callable
+        Takes z, an ndarray of shape (width,), float32, and returns the value and the gradient.
+    width : int
+        The number of unknowns.
+    steps : int
+        The largest number of steps; with 0 the result is zero.
+    tolerance : float
+        The norm of the gradient at which to stop.
+
+    Returns
+    -------
+    ndarray of shape (width,), float32
+
+    Notes
+    -----
+    With dz and dg, the last changes of z and of its gradient g::
+
+        z <- z - a g,    a = |dz|^2 / (dz . dg)
+
+    The step length a is halved until the value decreases; the search ends where no step decreases it.
+
+    References
+    ----------
+    J. Barzilai, J. Borwein. Two-point step size gradient methods. IMA Journal of Numerical Analysis 8 (1988).
+
+    Examples
+    --------
+    >>> quadratic = lambda z: (float((z - 2) @ (z - 2)), 2 * (z - 2))
+    >>> barzilai_borwein(quadratic, 1, steps=9, tolerance=1e-3).round(2).tolist()
+    [2.0]
+    """
+    z = np.zeros(width, np.float32)
+    value, gradient = objective(z)
+    length = 1 / (1 + float(np.linalg.norm(gradient)))
+    for _ in range(steps):
+        if float(np.linalg.norm(gradient)) <= tolerance:
+            break
+        for _ in range(LINE_SEARCH_HALVINGS):
+            new_z = z - np.float32(length) * gradient
+            new_value, new_gradient = objective(new_z)
+            if new_value < value:
+                break
+            length /= 2
+        else:
+            break
+        dz, dg = (new_z - z).astype(np.float64), (new_gradient - gradient).astype(np.float64)
+        curvature = dz @ dg
+        length = float(dz @ dz / curvature) if curvature > 0 else 2 * length
+        z, value, gradient = new_z, new_value, new_gradient
+    return z

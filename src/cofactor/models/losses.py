@@ -1,4 +1,4 @@
-"""The losses of factor models, each with its one penalty: for training, folding in and reporting alike.
+"""Losses of factor models: penalty, fold-in, explanation and objective of each.
 
     Ratings:  sum over ratings of  w (r - r^)^2 + l2 (|p|^2 + |q|^2) + l2_bias (b_u^2 + b_i^2)
     Events:   sum over events of w (1 - x)^2  +  alpha0 * sum over all pairs of x^2
@@ -6,106 +6,273 @@
     Pairs:    sum over events of w E_j[-ln sigmoid(x_ui - x_uj)]
               + l2 (|p_u|^2 + |q_i|^2 + E_j |q_j|^2) + l2_bias (b_i^2 + E_j b_j^2)
 
-j is the best scored of a few negatives drawn uniformly from the items that the user lacks (`kernels.bpr`).
-Per rating, so a row's penalty grows with its support (ALS-WR: Zhou et al. 2008). Events: Rendle et al. 2021.
+j is the item with the highest score of a few negatives, drawn uniformly from the items that the user does not have
+(`kernels.bpr`). Penalties are per rating, so that the penalty of a row grows with its support (ALS-WR: Zhou et al.
+2008). The penalty of events follows Rendle et al. 2021.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import ClassVar, Literal, Protocol, Self, TypeAlias
 
 import numpy as np
 
-from cofactor.arrays import Float32, signed_confidence
+from cofactor.arrays import Float32, Float64, Int32, Int64, signed_confidence
+from cofactor.data.interactions import Interactions
 from cofactor.kernels.bpr import bpr_fold_in, falling
 from cofactor.kernels.gram import gram
 from cofactor.kernels.ridge import EVENTS, RATINGS, Side
 from cofactor.kernels.sparse import SparseRows
+from cofactor.models.arguments import checked_prior, require_no_prior
+from cofactor.models.explanation import negative_probabilities, pairwise_terms, ridge_terms
+from cofactor.models.fold_in import MIN_SLOPE, GaussianPrior, sigmoid, solve_rows, with_minimal_penalty
 
-__all__ = ["EventsLoss", "Loss", "PairwiseLoss", "RatingsLoss", "padded_width"]
+__all__ = ["EventsLoss", "LeastSquaresLoss", "Loss", "PairwiseLoss", "RatingsLoss", "padded_width"]
 
 
 def padded_width(width: int) -> int:
-    """The next multiple of 8: kernels work on whole vector registers, on zeros where there is nothing.
+    """Return the next multiple of 8, because kernels work on whole vector registers.
 
+    Examples
+    --------
     >>> padded_width(0), padded_width(8), padded_width(9)
     (0, 8, 16)
     """
     return -(-width // 8) * 8
 
 
+class _Factors(Protocol):
+    """The part of a `FactorModel` that losses read."""
+
+    @property
+    def factors(self) -> int: ...
+    @property
+    def user_factors(self) -> Float32: ...
+    @property
+    def item_factors(self) -> Float32: ...
+    @property
+    def user_bias(self) -> Float32: ...
+    @property
+    def item_bias(self) -> Float32: ...
+    @property
+    def mean(self) -> float: ...
+    @property
+    def rating_range(self) -> tuple[float, float] | None: ...
+    @property
+    def item_side(self) -> Side: ...
+    def linear(self, users: Int32, items: Int32) -> Float32: ...
+    def link(self, x: Float32) -> Float32: ...
+
+
+class LeastSquaresLoss(ABC):
+    """Base of losses for which users and items solve ridge regressions with the other side fixed.
+
+    Attributes
+    ----------
+    kind : {"ratings", "events"}
+        The kind of table that the loss is for.
+    zero_is_unknown : bool
+        Whether a score of exactly 0 means that the model has no evidence about the user and the item.
+    """
+
+    kind: ClassVar[Literal["ratings", "events"]]
+    zero_is_unknown: ClassVar[bool]
+
+    @property
+    def least_squares(self) -> Self:
+        """This loss; None for losses that are not least squares."""
+        return self
+
+    @property
+    @abstractmethod
+    def has_bias(self) -> bool:
+        """Whether users and items have biases."""
+
+    @abstractmethod
+    def penalty(self, counts: Sequence[int] | Int64, n_other: int) -> Float32:
+        """Return the factor of `Side.shape` for each row, of n ratings or events: (n_rows,) float32."""
+
+    @abstractmethod
+    def entries(self, rows: SparseRows) -> SparseRows:
+        """Return rows in the form that `kernels.ridge` reads."""
+
+    @abstractmethod
+    def targets(self, rows: SparseRows) -> Float32:
+        """Return the value that the model should predict for each entry: (n,) float32."""
+
+    @abstractmethod
+    def blank_gram(self, features: Float32) -> Float32:
+        """Return the contribution of pairs without an entry to the equations of each row, or an empty array."""
+
+    @abstractmethod
+    def side(self, factors: Float32, bias: Float32, mean: float) -> Side:
+        """Return the fixed side of the equations of the other side's rows.
+
+        Parameters
+        ----------
+        factors : ndarray of shape (n, k), float32
+        bias : ndarray of shape (n,), float32
+        mean : float
+
+        Returns
+        -------
+        Side
+        """
+
+    @abstractmethod
+    def objective(self, model: _Factors, interactions: Interactions) -> float:
+        """Evaluate the loss of a model on a table; see `FactorModel.objective`."""
+
+    def n_unknowns(self, factors: int) -> int:
+        """Return the number of unknowns of a row: its factors and, where there are biases, its bias."""
+        return factors + self.has_bias
+
+    def width(self, factors: int) -> int:
+        """Return the padded number of unknowns of a row."""
+        return padded_width(self.n_unknowns(factors))
+
+    def fold_in_users(
+        self, model: _Factors, histories: SparseRows, prior: GaussianPrior | None
+    ) -> tuple[Float32, Float32]:
+        """Fit new users with the items fixed; see `FactorModel.fold_in`.
+
+        Returns
+        -------
+        factors : ndarray of shape (n, k), float32
+        bias : ndarray of shape (n,), float32
+        """
+        return self._solve(histories, model, model.item_side, len(model.item_bias), prior)
+
+    def fold_in_items(self, model: _Factors, raters: SparseRows, prior: GaussianPrior) -> tuple[Float32, Float32]:
+        """Fit new items with the users fixed; see `FactorModel.fold_in_items`."""
+        side = self.side(model.user_factors, model.user_bias, model.mean)
+        side = with_minimal_penalty(side, model.rating_range)
+        return self._solve(raters, model, side, len(model.user_bias), prior)
+
+    def _solve(
+        self, rows: SparseRows, model: _Factors, side: Side, n_other: int, prior: GaussianPrior | None
+    ) -> tuple[Float32, Float32]:
+        k = model.factors
+        if prior is not None:
+            prior = checked_prior(*prior, len(rows), self.n_unknowns(k))
+        entries = self.entries(rows)
+        x = solve_rows(entries, self.penalty(entries.counts, n_other), side, model.rating_range, prior)
+        return x[:, :k], x[:, k] if self.has_bias else np.zeros(len(x), np.float32)
+
+    def terms(self, model: _Factors, user: int, item: int, history: SparseRows) -> tuple[Int32, Float64]:
+        """Decompose p_u . q_i by the equations that p_u solves: item rows of the history, and the term of each.
+
+        The equations of a sigmoid model are those of the Gauss-Newton step that leaves the vector unchanged.
+        """
+        entries, side, k = self.entries(history), model.item_side, model.factors
+        features = side.features[entries.columns].astype(np.float64)
+        confidence, targets = side.targets(entries)
+        if model.rating_range is not None:
+            own = np.zeros(features.shape[1])
+            own[:k], own[k : k + 1] = model.user_factors[user], model.user_bias[user]
+            low, high = model.rating_range
+            z = features @ own
+            share = sigmoid((z + side.offset[entries.columns]).astype(np.float32))
+            slope = np.maximum((high - low) * share * (1 - share), MIN_SLOPE * (high - low))
+            residual = (entries.values - (low + (high - low) * share)) / slope
+            targets, confidence = (z + residual).astype(np.float32), (confidence * slope**2).astype(np.float32)
+        goal = np.zeros(features.shape[1])
+        goal[:k] = model.item_factors[item]
+        penalty = float(self.penalty(entries.counts, len(model.item_bias))[0])
+        ridge = penalty * side.shape + side.precision
+        return entries.columns, ridge_terms(features, targets, confidence, goal, gram=side.gram, ridge=ridge)
+
+
 @dataclass(frozen=True)
-class RatingsLoss:
-    """Squared error on the known ratings.
+class RatingsLoss(LeastSquaresLoss):
+    """Squared error on the observed ratings.
+
+    Parameters
+    ----------
+    l2 : float
+        Penalty on factors, per rating.
+    l2_bias : float or None
+        Penalty on biases, per rating; None for a model without biases.
+    damping : float, default 0
+        Further penalty on each bias, once per row: it acts like this number of ratings at the mean.
+
+    Notes
+    -----
+    The penalty of a row grows with its number of ratings::
 
         sum over ratings of w (r - r^)^2 + l2 (|p_u|^2 + |q_i|^2) + l2_bias (b_u^2 + b_i^2)
         + damping (sum_u b_u^2 + sum_i b_i^2)
 
-    Attributes:
+    References
+    ----------
+    Y. Zhou, D. Wilkinson, R. Schreiber, R. Pan. Large-scale parallel collaborative filtering for the Netflix prize.
+    AAIM 2008 (ALS-WR).
 
-        l2: penalty on factors, per rating.
-        l2_bias: penalty on biases, per rating; None where the model has no biases.
-        damping: a further penalty on each bias, once per row: as if that many ratings stood at the average.
-
-    Source: Zhou et al. 2008 (ALS-WR): the penalty of a row grows with its ratings.
-
+    Examples
+    --------
     >>> loss = RatingsLoss(l2=0.1, l2_bias=0.05)
     >>> loss.penalty([0, 3], n_other=9).tolist(), loss.width(factors=10)
     ([0.0, 3.0], 16)
     """
 
+    kind: ClassVar[Literal["ratings", "events"]] = "ratings"
+    zero_is_unknown: ClassVar[bool] = False
+
     l2: float
     l2_bias: float | None
     damping: float = 0.0
 
+    @property
+    def has_bias(self) -> bool:
+        """Whether users and items have biases."""
+        return self.l2_bias is not None
+
     def rescaled(self, unit: float, *, linear: bool) -> RatingsLoss:
-        """The loss that ratings in a unit `unit` times smaller have at the same minimum.
+        """Return the loss that has the same minimum for ratings multiplied by `unit`.
 
         Parameters
         ----------
         unit : float
-            How many of the new units are in one of the old, above 0.
+            The factor, above 0.
         linear : bool
-            Whether a prediction is the sum itself, so that factors grow with the square root of `unit` and biases with
-            `unit`. Behind a sigmoid they stay as they are, and all penalties grow with the square of `unit`.
+            Whether predictions are linear, so that factors grow with the square root of `unit` and biases with `unit`.
+            In sigmoid models they stay the same, and all penalties grow with the square of `unit`.
 
         Returns
         -------
         RatingsLoss
-
-        Examples
-        --------
-        >>> RatingsLoss(l2=0.1, l2_bias=0.05).rescaled(10.0, linear=True)
-        RatingsLoss(l2=1.0, l2_bias=0.05, damping=0.0)
         """
         factors, biases = (unit, 1.0) if linear else (unit**2, unit**2)
         l2_bias = None if self.l2_bias is None else self.l2_bias * biases
         return replace(self, l2=self.l2 * factors, l2_bias=l2_bias, damping=self.damping * biases)
 
-    def penalty(self, counts: Any, n_other: int) -> Float32:
-        """What multiplies `Side.shape`: the number of ratings of each row, (n_rows,) float32."""
+    def penalty(self, counts: Sequence[int] | Int64, n_other: int) -> Float32:
+        """Return the number of ratings of each row: (n_rows,) float32."""
         return np.asarray(counts, np.float32)
 
     def entries(self, rows: SparseRows) -> SparseRows:
-        """Rows as the half-step reads them: values, and weights apart."""
+        """Return the rows unchanged."""
         return rows
 
-    def width(self, factors: int) -> int:
-        """The width of a row's unknowns: its factors, then its bias, padded."""
-        return padded_width(factors + (self.l2_bias is not None))
+    def targets(self, rows: SparseRows) -> Float32:
+        """Return the ratings."""
+        return rows.values
+
+    def blank_gram(self, features: Float32) -> Float32:
+        """Return an array of shape (0, 0): pairs without a rating do not count."""
+        return np.zeros((0, 0), np.float32)
 
     def side(self, factors: Float32, bias: Float32, mean: float) -> Side:
-        """The other side as seen by a row that looks for [factors, bias]: features [q, 1], offset mean + b.
-
-        factors (n, k), bias (n,) float32: of the other side.
-        """
+        """Return the features [q, 1] and the offset mean + b for the unknowns [factors, bias] of each row."""
         n, k = factors.shape
         width = self.width(k)
         features, shape, precision = np.zeros((n, width), np.float32), np.zeros(width), np.zeros(width)
         features[:, :k] = factors
         shape[:k] = self.l2
-        shape[k:] = 1.0  # padding: nothing pulls there, and this keeps the system positive definite
+        shape[k:] = 1.0  # a penalty on the padding, whose features are 0, keeps the system positive definite
         if self.l2_bias is not None:
             features[:, k] = 1
             shape[k], precision[k] = self.l2_bias, self.damping
@@ -113,92 +280,161 @@ class RatingsLoss:
             RATINGS,
             features,
             np.asarray(bias + np.float32(mean), np.float32),
-            np.zeros((0, 0), np.float32),
+            self.blank_gram(features),
             shape.astype(np.float32),
             precision.astype(np.float32),
             np.zeros((1, width), np.float32),
         )
 
+    def objective(self, model: _Factors, interactions: Interactions) -> float:
+        """Evaluate the loss of a model on a table; see `FactorModel.objective`."""
+        predicted = model.link(model.linear(interactions.u, interactions.i)).astype(np.float64)
+        weights = 1.0 if interactions.weights is None else interactions.weights.astype(np.float64)
+        total = float(np.sum(weights * (interactions.values - predicted) ** 2))
+        sides = ((model.user_factors, model.user_bias), (model.item_factors, model.item_bias))
+        for (factors, bias), support in zip(sides, _supports(interactions), strict=True):
+            total += self.l2 * float(support @ _squared_norms(factors))
+            if self.l2_bias is not None:
+                total += float((self.l2_bias * support + self.damping) @ bias.astype(np.float64) ** 2)
+        return total
+
 
 @dataclass(frozen=True)
-class EventsLoss:
-    """Squared error on every pair of the cross-tab: 1 where an event is, weakly 0 where it is blank.
+class EventsLoss(LeastSquaresLoss):
+    """Squared error on every pair of a user and an item: 1 for an event, and 0 with a small weight for a blank.
+
+    Parameters
+    ----------
+    alpha0 : float
+        The confidence of a blank.
+    l2 : float
+        The penalty.
+    nu : float
+        How the penalty grows with the support of a row: 0 for not at all, 1 for proportionally.
+
+    Notes
+    -----
+    ::
 
         sum over events of w (1 - x)^2 + alpha0 sum over all pairs of x^2
         + sum_u l2 (n_u + alpha0 n_items)^nu |p_u|^2 + sum_i l2 (n_i + alpha0 n_users)^nu |q_i|^2
 
-    Where w, an event's value times its weight, is below 0, the event is a dislike: |w| (0 - x)^2.
+    w is the value of an event times its weight. If it is negative, the event is a dislike: |w| (0 - x)^2.
 
-    Attributes:
+    References
+    ----------
+    S. Rendle, W. Krichene, L. Zhang, Y. Koren. Revisiting the performance of iALS on item recommendation benchmarks.
+    2021; after Y. Hu, Y. Koren, C. Volinsky. Collaborative filtering for implicit feedback datasets. ICDM 2008.
 
-        alpha0: the confidence of a blank.
-        l2: the penalty.
-        nu: how the penalty grows with a row's support: 0 not at all, 1 in proportion.
-
-    Source: Rendle et al. 2021, after Hu, Koren & Volinsky 2008.
-
+    Examples
+    --------
     >>> EventsLoss(alpha0=0.5, l2=1.0, nu=0.5).penalty([0, 5], n_other=8).tolist()            # (n + 4)^(1/2)
     [2.0, 3.0]
     """
+
+    kind: ClassVar[Literal["ratings", "events"]] = "events"
+    zero_is_unknown: ClassVar[bool] = True
 
     alpha0: float
     l2: float
     nu: float
 
-    def penalty(self, counts: Any, n_other: int) -> Float32:
-        """(n + alpha0 n_other)^nu for each row of n events: (n_rows,) float32, to be multiplied by l2."""
+    @property
+    def l2_bias(self) -> None:
+        """None: there are no biases."""
+        return None
+
+    @property
+    def has_bias(self) -> bool:
+        """False: events have no biases and no mean."""
+        return False
+
+    def rescaled(self, unit: float, *, linear: bool) -> EventsLoss:
+        """Return the same loss: events have no unit."""
+        return self
+
+    def penalty(self, counts: Sequence[int] | Int64, n_other: int) -> Float32:
+        """Return (n + alpha0 n_other)^nu for each row of n events, the factor of l2: (n_rows,) float32."""
         support = np.asarray(counts, np.float64) + self.alpha0 * n_other
         return (support**self.nu).astype(np.float32)
 
     def entries(self, rows: SparseRows) -> SparseRows:
-        """Rows as the half-step reads them: the signed confidence, value times weight, as the value."""
+        """Return rows whose values are signed confidences, value times weight."""
         return rows.with_values(signed_confidence(rows.values, rows.weights))
 
-    def width(self, factors: int) -> int:
-        """The width of a row's unknowns: its factors, padded."""
-        return padded_width(factors)
+    def targets(self, rows: SparseRows) -> Float32:
+        """Return 1 for events and 0 for dislikes."""
+        return (rows.values > 0).astype(np.float32)
+
+    def blank_gram(self, features: Float32) -> Float32:
+        """Return alpha0 F' F, the contribution of all blanks: (width, width) float32."""
+        return (np.float32(self.alpha0) * gram(features)).astype(np.float32)
 
     def side(self, factors: Float32, bias: Float32, mean: float) -> Side:
-        """The other side: its factors (n, k) float32, and every blank at once through alpha0 times their Gram matrix.
-
-        Events have no bias and no mean: both are not looked at.
-        """
+        """Return the padded factors and the contribution of all blanks; bias and mean are not used."""
         n, k = factors.shape
         width = self.width(k)
         features = factors
         if width != k:
             features = np.zeros((n, width), np.float32)
             features[:, :k] = factors
-        blanks = (np.float32(self.alpha0) * gram(features)).astype(np.float32)
-        nothing = np.zeros(width, np.float32)
-        shape = np.full(width, self.l2, np.float32)
-        return Side(EVENTS, features, np.zeros(n, np.float32), blanks, shape, nothing, nothing[None])
+        zeros, shape = np.zeros(width, np.float32), np.full(width, self.l2, np.float32)
+        offset = np.zeros(n, np.float32)
+        return Side(EVENTS, features, offset, self.blank_gram(features), shape, zeros, zeros[None])
+
+    def objective(self, model: _Factors, interactions: Interactions) -> float:
+        """Evaluate the loss of a model on a table; see `FactorModel.objective`."""
+        x = model.linear(interactions.u, interactions.i).astype(np.float64)
+        confidence = interactions.confidence.astype(np.float64)
+        total = float(np.sum(np.abs(confidence) * ((confidence > 0) - x) ** 2))
+        P, Q = model.user_factors.astype(np.float64), model.item_factors.astype(np.float64)
+        total += self.alpha0 * float(np.sum((P.T @ P) * (Q.T @ Q)))
+        for factors, n_other, support in zip((P, Q), (len(Q), len(P)), _supports(interactions), strict=True):
+            total += self.l2 * float(self.penalty(support, n_other).astype(np.float64) @ _squared_norms(factors))
+        return total
 
 
 @dataclass(frozen=True)
 class PairwiseLoss:
-    """What a user took should score above what the user lacks.
+    """Logistic loss on pairs: items of a user should score above items that the user does not have (BPR).
+
+    Parameters
+    ----------
+    l2 : float
+        Penalty on factors, per event.
+    l2_bias : float
+        Penalty on item biases, per event.
+    n_negatives : int
+        The number of candidates from which the negative with the highest score is chosen.
+    learning_rate, epochs : float, int
+        The steps of training, which folding in takes as well.
+
+    Notes
+    -----
+    With j the item of the highest score of some items drawn from those that u does not have::
 
         sum over events of w E_j[-ln sigmoid(x_ui - x_uj)]
         + l2 (|p_u|^2 + |q_i|^2 + E_j |q_j|^2) + l2_bias (b_i^2 + E_j b_j^2)
 
-    j: the best scored of some items drawn from those that u lacks.
+    References
+    ----------
+    S. Rendle, C. Freudenthaler, Z. Gantner, L. Schmidt-Thieme. BPR: Bayesian personalized ranking from implicit
+    feedback. UAI 2009; see `kernels.bpr`.
 
-    Attributes:
-
-        l2: penalty on factors, per event.
-        l2_bias: penalty on item biases, per event.
-        negatives: of how many candidates the negative is the best scored.
-        rate, epochs: the steps that training took, and that folding in takes.
-
-    Source: Rendle et al. 2009; see `kernels.bpr`.
-
+    Examples
+    --------
+    >>> from cofactor.models.factor import FactorModel
     >>> loss = PairwiseLoss(l2=0.01, l2_bias=0.01, n_negatives=2, learning_rate=0.1, epochs=20)
-    >>> factors, bias = np.float32([[1], [-1], [0]]), np.zeros(3, np.float32)
-    >>> took_the_first, nothing = loss.users(SparseRows.of([0], [0], [1], n_rows=2), factors, bias)
-    >>> bool(took_the_first[0] > 0), nothing.tolist()
+    >>> factors, zeros = np.float32([[1], [-1], [0]]), np.zeros(3, np.float32)
+    >>> model = FactorModel(factors, factors, zeros, zeros, loss=loss)
+    >>> first_item_or_none = SparseRows.of([0], [0], [1], n_rows=2)
+    >>> with_event, without = loss.fold_in_users(model, first_item_or_none, None)[0]
+    >>> bool(with_event[0] > 0), without.tolist()
     (True, [0.0])
     """
+
+    kind: ClassVar[Literal["ratings", "events"]] = "events"
+    zero_is_unknown: ClassVar[bool] = False
 
     l2: float
     l2_bias: float
@@ -206,29 +442,107 @@ class PairwiseLoss:
     learning_rate: float
     epochs: int
 
-    def entries(self, rows: SparseRows) -> tuple[SparseRows, Float32]:
-        """What is learnt from: the rows' events that are not dislikes, and their weights (empty where all are 1).
+    @property
+    def least_squares(self) -> None:
+        """None: users and items do not solve ridge regressions."""
+        return None
 
-        A weight is value times weight; what is not above 0 counts as a blank, which any negative is drawn from.
+    @property
+    def has_bias(self) -> bool:
+        """True: items have biases."""
+        return True
+
+    def rescaled(self, unit: float, *, linear: bool) -> PairwiseLoss:
+        """Return the same loss: events have no unit."""
+        return self
+
+    def positives(self, rows: SparseRows) -> tuple[SparseRows, Float32]:
+        """Return the events to train on and their weights, value times weight.
+
+        An event whose weight is not above 0 (a dislike) counts as a blank, from which negatives are drawn. The weights
+        are an empty array if all are 1.
         """
         confidence = signed_confidence(rows.values, rows.weights)
-        kept = confidence > 0
-        if not kept.all():
-            owners = np.repeat(np.arange(len(rows)), rows.counts)[kept]
+        is_positive = confidence > 0
+        if not is_positive.all():
+            owners = np.repeat(np.arange(len(rows)), rows.counts)[is_positive]
             start = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(owners, minlength=len(rows)))])
-            rows = SparseRows(start, rows.columns[kept], rows.values[kept])
-            confidence = confidence[kept]
+            rows = SparseRows(start, rows.columns[is_positive], rows.values[is_positive])
+            confidence = confidence[is_positive]
         return rows, np.zeros(0, np.float32) if (confidence == 1).all() else confidence
 
-    def users(self, rows: SparseRows, factors: Float32, bias: Float32) -> Float32:
-        """Factors of the users with these rows, the items held: (n_rows, k) float32; 0 for an empty row."""
-        n, k = factors.shape
-        x, items = np.zeros((len(rows), padded_width(k)), np.float32), np.zeros((n, padded_width(k)), np.float32)
-        items[:, :k] = factors
-        events, weights = self.entries(rows)
+    def fold_in_users(
+        self, model: _Factors, histories: SparseRows, prior: GaussianPrior | None
+    ) -> tuple[Float32, Float32]:
+        """Fit new users with the items fixed by the steps of training; an empty row is 0.
+
+        Returns
+        -------
+        factors : ndarray of shape (n, k), float32
+        bias : ndarray of shape (n,), float32
+
+        Raises
+        ------
+        KindError
+            For a prior.
+        """
+        require_no_prior(prior)
+        n, k = model.item_factors.shape
+        x, items = np.zeros((len(histories), padded_width(k)), np.float32), np.zeros((n, padded_width(k)), np.float32)
+        items[:, :k] = model.item_factors
+        events, weights = self.positives(histories)
         rates = falling(self.learning_rate, self.epochs)
-        bpr_fold_in(x, events, weights, items, bias, candidates=self.n_negatives, rates=rates, l2=self.l2)
-        return x[:, :k]
+        bpr_fold_in(x, events, weights, items, model.item_bias, candidates=self.n_negatives, rates=rates, l2=self.l2)
+        return x[:, :k], np.zeros(len(histories), np.float32)
+
+    def fold_in_items(self, model: _Factors, raters: SparseRows, prior: GaussianPrior) -> tuple[Float32, Float32]:
+        """Return the prior means of new items: there are no equations to update them by."""
+        x = checked_prior(*prior, len(raters), model.factors + 1).means.astype(np.float32)
+        return x[:, : model.factors], x[:, model.factors]
+
+    def terms(self, model: _Factors, user: int, item: int, history: SparseRows) -> tuple[Int32, Float64]:
+        """Decompose p_u . q_i by `pairwise_terms`: item rows of the history, and the term of each."""
+        events, weights = self.positives(history)
+        weights = weights if len(weights) else np.ones(len(events.columns), np.float32)
+        p, Q = model.user_factors[user], model.item_factors
+        return events.columns, pairwise_terms(
+            p, Q, model.item_bias, events.columns, weights, Q[item], n_negatives=self.n_negatives
+        )
+
+    def objective(self, model: _Factors, interactions: Interactions) -> float:
+        """Evaluate the loss of a model on a table; see `FactorModel.objective`.
+
+        The expectation over j is exact. A user who has all items has no pairs and no loss.
+        """
+        rows, weights = self.positives(interactions.by_user)
+        P, Q, bias = (a.astype(np.float64) for a in (model.user_factors, model.item_factors, model.item_bias))
+        item_penalty = self.l2 * _squared_norms(Q) + self.l2_bias * bias**2
+        total = 0.0
+        for u in np.flatnonzero(rows.counts):
+            own = slice(rows.start[u], rows.start[u + 1])
+            items = rows.columns[own]
+            scores = P[u] @ Q.T + bias
+            negatives = np.setdiff1d(np.arange(len(Q)), items)
+            if len(negatives) == 0:
+                continue
+            negatives = negatives[np.argsort(scores[negatives], kind="stable")]
+            probabilities = negative_probabilities(len(negatives), self.n_negatives)
+            w = weights[own].astype(np.float64) if len(weights) else np.ones(len(items))
+            losses = np.logaddexp(0, scores[negatives] - scores[items][:, None])
+            total += float(w @ losses @ probabilities + item_penalty[items].sum())
+            total += len(items) * float(self.l2 * P[u] @ P[u] + item_penalty[negatives] @ probabilities)
+        return total
 
 
-Loss: TypeAlias = RatingsLoss | EventsLoss
+Loss: TypeAlias = RatingsLoss | EventsLoss | PairwiseLoss
+
+
+def _supports(interactions: Interactions) -> tuple[Int64, Int64]:
+    """Return the number of interactions of each user and of each item."""
+    return interactions.by_user.counts, np.bincount(interactions.i, minlength=interactions.n_items)
+
+
+def _squared_norms(factors: Float32 | Float64) -> Float64:
+    """Return |f|^2 of each row: (n,) float64."""
+    squares: Float64 = np.einsum("rd,rd->r", factors, factors, dtype=np.float64)
+    return squares

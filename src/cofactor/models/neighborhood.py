@@ -1,6 +1,7 @@
-"""Models of likeness: what similar items, or similar users, say about an item. Neither stores a history.
+"""Neighborhood models: scores from similar items or from similar users.
 
-A user is what the history passed in says, so the same model serves those it learnt from and those who came later.
+The models store no histories of the users they serve: a user is the history in a `UserBatch`, so that training users
+and new users are treated alike.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,39 +33,144 @@ from cofactor.models.arguments import (
 )
 from cofactor.models.baseline import Baseline
 from cofactor.models.block_scoring import Scoring, predicted_pairs, score_matrix, top_items
-from cofactor.models.explanation import By, Explanation, split_off
+from cofactor.models.explanation import By, Explanation, unattributed
 from cofactor.models.fold_in import GaussianPrior
-from cofactor.models.similarity import Likeness, Links, links_from_parts
+from cofactor.models.similarity import ItemSimilarity, SimilarityMeasure, similarity_from_parts
 from cofactor.models.user_batch import UserBatch
 from cofactor.validation import require_valid_fields, validated
 
 __all__ = ["ItemItemModel", "UserUserModel"]
 
 
+class _HasScoring(Protocol):
+    """The part of a neighborhood model that ranking and prediction read."""
+
+    @property
+    def n_users(self) -> int: ...
+    @property
+    def n_items(self) -> int: ...
+    @property
+    def baseline(self) -> Baseline | None: ...
+    @property
+    def zero_is_unknown(self) -> bool: ...
+    def _scoring(self, users: UserBatch) -> Scoring: ...
+
+
+class _BlockScored:
+    """Ranking and prediction of models with a method `_scoring`."""
+
+    @property
+    def zero_is_unknown(self: _HasScoring) -> bool:
+        """Whether a score of exactly 0 means no evidence about the user and the item: True for events."""
+        return self.baseline is None
+
+    def scores(self: _HasScoring, users: UserBatch) -> Float32:
+        """Score every item for each user of the batch: ndarray of shape (n_users, n_items), float32.
+
+        Parameters
+        ----------
+        users : UserBatch
+            Without rows of -1.
+
+        Returns
+        -------
+        ndarray of shape (n_users, n_items), float32
+            Higher is better.
+        """
+        return score_matrix(self._scoring(checked_batch(self, users)))
+
+    def top(
+        self: _HasScoring,
+        users: UserBatch,
+        n: int,
+        *,
+        exclude: SparseRows,
+        allowed: Bool,
+        order: ItemOrder = ROW_ORDER,
+    ) -> tuple[Int32, Float32]:
+        """Return the n best items of each user, exactly; see `ScoresItems.top` and `kernels.topk_dense`.
+
+        Parameters
+        ----------
+        users : UserBatch
+            Without rows of -1.
+        n : int
+            The length of each list.
+        exclude : SparseRows
+            The items to leave out, one row for each user of the batch.
+        allowed : ndarray of shape (n_items,), bool
+            The items to rank; an empty array for all.
+        order : ItemOrder
+            The order of items without evidence in a model of events.
+
+        Returns
+        -------
+        rows : ndarray of shape (n_users, n), int32
+            Item rows; -1 where fewer than n items are left.
+        scores : ndarray of shape (n_users, n), float32
+            -inf where the row is -1.
+        """
+        users, n, exclude, allowed, order = checked_lists(self, users, n, exclude, allowed, order)
+        zeros_by = order if self.zero_is_unknown else ROW_ORDER
+        return top_items(self._scoring(users), n, exclude, allowed, zeros_by.rows)
+
+    def predict(self: _HasScoring, users: UserBatch, items: Int32) -> Float32:
+        """Predict a rating, clipped to the scale, or the score of an event for each user and item.
+
+        Parameters
+        ----------
+        users : UserBatch
+            n users, -1 for unknown.
+        items : ndarray of shape (n,), int32
+            Item rows, -1 for unknown.
+
+        Returns
+        -------
+        ndarray of shape (n,), float32
+            The baseline, for events 0, where the user or the item is unknown.
+        """
+        users, items = checked_batch_pairs(self, users, items)
+        return predicted_pairs(self._scoring, users, items, self.baseline)
+
+
 @dataclass(frozen=True, eq=False)
-class ItemItemModel:
-    """Items speak for items.
+class ItemItemModel(_BlockScored):
+    """Item-item model: the score of an item is a sum or average over the items of the history.
+
+    Parameters
+    ----------
+    n_users : int
+        The number of users; the model stores nothing else about them.
+    similarity : DenseSimilarity or NeighborSimilarity
+        The weights of items for other items.
+    baseline : Baseline, optional
+        The baseline of ratings; None for events.
+
+    Notes
+    -----
+    ::
 
         events:   score(u, i) = sum_j x_uj W_ji
         ratings:  score(u, i) = b_ui + sum_j w_uj s_ij x_uj / (damping + sum_j w_uj s_ij)
 
-    x: of events value times weight, negative for a dislike; of ratings what is above `baseline`. j: the items of u's
-    history (`links` says which, and W or s): what is added to b_ui is additive over the history. There is nothing about
-    users in it but their number; who has no history scores b_ui, of events 0.
+    x is value times weight for events, negative for a dislike, and the deviation from the baseline for ratings. j are
+    the items of the history of u. A user without a history has the score b_ui, for events 0.
 
+    Examples
+    --------
     >>> import numpy as np
     >>> from cofactor.kernels.sparse import SparseRows
-    >>> from cofactor.models.similarity import DenseLinks
-    >>> model = ItemItemModel(1, DenseLinks(np.float32([[0, 0.5], [0.25, 0]])))
-    >>> has_the_first = SparseRows.of(rows=[0], columns=[0], values=[1], n_rows=1)
-    >>> model.scores(UserBatch.of([0], has_the_first)).tolist()
+    >>> from cofactor.models.similarity import DenseSimilarity
+    >>> model = ItemItemModel(1, DenseSimilarity(np.float32([[0, 0.5], [0.25, 0]])))
+    >>> history = SparseRows.of(rows=[0], columns=[0], values=[1], n_rows=1)
+    >>> model.scores(UserBatch.of([0], history)).tolist()
     [[0.0, 0.5]]
     """
 
-    kind: ClassVar[str] = "item-item"
+    model_type: ClassVar[str] = "item-item"
 
     n_users: int
-    links: Links
+    similarity: ItemSimilarity
     baseline: Baseline | None = None
 
     def __post_init__(self) -> None:
@@ -74,141 +180,215 @@ class ItemItemModel:
 
     @property
     def n_items(self) -> int:
-        """The items that are linked: the catalog."""
-        return self.links.n_items
-
-    @property
-    def zero_is_unknown(self) -> bool:
-        """Whether a score of exactly 0 says that nothing links the user to the item: True for events."""
-        return self.baseline is None
+        """Number of items of the catalog."""
+        return self.similarity.n_items
 
     def __repr__(self) -> str:
-        return f"ItemItemModel({self.n_users:,} users, {self.n_items:,} items, {self.links!r})"
+        return f"ItemItemModel({self.n_users:,} users, {self.n_items:,} items, {self.similarity!r})"
 
     def _scoring(self, users: UserBatch) -> Scoring:
         scoring = Scoring.of(users.histories, self.baseline, self.n_items)
 
         def block(first: int, last: int) -> Float32:
-            out = scoring.levels(first, last)
-            self.links.add(out, scoring.entries.slice(first, last))
+            out = scoring.baselines(first, last)
+            self.similarity.add_scores(out, scoring.entries.slice(first, last))
             return out
 
         return replace(scoring, block=block)
 
-    def scores(self, users: UserBatch) -> Float32:
-        """Score every item for each user of the batch: ndarray of shape (n_users, n_items), float32."""
-        return score_matrix(self._scoring(checked_batch(self, users)))
-
-    def top(
-        self,
-        users: UserBatch,
-        n: int,
-        *,
-        exclude: SparseRows,
-        allowed: Bool,
-        order: ItemOrder = ROW_ORDER,
-    ) -> tuple[Int32, Float32]:
-        """The n best items of each history, exactly, as `ScoresItems.top` says; see `kernels.topk_dense`."""
-        users, n, exclude, allowed, order = checked_lists(self, users, n, exclude, allowed, order)
-        return top_items(self._scoring(users), n, exclude, allowed, self._zeros_by(order))
-
-    def _zeros_by(self, order: ItemOrder) -> Int32:
-        return (order if self.zero_is_unknown else ROW_ORDER).rows
-
-    def predict(self, users: UserBatch, items: Int32) -> Float32:
-        """Predict a rating, clipped to the scale, or the score of an event for each user and item.
-
-        Users and items of -1 get the baseline; for events 0. Returns an ndarray of shape (n,), float32.
-        """
-        users, items = checked_batch_pairs(self, users, items)
-        return predicted_pairs(self._scoring, users, items, self.baseline)
-
     def similar_items(self, items: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
-        """The n items linked most with each item, and how much: (n_asked, n); -1 and 0 where there are no more.
+        """Return the n items with the largest weights for each item.
 
-        With a weight for every pair, not more columns than items. allowed: as in `top`.
+        Parameters
+        ----------
+        items : ndarray of shape (m,), int32
+            Item rows.
+        n : int
+            The length of each list; with dense weights at most n_items.
+        allowed : ndarray of shape (n_items,), bool
+            The items to choose from; an empty array for all.
+
+        Returns
+        -------
+        rows : ndarray of shape (m, n), int32
+            -1 where no more are left.
+        weights : ndarray of shape (m, n), float32
+            0 where no more are left.
         """
-        return self.links.strongest(*checked_nearest("items", items, self.n_items, n, allowed))
+        return self.similarity.nearest(*checked_nearest("items", items, self.n_items, n, allowed))
 
     @validated
     def item_similarity(self, items: Int32) -> Float32:
-        """How alike all pairs within each row of items are: (m, c) gives (m, c, c) float32, 1 for itself, 0 for -1."""
-        return self.links.between(checked_item_lists(self, items))
+        """Return the similarity of all pairs within each list of items.
+
+        Parameters
+        ----------
+        items : ndarray of shape (m, c), int32
+            Lists of item rows, -1 where a list ends.
+
+        Returns
+        -------
+        ndarray of shape (m, c, c), float32
+            From -1 to 1; 1 for an item with itself, 0 for row -1.
+        """
+        return self.similarity.pairwise(checked_item_lists(self, items))
 
     def explain(self, users: UserBatch, item: int) -> Explanation:
-        """Return what each item of one user's history adds, x_uj W_ji or its part of the average; the rest is 0."""
+        """Explain a score by the contribution of each item of the history; the rest is 0.
+
+        Parameters
+        ----------
+        users : UserBatch
+            One user.
+        item : int
+            An item row.
+
+        Returns
+        -------
+        Explanation
+        """
         _, item, _ = checked_known_pair(self, users, item)
         scoring = self._scoring(users)
-        terms = self.links.terms(scoring.entries, item)
+        terms = self.similarity.terms(scoring.entries, item)
         return _explanation(scoring, self.baseline, item, scoring.entries.columns, terms, "history")
 
     def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
-        """The same model: only the number of users changes."""
+        """Return the same model with another number of users; see `FoldsIn.fold_in`.
+
+        Parameters
+        ----------
+        histories : SparseRows
+            A row for each new user.
+        prior : None
+            Raises KindError for any other value.
+
+        Returns
+        -------
+        ItemItemModel
+            The model of these users.
+        """
         require_no_prior(prior)
         return replace(self, n_users=len(require_histories(histories, self.n_items)))
 
     @validated
     def with_users(self, other: Self, take: Int32) -> Self:
-        """As many users as `take` (n,) names: there is nothing else about them to pick."""
+        """Return the same model with as many users as `take`; see `FoldsIn.with_users`.
+
+        Parameters
+        ----------
+        other : ItemItemModel
+            A model with the same items.
+        take : ndarray of shape (n,), int32
+            Row t of this model, or row -1 - t of `other`.
+
+        Returns
+        -------
+        ItemItemModel
+            A model of n users.
+        """
         return replace(self, n_users=len(checked_take(take, self.n_users, other.n_users)))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The links' arrays, and the items' biases of a baseline."""
-        return self.links.arrays() | ({} if self.baseline is None else self.baseline.arrays())
+        """Return the arrays of the similarity, and the item biases of a baseline.
+
+        Returns
+        -------
+        dict of {str: ndarray}
+            Arrays by name.
+        """
+        return self.similarity.arrays() | ({} if self.baseline is None else self.baseline.arrays())
 
     def settings(self) -> dict[str, Any]:
-        """The number of users, the form of the links, and the baseline's settings; None for events."""
+        """Return everything else as JSON values.
+
+        Returns
+        -------
+        dict of {str: object}
+            JSON values by name.
+        """
         baseline = None if self.baseline is None else self.baseline.settings()
-        return {"n_users": self.n_users, "links": self.links.settings(), "baseline": baseline}
+        return {"n_users": self.n_users, "similarity": self.similarity.settings(), "baseline": baseline}
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """The model of a file, with links dense or between neighbors as `settings` say."""
+        """Create the model from `arrays` and `settings`.
+
+        Parameters
+        ----------
+        arrays : dict of {str: ndarray}
+            The result of `arrays`.
+        settings : dict of {str: object}
+            The result of `settings`.
+
+        Returns
+        -------
+        ItemItemModel
+            The same object, bit for bit.
+        """
         baseline = settings["baseline"]
         return cls(
             checks.plain("n_users", settings["n_users"], int),
-            links_from_parts(arrays, settings["links"]),
+            similarity_from_parts(arrays, settings["similarity"]),
             None if baseline is None else Baseline.from_parts(arrays, baseline),
         )
 
 
 @dataclass(frozen=True, eq=False)
-class UserUserModel:
-    """Users speak for users.
+class UserUserModel(_BlockScored):
+    """User-user model: the score of an item is a sum or average over the nearest neighbors of the user.
+
+    Parameters
+    ----------
+    neighbors : ndarray of shape (n_users, width), int32
+        Rows of `training`, the most similar first; -1 where there are no more.
+    similarity : ndarray of shape (n_users, width), float32
+        s, the similarity of each neighbor.
+    training : SparseRows
+        The rows that neighbors are chosen from, as of training, with their weights; values are x, see Notes.
+    owner : ndarray of shape (n_training,), int32
+        The user that each row of training belongs to; -1 if the model no longer has this user.
+    n_items : int
+        The number of items.
+    measure : SimilarityMeasure
+        How users are compared.
+    k : int
+        The number of neighbors of a score.
+    damping : float
+        Added to the sum of similarities.
+    baseline : Baseline, optional
+        The baseline of ratings; None for events.
+
+    Notes
+    -----
+    ::
 
         events:   score(u, i) = sum_v s_uv x_vi
         ratings:  score(u, i) = b_ui + sum_v w_vi s_uv x_vi / (damping + sum_v w_vi s_uv)
 
-    x: of events value times weight, negative for a dislike; of ratings what is above `baseline`. v: the k most similar
-    of u's neighbors who have i. Neighbors are rows of `training`, kept whole: what they had is what they say. That is a
-    row of the model's own, apart from the users it serves.
+    x is value times weight for events, negative for a dislike, and the deviation from the baseline for ratings. v are
+    the k most similar neighbors of u that have item i. A user without neighbors has the score b_ui, for events 0.
 
-        neighbors (n_users, width) int32: rows of `training`, best first, -1 from where there are no more
-        similarity (n_users, width) float32: s
-        training: x of every training row, and its weights
-        owner (n_training,) int32: which user it is now, -1 where nobody's
-
-    Who has no neighbors scores b_ui, of events 0.
-
+    Examples
+    --------
     >>> import numpy as np
     >>> import cofactor
     >>> events = cofactor.Interactions.from_columns([0, 0, 1, 1, 1], [0, 1, 0, 1, 2], kind="events")
-    >>> model, one = cofactor.UserKNN().fit(events), np.int32([0])
-    >>> rows, how = model.similar_users(one, 1)
-    >>> rows.tolist(), how.round(2)
+    >>> model, user = cofactor.UserKNN().fit(events), np.int32([0])
+    >>> rows, similarities = model.similar_users(user, 1)
+    >>> rows.tolist(), similarities.round(2)
     ([[1]], array([[0.82]], dtype=float32))
-    >>> model.scores(UserBatch.trained(one, events.by_user)).round(2)        # all from user 1
+    >>> model.scores(UserBatch.trained(user, events.by_user)).round(2)        # from user 1
     array([[0.82, 0.82, 0.82]], dtype=float32)
     """
 
-    kind: ClassVar[str] = "user-user"
+    model_type: ClassVar[str] = "user-user"
 
     neighbors: Int32
     similarity: Float32
     training: SparseRows
     owner: Int32
     n_items: int
-    likeness: Likeness
+    measure: SimilarityMeasure
     k: int
     damping: float
     baseline: Baseline | None = None
@@ -231,13 +411,8 @@ class UserUserModel:
 
     @property
     def n_users(self) -> int:
-        """The users that neighbors were found for: those of training, or folded in."""
+        """Number of users, trained or folded in."""
         return len(self.neighbors)
-
-    @property
-    def zero_is_unknown(self) -> bool:
-        """Whether a score of exactly 0 says that nothing links the user to the item: True for events."""
-        return self.baseline is None
 
     def __repr__(self) -> str:
         width = self.neighbors.shape[1]
@@ -247,7 +422,7 @@ class UserUserModel:
         scoring = Scoring.of(users.histories, self.baseline, self.n_items)
 
         def block(first: int, last: int) -> Float32:
-            out, rows = scoring.levels(first, last), users.rows[first:last]
+            out, rows = scoring.baselines(first, last), users.rows[first:last]
             add_by_users(
                 out, self.neighbors[rows], self.similarity[rows], self.training,
                 rule=SUM if self.baseline is None else AVERAGE, k=self.k, damping=self.damping,
@@ -256,111 +431,139 @@ class UserUserModel:
 
         return replace(scoring, block=block)
 
-    def scores(self, users: UserBatch) -> Float32:
-        """Score every item for each user of the batch: ndarray of shape (n_users, n_items), float32."""
-        return score_matrix(self._scoring(checked_batch(self, users)))
-
-    def top(
-        self,
-        users: UserBatch,
-        n: int,
-        *,
-        exclude: SparseRows,
-        allowed: Bool,
-        order: ItemOrder = ROW_ORDER,
-    ) -> tuple[Int32, Float32]:
-        """The n best items of each user, exactly, as `ScoresItems.top` says; see `kernels.topk_dense`."""
-        users, n, exclude, allowed, order = checked_lists(self, users, n, exclude, allowed, order)
-        return top_items(self._scoring(users), n, exclude, allowed, self._zeros_by(order))
-
-    def _zeros_by(self, order: ItemOrder) -> Int32:
-        return (order if self.zero_is_unknown else ROW_ORDER).rows
-
-    def predict(self, users: UserBatch, items: Int32) -> Float32:
-        """Predict a rating, clipped to the scale, or the score of an event for each user and item.
-
-        Users and items of -1 get the baseline; for events 0. Returns an ndarray of shape (n,), float32.
-        """
-        users, items = checked_batch_pairs(self, users, items)
-        return predicted_pairs(self._scoring, users, items, self.baseline)
-
     def similar_users(self, users: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
-        """The n most similar users, and how similar: (n_asked, n); -1 and 0 where there are no more.
+        """Return the n most similar users of each user.
 
-        Not more columns than neighbors are stored. A neighbor who is none of the model's users any more is left out,
-        and so are users that are not `allowed` ((n_users,) bool, empty for all).
+        Parameters
+        ----------
+        users : ndarray of shape (m,), int32
+            User rows.
+        n : int
+            The length of each list, at most the number of stored neighbors.
+        allowed : ndarray of shape (n_users,), bool
+            The users to choose from; an empty array for all. Neighbors that the model no longer has are left out.
+
+        Returns
+        -------
+        rows : ndarray of shape (m, n), int32
+            -1 where no more are left.
+        similarities : ndarray of shape (m, n), float32
+            0 where no more are left.
         """
         users, n, allowed = checked_nearest("users", users, self.n_users, n, allowed)
-        near, how = self.neighbors[users], self.similarity[users]
-        who = np.where(near >= 0, self.owner[np.maximum(near, 0)], -1)
+        neighbors, similarities = self.neighbors[users], self.similarity[users]
+        rows = np.where(neighbors >= 0, self.owner[np.maximum(neighbors, 0)], -1)
         if len(allowed):
-            who = np.where((who >= 0) & allowed[who], who, -1)
-        order = np.argsort(who < 0, axis=1, kind="stable")[:, :n]
-        who, how = np.take_along_axis(who, order, axis=1), np.take_along_axis(how, order, axis=1)
-        return who.astype(np.int32), np.where(who >= 0, how, np.float32(0))
+            rows = np.where((rows >= 0) & allowed[rows], rows, -1)
+        order = np.argsort(rows < 0, axis=1, kind="stable")[:, :n]
+        rows, similarities = np.take_along_axis(rows, order, axis=1), np.take_along_axis(similarities, order, axis=1)
+        return rows.astype(np.int32), np.where(rows >= 0, similarities, np.float32(0))
 
     def explain(self, users: UserBatch, item: int) -> Explanation:
-        """What each neighbor who has the item adds, s_uv x_vi or its part of the average: nothing is left over.
+        """Explain a score by the contribution of each neighbor that has the item; the rest is 0.
 
-        `rows` are users, -1 for one who is not there any more; none where no neighbor has the item.
+        Parameters
+        ----------
+        users : UserBatch
+            One user.
+        item : int
+            An item row.
+
+        Returns
+        -------
+        Explanation
+            Its `rows` are users, -1 for a user that the model no longer has.
         """
         user, item, _ = checked_known_pair(self, users, item)
         scoring = self._scoring(users)
-        near = self.neighbors[user]
-        near, how = near[near >= 0], self.similarity[user][near >= 0].astype(np.float64)
-        own = self.training.take(near)
-        at = np.flatnonzero(own.columns == item)
-        who = np.repeat(np.arange(len(near)), own.counts)[at]
-        places = places_of(how[who], self.k)
-        at, who, places = at[places > 0], who[places > 0], places[places > 0]
-        x, ws = own.values[at].astype(np.float64), how[who] * places
+        is_neighbor = self.neighbors[user] >= 0
+        neighbors, similarity = self.neighbors[user][is_neighbor], self.similarity[user][is_neighbor].astype(np.float64)
+        rows = self.training.take(neighbors)
+        entries = np.flatnonzero(rows.columns == item)
+        positions = np.repeat(np.arange(len(neighbors)), rows.counts)[entries]
+        shares = places_of(similarity[positions], self.k)
+        entries, positions, shares = entries[shares > 0], positions[shares > 0], shares[shares > 0]
+        x, ws = rows.values[entries].astype(np.float64), similarity[positions] * shares
         if self.baseline is not None:
-            ws = ws if own.weights is None else ws * own.weights[at]
-            below = self.damping + ws.sum()
-            ws = ws / below if below > 0 else np.zeros(len(ws))
-        rows = self.owner[near[who]]
-        return _explanation(scoring, self.baseline, item, rows, ws * x, "neighbors")
+            ws = ws if rows.weights is None else ws * rows.weights[entries]
+            denominator = self.damping + ws.sum()
+            ws = ws / denominator if denominator > 0 else np.zeros(len(ws))
+        return _explanation(scoring, self.baseline, item, self.owner[neighbors[positions]], ws * x, "neighbors")
 
-    # newcomers
+    # Fold-in
 
     @cached_property
-    def _lists(self) -> tuple[SparseRows, ColumnLists]:
-        weighed = self.likeness.weighed(self.training)
-        return weighed, self.likeness.listed(weighed, self.n_items)
+    def _training_lists(self) -> tuple[SparseRows, ColumnLists]:
+        """The training rows as they are compared, and the rows of each item."""
+        weighted = self.measure.weighted(self.training)
+        return weighted, self.measure.column_lists(weighted, self.n_items)
 
     def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
-        """Users worked out from their histories alone: their neighbors among the training rows, as in training."""
+        """Return the model with new users, whose neighbors are searched among the training rows as in training.
+
+        Parameters
+        ----------
+        histories : SparseRows
+            A row for each new user.
+        prior : None
+            Raises KindError for any other value.
+
+        Returns
+        -------
+        UserUserModel
+        """
         require_histories(histories, self.n_items)
         require_no_prior(prior)
         entries = Scoring.of(histories, self.baseline, self.n_items).entries
-        weighed, lists = self._lists
-        near, how = nearest(
-            self.likeness.weighed(entries), lists, weighed,
-            measure=self.likeness.measure, n=self.neighbors.shape[1], shrink=self.likeness.shrink,
+        weighted, lists = self._training_lists
+        neighbors, similarity = nearest(
+            self.measure.weighted(entries), lists, weighted,
+            measure=self.measure.code, n=self.neighbors.shape[1], shrink=self.measure.shrink,
         )  # fmt: skip
-        nobody = np.full(len(self.owner), -1, np.int32)
-        return replace(self, neighbors=read_only(near), similarity=read_only(how), owner=read_only(nobody))
-
-    @validated
-    def with_users(self, other: Self, take: Int32) -> Self:
-        """Users picked from this model (take >= 0) and from `other` (row -1 - take)."""
-        take = checked_take(take, self.n_users, other.n_users)
-        own = take >= 0
-        neighbors = np.empty((len(take), self.neighbors.shape[1]), np.int32)
-        similarity = np.empty(neighbors.shape, np.float32)
-        for picked, model, rows in ((own, self, take[own]), (~own, other, -1 - take[~own])):
-            neighbors[picked], similarity[picked] = model.neighbors[rows], model.similarity[rows]
-        now = np.full(self.n_users, -1, np.int32)
-        now[take[own]] = np.flatnonzero(own)
-        owner = np.where(self.owner >= 0, now[np.maximum(self.owner, 0)], -1).astype(np.int32)
+        owner = np.full(len(self.owner), -1, np.int32)
         return replace(
             self, neighbors=read_only(neighbors), similarity=read_only(similarity), owner=read_only(owner)
         )  # fmt: skip
 
-    # files
+    @validated
+    def with_users(self, other: Self, take: Int32) -> Self:
+        """Select users by `take` (n,): row t of this model, or row -1 - t of `other`; see `FoldsIn.with_users`.
+
+        Parameters
+        ----------
+        other : UserUserModel
+            A model with the same items.
+        take : ndarray of shape (n,), int32
+            Row t of this model, or row -1 - t of `other`.
+
+        Returns
+        -------
+        UserUserModel
+            A model of n users.
+        """
+        take = checked_take(take, self.n_users, other.n_users)
+        own = take >= 0
+        neighbors = np.empty((len(take), self.neighbors.shape[1]), np.int32)
+        similarity = np.empty(neighbors.shape, np.float32)
+        for selected, model, rows in ((own, self, take[own]), (~own, other, -1 - take[~own])):
+            neighbors[selected], similarity[selected] = model.neighbors[rows], model.similarity[rows]
+        new_rows = np.full(self.n_users, -1, np.int32)
+        new_rows[take[own]] = np.flatnonzero(own)
+        owner = np.where(self.owner >= 0, new_rows[np.maximum(self.owner, 0)], -1).astype(np.int32)
+        return replace(
+            self, neighbors=read_only(neighbors), similarity=read_only(similarity), owner=read_only(owner)
+        )  # fmt: skip
+
+    # Serialization
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Who is near whom and how much, the training rows, whose they are, and the items' biases of a baseline."""
+        """Return neighbors, similarities, the training rows and their owners, and the item biases of a baseline.
+
+        Returns
+        -------
+        dict of {str: ndarray}
+            Arrays by name.
+        """
         training: dict[str, NDArray[Any]] = {
             "start": self.training.start,
             "columns": self.training.columns,
@@ -372,10 +575,16 @@ class UserUserModel:
         return own | training | ({} if self.baseline is None else self.baseline.arrays())
 
     def settings(self) -> dict[str, Any]:
-        """How users are compared, k, damping, the number of items and the baseline's settings; None for events."""
+        """Return everything else as JSON values.
+
+        Returns
+        -------
+        dict of {str: object}
+            JSON values by name.
+        """
         return {
             "n_items": self.n_items,
-            "likeness": self.likeness.settings(),
+            "measure": self.measure.settings(),
             "k": self.k,
             "damping": self.damping,
             "baseline": None if self.baseline is None else self.baseline.settings(),
@@ -383,7 +592,20 @@ class UserUserModel:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """The model of a file; the lists that newcomers are compared by are made when first needed."""
+        """Create the model from `arrays` and `settings`.
+
+        Parameters
+        ----------
+        arrays : dict of {str: ndarray}
+            The result of `arrays`.
+        settings : dict of {str: object}
+            The result of `settings`.
+
+        Returns
+        -------
+        UserUserModel
+            The same object, bit for bit.
+        """
         baseline = settings["baseline"]
         return cls(
             arrays["neighbors"],
@@ -391,7 +613,7 @@ class UserUserModel:
             SparseRows(arrays["start"], arrays["columns"], arrays["values"], arrays.get("weights")),
             arrays["owner"],
             checks.plain("n_items", settings["n_items"], int),
-            checks.plain("likeness", settings["likeness"], Likeness),
+            checks.plain("measure", settings["measure"], SimilarityMeasure),
             checks.plain("k", settings["k"], int),
             checks.plain("damping", settings["damping"], float),
             None if baseline is None else Baseline.from_parts(arrays, baseline),
@@ -401,13 +623,13 @@ class UserUserModel:
 def _explanation(
     scoring: Scoring, baseline: Baseline | None, item: int, rows: Int32, terms: Float64, by: By
 ) -> Explanation:  # fmt: skip
-    """One asked user's parts: the baseline's, if there is one, and the terms."""
-    score, mean, its = float(scoring.block(0, 1)[0, item]), 0.0, 0.0
+    """Return the explanation of one user's score: the parts of the baseline, if there is one, and the terms."""
+    score, mean, item_bias = float(scoring.block(0, 1)[0, item]), 0.0, 0.0
     if baseline is not None:
-        mean, its = baseline.mean, float(baseline.item_bias[item])
-    own = float(scoring.level[0]) - mean
-    rest = split_off(mean + own + its + float(terms.sum()), score, np.append(terms, score))
-    return Explanation(score, mean, own, its, rows, terms, rest, by)
+        mean, item_bias = baseline.mean, float(baseline.item_bias[item])
+    user_bias = float(scoring.user_level[0]) - mean
+    rest = unattributed(mean + user_bias + item_bias + float(terms.sum()), score, np.append(terms, score))
+    return Explanation(score, mean, user_bias, item_bias, rows, terms, rest, by)
 
 
 def _require_baseline(baseline: Baseline | None, n_items: int) -> None:

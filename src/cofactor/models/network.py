@@ -1,8 +1,8 @@
-"""The network model: embeddings of users and items through a few layers. Learnt with torch, served without it."""
+"""Network model: embeddings of users and items through a few layers, trained with torch and served without it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -41,10 +41,9 @@ from cofactor.models.arguments import (
     require_histories,
     require_no_prior,
 )
-from cofactor.models.barzilai_borwein import descended
 from cofactor.models.distribution import Distribution
 from cofactor.models.explanation import Explanation
-from cofactor.models.fold_in import GaussianPrior
+from cofactor.models.fold_in import GaussianPrior, barzilai_borwein
 from cofactor.models.layers import Layers
 from cofactor.models.user_batch import UserBatch
 from cofactor.validation import require_valid_fields, validated
@@ -52,28 +51,60 @@ from cofactor.validation import require_valid_fields, validated
 __all__ = ["LevelsNetworkModel", "NetworkModel"]
 
 FOLD_IN_STEPS = 30
-"""At most, for a newcomer: most stand still after a dozen."""
-FOLD_IN_NEAR = 0.02
-"""How near the minimum is near enough: at most so many standard deviations of the trained users away from it."""
-PAIRS = 1024
-"""So many pairs are worked out at a time: bounds the memory, changes no result."""
+"""The largest number of steps of folding in a user; most users converge after a dozen."""
+
+FOLD_IN_TOLERANCE = 0.02
+"""The norm of the gradient at which folding in stops.
+
+The distance to the minimum is then at most this many standard deviations of the trained users.
+"""
+
+PAIR_BLOCK = 1024
+"""The number of pairs computed at a time; it bounds the memory and does not change results."""
 
 
 @dataclass(frozen=True, eq=False)
 class NetworkModel:
-    """x(u, i) = user_bias[u] + item_bias[i] + layers(user_vectors[u], item_vectors[i]); ranked by x.
+    """Network model with one output: x(u, i) is the sum of biases and of the output of the layers.
 
-    The predicted rating is low + (high - low) sigmoid(x), clipped to `scale`. The last row of every table stands for
-    whoever is not known; so row -1, as everywhere, is an unknown user or item. See `models.layers` for the layers.
+    The last row of each table is the unknown user or item, so that row -1 is unknown, as everywhere.
 
-        user_vectors (n_users + 1, a)    user_bias (n_users + 1, ends)
-        item_vectors (n_items + 1, b)    item_bias (n_items + 1, ends)    ends: 1 here
-        user_spread (a + ends, a + ends): S, with S S' the mean of d d' over the trained users, d from the unknown one
-        noise: root mean square error on the training ratings
+    Parameters
+    ----------
+    user_vectors : ndarray of shape (n_users + 1, a), float32
+        Embeddings of users.
+    item_vectors : ndarray of shape (n_items + 1, b), float32
+        Embeddings of items.
+    user_bias : ndarray of shape (n_users + 1, n_outputs), float32
+        Biases of users; n_outputs is 1 here.
+    item_bias : ndarray of shape (n_items + 1, n_outputs), float32
+        Biases of items.
+    user_spread : ndarray of shape (a + n_outputs, a + n_outputs), float32
+        S, with S S' the mean of d d' over the trained users, d the difference from the unknown user.
+    layers : Layers
+        The layers; see `models.layers`.
+    scale : Scale
+        The scale that predictions are clipped to.
+    rating_range : tuple of (float, float)
+        The ends (low, high) of the sigmoid.
+    noise : float
+        Root mean squared error on the training ratings, which weights the ratings of a new user against the prior.
 
-    It has no distribution: `noise` is one width for every pair, which could order nothing cautiously, and is too narrow
-    for ratings not trained on. It only weighs a newcomer's ratings against the prior. Sources: see `NeuralMF`.
+    Notes
+    -----
+    Items are ranked by x; the predicted rating is low + (high - low) sigmoid(x), clipped to the scale::
 
+        x(u, i) = user_bias[u] + item_bias[i] + layers(user_vectors[u], item_vectors[i])
+
+    The model has no distribution: `noise` is the same for all pairs, so that it cannot rank them by uncertainty, and it
+    is too small for ratings outside the training data.
+
+    References
+    ----------
+    See `NeuralMF`.
+
+    Examples
+    --------
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 1, 5])
     >>> small = cofactor.NeuralMF(user_dim=2, item_dim=3, hidden=4, epochs=1)
@@ -91,7 +122,7 @@ class NetworkModel:
     all                          50
     """
 
-    kind: ClassVar[str] = "network"
+    model_type: ClassVar[str] = "network"
 
     user_vectors: Float32
     item_vectors: Float32
@@ -106,29 +137,29 @@ class NetworkModel:
     def __post_init__(self) -> None:
         require_valid_fields(self)
         layers = self.layers
-        ends = len(layers.out_bias)
-        require_array("user_bias", self.user_bias, np.float32, (None, ends))
-        require_array("item_bias", self.item_bias, np.float32, (None, ends))
+        n_outputs = len(layers.out_bias)
+        require_array("user_bias", self.user_bias, np.float32, (None, n_outputs))
+        require_array("item_bias", self.item_bias, np.float32, (None, n_outputs))
         if not (len(self.user_bias) and len(self.item_bias)):
-            raise DataError("user_bias and item_bias must have a last row, for those who are unknown")
+            raise DataError("user_bias and item_bias must have a last row for unknown users and items")
         a, b = len(layers.user_in), len(layers.item_in)
         require_array("user_vectors", self.user_vectors, np.float32, (len(self.user_bias), a))
         require_array("item_vectors", self.item_vectors, np.float32, (len(self.item_bias), b))
-        require_array("user_spread", self.user_spread, np.float32, (a + ends, a + ends))
+        require_array("user_spread", self.user_spread, np.float32, (a + n_outputs, a + n_outputs))
 
     @property
     def n_users(self) -> int:
-        """The rows of `user_bias`, the unknown user's left out."""
+        """Number of users, without the unknown user."""
         return len(self.user_bias) - 1
 
     @property
     def n_items(self) -> int:
-        """The rows of `item_bias`, the unknown item's left out: the catalog."""
+        """Number of items of the catalog, without the unknown item."""
         return len(self.item_bias) - 1
 
     @property
     def zero_is_unknown(self) -> bool:
-        """False: an output of 0 is an output as any other."""
+        """False: an output of 0 is a valid output."""
         return False
 
     def __repr__(self) -> str:
@@ -136,74 +167,146 @@ class NetworkModel:
         return f"{type(self).__name__}({self.n_users:,} users, {self.n_items:,} items, {widths} factors)"
 
     def summary(self) -> str:
-        """A table of what was learnt: the name, shape and number of parameters of every array, and their sum."""
-        learnt = {name: array for name, array in self.arrays().items() if name not in ("user_spread", "slope")}
-        rows = [(name, " x ".join(map(str, array.shape)), f"{array.size:,}") for name, array in learnt.items()]
+        """Return a table of the learned arrays with their shapes and numbers of parameters, and the total.
+
+        Returns
+        -------
+        str
+            Lines of equal length.
+        """
+        learned = {name: array for name, array in self.arrays().items() if name not in ("user_spread", "slope")}
+        rows = [(name, " x ".join(map(str, array.shape)), f"{array.size:,}") for name, array in learned.items()]
         rows = [("array", "shape", "parameters"), *rows]
-        rows.append(("all", "", f"{sum(array.size for array in learnt.values()):,}"))
+        rows.append(("all", "", f"{sum(array.size for array in learned.values()):,}"))
         widths = [max(len(row[k]) for row in rows) for k in range(3)]
         return "\n".join(f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows)
 
-    # the head: from the network's end to a rating, a score and a loss
+    # Head: from the outputs of the network to a rating, a score and a loss
 
     @validated
     def rating(self, y: Float32) -> Float32:
-        """The expected rating, before clipping: low + (high - low) sigmoid(y), (n, ends) to (n,)."""
+        """Compute the expected rating before clipping, low + (high - low) sigmoid(y).
+
+        Parameters
+        ----------
+        y : ndarray of shape (n, n_outputs), float32
+            Outputs of the network with biases.
+
+        Returns
+        -------
+        ndarray of shape (n,), float32
+        """
         low, high = self.rating_range
-        rating: Float32 = (low + (high - low) * _sigmoid(self._ends(y)[:, 0])).astype(np.float32)
+        rating: Float32 = (low + (high - low) * _sigmoid(self._checked_outputs(y)[:, 0])).astype(np.float32)
         return rating
 
     @validated
-    def ranked_by(self, y: Float32) -> Float32:
-        """The score: x itself, (n, ends) to (n,)."""
-        score: Float32 = self._ends(y)[:, 0]
+    def score(self, y: Float32) -> Float32:
+        """Compute the score that items are ranked by, here y itself; arguments as of `rating`.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n, n_outputs), float32
+            Outputs of the network with biases.
+
+        Returns
+        -------
+        ndarray of shape (n,), float32
+            A number for each pair.
+        """
+        score: Float32 = self._checked_outputs(y)[:, 0]
         return score
 
     @validated
     def loss(self, y: Float32, values: Float32) -> tuple[Float32, Float32]:
-        """(r - r^)^2 / (2 noise^2) of each rating, (n,), and its gradient by y, (n, ends): float32."""
+        """Compute the loss of each rating, (r - r^)^2 / (2 noise^2), and its gradient.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n, n_outputs), float32
+            Outputs of the network with biases.
+        values : ndarray of shape (n,), float32
+            Ratings r.
+
+        Returns
+        -------
+        loss : ndarray of shape (n,), float32
+        gradient : ndarray of shape (n, n_outputs), float32
+            By y.
+        """
         low, high = self.rating_range
-        y = self._ends(y)
-        values = _ratings(values, y)
+        y = self._checked_outputs(y)
+        values = _checked_ratings(values, y)
         s = _sigmoid(y[:, 0])
         error = (low + (high - low) * s - values) / np.float32(self.noise)
         slope = error * s * (1 - s) * np.float32((high - low) / self.noise)
         return (error**2 / 2).astype(np.float32), slope[:, None].astype(np.float32)
 
-    def _ends(self, y: Any) -> Float32:
-        """Outputs of the network, (n, ends) float32. Raises ParameterError for anything else."""
-        ends = self.user_bias.shape[1]
-        return checks.float32_array("y", y, (None, ends))
+    def _checked_outputs(self, y: object) -> Float32:
+        """Check outputs of the network, (n, n_outputs) float32; raises ParameterError."""
+        return checks.float32_array("y", y, (None, self.user_bias.shape[1]))
 
-    # predicting
+    # Prediction
 
     def outputs(self, users: Int32, items: Int32) -> Float32:
-        """The network's end for each pair of rows, biases added: (n, ends) float32; (0, ends) for no pairs."""
+        """Compute the outputs of the network with biases for each pair.
+
+        Parameters
+        ----------
+        users, items : ndarray of shape (n,), int32
+            Rows, -1 for unknown.
+
+        Returns
+        -------
+        ndarray of shape (n, n_outputs), float32
+        """
         users, items = checked_pairs(self, users, items)
         y = np.empty((len(users), self.user_bias.shape[1]), np.float32)
-        for first in range(0, len(users), PAIRS):
-            u, i = users[first : first + PAIRS], items[first : first + PAIRS]
+        for first in range(0, len(users), PAIR_BLOCK):
+            u, i = users[first : first + PAIR_BLOCK], items[first : first + PAIR_BLOCK]
             part = self.layers.outputs(self.user_vectors[u], self.item_vectors[i], self._item_part[i])
-            y[first : first + PAIRS] = part + self.user_bias[u] + self.item_bias[i]
+            y[first : first + PAIR_BLOCK] = part + self.user_bias[u] + self.item_bias[i]
         return y
 
     def predict(self, users: UserBatch, items: Int32) -> Float32:
-        """Predict a rating for each user and item, clipped to the scale: (n,) float32. Histories are not used."""
+        """Predict the rating of each user and item, clipped to the scale.
+
+        Parameters
+        ----------
+        users : UserBatch
+            n users, -1 for unknown; their histories are not used.
+        items : ndarray of shape (n,), int32
+            Item rows, -1 for unknown.
+
+        Returns
+        -------
+        ndarray of shape (n,), float32
+        """
         users, items = checked_batch_pairs(self, users, items)
         ratings: Float32 = np.clip(self.rating(self.outputs(users.rows, items)), self.scale.low, self.scale.high)
         return ratings
 
     @cached_property
     def _item_part(self) -> Float32:
-        """What an item adds to the first layer: (n_items + 1, width)."""
+        """The contribution of each item to the first layer: (n_items + 1, width)."""
         return self.layers.item_part(self.item_vectors)
 
-    # ranking
+    # Ranking
 
     def scores(self, users: UserBatch) -> Float32:
-        """Score every item, a pass through the layers for each: ndarray of shape (n_users, n_items), float32.
+        """Score every item by a pass through the layers: ndarray of shape (n_users, n_items), float32.
 
-        Histories are not used: users are their vectors.
+        The histories of the users are not used.
+
+        Parameters
+        ----------
+        users : UserBatch
+            Without rows of -1.
+
+        Returns
+        -------
+        ndarray of shape (n_users, n_items), float32
+            Higher is better.
         """
         return self._scores(checked_batch(self, users).rows)
 
@@ -211,7 +314,7 @@ class NetworkModel:
         scores = np.empty((len(rows), self.n_items), np.float32)
         items = np.arange(self.n_items, dtype=np.int32)
         for k, u in enumerate(rows):
-            scores[k] = self.ranked_by(self.outputs(np.full(self.n_items, u, np.int32), items))
+            scores[k] = self.score(self.outputs(np.full(self.n_items, u, np.int32), items))
         return scores
 
     def top(
@@ -223,7 +326,28 @@ class NetworkModel:
         allowed: Bool,
         order: ItemOrder = ROW_ORDER,
     ) -> tuple[Int32, Float32]:
-        """The n best items of each user, exactly, as `ScoresItems.top` says; see `kernels.topk_dense`."""
+        """Return the n best items of each user, exactly; see `ScoresItems.top` and `kernels.topk_dense`.
+
+        Parameters
+        ----------
+        users : UserBatch
+            Without rows of -1.
+        n : int
+            The length of each list.
+        exclude : SparseRows
+            The items to leave out, one row for each user of the batch.
+        allowed : ndarray of shape (n_items,), bool
+            The items to rank; an empty array for all.
+        order : ItemOrder
+            The order of items without evidence in a model of events.
+
+        Returns
+        -------
+        rows : ndarray of shape (n_users, n), int32
+            Item rows; -1 where fewer than n items are left.
+        scores : ndarray of shape (n_users, n), float32
+            -inf where the row is -1.
+        """
         users, n, exclude, allowed, _ = checked_lists(self, users, n, exclude, allowed, order)
 
         def scores(first: int, last: int) -> Float32:
@@ -233,116 +357,177 @@ class NetworkModel:
 
     @cached_property
     def _directions(self) -> Float32:
-        """Item vectors of length 1 (a zero row stays zero): (n_items + 1, b)."""
+        """Item vectors scaled to length 1, where a row of zeros stays the same: (n_items + 1, b)."""
         length = np.linalg.norm(self.item_vectors, axis=1, keepdims=True)
         unit: Float32 = np.divide(self.item_vectors, length, out=np.zeros_like(self.item_vectors), where=length > 0)
         return unit
 
     def item_similarity(self, items: Int32) -> Float32:
-        """The cosine of the items' vectors within each row: (m, c) gives (m, c, c) float32; 0 for row -1."""
+        """Compute the cosine of the vectors of all pairs within each list of items.
+
+        Parameters
+        ----------
+        items : ndarray of shape (m, c), int32
+            Lists of item rows, -1 where a list ends.
+
+        Returns
+        -------
+        ndarray of shape (m, c, c), float32
+            0 for row -1.
+        """
         items = checked_item_lists(self, items)
         vectors = np.where((items >= 0)[:, :, None], self._directions[items], np.float32(0))
         cosines: Float32 = np.einsum("mcd,med->mce", vectors, vectors)
         return cosines
 
     def similar_items(self, items: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
-        """The n items of most similar direction (cosine of vectors, biases apart), the item itself left out.
+        """Return the n most similar items by the cosine of vectors without biases.
 
-        Rows and cosines (n_asked, n), best first; -1 and -inf where there are no more. allowed: as in `top`.
+        Parameters
+        ----------
+        items : ndarray of shape (m,), int32
+            Item rows; an item is not similar to itself.
+        n : int
+            The length of each list.
+        allowed : ndarray of shape (n_items,), bool
+            The items to choose from; an empty array for all.
+
+        Returns
+        -------
+        rows : ndarray of shape (m, n), int32
+            -1 where no more are left.
+        cosines : ndarray of shape (m, n), float32
+            -inf where no more are left.
         """
         items, n, allowed = checked_nearest("items", items, self.n_items, n, allowed)
-        every = np.ascontiguousarray(self._directions[:-1].T)
+        transposed = np.ascontiguousarray(self._directions[:-1].T)
 
         def cosines(first: int, last: int) -> Float32:
-            asked = self._directions[items[first:last]]
-            return dense(asked, every, np.zeros(self.n_items, np.float32))
+            return dense(self._directions[items[first:last]], transposed, np.zeros(self.n_items, np.float32))
 
-        itself = SparseRows(np.arange(len(items) + 1), contiguous(items, np.int32), np.ones(len(items), np.float32))
-        return top_of_blocks(cosines, self.n_items, n, exclude=itself, allowed=allowed)
-
-    # reasons
+        own = SparseRows(np.arange(len(items) + 1), contiguous(items, np.int32), np.ones(len(items), np.float32))
+        return top_of_blocks(cosines, self.n_items, n, exclude=own, allowed=allowed)
 
     @one_thread_blas()
     def explain(self, users: UserBatch, item: int) -> Explanation:
-        """How much the score falls without each item of the history, the user worked out anew each time.
+        """Explain a score by leaving out each item of the history and folding the user in again.
 
-        The unknown user and the unknown item are what `mean` and `item` start from; layers have no parts of a sum, so
-        what the falls do not add up to is in `rest`. A history of m items takes m + 1 foldings in; an empty one has no
-        terms.
+        `mean` is the score of the unknown user and item, and `item` the difference that the item makes to it. The
+        output of layers is not a sum, so the terms need not add up; the difference is the rest. A history of m items is
+        folded in m + 1 times.
+
+        Parameters
+        ----------
+        users : UserBatch
+            One user.
+        item : int
+            An item row.
+
+        Returns
+        -------
+        Explanation
         """
         user, item, history = checked_known_pair(self, users, item)
         m = len(history.columns)
-        kept = np.concatenate([np.zeros(0, np.int64), *(np.delete(np.arange(m), j) for j in range(m))])
-        weights = None if history.weights is None else history.weights[kept]
+        entries = np.concatenate([np.zeros(0, np.int64), *(np.delete(np.arange(m), j) for j in range(m))])
+        weights = None if history.weights is None else history.weights[entries]
         start = np.arange(m + 1, dtype=np.int64) * max(m - 1, 0)
-        others = SparseRows(start, history.columns[kept], history.values[kept], weights)
-        without = self.fold_in(others)._score(np.arange(m), item)
-        whole = self.fold_in(history)._score(np.zeros(1), item)[0]
-        score, mean = self._score(np.array([user]), item)[0], self._score(np.array([-1]), -1)[0]
-        its, terms = self._score(np.array([-1]), item)[0] - mean, whole - without
-        rest = float(score - mean - its - terms.sum())
-        return Explanation(float(score), float(mean), 0.0, float(its), history.columns, terms, rest, "leave-one-out")
+        shortened = SparseRows(start, history.columns[entries], history.values[entries], weights)
+        without = self.fold_in(shortened)._item_scores(range(m), item)
+        whole = self.fold_in(history)._item_scores([0], item)[0]
+        score, mean = self._item_scores([user], item)[0], self._item_scores([-1], -1)[0]
+        item_effect, terms = self._item_scores([-1], item)[0] - mean, whole - without
+        rest = float(score - mean - item_effect - terms.sum())
+        return Explanation(
+            float(score), float(mean), 0.0, float(item_effect), history.columns, terms, rest, "leave-one-out"
+        )
 
-    def _score(self, users: Any, item: int) -> Float64:
-        """What these users' rows (-1: unknown) have for one item: (n,) float64."""
+    def _item_scores(self, users: Sequence[int], item: int) -> Float64:
+        """Return the scores of users (rows, -1 for unknown) for one item: (n,) float64."""
         rows = np.asarray(users, np.int32)
-        return self.ranked_by(self.outputs(rows, np.full(len(rows), item, np.int32))).astype(np.float64)
+        return self.score(self.outputs(rows, np.full(len(rows), item, np.int32))).astype(np.float64)
 
-    # newcomers
+    # Fold-in
 
     @one_thread_blas()
     def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
-        """Users worked out from their histories, everything else held, by a few gradient steps.
+        """Fold in new users by a few gradient steps with everything else fixed, each user separately.
 
-        See `models.barzilai_borwein`.
+        Parameters
+        ----------
+        histories : SparseRows
+            A row for each new user; an empty history is the unknown user.
+        prior : None
+            Raises KindError for any other value.
 
-            minimize over z:  sum over ratings w loss(y(x)) + 1/2 |z|^2,    x = unknown + S z
+        Returns
+        -------
+        NetworkModel
+            The same model with these users.
 
-        with x the user's vector and bias: who has no history is the unknown user. Each user is worked out alone.
+        Notes
+        -----
+        With x the vector and the bias of a user, `barzilai_borwein` of `models.fold_in` minimizes over z::
+
+            sum over ratings w loss(y(x)) + 1/2 |z|^2,    x = unknown + S z
         """
         require_histories(histories, self.n_items)
         require_no_prior(prior)
         width, unknown = self.user_vectors.shape[1], np.concatenate([self.user_vectors[-1], self.user_bias[-1]])
         x = np.tile(unknown, (len(histories) + 1, 1))
 
-        def work_out(row: int) -> None:
-            slope = self._slope(histories.row(row), unknown)
-            x[row] += self.user_spread @ descended(slope, len(unknown), steps=FOLD_IN_STEPS, near=FOLD_IN_NEAR)
+        def fold_in_row(row: int) -> None:
+            objective = self._objective(histories.row(row), unknown)
+            z = barzilai_borwein(objective, len(unknown), steps=FOLD_IN_STEPS, tolerance=FOLD_IN_TOLERANCE)
+            x[row] += self.user_spread @ z
 
-        parallel_for(work_out, [int(row) for row in np.flatnonzero(histories.counts)])
+        parallel_for(fold_in_row, [int(row) for row in np.flatnonzero(histories.counts)])
         return self._with_user_arrays(x[:, :width], x[:, width:])
 
-    def _slope(self, history: SparseRows, unknown: Float32) -> Callable[[Float32], tuple[float, Float32]]:
-        """What `fold_in` minimizes for one user, and its gradient, by z."""
+    def _objective(self, history: SparseRows, unknown: Float32) -> Callable[[Float32], tuple[float, Float32]]:
+        """Return the function of z that `fold_in` minimizes for one user: its value and its gradient."""
         width, items = self.user_vectors.shape[1], history.columns
         q, part, bias = self.item_vectors[items], self._item_part[items], self.item_bias[items]
         weights = np.ones(len(items), np.float32) if history.weights is None else history.weights
 
-        def slope(z: Float32) -> tuple[float, Float32]:
+        def objective(z: Float32) -> tuple[float, Float32]:
             x = unknown + self.user_spread @ z
-            end = self.layers.linearized(x[:width], part, q)
-            losses, pull = self.loss(end.outputs + x[width:] + bias, history.values)
-            pull = weights[:, None] * pull
-            gradient = np.concatenate([end.pulled_back(pull), pull.sum(axis=0)])
+            result = self.layers.forward(x[:width], part, q)
+            losses, gradients = self.loss(result.outputs + x[width:] + bias, history.values)
+            gradients = weights[:, None] * gradients
+            gradient = np.concatenate([result.backward(gradients), gradients.sum(axis=0)])
             value = (weights * losses).sum(dtype=np.float64) + 0.5 * np.square(z, dtype=np.float64).sum()
             return float(value), self.user_spread.T @ gradient + z
 
-        return slope
+        return objective
 
     @validated
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Users picked from this model (take >= 0) and from `other` (row -1 - take); the unknown one stays."""
+        """Select users by `take` (n,): row t of this model, or row -1 - t of `other`; see `FoldsIn.with_users`.
+
+        Parameters
+        ----------
+        other : NetworkModel
+            A model with the same items.
+        take : ndarray of shape (n,), int32
+            Row t of this model, or row -1 - t of `other`.
+
+        Returns
+        -------
+        NetworkModel
+            A model of n users.
+        """
         take = checked_take(take, self.n_users, other.n_users)
         shapes = [(m.user_vectors.shape[1], m.user_bias.shape[1:]) for m in (self, other)]
         if shapes[0] != shapes[1]:
             raise DataError("other must be a model with embeddings of the same width")
         rows = np.where(take >= 0, take, len(self.user_bias) - 1 - take)
 
-        def picked(a: Float32, b: Float32) -> Float32:
+        def select(a: Float32, b: Float32) -> Float32:
             return np.concatenate([np.concatenate([a, b])[rows], a[-1:]])
 
         return self._with_user_arrays(
-            picked(self.user_vectors, other.user_vectors), picked(self.user_bias, other.user_bias)
+            select(self.user_vectors, other.user_vectors), select(self.user_bias, other.user_bias)
         )
 
     def _with_user_arrays(self, vectors: Float32, bias: Float32) -> Self:
@@ -351,30 +536,55 @@ class NetworkModel:
             user_vectors=read_only(contiguous(vectors, np.float32)),
             user_bias=read_only(contiguous(bias, np.float32)),
         )
-        other.__dict__["_item_part"] = self._item_part  # the items are the same
+        other.__dict__["_item_part"] = self._item_part  # a cached value that depends on the items only
         return other
 
-    # files
+    # Serialization
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Vectors and biases, the spread of users, and the layers by the names of `Layers.parts`."""
+        """Return vectors, biases and the spread of users, and the layers by the names of `Layers.named_arrays`.
+
+        Returns
+        -------
+        dict of {str: ndarray}
+            Arrays by name.
+        """
         names = ("user_vectors", "item_vectors", "user_bias", "item_bias", "user_spread")
-        return {name: getattr(self, name) for name in names} | dict(self.layers.parts())
+        return {name: getattr(self, name) for name in names} | dict(self.layers.named_arrays())
 
     def settings(self) -> dict[str, Any]:
-        """The scale, the sigmoid's ends and the noise."""
+        """Return everything else as JSON values.
+
+        Returns
+        -------
+        dict of {str: object}
+            JSON values by name.
+        """
         return {"scale": asdict(self.scale), "rating_range": self.rating_range, "noise": self.noise}
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """The model of a file; how many layers there are is told by the arrays' names."""
+        """Create the model from `arrays` and `settings`; the names of the arrays give the number of layers.
+
+        Parameters
+        ----------
+        arrays : dict of {str: ndarray}
+            The result of `arrays`.
+        settings : dict of {str: object}
+            The result of `settings`.
+
+        Returns
+        -------
+        NetworkModel
+            The same object, bit for bit.
+        """
         n_deeper = sum(name.startswith("layer_") for name in arrays) // 2
         deeper = tuple((arrays[f"layer_{k}"], arrays[f"layer_{k}_bias"]) for k in range(2, 2 + n_deeper))
-        ends = ("user_in", "item_in", "in_bias", "out", "out_bias", "slope")
+        outer = ("user_in", "item_in", "in_bias", "out", "out_bias", "slope")
         tables = ("user_vectors", "item_vectors", "user_bias", "item_bias", "user_spread")
         return cls(
             **{name: arrays[name] for name in tables},
-            layers=Layers(**{name: arrays[name] for name in ends}, deeper=deeper),
+            layers=Layers(**{name: arrays[name] for name in outer}, deeper=deeper),
             scale=checks.plain("scale", settings["scale"], Scale),
             rating_range=checks.plain("rating_range", settings["rating_range"], tuple[float, float]),
             noise=checks.plain("noise", settings["noise"], float),
@@ -382,13 +592,19 @@ class NetworkModel:
 
 
 class LevelsNetworkModel(NetworkModel):
-    """The network that ends in one number for each level of the scale: a softmax makes them a mass function.
+    """Network model with one output for each level of the scale, which a softmax converts to probabilities.
+
+    Its parameters are those of `NetworkModel`, with as many outputs as levels.
+
+    Notes
+    -----
+    Items are ranked by r^::
 
         y(u, i) = user_bias[u] + item_bias[i] + layers(user_vectors[u], item_vectors[i]),    (levels,)
         mass_l = exp(y_l) / sum_k exp(y_k),    r^ = sum_l level_l mass_l
 
-    Items are ranked by r^. Arrays as `NetworkModel` has them, with ends = levels.
-
+    Examples
+    --------
     >>> import numpy as np
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1], [0, 1, 0, 1], [5, 1, 3, 5])
@@ -398,46 +614,106 @@ class LevelsNetworkModel(NetworkModel):
     ([1.0, 3.0, 5.0], (2, 3), [1.0, 1.0])
     """
 
-    kind: ClassVar[str] = "network-levels"
+    model_type: ClassVar[str] = "network-levels"
 
     @cached_property
     def levels(self) -> Float32:
-        """The levels of the scale, ascending: (levels,) float32."""
+        """Levels of the scale, ascending: ndarray of shape (levels,), float32."""
         return np.asarray(self.scale.levels, np.float32)
 
     def mass(self, users: Int32, items: Int32) -> Float32:
-        """The probability of each level for each pair of rows: (n, levels) float32, rows sum to 1."""
+        """Compute the probability of each level for each pair.
+
+        Parameters
+        ----------
+        users, items : ndarray of shape (n,), int32
+            Rows, -1 for unknown.
+
+        Returns
+        -------
+        ndarray of shape (n, levels), float32
+            Rows sum to 1.
+        """
         return _softmax(self.outputs(users, items))
 
     def distribution(self, users: UserBatch, items: Int32) -> Distribution:
-        """Return the mass function of each user and item; see `Distribution.of_mass`. Histories are not used."""
+        """Return the mass function of each user and item.
+
+        Parameters
+        ----------
+        users : UserBatch
+            n users, -1 for unknown; their histories are not used.
+        items : ndarray of shape (n,), int32
+            Item rows, -1 for unknown.
+
+        Returns
+        -------
+        Distribution
+        """
         users, items = checked_batch_pairs(self, users, items)
         return Distribution.of_mass(self.mass(users.rows, items), self.scale)
 
     @validated
     def rating(self, y: Float32) -> Float32:
-        """sum_l level_l softmax(y)_l: (n, levels) to (n,)."""
-        mean: Float32 = (_softmax(self._ends(y)) * self.levels).sum(axis=1)
+        """Compute the expected rating, sum_l level_l softmax(y)_l; see `NetworkModel.rating`.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n, n_outputs), float32
+            Outputs of the network with biases.
+
+        Returns
+        -------
+        ndarray of shape (n,), float32
+            A number for each pair.
+        """
+        mean: Float32 = (_softmax(self._checked_outputs(y)) * self.levels).sum(axis=1)
         return mean
 
     @validated
-    def ranked_by(self, y: Float32) -> Float32:
-        """The expected rating, which is not clipped: it lies on the scale anyway."""
+    def score(self, y: Float32) -> Float32:
+        """Compute the expected rating, which lies on the scale without clipping.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n, n_outputs), float32
+            Outputs of the network with biases.
+
+        Returns
+        -------
+        ndarray of shape (n,), float32
+            A number for each pair.
+        """
         return self.rating(y)
 
     @validated
     def loss(self, y: Float32, values: Float32) -> tuple[Float32, Float32]:
-        """The cross-entropy, -log mass of the level nearest to each rating, (n,); its gradient by y, (n, levels)."""
-        y = self._ends(y)
-        values = _ratings(values, y)
+        """Compute the cross-entropy, -log mass of the level nearest to each rating; see `NetworkModel.loss`.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n, n_outputs), float32
+            Outputs of the network with biases.
+        values : ndarray of shape (n,), float32
+            Ratings.
+
+        Returns
+        -------
+        loss : ndarray of shape (n,), float32
+            The loss of each rating.
+        gradient : ndarray of shape (n, n_outputs), float32
+            The gradient by y.
+        """
+        y = self._checked_outputs(y)
+        values = _checked_ratings(values, y)
         mass, nearest = _softmax(y), np.abs(values[:, None] - self.levels).argmin(axis=1)
-        hit = np.eye(len(self.levels), dtype=np.float32)[nearest]
+        target = np.eye(len(self.levels), dtype=np.float32)[nearest]
         tiny = np.finfo(np.float32).tiny
-        return -np.log(np.maximum((mass * hit).sum(axis=1), tiny)), mass - hit
+        return -np.log(np.maximum((mass * target).sum(axis=1), tiny)), mass - target
 
 
-def _ratings(values: Any, y: Float32) -> Float32:
-    """A rating for each row of outputs. Raises ParameterError for anything else."""
+def _checked_ratings(values: object, y: Float32) -> Float32:
+    """Check that there is a rating for each row of outputs; raises ParameterError."""
     ratings = checks.float32_array("values", values, (None,))
     if len(ratings) != len(y):
         raise ParameterError(f"y and values must have the same number of rows, not {len(y):,} and {len(ratings):,}")
@@ -445,7 +721,7 @@ def _ratings(values: Any, y: Float32) -> Float32:
 
 
 def _sigmoid(x: Float32) -> Float32:
-    """1 / (1 + exp(-x)), written so that nothing overflows."""
+    """Compute 1 / (1 + exp(-x)) in float32 without overflow."""
     sigmoid: Float32 = np.float32(0.5) + np.float32(0.5) * np.tanh(np.float32(0.5) * x)
     return sigmoid
 

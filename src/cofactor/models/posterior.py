@@ -1,4 +1,4 @@
-"""A Bayesian factor model: the average of all draws to rank by, and a few draws to know how sure it is."""
+"""Bayesian factor model: the mean of the posterior, and samples that measure its uncertainty."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from cofactor.models.distribution import Distribution
 from cofactor.models.explanation import Explanation, ridge_terms
 from cofactor.models.factor import FactorModel
 from cofactor.models.fold_in import GaussianPrior
-from cofactor.models.posterior_samples import Newcomers, Posterior, as_item, as_user, features
+from cofactor.models.posterior_samples import Posterior, SampleFoldIn, as_item, as_user, features
 from cofactor.models.session_bias import SessionBias
 from cofactor.models.user_batch import UserBatch
 from cofactor.validation import require_valid_fields, validated
@@ -49,38 +49,57 @@ __all__ = ["BayesianModel", "Posterior"]
 
 @dataclass(frozen=True, eq=False)
 class BayesianModel:
-    """`average` ranks and predicts: the posterior mean over every draw. `posterior` gives each rating a distribution.
+    """Bayesian factor model: the posterior mean to rank and predict by, and samples for the distribution of a rating.
 
-        r_ui of draw s ~ N(center + b_u + b_i + p_u . q_i + moods, 1 / (user_noise[s, u] item_noise[s, i]))
+    Parameters
+    ----------
+    average : FactorModel
+        The mean over all samples of the chain; its vectors may be longer than those of a sample.
+    posterior : Posterior
+        A few of the samples.
+    factors : int
+        The number of factors of a sample.
+    center : float
+        The mean rating of training, which samples are relative to.
+    session_bias : SessionBias, optional
+        The mean session biases, if they were learned. They are added where a time is given, and are 0 without one.
 
-    `factors` is the width of a draw; `center` is the average rating that draws are relative to. `sessions` holds the
-    average moods, where they were learnt; they are added where a time is given, and are 0 without one. The average may
-    be wider than a draw. Sources: see `BayesianMF`.
+    Notes
+    -----
+    The rating of sample s has the distribution::
 
+        r_ui ~ N(center + b_u + b_i + p_u . q_i + session bias, 1 / (user_noise[s, u] item_noise[s, i]))
+
+    References
+    ----------
+    See `BayesianMF`.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns([0, 0, 1, 1, 2], [0, 1, 0, 1, 0], [5, 4, 2, 1, 3])
     >>> model = cofactor.BayesianMF(factors=2, iterations=50, burn_in=10).fit(ratings)
     >>> model
-    BayesianModel(3 users, 2 items, 2 factors, 32 draws)
-    >>> spread = model.distribution(UserBatch.trained([0, -1], ratings.by_user), np.int32([1, -1])).sd()
-    >>> spread.shape, bool(spread[0] < spread[1])                            # nobody knows the unknown
+    BayesianModel(3 users, 2 items, 2 factors, 32 samples)
+    >>> sd = model.distribution(UserBatch.trained([0, -1], ratings.by_user), np.int32([1, -1])).sd()
+    >>> sd.shape, bool(sd[0] < sd[1])                                        # an unknown user is less certain
     ((2,), True)
     """
 
-    kind: ClassVar[str] = "bayesian"
+    model_type: ClassVar[str] = "bayesian"
 
     average: FactorModel
     posterior: Posterior
     factors: int
     center: float
-    sessions: SessionBias | None = None
+    session_bias: SessionBias | None = None
 
     def __post_init__(self) -> None:
         require_valid_fields(self)
         post, (n_users, n_items) = self.posterior, (self.average.n_users, self.average.n_items)
         require_array("posterior.users", post.users, np.float32, (None, n_users, None))
-        draws, _, width = post.users.shape
+        n_samples, _, width = post.users.shape
         shapes = {
             "items": (n_items, width), "user_noise": (n_users,), "item_noise": (n_items,), "user_mean": (width,),
             "user_precision": (width,), "terms": (None, width), "unknown_user": (width,),
@@ -88,65 +107,85 @@ class BayesianModel:
             "base_noise": (), "noise_shape": (),
         }  # fmt: skip
         for name, shape in shapes.items():
-            require_array(f"posterior.{name}", getattr(post, name), np.float32, (draws, *shape))
+            require_array(f"posterior.{name}", getattr(post, name), np.float32, (n_samples, *shape))
         if post.terms.shape[1] not in (0, n_items):
             raise DataError(f"posterior.terms must have 0 or {n_items:,} items, not {post.terms.shape[1]:,}")
-        if self.sessions is not None and len(self.sessions.rows) != n_users:
-            raise DataError(f"sessions must have {n_users:,} users, not {len(self.sessions.rows):,}")
+        if self.session_bias is not None and len(self.session_bias.rows) != n_users:
+            raise DataError(f"session_bias must have {n_users:,} users, not {len(self.session_bias.rows):,}")
         checks.whole_number("factors", self.factors, low=0, high=width - 1)
 
     @property
     def n_users(self) -> int:
-        """The average's users; each draw has as many."""
+        """Number of users, trained or folded in."""
         return self.average.n_users
 
     @property
     def n_items(self) -> int:
-        """The average's items; each draw has as many."""
+        """Number of items of the catalog."""
         return self.average.n_items
 
     @property
-    def knows_time(self) -> bool:
-        """Whether moods were learnt, with a `time_bin` above 0."""
-        return self.sessions is not None
+    def uses_times(self) -> bool:
+        """Whether session biases were learned, with a `time_bin` above 0."""
+        return self.session_bias is not None
 
     @property
     def user_factors(self) -> Float32:
-        """The average's: (n_users, width) float32; zero is the average user."""
+        """The mean user vectors, of shape (n_users, width), float32; zero is the average user."""
         return self.average.user_factors
 
     @property
     def item_factors(self) -> Float32:
-        """The average's: (n_items, width) float32; zero is the average item."""
+        """The mean item vectors, of shape (n_items, width), float32; zero is the average item."""
         return self.average.item_factors
 
     @property
     def zero_is_unknown(self) -> bool:
-        """False: a predicted rating of 0 is a prediction as any other."""
+        """False: a predicted rating of 0 is a valid prediction."""
         return False
 
     def __repr__(self) -> str:
         size = f"{self.n_users:,} users, {self.n_items:,} items"
-        return f"BayesianModel({size}, {self.factors} factors, {len(self.posterior)} draws)"
+        return f"BayesianModel({size}, {self.factors} factors, {len(self.posterior)} samples)"
 
     def predict(self, users: UserBatch, items: Int32) -> Float32:
-        """Predict posterior mean ratings, clipped to the scale: ndarray of shape (n,), float32.
+        """Predict posterior mean ratings, clipped to the scale.
 
-        Times of the batch count where the model learned from time. Histories are not used.
+        Parameters
+        ----------
+        users : UserBatch
+            n users, -1 for unknown. Times are used if the model learned from time; histories are not used.
+        items : ndarray of shape (n,), int32
+            Item rows, -1 for unknown.
+
+        Returns
+        -------
+        ndarray of shape (n,), float32
         """
         users, items = checked_batch_pairs(self, users, items)
-        if self.sessions is None or users.times is None:
+        if self.session_bias is None or users.times is None:
             return self.average.predict(users, items)
-        x, scale = self.average.linear(users.rows, items) + self._session_bias(users), self.average.scale
+        x, scale = self.average.linear(users.rows, items) + self._session_shift(users), self.average.scale
         return x if scale is None else np.clip(x, scale.low, scale.high)
 
-    def _session_bias(self, users: UserBatch) -> Float32:
-        if self.sessions is None or users.times is None:
+    def _session_shift(self, users: UserBatch) -> Float32:
+        if self.session_bias is None or users.times is None:
             return np.zeros(len(users), np.float32)
-        return self.sessions.shift(users.rows, users.times)
+        return self.session_bias.shift(users.rows, users.times)
 
     def scores(self, users: UserBatch) -> Float32:
-        """Compute the posterior mean of every item, not clipped: ndarray of shape (n_users, n_items), float32."""
+        """Compute the posterior mean of every item, not clipped: ndarray of shape (n_users, n_items), float32.
+
+        Parameters
+        ----------
+        users : UserBatch
+            Without rows of -1.
+
+        Returns
+        -------
+        ndarray of shape (n_users, n_items), float32
+            Higher is better.
+        """
         return self.average.scores(users)
 
     def top(
@@ -158,65 +197,142 @@ class BayesianModel:
         allowed: Bool,
         order: ItemOrder = ROW_ORDER,
     ) -> tuple[Int32, Float32]:
-        """Rank by posterior mean: `FactorModel.top` of the average."""
+        """Return the n best items of each user by the posterior mean; see `FactorModel.top`.
+
+        Parameters
+        ----------
+        users : UserBatch
+            Without rows of -1.
+        n : int
+            The length of each list.
+        exclude : SparseRows
+            The items to leave out, one row for each user of the batch.
+        allowed : ndarray of shape (n_items,), bool
+            The items to rank; an empty array for all.
+        order : ItemOrder
+            The order of items without evidence in a model of events.
+
+        Returns
+        -------
+        rows : ndarray of shape (n_users, n), int32
+            Item rows; -1 where fewer than n items are left.
+        scores : ndarray of shape (n_users, n), float32
+            -inf where the row is -1.
+        """
         return self.average.top(users, n, exclude=exclude, allowed=allowed, order=order)
 
     def similar_items(self, items: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
-        """As `FactorModel.similar_items`, by the average's factors."""
+        """Return the n most similar items by the mean factors; see `FactorModel.similar_items`.
+
+        Parameters
+        ----------
+        items : ndarray of shape (m,), int32
+            Rows of items.
+        n : int
+            The length of each list.
+        allowed : ndarray of shape (n_items,), bool
+            The items to choose from; an empty array for all.
+
+        Returns
+        -------
+        rows : ndarray of shape (m, n), int32
+            -1 where no more are left.
+        cosines : ndarray of shape (m, n), float32
+            -inf where no more are left.
+        """
         return self.average.similar_items(items, n, allowed)
 
     def similar_users(self, users: Int32, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
-        """As `FactorModel.similar_users`, by the average's factors."""
+        """Return the n most similar users by the mean factors; see `FactorModel.similar_users`.
+
+        Parameters
+        ----------
+        users : ndarray of shape (m,), int32
+            Rows of users.
+        n : int
+            The length of each list.
+        allowed : ndarray of shape (n_users,), bool
+            The users to choose from; an empty array for all.
+
+        Returns
+        -------
+        rows : ndarray of shape (m, n), int32
+            -1 where no more are left.
+        cosines : ndarray of shape (m, n), float32
+            -inf where no more are left.
+        """
         return self.average.similar_users(users, n, allowed)
 
-    def distribution(self, users: UserBatch, items: Int32) -> Distribution:
-        """Return each rating as a mixture of one normal distribution per sample.
+    def item_similarity(self, items: Int32) -> Float32:
+        """Compute the cosines of the mean factors of all pairs; see `FactorModel.item_similarity`.
 
-        An unknown user or item (-1) adds the variance of its prior. With times the mixture is moved by the session
-        bias, whose own variance is not counted. Histories are not used.
+        Parameters
+        ----------
+        items : ndarray of shape (m, c), int32
+            Lists of item rows, -1 where a list ends.
+
+        Returns
+        -------
+        ndarray of shape (m, c, c), float32
+            0 for row -1.
+        """
+        return self.average.item_similarity(items)
+
+    def distribution(self, users: UserBatch, items: Int32) -> Distribution:
+        """Return each rating as a mixture of one normal distribution for each sample.
+
+        Parameters
+        ----------
+        users : UserBatch
+            n users, -1 for unknown. Histories are not used. With times, the mixture is shifted by the session bias,
+            whose own variance is not included.
+        items : ndarray of shape (n,), int32
+            Item rows, -1 for unknown. An unknown user or item adds the variance of its prior.
+
+        Returns
+        -------
+        Distribution
         """
         users, items = checked_batch_pairs(self, users, items)
-        return self._distribution(users.rows, items, self._session_bias(users))
-
-    def _distribution(self, users: Int32, items: Int32, shift: Float32) -> Distribution:
-        means, variances = np.empty((len(users), len(self.posterior))), np.empty((len(users), len(self.posterior)))
+        means, variances = (np.empty((len(users), len(self.posterior))) for _ in range(2))
         for s in range(len(self.posterior)):
-            means[:, s], variances[:, s] = self._drawn(s, users, items)
+            means[:, s], variances[:, s] = self._moments(s, users.rows, items)
+        shift = self._session_shift(users)
         return Distribution.of(means + shift[:, None], np.sqrt(variances), self.average.scale)
 
-    def _drawn(self, s: int, users: Int32, items: Int32) -> tuple[Float64, Float64]:
-        """Mean and variance of each pair's rating in draw s: (n,) float64 each."""
+    def _moments(self, s: int, users: Int32, items: Int32) -> tuple[Float64, Float64]:
+        """Return mean and variance of the rating of each pair in sample s: (n,) float64 each."""
         post, k = self.posterior, self.factors
-        U, user_spread, user_noise = _with_unknown(
+        U, user_variance, user_noise = _with_unknown(
             post.users[s], post.unknown_user[s], post.unknown_user_variance[s], post.user_noise[s], post.base_noise[s]
         )
-        V, item_spread, item_noise = _with_unknown(
+        V, item_variance, item_noise = _with_unknown(
             post.items[s], post.unknown_item[s], post.unknown_item_variance[s], post.item_noise[s], 1.0
         )
         left, right = as_user(U, k), as_item(V, k)
         mean = self.center + pair_dots(left, right, users, items).astype(np.float64)
         variance = 1.0 / (user_noise[users].astype(np.float64) * item_noise[items])
-        for spread, other, rows, others in ((user_spread, V, users, items), (item_spread, U, items, users)):
+        for own_variance, other, rows, others in ((user_variance, V, users, items), (item_variance, U, items, users)):
             if (unknown := rows < 0).any():
-                seen = features(other, k)[others[unknown]].astype(np.float64)
-                variance[unknown] += (seen**2) @ spread
+                vectors = features(other, k)[others[unknown]].astype(np.float64)
+                variance[unknown] += (vectors**2) @ own_variance
         return mean, variance
 
     @validated
     def rescaled(self, unit: float, scale: Scale | None) -> Self:
-        """The same model for ratings in a unit `unit` times smaller; see `FactorModel.rescaled`.
+        """Return the same model for ratings multiplied by `unit`; see `FactorModel.rescaled`.
 
         Parameters
         ----------
         unit : float
-            How many of the new units are in one of the old, from 1e-12 to 1e12.
+            The factor, from 1e-12 to 1e12.
         scale : Scale or None
-            The scale in the new unit.
+            The scale of the multiplied ratings.
 
         Returns
         -------
         BayesianModel
-            Means are `unit` times as large and precisions are divided by the square of `unit`.
+            Means are multiplied by `unit` and precisions are divided by its square.
 
         Examples
         --------
@@ -238,161 +354,218 @@ class BayesianModel:
             "unknown_item": times, "user_precision": times**-2, "unknown_user_variance": times**2,
             "unknown_item_variance": times**2, "user_noise": unit**-2, "base_noise": unit**-2,
         }  # fmt: skip
-        scaled = {name: read_only((getattr(post, name) * by).astype(np.float32)) for name, by in powers.items()}
-        sessions = self.sessions
-        if sessions is not None:
-            values = read_only(sessions.rows.values * np.float32(unit))
-            sessions = replace(sessions, rows=replace(sessions.rows, values=values))
+        scaled = {name: read_only((getattr(post, name) * power).astype(np.float32)) for name, power in powers.items()}
+        biases = self.session_bias
+        if biases is not None:
+            values = read_only(biases.rows.values * np.float32(unit))
+            biases = replace(biases, rows=replace(biases.rows, values=values))
         return replace(
             self,
             average=average,
             posterior=replace(post, **scaled),
             center=self.center * unit,
-            sessions=sessions,
+            session_bias=biases,
         )
-
-    # reasons
 
     @one_thread_blas()
     def explain(self, users: UserBatch, item: int) -> Explanation:
-        """What each item of the history adds to the posterior mean, averaged over the draws.
+        """Explain a score by the contribution of each item of the history to the posterior mean.
 
-        In a draw a user's vector is normal, and its mean solves a ridge regression. Seen from the vector of somebody of
-        whom nothing is known, an item adds what its rating adds, and what having rated it at all adds to the prior
-        beyond what the average history does. What the draws differ by from the average model is not attributed.
+        In a sample, the vector of a user is normal and its mean solves a ridge regression. Compared to the vector of an
+        unknown user, an item contributes by its rating, and, by the fact that it was rated, to the mean of the prior
+        beyond the average history. Terms are averaged over the samples; their difference from the average model is the
+        rest.
+
+        Parameters
+        ----------
+        users : UserBatch
+            One user.
+        item : int
+            An item row.
+
+        Returns
+        -------
+        Explanation
         """
         user, item, history = checked_known_pair(self, users, item)
         average = self.average
         terms = np.mean([self._terms(s, user, item, history) for s in range(len(self.posterior))], axis=0)
-        mean, own, its = average.mean, float(average.user_bias[user]), float(average.item_bias[item])
+        mean, own, item_bias = average.mean, float(average.user_bias[user]), float(average.item_bias[item])
         score = float(average.linear(users.rows, np.array([item], np.int32))[0])
-        rest = score - mean - own - its - float(terms.sum())
-        return Explanation(score, mean, own, its, history.columns, terms, rest)
+        rest = score - mean - own - item_bias - float(terms.sum())
+        return Explanation(score, mean, own, item_bias, history.columns, terms, rest)
 
     def _terms(self, s: int, user: int, item: int, history: SparseRows) -> Float64:
         post, k, columns = self.posterior, self.factors, history.columns
         precision = post.user_precision[s].astype(np.float64)
-        seen = features(post.items[s][columns], k).astype(np.float64)
+        vectors = features(post.items[s][columns], k).astype(np.float64)
         confidence = post.user_noise[s, user] * post.item_noise[s][columns].astype(np.float64)
         if history.weights is not None:
             confidence = confidence * history.weights
         start, m = post.unknown_user[s].astype(np.float64), max(len(columns), 1)
-        targets = history.values - self.center - post.items[s, columns, k] - seen @ start
-        goal = np.zeros(seen.shape[1])
+        targets = history.values - self.center - post.items[s, columns, k] - vectors @ start
+        goal = np.zeros(vectors.shape[1])
         goal[:k] = post.items[s, item, :k]
         shifts = np.tile((post.user_mean[s] - start) / m, (len(columns), 1))
         if post.terms.shape[1]:
             shifts += post.terms[s][columns].astype(np.float64) / np.sqrt(m)
         return ridge_terms(
-            seen, targets, confidence, goal, gram=np.zeros(0), ridge=precision, shifts=precision * shifts
+            vectors, targets, confidence, goal, gram=np.zeros(0), ridge=precision, shifts=precision * shifts
         )  # fmt: skip
 
-    # newcomers
+    # Fold-in
 
     @one_thread_blas()
     def fold_in(self, histories: SparseRows, *, prior: GaussianPrior | None = None) -> Self:
-        """Users worked out from their histories in every draw, the items held as they are.
+        """Fold in new users in each sample, with the items fixed.
 
-        In each draw a ridge regression with the prior mean that the history itself gives, and the user's own noise; an
-        empty history gives somebody of whom nothing is known. The average user vector is the one whose predictions come
-        closest to the mean of the draws', over the catalog. What is drawn is drawn alike for everybody: the same bits
-        each time, alone or in a batch.
+        In each sample, a user solves a ridge regression whose prior mean depends on the history, with the user's own
+        noise. The mean vector is the one whose predictions over the catalog are closest to the mean predictions of the
+        samples. All users share the random numbers, so that results are the same bits alone or in a batch.
+
+        Parameters
+        ----------
+        histories : SparseRows
+            A row for each new user; an empty history is an unknown user.
+        prior : None
+            Raises KindError for any other value.
+
+        Returns
+        -------
+        BayesianModel
+            The same model with these users.
         """
         require_no_prior(prior)
         post, n = self.posterior, len(require_histories(histories, self.n_items))
-        drawn = np.zeros((len(post), n, post.users.shape[2]), np.float32)
+        users = np.zeros((len(post), n, post.users.shape[2]), np.float32)
         noise = np.zeros((len(post), n), np.float32)
         to_average, solution = self._to_average, np.tile(self._at_zero, (n, 1))
         for s in range(len(post)):
-            one = Newcomers.of(post, s, histories, self.factors, self.center)
-            mean, noise[s] = one.mean_and_noise()
-            z = random_stream(0, "fold in", s).standard_normal(drawn.shape[2], dtype=np.float32)
-            drawn[s] = one.solved(noise[s], z=z)
+            sample = SampleFoldIn.of(post, s, histories, self.factors, self.center)
+            mean, noise[s] = sample.mean_and_noise()
+            z = random_stream(0, "fold in", s).standard_normal(users.shape[2], dtype=np.float32)
+            users[s] = sample.solve(noise[s], z=z)
             for row in range(n):
                 solution[row] += to_average[s] @ mean[row].astype(np.float64) / len(post)
         average = self.average.with_user_arrays(solution[:, :-1].astype(np.float32), solution[:, -1].astype(np.float32))
-        sessions = None if self.sessions is None else self.sessions.without_sessions(n)
-        folded = replace(post, users=read_only(drawn), user_noise=read_only(noise))
-        return replace(self, average=average, posterior=folded, sessions=sessions)
+        biases = None if self.session_bias is None else self.session_bias.without_sessions(n)
+        posterior = replace(post, users=read_only(users), user_noise=read_only(noise))
+        return replace(self, average=average, posterior=posterior, session_bias=biases)
 
     @cached_property
     def _basis(self) -> Float64:
-        """From a row of ratings to the average model's [factors, bias]: the pseudo-inverse of [item factors, 1].
+        """Matrix from a row of ratings to the mean model's [factors, bias]: the pseudo-inverse of [item factors, 1].
 
-        Factors are divided by a power of two first, so that small singular values are judged alike in every unit.
+        Factors are divided by a power of two, so that the cutoff of singular values is the same in every unit.
         """
         factors = self.average.item_factors.astype(np.float64)
         size = float(np.exp2(np.round(np.log2(max(float(np.abs(factors).max(initial=0)), 1e-30)))))
-        wide = np.column_stack([factors / size, np.ones(self.n_items)])
-        inverse: Float64 = np.linalg.pinv(wide, rcond=1e-6).astype(np.float64)
+        extended = np.column_stack([factors / size, np.ones(self.n_items)])
+        inverse: Float64 = np.linalg.pinv(extended, rcond=1e-6).astype(np.float64)
         inverse[:-1] /= size
         return inverse
 
     @cached_property
     def _to_average(self) -> Float64:
-        """From a draw's vector to what it adds to the average's [factors, bias]: (S, average factors + 1, width)."""
+        """Matrices from the vector in a sample to its part of the mean: (S, mean factors + 1, width)."""
         return np.stack([self._basis @ features(items, self.factors) for items in self.posterior.items])
 
     @cached_property
     def _at_zero(self) -> Float64:
-        """The average's [factors, bias] where every draw's vector is zero."""
+        """The mean model's [factors, bias] of a user whose vector is zero in each sample."""
         level = self.posterior.items[:, :, self.factors].mean(axis=0, dtype=np.float64)
         at_zero: Float64 = self._basis @ (self.center + level - self.average.mean - self.average.item_bias)
         return at_zero
 
     @validated
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Users picked from this model (take >= 0) and from `other` (row -1 - take)."""
-        take = checked_take(take, self.n_users, other.n_users)
-        both = {
-            name: np.concatenate([getattr(self.posterior, name), getattr(other.posterior, name)], axis=1)
-            for name in ("users", "user_noise")
-        }
-        rows = np.where(take >= 0, take, self.n_users - 1 - take)
-        picked = {name: read_only(np.ascontiguousarray(array[:, rows])) for name, array in both.items()}
-        sessions = None
-        if self.sessions is not None and other.sessions is not None:
-            sessions = self.sessions.with_users(other.sessions, take)
-        average = self.average.with_users(other.average, take)
-        return replace(self, average=average, posterior=replace(self.posterior, **picked), sessions=sessions)
+        """Select users by `take` (n,): row t of this model, or row -1 - t of `other`; see `FoldsIn.with_users`.
 
-    # files
+        Parameters
+        ----------
+        other : BayesianModel
+            A model with the same items.
+        take : ndarray of shape (n,), int32
+            Row t of this model, or row -1 - t of `other`.
+
+        Returns
+        -------
+        BayesianModel
+            A model of n users.
+        """
+        take = checked_take(take, self.n_users, other.n_users)
+        rows = np.where(take >= 0, take, self.n_users - 1 - take)
+        selected = {}
+        for name in ("users", "user_noise"):
+            both = np.concatenate([getattr(self.posterior, name), getattr(other.posterior, name)], axis=1)
+            selected[name] = read_only(np.ascontiguousarray(both[:, rows]))
+        biases = None
+        if self.session_bias is not None and other.session_bias is not None:
+            biases = self.session_bias.with_users(other.session_bias, take)
+        average = self.average.with_users(other.average, take)
+        return replace(self, average=average, posterior=replace(self.posterior, **selected), session_bias=biases)
+
+    # Serialization
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Those of `average`, `posterior` and `sessions`, each behind its name and a dot."""
-        draws = {f"posterior.{f.name}": getattr(self.posterior, f.name) for f in fields(self.posterior)}
-        moods = {} if self.sessions is None else self.sessions.arrays()
-        return (
-            {f"average.{name}": array for name, array in self.average.arrays().items()}
-            | draws
-            | {f"sessions.{name}": array for name, array in moods.items()}
-        )
+        """Return the arrays of `average`, `posterior` and `session_bias`, with these names as prefixes.
+
+        Returns
+        -------
+        dict of {str: ndarray}
+            Arrays by name.
+        """
+        samples = {f.name: getattr(self.posterior, f.name) for f in fields(self.posterior)}
+        biases = {} if self.session_bias is None else self.session_bias.arrays()
+        parts = {"average": self.average.arrays(), "posterior": samples, "session_bias": biases}
+        return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
 
     def settings(self) -> dict[str, Any]:
-        """factors, center, and the settings of the average and the sessions."""
-        moods = None if self.sessions is None else self.sessions.settings()
-        average = self.average.settings()
-        return {"factors": self.factors, "center": self.center, "average": average, "sessions": moods}
+        """Return everything else as JSON values.
+
+        Returns
+        -------
+        dict of {str: object}
+            JSON values by name.
+        """
+        return {
+            "factors": self.factors,
+            "center": self.center,
+            "average": self.average.settings(),
+            "session_bias": None if self.session_bias is None else self.session_bias.settings(),
+        }
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """The model of a file, draws and all; without sessions where it learnt no moods."""
-        average, moods = (
+        """Create the model from `arrays` and `settings`.
+
+        Parameters
+        ----------
+        arrays : dict of {str: ndarray}
+            The result of `arrays`.
+        settings : dict of {str: object}
+            The result of `settings`.
+
+        Returns
+        -------
+        BayesianModel
+            The same object, bit for bit.
+        """
+        average, biases = (
             {name.removeprefix(part): array for name, array in arrays.items() if name.startswith(part)}
-            for part in ("average.", "sessions.")
+            for part in ("average.", "session_bias.")
         )
-        draws = {f.name: arrays[f"posterior.{f.name}"] for f in fields(Posterior)}
         return cls(
             FactorModel.from_parts(average, settings["average"]),
-            Posterior(**draws),
+            Posterior(**{f.name: arrays[f"posterior.{f.name}"] for f in fields(Posterior)}),
             checks.plain("factors", settings["factors"], int),
             checks.plain("center", settings["center"], float),
-            SessionBias.from_parts(moods, settings["sessions"]) if moods else None,
+            SessionBias.from_parts(biases, settings["session_bias"]) if biases else None,
         )
 
 
 def _with_unknown(
-    vectors: Float32, mean: Float32, variance: Float32, noise: Float32, usual: Any
+    vectors: Float32, mean: Float32, variance: Float32, noise: Float32, mean_noise: np.float32 | float
 ) -> tuple[Float32, Float64, Float32]:
-    """Vectors and noise with one more row for whoever is unknown (index -1), and the variance of that row's prior."""
-    return np.vstack([vectors, mean[None]]), variance.astype(np.float64), np.append(noise, np.float32(usual))
+    """Append a row for unknown users or items (index -1) to vectors and noise; return the variance of its prior too."""
+    return np.vstack([vectors, mean[None]]), variance.astype(np.float64), np.append(noise, np.float32(mean_noise))

@@ -1,43 +1,59 @@
-"""Draws from a posterior, and newcomers worked out in one of them."""
+"""Posterior samples: their arrays, fold-in of users within a sample, and their mean as one factorization."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
 
 from cofactor.arrays import Float32, Int64, contiguous
 from cofactor.kernels.dots import pair_dots
+from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.ridge import RATINGS, Side, solve
 from cofactor.kernels.sparse import SparseRows
 
-__all__ = ["Newcomers", "Posterior", "as_item", "as_user", "features"]
+__all__ = ["FactorMean", "Posterior", "SampleFoldIn", "as_item", "as_user", "features"]
 
-HALF = 20.0
-"""What a newcomer has rated so far is a part of what they will: of so many items, what the choice tells counts half."""
+HALF_WEIGHT_COUNT = 20.0
+"""The number of items at which the prior given by the history has half of the weight, and the general prior the other.
+
+A short history is only a part of what the user will rate, so the choice of its items is weak evidence.
+"""
 
 NOISE_STEPS = 2
-"""How often a newcomer's vector and noise are worked out from each other."""
+"""How often the vector and the noise of a new user are computed from each other."""
+
+BATCH_SIZE = 8
+"""The number of samples that `FactorMean` collects before it reduces them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """S draws from the posterior. A vector is [factors, bias, padding], width a multiple of 8; all arrays are float32.
+    """S samples from the posterior; all arrays are float32. Its length is S.
 
-        users (S, n_users, width), items (S, n_items, width): the vectors
-        user_noise (S, n_users), item_noise (S, n_items): rating (u, i) of draw s has the
-            precision user_noise[s, u] * item_noise[s, i]
-        user_mean, user_precision (S, width): the normal prior of a user's vector, without
-            what the history adds
-        terms (S, n_items, width): what having rated an item adds to a user's prior mean;
-            (S, 0, width) without
-        unknown_user, unknown_user_variance, unknown_item, unknown_item_variance (S, width):
-            the prior of those of whom nothing is known, averaged over everybody's terms
-        base_noise (S,): the precision common to all ratings
-        noise_shape (S,): the shape of the gamma prior of a user's own factor on it
+    A vector is [factors, bias, padding]; the width is a multiple of 8.
 
-    Its length is S.
+    Parameters
+    ----------
+    users : ndarray of shape (S, n_users, width)
+        Vectors of users.
+    items : ndarray of shape (S, n_items, width)
+        Vectors of items.
+    user_noise : ndarray of shape (S, n_users)
+        See `item_noise`.
+    item_noise : ndarray of shape (S, n_items)
+        Rating (u, i) of sample s has the precision user_noise[s, u] * item_noise[s, i].
+    user_mean, user_precision : ndarray of shape (S, width)
+        The normal prior of the vector of a user, without the contribution of the history.
+    terms : ndarray of shape (S, n_items, width)
+        The contribution of having rated an item to the prior mean of a user; of shape (S, 0, width) if not learned.
+    unknown_user, unknown_user_variance, unknown_item, unknown_item_variance : ndarray of shape (S, width)
+        The prior of unknown users and items, averaged over the terms of all users.
+    base_noise : ndarray of shape (S,)
+        The precision that all ratings share.
+    noise_shape : ndarray of shape (S,)
+        The shape of the gamma prior of a user's factor of the precision.
     """
 
     users: Float32
@@ -59,16 +75,29 @@ class Posterior:
 
 
 @dataclass(frozen=True, eq=False)
-class Newcomers:
-    """Users of these histories in one draw: ridge regressions whose prior mean the history itself gives, more or less.
+class SampleFoldIn:
+    """Ridge regressions of new users in one sample, with prior means that depend on the histories.
 
-        prior = whole (mean + sum_j term_j / sqrt(n)) + (1 - whole) unknown,    whole = n / (n + HALF)
+    Parameters
+    ----------
+    items : ndarray of shape (m, width), float32
+        The vectors of the items that occur in the histories.
+    item_noise : ndarray of shape (m,), float32
+        The noise of these items.
+    entries : SparseRows
+        The ratings minus the center, with columns renumbered to these items.
+    side : Side
+        The items as the fixed side, with the prior mean of each user.
+    base_noise, noise_shape : float
+        See `Posterior`.
+    factors : int
+        The number of factors.
 
-        items (m, width), item_noise (m,): of the items that the histories name
-        entries: the ratings less the center, by those items' numbers
-        side: the items as a user's equations see them, with each user's prior
+    Notes
+    -----
+    A user without a history (n = 0) has the prior of an unknown user::
 
-    Who has no history (n = 0) is `unknown`.
+        prior = w (mean + sum_j term_j / sqrt(n)) + (1 - w) unknown,    w = n / (n + HALF_WEIGHT_COUNT)
     """
 
     items: Float32
@@ -81,17 +110,35 @@ class Newcomers:
 
     @classmethod
     def of(cls, post: Posterior, s: int, histories: SparseRows, k: int, center: float) -> Self:
-        """In draw s of factors k; `histories` hold ratings, of which `center` is the average in training."""
-        named, columns = np.unique(histories.columns, return_inverse=True)
+        """Create the equations of sample s.
+
+        Parameters
+        ----------
+        post : Posterior
+            The samples.
+        s : int
+            The number of the sample.
+        histories : SparseRows
+            Ratings, one row for each user.
+        k : int
+            The number of factors.
+        center : float
+            The mean rating of training.
+
+        Returns
+        -------
+        SampleFoldIn
+        """
+        present, columns = np.unique(histories.columns, return_inverse=True)
         entries = replace(histories, columns=columns.astype(np.int32), values=histories.values - np.float32(center))
-        owner, items = _owner(histories), post.items[s, named]
+        owners, items = _owners(histories), post.items[s, present]
         prior = np.tile(post.user_mean[s], (len(histories), 1))
         prior[histories.counts == 0] = post.unknown_user[s]
         if post.terms.shape[1]:
             scale = (1 / np.sqrt(np.maximum(histories.counts, 1))).astype(np.float32)
-            np.add.at(prior, owner, post.terms[s][histories.columns] * scale[owner, None])
-            whole = (histories.counts / (histories.counts + HALF)).astype(np.float32)[:, None]
-            prior = whole * prior + (1 - whole) * post.unknown_user[s]
+            np.add.at(prior, owners, post.terms[s][histories.columns] * scale[owners, None])
+            weight = (histories.counts / (histories.counts + HALF_WEIGHT_COUNT)).astype(np.float32)[:, None]
+            prior = weight * prior + (1 - weight) * post.unknown_user[s]
         width = items.shape[1]
         side = Side(
             RATINGS,
@@ -103,40 +150,121 @@ class Newcomers:
             prior,
         )
         noise, shape = float(post.base_noise[s]), float(post.noise_shape[s])
-        return cls(items, post.item_noise[s, named], entries, side, noise, shape, k)
+        return cls(items, post.item_noise[s, present], entries, side, noise, shape, k)
 
     def mean_and_noise(self) -> tuple[Float32, Float32]:
-        """The conditional mean vector of each history and its noise precision, from each other: (n, width), (n,)."""
-        k, entries, owner = self.factors, self.entries, _owner(self.entries)
+        """Compute the conditional mean vector and the noise precision of each user, alternately from each other.
+
+        Returns
+        -------
+        mean : ndarray of shape (n, width), float32
+        noise : ndarray of shape (n,), float32
+        """
+        k, entries, owners = self.factors, self.entries, _owners(self.entries)
         noise = np.full(len(entries), self.base_noise, np.float32)
-        mean, wide = self.solved(noise), as_item(self.items, k)
+        mean, items = self.solve(noise), as_item(self.items, k)
         for _ in range(NOISE_STEPS):
-            x = pair_dots(as_user(mean, k), wide, owner.astype(np.int32), entries.columns)
+            x = pair_dots(as_user(mean, k), items, owners.astype(np.int32), entries.columns)
             squares = (entries.values - x) ** 2 * self.item_noise[entries.columns]
-            misfit = np.bincount(owner, weights=squares, minlength=len(entries)) * self.base_noise
+            misfit = np.bincount(owners, weights=squares, minlength=len(entries)) * self.base_noise
             factor = (self.noise_shape + entries.counts / 2) / (self.noise_shape + misfit / 2)
             noise = (self.base_noise * factor).astype(np.float32)
-            mean = self.solved(noise)
+            mean = self.solve(noise)
         return mean, noise
 
-    def solved(self, noise: Float32, *, z: Float32 | None = None) -> Float32:
-        """The mean at this noise precision (n,), or with z (width,), standard normal, a draw: (n, width) float32."""
-        weights = noise[_owner(self.entries)] * self.item_noise[self.entries.columns]
+    def solve(self, noise: Float32, *, z: Float32 | None = None) -> Float32:
+        """Compute the conditional mean of each vector, or sample from the conditional distribution.
+
+        Parameters
+        ----------
+        noise : ndarray of shape (n,), float32
+            The noise precision of each user.
+        z : ndarray of shape (width,), float32, optional
+            Standard normal numbers, the same for all users; None for the mean.
+
+        Returns
+        -------
+        ndarray of shape (n, width), float32
+        """
+        weights = noise[_owners(self.entries)] * self.item_noise[self.entries.columns]
         if self.entries.weights is not None:
             weights = weights * self.entries.weights
         x = np.zeros((len(self.entries), self.items.shape[1]), np.float32)
-        drawn = None if z is None else np.tile(z, (len(x), 1))
-        solve(x, replace(self.entries, weights=weights), np.zeros(len(x), np.float32), self.side, noise=drawn)
+        sample_noise = None if z is None else np.tile(z, (len(x), 1))
+        solve(x, replace(self.entries, weights=weights), np.zeros(len(x), np.float32), self.side, noise=sample_noise)
         return x
 
 
-def _owner(rows: SparseRows) -> Int64:
+@dataclass
+class FactorMean:
+    """Mean of factorizations, 1/S sum_s U_s V_s', as one factorization L R' with at most `width` columns.
+
+    Parameters
+    ----------
+    width : int
+        The largest number of columns.
+    count : int, default 0
+        The number of samples added.
+
+    Notes
+    -----
+    Samples are concatenated, [U_1 .. U_s] [V_1 .. V_s]'. After every few samples, QR of both sides and an SVD of the
+    small product of the triangles reduce them to the best `width` directions.
+
+    References
+    ----------
+    C. Eckart, G. Young. The approximation of one matrix by another of lower rank. Psychometrika 1 (1936).
+
+    Examples
+    --------
+    >>> mean = FactorMean(width=2)
+    >>> for s in (1, 3):
+    ...     mean.add(np.float32([[s], [0]]), np.float32([[1], [1]]))
+    >>> left, right = mean.result()
+    >>> (left @ right.T + 0).round(3).tolist()
+    [[2.0, 2.0], [0.0, 0.0]]
+    """
+
+    width: int
+    count: int = 0
+    _left: list[Float32] = field(default_factory=list)
+    _right: list[Float32] = field(default_factory=list)
+
+    def add(self, left: Float32, right: Float32) -> None:
+        """Add a sample: left (n_users, k) and right (n_items, k), float32."""
+        self._left.append(left.copy())
+        self._right.append(right.copy())
+        self.count += 1
+        if len(self._left) > BATCH_SIZE:
+            self._reduce()
+
+    def result(self) -> tuple[Float32, Float32]:
+        """Return L (n_users, r) and R (n_items, r), float32, r at most `width`; at least one sample is required."""
+        self._reduce()
+        scale = np.float32(1 / np.sqrt(self.count))
+        return self._left[0] * scale, self._right[0] * scale
+
+    @one_thread_blas()
+    def _reduce(self) -> None:
+        left, left_r = np.linalg.qr(np.hstack(self._left))
+        right, right_r = np.linalg.qr(np.hstack(self._right))
+        u, s, vt = np.linalg.svd(left_r @ right_r.T)
+        keep = min(self.width, len(s))
+        root = np.sqrt(s[:keep])
+        self._left = [np.ascontiguousarray(left @ (u[:, :keep] * root), np.float32)]
+        self._right = [np.ascontiguousarray(right @ (vt[:keep].T * root), np.float32)]
+
+
+def _owners(rows: SparseRows) -> Int64:
+    """Return the row of each entry."""
     return np.repeat(np.arange(len(rows)), rows.counts)
 
 
 def features(vectors: Float32, k: int) -> Float32:
-    """[factors, 1, padding]: what the other side's [factors, bias] are multiplied by; (n, width) float32.
+    """Return [factors, 1, padding], the factors of the other side's [factors, bias]: (n, width) float32.
 
+    Examples
+    --------
     >>> features(np.float32([[0.5, 9, 9]]), 1).tolist()
     [[0.5, 1.0, 0.0]]
     """
@@ -147,19 +275,21 @@ def features(vectors: Float32, k: int) -> Float32:
 
 
 def as_user(vectors: Float32, k: int) -> Float32:
-    """[factors, bias, 1]: (n, k + 2) float32, so that a dot product with `as_item` adds both biases.
+    """Return [factors, bias, 1], so that the dot product with `as_item` adds both biases: (n, k + 2) float32.
 
+    Examples
+    --------
     >>> user, item = as_user(np.float32([[2, 0.5, 0]]), 1), as_item(np.float32([[3, 0.25, 0]]), 1)
     >>> (user @ item.T).tolist()                         # 2 * 3 + 0.5 + 0.25
     [[6.75]]
     """
-    wide = np.zeros((len(vectors), k + 2), np.float32)
-    wide[:, : k + 1], wide[:, k + 1] = vectors[:, : k + 1], 1
-    return wide
+    extended = np.zeros((len(vectors), k + 2), np.float32)
+    extended[:, : k + 1], extended[:, k + 1] = vectors[:, : k + 1], 1
+    return extended
 
 
 def as_item(vectors: Float32, k: int) -> Float32:
-    """[factors, 1, bias]: (n, k + 2) float32; the other side of `as_user`."""
-    wide = np.zeros((len(vectors), k + 2), np.float32)
-    wide[:, :k], wide[:, k], wide[:, k + 1] = vectors[:, :k], 1, vectors[:, k]
-    return wide
+    """Return [factors, 1, bias], the counterpart of `as_user`: (n, k + 2) float32."""
+    extended = np.zeros((len(vectors), k + 2), np.float32)
+    extended[:, :k], extended[:, k], extended[:, k + 1] = vectors[:, :k], 1, vectors[:, k]
+    return extended

@@ -1,9 +1,9 @@
-"""Priors: what a newcomer, user or item, is taken to be before the first rating.
+"""Priors of the vectors of new users and new items, before the first rating.
 
-    x ~ N(m, P^-1)        m = mean + sum over the newcomer's features of their effects
+    x ~ N(m, P^-1)        m = mean + sum over the features of the user or item of their effects
 
-P is in units of the loss: with a prior, folding in minimizes  loss(x), its own penalty left out, + (x - m)' P (x - m).
-A rating moves x less the better x was known before: nothing wild happens after one, and many decide alone.
+P is in units of the loss: with a prior, folding in minimizes the loss of x without the penalty of training, plus
+(x - m)' P (x - m). The more precise the prior, the less a rating moves x; after many ratings the prior hardly matters.
 """
 
 from __future__ import annotations
@@ -27,15 +27,23 @@ __all__ = ["Prior", "Priors"]
 
 @dataclass(frozen=True, eq=False)
 class Prior:
-    """Of one side, users or items: N(mean + sum of effects, precision^-1).
+    """Normal prior N(mean + sum of effects, precision^-1) of new users or of new items.
 
-        mean (w,), precision (w, w) float64: of [factors, bias]; of the factors alone where there
-            are no biases
-        effects (m, w) float64: what each of the m indicators of `encoder` adds to the mean
-        encoder: from columns of the user or item table to indicators; None: all are taken to be alike
+    It is learned by `cold_start.learn_priors`.
 
-    Learnt by `cold_start.learn_priors`.
+    Parameters
+    ----------
+    mean : ndarray of shape (w,), float64
+        The mean of [factors, bias], or of the factors alone in a model without biases.
+    precision : ndarray of shape (w, w), float64
+        The precision matrix.
+    effects : ndarray of shape (m, w), float64
+        The contribution of each of the m indicators of `encoder` to the mean.
+    encoder : Encoder, optional
+        Converts columns of the user or item table to indicators; None if the prior is the same for all.
 
+    Examples
+    --------
     >>> films = pl.DataFrame({"item": ["alien", "brazil"], "genres": ["Horror", "Comedy"]})
     >>> encoder = Encoder.of(films, ["genres"], "item")                          # Comedy, Horror
     >>> prior = Prior(np.array([3.0]), np.eye(1), np.array([[0.5], [-0.5]]), encoder)
@@ -58,28 +66,47 @@ class Prior:
 
     @validated
     def means(self, table: pl.DataFrame | None, n: int) -> Float64:
-        """m of n newcomers, (n, w) float64, from a table with a row for each; without one, or without features, alike.
+        """Return the prior mean of each new user or item.
 
-        Raises DataError where a column is missing or of another type.
+        Parameters
+        ----------
+        table : polars.DataFrame, optional
+            A row for each new user or item; without it, all have the same mean.
+        n : int
+            The number of new users or items.
+
+        Returns
+        -------
+        ndarray of shape (n, w), float64
+
+        Raises
+        ------
+        DataError
+            If a column is missing or has another type.
         """
         checks.whole_number("n", n, low=0, high=MAX_ROWS)
         if table is not None and len(table) != n:
             raise DataError(f"table must have {n:,} rows, as many as n, not {len(table):,}")
-        m = np.tile(self.mean, (n, 1))
-        if table is None or self.encoder is None:
-            return m
-        told: Float64 = m + self.encoder.encode(table).dense(n) @ self.effects
-        return told
+        means = np.tile(self.mean, (n, 1))
+        if table is not None and self.encoder is not None:
+            means += self.encoder.encode(table).dense(n) @ self.effects
+        return means
 
 
 @dataclass(frozen=True, eq=False)
 class Priors:
-    """What a recommender takes new users and new items to be; None on a side of which nothing was learnt.
+    """Priors of a recommender for new users and new items.
 
-    >>> one = Prior(np.zeros(1), np.eye(1), np.zeros((0, 1)))
-    >>> priors = Priors(users=one)
-    >>> again = Priors.from_parts(priors.arrays(), priors.settings())
-    >>> again.users.mean.tolist(), again.items
+    Parameters
+    ----------
+    users, items : Prior, optional
+        None if no prior was learned for this side.
+
+    Examples
+    --------
+    >>> priors = Priors(users=Prior(np.zeros(1), np.eye(1), np.zeros((0, 1))))
+    >>> copy = Priors.from_parts(priors.arrays(), priors.settings())
+    >>> copy.users.mean.tolist(), copy.items
     ([0.0], None)
     """
 
@@ -87,7 +114,13 @@ class Priors:
     items: Prior | None = None
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """mean, precision and effects of each side there is, as users.mean and so on."""
+        """Return mean, precision and effects of each side, with names such as users.mean.
+
+        Returns
+        -------
+        dict of {str: ndarray}
+            Arrays by name.
+        """
         return {
             f"{side}.{name}": getattr(prior, name)
             for side, prior in (("users", self.users), ("items", self.items))
@@ -96,7 +129,13 @@ class Priors:
         }
 
     def settings(self) -> dict[str, Any]:
-        """How each side's features are encoded; None for a side that there is not."""
+        """Return the encoder of each side; None for a side without a prior.
+
+        Returns
+        -------
+        dict of {str: object}
+            JSON values by name.
+        """
         return {
             side: None if prior is None else {"encoder": prior.encoder and prior.encoder.settings()}
             for side, prior in (("users", self.users), ("items", self.items))
@@ -104,7 +143,20 @@ class Priors:
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """The priors of a recommender's file."""
+        """Create the priors from `arrays` and `settings`.
+
+        Parameters
+        ----------
+        arrays : dict of {str: ndarray}
+            The result of `arrays`.
+        settings : dict of {str: object}
+            The result of `settings`.
+
+        Returns
+        -------
+        Priors
+            The same object, bit for bit.
+        """
 
         def prior(side: str) -> Prior | None:
             if settings[side] is None:

@@ -1,4 +1,4 @@
-"""A user's mood: what the sitting in which a rating was given adds to it."""
+"""Session bias: a bias of a user in each period of time in which the user rated items."""
 
 from __future__ import annotations
 
@@ -16,21 +16,36 @@ from cofactor.kernels.sparse import SparseRows, vstack
 
 __all__ = ["SessionBias"]
 
-NEVER = np.iinfo(np.int32).max
-"""The number of a time bin in which nobody rated anything."""
+NO_SESSION = np.iinfo(np.int32).max
+"""The number of a time bin without ratings."""
 
 
 @dataclass(frozen=True, eq=False)
 class SessionBias:
-    """A bias for every user and every bin of time in which that user rated: b_(u, t) of Koren 2009, section 4.
+    """Biases of users by time bin.
 
-        bin of time t = floor((t - begin) / seconds),    b_(u, t) = the bias of u in that bin, else 0
+    Parameters
+    ----------
+    seconds : int
+        The length of a bin.
+    begin : int
+        The begin of bin 0, in seconds since 1970.
+    rows : SparseRows
+        For each user, the ascending numbers of the bins in which the user rated items, and the bias of each.
 
-    A bin is `seconds` long; bin 0 begins at `begin` (seconds since 1970). rows: for each user the numbers of those
-    bins, ascending, and the bias of each. At any other time the bias is 0, what it is on average.
+    Notes
+    -----
+    The bin of time t is floor((t - begin) / seconds). b_(u, t) is the bias of u in that bin; it is 0 at any other time,
+    which is its mean.
 
-    >>> moods = SessionBias(60, 1000, SparseRows.of(rows=[0], columns=[2], values=[0.5], n_rows=1))
-    >>> moods.shift(np.int32([0, 0, -1]), np.int64([1130, 1000, 1130])).tolist()
+    References
+    ----------
+    Y. Koren. Collaborative filtering with temporal dynamics. KDD 2009, section 4.
+
+    Examples
+    --------
+    >>> biases = SessionBias(60, 1000, SparseRows.of(rows=[0], columns=[2], values=[0.5], n_rows=1))
+    >>> biases.shift(np.int32([0, 0, -1]), np.int64([1130, 1000, 1130])).tolist()
     [0.5, 0.0, 0.0]
     """
 
@@ -39,12 +54,24 @@ class SessionBias:
     rows: SparseRows
 
     def bins(self, times: Int64) -> Int64:
-        """The number of the bin that each time falls into: (n,) int64, `NEVER` before the first and far after it."""
+        """Return the bin of each time, `NO_SESSION` before bin 0 and beyond the largest number: (n,) int64."""
         bins = (times.astype(np.int64) - self.begin) // self.seconds
-        return np.where((bins < 0) | (bins > NEVER), NEVER, bins)
+        return np.where((bins < 0) | (bins > NO_SESSION), NO_SESSION, bins)
 
     def shift(self, users: Int32, times: Int64) -> Float32:
-        """b_(u, t) of each user (row, -1 for unknown) at each time (n,) int64, seconds since 1970: (n,) float32."""
+        """Return b_(u, t) of each user and time.
+
+        Parameters
+        ----------
+        users : ndarray of shape (n,), int32
+            Rows; -1 for unknown.
+        times : ndarray of shape (n,), int64
+            Seconds since 1970.
+
+        Returns
+        -------
+        ndarray of shape (n,), float32
+        """
         if len(self._keys) == 0:
             return np.zeros(len(users), np.float32)
         keys = users.astype(np.int64) << 32 | self.bins(times)
@@ -53,54 +80,108 @@ class SessionBias:
 
     @cached_property
     def _keys(self) -> Int64:
-        """(user, bin) of every session as one number, ascending."""
+        """User and bin of each session in one number, ascending."""
         users = np.repeat(np.arange(len(self.rows), dtype=np.int64), self.rows.counts)
         return users << 32 | self.rows.columns
 
     def without_sessions(self, n_users: int) -> Self:
-        """For this many users of whom no session is known."""
+        """Return the biases of n users without sessions."""
         return replace(self, rows=SparseRows.empty(n_users))
 
     def with_users(self, other: Self, take: Int32) -> Self:
-        """Users picked from this one (take >= 0) and from `other` (row -1 - take)."""
+        """Select users by `take` (n,): row t of this object, or row -1 - t of `other`.
+
+        Parameters
+        ----------
+        other : SessionBias
+            A model with the same items.
+        take : ndarray of shape (n,), int32
+            Row t of this model, or row -1 - t of `other`.
+
+        Returns
+        -------
+        SessionBias
+            A model of n users.
+        """
         rows = np.where(take >= 0, take, len(self.rows) - 1 - take)
         return replace(self, rows=vstack(self.rows, other.rows).take(rows))
 
-    # files
+    # Serialization
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The bins of each user and their biases, row by row."""
+        """Return the bins of each user and their biases.
+
+        Returns
+        -------
+        dict of {str: ndarray}
+            Arrays by name.
+        """
         return {"start": self.rows.start, "bins": self.rows.columns, "bias": self.rows.values}
 
     def settings(self) -> dict[str, Any]:
-        """How long a bin is and where the first one begins."""
+        """Return the length and the begin of bins.
+
+        Returns
+        -------
+        dict of {str: object}
+            JSON values by name.
+        """
         return {"seconds": self.seconds, "begin": self.begin}
 
     @classmethod
     def from_parts(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """The moods of a model's file."""
+        """Create the object from `arrays` and `settings`.
+
+        Parameters
+        ----------
+        arrays : dict of {str: ndarray}
+            The result of `arrays`.
+        settings : dict of {str: object}
+            The result of `settings`.
+
+        Returns
+        -------
+        SessionBias
+            The same object, bit for bit.
+        """
         rows = SparseRows(arrays["start"], arrays["bins"], arrays["bias"])
         seconds, begin = (checks.plain(name, settings[name], int) for name in ("seconds", "begin"))
         return cls(checks.whole_number("seconds", seconds, low=1), begin, rows)
 
     @classmethod
-    def unknown(cls, users: Int32, times: Int64, seconds: int, n_users: int) -> tuple[Self, Int64]:
-        """The sessions that these ratings were given in, all biases 0, and the place of each rating's session in them.
+    def of_ratings(cls, users: Int32, times: Int64, seconds: int, n_users: int) -> tuple[Self, Int64]:
+        """Create the sessions of a table of ratings, with biases of 0.
 
-        users (n,) int32, times (n,) int64, sorted by user, n from 1; the places are (n,) int64. `begin` is the earliest
-        of the times.
+        Parameters
+        ----------
+        users : ndarray of shape (n,), int32
+            The user of each rating, ascending; n is at least 1.
+        times : ndarray of shape (n,), int64
+            Seconds since 1970; the earliest is the begin of bin 0.
+        seconds : int
+            The length of a bin.
+        n_users : int
+            The number of users.
 
+        Returns
+        -------
+        biases : SessionBias
+        sessions : ndarray of shape (n,), int64
+            The position in `rows` of the session of each rating.
+
+        Examples
+        --------
         >>> day = 86_400
-        >>> moods, place = SessionBias.unknown(np.int32([0, 0, 1]), np.int64([0, day, 1]), day, n_users=2)
-        >>> moods.rows.counts.tolist(), place.tolist()
+        >>> biases, sessions = SessionBias.of_ratings(np.int32([0, 0, 1]), np.int64([0, day, 1]), day, n_users=2)
+        >>> biases.rows.counts.tolist(), sessions.tolist()
         ([2, 1], [0, 1, 2])
         """
-        blank = cls(seconds, int(times.min()), SparseRows.empty(n_users))
-        keys, place = np.unique(users.astype(np.int64) << 32 | blank.bins(times), return_inverse=True)
+        empty = cls(seconds, int(times.min()), SparseRows.empty(n_users))
+        keys, sessions = np.unique(users.astype(np.int64) << 32 | empty.bins(times), return_inverse=True)
         counts = np.bincount(keys >> 32, minlength=n_users)
         rows = SparseRows(
             read_only(np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])),
             read_only((keys & 0xFFFFFFFF).astype(np.int32)),
             read_only(np.zeros(len(keys), np.float32)),
         )
-        return replace(blank, rows=rows), place.astype(np.int64)
+        return replace(empty, rows=rows), sessions.astype(np.int64)

@@ -1,4 +1,4 @@
-"""What links rows: the weights between items, dense or between neighbors only, and how similarity is measured."""
+"""Similarity of items and users: how it is measured, and the item-item weights, dense or of nearest neighbors."""
 
 from __future__ import annotations
 
@@ -16,59 +16,81 @@ from cofactor.kernels.neighbor_scores import add_dense, average_by_items, places
 from cofactor.kernels.neighbors import COSINE, JACCARD, PEARSON, ColumnLists
 from cofactor.kernels.sparse import SparseRows
 
-__all__ = ["Average", "DenseLinks", "Likeness", "Links", "NeighborLinks", "links_from_parts"]
+__all__ = [
+    "DenseSimilarity",
+    "ItemSimilarity",
+    "NeighborAverage",
+    "NeighborSimilarity",
+    "SimilarityMeasure",
+    "similarity_from_parts",
+]
 
 MEASURES = {"pearson": PEARSON, "cosine": COSINE, "jaccard": JACCARD}
 
+MAX_WEIGHT = 1e6
+"""Larger weights are scaled down, so that squares stay in the range of float32."""
+
 
 @dataclass(frozen=True)
-class Likeness:
-    """How similar two rows are; see `kernels.neighbors`.
+class SimilarityMeasure:
+    """How the similarity of two rows is computed; see `kernels.neighbors`.
 
-        s = measure n / (n + shrink),    n: how many columns both have
-
-    Attributes:
-
-        name: "pearson", "cosine" or "jaccard".
-        shrink: how many common entries it takes to be half believed.
-        longest: columns of more entries than this list only their fullest rows.
-
-    Raises KeyError, at `measure`, for another name.
+    Parameters
+    ----------
+    name : {"pearson", "cosine", "jaccard"}
+        The measure.
+    shrink : float
+        The number of common columns at which the similarity is halved: s = measure n / (n + shrink).
+    max_support : int, optional
+        Columns with more entries are represented by their fullest rows only.
     """
 
     name: str
     shrink: float
-    longest: int = np.iinfo(np.int32).max
+    max_support: int = np.iinfo(np.int32).max
 
     @property
-    def measure(self) -> int:
-        """The kernels' number for the name."""
+    def code(self) -> int:
+        """The number of the measure in kernels; raises KeyError for another name."""
         return MEASURES[self.name]
 
-    def weighed(self, rows: SparseRows) -> SparseRows:
-        """Rows as they are compared: weights go half into each of the two, as their square root."""
+    def weighted(self, rows: SparseRows) -> SparseRows:
+        """Multiply values by the square root of their weights, so that a product of two entries has both weights."""
         if rows.weights is None:
             return rows
         largest = rows.weights.max(initial=0)
-        weights = rows.weights / largest if largest > 1e6 else rows.weights  # squares stay in the range of float32
+        weights = rows.weights / largest if largest > MAX_WEIGHT else rows.weights
         return SparseRows(rows.start, rows.columns, rows.values * np.sqrt(weights))
 
-    def listed(self, rows: SparseRows, n_columns: int) -> ColumnLists:
-        """The rows of each column, at most `longest` of them."""
-        return ColumnLists.of(rows, n_columns, longest=self.longest)
+    def column_lists(self, rows: SparseRows, n_columns: int) -> ColumnLists:
+        """Return the rows of each column, at most `max_support` of them."""
+        return ColumnLists.of(rows, n_columns, longest=self.max_support)
 
     def settings(self) -> dict[str, Any]:
-        """All of it: there are no arrays in it."""
+        """Return all fields.
+
+        Returns
+        -------
+        dict of {str: object}
+            JSON values by name.
+        """
         return asdict(self)
 
 
 @dataclass(frozen=True)
-class Average:
-    """Over the `k` most similar that have something to say; `damping` is added to the sum of similarities.
+class NeighborAverage:
+    """Weighted average over the k most similar neighbors that have a rating.
 
-        sum_j s_j x_j / (damping + sum_j s_j)
+    Parameters
+    ----------
+    k : int
+        The number of neighbors.
+    damping : float
+        Added to the sum of similarities.
 
-    s: similarities, x: ratings above the baseline.
+    Notes
+    -----
+    With the similarities s and the deviations x from the baseline: sum_j s_j x_j / (damping + sum_j s_j).
     """
 
     k: int
@@ -80,11 +102,18 @@ class Average:
 
 
 @dataclass(frozen=True, eq=False)
-class DenseLinks:
-    """W (n_items, n_items) float32, zero on the diagonal: item j speaks for item i by W_ji.
+class DenseSimilarity:
+    """Weights of all pairs of items, as learned by EASE.
 
-    >>> links = DenseLinks(np.float32([[0, 0.5], [0.25, 0]]))
-    >>> rows, weights = links.strongest(np.int32([0]), 2, np.zeros(0, bool))
+    Parameters
+    ----------
+    weights : ndarray of shape (n_items, n_items), float32
+        W, with a diagonal of zeros; W_ji is the contribution of item j to the score of item i.
+
+    Examples
+    --------
+    >>> similarity = DenseSimilarity(np.float32([[0, 0.5], [0.25, 0]]))
+    >>> rows, weights = similarity.nearest(np.int32([0]), 2, np.zeros(0, bool))
     >>> rows.tolist(), weights.tolist()
     ([[1, -1]], [[0.5, 0.0]])
     """
@@ -97,25 +126,38 @@ class DenseLinks:
 
     @property
     def n_items(self) -> int:
-        """The size of W."""
+        """Number of items."""
         return len(self.weights)
 
     def __repr__(self) -> str:
-        return "a weight for every pair"
+        return "a weight for each pair"
 
-    def add(self, out: Float32, entries: SparseRows) -> None:
-        """out += entries W: (n_users, n_items) float32, entries one row per user."""
+    def add_scores(self, out: Float32, entries: SparseRows) -> None:
+        """Add entries W to `out` (n_users, n_items), float32; entries has one row for each user."""
         add_dense(out, entries, self.weights)
 
     def terms(self, entries: SparseRows, item: int) -> Float64:
-        """What each entry j of one history adds to item i: x_j W_ji, (m,) float64."""
+        """Return the contribution x_j W_ji of each entry j of one history to item i: (m,) float64."""
         terms: Float64 = entries.values.astype(np.float64) * self.weights[entries.columns, item]
         return terms
 
-    def strongest(self, items: Int32, n: int, allowed: Bool) -> tuple[Int32, Float32]:
-        """The n largest weights W_ij of each item i, itself left out: rows and weights (n_asked, n), -1 and 0 beyond.
+    def nearest(self, items: Int32, n: int, allowed: Bool) -> tuple[Int32, Float32]:
+        """Return the n largest nonzero weights W_ij of each item i.
 
-        A weight of 0 is no link. There are n_items columns where n is larger. allowed: (n_items,) bool, empty for all.
+        Parameters
+        ----------
+        items : ndarray of shape (m,), int32
+        n : int
+            The results have n_items columns if n is larger.
+        allowed : ndarray of shape (n_items,), bool
+            The items to choose from; an empty array for all.
+
+        Returns
+        -------
+        rows : ndarray of shape (m, n), int32
+            -1 where no more are left.
+        weights : ndarray of shape (m, n), float32
+            0 where no more are left.
         """
         weights = self.weights[items]
         weights[np.arange(len(items)), items] = 0
@@ -123,131 +165,166 @@ class DenseLinks:
         if len(allowed):
             weights[:, ~allowed] = -np.inf
         order = np.argsort(-weights, axis=1, kind="stable")[:, :n].astype(np.int32)
-        how = np.take_along_axis(weights, order, axis=1)
-        return np.where(how > -np.inf, order, -1).astype(np.int32), np.where(how > -np.inf, how, np.float32(0))
+        sorted_weights = np.take_along_axis(weights, order, axis=1)
+        is_link = sorted_weights > -np.inf
+        return np.where(is_link, order, -1).astype(np.int32), np.where(is_link, sorted_weights, np.float32(0))
 
-    def between(self, items: Int32) -> Float32:
-        """Partial correlations of all pairs in each row, +-sqrt(W_ij W_ji): (m, c, c), 1 for itself, 0 for -1.
+    def pairwise(self, items: Int32) -> Float32:
+        """Return the partial correlations of all pairs within each list: (m, c) to (m, c, c), float32.
 
-        With W_ij = -P_ij / P_jj of a precision matrix P, W_ij W_ji = P_ij^2 / (P_ii P_jj).
+        An item has 1 with itself; row -1 has 0. With W_ij = -P_ij / P_jj of a precision matrix P, the squared partial
+        correlation P_ij^2 / (P_ii P_jj) is W_ij W_ji.
         """
         W = self.weights[np.maximum(items, 0)[:, :, None], np.maximum(items, 0)[:, None, :]]
-        other = W.transpose(0, 2, 1)
-        return _with_itself(np.sign(W) * np.sqrt(np.maximum(W * other, 0)), items)
+        transposed = W.transpose(0, 2, 1)
+        return _with_unit_diagonal(np.sign(W) * np.sqrt(np.maximum(W * transposed, 0)), items)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """W."""
+        """Return W.
+
+        Returns
+        -------
+        dict of {str: ndarray}
+            Arrays by name.
+        """
         return {"weights": self.weights}
 
     def settings(self) -> dict[str, Any]:
-        """The form alone, by which `links_from_parts` knows it."""
+        """Return the form, which `similarity_from_parts` reads.
+
+        Returns
+        -------
+        dict of {str: object}
+            JSON values by name.
+        """
         return {"form": "dense"}
 
 
 @dataclass(frozen=True, eq=False)
-class NeighborLinks:
-    """Similarities s_ij > 0 of each item i to its nearest items j only.
+class NeighborSimilarity:
+    """Similarities s_ij > 0 of each item i to its nearest neighbors j.
 
-        rows: row j holds the items i that have j as a neighbor, and s_ij
-        average: of ratings; None: all is summed
+    Parameters
+    ----------
+    rows : SparseRows
+        Row j has the items i of which j is a neighbor, and s_ij.
+    average : NeighborAverage, optional
+        How ratings are averaged; None for a sum.
 
-    >>> links = NeighborLinks(SparseRows.of(rows=[1], columns=[0], values=[0.5], n_rows=2))       # item 0 has item 1
+    Examples
+    --------
+    >>> similarity = NeighborSimilarity(SparseRows.of(rows=[1], columns=[0], values=[0.5], n_rows=2))
     >>> out = np.zeros((1, 2), np.float32)
-    >>> links.add(out, SparseRows.of(rows=[0], columns=[1], values=[1], n_rows=1))
-    >>> out.tolist()
+    >>> similarity.add_scores(out, SparseRows.of(rows=[0], columns=[1], values=[1], n_rows=1))
+    >>> out.tolist()                                        # item 1 is a neighbor of item 0
     [[0.5, 0.0]]
     """
 
     rows: SparseRows
-    average: Average | None = None
+    average: NeighborAverage | None = None
 
     def __post_init__(self) -> None:
         self.rows.checked("rows", len(self.rows))
 
     @property
     def n_items(self) -> int:
-        """One row for each item."""
+        """Number of items."""
         return len(self.rows)
 
     def __repr__(self) -> str:
         return f"{len(self.rows.columns):,} neighbors"
 
-    def add(self, out: Float32, entries: SparseRows) -> None:
-        """out += what the neighbors in each user's entries say, as an average or a sum: (n_users, n_items) float32."""
+    def add_scores(self, out: Float32, entries: SparseRows) -> None:
+        """Add the average or sum over the neighbors in each user's entries to `out` (n_users, n_items), float32."""
         if self.average is None:
             sum_by_items(out, entries, self.rows)
         else:
             average_by_items(out, entries, self.rows, k=self.average.k, damping=self.average.damping)
 
     def terms(self, entries: SparseRows, item: int) -> Float64:
-        """What each entry of one history adds to an item: (m,) float64; 0 where the item does not list it."""
-        place = np.searchsorted(self._pairs, entries.columns.astype(np.int64) * self.n_items + item)
-        found = np.append(self._pairs, -1)[place] == entries.columns.astype(np.int64) * self.n_items + item
-        s = np.where(found, np.append(self.rows.values, np.float32(0))[place], 0).astype(np.float64)
+        """Return the contribution of each entry of one history to an item, 0 if it is no neighbor: (m,) float64."""
+        s = self._similarities(entries.columns.astype(np.int64) * self.n_items + item).astype(np.float64)
         if self.average is None:
             return s * entries.values
         ws = s if entries.weights is None else s * entries.weights
         ws = ws * places_of(s, self.average.k)
-        below = self.average.damping + ws.sum()
-        return ws * entries.values / below if below > 0 else np.zeros(len(ws))
+        denominator = self.average.damping + ws.sum()
+        return ws * entries.values / denominator if denominator > 0 else np.zeros(len(ws))
 
-    def strongest(self, items: Int32, n: int, allowed: Bool) -> tuple[Int32, Float32]:
-        """The n nearest of each item i's neighbors, by s_ij: rows and similarities (n_asked, n), -1 and 0 beyond.
-
-        allowed: (n_items,) bool, empty for all.
-        """
-        rows, how = np.full((len(items), n), -1, np.int32), np.zeros((len(items), n), np.float32)
-        for a, item in enumerate(items):
-            at = np.flatnonzero(self.rows.columns == item)
-            neighbors = np.searchsorted(self.rows.start, at, side="right") - 1
+    def nearest(self, items: Int32, n: int, allowed: Bool) -> tuple[Int32, Float32]:
+        """Return the n nearest neighbors of each item and their similarities; see `DenseSimilarity.nearest`."""
+        rows, similarities = np.full((len(items), n), -1, np.int32), np.zeros((len(items), n), np.float32)
+        for position, item in enumerate(items):
+            entries = np.flatnonzero(self.rows.columns == item)
+            neighbors = np.searchsorted(self.rows.start, entries, side="right") - 1
             if len(allowed):
-                at, neighbors = at[allowed[neighbors]], neighbors[allowed[neighbors]]
-            order = np.argsort(-self.rows.values[at], kind="stable")[:n]
-            rows[a, : len(order)] = neighbors[order]
-            how[a, : len(order)] = self.rows.values[at[order]]
-        return rows, how
+                entries, neighbors = entries[allowed[neighbors]], neighbors[allowed[neighbors]]
+            order = np.argsort(-self.rows.values[entries], kind="stable")[:n]
+            rows[position, : len(order)] = neighbors[order]
+            similarities[position, : len(order)] = self.rows.values[entries[order]]
+        return rows, similarities
 
     @cached_property
     def _pairs(self) -> Int64:
-        """j * n_items + i of every similarity, ascending."""
+        """j * n_items + i of each similarity, ascending."""
         return np.repeat(np.arange(self.n_items) * self.n_items, self.rows.counts) + self.rows.columns
 
-    def between(self, items: Int32) -> Float32:
-        """Similarities of all pairs in each row: (m, c, c), 1 for itself, 0 for -1 or where neither lists the other."""
-        at = np.maximum(items, 0).astype(np.int64)
-        wanted = at[:, :, None] * self.n_items + at[:, None, :]
-        place = np.searchsorted(self._pairs, wanted)
-        pairs, values = np.append(self._pairs, -1), np.append(self.rows.values, np.float32(0))
-        s = np.where(pairs[place] == wanted, values[place], np.float32(0))
-        return _with_itself(np.maximum(s, s.transpose(0, 2, 1)), items)
+    def _similarities(self, pairs: Int64) -> Float32:
+        """Return the similarity of each pair j * n_items + i, 0 if j is not a neighbor of i: same shape, float32."""
+        place = np.searchsorted(self._pairs, pairs)
+        is_neighbor = np.append(self._pairs, -1)[place] == pairs
+        return np.where(is_neighbor, np.append(self.rows.values, np.float32(0))[place], np.float32(0))
+
+    def pairwise(self, items: Int32) -> Float32:
+        """Return the similarities of all pairs within each list: (m, c) to (m, c, c), float32.
+
+        An item has 1 with itself; row -1 has 0, as have pairs of which neither is a neighbor of the other.
+        """
+        rows = np.maximum(items, 0).astype(np.int64)
+        s = self._similarities(rows[:, :, None] * self.n_items + rows[:, None, :])
+        return _with_unit_diagonal(np.maximum(s, s.transpose(0, 2, 1)), items)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The similarities, row by row."""
+        """Return the similarities row by row.
+
+        Returns
+        -------
+        dict of {str: ndarray}
+            Arrays by name.
+        """
         return {"start": self.rows.start, "columns": self.rows.columns, "values": self.rows.values}
 
     def settings(self) -> dict[str, Any]:
-        """The form, and how ratings are averaged."""
+        """Return the form, and how ratings are averaged.
+
+        Returns
+        -------
+        dict of {str: object}
+            JSON values by name.
+        """
         return {"form": "neighbors", "average": None if self.average is None else asdict(self.average)}
 
 
-def _with_itself(similarity: Float32, items: Int32) -> Float32:
-    """1 where a pair is one item twice, 0 where either is -1."""
-    same = items[:, :, None] == items[:, None, :]
-    there = (items[:, :, None] >= 0) & (items[:, None, :] >= 0)
-    return np.where(there, np.where(same, 1, similarity), 0).astype(np.float32)
+def _with_unit_diagonal(similarity: Float32, items: Int32) -> Float32:
+    """Set pairs of an item with itself to 1, and pairs with row -1 to 0."""
+    is_same = items[:, :, None] == items[:, None, :]
+    is_pair = (items[:, :, None] >= 0) & (items[:, None, :] >= 0)
+    return np.where(is_pair, np.where(is_same, 1, similarity), 0).astype(np.float32)
 
 
-Links: TypeAlias = DenseLinks | NeighborLinks
+ItemSimilarity: TypeAlias = DenseSimilarity | NeighborSimilarity
 
 
-def links_from_parts(arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Links:
-    """The links that their `arrays` and `settings` describe.
+def similarity_from_parts(arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> ItemSimilarity:
+    """Create an item similarity from its arrays and settings.
 
-    >>> dense = DenseLinks(np.zeros((3, 3), np.float32))
-    >>> links_from_parts(dense.arrays(), dense.settings()).n_items
+    Examples
+    --------
+    >>> dense = DenseSimilarity(np.zeros((3, 3), np.float32))
+    >>> similarity_from_parts(dense.arrays(), dense.settings()).n_items
     3
     """
     if checks.plain("form", settings["form"], Literal["dense", "neighbors"]) == "dense":
-        return DenseLinks(arrays["weights"])
+        return DenseSimilarity(arrays["weights"])
     rows = SparseRows(arrays["start"], arrays["columns"], arrays["values"])
-    return NeighborLinks(rows, checks.plain("average", settings["average"], Average | None))
+    return NeighborSimilarity(rows, checks.plain("average", settings["average"], NeighborAverage | None))

@@ -1,12 +1,14 @@
-"""User batch: the users that a model is asked about, each with the history that answers are based on."""
+"""User batch: the users that a model ranks or predicts for, aligned with their histories."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from cofactor import checks
 from cofactor.arrays import Int32, Int64
@@ -32,7 +34,7 @@ class UserBatch:
     place : ndarray of shape (n,), int32
         The row of `source` that is the history of each user; -1 for an empty history.
     times : ndarray of shape (n,), int64, or None
-        The time of each question in seconds since 1970, for models that learned from time.
+        A time for each user in seconds since 1970, for models that learned from time.
 
     Raises
     ------
@@ -72,7 +74,7 @@ class UserBatch:
             object.__setattr__(self, "times", checks.seconds("times", self.times, len(rows)))
 
     @classmethod
-    def trained(cls, rows: Any, histories: SparseRows, times: Any = None) -> Self:
+    def trained(cls, rows: ArrayLike, histories: SparseRows, times: Int64 | None = None) -> Self:
         """Create a batch of users of a model from the histories of all its users.
 
         Parameters
@@ -90,11 +92,11 @@ class UserBatch:
             It copies no histories.
         """
         checks.instance("histories", histories, SparseRows, "make one by SparseRows.of(rows, columns, values, n_rows)")
-        numbers = checks.row_numbers("users", rows, len(histories), unknown=True)
-        return cls(numbers, histories, numbers, times)
+        users = checks.row_numbers("users", rows, len(histories), unknown=True)
+        return cls(users, histories, users, times)
 
     @classmethod
-    def of(cls, rows: Any, histories: SparseRows, times: Any = None) -> Self:
+    def of(cls, rows: ArrayLike, histories: SparseRows, times: Int64 | None = None) -> Self:
         """Create a batch from one history for each user.
 
         Parameters
@@ -111,15 +113,15 @@ class UserBatch:
         UserBatch
         """
         checks.instance("histories", histories, SparseRows, "make one by SparseRows.of(rows, columns, values, n_rows)")
-        numbers = checks.row_numbers("users", rows, checks.MOST_VALUES, unknown=True)
-        if len(numbers) != len(histories):
+        users = checks.row_numbers("users", rows, checks.MOST_VALUES, unknown=True)
+        if len(users) != len(histories):
             raise DataError(
-                f"histories must have {len(numbers):,} rows, one for each user of the batch, not {len(histories):,}"
+                f"histories must have {len(users):,} rows, one for each user of the batch, not {len(histories):,}"
             )
-        return cls(numbers, histories, np.arange(len(numbers), dtype=np.int32), times)
+        return cls(users, histories, np.arange(len(users), dtype=np.int32), times)
 
     @classmethod
-    def folded(cls, histories: SparseRows, times: Any = None) -> Self:
+    def folded(cls, histories: SparseRows, times: Int64 | None = None) -> Self:
         """Create the batch of all users of a model that was folded in from these histories.
 
         Parameters
@@ -149,7 +151,7 @@ class UserBatch:
         """The history of each user of the batch: n rows."""
         return self.source.take(self.place)
 
-    def take(self, positions: Any, times: Any = None) -> Self:
+    def take(self, positions: NDArray[Any] | Sequence[int] | slice, times: Int64 | None = None) -> Self:
         """Select users by their position in the batch; a position may occur more than once.
 
         Parameters
@@ -165,13 +167,14 @@ class UserBatch:
         """
         rows = self.rows[positions]
         place = rows if self.is_trained else self.place[positions]
-        kept = self.times[positions] if times is None and self.times is not None else times
-        return type(self)(rows, self.source, place, kept)
+        if times is None and self.times is not None:
+            times = self.times[positions]
+        return type(self)(rows, self.source, place, times)
 
     def distinct(self) -> tuple[Self, Int64]:
         """Return the batch without repetitions, ordered by row, and the position there of each user of this batch.
 
-        Times are left out.
+        The times are dropped.
         """
         if self.is_trained:
             rows, where = np.unique(self.rows, return_inverse=True)

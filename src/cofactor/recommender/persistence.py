@@ -20,10 +20,10 @@ from cofactor.arrays import Bytes, read_only, require_array
 from cofactor.data.ids import IdMap
 from cofactor.data.scale import Scale
 from cofactor.errors import ArtifactError, DataError, ForkError
-from cofactor.estimators import REGISTRY
+from cofactor.estimators.base import Estimator
 from cofactor.fork import require_threads
 from cofactor.kernels.sparse import SparseRows
-from cofactor.models import KINDS
+from cofactor.models import MODEL_TYPES
 from cofactor.models.prior import Priors
 from cofactor.recommender.artifact import read_artifact, write_artifact
 
@@ -51,8 +51,8 @@ def save(path: Path, fields: Mapping[str, Any]) -> None:
     arrays |= {} if fields["evidence"] is None else {"evidence": fields["evidence"]}
     manifest = {
         "kind": fields["kind"],
-        "model": {"kind": model.kind, **model.settings()},
-        "estimator": None if estimator is None else {"estimator": estimator.name, **asdict(estimator)},
+        "model": {"model_type": model.model_type, **model.settings()},
+        "estimator": None if estimator is None else estimator.to_dict(),
         "priors": None if priors is None else priors.settings(),
         "scale": None if scale is None else asdict(scale),
     }
@@ -87,13 +87,10 @@ def _fields(arrays: Arrays, manifest: Mapping[str, Any]) -> dict[str, Any]:
     fields |= {name: rows(name, arrays) if f"{name}.start" in arrays else None for name in MATRICES}
     tables = zip(TABLES, (fields["users"], fields["items"]), strict=True)
     fields |= {name: frame(arrays[name], len(ids)) if name in arrays else None for name, ids in tables}
-    if estimator is not None:
-        values = {name: tuple(v) if isinstance(v, list) else v for name, v in estimator.items() if name != "estimator"}
-        estimator = REGISTRY[estimator["estimator"]](**values)
     return fields | {
-        "model": KINDS[settings["kind"]].from_parts(model_arrays, settings),
+        "model": MODEL_TYPES[settings["model_type"]].from_parts(model_arrays, settings),
         "kind": manifest["kind"],
-        "estimator": estimator,
+        "estimator": None if estimator is None else Estimator.from_dict(estimator),
         "priors": None if manifest["priors"] is None else Priors.from_parts(prior_arrays, manifest["priors"]),
         "scale": checks.plain("scale", manifest["scale"], Scale | None),
         "evidence": arrays.get("evidence"),

@@ -30,7 +30,8 @@ from cofactor.estimators.training_table import TableLike
 from cofactor.kernels.sparse import SparseRows, merge_counts, merge_latest
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.models.arguments import require_histories, solvable
-from cofactor.models.base import Model, PredictsRatings, TakesItems
+from cofactor.models.base import Model, PredictsRatings
+from cofactor.models.factor import FactorModel
 from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.prior import Priors
 from cofactor.models.user_batch import UserBatch
@@ -803,7 +804,7 @@ class Recommender:
         (42, 2)
         """
         prior = None if self.priors is None else self.priors.items
-        if prior is None or not isinstance(self.model, TakesItems):
+        if prior is None or not isinstance(self.model, FactorModel):
             raise KindError(
                 "new items need a prior: call with_priors on a model of biased-mf, explicit-als, implicit-als or bpr"
             )

@@ -6,7 +6,7 @@ import polars as pl
 
 from cofactor.errors import DataError
 from cofactor.interpret import FactorMap, bias_ranking, surprising_items
-from cofactor.models.base import HasFactors
+from cofactor.models import BayesianModel, FactorModel
 from cofactor.plots import bias_ranking_plot, factor_map_plot
 from cofactor.recommender.recommender import Recommender
 from cofactor.report.section import Picture, Section, Table
@@ -44,7 +44,7 @@ def factor_map_section(study: Study) -> Section:
     """
     recommender, text = study.recommender, []
     model = recommender.model
-    if not isinstance(model, HasFactors) or model.item_factors.shape[1] < 2:
+    if not isinstance(model, FactorModel | BayesianModel) or model.item_factors.shape[1] < 2:
         recommender = Recommender.fit(study.small_estimator, study.table, seed=study.seed)
         text.append(f"The map shows factors of {study.small_estimator.name}; {study.estimator.name} has fewer than 2.")
     support = _min_support(recommender)
