@@ -66,7 +66,7 @@ BAD: dict[str, list[Any]] = {
 @cache
 def made() -> SimpleNamespace:
     """Valid arguments; made once."""
-    world = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900, levels=(1, 2, 3, 4, 5), genres=3))
+    world = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900, rating_levels=(1, 2, 3, 4, 5), genres=3))
     ratings = world.interactions
     rng = np.random.default_rng(0)
     ratings = replace(ratings, times=rng.integers(0, 10**6, len(ratings)))
@@ -574,9 +574,9 @@ OTHER_CALLS: list[Callable[[SimpleNamespace], Any]] = [
     lambda m: Scale(5, 1),
     lambda m: Scale(1, 5, (1, 7)),
     lambda m: Scale(1, 5, (5, 1)),
-    lambda m: Scale.declared(None),
-    lambda m: Scale.of("x"),
-    lambda m: Scale.of([None]),
+    lambda m: Scale.from_levels(None),
+    lambda m: Scale.infer("x"),
+    lambda m: Scale.infer([None]),
     lambda m: cofactor.read_ratings(pd.DataFrame([[1, 2, 3.0]])),
     lambda m: cofactor.read_ratings(None),
     lambda m: cofactor.read_ratings(5),

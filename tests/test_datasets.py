@@ -187,7 +187,7 @@ def tiny(maker: Maker) -> Dataset:
         ratings=4,
         users=3,
         items=3,
-        levels=(1.0, 2.0, 3.0, 4.0, 5.0),
+        rating_levels=(1.0, 2.0, 3.0, 4.0, 5.0),
         layout=movielens.U_DATA,
         folder="ml-tiny",
         terms="for research",
@@ -635,7 +635,7 @@ def test_colons_as_in_1m_and_10m(tiny: Dataset, maker: Maker, tmp_path: Path) ->
         ratings=3,
         users=2,
         items=2,
-        levels=DATASETS["movielens-10m"].levels,
+        rating_levels=DATASETS["movielens-10m"].rating_levels,
     )
     loaded = load(like_1m, folder=tmp_path)
     assert loaded.frame().rows() == [
@@ -664,8 +664,8 @@ def test_commas_as_in_20m_and_later(tiny: Dataset, maker: Maker, tmp_path: Path)
     )
     members: dict[str, bytes | str] = {"ratings.csv": ratings, "movies.csv": movies, "tags.csv": "x"}
     maker.files["tiny.zip"] = zipped({f"ml-x/{name}": content for name, content in members.items()})
-    levels = DATASETS["movielens-20m"].levels
-    like_20m = replace(tiny, folder="ml-x", layout=movielens.CSV, ratings=3, users=2, items=2, levels=levels)
+    levels = DATASETS["movielens-20m"].rating_levels
+    like_20m = replace(tiny, folder="ml-x", layout=movielens.CSV, ratings=3, users=2, items=2, rating_levels=levels)
     loaded = load(like_20m, folder=tmp_path)
     assert (tmp_path / "tiny" / "ratings.csv").read_text() == ratings
     assert loaded.frame().rows() == [(1, 2, 3.5, 1112486027), (1, 11, 0.5, 1112484676), (7, 11, 5.0, 1112484819)]
@@ -682,7 +682,7 @@ def test_every_data_set_is_complete(name: str) -> None:
     dataset = DATASETS[name]
     assert dataset.name == name
     assert dataset.url.startswith("https://files.grouplens.org/datasets/movielens/ml-")
-    assert len(dataset.levels) in (5, 10)
+    assert len(dataset.rating_levels) in (5, 10)
     assert min(dataset.ratings, dataset.users, dataset.items) > 0
     assert dataset.archive_md5 is None or re.fullmatch("[0-9a-f]{32}", dataset.archive_md5)
     assert "research" in dataset.terms

@@ -176,7 +176,7 @@ class Unsure(FactorModel):
     def distribution(self, users: Any, items: Any, histories: SparseRows) -> Distribution:
         assert len(histories) == self.n_users
         sd = np.where(items % 2 == 0, 0.2, 1.5)[:, None]
-        return Distribution.of(self.linear(users, items)[:, None], sd, Scale.declared([1, 2, 3, 4, 5]))
+        return Distribution.of(self.linear(users, items)[:, None], sd, Scale.from_levels([1, 2, 3, 4, 5]))
 
 
 @pytest.fixture(scope="module")

@@ -203,7 +203,7 @@ def test_a_mass_is_a_distribution_and_one_number_is_not(model: NetworkModel, sma
 
 def test_levels_in_halves_have_an_end_each() -> None:
     rng = np.random.default_rng(1)
-    scale = Scale.declared([x / 2 for x in range(1, 11)])
+    scale = Scale.from_levels([x / 2 for x in range(1, 11)])
     table = Interactions.from_columns(
         rng.integers(0, 9, 80), rng.integers(0, 9, 80), rng.integers(1, 11, 80) / 2, scale=scale
     )

@@ -217,7 +217,7 @@ def test_the_same_seed_asks_the_same(estimator: object, small_ratings: Interacti
 @pytest.mark.parametrize("rows", [[(0, 0, 3.0)], [(0, 0, 1.0), (0, 1, 5.0)], [(0, 0, 2.0), (1, 0, 4.0)]])
 def test_one_user_or_one_item(estimator: object, rows: list[tuple[int, int, float]]) -> None:
     users, items, values = zip(*rows, strict=True)
-    table = Interactions.from_columns(users, items, values, scale=Scale.declared([1, 2, 3, 4, 5]))
+    table = Interactions.from_columns(users, items, values, scale=Scale.from_levels([1, 2, 3, 4, 5]))
     interview = Questionnaire(Population.of(Recommender.fit(estimator, table)), stop=0)
     for answer in (None, 4.0, 4.0):
         item = interview.next()

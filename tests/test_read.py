@@ -272,7 +272,7 @@ def test_integers_are_recognized_as_ids_says(tmp_path_factory: pytest.TempPathFa
     lines = [f"{id_},{place},1" for place, id_ in enumerate(ids)]
     path = write(tmp_path_factory.mktemp("ids"), "user,item,rating\n" + "\n".join(lines) + "\n")
     users = read_ratings(path).users
-    assert (users.kind == "integer") == all(is_canonical_decimal(id_) for id_ in ids)
+    assert (users.id_type == "integer") == all(is_canonical_decimal(id_) for id_ in ids)
     assert sorted(map(str, users.all)) == sorted(set(ids))
 
 

@@ -124,7 +124,7 @@ def require_array(name: str, value: Any, dtype: Any, shape: tuple[int | None, ..
     ):
         axes = ", ".join("any" if size is None else str(size) for size in shape)
         description = f"a contiguous {np.dtype(dtype)} array of shape ({axes})"
-        raise DataError(f"{name} must be {description}, not {checks.shown(value)}")
+        raise DataError(f"{name} must be {description}, not {checks.describe(value)}")
 
 
 def contiguous(array: Any, dtype: Any) -> NDArray[Any]:
@@ -283,7 +283,7 @@ class ItemOrder:
         [1, 0]
         """
         if not callable(compute):
-            raise ParameterError(f"compute must be a function, not {checks.shown(compute)}")
+            raise ParameterError(f"compute must be a function, not {checks.describe(compute)}")
         order = cls.__new__(cls)
         order._n_items = checks.whole_number("n_items", n_items, low=0, high=MAX_ROWS)
         order._compute = compute

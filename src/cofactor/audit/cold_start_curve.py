@@ -135,7 +135,7 @@ def cold_start(
     lengths = sorted(set(checks.whole_numbers("given", given, low=0)))
     if lengths[-1] == 0:
         raise ParameterError(f"given must contain a number of ratings above 0; got {given!r}")
-    users, seed = checks.share("users", users), checks.seed(seed)
+    users, seed = checks.fraction("users", users), checks.seed(seed)
     checked_estimator(estimator).require(interactions)
     held_out = _HeldOutUsers.sample(interactions, lengths, users, seed)
     lengths = [g for g in lengths if g <= held_out.max_length]

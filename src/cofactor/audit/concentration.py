@@ -265,7 +265,9 @@ def accuracy_by_group(score: Score, groups: pl.Series, metric: str) -> pl.DataFr
     checks.instance("score", score, Score, "make one by cofactor.evaluate.score")
     checks.choice("metric", metric, score.per_user)
     if not isinstance(groups, pl.Series):
-        raise DataError(f"groups must be a polars Series with one label for each user row; got {checks.shown(groups)}")
+        raise DataError(
+            f"groups must be a polars Series with one label for each user row; got {checks.describe(groups)}"
+        )
     if len(score.users) and len(groups) <= int(score.users.max()):
         last = int(score.users.max())
         raise DataError(f"groups must have one label for each user, up to user row {last}; got {len(groups):,} labels")

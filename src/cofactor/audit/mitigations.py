@@ -553,12 +553,12 @@ def _checked_lists(lists: Any, scores: Any, n_items: int) -> tuple[Int32, Float3
     rows, values = checks.as_array(lists), checks.as_array(scores)
     if rows.ndim != 2:
         raise ParameterError(
-            f"lists must be item rows of shape (n_users, m), one list for each user; got {checks.shown(lists)}"
+            f"lists must be item rows of shape (n_users, m), one list for each user; got {checks.describe(lists)}"
         )
     rows = checks.row_numbers("lists", rows.ravel(), n_items, unknown=True).reshape(rows.shape)
     if values.shape != rows.shape or values.dtype.kind not in "iuf" or np.isnan(values).any():
         raise ParameterError(
-            f"scores must be numbers of the shape of lists, {rows.shape}, without nan; got {checks.shown(scores)}"
+            f"scores must be numbers of the shape of lists, {rows.shape}, without nan; got {checks.describe(scores)}"
         )
     return rows, values.astype(np.float32)
 

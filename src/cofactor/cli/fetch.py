@@ -62,7 +62,7 @@ def _show_all(as_json: Any) -> None:
         {
             "name": name,
             **{field: getattr(dataset, field) for field in ("ratings", "users", "items", "url")},
-            "scale": [min(dataset.levels), max(dataset.levels)],
+            "scale": [min(dataset.rating_levels), max(dataset.rating_levels)],
             "fetched": (cache_directory() / "datasets" / name).exists(),
         }
         for name, dataset in loading.DATASETS.items()

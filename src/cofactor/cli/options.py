@@ -183,7 +183,7 @@ def share(text: str | float) -> float:
     """
     from cofactor import checks
 
-    return float(_checked(checks.share, _float(text)))
+    return float(_checked(checks.fraction, _float(text)))
 
 
 def choice(*names: str) -> Callable[[str], str]:

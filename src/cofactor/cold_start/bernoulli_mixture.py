@@ -91,7 +91,7 @@ class BernoulliMixture:
         """
         rows = checks.row_numbers("asked", asked, self.knows.shape[1])
         if checks.as_array(known).shape != rows.shape:
-            both = f"{checks.shown(asked)} and {checks.shown(known)}"
+            both = f"{checks.describe(asked)} and {checks.describe(known)}"
             raise ParameterError(f"asked and known must have the same length, not {both}")
         p = self.knows[:, rows]
         log = np.log(self.share) + np.log(np.where(checks.mask("known", known, len(rows)), p, 1 - p)).sum(axis=1)

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from cofactor.arrays import Float32, Int64, contiguous
-from cofactor.checks import require_bounded, shown
+from cofactor.checks import describe, require_bounded
 from cofactor.data.ids import CodedIds, id_column
 from cofactor.data.scale import MOST_LEVELS, Scale
 from cofactor.errors import DataError, ParameterError
@@ -235,8 +235,8 @@ def zeros_note(values: Float32) -> str | None:
     levels = [f"{low + step * k:g}" for k in range(int(n_levels))]
     return (
         f"{n_zeros:,} of {len(values):,} ratings {'is' if n_zeros == 1 else 'are'} 0 while the others are between "
-        f'{low:g} and {high:g}. If 0 means "not rated", set those rows aside with levels=[{", ".join(levels)}], '
-        'on_error="quarantine", quarantine="refused.csv" (on the command line --levels '
+        f'{low:g} and {high:g}. If 0 means "not rated", set those rows aside with rating_levels=[{", ".join(levels)}], '
+        'on_error="quarantine", quarantine="refused.csv" (on the command line --rating-levels '
         f"{','.join(levels)} --on-error quarantine --quarantine refused.csv), or read every row as an event with "
         'read_events(..., value="") (on the command line --events --value "")'
     )
@@ -251,7 +251,7 @@ def _require_column(name: str, values: Any, expected: str) -> None:
     is_1d = isinstance(shape, tuple) and len(shape) == 1
     if isinstance(values, type) or is_unordered or not is_1d or not (is_ordered or type(values).__module__ == "array"):
         raise ParameterError(
-            f"{name} must be a list, an array or a Series of {expected}, one for each row, not {shown(values)}"
+            f"{name} must be a list, an array or a Series of {expected}, one for each row, not {describe(values)}"
         )
 
 
@@ -262,7 +262,7 @@ def _array(name: str, values: Any, n: int, expected: str) -> Any:
     try:
         array = values.to_numpy() if isinstance(values, pl.Series) else np.asarray(values)
     except (TypeError, ValueError, OverflowError) as error:
-        raise DataError(f"{name} must be {expected}, not {shown(values)}") from error
+        raise DataError(f"{name} must be {expected}, not {describe(values)}") from error
     if array.shape != (n,):
         raise DataError(f"{name} must have {n:,} entries, one for each row, not {len(values):,}")
     if array.dtype.kind not in "iuf":

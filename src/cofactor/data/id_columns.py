@@ -49,11 +49,11 @@ def single_id(name: str, value: Any) -> Id:
     cofactor.errors.DataError: user must be an id, an integer or a string, not ['ana']
     """
     if not is_single(value) or isinstance(value, bool):
-        raise DataError(f"{name} must be an id, an integer or a string, not {checks.shown(value)}")
+        raise DataError(f"{name} must be an id, an integer or a string, not {checks.describe(value)}")
     if not isinstance(value, str) and not -(2**63) <= value < 2**63:
-        raise DataError(f"{name}: {checks.shown(value)} does not fit into 64 bits; pass ids as strings")
+        raise DataError(f"{name}: {checks.describe(value)} does not fit into 64 bits; pass ids as strings")
     if isinstance(value, str) and (fault := id_fault(value)):
-        raise DataError(f"{name}: the id {fault}: {checks.shown(value)}")
+        raise DataError(f"{name}: the id {fault}: {checks.describe(value)}")
     return value  # type: ignore[no-any-return]
 
 
@@ -89,7 +89,7 @@ def id_series(name: str, ids: Any) -> pl.Series:
         ids = [ids]
     checks.require_bounded(name, ids)
     if not isinstance(ids, Iterable) or isinstance(ids, bytes):
-        raise DataError(f"{name} must be an id or a list of ids, integers or strings, not {checks.shown(ids)}")
+        raise DataError(f"{name} must be an id or a list of ids, integers or strings, not {checks.describe(ids)}")
     try:
         return id_column(ids if isinstance(ids, pl.Series | np.ndarray) else list(ids))
     except DataError as error:

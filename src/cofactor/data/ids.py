@@ -125,7 +125,7 @@ class IdMap:
     """Immutable map between IDs and row numbers.
 
     The distinct IDs are sorted; the row number of an ID is its position in that order. IDs are all integers or all
-    strings. An empty map has `kind` "integer", contains no ID, and can be united with a map of either type.
+    strings. An empty map has `id_type` "integer", contains no ID, and can be united with a map of either type.
 
     Attributes
     ----------
@@ -254,7 +254,7 @@ class IdMap:
         return cls(None, read_only(offsets), read_only(np.frombuffer(joined, np.uint8)))
 
     @property
-    def kind(self) -> Literal["integer", "string"]:
+    def id_type(self) -> Literal["integer", "string"]:
         """Type of the IDs: "integer" or "string"; "integer" for an empty map."""
         return "string" if self.integers is None else "integer"
 
@@ -265,7 +265,7 @@ class IdMap:
         return isinstance(id_, int | str) and self._find(id_) >= 0
 
     def __repr__(self) -> str:
-        return f"IdMap({len(self)} {self.kind} ids)"
+        return f"IdMap({len(self)} {self.id_type} ids)"
 
     @property
     def _offsets(self) -> Int64:
@@ -318,10 +318,10 @@ class IdMap:
         cofactor.errors.UnknownIdError: '02' is not a known id: ids here are integers; did you mean 2?
         """
         if isinstance(id_, bool) or not isinstance(id_, int | str | np.integer):
-            raise DataError(f"{checks.shown(id_)} is not an id (an integer or a string)")
+            raise DataError(f"{checks.describe(id_)} is not an id (an integer or a string)")
         row = self._find(id_ if isinstance(id_, str) else int(id_))
         if row < 0:
-            raise UnknownIdError(f"{checks.shown(id_)} is not a known id{self._type_hint(id_)}")
+            raise UnknownIdError(f"{checks.describe(id_)} is not a known id{self._type_hint(id_)}")
         return row
 
     @validated
@@ -388,7 +388,7 @@ class IdMap:
         ([7, None, None], ['7', '8'])
         """
         column = id_column(ids)
-        if self.kind == "string":
+        if self.id_type == "string":
             return column.cast(pl.String)
         if column.dtype == pl.Int64:
             return column
@@ -470,7 +470,7 @@ class IdMap:
         >>> IdMap.of([7]).parse("7"), IdMap.of(["7"]).parse("7")
         (7, '7')
         """
-        return int(text) if self.kind == "integer" and is_canonical_decimal(text) else text
+        return int(text) if self.id_type == "integer" and is_canonical_decimal(text) else text
 
     @validated
     def union(self, other: IdMap) -> IdMap:
@@ -503,7 +503,7 @@ class IdMap:
         other_ids = self.typed(other.all)
         if other_ids.null_count():
             raise DataError(
-                f"ids of two types: {self.kind} ids such as {self.ids([0])[0]!r} and {other.kind} ids such as "
+                f"ids of two types: {self.id_type} ids such as {self.ids([0])[0]!r} and {other.id_type} ids such as "
                 f"{other.all.filter(other_ids.is_null())[0]!r}; give both tables the same type"
             )
         require_threads()
@@ -530,7 +530,7 @@ class IdMap:
         """
         if self is other:
             return True
-        if self.kind != other.kind or len(self) != len(other):
+        if self.id_type != other.id_type or len(self) != len(other):
             return False
         if self.integers is not None and other.integers is not None:
             return bool(np.array_equal(self.integers, other.integers))
@@ -582,7 +582,7 @@ class IdMap:
 
     def _type_hint(self, id_: Id) -> str:
         """Return why a string is probably unknown in a map of integers, as the end of a message."""
-        if self.kind == "string" or not len(self) or not isinstance(id_, str) or is_canonical_decimal(id_):
+        if self.id_type == "string" or not len(self) or not isinstance(id_, str) or is_canonical_decimal(id_):
             return ""
         number = id_.strip().lstrip("+0")
         suggestion = f"; did you mean {number}?" if is_canonical_decimal(number) and number in self else ""
@@ -711,7 +711,7 @@ def _require_ids(distinct: pl.Series, first_row: Callable[[str], int]) -> None:
     if distinct.dtype != pl.String or not (faulty := faulty_ids(distinct)).any():
         return
     first = min(distinct.filter(faulty), key=first_row)
-    raise DataError(f"row {first_row(first) + 1}: the id {id_fault(first)}: {checks.shown(first)}")
+    raise DataError(f"row {first_row(first) + 1}: the id {id_fault(first)}: {checks.describe(first)}")
 
 
 def _fits_int64(value: int) -> bool:
@@ -747,7 +747,7 @@ def id_column(ids: pl.Series | Iterable[Id]) -> pl.Series:
     """
     is_0d = isinstance(ids, np.ndarray) and ids.ndim == 0
     if not isinstance(ids, Iterable) or isinstance(ids, str | bytes) or is_0d:
-        raise DataError(f"ids must be a list or column of integers or strings, not {checks.shown(ids)}")
+        raise DataError(f"ids must be a list or column of integers or strings, not {checks.describe(ids)}")
     checks.require_bounded("ids", ids)
     column = ids if isinstance(ids, pl.Series) else _series_of(ids)
     if column.dtype.is_integer():
@@ -778,9 +778,9 @@ def _series_of(ids: Iterable[Id]) -> pl.Series:
         raise DataError(f"ids of two types, {values[0]!r} and {first!r}: use integers or strings, not both")
     for k, value in enumerate(values):
         if not isinstance(value, int | str) or isinstance(value, bool):
-            raise DataError(f"row {k + 1}: {checks.shown(value)} is not an id (an integer or a string)")
+            raise DataError(f"row {k + 1}: {checks.describe(value)} is not an id (an integer or a string)")
         if isinstance(value, int) and not _fits_int64(value):
-            raise DataError(f"row {k + 1}: {checks.shown(value)} does not fit into 64 bits; pass ids as strings")
+            raise DataError(f"row {k + 1}: {checks.describe(value)} does not fit into 64 bits; pass ids as strings")
         if isinstance(value, str) and not is_unicode(value):
             raise DataError(f"row {k + 1}: the id {value!r} is not valid Unicode text (half a surrogate pair)")
     return pl.Series("id", values, dtype=pl.String if n_strings else pl.Int64)

@@ -142,7 +142,7 @@ class Interactions:
             if not (seen.users.equals(self.users) and seen.items.equals(self.items)):
                 raise DataError("seen must have the ids of the table")
         if self.scale is not None:
-            checks.instance("scale", self.scale, Scale, "make one by Scale.declared(levels)")
+            checks.instance("scale", self.scale, Scale, "make one by Scale.from_levels(levels)")
         for name, ids in (("user_table", self.users), ("item_table", self.items)):
             if (table := getattr(self, name)) is not None:
                 checks.instance(name, table, pl.DataFrame, f"join one by with_{name}")
@@ -504,7 +504,7 @@ class Interactions:
         kind : {"ratings", "events"}, default "ratings"
             What the values are.
         scale : Scale or None, default None
-            Scale of ratings; None infers it by `Scale.of`.
+            Scale of ratings; None infers it by `Scale.infer`.
         report : LoadReport or None, default None
             Report of the reader; None creates one.
 
@@ -533,7 +533,7 @@ class Interactions:
         """
         checks.choice("kind", kind, get_args(Kind))
         if scale is not None:
-            checks.instance("scale", scale, Scale, "make one by Scale.declared(levels)")
+            checks.instance("scale", scale, Scale, "make one by Scale.from_levels(levels)")
             if kind == "events":
                 raise ParameterError("scale applies to ratings, but kind is events; leave it out")
         require_same_order(users=users, items=items, values=values, times=times, weights=weights)
@@ -554,7 +554,7 @@ class Interactions:
         rule = "last kept" if kind == "ratings" else "summed"
         report = replace(load_report, duplicates=n - len(u), duplicate_rule=rule if n > len(u) else "")
         if kind == "ratings" and scale is None:
-            scale = Scale.of(columns.values)
+            scale = Scale.infer(columns.values)
             if note := zeros_note(columns.values):
                 report = report.with_note(note)
         return cls(

@@ -88,7 +88,7 @@ def load(
         rows["item"],
         rows["value"],
         times=rows["time"],
-        scale=Scale.declared(dataset.levels),
+        scale=Scale.from_levels(dataset.rating_levels),
         report=LoadReport(source=dataset.name, rows=len(rows), notes=(f"fetched from {source}",)),
     )
     users = movielens.read_users(cached)
@@ -299,7 +299,7 @@ def _verify(dataset: Dataset, target: Path) -> dict[str, int]:
     published = {"ratings": dataset.ratings, "users": dataset.users, "items": dataset.items}
     if len(rows) == 0 or (counts != published and not dataset.moving):
         raise FetchError(f"the data has {_counts_text(counts)}, but the published counts are {_counts_text(published)}")
-    invalid = rows.filter(~rows["value"].is_in(dataset.levels))
+    invalid = rows.filter(~rows["value"].is_in(dataset.rating_levels))
     if len(invalid):
         raise FetchError(f"the data has a rating of {invalid['value'][0]:g}, which is not on the scale of the data set")
     return counts

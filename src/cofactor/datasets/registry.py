@@ -59,7 +59,7 @@ class Dataset:
         Address of the zip archive; its MD5 is read from `<url>.md5`.
     ratings, users, items : int
         Published counts; `items` counts items with at least one rating.
-    levels : tuple of float
+    rating_levels : tuple of float
         Possible ratings.
     layout : Layout
         Layout of the files in the archive.
@@ -79,7 +79,7 @@ class Dataset:
     Examples
     --------
     >>> dataset = DATASETS["movielens-100k"]
-    >>> dataset.ratings, dataset.users, dataset.items, dataset.levels
+    >>> dataset.ratings, dataset.users, dataset.items, dataset.rating_levels
     (100000, 943, 1682, (1.0, 2.0, 3.0, 4.0, 5.0))
     """
 
@@ -88,7 +88,7 @@ class Dataset:
     ratings: int
     users: int
     items: int
-    levels: tuple[float, ...]
+    rating_levels: tuple[float, ...]
     layout: Layout
     folder: str
     terms: str
@@ -106,7 +106,7 @@ DATASETS: dict[str, Dataset] = {
         ratings=100_000,
         users=943,
         items=1_682,
-        levels=WHOLE_STARS,
+        rating_levels=WHOLE_STARS,
         layout=movielens.U_DATA,
         folder="ml-100k",
         terms=TERMS.format(KEEP, f"{PUBLISHER}/ml-100k-README.txt"),
@@ -125,7 +125,7 @@ DATASETS: dict[str, Dataset] = {
         ratings=100_836,
         users=610,
         items=9_724,
-        levels=HALF_STARS,
+        rating_levels=HALF_STARS,
         layout=movielens.CSV,
         folder="ml-latest-small",
         terms=TERMS.format(SHARE, f"{PUBLISHER}/ml-latest-small-README.html"),
@@ -137,7 +137,7 @@ DATASETS: dict[str, Dataset] = {
         ratings=1_000_209,
         users=6_040,
         items=3_706,
-        levels=WHOLE_STARS,
+        rating_levels=WHOLE_STARS,
         layout=movielens.DAT_WITH_USERS,
         folder="ml-1m",
         terms=TERMS.format(KEEP, f"{PUBLISHER}/ml-1m-README.txt"),
@@ -149,7 +149,7 @@ DATASETS: dict[str, Dataset] = {
         ratings=10_000_054,
         users=69_878,
         items=10_677,
-        levels=HALF_STARS,
+        rating_levels=HALF_STARS,
         layout=movielens.DAT,
         folder="ml-10M100K",
         terms=TERMS.format(KEEP, f"{PUBLISHER}/ml-10m-README.html"),
@@ -161,7 +161,7 @@ DATASETS: dict[str, Dataset] = {
         ratings=20_000_263,
         users=138_493,
         items=26_744,
-        levels=HALF_STARS,
+        rating_levels=HALF_STARS,
         layout=movielens.CSV,
         folder="ml-20m",
         terms=TERMS.format(SHARE, f"{PUBLISHER}/ml-20m-README.html"),
@@ -173,7 +173,7 @@ DATASETS: dict[str, Dataset] = {
         ratings=25_000_095,
         users=162_541,
         items=59_047,
-        levels=HALF_STARS,
+        rating_levels=HALF_STARS,
         layout=movielens.CSV,
         folder="ml-25m",
         terms=TERMS.format(SHARE, f"{PUBLISHER}/ml-25m-README.html"),
@@ -185,7 +185,7 @@ DATASETS: dict[str, Dataset] = {
         ratings=32_000_204,
         users=200_948,
         items=84_432,
-        levels=HALF_STARS,
+        rating_levels=HALF_STARS,
         layout=movielens.CSV,
         folder="ml-32m",
         terms=TERMS.format(SHARE, f"{PUBLISHER}/ml-32m-README.html"),

@@ -248,12 +248,12 @@ def _check_value(name: str, spec: Field[Any], value: Any) -> None:
     if type(spec.default) is float:
         checks.finite_number(f"{name}: {spec.name}", value)
     if type(spec.default) is bool and not isinstance(value, bool):
-        raise ParameterError(f"{name}: {spec.name} must be true or false, not {checks.shown(value)}")
+        raise ParameterError(f"{name}: {spec.name} must be true or false, not {checks.describe(value)}")
     if not is_number:
         return
     if (low is not None and value < low) or (high is not None and value > high):
         upper = "" if high is None else f" to {high:g}"
-        raise ParameterError(f"{name}: {spec.name} must be from {low:g}{upper}, not {checks.shown(value)}")
+        raise ParameterError(f"{name}: {spec.name} must be from {low:g}{upper}, not {checks.describe(value)}")
 
 
 def standardized(ratings: Interactions) -> tuple[Interactions, float]:

@@ -131,7 +131,9 @@ class BayesianMF(Estimator):
         for side in ("user_features", "item_features"):
             names = getattr(self, side)
             if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name for name in names):
-                raise ParameterError(f"{self.name}: {side} must be a list of column names, not {checks.shown(names)}")
+                raise ParameterError(
+                    f"{self.name}: {side} must be a list of column names, not {checks.describe(names)}"
+                )
             object.__setattr__(self, side, tuple(dict.fromkeys(names)))
         super().__post_init__()
 

@@ -109,7 +109,7 @@ class BiasedMF(Estimator):
         numbers = all(isinstance(end, int | float) and math.isfinite(end) for end in pair)
         if not (len(pair) == 2 and numbers and pair[0] < pair[1]):
             raise ParameterError(
-                f'biased-mf: rating_range must be "scale", None or two increasing numbers, not {checks.shown(ends)}'
+                f'biased-mf: rating_range must be "scale", None or two increasing numbers, not {checks.describe(ends)}'
             )
         object.__setattr__(self, "rating_range", tuple(map(float, pair)))
 

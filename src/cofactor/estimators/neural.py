@@ -140,7 +140,7 @@ class NeuralMF(Estimator):
         super().__post_init__()
         if not isinstance(self.head, str) or self.head not in get_args(Head):
             raise ParameterError(
-                f"neural-mf: head must be {' or '.join(get_args(Head))}, not {checks.shown(self.head)}"
+                f"neural-mf: head must be {' or '.join(get_args(Head))}, not {checks.describe(self.head)}"
             )
 
     @one_thread_blas()

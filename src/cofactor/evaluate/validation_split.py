@@ -52,7 +52,7 @@ def split_for_validation(split: Split, *, share: float = 0.2, seed: int = 0) -> 
     Split(random, 50% of the rows, seed 0: 2 train, 2 test)
     """
     require_split("split", split)
-    checks.share("share", share)
+    checks.fraction("share", share)
     checks.seed(seed)
     if split.fold_in is not None:
         return split_users(split.train, test=share, seed=seed)

@@ -57,7 +57,7 @@ def filled_crosstab(
     [('ana', 'alien', 5.0), ('ana', 'clue', 4.0), ('bo', 'alien', 3.0), ('bo', 'clue', None)]
     """
     require_recommender("recommender", recommender)
-    level = checks.share("level", level)
+    level = checks.fraction("level", level)
     corner = crosstab(_table(recommender), users=users, items=items)
     u, i = np.repeat(corner.u, len(corner.i)), np.tile(corner.i, len(corner.u))
     columns: dict[str, Float64] = {

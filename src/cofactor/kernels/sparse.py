@@ -298,7 +298,7 @@ class SparseRows:
         rows = checks.row_numbers("rows", rows, n_rows)
         columns = checks.row_numbers("columns", columns, MAX_ROWS)
         if checks.as_array(values).shape != rows.shape:
-            raise ParameterError(f"values must have the length of rows, {len(rows):,}, not {checks.shown(values)}")
+            raise ParameterError(f"values must have the length of rows, {len(rows):,}, not {checks.describe(values)}")
         numbers = checks.number_array("values", values, rows.shape)
         if len(columns) != len(rows):
             raise ParameterError(f"columns must have the length of rows, {len(rows):,}, not {len(columns):,}")

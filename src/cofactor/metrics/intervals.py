@@ -342,7 +342,7 @@ def _has_interval(values: Float64) -> bool:
 
 def _tail(level: float) -> float:
     """Return the probability beyond each end of an interval of this nominal coverage."""
-    return (1 - checks.share("level", level)) / 2
+    return (1 - checks.fraction("level", level)) / 2
 
 
 def _check_resampling(resamples: int, seed: int) -> None:

@@ -118,7 +118,7 @@ class ModelLists:
         """
         is_ranker = isinstance(model, ScoresItems) and hasattr(model, "n_users") and hasattr(model, "n_items")
         if not is_ranker:
-            raise DataError(f"model must be a model that scores items, not {checks.shown(model)}")
+            raise DataError(f"model must be a model that scores items, not {checks.describe(model)}")
         users = checked_batch(model, users)
         ks = checks.whole_numbers("ks", ks, low=1, high=checks.MAX_LIST_LENGTH)
         if evidence is not ALL_ROWS and checks.as_array(evidence).shape != (0,):

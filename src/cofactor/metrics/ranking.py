@@ -204,7 +204,8 @@ class Hits:
         """
         if not 1 <= k <= self.depth:
             raise ParameterError(
-                f"k={checks.shown(k)} but the lists are {self.depth} long: rank k items (-1 fills up a small catalog)"
+                f"k={checks.describe(k)} but the lists are {self.depth} long: "
+                "rank k items (-1 fills up a small catalog)"
             )
         if k not in self._heads:
             selected = self.before < k

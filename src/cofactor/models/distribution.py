@@ -51,7 +51,7 @@ class Normals:
     @validated
     def quantile(self, share: float) -> Float64:
         """The x with F(x) = share, to 1e-10: (n,) float64. Raises ParameterError unless 0 < share < 1."""
-        return mixture_quantile(self.means, self.sds, checks.share("share", share))
+        return mixture_quantile(self.means, self.sds, checks.fraction("share", share))
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ class Cells:
     @validated
     def quantile(self, share: float) -> Float64:
         """The x with F(x) = share: (n,) float64. Raises ParameterError unless 0 < share < 1."""
-        checks.share("share", share)
+        checks.fraction("share", share)
         reached = np.cumsum(self.mass, axis=1)
         cell = (reached[:, :-1] < share).sum(axis=1)
         its_mass, its_end = (np.take_along_axis(a, cell[:, None], axis=1)[:, 0] for a in (self.mass, reached))
@@ -105,12 +105,12 @@ class Distribution:
     (n = 0) every array is empty.
 
     >>> from cofactor.data.scale import Scale
-    >>> one = Distribution.of([[3.0]], [[1.0]], Scale.declared([1, 2, 3, 4, 5]))
+    >>> one = Distribution.of([[3.0]], [[1.0]], Scale.from_levels([1, 2, 3, 4, 5]))
     >>> one.mass.round(3).tolist(), one.at_least(4).round(3).tolist()
     ([[0.067, 0.242, 0.383, 0.242, 0.067]], [0.309])
     >>> [round(float(end[0]), 2) for end in one.interval()]
     [1.04, 4.96]
-    >>> bare = Distribution.of_mass([[0.0, 0.1, 0.2, 0.3, 0.4]], Scale.declared([1, 2, 3, 4, 5]))
+    >>> bare = Distribution.of_mass([[0.0, 0.1, 0.2, 0.3, 0.4]], Scale.from_levels([1, 2, 3, 4, 5]))
     >>> [round(float(x[0]), 2) for x in (bare.mean(), bare.at_least(4), bare.quantile(0.1), bare.quantile(0.8))]
     [4.0, 0.7, 2.5, 5.0]
     """
@@ -208,7 +208,7 @@ class Distribution:
 
         Raises ParameterError unless 0 < level < 1.
         """
-        checks.share("level", level)
+        checks.fraction("level", level)
         tail = (1 - level) / 2
         return self.quantile(tail), self.quantile(1 - tail)
 

@@ -142,7 +142,7 @@ class FactorModel:
         """The rating before clipping, (n,) float32: low + (high - low) sigmoid(x), or x itself without a range."""
         x = checks.as_array(x)
         if x.dtype.kind not in "iuf":
-            raise ParameterError(f"x must be numbers, not {checks.shown(x)}")
+            raise ParameterError(f"x must be numbers, not {checks.describe(x)}")
         if self.rating_range is None:
             return x
         low, high = self.rating_range

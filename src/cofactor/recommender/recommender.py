@@ -606,7 +606,7 @@ class Recommender:
         if user_features is None:
             return None
         if not isinstance(user_features, Mapping):
-            wrong = checks.shown(user_features)
+            wrong = checks.describe(user_features)
             raise ParameterError(f"user_features must map columns of the user table to values, not {wrong}")
         prior = None if self.priors is None else self.priors.users
         learnt = [] if prior is None or prior.encoder is None else [column.name for column in prior.encoder.columns]
@@ -618,7 +618,9 @@ class Recommender:
     def _history(self, history: Any) -> SparseRows:
         """One new user's history as a matrix of one row. Raises DataError, UnknownIdError."""
         if not isinstance(history, Iterable) or isinstance(history, str):
-            raise DataError(f"history must be a list of items or of (item, rating) pairs, not {checks.shown(history)}")
+            raise DataError(
+                f"history must be a list of items or of (item, rating) pairs, not {checks.describe(history)}"
+            )
         given = list(islice(history.items() if isinstance(history, Mapping) else history, len(self.items) + 1))
         if len(given) > len(self.items):
             raise DataError(f"history must have at most {len(self.items):,} entries, one for each item")
@@ -626,7 +628,7 @@ class Recommender:
         if self.kind == "ratings" and any(not isinstance(one, tuple | list) for one in given):
             raise DataError("give the history as (item, rating) pairs: this model learnt from ratings")
         if bad := [pair for pair in pairs if len(pair) != 2 or not _is_number(pair[1])]:
-            raise DataError(f"history: {checks.shown(bad[0])} is not an (item, rating) pair with a finite number")
+            raise DataError(f"history: {checks.describe(bad[0])} is not an (item, rating) pair with a finite number")
         items = id_series("history", [item for item, _ in pairs])
         rows = self.items.rows(items)
         if (rows < 0).any():
@@ -924,7 +926,9 @@ def checked_estimator(estimator: Any) -> Any:
     cofactor.errors.ParameterError: estimator must be an estimator, such as cofactor.Bias(), not 'bias'
     """
     if not isinstance(estimator, Estimator):
-        raise ParameterError(f"estimator must be an estimator, such as cofactor.Bias(), not {checks.shown(estimator)}")
+        raise ParameterError(
+            f"estimator must be an estimator, such as cofactor.Bias(), not {checks.describe(estimator)}"
+        )
     return estimator
 
 
@@ -940,7 +944,7 @@ def _seconds(times: Any, n: int) -> Int64 | None:
     given = np.asarray(times)
     if given.dtype.kind not in "iu" or given.shape not in ((), (n,)):
         raise DataError(
-            f"times are whole seconds since 1970, one for all {n:,} pairs or one each, not {checks.shown(times)}"
+            f"times are whole seconds since 1970, one for all {n:,} pairs or one each, not {checks.describe(times)}"
         )
     return np.broadcast_to(given.astype(np.int64), (n,))
 

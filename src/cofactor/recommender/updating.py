@@ -33,7 +33,7 @@ def rows_of(ids: IdMap, wanted: pl.Series) -> Int32:
     >>> rows_of(IdMap.of([3, 7]), pl.Series(["7", "07", "ana"])).tolist()
     [1, -1, -1]
     """
-    if ids.kind == "string":
+    if ids.id_type == "string":
         return ids.rows(wanted)
     numbers = wanted.cast(pl.Int64, strict=False)
     canonical = (numbers.cast(pl.String) == wanted).fill_null(value=False)

@@ -61,7 +61,7 @@ class LoadedModel:
         """The rows of many items, -1 for each that this model does not know."""
         ids, rows = self.recommender.items, np.full(len(items), -1, np.int32)
         parsed = [ids.parse(item) for item in items]
-        wanted = [at for at, id_ in enumerate(parsed) if isinstance(id_, int) == (ids.kind == "integer")]
+        wanted = [at for at, id_ in enumerate(parsed) if isinstance(id_, int) == (ids.id_type == "integer")]
         if wanted:
             rows[wanted] = ids.rows([parsed[at] for at in wanted])
         return rows

@@ -181,7 +181,7 @@ def read_ratings(
     format: Format | None = None,  # noqa: A002
     query: str | None = None,
     ids: Ids = "auto",
-    levels: Sequence[float] | None = None,
+    rating_levels: Sequence[float] | None = None,
     on_error: OnError = "raise",
     quarantine: str | Path | None = None,
 ) -> Interactions:
@@ -204,7 +204,7 @@ def read_ratings(
     ids : {"auto", "text"}, default "auto"
         "auto" reads the IDs of a text file as integers if all are canonical decimals (`7`, not `007`), else as strings,
         and keeps the types of other sources. "text" reads all IDs as strings, so that 7 and "7" are the same ID.
-    levels : sequence of float or None, default None
+    rating_levels : sequence of float or None, default None
         All values a rating can have; rows with other values are rejected. None infers the scale from the data.
     on_error : {"raise", "quarantine"}, default "raise"
         "raise" raises an error for the first bad row; "quarantine" writes all bad rows to a file and continues without
@@ -238,11 +238,11 @@ def read_ratings(
     >>> table = pl.DataFrame({"user": ["ana", "tom"], "item": [7, 7], "rating": [4.5, 2.0]})
     >>> cofactor.read_ratings(table)
     Interactions(2 ratings, 2 users x 1 items)
-    >>> cofactor.read_ratings(table, levels=[1, 2, 3, 4, 5])  # doctest: +ELLIPSIS
+    >>> cofactor.read_ratings(table, rating_levels=[1, 2, 3, 4, 5])  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     cofactor.errors.DataError: the polars table, row 1: the value is not one of the declared levels: 'ana, 7, 4.5'; ...
     """
-    scale = None if levels is None else Scale.declared(levels)
+    scale = None if rating_levels is None else Scale.from_levels(rating_levels)
     names: dict[str, str | None] = dict(zip(ROLES, (user, item, value, time, weight), strict=True))
     return load_interactions(source, Request("ratings", names, format, query, scale, on_error, quarantine, ids))
 

@@ -37,7 +37,7 @@ def scale_for(store: Store, values: Any) -> Scale | None:
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/store.db") as store:
-    ...     table = Interactions.from_columns(["ana"], ["alien"], [4], scale=Scale.declared([1, 2, 3, 4, 5]))
+    ...     table = Interactions.from_columns(["ana"], ["alien"], [4], scale=Scale.from_levels([1, 2, 3, 4, 5]))
     ...     keep_scale(store, table)
     ...     scale_for(store, [4.0]).levels, scale_for(store, [4.0, 6.0]).high
     ((1.0, 2.0, 3.0, 4.0, 5.0), 6.0)
@@ -49,7 +49,7 @@ def scale_for(store: Store, values: Any) -> Scale | None:
     given = pl.Series(np.asarray(values, np.float32)).unique().to_numpy()
     if kept.holds(given).all():
         return kept
-    return Scale.of(np.concatenate([given, kept.levels or (kept.low, kept.high)]))
+    return Scale.infer(np.concatenate([given, kept.levels or (kept.low, kept.high)]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +178,7 @@ def _side_table(ids: IdMap, what: str, rows: Iterable[tuple[str, dict[str, Any]]
     """What is known of each of these ids; a row for each, perhaps of nulls."""
     known = [(ids.parse(name), facts) for name, facts in rows]
     mine = [(name, facts) for name, facts in known if name in ids]
-    kind: Any = pl.Int64 if ids.kind == "integer" else pl.String
+    kind: Any = pl.Int64 if ids.id_type == "integer" else pl.String
     table = _table(pl.Series(what, [name for name, _ in mine], dtype=kind), [facts for _, facts in mine])
     return join(ids, table, what, id_column=what).frame if mine else pl.DataFrame([ids.all.alias(what)])
 
