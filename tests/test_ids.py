@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cofactor.data.ids import CodedIds, IdMap, id_column, id_fault, is_canonical_decimal
+from cofactor.data.id_columns import CodedIds, id_column, id_fault, is_canonical_decimal
+from cofactor.data.ids import IdMap
 from cofactor.errors import DataError, ParameterError, UnknownIdError
 
 INTEGERS = st.lists(st.integers(-(2**63), 2**63 - 1), max_size=100)

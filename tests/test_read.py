@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cofactor.data.ids import is_canonical_decimal
+from cofactor.data.id_columns import is_canonical_decimal
 from cofactor.data.interactions import Interactions
 from cofactor.data.readers.columns import bare_name, choose_columns, roles_by_place, usual_role
 from cofactor.data.readers.read import read_events, read_ratings, read_table

@@ -13,12 +13,20 @@ import polars as pl
 
 from cofactor.arrays import Float32, Int64, contiguous
 from cofactor.checks import describe, require_bounded
-from cofactor.data.ids import CodedIds, id_column
+from cofactor.data.id_columns import CodedIds, float_ids_note, id_column
 from cofactor.data.scale import MOST_LEVELS, Scale
 from cofactor.errors import DataError, ParameterError
 from cofactor.fork import require_threads
 
-__all__ = ["ids_argument", "numbers_argument", "require_on_scale", "require_same_order", "times_argument", "zeros_note"]
+__all__ = [
+    "float_ids_notes",
+    "ids_argument",
+    "numbers_argument",
+    "require_on_scale",
+    "require_same_order",
+    "times_argument",
+    "zeros_note",
+]
 
 _UNITS = {10**17: "nanoseconds", 10**14: "microseconds", 10**11: "milliseconds"}
 _FEWEST_LEVELS = 3  # without the 0: {0, 1} and {0, 1, 2} are ordinary scales that start at 0
@@ -59,6 +67,35 @@ def ids_argument(name: str, ids: Any) -> pl.Series | CodedIds:
         return id_column(ids.to_pylist() if hasattr(ids, "to_pylist") else ids)
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
+
+
+def float_ids_notes(**ids: Any) -> list[str]:
+    """Return a note for the load report for each column of IDs that holds floating point numbers.
+
+    Parameters
+    ----------
+    **ids : list, array or Series
+        Columns by role, "user" and "item".
+
+    Returns
+    -------
+    list of str
+        The notes.
+
+    Examples
+    --------
+    >>> float_ids_notes(user=[17850.0, 7], item=["alien", "clue"])
+    ['user ids are floating point numbers; they were read as integers']
+    """
+    return [float_ids_note(role) for role, column in ids.items() if _has_floats(column)]
+
+
+def _has_floats(column: Any) -> bool:
+    """Return whether a column holds floating point numbers."""
+    if isinstance(column, pl.Series | CodedIds):
+        return isinstance(column, pl.Series) and column.dtype.is_float()
+    kind = getattr(getattr(column, "dtype", None), "kind", "O")  # pandas and NumPy
+    return kind == "f" or (kind == "O" and any(isinstance(cell, float) for cell in column))
 
 
 def numbers_argument(name: str, values: Any, n: int) -> Float32:

@@ -13,7 +13,7 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import Bool, Float64, Int32
-from cofactor.data.ids import Id
+from cofactor.data.id_columns import Id
 from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.errors import DataError
 from cofactor.validation import validated

@@ -13,6 +13,7 @@ import polars as pl
 from cofactor import checks
 from cofactor.arrays import Float32, Int32, Int64, read_only, require_array, signed_confidence
 from cofactor.data.column_arguments import (
+    float_ids_notes,
     ids_argument,
     numbers_argument,
     require_on_scale,
@@ -494,7 +495,7 @@ class Interactions:
         Parameters
         ----------
         users, items : list, array or Series of shape (n,)
-            IDs, all integers or all strings.
+            IDs, all integers or all strings; floating point numbers without a fraction are integers.
         values : list, array or Series of shape (n,), or None
             Ratings, or counts or amounts of events. Required for ratings; None means 1 for events.
         times : list, array or Series of shape (n,), or None
@@ -511,7 +512,8 @@ class Interactions:
         Returns
         -------
         Interactions
-            The table. A note in its report says if ratings of 0 probably mean "not rated".
+            The table. Notes in its report say if IDs were floating point numbers, and if ratings of 0 probably mean
+            "not rated".
 
         Raises
         ------
@@ -550,7 +552,9 @@ class Interactions:
             raise DataError(f"{n} user ids but {len(item_ids)} item ids")
         (user_map, u), (item_map, i) = results_of(IdMap.of_with_rows, (user_ids, item_ids))
         u, i, columns = _sorted_and_merged(u, i, columns, len(user_map), len(item_map), kind)
-        load_report = report or LoadReport(source="columns", rows=n)
+        load_report = report or LoadReport(
+            source="columns", rows=n, notes=tuple(float_ids_notes(user=users, item=items))
+        )
         rule = "last kept" if kind == "ratings" else "summed"
         report = replace(load_report, duplicates=n - len(u), duplicate_rule=rule if n > len(u) else "")
         if kind == "ratings" and scale is None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cofactor.arrays import Int64
-from cofactor.data.ids import id_column
+from cofactor.data.id_columns import id_column
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, ParameterError
 from cofactor.evaluate.leakage import pair_keys

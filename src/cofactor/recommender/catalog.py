@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 
 from cofactor.arrays import ALL_ROWS, Bool, Float32, Int32, Int64, ItemOrder
-from cofactor.data.id_columns import id_series
-from cofactor.data.ids import Id, IdMap
+from cofactor.data.id_columns import Id, id_series
+from cofactor.data.ids import IdMap
 from cofactor.errors import UnknownIdError
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.rerank import without_evidence

@@ -21,7 +21,7 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import Float64, Int32, Int64, random_stream
-from cofactor.data.ids import Id
+from cofactor.data.id_columns import Id
 from cofactor.errors import ParameterError
 from cofactor.models.posterior import BayesianModel
 from cofactor.recommender.recommender import Recommender, require_recommender

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from cofactor import checks
 from cofactor.arrays import ALL_ROWS, Bool, Float32, Int32, Int64
-from cofactor.data.id_columns import id_series, is_single, single_id
-from cofactor.data.ids import Id, IdMap
+from cofactor.data.id_columns import Id, id_series, is_single, single_id
+from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions, Kind, require_interactions
 from cofactor.data.scale import Scale
 from cofactor.data.side_table import SideTable

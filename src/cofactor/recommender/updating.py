@@ -8,38 +8,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cofactor.arrays import Bool, Int32
+from cofactor.arrays import Bool
 from cofactor.data.ids import IdMap
 from cofactor.errors import DataError
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.base import FoldsIn
 from cofactor.recommender.recommender import Recommender
 
-__all__ = ["as_of", "rows_of", "texts"]
-
-
-def texts(ids: IdMap) -> pl.Series:
-    """All ids as the store writes them: (n,) String, in row order.
-
-    >>> texts(IdMap.of([7, 3])).to_list()
-    ['3', '7']
-    """
-    return ids.all.cast(pl.String)
-
-
-def rows_of(ids: IdMap, wanted: pl.Series) -> Int32:
-    """The rows of ids that the store wrote as text, -1 for the unknown: (n,) int32; of no ids none.
-
-    >>> rows_of(IdMap.of([3, 7]), pl.Series(["7", "07", "ana"])).tolist()
-    [1, -1, -1]
-    """
-    if ids.id_type == "string":
-        return ids.rows(wanted)
-    numbers = wanted.cast(pl.Int64, strict=False)
-    canonical = (numbers.cast(pl.String) == wanted).fill_null(value=False)
-    rows = np.full(len(wanted), -1, np.int32)
-    rows[canonical.to_numpy()] = ids.rows(numbers.filter(canonical))
-    return rows
+__all__ = ["as_of"]
 
 
 def as_of(
@@ -66,13 +42,15 @@ def as_of(
     ([1, 1], ['alien'])
     """
     present = _histories(recommender, users, state)
-    before = rows_of(recommender.users, texts(users))
+    before = recommender.users.rows(users.all)
     changed = (before < 0) | _differs(recommender.histories.take(before), present)
     take = before.copy()
     take[changed] = -1 - np.arange(changed.sum(), dtype=np.int32)
     model = recommender.model
     if len(users) and isinstance(model, FoldsIn):
-        folded = _folded(recommender, present.take(np.flatnonzero(changed)), texts(users).filter(changed), facts)
+        folded = _folded(
+            recommender, present.take(np.flatnonzero(changed)), users.all.cast(pl.String).filter(changed), facts
+        )
         model = model.with_users(folded, take)
     excluded = None if seen is None else _histories(recommender, users, seen)
     return replace(recommender, model=model, users=users, histories=present, user_table=None, seen=excluded)
@@ -90,8 +68,8 @@ def _folded(recommender: Recommender, histories: SparseRows, users: pl.Series, f
 
 
 def _histories(recommender: Recommender, users: IdMap, state: pl.DataFrame) -> SparseRows:
-    state = state.filter(pl.col("user").is_in(texts(users).implode()))
-    owner, item = rows_of(users, state["user"]), rows_of(recommender.items, state["item"])
+    state = state.filter(pl.col("user").is_in(users.all.cast(pl.String).implode()))
+    owner, item = users.rows(state["user"]), recommender.items.rows(state["item"])
     known = (owner >= 0) & (item >= 0)
     return SparseRows.of(owner[known], item[known], state["value"].to_numpy()[known], len(users))
 

@@ -15,8 +15,8 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import ALL_ROWS, Bool, Float32, Int32
-from cofactor.data.id_columns import id_series, is_single, single_id
-from cofactor.data.ids import Id, IdMap
+from cofactor.data.id_columns import Id, id_series, is_single, single_id
+from cofactor.data.ids import IdMap
 from cofactor.errors import DataError, KindError, UnknownIdError
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import solvable

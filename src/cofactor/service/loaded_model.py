@@ -14,7 +14,7 @@ from cofactor.arrays import Bool, Int32
 from cofactor.cold_start import Population, Questionnaire
 from cofactor.data.ids import IdMap
 from cofactor.data.scale import Scale
-from cofactor.errors import DataError, UnknownIdError
+from cofactor.errors import DataError
 from cofactor.kernels.parallel import threads
 from cofactor.kernels.sparse import SparseRows
 from cofactor.recommender.recommender import Recommender
@@ -59,12 +59,7 @@ class LoadedModel:
 
     def item_rows(self, items: Sequence[str]) -> Int32:
         """The rows of many items, -1 for each that this model does not know."""
-        ids, rows = self.recommender.items, np.full(len(items), -1, np.int32)
-        parsed = [ids.parse(item) for item in items]
-        wanted = [at for at, id_ in enumerate(parsed) if isinstance(id_, int) == (ids.id_type == "integer")]
-        if wanted:
-            rows[wanted] = ids.rows([parsed[at] for at in wanted])
-        return rows
+        return self.recommender.items.rows(items, parse=True)
 
     def items(self, rows: Any) -> list[str]:
         """The ids at these rows, as text."""
@@ -150,7 +145,4 @@ class LoadedModel:
 
 
 def _row(ids: IdMap, text: str) -> int:
-    try:
-        return ids.row(ids.parse(text))
-    except UnknownIdError:
-        return -1
+    return int(ids.rows([text], parse=True)[0])

@@ -18,7 +18,7 @@ from cofactor.metrics.intervals import NO_INTERVAL, Interval, paired_difference,
 from cofactor.metrics.ranking import ndcg
 from cofactor.metrics.rating import errors_by_user
 from cofactor.recommender.recommender import Recommender
-from cofactor.recommender.updating import as_of, rows_of, texts
+from cofactor.recommender.updating import as_of
 from cofactor.service.training.data import Material
 
 __all__ = ["Accuracy", "End", "GateResult", "Guard", "Shown", "ranking_accuracy", "rating_accuracy"]
@@ -53,7 +53,7 @@ def rating_accuracy(candidate: Recommender, active: Recommender, held: pl.DataFr
     An item that a model does not know gets what it takes such items to be.
     """
     goal, n = held["value"].to_numpy(), len(candidate.users)
-    u = rows_of(candidate.users, held["user"])
+    u = candidate.users.rows(held["user"])
     errors = [errors_by_user(u, goal, _told(one, u, held), n_users=n) for one in (candidate, active)]
     count = errors[0].count
     loss: Interval = paired_rmse_difference(errors[0].squared, errors[1].squared, count, seed=seed)
@@ -62,15 +62,15 @@ def rating_accuracy(candidate: Recommender, active: Recommender, held: pl.DataFr
 
 
 def _told(one: Recommender, users: Any, held: pl.DataFrame) -> Any:
-    items, times = rows_of(one.items, held["item"]), held["time"].to_numpy()
+    items, times = one.items.rows(held["item"]), held["time"].to_numpy()
     return one.model.predict(one.batch(users, times), items)
 
 
 def ranking_accuracy(candidate: Recommender, active: Recommender, held: pl.DataFrame, k: int, seed: int) -> Accuracy:
     """NDCG@k of finding what users took that they had not had before: held as in `rating_accuracy`."""
-    catalog = IdMap.of(pl.concat([texts(candidate.items), texts(active.items), held["item"]]))
-    u, i = rows_of(candidate.users, held["user"]), rows_of(catalog, held["item"])
-    new = ~_had(candidate, u, rows_of(candidate.items, held["item"]))
+    catalog = IdMap.of(pl.concat([*(one.items.all.cast(pl.String) for one in (candidate, active)), held["item"]]))
+    u, i = candidate.users.rows(held["user"]), catalog.rows(held["item"])
+    new = ~_had(candidate, u, candidate.items.rows(held["item"]))
     relevant = SparseRows.of(u[new], i[new], np.ones(new.sum()), len(candidate.users))
     ours, theirs = (_ndcg(one, catalog, relevant, k) for one in (candidate, active))
     loss = paired_difference(theirs, ours, seed=seed)
@@ -81,7 +81,7 @@ def ranking_accuracy(candidate: Recommender, active: Recommender, held: pl.DataF
 
 def _ndcg(one: Recommender, catalog: IdMap, relevant: SparseRows, k: int) -> Float64:
     """Items that the model does not know cannot be hits, but they count as relevant."""
-    rows = rows_of(one.items, texts(catalog))[relevant.columns]
+    rows = one.items.rows(catalog.all)[relevant.columns]
     owner = np.repeat(np.arange(len(relevant)), relevant.counts)[rows >= 0]
     known = SparseRows.of(owner, rows[rows >= 0], np.ones(len(owner)), len(relevant))
     lists = one.ranked_lists(np.arange(len(one.users), dtype=np.int32), [k], known)
