@@ -145,7 +145,7 @@ CASES = {
     "pairs and a pair": ("predict m --pairs pairs.csv --user 1 --item 1", "--pairs FILE"),
     "missing pairs": ("predict m --pairs nope.csv", "nope.csv"),
     "pairs without items": ("predict m --pairs only_users.csv", "no column for the item"),
-    "pairs with holes": ("predict m --pairs holes.csv", "pair 3 has no user"),
+    "pairs with holes": ("predict m --pairs holes.csv", "pair 3: the user is missing"),
     "no pairs": ("predict m --pairs no_pairs.csv", "no pairs|empty"),
     "pairs by a wrong column": ("predict m --pairs pairs.csv --item-column sku", "no column 'sku'"),
     "predictions as a sheet": ("predict m --pairs pairs.csv -o out.xls", "must end in"),

@@ -424,9 +424,10 @@ def _why_no_id(value: object) -> str:
     """Return why a value is not an ID."""
     if value is None or value != value:
         return "the id is missing"
-    is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-    if is_number and math.isfinite(value) and value == int(value):
-        return f"{checks.describe(value)} does not fit into 64 bits exactly; pass ids as strings"
+    if isinstance(value, float | Decimal) and math.isfinite(value) and value == int(value):
+        return f"{checks.describe(value)} is too large to be exact; pass ids as integers or strings"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{checks.describe(value)} does not fit into 64 bits; pass ids as strings"
     return f"{checks.describe(value)} is not an id (an integer or a string)"
 
 

@@ -229,7 +229,6 @@ class IdMap:
             raise UnknownIdError(f"{checks.describe(id_)} is not a known id{self._type_hint(id_)}")
         return row
 
-    @validated
     def rows(self, ids: pl.Series | Sequence[Id], *, parse: bool = False) -> Int32:
         """Return the row numbers of IDs, -1 for unknown ones.
 
@@ -262,7 +261,9 @@ class IdMap:
         >>> IdMap.of([7, 17]).rows(["17.0"]).tolist(), IdMap.of([7, 17]).rows(["17.0"], parse=True).tolist()
         ([-1], [1])
         """
-        column = id_column(ids)
+        parse = checks.flag("parse", parse)
+        is_short_text = isinstance(ids, list) and len(ids) < 64 and all(isinstance(id_, str) for id_ in ids)
+        column = ids if is_short_text else id_column(ids)
         if len(column) < 64 or threads_lost():  # too few to build a column of all IDs
             return np.array([self._find(id_, parse=parse) for id_ in column], dtype=np.int32)
         typed_ids = self.typed(column, parse=parse)
@@ -273,7 +274,6 @@ class IdMap:
         rows[is_valid.to_numpy()] = self._rows(typed_ids.filter(is_valid))
         return rows
 
-    @validated
     def typed(self, ids: pl.Series | Sequence[Id], *, parse: bool = False) -> pl.Series:
         """Convert IDs to the type of this map.
 
@@ -302,7 +302,7 @@ class IdMap:
         >>> IdMap.of([7]).typed(["7", "07", "ana"]).to_list(), IdMap.of(["7"]).typed([7, 8]).to_list()
         ([7, None, None], ['7', '8'])
         """
-        column = id_column(ids)
+        column, parse = id_column(ids), checks.flag("parse", parse)
         return column.cast(pl.String) if self.id_type == "string" else integer_ids(column, parse=parse)
 
     def ids(self, rows: Any) -> pl.Series:
