@@ -267,7 +267,9 @@ def test_what_is_written_is_what_is_read(
     assert {(u, i): v for u, i, v in read_ratings(path).frame().rows()} == expected
 
 
-@given(st.lists(st.from_regex(r"\A[+-]?[0-9]{1,20}\Z") | st.sampled_from(["a", "1.0", "-7.00", "2.5", "٣"]), min_size=1))
+@given(
+    st.lists(st.from_regex(r"\A[+-]?[0-9]{1,20}\Z") | st.sampled_from(["a", "1.0", "-7.00", "2.5", "٣"]), min_size=1)
+)
 def test_integers_are_recognized_as_ids_says(tmp_path_factory: pytest.TempPathFactory, ids: list[str]) -> None:
     lines = [f"{id_},{place},1" for place, id_ in enumerate(ids)]
     path = write(tmp_path_factory.mktemp("ids"), "user,item,rating\n" + "\n".join(lines) + "\n")

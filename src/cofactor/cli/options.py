@@ -232,7 +232,7 @@ def _float(text: str | float) -> str | float:
     return text
 
 
-Json: TypeAlias = Annotated[bool, Option("--json", help="Print only JSON on stdout.")]
+Json: TypeAlias = Annotated[bool, Option("--json", help="Print only JSON on stdout; IDs are strings.")]
 
 
 Lengths: TypeAlias = Annotated[

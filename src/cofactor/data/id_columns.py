@@ -37,6 +37,7 @@ __all__ = [
     "integer_ids",
     "is_single",
     "is_unicode",
+    "json_rows",
     "single_id",
 ]
 
@@ -344,6 +345,27 @@ def faulty_ids(texts: pl.Series) -> pl.Series:
     """
     blank, long = texts.str.strip_chars() == "", texts.str.len_chars() > LONGEST_ID
     return blank | long | texts.str.contains(r"[\x00-\x1f\x7f-\u{9f}]")
+
+
+def json_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a frame for JSON, where IDs are always strings.
+
+    Parameters
+    ----------
+    frame : DataFrame of n rows
+        Any frame; its columns "user" and "item" hold IDs.
+
+    Returns
+    -------
+    list of dict
+        A dict for each row.
+
+    Examples
+    --------
+    >>> json_rows(pl.DataFrame({"item": [17850], "score": [0.5]}))
+    [{'item': '17850', 'score': 0.5}]
+    """
+    return frame.with_columns(pl.col("^(user|item)$").cast(pl.String)).to_dicts()
 
 
 def _fits_int64(value: int) -> bool:
