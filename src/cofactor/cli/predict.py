@@ -52,7 +52,11 @@ def predict(
     else:
         import polars as pl
 
-        users, items, times = pl.Series("user", [user]), pl.Series("item", [item]), None
+        maps = {"user": recommender.users, "item": recommender.items}
+        users, items = (
+            pl.Series(role, [ids.parse(str(text))]) for (role, ids), text in zip(maps.items(), (user, item), strict=True)
+        )
+        times = None
     predicted = _predicted(recommender, users, items, times)
     if output is not None:
         write_frame(predicted, output)
