@@ -303,6 +303,27 @@ ROW_ORDER = ItemOrder(np.zeros(0, np.int32))
 """The order of the row numbers."""
 
 
+def row_starts(counts: Any) -> Int64:
+    """Return where each of consecutive groups begins, and where the last one ends.
+
+    Parameters
+    ----------
+    counts : array-like of shape (n,), integer
+        The number of entries of each group.
+
+    Returns
+    -------
+    ndarray of shape (n + 1,), int64
+        0 and the cumulative sums.
+
+    Examples
+    --------
+    >>> row_starts([2, 0, 1]).tolist()
+    [0, 2, 2, 3]
+    """
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
+
+
 def plain(value: Any) -> Any:
     """Convert a value to JSON types.
 

@@ -296,7 +296,7 @@ def _genres(recommender: Recommender, lists: Int32, column: str) -> Genres:
 
 def _mean_by_user(values: Float64, rows: SparseRows) -> Float64:
     """The mean of an item's value over the items of each row: (n_rows,) float64, nan for an empty row."""
-    owner = np.repeat(np.arange(len(rows)), rows.counts)
+    owner = rows.owners
     total = np.bincount(owner, weights=values[rows.columns], minlength=len(rows))
     mean: Float64 = np.divide(total, rows.counts, out=np.full(len(rows), np.nan), where=rows.counts > 0)
     return mean
@@ -305,5 +305,4 @@ def _mean_by_user(values: Float64, rows: SparseRows) -> Float64:
 def _as_rows(lists: Int32) -> SparseRows:
     """Convert lists to rows of items in the same order, without the -1 entries."""
     filled = lists >= 0
-    start = np.concatenate([np.zeros(1, np.int64), np.cumsum(filled.sum(axis=1))])
-    return SparseRows(start, lists[filled], np.ones(int(filled.sum()), np.float32))
+    return SparseRows.from_counts(filled.sum(axis=1), lists[filled], np.ones(int(filled.sum()), np.float32))

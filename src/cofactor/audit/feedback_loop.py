@@ -121,7 +121,7 @@ class Tastes:
         expected = np.empty((len(recommender.users), len(items)))
         for user in range(len(expected)):
             expected[user] = model.predict(recommender.batch(np.full(len(items), user, np.int32)), items)
-        owner = np.repeat(np.arange(len(histories)), histories.counts)
+        owner = histories.owners
         if noise_std is None:
             noise_std = float(np.sqrt(np.mean((histories.values - expected[owner, histories.columns]) ** 2)))
         scale = Scale.infer(histories.values)

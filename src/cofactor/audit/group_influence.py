@@ -23,7 +23,7 @@ from cofactor.errors import KindError
 from cofactor.kernels.gram import gram
 from cofactor.kernels.normal_equations import equations, solved_each
 from cofactor.kernels.ridge import Side
-from cofactor.kernels.sparse import SparseRows, transpose
+from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.topk import ItemIndex, top_items
 from cofactor.metrics.significance import holm
 from cofactor.models.factor import FactorModel
@@ -231,7 +231,7 @@ class _HalfSteps:
                 "influence needs factors fitted by least squares; use biased-mf, explicit-als or implicit-als"
             )
         entries = _linearized(model, recommender.histories)
-        by_item = transpose(entries, model.n_items)
+        by_item = entries.transpose(model.n_items)
         side = model.loss.side(model.user_factors, model.user_bias, model.mean)
         side = _without_padding(_with_minimal_penalty(side, model), model)
         confidence, targets = side.targets(by_item)
@@ -286,8 +286,7 @@ class _HalfSteps:
         loss, side, k = self.model.loss, self.side, self.model.factors
         assert isinstance(loss, RatingsLoss | EventsLoss)
         entries = removed[self.by_item.columns]
-        start = np.concatenate([np.zeros(1, np.int64), np.cumsum(entries)])[self.by_item.start]
-        rows = SparseRows(start, self.by_item.columns[entries], self.by_item.values[entries])
+        rows = self.by_item.with_values(self.by_item.values).filter(entries)
         A, b = equations(rows, self.targets[entries], self.confidence[entries], side.features)
         np.subtract(self.A, A, out=A)
         np.subtract(self.b, b, out=b)
@@ -316,7 +315,7 @@ def _linearized(model: FactorModel, histories: SparseRows) -> SparseRows:
     rows = model.loss.entries(histories)
     if model.rating_range is None:
         return rows
-    users = np.repeat(np.arange(len(rows), dtype=np.int32), rows.counts)
+    users = rows.owners
     x = model.linear(users, rows.columns)
     low, high = model.rating_range
     share = np.clip((model.link(x) - low) / (high - low), 1e-3, 1 - 1e-3)

@@ -19,7 +19,7 @@ from cofactor.audit.user_clusters import user_clusters
 from cofactor.data.features import indicators
 from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.errors import DataError, ParameterError
-from cofactor.kernels.sparse import SparseRows, transpose
+from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import require_histories
 from cofactor.recommender.recommender import Recommender
 from cofactor.validation import require_valid_fields, validated
@@ -360,7 +360,7 @@ def categories_by_raters(
     n_items = checks.whole_number("n_items", n_items, low=1, high=MAX_ROWS)
     require_histories(histories, n_items)
     checks.seed(seed)
-    raters = transpose(histories, n_items)
+    raters = histories.transpose(n_items)
     n_categories = min(n_categories, int((raters.counts > 0).sum()))
     if n_categories == 0:
         raise DataError(
@@ -402,7 +402,7 @@ def liked_categories(histories: SparseRows, categories: Float64) -> Float64:
         require_histories(histories, len(categories))
     except DataError as problem:
         raise DataError(f"{problem}; categories has {len(categories):,} rows, one for each item") from None
-    owner = np.repeat(np.arange(len(histories)), histories.counts)
+    owner = histories.owners
     total = np.bincount(owner, weights=histories.values, minlength=len(histories))
     liked = histories.values >= (total / np.maximum(histories.counts, 1)).astype(np.float32)[owner]
     mix = np.zeros((len(histories), categories.shape[1]))

@@ -52,11 +52,8 @@ def predict(
     else:
         import polars as pl
 
-        maps = {"user": recommender.users, "item": recommender.items}
-        users, items = (
-            pl.Series(role, [ids.parse(str(text))]) for (role, ids), text in zip(maps.items(), (user, item), strict=True)
-        )
-        times = None
+        users = pl.Series("user", [recommender.users.parse(str(user))])
+        items, times = pl.Series("item", [recommender.items.parse(str(item))]), None
     predicted = _predicted(recommender, users, items, times)
     if output is not None:
         write_frame(predicted, output)

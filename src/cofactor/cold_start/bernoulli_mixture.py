@@ -101,7 +101,7 @@ class BernoulliMixture:
 
 def _belonging(share: Float64, knows: Float64, histories: SparseRows) -> Float64:
     """(n_users, k): log P(row | kind) is that of an empty row, and the log odds of every item that is in it."""
-    owner = np.repeat(np.arange(len(histories)), histories.counts)
+    owner = histories.owners
     blank = np.log1p(-knows)
     odds, log = np.log(knows) - blank, np.empty((len(histories), len(share)))
     for kind, empty in enumerate(np.log(share) + blank.sum(axis=1)):
@@ -111,7 +111,7 @@ def _belonging(share: Float64, knows: Float64, histories: SparseRows) -> Float64
 
 def _knowing(belonging: Float64, histories: SparseRows, n_items: int) -> Float64:
     """How many users of each kind have each item: (k, n_items)."""
-    owner = np.repeat(np.arange(len(histories)), histories.counts)
+    owner = histories.owners
     rows = [np.bincount(histories.columns, column[owner], minlength=n_items) for column in belonging.T]
     counted: Float64 = np.stack(rows)
     return counted

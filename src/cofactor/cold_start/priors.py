@@ -23,7 +23,7 @@ from cofactor.arrays import Bool, Float32, Float64, Int32, Int64, random_stream
 from cofactor.data.features import Encoder
 from cofactor.errors import KindError
 from cofactor.kernels.parallel import one_thread_blas
-from cofactor.kernels.sparse import SparseRows, transpose
+from cofactor.kernels.sparse import SparseRows
 from cofactor.models.factor import FactorModel
 from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.losses import EventsLoss, PairwiseLoss, RatingsLoss
@@ -124,7 +124,7 @@ class _Trained:
         if isinstance(model.loss, EventsLoss) or (isinstance(model.loss, RatingsLoss) and model.loss.l2_bias is None):
             parts = parts[:1]
         if which == "item":
-            rows = transpose(rows, model.n_items)
+            rows = rows.transpose(model.n_items)
         x = np.hstack(parts).astype(np.float64)
         table: pl.DataFrame | None = getattr(recommender, f"{which}_table")
         encoder, indicators = None, np.zeros((len(x), 0))
@@ -158,7 +158,7 @@ class _Trained:
         """The mean squared error of what the model learnt from, in units of its loss."""
         if isinstance(self.model.loss, PairwiseLoss) or not len(self.rows.columns):
             return 1.0
-        own = np.repeat(np.arange(len(self.rows), dtype=np.int32), self.rows.counts)
+        own = self.rows.owners
         u, i = (own, self.rows.columns) if self.which == "user" else (self.rows.columns, own)
         goal = self.rows.values if isinstance(self.model.loss, RatingsLoss) else (self.rows.values > 0)
         error = self.model.link(self.model.linear(u, i)).astype(np.float64) - goal
@@ -187,7 +187,7 @@ class _Trained:
         if len(chosen) == 0:
             return 0.0
         rows = self.rows.take(chosen)
-        owner = np.repeat(np.arange(len(rows)), rows.counts)
+        owner = rows.owners
         given = _drawn(rows, np.minimum(stream.choice(GIVEN, len(rows)), rows.counts // 2), stream)
         weights = None if rows.weights is None else rows.weights[given]
         few = SparseRows.of(owner[given], rows.columns[given], rows.values[given], len(rows), weights)
@@ -227,7 +227,7 @@ def _ridges(x: Float64, h: Float64, trust: Float64) -> list[tuple[Float64, Float
 
 def _drawn(rows: SparseRows, n: Int64, stream: np.random.Generator) -> Bool:
     """Which entries are among n[r] drawn of row r."""
-    owner = np.repeat(np.arange(len(rows)), rows.counts)
+    owner = rows.owners
     order = np.lexsort((stream.random(len(owner)), owner))
     place = np.empty(len(owner), np.int64)
     place[order] = np.arange(len(owner)) - np.repeat(rows.start[:-1], rows.counts)

@@ -143,7 +143,7 @@ class _Alike:
         if model.rating_range is not None:
             low, high = model.rating_range
             f = f * ((level - low) * (high - level) / (high - low))[:, None]
-        owner = np.repeat(np.arange(len(histories), dtype=np.int32), histories.counts)
+        owner = histories.owners
         error = histories.values - model.link(model.linear(owner, histories.columns))
         noise = max(float(np.mean(np.square(error, dtype=np.float64))) * OPTIMISM, 1e-6)
         sample = known[np.linspace(0, len(known) - 1, min(SAMPLE, len(known))).astype(np.int64)]

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import Bytes, Int32, Int64, read_only
+from cofactor.arrays import Bytes, Int32, Int64, read_only, row_starts
 from cofactor.data.id_columns import CodedIds, Id, faulty_ids, id_column, id_fault, integer_id, integer_ids
 from cofactor.errors import DataError, UnknownIdError
 from cofactor.fork import require_threads, threads_lost
@@ -152,7 +152,7 @@ class IdMap:
         if ids.dtype == pl.Int64:
             return cls(read_only(ids.to_numpy()))
         lengths = ids.str.len_bytes().to_numpy().astype(np.int64)
-        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        offsets = row_starts(lengths)
         joined = ids.str.join("").item().encode() if len(ids) else b""
         return cls(None, read_only(offsets), read_only(np.frombuffer(joined, np.uint8)))
 

@@ -256,7 +256,7 @@ class Interactions:
         if self.seen is None:
             return self.by_user
         both = self.by_user, self.seen.by_user
-        user = np.concatenate([np.repeat(np.arange(self.n_users), rows.counts) for rows in both])
+        user = np.concatenate([self.u, self.seen.u])
         columns = np.concatenate([rows.columns for rows in both])
         values = np.concatenate([rows.values for rows in both])
         return SparseRows.of(user, columns, values, self.n_users)

@@ -11,7 +11,7 @@ from cofactor.arrays import Float32, read_only
 from cofactor.data.interactions import Interactions
 from cofactor.estimators.base import EpochCallback, Estimator, Learns, parameter
 from cofactor.kernels.neighbor_scores import damped_means
-from cofactor.kernels.neighbors import nearest, transpose
+from cofactor.kernels.neighbors import nearest
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.baseline import Baseline
@@ -137,7 +137,7 @@ class ItemKNN(Estimator):
         similarity = Likeness("pearson", self.shrink) if baseline else Likeness(self.similarity, self.event_shrink)
         by_user = similarity.weighed(_entries(interactions, baseline))
         n_items = interactions.n_items
-        by_item = transpose(by_user, n_items)
+        by_item = by_user.transpose(n_items)
         neighbors, similarities = nearest(
             by_item, similarity.listed(by_item, interactions.n_users), by_item,
             measure=similarity.measure, n=min(self.neighbors, n_items), shrink=similarity.shrink,
@@ -145,8 +145,8 @@ class ItemKNN(Estimator):
         )  # fmt: skip
         average = Average(self.k, self.damping) if baseline else None
         valid = neighbors >= 0
-        start = np.concatenate([np.zeros(1, np.int64), np.cumsum(valid.sum(axis=1), dtype=np.int64)])
-        links = _read_only(transpose(SparseRows(start, neighbors[valid], similarities[valid]), n_items))
+        near = SparseRows.from_counts(valid.sum(axis=1), neighbors[valid], similarities[valid])
+        links = _read_only(near.transpose(n_items))
         return ItemItemModel(interactions.n_users, NeighborLinks(links, average), baseline)
 
 

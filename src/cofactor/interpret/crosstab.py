@@ -75,5 +75,5 @@ def filled_crosstab(
 def _table(recommender: Recommender) -> Interactions:
     """Return the histories of the recommender as a table."""
     rows = recommender.histories
-    u = np.repeat(np.arange(len(rows), dtype=np.int32), rows.counts)
+    u = rows.owners
     return Interactions(recommender.users, recommender.items, u, rows.columns, rows.values, kind=recommender.kind)

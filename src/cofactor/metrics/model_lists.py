@@ -268,8 +268,8 @@ class _ListBuilder:
         scores = self.model.scores(self.users.take(lists))
         exclude, relevant = self.exclude.take(lists), self.relevant.take(lists)
         candidate = np.ones(scores.shape, bool)
-        candidate[np.repeat(np.arange(len(lists)), exclude.counts), exclude.columns] = False
-        owner, test = np.repeat(np.arange(len(lists)), relevant.counts), relevant.columns
+        candidate[exclude.owners, exclude.columns] = False
+        owner, test = relevant.owners, relevant.columns
         is_candidate = candidate[owner, test]
         owner, test = owner[is_candidate], test[is_candidate]
         group, before, size = self._last_groups(lists, scores, candidate)

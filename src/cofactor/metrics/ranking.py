@@ -726,7 +726,7 @@ def _hit_positions(lists: Any, relevant: SparseRows) -> tuple[Int64, Int64, Int6
     """Return user, position in the list from 0, and entry of `relevant` of each hit, ordered by (user, position)."""
     n_users, depth = lists.shape
     width = int(max(lists.max(initial=-1), relevant.columns.max(initial=-1))) + 1
-    keys = np.repeat(np.arange(n_users), relevant.counts) * width + relevant.columns
+    keys = relevant.owners.astype(np.int64) * width + relevant.columns
     if not (keys[1:] > keys[:-1]).all():
         raise DataError("each row of relevant must have distinct columns in ascending order")
     block = max(1, _BLOCK_CELLS // max(depth, 1))

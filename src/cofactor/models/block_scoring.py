@@ -64,11 +64,7 @@ def present(histories: SparseRows) -> SparseRows:
     """
     if histories.weights is None or histories.weights.all():
         return histories
-    keep = histories.weights != 0
-    kept = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep, dtype=np.int64)])
-    return SparseRows(
-        kept[histories.start], histories.columns[keep], histories.values[keep], histories.weights[keep]
-    )  # fmt: skip
+    return histories.filter(histories.weights != 0)
 
 
 def confidences(histories: SparseRows) -> SparseRows:

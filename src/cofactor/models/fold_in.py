@@ -156,7 +156,7 @@ def _descend(
     y(z) = low + (high - low) sigmoid(z). Gauss-Newton: each step solves the ridge regression whose gradient at x is
     that of the loss; a row's step is halved until its loss falls, so no row ever gets worse.
     """
-    rows = np.repeat(np.arange(len(x), dtype=np.int32), histories.counts)
+    rows = histories.owners
     weights = 1.0 if histories.weights is None else histories.weights.astype(np.float64)
     ridge, drawn = penalty.astype(np.float64)[:, None] * side.shape, side.precision.astype(np.float64)
     straight = replace(side, offset=np.zeros_like(side.offset))

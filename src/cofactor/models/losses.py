@@ -214,9 +214,7 @@ class PairwiseLoss:
         confidence = signed_confidence(rows.values, rows.weights)
         kept = confidence > 0
         if not kept.all():
-            owners = np.repeat(np.arange(len(rows)), rows.counts)[kept]
-            start = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(owners, minlength=len(rows)))])
-            rows = SparseRows(start, rows.columns[kept], rows.values[kept])
+            rows = rows.with_values(rows.values).filter(kept)
             confidence = confidence[kept]
         return rows, np.zeros(0, np.float32) if (confidence == 1).all() else confidence
 

@@ -310,7 +310,7 @@ class UserUserModel:
         near, how = near[near >= 0], self.similarity[user][near >= 0].astype(np.float64)
         own = self.training.take(near)
         at = np.flatnonzero(own.columns == item)
-        who = np.repeat(np.arange(len(near)), own.counts)[at]
+        who = own.owners[at]
         places = places_of(how[who], self.k)
         at, who, places = at[places > 0], who[places > 0], places[places > 0]
         x, ws = own.values[at].astype(np.float64), how[who] * places

@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from cofactor.arrays import Float32, Int64, contiguous
+from cofactor.arrays import Float32, contiguous
 from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.ridge import RATINGS, Side, solve
 from cofactor.kernels.sparse import SparseRows
@@ -84,7 +84,7 @@ class Newcomers:
         """In draw s of factors k; `histories` hold ratings, of which `center` is the average in training."""
         named, columns = np.unique(histories.columns, return_inverse=True)
         entries = replace(histories, columns=columns.astype(np.int32), values=histories.values - np.float32(center))
-        owner, items = _owner(histories), post.items[s, named]
+        owner, items = histories.owners, post.items[s, named]
         prior = np.tile(post.user_mean[s], (len(histories), 1))
         prior[histories.counts == 0] = post.unknown_user[s]
         if post.terms.shape[1]:
@@ -107,7 +107,7 @@ class Newcomers:
 
     def mean_and_noise(self) -> tuple[Float32, Float32]:
         """The conditional mean vector of each history and its noise precision, from each other: (n, width), (n,)."""
-        k, entries, owner = self.factors, self.entries, _owner(self.entries)
+        k, entries, owner = self.factors, self.entries, self.entries.owners
         noise = np.full(len(entries), self.base_noise, np.float32)
         mean, wide = self.solved(noise), as_item(self.items, k)
         for _ in range(NOISE_STEPS):
@@ -121,17 +121,13 @@ class Newcomers:
 
     def solved(self, noise: Float32, *, z: Float32 | None = None) -> Float32:
         """The mean at this noise precision (n,), or with z (width,), standard normal, a draw: (n, width) float32."""
-        weights = noise[_owner(self.entries)] * self.item_noise[self.entries.columns]
+        weights = noise[self.entries.owners] * self.item_noise[self.entries.columns]
         if self.entries.weights is not None:
             weights = weights * self.entries.weights
         x = np.zeros((len(self.entries), self.items.shape[1]), np.float32)
         drawn = None if z is None else np.tile(z, (len(x), 1))
         solve(x, replace(self.entries, weights=weights), np.zeros(len(x), np.float32), self.side, noise=drawn)
         return x
-
-
-def _owner(rows: SparseRows) -> Int64:
-    return np.repeat(np.arange(len(rows)), rows.counts)
 
 
 def features(vectors: Float32, k: int) -> Float32:

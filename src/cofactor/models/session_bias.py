@@ -54,8 +54,7 @@ class SessionBias:
     @cached_property
     def _keys(self) -> Int64:
         """(user, bin) of every session as one number, ascending."""
-        users = np.repeat(np.arange(len(self.rows), dtype=np.int64), self.rows.counts)
-        return users << 32 | self.rows.columns
+        return self.rows.owners.astype(np.int64) << 32 | self.rows.columns
 
     def without_sessions(self, n_users: int) -> Self:
         """For this many users of whom no session is known."""
@@ -98,9 +97,6 @@ class SessionBias:
         blank = cls(seconds, int(times.min()), SparseRows.empty(n_users))
         keys, place = np.unique(users.astype(np.int64) << 32 | blank.bins(times), return_inverse=True)
         counts = np.bincount(keys >> 32, minlength=n_users)
-        rows = SparseRows(
-            read_only(np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])),
-            read_only((keys & 0xFFFFFFFF).astype(np.int32)),
-            read_only(np.zeros(len(keys), np.float32)),
-        )
+        bins, bias = read_only((keys & 0xFFFFFFFF).astype(np.int32)), read_only(np.zeros(len(keys), np.float32))
+        rows = SparseRows.from_counts(counts, bins, bias)
         return replace(blank, rows=rows), place.astype(np.int64)

@@ -210,7 +210,7 @@ class NeighborLinks:
     @cached_property
     def _pairs(self) -> Int64:
         """j * n_items + i of every similarity, ascending."""
-        return np.repeat(np.arange(self.n_items) * self.n_items, self.rows.counts) + self.rows.columns
+        return self.rows.owners.astype(np.int64) * self.n_items + self.rows.columns
 
     def between(self, items: Int32) -> Float32:
         """Similarities of all pairs in each row: (m, c, c), 1 for itself, 0 for -1 or where neither lists the other."""

@@ -695,7 +695,7 @@ class Recommender:
         if new.seen is not None:
             low = new.seen.by_user.take(changed)
             item_rows = self.items.rows(new.items.all)[low.columns]
-            owner = np.repeat(np.arange(len(low)), low.counts)[item_rows >= 0]
+            owner = low.owners[item_rows >= 0]
             arrived = SparseRows.of(owner, item_rows[item_rows >= 0], low.values[item_rows >= 0], len(low))
         after = merge_latest(before.take(self.users.rows(ids)), arrived)
         return vstack(before, after).take(picked)
@@ -767,7 +767,7 @@ class Recommender:
         places, users = ratings.items.rows(items), self.users.rows(ratings.users.all)
         own = ratings.by_item.take(places)
         known = users[own.columns] >= 0
-        owner = np.repeat(np.arange(len(own)), own.counts)[known]
+        owner = own.owners[known]
         weights = None if own.weights is None else own.weights[known]
         return SparseRows.of(owner, users[own.columns[known]], own.values[known], len(own), weights)
 

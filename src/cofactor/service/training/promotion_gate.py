@@ -82,7 +82,7 @@ def ranking_accuracy(candidate: Recommender, active: Recommender, held: pl.DataF
 def _ndcg(one: Recommender, catalog: IdMap, relevant: SparseRows, k: int) -> Float64:
     """Items that the model does not know cannot be hits, but they count as relevant."""
     rows = one.items.rows(catalog.all)[relevant.columns]
-    owner = np.repeat(np.arange(len(relevant)), relevant.counts)[rows >= 0]
+    owner = relevant.owners[rows >= 0]
     known = SparseRows.of(owner, rows[rows >= 0], np.ones(len(owner)), len(relevant))
     lists = one.ranked_lists(np.arange(len(one.users), dtype=np.int32), [k], known)
     return ndcg(replace(lists.hits, n_relevant=relevant.counts), k)
@@ -91,7 +91,7 @@ def _ndcg(one: Recommender, catalog: IdMap, relevant: SparseRows, k: int) -> Flo
 def _had(recommender: Recommender, users: Any, items: Any) -> Any:
     """Whether lists leave out each pair, as the user has seen the item before: (n,) bool."""
     rows, width = recommender.excluded, len(recommender.items) + 1
-    owner = np.repeat(np.arange(len(rows), dtype=np.int64), rows.counts)
+    owner = rows.owners.astype(np.int64)
     return np.isin(users.astype(np.int64) * width + items, owner * width + rows.columns) & (items >= 0)
 
 
