@@ -223,7 +223,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--more", type=int, default=20)
     given = parser.parse_args()
-    table, found = cofactor.load("movielens-100k"), []
+    table, found = cofactor.datasets.load_movielens("100k"), []
     for seed in (*range(given.seeds), *range(FRESH, FRESH + given.more)):
         found.append(one_split(table, seed))
         print(seed, *(f"over {other} {gain(found[-1:], other)}" for other in (*OTHERS, "Bias")), flush=True)

@@ -423,14 +423,14 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
         {"url": "text", "key": "text", "timeout": "timeout", "retries": "count from 0"},
     ),
     "fetch": lambda m: (
-        cofactor.fetch,
+        cofactor.datasets.fetch,
         {"name": "movielens-100k"},
         {"name": "text", "folder": "path but None", "on_progress": "function"},
     ),
     "load data": lambda m: (
-        cofactor.load,
-        {"name": "movielens-100k"},
-        {"name": "text", "folder": "path but None", "on_progress": "function"},
+        cofactor.datasets.load_movielens,
+        {"version": "100k"},
+        {"version": "text", "folder": "path but None", "on_progress": "function"},
     ),
     **{
         name: (lambda m, name=name, more=more: (getattr(plots, name), {"frame": None, **more}, {"frame": "frame"}))

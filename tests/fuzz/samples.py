@@ -558,7 +558,7 @@ class Samples:
                 "groups": lambda: pl.Series(["a", "b"] * 12),
             },
             ".fetch": {"name": lambda: "movielens-2k"},
-            ".datasets.loading.load": {"name": lambda: "movielens-2k"},
+            ".datasets.loading.load_movielens": {"version": lambda: "2k"},
             ".Recommendation": {"item": lambda: "i1"},
             ".CodedIds.of": {"texts": lambda: pl.Series(["a"])},
             ".id_fault": {},

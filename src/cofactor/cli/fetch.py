@@ -55,7 +55,7 @@ def _show_one(folder: Path, source: dict[str, Any]) -> None:
 
 
 def _show_all(as_json: Any) -> None:
-    from cofactor.datasets import loading
+    from cofactor.datasets.registry import DATASETS
     from cofactor.files import cache_directory
 
     sets: list[dict[str, Any]] = [
@@ -65,7 +65,7 @@ def _show_all(as_json: Any) -> None:
             "scale": [min(dataset.rating_levels), max(dataset.rating_levels)],
             "fetched": (cache_directory() / "datasets" / name).exists(),
         }
-        for name, dataset in loading.DATASETS.items()
+        for name, dataset in DATASETS.items()
     ]
     if as_json is not None:
         as_json(sets)

@@ -186,7 +186,7 @@ class Source:
         return table.to_events(min_rating=self.min_rating, gain=self.gain)
 
     def _is_dataset(self) -> bool:
-        from cofactor.datasets.loading import DATASETS
+        from cofactor.datasets.registry import DATASETS
 
         if "://" in self.ratings or Path(self.ratings).exists():
             return False
@@ -198,7 +198,8 @@ class Source:
         return self.ratings in DATASETS
 
     def _dataset(self) -> Interactions:
-        from cofactor.datasets.loading import load
+        from cofactor.datasets.loading import load_movielens
+        from cofactor.datasets.registry import DATASETS
 
         for option in ("user", "item", "value", "time", "weight", "format", "query", "rating_levels", "quarantine"):
             if getattr(self, option) is not None:
@@ -210,7 +211,7 @@ class Source:
         if self.events:
             raise ParameterError(f"{self.ratings} contains ratings, not events: use --min-rating 4 instead of --events")
         with fetch_progress() as on_progress:
-            return load(self.ratings, on_progress=on_progress)
+            return load_movielens(DATASETS[self.ratings], on_progress=on_progress)
 
     def _file(self) -> Interactions:
         from cofactor.data.readers.read import read_events, read_ratings

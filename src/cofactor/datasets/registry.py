@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cofactor.datasets import movielens
-from cofactor.datasets.movielens import Layout
+from cofactor.datasets.movielens import CSV, DAT, DAT_WITH_USERS, RECBOLE, U_DATA, Layout
 
 __all__ = ["DATASETS", "Dataset", "Mirror"]
 
@@ -107,7 +106,7 @@ DATASETS: dict[str, Dataset] = {
         users=943,
         items=1_682,
         rating_levels=WHOLE_STARS,
-        layout=movielens.U_DATA,
+        layout=U_DATA,
         folder="ml-100k",
         terms=TERMS.format(KEEP, f"{PUBLISHER}/ml-100k-README.txt"),
         archive_md5="0e33842e24a9c977be4e0107933c0723",
@@ -115,7 +114,7 @@ DATASETS: dict[str, Dataset] = {
         mirror=Mirror(
             "recbole==1.2.1",
             "recbole/dataset_example/ml-100k",
-            movielens.RECBOLE,
+            RECBOLE,
             sha256="9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
         ),
     ),
@@ -126,7 +125,7 @@ DATASETS: dict[str, Dataset] = {
         users=610,
         items=9_724,
         rating_levels=HALF_STARS,
-        layout=movielens.CSV,
+        layout=CSV,
         folder="ml-latest-small",
         terms=TERMS.format(SHARE, f"{PUBLISHER}/ml-latest-small-README.html"),
         moving=True,
@@ -138,7 +137,7 @@ DATASETS: dict[str, Dataset] = {
         users=6_040,
         items=3_706,
         rating_levels=WHOLE_STARS,
-        layout=movielens.DAT_WITH_USERS,
+        layout=DAT_WITH_USERS,
         folder="ml-1m",
         terms=TERMS.format(KEEP, f"{PUBLISHER}/ml-1m-README.txt"),
         archive_md5="c4d9eecfca2ab87c1945afe126590906",
@@ -150,7 +149,7 @@ DATASETS: dict[str, Dataset] = {
         users=69_878,
         items=10_677,
         rating_levels=HALF_STARS,
-        layout=movielens.DAT,
+        layout=DAT,
         folder="ml-10M100K",
         terms=TERMS.format(KEEP, f"{PUBLISHER}/ml-10m-README.html"),
         archive_md5="ce571fd55effeba0271552578f2648bd",
@@ -162,7 +161,7 @@ DATASETS: dict[str, Dataset] = {
         users=138_493,
         items=26_744,
         rating_levels=HALF_STARS,
-        layout=movielens.CSV,
+        layout=CSV,
         folder="ml-20m",
         terms=TERMS.format(SHARE, f"{PUBLISHER}/ml-20m-README.html"),
         archive_md5="cd245b17a1ae2cc31bb14903e1204af3",
@@ -174,7 +173,7 @@ DATASETS: dict[str, Dataset] = {
         users=162_541,
         items=59_047,
         rating_levels=HALF_STARS,
-        layout=movielens.CSV,
+        layout=CSV,
         folder="ml-25m",
         terms=TERMS.format(SHARE, f"{PUBLISHER}/ml-25m-README.html"),
         archive_md5="6b51fb2759a8657d3bfcbfc42b592ada",
@@ -186,7 +185,7 @@ DATASETS: dict[str, Dataset] = {
         users=200_948,
         items=84_432,
         rating_levels=HALF_STARS,
-        layout=movielens.CSV,
+        layout=CSV,
         folder="ml-32m",
         terms=TERMS.format(SHARE, f"{PUBLISHER}/ml-32m-README.html"),
     ),
