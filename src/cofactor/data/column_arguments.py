@@ -94,6 +94,7 @@ def _has_floats(column: Any) -> bool:
     """Return whether a column holds floating point numbers."""
     if isinstance(column, pl.Series | CodedIds):
         return isinstance(column, pl.Series) and column.dtype.is_float()
+    column = column.to_pylist() if hasattr(column, "to_pylist") else column  # pyarrow
     kind = getattr(getattr(column, "dtype", None), "kind", "O")  # pandas and NumPy
     return kind == "f" or (kind == "O" and any(isinstance(cell, float) for cell in column))
 

@@ -168,7 +168,8 @@ def integer_id(value: object, *, parse: bool = False) -> int | None:
     elif isinstance(value, int | np.integer) and not isinstance(value, bool):
         number = int(value)
     elif isinstance(value, float | np.floating):
-        if float(value).is_integer() and abs(value) < 2 ** EXACT_BITS.get(f"Float{8 * value.itemsize}", 53):
+        bits = 53 if isinstance(value, float) else int(np.finfo(type(value)).nmant) + 1
+        if float(value).is_integer() and abs(float(value)) < 2 ** min(bits, 53):
             number = int(value)
     elif isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
         number = int(value)
