@@ -113,9 +113,11 @@ def download(
     try:
         downloader(url, str(target) if isinstance(target, Path) else target, None)
     except exceptions.HTTPError as error:
+        response = error.response
+        status = "an error" if response is None else f"{response.status_code} {response.reason}"
         raise FetchError(
-            f"{url}: the server responded with {error.response.status_code} {error.response.reason}; "
-            "the publisher may have moved the file: try later, or put the file in place by hand"
+            f"{url}: the server responded with {status}; the publisher may have moved the file: try later, or put the "
+            "file in place by hand"
         ) from error
     except exceptions.RequestException as error:
         stalled = isinstance(error, exceptions.ReadTimeout) or "Read timed out" in str(error)
