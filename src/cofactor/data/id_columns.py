@@ -398,7 +398,7 @@ def id_column(ids: pl.Series | Iterable[Id]) -> pl.Series:
     (Int64, String)
     >>> id_column([7, None])
     Traceback (most recent call last):
-    cofactor.errors.DataError: row 2: None is not an id (an integer or a string)
+    cofactor.errors.DataError: row 2: the id is missing
     """
     is_0d = isinstance(ids, np.ndarray) and ids.ndim == 0
     if not isinstance(ids, Iterable) or isinstance(ids, str | bytes) or is_0d:

@@ -339,7 +339,7 @@ def generate_chunks(config: SyntheticConfig, *, seed: int = 0, chunk: int = 1_00
 
     Examples
     --------
-    >>> [len(rows.u) for rows in stream(SyntheticConfig(n_users=20, n_items=30, n_ratings=200), chunk=80)]
+    >>> [len(rows.u) for rows in generate_chunks(SyntheticConfig(n_users=20, n_items=30, n_ratings=200), chunk=80)]
     [80, 80, 40]
     """
     if chunk < 1:

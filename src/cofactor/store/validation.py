@@ -37,7 +37,7 @@ def checked_id(given: Any, what: str) -> str:
     Parameters
     ----------
     given : Any
-        The ID: a string that `data.ids.id_fault` accepts, or a whole number of 64 bits.
+        The ID: a string that `data.id_columns.id_fault` accepts, or a whole number of 64 bits.
     what : str
         Name of the value for the message.
 
