@@ -88,7 +88,7 @@ RANKERS: dict[str, tuple[Estimator, float]] = {
 def columns_in_file_order() -> pl.DataFrame:
     """MovieLens-100k as its maker wrote it: user, item, value, time."""
     names = ["user", "item", "value", "time"]
-    path = cofactor.fetch("movielens-100k") / "ratings.tsv"
+    path = cofactor.datasets.fetch("movielens-100k") / "ratings.tsv"
     return pl.read_csv(path, separator="\t", has_header=False, new_columns=names)
 
 
@@ -96,7 +96,7 @@ def split_s0() -> Split:
     """S0, with the ids of the whole table."""
     table = columns_in_file_order()
     _, test = s0_rows(len(table))
-    ratings = cofactor.load("movielens-100k")
+    ratings = cofactor.datasets.load_movielens("100k")
     return split_rows(ratings, test, users=table["user"], items=table["item"], description="S0")
 
 
@@ -104,7 +104,7 @@ def split_i0(seed: int, gain: float = 0) -> Split:
     """I0 of this seed; an event counts 1 + gain for each star above 4."""
     table = columns_in_file_order()
     _, test = i0_rows(table["user"], table["value"].to_numpy(), seed=seed)
-    events = cofactor.load("movielens-100k").to_events(min_rating=4, gain=gain)
+    events = cofactor.datasets.load_movielens("100k").to_events(min_rating=4, gain=gain)
     return split_rows(events, test, users=table["user"], items=table["item"], description=f"I0, seed {seed}").excluding(
         "positives"
     )
@@ -115,7 +115,7 @@ def splits_of_the_maker() -> Iterator[Split]:
     if "COFACTOR_DATA" not in os.environ:
         return
     home = Path(os.environ["COFACTOR_DATA"]) / "ml-100k"
-    table, ratings = columns_in_file_order(), cofactor.load("movielens-100k")
+    table, ratings = columns_in_file_order(), cofactor.datasets.load_movielens("100k")
     for name in ("u1", "u3"):
         if not (home / f"{name}.test").exists():
             continue

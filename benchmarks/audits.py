@@ -88,7 +88,7 @@ def spearman(a: Any, b: Any) -> float:
 
 def truth() -> list[str]:
     lines = ["| table | estimator | Spearman | influence | refits |", "|-|-|-|-|-|"]
-    films = cofactor.load("movielens-100k")
+    films = cofactor.datasets.load_movielens("100k")
     for name, table in (("MovieLens-100k", films), ("eager fans", generate(HEAVY_SHAPE, seed=0).interactions)):
         for estimator in LEARNERS:
             learnt = table.to_events(min_rating=4) if estimator.kind == "events" else table

@@ -309,7 +309,7 @@ def growth(bench: Bench) -> list[Line]:
 
 FIRST_FIT = """
 import cofactor
-rows = cofactor.load("movielens-100k")
+rows = cofactor.datasets.load_movielens("100k")
 cofactor.Recommender.fit(cofactor.BiasedMF(), rows).recommend(196)
 """
 
@@ -329,7 +329,7 @@ def start(bench: Bench) -> list[Line]:
     python = sys.executable
     bare = median(lambda: seconds([python, "-c", ""]))
     with tempfile.TemporaryDirectory() as fresh:
-        shutil.copytree(cofactor.fetch("movielens-100k"), Path(fresh) / "datasets" / "movielens-100k")
+        shutil.copytree(cofactor.datasets.fetch("movielens-100k"), Path(fresh) / "datasets" / "movielens-100k")
         first = seconds([python, "-c", FIRST_FIT], COFACTOR_CACHE=fresh)
         second = median(lambda: seconds([python, "-c", FIRST_FIT], COFACTOR_CACHE=fresh))
     return [

@@ -216,7 +216,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     arguments = parser.parse_args()
-    table = cofactor.load("movielens-100k")
+    table = cofactor.datasets.load_movielens("100k")
     folded: dict[str, list[Any]] = {name: [] for name in REGISTRY}
     placed: dict[str, list[Any]] = {name: [] for name in ("implicit-als", "bpr", "biased-mf", "explicit-als")}
     for seed in range(arguments.seeds):

@@ -170,7 +170,7 @@ def who_answered(log: Path, tally: Tally) -> None:
 
 def run(folder: Path, n: int, db: str | None = None, seed: int = 0) -> Tally:
     """n pairs against a service in this folder."""
-    table = cofactor.load("movielens-100k")
+    table = cofactor.datasets.load_movielens("100k")
     settings = ServiceSettings.of({"data": str(folder), "db": db})
     key = prepared(settings, table, TrainingSpec()).key
     assert key is not None

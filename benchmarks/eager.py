@@ -65,7 +65,7 @@ def run(made: Synthetic, seed: int, mitigation: Mitigation, estimator: Any = EST
     world = made.config
     expected = made.expected(*np.indices((world.n_users, world.n_items)))
     views = np.where(made.heavy, 5, 1)
-    tastes = Tastes(expected, world.noise_std, world.levels)
+    tastes = Tastes(expected, world.noise_std, world.rating_levels)
     return simulate(estimator, made.interactions, tastes, mitigation=mitigation, views=views, seed=seed)
 
 

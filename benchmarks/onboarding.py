@@ -239,7 +239,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--more", type=int, default=20)
     arguments = parser.parse_args()
-    table, splits = cofactor.load("movielens-100k"), []
+    table, splits = cofactor.datasets.load_movielens("100k"), []
     for seed in (*range(arguments.seeds), *range(FIRST_EXTRA_SEED, FIRST_EXTRA_SEED + arguments.more)):
         splits.append(one_split(table, seed))
         print(seed, *(f"over {other} {gain(splits[-1:], other)}" for other in (*OTHERS, "Bias")), flush=True)

@@ -23,7 +23,7 @@ TOLD_BY = {"history": "the user's history", "neighbors": "similar users", "leave
 
 
 def row(name: str) -> str:
-    table = cofactor.load("movielens-100k")
+    table = cofactor.datasets.load_movielens("100k")
     learnt = table.to_events(min_rating=4) if name in OF_EVENTS else table
     rec = Recommender.fit(REGISTRY[name](), learnt, seed=0)
     has = np.flatnonzero(learnt.by_user.counts)

@@ -173,7 +173,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--hour", type=int, default=500)
     hour = options.parse_args().hour
-    table = cofactor.load("movielens-100k").frame().sort("time", "user", "item")
+    table = cofactor.datasets.load_movielens("100k").frame().sort("time", "user", "item")
     first = len(table) * 8 // 10
     with TemporaryDirectory() as folder:
         day = replayed(table, Path(folder), first=first, hour=hour)

@@ -57,7 +57,7 @@ def interactions(folder: Path, kind: Kind) -> Interactions:
     """A table as Interactions whose ids are the row numbers; half stars for ratings."""
     u, i, values = (np.load(folder / f"{name}.npy") for name in ("u", "i", "values"))
     users, items = (IdMap(np.arange(int(rows.max()) + 1, dtype=np.int64)) for rows in (u, i))
-    scale = Scale.declared(np.arange(0.5, 5.1, 0.5).tolist()) if kind == "ratings" else None
+    scale = Scale.from_levels(np.arange(0.5, 5.1, 0.5).tolist()) if kind == "ratings" else None
     return Interactions(users, items, u, i, values, kind=kind, scale=scale)
 
 

@@ -22,7 +22,7 @@ settings.load_profile("cofactor")
 @pytest.fixture(scope="session")
 def movielens() -> Interactions:
     """MovieLens-100k, fetched the way a user fetches it."""
-    return cofactor.load("movielens-100k")
+    return cofactor.datasets.load_movielens("100k")
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ SEEDS = range(5)
 def file_order(movielens: Interactions) -> pl.DataFrame:
     """The maker's file, whose order S0 and I0 are defined on."""
     assert len(movielens) == 100_000
-    path = cofactor.fetch("movielens-100k") / "ratings.tsv"
+    path = cofactor.datasets.fetch("movielens-100k") / "ratings.tsv"
     return pl.read_csv(path, separator="\t", has_header=False, new_columns=["user", "item", "value", "time"])
 
 

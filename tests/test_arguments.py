@@ -68,7 +68,7 @@ BAD: dict[str, list[Any]] = {
 @cache
 def made() -> SimpleNamespace:
     """Valid arguments; made once."""
-    world = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900, levels=(1, 2, 3, 4, 5), genres=3))
+    world = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900, rating_levels=(1, 2, 3, 4, 5), genres=3))
     ratings = world.interactions
     rng = np.random.default_rng(0)
     ratings = replace(ratings, times=rng.integers(0, 10**6, len(ratings)))
@@ -455,14 +455,14 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
         {"url": "text", "key": "text", "timeout": "timeout", "retries": "count from 0"},
     ),
     "fetch": lambda m: (
-        cofactor.fetch,
+        cofactor.datasets.fetch,
         {"name": "movielens-100k"},
         {"name": "text", "folder": "path but None", "on_progress": "function"},
     ),
     "load data": lambda m: (
-        cofactor.load,
-        {"name": "movielens-100k"},
-        {"name": "text", "folder": "path but None", "on_progress": "function"},
+        cofactor.datasets.load_movielens,
+        {"version": "100k"},
+        {"version": "text", "folder": "path but None", "on_progress": "function"},
     ),
     **{
         name: (lambda m, name=name, more=more: (getattr(plots, name), {"frame": None, **more}, {"frame": "frame"}))
@@ -618,9 +618,9 @@ OTHER_CALLS: list[Callable[[SimpleNamespace], Any]] = [
     lambda m: Scale(5, 1),
     lambda m: Scale(1, 5, (1, 7)),
     lambda m: Scale(1, 5, (5, 1)),
-    lambda m: Scale.declared(None),
-    lambda m: Scale.of("x"),
-    lambda m: Scale.of([None]),
+    lambda m: Scale.from_levels(None),
+    lambda m: Scale.infer("x"),
+    lambda m: Scale.infer([None]),
     lambda m: cofactor.read_ratings(pd.DataFrame([[1, 2, 3.0]])),
     lambda m: cofactor.read_ratings(None),
     lambda m: cofactor.read_ratings(5),

@@ -88,10 +88,10 @@ def test_the_first_bad_row_is_named_whatever_is_wrong_with_it_and_the_others_are
 def test_values_off_the_declared_scale_are_refused_with_their_line(tmp_path: Path) -> None:
     path = write(tmp_path, HEADER + GOOD)
     with pytest.raises(DataError, match="line 2: the value is not one of the declared levels"):
-        read_ratings(path, levels=[1, 2, 3, 4, 5])
-    with pytest.raises(ParameterError, match="each value of levels must be a finite number, not 'a'"):
-        read_ratings(path, levels=["a"])
-    kept = read_ratings(path, levels=[1, 2, 3, 4, 5], on_error="quarantine")
+        read_ratings(path, rating_levels=[1, 2, 3, 4, 5])
+    with pytest.raises(ParameterError, match="each value of rating_levels must be a finite number, not 'a'"):
+        read_ratings(path, rating_levels=["a"])
+    kept = read_ratings(path, rating_levels=[1, 2, 3, 4, 5], on_error="quarantine")
     assert kept.values.tolist() == [3.0]
     assert kept.scale is not None
     assert kept.scale.levels == (1, 2, 3, 4, 5)

@@ -321,7 +321,7 @@ def test_folding_in_ends_near_the_minimum_of_its_objective() -> None:
 @pytest.mark.long
 def test_the_defaults_rank_movielens_well(movielens: Interactions) -> None:
     """I0: NDCG@10 at least 0.28 (there: implicit's BPR 0.197, Cornac's 0.241, LightFM's WARP, tuned, 0.299)."""
-    path = cofactor.fetch("movielens-100k") / "ratings.tsv"
+    path = cofactor.datasets.fetch("movielens-100k") / "ratings.tsv"
     names = ["user", "item", "value", "time"]
     table = pl.read_csv(path, separator="\t", has_header=False, new_columns=names)
     _, test = i0_rows(table["user"], table["value"].to_numpy())

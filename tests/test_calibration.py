@@ -28,8 +28,8 @@ from cofactor.models.factor import FactorModel
 from cofactor.models.user_batch import UserBatch
 from cofactor.recommender.recommender import Recommender
 
-STARS = Scale.declared([1, 2, 3, 4, 5])
-FINE = Scale.declared([half / 2 for half in range(-4, 17)])
+STARS = Scale.from_levels([1, 2, 3, 4, 5])
+FINE = Scale.from_levels([half / 2 for half in range(-4, 17)])
 N = 20_000
 
 
@@ -76,7 +76,7 @@ def test_what_is_not_is_caught(world: Any, shift: float, stretch: float) -> None
 
 
 def test_reliability_by_hand() -> None:
-    two = Distribution.of([[1.5], [1.5], [30.0]], [[1.0], [1.0], [1.0]], Scale.declared([1, 2]))
+    two = Distribution.of([[1.5], [1.5], [30.0]], [[1.0], [1.0], [1.0]], Scale.from_levels([1, 2]))
     table = reliability(two, [1.0, 2.0, 2.0], bins=4)
     assert table["n"].to_list() == [2, 1]
     assert table["observed"].to_list() == [0.5, 1.0]
@@ -168,7 +168,7 @@ def test_log_likelihood_and_crps_by_hand() -> None:
 
 
 def test_crps_is_in_units_of_the_ratings_and_is_that_of_two_draws() -> None:
-    halves = Scale.declared([half / 2 for half in range(1, 11)])
+    halves = Scale.from_levels([half / 2 for half in range(1, 11)])
     one = Distribution.of([[3.1]], [[0.9]], halves)
     rng = np.random.default_rng(1)
     x, z = (rng.choice(one.levels, 400_000, p=one.mass[0]) for _ in range(2))

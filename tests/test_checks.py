@@ -72,7 +72,7 @@ def test_numbers_are_finite(value: Any) -> None:
     with pytest.raises(ParameterError, match=r"^power must be a finite number from 0 on, not "):
         checks.finite_number("power", value, low=0)
     with pytest.raises(ParameterError, match=r"^test must be a share between 0 and 1, both excluded, not "):
-        checks.share("test", value)
+        checks.fraction("test", value)
 
 
 def test_number_ranges_include_or_exclude_their_ends() -> None:
@@ -87,7 +87,7 @@ def test_number_ranges_include_or_exclude_their_ends() -> None:
         checks.finite_number("power", 1.1, low=0, high=1)
     for value in (0, 1, -0.1, 1.5):
         with pytest.raises(ParameterError, match=r"^test must be a share"):
-            checks.share("test", value)
+            checks.fraction("test", value)
 
 
 @pytest.mark.parametrize("value", [0, 1, None, "yes", [True], np.int8(1)], ids=repr)
@@ -227,4 +227,4 @@ def test_messages_show_values_on_one_short_line() -> None:
         (pd.DataFrame({"a": [1, 2]}), "a pandas.DataFrame of shape (2, 1)"),
     ]
     for value, text in values:
-        assert checks.shown(value) == text
+        assert checks.describe(value) == text

@@ -223,7 +223,7 @@ def test_describe_of_events_and_of_ratings_made_events(folder: Path) -> None:
 
 
 def test_a_declared_scale_is_kept(folder: Path) -> None:
-    found = json_of("describe", folder / "ratings.csv", "--levels", "1,2,3,4,5")
+    found = json_of("describe", folder / "ratings.csv", "--rating-levels", "1,2,3,4,5")
     assert found["scale"]["levels"] == [1, 2, 3, 4, 5]
     assert [value["count"] for value in found["values"]][1:4] == [0, 0, 0]
 

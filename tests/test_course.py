@@ -43,7 +43,7 @@ def own_random_state() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def s0(movielens: Interactions) -> Split:
     names = ["user", "item", "value", "time"]
-    path = cofactor.fetch("movielens-100k") / "ratings.tsv"
+    path = cofactor.datasets.fetch("movielens-100k") / "ratings.tsv"
     table = pl.read_csv(path, separator="\t", has_header=False, new_columns=names)
     return split_rows(movielens, s0_rows(len(table))[1], users=table["user"], items=table["item"], description="S0")
 

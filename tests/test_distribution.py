@@ -16,7 +16,7 @@ from cofactor.kernels.mixture import ROWS, mixture_cdf, mixture_quantile
 from cofactor.kernels.parallel import threads
 from cofactor.models.distribution import MIN_PROBABILITY, Distribution, Histogram, edges_of
 
-STARS = Scale.declared([1, 2, 3, 4, 5])
+STARS = Scale.from_levels([1, 2, 3, 4, 5])
 NORMAL = NormalDist()
 
 
@@ -104,7 +104,7 @@ def test_mass_has_a_floor_and_sums_to_one() -> None:
 
 
 def test_half_stars_as_float32_are_reached_by_their_own_value() -> None:
-    tenths = Scale.declared([0.1, 0.2, 0.3])
+    tenths = Scale.from_levels([0.1, 0.2, 0.3])
     one = Distribution.of([[0.2]], [[0.05]], tenths)
     for place, value in enumerate((0.1, 0.2, 0.3)):
         assert one.at_least(value)[0] == pytest.approx(one.mass[0, place:].sum())
@@ -115,7 +115,7 @@ def test_a_scale_without_levels_has_no_mass_but_means_and_intervals() -> None:
     assert one.mass.shape == (1, 0)
     assert one.at_least(4.0)[0] == pytest.approx(1 - NORMAL.cdf(1.0))
     assert one.interval()[0][0] == pytest.approx(3 - 1.959964, abs=1e-6)
-    single = Distribution.of([[3.0]], [[1.0]], Scale.declared([3.0]))
+    single = Distribution.of([[3.0]], [[1.0]], Scale.from_levels([3.0]))
     assert single.mass.tolist() == [[1.0]]
     assert len(Distribution.of(np.zeros((0, 4)), np.ones((0, 4)), STARS)) == 0
 
@@ -141,7 +141,7 @@ def test_what_is_no_mixture_is_refused() -> None:
 
 # a bare mass
 
-UNEVEN = Scale.declared([0, 1, 3, 3.5])
+UNEVEN = Scale.from_levels([0, 1, 3, 3.5])
 
 
 def masses(seed: int, n: int = 9, levels: int = 4) -> np.ndarray:
@@ -149,7 +149,7 @@ def masses(seed: int, n: int = 9, levels: int = 4) -> np.ndarray:
     return mass / mass.sum(axis=1, keepdims=True)
 
 
-@given(st.integers(0, 2**32 - 1), st.sampled_from([UNEVEN, STARS, Scale.declared([2.0])]))
+@given(st.integers(0, 2**32 - 1), st.sampled_from([UNEVEN, STARS, Scale.from_levels([2.0])]))
 @settings(max_examples=40, deadline=None)
 def test_moments_and_tails_of_a_mass_are_its_own(seed: int, scale: Scale) -> None:
     mass, levels = masses(seed, levels=len(scale.levels)), np.array(scale.levels)
@@ -183,7 +183,7 @@ def test_cells_meet_halfway_and_the_outer_ones_are_centered_on_their_levels() ->
         assert one.quantile(share)[0] == pytest.approx(expected)
     low, high = one.interval(0.8)
     assert (low[0], high[0]) == (pytest.approx(0.5), pytest.approx(3.625))
-    single = Distribution.of_mass([[1.0]], Scale.declared([3.0]))
+    single = Distribution.of_mass([[1.0]], Scale.from_levels([3.0]))
     assert (single.mean()[0], single.sd()[0]) == (3.0, 0.0)
     assert np.ravel(single.interval(0.5)).tolist() == [2.75, 3.25]
 

@@ -395,7 +395,7 @@ def test_with_users_picks_from_both() -> None:
 
 
 @pytest.mark.parametrize("loss", [None, RatingsLoss(0.1, None, 2.0), RatingsLoss(0.1, 0.2), EventsLoss(0.2, 0.1, 0.5)])
-@pytest.mark.parametrize("scale", [None, Scale(1.0, 5.0), Scale.declared([0.5, 1, 2])])
+@pytest.mark.parametrize("scale", [None, Scale(1.0, 5.0), Scale.from_levels([0.5, 1, 2])])
 def test_arrays_and_settings_are_the_whole_model(loss: Loss | None, scale: Scale | None) -> None:
     model = made(1, loss=loss, scale=scale, mean=0.1 + 0.2, rating_range=None if scale is None else (0.5, 5.5))
     settings = json.loads(json.dumps(model.settings()))

@@ -40,7 +40,7 @@ def plain(made: Synthetic) -> Simulation:
 
 def tastes_of(made: Synthetic) -> Tastes:
     expected = made.expected(*np.indices((SMALL.n_users, SMALL.n_items)))
-    return Tastes(expected, SMALL.noise_std, SMALL.levels)
+    return Tastes(expected, SMALL.noise_std, SMALL.rating_levels)
 
 
 def named(mitigation: Mitigation) -> str:
@@ -136,7 +136,7 @@ def test_tastes_of_a_model_are_what_it_predicts(made: Synthetic) -> None:
     table = made.interactions
     errors = table.values - tastes.expected[table.u, table.i]
     assert tastes.noise_std == pytest.approx(np.sqrt(np.mean(errors**2)))
-    assert tastes.levels == SMALL.levels
+    assert tastes.levels == SMALL.rating_levels
     assert Tastes.of(rec, noise_std=0.0).noise_std == 0
     with pytest.raises(ParameterError, match="noise_std"):
         Tastes.of(rec, noise_std=-1)
@@ -147,7 +147,7 @@ def test_the_loop_runs_on_tastes_from_the_other_half(made: Synthetic, categories
     tastes = Tastes.of(Recommender.fit(BiasedMF(factors=4), made.interactions.select(half)))
     run = simulate(QUICK, made.interactions.select(~half), tastes, rounds=2, n=5)
     assert len(run.table) > (~half).sum()
-    assert set(run.table.values.tolist()) <= set(SMALL.levels)
+    assert set(run.table.values.tolist()) <= set(SMALL.rating_levels)
     assert run.summary(categories)["accuracy"].min() > 0.3
 
 

@@ -133,8 +133,8 @@ def test_the_command_line_reads_the_named_files(tmp_path: Path, monkeypatch: pyt
 
 
 def test_data_sets_are_read_from_a_folder_with_brackets(tmp_path: Path) -> None:
-    fetched = cofactor.fetch("movielens-100k")
+    fetched = cofactor.datasets.fetch("movielens-100k")
     shutil.copytree(fetched, tmp_path / "sets [1]" / fetched.name)
-    ratings = cofactor.load("movielens-100k", folder=tmp_path / "sets [1]")
+    ratings = cofactor.datasets.load_movielens("100k", folder=tmp_path / "sets [1]")
     assert len(ratings) == 100_000
     assert ratings.titles is not None

@@ -39,11 +39,11 @@ def rec(request: pytest.FixtureRequest) -> Recommender:
 
 def other(rec: Recommender, id_: Any) -> Any:
     """The id in the type that the recommender does not have."""
-    return str(id_) if rec.users.kind == "integer" else int(id_)
+    return str(id_) if rec.users.id_type == "integer" else int(id_)
 
 
 def own(rec: Recommender, id_: Any) -> Any:
-    return int(id_) if rec.users.kind == "integer" else str(id_)
+    return int(id_) if rec.users.id_type == "integer" else str(id_)
 
 
 FIRST, SECOND = ITEMS[0], ITEMS[1]

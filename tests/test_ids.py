@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cofactor.data.ids import CodedIds, IdMap, id_column, id_fault, is_canonical_decimal
+from cofactor.data.id_columns import CodedIds, id_column, id_fault, integer_id
+from cofactor.data.ids import IdMap
 from cofactor.errors import DataError, ParameterError, UnknownIdError
 
 INTEGERS = st.lists(st.integers(-(2**63), 2**63 - 1), max_size=100)
@@ -64,9 +65,9 @@ def test_canonical_decimals_are_those_python_would_write(text: str) -> None:
     try:
         number = int(text)
     except ValueError:
-        assert not is_canonical_decimal(text)
+        assert integer_id(text) is None
         return
-    assert is_canonical_decimal(text) == (str(number) == text and -(2**63) <= number < 2**63)
+    assert (integer_id(text) == number) == (str(number) == text and -(2**63) <= number < 2**63)
 
 
 def test_unknown_ids_are_minus_one_in_many_and_an_error_alone() -> None:
@@ -78,7 +79,7 @@ def test_unknown_ids_are_minus_one_in_many_and_an_error_alone() -> None:
         mapped.row("010")
     with pytest.raises(UnknownIdError, match=r"'ana' is not a known id: ids here are integers$"):
         mapped.row("ana")
-    for none in (None, 1.0, True, [10], b"10"):
+    for none in (None, 1.5, True, [10], b"10"):
         with pytest.raises(DataError, match="is not an id"):
             mapped.row(none)  # type: ignore[arg-type]
 
@@ -89,7 +90,7 @@ TEXTS = st.integers(-(2**63) - 9, 2**63 + 9).map(str) | st.text("0123456789+-٣a
 @given(st.sets(st.integers(-12, 120) | st.sampled_from([2**63 - 1, -(2**63)]), max_size=60), st.lists(TEXTS))
 def test_a_text_matches_the_integer_that_it_is_the_decimal_form_of(known: set[int], asked: list[str]) -> None:
     mapped, many = IdMap.of(known), asked * 70
-    expected = [mapped.rows([int(text)])[0] if is_canonical_decimal(text) else -1 for text in asked]
+    expected = [mapped.rows([int(text)])[0] if integer_id(text) is not None else -1 for text in asked]
     assert mapped.rows(many).tolist() == expected * 70
     assert [text in mapped for text in asked] == [row >= 0 for row in expected]
     assert [mapped.row(text) for text in asked if text in mapped] == [row for row in expected if row >= 0]
@@ -129,14 +130,18 @@ def test_an_empty_map_knows_nothing() -> None:
     ("ids", "message"),
     [
         ([1, "1"], "ids of two types, 1 and '1'"),
-        ([1, None], "row 2: None is not an id"),
+        ([1, None], "row 2: the id is missing"),
         ([1, 2.5], "row 2: 2.5 is not an id"),
         ([1, True], "row 2: True is not an id"),
         ([2**63], "does not fit into 64 bits"),
         (["a", ""], "row 2: the id is empty"),
         (pl.Series([1, None]), "row 2: the id is missing"),
-        (pl.Series([1.0]), "ids must be integers or strings, not Float64"),
-        (pl.Series([2**63], dtype=pl.UInt64), "64 bits with a sign"),
+        (pl.Series([1.0, 2.5]), "row 2: 2.5 is not an id"),
+        (pl.Series([1.0, None]), "row 2: the id is missing"),
+        (np.array([1.0, np.nan]), "row 2: the id is missing"),
+        (pl.Series([2.0**53]), "is too large to be exact"),
+        (pl.Series([True]), "ids must be integers or strings, not Boolean"),
+        (pl.Series([2**63], dtype=pl.UInt64), "does not fit into 64 bits"),
     ],
 )
 def test_what_is_no_id(ids: object, message: str) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, KindError, ParameterError
-from cofactor.kernels.sparse import SparseRows, merge_latest, transpose
+from cofactor.kernels.sparse import SparseRows, merge_latest
 
 ROW = st.tuples(
     st.integers(0, 6), st.sampled_from("abcdefg"), st.integers(1, 10).map(lambda n: n / 2), st.integers(0, 10**9)
@@ -264,8 +264,8 @@ def test_histories_turned_round_are_those_of_the_items_and_turned_again_as_they_
     loaded = table(rows)
     if weighted:
         loaded = loaded.with_weights(np.arange(len(loaded)))
-    turned = transpose(loaded.by_user, loaded.n_items)
-    for one, other in ((turned, loaded.by_item), (transpose(turned, loaded.n_users), loaded.by_user)):
+    turned = loaded.by_user.transpose(loaded.n_items)
+    for one, other in ((turned, loaded.by_item), (turned.transpose(loaded.n_users), loaded.by_user)):
         for name in ("start", "columns", "values", "weights"):
             a, b = getattr(one, name), getattr(other, name)
             assert (a is None) == (b is None)
@@ -273,10 +273,10 @@ def test_histories_turned_round_are_those_of_the_items_and_turned_again_as_they_
 
 
 def test_histories_of_nobody_and_of_too_many_items_turned_round() -> None:
-    assert transpose(SparseRows.empty(0), 3).counts.tolist() == [0, 0, 0]
-    assert len(transpose(SparseRows.empty(2), 0)) == 0
-    with pytest.raises(ParameterError, match="largest column number, 3; got 3"):
-        transpose(SparseRows.of([0], [3], [1], 1), 3)
+    assert SparseRows.empty(0).transpose(3).counts.tolist() == [0, 0, 0]
+    assert len(SparseRows.empty(2).transpose(0)) == 0
+    with pytest.raises(ParameterError, match="n_columns must be greater than the largest column number, 3; got 3"):
+        SparseRows.of([0], [3], [1], 1).transpose(3)
 
 
 def test_only_histories_of_the_same_users_are_merged() -> None:

@@ -82,7 +82,7 @@ def test_the_kind_and_the_scale_are_checked() -> None:
     for kind in ("xyz", None, "Ratings", 1, ["ratings"]):
         with pytest.raises(ParameterError, match="kind must be ratings or events"):
             columns(kind=kind)
-    five = Scale.declared([1, 2, 3, 4, 5])
+    five = Scale.from_levels([1, 2, 3, 4, 5])
     assert columns(scale=five).scale == five
     with pytest.raises(DataError, match="row 2 of values: 99 is not on the scale"):
         columns(values=[5, 99, 3], scale=five)
@@ -220,11 +220,11 @@ def test_zeros_apart_from_all_other_ratings_are_said_and_the_advice_works(tmp_pa
         assert (loaded.values == 0).sum() == 7  # nothing is dropped in silence
         note = next(note for note in loaded.report.notes if " are 0 while the others are between " in note)
         assert note.startswith(f"7 of {n} ratings are 0 while the others are between {levels[0]:g} and {levels[-1]:g}.")
-    advised = re.search(r"levels=\[([^]]*)\], on_error=\"quarantine\", quarantine=\"refused\.csv\"", note)
+    advised = re.search(r"rating_levels=\[([^]]*)\], on_error=\"quarantine\", quarantine=\"refused\.csv\"", note)
     assert advised is not None
     declared = [float(level) for level in advised[1].split(",")]
     for source in (path, frame):
-        rated = read_ratings(source, levels=declared, on_error="quarantine", quarantine=tmp_path / "refused.csv")
+        rated = read_ratings(source, rating_levels=declared, on_error="quarantine", quarantine=tmp_path / "refused.csv")
         assert len(rated) == n - 7
         assert rated.report is not None
         assert not any("are 0 while" in note for note in rated.report.notes)
@@ -252,6 +252,6 @@ def test_zeros_that_belong_to_the_scale_are_not_said(values: list[float]) -> Non
 
 def test_declared_zeros_are_not_said() -> None:
     frame = with_zeros([1.0, 2.0, 3.0, 4.0, 5.0], 3)
-    report = read_ratings(frame, levels=[0, 1, 2, 3, 4, 5]).report
+    report = read_ratings(frame, rating_levels=[0, 1, 2, 3, 4, 5]).report
     assert report is not None
     assert not any("are 0 while" in note for note in report.notes)

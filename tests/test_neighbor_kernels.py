@@ -20,7 +20,7 @@ from cofactor.kernels.neighbor_scores import (
     damped_means,
     sum_by_items,
 )
-from cofactor.kernels.neighbors import COSINE, JACCARD, PEARSON, ColumnLists, nearest, transpose
+from cofactor.kernels.neighbors import COSINE, JACCARD, PEARSON, ColumnLists, nearest
 from cofactor.kernels.parallel import threads
 from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.topk_dense import score_blocks, top_of_blocks
@@ -146,7 +146,7 @@ def test_threads_and_batches_change_no_bit_of_the_neighbors() -> None:
 @given(seeds)
 def test_transposing_turns_columns_into_rows(seed: int) -> None:
     rows = random_rows(np.random.default_rng(seed), 9, 6)
-    np.testing.assert_array_equal(reference.whole(transpose(rows, 6), 9), reference.whole(rows, 6).T)
+    np.testing.assert_array_equal(reference.whole(rows.transpose(6), 9), reference.whole(rows, 6).T)
 
 
 # scores from neighbors

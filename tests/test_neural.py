@@ -43,7 +43,7 @@ NOBODY = SparseRows.empty(0)
 @pytest.fixture(scope="module")
 def s0(movielens: Interactions) -> Split:
     names = ["user", "item", "value", "time"]
-    path = cofactor.fetch("movielens-100k") / "ratings.tsv"
+    path = cofactor.datasets.fetch("movielens-100k") / "ratings.tsv"
     table = pl.read_csv(path, separator="\t", has_header=False, new_columns=names)
     return split_rows(movielens, s0_rows(len(table))[1], users=table["user"], items=table["item"], description="S0")
 
@@ -203,7 +203,7 @@ def test_a_mass_is_a_distribution_and_one_number_is_not(model: NetworkModel, sma
 
 def test_levels_in_halves_have_an_end_each() -> None:
     rng = np.random.default_rng(1)
-    scale = Scale.declared([x / 2 for x in range(1, 11)])
+    scale = Scale.from_levels([x / 2 for x in range(1, 11)])
     table = Interactions.from_columns(
         rng.integers(0, 9, 80), rng.integers(0, 9, 80), rng.integers(1, 11, 80) / 2, scale=scale
     )

@@ -273,7 +273,7 @@ def test_every_estimator_of_events_gives_finite_scores(name: str, where: str, co
 
 def ratings(times: float = 1.0, shift: float = 0.0, weights: Any = None) -> Interactions:
     u, i, stars = pairs()
-    scale = Scale.declared(np.arange(1, 6) * times + shift)
+    scale = Scale.from_levels(np.arange(1, 6) * times + shift)
     return Interactions.from_columns(u, i, stars * times + shift, scale=scale, weights=weights)
 
 

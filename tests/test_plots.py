@@ -39,7 +39,7 @@ from cofactor.plots.labels import spots
 
 pytest.importorskip("plotly", reason='plotly is not installed: pip install "cofactor[report]"')
 
-STARS = Scale.declared([1, 2, 3, 4, 5])
+STARS = Scale.from_levels([1, 2, 3, 4, 5])
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_one_line_a_level_with_the_frames_numbers(frame: pl.DataFrame) -> None:
 
 
 def test_a_bar_is_two_standard_deviations_of_chance() -> None:
-    two = Distribution.of([[1.5]] * 16, [[1.0]] * 16, Scale.declared([1, 2]))
+    two = Distribution.of([[1.5]] * 16, [[1.0]] * 16, Scale.from_levels([1, 2]))
     (line,) = reliability_plot(reliability(two, [1.0, 2.0] * 8)).data[1:]
     assert line.error_y.array[0] == pytest.approx(2 * sqrt(0.25 / 16))
 
@@ -84,7 +84,7 @@ def test_scales_of_two_and_of_many_levels_are_drawn() -> None:
     rng = np.random.default_rng(1)
     for levels in ([0, 1], [x / 2 for x in range(21)]):
         mass = rng.dirichlet(np.ones(len(levels)), 200)
-        one = Distribution.of_mass(mass, Scale.declared(levels))
+        one = Distribution.of_mass(mass, Scale.from_levels(levels))
         assert len(reliability_plot(reliability(one, rng.choice(levels, 200))).data) == len(levels)
 
 

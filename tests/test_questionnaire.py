@@ -242,7 +242,7 @@ def test_the_seed_determines_the_clusters(recommender: Recommender) -> None:
 @pytest.mark.parametrize("rows", [[(0, 0, 3.0)], [(0, 0, 1.0), (0, 1, 5.0)], [(0, 0, 2.0), (1, 0, 4.0)]])
 def test_one_user_or_one_item(estimator: object, rows: list[tuple[int, int, float]]) -> None:
     users, items, values = zip(*rows, strict=True)
-    table = Interactions.from_columns(users, items, values, scale=Scale.declared([1, 2, 3, 4, 5]))
+    table = Interactions.from_columns(users, items, values, scale=Scale.from_levels([1, 2, 3, 4, 5]))
     questionnaire = Questionnaire(population_of(Recommender.fit(estimator, table)), min_reduction=0)
     for answer in (None, 4.0, 4.0):
         item = questionnaire.next_item()

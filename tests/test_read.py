@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cofactor.data.ids import is_canonical_decimal
+from cofactor.data.id_columns import integer_id
 from cofactor.data.interactions import Interactions
 from cofactor.data.readers.columns import bare_name, choose_columns, roles_by_place, usual_role
 from cofactor.data.readers.read import read_events, read_ratings, read_table
@@ -267,13 +267,16 @@ def test_what_is_written_is_what_is_read(
     assert {(u, i): v for u, i, v in read_ratings(path).frame().rows()} == expected
 
 
-@given(st.lists(st.from_regex(r"\A[+-]?[0-9]{1,20}\Z") | st.sampled_from(["a", "1.0", "٣"]), min_size=1))
+@given(
+    st.lists(st.from_regex(r"\A[+-]?[0-9]{1,20}\Z") | st.sampled_from(["a", "1.0", "-7.00", "2.5", "٣"]), min_size=1)
+)
 def test_integers_are_recognized_as_ids_says(tmp_path_factory: pytest.TempPathFactory, ids: list[str]) -> None:
     lines = [f"{id_},{place},1" for place, id_ in enumerate(ids)]
     path = write(tmp_path_factory.mktemp("ids"), "user,item,rating\n" + "\n".join(lines) + "\n")
     users = read_ratings(path).users
-    assert (users.kind == "integer") == all(is_canonical_decimal(id_) for id_ in ids)
-    assert sorted(map(str, users.all)) == sorted(set(ids))
+    assert (users.id_type == "integer") == all(integer_id(id_, parse=True) is not None for id_ in ids)
+    expected = {integer_id(id_, parse=True) for id_ in ids} if users.id_type == "integer" else set(ids)
+    assert sorted(map(str, users.all)) == sorted(map(str, expected))
 
 
 def test_item_tables_keep_all_columns_and_join_on_their_ids(tmp_path: Path) -> None:

@@ -455,7 +455,7 @@ def test_histories_after_an_update_are_those_of_one_table_with_all_rows(
     estimator = Bias() if kind == "ratings" else Popularity()
 
     def table(columns: Any, weighted: bool) -> Interactions:
-        scale = Scale.declared([1, 2, 3, 4, 5]) if kind == "ratings" else None
+        scale = Scale.from_levels([1, 2, 3, 4, 5]) if kind == "ratings" else None
         return Interactions.from_columns(*columns[:3], kind=kind, weights=columns[3] if weighted else None, scale=scale)
 
     rec = Recommender.fit(estimator, table(one, first_weighted)).updated(table(two, then_weighted))
@@ -700,7 +700,7 @@ def test_a_rating_that_is_no_number_is_rejected(rec: Recommender) -> None:
 
 
 def test_the_scale_is_the_tables_and_stays(numbered_ratings: Interactions, tmp_path: Path) -> None:
-    halves = Scale.declared([k / 2 for k in range(1, 11)])
+    halves = Scale.from_levels([k / 2 for k in range(1, 11)])
     table = replace(numbered_ratings, scale=halves)
     rec = Recommender.fit(ALS, table).with_priors()
     rec.save(tmp_path / "m")

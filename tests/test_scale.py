@@ -30,7 +30,7 @@ from cofactor.errors import DataError
     ],
 )
 def test_undeclared_levels_are_the_even_grid_the_values_span(values: list[float], levels: tuple[float, ...]) -> None:
-    scale = Scale.of(values)
+    scale = Scale.infer(values)
     assert scale.levels == pytest.approx(levels)
     assert (scale.low, scale.high) == (pytest.approx(min(values)), pytest.approx(max(values)))
 
@@ -38,7 +38,7 @@ def test_undeclared_levels_are_the_even_grid_the_values_span(values: list[float]
 @given(st.lists(st.integers(-40, 40), min_size=1), st.sampled_from([0.25, 0.5, 1.0, 10.0]))
 def test_a_scale_holds_the_values_it_was_made_of(steps: list[int], step: float) -> None:
     values = np.float32(steps) * np.float32(step)
-    scale = Scale.of(values)
+    scale = Scale.infer(values)
     assert scale.holds(values).all()
     assert scale.low <= scale.high
     assert scale.widened[0] < scale.low
@@ -48,7 +48,7 @@ def test_a_scale_holds_the_values_it_was_made_of(steps: list[int], step: float) 
 
 
 def test_declared_levels_are_kept_as_they_are() -> None:
-    scale = Scale.declared([5, 1, 2.5])
+    scale = Scale.from_levels([5, 1, 2.5])
     assert scale.levels == (1.0, 2.5, 5.0)
     assert scale.holds(np.float32([1, 2, 2.5])).tolist() == [True, False, True]
     assert scale.step == 1.5
@@ -58,20 +58,20 @@ def test_declared_levels_are_kept_as_they_are() -> None:
 @pytest.mark.parametrize("levels", [[], [1, 1], [1, float("nan")], [1, float("inf")], ["a"], [None], [[1]], 3])
 def test_levels_that_cannot_be_declared(levels: Any) -> None:
     with pytest.raises(DataError, match="levels must be distinct finite numbers"):
-        Scale.declared(levels)
+        Scale.from_levels(levels)
 
 
 def test_no_ratings_no_scale() -> None:
     with pytest.raises(DataError, match="there is no scale; declare it"):
-        Scale.of([])
+        Scale.infer([])
 
 
 def test_the_scale_does_not_depend_on_the_order_of_values_nor_on_the_sign_of_zero() -> None:
     for values in ([-0.0, 0.0, 1.0], [1.0, 0.0, -0.0]):
-        assert str(Scale.of(values)) == "Scale(low=0.0, high=1.0, levels=(0.0, 1.0))"
+        assert str(Scale.infer(values)) == "Scale(low=0.0, high=1.0, levels=(0.0, 1.0))"
 
 
-STARS = Scale.declared([1, 2, 3, 4, 5])
+STARS = Scale.from_levels([1, 2, 3, 4, 5])
 
 
 @pytest.mark.parametrize("value", [99, -7, 0.999, 4.5, 1e30, -1e30, float("nan"), float("inf"), 5.0001])
@@ -90,10 +90,10 @@ def test_a_range_without_levels_takes_all_between_its_ends(value: float) -> None
 
 
 def test_levels_are_compared_as_float32() -> None:
-    tenths = Scale.declared([k / 10 for k in range(1, 10)])
+    tenths = Scale.from_levels([k / 10 for k in range(1, 10)])
     tenths.check(np.float32([k / 10 for k in range(1, 10)]))
     tenths.check(np.float64(np.float32(0.7)))
-    thirds = Scale.of(np.float32([0, 1 / 3, 2 / 3]))
+    thirds = Scale.infer(np.float32([0, 1 / 3, 2 / 3]))
     thirds.check([1 / 3, 2 / 3])
     with pytest.raises(DataError, match=r"is 0.65, "):
         tenths.check(0.65)
@@ -102,4 +102,4 @@ def test_levels_are_compared_as_float32() -> None:
 def test_no_values_pass_and_many_levels_are_cut_short() -> None:
     STARS.check([])
     with pytest.raises(DataError, match=r"1 to 100 with levels 1, 2, 3, ..., 100"):
-        Scale.declared(range(1, 101)).check(2.5)
+        Scale.from_levels(range(1, 101)).check(2.5)

@@ -291,7 +291,7 @@ def test_ease_says_how_much_memory_it_would_take_to_the_byte(small_events: Inter
 
 
 def columns_in_file_order() -> pl.DataFrame:
-    path = cofactor.fetch("movielens-100k") / "ratings.tsv"
+    path = cofactor.datasets.fetch("movielens-100k") / "ratings.tsv"
     return pl.read_csv(path, separator="\t", has_header=False, new_columns=["user", "item", "value", "time"])
 
 

@@ -83,7 +83,7 @@ SITUATIONS: list[tuple[list[str], str | None]] = [
     # commands that work
     (["fit", ODD, "-o", "-$(touch pwned).cofactor", *COLUMNS], None),
     (["fit", "ids.csv", "-o", "ids.cofactor", "--set", "factors=2"], None),
-    (["tune", ODD, *COLUMNS, "--levels", "1,2,3,4,5", "--trials", "3", "--set", "factors=3", "--set", "epochs=2",
+    (["tune", ODD, *COLUMNS, "--rating-levels", "1,2,3,4,5", "--trials", "3", "--set", "factors=3", "--set", "epochs=2",
       "--seed", "3"], None),
     (["tune", "ratings.csv", "-m", "item-knn", "--min-rating", "4", "--gain", "0.1", "--trials", "2"], None),
     (["tune", "clicks.csv", "-m", "ease", "--events", "--trials", "2", "--on-error", "quarantine"], None),
@@ -107,7 +107,7 @@ SITUATIONS: list[tuple[list[str], str | None]] = [
     (["fit", "ratings.csv", "-o", "x", "--min-rating", "9", "-m", "ease"], None),
     # bad rows, columns and options of tables
     *(([name, "bad.csv", *(["-o", "x"] if name == "fit" else [])], None) for name in READS_TABLE if name != "serve"),
-    (["describe", "levels.csv", "--levels", "1,2,3,4,5"], None),
+    (["describe", "levels.csv", "--rating-levels", "1,2,3,4,5"], None),
     (["describe", "empty.csv"], None),
     (["describe", "clicks.csv"], None),
     (["describe", "ratings.csv", "--user", "nobody"], None),
@@ -119,7 +119,7 @@ SITUATIONS: list[tuple[list[str], str | None]] = [
     (["describe", "ratings.csv", "--gain", "1"], None),
     (["describe", "ratings.csv", "--item-id", "x"], None),
     (["describe", "ratings.csv", "--user-id", "x"], None),
-    (["describe", "ratings.csv", "--events", "--levels", "1,2"], None),
+    (["describe", "ratings.csv", "--events", "--rating-levels", "1,2"], None),
     (["describe", "ratings.csv", "--events"], None),
     (["describe", "ratings.csv", "--items", "clicks.csv"], None),
     (["describe", "ratings.csv", "--items", "films.csv", "--item-id", "id"], None),

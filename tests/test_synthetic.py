@@ -40,7 +40,7 @@ def worlds(draw: st.DrawFn) -> SyntheticConfig:
         n_users=n_users,
         n_items=n_items,
         n_ratings=draw(st.integers(n_users * fewest, n_users * most)),
-        levels=draw(st.sampled_from([(1.0, 2.0, 3.0), (0.5, 1.0, 5.0), (3.0,)])),
+        rating_levels=draw(st.sampled_from([(1.0, 2.0, 3.0), (0.5, 1.0, 5.0), (3.0,)])),
         factors=draw(st.integers(0, 3)),
         popularity=draw(st.sampled_from([0.0, 1.0, 3.0, 60.0])),
         activity_std=draw(st.sampled_from([0.0, 1.0, 3.0])),
@@ -65,7 +65,7 @@ def test_sizes_are_exact_and_pairs_distinct(world: SyntheticConfig, seed: int) -
     assert (np.diff(key) > 0).all()  # sorted, and no pair twice
     per_user = counts_of(made.u, world.n_users)
     assert world.fewest <= per_user.min() <= per_user.max() <= (world.most or world.n_items)
-    assert set(np.unique(made.values)) <= set(world.levels)
+    assert set(np.unique(made.values)) <= set(world.rating_levels)
     assert made.i.max() < world.n_items
 
 
@@ -95,10 +95,12 @@ def test_more_users_do_not_change_the_truth_of_the_items() -> None:
 
 
 def test_values_are_the_expected_ones_plus_noise() -> None:
-    made = generate(replace(SMALL, noise_std=0.0, levels=tuple(np.arange(-5, 12.0, 0.01).tolist())))
+    made = generate(replace(SMALL, noise_std=0.0, rating_levels=tuple(np.arange(-5, 12.0, 0.01).tolist())))
     table = made.interactions
     assert np.abs(made.expected(table.u, table.i) - table.values).max() < 0.006
-    noisy = generate(replace(SMALL, n_ratings=40_000, noise_std=0.7, levels=tuple(np.arange(-8, 15.0, 0.01).tolist())))
+    noisy = generate(
+        replace(SMALL, n_ratings=40_000, noise_std=0.7, rating_levels=tuple(np.arange(-8, 15.0, 0.01).tolist()))
+    )
     table = noisy.interactions
     noise = table.values - noisy.expected(table.u, table.i)
     assert abs(noise.mean()) < 4 * 0.7 / math.sqrt(len(noise))
@@ -259,7 +261,7 @@ def test_the_table_is_ready_to_use() -> None:
     table = made.interactions
     assert table.kind == "ratings"
     assert table.scale is not None
-    assert table.scale.levels == SMALL.levels
+    assert table.scale.levels == SMALL.rating_levels
     assert table.item_table is not None
     assert table.item_table["genres"].to_list()[::30] == ["genre 0", "genre 1", "genre 2"]
     assert table.times is not None
@@ -278,8 +280,8 @@ def test_the_table_is_ready_to_use() -> None:
         ({"n_ratings": 500_001}, "n_ratings must lie between"),
         ({"fewest": 0}, "1 <= fewest <= most <= n_items, 500"),
         ({"most": 501}, "1 <= fewest <= most <= n_items, 500"),
-        ({"levels": (2.0, 1.0)}, "levels must not be empty and must be in ascending order"),
-        ({"levels": ()}, "levels must not be empty and must be in ascending order"),
+        ({"rating_levels": (2.0, 1.0)}, "rating_levels must not be empty and must be in ascending order"),
+        ({"rating_levels": ()}, "rating_levels must not be empty and must be in ascending order"),
         ({"noise_std": -1.0}, "must not be negative"),
         ({"popularity_offset": -1.0}, "above -1"),
         ({"heavy_share": 1.1}, "heavy_share and heavy_focus must be from 0 to 1"),
@@ -299,6 +301,6 @@ def test_chunks_of_nothing() -> None:
 
 
 def test_one_user_one_item_one_level() -> None:
-    made = generate(SyntheticConfig(n_users=1, n_items=1, n_ratings=1, levels=(4.0,), factors=0))
+    made = generate(SyntheticConfig(n_users=1, n_items=1, n_ratings=1, rating_levels=(4.0,), factors=0))
     assert made.interactions.frame().select("user", "item", "value").rows() == [(0, 0, 4.0)]
     assert made.user_factors.shape == (1, 0)

@@ -263,7 +263,7 @@ refused("gain beyond float32", lambda: ratings.to_events(min_rating=3, gain=1e30
 refused("errors that cannot be squared", lambda: cofactor.metrics.rating.rmse([1e200], [1.0]))
 refused("columns beyond", lambda: ratings.by_user.column_counts(1))
 refused("users of another width", lambda: als.model.with_users(cofactor.Bias().fit(other), np.int32([0])))
-refused("nan levels", lambda: cofactor.data.scale.Scale.of(np.array([np.nan])))
+refused("nan levels", lambda: cofactor.data.scale.Scale.infer(np.array([np.nan])))
 """.replace("cofactor.metrics.rating", "__import__('cofactor.metrics.rating').metrics.rating")
     )
     wrong = {label: text for label, text in found.items() if text == "ACCEPTED" or text.startswith("FOREIGN")}

@@ -19,12 +19,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cofactor import audit, cold_start, evaluate, interpret
+    from cofactor import audit, cold_start, datasets, errors, evaluate, interpret, metrics, plots
     from cofactor.client import Client
     from cofactor.data.crosstab import crosstab
     from cofactor.data.interactions import Interactions
     from cofactor.data.readers.read import read_events, read_ratings, read_table
-    from cofactor.datasets.loading import fetch, load
     from cofactor.errors import CofactorError
     from cofactor.estimators import (
         BPR,
@@ -70,8 +69,6 @@ _MODULES = {
     "Recommender": "cofactor.recommender.recommender",
     "Split": "cofactor.evaluate",
     "crosstab": "cofactor.data.crosstab",
-    "fetch": "cofactor.datasets.loading",
-    "load": "cofactor.datasets.loading",
     "read_events": "cofactor.data.readers.read",
     "read_ratings": "cofactor.data.readers.read",
     "read_table": "cofactor.data.readers.read",
@@ -83,7 +80,7 @@ _MODULES = {
     "threads": "cofactor.kernels.parallel",
 }
 
-_PACKAGES = ("audit", "cold_start", "evaluate", "interpret")
+_PACKAGES = ("audit", "cold_start", "datasets", "errors", "evaluate", "interpret", "metrics", "plots")
 
 __all__ = [
     "BPR",
@@ -105,10 +102,12 @@ __all__ = [
     "audit",
     "cold_start",
     "crosstab",
+    "datasets",
+    "errors",
     "evaluate",
-    "fetch",
     "interpret",
-    "load",
+    "metrics",
+    "plots",
     "read_events",
     "read_ratings",
     "read_table",

@@ -125,7 +125,7 @@ def require_array(name: str, value: Any, dtype: Any, shape: tuple[int | None, ..
     ):
         axes = ", ".join("any" if size is None else str(size) for size in shape)
         description = f"a contiguous {np.dtype(dtype)} array of shape ({axes})"
-        raise DataError(f"{name} must be {description}, not {checks.shown(value)}")
+        raise DataError(f"{name} must be {description}, not {checks.describe(value)}")
 
 
 def contiguous(array: Any, dtype: Any) -> NDArray[Any]:
@@ -283,7 +283,7 @@ class ItemOrder:
         [1, 0]
         """
         if not callable(compute):
-            raise ParameterError(f"compute must be a function, not {checks.shown(compute)}")
+            raise ParameterError(f"compute must be a function, not {checks.describe(compute)}")
         order = cls.__new__(cls)
         order._n_items = checks.whole_number("n_items", n_items, low=0, high=MAX_ROWS)
         order._compute = compute
@@ -301,6 +301,27 @@ class ItemOrder:
 
 ROW_ORDER = ItemOrder(np.zeros(0, np.int32))
 """The order of the row numbers."""
+
+
+def row_starts(counts: Any) -> Int64:
+    """Return where each of consecutive groups begins, and where the last one ends.
+
+    Parameters
+    ----------
+    counts : array-like of shape (n,), integer
+        The number of entries of each group.
+
+    Returns
+    -------
+    ndarray of shape (n + 1,), int64
+        0 and the cumulative sums.
+
+    Examples
+    --------
+    >>> row_starts([2, 0, 1]).tolist()
+    [0, 2, 2, 3]
+    """
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
 
 
 def plain(value: Any) -> Any:

@@ -23,9 +23,11 @@ __all__ = [
     "as_array",
     "broadcast_rows",
     "choice",
+    "describe",
     "finite_number",
     "flag",
     "float32_array",
+    "fraction",
     "instance",
     "mask",
     "names",
@@ -38,8 +40,6 @@ __all__ = [
     "row_numbers",
     "seconds",
     "seed",
-    "share",
-    "shown",
     "text",
     "whole_array",
     "whole_number",
@@ -61,7 +61,7 @@ MAX_SHOWN = 120
 """The largest number of characters of a value in a message."""
 
 
-def shown(value: object) -> str:
+def describe(value: object) -> str:
     """Format a value for a message: its repr if that is a short single line, else its type.
 
     Parameters
@@ -76,7 +76,7 @@ def shown(value: object) -> str:
 
     Examples
     --------
-    >>> shown("abc"), shown(list(range(1000)))
+    >>> describe("abc"), describe(list(range(1000)))
     ("'abc'", 'a list of 1,000')
     """
     cls = type(value)
@@ -133,7 +133,7 @@ def whole_number(name: str, value: Any, *, low: int | None = None, high: int | N
         limits = _range(low, high if too_large or high != MOST_VALUES else None)
         if is_whole and _within(value, low, high):
             limits += " and fit into 64 bits"
-        raise ParameterError(f"{name} must be a whole number{limits}, not {shown(value)}")
+        raise ParameterError(f"{name} must be a whole number{limits}, not {describe(value)}")
     return int(value)
 
 
@@ -187,10 +187,10 @@ def finite_number(
             return number
     limits = [f"{word} {end:g}" for word, end in (("above", above), ("below", below)) if end is not None]
     ends = f" {' and '.join(limits)}" if limits else _range(low, high)
-    raise ParameterError(f"{name} must be a finite number{ends}, not {shown(value)}")
+    raise ParameterError(f"{name} must be a finite number{ends}, not {describe(value)}")
 
 
-def share(name: str, value: Any) -> float:
+def fraction(name: str, value: Any) -> float:
     """Require a number between 0 and 1, both excluded, and return it as a float.
 
     Parameters
@@ -212,14 +212,14 @@ def share(name: str, value: Any) -> float:
 
     Examples
     --------
-    >>> share("test", 1)
+    >>> fraction("test", 1)
     Traceback (most recent call last):
     cofactor.errors.ParameterError: test must be a share between 0 and 1, both excluded, not 1
     """
     try:
         return finite_number(name, value, above=0, below=1)
     except ParameterError:
-        raise ParameterError(f"{name} must be a share between 0 and 1, both excluded, not {shown(value)}") from None
+        raise ParameterError(f"{name} must be a share between 0 and 1, both excluded, not {describe(value)}") from None
 
 
 Seed: TypeAlias = int | np.random.Generator | None
@@ -312,7 +312,7 @@ def flag(name: str, value: Any) -> bool:
     cofactor.errors.ParameterError: exclude_seen must be True or False, not 1
     """
     if not isinstance(value, bool | np.bool_):
-        raise ParameterError(f"{name} must be True or False, not {shown(value)}")
+        raise ParameterError(f"{name} must be True or False, not {describe(value)}")
     return bool(value)
 
 
@@ -346,7 +346,7 @@ def choice(name: str, value: Any, choices: Iterable[str]) -> str:
     """
     allowed = list(choices)
     if not isinstance(value, str) or value not in allowed:
-        raise ParameterError(f"{name} must be {' or '.join(allowed)}, not {shown(value)}")
+        raise ParameterError(f"{name} must be {' or '.join(allowed)}, not {describe(value)}")
     return value
 
 
@@ -377,7 +377,7 @@ def text(name: str, value: Any) -> str:
     cofactor.errors.ParameterError: label must be a string, not 3
     """
     if not isinstance(value, str):
-        raise ParameterError(f"{name} must be a string, not {shown(value)}")
+        raise ParameterError(f"{name} must be a string, not {describe(value)}")
     return value
 
 
@@ -408,7 +408,7 @@ def path(name: str, value: Any) -> Path:
     cofactor.errors.ParameterError: folder must be a path, a string or a Path, not 3
     """
     if not isinstance(value, str | os.PathLike) or "\0" in os.fspath(value):
-        raise ParameterError(f"{name} must be a path, a string or a Path, not {shown(value)}")
+        raise ParameterError(f"{name} must be a path, a string or a Path, not {describe(value)}")
     return Path(value)
 
 
@@ -439,10 +439,10 @@ def names(name: str, values: Any) -> tuple[str, ...]:
     cofactor.errors.ParameterError: fixed must be a list of names, not 'l2'
     """
     if isinstance(values, str) or not isinstance(values, Iterable):
-        raise ParameterError(f"{name} must be a list of names, not {shown(values)}")
+        raise ParameterError(f"{name} must be a list of names, not {describe(values)}")
     strings = tuple(values)
     if not all(isinstance(value, str) for value in strings):
-        raise ParameterError(f"{name} must be a list of names, not {shown(values)}")
+        raise ParameterError(f"{name} must be a list of names, not {describe(values)}")
     return strings
 
 
@@ -482,7 +482,7 @@ def whole_numbers(name: str, values: Any, *, low: int | None = None, high: int |
         numbers = ()
     if not numbers:
         limits = _range(low, None if high == MAX_LIST_LENGTH else high)
-        raise ParameterError(f"{name} must be a list of whole numbers{limits}, not {shown(values)}")
+        raise ParameterError(f"{name} must be a list of whole numbers{limits}, not {describe(values)}")
     return numbers
 
 
@@ -523,7 +523,7 @@ def row_numbers(name: str, values: Any, n: int, *, unknown: bool = False) -> NDA
         return values  # a shortcut for a single user, as in a service
     rows = as_array(values)
     if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu") or isinstance(values, str | bytes | set | dict):
-        raise ParameterError(f"{name} must be row numbers, a list or array of whole numbers, not {shown(values)}")
+        raise ParameterError(f"{name} must be row numbers, a list or array of whole numbers, not {describe(values)}")
     if rows.size and (int(rows.min()) < low or int(rows.max()) >= n):
         row = rows[(rows < low) | (rows >= n)][0]
         limits = f"must hold row numbers from {low} to {n - 1}" if n + unknown else "must be empty: there are no rows"
@@ -573,7 +573,7 @@ def whole_array(
         or (numbers.size and not (_within(numbers.min(), low, high) and _within(numbers.max(), low, high)))
     ):
         number = "a list of" if size is None else f"{size:,}"
-        raise ParameterError(f"{name} must be {number} whole numbers{_range(low, high)}, not {shown(values)}")
+        raise ParameterError(f"{name} must be {number} whole numbers{_range(low, high)}, not {describe(values)}")
     return numbers.astype(np.int64, copy=False)
 
 
@@ -613,7 +613,7 @@ def mask(name: str, values: Any, n: int, *, optional: bool = False) -> NDArray[n
     if marks.shape == (0,) and (optional or n == 0):
         return np.zeros(0, np.bool_)
     if marks.shape != (n,) or marks.dtype != np.bool_:
-        raise ParameterError(f"{name} must be True or False for each of {n:,} rows, not {shown(values)}")
+        raise ParameterError(f"{name} must be True or False for each of {n:,} rows, not {describe(values)}")
     return np.ascontiguousarray(marks)
 
 
@@ -662,7 +662,7 @@ def number_array(
     ):
         axes = ", ".join("any" if size is None else str(size) for size in shape)
         limits = _range(low, None)
-        raise ParameterError(f"{name} must be finite numbers{limits} of shape ({axes}), not {shown(values)}")
+        raise ParameterError(f"{name} must be finite numbers{limits} of shape ({axes}), not {describe(values)}")
     return numbers.astype(np.float64, copy=False)
 
 
@@ -768,7 +768,7 @@ def require_bounded(name: str, values: Any) -> None:
     cofactor.errors.ParameterError: ids must be at most 2,147,483,647 values, not range(0, 1099511627776)
     """
     if isinstance(values, range) and (values.stop - values.start) // values.step > MOST_VALUES:
-        raise ParameterError(f"{name} must be at most {MOST_VALUES:,} values, not {shown(values)}")
+        raise ParameterError(f"{name} must be at most {MOST_VALUES:,} values, not {describe(values)}")
 
 
 def float32_array(name: str, values: Any, shape: tuple[int | None, ...]) -> NDArray[np.float32]:
@@ -810,7 +810,7 @@ def float32_array(name: str, values: Any, shape: tuple[int | None, ...]) -> NDAr
         return np.ascontiguousarray(values)
     numbers = number_array(name, values, shape)
     if numbers.size and np.abs(numbers).max() > np.finfo(np.float32).max:
-        raise ParameterError(f"{name} must be numbers that float32 can hold, not {shown(values)}")
+        raise ParameterError(f"{name} must be numbers that float32 can hold, not {describe(values)}")
     return np.ascontiguousarray(numbers, np.float32)
 
 
@@ -848,7 +848,7 @@ def seconds(name: str, values: Any, n: int) -> NDArray[np.int64]:
     fits = times.dtype.kind == "i" or (times.dtype.kind == "u" and (times < 2**63).all()) or times.shape == (0,)
     if not fits or times.shape not in ((), (n,)):
         raise ParameterError(
-            f"{name} must be whole seconds since 1970, one for all or {n:,} values, not {shown(values)}"
+            f"{name} must be whole seconds since 1970, one for all or {n:,} values, not {describe(values)}"
         )
     return np.broadcast_to(times.astype(np.int64), (n,))
 
@@ -884,7 +884,7 @@ def instance(name: str, value: Any, cls: type[T], advice: str) -> T:
     cofactor.errors.DataError: table must be of type dict, not [1]: create one with dict()
     """
     if not isinstance(value, cls):
-        raise DataError(f"{name} must be of type {cls.__name__}, not {shown(value)}: {advice}")
+        raise DataError(f"{name} must be of type {cls.__name__}, not {describe(value)}: {advice}")
     return value
 
 
@@ -915,7 +915,7 @@ def optional_callable(name: str, value: Any) -> Callable[..., Any] | None:
     cofactor.errors.ParameterError: on_fit must be a function or None, not 'print'
     """
     if value is not None and not callable(value):
-        raise ParameterError(f"{name} must be a function or None, not {shown(value)}")
+        raise ParameterError(f"{name} must be a function or None, not {describe(value)}")
     return value  # type: ignore[no-any-return]
 
 
@@ -986,7 +986,7 @@ def plain(name: str, value: Any, wanted: Any) -> Any:
         return None
     elif wanted in (bool, int, str) and type(value) is wanted:
         return value
-    raise DataError(f"{name} must be {getattr(wanted, '__name__', wanted)}, not {shown(value)}")
+    raise DataError(f"{name} must be {getattr(wanted, '__name__', wanted)}, not {describe(value)}")
 
 
 def _finite(name: str, value: float) -> float:
@@ -1002,7 +1002,7 @@ def _dataclass(name: str, values: Mapping[str, Any], wanted: type[Any]) -> Any:
     hints = get_type_hints(wanted)
     names = [field.name for field in fields(wanted) if field.init]
     if unknown := [key for key in values if key not in names]:
-        raise DataError(f"{name} has no field {shown(unknown[0])}")
+        raise DataError(f"{name} has no field {describe(unknown[0])}")
     if missing := [key for key in names if key not in values]:
         raise DataError(f"{name} lacks the field {missing[0]!r}")
     return wanted(**{key: plain(f"{name}.{key}", values[key], hints[key]) for key in names})

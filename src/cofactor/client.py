@@ -177,7 +177,7 @@ class Client:
         checks.text("key", key)
         retries = checks.whole_number("retries", retries, low=0)
         if not url.startswith(("http://", "https://")):
-            raise ParameterError(f"url must begin with http:// or https://, not {checks.shown(url)}")
+            raise ParameterError(f"url must begin with http:// or https://, not {checks.describe(url)}")
         if not (key.isascii() and key.isprintable() and key):
             # The message does not show the key: it is a secret.
             raise ParameterError("key must be id.secret, of letters, digits, - and _")
@@ -185,11 +185,11 @@ class Client:
         headers = {"Authorization": f"Bearer {key}"}
         timeout = checks.finite_number("timeout", timeout, above=0)
         if transport is not None and not isinstance(transport, httpx.BaseTransport):
-            raise ParameterError(f"transport must be an httpx.BaseTransport or None, not {checks.shown(transport)}")
+            raise ParameterError(f"transport must be an httpx.BaseTransport or None, not {checks.describe(transport)}")
         try:
             self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout, transport=transport)
         except (httpx.InvalidURL, ValueError) as error:
-            raise ParameterError(f"url is not a valid URL: {checks.shown(url)}: {error}") from error
+            raise ParameterError(f"url is not a valid URL: {checks.describe(url)}: {error}") from error
 
     # Queries
 
@@ -272,7 +272,7 @@ class Client:
             The items, best first.
         """
         if not isinstance(history, Mapping):
-            raise ParameterError(f"history must be a dict of items and ratings, not {checks.shown(history)}")
+            raise ParameterError(f"history must be a dict of items and ratings, not {checks.describe(history)}")
         rated = [{"item": item, "value": value} for item, value in history.items()]
         query = _query(n, exclude, where, rank_by, diversity, explore)
         return _recommendations(self._json("POST", "/v1/recommendations", {"history": rated, **query}))
@@ -589,7 +589,7 @@ def _ids(name: str, ids: Iterable[str | int]) -> list[str | int]:
     """Return the ids as a list. Raises ParameterError for a single id and for any other type."""
     listed = _listed(name, ids) if isinstance(ids, Iterable) and not isinstance(ids, str | bytes | Mapping) else [None]
     if any(isinstance(id_, bool) or not isinstance(id_, str | int) for id_ in listed):
-        raise ParameterError(f"{name} must be a list of ids (strings or integers), not {checks.shown(ids)}")
+        raise ParameterError(f"{name} must be a list of ids (strings or integers), not {checks.describe(ids)}")
     return listed  # type: ignore[return-value]
 
 
@@ -609,7 +609,7 @@ def _records(name: str, records: Iterable[Mapping[str, Any]]) -> list[dict[str, 
     is_list = isinstance(records, Iterable) and not isinstance(records, str | bytes | Mapping)
     listed = _listed(name, records) if is_list else [0]
     if not all(isinstance(record, Mapping) for record in listed):
-        raise ParameterError(f"{name} must be a list of dicts, not {checks.shown(records)}")
+        raise ParameterError(f"{name} must be a list of dicts, not {checks.describe(records)}")
     return [dict(record) for record in listed]  # type: ignore[arg-type]
 
 
@@ -618,7 +618,7 @@ def _as_json(name: str, value: Any) -> bytes:
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise ParameterError(f"{name} cannot be sent as JSON: {checks.shown(value)}: {error}") from error
+        raise ParameterError(f"{name} cannot be sent as JSON: {checks.describe(value)}: {error}") from error
 
 
 def _read(response: httpx.Response) -> dict[str, Any]:

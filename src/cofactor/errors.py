@@ -160,7 +160,7 @@ class FetchError(CofactorError):
     Examples
     --------
     >>> import cofactor
-    >>> cofactor.fetch("movielens-100")  # doctest: +ELLIPSIS
+    >>> cofactor.datasets.fetch("movielens-100")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     cofactor.errors.FetchError: unknown data set name 'movielens-100'; available: ...
     """

@@ -6,7 +6,6 @@ import errno
 import os
 import secrets
 import stat
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +19,8 @@ def cache_directory() -> Path:
     Returns
     -------
     Path
-        `$COFACTOR_CACHE`, else `cofactor` in the user's cache directory of this platform. It may not exist yet.
+        `$COFACTOR_CACHE`, else the cache directory of the platform, as platformdirs finds it (`~/.cache/cofactor` on
+        Linux). It may not exist yet.
 
     Examples
     --------
@@ -31,17 +31,11 @@ def cache_directory() -> Path:
     """
     if chosen := os.environ.get("COFACTOR_CACHE"):
         return Path(chosen)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or _home() / "AppData" / "Local") / "cofactor"
-    return Path(os.environ.get("XDG_CACHE_HOME") or _home() / ".cache") / "cofactor"
+    from platformdirs import user_cache_path
 
-
-def _home() -> Path:
-    """Return the home directory; for a user without one, a path that cannot be created, so that writing fails."""
-    try:
-        return Path.home()
-    except RuntimeError:
-        return Path(os.devnull)
+    path = user_cache_path("cofactor", appauthor=False)
+    # for a user without a home, a path that cannot be created, so that writing fails
+    return Path(os.devnull, "cofactor") if path.parts[0] == "~" else path
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:

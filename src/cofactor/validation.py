@@ -40,7 +40,7 @@ ADVICE: dict[str, str] = {
     "ItemOrder": "create one with arrays.ItemOrder(rows)",
     "SparseRows": "create one with SparseRows.of(rows, columns, values, n_rows)",
     "IdMap": "create one with IdMap.of(ids)",
-    "Scale": "create one with Scale.declared(levels)",
+    "Scale": "create one with Scale.from_levels(levels)",
     "DataFrame": "convert other tables with polars.DataFrame(table)",
     "SyntheticConfig": "create one with cofactor.datasets.synthetic.SyntheticConfig()",
     "Population": "create one with Population.of(model, histories)",
@@ -231,7 +231,7 @@ def _union(parts: tuple[Any, ...]) -> Check | None:
         if len(problems) == 1:
             raise problems[0]
         rules = [str(problem).removeprefix(f"{name} must be ").partition(", not ")[0] for problem in problems]
-        raise ParameterError(f"{name} must be {' or '.join(rules)}, not {checks.shown(value)}")
+        raise ParameterError(f"{name} must be {' or '.join(rules)}, not {checks.describe(value)}")
 
     return check
 
@@ -240,31 +240,31 @@ def _require_class(name: str, value: Any, cls: type) -> None:
     """Require an object of a class."""
     advice = ADVICE.get(cls.__name__)
     if not isinstance(value, cls):
-        message = f"{name} must be of type {cls.__name__}, not {checks.shown(value)}"
+        message = f"{name} must be of type {cls.__name__}, not {checks.describe(value)}"
         raise DataError(f"{message}: {advice}" if advice else message)
 
 
 def _require_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
     """Require one of several strings."""
     if not isinstance(value, str) or value not in choices:
-        raise ParameterError(f"{name} must be {' or '.join(map(str, choices))}, not {checks.shown(value)}")
+        raise ParameterError(f"{name} must be {' or '.join(map(str, choices))}, not {checks.describe(value)}")
 
 
 def _require_callable(name: str, value: Any, _: Any) -> None:
     """Require a function."""
     if not callable(value):
-        raise ParameterError(f"{name} must be a function, not {checks.shown(value)}")
+        raise ParameterError(f"{name} must be a function, not {checks.describe(value)}")
 
 
 def _require_mapping(name: str, value: Any, _: Any) -> None:
     """Require a mapping with strings as keys."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise ParameterError(f"{name} must be a dict with strings as keys, not {checks.shown(value)}")
+        raise ParameterError(f"{name} must be a dict with strings as keys, not {checks.describe(value)}")
 
 
 def _require_list(name: str, value: Any, each: Check, owner: Any) -> None:
     """Require a list, tuple, array or column of values that all pass a check."""
-    message = f"{name} must be a list, not {checks.shown(value)}"
+    message = f"{name} must be a list, not {checks.describe(value)}"
     if isinstance(value, str | bytes | bytearray | Mapping) or not hasattr(value, "__len__"):
         raise ParameterError(message)
     if isinstance(value, np.ndarray) and value.ndim != 1:
@@ -274,7 +274,7 @@ def _require_list(name: str, value: Any, each: Check, owner: Any) -> None:
     except OverflowError:  # a range whose length does not fit into 64 bits
         too_long = True
     if too_long:
-        raise ParameterError(f"{name} must hold at most {MAX_VALUES:,} values, not {checks.shown(value)}")
+        raise ParameterError(f"{name} must hold at most {MAX_VALUES:,} values, not {checks.describe(value)}")
     try:
         parts = list(value)
     except Exception as problem:  # iterating a foreign object may raise anything
@@ -284,7 +284,7 @@ def _require_list(name: str, value: Any, each: Check, owner: Any) -> None:
             each(name, part, owner)
         except (ParameterError, DataError) as problem:
             rule = str(problem).removeprefix(f"{name} must be ").partition(", not ")[0]
-            raise type(problem)(f"each value of {name} must be {rule}, not {checks.shown(part)}") from None
+            raise type(problem)(f"each value of {name} must be {rule}, not {checks.describe(part)}") from None
 
 
 def _path(name: str, value: Any, _: Any) -> None:
@@ -294,7 +294,7 @@ def _path(name: str, value: Any, _: Any) -> None:
     except UnicodeEncodeError:
         usable = False
     if not usable:
-        raise ParameterError(f"{name} must be a path, not {checks.shown(value)}")
+        raise ParameterError(f"{name} must be a path, not {checks.describe(value)}")
 
 
 def _optional_path(name: str, value: Any, _: Any) -> None:
@@ -321,7 +321,7 @@ def _bool(name: str, value: Any, _: Any) -> None:
 def _str(name: str, value: Any, _: Any) -> None:
     """Require a string."""
     if not isinstance(value, str):
-        raise ParameterError(f"{name} must be a string, not {checks.shown(value)}")
+        raise ParameterError(f"{name} must be a string, not {checks.describe(value)}")
 
 
 _PLAIN: dict[Any, Check] = {int: _int, float: _float, bool: _bool, str: _str}

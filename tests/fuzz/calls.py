@@ -36,7 +36,7 @@ HEAVY = {
 }  # fmt: skip
 """Callables that take long with valid arguments are drawn less often."""
 
-ALWAYS_BAD = {"cofactor.datasets.loading.fetch": "name", "cofactor.datasets.loading.load": "name"}
+ALWAYS_BAD = {"cofactor.datasets.loading.fetch": "name", "cofactor.datasets.loading.load_movielens": "version"}
 """Arguments that are always bad: a valid name would be fetched."""
 
 CALLBACKS = {"on_description", "callback", "on_fit", "on_progress", "on_section", "on_trial", "weigh", "rank"}

@@ -50,8 +50,8 @@ EQUATIONS = "an equation on arrays that model.explain computes; explain is fuzze
 EXCEPTIONS = {
     **{f"cofactor.models.base.{name}": PROTOCOLS for name in PROTOCOL_NAMES},
     "cofactor.estimators.base.Estimator": "the base class; its subclasses are fuzzed",
-    "cofactor.data.ids.CodedIds": READERS,
-    "cofactor.data.ids.faulty_ids": READERS,
+    "cofactor.data.id_columns.CodedIds": READERS,
+    "cofactor.data.id_columns.faulty_ids": READERS,
     "cofactor.data.interactions.require_interactions": CHECK,
     "cofactor.recommender.recommender.require_recommender": CHECK,
     "cofactor.metrics.catalog.counted": CHECK,

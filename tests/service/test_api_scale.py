@@ -24,10 +24,10 @@ from cofactor.service.training.trainer import Trainer
 
 ESTIMATOR = cofactor.ExplicitALS(factors=2)
 SCALES = {
-    "whole stars": Scale.declared([1, 2, 3, 4, 5]),
-    "half stars": Scale.declared([n / 2 for n in range(1, 11)]),
+    "whole stars": Scale.from_levels([1, 2, 3, 4, 5]),
+    "half stars": Scale.from_levels([n / 2 for n in range(1, 11)]),
     "a range": Scale(1.0, 5.0),
-    "not even": Scale.declared([1, 2, 5]),
+    "not even": Scale.from_levels([1, 2, 5]),
 }
 VALUES = [1, 5, 5.0, 2, 3, 4.5, 2.5, 4.25, 0, 0.5, 6, 99, -7, 1e14, 4.99]
 

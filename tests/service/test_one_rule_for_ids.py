@@ -16,7 +16,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 import cofactor
-from cofactor.data.ids import id_fault
+from cofactor.data.id_columns import id_fault
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError
 from cofactor.service.api.app import create_app

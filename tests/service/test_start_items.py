@@ -165,7 +165,7 @@ def test_an_item_file_on_the_command_line(tmp_path: Path) -> None:
 def test_levels_that_were_declared_outlive_a_training(settings: ServiceSettings, store: Store) -> None:
     users, items = [f"u{n % 7}" for n in range(35)], [f"i{n % 5}" for n in range(35)]
     table = cofactor.Interactions.from_columns(
-        users, items, [3 + n % 3 for n in range(35)], scale=Scale.declared([1, 2, 3, 4, 5])
+        users, items, [3 + n % 3 for n in range(35)], scale=Scale.from_levels([1, 2, 3, 4, 5])
     )
     key = prepared(settings, table, TrainingSpec(cofactor.Bias())).key
     assert Trainer(store, ArtifactRegistry(settings.artifacts)).train().status == "active"

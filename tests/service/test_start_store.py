@@ -96,7 +96,7 @@ def test_ratings_of_a_store_without_a_model_are_not_stored_again(place: ServiceS
     rec = model_of(place)
     assert len(rec.histories.values) == 5
     assert rec.histories.row(rec.users.row("ana")).values.tolist() == [5.0, 2.0]
-    assert rec.scale == Scale.of([2, 3, 4, 5])
+    assert rec.scale == Scale.infer([2, 3, 4, 5])
 
 
 def test_a_table_is_learned_from_with_what_was_sent_before(place: ServiceSettings) -> None:

@@ -128,7 +128,7 @@ def cold_start(
     lengths = sorted(set(checks.whole_numbers("history_lengths", history_lengths, low=0)))
     if lengths[-1] == 0:
         raise ParameterError(f"history_lengths must contain a number of ratings above 0; got {history_lengths!r}")
-    users, seed = checks.share("users", users), checks.seed(seed)
+    users, seed = checks.fraction("users", users), checks.seed(seed)
     require_estimator(estimator).check_table(interactions)
     held_out = _HeldOutUsers.sample(interactions, lengths, users, seed)
     lengths = [g for g in lengths if g <= held_out.max_length]

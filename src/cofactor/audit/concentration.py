@@ -265,7 +265,9 @@ def accuracy_by_group(score: Score, groups: pl.Series, metric: str) -> pl.DataFr
     checks.instance("score", score, Score, "make one by cofactor.evaluate.score")
     checks.choice("metric", metric, score.per_user)
     if not isinstance(groups, pl.Series):
-        raise DataError(f"groups must be a polars Series with one label for each user row; got {checks.shown(groups)}")
+        raise DataError(
+            f"groups must be a polars Series with one label for each user row; got {checks.describe(groups)}"
+        )
     if len(score.users) and len(groups) <= int(score.users.max()):
         last = int(score.users.max())
         raise DataError(f"groups must have one label for each user, up to user row {last}; got {len(groups):,} labels")
@@ -294,7 +296,7 @@ def _genres(recommender: Recommender, lists: Int32, column: str) -> Genres:
 
 def _mean_by_user(values: Float64, rows: SparseRows) -> Float64:
     """The mean of an item's value over the items of each row: (n_rows,) float64, nan for an empty row."""
-    owner = np.repeat(np.arange(len(rows)), rows.counts)
+    owner = rows.owners
     total = np.bincount(owner, weights=values[rows.columns], minlength=len(rows))
     mean: Float64 = np.divide(total, rows.counts, out=np.full(len(rows), np.nan), where=rows.counts > 0)
     return mean
@@ -303,5 +305,4 @@ def _mean_by_user(values: Float64, rows: SparseRows) -> Float64:
 def _as_rows(lists: Int32) -> SparseRows:
     """Convert lists to rows of items in the same order, without the -1 entries."""
     filled = lists >= 0
-    start = np.concatenate([np.zeros(1, np.int64), np.cumsum(filled.sum(axis=1))])
-    return SparseRows(start, lists[filled], np.ones(int(filled.sum()), np.float32))
+    return SparseRows.from_counts(filled.sum(axis=1), lists[filled], np.ones(int(filled.sum()), np.float32))

@@ -122,10 +122,10 @@ class Tastes:
         expected = np.empty((len(recommender.users), len(items)))
         for user in range(len(expected)):
             expected[user] = model.predict(recommender.batch(np.full(len(items), user, np.int32)), items)
-        owner = np.repeat(np.arange(len(histories)), histories.counts)
+        owner = histories.owners
         if noise_std is None:
             noise_std = float(np.sqrt(np.mean((histories.values - expected[owner, histories.columns]) ** 2)))
-        scale = Scale.of(histories.values)
+        scale = Scale.infer(histories.values)
         levels = scale.levels or tuple(np.linspace(scale.low, scale.high, GRID_SIZE).tolist())
         star = (scale.high - scale.low) / 4 or 1.0
         return cls(read_only(expected), noise_std, levels, STEEP / star, scale.low + (MIDDLE - 1) * star)
@@ -231,7 +231,7 @@ class Simulation:
     >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
     >>> data = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=300, genres=4))
     >>> expected = data.expected(np.arange(60)[:, None], np.arange(40))
-    >>> tastes = cofactor.audit.Tastes(expected, noise_std=0.8, levels=data.config.levels)
+    >>> tastes = cofactor.audit.Tastes(expected, noise_std=0.8, levels=data.config.rating_levels)
     >>> run = cofactor.audit.simulate(cofactor.Bias(), data.interactions, tastes, rounds=2, n=5)
     >>> run.summary(np.eye(4)[data.genre]).columns[:4]
     ['mitigation', 'round', 'accuracy', 'coverage']
@@ -383,7 +383,7 @@ def simulate(
     >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
     >>> data = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=300))
     >>> expected = data.expected(np.arange(60)[:, None], np.arange(40))
-    >>> tastes = cofactor.audit.Tastes(expected, noise_std=0.8, levels=data.config.levels)
+    >>> tastes = cofactor.audit.Tastes(expected, noise_std=0.8, levels=data.config.rating_levels)
     >>> run = cofactor.audit.simulate(cofactor.Bias(), data.interactions, tastes, rounds=3, n=5)
     >>> run.lists.shape, run.accuracy.shape, len(run.table) > 300
     ((3, 60, 5), (3, 60), True)

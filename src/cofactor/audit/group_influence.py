@@ -22,7 +22,7 @@ from cofactor.checks import Seed
 from cofactor.errors import KindError
 from cofactor.kernels.normal_equations import equations, solved_each
 from cofactor.kernels.ridge import Side
-from cofactor.kernels.sparse import SparseRows, transpose
+from cofactor.kernels.sparse import SparseRows
 from cofactor.kernels.topk import ItemIndex, top_items
 from cofactor.metrics.significance import holm
 from cofactor.models.factor import FactorModel
@@ -223,7 +223,7 @@ class _HalfSteps:
         if not isinstance(model, FactorModel) or not model.factors:
             raise KindError("influence needs factors; fit biased-mf, explicit-als or implicit-als")
         entries = _linearized(model, recommender.histories)
-        by_item = transpose(entries, model.n_items)
+        by_item = entries.transpose(model.n_items)
         side = model.least_squares.side(model.user_factors, model.user_bias, model.mean)
         side = _without_padding(_with_minimal_penalty(side, model), model)
         confidence, targets = side.targets(by_item)
@@ -276,8 +276,7 @@ class _HalfSteps:
         """Factors and biases of the items without the removed users, by subtracting their part of the equations."""
         loss, side, k = self.model.least_squares, self.side, self.model.factors
         entries = removed[self.by_item.columns]
-        start = np.concatenate([np.zeros(1, np.int64), np.cumsum(entries)])[self.by_item.start]
-        rows = SparseRows(start, self.by_item.columns[entries], self.by_item.values[entries])
+        rows = self.by_item.with_values(self.by_item.values).filter(entries)
         A, b = equations(rows, self.targets[entries], self.confidence[entries], side.features)
         np.subtract(self.A, A, out=A)
         np.subtract(self.b, b, out=b)
@@ -305,7 +304,7 @@ def _linearized(model: FactorModel, histories: SparseRows) -> SparseRows:
     rows = model.least_squares.entries(histories)
     if model.rating_range is None:
         return rows
-    users = np.repeat(np.arange(len(rows), dtype=np.int32), rows.counts)
+    users = rows.owners
     x = model.linear(users, rows.columns)
     low, high = model.rating_range
     share = np.clip((model.link(x) - low) / (high - low), 1e-3, 1 - 1e-3)

@@ -20,7 +20,7 @@ from cofactor.checks import Seed
 from cofactor.data.features import indicators
 from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.errors import DataError, ParameterError
-from cofactor.kernels.sparse import SparseRows, transpose
+from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import require_histories
 from cofactor.recommender.recommender import Recommender
 from cofactor.validation import require_valid_fields, validated
@@ -361,7 +361,7 @@ def categories_by_raters(
     n_items = checks.whole_number("n_items", n_items, low=1, high=MAX_ROWS)
     require_histories(histories, n_items)
     seed = checks.seed(seed)
-    raters = transpose(histories, n_items)
+    raters = histories.transpose(n_items)
     n_categories = min(n_categories, int((raters.counts > 0).sum()))
     if n_categories == 0:
         raise DataError(
@@ -403,7 +403,7 @@ def liked_categories(histories: SparseRows, categories: Float64) -> Float64:
         require_histories(histories, len(categories))
     except DataError as problem:
         raise DataError(f"{problem}; categories has {len(categories):,} rows, one for each item") from None
-    owner = np.repeat(np.arange(len(histories)), histories.counts)
+    owner = histories.owners
     total = np.bincount(owner, weights=histories.values, minlength=len(histories))
     liked = histories.values >= (total / np.maximum(histories.counts, 1)).astype(np.float32)[owner]
     mix = np.zeros((len(histories), categories.shape[1]))
@@ -554,12 +554,12 @@ def _checked_lists(lists: Any, scores: Any, n_items: int) -> tuple[Int32, Float3
     rows, values = checks.as_array(lists), checks.as_array(scores)
     if rows.ndim != 2:
         raise ParameterError(
-            f"lists must be item rows of shape (n_users, m), one list for each user; got {checks.shown(lists)}"
+            f"lists must be item rows of shape (n_users, m), one list for each user; got {checks.describe(lists)}"
         )
     rows = checks.row_numbers("lists", rows.ravel(), n_items, unknown=True).reshape(rows.shape)
     if values.shape != rows.shape or values.dtype.kind not in "iuf" or np.isnan(values).any():
         raise ParameterError(
-            f"scores must be numbers of the shape of lists, {rows.shape}, without nan; got {checks.shown(scores)}"
+            f"scores must be numbers of the shape of lists, {rows.shape}, without nan; got {checks.describe(scores)}"
         )
     return rows, values.astype(np.float32)
 

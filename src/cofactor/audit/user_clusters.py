@@ -88,7 +88,7 @@ def user_clusters(histories: SparseRows, n_items: int, *, n_groups: int = 10, se
 
 def _principal_components(rows: SparseRows, n_columns: int, stream: np.random.Generator) -> Float64:
     """Project the rows, scaled to unit length, on their leading singular directions: (n_rows, COMPONENTS)."""
-    owner = np.repeat(np.arange(len(rows)), rows.counts)
+    owner = rows.owners
     value = 1 / np.sqrt(rows.counts)[owner]
     width = min(COMPONENTS, len(rows), n_columns)
 

@@ -56,7 +56,8 @@ def demo(
 def _show_data(out: Console) -> Interactions:
     from cofactor.cli.describe import show_facts, show_values
     from cofactor.data.crosstab import crosstab
-    from cofactor.datasets.loading import DATASETS, load
+    from cofactor.datasets.loading import load_movielens
+    from cofactor.datasets.registry import DATASETS
 
     _head(out, "1. The data")
     _say(
@@ -65,7 +66,7 @@ def _show_data(out: Console) -> Interactions:
         "at the University of Minnesota and is cached on this machine.",
     )
     with fetch_progress() as on_progress:
-        ratings = load(DATA, on_progress=on_progress)
+        ratings = load_movielens(DATASETS[DATA], on_progress=on_progress)
     show_facts(out, ratings)
     show_values(out, ratings)
     _say(

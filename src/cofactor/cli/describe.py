@@ -180,4 +180,9 @@ def _spread(counts: Any) -> dict[str, Any]:
 
 
 def _crosstab_dict(table: CrossTab) -> dict[str, Any]:
-    return {"users": table.users, "items": table.items, "titles": table.titles, "values": table.values}
+    return {
+        "users": [*map(str, table.users)],
+        "items": [*map(str, table.items)],
+        "titles": table.titles,
+        "values": table.values,
+    }

@@ -254,7 +254,7 @@ def report_calibration(
 
     scale = split.test.scale
     if plot is not None and (scale is None or len(scale.levels) < 2):
-        raise DataError("--plot needs a rating scale with levels, and these ratings have none: see --levels")
+        raise DataError("--plot needs a rating scale with levels, and these ratings have none: see --rating-levels")
     calibrations = {}
     with messages().status("", spinner="dots") as status:  # shows nothing if stderr is not a terminal
         for estimator, label in zip(estimators, labels_of(estimators), strict=True):

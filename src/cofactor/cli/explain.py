@@ -31,14 +31,15 @@ def explain(
     for is shown as not attributed.
     """
     from cofactor.cli.recommend import parse_id
+    from cofactor.data.id_columns import json_rows
     from cofactor.recommender.recommender import Recommender
 
     rec = Recommender.load(model)
     user_id, item_id = parse_id(rec.users, "user", user), parse_id(rec.items, "item", item)
-    parts = rec.explain(user_id, item_id).to_dicts()
+    parts = json_rows(rec.explain(user_id, item_id))
     score = sum(part["term"] for part in parts)
     if as_json:
-        show_json({"user": user_id, "item": item_id, "score": score, "parts": parts})
+        show_json({"user": str(user_id), "item": str(item_id), "score": score, "parts": parts})
         return
     biases = [part for part in parts if part["part"] in BASE and part["term"]]
     reasons = [part for part in parts if part["part"] in REASONS]

@@ -55,17 +55,17 @@ def _show_one(folder: Path, source: dict[str, Any]) -> None:
 
 
 def _show_all(as_json: Any) -> None:
-    from cofactor.datasets import loading
+    from cofactor.datasets.registry import DATASETS
     from cofactor.files import cache_directory
 
     sets: list[dict[str, Any]] = [
         {
             "name": name,
             **{field: getattr(dataset, field) for field in ("ratings", "users", "items", "url")},
-            "scale": [min(dataset.levels), max(dataset.levels)],
+            "scale": [min(dataset.rating_levels), max(dataset.rating_levels)],
             "fetched": (cache_directory() / "datasets" / name).exists(),
         }
-        for name, dataset in loading.DATASETS.items()
+        for name, dataset in DATASETS.items()
     ]
     if as_json is not None:
         as_json(sets)

@@ -63,7 +63,7 @@ class Source:
         float, _rows("With --min-rating: weight added per step above it.", metavar="NUMBER", parser=number(low=0))
     ] = 0.0
     events: Annotated[bool, _rows("The table contains events: clicks, plays, purchases.", "--events")] = False
-    levels: Annotated[str | None, _rows("All possible ratings, such as 1,2,3,4,5.", metavar="N,N,...")] = None
+    rating_levels: Annotated[str | None, _rows("All possible ratings, such as 1,2,3,4,5.", metavar="N,N,...")] = None
     on_error: Annotated[
         str,
         _rows(
@@ -186,7 +186,7 @@ class Source:
         return table.to_events(min_rating=self.min_rating, gain=self.gain)
 
     def _is_dataset(self) -> bool:
-        from cofactor.datasets.loading import DATASETS
+        from cofactor.datasets.registry import DATASETS
 
         if "://" in self.ratings or Path(self.ratings).exists():
             return False
@@ -198,17 +198,20 @@ class Source:
         return self.ratings in DATASETS
 
     def _dataset(self) -> Interactions:
-        from cofactor.datasets.loading import load
+        from cofactor.datasets.loading import load_movielens
+        from cofactor.datasets.registry import DATASETS
 
-        for option in ("user", "item", "value", "time", "weight", "format", "query", "levels", "quarantine"):
+        for option in ("user", "item", "value", "time", "weight", "format", "query", "rating_levels", "quarantine"):
             if getattr(self, option) is not None:
-                raise ParameterError(f"--{option} is for files and databases; {self.ratings} is a data set")
+                raise ParameterError(
+                    f"--{option.replace('_', '-')} is for files and databases; {self.ratings} is a data set"
+                )
         if self.ids != "auto":
             raise ParameterError(f"--ids is for files and databases; {self.ratings} is a data set")
         if self.events:
             raise ParameterError(f"{self.ratings} contains ratings, not events: use --min-rating 4 instead of --events")
         with fetch_progress() as on_progress:
-            return load(self.ratings, on_progress=on_progress)
+            return load_movielens(DATASETS[self.ratings], on_progress=on_progress)
 
     def _file(self) -> Interactions:
         from cofactor.data.readers.read import read_events, read_ratings
@@ -220,10 +223,10 @@ class Source:
             )
         }  # fmt: skip
         if self.events:
-            if self.levels is not None:
-                raise ParameterError("--levels cannot be combined with --events: only ratings have levels")
+            if self.rating_levels is not None:
+                raise ParameterError("--rating-levels cannot be combined with --events: only ratings have levels")
             return read_events(self.ratings, **options)
-        return read_ratings(self.ratings, levels=_levels(self.levels), **options)
+        return read_ratings(self.ratings, rating_levels=_rating_levels(self.rating_levels), **options)
 
 
 def reads_table(command: Callable[..., None]) -> Callable[..., None]:
@@ -270,8 +273,8 @@ def _print_notes(report: LoadReport) -> None:
         note(f"{len(report.refusals):,} of {report.rows:,} rows rejected: {reasons}")
 
 
-def _levels(text: str | None) -> list[float] | None:
-    """Parse the value of --levels. Raises ParameterError."""
+def _rating_levels(text: str | None) -> list[float] | None:
+    """Parse the value of --rating-levels. Raises ParameterError."""
     if text is None:
         return None
     try:
@@ -279,5 +282,5 @@ def _levels(text: str | None) -> list[float] | None:
     except ValueError:
         numbers = [math.nan]
     if not all(map(math.isfinite, numbers)):
-        raise ParameterError(f"--levels must be comma-separated numbers, such as 1,2,3,4,5, not {text!r}")
+        raise ParameterError(f"--rating-levels must be comma-separated numbers, such as 1,2,3,4,5, not {text!r}")
     return numbers

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
     from rich.table import Table
 
-    from cofactor.data.ids import Id
+    from cofactor.data.id_columns import Id
     from cofactor.data.scale import Scale
     from cofactor.recommender.questions import Questions
 

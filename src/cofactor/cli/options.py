@@ -183,7 +183,7 @@ def share(text: str | float) -> float:
     """
     from cofactor import checks
 
-    return float(_checked(checks.share, _float(text)))
+    return float(_checked(checks.fraction, _float(text)))
 
 
 def choice(*names: str) -> Callable[[str], str]:
@@ -232,7 +232,7 @@ def _float(text: str | float) -> str | float:
     return text
 
 
-Json: TypeAlias = Annotated[bool, Option("--json", help="Print only JSON on stdout.")]
+Json: TypeAlias = Annotated[bool, Option("--json", help="Print only JSON on stdout; IDs are strings.")]
 
 
 Lengths: TypeAlias = Annotated[

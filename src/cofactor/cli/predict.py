@@ -39,6 +39,7 @@ def predict(
     score that it ranks by.
     """
     from cofactor.cli.side_tables import check_output, read_pairs, write_frame
+    from cofactor.data.id_columns import json_rows
     from cofactor.recommender.recommender import Recommender
 
     is_single = user is not None and item is not None
@@ -51,12 +52,13 @@ def predict(
     else:
         import polars as pl
 
-        users, items, times = pl.Series("user", [user]), pl.Series("item", [item]), None
+        users = pl.Series("user", [recommender.users.parse(str(user))])
+        items, times = pl.Series("item", [recommender.items.parse(str(item))]), None
     predicted = _predicted(recommender, users, items, times)
     if output is not None:
         write_frame(predicted, output)
     if as_json:
-        show_json(predicted.to_dicts() if output is None else {"pairs": len(predicted), "output": output})
+        show_json(json_rows(predicted) if output is None else {"pairs": len(predicted), "output": output})
     elif output is not None:
         results().print(f"wrote {len(predicted):,} predictions to {printable(output)}", soft_wrap=True)
     else:

@@ -71,6 +71,7 @@ def recommend(
     of each item: the fewer, the less certain its rank.
     """
     from cofactor.cli.side_tables import check_output, write_frame
+    from cofactor.data.id_columns import json_rows
     from cofactor.recommender.recommender import Recommender
 
     is_new_user = bool(rated or took or user_features)
@@ -97,7 +98,7 @@ def recommend(
     if output is not None:
         write_frame(ranked, output)
     if as_json:
-        show_json(ranked.to_dicts() if output is None else {"rows": len(ranked), "output": output})
+        show_json(json_rows(ranked) if output is None else {"rows": len(ranked), "output": output})
     elif output is not None:
         results().print(f"wrote {len(ranked):,} recommendations to {printable(output)}", soft_wrap=True)
     else:
@@ -128,11 +129,11 @@ def parse_id(ids: IdMap, what: str, text: str, hint: str = "") -> Any:
     UnknownIdError
         If the model does not have this ID.
     """
-    id_ = ids.parse(text)
-    if id_ not in ids:
+    row = int(ids.rows([text], parse=True)[0])
+    if row < 0:
         examples = ", ".join(map(repr, ids.ids(range(min(3, len(ids)))).to_list()))
         raise UnknownIdError(f"{what} {text!r} is not known to the model; known are {examples}, ...{hint}")
-    return id_
+    return ids.ids([row])[0]
 
 
 def _history(recommender: Recommender, rated: Sequence[str], took: Sequence[str]) -> list[Any]:

@@ -251,7 +251,7 @@ def read_pairs(
     positions = choose_columns(pairs.columns, names, needed=["user", "item"], source=path)
     if len(pairs) == 0:
         raise DataError(f"{path} has no pairs: there is nothing to predict")
-    users, items = (_checked(path, role, pairs[pairs.columns[positions[role]]]) for role in ("user", "item"))
+    users, items = (_ids(path, role, pairs[pairs.columns[positions[role]]]) for role in ("user", "item"))
     return users, items, None if time is None else _times(path, pairs, time)
 
 
@@ -272,17 +272,15 @@ def _times(path: str, pairs: pl.DataFrame, column: str) -> Int64:
     return cells.values.to_numpy().astype(np.int64)
 
 
-def _checked(path: str, role: str, ids: pl.Series) -> pl.Series:
-    """Return the IDs as integers or strings. Raises DataError at the first missing ID."""
-    import polars as pl
+def _ids(path: str, role: str, column: pl.Series) -> pl.Series:
+    """Return the IDs as integers or strings. Raises DataError at the first invalid ID."""
+    from cofactor.data.readers.casting import id_cells
 
-    if ids.dtype.is_float() and bool((ids.is_null() | ids.is_nan() | (ids == ids.round())).all()):
-        ids = ids.fill_nan(None).cast(pl.Int64)
-    if not (ids.dtype.is_integer() or ids.dtype == pl.String):
-        raise DataError(f"{path}: the {role} column has type {ids.dtype}; IDs must be integers or strings")
-    missing = ids.is_null() if ids.dtype != pl.String else ids.is_null() | (ids.str.strip_chars() == "")
-    if missing.any():
-        row = int(missing.arg_true()[0])
-        more = f" (and {missing.sum() - 1:,} more)" if missing.sum() > 1 else ""
-        raise DataError(f"{path}: pair {row + 1} has no {role}{more}; every pair needs a user and an item")
-    return ids
+    try:
+        cells = id_cells(column.alias(role))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    if cells.bad.any():
+        row, more = int(cells.bad.arg_true()[0]), int(cells.bad.sum()) - 1
+        raise DataError(f"{path}: pair {row + 1}: {cells.why(row)}" + (f" (and {more:,} more)" if more else ""))
+    return cells.column

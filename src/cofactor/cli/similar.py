@@ -25,6 +25,7 @@ def similar(
     """Find similar items (liked by the same users) or similar users (with the same taste), by cosine from -1 to 1."""
     from cofactor.cli.recommend import parse_id
     from cofactor.cli.side_tables import check_output, write_frame
+    from cofactor.data.id_columns import json_rows
     from cofactor.recommender.recommender import Recommender
 
     if (item is None) == (user is None):
@@ -40,7 +41,7 @@ def similar(
     if output is not None:
         write_frame(neighbors, output)
     if as_json:
-        show_json(neighbors.to_dicts() if output is None else {"rows": len(neighbors), "output": output})
+        show_json(json_rows(neighbors) if output is None else {"rows": len(neighbors), "output": output})
         return
     if output is not None:
         results().print(f"wrote {len(neighbors):,} rows to {printable(output)}", soft_wrap=True)

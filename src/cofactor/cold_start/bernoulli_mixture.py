@@ -136,7 +136,7 @@ class BernoulliMixture:
         """
         rows = checks.row_numbers("items", items, self.item_probabilities.shape[1])
         if checks.as_array(rated).shape != rows.shape:
-            both = f"{checks.shown(items)} and {checks.shown(rated)}"
+            both = f"{checks.describe(items)} and {checks.describe(rated)}"
             raise ParameterError(f"items and rated must have the same length, not {both}")
         p = self.item_probabilities[:, rows]
         log = np.log(self.weights) + np.log(np.where(checks.mask("rated", rated, len(rows)), p, 1 - p)).sum(axis=1)
@@ -146,7 +146,7 @@ class BernoulliMixture:
 
 def _expectation(weights: Float64, probabilities: Float64, histories: SparseRows) -> Float64:
     """Return the responsibilities: the likelihood of an empty row times the odds of each item in the row."""
-    owner = np.repeat(np.arange(len(histories)), histories.counts)
+    owner = histories.owners
     log_absent = np.log1p(-probabilities)
     log_odds, log = np.log(probabilities) - log_absent, np.empty((len(histories), len(weights)))
     for cluster, empty_row in enumerate(np.log(weights) + log_absent.sum(axis=1)):
@@ -156,7 +156,7 @@ def _expectation(weights: Float64, probabilities: Float64, histories: SparseRows
 
 def _expected_counts(responsibilities: Float64, histories: SparseRows, n_items: int) -> Float64:
     """Return the expected number of users of each cluster with each item: ndarray of shape (n_clusters, n_items)."""
-    owner = np.repeat(np.arange(len(histories)), histories.counts)
+    owner = histories.owners
     rows = [np.bincount(histories.columns, column[owner], minlength=n_items) for column in responsibilities.T]
     counts: Float64 = np.stack(rows)
     return counts

@@ -25,7 +25,7 @@ from cofactor.checks import Seed
 from cofactor.data.features import Encoder
 from cofactor.errors import DataError, KindError
 from cofactor.kernels.parallel import one_thread_blas
-from cofactor.kernels.sparse import SparseRows, transpose
+from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import require_histories
 from cofactor.models.base import Model
 from cofactor.models.factor import FactorModel
@@ -183,7 +183,7 @@ class _TrainedSide:
             encoder = Encoder.of(table, columns, side)
             assert table is not None
             indicators = encoder.encode(table).dense(len(x))
-        rows = transpose(histories, model.n_items) if side == "item" else histories
+        rows = histories.transpose(model.n_items) if side == "item" else histories
         return cls(side, model, x, rows, encoder, indicators)
 
     def prior(self, seed: int) -> Prior:
@@ -211,7 +211,7 @@ class _TrainedSide:
         loss = None if self.model.loss is None else self.model.loss.least_squares
         if loss is None or not len(self.rows.columns):
             return 1.0
-        own = np.repeat(np.arange(len(self.rows), dtype=np.int32), self.rows.counts)
+        own = self.rows.owners
         u, i = (own, self.rows.columns) if self.side == "user" else (self.rows.columns, own)
         error = self.model.link(self.model.linear(u, i)).astype(np.float64) - loss.targets(self.rows)
         return max(float(np.mean(error * error)), 1e-6)
@@ -239,7 +239,7 @@ class _TrainedSide:
         if len(sample) == 0:
             return 0.0
         rows = self.rows.take(sample)
-        owner = np.repeat(np.arange(len(rows)), rows.counts)
+        owner = rows.owners
         lengths = np.minimum(stream.choice(HISTORY_LENGTHS, len(rows)), rows.counts // 2)
         observed = _random_entries(rows, lengths, stream)
         weights = None if rows.weights is None else rows.weights[observed]
@@ -281,7 +281,7 @@ def _ridges(x: Float64, h: Float64, weights: Float64) -> list[tuple[Float64, Flo
 
 def _random_entries(rows: SparseRows, n: Int64, stream: np.random.Generator) -> Bool:
     """Draw n[r] entries of each row r without replacement; return a mask of all entries."""
-    owner = np.repeat(np.arange(len(rows)), rows.counts)
+    owner = rows.owners
     order = np.lexsort((stream.random(len(owner)), owner))
     place = np.empty(len(owner), np.int64)
     place[order] = np.arange(len(owner)) - np.repeat(rows.start[:-1], rows.counts)

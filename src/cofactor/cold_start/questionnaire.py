@@ -183,7 +183,7 @@ class _UserDistribution:
         if model.rating_range is not None:
             low, high = model.rating_range
             f = f * ((level - low) * (high - level) / (high - low))[:, None]
-        owner = np.repeat(np.arange(len(histories), dtype=np.int32), histories.counts)
+        owner = histories.owners
         error = histories.values - model.link(model.linear(owner, histories.columns))
         noise = max(float(np.mean(np.square(error, dtype=np.float64))) * TEST_ERROR_RATIO, 1e-6)
         sample = _evenly_spaced(active, MAX_UNCERTAINTY_USERS)

@@ -12,13 +12,21 @@ import numpy as np
 import polars as pl
 
 from cofactor.arrays import Float32, Int64, contiguous
-from cofactor.checks import require_bounded, shown
-from cofactor.data.ids import CodedIds, id_column
+from cofactor.checks import describe, require_bounded
+from cofactor.data.id_columns import CodedIds, float_ids_note, id_column
 from cofactor.data.scale import MOST_LEVELS, Scale
 from cofactor.errors import DataError, ParameterError
 from cofactor.fork import require_threads
 
-__all__ = ["ids_argument", "numbers_argument", "require_on_scale", "require_same_order", "times_argument", "zeros_note"]
+__all__ = [
+    "float_ids_notes",
+    "ids_argument",
+    "numbers_argument",
+    "require_on_scale",
+    "require_same_order",
+    "times_argument",
+    "zeros_note",
+]
 
 _UNITS = {10**17: "nanoseconds", 10**14: "microseconds", 10**11: "milliseconds"}
 _FEWEST_LEVELS = 3  # without the 0: {0, 1} and {0, 1, 2} are ordinary scales that start at 0
@@ -59,6 +67,36 @@ def ids_argument(name: str, ids: Any) -> pl.Series | CodedIds:
         return id_column(ids.to_pylist() if hasattr(ids, "to_pylist") else ids)
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
+
+
+def float_ids_notes(**ids: Any) -> list[str]:
+    """Return a note for the load report for each column of IDs that holds floating point numbers.
+
+    Parameters
+    ----------
+    **ids : list, array or Series
+        Columns by role, "user" and "item".
+
+    Returns
+    -------
+    list of str
+        The notes.
+
+    Examples
+    --------
+    >>> float_ids_notes(user=[17850.0, 7], item=["alien", "clue"])
+    ['user ids are floating point numbers; they were read as integers']
+    """
+    return [float_ids_note(role) for role, column in ids.items() if _has_floats(column)]
+
+
+def _has_floats(column: Any) -> bool:
+    """Return whether a column holds floating point numbers."""
+    if isinstance(column, pl.Series | CodedIds):
+        return isinstance(column, pl.Series) and column.dtype.is_float()
+    column = column.to_pylist() if hasattr(column, "to_pylist") else column  # pyarrow
+    kind = getattr(getattr(column, "dtype", None), "kind", "O")  # pandas and NumPy
+    return kind == "f" or (kind == "O" and any(isinstance(cell, float) for cell in column))
 
 
 def numbers_argument(name: str, values: Any, n: int) -> Float32:
@@ -235,8 +273,8 @@ def zeros_note(values: Float32) -> str | None:
     levels = [f"{low + step * k:g}" for k in range(int(n_levels))]
     return (
         f"{n_zeros:,} of {len(values):,} ratings {'is' if n_zeros == 1 else 'are'} 0 while the others are between "
-        f'{low:g} and {high:g}. If 0 means "not rated", set those rows aside with levels=[{", ".join(levels)}], '
-        'on_error="quarantine", quarantine="refused.csv" (on the command line --levels '
+        f'{low:g} and {high:g}. If 0 means "not rated", set those rows aside with rating_levels=[{", ".join(levels)}], '
+        'on_error="quarantine", quarantine="refused.csv" (on the command line --rating-levels '
         f"{','.join(levels)} --on-error quarantine --quarantine refused.csv), or read every row as an event with "
         'read_events(..., value="") (on the command line --events --value "")'
     )
@@ -251,7 +289,7 @@ def _require_column(name: str, values: Any, expected: str) -> None:
     is_1d = isinstance(shape, tuple) and len(shape) == 1
     if isinstance(values, type) or is_unordered or not is_1d or not (is_ordered or type(values).__module__ == "array"):
         raise ParameterError(
-            f"{name} must be a list, an array or a Series of {expected}, one for each row, not {shown(values)}"
+            f"{name} must be a list, an array or a Series of {expected}, one for each row, not {describe(values)}"
         )
 
 
@@ -262,7 +300,7 @@ def _array(name: str, values: Any, n: int, expected: str) -> Any:
     try:
         array = values.to_numpy() if isinstance(values, pl.Series) else np.asarray(values)
     except (TypeError, ValueError, OverflowError) as error:
-        raise DataError(f"{name} must be {expected}, not {shown(values)}") from error
+        raise DataError(f"{name} must be {expected}, not {describe(values)}") from error
     if array.shape != (n,):
         raise DataError(f"{name} must have {n:,} entries, one for each row, not {len(values):,}")
     if array.dtype.kind not in "iuf":

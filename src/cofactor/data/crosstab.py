@@ -13,7 +13,7 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import Bool, Float64, Int32
-from cofactor.data.ids import Id
+from cofactor.data.id_columns import Id
 from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.errors import DataError
 from cofactor.validation import validated
@@ -198,7 +198,7 @@ def crosstab(interactions: Interactions, *, users: int = 10, items: int = 10, fi
     position = np.full(interactions.n_items, -1, np.int64)
     position[i] = np.arange(len(i))
     rows = interactions.by_user.take(u)
-    row, column = np.repeat(np.arange(len(u)), rows.counts), position[rows.columns]
+    row, column = rows.owners, position[rows.columns]
     values[row[column >= 0], column[column >= 0]] = rows.values[column >= 0]
     is_known = ~np.isnan(values)
     item_ids = interactions.items.ids(i).to_list()

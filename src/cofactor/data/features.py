@@ -78,7 +78,7 @@ class Features:
         """
         min_rows = int(self.holders.columns.max(initial=-1)) + 1
         dense = np.zeros((checks.whole_number("n_rows", n_rows, low=min_rows, high=MAX_ROWS), len(self)))
-        dense[self.holders.columns, np.repeat(np.arange(len(self)), self.holders.counts)] = 1
+        dense[self.holders.columns, self.holders.owners] = 1
         return dense
 
     @validated

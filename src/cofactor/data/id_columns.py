@@ -1,18 +1,457 @@
-"""Ids as callers pass them: one id, or any sequence, array or column of ids."""
+"""ID columns: the rules for IDs, and their conversion from single values, sequences, arrays and columns.
+
+An ID is an integer of 64 bits or a string. `integer_id` and `integer_ids` are the only rule by which other values are
+integers: numbers without a fraction, and strings that are the canonical decimal of an integer ("7", not "007").
+"""
 
 from __future__ import annotations
 
+import math
+import re
+import unicodedata
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, TypeAlias
 
 import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.data.ids import Id, id_column, id_fault
 from cofactor.errors import DataError
+from cofactor.fork import require_threads
+from cofactor.validation import validated
 
-__all__ = ["id_series", "is_single", "single_id"]
+__all__ = [
+    "EXACT_BITS",
+    "LONGEST_ID",
+    "CodedIds",
+    "Id",
+    "canonical_ids",
+    "faulty_ids",
+    "float_ids_note",
+    "id_column",
+    "id_fault",
+    "id_series",
+    "integer_id",
+    "integer_ids",
+    "is_single",
+    "is_unicode",
+    "json_rows",
+    "single_id",
+]
+
+Id: TypeAlias = int | str
+
+LONGEST_ID = 256
+"""Maximum number of characters of an ID: a longer pair would not fit into a PostgreSQL index."""
+
+
+@dataclass(frozen=True, eq=False)
+class CodedIds:
+    """Dictionary-encoded column of IDs: entry t is `distinct[codes[t]]`.
+
+    Work per ID, such as validation, is done once per distinct ID. An empty column has no distinct IDs and no codes.
+
+    Attributes
+    ----------
+    distinct : Series of shape (m,), String or Int64
+        The distinct IDs, in no particular order. Each occurs in the column.
+    codes : Series of shape (n,), UInt32
+        Positions in `distinct`; null where the ID is missing.
+
+    Examples
+    --------
+    >>> ids = CodedIds.of(pl.Series(["tom", "ana", "tom"]))
+    >>> ids.distinct.to_list(), ids.codes.to_list()
+    (['tom', 'ana'], [0, 1, 0])
+    """
+
+    distinct: pl.Series
+    codes: pl.Series
+
+    @classmethod
+    def of(cls, texts: pl.Series) -> CodedIds:
+        """Encode a column of strings.
+
+        Parameters
+        ----------
+        texts : Series of shape (n,), String
+            The IDs, null where missing.
+
+        Returns
+        -------
+        CodedIds
+            The encoded column.
+        """
+        require_threads()
+        coded = texts.cast(pl.Categorical(pl.Categories.random(physical=pl.UInt32))).rechunk()
+        codes = coded.to_physical()
+        distinct = coded.gather(codes.arg_unique()).drop_nulls()
+        return cls(distinct.gather(distinct.to_physical().arg_sort()).cast(pl.String), codes)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def each(self, values: pl.Series) -> pl.Series:
+        """Look up a value for every entry of the column.
+
+        Parameters
+        ----------
+        values : Series of shape (m,)
+            A value for each distinct ID.
+
+        Returns
+        -------
+        Series of shape (n,)
+            The value of each entry; null where the ID is missing.
+
+        Examples
+        --------
+        >>> CodedIds.of(pl.Series(["tom", "ana", "tom"])).each(pl.Series([3, 7])).to_list()
+        [3, 7, 3]
+        """
+        return values.gather(self.codes)
+
+    def filter(self, keep: pl.Series) -> CodedIds:
+        """Return the selected entries, encoded again.
+
+        Parameters
+        ----------
+        keep : Series of shape (n,), Boolean
+            True for the entries to keep.
+
+        Returns
+        -------
+        CodedIds
+            The selected entries.
+        """
+        return CodedIds.of(self.each(self.distinct).filter(keep))
+
+
+_CANONICAL = r"^(0|-?[1-9][0-9]{0,18})$"
+_WHOLE = r"^(0|-?[1-9][0-9]{0,18})(?:\.0+)?$"
+_PATTERNS = {False: re.compile(_CANONICAL), True: re.compile(_WHOLE)}
+EXACT_BITS = {"Float16": 11, "Float32": 24, "Float64": 53}
+"""From 2**bits on, not every integer can be represented by this type."""
+
+
+def integer_id(value: object, *, parse: bool = False) -> int | None:
+    """Return the integer ID that a value is, if it is one.
+
+    Parameters
+    ----------
+    value : object
+        Any value.
+    parse : bool, default False
+        Whether a string is the text of a number, as on a command line, so that "17850.0" is 17850.
+
+    Returns
+    -------
+    int or None
+        The integer of a whole number of 64 bits or of its canonical decimal; None for other values, and for floating
+        point numbers so large that they do not represent every integer (from 2**53).
+
+    Examples
+    --------
+    >>> [integer_id(value) for value in (7, 7.0, "7", "007", "7.0", 7.5)]
+    [7, 7, 7, None, None, None]
+    >>> integer_id("7.0", parse=True)
+    7
+    """
+    number: int | None = None
+    if isinstance(value, str):
+        match = _PATTERNS[parse].fullmatch(value)
+        number = None if match is None else int(match[1])
+        if number is not None and "." in value and abs(number) >= 2**53:
+            number = None
+    elif isinstance(value, int | np.integer) and not isinstance(value, bool):
+        number = int(value)
+    elif isinstance(value, float | np.floating):
+        bits = 53 if isinstance(value, float) else int(np.finfo(type(value)).nmant) + 1
+        if float(value).is_integer() and abs(float(value)) < 2 ** min(bits, 53):
+            number = int(value)
+    elif isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
+        number = int(value)
+    return number if number is not None and _fits_int64(number) else None
+
+
+def integer_ids(column: pl.Series, *, parse: bool = False) -> pl.Series:
+    """Return the integer IDs that the values of a column are, by the rule of `integer_id`.
+
+    Parameters
+    ----------
+    column : Series of shape (n,)
+        Numbers or strings.
+    parse : bool, default False
+        Whether strings are the text of numbers, so that "17850.0" is 17850.
+
+    Returns
+    -------
+    Series of shape (n,), Int64
+        The integers; null where a value is none.
+
+    Examples
+    --------
+    >>> integer_ids(pl.Series(["7", "007", "7.0"])).to_list()
+    [7, None, None]
+    >>> integer_ids(pl.Series(["7", "007", "7.0"]), parse=True).to_list()
+    [7, None, 7]
+    >>> integer_ids(pl.Series([7.0, 7.5, None])).to_list()
+    [7, None, None]
+    """
+    if isinstance(column.dtype, pl.Categorical | pl.Enum):
+        column = column.cast(pl.String)
+    if column.dtype == pl.String:
+        is_integer = column.str.contains(_CANONICAL)
+        if parse and not is_integer.all():
+            has_point = ~is_integer
+            digits = column.str.extract(_WHOLE, 1)
+            values = digits.cast(pl.Int64, strict=False)
+            is_integer |= values.is_between(-(2**53), 2**53, closed="none").fill_null(value=False) & has_point
+        else:
+            values = column.cast(pl.Int64, strict=False)
+    elif column.dtype.is_float():
+        numbers = column.cast(pl.Float64)
+        is_integer = (numbers.floor() == numbers) & (numbers.abs() < 2 ** EXACT_BITS[str(column.dtype)])
+        values = numbers.cast(pl.Int64, strict=False)
+    else:
+        values = column.cast(pl.Int64, strict=False)
+        if not column.dtype.is_decimal():
+            return values
+        is_integer = values.cast(column.dtype, strict=False) == column
+    if is_integer.all():
+        return values
+    return pl.select(pl.when(is_integer).then(values)).to_series().alias(column.name)
+
+
+def canonical_ids(column: pl.Series, *, parse: bool = False) -> pl.Series:
+    """Convert a column of text to integer IDs if all of its entries are integers.
+
+    Parameters
+    ----------
+    column : Series of shape (n,), String
+        IDs, null where missing.
+    parse : bool, default False
+        Whether the column comes from a text file, so that "17850.0" is 17850: pandas writes integers like this if the
+        column has a missing entry.
+
+    Returns
+    -------
+    Series of shape (n,), Int64 or String
+        Integers if all entries are integers by the rule of `integer_id`; else `column` unchanged.
+
+    Examples
+    --------
+    >>> canonical_ids(pl.Series(["17850", "7"])).to_list(), canonical_ids(pl.Series(["017850", "7"])).to_list()
+    ([17850, 7], ['017850', '7'])
+    >>> canonical_ids(pl.Series(["17850.0", "7.0"]), parse=True).to_list()
+    [17850, 7]
+    """
+    if not column.str.contains(_WHOLE if parse else _CANONICAL).all():
+        return column
+    values = integer_ids(column, parse=parse)
+    return column if values.null_count() > column.null_count() else values
+
+
+def float_ids_note(name: str) -> str:
+    """Return the note of a load report that IDs were floating point numbers.
+
+    Parameters
+    ----------
+    name : str
+        "user" or "item".
+
+    Returns
+    -------
+    str
+        The note.
+    """
+    return f"{name} ids are floating point numbers; they were read as integers"
+
+
+@validated
+def is_unicode(text: str) -> bool:
+    """Return whether a string can be encoded as UTF-8.
+
+    JSON can contain half of a surrogate pair, which no UTF-8 file can hold.
+
+    Parameters
+    ----------
+    text : str
+        Any string.
+
+    Returns
+    -------
+    bool
+        False if the string has an unpaired surrogate.
+    """
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@validated
+def id_fault(text: str) -> str | None:
+    """Return why a string cannot be an ID.
+
+    A string ID has 1 to 256 characters, at least one of them not blank, no control characters (such as tabs and line
+    ends) and no unpaired surrogate. Readers, tables, the store and the service all apply this rule.
+
+    Parameters
+    ----------
+    text : str
+        Any string.
+
+    Returns
+    -------
+    str or None
+        The reason, as the end of a sentence that starts with "the id"; None if the string is a valid ID.
+
+    Examples
+    --------
+    >>> id_fault("Blade Runner"), id_fault("Blade\\tRunner"), id_fault(" ")
+    (None, 'has a control character', 'is empty')
+    """
+    if not text.strip():
+        return "is empty"
+    if len(text) > LONGEST_ID:
+        return f"is longer than {LONGEST_ID} characters"
+    if not text.isprintable() and any(unicodedata.category(character) == "Cc" for character in text):
+        return "has a control character"
+    return None if is_unicode(text) else "has half a surrogate pair"
+
+
+def faulty_ids(texts: pl.Series) -> pl.Series:
+    """Return which strings cannot be IDs by the rule of `id_fault`.
+
+    Parameters
+    ----------
+    texts : Series of shape (n,), String
+        Strings without unpaired surrogates.
+
+    Returns
+    -------
+    Series of shape (n,), Boolean
+        True for invalid IDs; null for null.
+
+    Examples
+    --------
+    >>> faulty_ids(pl.Series(["ana", "a\\nb", "", "x" * 257])).to_list()
+    [False, True, True, True]
+    """
+    blank, long = texts.str.strip_chars() == "", texts.str.len_chars() > LONGEST_ID
+    return blank | long | texts.str.contains(r"[\x00-\x1f\x7f-\u{9f}]")
+
+
+def json_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a frame for JSON, where IDs are always strings.
+
+    Parameters
+    ----------
+    frame : DataFrame of n rows
+        Any frame; its columns "user" and "item" hold IDs.
+
+    Returns
+    -------
+    list of dict
+        A dict for each row.
+
+    Examples
+    --------
+    >>> json_rows(pl.DataFrame({"item": [17850], "score": [0.5]}))
+    [{'item': '17850', 'score': 0.5}]
+    """
+    return frame.with_columns(pl.col("^(user|item)$").cast(pl.String)).to_dicts()
+
+
+def _fits_int64(value: int) -> bool:
+    return -(2**63) <= value < 2**63
+
+
+@validated
+def id_column(ids: pl.Series | Iterable[Id]) -> pl.Series:
+    """Convert IDs to a polars column.
+
+    Parameters
+    ----------
+    ids : Series or iterable of int or str, of length n
+        IDs, all integers or all strings.
+
+    Returns
+    -------
+    Series of shape (n,), Int64 or String
+        The IDs; an empty Int64 column if there are none.
+
+    Raises
+    ------
+    DataError
+        If an ID is missing, empty, of another type or too large, or if types are mixed; the message names the row.
+
+    Examples
+    --------
+    >>> id_column([7, 3]).dtype, id_column(["ana"]).dtype
+    (Int64, String)
+    >>> id_column([7, None])
+    Traceback (most recent call last):
+    cofactor.errors.DataError: row 2: the id is missing
+    """
+    is_0d = isinstance(ids, np.ndarray) and ids.ndim == 0
+    if not isinstance(ids, Iterable) or isinstance(ids, str | bytes) or is_0d:
+        raise DataError(f"ids must be a list or column of integers or strings, not {checks.describe(ids)}")
+    checks.require_bounded("ids", ids)
+    column = ids if isinstance(ids, pl.Series) else _series_of(ids)
+    if isinstance(column.dtype, pl.Categorical | pl.Enum):
+        column = column.cast(pl.String)
+    if column.dtype == pl.String:
+        if column.null_count():
+            raise DataError(f"row {column.is_null().arg_true()[0] + 1}: the id is missing")
+        if (column == "").any():
+            raise DataError(f"row {(column == '').arg_true()[0] + 1}: the id is empty")
+        return column
+    if not (column.dtype.is_numeric() or column.dtype == pl.Null):
+        raise DataError(f"ids must be integers or strings, not {column.dtype}")
+    integers = integer_ids(column)
+    if integers.null_count():
+        row = int(integers.is_null().arg_true()[0])
+        raise DataError(f"row {row + 1}: {_why_no_id(column[row])}")
+    return integers
+
+
+def _series_of(ids: Iterable[Id]) -> pl.Series:
+    """Convert an iterable of IDs to a polars column; raise DataError for the first invalid one."""
+    if isinstance(ids, np.ndarray) and ids.dtype.kind in "iuf":
+        return pl.Series("id", ids)
+    values = [i.item() if isinstance(i, np.generic) else i for i in ids]
+    n_strings = sum(isinstance(i, str) for i in values)
+    if 0 < n_strings < len(values):
+        first = next(i for i in values if isinstance(i, str) != isinstance(values[0], str))
+        raise DataError(f"ids of two types, {values[0]!r} and {first!r}: use integers or strings, not both")
+    if n_strings:
+        for k, value in enumerate(values):
+            if not is_unicode(value):
+                raise DataError(f"row {k + 1}: the id {value!r} is not valid Unicode text (half a surrogate pair)")
+        return pl.Series("id", values, dtype=pl.String)
+    integers = [integer_id(value) for value in values]
+    if None in integers:
+        row = integers.index(None)
+        raise DataError(f"row {row + 1}: {_why_no_id(values[row])}")
+    return pl.Series("id", integers, dtype=pl.Int64)
+
+
+def _why_no_id(value: object) -> str:
+    """Return why a value is not an ID."""
+    if value is None or value != value:
+        return "the id is missing"
+    if isinstance(value, float | Decimal) and math.isfinite(value) and value == int(value):
+        return f"{checks.describe(value)} is too large to be exact; pass ids as integers or strings"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{checks.describe(value)} does not fit into 64 bits; pass ids as strings"
+    return f"{checks.describe(value)} is not an id (an integer or a string)"
 
 
 def is_single(ids: Any) -> bool:
@@ -21,7 +460,7 @@ def is_single(ids: Any) -> bool:
     >>> is_single(7), is_single("ana"), is_single(["ana"])
     (True, True, False)
     """
-    return isinstance(ids, int | str | np.integer)
+    return isinstance(ids, int | float | str | np.integer | np.floating)
 
 
 def single_id(name: str, value: Any) -> Id:
@@ -48,13 +487,15 @@ def single_id(name: str, value: Any) -> Id:
     Traceback (most recent call last):
     cofactor.errors.DataError: user must be an id, an integer or a string, not ['ana']
     """
-    if not is_single(value) or isinstance(value, bool):
-        raise DataError(f"{name} must be an id, an integer or a string, not {checks.shown(value)}")
-    if not isinstance(value, str) and not -(2**63) <= value < 2**63:
-        raise DataError(f"{name}: {checks.shown(value)} does not fit into 64 bits; pass ids as strings")
-    if isinstance(value, str) and (fault := id_fault(value)):
-        raise DataError(f"{name}: the id {fault}: {checks.shown(value)}")
-    return value  # type: ignore[no-any-return]
+    if isinstance(value, str):
+        if fault := id_fault(value):
+            raise DataError(f"{name}: the id {fault}: {checks.describe(value)}")
+        return value
+    if (number := integer_id(value)) is None:
+        if isinstance(value, int | np.integer) and not isinstance(value, bool):
+            raise DataError(f"{name}: {checks.describe(value)} does not fit into 64 bits; pass ids as strings")
+        raise DataError(f"{name} must be an id, an integer or a string, not {checks.describe(value)}")
+    return number
 
 
 def id_series(name: str, ids: Any) -> pl.Series:
@@ -89,7 +530,7 @@ def id_series(name: str, ids: Any) -> pl.Series:
         ids = [ids]
     checks.require_bounded(name, ids)
     if not isinstance(ids, Iterable) or isinstance(ids, bytes):
-        raise DataError(f"{name} must be an id or a list of ids, integers or strings, not {checks.shown(ids)}")
+        raise DataError(f"{name} must be an id or a list of ids, integers or strings, not {checks.describe(ids)}")
     try:
         return id_column(ids if isinstance(ids, pl.Series | np.ndarray) else list(ids))
     except DataError as error:

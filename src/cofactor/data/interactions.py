@@ -13,6 +13,7 @@ import polars as pl
 from cofactor import checks
 from cofactor.arrays import Float32, Int32, Int64, read_only, require_array, signed_confidence
 from cofactor.data.column_arguments import (
+    float_ids_notes,
     ids_argument,
     numbers_argument,
     require_on_scale,
@@ -142,7 +143,7 @@ class Interactions:
             if not (seen.users.equals(self.users) and seen.items.equals(self.items)):
                 raise DataError("seen must have the ids of the table")
         if self.scale is not None:
-            checks.instance("scale", self.scale, Scale, "make one by Scale.declared(levels)")
+            checks.instance("scale", self.scale, Scale, "make one by Scale.from_levels(levels)")
         for name, ids in (("user_table", self.users), ("item_table", self.items)):
             if (table := getattr(self, name)) is not None:
                 checks.instance(name, table, pl.DataFrame, f"join one by with_{name}")
@@ -255,7 +256,7 @@ class Interactions:
         if self.seen is None:
             return self.by_user
         both = self.by_user, self.seen.by_user
-        user = np.concatenate([np.repeat(np.arange(self.n_users), rows.counts) for rows in both])
+        user = np.concatenate([self.u, self.seen.u])
         columns = np.concatenate([rows.columns for rows in both])
         values = np.concatenate([rows.values for rows in both])
         return SparseRows.of(user, columns, values, self.n_users)
@@ -494,7 +495,7 @@ class Interactions:
         Parameters
         ----------
         users, items : list, array or Series of shape (n,)
-            IDs, all integers or all strings.
+            IDs, all integers or all strings; floating point numbers without a fraction are integers.
         values : list, array or Series of shape (n,), or None
             Ratings, or counts or amounts of events. Required for ratings; None means 1 for events.
         times : list, array or Series of shape (n,), or None
@@ -504,14 +505,15 @@ class Interactions:
         kind : {"ratings", "events"}, default "ratings"
             What the values are.
         scale : Scale or None, default None
-            Scale of ratings; None infers it by `Scale.of`.
+            Scale of ratings; None infers it by `Scale.infer`.
         report : LoadReport or None, default None
             Report of the reader; None creates one.
 
         Returns
         -------
         Interactions
-            The table. A note in its report says if ratings of 0 probably mean "not rated".
+            The table. Notes in its report say if IDs were floating point numbers, and if ratings of 0 probably mean
+            "not rated".
 
         Raises
         ------
@@ -533,7 +535,7 @@ class Interactions:
         """
         checks.choice("kind", kind, get_args(Kind))
         if scale is not None:
-            checks.instance("scale", scale, Scale, "make one by Scale.declared(levels)")
+            checks.instance("scale", scale, Scale, "make one by Scale.from_levels(levels)")
             if kind == "events":
                 raise ParameterError("scale applies to ratings, but kind is events; leave it out")
         require_same_order(users=users, items=items, values=values, times=times, weights=weights)
@@ -550,11 +552,13 @@ class Interactions:
             raise DataError(f"{n} user ids but {len(item_ids)} item ids")
         (user_map, u), (item_map, i) = results_of(IdMap.of_with_rows, (user_ids, item_ids))
         u, i, columns = _sorted_and_merged(u, i, columns, len(user_map), len(item_map), kind)
-        load_report = report or LoadReport(source="columns", rows=n)
+        load_report = report or LoadReport(
+            source="columns", rows=n, notes=tuple(float_ids_notes(user=users, item=items))
+        )
         rule = "last kept" if kind == "ratings" else "summed"
         report = replace(load_report, duplicates=n - len(u), duplicate_rule=rule if n > len(u) else "")
         if kind == "ratings" and scale is None:
-            scale = Scale.of(columns.values)
+            scale = Scale.infer(columns.values)
             if note := zeros_note(columns.values):
                 report = report.with_note(note)
         return cls(

@@ -39,7 +39,7 @@ class Scale:
 
     Examples
     --------
-    >>> Scale.of([1.0, 2.0, 4.0]).levels
+    >>> Scale.infer([1.0, 2.0, 4.0]).levels
     (1.0, 2.0, 3.0, 4.0)
     """
 
@@ -56,7 +56,7 @@ class Scale:
             raise ParameterError(f"levels must ascend from low, {low:g}, to high, {high:g}, not {self.levels!r}")
 
     @classmethod
-    def declared(cls, levels: Sequence[float]) -> Scale:
+    def from_levels(cls, levels: Sequence[float]) -> Scale:
         """Create the scale with the given levels.
 
         Parameters
@@ -76,7 +76,7 @@ class Scale:
 
         Examples
         --------
-        >>> Scale.declared([5, 1, 3])
+        >>> Scale.from_levels([5, 1, 3])
         Scale(low=1.0, high=5.0, levels=(1.0, 3.0, 5.0))
         """
         try:
@@ -85,12 +85,12 @@ class Scale:
             numbers = np.zeros(0)
         ascending = sorted(numbers.tolist())
         if not ascending or len(set(ascending)) < len(ascending):
-            raise DataError(f"levels must be distinct finite numbers, not {checks.shown(levels)}")
+            raise DataError(f"levels must be distinct finite numbers, not {checks.describe(levels)}")
         return cls(ascending[0], ascending[-1], tuple(ascending))
 
     @classmethod
     @validated
-    def of(cls, values: Any) -> Scale:
+    def infer(cls, values: Any) -> Scale:
         """Infer the scale from ratings.
 
         The levels are the evenly spaced grid that the distinct values span, if it has at most 21 points. Otherwise the
@@ -115,7 +115,7 @@ class Scale:
 
         Examples
         --------
-        >>> Scale.of([0.5, 5.0, 1.0]).levels[:3], Scale.of([1.0, 1.7, 9.0]).levels
+        >>> Scale.infer([0.5, 5.0, 1.0]).levels[:3], Scale.infer([1.0, 1.7, 9.0]).levels
         ((0.5, 1.0, 1.5), ())
         """
         require_threads()
@@ -124,7 +124,7 @@ class Scale:
             values = checks.number_array("values", values, (None,))
         distinct = pl.Series(values).unique().sort().cast(pl.Float64).to_numpy() + 0.0  # no -0.0
         if len(distinct) == 0:
-            raise DataError("there are no ratings, so there is no scale; declare it with levels=[...]")
+            raise DataError("there are no ratings, so there is no scale; declare it with rating_levels=[...]")
         low, high = float(distinct[0]), float(distinct[-1])
         if len(distinct) > MOST_LEVELS:
             return cls(low, high)
@@ -148,7 +148,7 @@ class Scale:
 
         Examples
         --------
-        >>> Scale.declared([1, 2, 3]).step, Scale(0.0, 10.0).step
+        >>> Scale.from_levels([1, 2, 3]).step, Scale(0.0, 10.0).step
         (1.0, 0.5)
         """
         if len(self.levels) > 1:
@@ -168,7 +168,7 @@ class Scale:
 
         Examples
         --------
-        >>> Scale.declared([1, 2, 3, 4, 5]).widened
+        >>> Scale.from_levels([1, 2, 3, 4, 5]).widened
         (0.5, 5.5)
         """
         return self.low - self.step / 2, self.high + self.step / 2
@@ -184,7 +184,7 @@ class Scale:
 
         Examples
         --------
-        >>> Scale.declared([1, 2, 3, 4, 5]).unit, Scale(0.0, 100.0).unit
+        >>> Scale.from_levels([1, 2, 3, 4, 5]).unit, Scale(0.0, 100.0).unit
         (1.0, 21.0)
         """
         low, high = self.widened
@@ -213,7 +213,7 @@ class Scale:
 
         Examples
         --------
-        >>> Scale.declared([1, 2, 3]).holds(np.float32([2, 2.5, 4])).tolist()
+        >>> Scale.from_levels([1, 2, 3]).holds(np.float32([2, 2.5, 4])).tolist()
         [True, False, False]
         >>> Scale(0.7, 0.9).holds([0.7, 0.8, 0.95, float("nan")]).tolist()
         [True, True, False, False]
@@ -244,8 +244,8 @@ class Scale:
 
         Examples
         --------
-        >>> Scale.declared([1, 2, 3, 4, 5]).check([5, 3.0])
-        >>> scale = Scale.declared([1, 2, 3, 4, 5])
+        >>> Scale.from_levels([1, 2, 3, 4, 5]).check([5, 3.0])
+        >>> scale = Scale.from_levels([1, 2, 3, 4, 5])
         >>> scale.check([5, 4.5], name=lambda k: f"rating {k + 1}")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         cofactor.errors.DataError: rating 2 is 4.5, which is not on the scale of 1 to 5 with levels 1, 2, 3, 4, 5; ...
@@ -271,7 +271,7 @@ class Scale:
 
         Examples
         --------
-        >>> Scale.of([1.0, 2.0, 3.0]).description, Scale(0.0, 10.0).description
+        >>> Scale.infer([1.0, 2.0, 3.0]).description, Scale(0.0, 10.0).description
         ('1 to 3 with levels 1, 2, 3', '0 to 10')
         """
         limits = f"{self.low:.7g} to {self.high:.7g}"
@@ -285,5 +285,5 @@ def _numbers(values: Any) -> Float64:
     """Return a number or a list of numbers, possibly NaN, as float64; raise ParameterError for anything else."""
     numbers = checks.as_array(values)
     if numbers.ndim > 1 or (numbers.size and numbers.dtype.kind not in "iuf"):
-        raise ParameterError(f"values must be a number or a list of numbers, not {checks.shown(values)}")
+        raise ParameterError(f"values must be a number or a list of numbers, not {checks.describe(values)}")
     return numbers.astype(np.float64, copy=False)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cofactor.data.ids import CodedIds, IdMap
+from cofactor.data.ids import IdMap
 from cofactor.data.readers.casting import id_cells
 from cofactor.data.readers.columns import usual_role
 from cofactor.data.readers.frame_table import as_frame
@@ -150,8 +150,7 @@ class SideTable:
             cells = id_cells(self.column(name).alias(self.what))
         except DataError:  # dates, lists, ...
             return 0
-        values = cells.values.each(cells.values.distinct) if isinstance(cells.values, CodedIds) else cells.values
-        return int((ids.rows(values.filter(~cells.bad)) >= 0).sum())
+        return int((ids.rows(cells.column.filter(~cells.bad)) >= 0).sum())
 
     def keyed(self, name: str) -> pl.DataFrame:
         """Return the table with the IDs as its first column.
@@ -175,12 +174,11 @@ class SideTable:
         if cells.bad.any():
             row = int(cells.bad.arg_true()[0])
             raise DataError(f"the {self.what} table, row {row + 1} of column {name!r}: {cells.why(row)}")
-        values = cells.values.each(cells.values.distinct) if isinstance(cells.values, CodedIds) else cells.values
         others = self.frame.select(other for other in self.frame.columns if other != name)
         if self.what in others.columns:
             new_names = (f"{self.what}_{n}" for n in range(2, len(others.columns) + 3))
             others = others.rename({self.what: next(other for other in new_names if other not in others.columns)})
-        return pl.DataFrame([values.alias(self.what), *others])
+        return pl.DataFrame([cells.column.alias(self.what), *others])
 
 
 @dataclass(frozen=True, eq=False)

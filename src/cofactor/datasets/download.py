@@ -1,26 +1,17 @@
-"""Resumable, atomic downloads over HTTP, and extraction of zip archives.
-
-A target file exists only once it is complete; an interrupted transfer is resumed.
-"""
+"""Downloads by pooch, hashes of files, and extraction of zip archives."""
 
 from __future__ import annotations
 
 import hashlib
-import http.client
+import io
 import re
-import secrets
 import shutil
-import ssl
-import time
-import urllib.error
-import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import BinaryIO, TypeAlias
 
 from cofactor.errors import FetchError
 
@@ -28,8 +19,6 @@ __all__ = ["OnProgress", "Progress", "Timeouts", "download", "extract", "file_ha
 
 BLOCK = 1 << 18
 """Bytes per read."""
-ATTEMPTS = 5
-"""Maximum number of requests of one download."""
 
 
 @dataclass(frozen=True)
@@ -64,70 +53,83 @@ class Timeouts:
         Timeout for establishing a connection.
     read : float
         Timeout for each read.
-    pause : float
-        Pause between two attempts.
     """
 
     connect: float = 5.0
     read: float = 30.0
-    pause: float = 0.5
+
+
+class _ProgressBar:
+    """Progress bar as pooch calls it; it reports to a callback."""
+
+    def __init__(self, what: str, on_progress: OnProgress):
+        self.what, self.on_progress = what, on_progress
+        self.total = self.done = 0
+
+    def update(self, n: int) -> None:
+        """Add n bytes; pooch adds whole blocks, also for a shorter last one."""
+        self.done = min(self.done + n, self.total) if self.total else self.done + n
+        self.on_progress(Progress(self.what, self.done, self.total or None))
+
+    def reset(self) -> None:
+        """Set the bytes to 0, before pooch adds the total at the end."""
+        self.done = 0
+
+    def close(self) -> None:
+        """Do nothing: the callback sees the end by the total."""
 
 
 def download(
-    url: str,
-    target: Path,
-    *,
-    part: Path | None = None,
-    timeouts: Timeouts | None = None,
-    on_progress: OnProgress | None = None,
-) -> Path:
-    """Download a file, resuming earlier partial downloads.
+    url: str, target: Path | BinaryIO, *, timeouts: Timeouts | None = None, on_progress: OnProgress | None = None
+) -> None:
+    """Download a file.
 
     Parameters
     ----------
     url : str
         Address of the file.
-    target : Path
-        Path of the downloaded file, which appears only when the download is complete.
-    part : Path, optional
-        Path of the partial file, on the same disk as `target`; `<target>.part` by default.
+    target : Path or binary file
+        Where to write it. After an error, a file may be incomplete.
     timeouts : Timeouts, optional
         Timeouts; the defaults of `Timeouts` if None.
     on_progress : callable, optional
         Called with a `Progress` after each read.
 
-    Returns
-    -------
-    Path
-        `target`.
-
     Raises
     ------
     FetchError
-        If the server cannot be reached, responds with an error, or the transfer fails repeatedly.
-
-    Notes
-    -----
-    The partial file remains after a failed transfer. The next attempt, in this call or a later one, requests the
-    remaining bytes with a Range header, and starts over if the server does not support it. The call fails after an
-    attempt that adds no bytes, and after 5 attempts.
+        If the server cannot be reached, responds with an error, or stops before the end.
     """
+    from pooch import HTTPDownloader
+    from requests import exceptions
+
     timeouts = timeouts or Timeouts()
-    with _claimed(part or Path(f"{target}.part")) as part:
-        validator = ""  # the ETag or modification date of the file, so that parts of two versions are never mixed
-        for attempt in range(ATTEMPTS):
-            previous_size = part.stat().st_size
-            try:
-                validator = _transfer(url, part, validator, timeouts, on_progress)
-            except _TransferError as error:
-                validator = error.validator
-                if attempt == ATTEMPTS - 1 or part.stat().st_size <= previous_size:
-                    raise FetchError(f"{url}: {error}; fetch again to resume the download") from error
-                time.sleep(timeouts.pause)
-            else:
-                part.replace(target)
-                return target
-    raise AssertionError("unreachable: the last attempt returns or raises")
+    downloader = HTTPDownloader(
+        progressbar=_ProgressBar(f"downloading {url}", on_progress) if on_progress else False,
+        chunk_size=BLOCK,
+        timeout=(timeouts.connect, timeouts.read),
+        headers={"User-Agent": "cofactor"},
+    )
+    try:
+        downloader(url, str(target) if isinstance(target, Path) else target, None)
+    except exceptions.HTTPError as error:
+        response = error.response
+        status = "an error" if response is None else f"{response.status_code} {response.reason}"
+        raise FetchError(
+            f"{url}: the server responded with {status}; the publisher may have moved the file: try later, or put the "
+            "file in place by hand"
+        ) from error
+    except exceptions.RequestException as error:
+        stalled = isinstance(error, exceptions.ReadTimeout) or "Read timed out" in str(error)
+        if stalled:
+            reason = f"the server sent nothing for {timeouts.read:g} s"
+        elif isinstance(error, exceptions.ConnectTimeout):
+            reason = f"cannot connect within {timeouts.connect:g} s"
+        elif isinstance(error, exceptions.ChunkedEncodingError):
+            reason = f"the transfer failed ({error})"
+        else:
+            reason = f"cannot connect ({error})"
+        raise FetchError(f"{url}: {reason}; check the network and fetch again") from error
 
 
 def published_md5(url: str, *, timeouts: Timeouts | None = None) -> str | None:
@@ -145,12 +147,12 @@ def published_md5(url: str, *, timeouts: Timeouts | None = None) -> str | None:
     str or None
         The MD5 in lowercase hexadecimal; None if it is not available.
     """
+    content = io.BytesIO()
     try:
-        with _open(urllib.request.Request(url + ".md5"), timeouts or Timeouts()) as response:
-            text = response.read(1000).decode("ascii", errors="replace")
-    except (OSError, http.client.HTTPException):
+        download(url + ".md5", content, timeouts=timeouts)
+    except FetchError:
         return None
-    match = re.search(r"\b[0-9a-fA-F]{32}\b", text)
+    match = re.search(r"\b[0-9a-fA-F]{32}\b", content.getvalue().decode("ascii", errors="replace"))
     return match.group().lower() if match else None
 
 
@@ -216,133 +218,3 @@ def _zip_problem(archive: Path, error: Exception) -> str:
     if start.startswith((b"<!doctype html", b"<html")):
         return "it is a web page, perhaps of a proxy or a login form; open the URL in a browser to see it"
     return f"{error}; the download was discarded, fetch again"
-
-
-class _TransferError(Exception):
-    """A transfer that was interrupted and may be resumed."""
-
-    def __init__(self, message: str, validator: str = ""):
-        super().__init__(message)
-        self.validator = validator
-
-
-def _transfer(url: str, part: Path, validator: str, timeouts: Timeouts, on_progress: OnProgress | None) -> str:
-    """Send a request and append the response to `part`; return the validator, or raise _TransferError."""
-    size = part.stat().st_size
-    headers = {"Range": f"bytes={size}-"} if size else {}
-    if size and validator:
-        headers["If-Range"] = validator
-    try:
-        with _open(urllib.request.Request(url, headers=headers), timeouts) as response:
-            validator = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
-            validator = "" if validator.startswith("W/") else validator
-            size = size if _is_continuation(response, size) else 0
-            _append(response, part, size, Progress(f"downloading {url}"), on_progress)
-    except urllib.error.HTTPError as error:
-        if error.code == 416 and size:  # the partial file is complete or of another version: start over
-            part.write_bytes(b"")
-            return _transfer(url, part, "", timeouts, on_progress)
-        raise FetchError(
-            f"{url}: the server responded with {error.code} {error.reason}; "
-            "the publisher may have moved the file: try later, or put the file in place by hand"
-        ) from error
-    except urllib.error.URLError as error:
-        raise FetchError(f"{url}: cannot connect ({error.reason}); check the network and fetch again") from error
-    except (OSError, http.client.HTTPException) as error:  # a timeout while reading is an OSError
-        if size == 0 and part.stat().st_size == 0:
-            raise FetchError(f"{url}: {_reason(error, timeouts)}; check the network and fetch again") from error
-        raise _TransferError(_reason(error, timeouts), validator) from error
-    return validator
-
-
-def _append(response: Any, part: Path, size: int, progress: Progress, on_progress: OnProgress | None) -> None:
-    """Write the response to `part` after its first `size` bytes."""
-    length = response.headers.get("Content-Length")
-    total = size + int(length) if length is not None else None
-    with part.open("r+b") as file:
-        file.seek(size)
-        file.truncate()
-        while block := response.read1(BLOCK):
-            file.write(block)
-            size += len(block)
-            if on_progress:
-                on_progress(Progress(progress.what, size, total))
-    if total is not None and size < total:
-        raise http.client.IncompleteRead(b"", total - size)
-
-
-def _is_continuation(response: Any, size: int) -> bool:
-    """Return whether the response has the bytes from `size` on, rather than the whole file."""
-    if response.status != 206:
-        return False
-    start = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    if start is None or int(start.group(1)) != size:
-        raise http.client.HTTPException("the server sent another byte range than the requested one")
-    return True
-
-
-def _reason(error: Exception, timeouts: Timeouts) -> str:
-    """Return the reason of an interrupted transfer as text."""
-    if isinstance(error, TimeoutError):
-        return f"the server sent nothing for {timeouts.read:g} s"
-    if isinstance(error, http.client.IncompleteRead) and error.expected:
-        return f"the transfer stopped {error.expected:,} bytes before its end"
-    return f"the transfer failed ({error or type(error).__name__})"
-
-
-@contextmanager
-def _claimed(shared: Path) -> Iterator[Path]:
-    """Rename the partial file to a unique name while it is written, so that concurrent fetches never share it."""
-    own = Path(f"{shared}.{secrets.token_hex(4)}")
-    try:
-        shared.replace(own)
-    except FileNotFoundError:
-        own.touch()
-    try:
-        yield own
-    finally:
-        if own.exists() and own.stat().st_size:
-            own.replace(shared)
-        else:
-            own.unlink(missing_ok=True)
-
-
-def _open(request: urllib.request.Request, timeouts: Timeouts) -> Any:
-    """Send a request and return the response."""
-    request.add_header("User-Agent", "cofactor")
-    opener = urllib.request.build_opener(_HTTPHandler(timeouts.read), _HTTPSHandler(timeouts.read))
-    return opener.open(request, timeout=timeouts.connect)
-
-
-def _with_read_timeout(connection: type[http.client.HTTPConnection], seconds: float) -> Any:
-    """Return a connection class that uses its own timeout to connect, and `seconds` for each read."""
-
-    class ReadTimeoutConnection(connection):  # type: ignore[valid-type, misc]
-        def connect(self) -> None:
-            super().connect()
-            self.sock.settimeout(seconds)
-
-    return ReadTimeoutConnection
-
-
-class _HTTPHandler(urllib.request.HTTPHandler):
-    """HTTP handler with a separate read timeout."""
-
-    def __init__(self, seconds: float):
-        super().__init__()
-        self.seconds = seconds
-
-    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_with_read_timeout(http.client.HTTPConnection, self.seconds), req)
-
-
-class _HTTPSHandler(urllib.request.HTTPSHandler):
-    """HTTPS handler with a separate read timeout."""
-
-    def __init__(self, seconds: float):
-        super().__init__()
-        self.seconds = seconds
-
-    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        context = ssl.create_default_context()
-        return self.do_open(_with_read_timeout(http.client.HTTPSConnection, self.seconds), req, context=context)

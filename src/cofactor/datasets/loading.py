@@ -24,16 +24,15 @@ from cofactor.data.interactions import Interactions
 from cofactor.data.load_report import LoadReport
 from cofactor.data.scale import Scale
 from cofactor.data.side_table import join
-from cofactor.datasets import movielens
 from cofactor.datasets.download import OnProgress, Progress, Timeouts, download, extract, file_hash, published_md5
-from cofactor.datasets.movielens import Layout
+from cofactor.datasets.movielens import Layout, read_items, read_ratings, read_users
 from cofactor.datasets.registry import DATASETS, Dataset
 from cofactor.errors import FetchError
 from cofactor.files import cache_directory
 from cofactor.fork import require_threads
 from cofactor.validation import validated
 
-__all__ = ["DATASETS", "Dataset", "fetch", "load"]
+__all__ = ["fetch", "load_movielens"]
 
 Source: TypeAlias = Callable[[Path, Path], dict[str, Any]]
 """Function that builds the canonical files: called with a working folder and the target folder; returns the origin."""
@@ -42,15 +41,15 @@ PIP_OPTIONS = ("--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-
 
 
 @validated
-def load(
-    name: str | Dataset, *, folder: str | Path | None = None, on_progress: OnProgress | None = None
+def load_movielens(
+    version: str | Dataset, *, folder: str | Path | None = None, on_progress: OnProgress | None = None
 ) -> Interactions:
-    """Load a data set, and fetch it first if necessary.
+    """Load a MovieLens data set, and fetch it first if necessary.
 
     Parameters
     ----------
-    name : str or Dataset
-        Name in `DATASETS`, or a data set.
+    version : str or Dataset
+        Version, such as "100k", "1m" or "latest-small": the name in `DATASETS` without "movielens-"; or a data set.
     folder : str or Path, optional
         Parent folder of the cached data set; `cache_directory() / "datasets"` by default.
     on_progress : callable, optional
@@ -70,31 +69,33 @@ def load(
     Examples
     --------
     >>> import cofactor
-    >>> from cofactor.datasets.loading import DATASETS
-    >>> DATASETS["movielens-100k"].users, DATASETS["movielens-100k"].items
-    (943, 1682)
-    >>> cofactor.load("movielens-100k")  # doctest: +SKIP
+    >>> cofactor.datasets.load_movielens("100k")  # doctest: +SKIP
     Interactions(100,000 ratings, 943 users x 1,682 items)
     """
     require_threads()
-    dataset = _resolve(name)
+    if not isinstance(version, Dataset):
+        versions = {name.removeprefix("movielens-"): dataset for name, dataset in DATASETS.items()}
+        if checks.text("version", version) not in versions:
+            raise FetchError(f"unknown version {version!r} of MovieLens; available: {', '.join(versions)}")
+        version = versions[version]
+    dataset = version
     folder = None if folder is None else checks.path("folder", folder)
     checks.optional_callable("on_progress", on_progress)
     cached = fetch(dataset, folder=folder, on_progress=on_progress)
     source = json.loads((cached / "source.json").read_text(encoding="utf-8"))["source"]
-    rows = movielens.read_ratings(_ratings_file(dataset, cached))
+    rows = read_ratings(_ratings_file(dataset, cached))
     interactions = Interactions.from_columns(
         rows["user"],
         rows["item"],
         rows["value"],
         times=rows["time"],
-        scale=Scale.declared(dataset.levels),
+        scale=Scale.from_levels(dataset.rating_levels),
         report=LoadReport(source=dataset.name, rows=len(rows), notes=(f"fetched from {source}",)),
     )
-    users = movielens.read_users(cached)
+    users = read_users(cached)
     return replace(
         interactions,
-        item_table=join(interactions.items, movielens.read_items(cached), "item").frame,
+        item_table=join(interactions.items, read_items(cached), "item").frame,
         user_table=None if users is None else join(interactions.users, users, "user").frame,
     )
 
@@ -139,7 +140,7 @@ def fetch(
     Examples
     --------
     >>> import cofactor
-    >>> cofactor.fetch("movielens-2k")  # doctest: +ELLIPSIS
+    >>> cofactor.datasets.fetch("movielens-2k")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     cofactor.errors.FetchError: unknown data set name 'movielens-2k'; available: movielens-100k, ...
     """
@@ -241,9 +242,8 @@ def _from_publisher(
 ) -> dict[str, Any]:
     """Build the canonical files from the archive of the publisher."""
     archive = work / PurePosixPath(dataset.url).name
-    part = work.parent / f"{archive.name}.part"  # outside of the temporary folder, so that a later call can resume
     report(Progress(f"connecting to {dataset.url}"))
-    download(dataset.url, archive, part=part, timeouts=timeouts, on_progress=report)
+    download(dataset.url, archive, timeouts=timeouts, on_progress=report)
     expected = published_md5(dataset.url, timeouts=timeouts) or dataset.archive_md5
     if expected is not None and file_hash(archive, "md5") != expected:
         raise FetchError(
@@ -294,12 +294,12 @@ def _verify(dataset: Dataset, target: Path) -> dict[str, int]:
     ratings = _ratings_file(dataset, target)
     if dataset.ratings_sha256 is not None and file_hash(ratings) != dataset.ratings_sha256:
         raise FetchError(f"the ratings are not the published ones (sha256 {file_hash(ratings)})")
-    rows = movielens.read_ratings(ratings)
+    rows = read_ratings(ratings)
     counts = {"ratings": len(rows), "users": rows["user"].n_unique(), "items": rows["item"].n_unique()}
     published = {"ratings": dataset.ratings, "users": dataset.users, "items": dataset.items}
     if len(rows) == 0 or (counts != published and not dataset.moving):
         raise FetchError(f"the data has {_counts_text(counts)}, but the published counts are {_counts_text(published)}")
-    invalid = rows.filter(~rows["value"].is_in(dataset.levels))
+    invalid = rows.filter(~rows["value"].is_in(dataset.rating_levels))
     if len(invalid):
         raise FetchError(f"the data has a rating of {invalid['value'][0]:g}, which is not on the scale of the data set")
     return counts

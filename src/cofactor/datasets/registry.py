@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cofactor.datasets import movielens
-from cofactor.datasets.movielens import Layout
+from cofactor.datasets.movielens import CSV, DAT, DAT_WITH_USERS, RECBOLE, U_DATA, Layout
 
 __all__ = ["DATASETS", "Dataset", "Mirror"]
 
@@ -59,7 +58,7 @@ class Dataset:
         Address of the zip archive; its MD5 is read from `<url>.md5`.
     ratings, users, items : int
         Published counts; `items` counts items with at least one rating.
-    levels : tuple of float
+    rating_levels : tuple of float
         Possible ratings.
     layout : Layout
         Layout of the files in the archive.
@@ -79,7 +78,7 @@ class Dataset:
     Examples
     --------
     >>> dataset = DATASETS["movielens-100k"]
-    >>> dataset.ratings, dataset.users, dataset.items, dataset.levels
+    >>> dataset.ratings, dataset.users, dataset.items, dataset.rating_levels
     (100000, 943, 1682, (1.0, 2.0, 3.0, 4.0, 5.0))
     """
 
@@ -88,7 +87,7 @@ class Dataset:
     ratings: int
     users: int
     items: int
-    levels: tuple[float, ...]
+    rating_levels: tuple[float, ...]
     layout: Layout
     folder: str
     terms: str
@@ -106,8 +105,8 @@ DATASETS: dict[str, Dataset] = {
         ratings=100_000,
         users=943,
         items=1_682,
-        levels=WHOLE_STARS,
-        layout=movielens.U_DATA,
+        rating_levels=WHOLE_STARS,
+        layout=U_DATA,
         folder="ml-100k",
         terms=TERMS.format(KEEP, f"{PUBLISHER}/ml-100k-README.txt"),
         archive_md5="0e33842e24a9c977be4e0107933c0723",
@@ -115,7 +114,7 @@ DATASETS: dict[str, Dataset] = {
         mirror=Mirror(
             "recbole==1.2.1",
             "recbole/dataset_example/ml-100k",
-            movielens.RECBOLE,
+            RECBOLE,
             sha256="9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
         ),
     ),
@@ -125,8 +124,8 @@ DATASETS: dict[str, Dataset] = {
         ratings=100_836,
         users=610,
         items=9_724,
-        levels=HALF_STARS,
-        layout=movielens.CSV,
+        rating_levels=HALF_STARS,
+        layout=CSV,
         folder="ml-latest-small",
         terms=TERMS.format(SHARE, f"{PUBLISHER}/ml-latest-small-README.html"),
         moving=True,
@@ -137,8 +136,8 @@ DATASETS: dict[str, Dataset] = {
         ratings=1_000_209,
         users=6_040,
         items=3_706,
-        levels=WHOLE_STARS,
-        layout=movielens.DAT_WITH_USERS,
+        rating_levels=WHOLE_STARS,
+        layout=DAT_WITH_USERS,
         folder="ml-1m",
         terms=TERMS.format(KEEP, f"{PUBLISHER}/ml-1m-README.txt"),
         archive_md5="c4d9eecfca2ab87c1945afe126590906",
@@ -149,8 +148,8 @@ DATASETS: dict[str, Dataset] = {
         ratings=10_000_054,
         users=69_878,
         items=10_677,
-        levels=HALF_STARS,
-        layout=movielens.DAT,
+        rating_levels=HALF_STARS,
+        layout=DAT,
         folder="ml-10M100K",
         terms=TERMS.format(KEEP, f"{PUBLISHER}/ml-10m-README.html"),
         archive_md5="ce571fd55effeba0271552578f2648bd",
@@ -161,8 +160,8 @@ DATASETS: dict[str, Dataset] = {
         ratings=20_000_263,
         users=138_493,
         items=26_744,
-        levels=HALF_STARS,
-        layout=movielens.CSV,
+        rating_levels=HALF_STARS,
+        layout=CSV,
         folder="ml-20m",
         terms=TERMS.format(SHARE, f"{PUBLISHER}/ml-20m-README.html"),
         archive_md5="cd245b17a1ae2cc31bb14903e1204af3",
@@ -173,8 +172,8 @@ DATASETS: dict[str, Dataset] = {
         ratings=25_000_095,
         users=162_541,
         items=59_047,
-        levels=HALF_STARS,
-        layout=movielens.CSV,
+        rating_levels=HALF_STARS,
+        layout=CSV,
         folder="ml-25m",
         terms=TERMS.format(SHARE, f"{PUBLISHER}/ml-25m-README.html"),
         archive_md5="6b51fb2759a8657d3bfcbfc42b592ada",
@@ -185,8 +184,8 @@ DATASETS: dict[str, Dataset] = {
         ratings=32_000_204,
         users=200_948,
         items=84_432,
-        levels=HALF_STARS,
-        layout=movielens.CSV,
+        rating_levels=HALF_STARS,
+        layout=CSV,
         folder="ml-32m",
         terms=TERMS.format(SHARE, f"{PUBLISHER}/ml-32m-README.html"),
     ),

@@ -219,7 +219,7 @@ class Chunk(NamedTuple):
             If `chunks` is empty or not a list of chunks.
         """
         if not isinstance(chunks, list | tuple) or not chunks or not all(isinstance(part, Chunk) for part in chunks):
-            raise ParameterError(f"chunks must be a list of one or more chunks, not {checks.shown(chunks)}")
+            raise ParameterError(f"chunks must be a list of one or more chunks, not {checks.describe(chunks)}")
         u, i, values, times = (np.concatenate(columns) for columns in zip(*chunks, strict=True))
         return cls(u, i, values, times)
 
@@ -309,7 +309,7 @@ def generate(config: SyntheticConfig, *, seed: Seed = 0) -> Synthetic:
         read_only(i),
         read_only(values),
         times=read_only(times),
-        scale=Scale.declared(config.levels),
+        scale=Scale.from_levels(config.rating_levels),
         report=LoadReport(source=f"synthetic, seed {seed}", rows=n),
     )
     genres = pl.DataFrame({"item": np.arange(config.n_items), "genre": ground_truth.genre})
@@ -342,7 +342,7 @@ def generate_chunks(config: SyntheticConfig, *, seed: Seed = 0, chunk: int = 1_0
 
     Examples
     --------
-    >>> [len(rows.u) for rows in stream(SyntheticConfig(n_users=20, n_items=30, n_ratings=200), chunk=80)]
+    >>> [len(rows.u) for rows in generate_chunks(SyntheticConfig(n_users=20, n_items=30, n_ratings=200), chunk=80)]
     [80, 80, 40]
     """
     if chunk < 1:
@@ -451,7 +451,7 @@ def _rate(ground_truth: GroundTruth, keys: Int64, users: Int64, rng: np.random.G
     """Return the pairs `u * n_items + i` of a block with values and times."""
     config = ground_truth.config
     u, i = np.divmod(keys, config.n_items)
-    levels = np.asarray(config.levels)
+    levels = np.asarray(config.rating_levels)
     exact = ground_truth.expected(u, i) + config.noise_std * rng.standard_normal(len(u))
     values = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, exact, side="right")]
     joined = rng.random(len(users))[u - users[0]]

@@ -27,7 +27,7 @@ class SyntheticConfig:
         Numbers of users and items.
     n_ratings : int
         Exact number of ratings. Each user has at least `fewest`; an item may have none.
-    levels : tuple of float
+    rating_levels : tuple of float
         Rating levels in ascending order.
     mean : float
         Global mean before noise and rounding.
@@ -80,7 +80,7 @@ class SyntheticConfig:
     n_users: int = 1_000
     n_items: int = 500
     n_ratings: int = 50_000
-    levels: tuple[float, ...] = HALF_STARS
+    rating_levels: tuple[float, ...] = HALF_STARS
     mean: float = 3.5
     user_bias_std: float = 0.4
     item_bias_std: float = 0.4
@@ -119,8 +119,8 @@ class SyntheticConfig:
             f"genres must be at most n_items, {items}": self.genres <= items,
             f"1 <= fewest <= most <= n_items, {items}, must hold": 1 <= self.fewest <= most <= items,
             f"n_ratings must lie {between}": users * self.fewest <= self.n_ratings <= users * most,
-            "levels must not be empty and must be in ascending order": len(self.levels) > 0
-            and list(self.levels) == sorted(set(self.levels)),
+            "rating_levels must not be empty and must be in ascending order": len(self.rating_levels) > 0
+            and list(self.rating_levels) == sorted(set(self.rating_levels)),
             "factors, popularity, heavy_times and standard deviations must not be negative": min(nonnegative) >= 0,
             "popularity_offset must be above -1": self.popularity_offset > -1,
             "heavy_share and heavy_focus must be from 0 to 1": min(shares) >= 0 and max(shares) <= 1,
@@ -131,7 +131,7 @@ MOVIELENS_1M_SHAPE = SyntheticConfig(
     n_users=6_040,
     n_items=3_706,
     n_ratings=1_000_209,
-    levels=(1.0, 2.0, 3.0, 4.0, 5.0),
+    rating_levels=(1.0, 2.0, 3.0, 4.0, 5.0),
     popularity=2.2,
     popularity_offset=350.0,
     activity_std=1.1,

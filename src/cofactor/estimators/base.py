@@ -284,7 +284,7 @@ class Estimator(ABC):
         if not isinstance(name, str):
             raise ParameterError(
                 'spec must be the name of an estimator, or an object such as {"estimator": "bias", "damping": 5}, not '
-                f"{checks.shown(spec)}"
+                f"{checks.describe(spec)}"
             )
         cls = estimator_class(name)
         cls._require_names(settings)
@@ -434,7 +434,7 @@ def estimator_class(name: str) -> type[Estimator]:
     if name not in _CLASSES:
         hint = _suggestion(name.lower().replace("_", "-"), _CLASSES)
         names = ", ".join(sorted(_CLASSES))
-        raise ParameterError(f"unknown model {checks.shown(name)}{hint}; the models are {names} (`cofactor models`)")
+        raise ParameterError(f"unknown model {checks.describe(name)}{hint}; the models are {names} (`cofactor models`)")
     return _CLASSES[name]
 
 
@@ -469,7 +469,7 @@ def require_estimator(value: object) -> Estimator:
     cofactor.errors.ParameterError: estimator must be an estimator, such as cofactor.Bias(), not 'bias'
     """
     if not isinstance(value, Estimator):
-        raise ParameterError(f"estimator must be an estimator, such as cofactor.Bias(), not {checks.shown(value)}")
+        raise ParameterError(f"estimator must be an estimator, such as cofactor.Bias(), not {checks.describe(value)}")
     return value
 
 
@@ -493,12 +493,12 @@ def _check_value(name: str, spec: Field[Any], declared: Any, value: Any) -> None
     if declared is float:
         checks.finite_number(label, value)
     if declared is bool and not isinstance(value, bool):
-        raise ParameterError(f"{label} must be true or false, not {checks.shown(value)}")
+        raise ParameterError(f"{label} must be true or false, not {checks.describe(value)}")
     if not isinstance(value, int | float) or isinstance(value, bool):
         return
     if (low is not None and value < low) or (high is not None and value > high):
         upper = "" if high is None else f" to {high:g}"
-        raise ParameterError(f"{label} must be from {low:g}{upper}, not {checks.shown(value)}")
+        raise ParameterError(f"{label} must be from {low:g}{upper}, not {checks.describe(value)}")
 
 
 def _from_json(default: object, value: object) -> object:

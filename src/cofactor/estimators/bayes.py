@@ -135,7 +135,9 @@ class BayesianMF(Estimator):
         for side in ("user_features", "item_features"):
             names = getattr(self, side)
             if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name for name in names):
-                raise ParameterError(f"{self.name}: {side} must be a list of column names, not {checks.shown(names)}")
+                raise ParameterError(
+                    f"{self.name}: {side} must be a list of column names, not {checks.describe(names)}"
+                )
             if names != (distinct := tuple(dict.fromkeys(names))):  # else as passed, for `clone`
                 object.__setattr__(self, side, distinct)
         super().__post_init__()

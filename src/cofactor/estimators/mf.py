@@ -113,7 +113,7 @@ class BiasedMF(Estimator):
         numbers = all(isinstance(end, int | float) and math.isfinite(end) for end in pair)
         if not (len(pair) == 2 and numbers and pair[0] < pair[1]):
             raise ParameterError(
-                f'biased-mf: rating_range must be "scale", None or two increasing numbers, not {checks.shown(ends)}'
+                f'biased-mf: rating_range must be "scale", None or two increasing numbers, not {checks.describe(ends)}'
             )
         if not (isinstance(ends, tuple) and all(type(end) is float for end in ends)):  # else as passed, for `clone`
             object.__setattr__(self, "rating_range", tuple(map(float, pair)))

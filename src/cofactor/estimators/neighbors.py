@@ -14,7 +14,7 @@ from cofactor.estimators.base import Estimator, parameter
 from cofactor.estimators.training import EpochCallback
 from cofactor.estimators.training_table import Learns, TableLike
 from cofactor.kernels.neighbor_scores import damped_means
-from cofactor.kernels.neighbors import nearest, transpose
+from cofactor.kernels.neighbors import nearest
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.base import Model
@@ -142,7 +142,7 @@ class ItemKNN(Estimator):
         measure = SimilarityMeasure(name, shrink)
         by_user = measure.weighted(_entries(table, baseline))
         n_items = table.n_items
-        by_item = transpose(by_user, n_items)
+        by_item = by_user.transpose(n_items)
         neighbors, similarities = nearest(
             by_item, measure.column_lists(by_item, table.n_users), by_item,
             measure=measure.code, n=min(self.neighbors, n_items), shrink=shrink,

@@ -247,7 +247,8 @@ def compare(
     --------
     >>> import cofactor
     >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
-    >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900, levels=(1, 2, 3, 4, 5))).interactions
+    >>> config = SyntheticConfig(n_users=60, n_items=40, n_ratings=900, rating_levels=(1, 2, 3, 4, 5))
+    >>> ratings = generate(config).interactions
     >>> comparison = cofactor.evaluate.compare(cofactor.ExplicitALS(factors=8), cofactor.split_random(ratings))
     >>> sorted((model.score.label, model.role) for model in comparison.models)
     [('bias', 'baseline'), ('explicit-als', 'requested'), ('item-knn (tuned)', 'tuned baseline')]

@@ -9,7 +9,7 @@ import numpy as np
 from cofactor import checks
 from cofactor.arrays import Int64
 from cofactor.checks import Seed
-from cofactor.data.ids import id_column
+from cofactor.data.id_columns import id_column
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, ParameterError
 from cofactor.evaluate.leakage import pair_keys

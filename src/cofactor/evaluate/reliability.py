@@ -58,7 +58,8 @@ class Calibration:
     --------
     >>> import cofactor
     >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
-    >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900, levels=(1, 2, 3, 4, 5))).interactions
+    >>> config = SyntheticConfig(n_users=60, n_items=40, n_ratings=900, rating_levels=(1, 2, 3, 4, 5))
+    >>> ratings = generate(config).interactions
     >>> split = cofactor.split_random(ratings)
     >>> rec = cofactor.Recommender.fit(cofactor.BayesianMF(factors=4), split.train)
     >>> calibration = cofactor.evaluate.calibration(rec, split)
@@ -135,7 +136,8 @@ def calibration(recommender: Recommender, split: Split, *, probabilities: Sequen
     --------
     >>> import cofactor
     >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
-    >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900, levels=(1, 2, 3, 4, 5))).interactions
+    >>> config = SyntheticConfig(n_users=60, n_items=40, n_ratings=900, rating_levels=(1, 2, 3, 4, 5))
+    >>> ratings = generate(config).interactions
     >>> split = cofactor.split_random(ratings)
     >>> rec = cofactor.Recommender.fit(cofactor.BayesianMF(factors=4), split.train)
     >>> result = cofactor.evaluate.calibration(rec, split)
@@ -178,7 +180,9 @@ def calibration(recommender: Recommender, split: Split, *, probabilities: Sequen
 
 def _probabilities(probabilities: Any) -> tuple[float, ...]:
     """Return the probabilities of intervals, at least one. Raises ParameterError."""
-    error = ParameterError(f"probabilities must be between 0 and 1, both excluded, not {checks.shown(probabilities)}")
+    error = ParameterError(
+        f"probabilities must be between 0 and 1, both excluded, not {checks.describe(probabilities)}"
+    )
     try:
         values = checks.number_array("probabilities", probabilities, (None,))
     except ParameterError:
@@ -221,7 +225,7 @@ def reliability(predicted: Distribution, y: Any, *, bins: int = 10) -> pl.DataFr
 
     Examples
     --------
-    >>> predicted = Distribution.of_mass([[0.1, 0.2, 0.7], [0.6, 0.3, 0.1]], Scale.declared([1, 2, 3]))
+    >>> predicted = Distribution.of_mass([[0.1, 0.2, 0.7], [0.6, 0.3, 0.1]], Scale.from_levels([1, 2, 3]))
     >>> reliability(predicted, [3, 1], bins=2).select("level", "predicted", "observed", "n").row(-1)
     (3.0, 0.7, 1.0, 1)
     """
@@ -342,7 +346,7 @@ def log_likelihood(predicted: Distribution, y: Any) -> float:
 
     Examples
     --------
-    >>> predicted = Distribution.of_mass([[0.1, 0.2, 0.7], [0.6, 0.3, 0.1]], Scale.declared([1, 2, 3]))
+    >>> predicted = Distribution.of_mass([[0.1, 0.2, 0.7], [0.6, 0.3, 0.1]], Scale.from_levels([1, 2, 3]))
     >>> round(log_likelihood(predicted, [3, 1]), 2)
     -0.43
     """
@@ -387,7 +391,7 @@ def ranked_probability_score(predicted: Distribution, y: Any) -> float:
 
     Examples
     --------
-    >>> predicted = Distribution.of_mass([[0.0, 1.0, 0.0], [0.0, 0.5, 0.5]], Scale.declared([1, 2, 3]))
+    >>> predicted = Distribution.of_mass([[0.0, 1.0, 0.0], [0.0, 0.5, 0.5]], Scale.from_levels([1, 2, 3]))
     >>> round(ranked_probability_score(predicted, [3, 3]), 3)
     0.625
     """

@@ -256,7 +256,7 @@ def split_random(interactions: Interactions, *, test: float = 0.2, seed: Seed = 
     Split(random, 40% of the rows, seed 0: 3 train, 2 test)
     """
     seed = checks.seed(seed)
-    test = checks.share("test", test)
+    test = checks.fraction("test", test)
     interactions = require_interactions("interactions", interactions)
     n = len(interactions)
     drawn = random_stream(seed, "split random").permutation(n)[: int(_share_of(test, n))]
@@ -302,7 +302,7 @@ def split_per_user(interactions: Interactions, *, test: float = 0.2, seed: Seed 
     [1, 1, 0]
     """
     seed = checks.seed(seed)
-    test = checks.share("test", test)
+    test = checks.fraction("test", test)
     interactions = require_interactions("interactions", interactions)
     counts = interactions.by_user.counts
     order = _shuffled_by_user(interactions, random_stream(seed, "split per user"))
@@ -410,7 +410,7 @@ def split_by_time(interactions: Interactions, *, test: float = 0.2, at: Moment |
     Split(from 1970-01-01T00:00:25 UTC on: 1 train, 2 test)
     """
     at = None if at is None else _seconds_of("at", at)
-    test = checks.share("test", test)
+    test = checks.fraction("test", test)
     interactions = require_interactions("interactions", interactions)
     times = np.sort(_times(interactions))
     first, last = (int(times[0]), int(times[-1])) if len(times) else (0, 0)
@@ -472,9 +472,9 @@ def split_users(interactions: Interactions, *, test: float = 0.1, fold_in_share:
     (Split(1 users held out, 80% of their rows to fold in, seed 0: 3 train, 1 to fold in, 1 test), 1)
     """
     seed = checks.seed(seed)
-    test = checks.share("test", test)
+    test = checks.fraction("test", test)
     interactions = require_interactions("interactions", interactions)
-    fold_in_share = checks.share("fold_in_share", fold_in_share)
+    fold_in_share = checks.fraction("fold_in_share", fold_in_share)
     counts = interactions.by_user.counts
     eligible, n_users = np.flatnonzero(counts >= 2), int((counts > 0).sum())
     n = min(int(_share_of(test, n_users)), len(eligible))
@@ -540,7 +540,7 @@ def _times(interactions: Interactions) -> Int64:
 def _seconds_of(name: str, moment: Any) -> int:
     """Return a moment in whole seconds since 1970. Raises ParameterError."""
     error = ParameterError(
-        f"{name} must be whole seconds since 1970, a date and time, or its ISO text, not {checks.shown(moment)}"
+        f"{name} must be whole seconds since 1970, a date and time, or its ISO text, not {checks.describe(moment)}"
     )
     if isinstance(moment, int | np.integer) and not isinstance(moment, bool | np.timedelta64):
         return checks.whole_number(name, moment)

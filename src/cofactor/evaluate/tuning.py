@@ -253,7 +253,7 @@ def tune(
         checks.whole_number("trials", trials, low=1),
         checks.whole_number("k", k, low=1, high=checks.MAX_LIST_LENGTH),
     )
-    validation, seed = checks.share("validation", validation), checks.seed(seed)
+    validation, seed = checks.fraction("validation", validation), checks.seed(seed)
     storage = None if storage is None else checks.path("storage", storage)
     checks.optional_callable("on_trial", on_trial)
     require_split("split", split)

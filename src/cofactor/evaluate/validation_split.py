@@ -53,7 +53,7 @@ def split_for_validation(split: Split, *, share: float = 0.2, seed: Seed = 0) ->
     Split(random, 50% of the rows, seed 0: 2 train, 2 test)
     """
     require_split("split", split)
-    checks.share("share", share)
+    checks.fraction("share", share)
     seed = checks.seed(seed)
     if split.fold_in is not None:
         return split_users(split.train, test=share, seed=seed)

@@ -92,7 +92,7 @@ def bias_ranking(recommender: Recommender, side: Side = "item", *, min_support: 
 def _averages(recommender: Recommender, side: Side) -> tuple[Int64, Float64]:
     """Return the number of ratings of each item or user, and their plain average (nan without ratings)."""
     histories = recommender.histories
-    owner = histories.columns if side == "item" else np.repeat(np.arange(len(histories)), histories.counts)
+    owner = histories.columns if side == "item" else histories.owners
     n = len(recommender.items) if side == "item" else len(recommender.users)
     support = np.bincount(owner, minlength=n).astype(np.int64)
     total = np.bincount(owner, weights=histories.values, minlength=n)

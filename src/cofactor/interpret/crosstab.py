@@ -58,7 +58,7 @@ def filled_crosstab(
     [('ana', 'alien', 5.0), ('ana', 'clue', 4.0), ('bo', 'alien', 3.0), ('bo', 'clue', None)]
     """
     require_recommender("recommender", recommender)
-    confidence = checks.share("confidence", confidence)
+    confidence = checks.fraction("confidence", confidence)
     corner = crosstab(_table(recommender), users=users, items=items)
     u, i = np.repeat(corner.u, len(corner.i)), np.tile(corner.i, len(corner.u))
     assert isinstance(recommender.model, PredictsRatings)
@@ -77,5 +77,5 @@ def filled_crosstab(
 def _table(recommender: Recommender) -> Interactions:
     """Return the histories of the recommender as a table."""
     rows = recommender.histories
-    u = np.repeat(np.arange(len(rows), dtype=np.int32), rows.counts)
+    u = rows.owners
     return Interactions(recommender.users, recommender.items, u, rows.columns, rows.values, kind=recommender.kind)

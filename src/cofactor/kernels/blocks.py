@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cofactor.arrays import Float32, Int32, Int64
+from cofactor.arrays import Float32, Int32, Int64, row_starts
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.parallel import parallel_for
 from cofactor.kernels.sparse import SparseRows
@@ -203,7 +203,7 @@ def pair_blocks(
     items, item_cuts = dealt(support, grid, stream)
     order, item_group = users.astype(np.int32), np.empty(len(support), np.int32)
     item_group[items] = np.repeat(np.arange(grid, dtype=np.int32), np.diff(item_cuts))
-    first_event = np.concatenate([np.zeros(1, np.int64), np.cumsum(rows.counts[users])])[user_cuts]
+    first_event = row_starts(rows.counts[users])[user_cuts]
     n = len(rows.columns)
     blocks = PairBlocks(
         grid, np.zeros(grid**2 + 1, np.int64), np.empty(n, np.int32), np.empty(n, np.int32),

@@ -217,7 +217,7 @@ def bpr_fold_in(
     Each user draws from the same random streams, so that the result of a user does not depend on the batch.
     """
     run = bpr_users(P.shape[1], 0)
-    u = np.repeat(np.arange(len(rows), dtype=np.int32), rows.counts)
+    u = rows.owners
     items = np.arange(len(Q), dtype=np.int32)
     seeds = random_stream(0, "fold in").integers(0, 2**64, len(rates), dtype=np.uint64)
 

@@ -23,12 +23,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cofactor.arrays import Float32, Int32, Int64, contiguous
+from cofactor.arrays import Float32, Int32, Int64, contiguous, row_starts
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.parallel import parallel_for, row_blocks
 from cofactor.kernels.sparse import SparseRows
 
-__all__ = ["CANDIDATES", "COSINE", "JACCARD", "PEARSON", "TIED", "ColumnLists", "nearest", "transpose"]
+__all__ = [
+    "CANDIDATES",
+    "COSINE",
+    "JACCARD",
+    "PEARSON",
+    "TIED",
+    "ColumnLists",
+    "nearest",
+]
 
 PEARSON, COSINE, JACCARD = 0, 1, 2
 """The compile-time choice of the similarity."""
@@ -265,40 +273,11 @@ class ColumnLists:
         order = np.argsort(-counts, kind="stable").astype(np.int32)
         column_counts = rows.column_counts(n_columns)
         lengths = np.minimum(column_counts, longest)
-        start = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+        start = row_starts(lengths)
         place, values = np.empty(start[-1], np.int32), np.empty(start[-1], np.float32)
         _fill_lists()(place, values, start[:-1].copy(), rows.start, rows.columns, rows.values, order, start)
         size = counts[order].astype(np.int32)
         return cls(start, place, values, order, _squares(rows)[order], size, bool((column_counts > longest).any()))
-
-
-def transpose(rows: SparseRows, n_columns: int) -> SparseRows:
-    """Return the transpose of a sparse matrix, without its weights.
-
-    Parameters
-    ----------
-    rows : SparseRows
-        The matrix.
-    n_columns : int
-        The number of its columns.
-
-    Returns
-    -------
-    SparseRows
-        A matrix of `n_columns` rows.
-
-    Examples
-    --------
-    >>> columns = transpose(SparseRows.of(rows=[0, 1, 1], columns=[1, 0, 1], values=[5, 3, 4], n_rows=2), 2)
-    >>> columns.row(1).columns.tolist(), columns.row(1).values.tolist()
-    ([0, 1], [5.0, 4.0])
-    """
-    counts = rows.column_counts(n_columns)
-    start = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
-    place, values = np.empty(start[-1], np.int32), np.empty(start[-1], np.float32)
-    order = np.arange(len(rows), dtype=np.int32)
-    _fill_lists()(place, values, start[:-1].copy(), rows.start, rows.columns, rows.values, order, start)
-    return SparseRows(start, place, values)
 
 
 def nearest(
@@ -408,6 +387,6 @@ def _rescale(
 
 
 def _squares(rows: SparseRows) -> Float32:
-    owner = np.repeat(np.arange(len(rows)), rows.counts)
+    owner = rows.owners
     squares = np.bincount(owner, weights=np.square(rows.values, dtype=np.float64), minlength=len(rows))
     return contiguous(squares, np.float32)

@@ -460,7 +460,7 @@ def whole(rows: SparseRows, n_columns: int, blank: float = 0.0) -> Float64:
     ndarray of shape (n_rows, n_columns), float64
     """
     filled = np.full((len(rows), n_columns), blank)
-    filled[np.repeat(np.arange(len(rows)), rows.counts), rows.columns] = rows.values
+    filled[rows.owners, rows.columns] = rows.values
     return filled
 
 
@@ -639,7 +639,7 @@ def damped_means(rows: SparseRows, bias: Float32, *, mean: float, damping: float
         0 where the denominator is 0.
     """
     w = np.ones(len(rows.values)) if rows.weights is None else rows.weights.astype(np.float64)
-    owner = np.repeat(np.arange(len(rows)), rows.counts)
+    owner = rows.owners
     numerator = np.bincount(owner, weights=w * (rows.values - mean - bias[rows.columns]), minlength=len(rows))
     denominator = np.bincount(owner, weights=w, minlength=len(rows)) + damping
     means: Float64 = np.divide(numerator, denominator, out=np.zeros(len(rows)), where=denominator > 0)
@@ -668,7 +668,7 @@ def top_of_rows(scores: Float32, n: int, *, exclude: SparseRows, allowed: Bool) 
         Their scores, -inf where there are fewer than n.
     """
     candidates = scores.copy()
-    candidates[np.repeat(np.arange(len(exclude)), exclude.counts), exclude.columns] = -np.inf
+    candidates[exclude.owners, exclude.columns] = -np.inf
     if len(allowed):
         candidates[:, ~allowed] = -np.inf
     rows = np.argsort(-candidates, axis=1, kind="stable")[:, :n]

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from cofactor.arrays import Float32
+from cofactor.arrays import Float32, row_starts
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.parallel import parallel_for, row_blocks
 from cofactor.kernels.ridge_double import ill_conditioned_rows, ridge_double
@@ -397,5 +397,5 @@ def _solve_in_double(x: Float32, entries: SparseRows, penalty: Float32, side: Si
         return
     run = ridge_double(x.shape[1], side.kind)
     arguments = side.arrays(entries, penalty)
-    cuts = row_blocks(np.concatenate([np.zeros(1, np.int64), np.cumsum(entries.counts[rows])]), entries=1 << 12)
+    cuts = row_blocks(row_starts(entries.counts[rows]), entries=1 << 12)
     parallel_for(lambda cut: run(x, rows, *arguments, noise, *cut), cuts)

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cofactor.arrays import Float32, Int32, Int64, random_stream
+from cofactor.arrays import Float32, Int32, Int64, random_stream, row_starts
 from cofactor.kernels.blocks import dealt, disjoint_rounds
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.parallel import parallel_for
@@ -289,7 +289,7 @@ def blocks_of(
     item_group, item_place = _groups(np.bincount(i, minlength=n_items), grid, random_stream(seed, "item groups"))
     cell = (user_tile // tiles * np.int32(grid * tiles) + user_tile % tiles)[u]
     cell += item_group[i] * np.int32(tiles)
-    start = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(cell, minlength=grid * grid * tiles))])
+    start = row_starts(np.bincount(cell, minlength=grid * grid * tiles))
     del cell
     out_u, out_i = np.empty_like(u), np.empty_like(i)
     out_values, out_weights = np.empty_like(values), np.empty_like(weights)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cofactor.arrays import Int32, Int64
+from cofactor.arrays import Int32, Int64, row_starts
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.parallel import parallel_for, row_blocks
 
@@ -98,7 +98,7 @@ def counting_sort(keys: Int32, n_keys: int) -> tuple[Int64, Int64]:
     """
     counts, order = np.zeros(n_keys, np.int64), np.empty(len(keys), np.int64)
     count_keys()(counts, keys)
-    start = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+    start = row_starts(counts)
     place_in_order()(order, start[:-1].copy(), keys)
     return start, order
 

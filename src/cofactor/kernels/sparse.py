@@ -9,12 +9,12 @@ from typing import Any, Self
 import numpy as np
 
 from cofactor import checks
-from cofactor.arrays import MAX_ROWS, Float32, Int32, Int64, contiguous, require_array
+from cofactor.arrays import MAX_ROWS, Bool, Float32, Int32, Int64, contiguous, require_array, row_starts
 from cofactor.errors import DataError, ParameterError
 from cofactor.kernels.compile import kernel
 from cofactor.kernels.sort import counting_sort
 
-__all__ = ["SparseRows", "common_entries", "merge_counts", "merge_latest", "transpose", "vstack"]
+__all__ = ["SparseRows", "common_entries", "merge_counts", "merge_latest", "vstack"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +131,11 @@ class SparseRows:
     def counts(self) -> Int64:
         """The number of entries of each row: ndarray of shape (n_rows,), int64."""
         return np.diff(self.start)
+
+    @property
+    def owners(self) -> Int32:
+        """The row of each entry: ndarray of shape (n,), int32, ascending."""
+        return self.owners
 
     def column_counts(self, n_columns: int) -> Int64:
         """Count the entries of each column.
@@ -265,9 +270,98 @@ class SparseRows:
         if len(rows) == len(self) and bool((rows == np.arange(len(self))).all()):
             return self
         counts = np.where(rows < 0, 0, self.start[rows + 1] - self.start[rows])
-        start = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        start = row_starts(counts)
         entries = np.arange(start[-1]) + np.repeat(self.start[rows] - start[:-1], counts)
         return self._part(self, start, entries)
+
+    def filter(self, keep: Any) -> SparseRows:
+        """Return the matrix without some of its entries.
+
+        Parameters
+        ----------
+        keep : array-like of shape (n,), bool
+            True for the entries to keep.
+
+        Returns
+        -------
+        SparseRows
+            A matrix of the same number of rows.
+
+        Raises
+        ------
+        ParameterError
+            If the mask has another length or is not boolean.
+
+        Examples
+        --------
+        >>> rows = SparseRows.of([0, 0, 1], [1, 2, 0], [5, 3, 4], n_rows=2)
+        >>> rows.filter(rows.values > 3).counts.tolist()
+        [1, 1]
+        """
+        keep = checks.mask("keep", keep, len(self.columns))
+        return self._part(self, row_starts(keep)[self.start], keep)
+
+    def self.transpose(n_columns: int) -> SparseRows:
+        """Return the transpose, such as the users of each item from the items of each user.
+
+        Parameters
+        ----------
+        n_columns : int
+            The number of columns.
+
+        Returns
+        -------
+        SparseRows
+            `n_columns` rows, copied; a column without entries gives an empty row.
+
+        Raises
+        ------
+        ParameterError
+            If an entry has a column that is not below `n_columns`.
+
+        Examples
+        --------
+        >>> users = SparseRows.of([0, 1, 1], [2, 0, 2], [5, 3, 4], n_rows=2)
+        >>> items = users.transpose(3)
+        >>> items.counts.tolist(), items.row(2).columns.tolist(), items.row(2).values.tolist()
+        ([1, 0, 2], [0, 1], [5.0, 4.0])
+        """
+        n_columns = checks.whole_number("n_columns", n_columns, low=0, high=MAX_ROWS)
+        if (largest := self.columns.max(initial=-1)) >= n_columns:
+            raise ParameterError(
+                f"n_columns must be greater than the largest column number, {largest}; got {n_columns}"
+            )
+        start, order = counting_sort(self.columns, n_columns)
+        weights = None if self.weights is None else self.weights[order]
+        return SparseRows(start, self.owners[order], self.values[order], weights)
+
+    @classmethod
+    def from_counts(cls, counts: Any, columns: Int32, values: Float32, weights: Float32 | None = None) -> SparseRows:
+        """Create a matrix from entries in row order.
+
+        Parameters
+        ----------
+        counts : array-like of shape (n_rows,), integer
+            The number of entries of each row.
+        columns, values, weights : ndarray of shape (n,)
+            As the attributes of this class.
+
+        Returns
+        -------
+        SparseRows
+            It shares the arrays of its entries.
+
+        Raises
+        ------
+        DataError
+            If the counts do not add up to the number of entries, or an array has another dtype or length.
+
+        Examples
+        --------
+        >>> SparseRows.from_counts([1, 2], np.int32([7, 0, 7]), np.float32([5, 3, 4])).owners.tolist()
+        [0, 1, 1]
+        """
+        return cls(row_starts(counts), columns, values, weights)
 
     @classmethod
     def of(cls, rows: Any, columns: Any, values: Any, n_rows: int, weights: Any = None) -> SparseRows:
@@ -298,12 +392,12 @@ class SparseRows:
         rows = checks.row_numbers("rows", rows, n_rows)
         columns = checks.row_numbers("columns", columns, MAX_ROWS)
         if checks.as_array(values).shape != rows.shape:
-            raise ParameterError(f"values must have the length of rows, {len(rows):,}, not {checks.shown(values)}")
+            raise ParameterError(f"values must have the length of rows, {len(rows):,}, not {checks.describe(values)}")
         numbers = checks.number_array("values", values, rows.shape)
         if len(columns) != len(rows):
             raise ParameterError(f"columns must have the length of rows, {len(rows):,}, not {len(columns):,}")
         order = np.lexsort((columns, rows))
-        start = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(rows, minlength=n_rows))])
+        start = row_starts(np.bincount(rows, minlength=n_rows))
         sorted_weights = None
         if weights is not None:
             sorted_weights = contiguous(checks.number_array("weights", weights, rows.shape)[order], np.float32)
@@ -380,8 +474,8 @@ def merge_latest(before: SparseRows, new: SparseRows) -> SparseRows:
     >>> merge_latest(before, new).values
     array([2., 1.], dtype=float32)
     """
-    both, owner, second = _combined(before, new)
-    return _without(both, owner, second - 1)
+    both, _, keep = _combined(before, new)
+    return both.filter(keep)
 
 
 def merge_counts(before: SparseRows, new: SparseRows) -> SparseRows:
@@ -403,72 +497,27 @@ def merge_counts(before: SparseRows, new: SparseRows) -> SparseRows:
     >>> merge_counts(before, new).values
     array([7., 1.], dtype=float32)
     """
-    both, owner, second = _combined(before, new)
+    both, second, keep = _combined(before, new)
     values, weights = both.values, both.weights
     confidence = values if weights is None else values * weights
     confidence[second] += confidence[second - 1]
     if weights is not None:
         values[second] += values[second - 1]
         weights[second] = confidence[second] / values[second]
-    return _without(both, owner, second - 1)
+    return both.filter(keep)
 
 
-def _combined(before: SparseRows, new: SparseRows) -> tuple[SparseRows, Int64, Int64]:
-    """Return the entries of both, the row of each entry, and the positions of entries that repeat the one before."""
+def _combined(before: SparseRows, new: SparseRows) -> tuple[SparseRows, Int64, Bool]:
+    """Return the entries of both, the positions of those that repeat the one before, and a mask of the last of each."""
     assert len(before) == len(new)
-    both = vstack(before, new)
-    owner = np.concatenate([np.repeat(np.arange(len(rows)), rows.counts) for rows in (before, new)])
+    both, owners = vstack(before, new), np.concatenate([before.owners, new.owners])
     # the sort is stable: the entry of `before` precedes an equal one of `new`
-    both = SparseRows.of(owner, both.columns, both.values, len(before), both.weights)
-    owner = np.sort(owner)
-    repeated = (owner[1:] == owner[:-1]) & (both.columns[1:] == both.columns[:-1])
-    return both, owner, np.flatnonzero(repeated) + 1
-
-
-def _without(rows: SparseRows, owner: Int64, entries: Int64) -> SparseRows:
-    """Return the matrix without some of its entries; `owner` is the row of each entry."""
-    keep = np.ones(len(owner), bool)
-    keep[entries] = False
-    start = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(owner[keep], minlength=len(rows)))])
-    weights = None if rows.weights is None else rows.weights[keep]
-    return SparseRows(start, rows.columns[keep], rows.values[keep], weights)
-
-
-def transpose(rows: SparseRows, n_columns: int) -> SparseRows:
-    """Return the transpose of a matrix, such as the users of each item from the items of each user.
-
-    Parameters
-    ----------
-    rows : SparseRows
-        The matrix.
-    n_columns : int
-        The number of its columns.
-
-    Returns
-    -------
-    SparseRows
-        `n_columns` rows, copied; a column without entries gives an empty row.
-
-    Raises
-    ------
-    ParameterError
-        If an entry has a column that is not below `n_columns`.
-
-    Examples
-    --------
-    >>> users = SparseRows.of([0, 1, 1], [2, 0, 2], [5, 3, 4], n_rows=2)
-    >>> items = transpose(users, 3)
-    >>> items.counts.tolist(), items.row(2).columns.tolist(), items.row(2).values.tolist()
-    ([1, 0, 2], [0, 1], [5.0, 4.0])
-    """
-    if rows.columns.max(initial=-1) >= n_columns:
-        raise ParameterError(
-            f"n_columns must be greater than the largest column number, {rows.columns.max()}; got {n_columns}"
-        )
-    start, order = counting_sort(rows.columns, n_columns)
-    owner = np.repeat(np.arange(len(rows), dtype=np.int32), rows.counts)
-    weights = None if rows.weights is None else rows.weights[order]
-    return SparseRows(start, owner[order], rows.values[order], weights)
+    both = SparseRows.of(owners, both.columns, both.values, len(before), both.weights)
+    owners = both.owners
+    second = np.flatnonzero((owners[1:] == owners[:-1]) & (both.columns[1:] == both.columns[:-1])) + 1
+    keep = np.ones(len(owners), bool)
+    keep[second - 1] = False
+    return both, second, keep
 
 
 def _weights(rows: SparseRows) -> Float32:

@@ -102,7 +102,7 @@ def exposure(ranked: Int32, n_items: int) -> Int64:
     lists = checks.as_array(ranked)
     if lists.ndim != 2 or (lists.size and lists.dtype.kind not in "iu"):
         raise DataError(
-            f"ranked must be a two-dimensional array of item rows, -1 where a list ends, not {checks.shown(ranked)}"
+            f"ranked must be a two-dimensional array of item rows, -1 where a list ends, not {checks.describe(ranked)}"
         )
     shown = lists.ravel().astype(np.int64)
     outside = (shown < -1) | (shown >= n_items)

@@ -343,7 +343,7 @@ def _has_interval(values: Float64) -> bool:
 
 def _tail(confidence: float) -> float:
     """Return the probability beyond each end of an interval of this nominal coverage."""
-    return (1 - checks.share("confidence", confidence)) / 2
+    return (1 - checks.fraction("confidence", confidence)) / 2
 
 
 def _resampling_seed(resamples: int, seed: Seed) -> int:

@@ -117,7 +117,7 @@ class ModelLists:
         ([0], [3])
         """
         if not isinstance(model, ScoresItems):
-            raise DataError(f"model must be a model that scores items, not {checks.shown(model)}")
+            raise DataError(f"model must be a model that scores items, not {checks.describe(model)}")
         users = checked_batch(model, users)
         ks = checks.whole_numbers("ks", ks, low=1, high=checks.MAX_LIST_LENGTH)
         if evidence is not ALL_ROWS and checks.as_array(evidence).shape != (0,):
@@ -267,8 +267,8 @@ class _ListBuilder:
         scores = self.model.scores(self.users.take(lists))
         exclude, relevant = self.exclude.take(lists), self.relevant.take(lists)
         candidate = np.ones(scores.shape, bool)
-        candidate[np.repeat(np.arange(len(lists)), exclude.counts), exclude.columns] = False
-        owner, test = np.repeat(np.arange(len(lists)), relevant.counts), relevant.columns
+        candidate[exclude.owners, exclude.columns] = False
+        owner, test = relevant.owners, relevant.columns
         is_candidate = candidate[owner, test]
         owner, test = owner[is_candidate], test[is_candidate]
         group, before, size = self._last_groups(lists, scores, candidate)

@@ -210,7 +210,8 @@ class Hits:
         """
         if not 1 <= k <= self.depth:
             raise ParameterError(
-                f"k={checks.shown(k)} but the lists are {self.depth} long: rank k items (-1 fills up a small catalog)"
+                f"k={checks.describe(k)} but the lists are {self.depth} long: "
+                "rank k items (-1 fills up a small catalog)"
             )
         if k not in self._heads:
             selected = self.before < k
@@ -743,7 +744,7 @@ def _hit_positions(lists: Any, relevant: SparseRows) -> tuple[Int64, Int64, Int6
     """Return user, position in the list from 0, and entry of `relevant` of each hit, ordered by (user, position)."""
     n_users, depth = lists.shape
     width = int(max(lists.max(initial=-1), relevant.columns.max(initial=-1))) + 1
-    keys = np.repeat(np.arange(n_users), relevant.counts) * width + relevant.columns
+    keys = relevant.owners.astype(np.int64) * width + relevant.columns
     if not (keys[1:] > keys[:-1]).all():
         raise DataError("each row of relevant must have distinct columns in ascending order")
     block = max(1, _BLOCK_CELLS // max(depth, 1))

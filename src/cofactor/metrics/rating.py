@@ -219,9 +219,9 @@ def errors_by_user(u: Any, y: Any, p: Any, *, n_users: int) -> UserErrors:
     checks.whole_number("n_users", n_users, low=0, high=MAX_ROWS)
     users = checks.as_array(u)
     if users.shape != error.shape:
-        raise DataError(f"u must be {len(error):,} row numbers, one for each rating, not {checks.shown(u)}")
+        raise DataError(f"u must be {len(error):,} row numbers, one for each rating, not {checks.describe(u)}")
     if users.size and (users.dtype.kind not in "iu" or users.min() < 0 or users.max() >= n_users):
-        raise DataError(f"u must be row numbers below n_users, {n_users}, not {checks.shown(u)}")
+        raise DataError(f"u must be row numbers below n_users, {n_users}, not {checks.describe(u)}")
     users = users.astype(np.int64, copy=False)
     return UserErrors(users, error, np.bincount(users, minlength=n_users))
 
@@ -253,7 +253,7 @@ def _numbers(name: str, values: Any) -> Float64:
     """Convert numbers, nan and infinities included, to float64. Raises DataError for anything else."""
     numbers = checks.as_array(values)
     if numbers.size and numbers.dtype.kind not in "iuf":
-        raise DataError(f"{name} must be numbers, not {checks.shown(values)}")
+        raise DataError(f"{name} must be numbers, not {checks.describe(values)}")
     return numbers.astype(np.float64, copy=False)
 
 

@@ -145,7 +145,7 @@ def checked_item_lists(model: _HasShape, items: object) -> Int32:
     """
     lists = checks.as_array(items)
     if lists.ndim != 2:
-        raise ParameterError(f"items must be lists of row numbers of one length, not {checks.shown(items)}")
+        raise ParameterError(f"items must be lists of row numbers of one length, not {checks.describe(items)}")
     return checks.row_numbers("items", lists.ravel(), model.n_items, unknown=True).reshape(lists.shape)
 
 

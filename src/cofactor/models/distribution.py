@@ -91,7 +91,7 @@ class NormalMixture:
         ndarray of shape (n,), float64
             A number for each rating.
         """
-        return mixture_quantile(self.means, self.sds, checks.share("share", share))
+        return mixture_quantile(self.means, self.sds, checks.fraction("share", share))
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +150,7 @@ class Histogram:
         ndarray of shape (n,), float64
             A number for each rating.
         """
-        checks.share("share", share)
+        checks.fraction("share", share)
         cumulative = np.cumsum(self.mass, axis=1)
         cell = (cumulative[:, :-1] < share).sum(axis=1)
         cell_mass, cell_end = (np.take_along_axis(a, cell[:, None], axis=1)[:, 0] for a in (self.mass, cumulative))
@@ -186,12 +186,12 @@ class Distribution:
     Examples
     --------
     >>> from cofactor.data.scale import Scale
-    >>> mixture = Distribution.of([[3.0]], [[1.0]], Scale.declared([1, 2, 3, 4, 5]))
+    >>> mixture = Distribution.of([[3.0]], [[1.0]], Scale.from_levels([1, 2, 3, 4, 5]))
     >>> mixture.mass.round(3).tolist(), mixture.at_least(4).round(3).tolist()
     ([[0.067, 0.242, 0.383, 0.242, 0.067]], [0.309])
     >>> [round(float(end[0]), 2) for end in mixture.interval()]
     [1.04, 4.96]
-    >>> mass = Distribution.of_mass([[0.0, 0.1, 0.2, 0.3, 0.4]], Scale.declared([1, 2, 3, 4, 5]))
+    >>> mass = Distribution.of_mass([[0.0, 0.1, 0.2, 0.3, 0.4]], Scale.from_levels([1, 2, 3, 4, 5]))
     >>> [round(float(x[0]), 2) for x in (mass.mean(), mass.at_least(4), mass.quantile(0.1), mass.quantile(0.8))]
     [4.0, 0.7, 2.5, 5.0]
     """
@@ -355,7 +355,7 @@ class Distribution:
         -------
         low, high : ndarray of shape (n,), float64
         """
-        checks.share("confidence", confidence)
+        checks.fraction("confidence", confidence)
         tail = (1 - confidence) / 2
         return self.quantile(tail), self.quantile(1 - tail)
 

@@ -202,7 +202,7 @@ class FactorModel:
         """
         x = checks.as_array(x)
         if x.dtype.kind not in "iuf":
-            raise ParameterError(f"x must be numbers, not {checks.shown(x)}")
+            raise ParameterError(f"x must be numbers, not {checks.describe(x)}")
         if self.rating_range is None:
             return x
         low, high = self.rating_range

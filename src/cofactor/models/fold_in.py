@@ -207,7 +207,7 @@ def _gauss_newton(
     Each step solves the ridge regression whose gradient at x is that of the loss. The step of a row is halved until its
     loss decreases, so that no row gets worse.
     """
-    rows = np.repeat(np.arange(len(x), dtype=np.int32), histories.counts)
+    rows = histories.owners
     weights = 1.0 if histories.weights is None else histories.weights.astype(np.float64)
     ridge, precision = penalty.astype(np.float64)[:, None] * side.shape, side.precision.astype(np.float64)
     without_offset = replace(side, offset=np.zeros_like(side.offset))

@@ -465,7 +465,7 @@ class PairwiseLoss:
         confidence = signed_confidence(rows.values, rows.weights)
         is_positive = confidence > 0
         if not is_positive.all():
-            owners = np.repeat(np.arange(len(rows)), rows.counts)[is_positive]
+            owners = rows.owners[is_positive]
             start = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(owners, minlength=len(rows)))])
             rows = SparseRows(start, rows.columns[is_positive], rows.values[is_positive])
             confidence = confidence[is_positive]

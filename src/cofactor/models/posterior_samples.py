@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from cofactor.arrays import Float32, Int64, contiguous
+from cofactor.arrays import Float32, contiguous
 from cofactor.kernels.dots import pair_dots
 from cofactor.kernels.parallel import one_thread_blas
 from cofactor.kernels.ridge import RATINGS, Side, solve
@@ -257,7 +257,7 @@ class FactorMean:
 
 def _owners(rows: SparseRows) -> Int64:
     """Return the row of each entry."""
-    return np.repeat(np.arange(len(rows)), rows.counts)
+    return rows.owners
 
 
 def features(vectors: Float32, k: int) -> Float32:

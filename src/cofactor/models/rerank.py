@@ -224,10 +224,12 @@ def mmr(scores: ArrayLike, similarity: ArrayLike, n: int, trade_off: float) -> I
 
 def _check(model: ScoresItems, rank_by: str, diversity: float) -> None:
     if not isinstance(rank_by, str) or rank_by not in ORDERS:
-        raise ParameterError(f"rank_by must be one of {', '.join(ORDERS)}, not {checks.shown(rank_by)}")
+        raise ParameterError(f"rank_by must be one of {', '.join(ORDERS)}, not {checks.describe(rank_by)}")
     is_number = isinstance(diversity, int | float | np.integer | np.floating) and not isinstance(diversity, bool)
     if not (is_number and 0 <= diversity <= 1):
-        raise ParameterError(f"diversity must be a number from 0 (the plain order) to 1, not {checks.shown(diversity)}")
+        raise ParameterError(
+            f"diversity must be a number from 0 (the plain order) to 1, not {checks.describe(diversity)}"
+        )
     if rank_by != "mean" and not isinstance(model, HasUncertainty):
         raise KindError(
             f"this model predicts no distribution, so items cannot be ranked by {rank_by!r}; fit one that does "

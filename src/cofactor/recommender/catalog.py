@@ -13,8 +13,8 @@ import polars as pl
 from cofactor import checks
 from cofactor.arrays import ALL_ROWS, Bool, Float32, Int32, Int64, ItemOrder
 from cofactor.cold_start.questionnaire import Population
-from cofactor.data.id_columns import id_series, single_id
-from cofactor.data.ids import Id, IdMap
+from cofactor.data.id_columns import Id, id_series, single_id
+from cofactor.data.ids import IdMap
 from cofactor.data.scale import Scale
 from cofactor.errors import KindError, UnknownIdError
 from cofactor.kernels.sparse import SparseRows

@@ -10,8 +10,7 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.cold_start.questionnaire import Questionnaire
-from cofactor.data.id_columns import single_id
-from cofactor.data.ids import Id
+from cofactor.data.id_columns import Id, single_id
 from cofactor.errors import ParameterError, UnknownIdError
 from cofactor.recommender.catalog import Catalog
 

@@ -16,8 +16,8 @@ from cofactor import checks
 from cofactor.arrays import ALL_ROWS, Bool, Float32, Int32, Int64
 from cofactor.checks import Seed
 from cofactor.cold_start.priors import learn_priors, supports_priors
-from cofactor.data.id_columns import id_series, is_single, single_id
-from cofactor.data.ids import Id, IdMap
+from cofactor.data.id_columns import Id, id_series, is_single, single_id
+from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions, Kind, require_interactions
 from cofactor.data.readers.frame_table import ArrowFrame
 from cofactor.data.readers.read import read_events, read_ratings
@@ -764,7 +764,7 @@ class Recommender:
         KindError
             If a user must be folded in and the model cannot do it.
         """
-        rows = self.users.rows(users.all) if self.users.id_type == users.id_type else np.full(len(users), -1, np.int32)
+        rows = self.users.rows(users.all)
         if changed is None:
             changed = differing_rows(self.histories.take(rows), histories)
         model = replace_users(self.model, self.priors, rows, changed, histories, table)

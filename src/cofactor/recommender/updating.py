@@ -152,7 +152,7 @@ def translated(rows: SparseRows, columns: Int32) -> SparseRows:
     """
     new = columns[rows.columns]
     known = new >= 0
-    owner = np.repeat(np.arange(len(rows)), rows.counts)[known]
+    owner = rows.owners[known]
     weights = None if rows.weights is None else rows.weights[known]
     return SparseRows.of(owner, new[known], rows.values[known], len(rows), weights)
 
@@ -196,7 +196,7 @@ def history_row(history: Any, items: IdMap, kind: Kind, scale: Scale | None) -> 
         For an unknown item.
     """
     if not isinstance(history, Iterable) or isinstance(history, str):
-        raise DataError(f"history must be a list of items or of (item, rating) pairs, not {checks.shown(history)}")
+        raise DataError(f"history must be a list of items or of (item, rating) pairs, not {checks.describe(history)}")
     entries = list(islice(history.items() if isinstance(history, Mapping) else history, len(items) + 1))
     if len(entries) > len(items):
         raise DataError(f"history must have at most {len(items):,} entries, one for each item")
@@ -204,7 +204,7 @@ def history_row(history: Any, items: IdMap, kind: Kind, scale: Scale | None) -> 
     if kind == "ratings" and any(not isinstance(entry, tuple | list) for entry in entries):
         raise DataError("history must hold (item, rating) pairs: this model learned from ratings")
     if bad := [pair for pair in pairs if len(pair) != 2 or not _is_number(pair[1])]:
-        raise DataError(f"history: {checks.shown(bad[0])} is not an (item, rating) pair with a finite number")
+        raise DataError(f"history: {checks.describe(bad[0])} is not an (item, rating) pair with a finite number")
     ids = id_series("history", [item for item, _ in pairs])
     rows = items.rows(ids)
     if (rows < 0).any():
@@ -225,7 +225,7 @@ def feature_table(user_features: Any, priors: Priors | None) -> pl.DataFrame | N
     if user_features is None:
         return None
     if not isinstance(user_features, Mapping):
-        wrong = checks.shown(user_features)
+        wrong = checks.describe(user_features)
         raise ParameterError(f"user_features must map columns of the user table to values, not {wrong}")
     columns = learned_columns(priors)
     if unknown := [name for name in user_features if name not in columns]:

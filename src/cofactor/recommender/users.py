@@ -16,8 +16,8 @@ import polars as pl
 from cofactor import checks
 from cofactor.arrays import ALL_ROWS, Bool, Float32, Int32, random_stream
 from cofactor.cold_start.questionnaire import Questionnaire
-from cofactor.data.id_columns import id_series, is_single
-from cofactor.data.ids import Id, IdMap
+from cofactor.data.id_columns import Id, id_series, is_single
+from cofactor.data.ids import IdMap
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import solvable

@@ -10,6 +10,7 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import plain
+from cofactor.data.id_columns import json_rows
 from cofactor.validation import require_valid_fields
 
 __all__ = ["Picture", "Section", "Table"]
@@ -111,6 +112,6 @@ class Section:
             With keys title, text, missing, numbers and tables. Frames are lists of records; nan and infinite numbers
             are None.
         """
-        tables = {table.name: plain(table.frame.to_dicts()) for table in self.tables}
+        tables = {table.name: plain(json_rows(table.frame)) for table in self.tables}
         texts = {"title": self.title, "text": list(self.text), "missing": list(self.missing)}
         return texts | {"numbers": plain(dict(self.numbers)), "tables": tables}

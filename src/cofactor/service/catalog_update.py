@@ -33,8 +33,8 @@ def widened(serving: LoadedModel, items: dict[str, KnownItem]) -> LoadedModel | 
         return None
     names = list(items)
     new = [name for name, row in zip(names, serving.item_rows(names), strict=True) if row < 0]
-    ids = [rec.items.parse(name) for name in new]
-    fit = [at for at, id_ in enumerate(ids) if isinstance(id_, int) == (rec.items.kind == "integer")]
+    ids = rec.items.typed(pl.Series(new, dtype=pl.String))
+    fit = ids.is_not_null().arg_true().to_list()
     if not fit:
         return None
     metadata = [items[new[at]].metadata for at in fit]

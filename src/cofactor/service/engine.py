@@ -166,7 +166,7 @@ class Engine:
         """Whether the model that answers may use what it learnt of this user, and whether anything happened since."""
         if self._serving is None:
             return False, False
-        mark = self._serving.watermark
+        mark, user = self._serving.watermark, str(self._serving.recommender.users.parse(user))
         trained = self._serving.trained(user) is not None and not self.changes.forgotten_after(user, mark)
         return trained, self.changes.events_of(user) > mark
 
@@ -175,6 +175,7 @@ class Engine:
     def person(self, user: str) -> tuple[LoadedModel, UserView, bool]:
         """The model, the user as it sees them now, and whether that is stale: the store could not be asked."""
         serving, stale = self.serving, not self.catch_up()
+        user = str(serving.recommender.users.parse(user))  # as the store writes it
         last, facts = self.changes.of(user), self.changes.facts_of(user)
         if last <= serving.watermark and (trained := serving.trained(user)) is not None:
             return serving, trained, stale

@@ -13,7 +13,7 @@ import polars as pl
 from cofactor.arrays import Bool, Int32
 from cofactor.data.ids import IdMap
 from cofactor.data.scale import Scale
-from cofactor.errors import DataError, UnknownIdError
+from cofactor.errors import DataError
 from cofactor.kernels.parallel import threads
 from cofactor.kernels.sparse import SparseRows
 from cofactor.recommender.questions import Questions
@@ -59,12 +59,7 @@ class LoadedModel:
 
     def item_rows(self, items: Sequence[str]) -> Int32:
         """The rows of many items, -1 for each that this model does not know."""
-        ids, rows = self.recommender.items, np.full(len(items), -1, np.int32)
-        parsed = [ids.parse(item) for item in items]
-        wanted = [at for at, id_ in enumerate(parsed) if isinstance(id_, int) == (ids.kind == "integer")]
-        if wanted:
-            rows[wanted] = ids.rows([parsed[at] for at in wanted])
-        return rows
+        return self.recommender.items.rows(items, parse=True)
 
     def items(self, rows: Any) -> list[str]:
         """The ids at these rows, as text."""
@@ -151,7 +146,4 @@ class LoadedModel:
 
 
 def _row(ids: IdMap, text: str) -> int:
-    try:
-        return ids.row(ids.parse(text))
-    except UnknownIdError:
-        return -1
+    return int(ids.rows([text], parse=True)[0])

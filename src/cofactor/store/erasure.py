@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, func, select, union
 
-from cofactor.data.ids import Id
+from cofactor.data.id_columns import Id
 from cofactor.errors import StoreError
 from cofactor.files import write_atomically
 from cofactor.store.connect import Database, lock, now

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
-from cofactor.data.ids import Id
+from cofactor.data.id_columns import Id
 from cofactor.errors import DataError
 from cofactor.store.validation import LARGEST_VALUE, checked_id, checked_number, checked_text, checked_time
 

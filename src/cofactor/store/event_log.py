@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 from sqlalchemy import Select, bindparam, select
 
-from cofactor.data.ids import Id
+from cofactor.data.id_columns import Id
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.store.bulk_import import ImportResult, load
 from cofactor.store.connect import Database, now

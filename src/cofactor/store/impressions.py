@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 from sqlalchemy import Connection, delete, insert, select
 
-from cofactor.data.ids import Id
+from cofactor.data.id_columns import Id
 from cofactor.errors import DataError, StoreError
 from cofactor.store.connect import Database, now
 from cofactor.store.erasure import hashed

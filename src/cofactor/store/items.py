@@ -12,7 +12,7 @@ import polars as pl
 from sqlalchemy import select
 
 from cofactor.arrays import plain
-from cofactor.data.ids import Id
+from cofactor.data.id_columns import Id
 from cofactor.errors import DataError
 from cofactor.store.connect import Database
 from cofactor.store.schema import items

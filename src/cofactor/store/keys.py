@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from sqlalchemy import Connection, insert, select, update
 
-from cofactor.data.ids import is_unicode
+from cofactor.data.id_columns import is_unicode
 from cofactor.errors import ParameterError, StoreError
 from cofactor.store.connect import Database, now
 from cofactor.store.schema import keys

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from cofactor.data.id_columns import canonical_ids
 from cofactor.data.interactions import Kind
-from cofactor.data.readers.casting import as_integers
 from cofactor.errors import KindError
 from cofactor.store.event import EVENT, RATING, REMOVAL, StoredEvent
 
@@ -214,7 +214,7 @@ def _ids(column: pl.Series) -> pl.Series:
     """Convert a categorical column to integers or strings; each distinct ID is converted once."""
     codes = column.to_physical()
     first_rows = codes.arg_unique()
-    distinct = as_integers(column.gather(first_rows).cast(pl.String))
+    distinct = canonical_ids(column.gather(first_rows).cast(pl.String))
     position_of = np.zeros(int(codes.to_numpy().max(initial=0)) + 1, np.uint32)
     position_of[codes.gather(first_rows).to_numpy()] = np.arange(len(first_rows), dtype=np.uint32)
     return distinct.gather(position_of[codes.to_numpy()]).alias(column.name)

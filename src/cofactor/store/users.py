@@ -11,7 +11,7 @@ import polars as pl
 from sqlalchemy import Connection, select
 
 from cofactor.arrays import plain
-from cofactor.data.ids import Id
+from cofactor.data.id_columns import Id
 from cofactor.errors import DataError
 from cofactor.store.connect import Database, lock
 from cofactor.store.erasure import hashed

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cofactor.data.ids import id_fault, is_unicode
+from cofactor.data.id_columns import id_fault, integer_id, is_unicode
 from cofactor.errors import DataError
 
 __all__ = [
@@ -37,7 +37,7 @@ def checked_id(given: Any, what: str) -> str:
     Parameters
     ----------
     given : Any
-        The ID: a string that `data.ids.id_fault` accepts, or an integer of 64 bits.
+        The ID: a string that `data.id_columns.id_fault` accepts, or a whole number of 64 bits.
     what : str
         Name of the value for the message.
 
@@ -59,11 +59,11 @@ def checked_id(given: Any, what: str) -> str:
     Traceback (most recent call last):
     cofactor.errors.DataError: event 3: the user is empty
     """
-    if isinstance(given, int | np.integer) and not isinstance(given, bool):
-        if not -(2**63) <= given < 2**63:
-            raise DataError(f"{what} does not fit into 64 bits; pass ids as strings")
-        return str(int(given))
     if not isinstance(given, str):
+        if (number := integer_id(given)) is not None:
+            return str(number)
+        if isinstance(given, int | np.integer) and not isinstance(given, bool):
+            raise DataError(f"{what} does not fit into 64 bits; pass ids as strings")
         raise DataError(f"{what} is neither a string nor an integer: {_shown(given)}")
     if (fault := id_fault(given)) is not None:
         raise DataError(f"{what} {fault}: {_shown(given)}" if given else f"{what} {fault}")

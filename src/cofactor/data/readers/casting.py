@@ -5,36 +5,44 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from decimal import Decimal
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import numpy as np
 import polars as pl
 
-from cofactor.data.ids import CodedIds, faulty_ids, id_fault, is_unicode
+from cofactor.data.id_columns import (
+    EXACT_BITS,
+    CodedIds,
+    faulty_ids,
+    float_ids_note,
+    id_fault,
+    integer_id,
+    integer_ids,
+    is_unicode,
+)
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError
 
 __all__ = [
+    "FLOAT",
     "INTEGER",
     "KINDS_OF",
     "OTHER",
     "STRING",
     "Cells",
-    "as_integers",
     "id_cells",
     "none_of",
     "number_cells",
     "object_columns",
 ]
 
-STRING, INTEGER, OTHER = 0, 1, 2
-"""Codes of the original type of an ID."""
+STRING, INTEGER, FLOAT, OTHER = 0, 1, 2, 3
+"""Codes of the original type of an ID; FLOAT is a floating point number without a fraction, which is an integer ID."""
 
 KINDS_OF: Mapping[str, str] = {"user": "user kind", "item": "item kind"}
-"""Name of the UInt8 column that holds the original type of each ID: string, integer or other."""
+"""Name of the UInt8 column that holds the original type of each ID, one of these codes."""
 
 
 def object_columns(cells: Mapping[str, Sequence[Any]]) -> dict[str, pl.Series]:
@@ -55,14 +63,18 @@ def object_columns(cells: Mapping[str, Sequence[Any]]) -> dict[str, pl.Series]:
     --------
     >>> columns = object_columns({"user": [1, "1", None]})
     >>> columns["user"].to_list(), columns["user kind"].to_list()
-    (['1', '1', None], [1, 0, 2])
+    (['1', '1', None], [1, 0, 3])
     """
     columns: dict[str, pl.Series] = {}
     for role, values in cells.items():
-        columns[role] = pl.Series(role, [_text(value) for value in values], dtype=pl.String)
         if role in KINDS_OF:
             type_codes = [_type_code(value) for value in values]
+            values = [
+                int(value) if code in (INTEGER, FLOAT) else value
+                for value, code in zip(values, type_codes, strict=True)
+            ]
             columns[KINDS_OF[role]] = pl.Series(KINDS_OF[role], type_codes, dtype=pl.UInt8)
+        columns[role] = pl.Series(role, [_text(value) for value in values], dtype=pl.String)
     return columns
 
 
@@ -74,8 +86,6 @@ def _text(value: Any) -> str | None:
         return None
     if isinstance(value, float | np.floating) and np.isnan(value):  # pandas marks missing values by NaN
         return None
-    if isinstance(value, Decimal) and _is_whole(value):
-        return str(int(value))
     return str(value)
 
 
@@ -85,17 +95,11 @@ def _type_code(value: Any) -> int:
         return STRING if is_unicode(value) else OTHER
     if isinstance(value, UUID):
         return STRING
-    if isinstance(value, bool):
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return INTEGER  # also beyond 64 bits
+    if integer_id(value) is None:
         return OTHER
-    return INTEGER if isinstance(value, int | np.integer) or _is_whole(value) else OTHER
-
-
-def _is_whole(value: Any) -> bool:
-    """Return whether the value is a Decimal without a fraction."""
-    return isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value()
-
-
-_EXACT_BITS = {"Float16": 11, "Float32": 24, "Float64": 53}  # from 2**bits up, not every integer is representable
+    return FLOAT if isinstance(value, float | np.floating) else INTEGER
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,11 @@ class Cells:
     bad: pl.Series
     why: Callable[[int], str]
     notes: tuple[str, ...] = ()
+
+    @property
+    def column(self) -> pl.Series:
+        """The cast column as a Series of shape (n,)."""
+        return self.values.each(self.values.distinct) if isinstance(self.values, CodedIds) else self.values
 
 
 def id_cells(column: pl.Series, kinds: pl.Series | None = None, *, as_text: bool = False) -> Cells:
@@ -151,17 +160,12 @@ def id_cells(column: pl.Series, kinds: pl.Series | None = None, *, as_text: bool
         return _text_ids(column)
     if as_text and dtype.is_integer():
         return _text_ids(column.cast(pl.String))
-    if dtype.is_float() or isinstance(dtype, pl.Decimal):
-        cells = _float_ids(column) if dtype.is_float() else _decimal_ids(column)
-        return _as_text(cells) if as_text else cells
-    if not (dtype.is_integer() or dtype == pl.Null):
+    if not (dtype.is_numeric() or dtype == pl.Null):
         raise DataError(f"the {name} column holds {dtype}; ids are integers or strings")
-    values = column.cast(pl.Int64, strict=False)
-
-    def why(row: int) -> str:
-        return f"the {name} is missing" if column[row] is None else _too_wide(name)
-
-    return Cells(values, values.is_null(), why)
+    values = integer_ids(column)
+    notes = (float_ids_note(name),) if dtype.is_float() else ()
+    values, bad = values.cast(pl.String) if as_text else values, values.is_null()
+    return Cells(values, bad, lambda row: _why_not_integer(column[row], name, dtype), notes)
 
 
 def none_of(column: pl.Series) -> pl.Series:
@@ -224,25 +228,6 @@ def number_cells(
         return f"the {name} is not one of the declared levels"
 
     return Cells(values, ~is_valid, why)
-
-
-def as_integers(ids: pl.Series) -> pl.Series:
-    """Convert string IDs to Int64 if all of them are canonical 64-bit decimals.
-
-    Parameters
-    ----------
-    ids : Series of shape (n,), String
-        IDs without nulls.
-
-    Returns
-    -------
-    Series of shape (n,), Int64 or String
-        Integers, or `ids` unchanged if one of them is not a canonical decimal ("7", not "007").
-    """
-    is_noncanonical = ids.str.starts_with("+") | ids.str.starts_with("-0")
-    is_noncanonical |= ids.str.starts_with("0") & (ids.str.len_bytes() > 1)
-    integers = ids.cast(pl.Int64, strict=False)
-    return ids if is_noncanonical.any() or integers.null_count() else integers
 
 
 def _floats(column: pl.Series) -> pl.Series:
@@ -319,61 +304,36 @@ def _too_wide(name: str) -> str:
     return f'the {name} does not fit into 64 bits; read ids as text with ids="text" (on the command line --ids text)'
 
 
-def _float_ids(column: pl.Series) -> Cells:
-    """Cast floating point IDs; only integers that the type represents exactly are valid."""
-    name, bits = column.name, _EXACT_BITS[str(column.dtype)]
-    column = column.cast(pl.Float64)
-    is_exact = (column.floor() == column) & (column.abs() < 2**bits)
-
-    def why(row: int) -> str:
-        cell = column[row]
-        if cell is None or math.isnan(cell):
-            return f"the {name} is missing"
-        if math.isfinite(cell) and cell == math.floor(cell):
-            return (
-                f"the {name} is a floating point number of 2**{bits} or more, where not every whole number can be "
-                "represented; store the ids as integers or text"
-            )
+def _why_not_integer(cell: Any, name: str, dtype: pl.DataType) -> str:
+    """Return why a number is not an integer ID."""
+    if cell is None or cell != cell:
+        return f"the {name} is missing"
+    if not math.isfinite(cell) or cell != int(cell):
         return f"the {name} is not a whole number"
-
-    note = f"{name} ids are floating point numbers; they were read as integers"
-    return Cells(column.cast(pl.Int64, strict=False), ~is_exact.fill_null(value=False), why, (note,))
-
-
-def _decimal_ids(column: pl.Series) -> Cells:
-    """Cast decimal IDs; only 64-bit integers are valid."""
-    name = column.name
-    values = column.cast(pl.Int64, strict=False)
-    is_whole = (values.cast(column.dtype, strict=False) == column).fill_null(value=False)
-
-    def why(row: int) -> str:
-        if column[row] is None:
-            return f"the {name} is missing"
-        return f"the {name} is not a whole number" if column[row] % 1 else _too_wide(name)
-
-    return Cells(values, ~is_whole, why)
-
-
-def _as_text(cells: Cells) -> Cells:
-    """Convert integer IDs to strings."""
-    assert isinstance(cells.values, pl.Series)
-    return replace(cells, values=cells.values.cast(pl.String))
+    if dtype.is_float():
+        return (
+            f"the {name} is a floating point number of 2**{EXACT_BITS[str(dtype)]} or more, where not every whole "
+            "number can be represented; store the ids as integers or text"
+        )
+    return _too_wide(name)
 
 
 def _any_ids_as_text(column: pl.Series, type_codes: pl.Series) -> Cells:
     """Encode IDs of mixed types as strings; only integers and strings are valid."""
     name, cells = column.name, _text_ids(column)
+    notes = (*cells.notes, *_float_notes(name, type_codes))
     is_other = (type_codes == OTHER) & column.is_not_null()
 
     def why(row: int) -> str:
         return f"the {name} is neither an integer nor a string" if is_other[row] else cells.why(row)
 
-    return Cells(cells.values, cells.bad | is_other, why, cells.notes)
+    return Cells(cells.values, cells.bad | is_other, why, notes)
 
 
 def _mixed_ids(column: pl.Series, type_codes: pl.Series) -> Cells:
     """Cast IDs to the more frequent type, integers or strings; IDs of the other type are bad."""
-    name = column.name
+    name, notes = column.name, _float_notes(column.name, type_codes)
+    type_codes = type_codes.replace(FLOAT, INTEGER)
     is_missing = (column.is_null() | (column.str.strip_chars() == "")).fill_null(value=True)
     is_invalid = faulty_ids(column).fill_null(value=False)
     present = type_codes.filter(~is_missing)
@@ -398,4 +358,10 @@ def _mixed_ids(column: pl.Series, type_codes: pl.Series) -> Cells:
         actual, usual = ("a string", "integers") if rare_type == STRING else ("an integer", "strings")
         return f"the {name} is {actual} while most are {usual}"
 
-    return Cells(values, is_missing | (type_codes == OTHER) | (type_codes == rare_type) | is_too_wide | is_invalid, why)
+    bad = is_missing | (type_codes == OTHER) | (type_codes == rare_type) | is_too_wide | is_invalid
+    return Cells(values, bad, why, notes)
+
+
+def _float_notes(name: str, type_codes: pl.Series) -> tuple[str, ...]:
+    """Return a note if IDs are floating point numbers."""
+    return (float_ids_note(name),) if (type_codes == FLOAT).any() else ()

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from cofactor.arrays import Int64
-from cofactor.data.ids import is_unicode
+from cofactor.data.id_columns import is_unicode
 from cofactor.data.readers.casting import object_columns
 from cofactor.data.readers.columns import Role
 from cofactor.data.readers.files import TextFile, unreadable

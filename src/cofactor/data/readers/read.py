@@ -11,9 +11,9 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import Int64
-from cofactor.data.ids import CodedIds
+from cofactor.data.id_columns import canonical_ids
 from cofactor.data.interactions import Interactions
-from cofactor.data.readers.casting import as_integers, id_cells
+from cofactor.data.readers.casting import id_cells
 from cofactor.data.readers.columns import ROLES, Role, bare_name, is_number, usual_role
 from cofactor.data.readers.files import unreadable
 from cofactor.data.readers.frame_table import FrameTable, as_frame
@@ -136,8 +136,7 @@ def with_text_ids(frame: pl.DataFrame) -> pl.DataFrame:
         if (is_invalid := cells.bad & frame[name].is_not_null()).any():
             row = int(is_invalid.arg_true()[0])
             raise DataError(f"row {row + 1} of the table: {cells.why(row)}: {frame[name][row]!r}")
-        values = cells.values.each(cells.values.distinct) if isinstance(cells.values, CodedIds) else cells.values
-        frame = frame.with_columns(values.alias(name))
+        frame = frame.with_columns(cells.column.alias(name))
     return frame
 
 
@@ -161,9 +160,9 @@ def _whole_text(table: TextTable, most: int | None, mode: Ids) -> WholeFile:
         raise DataError(f"{table.name}: column {duplicate!r} occurs more than once; rename all but one")
     rows = table.read({str(k): k for k in range(len(names))}, most)
     id_names = _id_columns(names)
-    columns = [rows.columns[str(k)].alias(name) for k, name in enumerate(names)]
+    columns = [rows.columns[str(k)].alias(name).replace("", None) for k, name in enumerate(names)]
     typed = [
-        column.replace("", None) if column.name not in id_names else column if mode == "text" else as_integers(column)
+        canonical_ids(column, parse=True) if column.name in id_names and mode == "auto" else column
         for column in columns
     ]
     return WholeFile(table.name, table.counts, pl.DataFrame(typed), rows.lines, rows.refused, rows.texts)
@@ -181,7 +180,7 @@ def read_ratings(
     format: Format | None = None,  # noqa: A002
     query: str | None = None,
     ids: Ids = "auto",
-    levels: Sequence[float] | None = None,
+    rating_levels: Sequence[float] | None = None,
     on_error: OnError = "raise",
     quarantine: str | Path | None = None,
 ) -> Interactions:
@@ -202,9 +201,10 @@ def read_ratings(
     query : str or None, default None
         SQL query for a database.
     ids : {"auto", "text"}, default "auto"
-        "auto" reads the IDs of a text file as integers if all are canonical decimals (`7`, not `007`), else as strings,
-        and keeps the types of other sources. "text" reads all IDs as strings, so that 7 and "7" are the same ID.
-    levels : sequence of float or None, default None
+        "auto" reads the IDs of a text file as integers if all are canonical decimals (`7`, not `007`) or whole numbers
+        with a point (`7.0`, as pandas writes them), else as strings, and keeps the types of other sources, where the
+        number 7.0 is the integer 7. "text" reads all IDs as strings, so that 7 and "7" are the same ID.
+    rating_levels : sequence of float or None, default None
         All values a rating can have; rows with other values are rejected. None infers the scale from the data.
     on_error : {"raise", "quarantine"}, default "raise"
         "raise" raises an error for the first bad row; "quarantine" writes all bad rows to a file and continues without
@@ -238,11 +238,11 @@ def read_ratings(
     >>> table = pl.DataFrame({"user": ["ana", "tom"], "item": [7, 7], "rating": [4.5, 2.0]})
     >>> cofactor.read_ratings(table)
     Interactions(2 ratings, 2 users x 1 items)
-    >>> cofactor.read_ratings(table, levels=[1, 2, 3, 4, 5])  # doctest: +ELLIPSIS
+    >>> cofactor.read_ratings(table, rating_levels=[1, 2, 3, 4, 5])  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     cofactor.errors.DataError: the polars table, row 1: the value is not one of the declared levels: 'ana, 7, 4.5'; ...
     """
-    scale = None if levels is None else Scale.declared(levels)
+    scale = None if rating_levels is None else Scale.from_levels(rating_levels)
     names: dict[str, str | None] = dict(zip(ROLES, (user, item, value, time, weight), strict=True))
     return load_interactions(source, Request("ratings", names, format, query, scale, on_error, quarantine, ids))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from cofactor.data.ids import CodedIds, IdMap
+from cofactor.data.ids import IdMap
 from cofactor.data.load_report import LoadReport, RejectedRow
 from cofactor.data.readers.casting import id_cells
 from cofactor.data.readers.loading import source_path
@@ -91,7 +91,7 @@ def _bad_ids(file: WholeFile, id_name: str, ids: IdMap, what: str) -> tuple[pl.S
         cells = id_cells(file.frame[id_name].alias(what))
     except DataError as problem:
         raise DataError(f"{file.name}: {problem}") from problem
-    values = cells.values.each(cells.values.distinct) if isinstance(cells.values, CodedIds) else cells.values
+    values = cells.column
     valid = (~cells.bad).arg_true().to_numpy()
     map_rows = ids.rows(values.gather(valid))
     valid, map_rows = valid[map_rows >= 0], map_rows[map_rows >= 0]

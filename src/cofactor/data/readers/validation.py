@@ -8,9 +8,9 @@ from typing import Literal, TypeAlias
 import numpy as np
 import polars as pl
 
-from cofactor.data.ids import CodedIds
+from cofactor.data.id_columns import CodedIds, canonical_ids, float_ids_note
 from cofactor.data.interactions import Kind
-from cofactor.data.readers.casting import KINDS_OF, Cells, as_integers, id_cells, number_cells
+from cofactor.data.readers.casting import KINDS_OF, Cells, id_cells, number_cells
 from cofactor.data.readers.columns import ROLES
 from cofactor.data.readers.tables import Rows
 from cofactor.data.readers.times import time_cells
@@ -94,13 +94,19 @@ def checked(rows: Rows, *, kind: Kind, scale: Scale | None, ids: Ids, typed: boo
     if n_bad:
         columns = {role: column.filter(~bad) for role, column in columns.items()}
     if not typed and ids != "text":
-        columns |= {role: _as_integers(columns[role]) for role in ROLES[:2]}
+        for role in ROLES[:2]:
+            columns[role], was_float = _canonical(columns[role])
+            notes += [float_ids_note(role)] if was_float else []
     return Checked(columns, n_bad, reasons, tuple(notes))
 
 
-def _as_integers(ids: pl.Series | CodedIds) -> pl.Series | CodedIds:
-    """Convert string IDs to integers if all are canonical decimals."""
-    return replace(ids, distinct=as_integers(ids.distinct)) if isinstance(ids, CodedIds) else ids
+def _canonical(ids: pl.Series | CodedIds) -> tuple[pl.Series | CodedIds, bool]:
+    """Convert the IDs of a text file to integers if all of them are; also return whether some are written as floats."""
+    assert isinstance(ids, CodedIds)
+    distinct = canonical_ids(ids.distinct, parse=True)
+    if distinct.dtype == pl.Int64 and bool(ids.distinct.str.contains(".", literal=True).any()):
+        return ids.each(distinct), True  # "7" and "7.0" have become one ID
+    return replace(ids, distinct=distinct), False
 
 
 def _cast(rows: Rows, role: str, kind: Kind, scale: Scale | None, ids: Ids) -> Cells:

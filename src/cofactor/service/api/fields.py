@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
-from cofactor.data.ids import LONGEST_ID
+from cofactor.data.id_columns import LONGEST_ID
 from cofactor.errors import DataError
 from cofactor.store.validation import LARGEST_VALUE, checked_id, checked_json, checked_text
 

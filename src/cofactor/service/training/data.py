@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from cofactor.arrays import read_only
+from cofactor.data.id_columns import canonical_ids
 from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.data.scale import Scale
@@ -37,7 +38,7 @@ def scale_for(store: Store, values: Any) -> Scale | None:
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/store.db") as store:
-    ...     table = Interactions.from_columns(["ana"], ["alien"], [4], scale=Scale.declared([1, 2, 3, 4, 5]))
+    ...     table = Interactions.from_columns(["ana"], ["alien"], [4], scale=Scale.from_levels([1, 2, 3, 4, 5]))
     ...     keep_scale(store, table)
     ...     scale_for(store, [4.0]).levels, scale_for(store, [4.0, 6.0]).high
     ((1.0, 2.0, 3.0, 4.0, 5.0), 6.0)
@@ -49,7 +50,7 @@ def scale_for(store: Store, values: Any) -> Scale | None:
     given = pl.Series(np.asarray(values, np.float32)).unique().to_numpy()
     if kept.holds(given).all():
         return kept
-    return Scale.of(np.concatenate([given, kept.levels or (kept.low, kept.high)]))
+    return Scale.infer(np.concatenate([given, kept.levels or (kept.low, kept.high)]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +144,7 @@ def _table_of(store: Store, known: pl.DataFrame, also: pl.DataFrame, kind: Kind)
     The items and users of low ratings belong to the catalog of events, as in `Interactions.to_events`.
     """
     n, other = len(known), other_kind(kind)
-    users, items = (_typed(pl.concat([known[name], also[name]])) for name in ("user", "item"))
+    users, items = (canonical_ids(pl.concat([known[name], also[name]])) for name in ("user", "item"))
     scale = scale_for(store, known["value"]) if kind == "ratings" else None
     train = Interactions.from_columns(users[:n], items[:n], known["value"], times=known["time"], kind=kind, scale=scale)
     if also.is_empty():
@@ -163,12 +164,6 @@ def _as_text(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(pl.col("user", "item").cast(pl.String))
 
 
-def _typed(ids: pl.Series) -> pl.Series:
-    """Integers where every id is a canonical decimal, else the texts."""
-    numbers = ids.cast(pl.Int64, strict=False)
-    return numbers if (numbers.cast(pl.String) == ids).fill_null(value=False).all() else ids
-
-
 def _without(store: Store, table: pl.DataFrame, stones: set[str]) -> pl.DataFrame:
     gone = [user for user in table["user"].unique() if store.forgotten.hash(user) in stones]
     return table.filter(~pl.col("user").is_in(gone))
@@ -176,10 +171,9 @@ def _without(store: Store, table: pl.DataFrame, stones: set[str]) -> pl.DataFram
 
 def _side_table(ids: IdMap, what: str, rows: Iterable[tuple[str, dict[str, Any]]]) -> pl.DataFrame:
     """What is known of each of these ids; a row for each, perhaps of nulls."""
-    known = [(ids.parse(name), facts) for name, facts in rows]
-    mine = [(name, facts) for name, facts in known if name in ids]
-    kind: Any = pl.Int64 if ids.kind == "integer" else pl.String
-    table = _table(pl.Series(what, [name for name, _ in mine], dtype=kind), [facts for _, facts in mine])
+    mine = [(name, facts) for name, facts in rows if name in ids]
+    names = ids.typed(pl.Series(what, [name for name, _ in mine], dtype=pl.String))
+    table = _table(names, [facts for _, facts in mine])
     return join(ids, table, what, id_column=what).frame if mine else pl.DataFrame([ids.all.alias(what)])
 
 

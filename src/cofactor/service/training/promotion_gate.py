@@ -20,7 +20,7 @@ from cofactor.metrics.rating import errors_by_user
 from cofactor.metrics.registry import primary_metric
 from cofactor.models.base import PredictsRatings
 from cofactor.recommender.recommender import Recommender
-from cofactor.recommender.updating import as_of, rows_of, texts
+from cofactor.recommender.updating import as_of
 from cofactor.service.training.data import Material
 
 __all__ = ["Accuracy", "End", "GateResult", "Guard", "Shown", "ranking_accuracy", "rating_accuracy"]
@@ -55,7 +55,7 @@ def rating_accuracy(candidate: Recommender, active: Recommender, held: pl.DataFr
     An item that a model does not know gets what it takes such items to be.
     """
     metric, y, n = primary_metric("ratings"), held["value"].to_numpy(), len(candidate.users)
-    u = rows_of(candidate.users, held["user"])
+    u = candidate.users.rows(held["user"])
     ours, theirs = (
         metric.per_user(errors_by_user(u, y, _told(one, u, held), n_users=n)) for one in (candidate, active)
     )
@@ -63,16 +63,16 @@ def rating_accuracy(candidate: Recommender, active: Recommender, held: pl.DataFr
 
 
 def _told(one: Recommender, users: Any, held: pl.DataFrame) -> Any:
-    items, times = rows_of(one.items, held["item"]), held["time"].to_numpy()
+    items, times = one.items.rows(held["item"]), held["time"].to_numpy()
     assert isinstance(one.model, PredictsRatings)
     return one.model.predict(one.batch(users, times), items)
 
 
 def ranking_accuracy(candidate: Recommender, active: Recommender, held: pl.DataFrame, k: int, seed: int) -> Accuracy:
     """NDCG@k of finding what users took that they had not had before: held as in `rating_accuracy`."""
-    catalog = IdMap.of(pl.concat([texts(candidate.items), texts(active.items), held["item"]]))
-    u, i = rows_of(candidate.users, held["user"]), rows_of(catalog, held["item"])
-    new = ~_had(candidate, u, rows_of(candidate.items, held["item"]))
+    catalog = IdMap.of(pl.concat([*(one.items.all.cast(pl.String) for one in (candidate, active)), held["item"]]))
+    u, i = candidate.users.rows(held["user"]), catalog.rows(held["item"])
+    new = ~_had(candidate, u, candidate.items.rows(held["item"]))
     relevant = SparseRows.of(u[new], i[new], np.ones(new.sum()), len(candidate.users))
     metric = primary_metric("events", k)
     ours, theirs = (_by_user(one, catalog, relevant, metric, k) for one in (candidate, active))
@@ -88,8 +88,8 @@ def _accuracy(metric: Metric, candidate: UserValues, active: UserValues, events:
 
 def _by_user(one: Recommender, catalog: IdMap, relevant: SparseRows, metric: RankingMetric, k: int) -> UserValues:
     """Items that the model does not know cannot be hits, but they count as relevant."""
-    rows = rows_of(one.items, texts(catalog))[relevant.columns]
-    owner = np.repeat(np.arange(len(relevant)), relevant.counts)[rows >= 0]
+    rows = one.items.rows(catalog.all)[relevant.columns]
+    owner = relevant.owners[rows >= 0]
     known = SparseRows.of(owner, rows[rows >= 0], np.ones(len(owner)), len(relevant))
     lists = one.ranked_lists(np.arange(len(one.users), dtype=np.int32), [k], known)
     return metric.per_user(replace(lists.hits, n_relevant=relevant.counts))
@@ -98,7 +98,7 @@ def _by_user(one: Recommender, catalog: IdMap, relevant: SparseRows, metric: Ran
 def _had(recommender: Recommender, users: Any, items: Any) -> Any:
     """Whether lists leave out each pair, as the user has seen the item before: (n,) bool."""
     rows, width = recommender.excluded, len(recommender.items) + 1
-    owner = np.repeat(np.arange(len(rows), dtype=np.int64), rows.counts)
+    owner = rows.owners.astype(np.int64)
     return np.isin(users.astype(np.int64) * width + items, owner * width + rows.columns) & (items >= 0)
 
 
