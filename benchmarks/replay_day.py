@@ -67,7 +67,7 @@ class Day:
 
 def told_by(rec: Recommender, store: Store, user: int, item: int) -> float:
     """What a service with this model answers now."""
-    history = store.events.state_of_user(user, "ratings")
+    history = store.events.user_snapshot(user, "ratings")
     rows = [(str(user), kept.item, kept.value) for kept in history]
     now = as_of(rec, IdMap.of([str(user)]), pl.DataFrame(rows, schema=EMPTY, orient="row"))
     return float(now.predict(str(user), item))

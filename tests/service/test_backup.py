@@ -14,10 +14,11 @@ from cofactor.cli import app
 from cofactor.errors import ArtifactError, StoreError
 from cofactor.service import backup as module
 from cofactor.service.backup import back_up, restore
-from cofactor.service.doctor import examined, worst
+from cofactor.service.doctor import check_service, worst_state
 from cofactor.service.registry import ArtifactRegistry
+from cofactor.service.settings import ServiceSettings, store_url
 from cofactor.service.training.trainer import Trainer
-from cofactor.service.training.worker import store_url, train_waiting
+from cofactor.service.training.worker import run_queued_jobs
 from cofactor.store import Event, Item, Store
 
 
@@ -53,24 +54,24 @@ def test_a_service_comes_back_as_it_was(data: Path, tmp_path: Path) -> None:
         assert store.models.roll_back().version == 2
         with pytest.raises(StoreError, match="deleted"):
             store.models.promote(1)
-    assert worst(examined(data)) == "ok"
+    assert worst_state(check_service(data)) == "ok"
 
 
 def test_the_forgotten_stay_forgotten(data: Path, tmp_path: Path) -> None:
     back_up(data, tmp_path / "backup")
     with Store.open(store_url(data)) as store:
-        store.forgotten.forget(3)
-        store.forgotten.export(tmp_path / "tombstones.json")
+        store.erasure.erase(3)
+        store.erasure.export(tmp_path / "tombstones.json")
     shutil.rmtree(data)
     found = restore(tmp_path / "backup", data, tmp_path / "tombstones.json")
-    assert found.forgotten == 1
+    assert found.erased == 1
     with Store.open(store_url(data)) as store:
         assert store.events.of_user(3) == []
         active = store.models.active()
         assert active is not None
-        assert store.forgotten.forgotten_at(3) > active.watermark  # type: ignore[operator]  # so it is masked
+        assert store.erasure.erased_at(3) > active.watermark  # type: ignore[operator]  # so it is masked
         assert [job.state for job in store.jobs.newest(1)] == ["queued"]
-    assert [job.state for job in train_waiting(data)] == ["done"]
+    assert [job.state for job in run_queued_jobs(ServiceSettings.of({"data": str(data)}))] == ["done"]
     with Store.open(store_url(data)) as store:
         newest = store.models.active()
         assert newest is not None
@@ -149,7 +150,7 @@ def test_a_damaged_backup_restores_nothing(data: Path, tmp_path: Path, name: str
 
 def test_nothing_is_overwritten(data: Path, tmp_path: Path) -> None:
     back_up(data, tmp_path / "backup")
-    with pytest.raises(StoreError, match="is there already"):
+    with pytest.raises(StoreError, match="already exists"):
         back_up(data, tmp_path / "backup")
     with pytest.raises(StoreError, match="not empty"):
         restore(tmp_path / "backup", data)
@@ -170,10 +171,10 @@ def test_a_damaged_artifact_is_not_backed_up_in_silence(data: Path, tmp_path: Pa
 
 def test_what_is_no_backup_is_refused(tmp_path: Path) -> None:
     (tmp_path / "odd").mkdir()
-    with pytest.raises(StoreError, match="no backup"):
+    with pytest.raises(StoreError, match="is not a backup"):
         restore(tmp_path / "odd", tmp_path / "new")
     (tmp_path / "odd" / "backup.json").write_text('{"format": 1, "watermark": 0, "sha256": {"../../etc/passwd": "0"}}')
-    with pytest.raises(StoreError, match="outside itself"):
+    with pytest.raises(StoreError, match="outside of it"):
         restore(tmp_path / "odd", tmp_path / "new")
     (tmp_path / "odd" / "backup.json").write_text('{"format": 9, "watermark": 0, "sha256": {}}')
     with pytest.raises(StoreError, match="newer cofactor"):

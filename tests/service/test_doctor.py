@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from cofactor.service.doctor import Finding, examined, worst
+from cofactor.service.doctor import CheckResult, check_service, worst_state
 from cofactor.service.registry import ArtifactRegistry
+from cofactor.service.settings import store_url
 from cofactor.service.training.trainer import Trainer
-from cofactor.service.training.worker import store_url
 from cofactor.store import Event, Store
 
 Disk = namedtuple("Disk", "total used free")
@@ -30,22 +30,22 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def found(data: Path, check: str) -> Finding:
-    """The worst finding of this check."""
-    of_check = [finding for finding in examined(data) if finding.check == check]
-    return next(finding for finding in of_check if finding.state == worst(of_check))
+def found(data: Path, check: str) -> CheckResult:
+    """The worst result of this check."""
+    of_check = [result for result in check_service(data) if result.check == check]
+    return next(result for result in of_check if result.state == worst_state(of_check))
 
 
 def test_a_sound_service_has_no_findings(data: Path) -> None:
-    findings = examined(data)
-    assert [finding for finding in findings if finding.state != "ok"] == []
-    checks = {"folder", "disk", "database", "store", "artifacts", "model", "orphans", "clock", "jobs", "forgotten"}
-    assert {finding.check for finding in findings} == checks
+    findings = check_service(data)
+    assert [result for result in findings if result.state != "ok"] == []
+    checks = {"folder", "disk", "database", "store", "artifacts", "model", "orphans", "clock", "jobs", "erased"}
+    assert {result.check for result in findings} == checks
 
 
 def test_nothing_is_made_where_nothing_is(tmp_path: Path) -> None:
-    assert worst(examined(tmp_path / "nowhere")) == "problem"
-    assert worst(examined(tmp_path)) == "problem"
+    assert worst_state(check_service(tmp_path / "nowhere")) == "problem"
+    assert worst_state(check_service(tmp_path)) == "problem"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -58,18 +58,18 @@ def test_a_damaged_active_model_is_a_problem(data: Path) -> None:
     whole.write_bytes(whole.read_bytes()[:-1])
     assert found(data, "artifacts").state == "warning"
     (data / "artifacts" / str(active.file)).unlink()
-    finding = found(data, "artifacts")
-    assert finding.state == "problem"
-    assert "roll back" in finding.says
+    result = found(data, "artifacts")
+    assert result.state == "problem"
+    assert "roll back" in result.message
 
 
 def test_a_damaged_database_is_a_problem(data: Path) -> None:
     (data / "store.db").write_bytes(b"nothing of the kind" * 500)
     for left in ("store.db-wal", "store.db-shm"):
         (data / left).unlink(missing_ok=True)
-    finding = found(data, "database")
-    assert finding.state == "problem"
-    assert "restore a backup" in finding.says
+    result = found(data, "database")
+    assert result.state == "problem"
+    assert "restore a backup" in result.message
 
 
 def test_files_of_no_model_are_told_once_they_are_old(data: Path) -> None:
@@ -77,9 +77,9 @@ def test_files_of_no_model_are_told_once_they_are_old(data: Path) -> None:
     left.write_bytes(b"half")
     assert found(data, "orphans").state == "ok"
     os.utime(left, (0, 0))
-    finding = found(data, "orphans")
-    assert finding.state == "warning"
-    assert left.name in finding.says
+    result = found(data, "orphans")
+    assert result.state == "warning"
+    assert left.name in result.message
 
 
 @pytest.mark.parametrize(("free", "state"), [(10**12, "ok"), (200_000_001, "warning"), (5, "problem")])
@@ -91,9 +91,9 @@ def test_the_disk_is_looked_at(data: Path, free: int, state: str, monkeypatch: p
 def test_a_clock_set_back_is_told(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() - 7_200)
-    finding = found(data, "clock")
-    assert finding.state == "warning"
-    assert "set back" in finding.says
+    result = found(data, "clock")
+    assert result.state == "warning"
+    assert "set back" in result.message
 
 
 @pytest.mark.parametrize(("off", "says"), [(-500, "500 s behind this one"), (500, "500 s ahead of this one")])
@@ -101,9 +101,9 @@ def test_a_database_server_whose_clock_differs_is_told(
     data: Path, off: int, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Store, "clock", lambda _store: time.time() + off)
-    finding = found(data, "clock")
-    assert finding.state == "warning"
-    assert says in finding.says
+    result = found(data, "clock")
+    assert result.state == "warning"
+    assert says in result.message
     monkeypatch.setattr(Store, "clock", lambda _store: time.time() + off / 10)
     assert found(data, "clock").state == "ok"
 
@@ -114,18 +114,18 @@ def test_jobs_that_nobody_takes_are_told(data: Path, monkeypatch: pytest.MonkeyP
         assert found(data, "jobs").state == "ok"
         real = time.time
         monkeypatch.setattr(time, "time", lambda: real() + 1_000)
-        assert "no trainer is at work" in found(data, "jobs").says
+        assert "none runs: start a trainer" in found(data, "jobs").message
         job = store.jobs.claim("somebody")
         assert job is not None
         store.jobs.fail(job, "there was nothing to learn from")
-    assert "nothing to learn from" in found(data, "jobs").says
+    assert "nothing to learn from" in found(data, "jobs").message
 
 
 def test_the_forgotten_who_are_only_masked_are_told(data: Path) -> None:
     with Store.open(store_url(data)) as store:
-        store.forgotten.forget(3)
-        finding = found(data, "forgotten")
-        assert finding.state == "warning"
-        assert "1 forgotten users are masked" in finding.says
+        store.erasure.erase(3)
+        result = found(data, "erased")
+        assert result.state == "warning"
+        assert "1 erased users are masked" in result.message
         assert Trainer(store, ArtifactRegistry(data / "artifacts")).train().status == "active"
-    assert found(data, "forgotten").state == "ok"
+    assert found(data, "erased").state == "ok"

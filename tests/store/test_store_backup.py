@@ -49,24 +49,24 @@ def test_a_restored_store_holds_everything_and_forgets_again(tmp_path: Path) -> 
         store.events.append([Event("ana", 1, 5, key="a"), Event("bo", 1, 4)])
         store.items.put([Item(1, "One")])
         key = store.keys.create("admin", "me")
-        store.forgotten.forget("cy")
+        store.erasure.erase("cy")
         model = store.models.add_candidate("{}", "m.cofactor", "0", watermark=2)
         store.models.promote(model.version)
         store.back_up(backup)
         store.events.append([Event("ana", 2, 3), Event("dan", 1, 1)])  # lost with the disk
-        store.forgotten.forget("ana")
-        store.forgotten.export(stones)
+        store.erasure.erase("ana")
+        store.erasure.export(stones)
         watermark = store.events.watermark()
     with Store.restore(backup, f"sqlite:///{tmp_path}/new.db", stones) as new:
         assert [event.user for event in new.events.after(0)] == ["bo"]
-        assert new.forgotten.is_forgotten("ana")
-        assert new.forgotten.is_forgotten("cy")
+        assert new.erasure.is_erased("ana")
+        assert new.erasure.is_erased("cy")
         assert new.keys.check(key) is not None
         assert new.models.active() is not None
         assert new.items.get(1) is not None
         assert new.events.watermark() == watermark  # no number is given for a second thing
         assert not new.events.append([Event("ana", 1, 5, key="a")])[0].duplicate
-        assert new.forgotten.reapply_file(stones) == 0
+        assert new.erasure.reapply_file(stones) == 0
         assert len(new.events.of_user("ana")) == 1
 
 

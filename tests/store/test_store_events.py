@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cofactor.errors import ConflictError, DataError, StoreError, StoreUnavailableError
+from cofactor.service.training.data import training_data
 from cofactor.store import Event, Impression, Store, StoredEvent
 from cofactor.store.connect import LOCK
 from cofactor.store.event import KINDS, checked_rows
@@ -52,11 +53,11 @@ def test_an_empty_store(store: Store) -> None:
     assert store.events.watermark() == 0
     assert store.events.after(0) == []
     assert list(store.events.until(99)) == []
-    assert store.events.state("ratings").rows() == []
-    assert store.events.state("events").columns == ["user", "item", "value", "time"]
+    assert store.events.snapshot("ratings").rows() == []
+    assert store.events.snapshot("events").columns == ["user", "item", "value", "time"]
     assert store.events.append([]) == []
-    with pytest.raises(DataError, match="the table is empty"):
-        store.events.interactions("ratings")
+    with pytest.raises(DataError, match="there are no ratings to train on"):
+        training_data(store, "ratings", 0, 0)
 
 
 @pytest.mark.parametrize("number", [-1, 2**63, 10**30, 1.5, "7", True, None])
@@ -68,7 +69,7 @@ def test_numbers_that_no_database_takes_are_refused(store: Store, number: int) -
         lambda: list(store.events.until(number)),
         lambda: store.items.after(number),
         lambda: store.users.after(number),
-        lambda: store.forgotten.after(number),
+        lambda: store.erasure.after(number),
         lambda: store.impressions.frame(after=number),
         lambda: store.jobs.get(number),
         lambda: store.models.get(number),
@@ -294,11 +295,11 @@ def test_a_clock_set_back_does_not_let_an_old_rating_win(store: Store, monkeypat
     for seconds, value in ((0, 3), (-3600, 4), (-3599, 5)):
         clock(seconds)
         store.events.append([Event("ana", "alien", value)])
-        assert [kept.value for kept in store.events.state_of_user("ana", "ratings")] == [value]
+        assert [kept.value for kept in store.events.user_snapshot("ana", "ratings")] == [value]
     store.events.append([Event("bo", "alien", 2, time=present)])  # a caller whose clock is right
     store.events.append([Event("bo", "alien", kind="removal")])
-    assert store.events.state_of_user("bo", "ratings") == []
-    assert store.events.state("ratings")["value"].to_list() == [5.0]
+    assert store.events.user_snapshot("bo", "ratings") == []
+    assert store.events.snapshot("ratings")["value"].to_list() == [5.0]
     assert [event.received for event in store.events.after(0)] == [present] * 5
     clock(-400_000)
     assert store.events.append([Event("cy", "alien", 2, time=present)])  # today is not the future
@@ -307,7 +308,7 @@ def test_a_clock_set_back_does_not_let_an_old_rating_win(store: Store, monkeypat
 def test_a_time_in_the_future_does_not_win_over_what_comes_later(store: Store) -> None:
     store.events.append([Event("ana", "alien", 5, time=int(time.time()) + 3_600)])
     store.events.append([Event("ana", "alien", kind="removal")])
-    assert store.events.state_of_user("ana", "ratings") == []
+    assert store.events.user_snapshot("ana", "ratings") == []
 
 
 def test_closing_writes_what_waits_and_then_refuses(url: str) -> None:

@@ -69,7 +69,7 @@ def test_a_server_that_stops_and_comes_back(mortal_server: object) -> None:
                 store.events.watermark,
                 lambda: store.jobs.claim("t1"),
                 lambda: store.keys.check("a.b"),
-                lambda: store.forgotten.forget("ana"),
+                lambda: store.erasure.erase("ana"),
                 store.ping,
                 store.impressions.flush,
                 lambda: Store.open(url),

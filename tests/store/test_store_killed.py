@@ -77,7 +77,7 @@ def test_a_load_that_was_killed_goes_on_where_it_was(url: str) -> None:
     assert done.returncode == 0, done.stderr
     with Store.open(url) as store:
         assert store.events.watermark() == 60_001
-        assert len(store.events.state("ratings")) == 60_001
+        assert len(store.events.snapshot("ratings")) == 60_001
     assert bulk_import.PAGE == 20_000
 
 

@@ -131,7 +131,7 @@ class Machine(RuleBasedStateMachine):
     def forget(self, user: str) -> None:
         known = any(event.user == user for event in self.model.rows.values())
         expected = self.model.stones[user] if user in self.model.stones and not known else self.model.last + 1
-        stone = self.store.forgotten.forget(user)
+        stone = self.store.erasure.erase(user)
         assert stone.seq == expected
         self.model.forget(user, expected)
         self.exported = [other for other in self.exported if other.hash != stone.hash] + [stone]
@@ -145,8 +145,8 @@ class Machine(RuleBasedStateMachine):
         put_back(self.store, self.backup)
         self.model = Model(self.backed_up.rows, self.backed_up.stones)
         for _ in range(2):  # twice is once
-            self.store.forgotten.reapply(self.exported)
-        names = {self.store.forgotten.hash(user): user for user in USERS}
+            self.store.erasure.reapply(self.exported)
+        names = {self.store.erasure.hash(user): user for user in USERS}
         for stone in self.exported:
             if self.model.stones.get(names[stone.hash], 0) < stone.seq:
                 self.model.forget(names[stone.hash], stone.seq)
@@ -156,14 +156,14 @@ class Machine(RuleBasedStateMachine):
         events = self.store.events
         assert [event.seq for event in events.after(0)] == sorted(self.model.rows)
         assert events.watermark() == self.model.last
-        assert {user: self.store.forgotten.forgotten_at(user) for user in USERS} == {
+        assert {user: self.store.erasure.erased_at(user) for user in USERS} == {
             user: self.model.stones.get(user) for user in USERS
         }
         for kind, word in (("ratings", "rating"), ("events", "event")):
             expected = self.model.state(word)
-            frame = events.state(kind)  # type: ignore[arg-type]
+            frame = events.snapshot(kind)  # type: ignore[arg-type]
             assert {(str(u), str(i)): value for u, i, value, _ in frame.rows()} == expected
-            each = {(u, kept.item): kept.value for u in USERS for kept in events.state_of_user(u, kind)}  # type: ignore[arg-type]
+            each = {(u, kept.item): kept.value for u in USERS for kept in events.user_snapshot(u, kind)}  # type: ignore[arg-type]
             assert each == expected
 
 

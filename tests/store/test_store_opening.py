@@ -65,7 +65,7 @@ def test_threads_that_open_an_empty_database_at_once_make_one_store(empty_url: s
         thread.start()
     for thread in threads:
         thread.join()
-    assert len({store._writer and store.forgotten._salt for store in opened}) == 1
+    assert len({store._writer and store.erasure._salt for store in opened}) == 1
     assert len(opened) == 6
     for store in opened:
         store.close()
@@ -179,7 +179,7 @@ def test_every_write_on_sqlite_begins_as_one(tmp_path: Path) -> None:
             connection.close()
         store.events.append([Event("ana", "alien", 5)])
         store.jobs.enqueue("train")
-        store.forgotten.forget("ana")
+        store.erasure.erase("ana")
         store.events.after(0)
     begins = [sql for sql in statements if sql.startswith("BEGIN")]
     assert begins.count("BEGIN IMMEDIATE") == 3
