@@ -130,7 +130,7 @@ def page(day: Day, hour: int, first: int) -> str:
         f"Retraining on top of folding in: {'{:+.4f} ({:+.4f} to {:+.4f})'.format(*day.gain('live', 'folded'))} RMSE.",
         f"{known.sum():,} of the ratings are by users known at the start, {(~known).sum():,} by users who came.",
         "",
-        f"{len(day.trainings)} trainings: {promoted} promoted, {len(day.trainings) - promoted} held by the guard.",
+        f"{len(day.trainings)} trainings: {promoted} promoted, {len(day.trainings) - promoted} held by the gate.",
         f"{np.median(day.train_seconds):.2f} s each (median), with reading, measuring, publishing and pruning.",
         "",
         "![RMSE by simulated hour](replay_day.png)",

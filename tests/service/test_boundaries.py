@@ -1,4 +1,4 @@
-"""Where limits of the service begin to hold: each test fails if a limit is moved by the least step."""
+"""Limits of the service: each test fails if a limit is changed by the smallest step."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_the_tolerance_is_a_share_of_the_active_models_metric(
     )
 
 
-def test_a_loss_of_nothing_is_within_a_tolerance_of_nothing(
+def test_a_loss_of_zero_is_within_a_tolerance_of_zero(
     worse_by_rmse: tuple[Recommender, Recommender, TrainingData],
 ) -> None:
     one, _, data = worse_by_rmse
@@ -114,7 +114,7 @@ def test_a_loss_of_nothing_is_within_a_tolerance_of_nothing(
         ({"lift": 0.25}, {"popularity_lift": 1.25}, {"popularity_lift": nextafter(1.25, inf)}),
     ],
 )
-def test_what_is_shown_may_move_up_to_its_limit(
+def test_list_statistics_may_change_up_to_their_limits(
     limits: dict[str, Any], at: dict[str, float], beyond: dict[str, float]
 ) -> None:
     before = ListStatistics(coverage=0.5, gini=0.5, top_share=0.25, popularity_lift=1.0)
@@ -123,7 +123,7 @@ def test_what_is_shown_may_move_up_to_its_limit(
     assert len(gate._exposure_reasons(replace(before, **beyond), before)) == 1
 
 
-def test_accuracy_is_compared_from_the_least_events_and_users_on(
+def test_accuracy_is_compared_from_the_minimum_of_events_and_users_on(
     worse_by_rmse: tuple[Recommender, Recommender, TrainingData],
 ) -> None:
     one, _, data = worse_by_rmse
@@ -133,7 +133,7 @@ def test_accuracy_is_compared_from_the_least_events_and_users_on(
         assert (gate.evaluate(one, one, data).accuracy is not None) == is_compared
 
 
-def test_events_are_held_out_from_the_least_number_on() -> None:
+def test_events_are_held_out_from_the_minimum_on() -> None:
     new = pl.DataFrame({"seq": range(101, 1_101), "user": [str(n) for n in range(1_000)]})
     gate = PromotionGate(min_events=50, max_events=100, share=0.2, min_users=10)
     assert [gate.cutoff(new[:n], 100 + n) for n in (49, 50, 51)] == [149, 100, 101]
@@ -158,7 +158,7 @@ def three(store: Store) -> None:
     store.events.append([Event(user, "alien", 5) for user in ("ana", "bo", "cy")])
 
 
-def test_changes_drop_what_came_up_to_a_number_and_nothing_after(store: Store) -> None:
+def test_discard_until_keeps_later_events(store: Store) -> None:
     three(store)
     for seq, left in ((0, [1, 2, 3]), (1, [0, 2, 3]), (2, [0, 0, 3]), (3, [0, 0, 0])):
         changes = ChangeFeed(store, since=0)
@@ -166,7 +166,7 @@ def test_changes_drop_what_came_up_to_a_number_and_nothing_after(store: Store) -
         assert [changes.last_change(user) for user in ("ana", "bo", "cy")] == left
 
 
-def test_changes_cover_what_came_after_a_number(store: Store) -> None:
+def test_extend_back_to_reads_later_events(store: Store) -> None:
     three(store)
     for seq, known in ((3, [0, 0, 0]), (2, [0, 0, 3]), (1, [0, 2, 3]), (0, [1, 2, 3])):
         changes = ChangeFeed(store, since=3)
@@ -176,7 +176,7 @@ def test_changes_cover_what_came_after_a_number(store: Store) -> None:
         assert [changes.last_change(user) for user in ("ana", "bo", "cy")] == known
 
 
-def test_changes_that_were_dropped_are_covered_again_step_by_step(store: Store) -> None:
+def test_discarded_events_are_read_again_step_by_step(store: Store) -> None:
     three(store)
     changes = ChangeFeed(store, since=0)
     changes.discard_until(3)
@@ -185,7 +185,7 @@ def test_changes_that_were_dropped_are_covered_again_step_by_step(store: Store) 
         assert [changes.last_change(user) for user in ("ana", "bo", "cy")] == known
 
 
-def test_changes_begin_after_their_number(store: Store) -> None:
+def test_a_change_feed_starts_after_its_number(store: Store) -> None:
     three(store)
     assert [ChangeFeed(store, since=2).last_change(user) for user in ("ana", "bo", "cy")] == [0, 0, 3]
     changes = ChangeFeed(store, since=3)
@@ -208,7 +208,7 @@ def test_a_user_is_erased_after_earlier_changes(store: Store) -> None:
     assert changes.last_event("bo") == changes.last_change("bo") == stone.seq + 1
 
 
-def test_a_model_knows_events_up_to_its_watermark(store: Store, tmp_path: Path) -> None:
+def test_a_model_includes_events_up_to_its_watermark(store: Store, tmp_path: Path) -> None:
     rows = [(user, item) for user in ("ana", "bo", "cy") for item in ("alien", "brazil", "clue") if user[0] != item[0]]
     table = Interactions.from_columns(*zip(*rows, strict=True), [5, 4, 3, 2, 1, 5, 4][: len(rows)])  # type: ignore[arg-type]
     artifacts = ArtifactRegistry(tmp_path / "artifacts")
@@ -227,7 +227,7 @@ def test_a_model_knows_events_up_to_its_watermark(store: Store, tmp_path: Path) 
 # memories of a worker
 
 
-def test_the_least_recently_used_value_goes_first() -> None:
+def test_the_least_recently_used_entry_is_evicted_first() -> None:
     recent: LRUCache[int] = LRUCache(2)
     recent.put("a", 1)
     recent.put("b", 2)
@@ -291,14 +291,14 @@ def test_a_checked_key_is_trusted_for_its_seconds(store: Store, monkeypatch: pyt
         (RetrainPolicy(1, 60.0), {"changes": 1, "seconds": 0.0}, "1 changes"),
     ],
 )
-def test_a_training_is_due_from_its_limits_on(
+def test_a_training_is_due_from_the_limits_on(
     policy: RetrainPolicy, values: dict[str, Any], reason: str | None
 ) -> None:
     actual = policy.reason(**{"erased": 0, **values})
     assert (actual is None) if reason is None else (actual is not None and reason in actual)
 
 
-def test_limits_of_when_to_train_are_checked() -> None:
+def test_invalid_retrain_policies_are_rejected() -> None:
     for events, seconds in ((0, 60.0), (-1, 60.0), (10, 0.0), (10, -1.0), (10, float("nan"))):
         with pytest.raises(ParameterError):
             RetrainPolicy(events, seconds)
@@ -349,9 +349,7 @@ def test_a_failed_training_is_tried_again_after_a_while(
     assert (worker.schedule() is not None) == (later in ("then", "with a clock set back"))
 
 
-def test_a_job_is_taken_from_a_worker_that_was_silent_for_longer_than_its_time(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_is_requeued_after_the_time_without_heartbeats(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1_000.0]
     monkeypatch.setattr("cofactor.store.jobs.time.monotonic", lambda: clock[0])
     store.jobs.enqueue("train")

@@ -1,4 +1,4 @@
-"""What the guard asks is what the service answers."""
+"""The promotion gate compares the lists that the service answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_lists_are_those_of_the_engine(
     estimator: Estimator, small_ratings: Interactions, small_events: Interactions, tmp_path: Path
 ) -> None:
     table = small_events if estimator.kind == "events" else small_ratings
-    told = "event" if table.kind == "events" else "rating"
+    kind = "event" if table.kind == "events" else "rating"
     with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
         store.events.load(table.frame().select("user", "item", "value"), kind=table.kind)
         for n, user in enumerate(table.users.all):
@@ -33,7 +33,7 @@ def test_lists_are_those_of_the_engine(
         spec = TrainingSpec(estimator, table.kind, user_features=("age",))
         trainer = Trainer(store, ArtifactRegistry(tmp_path / "artifacts"), spec=spec)
         model = trainer.train()
-        store.events.append([Event(user, f"item {n}", 4, kind=told) for user in ("user 1", "zoe") for n in (7, 8)])
+        store.events.append([Event(user, f"item {n}", 4, kind=kind) for user in ("user 1", "zoe") for n in (7, 8)])
         store.events.append([Event("user 2", item, kind="removal") for item in _history(store, "user 2")[:2]])
         store.users.put("rae", {"age": 70})
         seen = store.events.watermark()

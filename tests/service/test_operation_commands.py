@@ -1,4 +1,4 @@
-"""The commands of who runs a service: doctor, backup, restore, trainer."""
+"""Commands to operate a service: trainer, doctor, backup, restore, key."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def test_from_a_job_to_a_backup_and_back(data: Path, tmp_path: Path) -> None:
+def test_a_job_a_backup_and_a_restore(data: Path, tmp_path: Path) -> None:
     assert "job 1 is done: model 1 is active" in run("trainer", "--data", data, "--once")
     assert "no jobs are queued" in run("trainer", "--data", data, "--once")
     assert "problem" not in run("doctor", "--data", data)
@@ -90,7 +90,7 @@ def test_the_trainer_follows_the_schedule_of_the_settings(data: Path, monkeypatc
     assert policies == [RetrainPolicy(7, 20.0)]
 
 
-def test_a_key_is_made_where_the_others_were_lost_and_revoked(tmp_path: Path, data: Path) -> None:
+def test_a_key_is_created_and_revoked(tmp_path: Path, data: Path) -> None:
     made = run("key", "--data", data, "--role", "admin", "--label", "mine").strip()
     with Store.open(store_url(data)) as store:
         found = store.keys.check(made)

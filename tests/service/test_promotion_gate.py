@@ -1,4 +1,4 @@
-"""The gate: what lets a candidate pass, and what holds it."""
+"""Promotion gate: which candidates are promoted and which are held."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ def test_a_model_is_as_good_as_itself(small_ratings: Interactions) -> None:
     assert result.candidate == result.active
 
 
-def test_the_measure_is_the_rmse_of_the_rows_held_out(small_ratings: Interactions) -> None:
+def test_accuracy_is_the_rmse_of_the_held_out_rows(small_ratings: Interactions) -> None:
     data = data_of(small_ratings)
     one, other = (Recommender.fit(estimator, data.train) for estimator in (Bias(), ExplicitALS(factors=4)))
     found = PromotionGate().evaluate(one, other, data).accuracy
     assert found is not None
     held = data.held_out
-    told = one.predict(held["user"], held["item"])["prediction"].to_numpy()
+    predicted = one.predict(held["user"], held["item"])["prediction"].to_numpy()
     assert found.metric == "rmse"
-    assert found.candidate == pytest.approx(np.sqrt(np.mean((told - held["value"].to_numpy()) ** 2)), abs=1e-4)
+    assert found.candidate == pytest.approx(np.sqrt(np.mean((predicted - held["value"].to_numpy()) ** 2)), abs=1e-4)
     assert found.low <= found.loss <= found.high
     assert found.loss == pytest.approx(found.candidate - found.active)
 
 
-def test_a_worse_model_is_held_with_the_figures(small_ratings: Interactions) -> None:
+def test_a_worse_model_is_held_with_its_metrics(small_ratings: Interactions) -> None:
     data = data_of(small_ratings)
     worse, better = (Recommender.fit(estimator, data.train) for estimator in (Bias(), ExplicitALS(factors=4)))
     result = PromotionGate().evaluate(worse, better, data)
@@ -62,7 +62,7 @@ def test_a_worse_model_is_held_with_the_figures(small_ratings: Interactions) -> 
     assert back.reasons == ()
 
 
-def test_events_are_measured_by_what_is_found(small_events: Interactions) -> None:
+def test_accuracy_of_events_is_ndcg(small_events: Interactions) -> None:
     data = data_of(small_events, 300)
     worse, better = (Recommender.fit(one, data.train) for one in (Popularity(), ImplicitALS(factors=4)))
     result = PromotionGate().evaluate(worse, better, data)
@@ -90,7 +90,7 @@ def test_each_limit_has_its_reason(shown: ListStatistics, reason: str) -> None:
     assert reason in found[0]
 
 
-def test_too_few_events_are_not_measured(small_ratings: Interactions) -> None:
+def test_accuracy_is_not_compared_on_too_few_events(small_ratings: Interactions) -> None:
     data = data_of(small_ratings, 20)
     rec = Recommender.fit(Bias(), data.train)
     result = PromotionGate().evaluate(rec, rec, data)
@@ -99,7 +99,7 @@ def test_too_few_events_are_not_measured(small_ratings: Interactions) -> None:
     assert result.as_dict()["accuracy"] is None
 
 
-def test_proof_may_be_asked_for(small_ratings: Interactions) -> None:
+def test_the_upper_end_of_the_loss_can_be_the_criterion(small_ratings: Interactions) -> None:
     data = data_of(small_ratings, 60)
     rec = Recommender.fit(ExplicitALS(factors=4), data.train)
     other = Recommender.fit(ExplicitALS(factors=4), data.train, seed=1)
@@ -113,8 +113,8 @@ def test_proof_may_be_asked_for(small_ratings: Interactions) -> None:
     assert (loose.reasons == ()) == (loose.accuracy.loss <= allowed)
 
 
-def test_no_proof_is_made_of_few_users(small_ratings: Interactions) -> None:
-    """An interval over a dozen users covers too little: a gate that asks for one stays shut, and says why."""
+def test_the_upper_criterion_needs_enough_users(small_ratings: Interactions) -> None:
+    """A dozen users give no interval: the criterion that needs it rejects the candidate with this reason."""
     few = small_ratings.select(small_ratings.u < 12)
     data = data_of(few, held=80)
     worse, better = (Recommender.fit(estimator, data.train) for estimator in (Bias(), ExplicitALS(factors=4)))
@@ -135,13 +135,13 @@ def test_no_proof_is_made_of_few_users(small_ratings: Interactions) -> None:
     assert "nan" not in lost
 
 
-def test_who_changed_is_folded_in_and_nobody_else(small_ratings: Interactions) -> None:
+def test_only_users_with_changes_are_folded_in(small_ratings: Interactions) -> None:
     data = data_of(small_ratings)
     rec = Recommender.fit(ExplicitALS(factors=4), data.train)
     users = IdMap.of(["user 1", "user 2", "zoe"])
-    told = pl.DataFrame({"user": ["zoe", "user 2"], "item": ["item 1", "no such item"], "value": [5.0, 5.0]})
+    new = pl.DataFrame({"user": ["zoe", "user 2"], "item": ["item 1", "no such item"], "value": [5.0, 5.0]})
     rows = data.snapshot.select("user", "item", "value").filter(pl.col("user").is_in(["user 1", "user 2"]))
-    now = as_of(rec, users, pl.concat([rows, told.cast({"value": pl.Float32})]))
+    now = as_of(rec, users, pl.concat([rows, new.cast({"value": pl.Float32})]))
     before = rec.model.user_factors[rec.users.rows(["user 1", "user 2"])]
     assert np.array_equal(now.model.user_factors[:2], before)
     assert now.histories.counts[2] == 1
@@ -151,9 +151,9 @@ def test_who_changed_is_folded_in_and_nobody_else(small_ratings: Interactions) -
     )
 
 
-def test_enough_users_are_looked_for_among_the_newest_events() -> None:
-    """Up to half of what is new is held out to find ten of them."""
-    lone = [str(n // 20) for n in range(1_000)]  # each comes with twenty ratings at once
+def test_more_events_are_held_out_to_reach_enough_users() -> None:
+    """Up to half of the new events are held out to reach ten users."""
+    lone = [str(n // 20) for n in range(1_000)]  # each has twenty ratings in a row
     new = pl.DataFrame({"seq": range(1, 1_001), "user": lone})
     assert PromotionGate(share=0.1).cutoff(new, 1_000) == 1_000 - 181
     assert PromotionGate(share=0.5).cutoff(new, 1_000) == 500
@@ -163,7 +163,7 @@ def test_enough_users_are_looked_for_among_the_newest_events() -> None:
     assert PromotionGate().cutoff(new[:60], 60) == 10
 
 
-def test_too_few_users_are_not_measured(small_ratings: Interactions) -> None:
+def test_accuracy_is_not_compared_on_too_few_users(small_ratings: Interactions) -> None:
     data = data_of(small_ratings)
     rec = Recommender.fit(Bias(), data.train)
     few = replace(data, held_out=data.held_out.with_columns(user=pl.lit("user 1")).unique("item"))
@@ -173,8 +173,8 @@ def test_too_few_users_are_not_measured(small_ratings: Interactions) -> None:
     assert "of 1 users" in result.notes[0]
 
 
-def test_what_was_had_before_is_nothing_to_find(small_events: Interactions) -> None:
-    """Played again: lists leave it out, so that no model could find it."""
+def test_repeated_events_are_ignored(small_events: Interactions) -> None:
+    """Recommendations exclude items of the history, so that no model can list them."""
     data = data_of(small_events, 300)
     rec = Recommender.fit(Popularity(), data.train)
     again = replace(data, held_out=data.snapshot[:300])
@@ -184,7 +184,7 @@ def test_what_was_had_before_is_nothing_to_find(small_events: Interactions) -> N
     assert "300 new events of 0 users" in result.notes[0]
 
 
-def test_ids_of_either_type_are_found() -> None:
+def test_ids_of_both_types_have_rows() -> None:
     assert rows_of(IdMap.of([1, 20]), pl.Series(["20", "020", "x"])).tolist() == [1, -1, -1]
     assert rows_of(IdMap.of(["1", "x"]), pl.Series(["x", "1", "y"])).tolist() == [1, 0, -1]
     assert rows_of(IdMap.of([1]), pl.Series([], dtype=pl.String)).tolist() == []

@@ -1,4 +1,4 @@
-"""Items that a user rated too low for an event, or that the store holds of the other kind, stay out of lists."""
+"""Items with ratings below the threshold of events, or with data of the other kind, are not recommended."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def test_new_items_do_not_bring_low_ratings_back(tmp_path: Path) -> None:
         assert not listed & low
 
 
-def test_a_training_takes_the_other_kind_as_seen(tmp_path: Path) -> None:
+def test_training_data_exclude_pairs_of_the_other_kind(tmp_path: Path) -> None:
     with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
         store.events.append([Event("2", "7", kind="event"), Event("2", "7", 1), Event("10", "8", 2)])
         data = training_data(store, "events", 3, 3)
@@ -194,8 +194,8 @@ def test_a_training_takes_the_other_kind_as_seen(tmp_path: Path) -> None:
         assert data.train.seen.frame().select("user", "item").rows() == [("ana", 9)]
 
 
-def test_the_guard_measures_lists_without_what_was_seen(tmp_path: Path) -> None:
-    """An item that was rated low before is in no list, so a model is not measured by finding it."""
+def test_the_gate_compares_lists_without_seen_items(tmp_path: Path) -> None:
+    """Lists exclude items with a low rating, so that models are not compared on them."""
     table = cofactor.read_ratings(films(tmp_path)).to_events(min_rating=4)
     rec = Recommender.fit(cofactor.ItemKNN(), table)
     users = IdMap.of(["ana", "u0"])
@@ -210,7 +210,7 @@ def test_the_guard_measures_lists_without_what_was_seen(tmp_path: Path) -> None:
     assert np.isnan(ranking_accuracy(now, now, held[:1], 10, 0).candidate)
 
 
-def test_a_forgotten_user_has_seen_nothing(served: TestClient) -> None:
+def test_an_erased_user_has_no_seen_items(served: TestClient) -> None:
     store = store_of(served)
     served.delete("/v1/users", params={"user": "ana"})
     data = training_data(store, "events", store.events.watermark(), store.events.watermark())

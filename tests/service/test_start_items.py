@@ -1,4 +1,4 @@
-"""What is known of items and users comes with the first start: titles, filters; nothing doubled or overwritten."""
+"""Metadata of items and users at the first start: titles and filters; nothing is duplicated or overwritten."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_titles_filters_and_availability_at_once(asked: TestClient, titled: Inte
     assert (told["title"], told["metadata"]["genres"]) == (names[gone], ["Comedy", "Drama"])
 
 
-def test_a_second_start_changes_nothing_that_was_said_since(
+def test_a_second_start_does_not_change_newer_metadata(
     settings: ServiceSettings, store: Store, titled: Interactions
 ) -> None:
     prepare(settings, titled, SPEC)
@@ -93,7 +93,7 @@ def test_a_second_start_changes_nothing_that_was_said_since(
     assert (store.items.after(), store.users.after()) == (before, facts)
 
 
-def test_titles_may_come_later_than_ratings(settings: ServiceSettings, store: Store, titled: Interactions) -> None:
+def test_titles_can_be_imported_after_ratings(settings: ServiceSettings, store: Store, titled: Interactions) -> None:
     bare = cofactor.Interactions.from_columns(*(titled.frame()[name] for name in ("user", "item", "value")))
     prepare(settings, bare, SPEC)
     item = str(titled.items.all[0])
@@ -105,7 +105,7 @@ def test_titles_may_come_later_than_ratings(settings: ServiceSettings, store: St
     assert (found.title, found.available) == (f"film {item}", False)
 
 
-def test_who_was_forgotten_stays_forgotten(settings: ServiceSettings, store: Store, titled: Interactions) -> None:
+def test_erased_users_stay_erased(settings: ServiceSettings, store: Store, titled: Interactions) -> None:
     prepare(settings, titled, SPEC)
     user = str(titled.users.all[5])
     assert store.users.get(user) is not None
@@ -115,7 +115,7 @@ def test_who_was_forgotten_stays_forgotten(settings: ServiceSettings, store: Sto
     assert store.events.of_user(user) == []
 
 
-def test_a_cell_that_cannot_be_kept_stops_the_first_start_before_anything_is_stored(
+def test_an_invalid_cell_stops_the_first_start_before_rows_are_stored(
     settings: ServiceSettings, store: Store, titled: Interactions
 ) -> None:
     assert titled.item_table is not None
@@ -126,7 +126,9 @@ def test_a_cell_that_cannot_be_kept_stops_the_first_start_before_anything_is_sto
     assert prepare(settings, titled, SPEC).is_first
 
 
-def test_what_was_imported_is_learnt_from_again(settings: ServiceSettings, store: Store, titled: Interactions) -> None:
+def test_imported_metadata_is_used_in_later_trainings(
+    settings: ServiceSettings, store: Store, titled: Interactions
+) -> None:
     prepare(settings, titled, SPEC)
     artifacts = ArtifactRegistry(settings.artifacts)
     trained = Trainer(store, artifacts).train()
@@ -162,7 +164,7 @@ def test_an_item_file_on_the_command_line(tmp_path: Path) -> None:
         ]
 
 
-def test_levels_that_were_declared_outlive_a_training(settings: ServiceSettings, store: Store) -> None:
+def test_declared_levels_are_kept_by_later_trainings(settings: ServiceSettings, store: Store) -> None:
     users, items = [f"u{n % 7}" for n in range(35)], [f"i{n % 5}" for n in range(35)]
     table = cofactor.Interactions.from_columns(
         users, items, [3 + n % 3 for n in range(35)], scale=Scale.declared([1, 2, 3, 4, 5])

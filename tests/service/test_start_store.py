@@ -1,4 +1,4 @@
-"""The first start on a store that holds something already: nothing is stored twice, and all of it is learned from."""
+"""First start with a store that has data: nothing is stored twice, and all data are used in training."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ def test_ratings_of_a_store_without_a_model_are_not_stored_again(place: ServiceS
     assert rec.scale == Scale.of([2, 3, 4, 5])
 
 
-def test_a_table_is_learned_from_with_what_was_sent_before(place: ServiceSettings) -> None:
-    """The rating that came before the table is behind the model's watermark, so the model has to know it."""
+def test_the_first_model_is_trained_on_the_table_and_earlier_events(place: ServiceSettings) -> None:
+    """Ratings before the watermark are not folded in, so they must be in the training data."""
     with Store.open(place.url) as store:
         store.events.append([Event("ana", "dune", 4), Event("ana", "alien", 5)])
     table = Interactions.from_columns(*zip(*PAIRS, strict=True), [4, 5, 2, 3, 1, 5])  # type: ignore[arg-type]
@@ -116,7 +116,7 @@ def test_a_table_is_learned_from_with_what_was_sent_before(place: ServiceSetting
         assert [one["item"] for one in found.json()["items"]] == ["clue"]
 
 
-def test_a_start_that_ended_after_its_import_is_taken_up(place: ServiceSettings) -> None:
+def test_a_start_that_was_interrupted_after_the_import_is_resumed(place: ServiceSettings) -> None:
     table = Interactions.from_columns(*zip(*PAIRS, strict=True), [4, 5, 2, 3, 1, 5])  # type: ignore[arg-type]
     with Store.open(place.url) as store:
         store.events.load(table)
@@ -128,7 +128,7 @@ def test_a_start_that_ended_after_its_import_is_taken_up(place: ServiceSettings)
     assert np.array_equal(rec.model.user_factors, whole.model.user_factors)
 
 
-def test_the_first_model_knows_nothing_of_a_user_who_was_forgotten(tmp_path: Path) -> None:
+def test_the_first_model_does_not_contain_erased_users(tmp_path: Path) -> None:
     settings = ServiceSettings.of({"data": str(tmp_path)})
     with Store.open(settings.url) as store:
         store.erasure.erase("bo")
@@ -139,11 +139,11 @@ def test_the_first_model_knows_nothing_of_a_user_who_was_forgotten(tmp_path: Pat
     assert model_of(settings).users.all.to_list() == ["ana", "cy"]
 
 
-def test_a_store_of_the_other_kind_says_which_option_learns_from_it(tmp_path: Path) -> None:
+def test_a_store_of_the_other_kind_names_the_option_to_use(tmp_path: Path) -> None:
     settings = ServiceSettings.of({"data": str(tmp_path)})
     with Store.open(settings.url) as store:
         with pytest.raises(DataError, match="name a table of ratings"):
             prepare(settings, None, RATINGS)
         store.events.append([Event("ana", "alien", kind="event")])
-    with pytest.raises(DataError, match="holds events and no ratings: learn from them with --events"):
+    with pytest.raises(DataError, match="contains events but no ratings: pass --events to train on them"):
         prepare(settings, None, RATINGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+import cofactor
 from cofactor.data.interactions import Interactions
 from cofactor.errors import ArtifactError, DataError, JobLostError, KindError, ParameterError
 from cofactor.estimators import Bias, ExplicitALS
@@ -341,3 +343,15 @@ def test_events_after_an_erasure_are_in_the_training_data(trainer: Trainer, stor
     model = trainer.train()
     rec = trainer.artifacts.open(str(model.file), verify=True)
     assert rec.histories.row(rec.users.row("user 1")).values.tolist() == [4.0, 2.0]
+
+
+def test_only_one_module_builds_tables_from_a_store() -> None:
+    source = Path(cofactor.__file__).parent
+    builders = {
+        path.relative_to(source).as_posix()
+        for package in ("service", "store")
+        for path in (source / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr == "from_columns"
+    }
+    assert builders == {"service/training/data.py"}

@@ -1,4 +1,4 @@
-"""What may go wrong with a trainer: killed, two of them, a full disk, damaged files, a clock that jumps."""
+"""Faults of training workers: kills, concurrent workers, a full disk, damaged files, clock changes."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def trainer(store: Store, data: Path) -> Trainer:
 def until(what: object, seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not what():  # type: ignore[operator]
-        assert time.monotonic() < end, "it did not happen in time"
+        assert time.monotonic() < end, "timeout"
         time.sleep(0.02)
 
 
@@ -79,7 +79,7 @@ def begun(data: Path, stale: float) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", RUN, str(data), str(stale)], stderr=subprocess.DEVNULL)
 
 
-def test_a_trainer_killed_while_it_fits_is_replaced(data: Path, store: Store, trainer: Trainer) -> None:
+def test_the_job_of_a_killed_worker_is_retried(data: Path, store: Store, trainer: Trainer) -> None:
     active = trainer.train(QUICK)
     job = store.jobs.enqueue("train", SLOW)
     first = begun(data, 60)
@@ -98,7 +98,7 @@ def test_a_trainer_killed_while_it_fits_is_replaced(data: Path, store: Store, tr
     assert {f"{name}.cofactor" for name in trainer.artifacts.versions()} == names
 
 
-def test_a_job_that_kills_its_trainer_fails_after_the_third(data: Path, store: Store, trainer: Trainer) -> None:
+def test_a_job_fails_after_three_killed_workers(data: Path, store: Store, trainer: Trainer) -> None:
     job = store.jobs.enqueue("train", SLOW)
     for _ in range(3):
         process = begun(data, 0.4)
@@ -117,7 +117,7 @@ def test_a_job_that_kills_its_trainer_fails_after_the_third(data: Path, store: S
     assert done.state == "done"
 
 
-def test_a_trainer_that_is_told_to_stop_stops_soon(data: Path, store: Store) -> None:
+def test_a_worker_stops_soon_after_sigterm(data: Path, store: Store) -> None:
     job = store.jobs.enqueue("train", SLOW)
     process = begun(data, 60)
     until(lambda: store.jobs.get(job.id).message.startswith("epoch"))
@@ -126,7 +126,7 @@ def test_a_trainer_that_is_told_to_stop_stops_soon(data: Path, store: Store) -> 
     assert store.models.all() == []
 
 
-def test_of_two_trainers_each_job_has_one(data: Path, store: Store) -> None:
+def test_each_job_runs_in_one_of_two_workers(data: Path, store: Store) -> None:
     for _ in range(6):
         store.jobs.enqueue("train", QUICK)
     start = str(time.time() + 3)
@@ -146,8 +146,8 @@ def test_of_two_trainers_each_job_has_one(data: Path, store: Store) -> None:
     assert {str(m.file) for m in store.models.all() if m.file} == {f"{v}.cofactor" for v in artifacts.versions()}
 
 
-def test_a_job_taken_for_dead_promotes_nothing(store: Store, trainer: Trainer) -> None:
-    """A trainer that slept too long is told at its next word that the job is not its own."""
+def test_a_worker_that_lost_its_job_promotes_nothing(store: Store, trainer: Trainer) -> None:
+    """A worker without heartbeats gets an error at its next progress report."""
     store.jobs.enqueue("train", QUICK)
     sleepy, other = Worker(trainer, heartbeat_interval=60), Worker(trainer, stale_after=0.05)
     real = trainer.artifacts.publish
@@ -164,7 +164,7 @@ def test_a_job_taken_for_dead_promotes_nothing(store: Store, trainer: Trainer) -
     assert store.models.active() is None
 
 
-def test_a_full_disk_leaves_nothing_and_the_old_model_answers(store: Store, trainer: Trainer) -> None:
+def test_a_full_disk_leaves_no_file_and_the_active_model(store: Store, trainer: Trainer) -> None:
     active = trainer.train(QUICK)
     before = sorted(path.name for path in trainer.artifacts.folder.iterdir())
     size = trainer.artifacts.path(str(active.file)).stat().st_size
@@ -217,7 +217,9 @@ def test_a_damaged_candidate_is_never_promoted(store: Store, trainer: Trainer, d
     assert trainer.artifacts.versions() == [str(active.file).removesuffix(".cofactor")]
 
 
-def test_a_clock_set_back_stops_no_training(store: Store, trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_is_scheduled_after_the_clock_was_set_back(
+    store: Store, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = trainer.train(QUICK)
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() - 7_200.0)
@@ -235,7 +237,7 @@ def test_a_clock_set_back_stops_no_training(store: Store, trainer: Trainer, monk
     assert soon.schedule() is not None
 
 
-def test_a_database_that_is_gone_fails_no_job(store: Store, trainer: Trainer) -> None:
+def test_an_unavailable_database_does_not_fail_a_job(store: Store, trainer: Trainer) -> None:
     job = store.jobs.enqueue("train", QUICK)
     real = trainer.store.events.watermark
 
@@ -253,7 +255,7 @@ def test_a_database_that_is_gone_fails_no_job(store: Store, trainer: Trainer) ->
     assert (done.state, done.attempts) == ("done", 2)
 
 
-def test_jobs_that_wait_are_worked_on_at_once(data: Path, store: Store) -> None:
+def test_queued_jobs_are_run(data: Path, store: Store) -> None:
     store.jobs.enqueue("train", QUICK)
     assert [job.state for job in run_queued_jobs(ServiceSettings.of({"data": str(data)}))] == ["done"]
     assert run_queued_jobs(ServiceSettings.of({"data": str(data)})) == []

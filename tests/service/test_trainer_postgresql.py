@@ -37,7 +37,7 @@ def url(server: Any) -> str:
     return url
 
 
-def test_a_model_is_learnt_examined_and_backed_up(url: str, tmp_path: Path) -> None:
+def test_a_model_is_trained_checked_and_backed_up(url: str, tmp_path: Path) -> None:
     with Store.open(url) as store:
         worker = Worker(Trainer(store, ArtifactRegistry(tmp_path / "artifacts")), policy=RetrainPolicy(changes=50))
         asked = worker.schedule()
@@ -58,7 +58,7 @@ def test_a_model_is_learnt_examined_and_backed_up(url: str, tmp_path: Path) -> N
     )
 
 
-def test_a_trainer_outlives_its_database(server: Any, url: str, tmp_path: Path) -> None:
+def test_a_worker_survives_a_restart_of_its_database(server: Any, url: str, tmp_path: Path) -> None:
     with Store.open(url) as store:
         trainer = Trainer(store, ArtifactRegistry(tmp_path / "artifacts"))
         worker = Worker(trainer, policy=RetrainPolicy(changes=None, seconds=None), poll_interval=0.05)

@@ -1,4 +1,4 @@
-"""What all events together say, and whole tables into the log."""
+"""Snapshots of all events, and imports of whole tables."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def table_of(store: Store, kind: Kind) -> Interactions:
 
 
 @given(st.lists(ONE, max_size=30), st.integers(1, 40), st.sampled_from(["ratings", "events"]))
-def test_the_state_of_all_is_the_state_of_each(rows: list[tuple], page: int, kind: Kind) -> None:
+def test_the_snapshot_of_all_users_is_the_snapshot_of_each(rows: list[tuple], page: int, kind: Kind) -> None:
     received = 0
     events = []
     for seq, (what, user, item, value, time, came) in enumerate(rows, start=1):
@@ -58,11 +58,11 @@ def test_the_state_of_all_is_the_state_of_each(rows: list[tuple], page: int, kin
     assert whole == each
 
 
-def test_ratings_the_last_by_time_counts_and_removals_take_away(store: Store) -> None:
+def test_the_latest_rating_by_time_wins_and_removals_delete_it(store: Store) -> None:
     store.events.append(
         [
             Event("ana", "alien", 5, time=200),
-            Event("ana", "alien", 1, time=100),  # told later, of an earlier time
+            Event("ana", "alien", 1, time=100),  # stored later, with an earlier time
             Event("ana", "clue", 2, time=100),
             Event("ana", "clue", 3, time=100),  # the last stored
             Event("ana", "jaws", 4, time=100),
@@ -95,7 +95,7 @@ def test_events_are_summed_since_the_last_removal(store: Store) -> None:
     assert store.events.snapshot("events").sort("item").rows() == [("ana", *kept) for kept in expected]
 
 
-def test_ids_are_read_by_the_houses_rules(store: Store) -> None:
+def test_ids_of_training_data_are_integers_if_all_are_canonical_decimals(store: Store) -> None:
     store.events.append([Event(7, 10, 5), Event("8", 9, 4)])
     assert table_of(store, "ratings").frame().select("user", "item").rows() == [(7, 10), (8, 9)]
     store.events.append([Event(7, "010", 3)])
@@ -108,7 +108,7 @@ def test_ids_are_read_by_the_houses_rules(store: Store) -> None:
 
 @pytest.fixture(scope="module")
 def ratings(small_ratings: Interactions) -> Interactions:
-    """Of times that were."""
+    """Ratings with times in the past."""
     assert small_ratings.times is not None
     return replace(small_ratings, times=small_ratings.times - 1_000_000_000)
 
@@ -119,7 +119,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_pages")
-def test_a_table_comes_back_as_it_was(store: Store, ratings: Interactions) -> None:
+def test_a_table_round_trips(store: Store, ratings: Interactions) -> None:
     loaded = store.events.load(ratings)
     assert loaded == (len(ratings), len(ratings), 0)
     assert table_of(store, "ratings").frame().equals(ratings.frame())
@@ -140,7 +140,7 @@ def test_a_table_of_events_with_integer_ids_and_no_times(store: Store) -> None:
 
 @pytest.mark.usefixtures("small_pages")
 @pytest.mark.parametrize("broken_after", [0, 1, 3])
-def test_a_load_that_broke_goes_on_where_it_was(
+def test_an_interrupted_import_is_resumed(
     url: str, ratings: Interactions, broken_after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, steps = bulk_import._insert, iter(range(99))
@@ -182,7 +182,7 @@ def test_a_frame_keeps_its_order(store: Store) -> None:
 
 
 @pytest.mark.usefixtures("small_pages")
-def test_odd_ids_survive_the_way(store: Store) -> None:
+def test_unusual_ids_round_trip(store: Store) -> None:
     odd = ['a,"b"', "\\.", "\\N", "NULL", " padded ", "ünï\U0001f47d", "'", "%s", "?", ":x", '""', "\\"]
     frame = pl.DataFrame({"user": odd, "item": odd[::-1], "value": [1.0] * len(odd)})
     assert store.events.load(frame, kind="ratings").stored == len(odd)
@@ -222,7 +222,7 @@ def test_odd_ids_survive_the_way(store: Store) -> None:
         ([1, 2], "table must be Interactions or a polars DataFrame, not list"),
     ],
 )
-def test_tables_that_are_refused(store: Store, frame: pl.DataFrame, message: str) -> None:
+def test_invalid_tables_are_rejected(store: Store, frame: pl.DataFrame, message: str) -> None:
     with pytest.raises(DataError, match=message):
         store.events.load(frame, kind="ratings")
     assert store.events.watermark() == 0
@@ -238,7 +238,7 @@ def test_a_table_must_be_of_the_kind(store: Store, ratings: Interactions) -> Non
 
 
 @pytest.mark.usefixtures("small_pages")
-def test_what_a_table_says_of_a_forgotten_user_is_left_out(store: Store, ratings: Interactions) -> None:
+def test_rows_of_erased_users_are_not_imported(store: Store, ratings: Interactions) -> None:
     store.erasure.erase("user 3")
     theirs = int((ratings.frame()["user"] == "user 3").sum())
     assert theirs > 0
@@ -247,7 +247,7 @@ def test_what_a_table_says_of_a_forgotten_user_is_left_out(store: Store, ratings
     assert store.erasure.is_erased("user 3")
 
 
-def test_what_was_loaded_trains(store: Store, ratings: Interactions) -> None:
+def test_an_imported_table_can_be_fitted(store: Store, ratings: Interactions) -> None:
     store.events.load(ratings)
     rec = cofactor.Recommender.fit(cofactor.Bias(), table_of(store, "ratings"))
     assert len(rec.users) == ratings.n_users

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from importlib.resources import as_file, files
 
 from sqlalchemy import Connection, inspect, text
@@ -15,9 +16,11 @@ __all__ = ["NEWEST", "VERSION_TABLE", "upgrade"]
 NEWEST = "v001"
 VERSION_TABLE = "cofactor_revision"
 
+_lock = threading.Lock()  # Alembic keeps the context of a running migration in module globals
+
 
 def upgrade(database: Database) -> None:
-    """Create the tables or upgrade them to the newest revision; safe if several processes do it at the same time.
+    """Create the tables or upgrade them to the newest revision; safe if several processes or threads do it.
 
     Parameters
     ----------
@@ -32,7 +35,7 @@ def upgrade(database: Database) -> None:
     with database.reading() as connection:
         if _revision(connection) == NEWEST:
             return
-    with database.transaction() as connection:
+    with _lock, database.transaction() as connection:
         lock(connection)
         _upgrade(connection, database.name)
 
