@@ -126,9 +126,7 @@ def test_an_invalid_cell_stops_the_first_start_before_rows_are_stored(
     assert prepare(settings, titled, SPEC).is_first
 
 
-def test_imported_metadata_is_used_in_later_trainings(
-    settings: ServiceSettings, store: Store, titled: Interactions
-) -> None:
+def test_imported_metadata_is_used_again(settings: ServiceSettings, store: Store, titled: Interactions) -> None:
     prepare(settings, titled, SPEC)
     artifacts = ArtifactRegistry(settings.artifacts)
     trained = Trainer(store, artifacts).train()

@@ -217,9 +217,7 @@ def test_a_damaged_candidate_is_never_promoted(store: Store, trainer: Trainer, d
     assert trainer.artifacts.versions() == [str(active.file).removesuffix(".cofactor")]
 
 
-def test_training_is_scheduled_after_the_clock_was_set_back(
-    store: Store, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_clock_can_be_set_back(store: Store, trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
     first = trainer.train(QUICK)
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() - 7_200.0)

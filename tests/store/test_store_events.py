@@ -241,9 +241,7 @@ def test_keys_of_an_accepted_request_are_known_in_the_same_transaction(
         futures[2].result(30)
 
 
-def test_a_stalled_transaction_blocks_others_for_a_limited_time(
-    server: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stalled_transaction_blocks_others_briefly(server: object, monkeypatch: pytest.MonkeyPatch) -> None:
     url = server.new(template="template")  # type: ignore[attr-defined]
     with Store.open(url) as store, psycopg.connect(url) as other:
         store._writer.run(lambda connection: connection.exec_driver_sql("SET lock_timeout = '200ms'"))

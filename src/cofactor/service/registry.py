@@ -255,7 +255,7 @@ def add_candidate(
         raise
 
 
-def promote(store: Store, artifacts: ArtifactRegistry, version: int, *, instead_of: int | None = None) -> StoredModel:
+def promote(store: Store, artifacts: ArtifactRegistry, version: int) -> StoredModel:
     """Verify the artifact of a model and make it the active one.
 
     Parameters
@@ -266,8 +266,6 @@ def promote(store: Store, artifacts: ArtifactRegistry, version: int, *, instead_
         Registry of the files.
     version : int
         Version of the model.
-    instead_of : int, optional
-        Version that must be active.
 
     Returns
     -------
@@ -282,7 +280,7 @@ def promote(store: Store, artifacts: ArtifactRegistry, version: int, *, instead_
         If the model cannot be promoted.
     """
     _verify(artifacts, store.models.get(version))
-    return store.models.promote(version, instead_of=instead_of)
+    return store.models.promote(version)
 
 
 def roll_back(store: Store, artifacts: ArtifactRegistry) -> StoredModel:

@@ -41,7 +41,7 @@ class ServiceSettings(BaseSettings):
     (9000, 'sqlite:////srv/films/store.db')
     >>> ServiceSettings.of({"prot": 9000})
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: prot: there is no such setting
+    cofactor.errors.ParameterError: prot: unknown setting
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
@@ -122,7 +122,7 @@ class ServiceSettings(BaseSettings):
         names = {f"{PREFIX}{name}".upper() for name in cls.model_fields}
         in_environment = {name.upper() for name in os.environ if name.upper().startswith(PREFIX)}
         if unknown := sorted(in_environment - names):
-            raise ParameterError(f"{unknown[0]}: there is no such setting")
+            raise ParameterError(f"{unknown[0]}: unknown setting")
         values = {} if file is None else _read_toml(file)
         values = {name: value for name, value in values.items() if f"{PREFIX}{name}".upper() not in in_environment}
         try:
@@ -199,4 +199,4 @@ def _message(error: ValidationError) -> str:
     """Return the first error as one line."""
     first = error.errors(include_url=False, include_input=False)[0]
     name = ".".join(str(part) for part in first["loc"]) or "settings"
-    return f"{name}: there is no such setting" if first["type"] == "extra_forbidden" else f"{name}: {first['msg']}"
+    return f"{name}: unknown setting" if first["type"] == "extra_forbidden" else f"{name}: {first['msg']}"

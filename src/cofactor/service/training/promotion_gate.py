@@ -18,7 +18,7 @@ from cofactor.metrics.intervals import NO_INTERVAL, paired_difference, paired_rm
 from cofactor.metrics.ranking import ndcg
 from cofactor.metrics.rating import errors_by_user
 from cofactor.recommender.recommender import Recommender
-from cofactor.recommender.updating import as_of, rows_of, texts
+from cofactor.recommender.updating import as_of
 from cofactor.service.settings import GateCriterion, ServiceSettings
 from cofactor.service.training.data import TrainingData
 
@@ -78,7 +78,7 @@ def rating_accuracy(candidate: Recommender, active: Recommender, held: pl.DataFr
     AccuracyComparison
         The comparison.
     """
-    truth, u = held["value"].to_numpy(), rows_of(candidate.users, held["user"])
+    truth, u = held["value"].to_numpy(), candidate.users.rows(held["user"])
     errors = [
         errors_by_user(u, truth, _predicted(model, u, held), n_users=len(model.users)) for model in (candidate, active)
     ]
@@ -89,7 +89,7 @@ def rating_accuracy(candidate: Recommender, active: Recommender, held: pl.DataFr
 
 
 def _predicted(recommender: Recommender, users: Int32, held: pl.DataFrame) -> Any:
-    items, times = rows_of(recommender.items, held["item"]), held["time"].to_numpy()
+    items, times = recommender.items.rows(held["item"]), held["time"].to_numpy()
     return recommender.model.predict(recommender.batch(users, times), items)
 
 
@@ -115,9 +115,10 @@ def ranking_accuracy(
     AccuracyComparison
         The comparison; nan metrics if no event is left.
     """
-    catalog = IdMap.of(pl.concat([texts(candidate.items), texts(active.items), held["item"]]))
-    u, i = rows_of(candidate.users, held["user"]), rows_of(catalog, held["item"])
-    new = ~_is_excluded(candidate, u, rows_of(candidate.items, held["item"]))
+    items = [recommender.items.all.cast(pl.String) for recommender in (candidate, active)]
+    catalog = IdMap.of(pl.concat([*items, held["item"]]))
+    u, i = candidate.users.rows(held["user"]), catalog.rows(held["item"])
+    new = ~_is_excluded(candidate, u, candidate.items.rows(held["item"]))
     relevant = SparseRows.of(u[new], i[new], np.ones(new.sum()), len(candidate.users))
     by_user = [_ndcg(recommender, catalog, relevant, k) for recommender in (candidate, active)]
     loss = paired_difference(by_user[1], by_user[0], seed=seed)
@@ -128,7 +129,7 @@ def ranking_accuracy(
 
 def _ndcg(recommender: Recommender, catalog: IdMap, relevant: SparseRows, k: int) -> Float64:
     """Return the NDCG@k of each user; items that the model does not know count as relevant but are never listed."""
-    rows = rows_of(recommender.items, texts(catalog))[relevant.columns]
+    rows = recommender.items.rows(catalog.all)[relevant.columns]
     owner = np.repeat(np.arange(len(relevant)), relevant.counts)[rows >= 0]
     targets = SparseRows.of(owner, rows[rows >= 0], np.ones(len(owner)), len(relevant))
     lists = recommender.ranked_lists(np.arange(len(recommender.users), dtype=np.int32), [k], targets)
