@@ -171,7 +171,7 @@ def template(tmp_path_factory: pytest.TempPathFactory, ratings: Interactions) ->
         store.events.load(ratings)
         for factors in (4, 6):
             rec = eased_in(cofactor.Recommender.fit(cofactor.ExplicitALS(factors=factors), ratings, seed=1))
-            added = registry.add(store, artifacts, rec, watermark=store.events.watermark())
+            added = registry.add_candidate(store, artifacts, rec, watermark=store.events.watermark())
             registry.promote(store, artifacts, added.version)
         return folder, store.keys.create("admin", "the machine"), ratings
 
