@@ -178,8 +178,8 @@ class Worker:
     heartbeat_interval: float = 5.0
     stale_after: float = 60.0
     poll_interval: float = 1.0
-    _stop: threading.Event = field(default_factory=threading.Event)
-    _newest: tuple[int, float] = (-1, 0.0)
+    _stop: threading.Event = field(init=False, default_factory=threading.Event)
+    _newest: tuple[int, float] = field(init=False, default=(-1, 0.0))
 
     def run(self) -> None:
         """Schedule and run jobs until `stop` is called; retry while the database does not answer."""
