@@ -52,7 +52,9 @@ def test_a_job_a_backup_and_a_restore(data: Path, tmp_path: Path) -> None:
 
 
 def test_problems_have_an_exit_code(tmp_path: Path, data: Path) -> None:
-    assert "does not exist" in run("doctor", "--data", tmp_path / "nowhere", code=1)
+    report = json.loads(run("doctor", "--data", tmp_path / "nowhere", "--json", code=1))
+    assert report["state"] == "problem"
+    assert "does not exist" in report["checks"][0]["message"]
     with Store.open(store_url(data)) as store:
         store.jobs.enqueue("train", {"estimator": "nonsense"})
     assert "job 2 is failed: 'nonsense' is no estimator" in run("trainer", "--data", data, "--once", code=1)
