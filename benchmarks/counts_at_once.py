@@ -34,7 +34,7 @@ import numpy as np
 import polars as pl
 
 import cofactor
-from cofactor.service.bootstrap import prepared
+from cofactor.service.bootstrap import prepare
 from cofactor.service.loaded_model import LoadedModel
 from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.settings import ServiceSettings
@@ -172,7 +172,7 @@ def run(folder: Path, n: int, db: str | None = None, seed: int = 0) -> Tally:
     """n pairs against a service in this folder."""
     table = cofactor.datasets.load_movielens("100k")
     settings = ServiceSettings.of({"data": str(folder), "db": db})
-    key = prepared(settings, table, TrainingSpec()).key
+    key = prepare(settings, table, TrainingSpec()).key
     assert key is not None
     served, tally = Served(folder, key, "--workers", "2", db=db), Tally()
     try:

@@ -209,19 +209,22 @@ def made(folder: Path) -> str:
     import cofactor
     from cofactor.datasets.synthetic import SyntheticConfig, generate
     from cofactor.service import registry
+    from cofactor.service.bootstrap import import_table
     from cofactor.service.registry import ArtifactRegistry
     from cofactor.service.settings import ServiceSettings
     from cofactor.service.training.spec import TrainingSpec
+    from cofactor.service.training.trainer import Trainer
     from cofactor.store import Store
 
     ratings = generate(SyntheticConfig(n_users=200, n_items=60, n_ratings=4_000)).interactions
     settings = ServiceSettings.of({"data": str(folder)})
     artifacts = ArtifactRegistry(settings.artifacts)
     with Store.open(settings.url) as store:
-        registry.publish_first(store, artifacts, ratings, TrainingSpec(cofactor.ExplicitALS(factors=4)))
+        import_table(store, ratings)
+        Trainer(store, artifacts, spec=TrainingSpec(cofactor.ExplicitALS(factors=4))).train()
         for factors in (6, 8):
             rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=factors), ratings, seed=1).ensure_priors()
-            registry.add(store, artifacts, rec, watermark=store.events.watermark())
+            registry.add_candidate(store, artifacts, rec, watermark=store.events.watermark())
         return store.keys.create("admin", "the run")
 
 

@@ -68,7 +68,7 @@ class Day:
 
 def told_by(rec: Recommender, store: Store, user: int, item: int) -> float:
     """What a service with this model answers now."""
-    history = store.events.state_of_user(user, "ratings")
+    history = store.events.user_snapshot(user, "ratings")
     rows = [(str(user), kept.item, kept.value) for kept in history]
     now = as_of(rec, IdMap.of([str(user)]), pl.DataFrame(rows, schema=EMPTY, orient="row"))
     return float(now.predict(str(user), item))
@@ -131,7 +131,7 @@ def page(day: Day, hour: int, first: int) -> str:
         f"Retraining on top of folding in: {'{:+.4f} ({:+.4f} to {:+.4f})'.format(*day.gain('live', 'folded'))} RMSE.",
         f"{known.sum():,} of the ratings are by users known at the start, {(~known).sum():,} by users who came.",
         "",
-        f"{len(day.trainings)} trainings: {promoted} promoted, {len(day.trainings) - promoted} held by the guard.",
+        f"{len(day.trainings)} trainings: {promoted} promoted, {len(day.trainings) - promoted} held by the gate.",
         f"{np.median(day.train_seconds):.2f} s each (median), with reading, measuring, publishing and pruning.",
         "",
         "![RMSE by simulated hour](replay_day.png)",

@@ -31,7 +31,8 @@ from cofactor.data.interactions import Kind
 from cofactor.errors import DataError, KindError, ParameterError, UnknownIdError
 from cofactor.estimators import REGISTRY
 from cofactor.service.api.app import create_app
-from cofactor.service.registry import ArtifactRegistry, add, import_table, promote
+from cofactor.service.bootstrap import import_table
+from cofactor.service.registry import ArtifactRegistry, add_candidate, promote
 from cofactor.service.settings import ServiceSettings
 from cofactor.store import Store
 
@@ -228,7 +229,9 @@ def served_in(folder: Path, case: Case) -> Iterator[Served]:
         store.items.add_table(table.item_table)
         store.users.add_table(table.user_table)
         import_table(store, table)
-        model = promote(store, artifacts, add(store, artifacts, rec, watermark=store.events.watermark()).version)
+        model = promote(
+            store, artifacts, add_candidate(store, artifacts, rec, watermark=store.events.watermark()).version
+        )
         key = store.keys.create("write", "a test")
         path = artifacts.path(str(model.file))
         with TestClient(create_app(settings), raise_server_exceptions=False) as client:

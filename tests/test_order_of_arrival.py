@@ -6,7 +6,6 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 
 import cofactor
@@ -54,11 +53,10 @@ def test_the_store_takes_the_event_of_the_highest_number(
     with Store.open(f"sqlite:///{tmp_path}/shop.db") as store:
         for part in [events] if at_once else [[event] for event in events]:
             store.events.append(part)
-        state = store.events.state("ratings")
+        state = store.events.snapshot("ratings")
         assert state["value"].to_list() == [values[2]]
-        earlier = store.events.state("ratings", until=2)
+        earlier = store.events.snapshot("ratings", until=2)
         assert earlier["value"].to_list() == [values[1]]
     table = cofactor.Interactions.from_columns(["ana", "bo"], ["alien", "clue"], [2, 4])
     rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=2), table)
-    known = state.with_columns(pl.col("user", "item").cast(pl.String))
-    assert as_of(rec, IdMap.of(["ana"]), known).histories.values.tolist() == [values[2]]
+    assert as_of(rec, IdMap.of(["ana"]), state).histories.values.tolist() == [values[2]]

@@ -450,7 +450,7 @@ class Client:
         self._json("POST", "/v1/items/availability", {"items": _ids("items", items), "available": available})
 
     @validated
-    def forget(self, user: str | int) -> None:
+    def erase(self, user: str | int) -> None:
         """Erase a user and all their data, immediately and permanently.
 
         Parameters

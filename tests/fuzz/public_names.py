@@ -84,12 +84,10 @@ EXCEPTIONS = {
 
 RECORDS = (
     "Artifact", "Calibration", "Chunk", "ColdStartCurve", "ComparedModel", "Comparison", "Concentration",
-    "CrossTab",
-    "Dataset", "Distribution", "Encoder", "Epoch", "Evaluation", "Explanation", "Explored", "Exposure", "Features",
-    "Genres", "Histogram", "Hits", "Influence", "Interval", "LoadReport", "ModelLists", "NormalMixture",
-    "Questions", "Recommendation", "Recommendations", "RejectedRow", "Score", "Simulation", "Synthetic", "FactorMap", "Trial",
-    "GroundTruth", "TuningResult",
-    "UserErrors", "ListExposure",
+    "CrossTab", "Dataset", "Distribution", "Encoder", "Epoch", "Evaluation", "Explanation", "Explored", "Exposure",
+    "FactorMap", "Features", "Genres", "GroundTruth", "Histogram", "Hits", "Influence", "Interval", "ListExposure",
+    "LoadReport", "ModelLists", "NormalMixture", "Questions", "Recommendation", "Recommendations", "RejectedRow",
+    "Score", "Simulation", "Synthetic", "Trial", "TuningResult", "UserErrors",
 )  # fmt: skip
 """Classes whose constructors are not fuzzed: records that the library returns."""
 

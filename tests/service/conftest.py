@@ -13,12 +13,14 @@ from cofactor.data.interactions import Interactions
 from cofactor.datasets.synthetic import SyntheticConfig, generate
 from cofactor.service.api.app import create_app
 from cofactor.service.api.dependencies import Service
-from cofactor.service.registry import ArtifactRegistry, publish_first
+from cofactor.service.bootstrap import import_table
+from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.settings import ServiceSettings
 from cofactor.service.training.spec import TrainingSpec
+from cofactor.service.training.trainer import Trainer
 from cofactor.store import Role, Store
 
-RECIPE = TrainingSpec(cofactor.ExplicitALS(factors=4))
+SPEC = TrainingSpec(cofactor.ExplicitALS(factors=4))
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +48,8 @@ def artifacts(settings: ServiceSettings) -> ArtifactRegistry:
 @pytest.fixture
 def first(store: Store, artifacts: ArtifactRegistry, ratings: Interactions) -> int:
     """The version of the model that answers."""
-    return publish_first(store, artifacts, ratings, RECIPE).version
+    import_table(store, ratings)
+    return Trainer(store, artifacts, spec=SPEC).train().version
 
 
 @pytest.fixture

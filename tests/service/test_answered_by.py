@@ -19,7 +19,7 @@ from cofactor.estimators import REGISTRY
 from cofactor.models.base import FoldsIn
 from cofactor.recommender.recommender import Recommender
 from cofactor.service.api.app import create_app
-from cofactor.service.registry import ArtifactRegistry, add, promote
+from cofactor.service.registry import ArtifactRegistry, add_candidate, promote
 from cofactor.service.settings import ServiceSettings
 from cofactor.service.training.spec import TrainingSpec
 from cofactor.store import Store
@@ -66,7 +66,7 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     artifacts = ArtifactRegistry(settings.artifacts)
     artifacts.folder.mkdir(parents=True, exist_ok=True)
     with Store.open(settings.url) as store:
-        promote(store, artifacts, add(store, artifacts, rec, watermark=0).version)
+        promote(store, artifacts, add_candidate(store, artifacts, rec, watermark=0).version)
         key = store.keys.create("read", "a test")
         with TestClient(create_app(settings)) as client:
             client.headers["Authorization"] = f"Bearer {key}"
@@ -126,7 +126,7 @@ def test_marks_occur_where_evidence_runs_out(tmp_path: Path) -> None:
     artifacts = ArtifactRegistry(settings.artifacts)
     with Store.open(settings.url) as store:
         rec = Recommender.fit(cofactor.ItemKNN(), table("events"))
-        promote(store, artifacts, add(store, artifacts, rec, watermark=0).version)
+        promote(store, artifacts, add_candidate(store, artifacts, rec, watermark=0).version)
         key = store.keys.create("read", "a test")
         with TestClient(create_app(settings)) as client:
             client.headers["Authorization"] = f"Bearer {key}"
@@ -162,9 +162,9 @@ def test_the_recipe_of_every_model_is_served_with_its_priors(tmp_path: Path) -> 
     settings = ServiceSettings.of({"data": str(tmp_path)})
     artifacts = ArtifactRegistry(settings.artifacts)
     with Store.open(settings.url) as store:
-        recipe = TrainingSpec(cofactor.ImplicitALS(factors=2), "events")
-        rec = recipe.with_priors(Recommender.fit(recipe.estimator, table("events")))
-        promote(store, artifacts, add(store, artifacts, rec, watermark=0).version)
+        spec = TrainingSpec(cofactor.ImplicitALS(factors=2), "events")
+        rec = spec.with_priors(Recommender.fit(spec.estimator, table("events")))
+        promote(store, artifacts, add_candidate(store, artifacts, rec, watermark=0).version)
         key = store.keys.create("read", "a test")
         with TestClient(create_app(settings)) as client:
             client.headers["Authorization"] = f"Bearer {key}"

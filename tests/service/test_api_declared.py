@@ -17,9 +17,11 @@ from cofactor.datasets.synthetic import SyntheticConfig, generate
 from cofactor.estimators import REGISTRY
 from cofactor.service.api.app import create_app
 from cofactor.service.api.auth import ROLES
-from cofactor.service.registry import ArtifactRegistry, publish_first
+from cofactor.service.bootstrap import import_table
+from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.settings import ServiceSettings
 from cofactor.service.training.spec import TrainingSpec
+from cofactor.service.training.trainer import Trainer
 from cofactor.store import Event, Store
 
 Route = tuple[str, str]
@@ -44,9 +46,8 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     settings = ServiceSettings.of({"data": str(tmp_path_factory.mktemp("declared")), "key_memory": 60.0})
     ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
     with Store.open(settings.url) as store:
-        publish_first(
-            store, ArtifactRegistry(settings.artifacts), ratings, TrainingSpec(cofactor.ExplicitALS(factors=2))
-        )
+        import_table(store, ratings)
+        Trainer(store, ArtifactRegistry(settings.artifacts), spec=TrainingSpec(cofactor.ExplicitALS(factors=2))).train()
         key = store.keys.create("admin", "a test")
         with TestClient(create_app(settings), raise_server_exceptions=False) as client:
             client.headers["Authorization"] = f"Bearer {key}"

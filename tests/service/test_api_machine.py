@@ -83,7 +83,7 @@ class Reference:
     def forget(self, user: str) -> None:
         self.log = {seq: event for seq, event in self.log.items() if event.user != user}
         self.keys = {key: one for key, one in self.keys.items() if one[0].user != user}
-        self.forgotten.append(user)
+        self.erasure.append(user)
 
     def state(self, user: str, kind: str) -> dict[str, float]:
         """By item: the last rating, or the sum of events, since the last removal; in the order of told times."""
@@ -170,7 +170,7 @@ def template(tmp_path_factory: pytest.TempPathFactory, ratings: Interactions) ->
         store.events.load(ratings)
         for factors in (4, 6):
             rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=factors), ratings, seed=1).ensure_priors()
-            added = registry.add(store, artifacts, rec, watermark=store.events.watermark())
+            added = registry.add_candidate(store, artifacts, rec, watermark=store.events.watermark())
             registry.promote(store, artifacts, added.version)
         return folder, store.keys.create("admin", "the machine"), ratings
 
@@ -289,7 +289,7 @@ class Machine(RuleBasedStateMachine):
     def every_pair_has_the_same_state(self) -> None:
         for user in USERS:
             for kind, name in (("ratings", "rating"), ("events", "event")):
-                found = {one.item: one.value for one in self.store.events.state_of_user(user, kind)}  # type: ignore[arg-type]
+                found = {one.item: one.value for one in self.store.events.user_snapshot(user, kind)}  # type: ignore[arg-type]
                 assert found == self.ref.state(user, name)
 
     @invariant()
@@ -358,6 +358,6 @@ def test_any_order_ends_in_the_same_state(
     store: Store = place.client.app.state.service.store  # type: ignore[attr-defined]
     assert len(store.events.of_user(mine[0].user)) == len(mine)
     for kind in ("ratings", "events"):
-        found, expected = (store.events.state_of_user(one[0].user, kind) for one in (mine, timed))  # type: ignore[arg-type]
+        found, expected = (store.events.user_snapshot(one[0].user, kind) for one in (mine, timed))  # type: ignore[arg-type]
         assert found == expected
     assert place.best(mine[0].user) == place.best(timed[0].user)

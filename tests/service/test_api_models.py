@@ -19,7 +19,7 @@ from cofactor.store import Store, StoredModel
 @pytest.fixture
 def second(store: Store, artifacts: ArtifactRegistry, ratings: Interactions, first: int) -> StoredModel:
     rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=6), ratings, seed=1).ensure_priors()
-    return registry.add(store, artifacts, rec, watermark=store.events.watermark())
+    return registry.add_candidate(store, artifacts, rec, watermark=store.events.watermark())
 
 
 def model_of(client: TestClient) -> int:

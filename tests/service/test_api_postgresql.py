@@ -15,11 +15,12 @@ from fastapi.testclient import TestClient
 
 import cofactor
 from cofactor.data.interactions import Interactions
-from cofactor.service import registry
 from cofactor.service.api.app import create_app
+from cofactor.service.bootstrap import import_table
 from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.settings import ServiceSettings
 from cofactor.service.training.spec import TrainingSpec
+from cofactor.service.training.trainer import Trainer
 from cofactor.store import Store
 
 
@@ -36,8 +37,9 @@ def test_a_database_that_stops_and_comes_back(tmp_path: Path, ratings: Interacti
     try:
         settings = ServiceSettings.of({"data": str(tmp_path / "data"), "db": server.get_uri(), "key_memory": 0.0})
         with Store.open(settings.url) as store:
-            recipe = TrainingSpec(cofactor.ExplicitALS(factors=4))
-            registry.publish_first(store, ArtifactRegistry(settings.artifacts), ratings, recipe)
+            spec = TrainingSpec(cofactor.ExplicitALS(factors=4))
+            import_table(store, ratings)
+            Trainer(store, ArtifactRegistry(settings.artifacts), spec=spec).train()
             headers = {"Authorization": f"Bearer {store.keys.create('write', 'a test')}"}
         with TestClient(create_app(settings), headers=headers) as client:
             best = client.get("/v1/recommendations", params={"user": "7"}).json()["items"][0]["item"]

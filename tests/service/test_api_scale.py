@@ -16,7 +16,7 @@ from cofactor.data.scale import Scale
 from cofactor.errors import DataError
 from cofactor.recommender.recommender import Recommender
 from cofactor.service.api.app import create_app
-from cofactor.service.bootstrap import prepared
+from cofactor.service.bootstrap import prepare
 from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.settings import ServiceSettings
 from cofactor.service.training.spec import TrainingSpec
@@ -40,7 +40,7 @@ def rows(scale: Scale) -> Interactions:
 @pytest.fixture(scope="module", params=SCALES)
 def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     settings = ServiceSettings.of({"data": str(tmp_path_factory.mktemp("scale"))})
-    key = prepared(settings, rows(SCALES[request.param]), TrainingSpec(ESTIMATOR)).key
+    key = prepare(settings, rows(SCALES[request.param]), TrainingSpec(ESTIMATOR)).key
     with TestClient(create_app(settings)) as client:
         client.headers["Authorization"] = f"Bearer {key}"
         yield client
@@ -93,7 +93,7 @@ def test_the_document_tells_the_levels(api: TestClient) -> None:
 def test_the_scale_outlives_a_training(tmp_path: Path) -> None:
     """Although only 1, 2 and 5 occur."""
     settings = ServiceSettings.of({"data": str(tmp_path)})
-    key = prepared(settings, rows(SCALES["whole stars"]), TrainingSpec(ESTIMATOR)).key
+    key = prepare(settings, rows(SCALES["whole stars"]), TrainingSpec(ESTIMATOR)).key
     with TestClient(create_app(settings)) as client:
         client.headers["Authorization"] = f"Bearer {key}"
         service = client.app.state.service  # type: ignore[attr-defined]
@@ -109,7 +109,7 @@ def test_the_scale_outlives_a_training(tmp_path: Path) -> None:
 def test_events_have_no_scale(tmp_path: Path) -> None:
     settings = ServiceSettings.of({"data": str(tmp_path)})
     plays = Interactions.from_columns([1, 1, 2], [1, 2, 1], [99, 4.5, 1], kind="events")
-    key = prepared(settings, plays, TrainingSpec(cofactor.Popularity(), "events")).key
+    key = prepare(settings, plays, TrainingSpec(cofactor.Popularity(), "events")).key
     with TestClient(create_app(settings)) as client:
         client.headers["Authorization"] = f"Bearer {key}"
         event = {"user": 1, "item": 1, "value": 4.5, "kind": "event"}

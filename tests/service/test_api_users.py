@@ -32,7 +32,7 @@ def test_who_is_forgotten_is_nobody_at_once(admin: TestClient, store: Store, set
 
 def test_a_forgetting_by_another_process_counts_at_once(admin: TestClient, store: Store) -> None:
     assert admin.get("/v1/users", params={"user": "8"}).json()["known_to_model"]
-    store.forgotten.forget("8")
+    store.erasure.erase("8")
     assert ids(admin, "8", n=60) == ids(admin, "nobody", n=60)
 
 

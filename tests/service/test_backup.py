@@ -1,4 +1,4 @@
-"""A service that was lost comes back as it was, and forgets again whom it had forgotten."""
+"""Backup and restore of a service; erased users stay erased."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from cofactor.cli import app
 from cofactor.errors import ArtifactError, StoreError
 from cofactor.service import backup as module
 from cofactor.service.backup import back_up, restore
-from cofactor.service.doctor import examined, worst
+from cofactor.service.doctor import check_service, worst_state
 from cofactor.service.registry import ArtifactRegistry
+from cofactor.service.settings import ServiceSettings, store_url
 from cofactor.service.training.trainer import Trainer
-from cofactor.service.training.worker import store_url, train_waiting
+from cofactor.service.training.worker import run_queued_jobs
 from cofactor.store import Event, Item, Store
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A service with three models, of which two have an artifact that counts."""
+    """Folder of a service with three models, of which two are in use."""
     folder = tmp_path / "service"
     folder.mkdir()
     with Store.open(store_url(folder)) as store:
@@ -35,7 +36,7 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_service_comes_back_as_it_was(data: Path, tmp_path: Path) -> None:
+def test_a_restored_service_equals_the_original(data: Path, tmp_path: Path) -> None:
     made = back_up(data, tmp_path / "backup")
     with Store.open(store_url(data)) as store:
         models, events = store.models.all(), store.events.after(0)
@@ -53,24 +54,24 @@ def test_a_service_comes_back_as_it_was(data: Path, tmp_path: Path) -> None:
         assert store.models.roll_back().version == 2
         with pytest.raises(StoreError, match="deleted"):
             store.models.promote(1)
-    assert worst(examined(data)) == "ok"
+    assert worst_state(check_service(data)) == "ok"
 
 
-def test_the_forgotten_stay_forgotten(data: Path, tmp_path: Path) -> None:
+def test_erased_users_stay_erased(data: Path, tmp_path: Path) -> None:
     back_up(data, tmp_path / "backup")
     with Store.open(store_url(data)) as store:
-        store.forgotten.forget(3)
-        store.forgotten.export(tmp_path / "tombstones.json")
+        store.erasure.erase(3)
+        store.erasure.export(tmp_path / "tombstones.json")
     shutil.rmtree(data)
     found = restore(tmp_path / "backup", data, tmp_path / "tombstones.json")
-    assert found.forgotten == 1
+    assert found.erased == 1
     with Store.open(store_url(data)) as store:
         assert store.events.of_user(3) == []
         active = store.models.active()
         assert active is not None
-        assert store.forgotten.forgotten_at(3) > active.watermark  # type: ignore[operator]  # so it is masked
+        assert store.erasure.erased_at(3) > active.watermark  # type: ignore[operator]  # so it is masked
         assert [job.state for job in store.jobs.newest(1)] == ["queued"]
-    assert [job.state for job in train_waiting(data)] == ["done"]
+    assert [job.state for job in run_queued_jobs(ServiceSettings.of({"data": str(data)}))] == ["done"]
     with Store.open(store_url(data)) as store:
         newest = store.models.active()
         assert newest is not None
@@ -101,7 +102,7 @@ def test_a_backup_is_made_while_the_service_is_used(data: Path, tmp_path: Path) 
         assert len(store.events.of_user("x1")) == len(store.events.of_user("x2"))  # one request, one transaction
 
 
-def test_a_promotion_in_between_is_noticed(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_promotion_during_a_backup_is_noticed(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, times = module.write_atomically, []
 
     def write(path: Path, do: object) -> None:
@@ -120,13 +121,13 @@ def test_a_promotion_in_between_is_noticed(data: Path, tmp_path: Path, monkeypat
         assert active.version == made.models[0]
 
 
-def test_others_cannot_read_it(data: Path, tmp_path: Path) -> None:
+def test_only_the_owner_can_read_a_backup(data: Path, tmp_path: Path) -> None:
     back_up(data, tmp_path / "backup")
     assert stat.S_IMODE((tmp_path / "backup").stat().st_mode) == 0o700
     assert stat.S_IMODE((tmp_path / "backup" / "store.db").stat().st_mode) == 0o600
 
 
-def test_the_command_says_what_a_backup_holds(data: Path, tmp_path: Path) -> None:
+def test_the_command_prints_the_content_of_a_backup(data: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["backup", str(tmp_path / "backup"), "--data", str(data)])
     assert result.exit_code == 0, result.output
     assert "and models 3, 2" in result.stdout
@@ -149,7 +150,7 @@ def test_a_damaged_backup_restores_nothing(data: Path, tmp_path: Path, name: str
 
 def test_nothing_is_overwritten(data: Path, tmp_path: Path) -> None:
     back_up(data, tmp_path / "backup")
-    with pytest.raises(StoreError, match="is there already"):
+    with pytest.raises(StoreError, match="already exists"):
         back_up(data, tmp_path / "backup")
     with pytest.raises(StoreError, match="not empty"):
         restore(tmp_path / "backup", data)
@@ -157,7 +158,7 @@ def test_nothing_is_overwritten(data: Path, tmp_path: Path) -> None:
     assert restore(tmp_path / "backup", tmp_path / "empty").models == [2, 3]
 
 
-def test_a_damaged_artifact_is_not_backed_up_in_silence(data: Path, tmp_path: Path) -> None:
+def test_a_damaged_artifact_stops_a_backup(data: Path, tmp_path: Path) -> None:
     with Store.open(store_url(data)) as store:
         active = store.models.active()
     assert active is not None
@@ -168,12 +169,12 @@ def test_a_damaged_artifact_is_not_backed_up_in_silence(data: Path, tmp_path: Pa
     assert list(tmp_path.glob(".*")) == []
 
 
-def test_what_is_no_backup_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_backup_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "odd").mkdir()
-    with pytest.raises(StoreError, match="no backup"):
+    with pytest.raises(StoreError, match="is not a backup"):
         restore(tmp_path / "odd", tmp_path / "new")
     (tmp_path / "odd" / "backup.json").write_text('{"format": 1, "watermark": 0, "sha256": {"../../etc/passwd": "0"}}')
-    with pytest.raises(StoreError, match="outside itself"):
+    with pytest.raises(StoreError, match="outside of it"):
         restore(tmp_path / "odd", tmp_path / "new")
     (tmp_path / "odd" / "backup.json").write_text('{"format": 9, "watermark": 0, "sha256": {}}')
     with pytest.raises(StoreError, match="newer cofactor"):

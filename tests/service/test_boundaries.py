@@ -1,4 +1,4 @@
-"""Where limits of the service begin to hold: each test fails if a limit is moved by the least step."""
+"""Limits of the service: each test fails if a limit is changed by the smallest step."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from cofactor.recommender.recommender import Recommender
 from cofactor.service import registry
 from cofactor.service.answers import Query
 from cofactor.service.api.auth import Buckets, KeyRing
+from cofactor.service.bootstrap import import_table
 from cofactor.service.change_feed import ChangeFeed
 from cofactor.service.engine import Engine
-from cofactor.service.lru import Recent
+from cofactor.service.lru import LRUCache
 from cofactor.service.registry import ArtifactRegistry
-from cofactor.service.training.data import Material
-from cofactor.service.training.promotion_gate import Accuracy, Guard, Shown
+from cofactor.service.training.data import TrainingData
+from cofactor.service.training.promotion_gate import AccuracyComparison, ListStatistics, PromotionGate
 from cofactor.service.training.spec import TrainingSpec
 from cofactor.service.training.trainer import Trainer
-from cofactor.service.training.worker import Due, Retraining
+from cofactor.service.training.worker import RetrainPolicy, Worker
 from cofactor.store import Event, Store
 
-LOOSE = Guard(coverage=1.0, top_share=1.0, lift=100.0)
+LOOSE = PromotionGate(coverage=1.0, top_share=1.0, lift=100.0)
 
 
 @pytest.fixture
@@ -41,66 +42,68 @@ def store(tmp_path: Path) -> Iterator[Store]:
 # the promotion gate
 
 
-def material_of(table: Interactions, held: int) -> Material:
+def data_of(table: Interactions, held: int) -> TrainingData:
     frame = table.frame().with_columns(pl.col("user", "item").cast(pl.String)).sample(fraction=1, shuffle=True, seed=1)
     known, held_out = frame[:-held], frame[-held:]
     train = Interactions.from_columns(
         known["user"], known["item"], known["value"], times=known["time"], kind=table.kind
     )
     columns = ["user", "item", "value", "time"]
-    return Material(train, known.select(columns), held_out.select(columns), len(known), len(frame))
+    return TrainingData(train, known.select(columns), held_out.select(columns), len(known), len(frame))
 
 
 @pytest.fixture(scope="module")
-def worse_by_rmse(small_ratings: Interactions) -> tuple[Recommender, Recommender, Material]:
-    material = material_of(small_ratings, 400)
-    worse, better = (Recommender.fit(one, material.train) for one in (cofactor.Bias(), cofactor.ExplicitALS(factors=4)))
-    return worse, better, material
+def worse_by_rmse(small_ratings: Interactions) -> tuple[Recommender, Recommender, TrainingData]:
+    data = data_of(small_ratings, 400)
+    worse, better = (Recommender.fit(one, data.train) for one in (cofactor.Bias(), cofactor.ExplicitALS(factors=4)))
+    return worse, better, data
 
 
 @pytest.fixture(scope="module")
-def worse_by_ndcg(small_events: Interactions) -> tuple[Recommender, Recommender, Material]:
-    material = material_of(small_events, 300)
+def worse_by_ndcg(small_events: Interactions) -> tuple[Recommender, Recommender, TrainingData]:
+    data = data_of(small_events, 300)
     worse, better = (
-        Recommender.fit(one, material.train) for one in (cofactor.Popularity(), cofactor.ImplicitALS(factors=4))
+        Recommender.fit(one, data.train) for one in (cofactor.Popularity(), cofactor.ImplicitALS(factors=4))
     )
-    return worse, better, material
+    return worse, better, data
 
 
-def accuracy_of(case: tuple[Recommender, Recommender, Material]) -> Accuracy:
-    found = replace(LOOSE, tolerance=0.0).judge(*case).accuracy
+def accuracy_of(case: tuple[Recommender, Recommender, TrainingData]) -> AccuracyComparison:
+    found = replace(LOOSE, tolerance=0.0).evaluate(*case).accuracy
     assert found is not None
     assert found.loss > 0
     return found
 
 
 @pytest.mark.parametrize("case", ["worse_by_rmse", "worse_by_ndcg"])
-@pytest.mark.parametrize("end", ["mean", "high"])
+@pytest.mark.parametrize("criterion", ["mean", "upper"])
 def test_the_tolerance_is_a_share_of_the_active_models_metric(
-    case: str, end: Any, request: pytest.FixtureRequest
+    case: str, criterion: Any, request: pytest.FixtureRequest
 ) -> None:
     """The candidate's metric is another by more than the step that is tried here."""
-    candidate, active, material = request.getfixturevalue(case)
-    found = accuracy_of((candidate, active, material))
-    loss = found.loss if end == "mean" else found.high
+    candidate, active, data = request.getfixturevalue(case)
+    found = accuracy_of((candidate, active, data))
+    loss = found.loss if criterion == "mean" else found.high
     share = loss / found.active
     assert abs(found.candidate / found.active - 1) > 1e-4
     for step, holds in ((1 - 1e-6, True), (1 + 1e-6, False)):
-        verdict = replace(LOOSE, end=end, tolerance=share * step).judge(candidate, active, material)
-        assert [reason.startswith("it loses on the newest events") for reason in verdict.reasons] == [True] * holds
+        result = replace(LOOSE, criterion=criterion, tolerance=share * step).evaluate(candidate, active, data)
+        assert [reason.startswith("accuracy on the newest events is worse") for reason in result.reasons] == [
+            True
+        ] * holds
     assert f"allowed {share * found.active:.4f}" in "".join(
-        replace(LOOSE, end=end, tolerance=share * (1 - 1e-6)).judge(candidate, active, material).reasons
+        replace(LOOSE, criterion=criterion, tolerance=share * (1 - 1e-6)).evaluate(candidate, active, data).reasons
     )
 
 
-def test_a_loss_of_nothing_is_within_a_tolerance_of_nothing(
-    worse_by_rmse: tuple[Recommender, Recommender, Material],
+def test_a_loss_of_zero_is_within_a_tolerance_of_zero(
+    worse_by_rmse: tuple[Recommender, Recommender, TrainingData],
 ) -> None:
-    one, _, material = worse_by_rmse
-    verdict = Guard(tolerance=0.0, coverage=0.0, top_share=0.0, lift=0.0).judge(one, one, material)
-    assert verdict.accuracy is not None
-    assert verdict.accuracy.loss == 0.0
-    assert verdict.reasons == ()
+    one, _, data = worse_by_rmse
+    result = PromotionGate(tolerance=0.0, coverage=0.0, top_share=0.0, lift=0.0).evaluate(one, one, data)
+    assert result.accuracy is not None
+    assert result.accuracy.loss == 0.0
+    assert result.reasons == ()
 
 
 @pytest.mark.parametrize(
@@ -111,35 +114,41 @@ def test_a_loss_of_nothing_is_within_a_tolerance_of_nothing(
         ({"lift": 0.25}, {"popularity_lift": 1.25}, {"popularity_lift": nextafter(1.25, inf)}),
     ],
 )
-def test_what_is_shown_may_move_up_to_its_limit(
+def test_list_statistics_may_change_up_to_their_limits(
     limits: dict[str, Any], at: dict[str, float], beyond: dict[str, float]
 ) -> None:
-    before = Shown(coverage=0.5, gini=0.5, top_share=0.25, popularity_lift=1.0)
-    guard = replace(LOOSE, **limits)
-    assert guard._narrows(replace(before, **at), before) == []
-    assert len(guard._narrows(replace(before, **beyond), before)) == 1
+    before = ListStatistics(coverage=0.5, gini=0.5, top_share=0.25, popularity_lift=1.0)
+    gate = replace(LOOSE, **limits)
+    assert gate._exposure_reasons(replace(before, **at), before) == []
+    assert len(gate._exposure_reasons(replace(before, **beyond), before)) == 1
 
 
-def test_accuracy_is_compared_from_the_least_events_and_users_on(
-    worse_by_rmse: tuple[Recommender, Recommender, Material],
+def test_accuracy_is_compared_from_the_minimum_of_events_and_users_on(
+    worse_by_rmse: tuple[Recommender, Recommender, TrainingData],
 ) -> None:
-    one, _, material = worse_by_rmse
-    users = material.held_out["user"].n_unique()
+    one, _, data = worse_by_rmse
+    users = data.held_out["user"].n_unique()
     for least, people, is_compared in ((400, users, True), (401, users, False), (400, users + 1, False)):
-        guard = replace(LOOSE, least=least, people=people)
-        assert (guard.judge(one, one, material).accuracy is not None) == is_compared
+        gate = replace(LOOSE, min_events=least, min_users=people)
+        assert (gate.evaluate(one, one, data).accuracy is not None) == is_compared
 
 
-def test_events_are_held_out_from_the_least_number_on() -> None:
+def test_events_are_held_out_from_the_minimum_on() -> None:
     new = pl.DataFrame({"seq": range(101, 1_101), "user": [str(n) for n in range(1_000)]})
-    guard = Guard(least=50, most=100, share=0.2, people=10)
-    assert [guard.cut(new[:n], 100 + n) for n in (49, 50, 51)] == [149, 100, 101]
-    assert [guard.cut(new[:n], 100 + n) for n in (499, 500, 510)] == [499, 500, 510]
-    for limits in ({"share": 1.0}, {"share": 0.0}, {"people": 0}, {"least": 0}, {"least": 2, "most": 1}):
+    gate = PromotionGate(min_events=50, max_events=100, share=0.2, min_users=10)
+    assert [gate.cutoff(new[:n], 100 + n) for n in (49, 50, 51)] == [149, 100, 101]
+    assert [gate.cutoff(new[:n], 100 + n) for n in (499, 500, 510)] == [499, 500, 510]
+    for limits in (
+        {"share": 1.0},
+        {"share": 0.0},
+        {"min_users": 0},
+        {"min_events": 0},
+        {"min_events": 2, "max_events": 1},
+    ):
         with pytest.raises(ParameterError):
-            replace(guard, **limits)
-    for limits in ({"share": 0.999}, {"people": 1}, {"least": 1}, {"least": 100, "most": 100}):
-        replace(guard, **limits)
+            replace(gate, **limits)
+    for limits in ({"share": 0.999}, {"min_users": 1}, {"min_events": 1}, {"min_events": 100, "max_events": 100}):
+        replace(gate, **limits)
 
 
 # changes since a model
@@ -149,65 +158,66 @@ def three(store: Store) -> None:
     store.events.append([Event(user, "alien", 5) for user in ("ana", "bo", "cy")])
 
 
-def test_changes_drop_what_came_up_to_a_number_and_nothing_after(store: Store) -> None:
+def test_discard_until_keeps_later_events(store: Store) -> None:
     three(store)
     for seq, left in ((0, [1, 2, 3]), (1, [0, 2, 3]), (2, [0, 0, 3]), (3, [0, 0, 0])):
         changes = ChangeFeed(store, since=0)
-        changes.drop(seq)
-        assert [changes.of(user) for user in ("ana", "bo", "cy")] == left
+        changes.discard_until(seq)
+        assert [changes.last_change(user) for user in ("ana", "bo", "cy")] == left
 
 
-def test_changes_cover_what_came_after_a_number(store: Store) -> None:
+def test_extend_back_to_reads_later_events(store: Store) -> None:
     three(store)
     for seq, known in ((3, [0, 0, 0]), (2, [0, 0, 3]), (1, [0, 2, 3]), (0, [1, 2, 3])):
         changes = ChangeFeed(store, since=3)
-        changes.cover(seq)
-        assert [changes.of(user) for user in ("ana", "bo", "cy")] == known
-        changes.drop(seq)
-        assert [changes.of(user) for user in ("ana", "bo", "cy")] == known
+        changes.extend_back_to(seq)
+        assert [changes.last_change(user) for user in ("ana", "bo", "cy")] == known
+        changes.discard_until(seq)
+        assert [changes.last_change(user) for user in ("ana", "bo", "cy")] == known
 
 
-def test_changes_that_were_dropped_are_covered_again_step_by_step(store: Store) -> None:
+def test_discarded_events_are_read_again_step_by_step(store: Store) -> None:
     three(store)
     changes = ChangeFeed(store, since=0)
-    changes.drop(3)
+    changes.discard_until(3)
     for seq, known in ((3, [0, 0, 0]), (2, [0, 0, 3]), (1, [0, 2, 3]), (0, [1, 2, 3])):
-        changes.cover(seq)
-        assert [changes.of(user) for user in ("ana", "bo", "cy")] == known
+        changes.extend_back_to(seq)
+        assert [changes.last_change(user) for user in ("ana", "bo", "cy")] == known
 
 
-def test_changes_begin_after_their_number(store: Store) -> None:
+def test_a_change_feed_starts_after_its_number(store: Store) -> None:
     three(store)
-    assert [ChangeFeed(store, since=2).of(user) for user in ("ana", "bo", "cy")] == [0, 0, 3]
+    assert [ChangeFeed(store, since=2).last_change(user) for user in ("ana", "bo", "cy")] == [0, 0, 3]
     changes = ChangeFeed(store, since=3)
     store.events.append([Event("bo", "clue", 1)])
     changes.catch_up()
-    assert [changes.of(user) for user in ("ana", "bo", "cy")] == [0, 4, 0]
+    assert [changes.last_change(user) for user in ("ana", "bo", "cy")] == [0, 4, 0]
 
 
-def test_a_user_is_forgotten_after_what_came_before(store: Store) -> None:
+def test_a_user_is_erased_after_earlier_changes(store: Store) -> None:
     three(store)
-    stone = store.forgotten.forget("bo")
+    stone = store.erasure.erase("bo")
     changes = ChangeFeed(store, since=0)
-    assert changes.forgotten_after("bo", stone.seq - 1)
-    assert not changes.forgotten_after("bo", stone.seq)
-    assert not changes.forgotten_after("ana", 0)
-    assert changes.of("bo") == stone.seq
-    assert changes.events_of("bo") == 0
+    assert changes.erased_after("bo", stone.seq - 1)
+    assert not changes.erased_after("bo", stone.seq)
+    assert not changes.erased_after("ana", 0)
+    assert changes.last_change("bo") == stone.seq
+    assert changes.last_event("bo") == 0
     store.events.append([Event("bo", "clue", 1)])
     changes.catch_up()
-    assert changes.events_of("bo") == changes.of("bo") == stone.seq + 1
+    assert changes.last_event("bo") == changes.last_change("bo") == stone.seq + 1
 
 
-def test_a_model_knows_events_up_to_its_watermark(store: Store, tmp_path: Path) -> None:
+def test_a_model_includes_events_up_to_its_watermark(store: Store, tmp_path: Path) -> None:
     rows = [(user, item) for user in ("ana", "bo", "cy") for item in ("alien", "brazil", "clue") if user[0] != item[0]]
     table = Interactions.from_columns(*zip(*rows, strict=True), [5, 4, 3, 2, 1, 5, 4][: len(rows)])  # type: ignore[arg-type]
     artifacts = ArtifactRegistry(tmp_path / "artifacts")
-    registry.publish_first(store, artifacts, table, TrainingSpec(cofactor.ExplicitALS(factors=1)))
+    import_table(store, table)
+    Trainer(store, artifacts, spec=TrainingSpec(cofactor.ExplicitALS(factors=1))).train()
     rec = artifacts.open(str(store.models.get(1).file), verify=False)
     mark = store.events.append([Event("ana", "dune", 5)])[0].seq
     for watermark, by in ((mark, "model"), (mark - 1, "fold-in")):
-        added = registry.add(store, artifacts, rec, watermark=watermark)
+        added = registry.add_candidate(store, artifacts, rec, watermark=watermark)
         registry.promote(store, artifacts, added.version)
         engine = Engine(store, artifacts)
         assert engine.recommend("ana", Query()).by == by
@@ -217,8 +227,8 @@ def test_a_model_knows_events_up_to_its_watermark(store: Store, tmp_path: Path) 
 # memories of a worker
 
 
-def test_the_least_recently_used_value_goes_first() -> None:
-    recent: Recent[int] = Recent(2)
+def test_the_least_recently_used_entry_is_evicted_first() -> None:
+    recent: LRUCache[int] = LRUCache(2)
     recent.put("a", 1)
     recent.put("b", 2)
     assert (len(recent), recent.get("a"), recent.get("b")) == (2, 1, 2)
@@ -230,7 +240,7 @@ def test_the_least_recently_used_value_goes_first() -> None:
     assert (recent.get("c"), recent.get("a"), recent.get("d")) == (None, 3, 5)
     recent.clear()
     assert (len(recent), recent.get("a")) == (0, None)
-    single: Recent[int] = Recent(1)
+    single: LRUCache[int] = LRUCache(1)
     single.put("a", 1)
     assert single.get("a") == 1
     single.put("b", 2)
@@ -267,79 +277,79 @@ def test_a_checked_key_is_trusted_for_its_seconds(store: Store, monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    ("due", "found", "because"),
+    ("policy", "values", "reason"),
     [
-        (Due(10, 60.0), {"changes": 9, "seconds": 59.9}, None),
-        (Due(10, 60.0), {"changes": 10, "seconds": 0.0}, "10 changes"),
-        (Due(10, 60.0), {"changes": 1, "seconds": 60.0}, "60 s"),
-        (Due(10, 60.0), {"changes": 1, "seconds": nextafter(60.0, 0)}, None),
-        (Due(10, 60.0), {"changes": 0, "seconds": 1e9}, None),
-        (Due(None, 60.0), {"changes": 10**9, "seconds": 59.0}, None),
-        (Due(10, None), {"changes": 9, "seconds": 1e9}, None),
-        (Due(None, None), {"changes": 10**9, "seconds": 1e9}, None),
-        (Due(None, None), {"changes": 0, "seconds": 0.0, "forgotten": 1}, "1 users were forgotten"),
-        (Due(1, 60.0), {"changes": 1, "seconds": 0.0}, "1 changes"),
+        (RetrainPolicy(10, 60.0), {"changes": 9, "seconds": 59.9}, None),
+        (RetrainPolicy(10, 60.0), {"changes": 10, "seconds": 0.0}, "10 changes"),
+        (RetrainPolicy(10, 60.0), {"changes": 1, "seconds": 60.0}, "60 s"),
+        (RetrainPolicy(10, 60.0), {"changes": 1, "seconds": nextafter(60.0, 0)}, None),
+        (RetrainPolicy(10, 60.0), {"changes": 0, "seconds": 1e9}, None),
+        (RetrainPolicy(None, 60.0), {"changes": 10**9, "seconds": 59.0}, None),
+        (RetrainPolicy(10, None), {"changes": 9, "seconds": 1e9}, None),
+        (RetrainPolicy(None, None), {"changes": 10**9, "seconds": 1e9}, None),
+        (RetrainPolicy(None, None), {"changes": 0, "seconds": 0.0, "erased": 1}, "1 users were erased"),
+        (RetrainPolicy(1, 60.0), {"changes": 1, "seconds": 0.0}, "1 changes"),
     ],
 )
-def test_a_training_is_due_from_its_limits_on(due: Due, found: dict[str, Any], because: str | None) -> None:
-    told = due.because(**{"forgotten": 0, **found})
-    assert (told is None) if because is None else (told is not None and because in told)
+def test_a_training_is_due_from_the_limits_on(
+    policy: RetrainPolicy, values: dict[str, Any], reason: str | None
+) -> None:
+    actual = policy.reason(**{"erased": 0, **values})
+    assert (actual is None) if reason is None else (actual is not None and reason in actual)
 
 
-def test_limits_of_when_to_train_are_checked() -> None:
+def test_invalid_retrain_policies_are_rejected() -> None:
     for events, seconds in ((0, 60.0), (-1, 60.0), (10, 0.0), (10, -1.0), (10, float("nan"))):
         with pytest.raises(ParameterError):
-            Due(events, seconds)
-    assert Due(1, 1e-9).because(changes=1, seconds=0.0, forgotten=0) is not None
+            RetrainPolicy(events, seconds)
+    assert RetrainPolicy(1, 1e-9).reason(changes=1, seconds=0.0, erased=0) is not None
 
 
 @pytest.fixture
-def retraining(store: Store, tmp_path: Path) -> Callable[[Due], Retraining]:
-    trainer = Trainer(store, ArtifactRegistry(tmp_path / "artifacts"), recipe=TrainingSpec(cofactor.Bias()))
-    return lambda due: Retraining(trainer, due)
+def worker_with(store: Store, tmp_path: Path) -> Callable[[RetrainPolicy], Worker]:
+    trainer = Trainer(store, ArtifactRegistry(tmp_path / "artifacts"), spec=TrainingSpec(cofactor.Bias()))
+    return lambda policy: Worker(trainer, policy)
 
 
 def test_a_worker_counts_the_changes_since_the_last_training(
-    store: Store, retraining: Callable[[Due], Retraining]
+    store: Store, worker_with: Callable[[RetrainPolicy], Worker]
 ) -> None:
     three(store)
-    assert retraining(Due(4, None)).ask() is None
-    worker = retraining(Due(3, None))
-    assert worker.ask() is not None
-    assert worker.ask() is None  # it waits already
-    worker.work()
+    assert worker_with(RetrainPolicy(4, None)).schedule() is None
+    worker = worker_with(RetrainPolicy(3, None))
+    assert worker.schedule() is not None
+    assert worker.schedule() is None  # it waits already
+    worker.run_next()
     assert store.models.get(1).status == "active"
     store.events.append([Event("ana", "dune", 5), Event("bo", "dune", 5)])
-    assert worker.ask() is None
+    assert worker.schedule() is None
     store.events.append([Event("cy", "dune", 5)])
-    assert worker.ask() is not None
+    assert worker.schedule() is not None
 
 
 @pytest.mark.parametrize(("seconds", "wait"), [(50.0, 50), (600.0, 600), (3_600.0, 600), (None, 600)])
 @pytest.mark.parametrize("later", ["at once", "just before", "then", "with a clock set back"])
 def test_a_failed_training_is_tried_again_after_a_while(
     store: Store,
-    retraining: Callable[[Due], Retraining],
+    worker_with: Callable[[RetrainPolicy], Worker],
     monkeypatch: pytest.MonkeyPatch,
     seconds: float | None,
     wait: int,
     later: str,
 ) -> None:
     three(store)
-    worker = retraining(Due(1, seconds))
+    worker = worker_with(RetrainPolicy(1, seconds))
     store.jobs.enqueue("train", {"estimator": "no such"})
-    job = worker.work()
+    job = worker.run_next()
     assert job is not None
     assert job.state == "failed"
     assert job.finished is not None
     now = job.finished + {"at once": 0, "just before": wait - 1, "then": wait, "with a clock set back": -1}[later]
     monkeypatch.setattr("cofactor.service.training.worker.time.time", lambda: now)
-    assert (worker.ask() is not None) == (later in ("then", "with a clock set back"))
+    assert (worker.schedule() is not None) == (later in ("then", "with a clock set back"))
 
 
-def test_a_job_is_taken_from_a_worker_that_was_silent_for_longer_than_its_time(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_is_requeued_after_the_time_without_heartbeats(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1_000.0]
     monkeypatch.setattr("cofactor.store.jobs.time.monotonic", lambda: clock[0])
     store.jobs.enqueue("train")

@@ -1,4 +1,4 @@
-"""What the doctor finds, and says to do."""
+"""Checks of the doctor and their messages."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from cofactor.service.doctor import Finding, examined, worst
+from cofactor.service.doctor import CheckResult, check_service, worst_state
 from cofactor.service.registry import ArtifactRegistry
+from cofactor.service.settings import store_url
 from cofactor.service.training.trainer import Trainer
-from cofactor.service.training.worker import store_url
 from cofactor.store import Event, Store
 
 Disk = namedtuple("Disk", "total used free")
@@ -21,7 +21,7 @@ Disk = namedtuple("Disk", "total used free")
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A service with two models."""
+    """Folder of a service with two models."""
     with Store.open(store_url(tmp_path)) as store:
         store.events.append([Event(user, item, 1 + (user + item) % 5) for user in range(12) for item in range(9)])
         trainer = Trainer(store, ArtifactRegistry(tmp_path / "artifacts"))
@@ -30,22 +30,22 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def found(data: Path, check: str) -> Finding:
-    """The worst finding of this check."""
-    of_check = [finding for finding in examined(data) if finding.check == check]
-    return next(finding for finding in of_check if finding.state == worst(of_check))
+def worst_result(data: Path, check: str) -> CheckResult:
+    """Return the worst result of a check."""
+    of_check = [result for result in check_service(data) if result.check == check]
+    return next(result for result in of_check if result.state == worst_state(of_check))
 
 
-def test_a_sound_service_has_no_findings(data: Path) -> None:
-    findings = examined(data)
-    assert [finding for finding in findings if finding.state != "ok"] == []
-    checks = {"folder", "disk", "database", "store", "artifacts", "model", "orphans", "clock", "jobs", "forgotten"}
-    assert {finding.check for finding in findings} == checks
+def test_an_intact_service_has_no_warnings(data: Path) -> None:
+    findings = check_service(data)
+    assert [result for result in findings if result.state != "ok"] == []
+    checks = {"folder", "disk", "database", "store", "artifacts", "model", "orphans", "clock", "jobs", "erased"}
+    assert {result.check for result in findings} == checks
 
 
-def test_nothing_is_made_where_nothing_is(tmp_path: Path) -> None:
-    assert worst(examined(tmp_path / "nowhere")) == "problem"
-    assert worst(examined(tmp_path)) == "problem"
+def test_nothing_is_created_without_a_service(tmp_path: Path) -> None:
+    assert worst_state(check_service(tmp_path / "nowhere")) == "problem"
+    assert worst_state(check_service(tmp_path)) == "problem"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -56,76 +56,76 @@ def test_a_damaged_active_model_is_a_problem(data: Path) -> None:
     assert previous is not None
     whole = data / "artifacts" / str(previous.file)
     whole.write_bytes(whole.read_bytes()[:-1])
-    assert found(data, "artifacts").state == "warning"
+    assert worst_result(data, "artifacts").state == "warning"
     (data / "artifacts" / str(active.file)).unlink()
-    finding = found(data, "artifacts")
-    assert finding.state == "problem"
-    assert "roll back" in finding.says
+    result = worst_result(data, "artifacts")
+    assert result.state == "problem"
+    assert "roll back" in result.message
 
 
 def test_a_damaged_database_is_a_problem(data: Path) -> None:
     (data / "store.db").write_bytes(b"nothing of the kind" * 500)
     for left in ("store.db-wal", "store.db-shm"):
         (data / left).unlink(missing_ok=True)
-    finding = found(data, "database")
-    assert finding.state == "problem"
-    assert "restore a backup" in finding.says
+    result = worst_result(data, "database")
+    assert result.state == "problem"
+    assert "restore a backup" in result.message
 
 
-def test_files_of_no_model_are_told_once_they_are_old(data: Path) -> None:
+def test_orphaned_files_are_reported_once_they_are_old(data: Path) -> None:
     left = data / "artifacts" / ".job-1.cofactor.ab12.tmp"
     left.write_bytes(b"half")
-    assert found(data, "orphans").state == "ok"
+    assert worst_result(data, "orphans").state == "ok"
     os.utime(left, (0, 0))
-    finding = found(data, "orphans")
-    assert finding.state == "warning"
-    assert left.name in finding.says
+    result = worst_result(data, "orphans")
+    assert result.state == "warning"
+    assert left.name in result.message
 
 
 @pytest.mark.parametrize(("free", "state"), [(10**12, "ok"), (200_000_001, "warning"), (5, "problem")])
-def test_the_disk_is_looked_at(data: Path, free: int, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_free_disk_space_is_checked(data: Path, free: int, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _folder: Disk(2 * 10**12, 0, free))
-    assert found(data, "disk").state == state
+    assert worst_result(data, "disk").state == state
 
 
-def test_a_clock_set_back_is_told(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_set_back_is_reported(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() - 7_200)
-    finding = found(data, "clock")
-    assert finding.state == "warning"
-    assert "set back" in finding.says
+    result = worst_result(data, "clock")
+    assert result.state == "warning"
+    assert "set back" in result.message
 
 
 @pytest.mark.parametrize(("off", "says"), [(-500, "500 s behind this one"), (500, "500 s ahead of this one")])
-def test_a_database_server_whose_clock_differs_is_told(
+def test_a_different_clock_of_the_database_server_is_reported(
     data: Path, off: int, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Store, "clock", lambda _store: time.time() + off)
-    finding = found(data, "clock")
-    assert finding.state == "warning"
-    assert says in finding.says
+    result = worst_result(data, "clock")
+    assert result.state == "warning"
+    assert says in result.message
     monkeypatch.setattr(Store, "clock", lambda _store: time.time() + off / 10)
-    assert found(data, "clock").state == "ok"
+    assert worst_result(data, "clock").state == "ok"
 
 
-def test_jobs_that_nobody_takes_are_told(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_without_a_worker_are_reported(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Store.open(store_url(data)) as store:
         store.jobs.enqueue("train")
-        assert found(data, "jobs").state == "ok"
+        assert worst_result(data, "jobs").state == "ok"
         real = time.time
         monkeypatch.setattr(time, "time", lambda: real() + 1_000)
-        assert "no trainer is at work" in found(data, "jobs").says
+        assert "none runs: start a trainer" in worst_result(data, "jobs").message
         job = store.jobs.claim("somebody")
         assert job is not None
         store.jobs.fail(job, "there was nothing to learn from")
-    assert "nothing to learn from" in found(data, "jobs").says
+    assert "nothing to learn from" in worst_result(data, "jobs").message
 
 
-def test_the_forgotten_who_are_only_masked_are_told(data: Path) -> None:
+def test_masked_erased_users_are_reported(data: Path) -> None:
     with Store.open(store_url(data)) as store:
-        store.forgotten.forget(3)
-        finding = found(data, "forgotten")
-        assert finding.state == "warning"
-        assert "1 forgotten users are masked" in finding.says
+        store.erasure.erase(3)
+        result = worst_result(data, "erased")
+        assert result.state == "warning"
+        assert "1 erased users are masked" in result.message
         assert Trainer(store, ArtifactRegistry(data / "artifacts")).train().status == "active"
-    assert found(data, "forgotten").state == "ok"
+    assert worst_result(data, "erased").state == "ok"

@@ -13,6 +13,7 @@ from cofactor.data.interactions import Interactions
 from cofactor.estimators.base import Estimator
 from cofactor.service import registry
 from cofactor.service.answers import Query
+from cofactor.service.bootstrap import import_table
 from cofactor.service.change_feed import ChangeFeed
 from cofactor.service.engine import Engine, NoModelError
 from cofactor.service.exploring import mixed
@@ -20,6 +21,7 @@ from cofactor.service.loaded_model import LoadedModel
 from cofactor.service.reasons import predicted, similar
 from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.training.spec import TrainingSpec
+from cofactor.service.training.trainer import Trainer
 from cofactor.store import Event, Item, Store
 
 
@@ -78,8 +80,9 @@ def test_models_of_every_kind_answer(
 ) -> None:
     kind = getattr(estimator, "kind", "ratings")
     table = ratings.to_events(min_rating=4) if kind == "events" else ratings
-    recipe = TrainingSpec(estimator, table.kind)  # type: ignore[arg-type]
-    registry.publish_first(store, artifacts, table, recipe)
+    spec = TrainingSpec(estimator, table.kind)  # type: ignore[arg-type]
+    import_table(store, table)
+    Trainer(store, artifacts, spec=spec).train()
     engine = Engine(store, artifacts)
     best = ids(engine, "7")
     told = "event" if table.kind == "events" else "rating"
@@ -101,7 +104,7 @@ def test_without_a_prior_new_users_get_what_python_gives(
     """By item biases where the model has any, else what is popular."""
     table = ratings if estimator.kind == "ratings" else ratings.to_events(min_rating=4)
     rec = cofactor.Recommender.fit(estimator, table)
-    registry.promote(store, artifacts, registry.add(store, artifacts, rec, watermark=0).version)
+    registry.promote(store, artifacts, registry.add_candidate(store, artifacts, rec, watermark=0).version)
     engine = Engine(store, artifacts)
     found = engine.recommend("nobody", Query(n=60))
     assert found.by == ("prior" if table.kind == "ratings" else "popularity")
@@ -118,7 +121,7 @@ def test_a_roll_back_to_an_older_watermark_forgets_no_event(engine: Engine, rati
     for _ in range(2):  # so that the first is no longer the previous one, and is promoted by hand
         rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings).ensure_priors()
         mark = engine.store.events.watermark()
-        added = registry.add(engine.store, engine.artifacts, rec, watermark=mark)
+        added = registry.add_candidate(engine.store, engine.artifacts, rec, watermark=mark)
         registry.promote(engine.store, engine.artifacts, added.version)
         assert engine.refresh()
     registry.promote(engine.store, engine.artifacts, 1)
@@ -143,11 +146,11 @@ def test_propensities_are_the_shares_they_say() -> None:
 
 def test_changes_are_kept_within_bounds(engine: Engine) -> None:
     changes = ChangeFeed(engine.store, since=0)
-    assert changes.of("7") > 0
-    changes.drop(engine.store.events.watermark())
-    assert changes.of("7") == 0
-    changes.cover(0)
-    assert changes.of("7") > 0
+    assert changes.last_change("7") > 0
+    changes.discard_until(engine.store.events.watermark())
+    assert changes.last_change("7") == 0
+    changes.extend_back_to(0)
+    assert changes.last_change("7") > 0
 
 
 def test_similar_items_leave_out_what_cannot_be_had(engine: Engine) -> None:
@@ -169,7 +172,9 @@ def test_a_new_item_gets_its_place_from_the_prior(engine: Engine, ratings: Inter
     rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings).ensure_priors()
     mark = engine.store.events.watermark()
     registry.promote(
-        engine.store, engine.artifacts, registry.add(engine.store, engine.artifacts, rec, watermark=mark).version
+        engine.store,
+        engine.artifacts,
+        registry.add_candidate(engine.store, engine.artifacts, rec, watermark=mark).version,
     )
     engine.refresh()
     before = ids(engine, "7", 100)

@@ -257,7 +257,7 @@ def test_a_clock_that_jumps(faults: Any, served: Any, off_by: Path, hours: int) 
             off_by.write_text(str(3_600.0 * hours))
             again = rate(items[1], 5)
             assert [one["score"] for one in again["items"]] != [one["score"] for one in first["items"]]
-            assert {kept.item: kept.value for kept in store.events.state_of_user(user, "ratings")}[items[1]] == 5
+            assert {kept.item: kept.value for kept in store.events.user_snapshot(user, "ratings")}[items[1]] == 5
             made = http.post("/v1/keys", json={"role": "read", "label": "made at another time"}).json()["key"]
             codes = {
                 httpx.get(f"{served.url}/v1/models", headers={"Authorization": f"Bearer {key}"}).status_code
@@ -275,7 +275,7 @@ def test_a_clock_that_jumps(faults: Any, served: Any, off_by: Path, hours: int) 
         finally:
             off_by.write_text("0")
         rate(items[1], 2)
-        assert {kept.item: kept.value for kept in store.events.state_of_user(user, "ratings")}[items[1]] == 2
+        assert {kept.item: kept.value for kept in store.events.user_snapshot(user, "ratings")}[items[1]] == 2
         events = list(faults.pages(store))
         assert [event.seq for event in events] == sorted({event.seq for event in events})
         assert [event.received for event in events] == sorted(event.received for event in events)

@@ -20,7 +20,7 @@ from cofactor.data.id_columns import id_fault
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError
 from cofactor.service.api.app import create_app
-from cofactor.service.bootstrap import prepared
+from cofactor.service.bootstrap import prepare
 from cofactor.service.settings import ServiceSettings
 from cofactor.service.training.spec import TrainingSpec
 from cofactor.store import Event, Store
@@ -50,7 +50,7 @@ NAMES = [name.encode("unicode_escape").decode()[:20] for name in IDS]
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     settings = ServiceSettings.of({"data": str(tmp_path_factory.mktemp("ids"))})
     table = Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
-    key = prepared(settings, table, TrainingSpec(cofactor.ExplicitALS(factors=1))).key
+    key = prepare(settings, table, TrainingSpec(cofactor.ExplicitALS(factors=1))).key
     with TestClient(create_app(settings)) as client:
         client.headers["Authorization"] = f"Bearer {key}"
         yield client
@@ -186,8 +186,8 @@ def test_times_that_a_file_may_hold_can_be_served(time: str, tmp_path: Path) -> 
     table = cofactor.read_ratings(tmp_path / "r.csv")
     assert table.times is not None
     settings = ServiceSettings.of({"data": str(tmp_path / "data")})
-    assert prepared(settings, table, TrainingSpec(cofactor.Bias())).is_first
+    assert prepare(settings, table, TrainingSpec(cofactor.Bias())).is_first
     with Store.open(settings.url) as store:
         assert [event.time for event in store.events.after(0)] == table.times.tolist()
         store.events.append([Event("ana", "alien", 1)])
-        assert store.events.state_of_user("ana", "ratings")[0].value == 1.0
+        assert store.events.user_snapshot("ana", "ratings")[0].value == 1.0

@@ -1,4 +1,4 @@
-"""The commands of who runs a service: doctor, backup, restore, trainer."""
+"""Commands to operate a service: trainer, doctor, backup, restore, key."""
 
 from __future__ import annotations
 
@@ -9,15 +9,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from cofactor.cli.backup import backup, restore
-from cofactor.cli.doctor import doctor
-from cofactor.cli.key import key
-from cofactor.cli.trainer import trainer
+from cofactor.cli.operations import backup, doctor, key, restore, trainer
 from cofactor.errors import ParameterError, StoreError
-from cofactor.service import trainer_process
-from cofactor.service.settings import ServiceSettings
-from cofactor.service.training.promotion_gate import Guard
-from cofactor.service.training.worker import store_url
+from cofactor.service.settings import ServiceSettings, store_url
+from cofactor.service.training.promotion_gate import PromotionGate
+from cofactor.service.training.worker import RetrainPolicy, Worker
 from cofactor.store import Event, Job, Store
 
 app = typer.Typer()
@@ -43,7 +39,7 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def test_from_a_job_to_a_backup_and_back(data: Path, tmp_path: Path) -> None:
+def test_a_job_a_backup_and_a_restore(data: Path, tmp_path: Path) -> None:
     assert "job 1 is done: model 1 is active" in run("trainer", "--data", data, "--once")
     assert "no jobs are queued" in run("trainer", "--data", data, "--once")
     assert "problem" not in run("doctor", "--data", data)
@@ -56,34 +52,47 @@ def test_from_a_job_to_a_backup_and_back(data: Path, tmp_path: Path) -> None:
 
 
 def test_problems_have_an_exit_code(tmp_path: Path, data: Path) -> None:
-    assert "is not there" in run("doctor", "--data", tmp_path / "nowhere", code=1)
+    report = json.loads(run("doctor", "--data", tmp_path / "nowhere", "--json", code=1))
+    assert report["state"] == "problem"
+    assert "does not exist" in report["checks"][0]["message"]
     with Store.open(store_url(data)) as store:
         store.jobs.enqueue("train", {"estimator": "nonsense"})
     assert "job 2 is failed: unknown model 'nonsense'" in run("trainer", "--data", data, "--once", code=1)
 
 
-def test_the_trainer_and_its_guard_have_the_settings_of_the_service(
+def test_the_trainer_and_its_gate_use_the_settings_of_the_service(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert ServiceSettings.of({}).guard == Guard()
-    (tmp_path / "serve.toml").write_text("guard_end = 'high'\nguard_lift = 0.5\nguard_coverage = 0.3\n")
-    monkeypatch.setenv("COFACTOR_SERVE_GUARD_TOLERANCE", "0.02")
+    assert PromotionGate.of(ServiceSettings.of({})) == PromotionGate()
+    (tmp_path / "serve.toml").write_text("gate_criterion = 'upper'\ngate_lift = 0.5\ngate_coverage = 0.3\n")
+    monkeypatch.setenv("COFACTOR_SERVE_GATE_TOLERANCE", "0.02")
     monkeypatch.setenv("COFACTOR_SERVE_DATA", str(data))
-    given = {}
+    trainers = []
 
-    def waiting(folder: str, db: str | None, *, guard: Guard) -> list[Job]:
-        given.update(folder=folder, db=db, guard=guard)
-        return []
+    def run_next(worker: Worker) -> Job | None:
+        trainers.append(worker.trainer)
+        return None
 
-    monkeypatch.setattr(trainer_process, "train_waiting", waiting)
+    monkeypatch.setattr(Worker, "run_next", run_next)
     run("trainer", "--once", "--config", tmp_path / "serve.toml")
-    assert given == {"folder": str(data), "db": None, "guard": Guard(0.02, "high", coverage=0.3, lift=0.5)}
+    (used,) = trainers
+    assert used.store.url.endswith(str(data / "store.db"))
+    assert used.artifacts.folder == data / "artifacts"
+    assert used.gate == PromotionGate(0.02, "upper", coverage=0.3, lift=0.5)
     assert "problem" not in run("doctor")  # of the same folder
-    with pytest.raises(ParameterError, match="guard_end"):
-        ServiceSettings.of({"guard_end": "low"})
+    with pytest.raises(ParameterError, match="gate_criterion"):
+        ServiceSettings.of({"gate_criterion": "low"})
 
 
-def test_a_key_is_made_where_the_others_were_lost_and_revoked(tmp_path: Path, data: Path) -> None:
+def test_the_trainer_follows_the_schedule_of_the_settings(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policies = []
+    monkeypatch.setattr("os.nice", lambda _increment: 0)
+    monkeypatch.setattr(Worker, "run", lambda worker: policies.append(worker.policy))
+    run("trainer", "--data", data, "--after-events", 7, "--every", 20)
+    assert policies == [RetrainPolicy(7, 20.0)]
+
+
+def test_a_key_is_created_and_revoked(tmp_path: Path, data: Path) -> None:
     made = run("key", "--data", data, "--role", "admin", "--label", "mine").strip()
     with Store.open(store_url(data)) as store:
         found = store.keys.check(made)

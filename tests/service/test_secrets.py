@@ -173,8 +173,8 @@ def test_secrets_are_told_nowhere(served: Any, db: str | None, tmp_path: Path, r
 
 DOCTOR = """
 import sys
-from cofactor.service.doctor import examined
-for finding in examined(sys.argv[1], sys.argv[2] or None):
+from cofactor.service.doctor import check_service
+for finding in check_service(sys.argv[1], sys.argv[2] or None):
     print(finding)
 """
 

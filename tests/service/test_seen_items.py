@@ -1,4 +1,4 @@
-"""Items that a user rated too low for an event, or that the store holds of the other kind, stay out of lists."""
+"""Items with ratings below the threshold of events, or with data of the other kind, are not recommended."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from cofactor.recommender.recommender import Recommender
 from cofactor.recommender.updating import as_of
 from cofactor.service.answers import Query
 from cofactor.service.api.app import create_app
-from cofactor.service.bootstrap import prepared
+from cofactor.service.bootstrap import import_table, prepare
 from cofactor.service.engine import Engine
-from cofactor.service.registry import ArtifactRegistry, publish_first
+from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.settings import ServiceSettings
-from cofactor.service.training.data import gathered
-from cofactor.service.training.promotion_gate import Guard, ranking_accuracy
+from cofactor.service.training.data import training_data
+from cofactor.service.training.promotion_gate import PromotionGate, ranking_accuracy
 from cofactor.service.training.spec import TrainingSpec
 from cofactor.service.training.trainer import Trainer
 from cofactor.store import Event, Item, Store
@@ -44,7 +44,7 @@ def films(folder: Path) -> Path:
 def served(tmp_path: Path) -> Iterator[TestClient]:
     settings = ServiceSettings.of({"data": str(tmp_path / "data"), "key_memory": 0.0})
     table = Source(ratings=str(films(tmp_path)), min_rating=4).read()
-    key = prepared(settings, table, EVENTS).key
+    key = prepare(settings, table, EVENTS).key
     with TestClient(create_app(settings)) as client:
         client.headers["Authorization"] = f"Bearer {key}"
         yield client
@@ -97,18 +97,18 @@ def test_the_service_lists_what_python_lists(served: TestClient, tmp_path: Path)
 def test_a_second_start_imports_low_ratings_once(tmp_path: Path) -> None:
     settings = ServiceSettings.of({"data": str(tmp_path / "data")})
     table = Source(ratings=str(films(tmp_path)), min_rating=4).read()
-    first, again = (prepared(settings, table, EVENTS).loaded for _ in range(2))
+    first, again = (prepare(settings, table, EVENTS).loaded for _ in range(2))
     assert first is not None
     assert again is not None
     assert (first.rows, first.stored, again.stored) == (27, 27, 0)
     with Store.open(settings.url) as store:
-        assert store.events.state("ratings").select("user", "item", "value").rows() == [("ana", "c", 1.0)]
-        assert len(store.events.state("events")) == 26
+        assert store.events.snapshot("ratings").select("user", "item", "value").rows() == [("ana", "c", 1.0)]
+        assert len(store.events.snapshot("events")) == 26
 
 
 def test_a_rating_sent_to_a_model_of_events_is_seen_after_the_next_training(served: TestClient) -> None:
     """It does not count as an event, however high it is."""
-    before = store_of(served).events.state("events").height
+    before = store_of(served).events.snapshot("events").height
     for item, value in (("c", 1), ("d", 5)):
         answer = served.post("/v1/events", json={"user": "zoe", "item": item, "value": value})
         assert answer.status_code == 201
@@ -117,12 +117,12 @@ def test_a_rating_sent_to_a_model_of_events_is_seen_after_the_next_training(serv
     trained(served)
     assert served.get("/v1/recommendations", params={"user": "zoe"}).json()["answered_by"] == "model"
     assert lists(served, "zoe") == [["b"]] * 3
-    assert store_of(served).events.state("events").height == before + 1
+    assert store_of(served).events.snapshot("events").height == before + 1
 
 
 def test_an_event_sent_to_a_model_of_ratings_is_seen_after_the_next_training(tmp_path: Path) -> None:
     settings = ServiceSettings.of({"data": str(tmp_path / "data")})
-    key = prepared(settings, cofactor.read_ratings(films(tmp_path)), TrainingSpec(cofactor.Bias())).key
+    key = prepare(settings, cofactor.read_ratings(films(tmp_path)), TrainingSpec(cofactor.Bias())).key
     with TestClient(create_app(settings)) as client:
         client.headers["Authorization"] = f"Bearer {key}"
         assert lists(client, "ana") == [["d"]] * 3
@@ -143,7 +143,8 @@ def test_no_low_rating_is_listed_with_any_model(estimator: Estimator, tmp_path: 
     low = {(str(user), str(item)) for user, item in events.seen.frame().select("user", "item").rows()}
     with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
         artifacts = ArtifactRegistry(tmp_path / "artifacts")
-        publish_first(store, artifacts, events, TrainingSpec(estimator, "events"))
+        import_table(store, events)
+        Trainer(store, artifacts, spec=TrainingSpec(estimator, "events")).train()
         engine = Engine(store, artifacts)
         for _ in range(2):
             assert len(engine.serving.recommender.items) == ratings.n_items
@@ -154,7 +155,7 @@ def test_no_low_rating_is_listed_with_any_model(estimator: Estimator, tmp_path: 
             }
             assert listed
             assert not listed & low
-            Trainer(store, artifacts, guard=Guard(lift=9, coverage=1, top_share=1, tolerance=9)).train()
+            Trainer(store, artifacts, gate=PromotionGate(lift=9, coverage=1, top_share=1, tolerance=9)).train()
             assert engine.refresh()
 
 
@@ -166,7 +167,8 @@ def test_new_items_do_not_bring_low_ratings_back(tmp_path: Path) -> None:
     low = {str(item) for item in events.seen.frame().filter(pl.col("user") == int(user))["item"]}
     with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
         artifacts = ArtifactRegistry(tmp_path / "artifacts")
-        publish_first(store, artifacts, events, TrainingSpec(cofactor.ImplicitALS(factors=2), "events"))
+        import_table(store, events)
+        Trainer(store, artifacts, spec=TrainingSpec(cofactor.ImplicitALS(factors=2), "events")).train()
         engine = Engine(store, artifacts)
         store.items.put([Item("-5"), Item("1000")])  # rows of the items that were there move
         engine.catch_up()
@@ -176,24 +178,24 @@ def test_new_items_do_not_bring_low_ratings_back(tmp_path: Path) -> None:
         assert not listed & low
 
 
-def test_a_training_takes_the_other_kind_as_seen(tmp_path: Path) -> None:
+def test_training_data_exclude_pairs_of_the_other_kind(tmp_path: Path) -> None:
     with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
         store.events.append([Event("2", "7", kind="event"), Event("2", "7", 1), Event("10", "8", 2)])
-        material = gathered(store, "events", 3, 3)
-        assert material.train.users.all.to_list() == [2, 10]
-        assert material.train.frame().select("user", "item").rows() == [(2, 7)]
-        assert material.train.seen is not None
-        assert material.train.seen.frame().select("user", "item", "value").rows() == [(10, 8, 2.0)]
+        data = training_data(store, "events", 3, 3)
+        assert data.train.users.all.to_list() == [2, 10]
+        assert data.train.frame().select("user", "item").rows() == [(2, 7)]
+        assert data.train.seen is not None
+        assert data.train.seen.frame().select("user", "item", "value").rows() == [(10, 8, 2.0)]
         store.events.append([Event("ana", "9", 3), Event("10", "8", kind="removal")])
-        material = gathered(store, "events", 5, 5)
-        assert material.train.users.all.to_list() == ["2", "ana"]
-        assert material.train.frame().select("user", "item").rows() == [("2", 7)]
-        assert material.train.seen is not None
-        assert material.train.seen.frame().select("user", "item").rows() == [("ana", 9)]
+        data = training_data(store, "events", 5, 5)
+        assert data.train.users.all.to_list() == ["2", "ana"]
+        assert data.train.frame().select("user", "item").rows() == [("2", 7)]
+        assert data.train.seen is not None
+        assert data.train.seen.frame().select("user", "item").rows() == [("ana", 9)]
 
 
-def test_the_guard_measures_lists_without_what_was_seen(tmp_path: Path) -> None:
-    """An item that was rated low before is in no list, so a model is not measured by finding it."""
+def test_the_gate_compares_lists_without_seen_items(tmp_path: Path) -> None:
+    """Lists exclude items with a low rating, so that models are not compared on them."""
     table = cofactor.read_ratings(films(tmp_path)).to_events(min_rating=4)
     rec = Recommender.fit(cofactor.ItemKNN(), table)
     users = IdMap.of(["ana", "u0"])
@@ -208,11 +210,11 @@ def test_the_guard_measures_lists_without_what_was_seen(tmp_path: Path) -> None:
     assert np.isnan(ranking_accuracy(now, now, held[:1], 10, 0).candidate)
 
 
-def test_a_forgotten_user_has_seen_nothing(served: TestClient) -> None:
+def test_an_erased_user_has_no_seen_items(served: TestClient) -> None:
     store = store_of(served)
     served.delete("/v1/users", params={"user": "ana"})
-    material = gathered(store, "events", store.events.watermark(), store.events.watermark())
-    assert material.seen_before is not None
-    assert material.seen_before.is_empty()
-    assert material.train.seen is None
+    data = training_data(store, "events", store.events.watermark(), store.events.watermark())
+    assert data.excluded is not None
+    assert data.excluded.is_empty()
+    assert data.train.seen is None
     assert sorted(lists(served, "ana")[0]) == ["a", "b", "c", "d"]

@@ -22,7 +22,7 @@ from cofactor.cli.side_tables import write_frame
 from cofactor.client import Client, ServiceError
 from cofactor.data.interactions import Interactions
 from cofactor.errors import ParameterError
-from cofactor.service.bootstrap import prepared
+from cofactor.service.bootstrap import prepare
 from cofactor.service.settings import ServiceSettings
 from cofactor.service.training.spec import TrainingSpec
 from cofactor.store import Store
@@ -134,21 +134,21 @@ def test_started_again_it_needs_no_table_and_shows_no_key(tmp_path: Path, table:
 
 
 def test_a_table_is_imported_once(tmp_path: Path, ratings: Interactions) -> None:
-    settings, recipe = ServiceSettings.of({"data": str(tmp_path)}), TrainingSpec(cofactor.Bias())
-    assert prepared(settings, ratings, recipe).is_first
-    again = prepared(settings, ratings, recipe)
+    settings, spec = ServiceSettings.of({"data": str(tmp_path)}), TrainingSpec(cofactor.Bias())
+    assert prepare(settings, ratings, spec).is_first
+    again = prepare(settings, ratings, spec)
     assert again.loaded is not None
     assert (again.loaded.stored, again.version, again.key) == (0, 1, None)
 
 
 def test_open_to_others_it_needs_a_key(tmp_path: Path, ratings: Interactions) -> None:
     settings = ServiceSettings.of({"data": str(tmp_path), "host": "0.0.0.0"})
-    first = prepared(settings, ratings, TrainingSpec(cofactor.Bias()))
+    first = prepare(settings, ratings, TrainingSpec(cofactor.Bias()))
     assert first.key is not None
     with Store.open(settings.url) as store:
         store.keys.revoke(first.key.partition(".")[0])
     with pytest.raises(ParameterError, match="every key is revoked"):
-        prepared(settings, None, TrainingSpec(cofactor.Bias()))
+        prepare(settings, None, TrainingSpec(cofactor.Bias()))
 
 
 def test_nothing_to_learn_from(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is known of items and users comes with the first start: titles, filters; nothing doubled or overwritten."""
+"""Metadata of items and users at the first start: titles and filters; nothing is duplicated or overwritten."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from cofactor.data.interactions import Interactions
 from cofactor.data.scale import Scale
 from cofactor.errors import DataError
 from cofactor.service.api.app import create_app
-from cofactor.service.bootstrap import prepared
+from cofactor.service.bootstrap import prepare
 from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.settings import ServiceSettings
 from cofactor.service.training.spec import TrainingSpec
 from cofactor.service.training.trainer import Trainer
 from cofactor.store import Item, Store
 
-RECIPE = TrainingSpec(cofactor.ExplicitALS(factors=4), item_features=("genres",))
+SPEC = TrainingSpec(cofactor.ExplicitALS(factors=4), item_features=("genres",))
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def titled(ratings: Interactions) -> Interactions:
 
 @pytest.fixture
 def asked(settings: ServiceSettings, titled: Interactions) -> Iterator[TestClient]:
-    key = prepared(settings, titled, RECIPE).key
+    key = prepare(settings, titled, SPEC).key
     with TestClient(create_app(settings)) as client:
         client.headers["Authorization"] = f"Bearer {key}"
         yield client
@@ -70,10 +70,10 @@ def test_titles_filters_and_availability_at_once(asked: TestClient, titled: Inte
     assert (told["title"], told["metadata"]["genres"]) == (names[gone], ["Comedy", "Drama"])
 
 
-def test_a_second_start_changes_nothing_that_was_said_since(
+def test_a_second_start_does_not_change_newer_metadata(
     settings: ServiceSettings, store: Store, titled: Interactions
 ) -> None:
-    prepared(settings, titled, RECIPE)
+    prepare(settings, titled, SPEC)
     one, two = str(titled.items.all[0]), str(titled.items.all[2])
     user = str(titled.users.all[5])
     store.items.put([Item(one, "our own title", metadata={"genres": ["Ours"]})])
@@ -82,52 +82,52 @@ def test_a_second_start_changes_nothing_that_was_said_since(
     before, facts, watermark = store.items.after(), store.users.after(), store.events.watermark()
     assert len(before) == len(titled.items.all)  # the item without title and genre has a year
     assert len(facts) == len(titled.users.all) - 1  # of one, nothing is known
-    prepared(settings, titled, RECIPE)
+    prepare(settings, titled, SPEC)
     assert (store.items.after(), store.users.after(), store.events.watermark()) == (before, facts, watermark)
     longer = titled.frame().select("user", "item", "value").head(50).with_columns(pl.lit("new").alias("user"))
     other = cofactor.Interactions.from_columns(longer["user"], longer["item"], longer["value"])
     assert titled.item_table is not None
-    loaded = prepared(settings, other.with_item_table(titled.item_table), RECIPE).loaded
+    loaded = prepare(settings, other.with_item_table(titled.item_table), SPEC).loaded
     assert loaded is not None
     assert loaded.stored == 50
     assert (store.items.after(), store.users.after()) == (before, facts)
 
 
-def test_titles_may_come_later_than_ratings(settings: ServiceSettings, store: Store, titled: Interactions) -> None:
+def test_titles_can_be_imported_after_ratings(settings: ServiceSettings, store: Store, titled: Interactions) -> None:
     bare = cofactor.Interactions.from_columns(*(titled.frame()[name] for name in ("user", "item", "value")))
-    prepared(settings, bare, RECIPE)
+    prepare(settings, bare, SPEC)
     item = str(titled.items.all[0])
     store.items.set_available([item], available=False)
     assert store.items.after()[0].title is None
-    prepared(settings, titled, RECIPE)
+    prepare(settings, titled, SPEC)
     found = store.items.get(item)
     assert found is not None
     assert (found.title, found.available) == (f"film {item}", False)
 
 
-def test_who_was_forgotten_stays_forgotten(settings: ServiceSettings, store: Store, titled: Interactions) -> None:
-    prepared(settings, titled, RECIPE)
+def test_erased_users_stay_erased(settings: ServiceSettings, store: Store, titled: Interactions) -> None:
+    prepare(settings, titled, SPEC)
     user = str(titled.users.all[5])
     assert store.users.get(user) is not None
-    store.forgotten.forget(user)
-    prepared(settings, titled, RECIPE)
+    store.erasure.erase(user)
+    prepare(settings, titled, SPEC)
     assert store.users.get(user) is None
     assert store.events.of_user(user) == []
 
 
-def test_a_cell_that_cannot_be_kept_stops_the_first_start_before_anything_is_stored(
+def test_an_invalid_cell_stops_the_first_start_before_rows_are_stored(
     settings: ServiceSettings, store: Store, titled: Interactions
 ) -> None:
     assert titled.item_table is not None
     dirty = titled.item_table.with_columns(title=pl.lit("a\x00b"))
     with pytest.raises(DataError, match=r"item 1: the title contains the control character"):
-        prepared(settings, titled.with_item_table(dirty), RECIPE)
+        prepare(settings, titled.with_item_table(dirty), SPEC)
     assert store.events.watermark() == 0
-    assert prepared(settings, titled, RECIPE).is_first
+    assert prepare(settings, titled, SPEC).is_first
 
 
-def test_what_was_imported_is_learnt_from_again(settings: ServiceSettings, store: Store, titled: Interactions) -> None:
-    prepared(settings, titled, RECIPE)
+def test_imported_metadata_is_used_again(settings: ServiceSettings, store: Store, titled: Interactions) -> None:
+    prepare(settings, titled, SPEC)
     artifacts = ArtifactRegistry(settings.artifacts)
     trained = Trainer(store, artifacts).train()
     assert trained.status == "active"
@@ -162,12 +162,12 @@ def test_an_item_file_on_the_command_line(tmp_path: Path) -> None:
         ]
 
 
-def test_levels_that_were_declared_outlive_a_training(settings: ServiceSettings, store: Store) -> None:
+def test_declared_levels_are_kept_by_later_trainings(settings: ServiceSettings, store: Store) -> None:
     users, items = [f"u{n % 7}" for n in range(35)], [f"i{n % 5}" for n in range(35)]
     table = cofactor.Interactions.from_columns(
         users, items, [3 + n % 3 for n in range(35)], scale=Scale.from_levels([1, 2, 3, 4, 5])
     )
-    key = prepared(settings, table, TrainingSpec(cofactor.Bias())).key
+    key = prepare(settings, table, TrainingSpec(cofactor.Bias())).key
     assert Trainer(store, ArtifactRegistry(settings.artifacts)).train().status == "active"
     with TestClient(create_app(settings)) as client:
         client.headers["Authorization"] = f"Bearer {key}"

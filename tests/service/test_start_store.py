@@ -1,4 +1,4 @@
-"""The first start on a store that holds something already: nothing is stored twice, and all of it is learned from."""
+"""First start with a store that has data: nothing is stored twice, and all data are used in training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cofactor.data.scale import Scale
 from cofactor.errors import DataError
 from cofactor.recommender.recommender import Recommender
 from cofactor.service.api.app import create_app
-from cofactor.service.bootstrap import prepared
+from cofactor.service.bootstrap import prepare
 from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.settings import ServiceSettings
 from cofactor.service.training.spec import TrainingSpec
@@ -59,7 +59,7 @@ def model_of(settings: ServiceSettings) -> Recommender:
 
 def counts(settings: ServiceSettings) -> dict[tuple[str, str], float]:
     with Store.open(settings.url) as store:
-        return {(user, item): value for user, item, value, _ in store.events.state("events").rows()}
+        return {(user, item): value for user, item, value, _ in store.events.snapshot("events").rows()}
 
 
 def test_events_of_a_store_without_a_model_are_not_stored_again(place: ServiceSettings) -> None:
@@ -67,7 +67,7 @@ def test_events_of_a_store_without_a_model_are_not_stored_again(place: ServiceSe
         store.events.append([Event(user, item, kind="event") for user, item in PAIRS])
         store.items.put([Item("alien", "Alien", metadata={"year": 1979}), Item("clue", "Clue")])
         before = store.events.watermark()
-    ready = prepared(place, None, PLAYS)
+    ready = prepare(place, None, PLAYS)
     assert (ready.loaded, ready.is_first) == (None, True)
     assert counts(place) == dict.fromkeys(PAIRS, 1.0)
     with Store.open(place.url) as store:
@@ -77,7 +77,7 @@ def test_events_of_a_store_without_a_model_are_not_stored_again(place: ServiceSe
     assert rec.histories.values.tolist() == [1.0] * 6
     assert rec.titles is not None
     assert rec.titles.to_list() == ["Alien", None, "Clue"]
-    again = prepared(place, None, PLAYS)
+    again = prepare(place, None, PLAYS)
     assert (again.version, again.is_first) == (ready.version, False)
     with TestClient(create_app(place)) as client:
         found = client.get(
@@ -90,7 +90,7 @@ def test_ratings_of_a_store_without_a_model_are_not_stored_again(place: ServiceS
     with Store.open(place.url) as store:
         store.events.append([Event(user, item, 1 + n % 5) for n, (user, item) in enumerate(PAIRS)])
         store.events.append([Event("ana", "alien", 5), Event("cy", "clue", kind="removal")])
-    prepared(place, None, RATINGS)
+    prepare(place, None, RATINGS)
     with Store.open(place.url) as store:
         assert len(store.events.after(0)) == len(PAIRS) + 2
     rec = model_of(place)
@@ -99,12 +99,12 @@ def test_ratings_of_a_store_without_a_model_are_not_stored_again(place: ServiceS
     assert rec.scale == Scale.infer([2, 3, 4, 5])
 
 
-def test_a_table_is_learned_from_with_what_was_sent_before(place: ServiceSettings) -> None:
-    """The rating that came before the table is behind the model's watermark, so the model has to know it."""
+def test_the_first_model_is_trained_on_the_table_and_earlier_events(place: ServiceSettings) -> None:
+    """Ratings before the watermark are not folded in, so they must be in the training data."""
     with Store.open(place.url) as store:
         store.events.append([Event("ana", "dune", 4), Event("ana", "alien", 5)])
     table = Interactions.from_columns(*zip(*PAIRS, strict=True), [4, 5, 2, 3, 1, 5])  # type: ignore[arg-type]
-    ready = prepared(place, table, RATINGS)
+    ready = prepare(place, table, RATINGS)
     assert ready.loaded is not None
     assert ready.loaded.stored == 6
     rec = model_of(place)
@@ -116,34 +116,34 @@ def test_a_table_is_learned_from_with_what_was_sent_before(place: ServiceSetting
         assert [one["item"] for one in found.json()["items"]] == ["clue"]
 
 
-def test_a_start_that_ended_after_its_import_is_taken_up(place: ServiceSettings) -> None:
+def test_a_start_that_was_interrupted_after_the_import_is_resumed(place: ServiceSettings) -> None:
     table = Interactions.from_columns(*zip(*PAIRS, strict=True), [4, 5, 2, 3, 1, 5])  # type: ignore[arg-type]
     with Store.open(place.url) as store:
         store.events.load(table)
     for given in (None, table):
-        prepared(place, given, RATINGS)
+        prepare(place, given, RATINGS)
         with Store.open(place.url) as store:
             assert len(store.events.after(0)) == 6
     rec, whole = model_of(place), Recommender.fit(RATINGS.estimator, table)
     assert np.array_equal(rec.model.user_factors, whole.model.user_factors)
 
 
-def test_the_first_model_knows_nothing_of_a_user_who_was_forgotten(tmp_path: Path) -> None:
+def test_the_first_model_does_not_contain_erased_users(tmp_path: Path) -> None:
     settings = ServiceSettings.of({"data": str(tmp_path)})
     with Store.open(settings.url) as store:
-        store.forgotten.forget("bo")
+        store.erasure.erase("bo")
     table = Interactions.from_columns(*zip(*PAIRS, strict=True), [4, 5, 2, 3, 1, 5])  # type: ignore[arg-type]
-    ready = prepared(settings, table, RATINGS)
+    ready = prepare(settings, table, RATINGS)
     assert ready.loaded is not None
     assert ready.loaded.skipped == 2
     assert model_of(settings).users.all.to_list() == ["ana", "cy"]
 
 
-def test_a_store_of_the_other_kind_says_which_option_learns_from_it(tmp_path: Path) -> None:
+def test_a_store_of_the_other_kind_names_the_option_to_use(tmp_path: Path) -> None:
     settings = ServiceSettings.of({"data": str(tmp_path)})
     with Store.open(settings.url) as store:
         with pytest.raises(DataError, match="name a table of ratings"):
-            prepared(settings, None, RATINGS)
+            prepare(settings, None, RATINGS)
         store.events.append([Event("ana", "alien", kind="event")])
-    with pytest.raises(DataError, match="holds events and no ratings: learn from them with --events"):
-        prepared(settings, None, RATINGS)
+    with pytest.raises(DataError, match="contains events but no ratings: pass --events to train on them"):
+        prepare(settings, None, RATINGS)

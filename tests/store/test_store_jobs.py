@@ -24,7 +24,7 @@ with Store.open(sys.argv[1]) as store:
 
 
 def silent_for(store: Store, seconds: float) -> None:
-    """All heartbeats are that much older."""
+    """Make all heartbeats older."""
     sql = text("UPDATE jobs SET heartbeat = heartbeat - :seconds")
     store._writer.run(lambda connection: connection.execute(sql, {"seconds": seconds}).close())
 
@@ -62,7 +62,7 @@ def test_a_job_that_fails(store: Store) -> None:
     assert store.jobs.claim("t1") is None
 
 
-def test_oldest_first_of_the_kinds_that_are_asked_for(store: Store) -> None:
+def test_the_oldest_job_of_the_requested_kinds_is_claimed(store: Store) -> None:
     for kind in ("train", "audit", "train"):
         store.jobs.enqueue(kind)
     assert [job.kind for job in store.jobs.newest()] == ["train", "audit", "train"]
@@ -73,7 +73,7 @@ def test_oldest_first_of_the_kinds_that_are_asked_for(store: Store) -> None:
     assert store.jobs.newest(state="queued") == []
 
 
-def test_what_is_asked_for_twice_is_done_once(store: Store) -> None:
+def test_equal_jobs_are_queued_once(store: Store) -> None:
     with ThreadPoolExecutor(8) as pool:
         ids = {job.id for job in pool.map(lambda _: store.jobs.enqueue_once("train"), range(16))}
     assert len(ids) == 1
@@ -83,7 +83,7 @@ def test_what_is_asked_for_twice_is_done_once(store: Store) -> None:
     assert store.jobs.enqueue_once("train").id != running.id
 
 
-def test_a_silent_worker_loses_its_job_and_the_third_time_it_fails(store: Store) -> None:
+def test_a_job_without_heartbeats_is_requeued_and_fails_the_third_time(store: Store) -> None:
     store.jobs.enqueue("train")
     held = []
     for attempt in (1, 2, 3):
@@ -113,7 +113,7 @@ def test_a_heartbeat_keeps_a_job(store: Store) -> None:
     store.jobs.finish(job)
 
 
-def test_a_worker_that_comes_back_under_its_old_name_does_not_get_the_old_job_back(store: Store) -> None:
+def test_a_restarted_worker_with_the_same_name_does_not_own_its_old_job(store: Store) -> None:
     store.jobs.enqueue("train")
     before = store.jobs.claim("t1")
     silent_for(store, 99)
@@ -125,7 +125,7 @@ def test_a_worker_that_comes_back_under_its_old_name_does_not_get_the_old_job_ba
     store.jobs.finish(again)
 
 
-def test_a_local_clock_that_jumps_does_no_harm(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_jump_of_the_local_clock_has_no_effect(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.jobs.enqueue("train")
     job = store.jobs.claim("t1")
     assert job is not None
@@ -136,7 +136,7 @@ def test_a_local_clock_that_jumps_does_no_harm(store: Store, monkeypatch: pytest
         store.jobs.heartbeat(job)
 
 
-def test_heartbeats_of_before_the_machine_was_started_anew_count_from_now(store: Store) -> None:
+def test_heartbeats_from_before_a_reboot_count_from_now(store: Store) -> None:
     store.jobs.enqueue("train")
     job = store.jobs.claim("t1")
     assert job is not None
@@ -176,7 +176,7 @@ def test_each_job_has_one_winner_among_threads_of_several_stores(store: Store, u
     assert sorted(ids + left) == list(range(1, 41))
 
 
-def test_what_is_refused(store: Store) -> None:
+def test_invalid_arguments_are_rejected(store: Store) -> None:
     with pytest.raises(StoreError, match="there is no job 7"):
         store.jobs.get(7)
     with pytest.raises(DataError, match="the job's spec cannot be stored as JSON"):

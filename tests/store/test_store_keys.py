@@ -15,7 +15,7 @@ from cofactor.errors import DataError, ParameterError, StoreError
 from cofactor.store import Store, keys
 
 
-def test_a_key_opens_until_it_is_revoked(store: Store, url: str) -> None:
+def test_a_key_is_valid_until_it_is_revoked(store: Store, url: str) -> None:
     text = store.keys.create("write", "the shop's server")
     name, _, secret = text.partition(".")
     assert len(secret) == 43  # 256 bits
@@ -33,7 +33,7 @@ def test_a_key_opens_until_it_is_revoked(store: Store, url: str) -> None:
         store.keys.revoke("nobody")
 
 
-def test_the_secret_is_kept_nowhere(store: Store) -> None:
+def test_the_secret_is_not_stored(store: Store) -> None:
     text = store.keys.create("admin", "me")
     secret = text.partition(".")[2]
     with store._database.reading() as connection:
@@ -42,7 +42,7 @@ def test_the_secret_is_kept_nowhere(store: Store) -> None:
     assert hashlib.sha256(secret.encode()).hexdigest() in rows
 
 
-def test_what_opens_nothing(store: Store) -> None:
+def test_invalid_keys(store: Store) -> None:
     one, two = store.keys.create("read", "one"), store.keys.create("admin", "two")
     mixed = one.partition(".")[0] + "." + two.partition(".")[2]
     for wrong in (
@@ -69,19 +69,19 @@ def test_what_opens_nothing(store: Store) -> None:
 
 
 @given(st.text())
-def test_no_text_opens_by_chance(shared_store: Store, text: str) -> None:
+def test_random_text_is_not_a_valid_key(shared_store: Store, text: str) -> None:
     assert shared_store.keys.check(text) is None
 
 
-def test_keys_are_all_different_and_listed_without_secrets(store: Store) -> None:
+def test_keys_are_unique_and_listed_without_secrets(store: Store) -> None:
     made = [store.keys.create("read", f"key {n}") for n in range(20)]
     assert len(set(made)) == 20
     assert {key.label for key in store.keys.all()} == {f"key {n}" for n in range(20)}
     assert not any("hash" in name or "secret" in name for name in vars(store.keys.all()[0]))
 
 
-def test_secrets_are_compared_by_compare_digest_whoever_asks() -> None:
-    """By structure: one hash and one comparison on every path, before anything is returned."""
+def test_secrets_are_always_compared_by_compare_digest() -> None:
+    """In the syntax tree: every path has one hash and one comparison before it returns."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(keys.Keys.check)))
     function = tree.body[0]
     assert isinstance(function, ast.FunctionDef)
@@ -95,8 +95,8 @@ def test_secrets_are_compared_by_compare_digest_whoever_asks() -> None:
     assert len(equalities) == 1  # the id, in the query
 
 
-def test_whatever_is_given_is_compared_once_as_a_digest(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By counting: an unknown id, a wrong secret, a revoked key and a right one take the same way."""
+def test_every_key_is_compared_once_as_a_digest(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unknown ID, a wrong secret, a revoked key and a valid key take the same path."""
     text, revoked = store.keys.create("read", "one"), store.keys.create("read", "two")
     name = text.partition(".")[0]
     store.keys.revoke(revoked.partition(".")[0])

@@ -43,7 +43,7 @@ def kill9() -> Any:
 
 
 @pytest.mark.parametrize("rounds", [2, pytest.param(20, marks=pytest.mark.long)])
-def test_what_was_acknowledged_is_there_once(
+def test_acknowledged_events_are_stored_once(
     kill9: Any, kind: str, rounds: int, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     if kind == "sqlite":
@@ -61,7 +61,7 @@ def test_what_was_acknowledged_is_there_once(
     assert tally.acknowledged > 30
 
 
-def test_a_load_that_was_killed_goes_on_where_it_was(url: str) -> None:
+def test_a_killed_import_is_resumed(url: str) -> None:
     process = subprocess.Popen([sys.executable, "-c", LOAD, url], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     for _ in range(4):
@@ -77,12 +77,12 @@ def test_a_load_that_was_killed_goes_on_where_it_was(url: str) -> None:
     assert done.returncode == 0, done.stderr
     with Store.open(url) as store:
         assert store.events.watermark() == 60_001
-        assert len(store.events.state("ratings")) == 60_001
+        assert len(store.events.snapshot("ratings")) == 60_001
     assert bulk_import.PAGE == 20_000
 
 
 def test_postgresql_syncs_its_log_for_each_commit(server: Any) -> None:
-    """What strace counts for SQLite, the server counts itself."""
+    """The server counts the syncs that strace counts for SQLite."""
     with psycopg.connect(server.new(template="template"), autocommit=True) as other:
         assert other.execute("SHOW fsync").fetchone() == ("on",)
 

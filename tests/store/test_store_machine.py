@@ -1,4 +1,4 @@
-"""Any order of events, retries, removals, forgettings and restores ends in the same state as thirty lines of Python."""
+"""Any order of events, retries, removals, erasures and restores gives the state of a model in thirty lines."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EVENTS = st.builds(
 
 
 class Model:
-    """What the store should do."""
+    """Reference implementation of the store."""
 
     def __init__(self, rows: dict[int, Event] | None = None, stones: dict[str, int] | None = None) -> None:
         self.rows, self.stones = dict(rows or {}), dict(stones or {})
@@ -57,7 +57,7 @@ class Model:
             event.user, event.item, event.value, event.kind, time if event.time is None else event.time, event.key
         )
 
-    def forget(self, user: str, seq: int) -> None:
+    def erase(self, user: str, seq: int) -> None:
         self.rows = {at: event for at, event in self.rows.items() if event.user != user or at > seq}
         self.stones[user] = seq
 
@@ -128,12 +128,12 @@ class Machine(RuleBasedStateMachine):
             assert [tuple(receipt) for receipt in self.store.events.append([keyed[seq]])] == [(seq, True)]
 
     @rule(user=st.sampled_from(USERS))
-    def forget(self, user: str) -> None:
+    def erase(self, user: str) -> None:
         known = any(event.user == user for event in self.model.rows.values())
         expected = self.model.stones[user] if user in self.model.stones and not known else self.model.last + 1
-        stone = self.store.forgotten.forget(user)
+        stone = self.store.erasure.erase(user)
         assert stone.seq == expected
-        self.model.forget(user, expected)
+        self.model.erase(user, expected)
         self.exported = [other for other in self.exported if other.hash != stone.hash] + [stone]
 
     @rule()
@@ -145,29 +145,29 @@ class Machine(RuleBasedStateMachine):
         put_back(self.store, self.backup)
         self.model = Model(self.backed_up.rows, self.backed_up.stones)
         for _ in range(2):  # twice is once
-            self.store.forgotten.reapply(self.exported)
-        names = {self.store.forgotten.hash(user): user for user in USERS}
+            self.store.erasure.reapply(self.exported)
+        names = {self.store.erasure.hash(user): user for user in USERS}
         for stone in self.exported:
             if self.model.stones.get(names[stone.hash], 0) < stone.seq:
-                self.model.forget(names[stone.hash], stone.seq)
+                self.model.erase(names[stone.hash], stone.seq)
 
     @invariant()
     def both_say_the_same(self) -> None:
         events = self.store.events
         assert [event.seq for event in events.after(0)] == sorted(self.model.rows)
         assert events.watermark() == self.model.last
-        assert {user: self.store.forgotten.forgotten_at(user) for user in USERS} == {
+        assert {user: self.store.erasure.erased_at(user) for user in USERS} == {
             user: self.model.stones.get(user) for user in USERS
         }
         for kind, word in (("ratings", "rating"), ("events", "event")):
             expected = self.model.state(word)
-            frame = events.state(kind)  # type: ignore[arg-type]
+            frame = events.snapshot(kind)  # type: ignore[arg-type]
             assert {(str(u), str(i)): value for u, i, value, _ in frame.rows()} == expected
-            each = {(u, kept.item): kept.value for u in USERS for kept in events.state_of_user(u, kind)}  # type: ignore[arg-type]
+            each = {(u, kept.item): kept.value for u in USERS for kept in events.user_snapshot(u, kind)}  # type: ignore[arg-type]
             assert each == expected
 
 
 @pytest.mark.parametrize("examples", [8, pytest.param(25, marks=pytest.mark.long)])
-def test_the_store_does_what_the_model_does(shared_store: Store, stall: Callable[[Store], Gate], examples: int) -> None:
+def test_the_store_equals_the_reference(shared_store: Store, stall: Callable[[Store], Gate], examples: int) -> None:
     steps = settings(max_examples=examples, stateful_step_count=15, deadline=None)
     run_state_machine_as_test(lambda: Machine(shared_store, stall), settings=steps)

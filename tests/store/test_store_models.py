@@ -32,7 +32,7 @@ def statuses(store: Store) -> dict[int, str]:
     return {model.version: model.status for model in store.models.all()}
 
 
-def test_a_candidate_is_kept_as_it_is_told(store: Store) -> None:
+def test_a_candidate_round_trips(store: Store) -> None:
     estimator = cofactor.BiasedMF(factors=8)
     model = store.models.add_candidate(
         estimator.to_json(), "m.cofactor", "ab" * 32, watermark=17, metrics={"rmse": 0.91, "by": [1, None]}
@@ -52,7 +52,7 @@ def test_a_candidate_is_kept_as_it_is_told(store: Store) -> None:
         store.models.add_candidate("{}", 7, "0", watermark=0)  # type: ignore[arg-type]
 
 
-def test_promotion_and_the_way_back(store: Store) -> None:
+def test_promotion_and_roll_back(store: Store) -> None:
     add(store, 4)
     with pytest.raises(StoreError, match="there is no previous model to roll back to"):
         store.models.roll_back()
@@ -74,7 +74,7 @@ def test_promotion_and_the_way_back(store: Store) -> None:
         store.models.promote(9)
 
 
-def test_a_model_that_is_held(store: Store) -> None:
+def test_a_held_model(store: Store) -> None:
     add(store, 2)
     held = store.models.hold(1, ["ndcg fell by 0.02", "3 users have half of all recommendations"])
     assert (held.status, held.reasons) == ("held", ["ndcg fell by 0.02", "3 users have half of all recommendations"])
@@ -99,7 +99,7 @@ def test_a_candidate_replaces_only_what_it_was_compared_with(store: Store) -> No
     assert store.models.active().version == 2  # type: ignore[union-attr]
 
 
-def test_what_may_be_pruned_is_never_the_active_or_the_previous_one(store: Store) -> None:
+def test_the_active_and_the_previous_model_are_never_prunable(store: Store) -> None:
     add(store, 6)
     for version in (1, 2, 4, 5):
         store.models.promote(version)
@@ -119,13 +119,13 @@ def test_what_may_be_pruned_is_never_the_active_or_the_previous_one(store: Store
             store.models.pruned(version)
 
 
-def test_versions_are_not_given_twice(store: Store) -> None:
+def test_versions_are_not_reused(store: Store) -> None:
     assert add(store, 2) == [1, 2]
     store._writer.run(lambda c: c.exec_driver_sql("DELETE FROM models WHERE version = 2").close())
     assert add(store) == [3]
 
 
-def test_promotions_at_once_leave_one_active_and_one_previous(store: Store, url: str) -> None:
+def test_concurrent_promotions_leave_one_active_and_one_previous_model(store: Store, url: str) -> None:
     versions = add(store, 6)
     others = [Store.open(url) for _ in range(3)]
 
@@ -146,7 +146,7 @@ def test_promotions_at_once_leave_one_active_and_one_previous(store: Store, url:
     assert found.count("previous") == 1
 
 
-def test_promotions_by_processes_at_once_leave_one_active(store: Store, url: str) -> None:
+def test_promotions_by_several_processes_leave_one_active_model(store: Store, url: str) -> None:
     add(store, 4)
     running = [subprocess.Popen([sys.executable, "-c", PROMOTER, url, *versions]) for versions in ("12", "34")]
     assert [process.wait(60) for process in running] == [0, 0]

@@ -1,4 +1,4 @@
-"""Opening a store: its schema, its promises, and who may use it."""
+"""Opening a store: schema, durability settings and access by threads and processes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -39,6 +40,15 @@ def test_the_migrations_end_in_the_schema_that_the_code_uses(store: Store) -> No
         assert compare_metadata(context, metadata) == []
 
 
+def test_threads_create_separate_stores_at_once(tmp_path: Path) -> None:
+    def create(name: str) -> int:
+        with Store.open(f"sqlite:///{tmp_path}/{name}.db") as store:
+            return store.events.append([Event("ana", "alien", 5)])[0].seq
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(create, "abcdefgh")) == [1] * 8
+
+
 def test_the_newest_revision_is_the_head_of_the_scripts() -> None:
     from importlib.resources import files
 
@@ -48,7 +58,7 @@ def test_the_newest_revision_is_the_head_of_the_scripts() -> None:
     assert scripts.get_heads() == [NEWEST]
 
 
-def test_processes_that_open_an_empty_database_at_once_make_one_store(empty_url: str) -> None:
+def test_processes_that_open_an_empty_database_at_once_create_one_store(empty_url: str) -> None:
     command = [sys.executable, "-c", TWENTY_OPENINGS, empty_url]
     running = [subprocess.Popen([*command, str(n)], stderr=subprocess.PIPE, text=True) for n in range(4)]
     for process in running:
@@ -58,20 +68,20 @@ def test_processes_that_open_an_empty_database_at_once_make_one_store(empty_url:
         assert all(len(store.events.of_user(user)) == 50 for user in range(4))
 
 
-def test_threads_that_open_an_empty_database_at_once_make_one_store(empty_url: str) -> None:
+def test_threads_that_open_an_empty_database_at_once_create_one_store(empty_url: str) -> None:
     opened: list[Store] = []
     threads = [threading.Thread(target=lambda: opened.append(Store.open(empty_url))) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len({store._writer and store.forgotten._salt for store in opened}) == 1
+    assert len({store._writer and store.erasure._salt for store in opened}) == 1
     assert len(opened) == 6
     for store in opened:
         store.close()
 
 
-def test_a_newer_store_is_refused(empty_url: str) -> None:
+def test_a_newer_store_is_rejected(empty_url: str) -> None:
     with Store.open(empty_url) as store:
         store._writer.run(lambda c: c.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = 'v999'")).close())
     with pytest.raises(
@@ -80,7 +90,7 @@ def test_a_newer_store_is_refused(empty_url: str) -> None:
         Store.open(empty_url)
 
 
-def test_a_database_with_others_tables_is_refused_and_left_alone(empty_url: str) -> None:
+def test_a_database_with_foreign_tables_is_rejected_and_not_changed(empty_url: str) -> None:
     from cofactor.store.connect import Database
 
     database = Database.at(empty_url)
@@ -110,19 +120,19 @@ def test_a_database_with_others_tables_is_refused_and_left_alone(empty_url: str)
         ("sqlite:////tmp", "/tmp cannot be opened: Is a directory"),
     ],
 )
-def test_urls_that_are_no_stores(url: str, message: str) -> None:
+def test_invalid_urls_are_rejected(url: str, message: str) -> None:
     with pytest.raises(StoreError, match=message):
         Store.open(url)
 
 
-def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_not_changed(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("these are notes and no database" * 99)
     with pytest.raises(StoreError, match="file is not a database"):
         Store.open(f"sqlite:///{tmp_path}/notes.txt")
     assert (tmp_path / "notes.txt").read_text().startswith("these are notes")
 
 
-def test_a_server_that_is_not_there() -> None:
+def test_an_unreachable_server() -> None:
     with pytest.raises(StoreUnavailableError) as caught:
         Store.open("postgresql://ana:s3cret@127.0.0.1:1/shop")
     assert "s3cret" not in str(caught.value)
@@ -130,7 +140,7 @@ def test_a_server_that_is_not_there() -> None:
     assert caught.value.written == "no"
 
 
-def test_every_pooled_connection_of_sqlite_keeps_what_the_store_promises(tmp_path: Path) -> None:
+def test_every_sqlite_connection_has_the_durability_settings(tmp_path: Path) -> None:
     with Store.open(f"sqlite:///{tmp_path}/store.db") as store, ExitStack() as open_:
         reads = [open_.enter_context(store._database.reads.connect()) for _ in range(64)]
         writes = [open_.enter_context(store._database.writes.connect()) for _ in range(2)]
@@ -159,7 +169,7 @@ def test_every_pooled_connection_of_sqlite_keeps_what_the_store_promises(tmp_pat
                 }
 
 
-def test_a_sqlite_that_does_not_keep_a_promise_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sqlite_without_the_durability_settings_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Forgetful(sqlite3.Connection):
         def execute(self, sql: str, *given: object) -> sqlite3.Cursor:
             return super().execute("PRAGMA synchronous = 1" if sql == "PRAGMA synchronous = 2" else sql, *given)
@@ -170,7 +180,7 @@ def test_a_sqlite_that_does_not_keep_a_promise_is_refused(tmp_path: Path, monkey
         Store.open(f"sqlite:///{tmp_path}/store.db")
 
 
-def test_every_write_on_sqlite_begins_as_one(tmp_path: Path) -> None:
+def test_every_write_on_sqlite_begins_immediate(tmp_path: Path) -> None:
     statements: list[str] = []
     with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
         for pool in (store._database.writes, store._database.reads):
@@ -179,7 +189,7 @@ def test_every_write_on_sqlite_begins_as_one(tmp_path: Path) -> None:
             connection.close()
         store.events.append([Event("ana", "alien", 5)])
         store.jobs.enqueue("train")
-        store.forgotten.forget("ana")
+        store.erasure.erase("ana")
         store.events.after(0)
     begins = [sql for sql in statements if sql.startswith("BEGIN")]
     assert begins.count("BEGIN IMMEDIATE") == 3
@@ -188,7 +198,7 @@ def test_every_write_on_sqlite_begins_as_one(tmp_path: Path) -> None:
     assert len(writing) > 4
 
 
-def test_postgresql_commits_to_disk_whatever_the_database_says(server: object) -> None:
+def test_postgresql_commits_to_disk_whatever_its_settings(server: object) -> None:
     url = server.new(template="template")  # type: ignore[attr-defined]
     with psycopg.connect(url, autocommit=True) as other:
         name = other.info.dbname
@@ -200,19 +210,19 @@ def test_postgresql_commits_to_disk_whatever_the_database_says(server: object) -
             assert connection.exec_driver_sql("SHOW transaction_read_only").scalar_one() == "on"
 
 
-def test_what_reads_cannot_write(store: Store) -> None:
+def test_read_connections_cannot_write(store: Store) -> None:
     with pytest.raises(StoreError, match=r"read-?only"), store._database.reading() as connection:
         connection.exec_driver_sql("DELETE FROM events")
 
 
-def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_the_file(tmp_path: Path) -> None:
     with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
         store.events.append([Event("ana", "alien", 5)])
         for file in tmp_path.iterdir():
             assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
 
 
-def test_a_relative_file_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_path_does_not_follow_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with Store.open("sqlite:///store.db") as store:
         store.events.append([Event("ana", "alien", 5)])
@@ -223,7 +233,7 @@ def test_a_relative_file_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.filterwarnings("ignore:This process")  # Python warns of a fork beside threads
-def test_a_forked_child_is_told_to_open_its_own(store: Store, url: str) -> None:
+def test_a_forked_child_must_open_its_own_store(store: Store, url: str) -> None:
     store.events.append([Event("ana", "alien", 5)])
     receiver, sender = os.pipe()
     child = os.fork()
@@ -250,7 +260,7 @@ def test_a_forked_child_is_told_to_open_its_own(store: Store, url: str) -> None:
     assert store.events.append([Event("bo", "alien", 5)])[0].seq == 2
 
 
-def test_without_the_extra_the_message_says_what_to_install() -> None:
+def test_the_error_without_the_extra_names_what_to_install() -> None:
     program = (
         "import importlib.util as u; real = u.find_spec; u.find_spec = lambda n: None if n == 'alembic' else real(n)\n"
         "import cofactor.store"
@@ -267,7 +277,7 @@ def test_without_the_driver_the_message_names_it(monkeypatch: pytest.MonkeyPatch
         Store.open("postgresql://host/shop")
 
 
-def test_leaving_the_program_without_closing_writes_what_waits(tmp_path: Path) -> None:
+def test_exit_without_close_writes_queued_events(tmp_path: Path) -> None:
     program = (
         "import sys; from cofactor.store import *; s = Store.open(sys.argv[1])\n"
         "s.impressions.log([Impression('ana', ['alien'])])\n"
@@ -282,8 +292,8 @@ def test_leaving_the_program_without_closing_writes_what_waits(tmp_path: Path) -
         assert len(store.impressions.frame()) == 1
 
 
-def test_at_least_one_sync_of_the_disk_for_each_commit(tmp_path: Path) -> None:
-    """kill -9 does not test the disk: strace counts what the kernel was asked to put there."""
+def test_each_commit_syncs_the_disk(tmp_path: Path) -> None:
+    """kill -9 does not test the disk; strace counts the sync calls."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed, so that syncs cannot be counted: apt-get install strace")
     program = (

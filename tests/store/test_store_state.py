@@ -1,4 +1,4 @@
-"""What all events together say, and whole tables into the log."""
+"""Snapshots of all events, and imports of whole tables."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 import cofactor
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DataError, KindError
+from cofactor.service.training.data import training_data
 from cofactor.store import Event, Store, StoredEvent, bulk_import
-from cofactor.store.snapshot import settled, state_of
+from cofactor.store.snapshot import snapshot_of, user_snapshot
 
 SCHEMA = {"seq": pl.Int64, "kind": pl.Int8, "user": pl.String, "item": pl.String, "value": pl.Float64}
 SCHEMA |= {"time": pl.Int64, "received": pl.Int64}
@@ -29,8 +30,13 @@ ONE = st.tuples(
 )
 
 
+def table_of(store: Store, kind: Kind) -> Interactions:
+    until = store.events.watermark()
+    return training_data(store, kind, until, until).train
+
+
 @given(st.lists(ONE, max_size=30), st.integers(1, 40), st.sampled_from(["ratings", "events"]))
-def test_the_state_of_all_is_the_state_of_each(rows: list[tuple], page: int, kind: Kind) -> None:
+def test_the_snapshot_of_all_users_is_the_snapshot_of_each(rows: list[tuple], page: int, kind: Kind) -> None:
     received = 0
     events = []
     for seq, (what, user, item, value, time, came) in enumerate(rows, start=1):
@@ -42,21 +48,21 @@ def test_the_state_of_all_is_the_state_of_each(rows: list[tuple], page: int, kin
         for at in range(0, len(events), page)
     ]
     with patch("cofactor.store.snapshot.PART", 7):
-        parts = state_of(frames, kind)
-    assert parts.sort(pl.all()).equals(state_of(frames, kind).sort(pl.all()))
-    whole = {(user, str(item)): (value, time) for user, item, value, time in state_of(frames, kind).rows()}
+        parts = snapshot_of(frames, kind)
+    assert parts.sort(pl.all()).equals(snapshot_of(frames, kind).sort(pl.all()))
+    whole = {(user, item): (value, time) for user, item, value, time in snapshot_of(frames, kind).rows()}
     each = {}
     for user in ("ana", "bo", "cy"):
-        for kept in settled([event for event in events if event.user == user], kind):
+        for kept in user_snapshot([event for event in events if event.user == user], kind):
             each[user, kept.item] = (kept.value, kept.time)
     assert whole == each
 
 
-def test_ratings_the_last_by_time_counts_and_removals_take_away(store: Store) -> None:
+def test_the_latest_rating_by_time_wins_and_removals_delete_it(store: Store) -> None:
     store.events.append(
         [
             Event("ana", "alien", 5, time=200),
-            Event("ana", "alien", 1, time=100),  # told later, of an earlier time
+            Event("ana", "alien", 1, time=100),  # stored later, with an earlier time
             Event("ana", "clue", 2, time=100),
             Event("ana", "clue", 3, time=100),  # the last stored
             Event("ana", "jaws", 4, time=100),
@@ -69,12 +75,12 @@ def test_ratings_the_last_by_time_counts_and_removals_take_away(store: Store) ->
         ]
     )
     expected = [("alien", 5.0, 200), ("clue", 3.0, 100), ("heat", 1.0, 102)]
-    assert [tuple(kept) for kept in store.events.state_of_user("ana", "ratings")] == expected
-    assert store.events.state("ratings").sort("item").rows() == [("ana", *kept) for kept in expected]
-    assert store.events.state("ratings", until=2).rows() == [("ana", "alien", 5.0, 200)]
-    assert store.events.state("events").rows()[0][:3] == ("ana", "alien", 1.0)
+    assert [tuple(kept) for kept in store.events.user_snapshot("ana", "ratings")] == expected
+    assert store.events.snapshot("ratings").sort("item").rows() == [("ana", *kept) for kept in expected]
+    assert store.events.snapshot("ratings", until=2).rows() == [("ana", "alien", 5.0, 200)]
+    assert store.events.snapshot("events").rows()[0][:3] == ("ana", "alien", 1.0)
     with pytest.raises(KindError, match="kind must be ratings or events, not 'clicks'"):
-        store.events.state("clicks")  # type: ignore[arg-type]
+        store.events.snapshot("clicks")  # type: ignore[arg-type]
 
 
 def test_events_are_summed_since_the_last_removal(store: Store) -> None:
@@ -85,15 +91,15 @@ def test_events_are_summed_since_the_last_removal(store: Store) -> None:
     store.events.append([Event("ana", "clue", kind="removal", time=5), played("jaws", 1)])
     store.events.append([Event("ana", "jaws", kind="removal", time=5), Event("ana", "alien", 4)])
     expected = [("alien", 3.5, 2), ("clue", 2.0, 9)]
-    assert [tuple(kept) for kept in store.events.state_of_user("ana", "events")] == expected
-    assert store.events.state("events").sort("item").rows() == [("ana", *kept) for kept in expected]
+    assert [tuple(kept) for kept in store.events.user_snapshot("ana", "events")] == expected
+    assert store.events.snapshot("events").sort("item").rows() == [("ana", *kept) for kept in expected]
 
 
-def test_ids_are_read_by_the_houses_rules(store: Store) -> None:
+def test_ids_of_training_data_are_integers_if_all_are_canonical_decimals(store: Store) -> None:
     store.events.append([Event(7, 10, 5), Event("8", 9, 4)])
-    assert store.events.interactions("ratings").frame().select("user", "item").rows() == [(7, 10), (8, 9)]
+    assert table_of(store, "ratings").frame().select("user", "item").rows() == [(7, 10), (8, 9)]
     store.events.append([Event(7, "010", 3)])
-    assert store.events.interactions("ratings").frame().select("user", "item").rows() == [
+    assert table_of(store, "ratings").frame().select("user", "item").rows() == [
         (7, "010"),
         (7, "10"),
         (8, "9"),
@@ -102,7 +108,7 @@ def test_ids_are_read_by_the_houses_rules(store: Store) -> None:
 
 @pytest.fixture(scope="module")
 def ratings(small_ratings: Interactions) -> Interactions:
-    """Of times that were."""
+    """Ratings with times in the past."""
     assert small_ratings.times is not None
     return replace(small_ratings, times=small_ratings.times - 1_000_000_000)
 
@@ -113,10 +119,10 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_pages")
-def test_a_table_comes_back_as_it_was(store: Store, ratings: Interactions) -> None:
+def test_a_table_round_trips(store: Store, ratings: Interactions) -> None:
     loaded = store.events.load(ratings)
     assert loaded == (len(ratings), len(ratings), 0)
-    assert store.events.interactions("ratings").frame().equals(ratings.frame())
+    assert table_of(store, "ratings").frame().equals(ratings.frame())
     assert store.events.load(ratings) == (len(ratings), 0, 0)  # each table once
     assert store.events.watermark() == len(ratings)
     assert store.events.load(ratings, name="again").stored == len(ratings)
@@ -126,7 +132,7 @@ def test_a_table_comes_back_as_it_was(store: Store, ratings: Interactions) -> No
 def test_a_table_of_events_with_integer_ids_and_no_times(store: Store) -> None:
     plays = Interactions.from_columns([3, 1, 3], [10, 20, 30], [2, 1, 0.5], kind="events")
     assert store.events.load(plays, kind="events").stored == 3
-    found = store.events.interactions("events")
+    found = table_of(store, "events")
     assert found.frame().drop("time").equals(plays.frame())
     assert found.times is not None
     assert (found.times == store.events.after(0)[0].received).all()
@@ -134,7 +140,7 @@ def test_a_table_of_events_with_integer_ids_and_no_times(store: Store) -> None:
 
 @pytest.mark.usefixtures("small_pages")
 @pytest.mark.parametrize("broken_after", [0, 1, 3])
-def test_a_load_that_broke_goes_on_where_it_was(
+def test_an_interrupted_import_is_resumed(
     url: str, ratings: Interactions, broken_after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, steps = bulk_import._insert, iter(range(99))
@@ -158,7 +164,7 @@ def test_a_load_that_broke_goes_on_where_it_was(
         loaded = store.events.load(ratings)
         assert loaded.stored == len(ratings) - broken_after * 700
         assert store.events.watermark() == len(ratings) + 1
-        assert store.events.interactions("ratings").frame().equals(ratings.frame())
+        assert table_of(store, "ratings").frame().equals(ratings.frame())
 
 
 def _in_this_thread(store: Store, do: object) -> object:
@@ -170,13 +176,13 @@ def _in_this_thread(store: Store, do: object) -> object:
 def test_a_frame_keeps_its_order(store: Store) -> None:
     frame = pl.DataFrame({"user": ["ana"] * 3, "item": ["alien"] * 3, "value": [3, 1, 5]})
     assert store.events.load(frame, kind="ratings").stored == 3
-    assert store.events.state("ratings")["value"].to_list() == [5.0]
+    assert store.events.snapshot("ratings")["value"].to_list() == [5.0]
     assert store.events.load(frame, kind="events").stored == 3  # another kind is another table
-    assert store.events.state("events")["value"].to_list() == [9.0]
+    assert store.events.snapshot("events")["value"].to_list() == [9.0]
 
 
 @pytest.mark.usefixtures("small_pages")
-def test_odd_ids_survive_the_way(store: Store) -> None:
+def test_unusual_ids_round_trip(store: Store) -> None:
     odd = ['a,"b"', "\\.", "\\N", "NULL", " padded ", "ünï\U0001f47d", "'", "%s", "?", ":x", '""', "\\"]
     frame = pl.DataFrame({"user": odd, "item": odd[::-1], "value": [1.0] * len(odd)})
     assert store.events.load(frame, kind="ratings").stored == len(odd)
@@ -216,7 +222,7 @@ def test_odd_ids_survive_the_way(store: Store) -> None:
         ([1, 2], "table must be Interactions or a polars DataFrame, not list"),
     ],
 )
-def test_tables_that_are_refused(store: Store, frame: pl.DataFrame, message: str) -> None:
+def test_invalid_tables_are_rejected(store: Store, frame: pl.DataFrame, message: str) -> None:
     with pytest.raises(DataError, match=message):
         store.events.load(frame, kind="ratings")
     assert store.events.watermark() == 0
@@ -232,16 +238,16 @@ def test_a_table_must_be_of_the_kind(store: Store, ratings: Interactions) -> Non
 
 
 @pytest.mark.usefixtures("small_pages")
-def test_what_a_table_says_of_a_forgotten_user_is_left_out(store: Store, ratings: Interactions) -> None:
-    store.forgotten.forget("user 3")
+def test_rows_of_erased_users_are_not_imported(store: Store, ratings: Interactions) -> None:
+    store.erasure.erase("user 3")
     theirs = int((ratings.frame()["user"] == "user 3").sum())
     assert theirs > 0
     assert store.events.load(ratings) == (len(ratings), len(ratings) - theirs, theirs)
     assert store.events.of_user("user 3") == []
-    assert store.forgotten.is_forgotten("user 3")
+    assert store.erasure.is_erased("user 3")
 
 
-def test_what_was_loaded_trains(store: Store, ratings: Interactions) -> None:
+def test_an_imported_table_can_be_fitted(store: Store, ratings: Interactions) -> None:
     store.events.load(ratings)
-    rec = cofactor.Recommender.fit(cofactor.Bias(), store.events.interactions("ratings"))
+    rec = cofactor.Recommender.fit(cofactor.Bias(), table_of(store, "ratings"))
     assert len(rec.users) == ratings.n_users

@@ -14,25 +14,22 @@ import typer
 from typer import BadParameter
 from typer.core import TyperCommand, TyperGroup
 
-from cofactor.cli.backup import backup, restore
 from cofactor.cli.compare import compare
 from cofactor.cli.demo import demo
 from cofactor.cli.describe import describe
-from cofactor.cli.doctor import doctor
 from cofactor.cli.evaluate import evaluate
 from cofactor.cli.explain import explain
 from cofactor.cli.fetch import fetch
 from cofactor.cli.fit import fit
-from cofactor.cli.key import key
 from cofactor.cli.models import models
 from cofactor.cli.onboard import onboard
+from cofactor.cli.operations import backup, doctor, key, restore, trainer
 from cofactor.cli.predict import predict
 from cofactor.cli.recommend import recommend
 from cofactor.cli.report import report
 from cofactor.cli.serve import serve
 from cofactor.cli.similar import similar
 from cofactor.cli.streams import log_lines, open_streams, printable, say
-from cofactor.cli.trainer import trainer
 from cofactor.cli.tune import tune
 from cofactor.errors import CofactorError
 

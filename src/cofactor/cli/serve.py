@@ -81,7 +81,7 @@ def serve(
     given as environment variables, such as COFACTOR_SERVE_PORT=8000, or in a TOML file.
     """
     from cofactor.cli.estimator_options import estimator_of
-    from cofactor.service.bootstrap import prepared
+    from cofactor.service.bootstrap import prepare
     from cofactor.service.settings import ServiceSettings
     from cofactor.service.supervisor import listening
     from cofactor.service.supervisor import serve as run
@@ -91,11 +91,11 @@ def serve(
     )
     estimator = estimator_of(model or ("implicit-als" if source.kind == "events" else "biased-mf"), settings or ())
     source.suits([estimator])
-    recipe = _recipe(estimator, source.kind, seed, user_features, item_features)
+    spec = _training_spec(estimator, source.kind, seed, user_features, item_features)
     table = source.read() if source.ratings else None
     listener = listening(service_settings)  # first, so that a port in use fails before the model is fitted
     try:
-        ready = prepared(service_settings, table, recipe, note)
+        ready = prepare(service_settings, table, spec, note)
     except BaseException:
         listener.close()
         raise
@@ -109,7 +109,7 @@ def serve(
     run(service_settings, listener)
 
 
-def _recipe(
+def _training_spec(
     estimator: Estimator, kind: Kind, seed: int, user_features: str | None, item_features: str | None
 ) -> TrainingSpec:
     from cofactor.service.training.spec import TrainingSpec

@@ -151,7 +151,7 @@ class ItemKNN(Estimator):
         average = NeighborAverage(self.k, self.damping) if baseline else None
         valid = neighbors >= 0
         start = np.concatenate([np.zeros(1, np.int64), np.cumsum(valid.sum(axis=1), dtype=np.int64)])
-        rows = _read_only(transpose(SparseRows(start, neighbors[valid], similarities[valid]), n_items))
+        rows = _read_only(SparseRows(start, neighbors[valid], similarities[valid]).transpose(n_items))
         return ItemItemModel(table.n_users, NeighborSimilarity(rows, average), baseline)
 
 

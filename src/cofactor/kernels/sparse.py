@@ -135,7 +135,7 @@ class SparseRows:
     @property
     def owners(self) -> Int32:
         """The row of each entry: ndarray of shape (n,), int32, ascending."""
-        return self.owners
+        return np.repeat(np.arange(len(self), dtype=np.int32), self.counts)
 
     def column_counts(self, n_columns: int) -> Int64:
         """Count the entries of each column.
@@ -301,7 +301,7 @@ class SparseRows:
         keep = checks.mask("keep", keep, len(self.columns))
         return self._part(self, row_starts(keep)[self.start], keep)
 
-    def self.transpose(n_columns: int) -> SparseRows:
+    def transpose(self, n_columns: int) -> SparseRows:
         """Return the transpose, such as the users of each item from the items of each user.
 
         Parameters

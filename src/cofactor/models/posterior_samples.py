@@ -131,7 +131,7 @@ class SampleFoldIn:
         """
         present, columns = np.unique(histories.columns, return_inverse=True)
         entries = replace(histories, columns=columns.astype(np.int32), values=histories.values - np.float32(center))
-        owners, items = _owners(histories), post.items[s, present]
+        owners, items = histories.owners, post.items[s, present]
         prior = np.tile(post.user_mean[s], (len(histories), 1))
         prior[histories.counts == 0] = post.unknown_user[s]
         if post.terms.shape[1]:
@@ -160,7 +160,7 @@ class SampleFoldIn:
         mean : ndarray of shape (n, width), float32
         noise : ndarray of shape (n,), float32
         """
-        k, entries, owners = self.factors, self.entries, _owners(self.entries)
+        k, entries, owners = self.factors, self.entries, self.entries.owners
         noise = np.full(len(entries), self.base_noise, np.float32)
         mean, items = self.solve(noise), as_item(self.items, k)
         for _ in range(NOISE_STEPS):
@@ -186,7 +186,7 @@ class SampleFoldIn:
         -------
         ndarray of shape (n, width), float32
         """
-        weights = noise[_owners(self.entries)] * self.item_noise[self.entries.columns]
+        weights = noise[self.entries.owners] * self.item_noise[self.entries.columns]
         if self.entries.weights is not None:
             weights = weights * self.entries.weights
         x = np.zeros((len(self.entries), self.items.shape[1]), np.float32)
@@ -253,43 +253,3 @@ class FactorMean:
         root = np.sqrt(s[:keep])
         self._left = [np.ascontiguousarray(left @ (u[:, :keep] * root), np.float32)]
         self._right = [np.ascontiguousarray(right @ (vt[:keep].T * root), np.float32)]
-
-
-def _owners(rows: SparseRows) -> Int64:
-    """Return the row of each entry."""
-    return rows.owners
-
-
-def features(vectors: Float32, k: int) -> Float32:
-    """Return [factors, 1, padding], the factors of the other side's [factors, bias]: (n, width) float32.
-
-    Examples
-    --------
-    >>> features(np.float32([[0.5, 9, 9]]), 1).tolist()
-    [[0.5, 1.0, 0.0]]
-    """
-    features = contiguous(vectors, np.float32).copy()
-    features[:, k] = 1
-    features[:, k + 1 :] = 0
-    return features
-
-
-def as_user(vectors: Float32, k: int) -> Float32:
-    """Return [factors, bias, 1], so that the dot product with `as_item` adds both biases: (n, k + 2) float32.
-
-    Examples
-    --------
-    >>> user, item = as_user(np.float32([[2, 0.5, 0]]), 1), as_item(np.float32([[3, 0.25, 0]]), 1)
-    >>> (user @ item.T).tolist()                         # 2 * 3 + 0.5 + 0.25
-    [[6.75]]
-    """
-    extended = np.zeros((len(vectors), k + 2), np.float32)
-    extended[:, : k + 1], extended[:, k + 1] = vectors[:, : k + 1], 1
-    return extended
-
-
-def as_item(vectors: Float32, k: int) -> Float32:
-    """Return [factors, 1, bias], the counterpart of `as_user`: (n, k + 2) float32."""
-    extended = np.zeros((len(vectors), k + 2), np.float32)
-    extended[:, :k], extended[:, k], extended[:, k + 1] = vectors[:, :k], 1, vectors[:, k]
-    return extended

@@ -1,7 +1,8 @@
-"""The live service: from a table of ratings to a recommender that learns as people rate (extra `serve`).
+"""Live service: recommendations over HTTP that use new events immediately (extra `serve`).
 
-Its parts, from the disk to the wire: `artifacts` (models as files), `changes` (what happened since a model learnt),
-`serving` (one model, ready to answer), `engine` (the model that answers now), `api` (HTTP).
+Layers, from files to HTTP: `registry` (artifacts of models), `change_feed` (changes since a model was trained),
+`loaded_model` (a model in memory), `engine` (answers of the active model), `api` (HTTP). `training` trains new models
+in a separate process.
 """
 
 from importlib.util import find_spec

@@ -1,4 +1,4 @@
-"""Copies of a whole service: its store, the models that answer, and who was forgotten; and services made from them."""
+"""Backup and restore of a service: its store, the models in use and the tombstones of erased users."""
 
 from __future__ import annotations
 
@@ -6,27 +6,38 @@ import json
 import secrets
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cofactor.errors import ArtifactError, StoreError
 from cofactor.files import write_atomically
-from cofactor.service.registry import ENDING, ArtifactRegistry, file_sha256
-from cofactor.service.training.worker import ARTIFACTS, TRAIN, store_url
+from cofactor.service.registry import SUFFIX, ArtifactRegistry, file_sha256
+from cofactor.service.settings import ARTIFACTS, store_url
+from cofactor.service.training.worker import TRAIN
 from cofactor.store import Store, StoredModel
 
 __all__ = ["Backup", "Restored", "back_up", "restore"]
 
-STORE, TOMBSTONES, ABOUT = "store.db", "tombstones.json", "backup.json"
+STORE, TOMBSTONES, MANIFEST = "store.db", "tombstones.json", "backup.json"
 FORMAT = 1
 TRIES = 5
 
 
 class Backup(NamedTuple):
-    """What a backup holds.
+    """Content of a backup.
 
-    folder: where it is. watermark: the store's last change in it. models: the versions of which it holds the artifact.
-    store: whether the store is in it; one in PostgreSQL is copied by pg_dump.
+    Attributes
+    ----------
+    folder : Path
+        Folder of the backup.
+    watermark : int
+        Sequence number of the last change in the store.
+    models : list of int
+        Versions of the models whose artifacts it contains.
+    store : bool
+        Whether it contains the store; a store in PostgreSQL is backed up by pg_dump.
     """
 
     folder: Path
@@ -36,93 +47,144 @@ class Backup(NamedTuple):
 
 
 class Restored(NamedTuple):
-    """What a restore made.
+    """Result of a restore.
 
-    watermark: the store's last change. models: versions whose artifacts are there. forgotten: tombstones there are.
+    Attributes
+    ----------
+    watermark : int
+        Sequence number of the last change in the store.
+    models : list of int
+        Versions of the models whose artifacts were restored.
+    erased : int
+        Number of tombstones.
     """
 
     watermark: int
     models: list[int]
-    forgotten: int
+    erased: int
 
 
 def back_up(data: str | Path, target: str | Path, db: str | None = None) -> Backup:
-    """A copy of a service in a new folder, made while it is used: whole, or not there at all.
+    """Back up a service to a new folder while it is in use.
 
-    It holds one state of the store, the artifacts of the active and the previous model of that state, the tombstones
-    and all checksums. Keep `tombstones.json` of the newest backup, or of the service: whoever was forgotten after an
-    older backup must be forgotten again after it was restored. Raises StoreError, also where `target` is there
-    already, ArtifactError where an artifact is damaged, OSError where there is no room.
+    The backup contains one state of the store, the artifacts of the active and the previous model of that state, the
+    tombstones and all checksums. It is complete or absent.
+
+    Parameters
+    ----------
+    data : str or Path
+        Folder of the service.
+    target : str or Path
+        New folder of the backup.
+    db : str, optional
+        URL of the database, if it is not in the folder.
+
+    Returns
+    -------
+    Backup
+        Content of the backup.
+
+    Raises
+    ------
+    StoreError
+        If `target` exists or the store cannot be read.
+    ArtifactError
+        If an artifact is damaged.
+    OSError
+        If a file cannot be written.
+
+    Notes
+    -----
+    Keep the newest `tombstones.json` of a backup or of the service: users who were erased after a backup must be erased
+    again when it is restored.
     """
-    goal = Path(target)
-    if goal.exists():
-        raise StoreError(f"{goal} is there already: name a new folder for the backup")
-    goal.parent.mkdir(parents=True, exist_ok=True)
-    draft = goal.with_name(f".{goal.name}.{secrets.token_hex(4)}.tmp")
-    (draft / ARTIFACTS).mkdir(parents=True, mode=0o700)
-    draft.chmod(0o700)
-    try:
-        with Store.open(store_url(data, db)) as store:
-            sqlite = store.url.startswith("sqlite")
-            models, watermark = _copied(store, ArtifactRegistry(Path(data) / ARTIFACTS), draft, sqlite=sqlite)
-            store.forgotten.export(draft / TOMBSTONES)
-        _describe(draft, watermark, models)
-        draft.rename(goal)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
-    return Backup(goal, watermark, [model.version for model in models], sqlite)
+    folder = Path(target)
+    if folder.exists():
+        raise StoreError(f"{folder} already exists: choose a new folder for the backup")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _new_folder(folder) as draft, Store.open(store_url(data, db)) as store:
+        (draft / ARTIFACTS).mkdir(mode=0o700)
+        is_sqlite = store.url.startswith("sqlite")
+        models, watermark = _copy(store, ArtifactRegistry(Path(data) / ARTIFACTS), draft, is_sqlite=is_sqlite)
+        store.erasure.export(draft / TOMBSTONES)
+        _write_manifest(draft, watermark, models)
+    return Backup(folder, watermark, [model.version for model in models], is_sqlite)
 
 
 def restore(backup: str | Path, data: str | Path, tombstones: str | Path | None = None) -> Restored:
-    """A service's folder made from a backup, where there is none yet: checked first, and nothing where it is damaged.
+    """Restore the folder of a service from a backup, after all checksums have been verified.
 
-    tombstones: the newest `tombstones.json` there is, of a later backup or of the service that was lost. Who was
-    forgotten since the backup is forgotten again, before anything can answer, and a training without them is asked
-    for. Raises StoreError for a damaged backup and where the folder is not empty, OSError where there is no room.
+    Parameters
+    ----------
+    backup : str or Path
+        Folder of the backup.
+    data : str or Path
+        Folder of the service; it must be empty or absent.
+    tombstones : str or Path, optional
+        Newest `tombstones.json` of a later backup or of the lost service. The users who were erased since the backup
+        are erased again, and a training without them is queued.
+
+    Returns
+    -------
+    Restored
+        The result.
+
+    Raises
+    ------
+    StoreError
+        If the backup is damaged or the folder is not empty.
+    OSError
+        If a file cannot be written.
     """
     source, folder = Path(backup), Path(data)
-    about = _checked(source)
+    manifest = _verified_manifest(source)
     if not (source / STORE).is_file():
-        raise StoreError(f"{source} holds no store: load its dump with pg_restore, and copy {ARTIFACTS} beside it")
+        raise StoreError(f"{source} has no store: restore its dump with pg_restore, and copy {ARTIFACTS} next to it")
     if folder.exists() and any(folder.iterdir()):
-        raise StoreError(f"{folder} is not empty: name a new folder, or move what is there away")
+        raise StoreError(f"{folder} is not empty: choose a new folder, or move its content away")
+    with _new_folder(folder) as draft:
+        shutil.copytree(source / ARTIFACTS, draft / ARTIFACTS)
+        with Store.restore(source / STORE, store_url(draft), source / TOMBSTONES) as store:
+            if tombstones is not None:
+                store.erasure.reapply_file(tombstones)
+            restored = _update_models(store, ArtifactRegistry(draft / ARTIFACTS), manifest["watermark"])
+            store.erasure.export(draft / TOMBSTONES)
+        if folder.exists():
+            folder.rmdir()
+    return restored
+
+
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder that is renamed to `folder` at the end, or deleted after an error."""
     draft = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
     draft.mkdir(parents=True, mode=0o700)
     try:
-        shutil.copytree(source / ARTIFACTS, draft / ARTIFACTS)
-        url = store_url(draft)
-        with Store.restore(source / STORE, url, source / TOMBSTONES) as store:
-            if tombstones is not None:
-                store.forgotten.reapply_file(tombstones)
-            found = _settled(store, ArtifactRegistry(draft / ARTIFACTS), about["watermark"])
-            store.forgotten.export(draft / TOMBSTONES)
-        if folder.exists():
-            folder.rmdir()
+        yield draft
         draft.rename(folder)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
-    return found
 
 
-def _copied(store: Store, artifacts: ArtifactRegistry, draft: Path, *, sqlite: bool) -> tuple[list[StoredModel], int]:
-    """Store and artifacts of one moment: tried anew where a promotion came in between."""
+def _copy(store: Store, artifacts: ArtifactRegistry, draft: Path, *, is_sqlite: bool) -> tuple[list[StoredModel], int]:
+    """Copy the store and the artifacts of the same state; repeat if a model is promoted in between."""
     for _ in range(TRIES):
-        before, watermark = _answering(store), store.events.watermark()
-        for model in before:
-            artifacts.check(str(model.file), model.sha256)
-            write_atomically(draft / ARTIFACTS / str(model.file), _copying(artifacts.path(str(model.file))))
-        if sqlite:
+        models, watermark = _models_in_use(store), store.events.watermark()
+        for model in models:
+            name = str(model.file)
+            artifacts.check(name, model.sha256)
+            write_atomically(draft / ARTIFACTS / name, _copying(artifacts.path(name)))
+        if is_sqlite:
             store.back_up(draft / STORE)
-        if before == _answering(store):
-            return before, watermark
+        if models == _models_in_use(store):
+            return models, watermark
         for path in (draft / ARTIFACTS).iterdir():
             path.unlink()
-    raise StoreError(f"models were promoted all the time while {draft} was written: try again")
+    raise StoreError("no backup was written, because models were promoted all the time: try again")
 
 
-def _answering(store: Store) -> list[StoredModel]:
+def _models_in_use(store: Store) -> list[StoredModel]:
     return [model for model in (store.models.active(), store.models.previous()) if model and model.file]
 
 
@@ -130,51 +192,51 @@ def _copying(source: Path) -> Any:
     return lambda temporary: shutil.copyfile(source, temporary)
 
 
-def _describe(draft: Path, watermark: int, models: list[StoredModel]) -> None:
+def _write_manifest(draft: Path, watermark: int, models: list[StoredModel]) -> None:
     files = sorted(path for path in draft.rglob("*") if path.is_file())
-    about = {
+    manifest = {
         "format": FORMAT,
         "made": int(time.time()),
         "watermark": watermark,
         "models": [model.version for model in models],
         "sha256": {path.relative_to(draft).as_posix(): file_sha256(path) for path in files},
     }
-    written = json.dumps(about, indent=1)
-    write_atomically(draft / ABOUT, lambda temporary: temporary.write_text(written, encoding="utf-8"))
+    text = json.dumps(manifest, indent=1)
+    write_atomically(draft / MANIFEST, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def _checked(source: Path) -> dict[str, Any]:
-    """What the backup says of itself, once every file has its checksum. Raises StoreError."""
+def _verified_manifest(source: Path) -> dict[str, Any]:
+    """Return the manifest of a backup after checking all checksums. Raises StoreError."""
     try:
-        about: dict[str, Any] = json.loads((source / ABOUT).read_text(encoding="utf-8"))
-        sums, version, _ = dict(about["sha256"]), int(about["format"]), int(about["watermark"])
-    except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise StoreError(f"{source} is no backup that `cofactor backup` made: {problem}") from problem
+        manifest: dict[str, Any] = json.loads((source / MANIFEST).read_text(encoding="utf-8"))
+        checksums, version, _ = dict(manifest["sha256"]), int(manifest["format"]), int(manifest["watermark"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{source} is not a backup by `cofactor backup`: {error}") from error
     if version > FORMAT:
         raise StoreError(f"{source} was made by a newer cofactor (format {version}): pip install --upgrade cofactor")
-    for name, expected in sums.items():
+    for name, expected in checksums.items():
         path = source / name
         if source.resolve() not in path.resolve().parents:
-            raise StoreError(f"{source} names a file outside itself, {name!r}")
+            raise StoreError(f"the manifest of {source} names a file outside of it, {name!r}")
         try:
             if file_sha256(path) != expected:
-                raise StoreError(f"{path} is damaged: its checksum is not the one the backup was made with")
-        except ArtifactError as gone:
-            raise StoreError(f"{source} is not whole: {gone}") from gone
-    return about
+                raise StoreError(f"{path} is damaged: its checksum differs from the one in the manifest")
+        except ArtifactError as error:
+            raise StoreError(f"{source} is incomplete: {error}") from error
+    return manifest
 
 
-def _settled(store: Store, artifacts: ArtifactRegistry, watermark: int) -> Restored:
-    """Models without an artifact can answer no more; a training is asked for where somebody was forgotten since."""
-    there = {f"{version}{ENDING}" for version in artifacts.versions()}
-    kept = []
+def _update_models(store: Store, artifacts: ArtifactRegistry, watermark: int) -> Restored:
+    """Mark models without an artifact as pruned, and queue a training if users were erased after the backup."""
+    present = {f"{version}{SUFFIX}" for version in artifacts.versions()}
+    versions = []
     for model in store.models.all():
-        if model.file in there:
+        if model.file in present:
             artifacts.check(str(model.file), model.sha256)
-            kept.append(model.version)
+            versions.append(model.version)
         elif model.file is not None and model.status not in ("active", "previous"):
             store.models.pruned(model.version)
-    stones = store.forgotten.after()
-    if kept and any(stone.seq > watermark for stone in stones):
+    tombstones = store.erasure.after()
+    if versions and any(tombstone.seq > watermark for tombstone in tombstones):
         store.jobs.enqueue_once(TRAIN)
-    return Restored(store.events.watermark(), kept, len(stones))
+    return Restored(store.events.watermark(), versions, len(tombstones))

@@ -1,9 +1,8 @@
-"""What a service does before it answers: import, learn a first model, make a first key. Done again, it does nothing."""
+"""Bootstrap of a service: import a table, train the first model and create the first key; can be repeated safely."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,21 +10,32 @@ import polars as pl
 
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.errors import DataError, ParameterError
-from cofactor.service.registry import ArtifactRegistry, import_table, publish_learned
+from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.settings import ServiceSettings
+from cofactor.service.training.data import store_scale
 from cofactor.service.training.spec import TrainingSpec
+from cofactor.service.training.trainer import Trainer
+from cofactor.service.training.worker import TRAIN
 from cofactor.shell import as_path, command
 from cofactor.store import ImportResult, Store
 from cofactor.store.snapshot import other_kind
 
-__all__ = ["Prepared", "prepared"]
+__all__ = ["Prepared", "import_table", "prepare"]
 
 
 class Prepared(NamedTuple):
-    """How it went.
+    """Result of `prepare`.
 
-    loaded: of the import, None without a table. version: of the model that answers. is_first: whether it was learnt
-    now. key: an admin key, where there was none; it can never be shown again.
+    Attributes
+    ----------
+    loaded : ImportResult or None
+        Result of the import; None without a table.
+    version : int
+        Version of the active model.
+    is_first : bool
+        Whether the model was trained by this call.
+    key : str or None
+        New admin key, which cannot be shown again; None if the store had keys.
     """
 
     loaded: ImportResult | None
@@ -34,89 +44,125 @@ class Prepared(NamedTuple):
     key: str | None
 
 
-def prepared(
+def prepare(
     settings: ServiceSettings,
     table: Interactions | None,
-    recipe: TrainingSpec,
-    tell: Callable[[str], None] = lambda _: None,
+    spec: TrainingSpec,
+    report: Callable[[str], None] = lambda _: None,
 ) -> Prepared:
-    """A folder and a store that can be served.
+    """Prepare the folder and the store of a service.
 
-    Rows that were imported before are not stored twice, and what was said of items and users since then stays. Where a
-    model answers already, rows that are new count in the next answers, and a training is asked for. Raises DataError
-    where there is nothing to learn from, ParameterError where others than this machine could come in and there is no
-    key, and what `publish_first` raises.
+    Parameters
+    ----------
+    settings : ServiceSettings
+        Settings of the service.
+    table : Interactions or None
+        Table to import. Rows that were imported before are not stored again, and existing metadata of items and users
+        is not changed.
+    spec : TrainingSpec
+        Specification of the first model. If a model is active already, new rows are folded in, and a training job is
+        queued.
+    report : callable, optional
+        Called with a message about each step.
 
+    Returns
+    -------
+    Prepared
+        The result.
+
+    Raises
+    ------
+    DataError
+        If a row is invalid or there is nothing to train on.
+    ParameterError
+        If all keys are revoked and other machines can connect to the service.
+
+    Examples
+    --------
     >>> from tempfile import TemporaryDirectory
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "clue", "alien"], [5, 4, 4])
     >>> with TemporaryDirectory() as folder:
-    ...     settings, recipe = ServiceSettings.of({"data": folder}), TrainingSpec(cofactor.Bias())
-    ...     first = prepared(settings, ratings, recipe)
-    ...     again = prepared(settings, ratings, recipe)
+    ...     settings, spec = ServiceSettings.of({"data": folder}), TrainingSpec(cofactor.Bias())
+    ...     first = prepare(settings, ratings, spec)
+    ...     second = prepare(settings, ratings, spec)
     >>> first.loaded.stored, first.is_first, first.key is None
     (3, True, False)
-    >>> again.loaded.stored, again.is_first, again.key is None
+    >>> second.loaded.stored, second.is_first, second.key is None
     (0, False, True)
     """
-    folder = Path(settings.data)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    Path(settings.data).mkdir(mode=0o700, parents=True, exist_ok=True)
     artifacts = ArtifactRegistry(settings.artifacts)
     with Store.open(settings.url) as store:
         keys = store.keys.all()
-        where = ["--data", as_path(settings.data)] if settings.db is None else ["--db", settings.db]
         if keys and all(key.revoked is not None for key in keys) and not settings.is_local:
+            where = ["--data", as_path(settings.data)] if settings.db is None else ["--db", settings.db]
             raise ParameterError(
-                f"every key is revoked, and {settings.host} is open to others: make one first, by "
+                f"all keys are revoked, and other machines can connect to {settings.host}: create a key first with "
                 f"`{command('key', '--role', 'admin', *where)}`"
             )
-        table = None if table is None else _in_parts(table)
-        loaded, is_whole = (None, False) if table is None else _imported(store, table, tell)
-        active, is_first = store.models.active(), False
+        loaded = None if table is None else import_table(store, table, report)
+        active = store.models.active()
+        is_first = active is None
         if active is None:
-            _require_rows(store, recipe.kind)
-            tell(f"learning {recipe.estimator.name} from {recipe.kind}")
-            active, is_first = publish_learned(store, artifacts, recipe, table if is_whole else None), True
+            _check_kind(store, spec.kind)
+            report(f"fitting {spec.estimator.name} on {spec.kind}")
+            active = Trainer(store, artifacts, spec=spec).train()
         elif loaded is not None and loaded.stored:
-            store.jobs.enqueue_once("train")
-        key = None if keys else store.keys.create("admin", "made at the first start")
+            store.jobs.enqueue_once(TRAIN)
+        key = None if keys else store.keys.create("admin", "created at the first start")
         return Prepared(loaded, active.version, is_first, key)
 
 
-def _imported(store: Store, table: Interactions, tell: Callable[[str], None]) -> tuple[ImportResult, bool]:
-    """Import as `import_table` does; items and users first, so that a cell that cannot be kept stops it before."""
-    if table.item_table is not None and (count := store.items.add_table(table.item_table)):
-        tell(f"storing what is known of {count:,} items: {_names(table.item_table)}")
-    if table.user_table is not None and (count := store.users.add_table(table.user_table)):
-        tell(f"storing what is known of {count:,} users: {_names(table.user_table)}")
+def import_table(store: Store, table: Interactions, report: Callable[[str], None] = lambda _: None) -> ImportResult:
+    """Import a table once, with its metadata, its rating scale, and the ratings that are too low for events.
+
+    Metadata is stored first, so that an invalid cell stops the import before any row is stored. Strings with several
+    parts, such as "Comedy|War", are stored as lists, so that a filter can name a part.
+
+    Parameters
+    ----------
+    store : Store
+        The store.
+    table : Interactions
+        Ratings or events.
+    report : callable, optional
+        Called with a message about each step.
+
+    Returns
+    -------
+    ImportResult
+        Number of rows, stored rows and skipped rows.
+
+    Raises
+    ------
+    DataError
+        If a row is invalid; nothing is stored then.
+    """
+    for side, frame, rows in (("item", table.item_table, store.items), ("user", table.user_table, store.users)):
+        if frame is not None and (count := rows.add_table(_with_lists(frame))):
+            report(f"stored the metadata of {count:,} {side}s: {', '.join(frame.columns[1:])}")
     low = "" if table.seen is None else f" and {len(table.seen):,} lower ratings"
-    tell(f"storing {len(table):,} {table.kind}{low}")
-    return import_table(store, table)
+    report(f"importing {len(table):,} {table.kind}{low}")
+    parts = [store.events.load(part) for part in (table, table.seen) if part is not None]
+    store_scale(store, table)
+    return ImportResult(*(sum(counts) for counts in zip(*parts, strict=True)))
 
 
-def _names(table: pl.DataFrame) -> str:
-    return ", ".join(table.columns[1:])
-
-
-def _in_parts(table: Interactions) -> Interactions:
-    """Texts of several parts, as "Comedy|War", as lists of them: a filter by metadata names one of the parts."""
-    items, users = (None if side is None else _parted(side) for side in (table.item_table, table.user_table))
-    return replace(table, item_table=items, user_table=users)
-
-
-def _parted(side: pl.DataFrame) -> pl.DataFrame:
-    texts = [name for name in side.columns[1:] if side[name].dtype == pl.String and name != "title"]
-    several = [name for name in texts if side[name].str.contains("|", literal=True).any()]
+def _with_lists(frame: pl.DataFrame) -> pl.DataFrame:
+    """Split the columns of strings of which any contains "|", except titles."""
+    names = [name for name in frame.columns[1:] if frame[name].dtype == pl.String and name != "title"]
+    names = [name for name in names if frame[name].str.contains("|", literal=True).any()]
     part = pl.element().str.strip_chars()
-    return side.with_columns(pl.col(several).str.split("|").list.eval(part.filter(part != ""))) if several else side
+    return frame.with_columns(pl.col(names).str.split("|").list.eval(part.filter(part != ""))) if names else frame
 
 
-def _require_rows(store: Store, kind: Kind) -> None:
-    """Raise DataError where the store holds nothing of this kind."""
+def _check_kind(store: Store, kind: Kind) -> None:
+    """Raise DataError if the store contains no data of this kind."""
     if store.events.holds(kind):
         return
     other = other_kind(kind)
     if store.events.holds(other):
-        how = "learn from them with --events" if other == "events" else "leave out --events"
-        raise DataError(f"there is no model yet, and the store holds {other} and no {kind}: {how}")
-    raise DataError("there is no model yet, and nothing to learn one from: name a table of ratings")
+        option = "pass --events to train on them" if other == "events" else "leave out --events to train on them"
+        raise DataError(f"there is no model yet, and the store contains {other} but no {kind}: {option}")
+    raise DataError("there is no model yet, and nothing to train it on: name a table of ratings")

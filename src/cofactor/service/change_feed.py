@@ -1,8 +1,8 @@
-"""What happened since a model learnt: which users an answer must look up anew, and which items cannot be had.
+"""Change feed: the changes in the store since the models were trained, so that answers use them immediately.
 
-The store numbers every change (an event, an item, a forgetting) in one sequence that becomes visible in order. One
-cheap question, the last number, therefore tells whether anything is new; if so, what came is read and noted here, so
-that whatever was acknowledged before a request began counts in its answer, on every worker.
+All changes (events, items, metadata of users, erasures) have numbers of one sequence that become visible in order. The
+last number therefore shows whether anything changed; if so, the new changes are read. Whatever was acknowledged before
+a request started is used in its answer, in every worker process.
 """
 
 from __future__ import annotations
@@ -13,13 +13,23 @@ from typing import Any, NamedTuple
 
 from cofactor.store import Store, StoredEvent
 
-__all__ = ["ChangeFeed", "KnownItem"]
+__all__ = ["ChangeFeed", "ItemRecord"]
 
 PAGE = 10_000
 
 
-class KnownItem(NamedTuple):
-    """What the store says of an item."""
+class ItemRecord(NamedTuple):
+    """Metadata of an item in the store.
+
+    Attributes
+    ----------
+    title : str or None
+        Title.
+    available : bool
+        Whether the item may be recommended.
+    metadata : dict of str to Any
+        Values of JSON types by name.
+    """
 
     title: str | None
     available: bool
@@ -27,112 +37,196 @@ class KnownItem(NamedTuple):
 
 
 class ChangeFeed:
-    """One process's knowledge of the store's changes behind a number.
+    """Changes in the store after a sequence number, as seen by one process.
 
-    Attributes:
+    Parameters
+    ----------
+    store : Store
+        The store.
+    since : int
+        Number after which events are read: the oldest watermark of the models in use.
 
-        seen: the number up to which all is known.
-        catalog: grows whenever an item changed.
+    Attributes
+    ----------
+    seen : int
+        Number of the last change that was read.
+    catalog_version : int
+        Counter that grows whenever an item changes.
+    unavailable : frozenset of str
+        Items that must not be recommended.
 
+    Examples
+    --------
     >>> from tempfile import TemporaryDirectory
     >>> from cofactor.store import Event, Store
     >>> with TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/shop.db") as store:
-    ...     changes = Changes(store, since=0)
+    ...     changes = ChangeFeed(store, since=0)
     ...     _ = store.events.append([Event("ana", "alien", 5)])
     ...     _ = store.items.set_available(["clue"], available=False)
     ...     changes.catch_up()
-    ...     changes.of("ana"), changes.of("bo"), changes.unavailable
+    ...     changes.last_change("ana"), changes.last_change("bo"), changes.unavailable
     (1, 0, frozenset({'clue'}))
     """
 
     def __init__(self, store: Store, since: int):
         self._store = store
-        self._guard = threading.Lock()
-        self._users: dict[str, int] = {}
-        self._stones = {stone.hash: stone.seq for stone in store.forgotten.after(0)}
-        self._facts: dict[str, int] = {}
-        self._items: dict[str, KnownItem] = {}
+        self._lock = threading.Lock()
+        self._events: dict[str, int] = {}
+        self._erasures = {tombstone.hash: tombstone.seq for tombstone in store.erasure.after(0)}
+        self._metadata: dict[str, int] = {}
+        self._items: dict[str, ItemRecord] = {}
         self.unavailable: frozenset[str] = frozenset()
-        self.catalog = 0
+        self.catalog_version = 0
         self.seen = 0
         self._events_seen = self._floor = since
         self.catch_up()
 
     def catch_up(self) -> None:
-        """Know all that is acknowledged by now. Raises StoreUnavailableError, and keeps what it knows."""
+        """Read all changes that were acknowledged until now.
+
+        Raises
+        ------
+        StoreUnavailableError
+            If the database does not answer; changes read earlier are kept.
+        """
         last = self._store.events.watermark()
         if last <= self.seen:
             return
-        with self._guard:
+        with self._lock:
             if last <= self.seen:
                 return
-            self._read_events()
-            for stone in self._store.forgotten.after(self.seen):
-                self._stones[stone.hash] = max(stone.seq, self._stones.get(stone.hash, 0))
-            self._facts |= self._store.users.numbers_after(self.seen)
-            self._read_items()
+            for page in self._pages(self._events_seen):
+                self._events.update((event.user, event.seq) for event in page)
+                self._events_seen = page[-1].seq
+            for tombstone in self._store.erasure.after(self.seen):
+                self._erasures[tombstone.hash] = max(tombstone.seq, self._erasures.get(tombstone.hash, 0))
+            self._metadata |= self._store.users.numbers_after(self.seen)
+            if changed := self._store.items.after(self.seen):
+                self._items |= {item.item: ItemRecord(item.title, item.available, item.metadata) for item in changed}
+                self.unavailable = frozenset(name for name, item in self._items.items() if not item.available)
+                self.catalog_version += 1
             self.seen = max(last, self._events_seen)
 
-    def _read_events(self) -> None:
-        for page in self._pages(self._events_seen):
-            for event in page:
-                self._users[event.user] = event.seq
-            self._events_seen = page[-1].seq
+    def last_change(self, user: str) -> int:
+        """Return the number of the user's last event or erasure.
 
-    def _read_items(self) -> None:
-        changed = self._store.items.after(self.seen)
-        if not changed:
-            return
-        for item in changed:
-            self._items[item.item] = KnownItem(item.title, item.available, item.metadata)
-        self.unavailable = frozenset(name for name, item in self._items.items() if not item.available)
-        self.catalog += 1
+        Parameters
+        ----------
+        user : str
+            ID of the user.
 
-    def of(self, user: str) -> int:
-        """The number of the user's last event or forgetting that is newer than any model here; 0 where there is none.
-
-        Compare it with a model's watermark: what is above, that model does not know.
+        Returns
+        -------
+        int
+            The number; a model with a smaller watermark was trained without this change. 0 if every model in use
+            includes all changes of the user.
         """
-        stone = self._stones.get(self._store.forgotten.hash(user), 0) if self._stones else 0
-        return max(self._users.get(user, 0), stone)
+        return max(self._events.get(user, 0), self._erased_at(user))
 
-    def events_of(self, user: str) -> int:
-        """The number of the user's last event that is not forgotten; 0 where there is none."""
-        last = self._users.get(user, 0)
-        return 0 if self.forgotten_after(user, last) else last
+    def last_event(self, user: str) -> int:
+        """Return the number of the user's last event since their erasure.
 
-    def facts_of(self, user: str) -> int:
-        """The number of the last change of the user's facts; 0 where nothing is known."""
-        return self._facts.get(user, 0)
+        Parameters
+        ----------
+        user : str
+            ID of the user.
 
-    def forgotten_after(self, user: str, seq: int) -> bool:
-        """Whether the user was forgotten behind this number: what was learnt up to it must not be used."""
-        return bool(self._stones) and self._stones.get(self._store.forgotten.hash(user), 0) > seq
+        Returns
+        -------
+        int
+            The number; 0 if there is none.
+        """
+        last = self._events.get(user, 0)
+        return 0 if self.erased_after(user, last) else last
 
-    def item(self, item: str) -> KnownItem | None:
-        """Title, availability and metadata of an item, or None where nothing is known."""
+    def last_metadata_change(self, user: str) -> int:
+        """Return the number of the last change of a user's metadata.
+
+        Parameters
+        ----------
+        user : str
+            ID of the user.
+
+        Returns
+        -------
+        int
+            The number; 0 for a user without metadata.
+        """
+        return self._metadata.get(user, 0)
+
+    def erased_after(self, user: str, seq: int) -> bool:
+        """Return whether a user was erased after a number, so that earlier data must not be used.
+
+        Parameters
+        ----------
+        user : str
+            ID of the user.
+        seq : int
+            Sequence number.
+
+        Returns
+        -------
+        bool
+            Whether the user was erased.
+        """
+        return self._erased_at(user) > seq
+
+    def item(self, item: str) -> ItemRecord | None:
+        """Return the metadata of an item.
+
+        Parameters
+        ----------
+        item : str
+            ID of the item.
+
+        Returns
+        -------
+        ItemRecord or None
+            The metadata; None if there is none.
+        """
         return self._items.get(item)
 
-    def items(self) -> dict[str, KnownItem]:
-        """All items of which something is known."""
-        with self._guard:
+    def items(self) -> dict[str, ItemRecord]:
+        """Return the metadata of all items.
+
+        Returns
+        -------
+        dict of str to ItemRecord
+            Metadata by ID.
+        """
+        with self._lock:
             return dict(self._items)
 
-    def cover(self, seq: int) -> None:
-        """Know of every user's events behind this number, for a model older than the one before (a roll-back)."""
-        with self._guard:
+    def extend_back_to(self, seq: int) -> None:
+        """Read the events after an earlier number, as a roll-back to an older model requires.
+
+        Parameters
+        ----------
+        seq : int
+            Watermark of the older model.
+        """
+        with self._lock:
             if seq >= self._floor:
                 return
             for page in self._pages(seq):
                 for event in page:
-                    self._users[event.user] = max(event.seq, self._users.get(event.user, 0))
+                    self._events[event.user] = max(event.seq, self._events.get(event.user, 0))
             self._floor = seq
 
-    def drop(self, seq: int) -> None:
-        """Keep nothing of events up to this number: every model that may still be asked has learnt from them."""
-        with self._guard:
-            self._users = {user: last for user, last in self._users.items() if last > seq}
+    def discard_until(self, seq: int) -> None:
+        """Discard the events up to a number, which all models in use include.
+
+        Parameters
+        ----------
+        seq : int
+            Oldest watermark of the models in use.
+        """
+        with self._lock:
+            self._events = {user: last for user, last in self._events.items() if last > seq}
             self._floor = max(seq, self._floor)
+
+    def _erased_at(self, user: str) -> int:
+        return self._erasures.get(self._store.erasure.hash(user), 0) if self._erasures else 0
 
     def _pages(self, after: int) -> Iterator[list[StoredEvent]]:
         while page := self._store.events.after(after, PAGE):

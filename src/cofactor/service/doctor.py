@@ -1,4 +1,4 @@
-"""What a service's folder looks like to somebody who has to answer for it: every check says what to do."""
+"""Doctor: checks of a service's folder, store and models; each result says what to do."""
 
 from __future__ import annotations
 
@@ -9,211 +9,238 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias, get_args
 
 from cofactor.errors import ArtifactError, StoreError
-from cofactor.service.registry import ArtifactRegistry, orphans
-from cofactor.service.training.trainer import SEEN
-from cofactor.service.training.worker import ARTIFACTS, store_url
+from cofactor.service.registry import ArtifactRegistry, orphaned_files
+from cofactor.service.settings import ARTIFACTS, store_url
+from cofactor.service.training.trainer import UNTIL
 from cofactor.shell import as_path, command
 from cofactor.store import Store
 from cofactor.store.migrations import NEWEST, VERSION_TABLE
 
-__all__ = ["Finding", "State", "examined", "worst"]
+__all__ = ["CheckResult", "CheckState", "check_service", "worst_state"]
 
-State = Literal["ok", "warning", "problem"]
-STATES: tuple[State, ...] = ("ok", "warning", "problem")
+CheckState: TypeAlias = Literal["ok", "warning", "problem"]
 
-LEAST_FREE = 200_000_000
-"""Bytes without which writing events will fail soon."""
-AHEAD = 120
-"""Seconds that the newest event may lie ahead of this machine's clock."""
-LONG_WAIT = 900
-"""Seconds after which a job that nobody took shows that no trainer runs."""
-LONG_WORK = 86_400
+MIN_FREE = 200_000_000
+"""Bytes of free disk space below which writing events will soon fail."""
+MAX_CLOCK_SKEW = 120
+"""Seconds by which two clocks may differ."""
+MAX_WAIT = 900
+"""Seconds after which a queued job shows that no worker is running."""
+MAX_RUN = 86_400
+"""Seconds after which a running job is reported."""
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What a check found.
+class CheckResult:
+    """Result of a check.
 
-    Attributes:
+    Attributes
+    ----------
+    check : str
+        What was checked.
+    state : {'ok', 'warning', 'problem'}
+        "warning" needs attention; with a "problem", the service does not work.
+    message : str
+        The result, and what to do.
 
-        check: what was looked at.
-        state: ok; a warning, which somebody should look at; a problem, with which the service does not do its work.
-        says: in words, with what to do.
-
-    >>> Finding("disk", "ok", "40 GB are free").state
+    Examples
+    --------
+    >>> CheckResult("disk", "ok", "40 GB are free").state
     'ok'
     """
 
     check: str
-    state: State
-    says: str
+    state: CheckState
+    message: str
 
 
-def worst(findings: list[Finding]) -> State:
-    """The worst state there is; of no findings "ok".
+def worst_state(results: list[CheckResult]) -> CheckState:
+    """Return the worst state of several results.
 
-    >>> worst([Finding("disk", "warning", ""), Finding("jobs", "ok", "")])
+    Parameters
+    ----------
+    results : list of CheckResult
+        The results.
+
+    Returns
+    -------
+    {'ok', 'warning', 'problem'}
+        The state; "ok" for no results.
+
+    Examples
+    --------
+    >>> worst_state([CheckResult("disk", "warning", ""), CheckResult("jobs", "ok", "")])
     'warning'
     """
-    return max((finding.state for finding in findings), key=STATES.index, default="ok")
+    return max((result.state for result in results), key=get_args(CheckState).index, default="ok")
 
 
-def examined(data: str | Path, db: str | None = None) -> list[Finding]:
-    """Every check of a service's folder, in an order that begins with what the others need. Changes nothing.
+def check_service(data: str | Path, db: str | None = None) -> list[CheckResult]:
+    """Run all checks of a service; nothing is changed except that the store is upgraded when it is opened.
 
-    data: the folder; db: its database, where that is not in the folder. What cannot be looked at is a finding, too:
-    nothing is raised.
+    Parameters
+    ----------
+    data : str or Path
+        Folder of the service.
+    db : str, optional
+        URL of the database, if it is not in the folder.
+
+    Returns
+    -------
+    list of CheckResult
+        The results. Errors are results, too; nothing is raised.
     """
-    folder, url = Path(data), store_url(data, db)
-    before = _file_checks(folder, db)
-    if worst(before) == "problem":
-        return before
+    folder = Path(data)
+    results = _check_files(folder, db)
+    if worst_state(results) == "problem":
+        return results
+    checks: list[Callable[[Store, ArtifactRegistry], Iterator[CheckResult]]] = [
+        _check_store, _check_models, _check_orphans, _check_clock, _check_jobs, _check_erased,
+    ]  # fmt: skip
     try:
-        with Store.open(url) as store:
-            checks: list[Callable[[Store, ArtifactRegistry], Iterator[Finding]]] = [
-                _store, _models, _orphans, _clock, _jobs, _forgotten,
-            ]  # fmt: skip
+        with Store.open(store_url(data, db)) as store:
             artifacts = ArtifactRegistry(folder / ARTIFACTS)
-            return before + [finding for check in checks for finding in check(store, artifacts)]
-    except (StoreError, OSError) as problem:
-        return [*before, Finding("store", "problem", str(problem))]
+            return results + [result for check in checks for result in check(store, artifacts)]
+    except (StoreError, OSError) as error:
+        return [*results, CheckResult("store", "problem", str(error))]
 
 
-def _file_checks(folder: Path, db: str | None) -> list[Finding]:
-    """What can be seen before the store is opened, which would make one, or bring it up to date."""
+def _check_files(folder: Path, db: str | None) -> list[CheckResult]:
+    """Check what must be checked before the store is opened, which would create or upgrade it."""
     if not folder.is_dir():
-        return [Finding("folder", "problem", f"{folder} is not there: `{_serve(folder)}` makes it")]
+        return [CheckResult("folder", "problem", f"{folder} does not exist: create it with `{_serve(folder)}`")]
     if not os.access(folder, os.W_OK):
-        return [Finding("folder", "problem", f"{folder} cannot be written by this user")]
-    found = [Finding("folder", "ok", str(folder.absolute())), _disk(folder)]
+        return [CheckResult("folder", "problem", f"{folder} is not writable for this user")]
+    results = [CheckResult("folder", "ok", str(folder.absolute())), _check_disk(folder)]
     if db is None or db.startswith("sqlite"):
-        found.append(_sqlite(Path(store_url(folder, db).removeprefix("sqlite:///"))))
-    return found
+        results.append(_check_sqlite(Path(store_url(folder, db).removeprefix("sqlite:///"))))
+    return results
 
 
 def _serve(folder: Path) -> str:
     return command("serve", "RATINGS", "--data", as_path(folder))
 
 
-def _disk(folder: Path) -> Finding:
+def _check_disk(folder: Path) -> CheckResult:
     free = shutil.disk_usage(folder).free
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
-    wanted = LEAST_FREE + 3 * max(sizes, default=0)
-    says = f"{free / 1e9:,.1f} GB are free"
-    if free < LEAST_FREE:
-        return Finding("disk", "problem", f"{says}: events will soon be refused; make room")
-    if free < wanted:
-        return Finding("disk", "warning", f"{says}: a new model or a backup may not fit ({wanted / 1e9:,.1f} GB would)")
-    return Finding("disk", "ok", says)
+    enough = MIN_FREE + 3 * max(sizes, default=0)
+    message = f"{free / 1e9:,.1f} GB are free"
+    if free < MIN_FREE:
+        return CheckResult("disk", "problem", f"{message}: events will soon be rejected; free some space")
+    if free < enough:
+        need = f"{enough / 1e9:,.1f} GB are needed"
+        return CheckResult("disk", "warning", f"{message}: a new model or a backup may not fit ({need})")
+    return CheckResult("disk", "ok", message)
 
 
-def _sqlite(file: Path) -> Finding:
+def _check_sqlite(file: Path) -> CheckResult:
     if not file.is_file():
-        return Finding("database", "problem", f"{file} is not there: `{_serve(file.parent)}` makes it")
+        return CheckResult("database", "problem", f"{file} does not exist: create it with `{_serve(file.parent)}`")
     try:
         connection = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=10)
         try:
             mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
-            sound = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            integrity = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             revision = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()
         finally:
             connection.close()
-    except sqlite3.Error as problem:
-        return Finding("database", "problem", f"{file} cannot be read ({problem}): restore a backup")
-    if sound != "ok":
-        return Finding("database", "problem", f"{file} is damaged ({sound}): restore a backup")
+    except sqlite3.Error as error:
+        return CheckResult("database", "problem", f"{file} cannot be read ({error}): restore a backup")
+    if integrity != "ok":
+        return CheckResult("database", "problem", f"{file} is damaged ({integrity}): restore a backup")
     if revision != (NEWEST,):
-        told = "none" if revision is None else revision[0]
-        return Finding("database", "warning", f"{file} has revision {told} and not {NEWEST}: it is updated when opened")
+        current = "none" if revision is None else revision[0]
+        message = f"{file} has revision {current}, not {NEWEST}: it is upgraded when it is opened"
+        return CheckResult("database", "warning", message)
     if mode != "wal":
-        return Finding("database", "warning", f"{file} is in journal mode {mode} and not wal: it is set when opened")
-    return Finding("database", "ok", f"{file}: sound, revision {NEWEST}, write-ahead log")
+        message = f"{file} has journal mode {mode}, not wal: it is changed when the file is opened"
+        return CheckResult("database", "warning", message)
+    return CheckResult("database", "ok", f"{file}: intact, revision {NEWEST}, journal mode wal")
 
 
-def _store(store: Store, _artifacts: ArtifactRegistry) -> Iterator[Finding]:
+def _check_store(store: Store, _artifacts: ArtifactRegistry) -> Iterator[CheckResult]:
     store.ping()
-    yield Finding("store", "ok", f"{store.url} answers, at change {store.events.watermark():,}")
+    yield CheckResult("store", "ok", f"{store.url} answers; last change {store.events.watermark():,}")
 
 
-def _models(store: Store, artifacts: ArtifactRegistry) -> Iterator[Finding]:
-    """Every artifact against the checksum that the store kept."""
-    sound = 0
+def _check_models(store: Store, artifacts: ArtifactRegistry) -> Iterator[CheckResult]:
+    """Compare each artifact with its checksum in the store."""
+    intact = 0
+    actions = {"active": "roll back, or train a new model", "previous": "a roll-back is not possible"}
     for model in store.models.all():
         if model.file is None:
             continue
         try:
             artifacts.check(model.file, model.sha256)
-            sound += 1
-        except ArtifactError as problem:
-            help_ = {"active": "roll back, or train anew", "previous": "there is nothing sound to roll back to"}
-            state: State = "problem" if model.status == "active" else "warning"
-            told = help_.get(model.status, "it can be deleted")
-            yield Finding("artifacts", state, f"model {model.version} ({model.status}): {problem}; {told}")
+            intact += 1
+        except ArtifactError as error:
+            state: CheckState = "problem" if model.status == "active" else "warning"
+            action = actions.get(model.status, "it can be deleted")
+            yield CheckResult("artifacts", state, f"model {model.version} ({model.status}): {error}; {action}")
     active = store.models.active()
     if active is None:
-        yield Finding("model", "warning", f"no model is active: `{_serve(artifacts.folder.parent)}` fits one")
+        message = f"no model is active: train one with `{_serve(artifacts.folder.parent)}`"
+        yield CheckResult("model", "warning", message)
     else:
-        yield Finding(
-            "model", "ok", f"model {active.version} answers; it learnt from changes up to {active.watermark:,}"
-        )
-    yield Finding("artifacts", "ok", f"{sound} artifacts have the checksums they were published with")
+        message = f"model {active.version} is active, trained on changes up to {active.watermark:,}"
+        yield CheckResult("model", "ok", message)
+    yield CheckResult("artifacts", "ok", f"{intact} artifacts match their checksums")
 
 
-def _orphans(store: Store, artifacts: ArtifactRegistry) -> Iterator[Finding]:
-    if left := orphans(store, artifacts):
-        says = f"{len(left)} files of no model, as {left[0].name}: left by a training that was killed; the next one "
-        yield Finding("orphans", "warning", f"{says}deletes them")
+def _check_orphans(store: Store, artifacts: ArtifactRegistry) -> Iterator[CheckResult]:
+    if files := orphaned_files(store, artifacts):
+        message = f"{len(files)} files belong to no model, such as {files[0].name}; the next training deletes them"
+        yield CheckResult("orphans", "warning", message)
     else:
-        yield Finding("orphans", "ok", "every old file belongs to a model")
+        yield CheckResult("orphans", "ok", "all old files belong to a model")
 
 
-def _clock(store: Store, _artifacts: ArtifactRegistry) -> Iterator[Finding]:
-    """This machine's clock against the database server's, and that by which the newest events were stored."""
+def _check_clock(store: Store, _artifacts: ArtifactRegistry) -> Iterator[CheckResult]:
+    """Compare the clock of this machine with that of the database server and with the newest events."""
     newest = store.events.after(max(store.events.watermark() - 1_000, 0))
     received = max((event.received for event in newest), default=0)
     server, now = store.clock(), time.time()
-    if server is not None and abs(apart := server - now) > AHEAD:
-        says = f"the database server's clock is {abs(apart):,.0f} s {'ahead of' if apart > 0 else 'behind'} this one: "
-        yield Finding("clock", "warning", f"{says}set both by the network")
-    elif (ahead := received - now) > AHEAD:
-        says = f"the newest event came {ahead:,.0f} s after now: this clock was set back, or another machine's is ahead"
-        yield Finding("clock", "warning", says)
+    if server is not None and abs(difference := server - now) > MAX_CLOCK_SKEW:
+        direction = "ahead of" if difference > 0 else "behind"
+        message = f"the clock of the database server is {abs(difference):,.0f} s {direction} this one: synchronize them"
+        yield CheckResult("clock", "warning", message)
+    elif (ahead := received - now) > MAX_CLOCK_SKEW:
+        message = f"the newest event was received {ahead:,.0f} s in the future: this clock was set back, or that of "
+        yield CheckResult("clock", "warning", f"{message}another machine is ahead")
     else:
-        yield Finding(
-            "clock", "ok", time.strftime("it is %Y-%m-%d %H:%M:%S UTC, after the newest event", time.gmtime(now))
-        )
+        message = time.strftime("%Y-%m-%d %H:%M:%S UTC, after the newest event", time.gmtime(now))
+        yield CheckResult("clock", "ok", message)
 
 
-def _jobs(store: Store, _artifacts: ArtifactRegistry) -> Iterator[Finding]:
-    now, found = time.time(), []
+def _check_jobs(store: Store, _artifacts: ArtifactRegistry) -> Iterator[CheckResult]:
+    now, messages = time.time(), []
     queued, running = store.jobs.newest(1_000, "queued"), store.jobs.newest(1_000, "running")
-    if queued and not running and (waits := now - min(job.created for job in queued)) > LONG_WAIT:
-        found.append(f"{len(queued)} jobs wait, one for {waits:,.0f} s, and none runs: no trainer is at work")
-    found += [
-        f"job {job.id} has run for {now - (job.started or now):,.0f} s ({job.message}): stop its trainer, {job.owner}"
+    if queued and not running and (wait := now - min(job.created for job in queued)) > MAX_WAIT:
+        messages.append(f"{len(queued)} jobs are queued, the oldest for {wait:,.0f} s, and none runs: start a trainer")
+    messages += [
+        f"job {job.id} has been running for {seconds:,.0f} s ({job.message}): stop its trainer, {job.owner}"
         for job in running
-        if now - (job.started or now) > LONG_WORK
+        if (seconds := now - (job.started or now)) > MAX_RUN
     ]
     if (last := store.jobs.newest(1)) and last[0].state == "failed":
-        found.append(f"the last job, {last[0].id}, failed: {last[0].message}")
-    for says in found:
-        yield Finding("jobs", "warning", says)
-    if not found:
-        yield Finding("jobs", "ok", f"{len(queued)} wait, {len(running)} run")
+        messages.append(f"the last job, {last[0].id}, failed: {last[0].message}")
+    for message in messages:
+        yield CheckResult("jobs", "warning", message)
+    if not messages:
+        yield CheckResult("jobs", "ok", f"{len(queued)} queued, {len(running)} running")
 
 
-def _forgotten(store: Store, _artifacts: ArtifactRegistry) -> Iterator[Finding]:
-    """Users who were forgotten are masked at once; their traces leave the model's vectors with the next training."""
+def _check_erased(store: Store, _artifacts: ArtifactRegistry) -> Iterator[CheckResult]:
+    """Report erased users that the active model was trained on; they are masked until the next training."""
     active = store.models.active()
     metrics = active.metrics if active is not None and isinstance(active.metrics, dict) else {}
-    since = 0 if active is None else max(active.watermark, int(metrics.get(SEEN, 0)))
-    masked = len(store.forgotten.after(since)) if active is not None else 0
+    until = 0 if active is None else max(active.watermark, int(metrics.get(UNTIL, 0)))
+    masked = len(store.erasure.after(until)) if active is not None else 0
     if masked:
-        yield Finding(
-            "forgotten", "warning", f"{masked} forgotten users are masked until the next training; ask for it"
-        )
+        yield CheckResult("erased", "warning", f"{masked} erased users are masked until the next training: request it")
     else:
-        yield Finding("forgotten", "ok", f"{len(store.forgotten.after())} users were forgotten, and none is masked")
+        yield CheckResult("erased", "ok", f"{len(store.erasure.after())} users were erased; none is only masked")

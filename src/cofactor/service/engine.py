@@ -23,14 +23,14 @@ from cofactor.errors import ArtifactError, StoreUnavailableError
 from cofactor.kernels.parallel import threads
 from cofactor.recommender.users import UserView
 from cofactor.service.answers import Query, Recommendation, RecommendedItem
-from cofactor.service.catalog_update import widened
+from cofactor.service.catalog_update import with_new_items
 from cofactor.service.change_feed import ChangeFeed
 from cofactor.service.exploring import Place, mixed, rarely_rated
 from cofactor.service.loaded_model import AnsweredBy, ItemAnsweredBy, LoadedModel
-from cofactor.service.lru import Recent
+from cofactor.service.lru import LRUCache
 from cofactor.service.registry import ArtifactRegistry
 from cofactor.store import Store, StoredEvent
-from cofactor.store.snapshot import settled
+from cofactor.store.snapshot import user_snapshot
 
 __all__ = ["Engine", "NoModelError"]
 
@@ -54,14 +54,14 @@ class Engine:
 
     >>> from tempfile import TemporaryDirectory
     >>> import cofactor
-    >>> from cofactor.service.registry import publish_first
-    >>> from cofactor.service.training.spec import TrainingSpec
+    >>> from cofactor.service.training.trainer import Trainer
     >>> from cofactor.store import Event, Store
     >>> users, items = ["ana", "ana", "bo", "bo", "cy"], ["alien", "brazil", "alien", "clue", "brazil"]
     >>> ratings = cofactor.Interactions.from_columns(users, items, [5, 4, 4, 2, 5])
     >>> with TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/shop.db") as store:
     ...     artifacts = ArtifactRegistry(folder)
-    ...     _ = publish_first(store, artifacts, ratings, TrainingSpec(cofactor.ExplicitALS(factors=2)))
+    ...     _ = store.events.load(ratings)
+    ...     _ = Trainer(store, artifacts).train({"estimator": {"estimator": "explicit-als", "factors": 2}})
     ...     engine = Engine(store, artifacts)
     ...     before = [place.item for place in engine.recommend("cy", Query(n=2)).items]
     ...     _ = store.events.append([Event("cy", "alien", 5)])
@@ -76,8 +76,8 @@ class Engine:
         self.swaps = self.failures = 0
         oldest = [model.watermark for model in (store.models.active(), store.models.previous()) if model is not None]
         self.changes = ChangeFeed(store, since=min(oldest, default=0))
-        self._people: Recent[UserView] = Recent(cache)
-        self._masks: Recent[Any] = Recent(MASKS)
+        self._people: LRUCache[UserView] = LRUCache(cache)
+        self._masks: LRUCache[Any] = LRUCache(MASKS)
         self._serving: LoadedModel | None = None
         self._mapped: LoadedModel | None = None
         self._widened = (0, 0)
@@ -104,22 +104,22 @@ class Engine:
             edition = 0 if self._serving is None else self._serving.edition + 1
             serving = LoadedModel(active.version, active.watermark, recommender, edition)
             self._warm(serving)
-            self.changes.cover(active.watermark)
+            self.changes.extend_back_to(active.watermark)
             self._serving, self._mapped, self.swaps = serving, serving, self.swaps + 1
             self._people.clear()
             self._masks.clear()
             previous = self.store.models.previous()
-            self.changes.drop(min(active.watermark, previous.watermark if previous else active.watermark))
+            self.changes.discard_until(min(active.watermark, previous.watermark if previous else active.watermark))
             return True
 
     def widen(self) -> bool:
         """Put items that the model did not learn of into it, where it has priors of items; whether there were any."""
         with self._swapping:
             mapped, now = self._mapped, self._serving
-            if mapped is None or now is None or self._widened == (mapped.version, self.changes.catalog):
+            if mapped is None or now is None or self._widened == (mapped.version, self.changes.catalog_version):
                 return False
-            self._widened = (mapped.version, self.changes.catalog)
-            wider = widened(mapped, self.changes.items())
+            self._widened = (mapped.version, self.changes.catalog_version)
+            wider = with_new_items(mapped, self.changes.items())
             if wider is None or len(wider.recommender.items) == len(now.recommender.items):
                 return False
             wider = replace(wider, edition=now.edition + 1)
@@ -167,8 +167,8 @@ class Engine:
         if self._serving is None:
             return False, False
         mark, user = self._serving.watermark, str(self._serving.recommender.users.parse(user))
-        trained = self._serving.trained(user) is not None and not self.changes.forgotten_after(user, mark)
-        return trained, self.changes.events_of(user) > mark
+        trained = self._serving.trained(user) is not None and not self.changes.erased_after(user, mark)
+        return trained, self.changes.last_event(user) > mark
 
     # who asks
 
@@ -176,7 +176,7 @@ class Engine:
         """The model, the user as it sees them now, and whether that is stale: the store could not be asked."""
         serving, stale = self.serving, not self.catch_up()
         user = str(serving.recommender.users.parse(user))  # as the store writes it
-        last, facts = self.changes.of(user), self.changes.facts_of(user)
+        last, facts = self.changes.last_change(user), self.changes.last_metadata_change(user)
         if last <= serving.watermark and (trained := serving.trained(user)) is not None:
             return serving, trained, stale
         key = (serving.version, serving.edition, user, last, facts)
@@ -206,7 +206,7 @@ class Engine:
 
     def _remembered(self, serving: LoadedModel, user: str) -> UserView:
         """As the model knew the user, while the store does not answer."""
-        trained = None if self.changes.forgotten_after(user, serving.watermark) else serving.trained(user)
+        trained = None if self.changes.erased_after(user, serving.watermark) else serving.trained(user)
         return trained or serving.newcomer([])
 
     # lists
@@ -271,7 +271,7 @@ class Engine:
         return self._allowed(serving, Query())
 
     def _allowed(self, serving: LoadedModel, wish: Query) -> Bool | None:
-        catalog = self.changes.catalog
+        catalog = self.changes.catalog_version
         key = (serving.version, serving.edition, catalog, json.dumps(wish.where, sort_keys=True))
         found = self._masks.get(key)
         if found is None:
@@ -292,8 +292,8 @@ class Engine:
 def _history(serving: LoadedModel, events: list[StoredEvent]) -> tuple[list[tuple[str, float]], list[str]]:
     """What counts for this model, and all other items that the user did something with."""
     kind = serving.recommender.kind
-    history = [(kept.item, kept.value) for kept in settled(events, kind)]
-    other = settled(events, "events" if kind == "ratings" else "ratings")
+    history = [(kept.item, kept.value) for kept in user_snapshot(events, kind)]
+    other = user_snapshot(events, "events" if kind == "ratings" else "ratings")
     return history, [kept.item for kept in other]
 
 

@@ -1,4 +1,4 @@
-"""A bounded memory of what was worked out last."""
+"""Cache that evicts the least recently used entry."""
 
 from __future__ import annotations
 
@@ -7,45 +7,71 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-__all__ = ["Recent"]
+__all__ = ["LRUCache"]
 
 V = TypeVar("V")
 
 
-class Recent(Generic[V]):
-    """At most `size` values by key; the one that was not asked for the longest goes first. Safe to share by threads.
+class LRUCache(Generic[V]):
+    """Cache of a fixed size that evicts the least recently used entry. Threads may share it.
 
-    >>> recent = Recent(2)
+    Parameters
+    ----------
+    size : int
+        Maximum number of entries.
+
+    Examples
+    --------
+    >>> cache = LRUCache(2)
     >>> for key in ("a", "b", "a", "c"):
-    ...     recent.put(key, key.upper())
-    >>> recent.get("a"), recent.get("b"), len(recent)
+    ...     cache.put(key, key.upper())
+    >>> cache.get("a"), cache.get("b"), len(cache)
     ('A', None, 2)
     """
 
     def __init__(self, size: int):
         self.size = size
-        self._guard = threading.Lock()
+        self._lock = threading.Lock()
         self._values: OrderedDict[Hashable, V] = OrderedDict()
 
     def get(self, key: Hashable) -> V | None:
-        """The value, or None."""
-        with self._guard:
+        """Return the value of a key.
+
+        Parameters
+        ----------
+        key : hashable
+            The key.
+
+        Returns
+        -------
+        Any or None
+            The value; None if the key is not in the cache.
+        """
+        with self._lock:
             if key not in self._values:
                 return None
             self._values.move_to_end(key)
             return self._values[key]
 
     def put(self, key: Hashable, value: V) -> None:
-        """Keep this value."""
-        with self._guard:
+        """Store a value.
+
+        Parameters
+        ----------
+        key : hashable
+            The key.
+        value : Any
+            The value; it replaces an earlier value of the key.
+        """
+        with self._lock:
             self._values[key] = value
             self._values.move_to_end(key)
             if len(self._values) > self.size:
                 self._values.popitem(last=False)
 
     def clear(self) -> None:
-        """Keep nothing."""
-        with self._guard:
+        """Remove all entries."""
+        with self._lock:
             self._values.clear()
 
     def __len__(self) -> int:

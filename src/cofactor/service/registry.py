@@ -1,4 +1,4 @@
-"""The folder of artifacts: one file for each model that was published, whole or not there at all."""
+"""Registry of artifacts: one file per published model, complete or absent, and their promotion in the store."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cofactor.data.interactions import Interactions
 from cofactor.errors import ArtifactError, StoreError
 from cofactor.recommender.recommender import Recommender
-from cofactor.service.training.data import gathered, keep_scale
-from cofactor.service.training.spec import TrainingSpec
-from cofactor.store import ImportResult, Store, StoredModel
+from cofactor.store import Store, StoredModel
 
 __all__ = [
-    "AGE",
-    "ENDING",
+    "ORPHAN_AGE",
+    "SUFFIX",
     "ArtifactRegistry",
-    "add",
+    "add_candidate",
     "file_sha256",
-    "import_table",
-    "orphans",
+    "orphaned_files",
     "promote",
-    "publish_first",
-    "publish_learned",
     "roll_back",
 ]
 
-
-ENDING = ".cofactor"
-
-
+SUFFIX = ".cofactor"
 BLOCK = 1 << 20
+ORPHAN_AGE = 3_600.0
+"""Seconds after which a file without a model is orphaned: a training stores its row seconds after the file."""
 
 
 class ArtifactRegistry:
-    """Models as files, `VERSION.cofactor`, in one folder, which is made where there is none.
+    """Artifacts of models as files `VERSION.cofactor` in a folder.
 
-    A version is a number or a name without a slash; where a file name is at hand, `name.cofactor` is understood, too.
+    A version is a number or a name without slashes; the suffix may be included.
 
+    Parameters
+    ----------
+    folder : str or Path
+        The folder; created if it does not exist.
+
+    Examples
+    --------
     >>> import cofactor
     >>> from tempfile import TemporaryDirectory
     >>> ratings = cofactor.Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
@@ -58,17 +58,49 @@ class ArtifactRegistry:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, version: int | str) -> Path:
-        """Where this version lies or would lie. Raises ArtifactError for what would leave the folder."""
-        name = str(version).removesuffix(ENDING)
+        """Return the path of an artifact, which need not exist.
+
+        Parameters
+        ----------
+        version : int or str
+            Version or name.
+
+        Returns
+        -------
+        Path
+            Path in the folder.
+
+        Raises
+        ------
+        ArtifactError
+            If the name is invalid or would leave the folder.
+        """
+        name = str(version).removesuffix(SUFFIX)
         if not name or name.startswith(".") or "/" in name or "\\" in name or "\0" in name:
-            raise ArtifactError(f"{version!r} is no name of an artifact")
-        return self.folder / f"{name}{ENDING}"
+            raise ArtifactError(f"{version!r} is not a valid name of an artifact")
+        return self.folder / f"{name}{SUFFIX}"
 
     def publish(self, recommender: Recommender, version: int | str) -> tuple[Path, str]:
-        """Write it under a temporary name, bring it to the disk, rename it: the path, and the file's SHA-256.
+        """Write an artifact: under a temporary name first, which is renamed once the file is on disk.
 
-        Raises ArtifactError where it cannot be written; nothing is left behind then. A version that is there already
-        is replaced.
+        Parameters
+        ----------
+        recommender : Recommender
+            The recommender.
+        version : int or str
+            Version or name; an existing artifact is replaced.
+
+        Returns
+        -------
+        path : Path
+            Path of the file.
+        checksum : str
+            SHA-256 of the file.
+
+        Raises
+        ------
+        ArtifactError
+            If the file cannot be written; no partial file is left.
         """
         path = self.path(version)
         recommender.save(path)
@@ -76,34 +108,78 @@ class ArtifactRegistry:
         return path, file_sha256(path)
 
     def open(self, version: int | str, *, verify: bool) -> Recommender:
-        """The model, mapped into memory: processes that open the same one share it.
+        """Open an artifact; its arrays are memory-mapped and shared between processes.
 
-        verify: read all of it first and compare the checksums, as is done before a promotion. Raises ArtifactError for
-        a file that is missing, cut short, damaged or of a newer cofactor.
+        Parameters
+        ----------
+        version : int or str
+            Version or name.
+        verify : bool
+            Whether to read the whole file and compare its checksums, as before a promotion.
+
+        Returns
+        -------
+        Recommender
+            The recommender.
+
+        Raises
+        ------
+        ArtifactError
+            If the file is missing, truncated, damaged or of a newer version of cofactor.
         """
         return Recommender.load(self.path(version), verify=verify)
 
     def check(self, version: int | str, sha256: str) -> None:
-        """Nothing where the file has this checksum. Raises ArtifactError where it has another or cannot be read."""
+        """Check the checksum of an artifact.
+
+        Parameters
+        ----------
+        version : int or str
+            Version or name.
+        sha256 : str
+            Expected SHA-256.
+
+        Raises
+        ------
+        ArtifactError
+            If the file has another checksum or cannot be read.
+        """
         path = self.path(version)
         if file_sha256(path) != sha256:
-            raise ArtifactError(f"{path} is damaged: its checksum is not the one that was kept when it was published")
+            raise ArtifactError(f"{path} is damaged: its checksum differs from the one recorded when it was published")
 
     def remove(self, version: int | str) -> None:
-        """Delete the file, if it is there. Processes that have it open go on reading it. Raises ArtifactError."""
+        """Delete an artifact, if it exists; processes that have it open can still read it.
+
+        Parameters
+        ----------
+        version : int or str
+            Version or name.
+
+        Raises
+        ------
+        ArtifactError
+            If it cannot be deleted.
+        """
         try:
             self.path(version).unlink(missing_ok=True)
-        except OSError as problem:
-            raise ArtifactError(f"{self.path(version)} cannot be deleted: {problem.strerror}") from problem
+        except OSError as error:
+            raise ArtifactError(f"{self.path(version)} cannot be deleted: {error.strerror}") from error
         self._sync_folder()
 
     def versions(self) -> list[str]:
-        """The versions that are there, sorted; numbers by their size, before names."""
-        found = [path.name.removesuffix(ENDING) for path in self.folder.glob(f"*{ENDING}") if path.name[0] != "."]
-        return sorted(found, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name))
+        """Return the versions of all artifacts.
+
+        Returns
+        -------
+        list of str
+            Numbers in ascending order, then names.
+        """
+        names = [path.name.removesuffix(SUFFIX) for path in self.folder.glob(f"*{SUFFIX}") if path.name[0] != "."]
+        return sorted(names, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name))
 
     def _sync_folder(self) -> None:
-        """The folder's own entries to the disk, where the system can (not on Windows)."""
+        """Write the entries of the folder to disk, if the system supports it (not on Windows)."""
         if not hasattr(os, "O_DIRECTORY"):
             return
         entry = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -114,23 +190,60 @@ class ArtifactRegistry:
 
 
 def file_sha256(path: Path) -> str:
-    """Of all bytes of the file, as hexadecimal digits. Raises ArtifactError where it cannot be read."""
+    """Return the SHA-256 of a file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Raises
+    ------
+    ArtifactError
+        If the file cannot be read.
+    """
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
             while block := file.read(BLOCK):
                 digest.update(block)
-    except OSError as problem:
-        raise ArtifactError(f"{path} cannot be read: {problem.strerror or problem}") from problem
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror or error}") from error
     return digest.hexdigest()
 
 
-def add(
+def add_candidate(
     store: Store, artifacts: ArtifactRegistry, recommender: Recommender, *, watermark: int, metrics: Any = None
 ) -> StoredModel:
-    """Publish it as a candidate. The file's name is new each time: nobody reads a file that is written again.
+    """Publish a recommender and register it as a candidate.
 
-    Raises ArtifactError where it cannot be written, StoreError; nothing is left behind then.
+    Parameters
+    ----------
+    store : Store
+        Store of the models.
+    artifacts : ArtifactRegistry
+        Registry of the file, which gets a new name.
+    recommender : Recommender
+        The recommender.
+    watermark : int
+        Sequence number of the last change in its training data.
+    metrics : Any, optional
+        Metrics, of JSON types.
+
+    Returns
+    -------
+    StoredModel
+        The candidate.
+
+    Raises
+    ------
+    ArtifactError, StoreError
+        If the file or its row cannot be written; no file is left.
     """
     name = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(4)}"
     path, checksum = artifacts.publish(recommender, name)
@@ -142,72 +255,17 @@ def add(
         raise
 
 
-def promote(store: Store, artifacts: ArtifactRegistry, version: int, *, instead_of: int | None = None) -> StoredModel:
-    """Check every byte of the artifact, then let the model answer. Raises ArtifactError, StoreError."""
-    _check(artifacts, store.models.get(version))
-    return store.models.promote(version, instead_of=instead_of)
-
-
-def roll_back(store: Store, artifacts: ArtifactRegistry) -> StoredModel:
-    """Let the previous model answer again, once its artifact is checked. Raises ArtifactError, StoreError."""
-    previous = store.models.previous()
-    if previous is None:
-        raise StoreError("there is no previous model to roll back to")
-    _check(artifacts, previous)
-    return store.models.promote(previous.version)
-
-
-def publish_first(store: Store, artifacts: ArtifactRegistry, table: Interactions, recipe: TrainingSpec) -> StoredModel:
-    """Import a table, learn from all that the store then holds, publish and promote: the first model of a store.
-
-    Raises what `EventLog.load` and `publish_learned` raise.
-    """
-    whole = import_table(store, table)[1]
-    return publish_learned(store, artifacts, recipe, table if whole else None)
-
-
-def import_table(store: Store, table: Interactions) -> tuple[ImportResult, bool]:
-    """Store a table once, with the ratings that are too low for events, and the scale of the first.
+def promote(store: Store, artifacts: ArtifactRegistry, version: int) -> StoredModel:
+    """Verify the artifact of a model and make it the active one.
 
     Parameters
     ----------
     store : Store
-        Where its rows go; those that it holds already are not stored again.
-    table : Interactions
-        Ratings or events.
-
-    Returns
-    -------
-    loaded : ImportResult
-        How the import went.
-    whole : bool
-        Whether the table alone is what the store now holds.
-
-    Raises
-    ------
-    DataError
-        For a row that cannot be stored; nothing is stored then.
-    """
-    is_empty = not store.events.after(0, 1)
-    parts = [store.events.load(part) for part in (table, table.seen) if part is not None]
-    loaded = ImportResult(*(sum(counts) for counts in zip(*parts, strict=True)))
-    keep_scale(store, table)
-    return loaded, is_empty and not loaded.skipped
-
-
-def publish_learned(
-    store: Store, artifacts: ArtifactRegistry, recipe: TrainingSpec, table: Interactions | None = None
-) -> StoredModel:
-    """Learn from what the store holds, with priors for new users and items, publish and promote.
-
-    Parameters
-    ----------
-    store, artifacts : Store, ArtifactRegistry
-        Where rows, titles and facts come from, and where the model goes.
-    recipe : TrainingSpec
-        How to learn.
-    table : Interactions, optional
-        What the store holds, where the caller has it already: it is not read again.
+        Store of the models.
+    artifacts : ArtifactRegistry
+        Registry of the files.
+    version : int
+        Version of the model.
 
     Returns
     -------
@@ -216,41 +274,80 @@ def publish_learned(
 
     Raises
     ------
-    DataError
-        Where there is nothing to learn from.
+    ArtifactError
+        If the artifact is damaged.
+    StoreError
+        If the model cannot be promoted.
     """
-    watermark = store.events.watermark()
-    rows = table if table is not None else gathered(store, recipe.kind, watermark, watermark).train
-    keep_scale(store, rows)
-    recommender = recipe.with_priors(Recommender.fit(recipe.estimator, rows, seed=recipe.seed))
-    metrics = {"recipe": recipe.as_dict(), "rows": len(rows)}
-    added = add(store, artifacts, recommender, watermark=watermark, metrics=metrics)
-    return promote(store, artifacts, added.version)
+    _verify(artifacts, store.models.get(version))
+    return store.models.promote(version)
 
 
-def _check(artifacts: ArtifactRegistry, model: StoredModel) -> None:
-    if model.file is None:
-        raise StoreError(f"model {model.version} cannot be promoted: its artifact was deleted")
-    artifacts.check(model.file, model.sha256)
-    artifacts.open(model.file, verify=True)
+def roll_back(store: Store, artifacts: ArtifactRegistry) -> StoredModel:
+    """Verify the artifact of the previous model and make it the active one.
+
+    Parameters
+    ----------
+    store : Store
+        Store of the models.
+    artifacts : ArtifactRegistry
+        Registry of the files.
+
+    Returns
+    -------
+    StoredModel
+        The active model.
+
+    Raises
+    ------
+    ArtifactError
+        If the artifact is damaged.
+    StoreError
+        If there is no previous model.
+    """
+    previous = store.models.previous()
+    if previous is None:
+        raise StoreError("there is no previous model to roll back to")
+    _verify(artifacts, previous)
+    return store.models.promote(previous.version)
 
 
-AGE = 3_600.0
-"""Seconds after which a file that no model names belongs to no training any more: its row follows within seconds."""
+def orphaned_files(store: Store, artifacts: ArtifactRegistry, age: float = ORPHAN_AGE) -> list[Path]:
+    """Return the files that belong to no model and were not written recently.
 
+    Parameters
+    ----------
+    store : Store
+        Store of the models.
+    artifacts : ArtifactRegistry
+        Registry of the files.
+    age : float, default 3600.0
+        Seconds since the last write. A file with a time in the future counts as old.
 
-def orphans(store: Store, artifacts: ArtifactRegistry, age: float = AGE) -> list[Path]:
-    """The files that are no model's and have not been written to for so many seconds, by name; none in an empty folder.
+    Returns
+    -------
+    list of Path
+        The files, by name.
 
-    A file of the future, by a clock that was set back since, counts as old. Raises StoreUnavailableError.
+    Raises
+    ------
+    StoreUnavailableError
+        If the database does not answer.
     """
     old = [path for path in artifacts.folder.iterdir() if path.is_file() and not 0 <= _age(path) < age]
     named = {model.file for model in store.models.all()}
     return sorted(path for path in old if path.name not in named)
 
 
+def _verify(artifacts: ArtifactRegistry, model: StoredModel) -> None:
+    if model.file is None:
+        raise StoreError(f"model {model.version} cannot be promoted: its artifact was deleted")
+    artifacts.check(model.file, model.sha256)
+    artifacts.open(model.file, verify=True)
+
+
 def _age(path: Path) -> float:
     try:
         return time.time() - path.stat().st_mtime
-    except FileNotFoundError:  # renamed or deleted meanwhile
+    except FileNotFoundError:  # renamed or deleted in the meantime
         return 0.0

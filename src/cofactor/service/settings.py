@@ -1,4 +1,7 @@
-"""How a service runs: from flags, then `COFACTOR_SERVE_...` variables, then a TOML file. Unknown names are refused."""
+"""Settings of the service: from flags, else `COFACTOR_SERVE_...` variables, else a TOML file.
+
+Unknown names are rejected.
+"""
 
 from __future__ import annotations
 
@@ -7,129 +10,175 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self, TypeAlias
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cofactor.errors import ParameterError
-from cofactor.service.training.promotion_gate import End, Guard
-from cofactor.service.training.worker import ARTIFACTS, Due, store_url
 
-__all__ = ["PREFIX", "ServiceSettings", "is_orphan"]
+__all__ = ["ARTIFACTS", "PREFIX", "GateCriterion", "ServiceSettings", "is_orphan", "store_url"]
 
 PREFIX = "COFACTOR_SERVE_"
-WHOLE = "COFACTOR_SERVING"  # how a parent tells its workers: all settings as JSON
+WHOLE = "COFACTOR_SERVING"  # all settings as JSON, set by a parent process for its workers
 PARENT = "COFACTOR_SERVING_PARENT"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+ARTIFACTS = "artifacts"
+"""Name of the folder of artifacts in the folder of a service."""
+
+GateCriterion: TypeAlias = Literal["mean", "upper"]
+"""Estimate of the loss that the promotion gate compares with its tolerance; see `PromotionGate`."""
 
 
 class ServiceSettings(BaseSettings):
-    """Every setting with its default, unit and range.
+    """Settings of the service with their default values and ranges.
 
-    Limits named "per process" are counted by each worker on its own.
+    Limits "per process" apply to each worker process separately.
 
+    Examples
+    --------
     >>> ServiceSettings.of({"port": 9000}).port, ServiceSettings.of({"data": "/srv/films"}).url
     (9000, 'sqlite:////srv/films/store.db')
     >>> ServiceSettings.of({"prot": 9000})
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: prot: there is no such setting
+    cofactor.errors.ParameterError: prot: unknown setting
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
-    data: str = Field("cofactor-data", description="The folder that holds artifacts and, unless db is given, the store")
+    data: str = Field("cofactor-data", description="Folder of the artifacts and, unless db is set, of the store")
     db: str | None = Field(None, description="URL of the store, sqlite:///file.db or postgresql://user@host/name")
-    host: str = Field("127.0.0.1", description="Where to listen")
-    port: int = Field(8000, ge=0, le=65_535, description="Port to listen at; 0 takes any that is free")
-    workers: int = Field(1, ge=1, le=64, description="Processes that answer")
-    threads: int = Field(4, ge=1, le=64, description="Threads of each process that rank and read the store")
+    host: str = Field("127.0.0.1", description="Address to listen on")
+    port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 for any free port")
+    workers: int = Field(1, ge=1, le=64, description="Number of server processes")
+    threads: int = Field(4, ge=1, le=64, description="Threads per process that rank and read the store")
     waiting: int = Field(512, ge=1, description="Requests that may wait for these threads, per process; then 503")
-    max_body: int = Field(8_000_000, ge=1_000, description="Bytes of a request at most")
-    max_n: int = Field(1_000, ge=1, description="Items in a list and rows of a page at most")
-    max_batch: int = Field(1_000, ge=1, description="Users of a batch at most")
-    rate: float = Field(2_000, gt=0, description="Requests per second and key, per process")
-    poll: float = Field(1.0, gt=0, le=60, description="Seconds between two looks for a newly promoted model")
+    max_body: int = Field(8_000_000, ge=1_000, description="Maximum size of a request body, in bytes")
+    max_n: int = Field(1_000, ge=1, description="Maximum number of items in a list and of rows in a page")
+    max_batch: int = Field(1_000, ge=1, description="Maximum number of users in a batch")
+    rate: float = Field(2_000, gt=0, description="Maximum number of requests per second and key, per process")
+    poll: float = Field(1.0, gt=0, le=60, description="Seconds between two checks for a newly promoted model")
     key_memory: float = Field(2.0, ge=0, le=60, description="Seconds for which a worker trusts a key it has checked")
-    cache: int = Field(1_000, ge=1, description="Users whose folded-in vectors are kept, per process")
+    cache: int = Field(1_000, ge=1, description="Maximum number of folded-in users in the cache, per process")
     head_seconds: float = Field(10.0, gt=0, description="Seconds for a request's head to come, an answer to go")
-    body_seconds: float = Field(30.0, gt=0, description="Seconds within which a request's body must have come")
-    connections: int = Field(4_000, ge=1, description="Connections at once, per process; then the slowest is cut")
+    body_seconds: float = Field(30.0, gt=0, description="Seconds within which a request body must arrive")
+    connections: int = Field(4_000, ge=1, description="Maximum number of connections, per process")
 
-    train: bool = Field(True, description="Whether a process beside those that answer learns new models")
-    train_after: int = Field(5_000, ge=1, description="Events after which a new model is learnt")
-    train_every: float = Field(3_600.0, ge=1, description="Seconds after which one is, where anything changed")
-    guard_tolerance: float = Field(0.01, ge=0, description="Share of the metric that a new model may lose")
-    guard_end: End = Field("mean", description="mean, or high: the far end of the loss's interval must be within that")
-    guard_coverage: float = Field(0.2, ge=0, description="Share by which the part of the catalog shown may fall")
-    guard_top_share: float = Field(0.1, ge=0, description="Points by which the share of the 1 % shown most may rise")
-    guard_lift: float = Field(0.25, ge=0, description="Share by which the popularity of what is shown may rise")
+    train: bool = Field(True, description="Whether to train new models in a separate process")
+    train_after: int = Field(5_000, ge=1, description="Train after this number of changes")
+    train_every: float = Field(3_600.0, ge=1, description="Train after this number of seconds, if anything changed")
+    gate_tolerance: float = Field(0.01, ge=0, description="Share of the metric by which a new model may be worse")
+    gate_criterion: GateCriterion = Field(
+        "mean", description="Loss to compare with the tolerance: mean, or upper for the upper end of its 95 % interval"
+    )
+    gate_coverage: float = Field(0.2, ge=0, description="Share by which the catalog coverage may fall")
+    gate_top_share: float = Field(
+        0.1, ge=0, description="Amount by which the share of the 1 % most recommended items may rise"
+    )
+    gate_lift: float = Field(0.25, ge=0, description="Share by which the popularity lift may rise")
 
     @property
     def url(self) -> str:
-        """The store's URL."""
+        """URL of the store."""
         return store_url(self.data, self.db)
 
     @property
-    def guard(self) -> Guard:
-        """What a new model may lose, and still be promoted."""
-        return Guard(
-            tolerance=self.guard_tolerance,
-            end=self.guard_end,
-            coverage=self.guard_coverage,
-            top_share=self.guard_top_share,
-            lift=self.guard_lift,
-        )
-
-    @property
-    def due(self) -> Due:
-        """When a new model is learnt."""
-        return Due(self.train_after, self.train_every)
-
-    @property
     def artifacts(self) -> Path:
-        """The folder of artifacts."""
+        """Folder of the artifacts."""
         return Path(self.data) / ARTIFACTS
 
     @property
     def tombstones(self) -> Path:
-        """Where the tombstones are exported to, beside backups."""
+        """File to which the tombstones are exported."""
         return Path(self.data) / "tombstones.json"
 
     @property
     def is_local(self) -> bool:
-        """Whether only this machine can reach it."""
+        """Whether only this machine can connect to the service."""
         return self.host in LOOPBACK
 
     @classmethod
     def of(cls, flags: Mapping[str, Any], file: str | Path | None = None) -> Self:
-        """Settings from flags (None: not given), variables and a TOML file. Raises ParameterError, naming the setting.
+        """Combine flags, environment variables and a TOML file.
 
-        A variable that begins as ours do but names no setting is refused as well.
+        Parameters
+        ----------
+        flags : mapping of str to Any
+            Values by name; None for a flag that was not set.
+        file : str or Path, optional
+            TOML file.
+
+        Returns
+        -------
+        ServiceSettings
+            The settings.
+
+        Raises
+        ------
+        ParameterError
+            If a value or a name is invalid; the message names the setting. This includes variables that start with
+            `COFACTOR_SERVE_` and match no setting.
         """
-        known = {f"{PREFIX}{name}".upper() for name in cls.model_fields}
-        if unknown := [name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known]:
-            raise ParameterError(f"{unknown[0]}: there is no such setting")
-        told = {} if file is None else _read_toml(file)
-        told = {name: value for name, value in told.items() if f"{PREFIX}{name}".upper() not in _upper(os.environ)}
+        names = {f"{PREFIX}{name}".upper() for name in cls.model_fields}
+        in_environment = {name.upper() for name in os.environ if name.upper().startswith(PREFIX)}
+        if unknown := sorted(in_environment - names):
+            raise ParameterError(f"{unknown[0]}: unknown setting")
+        values = {} if file is None else _read_toml(file)
+        values = {name: value for name, value in values.items() if f"{PREFIX}{name}".upper() not in in_environment}
         try:
-            return cls(**(told | {name: value for name, value in flags.items() if value is not None}))
-        except ValidationError as problem:
-            raise ParameterError(_told(problem)) from None
+            return cls(**(values | {name: value for name, value in flags.items() if value is not None}))
+        except ValidationError as error:
+            raise ParameterError(_message(error)) from None
 
     def hand_over(self) -> None:
-        """Put everything into this process's environment, for the workers that it spawns."""
+        """Store the settings in the environment of this process, from which its workers read them."""
         os.environ[WHOLE], os.environ[PARENT] = self.model_dump_json(), str(os.getpid())
 
     @classmethod
     def handed_over(cls) -> Self:
-        """What `hand_over` of the parent said."""
+        """Return the settings that the parent process passed by `hand_over`.
+
+        Returns
+        -------
+        ServiceSettings
+            The settings.
+        """
         return cls(**json.loads(os.environ[WHOLE]))
 
 
-def is_orphan() -> bool:
-    """Whether the process that handed settings over to this one, as its parent, is gone.
+def store_url(data: str | Path, db: str | None = None) -> str:
+    """Return the URL of the store of a service.
 
+    Parameters
+    ----------
+    data : str or Path
+        Folder of the service.
+    db : str, optional
+        URL of the database, if it is not the file `store.db` in the folder.
+
+    Returns
+    -------
+    str
+        The URL.
+
+    Examples
+    --------
+    >>> store_url("/srv/films")
+    'sqlite:////srv/films/store.db'
+    """
+    return db or f"sqlite:///{Path(data).absolute() / 'store.db'}"
+
+
+def is_orphan() -> bool:
+    """Return whether the parent process that passed the settings to this process has ended.
+
+    Returns
+    -------
+    bool
+        Whether it has; False in a process without such a parent.
+
+    Examples
+    --------
     >>> is_orphan()
     False
     """
@@ -137,20 +186,17 @@ def is_orphan() -> bool:
     return parent not in (str(os.getpid()), str(os.getppid()))
 
 
-def _upper(names: Mapping[str, str]) -> set[str]:
-    return {name.upper() for name in names}
-
-
 def _read_toml(file: str | Path) -> dict[str, Any]:
     try:
         return tomllib.loads(Path(file).read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise ParameterError(f"{file} cannot be read: {problem.strerror}") from problem
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise ParameterError(f"{file} is no TOML: {problem}") from problem
+    except OSError as error:
+        raise ParameterError(f"{file} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ParameterError(f"{file} is not valid TOML: {error}") from error
 
 
-def _told(problem: ValidationError) -> str:
-    first = problem.errors(include_url=False, include_input=False)[0]
+def _message(error: ValidationError) -> str:
+    """Return the first error as one line."""
+    first = error.errors(include_url=False, include_input=False)[0]
     name = ".".join(str(part) for part in first["loc"]) or "settings"
-    return f"{name}: there is no such setting" if first["type"] == "extra_forbidden" else f"{name}: {first['msg']}"
+    return f"{name}: unknown setting" if first["type"] == "extra_forbidden" else f"{name}: {first['msg']}"

@@ -13,7 +13,6 @@ from asyncio import TimerHandle, Transport
 from collections.abc import Callable
 from functools import cache
 from multiprocessing.connection import Connection
-from pathlib import Path
 from socket import SO_LINGER, SOL_SOCKET
 from tempfile import mkdtemp
 from typing import Any, ClassVar, NamedTuple
@@ -24,7 +23,7 @@ from uvicorn.supervisors import Multiprocess
 
 from cofactor.errors import ParameterError
 from cofactor.service.settings import ServiceSettings
-from cofactor.service.training.worker import train_forever
+from cofactor.service.training.worker import run_worker
 
 __all__ = ["Patient", "listening", "make_room", "serve"]
 
@@ -254,4 +253,4 @@ def _train(written: str, parent: Connection) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
-    train_forever(Path(settings.data), settings.db, due=settings.due, guard=settings.guard)
+    run_worker(settings)

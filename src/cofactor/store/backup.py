@@ -3,7 +3,7 @@
     pg_dump --format=custom --file=cofactor.dump postgresql://user@host/name   # consistent, while in use
     pg_restore --dbname=postgresql://user@host/new cofactor.dump               # into an empty database
 
-After a restore, call `store.forgotten.reapply_file` to erase again the users who were erased after the backup.
+After a restore, call `store.erasure.reapply_file` to erase again the users who were erased after the backup.
 """
 
 from __future__ import annotations

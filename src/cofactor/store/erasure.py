@@ -55,8 +55,8 @@ class Erasure:
     >>> from cofactor.store import Event, Store
     >>> with TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/shop.db") as store:
     ...     _ = store.events.append([Event("ana", "alien", 5), Event("bo", "clue", 2)])
-    ...     tombstone = store.forgotten.forget("ana")
-    ...     tombstone.seq, store.forgotten.is_forgotten("ana"), store.events.of_user("ana")
+    ...     tombstone = store.erasure.erase("ana")
+    ...     tombstone.seq, store.erasure.is_erased("ana"), store.events.of_user("ana")
     (3, True, [])
     """
 
@@ -65,7 +65,7 @@ class Erasure:
         self._writer = writer
         self._salt = salt
 
-    def forget(self, user: Id) -> Tombstone:
+    def erase(self, user: Id) -> Tombstone:
         """Delete all events, impressions and metadata of a user and leave a tombstone, in one transaction.
 
         Parameters
@@ -87,7 +87,7 @@ class Erasure:
         self._database.scrub()
         return tombstone
 
-    def forgotten_at(self, user: Id) -> int | None:
+    def erased_at(self, user: Id) -> int | None:
         """Return the sequence number of the user's last erasure.
 
         Parameters
@@ -105,7 +105,7 @@ class Erasure:
             tombstone = _tombstone(connection, hashed(self._salt, name))
         return None if tombstone is None else tombstone.seq
 
-    def is_forgotten(self, user: Id) -> bool:
+    def is_erased(self, user: Id) -> bool:
         """Return whether the user was erased and has no data since.
 
         Parameters
@@ -155,7 +155,7 @@ class Erasure:
         with self._database.reading() as connection:
             return [Tombstone(*row) for row in connection.execute(query.order_by(tombstones.c.seq))]
 
-    def reapply(self, stones: Iterable[Tombstone]) -> int:
+    def reapply(self, lost: Iterable[Tombstone]) -> int:
         """Erase users again who were erased after the backup that was restored.
 
         Deletes the data up to the sequence number of each tombstone. A tombstone that the store already has changes
@@ -163,7 +163,7 @@ class Erasure:
 
         Parameters
         ----------
-        stones : iterable of Tombstone
+        lost : iterable of Tombstone
             Tombstones of the lost store.
 
         Returns
@@ -171,7 +171,7 @@ class Erasure:
         int
             Number of tombstones that were new.
         """
-        candidates = [Tombstone(*stone) for stone in stones]
+        candidates = [Tombstone(*tombstone) for tombstone in lost]
         n_new: int = self._writer.run(lambda connection: _reapply(connection, self._salt, candidates))
         self._database.scrub()
         return n_new

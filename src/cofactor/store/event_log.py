@@ -16,7 +16,7 @@ from cofactor.store.connect import Database, now
 from cofactor.store.event import KINDS, Event, Receipt, StoredEvent, checked_rows
 from cofactor.store.schema import events
 from cofactor.store.sequence import head
-from cofactor.store.snapshot import CurrentValue, code_of, settled, state_of
+from cofactor.store.snapshot import CurrentValue, code_of, snapshot_of, user_snapshot
 from cofactor.store.validation import checked_id, checked_whole
 from cofactor.store.writer import PATIENCE, Writer, answer
 
@@ -66,12 +66,12 @@ class EventLog:
         with database.reading() as connection:
             self._latest = head(connection).received
 
-    def submit(self, given: Iterable[Event]) -> Future[list[Receipt]]:
+    def submit(self, new_events: Iterable[Event]) -> Future[list[Receipt]]:
         """Queue events for storage, all of them or none.
 
         Parameters
         ----------
-        given : iterable of Event
+        new_events : iterable of Event
             The events, at most 10,000.
 
         Returns
@@ -88,14 +88,14 @@ class EventLog:
             If too many requests are queued.
         """
         self._latest = max(self._latest, now())  # so that after a clock step back, recent times are still valid
-        return self._writer.append(checked_rows(given, self._latest))
+        return self._writer.append(checked_rows(new_events, self._latest))
 
-    def append(self, given: Iterable[Event], *, seconds: float = PATIENCE) -> list[Receipt]:
+    def append(self, new_events: Iterable[Event], *, seconds: float = PATIENCE) -> list[Receipt]:
         """Store events, all of them or none, and wait until they are on disk.
 
         Parameters
         ----------
-        given : iterable of Event
+        new_events : iterable of Event
             The events, at most 10,000.
         seconds : float, default 60.0
             Maximum time to wait, in seconds.
@@ -114,7 +114,7 @@ class EventLog:
         StoreUnavailableError
             If the database does not answer or too many requests are queued.
         """
-        return answer(self.submit(given), seconds, self._database.name)
+        return answer(self.submit(new_events), seconds, self._database.name)
 
     def watermark(self) -> int:
         """Return the sequence number of the last change of events, items, users or erasures.
@@ -217,7 +217,7 @@ class EventLog:
             columns = dict(zip(_SCHEMA, zip(*rows, strict=True), strict=True))
             yield pl.DataFrame(columns, schema=_SCHEMA)
 
-    def state(self, kind: Kind, *, until: int | None = None) -> pl.DataFrame:
+    def snapshot(self, kind: Kind, *, until: int | None = None) -> pl.DataFrame:
         """Return the current value of each pair of user and item.
 
         Parameters
@@ -230,7 +230,7 @@ class EventLog:
         Returns
         -------
         polars.DataFrame
-            Columns user, item, value and time, in no particular order. IDs are integers if all are canonical decimals.
+            Columns user and item (String), value and time, in no particular order.
 
         Notes
         -----
@@ -238,32 +238,9 @@ class EventLog:
         the last removal. Data from before the erasure of a user is not included.
         """
         last = self.watermark() if until is None else until
-        return state_of(self.until(last), kind)
+        return snapshot_of(self.until(last), kind)
 
-    def interactions(self, kind: Kind, *, until: int | None = None) -> Interactions:
-        """Return `state` as Interactions, the input of estimators.
-
-        Parameters
-        ----------
-        kind : {'ratings', 'events'}
-            Which events to aggregate.
-        until : int or None, default None
-            Last sequence number, inclusive; None for all events.
-
-        Returns
-        -------
-        Interactions
-            The table.
-
-        Raises
-        ------
-        DataError
-            If the state is empty.
-        """
-        rows = self.state(kind, until=until)
-        return Interactions.from_columns(rows["user"], rows["item"], rows["value"], times=rows["time"], kind=kind)
-
-    def state_of_user(self, user: Id, kind: Kind) -> list[CurrentValue]:
+    def user_snapshot(self, user: Id, kind: Kind) -> list[CurrentValue]:
         """Return the current values of one user, which recommendations must use immediately.
 
         Parameters
@@ -275,10 +252,10 @@ class EventLog:
 
         Returns
         -------
-        list of Kept
+        list of CurrentValue
             One entry per item, by item; [] for an unknown user.
         """
-        return settled(self.of_user(user), kind)
+        return user_snapshot(self.of_user(user), kind)
 
     def load(self, table: Interactions | pl.DataFrame, *, kind: Kind | None = None, name: str = "") -> ImportResult:
         """Import a whole table once; a repeated call, for example after a crash, resumes the import.
@@ -295,7 +272,7 @@ class EventLog:
 
         Returns
         -------
-        Loaded
+        ImportResult
             Number of rows, stored rows and skipped rows.
 
         Raises

@@ -100,12 +100,12 @@ class Items:
         self._database = database
         self._writer = writer
 
-    def put(self, given: Iterable[Item]) -> int:
+    def put(self, new_items: Iterable[Item]) -> int:
         """Store items, 10,000 per transaction; each replaces the earlier version of the item.
 
         Parameters
         ----------
-        given : iterable of Item
+        new_items : iterable of Item
             The items; of several with the same ID, the last one wins.
 
         Returns
@@ -118,7 +118,7 @@ class Items:
         DataError
             If an item is invalid; the message names its position, and nothing is stored.
         """
-        rows = {row["item"]: row for row in (_item(item, f"item {n}") for n, item in enumerate(given, start=1))}
+        rows = {row["item"]: row for row in (_item(item, f"item {n}") for n, item in enumerate(new_items, start=1))}
         return self._put(list(rows.values()), ["seq", "title", "available", "metadata"])
 
     def put_table(self, table: pl.DataFrame) -> int:
@@ -179,12 +179,12 @@ class Items:
             for start in range(0, len(rows), AT_ONCE)
         )
 
-    def set_available(self, given: Iterable[Id], *, available: bool) -> int:
+    def set_available(self, ids: Iterable[Id], *, available: bool) -> int:
         """Mark items as available or not, and keep their titles and metadata.
 
         Parameters
         ----------
-        given : iterable of str or int
+        ids : iterable of str or int
             IDs of the items, in the store or not.
         available : bool
             Whether they are available.
@@ -194,7 +194,7 @@ class Items:
         int
             Sequence number of the change; 0 for no items.
         """
-        names = dict.fromkeys(checked_id(item, f"item {n}") for n, item in enumerate(given, start=1))
+        names = dict.fromkeys(checked_id(item, f"item {n}") for n, item in enumerate(ids, start=1))
         rows = [{"item": name, "title": None, "available": available, "metadata": "{}"} for name in names]
         return self._put(rows, ["seq", "available"])
 

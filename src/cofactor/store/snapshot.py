@@ -12,12 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from cofactor.data.id_columns import canonical_ids
 from cofactor.data.interactions import Kind
 from cofactor.errors import KindError
 from cofactor.store.event import EVENT, RATING, REMOVAL, StoredEvent
 
-__all__ = ["CurrentValue", "code_of", "other_kind", "settled", "state_of"]
+__all__ = ["CurrentValue", "code_of", "other_kind", "snapshot_of", "user_snapshot"]
 
 PART = 1_000_000
 
@@ -45,7 +44,7 @@ class CurrentValue(NamedTuple):
     time: int
 
 
-def settled(history: Iterable[StoredEvent], kind: Kind) -> list[CurrentValue]:
+def user_snapshot(history: Iterable[StoredEvent], kind: Kind) -> list[CurrentValue]:
     """Return the current values of one user.
 
     Parameters
@@ -57,7 +56,7 @@ def settled(history: Iterable[StoredEvent], kind: Kind) -> list[CurrentValue]:
 
     Returns
     -------
-    list of Kept
+    list of CurrentValue
         One entry per item, by item; [] for no events.
 
     Raises
@@ -67,8 +66,8 @@ def settled(history: Iterable[StoredEvent], kind: Kind) -> list[CurrentValue]:
 
     Examples
     --------
-    >>> ratings = [(1, "rating", 4.0), (2, "rating", 2.0), (3, "event", 1.0)]
-    >>> settled([StoredEvent(seq, kind, "ana", "alien", value, 60, 90) for seq, kind, value in ratings], "ratings")
+    >>> rows = [(1, "rating", 4.0), (2, "rating", 2.0), (3, "event", 1.0)]
+    >>> user_snapshot([StoredEvent(seq, kind, "ana", "alien", value, 60, 90) for seq, kind, value in rows], "ratings")
     [CurrentValue(item='alien', value=2.0, time=60)]
     """
     event_kind = "rating" if code_of(kind) == RATING else "event"
@@ -83,7 +82,7 @@ def settled(history: Iterable[StoredEvent], kind: Kind) -> list[CurrentValue]:
     return [state[item] for item in sorted(state)]
 
 
-def state_of(pages: Iterable[pl.DataFrame], kind: Kind) -> pl.DataFrame:
+def snapshot_of(pages: Iterable[pl.DataFrame], kind: Kind) -> pl.DataFrame:
     """Return the current value of every pair of user and item.
 
     Parameters
@@ -96,8 +95,7 @@ def state_of(pages: Iterable[pl.DataFrame], kind: Kind) -> pl.DataFrame:
     Returns
     -------
     polars.DataFrame
-        Columns user, item, value and time, in no particular order; no rows for no events. IDs are integers if all are
-        canonical decimals, else strings.
+        Columns user and item (String), value and time, in no particular order; no rows for no events.
 
     Raises
     ------
@@ -120,7 +118,7 @@ def state_of(pages: Iterable[pl.DataFrame], kind: Kind) -> pl.DataFrame:
     rows = pl.concat([pl.DataFrame(schema=columns), *_compact(pages, code, columns)])
     aggregate = _last if kind == "ratings" else _summed
     state = pl.concat([aggregate(part.sort("time", maintain_order=True)) for part in _parts(rows)])
-    return state.select(_ids(state["user"]), _ids(state["item"]), "value", "time")
+    return state.select(pl.col("user", "item").cast(pl.String), "value", "time")
 
 
 def code_of(kind: Kind) -> int:
@@ -208,13 +206,3 @@ def _summed(rows: pl.DataFrame) -> pl.DataFrame:
     ends = np.append(starts[1:], len(rows)) - 1
     sums = np.add.reduceat(rows["value"].to_numpy(), starts)
     return rows[ends].with_columns(value=pl.Series(sums))
-
-
-def _ids(column: pl.Series) -> pl.Series:
-    """Convert a categorical column to integers or strings; each distinct ID is converted once."""
-    codes = column.to_physical()
-    first_rows = codes.arg_unique()
-    distinct = canonical_ids(column.gather(first_rows).cast(pl.String))
-    position_of = np.zeros(int(codes.to_numpy().max(initial=0)) + 1, np.uint32)
-    position_of[codes.gather(first_rows).to_numpy()] = np.arange(len(first_rows), dtype=np.uint32)
-    return distinct.gather(position_of[codes.to_numpy()]).alias(column.name)

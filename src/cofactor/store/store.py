@@ -44,7 +44,7 @@ class Store:
         Item catalog.
     users : Users
         Metadata of users.
-    forgotten : Erasure
+    erasure : Erasure
         Erasure of users.
     models : Models
         Model registry.
@@ -67,7 +67,7 @@ class Store:
     >>> from cofactor.store import Event, Store
     >>> with TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/shop.db") as store:
     ...     _ = store.events.append([Event("ana", "alien", 3), Event("bo", "clue", 2), Event("ana", "alien", 5)])
-    ...     store.events.state("ratings").select("user", "item", "value").sort("user").rows()
+    ...     store.events.snapshot("ratings").select("user", "item", "value").sort("user").rows()
     [('ana', 'alien', 5.0), ('bo', 'clue', 2.0)]
     """
 
@@ -77,7 +77,7 @@ class Store:
         self.impressions = Impressions(database, salt)
         self._writer = Writer(database, self.impressions.flush)
         self.events = EventLog(database, self._writer, salt)
-        self.forgotten = Erasure(database, self._writer, salt)
+        self.erasure = Erasure(database, self._writer, salt)
         self.items = Items(database, self._writer)
         self.users = Users(database, self._writer, salt)
         self.models = Models(database, self._writer)
@@ -126,7 +126,7 @@ class Store:
         url : str
             SQLite URL of the new store; its file must not exist.
         tombstones : str or Path or None, default None
-            Newest file written by `forgotten.export`.
+            Newest file written by `erasure.export`.
 
         Returns
         -------
@@ -146,8 +146,8 @@ class Store:
         ...     with Store.open(f"sqlite:///{folder}/shop.db") as store:
         ...         _ = store.events.append([Event("ana", "alien", 5), Event("bo", "clue", 2)])
         ...         store.back_up(f"{folder}/backup.db")
-        ...         _ = store.forgotten.forget("ana")
-        ...         store.forgotten.export(f"{folder}/tombstones.json")
+        ...         _ = store.erasure.erase("ana")
+        ...         store.erasure.export(f"{folder}/tombstones.json")
         ...     new = Store.restore(f"{folder}/backup.db", f"sqlite:///{folder}/new.db", f"{folder}/tombstones.json")
         ...     [event.user for event in new.events.after(0)]
         ...     new.close()
@@ -157,7 +157,7 @@ class Store:
         store = cls.open(url)
         try:
             if tombstones is not None:
-                store.forgotten.reapply_file(tombstones)
+                store.erasure.reapply_file(tombstones)
         except BaseException:  # a store with the data of erased users must not stay
             store.close()
             remove(url)

@@ -14,17 +14,17 @@ from cofactor.store.event import Receipt, Row
 from cofactor.store.schema import events
 from cofactor.store.sequence import Head, head
 
-__all__ = ["append_requests", "told"]
+__all__ = ["append_requests", "event_time"]
 
 _KEYS_AT_ONCE = 500  # parameters per query; old versions of SQLite allow 999
 
-told = case((events.c.time < events.c.received, events.c.time), else_=events.c.received)
+event_time = case((events.c.time < events.c.received, events.c.time), else_=events.c.received)
 """Effective time, by which the events of a pair are ordered: the submitted time, but at most the time of receipt."""
 
 _BY_KEY = select(
     events.c.key, events.c.seq, events.c.kind, events.c.user, events.c.item, events.c.value, events.c.time
 ).where(events.c.key.in_(bindparam("keys", expanding=True)))
-_NEWEST = select(func.max(told)).where(events.c.user == bindparam("who"), events.c.item == bindparam("what"))
+_NEWEST = select(func.max(event_time)).where(events.c.user == bindparam("who"), events.c.item == bindparam("what"))
 
 
 class _First(NamedTuple):

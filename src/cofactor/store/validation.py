@@ -31,13 +31,13 @@ LAST_TIME = 10**11  # larger numbers are milliseconds
 AHEAD = 86_400  # seconds by which the clock of a caller may be ahead
 
 
-def checked_id(given: Any, what: str) -> str:
+def checked_id(value: Any, what: str) -> str:
     """Return an ID as text.
 
     Parameters
     ----------
-    given : Any
-        The ID: a string that `data.id_columns.id_fault` accepts, or a whole number of 64 bits.
+    value : Any
+        The ID: a string that `data.id_columns.id_fault` accepts, or an integer of 64 bits.
     what : str
         Name of the value for the message.
 
@@ -59,23 +59,23 @@ def checked_id(given: Any, what: str) -> str:
     Traceback (most recent call last):
     cofactor.errors.DataError: event 3: the user is empty
     """
-    if not isinstance(given, str):
-        if (number := integer_id(given)) is not None:
+    if not isinstance(value, str):
+        if (number := integer_id(value)) is not None:
             return str(number)
-        if isinstance(given, int | np.integer) and not isinstance(given, bool):
+        if isinstance(value, int | np.integer) and not isinstance(value, bool):
             raise DataError(f"{what} does not fit into 64 bits; pass ids as strings")
-        raise DataError(f"{what} is neither a string nor an integer: {_shown(given)}")
-    if (fault := id_fault(given)) is not None:
-        raise DataError(f"{what} {fault}: {_shown(given)}" if given else f"{what} {fault}")
-    return given
+        raise DataError(f"{what} is neither a string nor an integer: {_shown(value)}")
+    if (fault := id_fault(value)) is not None:
+        raise DataError(f"{what} {fault}: {_shown(value)}" if value else f"{what} {fault}")
+    return value
 
 
-def checked_text(given: Any, what: str, longest: int) -> str:
+def checked_text(value: Any, what: str, longest: int) -> str:
     """Return a text that is short enough and has no control characters.
 
     Parameters
     ----------
-    given : Any
+    value : Any
         The text.
     what : str
         Name of the value for the message.
@@ -98,23 +98,23 @@ def checked_text(given: Any, what: str, longest: int) -> str:
     Traceback (most recent call last):
     cofactor.errors.DataError: the label has 300 characters; at most 256 are allowed
     """
-    if not isinstance(given, str):
-        raise DataError(f"{what} is not a string: {_shown(given)}")
-    if len(given) > longest:
-        raise DataError(f"{what} has {len(given):,} characters; at most {longest:,} are allowed")
-    if not given.isprintable() and (bad := [c for c in given if unicodedata.category(c) == "Cc"]):
-        raise DataError(f"{what} contains the control character U+{ord(bad[0]):04X}: {_shown(given)}")
-    if not is_unicode(given):
-        raise DataError(f"{what} contains half a surrogate pair: {_shown(given)}")
-    return given
+    if not isinstance(value, str):
+        raise DataError(f"{what} is not a string: {_shown(value)}")
+    if len(value) > longest:
+        raise DataError(f"{what} has {len(value):,} characters; at most {longest:,} are allowed")
+    if not value.isprintable() and (bad := [c for c in value if unicodedata.category(c) == "Cc"]):
+        raise DataError(f"{what} contains the control character U+{ord(bad[0]):04X}: {_shown(value)}")
+    if not is_unicode(value):
+        raise DataError(f"{what} contains half a surrogate pair: {_shown(value)}")
+    return value
 
 
-def checked_number(given: Any, what: str, low: float, high: float) -> float:
+def checked_number(value: Any, what: str, low: float, high: float) -> float:
     """Return a finite number in a range.
 
     Parameters
     ----------
-    given : Any
+    value : Any
         The number.
     what : str
         Name of the value for the message.
@@ -137,21 +137,21 @@ def checked_number(given: Any, what: str, low: float, high: float) -> float:
     Traceback (most recent call last):
     cofactor.errors.DataError: event 1: the value is not finite: nan
     """
-    if isinstance(given, bool) or not isinstance(given, int | float | np.integer | np.floating):
-        raise DataError(f"{what} is not a number: {_shown(given)}")
-    if isinstance(given, float | np.floating) and not math.isfinite(given):
-        raise DataError(f"{what} is not finite: {given}")
-    if not low <= given <= high:
-        raise DataError(f"{what} must be from {low:g} to {high:g}, not {_shown(given)}")
-    return float(given)
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise DataError(f"{what} is not a number: {_shown(value)}")
+    if isinstance(value, float | np.floating) and not math.isfinite(value):
+        raise DataError(f"{what} is not finite: {value}")
+    if not low <= value <= high:
+        raise DataError(f"{what} must be from {low:g} to {high:g}, not {_shown(value)}")
+    return float(value)
 
 
-def checked_whole(given: Any, what: str) -> int:
+def checked_whole(value: Any, what: str) -> int:
     """Return a nonnegative whole number of 63 bits, the range of the database.
 
     Parameters
     ----------
-    given : Any
+    value : Any
         The number.
     what : str
         Name of the value for the message.
@@ -172,17 +172,17 @@ def checked_whole(given: Any, what: str) -> int:
     Traceback (most recent call last):
     cofactor.errors.DataError: after is not a whole number from 0 to 2^63 - 1: 1000000000000000000000000000000
     """
-    if isinstance(given, bool) or not isinstance(given, int | np.integer) or not 0 <= given < 2**63:
-        raise DataError(f"{what} is not a whole number from 0 to 2^63 - 1: {_shown(given)}")
-    return int(given)
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 0 <= value < 2**63:
+        raise DataError(f"{what} is not a whole number from 0 to 2^63 - 1: {_shown(value)}")
+    return int(value)
 
 
-def checked_time(given: Any, what: str, present: int) -> int:
+def checked_time(value: Any, what: str, present: int) -> int:
     """Return a time in whole seconds since 1970.
 
     Parameters
     ----------
-    given : Any
+    value : Any
         The time.
     what : str
         Name of the value for the message.
@@ -205,23 +205,23 @@ def checked_time(given: Any, what: str, present: int) -> int:
     Traceback (most recent call last):
     cofactor.errors.DataError: event 1: the time 1700000000000 is not in seconds; times are whole seconds since 1970
     """
-    if isinstance(given, bool) or not isinstance(given, int | np.integer):
-        raise DataError(f"{what} is not a whole number of seconds since 1970: {_shown(given)}")
-    if given >= LAST_TIME:
-        raise DataError(f"{what} {_shown(given)} is not in seconds; times are whole seconds since 1970")
-    if given < 0:
-        raise DataError(f"{what} is before 1970: {_shown(given)}")
-    if given > present + AHEAD:
-        raise DataError(f"{what} {given} is more than a day ahead of this machine's clock, {present}")
-    return int(given)
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise DataError(f"{what} is not a whole number of seconds since 1970: {_shown(value)}")
+    if value >= LAST_TIME:
+        raise DataError(f"{what} {_shown(value)} is not in seconds; times are whole seconds since 1970")
+    if value < 0:
+        raise DataError(f"{what} is before 1970: {_shown(value)}")
+    if value > present + AHEAD:
+        raise DataError(f"{what} {value} is more than a day ahead of this machine's clock, {present}")
+    return int(value)
 
 
-def checked_json(given: Any, what: str) -> str:
+def checked_json(value: Any, what: str) -> str:
     """Return a value as JSON text; keys keep their order.
 
     Parameters
     ----------
-    given : Any
+    value : Any
         Value of JSON types.
     what : str
         Name of the value for the message.
@@ -242,7 +242,7 @@ def checked_json(given: Any, what: str) -> str:
     '{"genre": ["war", "drama"], "year": 1986}'
     """
     try:
-        text = json.dumps(given, allow_nan=False, ensure_ascii=False)
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise DataError(f"{what} cannot be stored as JSON: {error}") from error
     if not is_unicode(text):
@@ -252,12 +252,12 @@ def checked_json(given: Any, what: str) -> str:
     return text
 
 
-def checked_mapping(given: Any, what: str) -> str:
+def checked_mapping(value: Any, what: str) -> str:
     """Return a mapping of names to values of JSON types as JSON text.
 
     Parameters
     ----------
-    given : Any
+    value : Any
         The mapping.
     what : str
         Name of the value for the message.
@@ -277,9 +277,9 @@ def checked_mapping(given: Any, what: str) -> str:
     >>> checked_mapping({"age": 31}, "the user's metadata")
     '{"age": 31}'
     """
-    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise DataError(f"{what} must map names to values")
-    return checked_json(dict(given), what)
+    return checked_json(dict(value), what)
 
 
 def _shown(value: Any) -> str:

@@ -10,7 +10,7 @@ from fastapi import Request
 
 from cofactor.errors import StoreUnavailableError
 from cofactor.service.api.errors import Problem
-from cofactor.service.lru import Recent
+from cofactor.service.lru import LRUCache
 from cofactor.store import Key, Role, Store
 
 __all__ = ["ROLES", "Buckets", "KeyRing", "may", "needed", "require_role"]
@@ -107,7 +107,7 @@ class KeyRing:
     def __init__(self, store: Store, seconds: float):
         self._store = store
         self._seconds = seconds
-        self._checked: Recent[tuple[float, Key]] = Recent(KEYS)
+        self._checked: LRUCache[tuple[float, Key]] = LRUCache(KEYS)
 
     def known(self, text: str) -> Key | None:
         """The key, where it was checked a moment ago; never waits."""
@@ -143,7 +143,7 @@ class Buckets:
 
     def __init__(self, rate: float):
         self._rate = rate
-        self._full: Recent[tuple[float, float]] = Recent(KEYS)
+        self._full: LRUCache[tuple[float, float]] = LRUCache(KEYS)
 
     def take(self, key: str, now: float) -> float:
         """0 where one more is in order, else the seconds to wait."""

@@ -17,7 +17,7 @@ from cofactor.service.api.auth import Buckets, KeyRing
 from cofactor.service.api.errors import Problem
 from cofactor.service.api.metrics import tell_model
 from cofactor.service.engine import Engine
-from cofactor.service.lru import Recent
+from cofactor.service.lru import LRUCache
 from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.settings import ServiceSettings, is_orphan
 from cofactor.store import Store
@@ -50,7 +50,7 @@ class Service:
             raise
         self.keys = KeyRing(self.store, settings.key_memory)
         self.buckets = Buckets(settings.rate)
-        self.audits: Recent[Exposure] = Recent(2)
+        self.audits: LRUCache[Exposure] = LRUCache(2)
         self.waiting = 0
         self._threads = ThreadPoolExecutor(settings.threads, "cofactor-answer")
         self._slow = ThreadPoolExecutor(2, "cofactor-slow")

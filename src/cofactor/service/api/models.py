@@ -19,9 +19,8 @@ from cofactor.service.api.declared import StrictRoute
 from cofactor.service.api.dependencies import Asked, Service
 from cofactor.service.api.errors import Problem, leads_to, responses
 from cofactor.service.api.fields import DECIMAL, WHOLE, JsonMap, Wire, either, reply
-from cofactor.service.training.data import require_trainable
-from cofactor.service.training.spec import TrainingSpec
-from cofactor.service.training.trainer import recipe_before
+from cofactor.service.training.data import check_trainable
+from cofactor.service.training.spec import TrainingSpec, spec_of
 from cofactor.store import Job, JobState, StoredModel
 
 __all__ = ["Audited", "JobOut", "JobPage", "ModelOut", "ModelPage", "TrainBody", "router"]
@@ -138,22 +137,22 @@ async def train(service: Asked, body: TrainBody | None = None) -> Response:
     return reply(_job(await service.run_slowly(_asked, service, spec)), 202)
 
 
-def _asked(service: Service, spec: dict[str, Any] | None) -> Job:
-    """Enqueue a training. Raises a Problem, 422, for a spec that no model can be learned by, and KindError."""
+def _asked(service: Service, values: dict[str, Any] | None) -> Job:
+    """Check the specification and enqueue a training. Raises a Problem, 422, for an invalid one, and KindError."""
     try:
-        recipe = TrainingSpec.of(spec, _recipe(service))
-    except CofactorError as problem:
-        raise Problem(422, f"body: {problem}") from None
-    require_trainable(service.store, recipe)
-    return service.store.jobs.enqueue_once("train", spec)
+        spec = TrainingSpec.of(values, _spec(service))
+    except CofactorError as error:
+        raise Problem(422, f"body: {error}") from None
+    check_trainable(service.store, spec)
+    return service.store.jobs.enqueue_once("train", values)
 
 
-def _recipe(service: Service) -> TrainingSpec:
-    """Return how the model that answers was learned, which is what a spec leaves out."""
+def _spec(service: Service) -> TrainingSpec:
+    """Return the specification of the model that answers, with the values that a request leaves out."""
     if service.engine.version is None:
         return TrainingSpec()
     serving = service.engine.serving
-    return recipe_before(service.store.models.get(serving.version), serving.recommender)
+    return spec_of(service.store.models.get(serving.version), serving.recommender.kind)
 
 
 @router.post("/models/roll-back", response_model=ModelOut)

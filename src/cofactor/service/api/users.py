@@ -81,10 +81,10 @@ async def forget(service: Asked, user: AsQuery) -> Response:
 
 
 def _forget(service: Service, user: str) -> dict[str, Any]:
-    stone = service.store.forgotten.forget(user)
+    stone = service.store.erasure.erase(user)
     job = service.store.jobs.enqueue_once("train", None)
     try:
-        service.store.forgotten.export(service.settings.tombstones)
+        service.store.erasure.export(service.settings.tombstones)
     except (StoreError, OSError):  # the store has the tombstone; the file beside backups is written again next time
         service.note("the tombstones could not be exported")
     return {"seq": stone.seq, "job": job.id}

@@ -1,14 +1,14 @@
-"""Whether a newly learnt model may answer: it is measured against the active one, on the newest events."""
+"""Promotion gate: compares a new model with the active model on the newest events before it is promoted."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, get_args
 
 import numpy as np
 import polars as pl
 
-from cofactor.arrays import plain, random_stream
+from cofactor.arrays import Bool, Int32, plain, random_stream
 from cofactor.audit import Exposure, exposure
 from cofactor.data.ids import IdMap
 from cofactor.errors import ParameterError
@@ -21,22 +21,35 @@ from cofactor.metrics.registry import primary_metric
 from cofactor.models.base import PredictsRatings
 from cofactor.recommender.recommender import Recommender
 from cofactor.recommender.updating import as_of
-from cofactor.service.training.data import Material
+from cofactor.service.settings import GateCriterion, ServiceSettings
+from cofactor.service.training.data import TrainingData
 
-__all__ = ["Accuracy", "End", "GateResult", "Guard", "Shown", "ranking_accuracy", "rating_accuracy"]
+__all__ = [
+    "AccuracyComparison",
+    "GateResult",
+    "ListStatistics",
+    "PromotionGate",
+    "ranking_accuracy",
+    "rating_accuracy",
+]
 
 
 @dataclass(frozen=True)
-class Accuracy:
-    """How two models told the same newest events.
+class AccuracyComparison:
+    """Accuracy of two models on the same held-out events.
 
-    Attributes:
-
-        metric: key of the primary metric of the task.
-        candidate, active: of each model.
-        loss, low, high: how much worse the candidate is, in units of the metric, with the ends of its 95 % interval
-            over users; negative where it is better.
-        events, users: how many were asked about, of how many users.
+    Attributes
+    ----------
+    metric : str
+        "rmse" (lower is better) or "ndcg@10" (higher is better).
+    candidate, active : float
+        Metric of each model.
+    loss : float
+        By how much the candidate is worse, in units of the metric; negative if it is better.
+    low, high : float
+        95 % confidence interval of the loss over users; nan for too few users.
+    events, users : int
+        Number of events and of users that were measured.
     """
 
     metric: str
@@ -49,65 +62,113 @@ class Accuracy:
     users: int
 
 
-def rating_accuracy(candidate: Recommender, active: Recommender, held: pl.DataFrame, seed: int) -> Accuracy:
-    """RMSE over the rows held out: user, item (String), value, time; both models have these users, and no others.
+def rating_accuracy(candidate: Recommender, active: Recommender, held: pl.DataFrame, seed: int) -> AccuracyComparison:
+    """Compare the RMSE of two models.
 
-    An item that a model does not know gets what it takes such items to be.
+    Parameters
+    ----------
+    candidate, active : Recommender
+        The models, with the same users.
+    held : polars.DataFrame
+        Held-out ratings: user and item (String), value, time. Items that a model does not know get its prediction for
+        unknown items.
+    seed : int
+        Seed of the confidence interval.
+
+    Returns
+    -------
+    AccuracyComparison
+        The comparison.
     """
-    metric, y, n = primary_metric("ratings"), held["value"].to_numpy(), len(candidate.users)
-    u = candidate.users.rows(held["user"])
-    ours, theirs = (
-        metric.per_user(errors_by_user(u, y, _told(one, u, held), n_users=n)) for one in (candidate, active)
+    metric, ratings = primary_metric("ratings"), held["value"].to_numpy()
+    users, n_users = candidate.users.rows(held["user"]), len(candidate.users)
+    values = (
+        metric.per_user(errors_by_user(users, ratings, _predicted(model, users, held), n_users=n_users))
+        for model in (candidate, active)
     )
-    return _accuracy(metric, ours, theirs, len(held), seed)
+    return _comparison(metric, *values, len(held), seed)
 
 
-def _told(one: Recommender, users: Any, held: pl.DataFrame) -> Any:
-    items, times = one.items.rows(held["item"]), held["time"].to_numpy()
-    assert isinstance(one.model, PredictsRatings)
-    return one.model.predict(one.batch(users, times), items)
+def _predicted(recommender: Recommender, users: Int32, held: pl.DataFrame) -> Float32:
+    items, times = recommender.items.rows(held["item"]), held["time"].to_numpy()
+    assert isinstance(recommender.model, PredictsRatings)
+    return recommender.model.predict(recommender.batch(users, times), items)
 
 
-def ranking_accuracy(candidate: Recommender, active: Recommender, held: pl.DataFrame, k: int, seed: int) -> Accuracy:
-    """NDCG@k of finding what users took that they had not had before: held as in `rating_accuracy`."""
-    catalog = IdMap.of(pl.concat([*(one.items.all.cast(pl.String) for one in (candidate, active)), held["item"]]))
+def ranking_accuracy(
+    candidate: Recommender, active: Recommender, held: pl.DataFrame, k: int, seed: int
+) -> AccuracyComparison:
+    """Compare the NDCG@k of two models.
+
+    Parameters
+    ----------
+    candidate, active : Recommender
+        The models, with the same users.
+    held : polars.DataFrame
+        Held-out events: user and item (String), value, time. Items that recommendations exclude for their user, such as
+        repeated events, are ignored.
+    k : int
+        Length of the lists.
+    seed : int
+        Seed of the confidence interval.
+
+    Returns
+    -------
+    AccuracyComparison
+        The comparison; nan metrics if no event is left.
+    """
+    items = [recommender.items.all.cast(pl.String) for recommender in (candidate, active)]
+    catalog = IdMap.of(pl.concat([*items, held["item"]]))
     u, i = candidate.users.rows(held["user"]), catalog.rows(held["item"])
-    new = ~_had(candidate, u, candidate.items.rows(held["item"]))
+    new = ~_is_excluded(candidate, u, candidate.items.rows(held["item"]))
     relevant = SparseRows.of(u[new], i[new], np.ones(new.sum()), len(candidate.users))
     metric = primary_metric("events", k)
-    ours, theirs = (_by_user(one, catalog, relevant, metric, k) for one in (candidate, active))
-    return _accuracy(metric, ours, theirs, int(new.sum()), seed)
+    values = (_per_user(recommender, catalog, relevant, metric, k) for recommender in (candidate, active))
+    return _comparison(metric, *values, int(new.sum()), seed)
 
 
-def _accuracy(metric: Metric, candidate: UserValues, active: UserValues, events: int, seed: int) -> Accuracy:
+def _comparison(
+    metric: Metric, candidate: UserValues, active: UserValues, n_events: int, seed: int
+) -> AccuracyComparison:
     """Compare the values of two models; the loss is positive where the candidate is worse."""
     first, second = (active, candidate) if metric.greater_is_better else (candidate, active)
-    loss, users = first.difference(second, seed=seed), int(np.count_nonzero(candidate.counts))
-    return Accuracy(metric.key, candidate.aggregate(), active.aggregate(), *loss, events, users)
+    loss, n_users = first.difference(second, seed=seed), int(np.count_nonzero(candidate.counts))
+    return AccuracyComparison(metric.key, candidate.aggregate(), active.aggregate(), *loss, n_events, n_users)
 
 
-def _by_user(one: Recommender, catalog: IdMap, relevant: SparseRows, metric: RankingMetric, k: int) -> UserValues:
-    """Items that the model does not know cannot be hits, but they count as relevant."""
-    rows = one.items.rows(catalog.all)[relevant.columns]
+def _per_user(
+    recommender: Recommender, catalog: IdMap, relevant: SparseRows, metric: RankingMetric, k: int
+) -> UserValues:
+    """Return the metric of each user; items that the model does not know count as relevant but are never listed."""
+    rows = recommender.items.rows(catalog.all)[relevant.columns]
     owner = relevant.owners[rows >= 0]
-    known = SparseRows.of(owner, rows[rows >= 0], np.ones(len(owner)), len(relevant))
-    lists = one.ranked_lists(np.arange(len(one.users), dtype=np.int32), [k], known)
+    targets = SparseRows.of(owner, rows[rows >= 0], np.ones(len(owner)), len(relevant))
+    lists = recommender.ranked_lists(np.arange(len(recommender.users), dtype=np.int32), [k], targets)
     return metric.per_user(replace(lists.hits, n_relevant=relevant.counts))
 
 
-def _had(recommender: Recommender, users: Any, items: Any) -> Any:
-    """Whether lists leave out each pair, as the user has seen the item before: (n,) bool."""
+def _is_excluded(recommender: Recommender, users: Int32, items: Int32) -> Bool:
+    """Return whether recommendations exclude each pair."""
     rows, width = recommender.excluded, len(recommender.items) + 1
     owner = rows.owners.astype(np.int64)
     return np.isin(users.astype(np.int64) * width + items, owner * width + rows.columns) & (items >= 0)
 
 
-End = Literal["mean", "high"]
-
-
 @dataclass(frozen=True)
-class Shown:
-    """What the same users are shown: see `audit.concentration` for the four figures, of 0..1 but for the lift."""
+class ListStatistics:
+    """Statistics of the lists that a model recommends; see `audit.exposure`.
+
+    Attributes
+    ----------
+    coverage : float
+        Share of the catalog that is recommended to any user.
+    gini : float
+        Gini coefficient of the recommendations over items.
+    top_share : float
+        Share of the recommendations that go to the 1 % of the items recommended most.
+    popularity_lift : float
+        Popularity of recommended items, relative to the items in the histories.
+    """
 
     coverage: float
     gini: float
@@ -115,156 +176,242 @@ class Shown:
     popularity_lift: float
 
     @classmethod
-    def of(cls, found: Exposure) -> Shown:
-        """The figures of an audit."""
-        return cls(found.coverage, found.shown.gini, found.shown.top_share, found.popularity_lift)
+    def of(cls, audit: Exposure) -> ListStatistics:
+        """Select the statistics from an audit.
+
+        Parameters
+        ----------
+        audit : Exposure
+            Result of `audit.exposure`.
+
+        Returns
+        -------
+        ListStatistics
+            The statistics.
+        """
+        return cls(audit.coverage, audit.shown.gini, audit.shown.top_share, audit.popularity_lift)
 
 
 @dataclass(frozen=True)
 class GateResult:
-    """What the guard found; see `Guard.judge`. The candidate may answer where there are no reasons against it.
+    """Result of `PromotionGate.evaluate`.
 
-    Attributes:
-
-        reasons: why it may not.
-        accuracy: None where there was too little to measure on, or nothing to compare with.
-        candidate, active: what users are shown; None where nothing was compared.
-        notes: what was not looked at, and why.
+    Attributes
+    ----------
+    reasons : tuple of str
+        Why the candidate must not be promoted; empty if it may be.
+    accuracy : AccuracyComparison or None
+        Comparison of accuracy; None if there were too few events, or no model to compare with.
+    candidate, active : ListStatistics or None
+        Statistics of the lists of each model; None if there was no model to compare with.
+    notes : tuple of str
+        What was not compared, and why.
     """
 
     reasons: tuple[str, ...] = ()
-    accuracy: Accuracy | None = None
-    candidate: Shown | None = None
-    active: Shown | None = None
+    accuracy: AccuracyComparison | None = None
+    candidate: ListStatistics | None = None
+    active: ListStatistics | None = None
     notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, nan as None."""
-        found: dict[str, Any] = plain(asdict(self))
-        return found
+        """Return the result as values of JSON types.
+
+        Returns
+        -------
+        dict of str to Any
+            The fields; None for nan.
+        """
+        values: dict[str, Any] = plain(asdict(self))
+        return values
 
 
 @dataclass(frozen=True)
-class Guard:
-    """What a candidate may lose against the active model, and still be promoted.
+class PromotionGate:
+    """Limits by which a candidate may be worse than the active model and still be promoted.
 
-    Attributes:
+    Attributes
+    ----------
+    tolerance : float
+        Largest loss of accuracy, as a share of the metric of the active model (RMSE for ratings, NDCG@10 for events).
+    criterion : {'mean', 'upper'}
+        Loss that must not exceed the tolerance: the mean, or the upper end of its 95 % interval, which takes more
+        events.
+    min_events, max_events : int
+        Limits of the number of held-out events. With fewer than `min_events`, accuracy is not compared.
+    share : float
+        Share of the events since the active model that is held out, within these limits.
+    min_users : int
+        Number of users that the held-out events must have, else accuracy is not compared; up to half of the new events
+        are held out to reach it.
+    coverage : float
+        Share by which the catalog coverage may fall.
+    top_share : float
+        Amount by which the share of the 1 % most recommended items may rise.
+    lift : float
+        Share by which the popularity lift may rise.
+    sample_users : int
+        Maximum number of users whose lists are compared.
+    k : int
+        Length of the lists.
 
-        tolerance: of the active model's metric (RMSE for ratings, NDCG@10 for events), a share.
-        end: which end of the 95 % interval of the loss has to keep within it: the mean, or the high end, which asks for
-            proof and so for many events.
-        least, most: how many of the newest events are held out; with fewer than `least` accuracy is not compared.
-        share: of all events since the active model that are held out, between these two.
-        people: of so many users they have to be, or accuracy is not compared; up to half of what is new is held out to
-            find as many.
-        coverage: by how much the share of the catalog that anybody is shown may fall, as a share of the active's.
-        top_share: by how much the share that goes to the 1 % shown most may rise, in points.
-        lift: by how much the popularity of what is shown may rise, as a share of the active's.
-        users: so many, at most, are looked at for what they are shown.
-
-    >>> Guard(tolerance=0.02).tolerance
+    Examples
+    --------
+    >>> PromotionGate(tolerance=0.02).tolerance
     0.02
     """
 
     tolerance: float = 0.01
-    end: End = "mean"
-    least: int = 50
-    most: int = 20_000
+    criterion: GateCriterion = "mean"
+    min_events: int = 50
+    max_events: int = 20_000
     share: float = 0.2
-    people: int = 10
+    min_users: int = 10
     coverage: float = 0.2
     top_share: float = 0.1
     lift: float = 0.25
-    users: int = 2_000
+    sample_users: int = 2_000
     k: int = 10
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
-            raise ParameterError(f"guard: share must be between 0 and 1, both excluded, not {self.share!r}")
-        if self.people < 1:
-            raise ParameterError(f"guard: people must be from 1, not {self.people}")
-        if self.least < 1 or self.most < self.least:
-            raise ParameterError(f"guard: least must be from 1 to most, not {self.least} and {self.most}")
-        if self.end not in ("mean", "high"):
-            raise ParameterError(f"guard: end must be mean or high, not {self.end!r}")
+            raise ParameterError(f"share must be between 0 and 1, both exclusive; got {self.share!r}")
+        if self.min_users < 1:
+            raise ParameterError(f"min_users must be at least 1; got {self.min_users}")
+        if self.min_events < 1 or self.max_events < self.min_events:
+            raise ParameterError(
+                f"min_events must be from 1 to max_events; got {self.min_events} and max_events={self.max_events}"
+            )
+        if self.criterion not in get_args(GateCriterion):
+            raise ParameterError(f"criterion must be mean or upper; got {self.criterion!r}")
 
-    def cut(self, new: pl.DataFrame, seen: int) -> int:
-        """Up to which change a candidate may learn, so that enough newer ones are left to measure it on.
+    @classmethod
+    def of(cls, settings: ServiceSettings) -> PromotionGate:
+        """Create the gate from the settings of a service.
 
-        new: seq, user: the events that the active model has not learnt from, in their order; seen: the last change. All
-        of them, where there are too few to hold out.
+        Parameters
+        ----------
+        settings : ServiceSettings
+            The settings.
 
+        Returns
+        -------
+        PromotionGate
+            The gate.
+        """
+        names = ("tolerance", "criterion", "coverage", "top_share", "lift")
+        return cls(**{name: getattr(settings, f"gate_{name}") for name in names})
+
+    def cutoff(self, new: pl.DataFrame, until: int) -> int:
+        """Return the last change that a candidate may be trained on, so that enough newer events are held out.
+
+        Parameters
+        ----------
+        new : polars.DataFrame
+            Events that the active model was not trained on: seq and user, by seq.
+        until : int
+            Sequence number of the last change.
+
+        Returns
+        -------
+        int
+            Sequence number; `until` if there are too few events to hold out.
+
+        Examples
+        --------
         >>> new = pl.DataFrame({"seq": range(1001, 2001), "user": [str(n % 300) for n in range(1000)]})
-        >>> Guard(least=50, share=0.2).cut(new, 2000), Guard(least=5_000).cut(new, 2000)
+        >>> PromotionGate(min_events=50, share=0.2).cutoff(new, 2000), PromotionGate(min_events=5_000).cutoff(new, 2000)
         (1800, 2000)
         """
         n = len(new)
-        if n < self.least:
-            return seen
-        wanted = min(max(round(self.share * n), self.least), self.most)
-        met = new["user"].reverse().is_first_distinct().cum_sum() >= self.people
-        enough = int(met.arg_max() or 0) + 1 if met.any() else n
-        held = max(wanted, min(enough, n // 2, self.most))
-        return int(new["seq"][n - held]) - 1
+        if n < self.min_events:
+            return until
+        by_share = min(max(round(self.share * n), self.min_events), self.max_events)
+        has_users = new["user"].reverse().is_first_distinct().cum_sum() >= self.min_users
+        by_users = int(has_users.arg_max() or 0) + 1 if has_users.any() else n
+        n_held = max(by_share, min(by_users, n // 2, self.max_events))
+        return int(new["seq"][n - n_held]) - 1
 
-    def judge(self, candidate: Recommender, active: Recommender, material: Material, *, seed: int = 0) -> GateResult:
-        """Both models as they stand at the cut, asked what came after it, and looked at for what they show.
+    def evaluate(self, candidate: Recommender, active: Recommender, data: TrainingData, *, seed: int = 0) -> GateResult:
+        """Compare two models as of the cutoff: their accuracy on the held-out events and the lists they recommend.
 
-        Neither has learnt from the events held out, as long as the active model learnt from none behind the cut. Raises
-        KindError for a model that cannot fold in.
+        Parameters
+        ----------
+        candidate, active : Recommender
+            The models; neither was trained on events after the cutoff.
+        data : TrainingData
+            Training data of the candidate and held-out events.
+        seed : int, default 0
+            Seed of the intervals and of the sample of users.
+
+        Returns
+        -------
+        GateResult
+            The result.
+
+        Raises
+        ------
+        KindError
+            If a model cannot fold in users.
         """
-        held = material.held_out
-        asked = IdMap.of(held["user"].unique()) if len(held) else IdMap.of(pl.Series([], dtype=pl.String))
+        held = data.held_out
+        users = IdMap.of(held["user"].unique()) if len(held) else IdMap.of(pl.Series([], dtype=pl.String))
         reasons: list[str] = []
         notes: list[str] = []
-        accuracy = self._measured(candidate, active, material, asked, seed) if len(held) >= self.least else None
-        if accuracy is None or accuracy.users < self.people:
-            people = len(asked) if accuracy is None else accuracy.users
-            needed = f"{self.least} of {self.people} are needed"
-            notes.append(f"accuracy was not compared: {len(held)} new events of {people} users, and {needed}")
+        accuracy = self._accuracy(candidate, active, data, users, seed) if len(held) >= self.min_events else None
+        if accuracy is None or accuracy.users < self.min_users:
+            n_users = len(users) if accuracy is None else accuracy.users
+            needed = f"{self.min_events} events of {self.min_users} users are needed"
+            notes.append(f"accuracy was not compared: {len(held)} new events of {n_users} users; {needed}")
             accuracy = None
         else:
-            reasons += self._loses(accuracy)
-        sample = self._sample(material, seed)
-        shown, before = (Shown.of(exposure(_at(one, sample, material), n=self.k)) for one in (candidate, active))
-        return GateResult((*reasons, *self._narrows(shown, before)), accuracy, shown, before, tuple(notes))
+            reasons += self._accuracy_reasons(accuracy)
+        sample = self._sample(data, seed)
+        new, current = (
+            ListStatistics.of(exposure(_at_cutoff(recommender, sample, data), n=self.k))
+            for recommender in (candidate, active)
+        )
+        return GateResult((*reasons, *self._exposure_reasons(new, current)), accuracy, new, current, tuple(notes))
 
-    def _measured(
-        self, candidate: Recommender, active: Recommender, material: Material, asked: IdMap, seed: int
-    ) -> Accuracy:
-        both = _at(candidate, asked, material), _at(active, asked, material)
+    def _accuracy(
+        self, candidate: Recommender, active: Recommender, data: TrainingData, users: IdMap, seed: int
+    ) -> AccuracyComparison:
+        both = _at_cutoff(candidate, users, data), _at_cutoff(active, users, data)
         if candidate.kind == "ratings":
-            return rating_accuracy(*both, material.held_out, seed)
-        return ranking_accuracy(*both, material.held_out, self.k, seed)
+            return rating_accuracy(*both, data.held_out, seed)
+        return ranking_accuracy(*both, data.held_out, self.k, seed)
 
-    def _sample(self, material: Material, seed: int) -> IdMap:
-        users = material.known["user"].unique().sort()
-        chosen = random_stream(seed, "guard").permutation(len(users))[: self.users]
+    def _sample(self, data: TrainingData, seed: int) -> IdMap:
+        users = data.snapshot["user"].unique().sort()
+        chosen = random_stream(seed, "guard").permutation(len(users))[: self.sample_users]
         return IdMap.of(users.gather(np.sort(chosen)))
 
-    def _loses(self, found: Accuracy) -> list[str]:
-        allowed = self.tolerance * found.active
-        loss = found.loss if self.end == "mean" else found.high
+    def _accuracy_reasons(self, accuracy: AccuracyComparison) -> list[str]:
+        allowed = self.tolerance * accuracy.active
+        loss = accuracy.loss if self.criterion == "mean" else accuracy.high
         if loss <= allowed:
             return []
-        figures = f"{found.metric} {found.candidate:.4f} against {found.active:.4f}"
-        on = f"on {found.events:,} events of {found.users:,} users"
+        measured = f"{accuracy.events:,} events of {accuracy.users:,} users"
         if np.isnan(loss):
-            return [f"end=high needs an interval of the loss, and there is none {on}: {NO_INTERVAL}"]
-        ends = f"95 % interval {found.low:.4f} to {found.high:.4f}" if np.isfinite(found.low) else "no interval"
-        interval = f"loss {found.loss:.4f}, {ends}"
-        return [f"it loses on the newest events: {figures} ({interval}; allowed {allowed:.4f}) {on}"]
+            return [f"criterion 'upper' needs an interval of the loss, which {measured} do not give: {NO_INTERVAL}"]
+        has_interval = np.isfinite(accuracy.low)
+        interval = f"95 % interval {accuracy.low:.4f} to {accuracy.high:.4f}" if has_interval else "no interval"
+        metrics = f"{accuracy.metric} {accuracy.candidate:.4f}, active model {accuracy.active:.4f}"
+        loss_text = f"loss {accuracy.loss:.4f}, {interval}; allowed {allowed:.4f}"
+        return [f"accuracy on the newest events is worse: {metrics} ({loss_text}; {measured})"]
 
-    def _narrows(self, shown: Shown, before: Shown) -> list[str]:
-        found = []
-        if shown.coverage < (1 - self.coverage) * before.coverage:
-            found.append(f"coverage falls from {before.coverage:.1%} to {shown.coverage:.1%} of the catalog")
-        if shown.top_share > before.top_share + self.top_share:
-            found.append(f"the 1 % shown most get {shown.top_share:.1%} of all places, and had {before.top_share:.1%}")
-        if shown.popularity_lift > (1 + self.lift) * before.popularity_lift:
-            found.append(f"popularity lift rises from {before.popularity_lift:.2f} to {shown.popularity_lift:.2f}")
-        return found
+    def _exposure_reasons(self, candidate: ListStatistics, active: ListStatistics) -> list[str]:
+        reasons = []
+        if candidate.coverage < (1 - self.coverage) * active.coverage:
+            reasons.append(f"coverage falls from {active.coverage:.1%} to {candidate.coverage:.1%} of the catalog")
+        if candidate.top_share > active.top_share + self.top_share:
+            change = f"from {active.top_share:.1%} to {candidate.top_share:.1%}"
+            reasons.append(f"the share of the 1 % most recommended items rises {change}")
+        if candidate.popularity_lift > (1 + self.lift) * active.popularity_lift:
+            change = f"from {active.popularity_lift:.2f} to {candidate.popularity_lift:.2f}"
+            reasons.append(f"popularity lift rises {change}")
+        return reasons
 
 
-def _at(recommender: Recommender, users: IdMap, material: Material) -> Recommender:
-    return as_of(recommender, users, material.known, material.facts, material.seen_before)
+def _at_cutoff(recommender: Recommender, users: IdMap, data: TrainingData) -> Recommender:
+    return as_of(recommender, users, data.snapshot, data.user_metadata, data.excluded)

@@ -1,4 +1,4 @@
-"""How a model is to be learnt: what a training job names, else what the store keeps, else what the active one was."""
+"""Training specification: the estimator and the data of a training, from a job, the active model or the defaults."""
 
 from __future__ import annotations
 
@@ -13,22 +13,28 @@ from cofactor.errors import DataError, KindError
 from cofactor.estimators import BiasedMF, ImplicitALS
 from cofactor.estimators.base import Estimator
 from cofactor.recommender.recommender import Recommender
+from cofactor.store import StoredModel
 
-__all__ = ["TrainingSpec"]
+__all__ = ["TrainingSpec", "spec_of"]
 
 
 @dataclass(frozen=True)
 class TrainingSpec:
-    """How to learn.
+    """Specification of a training.
 
-    Attributes:
+    Attributes
+    ----------
+    estimator : Estimator
+        Estimator to fit.
+    kind : {'ratings', 'events'}
+        Kind of the training data.
+    seed : int
+        Seed of the fit and of the priors.
+    user_features, item_features : tuple of str
+        Metadata from which the priors of new users and items are learned; names that the data do not have are ignored.
 
-        estimator: the way, with its settings.
-        kind: what of the store is learnt from, "ratings" or "events".
-        seed: the same one gives the same model.
-        user_features, item_features: metadata that priors for newcomers are learnt from; those the store does not have
-            are left out.
-
+    Examples
+    --------
     >>> TrainingSpec.of({"kind": "events"}).estimator.name, TrainingSpec.of({"estimator": {"estimator": "bias"}}).kind
     ('implicit-als', 'ratings')
     """
@@ -40,42 +46,63 @@ class TrainingSpec:
     item_features: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, given: Any, before: TrainingSpec | None = None) -> TrainingSpec:
-        """From JSON values, such as a job's spec; what they leave out is as `before`, as far as the two go together.
+    def of(cls, values: Any, base: TrainingSpec | None = None) -> TrainingSpec:
+        """Create a specification from JSON values, such as those of a job.
 
-        A kind alone keeps the estimator of before where that learns from it, and else takes the usual one of the kind;
-        an estimator alone takes the kind that it learns from. Raises DataError, KindError or ParameterError for values
-        that no training can be made of.
+        Parameters
+        ----------
+        values : mapping of str to Any or None
+            Values of some fields; None for no values.
+        base : TrainingSpec, optional
+            Values of the other fields. Its estimator is replaced by the default of the kind if it does not accept the
+            kind in `values`, and its kind by that of the estimator in `values`.
 
-        >>> TrainingSpec.of({"kind": "events"}, before=TrainingSpec()).estimator.name
+        Returns
+        -------
+        TrainingSpec
+            The specification.
+
+        Raises
+        ------
+        DataError, KindError, ParameterError
+            If the values do not specify a training.
+
+        Examples
+        --------
+        >>> TrainingSpec.of({"kind": "events"}, base=TrainingSpec()).estimator.name
         'implicit-als'
         """
-        names = [one.name for one in fields(cls)]
-        if given is None:
-            given = {}
-        if not isinstance(given, Mapping) or (unknown := [name for name in given if name not in names]):
-            wrong = unknown[0] if isinstance(given, Mapping) else given
-            raise DataError(f"a training is told {', '.join(names)}, not {wrong!r}")
-        settled = {} if before is None else {name: getattr(before, name) for name in names}
-        told = dict(given)
-        if "estimator" in told:
-            told["estimator"] = Estimator.from_dict(told["estimator"])
-        if before is not None and "kind" in told and before.estimator.kind not in ("any", told["kind"]):
-            del settled["estimator"]
-        if before is not None and "estimator" in told and told["estimator"].kind not in ("any", before.kind):
-            del settled["kind"]
-        settled |= {name: _names(name, told[name]) if name.endswith("features") else told[name] for name in told}
-        if "estimator" not in settled:
-            settled["estimator"] = ImplicitALS() if settled.get("kind") == "events" else BiasedMF()
-        learns = settled["estimator"].kind
-        settled.setdefault("kind", "ratings" if learns == "any" else learns)
-        if settled["kind"] not in list(get_args(Kind)) or learns not in (settled["kind"], "any"):
-            raise KindError(f"{settled['estimator'].name} does not learn from {settled['kind']!r}")
-        checks.seed(settled.get("seed", 0))
-        return cls(**settled)
+        names = [field.name for field in fields(cls)]
+        values = {} if values is None else values
+        if not isinstance(values, Mapping) or (unknown := [name for name in values if name not in names]):
+            wrong = unknown[0] if isinstance(values, Mapping) else values
+            raise DataError(f"a training has the parameters {', '.join(names)}, not {wrong!r}")
+        merged = {} if base is None else {name: getattr(base, name) for name in names}
+        new = dict(values)
+        if "estimator" in new:
+            new["estimator"] = Estimator.from_dict(new["estimator"])
+            if base is not None and new["estimator"].kind not in ("any", base.kind):
+                del merged["kind"]
+        elif base is not None and base.estimator.kind not in ("any", new.get("kind", base.kind)):
+            del merged["estimator"]
+        merged |= {name: _names(name, new[name]) if name.endswith("features") else new[name] for name in new}
+        if "estimator" not in merged:
+            merged["estimator"] = ImplicitALS() if merged.get("kind") == "events" else BiasedMF()
+        accepted = merged["estimator"].kind
+        merged.setdefault("kind", "ratings" if accepted == "any" else accepted)
+        if merged["kind"] not in list(get_args(Kind)) or accepted not in (merged["kind"], "any"):
+            raise KindError(f"{merged['estimator'].name} does not learn from {merged['kind']!r}")
+        checks.seed(merged.get("seed", 0))
+        return cls(**merged)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, from which `of` makes it again."""
+        """Return the values from which `of` creates the same specification.
+
+        Returns
+        -------
+        dict of str to Any
+            Values of JSON types.
+        """
         return {
             "estimator": self.estimator.to_dict(),
             "kind": self.kind,
@@ -85,19 +112,50 @@ class TrainingSpec:
         }
 
     def with_priors(self, recommender: Recommender) -> Recommender:
-        """Return the recommender with priors of new users and items if its model supports them."""
-        users = _known(self.user_features, recommender.user_table)
-        items = _known(self.item_features, recommender.item_table)
+        """Learn the priors of new users and items.
+
+        Parameters
+        ----------
+        recommender : Recommender
+            A fitted recommender.
+
+        Returns
+        -------
+        Recommender
+            The recommender with priors, or unchanged if its model supports none.
+        """
+        users = _present(self.user_features, recommender.user_table)
+        items = _present(self.item_features, recommender.item_table)
         if not supports_priors(recommender.model):
             return recommender
         return recommender.with_priors(user_features=users, item_features=items, seed=self.seed)
 
 
-def _names(what: str, given: Any) -> tuple[str, ...]:
-    if not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given):
-        raise DataError(f"{what} are a list of names, not {given!r}")
-    return tuple(given)
+def spec_of(model: StoredModel, kind: Kind | None = None) -> TrainingSpec:
+    """Return the specification by which a model was trained, as far as the store has it.
+
+    Parameters
+    ----------
+    model : StoredModel
+        The model.
+    kind : {'ratings', 'events'}, optional
+        Kind of its training data, for a model that was not trained by the service.
+
+    Returns
+    -------
+    TrainingSpec
+        The specification; default values where the store has none.
+    """
+    stored = model.metrics.get("training_spec") if isinstance(model.metrics, dict) else None
+    fallback = {"estimator": model.estimator or None, "kind": kind}
+    return TrainingSpec.of(stored or {name: value for name, value in fallback.items() if value is not None})
 
 
-def _known(names: tuple[str, ...], table: Any) -> list[str]:
+def _names(parameter: str, names: Any) -> tuple[str, ...]:
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{parameter} must be a list of names, not {names!r}")
+    return tuple(names)
+
+
+def _present(names: tuple[str, ...], table: Any) -> list[str]:
     return [] if table is None else [name for name in names if name in table.columns]

@@ -1,36 +1,35 @@
-"""One training: from the store's table to a model that answers, or is held with the reasons."""
+"""Trainer: one training, from the data of the store to a model that is promoted or held with the reasons."""
 
 from __future__ import annotations
 
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, TypeAlias
 
 from cofactor.errors import ArtifactError, StoreError, StoreUnavailableError
 from cofactor.estimators.training import Epoch
 from cofactor.recommender.recommender import Recommender
-from cofactor.service.registry import ArtifactRegistry, orphans
-from cofactor.service.training.data import Material, gathered, since
-from cofactor.service.training.promotion_gate import GateResult, Guard
-from cofactor.service.training.spec import TrainingSpec
+from cofactor.service.registry import ArtifactRegistry, orphaned_files
+from cofactor.service.training.data import TrainingData, new_events, store_scale, training_data
+from cofactor.service.training.promotion_gate import GateResult, PromotionGate
+from cofactor.service.training.spec import TrainingSpec, spec_of
 from cofactor.store import Store, StoredModel
 
-__all__ = ["SEEN", "Tell", "Trainer", "recipe_before", "recipe_of"]
+__all__ = ["UNTIL", "ProgressCallback", "Trainer"]
 
-Tell = Callable[[float, str], None]
-"""Told how far a training is, from 0 to 1, and in words; it may raise JobLostError to end it."""
+ProgressCallback: TypeAlias = Callable[[float, str], None]
+"""Called with the progress of a training, from 0 to 1, and a message; may raise JobLostError to stop it."""
 
-SEEN = "seen"
-"""In a model's metrics: the last change there was when its training began."""
+UNTIL = "until"
+"""Key in the metrics of a model: sequence number of the last change in the store when its training started."""
 FITTED = 0.7
-"""Of the progress, when the last epoch is over."""
+"""Progress after the last epoch."""
 
 
-class _Rival(NamedTuple):
-    """The model that a candidate has to hold its own against, and the row of the store it came from, if any."""
+class _ActiveModel(NamedTuple):
+    """The active model, with which the candidate is compared."""
 
     stored: StoredModel
     recommender: Recommender
@@ -38,15 +37,23 @@ class _Rival(NamedTuple):
 
 @dataclass(frozen=True)
 class Trainer:
-    """Learns models from a store and promotes those that the guard lets pass.
+    """Trains models on the data of a store and promotes those that pass the gate.
 
-    Attributes:
+    Attributes
+    ----------
+    store : Store
+        Store of the data and of the metadata of models.
+    artifacts : ArtifactRegistry
+        Files of the models.
+    gate : PromotionGate
+        Limits for a candidate.
+    spec : TrainingSpec
+        Specification of the first model.
+    keep : int
+        Number of artifacts to keep in addition to the active and the previous one.
 
-        store, artifacts: what is learnt from, and where models go.
-        guard: what a candidate may lose.
-        recipe: how the first model is learnt, where neither the job nor the store says.
-        keep: how many artifacts stay beside the active and the previous one.
-
+    Examples
+    --------
     >>> from tempfile import TemporaryDirectory
     >>> from cofactor.store import Event, Store
     >>> with TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/store.db") as store:
@@ -59,126 +66,146 @@ class Trainer:
 
     store: Store
     artifacts: ArtifactRegistry
-    guard: Guard = field(default_factory=Guard)
-    recipe: TrainingSpec = field(default_factory=TrainingSpec)
+    gate: PromotionGate = field(default_factory=PromotionGate)
+    spec: TrainingSpec = field(default_factory=TrainingSpec)
     keep: int = 3
 
-    def train(self, spec: Any = None, tell: Tell = lambda _progress, _line: None, *, name: str = "") -> StoredModel:
-        """Learn a model, measure it, and promote or hold it; the model as it then stands in the store.
+    def train(
+        self, values: Any = None, on_progress: ProgressCallback = lambda _progress, _message: None, *, name: str = ""
+    ) -> StoredModel:
+        """Train a model, compare it with the active model, and promote or hold it.
 
-        spec: see `TrainingSpec.of`; what it leaves out is as with the model before. name: of the artifact's file; drawn
-        at random unless given. What was measured is what is promoted, bit for bit: the file, read back and verified.
-        The first model learns from everything and meets no guard. Raises DataError where there is nothing to learn
-        from, KindError, ParameterError, DivergedError, ArtifactError, StoreUnavailableError, and what `tell` raises;
-        the active model answers on.
+        Parameters
+        ----------
+        values : mapping of str to Any, optional
+            Values of the specification, see `TrainingSpec.of`; the others are those of the active model, or of `spec`
+            if there is none.
+        on_progress : callable, optional
+            Called with progress and message.
+        name : str, default ""
+            File name of the artifact without its suffix; "" for a random name.
+
+        Returns
+        -------
+        StoredModel
+            The model after the decision.
+
+        Raises
+        ------
+        DataError
+            If the store contains no data of the kind.
+        KindError, ParameterError
+            If the specification is invalid.
+        DivergedError, ArtifactError, StoreUnavailableError
+            If the fit, the artifact or the database fails. The active model does not change. Errors of `on_progress`
+            are raised, too.
+
+        Notes
+        -----
+        The artifact is read back and verified before the comparison, so that the promoted model is bit for bit the
+        compared one. The first model is trained on all data and promoted without a comparison.
         """
-        rival = self._rival()
-        recipe = TrainingSpec.of(spec, recipe_before(rival.stored, rival.recommender) if rival else self.recipe)
-        tell(0.0, "reading the events")
-        seen = self.store.events.watermark()
-        cut = seen
-        if rival is not None:
-            cut = self.guard.cut(since(self.store, recipe.kind, rival.stored.watermark, seen), seen)
-        material = gathered(self.store, recipe.kind, cut, seen)
-        began = time.monotonic()
-        candidate = self._fitted(recipe, material, tell)
-        seconds = round(time.monotonic() - began, 3)
-        tell(0.75, "writing the model")
+        active = self._active()
+        spec = TrainingSpec.of(values, spec_of(active.stored, active.recommender.kind) if active else self.spec)
+        on_progress(0.0, "reading the events")
+        until = cutoff = self.store.events.watermark()
+        if active is not None:
+            cutoff = self.gate.cutoff(new_events(self.store, spec.kind, active.stored.watermark, until), until)
+        data = training_data(self.store, spec.kind, cutoff, until)
+        store_scale(self.store, data.train)
+        start = time.monotonic()
+        candidate = _fit(spec, data, on_progress)
+        seconds = round(time.monotonic() - start, 3)
+        on_progress(0.75, "writing the model")
         path, checksum = self.artifacts.publish(candidate, name or f"model-{secrets.token_hex(8)}")
         try:
-            verdict, candidate = self._judged(path, rival, material, recipe, tell)
-            metrics = {"recipe": recipe.as_dict(), "fit_seconds": seconds, SEEN: seen, "guard": verdict.as_dict()}
-            added = self.store.models.add_candidate(
-                candidate.estimator.to_json() if candidate.estimator else "null",
-                path.name,
-                checksum,
-                watermark=cut,
-                metrics=metrics | {"rows": len(material.train)},
-            )
+            candidate = self.artifacts.open(path.name, verify=True)
+            result = self._compare(candidate, active, data, spec, on_progress)
+            metrics = {
+                "training_spec": spec.as_dict(),
+                "fit_seconds": seconds,
+                UNTIL: until,
+                "gate": result.as_dict(),
+                "rows": len(data.train),
+            }
+            estimator = candidate.estimator.to_json() if candidate.estimator else "null"
+            added = self.store.models.add_candidate(estimator, path.name, checksum, watermark=cutoff, metrics=metrics)
         except BaseException:
             self.artifacts.remove(path.name)
             raise
-        tell(0.95, "deciding")
-        decided = self._decided(added, rival, verdict)
+        on_progress(0.95, "deciding")
+        model = self._promote_or_hold(added, active, result)
         self.prune()
-        return decided
+        return model
 
     def prune(self) -> list[int]:
-        """Delete old artifacts, never the active or the previous model's; the versions that lost theirs.
+        """Delete old artifacts, except those of the active and the previous model, and orphaned files.
 
-        Old files that belong to no model go, too.
+        Returns
+        -------
+        list of int
+            Versions of the models whose artifacts were deleted.
         """
-        gone = []
+        deleted = []
         for model in self.store.models.prunable(self.keep):
             try:
                 self.store.models.pruned(model.version)
             except StoreUnavailableError:
                 raise
-            except StoreError:  # promoted meanwhile
+            except StoreError:  # promoted in the meantime
                 continue
-            if model.file is not None:
-                self.artifacts.remove(model.file)
-            gone.append(model.version)
-        for path in orphans(self.store, self.artifacts):
+            self.artifacts.remove(str(model.file))
+            deleted.append(model.version)
+        for path in orphaned_files(self.store, self.artifacts):
             path.unlink(missing_ok=True)
-        return gone
+        return deleted
 
-    def _rival(self) -> _Rival | None:
-        """The active model. One whose file is damaged cannot be compared with; what comes next replaces it."""
+    def _active(self) -> _ActiveModel | None:
+        """Return the active model, or None if there is none or its file is damaged, so that it must be replaced."""
         active = self.store.models.active()
         if active is None or active.file is None:
             return None
         try:
-            return _Rival(active, self.artifacts.open(active.file, verify=True))
+            return _ActiveModel(active, self.artifacts.open(active.file, verify=True))
         except ArtifactError:
             return None
 
-    def _fitted(self, recipe: TrainingSpec, material: Material, tell: Tell) -> Recommender:
-        def callback(epoch: Epoch) -> None:
-            tell(0.05 + (FITTED - 0.05) * epoch.number / epoch.of, f"epoch {epoch.number} of {epoch.of}")
+    def _compare(
+        self,
+        candidate: Recommender,
+        active: _ActiveModel | None,
+        data: TrainingData,
+        spec: TrainingSpec,
+        on_progress: ProgressCallback,
+    ) -> GateResult:
+        if active is None:
+            return GateResult(notes=("there was no model to compare with",))
+        if active.recommender.kind != candidate.kind:
+            kinds = f"it was trained on {candidate.kind} and the active model on {active.recommender.kind}"
+            return GateResult(reasons=(f"{kinds}, so they cannot be compared: promote it by hand",))
+        on_progress(0.8, f"comparing on {len(data.held_out):,} newer events")
+        result = self.gate.evaluate(candidate, active.recommender, data, seed=spec.seed)
+        if result.accuracy is None and spec_of(active.stored).estimator != spec.estimator:
+            reason = f"it has another estimator ({spec.estimator}), and {result.notes[0]}"
+            result = replace(result, reasons=(*result.reasons, reason))
+        return result
 
-        tell(0.05, f"learning from {len(material.train):,} {recipe.kind}")
-        learnt = Recommender.fit(recipe.estimator, material.train, seed=recipe.seed, callback=callback)
-        tell(FITTED, "learning what newcomers are like")
-        return recipe.with_priors(learnt)
-
-    def _judged(
-        self, path: Path, rival: _Rival | None, material: Material, recipe: TrainingSpec, tell: Tell
-    ) -> tuple[GateResult, Recommender]:
-        """What the guard says of the very file, read back."""
-        candidate = self.artifacts.open(path.name, verify=True)
-        if rival is None:
-            return GateResult(notes=("there was no model to compare with",)), candidate
-        if rival.recommender.kind != candidate.kind:
-            told = f"it learnt from {candidate.kind} and the active model from {rival.recommender.kind}"
-            return GateResult(reasons=(f"{told}: the two cannot be compared; promote it by hand",)), candidate
-        tell(0.8, f"asking about {len(material.held_out):,} newer events")
-        verdict = self.guard.judge(candidate, rival.recommender, material, seed=recipe.seed)
-        if verdict.accuracy is None and recipe_of(rival.stored).estimator != recipe.estimator:
-            why = f"it was learnt in another way ({recipe.estimator}), and {verdict.notes[0]}"
-            verdict = GateResult((*verdict.reasons, why), None, verdict.candidate, verdict.active, verdict.notes)
-        return verdict, candidate
-
-    def _decided(self, added: StoredModel, rival: _Rival | None, verdict: GateResult) -> StoredModel:
-        if verdict.reasons:
-            return self.store.models.hold(added.version, verdict.reasons)
+    def _promote_or_hold(self, added: StoredModel, active: _ActiveModel | None, result: GateResult) -> StoredModel:
+        if result.reasons:
+            return self.store.models.hold(added.version, result.reasons)
         try:
-            return self.store.models.promote(added.version, instead_of=rival and rival.stored.version)
+            return self.store.models.promote(added.version, instead_of=active and active.stored.version)
         except StoreUnavailableError:
             raise
-        except StoreError as changed:
-            return self.store.models.hold(added.version, [str(changed)])
+        except StoreError as error:  # another model was promoted in the meantime
+            return self.store.models.hold(added.version, [str(error)])
 
 
-def recipe_before(stored: StoredModel, recommender: Recommender) -> TrainingSpec:
-    """Return a model's recipe, where the store tells; else its estimator, on what it learned from."""
-    if isinstance(stored.metrics, dict) and stored.metrics.get("recipe"):
-        return recipe_of(stored)
-    estimator, kind = recommender.estimator, recommender.kind
-    return TrainingSpec.of({"kind": kind}) if estimator is None else TrainingSpec(estimator, kind)
+def _fit(spec: TrainingSpec, data: TrainingData, on_progress: ProgressCallback) -> Recommender:
+    def callback(epoch: Epoch) -> None:
+        on_progress(0.05 + (FITTED - 0.05) * epoch.number / epoch.of, f"epoch {epoch.number} of {epoch.of}")
 
-
-def recipe_of(model: StoredModel) -> TrainingSpec:
-    """How this model was learnt, as far as the store tells."""
-    metrics = model.metrics if isinstance(model.metrics, dict) else {}
-    return TrainingSpec.of(metrics.get("recipe") or ({"estimator": model.estimator} if model.estimator else None))
+    on_progress(0.05, f"fitting on {len(data.train):,} {spec.kind}")
+    recommender = Recommender.fit(spec.estimator, data.train, seed=spec.seed, callback=callback)
+    on_progress(FITTED, "learning priors of new users and items")
+    return spec.with_priors(recommender)

@@ -1,4 +1,4 @@
-"""The trainer as a process of its own: what `cofactor serve` spawns, and `cofactor trainer` runs."""
+"""Training worker: the process that runs training jobs, started by `cofactor serve` and `cofactor trainer`."""
 
 from __future__ import annotations
 
@@ -11,127 +11,141 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
 
 from cofactor.errors import CofactorError, JobLostError, ParameterError, StoreUnavailableError
 from cofactor.service.registry import ArtifactRegistry
-from cofactor.service.training.promotion_gate import Guard
-from cofactor.service.training.spec import TrainingSpec
-from cofactor.service.training.trainer import SEEN, Tell, Trainer
+from cofactor.service.settings import ServiceSettings
+from cofactor.service.training.promotion_gate import PromotionGate
+from cofactor.service.training.trainer import UNTIL, ProgressCallback, Trainer
 from cofactor.store import Job, Store, StoredModel
 
-__all__ = ["ARTIFACTS", "TRAIN", "Due", "Retraining", "store_url", "train_forever", "train_waiting"]
+__all__ = ["TRAIN", "RetrainPolicy", "Worker", "run_queued_jobs", "run_worker"]
 
-
-ARTIFACTS = "artifacts"
-"""The folder of artifacts within a service's folder."""
-
-
+TRAIN = "train"
+"""Kind of the jobs of a training worker."""
 NICE = 10
-
+"""Priority of the process, below the processes that answer requests."""
+RETRY_SECONDS = 600.0
+"""Maximum time to wait after a failed training before the next one is scheduled."""
 
 _log = logging.getLogger("cofactor.trainer")
 
 
-def store_url(data: str | Path, db: str | None = None) -> str:
-    """Where a service with this folder keeps its store: in `store.db` there, unless a database is named.
+def run_worker(settings: ServiceSettings, *, stale_after: float = 60.0) -> None:
+    """Train models on schedule and on request, until the process receives SIGTERM or SIGINT.
 
-    >>> store_url("/srv/films")
-    'sqlite:////srv/films/store.db'
+    Call it in a process of its own that was spawned, not forked; its priority is lowered.
+
+    Parameters
+    ----------
+    settings : ServiceSettings
+        Settings of the service.
+    stale_after : float, default 60.0
+        Seconds without a heartbeat after which a job of another worker is put back into the queue.
+
+    Raises
+    ------
+    StoreError, StoreUnavailableError
+        If the store cannot be opened.
     """
-    return db or f"sqlite:///{Path(data).absolute() / 'store.db'}"
-
-
-def train_forever(
-    data: str | Path,
-    db: str | None = None,
-    *,
-    due: Due | None = None,
-    guard: Guard | None = None,
-    recipe: TrainingSpec | None = None,
-    keep: int = 3,
-    stale: float = 60.0,
-) -> None:
-    """Train whenever it is due or asked for, until the process gets SIGTERM or SIGINT.
-
-    data: the service's folder; db: its database, where that is not in the folder. To be called in a process of its own
-    that was spawned, not forked; it gives way to those that answer (`nice`). Raises StoreError,
-    StoreUnavailableError where the store cannot be opened.
-    """
-    with Store.open(store_url(data, db)) as store:
-        retraining = Retraining(_trainer(store, data, guard, recipe, keep), due or Due(), stale=stale)
-        _stop_on_signals(retraining)
+    policy = RetrainPolicy(settings.train_after, settings.train_every)
+    with Store.open(settings.url) as store:
+        worker = Worker(_trainer(store, settings), policy, stale_after=stale_after)
+        _stop_on_signals(worker)
         os.nice(NICE)
-        _log.info("the trainer %s begins", retraining.owner)
-        retraining.run()
-        _log.info("the trainer %s ends", retraining.owner)
+        _log.info("worker %s started", worker.owner)
+        worker.run()
+        _log.info("worker %s stopped", worker.owner)
 
 
-def train_waiting(
-    data: str | Path,
-    db: str | None = None,
-    *,
-    guard: Guard | None = None,
-    recipe: TrainingSpec | None = None,
-    keep: int = 3,
-) -> list[Job]:
-    """Work on the jobs that wait, and return; those jobs as they then stand. Raises as `train_forever`."""
-    with Store.open(store_url(data, db)) as store:
-        retraining = Retraining(_trainer(store, data, guard, recipe, keep))
-        done = []
-        while (job := retraining.work()) is not None:
-            done.append(job)
-        return done
+def run_queued_jobs(settings: ServiceSettings) -> list[Job]:
+    """Run the queued jobs and return.
+
+    Parameters
+    ----------
+    settings : ServiceSettings
+        Settings of the service.
+
+    Returns
+    -------
+    list of Job
+        The jobs after their end; [] if none was queued.
+
+    Raises
+    ------
+    StoreError, StoreUnavailableError
+        If the store cannot be opened.
+    """
+    with Store.open(settings.url) as store:
+        worker = Worker(_trainer(store, settings))
+        return list(iter(worker.run_next, None))
 
 
-def _trainer(store: Store, data: str | Path, guard: Guard | None, recipe: TrainingSpec | None, keep: int) -> Trainer:
-    return Trainer(store, ArtifactRegistry(Path(data) / ARTIFACTS), guard or Guard(), recipe or TrainingSpec(), keep)
+def _trainer(store: Store, settings: ServiceSettings) -> Trainer:
+    return Trainer(store, ArtifactRegistry(settings.artifacts), PromotionGate.of(settings))
 
 
-def _stop_on_signals(retraining: Retraining) -> None:
-    """SIGTERM and SIGINT end it in good order; signals go to the main thread alone."""
+def _stop_on_signals(worker: Worker) -> None:
+    """Stop the worker on SIGTERM and SIGINT; handlers can be set in the main thread only."""
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
-        retraining.stop()
+        worker.stop()
 
     if threading.current_thread() is threading.main_thread():
-        for which in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(which, stop)
-
-
-TRAIN = "train"
-"""The kind of the jobs that this process takes."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stop)
 
 
 @dataclass(frozen=True)
-class Due:
-    """When a training is asked for without anybody asking.
+class RetrainPolicy:
+    """When to train without a request.
 
-    Attributes:
+    A training is also due if users were erased since the last one.
 
-        events: after so many changes in the store since the last training; None for never.
-        seconds: after so long, where anything changed; None for never.
+    Attributes
+    ----------
+    changes : int or None
+        Number of changes in the store since the last training; None for no limit.
+    seconds : float or None
+        Time since the last training, if anything changed; None for no limit.
 
-    A user who was forgotten since the last training is reason enough, whatever these say.
-
-    >>> Due(events=1000).because(changes=1200, seconds=5.0, forgotten=0)
+    Examples
+    --------
+    >>> RetrainPolicy(changes=1000).reason(changes=1200, seconds=5.0, erased=0)
     '1,200 changes since the last training'
-    >>> Due().because(changes=3, seconds=5.0, forgotten=0)
+    >>> RetrainPolicy().reason(changes=3, seconds=5.0, erased=0)
     """
 
-    events: int | None = 5_000
+    changes: int | None = 5_000
     seconds: float | None = 3_600.0
 
     def __post_init__(self) -> None:
-        if (self.events is not None and self.events < 1) or (self.seconds is not None and not self.seconds > 0):
-            raise ParameterError(f"a training is due after 1 change and some seconds at least, not {self}")
+        if self.changes is not None and self.changes < 1:
+            raise ParameterError(f"changes must be at least 1 or None; got {self.changes}")
+        if self.seconds is not None and not self.seconds > 0:
+            raise ParameterError(f"seconds must be above 0 or None; got {self.seconds}")
 
-    def because(self, *, changes: int, seconds: float, forgotten: int) -> str | None:
-        """Why one is due, or None."""
-        if forgotten:
-            return f"{forgotten:,} users were forgotten since the last training"
-        if self.events is not None and changes >= self.events:
+    def reason(self, *, changes: int, seconds: float, erased: int) -> str | None:
+        """Return why a training is due.
+
+        Parameters
+        ----------
+        changes : int
+            Number of changes since the last training.
+        seconds : float
+            Time since the last training.
+        erased : int
+            Number of users who were erased since the last training.
+
+        Returns
+        -------
+        str or None
+            The reason; None if no training is due.
+        """
+        if erased:
+            return f"{erased:,} users were erased since the last training"
+        if self.changes is not None and changes >= self.changes:
             return f"{changes:,} changes since the last training"
         if self.seconds is not None and changes > 0 and seconds >= self.seconds:
             return f"{seconds:,.0f} s since the last training"
@@ -139,135 +153,161 @@ class Due:
 
 
 @dataclass(eq=False)
-class Retraining:
-    """Works on the jobs of a store until it is told to stop; several may do so at once, and each job has one of them.
+class Worker:
+    """Runs the training jobs of a store until it is stopped; several workers may share a store.
 
-    Attributes:
-
-        trainer: does the work.
-        due: when to ask for a training.
-        beat: seconds between two signs of life; `stale`: without any for so long, a job is another's.
-        poll: seconds between two looks into the queue.
+    Attributes
+    ----------
+    trainer : Trainer
+        Runs a training.
+    policy : RetrainPolicy
+        When to schedule a training.
+    owner : str
+        Name of the worker in its jobs.
+    heartbeat_interval : float
+        Seconds between two heartbeats.
+    stale_after : float
+        Seconds without a heartbeat after which a job of another worker is put back into the queue.
+    poll_interval : float
+        Seconds between two checks of the queue.
     """
 
     trainer: Trainer
-    due: Due = field(default_factory=Due)
+    policy: RetrainPolicy = field(default_factory=RetrainPolicy)
     owner: str = field(default_factory=lambda: f"{os.uname().nodename}:{os.getpid()}:{secrets.token_hex(4)}")
-    beat: float = 5.0
-    stale: float = 60.0
-    poll: float = 1.0
-    _stop: threading.Event = field(default_factory=threading.Event)
-    _since: tuple[int, float] = (-1, 0.0)
+    heartbeat_interval: float = 5.0
+    stale_after: float = 60.0
+    poll_interval: float = 1.0
+    _stop: threading.Event = field(init=False, default_factory=threading.Event)
+    _newest: tuple[int, float] = field(init=False, default=(-1, 0.0))
 
     def run(self) -> None:
-        """Until `stop`. A database that does not answer is waited for."""
+        """Schedule and run jobs until `stop` is called; retry while the database does not answer."""
         while not self._stop.is_set():
             try:
-                self.ask()
-                worked = self.work() is not None
-            except StoreUnavailableError as gone:
-                _log.warning("the trainer waits: %s", gone)
-                worked = False
-            if not worked:
-                self._stop.wait(self.poll)
+                self.schedule()
+                job = self.run_next()
+            except StoreUnavailableError as error:
+                _log.warning("waiting for the database: %s", error)
+                job = None
+            if job is None:
+                self._stop.wait(self.poll_interval)
 
     def stop(self) -> None:
-        """End as soon as may be: a fit ends at its next epoch, and its job goes back into the queue once stale."""
+        """Stop soon: a fit ends after its current epoch, and its job returns to the queue once it is stale."""
         self._stop.set()
 
     @property
     def stopped(self) -> bool:
-        """Whether it was told to stop."""
+        """Whether `stop` was called."""
         return self._stop.is_set()
 
-    def ask(self) -> Job | None:
-        """Put a training into the queue where one is due and none waits or runs; it, or None."""
+    def schedule(self) -> Job | None:
+        """Add a training to the queue if one is due and none is queued or running.
+
+        Returns
+        -------
+        Job or None
+            The new job; None if no training is due.
+        """
         store = self.trainer.store
         newest = max(store.models.all(), key=lambda model: model.version, default=None)
-        changes, forgotten = self._changed(newest)
-        why = self.due.because(changes=changes, seconds=self._waited(newest), forgotten=forgotten)
-        if why is None or any(store.jobs.newest(1, state) for state in ("queued", "running")):
+        changes, erased = self._changes_since(newest)
+        reason = self.policy.reason(changes=changes, seconds=self._seconds_since(newest), erased=erased)
+        if reason is None or any(store.jobs.newest(1, state) for state in ("queued", "running")):
             return None
-        if (last := store.jobs.newest(1)) and last[0].state == "failed" and self._tried(last[0]):
+        if (last := store.jobs.newest(1)) and last[0].state == "failed" and self._failed_recently(last[0]):
             return None
-        _log.info("a training is due: %s", why)
+        _log.info("training is due: %s", reason)
         return store.jobs.enqueue_once(TRAIN)
 
-    def work(self) -> Job | None:
-        """Take a job, if one waits, and end it one way or the other; as it then stands, or None.
+    def run_next(self) -> Job | None:
+        """Run the next queued job.
 
-        What goes wrong while it learns fails the job, with the reason. Where the database is gone, or this process is
-        stopped or killed, the job goes back into the queue once it is stale, and fails at the third time.
+        Returns
+        -------
+        Job or None
+            The job after its end; None if no job was queued.
+
+        Raises
+        ------
+        StoreUnavailableError
+            If the database does not answer.
+
+        Notes
+        -----
+        An error of the training fails the job. If the database is unavailable, or this process is stopped or killed,
+        the job returns to the queue once it is stale, and fails after the third attempt.
         """
         jobs = self.trainer.store.jobs
-        job = jobs.claim(self.owner, [TRAIN], stale_after=self.stale)
+        job = jobs.claim(self.owner, [TRAIN], stale_after=self.stale_after)
         if job is None:
             return None
         try:
-            with _beating(self, job) as tell:
-                model = self.trainer.train(job.spec, tell, name=f"job-{job.id}-{job.attempts}-{secrets.token_hex(4)}")
-            jobs.finish(job, _told(model))
-        except (StoreUnavailableError, JobLostError) as lost:
-            _log.warning("job %d: %s", job.id, lost)
-            if isinstance(lost, StoreUnavailableError):
-                raise
-        except Exception as problem:  # noqa: BLE001  # whatever it is, the next job may go well
-            foreseen = isinstance(problem, CofactorError | OSError | MemoryError)
-            _log.warning("job %d failed: %s", job.id, problem, exc_info=None if foreseen else problem)
-            jobs.fail(job, str(problem) if foreseen and str(problem) else f"{type(problem).__name__}: {problem}")
+            with _heartbeats(self, job) as on_progress:
+                name = f"job-{job.id}-{job.attempts}-{secrets.token_hex(4)}"
+                model = self.trainer.train(job.spec, on_progress, name=name)
+            reasons = f": {'; '.join(model.reasons)}" if model.reasons else ""
+            jobs.finish(job, f"model {model.version} is {model.status}{reasons}")
+        except JobLostError as error:
+            _log.warning("job %d released: %s", job.id, error)
+        except StoreUnavailableError as error:
+            _log.warning("job %d released: %s", job.id, error)
+            raise
+        except Exception as error:  # noqa: BLE001  # the next job may succeed
+            is_expected = isinstance(error, CofactorError | OSError | MemoryError)
+            _log.warning("job %d failed: %s", job.id, error, exc_info=None if is_expected else error)
+            jobs.fail(job, str(error) if is_expected and str(error) else f"{type(error).__name__}: {error}")
         return jobs.get(job.id)
 
-    def _changed(self, newest: StoredModel | None) -> tuple[int, int]:
-        """How many changes, and how many forgettings among them, since the last training began."""
+    def _changes_since(self, newest: StoredModel | None) -> tuple[int, int]:
+        """Return the numbers of changes and of erased users since the last training started."""
         store = self.trainer.store
-        metrics = newest.metrics if newest is not None and isinstance(newest.metrics, dict) else {}
-        seen = int(metrics.get(SEEN, newest.watermark if newest is not None else 0))
-        return max(store.events.watermark() - seen, 0), len(store.forgotten.after(seen)) if newest is not None else 0
+        if newest is None:
+            return store.events.watermark(), 0
+        metrics = newest.metrics if isinstance(newest.metrics, dict) else {}
+        until = int(metrics.get(UNTIL, newest.watermark))
+        return max(store.events.watermark() - until, 0), len(store.erasure.after(until))
 
-    def _waited(self, newest: StoredModel | None) -> float:
-        """Seconds since this process first saw the newest model: by a clock that nobody sets."""
+    def _seconds_since(self, newest: StoredModel | None) -> float:
+        """Return the time since this worker first saw the newest model, by the monotonic clock."""
         version = 0 if newest is None else newest.version
-        if version != self._since[0]:
-            self._since = (version, time.monotonic())
-        return time.monotonic() - self._since[1]
+        if version != self._newest[0]:
+            self._newest = (version, time.monotonic())
+        return time.monotonic() - self._newest[1]
 
-    def _tried(self, last: Job) -> bool:
-        """Whether a training that failed was tried not long ago: it is not tried again at once."""
-        wait = min(self.due.seconds or 600.0, 600.0)
-        return 0 <= time.time() - (last.finished or 0) < wait
+    def _failed_recently(self, job: Job) -> bool:
+        wait = min(self.policy.seconds or RETRY_SECONDS, RETRY_SECONDS)
+        return 0 <= time.time() - (job.finished or 0) < wait
 
 
 @contextmanager
-def _beating(retraining: Retraining, job: Job) -> Iterator[Tell]:
-    """Signs of life for a job, from a thread of their own; gives what the training tells its progress to."""
-    over, lost = threading.Event(), threading.Event()
-    jobs = retraining.trainer.store.jobs
+def _heartbeats(worker: Worker, job: Job) -> Iterator[ProgressCallback]:
+    """Send heartbeats from a separate thread, and yield the progress callback of the training."""
+    done, lost = threading.Event(), threading.Event()
+    jobs = worker.trainer.store.jobs
 
-    def beat() -> None:
-        while not over.wait(retraining.beat):
+    def send() -> None:
+        while not done.wait(worker.heartbeat_interval):
             try:
                 jobs.heartbeat(job)
             except JobLostError:
                 lost.set()
                 return
-            except StoreUnavailableError as gone:
-                _log.warning("job %d: %s", job.id, gone)
+            except StoreUnavailableError as error:
+                _log.warning("job %d: no heartbeat: %s", job.id, error)
 
-    def tell(progress: float, line: str) -> None:
+    def on_progress(progress: float, message: str) -> None:
         if lost.is_set():
-            raise JobLostError(f"job {job.id} is another's by now")
-        if retraining.stopped:
-            raise JobLostError(f"job {job.id} was left: this trainer is to stop")
-        jobs.heartbeat(job, progress=progress, message=line)
+            raise JobLostError(f"job {job.id} is no longer assigned to this worker")
+        if worker.stopped:
+            raise JobLostError("worker is shutting down")
+        jobs.heartbeat(job, progress=progress, message=message)
 
-    thread = threading.Thread(target=beat, name="cofactor-heartbeat", daemon=True)
+    thread = threading.Thread(target=send, name="cofactor-heartbeat", daemon=True)
     thread.start()
     try:
-        yield tell
+        yield on_progress
     finally:
-        over.set()
+        done.set()
         thread.join()
-
-
-def _told(model: StoredModel) -> str:
-    return f"model {model.version} is {model.status}" + (f": {'; '.join(model.reasons)}" if model.reasons else "")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import threading
 from importlib.resources import as_file, files
-from typing import Any
 
 from sqlalchemy import Connection, inspect, text
 
@@ -16,9 +16,11 @@ __all__ = ["NEWEST", "VERSION_TABLE", "upgrade"]
 NEWEST = "v001"
 VERSION_TABLE = "cofactor_revision"
 
+_lock = threading.Lock()  # Alembic keeps the context of a running migration in module globals
+
 
 def upgrade(database: Database) -> None:
-    """Create the tables or upgrade them to the newest revision; safe if several processes do it at the same time.
+    """Create the tables or upgrade them to the newest revision; safe if several processes or threads do it.
 
     Parameters
     ----------
@@ -33,7 +35,7 @@ def upgrade(database: Database) -> None:
     with database.reading() as connection:
         if _revision(connection) == NEWEST:
             return
-    with database.transaction() as connection:
+    with _lock, database.transaction() as connection:
         lock(connection)
         _upgrade(connection, database.name)
 
@@ -46,9 +48,8 @@ def _revision(connection: Connection) -> str | None:
 
 
 def _upgrade(connection: Connection, name: str) -> None:
-    from alembic.config import Config  # takes 0.3 s to import, and most processes find the newest revision
-    from alembic.runtime.environment import EnvironmentContext
-    from alembic.script import ScriptDirectory
+    from alembic import command  # takes 0.3 s to import, and most processes find the newest revision
+    from alembic.config import Config
     from alembic.util import CommandError
 
     current = _revision(connection)
@@ -57,20 +58,11 @@ def _upgrade(connection: Connection, name: str) -> None:
             f"{name} has a table {foreign[0]!r} of another application: use a separate database for the store"
         )
     with as_file(files(__name__)) as folder:
-        config = Config()
+        config = Config(attributes={"connection": connection, "version_table": VERSION_TABLE})
         config.set_main_option("script_location", str(folder).replace("%", "%%"))
-        scripts = ScriptDirectory.from_config(config)
         try:
-            if current is not None:
-                scripts.get_revision(current)
+            command.upgrade(config, "head")
         except CommandError as error:
             raise StoreError(
                 f"{name} was written by a newer version of cofactor (revision {current}): update cofactor"
             ) from error
-
-        def steps(revision: Any, _context: Any) -> Any:
-            return scripts._upgrade_revs("head", revision)
-
-        with EnvironmentContext(config, scripts, fn=steps) as environment:
-            environment.configure(connection=connection, version_table=VERSION_TABLE)
-            environment.run_migrations()

@@ -1,4 +1,4 @@
-"""Erasure: nothing stays but a salted hash, and a restored backup forgets again."""
+"""Erasure: only a salted hash stays, and a restored backup can be erased again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cofactor.store.schema import metadata
 
 
 def content(store: Store) -> str:
-    """Everything in every table, as text."""
+    """Content of all tables as text."""
     with store._database.reading() as connection:
         return repr({name: connection.execute(table.select()).fetchall() for name, table in metadata.tables.items()})
 
@@ -30,71 +30,71 @@ def fill(store: Store) -> None:
     store.impressions.flush()
 
 
-def test_nothing_stays_but_a_salted_hash(store: Store) -> None:
+def test_only_a_salted_hash_stays(store: Store) -> None:
     fill(store)
-    assert store.forgotten.forgotten_at("ana@example.org") is None
-    stone = store.forgotten.forget("ana@example.org")
-    assert stone.seq == 9 == store.events.watermark() == store.forgotten.forgotten_at("ana@example.org")
+    assert store.erasure.erased_at("ana@example.org") is None
+    stone = store.erasure.erase("ana@example.org")
+    assert stone.seq == 9 == store.events.watermark() == store.erasure.erased_at("ana@example.org")
     assert "ana@example.org" not in content(store)
-    assert stone.hash == store.forgotten.hash("ana@example.org")
+    assert stone.hash == store.erasure.hash("ana@example.org")
     assert len(stone.hash) == 64
-    assert store.forgotten.is_forgotten("ana@example.org")
-    assert not store.forgotten.is_forgotten("bo")
-    assert store.forgotten.after(8) == [stone]
-    assert store.forgotten.after(9) == []
+    assert store.erasure.is_erased("ana@example.org")
+    assert not store.erasure.is_erased("bo")
+    assert store.erasure.after(8) == [stone]
+    assert store.erasure.after(9) == []
     assert store.users.get("ana@example.org") is None
     assert [event.user for event in store.events.after(0)] == ["bo"]
     assert store.impressions.frame()["user"].to_list() == ["bo"]
-    assert store.events.state("ratings")["user"].to_list() == ["bo"]
+    assert store.events.snapshot("ratings")["user"].to_list() == ["bo"]
 
 
 def test_hashes_of_two_stores_differ(tmp_path: Path) -> None:
     with Store.open(f"sqlite:///{tmp_path}/a.db") as one, Store.open(f"sqlite:///{tmp_path}/b.db") as two:
-        assert one.forgotten.hash("ana") != two.forgotten.hash("ana")
+        assert one.erasure.hash("ana") != two.erasure.hash("ana")
 
 
-def test_the_bytes_are_gone_from_the_disk(tmp_path: Path) -> None:
+def test_deleted_bytes_are_overwritten_on_disk(tmp_path: Path) -> None:
     with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
         fill(store)
         files = [tmp_path / "store.db", tmp_path / "store.db-wal"]
         assert any(b"ana@example.org" in file.read_bytes() for file in files)
-        store.forgotten.forget("ana@example.org")
+        store.erasure.erase("ana@example.org")
         assert not any(b"ana@example.org" in file.read_bytes() for file in files)
 
 
-def test_forgetting_again_changes_nothing_and_a_stranger_leaves_a_tombstone(store: Store) -> None:
+def test_erasure_is_idempotent_and_unknown_users_get_a_tombstone(store: Store) -> None:
     fill(store)
-    stone = store.forgotten.forget("ana@example.org")
-    assert store.forgotten.forget("ana@example.org") == stone
+    stone = store.erasure.erase("ana@example.org")
+    assert store.erasure.erase("ana@example.org") == stone
     assert store.events.watermark() == stone.seq
-    stranger = store.forgotten.forget("nobody")
-    assert store.forgotten.is_forgotten("nobody")
-    assert store.forgotten.after(0) == [stone, stranger]
+    unknown = store.erasure.erase("nobody")
+    assert store.erasure.is_erased("nobody")
+    assert store.erasure.after(0) == [stone, unknown]
     with pytest.raises(DataError, match="the user is empty"):
-        store.forgotten.forget("")
+        store.erasure.erase("")
 
 
-def test_a_later_event_begins_a_new_life(store: Store) -> None:
+def test_events_after_an_erasure_belong_to_a_new_user(store: Store) -> None:
     fill(store)
-    first = store.forgotten.forget("ana@example.org")
+    first = store.erasure.erase("ana@example.org")
     (receipt,) = store.events.append([Event("ana@example.org", 9, 2, key="a1")])  # the old keys are free
     assert not receipt.duplicate
     assert receipt.seq > first.seq
-    assert not store.forgotten.is_forgotten("ana@example.org")
-    assert store.forgotten.forgotten_at("ana@example.org") == first.seq
-    assert [kept.item for kept in store.events.state_of_user("ana@example.org", "ratings")] == ["9"]
-    second = store.forgotten.forget("ana@example.org")
-    assert store.forgotten.after(0) == [second]
+    assert not store.erasure.is_erased("ana@example.org")
+    assert store.erasure.erased_at("ana@example.org") == first.seq
+    assert [kept.item for kept in store.events.user_snapshot("ana@example.org", "ratings")] == ["9"]
+    second = store.erasure.erase("ana@example.org")
+    assert store.erasure.after(0) == [second]
     assert second.seq > receipt.seq
 
 
-def test_forgetting_is_all_or_nothing(empty_url: str) -> None:
+def test_erasure_is_atomic(empty_url: str) -> None:
     with Store.open(empty_url) as store:
         fill(store)
-        forgetting_fails_whole(store)
+        check_atomic_erasure(store)
 
 
-def forgetting_fails_whole(store: Store) -> None:
+def check_atomic_erasure(store: Store) -> None:
     before = content(store)
     if store._database.kind == "sqlite":
         trigger = "CREATE TRIGGER no BEFORE DELETE ON users BEGIN SELECT RAISE(ABORT, 'not today'); END"
@@ -106,19 +106,19 @@ def forgetting_fails_whole(store: Store) -> None:
         ):
             store._writer.run(lambda c, sql=sql: c.exec_driver_sql(sql).close())  # type: ignore[misc]
     with pytest.raises(StoreError, match="not today"):
-        store.forgotten.forget("ana@example.org")
+        store.erasure.erase("ana@example.org")
     assert content(store) == before
 
 
-def test_impressions_that_wait_are_forgotten_too(store: Store, url: str) -> None:
+def test_buffered_impressions_are_erased(store: Store, url: str) -> None:
     with Store.open(url) as other:
         other.impressions.log([Impression("ana", [1]), Impression("bo", [1])])
-        store.forgotten.forget("ana")
+        store.erasure.erase("ana")
         other.impressions.flush()
     assert store.impressions.frame()["user"].to_list() == ["bo"]
 
 
-def test_appends_and_forgettings_at_once_leave_no_row_behind_a_tombstone(store: Store, url: str) -> None:
+def test_concurrent_appends_and_erasures_leave_no_row_before_a_tombstone(store: Store, url: str) -> None:
     with Store.open(url) as other:
         stop = threading.Event()
 
@@ -133,73 +133,73 @@ def test_appends_and_forgettings_at_once_leave_no_row_behind_a_tombstone(store: 
         stones = []
         try:
             for _ in range(10):
-                stones.append(store.forgotten.forget("ana"))
+                stones.append(store.erasure.erase("ana"))
                 time.sleep(0.005)
         finally:
             stop.set()
             thread.join()
-        stones.append(store.forgotten.forget("ana"))
+        stones.append(store.erasure.erase("ana"))
         bo = store.events.of_user("bo")
     assert [stone.seq for stone in stones] == sorted(stone.seq for stone in stones)
     assert store.events.of_user("ana") == []
     assert [event.item for event in bo] == [str(n) for n in range(len(bo))]
 
 
-def test_tombstones_are_applied_again_once(store: Store) -> None:
+def test_tombstones_are_reapplied_once(store: Store) -> None:
     fill(store)
-    stones = [Tombstone(store.forgotten.hash("ana@example.org"), 20, int(time.time()))]
-    assert store.forgotten.reapply(stones) == 1
-    assert store.forgotten.is_forgotten("ana@example.org")
+    stones = [Tombstone(store.erasure.hash("ana@example.org"), 20, int(time.time()))]
+    assert store.erasure.reapply(stones) == 1
+    assert store.erasure.is_erased("ana@example.org")
     assert store.events.watermark() == 20  # numbers that another store gave are not given again
     assert store.events.append([Event("ana@example.org", 3, 3)])[0].seq == 21
-    assert store.forgotten.reapply(stones) == 0
+    assert store.erasure.reapply(stones) == 0
     assert len(store.events.of_user("ana@example.org")) == 1
-    assert store.forgotten.reapply([]) == 0
+    assert store.erasure.reapply([]) == 0
 
 
-def test_an_older_tombstone_leaves_a_new_life_alone(store: Store) -> None:
+def test_an_older_tombstone_does_not_erase_later_events(store: Store) -> None:
     fill(store)
-    assert store.forgotten.reapply([Tombstone(store.forgotten.hash("ana@example.org"), 3, 0)]) == 1
+    assert store.erasure.reapply([Tombstone(store.erasure.hash("ana@example.org"), 3, 0)]) == 1
     assert [event.seq for event in store.events.of_user("ana@example.org")] == [4, 5]
     assert store.users.get("ana@example.org") is not None
 
 
-def test_tombstones_beside_a_backup(store: Store, empty_url: str, tmp_path: Path) -> None:
+def test_tombstones_are_exported_and_reapplied(store: Store, empty_url: str, tmp_path: Path) -> None:
     with Store.open(f"sqlite:///{tmp_path}/other.db") as other:  # an old one, say, or made anew from old files
         fill(other)
     fill(store)
-    store.forgotten.forget("ana@example.org")
-    store.forgotten.export(tmp_path / "tombstones.json")
+    store.erasure.erase("ana@example.org")
+    store.erasure.export(tmp_path / "tombstones.json")
     assert "ana@example.org" not in (tmp_path / "tombstones.json").read_text()
     with Store.open(f"sqlite:///{tmp_path}/other.db") as other:
-        assert other.forgotten.reapply_file(tmp_path / "tombstones.json") == 1
-        assert other.forgotten.is_forgotten("ana@example.org")
+        assert other.erasure.reapply_file(tmp_path / "tombstones.json") == 1
+        assert other.erasure.is_erased("ana@example.org")
         assert "ana@example.org" not in content(other)
-        assert other.forgotten.reapply_file(tmp_path / "tombstones.json") == 0
+        assert other.erasure.reapply_file(tmp_path / "tombstones.json") == 0
     with Store.open(f"sqlite:///{tmp_path}/other.db") as other:  # the salt was kept
-        assert other.forgotten.is_forgotten("ana@example.org")
+        assert other.erasure.is_erased("ana@example.org")
     with Store.open(f"sqlite:///{tmp_path}/third.db") as third:
-        third.forgotten.forget("cy")
+        third.erasure.erase("cy")
         with pytest.raises(StoreError, match="belongs to another store"):
-            third.forgotten.reapply_file(tmp_path / "tombstones.json")
-        assert third.forgotten.is_forgotten("cy")
+            third.erasure.reapply_file(tmp_path / "tombstones.json")
+        assert third.erasure.is_erased("cy")
 
 
 @pytest.mark.parametrize("written", ["", "[]", "{}", '{"salt": "x", "tombstones": [1]}', json.dumps({"salt": "x"})])
-def test_files_that_hold_no_tombstones(tmp_path: Path, written: str) -> None:
+def test_invalid_tombstone_files_are_rejected(tmp_path: Path, written: str) -> None:
     (tmp_path / "t.json").write_text(written)
     with Store.open(f"sqlite:///{tmp_path}/store.db") as store:
         for path in (tmp_path / "t.json", tmp_path / "nowhere"):
             with pytest.raises(StoreError, match="is not a readable tombstone file"):
-                store.forgotten.reapply_file(path)
+                store.erasure.reapply_file(path)
 
 
-def test_a_watermark_never_goes_back(store: Store) -> None:
+def test_the_watermark_never_decreases(store: Store) -> None:
     seen = [0]
     for n in range(5):
         store.events.append([Event("ana", n, 1)])
         seen.append(store.events.watermark())
-        store.forgotten.forget("ana")
+        store.erasure.erase("ana")
         seen.append(store.events.watermark())
         store.items.put([Item(1, str(n))])
         seen.append(store.events.watermark())

@@ -1,0 +1,9 @@
+"""Alembic environment: runs the migrations on the connection that `cofactor.store.migrations.upgrade` passes."""
+
+from __future__ import annotations
+
+from alembic import context
+
+if __name__ == "env_py":  # the name under which Alembic loads this file
+    context.configure(**context.config.attributes)
+    context.run_migrations()
