@@ -100,8 +100,8 @@ def new_items(name: str, table: Interactions, seed: int) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     out = np.zeros(table.n_items, bool)
     out[rng.choice(table.n_items, table.n_items // 5, replace=False)] = True
-    learnt = table.to_events(min_rating=4) if name in OF_EVENTS else table
-    kept = learnt.select(~out[learnt.i])
+    learned = table.to_events(min_rating=4) if name in OF_EVENTS else table
+    kept = learned.select(~out[learned.i])
     columns = [kept.users.ids(kept.u), kept.items.ids(kept.i), kept.values]
     known = Interactions.from_columns(*columns, kind=kept.kind).with_item_table(table.item_table)
     rec = Recommender.fit(REGISTRY[name](), known, seed=0)
@@ -147,12 +147,12 @@ def costs(table: Interactions) -> dict[str, float]:
     found = {}
     for name, kind in REGISTRY.items():
         settings = {"factors": 64} if "factors" in kind.__dataclass_fields__ else {}
-        learnt = table.to_events(min_rating=4) if name in OF_EVENTS else table
-        rec = Recommender.fit(kind(**settings), learnt, seed=0)
+        learned = table.to_events(min_rating=4) if name in OF_EVENTS else table
+        rec = Recommender.fit(kind(**settings), learned, seed=0)
         if name in WITH_VECTORS:
             rec = learn_priors(rec)
-        users = np.flatnonzero(learnt.by_user.counts >= 50)[:100]
-        histories = [learnt.by_user.row(int(u)).slice(0, 1) for u in users]
+        users = np.flatnonzero(learned.by_user.counts >= 50)[:100]
+        histories = [learned.by_user.row(int(u)).slice(0, 1) for u in users]
         histories = [
             cofactor.kernels.sparse.SparseRows(np.array([0, 50]), h.columns[:50], h.values[:50]) for h in histories
         ]

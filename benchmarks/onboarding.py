@@ -3,7 +3,7 @@
     python benchmarks/onboarding.py                       25 splits, writes benchmarks/onboarding.md
     python benchmarks/onboarding.py --seeds 1 --more 0    one split
 
-In each split 200 users are held out whole, everything is learnt from the others. A random half of a held out user's
+In each split 200 users are held out whole, everything is learned from the others. A random half of a held out user's
 ratings is for scoring, and its items are never asked; questions are answered from the other half, "don't know" where
 there is no rating. RMSE is over the scoring halves' rows, predictions clipped to the scale.
 

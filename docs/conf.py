@@ -23,15 +23,16 @@ language = "en"
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "mathml",
-    "plain_docstrings",
-    "frames",
     "offline_figures",
     "generated_pages",
     "recorded_numbers",
 ]
 exclude_patterns = ["_build", "_extensions"]
+default_role = "code"
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!cofactor\.).*"),  # names of other libraries have no page here
@@ -57,6 +58,9 @@ nb_mime_priority_overrides = [("*", "text/html", 0)]
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_default_options = {"members": True, "imported-members": True}
+autosummary_generate = False  # the tables link to entries of the same pages
+napoleon_google_docstring = False
+napoleon_use_ivar = True
 python_use_unqualified_type_names = True
 add_module_names = False
 

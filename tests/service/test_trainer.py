@@ -1,4 +1,4 @@
-"""Training from a store: what is learnt, promoted, held and pruned."""
+"""Training from a store: what is learned, promoted, held and pruned."""
 
 from __future__ import annotations
 
