@@ -1,7 +1,7 @@
 """Newcomers on MovieLens-100k: folded in instead of retrained, new items by their features, and what an answer costs.
 
-    python benchmarks/newcomers.py             about ten minutes, writes benchmarks/newcomers.md
-    python benchmarks/newcomers.py --seeds 1   one split of each instead of five
+    python benchmarks/cold_start.py             about ten minutes, writes benchmarks/cold_start.md
+    python benchmarks/cold_start.py --seeds 1   one split of each instead of five
 
 Fold-in: 200 users of at least 30 ratings are held out whole, then given 20 of theirs, drawn at random; judged on the
 rest: RMSE, or NDCG@10 of what they rated 4 or 5 for models of events. "Retrained" had the same 20 from the start.
@@ -32,7 +32,7 @@ from cofactor.estimators import REGISTRY
 from cofactor.metrics.intervals import bootstrap_interval
 from cofactor.models.user_batch import UserBatch
 
-PAGE = Path(__file__).parent / "newcomers.md"
+PAGE = Path(__file__).parent / "cold-start.md"
 OF_EVENTS = ("popularity", "implicit-als", "bpr", "ease")
 WITH_VECTORS = ("bias", "biased-mf", "explicit-als", "implicit-als")
 COLUMNS = ["genres", "year"]
@@ -170,7 +170,7 @@ def page(folded: dict[str, list[Any]], placed: dict[str, list[Any]], cost: dict[
     lines = [
         "# Newcomers",
         "",
-        f"MovieLens-100k, {len(folded['bias'])} splits. Made by `python benchmarks/newcomers.py`.",
+        f"MovieLens-100k, {len(folded['bias'])} splits. Made by `python benchmarks/cold_start.py`.",
     ]
     lines += ["", "## Folded in on 20 ratings instead of retrained with them", ""]
     lines += [
