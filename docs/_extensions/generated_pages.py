@@ -7,6 +7,7 @@ import re
 import tomllib
 from html import escape, unescape
 from importlib import import_module
+from inspect import getsource
 from pathlib import Path
 from textwrap import wrap
 from types import FunctionType, ModuleType
@@ -19,16 +20,27 @@ from sphinx.config import Config
 DATA = ("readers.read", "load_report", "interactions", "scale", "ids", "features", "crosstab")
 DATASETS = ("loading", "synthetic")
 MODELS = (
-    "base", "factor", "posterior", "neighborhood", "network", "distribution", "explanation", "prior", "objective"
+    "base", "user_batch", "factor", "posterior", "neighborhood", "network",
+    "distribution", "explanation", "prior", "objective",
 )  # fmt: skip
 PAGES = {
     "estimators": ("Estimators", ["cofactor.estimators"]),
-    "recommender": ("Recommender", ["cofactor.recommender.recommender", "cofactor.recommender.users"]),
+    "recommender": (
+        "Recommender",
+        ["cofactor.recommender.recommender", "cofactor.recommender.users", "cofactor.recommender.catalog:Catalog"],
+    ),
     "data": (
         "Data and data sets",
         [*(f"cofactor.data.{name}" for name in DATA), *(f"cofactor.datasets.{name}" for name in DATASETS)],
     ),
-    "models": ("Models", [*(f"cofactor.models.{name}" for name in MODELS), "cofactor.arrays:ItemOrder"]),
+    "models": (
+        "Models",
+        [
+            *(f"cofactor.models.{name}" for name in MODELS),
+            "cofactor.models.fold_in:GaussianPrior",
+            "cofactor.arrays:ItemOrder",
+        ],
+    ),
     "evaluation": (
         "Evaluation and metrics",
         [
@@ -94,7 +106,12 @@ def _documented(module: str, name: str) -> str:
     value = getattr(import_module(module), name)
     if isinstance(value, ModuleType):
         return value.__name__
-    return f"{value.__module__ if isinstance(value, type | FunctionType) else module}.{name}"
+    if isinstance(value, type | FunctionType):
+        return f"{value.__module__}.{name}"
+    tree = ast.parse(getsource(import_module(module)))  # a constant does not name its module
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    source = next((node.module for node in imports if name in {alias.name for alias in node.names}), module)
+    return f"{source}.{name}"
 
 
 def _entry(module: str, name: str) -> str:
@@ -129,8 +146,8 @@ def layers_picture(root: Path) -> str:
                 f'<text x="{left + 10:.0f}" y="{y + 18}">{escape(package)}</text>'
             )
             parts += [
-                f'<text class="description" x="{left + 10:.0f}" y="{y + 18 + line * k}">{escape(text, quote=False)}</text>'
-                for k, text in enumerate(lines, start=1)
+                f'<text class="description" x="{left + 10:.0f}" y="{y + 18 + line * k}">{text}</text>'
+                for k, text in enumerate(map(escape, lines), start=1)
             ]
         y += height + gap
     names = "; ".join(", ".join(row) for row in rows)

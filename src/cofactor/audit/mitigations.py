@@ -86,10 +86,12 @@ class Mitigation:
 
 
 PLAIN = Mitigation("plain")
+"""No mitigation: the table and the lists stay as they are."""
+
 CAUTIOUS = Mitigation(
     "ranking by the lower bound", rank=lambda rec, users, n, _: rec.for_rows(users).rank(n, rank_by="lower")[0]
 )
-"""Ranks by the lower end of the predictive distribution, e.g. of bayesian-mf; other models raise KindError."""
+"""Ranking by the lower end of the predictive distribution, e.g. of bayesian-mf; other models raise KindError."""
 
 
 def all_mitigations(column: str | None = None) -> tuple[Mitigation, ...]:

@@ -17,7 +17,7 @@ __all__ = ["i0_rows", "s0_rows", "split_rows"]
 
 
 def s0_rows(n: int = 100_000) -> tuple[Int64, Int64]:
-    """Rows of the split S0, for ratings: a random 80 % for training and 20 % for testing.
+    """Return the rows of the split S0, for ratings: a random 80 % for training and 20 % for testing.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def s0_rows(n: int = 100_000) -> tuple[Int64, Int64]:
 
 
 def i0_rows(users: Any, values: Any, *, seed: int = 0, min_rating: float = 4) -> tuple[Int64, Int64]:
-    """Rows of the split I0, for events: floor(n / 5) of each user's n positives are for testing.
+    """Return the rows of the split I0, for events: floor(n / 5) of each user's n positives are for testing.
 
     Parameters
     ----------

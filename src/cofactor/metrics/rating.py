@@ -40,6 +40,8 @@ def rmse(y: Any, p: Any) -> float:
 
     Notes
     -----
+    ::
+
         RMSE = sqrt(mean((y - p)^2))
 
     Examples
@@ -72,6 +74,8 @@ def mae(y: Any, p: Any) -> float:
 
     Notes
     -----
+    ::
+
         MAE = mean(|y - p|)
 
     Examples

@@ -19,7 +19,7 @@ __all__ = ["FrameTable", "as_frame", "open_frame"]
 
 @dataclass(frozen=True)
 class FrameTable:
-    """A table of typed columns; implements `tables.Table`, where the other attributes are described.
+    """A table of typed columns; implements `tables.Table`.
 
     Attributes
     ----------
@@ -27,6 +27,8 @@ class FrameTable:
         Function from column positions by role to the columns by role.
     advice : str, default ""
         What to do if a column is missing, as the end of a message.
+    name, columns, by_place, counts, typed : see `tables.Table`
+        The attributes of every table.
     """
 
     name: str
