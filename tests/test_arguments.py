@@ -111,7 +111,7 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
     "split_per_user": lambda m: (cofactor.split_per_user, m.many, {**table, "test": "share", **seeds}),
     "split_last": lambda m: (cofactor.split_last, m.many, {**table, "n": "count", **seeds}),
     "split_by_time": lambda m: (cofactor.split_by_time, m.many, {**table, "test": "share"}),
-    "split_users": lambda m: (cofactor.split_users, m.many, {**table, "test": "share", "given": "share", **seeds}),
+    "split_users": lambda m: (cofactor.split_users, m.many, {**table, "test": "share", "fold_in": "share", **seeds}),
     "split_predefined": lambda m: (
         evaluate.split_predefined,
         {"train": m.split.train, "test": m.split.test},
@@ -264,8 +264,14 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
     "sign_flip": lambda m: (sign_flip, {"differences": [0.1, 0.2, -0.3]}, {"flips": "count", **seeds}),
     "cold_start": lambda m: (
         audit.cold_start,
-        {"estimator": m.als, "interactions": m.ratings, "given": [0, 2]},
-        {"estimator": "estimator", "interactions": "interactions", "given": "given", "users": "share", **seeds},
+        {"estimator": m.als, "interactions": m.ratings, "history_lengths": [0, 2]},
+        {
+            "estimator": "estimator",
+            "interactions": "interactions",
+            "history_lengths": "history_lengths",
+            "users": "share",
+            **seeds,
+        },
     ),
     "exposure": lambda m: (
         audit.exposure,
@@ -459,7 +465,7 @@ BAD |= {
     "text but None": [1, [], True, 2.5],
     "path but None": [1, [], 2.5, True],
     "positive but None": [0, -1, float("nan"), float("inf"), True, "1", [1]],
-    "given": [None, 5, "5", [], [0], [-1, 2], [1.5], [True], ["1"]],
+    "history_lengths": [None, 5, "5", [], [0], [-1, 2], [1.5], [True], ["1"]],
     "matrix": [None, 1, "x", [], [1.0], [["a"]], np.full((5, 3), np.nan)],
     "views": [None, -1, 1.5, True, "x", [1], [0.5]],
     "timeout": [0, -1, float("nan"), float("inf"), True, "1", None, [1]],

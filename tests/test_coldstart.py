@@ -15,7 +15,7 @@ from cofactor.metrics.rating import rmse
 from cofactor.models.user_batch import UserBatch
 
 COLUMNS = [
-    "given", "personal", "personal_low", "personal_high", "baseline", "baseline_low", "baseline_high",
+    "history_length", "personal", "personal_low", "personal_high", "baseline", "baseline_low", "baseline_high",
     "difference", "difference_low", "difference_high", "users",
 ]  # fmt: skip
 
@@ -37,7 +37,7 @@ def found() -> ColdStartCurve:
 def test_a_personal_model_needs_few_ratings_to_tell_camps_apart(found: ColdStartCurve) -> None:
     curve = found.curve
     assert curve.columns == COLUMNS
-    assert curve["given"].to_list() == [0, 1, 2, 3, 5, 8, 12, 20]
+    assert curve["history_length"].to_list() == [0, 1, 2, 3, 5, 8, 12, 20]
     assert (found.metric, curve["users"].to_list()) == ("rmse", [40] * 8)
     assert found.beats_from is not None
     assert 1 <= found.beats_from <= 3
@@ -56,7 +56,7 @@ def test_ends_hold_the_means_and_differences_are_differences(found: ColdStartCur
 
 def test_the_same_seed_gives_the_same_curve_and_another_one_another() -> None:
     table, estimator = camps(80), BiasedMF(factors=2, epochs=3)
-    first, again, other = (cold_start(estimator, table, given=(0, 3), seed=seed).curve for seed in (0, 0, 1))
+    first, again, other = (cold_start(estimator, table, history_lengths=(0, 3), seed=seed).curve for seed in (0, 0, 1))
     assert first.equals(again)
     assert not first.equals(other)
 
@@ -79,7 +79,7 @@ def test_held_out_users_are_tested_on_the_same_rows() -> None:
 
 def test_a_number_of_the_curve_by_hand() -> None:
     table, estimator = camps(100), ExplicitALS(factors=2)
-    curve = cold_start(estimator, table, given=(0, 4)).curve
+    curve = cold_start(estimator, table, history_lengths=(0, 4)).curve
     held_out = _HeldOutUsers.sample(table, [0, 4], 0.2, 0)
     train, known = table.select(~held_out.row_mask), held_out.row_mask & (held_out.position < 4)
     for label, one in (("personal", estimator), ("baseline", Bias())):
@@ -91,25 +91,25 @@ def test_a_number_of_the_curve_by_hand() -> None:
 
 def test_events_are_ranked() -> None:
     table = camps().to_events(min_rating=4)
-    found = cold_start(ImplicitALS(factors=2), table, given=(0, 1, 3, 8))
+    found = cold_start(ImplicitALS(factors=2), table, history_lengths=(0, 1, 3, 8))
     assert found.metric == "ndcg@10"
     assert found.beats_from is not None
     curve = found.curve
-    assert curve.filter(pl.col("given") == 8)["difference_low"].item() > 0
+    assert curve.filter(pl.col("history_length") == 8)["difference_low"].item() > 0
     assert curve["baseline"].n_unique() == 1  # popularity does not mind who asks
     assert curve["personal"].is_between(0, 1).all()
-    assert cold_start(BPR(factors=2, epochs=2), table, given=(2,)).curve["given"].to_list() == [2]
+    assert cold_start(BPR(factors=2, epochs=2), table, history_lengths=(2,)).curve["history_length"].to_list() == [2]
 
 
 def test_the_baseline_never_beats_itself() -> None:
     for estimator, table in ((Bias(), camps(60)), (Popularity(), camps(60).to_events(min_rating=4))):
-        found = cold_start(estimator, table, given=(0, 2, 4))
+        found = cold_start(estimator, table, history_lengths=(0, 2, 4))
         assert found.beats_from is None
         assert found.curve["difference"].to_list() == [0.0] * 3
 
 
 def test_over_a_dozen_users_nothing_is_surely_better() -> None:
-    curve = cold_start(ExplicitALS(factors=2, l2=0.02), camps(60), given=(0, 5, 10), users=0.2)
+    curve = cold_start(ExplicitALS(factors=2, l2=0.02), camps(60), history_lengths=(0, 5, 10), users=0.2)
     assert curve.curve["users"][0] == 12
     assert curve.curve["difference"][-1] < 0
     ends = [f"{who}_{end}" for who in ("personal", "baseline", "difference") for end in ("low", "high")]
@@ -119,17 +119,20 @@ def test_over_a_dozen_users_nothing_is_surely_better() -> None:
 
 def test_beaten_from_means_from_there_on() -> None:
     frame = pl.DataFrame(
-        {"given": [0, 1, 2, 3], "difference_low": [-1.0] * 4, "difference_high": [-0.1, 0.2, -0.1, -0.3]}
+        {"history_length": [0, 1, 2, 3], "difference_low": [-1.0] * 4, "difference_high": [-0.1, 0.2, -0.1, -0.3]}
     )
     assert _beats_from(frame, "rmse") == 2
     assert _beats_from(frame.head(2), "rmse") is None
     assert (
-        _beats_from(frame.select("given", "difference_high", difference_low=-pl.col("difference_high")), "ndcg@10") == 2
+        _beats_from(
+            frame.select("history_length", "difference_high", difference_low=-pl.col("difference_high")), "ndcg@10"
+        )
+        == 2
     )
 
 
 def test_numbers_that_few_could_give_are_left_out() -> None:
-    assert cold_start(Bias(), camps(50, each=17)).curve["given"].to_list() == [0, 1, 2, 3, 5, 8]
+    assert cold_start(Bias(), camps(50, each=17)).curve["history_length"].to_list() == [0, 1, 2, 3, 5, 8]
     with pytest.raises(DataError, match="needs at least 20 users with 2 or more rows each; there are 10"):
         cold_start(Bias(), camps(10))
     with pytest.raises(DataError, match="there are 0"):
@@ -140,8 +143,8 @@ def test_what_cannot_be_asked_is_said(small_ratings: Interactions) -> None:
     with pytest.raises(ParameterError, match=r"estimator must be an estimator, .*, not 'bias'"):
         cold_start("bias", small_ratings)  # type: ignore[arg-type]
     for wrong in ((), (0,), (-1, 3)):
-        with pytest.raises(ParameterError, match="given"):
-            cold_start(Bias(), small_ratings, given=wrong)
+        with pytest.raises(ParameterError, match="history_lengths"):
+            cold_start(Bias(), small_ratings, history_lengths=wrong)
     with pytest.raises(ParameterError, match="share"):
         cold_start(Bias(), small_ratings, users=1.0)
     with pytest.raises(KindError):
@@ -151,6 +154,8 @@ def test_what_cannot_be_asked_is_said(small_ratings: Interactions) -> None:
 def test_all_ratings_alike_and_one_item() -> None:
     table = camps(60)
     same = Interactions.from_columns(table.u, table.i, np.full(len(table), 3.0))
-    assert cold_start(BiasedMF(factors=2), same, given=(1,)).curve["personal"][0] == pytest.approx(0, abs=0.05)
+    assert cold_start(BiasedMF(factors=2), same, history_lengths=(1,)).curve["personal"][0] == pytest.approx(
+        0, abs=0.05
+    )
     with pytest.raises(DataError, match="there are 0"):
         cold_start(Bias(), Interactions.from_columns(range(30), [0] * 30, [3] * 30))

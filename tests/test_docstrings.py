@@ -178,8 +178,8 @@ def test_public_docstrings_pass_the_validator_of_numpydoc(package: str) -> None:
     - Off: SA01 (See Also), ES01 (extended summary), EX01 (example; each exported name needs one by another test), PR08
       and RT04 (capital letters, for descriptions may start with a symbol), RT02 (`low, high : polars.DataFrame` is one
       line for two values), RT03 (the summary of a short function describes its return value).
-    - Off in cli/ and service/api/: PR01 (parameters) and RT01 (returns). Docstrings of commands and routes are the texts
-      of `--help` and OpenAPI, which take parameters and answers from the annotations.
+    - Off in cli/ and service/api/: PR01 (parameters) and RT01 (returns). Docstrings of commands and routes are the
+      texts of `--help` and OpenAPI, which take parameters and answers from the annotations.
     - PR01 accepts an Attributes section of a class, and fields that are declared with a description.
     - YD01 (yields) is not required of context managers.
     """

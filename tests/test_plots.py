@@ -167,7 +167,7 @@ def items() -> pl.DataFrame:
     return pl.DataFrame({"item": range(200), **places, "support": rng.integers(1, 500, 200), "title": names})
 
 
-def test_a_taste_map_has_all_items_and_names_the_ends(items: pl.DataFrame) -> None:
+def test_a_factor_map_has_all_items_and_names_the_ends(items: pl.DataFrame) -> None:
     figure = factor_map_plot(items)
     drawn = sorted(pair for trace in figure.data for pair in points(trace))
     assert drawn == sorted(items.select("axis_1", "axis_2").rows())
@@ -206,7 +206,7 @@ def test_names_overlap_neither_where_it_is_narrow_nor_where_it_is_wide(
                 assert apart or one[1] >= other[3] or other[1] >= one[3]
 
 
-def test_a_taste_map_is_a_png_without_a_screen(items: pl.DataFrame, tmp_path: Path) -> None:
+def test_a_factor_map_is_a_png_without_a_screen(items: pl.DataFrame, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     pages = [tmp_path / "one.png", tmp_path / "two.png"]
     for page in pages:
@@ -253,7 +253,7 @@ def test_genres_and_influence_are_dumbbells() -> None:
 
 def test_a_cold_start_curve_has_both_models_and_their_bands() -> None:
     names = [f"{who}{end}" for who in ("personal", "baseline") for end in ("", "_low", "_high")]
-    curve = pl.DataFrame({"given": [0, 3], **{name: [float(k), k + 0.5] for k, name in enumerate(names)}})
+    curve = pl.DataFrame({"history_length": [0, 3], **{name: [float(k), k + 0.5] for k, name in enumerate(names)}})
     figure = cold_start_plot(curve)
     _, baseline, band, personal = figure.data
     assert (list(personal.y), list(baseline.y)) == ([0, 0.5], [3, 3.5])
@@ -300,7 +300,9 @@ def test_no_title_can_end_a_script_and_no_figure_is_too_wide_for_a_phone(items: 
 def test_a_curve_has_no_band_where_no_interval_holds() -> None:
     nan = float("nan")
     ends = {f"{who}_{end}": [nan, 0.8, 0.7] for who in ("personal", "baseline") for end in ("low", "high")}
-    curve = pl.DataFrame({"given": [0, 1, 5], "personal": [1.0, 0.8, 0.7], "baseline": [1.0, 0.9, 0.9], **ends})
+    curve = pl.DataFrame(
+        {"history_length": [0, 1, 5], "personal": [1.0, 0.8, 0.7], "baseline": [1.0, 0.9, 0.9], **ends}
+    )
     figure = cold_start_plot(curve)
     bands = [trace for trace in figure.data if trace.mode == "none"]
     assert [list(band.x) for band in bands] == [[1, 2, 2, 1]] * 2

@@ -29,11 +29,11 @@ pytest.importorskip("plotly", reason='plotly is not installed: pip install "cofa
 
 EVIL = "</script><script>alert(1)</script><img src=http://evil.example/x>"
 NAMES = [
-    "load", "crosstab", "comparison", "calibration", "taste_map", "ranking", "exposure", "influence", "cold_start",
+    "load", "crosstab", "comparison", "calibration", "factor_map", "ranking", "exposure", "influence", "cold_start",
     "feedback_loop",
 ]  # fmt: skip
 FIGURES = {
-    "crosstab": 1, "comparison": 1, "calibration": 1, "taste_map": 1, "ranking": 2, "exposure": 2, "influence": 1,
+    "crosstab": 1, "comparison": 1, "calibration": 1, "factor_map": 1, "ranking": 2, "exposure": 2, "influence": 1,
     "cold_start": 1, "feedback_loop": 1,
 }  # fmt: skip
 
@@ -216,7 +216,7 @@ def test_small_and_odd_tables_have_a_report_that_says_what_is_left_out(table: In
 
 def test_models_without_axes_or_factors_lend_those_of_another(table: Interactions) -> None:
     one = study(table, estimator=Bias())
-    assert "bias has fewer than 2" in taste.taste_map(one).text[0]
+    assert "bias has fewer than 2" in taste.factor_map(one).text[0]
     assert "audited on biased-mf" in people.decides(one).text[0]
 
 
@@ -252,7 +252,9 @@ def test_kinds_are_found_or_named_or_none(table: Interactions) -> None:
 
 
 def test_a_long_table_is_cut_on_the_page_and_whole_in_the_json() -> None:
-    frame = pl.DataFrame({"given": [float(k) for k in range(30)], "share": [0.25] * 30, "p_adjusted": [1e-9] * 30})
+    frame = pl.DataFrame(
+        {"distinct_value": [float(k) for k in range(30)], "share": [0.25] * 30, "p_adjusted": [1e-9] * 30}
+    )
     one = Section(
         "part", "Part", ["<b>"], tables=[Table("all", "All", frame, dict.fromkeys(frame.columns, "x"), rows=20)]
     )
@@ -280,5 +282,5 @@ def test_movielens_has_every_section(movielens: Interactions) -> None:
     """Titles and genres of the real thing: only what needs no long fit."""
     one = Study(movielens, BayesianMF(factors=4, iterations=20, burn_in=5))
     assert data.cross_tab(one).pictures
-    assert taste.taste_map(one).tables[0].frame["name"].str.contains(r"\(19\d\d\)").any()
+    assert taste.factor_map(one).tables[0].frame["name"].str.contains(r"\(19\d\d\)").any()
     assert one.kinds == "genres"

@@ -195,7 +195,7 @@ def test_by_time_keeps_rows_of_one_moment_together_and_finds_the_nearest_cut():
 
 
 def test_users_are_held_out_whole_with_something_to_fold_in_and_something_to_score(table):
-    split = split_users(table, test=0.2, given=0.6, seed=2)
+    split = split_users(table, test=0.2, fold_in=0.6, seed=2)
     held_out = split.held_out_users
     assert len(held_out) == int(0.2 * table.n_users)
     assert not np.isin(split.train.u, held_out).any()
@@ -315,7 +315,7 @@ def test_a_share_must_lie_between_0_and_1(table, way, test):
 
 def test_other_arguments_out_of_range(table):
     with pytest.raises(ParameterError, match="given must be a share"):
-        split_users(table, given=1.0)
+        split_users(table, fold_in=1.0)
     with pytest.raises(ParameterError, match="n must be a whole number from 1 on"):
         split_last(table, n=0)
 

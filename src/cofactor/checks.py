@@ -99,7 +99,7 @@ def whole_number(name: str, value: Any, *, low: int | None = None, high: int | N
     ----------
     name : str
         The name of the argument, for the message.
-    value : int or numpy.integer
+    value : int
         The value. Booleans and floats are rejected, including 3.0.
     low, high : int or None, default None
         The range, both ends included; None for the range of 64-bit integers.
@@ -225,7 +225,7 @@ def seed(value: Any, name: str = "seed") -> int:
 
     Parameters
     ----------
-    value : int or numpy.integer
+    value : int
         The seed.
     name : str, default "seed"
         The name of the argument, for the message.

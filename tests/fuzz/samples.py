@@ -366,9 +366,9 @@ class Samples:
             "text": lambda: "i1",
             "trials": lambda: 2,
             "permutations": lambda: 2,
-            "watched": lambda: 10,
+            "max_users": lambda: 10,
             "rounds": lambda: 1,
-            "given": lambda: [0, 2],
+            "history_lengths": lambda: [0, 2],
             "weights": lambda: np.ones(len(self.ratings), np.float32),
             "precision": lambda: np.eye(3),
         }
@@ -391,7 +391,7 @@ class Samples:
         plots = {
             "cold_start_plot": lambda: pl.DataFrame(
                 {
-                    "given": [0, 2],
+                    "history_length": [0, 2],
                     **{f"{w}{e}": [1.0, 0.9] for w in ("personal", "baseline") for e in ("", "_low", "_high")},
                 }
             ),
@@ -512,7 +512,7 @@ class Samples:
             },
             ".evaluate.evaluation.evaluate": {"exclude": lambda: "seen"},
             ".evaluate.comparison.compare": {"exclude": lambda: "seen"},
-            ".split_users": {"users": lambda: 0.3, "given": lambda: 0.5},
+            ".split_users": {"users": lambda: 0.3, "fold_in": lambda: 0.5},
             ".Split.excluding": {"exclude": lambda: "seen"},
             **{f".split_{name}": {"test": lambda: 0.2} for name in ("by_time", "per_user", "random")},
             ".evaluate.tuning.tune": {"validation": lambda: 0.2},
@@ -533,7 +533,7 @@ class Samples:
             ".interpret.biases.surprising_items": {"min_support": lambda: 1},
             ".crosstab": {"users": lambda: 3, "items": lambda: 3},
             ".filled_crosstab": {"users": lambda: 3, "items": lambda: 3},
-            ".cold_start": {"users": lambda: 0.9, "given": lambda: [0, 1]},
+            ".cold_start": {"users": lambda: 0.9, "history_lengths": lambda: [0, 1]},
             ".simulate": table,
             ".Study": table,
             ".Simulation.share": {"items": lambda: np.arange(10) < 3, "users": lambda: np.arange(24) < 12},

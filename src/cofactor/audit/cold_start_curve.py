@@ -40,9 +40,9 @@ from cofactor.models.user_batch import UserBatch
 from cofactor.recommender.recommender import Recommender, checked_estimator
 from cofactor.validation import validated
 
-__all__ = ["GIVEN", "ColdStartCurve", "cold_start"]
+__all__ = ["HISTORY_LENGTHS", "ColdStartCurve", "cold_start"]
 
-GIVEN = (0, 1, 2, 3, 5, 8, 12, 20)
+HISTORY_LENGTHS = (0, 1, 2, 3, 5, 8, 12, 20)
 """Default history lengths of the curve."""
 K = 10
 MIN_USERS, MAX_HELD_OUT = 20, 1000
@@ -56,7 +56,7 @@ class ColdStartCurve:
     Attributes
     ----------
     curve : pl.DataFrame
-        One row per history length: given, personal, personal_low, personal_high, baseline, baseline_low,
+        One row per history length: history_length, personal, personal_low, personal_high, baseline, baseline_low,
         baseline_high, difference, difference_low, difference_high, users. `difference` is personal - baseline, paired
         by user. All intervals are 95 % bootstrap intervals over users; nan where there are too few users.
     beats_from : int or None
@@ -70,9 +70,9 @@ class ColdStartCurve:
     >>> import cofactor
     >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
     >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
-    >>> result = cofactor.audit.cold_start(cofactor.ItemKNN(), ratings, given=(0, 2, 5))
+    >>> result = cofactor.audit.cold_start(cofactor.ItemKNN(), ratings, history_lengths=(0, 2, 5))
     >>> result.curve.columns[:4]
-    ['given', 'personal', 'personal_low', 'personal_high']
+    ['history_length', 'personal', 'personal_low', 'personal_high']
     """
 
     curve: pl.DataFrame
@@ -85,7 +85,7 @@ def cold_start(
     estimator: Estimator,
     interactions: Interactions,
     *,
-    given: Sequence[int] = GIVEN,
+    history_lengths: Sequence[int] = HISTORY_LENGTHS,
     users: float = 0.2,
     seed: int = 0,
 ) -> ColdStartCurve:
@@ -97,7 +97,7 @@ def cold_start(
         Estimator whose model can fold in users.
     interactions : Interactions
         Ratings or events. A user is eligible with at least twice as many rows as the largest history length.
-    given : sequence of int, optional
+    history_lengths : sequence of int, optional
         History lengths, from 0. The largest ones are dropped if fewer than 20 users are eligible for them.
     users : float, default 0.2
         Share of the eligible users to hold out, between 0 and 1. At most 1,000 users are held out.
@@ -114,7 +114,7 @@ def cold_start(
     KindError
         The model cannot fold in users, or the estimator does not fit the kind of the interactions.
     ParameterError
-        `given` has no number above 0, `users` is not a share, or `estimator` is not an estimator.
+        `history_lengths` has no number above 0, `users` is not a share, or `estimator` is not an estimator.
     DataError
         Fewer than 20 users are eligible.
 
@@ -128,13 +128,13 @@ def cold_start(
     >>> import cofactor
     >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
     >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
-    >>> result = cofactor.audit.cold_start(cofactor.ExplicitALS(factors=4), ratings, given=(0, 2, 5))
-    >>> result.metric, result.curve["given"].to_list(), result.curve["users"][0]
+    >>> result = cofactor.audit.cold_start(cofactor.ExplicitALS(factors=4), ratings, history_lengths=(0, 2, 5))
+    >>> result.metric, result.curve["history_length"].to_list(), result.curve["users"][0]
     ('rmse', [0, 2, 5], 7)
     """
-    lengths = sorted(set(checks.whole_numbers("given", given, low=0)))
+    lengths = sorted(set(checks.whole_numbers("history_lengths", history_lengths, low=0)))
     if lengths[-1] == 0:
-        raise ParameterError(f"given must contain a number of ratings above 0; got {given!r}")
+        raise ParameterError(f"history_lengths must contain a number of ratings above 0; got {history_lengths!r}")
     users, seed = checks.share("users", users), checks.seed(seed)
     checked_estimator(estimator).require(interactions)
     held_out = _HeldOutUsers.sample(interactions, lengths, users, seed)
@@ -143,7 +143,7 @@ def cold_start(
     baseline = held_out.fit_others(baseline_for(interactions.kind), seed)
     rows = [(g, *held_out.compare(personal, baseline, g, seed)) for g in lengths]
     names = [f"{model}{end}" for model in ("personal", "baseline", "difference") for end in ("", "_low", "_high")]
-    schema = {"given": pl.Int64, **dict.fromkeys(names, pl.Float64)}
+    schema = {"history_length": pl.Int64, **dict.fromkeys(names, pl.Float64)}
     curve = pl.DataFrame(rows, schema=schema, orient="row").with_columns(users=pl.lit(len(held_out.users)))
     metric = main_metric(interactions.kind, K)
     return ColdStartCurve(curve, _beats_from(curve, metric), metric)
@@ -254,6 +254,6 @@ def _beats_from(curve: pl.DataFrame, metric: str) -> int | None:
     ends = curve.select(pl.col("difference_low", "difference_high").fill_nan(None))  # polars treats nan as the largest
     better = (ends["difference_high"] < 0 if metric == "rmse" else ends["difference_low"] > 0).fill_null(value=False)
     first = None
-    for g, is_better in zip(curve["given"].to_list(), better.to_list(), strict=True):
+    for g, is_better in zip(curve["history_length"].to_list(), better.to_list(), strict=True):
         first = (g if first is None else first) if is_better else None
     return first

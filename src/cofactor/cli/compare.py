@@ -104,38 +104,39 @@ def _models_of(kind: str) -> list[str]:
     return [name for name, estimator in REGISTRY.items() if estimator.kind in ("any", kind)]
 
 
-def show_comparison(out: Console, found: Comparison, split: Split) -> None:
+def show_comparison(out: Console, comparison: Comparison, split: Split) -> None:
     """Print the comparison as one table of at most 80 columns, best model first.
 
     Parameters
     ----------
     out : rich.console.Console
         Where to print.
-    found : Comparison
+    comparison : Comparison
         Scores of the models.
     split : Split
         The split that they were scored on.
     """
     out.print(
-        f"Split: {found.description}: {len(split.train):,} training and {len(split.test):,} test rows", soft_wrap=True
+        f"Split: {comparison.description}: {len(split.train):,} training and {len(split.test):,} test rows",
+        soft_wrap=True,
     )
-    name, at, k = found.metric.partition("@")
+    name, at, k = comparison.metric.partition("@")
     head, digits = f"{HEADS[name]}{at}{k}", 4 if name == "rmse" else 3
     shown = table("model", (head, "right"), ("fit", "right"), ("memory", "right"), "versus best")
-    for model in found.models:
+    for model in comparison.models:
         shown.add_row(
             f"{model.score.label.removesuffix(' (tuned)')}{ROLES[model.role]}",
-            _number(model, found.metric, digits),
+            _number(model, comparison.metric, digits),
             f"{model.score.fit_seconds:.2f} s",
             "-" if model.score.fit_bytes is None else f"{model.score.fit_bytes / 1e6:,.0f} MB",
             f"{model.versus_best}{_difference(model, digits)}",
         )
     out.print(shown)
-    for model in found.models:
+    for model in comparison.models:
         if model.role == "tuned rival":
             out.print(f"{model.score.label}: {_tuned_settings(model)}, tuned on a part of the training rows.\n")
     out.print(LEGEND)
-    if any(isnan(interval.low) and not isnan(interval.mean) for interval in _intervals(found)):
+    if any(isnan(interval.low) and not isnan(interval.mean) for interval in _intervals(comparison)):
         from cofactor.metrics.intervals import NO_INTERVAL
 
         out.print(NO_INTERVAL)

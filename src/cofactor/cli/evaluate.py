@@ -96,7 +96,7 @@ def evaluate(
     from cofactor.cli.estimator_options import estimators_of
     from cofactor.evaluate import evaluate as evaluate_models
 
-    check_calibration(source, model or (), asked=calibration, plot=plot)
+    check_calibration(source, model or (), requested=calibration, plot=plot)
     default = "implicit-als" if source.kind == "events" else "bayesian-mf" if calibration else "biased-mf"
     estimators = estimators_of(model or [default], settings or ())
     source.suits(estimators)
@@ -118,34 +118,34 @@ def evaluate(
     show_evaluation(results(), evaluation, parts)
 
 
-def show_evaluation(out: Console, found: Evaluation, split: Split) -> None:
+def show_evaluation(out: Console, evaluation: Evaluation, split: Split) -> None:
     """Print the scores as tables of at most 80 columns, best model first, with a star at the best of each column.
 
     Parameters
     ----------
     out : rich.console.Console
         Where to print.
-    found : Evaluation
+    evaluation : Evaluation
         Scores of the models.
     split : Split
         The split that they were scored on.
     """
     sizes = f"{len(split.train):,} training and {len(split.test):,} test rows"
-    out.print(f"Split: {found.description}: {sizes}", soft_wrap=True)
-    if found.kind == "ratings":
-        _show_table(out, _sorted(found.scores, "rmse"), ["rmse", "mae"], with_time=True)
+    out.print(f"Split: {evaluation.description}: {sizes}", soft_wrap=True)
+    if evaluation.kind == "ratings":
+        _show_table(out, _sorted(evaluation.scores, "rmse"), ["rmse", "mae"], with_time=True)
     else:
-        ks = sorted({int(name.partition("@")[2]) for name in found.scores[0].metrics})
+        ks = sorted({int(name.partition("@")[2]) for name in evaluation.scores[0].metrics})
         for k in ks:
             out.print(f"\nLists of {k}", style="bold")
-            scores = _sorted(found.scores, f"ndcg@{k}")
+            scores = _sorted(evaluation.scores, f"ndcg@{k}")
             for names in RANKING:
                 _show_table(out, scores, [f"{name}@{k}" for name in names], with_time=names == RANKING[0])
             _show_served(out, scores, k)
     out.print(LEGEND)
     if any(
         isnan(interval.low) and not isnan(interval.mean) and _name(metric) not in OF_ALL_LISTS
-        for score in found.scores
+        for score in evaluation.scores
         for metric, interval in score.metrics.items()
     ):
         from cofactor.metrics.intervals import NO_INTERVAL
@@ -208,7 +208,7 @@ CALIBRATION_LEGEND = (
 )
 
 
-def check_calibration(source: Source, models: Sequence[str], *, asked: bool, plot: str | None) -> None:
+def check_calibration(source: Source, models: Sequence[str], *, requested: bool, plot: str | None) -> None:
     """Check the options of the calibration before anything is read.
 
     Parameters
@@ -217,7 +217,7 @@ def check_calibration(source: Source, models: Sequence[str], *, asked: bool, plo
         Options of the table.
     models : sequence of str
         Names of the models; empty for the default.
-    asked : bool
+    requested : bool
         Whether --calibration was given.
     plot : str or None
         Path of the plot, if any.
@@ -229,13 +229,13 @@ def check_calibration(source: Source, models: Sequence[str], *, asked: bool, plo
     MissingExtraError
         If a plot needs plotly and it is not installed.
     """
-    if asked and source.kind == "events":
+    if requested and source.kind == "events":
         raise ParameterError("--calibration needs ratings; leave out --events and --min-rating")
     if plot is None:
         return
     from cofactor.plots import require_plotly
 
-    if not asked:
+    if not requested:
         raise ParameterError("--plot needs --calibration: add it")
     if len(models) > 1:
         raise ParameterError(f"--plot takes one model, not {len(models)}: give one --model")
@@ -294,14 +294,14 @@ def report_calibration(
         out.print(f"\nwrote the plot to {printable(plot)}", soft_wrap=True)
 
 
-def show_calibration(out: Console, found: Mapping[str, Calibration], split: Split) -> None:
+def show_calibration(out: Console, calibrations: Mapping[str, Calibration], split: Split) -> None:
     """Print calibrations as tables of at most 80 columns: scores, and coverage of the intervals by group.
 
     Parameters
     ----------
     out : rich.console.Console
         Where to print.
-    found : mapping of str to Calibration
+    calibrations : mapping of str to Calibration
         Calibration of each model.
     split : Split
         The split that they were measured on.
@@ -310,11 +310,11 @@ def show_calibration(out: Console, found: Mapping[str, Calibration], split: Spli
     out.print(f"Split: {split.description}: {sizes}", soft_wrap=True)
     columns = ("RMSE", "log-likelihood", "one width", "CRPS", "one width")
     shown = table("model", *((column, "right") for column in columns))
-    for label, c in found.items():
+    for label, c in calibrations.items():
         numbers = (c.rmse, c.log_likelihood, c.constant_log_likelihood, c.crps, c.constant_crps)
         shown.add_row(label, *("-" if isnan(number) else f"{number:.4f}" for number in numbers))
     out.print(shown)
-    for label, result in found.items():
+    for label, result in calibrations.items():
         names = [name.removeprefix("covered ") for name in result.coverage.columns if name.startswith("covered ")]
         for interval in names:
             _show_coverage(out, label, result.coverage, interval)

@@ -427,7 +427,7 @@ def split_by_time(interactions: Interactions, *, test: float = 0.2, at: Moment |
 
 
 @validated
-def split_users(interactions: Interactions, *, test: float = 0.1, given: float = 0.8, seed: int = 0) -> Split:
+def split_users(interactions: Interactions, *, test: float = 0.1, fold_in: float = 0.8, seed: int = 0) -> Split:
     """Hold out floor(test * n) of n users completely (strong generalization): train has none of their rows.
 
     Parameters
@@ -436,9 +436,9 @@ def split_users(interactions: Interactions, *, test: float = 0.1, given: float =
         The table.
     test : float, default 0.1
         Share of the users to hold out, between 0 and 1. Only users with at least two rows are held out.
-    given : float, default 0.8
-        Share of the rows of a held-out user to fold in, between 0 and 1: floor(given * m) of m rows, at least 1 and at
-        most m - 1, drawn at random. The others are test rows.
+    fold_in : float, default 0.8
+        Share of the rows of a held-out user to fold in, between 0 and 1: floor(fold_in * m) of m rows, at least 1 and
+        at most m - 1, drawn at random. The others are test rows.
     seed : int, default 0
         Seed of the draws; the same seed gives the same split.
 
@@ -450,7 +450,7 @@ def split_users(interactions: Interactions, *, test: float = 0.1, given: float =
     Raises
     ------
     ParameterError
-        If `test` or `given` is not between 0 and 1, or `seed` is not valid.
+        If `test` or `fold_in` is not between 0 and 1, or `seed` is not valid.
     DataError
         If the share is less than one user.
 
@@ -465,11 +465,11 @@ def split_users(interactions: Interactions, *, test: float = 0.1, given: float =
     >>> ratings = cofactor.Interactions.from_columns([1, 1, 2, 2, 3], [7, 8, 7, 9, 8], [5, 4, 4, 2, 5])
     >>> split = cofactor.split_users(ratings, test=0.4)
     >>> split, len(split.held_out_users)
-    (Split(1 users held out, 80% of their rows given, seed 0: 3 train, 1 to fold in, 1 test), 1)
+    (Split(1 users held out, 80% of their rows folded in, seed 0: 3 train, 1 to fold in, 1 test), 1)
     """
     test = checks.share("test", test)
     interactions = require_interactions("interactions", interactions)
-    given = checks.share("given", given)
+    fold_in = checks.share("fold_in", fold_in)
     counts = interactions.by_user.counts
     eligible, n_users = np.flatnonzero(counts >= 2), int((counts > 0).sum())
     n = min(int(_share_of(test, n_users)), len(eligible))
@@ -481,8 +481,8 @@ def split_users(interactions: Interactions, *, test: float = 0.1, given: float =
     held_out = np.zeros(interactions.n_users, bool)
     held_out[random_stream(seed, "split users", "who").permutation(eligible)[:n]] = True
     order = _shuffled_by_user(interactions, random_stream(seed, "split users", "given"))
-    n_given = np.where(held_out, np.clip(_share_of(given, counts), 1, np.maximum(counts - 1, 1)), 0)
-    is_given = _first_of_each_user(interactions, order, n_given)
+    n_folded_in = np.where(held_out, np.clip(_share_of(fold_in, counts), 1, np.maximum(counts - 1, 1)), 0)
+    is_folded_in = _first_of_each_user(interactions, order, n_folded_in)
     is_held_out = held_out[interactions.u]
     train_seen, held_out_seen = interactions.seen, interactions.seen
     if interactions.seen is not None:
@@ -493,9 +493,9 @@ def split_users(interactions: Interactions, *, test: float = 0.1, given: float =
         )
     return Split(
         replace(interactions.select(~is_held_out), seen=train_seen),
-        replace(interactions.select(is_held_out & ~is_given), seen=None),
-        f"{n:,} users held out, {given:.0%} of their rows given, seed {seed}",
-        fold_in=replace(interactions.select(is_given), seen=held_out_seen),
+        replace(interactions.select(is_held_out & ~is_folded_in), seen=None),
+        f"{n:,} users held out, {fold_in:.0%} of their rows folded in, seed {seed}",
+        fold_in=replace(interactions.select(is_folded_in), seen=held_out_seen),
     )
 
 

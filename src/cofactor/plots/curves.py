@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["cold_start_plot", "simulation_plot"]
 
-COLD = ("given", *(f"{model}{end}" for model in ("personal", "baseline") for end in ("", "_low", "_high")))
+COLD = ("history_length", *(f"{model}{end}" for model in ("personal", "baseline") for end in ("", "_low", "_high")))
 
 
 @validated
@@ -28,8 +28,8 @@ def cold_start_plot(frame: pl.DataFrame, *, metric: str = "rmse") -> Figure:
     Parameters
     ----------
     frame : pl.DataFrame
-        The `curve` of a `ColdStartCurve`, with columns given (number of ratings), and personal and baseline with their
-        _low and _high.
+        The `curve` of a `ColdStartCurve`, with columns history_length (number of ratings), and personal and
+        baseline with their _low and _high.
     metric : str, default "rmse"
         Metric of the curve: "rmse", or a metric of which higher is better.
 
@@ -48,7 +48,7 @@ def cold_start_plot(frame: pl.DataFrame, *, metric: str = "rmse") -> Figure:
     Examples
     --------
     >>> ends = {f"{model}{end}": [1.0, 0.9] for model in ("personal", "baseline") for end in ("", "_low", "_high")}
-    >>> figure = cold_start_plot(pl.DataFrame({"given": [1, 5], **ends}))
+    >>> figure = cold_start_plot(pl.DataFrame({"history_length": [1, 5], **ends}))
     >>> figure.layout.yaxis.title.text, list(figure.layout.xaxis.ticktext)
     ('RMSE (lower is better)', ['1', '5'])
     """
@@ -71,12 +71,12 @@ def cold_start_plot(frame: pl.DataFrame, *, metric: str = "rmse") -> Figure:
         traces.append(
             Scatter(
                 x=x, y=frame[model].to_list(), mode="lines+markers", name=name, line={"color": color, "width": 2.5},
-                marker={"size": 8}, customdata=list(zip(frame["given"].to_list(), intervals, strict=True)),
+                marker={"size": 8}, customdata=list(zip(frame["history_length"].to_list(), intervals, strict=True)),
                 hovertemplate="%{customdata[0]} interactions: %{y:.4f}<br>%{customdata[1]}",
             )
         )  # fmt: skip
     title = "RMSE (lower is better)" if metric == "rmse" else f"{metric.upper()} (higher is better)"
-    ticks = {"tickvals": x, "ticktext": [str(n) for n in frame["given"].to_list()]}
+    ticks = {"tickvals": x, "ticktext": [str(n) for n in frame["history_length"].to_list()]}
     return figure_of(
         traces, height=440, xaxis=axis("interactions of the new user", **ticks), yaxis=axis(title), hovermode="x",
         margin={"t": 40, "r": 14, "b": 60, "l": 60},

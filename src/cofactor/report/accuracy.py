@@ -154,20 +154,20 @@ def cold(study: Study) -> Section:
         f"{users:,} users are held out of training and then treated as new users: {study.estimator.name} and the "
         f"baseline get more and more of their {study.table.kind} and are scored on the same later ones each time. "
     )
-    last = int(result.curve["given"][-1])
-    verdict = (
+    last = int(result.curve["history_length"][-1])
+    conclusion = (
         f"Even with {last} {study.table.kind}, the personal model is not significantly better than the baseline."
         if result.beats_from is None
         else f"With {result.beats_from} or more {study.table.kind}, the personal model is significantly better than "
         "the baseline."
     )
-    text = [setup + verdict, *filter(None, [study.sampled])]
+    text = [setup + conclusion, *filter(None, [study.sampled])]
     reading = (
         f"The lines are the {metric} of the personal model and of the baseline for new users, by the number of their "
         f"{study.table.kind}, with bands of 95 % intervals over users; the table has the intervals of the difference."
     )
-    columns = {"given": study.table.kind, "personal": "personal", "baseline": "baseline", "difference": "difference",
-               "difference_low": "95 % from", "difference_high": "to"}  # fmt: skip
+    columns = {"history_length": study.table.kind, "personal": "personal", "baseline": "baseline",
+               "difference": "difference", "difference_low": "95 % from", "difference_high": "to"}  # fmt: skip
     return Section(
         "cold_start", "Cold start", text,
         [Picture(cold_start_plot(result.curve, metric=result.metric), reading)],

@@ -53,8 +53,10 @@ def load(study: Study) -> Section:
         least, median, most = (int(f(counts)) for f in (np.min, np.median, np.max))
         lines.append((f"{table.kind} per {side}", f"{least:,} to {most:,}, median {median:,}"))
     values, counts = np.unique(table.values, return_counts=True)
-    shares = pl.DataFrame({"given": values.astype(np.float64), "rows": counts, "share": counts / max(len(table), 1)})
-    columns = {"given": "value", "rows": "rows", "share": "share"}
+    shares = pl.DataFrame(
+        {"distinct_value": values.astype(np.float64), "rows": counts, "share": counts / max(len(table), 1)}
+    )
+    columns = {"distinct_value": "value", "rows": "rows", "share": "share"}
     return Section(
         "load", "Data", text, numbers=facts,
         tables=(

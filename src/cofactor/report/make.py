@@ -29,7 +29,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Study], Section]]] = {
     "crosstab": ("Cross-tabulation", data.cross_tab),
     "comparison": ("Model comparison", accuracy.comparison),
     "calibration": ("Calibration", accuracy.calibrated),
-    "taste_map": ("Factor map", taste.taste_map),
+    "factor_map": ("Factor map", taste.factor_map),
     "ranking": ("Item ranking", taste.ranking),
     "exposure": ("Concentration and exposure", people.shown),
     "influence": ("Group influence", people.decides),

@@ -65,7 +65,7 @@ PAGE = """<!doctype html>
 """
 SHARES = ("share", "covered", "expected", "had", "shown", "top_share", "coverage", "favorite")
 """Prefixes of the names of columns that are shown in percent."""
-IDS = ("user", "item", "given", "group", "axis", "quartile", "round")
+IDS = ("user", "item", "distinct_value", "history_length", "group", "axis", "quartile", "round")
 """Columns whose whole numbers are shown without thousands separators."""
 
 
@@ -150,7 +150,7 @@ def _format_value(column: str, value: Any) -> str:
             return f"{value:.1%}"
         if column.startswith("p_") and value < 0.001:
             return "<0.001"
-        return f"{value:,.6g}" if column in ("given", "total") else f"{value:.3f}"
+        return f"{value:,.6g}" if column in ("distinct_value", "history_length", "total") else f"{value:.3f}"
     if isinstance(value, int) and not isinstance(value, bool) and column not in IDS:
         return f"{value:,}"
     return "-" if value is None else str(value)

@@ -12,13 +12,13 @@ from cofactor.recommender.recommender import Recommender
 from cofactor.report.section import Picture, Section, Table
 from cofactor.report.study import Study
 
-__all__ = ["ranking", "taste_map"]
+__all__ = ["factor_map", "ranking"]
 
 MAX_ITEMS, MIN_ITEMS = 2_000, 3
 """Maximum number of items on the map (the most rated ones), and minimum number."""
 
 
-def taste_map(study: Study) -> Section:
+def factor_map(study: Study) -> Section:
     """Map the items on the principal axes of their factors.
 
     Parameters
@@ -69,7 +69,7 @@ def taste_map(study: Study) -> Section:
     )
     columns = {"axis": "axis", "end": "end", "name": "item", "support": study.table.kind}
     return Section(
-        "taste_map", "Factor map", text, [Picture(factor_map_plot(items), reading)],
+        "factor_map", "Factor map", text, [Picture(factor_map_plot(items), reading)],
         [Table("ends", "Items at the ends of the axes", ends, columns), Table("items", "Items", items)],
         {"shares": result.shares.tolist(), "min_support": support},
     )  # fmt: skip
