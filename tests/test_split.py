@@ -314,7 +314,7 @@ def test_a_share_must_lie_between_0_and_1(table, way, test):
 
 
 def test_other_arguments_out_of_range(table):
-    with pytest.raises(ParameterError, match="given must be a share"):
+    with pytest.raises(ParameterError, match="fold_in must be a share"):
         split_users(table, fold_in=1.0)
     with pytest.raises(ParameterError, match="n must be a whole number from 1 on"):
         split_last(table, n=0)
