@@ -109,7 +109,7 @@ def all_mitigations(column: str | None = None) -> tuple[Mitigation, ...]:
     Returns
     -------
     tuple of Mitigation
-        Measured on 20 synthetic data sets in benchmarks/eager.md, together with those that do not help.
+        Measured on 20 synthetic data sets in benchmarks/heavy_raters.md, together with those that do not help.
 
     Examples
     --------
