@@ -1,8 +1,9 @@
-# Everything a newcomer or a contributor types. Each target makes its own .venv on first use.
+# Commands for users and contributors. Each target creates .venv on first use.
 PYTHON ?= python3
 BIN := .venv/bin
+SPHINX := $(BIN)/sphinx-build --quiet --doctree-dir docs/_build/doctrees
 
-.PHONY: demo test test-long check docs bench accuracy roofline bench-peers clean
+.PHONY: demo test test-long check docs linkcheck bench accuracy roofline bench-peers clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -13,36 +14,39 @@ BIN := .venv/bin
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,neural]"
 	touch $@
 
-demo: .venv/installed        ## read, look at, split, learn, compare and recommend on MovieLens-100k
+demo: .venv/installed        ## describe, split, fit, compare and recommend on MovieLens-100k
 	$(BIN)/cofactor demo
 
-check: .venv/installed-dev   ## style, types and the layers
+check: .venv/installed-dev   ## style, spelling, types and layers of packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check                  ## everything that must hold, on real data, in two processes
+test: check                  ## the checks and all tests that are not marked long, in two processes
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-test-long: .venv/installed-dev ## the tests marked long only: full sizes of the fuzzes, simulations (minutes)
+test-long: .venv/installed-dev ## the tests marked long: full fuzzes, simulations, accuracy bands (minutes)
 	$(BIN)/python -m pytest -m long -n 2 --dist worksteal
 
-docs: .venv/installed-dev    ## the documentation, into docs/_build/html: runs every page and checks its numbers (minutes)
+docs: .venv/installed-dev    ## build docs/_build/html: run every page, check its numbers and its references (minutes)
 	rm -rf docs/_build docs/generated
-	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build/html
-	$(BIN)/python docs/links.py docs/_build/html
+	$(SPHINX) --fail-on-warning --keep-going docs docs/_build/html
 
-bench: .venv/installed-dev   ## did a kernel get slower? CPU time beside the ratios on record (two minutes)
+linkcheck: .venv/installed-dev ## check the external links of the documentation; needs the network
+	$(SPHINX) -b linkcheck docs docs/_build/linkcheck
+
+bench: .venv/installed-dev   ## compare the CPU time of the kernels with the recorded ratios (two minutes)
 	$(BIN)/python benchmarks/guard.py
 
-accuracy: .venv/installed-dev ## accuracy of every estimator, into docs/estimators.md (four minutes)
+accuracy: .venv/installed-dev ## measure the accuracy of every estimator and write it to docs/estimators.md (four minutes)
 	$(BIN)/python benchmarks/accuracy.py
 
-roofline: .venv/installed-dev ## what each kernel must do over what this machine can do (a few minutes)
+roofline: .venv/installed-dev ## compare each kernel with the limits of this machine (a few minutes)
 	$(BIN)/python benchmarks/roofline.py
 
-bench-peers: .venv/installed-dev ## beside the other libraries, each in its own environment (about an hour)
+bench-peers: .venv/installed-dev ## compare with other libraries, each in its own environment (about an hour)
 	$(BIN)/python benchmarks/bench_peers.py
 
 clean:

@@ -91,14 +91,14 @@ def truth() -> list[str]:
     films = cofactor.datasets.load_movielens("100k")
     for name, table in (("MovieLens-100k", films), ("eager fans", generate(HEAVY_SHAPE, seed=0).interactions)):
         for estimator in LEARNERS:
-            learnt = table.to_events(min_rating=4) if estimator.kind == "events" else table
-            groups = user_clusters(learnt.by_user, learnt.n_items)
+            learned = table.to_events(min_rating=4) if estimator.kind == "events" else table
+            groups = user_clusters(learned.by_user, learned.n_items)
             found, full = np.zeros(10), np.zeros(10)
             for seed in range(SEEDS):
-                rec = Recommender.fit(estimator, learnt, seed=seed)
-                told = influence(rec, groups, permutations=2, max_users=learnt.n_users).groups["influence"]
+                rec = Recommender.fit(estimator, learned, seed=seed)
+                told = influence(rec, groups, permutations=2, max_users=learned.n_users).groups["influence"]
                 found += told.to_numpy() / SEEDS
-                full += refitted(estimator, learnt, rec, groups, seed) / SEEDS
+                full += refitted(estimator, learned, rec, groups, seed) / SEEDS
             low, high = ((min(x), max(x)) for x in (found, full))
             span = [f"{a:.3f} to {b:.3f}" for a, b in (low, high)]
             lines.append(f"| {name} | {type(estimator).__name__} | {spearman(found, full):.2f} | {' | '.join(span)} |")

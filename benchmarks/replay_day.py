@@ -3,7 +3,7 @@
     python benchmarks/replay_day.py              about five minutes, writes benchmarks/replay_day.md and .png
     python benchmarks/replay_day.py --hour 1000  another length of the simulated hour
 
-The first 80 % of the ratings by time are imported into a store and learnt from, as `cofactor serve ratings.csv` does.
+The first 80 % of the ratings by time are imported into a store and learned from, as `cofactor serve ratings.csv` does.
 The other 20,000 then come in the order of their times, one by one, each stored and acknowledged before the next. A
 simulated hour is 500 of them; after each the trainer learns a candidate, measures it on the newest fifth of what came
 since the active model, and promotes or holds it.

@@ -1,4 +1,4 @@
-"""How the site is built: `make docs`. Pages are programs; each is run, and what it prints and draws stands on it."""
+"""Sphinx configuration of the documentation: `make docs` runs each page and shows its output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ sys.path[:0] = [str(HERE), str(HERE / "_extensions")]
 
 import cofactor  # noqa: E402
 
-KernelManager.transport_encryption.default_value = "auto"  # else each kernel warns that it listens on a bare port
+KernelManager.transport_encryption.default_value = "auto"  # avoids a warning of each kernel about an open port
 
 project = "cofactor"
 author = "The cofactor authors"
@@ -23,22 +23,25 @@ language = "en"
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "mathml",
-    "plain_docstrings",
-    "frames",
     "offline_figures",
     "generated_pages",
     "recorded_numbers",
 ]
 exclude_patterns = ["_build", "_extensions"]
+default_role = "code"
 nitpicky = True
-nitpick_ignore_regex = [
-    (r"py:.*", r"(?!cofactor\.).*"),  # names of other libraries have no page here
-    (r"py:.*", r"cofactor\.(models\.(losses|links|baseline|layers|sessions)|data\.(movielens|catalog|download))\..*"),
+nitpick_ignore_regex = [  # classes in signatures that no page documents
+    (r"py:.*", r"(?!cofactor\.).*"),
+    (r"py:.*", r"cofactor\.models\.(losses|similarity|baseline|layers|session_bias)\..*"),
+    (r"py:.*", r"cofactor\.datasets\.(movielens|registry|download)\..*"),
     (r"py:.*", r"cofactor\.data\.features\.Column"),
     (r"py:.*", r"cofactor\.store\.(connect\.Database|writer\.Writer)"),
 ]
+linkcheck_timeout = 20
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist", "attrs_inline"]
 myst_heading_anchors = 3
@@ -50,13 +53,17 @@ nb_execution_timeout = 900
 nb_eval_name_regex = ".*"
 nb_merge_streams = True
 nb_code_prompt_show = nb_code_prompt_hide = "the code"
-nb_output_stderr = "remove"  # "compiling kernels ..."; a warning in a page is an error (see pages.py)
-nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # nothing is fetched when the site is read
+nb_output_stderr = "remove"  # notes about compiled kernels; a warning in a page is an error (see pages.py)
+nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # the site must not need the network
 nb_mime_priority_overrides = [("*", "text/html", 0)]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_default_options = {"members": True, "imported-members": True}
+autosummary_generate = False  # the tables link to entries of the same pages
+napoleon_google_docstring = False
+napoleon_use_param = napoleon_use_rtype = False  # types are text ("ndarray of shape (n_users,)"), not references
+napoleon_custom_sections = [("Attributes", "params_style")]
 python_use_unqualified_type_names = True
 add_module_names = False
 

@@ -1,10 +1,11 @@
-"""The README's Python runs and prints what stands there; pages, tables and links are whole.
+"""README and documentation: examples, tables, links and the functions that the architecture page names.
 
 The pages of docs/ are run once, by `make docs`, which compares the numbers in their sentences with docs/numbers.json.
 """
 
 from __future__ import annotations
 
+import ast
 import doctest
 import importlib.util
 import json
@@ -36,7 +37,6 @@ def module_of_the_docs(name: str) -> Any:
 
 
 pages = module_of_the_docs("pages")
-links = module_of_the_docs("links")
 PAGES = pages.programs()
 
 
@@ -45,9 +45,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
-def test_the_python_of_the_readme_runs_and_prints_what_stands_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_python_examples_of_the_readme_print_what_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
     examples = "\n".join(blocks("pycon"))
@@ -65,7 +63,7 @@ def estimators_page() -> str:
 def test_every_estimator_has_its_section_and_every_setting_named_there_is_its_own() -> None:
     sections = dict(re.findall(r"^### (\w+)\n(.*?)(?=^##)", estimators_page(), flags=re.DOTALL | re.MULTILINE))
     assert set(sections) == {kind.__name__ for kind in REGISTRY.values()}
-    others = {"neural", "l2"}  # an extra, and what weight_decay is not
+    others = {"neural", "l2"}  # an extra; a penalty that weight_decay is compared with
     for kind in REGISTRY.values():
         text = sections[kind.__name__]
         assert re.search(r"^    \S", text, flags=re.MULTILINE), f"{kind.__name__} has no equation"
@@ -87,7 +85,7 @@ def test_the_tables_of_the_page_hold_every_estimator() -> None:
     assert rows == {kind.__name__ for kind in REGISTRY.values()}
 
 
-def test_what_the_readme_says_of_peers_stands_in_the_results() -> None:
+def test_comparisons_of_the_readme_are_rows_of_the_results() -> None:
     results = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
     table = (ROOT / "README.md").read_text(encoding="utf-8").partition("| work | cofactor |")[2].partition("\n\n")[0]
     rows = table.splitlines()[2:]
@@ -96,17 +94,17 @@ def test_what_the_readme_says_of_peers_stands_in_the_results() -> None:
         assert row.rstrip(" |") in results, row
 
 
-def test_the_picture_of_the_readme_is_what_its_code_draws(tmp_path: Path, movielens: Interactions) -> None:
+def test_the_picture_of_the_readme_is_that_of_its_code(tmp_path: Path, movielens: Interactions) -> None:
     from matplotlib.image import imread
 
     rec = cofactor.Recommender.fit(cofactor.BiasedMF(factors=50), movielens, seed=0)
     factor_map_png(FactorMap.of(rec, min_support=50).items, tmp_path / "tastes.png")
-    drawn, kept = imread(tmp_path / "tastes.png"), imread(ROOT / "docs" / "_static" / "tastes.png")
-    assert drawn.shape == kept.shape
-    assert abs(drawn - kept).mean() < 0.02  # another matplotlib draws letters a little otherwise
+    drawn, stored = imread(tmp_path / "tastes.png"), imread(ROOT / "docs" / "_static" / "tastes.png")
+    assert drawn.shape == stored.shape
+    assert abs(drawn - stored).mean() < 0.02  # other versions of matplotlib draw letters slightly differently
 
 
-def test_the_readme_leads_to_the_page() -> None:
+def test_the_readme_links_to_the_page_of_estimators() -> None:
     assert "(docs/estimators.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -119,25 +117,8 @@ def test_the_tutorial_answers_every_question_in_order_each_with_code_that_runs()
     text = (ROOT / "docs" / "from-zero.md").read_text(encoding="utf-8")
     answers = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
     numbered = [re.match(r"(\d+)\. ", answer) for answer in answers]
-    assert [int(found[1]) for found in numbered if found] == list(range(1, 32))
-    assert all("```{code-cell}" in answer for answer, found in zip(answers, numbered, strict=True) if found)
-
-
-def test_the_check_of_the_site_finds_what_it_is_for(tmp_path: Path) -> None:
-    (tmp_path / "other.html").write_text('<p id="here">text</p>', encoding="utf-8")
-    (tmp_path / "site.css").write_text("@import url(https://fonts.example/a.css);", encoding="utf-8")
-    (tmp_path / "page.html").write_text(
-        '<a href="other.html#here">1</a><a href="other.html#gone">2</a><a href="gone.html">3</a>'
-        '<a href="https://example.org">4</a><script src="https://example.org/x.js"></script><img src="other.html">',
-        encoding="utf-8",
-    )
-    assert links.problems(tmp_path) == [
-        "page.html: other.html#gone has no such place",
-        "page.html: gone.html leads nowhere",
-        "page.html fetches https://example.org/x.js",
-        "page.html: other.html has no words for those who do not see it",
-        "site.css fetches https://fonts.example/a.css",
-    ]
+    assert [int(number[1]) for number in numbered if number] == list(range(1, 32))
+    assert all("```{code-cell}" in answer for answer, number in zip(answers, numbered, strict=True) if number)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +143,40 @@ def test_times_may_differ_by_the_machine() -> None:
     assert pages.tolerance('f"{rmse:.3f}"') == 0.05
 
 
-def test_links_of_the_docs_lead_somewhere() -> None:
+def test_links_of_the_docs_have_targets() -> None:
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
             assert target.startswith("http") or (page.parent / target).exists(), (page, target)
+
+
+STOP = re.compile(r"`([\w/]+\.py):(\w+)(?:\.(\w+))?`")
+"""A file below src/cofactor with a function or class, or with a method: `data/ids.py:IdMap.rows`."""
+
+
+def architecture_page() -> str:
+    return (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def definitions(body: list[ast.stmt]) -> dict[str, ast.stmt]:
+    return {node.name: node for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
+
+
+@pytest.mark.parametrize("stop", sorted(set(STOP.findall(architecture_page()))), ids=":".join)
+def test_functions_named_on_the_architecture_page_exist(stop: tuple[str, str, str]) -> None:
+    file, name, method = stop
+    path = ROOT / "src" / "cofactor" / file
+    assert path.exists(), f"{file} does not exist"
+    definition = definitions(ast.parse(path.read_text(encoding="utf-8")).body).get(name)
+    assert definition is not None, f"{file} does not define {name}"
+    if method:
+        assert isinstance(definition, ast.ClassDef)
+        assert method in definitions(definition.body), f"{name} in {file} does not define {method}"
+
+
+def test_each_walk_of_the_architecture_page_names_its_validation_and_its_translation_of_ids() -> None:
+    walks = architecture_page().split("\n## ")[1:]
+    assert len(walks) == 3
+    for walk in walks:
+        assert len(STOP.findall(walk)) >= 8
+        assert walk.count("**validates**") == 1
+        assert len(re.findall(r"\*\*translates( the IDs)?\*\*", walk)) == 1

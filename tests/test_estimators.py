@@ -166,7 +166,7 @@ def test_a_rating_range_is_two_rising_numbers(ends: Any) -> None:
     assert BiasedMF(rating_range=[0, 5.5]) == BiasedMF(rating_range=(0.0, 5.5))  # type: ignore[arg-type]
 
 
-# what may be learnt from
+# what may be learned from
 
 
 @pytest.mark.parametrize("name", [name for name in REGISTRY if REGISTRY[name].kind != "any"])

@@ -132,7 +132,7 @@ def test_a_model_without_a_loss_has_none() -> None:
 
 
 def test_the_scale_does_not_clip_the_loss() -> None:
-    """A prediction above the scale is clipped when it is shown, and paid for in full when it is learnt."""
+    """A prediction above the scale is clipped when it is shown, and paid for in full when it is learned."""
     data = table(1, kind="ratings", weights=False)
     model = Bias(damping=1e-3).fit(data)
     far = replace(model, mean=model.mean + 100)

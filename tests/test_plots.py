@@ -167,7 +167,7 @@ def items() -> pl.DataFrame:
     return pl.DataFrame({"item": range(200), **places, "support": rng.integers(1, 500, 200), "title": names})
 
 
-def test_a_taste_map_has_all_items_and_names_the_ends(items: pl.DataFrame) -> None:
+def test_a_factor_map_has_all_items_and_names_the_ends(items: pl.DataFrame) -> None:
     figure = factor_map_plot(items)
     drawn = sorted(pair for trace in figure.data for pair in points(trace))
     assert drawn == sorted(items.select("axis_1", "axis_2").rows())
@@ -206,7 +206,7 @@ def test_names_overlap_neither_where_it_is_narrow_nor_where_it_is_wide(
                 assert apart or one[1] >= other[3] or other[1] >= one[3]
 
 
-def test_a_taste_map_is_a_png_without_a_screen(items: pl.DataFrame, tmp_path: Path) -> None:
+def test_a_factor_map_is_a_png_without_a_screen(items: pl.DataFrame, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     pages = [tmp_path / "one.png", tmp_path / "two.png"]
     for page in pages:

@@ -120,7 +120,7 @@ def test_a_new_item_is_a_user_seen_from_the_other_side() -> None:
     assert (bias == folded.user_bias).all()
 
 
-# features of tables that were not learnt from
+# features of tables that were not learned from
 
 
 def test_an_encoder_knows_again_what_it_learnt() -> None:

@@ -101,7 +101,7 @@ def whole_number(name: str, value: Any, *, low: int | None = None, high: int | N
     ----------
     name : str
         The name of the argument, for the message.
-    value : int or NumPy integer
+    value : int
         The value. Booleans and floats are rejected, including 3.0.
     low, high : int or None, default None
         The range, both ends included; None for the range of 64-bit integers.
@@ -493,7 +493,7 @@ def row_numbers(name: str, values: Any, n: int, *, unknown: bool = False) -> NDA
     ----------
     name : str
         The name of the argument, for the message.
-    values : array-like of shape (m,), integer
+    values : array-like of shape (m,), int
         Row numbers; may be empty.
     n : int
         The number of rows: values must be from 0 to n - 1.
@@ -540,7 +540,7 @@ def whole_array(
     ----------
     name : str
         The name of the argument, for the message.
-    values : array-like of shape (m,), integer
+    values : array-like of shape (m,), int
         The values; may be empty. Booleans and floats are rejected.
     low, high : int or None, default None
         The range of each value, both ends included; None for no limit.
@@ -675,7 +675,7 @@ def broadcast_rows(
     ----------
     names : tuple of str
         The names of both arguments, for the message.
-    values : tuple of array-like, integer
+    values : tuple of array-like, int
         Row numbers, in arrays with any number of axes.
     sizes : tuple of int
         The number of rows of each table.
@@ -821,7 +821,7 @@ def seconds(name: str, values: Any, n: int) -> NDArray[np.int64]:
     ----------
     name : str
         The name of the argument, for the message.
-    values : int, or array-like of shape (n,), integer
+    values : int, or array-like of shape (n,), int
         The times, in seconds; a single time applies to all n.
     n : int
         The number of times.

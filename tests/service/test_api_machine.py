@@ -28,7 +28,7 @@ from cofactor.service.settings import ServiceSettings
 from cofactor.store import Store
 
 USERS = ("7", "8", "ana", "bo")
-"""Two that the models learnt from, two that they did not."""
+"""Two that the models learned from, two that they did not."""
 ITEMS = ("0", "1", "2", "no model knows it")
 KEYS = ("a", "b", "c", "d")
 NOW = 10**12

@@ -282,7 +282,7 @@ WRONG = {
     'client.recommend("ana", wheer={})\n': "call-arg",
     'client.recommend("ana", by="worst")\n': "arg-type",
     'client.rate("ana", "alien")\n': "call-arg",
-    'client.recommend("ana").items[0].titel\n': "attr-defined",
+    'client.recommend("ana").items[0].caption\n': "attr-defined",
 }
 
 

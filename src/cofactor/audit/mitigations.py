@@ -87,10 +87,12 @@ class Mitigation:
 
 
 PLAIN = Mitigation("plain")
+"""No mitigation: the table and the lists stay as they are."""
+
 CAUTIOUS = Mitigation(
     "ranking by the lower bound", rank=lambda rec, users, n, _: rec.for_rows(users).rank(n, rank_by="lower")[0]
 )
-"""Ranks by the lower end of the predictive distribution, e.g. of bayesian-mf; other models raise KindError."""
+"""Ranking by the lower end of the predictive distribution, e.g. of bayesian-mf; other models raise KindError."""
 
 
 def all_mitigations(column: str | None = None) -> tuple[Mitigation, ...]:
@@ -108,7 +110,7 @@ def all_mitigations(column: str | None = None) -> tuple[Mitigation, ...]:
     Returns
     -------
     tuple of Mitigation
-        Measured on 20 synthetic data sets in benchmarks/eager.md, together with those that do not help.
+        Measured on 20 synthetic data sets in benchmarks/heavy_raters.md, together with those that do not help.
 
     Examples
     --------

@@ -54,13 +54,13 @@ def user_clusters(histories: SparseRows, n_items: int, *, n_groups: int = 10, se
 
     Notes
     -----
-    Each user's row of ones is scaled to unit length, projected on the leading 16 directions of a randomized SVD [1]_
-    and clustered by k-means with k-means++ initialization [2]_. The best of ten restarts is returned.
+    Each user's row of ones is scaled to unit length, projected on the leading 16 directions of a randomized SVD
+    and clustered by k-means with k-means++ initialization. The best of ten restarts is returned.
 
     References
     ----------
-    .. [1] Halko, Martinsson & Tropp (2011), "Finding structure with randomness", SIAM Review.
-    .. [2] Arthur & Vassilvitskii (2007), "k-means++: The advantages of careful seeding", SODA.
+    Halko, Martinsson & Tropp (2011), "Finding structure with randomness", SIAM Review; Arthur & Vassilvitskii (2007),
+    "k-means++: The advantages of careful seeding", SODA.
 
     Examples
     --------

@@ -38,7 +38,7 @@ def _column(text: str, metavar: str = "COLUMN", **more: Any) -> Any:
     )
 
 
-def _about(text: str, metavar: str) -> Any:
+def _side_option(text: str, metavar: str) -> Any:
     return Option(metavar=metavar, help=text, rich_help_panel="About items and users")
 
 
@@ -87,10 +87,12 @@ class Source:
         _column("Keep the type of the IDs, or read them as text.", metavar="auto|text", parser=choice("auto", "text")),
     ] = "auto"
     query: Annotated[str | None, _column("Query that selects the rows of a database.", metavar="SQL")] = None
-    items: Annotated[str | None, _about("Item table: a file with titles and other columns.", metavar="FILE")] = None
-    item_id: Annotated[str | None, _about("Column of the item IDs in --items.", metavar="COLUMN")] = None
-    users: Annotated[str | None, _about("User table: a file with ages and other columns.", metavar="FILE")] = None
-    user_id: Annotated[str | None, _about("Column of the user IDs in --users.", metavar="COLUMN")] = None
+    items: Annotated[str | None, _side_option("Item table: a file with titles and other columns.", metavar="FILE")] = (
+        None
+    )
+    item_id: Annotated[str | None, _side_option("Column of the item IDs in --items.", metavar="COLUMN")] = None
+    users: Annotated[str | None, _side_option("User table: a file with ages and other columns.", metavar="FILE")] = None
+    user_id: Annotated[str | None, _side_option("Column of the user IDs in --users.", metavar="COLUMN")] = None
 
     @property
     def kind(self) -> Kind:

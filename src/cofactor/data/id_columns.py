@@ -457,6 +457,18 @@ def _why_no_id(value: object) -> str:
 def is_single(ids: Any) -> bool:
     """Return whether the value is one id, not a collection of ids.
 
+    Parameters
+    ----------
+    ids : object
+        The value.
+
+    Returns
+    -------
+    bool
+        True for an integer or a string.
+
+    Examples
+    --------
     >>> is_single(7), is_single("ana"), is_single(["ana"])
     (True, True, False)
     """
@@ -471,10 +483,12 @@ def single_id(name: str, value: Any) -> Id:
     name : str
         The name of the argument, for the message.
     value : object
+        The value to check.
 
     Returns
     -------
     int or str
+        The ID.
 
     Raises
     ------

@@ -19,7 +19,7 @@ __all__ = ["i0_rows", "s0_rows", "split_rows"]
 
 
 def s0_rows(n: int = 100_000) -> tuple[Int64, Int64]:
-    """Rows of the split S0, for ratings: a random 80 % for training and 20 % for testing.
+    """Return the rows of the split S0, for ratings: a random 80 % for training and 20 % for testing.
 
     Parameters
     ----------

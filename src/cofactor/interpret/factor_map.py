@@ -40,8 +40,8 @@ class FactorMap:
     >>> from cofactor.datasets.synthetic import SyntheticConfig, generate
     >>> ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
     >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=4), ratings)
-    >>> taste_map = cofactor.interpret.FactorMap.of(rec)
-    >>> taste_map.items.columns, bool(taste_map.shares[0] >= taste_map.shares[1])
+    >>> factor_map = cofactor.interpret.FactorMap.of(rec)
+    >>> factor_map.items.columns, bool(factor_map.shares[0] >= factor_map.shares[1])
     (['item', 'axis_1', 'axis_2', 'support'], True)
     """
 

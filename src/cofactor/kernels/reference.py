@@ -79,8 +79,8 @@ def exact_row(entries: SparseRows, row: int, penalty: float, side: Side) -> Floa
 
     Parameters
     ----------
-    entries, row, penalty, side
-        As in `row_system`.
+    entries, row, penalty, side : see `row_system`
+        The ridge regression.
 
     Returns
     -------
@@ -98,8 +98,8 @@ def improved_row(x: Float32, entries: SparseRows, row: int, penalty: float, side
     ----------
     x : ndarray of shape (width,), float32
         The start.
-    entries, row, penalty, side
-        As in `row_system`.
+    entries, row, penalty, side : see `row_system`
+        The ridge regression.
     steps : int
         The number of steps.
 

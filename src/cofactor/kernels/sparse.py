@@ -251,7 +251,7 @@ class SparseRows:
 
         Parameters
         ----------
-        rows : array-like of shape (m,), integer
+        rows : array-like of shape (m,), int
             Row numbers; -1 gives an empty row.
 
         Returns
@@ -369,7 +369,7 @@ class SparseRows:
 
         Parameters
         ----------
-        rows, columns : array-like of shape (n,), integer
+        rows, columns : array-like of shape (n,), int
             The row and the column of each entry; n may be 0.
         values : array-like of shape (n,), numeric
             The value of each entry.

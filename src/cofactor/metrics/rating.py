@@ -46,6 +46,8 @@ def rmse(y: Any, p: Any) -> float:
 
     Notes
     -----
+    ::
+
         RMSE = sqrt(mean((y - p)^2))
 
     Examples
@@ -77,6 +79,8 @@ def mae(y: Any, p: Any) -> float:
 
     Notes
     -----
+    ::
+
         MAE = mean(|y - p|)
 
     Examples

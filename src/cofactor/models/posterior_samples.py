@@ -253,3 +253,38 @@ class FactorMean:
         root = np.sqrt(s[:keep])
         self._left = [np.ascontiguousarray(left @ (u[:, :keep] * root), np.float32)]
         self._right = [np.ascontiguousarray(right @ (vt[:keep].T * root), np.float32)]
+
+
+def features(vectors: Float32, k: int) -> Float32:
+    """Return [factors, 1, padding], the factors of the other side's [factors, bias]: (n, width) float32.
+
+    Examples
+    --------
+    >>> features(np.float32([[0.5, 9, 9]]), 1).tolist()
+    [[0.5, 1.0, 0.0]]
+    """
+    features = contiguous(vectors, np.float32).copy()
+    features[:, k] = 1
+    features[:, k + 1 :] = 0
+    return features
+
+
+def as_user(vectors: Float32, k: int) -> Float32:
+    """Return [factors, bias, 1], so that the dot product with `as_item` adds both biases: (n, k + 2) float32.
+
+    Examples
+    --------
+    >>> user, item = as_user(np.float32([[2, 0.5, 0]]), 1), as_item(np.float32([[3, 0.25, 0]]), 1)
+    >>> (user @ item.T).tolist()                         # 2 * 3 + 0.5 + 0.25
+    [[6.75]]
+    """
+    extended = np.zeros((len(vectors), k + 2), np.float32)
+    extended[:, : k + 1], extended[:, k + 1] = vectors[:, : k + 1], 1
+    return extended
+
+
+def as_item(vectors: Float32, k: int) -> Float32:
+    """Return [factors, 1, bias], the counterpart of `as_user`: (n, k + 2) float32."""
+    extended = np.zeros((len(vectors), k + 2), np.float32)
+    extended[:, :k], extended[:, k], extended[:, k + 1] = vectors[:, :k], 1, vectors[:, k]
+    return extended

@@ -87,7 +87,7 @@ def cold_start_plot(frame: pl.DataFrame, *, metric: str = "rmse") -> Figure:
 
 @validated
 def simulation_plot(frame: pl.DataFrame, measures: Mapping[str, str]) -> Figure:
-    """Measures of a feedback loop simulation by round: one panel per measure, one line per mitigation.
+    """Draw the measures of a feedback loop simulation by round: one panel per measure, one line per mitigation.
 
     Parameters
     ----------

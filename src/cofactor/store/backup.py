@@ -36,7 +36,7 @@ def back_up(database: Database, path: str | Path) -> None:
 
     See Also
     --------
-    Store.back_up
+    Store.back_up : The public method.
     """
     if database.kind != "sqlite":
         raise StoreError(
@@ -76,7 +76,7 @@ def put_back(backup: str | Path, url: str) -> None:
 
     See Also
     --------
-    Store.restore
+    Store.restore : The public method.
     """
     target = sqlite_file(url)
 

@@ -49,6 +49,15 @@ class Tombstone(NamedTuple):
 class Erasure:
     """Erasure of users and the list of erased users.
 
+    Parameters
+    ----------
+    database : Database
+        The database of the store.
+    writer : Writer
+        The queue of write transactions.
+    salt : str
+        Salt of the hashes of erased users.
+
     Examples
     --------
     >>> from tempfile import TemporaryDirectory

@@ -105,7 +105,21 @@ class StoredEvent(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A validated event without a sequence number."""
+    """A validated event without a sequence number.
+
+    Attributes
+    ----------
+    key : str or None
+        Idempotency key.
+    kind : int
+        Code of the kind of event.
+    user, item : str
+        IDs as stored.
+    value : float
+        Rating or count.
+    time : int or None
+        Seconds since 1970.
+    """
 
     key: str | None
     kind: int

@@ -43,6 +43,15 @@ _SCHEMA = {
 class EventLog:
     """All events, in the order in which they were stored.
 
+    Parameters
+    ----------
+    database : Database
+        The database of the store.
+    writer : Writer
+        The queue of write transactions.
+    salt : str
+        Salt of the hashes of erased users.
+
     Examples
     --------
     >>> from tempfile import TemporaryDirectory

@@ -72,6 +72,13 @@ class Impressions:
 
     If the process is killed, up to about a second of impressions is lost; `close` loses none.
 
+    Parameters
+    ----------
+    database : Database
+        The database of the store.
+    salt : str
+        Salt of the hashes of erased users.
+
     Attributes
     ----------
     lost : int

@@ -85,6 +85,13 @@ class StoredItem(NamedTuple):
 class Items:
     """Items of the store.
 
+    Parameters
+    ----------
+    database : Database
+        The database of the store.
+    writer : Writer
+        The queue of write transactions.
+
     Examples
     --------
     >>> from tempfile import TemporaryDirectory

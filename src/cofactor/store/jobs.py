@@ -73,6 +73,13 @@ class Job:
 class Jobs:
     """The job queue.
 
+    Parameters
+    ----------
+    database : Database
+        The database of the store.
+    writer : Writer
+        The queue of write transactions.
+
     Examples
     --------
     >>> from tempfile import TemporaryDirectory

@@ -59,6 +59,13 @@ class Keys:
     A key has the form `id.secret` with a secret of 256 random bits. The store keeps its SHA-256; a random secret needs
     no slow hash.
 
+    Parameters
+    ----------
+    database : Database
+        The database of the store.
+    writer : Writer
+        The queue of write transactions.
+
     Examples
     --------
     >>> from tempfile import TemporaryDirectory

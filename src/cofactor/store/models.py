@@ -70,6 +70,13 @@ class StoredModel:
 class Models:
     """Models of the store.
 
+    Parameters
+    ----------
+    database : Database
+        The database of the store.
+    writer : Writer
+        The queue of write transactions.
+
     Examples
     --------
     >>> from tempfile import TemporaryDirectory

@@ -22,6 +22,13 @@ SALT = "salt"
 class Settings:
     """JSON values by name, for internal use of the service.
 
+    Parameters
+    ----------
+    database : Database
+        The database of the store.
+    writer : Writer
+        The queue of write transactions.
+
     Examples
     --------
     >>> from tempfile import TemporaryDirectory

@@ -51,6 +51,15 @@ class StoredUser(NamedTuple):
 class Users:
     """Metadata of users, from which priors for new users are learned.
 
+    Parameters
+    ----------
+    database : Database
+        The database of the store.
+    writer : Writer
+        The queue of write transactions.
+    salt : str
+        Salt of the hashes of erased users.
+
     Examples
     --------
     >>> from tempfile import TemporaryDirectory

@@ -27,7 +27,7 @@ class ArrowFrame(Protocol):
 
 @dataclass(frozen=True)
 class FrameTable:
-    """A table of typed columns; implements `tables.Table`, where the other attributes are described.
+    """A table of typed columns; implements `tables.Table`.
 
     Attributes
     ----------
@@ -35,6 +35,8 @@ class FrameTable:
         Function from column positions by role to the columns by role.
     advice : str, default ""
         What to do if a column is missing, as the end of a message.
+    name, columns, by_place, counts, typed : see `tables.Table`
+        The attributes of every table.
     """
 
     name: str

@@ -28,7 +28,15 @@ _SAMPLE_LINES = 1000  # the keys of the first lines are the columns
 
 @dataclass(frozen=True)
 class JsonTable:
-    """A JSON lines file; implements `tables.Table`, where the attributes are described."""
+    """A JSON lines file; implements `tables.Table`.
+
+    Attributes
+    ----------
+    file : TextFile
+        The file.
+    columns, by_place, counts, typed : see `tables.Table`
+        The attributes of every table.
+    """
 
     file: TextFile
     columns: list[str]

@@ -25,7 +25,15 @@ _FILE_SCHEMES = ("http", "https", "ftp", "file", "s3", "gs", "az", "hdfs")
 
 @dataclass(frozen=True)
 class SqlTable:
-    """The result of a query, read once; implements `tables.Table`, where the attributes are described."""
+    """The result of a query, read once; implements `tables.Table`.
+
+    Attributes
+    ----------
+    result : sqlalchemy.CursorResult
+        The result.
+    name, columns, by_place, counts, typed : see `tables.Table`
+        The attributes of every table.
+    """
 
     name: str
     columns: list[str]

@@ -185,7 +185,7 @@ _NUMBER_TYPES: Mapping[str, pl.DataType] = {"value": pl.Float64(), "weight": pl.
 
 @dataclass(frozen=True)
 class TextTable:
-    """A text file with known columns; implements `tables.Table`, where the other attributes are described.
+    """A text file with known columns; implements `tables.Table`.
 
     Attributes
     ----------
@@ -195,6 +195,8 @@ class TextTable:
         The field separator.
     header_lines : int
         Number of lines of the header; 0 if there is none.
+    columns, by_place, counts, typed : see `tables.Table`
+        The attributes of every table.
     """
 
     file: TextFile

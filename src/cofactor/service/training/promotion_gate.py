@@ -8,7 +8,7 @@ from typing import Any, get_args
 import numpy as np
 import polars as pl
 
-from cofactor.arrays import Bool, Int32, plain, random_stream
+from cofactor.arrays import Bool, Float32, Int32, plain, random_stream
 from cofactor.audit import Exposure, exposure
 from cofactor.data.ids import IdMap
 from cofactor.errors import ParameterError

@@ -1,7 +1,7 @@
 """The anime case: a few eager fans of one genre in a film site. Are they found, does the loop run, what helps?
 
-    python benchmarks/eager.py               20 seeds (about half an hour), writes benchmarks/eager.md
-    python benchmarks/eager.py --seeds 3     fewer
+    python benchmarks/heavy_raters.py               20 seeds (about half an hour), writes benchmarks/heavy_raters.md
+    python benchmarks/heavy_raters.py --seeds 3     fewer
 
 The world is `HEAVY_SHAPE`: 2,000 users x 2,000 items in 10 genres, 100,000 ratings; 8 % of users rate five times as
 much as others, 70 % of it in genre 0, one star higher. Which users are eager is hidden from the audit.
@@ -44,7 +44,7 @@ from cofactor.datasets.synthetic import Synthetic, generate
 from cofactor.datasets.synthetic_config import HEAVY_SHAPE
 from cofactor.metrics.intervals import bootstrap_interval
 
-PAGE = Path(__file__).parent / "eager.md"
+PAGE = Path(__file__).parent / "heavy_raters.md"
 ESTIMATOR = cofactor.BiasedMF(factors=16)
 BAYESIAN = cofactor.BayesianMF(iterations=40, burn_in=15, kept_samples=8)
 CALM = replace(HEAVY_SHAPE, heavy_share=0.0)
@@ -162,7 +162,7 @@ def page(seeds: list[dict[str, Any]]) -> str:
     lines = [
         "# The eager fans of one genre",
         "",
-        f"Made by `python benchmarks/eager.py`, {len(seeds)} seeds, {ESTIMATOR!r}.",
+        f"Made by `python benchmarks/heavy_raters.py`, {len(seeds)} seeds, {ESTIMATOR!r}.",
         "",
         f"- found: {sum(caught)} of {len(seeds)}; nobody flagged where nobody is eager: {sum(quiet)} of {len(seeds)}",
         f"- the loop: genre 0's share grows by {growth.mean:+.3f} ({growth.low:+.3f} to {growth.high:+.3f}) more",
