@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 __all__ = [
+    "Answer",
     "AnsweredBy",
     "ExplainedScore",
     "ItemSource",
     "Prediction",
     "Query",
+    "Question",
     "RankBy",
     "Recommendation",
     "RecommendedItem",
@@ -226,3 +228,25 @@ class SimilarItems:
     item: str
     model: int
     items: tuple[SimilarItem, ...]
+
+
+@dataclass(frozen=True)
+class Question:
+    """The item that a new user is asked about next.
+
+    Attributes
+    ----------
+    model : int
+        Version of the model.
+    item : str or None
+        Id of the item; None if no further answer would help.
+    title : str or None
+        Title of the item.
+    expected_variance : float
+        Mean variance of the predicted ratings after the answers so far.
+    """
+
+    model: int
+    item: str | None
+    title: str | None
+    expected_variance: float

@@ -325,6 +325,27 @@ class Recommender:
         source: AnsweredBy = "fold-in" if len(histories.columns) else "prior" if has_prior else "popularity"
         return self._view(model, UserBatch.folded(histories), histories, source)
 
+    def for_known_and_new(self, rows: Int32, histories: SparseRows, table: pl.DataFrame | None = None) -> UserView:
+        """Return a view of several users: known ones by their row, and new ones, who are folded in.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_users,), int32
+            Rows of known users; -1 for the users of `histories`, in order.
+        histories : SparseRows
+            The history of each user who is folded in.
+        table : pl.DataFrame, optional
+            One row for each user who is folded in, with the columns that the prior was learned from.
+
+        Returns
+        -------
+        UserView
+        """
+        rows = checks.row_numbers("rows", rows, len(self.users), unknown=True)
+        model = replace_users(self.model, self.priors, rows, histories, table)
+        batch = UserBatch.folded(replaced_rows(self.histories, rows, histories))
+        return self._view(model, batch, replaced_rows(self.excluded, rows, histories), "fold-in")
+
     def _view(self, model: Model, batch: UserBatch, exclude: SparseRows, source: AnsweredBy) -> UserView:
         return UserView(self.catalog, model, batch, exclude, source, self.users, self.model)
 
@@ -717,11 +738,13 @@ class Recommender:
         changed[users.rows(changed_ids)] = True
         changed_ids = users.ids(np.flatnonzero(changed))
 
+        kept_rows = np.where(changed, np.int32(-1), rows)
+
         def merged(known: SparseRows, table: Interactions | None, merge: Merge) -> SparseRows:
             added = SparseRows.empty(len(changed_ids))
             if table is not None:
                 added = translated(table.by_user.take(table.users.rows(changed_ids)), self.items.rows(table.items.all))
-            return replaced_rows(known, rows, changed, merge(known.take(rows[changed]), added))
+            return replaced_rows(known, kept_rows, merge(known.take(rows[changed]), added))
 
         seen = None
         if self.seen is not None or new.seen is not None:
@@ -764,10 +787,13 @@ class Recommender:
         KindError
             If a user must be folded in and the model cannot do it.
         """
-        rows = self.users.rows(users.all)
+        rows = np.array(self.users.rows(users.all))
         if changed is None:
             changed = differing_rows(self.histories.take(rows), histories)
-        model = replace_users(self.model, self.priors, rows, changed, histories, table)
+        rows[changed] = -1
+        folded = rows < 0
+        folded_table = None if table is None else table.filter(folded)
+        model = replace_users(self.model, self.priors, rows, histories.take(np.flatnonzero(folded)), folded_table)
         return replace(self, model=model, users=users, histories=histories, user_table=table, seen=seen)
 
     @validated

@@ -78,39 +78,31 @@ def fold_in(model: Model, priors: Priors | None, histories: SparseRows, table: p
 
 
 def replace_users(
-    model: Model,
-    priors: Priors | None,
-    rows: Int32,
-    changed: Bool,
-    histories: SparseRows,
-    table: pl.DataFrame | None = None,
+    model: Model, priors: Priors | None, rows: Int32, histories: SparseRows, table: pl.DataFrame | None = None
 ) -> Model:
-    """Return the model with other users: rows of the trained model, and changed or new users, who are folded in.
+    """Return the model with other users: rows of the trained model, and users who are folded in.
 
     Parameters
     ----------
     model, priors
         See `fold_in`.
     rows : ndarray of shape (n_users,), int32
-        The row of each user in `model`; -1 for new users.
-    changed : ndarray of shape (n_users,), bool
-        Whether a user is folded in; new users always are.
+        The row of each user in `model`; -1 for the users who are folded in.
     histories : SparseRows
-        The history of each user: n_users rows.
+        The history of each user who is folded in, in order.
     table : pl.DataFrame, optional
-        One row for each user, with the columns that the prior was learned from.
+        One row for each user who is folded in, with the columns that the prior was learned from.
 
     Returns
     -------
     Model
         Of n_users users.
     """
-    folded_rows = np.flatnonzero(changed | (rows < 0))
     take = np.array(rows)
-    take[folded_rows] = -1 - np.arange(len(folded_rows), dtype=np.int32)
-    folded = fold_in(model, priors, histories.take(folded_rows), None if table is None else table[folded_rows])
-    result: Model = model.with_users(folded, take)
-    return result
+    take[rows < 0] = -1 - np.arange(len(histories), dtype=np.int32)
+    folded = fold_in(model, priors, histories, table)
+    assert isinstance(model, FoldsIn)
+    return model.with_users(folded, take)
 
 
 def differing_rows(first: SparseRows, second: SparseRows) -> Bool:
@@ -123,21 +115,18 @@ def differing_rows(first: SparseRows, second: SparseRows) -> Bool:
     return differs
 
 
-def replaced_rows(matrix: SparseRows, rows: Int32, changed: Bool, new: SparseRows) -> SparseRows:
+def replaced_rows(matrix: SparseRows, rows: Int32, new: SparseRows) -> SparseRows:
     """Return a matrix of rows of another matrix and of new rows.
 
     Parameters
     ----------
     matrix : SparseRows
     rows : ndarray of shape (n,), int32
-        The row of `matrix` for each result row; -1 for an empty one.
-    changed : ndarray of shape (n,), bool
-        The result rows that are taken from `new` instead.
+        The row of `matrix` for each result row; -1 for the rows of `new`, in order.
     new : SparseRows
-        One row for each changed row, in order.
     """
     take = np.array(rows, np.int64)
-    take[changed] = len(matrix) + np.arange(len(new))
+    take[rows < 0] = len(matrix) + np.arange(len(new))
     return vstack(matrix, new).take(take)
 
 

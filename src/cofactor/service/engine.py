@@ -1,10 +1,12 @@
-"""The live engine: the model that answers now, and everybody as they are now.
+"""Engine: answers requests from the active model and the store.
 
-    trained row            where nothing happened to the user since the model learnt
-    folded in              from all that the store holds of the user, where something did, or the model knows nothing
-    prior, popularity      where nobody knows anything
+A user is answered from
 
-A request takes the model it finds and keeps it to its end; a newly promoted one is put in its place beside it.
+- the row of the trained model, if nothing happened to the user since the training;
+- a fold-in of everything that the store has of the user, if something happened or the model does not know the user;
+- the prior or popularity, if nothing is known of the user.
+
+A request uses one model from its start to its end; a newly promoted model replaces it for later requests.
 """
 
 from __future__ import annotations
@@ -12,21 +14,32 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from cofactor.arrays import ALL_ROWS, Bool
-from cofactor.errors import ArtifactError, StoreUnavailableError
+from cofactor.data.id_columns import Id
+from cofactor.errors import ArtifactError, KindError, StoreUnavailableError, UnknownIdError
 from cofactor.kernels.parallel import threads
+from cofactor.models.base import Explains, HasUncertainty, PredictsRatings
 from cofactor.recommender.users import UserView
-from cofactor.service.answers import Query, Recommendation, RecommendedItem
+from cofactor.results import (
+    AnsweredBy,
+    ExplainedScore,
+    Prediction,
+    Query,
+    Question,
+    Recommendation,
+    ScorePart,
+    SimilarItem,
+    SimilarItems,
+)
 from cofactor.service.catalog_update import with_new_items
 from cofactor.service.change_feed import ChangeFeed
-from cofactor.service.exploring import Place, mixed, rarely_rated
-from cofactor.service.loaded_model import AnsweredBy, ItemAnsweredBy, LoadedModel
+from cofactor.service.loaded_model import LoadedModel, UserState
 from cofactor.service.lru import LRUCache
 from cofactor.service.registry import ArtifactRegistry
 from cofactor.store import Store, StoredEvent
@@ -34,24 +47,45 @@ from cofactor.store.snapshot import user_snapshot
 
 __all__ = ["Engine", "NoModelError"]
 
-MASKS = 64
-"""Filters whose items are remembered."""
+MAX_MASKS = 64
+"""Number of filters whose masks are cached."""
+CONFIDENCE = 0.9
+"""Probability of the intervals of predictions."""
 
 _log = logging.getLogger("cofactor.service")
 
 
+@dataclass
+class _CachedUser:
+    """The state of a user who is folded in, and the view of this user alone once it was needed."""
+
+    state: UserState
+    view: UserView | None = None
+
+
 class NoModelError(StoreUnavailableError):
-    """No model was promoted yet: ask again once one was."""
+    """No model has been promoted yet."""
 
 
 class Engine:
-    """Answers from the active model and the store; one for each process, shared by its threads.
+    """Answers requests from the active model and the store; one per process, shared by its threads.
 
-    Attributes:
+    Parameters
+    ----------
+    store : Store
+    artifacts : ArtifactRegistry
+    cache : int, default 1,000
+        The number of folded-in users to keep.
 
-        store, artifacts, changes: what it reads.
-        swaps, failures: how often another model was put in place, and could not be.
+    Attributes
+    ----------
+    changes : ChangeFeed
+        What changed in the store since the training.
+    swaps, failures : int
+        How often a model was loaded, and could not be loaded.
 
+    Examples
+    --------
     >>> from tempfile import TemporaryDirectory
     >>> import cofactor
     >>> from cofactor.service.training.trainer import Trainer
@@ -63,10 +97,10 @@ class Engine:
     ...     _ = store.events.load(ratings)
     ...     _ = Trainer(store, artifacts).train({"estimator": {"estimator": "explicit-als", "factors": 2}})
     ...     engine = Engine(store, artifacts)
-    ...     before = [place.item for place in engine.recommend("cy", Query(n=2)).items]
+    ...     before = [item.item for item in engine.recommend("cy", Query(n=2)).items]
     ...     _ = store.events.append([Event("cy", "alien", 5)])
     ...     after = engine.recommend("cy", Query(n=2))
-    >>> before, [place.item for place in after.items], after.by
+    >>> before, [item.item for item in after.items], after.answered_by
     (['alien', 'clue'], ['clue'], 'fold-in')
     """
 
@@ -76,232 +110,325 @@ class Engine:
         self.swaps = self.failures = 0
         oldest = [model.watermark for model in (store.models.active(), store.models.previous()) if model is not None]
         self.changes = ChangeFeed(store, since=min(oldest, default=0))
-        self._people: LRUCache[UserView] = LRUCache(cache)
-        self._masks: LRUCache[Any] = LRUCache(MASKS)
-        self._serving: LoadedModel | None = None
-        self._mapped: LoadedModel | None = None
-        self._widened = (0, 0)
+        self._users: LRUCache[_CachedUser] = LRUCache(cache)
+        self._masks: LRUCache[Any] = LRUCache(MAX_MASKS)
+        self._model: LoadedModel | None = None
+        self._trained_model: LoadedModel | None = None
+        self._extended = (0, 0)
         self._swapping = threading.Lock()
         self.refresh()
 
     # which model answers
 
     def refresh(self) -> bool:
-        """Put the active model in place, if it is another; whether it was. What it cannot open is logged, not served.
+        """Load the active model if it is not loaded yet, and return whether it was loaded.
 
-        Raises StoreUnavailableError.
+        A model that cannot be opened is logged; the previous one stays. Raises StoreUnavailableError.
         """
         with self._swapping:
             active = self.store.models.active()
-            if active is None or active.file is None or (self._serving and self._serving.version == active.version):
+            if active is None or active.file is None or (self._model and self._model.version == active.version):
                 return False
             try:
                 recommender = self.artifacts.open(active.file, verify=False)
             except ArtifactError as problem:
                 self.failures += 1
-                _log.error("model %d cannot be opened, the one before goes on: %s", active.version, problem)
+                _log.error("model %d cannot be opened, the previous one stays: %s", active.version, problem)
                 return False
-            edition = 0 if self._serving is None else self._serving.edition + 1
-            serving = LoadedModel(active.version, active.watermark, recommender, edition)
-            self._warm(serving)
+            edition = 0 if self._model is None else self._model.edition + 1
+            loaded = LoadedModel(active.version, active.watermark, recommender, edition)
+            self._warm(loaded)
             self.changes.extend_back_to(active.watermark)
-            self._serving, self._mapped, self.swaps = serving, serving, self.swaps + 1
-            self._people.clear()
+            self._model, self._trained_model, self.swaps = loaded, loaded, self.swaps + 1
+            self._users.clear()
             self._masks.clear()
             previous = self.store.models.previous()
             self.changes.discard_until(min(active.watermark, previous.watermark if previous else active.watermark))
             return True
 
-    def widen(self) -> bool:
-        """Put items that the model did not learn of into it, where it has priors of items; whether there were any."""
+    def extend_catalog(self) -> bool:
+        """Add new items to the model if it has priors of items, and return whether there were any."""
         with self._swapping:
-            mapped, now = self._mapped, self._serving
-            if mapped is None or now is None or self._widened == (mapped.version, self.changes.catalog_version):
+            trained, current = self._trained_model, self._model
+            if trained is None or current is None or self._extended == (trained.version, self.changes.catalog_version):
                 return False
-            self._widened = (mapped.version, self.changes.catalog_version)
-            wider = with_new_items(mapped, self.changes.items())
-            if wider is None or len(wider.recommender.items) == len(now.recommender.items):
+            self._extended = (trained.version, self.changes.catalog_version)
+            extended = with_new_items(trained, self.changes.items())
+            if extended is None or len(extended.recommender.items) == len(current.recommender.items):
                 return False
-            wider = replace(wider, edition=now.edition + 1)
-            self._warm(wider)
-            self._serving = wider
-            self._people.clear()
+            extended = replace(extended, edition=current.edition + 1)
+            self._warm(extended)
+            self._model = extended
+            self._users.clear()
             self._masks.clear()
             return True
 
-    def _warm(self, serving: LoadedModel) -> None:
-        """One list, one newcomer: what must be compiled or mapped is, before anybody waits for it."""
-        rec = serving.recommender
+    def _warm(self, loaded: LoadedModel) -> None:
+        """Rank once for a known and once for a new user, so that no request waits for compilation or page faults."""
+        rec = loaded.recommender
         _ = rec.catalog.by_support
         if not len(rec.users):
             return
         history = rec.histories.row(0)
-        pairs = list(zip(serving.items(history.columns[:3]), history.values[:3].tolist(), strict=True))
+        state = UserState(-1, history.columns[:3], history.values[:3])
         with threads(1):
-            for view in (rec.for_rows(np.zeros(1, np.int32)), serving.newcomer(pairs)):
+            for view in (loaded.view([UserState(0)]), loaded.view([state])):
                 view.rank(1)
 
     @property
-    def serving(self) -> LoadedModel:
-        """The model that answers. Raises NoModelError where none was promoted yet."""
-        if self._serving is None:
-            raise NoModelError("no model was promoted yet", "no")
-        return self._serving
+    def model(self) -> LoadedModel:
+        """The model that answers; raises NoModelError before the first promotion."""
+        if self._model is None:
+            raise NoModelError("no model has been promoted yet", "no")
+        return self._model
 
     @property
     def version(self) -> int | None:
-        """Of the model that answers, or None."""
-        return None if self._serving is None else self._serving.version
+        """The version of the model that answers, or None."""
+        return None if self._model is None else self._model.version
 
     def check_rating(self, value: float) -> None:
-        """Raises DataError for a rating that is off the scale of the model that answers."""
-        if self._serving is not None:
-            self._serving.check_values([value])
+        """Raise DataError for a rating that is not on the scale of the model."""
+        if self._model is not None and self._model.recommender.scale is not None:
+            self._model.recommender.scale.check([value], name="the value")
 
     def knows_item(self, item: str) -> bool:
-        """Whether the model that answers learnt of this item."""
-        return self._serving is not None and self._serving.item_row(item) >= 0
+        """Return whether the model has this item."""
+        return self._model is not None and self._model.item_row(item) >= 0
 
     def knows_user(self, user: str) -> tuple[bool, bool]:
-        """Whether the model that answers may use what it learnt of this user, and whether anything happened since."""
-        if self._serving is None:
+        """Return whether the model may use its row of this user, and whether the user has newer events."""
+        if self._model is None:
             return False, False
-        mark, user = self._serving.watermark, str(self._serving.recommender.users.parse(user))
-        trained = self._serving.trained(user) is not None and not self.changes.erased_after(user, mark)
+        mark, user = self._model.watermark, str(self._model.recommender.users.parse(user))
+        trained = self._model.user_row(user) >= 0 and not self.changes.erased_after(user, mark)
         return trained, self.changes.last_event(user) > mark
 
-    # who asks
-
-    def person(self, user: str) -> tuple[LoadedModel, UserView, bool]:
-        """The model, the user as it sees them now, and whether that is stale: the store could not be asked."""
-        serving, stale = self.serving, not self.catch_up()
-        user = str(serving.recommender.users.parse(user))  # as the store writes it
-        last, facts = self.changes.last_change(user), self.changes.last_metadata_change(user)
-        if last <= serving.watermark and (trained := serving.trained(user)) is not None:
-            return serving, trained, stale
-        key = (serving.version, serving.edition, user, last, facts)
-        person = self._people.get(key)
-        if person is None:
-            try:
-                person = self._looked_up(serving, user, facts)
-                self._people.put(key, person)
-            except StoreUnavailableError:
-                person, stale = self._remembered(serving, user), True
-        return serving, person, stale
+    # users
 
     def catch_up(self) -> bool:
-        """Know all that was acknowledged by now; False where the store cannot be asked."""
+        """Read all acknowledged changes; return False if the store cannot be read."""
         try:
             self.changes.catch_up()
         except StoreUnavailableError:
             return False
         return True
 
-    def _looked_up(self, serving: LoadedModel, user: str, facts: int) -> UserView:
-        """From everything that the store holds of the user, which is nothing of a life that was forgotten."""
-        events = self.store.events.of_user(user)
-        history, also = _history(serving, events)
-        known = self.store.users.get(user) if facts else None
-        return serving.newcomer(history, also, None if known is None else known.metadata)
+    def view(self, user: str) -> tuple[LoadedModel, UserView, bool]:
+        """Return the model, the view of a user as of now, and whether it is stale because the store cannot be read."""
+        model, stale = self.model, not self.catch_up()
+        (cached,), unread = self._cached(model, [user])
+        if cached.view is None:
+            cached.view = model.view([cached.state])
+        return model, cached.view, stale or unread
 
-    def _remembered(self, serving: LoadedModel, user: str) -> UserView:
-        """As the model knew the user, while the store does not answer."""
-        trained = None if self.changes.erased_after(user, serving.watermark) else serving.trained(user)
-        return trained or serving.newcomer([])
+    def _cached(self, model: LoadedModel, users: Sequence[str]) -> tuple[list[_CachedUser], bool]:
+        """Return the state of each user, and whether the store could not be read."""
+        names = [str(model.recommender.users.parse(user)) for user in users]  # as the store writes them
+        changes = [(self.changes.last_change(name), self.changes.last_metadata_change(name)) for name in names]
+        keys = [(model.version, model.edition, name, *numbers) for name, numbers in zip(names, changes, strict=True)]
+        rows = model.recommender.users.rows(names, parse=True).tolist()
+        cached = [
+            _CachedUser(UserState(row)) if row >= 0 and last <= model.watermark else self._users.get(key)
+            for row, (last, _), key in zip(rows, changes, keys, strict=True)
+        ]
+        missing = {name: position for position, name in enumerate(names) if cached[position] is None}
+        try:
+            states = self._read(model, {name: changes[position][1] for name, position in missing.items()})
+            for name, position in missing.items():
+                self._users.put(keys[position], _CachedUser(states[name]))
+            unread = False
+        except StoreUnavailableError:
+            states, unread = {name: self._trained_state(model, name) for name in missing}, True
+        new = {name: _CachedUser(state) for name, state in states.items()}
+        return [new[name] if entry is None else entry for name, entry in zip(names, cached, strict=True)], unread
 
-    # lists
+    def _read(self, model: LoadedModel, users: Mapping[str, int]) -> dict[str, UserState]:
+        """Return the states of users from all that the store has of them, by name with the number of their metadata."""
+        if not users:
+            return {}
+        events = self.store.events.of_users(list(users))
+        metadata = self.store.users.get_many([user for user, number in users.items() if number])
+        return {
+            user: model.state(
+                *_history(model, events.get(user, [])), metadata[user].metadata if user in metadata else None
+            )
+            for user in users
+        }
 
-    def recommend(self, user: str, wish: Query, stream: np.random.Generator | None = None) -> Recommendation:
-        """The best items of a user, known or not. stream: for exploration; drawn anew unless given."""
-        serving, person, stale = self.person(user)
-        return self._ranked(serving, person, wish, stale, stream)
+    def _trained_state(self, model: LoadedModel, user: str) -> UserState:
+        """Return the state of a user as of the training, while the store cannot be read."""
+        return UserState() if self.changes.erased_after(user, model.watermark) else UserState(model.user_row(user))
+
+    # answers
+
+    def recommend(self, user: str, query: Query, stream: np.random.Generator | None = None) -> Recommendation:
+        """Return the best items for a user; `stream` is for exploration, by default with fresh entropy."""
+        model, view, stale = self.view(user)
+        return self._recommended(model, [user], view, query, stale, stream)[0]
+
+    def recommend_batch(
+        self, users: Sequence[str], query: Query, stream: np.random.Generator | None = None
+    ) -> list[Recommendation]:
+        """Return the best items for each of several users; all are ranked in one call."""
+        model, stale = self.model, not self.catch_up()
+        cached, unread = self._cached(model, users)
+        states = [entry.state for entry in cached]
+        sources = [model.source(state) for state in states]
+        return self._recommended(model, users, model.view(states), query, stale or unread, stream, sources)
 
     def recommend_for(
-        self, history: Sequence[tuple[str, float]], wish: Query, stream: np.random.Generator | None = None
+        self, history: Sequence[tuple[str, float]], query: Query, stream: np.random.Generator | None = None
     ) -> Recommendation:
-        """The best items of somebody who is known by these (item, value) pairs alone; nothing is kept."""
-        serving, stale = self.serving, not self.catch_up()
-        unknown = [item for item, _ in history if serving.item_row(item) < 0]
-        return self._ranked(serving, serving.newcomer(history, unknown), wish, stale, stream)
+        """Return the best items for a new user with a history of (item, value) pairs; nothing is stored."""
+        model, stale = self.model, not self.catch_up()
+        view = model.view([model.state(history)])
+        return self._recommended(model, [None], view, query, stale, stream)[0]
 
-    def _ranked(
-        self, serving: LoadedModel, person: UserView, wish: Query, stale: bool, stream: np.random.Generator | None
-    ) -> Recommendation:
-        allowed = self._allowed(serving, wish)
-        mask = ALL_ROWS if allowed is None else allowed
+    def _recommended(
+        self,
+        model: LoadedModel,
+        users: Sequence[str | None],
+        view: UserView,
+        query: Query,
+        stale: bool,
+        stream: np.random.Generator | None,
+        sources: Sequence[AnsweredBy] | None = None,
+    ) -> list[Recommendation]:
+        mask = self._allowed(model, query)
         with threads(1):
-            lists, list_scores = person.rank(wish.n, allowed=mask, rank_by=wish.rank_by, diversity=wish.diversity)
-        rows, scores = lists[0][lists[0] >= 0], list_scores[0][lists[0] >= 0]
-        marks = dict(zip(rows.tolist(), person.catalog.answered_by(person.model, rows, scores).to_list(), strict=True))
-        best = list(zip(rows.tolist(), scores.tolist(), strict=True))
-        if wish.explore > 0:
-            pool = rarely_rated(serving, person, allowed)
-            places = mixed(best, pool, wish.n, wish.explore, stream or np.random.default_rng())
-        else:
-            places = [Place(row, score, False, 1.0) for row, score in best]
-        by: AnsweredBy = person.source
-        if by == "popularity" and "model" in marks.values():
-            by = "prior"
-        return Recommendation(serving.version, by, stale, self._told(serving, places, marks))
-
-    def _told(
-        self, serving: LoadedModel, places: list[Place], marks: dict[int, ItemAnsweredBy]
-    ) -> list[RecommendedItem]:
-        ids = serving.items(np.array([place.row for place in places], np.int32))
-        return [
-            RecommendedItem(
-                item,
-                rank,
-                place.score,
-                "exploration" if place.explored else marks[place.row],
-                self.title(serving, item, place.row),
-                place.explored,
-                place.propensity,
+            lists = view.recommended_items(
+                query.n,
+                allowed=ALL_ROWS if mask is None else mask,
+                rank_by=query.rank_by,
+                diversity=query.diversity,
+                explore=query.explore,
+                stream=stream,
+                title_of=lambda item, row: self.title(model, item, row),
             )
-            for rank, (item, place) in enumerate(zip(ids, places, strict=True), start=1)
-        ]
+        answers = []
+        for position, (user, items) in enumerate(zip(users, lists, strict=True)):
+            source = view.source if sources is None else sources[position]
+            if source == "popularity" and any(item.answered_by == "model" for item in items):
+                source = "prior"  # the biases of items
+            answers.append(Recommendation(model.version, source, stale, user, items))
+        return answers
 
-    def title(self, serving: LoadedModel, item: str, row: int) -> str | None:
-        """The title in the store, else that in the table the model learnt from."""
-        known = self.changes.item(item)
-        return known.title if known is not None and known.title is not None else serving.title(row)
+    def predict(self, user: str, item: str) -> Prediction:
+        """Return the expected rating of a user and an item, with an interval where the model has one.
 
-    def available(self, serving: LoadedModel) -> Bool | None:
-        """Which item rows can be had; None for all."""
-        return self._allowed(serving, Query())
+        Raises UnknownIdError for an unknown item, KindError for a model that does not predict ratings.
+        """
+        model, view, stale = self.view(user)
+        if not isinstance(view.model, PredictsRatings):
+            raise KindError("this model cannot predict ratings")
+        known_item = self._known_item(model, item)
+        with threads(1):
+            value, interval = view.predict(known_item), None
+            if isinstance(view.model, HasUncertainty):
+                low, high = view.interval(known_item, confidence=CONFIDENCE)
+                interval = (float(low[0]), float(high[0]))
+        return Prediction(model.version, view.source, stale, user, item, float(value), interval)
 
-    def _allowed(self, serving: LoadedModel, wish: Query) -> Bool | None:
-        catalog = self.changes.catalog_version
-        key = (serving.version, serving.edition, catalog, json.dumps(wish.where, sort_keys=True))
-        found = self._masks.get(key)
-        if found is None:
-            named = self._having(wish.where) if wish.where else None
-            found = (serving.mask(self.changes.unavailable, named),)
-            self._masks.put(key, found)
-        mask: Bool | None = found[0]
-        rows = [row for item in wish.exclude if (row := serving.item_row(item)) >= 0]
-        if rows:
-            mask = np.ones(len(serving.recommender.items), bool) if mask is None else mask.copy()
-            mask[rows] = False
+    def explain(self, user: str, item: str) -> ExplainedScore:
+        """Return the parts of the score of a user and an item; similar users are not named.
+
+        Raises UnknownIdError for an unknown item and for a user of whom nothing is known, KindError for a model that
+        does not explain its scores.
+        """
+        model, view, stale = self.view(user)
+        known_item = self._known_item(model, item)
+        if not isinstance(view.model, Explains):
+            raise KindError("this model cannot explain its scores")
+        if view.source == "popularity":
+            raise UnknownIdError(f"user {user!r} is not known to model {model.version}, so there is nothing to explain")
+        with threads(1):
+            frame = view.explain(known_item)
+        parts = tuple(self._part(model, row) for row in frame.iter_rows(named=True))
+        return ExplainedScore(model.version, view.source, stale, user, item, float(frame["term"].sum()), parts)
+
+    def _part(self, model: LoadedModel, row: Mapping[str, Any]) -> ScorePart:
+        item = None if row.get("item") is None else str(row["item"])
+        title = None if item is None else self.title(model, item, model.item_row(item))
+        return ScorePart(row["part"], item, row.get("value"), float(row["term"]), title)
+
+    def similar(self, item: str, n: int) -> SimilarItems:
+        """Return the available items that are most similar to an item. Raises UnknownIdError, KindError."""
+        self.catch_up()
+        model = self.model
+        mask = self._allowed(model, Query())
+        with threads(1):
+            rec = model.recommender
+            allowed = ALL_ROWS if mask is None else mask
+            rows, scores = rec.catalog.similar(rec.model, self._known_item(model, item), n, allowed)
+        ids = [str(id_) for id_ in rec.items.ids(rows)]
+        items = tuple(
+            SimilarItem(id_, rank, float(score), self.title(model, id_, row))
+            for rank, (id_, row, score) in enumerate(zip(ids, rows.tolist(), scores, strict=True), start=1)
+        )
+        return SimilarItems(item, model.version, items)
+
+    def question(self, answers: Sequence[tuple[str, float | None]]) -> Question:
+        """Return the item to ask a new user about after these answers. Raises UnknownIdError, KindError."""
+        model = self.model
+        questions = model.questions
+        for item, value in answers:
+            questions = questions.with_answer(self._known_item(model, item), value)
+        best = questions.next_item()
+        text = None if best is None else str(best)
+        title = None if text is None else self.title(model, text, model.item_row(text))
+        return Question(model.version, text, title, questions.expected_variance())
+
+    # items
+
+    def title(self, model: LoadedModel, item: str, row: int) -> str | None:
+        """Return the title of an item: that of the store, else that of the training table."""
+        record = self.changes.item(item)
+        if record is not None and record.title is not None:
+            return record.title
+        return model.recommender.catalog.title_of(item, row)
+
+    def _known_item(self, model: LoadedModel, item: str) -> Id:
+        """Return the id of an item as the model has it; raise UnknownIdError for an unknown one."""
+        row = model.item_row(item)
+        if row < 0:
+            raise UnknownIdError(f"item {item!r} is not known to model {model.version}")
+        known: Id = model.recommender.items.ids([row])[0]
+        return known
+
+    def _allowed(self, model: LoadedModel, query: Query) -> Bool | None:
+        """Return the mask of the items that a list may show; None for all."""
+        key = (model.version, model.edition, self.changes.catalog_version, json.dumps(query.where, sort_keys=True))
+        cached = self._masks.get(key)
+        if cached is None:
+            matching = None
+            if query.where:
+                items = self.changes.items()
+                matching = [item for item, record in items.items() if _matches(record.metadata, query.where)]
+            cached = (model.mask(self.changes.unavailable, matching),)
+            self._masks.put(key, cached)
+        mask: Bool | None = cached[0]
+        if not query.exclude:
+            return mask
+        excluded = model.item_rows(query.exclude)
+        mask = np.ones(len(model.recommender.items), bool) if mask is None else mask.copy()
+        mask[excluded[excluded >= 0]] = False
         return mask
 
-    def _having(self, where: Any) -> list[str]:
-        return [name for name, item in self.changes.items().items() if _has(item.metadata, where)]
 
-
-def _history(serving: LoadedModel, events: list[StoredEvent]) -> tuple[list[tuple[str, float]], list[str]]:
-    """What counts for this model, and all other items that the user did something with."""
-    kind = serving.recommender.kind
-    history = [(kept.item, kept.value) for kept in user_snapshot(events, kind)]
+def _history(model: LoadedModel, events: Sequence[StoredEvent]) -> tuple[list[tuple[str, float]], list[str]]:
+    """Return the events that count for the model as (item, value) pairs, and the items of all other events."""
+    kind = model.recommender.kind
+    history = [(value.item, value.value) for value in user_snapshot(events, kind)]
     other = user_snapshot(events, "events" if kind == "ratings" else "ratings")
-    return history, [kept.item for kept in other]
+    return history, [value.item for value in other]
 
 
-def _has(metadata: dict[str, Any], where: Any) -> bool:
-    """Whether every named value is there: equal, or among the values of a list, on either side."""
-    return all(_meets(metadata.get(name), wanted) for name, wanted in where.items())
-
-
-def _meets(found: Any, wanted: Any) -> bool:
-    values = found if isinstance(found, list) else [found]
-    return any(one in values for one in (wanted if isinstance(wanted, list) else [wanted]))
+def _matches(metadata: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
+    """Return whether each named value equals the metadata, or is among the values of a list on either side."""
+    for name, values in where.items():
+        own = metadata.get(name)
+        own_values, possible = (value if isinstance(value, list) else [value] for value in (own, values))
+        if not any(value in own_values for value in possible):
+            return False
+    return True

@@ -1,49 +1,78 @@
-"""One model, ready to answer: ids as the store writes them, and somebody as this model sees them."""
+"""Loaded model: a version of the model that answers requests, and its users as the store has them now."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from cofactor.arrays import Bool, Int32
-from cofactor.data.ids import IdMap
-from cofactor.data.scale import Scale
+from cofactor.arrays import Bool, Float32, Int32
 from cofactor.errors import DataError
 from cofactor.kernels.parallel import threads
-from cofactor.kernels.sparse import SparseRows
+from cofactor.kernels.sparse import SparseRows, merge_latest
 from cofactor.recommender.questions import Questions
 from cofactor.recommender.recommender import Recommender
-from cofactor.recommender.users import UserSource, UserView
+from cofactor.recommender.updating import learned_columns
+from cofactor.recommender.users import UserView
+from cofactor.results import AnsweredBy
 
-__all__ = ["AnsweredBy", "ItemAnsweredBy", "LoadedModel"]
+__all__ = ["LoadedModel", "UserState"]
 
-AnsweredBy: TypeAlias = UserSource
-"""What the answer for a user is based on; see `UserView`."""
+NO_ITEMS = np.zeros(0, np.int32)
 
-ItemAnsweredBy: TypeAlias = Literal["model", "popularity", "exploration"]
-"""What an item was chosen by: "popularity" where the model has no evidence about the user and the item."""
+
+@dataclass(frozen=True, eq=False)
+class UserState:
+    """A user as of now, in the rows of a loaded model.
+
+    Attributes
+    ----------
+    row : int
+        The row of a user whose history did not change since the training; -1 for a user who is folded in.
+    items : ndarray of shape (m,), int32
+        The history of a user who is folded in.
+    values : ndarray of shape (m,), float32
+        Ratings, or counts of events.
+    seen : ndarray of shape (s,), int32
+        Further items that lists leave out.
+    metadata : mapping
+        Metadata of the user; the priors may have been learned from it.
+    """
+
+    row: int = -1
+    items: Int32 = field(default_factory=lambda: NO_ITEMS)
+    values: Float32 = field(default_factory=lambda: np.zeros(0, np.float32))
+    seen: Int32 = field(default_factory=lambda: NO_ITEMS)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A version of the model with what answers need of it.
+    """A version of the model, opened to answer requests.
 
-    version: its number in the store. watermark: the number of the last change it learnt from. edition: how often new
-    items were put in; a list is of one version and one edition.
+    Parameters
+    ----------
+    version : int
+        Version in the store.
+    watermark : int
+        Sequence number of the last change that the model was trained on.
+    recommender : Recommender
+    edition : int, default 0
+        Number of times that new items were added. A list belongs to one version and one edition.
 
+    Examples
+    --------
     >>> import cofactor
     >>> users, items = ["ana", "ana", "bo", "bo", "cy"], ["alien", "brazil", "alien", "clue", "brazil"]
     >>> ratings = cofactor.Interactions.from_columns(users, items, [5, 4, 4, 2, 5])
-    >>> serving = LoadedModel(1, 0, cofactor.Recommender.fit(cofactor.ExplicitALS(factors=2), ratings))
-    >>> cy, dora = serving.trained("cy"), serving.newcomer([("alien", 5.0)])
-    >>> rows, _ = dora.rank(2)
-    >>> cy.source, dora.source, serving.items(rows[0])
-    ('model', 'fold-in', ['brazil', 'clue'])
+    >>> model = LoadedModel(1, 0, cofactor.Recommender.fit(cofactor.ExplicitALS(factors=2), ratings))
+    >>> cy, dora = UserState(model.user_row("cy")), model.state([("alien", 5.0)])
+    >>> model.source(cy), model.source(dora), len(model.view([cy, dora]))
+    ('model', 'fold-in', 2)
     """
 
     version: int
@@ -51,70 +80,80 @@ class LoadedModel:
     recommender: Recommender
     edition: int = 0
 
-    # ids
-
     def item_row(self, item: str) -> int:
-        """The item's row, -1 for one that this model does not know."""
-        return _row(self.recommender.items, item)
+        """Return the row of an item; -1 for an unknown one."""
+        return int(self.item_rows([item])[0])
 
     def item_rows(self, items: Sequence[str]) -> Int32:
-        """The rows of many items, -1 for each that this model does not know."""
+        """Return the rows of items; -1 for unknown ones."""
         return self.recommender.items.rows(items, parse=True)
 
-    def items(self, rows: Any) -> list[str]:
-        """The ids at these rows, as text."""
-        return [str(id_) for id_ in self.recommender.items.ids(rows)]
+    def user_row(self, user: str) -> int:
+        """Return the row of a user; -1 for an unknown one."""
+        return int(self.recommender.users.rows([user], parse=True)[0])
 
-    def title(self, row: int) -> str | None:
-        """The item's title in the table that was learnt from, if there was one."""
-        titles = self.recommender.titles
-        found: str | None = None if titles is None else titles[row]
-        return found
+    def state(
+        self,
+        history: Iterable[tuple[str, float]],
+        seen: Iterable[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+    ) -> UserState:
+        """Return the state of a user who is folded in; unknown items of the history are left out.
 
-    # who asks
-
-    def trained(self, user: str, also: Iterable[str] = ()) -> UserView | None:
-        """Return a view of a user that the model was trained on, or None. `also`: further items to leave out."""
-        row = _row(self.recommender.users, user)
-        if row < 0:
-            return None
-        view = self.recommender.for_rows(np.array([row], np.int32))
-        return replace(view, exclude=self._with(view.exclude, also))
-
-    def newcomer(
-        self, history: Iterable[tuple[str, float]], also: Iterable[str] = (), facts: Mapping[str, Any] | None = None
-    ) -> UserView:
-        """Return a view of a user with this history, folded in with the prior where there is one.
-
-        Unknown items are skipped. `also`: further items to leave out. `facts`: metadata of the user; what the prior did
-        not learn from, or cannot read, is ignored.
+        Parameters
+        ----------
+        history : iterable of (item, value) pairs
+        seen : iterable of str
+            Further items that lists leave out.
+        metadata : mapping, optional
         """
         entries = list(history)
-        rows = self.item_rows([item for item, _ in entries])
-        items, values = rows[rows >= 0], np.array([value for _, value in entries], np.float32)[rows >= 0]
-        histories = SparseRows.of(np.zeros(len(items), np.int64), items, values, 1)
+        rows, values = self.item_rows([item for item, _ in entries]), np.array([v for _, v in entries], np.float32)
+        seen_rows = self.item_rows(list(seen))
+        return UserState(-1, rows[rows >= 0], values[rows >= 0], seen_rows[seen_rows >= 0], metadata or {})
+
+    def source(self, state: UserState) -> AnsweredBy:
+        """Return what the answers for a user are based on."""
+        if state.row >= 0:
+            return "model"
+        if len(state.items):
+            return "fold-in"
+        priors = self.recommender.priors
+        return "popularity" if priors is None or priors.users is None else "prior"
+
+    def view(self, states: Sequence[UserState]) -> UserView:
+        """Return a view of users; all users who are folded in are folded in together."""
+        rec = self.recommender
+        rows = np.array([state.row for state in states], np.int32)
+        new = [state for state in states if state.row < 0]
+        if not new:
+            return rec.for_rows(rows)
+        histories = _matrix([(state.items, state.values) for state in new])
         with threads(1):
-            view = self._folded(histories, facts or {})
-        return replace(view, exclude=self._with(histories, also))
+            table = self._features(new)
+            mixed = len(new) < len(states)
+            view = rec.for_known_and_new(rows, histories, table) if mixed else rec.for_histories(histories, table)
+        if any(len(state.seen) for state in states):
+            seen = _matrix([(state.seen, np.ones(len(state.seen), np.float32)) for state in states])
+            view = replace(view, exclude=merge_latest(view.exclude, seen))
+        return view
 
-    def _folded(self, histories: SparseRows, facts: Mapping[str, Any]) -> UserView:
-        rec, table = self.recommender, None
-        prior = None if rec.priors is None else rec.priors.users
-        if prior is not None and prior.encoder is not None and facts:
-            table = pl.DataFrame({column.name: [facts.get(column.name)] for column in prior.encoder.columns})
-        try:
-            return rec.for_histories(histories, table)
-        except DataError:
-            return rec.for_histories(histories)
-
-    def _with(self, history: SparseRows, also: Iterable[str]) -> SparseRows:
-        more = self.item_rows(list(also))
-        if not (more >= 0).any():
-            return history
-        columns = np.union1d(history.columns, more[more >= 0])
-        return SparseRows.of([0] * len(columns), columns, [1.0] * len(columns), 1)
-
-    # questions for new users, and the scale
+    def _features(self, states: Sequence[UserState]) -> pl.DataFrame | None:
+        """Return the features that the prior of users was learned from; null where it cannot read them."""
+        priors, columns = self.recommender.priors, learned_columns(self.recommender.priors)
+        if priors is None or priors.users is None or not columns or not any(state.metadata for state in states):
+            return None
+        tables = []
+        for state in states:
+            for metadata in (state.metadata, {}):
+                table = pl.DataFrame({name: [metadata.get(name)] for name in columns}, strict=False)
+                try:
+                    priors.users.means(table, 1)
+                except DataError:
+                    continue
+                tables.append(table)
+                break
+        return pl.concat(tables, how="vertical_relaxed") if len(tables) == len(states) else None
 
     @cached_property
     def questions(self) -> Questions:
@@ -122,28 +161,34 @@ class LoadedModel:
         with threads(1):
             return self.recommender.for_history([]).questions()
 
-    @property
-    def scale(self) -> Scale | None:
-        """The scale of the ratings; None for models of events."""
-        return self.recommender.scale
+    def mask(self, unavailable: Iterable[str], candidates: Sequence[str] | None = None) -> Bool | None:
+        """Return the mask of the items that may be shown.
 
-    def check_values(self, values: Sequence[float], name: str | Callable[[int], str] = "the value") -> None:
-        """Raise DataError for a rating that is not on the scale, as `Scale.check` does; events may be any number."""
-        if self.scale is not None:
-            self.scale.check(values, name=name)
+        Parameters
+        ----------
+        unavailable : iterable of str
+            Items that must not be shown.
+        candidates : sequence of str, optional
+            The only items that may be shown; None for all.
 
-    def mask(self, unavailable: Iterable[str], allowed: Sequence[str] | None = None) -> Bool | None:
-        """Which items may be shown: those in `allowed`, or all, without the unavailable ones; None for no limit."""
-        gone = self.item_rows(list(unavailable))
-        if allowed is None and not (gone >= 0).any():
+        Returns
+        -------
+        ndarray of shape (n_items,), bool, or None
+            None if all items may be shown.
+        """
+        hidden = self.item_rows(list(unavailable))
+        if candidates is None and not (hidden >= 0).any():
             return None
-        mask = np.full(len(self.recommender.items), allowed is None)
-        if allowed is not None:
-            named = self.item_rows(allowed)
-            mask[named[named >= 0]] = True
-        mask[gone[gone >= 0]] = False
+        mask = np.full(len(self.recommender.items), candidates is None)
+        if candidates is not None:
+            rows = self.item_rows(candidates)
+            mask[rows[rows >= 0]] = True
+        mask[hidden[hidden >= 0]] = False
         return mask
 
 
-def _row(ids: IdMap, text: str) -> int:
-    return int(ids.rows([text], parse=True)[0])
+def _matrix(rows: Sequence[tuple[Int32, Float32]]) -> SparseRows:
+    """Return a matrix of these rows of columns and values."""
+    owner = np.repeat(np.arange(len(rows)), [len(columns) for columns, _ in rows])
+    columns = np.concatenate([NO_ITEMS, *(columns for columns, _ in rows)])
+    return SparseRows.of(owner, columns, np.concatenate([np.zeros(0), *(values for _, values in rows)]), len(rows))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -26,8 +26,10 @@ PAGE = 100_000
 _COLUMNS = select(
     events.c.seq, events.c.kind, events.c.user, events.c.item, events.c.value, events.c.time, events.c.received
 )
+USERS_PER_QUERY = 500
 _AFTER = _COLUMNS.where(events.c.seq > bindparam("after")).order_by(events.c.seq).limit(bindparam("most"))
 _OF_USER = _COLUMNS.where(events.c.user == bindparam("who"), events.c.seq > bindparam("after")).order_by(events.c.seq)
+_OF_USERS = _COLUMNS.where(events.c.user.in_(bindparam("who", expanding=True))).order_by(events.c.seq)
 _PAGE = _AFTER.where(events.c.seq <= bindparam("until"))
 _SCHEMA = {
     "seq": pl.Int64,
@@ -194,6 +196,26 @@ class EventLog:
         """
         values = {"who": checked_id(user, "the user"), "after": checked_whole(after, "the number")}
         return self._read(_OF_USER, values)
+
+    def of_users(self, names: Sequence[Id]) -> dict[str, list[StoredEvent]]:
+        """Return the events of several users.
+
+        Parameters
+        ----------
+        names : sequence of str or int
+            IDs of the users.
+
+        Returns
+        -------
+        dict of str to list of StoredEvent
+            The events of each user as text, by sequence number; users without events are left out.
+        """
+        by_user: dict[str, list[StoredEvent]] = {}
+        ids = [checked_id(name, "the user") for name in names]
+        for start in range(0, len(ids), USERS_PER_QUERY):
+            for event in self._read(_OF_USERS, {"who": ids[start : start + USERS_PER_QUERY]}):
+                by_user.setdefault(event.user, []).append(event)
+        return by_user
 
     def until(self, seq: int, *, after: int = 0) -> Iterator[pl.DataFrame]:
         """Iterate over the events in a range of sequence numbers.

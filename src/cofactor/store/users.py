@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -156,6 +156,27 @@ class Users:
             row = connection.execute(query).one_or_none()
         return None if row is None else StoredUser(row[0], row[1], json.loads(row[2]))
 
+    def get_many(self, names: Sequence[Id]) -> dict[str, StoredUser]:
+        """Return the metadata of several users.
+
+        Parameters
+        ----------
+        names : sequence of str or int
+            IDs of the users.
+
+        Returns
+        -------
+        dict of str to StoredUser
+            Users without metadata are left out.
+        """
+        ids, stored = [checked_id(name, "the user") for name in names], dict[str, StoredUser]()
+        with self._database.reading() as connection:
+            for start in range(0, len(ids), USERS_PER_QUERY):
+                query = _USERS.where(users.c.user.in_(ids[start : start + USERS_PER_QUERY]))
+                for seq, user, metadata in connection.execute(query):
+                    stored[user] = StoredUser(seq, user, json.loads(metadata))
+        return stored
+
     def after(self, seq: int = 0) -> list[StoredUser]:
         """Return the users whose metadata changed after a sequence number.
 
@@ -191,6 +212,7 @@ class Users:
             return dict(connection.execute(query).all())
 
 
+USERS_PER_QUERY = 500
 _USERS = select(users.c.seq, users.c.user, users.c.metadata)
 
 
