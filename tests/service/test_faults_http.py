@@ -63,7 +63,7 @@ def off_by(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def served(faults: Any, off_by: Path, tmp_path_factory: pytest.TempPathFactory, ratings: Interactions) -> Iterator[Any]:
     """Two workers, of which each is quick to lose patience."""
     folder = tmp_path_factory.mktemp("served")
-    env = {"POLL": "0.1", "HEAD_SECONDS": "4", "BODY_SECONDS": "5", "KEY_MEMORY": "2"}
+    env = {"POLL": "0.1", "HEAD_SECONDS": "4", "BODY_SECONDS": "5", "KEY_CACHE_SECONDS": "2"}
     settings = {f"COFACTOR_SERVE_{name}": value for name, value in env.items()}
     path = os.pathsep.join([str(off_by.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]).rstrip(os.pathsep)
     clock = {"PYTHONPATH": path, "CLOCK_OFF_BY": str(off_by)}

@@ -42,7 +42,7 @@ def films(folder: Path) -> Path:
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[TestClient]:
-    settings = ServiceSettings.of({"data": str(tmp_path / "data"), "key_memory": 0.0})
+    settings = ServiceSettings.of({"data": str(tmp_path / "data"), "key_cache_seconds": 0.0})
     table = Source(ratings=str(films(tmp_path)), min_rating=4).read()
     key = prepared(settings, table, EVENTS).key
     with TestClient(create_app(settings)) as client:

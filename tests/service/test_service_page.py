@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from cofactor.service.api.auth import ROLES
+from cofactor.service.api.app import roles
 from cofactor.service.settings import ServiceSettings
 from cofactor.store import Store
 
@@ -28,7 +28,7 @@ def pages() -> Any:
 
 def test_every_route_and_every_setting_is_told(pages: Any) -> None:
     routes, settings = pages.routes_part(), pages.settings_part()
-    for method, path in ROLES:
+    for method, path in roles():
         assert routes.count(f"| `{method} {path}` |") == 1
     assert routes.index("`GET /health/live`") < routes.index("*read*") < routes.index("`GET /v1/items`")
     assert routes.index("*admin*") < routes.index("`POST /v1/keys`")
