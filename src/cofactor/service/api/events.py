@@ -194,7 +194,7 @@ async def list_events(
 ) -> EventPage:
     """Return the events after a sequence number, in order."""
     events = await service.run(service.store.events.after, after, min(limit, service.settings.max_n))
-    return EventPage([project(EventAnswer, event) for event in events], events[-1].seq if events else after)
+    return EventPage([EventAnswer(*event) for event in events], events[-1].seq if events else after)
 
 
 def _submit(service: Service, body: RatingBody | CountBody | RemovalBody) -> Future[list[Receipt]]:

@@ -187,7 +187,7 @@ def project(answer: type[T], source: object, **more: Any) -> T:
     >>> project(Changed, Receipt(seq=7, duplicate=False))
     Changed(seq=7)
     """
-    names = [field.name for field in fields(answer) if field.name not in more]  # type: ignore[arg-type]
+    names = (field.name for field in fields(answer) if field.name not in more)  # type: ignore[arg-type]
     return answer(**{name: getattr(source, name) for name in names}, **more)
 
 
