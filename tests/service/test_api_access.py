@@ -1,4 +1,4 @@
-"""Every route with every role, and where keys must not be seen."""
+"""Access control: every route with every role, and secrecy of keys."""
 
 from __future__ import annotations
 
@@ -78,22 +78,20 @@ def test_a_new_route_needs_no_other_file(
         assert client.get("/v1/new", headers=keys["read"]).status_code == 403
         assert client.get("/v1/new", params={"n": 3}, headers=keys["write"]).json() == {"n": 3}
         assert client.get("/v1/new", params={"m": 3}, headers=keys["write"]).status_code == 422
-        found = client.post("/v1/new", headers=keys["write"])
-        assert (found.status_code, found.headers["allow"]) == (405, "GET")
+        response = client.post("/v1/new", headers=keys["write"])
+        assert (response.status_code, response.headers["allow"]) == (405, "GET")
         operation = client.get("/openapi.json").json()["paths"]["/v1/new"]["get"]
         assert operation["security"] == [{"key": ["write"]}]
         assert operation["operationId"] == "new"
 
 
 @pytest.mark.parametrize("role", ASKED)
-def test_every_route_asks_for_the_role_of_the_table(
-    client: TestClient, key: Callable[[Role], dict[str, str]], role: str
-) -> None:
+def test_every_route_requires_its_role(client: TestClient, key: Callable[[Role], dict[str, str]], role: str) -> None:
     asks = ASKED[role]
     headers = {} if asks is None else key(asks)
     for (method, path), needs in roles().items():
-        there = path.replace("{job}", "1").replace("{version}", "1").replace("{key}", "0" * 16)
-        status = client.request(method, there, headers=headers).status_code
+        target = path.replace("{job}", "1").replace("{version}", "1").replace("{key}", "0" * 16)
+        status = client.request(method, target, headers=headers).status_code
         if permits(asks or "public", needs):
             assert status not in (401, 403, 404 if "{" not in path else 401, 405, 500), (method, path)
         else:
@@ -124,18 +122,18 @@ def wrong_keys(store: Store) -> dict[str, str]:
     }
 
 
-def test_what_is_no_key_opens_no_route(client: TestClient, store: Store) -> None:
+def test_invalid_keys_are_rejected_by_every_route(client: TestClient, store: Store) -> None:
     wrong = wrong_keys(store)
     for (method, path), needs in roles().items():
-        there = path.replace("{job}", "1").replace("{version}", "1").replace("{key}", "0" * 16)
+        target = path.replace("{job}", "1").replace("{version}", "1").replace("{key}", "0" * 16)
         statuses = {
-            kind: client.request(method, there, headers={"Authorization": given.encode("latin-1")}).status_code
+            kind: client.request(method, target, headers={"Authorization": given.encode("latin-1")}).status_code
             for kind, given in wrong.items()
         }
         assert set(statuses.values()) == ({200} if needs == "public" else {401}), (method, path, statuses)
 
 
-def test_a_revoked_key_opens_nothing(admin: TestClient) -> None:
+def test_a_revoked_key_is_rejected(admin: TestClient) -> None:
     made = admin.post("/v1/keys", json={"role": "read", "label": "the site"})
     assert made.status_code == 201
     assert made.headers["cache-control"] == "no-store"
@@ -147,7 +145,7 @@ def test_a_revoked_key_opens_nothing(admin: TestClient) -> None:
     assert admin.delete(f"/v1/keys/{'0' * 16}").status_code == 404
 
 
-def test_keys_are_told_nowhere(
+def test_keys_appear_in_no_answer_or_log(
     client: TestClient, store: Store, service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
     text = store.keys.create("read", "the site")
@@ -157,22 +155,24 @@ def test_keys_are_told_nowhere(
         for given in (text, f"{text[:-1]}x", f"x{text}"):
             headers = {"Authorization": f"Bearer {given}"}
             for path in ("/v1/models", "/v1/keys", "/metrics", "/nowhere", f"/v1/recommendations?user={'x' * 300}"):
-                found = client.get(path, headers=headers)
-                said += [found.text, str(found.headers)]
+                response = client.get(path, headers=headers)
+                said += [response.text, str(response.headers)]
     assert secret[:20] not in caplog.text + "".join(said)
     assert secret[:20] not in repr(vars(service.keys)) + repr(vars(service.keys._checked))
 
 
 def test_secrets_are_compared_in_constant_time() -> None:
     tree = ast.parse(inspect.getsource(keys))
-    check = next(one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef) and one.name == "check")
+    check = next(entry for entry in ast.walk(tree) if isinstance(entry, ast.FunctionDef) and entry.name == "check")
     called = {
-        one.func.attr for one in ast.walk(check) if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute)
+        entry.func.attr
+        for entry in ast.walk(check)
+        if isinstance(entry, ast.Call) and isinstance(entry.func, ast.Attribute)
     }
     assert "compare_digest" in called
-    assert not [one for one in ast.walk(check) if isinstance(one, ast.Compare) and "secret" in ast.unparse(one)]
+    assert not [entry for entry in ast.walk(check) if isinstance(entry, ast.Compare) and "secret" in ast.unparse(entry)]
 
 
-def test_other_sites_may_not_ask(admin: TestClient) -> None:
-    found = admin.get("/v1/models", headers={"Origin": "https://other.example"})
-    assert not [name for name in found.headers if name.startswith("access-control")]
+def test_other_origins_are_not_allowed(admin: TestClient) -> None:
+    response = admin.get("/v1/models", headers={"Origin": "https://other.example"})
+    assert not [name for name in response.headers if name.startswith("access-control")]

@@ -84,10 +84,10 @@ def role_of(dependencies: Iterable[Dependency]) -> RouteRole:
     >>> role_of([PUBLIC]), role_of([WRITE])
     ('public', 'write')
     """
-    for given in dependencies:
-        if isinstance(given.dependency, RequireRole):
-            return given.dependency.role
-        if given.dependency is admit_all:
+    for declared in dependencies:
+        if isinstance(declared.dependency, RequireRole):
+            return declared.dependency.role
+        if declared.dependency is admit_all:
             return "public"
     raise TypeError("declare the role of the route: dependencies=[READ], [WRITE], [ADMIN] or [PUBLIC]")
 

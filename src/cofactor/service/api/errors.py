@@ -141,7 +141,7 @@ def install_error_handlers(app: FastAPI, methods: Mapping[str, Sequence[str]]) -
 
     async def answer_invalid_request(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        errors = [{"where": location(one["loc"]), "what": one["msg"]} for one in error.errors()[:MAX_ERRORS]]
+        errors = [{"where": location(entry["loc"]), "what": entry["msg"]} for entry in error.errors()[:MAX_ERRORS]]
         first = f"{'.'.join(errors[0]['where'])}: {errors[0]['what']}" if errors else "the request is not valid"
         return problem_response(Problem(422, first, errors=errors))
 

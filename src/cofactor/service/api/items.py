@@ -92,7 +92,7 @@ def _stored(service: Service, item: str) -> tuple[StoredItem | None, bool]:
 @router.put("", dependencies=[WRITE])
 async def put_items(service: CurrentService, body: ItemsBody) -> Changed:
     """Store items; each replaces the stored metadata of the item."""
-    items = [Item(str(one.item), one.title, one.available, one.metadata) for one in body.items]
+    items = [Item(str(entry.item), entry.title, entry.available, entry.metadata) for entry in body.items]
     return Changed(await service.run(service.store.items.put, items))
 
 

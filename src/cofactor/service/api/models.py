@@ -72,8 +72,8 @@ def estimator_schema(estimator: type[Estimator]) -> dict[str, Any]:
         limits = {"minimum": spec.metadata["low"], "maximum": spec.metadata["high"]}
         default = list(spec.default) if isinstance(spec.default, tuple) else spec.default
         described = {**limits, "default": default, "description": spec.metadata["meaning"]}
-        known = {name: value for name, value in described.items() if value is not None}
-        properties[spec.name] = _schema_of(hints[spec.name]) | known
+        present = {name: value for name, value in described.items() if value is not None}
+        properties[spec.name] = _schema_of(hints[spec.name]) | present
     return {
         "type": "object",
         "title": estimator.name,

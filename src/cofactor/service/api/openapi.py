@@ -44,7 +44,7 @@ def _add_limits(document: dict[str, Any], settings: ServiceSettings) -> None:
     schemas["BatchBody"]["properties"]["users"]["maxItems"] = min(10_000, settings.max_batch)
     sizes = [schemas[name]["properties"]["n"] for name in ("UserQueryBody", "HistoryQueryBody", "BatchBody")]
     parameters = document["paths"]["/v1/recommendations"]["get"]["parameters"]
-    for size in [*sizes, *(one["schema"] for one in parameters if one["name"] == "n")]:
+    for size in [*sizes, *(parameter["schema"] for parameter in parameters if parameter["name"] == "n")]:
         size["maximum"] = min(1_000, settings.max_n)
 
 
