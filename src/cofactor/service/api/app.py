@@ -6,7 +6,6 @@ import asyncio
 import gc
 import json
 import logging
-from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -90,10 +89,7 @@ def create_app(settings: ServiceSettings, on_startup: Callable[[], object] = lam
     )
     for router in ROUTERS:
         app.include_router(router)
-    methods = defaultdict[str, list[str]](list)
-    for method, path in roles():
-        methods[path].append(method)
-    install_error_handlers(app, methods)
+    install_error_handlers(app, roles())
     public_paths = {path for (_, path), role in roles().items() if role == "public"}
     app.add_middleware(RequestMiddleware, public_paths=public_paths)
     install_openapi(app, settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -22,17 +22,7 @@ from cofactor.errors import (
     UnknownIdError,
 )
 
-__all__ = [
-    "MEDIA_TYPE",
-    "Problem",
-    "ProblemAnswer",
-    "install_error_handlers",
-    "link_to",
-    "location",
-    "problem_of",
-    "problem_response",
-    "responses",
-]
+__all__ = ["Problem", "ProblemAnswer", "install_error_handlers", "link_to", "location", "problem_response", "responses"]
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = 1
@@ -114,15 +104,15 @@ def problem_of(error: CofactorError) -> Problem:
     return Problem(status, str(error))
 
 
-def install_error_handlers(app: FastAPI, methods: Mapping[str, Sequence[str]]) -> None:
+def install_error_handlers(app: FastAPI, routes: Collection[tuple[str, str]]) -> None:
     """Answer every error of an application as a problem.
 
     Parameters
     ----------
     app : FastAPI
         The application.
-    methods : mapping of str to sequence of str
-        Methods by path, for the header Allow; FastAPI states those of a single route.
+    routes : collection of (str, str)
+        Method and path of every route, for the header Allow; FastAPI states the methods of a single route.
     """
 
     async def answer_library_error(_: Request, error: Exception) -> Response:
@@ -134,9 +124,9 @@ def install_error_handlers(app: FastAPI, methods: Mapping[str, Sequence[str]]) -
         if isinstance(error, Problem):
             return problem_response(error)
         headers = None if error.headers is None else dict(error.headers)
-        path = getattr(request.scope.get("route"), "path", None)
-        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and path in methods:
-            headers = {"Allow": ", ".join(sorted(methods[path]))}
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and "route" in request.scope:
+            path = request.scope["route"].path
+            headers = {"Allow": ", ".join(sorted(method for method, other in routes if other == path))}
         return problem_response(Problem(error.status_code, str(error.detail), headers))
 
     async def answer_invalid_request(_: Request, error: Exception) -> Response:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Query, Request
-from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError
+from pydantic import Field, Tag, TypeAdapter, ValidationError
 
 from cofactor.errors import CofactorError, ConflictError, DataError, StoreUnavailableError
 from cofactor.service.api.auth import ADMIN, WRITE
 from cofactor.service.api.dependencies import CurrentService, Service
 from cofactor.service.api.errors import Problem, location, responses
-from cofactor.service.api.fields import DECIMAL, WHOLE, Id, Line, Number, Rating, RequestBody, project
+from cofactor.service.api.fields import DECIMAL, WHOLE, Id, Line, Number, Rating, RequestBody, project, variant_by_kind
 from cofactor.service.api.routing import RepeatedMemberError, StrictRoute, parse_json
 from cofactor.store import Event, EventKind, Receipt
 from cofactor.store.event import LONGEST_KEY, SMALLEST_EVENT
@@ -66,20 +66,11 @@ class RemovalBody(EventFields):
     kind: Literal["removal"]
 
 
-def _variant(body: Any) -> Any:
-    kind = body.get("kind", "rating") if isinstance(body, dict) else getattr(body, "kind", "rating")
-    return f"variant:{kind}"
-
-
 EventBody = Annotated[
     Annotated[RatingBody, Tag("variant:rating")]
     | Annotated[CountBody, Tag("variant:event")]
     | Annotated[RemovalBody, Tag("variant:removal")],
-    Discriminator(
-        _variant,
-        custom_error_type="unknown_kind",
-        custom_error_message="kind: it must be rating, event or removal",
-    ),
+    variant_by_kind("rating", "kind: it must be rating, event or removal"),
 ]
 """An action of a user on an item."""
 

@@ -14,6 +14,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     StrictInt,
     StrictStr,
@@ -24,7 +25,6 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
 from cofactor.data.ids import LONGEST_ID
-from cofactor.errors import DataError
 from cofactor.store.validation import LARGEST_VALUE, checked_id, checked_json, checked_text
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "RequestBody",
     "project",
     "reply",
+    "variant_by_kind",
 ]
 
 T = TypeVar("T")
@@ -63,26 +64,9 @@ ID_SCHEMA: dict[str, Any] = {
 }
 
 
-def _check_id(value: str | int) -> str:
-    try:
-        return checked_id(value, "the ID")
-    except DataError as error:
-        raise ValueError(str(error)) from None
-
-
 def _check_map(value: dict[str, Any]) -> dict[str, Any]:
-    try:
-        checked_json(value, "it")
-    except DataError as error:
-        raise ValueError(str(error)) from None
+    checked_json(value, "it")
     return value
-
-
-def _check_line(value: str) -> str:
-    try:
-        return checked_text(value, "the text", len(value))
-    except DataError as error:
-        raise ValueError(str(error)) from None
 
 
 def _check_finite(value: Any) -> Any:
@@ -108,22 +92,26 @@ def _as_integer(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+_CHECKED_ID = AfterValidator(lambda value: checked_id(value, "the ID"))  # a DataError is a ValueError
+
 Id = TypeAliasType(
     "Id",
-    Annotated[
-        StrictStr | StrictInt, BeforeValidator(_as_integer), AfterValidator(_check_id), WithJsonSchema(ID_SCHEMA)
-    ],
+    Annotated[StrictStr | StrictInt, BeforeValidator(_as_integer), _CHECKED_ID, WithJsonSchema(ID_SCHEMA)],
 )
 """ID in a body, a string or an integer; validated to text."""
 
 AsQuery: TypeAlias = Annotated[
     str,
     Field(min_length=1, max_length=LONGEST_ID, json_schema_extra={"pattern": NON_BLANK_TEXT}),
-    AfterValidator(_check_id),
+    _CHECKED_ID,
 ]
 """ID in a query."""
 
-Line: TypeAlias = Annotated[StrictStr, Field(json_schema_extra={"pattern": PLAIN_TEXT}), AfterValidator(_check_line)]
+Line: TypeAlias = Annotated[
+    StrictStr,
+    Field(json_schema_extra={"pattern": PLAIN_TEXT}),
+    AfterValidator(lambda text: checked_text(text, "the text", len(text))),
+]
 """Text without control characters."""
 
 WHOLE = BeforeValidator(_check_number)
@@ -155,6 +143,28 @@ class RequestBody(BaseModel):
             members = {"name": repr(str(unknown[0])[:60]), "names": ", ".join(cls.model_fields)}
             raise PydanticCustomError("unknown_member", "there is no member {name}; the members are {names}", members)
         return value
+
+
+def variant_by_kind(default: str | None, message: str) -> Discriminator:
+    """Return the discriminator of a union of bodies with tags "variant:KIND", by their member `kind`.
+
+    Parameters
+    ----------
+    default : str or None
+        Kind of a body without the member.
+    message : str
+        Error for another kind.
+
+    Returns
+    -------
+    Discriminator
+        Annotation of the union.
+    """
+
+    def variant(body: Any) -> str:
+        return f"variant:{body.get('kind', default) if isinstance(body, dict) else default}"
+
+    return Discriminator(variant, custom_error_type="unknown_kind", custom_error_message=message)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from types import NoneType
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from fastapi import APIRouter, Body, Path, Query
-from pydantic import Discriminator, Field, Tag, WithJsonSchema
+from pydantic import Field, Tag, WithJsonSchema
 
 from cofactor.audit import exposure
 from cofactor.audit.concentration import Concentration
@@ -21,7 +21,7 @@ from cofactor.service import registry
 from cofactor.service.api.auth import ADMIN, READ
 from cofactor.service.api.dependencies import CurrentService, Service
 from cofactor.service.api.errors import Problem, link_to, responses
-from cofactor.service.api.fields import DECIMAL, WHOLE, JsonMap, RequestBody, project
+from cofactor.service.api.fields import DECIMAL, WHOLE, JsonMap, RequestBody, project, variant_by_kind
 from cofactor.service.api.routing import StrictRoute
 from cofactor.service.training.data import require_trainable
 from cofactor.service.training.spec import TrainingSpec
@@ -130,18 +130,11 @@ class TrainOnAny(TrainFields):
     estimator: Annotated[JsonMap | None, _estimator_schemas("ratings", "events")] = None
 
 
-def _variant(body: Any) -> Any:
-    kind = body.get("kind") if isinstance(body, dict) else getattr(body, "kind", None)
-    return f"variant:{kind}"
-
-
 TrainBody = Annotated[
     Annotated[TrainOnRatings, Tag("variant:ratings")]
     | Annotated[TrainOnEvents, Tag("variant:events")]
     | Annotated[TrainOnAny, Tag("variant:None")],
-    Discriminator(
-        _variant, custom_error_type="unknown_kind", custom_error_message="kind: it must be ratings, events or null"
-    ),
+    variant_by_kind(None, "kind: it must be ratings, events or null"),
 ]
 """What to train, and how."""
 
