@@ -308,8 +308,8 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
     ),
     "liked_categories": lambda m: (
         audit.liked_categories,
-        {"histories": m.ratings.by_user, "kinds": m.kinds},
-        {"histories": "histories", "kinds": "matrix"},
+        {"histories": m.ratings.by_user, "categories": m.kinds},
+        {"histories": "histories", "categories": "matrix"},
     ),
     "item_categories": lambda m: (
         audit.item_categories,
@@ -319,12 +319,12 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
     "all_mitigations": lambda m: (audit.all_mitigations, {}, {"column": "text but None"}),
     "calibrated": lambda m: (
         audit.calibrated,
-        {"lists": m.lists[0], "scores": m.lists[1], "n": 3, "kinds": m.kinds, "wanted": m.wanted},
+        {"lists": m.lists[0], "scores": m.lists[1], "n": 3, "categories": m.kinds, "wanted": m.wanted},
         {
             "lists": "matrix",
             "scores": "matrix",
             "n": "count",
-            "kinds": "matrix",
+            "categories": "matrix",
             "wanted": "matrix",
             "strength": "unit",
         },

@@ -23,7 +23,6 @@ from cofactor.evaluate.reliability import (
     reliability,
 )
 from cofactor.evaluate.split import Split, split_random, split_users
-from cofactor.kernels.sparse import SparseRows
 from cofactor.models.distribution import Distribution
 from cofactor.models.factor import FactorModel
 from cofactor.models.user_batch import UserBatch
@@ -234,9 +233,9 @@ def test_a_bare_mass_is_scored_and_has_a_constant_width_beside_it() -> None:
 class Gaussian(FactorModel):
     """Averages with a width: users in even rows are quiet, the others noisy; both known to the model."""
 
-    def distribution(self, users: Any, items: Any, histories: SparseRows) -> Distribution:
-        means = self.linear(users, items)[:, None]
-        return Distribution.of(means, np.where(users % 2 == 0, 0.5, 1.2)[:, None], self.scale)
+    def distribution(self, users: UserBatch, items: Any) -> Distribution:
+        means = self.linear(users.rows, items)[:, None]
+        return Distribution.of(means, np.where(users.rows % 2 == 0, 0.5, 1.2)[:, None], self.scale)
 
 
 @pytest.fixture(scope="module")

@@ -296,7 +296,7 @@ def test_a_newcomer_is_told_apart_by_what_they_are(tmp_path: Path) -> None:
         json_of("recommend", path, *who) for who in (("--user-features", "age=20"), ("--user-features", "gender=F"))
     ]
     assert [row["score"] for row in lists[0]] != [row["score"] for row in lists[1]]
-    for wrong, told in (("age=old", "number"), ("city=Rome", "not learnt from 'city'"), ("age", "COLUMN=VALUE")):
+    for wrong, told in (("age=old", "number"), ("city=Rome", "not learned from 'city'"), ("age", "COLUMN=VALUE")):
         result = run("recommend", path, "--user-features", wrong)
         assert result.exit_code != 0
         assert told in " ".join(result.stderr.split())

@@ -158,7 +158,7 @@ def test_warnings_and_log_records_are_lines_of_ours(folder: Path) -> None:
         "warning: two lines ?[31m",
         "note: compiled",
         "warning: foreign",
-        "warning: a thread ended: ZeroDivisionError: division by zero",
+        "warning: a thread failed: ZeroDivisionError: division by zero",
         "error: the end",
     ]
 

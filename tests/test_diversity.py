@@ -15,11 +15,11 @@ from cofactor.data.scale import Scale
 from cofactor.errors import KindError, ParameterError
 from cofactor.estimators import Bias, BiasedMF, ExplicitALS, ImplicitALS, Popularity
 from cofactor.kernels.parallel import threads
-from cofactor.kernels.sparse import SparseRows
 from cofactor.models.base import HasUncertainty
 from cofactor.models.distribution import Distribution
 from cofactor.models.factor import FactorModel
 from cofactor.models.rerank import mmr
+from cofactor.models.user_batch import UserBatch
 from cofactor.recommender.recommender import Recommender
 
 
@@ -173,10 +173,9 @@ def test_models_of_events_are_diversified_too(small_events: Interactions) -> Non
 class Unsure(FactorModel):
     """A factor model that is unsure of every second item."""
 
-    def distribution(self, users: Any, items: Any, histories: SparseRows) -> Distribution:
-        assert len(histories) == self.n_users
+    def distribution(self, users: UserBatch, items: Any) -> Distribution:
         sd = np.where(items % 2 == 0, 0.2, 1.5)[:, None]
-        return Distribution.of(self.linear(users, items)[:, None], sd, Scale.declared([1, 2, 3, 4, 5]))
+        return Distribution.of(self.linear(users.rows, items)[:, None], sd, Scale.declared([1, 2, 3, 4, 5]))
 
 
 @pytest.fixture(scope="module")

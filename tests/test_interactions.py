@@ -275,7 +275,7 @@ def test_histories_turned_round_are_those_of_the_items_and_turned_again_as_they_
 def test_histories_of_nobody_and_of_too_many_items_turned_round() -> None:
     assert transpose(SparseRows.empty(0), 3).counts.tolist() == [0, 0, 0]
     assert len(transpose(SparseRows.empty(2), 0)) == 0
-    with pytest.raises(ParameterError, match="entries of column 3, and only 3 columns"):
+    with pytest.raises(ParameterError, match="largest column number, 3; got 3"):
         transpose(SparseRows.of([0], [3], [1], 1), 3)
 
 

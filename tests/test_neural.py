@@ -327,7 +327,7 @@ def test_whoever_is_unknown_gets_the_unknown_row(model: NetworkModel, small_rati
     known = np.zeros(len(items), np.int32)
     assert (lacking.outputs(never, items) == lacking.outputs(unknown, items)).all()
     assert (lacking.outputs(known[:1], np.array([3])) == lacking.outputs(known[:1], np.array([-1]))).all()
-    predicted = lacking.predict(UserBatch.trained(unknown, NOBODY), items)
+    predicted = lacking.predict(UserBatch.of(unknown, SparseRows.empty(len(items))), items)
     assert predicted.mean() == pytest.approx(part.values.mean(), abs=0.3)
     assert predicted.std() > 0.01  # items still differ
 
@@ -405,7 +405,7 @@ def test_a_pair_alone_is_the_pair_anywhere_in_a_batch(model: NetworkModel, small
     assert model.outputs(u[shuffled], i[shuffled]).tobytes() == together[shuffled].tobytes()
     for t in range(0, len(u), 397):
         assert model.outputs(u[t : t + 1], i[t : t + 1]).tobytes() == together[t].tobytes()
-    everything = model.scores(UserBatch.of(u[:1], NOBODY))[0]
+    everything = model.scores(UserBatch.of(u[:1], SparseRows.empty(1)))[0]
     assert model.ranked_by(model.outputs(u[:1], i[:1]))[0] == everything[i[0]]
 
 

@@ -291,7 +291,7 @@ def test_users_are_told_apart_by_their_own_columns() -> None:
     told = rec.updated(arrived.with_user_table(pl.DataFrame({"user": [900], "group": ["low"]})))
     assert told.user_table is not None
     assert told.user_table.filter(pl.col("user") == 900)["group"].to_list() == ["low"]
-    with pytest.raises(DataError, match="not learnt from 'city'"):
+    with pytest.raises(DataError, match="not learned from 'city'"):
         rec.for_history([], user_features={"city": "Rome"}).recommend()
 
 

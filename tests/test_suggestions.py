@@ -129,6 +129,7 @@ SITUATIONS: list[tuple[list[str], str | None]] = [
     (["evaluate", "clicks.csv", "--events", "--split", "by-time"], None),
     (["evaluate", "ratings.csv", "--exclude", "seen"], None),
     (["evaluate", "ratings.csv", "--plot", "x.html"], None),
+    (["evaluate", "ratings.csv", "-m", "bias", "-m", "item-knn"], None),
     (["evaluate", "ratings.csv", "--min-rating", "4", "--calibration"], None),
     (["evaluate", "ratings.csv", "-m", "bayesian-mf", "-m", "neural-mf", "--calibration", "--plot", "x.html"], None),
     (["fit", "ratings.csv", "-o", "x", "--set", "bias.damping=1"], None),

@@ -19,6 +19,8 @@ from dataclasses import replace
 import numpy as np, polars as pl
 import cofactor
 from cofactor.kernels.sparse import SparseRows
+from cofactor.models.fold_in import GaussianPrior
+from cofactor.models.user_batch import UserBatch
 from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions
 from cofactor.errors import CofactorError
@@ -72,15 +74,15 @@ rec = fitted("item-knn")
 als = fitted("explicit-als")
 n, m = len(rec.users), len(rec.items)
 beyond = SparseRows.of([0], [m], [5.0], n_rows=1)
-refused("no rows", lambda: rec.rank(((),), 3))
-refused("rows beyond", lambda: rec.rank([n], 3))
-refused("rows below", lambda: rec.rank([-1], 3))
-refused("allowed short", lambda: rec.rank([0], 3, allowed=np.ones(m - 1, bool)))
-refused("allowed long", lambda: als.rank([0], 3, allowed=np.ones(m + 1, bool)))
-refused("allowed numbers", lambda: als.rank([0], 3, allowed=np.ones(m)))
+refused("no rows", lambda: rec.for_rows(((),)).rank(3))
+refused("rows beyond", lambda: rec.for_rows([n]).rank(3))
+refused("rows below", lambda: rec.for_rows([-1]).rank(3))
+refused("allowed short", lambda: rec.for_rows([0]).rank(3, allowed=np.ones(m - 1, bool)))
+refused("allowed long", lambda: als.for_rows([0]).rank(3, allowed=np.ones(m + 1, bool)))
+refused("allowed numbers", lambda: als.for_rows([0]).rank(3, allowed=np.ones(m)))
 for name, one in (("knn", rec), ("als", als)):
     refused(f"{name} folded_in at n_items", lambda: one.folded_in(beyond))
-    refused(f"{name} explanation below", lambda: one.for_rows([-1]).explanation(-1))
+    refused(f"{name} explanation below", lambda: one.for_rows([-1]).explanation(0))
     refused(f"{name} explanation beyond", lambda: one.for_rows([0]).explanation(m))
 refused("u beyond", lambda: REGISTRY["bias"]().fit(replace(ratings, u=ratings.u + np.int32(10**6))))
 refused("i beyond", lambda: REGISTRY["item-knn"]().fit(replace(ratings, i=ratings.i + np.int32(10**6))))
@@ -99,8 +101,8 @@ refused("folded_in below", lambda: als.folded_in(SparseRows(np.int64([0, 1]), np
         "not a numpy.ndarray of shape (9,) and dtype float64",
         "knn folded_in at n_items": "histories must have columns from 0 to 8, not 9",
         "als folded_in at n_items": "histories must have columns from 0 to 8, not 9",
-        "knn explanation below": "user must be a whole number from 0 to 11, not -1",
-        "als explanation below": "user must be a whole number from 0 to 11, not -1",
+        "knn explanation below": "rows must hold row numbers from 0 to 11, not -1",
+        "als explanation below": "rows must hold row numbers from 0 to 11, not -1",
         "knn explanation beyond": "item must be a whole number from 0 to 8, not 9",
         "als explanation beyond": "item must be a whole number from 0 to 8, not 9",
         "u beyond": "u must hold row numbers from 0 to 11, the ids of the table",
@@ -113,12 +115,13 @@ refused("folded_in below", lambda: als.folded_in(SparseRows(np.int64([0, 1]), np
 def test_no_rows_give_no_lists() -> None:
     assert messages("""
 for name in ("item-knn", "explicit-als"):
-    lists, scores = fitted(name).rank((), 3)
+    lists, scores = fitted(name).for_rows(()).rank(3)
     found[name] = str((lists.shape, scores.shape))
 """) == {"item-knn": "((0, 3), (0, 3))", "explicit-als": "((0, 3), (0, 3))"}
 
 
 MODEL_CALLS = """
+prior = GaussianPrior(np.zeros((1, 1)), np.eye(1))
 model, rows = rec.model, rec.histories
 n, m = model.n_users, model.n_items
 own = rows.take([0])
@@ -130,44 +133,41 @@ down = SparseRows(np.int64([0, 2]), np.int32([1, 0]), np.float32([5, 5]))
 BAD_USERS = {"at n": [n], "below": [-2], "far": [2**31 - 1], "huge": [2**40], "floats": [0.5], "flags": [True],
              "texts": ["a"], "table": [[0]], "none": None, "one": 0}
 for how, users in BAD_USERS.items():
-    refused(f"predict users {how}", lambda: model.predict(users, [0], rows))
-    refused(f"scores users {how}", lambda: model.scores(users, own))
-    refused(f"top users {how}", lambda: model.top(users, 2, histories=own, exclude=own, allowed=every))
+    refused(f"predict users {how}", lambda: model.predict(UserBatch.trained(users, rows), [0]))
+    refused(f"scores users {how}", lambda: model.scores(UserBatch.of(users, own)))
+    refused(f"top users {how}", lambda: model.top(UserBatch.of(users, own), 2, exclude=own, allowed=every))
     if hasattr(model, "distribution"):
-        refused(f"distribution users {how}", lambda: model.distribution(users, [0], rows))
-    if hasattr(model, "predict_at"):
-        refused(f"predict_at users {how}", lambda: model.predict_at(users, [0], np.int64([0]), rows))
+        refused(f"distribution users {how}", lambda: model.distribution(UserBatch.trained(users, rows), [0]))
+    refused(f"times users {how}", lambda: model.predict(UserBatch.trained(users, rows, np.int64([0])), [0]))
     if hasattr(model, "similar_users"):
         refused(f"similar_users {how}", lambda: model.similar_users(users, 2))
     if hasattr(model, "explain"):
-        user = users[0] if isinstance(users, list) else users
-        refused(f"explain user {how}", lambda: model.explain(None if how == "one" else user, 0, rows))
+        refused(f"explain user {how}", lambda: model.explain(UserBatch.trained(users, rows), 0))
 for how, items in {**BAD_USERS, "at n": [m]}.items():
-    refused(f"predict items {how}", lambda: model.predict([0], items, rows))
+    refused(f"predict items {how}", lambda: model.predict(UserBatch.trained([0], rows), items))
     if hasattr(model, "similar_items"):
         refused(f"similar_items {how}", lambda: model.similar_items(items, 2))
     if hasattr(model, "item_similarity") and how != "table":
         refused(f"item_similarity {how}", lambda: model.item_similarity([items]))
-refused("predict lengths", lambda: model.predict([0, 1], [0], rows))
-refused("scores lengths", lambda: model.top([0, 1], 2, histories=own, exclude=own, allowed=every))
-refused("n below", lambda: model.top([0], -1, histories=own, exclude=own, allowed=every))
-refused("n flag", lambda: model.top([0], True, histories=own, exclude=own, allowed=every))
-refused("n huge", lambda: model.top([0], 2**62, histories=own, exclude=own, allowed=every))
+refused("predict lengths", lambda: model.predict(UserBatch.trained([0, 1], rows), [0]))
+refused("scores lengths", lambda: model.top(UserBatch.of([0, 1], own), 2, exclude=own, allowed=every))
+refused("n below", lambda: model.top(UserBatch.of([0], own), -1, exclude=own, allowed=every))
+refused("n flag", lambda: model.top(UserBatch.of([0], own), True, exclude=own, allowed=every))
+refused("n huge", lambda: model.top(UserBatch.of([0], own), 2**62, exclude=own, allowed=every))
 BAD_MASKS = {"short": np.ones(m - 1, bool), "long": np.ones(m + 1, bool), "numbers": np.ones(m), "one": True}
 for how, mask in BAD_MASKS.items():
-    refused(f"allowed {how}", lambda: model.top([0], 2, histories=own, exclude=own, allowed=mask))
+    refused(f"allowed {how}", lambda: model.top(UserBatch.of([0], own), 2, exclude=own, allowed=mask))
 BAD_ROWS = {"wide": wide, "far": far, "nan": nan, "twice": twice, "down": down, "list": [[0, 1]], "none": None}
 for how, histories in BAD_ROWS.items():
-    refused(f"exclude {how}", lambda: model.top([0], 2, histories=own, exclude=histories, allowed=every))
-    refused(f"histories {how}", lambda: model.top([0], 2, histories=histories, exclude=own, allowed=every))
+    refused(f"exclude {how}", lambda: model.top(UserBatch.of([0], own), 2, exclude=histories, allowed=every))
+    refused(f"histories {how}", lambda: model.top(UserBatch.of([0], histories), 2, exclude=own, allowed=every))
     if hasattr(model, "fold_in"):
         refused(f"fold_in {how}", lambda: model.fold_in(histories))
+        refused(f"fold_in with a prior {how}", lambda: model.fold_in(histories, prior=prior))
     refused(f"folded_in {how}", lambda: rec.folded_in(histories))
-    if hasattr(model, "fold_in_about"):
-        refused(f"fold_in_about {how}", lambda: model.fold_in_about(histories, np.zeros((1, 1)), np.eye(1)))
-    if hasattr(model, "items_about"):
+    if hasattr(model, "fold_in_items"):
         raters = far if how == "wide" else histories
-        refused(f"items_about {how}", lambda: model.items_about(raters, np.zeros((1, 1)), np.eye(1)))
+        refused(f"fold_in_items {how}", lambda: model.fold_in_items(raters, prior))
     refused(f"recommender {how}", lambda: replace(rec, histories=histories))
 if hasattr(model, "fold_in"):
     for how, take in {"at n": [n], "below": [-2], "floats": [0.5], "one": 0, "none": None}.items():

@@ -121,7 +121,7 @@ def bad_values(samples: Samples) -> dict[str, Callable[[], Any]]:
         "one row": lambda: SparseRows.of([0], [1], [5.0], 1), "items": lambda: samples.ratings.items,
         "other ids": lambda: IdMap.of(["nobody"]), "no ids": lambda: IdMap.of([]),
         "scale": lambda: Scale.declared([1, 2]),
-        "world": lambda: samples.config, "figure": lambda: samples.figure, "tastes": lambda: samples.simulation.tastes,
+        "config": lambda: samples.config, "figure": lambda: samples.figure, "tastes": lambda: samples.simulation.tastes,
         "explanation": lambda: samples.recommender().for_rows([1]).explanation(2),
         "hits": lambda: samples.model_lists.hits,
     }  # fmt: skip

@@ -54,7 +54,7 @@ SYNONYMS = {
     "interactions": ("table", "rows", "users"), "table": ("user column", "item column"),
     "values": ("rating", "ratings"), "y": ("rating",), "p": ("prediction",), "measures": ("columns",),
     "users": ("rows",), "user_features": ("column",), "item_features": ("column",),
-    "kinds": ("lists",), "histories": ("means",),
+    "categories": ("lists",), "histories": ("means",),
     "neighbors": ("similarity",), "id_column": ("column",), "model": ("users", "items", "histories"),
 }  # fmt: skip
 """Other words by which messages name an argument."""

@@ -26,8 +26,10 @@ from cofactor.estimators import REGISTRY
 from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.models.distribution import Distribution
+from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.losses import EventsLoss, RatingsLoss
 from cofactor.models.network import NetworkModel
+from cofactor.models.user_batch import UserBatch
 from cofactor.report import Picture, Report, Section, Study, Table
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -141,7 +143,7 @@ class Samples:
         return [lambda: self.with_priors, *(one(name) for name in REGISTRY), lambda: self.in_time]
 
     @cached_property
-    def world(self) -> SyntheticConfig:
+    def config(self) -> SyntheticConfig:
         return SyntheticConfig(n_users=20, n_items=12, n_ratings=100, genres=2)
 
     def client(self) -> cofactor.Client:
@@ -342,10 +344,10 @@ class Samples:
             "n_rows": lambda: 24,
             "values": lambda: np.full(24, 3.0, np.float32),
             "hits": lambda: self.model_lists.hits,
-            "world": lambda: self.config,
+            "config": lambda: self.config,
             "figure": lambda: self.figure,
             "study": lambda: Study(self.ratings, self.estimator, most_people=50),
-            "kinds": lambda: self.kinds,
+            "categories": lambda: self.kinds,
             "title": lambda: "title",
             "name": lambda: "name",
             "ids": lambda: ["i1", "i2"],
@@ -366,7 +368,7 @@ class Samples:
             "text": lambda: "i1",
             "trials": lambda: 2,
             "permutations": lambda: 2,
-            "watched": lambda: 10,
+            "max_users": lambda: 10,
             "rounds": lambda: 1,
             "given": lambda: [0, 2],
             "weights": lambda: np.ones(len(self.ratings), np.float32),
@@ -408,12 +410,16 @@ class Samples:
         }
         mine: dict[str, dict[str, Callable[[], Any]]] = {
             **{name: {"frame": make} for name, make in plots.items()},
+            **{f"Model.{name}": {"users": lambda: UserBatch.trained(np.arange(24), self.ratings.by_user)}
+               for name in ("predict", "scores", "top", "distribution")},
+            "Model.explain": {"users": lambda: UserBatch.trained([1], self.ratings.by_user), "item": lambda: 1},
             ".with_settings": {"settings": dict},
             ".Recommender.fit": {"init_model": lambda: None},
             ".Recommender.load": {"path": lambda: "model.cofactor"},
             ".Recommender.predict": ids,
             ".Recommender.unknown": ids,
             ".Recommender.user_rows": {"users": lambda: ["u01", "u02"]},
+            ".Recommender.for_users": {"users": lambda: ["u01", "u02"]},
             ".Recommender.recommend": ids,
             ".Recommender.similar_users": {"user": lambda: "u01"},
             ".Recommender.explanation": pair,
@@ -478,9 +484,9 @@ class Samples:
             ".fold_in_about": {
                 "means": lambda obj: np.zeros((24, width(obj))), "precision": lambda obj: np.eye(width(obj)),
             },
-            ".items_about": {
+            ".fold_in_items": {
                 "raters": lambda: SparseRows.of([0], [3], [4.0], 1),
-                "means": lambda obj: np.zeros((1, width(obj))), "precision": lambda obj: np.eye(width(obj)),
+                "prior": lambda obj: GaussianPrior(np.zeros((1, width(obj))), np.eye(width(obj))),
             },
             ".FactorModel.with_items": {
                 "factors": lambda obj: np.zeros((1, obj.item_factors.shape[1]), np.float32),
@@ -520,7 +526,10 @@ class Samples:
             ".metrics.catalog.novelty": {"shown": lambda: [1, 0], "support": lambda: [3, 2]},
             ".metrics.catalog.gini": {"counts": lambda: [1, 0]},
             ".Concentration.of": {"counts": lambda: [1, 0]},
-            ".ModelLists.of": {"evidence": lambda: np.ones(10, bool)},
+            ".ModelLists.of": {
+                "users": lambda: UserBatch.trained(np.arange(24), self.ratings.by_user),
+                "evidence": lambda: np.ones(10, bool),
+            },
             ".Hits.summed": {"gain": lambda obj: None},
             ".Population.of": {"kinds": lambda: 2},
             ".BernoulliMixture.of": {"kinds": lambda: 2},

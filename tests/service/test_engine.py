@@ -66,7 +66,8 @@ def test_the_folded_in_vector_is_that_of_the_whole_history(engine: Engine, ratin
     history = {str(item): float(value) for item, value in zip(table["item"], table["value"], strict=True)}
     new = ids(engine, "7", 1)[0]
     engine.store.events.append([Event("7", new, 1)])
-    rows, scores = engine.serving.rank(engine.serving.newcomer([*history.items(), (new, 1.0)]), 60)
+    lists, list_scores = engine.serving.newcomer([*history.items(), (new, 1.0)]).rank(60)
+    rows, scores = lists[0][lists[0] >= 0], list_scores[0][lists[0] >= 0]
     found = engine.recommend("7", Query(n=60)).items
     assert [one.item for one in found] == engine.serving.items(rows)
     assert np.allclose([one.score for one in found], scores, atol=1e-5)

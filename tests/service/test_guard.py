@@ -122,7 +122,7 @@ def test_no_proof_is_made_of_few_users(small_ratings: Interactions) -> None:
     assert np.isnan([shut.accuracy.low, shut.accuracy.high]).all()
     assert np.isfinite(shut.accuracy.loss)
     (reason,) = shut.reasons
-    assert re.search(r"end=high needs an interval of the loss, and there is none on 80 events of \d+ users: No", reason)
+    assert re.search(r"end=high needs an interval of the loss, and there is none on 80 events of \d+ users: An", reason)
     assert shut.as_dict()["accuracy"]["high"] is None
     assert guard.judge(better, worse, material).reasons == ()
     lost = replace(guard, tolerance=-5.0).judge(better, worse, material).reasons[0]

@@ -177,7 +177,7 @@ class FactorModel:
         --------
         >>> none = np.zeros(1, np.float32)
         >>> model = FactorModel(np.float32([[2]]), np.float32([[1]]), none, none, mean=3.0)
-        >>> model.rescaled(4.0, None).predict(np.int32([0]), np.int32([0]), SparseRows.empty(1)).tolist()
+        >>> model.rescaled(4.0, None).predict(UserBatch.folded(SparseRows.empty(1)), np.int32([0])).tolist()
         [20.0]
         """
         checks.finite_number("unit", unit, low=LEAST_UNIT, high=1 / LEAST_UNIT)

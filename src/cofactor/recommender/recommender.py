@@ -280,9 +280,9 @@ class Recommender:
 
     def for_rows_of_history(self, histories: SparseRows, table: pl.DataFrame | None = None) -> UserView:
         """Return a view of new users, one for each history by item rows; see `folded_in` for the arguments."""
+        model = self.folded_in(histories, table)
         has_prior = self.priors is not None and self.priors.users is not None
         source: UserSource = "fold-in" if len(histories.columns) else "prior" if has_prior else "popularity"
-        model = self.folded_in(histories, table)
         return UserView(self.catalog, model, UserBatch.folded(histories), histories, source, self.users)
 
     # recommending
