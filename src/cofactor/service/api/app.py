@@ -44,7 +44,7 @@ def roles() -> dict[tuple[str, str], RouteRole]:
         for router in ROUTERS
         for route in router.routes
         if isinstance(route, StrictRoute)
-        for method in route.methods
+        for method in route.methods or ()
     }
 
 

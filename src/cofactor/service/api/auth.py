@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
-from fastapi import Depends, Request, Security
+from fastapi import Depends, Security
 from fastapi.params import Depends as Dependency
 from fastapi.security import HTTPBearer
+from starlette.requests import HTTPConnection
 
 from cofactor.errors import StoreUnavailableError
 from cofactor.service.api.errors import Problem
@@ -48,7 +49,7 @@ class RequireRole(HTTPBearer):
         super().__init__(scheme_name="key", description="ID.SECRET")
         self.role = role
 
-    async def __call__(self, request: Request) -> None:
+    async def __call__(self, request: HTTPConnection) -> None:
         """Check the key that the middleware looked up.
 
         Raises

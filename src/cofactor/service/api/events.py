@@ -14,11 +14,11 @@ from cofactor.errors import CofactorError, ConflictError, DataError, StoreUnavai
 from cofactor.service.api.auth import ADMIN, WRITE
 from cofactor.service.api.dependencies import CurrentService, Service
 from cofactor.service.api.errors import Problem, location, responses
-from cofactor.service.api.fields import DECIMAL, WHOLE, Id, Line, Number, Rating, RequestBody, project, variant_by_kind
+from cofactor.service.api.fields import DECIMAL, FINITE, WHOLE, Id, Line, Rating, RequestBody, project, variant_by_kind
 from cofactor.service.api.routing import RepeatedMemberError, StrictRoute, parse_json
 from cofactor.store import Event, EventKind, Receipt
 from cofactor.store.event import LONGEST_KEY, SMALLEST_EVENT
-from cofactor.store.validation import LAST_TIME
+from cofactor.store.validation import LARGEST_VALUE, LAST_TIME
 
 __all__ = ["EventBody", "router"]
 
@@ -53,7 +53,7 @@ class RatingBody(EventFields):
 class CountBody(EventFields):
     """A click, a play or a purchase."""
 
-    value: Annotated[Number, Field(ge=SMALLEST_EVENT)] | None = Field(
+    value: Annotated[float, Field(strict=True, ge=SMALLEST_EVENT, le=LARGEST_VALUE), FINITE] | None = Field(
         None, description="How often or how much; 1 by default"
     )
     kind: Literal["event"]
@@ -113,7 +113,7 @@ class BulkResult:
 
 
 @dataclass(frozen=True)
-class EventAnswer:
+class EventOut:
     """A stored event."""
 
     seq: int
@@ -129,7 +129,7 @@ class EventAnswer:
 class EventPage:
     """A page of events; `next` is the parameter `after` of the next page."""
 
-    events: list[EventAnswer]
+    events: list[EventOut]
     next: int
 
 
@@ -185,7 +185,7 @@ async def list_events(
 ) -> EventPage:
     """Return the events after a sequence number, in order."""
     events = await service.run(service.store.events.after, after, min(limit, service.settings.max_n))
-    return EventPage([EventAnswer(*event) for event in events], events[-1].seq if events else after)
+    return EventPage([EventOut(*event) for event in events], events[-1].seq if events else after)
 
 
 def _submit(service: Service, body: RatingBody | CountBody | RemovalBody) -> Future[list[Receipt]]:

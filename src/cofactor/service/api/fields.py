@@ -18,7 +18,6 @@ from pydantic import (
     Field,
     StrictInt,
     StrictStr,
-    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -29,6 +28,8 @@ from cofactor.store.validation import LARGEST_VALUE, checked_id, checked_json, c
 
 __all__ = [
     "DECIMAL",
+    "FINITE",
+    "ID_SCHEMA",
     "WHOLE",
     "AsQuery",
     "Changed",
@@ -59,9 +60,10 @@ ID_SCHEMA: dict[str, Any] = {
     "description": "A string, or a 64-bit integer, which is the same ID as its decimal. Case and spaces matter.",
     "anyOf": [
         {"type": "string", "minLength": 1, "maxLength": LONGEST_ID, "pattern": NON_BLANK_TEXT},
-        {"type": "integer", "minimum": -(2**63), "exclusiveMaximum": 2**63},
+        {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
     ],
 }
+"""Schema of `Id`, which replaces the one that FastAPI derives: that would round the limits to floats."""
 
 
 def _check_map(value: dict[str, Any]) -> dict[str, Any]:
@@ -96,7 +98,7 @@ _CHECKED_ID = AfterValidator(lambda value: checked_id(value, "the ID"))  # a Dat
 
 Id = TypeAliasType(
     "Id",
-    Annotated[StrictStr | StrictInt, BeforeValidator(_as_integer), _CHECKED_ID, WithJsonSchema(ID_SCHEMA)],
+    Annotated[StrictStr | StrictInt, BeforeValidator(_as_integer), _CHECKED_ID],
 )
 """ID in a body, a string or an integer; validated to text."""
 
@@ -114,6 +116,9 @@ Line: TypeAlias = Annotated[
 ]
 """Text without control characters."""
 
+FINITE = BeforeValidator(_check_finite)
+"""Validator of numbers in a body: neither NaN nor infinite. Put it after the limits."""
+
 WHOLE = BeforeValidator(_check_number)
 """Validator of whole numbers in a body: 5 and 5.0, but neither "5" nor true. Put it after the limits."""
 
@@ -124,9 +129,7 @@ Ids: TypeAlias = Annotated[list[Id], Field(max_length=10_000)]
 JsonMap: TypeAlias = Annotated[
     dict[str, Any], AfterValidator(_check_map), Field(description="Any JSON object of at most 65,536 bytes")
 ]
-Number: TypeAlias = Annotated[
-    float, Field(strict=True, ge=-LARGEST_VALUE, le=LARGEST_VALUE), BeforeValidator(_check_finite)
-]
+Number: TypeAlias = Annotated[float, Field(strict=True, ge=-LARGEST_VALUE, le=LARGEST_VALUE), FINITE]
 Rating = TypeAliasType("Rating", Number)
 """A number on the rating scale of the current model, if it was trained on ratings."""
 

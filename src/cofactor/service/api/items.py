@@ -61,7 +61,7 @@ class AvailabilityBody(RequestBody):
 
 
 @dataclass(frozen=True)
-class ItemAnswer:
+class ItemOut:
     """Stored metadata of an item."""
 
     item: str
@@ -74,7 +74,7 @@ class ItemAnswer:
 router = APIRouter(route_class=StrictRoute, prefix="/v1/items", tags=["items"], responses=responses(404, 409))
 
 
-@router.get("", response_model=ItemAnswer, dependencies=[READ])
+@router.get("", response_model=ItemOut, dependencies=[READ])
 async def get_item(service: CurrentService, item: Annotated[AsQuery, Query(examples=["alien"])]) -> Response:
     """Return the metadata of an item."""
     stored, is_known = await service.run(_stored, service, item)

@@ -34,7 +34,7 @@ class CreatedKey:
 
 
 @dataclass(frozen=True)
-class KeyAnswer:
+class KeyOut:
     """A key without its secret."""
 
     id: str
@@ -48,7 +48,7 @@ class KeyAnswer:
 class KeyPage:
     """All keys, oldest first."""
 
-    keys: list[KeyAnswer]
+    keys: list[KeyOut]
 
 
 router = APIRouter(route_class=StrictRoute, prefix="/v1/keys", tags=["keys"], responses=responses(404))
@@ -57,7 +57,7 @@ router = APIRouter(route_class=StrictRoute, prefix="/v1/keys", tags=["keys"], re
 @router.get("", dependencies=[ADMIN])
 async def list_keys(service: CurrentService) -> KeyPage:
     """Return all keys without their secrets, oldest first."""
-    return KeyPage([project(KeyAnswer, key) for key in await service.run(service.store.keys.all)])
+    return KeyPage([project(KeyOut, key) for key in await service.run(service.store.keys.all)])
 
 
 @router.post("", status_code=201, dependencies=[ADMIN])

@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class ModelAnswer:
+class ModelOut:
     """A model."""
 
     version: int
@@ -53,7 +53,7 @@ class ModelPage:
     """All models by version, and the version that answers on this worker."""
 
     answering: int | None
-    models: list[ModelAnswer]
+    models: list[ModelOut]
 
 
 def estimator_schema(estimator: type[Estimator]) -> dict[str, Any]:
@@ -142,7 +142,7 @@ EXAMPLES = [{"estimator": {"estimator": "biased-mf", "factors": 50}}]
 
 
 @dataclass(frozen=True)
-class JobAnswer:
+class JobOut:
     """A job."""
 
     id: int
@@ -160,11 +160,11 @@ class JobAnswer:
 class JobPage:
     """Jobs, newest first."""
 
-    jobs: list[JobAnswer]
+    jobs: list[JobOut]
 
 
 @dataclass(frozen=True)
-class ConcentrationAnswer:
+class ConcentrationOut:
     """How unevenly a quantity is distributed over members; gini is null if there is none."""
 
     total: float
@@ -173,13 +173,13 @@ class ConcentrationAnswer:
 
 
 @dataclass(frozen=True)
-class AuditAnswer:
+class AuditOut:
     """Concentration of ratings and of recommendations: the ten best items of the current model for every user."""
 
     model: int
-    raters: ConcentrationAnswer
-    rated: ConcentrationAnswer
-    shown: ConcentrationAnswer
+    raters: ConcentrationOut
+    rated: ConcentrationOut
+    shown: ConcentrationOut
     coverage: float
     popularity_lift: float | None
 
@@ -197,15 +197,13 @@ async def list_models(service: CurrentService) -> ModelPage:
 
 
 @router.post("/models/train", status_code=202, responses={202: link_to("get_job", job="id")}, dependencies=[ADMIN])
-async def train(
-    service: CurrentService, body: Annotated[TrainBody | None, Body(examples=EXAMPLES)] = None
-) -> JobAnswer:
+async def train(service: CurrentService, body: Annotated[TrainBody | None, Body(examples=EXAMPLES)] = None) -> JobOut:
     """Train a new model; the answer is a new job, or the one that is queued already with the same parameters.
 
     Parameters that no training can have, and a kind of which the store has no data, are rejected at once.
     """
     spec = None if body is None else body.model_dump(exclude_none=True) or None
-    return project(JobAnswer, await service.run_slowly(_enqueue, service, spec))
+    return project(JobOut, await service.run_slowly(_enqueue, service, spec))
 
 
 def _enqueue(service: Service, spec: dict[str, Any] | None) -> Job:
@@ -227,7 +225,7 @@ def _current_spec(service: Service) -> TrainingSpec:
 
 
 @router.post("/models/roll-back", dependencies=[ADMIN])
-async def roll_back(service: CurrentService) -> ModelAnswer:
+async def roll_back(service: CurrentService) -> ModelOut:
     """Activate the previous model after its file is verified."""
     return _model(await service.run_slowly(_roll_back, service))
 
@@ -239,7 +237,7 @@ def _roll_back(service: Service) -> StoredModel:
 
 
 @router.post("/models/{version}/promote", dependencies=[ADMIN])
-async def promote(service: CurrentService, version: Number) -> ModelAnswer:
+async def promote(service: CurrentService, version: Number) -> ModelOut:
     """Activate this model after its file is verified; other workers load it within about a second."""
     return _model(await service.run_slowly(_promote, service, version))
 
@@ -252,17 +250,19 @@ def _promote(service: Service, version: int) -> StoredModel:
 
 
 @router.get("/models/audit", dependencies=[READ])
-async def audit(service: CurrentService) -> AuditAnswer:
+async def audit(service: CurrentService) -> AuditOut:
     """Return the concentration of the ten best items of the current model for every user; cached by version."""
     model = service.engine.serving
     cached = service.audits.get(model.version)
     result = cached if cached is not None else await service.run_slowly(exposure, model.recommender)
     service.audits.put(model.version, result)
-    return AuditAnswer(
+    return AuditOut(
         model.version,
-        *map(_concentration, (result.raters, result.rated, result.shown)),
-        coverage=float(result.coverage),
-        popularity_lift=_finite(result.popularity_lift),
+        _concentration(result.raters),
+        _concentration(result.rated),
+        _concentration(result.shown),
+        float(result.coverage),
+        _finite(result.popularity_lift),
     )
 
 
@@ -274,13 +274,13 @@ async def list_jobs(
 ) -> JobPage:
     """Return the newest jobs first."""
     jobs = await service.run(service.store.jobs.newest, min(limit, service.settings.max_n), state)
-    return JobPage([project(JobAnswer, job) for job in jobs])
+    return JobPage([project(JobOut, job) for job in jobs])
 
 
 @router.get("/jobs/{job}", dependencies=[READ])
-async def get_job(service: CurrentService, job: Number) -> JobAnswer:
+async def get_job(service: CurrentService, job: Number) -> JobOut:
     """Return a job and its progress."""
-    return project(JobAnswer, await service.run(_get, service.store.jobs.get, job))
+    return project(JobOut, await service.run(_get, service.store.jobs.get, job))
 
 
 def _get(get: Callable[[int], T], number: int) -> T:
@@ -293,12 +293,12 @@ def _get(get: Callable[[int], T], number: int) -> T:
         raise Problem(404, str(error)) from None
 
 
-def _model(model: StoredModel) -> ModelAnswer:
-    return project(ModelAnswer, model, has_file=model.file is not None)
+def _model(model: StoredModel) -> ModelOut:
+    return project(ModelOut, model, has_file=model.file is not None)
 
 
-def _concentration(of: Concentration) -> ConcentrationAnswer:
-    return ConcentrationAnswer(float(of.total), int(of.members), _finite(of.gini))
+def _concentration(of: Concentration) -> ConcentrationOut:
+    return ConcentrationOut(float(of.total), int(of.members), _finite(of.gini))
 
 
 def _finite(value: float) -> float | None:

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from cofactor.service.api.dependencies import Service
 from cofactor.service.api.errors import ProblemAnswer
+from cofactor.service.api.fields import ID_SCHEMA
 from cofactor.service.settings import ServiceSettings
 
 __all__ = ["install_openapi"]
@@ -40,7 +41,7 @@ def install_openapi(app: FastAPI, settings: ServiceSettings) -> None:
 def _add_limits(document: dict[str, Any], settings: ServiceSettings) -> None:
     """Set the largest batch and list of the settings, and the schema of errors, which no route names as its model."""
     schemas = document["components"]["schemas"]
-    schemas["Problem"] = ProblemAnswer.model_json_schema()
+    schemas |= {"Problem": ProblemAnswer.model_json_schema(), "Id": ID_SCHEMA}
     schemas["BatchBody"]["properties"]["users"]["maxItems"] = min(10_000, settings.max_batch)
     sizes = [schemas[name]["properties"]["n"] for name in ("UserQueryBody", "HistoryQueryBody", "BatchBody")]
     parameters = document["paths"]["/v1/recommendations"]["get"]["parameters"]

@@ -26,7 +26,7 @@ class UserBody(RequestBody):
 
 
 @dataclass(frozen=True)
-class UserAnswer:
+class UserOut:
     """Stored metadata of a user."""
 
     user: str
@@ -46,14 +46,14 @@ class Erased:
 router = APIRouter(route_class=StrictRoute, prefix="/v1/users", tags=["users"], responses=responses(404, 409))
 
 
-@router.get("", response_model=UserAnswer, dependencies=[WRITE])
+@router.get("", response_model=UserOut, dependencies=[WRITE])
 async def get_user(service: CurrentService, user: AsQuery) -> Response:
     """Return the metadata of a user."""
     return reply(await service.run(_stored, service, user))
 
 
 def _stored(service: Service, user: str) -> dict[str, Any]:
-    """Return the members of `UserAnswer`. Raises a Problem, 404, for an unknown user."""
+    """Return the members of `UserOut`. Raises a Problem, 404, for an unknown user."""
     service.engine.changes.catch_up()
     stored = service.store.users.get(user)
     is_known, has_events = service.engine.knows_user(user)
