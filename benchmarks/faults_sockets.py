@@ -20,8 +20,11 @@ import numpy as np
 from served import Connection, Served
 
 KINDS = ("silent", "half a head", "dribbled head", "dribbled body")
+CUT = "dribbled body"
+"""The kind that the service ends, after `body_seconds`; a proxy ends the others."""
+
 PATIENCE = 120.0
-"""Seconds after which slow connections that are still there are a fault."""
+"""Seconds within which the service must end connections of that kind."""
 
 
 # bodies that are too large
@@ -80,14 +83,13 @@ def _memory(pid: int, which: str) -> float:
 
 @dataclass
 class Slow:
-    """Seconds that others' requests took without slow connections and beside them, and until each slow one was cut."""
+    """Seconds that other requests took without and with slow connections, and until each dribbled body was cut."""
 
     without: list[float] = field(default_factory=list)
     beside: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
     held: int = 0
-    lasted: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
-    gone: float = 0.0
+    lasted: list[float] = field(default_factory=list)
 
     @staticmethod
     def p(q: float, took: list[float]) -> float:
@@ -95,51 +97,45 @@ class Slow:
         return float(np.percentile(took, q)) * 1e3
 
 
-def slow_connections(served: Served, n: int, seconds: float, *, again: bool = False) -> Slow:
-    """Others' requests for so long without, and beside n slow connections of four kinds.
-
-    again: a connection that is cut is at once opened anew, until the time is over.
-    """
+def slow_connections(served: Served, n: int, seconds: float) -> Slow:
+    """Time the requests of others for `seconds` without, and then with, n slow connections of four kinds."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = n + 500
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     try:
-        return asyncio.run(_slow(served, n, seconds, again))
+        return asyncio.run(_slow(served, n, seconds))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def _slow(served: Served, n: int, seconds: float, again: bool) -> Slow:
-    seen = Slow()
+async def _slow(served: Served, n: int, seconds: float) -> Slow:
+    seen, opened = Slow(), 0
     await _others(served, seconds, seen.without, seen.statuses)
-    end = time.perf_counter() + seconds + 3600 * again
-    opened = 0
 
-    async def held(number: int) -> None:
-        nonlocal opened, end
-        kind = KINDS[number % len(KINDS)]
-        while True:
-            began = time.perf_counter()
-            with suppress(OSError):
-                reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
-                opened += 1
+    async def held(kind: str) -> None:
+        nonlocal opened
+        start = time.perf_counter()
+        with suppress(OSError):
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            opened += 1
+            try:
                 await _dribble(kind, served, reader, writer)
+            finally:
                 writer.transport.abort()
-            seen.lasted[kind].append(time.perf_counter() - began)
-            if not again or time.perf_counter() > end:
-                return
+        if kind == CUT:
+            seen.lasted.append(time.perf_counter() - start)
 
-    slow = [asyncio.create_task(held(number)) for number in range(n)]
+    slow = {asyncio.create_task(held(KINDS[number % len(KINDS)])): KINDS[number % len(KINDS)] for number in range(n)}
     while opened < n:
         await asyncio.sleep(0.01)
-    seen.held = sum(not one.done() for one in slow)
+    seen.held = sum(not task.done() for task in slow)
     await _others(served, seconds, seen.beside, seen.statuses)
-    seen.held = min(seen.held, sum(not one.done() for one in slow)) if again else seen.held
-    end = over = time.perf_counter()
     async with asyncio.timeout(PATIENCE):
-        await asyncio.gather(*slow)
-    seen.gone = time.perf_counter() - over
+        await asyncio.gather(*(task for task, kind in slow.items() if kind == CUT))
+    for task in slow:
+        task.cancel()
+    await asyncio.gather(*slow, return_exceptions=True)
     return seen
 
 

@@ -221,7 +221,7 @@ class Served:
 def served_in(folder: Path, case: Case) -> Iterator[Served]:
     """A model saved once: loaded in Python, named on the command line, and promoted in a service with the same rows."""
     table, rec = case.fit()
-    settings = ServiceSettings.of({"data": str(folder), "key_memory": 60.0})
+    settings = ServiceSettings.of({"data": str(folder), "key_cache_seconds": 60.0})
     artifacts = ArtifactRegistry(settings.artifacts)
     with Store.open(settings.url) as store:
         assert table.item_table is not None

@@ -58,22 +58,21 @@ EXAMPLES: dict[tuple[str, str], Example] = {
 
 def routes_part() -> str:
     """Every route as Markdown: by the role it needs, what it does, and what to send."""
-    from cofactor.service.api.app import create_app
-    from cofactor.service.api.auth import ROLES
+    from cofactor.service.api.app import create_app, roles
     from cofactor.service.settings import ServiceSettings
 
-    if missing := set(ROLES) ^ set(EXAMPLES):
+    if missing := set(roles()) ^ set(EXAMPLES):
         raise ValueError(f"an example in docs/_extensions/service_pages.py is missing, or of no route: {missing}")
     paths = create_app(ServiceSettings.of({})).openapi()["paths"]
     lines = []
     for role, said in (
-        ("nobody", "No key is needed"),
+        ("public", "No key is required"),
         ("read", "Role *read*"),
         ("write", "Role *write*, which may read as well"),
         ("admin", "Role *admin*, which may do everything"),
     ):
         lines += [f"**{said}**", "", "| route | what it does | for example |", "|---|---|---|"]
-        for (method, path), needs in ROLES.items():
+        for (method, path), needs in roles().items():
             if needs == role:
                 operation = paths.get(path, {}).get(method.lower(), {})
                 lines.append(f"| `{method} {path}` | {_what(operation)} | {_shown(EXAMPLES[method, path])} |")

@@ -30,7 +30,7 @@ def ratings() -> Interactions:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> ServiceSettings:
-    return ServiceSettings.of({"data": str(tmp_path), "key_memory": 0.0, "max_body": 100_000, "poll": 0.1})
+    return ServiceSettings.of({"data": str(tmp_path), "key_cache_seconds": 0.0, "max_body": 100_000, "poll": 0.1})
 
 
 @pytest.fixture

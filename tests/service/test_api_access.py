@@ -1,4 +1,4 @@
-"""Every route with every role, and where keys must not be seen."""
+"""Access control: every route with every role, and secrecy of keys."""
 
 from __future__ import annotations
 
@@ -6,47 +6,93 @@ import ast
 import hashlib
 import inspect
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fastapi import APIRouter, Depends
 from fastapi.testclient import TestClient
 
-from cofactor.service.api.app import create_app
-from cofactor.service.api.auth import ROLES, may
+from cofactor.service.api import app
+from cofactor.service.api.app import create_app, roles
+from cofactor.service.api.auth import PUBLIC, WRITE, permits
 from cofactor.service.api.dependencies import Service
+from cofactor.service.api.errors import responses
+from cofactor.service.api.routing import StrictRoute
 from cofactor.service.settings import ServiceSettings
 from cofactor.store import Role, Store, keys
 
 ASKED: dict[str, Role | None] = {"nobody": None, "read": "read", "write": "write", "admin": "admin"}
 
 
-def routes(given: Sequence[Any] | None = None) -> set[tuple[str, str]]:
-    """Every route that the application's router has, documented or not."""
-    found: set[tuple[str, str]] = set()
-    for one in create_app(ServiceSettings.of({})).routes if given is None else given:
-        inner = getattr(one, "original_router", None)
-        found |= routes(inner.routes) if inner else {(method, one.path) for method in one.methods - {"HEAD"}}
-    return found
-
-
-def test_the_table_has_every_route_and_no_other() -> None:
-    assert routes() == set(ROLES)
+def test_every_route_has_a_role() -> None:
+    """Every documented operation is in the derived table, and its role is the one that OpenAPI states."""
     paths: dict[str, Any] = create_app(ServiceSettings.of({})).openapi()["paths"]
-    documented = {(method.upper(), path) for path, methods in paths.items() for method in methods}
-    assert documented == set(ROLES) - {("GET", "/openapi.json")}
+    documented = {
+        (method.upper(), path): operation.get("security", [{"key": ["public"]}])[0]["key"]
+        for path, operations in paths.items()
+        for method, operation in operations.items()
+    }
+    documented["GET", "/openapi.json"] = ["public"]
+    assert documented == {route: [role] for route, role in roles().items()}
+    public = {path for (_, path), role in roles().items() if role == "public"}
+    assert public == {"/health/live", "/health/ready", "/openapi.json"}
+
+
+def test_a_route_without_a_role_cannot_be_defined() -> None:
+    router = APIRouter(route_class=StrictRoute)
+
+    async def answer() -> None:
+        """Answer."""
+
+    for dependencies in (None, [], [Depends(answer)]):
+        with pytest.raises(TypeError, match="declare the role"):
+            router.get("/", dependencies=dependencies)(answer)
+    router.get("/", dependencies=[Depends(answer), WRITE])(answer)
+    (route,) = router.routes
+    assert isinstance(route, StrictRoute)
+    assert route.role == "write"
+
+
+def test_a_new_route_needs_no_other_file(
+    settings: ServiceSettings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its role, parameters and OpenAPI description come from the route alone."""
+    router = APIRouter(route_class=StrictRoute, prefix="/v1/new", responses=responses())
+
+    @router.get("", dependencies=[WRITE])
+    async def new(n: int = 1) -> dict[str, int]:
+        """Return n."""
+        return {"n": n}
+
+    @router.get("/open", dependencies=[PUBLIC])
+    async def new_open() -> str:
+        """Return a text."""
+        return "open"
+
+    monkeypatch.setattr(app, "ROUTERS", (*app.ROUTERS, router))
+    keys = {role: {"Authorization": f"Bearer {store.keys.create(role, 'a test')}"} for role in ("read", "write")}
+    with TestClient(create_app(settings)) as client:
+        assert client.get("/v1/new/open").json() == "open"
+        assert client.get("/v1/new").status_code == 401
+        assert client.get("/v1/new", headers=keys["read"]).status_code == 403
+        assert client.get("/v1/new", params={"n": 3}, headers=keys["write"]).json() == {"n": 3}
+        assert client.get("/v1/new", params={"m": 3}, headers=keys["write"]).status_code == 422
+        response = client.post("/v1/new", headers=keys["write"])
+        assert (response.status_code, response.headers["allow"]) == (405, "GET")
+        operation = client.get("/openapi.json").json()["paths"]["/v1/new"]["get"]
+        assert operation["security"] == [{"key": ["write"]}]
+        assert operation["operationId"] == "new"
 
 
 @pytest.mark.parametrize("role", ASKED)
-def test_every_route_asks_for_the_role_of_the_table(
-    client: TestClient, key: Callable[[Role], dict[str, str]], role: str
-) -> None:
+def test_every_route_requires_its_role(client: TestClient, key: Callable[[Role], dict[str, str]], role: str) -> None:
     asks = ASKED[role]
     headers = {} if asks is None else key(asks)
-    for (method, path), needs in ROLES.items():
-        there = path.replace("{job}", "1").replace("{version}", "1").replace("{key}", "0" * 16)
-        status = client.request(method, there, headers=headers).status_code
-        if may(asks or "nobody", needs):
+    for (method, path), needs in roles().items():
+        target = path.replace("{job}", "1").replace("{version}", "1").replace("{key}", "0" * 16)
+        status = client.request(method, target, headers=headers).status_code
+        if permits(asks or "public", needs):
             assert status not in (401, 403, 404 if "{" not in path else 401, 405, 500), (method, path)
         else:
             assert status == (401 if asks is None else 403), (method, path)
@@ -76,18 +122,18 @@ def wrong_keys(store: Store) -> dict[str, str]:
     }
 
 
-def test_what_is_no_key_opens_no_route(client: TestClient, store: Store) -> None:
+def test_invalid_keys_are_rejected_by_every_route(client: TestClient, store: Store) -> None:
     wrong = wrong_keys(store)
-    for (method, path), needs in ROLES.items():
-        there = path.replace("{job}", "1").replace("{version}", "1").replace("{key}", "0" * 16)
+    for (method, path), needs in roles().items():
+        target = path.replace("{job}", "1").replace("{version}", "1").replace("{key}", "0" * 16)
         statuses = {
-            kind: client.request(method, there, headers={"Authorization": given.encode("latin-1")}).status_code
+            kind: client.request(method, target, headers={"Authorization": given.encode("latin-1")}).status_code
             for kind, given in wrong.items()
         }
-        assert set(statuses.values()) == ({200} if needs == "nobody" else {401}), (method, path, statuses)
+        assert set(statuses.values()) == ({200} if needs == "public" else {401}), (method, path, statuses)
 
 
-def test_a_revoked_key_opens_nothing(admin: TestClient) -> None:
+def test_a_revoked_key_is_rejected(admin: TestClient) -> None:
     made = admin.post("/v1/keys", json={"role": "read", "label": "the site"})
     assert made.status_code == 201
     assert made.headers["cache-control"] == "no-store"
@@ -99,7 +145,7 @@ def test_a_revoked_key_opens_nothing(admin: TestClient) -> None:
     assert admin.delete(f"/v1/keys/{'0' * 16}").status_code == 404
 
 
-def test_keys_are_told_nowhere(
+def test_keys_appear_in_no_answer_or_log(
     client: TestClient, store: Store, service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
     text = store.keys.create("read", "the site")
@@ -109,22 +155,24 @@ def test_keys_are_told_nowhere(
         for given in (text, f"{text[:-1]}x", f"x{text}"):
             headers = {"Authorization": f"Bearer {given}"}
             for path in ("/v1/models", "/v1/keys", "/metrics", "/nowhere", f"/v1/recommendations?user={'x' * 300}"):
-                found = client.get(path, headers=headers)
-                said += [found.text, str(found.headers)]
+                response = client.get(path, headers=headers)
+                said += [response.text, str(response.headers)]
     assert secret[:20] not in caplog.text + "".join(said)
     assert secret[:20] not in repr(vars(service.keys)) + repr(vars(service.keys._checked))
 
 
 def test_secrets_are_compared_in_constant_time() -> None:
     tree = ast.parse(inspect.getsource(keys))
-    check = next(one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef) and one.name == "check")
+    check = next(entry for entry in ast.walk(tree) if isinstance(entry, ast.FunctionDef) and entry.name == "check")
     called = {
-        one.func.attr for one in ast.walk(check) if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute)
+        entry.func.attr
+        for entry in ast.walk(check)
+        if isinstance(entry, ast.Call) and isinstance(entry.func, ast.Attribute)
     }
     assert "compare_digest" in called
-    assert not [one for one in ast.walk(check) if isinstance(one, ast.Compare) and "secret" in ast.unparse(one)]
+    assert not [entry for entry in ast.walk(check) if isinstance(entry, ast.Compare) and "secret" in ast.unparse(entry)]
 
 
-def test_other_sites_may_not_ask(admin: TestClient) -> None:
-    found = admin.get("/v1/models", headers={"Origin": "https://other.example"})
-    assert not [name for name in found.headers if name.startswith("access-control")]
+def test_other_origins_are_not_allowed(admin: TestClient) -> None:
+    response = admin.get("/v1/models", headers={"Origin": "https://other.example"})
+    assert not [name for name in response.headers if name.startswith("access-control")]

@@ -28,11 +28,11 @@ from cofactor.service.settings import ServiceSettings
 from cofactor.store import Store
 
 USERS = ("7", "8", "ana", "bo")
-"""Two that the models learned from, two that they did not."""
+"""Two users of the training data, and two others."""
 ITEMS = ("0", "1", "2", "no model knows it")
 KEYS = ("a", "b", "c", "d")
 NOW = 10**12
-"""When an event without a time happens: after all that have one."""
+"""Time of an event without one: after all others."""
 
 
 class Told(NamedTuple):
@@ -82,20 +82,24 @@ class Reference:
 
     def forget(self, user: str) -> None:
         self.log = {seq: event for seq, event in self.log.items() if event.user != user}
-        self.keys = {key: one for key, one in self.keys.items() if one[0].user != user}
+        self.keys = {key: entry for key, entry in self.keys.items() if entry[0].user != user}
         self.erasure.append(user)
 
     def state(self, user: str, kind: str) -> dict[str, float]:
         """By item: the last rating, or the sum of events, since the last removal; in the order of told times."""
-        kept: dict[str, float] = {}
-        mine = [(NOW if one.time is None else one.time, seq, one) for seq, one in self.log.items() if one.user == user]
-        for _, _, event in sorted(mine):
+        stored_value: dict[str, float] = {}
+        own_events = [
+            (NOW if entry.time is None else entry.time, seq, entry)
+            for seq, entry in self.log.items()
+            if entry.user == user
+        ]
+        for _, _, event in sorted(own_events):
             if event.kind == "removal":
-                kept.pop(event.item, None)
+                stored_value.pop(event.item, None)
             elif event.kind == kind:
                 assert event.value is not None
-                kept[event.item] = event.value + (kept.get(event.item, 0.0) if kind == "event" else 0.0)
-        return kept
+                stored_value[event.item] = event.value + (stored_value.get(event.item, 0.0) if kind == "event" else 0.0)
+        return stored_value
 
 
 class Place:
@@ -130,28 +134,28 @@ class Place:
         self.client = self.start()
 
     def get(self, path: str, **params: Any) -> dict[str, Any]:
-        found = self.client.get(path, params=params)
-        assert found.status_code == 200, found.text
-        answer: dict[str, Any] = found.json()
+        response = self.client.get(path, params=params)
+        assert response.status_code == 200, response.text
+        answer: dict[str, Any] = response.json()
         return answer
 
     def best(self, user: str) -> list[tuple[str, float]]:
         items = self.get("/v1/recommendations", user=user, n=100, log=False)["items"]
-        return [(one["item"], one["score"]) for one in items]
+        return [(entry["item"], entry["score"]) for entry in items]
 
     def send(self, events: list[Told], *, bulk: bool) -> list[dict[str, Any]]:
         """What each event is answered: with seq and duplicate, or with an error."""
         if bulk:
             body = "\n".join(json.dumps(event.body()) for event in events)
-            found = self.client.post("/v1/events/bulk", content=body)
-            assert found.status_code == 200, found.text
-            results: list[dict[str, Any]] = found.json()["results"]
+            response = self.client.post("/v1/events/bulk", content=body)
+            assert response.status_code == 200, response.text
+            results: list[dict[str, Any]] = response.json()["results"]
             return results
         answers = []
         for event in events:
-            found = self.client.post("/v1/events", json=event.body())
-            assert found.status_code in (201, 409), found.text
-            answers.append(found.json() if found.status_code == 201 else {"error": found.json()["detail"]})
+            response = self.client.post("/v1/events", json=event.body())
+            assert response.status_code in (201, 409), response.text
+            answers.append(response.json() if response.status_code == 201 else {"error": response.json()["detail"]})
         return answers
 
     def end(self) -> None:
@@ -186,13 +190,13 @@ class Machine(RuleBasedStateMachine):
         self.ref = Reference()
         page, last = self.place.get("/v1/events", limit=1_000), 0
         while page["events"]:
-            for one in page["events"]:
-                if one["user"] in USERS:
-                    self.ref.keep(Told(*(one[name] for name in Told._fields[:-1]), None), one["seq"])
+            for entry in page["events"]:
+                if entry["user"] in USERS:
+                    self.ref.keep(Told(*(entry[name] for name in Told._fields[:-1]), None), entry["seq"])
             last = page["next"]
             page = self.place.get("/v1/events", after=last, limit=1_000)
         self.imported = last
-        assert {one.user for one in self.ref.log.values()} == {"7", "8"}
+        assert {entry.user for entry in self.ref.log.values()} == {"7", "8"}
         self.backups: list[tuple[Path, Reference]] = []
 
     @rule(events=st.lists(told(), min_size=1, max_size=8), bulk=st.booleans(), times=st.integers(1, 3))
@@ -212,9 +216,9 @@ class Machine(RuleBasedStateMachine):
     @rule(user=st.sampled_from(USERS), item=st.sampled_from(ITEMS), kind=st.sampled_from(("rating", "event")))
     def take_back(self, user: str, item: str, kind: str) -> None:
         """What is told now and removed now is gone, and the item may be shown again; twice, as clients do."""
-        for one in (Told(user, item, kind, 4.0, None, None), Told(user, item, "removal", None, None, None)):
-            self.tell([one], bulk=False, times=2)
-            assert (item in self.ref.state(user, kind)) == (one.kind == kind)
+        for entry in (Told(user, item, kind, 4.0, None, None), Told(user, item, "removal", None, None, None)):
+            self.tell([entry], bulk=False, times=2)
+            assert (item in self.ref.state(user, kind)) == (entry.kind == kind)
         self.lists_hold_all_else_and_nothing_rated_or_gone()
 
     @rule(user=st.sampled_from(USERS))
@@ -226,8 +230,8 @@ class Machine(RuleBasedStateMachine):
 
     @rule(items=st.lists(st.sampled_from(ITEMS), min_size=1, max_size=2), available=st.booleans())
     def have(self, items: list[str], available: bool) -> None:
-        told = {"items": items, "available": available}
-        assert self.place.client.post("/v1/items/availability", json=told).status_code == 200
+        answer = {"items": items, "available": available}
+        assert self.place.client.post("/v1/items/availability", json=answer).status_code == 200
         self.ref.gone = self.ref.gone - set(items) if available else self.ref.gone | set(items)
 
     @rule(version=st.sampled_from((1, 2)))
@@ -266,31 +270,31 @@ class Machine(RuleBasedStateMachine):
     @rule(user=st.sampled_from(USERS), events=st.lists(told(), min_size=1, max_size=3))
     def forget_since_a_backup(self, user: str, events: list[Told]) -> None:
         """The backup has what came before, the tombstones have who must not be in it."""
-        self.tell(events=[one._replace(user=user) for one in events], bulk=True, times=1)
+        self.tell(events=[entry._replace(user=user) for entry in events], bulk=True, times=1)
         self.back_up()
         self.forget(user=user)
         self.restore(which=len(self.backups) - 1)
 
     @invariant()
     def the_log_is_the_same(self) -> None:
-        mine = {}
+        own_events = {}
         for user in USERS:
-            mine.update({one.seq: one for one in self.store.events.of_user(user)})
-        assert sorted(mine) == sorted(self.ref.log)
-        found = self.place.get("/v1/events", after=self.imported, limit=1_000)["events"]
-        assert [one["seq"] for one in found] == [seq for seq in sorted(self.ref.log) if seq > self.imported]
-        for one in found:
-            event = self.ref.log[one["seq"]]
-            assert (one["user"], one["item"], one["kind"]) == event[:3]
-            assert one["value"] == (event.value or 0.0)
-            assert one["time"] == (one["received"] if event.time is None else event.time)
+            own_events.update({entry.seq: entry for entry in self.store.events.of_user(user)})
+        assert sorted(own_events) == sorted(self.ref.log)
+        response = self.place.get("/v1/events", after=self.imported, limit=1_000)["events"]
+        assert [entry["seq"] for entry in response] == [seq for seq in sorted(self.ref.log) if seq > self.imported]
+        for entry in response:
+            event = self.ref.log[entry["seq"]]
+            assert (entry["user"], entry["item"], entry["kind"]) == event[:3]
+            assert entry["value"] == (event.value or 0.0)
+            assert entry["time"] == (entry["received"] if event.time is None else event.time)
 
     @invariant()
     def every_pair_has_the_same_state(self) -> None:
         for user in USERS:
             for kind, name in (("ratings", "rating"), ("events", "event")):
-                found = {one.item: one.value for one in self.store.events.user_snapshot(user, kind)}  # type: ignore[arg-type]
-                assert found == self.ref.state(user, name)
+                response = {entry.item: entry.value for entry in self.store.events.user_snapshot(user, kind)}  # type: ignore[arg-type]
+                assert response == self.ref.state(user, name)
 
     @invariant()
     def lists_hold_all_else_and_nothing_rated_or_gone(self) -> None:
@@ -299,19 +303,19 @@ class Machine(RuleBasedStateMachine):
             assert answer["model"] == self.ref.model
             assert not answer["stale"]
             had = {*self.ref.state(user, "rating"), *self.ref.state(user, "event")}
-            assert {one["item"] for one in answer["items"]} == self.catalog - had - self.ref.gone
+            assert {entry["item"] for entry in answer["items"]} == self.catalog - had - self.ref.gone
 
     @property
     def store(self) -> Store:
-        found: Store = self.place.client.app.state.service.store  # type: ignore[attr-defined]
-        return found
+        response: Store = self.place.client.app.state.service.store  # type: ignore[attr-defined]
+        return response
 
     def teardown(self) -> None:
         self.place.end()
 
 
 @pytest.mark.parametrize("examples", [4, pytest.param(15, marks=pytest.mark.long)])
-def test_whatever_is_done_the_service_holds_what_it_was_told(
+def test_the_event_log_equals_the_reference_after_any_operations(
     template: tuple[Path, str, Interactions], examples: int
 ) -> None:
     given = settings(max_examples=examples, stateful_step_count=30, deadline=None, database=None, derandomize=True)
@@ -320,9 +324,9 @@ def test_whatever_is_done_the_service_holds_what_it_was_told(
 
 @pytest.fixture(scope="module")
 def place(template: tuple[Path, str, Interactions]) -> Iterator[Place]:
-    found = Place(template[0], template[1])
-    yield found
-    found.end()
+    response = Place(template[0], template[1])
+    yield response
+    response.end()
 
 
 COUNT = itertools.count()
@@ -334,18 +338,18 @@ COUNT = itertools.count()
     events=st.lists(told(), min_size=2, max_size=12),
     bulk=st.lists(st.booleans(), min_size=3, max_size=3),
 )
-def test_any_order_ends_in_the_same_state(
+def test_the_order_of_arrival_does_not_change_the_state(
     place: Place, data: st.DataObject, events: list[Told], bulk: list[bool]
 ) -> None:
     """Each event twice at least, in any order, a backup and a restore in between: as if told once, by time."""
     number = next(COUNT)
     timed = [
-        one._replace(user=f"in order {number}", time=1_000 + second, key=f"{number}-{second}")
-        for second, one in enumerate(events)
+        entry._replace(user=f"in order {number}", time=1_000 + second, key=f"{number}-{second}")
+        for second, entry in enumerate(events)
     ]
-    place.send([one._replace(key=f"first-{one.key}") for one in timed], bulk=True)
-    mine = [one._replace(user=f"in any order {number}") for one in timed]
-    deliveries = data.draw(st.permutations(mine + data.draw(st.lists(st.sampled_from(mine), max_size=5))))
+    place.send([entry._replace(key=f"first-{entry.key}") for entry in timed], bulk=True)
+    own_events = [entry._replace(user=f"in any order {number}") for entry in timed]
+    deliveries = data.draw(st.permutations(own_events + data.draw(st.lists(st.sampled_from(own_events), max_size=5))))
     cut, lost = sorted(data.draw(st.tuples(*[st.integers(0, len(deliveries))] * 2)))
     place.send(deliveries[:cut], bulk=bulk[0] and cut > 0)
     backup = place.new()
@@ -356,8 +360,8 @@ def test_any_order_ends_in_the_same_state(
     for event, answer in zip(deliveries, place.send(deliveries, bulk=bulk[2]), strict=True):
         assert seqs.setdefault(event.key, answer["seq"]) == answer["seq"]
     store: Store = place.client.app.state.service.store  # type: ignore[attr-defined]
-    assert len(store.events.of_user(mine[0].user)) == len(mine)
+    assert len(store.events.of_user(own_events[0].user)) == len(own_events)
     for kind in ("ratings", "events"):
-        found, expected = (store.events.user_snapshot(one[0].user, kind) for one in (mine, timed))  # type: ignore[arg-type]
-        assert found == expected
-    assert place.best(mine[0].user) == place.best(timed[0].user)
+        response, expected = (store.events.user_snapshot(entry[0].user, kind) for entry in (own_events, timed))  # type: ignore[arg-type]
+        assert response == expected
+    assert place.best(own_events[0].user) == place.best(timed[0].user)

@@ -1,4 +1,4 @@
-"""Models and jobs over HTTP, audit, metrics, and swaps under way."""
+"""Models and jobs over HTTP: promotion, audit, metrics, and swaps under load."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def second(store: Store, artifacts: ArtifactRegistry, ratings: Interactions, fir
 
 
 def model_of(client: TestClient) -> int:
-    found: int = client.get("/v1/recommendations", params={"user": "7"}).json()["model"]
-    return found
+    response: int = client.get("/v1/recommendations", params={"user": "7"}).json()["model"]
+    return response
 
 
 def test_promotion_and_roll_back(admin: TestClient, second: StoredModel) -> None:
@@ -35,10 +35,10 @@ def test_promotion_and_roll_back(admin: TestClient, second: StoredModel) -> None
     assert model_of(admin) == 1
     page = admin.get("/v1/models").json()
     assert page["answering"] == 1
-    assert [one["status"] for one in page["models"]] == ["active", "previous"]
+    assert [entry["status"] for entry in page["models"]] == ["active", "previous"]
 
 
-def test_a_promotion_elsewhere_is_taken_up(
+def test_a_promotion_by_another_process_is_loaded(
     admin: TestClient, store: Store, artifacts: ArtifactRegistry, second: StoredModel
 ) -> None:
     registry.promote(store, artifacts, 2)
@@ -61,7 +61,7 @@ def test_a_damaged_artifact_is_not_promoted(
     assert admin.post("/v1/models/2/promote").status_code == 200
 
 
-def test_what_cannot_be_opened_leaves_the_one_before(
+def test_a_model_that_cannot_be_opened_keeps_the_current_one(
     admin: TestClient, store: Store, artifacts: ArtifactRegistry, second: StoredModel
 ) -> None:
     artifacts.path(str(second.file)).write_bytes(b"no model")
@@ -97,17 +97,17 @@ def test_jobs(admin: TestClient, store: Store) -> None:
     assert taken is not None
     assert taken.spec == {"estimator": {"estimator": "bias"}}
     store.jobs.heartbeat(taken, progress=0.5, message="half")
-    found = admin.get(f"/v1/jobs/{taken.id}").json()
-    assert (found["state"], found["progress"], found["message"]) == ("running", 0.5, "half")
+    response = admin.get(f"/v1/jobs/{taken.id}").json()
+    assert (response["state"], response["progress"], response["message"]) == ("running", 0.5, "half")
     assert admin.get("/v1/jobs", params={"state": "queued"}).json()["jobs"] == []
 
 
 def test_audit(admin: TestClient) -> None:
-    found = admin.get("/v1/models/audit").json()
-    assert found["model"] == 1
-    assert 0 < found["coverage"] <= 1
-    assert found["raters"]["total"] == 4_000
-    assert admin.get("/v1/models/audit").json() == found
+    response = admin.get("/v1/models/audit").json()
+    assert response["model"] == 1
+    assert 0 < response["coverage"] <= 1
+    assert response["raters"]["total"] == 4_000
+    assert admin.get("/v1/models/audit").json() == response
 
 
 def test_metrics(admin: TestClient) -> None:
@@ -117,7 +117,7 @@ def test_metrics(admin: TestClient) -> None:
     assert 'cofactor_answers_total{by="model"}' in text
 
 
-def test_artifacts_are_whole_or_not_there(tmp_path: Path, ratings: Interactions) -> None:
+def test_artifacts_are_published_and_removed_atomically(tmp_path: Path, ratings: Interactions) -> None:
     artifacts = ArtifactRegistry(tmp_path)
     for name in ("../x", "a/b", "", ".hidden", "a\0"):
         with pytest.raises(cofactor.errors.ArtifactError):

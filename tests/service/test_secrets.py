@@ -82,7 +82,7 @@ def misused(http: httpx.Client, url: str, key: str) -> str:
         f"bearer{key}",
     ]
     said = [http.get("/v1/models", headers={"Authorization": given}) for given in wrong]
-    assert {one.status_code for one in said} == {401}
+    assert {entry.status_code for entry in said} == {401}
     owner = {"Authorization": f"Bearer {key}"}
     for ask in (
         lambda: http.get(f"/v1/recommendations?user=1&n={key}", headers=owner),
@@ -103,10 +103,10 @@ def misused(http: httpx.Client, url: str, key: str) -> str:
         assert ask().status_code in (200, 400, 401, 403, 404, 405, 422)
     said += [http.get(path, headers=owner) for path in ("/nowhere", "/v1/keys", "/v1/events", "/v1/predictions")]
     host, port = url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port))) as one:  # no HTTP at all
-        one.sendall(f"{key} {key}\r\n\r\n".encode())
-        said_raw = one.recv(10_000).decode()
-    return said_raw + "".join(one.text + str(one.headers) for one in said)
+    with socket.create_connection((host, int(port))) as entry:  # no HTTP at all
+        entry.sendall(f"{key} {key}\r\n\r\n".encode())
+        said_raw = entry.recv(10_000).decode()
+    return said_raw + "".join(entry.text + str(entry.headers) for entry in said)
 
 
 def looked_at(http: httpx.Client, admin: str) -> str:
@@ -114,8 +114,8 @@ def looked_at(http: httpx.Client, admin: str) -> str:
     owner = {"Authorization": f"Bearer {admin}"}
     paths = ("/metrics", "/v1/keys", "/v1/events", "/v1/models", "/v1/jobs", "/openapi.json", "/health/ready")
     answers = [http.get(path, headers=owner) for path in paths]
-    assert {one.status_code for one in answers} == {200}
-    return "".join(one.text + str(one.headers) for one in answers)
+    assert {entry.status_code for entry in answers} == {200}
+    return "".join(entry.text + str(entry.headers) for entry in answers)
 
 
 def kept(folder: Path, db: str | None) -> str:
@@ -128,7 +128,7 @@ def kept(folder: Path, db: str | None) -> str:
     return text
 
 
-def test_secrets_are_told_nowhere(served: Any, db: str | None, tmp_path: Path, ratings: Interactions) -> None:
+def test_secrets_appear_nowhere(served: Any, db: str | None, tmp_path: Path, ratings: Interactions) -> None:
     folder = tmp_path / "data"
     admin = served.made(folder, ratings, db)
     env = {} if db is None else {"COFACTOR_SERVE_DB": db}
@@ -139,7 +139,7 @@ def test_secrets_are_told_nowhere(served: Any, db: str | None, tmp_path: Path, r
             make = [
                 http.post("/v1/keys", json={"role": role, "label": role}, headers=owner) for role in ("read", "write")
             ]
-            keys = [one.json()["key"] for one in make]
+            keys = [entry.json()["key"] for entry in make]
             revoked = http.post("/v1/keys", json={"role": "admin", "label": "old"}, headers=owner).json()["key"]
             assert http.get("/v1/keys", headers={"Authorization": f"Bearer {revoked}"}).status_code == 200
             http.delete(f"/v1/keys/{revoked.partition('.')[0]}", headers=owner).raise_for_status()
@@ -190,7 +190,7 @@ for finding in check_service(sys.argv[1], sys.argv[2] or None):
     ],
 )
 @pytest.mark.parametrize("command", ["serve ratings.csv", "doctor", "key", "trainer --once", "backup copy"])
-def test_a_password_in_a_url_that_cannot_be_used_is_not_told(
+def test_error_messages_hide_the_password_of_a_database_url(
     url: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

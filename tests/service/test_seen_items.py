@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from cofactor.service.answers import Query
 from fastapi.testclient import TestClient
 
 import cofactor
@@ -17,7 +18,6 @@ from cofactor.datasets.synthetic import SyntheticConfig, generate
 from cofactor.estimators.base import Estimator
 from cofactor.recommender.recommender import Recommender
 from cofactor.recommender.updating import as_of
-from cofactor.service.answers import Query
 from cofactor.service.api.app import create_app
 from cofactor.service.bootstrap import import_table, prepare
 from cofactor.service.engine import Engine
@@ -42,7 +42,7 @@ def films(folder: Path) -> Path:
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[TestClient]:
-    settings = ServiceSettings.of({"data": str(tmp_path / "data"), "key_memory": 0.0})
+    settings = ServiceSettings.of({"data": str(tmp_path / "data"), "key_cache_seconds": 0.0})
     table = Source(ratings=str(films(tmp_path)), min_rating=4).read()
     key = prepare(settings, table, EVENTS).key
     with TestClient(create_app(settings)) as client:

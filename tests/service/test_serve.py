@@ -1,4 +1,4 @@
-"""The command itself, in processes of its own; settings; the client."""
+"""The command `cofactor serve` in processes of its own; settings; the client."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, table: Path) -> Iterator[t
 
 
 @pytest.mark.long
-def test_what_was_rated_counts_at_once_on_any_worker(running: tuple[Running, str]) -> None:
+def test_a_rating_counts_at_once_on_every_worker(running: tuple[Running, str]) -> None:
     served, key = running
     stream = random.Random(0)
     for _ in range(150):
@@ -90,7 +90,7 @@ def test_what_was_rated_counts_at_once_on_any_worker(running: tuple[Running, str
             item = stream.choice(best).item
             telling.rate(user, item, stream.randrange(1, 6))
             after = asking.recommend(user, n=5)
-        assert item not in [one.item for one in after.items]
+        assert item not in [entry.item for entry in after.items]
         assert after.answered_by == "fold-in"
     numbers = httpx.get(f"{served.url}/metrics", headers={"Authorization": f"Bearer {key}"}).text
     counted = re.search(r'cofactor_requests_total\{[^}]*route="/v1/events",status="201"\} (\d+)', numbers)
@@ -110,12 +110,12 @@ def _answerers(served: Running, route: str) -> set[int]:
 def test_the_log_is_json_without_the_key(running: tuple[Running, str]) -> None:
     served, key = running
     lines = Path(served.log.name).read_text().splitlines()
-    told = [json.loads(line) for line in lines if line.startswith("{")]
-    assert {"request", "route", "status", "ms", "key"} <= told[-1].keys()
+    answer = [json.loads(line) for line in lines if line.startswith("{")]
+    assert {"request", "route", "status", "ms", "key"} <= answer[-1].keys()
     assert key.partition(".")[2] not in "".join(lines)
 
 
-def test_started_again_it_needs_no_table_and_shows_no_key(tmp_path: Path, table: Path) -> None:
+def test_a_restart_needs_no_table_and_shows_no_key(tmp_path: Path, table: Path) -> None:
     first = Running(tmp_path, str(table), "--no-train", "--model", "bias")
     key = first.key()
     first.wait()
@@ -125,7 +125,7 @@ def test_started_again_it_needs_no_table_and_shows_no_key(tmp_path: Path, table:
     again = Running(tmp_path, "--no-train")
     again.wait()
     with Client(again.url, key) as client:
-        assert "1" not in [one.item for one in client.recommend("ana", n=100).items]
+        assert "1" not in [entry.item for entry in client.recommend("ana", n=100).items]
     assert again.stop() == 0
     assert again.process.stdout is not None
     assert again.process.stdout.read() == ""
@@ -141,7 +141,7 @@ def test_a_table_is_imported_once(tmp_path: Path, ratings: Interactions) -> None
     assert (again.loaded.stored, again.version, again.key) == (0, 1, None)
 
 
-def test_open_to_others_it_needs_a_key(tmp_path: Path, ratings: Interactions) -> None:
+def test_a_public_address_requires_a_key(tmp_path: Path, ratings: Interactions) -> None:
     settings = ServiceSettings.of({"data": str(tmp_path), "host": "0.0.0.0"})
     first = prepare(settings, ratings, TrainingSpec(cofactor.Bias()))
     assert first.key is not None
@@ -151,7 +151,7 @@ def test_open_to_others_it_needs_a_key(tmp_path: Path, ratings: Interactions) ->
         prepare(settings, None, TrainingSpec(cofactor.Bias()))
 
 
-def test_nothing_to_learn_from(tmp_path: Path) -> None:
+def test_serving_without_data_is_an_error(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "cofactor", "serve", "--data", str(tmp_path), "--port", "0"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 2
@@ -163,8 +163,8 @@ def test_settings_come_from_flags_variables_and_files(tmp_path: Path, monkeypatc
     file.write_text("port = 1\nthreads = 2\nworkers = 3\n")
     monkeypatch.setenv("COFACTOR_SERVE_PORT", "2")
     monkeypatch.setenv("COFACTOR_SERVE_THREADS", "5")
-    found = ServiceSettings.of({"port": 3, "host": None}, file)
-    assert (found.port, found.threads, found.workers) == (3, 5, 3)
+    response = ServiceSettings.of({"port": 3, "host": None}, file)
+    assert (response.port, response.threads, response.workers) == (3, 5, 3)
     monkeypatch.delenv("COFACTOR_SERVE_PORT")
     for wrong in ("prot = 1", "port = 'x'", "port = 99999", "port ="):
         file.write_text(wrong)
@@ -194,7 +194,7 @@ def test_the_client_retries_what_is_safe(monkeypatch: pytest.MonkeyPatch) -> Non
     assert waits[1] >= 2
 
 
-def test_the_client_says_what_is_wrong() -> None:
+def test_client_errors_name_the_problem() -> None:
     def service(_: httpx.Request) -> httpx.Response:
         return httpx.Response(404, json={"detail": "there is no item"}, headers={"X-Request-ID": "a1"})
 
@@ -204,7 +204,7 @@ def test_the_client_says_what_is_wrong() -> None:
         assert (caught.value.status, caught.value.request) == (404, "a1")
 
 
-def test_a_killed_server_leaves_nobody_behind(tmp_path: Path, table: Path) -> None:
+def test_a_killed_server_leaves_no_processes(tmp_path: Path, table: Path) -> None:
     served = Running(tmp_path, str(table), "--workers", "2", "--model", "bias")
     served.key()
     served.wait()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from cofactor.service.api.auth import ROLES
+from cofactor.service.api.app import roles
 from cofactor.service.settings import ServiceSettings
 from cofactor.store import Store
 
@@ -26,9 +26,9 @@ def pages() -> Any:
     return module
 
 
-def test_every_route_and_every_setting_is_told(pages: Any) -> None:
+def test_the_page_lists_every_route_and_setting(pages: Any) -> None:
     routes, settings = pages.routes_part(), pages.settings_part()
-    for method, path in ROLES:
+    for method, path in roles():
         assert routes.count(f"| `{method} {path}` |") == 1
     assert routes.index("`GET /health/live`") < routes.index("*read*") < routes.index("`GET /v1/items`")
     assert routes.index("*admin*") < routes.index("`POST /v1/keys`")
@@ -43,15 +43,15 @@ def test_a_route_without_an_example_stops_the_build(pages: Any, monkeypatch: pyt
         pages.routes_part()
 
 
-def test_every_example_is_answered(pages: Any, admin: TestClient, store: Store) -> None:
+def test_every_example_works(pages: Any, admin: TestClient, store: Store) -> None:
     revocable = store.keys.create("read", "to be revoked").partition(".")[0]
     store.jobs.enqueue("train")
     for (method, path), (query, body) in pages.EXAMPLES.items():
-        there = path.replace("{job}", "1").replace("{version}", "1").replace("{key}", revocable)
+        target = path.replace("{job}", "1").replace("{version}", "1").replace("{key}", revocable)
         sent: dict[str, Any] = {"content": body} if isinstance(body, str) else {} if body is None else {"json": body}
         if isinstance(body, str):
             sent["headers"] = {"Content-Type": "application/x-ndjson"}
-        answer = admin.request(method, there + query, **sent)
+        answer = admin.request(method, target + query, **sent)
         alone = path == "/v1/models/roll-back"  # there is only one model here
         assert answer.status_code in ({409} if alone else {200, 201, 202, 204}), (method, path, answer.text)
         if path == "/v1/events/bulk":

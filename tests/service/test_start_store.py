@@ -41,13 +41,13 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> ServiceSettings:
     if request.param == "sqlite":
-        return ServiceSettings.of({"data": str(tmp_path), "key_memory": 0.0})
+        return ServiceSettings.of({"data": str(tmp_path), "key_cache_seconds": 0.0})
     server = request.getfixturevalue("postgresql")
     name = f"s{abs(hash(tmp_path))}"
     with psycopg.connect(server.get_uri(), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
     url = server.get_uri(database=name)
-    return ServiceSettings.of({"data": str(tmp_path), "db": url, "key_memory": 0.0})
+    return ServiceSettings.of({"data": str(tmp_path), "db": url, "key_cache_seconds": 0.0})
 
 
 def model_of(settings: ServiceSettings) -> Recommender:

@@ -1,103 +1,133 @@
-"""The application: all routes, what surrounds them, and what it opens and closes."""
+"""The application: all routers, the middleware around them, and the service that it opens and closes."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 
 from cofactor import __version__
 from cofactor.service.api import events, health, items, keys, models, recommendations, users
-from cofactor.service.api.auth import ROLES, require_role
-from cofactor.service.api.declared import declarations, require_declared
+from cofactor.service.api.auth import RouteRole
 from cofactor.service.api.dependencies import Service
-from cofactor.service.api.errors import install
-from cofactor.service.api.middleware import Outer
-from cofactor.service.api.openapi import document
+from cofactor.service.api.errors import install_error_handlers
+from cofactor.service.api.middleware import RequestMiddleware
+from cofactor.service.api.openapi import install_openapi
+from cofactor.service.api.routing import StrictRoute
 from cofactor.service.settings import ServiceSettings
 
-__all__ = ["create_app", "worker_app"]
+__all__ = ["create_app", "roles", "worker_app"]
 
-ABOUT = "Recommendations that learn as people rate. Every answer names the model and what answered."
+DESCRIPTION = "Recommendations that are updated by every rating. Every answer names the model and its source."
+
+ROUTERS = tuple(
+    module.router for module in (recommendations, events, items, users, models, keys, health)
+)  # in the order of the documentation
 
 
-def create_app(settings: ServiceSettings, when_open: Callable[[], object] = lambda: None) -> FastAPI:
-    """The application of one process; it opens the store when it starts, and closes it when it ends.
+def roles() -> dict[tuple[str, str], RouteRole]:
+    """Return the role that each route requires, by method and path.
 
-    when_open: called once all is open, before the first request.
+    Examples
+    --------
+    >>> roles()["GET", "/v1/recommendations"], roles()["GET", "/health/live"]
+    ('read', 'public')
+    """
+    return {
+        (method, route.path): route.role
+        for router in ROUTERS
+        for route in router.routes
+        if isinstance(route, StrictRoute)
+        for method in route.methods or ()
+    }
+
+
+def create_app(settings: ServiceSettings, on_startup: Callable[[], object] = lambda: None) -> FastAPI:
+    """Return the application of a process, which opens the store at its start and closes it at its end.
+
+    Parameters
+    ----------
+    settings : ServiceSettings
+        Settings of the service.
+    on_startup : callable, optional
+        Called without arguments once the service is open, before the first request.
+
+    Returns
+    -------
+    FastAPI
+        The application.
     """
 
     @asynccontextmanager
-    async def life(app: FastAPI) -> AsyncIterator[None]:
-        app.state.declared = declarations(app)
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.service = service = await asyncio.to_thread(Service, settings)
-        when_open()
-        watching = asyncio.create_task(service.watch())
+        on_startup()
+        watch = asyncio.create_task(service.watch())
         try:
             yield
         finally:
-            watching.cancel()
+            watch.cancel()
             with suppress(asyncio.CancelledError):
-                await watching
+                await watch
             await asyncio.to_thread(service.close)
 
     app = FastAPI(
         title="cofactor",
         version=__version__,
-        description=ABOUT,
-        lifespan=life,
+        description=DESCRIPTION,
+        lifespan=lifespan,
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        dependencies=[Depends(require_role), Depends(require_declared)],
+        generate_unique_id_function=lambda route: route.name,
     )
-    for room in (recommendations, events, items, users, models, keys, health):
-        app.include_router(room.router)
-    install(app, ROLES)
-    app.add_middleware(Outer)
-    document(app, settings)
+    for router in ROUTERS:
+        app.include_router(router)
+    install_error_handlers(app, roles())
+    public_paths = {path for (_, path), role in roles().items() if role == "public"}
+    app.add_middleware(RequestMiddleware, public_paths=public_paths)
+    install_openapi(app, settings)
     return app
 
 
 def worker_app() -> FastAPI:
-    """What uvicorn calls in each worker: the application with the settings that the parent handed over."""
-    log_lines()
-    return create_app(ServiceSettings.handed_over(), _keep)
+    """Return the application of a worker that uvicorn starts, with the settings of the parent process."""
+    log_json()
+    return create_app(ServiceSettings.handed_over(), _freeze)
 
 
-def _keep() -> None:
-    """What is in memory now stays: to search all of it for garbage stops every answer for a tenth of a second."""
+def _freeze() -> None:
+    """Exempt all current objects from garbage collection: a full collection blocks answers for 0.1 s."""
     gc.collect()
     gc.freeze()
 
 
-def log_lines() -> None:
-    """Structured logs on stderr: one JSON object a line."""
+def log_json() -> None:
+    """Log to stderr, one JSON object per line."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_Lines())
+    handler.setFormatter(_JsonFormatter())
     root = logging.getLogger("cofactor")
     root.handlers, root.propagate = [handler], False
     root.setLevel(logging.INFO)
 
 
-class _Lines(logging.Formatter):
-    """A record as JSON; lines of `cofactor.requests` are JSON already."""
+class _JsonFormatter(logging.Formatter):
+    """Formatter of records as JSON; messages of `cofactor.requests` are JSON already."""
 
     def format(self, record: logging.LogRecord) -> str:
-        import json
-
         message = record.getMessage()
-        about: dict[str, Any] = {
+        line: dict[str, Any] = {
             "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
             "level": record.levelname.lower(),
             "from": record.name,
         }
-        about |= json.loads(message) if record.name == "cofactor.requests" else {"message": message}
+        line |= json.loads(message) if record.name == "cofactor.requests" else {"message": message}
         if record.exc_info:
-            about["trace"] = self.formatException(record.exc_info)
-        return json.dumps(about)
+            line["trace"] = self.formatException(record.exc_info)
+        return json.dumps(line)

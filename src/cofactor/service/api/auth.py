@@ -1,141 +1,173 @@
-"""Who may do what: one table of all routes, keys that are checked, and how much a key may ask for."""
+"""Access control: the role that each route requires, a cache of checked API keys, and rate limits."""
 
 from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
-from fastapi import Request
+from fastapi import Depends, Security
+from fastapi.params import Depends as Dependency
+from fastapi.security import HTTPBearer
+from starlette.requests import HTTPConnection
 
 from cofactor.errors import StoreUnavailableError
 from cofactor.service.api.errors import Problem
 from cofactor.service.lru import LRUCache
 from cofactor.store import Key, Role, Store
 
-__all__ = ["ROLES", "Buckets", "KeyRing", "may", "needed", "require_role"]
+__all__ = ["ADMIN", "PUBLIC", "READ", "WRITE", "Buckets", "KeyRing", "RequireRole", "RouteRole", "permits", "role_of"]
 
-Needs: TypeAlias = Role | Literal["nobody"]
+RouteRole: TypeAlias = Role | Literal["public"]
 
-ROLES: dict[tuple[str, str], Needs] = {
-    ("GET", "/health/live"): "nobody",
-    ("GET", "/health/ready"): "nobody",
-    ("GET", "/openapi.json"): "nobody",
-    ("GET", "/metrics"): "read",
-    ("GET", "/v1/recommendations"): "read",
-    ("POST", "/v1/recommendations"): "read",
-    ("POST", "/v1/recommendations/batch"): "read",
-    ("GET", "/v1/predictions"): "read",
-    ("GET", "/v1/explanations"): "read",
-    ("GET", "/v1/items"): "read",
-    ("GET", "/v1/items/similar"): "read",
-    ("POST", "/v1/onboarding"): "read",
-    ("GET", "/v1/models"): "read",
-    ("GET", "/v1/models/audit"): "read",
-    ("GET", "/v1/jobs"): "read",
-    ("GET", "/v1/jobs/{job}"): "read",
-    ("POST", "/v1/events"): "write",
-    ("POST", "/v1/events/bulk"): "write",
-    ("PUT", "/v1/items"): "write",
-    ("POST", "/v1/items/availability"): "write",
-    ("GET", "/v1/users"): "write",
-    ("PUT", "/v1/users"): "write",
-    ("DELETE", "/v1/users"): "write",
-    ("GET", "/v1/events"): "admin",
-    ("POST", "/v1/models/train"): "admin",
-    ("POST", "/v1/models/{version}/promote"): "admin",
-    ("POST", "/v1/models/roll-back"): "admin",
-    ("GET", "/v1/keys"): "admin",
-    ("POST", "/v1/keys"): "admin",
-    ("DELETE", "/v1/keys/{key}"): "admin",
-}
-"""Every route, and the least role that may use it: "nobody" needs no key."""
-
-RANK = {"nobody": 0, "read": 1, "write": 2, "admin": 3}
-KEYS = 10_000
+RANK = {"public": 0, "read": 1, "write": 2, "admin": 3}
+MAX_KEYS = 10_000
 
 
-def may(role: Needs, needs: Needs) -> bool:
-    """Whether this role may do what needs that one: an admin may write, and who writes may read.
+def permits(role: RouteRole, required: RouteRole) -> bool:
+    """Whether a key of this role may use a route that requires `required`: admin includes write, write includes read.
 
-    >>> may("write", "read"), may("read", "write")
+    Examples
+    --------
+    >>> permits("write", "read"), permits("read", "write")
     (True, False)
     """
-    return RANK[role] >= RANK[needs]
+    return RANK[role] >= RANK[required]
 
 
-def needed(method: str, path: str) -> Needs:
-    """What a route needs; the most where the table does not have it.
+class RequireRole(HTTPBearer):
+    """Dependency of a route: reject requests whose key does not have the role; describes the key in OpenAPI.
 
-    >>> needed("GET", "/v1/keys"), needed("GET", "/nowhere")
-    ('admin', 'admin')
+    Parameters
+    ----------
+    role : {'read', 'write', 'admin'}
+        Least role that may use the route.
     """
-    return ROLES.get((method, path), "admin")
+
+    def __init__(self, role: Role):
+        super().__init__(scheme_name="key", description="ID.SECRET")
+        self.role = role
+
+    async def __call__(self, request: HTTPConnection) -> None:
+        """Check the key that the middleware looked up.
+
+        Raises
+        ------
+        Problem
+            401 without a key, 403 for a key of a lesser role.
+        """
+        key: Key | None = request.scope.get("cofactor.key")
+        if key is None:
+            raise unauthorized()
+        if not permits(key.role, self.role):
+            raise Problem(403, f"this route requires a key with role {self.role}; the role of this key is {key.role}")
 
 
-async def require_role(request: Request) -> None:
-    """Raises a Problem, 401 or 403, unless this request's key may use the route it came to."""
-    needs = needed(request.method, request.scope["route"].path)
-    if needs == "nobody":
-        return
-    key: Key | None = request.scope.get("cofactor.key")
-    if key is None:
-        raise unauthorized()
-    if not may(key.role, needs):
-        raise Problem(403, f"this key may {key.role}; this needs one that may {needs}")
+async def admit_all() -> None:
+    """Admit requests without a key."""
+
+
+PUBLIC = Depends(admit_all)
+READ, WRITE, ADMIN = (Security(RequireRole(role), scopes=[role]) for role in ("read", "write", "admin"))
+
+
+def role_of(dependencies: Iterable[Dependency]) -> RouteRole:
+    """Return the role that the dependencies of a route require.
+
+    Raises
+    ------
+    TypeError
+        If they do not declare a role.
+
+    Examples
+    --------
+    >>> role_of([PUBLIC]), role_of([WRITE])
+    ('public', 'write')
+    """
+    for declared in dependencies:
+        if isinstance(declared.dependency, RequireRole):
+            return declared.dependency.role
+        if declared.dependency is admit_all:
+            return "public"
+    raise TypeError("declare the role of the route: dependencies=[READ], [WRITE], [ADMIN] or [PUBLIC]")
 
 
 def unauthorized() -> Problem:
-    """What comes without a key, or with none that is known."""
-    return Problem(401, "a key is needed: Authorization: Bearer ID.SECRET", {"WWW-Authenticate": "Bearer"})
+    """Return the answer to a request without a valid key."""
+    return Problem(401, "an API key is required: Authorization: Bearer ID.SECRET", {"WWW-Authenticate": "Bearer"})
 
 
 class KeyRing:
-    """Keys that were checked a moment ago, by their SHA-256, so that not every request asks the store.
+    """Cache of checked keys by their SHA-256, so that not every request reads the store.
 
-    A key that is revoked opens nothing on this worker at once, on others after `seconds`. While the store does not
-    answer, keys that were good go on to be.
+    A revoked key is rejected at once by the worker that revoked it, by other workers after `seconds`. While the store
+    is unavailable, keys that were valid at the last check stay valid.
 
+    Parameters
+    ----------
+    store : Store
+        Store of the keys.
+    seconds : float
+        Time for which a checked key is trusted.
+
+    Examples
+    --------
     >>> from tempfile import TemporaryDirectory
     >>> from cofactor.store import Store
     >>> with TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/shop.db") as store:
     ...     ring, text = KeyRing(store, seconds=2), store.keys.create("read", "the site")
-    ...     ring.known(text), ring.look_up(text).role, ring.known(text).role
+    ...     ring.cached(text), ring.look_up(text).role, ring.cached(text).role
     (None, 'read', 'read')
     """
 
     def __init__(self, store: Store, seconds: float):
         self._store = store
         self._seconds = seconds
-        self._checked: LRUCache[tuple[float, Key]] = LRUCache(KEYS)
+        self._checked: LRUCache[tuple[float, Key]] = LRUCache(MAX_KEYS)
 
-    def known(self, text: str) -> Key | None:
-        """The key, where it was checked a moment ago; never waits."""
-        found = self._checked.get(_digest(text))
-        return found[1] if found is not None and time.monotonic() < found[0] + self._seconds else None
+    def cached(self, text: str) -> Key | None:
+        """Return the key if it was checked within `seconds`; does not block."""
+        entry = self._checked.get(_digest(text))
+        return entry[1] if entry is not None and time.monotonic() < entry[0] + self._seconds else None
 
     def look_up(self, text: str) -> Key | None:
-        """The key, asked of the store; None for what is none. Raises StoreUnavailableError."""
+        """Return the key from the store; None if it is not valid.
+
+        Raises
+        ------
+        StoreUnavailableError
+            If the store is unavailable and the key is not cached.
+        """
+        digest = _digest(text)
+        cached = self._checked.get(digest)
         try:
             key = self._store.keys.check(text)
         except StoreUnavailableError:
-            if (found := self._checked.get(_digest(text))) is not None:
-                return found[1]
+            if cached is not None:
+                return cached[1]
             raise
         if key is not None:
-            self._checked.put(_digest(text), (time.monotonic(), key))
-        elif self._checked.get(_digest(text)) is not None:
-            self.forget()
+            self._checked.put(digest, (time.monotonic(), key))
+        elif cached is not None:
+            self.clear()
         return key
 
-    def forget(self) -> None:
-        """Trust no key without asking again."""
+    def clear(self) -> None:
+        """Remove all keys from the cache."""
         self._checked.clear()
 
 
 class Buckets:
-    """Limit of each key: `rate` requests a second, and as many again at once. Counted by each process alone.
+    """Token buckets: `rate` requests per second and key, with bursts of twice as many. Counted per process.
 
+    Parameters
+    ----------
+    rate : float
+        Requests per second.
+
+    Examples
+    --------
     >>> buckets = Buckets(rate=2)
     >>> [buckets.take("key", now=0.0) for _ in range(5)], buckets.take("key", now=0.5)
     ([0.0, 0.0, 0.0, 0.0, 0.5], 0.0)
@@ -143,15 +175,15 @@ class Buckets:
 
     def __init__(self, rate: float):
         self._rate = rate
-        self._full: LRUCache[tuple[float, float]] = LRUCache(KEYS)
+        self._buckets: LRUCache[tuple[float, float]] = LRUCache(MAX_KEYS)
 
     def take(self, key: str, now: float) -> float:
-        """0 where one more is in order, else the seconds to wait."""
-        most = max(2 * self._rate, 1.0)
-        left, last = self._full.get(key) or (most, now)
-        left = min(most, left + (now - last) * self._rate)
-        wait = 0.0 if left >= 1 else (1 - left) / self._rate
-        self._full.put(key, (left if wait else left - 1, now))
+        """Take a token for a request; return 0, or the seconds until the next token if the bucket is empty."""
+        size = max(2 * self._rate, 1.0)
+        tokens, last = self._buckets.get(key) or (size, now)
+        tokens = min(size, tokens + (now - last) * self._rate)
+        wait = 0.0 if tokens >= 1 else (1 - tokens) / self._rate
+        self._buckets.put(key, (tokens if wait else tokens - 1, now))
         return wait
 
 

@@ -1,4 +1,4 @@
-"""What one process serves with: settings, store, engine, and the threads in which both are asked."""
+"""Dependencies of the routes: the service of a process, with its settings, store, engine and thread pools."""
 
 from __future__ import annotations
 
@@ -15,28 +15,33 @@ from cofactor.audit.concentration import Exposure
 from cofactor.errors import StoreError, StoreUnavailableError
 from cofactor.service.api.auth import Buckets, KeyRing
 from cofactor.service.api.errors import Problem
-from cofactor.service.api.metrics import tell_model
+from cofactor.service.api.metrics import set_model_metrics
 from cofactor.service.engine import Engine
 from cofactor.service.lru import LRUCache
 from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.settings import ServiceSettings, is_orphan
 from cofactor.store import Store
 
-__all__ = ["Asked", "Service"]
+__all__ = ["CurrentService", "Service"]
 
 T = TypeVar("T")
 
-PATIENCE = 30.0
-"""Seconds for which a write may wait for the disk."""
+WRITE_TIMEOUT = 30.0
+"""Seconds after which a write fails."""
 
 _log = logging.getLogger("cofactor.service")
 
 
 class Service:
-    """Opened when a worker starts, closed when it ends.
+    """State of a worker process, opened at its start and closed at its end.
 
-    The event loop never waits for the store or the engine: both are asked in threads, of which there are few, and for
-    which at most `settings.waiting` requests wait.
+    The event loop never waits for the store or the engine: both are called in a few threads, for which at most
+    `settings.max_queue` requests wait.
+
+    Parameters
+    ----------
+    settings : ServiceSettings
+        Settings of the service.
     """
 
     def __init__(self, settings: ServiceSettings):
@@ -48,84 +53,99 @@ class Service:
         except BaseException:
             self.store.close()
             raise
-        self.keys = KeyRing(self.store, settings.key_memory)
+        self.keys = KeyRing(self.store, settings.key_cache_seconds)
         self.buckets = Buckets(settings.rate)
         self.audits: LRUCache[Exposure] = LRUCache(2)
-        self.waiting = 0
+        self.queued = 0
         self._threads = ThreadPoolExecutor(settings.threads, "cofactor-answer")
-        self._slow = ThreadPoolExecutor(2, "cofactor-slow")
-        self._looks = ThreadPoolExecutor(1, "cofactor-look")
-        self._tell()
+        self._slow_threads = ThreadPoolExecutor(2, "cofactor-slow")
+        self._poll_thread = ThreadPoolExecutor(1, "cofactor-poll")
+        self.update_metrics()
 
-    async def run(self, work: Callable[..., T], *given: Any) -> T:
-        """What `work` returns, in one of the threads. Raises a Problem, 503, where too many wait."""
-        if self.waiting >= self.settings.waiting:
-            raise Problem(503, "too many requests wait already", {"Retry-After": "1"})
-        self.waiting += 1
+    async def run(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Call `work` in a thread and return its result.
+
+        Raises
+        ------
+        Problem
+            503 if too many requests wait for a thread.
+        """
+        if self.queued >= self.settings.max_queue:
+            raise Problem(503, "too many requests are waiting", {"Retry-After": "1"})
+        self.queued += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work, *given)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
         finally:
-            self.waiting -= 1
+            self.queued -= 1
 
-    async def run_slowly(self, work: Callable[..., T], *given: Any) -> T:
-        """The same for what takes seconds, two at a time, so that nobody else waits for it."""
-        return await asyncio.get_running_loop().run_in_executor(self._slow, work, *given)
+    async def run_slowly(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Call work of several seconds in one of two threads of its own, so that other requests do not wait for it."""
+        return await asyncio.get_running_loop().run_in_executor(self._slow_threads, work, *arguments)
 
-    async def settled(self, future: Future[T]) -> T:
-        """What the store's writer answers. Raises StoreUnavailableError after 30 seconds."""
+    async def written(self, future: Future[T]) -> T:
+        """Wait for a write and return its result.
+
+        Raises
+        ------
+        StoreUnavailableError
+            If it takes more than 30 seconds.
+        """
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), PATIENCE)
+            return await asyncio.wait_for(asyncio.wrap_future(future), WRITE_TIMEOUT)
         except TimeoutError:
-            raise StoreUnavailableError(f"no answer after {PATIENCE:g} s", "unknown") from None
+            raise StoreUnavailableError(f"no answer after {WRITE_TIMEOUT:g} s", "unknown") from None
 
     async def watch(self) -> None:
-        """For ever: put a newly promoted model in place, and learn of changes even where nobody asks.
-
-        A worker whose parent was killed ends in good order.
-        """
+        """Poll forever for a newly promoted model and for changes; stop this worker if its parent was killed."""
         while True:
             if is_orphan():
                 signal.raise_signal(signal.SIGTERM)
             await asyncio.sleep(self.settings.poll)
             try:
-                await asyncio.get_running_loop().run_in_executor(self._looks, self.look)
-            except StoreUnavailableError as problem:
-                _log.warning("the store does not answer: %s", problem)
-            except Exception:  # noqa: BLE001  # the watch goes on whatever it met
-                _log.exception("looking for a new model failed")
+                await asyncio.get_running_loop().run_in_executor(self._poll_thread, self.poll)
+            except StoreUnavailableError as error:
+                _log.warning("the store is unavailable: %s", error)
+            except Exception:  # noqa: BLE001  # polling continues after any error
+                _log.exception("polling for a new model failed")
 
-    def look(self) -> None:
-        """Once: is there a new model, or anything new? Raises StoreUnavailableError."""
+    def poll(self) -> None:
+        """Load a newly promoted model, and read new changes.
+
+        Raises
+        ------
+        StoreUnavailableError
+            If the store is unavailable.
+        """
         try:
             self.engine.refresh()
             self.engine.changes.catch_up()
             self.engine.widen()
         finally:
-            self._tell()
+            self.update_metrics()
 
-    def _tell(self) -> None:
-        """For metrics of all workers: which model answers here, whichever of them is asked for metrics."""
+    def update_metrics(self) -> None:
+        """Set the metrics of the model, so that they are current whichever worker is asked for metrics."""
         engine = self.engine
-        tell_model(engine.version or 0, engine.swaps, engine.failures, self.store.impressions.lost)
+        set_model_metrics(engine.version or 0, engine.swaps, engine.failures, self.store.impressions.lost)
 
-    def note(self, message: str) -> None:
-        """A warning in the log."""
+    def warn(self, message: str) -> None:
+        """Log a warning."""
         _log.warning("%s", message)
 
     def close(self) -> None:
-        """Answer what was begun, write what waits, end."""
-        for threads in (self._threads, self._slow, self._looks):
+        """Finish running requests and pending writes, and close the store."""
+        for threads in (self._threads, self._slow_threads, self._poll_thread):
             threads.shutdown(cancel_futures=True)
         try:
             self.store.close()
-        except StoreError as problem:
-            _log.warning("impressions of the last second were lost: %s", problem)
+        except StoreError as error:
+            _log.warning("impressions of the last second were lost: %s", error)
 
 
 async def _service(request: Request) -> Service:
-    # async: what is not, FastAPI calls in a thread
+    # async, because FastAPI calls other dependencies in a thread
     service: Service = request.app.state.service
     return service
 
 
-Asked: TypeAlias = Annotated[Service, Depends(_service)]
+CurrentService: TypeAlias = Annotated[Service, Depends(_service)]

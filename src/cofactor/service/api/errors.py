@@ -1,14 +1,15 @@
-"""Errors as RFC 9457 tells them: `application/problem+json`, one line for people, a status for machines."""
+"""Error answers: `application/problem+json` as RFC 9457 defines it, with one line for people and a status."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from cofactor.errors import (
@@ -21,14 +22,17 @@ from cofactor.errors import (
     UnknownIdError,
 )
 
-__all__ = ["MEDIA_TYPE", "Problem", "install", "leads_to", "response_of", "responses"]
+__all__ = ["Problem", "ProblemAnswer", "install_error_handlers", "link_to", "location", "problem_response", "responses"]
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = 1
-"""Seconds after which to try again what the store did not take."""
+"""Seconds after which a client may retry while the store is unavailable."""
+
+MAX_ERRORS = 20
+"""Errors of a body that an answer lists."""
 
 HEADERS = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
-"""What these answers always have."""
+"""Headers that these answers always have."""
 
 STATUS: tuple[tuple[type[CofactorError], int], ...] = (
     (StoreUnavailableError, 503),
@@ -39,12 +43,36 @@ STATUS: tuple[tuple[type[CofactorError], int], ...] = (
     (KindError, 409),
     (CofactorError, 422),
 )
-"""The first that fits counts."""
+"""Statuses of errors; the first class that matches applies."""
+
+
+class ProblemAnswer(BaseModel):
+    """An error, as RFC 9457 defines it."""
+
+    model_config = ConfigDict(extra="allow", title="Problem")
+
+    type: str = Field(examples=["about:blank"])
+    title: str = Field(examples=["Not Found"])
+    status: int = Field(examples=[404])
+    detail: str = Field(examples=["there is no item 'jaws'"])
 
 
 class Problem(HTTPException):
-    """What a request is refused with. `more`: further members of the answer.
+    """Reason for which a request fails.
 
+    Parameters
+    ----------
+    status : int
+        Status of the answer.
+    detail : str
+        One line for people.
+    headers : dict of str to str, optional
+        Headers of the answer.
+    **more : Any
+        Further members of the answer.
+
+    Examples
+    --------
     >>> Problem(404, "there is no item 'jaws'").members()
     {'type': 'about:blank', 'title': 'Not Found', 'status': 404, 'detail': "there is no item 'jaws'"}
     """
@@ -54,75 +82,92 @@ class Problem(HTTPException):
         super().__init__(status, detail, headers)
 
     def members(self) -> dict[str, Any]:
-        """The answer's JSON."""
+        """Return the members of the answer."""
         title = HTTPStatus(self.status_code).phrase
         return {"type": "about:blank", "title": title, "status": self.status_code, "detail": self.detail} | self.more
 
 
-def response_of(problem: Problem) -> Response:
-    """The answer that tells of it."""
+def problem_response(problem: Problem) -> Response:
+    """Return the answer that describes a problem."""
     body = json.dumps(problem.members(), ensure_ascii=True).encode()
     return Response(body, problem.status_code, problem.headers, MEDIA_TYPE)
 
 
-def of_error(error: CofactorError) -> Problem:
-    """What an error of ours means to a caller."""
-    status = next(status for kind, status in STATUS if isinstance(error, kind))
+def problem_of(error: CofactorError) -> Problem:
+    """Translate an error of the library."""
+    status = next(status for error_type, status in STATUS if isinstance(error, error_type))
     if isinstance(error, StoreUnavailableError):
-        return Problem(status, "the store does not answer", {"Retry-After": str(RETRY_AFTER)}, written=error.written)
+        headers = {"Retry-After": str(RETRY_AFTER)}
+        return Problem(status, "the store is unavailable", headers, written=error.written)
     if isinstance(error, ConflictError):
         return Problem(status, str(error), places=list(error.places))
     return Problem(status, str(error))
 
 
-def install(app: FastAPI, routes: Iterable[tuple[str, str]]) -> None:
-    """Let all that goes wrong in this application be told so. routes: every method and path there is."""
-    allowed: dict[str | None, list[str]] = {}
-    for method, there in routes:
-        allowed.setdefault(there, []).append(method)
+def install_error_handlers(app: FastAPI, routes: Collection[tuple[str, str]]) -> None:
+    """Answer every error of an application as a problem.
 
-    async def ours(_: Request, error: Exception) -> Response:
+    Parameters
+    ----------
+    app : FastAPI
+        The application.
+    routes : collection of (str, str)
+        Method and path of every route, for the header Allow; FastAPI states the methods of a single route.
+    """
+
+    async def answer_library_error(_: Request, error: Exception) -> Response:
         assert isinstance(error, CofactorError)
-        return response_of(of_error(error))
+        return problem_response(problem_of(error))
 
-    async def http(request: Request, error: Exception) -> Response:
+    async def answer_http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if isinstance(error, Problem):
+            return problem_response(error)
         headers = None if error.headers is None else dict(error.headers)
-        path = getattr(request.scope.get("route"), "path", None)
-        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and path in allowed:  # FastAPI tells one route's alone
-            headers = {"Allow": ", ".join(sorted(allowed[path]))}
-        return response_of(
-            error if isinstance(error, Problem) else Problem(error.status_code, str(error.detail), headers)
-        )
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and "route" in request.scope:
+            path = request.scope["route"].path
+            headers = {"Allow": ", ".join(sorted(method for method, other in routes if other == path))}
+        return problem_response(Problem(error.status_code, str(error.detail), headers))
 
-    async def invalid(_: Request, error: Exception) -> Response:
+    async def answer_invalid_request(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        found = [{"where": [str(part) for part in one["loc"]], "what": one["msg"]} for one in error.errors()[:20]]
-        first = f"{'.'.join(found[0]['where'])}: {found[0]['what']}" if found else "the request cannot be understood"
-        return response_of(Problem(422, first, errors=found))
+        errors = [{"where": location(entry["loc"]), "what": entry["msg"]} for entry in error.errors()[:MAX_ERRORS]]
+        first = f"{'.'.join(errors[0]['where'])}: {errors[0]['what']}" if errors else "the request is not valid"
+        return problem_response(Problem(422, first, errors=errors))
 
-    async def bug(_: Request, __: Exception) -> Response:
-        return response_of(Problem(500, "this is a mistake of ours; the log tells more under the request's id"))
+    async def answer_bug(_: Request, __: Exception) -> Response:
+        return problem_response(Problem(500, "internal server error; see the log for this request ID"))
 
-    app.add_exception_handler(CofactorError, ours)
-    app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(Exception, bug)
+    app.add_exception_handler(CofactorError, answer_library_error)
+    app.add_exception_handler(HTTPException, answer_http_error)
+    app.add_exception_handler(RequestValidationError, answer_invalid_request)
+    app.add_exception_handler(Exception, answer_bug)
+
+
+def location(parts: Sequence[str | int]) -> list[str]:
+    """Return the location of a validation error without the tags of unions, which are not part of the body.
+
+    Examples
+    --------
+    >>> location(("body", "variant:rating", "value"))
+    ['body', 'value']
+    """
+    return [str(part) for part in parts if not str(part).startswith("variant:")]
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """How a route documents what may go wrong with it, beside what may with all."""
+    """Return the OpenAPI description of the errors of a route: those of every route, and these statuses."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    every = sorted({400, 401, 403, 408, 413, 422, 429, 503, *statuses})
-    found: dict[int | str, dict[str, Any]] = {
-        status: {"description": HTTPStatus(status).phrase, "content": content} for status in every
+    described: dict[int | str, dict[str, Any]] = {
+        status: {"description": HTTPStatus(status).phrase, "content": content}
+        for status in sorted({400, 401, 403, 408, 413, 422, 429, 503, *statuses})
     }
     for status, header in HEADERS.items():
-        found[status]["headers"] = {header: {"required": True, "schema": {"type": "string"}}}
-    return found
+        described[status]["headers"] = {header: {"required": True, "schema": {"type": "string"}}}
+    return described
 
 
-def leads_to(operation: str, **parameters: str) -> dict[str, Any]:
-    """How a route documents which operation its answer leads to: parameters by the answer's members."""
-    told = {name: f"$response.body#/{member}" for name, member in parameters.items()}
-    return {"links": {operation.partition("_")[0]: {"operationId": operation, "parameters": told}}}
+def link_to(operation: str, **parameters: str) -> dict[str, Any]:
+    """Return the OpenAPI link from an answer to an operation, whose parameters are members of the answer."""
+    values = {name: f"$response.body#/{member}" for name, member in parameters.items()}
+    return {"links": {operation: {"operationId": operation, "parameters": values}}}

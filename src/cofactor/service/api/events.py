@@ -1,96 +1,120 @@
-"""What people did: in, one by one or many at once, and out."""
+"""Routes of events: store one or many, and read them in order."""
 
 from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Future
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from fastapi import APIRouter, Body, Query, Request
+from pydantic import Field, Tag, TypeAdapter, ValidationError
 
 from cofactor.errors import CofactorError, ConflictError, DataError, StoreUnavailableError
-from cofactor.service.api.declared import RepeatedMemberError, StrictRoute, parse_json
-from cofactor.service.api.dependencies import Asked, Service
-from cofactor.service.api.errors import Problem, responses
-from cofactor.service.api.fields import DECIMAL, WHOLE, Id, Line, Number, Wire, either, reply
+from cofactor.service.api.auth import ADMIN, WRITE
+from cofactor.service.api.dependencies import CurrentService, Service
+from cofactor.service.api.errors import Problem, location, responses
+from cofactor.service.api.fields import DECIMAL, FINITE, WHOLE, Id, Line, Rating, RequestBody, project, variant_by_kind
+from cofactor.service.api.routing import RepeatedMemberError, StrictRoute, parse_json
 from cofactor.store import Event, EventKind, Receipt
 from cofactor.store.event import LONGEST_KEY, SMALLEST_EVENT
 from cofactor.store.validation import LARGEST_VALUE, LAST_TIME
 
-__all__ = ["Bulk", "EventBody", "EventPage", "Stored", "router"]
+__all__ = ["EventBody", "router"]
+
+MAX_LINES = 10_000
+CHUNK = 500
+"""Lines that are parsed before the event loop may answer other requests."""
 
 
-RATED: dict[str, Any] = {
-    "kind": {"const": "rating", "default": "rating"},
-    "value": {"$ref": "#/components/schemas/Rating"},
-}
-
-
-HAPPENED: dict[str, Any] = {
-    "kind": {"const": "event"},
-    "value": {
-        "anyOf": [{"type": "number", "minimum": SMALLEST_EVENT, "maximum": LARGEST_VALUE}, {"type": "null"}],
-        "default": None,
-        "description": "How often or how much; once unless given",
-    },
-}
-
-
-REMOVED: dict[str, Any] = {"kind": {"const": "removal"}, "value": {"type": "null"}}
-
-
-class EventBody(Wire):
-    """Something a user did; `key` makes sending it again safe."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra=either(
-            RATED,
-            HAPPENED,
-            REMOVED,
-            examples=[{"user": "ana", "item": "alien", "value": 5, "key": "ana-alien-1"}],
-        ),
-    )
+class EventFields(RequestBody):
+    """Members of every event."""
 
     user: Id
     item: Id
-    value: Number | None = Field(None, description="The rating, or how often; none for a removal")
-    kind: EventKind = "rating"
     time: Annotated[int, Field(ge=0, lt=LAST_TIME), WHOLE] | None = Field(
-        None,
-        description="Seconds since 1970, at most a day ahead of the service's clock; now unless given",
+        None, description="Seconds since 1970, at most a day ahead of the clock of the service; now by default"
     )
-    key: Line | None = Field(None, min_length=1, max_length=LONGEST_KEY, description="Idempotency key")
+    key: Line | None = Field(
+        None,
+        min_length=1,
+        max_length=LONGEST_KEY,
+        description="Idempotency key: events with the same key are stored once",
+    )
 
 
-class Stored(BaseModel):
-    """The event's number, or that of the first with its key."""
+class RatingBody(EventFields):
+    """A rating."""
+
+    value: Rating
+    kind: Literal["rating"] = "rating"
+
+
+class CountBody(EventFields):
+    """A click, a play or a purchase."""
+
+    value: Annotated[float, Field(strict=True, ge=SMALLEST_EVENT, le=LARGEST_VALUE), FINITE] | None = Field(
+        None, description="How often or how much; 1 by default"
+    )
+    kind: Literal["event"]
+
+
+class RemovalBody(EventFields):
+    """Deletes all earlier events of the user and the item."""
+
+    value: None = None
+    kind: Literal["removal"]
+
+
+EventBody = Annotated[
+    Annotated[RatingBody, Tag("variant:rating")]
+    | Annotated[CountBody, Tag("variant:event")]
+    | Annotated[RemovalBody, Tag("variant:removal")],
+    variant_by_kind("rating", "kind: it must be rating, event or removal"),
+]
+"""An action of a user on an item."""
+
+_body = TypeAdapter[RatingBody | CountBody | RemovalBody](EventBody)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Sequence number of the event, or of the first event with its key."""
 
     seq: int
     duplicate: bool
 
 
-class Fared(BaseModel):
-    """How one line fared: its number, or why it was refused."""
+@dataclass(frozen=True)
+class StoredLine:
+    """A line that was stored, or whose key was stored before."""
 
     line: int
-    seq: int | None = None
-    duplicate: bool | None = None
-    error: str | None = None
+    seq: int
+    duplicate: bool
 
 
-class Bulk(BaseModel):
-    """How all lines fared."""
+@dataclass(frozen=True)
+class RejectedLine:
+    """A line that was not stored, and the reason."""
+
+    line: int
+    error: str
+
+
+@dataclass(frozen=True)
+class BulkResult:
+    """Result of every line."""
 
     stored: int
     duplicates: int
     refused: int
-    results: list[Fared]
+    results: list[StoredLine | RejectedLine]
 
 
-class EventOut(BaseModel):
-    """An event as it is kept."""
+@dataclass(frozen=True)
+class EventOut:
+    """A stored event."""
 
     seq: int
     kind: EventKind
@@ -101,14 +125,12 @@ class EventOut(BaseModel):
     received: int
 
 
-class EventPage(BaseModel):
-    """A page of events; `next` is what to ask for after it."""
+@dataclass(frozen=True)
+class EventPage:
+    """A page of events; `next` is the parameter `after` of the next page."""
 
     events: list[EventOut]
     next: int
-
-
-MOST_LINES = 10_000
 
 
 NDJSON: dict[str, Any] = {
@@ -124,80 +146,80 @@ NDJSON: dict[str, Any] = {
     }
 }
 
+EXAMPLES = [{"user": "ana", "item": "alien", "value": 5, "key": "ana-alien-1"}]
 
 router = APIRouter(route_class=StrictRoute, prefix="/v1/events", tags=["events"], responses=responses(409))
 
 
-@router.post("", response_model=Stored, status_code=201)
-async def one(service: Asked, body: EventBody) -> Response:
-    """Keep an event: once the answer is there, it is on disk, and counts in the next answer of every worker."""
-    receipt = (await service.settled(_submitted(service, body)))[0]
-    return reply(receipt._asdict(), 201)
+@router.post("", status_code=201, dependencies=[WRITE])
+async def add_event(service: CurrentService, body: Annotated[EventBody, Body(examples=EXAMPLES)]) -> Stored:
+    """Store an event; when the answer arrives, it is on disk and counts in the next answer of every worker."""
+    (receipt,) = await service.written(_submit(service, body))
+    return project(Stored, receipt)
 
 
-@router.post("/bulk", response_model=Bulk, openapi_extra=NDJSON)
-async def many(service: Asked, request: Request) -> Response:
-    """Keep many events, one JSON object a line; each line is kept or refused for itself.
+@router.post("/bulk", openapi_extra=NDJSON, dependencies=[WRITE])
+async def add_events(service: CurrentService, request: Request) -> BulkResult:
+    """Store many events, one JSON object per line; each line is stored or rejected on its own.
 
-    Where the store fails in the midst of it the whole answer is 503: send it again, with keys nothing is kept twice.
+    If the store fails, the answer is 503: send all lines again. Events with keys are then not stored twice.
     """
     lines = [line for line in (await request.body()).splitlines() if line.strip()]
-    if not lines or len(lines) > MOST_LINES:
-        raise Problem(422, f"send from 1 to {MOST_LINES:,} lines, and not {len(lines):,}")
-    begun = []
-    for place in range(0, len(lines), 500):
-        begun += [_begun(service, line) for line in lines[place : place + 500]]
-        await asyncio.sleep(0)  # others are answered in between
-    results = [await _fared(service, place, what) for place, what in enumerate(begun, start=1)]
-    refused = sum("error" in result for result in results)
-    duplicates = sum(result.get("duplicate", False) for result in results)
-    stored = len(results) - refused - duplicates
-    return reply({"stored": stored, "duplicates": duplicates, "refused": refused, "results": results})
+    if not lines or len(lines) > MAX_LINES:
+        raise Problem(422, f"send 1 to {MAX_LINES:,} lines; got {len(lines):,}")
+    submitted: list[Future[list[Receipt]] | str] = []
+    for start in range(0, len(lines), CHUNK):
+        submitted += [_submit_line(service, line) for line in lines[start : start + CHUNK]]
+        await asyncio.sleep(0)
+    results = [await _result(service, number, line) for number, line in enumerate(submitted, start=1)]
+    stored = [result for result in results if isinstance(result, StoredLine)]
+    duplicates = sum(result.duplicate for result in stored)
+    return BulkResult(len(stored) - duplicates, duplicates, len(results) - len(stored), results)
 
 
-@router.get("", response_model=EventPage)
-async def after(
-    service: Asked,
-    after: Annotated[int, Query(ge=0, lt=2**53, description="The last number that is known"), DECIMAL] = 0,
+@router.get("", dependencies=[ADMIN])
+async def list_events(
+    service: CurrentService,
+    after: Annotated[int, Query(ge=0, lt=2**53, description="Sequence number of the last known event"), DECIMAL] = 0,
     limit: Annotated[int, Query(ge=1, le=1_000), DECIMAL] = 100,
-) -> Response:
-    """The events behind a number, in their order."""
-    found = await service.run(service.store.events.after, after, min(limit, service.settings.max_n))
-    return reply({"events": [event._asdict() for event in found], "next": found[-1].seq if found else after})
+) -> EventPage:
+    """Return the events after a sequence number, in order."""
+    events = await service.run(service.store.events.after, after, min(limit, service.settings.max_n))
+    return EventPage([EventOut(*event) for event in events], events[-1].seq if events else after)
 
 
-def _submitted(service: Service, body: EventBody) -> Future[list[Receipt]]:
-    """Raises DataError for what the store or the model's scale has no place for, StoreUnavailableError."""
-    if body.kind == "rating" and body.value is not None:
+def _submit(service: Service, body: RatingBody | CountBody | RemovalBody) -> Future[list[Receipt]]:
+    """Pass an event to the writer. Raises DataError for an invalid event, StoreUnavailableError."""
+    if isinstance(body, RatingBody):
         service.engine.check_rating(body.value)
     event = Event(str(body.user), str(body.item), body.value, body.kind, body.time, body.key)
     return service.store.events.submit([event])
 
 
-def _begun(service: Service, line: bytes) -> Future[list[Receipt]] | str:
-    """What the writer will answer to this line, or why it is refused."""
+def _submit_line(service: Service, line: bytes) -> Future[list[Receipt]] | str:
+    """Pass the event of a line to the writer, or return the reason for which it is rejected."""
     try:
-        given = parse_json(line)
-    except RepeatedMemberError as problem:
-        return str(problem)
+        value = parse_json(line)
+    except RepeatedMemberError as error:
+        return str(error)
     except (ValueError, RecursionError):
         return "the line is not JSON"
     try:
-        return _submitted(service, EventBody.model_validate(given))
-    except ValidationError as problem:
-        first = problem.errors(include_url=False, include_input=False, include_context=False)[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
+        return _submit(service, _body.validate_python(value))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        return f"{'.'.join(location(first['loc']))}: {first['msg']}".removeprefix(": ")
     except StoreUnavailableError:
         raise
-    except CofactorError as problem:
-        return str(problem)
+    except CofactorError as error:
+        return str(error)
 
 
-async def _fared(service: Service, place: int, what: Future[list[Receipt]] | str) -> dict[str, Any]:
-    if isinstance(what, str):
-        return {"line": place, "error": what}
+async def _result(service: Service, number: int, submitted: Future[list[Receipt]] | str) -> StoredLine | RejectedLine:
+    if isinstance(submitted, str):
+        return RejectedLine(number, submitted)
     try:
-        receipt = (await service.settled(what))[0]
-    except (ConflictError, DataError) as problem:
-        return {"line": place, "error": str(problem).removeprefix("event 1: ")}
-    return {"line": place, **receipt._asdict()}
+        (receipt,) = await service.written(submitted)
+    except (ConflictError, DataError) as error:
+        return RejectedLine(number, str(error).removeprefix("event 1: "))
+    return project(StoredLine, receipt, line=number)

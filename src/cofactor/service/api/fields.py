@@ -1,12 +1,12 @@
-"""What all rooms share: ids, numbers and texts as they come in, errors and answers as they go out."""
+"""Types that the bodies, queries and answers of several routes share: IDs, numbers, texts and metadata."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Callable
-from typing import Annotated, Any, TypeAlias
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 from fastapi import Response
 from pydantic import (
@@ -14,6 +14,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     StrictInt,
     StrictStr,
@@ -23,173 +24,187 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
 from cofactor.data.id_columns import LONGEST_ID
-from cofactor.errors import DataError
 from cofactor.store.validation import LARGEST_VALUE, checked_id, checked_json, checked_text
 
 __all__ = [
     "DECIMAL",
-    "ID",
+    "FINITE",
+    "ID_SCHEMA",
     "WHOLE",
     "AsQuery",
+    "Changed",
     "Id",
     "Ids",
     "JsonMap",
     "Line",
     "Number",
     "Rating",
-    "Wire",
-    "either",
+    "RequestBody",
+    "project",
     "reply",
+    "variant_by_kind",
 ]
 
-PLAIN = r"^[^\x00-\x1f\x7f-\x9f]*$"
-"""Text without control characters, as a pattern."""
+T = TypeVar("T")
 
-NAMED = r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x1f\x7f-\x9f\s][^\x00-\x1f\x7f-\x9f]*$"
-"""The same, and not blank."""
+PLAIN_TEXT = r"^[^\x00-\x1f\x7f-\x9f]*$"
+"""Pattern of text without control characters."""
+
+NON_BLANK_TEXT = r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x1f\x7f-\x9f\s][^\x00-\x1f\x7f-\x9f]*$"
+"""Pattern of the same text with at least one character that is not a space."""
 
 DIGITS = re.compile(r"-?[0-9]+(\.0+)?")
 
-ID: dict[str, Any] = {
+ID_SCHEMA: dict[str, Any] = {
     "title": "Id",
-    "description": "A string, or an integer of 64 bits, which is the same id as its decimal. Case and spaces count.",
+    "description": "A string, or a 64-bit integer, which is the same ID as its decimal. Case and spaces matter.",
     "anyOf": [
-        {"type": "string", "minLength": 1, "maxLength": LONGEST_ID, "pattern": NAMED},
+        {"type": "string", "minLength": 1, "maxLength": LONGEST_ID, "pattern": NON_BLANK_TEXT},
         {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
     ],
 }
-"""An id in the OpenAPI document."""
+"""Schema of `Id`, which replaces the one that FastAPI derives: that would round the limits to floats."""
 
 
-def _id(given: str | int) -> str:
-    try:
-        return checked_id(given, "the id")
-    except DataError as error:
-        raise ValueError(str(error)) from None
+def _check_map(value: dict[str, Any]) -> dict[str, Any]:
+    checked_json(value, "it")
+    return value
 
 
-def _map(given: dict[str, Any]) -> dict[str, Any]:
-    try:
-        checked_json(given, "it")
-    except DataError as error:
-        raise ValueError(str(error)) from None
-    return given
-
-
-def _line(given: str) -> str:
-    try:
-        return checked_text(given, "the text", len(given))
-    except DataError as error:
-        raise ValueError(str(error)) from None
-
-
-def _finite(given: Any) -> Any:
-    if isinstance(given, float) and not math.isfinite(given):
+def _check_finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("the number is not finite")
-    return given
+    return value
 
 
-def _number(given: Any) -> Any:
-    if isinstance(given, bool | str | bytes):
+def _check_number(value: Any) -> Any:
+    if isinstance(value, bool | str | bytes):
         raise ValueError("it is not a whole number")
-    return given
+    return value
 
 
-def _decimal(given: Any) -> Any:
-    if isinstance(given, str) and not DIGITS.fullmatch(given):  # int() takes " 3", "+3" and "3_0" as well
+def _check_decimal(value: Any) -> Any:
+    if isinstance(value, str) and not DIGITS.fullmatch(value):  # int() accepts " 3", "+3" and "3_0" as well
         raise ValueError("it is not a whole number")
-    return given
+    return value
 
 
-def _integral(given: Any) -> Any:
-    """JSON has one kind of numbers: 5.0 is 5."""
-    return int(given) if isinstance(given, float) and given.is_integer() else given
+def _as_integer(value: Any) -> Any:
+    """Return an integral float as int: JSON does not distinguish 5.0 and 5."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Id = TypeAliasType("Id", Annotated[StrictStr | StrictInt, BeforeValidator(_integral), AfterValidator(_id)])
-"""An id, a string or an integer; as text once it is in."""
+_CHECKED_ID = AfterValidator(lambda value: checked_id(value, "the ID"))  # a DataError is a ValueError
+
+Id = TypeAliasType(
+    "Id",
+    Annotated[StrictStr | StrictInt, BeforeValidator(_as_integer), _CHECKED_ID],
+)
+"""ID in a body, a string or an integer; validated to text."""
 
 AsQuery: TypeAlias = Annotated[
-    str, Field(min_length=1, max_length=LONGEST_ID, json_schema_extra={"pattern": NAMED}), AfterValidator(_id)
+    str,
+    Field(min_length=1, max_length=LONGEST_ID, json_schema_extra={"pattern": NON_BLANK_TEXT}),
+    _CHECKED_ID,
 ]
-"""An id in a query."""
+"""ID in a query."""
 
-Line: TypeAlias = Annotated[StrictStr, Field(json_schema_extra={"pattern": PLAIN}), AfterValidator(_line)]
+Line: TypeAlias = Annotated[
+    StrictStr,
+    Field(json_schema_extra={"pattern": PLAIN_TEXT}),
+    AfterValidator(lambda text: checked_text(text, "the text", len(text))),
+]
 """Text without control characters."""
 
-WHOLE = BeforeValidator(_number)
-"""Behind the bounds of an int: 5 and 5.0, and neither "5" nor true."""
+FINITE = BeforeValidator(_check_finite)
+"""Validator of numbers in a body: neither NaN nor infinite. Put it after the limits."""
 
-DECIMAL = BeforeValidator(_decimal)
-"""Behind the bounds of an int in a path or a query: digits alone."""
+WHOLE = BeforeValidator(_check_number)
+"""Validator of whole numbers in a body: 5 and 5.0, but neither "5" nor true. Put it after the limits."""
+
+DECIMAL = BeforeValidator(_check_decimal)
+"""Validator of whole numbers in a path or a query: decimal digits only. Put it after the limits."""
 
 Ids: TypeAlias = Annotated[list[Id], Field(max_length=10_000)]
 JsonMap: TypeAlias = Annotated[
-    dict[str, Any], AfterValidator(_map), Field(description="Any JSON object of at most 65,536 bytes")
+    dict[str, Any], AfterValidator(_check_map), Field(description="Any JSON object of at most 65,536 bytes")
 ]
-Number: TypeAlias = Annotated[float, Field(strict=True, ge=-LARGEST_VALUE, le=LARGEST_VALUE), BeforeValidator(_finite)]
+Number: TypeAlias = Annotated[float, Field(strict=True, ge=-LARGEST_VALUE, le=LARGEST_VALUE), FINITE]
 Rating = TypeAliasType("Rating", Number)
-"""A number on the scale of the model that answers, where that learnt from ratings."""
+"""A number on the rating scale of the current model, if it was trained on ratings."""
 
 
-class Wire(BaseModel):
-    """A body, or a part of one: a member that it does not declare is refused, naming those that it does."""
+class RequestBody(BaseModel):
+    """Body of a request, or a part of it; rejects members that it does not declare."""
 
     model_config = ConfigDict(extra="forbid")
 
     @model_validator(mode="before")
     @classmethod
-    def _require_declared(cls, given: Any) -> Any:
-        if isinstance(given, dict) and (unknown := [name for name in given if name not in cls.model_fields]):
-            known = ", ".join(cls.model_fields)
-            raise PydanticCustomError(
-                "unknown_member",
-                "there is no member {name}; the members are {known}",
-                {"name": repr(str(unknown[0])[:60]), "known": known},
-            )
-        return given
+    def _require_declared(cls, value: Any) -> Any:
+        if isinstance(value, dict) and (unknown := [name for name in value if name not in cls.model_fields]):
+            members = {"name": repr(str(unknown[0])[:60]), "names": ", ".join(cls.model_fields)}
+            raise PydanticCustomError("unknown_member", "there is no member {name}; the members are {names}", members)
+        return value
 
 
-class ProblemAnswer(BaseModel):
-    """An error, as RFC 9457 has it."""
+def variant_by_kind(default: str | None, message: str) -> Discriminator:
+    """Return the discriminator of a union of bodies with tags "variant:KIND", by their member `kind`.
 
-    model_config = ConfigDict(extra="allow", title="Problem")
+    Parameters
+    ----------
+    default : str or None
+        Kind of a body without the member.
+    message : str
+        Error for another kind.
 
-    type: str = Field(examples=["about:blank"])
-    title: str = Field(examples=["Not Found"])
-    status: int = Field(examples=[404])
-    detail: str = Field(examples=["there is no item 'jaws'"])
+    Returns
+    -------
+    Discriminator
+        Annotation of the union.
+    """
+
+    def variant(body: Any) -> str:
+        return f"variant:{body.get('kind', default) if isinstance(body, dict) else default}"
+
+    return Discriminator(variant, custom_error_type="unknown_kind", custom_error_message=message)
 
 
-class Changed(BaseModel):
-    """The number of the change."""
+@dataclass(frozen=True)
+class Changed:
+    """Sequence number of the change."""
 
     seq: int
 
 
-def either(*forms: dict[str, dict[str, Any]], examples: list[Any]) -> Callable[[dict[str, Any]], None]:
-    """For `json_schema_extra`: a body has one of these forms, each given by how its properties differ.
+def project(answer: type[T], source: object, **more: Any) -> T:
+    """Return an answer with the fields of the same name of an object, and with `more`.
 
-    A property with a "const" or without null in its type must be there, unless it has a default.
+    Parameters
+    ----------
+    answer : type
+        Dataclass of the answer.
+    source : object
+        Object of the store or the library.
+    **more : Any
+        Fields that the object does not have, or has in another form.
+
+    Returns
+    -------
+    object
+        Instance of `answer`.
+
+    Examples
+    --------
+    >>> from cofactor.store import Receipt
+    >>> project(Changed, Receipt(seq=7, duplicate=False))
+    Changed(seq=7)
     """
-
-    def tell(schema: dict[str, Any]) -> None:
-        shared: dict[str, Any] = {}
-        for name in ("type", "properties", "required", "additionalProperties"):
-            if name in schema:
-                shared[name] = schema.pop(name)
-        schema |= {"anyOf": [_form(shared, form) for form in forms], "examples": examples}
-
-    return tell
+    names = (field.name for field in fields(answer) if field.name not in more)  # type: ignore[arg-type]
+    return answer(**{name: getattr(source, name) for name in names}, **more)
 
 
-def _form(parts: dict[str, Any], form: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    must = [name for name, told in form.items() if "default" not in told and told.get("type") != "null"]
-    required = [*parts.get("required", []), *(name for name in must if name not in parts.get("required", []))]
-    return {**parts, "properties": {**parts["properties"], **form}, "required": required}
-
-
-def reply(content: Any, status: int = 200, **headers: str) -> Response:
-    """JSON, of values that were checked when they came in: not checked again."""
+def reply(content: Any) -> Response:
+    """Return JSON of any depth; `TypeAdapter` serializes at most 255 levels, metadata may have more."""
     body = json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
-    return Response(body, status, headers or None, "application/json")
+    return Response(body, media_type="application/json")

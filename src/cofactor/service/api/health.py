@@ -1,45 +1,73 @@
-"""Whether the process lives, whether it can answer, and its numbers."""
+"""Routes for operators: liveness, readiness, metrics, and the OpenAPI document."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from dataclasses import dataclass
+from typing import Literal
+
+from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from cofactor.errors import StoreUnavailableError
-from cofactor.service.api.declared import StrictRoute
-from cofactor.service.api.dependencies import Asked
+from cofactor.service.api.auth import PUBLIC, READ
+from cofactor.service.api.dependencies import CurrentService
 from cofactor.service.api.errors import Problem, responses
 from cofactor.service.api.fields import reply
-from cofactor.service.api.keys import Alive
-from cofactor.service.api.metrics import tell_model, written
+from cofactor.service.api.metrics import metrics_text
+from cofactor.service.api.routing import StrictRoute
 
 __all__ = ["router"]
+
+
+@dataclass(frozen=True)
+class Live:
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The process has a model."""
+
+    model: int
+    store: Literal["ok", "unavailable"]
+    status: Literal["ok"] = "ok"
+
 
 router = APIRouter(route_class=StrictRoute, tags=["health"])
 
 
-@router.get("/health/live", response_model=Alive)
-async def live() -> Response:
-    """The process answers. No key is needed."""
-    return reply({"status": "ok"})
+@router.get("/health/live", dependencies=[PUBLIC])
+async def live() -> Live:
+    """Return 200 while the process answers. No key is required."""
+    return Live()
 
 
-@router.get("/health/ready", response_model=Alive, responses=responses())
-async def ready(service: Asked) -> Response:
-    """There is a model to answer with, even where the store does not answer. No key is needed."""
+@router.get("/health/ready", responses=responses(), dependencies=[PUBLIC])
+async def ready(service: CurrentService) -> Ready:
+    """Return 200 once a model is loaded, even while the store is unavailable. No key is required."""
     version = service.engine.version
     if version is None:
-        raise Problem(503, "no model was promoted yet", {"Retry-After": "1"})
+        raise Problem(503, "no model is promoted yet", {"Retry-After": "1"})
     try:
         await service.run(service.store.ping)
     except StoreUnavailableError:
-        return reply({"status": "ok", "model": version, "store": "unavailable"})
-    return reply({"status": "ok", "model": version, "store": "ok"})
+        return Ready(version, "unavailable")
+    return Ready(version, "ok")
 
 
-@router.get("/metrics", response_class=Response, responses={**responses(), 200: {"content": {"text/plain": {}}}})
-async def metrics(service: Asked) -> Response:
-    """Numbers for Prometheus, of all workers."""
-    engine = service.engine
-    tell_model(engine.version or 0, engine.swaps, engine.failures, service.store.impressions.lost)
-    return Response(await service.run(written), media_type=CONTENT_TYPE_LATEST)
+METRICS = {**responses(), 200: {"content": {"text/plain": {}}}}
+
+
+@router.get("/metrics", response_class=Response, responses=METRICS, dependencies=[READ])
+async def metrics(service: CurrentService) -> Response:
+    """Return the metrics of all workers for Prometheus."""
+    service.update_metrics()
+    return Response(await service.run(metrics_text), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/openapi.json", include_in_schema=False, dependencies=[PUBLIC])
+async def openapi(request: Request) -> Response:
+    """Return the OpenAPI document."""
+    return reply(request.app.openapi())

@@ -1,41 +1,45 @@
-"""Items: what is known of them, whether they can be had, and what is like them."""
+"""Routes of items: metadata, availability, and similar items."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from cofactor.service.api.declared import StrictRoute
-from cofactor.service.api.dependencies import Asked, Service
+from cofactor.service.api.auth import READ, WRITE
+from cofactor.service.api.dependencies import CurrentService, Service
 from cofactor.service.api.errors import Problem, responses
-from cofactor.service.api.fields import DECIMAL, AsQuery, Changed, Id, Ids, JsonMap, Line, Wire, reply
+from cofactor.service.api.fields import DECIMAL, AsQuery, Changed, Id, Ids, JsonMap, Line, RequestBody, reply
+from cofactor.service.api.routing import StrictRoute
 from cofactor.service.reasons import similar
 from cofactor.store import Item, StoredItem
 
-__all__ = ["Alike", "AvailabilityBody", "ItemOut", "ItemsBody", "router"]
+__all__ = ["router"]
 
 
-class Like(BaseModel):
-    """An item and how alike it is."""
+@dataclass(frozen=True)
+class SimilarItem:
+    """An item and its similarity."""
 
     item: str
     rank: int
     score: float
-    title: str | None = None
+    title: str | None
 
 
-class Alike(BaseModel):
-    """Items liked by the same people."""
+@dataclass(frozen=True)
+class SimilarItems:
+    """Items that the same users liked."""
 
     item: str
     model: int
-    items: list[Like]
+    items: list[SimilarItem]
 
 
-class ItemBody(Wire):
-    """An item, in place of what was known of it."""
+class ItemBody(RequestBody):
+    """Metadata of an item, which replaces the stored metadata."""
 
     item: Id
     title: Line | None = Field(None, max_length=1_000)
@@ -43,21 +47,22 @@ class ItemBody(Wire):
     metadata: JsonMap = Field({}, examples=[{"genre": ["horror"], "year": 1979}])
 
 
-class ItemsBody(Wire):
-    """Items to keep."""
+class ItemsBody(RequestBody):
+    """Items to store."""
 
     items: list[ItemBody] = Field(min_length=1, max_length=10_000)
 
 
-class AvailabilityBody(Wire):
-    """Items that can be had, or cannot."""
+class AvailabilityBody(RequestBody):
+    """Items that are available or unavailable."""
 
     items: Ids = Field(min_length=1)
     available: bool = Field(strict=True)
 
 
-class ItemOut(BaseModel):
-    """What is known of an item."""
+@dataclass(frozen=True)
+class ItemOut:
+    """Stored metadata of an item."""
 
     item: str
     title: str | None
@@ -69,40 +74,41 @@ class ItemOut(BaseModel):
 router = APIRouter(route_class=StrictRoute, prefix="/v1/items", tags=["items"], responses=responses(404, 409))
 
 
-@router.get("", response_model=ItemOut)
-async def one(service: Asked, item: Annotated[AsQuery, Query(examples=["alien"])]) -> Response:
-    """What is known of an item."""
-    found, known = await service.run(_found, service, item)
-    if found is None and not known:
-        raise Problem(404, "nothing is known of this item")
-    if found is None:
-        return reply({"item": item, "title": None, "available": True, "metadata": {}, "known_to_model": known})
-    about = {"title": found.title, "available": found.available, "metadata": found.metadata}
-    return reply({"item": item, **about, "known_to_model": known})
+@router.get("", response_model=ItemOut, dependencies=[READ])
+async def get_item(service: CurrentService, item: Annotated[AsQuery, Query(examples=["alien"])]) -> Response:
+    """Return the metadata of an item."""
+    stored, is_known = await service.run(_stored, service, item)
+    if stored is None and not is_known:
+        raise Problem(404, "this item is unknown")
+    shown = Item(item) if stored is None else stored
+    members = {"item": item, "title": shown.title, "available": shown.available, "metadata": dict(shown.metadata)}
+    return reply({**members, "known_to_model": is_known})
 
 
-def _found(service: Service, item: str) -> tuple[StoredItem | None, bool]:
+def _stored(service: Service, item: str) -> tuple[StoredItem | None, bool]:
     return service.store.items.get(item), service.engine.knows_item(item)
 
 
-@router.put("", response_model=Changed)
-async def put(service: Asked, body: ItemsBody) -> Response:
-    """Keep items, each in place of what was known of it."""
-    items = [Item(str(one.item), one.title, one.available, one.metadata) for one in body.items]
-    return reply({"seq": await service.run(service.store.items.put, items)})
+@router.put("", dependencies=[WRITE])
+async def put_items(service: CurrentService, body: ItemsBody) -> Changed:
+    """Store items; each replaces the stored metadata of the item."""
+    items = [Item(str(entry.item), entry.title, entry.available, entry.metadata) for entry in body.items]
+    return Changed(await service.run(service.store.items.put, items))
 
 
-@router.post("/availability", response_model=Changed)
-async def available(service: Asked, body: AvailabilityBody) -> Response:
-    """Say of items whether they can be had: what cannot is not shown by any worker from now on."""
+@router.post("/availability", dependencies=[WRITE])
+async def set_availability(service: CurrentService, body: AvailabilityBody) -> Changed:
+    """Set the availability of items; from now on no worker recommends an unavailable item."""
 
-    def do() -> int:
+    def write() -> int:
         return service.store.items.set_available(map(str, body.items), available=body.available)
 
-    return reply({"seq": await service.run(do)})
+    return Changed(await service.run(write))
 
 
-@router.get("/similar", response_model=Alike)
-async def alike(service: Asked, item: AsQuery, n: Annotated[int, Query(ge=1, le=1_000), DECIMAL] = 10) -> Response:
-    """Items liked by the same people, those that can be had."""
-    return reply(await service.run(similar, service.engine, item, min(n, service.settings.max_n)))
+@router.get("/similar", response_model=SimilarItems, dependencies=[READ])
+async def similar_items(
+    service: CurrentService, item: AsQuery, n: Annotated[int, Query(ge=1, le=1_000), DECIMAL] = 10
+) -> Any:
+    """Return available items that the same users liked."""
+    return await service.run(similar, service.engine, item, min(n, service.settings.max_n))

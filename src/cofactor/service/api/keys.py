@@ -1,83 +1,79 @@
-"""Keys: made, listed, revoked."""
+"""Routes of API keys: create, list and revoke."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from cofactor.errors import StoreError, StoreUnavailableError
-from cofactor.service.api.declared import StrictRoute
-from cofactor.service.api.dependencies import Asked
+from cofactor.service.api.auth import ADMIN
+from cofactor.service.api.dependencies import CurrentService
 from cofactor.service.api.errors import Problem, responses
-from cofactor.service.api.fields import Line, Wire, reply
+from cofactor.service.api.fields import Line, RequestBody, project
+from cofactor.service.api.routing import StrictRoute
+from cofactor.store import Role
 
-__all__ = ["Alive", "KeyBody", "KeyMade", "KeyPage", "router"]
+__all__ = ["router"]
 
 
-class KeyBody(Wire):
-    """A key to make."""
+class KeyBody(RequestBody):
+    """A key to create."""
 
-    role: Literal["read", "write", "admin"]
+    role: Role
     label: Line = Field(min_length=1, max_length=200)
 
 
-class KeyMade(BaseModel):
-    """The key itself: shown now and never again."""
+@dataclass(frozen=True)
+class CreatedKey:
+    """A new key, which is shown only once."""
 
     key: str
 
 
-class KeyOut(BaseModel):
+@dataclass(frozen=True)
+class KeyOut:
     """A key without its secret."""
 
     id: str
-    role: Literal["read", "write", "admin"]
+    role: Role
     label: str
     created: int
     revoked: int | None
 
 
-class KeyPage(BaseModel):
-    """Every key, oldest first."""
+@dataclass(frozen=True)
+class KeyPage:
+    """All keys, oldest first."""
 
     keys: list[KeyOut]
-
-
-class Alive(BaseModel):
-    """That the process answers, and with which model."""
-
-    status: Literal["ok"]
-    model: int | None = None
-    store: Literal["ok", "unavailable"] | None = None
 
 
 router = APIRouter(route_class=StrictRoute, prefix="/v1/keys", tags=["keys"], responses=responses(404))
 
 
-@router.get("", response_model=KeyPage)
-async def every(service: Asked) -> Response:
-    """Every key, oldest first; never a secret."""
-    return reply({"keys": [asdict(key) for key in await service.run(service.store.keys.all)]})
+@router.get("", dependencies=[ADMIN])
+async def list_keys(service: CurrentService) -> KeyPage:
+    """Return all keys without their secrets, oldest first."""
+    return KeyPage([project(KeyOut, key) for key in await service.run(service.store.keys.all)])
 
 
-@router.post("", response_model=KeyMade, status_code=201)
-async def create(service: Asked, body: KeyBody) -> Response:
-    """A new key, shown now and never again."""
-    made = await service.run(service.store.keys.create, body.role, body.label)
-    return reply({"key": made}, 201, **{"Cache-Control": "no-store"})
+@router.post("", status_code=201, dependencies=[ADMIN])
+async def create_key(service: CurrentService, body: KeyBody, response: Response) -> CreatedKey:
+    """Create a key; the answer is the only one that shows it."""
+    response.headers["Cache-Control"] = "no-store"
+    return CreatedKey(await service.run(service.store.keys.create, body.role, body.label))
 
 
-@router.delete("/{key}", status_code=204)
-async def revoke(service: Asked, key: Annotated[str, Path(pattern=r"^[0-9a-f]{16}$")]) -> Response:
-    """This key, by its id, opens nothing any more: here at once, on other workers within a few seconds."""
+@router.delete("/{key}", status_code=204, dependencies=[ADMIN])
+async def revoke_key(service: CurrentService, key: Annotated[str, Path(pattern=r"^[0-9a-f]{16}$")]) -> None:
+    """Revoke a key by its ID: at once on this worker, within a few seconds on others."""
     try:
         await service.run(service.store.keys.revoke, key)
     except StoreUnavailableError:
         raise
     except StoreError as error:
         raise Problem(404, str(error)) from None
-    service.keys.forget()
-    return Response(status_code=204)
+    service.keys.clear()

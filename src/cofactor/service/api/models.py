@@ -1,32 +1,37 @@
-"""Models and jobs: what was learnt, what answers, and what is to be learnt."""
+"""Routes of models and jobs: list, train, promote, roll back and audit."""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar
 
-from fastapi import APIRouter, Path, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Body, Path, Query
+from pydantic import Field, Tag, WithJsonSchema
 
 from cofactor.audit import exposure
 from cofactor.audit.concentration import Concentration
 from cofactor.checks import MAX_SEED
-from cofactor.data.interactions import Kind
 from cofactor.errors import CofactorError, StoreError, StoreUnavailableError
 from cofactor.estimators import REGISTRY
 from cofactor.service import registry
-from cofactor.service.api.declared import StrictRoute
-from cofactor.service.api.dependencies import Asked, Service
-from cofactor.service.api.errors import Problem, leads_to, responses
-from cofactor.service.api.fields import DECIMAL, WHOLE, JsonMap, Wire, either, reply
+from cofactor.service.api.auth import ADMIN, READ
+from cofactor.service.api.dependencies import CurrentService, Service
+from cofactor.service.api.errors import Problem, link_to, responses
+from cofactor.service.api.fields import DECIMAL, WHOLE, JsonMap, RequestBody, project, variant_by_kind
+from cofactor.service.api.routing import StrictRoute
 from cofactor.service.training.data import check_trainable
 from cofactor.service.training.spec import TrainingSpec, spec_of
 from cofactor.store import Job, JobState, StoredModel
 
-__all__ = ["Audited", "JobOut", "JobPage", "ModelOut", "ModelPage", "TrainBody", "router"]
+__all__ = ["TrainBody", "router"]
+
+T = TypeVar("T")
 
 
-class ModelOut(BaseModel):
+@dataclass(frozen=True)
+class ModelOut:
     """A model."""
 
     version: int
@@ -40,43 +45,65 @@ class ModelOut(BaseModel):
     changed: int
 
 
-class ModelPage(BaseModel):
-    """Every model, by version; which one answers on this worker now."""
+@dataclass(frozen=True)
+class ModelPage:
+    """All models by version, and the version that answers on this worker."""
 
     answering: int | None
     models: list[ModelOut]
 
 
-def _learning_from(*kinds: str) -> dict[str, Any]:
-    """Return how the member `estimator` looks for a training from these kinds."""
-    schemas = [one.json_schema() for one in REGISTRY.values() if one.kind in (*kinds, "any")]
-    return {"anyOf": [*schemas, {"type": "null"}], "default": None}
+def _estimator_schemas(*kinds: str) -> WithJsonSchema:
+    """Return the schema of the member `estimator` of a training on data of these kinds."""
+    schemas = [estimator.json_schema() for estimator in REGISTRY.values() if estimator.kind in (*kinds, "any")]
+    return WithJsonSchema({"anyOf": [*schemas, {"type": "null"}]})
 
 
-class TrainBody(Wire):
-    """What to learn, and how; what is left out is as it was."""
+class TrainFields(RequestBody):
+    """Members of every training; the current model supplies those that are missing."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra=either(
-            {"kind": {"const": "ratings"}, "estimator": _learning_from("ratings")},
-            {"kind": {"const": "events"}, "estimator": _learning_from("events")},
-            {"kind": {"type": "null"}, "estimator": _learning_from("ratings", "events")},
-            examples=[{"estimator": {"estimator": "biased-mf", "factors": 50}}],
-        ),
-    )
-
-    kind: Kind | None = None
-    estimator: JsonMap | None = None
     seed: Annotated[int, Field(ge=0, le=MAX_SEED), WHOLE] | None = None
 
 
-class JobOut(BaseModel):
+class TrainOnRatings(TrainFields):
+    """A training on ratings."""
+
+    kind: Literal["ratings"]
+    estimator: Annotated[JsonMap | None, _estimator_schemas("ratings")] = None
+
+
+class TrainOnEvents(TrainFields):
+    """A training on events."""
+
+    kind: Literal["events"]
+    estimator: Annotated[JsonMap | None, _estimator_schemas("events")] = None
+
+
+class TrainOnAny(TrainFields):
+    """A training on the kind of the estimator, or of the current model."""
+
+    kind: None = None
+    estimator: Annotated[JsonMap | None, _estimator_schemas("ratings", "events")] = None
+
+
+TrainBody = Annotated[
+    Annotated[TrainOnRatings, Tag("variant:ratings")]
+    | Annotated[TrainOnEvents, Tag("variant:events")]
+    | Annotated[TrainOnAny, Tag("variant:None")],
+    variant_by_kind(None, "kind: it must be ratings, events or null"),
+]
+"""What to train, and how."""
+
+EXAMPLES = [{"estimator": {"estimator": "biased-mf", "factors": 50}}]
+
+
+@dataclass(frozen=True)
+class JobOut:
     """A job."""
 
     id: int
     kind: str
-    state: Literal["queued", "running", "done", "failed"]
+    state: JobState
     attempts: int
     progress: float
     message: str
@@ -85,127 +112,135 @@ class JobOut(BaseModel):
     finished: int | None
 
 
-class JobPage(BaseModel):
-    """The newest jobs first."""
+@dataclass(frozen=True)
+class JobPage:
+    """Jobs, newest first."""
 
     jobs: list[JobOut]
 
 
-class Spread(BaseModel):
-    """How evenly something falls on its members. gini: none where there is nothing."""
+@dataclass(frozen=True)
+class ConcentrationOut:
+    """How unevenly a quantity is distributed over members; gini is null if there is none."""
 
     total: float
     members: int
     gini: float | None
 
 
-class Audited(BaseModel):
-    """Who decides and what is shown, of the active model's ten best for every user."""
+@dataclass(frozen=True)
+class AuditOut:
+    """Concentration of ratings and of recommendations: the ten best items of the current model for every user."""
 
     model: int
-    raters: Spread
-    rated: Spread
-    shown: Spread
+    raters: ConcentrationOut
+    rated: ConcentrationOut
+    shown: ConcentrationOut
     coverage: float
     popularity_lift: float | None
 
 
-JOB = leads_to("job_v1_jobs__job__get", job="id")
-"""Where the answer to a training leads."""
-
-
 router = APIRouter(route_class=StrictRoute, prefix="/v1", tags=["models"], responses=responses(404, 409))
 
-
-Numbered = Annotated[int, Path(ge=1, lt=2**53), DECIMAL]
-
-
-@router.get("/models", response_model=ModelPage)
-async def every(service: Asked) -> Response:
-    """Every model, and which one answers here."""
-    found = await service.run(service.store.models.all)
-    return reply({"answering": service.engine.version, "models": [_model(one) for one in found]})
+Number = Annotated[int, Path(ge=1, lt=2**53), DECIMAL]
 
 
-@router.post("/models/train", response_model=JobOut, status_code=202, responses={202: JOB})
-async def train(service: Asked, body: TrainBody | None = None) -> Response:
-    """Learn a new model: the job that waits already for the same, or a new one.
+@router.get("/models", dependencies=[READ])
+async def list_models(service: CurrentService) -> ModelPage:
+    """Return all models, and the version that answers on this worker."""
+    models = await service.run(service.store.models.all)
+    return ModelPage(service.engine.version, [_model(model) for model in models])
 
-    What no training can be made of is refused at once, and so is a kind of which the store holds nothing.
+
+@router.post("/models/train", status_code=202, responses={202: link_to("get_job", job="id")}, dependencies=[ADMIN])
+async def train(service: CurrentService, body: Annotated[TrainBody | None, Body(examples=EXAMPLES)] = None) -> JobOut:
+    """Train a new model; the answer is a new job, or the one that is queued already with the same parameters.
+
+    Parameters that no training can have, and a kind of which the store has no data, are rejected at once.
     """
     spec = None if body is None else body.model_dump(exclude_none=True) or None
-    return reply(_job(await service.run_slowly(_asked, service, spec)), 202)
+    return project(JobOut, await service.run_slowly(_enqueue, service, spec))
 
 
-def _asked(service: Service, values: dict[str, Any] | None) -> Job:
-    """Check the specification and enqueue a training. Raises a Problem, 422, for an invalid one, and KindError."""
+def _enqueue(service: Service, spec: dict[str, Any] | None) -> Job:
+    """Enqueue a training. Raises a Problem, 422, for an invalid spec, and KindError."""
     try:
-        spec = TrainingSpec.of(values, _spec(service))
+        training_spec = TrainingSpec.of(spec, _current_spec(service))
     except CofactorError as error:
         raise Problem(422, f"body: {error}") from None
-    check_trainable(service.store, spec)
-    return service.store.jobs.enqueue_once("train", values)
+    check_trainable(service.store, training_spec)
+    return service.store.jobs.enqueue_once("train", spec)
 
 
-def _spec(service: Service) -> TrainingSpec:
-    """Return the specification of the model that answers, with the values that a request leaves out."""
+def _current_spec(service: Service) -> TrainingSpec:
+    """Return how the current model was trained, which supplies what a spec leaves out."""
     if service.engine.version is None:
         return TrainingSpec()
-    serving = service.engine.serving
-    return spec_of(service.store.models.get(serving.version), serving.recommender.kind)
+    model = service.engine.model
+    return spec_of(service.store.models.get(model.version), model.recommender.kind)
 
 
-@router.post("/models/roll-back", response_model=ModelOut)
-async def roll_back(service: Asked) -> Response:
-    """Let the previous model answer again, once its file is checked."""
-    return reply(_model(await service.run_slowly(_changed, service, None)))
+@router.post("/models/roll-back", dependencies=[ADMIN])
+async def roll_back(service: CurrentService) -> ModelOut:
+    """Activate the previous model after its file is verified."""
+    return _model(await service.run_slowly(_roll_back, service))
 
 
-@router.post("/models/{version}/promote", response_model=ModelOut)
-async def promote(service: Asked, version: Numbered) -> Response:
-    """Let this model answer, once its file is checked: other workers take it up within a second or so."""
-    return reply(_model(await service.run_slowly(_changed, service, version)))
-
-
-def _changed(service: Service, version: int | None) -> StoredModel:
-    if version is None:
-        found = registry.roll_back(service.store, service.artifacts)
-    else:
-        _there(service.store.models.get, version)
-        found = registry.promote(service.store, service.artifacts, version)
+def _roll_back(service: Service) -> StoredModel:
+    model = registry.roll_back(service.store, service.artifacts)
     service.engine.refresh()
-    return found
+    return model
 
 
-@router.get("/models/audit", response_model=Audited)
-async def audit(service: Asked) -> Response:
-    """Who decides and what is shown, of the model that answers: its ten best for every user. Kept by version."""
-    serving = service.engine.serving
-    known = service.audits.get(serving.version)
-    found = known if known is not None else await service.run_slowly(exposure, serving.recommender)
-    service.audits.put(serving.version, found)
-    spreads = {name: _spread(getattr(found, name)) for name in ("raters", "rated", "shown")}
-    lift = _number(found.popularity_lift)
-    return reply({"model": serving.version, **spreads, "coverage": float(found.coverage), "popularity_lift": lift})
+@router.post("/models/{version}/promote", dependencies=[ADMIN])
+async def promote(service: CurrentService, version: Number) -> ModelOut:
+    """Activate this model after its file is verified; other workers load it within about a second."""
+    return _model(await service.run_slowly(_promote, service, version))
 
 
-@router.get("/jobs", response_model=JobPage)
-async def jobs(
-    service: Asked, state: JobState | None = None, limit: Annotated[int, Query(ge=1, le=1_000), DECIMAL] = 100
-) -> Response:
-    """The newest jobs first."""
-    found = await service.run(service.store.jobs.newest, min(limit, service.settings.max_n), state)
-    return reply({"jobs": [_job(one) for one in found]})
+def _promote(service: Service, version: int) -> StoredModel:
+    _get(service.store.models.get, version)
+    model = registry.promote(service.store, service.artifacts, version)
+    service.engine.refresh()
+    return model
 
 
-@router.get("/jobs/{job}", response_model=JobOut)
-async def job(service: Asked, job: Numbered) -> Response:
-    """One job, and how far it is."""
-    return reply(_job(await service.run(_there, service.store.jobs.get, job)))
+@router.get("/models/audit", dependencies=[READ])
+async def audit(service: CurrentService) -> AuditOut:
+    """Return the concentration of the ten best items of the current model for every user; cached by version."""
+    model = service.engine.serving
+    cached = service.audits.get(model.version)
+    result = cached if cached is not None else await service.run_slowly(exposure, model.recommender)
+    service.audits.put(model.version, result)
+    return AuditOut(
+        model.version,
+        _concentration(result.raters),
+        _concentration(result.rated),
+        _concentration(result.shown),
+        float(result.coverage),
+        _finite(result.popularity_lift),
+    )
 
 
-def _there(get: Any, number: int) -> Any:
-    """What the store has of this number. Raises a Problem, 404, where it has nothing."""
+@router.get("/jobs", dependencies=[READ])
+async def list_jobs(
+    service: CurrentService,
+    state: JobState | None = None,
+    limit: Annotated[int, Query(ge=1, le=1_000), DECIMAL] = 100,
+) -> JobPage:
+    """Return the newest jobs first."""
+    jobs = await service.run(service.store.jobs.newest, min(limit, service.settings.max_n), state)
+    return JobPage([project(JobOut, job) for job in jobs])
+
+
+@router.get("/jobs/{job}", dependencies=[READ])
+async def get_job(service: CurrentService, job: Number) -> JobOut:
+    """Return a job and its progress."""
+    return project(JobOut, await service.run(_get, service.store.jobs.get, job))
+
+
+def _get(get: Callable[[int], T], number: int) -> T:
+    """Return what the store has under a number. Raises a Problem, 404, if there is nothing."""
     try:
         return get(number)
     except StoreUnavailableError:
@@ -214,19 +249,13 @@ def _there(get: Any, number: int) -> Any:
         raise Problem(404, str(error)) from None
 
 
-def _model(model: StoredModel) -> dict[str, Any]:
-    names = ("version", "status", "estimator", "metrics", "reasons", "watermark", "created", "changed")
-    return {name: getattr(model, name) for name in names} | {"has_file": model.file is not None}
+def _model(model: StoredModel) -> ModelOut:
+    return project(ModelOut, model, has_file=model.file is not None)
 
 
-def _job(job: Job) -> dict[str, Any]:
-    names = ("id", "kind", "state", "attempts", "progress", "message", "created", "started", "finished")
-    return {name: getattr(job, name) for name in names}
+def _concentration(of: Concentration) -> ConcentrationOut:
+    return ConcentrationOut(float(of.total), int(of.members), _finite(of.gini))
 
 
-def _spread(found: Concentration) -> dict[str, Any]:
-    return {"total": float(found.total), "members": int(found.members), "gini": _number(found.gini)}
-
-
-def _number(value: float) -> float | None:
+def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None

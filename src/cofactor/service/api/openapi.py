@@ -1,74 +1,64 @@
-"""The OpenAPI document: what the routes say of themselves, and what only the running service knows."""
+"""OpenAPI document: what FastAPI derives from the routes, the limits of the settings and the scale of the model."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI
 
 from cofactor.service.api.dependencies import Service
-from cofactor.service.api.fields import ID, ProblemAnswer, reply
+from cofactor.service.api.errors import ProblemAnswer
+from cofactor.service.api.fields import ID_SCHEMA
 from cofactor.service.settings import ServiceSettings
 
-__all__ = ["document"]
-
-RATING: dict[str, Any] = {"title": "Rating", "type": "number"}
+__all__ = ["install_openapi"]
 
 
-def document(app: FastAPI, settings: ServiceSettings) -> None:
-    """Let the application tell its OpenAPI document, with errors, keys, this service's limits, the model's scale."""
-    plain = app.openapi
+def install_openapi(app: FastAPI, settings: ServiceSettings) -> None:
+    """Add to the OpenAPI document of an application what only the running service can tell.
+
+    Parameters
+    ----------
+    app : FastAPI
+        The application, with all routers.
+    settings : ServiceSettings
+        `max_n` and `max_batch` are used.
+    """
+    derive = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            _completed(plain(), settings)
+            _add_limits(derive(), settings)
         assert app.openapi_schema is not None
-        parts = app.openapi_schema["components"]
-        service = getattr(app.state, "service", None)
-        schemas = {**parts["schemas"], "Rating": _rating(service), "Rated": _rated(parts["schemas"]["Rated"], service)}
-        return {**app.openapi_schema, "components": {**parts, "schemas": schemas}}
+        components = app.openapi_schema["components"]
+        service: Service | None = getattr(app.state, "service", None)
+        schemas = components["schemas"] if service is None else _with_scale(components["schemas"], service)
+        return {**app.openapi_schema, "components": {**components, "schemas": schemas}}
 
     app.openapi = openapi  # type: ignore[method-assign]
 
-    @app.get("/openapi.json", include_in_schema=False)
-    async def whole() -> Response:
-        return reply(app.openapi())
 
-
-def _completed(told: dict[str, Any], settings: ServiceSettings) -> None:
-    parts = told.setdefault("components", {})
-    schemas = parts.setdefault("schemas", {})
-    schemas["Problem"] = ProblemAnswer.model_json_schema()
-    schemas["Id"] = ID
-    parts["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": "ID.SECRET"}}
-    told["security"] = [{"key": []}]
-    for path, operations in told["paths"].items():
-        if path.startswith("/health/"):
-            for operation in operations.values():
-                operation["security"] = []
+def _add_limits(document: dict[str, Any], settings: ServiceSettings) -> None:
+    """Set the largest batch and list of the settings, and the schema of errors, which no route names as its model."""
+    schemas = document["components"]["schemas"]
+    schemas |= {"Problem": ProblemAnswer.model_json_schema(), "Id": ID_SCHEMA}
     schemas["BatchBody"]["properties"]["users"]["maxItems"] = min(10_000, settings.max_batch)
-    for n in _places(told, schemas):
-        n["maximum"] = min(1_000, settings.max_n)
+    sizes = [schemas[name]["properties"]["n"] for name in ("UserQueryBody", "HistoryQueryBody", "BatchBody")]
+    parameters = document["paths"]["/v1/recommendations"]["get"]["parameters"]
+    for size in [*sizes, *(parameter["schema"] for parameter in parameters if parameter["name"] == "n")]:
+        size["maximum"] = min(1_000, settings.max_n)
 
 
-def _places(told: dict[str, Any], schemas: dict[str, Any]) -> list[dict[str, Any]]:
-    """Where the document tells how many items a list may have."""
-    bodies = [*schemas["RecommendBody"]["anyOf"], schemas["BatchBody"]]
-    asked = told["paths"]["/v1/recommendations"]["get"]["parameters"]
-    return [*(body["properties"]["n"] for body in bodies), *(one["schema"] for one in asked if one["name"] == "n")]
-
-
-def _rating(service: Service | None) -> dict[str, Any]:
-    """A number on the scale of the model that answers; any that is kept, where there is none."""
-    scale = None if service is None or service.engine.version is None else service.engine.serving.scale
-    low, high = (-1e15, 1e15) if scale is None else (scale.low, scale.high)
-    levels = {"enum": list(scale.levels)} if scale is not None and scale.levels else {}
-    return {**RATING, "minimum": float(low), "maximum": float(high), **levels}
-
-
-def _rated(schema: dict[str, Any], service: Service | None) -> dict[str, Any]:
-    """Describe an item of a history; its value is required where the model that answers learned from ratings."""
-    if service is None or service.engine.version is None or service.engine.serving.recommender.kind == "events":
-        return schema
-    value = {name: told for name, told in schema["properties"]["value"].items() if name != "default"}
-    return {**schema, "properties": {**schema["properties"], "value": value}, "required": ["item", "value"]}
+def _with_scale(schemas: dict[str, Any], service: Service) -> dict[str, Any]:
+    """Limit ratings to the scale of the current model; a model of ratings requires them in a history."""
+    if service.engine.version is None:
+        return schemas
+    model = service.engine.serving
+    rating, rated = dict(schemas["Rating"]), schemas["Rated"]
+    if model.scale is not None:
+        rating |= {"minimum": float(model.scale.low), "maximum": float(model.scale.high)}
+        rating |= {"enum": list(model.scale.levels)} if model.scale.levels else {}
+    if model.recommender.kind == "ratings":
+        value = {name: part for name, part in rated["properties"]["value"].items() if name != "default"}
+        rated = {**rated, "properties": {**rated["properties"], "value": value}, "required": ["item", "value"]}
+    return {**schemas, "Rating": rating, "Rated": rated}

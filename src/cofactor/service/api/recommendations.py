@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Body, Query, Response
+from pydantic import BaseModel, Discriminator, Field, Tag
 
 from cofactor.models.rerank import RankBy
 from cofactor.service import answers
-from cofactor.service.api.declared import StrictRoute
-from cofactor.service.api.dependencies import Asked, Service
+from cofactor.service.api.auth import READ
+from cofactor.service.api.dependencies import CurrentService, Service
 from cofactor.service.api.errors import Problem, responses
-from cofactor.service.api.fields import DECIMAL, WHOLE, AsQuery, Id, Ids, JsonMap, Rating, Wire, either, reply
+from cofactor.service.api.fields import DECIMAL, WHOLE, AsQuery, Id, Ids, JsonMap, Rating, RequestBody, reply
 from cofactor.service.api.metrics import count_answer
+from cofactor.service.api.routing import StrictRoute
 from cofactor.service.loaded_model import AnsweredBy, ItemAnsweredBy
 from cofactor.service.reasons import asked, explained, predicted
 from cofactor.store import Impression
@@ -34,20 +35,17 @@ __all__ = [
 ]
 
 
-IN_HISTORY = {"type": "array", "items": {"$ref": "#/components/schemas/Rated"}, "maxItems": 10_000}
+LOGGED = Field(True, strict=True, description="Store what is shown to a user, for later evaluation")
 
 
-ONCE = "An item stands there once"
-
-
-class Rated(Wire):
+class Rated(RequestBody):
     """An item and its rating; for a model of events how often it was taken, once unless given."""
 
     item: Id = Field(examples=["alien"])
     value: Rating = Field(1.0, examples=[5])
 
 
-class WishBody(Wire):
+class WishBody(RequestBody):
     """What a list should be like."""
 
     n: Annotated[int, Field(ge=1, le=1_000), WHOLE] = Field(10, description="How many items at most")
@@ -60,24 +58,43 @@ class WishBody(Wire):
     )
 
 
-class RecommendBody(WishBody):
-    """For one user, or for somebody who is known by a history alone."""
+class UserQueryBody(WishBody):
+    """A list for a user."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra=either(
-            {"user": {"$ref": "#/components/schemas/Id"}, "history": {"type": "null"}},
-            {"user": {"type": "null"}, "history": {**IN_HISTORY, "description": ONCE}},
-            examples=[
-                {"user": "ana", "n": 5, "where": {"genre": ["war", "drama"]}},
-                {"history": [{"item": "alien", "value": 5}], "n": 5},
-            ],
-        ),
-    )
+    user: Id
+    history: None = None
+    log: bool = LOGGED
 
-    user: Id | None = None
-    history: list[Rated] | None = Field(None, max_length=10_000, description=ONCE)
-    log: bool = Field(True, strict=True, description="Keep what is shown to a user, for later evaluation")
+
+class HistoryQueryBody(WishBody):
+    """A list for a new user with a history."""
+
+    user: None = None
+    history: list[Rated] = Field(max_length=10_000, description="Each item occurs once")
+    log: bool = LOGGED
+
+
+def _variant(body: Any) -> str | None:
+    names = ("user", "history")
+    members = [body.get(name) if isinstance(body, dict) else getattr(body, name, None) for name in names]
+    present = [name for name, member in zip(names, members, strict=True) if member is not None]
+    return f"variant:{present[0]}" if len(present) == 1 else None
+
+
+RecommendBody = Annotated[
+    Annotated[UserQueryBody, Tag("variant:user")] | Annotated[HistoryQueryBody, Tag("variant:history")],
+    Discriminator(
+        _variant,
+        custom_error_type="user_or_history",
+        custom_error_message="name a user or give a history, and not both",
+    ),
+]
+"""A list for a user, or for a new user with a history."""
+
+EXAMPLES = [
+    {"user": "ana", "n": 5, "where": {"genre": ["war", "drama"]}},
+    {"history": [{"item": "alien", "value": 5}], "n": 5},
+]
 
 
 class BatchBody(WishBody):
@@ -149,17 +166,17 @@ class Explained(BaseModel):
     parts: list[Part]
 
 
-class Told(Wire):
+class Told(RequestBody):
     """What somebody new answered: a rating, or null for "don't know"."""
 
     item: Id
     value: Rating | None
 
 
-class InterviewBody(Wire):
+class InterviewBody(RequestBody):
     """What was answered so far, in order."""
 
-    answers: list[Told] = Field([], max_length=200, description=ONCE)
+    answers: list[Told] = Field([], max_length=200, description="Each item occurs once")
 
 
 class Question(BaseModel):
@@ -174,9 +191,9 @@ class Question(BaseModel):
 router = APIRouter(route_class=StrictRoute, prefix="/v1", tags=["recommendations"], responses=responses(404, 409))
 
 
-@router.get("/recommendations", response_model=Recommended)
+@router.get("/recommendations", response_model=Recommended, dependencies=[READ])
 async def of_user(
-    service: Asked,
+    service: CurrentService,
     user: Annotated[AsQuery, Query(examples=["ana"])],
     n: Annotated[int, Query(ge=1, le=1_000), DECIMAL] = 10,
     log: bool = True,
@@ -187,25 +204,23 @@ async def of_user(
     return _shown(service, found, user, log)
 
 
-@router.post("/recommendations", response_model=Recommended)
-async def as_wished(service: Asked, body: RecommendBody) -> Response:
+@router.post("/recommendations", response_model=Recommended, dependencies=[READ])
+async def as_wished(service: CurrentService, body: Annotated[RecommendBody, Body(examples=EXAMPLES)]) -> Response:
     """The best items for a user, or for somebody who is known by a history alone, as they are wished for."""
-    if (body.user is None) == (body.history is None):
-        raise Problem(422, "name a user or give a history, and not both")
     wish = _wish(service, body)
-    if body.user is not None:
+    if isinstance(body, UserQueryBody):
         user = str(body.user)
         return _shown(service, await service.run(service.engine.recommend, user, wish), user, body.log)
-    pairs = [(str(one.item), one.value) for one in body.history or []]
+    pairs = [(str(one.item), one.value) for one in body.history]
     if len({item for item, _ in pairs}) < len(pairs):
         raise Problem(422, "history: an item stands there twice")
-    _require_ratings(service, body.history or [])
+    _require_ratings(service, body.history)
     service.engine.serving.check_values([value for _, value in pairs], lambda at: f"body.history.{at}.value")
     return _shown(service, await service.run(service.engine.recommend_for, pairs, wish), None, log=False)
 
 
-@router.post("/recommendations/batch", response_model=Batch)
-async def of_many(service: Asked, body: BatchBody) -> Response:
+@router.post("/recommendations/batch", response_model=Batch, dependencies=[READ])
+async def of_many(service: CurrentService, body: BatchBody) -> Response:
     """The best items for each of many users."""
     if len(body.users) > service.settings.max_batch:
         raise Problem(422, f"users: at most {service.settings.max_batch:,} at once")
@@ -216,8 +231,8 @@ async def of_many(service: Asked, body: BatchBody) -> Response:
     return reply({"lists": lists})
 
 
-@router.get("/predictions", response_model=Predicted)
-async def of_pair(service: Asked, user: AsQuery, item: AsQuery) -> Response:
+@router.get("/predictions", response_model=Predicted, dependencies=[READ])
+async def of_pair(service: CurrentService, user: AsQuery, item: AsQuery) -> Response:
     """The rating that a user would give an item, with an interval where the model predicts distributions."""
     found = await service.run(predicted, service.engine, user, item)
     count_answer(found)
@@ -225,16 +240,16 @@ async def of_pair(service: Asked, user: AsQuery, item: AsQuery) -> Response:
     return reply({"user": user, "item": item, **_from(found), "prediction": found.value, "interval": interval})
 
 
-@router.get("/explanations", response_model=Explained)
-async def why(service: Asked, user: AsQuery, item: AsQuery) -> Response:
+@router.get("/explanations", response_model=Explained, dependencies=[READ])
+async def why(service: CurrentService, user: AsQuery, item: AsQuery) -> Response:
     """What a user's score of an item is made of. Similar users are never named."""
     found = await service.run(explained, service.engine, user, item)
     count_answer(found)
     return reply({"user": user, "item": item, **_from(found), "score": found.score, "parts": found.parts})
 
 
-@router.post("/onboarding", response_model=Question, tags=["newcomers"])
-async def question(service: Asked, body: InterviewBody) -> Response:
+@router.post("/onboarding", response_model=Question, tags=["newcomers"], dependencies=[READ])
+async def question(service: CurrentService, body: InterviewBody) -> Response:
     """What to ask somebody new next, given what they answered so far. Nothing is kept."""
     answers = [(str(one.item), one.value) for one in body.answers]
     if len({item for item, _ in answers}) < len(answers):

@@ -1,90 +1,88 @@
-"""Users: what is known of them, and forgetting them."""
+"""Routes of users: metadata, and erasure."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from cofactor.errors import StoreError
-from cofactor.service.api.declared import StrictRoute
-from cofactor.service.api.dependencies import Asked, Service
-from cofactor.service.api.errors import Problem, leads_to, responses
-from cofactor.service.api.fields import AsQuery, Changed, Id, JsonMap, Wire, reply
+from cofactor.service.api.auth import WRITE
+from cofactor.service.api.dependencies import CurrentService, Service
+from cofactor.service.api.errors import Problem, link_to, responses
+from cofactor.service.api.fields import AsQuery, Changed, Id, JsonMap, RequestBody, reply
+from cofactor.service.api.routing import StrictRoute
 
-__all__ = ["Forgotten", "UserBody", "UserOut", "router"]
+__all__ = ["router"]
 
 
-class UserBody(Wire):
-    """A user's facts, in place of what was known."""
+class UserBody(RequestBody):
+    """Metadata of a user, which replaces the stored metadata."""
 
     user: Id
     metadata: JsonMap
 
 
-class UserOut(BaseModel):
-    """What is known of a user."""
+@dataclass(frozen=True)
+class UserOut:
+    """Stored metadata of a user."""
 
     user: str
     metadata: dict[str, Any]
     known_to_model: bool
-    events_since: bool = Field(description="Whether something happened since the model learnt")
+    events_since: Annotated[bool, Field(description="Whether the user has events that the model was not trained on")]
 
 
-class Forgotten(BaseModel):
-    """The number of the forgetting, and the job that learns without the user."""
+@dataclass(frozen=True)
+class Erased:
+    """Sequence number of the erasure, and the job that trains a model without the user."""
 
     seq: int
     job: int
 
 
-JOB = leads_to("job_v1_jobs__job__get", job="job")
-"""Where the answer to a forgetting leads."""
-
-
 router = APIRouter(route_class=StrictRoute, prefix="/v1/users", tags=["users"], responses=responses(404, 409))
 
 
-@router.get("", response_model=UserOut)
-async def one(service: Asked, user: AsQuery) -> Response:
-    """What is known of a user."""
-    found = await service.run(_found, service, user)
-    if found is None:
-        raise Problem(404, "nothing is known of this user")
-    return reply(found)
+@router.get("", response_model=UserOut, dependencies=[WRITE])
+async def get_user(service: CurrentService, user: AsQuery) -> Response:
+    """Return the metadata of a user."""
+    return reply(await service.run(_stored, service, user))
 
 
-def _found(service: Service, user: str) -> dict[str, Any] | None:
+def _stored(service: Service, user: str) -> dict[str, Any]:
+    """Return the members of `UserOut`. Raises a Problem, 404, for an unknown user."""
     service.engine.changes.catch_up()
-    facts = service.store.users.get(user)
-    trained, since = service.engine.knows_user(user)
-    if facts is None and not trained and not since:
-        return None
-    metadata = {} if facts is None else facts.metadata
-    return {"user": user, "metadata": metadata, "known_to_model": trained, "events_since": since}
+    stored = service.store.users.get(user)
+    is_known, has_events = service.engine.knows_user(user)
+    if stored is None and not is_known and not has_events:
+        raise Problem(404, "this user is unknown")
+    metadata = {} if stored is None else stored.metadata
+    return {"user": user, "metadata": metadata, "known_to_model": is_known, "events_since": has_events}
 
 
-@router.put("", response_model=Changed)
-async def put(service: Asked, body: UserBody) -> Response:
-    """Keep a user's facts, in place of what was known."""
-    return reply({"seq": await service.run(service.store.users.put, str(body.user), body.metadata)})
+@router.put("", dependencies=[WRITE])
+async def put_user(service: CurrentService, body: UserBody) -> Changed:
+    """Store the metadata of a user, which replaces the stored metadata."""
+    return Changed(await service.run(service.store.users.put, str(body.user), body.metadata))
 
 
-@router.delete("", response_model=Forgotten, responses={200: JOB})
-async def forget(service: Asked, user: AsQuery) -> Response:
-    """Forget a user: all rows are deleted, the active model is not asked about them any more, and one is learnt anew.
+@router.delete("", responses={200: link_to("get_job", job="job")}, dependencies=[WRITE])
+async def erase_user(service: CurrentService, user: AsQuery) -> Erased:
+    """Erase a user: delete their rows, stop using their data in the current model, and train a model without them.
 
-    A salted hash is left, so that a restored backup can be made to forget again.
+    A salted hash remains, so that the erasure can be repeated on a restored backup.
     """
-    return reply(await service.run_slowly(_forget, service, user))
+    return await service.run_slowly(_erase, service, user)
 
 
-def _forget(service: Service, user: str) -> dict[str, Any]:
-    stone = service.store.erasure.erase(user)
+def _erase(service: Service, user: str) -> Erased:
+    tombstone = service.store.erasure.erase(user)
     job = service.store.jobs.enqueue_once("train", None)
     try:
         service.store.erasure.export(service.settings.tombstones)
-    except (StoreError, OSError):  # the store has the tombstone; the file beside backups is written again next time
-        service.note("the tombstones could not be exported")
-    return {"seq": stone.seq, "job": job.id}
+    except (StoreError, OSError):  # the store has the tombstone; the next erasure writes the file again
+        service.warn("the tombstones could not be exported")
+    return Erased(tombstone.seq, job.id)

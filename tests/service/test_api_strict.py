@@ -1,4 +1,4 @@
-"""Requests that cannot succeed are refused, naming what exists: parameters, members, estimators and settings."""
+"""Undeclared parameters, members, estimators and settings are rejected, and the errors list the valid ones."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from fastapi.testclient import TestClient
 import cofactor
 from cofactor.datasets.synthetic import SyntheticConfig, generate
 from cofactor.estimators import REGISTRY
-from cofactor.service.api.app import create_app
-from cofactor.service.api.auth import ROLES
+from cofactor.service.api.app import create_app, roles
 from cofactor.service.bootstrap import import_table
 from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.settings import ServiceSettings
@@ -43,7 +42,7 @@ BODIES: dict[Route, Any] = {
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    settings = ServiceSettings.of({"data": str(tmp_path_factory.mktemp("declared")), "key_memory": 60.0})
+    settings = ServiceSettings.of({"data": str(tmp_path_factory.mktemp("declared")), "key_cache_seconds": 60.0})
     ratings = generate(SyntheticConfig(n_users=60, n_items=40, n_ratings=900)).interactions
     with Store.open(settings.url) as store:
         import_table(store, ratings)
@@ -69,12 +68,12 @@ def routes() -> list[Route]:
     """Every route: those of the document, and those that need no place in it."""
     paths = document()
     documented = {(method.upper(), path) for path, operations in paths.items() for method in operations}
-    return sorted({*ROLES, *documented})
+    return sorted({*roles(), *documented})
 
 
 def parameters(route: Route) -> list[str]:
     operation = document().get(route[1], {}).get(route[0].lower(), {})
-    return [one["name"] for one in operation.get("parameters", []) if one["in"] == "query"]
+    return [entry["name"] for entry in operation.get("parameters", []) if entry["in"] == "query"]
 
 
 def url(path: str) -> str:
@@ -84,52 +83,58 @@ def url(path: str) -> str:
 
 
 @pytest.mark.parametrize("route", routes(), ids=" ".join)
-def test_every_route_refuses_what_it_does_not_declare(api: TestClient, route: Route) -> None:
+def test_every_route_rejects_undeclared_parameters_and_bodies(api: TestClient, route: Route) -> None:
     method, path = route
-    known, body = parameters(route), BODIES.get(route)
+    expected_names, body = parameters(route), BODIES.get(route)
     before = store_of(api).events.watermark()
-    unknown = ["dry_run", "offset", "", *(name.upper() for name in known), *(f" {name}" for name in known)]
+    unknown = [
+        "dry_run",
+        "offset",
+        "",
+        *(name.upper() for name in expected_names),
+        *(f" {name}" for name in expected_names),
+    ]
     for name in unknown:
-        if name in known:
+        if name in expected_names:
             continue
-        found = api.request(method, url(path), params={name: "1"}, json=body)
-        assert found.status_code == 422, (name, found.text)
-        assert found.headers["content-type"] == "application/problem+json"
-        told = found.json()
-        assert repr(name) in told["detail"]
-        assert all(one in told["detail"] for one in known)
-        assert told["errors"][0]["where"] == ["query", name]
-    for name in known:
+        response = api.request(method, url(path), params={name: "1"}, json=body)
+        assert response.status_code == 422, (name, response.text)
+        assert response.headers["content-type"] == "application/problem+json"
+        answer = response.json()
+        assert repr(name) in answer["detail"]
+        assert all(entry in answer["detail"] for entry in expected_names)
+        assert answer["errors"][0]["where"] == ["query", name]
+    for name in expected_names:
         for values in (["1", "1"], ["1", "2"]):
-            found = api.request(method, url(path), params={name: values}, json=body)
-            assert found.status_code == 422
-            assert f"{name!r} is given more than once" in found.json()["detail"]
+            response = api.request(method, url(path), params={name: values}, json=body)
+            assert response.status_code == 422
+            assert f"{name!r} is given more than once" in response.json()["detail"]
     if body is None and path != "/v1/events/bulk":
-        found = api.request(method, url(path), json={"dry_run": True})
-        assert found.status_code == 422
-        assert "takes no body" in found.json()["detail"]
+        response = api.request(method, url(path), json={"dry_run": True})
+        assert response.status_code == 422
+        assert "takes no body" in response.json()["detail"]
     assert store_of(api).events.watermark() == before
 
 
 @pytest.mark.parametrize("route", sorted(BODIES), ids=" ".join)
-def test_every_body_refuses_members_that_it_does_not_declare(api: TestClient, route: Route) -> None:
+def test_every_body_rejects_undeclared_members(api: TestClient, route: Route) -> None:
     method, path = route
     body = BODIES[route]
     before, jobs = store_of(api).events.watermark(), store_of(api).jobs.newest()
     for name in ("dry_run", next(iter(body)).upper()):
-        found = api.request(method, path, json={**body, name: 1})
-        assert found.status_code == 422
-        assert name in found.json()["detail"]
-        assert all(one in found.json()["detail"] for one in body)
+        response = api.request(method, path, json={**body, name: 1})
+        assert response.status_code == 422
+        assert name in response.json()["detail"]
+        assert all(entry in response.json()["detail"] for entry in body)
     twice = json.dumps(body)[:-1] + f', "{next(iter(body))}": null}}'
-    found = api.request(method, path, content=twice, headers={"Content-Type": "application/json"})
-    assert found.status_code == 422
-    assert f"{next(iter(body))!r} is given more than once" in found.json()["detail"]
+    response = api.request(method, path, content=twice, headers={"Content-Type": "application/json"})
+    assert response.status_code == 422
+    assert f"{next(iter(body))!r} is given more than once" in response.json()["detail"]
     assert store_of(api).events.watermark() == before
     assert store_of(api).jobs.newest() == jobs
 
 
-def test_the_bodies_here_are_those_that_routes_take(api: TestClient) -> None:
+def test_bodies_of_this_file_cover_all_routes(api: TestClient) -> None:
     documented = {
         (method.upper(), path)
         for path, operations in api.get("/openapi.json").json()["paths"].items()
@@ -149,39 +154,39 @@ def test_the_bodies_here_are_those_that_routes_take(api: TestClient) -> None:
         ("PUT", "/v1/items", {"items": [{"item": "1", "genres": ["War"]}]}, "item, title, available, metadata"),
     ],
 )
-def test_members_within_a_body_are_declared_too(api: TestClient, method: str, path: str, body: Any, known: str) -> None:
-    found = api.request(method, path, json=body)
-    assert found.status_code == 422
-    assert f"the members are {known}" in found.json()["detail"]
+def test_undeclared_nested_members_are_rejected(api: TestClient, method: str, path: str, body: Any, known: str) -> None:
+    response = api.request(method, path, json=body)
+    assert response.status_code == 422
+    assert f"the members are {known}" in response.json()["detail"]
 
 
-def test_lines_name_members_that_do_not_exist(api: TestClient) -> None:
+def test_bulk_lines_report_undeclared_members(api: TestClient) -> None:
     lines = [
         b'{"user": "7", "item": "1", "value": 3, "stars": 3}',
         b'{"user": "7", "item": "1", "value": 3, "value": 5}',
         b'{"user": "7", "item": "1"',
         b'{"user": "7", "item": "1", "value": 3}',
     ]
-    found = api.post("/v1/events/bulk", content=b"\n".join(lines)).json()
-    assert (found["stored"], found["refused"]) == (1, 3)
-    errors = [line.get("error", "") for line in found["results"]]
+    response = api.post("/v1/events/bulk", content=b"\n".join(lines)).json()
+    assert (response["stored"], response["refused"]) == (1, 3)
+    errors = [line.get("error", "") for line in response["results"]]
     assert "'stars'" in errors[0]
-    assert "user, item, value, kind, time, key" in errors[0]
+    assert "user, item, time, key, value, kind" in errors[0]
     assert "'value' is given more than once" in errors[1]
     assert errors[2] == "the line is not JSON"
 
 
-def test_a_parameter_that_is_refused_has_no_effect(api: TestClient) -> None:
+def test_a_rejected_request_has_no_effect(api: TestClient) -> None:
     store = store_of(api)
     store.events.append([Event("007", "1", 5)])
-    found = api.delete("/v1/users", params={"user": "007", "dry_run": "true"})
-    assert found.status_code == 422
-    assert "DELETE /v1/users has no parameter 'dry_run'; its query parameters are user" in found.json()["detail"]
+    response = api.delete("/v1/users", params={"user": "007", "dry_run": "true"})
+    assert response.status_code == 422
+    assert "DELETE /v1/users has no parameter 'dry_run'; its query parameters are user" in response.json()["detail"]
     assert len(store.events.of_user("007")) == 1
     for query in ("user=ana", "offset=100", "after=0&Limit=5"):
-        found = api.get(f"/v1/events?{query}")
-        assert found.status_code == 422
-        assert "its query parameters are after, limit" in found.json()["detail"]
+        response = api.get(f"/v1/events?{query}")
+        assert response.status_code == 422
+        assert "its query parameters are after, limit" in response.json()["detail"]
 
 
 IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
@@ -216,46 +221,46 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("spec", "told"), IMPOSSIBLE)
-def test_a_training_that_cannot_succeed_is_refused(api: TestClient, spec: dict[str, Any], told: str) -> None:
+def test_an_invalid_training_is_rejected(api: TestClient, spec: dict[str, Any], told: str) -> None:
     before = store_of(api).jobs.newest()
-    found = api.post("/v1/models/train", json=spec)
-    assert found.status_code == 422, found.text
-    assert told in found.json()["detail"]
+    response = api.post("/v1/models/train", json=spec)
+    assert response.status_code == 422, response.text
+    assert told in response.json()["detail"]
     assert store_of(api).jobs.newest() == before
 
 
 @pytest.mark.parametrize("name", REGISTRY)
-def test_every_setting_is_checked_before_a_job_exists(api: TestClient, name: str) -> None:
+def test_every_estimator_setting_is_checked_before_a_job_is_created(api: TestClient, name: str) -> None:
     estimator = REGISTRY[name]
     count = len(store_of(api).jobs.newest())
     for spec in fields(estimator):
         for end, step in (("low", -1), ("high", 1)):
             if (limit := spec.metadata[end]) is not None:
                 value = limit + step if type(spec.default) is int else float(limit + step)
-                found = api.post("/v1/models/train", json={"estimator": {"estimator": name, spec.name: value}})
-                assert found.status_code == 422
-                assert spec.name in found.json()["detail"]
+                response = api.post("/v1/models/train", json={"estimator": {"estimator": name, spec.name: value}})
+                assert response.status_code == 422
+                assert spec.name in response.json()["detail"]
     assert len(store_of(api).jobs.newest()) == count
     if estimator.kind != "events":
         defaults = estimator().to_dict()
         assert api.post("/v1/models/train", json={"estimator": defaults}).status_code == 202
 
 
-def test_what_the_store_does_not_hold_cannot_be_learned_from(api: TestClient) -> None:
+def test_training_on_missing_user_features_is_rejected(api: TestClient) -> None:
     store = store_of(api)
     before = store.jobs.newest()
     features = {"estimator": {"estimator": "bayesian-mf", "user_features": ["age"]}}
     store.users.put("7", {"job": "nurse"})
-    for spec, told in ((features, "knows no 'age' of any user; it knows job"),):
-        found = api.post("/v1/models/train", json=spec)
-        assert found.status_code == 409
-        assert told in found.json()["detail"]
+    for spec, answer in ((features, "knows no 'age' of any user; it knows job"),):
+        response = api.post("/v1/models/train", json=spec)
+        assert response.status_code == 409
+        assert answer in response.json()["detail"]
     assert store.jobs.newest() == before
     store.users.put("7", {"age": 30})
     assert api.post("/v1/models/train", json=features).status_code == 202
 
 
-def test_a_kind_of_which_nothing_is_stored(tmp_path: Path) -> None:
+def test_training_on_a_kind_without_data_is_rejected(tmp_path: Path) -> None:
     settings = ServiceSettings.of({"data": str(tmp_path)})
     with Store.open(settings.url) as store:
         key = store.keys.create("admin", "a test")
@@ -264,29 +269,29 @@ def test_a_kind_of_which_nothing_is_stored(tmp_path: Path) -> None:
             assert "the store holds no ratings" in api.post("/v1/models/train").json()["detail"]
             store.events.append([Event("ana", "alien", 5)])
             assert api.post("/v1/models/train").status_code == 202
-            found = api.post("/v1/models/train", json={"kind": "events"})
-            assert found.status_code == 409
-            assert "the store holds no events" in found.json()["detail"]
+            response = api.post("/v1/models/train", json={"kind": "events"})
+            assert response.status_code == 409
+            assert "the store holds no events" in response.json()["detail"]
             store.events.append([Event("ana", "alien", kind="event")])
             assert api.post("/v1/models/train", json={"kind": "events"}).status_code == 202
             by_name = api.post("/v1/models/train", json={"estimator": {"estimator": "implicit-als"}})
             assert by_name.status_code == 202
 
 
-def test_trainings_that_differ_are_different_jobs(api: TestClient) -> None:
-    one, other = ({"estimator": {"estimator": "bias", "damping": damping}} for damping in (1, 2))
-    first = api.post("/v1/models/train", json=one).json()["id"]
+def test_different_trainings_are_different_jobs(api: TestClient) -> None:
+    entry, other = ({"estimator": {"estimator": "bias", "damping": damping}} for damping in (1, 2))
+    first = api.post("/v1/models/train", json=entry).json()["id"]
     second = api.post("/v1/models/train", json=other).json()["id"]
     assert first != second
-    assert api.post("/v1/models/train", json=one).json()["id"] == first
+    assert api.post("/v1/models/train", json=entry).json()["id"] == first
     assert api.post("/v1/models/train", json=other).json()["id"] == second
     assert store_of(api).jobs.get(second).spec == other
     assert api.post("/v1/models/train").json()["id"] <= first
 
 
-def test_a_history_of_ratings_has_a_rating_for_each_item(api: TestClient) -> None:
+def test_a_history_needs_a_rating_for_each_item(api: TestClient) -> None:
     """Without one it would count as a rating of 1."""
-    found = api.post("/v1/recommendations", json={"history": [{"item": "1", "value": 5}, {"item": "2"}]})
-    assert found.status_code == 422
-    assert "body.history.1.value: the rating is missing" in found.json()["detail"]
+    response = api.post("/v1/recommendations", json={"history": [{"item": "1", "value": 5}, {"item": "2"}]})
+    assert response.status_code == 422
+    assert "body.history.1.value: the rating is missing" in response.json()["detail"]
     assert api.get("/openapi.json").json()["components"]["schemas"]["Rated"]["required"] == ["item", "value"]

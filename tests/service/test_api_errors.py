@@ -1,4 +1,4 @@
-"""Bad input, limits, and a store that does not answer: told as problems, never as a traceback."""
+"""Invalid input, limits, and an unavailable store are answered as problems, never with a traceback."""
 
 from __future__ import annotations
 
@@ -40,32 +40,32 @@ BAD_EVENTS: list[Any] = [
 
 
 @pytest.mark.parametrize("bad", BAD_EVENTS)
-def test_a_bad_event_is_refused(admin: TestClient, store: Store, bad: Any) -> None:
+def test_an_invalid_event_is_rejected(admin: TestClient, store: Store, bad: Any) -> None:
     before = store.events.watermark()
-    found = admin.post("/v1/events", json=bad)
-    assert found.status_code == 422, found.text
-    assert found.headers["content-type"] == "application/problem+json"
-    assert set(found.json()) >= {"type", "title", "status", "detail"}
+    response = admin.post("/v1/events", json=bad)
+    assert response.status_code == 422, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    assert set(response.json()) >= {"type", "title", "status", "detail"}
     assert store.events.watermark() == before
 
 
 @pytest.mark.parametrize("body", [b"{", b"\xff", b'{"user": "\\ud800", "item": "1", "value": 1}', b"NaN", b""])
-def test_a_body_that_is_no_json(admin: TestClient, body: bytes) -> None:
-    found = admin.post("/v1/events", content=body, headers={"content-type": "application/json"})
-    assert found.status_code in (400, 422)
-    assert found.headers["content-type"] == "application/problem+json"
+def test_a_body_that_is_not_json_is_rejected(admin: TestClient, body: bytes) -> None:
+    response = admin.post("/v1/events", content=body, headers={"content-type": "application/json"})
+    assert response.status_code in (400, 422)
+    assert response.headers["content-type"] == "application/problem+json"
 
 
-def test_a_refusal_tells_the_first_20_errors(admin: TestClient) -> None:
+def test_an_error_lists_the_first_20_problems(admin: TestClient) -> None:
     history = [{"item": "1", "value": "high"} for _ in range(25)]
-    found = admin.post("/v1/recommendations", json={"history": history})
-    assert found.status_code == 422, found.text
-    assert [error["where"] for error in found.json()["errors"]] == [
+    response = admin.post("/v1/recommendations", json={"history": history})
+    assert response.status_code == 422, response.text
+    assert [error["where"] for error in response.json()["errors"]] == [
         ["body", "history", str(place), "value"] for place in range(20)
     ]
 
 
-def test_each_line_is_kept_or_refused_for_itself(admin: TestClient, store: Store) -> None:
+def test_bulk_lines_are_stored_or_rejected_independently(admin: TestClient, store: Store) -> None:
     lines: list[Any] = [
         {"user": "ana", "item": "1", "value": 5, "key": "a"},
         {"user": "ana", "item": "1", "value": 5, "key": "a"},
@@ -75,14 +75,14 @@ def test_each_line_is_kept_or_refused_for_itself(admin: TestClient, store: Store
         {"user": "ana", "item": "3", "value": 2},
     ]
     body = "\n".join(map(json.dumps, lines)) + "\n\nno json\n"
-    found = admin.post("/v1/events/bulk", content=body).json()
-    assert (found["stored"], found["duplicates"], found["refused"]) == (2, 1, 4)
-    assert [("error" in line) for line in found["results"]] == [False, False, True, True, True, False, True]
+    response = admin.post("/v1/events/bulk", content=body).json()
+    assert (response["stored"], response["duplicates"], response["refused"]) == (2, 1, 4)
+    assert [("error" in line) for line in response["results"]] == [False, False, True, True, True, False, True]
     assert [event.item for event in store.events.of_user("ana")] == ["1", "3"]
     assert admin.post("/v1/events/bulk", content=b"").status_code == 422
 
 
-def test_events_come_out_by_pages(admin: TestClient) -> None:
+def test_events_are_paginated(admin: TestClient) -> None:
     page = admin.get("/v1/events", params={"limit": 1_000}).json()
     assert len(page["events"]) == 1_000
     rest = admin.get("/v1/events", params={"after": page["next"], "limit": 10}).json()
@@ -90,14 +90,14 @@ def test_events_come_out_by_pages(admin: TestClient) -> None:
     assert admin.get("/v1/events", params={"limit": 1_001}).status_code == 422
 
 
-def test_a_key_used_for_another_event(admin: TestClient) -> None:
+def test_an_idempotency_key_of_another_event_is_a_conflict(admin: TestClient) -> None:
     admin.post("/v1/events", json={"user": "ana", "item": "1", "value": 5, "key": "a"})
-    found = admin.post("/v1/events", json={"user": "ana", "item": "1", "value": 4, "key": "a"})
-    assert found.status_code == 409
-    assert found.json()["places"] == [1]
+    response = admin.post("/v1/events", json={"user": "ana", "item": "1", "value": 4, "key": "a"})
+    assert response.status_code == 409
+    assert response.json()["places"] == [1]
 
 
-def test_a_body_that_is_too_large(admin: TestClient) -> None:
+def test_a_body_that_is_too_large_is_rejected(admin: TestClient) -> None:
     assert admin.post("/v1/events/bulk", content=b"x" * 100_001).status_code == 413
 
     def chunks() -> Any:
@@ -124,25 +124,25 @@ def test_a_body_that_is_too_large(admin: TestClient) -> None:
         ("GET", "/v1/explanations?user=7&item=none", 404),
     ],
 )
-def test_what_is_not_there(admin: TestClient, method: str, path: str, status: int) -> None:
-    found = admin.request(method, path)
-    assert found.status_code == status, found.text
-    assert found.headers["content-type"] == "application/problem+json"
-    assert found.headers["x-request-id"]
+def test_missing_things_have_the_right_status(admin: TestClient, method: str, path: str, status: int) -> None:
+    response = admin.request(method, path)
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["x-request-id"]
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
-def test_a_number_that_is_not_finite_is_called_so(admin: TestClient, number: str) -> None:
+def test_numbers_that_are_not_finite_are_rejected(admin: TestClient, number: str) -> None:
     bodies = {
         "/v1/recommendations": f'{{"history": [{{"item": "1", "value": {number}}}]}}',
         "/v1/events": f'{{"user": "7", "item": "1", "value": {number}}}',
         "/v1/onboarding": f'{{"answers": [{{"item": "1", "value": {number}}}]}}',
     }
     for path, body in bodies.items():
-        found = admin.post(path, content=body, headers={"Content-Type": "application/json"})
-        assert found.status_code == 422
-        assert "value: " in found.json()["detail"]
-        assert "the number is not finite" in found.json()["detail"]
+        response = admin.post(path, content=body, headers={"Content-Type": "application/json"})
+        assert response.status_code == 422
+        assert "value: " in response.json()["detail"]
+        assert "the number is not finite" in response.json()["detail"]
     lines = admin.post("/v1/events/bulk", content=bodies["/v1/events"]).json()
     assert "the number is not finite" in lines["results"][0]["error"]
 
@@ -155,26 +155,32 @@ def test_request_ids(admin: TestClient) -> None:
         assert admin.get("/v1/models", headers={"X-Request-ID": part}).headers["x-request-id"] != part
 
 
-def test_a_key_that_asks_for_too_much(tmp_path: Path, first: int, key: Callable[[Role], dict[str, str]]) -> None:
+def test_a_key_above_its_rate_limit_is_rejected(
+    tmp_path: Path, first: int, key: Callable[[Role], dict[str, str]]
+) -> None:
     with TestClient(create_app(ServiceSettings.of({"data": str(tmp_path), "rate": 1}))) as client:
         client.headers.update(key("read"))
-        found = [client.get("/v1/models") for _ in range(4)]
-    assert [one.status_code for one in found].count(429) >= 1
-    assert int(found[-1].headers["retry-after"]) >= 1
+        response = [client.get("/v1/models") for _ in range(4)]
+    assert [entry.status_code for entry in response].count(429) >= 1
+    assert int(response[-1].headers["retry-after"]) >= 1
 
 
-def test_a_service_without_a_model(tmp_path: Path, store: Store, key: Callable[[Role], dict[str, str]]) -> None:
+def test_a_service_without_a_model_stores_events(
+    tmp_path: Path, store: Store, key: Callable[[Role], dict[str, str]]
+) -> None:
     with TestClient(create_app(ServiceSettings.of({"data": str(tmp_path)}))) as client:
         client.headers.update(key("write"))
         assert client.get("/health/live").status_code == 200
         assert client.get("/health/ready").status_code == 503
-        found = client.get("/v1/recommendations", params={"user": "7"})
-        assert found.status_code == 503
-        assert found.headers["retry-after"]
+        response = client.get("/v1/recommendations", params={"user": "7"})
+        assert response.status_code == 503
+        assert response.headers["retry-after"]
         assert client.post("/v1/events", json={"user": "7", "item": "1", "value": 5}).status_code == 201
 
 
-def test_a_store_that_does_not_answer(admin: TestClient, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reads_continue_while_the_store_is_unavailable(
+    admin: TestClient, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
     best = admin.get("/v1/recommendations", params={"user": "7"}).json()
 
     def gone(*_: Any, **__: Any) -> Any:
@@ -184,9 +190,9 @@ def test_a_store_that_does_not_answer(admin: TestClient, service: Service, monke
         for part, name in (("events", "watermark"), ("events", "submit"), ("events", "of_user"), ("keys", "check")):
             broken.setattr(getattr(service.store, part), name, gone)
         broken.setattr(service.store, "ping", gone)
-        found = admin.get("/v1/recommendations", params={"user": "7"}).json()
-        assert found["stale"]
-        assert found["items"] == best["items"]
+        response = admin.get("/v1/recommendations", params={"user": "7"}).json()
+        assert response["stale"]
+        assert response["items"] == best["items"]
         refused = admin.post("/v1/events", json={"user": "7", "item": "1", "value": 5})
         assert refused.status_code == 503
         assert refused.headers["retry-after"]
@@ -196,14 +202,14 @@ def test_a_store_that_does_not_answer(admin: TestClient, service: Service, monke
     assert admin.post("/v1/events", json={"user": "7", "item": "1", "value": 5}).status_code == 201
 
 
-def test_a_mistake_of_ours_is_no_traceback(
+def test_an_internal_error_shows_no_details(
     admin: TestClient, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any) -> Any:
         raise RuntimeError("the secret")
 
     monkeypatch.setattr(service.engine, "recommend", broken)
-    found = admin.get("/v1/recommendations", params={"user": "7"})
-    assert found.status_code == 500
-    assert "secret" not in found.text
-    assert found.headers["content-type"] == "application/problem+json"
+    response = admin.get("/v1/recommendations", params={"user": "7"})
+    assert response.status_code == 500
+    assert "secret" not in response.text
+    assert response.headers["content-type"] == "application/problem+json"
