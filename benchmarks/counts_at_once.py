@@ -70,7 +70,7 @@ class Beside:
         assert active is not None
         assert active.file is not None
         rec = ArtifactRegistry(settings.artifacts).open(active.file, verify=True)
-        self.serving = LoadedModel(active.version, active.watermark, rec)
+        self.model = LoadedModel(active.version, active.watermark, rec)
         self.histories: dict[str, dict[str, float]] = {}
         for user, item, value in table.iter_rows():
             self.histories.setdefault(str(user), {})[str(item)] = float(value)
@@ -78,8 +78,8 @@ class Beside:
 
     def list_of(self, history: dict[str, float]) -> tuple[list[str], np.ndarray[Any, Any]]:
         """The best items for somebody with this history, and all their scores."""
-        rows, scores = self.serving.rank(self.serving.newcomer(list(history.items())), N)
-        return self.serving.items(rows), scores
+        rows, scores = self.model.view([self.model.state(list(history.items()))]).rank(N)
+        return [str(id_) for id_ in self.model.recommender.items.ids(rows[0])], scores[0]
 
     def check(self, user: str, item: str, value: float, told: dict[str, Any], tally: Tally) -> None:
         """Note the rating, and compare the answer with the one that should follow."""
@@ -89,7 +89,7 @@ class Beside:
         shown = [one["item"] for one in told["items"]]
         given = np.array([one["score"] for one in told["items"]])
         wrong = []
-        if told["answered_by"] != "fold-in" or told["stale"] or told["model"] != self.serving.version:
+        if told["answered_by"] != "fold-in" or told["stale"] or told["model"] != self.model.version:
             wrong.append(f"answered by {told['answered_by']} of model {told['model']}, stale: {told['stale']}")
         if item in shown:
             wrong.append("the rated item is in the list")

@@ -31,8 +31,8 @@ import cofactor
 from cofactor.data.ids import IdMap
 from cofactor.metrics.rating import RMSE, errors_by_user
 from cofactor.recommender.recommender import Recommender
-from cofactor.recommender.updating import as_of
 from cofactor.service.registry import ArtifactRegistry
+from cofactor.service.training.point_in_time import as_of
 from cofactor.service.training.trainer import Trainer
 from cofactor.store import Event, Store, StoredModel
 

@@ -11,7 +11,7 @@ import pytest
 import cofactor
 from cofactor.data.ids import IdMap
 from cofactor.data.scale import Scale
-from cofactor.recommender.updating import as_of
+from cofactor.service.training.point_in_time import as_of
 from cofactor.store import Event, Store
 
 ORDERS = list(permutations([1.0, 3.0, 5.0]))

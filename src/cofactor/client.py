@@ -7,23 +7,21 @@ import random
 import time
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from importlib.util import find_spec
 from itertools import islice
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self
 
 from cofactor import checks
 from cofactor.errors import CofactorError, MissingExtraError, ParameterError
+from cofactor.results import RankBy, Recommendation, RecommendedItem
 from cofactor.validation import validated
 
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Client", "Recommendation", "Recommendations", "ServiceError"]
-
-RankBy: TypeAlias = Literal["mean", "lower", "upper"]
-"""How a list is ranked. "lower" and "upper" need a model that predicts distributions."""
+__all__ = ["Client", "ServiceError"]
 
 RETRY_STATUSES = (408, 429, 502, 503, 504)
 FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0
@@ -66,59 +64,6 @@ class ServiceError(CofactorError):
 
     def __reduce__(self) -> tuple[type[ServiceError], tuple[str, int, str]]:
         return type(self), (str(self), self.status, self.request)
-
-
-@dataclass(frozen=True)
-class Recommendation:
-    """One recommended item.
-
-    Attributes
-    ----------
-    item : str
-        ID of the item.
-    rank : int
-        Position in the list, starting at 1.
-    score : float or None
-        Score that the item is ranked by; None if it was picked by exploration.
-    answered_by : {'model', 'popularity', 'exploration'}
-        Source of the item; "popularity" if the model has no evidence.
-    title : str or None
-        Title of the item, if the service has one.
-    explored : bool
-        Whether the item was picked by exploration.
-    propensity : float
-        Probability that the item was shown at this position.
-    """
-
-    item: str
-    rank: int
-    score: float | None
-    answered_by: str
-    title: str | None
-    explored: bool
-    propensity: float
-
-
-@dataclass(frozen=True)
-class Recommendations:
-    """A ranked list of items for one user.
-
-    Attributes
-    ----------
-    model : int
-        Version of the model.
-    answered_by : str
-        Source of the list.
-    stale : bool
-        Whether the newest events may be missing.
-    items : tuple of Recommendation
-        Items, best first.
-    """
-
-    model: int
-    answered_by: str
-    stale: bool
-    items: tuple[Recommendation, ...]
 
 
 class Client:
@@ -205,7 +150,7 @@ class Client:
         diversity: float = 0.0,
         explore: float = 0.0,
         log: bool = True,
-    ) -> Recommendations:
+    ) -> Recommendation:
         """Return the n best items for a user.
 
         Parameters
@@ -229,11 +174,11 @@ class Client:
 
         Returns
         -------
-        Recommendations
+        Recommendation
             The items, best first.
         """
         query = _query(n, exclude, where, rank_by, diversity, explore)
-        return _recommendations(self._json("POST", "/v1/recommendations", {"user": user, "log": log, **query}))
+        return _recommendation(self._json("POST", "/v1/recommendations", {"user": user, "log": log, **query}))
 
     @validated
     def recommend_for(
@@ -246,7 +191,7 @@ class Client:
         rank_by: RankBy = "mean",
         diversity: float = 0.0,
         explore: float = 0.0,
-    ) -> Recommendations:
+    ) -> Recommendation:
         """Return the n best items for a user who is not in the store, from their history alone.
 
         Parameters
@@ -268,14 +213,14 @@ class Client:
 
         Returns
         -------
-        Recommendations
+        Recommendation
             The items, best first.
         """
         if not isinstance(history, Mapping):
             raise ParameterError(f"history must be a dict of items and ratings, not {checks.describe(history)}")
         rated = [{"item": item, "value": value} for item, value in history.items()]
         query = _query(n, exclude, where, rank_by, diversity, explore)
-        return _recommendations(self._json("POST", "/v1/recommendations", {"history": rated, **query}))
+        return _recommendation(self._json("POST", "/v1/recommendations", {"history": rated, **query}))
 
     @validated
     def predict(self, user: str | int, item: str | int) -> float:
@@ -632,10 +577,10 @@ def _read(response: httpx.Response) -> dict[str, Any]:
     return body
 
 
-def _recommendations(body: Mapping[str, Any]) -> Recommendations:
-    names = [field.name for field in fields(Recommendation)]  # a newer service may send more fields
-    items = tuple(Recommendation(**{name: item[name] for name in names}) for item in body["items"])
-    return Recommendations(body["model"], body["answered_by"], body["stale"], items)
+def _recommendation(body: Mapping[str, Any]) -> Recommendation:
+    names = [field.name for field in fields(RecommendedItem)]  # a newer service may send more fields
+    items = tuple(RecommendedItem(**{name: item[name] for name in names}) for item in body["items"])
+    return Recommendation(body["model"], body["answered_by"], body["stale"], body["user"], items)
 
 
 def _service_error(response: httpx.Response) -> ServiceError:

@@ -12,7 +12,6 @@ import pytest
 from fastapi.testclient import TestClient
 
 import cofactor
-from cofactor.client import Recommendation
 from cofactor.data.interactions import Interactions
 from cofactor.errors import KindError
 from cofactor.estimators import REGISTRY
@@ -146,7 +145,7 @@ def test_marks_occur_where_evidence_runs_out(tmp_path: Path) -> None:
             assert any(one["explored"] for one in explored)
             schema = client.get("/openapi.json").json()["components"]["schemas"]["Shown"]["properties"]
             assert schema["answered_by"]["enum"] == ["model", "popularity", "exploration"]
-    assert "answered_by" in Recommendation.__dataclass_fields__
+    assert "answered_by" in RecommendedItem.__dataclass_fields__
 
 
 def test_an_order_that_the_model_cannot_give_is_refused_for_everybody(served: Served) -> None:

@@ -47,7 +47,7 @@ def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 def scale_of(api: TestClient) -> Scale:
-    response = api.app.state.service.engine.serving.scale  # type: ignore[attr-defined]
+    response = api.app.state.service.engine.model.recommender.scale  # type: ignore[attr-defined]
     assert isinstance(response, Scale)
     return response
 

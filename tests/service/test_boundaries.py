@@ -10,12 +10,12 @@ from typing import Any
 
 import polars as pl
 import pytest
-from cofactor.service.answers import Query
 
 import cofactor
 from cofactor.data.interactions import Interactions
 from cofactor.errors import ParameterError
 from cofactor.recommender.recommender import Recommender
+from cofactor.results import Query
 from cofactor.service import registry
 from cofactor.service.api.auth import Buckets, KeyRing
 from cofactor.service.bootstrap import import_table
@@ -220,7 +220,7 @@ def test_a_model_includes_events_up_to_its_watermark(store: Store, tmp_path: Pat
         added = registry.add_candidate(store, artifacts, rec, watermark=watermark)
         registry.promote(store, artifacts, added.version)
         engine = Engine(store, artifacts)
-        assert engine.recommend("ana", Query()).by == by
+        assert engine.recommend("ana", Query()).answered_by == by
         assert engine.knows_user("ana") == (True, by == "fold-in")
 
 

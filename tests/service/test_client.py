@@ -260,10 +260,10 @@ def test_a_newer_service_may_tell_more() -> None:
 
 
 PROGRAM = """
-from cofactor import Client, Recommendations, ServiceError
+from cofactor import Client, Recommendation, ServiceError
 
 def shown(client: Client) -> list[str]:
-    found: Recommendations = client.recommend("ana", n=3, where={"genres": "War"}, rank_by="lower")
+    found: Recommendation = client.recommend("ana", n=3, where={"genres": "War"}, rank_by="lower")
     seq: int = client.rate("ana", found.items[0].item, 5, key="a1")
     stars: float = client.predict(7, found.items[0].item)
     for line in client.send([{"user": "ana", "item": 7, "value": 3}]):

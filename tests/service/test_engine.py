@@ -11,14 +11,13 @@ import pytest
 import cofactor
 from cofactor.data.interactions import Interactions
 from cofactor.estimators.base import Estimator
+from cofactor.recommender.exploration import draw_positions
+from cofactor.results import Query
 from cofactor.service import registry
-from cofactor.service.answers import Query
 from cofactor.service.bootstrap import import_table
 from cofactor.service.change_feed import ChangeFeed
 from cofactor.service.engine import Engine, NoModelError
-from cofactor.service.exploring import mixed
 from cofactor.service.loaded_model import LoadedModel
-from cofactor.service.reasons import predicted, similar
 from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.training.spec import TrainingSpec
 from cofactor.service.training.trainer import Trainer
@@ -58,7 +57,7 @@ def test_rate_then_ask_on_another_worker(engine: Engine, other: Engine) -> None:
         engine.store.events.append([Event(user, item, stream.randrange(1, 6), key=str(turn))])
         after = other.recommend(user, Query(n=5))
         assert item not in [one.item for one in after.items]
-        assert after.by == "fold-in"
+        assert after.answered_by == "fold-in"
         assert not after.stale
 
 
@@ -67,10 +66,10 @@ def test_the_folded_in_vector_is_that_of_the_whole_history(engine: Engine, ratin
     history = {str(item): float(value) for item, value in zip(table["item"], table["value"], strict=True)}
     new = ids(engine, "7", 1)[0]
     engine.store.events.append([Event("7", new, 1)])
-    lists, list_scores = engine.serving.newcomer([*history.items(), (new, 1.0)]).rank(60)
+    lists, list_scores = engine.model.view([engine.model.state([*history.items(), (new, 1.0)])]).rank(60)
     rows, scores = lists[0][lists[0] >= 0], list_scores[0][lists[0] >= 0]
     found = engine.recommend("7", Query(n=60)).items
-    assert [one.item for one in found] == engine.serving.items(rows)
+    assert [one.item for one in found] == [str(id_) for id_ in engine.model.recommender.items.ids(rows)]
     assert np.allclose([one.score for one in found], scores, atol=1e-5)
 
 
@@ -88,7 +87,7 @@ def test_models_of_every_kind_answer(
     told = "event" if table.kind == "events" else "rating"
     store.events.append([Event("7", best[0], 1, kind=told)])  # type: ignore[arg-type]
     assert set(ids(engine, "7")) == set(best[1:])
-    assert len(ids(engine, "nobody")) == len(engine.serving.recommender.items)
+    assert len(ids(engine, "nobody")) == len(engine.model.recommender.items)
 
 
 def test_the_other_kind_of_event_is_left_out_too(engine: Engine) -> None:
@@ -107,12 +106,12 @@ def test_without_a_prior_new_users_get_what_python_gives(
     registry.promote(store, artifacts, registry.add_candidate(store, artifacts, rec, watermark=0).version)
     engine = Engine(store, artifacts)
     found = engine.recommend("nobody", Query(n=60))
-    assert found.by == ("prior" if table.kind == "ratings" else "popularity")
+    assert found.answered_by == ("prior" if table.kind == "ratings" else "popularity")
     assert [int(one.item) for one in found.items] == rec.for_history([]).recommend(n=60)["item"].to_list()
     support = [rec.support[rec.items.row(int(one.item))] for one in found.items]
     assert (support == sorted(support, reverse=True)) == (table.kind == "events")
     if table.kind == "ratings":
-        assert 1 <= predicted(engine, "nobody", found.items[0].item).value <= 5
+        assert 1 <= engine.predict("nobody", found.items[0].item).prediction <= 5
 
 
 def test_a_roll_back_to_an_older_watermark_forgets_no_event(engine: Engine, ratings: Interactions) -> None:
@@ -137,8 +136,9 @@ def test_the_same_request_draws_the_same(engine: Engine) -> None:
 
 
 def test_propensities_are_the_shares_they_say() -> None:
-    stream, best, pool = np.random.default_rng(0), [(1, 0.9), (2, 0.8), (3, 0.7)], np.array([7, 8])
-    first = [mixed(best, pool, 2, 0.4, stream)[0] for _ in range(4_000)]
+    stream, pool = np.random.default_rng(0), np.array([7, 8])
+    rows, scores = np.int32([1, 2, 3]), np.float32([0.9, 0.8, 0.7])
+    first = [draw_positions(rows, scores, pool, 2, 0.4, stream)[0] for _ in range(4_000)]
     for row, wanted in ((7, 0.2), (8, 0.2), (1, 0.6)):
         assert abs(sum(place.row == row for place in first) / len(first) - wanted) < 0.03
         assert {round(place.propensity, 6) for place in first if place.row == row} == {wanted}
@@ -154,9 +154,9 @@ def test_changes_are_kept_within_bounds(engine: Engine) -> None:
 
 
 def test_similar_items_leave_out_what_cannot_be_had(engine: Engine) -> None:
-    best = [one["item"] for one in similar(engine, "3", 5)["items"]]
+    best = [one.item for one in engine.similar("3", 5).items]
     engine.store.items.put([Item(best[0], available=False)])
-    assert [one["item"] for one in similar(engine, "3", 4)["items"]] == best[1:]
+    assert [one.item for one in engine.similar("3", 4).items] == best[1:]
 
 
 def test_a_model_of_text_ids_takes_any_id(ratings: Interactions) -> None:
@@ -165,7 +165,7 @@ def test_a_model_of_text_ids_takes_any_id(ratings: Interactions) -> None:
     assert serving.item_rows(["1", "01", "001", "x"]).tolist() == [1, 0, -1, 2]
     numbers = LoadedModel(1, 0, cofactor.Recommender.fit(cofactor.Bias(), ratings))
     assert numbers.item_rows(["1", "01", "x", "-1"]).tolist()[1:] == [-1, -1, -1]
-    assert numbers.trained("07") is None
+    assert numbers.user_row("07") == -1
 
 
 def test_a_new_item_gets_its_place_from_the_prior(engine: Engine, ratings: Interactions) -> None:
@@ -178,11 +178,11 @@ def test_a_new_item_gets_its_place_from_the_prior(engine: Engine, ratings: Inter
     )
     engine.refresh()
     before = ids(engine, "7", 100)
-    assert not engine.widen()
+    assert not engine.extend_catalog()
     engine.store.items.put([Item("1000", "Jaws"), Item("not a number"), Item("1001", available=False)])
     engine.catch_up()
-    assert engine.widen()
-    assert not engine.widen()
+    assert engine.extend_catalog()
+    assert not engine.extend_catalog()
     after = engine.recommend("7", Query(n=100))
     assert {one.item for one in after.items} == {*before, "1000"}
     assert [one.item for one in after.items if one.item != "1000"] == before
@@ -191,5 +191,5 @@ def test_a_new_item_gets_its_place_from_the_prior(engine: Engine, ratings: Inter
     assert "1000" not in ids(engine, "7", 100)
     engine.store.items.put([Item("1002")])
     engine.catch_up()
-    assert engine.widen()
+    assert engine.extend_catalog()
     assert "1002" in ids(engine, "nobody", 100)

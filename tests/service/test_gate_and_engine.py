@@ -10,11 +10,11 @@ from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions
 from cofactor.estimators import BiasedMF, ExplicitALS, ImplicitALS
 from cofactor.estimators.base import Estimator
-from cofactor.recommender.updating import as_of
-from cofactor.service.answers import Query
+from cofactor.results import Query
 from cofactor.service.engine import Engine
 from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.training.data import training_data
+from cofactor.service.training.point_in_time import as_of
 from cofactor.service.training.spec import TrainingSpec
 from cofactor.service.training.trainer import Trainer
 from cofactor.store import Event, Store

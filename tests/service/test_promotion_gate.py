@@ -14,8 +14,8 @@ from cofactor.data.interactions import Interactions
 from cofactor.errors import ParameterError
 from cofactor.estimators import Bias, ExplicitALS, ImplicitALS, Popularity
 from cofactor.recommender.recommender import Recommender
-from cofactor.recommender.updating import as_of, rows_of
 from cofactor.service.training.data import TrainingData
+from cofactor.service.training.point_in_time import as_of
 from cofactor.service.training.promotion_gate import ListStatistics, PromotionGate
 
 
@@ -185,9 +185,9 @@ def test_repeated_events_are_ignored(small_events: Interactions) -> None:
 
 
 def test_ids_of_both_types_have_rows() -> None:
-    assert rows_of(IdMap.of([1, 20]), pl.Series(["20", "020", "x"])).tolist() == [1, -1, -1]
-    assert rows_of(IdMap.of(["1", "x"]), pl.Series(["x", "1", "y"])).tolist() == [1, 0, -1]
-    assert rows_of(IdMap.of([1]), pl.Series([], dtype=pl.String)).tolist() == []
+    assert IdMap.of([1, 20]).rows(pl.Series(["20", "020", "x"])).tolist() == [1, -1, -1]
+    assert IdMap.of(["1", "x"]).rows(pl.Series(["x", "1", "y"])).tolist() == [1, 0, -1]
+    assert IdMap.of([1]).rows(pl.Series([], dtype=pl.String)).tolist() == []
 
 
 def test_limits_are_checked() -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from cofactor.service.answers import Query
 from fastapi.testclient import TestClient
 
 import cofactor
@@ -17,13 +16,14 @@ from cofactor.data.ids import IdMap
 from cofactor.datasets.synthetic import SyntheticConfig, generate
 from cofactor.estimators.base import Estimator
 from cofactor.recommender.recommender import Recommender
-from cofactor.recommender.updating import as_of
+from cofactor.results import Query
 from cofactor.service.api.app import create_app
 from cofactor.service.bootstrap import import_table, prepare
 from cofactor.service.engine import Engine
 from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.settings import ServiceSettings
 from cofactor.service.training.data import training_data
+from cofactor.service.training.point_in_time import as_of
 from cofactor.service.training.promotion_gate import PromotionGate, ranking_accuracy
 from cofactor.service.training.spec import TrainingSpec
 from cofactor.service.training.trainer import Trainer
@@ -131,7 +131,7 @@ def test_an_event_sent_to_a_model_of_ratings_is_seen_after_the_next_training(tmp
         assert lists(client, "ana") == [[]] * 3
         trained(client)
         assert lists(client, "ana") == [[]] * 3
-        rec = client.app.state.service.engine.serving.recommender  # type: ignore[attr-defined]
+        rec = client.app.state.service.engine.model.recommender  # type: ignore[attr-defined]
         assert rec.items.all.to_list() == ["a", "b", "c", "d"]
 
 
@@ -147,7 +147,7 @@ def test_no_low_rating_is_listed_with_any_model(estimator: Estimator, tmp_path: 
         Trainer(store, artifacts, spec=TrainingSpec(estimator, "events")).train()
         engine = Engine(store, artifacts)
         for _ in range(2):
-            assert len(engine.serving.recommender.items) == ratings.n_items
+            assert len(engine.model.recommender.items) == ratings.n_items
             listed = {
                 (user, place.item)
                 for user in map(str, ratings.users.all)
@@ -172,7 +172,7 @@ def test_new_items_do_not_bring_low_ratings_back(tmp_path: Path) -> None:
         engine = Engine(store, artifacts)
         store.items.put([Item("-5"), Item("1000")])  # rows of the items that were there move
         engine.catch_up()
-        assert engine.widen()
+        assert engine.extend_catalog()
         listed = {place.item for place in engine.recommend(user, Query(n=60)).items}
         assert listed
         assert not listed & low

@@ -433,7 +433,7 @@ def _series_of(ids: Iterable[Id]) -> pl.Series:
         raise DataError(f"ids of two types, {values[0]!r} and {first!r}: use integers or strings, not both")
     if n_strings:
         for k, value in enumerate(values):
-            if not is_unicode(value):
+            if not is_unicode(str(value)):
                 raise DataError(f"row {k + 1}: the id {value!r} is not valid Unicode text (half a surrogate pair)")
         return pl.Series("id", values, dtype=pl.String)
     integers = [integer_id(value) for value in values]

@@ -83,8 +83,7 @@ class FactorMap:
         """
         model = require_recommender("recommender", recommender).model
         min_support = checks.whole_number("min_support", min_support, low=0)
-        width = model.item_factors.shape[1] if isinstance(model, FactorModel | BayesianModel) else 0
-        if width == 0:
+        if not isinstance(model, FactorModel | BayesianModel) or (width := model.item_factors.shape[1]) == 0:
             raise KindError("this model has no item factors to map; fit one with factors, such as biased-mf")
         axes = checks.whole_number("axes", axes, low=1, high=width)
         rows = np.flatnonzero(recommender.support >= min_support)

@@ -302,7 +302,7 @@ class _ListBuilder:
         return group, before, np.where(too_short, n_outside, self.size[slot, -1])
 
     def _served_entries(
-        self, lists: Int64, scores: Float32, candidate: Bool, owner: Int64, test: Int32
+        self, lists: Int64, scores: Float32, candidate: Bool, owner: Int32, test: Int32
     ) -> list[Entries]:
         """Return entries of the items that follow those with evidence, more popular items first."""
         without_evidence = ~self.evidence if len(self.evidence) else np.zeros(self.n_items, bool)
@@ -333,7 +333,7 @@ class _ListBuilder:
         return entries
 
     def _below_zero(
-        self, lists: Int64, scores: Float32, candidate: Bool, n_above: Int64, owner: Int64, test: Int32
+        self, lists: Int64, scores: Float32, candidate: Bool, n_above: Int64, owner: Int32, test: Int32
     ) -> list[Entries]:
         """Return entries of test items with a negative score in lists that are long enough to show them."""
         entries: list[Entries] = []

@@ -20,7 +20,7 @@ from cofactor.errors import KindError, UnknownIdError
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.rerank import without_evidence
 
-__all__ = ["Catalog", "require_vectors"]
+__all__ = ["Catalog", "vectors_method"]
 
 FEW_ROWS = 64
 """Columns of fewer rows are created in Python, which takes less time than a call of polars."""
@@ -170,17 +170,18 @@ class Catalog:
             If the model has no vectors or similarities.
         """
         n, row = checks.whole_number("n", n, low=1), self.item_row(item)
-        require_vectors(model, "similar_items")
+        similar_items = vectors_method(model, "similar_items")
         if self.evidence is not None:
             if not self.evidence[row]:
                 return np.zeros(0, np.int32), np.zeros(0, np.float32)
             allowed = allowed & self.evidence if len(allowed) else self.evidence
-        rows, scores = model.similar_items(np.array([row], np.int32), min(n, self.n_items), allowed)
+        rows, scores = similar_items(np.array([row], np.int32), min(n, self.n_items), allowed)
         valid = rows[0] >= 0
         return rows[0][valid], scores[0][valid]
 
 
-def require_vectors(model: Any, method: str) -> None:
-    """Raise KindError for a model without vectors or similarities to compare."""
+def vectors_method(model: object, method: str) -> Any:
+    """Return a method of a model that compares vectors; raise KindError for a model without vectors."""
     if not hasattr(model, method) or getattr(model, "factors", 1) == 0:
         raise KindError("this model has no vectors to compare; fit one with factors, such as biased-mf")
+    return getattr(model, method)

@@ -25,7 +25,6 @@ from cofactor import checks
 from cofactor.arrays import Bool, Float32, Float64, Int32, Int64
 from cofactor.errors import ParameterError
 from cofactor.kernels.sparse import SparseRows
-from cofactor.models.base import Model
 from cofactor.models.posterior import BayesianModel
 
 __all__ = ["FEW_RATINGS", "Impressions", "Position", "draw_positions", "sampler", "spread_new_items"]
@@ -199,7 +198,7 @@ def spread_new_items(
     return lists, explored
 
 
-def sampler(model: Model, rows: Int32, impressions: Impressions | None) -> Sampler:
+def sampler(model: object, rows: Int32, impressions: Impressions | None) -> Sampler:
     """Return the distribution that new items are sampled from.
 
     Parameters

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias, get_args
+from typing import Any, TypeAlias, cast, get_args
 
 import numpy as np
 import polars as pl
@@ -30,7 +30,7 @@ from cofactor.estimators.training_table import TableLike
 from cofactor.kernels.sparse import SparseRows, merge_counts, merge_latest
 from cofactor.metrics.model_lists import ModelLists
 from cofactor.models.arguments import require_histories, solvable
-from cofactor.models.base import Model, PredictsRatings
+from cofactor.models.base import Model, PredictsRatings, ScoresItems
 from cofactor.models.factor import FactorModel
 from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.prior import Priors
@@ -347,7 +347,7 @@ class Recommender:
         return self._view(model, batch, replaced_rows(self.excluded, rows, histories), "fold-in")
 
     def _view(self, model: Model, batch: UserBatch, exclude: SparseRows, source: AnsweredBy) -> UserView:
-        return UserView(self.catalog, model, batch, exclude, source, self.users, self.model)
+        return UserView(self.catalog, cast("ScoresItems", model), batch, exclude, source, self.users, self.model)
 
     # recommending
 
@@ -533,20 +533,17 @@ class Recommender:
         return int((u < 0).sum()), int((i < 0).sum())
 
     def _predicted(self, users: pl.Series, items: pl.Series, times: Any) -> Float32:
-        u, i, at = (
-            self.users.rows(users),
-            self.items.rows(items),
-            None if times is None else checks.seconds("times", times, len(users)),
-        )
-        assert isinstance(self.model, PredictsRatings)
-        ratings = self.model.predict(self.batch(u, at), i)
+        if not isinstance(self.model, PredictsRatings):
+            raise KindError("this model cannot predict ratings")
+        u, i = self.users.rows(users), self.items.rows(items)
+        seconds = None if times is None else checks.seconds("times", times, len(users))
+        ratings = self.model.predict(self.batch(u, seconds), i)
         new = np.flatnonzero(u < 0)
-        if not len(new) or self.priors is None or self.priors.users is None:
-            return ratings
-        empty, rows = SparseRows.empty(1), np.zeros(len(new), np.int32)
-        ratings = np.array(ratings)
-        unknown = UserBatch.trained(rows, empty, None if at is None else at[new])
-        ratings[new] = self.folded_in(empty).predict(unknown, i[new])
+        if len(new) and self.priors is not None and self.priors.users is not None:
+            ratings = np.array(ratings)
+            prior: Any = self.folded_in(SparseRows.empty(1))
+            rows, new_seconds = np.zeros(len(new), np.int32), None if seconds is None else seconds[new]
+            ratings[new] = prior.predict(UserBatch.trained(rows, SparseRows.empty(1), new_seconds), i[new])
         return ratings
 
     # reasons

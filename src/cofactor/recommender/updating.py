@@ -100,7 +100,7 @@ def replace_users(
     """
     take = np.array(rows)
     take[rows < 0] = -1 - np.arange(len(histories), dtype=np.int32)
-    folded = fold_in(model, priors, histories, table)
+    folded: Any = fold_in(model, priors, histories, table)
     assert isinstance(model, FoldsIn)
     return model.with_users(folded, take)
 

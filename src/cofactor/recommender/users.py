@@ -14,19 +14,19 @@ import numpy as np
 import polars as pl
 
 from cofactor import checks
-from cofactor.arrays import ALL_ROWS, Bool, Float32, Int32, random_stream
+from cofactor.arrays import ALL_ROWS, Bool, Float32, Float64, Int32, random_stream
 from cofactor.cold_start.questionnaire import Questionnaire
 from cofactor.data.id_columns import Id, id_series, is_single
 from cofactor.data.ids import IdMap
 from cofactor.errors import DataError, KindError, ParameterError
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import solvable
-from cofactor.models.base import Explains, HasUncertainty, Model
+from cofactor.models.base import Explains, HasUncertainty, Model, PredictsRatings, ScoresItems
 from cofactor.models.explanation import Explanation
 from cofactor.models.rerank import ranked
 from cofactor.models.user_batch import UserBatch
 from cofactor.recommender import frames
-from cofactor.recommender.catalog import Catalog, require_vectors
+from cofactor.recommender.catalog import Catalog, vectors_method
 from cofactor.recommender.exploration import (
     FEW_RATINGS,
     Impressions,
@@ -80,7 +80,7 @@ class UserView:
     """
 
     catalog: Catalog
-    model: Model
+    model: ScoresItems
     batch: UserBatch
     exclude: SparseRows
     source: AnsweredBy
@@ -358,7 +358,9 @@ class UserView:
             For ids of the wrong type and for another number of items than of users.
         """
         batch, rows = self._pairs(items, times)
-        ratings: Float32 = self.model.predict(batch, rows)
+        if not isinstance(self.model, PredictsRatings):
+            raise KindError("this model cannot predict ratings")
+        ratings = self.model.predict(batch, rows)
         return float(ratings[0]) if len(self) == 1 and is_single(items) else ratings
 
     def _pairs(self, items: Id | Iterable[Id], times: Any) -> tuple[UserBatch, Int32]:
@@ -371,7 +373,7 @@ class UserView:
             raise DataError(f"items must be one for each of {len(self):,} users, not {len(rows):,}")
         return self.batch.take(positions, None if times is None else checks.seconds("times", times, len(rows))), rows
 
-    def interval(self, items: Id | Iterable[Id], *, confidence: float = 0.9) -> tuple[Float32, Float32]:
+    def interval(self, items: Id | Iterable[Id], *, confidence: float = 0.9) -> tuple[Float64, Float64]:
         """Return the interval of the rating of each user and item; `items` as in `predict`.
 
         Parameters
@@ -382,7 +384,7 @@ class UserView:
 
         Returns
         -------
-        low, high : ndarray of shape (n,), float32
+        low, high : ndarray of shape (n,), float64
 
         Raises
         ------
@@ -438,18 +440,19 @@ class UserView:
         """
         n = checks.whole_number("n", n, low=1)
         self._require_one_user()
-        model, row = self.trained, int(self.batch.rows[0])
+        model: Any = self.trained
+        row = int(self.batch.rows[0])
         n_users = len(self.user_ids)
         if self.source != "model":
             row = n_users
             model = model.with_users(self.model, np.append(np.arange(n_users, dtype=np.int32), np.int32(-1)))
-        require_vectors(model, "similar_users")
+        similar_users = vectors_method(model, "similar_users")
         if not len(self.batch.histories.columns):
             return frames.neighbors("user", self.user_ids, np.zeros(0, np.int32), np.zeros(0, np.float32))
         comparable = self.catalog.histories.counts > 0
         if self.source != "model":
             comparable = np.append(comparable, True)
-        rows, scores = model.similar_users(np.array([row], np.int32), min(n, n_users), comparable)
+        rows, scores = similar_users(np.array([row], np.int32), min(n, n_users), comparable)
         valid = (rows[0] >= 0) & (rows[0] != row)
         return frames.neighbors("user", self.user_ids, rows[0][valid], scores[0][valid])
 

@@ -119,7 +119,7 @@ class Service:
         try:
             self.engine.refresh()
             self.engine.changes.catch_up()
-            self.engine.widen()
+            self.engine.extend_catalog()
         finally:
             self.update_metrics()
 

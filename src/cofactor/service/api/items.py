@@ -8,34 +8,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
+from cofactor.results import SimilarItems
 from cofactor.service.api.auth import READ, WRITE
 from cofactor.service.api.dependencies import CurrentService, Service
 from cofactor.service.api.errors import Problem, responses
 from cofactor.service.api.fields import DECIMAL, AsQuery, Changed, Id, Ids, JsonMap, Line, RequestBody, reply
 from cofactor.service.api.routing import StrictRoute
-from cofactor.service.reasons import similar
 from cofactor.store import Item, StoredItem
 
 __all__ = ["router"]
-
-
-@dataclass(frozen=True)
-class SimilarItem:
-    """An item and its similarity."""
-
-    item: str
-    rank: int
-    score: float
-    title: str | None
-
-
-@dataclass(frozen=True)
-class SimilarItems:
-    """Items that the same users liked."""
-
-    item: str
-    model: int
-    items: list[SimilarItem]
 
 
 class ItemBody(RequestBody):
@@ -109,6 +90,6 @@ async def set_availability(service: CurrentService, body: AvailabilityBody) -> C
 @router.get("/similar", response_model=SimilarItems, dependencies=[READ])
 async def similar_items(
     service: CurrentService, item: AsQuery, n: Annotated[int, Query(ge=1, le=1_000), DECIMAL] = 10
-) -> Any:
+) -> SimilarItems:
     """Return available items that the same users liked."""
-    return await service.run(similar, service.engine, item, min(n, service.settings.max_n))
+    return await service.run(service.engine.similar, item, min(n, service.settings.max_n))

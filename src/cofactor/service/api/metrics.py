@@ -8,7 +8,7 @@ from prometheus_client import REGISTRY as PROCESS_REGISTRY
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from cofactor.service.answers import Answer
+from cofactor.results import Answer
 
 __all__ = ["count_answer", "count_request", "metrics_text", "set_model_metrics"]
 
@@ -33,7 +33,7 @@ def count_request(method: str, route: str, status: int, seconds: float) -> None:
 
 def count_answer(answer: Answer) -> None:
     """Count an answer by its source."""
-    _answers.labels(answer.by).inc()
+    _answers.labels(answer.answered_by).inc()
     if answer.stale:
         _stale.inc()
 

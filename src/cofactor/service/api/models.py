@@ -208,7 +208,7 @@ def _promote(service: Service, version: int) -> StoredModel:
 @router.get("/models/audit", dependencies=[READ])
 async def audit(service: CurrentService) -> AuditOut:
     """Return the concentration of the ten best items of the current model for every user; cached by version."""
-    model = service.engine.serving
+    model = service.engine.model
     cached = service.audits.get(model.version)
     result = cached if cached is not None else await service.run_slowly(exposure, model.recommender)
     service.audits.put(model.version, result)

@@ -53,11 +53,11 @@ def _with_scale(schemas: dict[str, Any], service: Service) -> dict[str, Any]:
     """Limit ratings to the scale of the current model; a model of ratings requires them in a history."""
     if service.engine.version is None:
         return schemas
-    model = service.engine.serving
+    model = service.engine.model
     rating, rated = dict(schemas["Rating"]), schemas["Rated"]
-    if model.scale is not None:
-        rating |= {"minimum": float(model.scale.low), "maximum": float(model.scale.high)}
-        rating |= {"enum": list(model.scale.levels)} if model.scale.levels else {}
+    if model.recommender.scale is not None:
+        rating |= {"minimum": float(model.recommender.scale.low), "maximum": float(model.recommender.scale.high)}
+        rating |= {"enum": list(model.recommender.scale.levels)} if model.recommender.scale.levels else {}
     if model.recommender.kind == "ratings":
         value = {name: part for name, part in rated["properties"]["value"].items() if name != "default"}
         rated = {**rated, "properties": {**rated["properties"], "value": value}, "required": ["item", "value"]}

@@ -20,9 +20,9 @@ from cofactor.metrics.rating import errors_by_user
 from cofactor.metrics.registry import primary_metric
 from cofactor.models.base import PredictsRatings
 from cofactor.recommender.recommender import Recommender
-from cofactor.recommender.updating import as_of
 from cofactor.service.settings import GateCriterion, ServiceSettings
 from cofactor.service.training.data import TrainingData
+from cofactor.service.training.point_in_time import as_of
 
 __all__ = [
     "AccuracyComparison",
@@ -82,11 +82,11 @@ def rating_accuracy(candidate: Recommender, active: Recommender, held: pl.DataFr
     """
     metric, ratings = primary_metric("ratings"), held["value"].to_numpy()
     users, n_users = candidate.users.rows(held["user"]), len(candidate.users)
-    values = (
+    ours, theirs = (
         metric.per_user(errors_by_user(users, ratings, _predicted(model, users, held), n_users=n_users))
         for model in (candidate, active)
     )
-    return _comparison(metric, *values, len(held), seed)
+    return _comparison(metric, ours, theirs, len(held), seed)
 
 
 def _predicted(recommender: Recommender, users: Int32, held: pl.DataFrame) -> Float32:
@@ -123,8 +123,8 @@ def ranking_accuracy(
     new = ~_is_excluded(candidate, u, candidate.items.rows(held["item"]))
     relevant = SparseRows.of(u[new], i[new], np.ones(new.sum()), len(candidate.users))
     metric = primary_metric("events", k)
-    values = (_per_user(recommender, catalog, relevant, metric, k) for recommender in (candidate, active))
-    return _comparison(metric, *values, int(new.sum()), seed)
+    ours, theirs = (_per_user(recommender, catalog, relevant, metric, k) for recommender in (candidate, active))
+    return _comparison(metric, ours, theirs, int(new.sum()), seed)
 
 
 def _comparison(

@@ -1,0 +1,76 @@
+"""Point in time: a recommender with the users and the histories of an earlier moment, to measure it without leakage."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from cofactor.arrays import Int32
+from cofactor.data.ids import IdMap
+from cofactor.errors import DataError
+from cofactor.kernels.sparse import SparseRows
+from cofactor.recommender.recommender import Recommender
+
+__all__ = ["as_of"]
+
+
+def as_of(
+    recommender: Recommender,
+    users: IdMap,
+    state: pl.DataFrame,
+    metadata: pl.DataFrame | None = None,
+    seen: pl.DataFrame | None = None,
+) -> Recommender:
+    """Return a recommender of these users alone, with what they had done until a moment.
+
+    Parameters
+    ----------
+    recommender : Recommender
+        A fitted recommender.
+    users : IdMap
+        Ids of the users, as text.
+    state : pl.DataFrame
+        Columns user, item (String) and value: the histories. Other users and unknown items are left out.
+    metadata : pl.DataFrame, optional
+        Column user (String), and columns that the prior may have been learned from.
+    seen : pl.DataFrame, optional
+        As `state`: further items that lists leave out.
+
+    Returns
+    -------
+    Recommender
+        Users whose history did not change keep their vector; all others are folded in, as the service does it.
+
+    Raises
+    ------
+    KindError
+        If the model cannot fold in users.
+
+    Examples
+    --------
+    >>> import cofactor
+    >>> ratings = cofactor.Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
+    >>> rec = cofactor.Recommender.fit(cofactor.Bias(), ratings)
+    >>> since = pl.DataFrame({"user": ["zoe", "ana"], "item": ["clue", "alien"], "value": [4.0, 5.0]})
+    >>> now = as_of(rec, IdMap.of(["ana", "zoe"]), since)
+    >>> now.histories.counts.tolist(), now.recommend("zoe")["item"].to_list()
+    ([1, 1], ['alien'])
+    """
+    histories = _histories(recommender, users, state)
+    excluded = None if seen is None else _histories(recommender, users, seen)
+    table = None
+    if metadata is not None and recommender.priors is not None and recommender.priors.users is not None:
+        ids = pl.DataFrame({"user": users.all.cast(pl.String)})
+        table = ids.join(metadata, on="user", how="left", maintain_order="left")
+    try:
+        return recommender.with_users(users, histories, table=table, seen=excluded)
+    except DataError:  # metadata that the prior cannot read counts as unknown
+        return recommender.with_users(users, histories, seen=excluded)
+
+
+def _histories(recommender: Recommender, users: IdMap, state: pl.DataFrame) -> SparseRows:
+    state = state.filter(pl.col("user").is_in(users.all.cast(pl.String).implode()))
+    owner: Int32 = users.rows(state["user"])
+    item = recommender.items.rows(state["item"])
+    known = (owner >= 0) & (item >= 0)
+    return SparseRows.of(owner[known], item[known], np.asarray(state["value"])[known], len(users))
