@@ -24,7 +24,7 @@ import numpy as np
 
 import cofactor
 from cofactor import Interactions, Recommender
-from cofactor.audit import cold_start, exposure, influence, user_clusters
+from cofactor.audit import cluster_users, cold_start, exposure, influence
 from cofactor.datasets.synthetic import generate
 from cofactor.datasets.synthetic_config import HEAVY_SHAPE, MOVIELENS_1M_SHAPE
 
@@ -46,7 +46,7 @@ def cost(quick: bool) -> list[str]:
     table = generate(MOVIELENS_1M_SHAPE, seed=0).interactions
     rec = Recommender.fit(BIG, table, seed=0)
     rows = [timed("exposure, with genres", lambda: exposure(rec, column="genres"))]
-    rows.append(timed("taste groups", lambda: user_clusters(table.by_user, table.n_items)))
+    rows.append(timed("taste groups", lambda: cluster_users(table.by_user, table.n_items)))
     groups = rows[-1][3]
     rows.append(timed("cold-start curve", lambda: cold_start(BIG, table, seed=0)))
     rows.append(timed("influence, 50 permutations", lambda: influence(rec, groups, permutations=50)))
@@ -92,7 +92,7 @@ def truth() -> list[str]:
     for name, table in (("MovieLens-100k", films), ("eager fans", generate(HEAVY_SHAPE, seed=0).interactions)):
         for estimator in LEARNERS:
             learned = table.to_events(min_rating=4) if estimator.kind == "events" else table
-            groups = user_clusters(learned.by_user, learned.n_items)
+            groups = cluster_users(learned.by_user, learned.n_items)
             found, full = np.zeros(10), np.zeros(10)
             for seed in range(SEEDS):
                 rec = Recommender.fit(estimator, learned, seed=seed)

@@ -6,7 +6,7 @@
 The world is `HEAVY_SHAPE`: 2,000 users x 2,000 items in 10 genres, 100,000 ratings; 8 % of users rate five times as
 much as others, 70 % of it in genre 0, one star higher. Which users are eager is hidden from the audit.
 
-Audit: groups of histories (`user_clusters`), their influence against 50 permutations; found means that exactly one
+Audit: groups of histories (`cluster_users`), their influence against 50 permutations; found means that exactly one
 group is flagged and 80 % of it is eager; quiet, in the same seed's world with nobody eager, that none is. Loop: ten
 rounds of `simulate`; growth is genre 0's share of what the others are shown, mean of rounds 8 to 10 minus round 1,
 minus the same with nobody eager. Excess is its share in rounds 8 to 10 minus that in lists by true tastes; loss is what
@@ -35,10 +35,10 @@ from cofactor.audit import (
     Simulation,
     Tastes,
     all_mitigations,
+    cluster_users,
     influence,
     item_categories,
     simulate,
-    user_clusters,
 )
 from cofactor.datasets.synthetic import Synthetic, generate
 from cofactor.datasets.synthetic_config import HEAVY_SHAPE
@@ -56,7 +56,7 @@ TOLD = ("coverage", "gini", "diversity", "most_shown", "favorite", "drift")
 def flagged(made: Synthetic, seed: int) -> list[float]:
     """The share of eager users in each flagged group."""
     rec = cofactor.Recommender.fit(ESTIMATOR, made.interactions, seed=seed)
-    groups = user_clusters(made.interactions.by_user, made.interactions.n_items, seed=seed)
+    groups = cluster_users(made.interactions.by_user, made.interactions.n_items, seed=seed)
     found = influence(rec, groups, seed=seed).groups
     return [float(made.heavy[groups == g].mean()) for g in found.filter(found["flagged"])["group"]]
 

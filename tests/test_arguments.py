@@ -308,8 +308,8 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
         {**m.many, "groups": np.zeros(60, int)},
         {**table, "groups": "groups"},
     ),
-    "user_clusters": lambda m: (
-        audit.user_clusters,
+    "cluster_users": lambda m: (
+        audit.cluster_users,
         {"histories": m.ratings.by_user, "n_items": 40},
         {"histories": "histories", "n_items": "count", "n_groups": "count", **seeds},
     ),

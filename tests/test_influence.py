@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cofactor import BPR, BiasedMF, ExplicitALS, ImplicitALS, Interactions, Recommender
-from cofactor.audit import influence, user_clusters
+from cofactor.audit import cluster_users, influence
 from cofactor.datasets.synthetic import generate
 from cofactor.datasets.synthetic_config import HEAVY_SHAPE
 from cofactor.errors import KindError, ParameterError
@@ -16,15 +16,15 @@ from cofactor.kernels.parallel import threads
 
 
 def test_taste_groups_part_two_camps(small_events: Interactions) -> None:
-    groups = user_clusters(small_events.by_user, small_events.n_items, n_groups=2)
+    groups = cluster_users(small_events.by_user, small_events.n_items, n_groups=2)
     camp = np.array([int(name.removeprefix("user ")) % 2 for name in small_events.users.all])
     assert max((groups == camp).mean(), (groups != camp).mean()) > 0.9
-    again = user_clusters(small_events.by_user, small_events.n_items, n_groups=2)
+    again = cluster_users(small_events.by_user, small_events.n_items, n_groups=2)
     assert (groups == again).all()
-    counts = np.bincount(user_clusters(small_events.by_user, small_events.n_items, n_groups=5), minlength=5)
+    counts = np.bincount(cluster_users(small_events.by_user, small_events.n_items, n_groups=5), minlength=5)
     assert (np.diff(counts) <= 0).all()
     with pytest.raises(ParameterError, match="n_groups"):
-        user_clusters(small_events.by_user, small_events.n_items, n_groups=10**6)
+        cluster_users(small_events.by_user, small_events.n_items, n_groups=10**6)
 
 
 @pytest.mark.parametrize("estimator", [BiasedMF(factors=8), ExplicitALS(factors=8), ImplicitALS(factors=8)])
@@ -50,14 +50,14 @@ def test_influence_keeps_its_laws(estimator: object, small_ratings: Interactions
 def test_eager_fans_are_the_one_group_that_is_flagged() -> None:
     made = generate(HEAVY_SHAPE)
     rec = Recommender.fit(BiasedMF(factors=16), made.interactions)
-    groups = user_clusters(made.interactions.by_user, made.interactions.n_items)
+    groups = cluster_users(made.interactions.by_user, made.interactions.n_items)
     found = influence(rec, groups, permutations=20).groups
     flagged = found.filter(found["flagged"])["group"].to_list()
     assert len(flagged) == 1
     assert made.heavy[groups == flagged[0]].mean() >= 0.8
     calm = generate(replace(HEAVY_SHAPE, heavy_share=0.0))
     rec = Recommender.fit(BiasedMF(factors=16), calm.interactions)
-    groups = user_clusters(calm.interactions.by_user, calm.interactions.n_items)
+    groups = cluster_users(calm.interactions.by_user, calm.interactions.n_items)
     assert not influence(rec, groups, permutations=20).groups["flagged"].any()
 
 

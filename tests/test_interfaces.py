@@ -258,7 +258,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Case],
 Given = Mapping[str, Any]
 """Arguments of a question, by their names in Python."""
 
-OPTIONS = ("n", "by", "diversity")
+OPTIONS = ("n", "rank_by", "diversity")
 
 
 def wish(given: Given, *names: str) -> dict[str, Any]:
@@ -358,7 +358,7 @@ class List:
 
     def get(self, served: Served, given: Given) -> Any:
         """A list with options has no GET: it is asked for with POST."""
-        if wish(given, "by", "diversity"):
+        if wish(given, "rank_by", "diversity"):
             return self.post(served, given)
         user = served.user(given["user"])
         return listed(get(served, "/v1/recommendations", user=user, **wish(given, "n"), log=False))
@@ -671,7 +671,7 @@ class SimilarUsers:
 
     def python(self, served: Served, given: Given) -> Any:
         found = asked_python(lambda: served.rec.similar_users(served.user(given["user"]), **wish(given, "n")))
-        return of(found, lambda frame: frame.rows())
+        return of(found, lambda frame: [(str(user), rank, score) for user, rank, score in frame.rows()])
 
     def cli(self, served: Served, given: Given) -> Any:
         named = ["--user", served.user(given["user"]), *options(wish(given, "n"))]

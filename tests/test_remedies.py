@@ -17,12 +17,12 @@ from cofactor.audit import (
     calibrated,
     capped_weights,
     categories_by_raters,
+    cluster_users,
     group_weights,
     item_categories,
     liked_categories,
     propensity_weights,
     spread,
-    user_clusters,
 )
 from cofactor.datasets.synthetic import Synthetic, generate
 from cofactor.datasets.synthetic_config import SyntheticConfig
@@ -216,7 +216,7 @@ def test_a_table_without_rows_stays_as_it_is_and_tells_no_kinds(made: Synthetic)
     with pytest.raises(DataError, match="no item was rated, so items cannot be clustered by their raters"):
         categories_by_raters(nothing.by_user, nothing.n_items)
     with pytest.raises(DataError, match="no user has a history"):
-        user_clusters(nothing.by_user, nothing.n_items)
+        cluster_users(nothing.by_user, nothing.n_items)
 
 
 def test_kinds_are_at_least_one_and_items_not_fewer_than_rated(made: Synthetic) -> None:

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass, fields, replace
 from math import isnan
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
@@ -86,7 +86,7 @@ class Undeclared(Bias):
     damping: float = parameter(5.0, "damping", low=0, high=100, log=True)
     rounds: int = parameter(3, "rounds", low=1, high=9)
     most: int = parameter(3, "no upper end", low=1)
-    style: str = parameter("plain", "a text", choices=("plain", "other"))
+    style: Literal["plain", "other"] = parameter("plain", "a text")
 
 
 def test_without_declared_ranges_numbers_with_both_ends_are_searched() -> None:

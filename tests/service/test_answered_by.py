@@ -17,6 +17,7 @@ from cofactor.errors import KindError
 from cofactor.estimators import REGISTRY
 from cofactor.models.base import FoldsIn
 from cofactor.recommender.recommender import Recommender
+from cofactor.results import RecommendedItem
 from cofactor.service.api.app import create_app
 from cofactor.service.registry import ArtifactRegistry, add_candidate, promote
 from cofactor.service.settings import ServiceSettings
@@ -143,7 +144,7 @@ def test_marks_occur_where_evidence_runs_out(tmp_path: Path) -> None:
                 assert (one["answered_by"] == "exploration") == one["explored"]
                 assert (one["score"] is None) == one["explored"]
             assert any(one["explored"] for one in explored)
-            schema = client.get("/openapi.json").json()["components"]["schemas"]["Shown"]["properties"]
+            schema = client.get("/openapi.json").json()["components"]["schemas"]["RecommendedItem"]["properties"]
             assert schema["answered_by"]["enum"] == ["model", "popularity", "exploration"]
     assert "answered_by" in RecommendedItem.__dataclass_fields__
 

@@ -32,7 +32,7 @@ from cofactor.audit.mitigations import (
     propensity_weights,
     spread,
 )
-from cofactor.audit.user_clusters import user_clusters
+from cofactor.audit.user_clusters import cluster_users
 
 __all__ = [
     "CAUTIOUS",
@@ -49,6 +49,7 @@ __all__ = [
     "calibrated",
     "capped_weights",
     "categories_by_raters",
+    "cluster_users",
     "cold_start",
     "exposure",
     "group_weights",
@@ -58,5 +59,4 @@ __all__ = [
     "propensity_weights",
     "simulate",
     "spread",
-    "user_clusters",
 ]

@@ -15,7 +15,7 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import MAX_ROWS, Bool, Float32, Float64, Int32, Int64
-from cofactor.audit.user_clusters import user_clusters
+from cofactor.audit.user_clusters import cluster_users
 from cofactor.checks import Seed
 from cofactor.data.features import indicators
 from cofactor.data.interactions import Interactions, require_interactions
@@ -201,7 +201,7 @@ def group_weights(interactions: Interactions, groups: Any) -> Interactions:
     interactions : Interactions
         Table to weight. Existing weights are multiplied by the factor below.
     groups : array_like of shape (n_users,), int
-        Group of each user row, from 0, e.g. from `user_clusters`.
+        Group of each user row, from 0, e.g. from `cluster_users`.
 
     Returns
     -------
@@ -338,7 +338,7 @@ def categories_by_raters(
     n_categories : int, default 10
         Number of clusters; fewer if fewer items were rated.
     seed : int, Generator or None, default 0
-        Seed of the clustering, see `user_clusters`.
+        Seed of the clustering, see `cluster_users`.
 
     Returns
     -------
@@ -369,7 +369,7 @@ def categories_by_raters(
         raise DataError(
             "no item was rated, so items cannot be clustered by their raters; name a column of the item table"
         )
-    categories: Float64 = np.eye(n_categories)[user_clusters(raters, len(histories), n_groups=n_categories, seed=seed)]
+    categories: Float64 = np.eye(n_categories)[cluster_users(raters, len(histories), n_groups=n_categories, seed=seed)]
     return categories
 
 
@@ -576,7 +576,7 @@ def _multiply_weights(interactions: Interactions, factor: Float64) -> Interactio
 
 def _by_members(table: Interactions) -> Interactions:
     n_groups = min(N_GROUPS, int((table.by_user.counts > 0).sum()))
-    return group_weights(table, user_clusters(table.by_user, table.n_items, n_groups=n_groups))
+    return group_weights(table, cluster_users(table.by_user, table.n_items, n_groups=n_groups))
 
 
 def _relevance(scores: Float32, valid: Bool) -> Float64:

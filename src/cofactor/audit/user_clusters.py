@@ -19,14 +19,14 @@ from cofactor.kernels.sparse import SparseRows
 from cofactor.models.arguments import require_histories
 from cofactor.validation import validated
 
-__all__ = ["user_clusters"]
+__all__ = ["cluster_users"]
 
 COMPONENTS, POWER_ITERATIONS, MAX_ITERATIONS, RESTARTS = 16, 4, 100, 10
 
 
 @one_thread_blas()
 @validated
-def user_clusters(histories: SparseRows, n_items: int, *, n_groups: int = 10, seed: Seed = 0) -> Int64:
+def cluster_users(histories: SparseRows, n_items: int, *, n_groups: int = 10, seed: Seed = 0) -> Int64:
     """Cluster users by the items in their histories.
 
     Parameters
@@ -65,7 +65,7 @@ def user_clusters(histories: SparseRows, n_items: int, *, n_groups: int = 10, se
     Examples
     --------
     >>> rows = SparseRows.of([0, 0, 1, 1, 2, 2, 3, 3], [0, 1, 0, 1, 2, 3, 2, 3], [1] * 8, n_rows=4)
-    >>> a, b, c, d = user_clusters(rows, 4, n_groups=2).tolist()
+    >>> a, b, c, d = cluster_users(rows, 4, n_groups=2).tolist()
     >>> a == b, c == d, a == c
     (True, True, False)
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -24,10 +24,39 @@ from cofactor.models.base import Model
 from cofactor.models.network import LevelsNetworkModel, NetworkModel
 from cofactor.models.user_batch import UserBatch
 
-if TYPE_CHECKING:
-    from cofactor.estimators.neural import NeuralMF
-
 __all__ = ["Network", "one_torch_thread", "train_network"]
+
+
+class NetworkSettings(Protocol):
+    """The hyper-parameters of `NeuralMF` that training reads."""
+
+    @property
+    def head(self) -> str: ...
+    @property
+    def user_dim(self) -> int: ...
+    @property
+    def item_dim(self) -> int: ...
+    @property
+    def hidden(self) -> int: ...
+    @property
+    def layers(self) -> int: ...
+    @property
+    def dropout(self) -> float: ...
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def bias_decay(self) -> float: ...
+    @property
+    def unknown_share(self) -> float: ...
+    @property
+    def init_std(self) -> float: ...
+
 
 BETAS = (0.9, 0.99)
 """AdamW's decay rates of the running averages of the gradient and its square."""
@@ -49,7 +78,7 @@ class Network(nn.Module):
 
     Parameters
     ----------
-    spec : NeuralMF
+    spec : NetworkSettings
         Hyper-parameters.
     n_users, n_items : int
         Numbers of users and items.
@@ -61,7 +90,9 @@ class Network(nn.Module):
         Source of randomness of the initial weights.
     """
 
-    def __init__(self, spec: NeuralMF, n_users: int, n_items: int, slope: Tensor, out_bias: Tensor, g: torch.Generator):
+    def __init__(
+        self, spec: NetworkSettings, n_users: int, n_items: int, slope: Tensor, out_bias: Tensor, g: torch.Generator
+    ):
         super().__init__()
         n_outputs = len(slope)
         widths = [spec.hidden >> k or 1 for k in range(spec.layers)]
@@ -111,12 +142,12 @@ class Network(nn.Module):
         biases = functional.embedding(u, self.user_bias) + functional.embedding(i, self.item_bias)
         return torch.addmm(self.out_bias, z, self.out) + dots * self.slope + biases
 
-    def groups(self, spec: NeuralMF) -> list[dict[str, Any]]:
+    def groups(self, spec: NetworkSettings) -> list[dict[str, Any]]:
         """Group the parameters by their weight decay: embeddings, biases, and layers (no decay).
 
         Parameters
         ----------
-        spec : NeuralMF
+        spec : NetworkSettings
             Hyper-parameters.
 
         Returns
@@ -135,7 +166,7 @@ class _Training:
     """Training state: the network, its optimizer and the running average of its weights."""
 
     def __init__(
-        self, spec: NeuralMF, table: Interactions, scale: Scale, init_model: Model | None, seed: int
+        self, spec: NetworkSettings, table: Interactions, scale: Scale, init_model: Model | None, seed: int
     ):  # fmt: skip
         self.spec, self.table, self.scale = spec, table, scale
         self.g = torch.Generator().manual_seed(int(random_stream(seed, "neural-mf").integers(2**62)))
@@ -236,7 +267,7 @@ class _Training:
         return model_class.from_parts(frozen, settings)
 
 
-def _named(network: Network, spec: NeuralMF, values: dict[int, Tensor] | None = None) -> dict[str, Tensor]:
+def _named(network: Network, spec: NetworkSettings, values: dict[int, Tensor] | None = None) -> dict[str, Tensor]:
     """Return the learned arrays by their names in the model; `values` replaces parameters by their `id`."""
 
     def value(parameter: Tensor) -> Tensor:
@@ -262,7 +293,7 @@ def _spread(arrays: dict[str, Float32], trained_users: Int32) -> Float32:
 
 
 def train_network(
-    spec: NeuralMF,
+    spec: NetworkSettings,
     table: Interactions,
     scale: Scale,
     monitor: FitMonitor,
@@ -274,7 +305,7 @@ def train_network(
 
     Parameters
     ----------
-    spec : NeuralMF
+    spec : NetworkSettings
         Hyper-parameters.
     table : Interactions
         Ratings, already checked.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias, cast, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 import polars as pl
@@ -22,32 +22,31 @@ from cofactor.data.interactions import Interactions, Kind, require_interactions
 from cofactor.data.readers.frame_table import ArrowFrame
 from cofactor.data.readers.read import read_events, read_ratings
 from cofactor.data.scale import Scale
-from cofactor.data.side_table import SideTable
 from cofactor.errors import DataError, KindError, UnknownIdError
 from cofactor.estimators.base import Estimator, item_evidence, require_estimator
 from cofactor.estimators.training import EpochCallback
 from cofactor.estimators.training_table import TableLike
-from cofactor.kernels.sparse import SparseRows, merge_counts, merge_latest
+from cofactor.kernels.sparse import SparseRows, merge_latest
 from cofactor.metrics.model_lists import ModelLists
-from cofactor.models.arguments import require_histories, solvable
+from cofactor.models.arguments import require_histories
 from cofactor.models.base import Model, PredictsRatings, ScoresItems
 from cofactor.models.factor import FactorModel
-from cofactor.models.fold_in import GaussianPrior
 from cofactor.models.prior import Priors
 from cofactor.models.user_batch import UserBatch
 from cofactor.recommender import frames, persistence
 from cofactor.recommender.catalog import Catalog
 from cofactor.recommender.updating import (
+    add_items,
     check_ratings,
     differing_rows,
     extend_table,
     feature_table,
     fold_in,
     history_row,
-    ratings_of_items,
+    merge_ratings,
+    new_item_table,
     replace_users,
     replaced_rows,
-    translated,
 )
 from cofactor.recommender.users import UserView
 from cofactor.results import AnsweredBy, RankBy
@@ -55,30 +54,38 @@ from cofactor.validation import validated
 
 __all__ = ["Recommender", "require_recommender"]
 
-Merge: TypeAlias = Callable[[SparseRows, SparseRows], SparseRows]
-
 
 @dataclass(frozen=True, eq=False)
 class Recommender:
-    """What people use, save and serve.
+    """A fitted model with the ids, histories and tables of its users and items.
 
-    Attributes:
+    Created by `fit` and `load`. Immutable; `updated` and `with_items` return a new recommender.
 
-        model: what the estimator's fit returned; it speaks row numbers.
-        users, items: from ids to row numbers and back.
-        histories: each user's rows: what was learnt from, left out of recommendations, folded in.
-        kind: "ratings" or "events".
-        estimator: how the model was learnt, or None when it was put together by hand.
-        user_table, item_table: frames in row order, id column first, or None.
-        priors: what new users and items are taken to be, or None; see `with_priors`.
-        seen: items that each user has seen without liking them, beside the history (n_users rows), or None. They are
-            not recommended; nothing is learned from them.
-        scale: the scale of the ratings, that of the table; None for events. New ratings must lie on it.
-        evidence: which items the model knows from a row that it learned from, from their features, or from a prior:
-            (n_items,) bool; None for all. Other items are not ranked by the model, and are similar to nothing.
+    Parameters
+    ----------
+    model : Model
+        What `Estimator.fit` returned; it works on row numbers.
+    users, items : IdMap
+        Ids of the rows.
+    histories : SparseRows
+        What the model learned from: one row of item rows for each user.
+    kind : {"ratings", "events"}
+    estimator : Estimator, optional
+        How the model was fitted.
+    user_table, item_table : pl.DataFrame, optional
+        Features in the order of the rows; the first column has the ids.
+    priors : Priors, optional
+        Priors of new users and new items; see `with_priors`.
+    seen : SparseRows, optional
+        Items that each user has seen without liking them. They are not recommended; nothing is learned from them.
+    scale : Scale, optional
+        The rating scale, which new ratings must lie on; None for events.
+    evidence : ndarray of shape (n_items,), bool, optional
+        The items that the model knows from ratings, features or a prior; None for all. Other items are not ranked by
+        the model and are similar to no item.
 
-    Made by `fit` and `load`. It never changes: what learns more is a new one.
-
+    Examples
+    --------
     >>> import cofactor
     >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], [5, 3, 4])
     >>> rec = cofactor.Recommender.fit(cofactor.Bias(), ratings)
@@ -208,27 +215,12 @@ class Recommender:
 
     @property
     def support(self) -> Int64:
-        """The number of ratings or events of each item: ndarray of shape (n_items,), int64.
-
-        >>> import cofactor
-        >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], [5, 3, 4])
-        >>> cofactor.Recommender.fit(cofactor.Bias(), ratings).support.tolist()
-        [2, 1]
-        """
+        """The number of ratings or events of each item: ndarray of shape (n_items,), int64."""
         return self.catalog.support
 
     @cached_property
     def excluded(self) -> SparseRows:
-        """Items that lists leave out for each user: the history, and what was seen without being liked.
-
-        n_users rows of item rows.
-
-        >>> import cofactor
-        >>> ratings = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "brazil", "alien"], [5, 3, 4])
-        >>> rec = cofactor.Recommender.fit(cofactor.Popularity(), ratings.to_events(min_rating=4))
-        >>> rec.histories.counts.tolist(), rec.excluded.counts.tolist()
-        ([1, 1], [2, 1])
-        """
+        """The items that lists leave out for each user, n_users rows: the history and `seen`."""
         return self.histories if self.seen is None else merge_latest(self.histories, self.seen)
 
     # users
@@ -375,16 +367,28 @@ class Recommender:
         return UserBatch.trained(rows, self.histories, times)
 
     def ranked_lists(self, rows: Int32, ks: Sequence[int], relevant: SparseRows) -> ModelLists:
-        """Lists of these user rows with their ties, for ranking metrics; what is seen is left out.
+        """Return ranked lists with their ties, for ranking metrics; items that the users have seen are left out.
 
-        relevant: a row of test items for each of `rows`. Raises ParameterError for a row that no user has.
+        Parameters
+        ----------
+        rows : ndarray of shape (n,), int32
+            User rows.
+        ks : sequence of int
+            Lengths of the lists.
+        relevant : SparseRows
+            The test items of each user: n rows.
 
+        Returns
+        -------
+        ModelLists
+
+        Examples
+        --------
         >>> import cofactor, numpy as np
         >>> events = cofactor.Interactions.from_columns(["ana", "ana", "bo"], ["alien", "heat", "clue"], kind="events")
         >>> rec = cofactor.Recommender.fit(cofactor.Popularity(), events)
-        >>> test = SparseRows.of([0], [0], [1], 1)                            # bo takes alien next
-        >>> lists = rec.ranked_lists(np.array([1], np.int32), [1], test)
-        >>> lists.hits.size.tolist()                                          # alien and heat are as popular
+        >>> test = SparseRows.of([0], [0], [1], 1)  # the test item of bo is alien, which is as popular as heat
+        >>> rec.ranked_lists(np.array([1], np.int32), [1], test).hits.size.tolist()
         [2]
         """
         rows = checks.row_numbers("rows", rows, len(self.users))
@@ -410,24 +414,39 @@ class Recommender:
         rank_by: RankBy = "mean",
         diversity: float = 0.0,
     ) -> pl.DataFrame:
-        """The n best items of one user or several: user, item, rank (from 1), score, answered_by[, title].
+        """Return the n best items of one user or of several users.
 
-        `exclude_seen`: leave out what is in a user's history, and low ratings that `to_events` made no events.
-        `candidates`: only these items. `rank_by`: "lower" prefers what is surely good, "upper" what may be very good
-        (models with a distribution). `diversity`: from 0, the plain order, to 1, as unlike each other as can be; scores
-        need not fall then. Scores are what items are ranked by, not clipped to the scale: see `predict`. Where the
-        model has no evidence, the most popular items that the user has not seen fill the list, with a score of 0;
-        `answered_by` says "model" or "popularity" for each row. Where fewer than n are left, there are fewer rows; no
-        users give none. Raises UnknownIdError for an item or a user who is not known (see `for_history`),
-        KindError where the model cannot do what is asked, ParameterError for n below 1, another order or another share.
+        Parameters
+        ----------
+        users : id, or iterable of ids
+            Known users; for a new user, call `for_history`.
+        n, exclude_seen, candidates, rank_by, diversity
+            See `UserView.recommend`.
 
+        Returns
+        -------
+        pl.DataFrame
+            Columns user, item, rank (from 1), score, answered_by, and title where titles are known. Scores are what
+            items are ranked by; they are not clipped to the rating scale.
+
+        Raises
+        ------
+        UnknownIdError
+            For an unknown user or candidate.
+        KindError
+            If the model cannot rank in this way.
+        ParameterError
+            For arguments out of range.
+
+        Examples
+        --------
         >>> import cofactor
         >>> users, items = ["ana", "ana", "bo", "bo", "cy"], ["alien", "brazil", "alien", "clue", "brazil"]
         >>> ratings = cofactor.Interactions.from_columns(users, items, [5, 4, 4, 2, 5])
         >>> rec = cofactor.Recommender.fit(cofactor.Bias(), ratings)
         >>> rec.recommend("cy").select("user", "item", "rank").rows()
         [('cy', 'alien', 1), ('cy', 'clue', 2)]
-        >>> rec.recommend(["bo", "cy"], candidates=["clue"])["user"].to_list()  # bo knows it
+        >>> rec.recommend(["bo", "cy"], candidates=["clue"])["user"].to_list()  # bo has rated it
         ['cy']
         """
         view = self.for_users(users)
@@ -442,40 +461,25 @@ class Recommender:
         rank_by: RankBy = "mean",
         diversity: float = 0.0,
     ) -> pl.DataFrame:
-        """The n best items of every user, in row order; arguments, columns and errors as in `recommend`.
-
-        >>> import cofactor
-        >>> ratings = cofactor.Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
-        >>> cofactor.Recommender.fit(cofactor.Bias(), ratings).recommend_all().select("user", "item").rows()
-        [('ana', 'clue')]
-        """
+        """Return the n best items of all users, in row order; see `recommend`."""
         view = self.for_rows(np.arange(len(self.users), dtype=np.int32))
         return view.recommend(n, exclude_seen=exclude_seen, candidates=candidates, rank_by=rank_by, diversity=diversity)
 
     def user_rows(self, users: Id | Iterable[Id] | pl.Series) -> Int32:
-        """Row numbers of one user or several.
+        """Return the row numbers of known users.
 
         Parameters
         ----------
         users : id, or iterable of ids
-            Known users.
 
         Returns
         -------
         ndarray of shape (n,), int32
-            Their rows in `histories`.
 
         Raises
         ------
         UnknownIdError
-            For a user who is not known.
-
-        Examples
-        --------
-        >>> import cofactor
-        >>> ratings = cofactor.Interactions.from_columns(["ana", "bo"], ["alien", "alien"], [5, 4])
-        >>> cofactor.Recommender.fit(cofactor.Bias(), ratings).user_rows(["bo", "ana"]).tolist()
-        [1, 0]
+            For an unknown user.
         """
         ids = id_series("users", users)
         try:
@@ -493,15 +497,29 @@ class Recommender:
     # predicting
 
     def predict(self, users: Any, items: Any, *, times: Any = None) -> Any:
-        """The expected rating of a user and an item (a float), or of many pairs (user, item, prediction).
+        """Predict the rating of one pair of user and item, or of many pairs.
 
-        One user with many items, or one item with many users, stands for that many pairs. Never fails on unknown ids:
-        an unknown user is predicted the item's average level, or what the prior of new users says, and so on; `unknown`
-        counts them. Models of events give the score that the pair would be ranked by. `times`, in seconds since 1970,
-        one for all pairs or one each, count where the model learnt from time. In the units of the ratings, clipped to
-        their scale, float32; no pairs give no rows. Raises DataError for ids of the wrong type, or of different
-        numbers, and for other times.
+        Parameters
+        ----------
+        users, items : id, or sequence of ids
+            One user with several items, or one item with several users, stands for that many pairs. Unknown ids are
+            allowed: their prediction comes from biases or priors; `unknown` counts them.
+        times : int or sequence of int, optional
+            Seconds since 1970, one for all pairs or one for each, for models that learned from time.
 
+        Returns
+        -------
+        float or pl.DataFrame
+            A float for one pair, else columns user, item and prediction (float32). Ratings are clipped to their scale;
+            models of events return the score that the pair is ranked by.
+
+        Raises
+        ------
+        DataError
+            For ids of the wrong type, and for different numbers of users and items.
+
+        Examples
+        --------
         >>> import cofactor
         >>> ratings = cofactor.Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
         >>> rec = cofactor.Recommender.fit(cofactor.Bias(), ratings)
@@ -520,14 +538,16 @@ class Recommender:
         return pl.DataFrame({"user": u, "item": i, "prediction": self._predicted(u, i, times)})
 
     def unknown(self, users: Any, items: Any) -> tuple[int, int]:
-        """How many of these user ids, and of these item ids, the model has never seen.
+        """Count the ids that the model does not know.
 
-        One id or many of each. Raises DataError for ids of the wrong type.
+        Parameters
+        ----------
+        users, items : id, or sequence of ids
 
-        >>> import cofactor
-        >>> ratings = cofactor.Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
-        >>> cofactor.Recommender.fit(cofactor.Bias(), ratings).unknown(["ana", "zoe"], "clue")
-        (1, 0)
+        Returns
+        -------
+        n_users, n_items : int
+            The number of unknown users and of unknown items.
         """
         u, i = self.users.rows(id_series("users", users)), self.items.rows(id_series("items", items))
         return int((u < 0).sum()), int((i < 0).sum())
@@ -549,39 +569,51 @@ class Recommender:
     # reasons
 
     def explain(self, user: Id, item: Id) -> pl.DataFrame:
-        """What a score is made of: part, item, value, term[, title]; the terms add up to the score.
+        """Return the terms that the score of a user and an item is the sum of.
 
-        Parts: "mean", "user" and "item", whatever was rated; then the user's "history", what adds most or takes away
-        most first, each with the value it was given; and what is "not attributed". Models of neighbors tell of similar
-        users, each a "neighbor" in a column user; networks of how much the score falls "without" an item. The score is
-        what items are ranked by: see `predict` for the rating. Raises UnknownIdError, and KindError where the model
-        cannot tell.
+        Parameters
+        ----------
+        user, item : id
 
-            mean + b_u + b_i + one term per item of the history + not attributed
+        Returns
+        -------
+        pl.DataFrame
+            Columns part, item, value, term, and title where titles are known. The parts are "mean", "user" and "item";
+            one "history" part for each item of the user's history, the largest first, with the user's value; and "not
+            attributed". User-user models have a "neighbor" part for each similar user; networks have a "without" part
+            for each item, the loss of score without it.
 
+        Raises
+        ------
+        UnknownIdError
+            For an unknown user or item.
+        KindError
+            If the model cannot explain its scores.
+
+        Notes
+        -----
+        The score is what items are ranked by::
+
+            score = mean + b_u + b_i + sum of the terms of the history + not attributed
+
+        Examples
+        --------
         >>> import cofactor
         >>> users, items = ["ana", "ana", "bo", "bo", "cy"], ["alien", "brazil", "alien", "clue", "brazil"]
         >>> ratings = cofactor.Interactions.from_columns(users, items, [5, 4, 4, 2, 5])
         >>> rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=2), ratings)
-        >>> why = rec.explain("cy", "alien")
-        >>> why["part"].to_list()
+        >>> terms = rec.explain("cy", "alien")
+        >>> terms["part"].to_list()
         ['mean', 'user', 'item', 'history', 'not attributed']
         >>> score = rec.recommend("cy", n=1)["score"][0]
-        >>> abs(why["term"].sum() - score) < 1e-4
+        >>> abs(terms["term"].sum() - score) < 1e-4
         True
         """
         return self.for_users(single_id("user", user)).explain(item)
 
     @property
     def titles(self) -> pl.Series | None:
-        """The `title` column of the item table, (n_items,) in row order, where there is one; else None.
-
-        >>> import cofactor
-        >>> ratings = cofactor.Interactions.from_columns(["ana", "bo"], [7, 9], [5, 4])
-        >>> titled = ratings.with_item_table({"item": [7, 9], "title": ["Alien", "Clue"]})
-        >>> cofactor.Recommender.fit(cofactor.Bias(), titled).titles.to_list()
-        ['Alien', 'Clue']
-        """
+        """The `title` column of the item table, in row order, or None."""
         table = self.item_table
         return table["title"] if table is not None and "title" in table.columns else None
 
@@ -725,30 +757,9 @@ class Recommender:
         (2, 3, ['alien'])
         """
         check_ratings(require_interactions("new", new), self.kind, self.scale)
-        rated = np.unique(new.i)
-        if (unknown := new.items.ids(rated).filter(self.items.rows(new.items.ids(rated)) < 0)).len():
-            more = f" and {len(unknown) - 1} more are" if len(unknown) > 1 else " is"
-            raise UnknownIdError(f"item {unknown[0]!r}{more} new: call with_items first, or fit again")
-        changed_ids = new.users.ids(np.unique(new.u if new.seen is None else np.concatenate([new.u, new.seen.u])))
-        users = self.users.union(IdMap.of(changed_ids))
-        rows, changed = self.users.rows(users.all), np.zeros(len(users), bool)
-        changed[users.rows(changed_ids)] = True
-        changed_ids = users.ids(np.flatnonzero(changed))
-
-        kept_rows = np.where(changed, np.int32(-1), rows)
-
-        def merged(known: SparseRows, table: Interactions | None, merge: Merge) -> SparseRows:
-            added = SparseRows.empty(len(changed_ids))
-            if table is not None:
-                added = translated(table.by_user.take(table.users.rows(changed_ids)), self.items.rows(table.items.all))
-            return replaced_rows(known, kept_rows, merge(known.take(rows[changed]), added))
-
-        seen = None
-        if self.seen is not None or new.seen is not None:
-            seen = merged(SparseRows.empty(len(self.users)) if self.seen is None else self.seen, new.seen, merge_latest)
-        histories = merged(self.histories, new, merge_counts if self.kind == "events" else merge_latest)
-        table = extend_table(users, self.user_table, new.user_table)
-        return self.with_users(users, histories, changed, table=table, seen=seen)
+        state = merge_ratings(self.users, self.items, self.kind, self.histories, self.seen, new)
+        table = extend_table(state.users, self.user_table, new.user_table)
+        return self.with_users(state.users, state.histories, state.changed, table=table, seen=state.seen)
 
     def with_users(
         self,
@@ -831,23 +842,14 @@ class Recommender:
             raise KindError(
                 "new items need a prior: call with_priors on a model of biased-mf, explicit-als, implicit-als or bpr"
             )
-        side = SideTable.of(table, "item")
-        table = side.keyed((side.id_columns or [*side.frame.columns, *side.index.columns])[0])
-        ids = table["item"]
-        if ids.n_unique() < len(ids) or (self.items.rows(ids) >= 0).any():
-            raise DataError("new items must be new: some ids of the table are known or occur twice")
+        table = new_item_table(table, self.items)
         if ratings is not None:
             check_ratings(ratings, self.kind, self.scale)
-        with solvable():
-            factors, bias = self.model.fold_in_items(
-                ratings_of_items(ids, self.users, ratings), GaussianPrior(prior.means(table, len(ids)), prior.precision)
-            )
-        items = self.items.union(IdMap.of(ids))
-        take, moved = np.array(self.items.rows(items.all)), items.rows(self.items.all)
-        take[items.rows(ids)] = -1 - np.arange(len(ids), dtype=np.int32)
+        model, items, take = add_items(self.model, prior, self.items, table, self.users, ratings)
+        moved = items.rows(self.items.all)
         extended = replace(
             self,
-            model=self.model.with_items(factors, bias, take),
+            model=model,
             items=items,
             histories=replace(self.histories, columns=moved[self.histories.columns]),
             seen=None if self.seen is None else replace(self.seen, columns=moved[self.seen.columns]),
@@ -860,11 +862,21 @@ class Recommender:
 
     @validated
     def save(self, path: str | Path) -> None:
-        """Write everything to one file, whole or not at all; see `artifact`.
+        """Write the recommender to one file, completely or not at all.
 
-        A model that is there is replaced and its mode stays; through a symbolic link the file behind it is replaced.
-        Raises ArtifactError where the file cannot be written, and where another file is there that is no model.
+        An existing model file is replaced and keeps its mode; through a symbolic link its target is replaced.
 
+        Parameters
+        ----------
+        path : str or Path
+
+        Raises
+        ------
+        ArtifactError
+            If the file cannot be written, or another file exists that is not a model.
+
+        Examples
+        --------
         >>> import cofactor
         >>> from tempfile import TemporaryDirectory
         >>> ratings = cofactor.Interactions.from_columns(["ana", "bo", "bo"], ["alien", "alien", "clue"], [5, 4, 2])
@@ -881,15 +893,15 @@ class Recommender:
     @classmethod
     @validated
     def load(cls, path: str | Path, *, verify: bool = True) -> Recommender:
-        """Map a saved file into memory: what `save` wrote, to the bit.
+        """Map a saved file into memory.
 
         Parameters
         ----------
         path : str or Path
             The file.
-        verify : bool, default=True
-            Compare all of it with its checksums first. False leaves out the floating-point arrays of model and
-            histories, which makes loading quick: use it for a file that was verified before.
+        verify : bool, default True
+            Compare the file with its checksums. False leaves out the floating-point arrays of the model and of the
+            histories, which is faster; use it for a file that was verified before.
 
         Returns
         -------
@@ -899,8 +911,8 @@ class Recommender:
         Raises
         ------
         ArtifactError
-            For anything but a whole, sound file. With verify=False, damage to the numbers that are left out goes
-            unnoticed: they may change scores, nothing else.
+            If the file is not a complete, undamaged model. With verify=False, damage to the arrays that are left out is
+            not found; it may change scores.
 
         Examples
         --------
@@ -913,30 +925,6 @@ class Recommender:
 
 
 def require_recommender(name: str, value: object) -> Recommender:
-    """The value, a recommender.
-
-    Parameters
-    ----------
-    name : str
-        The argument's name.
-    value : object
-        The argument.
-
-    Returns
-    -------
-    Recommender
-        The value.
-
-    Raises
-    ------
-    DataError
-        For anything else, such as a model or a table.
-
-    Examples
-    --------
-    >>> require_recommender("recommender", "bias")  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-    cofactor.errors.DataError: recommender must be of type Recommender, not 'bias': make one by ...
-    """
+    """Return the value if it is a Recommender; raise DataError for anything else, such as a model or a table."""
     advice = "make one by cofactor.Recommender.fit(estimator, table) or cofactor.Recommender.load(path)"
     return checks.instance(name, value, Recommender, advice)

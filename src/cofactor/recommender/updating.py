@@ -7,9 +7,9 @@ promotion gate use it. The functions take and return the parts of a Recommender.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -20,25 +20,33 @@ from cofactor.data.id_columns import id_series
 from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.data.scale import Scale
+from cofactor.data.side_table import SideTable
 from cofactor.errors import DataError, KindError, ParameterError, UnknownIdError
-from cofactor.kernels.sparse import SparseRows, vstack
+from cofactor.kernels.sparse import SparseRows, merge_counts, merge_latest, vstack
 from cofactor.models.arguments import require_histories, solvable
 from cofactor.models.base import FoldsIn, Model
+from cofactor.models.factor import FactorModel
 from cofactor.models.fold_in import GaussianPrior
-from cofactor.models.prior import Priors
+from cofactor.models.prior import Prior, Priors
 
 __all__ = [
+    "MergedUsers",
+    "add_items",
     "check_ratings",
     "differing_rows",
     "extend_table",
     "feature_table",
     "fold_in",
     "history_row",
-    "ratings_of_items",
+    "merge_ratings",
+    "new_item_table",
     "replace_users",
     "replaced_rows",
     "translated",
+    "with_appended_users",
 ]
+
+Merge: TypeAlias = Callable[[SparseRows, SparseRows], SparseRows]
 
 
 def fold_in(model: Model, priors: Priors | None, histories: SparseRows, table: pl.DataFrame | None = None) -> Model:
@@ -105,6 +113,14 @@ def replace_users(
     return model.with_users(folded, take)
 
 
+def with_appended_users(model: Model, folded: object) -> Model:
+    """Return the model with the users of `folded`, a model that `fold_in` returned, after its own users."""
+    assert isinstance(model, FoldsIn)
+    others: Any = folded
+    take = np.concatenate([np.arange(model.n_users), -1 - np.arange(others.n_users)]).astype(np.int32)
+    return model.with_users(others, take)
+
+
 def differing_rows(first: SparseRows, second: SparseRows) -> Bool:
     """Return whether each row of two matrices differs: ndarray of shape (n_rows,), bool."""
     differs: Bool = first.counts != second.counts
@@ -159,11 +175,105 @@ def check_ratings(ratings: Interactions, kind: Kind, scale: Scale | None) -> Non
         scale.check(ratings.values, name=name)
 
 
-def ratings_of_items(items: pl.Series, users: IdMap, ratings: Interactions | None) -> SparseRows:
-    """Return the ratings of each of these items by known users: one row of user rows for each item."""
-    if ratings is None:
-        return SparseRows.empty(len(items))
-    return translated(ratings.by_item.take(ratings.items.rows(items)), users.rows(ratings.users.all))
+class MergedUsers(NamedTuple):
+    """Users after new ratings.
+
+    Attributes
+    ----------
+    users : IdMap
+        Known and new users.
+    histories : SparseRows
+        Their histories with the new ratings.
+    seen : SparseRows or None
+        Further items that they have seen.
+    changed : ndarray of shape (n_users,), bool
+        The users of the new ratings.
+    """
+
+    users: IdMap
+    histories: SparseRows
+    seen: SparseRows | None
+    changed: Bool
+
+
+def merge_ratings(
+    users: IdMap, items: IdMap, kind: Kind, histories: SparseRows, seen: SparseRows | None, new: Interactions
+) -> MergedUsers:
+    """Merge new ratings into the histories of users; see `Recommender.updated`.
+
+    Raises UnknownIdError for an item that `items` does not have, DataError for user ids of another type.
+    """
+    rated = new.items.ids(np.unique(new.i))
+    if (unknown := rated.filter(items.rows(rated) < 0)).len():
+        more = f" and {len(unknown) - 1} more are" if len(unknown) > 1 else " is"
+        raise UnknownIdError(f"item {unknown[0]!r}{more} new: call with_items first, or fit again")
+    changed_ids = new.users.ids(np.unique(new.u if new.seen is None else np.concatenate([new.u, new.seen.u])))
+    all_users = users.union(IdMap.of(changed_ids))
+    rows, changed = np.array(users.rows(all_users.all)), np.zeros(len(all_users), bool)
+    changed[all_users.rows(changed_ids)] = True
+    changed_ids = all_users.ids(np.flatnonzero(changed))
+    changed_rows, rows[changed] = rows[changed], -1
+
+    def merged(known: SparseRows | None, table: Interactions | None, merge: Merge) -> SparseRows:
+        known, added = SparseRows.empty(len(users)) if known is None else known, SparseRows.empty(len(changed_ids))
+        if table is not None:
+            added = translated(table.by_user.take(table.users.rows(changed_ids)), items.rows(table.items.all))
+        return replaced_rows(known, rows, merge(known.take(changed_rows), added))
+
+    return MergedUsers(
+        all_users,
+        merged(histories, new, merge_counts if kind == "events" else merge_latest),
+        None if seen is None and new.seen is None else merged(seen, new.seen, merge_latest),
+        changed,
+    )
+
+
+def new_item_table(table: Any, items: IdMap) -> pl.DataFrame:
+    """Return the table of new items with their ids in the column item.
+
+    Raises DataError for known or duplicate ids and for a table without ids.
+    """
+    side = SideTable.of(table, "item")
+    keyed = side.keyed((side.id_columns or [*side.frame.columns, *side.index.columns])[0])
+    if keyed["item"].n_unique() < len(keyed) or (items.rows(keyed["item"]) >= 0).any():
+        raise DataError("new items must be new: some ids of the table are known or occur twice")
+    return keyed
+
+
+def add_items(
+    model: FactorModel, prior: Prior, items: IdMap, table: pl.DataFrame, users: IdMap, ratings: Interactions | None
+) -> tuple[FactorModel, IdMap, Int32]:
+    """Add new items to a model: each is folded in from its prior and from the ratings of known users.
+
+    Parameters
+    ----------
+    model : FactorModel
+    prior : Prior
+        The prior of items.
+    items, users : IdMap
+        The ids of the model's rows.
+    table : pl.DataFrame
+        The new items; see `new_item_table`.
+    ratings : Interactions, optional
+        Ratings of the new items.
+
+    Returns
+    -------
+    model : FactorModel
+    items : IdMap
+        Known and new items.
+    take : ndarray of shape (n_items,), int32
+        The former row of each item; -1 - k for the k-th new item.
+    """
+    ids, raters = table["item"], SparseRows.empty(len(table))
+    if ratings is not None:
+        raters = translated(ratings.by_item.take(ratings.items.rows(ids)), users.rows(ratings.users.all))
+    with solvable():
+        factors, bias = model.fold_in_items(raters, GaussianPrior(prior.means(table, len(ids)), prior.precision))
+    all_items = items.union(IdMap.of(ids))
+    take = np.array(items.rows(all_items.all))
+    take[all_items.rows(ids)] = -1 - np.arange(len(ids), dtype=np.int32)
+    return model.with_items(factors, bias, take), all_items, take
 
 
 def history_row(history: Any, items: IdMap, kind: Kind, scale: Scale | None) -> SparseRows:

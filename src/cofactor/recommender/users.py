@@ -36,6 +36,7 @@ from cofactor.recommender.exploration import (
     spread_new_items,
 )
 from cofactor.recommender.questions import Questions
+from cofactor.recommender.updating import with_appended_users
 from cofactor.results import AnsweredBy, RankBy, RecommendedItem
 
 __all__ = ["UserView"]
@@ -440,12 +441,11 @@ class UserView:
         """
         n = checks.whole_number("n", n, low=1)
         self._require_one_user()
-        model: Any = self.trained
-        row = int(self.batch.rows[0])
+        model, row = self.trained, int(self.batch.rows[0])
         n_users = len(self.user_ids)
         if self.source != "model":
             row = n_users
-            model = model.with_users(self.model, np.append(np.arange(n_users, dtype=np.int32), np.int32(-1)))
+            model = with_appended_users(model, self.model)
         similar_users = vectors_method(model, "similar_users")
         if not len(self.batch.histories.columns):
             return frames.neighbors("user", self.user_ids, np.zeros(0, np.int32), np.zeros(0, np.float32))

@@ -8,7 +8,7 @@ import polars as pl
 from cofactor.arrays import Int64
 from cofactor.audit.concentration import Concentration, exposure
 from cofactor.audit.group_influence import Influence, influence
-from cofactor.audit.user_clusters import user_clusters
+from cofactor.audit.user_clusters import cluster_users
 from cofactor.data.features import indicators
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, KindError
@@ -111,7 +111,7 @@ def influence_section(study: Study) -> Section:
         raise DataError(
             f"taste groups need at least {2 * MIN_GROUP_USERS} users with {table.kind}; there are {n_users}"
         )
-    groups = user_clusters(table.by_user, table.n_items, n_groups=n_groups, seed=study.seed)
+    groups = cluster_users(table.by_user, table.n_items, n_groups=n_groups, seed=study.seed)
     n_groups = int(groups.max()) + 1
     if n_groups < 2:
         raise DataError("all users rated the same items, so there are no taste groups")
