@@ -319,7 +319,7 @@ def of(answer: Any, form: Callable[[Any], Any]) -> Any:
 
 def options(values: Given) -> list[Any]:
     """Options of the command line."""
-    return [part for name, value in values.items() for part in (f"--{name}", value)]
+    return [part for name, value in values.items() for part in (f"--{name.replace('_', '-')}", value)]
 
 
 # Operations, each in the interfaces that have it
@@ -920,7 +920,7 @@ QUESTIONS = [
              "bad value", says="twice", kinds=EVENTS),
     Question("a history without ratings", NewUserList(), {"history": [(1, None), (2, None)]}, "bad value",
              says="rating", kinds=RATINGS),
-    Question("an unknown order", List(), {"user": 3, "rank_by": "luck"}, "bad value", says="rank_by.*lower"),
+    Question("an unknown order", List(), {"user": 3, "rank_by": "luck"}, "bad value", says="rank.by.*lower"),
     *(Question(f"diversity of {share}", List(), {"user": 3, "diversity": share}, "bad value", says="diversity")
       for share in (2, -0.1, float("nan"), "much")),
     *(Question(f"the option {option}", UnknownOption(), {"user": 3, "option": option}, "bad value", says=option)

@@ -20,7 +20,7 @@ from cofactor.errors import KindError, UnknownIdError
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.rerank import without_evidence
 
-__all__ = ["Catalog", "vectors_method"]
+__all__ = ["Catalog", "known_rows", "vectors_method"]
 
 FEW_ROWS = 64
 """Columns of fewer rows are created in Python, which takes less time than a call of polars."""
@@ -96,12 +96,8 @@ class Catalog:
         """
         if candidates is None:
             return ALL_ROWS
-        ids = id_series("candidates", candidates)
-        rows = self.items.rows(ids)
-        if (rows < 0).any():
-            raise UnknownIdError(f"candidates: {ids[int((rows < 0).argmax())]!r} is not a known item")
         allowed = np.zeros(self.n_items, bool)
-        allowed[rows] = True
+        allowed[known_rows(self.items, id_series("candidates", candidates), "candidates: item")] = True
         return allowed
 
     def answered_by(self, model: Any, rows: Int32, scores: Float32) -> pl.Series:
@@ -138,10 +134,7 @@ class Catalog:
 
     def item_row(self, item: Id) -> int:
         """Return the row of one item; raise UnknownIdError for an unknown one, DataError for anything but one id."""
-        try:
-            return self.items.row(single_id("item", item))
-        except UnknownIdError as unknown:
-            raise UnknownIdError(f"item {unknown}") from None
+        return int(known_rows(self.items, pl.Series([single_id("item", item)]), "item")[0])
 
     def similar(self, model: Any, item: Id, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
         """Return the items most similar to one item.
@@ -178,6 +171,20 @@ class Catalog:
         rows, scores = similar_items(np.array([row], np.int32), min(n, self.n_items), allowed)
         valid = rows[0] >= 0
         return rows[0][valid], scores[0][valid]
+
+
+def known_rows(ids: IdMap, values: pl.Series, what: str, hint: str = "") -> Int32:
+    """Return the rows of known ids; raise UnknownIdError, with a hint, for an unknown one."""
+    try:
+        if len(values) == 1:
+            return np.array([ids.row(values[0])], np.int32)
+        rows = ids.rows(values)
+        if (rows < 0).any():
+            first, unknown = values[int((rows < 0).argmax())], (rows < 0).sum()
+            raise UnknownIdError(f"{first!r} is not a known id ({unknown:,} of these {len(rows):,} are not)")
+    except UnknownIdError as error:
+        raise UnknownIdError(f"{what} {error}{hint}") from None
+    return rows
 
 
 def vectors_method(model: object, method: str) -> Any:

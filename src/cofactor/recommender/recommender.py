@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,7 +21,7 @@ from cofactor.data.interactions import Interactions, Kind, require_interactions
 from cofactor.data.readers.frame_table import ArrowFrame
 from cofactor.data.readers.read import read_events, read_ratings
 from cofactor.data.scale import Scale
-from cofactor.errors import DataError, KindError, UnknownIdError
+from cofactor.errors import DataError, KindError
 from cofactor.estimators.base import Estimator, item_evidence, require_estimator
 from cofactor.estimators.training import EpochCallback
 from cofactor.estimators.training_table import TableLike
@@ -34,7 +33,7 @@ from cofactor.models.factor import FactorModel
 from cofactor.models.prior import Priors
 from cofactor.models.user_batch import UserBatch
 from cofactor.recommender import frames, persistence
-from cofactor.recommender.catalog import Catalog
+from cofactor.recommender.catalog import Catalog, known_rows
 from cofactor.recommender.updating import (
     add_items,
     check_ratings,
@@ -481,18 +480,7 @@ class Recommender:
         UnknownIdError
             For an unknown user.
         """
-        ids = id_series("users", users)
-        try:
-            if len(ids) == 1:
-                return np.array([self.users.row(ids[0])], np.int32)
-            rows = self.users.rows(ids)
-            if (rows < 0).any():
-                first, unknown = ids[int((rows < 0).argmax())], (rows < 0).sum()
-                raise UnknownIdError(f"{first!r} is not a known id ({unknown:,} of these {len(rows):,} are not)")
-        except UnknownIdError as unknown:
-            hint = "for a new user, call for_history with their ratings"
-            raise UnknownIdError(f"user {unknown}; {hint}") from None
-        return rows
+        return known_rows(self.users, id_series("users", users), "user", "; for a new user, call for_history")
 
     # predicting
 
@@ -887,8 +875,7 @@ class Recommender:
         ...     again.predict("ana", "clue") == rec.predict("ana", "clue")
         True
         """
-        fields = {spec.name: getattr(self, spec.name) for spec in dataclasses.fields(self)}
-        persistence.save(checks.path("path", path), fields)
+        persistence.save(checks.path("path", path), vars(self))
 
     @classmethod
     @validated

@@ -358,21 +358,30 @@ class UserView:
         DataError
             For ids of the wrong type and for another number of items than of users.
         """
-        batch, rows = self._pairs(items, times)
-        if not isinstance(self.model, PredictsRatings):
+        model, batch, rows = self._pairs(items, times)
+        if not isinstance(model, PredictsRatings):
             raise KindError("this model cannot predict ratings")
-        ratings = self.model.predict(batch, rows)
+        ratings = model.predict(batch, rows)
         return float(ratings[0]) if len(self) == 1 and is_single(items) else ratings
 
-    def _pairs(self, items: Id | Iterable[Id], times: Any) -> tuple[UserBatch, Int32]:
-        """Return the users of each pair, and the item rows; see `predict` for the arguments."""
+    def _pairs(self, items: Id | Iterable[Id], times: Any) -> tuple[object, UserBatch, Int32]:
+        """Return the model, the users of each pair, and the item rows; see `predict` for the arguments.
+
+        Of a user without a history or a prior nothing is known: the trained model predicts for an unknown user.
+        """
+        model: object = self.model
+        batch = self.batch
+        if self.source == "popularity":
+            model = self.trained
+            batch = UserBatch.trained(np.full(len(self), -1, np.int32), self.catalog.histories)
         ids = id_series("items", items)
         rows = self.catalog.items.rows(ids)
         positions = np.zeros(len(rows), np.int64) if len(self) == 1 else np.arange(len(self))
         rows = np.repeat(rows, len(self)) if is_single(items) and len(self) > 1 else rows
         if len(rows) != len(positions):
             raise DataError(f"items must be one for each of {len(self):,} users, not {len(rows):,}")
-        return self.batch.take(positions, None if times is None else checks.seconds("times", times, len(rows))), rows
+        seconds = None if times is None else checks.seconds("times", times, len(rows))
+        return model, batch.take(positions, seconds), rows
 
     def interval(self, items: Id | Iterable[Id], *, confidence: float = 0.9) -> tuple[Float64, Float64]:
         """Return the interval of the rating of each user and item; `items` as in `predict`.
@@ -392,10 +401,10 @@ class UserView:
         KindError
             If the model has no predictive distributions.
         """
-        if not isinstance(self.model, HasUncertainty):
+        model, batch, rows = self._pairs(items, None)
+        if not isinstance(model, HasUncertainty):
             raise KindError("this model has no predictive distributions; fit one that does, such as bayesian-mf")
-        batch, rows = self._pairs(items, None)
-        low, high = self.model.distribution(batch, rows).interval(confidence)
+        low, high = model.distribution(batch, rows).interval(confidence)
         return low, high
 
     # explaining
