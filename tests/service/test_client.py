@@ -138,7 +138,7 @@ def test_a_client_that_asks_too_much_waits_as_it_is_told(served: Any, folder: tu
         with Client(running.url, folder[1], retries=0) as hasty, pytest.raises(ServiceError) as refused:
             [hasty.models() for _ in range(80)]
         assert refused.value.status == 429
-        assert "429: this key asks for too much" in str(refused.value)
+        assert "429: too many requests with this key" in str(refused.value)
         with Client(running.url, folder[1]) as patient:
             assert len([patient.models() for _ in range(60)]) == 60
     finally:

@@ -37,7 +37,6 @@ __all__ = [
     "Ids",
     "JsonMap",
     "Line",
-    "Number",
     "Rating",
     "RequestBody",
     "project",
@@ -129,8 +128,7 @@ Ids: TypeAlias = Annotated[list[Id], Field(max_length=10_000)]
 JsonMap: TypeAlias = Annotated[
     dict[str, Any], AfterValidator(_check_map), Field(description="Any JSON object of at most 65,536 bytes")
 ]
-Number: TypeAlias = Annotated[float, Field(strict=True, ge=-LARGEST_VALUE, le=LARGEST_VALUE), FINITE]
-Rating = TypeAliasType("Rating", Number)
+Rating = TypeAliasType("Rating", Annotated[float, Field(strict=True, ge=-LARGEST_VALUE, le=LARGEST_VALUE), FINITE])
 """A number on the rating scale of the current model, if it was trained on ratings."""
 
 
