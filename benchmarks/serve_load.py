@@ -51,7 +51,7 @@ def made(folder: Path, users: int, items: int) -> str:
     artifacts = ArtifactRegistry(settings.artifacts)
     with Store.open(settings.url) as store:
         store.events.load(table)
-        added = registry.add(store, artifacts, rec, watermark=store.events.watermark())
+        added = registry.add_candidate(store, artifacts, rec, watermark=store.events.watermark())
         registry.promote(store, artifacts, added.version)
         return store.keys.create("admin", "the load")
 

@@ -32,7 +32,7 @@ def made(folder: Path, ratings: Interactions, db: str | None = None) -> str:
         store.events.load(ratings)
         for factors in (4, 8):
             rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=factors), ratings)
-            added = registry.add(store, artifacts, rec, watermark=store.events.watermark())
+            added = registry.add_candidate(store, artifacts, rec, watermark=store.events.watermark())
             registry.promote(store, artifacts, added.version)
         return store.keys.create("admin", "faults")
 

@@ -580,7 +580,7 @@ def _read(response: httpx.Response) -> dict[str, Any]:
 def _recommendation(body: Mapping[str, Any]) -> Recommendation:
     names = [field.name for field in fields(RecommendedItem)]  # a newer service may send more fields
     items = tuple(RecommendedItem(**{name: item[name] for name in names}) for item in body["items"])
-    return Recommendation(body["model"], body["answered_by"], body["stale"], body["user"], items)
+    return Recommendation(body["model"], body["answered_by"], body["stale"], body.get("user"), items)
 
 
 def _service_error(response: httpx.Response) -> ServiceError:

@@ -83,7 +83,7 @@ class Reference:
     def forget(self, user: str) -> None:
         self.log = {seq: event for seq, event in self.log.items() if event.user != user}
         self.keys = {key: entry for key, entry in self.keys.items() if entry[0].user != user}
-        self.erasure.append(user)
+        self.forgotten.append(user)
 
     def state(self, user: str, kind: str) -> dict[str, float]:
         """By item: the last rating, or the sum of events, since the last removal; in the order of told times."""

@@ -251,7 +251,7 @@ def test_training_on_missing_user_features_is_rejected(api: TestClient) -> None:
     before = store.jobs.newest()
     features = {"estimator": {"estimator": "bayesian-mf", "user_features": ["age"]}}
     store.users.put("7", {"job": "nurse"})
-    for spec, answer in ((features, "knows no 'age' of any user; it knows job"),):
+    for spec, answer in ((features, "no user has metadata 'age'; the names in the store: job"),):
         response = api.post("/v1/models/train", json=spec)
         assert response.status_code == 409
         assert answer in response.json()["detail"]
@@ -266,7 +266,7 @@ def test_training_on_a_kind_without_data_is_rejected(tmp_path: Path) -> None:
         key = store.keys.create("admin", "a test")
         with TestClient(create_app(settings)) as api:
             api.headers["Authorization"] = f"Bearer {key}"
-            assert "the store holds no ratings" in api.post("/v1/models/train").json()["detail"]
+            assert "the store contains no ratings to train on" in api.post("/v1/models/train").json()["detail"]
             store.events.append([Event("ana", "alien", 5)])
             assert api.post("/v1/models/train").status_code == 202
             response = api.post("/v1/models/train", json={"kind": "events"})

@@ -147,7 +147,7 @@ def test_a_public_address_requires_a_key(tmp_path: Path, ratings: Interactions) 
     assert first.key is not None
     with Store.open(settings.url) as store:
         store.keys.revoke(first.key.partition(".")[0])
-    with pytest.raises(ParameterError, match="every key is revoked"):
+    with pytest.raises(ParameterError, match="all keys are revoked"):
         prepare(settings, None, TrainingSpec(cofactor.Bias()))
 
 
