@@ -24,9 +24,9 @@ TOLD_BY = {"history": "the user's history", "neighbors": "similar users", "leave
 
 def row(name: str) -> str:
     table = cofactor.datasets.load_movielens("100k")
-    learnt = table.to_events(min_rating=4) if name in OF_EVENTS else table
-    rec = Recommender.fit(REGISTRY[name](), learnt, seed=0)
-    has = np.flatnonzero(learnt.by_user.counts)
+    learned = table.to_events(min_rating=4) if name in OF_EVENTS else table
+    rec = Recommender.fit(REGISTRY[name](), learned, seed=0)
+    has = np.flatnonzero(learned.by_user.counts)
     users = has[np.linspace(0, len(has) - 1, 30 if name == "neural-mf" else 200).astype(int)].astype(np.int32)
     best = rec.for_rows(users).rank(1)[0][:, 0]
     shares, off, spent, by = [], 0.0, [], "history"

@@ -103,13 +103,13 @@ def test_fill_is_asked_once_for_all_blanks_and_told_apart() -> None:
     assert lines[3].split() == ["eva", "4.5", "~2.0", "~1.3"]
     assert "3 filled in (~)" in str(corner)
     assert "·" not in str(corner)
-    assert corner.known.sum() == 6
+    assert corner.observed.sum() == 6
     assert corner.frame()["clue"].to_list() == [1.0, 3.94, 1.26]
 
 
 def test_fill_is_not_asked_when_nothing_is_blank() -> None:
     corner = crosstab(RATINGS, users=1, items=3, fill=lambda *_: pytest.fail("no blank, no question"))
-    assert corner.known.all()
+    assert corner.observed.all()
 
 
 @pytest.mark.parametrize(

@@ -197,10 +197,10 @@ def test_effects_of_genres_tell_new_items_apart(table: Interactions) -> None:
     # ratings of a new item, by users who are known, count too
     half = np.arange(len(left.u)) % 2 == 0
     first = Interactions.from_columns(np.array(users)[half], np.array(items)[half], left.values[half])
-    learnt = fitted.with_items(new_items(table), first)
-    after = learnt.predict(list(np.array(users)[~half]), list(np.array(items)[~half]))["prediction"].to_numpy()
+    learned = fitted.with_items(new_items(table), first)
+    after = learned.predict(list(np.array(users)[~half]), list(np.array(items)[~half]))["prediction"].to_numpy()
     assert np.std(after - left.values[~half]) < np.std(predictions[~half] - left.values[~half])
-    assert learnt.histories.counts.sum() == fitted.histories.counts.sum() + half.sum()
+    assert learned.histories.counts.sum() == fitted.histories.counts.sum() + half.sum()
 
 
 def test_old_items_are_what_they_were(rec: Recommender, table: Interactions) -> None:

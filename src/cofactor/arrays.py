@@ -308,7 +308,7 @@ def row_starts(counts: Any) -> Int64:
 
     Parameters
     ----------
-    counts : array-like of shape (n,), integer
+    counts : array-like of shape (n,), int
         The number of entries of each group.
 
     Returns

@@ -62,6 +62,7 @@ def supports_priors(model: Model) -> bool:
     Parameters
     ----------
     model : Model
+        Any model.
 
     Returns
     -------

@@ -381,6 +381,7 @@ class Questionnaire:
         Parameters
         ----------
         n : int, default 10
+            Number of items.
 
         Returns
         -------

@@ -41,7 +41,7 @@ class CrossTab:
         Row numbers of the items, most rated first.
     values : ndarray of shape (n_users, n_items), float64
         Ratings or filled values; NaN where blank.
-    known : ndarray of shape (n_users, n_items), bool
+    observed : ndarray of shape (n_users, n_items), bool
         True for ratings of the table, False for filled and blank cells.
     users, items : list of int or str
         IDs of the users and items.
@@ -61,7 +61,7 @@ class CrossTab:
     u: Int32
     i: Int32
     values: Float64
-    known: Bool
+    observed: Bool
     users: list[Id]
     items: list[Id]
     titles: list[str]
@@ -74,7 +74,7 @@ class CrossTab:
         -------
         DataFrame
             The column `user`, then a Float64 column per item, null where blank, named by title. Equal titles
-            get their ID appended. `known` distinguishes ratings from filled values.
+            get their ID appended. `observed` distinguishes ratings from filled values.
 
         Examples
         --------
@@ -94,7 +94,7 @@ class CrossTab:
             return f"an empty cross-tab: {len(self.users)} users x {len(self.items)} items"
         cells = [
             [_cell(value, is_known) for value, is_known in zip(*row, strict=True)]
-            for row in zip(self.values, self.known, strict=True)
+            for row in zip(self.values, self.observed, strict=True)
         ]
         labels = _fitted(["user", *map(str, self.users)], 20)
         min_width = max(NARROWEST, *(len(cell) for row in cells for cell in row))
@@ -127,8 +127,8 @@ class CrossTab:
     def _caption(self) -> str:
         """Describe the size of the corner and count its known, filled and blank cells."""
         n_blank = int(np.isnan(self.values).sum())
-        n_filled = int((~self.known).sum()) - n_blank
-        parts = [f"{self.known.sum():,} of {self.known.size:,} cells known"]
+        n_filled = int((~self.observed).sum()) - n_blank
+        parts = [f"{self.observed.sum():,} of {self.observed.size:,} cells known"]
         parts += [f"{n_filled:,} filled in (~)"] if n_filled else []
         parts += [f"{n_blank:,} blank ({BLANK})"] if n_blank else []
         n_users, n_items = self.whole
@@ -232,7 +232,7 @@ def _titles(interactions: Interactions, i: Int32, ids: list[Id]) -> list[str]:
 
 def _filled(corner: CrossTab, fill: Fill) -> Float64:
     """Return the checked values of `fill` for the blank cells."""
-    row, column = np.nonzero(~corner.known)
+    row, column = np.nonzero(~corner.observed)
     values = np.asarray(fill(corner.u[row], corner.i[column]), dtype=np.float64)
     if values.shape != row.shape:
         raise DataError(f"fill must return one value for each of {len(row)} blanks, not shape {values.shape}")

@@ -110,10 +110,10 @@ class SideTable:
         """
         columns, index = self.frame.columns, self.index.columns
         candidates = self.id_columns or columns[:1] or index[:1]
-        if any(self.known(name, ids) for name in candidates):
-            return next(name for name in candidates if self.known(name, ids))
-        if not self.id_columns and not any(self.known(name, ids) for name in columns):
-            return next((name for name in index if self.known(name, ids)), candidates[0])
+        if any(self.count_matches(name, ids) for name in candidates):
+            return next(name for name in candidates if self.count_matches(name, ids))
+        if not self.id_columns and not any(self.count_matches(name, ids) for name in columns):
+            return next((name for name in index if self.count_matches(name, ids)), candidates[0])
         return candidates[0]
 
     def column(self, name: str) -> pl.Series:
@@ -131,7 +131,7 @@ class SideTable:
         """
         return self.index[name] if name in self.index.columns else self.frame[name]
 
-    def known(self, name: str, ids: IdMap) -> int:
+    def count_matches(self, name: str, ids: IdMap) -> int:
         """Return how many rows of a column hold one of these IDs.
 
         Parameters
@@ -268,7 +268,7 @@ def _no_match(ids: IdMap, side: SideTable, name: str, values: pl.Series) -> str:
         f"0 of {n:,} {what}s matched: column {name!r} of the {what} table holds {_examples(values)}, and the {what}s "
         f"are {_examples(ids.all)}"
     )
-    others = [other for other in [*side.frame.columns, *side.index.columns] if side.known(other, ids)]
+    others = [other for other in [*side.frame.columns, *side.index.columns] if side.count_matches(other, ids)]
     if others:
         return f"{text}; column {others[0]!r} matches: id_column={others[0]!r} (on the command line --{what}-id)"
     return f"{text}; use the same ids in both, or name the id column: id_column= (on the command line --{what}-id)"

@@ -195,15 +195,15 @@ def _is_cached(cached: Path, local: Path | None) -> bool:
     """Return whether the cache has an intact copy (of `local` if it is not None); raise FetchError if it is damaged."""
     if not cached.exists():
         return False
-    remedy = f"remove {cached} and fetch it again"
+    advice = f"remove {cached} and fetch it again"
     try:
         source = json.loads((cached / "source.json").read_text(encoding="utf-8"))
         origin, files = source["source"], dict(source["files"])
         changed = [name for name, digest in files.items() if file_hash(cached / name) != digest]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FetchError(f"{cached} is not a complete data set ({error}): {remedy}") from error
+        raise FetchError(f"{cached} is not a complete data set ({error}): {advice}") from error
     if changed:
-        raise FetchError(f"{changed[0]} has changed since it was fetched (its sha256 differs): {remedy}")
+        raise FetchError(f"{changed[0]} has changed since it was fetched (its sha256 differs): {advice}")
     return local is None or origin == str(local)
 
 

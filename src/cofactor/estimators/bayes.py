@@ -194,14 +194,14 @@ class BayesianMF(Estimator):
         sampler = _Sampler.initialize(self, standard, seed)
         burn_in = min(self.burn_in, self.iterations - 1)
         n_kept = min(self.kept_samples, self.iterations - burn_in)
-        kept = set(np.linspace(burn_in, self.iterations - 1, n_kept).astype(int).tolist())
+        stored_iterations = set(np.linspace(burn_in, self.iterations - 1, n_kept).astype(int).tolist())
 
         def iterate(number: int) -> float:
             iteration = number - 1
             stream = random_stream(seed, "sweep", iteration)
             loss = sampler.iterate(stream, sample_row_noise=iteration >= min(10, burn_in))
             if np.isfinite(loss) and (iteration >= burn_in or iteration == 0):
-                sampler.record(restart=iteration in (0, burn_in), store=iteration in kept)
+                sampler.record(restart=iteration in (0, burn_in), store=iteration in stored_iterations)
             return loss * unit**2
 
         return monitor.run(iterate, lambda: sampler.model().rescaled(unit, table.scale))

@@ -31,31 +31,56 @@ class NetworkSettings(Protocol):
     """The hyper-parameters of `NeuralMF` that training reads."""
 
     @property
-    def head(self) -> str: ...
+    def head(self) -> str:
+        """Output of the network: "regression" or "classification"."""
+
     @property
-    def user_dim(self) -> int: ...
+    def user_dim(self) -> int:
+        """Dimension of the user embeddings."""
+
     @property
-    def item_dim(self) -> int: ...
+    def item_dim(self) -> int:
+        """Dimension of the item embeddings."""
+
     @property
-    def hidden(self) -> int: ...
+    def hidden(self) -> int:
+        """Width of the first hidden layer."""
+
     @property
-    def layers(self) -> int: ...
+    def layers(self) -> int:
+        """Number of hidden layers."""
+
     @property
-    def dropout(self) -> float: ...
+    def dropout(self) -> float:
+        """Dropout probability after each hidden layer."""
+
     @property
-    def epochs(self) -> int: ...
+    def epochs(self) -> int:
+        """Maximum number of epochs."""
+
     @property
-    def batch_size(self) -> int: ...
+    def batch_size(self) -> int:
+        """Number of ratings per minibatch."""
+
     @property
-    def learning_rate(self) -> float: ...
+    def learning_rate(self) -> float:
+        """Learning rate at the peak of the schedule."""
+
     @property
-    def weight_decay(self) -> float: ...
+    def weight_decay(self) -> float:
+        """Decoupled weight decay of embeddings."""
+
     @property
-    def bias_decay(self) -> float: ...
+    def bias_decay(self) -> float:
+        """Decoupled weight decay of biases."""
+
     @property
-    def unknown_share(self) -> float: ...
+    def unknown_share(self) -> float:
+        """Fraction of IDs replaced by the unknown ID during training."""
+
     @property
-    def init_std(self) -> float: ...
+    def init_std(self) -> float:
+        """Standard deviation of the initial embeddings."""
 
 
 BETAS = (0.9, 0.99)

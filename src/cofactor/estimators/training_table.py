@@ -131,8 +131,8 @@ def standardized(ratings: Interactions) -> tuple[Interactions, float]:
     Returns
     -------
     tuple of (Interactions, float)
-        The same rows with values and scale divided by the unit, and the unit. (A table of events is returned
-        unchanged, with unit 1.)
+        The same rows with values and scale divided by the unit, and the unit. A table of events is returned unchanged,
+        with unit 1.
 
     Examples
     --------

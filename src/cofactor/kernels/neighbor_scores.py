@@ -288,7 +288,7 @@ def sum_by_items(out: Float32, rows: SparseRows, links: SparseRows) -> None:
 
 
 def add_by_users(
-    out: Float32, neighbors: Int32, likeness: Float32, rows: SparseRows, *, rule: int, k: int, damping: float
+    out: Float32, neighbors: Int32, similarity: Float32, rows: SparseRows, *, rule: int, k: int, damping: float
 ) -> None:
     """Add the sums or averages over the most similar users to the scores, on the calling thread.
 
@@ -298,7 +298,7 @@ def add_by_users(
         The scores; updated in place.
     neighbors : ndarray of shape (n_users, width), int32
         The row numbers of the neighbors in `rows`, best first; -1 after the last one.
-    likeness : ndarray of shape (n_users, width), float32
+    similarity : ndarray of shape (n_users, width), float32
         The similarity of each neighbor.
     rows : SparseRows
         The entries of all users.
@@ -313,7 +313,7 @@ def add_by_users(
     -----
     The third and the fourth equation of this module.
     """
-    _add_by_users(rule)(out, neighbors, likeness, *_arrays(rows), k, np.float32(damping))
+    _add_by_users(rule)(out, neighbors, similarity, *_arrays(rows), k, np.float32(damping))
 
 
 def places_of(similarity: Float64, k: int) -> Float64:

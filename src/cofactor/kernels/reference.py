@@ -583,7 +583,7 @@ def nearest_of(similarities: Float64, n: int) -> Float64:
 
 
 def added_by_users(
-    neighbors: Int32, likeness: Float32, rows: SparseRows, n_items: int, *, k: int, damping: float | None
+    neighbors: Int32, similarity: Float32, rows: SparseRows, n_items: int, *, k: int, damping: float | None
 ) -> Float64:
     """Return the user-user scores of all items; see `kernels.neighbor_scores`.
 
@@ -591,7 +591,7 @@ def added_by_users(
     ----------
     neighbors : ndarray of shape (n_users, width), int32
         The neighbors of each user, best first; -1 after the last one.
-    likeness : ndarray of shape (n_users, width), float32
+    similarity : ndarray of shape (n_users, width), float32
         The similarity of each neighbor.
     rows : SparseRows
         The entries of all users.
@@ -609,7 +609,7 @@ def added_by_users(
     X, has = whole(rows, n_items), np.isfinite(whole(rows, n_items, np.nan))
     W = has.astype(float) if rows.weights is None else whole(replace(rows, values=rows.weights), n_items)
     out = np.zeros((len(neighbors), n_items))
-    for a, (users, s) in enumerate(zip(neighbors, likeness.astype(np.float64), strict=True)):
+    for a, (users, s) in enumerate(zip(neighbors, similarity.astype(np.float64), strict=True)):
         for i in range(n_items):
             best = [q for q, v in enumerate(users) if v >= 0 and has[v, i]]
             ws = s[best] * W[users[best], i] * places_of(s[best], k)

@@ -341,7 +341,7 @@ class SparseRows:
 
         Parameters
         ----------
-        counts : array-like of shape (n_rows,), integer
+        counts : array-like of shape (n_rows,), int
             The number of entries of each row.
         columns, values, weights : ndarray of shape (n,)
             As the attributes of this class.

@@ -116,7 +116,28 @@ def checked_batch(model: _HasShape, users: object, *, unknown: bool = False) -> 
 
 
 def checked_pairs(model: _HasShape, users: object, items: object) -> tuple[Int32, Int32]:
-    """Check row numbers of pairs of users and items, -1 for unknown: (n,) int32 each.
+    """Check row numbers of pairs of users and items.
+
+    Parameters
+    ----------
+    model : Model
+        The model.
+    users : array-like of shape (n,), int
+        User rows, -1 for unknown.
+    items : array-like of shape (n,), int
+        Item rows, -1 for unknown.
+
+    Returns
+    -------
+    users : ndarray of shape (n,), int32
+        User rows.
+    items : ndarray of shape (n,), int32
+        Item rows.
+
+    Raises
+    ------
+    ParameterError
+        If a row is out of range, or the numbers of users and items differ.
 
     Examples
     --------
@@ -134,7 +155,24 @@ def checked_pairs(model: _HasShape, users: object, items: object) -> tuple[Int32
 
 
 def checked_item_lists(model: _HasShape, items: object) -> Int32:
-    """Check lists of item rows, -1 where a list ends: (m, c) int32.
+    """Check lists of item rows.
+
+    Parameters
+    ----------
+    model : Model
+        The model.
+    items : array-like of shape (m, c), int
+        Item rows, -1 where a list ends.
+
+    Returns
+    -------
+    ndarray of shape (m, c), int32
+        The lists.
+
+    Raises
+    ------
+    ParameterError
+        If the lists have different lengths, or a row is out of range.
 
     Examples
     --------
@@ -150,7 +188,31 @@ def checked_item_lists(model: _HasShape, items: object) -> Int32:
 
 
 def checked_batch_pairs(model: _HasShape, users: object, items: object) -> tuple[UserBatch, Int32]:
-    """Check a batch, whose rows may be -1, and an item row for each of its users, -1 for unknown."""
+    """Check a batch and an item for each of its users.
+
+    Parameters
+    ----------
+    model : Model
+        The model.
+    users : UserBatch
+        n users; rows of -1 are unknown.
+    items : array-like of shape (n,), int
+        Item rows, -1 for unknown.
+
+    Returns
+    -------
+    users : UserBatch
+        The batch.
+    items : ndarray of shape (n,), int32
+        Item rows.
+
+    Raises
+    ------
+    DataError
+        If users is not a batch or the histories are of other items.
+    ParameterError
+        If a row is out of range, or the numbers of users and items differ.
+    """
     batch = checked_batch(model, users, unknown=True)
     rows = checks.row_numbers("items", items, model.n_items, unknown=True)
     if len(rows) != len(batch):
@@ -160,6 +222,31 @@ def checked_batch_pairs(model: _HasShape, users: object, items: object) -> tuple
 
 def checked_known_pair(model: _HasShape, users: object, item: object) -> tuple[int, int, SparseRows]:
     """Return the row of the only user of a batch, the row of an item, and the history of the user.
+
+    Parameters
+    ----------
+    model : Model
+        The model.
+    users : UserBatch
+        One user of the model.
+    item : int
+        An item row.
+
+    Returns
+    -------
+    user : int
+        The row of the user.
+    item : int
+        The row of the item.
+    history : SparseRows
+        One row, the history of the user.
+
+    Raises
+    ------
+    DataError
+        If users is not a batch or the histories are of other items.
+    ParameterError
+        If the batch is not one user, or a row is out of range.
 
     Examples
     --------
@@ -180,6 +267,41 @@ def checked_lists(
     model: _HasShape, users: object, n: object, exclude: object, allowed: object, order: object
 ) -> tuple[UserBatch, int, SparseRows, Bool, ItemOrder]:
     """Check the arguments of `ScoresItems.top`.
+
+    Parameters
+    ----------
+    model : Model
+        The model.
+    users : UserBatch
+        n users of the model.
+    n : int
+        The number of items of each list.
+    exclude : SparseRows
+        A row for each user: items that the lists must not contain.
+    allowed : array-like of shape (n_items,), bool
+        The items to choose from; empty for all.
+    order : ItemOrder
+        The order of items without evidence in a model of events.
+
+    Returns
+    -------
+    users : UserBatch
+        The batch.
+    n : int
+        The number of items of each list.
+    exclude : SparseRows
+        The excluded items.
+    allowed : ndarray of shape (n_items,) or (0,), bool
+        The mask.
+    order : ItemOrder
+        The order.
+
+    Raises
+    ------
+    DataError
+        If an object has another type or the rows are of other items.
+    ParameterError
+        If a number, the mask or the order does not fit the model.
 
     Examples
     --------
@@ -202,7 +324,34 @@ def checked_lists(
 
 
 def checked_nearest(name: str, rows: object, n_rows: int, n: object, allowed: object) -> tuple[Int32, int, Bool]:
-    """Check row numbers (m,) int32, the number of neighbors of each, and the mask of rows to choose from.
+    """Check the arguments of a search for nearest neighbors.
+
+    Parameters
+    ----------
+    name : str
+        The name of the rows, for messages.
+    rows : array-like of shape (m,), int
+        Row numbers.
+    n_rows : int
+        The number of rows of the model.
+    n : int
+        The number of neighbors of each row.
+    allowed : array-like of shape (n_rows,), bool
+        The rows to choose from; empty for all.
+
+    Returns
+    -------
+    rows : ndarray of shape (m,), int32
+        Row numbers.
+    n : int
+        The number of neighbors.
+    allowed : ndarray of shape (n_rows,) or (0,), bool
+        The mask.
+
+    Raises
+    ------
+    ParameterError
+        If a number or the mask is out of range.
 
     Examples
     --------
@@ -215,7 +364,26 @@ def checked_nearest(name: str, rows: object, n_rows: int, n: object, allowed: ob
 
 
 def checked_take(take: object, n_own: int, n_other: int) -> Int32:
-    """Check a selection of rows of two models, r of the first and -1 - r of the second: (n,) int32.
+    """Check a selection of rows of two models.
+
+    Parameters
+    ----------
+    take : array-like of shape (n,), int
+        Row r of the first model as r, of the second model as -1 - r.
+    n_own : int
+        The number of rows of the first model.
+    n_other : int
+        The number of rows of the second model.
+
+    Returns
+    -------
+    ndarray of shape (n,), int32
+        The selection.
+
+    Raises
+    ------
+    ParameterError
+        If a row is out of range.
 
     Examples
     --------
@@ -227,7 +395,28 @@ def checked_take(take: object, n_own: int, n_other: int) -> Int32:
 
 
 def checked_prior(means: ArrayLike, precision: ArrayLike, n: int, width: int) -> GaussianPrior:
-    """Check the means (n, width) and the precision (width, width) of a prior, and convert them to float64.
+    """Check means and precision of a prior, and convert them to float64.
+
+    Parameters
+    ----------
+    means : array-like of shape (n, width)
+        A mean for each row.
+    precision : array-like of shape (width, width)
+        The precision matrix.
+    n : int
+        The number of rows.
+    width : int
+        The number of unknowns of a row.
+
+    Returns
+    -------
+    GaussianPrior
+        The prior.
+
+    Raises
+    ------
+    ParameterError
+        If a shape differs or a number is not finite.
 
     Examples
     --------
@@ -267,6 +456,17 @@ def solvable() -> Iterator[None]:
 
 
 def require_no_prior(prior: object) -> None:
-    """Raise KindError for a prior of a model whose users do not solve least-squares problems."""
+    """Require that there is no prior, for models whose users do not solve least-squares problems.
+
+    Parameters
+    ----------
+    prior : GaussianPrior or None
+        The prior.
+
+    Raises
+    ------
+    KindError
+        If there is a prior.
+    """
     if prior is not None:
         raise KindError("a prior needs vectors learned by least squares: biased-mf, explicit-als or implicit-als")

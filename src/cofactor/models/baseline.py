@@ -60,12 +60,34 @@ class Baseline:
         require_array("item_bias", self.item_bias, np.float32)
 
     def user_bias(self, histories: SparseRows) -> Float32:
-        """Return b_u of each history, 0 for an empty one: (n_rows,) float32."""
+        """Return the bias b_u of each history.
+
+        Parameters
+        ----------
+        histories : SparseRows
+            Ratings, one row for each user.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,), float32
+            0 for an empty history.
+        """
         histories.checked("histories", len(self.item_bias))
         return damped_means(histories, self.item_bias, mean=self.mean, damping=self.damping)
 
     def deviations(self, histories: SparseRows) -> SparseRows:
-        """Return the rows with the values r_uj - b_uj and the same weights."""
+        """Return the deviations of the ratings from the baseline.
+
+        Parameters
+        ----------
+        histories : SparseRows
+            Ratings, one row for each user.
+
+        Returns
+        -------
+        SparseRows
+            The same rows and weights, with the values r_uj - b_uj.
+        """
         user_bias = np.repeat(self.user_bias(histories), histories.counts)
         baseline = np.float32(self.mean) + user_bias + self.item_bias[histories.columns]
         return replace(histories, values=histories.values - baseline)

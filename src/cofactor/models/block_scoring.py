@@ -18,6 +18,20 @@ __all__ = ["Scoring", "confidences", "predicted_pairs", "score_matrix", "top_ite
 
 
 def _no_scores(first: int, last: int) -> Float32:
+    """Return no scores: the block function of a `Scoring` that has none yet.
+
+    Parameters
+    ----------
+    first : int
+        The first user of the block.
+    last : int
+        The end of the block, exclusive.
+
+    Returns
+    -------
+    ndarray of shape (last - first, 0), float32
+        An empty array.
+    """
     return np.zeros((last - first, 0), np.float32)
 
 
@@ -48,7 +62,22 @@ class Scoring:
 
     @classmethod
     def of(cls, histories: SparseRows, baseline: Baseline | None, n_items: int) -> Scoring:
-        """Create the scoring of one user for each history, without a block function."""
+        """Create the scoring of one user for each history, without a block function.
+
+        Parameters
+        ----------
+        histories : SparseRows
+            One row for each user.
+        baseline : Baseline or None
+            The baseline of ratings; None for events.
+        n_items : int
+            The number of items.
+
+        Returns
+        -------
+        Scoring
+            Its entries are confidences of events or deviations of ratings.
+        """
         histories = without_zero_weights(histories)
         if baseline is None:
             return cls(confidences(histories), np.zeros(len(histories), np.float32), n_items)
@@ -56,7 +85,20 @@ class Scoring:
         return cls(baseline.deviations(histories), user_level, n_items, baseline.item_bias)
 
     def baselines(self, first: int, last: int) -> Float32:
-        """Return the baseline of the users first..last-1 and all items, 0 for events: float32."""
+        """Return the baseline of a block of users and all items.
+
+        Parameters
+        ----------
+        first : int
+            The first user of the block.
+        last : int
+            The end of the block, exclusive.
+
+        Returns
+        -------
+        ndarray of shape (last - first, n_items), float32
+            0 for events.
+        """
         if self.item_bias is None:
             return np.zeros((last - first, self.n_items), np.float32)
         baselines: Float32 = self.user_level[first:last, None] + self.item_bias
@@ -65,6 +107,16 @@ class Scoring:
 
 def without_zero_weights(histories: SparseRows) -> SparseRows:
     """Remove the entries of weight 0, which are no evidence at all.
+
+    Parameters
+    ----------
+    histories : SparseRows
+        Rows with or without weights.
+
+    Returns
+    -------
+    SparseRows
+        `histories` itself if no weight is 0.
 
     Examples
     --------
@@ -81,7 +133,17 @@ def without_zero_weights(histories: SparseRows) -> SparseRows:
 
 
 def confidences(histories: SparseRows) -> SparseRows:
-    """Return events as confidences: value times weight, negative for a dislike.
+    """Return events as confidences.
+
+    Parameters
+    ----------
+    histories : SparseRows
+        Events, one row for each user.
+
+    Returns
+    -------
+    SparseRows
+        The values are value times weight, negative for a dislike.
 
     Examples
     --------
@@ -92,7 +154,18 @@ def confidences(histories: SparseRows) -> SparseRows:
 
 
 def score_matrix(scoring: Scoring) -> Float32:
-    """Compute all scores: (n_users, n_items) float32."""
+    """Compute all scores.
+
+    Parameters
+    ----------
+    scoring : Scoring
+        The scoring of a batch.
+
+    Returns
+    -------
+    ndarray of shape (n_users, n_items), float32
+        The scores.
+    """
     n_users = len(scoring.entries)
     out = np.empty((n_users, scoring.n_items), np.float32)
 
@@ -104,7 +177,28 @@ def score_matrix(scoring: Scoring) -> Float32:
 
 
 def top_items(scoring: Scoring, n: int, exclude: SparseRows, allowed: Bool, order: Int32) -> tuple[Int32, Float32]:
-    """Return the n best items of each user, rows and scores (n_users, n); see `kernels.topk_dense`."""
+    """Return the n best items of each user; see `kernels.topk_dense`.
+
+    Parameters
+    ----------
+    scoring : Scoring
+        The scoring of a batch.
+    n : int
+        The number of items of each list.
+    exclude : SparseRows
+        A row for each user: items that the lists must not contain.
+    allowed : ndarray of shape (n_items,), bool
+        The items to choose from; an empty array for all.
+    order : ndarray of shape (n_items,), int32
+        All item rows in the order of items with a score of exactly 0; an empty array for the order of the rows.
+
+    Returns
+    -------
+    rows : ndarray of shape (n_users, n), int32
+        Item rows, best first; -1 where no more are left.
+    scores : ndarray of shape (n_users, n), float32
+        Their scores.
+    """
     return top_of_blocks(scoring.block, scoring.n_items, n, exclude=exclude, allowed=allowed, order=order)
 
 

@@ -70,6 +70,7 @@ class NormalMixture:
         Parameters
         ----------
         points : ndarray of shape (m,), float64
+            Finite numbers.
 
         Returns
         -------
@@ -361,10 +362,20 @@ class Distribution:
 
 
 def edges_of(levels: Float32) -> Float64:
-    """Return the edges of the cells of L levels, at least one: (L + 1,) float64.
+    """Return the edges of the cells of levels.
 
     Edges are halfway between neighbors; the first and the last level are in the middle of their cells. The cell of a
     single level has the width 1.
+
+    Parameters
+    ----------
+    levels : ndarray of shape (L,), float32
+        Ascending levels, at least one.
+
+    Returns
+    -------
+    ndarray of shape (L + 1,), float64
+        The edges, ascending.
 
     Examples
     --------

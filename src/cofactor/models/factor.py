@@ -195,6 +195,7 @@ class FactorModel:
         Parameters
         ----------
         x : ndarray of shape (n,), float32
+            Linear predictions.
 
         Returns
         -------
@@ -601,7 +602,9 @@ class FactorModel:
         Parameters
         ----------
         factors : ndarray of shape (n, factors), float32
+            Factors of the new users.
         bias : ndarray of shape (n,), float32
+            Biases of the new users.
 
         Returns
         -------

@@ -171,13 +171,34 @@ class Rotated:
         return cls(rotated, replace(entries, columns=columns.astype(np.int32)), padded)
 
     def rotate_back(self, y: Float32) -> Float32:
-        """Return x = U y of each row: (n_rows, width) float32."""
+        """Return x = U y of each row.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n_rows, width), float32
+            Rotated vectors.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, width), float32
+            x.
+        """
         x: Float32 = (y.astype(np.float64) @ self.axes.T).astype(np.float32)
         return x
 
 
 def sigmoid(x: Float32) -> Float64:
-    """Compute 1 / (1 + exp(-x)) in float64 without overflow, for an array of any shape.
+    """Compute 1 / (1 + exp(-x)) in float64 without overflow.
+
+    Parameters
+    ----------
+    x : ndarray of any shape, float32
+        The arguments.
+
+    Returns
+    -------
+    ndarray of the same shape, float64
+        Between 0 and 1.
 
     Examples
     --------
@@ -193,6 +214,18 @@ def with_minimal_penalty(side: Side, rating_range: tuple[float, float] | None) -
 
     The minimum is a millionth of the largest squared feature of the dimension, times the squared range of the sigmoid
     over 25. Without it, directions that a short history does not determine would hold rounding errors.
+
+    Parameters
+    ----------
+    side : Side
+        The fixed side.
+    rating_range : tuple of (float, float), or None
+        The ends of the sigmoid; None for a linear model.
+
+    Returns
+    -------
+    Side
+        The same side with another `shape`.
     """
     share = 1.0 if rating_range is None else ((rating_range[1] - rating_range[0]) / 5) ** 2
     minimum = np.float32(1e-6 * share) * np.square(side.features).max(axis=0, initial=0)

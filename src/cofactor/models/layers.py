@@ -79,7 +79,18 @@ class Layers:
         return min(len(self.user_in), len(self.item_in))
 
     def item_part(self, q: Float32) -> Float32:
-        """Compute W_i' q + c_1, the contribution of items to the first layer: (n, b) to (n, width)."""
+        """Compute W_i' q + c_1, the contribution of items to the first layer.
+
+        Parameters
+        ----------
+        q : ndarray of shape (n, b), float32
+            Item vectors.
+
+        Returns
+        -------
+        ndarray of shape (n, width), float32
+            A row for each item.
+        """
         return dense(q, self.item_in, self.in_bias)
 
     def outputs(self, p: Float32, q: Float32, item_part: Float32) -> Float32:
@@ -88,7 +99,9 @@ class Layers:
         Parameters
         ----------
         p : ndarray of shape (n, a), float32
+            User vectors.
         q : ndarray of shape (n, b), float32
+            Item vectors.
         item_part : ndarray of shape (n, width), float32
             The result of the method `item_part` for q.
 
@@ -103,7 +116,22 @@ class Layers:
         return y
 
     def forward(self, p: Float32, item_part: Float32, q: Float32) -> ForwardPass:
-        """Compute y for one user vector p (a,) and n items, and save what the backward pass needs."""
+        """Compute y for one user and n items, and save what the backward pass needs.
+
+        Parameters
+        ----------
+        p : ndarray of shape (a,), float32
+            The user vector.
+        item_part : ndarray of shape (n, width), float32
+            The result of the method `item_part` for q.
+        q : ndarray of shape (n, b), float32
+            Item vectors.
+
+        Returns
+        -------
+        ForwardPass
+            The outputs and the values of the hidden layers.
+        """
         hidden, z = [], p @ self.user_in + item_part
         for weights, bias in self.deeper:
             hidden.append(z)
@@ -115,7 +143,15 @@ class Layers:
         return ForwardPass(self, tuple(hidden), q_common, y)
 
     def named_arrays(self) -> Iterator[tuple[str, Float32]]:
-        """Iterate over all arrays with their names in a file; the second layer is `layer_2`."""
+        """Iterate over all arrays with their names in a file; the second layer is `layer_2`.
+
+        Yields
+        ------
+        name : str
+            The name of the array.
+        array : ndarray, float32
+            The array.
+        """
         yield from (("user_in", self.user_in), ("item_in", self.item_in), ("in_bias", self.in_bias))
         for k, (weights, bias) in enumerate(self.deeper, start=2):
             yield from ((f"layer_{k}", weights), (f"layer_{k}_bias", bias))
@@ -144,7 +180,18 @@ class ForwardPass:
     outputs: Float32
 
     def backward(self, output_gradient: Float32) -> Float32:
-        """Compute the gradient by p of sum(output_gradient * outputs): (n, n_outputs) to (a,)."""
+        """Compute the gradient of sum(output_gradient * outputs) by p.
+
+        Parameters
+        ----------
+        output_gradient : ndarray of shape (n, n_outputs), float32
+            The gradient of a function by the outputs.
+
+        Returns
+        -------
+        ndarray of shape (a,), float32
+            The gradient of that function by p.
+        """
         layers = self.layers
         z_gradient = (output_gradient @ layers.out.T) * (self.hidden[-1] > 0)
         for (weights, _), z in zip(reversed(layers.deeper), reversed(self.hidden[:-1]), strict=True):

@@ -36,6 +36,16 @@ __all__ = ["EventsLoss", "LeastSquaresLoss", "Loss", "PairwiseLoss", "RatingsLos
 def padded_width(width: int) -> int:
     """Return the next multiple of 8, because kernels work on whole vector registers.
 
+    Parameters
+    ----------
+    width : int
+        A number of columns.
+
+    Returns
+    -------
+    int
+        `width` itself if it is a multiple of 8.
+
     Examples
     --------
     >>> padded_width(0), padded_width(8), padded_width(9)
@@ -93,19 +103,65 @@ class LeastSquaresLoss(ABC):
 
     @abstractmethod
     def penalty(self, counts: Sequence[int] | Int64, n_other: int) -> Float32:
-        """Return the factor of `Side.shape` for each row, of n ratings or events: (n_rows,) float32."""
+        """Return the factor of `Side.shape` for each row.
+
+        Parameters
+        ----------
+        counts : sequence of int
+            The number of ratings or events of each row.
+        n_other : int
+            The number of rows of the other side.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,), float32
+            A factor for each row.
+        """
 
     @abstractmethod
     def entries(self, rows: SparseRows) -> SparseRows:
-        """Return rows in the form that `kernels.ridge` reads."""
+        """Return rows in the form that `kernels.ridge` reads.
+
+        Parameters
+        ----------
+        rows : SparseRows
+            Ratings or events.
+
+        Returns
+        -------
+        SparseRows
+            The entries.
+        """
 
     @abstractmethod
     def targets(self, rows: SparseRows) -> Float32:
-        """Return the value that the model should predict for each entry: (n,) float32."""
+        """Return the value that the model should predict for each entry.
+
+        Parameters
+        ----------
+        rows : SparseRows
+            Ratings or events, as `entries` returns them.
+
+        Returns
+        -------
+        ndarray of shape (n,), float32
+            A target for each entry.
+        """
 
     @abstractmethod
     def blank_gram(self, features: Float32) -> Float32:
-        """Return the contribution of pairs without an entry to the equations of each row, or an empty array."""
+        """Return the contribution of pairs without an entry to the equations of each row.
+
+        Parameters
+        ----------
+        features : ndarray of shape (n, width), float32
+            The features of the fixed side.
+
+        Returns
+        -------
+        ndarray of shape (width, width) or (0, 0), float32
+            Empty if such pairs do not count.
+        """
 
     @abstractmethod
     def side(self, factors: Float32, bias: Float32, mean: float) -> Side:
@@ -114,30 +170,78 @@ class LeastSquaresLoss(ABC):
         Parameters
         ----------
         factors : ndarray of shape (n, k), float32
+            Factors of the fixed side.
         bias : ndarray of shape (n,), float32
+            Biases of the fixed side.
         mean : float
+            The mean of the model.
 
         Returns
         -------
         Side
+            The features, of the width `width(k)`, and their penalty.
         """
 
     @abstractmethod
     def objective(self, model: _Factors, interactions: Interactions) -> float:
-        """Evaluate the loss of a model on a table; see `FactorModel.objective`."""
+        """Evaluate the loss of a model on a table; see `FactorModel.objective`.
+
+        Parameters
+        ----------
+        model : FactorModel
+            The model.
+        interactions : Interactions
+            The table that the model was fitted to.
+
+        Returns
+        -------
+        float
+            The sum, in float64.
+        """
 
     def n_unknowns(self, factors: int) -> int:
-        """Return the number of unknowns of a row: its factors and, where there are biases, its bias."""
+        """Return the number of unknowns of a row: its factors and, where there are biases, its bias.
+
+        Parameters
+        ----------
+        factors : int
+            The number of factors.
+
+        Returns
+        -------
+        int
+            The number of unknowns.
+        """
         return factors + self.has_bias
 
     def width(self, factors: int) -> int:
-        """Return the padded number of unknowns of a row."""
+        """Return the padded number of unknowns of a row.
+
+        Parameters
+        ----------
+        factors : int
+            The number of factors.
+
+        Returns
+        -------
+        int
+            A multiple of 8.
+        """
         return padded_width(self.n_unknowns(factors))
 
     def fold_in_users(
         self, model: _Factors, histories: SparseRows, prior: GaussianPrior | None
     ) -> tuple[Float32, Float32]:
         """Fit new users with the items fixed; see `FactorModel.fold_in`.
+
+        Parameters
+        ----------
+        model : FactorModel
+            The model.
+        histories : SparseRows
+            A row for each new user.
+        prior : GaussianPrior or None
+            Replaces the penalty of training; None keeps it.
 
         Returns
         -------
@@ -147,7 +251,24 @@ class LeastSquaresLoss(ABC):
         return self._solve(histories, model, model.item_side, len(model.item_bias), prior)
 
     def fold_in_items(self, model: _Factors, raters: SparseRows, prior: GaussianPrior) -> tuple[Float32, Float32]:
-        """Fit new items with the users fixed; see `FactorModel.fold_in_items`."""
+        """Fit new items with the users fixed; see `FactorModel.fold_in_items`.
+
+        Parameters
+        ----------
+        model : FactorModel
+            The model.
+        raters : SparseRows
+            A row for each new item, with columns for users.
+        prior : GaussianPrior
+            Replaces the penalty of training.
+
+        Returns
+        -------
+        factors : ndarray of shape (n, k), float32
+            Factors of the new items.
+        bias : ndarray of shape (n,), float32
+            Biases of the new items.
+        """
         side = self.side(model.user_factors, model.user_bias, model.mean)
         side = with_minimal_penalty(side, model.rating_range)
         return self._solve(raters, model, side, len(model.user_bias), prior)
@@ -163,9 +284,27 @@ class LeastSquaresLoss(ABC):
         return x[:, :k], x[:, k] if self.has_bias else np.zeros(len(x), np.float32)
 
     def terms(self, model: _Factors, user: int, item: int, history: SparseRows) -> tuple[Int32, Float64]:
-        """Decompose p_u . q_i by the equations that p_u solves: item rows of the history, and the term of each.
+        """Decompose p_u . q_i by the equations that p_u solves.
 
         The equations of a sigmoid model are those of the Gauss-Newton step that leaves the vector unchanged.
+
+        Parameters
+        ----------
+        model : FactorModel
+            The model.
+        user : int
+            The row of the user.
+        item : int
+            The row of the item.
+        history : SparseRows
+            One row, the history of the user.
+
+        Returns
+        -------
+        rows : ndarray of shape (m,), int32
+            Item rows of the history.
+        terms : ndarray of shape (m,), float64
+            The term of each.
         """
         entries, side, k = self.entries(history), model.item_side, model.factors
         features = side.features[entries.columns].astype(np.float64)
@@ -250,23 +389,84 @@ class RatingsLoss(LeastSquaresLoss):
         return replace(self, l2=self.l2 * factors, l2_bias=l2_bias, damping=self.damping * biases)
 
     def penalty(self, counts: Sequence[int] | Int64, n_other: int) -> Float32:
-        """Return the number of ratings of each row: (n_rows,) float32."""
+        """Return the number of ratings of each row, the factor of the penalties.
+
+        Parameters
+        ----------
+        counts : sequence of int
+            The number of ratings of each row.
+        n_other : int
+            The number of rows of the other side.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,), float32
+            A factor for each row.
+        """
         return np.asarray(counts, np.float32)
 
     def entries(self, rows: SparseRows) -> SparseRows:
-        """Return the rows unchanged."""
+        """Return the rows unchanged.
+
+        Parameters
+        ----------
+        rows : SparseRows
+            Ratings.
+
+        Returns
+        -------
+        SparseRows
+            `rows` itself.
+        """
         return rows
 
     def targets(self, rows: SparseRows) -> Float32:
-        """Return the ratings."""
+        """Return the ratings.
+
+        Parameters
+        ----------
+        rows : SparseRows
+            Ratings.
+
+        Returns
+        -------
+        ndarray of shape (n,), float32
+            The values.
+        """
         return rows.values
 
     def blank_gram(self, features: Float32) -> Float32:
-        """Return an array of shape (0, 0): pairs without a rating do not count."""
+        """Return an empty array: pairs without a rating do not count.
+
+        Parameters
+        ----------
+        features : ndarray of shape (n, width), float32
+            The features of the fixed side.
+
+        Returns
+        -------
+        ndarray of shape (0, 0), float32
+            An empty array.
+        """
         return np.zeros((0, 0), np.float32)
 
     def side(self, factors: Float32, bias: Float32, mean: float) -> Side:
-        """Return the features [q, 1] and the offset mean + b for the unknowns [factors, bias] of each row."""
+        """Return the features [q, 1] and the offset mean + b for the unknowns [factors, bias] of each row.
+
+        Parameters
+        ----------
+        factors : ndarray of shape (n, k), float32
+            Factors of the fixed side.
+        bias : ndarray of shape (n,), float32
+            Biases of the fixed side.
+        mean : float
+            The mean of the model.
+
+        Returns
+        -------
+        Side
+            The features, of the width `width(k)`, and their penalty.
+        """
         n, k = factors.shape
         width = self.width(k)
         features, shape, precision = np.zeros((n, width), np.float32), np.zeros(width), np.zeros(width)
@@ -287,7 +487,20 @@ class RatingsLoss(LeastSquaresLoss):
         )
 
     def objective(self, model: _Factors, interactions: Interactions) -> float:
-        """Evaluate the loss of a model on a table; see `FactorModel.objective`."""
+        """Evaluate the loss of a model on a table; see `FactorModel.objective`.
+
+        Parameters
+        ----------
+        model : FactorModel
+            The model.
+        interactions : Interactions
+            The table that the model was fitted to.
+
+        Returns
+        -------
+        float
+            The sum, in float64.
+        """
         predicted = model.link(model.linear(interactions.u, interactions.i)).astype(np.float64)
         weights = 1.0 if interactions.weights is None else interactions.weights.astype(np.float64)
         total = float(np.sum(weights * (interactions.values - predicted) ** 2))
@@ -350,28 +563,102 @@ class EventsLoss(LeastSquaresLoss):
         return False
 
     def rescaled(self, unit: float, *, linear: bool) -> EventsLoss:
-        """Return the same loss: events have no unit."""
+        """Return the same loss: events have no unit.
+
+        Parameters
+        ----------
+        unit : float
+            Not used.
+        linear : bool
+            Not used.
+
+        Returns
+        -------
+        EventsLoss
+            This loss.
+        """
         return self
 
     def penalty(self, counts: Sequence[int] | Int64, n_other: int) -> Float32:
-        """Return (n + alpha0 n_other)^nu for each row of n events, the factor of l2: (n_rows,) float32."""
+        """Return (n + alpha0 n_other)^nu for each row of n events, the factor of l2.
+
+        Parameters
+        ----------
+        counts : sequence of int
+            The number of events of each row.
+        n_other : int
+            The number of rows of the other side.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,), float32
+            A factor for each row.
+        """
         support = np.asarray(counts, np.float64) + self.alpha0 * n_other
         return (support**self.nu).astype(np.float32)
 
     def entries(self, rows: SparseRows) -> SparseRows:
-        """Return rows whose values are signed confidences, value times weight."""
+        """Return rows whose values are signed confidences, value times weight.
+
+        Parameters
+        ----------
+        rows : SparseRows
+            Events.
+
+        Returns
+        -------
+        SparseRows
+            The entries, without weights.
+        """
         return rows.with_values(signed_confidence(rows.values, rows.weights))
 
     def targets(self, rows: SparseRows) -> Float32:
-        """Return 1 for events and 0 for dislikes."""
+        """Return 1 for events and 0 for dislikes.
+
+        Parameters
+        ----------
+        rows : SparseRows
+            Events, as `entries` returns them.
+
+        Returns
+        -------
+        ndarray of shape (n,), float32
+            A target for each entry.
+        """
         return (rows.values > 0).astype(np.float32)
 
     def blank_gram(self, features: Float32) -> Float32:
-        """Return alpha0 F' F, the contribution of all blanks: (width, width) float32."""
+        """Return alpha0 F' F, the contribution of all blanks.
+
+        Parameters
+        ----------
+        features : ndarray of shape (n, width), float32
+            The features of the fixed side.
+
+        Returns
+        -------
+        ndarray of shape (width, width), float32
+            The contribution to the equations of each row.
+        """
         return (np.float32(self.alpha0) * gram(features)).astype(np.float32)
 
     def side(self, factors: Float32, bias: Float32, mean: float) -> Side:
-        """Return the padded factors and the contribution of all blanks; bias and mean are not used."""
+        """Return the padded factors and the contribution of all blanks.
+
+        Parameters
+        ----------
+        factors : ndarray of shape (n, k), float32
+            Factors of the fixed side.
+        bias : ndarray of shape (n,), float32
+            Not used.
+        mean : float
+            Not used.
+
+        Returns
+        -------
+        Side
+            The features, of the width `width(k)`, and their penalty.
+        """
         n, k = factors.shape
         width = self.width(k)
         features = factors
@@ -383,7 +670,20 @@ class EventsLoss(LeastSquaresLoss):
         return Side(EVENTS, features, offset, self.blank_gram(features), shape, zeros, zeros[None])
 
     def objective(self, model: _Factors, interactions: Interactions) -> float:
-        """Evaluate the loss of a model on a table; see `FactorModel.objective`."""
+        """Evaluate the loss of a model on a table; see `FactorModel.objective`.
+
+        Parameters
+        ----------
+        model : FactorModel
+            The model.
+        interactions : Interactions
+            The table that the model was fitted to.
+
+        Returns
+        -------
+        float
+            The sum, in float64.
+        """
         x = model.linear(interactions.u, interactions.i).astype(np.float64)
         confidence = interactions.confidence.astype(np.float64)
         total = float(np.sum(np.abs(confidence) * ((confidence > 0) - x) ** 2))
@@ -453,7 +753,20 @@ class PairwiseLoss:
         return True
 
     def rescaled(self, unit: float, *, linear: bool) -> PairwiseLoss:
-        """Return the same loss: events have no unit."""
+        """Return the same loss: events have no unit.
+
+        Parameters
+        ----------
+        unit : float
+            Not used.
+        linear : bool
+            Not used.
+
+        Returns
+        -------
+        PairwiseLoss
+            This loss.
+        """
         return self
 
     def positives(self, rows: SparseRows) -> tuple[SparseRows, Float32]:
@@ -461,6 +774,18 @@ class PairwiseLoss:
 
         An event whose weight is not above 0 (a dislike) counts as a blank, from which negatives are drawn. The weights
         are an empty array if all are 1.
+
+        Parameters
+        ----------
+        rows : SparseRows
+            Events.
+
+        Returns
+        -------
+        events : SparseRows
+            The events with a positive weight.
+        weights : ndarray of shape (n,) or (0,), float32
+            Value times weight of each; empty if all are 1.
         """
         confidence = signed_confidence(rows.values, rows.weights)
         is_positive = confidence > 0
@@ -475,6 +800,15 @@ class PairwiseLoss:
         self, model: _Factors, histories: SparseRows, prior: GaussianPrior | None
     ) -> tuple[Float32, Float32]:
         """Fit new users with the items fixed by the steps of training; an empty row is 0.
+
+        Parameters
+        ----------
+        model : FactorModel
+            The model.
+        histories : SparseRows
+            A row for each new user.
+        prior : None
+            Pairwise models have no prior.
 
         Returns
         -------
@@ -496,12 +830,48 @@ class PairwiseLoss:
         return x[:, :k], np.zeros(len(histories), np.float32)
 
     def fold_in_items(self, model: _Factors, raters: SparseRows, prior: GaussianPrior) -> tuple[Float32, Float32]:
-        """Return the prior means of new items: there are no equations to update them by."""
+        """Return the prior means of new items: there are no equations to update them by.
+
+        Parameters
+        ----------
+        model : FactorModel
+            The model.
+        raters : SparseRows
+            A row for each new item, with columns for users.
+        prior : GaussianPrior
+            Its means are the result.
+
+        Returns
+        -------
+        factors : ndarray of shape (n, k), float32
+            Factors of the new items.
+        bias : ndarray of shape (n,), float32
+            Biases of the new items.
+        """
         x = checked_prior(*prior, len(raters), model.factors + 1).means.astype(np.float32)
         return x[:, : model.factors], x[:, model.factors]
 
     def terms(self, model: _Factors, user: int, item: int, history: SparseRows) -> tuple[Int32, Float64]:
-        """Decompose p_u . q_i by `pairwise_terms`: item rows of the history, and the term of each."""
+        """Decompose p_u . q_i by `pairwise_terms`.
+
+        Parameters
+        ----------
+        model : FactorModel
+            The model.
+        user : int
+            The row of the user.
+        item : int
+            The row of the item.
+        history : SparseRows
+            One row, the history of the user.
+
+        Returns
+        -------
+        rows : ndarray of shape (m,), int32
+            Item rows of the history.
+        terms : ndarray of shape (m,), float64
+            The term of each.
+        """
         events, weights = self.positives(history)
         weights = weights if len(weights) else np.ones(len(events.columns), np.float32)
         p, Q = model.user_factors[user], model.item_factors
@@ -513,6 +883,18 @@ class PairwiseLoss:
         """Evaluate the loss of a model on a table; see `FactorModel.objective`.
 
         The expectation over j is exact. A user who has all items has no pairs and no loss.
+
+        Parameters
+        ----------
+        model : FactorModel
+            The model.
+        interactions : Interactions
+            The table that the model was fitted to.
+
+        Returns
+        -------
+        float
+            The sum, in float64.
         """
         rows, weights = self.positives(interactions.by_user)
         P, Q, bias = (a.astype(np.float64) for a in (model.user_factors, model.item_factors, model.item_bias))

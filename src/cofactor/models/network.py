@@ -594,7 +594,26 @@ class NetworkModel:
 class LevelsNetworkModel(NetworkModel):
     """Network model with one output for each level of the scale, which a softmax converts to probabilities.
 
-    Its parameters are those of `NetworkModel`, with as many outputs as levels.
+    Parameters
+    ----------
+    user_vectors : ndarray of shape (n_users + 1, a), float32
+        Embeddings of users.
+    item_vectors : ndarray of shape (n_items + 1, b), float32
+        Embeddings of items.
+    user_bias : ndarray of shape (n_users + 1, levels), float32
+        Biases of users.
+    item_bias : ndarray of shape (n_items + 1, levels), float32
+        Biases of items.
+    user_spread : ndarray of shape (a + levels, a + levels), float32
+        S; see `NetworkModel`.
+    layers : Layers
+        The layers, with one output for each level.
+    scale : Scale
+        The scale of the ratings.
+    rating_range : tuple of (float, float)
+        The ends of the sigmoid of `NetworkModel`; predictions do not use them.
+    noise : float
+        Root mean squared error on the training ratings; the loss does not use it.
 
     Notes
     -----

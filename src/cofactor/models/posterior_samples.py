@@ -206,6 +206,11 @@ class FactorMean:
     count : int, default 0
         The number of samples added.
 
+    Attributes
+    ----------
+    _left, _right : list of ndarray of shape (n_users, k) or (n_items, k), float32
+        The factors of the samples that are not reduced yet, after the reduced ones.
+
     Notes
     -----
     Samples are concatenated, [U_1 .. U_s] [V_1 .. V_s]'. After every few samples, QR of both sides and an SVD of the
@@ -231,7 +236,15 @@ class FactorMean:
     _right: list[Float32] = field(default_factory=list)
 
     def add(self, left: Float32, right: Float32) -> None:
-        """Add a sample: left (n_users, k) and right (n_items, k), float32."""
+        """Add a sample.
+
+        Parameters
+        ----------
+        left : ndarray of shape (n_users, k), float32
+            U_s.
+        right : ndarray of shape (n_items, k), float32
+            V_s.
+        """
         self._left.append(left.copy())
         self._right.append(right.copy())
         self.count += 1
@@ -239,7 +252,15 @@ class FactorMean:
             self._reduce()
 
     def result(self) -> tuple[Float32, Float32]:
-        """Return L (n_users, r) and R (n_items, r), float32, r at most `width`; at least one sample is required."""
+        """Return L and R; at least one sample is required.
+
+        Returns
+        -------
+        left : ndarray of shape (n_users, r), float32
+            L; r is at most `width`.
+        right : ndarray of shape (n_items, r), float32
+            R.
+        """
         self._reduce()
         scale = np.float32(1 / np.sqrt(self.count))
         return self._left[0] * scale, self._right[0] * scale
@@ -256,7 +277,19 @@ class FactorMean:
 
 
 def features(vectors: Float32, k: int) -> Float32:
-    """Return [factors, 1, padding], the factors of the other side's [factors, bias]: (n, width) float32.
+    """Return [factors, 1, padding], the factors of the other side's [factors, bias].
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n, width), float32
+        Vectors [factors, bias, padding].
+    k : int
+        The number of factors.
+
+    Returns
+    -------
+    ndarray of shape (n, width), float32
+        A copy; the padding is 0.
 
     Examples
     --------
@@ -270,7 +303,19 @@ def features(vectors: Float32, k: int) -> Float32:
 
 
 def as_user(vectors: Float32, k: int) -> Float32:
-    """Return [factors, bias, 1], so that the dot product with `as_item` adds both biases: (n, k + 2) float32.
+    """Return [factors, bias, 1], so that the dot product with `as_item` adds both biases.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n, width), float32
+        Vectors [factors, bias, padding].
+    k : int
+        The number of factors.
+
+    Returns
+    -------
+    ndarray of shape (n, k + 2), float32
+        A vector for each user.
 
     Examples
     --------
@@ -284,7 +329,20 @@ def as_user(vectors: Float32, k: int) -> Float32:
 
 
 def as_item(vectors: Float32, k: int) -> Float32:
-    """Return [factors, 1, bias], the counterpart of `as_user`: (n, k + 2) float32."""
+    """Return [factors, 1, bias], the counterpart of `as_user`.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n, width), float32
+        Vectors [factors, bias, padding].
+    k : int
+        The number of factors.
+
+    Returns
+    -------
+    ndarray of shape (n, k + 2), float32
+        A vector for each item.
+    """
     extended = np.zeros((len(vectors), k + 2), np.float32)
     extended[:, :k], extended[:, k], extended[:, k + 1] = vectors[:, :k], 1, vectors[:, k]
     return extended

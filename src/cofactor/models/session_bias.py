@@ -54,7 +54,18 @@ class SessionBias:
     rows: SparseRows
 
     def bins(self, times: Int64) -> Int64:
-        """Return the bin of each time, `NO_SESSION` before bin 0 and beyond the largest number: (n,) int64."""
+        """Return the bin of each time.
+
+        Parameters
+        ----------
+        times : ndarray of shape (n,), int64
+            Seconds since 1970.
+
+        Returns
+        -------
+        ndarray of shape (n,), int64
+            `NO_SESSION` before bin 0 and beyond the largest number.
+        """
         bins = (times.astype(np.int64) - self.begin) // self.seconds
         return np.where((bins < 0) | (bins > NO_SESSION), NO_SESSION, bins)
 
@@ -85,7 +96,18 @@ class SessionBias:
         return users << 32 | self.rows.columns
 
     def without_sessions(self, n_users: int) -> Self:
-        """Return the biases of n users without sessions."""
+        """Return the biases of n users without sessions.
+
+        Parameters
+        ----------
+        n_users : int
+            The number of users.
+
+        Returns
+        -------
+        SessionBias
+            With bins of the same length and begin.
+        """
         return replace(self, rows=SparseRows.empty(n_users))
 
     def with_users(self, other: Self, take: Int32) -> Self:

@@ -55,7 +55,18 @@ class SimilarityMeasure:
         return MEASURES[self.name]
 
     def weighted(self, rows: SparseRows) -> SparseRows:
-        """Multiply values by the square root of their weights, so that a product of two entries has both weights."""
+        """Multiply values by the square root of their weights, so that a product of two entries has both weights.
+
+        Parameters
+        ----------
+        rows : SparseRows
+            Rows with or without weights.
+
+        Returns
+        -------
+        SparseRows
+            Rows without weights. Weights are divided by the largest one if it is above a million.
+        """
         if rows.weights is None:
             return rows
         largest = rows.weights.max(initial=0)
@@ -63,7 +74,20 @@ class SimilarityMeasure:
         return SparseRows(rows.start, rows.columns, rows.values * np.sqrt(weights))
 
     def column_lists(self, rows: SparseRows, n_columns: int) -> ColumnLists:
-        """Return the rows of each column, at most `max_support` of them."""
+        """Return the rows of each column, at most `max_support` of them.
+
+        Parameters
+        ----------
+        rows : SparseRows
+            The rows.
+        n_columns : int
+            The number of columns.
+
+        Returns
+        -------
+        ColumnLists
+            The lists.
+        """
         return ColumnLists.of(rows, n_columns, longest=self.max_support)
 
     def settings(self) -> dict[str, Any]:
@@ -133,11 +157,32 @@ class DenseSimilarity:
         return "a weight for each pair"
 
     def add_scores(self, out: Float32, entries: SparseRows) -> None:
-        """Add entries W to `out` (n_users, n_items), float32; entries has one row for each user."""
+        """Add entries W to scores.
+
+        Parameters
+        ----------
+        out : ndarray of shape (n_users, n_items), float32
+            Scores; updated in place.
+        entries : SparseRows
+            One row for each user.
+        """
         add_dense(out, entries, self.weights)
 
     def terms(self, entries: SparseRows, item: int) -> Float64:
-        """Return the contribution x_j W_ji of each entry j of one history to item i: (m,) float64."""
+        """Return the contribution x_j W_ji of each entry j of a history to the score of item i.
+
+        Parameters
+        ----------
+        entries : SparseRows
+            One row, the history of a user.
+        item : int
+            The row of the item.
+
+        Returns
+        -------
+        ndarray of shape (m,), float64
+            A term for each entry.
+        """
         terms: Float64 = entries.values.astype(np.float64) * self.weights[entries.columns, item]
         return terms
 
@@ -147,6 +192,7 @@ class DenseSimilarity:
         Parameters
         ----------
         items : ndarray of shape (m,), int32
+            Item rows.
         n : int
             The results have n_items columns if n is larger.
         allowed : ndarray of shape (n_items,), bool
@@ -170,10 +216,20 @@ class DenseSimilarity:
         return np.where(is_link, order, -1).astype(np.int32), np.where(is_link, sorted_weights, np.float32(0))
 
     def pairwise(self, items: Int32) -> Float32:
-        """Return the partial correlations of all pairs within each list: (m, c) to (m, c, c), float32.
+        """Return the partial correlations of all pairs within each list.
 
         An item has 1 with itself; row -1 has 0. With W_ij = -P_ij / P_jj of a precision matrix P, the squared partial
         correlation P_ij^2 / (P_ii P_jj) is W_ij W_ji.
+
+        Parameters
+        ----------
+        items : ndarray of shape (m, c), int32
+            Lists of item rows; -1 where a list ends.
+
+        Returns
+        -------
+        ndarray of shape (m, c, c), float32
+            A symmetric matrix for each list.
         """
         W = self.weights[np.maximum(items, 0)[:, :, None], np.maximum(items, 0)[:, None, :]]
         transposed = W.transpose(0, 2, 1)
@@ -235,14 +291,35 @@ class NeighborSimilarity:
         return f"{len(self.rows.columns):,} neighbors"
 
     def add_scores(self, out: Float32, entries: SparseRows) -> None:
-        """Add the average or sum over the neighbors in each user's entries to `out` (n_users, n_items), float32."""
+        """Add the average or sum over the neighbors in each user's entries to scores.
+
+        Parameters
+        ----------
+        out : ndarray of shape (n_users, n_items), float32
+            Scores; updated in place.
+        entries : SparseRows
+            One row for each user.
+        """
         if self.average is None:
             sum_by_items(out, entries, self.rows)
         else:
             average_by_items(out, entries, self.rows, k=self.average.k, damping=self.average.damping)
 
     def terms(self, entries: SparseRows, item: int) -> Float64:
-        """Return the contribution of each entry of one history to an item, 0 if it is no neighbor: (m,) float64."""
+        """Return the contribution of each entry of a history to the score of an item.
+
+        Parameters
+        ----------
+        entries : SparseRows
+            One row, the history of a user.
+        item : int
+            The row of the item.
+
+        Returns
+        -------
+        ndarray of shape (m,), float64
+            A term for each entry; 0 if it is no neighbor of the item.
+        """
         s = self._similarities(entries.columns.astype(np.int64) * self.n_items + item).astype(np.float64)
         if self.average is None:
             return s * entries.values
@@ -252,7 +329,24 @@ class NeighborSimilarity:
         return ws * entries.values / denominator if denominator > 0 else np.zeros(len(ws))
 
     def nearest(self, items: Int32, n: int, allowed: Bool) -> tuple[Int32, Float32]:
-        """Return the n nearest neighbors of each item and their similarities; see `DenseSimilarity.nearest`."""
+        """Return the n nearest neighbors of each item and their similarities.
+
+        Parameters
+        ----------
+        items : ndarray of shape (m,), int32
+            Item rows.
+        n : int
+            The number of neighbors.
+        allowed : ndarray of shape (n_items,), bool
+            The items to choose from; an empty array for all.
+
+        Returns
+        -------
+        rows : ndarray of shape (m, n), int32
+            -1 where no more are left.
+        similarities : ndarray of shape (m, n), float32
+            0 where no more are left.
+        """
         rows, similarities = np.full((len(items), n), -1, np.int32), np.zeros((len(items), n), np.float32)
         for position, item in enumerate(items):
             entries = np.flatnonzero(self.rows.columns == item)
@@ -276,9 +370,19 @@ class NeighborSimilarity:
         return np.where(is_neighbor, np.append(self.rows.values, np.float32(0))[place], np.float32(0))
 
     def pairwise(self, items: Int32) -> Float32:
-        """Return the similarities of all pairs within each list: (m, c) to (m, c, c), float32.
+        """Return the similarities of all pairs within each list.
 
         An item has 1 with itself; row -1 has 0, as have pairs of which neither is a neighbor of the other.
+
+        Parameters
+        ----------
+        items : ndarray of shape (m, c), int32
+            Lists of item rows; -1 where a list ends.
+
+        Returns
+        -------
+        ndarray of shape (m, c, c), float32
+            A symmetric matrix for each list.
         """
         rows = np.maximum(items, 0).astype(np.int64)
         s = self._similarities(rows[:, :, None] * self.n_items + rows[:, None, :])
@@ -317,6 +421,18 @@ ItemSimilarity: TypeAlias = DenseSimilarity | NeighborSimilarity
 
 def similarity_from_parts(arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> ItemSimilarity:
     """Create an item similarity from its arrays and settings.
+
+    Parameters
+    ----------
+    arrays : dict of {str: ndarray}
+        The result of `arrays`.
+    settings : dict of {str: object}
+        The result of `settings`.
+
+    Returns
+    -------
+    DenseSimilarity or NeighborSimilarity
+        The same object, bit for bit.
 
     Examples
     --------

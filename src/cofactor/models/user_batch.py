@@ -156,7 +156,8 @@ class UserBatch:
 
         Parameters
         ----------
-        positions : ndarray of shape (m,), int, slice or bool
+        positions : ndarray of shape (m,), int or bool, or slice
+            Positions of the selected users, or a mask of the batch.
         times : sequence of int, or None
             Seconds since 1970, one for each selected user; None keeps those of the batch.
 
@@ -172,9 +173,16 @@ class UserBatch:
         return type(self)(rows, self.source, place, times)
 
     def distinct(self) -> tuple[Self, Int64]:
-        """Return the batch without repetitions, ordered by row, and the position there of each user of this batch.
+        """Return the batch without repetitions.
 
         The times are dropped.
+
+        Returns
+        -------
+        users : UserBatch
+            The distinct users, ordered by row.
+        positions : ndarray of shape (n,), int64
+            The position there of each user of this batch.
         """
         if self.is_trained:
             rows, where = np.unique(self.rows, return_inverse=True)

@@ -155,13 +155,13 @@ def cold_start_section(study: Study) -> Section:
         f"baseline get more and more of their {study.table.kind} and are scored on the same later ones each time. "
     )
     last = int(result.curve["history_length"][-1])
-    verdict = (
+    conclusion = (
         f"Even with {last} {study.table.kind}, the personal model is not significantly better than the baseline."
         if result.beats_from is None
         else f"With {result.beats_from} or more {study.table.kind}, the personal model is significantly better than "
         "the baseline."
     )
-    text = [setup + verdict, *study.sample_notes]
+    text = [setup + conclusion, *study.sample_notes]
     reading = (
         f"The lines are the {metric} of the personal model and of the baseline for new users, by the number of their "
         f"{study.table.kind}, with bands of 95 % intervals over users; the table has the intervals of the difference."

@@ -83,7 +83,7 @@ def usual_role(name: str) -> Role | None:
 
 def choose_columns(
     columns: Sequence[str],
-    given: Mapping[str, str | None],
+    requested: Mapping[str, str | None],
     *,
     needed: Sequence[Role],
     source: str,
@@ -95,7 +95,7 @@ def choose_columns(
     ----------
     columns : sequence of str
         Names of all columns.
-    given : mapping of str to str or None
+    requested : mapping of str to str or None
         Column names by role, from the caller. None or an absent role selects the column with a usual name; an empty
         name leaves the role out.
     needed : sequence of str
@@ -123,13 +123,13 @@ def choose_columns(
     """
     chosen: dict[str, int] = {}
     usual: Sequence[Role | None] = by_place or [usual_role(name) for name in columns]
-    for role, name in given.items():
+    for role, name in requested.items():
         if name:
             chosen[role] = _named(columns, name, role, source)
         elif name == "" and role in needed:
             raise DataError(f"{source}: the {role} cannot be left out; {_how_to_name(role)}")
     for role in ROLES:
-        if role in chosen or given.get(role) == "":
+        if role in chosen or requested.get(role) == "":
             continue
         used = set(chosen.values())
         matches = [k for k, candidate in enumerate(usual) if candidate == role and k not in used]

@@ -156,14 +156,14 @@ class Request:
             raise ParameterError('quarantine names a file for rejected rows: it needs on_error="quarantine"')
 
 
-def load_interactions(source: Any, asked: Request) -> Interactions:
+def load_interactions(source: Any, request: Request) -> Interactions:
     """Load the valid rows of a source.
 
     Parameters
     ----------
     source : object
         A path, a data frame or a database URL.
-    asked : Request
+    request : Request
         The arguments of the reader.
 
     Returns
@@ -182,21 +182,23 @@ def load_interactions(source: Any, asked: Request) -> Interactions:
     """
     require_threads()
     path = source_path(source)
-    rejects_path = quarantine_path(path, asked.quarantine) if asked.on_error == "quarantine" else None
-    with _opened(source, path, asked) as table:
-        needed: list[Role] = ["user", "item", "value"] if asked.kind == "ratings" else ["user", "item"]
+    rejects_path = quarantine_path(path, request.quarantine) if request.on_error == "quarantine" else None
+    with _opened(source, path, request) as table:
+        needed: list[Role] = ["user", "item", "value"] if request.kind == "ratings" else ["user", "item"]
         try:
             roles = choose_columns(
-                table.columns, asked.names, needed=needed, source=table.name, by_place=table.by_place
+                table.columns, request.names, needed=needed, source=table.name, by_place=table.by_place
             )
         except DataError as error:
             raise DataError(f"{error}{table.advice if isinstance(table, FrameTable) else ''}") from None
-        max_stored = 1 if asked.on_error == "raise" else None  # an error message needs only the first
+        max_stored = 1 if request.on_error == "raise" else None  # an error message needs only the first
         rows = table.read(roles, max_stored)
-        valid = checked(rows, kind=asked.kind, scale=asked.scale, ids=asked.ids, typed=table.typed, most=max_stored)
+        valid = checked(
+            rows, kind=request.kind, scale=request.scale, ids=request.ids, typed=table.typed, most=max_stored
+        )
         refusals = _refusals(rows, valid)
     n_rejected, n = rows.refused.count + valid.refused, len(rows.lines) + rows.refused.count
-    notes = (*rows.notes, *valid.notes, *_notes_on_columns(table, roles, asked))
+    notes = (*rows.notes, *valid.notes, *_notes_on_columns(table, roles, request))
     del rows
     if n == 0:
         raise DataError(f"{table.name} is empty: it has no data rows")
@@ -214,8 +216,8 @@ def load_interactions(source: Any, asked: Request) -> Interactions:
         columns.get("value"),
         times=columns.get("time"),
         weights=columns.get("weight"),
-        kind=asked.kind,
-        scale=asked.scale,
+        kind=request.kind,
+        scale=request.scale,
         report=LoadReport(table.name, n, refusals=tuple(refusals), notes=notes),
     )
 
@@ -259,7 +261,7 @@ def _refusals(rows: Rows, valid: Checked) -> list[RejectedRow]:
     """Return the stored rejected rows with their text, in file order."""
     texts = rows.texts(list(valid.reasons)) if valid.reasons else {}
     invalid = [RejectedRow(line, reason, texts.get(line, "")) for line, reason in valid.reasons.items()]
-    return sorted(rows.refused.kept + invalid, key=lambda refusal: refusal.line)
+    return sorted(rows.refused.stored + invalid, key=lambda refusal: refusal.line)
 
 
 def _notes_on_columns(table: Table, roles: Mapping[str, int], request: Request) -> tuple[str, ...]:

@@ -71,7 +71,7 @@ class WholeFile:
             If a row was rejected.
         """
         if self.refused.count:
-            raise first_refusal(self.name, self.counts, self.refused.kept[0], self.refused.count)
+            raise first_refusal(self.name, self.counts, self.refused.stored[0], self.refused.count)
         return self.frame
 
 

@@ -55,14 +55,14 @@ def first_refusal(name: str, counts: str, first: RejectedRow, count: int) -> Dat
     )
 
 
-def quarantine_path(source: Path | None, given: str | Path | None) -> Path:
+def quarantine_path(source: Path | None, requested: str | Path | None) -> Path:
     """Return the path of the file for rejected rows.
 
     Parameters
     ----------
     source : Path or None
         The source; None for frames and databases.
-    given : str, Path or None
+    requested : str, Path or None
         Path from the caller; None means `<source>.refused.csv` in the folder of the source.
 
     Returns
@@ -75,12 +75,12 @@ def quarantine_path(source: Path | None, given: str | Path | None) -> Path:
     ParameterError
         If a path is required, or the path is the source itself.
     """
-    if given is None and source is None:
+    if requested is None and source is None:
         raise ParameterError('this source needs a file for rejected rows: quarantine="refused.csv"')
-    if given is None:
+    if requested is None:
         assert source is not None
         return source.with_name(source.name + ".refused.csv")
-    path = Path(os.path.expanduser(given))  # noqa: PTH111 - Path raises RuntimeError for an unknown user
+    path = Path(os.path.expanduser(requested))  # noqa: PTH111 - Path raises RuntimeError for an unknown user
     if source is not None and path.exists() and source.exists() and path.samefile(source):
         raise ParameterError(f"rejected rows cannot be written to {path}: it is the source itself")
     return path

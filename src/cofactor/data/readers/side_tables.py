@@ -70,7 +70,7 @@ def read_side_file(
     if id_name not in file.frame.columns:
         raise DataError(f"{path}: there is no column {id_name!r}; the columns are {', '.join(file.frame.columns)}")
     bad, refusals = _bad_ids(file, id_name, ids, what)
-    refusals = sorted([*file.refused.kept, *refusals], key=lambda refusal: refusal.line)
+    refusals = sorted([*file.refused.stored, *refusals], key=lambda refusal: refusal.line)
     n_rejected = file.refused.count + int(bad.sum())
     report = LoadReport(file.name, len(file.lines) + file.refused.count, refusals=tuple(refusals))
     if not n_rejected:

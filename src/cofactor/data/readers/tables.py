@@ -29,13 +29,13 @@ class Refusals:
         Maximum number of rows to store; None for all.
     count : int
         Number of rejected rows.
-    kept : list of RejectedRow
+    stored : list of RejectedRow
         The stored rows.
     """
 
     most: int | None = None
     count: int = 0
-    kept: list[RejectedRow] = field(default_factory=list)
+    stored: list[RejectedRow] = field(default_factory=list)
 
     def add(self, line: int, reason: str, text: str) -> None:
         """Count a rejected row, and store it if the maximum is not reached.
@@ -50,8 +50,8 @@ class Refusals:
             Text of the row.
         """
         self.count += 1
-        if self.most is None or len(self.kept) < self.most:
-            self.kept.append(RejectedRow(line, reason, text))
+        if self.most is None or len(self.stored) < self.most:
+            self.stored.append(RejectedRow(line, reason, text))
 
 
 @dataclass
