@@ -1,6 +1,6 @@
 """Docstrings: every exported name has one with an example, and all public ones pass the validator of numpydoc.
 
-`python tests/test_docstrings.py [PACKAGE ...]` prints the errors of the validator.
+`python tests/test_docstrings.py [PACKAGE ...]` prints the errors of the validator, for example of `service`.
 """
 
 from __future__ import annotations
@@ -145,6 +145,17 @@ def documented_fields(value: Any) -> set[str]:
     return attributes | declared
 
 
+def undocumented(value: Any, names: set[str]) -> set[str]:
+    """Return the parameters that nothing documents, of those that numpydoc misses in a Parameters section.
+
+    The signature of a pydantic settings class also has the private options of its base class, such as `_env_file`; they
+    are documented by pydantic. Parameters of all other classes and functions count, whatever their name.
+    """
+    if hasattr(value, "model_fields"):
+        names = {name for name in names if not name.startswith("_")}
+    return names - documented_fields(value)
+
+
 def is_interface(name: str) -> bool:
     """Tell whether an object is a command or a route: its parameters are described by their annotations."""
     return name.startswith(("cofactor.cli.", "cofactor.service.api."))
@@ -157,7 +168,7 @@ def validation_errors(package: str) -> list[str]:
         for code, message in numpydoc.validate.validate(name)["errors"]:
             if code in CHECKS_OFF or (code in INTERFACES and is_interface(name)):
                 continue
-            if code == "PR01" and set(re.findall(r"'(\w+)'", message)) <= documented_fields(value):
+            if code == "PR01" and not undocumented(value, set(re.findall(r"'(\w+)'", message))):
                 continue  # numpydoc looks for the fields of a dataclass in Parameters only
             if code == "YD01" and is_context_manager(name, value):
                 continue  # a generator function that yields nothing to document
@@ -171,6 +182,16 @@ def is_context_manager(name: str, value: Any) -> bool:
     return inspect.isgeneratorfunction(inspect.unwrap(function)) and not inspect.isgeneratorfunction(function)
 
 
+def test_private_parameters_are_ignored_only_in_pydantic_classes() -> None:
+    from cofactor.service.settings import ServiceSettings
+
+    class Plain:
+        """A class without fields."""
+
+    assert undocumented(ServiceSettings, {"_env_file", "port", "unknown"}) == {"unknown"}
+    assert undocumented(Plain, {"_private"}) == {"_private"}
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_public_docstrings_pass_the_validator_of_numpydoc(package: str) -> None:
     """All checks of `numpydoc.validate` hold for all public docstrings, except for these.
@@ -180,7 +201,8 @@ def test_public_docstrings_pass_the_validator_of_numpydoc(package: str) -> None:
       line for two values), RT03 (the summary of a short function describes its return value).
     - Off in cli/ and service/api/: PR01 (parameters) and RT01 (returns). Docstrings of commands and routes are the
       texts of `--help` and OpenAPI, which take parameters and answers from the annotations.
-    - PR01 accepts an Attributes section of a class, and fields that are declared with a description.
+    - PR01 accepts an Attributes section of a class, and fields that are declared with a description. Of pydantic
+      classes it ignores parameters with a leading underscore, which are options of the base class.
     - YD01 (yields) is not required of context managers.
     """
     errors = validation_errors(package)
@@ -188,6 +210,9 @@ def test_public_docstrings_pass_the_validator_of_numpydoc(package: str) -> None:
 
 
 if __name__ == "__main__":
-    for package_name in sys.argv[1:] or PACKAGES:
+    names = [name if name in PACKAGES else f"cofactor.{name}" for name in sys.argv[1:]]
+    if missing := set(names) - set(PACKAGES):
+        sys.exit(f"no such package: {', '.join(sorted(missing))}")
+    for package_name in names or PACKAGES:
         package_errors = validation_errors(package_name)
         print(f"{package_name}: {len(package_errors)}", *package_errors, sep="\n  ")

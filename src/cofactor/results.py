@@ -181,6 +181,7 @@ class ExplainedScore(Answer):
     score : float
         What the item is ranked by.
     parts : tuple of ScorePart
+        The parts of the score.
     """
 
     user: str

@@ -1,4 +1,4 @@
-"""Catalog: the items of a recommender, their titles, and what the model knows of them."""
+"""Catalog: the items of a recommender with their titles, counts and evidence."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cofactor.models.rerank import without_evidence
 __all__ = ["Catalog", "known_rows", "vectors_method"]
 
 FEW_ROWS = 64
-"""Columns of fewer rows are created in Python, which takes less time than a call of polars."""
+"""Columns with fewer rows are created in Python, which is faster than a call of polars."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +35,11 @@ class Catalog:
     items : IdMap
         Ids of n_items items.
     histories : SparseRows
-        What the model learned from; the source of `support`.
+        The histories that the model was trained on, n_users rows; `support` counts them.
     titles : pl.Series or None
         Titles in the order of the rows.
     evidence : ndarray of shape (n_items,), bool, or None
-        The items that the model can rank; None for all.
+        The items that the model has evidence about; it cannot rank the others. None for all.
     model : Model or None
         The trained model.
     scale : Scale or None
@@ -55,12 +55,12 @@ class Catalog:
 
     @property
     def n_items(self) -> int:
-        """The number of items."""
+        """Number of items."""
         return len(self.items)
 
     @cached_property
     def support(self) -> Int64:
-        """The number of ratings or events of each item: ndarray of shape (n_items,), int64."""
+        """Number of ratings or events of each item: ndarray of shape (n_items,), int64."""
         return self.histories.column_counts(self.n_items)
 
     @cached_property
@@ -70,7 +70,7 @@ class Catalog:
 
     @cached_property
     def order(self) -> ItemOrder:
-        """The order of items for which the model has no evidence; computed when it is needed."""
+        """The order in which items without evidence complete a list; computed on first use."""
         return ItemOrder.deferred(self.n_items, self._by_support)
 
     def _by_support(self) -> Int32:
@@ -79,7 +79,20 @@ class Catalog:
     def population(self, seed: int = 0) -> Population:
         """Return the distribution of new users that questions are based on; it is computed once for each seed.
 
-        Raises KindError for a model without factors of ratings.
+        Parameters
+        ----------
+        seed : int, default 0
+            Seed of the user clusters.
+
+        Returns
+        -------
+        Population
+            The distribution.
+
+        Raises
+        ------
+        KindError
+            If the model has no factors of ratings.
         """
         if seed not in self._populations:
             self._populations[seed] = Population.of(self.model, self.histories, scale=self.scale, seed=seed)
@@ -90,9 +103,22 @@ class Catalog:
         return {}
 
     def mask(self, candidates: Iterable[Id] | None) -> Bool:
-        """Return a mask of the candidates; an empty array, which allows all items, for None.
+        """Return the mask of the candidates.
 
-        Raises UnknownIdError for an unknown item.
+        Parameters
+        ----------
+        candidates : iterable of ids, or None
+            The items to allow; None for all.
+
+        Returns
+        -------
+        ndarray of shape (n_items,), bool
+            An empty array, which allows all items, if `candidates` is None.
+
+        Raises
+        ------
+        UnknownIdError
+            For an unknown item.
         """
         if candidates is None:
             return ALL_ROWS
@@ -101,7 +127,7 @@ class Catalog:
         return allowed
 
     def answered_by(self, model: Any, rows: Int32, scores: Float32) -> pl.Series:
-        """Return what each ranked item was chosen by.
+        """Return how each ranked item was chosen.
 
         Parameters
         ----------
@@ -110,6 +136,7 @@ class Catalog:
         rows : ndarray of shape (n,), int32
             Item rows.
         scores : ndarray of shape (n,), float32
+            Their scores.
 
         Returns
         -------
@@ -124,16 +151,60 @@ class Catalog:
         return pl.Series(["model", "popularity"]).gather(unknown.astype(np.uint32))
 
     def with_titles(self, frame: pl.DataFrame, rows: Int32) -> pl.DataFrame:
-        """Return the frame with a column of titles for these item rows, where titles are known."""
+        """Return a frame with an additional column of titles.
+
+        Parameters
+        ----------
+        frame : pl.DataFrame
+            A frame of n rows.
+        rows : ndarray of shape (n,), int32
+            The item row of each row of the frame.
+
+        Returns
+        -------
+        pl.DataFrame
+            With the column title (String) at the end; unchanged if titles are not known.
+        """
         return frame if self.titles is None else frame.with_columns(title=self.titles.gather(rows))
 
     def title_of(self, item: str, row: int) -> str | None:
-        """Return the title of an item, or None where it is not known."""
+        """Return the title of an item.
+
+        Parameters
+        ----------
+        item : str
+            Id of the item as text; not used, so that the method fits `users.TitleOf`.
+        row : int
+            Item row.
+
+        Returns
+        -------
+        str or None
+            None if the title is not known.
+        """
         title: str | None = None if self.titles is None else self.titles[row]
         return title
 
     def item_row(self, item: Id) -> int:
-        """Return the row of one item; raise UnknownIdError for an unknown one, DataError for anything but one id."""
+        """Return the row of one item.
+
+        Parameters
+        ----------
+        item : id
+            Id of the item.
+
+        Returns
+        -------
+        int
+            Item row.
+
+        Raises
+        ------
+        UnknownIdError
+            For an unknown item.
+        DataError
+            For a value that is not an id, and for several ids.
+        """
         return int(known_rows(self.items, pl.Series([single_id("item", item)]), "item")[0])
 
     def similar(self, model: Any, item: Id, n: int, allowed: Bool = ALL_ROWS) -> tuple[Int32, Float32]:
@@ -142,9 +213,11 @@ class Catalog:
         Parameters
         ----------
         model : Model
+            The model that compares the items.
         item : id
+            Id of the item.
         n : int
-            The largest number of items.
+            The maximum number of items.
         allowed : ndarray of shape (n_items,), bool
             The items to return; an empty array for all. Items without evidence are similar to no item.
 
@@ -174,7 +247,29 @@ class Catalog:
 
 
 def known_rows(ids: IdMap, values: pl.Series, what: str, hint: str = "") -> Int32:
-    """Return the rows of known ids; raise UnknownIdError, with a hint, for an unknown one."""
+    """Return the rows of known ids.
+
+    Parameters
+    ----------
+    ids : IdMap
+        The known ids.
+    values : pl.Series of shape (n,)
+        The ids to look up.
+    what : str
+        What an id identifies; the message of the error starts with it.
+    hint : str, default ""
+        Advice at the end of the message.
+
+    Returns
+    -------
+    ndarray of shape (n,), int32
+        Row numbers.
+
+    Raises
+    ------
+    UnknownIdError
+        For an unknown id.
+    """
     try:
         if len(values) == 1:
             return np.array([ids.row(values[0])], np.int32)
@@ -188,7 +283,25 @@ def known_rows(ids: IdMap, values: pl.Series, what: str, hint: str = "") -> Int3
 
 
 def vectors_method(model: object, method: str) -> Any:
-    """Return a method of a model that compares vectors; raise KindError for a model without vectors."""
+    """Return a method of a model that compares vectors.
+
+    Parameters
+    ----------
+    model : Model
+        The model.
+    method : str
+        Name of the method, "similar_items" or "similar_users".
+
+    Returns
+    -------
+    callable
+        The bound method.
+
+    Raises
+    ------
+    KindError
+        If the model has no vectors or similarities.
+    """
     if not hasattr(model, method) or getattr(model, "factors", 1) == 0:
         raise KindError("this model has no vectors to compare; fit one with factors, such as biased-mf")
     return getattr(model, method)

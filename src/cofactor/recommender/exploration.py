@@ -46,6 +46,7 @@ class Position(NamedTuple):
     score : float or None
         What the item is ranked by; None if it was explored.
     explored : bool
+        Whether the item was drawn by exploration.
     propensity : float
         Probability with which this item was placed here.
     """
@@ -98,19 +99,23 @@ def draw_positions(
 
     Parameters
     ----------
-    rows, scores : ndarray of shape (m,)
-        Item rows of the ranked list, best first, and their scores.
+    rows : ndarray of shape (m,), int32
+        Item rows of the ranked list, best first.
+    scores : ndarray of shape (m,), float32
+        Their scores.
     pool : ndarray of shape (p,), int64
         Rows of the items to explore.
     n : int
         The length of the list; it is shorter where items run out.
     share : float
-        From 0 to 1.
+        Probability of each position to be explored, from 0 to 1.
     stream : numpy.random.Generator
+        Random stream of the draws.
 
     Returns
     -------
     list of Position
+        At most n positions, in the order of the list.
 
     Notes
     -----
@@ -177,11 +182,14 @@ def spread_new_items(
     sample : callable
         Draws a value of each new item for one user; the items with the largest values are shown.
     stream : numpy.random.Generator
+        Random stream of the draws.
 
     Returns
     -------
     lists : ndarray of shape (n_users, n), int32
+        Item rows with the new items.
     explored : ndarray of shape (n_users, n), bool
+        The positions of new items.
     """
     lists, explored, remaining = lists.copy(), np.zeros(lists.shape, bool), np.full(len(new), cap)
     n = lists.shape[1]

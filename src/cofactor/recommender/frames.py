@@ -24,6 +24,7 @@ def ranking(catalog: Catalog, users: pl.Series | None, rows: Int32, **columns: A
     Parameters
     ----------
     catalog : Catalog
+        Ids and titles of the items.
     users : pl.Series of shape (n_listed,), or None
         The user of each listed item; None leaves out the column.
     rows : ndarray of shape (n_users, n), int32
@@ -46,7 +47,24 @@ def ranking(catalog: Catalog, users: pl.Series | None, rows: Int32, **columns: A
 
 
 def neighbors(side: str, ids: IdMap, rows: Int32, scores: Float32) -> pl.DataFrame:
-    """Return the neighbors of a user or an item as a table of id (column `side`), rank and score."""
+    """Return the neighbors of a user or an item as a table.
+
+    Parameters
+    ----------
+    side : {"user", "item"}
+        Name of the column of ids.
+    ids : IdMap
+        Ids of the rows.
+    rows : ndarray of shape (n,), int32
+        Rows of the neighbors, most similar first.
+    scores : ndarray of shape (n,), float32
+        Their similarities.
+
+    Returns
+    -------
+    pl.DataFrame
+        Columns `side`, rank (from 1) and score.
+    """
     return pl.DataFrame({side: ids.ids(rows), "rank": np.arange(1, len(rows) + 1, dtype=np.int32), "score": scores})
 
 
@@ -56,9 +74,11 @@ def explanation(explained: Explanation, users: IdMap, catalog: Catalog, history:
     Parameters
     ----------
     explained : Explanation
+        The terms of the score.
     users : IdMap
         Ids of the users, for models that explain by similar users.
     catalog : Catalog
+        Ids and titles of the items.
     history : SparseRows
         The history of the user: one row.
 
@@ -71,9 +91,9 @@ def explanation(explained: Explanation, users: IdMap, catalog: Catalog, history:
     order = np.argsort(-np.abs(explained.terms), kind="stable")
     rows, terms = explained.rows[order], explained.terms[order]
     column, ids = ("user", users) if explained.by == "neighbors" else ("item", catalog.items)
-    known = rows >= 0
+    is_known = rows >= 0
     names = pl.Series(column, [None] * len(rows), dtype=ids.all.dtype)
-    names = names.scatter(np.flatnonzero(known), ids.ids(rows[known]))
+    names = names.scatter(np.flatnonzero(is_known), ids.ids(rows[is_known]))
     table = pl.DataFrame(
         {
             "part": ["mean", "user", "item", *[PARTS[explained.by]] * len(rows), "not attributed"],

@@ -1,4 +1,4 @@
-"""Persistence: the parts of a Recommender as the arrays and the manifest of an artifact, and back.
+"""Persistence: convert the fields of a Recommender to the arrays and the manifest of an artifact, and back.
 
 `save` and `load` take and return the fields of a Recommender by name, so that this module does not import it.
 """
@@ -38,7 +38,17 @@ ID_MAPS = ("users", "items")
 def save(path: Path, fields: Mapping[str, Any]) -> None:
     """Write the fields of a Recommender to one file, completely or not at all.
 
-    Raises ArtifactError as `artifact.write_artifact`.
+    Parameters
+    ----------
+    path : Path
+        File to write; an existing model is replaced.
+    fields : mapping of str to Any
+        The fields by name; other names are ignored.
+
+    Raises
+    ------
+    ArtifactError
+        If the file cannot be written, or another file exists that is not a model.
     """
     model, estimator, priors, scale = (fields[name] for name in ("model", "estimator", "priors", "scale"))
     arrays: dict[str, Any] = {f"model.{name}": array for name, array in model.arrays().items()}
@@ -60,9 +70,25 @@ def save(path: Path, fields: Mapping[str, Any]) -> None:
 
 
 def load(path: Path, *, verify: bool) -> dict[str, Any]:
-    """Return the fields of a Recommender that was saved; their arrays stay in the file.
+    """Return the fields of a saved Recommender; their arrays stay in the file.
 
-    Raises ArtifactError for a file that is not a complete artifact of this version.
+    Parameters
+    ----------
+    path : Path
+        The file.
+    verify : bool
+        Compare all arrays with their checksums. False leaves out the floating-point arrays of the model and of the
+        histories.
+
+    Returns
+    -------
+    dict of str to Any
+        The fields by name.
+
+    Raises
+    ------
+    ArtifactError
+        If the file is not a complete, undamaged artifact that this version can read.
     """
     artifact = read_artifact(path, verify=verify)
     if not verify:
@@ -103,8 +129,22 @@ def _is_large(name: str, array: NDArray[Any]) -> bool:
 
 
 def id_arrays(name: str, ids: IdMap) -> dict[str, Any]:
-    """The map's arrays as `name.integers`, or `name.offsets` and `name.text`; see `IdMap` for their shapes.
+    """Return the arrays of an ID map.
 
+    Parameters
+    ----------
+    name : str
+        Prefix of the names of the arrays.
+    ids : IdMap
+        The map.
+
+    Returns
+    -------
+    dict of str to ndarray
+        `name.integers`, or `name.offsets` and `name.text`; see `IdMap` for their shapes.
+
+    Examples
+    --------
     >>> sorted(id_arrays("users", IdMap.of(["ana", "bo"])))
     ['users.offsets', 'users.text']
     """
@@ -113,7 +153,27 @@ def id_arrays(name: str, ids: IdMap) -> dict[str, Any]:
 
 
 def id_map(name: str, arrays: Arrays) -> IdMap:
-    """The map that `id_arrays` took apart. Raises KeyError where an array is missing, DataError for other arrays."""
+    """Return the ID map of the arrays that `id_arrays` returned.
+
+    Parameters
+    ----------
+    name : str
+        Prefix of the names of the arrays.
+    arrays : mapping of str to ndarray
+        The arrays; other names are ignored.
+
+    Returns
+    -------
+    IdMap
+        The map.
+
+    Raises
+    ------
+    KeyError
+        If an array is missing.
+    DataError
+        If the arrays are not those of a map.
+    """
     if f"{name}.integers" in arrays:
         integers = arrays[f"{name}.integers"]
         require_array(f"{name}.integers", integers, np.int64)
@@ -132,8 +192,22 @@ def id_map(name: str, arrays: Arrays) -> IdMap:
 
 
 def row_arrays(name: str, stored: SparseRows) -> dict[str, Any]:
-    """The rows' arrays as `name.start`, `name.columns`, `name.values` and, where there are any, `name.weights`.
+    """Return the arrays of sparse rows.
 
+    Parameters
+    ----------
+    name : str
+        Prefix of the names of the arrays.
+    stored : SparseRows
+        The rows.
+
+    Returns
+    -------
+    dict of str to ndarray
+        `name.start`, `name.columns`, `name.values` and, if the rows have weights, `name.weights`.
+
+    Examples
+    --------
     >>> sorted(row_arrays("histories", SparseRows.empty(2)))
     ['histories.columns', 'histories.start', 'histories.values']
     """
@@ -142,14 +216,44 @@ def row_arrays(name: str, stored: SparseRows) -> dict[str, Any]:
 
 
 def rows(name: str, arrays: Arrays) -> SparseRows:
-    """The rows that `row_arrays` took apart. Raises KeyError where an array is missing."""
+    """Return the sparse rows of the arrays that `row_arrays` returned.
+
+    Parameters
+    ----------
+    name : str
+        Prefix of the names of the arrays.
+    arrays : mapping of str to ndarray
+        The arrays; other names are ignored.
+
+    Returns
+    -------
+    SparseRows
+        The rows.
+
+    Raises
+    ------
+    KeyError
+        If an array is missing.
+    """
     start, columns, values = (arrays[f"{name}.{part}"] for part in ("start", "columns", "values"))
     return SparseRows(start, columns, values, arrays.get(f"{name}.weights"))
 
 
 def frame_bytes(table: pl.DataFrame) -> Bytes:
-    """A frame in Arrow's file format: (bytes,) uint8.
+    """Return a frame in the Arrow file format.
 
+    Parameters
+    ----------
+    table : pl.DataFrame
+        The frame.
+
+    Returns
+    -------
+    ndarray of shape (n_bytes,), uint8
+        The bytes, read-only.
+
+    Examples
+    --------
     >>> frame(frame_bytes(pl.DataFrame({"item": [7], "title": ["Alien"]}))).rows()
     [(7, 'Alien')]
     """
@@ -160,7 +264,25 @@ def frame_bytes(table: pl.DataFrame) -> Bytes:
 
 
 def frame(stored: NDArray[Any], rows: int | None = None) -> pl.DataFrame:
-    """The frame that `frame_bytes` wrote. Raises DataError where it has another number of rows than `rows`."""
+    """Return the frame that `frame_bytes` wrote.
+
+    Parameters
+    ----------
+    stored : ndarray of shape (n_bytes,), uint8
+        The bytes.
+    rows : int, optional
+        Expected number of rows; None accepts any.
+
+    Returns
+    -------
+    pl.DataFrame
+        The frame.
+
+    Raises
+    ------
+    DataError
+        If the frame has another number of rows.
+    """
     require_threads()
     table = pl.read_ipc(io.BytesIO(stored.tobytes()))
     if rows is not None and len(table) != rows:

@@ -1,4 +1,4 @@
-"""Questions: ask a new user about items and recommend from the answers, by item id."""
+"""Questions: a questionnaire for a new user, with item ids in place of row numbers."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ __all__ = ["Questions"]
 
 @dataclass(frozen=True, eq=False)
 class Questions:
-    """Answers of one user, and the best question to ask next. Immutable; `with_answer` returns new questions.
+    """Questionnaire of one user: the answers so far, and the next item to ask about.
 
-    Returned by `UserView.questions`.
+    Created by `UserView.questions`. Immutable; `with_answer` returns a new object.
 
     Parameters
     ----------
     catalog : Catalog
         The items.
     questionnaire : Questionnaire
-        The answers by item row.
+        The answers, by item row.
 
     Examples
     --------
@@ -58,25 +58,26 @@ class Questions:
         return None if row is None else self.catalog.items.ids([row])[0]
 
     def with_answer(self, item: Id, rating: float | None) -> Self:
-        """Return the questions after one more answer.
+        """Return the questions with one more answer.
 
         Parameters
         ----------
         item : id
-            An item that was not asked about before.
+            An item without an answer so far.
         rating : float or None
-            None if the user does not know the item.
+            Rating on the scale of the model; None if the user does not know the item.
 
         Returns
         -------
         Questions
+            The questions with this answer.
 
         Raises
         ------
         UnknownIdError
             For an unknown item.
         ParameterError
-            For an item that was asked about before, and for an invalid rating.
+            If the item was answered before, or the rating is not a finite number.
         DataError
             If the rating is not on the scale.
         """
@@ -93,16 +94,22 @@ class Questions:
 
     @property
     def ratings(self) -> dict[Id, float]:
-        """The rated items and their ratings, in the order of the answers; a history for `Recommender.for_history`."""
+        """Ratings by item id, in the order of the answers; `Recommender.for_history` accepts them as a history."""
         rows, values = self.questionnaire.ratings
         return dict(zip(self.catalog.items.ids(rows).to_list(), values.tolist(), strict=True))
 
     def expected_variance(self) -> float:
-        """Return the variance of the predictions; see `Questionnaire.expected_variance`."""
+        """Return the mean variance of the predictions; see `Questionnaire.expected_variance`.
+
+        Returns
+        -------
+        float
+            In squared units of the ratings.
+        """
         return self.questionnaire.expected_variance()
 
     def recommend(self, n: int = 10) -> pl.DataFrame:
-        """Return the n best items that were not rated.
+        """Return the n best items that the user has not rated.
 
         Parameters
         ----------

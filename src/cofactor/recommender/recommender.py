@@ -1,4 +1,4 @@
-"""Recommender: a fitted model with ids, histories and item tables. Ids in, ids out; it contains no mathematics."""
+"""Recommender: a fitted model with ids, histories and tables. It translates ids and contains no mathematics."""
 
 from __future__ import annotations
 
@@ -63,12 +63,13 @@ class Recommender:
     Parameters
     ----------
     model : Model
-        What `Estimator.fit` returned; it works on row numbers.
+        The fitted model; it works on row numbers.
     users, items : IdMap
         Ids of the rows.
     histories : SparseRows
-        What the model learned from: one row of item rows for each user.
+        The histories that the model was trained on: one row of item rows for each user.
     kind : {"ratings", "events"}
+        What the model was trained on.
     estimator : Estimator, optional
         How the model was fitted.
     user_table, item_table : pl.DataFrame, optional
@@ -209,12 +210,12 @@ class Recommender:
 
     @cached_property
     def catalog(self) -> Catalog:
-        """The items, their titles, and what the model knows of them."""
+        """The items with their titles, counts and evidence."""
         return Catalog(self.items, self.histories, self.titles, self.evidence, self.model, self.scale)
 
     @property
     def support(self) -> Int64:
-        """The number of ratings or events of each item: ndarray of shape (n_items,), int64."""
+        """Number of ratings or events of each item: ndarray of shape (n_items,), int64."""
         return self.catalog.support
 
     @cached_property
@@ -230,10 +231,12 @@ class Recommender:
         Parameters
         ----------
         users : id, or iterable of ids
+            Known users.
 
         Returns
         -------
         UserView
+            The view, in the order of `users`.
 
         Raises
         ------
@@ -255,10 +258,12 @@ class Recommender:
         Parameters
         ----------
         rows : ndarray of shape (n,), int32
+            User rows.
 
         Returns
         -------
         UserView
+            The view, in the order of `rows`.
 
         Raises
         ------
@@ -287,6 +292,7 @@ class Recommender:
         Returns
         -------
         UserView
+            The view of one user.
 
         Raises
         ------
@@ -310,7 +316,27 @@ class Recommender:
         return self.for_histories(rows, feature_table(user_features, self.priors))
 
     def for_histories(self, histories: SparseRows, table: pl.DataFrame | None = None) -> UserView:
-        """Return a view of new users, one for each history by item rows; see `updating.fold_in` for the arguments."""
+        """Return a view of new users, who are folded in from histories by item rows.
+
+        Parameters
+        ----------
+        histories : SparseRows
+            One row of item rows for each new user.
+        table : pl.DataFrame, optional
+            One row for each new user, with the columns that the prior was learned from.
+
+        Returns
+        -------
+        UserView
+            The view, in the order of `histories`.
+
+        Raises
+        ------
+        KindError
+            If the model cannot fold in new users.
+        DataError
+            If the histories do not fit the model, or the prior cannot read the table.
+        """
         model = self.folded_in(histories, table)
         has_prior = self.priors is not None and self.priors.users is not None
         source: AnsweredBy = "fold-in" if len(histories.columns) else "prior" if has_prior else "popularity"
@@ -331,6 +357,14 @@ class Recommender:
         Returns
         -------
         UserView
+            The view, in the order of `rows`.
+
+        Raises
+        ------
+        KindError
+            If the model cannot fold in new users.
+        ParameterError
+            For a row number that no user has.
         """
         rows = checks.row_numbers("rows", rows, len(self.users), unknown=True)
         model = replace_users(self.model, self.priors, rows, histories, table)
@@ -355,6 +389,7 @@ class Recommender:
         Returns
         -------
         UserBatch
+            The users, in the order of `rows`.
 
         Examples
         --------
@@ -380,6 +415,7 @@ class Recommender:
         Returns
         -------
         ModelLists
+            The lists, in the order of `rows`.
 
         Examples
         --------
@@ -419,8 +455,17 @@ class Recommender:
         ----------
         users : id, or iterable of ids
             Known users; for a new user, call `for_history`.
-        n, exclude_seen, candidates, rank_by, diversity
-            See `UserView.recommend`.
+        n : int, default 10
+            The length of each list.
+        exclude_seen : bool, default True
+            Leave out items of the user's history, and low ratings that `to_events` did not turn into events.
+        candidates : iterable of ids, optional
+            Rank only these items.
+        rank_by : {"mean", "lower", "upper"}, default "mean"
+            Rank by the expected score, by the lower or by the upper end of its interval; the latter two need a model
+            with a distribution.
+        diversity : float, default 0.0
+            From 0, the order of the scores, to 1, lists of items that are as different as possible.
 
         Returns
         -------
@@ -460,7 +505,26 @@ class Recommender:
         rank_by: RankBy = "mean",
         diversity: float = 0.0,
     ) -> pl.DataFrame:
-        """Return the n best items of all users, in row order; see `recommend`."""
+        """Return the n best items of all users, in row order.
+
+        Parameters
+        ----------
+        n : int, default 10
+            The length of each list.
+        exclude_seen : bool, default True
+            See `recommend`.
+        candidates : iterable of ids, optional
+            Rank only these items.
+        rank_by : {"mean", "lower", "upper"}, default "mean"
+            See `recommend`.
+        diversity : float, default 0.0
+            See `recommend`.
+
+        Returns
+        -------
+        pl.DataFrame
+            See `recommend`.
+        """
         view = self.for_rows(np.arange(len(self.users), dtype=np.int32))
         return view.recommend(n, exclude_seen=exclude_seen, candidates=candidates, rank_by=rank_by, diversity=diversity)
 
@@ -470,10 +534,12 @@ class Recommender:
         Parameters
         ----------
         users : id, or iterable of ids
+            The n users.
 
         Returns
         -------
         ndarray of shape (n,), int32
+            User rows.
 
         Raises
         ------
@@ -531,6 +597,7 @@ class Recommender:
         Parameters
         ----------
         users, items : id, or sequence of ids
+            The ids to look up; users and items need not be of the same number.
 
         Returns
         -------
@@ -557,11 +624,12 @@ class Recommender:
     # reasons
 
     def explain(self, user: Id, item: Id) -> pl.DataFrame:
-        """Return the terms that the score of a user and an item is the sum of.
+        """Return the terms that add up to the score of a user and an item.
 
         Parameters
         ----------
         user, item : id
+            A known user and a known item.
 
         Returns
         -------
@@ -613,7 +681,9 @@ class Recommender:
         Parameters
         ----------
         item : id
+            A known item.
         n : int, default 10
+            The maximum number of items.
 
         Returns
         -------
@@ -643,7 +713,30 @@ class Recommender:
         return self.catalog.with_titles(frames.neighbors("item", self.items, rows, scores), rows)
 
     def similar_users(self, user: Id, n: int = 10) -> pl.DataFrame:
-        """Return the n users with the most similar taste; see `UserView.similar`."""
+        """Return the n users with the most similar taste.
+
+        Parameters
+        ----------
+        user : id
+            A known user.
+        n : int, default 10
+            The maximum number of users.
+
+        Returns
+        -------
+        pl.DataFrame
+            Columns user, rank (from 1) and score, a cosine from -1 to 1, or the similarity of a user-user model. No
+            rows for a user without a history.
+
+        Raises
+        ------
+        UnknownIdError
+            For an unknown user.
+        KindError
+            If the model has no vectors of users.
+        ParameterError
+            For n below 1.
+        """
         return self.for_users(single_id("user", user)).similar(n)
 
     # new users, new ratings and new items
@@ -664,6 +757,7 @@ class Recommender:
         Returns
         -------
         Recommender
+            The same model with `priors`.
 
         Raises
         ------
@@ -695,6 +789,16 @@ class Recommender:
     def ensure_priors(self, *, seed: int = 0) -> Recommender:
         """Return the recommender with priors if its model supports them: its own, else new ones without features.
 
+        Parameters
+        ----------
+        seed : int, default 0
+            Seed of the cross-validation, if priors are learned.
+
+        Returns
+        -------
+        Recommender
+            The recommender itself if it has priors already, or if its model does not support them.
+
         Examples
         --------
         >>> import cofactor
@@ -708,7 +812,27 @@ class Recommender:
         return self.with_priors(seed=seed)
 
     def folded_in(self, histories: SparseRows, table: pl.DataFrame | None = None) -> Model:
-        """Return the model with new users of these histories; see `updating.fold_in`."""
+        """Return the model with new users of these histories as its users.
+
+        Parameters
+        ----------
+        histories : SparseRows
+            One row of item rows for each new user.
+        table : pl.DataFrame, optional
+            One row for each new user, with the columns that the prior was learned from.
+
+        Returns
+        -------
+        Model
+            The same items and parameters, with the new users only.
+
+        Raises
+        ------
+        KindError
+            If the model cannot fold in new users.
+        DataError
+            If the histories do not fit the model, or the prior cannot read the table.
+        """
         return fold_in(self.model, self.priors, histories, table)
 
     @validated
@@ -777,6 +901,7 @@ class Recommender:
         Returns
         -------
         Recommender
+            With these users only.
 
         Raises
         ------
@@ -807,6 +932,7 @@ class Recommender:
         Returns
         -------
         Recommender
+            With the known and the new items.
 
         Raises
         ------
@@ -857,6 +983,7 @@ class Recommender:
         Parameters
         ----------
         path : str or Path
+            File to write.
 
         Raises
         ------
@@ -912,6 +1039,24 @@ class Recommender:
 
 
 def require_recommender(name: str, value: object) -> Recommender:
-    """Return the value if it is a Recommender; raise DataError for anything else, such as a model or a table."""
+    """Return the value if it is a Recommender.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the message of the error.
+    value : object
+        The value.
+
+    Returns
+    -------
+    Recommender
+        The value.
+
+    Raises
+    ------
+    DataError
+        For any other value, such as a model or a table.
+    """
     advice = "make one by cofactor.Recommender.fit(estimator, table) or cofactor.Recommender.load(path)"
     return checks.instance(name, value, Recommender, advice)

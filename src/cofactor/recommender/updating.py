@@ -57,7 +57,7 @@ def fold_in(model: Model, priors: Priors | None, histories: SparseRows, table: p
     model : Model
         The trained model.
     priors : Priors or None
-        The priors of new users, where there are any.
+        The priors of new users, if there are any.
     histories : SparseRows
         One row of item rows for each new user; without rows the model has no users.
     table : pl.DataFrame, optional
@@ -66,6 +66,7 @@ def fold_in(model: Model, priors: Priors | None, histories: SparseRows, table: p
     Returns
     -------
     Model
+        The same items and parameters, with the new users only.
 
     Raises
     ------
@@ -92,8 +93,10 @@ def replace_users(
 
     Parameters
     ----------
-    model, priors
-        See `fold_in`.
+    model : Model
+        The trained model.
+    priors : Priors or None
+        The priors of new users, if there are any.
     rows : ndarray of shape (n_users,), int32
         The row of each user in `model`; -1 for the users who are folded in.
     histories : SparseRows
@@ -114,7 +117,20 @@ def replace_users(
 
 
 def with_appended_users(model: Model, folded: object) -> Model:
-    """Return the model with the users of `folded`, a model that `fold_in` returned, after its own users."""
+    """Return the model with additional users after its own.
+
+    Parameters
+    ----------
+    model : Model
+        The trained model, of n_users users.
+    folded : Model
+        The model that `fold_in` returned, of n_new users.
+
+    Returns
+    -------
+    Model
+        Of n_users + n_new users.
+    """
     assert isinstance(model, FoldsIn)
     others: Any = folded
     take = np.concatenate([np.arange(model.n_users), -1 - np.arange(others.n_users)]).astype(np.int32)
@@ -122,7 +138,18 @@ def with_appended_users(model: Model, folded: object) -> Model:
 
 
 def differing_rows(first: SparseRows, second: SparseRows) -> Bool:
-    """Return whether each row of two matrices differs: ndarray of shape (n_rows,), bool."""
+    """Return which rows of two matrices differ in columns or values.
+
+    Parameters
+    ----------
+    first, second : SparseRows
+        Matrices of n_rows rows.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,), bool
+        Whether the row differs; weights are not compared.
+    """
     differs: Bool = first.counts != second.counts
     equal_length = np.flatnonzero(~differs)
     a, b = first.take(equal_length), second.take(equal_length)
@@ -137,9 +164,16 @@ def replaced_rows(matrix: SparseRows, rows: Int32, new: SparseRows) -> SparseRow
     Parameters
     ----------
     matrix : SparseRows
+        The other matrix.
     rows : ndarray of shape (n,), int32
-        The row of `matrix` for each result row; -1 for the rows of `new`, in order.
+        The row of `matrix` for each row of the result; -1 for the rows of `new`, in order.
     new : SparseRows
+        The new rows: one for each -1.
+
+    Returns
+    -------
+    SparseRows
+        Of n rows.
     """
     take = np.array(rows, np.int64)
     take[rows < 0] = len(matrix) + np.arange(len(new))
@@ -152,18 +186,41 @@ def translated(rows: SparseRows, columns: Int32) -> SparseRows:
     Parameters
     ----------
     rows : SparseRows
+        The matrix.
     columns : ndarray of shape (n_columns,), int32
-        The new number of each column.
+        The new number of each column; -1 leaves it out.
+
+    Returns
+    -------
+    SparseRows
+        The matrix with the same number of rows.
     """
     new = columns[rows.columns]
-    known = new >= 0
-    owner = rows.owners[known]
-    weights = None if rows.weights is None else rows.weights[known]
-    return SparseRows.of(owner, new[known], rows.values[known], len(rows), weights)
+    is_known = new >= 0
+    owner = rows.owners[is_known]
+    weights = None if rows.weights is None else rows.weights[is_known]
+    return SparseRows.of(owner, new[is_known], rows.values[is_known], len(rows), weights)
 
 
 def check_ratings(ratings: Interactions, kind: Kind, scale: Scale | None) -> None:
-    """Raise KindError for a table of the other kind, DataError for a rating that is not on the scale."""
+    """Check that a table has the kind of the model and ratings on its scale.
+
+    Parameters
+    ----------
+    ratings : Interactions
+        The table.
+    kind : {"ratings", "events"}
+        What the model was trained on.
+    scale : Scale or None
+        The rating scale; None for events.
+
+    Raises
+    ------
+    KindError
+        For a table of the other kind.
+    DataError
+        For a rating that is not on the scale.
+    """
 
     def name(row: int) -> str:
         user, item = ratings.users.ids(ratings.u[[row]])[0], ratings.items.ids(ratings.i[[row]])[0]
@@ -201,7 +258,30 @@ def merge_ratings(
 ) -> MergedUsers:
     """Merge new ratings into the histories of users; see `Recommender.updated`.
 
-    Raises UnknownIdError for an item that `items` does not have, DataError for user ids of another type.
+    Parameters
+    ----------
+    users, items : IdMap
+        Ids of n_users users and of n_items items.
+    kind : {"ratings", "events"}
+        Ratings replace the earlier rating of the same user and item; the values of events are added.
+    histories : SparseRows
+        The history of each user by item rows: n_users rows.
+    seen : SparseRows or None
+        Further items that each user has seen: n_users rows.
+    new : Interactions
+        The new ratings or events.
+
+    Returns
+    -------
+    MergedUsers
+        All users with their merged histories.
+
+    Raises
+    ------
+    UnknownIdError
+        For an item that `items` does not contain.
+    DataError
+        For user ids of another type.
     """
     rated = new.items.ids(np.unique(new.i))
     if (unknown := rated.filter(items.rows(rated) < 0)).len():
@@ -214,11 +294,12 @@ def merge_ratings(
     changed_ids = all_users.ids(np.flatnonzero(changed))
     changed_rows, rows[changed] = rows[changed], -1
 
-    def merged(known: SparseRows | None, table: Interactions | None, merge: Merge) -> SparseRows:
-        known, added = SparseRows.empty(len(users)) if known is None else known, SparseRows.empty(len(changed_ids))
+    def merged(current: SparseRows | None, table: Interactions | None, merge: Merge) -> SparseRows:
+        current = SparseRows.empty(len(users)) if current is None else current
+        added = SparseRows.empty(len(changed_ids))
         if table is not None:
             added = translated(table.by_user.take(table.users.rows(changed_ids)), items.rows(table.items.all))
-        return replaced_rows(known, rows, merge(known.take(changed_rows), added))
+        return replaced_rows(current, rows, merge(current.take(changed_rows), added))
 
     return MergedUsers(
         all_users,
@@ -231,7 +312,22 @@ def merge_ratings(
 def new_item_table(table: Any, items: IdMap) -> pl.DataFrame:
     """Return the table of new items with their ids in the column item.
 
-    Raises DataError for known or duplicate ids and for a table without ids.
+    Parameters
+    ----------
+    table : data frame
+        One row for each new item; see `Recommender.with_items`.
+    items : IdMap
+        The known items.
+
+    Returns
+    -------
+    pl.DataFrame
+        The table, with the column item.
+
+    Raises
+    ------
+    DataError
+        For known or duplicate ids, and for a table without ids.
     """
     side = SideTable.of(table, "item")
     keyed = side.keyed((side.id_columns or [*side.frame.columns, *side.index.columns])[0])
@@ -248,18 +344,22 @@ def add_items(
     Parameters
     ----------
     model : FactorModel
+        The trained model.
     prior : Prior
         The prior of items.
-    items, users : IdMap
-        The ids of the model's rows.
+    items : IdMap
+        Ids of the items of the model.
     table : pl.DataFrame
         The new items; see `new_item_table`.
-    ratings : Interactions, optional
-        Ratings of the new items.
+    users : IdMap
+        Ids of the users of the model.
+    ratings : Interactions or None
+        Ratings of the new items; those of unknown users are left out.
 
     Returns
     -------
     model : FactorModel
+        The model with the new items.
     items : IdMap
         Known and new items.
     take : ndarray of shape (n_items,), int32
@@ -284,8 +384,16 @@ def history_row(history: Any, items: IdMap, kind: Kind, scale: Scale | None) -> 
     history : mapping, iterable of (item, value) pairs, or iterable of items
         See `Recommender.for_history`.
     items : IdMap
+        The known items.
     kind : {"ratings", "events"}
+        What the model was trained on.
     scale : Scale or None
+        The rating scale; None for events.
+
+    Returns
+    -------
+    SparseRows
+        One row: item rows and values (float32).
 
     Raises
     ------
@@ -317,9 +425,27 @@ def history_row(history: Any, items: IdMap, kind: Kind, scale: Scale | None) -> 
 
 
 def feature_table(user_features: Any, priors: Priors | None) -> pl.DataFrame | None:
-    """Return the features of one new user as a table of one row, as the prior reads it; None for None.
+    """Return the features of one new user as a table of one row, as the prior takes it.
 
-    Raises ParameterError for anything but a mapping, DataError for a column that the prior was not learned from.
+    Parameters
+    ----------
+    user_features : mapping of str to Any, or None
+        Values by column of the user table.
+    priors : Priors or None
+        Priors of the model, if there are any.
+
+    Returns
+    -------
+    pl.DataFrame or None
+        All columns that the prior of users was learned from; null where `user_features` has no value. None if
+        `user_features` is None.
+
+    Raises
+    ------
+    ParameterError
+        If `user_features` is not a mapping.
+    DataError
+        For a column that the prior was not learned from.
     """
     if user_features is None:
         return None
@@ -328,19 +454,50 @@ def feature_table(user_features: Any, priors: Priors | None) -> pl.DataFrame | N
         raise ParameterError(f"user_features must map columns of the user table to values, not {wrong}")
     columns = learned_columns(priors)
     if unknown := [name for name in user_features if name not in columns]:
-        known = ", ".join(columns) or "none; learn priors with user_features first"
-        raise DataError(f"user_features: the prior was not learned from {unknown[0]!r}; its columns: {known}")
+        listed = ", ".join(columns) or "none; learn priors with user_features first"
+        raise DataError(f"user_features: the prior was not learned from {unknown[0]!r}; its columns: {listed}")
     return pl.DataFrame({name: [user_features.get(name)] for name in columns})
 
 
 def learned_columns(priors: Priors | None) -> list[str]:
-    """Return the columns of the user table that the prior of users was learned from."""
+    """Return the columns of the user table that the prior of users was learned from.
+
+    Parameters
+    ----------
+    priors : Priors or None
+        Priors of the model, if there are any.
+
+    Returns
+    -------
+    list of str
+        Names of the columns; empty without a prior of users and for a prior that depends on no columns.
+    """
     prior = None if priors is None else priors.users
     return [] if prior is None or prior.encoder is None else [column.name for column in prior.encoder.columns]
 
 
 def extend_table(ids: IdMap, table: pl.DataFrame | None, new: pl.DataFrame | None) -> pl.DataFrame | None:
-    """Return the table with one row for each id: rows that it lacks come from `new`, else their columns are null."""
+    """Return a user or item table with one row for each id, in row order.
+
+    Parameters
+    ----------
+    ids : IdMap
+        Ids of n users or items.
+    table : pl.DataFrame or None
+        The present table; the first column has the ids.
+    new : pl.DataFrame or None
+        Rows for ids that `table` lacks, with the ids in the first column.
+
+    Returns
+    -------
+    pl.DataFrame or None
+        Of n rows; the columns of an id that neither table has are null. None if both tables are None.
+
+    Raises
+    ------
+    DataError
+        If the columns of the tables have types that do not match, or an id is neither an integer nor a string.
+    """
     if table is None:
         table, new = new, None
     if table is None:

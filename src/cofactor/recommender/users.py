@@ -1,4 +1,4 @@
-"""Users as of now: ranking, predicting and explaining for known users and for new users who are given by a history.
+"""User views: ranking, prediction and explanation for known users, and for new users from their histories.
 
 `Recommender.for_users` and `Recommender.for_history` return a `UserView`. The library, the command line, the evaluator
 and the service rank, predict and explain through it.
@@ -42,19 +42,19 @@ from cofactor.results import AnsweredBy, RankBy, RecommendedItem
 __all__ = ["UserView"]
 
 TitleOf = Callable[[str, int], str | None]
-"""The title of an item, by its id as text and its row."""
+"""Returns the title of an item from its id as text and its row."""
 
 
 @dataclass(frozen=True, eq=False)
 class UserView:
-    """One user, several users, or a new user, as of now.
+    """View of one or several users, known or new, with their current histories.
 
     Created by `Recommender.for_users` and `Recommender.for_history`.
 
     Parameters
     ----------
     catalog : Catalog
-        The items, and what the model knows of them.
+        The items with their titles, counts and evidence.
     model : Model
         The model whose users these are; for new users, the model that they were folded into.
     batch : UserBatch
@@ -109,13 +109,16 @@ class UserView:
         Parameters
         ----------
         n : int
-            The length of each list; at most the number of items counts.
+            The length of each list; it is limited to the number of items.
         exclude_seen : bool, default True
             Leave out `exclude`.
         allowed : ndarray of shape (n_items,), bool
             The items to rank; an empty array for all.
-        rank_by, diversity
-            See `models.rerank.ranked`.
+        rank_by : {"mean", "lower", "upper"}, default "mean"
+            Rank by the expected score, by the lower or by the upper end of its interval; the latter two need a model
+            with a distribution.
+        diversity : float, default 0.0
+            From 0, the order of the scores, to 1, lists of items that are as different as possible.
 
         Returns
         -------
@@ -171,7 +174,7 @@ class UserView:
             Rank by the expected score, by the lower or by the upper end of its interval; the latter two need a model
             with a distribution.
         diversity : float, default 0.0
-            From 0, the plain order, to 1, lists of items that are as different as possible.
+            From 0, the order of the scores, to 1, lists of items that are as different as possible.
 
         Returns
         -------
@@ -194,7 +197,20 @@ class UserView:
         return self.frame(rows, scores)
 
     def frame(self, rows: Int32, scores: Float32) -> pl.DataFrame:
-        """Return ranked lists as a frame; see `recommend` for the columns."""
+        """Return ranked lists as a frame.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_users, n), int32
+            Item rows, best first; -1 where a list ends.
+        scores : ndarray of shape (n_users, n), float32
+            Their scores.
+
+        Returns
+        -------
+        pl.DataFrame
+            See `recommend`.
+        """
         valid = rows >= 0
         answered_by = self.catalog.answered_by(self.model, rows[valid], scores[valid])
         users = self._listed_users(rows)
@@ -215,7 +231,13 @@ class UserView:
 
         Parameters
         ----------
-        n, allowed, rank_by, diversity
+        n : int
+            The length of each list.
+        allowed : ndarray of shape (n_items,), bool
+            The items to rank and to explore; an empty array for all.
+        rank_by : {"mean", "lower", "upper"}, default "mean"
+            See `rank`.
+        diversity : float, default 0.0
             See `rank`.
         explore : float, default 0.0
             The probability of each position to go to an item with few ratings; see `exploration.draw_positions`.
@@ -367,7 +389,7 @@ class UserView:
     def _pairs(self, items: Id | Iterable[Id], times: Any) -> tuple[object, UserBatch, Int32]:
         """Return the model, the users of each pair, and the item rows; see `predict` for the arguments.
 
-        Of a user without a history or a prior nothing is known: the trained model predicts for an unknown user.
+        For a user without a history or a prior, the trained model predicts as for an unknown user.
         """
         model: object = self.model
         batch = self.batch
@@ -384,17 +406,19 @@ class UserView:
         return model, batch.take(positions, seconds), rows
 
     def interval(self, items: Id | Iterable[Id], *, confidence: float = 0.9) -> tuple[Float64, Float64]:
-        """Return the interval of the rating of each user and item; `items` as in `predict`.
+        """Return the interval of the rating of each user and item.
 
         Parameters
         ----------
         items : id, or iterable of ids
+            One item for all users; for one user, any number of items; for several users, one item for each.
         confidence : float, default 0.9
             The probability with which the interval contains the rating.
 
         Returns
         -------
         low, high : ndarray of shape (n,), float64
+            The ends of the intervals, in the units of the ratings.
 
         Raises
         ------
@@ -410,9 +434,24 @@ class UserView:
     # explaining
 
     def explanation(self, item: int) -> Explanation:
-        """Return the terms of the score of one user and the item of this row number.
+        """Return the terms of the score of one user and one item, by row number.
 
-        Raises KindError for a model that does not explain its scores, ParameterError for more than one user.
+        Parameters
+        ----------
+        item : int
+            Item row.
+
+        Returns
+        -------
+        Explanation
+            The terms, which add up to the score.
+
+        Raises
+        ------
+        KindError
+            If the model cannot explain its scores.
+        ParameterError
+            If the view has more than one user.
         """
         if not isinstance(self.model, Explains):
             raise KindError("this model cannot explain its scores")
@@ -420,9 +459,26 @@ class UserView:
             return self.model.explain(self.batch, item)
 
     def explain(self, item: Id) -> pl.DataFrame:
-        """Return the terms that a score is the sum of; see `Recommender.explain` for the columns.
+        """Return the terms that add up to the score of one user and one item.
 
-        Raises UnknownIdError for an unknown item; otherwise as `explanation`.
+        Parameters
+        ----------
+        item : id
+            A known item.
+
+        Returns
+        -------
+        pl.DataFrame
+            See `Recommender.explain`.
+
+        Raises
+        ------
+        UnknownIdError
+            For an unknown item.
+        KindError
+            If the model cannot explain its scores.
+        ParameterError
+            If the view has more than one user.
         """
         explanation = self.explanation(self.catalog.item_row(item))
         return frames.explanation(explanation, self.user_ids, self.catalog, self.batch.histories.row(0))
@@ -430,16 +486,18 @@ class UserView:
     # neighbors
 
     def similar(self, n: int = 10) -> pl.DataFrame:
-        """Return the known users with the most similar taste to one user.
+        """Return the known users whose taste is most similar to that of one user.
 
         Parameters
         ----------
         n : int, default 10
+            The maximum number of users.
 
         Returns
         -------
         pl.DataFrame
-            Columns user, rank (from 1) and score, a cosine from -1 to 1. No rows for a user without a history.
+            Columns user, rank (from 1) and score, a cosine from -1 to 1, or the similarity of a user-user model. No
+            rows for a user without a history.
 
         Raises
         ------
@@ -482,6 +540,7 @@ class UserView:
         Returns
         -------
         Questions
+            The questions; no question asks about an item of the user's history.
 
         Raises
         ------

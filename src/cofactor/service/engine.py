@@ -1,12 +1,12 @@
-"""Engine: answers requests from the active model and the store.
+"""Engine: answer requests from the active model and the store.
 
-A user is answered from
+Answers for a user are based on
 
-- the row of the trained model, if nothing happened to the user since the training;
-- a fold-in of everything that the store has of the user, if something happened or the model does not know the user;
-- the prior or popularity, if nothing is known of the user.
+- the row of the trained model, if the user has no changes since the training;
+- a fold-in of all stored events and metadata of the user, if there are changes or the model has no row of the user;
+- the prior or popularity, if nothing is stored about the user.
 
-A request uses one model from its start to its end; a newly promoted model replaces it for later requests.
+A request uses the same model from start to end; a newly promoted model answers later requests.
 """
 
 from __future__ import annotations
@@ -57,14 +57,22 @@ _log = logging.getLogger("cofactor.service")
 
 @dataclass
 class _CachedUser:
-    """The state of a user who is folded in, and the view of this user alone once it was needed."""
+    """The state of a user who is folded in, and the view of this user alone, which is created on first use."""
 
     state: UserState
     view: UserView | None = None
 
 
 class NoModelError(StoreUnavailableError):
-    """No model has been promoted yet."""
+    """No model has been promoted yet.
+
+    Parameters
+    ----------
+    message : str
+        The message.
+    written : {'no', 'unknown'}
+        See `StoreUnavailableError`.
+    """
 
 
 class Engine:
@@ -73,16 +81,18 @@ class Engine:
     Parameters
     ----------
     store : Store
+        The store of the service.
     artifacts : ArtifactRegistry
-    cache : int, default 1,000
-        The number of folded-in users to keep.
+        The artifacts of its models.
+    cache : int, default 1000
+        Maximum number of folded-in users in the cache.
 
     Attributes
     ----------
     changes : ChangeFeed
-        What changed in the store since the training.
+        The changes in the store since the training.
     swaps, failures : int
-        How often a model was loaded, and could not be loaded.
+        Number of times that a model was loaded, and that loading failed.
 
     Examples
     --------
@@ -118,12 +128,22 @@ class Engine:
         self._swapping = threading.Lock()
         self.refresh()
 
-    # which model answers
+    # the active model
 
     def refresh(self) -> bool:
-        """Load the active model if it is not loaded yet, and return whether it was loaded.
+        """Load the active model if it is not loaded yet.
 
-        A model that cannot be opened is logged; the previous one stays. Raises StoreUnavailableError.
+        If it cannot be opened, the error is logged and the previous model continues to answer.
+
+        Returns
+        -------
+        bool
+            Whether a model was loaded.
+
+        Raises
+        ------
+        StoreUnavailableError
+            If the store cannot be read.
         """
         with self._swapping:
             active = self.store.models.active()
@@ -131,9 +151,9 @@ class Engine:
                 return False
             try:
                 recommender = self.artifacts.open(active.file, verify=False)
-            except ArtifactError as problem:
+            except ArtifactError as error:
                 self.failures += 1
-                _log.error("model %d cannot be opened, the previous one stays: %s", active.version, problem)
+                _log.error("model %d cannot be opened, the previous one stays: %s", active.version, error)
                 return False
             edition = 0 if self._model is None else self._model.edition + 1
             loaded = LoadedModel(active.version, active.watermark, recommender, edition)
@@ -147,7 +167,13 @@ class Engine:
             return True
 
     def extend_catalog(self) -> bool:
-        """Add new items to the model if it has priors of items, and return whether there were any."""
+        """Add the new items of the store to the model, if it has a prior of items.
+
+        Returns
+        -------
+        bool
+            Whether items were added.
+        """
         with self._swapping:
             trained, current = self._trained_model, self._model
             if trained is None or current is None or self._extended == (trained.version, self.changes.catalog_version):
@@ -164,7 +190,7 @@ class Engine:
             return True
 
     def _warm(self, loaded: LoadedModel) -> None:
-        """Rank once for a known and once for a new user, so that no request waits for compilation or page faults."""
+        """Rank for a known and for a new user, so that no request waits for compilation or page faults."""
         rec = loaded.recommender
         _ = rec.catalog.by_support
         if not len(rec.users):
@@ -177,27 +203,62 @@ class Engine:
 
     @property
     def model(self) -> LoadedModel:
-        """The model that answers; raises NoModelError before the first promotion."""
+        """The model that answers requests. Raises NoModelError before the first promotion."""
         if self._model is None:
             raise NoModelError("no model has been promoted yet", "no")
         return self._model
 
     @property
     def version(self) -> int | None:
-        """The version of the model that answers, or None."""
+        """The version of the model that answers requests; None before the first promotion."""
         return None if self._model is None else self._model.version
 
     def check_rating(self, value: float) -> None:
-        """Raise DataError for a rating that is not on the scale of the model."""
+        """Check that a rating is on the scale of the model; accept any value without a model or a scale.
+
+        Parameters
+        ----------
+        value : float
+            The rating.
+
+        Raises
+        ------
+        DataError
+            If it is not on the scale.
+        """
         if self._model is not None and self._model.recommender.scale is not None:
             self._model.recommender.scale.check([value], name="the value")
 
     def knows_item(self, item: str) -> bool:
-        """Return whether the model has this item."""
+        """Return whether the model has an item.
+
+        Parameters
+        ----------
+        item : str
+            Id of the item.
+
+        Returns
+        -------
+        bool
+            Whether it has; False without a model.
+        """
         return self._model is not None and self._model.item_row(item) >= 0
 
     def knows_user(self, user: str) -> tuple[bool, bool]:
-        """Return whether the model may use its row of this user, and whether the user has newer events."""
+        """Return whether the model may use its row of a user, and whether the user has newer events.
+
+        Parameters
+        ----------
+        user : str
+            Id of the user.
+
+        Returns
+        -------
+        is_trained : bool
+            Whether the model has a row of the user, who was not erased since the training.
+        has_newer_events : bool
+            Whether the store has events of the user that the model was not trained on. Both are False without a model.
+        """
         if self._model is None:
             return False, False
         mark, user = self._model.watermark, str(self._model.recommender.users.parse(user))
@@ -207,7 +268,13 @@ class Engine:
     # users
 
     def catch_up(self) -> bool:
-        """Read all acknowledged changes; return False if the store cannot be read."""
+        """Read all acknowledged changes.
+
+        Returns
+        -------
+        bool
+            Whether the store could be read.
+        """
         try:
             self.changes.catch_up()
         except StoreUnavailableError:
@@ -215,7 +282,27 @@ class Engine:
         return True
 
     def view(self, user: str) -> tuple[LoadedModel, UserView, bool]:
-        """Return the model, the view of a user as of now, and whether it is stale because the store cannot be read."""
+        """Return the view of a user with their current history.
+
+        Parameters
+        ----------
+        user : str
+            Id of the user.
+
+        Returns
+        -------
+        model : LoadedModel
+            The model that answers.
+        view : UserView
+            The view of the user.
+        is_stale : bool
+            Whether the store could not be read, so that the newest events may be missing.
+
+        Raises
+        ------
+        NoModelError
+            Before the first promotion.
+        """
         model, stale = self.model, not self.catch_up()
         (cached,), unread = self._cached(model, [user])
         if cached.view is None:
@@ -244,7 +331,10 @@ class Engine:
         return [new[name] if entry is None else entry for name, entry in zip(names, cached, strict=True)], unread
 
     def _read(self, model: LoadedModel, users: Mapping[str, int]) -> dict[str, UserState]:
-        """Return the states of users from all that the store has of them, by name with the number of their metadata."""
+        """Return the states of users from their stored events and metadata.
+
+        `users` maps ids to the sequence number of the latest change of their metadata, 0 for none.
+        """
         if not users:
             return {}
         events = self.store.events.of_users(list(users))
@@ -263,14 +353,58 @@ class Engine:
     # answers
 
     def recommend(self, user: str, query: Query, stream: np.random.Generator | None = None) -> Recommendation:
-        """Return the best items for a user; `stream` is for exploration, by default with fresh entropy."""
+        """Return the best items for a user.
+
+        Parameters
+        ----------
+        user : str
+            Id of the user, known or unknown.
+        query : Query
+            Length, filters and order of the list.
+        stream : numpy.random.Generator, optional
+            Random stream of exploration; by default a new one with fresh entropy.
+
+        Returns
+        -------
+        Recommendation
+            The list.
+
+        Raises
+        ------
+        NoModelError
+            Before the first promotion.
+        KindError
+            If the model cannot rank in this way or cannot fold in a user who has changes.
+        """
         model, view, stale = self.view(user)
         return self._recommended(model, [user], view, query, stale, stream)[0]
 
     def recommend_batch(
         self, users: Sequence[str], query: Query, stream: np.random.Generator | None = None
     ) -> list[Recommendation]:
-        """Return the best items for each of several users; all are ranked in one call."""
+        """Return the best items for each of several users; all are ranked in one call.
+
+        Parameters
+        ----------
+        users : sequence of str
+            Ids of the users, known or unknown.
+        query : Query
+            Length, filters and order of the lists.
+        stream : numpy.random.Generator, optional
+            Random stream of exploration; by default a new one with fresh entropy.
+
+        Returns
+        -------
+        list of Recommendation
+            One list for each user, in the order of `users`.
+
+        Raises
+        ------
+        NoModelError
+            Before the first promotion.
+        KindError
+            If the model cannot rank in this way or cannot fold in a user who has changes.
+        """
         model, stale = self.model, not self.catch_up()
         cached, unread = self._cached(model, users)
         states = [entry.state for entry in cached]
@@ -280,7 +414,29 @@ class Engine:
     def recommend_for(
         self, history: Sequence[tuple[str, float]], query: Query, stream: np.random.Generator | None = None
     ) -> Recommendation:
-        """Return the best items for a new user with a history of (item, value) pairs; nothing is stored."""
+        """Return the best items for a new user from a history; nothing is stored.
+
+        Parameters
+        ----------
+        history : sequence of (str, float)
+            Pairs of item id and value; unknown items are left out.
+        query : Query
+            Length, filters and order of the list.
+        stream : numpy.random.Generator, optional
+            Random stream of exploration; by default a new one with fresh entropy.
+
+        Returns
+        -------
+        Recommendation
+            The list; its `user` is None.
+
+        Raises
+        ------
+        NoModelError
+            Before the first promotion.
+        KindError
+            If the model cannot rank in this way or cannot fold in new users.
+        """
         model, stale = self.model, not self.catch_up()
         view = model.view([model.state(history)])
         return self._recommended(model, [None], view, query, stale, stream)[0]
@@ -315,35 +471,72 @@ class Engine:
         return answers
 
     def predict(self, user: str, item: str) -> Prediction:
-        """Return the expected rating of a user and an item, with an interval where the model has one.
+        """Return the expected rating of a user and an item.
 
-        Raises UnknownIdError for an unknown item, KindError for a model that does not predict ratings.
+        Parameters
+        ----------
+        user : str
+            Id of the user, known or unknown.
+        item : str
+            Id of the item.
+
+        Returns
+        -------
+        Prediction
+            The expected rating, with its 90 % interval if the model has distributions.
+
+        Raises
+        ------
+        NoModelError
+            Before the first promotion.
+        UnknownIdError
+            For an unknown item.
+        KindError
+            If the model does not predict ratings.
         """
         model, view, stale = self.view(user)
         if not isinstance(view.model, PredictsRatings):
             raise KindError("this model cannot predict ratings")
-        known_item = self._known_item(model, item)
+        item_id = self._item_id(model, item)
         with threads(1):
-            value, interval = view.predict(known_item), None
+            value, interval = view.predict(item_id), None
             if isinstance(view.model, HasUncertainty):
-                low, high = view.interval(known_item, confidence=CONFIDENCE)
+                low, high = view.interval(item_id, confidence=CONFIDENCE)
                 interval = (float(low[0]), float(high[0]))
         return Prediction(model.version, view.source, stale, user, item, float(value), interval)
 
     def explain(self, user: str, item: str) -> ExplainedScore:
-        """Return the parts of the score of a user and an item; similar users are not named.
+        """Return the parts of the score of a user and an item.
 
-        Raises UnknownIdError for an unknown item and for a user of whom nothing is known, KindError for a model that
-        does not explain its scores.
+        Parameters
+        ----------
+        user : str
+            Id of the user.
+        item : str
+            Id of the item.
+
+        Returns
+        -------
+        ExplainedScore
+            The score and its parts; parts of similar users do not contain their ids.
+
+        Raises
+        ------
+        NoModelError
+            Before the first promotion.
+        UnknownIdError
+            For an unknown item, and for a user without a row in the model, a history or a prior.
+        KindError
+            If the model does not explain its scores.
         """
         model, view, stale = self.view(user)
-        known_item = self._known_item(model, item)
+        item_id = self._item_id(model, item)
         if not isinstance(view.model, Explains):
             raise KindError("this model cannot explain its scores")
         if view.source == "popularity":
             raise UnknownIdError(f"user {user!r} is not known to model {model.version}, so there is nothing to explain")
         with threads(1):
-            frame = view.explain(known_item)
+            frame = view.explain(item_id)
         parts = tuple(self._part(model, row) for row in frame.iter_rows(named=True))
         return ExplainedScore(model.version, view.source, stale, user, item, float(frame["term"].sum()), parts)
 
@@ -353,14 +546,36 @@ class Engine:
         return ScorePart(row["part"], item, row.get("value"), float(row["term"]), title)
 
     def similar(self, item: str, n: int) -> SimilarItems:
-        """Return the available items that are most similar to an item. Raises UnknownIdError, KindError."""
+        """Return the available items that are most similar to an item.
+
+        Parameters
+        ----------
+        item : str
+            Id of the item.
+        n : int
+            Maximum number of items.
+
+        Returns
+        -------
+        SimilarItems
+            The items, most similar first.
+
+        Raises
+        ------
+        NoModelError
+            Before the first promotion.
+        UnknownIdError
+            For an unknown item.
+        KindError
+            If the model has no vectors or similarities.
+        """
         self.catch_up()
         model = self.model
         mask = self._allowed(model, Query())
         with threads(1):
             rec = model.recommender
             allowed = ALL_ROWS if mask is None else mask
-            rows, scores = rec.catalog.similar(rec.model, self._known_item(model, item), n, allowed)
+            rows, scores = rec.catalog.similar(rec.model, self._item_id(model, item), n, allowed)
         ids = [str(id_) for id_ in rec.items.ids(rows)]
         items = tuple(
             SimilarItem(id_, rank, float(score), self.title(model, id_, row))
@@ -369,11 +584,35 @@ class Engine:
         return SimilarItems(item, model.version, items)
 
     def question(self, answers: Sequence[tuple[str, float | None]]) -> Question:
-        """Return the item to ask a new user about after these answers. Raises UnknownIdError, KindError."""
+        """Return the item to ask a new user about next.
+
+        Parameters
+        ----------
+        answers : sequence of (str, float or None)
+            Pairs of item id and rating so far; None if the user does not know the item.
+
+        Returns
+        -------
+        Question
+            The item; its `item` is None if no further answer would help.
+
+        Raises
+        ------
+        NoModelError
+            Before the first promotion.
+        UnknownIdError
+            For an unknown item.
+        KindError
+            If the model has no factors of ratings.
+        ParameterError
+            If an item occurs twice or a rating is not a finite number.
+        DataError
+            If a rating is not on the scale.
+        """
         model = self.model
         questions = model.questions
         for item, value in answers:
-            questions = questions.with_answer(self._known_item(model, item), value)
+            questions = questions.with_answer(self._item_id(model, item), value)
         best = questions.next_item()
         text = None if best is None else str(best)
         title = None if text is None else self.title(model, text, model.item_row(text))
@@ -382,19 +621,34 @@ class Engine:
     # items
 
     def title(self, model: LoadedModel, item: str, row: int) -> str | None:
-        """Return the title of an item: that of the store, else that of the training table."""
+        """Return the title of an item: that of the store, else that of the training table.
+
+        Parameters
+        ----------
+        model : LoadedModel
+            The model that answers.
+        item : str
+            Id of the item.
+        row : int
+            Its row in the model.
+
+        Returns
+        -------
+        str or None
+            The title; None if neither has one.
+        """
         record = self.changes.item(item)
         if record is not None and record.title is not None:
             return record.title
         return model.recommender.catalog.title_of(item, row)
 
-    def _known_item(self, model: LoadedModel, item: str) -> Id:
-        """Return the id of an item as the model has it; raise UnknownIdError for an unknown one."""
+    def _item_id(self, model: LoadedModel, item: str) -> Id:
+        """Return the id of an item in the type of the model's ids; raise UnknownIdError for an unknown item."""
         row = model.item_row(item)
         if row < 0:
             raise UnknownIdError(f"item {item!r} is not known to model {model.version}")
-        known: Id = model.recommender.items.ids([row])[0]
-        return known
+        item_id: Id = model.recommender.items.ids([row])[0]
+        return item_id
 
     def _allowed(self, model: LoadedModel, query: Query) -> Bool | None:
         """Return the mask of the items that a list may show; None for all."""

@@ -1,4 +1,4 @@
-"""Loaded model: a version of the model that answers requests, and its users as the store has them now."""
+"""Loaded model: a version of the model in memory, and the current states of its users."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NO_ITEMS = np.zeros(0, np.int32)
 
 @dataclass(frozen=True, eq=False)
 class UserState:
-    """A user as of now, in the rows of a loaded model.
+    """Current state of a user, in the row numbers of a loaded model.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class UserState:
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A version of the model, opened to answer requests.
+    """A version of the model in memory.
 
     Parameters
     ----------
@@ -61,6 +61,7 @@ class LoadedModel:
     watermark : int
         Sequence number of the last change that the model was trained on.
     recommender : Recommender
+        The model with its ids and histories.
     edition : int, default 0
         Number of times that new items were added. A list belongs to one version and one edition.
 
@@ -81,15 +82,48 @@ class LoadedModel:
     edition: int = 0
 
     def item_row(self, item: str) -> int:
-        """Return the row of an item; -1 for an unknown one."""
+        """Return the row of an item.
+
+        Parameters
+        ----------
+        item : str
+            Id of the item.
+
+        Returns
+        -------
+        int
+            Item row; -1 for an unknown item.
+        """
         return int(self.item_rows([item])[0])
 
     def item_rows(self, items: Sequence[str]) -> Int32:
-        """Return the rows of items; -1 for unknown ones."""
+        """Return the rows of items.
+
+        Parameters
+        ----------
+        items : sequence of str
+            Ids of n items.
+
+        Returns
+        -------
+        ndarray of shape (n,), int32
+            Item rows; -1 for unknown items.
+        """
         return self.recommender.items.rows(items, parse=True)
 
     def user_row(self, user: str) -> int:
-        """Return the row of a user; -1 for an unknown one."""
+        """Return the row of a user.
+
+        Parameters
+        ----------
+        user : str
+            Id of the user.
+
+        Returns
+        -------
+        int
+            User row; -1 for an unknown user.
+        """
         return int(self.recommender.users.rows([user], parse=True)[0])
 
     def state(
@@ -102,10 +136,17 @@ class LoadedModel:
 
         Parameters
         ----------
-        history : iterable of (item, value) pairs
-        seen : iterable of str
+        history : iterable of (str, float)
+            Pairs of item id and value: a rating, or a count of events.
+        seen : iterable of str, default ()
             Further items that lists leave out.
         metadata : mapping, optional
+            Metadata of the user, by name.
+
+        Returns
+        -------
+        UserState
+            The state, in row numbers.
         """
         entries = list(history)
         rows, values = self.item_rows([item for item, _ in entries]), np.array([v for _, v in entries], np.float32)
@@ -113,7 +154,18 @@ class LoadedModel:
         return UserState(-1, rows[rows >= 0], values[rows >= 0], seen_rows[seen_rows >= 0], metadata or {})
 
     def source(self, state: UserState) -> AnsweredBy:
-        """Return what the answers for a user are based on."""
+        """Return what the answers for a user are based on.
+
+        Parameters
+        ----------
+        state : UserState
+            State of the user.
+
+        Returns
+        -------
+        {"model", "fold-in", "prior", "popularity"}
+            See `AnsweredBy`.
+        """
         if state.row >= 0:
             return "model"
         if len(state.items):
@@ -122,7 +174,23 @@ class LoadedModel:
         return "popularity" if priors is None or priors.users is None else "prior"
 
     def view(self, states: Sequence[UserState]) -> UserView:
-        """Return a view of users; all users who are folded in are folded in together."""
+        """Return a view of users; one call folds in all users without a row.
+
+        Parameters
+        ----------
+        states : sequence of UserState
+            States of the users.
+
+        Returns
+        -------
+        UserView
+            The view, in the order of `states`.
+
+        Raises
+        ------
+        KindError
+            If a user must be folded in and the model cannot do it.
+        """
         rec = self.recommender
         rows = np.array([state.row for state in states], np.int32)
         new = [state for state in states if state.row < 0]

@@ -1,4 +1,4 @@
-"""Cache that evicts the least recently used entry."""
+"""LRU cache: a cache that evicts the least recently used entry."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ V = TypeVar("V")
 
 
 class LRUCache(Generic[V]):
-    """Cache of a fixed size that evicts the least recently used entry. Threads may share it.
+    """Thread-safe cache of a fixed size that evicts the least recently used entry.
 
     Parameters
     ----------

@@ -72,5 +72,5 @@ def _histories(recommender: Recommender, users: IdMap, state: pl.DataFrame) -> S
     state = state.filter(pl.col("user").is_in(users.all.cast(pl.String).implode()))
     owner: Int32 = users.rows(state["user"])
     item = recommender.items.rows(state["item"])
-    known = (owner >= 0) & (item >= 0)
-    return SparseRows.of(owner[known], item[known], np.asarray(state["value"])[known], len(users))
+    is_known = (owner >= 0) & (item >= 0)
+    return SparseRows.of(owner[is_known], item[is_known], np.asarray(state["value"])[is_known], len(users))
