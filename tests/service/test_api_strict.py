@@ -271,7 +271,7 @@ def test_training_on_a_kind_without_data_is_rejected(tmp_path: Path) -> None:
             assert api.post("/v1/models/train").status_code == 202
             response = api.post("/v1/models/train", json={"kind": "events"})
             assert response.status_code == 409
-            assert "the store holds no events" in response.json()["detail"]
+            assert "the store contains no events to train on" in response.json()["detail"]
             store.events.append([Event("ana", "alien", kind="event")])
             assert api.post("/v1/models/train", json={"kind": "events"}).status_code == 202
             by_name = api.post("/v1/models/train", json={"estimator": {"estimator": "implicit-als"}})
