@@ -198,9 +198,9 @@ def _write(app: Sphinx, config: Config) -> None:
 
 
 def _keep_colons(app: Sphinx, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
-    """Start docstrings of attributes with an empty comment; napoleon takes the text before a colon for their type."""
-    if what in ("attribute", "data", "property"):
-        lines[:0] = ["..", ""]
+    """Break the first line of an attribute's docstring after a word; napoleon takes "text: " there for a type."""
+    if what in ("attribute", "data", "property") and lines:
+        lines[:1] = lines[0].split(" ", 1)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
