@@ -18,20 +18,29 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 
 DATA = ("readers.read", "load_report", "interactions", "scale", "ids", "features", "crosstab")
-DATASETS = ("loading", "synthetic")
+DATASETS = ("loading", "registry", "synthetic")
 MODELS = (
     "base", "user_batch", "factor", "posterior", "neighborhood", "network",
     "distribution", "explanation", "prior",
 )  # fmt: skip
+METRICS = ("base", "registry", "rating", "ranking", "catalog", "model_lists")
 PAGES = {
     "estimators": ("Estimators", ["cofactor.estimators"]),
     "recommender": (
         "Recommender",
-        ["cofactor.recommender.recommender", "cofactor.recommender.users", "cofactor.recommender.catalog:Catalog"],
+        [
+            *(f"cofactor.recommender.{name}" for name in ("recommender", "users", "questions")),
+            "cofactor.recommender.exploration:Impressions",
+            "cofactor.recommender.catalog:Catalog",
+        ],
     ),
     "data": (
         "Data and data sets",
-        [*(f"cofactor.data.{name}" for name in DATA), *(f"cofactor.datasets.{name}" for name in DATASETS)],
+        [
+            *(f"cofactor.data.{name}" for name in DATA),
+            "cofactor.datasets:",
+            *(f"cofactor.datasets.{name}" for name in DATASETS),
+        ],
     ),
     "models": (
         "Models",
@@ -49,18 +58,22 @@ PAGES = {
             "cofactor.evaluate.comparison:ComparedModel",
             "cofactor.evaluate.tuning:Trial",
             "cofactor.metrics.intervals:Interval",
-            *(f"cofactor.metrics.{name}" for name in ("rating", "ranking", "catalog", "model_lists")),
+            "cofactor.metrics:",
+            *(f"cofactor.metrics.{name}" for name in METRICS),
         ],
     ),
     "cold-start": ("Cold start", ["cofactor.cold_start", "cofactor.cold_start.bernoulli_mixture:BernoulliMixture"]),
     "interpretation": ("Interpretation", ["cofactor.interpret"]),
     "audits": ("Audits and mitigations", ["cofactor.audit", "cofactor.audit.concentration:Genres"]),
     "figures": ("Figures", ["cofactor.plots"]),
-    "client": ("Client of the service", ["cofactor.client"]),
+    "client": ("Client of the service", ["cofactor.client", "cofactor.results"]),
     "store": ("Store of the service", ["cofactor.store"]),
     "errors": ("Errors and threads", ["cofactor.errors", "cofactor.kernels.parallel:threads"]),
 }
-"""Pages of public names: file name -> title, and the modules (or `module:name`) that each page documents."""
+"""Pages of public names: file name -> title, and what each page documents.
+
+That is `module` with all names that it exports, `module:name`, or `module:` without names.
+"""
 
 
 def commands() -> str:
@@ -79,10 +92,13 @@ def names_page(title: str, modules: list[str]) -> str:
     """Return a page with a summary table and the documentation of all names that these modules export."""
     parts = [f"# {title}\n"]
     for wanted in modules:
-        name, _, only = wanted.partition(":")
+        name, colon, only = wanted.partition(":")
+        module = "" if only else f".. automodule:: {name}\n   :no-members:\n"
+        if colon and not only:
+            parts.append(f"## {name}\n\n```{{eval-rst}}\n{module}```\n")
+            continue
         names = [only] if only else import_module(name).__all__
         table = _summary([_documented(name, public) for public in names])
-        module = "" if only else f".. automodule:: {name}\n   :no-members:\n"
         entries = "\n".join(_entry(name, public) for public in names)
         parts.append(f"## {name}\n\n`from {name} import ...`\n\n```{{eval-rst}}\n{module}\n{table}\n{entries}\n```\n")
     return "\n".join(parts)
@@ -181,7 +197,14 @@ def _write(app: Sphinx, config: Config) -> None:
             (directory / name).write_text(text, encoding="utf-8")
 
 
+def _keep_colons(app: Sphinx, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
+    """Break the first line of an attribute's docstring after a word; napoleon takes "text: " there for a type."""
+    if what in ("attribute", "data", "property") and lines:
+        lines[:1] = lines[0].split(" ", 1)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Write the pages before Sphinx looks for source files."""
+    """Write the pages before Sphinx looks for source files, and change docstrings before napoleon (priority 500)."""
     app.connect("config-inited", _write)
+    app.connect("autodoc-process-docstring", _keep_colons, priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

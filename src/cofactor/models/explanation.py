@@ -78,12 +78,12 @@ class Explanation:
 
     @property
     def parts(self) -> Float64:
-        """Mean, user, item, all terms and the rest: ndarray of shape (m + 4,), float64."""
+        """All parts of the score, ndarray of shape (m + 4,), float64: mean, user, item, the terms and the rest."""
         return np.concatenate([[self.mean, self.user, self.item], self.terms, [self.rest]])
 
     @property
     def share_not_attributed(self) -> float:
-        """|rest| divided by the sum of the absolute values of terms and rest; 0 if all are 0."""
+        """Absolute value of the rest divided by the sum of the absolute values of terms and rest; 0 if all are 0."""
         size = float(np.abs(self.terms).sum()) + abs(self.rest)
         return abs(self.rest) / size if size else 0.0
 
