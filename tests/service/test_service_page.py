@@ -34,7 +34,7 @@ def test_the_page_lists_every_route_and_setting(pages: Any) -> None:
     assert routes.index("*admin*") < routes.index("`POST /v1/keys`")
     for name in ServiceSettings.model_fields:
         assert settings.count(f"| `{name}` |") == 1
-    assert "| `workers` | Processes that answer | `1` | from 1 to 64 |" in settings
+    assert "| `workers` | Number of server processes | `1` | from 1 to 64 |" in settings
 
 
 def test_a_route_without_an_example_stops_the_build(pages: Any, monkeypatch: pytest.MonkeyPatch) -> None:
