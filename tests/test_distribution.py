@@ -131,7 +131,7 @@ def test_what_is_no_mixture_is_refused() -> None:
             Distribution.of(means, sds, STARS)
     one = Distribution.of([[3.0]], [[1.0]], STARS)
     for level in (0.0, 1.0, 95):
-        with pytest.raises(ParameterError, match="level must be a share between 0 and 1"):
+        with pytest.raises(ParameterError, match="confidence must be a share between 0 and 1"):
             one.interval(level)
     with pytest.raises(ParameterError, match="share between 0 and 1"):
         one.quantile(1.0)

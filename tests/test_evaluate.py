@@ -260,13 +260,11 @@ def test_score_is_what_evaluate_says_of_a_model(of_events: Split, ranked: Evalua
     assert alone.score_seconds > 0
 
 
-def test_a_table_is_no_split_and_a_frame_is_no_table(small_ratings: Interactions) -> None:
+def test_a_table_is_no_split_and_a_frame_is_read(small_ratings: Interactions) -> None:
     with pytest.raises(DataError, match="split must be of type Split, not Interactions"):
         evaluate(Bias(), small_ratings)
-    with pytest.raises(
-        DataError, match=r"must be of type Interactions, not a polars\.DataFrame .*: read files and data"
-    ):
-        Recommender.fit(Bias(), small_ratings.frame())
+    read, table = (Recommender.fit(Bias(), data) for data in (small_ratings.frame(), small_ratings))
+    assert read.recommend_all(3).equals(table.recommend_all(3))
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])

@@ -87,7 +87,7 @@ WORK = {
     "evaluate": lambda: type(cofactor.evaluate.evaluate(cofactor.Bias(), split)).__name__,
     "compare": lambda: type(cofactor.evaluate.compare([cofactor.Bias(), cofactor.BiasedMF()], split)).__name__,
     "crosstab": lambda: len(str(cofactor.crosstab(ratings))),
-    "levels": lambda: len(cofactor.interpret.levels(rec)),
+    "levels": lambda: len(cofactor.interpret.bias_ranking(rec)),
     "surprising_items": lambda: len(cofactor.interpret.surprising_items(rec)),
     "exposure": lambda: str(cofactor.audit.exposure(knn))[:20],
     "exposure of genres": lambda: str(cofactor.audit.exposure(knn, column="genres"))[:20],

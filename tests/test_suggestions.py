@@ -185,7 +185,7 @@ def printed(folder: Path) -> list[Printed]:
         result = invoked(words, folder, text)
         assert result.exception is None or isinstance(result.exception, SystemExit), (words, result.exception)
         out = json.loads(result.stdout) if "--json" in words else None
-        lines = result.stdout if out is None else "\n".join(finding["says"] for finding in out["findings"])
+        lines = result.stdout if out is None else "\n".join(check["message"] for check in out["checks"])
         text = re.sub(r"Usage: cofactor .*|Try 'cofactor .*", "", f"{lines}\n{result.stderr}")
         found.append(Printed(words[0], text))
     return found

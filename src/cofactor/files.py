@@ -33,9 +33,12 @@ def cache_directory() -> Path:
         return Path(chosen)
     from platformdirs import user_cache_path
 
-    path = user_cache_path("cofactor", appauthor=False)
-    # for a user without a home, a path that cannot be created, so that writing fails
-    return Path(os.devnull, "cofactor") if path.parts[0] == "~" else path
+    nowhere = Path(os.devnull, "cofactor")  # for a user without a home: it cannot be created, so that writing fails
+    try:
+        path = user_cache_path("cofactor", appauthor=False)
+    except RuntimeError:
+        return nowhere
+    return nowhere if path.parts[0] == "~" else path
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:

@@ -55,6 +55,7 @@ SYNONYMS = {
     "values": ("rating", "ratings"), "y": ("rating",), "p": ("prediction",), "measures": ("columns",),
     "users": ("rows",), "user_features": ("column",), "item_features": ("column",),
     "categories": ("lists",), "histories": ("means",),
+    "spec": ("model", "setting", "estimator"),
     "neighbors": ("similarity",), "id_column": ("column",), "model": ("users", "items", "histories"),
 }  # fmt: skip
 """Other words by which messages name an argument."""

@@ -219,7 +219,7 @@ class Samples:
             "Questions": [lambda: self.recommender().for_history([(self.ratings.items.all[1], 4.0)]).questions()],
             "Population": [lambda: self.population],
             "BernoulliMixture": [lambda: self.population.mixture],
-            "Distribution": [self.normals, lambda: replace(self.normals(), curve=self.cells())],
+            "Distribution": [self.normals, lambda: replace(self.normals(), curve=self.histogram())],
             "NormalMixture": [lambda: self.normals().curve],
             "Histogram": [self.histogram],
             "Explanation": [
@@ -424,6 +424,17 @@ class Samples:
             ".Recommender.similar_users": {"user": lambda: "u01"},
             ".Recommender.explanation": pair,
             ".Recommender.updated": {"new": lambda: self.ratings},
+            ".Recommender.with_users": {"users": lambda: self.ratings.users},
+            ".Recommender.for_known_and_new": {
+                "rows": lambda: np.int32([0, -1]), "histories": lambda: SparseRows.of([0], [3], [4.0], 1),
+            },
+            ".from_dict": {"spec": lambda: {"estimator": "bias"}},
+            ".SparseRows.filter": {"keep": lambda obj: np.ones(len(obj.columns), bool)},
+            ".SparseRows.from_counts": {
+                "counts": lambda: [1, 2], "columns": lambda: np.int32([0, 1, 2]),
+                "values": lambda: np.float32([1, 2, 3]),
+            },
+            ".SparseRows.transpose": {"n_columns": lambda: 20},
             ".Recommender.with_items": {
                 "table": lambda: pl.DataFrame({"item": ["new"], "title": ["t"], "genres": ["war"]}),
                 "ratings": lambda: None,

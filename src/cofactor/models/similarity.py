@@ -49,9 +49,12 @@ class SimilarityMeasure:
     shrink: float
     max_support: int = np.iinfo(np.int32).max
 
+    def __post_init__(self) -> None:
+        checks.choice("name", self.name, MEASURES)
+
     @property
     def code(self) -> int:
-        """The number of the measure in kernels; raises KeyError for another name."""
+        """The number of the measure in kernels."""
         return MEASURES[self.name]
 
     def weighted(self, rows: SparseRows) -> SparseRows:

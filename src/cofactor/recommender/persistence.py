@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -29,6 +29,7 @@ from cofactor.recommender.artifact import read_artifact, write_artifact
 
 __all__ = ["frame", "frame_bytes", "id_arrays", "id_map", "load", "row_arrays", "rows", "save"]
 
+T = TypeVar("T")
 Arrays = Mapping[str, NDArray[Any]]
 MATRICES = ("histories", "seen")
 TABLES = ("user_table", "item_table")
@@ -69,21 +70,23 @@ def save(path: Path, fields: Mapping[str, Any]) -> None:
     write_artifact(path, arrays, manifest)
 
 
-def load(path: Path, *, verify: bool) -> dict[str, Any]:
-    """Return the fields of a saved Recommender; their arrays stay in the file.
+def load(path: Path, build: Callable[..., T], *, verify: bool) -> T:
+    """Return a saved Recommender; its arrays stay in the file.
 
     Parameters
     ----------
     path : Path
         The file.
+    build : callable
+        Called with the fields of a Recommender, by name.
     verify : bool
         Compare all arrays with their checksums. False leaves out the floating-point arrays of the model and of the
         histories.
 
     Returns
     -------
-    dict of str to Any
-        The fields by name.
+    Recommender
+        What `build` returns.
 
     Raises
     ------
@@ -94,7 +97,7 @@ def load(path: Path, *, verify: bool) -> dict[str, Any]:
     if not verify:
         artifact.verify(name for name, array in artifact.arrays.items() if not _is_large(name, array))
     try:
-        return _fields(artifact.arrays, artifact.manifest)
+        return build(**_fields(artifact.arrays, artifact.manifest))
     except ForkError:
         raise
     except (Exception, pl.exceptions.PanicException) as error:

@@ -367,6 +367,7 @@ class Recommender:
             For a row number that no user has.
         """
         rows = checks.row_numbers("rows", rows, len(self.users), unknown=True)
+        require_histories(histories, len(self.items), n_rows=int((rows < 0).sum()))
         model = replace_users(self.model, self.priors, rows, histories, table)
         batch = UserBatch.folded(replaced_rows(self.histories, rows, histories))
         return self._view(model, batch, replaced_rows(self.excluded, rows, histories), "fold-in")
@@ -908,7 +909,10 @@ class Recommender:
         KindError
             If a user must be folded in and the model cannot do it.
         """
+        checks.instance("users", users, IdMap, "create it with IdMap.of(ids)")
+        require_histories(histories, len(self.items), n_rows=len(users))
         rows = np.array(self.users.rows(users.all))
+        changed = changed if changed is None else checks.mask("changed", changed, len(users))
         if changed is None:
             changed = differing_rows(self.histories.take(rows), histories)
         rows[changed] = -1
@@ -1035,7 +1039,7 @@ class Recommender:
         Traceback (most recent call last):
         cofactor.errors.ArtifactError: nowhere.cofactor cannot be read: No such file or directory
         """
-        return cls(**persistence.load(checks.path("path", path), verify=checks.flag("verify", verify)))
+        return persistence.load(checks.path("path", path), cls, verify=checks.flag("verify", verify))
 
 
 def require_recommender(name: str, value: object) -> Recommender:
