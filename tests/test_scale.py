@@ -57,7 +57,7 @@ def test_declared_levels_are_kept_as_they_are() -> None:
 
 @pytest.mark.parametrize("levels", [[], [1, 1], [1, float("nan")], [1, float("inf")], ["a"], [None], [[1]], 3])
 def test_levels_that_cannot_be_declared(levels: Any) -> None:
-    with pytest.raises(DataError, match="levels must be distinct finite numbers"):
+    with pytest.raises(DataError, match="rating levels must be distinct finite numbers"):
         Scale.from_levels(levels)
 
 

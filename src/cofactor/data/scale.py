@@ -85,7 +85,7 @@ class Scale:
             numbers = np.zeros(0)
         ascending = sorted(numbers.tolist())
         if not ascending or len(set(ascending)) < len(ascending):
-            raise DataError(f"levels must be distinct finite numbers, not {checks.describe(levels)}")
+            raise DataError(f"rating levels must be distinct finite numbers, not {checks.describe(levels)}")
         return cls(ascending[0], ascending[-1], tuple(ascending))
 
     @classmethod

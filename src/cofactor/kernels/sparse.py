@@ -361,7 +361,10 @@ class SparseRows:
         >>> SparseRows.from_counts([1, 2], np.int32([7, 0, 7]), np.float32([5, 3, 4])).owners.tolist()
         [0, 1, 1]
         """
-        return cls(row_starts(counts), columns, values, weights)
+        start = row_starts(counts)
+        if start[-1] != len(columns):
+            raise DataError(f"counts must add up to the number of columns, {len(columns):,}, not {start[-1]:,}")
+        return cls(start, columns, values, weights)
 
     @classmethod
     def of(cls, rows: Any, columns: Any, values: Any, n_rows: int, weights: Any = None) -> SparseRows:

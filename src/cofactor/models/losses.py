@@ -20,6 +20,7 @@ from typing import ClassVar, Literal, Protocol, Self, TypeAlias
 
 import numpy as np
 
+from cofactor import checks
 from cofactor.arrays import Float32, Float64, Int32, Int64, signed_confidence
 from cofactor.data.interactions import Interactions
 from cofactor.kernels.bpr import bpr_fold_in, falling
@@ -278,6 +279,7 @@ class LeastSquaresLoss(ABC):
     ) -> tuple[Float32, Float32]:
         k = model.factors
         if prior is not None:
+            checks.instance("prior", prior, GaussianPrior, "create it with GaussianPrior(means, precision)")
             prior = checked_prior(*prior, len(rows), self.n_unknowns(k))
         entries = self.entries(rows)
         x = solve_rows(entries, self.penalty(entries.counts, n_other), side, model.rating_range, prior)
