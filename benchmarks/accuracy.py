@@ -29,7 +29,6 @@ from cofactor.metrics.intervals import paired_difference
 from cofactor.metrics.ranking import ndcg
 from cofactor.metrics.rating import mae, rmse
 from cofactor.metrics.registry import ranking_metrics
-from cofactor.models.base import predicted
 
 SEEDS = range(5)
 SPLITS = range(10)
@@ -166,7 +165,7 @@ def ratings_row(split: Split, label: str, estimator: Estimator) -> str:
     for seed in SEEDS if type(estimator).__name__ in RANDOM else [0]:
         rec, *seconds = fitted(estimator, split, seed)
         times.append(seconds)
-        ratings = predicted(rec.model, split.test.u, split.test.i, split.test.times, rec.histories)
+        ratings = rec.model.predict(rec.batch(split.test.u, split.test.times), split.test.i)
         errors.append((rmse(split.test.values, ratings), mae(split.test.values, ratings)))
     r, a = np.array(errors).T
     wall, cpu = np.median(times, axis=0)

@@ -29,7 +29,7 @@ from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.intervals import bootstrap_interval
 from cofactor.metrics.significance import sign_flip
 from cofactor.models.user_batch import UserBatch
-from cofactor.recommender.exploration import Impressions, explore
+from cofactor.recommender.exploration import Impressions
 from cofactor.recommender.questions import Questions
 
 FRAME = {"user": [1, 2], "item": [3, 4], "rating": [5.0, 4.0], "time": [1, 2]}
@@ -402,10 +402,9 @@ CASES: dict[str, Callable[[SimpleNamespace], Case]] = {
     "ensure_priors": lambda m: (m.rec.ensure_priors, {}, seeds),
     "questions": lambda m: (m.rec.for_rows([0]).questions, {}, seeds),
     "explore": lambda m: (
-        explore,
-        {"recommender": m.rec, "users": [1, 2]},
+        m.rec.for_rows([0, 1]).explore,
+        {},
         {
-            "recommender": "recommender",
             "n": "count",
             "share": "unit",
             "cap": "count from 0",
@@ -570,7 +569,7 @@ OTHER_CALLS: list[Callable[[SimpleNamespace], Any]] = [
     lambda m: m.rec.for_history(pl.DataFrame(FRAME)).recommend(),
     lambda m: m.rec.similar_items(None),
     lambda m: m.rec.similar_items([3]),
-    lambda m: m.rec.similar_items(3.0),
+    lambda m: m.rec.similar_items(3.5),
     lambda m: m.rec.user_rows(None),
     lambda m: m.rec.unknown(None, 3),
     lambda m: m.rec.catalog.answered_by(m.rec.model, [0, 1], [0.5]),
@@ -600,7 +599,7 @@ OTHER_CALLS: list[Callable[[SimpleNamespace], Any]] = [
     lambda m: Impressions("x", [1]),
     lambda m: Impressions([1], [1, 0]),
     lambda m: Impressions([1.5], [1]),
-    lambda m: explore(m.rec, 1.5),
+    lambda m: m.rec.for_users(1.5),
     lambda m: questionnaire(m).with_answer("x", 3),
     lambda m: questionnaire(m).with_answer(0, "x"),
     lambda m: questionnaire(m).with_answer(-1, 3),

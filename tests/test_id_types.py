@@ -24,7 +24,7 @@ from cofactor.data.interactions import Interactions
 from cofactor.data.readers.read import read_ratings, read_table
 from cofactor.errors import DataError, UnknownIdError
 from cofactor.service.api.app import create_app
-from cofactor.service.bootstrap import prepared
+from cofactor.service.bootstrap import prepare
 from cofactor.service.settings import ServiceSettings
 from cofactor.service.training.spec import TrainingSpec
 
@@ -236,7 +236,7 @@ def test_the_command_line(model: str, tmp_path: Path) -> None:
 
 def test_http(tmp_path: Path) -> None:
     settings = ServiceSettings.of({"data": str(tmp_path)})
-    key = prepared(settings, ratings(), TrainingSpec(cofactor.ExplicitALS(factors=2))).key
+    key = prepare(settings, ratings(), TrainingSpec(cofactor.ExplicitALS(factors=2))).key
     with TestClient(create_app(settings)) as client:
         client.headers["Authorization"] = f"Bearer {key}"
 

@@ -26,7 +26,7 @@ from cofactor.kernels.parallel import threads
 from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.rating import rmse
 from cofactor.models.base import FoldsIn, HasUncertainty, Model, PredictsRatings, ScoresItems
-from cofactor.models.network import PAIRS, LevelsNetworkModel, NetworkModel
+from cofactor.models.network import PAIR_BLOCK, LevelsNetworkModel, NetworkModel
 from cofactor.models.user_batch import UserBatch
 from cofactor.recommender.recommender import Recommender
 
@@ -373,7 +373,7 @@ def test_a_folded_in_user_stands_at_a_minimum(model: NetworkModel, small_ratings
     unknown = np.concatenate([model.user_vectors[-1], model.user_bias[-1]])
     gains, left = [], []
     for u in range(0, model.n_users, 20):
-        slope = model._slope(histories.row(u), unknown)
+        slope = model._objective(histories.row(u), unknown)
         x = np.concatenate([folded.user_vectors[u], folded.user_bias[u]])
         z = np.linalg.solve(model.user_spread.astype(np.float64), x - unknown)
         end, start = slope(z)[0], slope(np.zeros_like(z))[0]
@@ -398,7 +398,7 @@ def test_users_are_picked_from_two_models(model: NetworkModel) -> None:
 
 
 def test_a_pair_alone_is_the_pair_anywhere_in_a_batch(model: NetworkModel, small_ratings: Interactions) -> None:
-    assert len(small_ratings) > 3 * PAIRS
+    assert len(small_ratings) > 3 * PAIR_BLOCK
     u, i = small_ratings.u, small_ratings.i
     together = model.outputs(u, i)
     shuffled = np.random.default_rng(0).permutation(len(u))

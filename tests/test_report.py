@@ -20,7 +20,7 @@ from cofactor.arrays import plain
 from cofactor.audit import exposure
 from cofactor.cli import app
 from cofactor.errors import DataError, KindError
-from cofactor.interpret import levels
+from cofactor.interpret import bias_ranking
 from cofactor.report import Report, Section, Study, Table, accuracy, data, items, make_report, users
 from cofactor.report.page import page
 from cofactor.report.study import sample_users, sample_users_and_items
@@ -127,7 +127,7 @@ def test_every_picture_says_how_to_read_it_in_one_sentence(report: Report) -> No
 
 def test_the_numbers_are_those_of_the_library(report: Report, table: Interactions) -> None:
     told, one = report.as_dict()["sections"], study(table)
-    found = levels(one.recommender, min_support=told["ranking"]["numbers"]["min_support"])
+    found = bias_ranking(one.recommender, min_support=told["ranking"]["numbers"]["min_support"])
     assert told["ranking"]["tables"]["bias_ranking"] == plain(found.to_dicts())
     shown = exposure(one.recommender, column="genres")
     assert told["exposure"]["numbers"]["coverage"] == shown.coverage
@@ -244,11 +244,11 @@ def test_large_tables_are_sampled_by_whole_users_and_that_is_said(table: Interac
 
 
 def test_kinds_are_found_or_named_or_none(table: Interactions) -> None:
-    assert study(table).kinds == "genres"
-    assert study(table, genres="title").kinds == "title"
+    assert study(table).genre_column == "genres"
+    assert study(table, genres="title").genre_column == "title"
     numbers = table.with_item_table(pl.DataFrame({"item": table.items.all, "genres": range(30)}))
-    assert study(numbers).kinds is None
-    assert study(Interactions.from_columns([1], [1], [1])).kinds is None
+    assert study(numbers).genre_column is None
+    assert study(Interactions.from_columns([1], [1], [1])).genre_column is None
 
 
 def test_a_long_table_is_cut_on_the_page_and_whole_in_the_json() -> None:
@@ -283,4 +283,4 @@ def test_movielens_has_every_section(movielens: Interactions) -> None:
     one = Study(movielens, BayesianMF(factors=4, iterations=20, burn_in=5))
     assert data.crosstab_section(one).pictures
     assert items.factor_map_section(one).tables[0].frame["name"].str.contains(r"\(19\d\d\)").any()
-    assert one.kinds == "genres"
+    assert one.genre_column == "genres"

@@ -20,7 +20,6 @@ from cofactor.errors import DataError, ParameterError
 from cofactor.evaluate import evaluate
 from cofactor.evaluate.split import split_random
 from cofactor.metrics.rating import rmse
-from cofactor.models.base import predicted
 from cofactor.models.session_bias import SessionBias
 from cofactor.models.user_batch import UserBatch
 
@@ -150,7 +149,7 @@ def test_genres_and_times_help_on_movielens(movielens: Interactions) -> None:
     found = []
     for given_settings in settings_of:
         model = cofactor.BayesianMF(**given_settings).fit(split.train, seed=0)
-        found.append(rmse(test.values, predicted(model, test.u, test.i, test.times, histories)))
+        found.append(rmse(test.values, model.predict(UserBatch.trained(test.u, histories, test.times), test.i)))
     assert found[1] < found[0] - 0.0005
     assert found[2] < found[0] - 0.004
 
@@ -240,7 +239,7 @@ def test_time_needs_times(moody: Interactions) -> None:
         cofactor.BayesianMF(time_bin=60, **FAST).fit(replace(moody, times=None))
     rec = cofactor.Recommender.fit(cofactor.BayesianMF(time_bin=7_200, **FAST), moody)
     for wrong in ("now", [1.5], [1, 2, 3]):
-        with pytest.raises(DataError, match="times are whole seconds since 1970, one for all 2 pairs or one each"):
+        with pytest.raises(ParameterError, match="times must be whole seconds since 1970, one for all or 2 values"):
             rec.predict([0, 1], [5, 6], times=wrong)
 
 

@@ -16,7 +16,7 @@ from cofactor.cold_start.questionnaire import Population
 from cofactor.data.id_columns import Id, id_series, single_id
 from cofactor.data.ids import IdMap
 from cofactor.data.scale import Scale
-from cofactor.errors import KindError, UnknownIdError
+from cofactor.errors import KindError, ParameterError, UnknownIdError
 from cofactor.kernels.sparse import SparseRows
 from cofactor.models.rerank import without_evidence
 
@@ -143,6 +143,10 @@ class Catalog:
         pl.Series of shape (n,), String
             "model", or "popularity" where the model has no evidence.
         """
+        if not isinstance(rows, np.ndarray):
+            rows = checks.row_numbers("rows", rows, self.n_items, unknown=True)
+        if np.shape(scores) != rows.shape:
+            raise ParameterError(f"scores must be as many as rows, {len(rows):,}, not {checks.describe(scores)}")
         unknown = without_evidence(model, rows, scores, ALL_ROWS if self.evidence is None else self.evidence)
         if len(rows) < FEW_ROWS:
             return pl.Series(["popularity" if row else "model" for row in unknown.tolist()], dtype=pl.String)
