@@ -14,6 +14,9 @@ import cofactor
 from cofactor.data.interactions import Interactions
 from cofactor.kernels.parallel import threads
 
+collect_ignore = ["fuzz", "mutants.py"]
+"""Programs that tests run in processes of their own."""
+
 # no deadline: the first example may wait for a kernel to be compiled
 settings.register_profile("cofactor", max_examples=50, deadline=None)
 settings.load_profile("cofactor")
