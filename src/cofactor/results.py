@@ -135,14 +135,14 @@ class Prediction(Answer):
         The ids.
     prediction : float
         In the units of the ratings.
-    interval : tuple of two floats, or None
-        The 90 % interval, where the model has one.
+    interval : tuple of float, or None
+        The two ends of the 90 % interval, where the model has one.
     """
 
     user: str
     item: str
     prediction: float
-    interval: tuple[float, float] | None
+    interval: tuple[float, ...] | None
 
 
 @dataclass(frozen=True)

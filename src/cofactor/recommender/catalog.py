@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -126,7 +126,7 @@ class Catalog:
         allowed[known_rows(self.items, id_series("candidates", candidates), "candidates: item")] = True
         return allowed
 
-    def answered_by(self, model: Any, rows: Int32, scores: Float32) -> pl.Series:
+    def answered_by(self, model: Any, rows: Int32 | Sequence[int], scores: Float32 | Sequence[float]) -> pl.Series:
         """Return how each ranked item was chosen.
 
         Parameters
@@ -147,7 +147,9 @@ class Catalog:
             rows = checks.row_numbers("rows", rows, self.n_items, unknown=True)
         if np.shape(scores) != rows.shape:
             raise ParameterError(f"scores must be as many as rows, {len(rows):,}, not {checks.describe(scores)}")
-        unknown = without_evidence(model, rows, scores, ALL_ROWS if self.evidence is None else self.evidence)
+        unknown = without_evidence(
+            model, rows, np.asarray(scores), ALL_ROWS if self.evidence is None else self.evidence
+        )
         if len(rows) < FEW_ROWS:
             return pl.Series(["popularity" if row else "model" for row in unknown.tolist()], dtype=pl.String)
         if not unknown.any():
