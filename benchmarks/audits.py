@@ -93,16 +93,18 @@ def truth() -> list[str]:
         for estimator in LEARNERS:
             learned = table.to_events(min_rating=4) if estimator.kind == "events" else table
             groups = cluster_users(learned.by_user, learned.n_items)
-            found, full = np.zeros(10), np.zeros(10)
+            estimated, full = np.zeros(10), np.zeros(10)
             for seed in range(SEEDS):
                 rec = Recommender.fit(estimator, learned, seed=seed)
-                told = influence(rec, groups, permutations=2, max_users=learned.n_users).groups["influence"]
-                found += told.to_numpy() / SEEDS
+                groups_frame = influence(rec, groups, permutations=2, max_users=learned.n_users).groups
+                estimated += groups_frame["influence"].to_numpy() / SEEDS
                 full += refitted(estimator, learned, rec, groups, seed) / SEEDS
-            low, high = ((min(x), max(x)) for x in (found, full))
+            low, high = ((min(x), max(x)) for x in (estimated, full))
             span = [f"{a:.3f} to {b:.3f}" for a, b in (low, high)]
-            lines.append(f"| {name} | {type(estimator).__name__} | {spearman(found, full):.2f} | {' | '.join(span)} |")
-            print(lines[-1], found.round(3), full.round(3), flush=True)
+            lines.append(
+                f"| {name} | {type(estimator).__name__} | {spearman(estimated, full):.2f} | {' | '.join(span)} |"
+            )
+            print(lines[-1], estimated.round(3), full.round(3), flush=True)
     return lines
 
 

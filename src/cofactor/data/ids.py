@@ -448,7 +448,7 @@ class IdMap:
         return bool(np.array_equal(self._offsets, other._offsets)) and self._bytes == other._bytes
 
     def _rows(self, ids: pl.Series) -> Int32:
-        """Return the row numbers of IDs of this map's type, -1 for unknown ones."""
+        """Return the row numbers of IDs that have the type of this map; unknown IDs have row -1."""
         if len(ids) == 0 or len(self) == 0:
             return np.full(len(ids), -1, np.int32)
         if self.integers is not None:

@@ -91,7 +91,8 @@ class ModelLists:
         evidence : ndarray of shape (n_items,), bool
             Items for which the model has evidence; empty for all items.
         support : ndarray of shape (n_items,), int64, optional
-            Popularity that fills up served lists; None for equal popularity.
+            Number of ratings of each item; items without evidence are served in descending order of it. None treats
+            them as equally popular.
 
         Returns
         -------

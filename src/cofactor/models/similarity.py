@@ -249,7 +249,7 @@ class DenseSimilarity:
         return {"weights": self.weights}
 
     def settings(self) -> dict[str, Any]:
-        """Return the form, which `similarity_from_parts` reads.
+        """Return the settings that `similarity_from_parts` needs besides the arrays.
 
         Returns
         -------

@@ -190,7 +190,10 @@ def _begin(connection: Connection, digest: str, name: str, rows: int) -> int:
 
 
 def _step(connection: Connection, digest: str, table: _Table, salt: str) -> tuple[int, int, int]:
-    """Store the next page and return (rows done so far, stored, skipped); several processes may take turns."""
+    """Store the next page of rows, and return the number of rows done so far, stored and skipped in this page.
+
+    Several processes may import the same table: a lock ensures that each page is stored once.
+    """
     lock(connection)
     start = connection.execute(select(imports.c.done).where(imports.c.digest == digest)).scalar_one()
     end = min(start + PAGE, table.rows)
