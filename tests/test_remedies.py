@@ -213,7 +213,7 @@ def test_a_table_without_rows_stays_as_it_is_and_tells_no_kinds(made: Synthetic)
         assert table.users is nothing.users
     with pytest.raises(ParameterError, match="cap must be a finite number above 0, not 0"):
         capped_weights(nothing, cap=0)
-    with pytest.raises(DataError, match="no item was rated, so items cannot be clustered by their raters"):
+    with pytest.raises(DataError, match="histories has no ratings, so items cannot be clustered by their raters"):
         categories_by_raters(nothing.by_user, nothing.n_items)
     with pytest.raises(DataError, match="no user has a history"):
         cluster_users(nothing.by_user, nothing.n_items)

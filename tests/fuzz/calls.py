@@ -17,7 +17,7 @@ import resource
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,9 @@ class Fuzz:
         outcome = outcome_of(call, obj, {**arguments, **bad})
         if outcome["outcome"] == "ours":
             of_object = outcome["type"] in OF_OBJECTS and (obj is not None or bool(bad.keys() & OBJECTS))
-            outcome["named"] = of_object or is_named(outcome["message"], bad)
+            outcome["named"] = of_object or is_named(
+                outcome["message"], (*bad, *related(parameters, bad)), bad.values()
+            )
         elif outcome["outcome"] == "returned":
             outcome["accepted"] = [
                 f"{name}={kinds[name]}"
@@ -107,6 +109,8 @@ class Fuzz:
                 if not fits(str(parameters[name].annotation), value) and call.name != "cofactor.client.Client.train"
             ]
         say(outcome)
+        if {"file name", "parquet"} & set(kinds.values()):  # the call may have written it
+            self.samples.files()
 
 
 def outcome_of(call: PublicCallable, obj: Any, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -162,13 +166,24 @@ def place(error: BaseException) -> str:
     return lines[-1] if lines else ""
 
 
-def is_named(message: str, bad: dict[str, Any]) -> bool:
-    """Whether a message names one of the bad arguments, or a row, line or id of it."""
-    words = [word for name in bad for word in (name, name.rstrip("_s"), *SYNONYMS.get(name, ()))]
+def related(parameters: Mapping[str, Any], bad: Iterable[str]) -> list[str]:
+    """The other arguments that a bad one must fit, such as columns of the same length: all but plain values."""
+    if all(is_plain(parameters[name].annotation) for name in bad):
+        return []
+    return [name for name, parameter in parameters.items() if not is_plain(parameter.annotation)]
+
+
+def is_plain(annotation: Any) -> bool:
+    return str(annotation).removesuffix(" | None") in ("int", "float", "bool", "str", "Seed")
+
+
+def is_named(message: str, names: Iterable[str], values: Iterable[Any]) -> bool:
+    """Whether a message names one of the arguments, or a row, line or id of it."""
+    words = [word for name in names for word in (name, name.rstrip("_s"), *SYNONYMS.get(name, ()))]
     words += [word.replace("_", " ") for word in words]
     if any(re.search(rf"(?<![^\W_]){re.escape(word)}(?![^\W_])", message, re.IGNORECASE) for word in words):
         return True
-    texts = [str(value) for value in bad.values() if isinstance(value, str | Path) and str(value)]
+    texts = [str(value) for value in values if isinstance(value, str | Path) and str(value)]
     return any(message.startswith((f"{text} ", f"{text}:")) or (len(text) > 2 and text in message) for text in texts)
 
 

@@ -175,7 +175,7 @@ class Samples:
         self.frame.write_parquet(self.folder / "ratings.parquet")
         self.recommender().save(self.folder / "model.cofactor")
         (self.folder / "junk").write_bytes(bytes(range(256)) * 20)
-        (self.folder / "folder").mkdir()
+        (self.folder / "folder").mkdir(exist_ok=True)
 
     # objects whose methods are called
 

@@ -367,7 +367,7 @@ def categories_by_raters(
     n_categories = min(n_categories, int((raters.counts > 0).sum()))
     if n_categories == 0:
         raise DataError(
-            "no item was rated, so items cannot be clustered by their raters; name a column of the item table"
+            "histories has no ratings, so items cannot be clustered by their raters; name a column of the item table"
         )
     categories: Float64 = np.eye(n_categories)[cluster_users(raters, len(histories), n_groups=n_categories, seed=seed)]
     return categories

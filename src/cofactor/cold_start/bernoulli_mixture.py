@@ -75,7 +75,7 @@ class BernoulliMixture:
             Number of items.
         n_clusters : int
             Number of clusters; at most the number of users, and at least 1.
-        seed : int, default 0
+        seed : int, Generator or None, default 0
             Seed of the random initialization.
 
         Returns

@@ -104,7 +104,7 @@ def learn_priors(
     user_features, item_features : sequence of str, default ()
         Columns of the tables that the prior mean depends on; see `data.features.Encoder`. Without columns, all new
         users (items) have the same prior.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed of the cross-validation.
 
     Returns

@@ -124,7 +124,7 @@ class Population:
             The rating scale.
         n_clusters : int, default 80
             Number of user clusters; at most the number of users with ratings.
-        seed : int, default 0
+        seed : int, Generator or None, default 0
             Seed of the clustering.
 
         Returns

@@ -132,6 +132,9 @@ class CodedIds:
 _CANONICAL = r"^(0|-?[1-9][0-9]{0,18})$"
 _WHOLE = r"^(0|-?[1-9][0-9]{0,18})(?:\.0+)?$"
 _PATTERNS = {False: re.compile(_CANONICAL), True: re.compile(_WHOLE)}
+MISSING = ("NAType", "NaTType")
+"""The types of the missing values of pandas."""
+
 EXACT_BITS = {"Float16": 11, "Float32": 24, "Float64": 53}
 """From 2**bits on, not every integer can be represented by this type."""
 
@@ -400,8 +403,7 @@ def id_column(ids: pl.Series | Iterable[Id]) -> pl.Series:
     Traceback (most recent call last):
     cofactor.errors.DataError: row 2: the id is missing
     """
-    is_0d = isinstance(ids, np.ndarray) and ids.ndim == 0
-    if not isinstance(ids, Iterable) or isinstance(ids, str | bytes) or is_0d:
+    if not isinstance(ids, Iterable) or isinstance(ids, str | bytes) or _is_table(ids):
         raise DataError(f"ids must be a list or column of integers or strings, not {checks.describe(ids)}")
     checks.require_bounded("ids", ids)
     column = ids if isinstance(ids, pl.Series) else _series_of(ids)
@@ -420,6 +422,11 @@ def id_column(ids: pl.Series | Iterable[Id]) -> pl.Series:
         row = int(integers.is_null().arg_true()[0])
         raise DataError(f"row {row + 1}: {_why_no_id(column[row])}")
     return integers
+
+
+def _is_table(ids: Any) -> bool:
+    """Return whether the value is a data frame or an array that is not one-dimensional."""
+    return hasattr(ids, "columns") or len(getattr(ids, "shape", (1,))) != 1
 
 
 def _series_of(ids: Iterable[Id]) -> pl.Series:
@@ -445,7 +452,7 @@ def _series_of(ids: Iterable[Id]) -> pl.Series:
 
 def _why_no_id(value: object) -> str:
     """Return why a value is not an ID."""
-    if value is None or value != value:
+    if value is None or (isinstance(value, float | Decimal) and value != value) or type(value).__name__ in MISSING:
         return "the id is missing"
     if isinstance(value, float | Decimal) and math.isfinite(value) and value == int(value):
         return f"{checks.describe(value)} is too large to be exact; pass ids as integers or strings"

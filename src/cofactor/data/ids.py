@@ -414,8 +414,9 @@ class IdMap:
         other_ids = self.typed(other.all)
         if other_ids.null_count():
             raise DataError(
-                f"ids of two types: {self.id_type} ids such as {self.ids([0])[0]!r} and {other.id_type} ids such as "
-                f"{other.all.filter(other_ids.is_null())[0]!r}; give both tables the same type"
+                f"the other table has ids of another type: {self.id_type} ids such as {self.ids([0])[0]!r} and "
+                f"{other.id_type} ids such as {other.all.filter(other_ids.is_null())[0]!r}; "
+                "give both tables the same type"
             )
         require_threads()
         return IdMap.of(pl.concat([self.all, other_ids]))

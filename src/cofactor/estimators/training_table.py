@@ -88,7 +88,7 @@ def as_interactions(name: str, table: TableLike, kind: Kind) -> Interactions:
     >>> as_interactions("interactions", matrix, "ratings")
     Interactions(1 ratings, 2 users x 3 items)
     """
-    if isinstance(table, Interactions) or not isinstance(table, CSRMatrix):
+    if isinstance(table, Interactions | np.ndarray) or not isinstance(table, CSRMatrix):
         return require_interactions(name, table)
     if (layout := getattr(table, "format", "csr")) != "csr":
         raise DataError(f"{name} must be a matrix in CSR format, not {layout!r}: convert it with its method tocsr()")

@@ -65,7 +65,10 @@ def split_predefined(train: Interactions, test: Interactions, *, description: st
     """
     require_threads()
     train, test = require_interactions("train", train), require_interactions("test", test)
-    users, items = train.users.union(test.users), train.items.union(test.items)
+    try:
+        users, items = train.users.union(test.users), train.items.union(test.items)
+    except DataError as problem:
+        raise DataError(f"train and test do not match: {problem}") from problem
     tables = {
         "user_table": _merged(users, train.user_table, test.user_table, "user"),
         "item_table": _merged(items, train.item_table, test.item_table, "item"),

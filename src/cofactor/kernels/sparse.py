@@ -361,7 +361,10 @@ class SparseRows:
         >>> SparseRows.from_counts([1, 2], np.int32([7, 0, 7]), np.float32([5, 3, 4])).owners.tolist()
         [0, 1, 1]
         """
-        start = row_starts(counts)
+        start = row_starts(checks.whole_array("counts", counts, low=0, high=MAX_ROWS))
+        columns = checks.as_array(columns)
+        if columns.ndim != 1:
+            raise DataError(f"columns must be a one-dimensional array, not {checks.describe(columns)}")
         if start[-1] != len(columns):
             raise DataError(f"counts must add up to the number of columns, {len(columns):,}, not {start[-1]:,}")
         return cls(start, columns, values, weights)

@@ -10,6 +10,7 @@ import numpy as np
 
 from cofactor import checks
 from cofactor.arrays import Float64, Int32, Int64
+from cofactor.checks import Seed
 from cofactor.data.interactions import Kind
 from cofactor.errors import DataError
 from cofactor.metrics.intervals import Interval, bootstrap_ratio, paired_rmse_difference
@@ -161,12 +162,12 @@ class UserValues:
         n = self.counts.sum()
         return self._of_mean(np.where(self.counts > 0, self.sums, 0.0).sum() / n) if n else nan
 
-    def interval(self, *, seed: int = 0) -> Interval:
+    def interval(self, *, seed: Seed = 0) -> Interval:
         """Return the metric with its 95 % bootstrap interval over users.
 
         Parameters
         ----------
-        seed : int, default 0
+        seed : int, Generator or None, default 0
             Seed of the resamples.
 
         Returns
@@ -177,14 +178,14 @@ class UserValues:
         measured = self.counts > 0
         return Interval(*map(self._of_mean, bootstrap_ratio(self.sums[measured], self.counts[measured], seed=seed)))
 
-    def difference(self, other: UserValues, *, seed: int = 0) -> Interval:
+    def difference(self, other: UserValues, *, seed: Seed = 0) -> Interval:
         """Return this metric minus that of another model for the same users, with a paired 95 % interval.
 
         Parameters
         ----------
         other : UserValues
             The same terms under the other model.
-        seed : int, default 0
+        seed : int, Generator or None, default 0
             Seed of the resamples.
 
         Returns

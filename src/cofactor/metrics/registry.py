@@ -56,7 +56,8 @@ def metric_named(key: str) -> Metric:
     """
     name, at, k = checks.text("key", key).partition("@")
     if name not in METRICS or (at and not (k.isascii() and k.isdigit())):
-        raise ParameterError(f"unknown metric {key!r}; the metrics are {', '.join(METRICS)}, with @k for lists of k")
+        metrics = f"{', '.join(METRICS)}, with @k for lists of k"
+        raise ParameterError(f"key must be the name of a metric ({metrics}), not {checks.describe(key)}")
     return METRICS[name].at(int(k)) if at else METRICS[name]
 
 

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from cofactor import checks
 from cofactor.arrays import Bool, Int32, ItemOrder
@@ -394,15 +393,13 @@ def checked_take(take: object, n_own: int, n_other: int) -> Int32:
     return checks.whole_array("take", take, low=-n_other, high=n_own - 1).astype(np.int32)
 
 
-def checked_prior(means: ArrayLike, precision: ArrayLike, n: int, width: int) -> GaussianPrior:
-    """Check means and precision of a prior, and convert them to float64.
+def checked_prior(prior: GaussianPrior, n: int, width: int) -> GaussianPrior:
+    """Check the means and the precision of a prior, and convert them to float64.
 
     Parameters
     ----------
-    means : array-like of shape (n, width)
-        A mean for each row.
-    precision : array-like of shape (width, width)
-        The precision matrix.
+    prior : GaussianPrior
+        Means of shape (n, width) and a precision matrix of shape (width, width).
     n : int
         The number of rows.
     width : int
@@ -415,17 +412,21 @@ def checked_prior(means: ArrayLike, precision: ArrayLike, n: int, width: int) ->
 
     Raises
     ------
+    DataError
+        If the prior is of another class.
     ParameterError
         If a shape differs or a number is not finite.
 
     Examples
     --------
-    >>> checked_prior([[0.0]], [[1.0, 0.0]], 1, 1)
+    >>> checked_prior(GaussianPrior([[0.0]], [[1.0, 0.0]]), 1, 1)
     Traceback (most recent call last):
-    cofactor.errors.ParameterError: precision must be finite numbers of shape (1, 1), not [[1.0, 0.0]]
+    cofactor.errors.ParameterError: prior.precision must be finite numbers of shape (1, 1), not [[1.0, 0.0]]
     """
+    checks.instance("prior", prior, GaussianPrior, "create it with GaussianPrior(means, precision)")
     return GaussianPrior(
-        checks.number_array("means", means, (n, width)), checks.number_array("precision", precision, (width, width))
+        checks.number_array("prior.means", prior.means, (n, width)),
+        checks.number_array("prior.precision", prior.precision, (width, width)),
     )
 
 

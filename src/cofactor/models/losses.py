@@ -20,7 +20,6 @@ from typing import ClassVar, Literal, Protocol, Self, TypeAlias
 
 import numpy as np
 
-from cofactor import checks
 from cofactor.arrays import Float32, Float64, Int32, Int64, signed_confidence
 from cofactor.data.interactions import Interactions
 from cofactor.kernels.bpr import bpr_fold_in, falling
@@ -279,8 +278,7 @@ class LeastSquaresLoss(ABC):
     ) -> tuple[Float32, Float32]:
         k = model.factors
         if prior is not None:
-            checks.instance("prior", prior, GaussianPrior, "create it with GaussianPrior(means, precision)")
-            prior = checked_prior(*prior, len(rows), self.n_unknowns(k))
+            prior = checked_prior(prior, len(rows), self.n_unknowns(k))
         entries = self.entries(rows)
         x = solve_rows(entries, self.penalty(entries.counts, n_other), side, model.rating_range, prior)
         return x[:, :k], x[:, k] if self.has_bias else np.zeros(len(x), np.float32)
@@ -850,7 +848,7 @@ class PairwiseLoss:
         bias : ndarray of shape (n,), float32
             Biases of the new items.
         """
-        x = checked_prior(*prior, len(raters), model.factors + 1).means.astype(np.float32)
+        x = checked_prior(prior, len(raters), model.factors + 1).means.astype(np.float32)
         return x[:, : model.factors], x[:, model.factors]
 
     def terms(self, model: _Factors, user: int, item: int, history: SparseRows) -> tuple[Int32, Float64]:

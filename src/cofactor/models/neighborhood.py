@@ -635,4 +635,4 @@ def _explanation(
 def _require_baseline(baseline: Baseline | None, n_items: int) -> None:
     """Raise DataError unless a baseline has a bias for each item."""
     if baseline is not None and len(baseline.item_bias) != n_items:
-        raise DataError(f"baseline must have {n_items:,} item biases, not {len(baseline.item_bias):,}")
+        raise DataError(f"baseline must have n_items = {n_items:,} item biases, not {len(baseline.item_bias):,}")

@@ -46,6 +46,7 @@ from cofactor.recommender.updating import (
     new_item_table,
     replace_users,
     replaced_rows,
+    table_rows,
 )
 from cofactor.recommender.users import UserView
 from cofactor.results import AnsweredBy, RankBy
@@ -743,7 +744,7 @@ class Recommender:
     # new users, new ratings and new items
 
     def with_priors(
-        self, *, user_features: Sequence[str] = (), item_features: Sequence[str] = (), seed: int = 0
+        self, *, user_features: Sequence[str] = (), item_features: Sequence[str] = (), seed: Seed = 0
     ) -> Recommender:
         """Return the recommender with priors of new users and new items, learned from its model.
 
@@ -752,7 +753,7 @@ class Recommender:
         user_features, item_features : sequence of str, default ()
             Columns of the user table and of the item table that the priors depend on. Without columns, all new users
             (items) have the same prior.
-        seed : int, default 0
+        seed : int, Generator or None, default 0
             Seed of the cross-validation.
 
         Returns
@@ -787,12 +788,12 @@ class Recommender:
         )
         return replace(self, priors=priors)
 
-    def ensure_priors(self, *, seed: int = 0) -> Recommender:
+    def ensure_priors(self, *, seed: Seed = 0) -> Recommender:
         """Return the recommender with priors if its model supports them: its own, else new ones without features.
 
         Parameters
         ----------
-        seed : int, default 0
+        seed : int, Generator or None, default 0
             Seed of the cross-validation, if priors are learned.
 
         Returns
@@ -807,7 +808,7 @@ class Recommender:
         >>> cofactor.Recommender.fit(cofactor.ItemKNN(), ratings).ensure_priors().priors is None
         True
         """
-        checks.seed(seed)
+        checks.require_seed(seed)
         if self.priors is not None or not supports_priors(self.model):
             return self
         return self.with_priors(seed=seed)
@@ -917,7 +918,7 @@ class Recommender:
             changed = differing_rows(self.histories.take(rows), histories)
         rows[changed] = -1
         folded = rows < 0
-        folded_table = None if table is None else table.filter(folded)
+        folded_table = table_rows(table, folded)
         model = replace_users(self.model, self.priors, rows, histories.take(np.flatnonzero(folded)), folded_table)
         return replace(self, model=model, users=users, histories=histories, user_table=table, seen=seen)
 

@@ -42,6 +42,7 @@ __all__ = [
     "new_item_table",
     "replace_users",
     "replaced_rows",
+    "table_rows",
     "translated",
     "with_appended_users",
 ]
@@ -402,7 +403,7 @@ def history_row(history: Any, items: IdMap, kind: Kind, scale: Scale | None) -> 
     UnknownIdError
         For an unknown item.
     """
-    if not isinstance(history, Iterable) or isinstance(history, str):
+    if not isinstance(history, Iterable) or isinstance(history, str) or getattr(history, "ndim", 1) == 0:
         raise DataError(f"history must be a list of items or of (item, rating) pairs, not {checks.describe(history)}")
     entries = list(islice(history.items() if isinstance(history, Mapping) else history, len(items) + 1))
     if len(entries) > len(items):
@@ -474,6 +475,34 @@ def learned_columns(priors: Priors | None) -> list[str]:
     """
     prior = None if priors is None else priors.users
     return [] if prior is None or prior.encoder is None else [column.name for column in prior.encoder.columns]
+
+
+def table_rows(table: pl.DataFrame | None, selected: Bool) -> pl.DataFrame | None:
+    """Return the selected rows of a user table.
+
+    Parameters
+    ----------
+    table : pl.DataFrame or None
+        A row for each of n users.
+    selected : ndarray of shape (n,), bool
+        The rows to keep.
+
+    Returns
+    -------
+    pl.DataFrame or None
+        None if there is no table.
+
+    Raises
+    ------
+    DataError
+        If the table is not a polars data frame of n rows.
+    """
+    if table is None:
+        return None
+    checks.instance("table", table, pl.DataFrame, "convert other tables with polars.DataFrame(table)")
+    if len(table) != len(selected):
+        raise DataError(f"table must have a row for each of the {len(selected):,} users, not {len(table):,} rows")
+    return table.filter(selected)
 
 
 def extend_table(ids: IdMap, table: pl.DataFrame | None, new: pl.DataFrame | None) -> pl.DataFrame | None:

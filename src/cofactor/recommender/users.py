@@ -15,6 +15,7 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import ALL_ROWS, Bool, Float32, Float64, Int32, random_stream
+from cofactor.checks import Seed
 from cofactor.cold_start.questionnaire import Questionnaire
 from cofactor.data.id_columns import Id, id_series, is_single
 from cofactor.data.ids import IdMap
@@ -293,7 +294,7 @@ class UserView:
         cap: int = 100,
         below: int = FEW_RATINGS,
         impressions: Impressions | None = None,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> pl.DataFrame:
         """Return the n best items of each user, with a share of all positions given to items with few ratings.
 
@@ -309,7 +310,7 @@ class UserView:
             Items with fewer ratings are new; they get no other positions.
         impressions : Impressions, optional
             How often items were shown and clicked before.
-        seed : int, default 0
+        seed : int, Generator or None, default 0
             The same seed draws the same lists.
 
         Returns
@@ -529,12 +530,12 @@ class UserView:
 
     # questions
 
-    def questions(self, *, seed: int = 0) -> Questions:
+    def questions(self, *, seed: Seed = 0) -> Questions:
         """Return questions for this user, whose ratings count as answers.
 
         Parameters
         ----------
-        seed : int, default 0
+        seed : int, Generator or None, default 0
             Seed of the user clusters that the first question is based on.
 
         Returns

@@ -10,6 +10,7 @@ import polars as pl
 
 from cofactor import checks
 from cofactor.arrays import random_stream
+from cofactor.checks import Seed
 from cofactor.data.interactions import Interactions, require_interactions
 from cofactor.estimators import BiasedMF, ImplicitALS
 from cofactor.estimators.base import Estimator, require_estimator
@@ -38,7 +39,7 @@ class Study:
         Estimator whose model is audited.
     genres : str or None
         Column of the item table with genres; by default, a column with a usual name.
-    seed : int, default 0
+    seed : int, Generator or None, default 0
         Seed of all samples, splits and fits.
     rounds : int, default 6
         Rounds of the feedback loop simulation.
@@ -58,7 +59,7 @@ class Study:
     table: Interactions
     estimator: Estimator
     genres: str | None = None
-    seed: int = 0
+    seed: Seed = 0
     rounds: int = 6
     max_rows: int = 200_000
     max_users_and_items: int = 1_000
@@ -68,7 +69,7 @@ class Study:
         require_estimator(self.estimator)
         if self.genres is not None:
             checks.text("genres", self.genres)
-        checks.seed(self.seed)
+        object.__setattr__(self, "seed", checks.seed(self.seed))
         for name in ("rounds", "max_rows", "max_users_and_items"):
             checks.whole_number(name, getattr(self, name), low=1)
 
@@ -114,7 +115,7 @@ class Study:
         return BiasedMF(factors=16) if self.table.kind == "ratings" else ImplicitALS(factors=16)
 
 
-def sample_users(table: Interactions, rows: int, seed: int) -> Interactions:
+def sample_users(table: Interactions, rows: int, seed: Seed) -> Interactions:
     """Sample whole users at random up to a number of rows.
 
     Parameters
@@ -123,7 +124,7 @@ def sample_users(table: Interactions, rows: int, seed: int) -> Interactions:
         Table to sample.
     rows : int
         Maximum number of rows; at least one user is sampled even if they have more.
-    seed : int
+    seed : int, Generator or None
         Seed of the sample.
 
     Returns
@@ -146,7 +147,7 @@ def sample_users(table: Interactions, rows: int, seed: int) -> Interactions:
     return _subset(table, chosen[table.u])
 
 
-def sample_users_and_items(table: Interactions, users: int, items: int, seed: int) -> Interactions:
+def sample_users_and_items(table: Interactions, users: int, items: int, seed: Seed) -> Interactions:
     """Sample users at random, and select the items that they rated most.
 
     Parameters
@@ -155,7 +156,7 @@ def sample_users_and_items(table: Interactions, users: int, items: int, seed: in
         Table to sample.
     users, items : int
         Maximum numbers of users and items.
-    seed : int
+    seed : int, Generator or None
         Seed of the sample.
 
     Returns
