@@ -11,17 +11,28 @@ from dataclasses import fields
 from importlib.util import find_spec
 from itertools import islice
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from cofactor import checks
 from cofactor.errors import CofactorError, MissingExtraError, ParameterError
-from cofactor.results import RankBy, Recommendation, RecommendedItem
+from cofactor.results import (
+    ExplainedScore,
+    Prediction,
+    RankBy,
+    Recommendation,
+    RecommendedItem,
+    ScorePart,
+    SimilarItem,
+    SimilarItems,
+)
 from cofactor.validation import validated
 
 if TYPE_CHECKING:
     import httpx
 
 __all__ = ["Client", "ServiceError"]
+
+R = TypeVar("R")
 
 RETRY_STATUSES = (408, 429, 502, 503, 504)
 FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0
@@ -223,7 +234,7 @@ class Client:
         return _recommendation(self._json("POST", "/v1/recommendations", {"history": rated, **query}))
 
     @validated
-    def predict(self, user: str | int, item: str | int) -> float:
+    def predict(self, user: str | int, item: str | int) -> Prediction:
         """Return the predicted rating of an item by a user.
 
         Parameters
@@ -235,13 +246,13 @@ class Client:
 
         Returns
         -------
-        float
-            The predicted rating.
+        Prediction
+            The predicted rating, with an interval if the model has one.
         """
-        return float(self._json("GET", "/v1/predictions", query={"user": user, "item": item})["prediction"])
+        return _result(Prediction, self._json("GET", "/v1/predictions", query={"user": user, "item": item}))
 
     @validated
-    def explain(self, user: str | int, item: str | int) -> list[dict[str, Any]]:
+    def explain(self, user: str | int, item: str | int) -> ExplainedScore:
         """Return the parts that add up to the score of an item for a user.
 
         Parameters
@@ -253,14 +264,14 @@ class Client:
 
         Returns
         -------
-        list of dict
-            One dict per part with part, item, value, term and title.
+        ExplainedScore
+            The score and its parts.
         """
-        parts: list[dict[str, Any]] = self._json("GET", "/v1/explanations", query={"user": user, "item": item})["parts"]
-        return parts
+        body = self._json("GET", "/v1/explanations", query={"user": user, "item": item})
+        return _result(ExplainedScore, body, parts=_results(ScorePart, body["parts"]))
 
     @validated
-    def similar(self, item: str | int, n: int = 10) -> list[dict[str, Any]]:
+    def similar(self, item: str | int, n: int = 10) -> SimilarItems:
         """Return the items that are liked by the same users.
 
         Parameters
@@ -272,11 +283,11 @@ class Client:
 
         Returns
         -------
-        list of dict
-            One dict per item with item, rank, score and title, most similar first.
+        SimilarItems
+            The most similar items first.
         """
-        items: list[dict[str, Any]] = self._json("GET", "/v1/items/similar", query={"item": item, "n": n})["items"]
-        return items
+        body = self._json("GET", "/v1/items/similar", query={"item": item, "n": n})
+        return _result(SimilarItems, body, items=_results(SimilarItem, body["items"]))
 
     # Events, items and users
 
@@ -578,9 +589,17 @@ def _read(response: httpx.Response) -> dict[str, Any]:
 
 
 def _recommendation(body: Mapping[str, Any]) -> Recommendation:
-    names = [field.name for field in fields(RecommendedItem)]  # a newer service may send more fields
-    items = tuple(RecommendedItem(**{name: item[name] for name in names}) for item in body["items"])
-    return Recommendation(body["model"], body["answered_by"], body["stale"], body.get("user"), items)
+    return _result(Recommendation, body, items=_results(RecommendedItem, body["items"]))
+
+
+def _results(cls: type[R], bodies: Iterable[Mapping[str, Any]]) -> tuple[R, ...]:
+    return tuple(_result(cls, body) for body in bodies)
+
+
+def _result(cls: type[R], body: Mapping[str, Any], **converted: Any) -> R:
+    """Return a result with the fields of a JSON object; fields that a newer service adds are ignored."""
+    names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+    return cls(**{name: converted.get(name, body.get(name)) for name in names})
 
 
 def _service_error(response: httpx.Response) -> ServiceError:

@@ -23,6 +23,7 @@ import pytest
 from cofactor.client import Client, ServiceError
 from cofactor.data.interactions import Interactions
 from cofactor.errors import ParameterError
+from cofactor.results import ExplainedScore, ScorePart, SimilarItem, SimilarItems
 from cofactor.store import Store
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -165,8 +166,25 @@ def test_a_timeout_may_be_shorter_than_a_second() -> None:
         return httpx.Response(200, json={"prediction": 4.5})
 
     with Client("http://shop", "id.secret", timeout=0.5, transport=httpx.MockTransport(service)) as client:
-        assert client.predict("ana", "alien") == 4.5
+        assert client.predict("ana", "alien").prediction == 4.5
     assert waits == [0.5]
+
+
+def test_explanations_and_similar_items_are_the_types_of_the_engine() -> None:
+    part = {"part": "history", "item": "alien", "value": 5.0, "term": 0.5, "title": "Alien"}
+    answer = {"model": 1, "answered_by": "model", "stale": False, "user": "ana", "item": "heat"}
+    similar = {"item": "heat", "rank": 1, "score": 0.5, "title": None}
+    bodies = {
+        "/v1/explanations": {**answer, "score": 0.5, "parts": [part], "a field of a newer service": 1},
+        "/v1/items/similar": {"item": "alien", "model": 1, "items": [similar]},
+    }
+
+    def service(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json=bodies[request.url.path])
+
+    with Client("http://shop", "id.secret", transport=httpx.MockTransport(service)) as client:
+        assert client.explain("ana", "heat") == ExplainedScore(**answer, score=0.5, parts=(ScorePart(**part),))
+        assert client.similar("alien") == SimilarItems("alien", 1, (SimilarItem(**similar),))
 
 
 def test_a_plain_list_is_asked_for_by_default() -> None:
@@ -265,7 +283,7 @@ from cofactor import Client, Recommendation, ServiceError
 def shown(client: Client) -> list[str]:
     found: Recommendation = client.recommend("ana", n=3, where={"genres": "War"}, rank_by="lower")
     seq: int = client.rate("ana", found.items[0].item, 5, key="a1")
-    stars: float = client.predict(7, found.items[0].item)
+    stars: float = client.predict(7, found.items[0].item).prediction
     for line in client.send([{"user": "ana", "item": 7, "value": 3}]):
         print(line["seq"], seq, stars)
     return [one.title or one.item for one in found.items]
