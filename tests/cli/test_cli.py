@@ -13,13 +13,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 import typer.main
-from typer.testing import CliRunner, Result
 
 from cofactor import Recommender, read_ratings
 from cofactor.arrays import plain
@@ -28,6 +26,7 @@ from cofactor.cli.estimator_options import estimator_of, estimators_of
 from cofactor.cli.terminal import bar, epoch_progress, fetch_progress, printable
 from cofactor.datasets.download import Progress
 from cofactor.estimators import REGISTRY, BiasedMF, Epoch, ExplicitALS
+from tests.support.command_line import json_of, ok, process, run
 
 COMMANDS = (
     "demo",
@@ -45,25 +44,6 @@ COMMANDS = (
     "onboard",
     "report",
 )
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "80"})
-
-
-def ok(*arguments: object) -> Result:
-    result = run(*arguments)
-    assert result.exit_code == 0, result.stderr or result.exception
-    return result
-
-
-def json_of(*arguments: object) -> Any:
-    return json.loads(ok(*arguments, "--json").stdout, parse_constant=pytest.fail)
-
-
-def process(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "cofactor", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, **options)
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from cofactor.cli import app
+from tests.support.command_line import ok, run
 
 RATINGS = "user,item,rating\n" + "".join(f"{u},{i},{(u * i) % 5 + 1}\n" for u in range(1, 13) for i in range(1, 9))
 
@@ -30,8 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "text.txt").write_text("this is no model, but it is long enough to be one\n" * 20)
     for name, options in {"m": [], "s": [], "e": ["--min-rating", "4", "--model", "implicit-als"]}.items():
         source = home / ("strings.csv" if name == "s" else "r.csv")
-        done = CliRunner().invoke(app, ["fit", str(source), "-o", str(home / name), "--set", "factors=2", *options])
-        assert done.exit_code == 0, done.stderr
+        ok("fit", source, "-o", home / name, "--set", "factors=2", *options)
     whole = (home / "m").read_bytes()
     (home / "cut").write_bytes(whole[: len(whole) // 2])
     (home / "damaged").write_bytes(whole[:-9] + bytes([whole[-9] ^ 255]) + whole[-8:])
@@ -201,7 +199,7 @@ def test_bad_input_is_one_line_and_code_2(folder: Path, case: str, monkeypatch: 
     command, message = CASES[case]
     monkeypatch.chdir(folder)
     before = sorted(folder.iterdir())
-    result = CliRunner().invoke(app, command.split() if isinstance(command, str) else command)
+    result = run(*(command.split() if isinstance(command, str) else command))
     assert result.exit_code == 2, (result.exit_code, result.stdout, result.stderr, result.exception)
     assert result.stdout == ""
     lines = [line for line in result.stderr.splitlines() if not line.startswith("note: ")]

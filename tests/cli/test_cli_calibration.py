@@ -11,15 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from cofactor.cli import app
+from tests.support.command_line import run
 
 SMALL = ("-m", "bayesian-mf", "--set", "factors=2", "--set", "iterations=40")
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "80"})
 
 
 def ok(*arguments: object) -> Result:

@@ -7,38 +7,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
-from typer.testing import CliRunner, Result
 
-from cofactor.cli import app
 from cofactor.estimators import REGISTRY, ImplicitALS
+from tests.support.command_line import json_of, ok, refused
 
 QUICK = ("--set", "factors=4", "--set", "epochs=5")
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "80"})
-
-
-def ok(*arguments: object) -> Result:
-    result = run(*arguments)
-    assert result.exit_code == 0, result.stderr or result.exception
-    return result
-
-
-def json_of(*arguments: object) -> Any:
-    return json.loads(ok(*arguments, "--json").stdout, parse_constant=pytest.fail)
-
-
-def refused(*arguments: object) -> str:
-    result = run(*arguments)
-    assert result.exit_code == 2, result.stdout
-    assert result.stdout == ""
-    return result.stderr
 
 
 @pytest.fixture(scope="module")

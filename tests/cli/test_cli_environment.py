@@ -10,9 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from cofactor.cli import app
+from tests.support.command_line import run
 
 PAIRS = [(u, i) for u in range(1, 13) for i in range(1, 9) if (u + i) % 5]
 RATINGS = "user,item,rating\n" + "".join(f"u{u},f{i},{(u * i) % 5 + 1}\n" for u, i in PAIRS)
@@ -26,10 +25,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "r.csv").write_text(RATINGS)
     assert run("fit", home / "r.csv", "-o", home / "m", "-m", "bias").exit_code == 0
     return home
-
-
-def run(*arguments: object, **environment: str) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], env=environment)
 
 
 def shell(line: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:

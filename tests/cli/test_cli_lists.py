@@ -2,41 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
-from typer.testing import CliRunner, Result
 
 import cofactor
-from cofactor.cli import app
 from cofactor.evaluate import evaluate, split_random
+from tests.support.command_line import json_of, refused, stdout_of
 
 FEW = "user,item,rating\n" + "".join(f"u{u},{i},5\n" for u in range(6) for i in "abcd") + "ana,a,5\nana,b,5\nana,c,1\n"
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "80"})
-
-
-def ok(*arguments: object) -> str:
-    result = run(*arguments)
-    assert result.exit_code == 0, result.stderr or result.exception
-    return result.stdout
-
-
-def json_of(*arguments: object) -> Any:
-    return json.loads(ok(*arguments, "--json"))
-
-
-def refused(*arguments: object) -> str:
-    result = run(*arguments)
-    assert (result.exit_code, result.stdout) == (2, "")
-    return result.stderr
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +28,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i in rng.choice(60, rng.choice([3, 4, 15]), replace=False)
     ]
     (home / "many.csv").write_text("user,item,rating\n" + "".join(rows))
-    ok("fit", home / "few.csv", "-o", home / "few", "--min-rating", 4, "-m", "item-knn")
-    ok("fit", home / "many.csv", "-o", home / "many", "--min-rating", 4, "-m", "item-knn", "--set", "k=10")
+    stdout_of("fit", home / "few.csv", "-o", home / "few", "--min-rating", 4, "-m", "item-knn")
+    stdout_of("fit", home / "many.csv", "-o", home / "many", "--min-rating", 4, "-m", "item-knn", "--set", "k=10")
     return home
 
 
@@ -66,7 +43,7 @@ def test_files_and_json_say_what_answered(folder: Path, tmp_path: Path, ending: 
     expected = model.recommend_all(12)
     assert set(expected["answered_by"]) == {"model", "popularity"}
     out = tmp_path / f"out.{ending}"
-    ok("recommend", folder / "many", "--all", "-n", 12, "-o", out)
+    stdout_of("recommend", folder / "many", "--all", "-n", 12, "-o", out)
     found = (
         pl.read_parquet(out) if ending == "parquet" else pl.read_csv(out, separator="\t" if ending == "tsv" else ",")
     )
@@ -79,7 +56,7 @@ def test_the_table_says_what_answered_in_80_columns(folder: Path) -> None:
     model = cofactor.Recommender.load(folder / "many")
     ranked = model.recommend_all(12)
     user = ranked.filter(pl.col("answered_by") == "popularity")["user"][0]
-    lines = ok("recommend", folder / "many", "--user", user, "-n", 12).splitlines()
+    lines = stdout_of("recommend", folder / "many", "--user", user, "-n", 12).splitlines()
     assert max(map(len, lines)) <= 80
     words = [line.split()[-1] for line in lines if line.strip()[:1].isdigit()]
     assert words == ranked.filter(pl.col("user") == user)["answered_by"].to_list()
@@ -116,12 +93,12 @@ def test_compare_and_tune_exclude_what_the_option_says(folder: Path) -> None:
 
 def test_served_lists_are_scored_apart_in_80_columns(folder: Path) -> None:
     common = ["evaluate", folder / "many.csv", "--min-rating", 4, "-m", "item-knn", "--set", "k=10"]
-    text = ok(*common, "-k", 5, "-k", 12)
+    text = stdout_of(*common, "-k", 5, "-k", 12)
     assert max(map(len, text.splitlines())) <= 80
     assert text.count("as served: popular items fill the positions without model evidence") == 2
     metrics = json_of(*common)["models"][0]["metrics"]
     assert metrics["served_ndcg@10"] != metrics["ndcg@10"]
-    ratings = ok("evaluate", folder / "many.csv", "-m", "bias")
+    ratings = stdout_of("evaluate", folder / "many.csv", "-m", "bias")
     assert "as served" not in ratings
 
 

@@ -7,23 +7,16 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from typer.testing import CliRunner, Result
 
 from cofactor import BayesianMF, BiasedMF, Interactions, Popularity, Recommender
-from cofactor.cli import app
-
-
-def run(model: Path, said: str, *options: object) -> Result:
-    arguments = ["onboard", str(model), *map(str, options)]
-    return CliRunner().invoke(app, arguments, input=said, env={"COLUMNS": "80"})
+from tests.support.command_line import run, stdout_of
 
 
 def ok(model: Path, said: str, *options: object) -> str:
-    result = run(model, said, *options)
-    assert result.exit_code == 0, result.stderr or result.exception
-    lines = result.stdout.splitlines()  # a command is not broken into lines
+    text = stdout_of("onboard", model, *options, text=said)
+    lines = text.splitlines()  # a command is not broken into lines
     assert max(len(line) for line in lines if "cofactor recommend" not in line) <= 80
-    return result.stdout
+    return text
 
 
 @pytest.fixture(scope="module", params=[BiasedMF(factors=4), BayesianMF(factors=3, iterations=12, burn_in=4)], ids=str)
@@ -85,11 +78,11 @@ def test_it_ends_where_there_is_nothing_more_to_ask(tmp_path: Path) -> None:
 
 def test_a_model_without_factors_of_ratings_is_rejected(tmp_path: Path, small_events: Interactions) -> None:
     Recommender.fit(Popularity(), small_events).save(tmp_path / "popular.cofactor")
-    result = run(tmp_path / "popular.cofactor", "4\n")
+    result = run("onboard", tmp_path / "popular.cofactor", text="4\n")
     assert result.exit_code == 2
     assert result.stderr.startswith("error: a questionnaire needs factors of ratings")
     assert "Traceback" not in result.stderr
 
 
 def test_zero_questions_are_refused(model: Path) -> None:
-    assert run(model, "", "--questions", 0).exit_code == 2
+    assert run("onboard", model, "--questions", 0).exit_code == 2

@@ -6,23 +6,17 @@ import json
 from pathlib import Path
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from cofactor.cli.operations import backup, doctor, key, restore, trainer
 from cofactor.errors import ParameterError, StoreError
 from cofactor.service.settings import ServiceSettings, store_url
 from cofactor.service.training.promotion_gate import PromotionGate
 from cofactor.service.training.worker import RetrainPolicy, Worker
 from cofactor.store import Event, Job, Store
-
-app = typer.Typer()
-for command in (doctor, backup, restore, trainer, key):
-    app.command()(command)
+from tests.support import command_line
 
 
 def run(*arguments: object, code: int = 0) -> str:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    result = command_line.run(*arguments)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == code, result.output

@@ -10,24 +10,12 @@ from typing import Any
 
 import polars as pl
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
 
 from cofactor import Recommender, read_table
-from cofactor.cli import app
+from tests.support.command_line import ok, run
 
 RATINGS = "user,item,rating\n" + "".join(f"{u},{i},{(u * i) % 5 + 1}\n" for u in range(1, 13) for i in range(1, 9))
 TITLES = [f"Film {i}" for i in range(1, 9)]
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
-
-
-def ok(*arguments: object) -> Result:
-    result = run(*arguments)
-    assert result.exit_code == 0, result.stderr or result.exception
-    return result
 
 
 @pytest.fixture

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import ast
 import doctest
-import importlib.util
 import json
 import re
-import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,21 +19,9 @@ from cofactor.data.interactions import Interactions
 from cofactor.estimators import REGISTRY
 from cofactor.interpret import FactorMap
 from cofactor.plots import factor_map_png
+from docs import pages
 
-ROOT = Path(__file__).parent.parent
-
-
-def module_of_the_docs(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-pages = module_of_the_docs("pages")
+ROOT = Path(__file__).parents[2]
 PAGES = pages.programs()
 
 

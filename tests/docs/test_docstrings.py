@@ -1,6 +1,6 @@
 """Docstrings: every exported name has one with an example, and all public ones pass the validator of numpydoc.
 
-`python tests/test_docstrings.py [PACKAGE ...]` prints the errors of the validator, for example of `service`.
+`python tests/docs/test_docstrings.py [PACKAGE ...]` prints the errors of the validator, for example of `service`.
 """
 
 from __future__ import annotations

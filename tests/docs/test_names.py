@@ -1,6 +1,6 @@
 """Names in src: no identifier, module or parameter from the list of banned words.
 
-`python tests/test_names.py` prints all places, with the number of them in each package.
+`python tests/docs/test_names.py` prints all places, with the number of them in each package.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parent.parent / "src" / "cofactor"
+SOURCE = Path(__file__).parents[2] / "src" / "cofactor"
 
 NOT_NAMES = {
     *("told", "found", "one", "there", "kept", "asked", "given", "known", "worth", "beside", "anew", "whoever"),

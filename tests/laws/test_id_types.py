@@ -14,10 +14,8 @@ import pandas as pd
 import polars as pl
 import pytest
 from fastapi.testclient import TestClient
-from typer.testing import CliRunner
 
 import cofactor
-from cofactor.cli import app
 from cofactor.data.id_columns import canonical_ids, integer_id, integer_ids
 from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions
@@ -27,6 +25,7 @@ from cofactor.service.api.app import create_app
 from cofactor.service.bootstrap import prepare
 from cofactor.service.settings import ServiceSettings
 from cofactor.service.training.spec import TrainingSpec
+from tests.support.command_line import json_of, run
 
 NOTE = "user ids are floating point numbers; they were read as integers"
 CAREFUL = '"rat\ning"'  # a header of two lines is read row by row
@@ -205,33 +204,27 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return path
 
 
-def run(*arguments: str) -> Any:
-    done = CliRunner().invoke(app, list(arguments))
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
-
-
 def test_the_command_line(model: str, tmp_path: Path) -> None:
-    expected = run("recommend", model, "--user", "17850", "-n", "3", "--json")
-    assert expected == run("recommend", model, "--user", "17850.0", "-n", "3", "--json")
+    expected = json_of("recommend", model, "--user", "17850", "-n", "3")
+    assert expected == json_of("recommend", model, "--user", "17850.0", "-n", "3")
     assert all(isinstance(row["item"], str) for row in expected)
-    (pair,) = run("predict", model, "--user", "17850.0", "--item", "100.0", "--json")
+    (pair,) = json_of("predict", model, "--user", "17850.0", "--item", "100.0")
     assert (pair["user"], pair["item"]) == ("17850", "100")
     csv_file(tmp_path / "pairs", [17850.0, 17851.0])
     lines = [f"{user},{item}" for user, item in (("17850.0", "100.0"), ("17851.0", "101.0"))]
     (tmp_path / "pairs.csv").write_text("user,item\n" + "\n".join(lines) + "\n")
-    pairs = run("predict", model, "--pairs", str(tmp_path / "pairs.csv"), "--json")
+    pairs = json_of("predict", model, "--pairs", str(tmp_path / "pairs.csv"))
     assert pairs[0] == pair
     assert [row["user"] for row in pairs] == ["17850", "17851"]
-    assert isinstance(run("similar", model, "--item", "100.0", "--json")[0]["item"], str)
-    explained = run("explain", model, "17850.0", "101.0", "--json")
+    assert isinstance(json_of("similar", model, "--item", "100.0")[0]["item"], str)
+    explained = json_of("explain", model, "17850.0", "101.0")
     assert (explained["user"], explained["item"]) == ("17850", "101")
     assert all(part["item"] is None or isinstance(part["item"], str) for part in explained["parts"])
-    rated = run("recommend", model, "--rated", "100.0=5", "-n", "3", "--json")
-    assert rated == run("recommend", model, "--rated", "100=5", "-n", "3", "--json")
-    assert CliRunner().invoke(app, ["recommend", model, "--user", "017850"]).exit_code != 0
+    rated = json_of("recommend", model, "--rated", "100.0=5", "-n", "3")
+    assert rated == json_of("recommend", model, "--rated", "100=5", "-n", "3")
+    assert run("recommend", model, "--user", "017850").exit_code != 0
     csv = csv_file(tmp_path / "r", [17850.0, 12.0])
-    assert run("describe", str(csv), "--json")["crosstab"]["users"] == ["12", "17850"]
+    assert json_of("describe", str(csv))["crosstab"]["users"] == ["12", "17850"]
 
 
 def test_http(tmp_path: Path) -> None:

@@ -9,10 +9,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from typer.testing import CliRunner
 
 import cofactor
-from cofactor.cli import app
 from cofactor.data.interactions import Interactions
 from cofactor.errors import DataError, ParameterError
 from cofactor.estimators import BiasedMF, ExplicitALS, ImplicitALS
@@ -25,6 +23,7 @@ from cofactor.metrics.ranking import Hits, RankingMetric, capped_recall, precisi
 from cofactor.metrics.rating import MAE, RMSE, RatingMetric, errors_by_user
 from cofactor.metrics.registry import METRICS, metric_named, primary_metric, validation_metric
 from cofactor.plots import cold_start_plot, comparison_plot
+from tests.support.command_line import stdout_of
 
 SOURCE = Path(cofactor.__file__).parent
 MISSES = RankingMetric(
@@ -84,12 +83,9 @@ def test_new_metrics_are_columns_of_the_command_line(tmp_path: Path, small_ratin
     path = tmp_path / "ratings.csv"
     small_ratings.frame().select("user", "item", rating="value").write_csv(path)
     options = ["-m", "explicit-als", "--set", "factors=2"]
-    ratings = CliRunner().invoke(app, ["evaluate", str(path), *options], env={"COLUMNS": "80"}).stdout
+    ratings = stdout_of("evaluate", path, *options)
     assert "within 1" in ratings
-    events = CliRunner().invoke(
-        app, ["evaluate", str(path), "--min-rating", "4", "-m", "popularity", "--split", "per-user", "-k", "5"],
-        env={"COLUMNS": "80"},
-    ).stdout  # fmt: skip
+    events = stdout_of("evaluate", path, "--min-rating", 4, "-m", "popularity", "--split", "per-user", "-k", 5)
     assert "misses" in events
     assert "most shown" in events
     assert max(map(len, events.splitlines()[1:])) <= 80
@@ -98,10 +94,7 @@ def test_new_metrics_are_columns_of_the_command_line(tmp_path: Path, small_ratin
 def test_the_command_line_names_all_metrics(tmp_path: Path, small_ratings: Interactions) -> None:
     path = tmp_path / "ratings.csv"
     small_ratings.frame().select("user", "item", rating="value").write_csv(path)
-    shown = CliRunner().invoke(
-        app, ["evaluate", str(path), "--min-rating", "4", "-m", "popularity", "--split", "per-user"],
-        env={"COLUMNS": "80"},
-    ).stdout  # fmt: skip
+    shown = stdout_of("evaluate", path, "--min-rating", 4, "-m", "popularity", "--split", "per-user")
     for metric in METRICS.values():
         assert (metric.label in shown) == (metric.kind == "events"), metric.name
 

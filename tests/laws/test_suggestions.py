@@ -21,10 +21,10 @@ from typing import Any
 
 import pytest
 import typer.main
-from typer.testing import CliRunner
 
 import cofactor
 from cofactor.cli import app
+from tests.support.command_line import run
 
 SOURCE = Path(cofactor.__file__).parent
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -68,7 +68,7 @@ def invoked(words: list[str], folder: Path, text: str | None = None) -> Any:
     before = Path.cwd()
     os.chdir(folder)
     try:
-        return CliRunner().invoke(app, words, input=text, env={"COLUMNS": "1000"})
+        return run(*words, text=text, COLUMNS="1000")
     finally:
         os.chdir(before)
 

@@ -11,12 +11,11 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from typer.testing import CliRunner
 
 import cofactor
-from cofactor.cli import app
 from cofactor.data.readers.read import read_events, read_ratings, read_table
 from cofactor.errors import DataError, ParameterError
+from tests.support.command_line import ok, run
 
 TABLE = pl.DataFrame({"user": [7, 12, 7], "item": [1234567890, 5, 5], "rating": [1.0, 2.0, 3.0]})
 AS_TEXT = [("12", "5", 2.0), ("7", "1234567890", 1.0), ("7", "5", 3.0)]
@@ -125,12 +124,11 @@ def test_the_command_line_reads_ids_as_text(tmp_path: Path) -> None:
     TABLE.write_csv(tmp_path / "r.csv")
     pl.DataFrame({"item": [5, 1234567890], "title": ["Alien", "Clue"]}).write_csv(tmp_path / "i.csv")
     options = ["--ids", "text", "--items", str(tmp_path / "i.csv"), "--model", "bias", "-o", str(tmp_path / "m")]
-    done = CliRunner().invoke(app, ["fit", str(tmp_path / "r.csv"), *options])
-    assert done.exit_code == 0, done.output
+    ok("fit", tmp_path / "r.csv", *options)
     recommender = cofactor.Recommender.load(tmp_path / "m")
     assert recommender.items.all.to_list() == ["1234567890", "5"]
     assert recommender.titles is not None
     assert recommender.titles.to_list() == ["Clue", "Alien"]
-    done = CliRunner().invoke(app, ["describe", str(tmp_path / "r.csv"), "--ids", "strings"])
+    done = run("describe", tmp_path / "r.csv", "--ids", "strings")
     assert done.exit_code == 2
     assert "--ids" in done.output

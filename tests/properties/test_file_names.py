@@ -9,12 +9,11 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 import pytest
-from typer.testing import CliRunner
 
 import cofactor
-from cofactor.cli import app
 from cofactor.data.readers.read import read_events, read_ratings, read_table
 from cofactor.errors import DataError
+from tests.support.command_line import run
 
 TABLE = pl.DataFrame({"user": ["ana", "bo"], "item": ["x", "y"], "rating": [5.0, 2.0]})
 DECOY = pl.DataFrame({"user": ["decoy", "bo"], "item": ["x", "y"], "rating": [1.0, 1.0], "note": [9, 9]})
@@ -120,11 +119,6 @@ def test_the_command_line_reads_the_named_files(tmp_path: Path, monkeypatch: pyt
     write(items.with_columns(title=pl.lit("decoy")), tmp_path / "i1.jsonl")
     write(TABLE.select("user", "item"), tmp_path / "p*.csv")
     write(DECOY.select("user", "item"), tmp_path / "pp.csv")
-
-    def run(*arguments: str) -> str:
-        done = CliRunner().invoke(app, list(arguments))
-        assert done.exit_code == 0, done.output
-        return done.output
 
     run("fit", "r[1].parquet", "-o", "m[1].cofactor", "--model", "bias", "--items", "i[1].jsonl")
     assert "Alien" in run("recommend", "m[1].cofactor", "--user", "bo")

@@ -1,6 +1,6 @@
 """Public callables with bad arguments in child processes: no crash, no hang, no foreign error, a message with the name.
 
-`tests/fuzz` draws the calls; each child makes many and prints a line before and after each of them.
+`tests/properties/fuzz` draws the calls; each child makes many and prints a line before and after each of them.
 """
 
 from __future__ import annotations

@@ -12,13 +12,12 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from typer.testing import CliRunner
 
-from cofactor.cli import app
 from cofactor.data.interactions import Interactions
 from cofactor.data.readers.read import read_events, read_ratings
 from cofactor.data.scale import Scale
 from cofactor.errors import CofactorError, DataError, ParameterError
+from tests.support.command_line import ok, run
 
 IDS = ["ana", "bo", "cy"]
 SECONDS = 1_676_043_693
@@ -233,10 +232,9 @@ def test_zeros_apart_from_all_other_ratings_are_said_and_the_advice_works(tmp_pa
     assert len(options) == 2
     for given, rows in zip(options, (n - 7, n), strict=True):
         words = [word.strip('"').replace("refused.csv", str(tmp_path / "q.csv")) for word in given.split(" ")]
-        done = CliRunner().invoke(app, ["describe", str(path), *words])
-        assert done.exit_code == 0, done.output
+        done = ok("describe", path, *words)
         assert f"{rows:,}" in done.output
-    done = CliRunner().invoke(app, ["describe", str(path)])
+    done = run("describe", path)
     assert f"7 of {n} ratings are 0 while" in " ".join(done.output.split())
 
 

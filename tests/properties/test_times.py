@@ -13,13 +13,12 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 import cofactor
-from cofactor.cli import app
 from cofactor.data.interactions import Interactions
 from cofactor.data.readers.read import read_events, read_ratings
 from cofactor.errors import DataError
+from tests.support.command_line import ok, run
 
 POSTGRES = 1_676_043_693  # 2023-02-10 15:41:33 UTC
 
@@ -234,27 +233,23 @@ def test_any_moment_in_any_zone_comes_back(local: int, micro: int, offset: int, 
 def test_predictions_take_times_in_the_same_spellings(tmp_path: Path) -> None:
     table = pl.DataFrame({"user": ["a", "a", "b", "b"], "item": ["x", "y", "x", "y"], "rating": [1.0, 2, 3, 4]})
     table.write_csv(tmp_path / "r.csv")
-    runner = CliRunner()
-    made = runner.invoke(app, ["fit", str(tmp_path / "r.csv"), "-o", str(tmp_path / "m"), "--model", "bias"])
-    assert made.exit_code == 0, made.output
+    ok("fit", tmp_path / "r.csv", "-o", tmp_path / "m", "--model", "bias")
     pairs = table.select("user", "item").with_columns(at=pl.Series(list(SPELLINGS)[:4]))
     pairs.write_csv(tmp_path / "p.csv")
     options = ["predict", str(tmp_path / "m"), "--pairs", str(tmp_path / "p.csv"), "--time-column", "at"]
-    done = runner.invoke(app, [*options, "-o", str(tmp_path / "o.csv")])
+    done = run(*[*options, "-o", str(tmp_path / "o.csv")])
     assert done.exit_code == 0, done.output
     pairs.with_columns(at=pl.lit("soon")).write_csv(tmp_path / "p.csv")
-    done = runner.invoke(app, [*options, "-o", str(tmp_path / "o.csv")])
+    done = run(*[*options, "-o", str(tmp_path / "o.csv")])
     assert done.exit_code == 2
     assert "pair 1: the time is neither a number of seconds nor an ISO date: 'soon'" in " ".join(done.output.split())
 
 
 def test_the_advice_about_times_works_on_the_command_line(tmp_path: Path) -> None:
     path = as_csv(tmp_path, [1999, 2003])
-    done = CliRunner().invoke(app, ["describe", str(path)])
-    assert done.exit_code == 0
+    done = ok("describe", path)
     said = " ".join(done.output.split())
     assert "they look like years; if this is wrong, write them as dates such as 2023-02-10, or leave" in said
-    done = CliRunner().invoke(app, ["describe", str(path), "--time", ""])
-    assert done.exit_code == 0
+    done = ok("describe", path, "--time", "")
     assert "look like years" not in done.output
     assert cofactor.read_ratings(path, time="").times is None

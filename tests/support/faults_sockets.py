@@ -1,4 +1,4 @@
-"""Two of the faults of `faults.py`: bodies that are too large, and connections that are slow."""
+"""Faults over sockets: bodies that are too large, and connections that are slow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from served import Connection, Served
+from tests.support.served import Connection, Served
 
 KINDS = ("silent", "half a head", "dribbled head", "dribbled body")
 CUT = "dribbled body"

@@ -1,9 +1,9 @@
 """Draw deliberate faults (mutants) in every part of the package, list them, and apply one of them.
 
     pip install cosmic-ray
-    python tests/mutants.py list            the 30 mutants, two in each of 15 parts, with their diffs
-    python tests/mutants.py apply 7         change the source as mutant 7 does; `git checkout src` restores it
-    python tests/mutants.py list --seed 16  another 30
+    python tests/support/mutants.py list            the 30 mutants, two in each of 15 parts, with their diffs
+    python tests/support/mutants.py apply 7         change the source as mutant 7 does; `git checkout src` restores it
+    python tests/support/mutants.py list --seed 16  another 30
 
 A fault is killed when a test fails that passes without it. A fault that survives needs a new test or a proof that no
 input tells it from the original.
@@ -26,7 +26,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1] / "src" / "cofactor"
+ROOT = Path(__file__).parents[2] / "src" / "cofactor"
 
 PARTS = {
     "kernels": ["kernels/**/*.py"],
