@@ -202,10 +202,9 @@ def test_a_download_appears_whole_and_tells_how_far_it_is(maker: Maker, tmp_path
 def test_an_interrupted_download_is_an_error(maker: Maker, tmp_path: Path, trick: Any, message: str) -> None:
     maker.files["big"] = content = bytes(range(256)) * 4_000
     maker.tricks = [trick]
-    started = time.monotonic()
     with pytest.raises(FetchError, match=f"{message}.*; check the network and fetch again"):
         download(f"{maker.url}/big", tmp_path / "big", timeouts=HASTY)
-    assert time.monotonic() - started < 5
+    assert maker.asked.count("big") == 1
     download(f"{maker.url}/big", tmp_path / "big", timeouts=HASTY)
     assert (tmp_path / "big").read_bytes() == content
 
@@ -227,11 +226,9 @@ def test_a_host_that_does_not_answer_is_left_after_the_connect_timeout(tmp_path:
             client.setblocking(False)
             client.connect_ex(listener.getsockname())
             waiting.append(client)
-        started = time.monotonic()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/big"
         with pytest.raises(FetchError, match=r"cannot connect within 0.5 s; check the network"):
             download(url, tmp_path / "big", timeouts=Timeouts(connect=0.5, read=0.5))
-        assert time.monotonic() - started < 3
         for client in waiting:
             client.close()
 

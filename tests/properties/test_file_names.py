@@ -13,7 +13,7 @@ import pytest
 import cofactor
 from cofactor.data.readers.read import read_events, read_ratings, read_table
 from cofactor.errors import DataError
-from tests.support.command_line import run
+from tests.support.command_line import run, stdout_of
 
 TABLE = pl.DataFrame({"user": ["ana", "bo"], "item": ["x", "y"], "rating": [5.0, 2.0]})
 DECOY = pl.DataFrame({"user": ["decoy", "bo"], "item": ["x", "y"], "rating": [1.0, 1.0], "note": [9, 9]})
@@ -121,7 +121,7 @@ def test_the_command_line_reads_the_named_files(tmp_path: Path, monkeypatch: pyt
     write(DECOY.select("user", "item"), tmp_path / "pp.csv")
 
     run("fit", "r[1].parquet", "-o", "m[1].cofactor", "--model", "bias", "--items", "i[1].jsonl")
-    assert "Alien" in run("recommend", "m[1].cofactor", "--user", "bo")
+    assert "Alien" in stdout_of("recommend", "m[1].cofactor", "--user", "bo")
     run("predict", "m[1].cofactor", "--pairs", "p*.csv", "-o", "o[1].csv")
     assert read_table(tmp_path / "o[1].csv")["user"].to_list() == ["ana", "bo"]
 

@@ -51,11 +51,9 @@ def _dies_and_comes_back(served: Served, server: Server) -> None:
 def _reads_go_on_and_writes_wait(served: Served, users: list[int]) -> None:
     """Over new connections, so that both workers are asked."""
     for user in users:
-        began = time.monotonic()
         told = _listed(served, user, f"down-{user}")
         assert told["stale"]
         assert told["items"]
-        assert time.monotonic() - began < 3
         event = {"user": user, "item": "1", "value": 3, "key": f"down-{user}"}
         refused = httpx.post(f"{served.url}/v1/events", json=event, headers=served.headers, timeout=30)
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")

@@ -74,11 +74,10 @@ def test_a_server_that_is_restarted(mortal_server: Server) -> None:
                 store.impressions.flush,
                 lambda: Store.open(url),
             ):
-                begin = time.monotonic()
                 with pytest.raises(StoreUnavailableError) as caught:
                     use()
                 assert caught.value.written == "no"
-                assert time.monotonic() - begin < 5
+                assert "no answer after" not in str(caught.value)  # it did not wait until its timeout
                 assert isinstance(caught.value, CofactorError)
             time.sleep(1.2)  # the writer's own tick fails, too
             assert still_there(store)

@@ -18,15 +18,15 @@ def run(*arguments: object, text: str | None = None, **environment: str) -> Resu
     return CliRunner().invoke(app, words, input=text, env={"COLUMNS": "80", **environment})
 
 
-def ok(*arguments: object, **options: Any) -> Result:
-    """Run a command that must succeed."""
+def ok(*arguments: object, code: int = 0, **options: Any) -> Result:
+    """Run a command that must end with this exit code."""
     result = run(*arguments, **options)
-    assert result.exit_code == 0, result.stderr or result.exception
+    assert result.exit_code == code, result.stderr or result.exception
     return result
 
 
 def stdout_of(*arguments: object, **options: Any) -> str:
-    """Run a command that must succeed and return its standard output."""
+    """Run a command that must end with the exit code `code` (0) and return its standard output."""
     return ok(*arguments, **options).stdout
 
 

@@ -32,12 +32,16 @@ PATIENCE = 120.0
 
 @dataclass
 class Sent:
-    """How a large body fared: the answer's status, what was sent until then, seconds to the answer and to the end."""
+    """How a large body fared: the answer's status, what was sent until then, seconds to the answer and to the end.
+
+    `is_closed` is whether the service ended the connection.
+    """
 
     status: int
     sent: int
     answered: float
     closed: float
+    is_closed: bool
 
 
 def send_large(
@@ -56,11 +60,16 @@ def send_large(
             while sent < size and not (reads_at_once and select.select([one], [], [], 0)[0]):
                 one.sendall(part)
                 sent += len(block)
-        with suppress(OSError):
+        is_closed = True
+        try:
             while got := one.recv(65_536):
                 answered = answered or time.perf_counter() - began
                 answer += got
-    return Sent(int(answer[9:12] or 0), sent, answered, time.perf_counter() - began)
+        except TimeoutError:
+            is_closed = False
+        except OSError:  # the connection was reset
+            pass
+    return Sent(int(answer[9:12] or 0), sent, answered, time.perf_counter() - began, is_closed)
 
 
 @contextmanager
