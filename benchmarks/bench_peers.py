@@ -75,7 +75,7 @@ class Bench:
         options = {"threads": THREADS, **side.options}
         if side.who != "cofactor":
             return peers.run(side.who, side.runner, data, **options)
-        command = [sys.executable, str(HERE / "ours.py"), side.runner, str(data), *peers.arguments(options)]
+        command = [sys.executable, "-m", "benchmarks.ours", side.runner, str(data), *peers.arguments(options)]
         clean = {name: value for name, value in os.environ.items() if name not in peers.FORCED_KERNELS}
         done = subprocess.run(command, env=clean, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode:

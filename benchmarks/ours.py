@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from runners.measuring import mark, peak_mb, per_iteration, report, save_factors, seconds
 
 import cofactor
 from benchmarks.accuracy import split_i0, split_s0
+from benchmarks.runners.measuring import mark, peak_mb, per_iteration, report, save_factors, seconds
 from benchmarks.tables import interactions
 from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions, Kind
