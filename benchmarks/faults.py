@@ -18,9 +18,17 @@ from typing import Any
 
 from cofactor.data.interactions import Interactions
 from cofactor.datasets.synthetic import SyntheticConfig, generate
-from tests.support.faults import Full, Killed, disk_full, filled, services_killed, swapped_under_load, workers_killed
+from tests.support.faults import (
+    Full,
+    Kills,
+    fill_disk,
+    kill_services,
+    kill_workers,
+    swap_under_load,
+    write_to_full_disk,
+)
 from tests.support.faults_sockets import Slow, peak_memory, send_large, slow_connections
-from tests.support.served import Served, made
+from tests.support.served import Served, create_service
 
 PAGE = Path(__file__).with_suffix(".md")
 MB = 1_000_000
@@ -33,14 +41,14 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         data = Path(folder, "data")
         data.mkdir()
-        key = made(data, ratings)
+        key = create_service(data, ratings)
 
         def start() -> Served:
             return Served(data, key, "--workers", "2", COFACTOR_SERVE_POLL="0.1")
 
         served = start()
         began = time.monotonic()
-        swaps = swapped_under_load(served, 1_000)
+        swaps = swap_under_load(served, 1_000)
         asked = sum(swaps.statuses.values())
         errors = sum(count for status, count in swaps.statuses.items() if status not in (200, 201))
         rows.append(
@@ -48,16 +56,16 @@ def main() -> None:
             f"{asked:,} requests, {errors} dropped or failed |"
         )
         print(rows[-1], flush=True)
-        workers = workers_killed(served, 20, stream)
+        workers = kill_workers(served, 20, stream)
         rows.append(_killed("a worker", workers))
-        full = disk_full(served, 200)
+        full = write_to_full_disk(served, 200)
         rows.append(_full("no room for larger files (RLIMIT_FSIZE)", full))
         rows += _really_full(ratings, Path(folder, "small"))
         rows += _large(served)
         rows.append(_held(slow_connections(served, 1_000, 15), 1_000))
         print(rows[-1], flush=True)
         served.stop()
-        services = services_killed(start, 20, stream)
+        services = kill_services(start, 20, stream)
         rows.append(_killed("the whole service", services))
     intro = (
         "Two workers on SQLite, 200 users, 60 items; all settings as they are by default but for the pace at which\n"
@@ -70,7 +78,7 @@ def main() -> None:
     assert not [errors] * bool(errors) + workers.faults + services.faults
 
 
-def _killed(what: str, killed: Killed) -> str:
+def _killed(what: str, killed: Kills) -> str:
     row = (
         f"| {what} killed {killed.rounds} times in the midst of swaps | {killed.acknowledged:,} events acknowledged; "
         f"{len(killed.faults)} times one was lost, or the answering model was not the active one, whole |"
@@ -86,9 +94,9 @@ def _really_full(ratings: Interactions, folder: Path) -> list[str]:
     if mounted.returncode:
         return []
     try:
-        served = Served(folder, made(folder, ratings), "--workers", "2")
+        served = Served(folder, create_service(folder, ratings), "--workers", "2")
         try:
-            return [_full("a file system of 8 MB that is full", disk_full(served, 200, filled))]
+            return [_full("a file system of 8 MB that is full", write_to_full_disk(served, 200, fill_disk))]
         finally:
             served.stop()
     finally:

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import schemathesis
 
-from tests.support.fuzz_api import NOT_ASKED, Seen, run, served
+from tests.support.fuzz_api import NOT_ASKED, Seen, run, service
 
 
 def page(seen: Seen, workers: int) -> str:
@@ -43,7 +43,7 @@ def page(seen: Seen, workers: int) -> str:
 
 def main() -> None:
     examples, workers = int(sys.argv[1]) if len(sys.argv) > 1 else 720, 2
-    with TemporaryDirectory() as folder, served(Path(folder), workers) as (url, key):
+    with TemporaryDirectory() as folder, service(Path(folder), workers) as (url, key):
         seen = run(url, key, examples, workers=2)
         traces = Path(folder, "log").read_text().count('"trace"')
     for label, found in sorted(seen.violations.items()):

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 import cofactor
-from tests.support.replay_day import WAYS, Day, replayed
+from tests.support.replay_day import WAYS, Day, replay
 
 PAGE = Path(__file__).parent / "replay_day.md"
 PICTURE = PAGE.with_suffix(".png")
@@ -91,7 +91,7 @@ def main() -> None:
     table = cofactor.datasets.load_movielens("100k").frame().sort("time", "user", "item")
     first = len(table) * 8 // 10
     with TemporaryDirectory() as folder:
-        day = replayed(table, Path(folder), first=first, hour=hour)
+        day = replay(table, Path(folder), first=first, hour=hour)
     PAGE.write_text(page(day, hour, first), encoding="utf-8")
     draw(day, hour, PICTURE)
     print(PAGE.read_text(encoding="utf-8"))

@@ -16,7 +16,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A short run against a served process of one worker."""
     from tests.support import fuzz_api
 
-    with fuzz_api.served(tmp_path_factory.mktemp("fuzz"), workers=1) as (url, key):
+    with fuzz_api.service(tmp_path_factory.mktemp("fuzz"), workers=1) as (url, key):
         return fuzz_api.run(url, key, examples=15)
 
 

@@ -23,7 +23,7 @@ from cofactor.client import Client, ServiceError
 from cofactor.data.interactions import Interactions
 from cofactor.errors import ParameterError
 from cofactor.store import Store
-from tests.support.served import Served, made
+from tests.support.served import Served, create_service
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def folder(tmp_path: Path, ratings: Interactions) -> tuple[Path, str]:
     """A service's folder, and a key."""
-    return tmp_path / "data", made(tmp_path / "data", ratings)
+    return tmp_path / "data", create_service(tmp_path / "data", ratings)
 
 
 class Cutter:

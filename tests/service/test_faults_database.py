@@ -12,13 +12,13 @@ import pytest
 from cofactor.data.interactions import Interactions
 from tests.support import faults
 from tests.support.postgresql import Server
-from tests.support.served import Served, made
+from tests.support.served import Served, create_service
 
 
 @pytest.mark.long
 def test_a_database_that_dies_under_load(mortal_server: Server, tmp_path: Path, ratings: Interactions) -> None:
     url = mortal_server.new(template="template")
-    key = made(tmp_path, ratings, url)
+    key = create_service(tmp_path, ratings, url)
     served = Served(tmp_path, key, "--workers", "2", db=url, COFACTOR_SERVE_POLL="0.1")
     try:
         _dies_and_comes_back(served, mortal_server)
@@ -30,7 +30,7 @@ def _dies_and_comes_back(served: Served, server: Server) -> None:
     lists = {user: _listed(served, user, "before")["items"] for user in range(60)}
     users = [user for user, items in lists.items() if len(items) == 10]  # some have rated all but a few
     assert len(users) > 30
-    processes, load, killed = served.workers(), faults.Load(served, "load"), faults.Killed()
+    processes, load, killed = served.workers(), faults.Load(served, "load"), faults.Kills()
     try:
         time.sleep(0.5)
         before = len(load.acknowledged)
@@ -44,7 +44,7 @@ def _dies_and_comes_back(served: Served, server: Server) -> None:
         load.end()
     assert served.workers() == processes
     assert served.answered("down-") == processes
-    faults.checked(served, load.acknowledged, killed)
+    faults.check_events(served, load.acknowledged, killed)
     assert killed.faults == []
 
 

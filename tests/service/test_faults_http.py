@@ -23,9 +23,9 @@ import pytest
 from cofactor.data.interactions import Interactions
 from cofactor.service import supervisor
 from cofactor.store import Store
-from tests.support.faults import disk_full, services_killed, swapped_under_load, workers_killed
+from tests.support.faults import kill_services, kill_workers, swap_under_load, write_to_full_disk
 from tests.support.faults_sockets import peak_memory, send_large, slow_connections
-from tests.support.served import Served, made, pages
+from tests.support.served import Served, all_events, create_service
 
 MB = 1_000_000
 
@@ -56,14 +56,14 @@ def served(off_by: Path, tmp_path_factory: pytest.TempPathFactory, ratings: Inte
     settings = {f"COFACTOR_SERVE_{name}": value for name, value in env.items()}
     path = os.pathsep.join([str(off_by.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]).rstrip(os.pathsep)
     clock = {"PYTHONPATH": path, "CLOCK_OFF_BY": str(off_by)}
-    running = Served(folder, made(folder, ratings), "--workers", "2", **settings, **clock)
+    running = Served(folder, create_service(folder, ratings), "--workers", "2", **settings, **clock)
     yield running
     assert running.stop() == 0
 
 
 @pytest.mark.long
 def test_a_hot_swap_drops_no_request(served: Served) -> None:
-    seen = swapped_under_load(served, 200)
+    seen = swap_under_load(served, 200)
     assert seen.swaps == 200
     assert set(seen.statuses) == {200, 201}
     assert set(seen.models) == {1, 2}
@@ -73,7 +73,7 @@ def test_a_hot_swap_drops_no_request(served: Served) -> None:
 
 @pytest.mark.long
 def test_a_worker_killed_during_swaps_loses_nothing(served: Served) -> None:
-    killed = workers_killed(served, 2, random.Random(time.time_ns()))
+    killed = kill_workers(served, 2, random.Random(time.time_ns()))
     assert killed.faults == []
     assert killed.acknowledged > 20
 
@@ -100,8 +100,8 @@ def test_a_dead_worker_does_not_count_in_metrics(served: Served) -> None:
 
 @pytest.mark.long
 def test_a_service_killed_during_swaps_loses_nothing(tmp_path: Path, ratings: Interactions) -> None:
-    key = made(tmp_path, ratings)
-    killed = services_killed(
+    key = create_service(tmp_path, ratings)
+    killed = kill_services(
         lambda: Served(tmp_path, key, "--workers", "2", COFACTOR_SERVE_POLL="0.1"),
         1,
         random.Random(time.time_ns()),
@@ -112,7 +112,7 @@ def test_a_service_killed_during_swaps_loses_nothing(tmp_path: Path, ratings: In
 
 def test_a_full_disk_rejects_writes_and_answers_reads(served: Served) -> None:
     processes = served.workers()
-    full = disk_full(served, 30)
+    full = write_to_full_disk(served, 30)
     assert {(status, retry) for status, retry, _, _ in full.refused} == {(503, "1")}
     assert {written for _, _, written, _ in full.refused} <= {"no", "unknown"}
     assert full.read == {(200, False): len(full.refused)}
@@ -124,7 +124,7 @@ def test_a_full_disk_rejects_writes_and_answers_reads(served: Served) -> None:
             answer = http.post("/v1/events", json=event).json()  # sent again: what was acknowledged is there
             assert full.acknowledged.setdefault(event["key"], answer["seq"]) == answer["seq"]
     with Store.open(served.settings.url) as store:
-        response = {event.seq: event.user for event in pages(store)}
+        response = {event.seq: event.user for event in all_events(store)}
     assert {response[full.acknowledged[event["key"]]] == event["user"] for event in full.events} == {True}
     assert sorted(response.values()).count(full.events[-1]["user"]) == 1
 
@@ -184,7 +184,7 @@ def test_a_thousand_slow_connections_do_not_delay_others(served: Served) -> None
 
 
 def test_requests_beyond_the_limit_of_connections_are_rejected(tmp_path: Path, ratings: Interactions) -> None:
-    running = Served(tmp_path, made(tmp_path, ratings), COFACTOR_SERVE_CONNECTIONS="50")
+    running = Served(tmp_path, create_service(tmp_path, ratings), COFACTOR_SERVE_CONNECTIONS="50")
     try:
         with running.client() as http:
 
@@ -257,7 +257,7 @@ def test_a_clock_jump_changes_no_result(served: Served, off_by: Path, hours: int
         assert {stored_value.item: stored_value.value for stored_value in store.events.user_snapshot(user, "ratings")}[
             items[1]
         ] == 2
-        events = list(pages(store))
+        events = list(all_events(store))
         assert [event.seq for event in events] == sorted({event.seq for event in events})
         assert [event.received for event in events] == sorted(event.received for event in events)
 

@@ -19,7 +19,7 @@ import pytest
 from cofactor.data.interactions import Interactions
 from cofactor.store import Store
 from tests.support.command_line import run
-from tests.support.served import Served, made
+from tests.support.served import Served, create_service
 
 PASSWORD = "open-Sesame-4711-and-close-again"
 
@@ -103,7 +103,7 @@ def kept(folder: Path, db: str | None) -> str:
 
 def test_secrets_appear_nowhere(db: str | None, tmp_path: Path, ratings: Interactions) -> None:
     folder = tmp_path / "data"
-    admin = made(folder, ratings, db)
+    admin = create_service(folder, ratings, db)
     env = {} if db is None else {"COFACTOR_SERVE_DB": db}
     running = Served(folder, admin, "--workers", "2", "--train", **env)
     try:

@@ -20,22 +20,22 @@ import httpx
 
 from cofactor.service.registry import ArtifactRegistry
 from cofactor.store import Store
-from tests.support.served import Connection, Served, pages
+from tests.support.served import Connection, Served, all_events
 
-# a hot swap under load
+# swaps of models under load
 
 
 @dataclass
 class Swaps:
-    """What was seen: swaps, statuses of what was asked meanwhile (0: no answer), which models answered."""
+    """Number of swaps, statuses of the requests meanwhile (0: no answer), and requests by the model that answered."""
 
     swaps: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
     models: Counter[int] = field(default_factory=Counter)
 
 
-def swapped_under_load(served: Served, swaps: int, connections: int = 8) -> Swaps:
-    """Promote one model and the other in turn while so many connections ask and rate."""
+def swap_under_load(served: Served, swaps: int, connections: int = 8) -> Swaps:
+    """Promote two models in turn while `connections` connections send ratings and ask for lists."""
     return asyncio.run(_swapped(served, swaps, connections))
 
 
@@ -72,12 +72,12 @@ async def _swapped(served: Served, swaps: int, connections: int) -> Swaps:
     return seen
 
 
-# killed in the middle of a swap
+# processes killed while models are swapped
 
 
 @dataclass
-class Killed:
-    """rounds; events acknowledged; what was lost, doubled or does not fit."""
+class Kills:
+    """Number of rounds and of acknowledged events, and messages about lost or duplicate events."""
 
     rounds: int = 0
     acknowledged: int = 0
@@ -85,7 +85,7 @@ class Killed:
 
 
 class Load:
-    """Threads that rate, each event until it is acknowledged, and one that swaps models without a pause."""
+    """Threads that send events, each until it is acknowledged, and one thread that swaps models without a pause."""
 
     def __init__(self, served: Served, name: str, writers: int = 3):
         self.acknowledged: dict[str, int] = {}
@@ -121,8 +121,8 @@ class Load:
             one.join()
 
 
-def checked(served: Served, acknowledged: dict[str, int], killed: Killed) -> None:
-    """The store's active model answers, and its file is whole; every acknowledged event is there once."""
+def check_events(served: Served, acknowledged: dict[str, int], killed: Kills) -> None:
+    """Check that the active model answers with an undamaged file, and that each acknowledged event is stored once."""
     with Store.open(served.settings.url) as store, served.client() as http:
         active = store.models.active()
         assert active is not None
@@ -133,7 +133,7 @@ def checked(served: Served, acknowledged: dict[str, int], killed: Killed) -> Non
                 killed.faults.append(f"{told} answers where model {active.version} is active")
                 break
             time.sleep(0.05)
-        events = list(pages(store))
+        events = list(all_events(store))
         numbers = [event.seq for event in events]
         keys = Counter(acknowledged.values())
         missing = keys.keys() - set(numbers)
@@ -143,9 +143,9 @@ def checked(served: Served, acknowledged: dict[str, int], killed: Killed) -> Non
     killed.rounds += 1
 
 
-def workers_killed(served: Served, rounds: int, stream: random.Random) -> Killed:
-    """Kill one of two workers at a random moment of swapping, again and again; the parent starts another."""
-    killed = Killed()
+def kill_workers(served: Served, rounds: int, stream: random.Random) -> Kills:
+    """Kill one of two workers at a random time during swaps, in each round; the parent starts another."""
+    killed = Kills()
     for number in range(rounds):
         load = Load(served, f"worker-{number}")
         time.sleep(stream.uniform(0.2, 0.8))
@@ -154,30 +154,30 @@ def workers_killed(served: Served, rounds: int, stream: random.Random) -> Killed
         served.wait()
         load.end()
         assert victim not in served.workers()
-        checked(served, load.acknowledged, killed)
+        check_events(served, load.acknowledged, killed)
     return killed
 
 
-def services_killed(start: Callable[[], Served], rounds: int, stream: random.Random) -> Killed:
-    """Kill the whole service at a random moment of swapping, and start it again."""
-    killed, served = Killed(), start()
+def kill_services(start: Callable[[], Served], rounds: int, stream: random.Random) -> Kills:
+    """Kill the whole service at a random time during swaps and start it again, in each round."""
+    killed, served = Kills(), start()
     for number in range(rounds):
         load = Load(served, f"service-{number}")
         time.sleep(stream.uniform(0.3, 1.0))
         served.kill()
         load.end()
         served = start()
-        checked(served, load.acknowledged, killed)
+        check_events(served, load.acknowledged, killed)
     served.stop()
     return killed
 
 
-# a disk without room
+# a full disk
 
 
 @dataclass
 class Full:
-    """How a service fared whose disk was full."""
+    """Events that were sent, acknowledged and refused while the disk was full, and reads meanwhile."""
 
     events: list[dict[str, Any]] = field(default_factory=list)
     acknowledged: dict[str, int] = field(default_factory=dict)
@@ -189,8 +189,8 @@ class Full:
 
 
 @contextmanager
-def no_room(served: Served, room: int = 20_000) -> Iterator[None]:
-    """No file of the workers may grow beyond the store's by more than so many bytes: the kernel refuses the write."""
+def limit_file_size(served: Served, room: int = 20_000) -> Iterator[None]:
+    """Limit the files of the workers to the size of the store and `room` bytes: the kernel refuses further writes."""
     size = (served.folder / "store.db").stat().st_size
     before = {pid: resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in served.workers()}
     for pid, (_, hard) in before.items():
@@ -203,8 +203,8 @@ def no_room(served: Served, room: int = 20_000) -> Iterator[None]:
 
 
 @contextmanager
-def filled(served: Served) -> Iterator[None]:
-    """The file system of the service's folder, which should be a small one, is full."""
+def fill_disk(served: Served) -> Iterator[None]:
+    """Fill the file system of the service's folder, which should be small."""
     filler = served.folder / "filler"
     with filler.open("wb", buffering=0) as file, suppress(OSError):
         while True:
@@ -215,8 +215,8 @@ def filled(served: Served) -> Iterator[None]:
         filler.unlink()
 
 
-def disk_full(served: Served, refusals: int = 30, disk: Callable[[Served], Any] = no_room) -> Full:
-    """Write until nothing can be written any more, read meanwhile, make room, and write again."""
+def write_to_full_disk(served: Served, refusals: int = 30, disk: Callable[[Served], Any] = limit_file_size) -> Full:
+    """Write until writes are refused, read meanwhile, make room, and write until a write is accepted."""
     full, n = Full(), 0
     with served.client() as http:
 
@@ -249,7 +249,7 @@ def disk_full(served: Served, refusals: int = 30, disk: Callable[[Served], Any] 
             time.sleep(0.05)
         full.seconds_until_written_again = time.monotonic() - began
     with Store.open(served.settings.url) as store:
-        stored = {event.seq: event.user for event in pages(store)}
+        stored = {event.seq: event.user for event in all_events(store)}
     told = {event["key"]: event["user"] for event in full.events}
     full.lost = sum(stored.get(seq) != told[key] for key, seq in full.acknowledged.items())
     return full

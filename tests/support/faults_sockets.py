@@ -32,7 +32,7 @@ PATIENCE = 120.0
 
 @dataclass
 class Sent:
-    """How a large body fared: the answer's status, what was sent until then, seconds to the answer and to the end.
+    """Status of the answer to a large body, bytes sent until then, seconds to the answer and to the end.
 
     `is_closed` is whether the service ended the connection.
     """
@@ -47,7 +47,7 @@ class Sent:
 def send_large(
     served: Served, path: str, size: int, *, is_chunked: bool, has_key: bool, reads_at_once: bool = True
 ) -> Sent:
-    """Send a body of so many bytes until there is an answer, or the connection ends; then read to the end."""
+    """Send a body of `size` bytes until there is an answer or the connection ends; then read to the end."""
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     head += f"Authorization: Bearer {served.key}\r\n" if has_key else ""
     head += "Transfer-Encoding: chunked\r\n\r\n" if is_chunked else f"Content-Length: {size}\r\n\r\n"
@@ -74,10 +74,10 @@ def send_large(
 
 @contextmanager
 def peak_memory(served: Served) -> Iterator[Callable[[], float]]:
-    """Called at the end: by how many megabytes the worker that grew most did, at its peak."""
+    """Yield a function that returns the largest growth of the peak memory of a worker, in megabytes."""
     before = {}
     for pid in served.workers():
-        Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak begins anew
+        Path(f"/proc/{pid}/clear_refs").write_text("5")  # reset the peak
         before[pid] = _memory(pid, "VmRSS")
     yield lambda: max(_memory(pid, "VmHWM") - was for pid, was in before.items())
 
@@ -92,7 +92,7 @@ def _memory(pid: int, which: str) -> float:
 
 @dataclass
 class Slow:
-    """Seconds that other requests took without and with slow connections, and until each dribbled body was cut."""
+    """Seconds of other requests without and with slow connections, and until each slow body was cut."""
 
     without: list[float] = field(default_factory=list)
     beside: list[float] = field(default_factory=list)
@@ -149,7 +149,7 @@ async def _slow(served: Served, n: int, seconds: float) -> Slow:
 
 
 async def _dribble(kind: str, served: Served, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Until the other side ends it."""
+    """Send one byte per second until the service ends the connection."""
     start = "POST /v1/events HTTP/1.1\r\nHost: x\r\n"
     if kind != "silent":
         writer.write(start.encode())
@@ -167,7 +167,7 @@ async def _dribble(kind: str, served: Served, reader: asyncio.StreamReader, writ
 
 
 async def _others(served: Served, seconds: float, took: list[float], statuses: Counter[int]) -> None:
-    """Four that ask and rate, two of them over a new connection each time, each fifty times a second at most."""
+    """Run four clients, two of them with a new connection for each request, each at most fifty times per second."""
     end = time.perf_counter() + seconds
 
     async def asks(number: int) -> None:

@@ -6,10 +6,6 @@ The run forgets users, promotes and rolls back models, and revokes all keys exce
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -26,11 +22,13 @@ from schemathesis.core.failures import AcceptedNegativeData, Failure
 from schemathesis.engine import Status, events, from_schema
 from schemathesis.openapi.checks import RejectedPositiveData
 
+from tests.support.served import Served
+
 NOT_ASKED = {
     "max_response_time": "it is a limit to be set, and benchmarks/serve_load.py measures times",
     "object_level_authorization": "keys have roles and no users of their own: nobody owns what another may not see",
 }
-"""Checks that cannot apply, and why."""
+"""Checks that do not apply: name -> reason."""
 
 
 LINES = (
@@ -53,7 +51,7 @@ LINES = (
     .map("\n".join)
     .filter(lambda text: text.strip(" \t\n\r\f\v"))
 )
-"""Bodies for the route that takes many events: lines that are events, nearly events, and anything."""
+"""Bodies for the route that takes many events: lines with valid events, invalid events and any text."""
 
 
 @schemathesis.serializer("application/x-ndjson")
@@ -62,10 +60,10 @@ def lines_as_sent(context: Any, value: Any) -> Any:
 
 
 KNOWN = ("query.item", "query.user", "body.item", "body.answers[*].item", "body.history[*].item")
-"""Where ids that the models know are put in half of the cases."""
+"""Parameters that get the id of a known item or user in half of the cases."""
 
 OWN_KEYS: set[str] = set()
-"""Keys of runs: they must live on."""
+"""Keys of runs, which must not be revoked."""
 
 
 @schemathesis.hook
@@ -76,7 +74,7 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
 
 @dataclass
 class Seen:
-    """What happened: cases and statuses by operation, what broke a rule, which phases and checks were run."""
+    """Result of a run: statuses and violations by operation, and the number of checks and cases by phase."""
 
     statuses: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     violations: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -98,10 +96,10 @@ class Seen:
 
 
 def beyond_schema(body: Any, now: float) -> bool:
-    """Whether a body breaks a rule that its description tells, and that JSON Schema has no words for.
+    """Return whether a body breaks a rule that its description states and JSON Schema cannot express.
 
-    An item that stands twice in a history; a time ahead of this clock; a range that does not rise; more than 65,536
-    bytes of metadata.
+    The rules: no item occurs twice in a history, no time is more than a day ahead of this clock, a range rises, and
+    metadata have at most 65,536 bytes.
     """
     if not isinstance(body, dict):
         return False
@@ -109,8 +107,8 @@ def beyond_schema(body: Any, now: float) -> bool:
     ends = estimator.get("rating_range") if isinstance(estimator, dict) else None
     if isinstance(ends, list) and not ends[0] < ends[1]:
         return True
-    time_told = body.get("time")
-    if isinstance(time_told, int) and time_told > now + 86_000:
+    event_time = body.get("time")
+    if isinstance(event_time, int) and event_time > now + 86_000:
         return True
     for name in ("history", "answers"):
         items = [one.get("item") for one in body.get(name) or [] if isinstance(one, dict)]
@@ -121,7 +119,7 @@ def beyond_schema(body: Any, now: float) -> bool:
 
 
 def run(url: str, key: str, examples: int, *, seed: int = 0, workers: int = 1, stop_at: float | None = None) -> Seen:
-    """All phases (examples, coverage, fuzzing, stateful) and all checks on the service at this address."""
+    """Run all phases (examples, coverage, fuzzing, stateful) and all checks against the service at this address."""
     seen = Seen()
     OWN_KEYS.add(key.partition(".")[0])
     config = SchemathesisConfig.from_dict(
@@ -147,7 +145,7 @@ def run(url: str, key: str, examples: int, *, seed: int = 0, workers: int = 1, s
 
     @schema.hook
     def filter_failure(context: Any, failure: Failure, case: Any, response: Any) -> bool:
-        if isinstance(failure, AcceptedNegativeData):  # of a body of lines only a text can be sent, whatever was drawn
+        if isinstance(failure, AcceptedNegativeData):  # a body of lines is sent as text, whatever was drawn
             return not (case.operation.path == "/v1/events/bulk" and not isinstance(case.body, str))
         return not (isinstance(failure, RejectedPositiveData) and beyond_schema(case.body, time.time()))
 
@@ -157,12 +155,12 @@ def run(url: str, key: str, examples: int, *, seed: int = 0, workers: int = 1, s
         elif isinstance(event, events.NonFatalError | events.FatalError):
             seen.violations[getattr(event, "label", "all")].append(str(getattr(event, "info", event)))
     with urlopen(Request(f"{url}/v1/keys", headers={"Authorization": f"Bearer {key}"})) as answer:
-        assert answer.status == 200, "the run's own key was lost on the way"
+        assert answer.status == 200, "the key of the run does not work any more"
     return seen
 
 
 def tally(seen: Seen, event: events.ScenarioFinished) -> None:
-    """Count what one scenario did."""
+    """Add the cases and checks of one scenario."""
     recorder = event.recorder
     for name, interaction in recorder.interactions.items():
         node = recorder.cases.get(name)
@@ -182,26 +180,18 @@ def tally(seen: Seen, event: events.ScenarioFinished) -> None:
 
 
 @contextmanager
-def served(folder: Path, workers: int) -> Iterator[tuple[str, str]]:
-    """A service with three models, and its address and an admin key; ended at the end."""
-    key = made(folder)
-    command = [sys.executable, "-m", "cofactor", "serve", "--data", str(folder), "--port", "0", "--no-train"]
-    command += ["--workers", str(workers)]
-    environment = {**os.environ, "COFACTOR_SERVE_RATE": "1e9"}
-    with (folder / "log").open("w") as log:
-        service = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
-        try:
-            assert service.stdout is not None
-            url = service.stdout.readline().split()[-1]
-            wait_for(url)
-            yield url, key
-        finally:
-            service.send_signal(signal.SIGTERM)
-            service.wait(30)
+def service(folder: Path, workers: int) -> Iterator[tuple[str, str]]:
+    """Run a service with three models; yield its address and an admin key."""
+    key = create_store(folder)
+    running = Served(folder, key, *(("--workers", str(workers)) if workers > 1 else ()))
+    try:
+        yield running.url, key
+    finally:
+        running.stop()
 
 
-def made(folder: Path) -> str:
-    """A store of a few thousand ratings and three models, of which one answers; an admin key."""
+def create_store(folder: Path) -> str:
+    """Create a store of 4,000 ratings and three models, of which one is active; return an admin key."""
     import cofactor
     from cofactor.datasets.synthetic import SyntheticConfig, generate
     from cofactor.service import registry
@@ -222,15 +212,3 @@ def made(folder: Path) -> str:
             rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=factors), ratings, seed=1).ensure_priors()
             registry.add_candidate(store, artifacts, rec, watermark=store.events.watermark())
         return store.keys.create("admin", "the run")
-
-
-def wait_for(url: str) -> None:
-    for _ in range(600):
-        try:
-            with urlopen(f"{url}/health/ready") as answer:
-                assert answer.status == 200
-            time.sleep(3)
-            return
-        except OSError:
-            time.sleep(0.1)
-    raise SystemExit("the service does not answer")

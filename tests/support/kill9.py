@@ -29,7 +29,7 @@ def request(user: str, n: int) -> list[Event]:
 
 
 def write_for_ever(url: str, name: str) -> None:
-    """Send requests; write one line for each that was acknowledged. Ends by being killed."""
+    """Send requests and print one line for each acknowledged one, until the process is killed."""
     store = Store.open(url)
 
     def work(thread: int) -> None:
@@ -53,7 +53,7 @@ def write_for_ever(url: str, name: str) -> None:
 
 @dataclass
 class Tally:
-    """What was counted."""
+    """Counts over all rounds."""
 
     rounds: int = 0
     acknowledged: int = 0
@@ -87,9 +87,9 @@ def one_round(url: str, number: int, crash: Callable[[], None] | None, tally: Ta
 
 
 def check(url: str, told: dict[str, list[bytes]], tally: Tally) -> None:
-    """Send again what was under way, and count."""
+    """Send the requests without an answer again, and count the stored events."""
     with Store.open(url) as store:
-        store.events.append([Event("nobody", "nothing", 0)])  # behind a commit that a dead client left under way
+        store.events.append([Event("nobody", "nothing", 0)])  # waits for a commit that a killed process left unfinished
         for name, lines in told.items():
             whole = [line.decode().split() for line in lines if line.endswith(b"\n")]
             for thread in range(THREADS):
@@ -124,7 +124,7 @@ def count(store: Store, user: str, acknowledged: dict[int, list[int]], tally: Ta
 
 
 def rounds(url: str, n: int, *, crash: Callable[[], None] | None = None, seed: int = 0) -> Tally:
-    """n rounds on this store; `crash` takes the server down and up again, in every other round."""
+    """Run n rounds on this store; in every other round `crash` stops and starts the server."""
     tally, rng = Tally(), random.Random(seed)
     for number in range(n):
         one_round(url, number, crash if number % 2 else None, tally, rng)

@@ -34,38 +34,38 @@ EMPTY = {"user": pl.String, "item": pl.String, "value": pl.Float64}
 
 @dataclass
 class Day:
-    """What came out: each rating's truth and the three predictions, and every training."""
+    """Result of a replay: the true ratings, three predictions of each, and all trainings."""
 
     users: list[int] = field(default_factory=list)
     truth: list[float] = field(default_factory=list)
-    told: dict[str, list[float]] = field(default_factory=lambda: {way: [] for way in WAYS})
+    predicted: dict[str, list[float]] = field(default_factory=lambda: {way: [] for way in WAYS})
     trainings: list[StoredModel] = field(default_factory=list)
     known: list[bool] = field(default_factory=list)
     train_seconds: list[float] = field(default_factory=list)
 
     def rmse(self, way: str, which: Any = slice(None)) -> float:
-        error = np.array(self.told[way])[which] - np.array(self.truth)[which]
+        error = np.array(self.predicted[way])[which] - np.array(self.truth)[which]
         return float(np.sqrt(np.mean(error**2)))
 
     def gain(self, way: str, over: str) -> Any:
-        """RMSE of one less that of the other, with its 95 % interval over users."""
+        """Return the difference of the RMSE of two ways, with its 95 % interval over users."""
         _, u = np.unique(self.users, return_inverse=True)
         n_users = int(u.max()) + 1
-        errors = (errors_by_user(u, self.truth, self.told[one], n_users=n_users) for one in (way, over))
+        errors = (errors_by_user(u, self.truth, self.predicted[one], n_users=n_users) for one in (way, over))
         first, second = map(RMSE.per_user, errors)
         return first.difference(second)
 
 
-def told_by(rec: Recommender, store: Store, user: int, item: int) -> float:
-    """What a service with this model answers now."""
+def prediction_of(rec: Recommender, store: Store, user: int, item: int) -> float:
+    """Return the prediction of a service with this model and the stored history of the user."""
     history = store.events.user_snapshot(user, "ratings")
     rows = [(str(user), kept.item, kept.value) for kept in history]
     now = as_of(rec, IdMap.of([str(user)]), pl.DataFrame(rows, schema=EMPTY, orient="row"))
     return float(now.predict(str(user), item))
 
 
-def replayed(table: pl.DataFrame, folder: Path, *, first: int, hour: int, estimator: str = "biased-mf") -> Day:
-    """The rows of a table (user, item, value, time; by time) behind the `first` as live traffic."""
+def replay(table: pl.DataFrame, folder: Path, *, first: int, hour: int, estimator: str = "biased-mf") -> Day:
+    """Replay the rows of a table (user, item, value, time; sorted by time) after the `first` as live traffic."""
     day = Day()
     with Store.open(f"sqlite:///{folder}/store.db") as store:
         store.events.load(table[:first], kind="ratings")
@@ -78,10 +78,10 @@ def replayed(table: pl.DataFrame, folder: Path, *, first: int, hour: int, estima
             day.users.append(user)
             day.truth.append(value)
             day.known.append(user in start.users)
-            day.told["frozen"].append(float(start.predict(user, item)))
-            day.told["folded"].append(told_by(start, store, user, item))
-            day.told["live"].append(
-                day.told["folded"][-1] if active is start else told_by(active, store, user, item)
+            day.predicted["frozen"].append(float(start.predict(user, item)))
+            day.predicted["folded"].append(prediction_of(start, store, user, item))
+            day.predicted["live"].append(
+                day.predicted["folded"][-1] if active is start else prediction_of(active, store, user, item)
             )  # fmt: skip
             store.events.append([Event(user, item, value, key=f"{user}-{item}")])
     return day

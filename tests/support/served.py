@@ -1,4 +1,4 @@
-"""`cofactor serve` in processes of its own, for the benchmarks and tests that ill-treat it or ask it much."""
+"""`cofactor serve` in processes of its own, for tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from cofactor.service.settings import ServiceSettings
 from cofactor.store import Store
 
 
-def made(folder: Path, ratings: Interactions, db: str | None = None) -> str:
-    """A store with two models of different widths, the second answering; an admin key."""
+def create_service(folder: Path, ratings: Interactions, db: str | None = None) -> str:
+    """Create a store with two models of different widths, of which the second is active; return an admin key."""
     settings = ServiceSettings.of({"data": str(folder), "db": db})
     artifacts = ArtifactRegistry(settings.artifacts)
     with Store.open(settings.url) as store:
@@ -65,7 +65,7 @@ class Served:
             raise
 
     def wait(self, workers: int = 2, seconds: float = 60) -> None:
-        """Until so many workers answered; each tells its number in the log, under the request's id."""
+        """Wait until this number of workers answered: the log has process and id of each request."""
         end, asked = time.monotonic() + seconds, 0
         seen: set[int] = set()
         while len(seen) < workers:
@@ -78,25 +78,25 @@ class Served:
             time.sleep(0.02)
 
     def answered(self, beginning: str) -> set[int]:
-        """The processes that answered requests whose id begins so."""
+        """Return the processes that answered requests with ids of this beginning."""
         lines = (self.folder / "log").read_text().splitlines()
         told = [json.loads(line) for line in lines[-5000:] if line.startswith("{") and f'"{beginning}' in line]
         return {line["process"] for line in told if line.get("request", "").startswith(beginning)}
 
     def alive(self) -> set[int]:
-        """The processes beside the parent."""
+        """Return the child processes."""
         listed = subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True, check=False).stdout
         return {int(pid) for pid in listed.split() if "spawn_main" in _command(int(pid))}
 
     def workers(self) -> set[int]:
-        """The processes that answer: the parent itself, where it has none beside."""
+        """Return the processes that answer: the parent itself if it has no children."""
         return self.alive() or {self.process.pid}
 
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, headers=self.headers, timeout=30)
 
     def kill(self) -> None:
-        """The parent at once; its workers see it and end."""
+        """Kill the parent and wait until its workers end."""
         left = self.alive()
         self.process.kill()
         self.process.wait()
@@ -118,7 +118,7 @@ class Served:
 def _command(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:  # it ended meanwhile
+    except OSError:  # the process has ended
         return ""
 
 
@@ -137,7 +137,7 @@ class Connection:
         self.streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, method: str, path: str, body: bytes = b"", headers: str = "") -> tuple[int, bytes]:
-        """Status and body of the answer."""
+        """Send a request; return status and body of the answer."""
         if self.streams is None:
             self.streams = await asyncio.open_connection("127.0.0.1", self.port)
         reader, writer = self.streams
@@ -153,8 +153,8 @@ class Connection:
             self.streams = None
 
 
-def pages(store: Store) -> Iterator[Any]:
-    """All events, in their order."""
+def all_events(store: Store) -> Iterator[Any]:
+    """Yield all events in the order of their numbers."""
     after = 0
     while page := store.events.after(after, 10_000):
         yield from page
