@@ -38,16 +38,16 @@ linkcheck: .venv/installed-dev ## check the external links of the documentation;
 	$(SPHINX) -b linkcheck docs docs/_build/linkcheck
 
 bench: .venv/installed-dev   ## compare the CPU time of the kernels with the recorded ratios (two minutes)
-	$(BIN)/python benchmarks/guard.py
+	$(BIN)/python -m benchmarks.guard
 
 accuracy: .venv/installed-dev ## measure the accuracy of every estimator and write it to docs/estimators.md (four minutes)
-	$(BIN)/python benchmarks/accuracy.py
+	$(BIN)/python -m benchmarks.accuracy
 
 roofline: .venv/installed-dev ## compare each kernel with the limits of this machine (a few minutes)
-	$(BIN)/python benchmarks/roofline.py
+	$(BIN)/python -m benchmarks.roofline
 
 bench-peers: .venv/installed-dev ## compare with other libraries, each in its own environment (about an hour)
-	$(BIN)/python benchmarks/bench_peers.py
+	$(BIN)/python -m benchmarks.bench_peers
 
 clean:
 	rm -rf docs/_build docs/generated .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,6 +1,6 @@
 """Accuracy on MovieLens-100k, on the two splits that everyone means, and what each ingredient buys.
 
-    python benchmarks/accuracy.py            prints the tables, writes benchmarks/accuracy.md, and puts them into
+    python -m benchmarks.accuracy            prints the tables, writes benchmarks/accuracy.md, and puts them into
                                              docs/estimators.md
 
 S0: RMSE over 20,000 held-out ratings, mean of seeds 0-4. I0: NDCG@10 of the full ranking, ten splits, with

@@ -1,7 +1,7 @@
 """What an audit takes at the size of MovieLens-1M, and whether influence tells what full refits tell.
 
-    python benchmarks/audits.py              about half an hour, writes benchmarks/audits.md
-    python benchmarks/audits.py --quick      without the 1,000 permutations
+    python -m benchmarks.audits              about half an hour, writes benchmarks/audits.md
+    python -m benchmarks.audits --quick      without the 1,000 permutations
 
 Cost: a made-up table of the size of MovieLens-1M, BiasedMF of 32 factors: seconds and peak memory of each audit in this
 process. Influence: ten taste groups, the lists of 500 users, 50 permutations; once more with 1,000, to see whether the
@@ -114,7 +114,7 @@ def main() -> None:
     given = parser.parse_args()
     told = truth()
     spent = cost(given.quick)
-    lines = ["# Audits", "", "Made by `python benchmarks/audits.py`.", "", "## What they take", ""]
+    lines = ["# Audits", "", "Made by `python -m benchmarks.audits`.", "", "## What they take", ""]
     lines += [
         f"A made-up table of the size of MovieLens-1M, {BIG!r}.",
         "",

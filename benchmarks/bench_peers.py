@@ -1,7 +1,7 @@
 """cofactor beside the other libraries, each in its own environment, alternately in one run on the same two threads.
 
-    python benchmarks/bench_peers.py                all rows (about an hour; environments are built on first use)
-    python benchmarks/bench_peers.py --rows 1 3     these rows anew, the others as they stand in RESULTS.json
+    python -m benchmarks.bench_peers                all rows (about an hour; environments are built on first use)
+    python -m benchmarks.bench_peers --rows 1 3     these rows anew, the others as they stand in RESULTS.json
 
 Every side is a process of its own: `ours.py` for us, `runners/*.py` for them (`peers.py` makes the environments). A
 row's sides run one after the other, `--rounds` times over; its figures are medians. Writes RESULTS.json, RESULTS.md.
@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 
 import cofactor
-import peers
-from results import Line, draw, line, machine, page, version
-from tables import FULL, table
+from benchmarks import peers
+from benchmarks.results import Line, draw, line, machine, page, version
+from benchmarks.tables import FULL, table
 
 HERE = Path(__file__).absolute().parent
 JSON, PAGE = HERE / "RESULTS.json", HERE / "RESULTS.md"
@@ -75,7 +75,7 @@ class Bench:
         options = {"threads": THREADS, **side.options}
         if side.who != "cofactor":
             return peers.run(side.who, side.runner, data, **options)
-        command = [sys.executable, str(HERE / "ours.py"), side.runner, str(data), *peers.arguments(options)]
+        command = [sys.executable, "-m", "benchmarks.ours", side.runner, str(data), *peers.arguments(options)]
         clean = {name: value for name, value in os.environ.items() if name not in peers.FORCED_KERNELS}
         done = subprocess.run(command, env=clean, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode:

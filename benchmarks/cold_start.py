@@ -1,7 +1,7 @@
 """Cold start on MovieLens-100k: fold-in compared with retraining, new items placed by features, and time of a fold-in.
 
-    python benchmarks/cold_start.py             about ten minutes, writes benchmarks/cold_start.md
-    python benchmarks/cold_start.py --seeds 1   one split of each instead of five
+    python -m benchmarks.cold_start             about ten minutes, writes benchmarks/cold_start.md
+    python -m benchmarks.cold_start --seeds 1   one split of each instead of five
 
 Fold-in: 200 users of at least 30 ratings are held out. The model then gets 20 of each user's ratings, drawn at random,
 and is scored on the others: RMSE, or NDCG@10 of the items rated 4 or 5 for models of events. "Retrained" is the model
@@ -175,7 +175,7 @@ def page(folded: dict[str, list[Any]], placed: dict[str, list[Any]], times: dict
     lines = [
         "# Cold start",
         "",
-        f"MovieLens-100k, {len(folded['bias'])} splits. Made by `python benchmarks/cold_start.py`.",
+        f"MovieLens-100k, {len(folded['bias'])} splits. Made by `python -m benchmarks.cold_start`.",
     ]
     lines += ["", "## Fold-in from 20 ratings, compared with retraining", ""]
     lines += [

@@ -1,6 +1,6 @@
 """What was rated counts at once: random pairs of (rate, then ask) against two workers, each answer recomputed beside.
 
-    python benchmarks/counts_at_once.py [pairs]      10,000 on SQLite and 10,000 on PostgreSQL, into counts_at_once.md
+    python -m benchmarks.counts_at_once [pairs]      10,000 on SQLite and 10,000 on PostgreSQL, into counts_at_once.md
 
 `cofactor serve --workers 2` with the model that it learns from MovieLens-100k by default. Sixteen clients, each with
 users of its own (those of the table and newcomers), rate an item of the list that was last shown to the user, or any
@@ -40,7 +40,7 @@ from cofactor.service.registry import ArtifactRegistry
 from cofactor.service.settings import ServiceSettings
 from cofactor.service.training.spec import TrainingSpec
 from cofactor.store import Store
-from served import Connection, Served
+from tests.support.served import Connection, Served
 
 PAGE = Path(__file__).with_suffix(".md")
 CLIENTS, N, CLOSE = 16, 20, 1e-4
@@ -213,7 +213,7 @@ def main() -> None:
         "--workers 2` with a biased-mf model of MovieLens-100k. Right is an answer that was folded in, without the\n"
         "rated item, with the items and scores (within 1e-4) that the same artifact gives from the same history in\n"
         "another process. Scores moved: without the new rating they would differ by more than that. Made by\n"
-        "`python benchmarks/counts_at_once.py`.\n\n"
+        "`python -m benchmarks.counts_at_once`.\n\n"
     )
     PAGE.write_text(intro + "\n".join(lines) + "\n", encoding="utf-8")
     assert not faults

@@ -1,243 +1,19 @@
-"""Schemathesis against a served process: every operation, every check, wanted and unwanted data; into fuzz_api.md.
+"""Schemathesis against a served process: every operation, every check, valid and invalid data; into fuzz_api.md.
 
-    python benchmarks/fuzz_api.py [cases of each operation]        20,000 and more of all unless given (minutes)
+    python -m benchmarks.fuzz_api [cases of each operation]        20,000 and more of all by default (minutes)
 
-Two workers on SQLite answer. Everything may be destroyed: users are forgotten, models promoted and rolled back, keys
-revoked, but for the one that the run itself uses.
+Two workers on SQLite answer. The run itself is in `tests/support/fuzz_api.py`.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
 import sys
-import time
-from collections import Counter, defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
-from urllib.request import Request, urlopen
 
 import schemathesis
-from hypothesis import strategies as st
-from schemathesis.config import SchemathesisConfig
-from schemathesis.core.failures import AcceptedNegativeData, Failure
-from schemathesis.engine import Status, events, from_schema
-from schemathesis.openapi.checks import RejectedPositiveData
 
-NOT_ASKED = {
-    "max_response_time": "it is a limit to be set, and benchmarks/serve_load.py measures times",
-    "object_level_authorization": "keys have roles and no users of their own: nobody owns what another may not see",
-}
-"""Checks that cannot apply, and why."""
-
-
-LINES = (
-    st.lists(
-        st.one_of(
-            st.fixed_dictionaries(
-                {"user": st.sampled_from(["7", "ana", 8, ""]), "item": st.integers(0, 70)},
-                optional={
-                    "value": st.one_of(st.integers(0, 6), st.floats(), st.none()),
-                    "kind": st.sampled_from(["rating", "event", "removal", "like"]),
-                    "key": st.text(max_size=3),
-                    "time": st.integers(-1, 2 * 10**11),
-                },
-            ).map(json.dumps),
-            st.text(max_size=50),
-        ),
-        min_size=1,
-        max_size=20,
-    )
-    .map("\n".join)
-    .filter(lambda text: text.strip(" \t\n\r\f\v"))
-)
-"""Bodies for the route that takes many events: lines that are events, nearly events, and anything."""
-
-
-@schemathesis.serializer("application/x-ndjson")
-def lines_as_sent(context: Any, value: Any) -> Any:
-    return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else json.dumps(value).encode()
-
-
-KNOWN = ("query.item", "query.user", "body.item", "body.answers[*].item", "body.history[*].item")
-"""Where ids that the models know are put in half of the cases."""
-
-OWN_KEYS: set[str] = set()
-"""Keys of runs: they must live on."""
-
-
-@schemathesis.hook
-def before_call(context: Any, case: Any, kwargs: Any) -> None:
-    if case.operation.path == "/v1/keys/{key}" and (case.path_parameters or {}).get("key") in OWN_KEYS:
-        case.path_parameters["key"] = "0" * 16
-
-
-@dataclass
-class Seen:
-    """What happened: cases and statuses by operation, what broke a rule, which phases and checks were run."""
-
-    statuses: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
-    violations: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    checks: Counter[str] = field(default_factory=Counter)
-    phases: Counter[str] = field(default_factory=Counter)
-    skipped: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def cases(self) -> int:
-        return sum(sum(one.values()) for one in self.statuses.values())
-
-    @property
-    def broken(self) -> int:
-        return sum(map(len, self.violations.values()))
-
-    @property
-    def crashes(self) -> int:
-        return sum(count for one in self.statuses.values() for status, count in one.items() if status == 500)
-
-
-def beyond_schema(body: Any, now: float) -> bool:
-    """Whether a body breaks a rule that its description tells, and that JSON Schema has no words for.
-
-    An item that stands twice in a history; a time ahead of this clock; a range that does not rise; more than 65,536
-    bytes of metadata.
-    """
-    if not isinstance(body, dict):
-        return False
-    estimator = body.get("estimator")
-    ends = estimator.get("rating_range") if isinstance(estimator, dict) else None
-    if isinstance(ends, list) and not ends[0] < ends[1]:
-        return True
-    time_told = body.get("time")
-    if isinstance(time_told, int) and time_told > now + 86_000:
-        return True
-    for name in ("history", "answers"):
-        items = [one.get("item") for one in body.get(name) or [] if isinstance(one, dict)]
-        items = [str(int(one) if isinstance(one, float) else one) for one in items]
-        if len(set(items)) < len(items):
-            return True
-    return len(repr(body)) > 60_000
-
-
-def run(url: str, key: str, examples: int, *, seed: int = 0, workers: int = 1, stop_at: float | None = None) -> Seen:
-    """All phases (examples, coverage, fuzzing, stateful) and all checks on the service at this address."""
-    seen = Seen()
-    OWN_KEYS.add(key.partition(".")[0])
-    config = SchemathesisConfig.from_dict(
-        {
-            "seed": seed,
-            "headers": {"Authorization": f"Bearer {key}"},
-            "continue-on-failure": True,
-            "workers": workers,
-            "generation": {"max-examples": examples, "no-shrink": True, "database": "none"},
-            "checks": {name: {"enabled": False} for name in NOT_ASKED if name != "max_response_time"},
-            "suppress-health-check": ["all"],
-            "dictionaries": {"known": {"values": [str(number) for number in range(60)]}},
-            "parameters": {name: {"dictionary": "known", "probability": 0.5} for name in KNOWN},
-        }
-    )
-    schema = schemathesis.openapi.from_url(
-        f"{url}/openapi.json", config=config, headers={"Authorization": f"Bearer {key}"}
-    )
-
-    @schema.hook.apply_to(path="/v1/events/bulk")
-    def before_generate_body(context: Any, strategy: Any) -> Any:
-        return st.one_of(strategy, LINES)
-
-    @schema.hook
-    def filter_failure(context: Any, failure: Failure, case: Any, response: Any) -> bool:
-        if isinstance(failure, AcceptedNegativeData):  # of a body of lines only a text can be sent, whatever was drawn
-            return not (case.operation.path == "/v1/events/bulk" and not isinstance(case.body, str))
-        return not (isinstance(failure, RejectedPositiveData) and beyond_schema(case.body, time.time()))
-
-    for event in from_schema(schema).execute():
-        if isinstance(event, events.ScenarioFinished):
-            tally(seen, event)
-        elif isinstance(event, events.NonFatalError | events.FatalError):
-            seen.violations[getattr(event, "label", "all")].append(str(getattr(event, "info", event)))
-    with urlopen(Request(f"{url}/v1/keys", headers={"Authorization": f"Bearer {key}"})) as answer:
-        assert answer.status == 200, "the run's own key was lost on the way"
-    return seen
-
-
-def tally(seen: Seen, event: events.ScenarioFinished) -> None:
-    """Count what one scenario did."""
-    recorder = event.recorder
-    for name, interaction in recorder.interactions.items():
-        node = recorder.cases.get(name)
-        label = recorder.label if node is None else node.value.operation.label
-        if interaction.response is not None:
-            seen.statuses[label][interaction.response.status_code] += 1
-            seen.phases[event.phase.value] += 1
-        for check in recorder.checks.get(name, []):
-            seen.checks[check.name] += 1
-            if check.failure_info is not None:
-                found, sent = check.failure_info.failure, check.failure_info.code_sample
-                seen.violations[label].append(f"{check.name}: {found.title}: {found.message}\n{sent}")
-    if event.status in (Status.ERROR, Status.INTERRUPTED):
-        seen.violations[recorder.label].append(f"{event.phase.value}: it ended as {event.status}")
-    if event.status is Status.SKIP:
-        seen.skipped[f"{event.phase.value}: {recorder.label}: {event.skip_reason}"] += 1
-
-
-@contextmanager
-def served(folder: Path, workers: int) -> Iterator[tuple[str, str]]:
-    """A service with three models, and its address and an admin key; ended at the end."""
-    key = made(folder)
-    command = [sys.executable, "-m", "cofactor", "serve", "--data", str(folder), "--port", "0", "--no-train"]
-    command += ["--workers", str(workers)]
-    environment = {**os.environ, "COFACTOR_SERVE_RATE": "1e9"}
-    with (folder / "log").open("w") as log:
-        service = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
-        try:
-            assert service.stdout is not None
-            url = service.stdout.readline().split()[-1]
-            wait_for(url)
-            yield url, key
-        finally:
-            service.send_signal(signal.SIGTERM)
-            service.wait(30)
-
-
-def made(folder: Path) -> str:
-    """A store of a few thousand ratings and three models, of which one answers; an admin key."""
-    import cofactor
-    from cofactor.datasets.synthetic import SyntheticConfig, generate
-    from cofactor.service import registry
-    from cofactor.service.bootstrap import import_table
-    from cofactor.service.registry import ArtifactRegistry
-    from cofactor.service.settings import ServiceSettings
-    from cofactor.service.training.spec import TrainingSpec
-    from cofactor.service.training.trainer import Trainer
-    from cofactor.store import Store
-
-    ratings = generate(SyntheticConfig(n_users=200, n_items=60, n_ratings=4_000)).interactions
-    settings = ServiceSettings.of({"data": str(folder)})
-    artifacts = ArtifactRegistry(settings.artifacts)
-    with Store.open(settings.url) as store:
-        import_table(store, ratings)
-        Trainer(store, artifacts, spec=TrainingSpec(cofactor.ExplicitALS(factors=4))).train()
-        for factors in (6, 8):
-            rec = cofactor.Recommender.fit(cofactor.ExplicitALS(factors=factors), ratings, seed=1).ensure_priors()
-            registry.add_candidate(store, artifacts, rec, watermark=store.events.watermark())
-        return store.keys.create("admin", "the run")
-
-
-def wait_for(url: str) -> None:
-    for _ in range(600):
-        try:
-            with urlopen(f"{url}/health/ready") as answer:
-                assert answer.status == 200
-            time.sleep(3)
-            return
-        except OSError:
-            time.sleep(0.1)
-    raise SystemExit("the service does not answer")
+from tests.support.fuzz_api import NOT_ASKED, Seen, run, service
 
 
 def page(seen: Seen, workers: int) -> str:
@@ -245,7 +21,7 @@ def page(seen: Seen, workers: int) -> str:
     lines = [
         f"Schemathesis {schemathesis.__version__} over the OpenAPI document of a service of {workers} workers on",
         "SQLite, every operation, every check that applies, wanted and unwanted data; users are forgotten, models",
-        "promoted and rolled back, keys revoked meanwhile. Made by `python benchmarks/fuzz_api.py`.",
+        "promoted and rolled back, keys revoked meanwhile. Made by `python -m benchmarks.fuzz_api`.",
         "",
         f"**{seen.cases:,} cases, {seen.crashes} answers of 500, {seen.broken} violations.**",
         "",
@@ -267,7 +43,7 @@ def page(seen: Seen, workers: int) -> str:
 
 def main() -> None:
     examples, workers = int(sys.argv[1]) if len(sys.argv) > 1 else 720, 2
-    with TemporaryDirectory() as folder, served(Path(folder), workers) as (url, key):
+    with TemporaryDirectory() as folder, service(Path(folder), workers) as (url, key):
         seen = run(url, key, examples, workers=2)
         traces = Path(folder, "log").read_text().count('"trace"')
     for label, found in sorted(seen.violations.items()):

@@ -1,7 +1,7 @@
 """Did a kernel get slower? CPU seconds of each, as a ratio to a calibration loop, beside the ratios on record.
 
-    python benchmarks/guard.py             prints the table (under two minutes)
-    python benchmarks/guard.py --record    keeps these ratios as the new baseline, benchmarks/baseline.json
+    python -m benchmarks.guard             prints the table (under two minutes)
+    python -m benchmarks.guard --record    keeps these ratios as the new baseline, benchmarks/baseline.json
 
 The calibration loop is compiled like the kernels and runs before each of them, so that a slow hour slows both. A figure
 is the median of five. Machines differ in more than speed, and ratios within a quarter of the record say nothing: this
@@ -22,12 +22,12 @@ import numba
 import numpy as np
 
 import cofactor
+from benchmarks.results import machine
 from cofactor.data.interactions import Interactions
 from cofactor.datasets.synthetic import MOVIELENS_1M_SHAPE, generate
 from cofactor.kernels.parallel import threads
 from cofactor.kernels.sparse import SparseRows
 from cofactor.metrics.registry import ranking_metrics
-from results import machine
 
 BASELINE = Path(__file__).parent / "baseline.json"
 REPEATS = 5

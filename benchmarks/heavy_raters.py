@@ -1,7 +1,7 @@
 """The anime case: a few eager fans of one genre in a film site. Are they found, does the loop run, what helps?
 
-    python benchmarks/heavy_raters.py               20 seeds (about half an hour), writes benchmarks/heavy_raters.md
-    python benchmarks/heavy_raters.py --seeds 3     fewer
+    python -m benchmarks.heavy_raters               20 seeds (about half an hour), writes benchmarks/heavy_raters.md
+    python -m benchmarks.heavy_raters --seeds 3     fewer
 
 The world is `HEAVY_SHAPE`: 2,000 users x 2,000 items in 10 genres, 100,000 ratings; 8 % of users rate five times as
 much as others, 70 % of it in genre 0, one star higher. Which users are eager is hidden from the audit.
@@ -162,7 +162,7 @@ def page(seeds: list[dict[str, Any]]) -> str:
     lines = [
         "# The eager fans of one genre",
         "",
-        f"Made by `python benchmarks/heavy_raters.py`, {len(seeds)} seeds, {ESTIMATOR!r}.",
+        f"Made by `python -m benchmarks.heavy_raters`, {len(seeds)} seeds, {ESTIMATOR!r}.",
         "",
         f"- found: {sum(caught)} of {len(seeds)}; nobody flagged where nobody is eager: {sum(quiet)} of {len(seeds)}",
         f"- the loop: genre 0's share grows by {growth.mean:+.3f} ({growth.low:+.3f} to {growth.high:+.3f}) more",

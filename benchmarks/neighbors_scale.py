@@ -1,7 +1,7 @@
 """UserKNN on a million users: time, memory, and how many of the true neighbors are found.
 
-    python benchmarks/neighbors_scale.py                   1,000,000 users, 50 M ratings
-    python benchmarks/neighbors_scale.py --users 50000     a twentieth of it
+    python -m benchmarks.neighbors_scale                   1,000,000 users, 50 M ratings
+    python -m benchmarks.neighbors_scale --users 50000     a twentieth of it
 
 Data: `datasets/synthetic.py` with the popularity and the activity of MovieLens-20M's shape over 26,744 items, 50
 ratings a user, made once below `--folder`. Lists of 50. Memory is the peak of the fit beyond the process with its
@@ -21,14 +21,14 @@ from pathlib import Path
 import numpy as np
 
 import cofactor
+from benchmarks.ours import forget_peak, memory
+from benchmarks.tables import interactions
 from cofactor.arrays import Float32, random_stream
 from cofactor.data.interactions import Interactions
 from cofactor.datasets.synthetic import MOVIELENS_20M_SHAPE, generate
 from cofactor.kernels.neighbors import nearest
 from cofactor.kernels.parallel import thread_count
 from cofactor.models.neighborhood import UserUserModel
-from ours import forget_peak, memory
-from tables import interactions
 
 LISTS, RATINGS_PER_USER, SAMPLE = 50, 50, 500
 
@@ -79,7 +79,7 @@ def report(folder: Path, estimator: cofactor.UserKNN) -> str:
         [
             f"# UserKNN: {rows.n_users:,} users x {rows.n_items:,} items, {len(rows):,} ratings, lists of {LISTS}",
             "",
-            f"Made by `python benchmarks/neighbors_scale.py`. {estimator!r}, {thread_count()} threads.",
+            f"Made by `python -m benchmarks.neighbors_scale`. {estimator!r}, {thread_count()} threads.",
             "",
             "| fit, wall minutes | CPU minutes | peak GB beyond the data | recall of the true 50 | users sampled |",
             "|-|-|-|-|-|",

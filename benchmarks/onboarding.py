@@ -1,7 +1,7 @@
 """Ten questions to a new user on MovieLens-100k: which choice of questions reduces the error most?
 
-    python benchmarks/onboarding.py                       25 splits, writes benchmarks/onboarding.md
-    python benchmarks/onboarding.py --seeds 1 --more 0    one split
+    python -m benchmarks.onboarding                       25 splits, writes benchmarks/onboarding.md
+    python -m benchmarks.onboarding --seeds 1 --more 0    one split
 
 In each split 200 users are held out; the model is fitted to the others. A random half of a held-out user's ratings is
 for scoring, and its items are never asked; questions are answered from the other half, "don't know" if there is no
@@ -208,7 +208,7 @@ def page(splits: list[Split], more: list[Split]) -> str:
     lines = [
         "# Ten questions to a new user",
         "",
-        "Made by `python benchmarks/onboarding.py`: MovieLens-100k, predictions from",
+        "Made by `python -m benchmarks.onboarding`: MovieLens-100k, predictions from",
         f"`{name}(factors={ESTIMATOR.factors}, iterations={ESTIMATOR.iterations})`. The script describes the method.",
         "",
         *head(splits, more),

@@ -1,6 +1,6 @@
 """cofactor's side of `bench_peers.py`: one task in a process of its own, one line of JSON with what it measured.
 
-    python benchmarks/ours.py als FOLDER/events --factors 64
+    python -m benchmarks.ours als FOLDER/events --factors 64
 
 Kernels are compiled before a clock runs. Seconds are on the wall, `cpu_seconds...` count all threads, `peak_mb` is the
 most memory that the process held, `bytes_per_rating` the most beyond imports, compiled kernels and finished factors:
@@ -21,7 +21,9 @@ import numpy as np
 import polars as pl
 
 import cofactor
-from accuracy import split_i0, split_s0
+from benchmarks.accuracy import split_i0, split_s0
+from benchmarks.runners.measuring import mark, peak_mb, per_iteration, report, save_factors, seconds
+from benchmarks.tables import interactions
 from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions, Kind
 from cofactor.estimators.base import Estimator
@@ -33,8 +35,6 @@ from cofactor.metrics.registry import ranking_metrics
 from cofactor.models.factor import FactorModel
 from cofactor.models.losses import EventsLoss
 from cofactor.models.user_batch import UserBatch
-from runners.measuring import mark, peak_mb, per_iteration, report, save_factors, seconds
-from tables import interactions
 
 Found = dict[str, Any]
 TASKS: dict[str, Callable[[argparse.Namespace], Found]] = {}

@@ -1,7 +1,7 @@
 """Other libraries, each in its own environment, measured on the same data as cofactor.
 
-    python benchmarks/peers.py --install [PEER ...]                   make the environments, all by default
-    python benchmarks/peers.py --run PEER RUNNER FOLDER [--factors 32 ...]      one line of JSON
+    python -m benchmarks.peers --install [PEER ...]                   make the environments, all by default
+    python -m benchmarks.peers --run PEER RUNNER FOLDER [--factors 32 ...]      one line of JSON
 
 RUNNER is a file in `runners/`, without the .py, and lists its own options there. FOLDER holds `u.npy`, `i.npy`
 (int32 row numbers) and `values.npy` (float32), sorted by (u, i). Where it also has `test_u.npy`, `test_i.npy` and

@@ -1,6 +1,6 @@
 """How much of a score its reasons leave over, and what telling them takes: every estimator on MovieLens-100k.
 
-    python benchmarks/reasons.py      a minute or two, writes benchmarks/reasons.md
+    python -m benchmarks.reasons      a minute or two, writes benchmarks/reasons.md
 
 For 200 users and the best item each is recommended: |not attributed| over the sum of all parts' sizes, the median and
 the 90 % quantile; how far the parts are from adding up to the score, at worst; and milliseconds for one explanation.
@@ -43,7 +43,7 @@ def row(name: str) -> str:
 
 
 def main() -> None:
-    lines = ["# Reasons", "", "Made by `python benchmarks/reasons.py` on MovieLens-100k.", ""]
+    lines = ["# Reasons", "", "Made by `python -m benchmarks.reasons` on MovieLens-100k.", ""]
     lines += ["| estimator | told by | not attributed, median | 90 % | off the score, at worst | ms |", "|-|-|-|-|-|-|"]
     for name in REGISTRY:
         lines.append(row(name))

@@ -1,112 +1,27 @@
-"""A day compressed: MovieLens-100k replayed as live traffic, predicted one by one before it is told.
+"""One day of live traffic: MovieLens-100k replayed, each rating predicted before it is stored.
 
-    python benchmarks/replay_day.py              about five minutes, writes benchmarks/replay_day.md and .png
-    python benchmarks/replay_day.py --hour 1000  another length of the simulated hour
+    python -m benchmarks.replay_day              about five minutes, writes benchmarks/replay_day.md and .png
+    python -m benchmarks.replay_day --hour 1000  another length of the simulated hour
 
-The first 80 % of the ratings by time are imported into a store and learned from, as `cofactor serve ratings.csv` does.
-The other 20,000 then come in the order of their times, one by one, each stored and acknowledged before the next. A
-simulated hour is 500 of them; after each the trainer learns a candidate, measures it on the newest fifth of what came
-since the active model, and promotes or holds it.
-
-Before a rating is told it is predicted three times: by the live service (the active model, the user folded in with all
-that was told until then), by the first model with the user folded in but never trained again, and by the first model
-frozen, as a nightly batch would answer. Times within the store are those of this run, as in life.
+The first 80 % of the ratings by time are imported and trained on; the other 20,000 are replayed, 500 in each simulated
+hour. `tests/support/replay_day.py` describes the replay.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import time
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
-import polars as pl
 
 import cofactor
-from cofactor.data.ids import IdMap
-from cofactor.metrics.rating import RMSE, errors_by_user
-from cofactor.recommender.recommender import Recommender
-from cofactor.service.registry import ArtifactRegistry
-from cofactor.service.training.point_in_time import as_of
-from cofactor.service.training.trainer import Trainer
-from cofactor.store import Event, Store, StoredModel
+from tests.support.replay_day import WAYS, Day, replay
 
 PAGE = Path(__file__).parent / "replay_day.md"
 PICTURE = PAGE.with_suffix(".png")
-WAYS = {"live": "live service", "folded": "first model, folded in", "frozen": "first model, frozen"}
-EMPTY = {"user": pl.String, "item": pl.String, "value": pl.Float64}
-
-
-@dataclass
-class Day:
-    """What came out: each rating's truth and the three predictions, and every training."""
-
-    users: list[int] = field(default_factory=list)
-    truth: list[float] = field(default_factory=list)
-    told: dict[str, list[float]] = field(default_factory=lambda: {way: [] for way in WAYS})
-    trainings: list[StoredModel] = field(default_factory=list)
-    known: list[bool] = field(default_factory=list)
-    train_seconds: list[float] = field(default_factory=list)
-
-    def rmse(self, way: str, which: Any = slice(None)) -> float:
-        error = np.array(self.told[way])[which] - np.array(self.truth)[which]
-        return float(np.sqrt(np.mean(error**2)))
-
-    def gain(self, way: str, over: str) -> Any:
-        """RMSE of one less that of the other, with its 95 % interval over users."""
-        _, u = np.unique(self.users, return_inverse=True)
-        n_users = int(u.max()) + 1
-        errors = (errors_by_user(u, self.truth, self.told[one], n_users=n_users) for one in (way, over))
-        first, second = map(RMSE.per_user, errors)
-        return first.difference(second)
-
-
-def told_by(rec: Recommender, store: Store, user: int, item: int) -> float:
-    """What a service with this model answers now."""
-    history = store.events.user_snapshot(user, "ratings")
-    rows = [(str(user), kept.item, kept.value) for kept in history]
-    now = as_of(rec, IdMap.of([str(user)]), pl.DataFrame(rows, schema=EMPTY, orient="row"))
-    return float(now.predict(str(user), item))
-
-
-def replayed(table: pl.DataFrame, folder: Path, *, first: int, hour: int, estimator: str = "biased-mf") -> Day:
-    """The rows of a table (user, item, value, time; by time) behind the `first` as live traffic."""
-    day = Day()
-    with Store.open(f"sqlite:///{folder}/store.db") as store:
-        store.events.load(table[:first], kind="ratings")
-        trainer = Trainer(store, ArtifactRegistry(folder / "artifacts"))
-        start = _model(trainer, trainer.train({"estimator": estimator}))
-        active = start
-        for n, (user, item, value) in enumerate(table[first:].select("user", "item", "value").rows()):
-            if n and n % hour == 0:
-                active = _trained(day, trainer, active)
-            day.users.append(user)
-            day.truth.append(value)
-            day.known.append(user in start.users)
-            day.told["frozen"].append(float(start.predict(user, item)))
-            day.told["folded"].append(told_by(start, store, user, item))
-            day.told["live"].append(
-                day.told["folded"][-1] if active is start else told_by(active, store, user, item)
-            )  # fmt: skip
-            store.events.append([Event(user, item, value, key=f"{user}-{item}")])
-    return day
-
-
-def _model(trainer: Trainer, stored: StoredModel) -> Recommender:
-    return trainer.artifacts.open(str(stored.file), verify=False)
-
-
-def _trained(day: Day, trainer: Trainer, active: Recommender) -> Recommender:
-    began = time.perf_counter()
-    stored = trainer.train()
-    day.train_seconds.append(time.perf_counter() - began)
-    day.trainings.append(stored)
-    return _model(trainer, stored) if stored.status == "active" else active
 
 
 def page(day: Day, hour: int, first: int) -> str:
@@ -117,7 +32,7 @@ def page(day: Day, hour: int, first: int) -> str:
         "",
         f"{first:,} ratings of MovieLens-100k imported, {len(day.truth):,} replayed as live traffic, one by one.",
         f"A simulated hour is {hour:,} ratings. Each rating is predicted before it is told.",
-        f"Made by `python benchmarks/replay_day.py` on {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores.",
+        f"Made by `python -m benchmarks.replay_day` on {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores.",
         "",
         "| who answers | RMSE | of users known at the start | of users who came | against frozen (95 % over users) |",
         "|---|---|---|---|---|",
@@ -176,7 +91,7 @@ def main() -> None:
     table = cofactor.datasets.load_movielens("100k").frame().sort("time", "user", "item")
     first = len(table) * 8 // 10
     with TemporaryDirectory() as folder:
-        day = replayed(table, Path(folder), first=first, hour=hour)
+        day = replay(table, Path(folder), first=first, hour=hour)
     PAGE.write_text(page(day, hour, first), encoding="utf-8")
     draw(day, hour, PICTURE)
     print(PAGE.read_text(encoding="utf-8"))

@@ -1,6 +1,6 @@
 """What each kernel must do, over what this machine can do: the gap is what is left to win.
 
-    python benchmarks/roofline.py          writes benchmarks/roofline.md (some minutes; data as in bench_peers.py)
+    python -m benchmarks.roofline          writes benchmarks/roofline.md (some minutes; data as in bench_peers.py)
 
 The ceilings are measured first: multiply-adds per second where everything stays in registers, and bytes per second read
 in order from the first cache to memory, and by rows of 256 bytes in random order. A kernel's floor is the
@@ -22,6 +22,8 @@ import numba
 import numpy as np
 
 import cofactor
+from benchmarks.results import machine
+from benchmarks.tables import FULL, interactions, table
 from cofactor.arrays import Float32, random_stream
 from cofactor.estimators.bpr import _State as Pairs
 from cofactor.estimators.mf import _State as Ratings
@@ -34,8 +36,6 @@ from cofactor.kernels.ridge import improve
 from cofactor.kernels.sgd import blocks_of
 from cofactor.kernels.topk import ItemIndex, top_items
 from cofactor.models.losses import EventsLoss
-from results import machine
-from tables import FULL, interactions, table
 
 PAGE = Path(__file__).parent / "roofline.md"
 STEPS = 3

@@ -1,6 +1,6 @@
 """A service under load: 80 % recommend, 15 % rate, 5 % others, from one process beside it; a table for docs.
 
-    python benchmarks/serve_load.py --seconds 60 --workers 2 --items 27000 --users 138000
+    python -m benchmarks.serve_load --seconds 60 --workers 2 --items 27000 --users 138000
 
 Requests are begun at a fixed pace, whatever the answers do (open loop), and each is timed from when it was due, so that
 a service that falls behind cannot hide it. `--pace 0`: as fast as the connections can, which is the capacity.

@@ -1,6 +1,6 @@
 """How fast the store is: appends, syncs of the disk, reads by user, and a large table in and out; into store.md.
 
-    python benchmarks/store.py [million rows]        2 M rows unless said (a few minutes)
+    python -m benchmarks.store [million rows]        2 M rows unless said (a few minutes)
 
 Each database in a folder of this machine's disk; PostgreSQL beside the program, on the same cores. Syncs of SQLite are
 counted with strace in a run of their own.
@@ -214,7 +214,7 @@ def main() -> None:
         postgresql = dict(measure("PostgreSQL", server.get_uri(), rows, size))
         server.cleanup()
     lines = [
-        f"Made by `python benchmarks/store.py {rows / 1e6:g}`; {os.cpu_count()} cores, one fdatasync {sync:.2f} ms.\n"
+        f"Made by `python -m benchmarks.store {rows / 1e6:g}`; {os.cpu_count()} cores, one fdatasync {sync:.2f} ms.\n"
     ]
     lines += ["| what | SQLite | PostgreSQL |", "|---|---|---|"]
     lines += [f"| {what} | {figure} | {postgresql.get(what, '')} |" for what, figure in [*sqlite, *counted]]

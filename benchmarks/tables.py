@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from accuracy import split_i0, split_s0
+from benchmarks.accuracy import split_i0, split_s0
 from cofactor.arrays import random_stream
 from cofactor.data.ids import IdMap
 from cofactor.data.interactions import Interactions, Kind

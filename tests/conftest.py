@@ -1,10 +1,11 @@
-"""Data that many tests share: real ratings, and worlds whose right answer is known."""
+"""Data and servers that many tests share."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -14,8 +15,11 @@ import cofactor
 from cofactor.data.interactions import Interactions
 from cofactor.kernels.parallel import threads
 
-collect_ignore = ["fuzz", "mutants.py"]
-"""Programs that tests run in processes of their own."""
+if TYPE_CHECKING:
+    from tests.support.postgresql import Server
+
+collect_ignore = ["properties/fuzz", "support"]
+"""Files without tests: programs that tests run in processes of their own, and what tests import."""
 
 # no deadline: the first example may wait for a kernel to be compiled
 settings.register_profile("cofactor", max_examples=50, deadline=None)
@@ -52,6 +56,24 @@ def small_ratings() -> Interactions:
 def small_events(small_ratings: Interactions) -> Interactions:
     """The liked rows of `small_ratings`."""
     return small_ratings.to_events(min_rating=4)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """PostgreSQL server shared by all tests, which must not stop it."""
+    from tests.support.postgresql import running_server
+
+    with running_server() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def mortal_server() -> Iterator[Server]:
+    """PostgreSQL server for tests that stop and start it; it has few files, so that its recovery is fast."""
+    from tests.support.postgresql import running_server
+
+    with running_server() as found:
+        yield found
 
 
 NO_TORCH = 'torch is not installed, so neural-mf is not tested: pip install "cofactor[neural]"'

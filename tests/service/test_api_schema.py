@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,25 +10,13 @@ from fastapi.testclient import TestClient
 from cofactor.service.api.app import create_app, roles
 from cofactor.service.settings import ServiceSettings
 
-FUZZ = Path(__file__).parents[2] / "benchmarks" / "fuzz_api.py"
-
 
 @pytest.fixture(scope="module")
-def fuzz_api() -> Any:
-    """What `benchmarks/fuzz_api.py` runs for minutes."""
-    spec = importlib.util.spec_from_file_location("fuzz_api", FUZZ)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fuzz_api"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def seen(fuzz_api: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A short run against a served process of one worker."""
-    with fuzz_api.served(tmp_path_factory.mktemp("fuzz"), workers=1) as (url, key):
+    from tests.support import fuzz_api
+
+    with fuzz_api.service(tmp_path_factory.mktemp("fuzz"), workers=1) as (url, key):
         return fuzz_api.run(url, key, examples=15)
 
 
@@ -51,10 +36,12 @@ def test_the_fuzzer_covers_every_operation(seen: Any) -> None:
 
 
 @pytest.mark.long
-def test_the_fuzzer_runs_every_check(fuzz_api: Any, seen: Any) -> None:
+def test_the_fuzzer_runs_every_check(seen: Any) -> None:
     from schemathesis.config._checks import _BUILTIN_CHECK_NAMES
 
-    assert set(seen.checks) == set(_BUILTIN_CHECK_NAMES) - set(fuzz_api.NOT_ASKED)
+    from tests.support.fuzz_api import NOT_ASKED
+
+    assert set(seen.checks) == set(_BUILTIN_CHECK_NAMES) - set(NOT_ASKED)
     assert set(seen.phases) == {"examples", "coverage", "fuzzing", "stateful"}
     assert seen.cases > 1_000
 

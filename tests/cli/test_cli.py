@@ -1,0 +1,754 @@
+"""The command line as people use it: in this process for most, as a real process where that is the point."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import typer.main
+
+from cofactor import Recommender, read_ratings
+from cofactor.arrays import plain
+from cofactor.cli import app
+from cofactor.cli.estimator_options import estimator_of, estimators_of
+from cofactor.cli.terminal import bar, epoch_progress, fetch_progress, printable
+from cofactor.datasets.download import Progress
+from cofactor.estimators import REGISTRY, BiasedMF, Epoch, ExplicitALS
+from tests.support.command_line import json_of, ok, process, run
+
+COMMANDS = (
+    "demo",
+    "fetch",
+    "describe",
+    "models",
+    "fit",
+    "evaluate",
+    "compare",
+    "tune",
+    "recommend",
+    "predict",
+    "explain",
+    "similar",
+    "onboard",
+    "report",
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ratings.csv (two camps: even users love even films), films.csv and clicks.csv."""
+    home = tmp_path_factory.mktemp("cli")
+    rng = np.random.default_rng(0)
+    rows = ["userId,movieId,rating,timestamp"]
+    clicks = ["visitor,sku"]
+    for user in range(40):
+        for film in rng.choice(np.arange(1, 30), 18, replace=False):
+            same = (user + film) % 2 == 0
+            rows.append(f"{user},f{film:02},{5 if same else 1},{1_000_000 + 60 * len(rows)}")
+            clicks += [f"u{user},f{film:02}"] if same else []
+    (home / "ratings.csv").write_text("\n".join(rows) + "\n")
+    (home / "clicks.csv").write_text("\n".join(clicks) + "\n")
+    films = [f"f{film:02},Film {film} [bold]" for film in range(1, 30)]
+    (home / "films.csv").write_text("\n".join(["movieId,title", *films]) + "\n")
+    return home
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> Path:
+    path = folder / "films.cofactor"
+    films = folder / "films.csv"
+    ok("fit", folder / "ratings.csv", "-o", path, "--items", films, "--set", "factors=4", "--set", "l2=0.01")
+    return path
+
+
+@pytest.fixture(scope="module")
+def events_model(folder: Path) -> Path:
+    path = folder / "clicks.cofactor"
+    ok("fit", folder / "clicks.csv", "-o", path, "--model", "implicit-als", "--events", "--set", "factors=4")
+    return path
+
+
+# the door itself
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys, runpy\n"
+        f"sys.argv = ['cofactor', *{arguments}]\n"
+        "try:\n    runpy.run_module('cofactor', run_name='__main__')\n"
+        "except SystemExit as end:\n    assert not end.code, end.code\n"
+        "heavy = {'numpy', 'polars', 'numba', 'llvmlite', 'safetensors', 'pydantic', 'sqlalchemy'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    environment = {**os.environ, "COLUMNS": "80"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "Usage: cofactor" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["fit", "--help"]])
+def test_help_is_quick(arguments: list[str]) -> None:
+    def used() -> float:
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return children.ru_utime + children.ru_stime
+
+    seconds = []
+    for _ in range(5):
+        before = used()
+        assert process(*arguments).returncode == 0
+        seconds.append(used() - before)
+    assert min(seconds) < 0.6  # of the processor, which other processes on the machine do not change much
+
+
+def test_help_fits_80_columns_and_names_every_command() -> None:
+    listing = process("--help", env={**os.environ, "COLUMNS": "80"}).stdout
+    assert max(map(len, listing.splitlines())) <= 80
+    for command in COMMANDS:
+        assert re.search(rf"^│ {command} ", listing, re.MULTILINE), command
+
+
+def test_help_shows_brackets_as_they_are_written() -> None:
+    assert 'pip install "cofactor[tune]"' in " ".join(ok("tune", "--help").stdout.split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_says_what_it_does(command: str) -> None:
+    parameters = typer.main.get_command(app).commands[command].params  # type: ignore[attr-defined]
+    assert [parameter.name for parameter in parameters if not getattr(parameter, "help", None)] == []
+
+
+def test_version() -> None:
+    assert re.fullmatch(r"cofactor \d+\.\d+\.\d+\n", process("--version").stdout)
+
+
+def test_no_command_shows_the_help() -> None:
+    result = run()
+    assert "Start here" in result.stdout + result.stderr
+
+
+def test_a_reader_that_leaves_is_no_error(folder: Path) -> None:
+    """As in `cofactor describe ratings.csv | head -1`, where head has already gone."""
+    arguments = [sys.executable, "-m", "cofactor", "describe", str(folder / "ratings.csv"), "--json"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(arguments, stdout=writing, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    os.close(writing)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
+    assert "error" not in done.stderr
+
+
+def test_interrupting_is_one_line(tmp_path: Path) -> None:
+    fit = ["fit", "movielens-100k", "-o", str(tmp_path / "never"), "--model", "explicit-als"]
+    ok(*fit[:3], tmp_path / "once", *fit[4:], "--set", "epochs=1")  # kernels are compiled now
+    arguments = [sys.executable, "-m", "cofactor", *fit, "--set", "epochs=1000", "--set", "cg_steps=100"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        assert running.stderr.readline().startswith("note: ")  # the table has been read
+        time.sleep(0.7)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert said.splitlines()[-1] == "stopped"
+    assert "Traceback" not in said
+    assert [path.name for path in tmp_path.iterdir()] == ["once"]
+
+
+def test_an_ascii_terminal_gets_the_whole_demo_of_a_table(folder: Path) -> None:
+    done = process("describe", str(folder / "ratings.csv"), env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0, done.stderr
+    assert "cells known" in done.stdout
+
+
+# describe
+
+
+def test_describe_tells_what_was_read(folder: Path) -> None:
+    out = ok("describe", folder / "ratings.csv", "--items", folder / "films.csv").stdout
+    assert re.search(r"rows read +720\n", re.sub(r" +\n", "\n", out))
+    assert "40, with 18 to 18 ratings each (median 18)" in out
+    assert "1970-01-12" in out
+    assert "Film" in out
+    assert "cells known" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_describe_as_json(folder: Path) -> None:
+    found = json_of("describe", folder / "ratings.csv", "--top-users", 3, "--top-items", 2)
+    assert (found["rows"], found["users"], found["items"], found["kind"]) == (720, 40, 29, "ratings")
+    assert found["load"]["refused"] == {}
+    assert sum(value["count"] for value in found["values"]) == 720
+    assert np.shape(found["crosstab"]["values"]) == (3, 2)
+
+
+def test_describe_of_events_and_of_ratings_made_events(folder: Path) -> None:
+    assert json_of("describe", folder / "clicks.csv", "--events")["kind"] == "events"
+    found = json_of("describe", folder / "ratings.csv", "--min-rating", 4)
+    assert (found["kind"], found["scale"], found["items"]) == ("events", None, 29)
+
+
+def test_a_declared_scale_is_kept(folder: Path) -> None:
+    found = json_of("describe", folder / "ratings.csv", "--rating-levels", "1,2,3,4,5")
+    assert found["scale"]["levels"] == [1, 2, 3, 4, 5]
+    assert [value["count"] for value in found["values"]][1:4] == [0, 0, 0]
+
+
+def test_bad_rows_are_set_aside_and_counted(tmp_path: Path) -> None:
+    source = tmp_path / "r.csv"
+    source.write_text("user,item,rating\na,x,5\nb,y,many\n,x,3\nb,x,4\na,x,2\n")
+    result = ok("describe", source, "--on-error", "quarantine", "--json")
+    found = json.loads(result.stdout)
+    assert (found["rows"], found["load"]["rows"], found["load"]["duplicates"]) == (2, 5, 1)
+    assert sum(found["load"]["refused"].values()) == 2
+    assert "2 of 5 rows rejected" in result.stderr
+    assert "r.csv.refused.csv" in result.stderr
+    assert len((tmp_path / "r.csv.refused.csv").read_text().splitlines()) == 3
+    mine = tmp_path / "mine.csv"
+    ok("describe", source, "--on-error", "quarantine", "--quarantine", mine)
+    assert mine.exists()
+    assert "2 (" in ok("describe", source, "--on-error", "quarantine").stdout
+
+
+def test_column_names_format_and_sql(tmp_path: Path) -> None:
+    odd = tmp_path / "odd.txt"
+    odd.write_text("who|what|how\na|x|5\nb|y|1\n")
+    assert json_of("describe", odd, "--user", "who", "--item", "what", "--value", "how")["rows"] == 2
+    base = tmp_path / "shop.db"
+    with sqlite3.connect(base) as connection:
+        connection.execute("create table r (user_id text, item_id text, rating real)")
+        connection.execute("insert into r values ('a', 'x', 5), ('b', 'y', 2)")
+    assert json_of("describe", f"sqlite:///{base}", "--query", "select * from r")["rows"] == 2
+
+
+# from a file to recommendations and back
+
+
+def test_fit_says_where_the_model_is_and_what_is_next(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.cofactor"
+    result = ok("fit", folder / "ratings.csv", "-o", path, "--set", "factors=3", "--set", "epochs=5")
+    assert "fitted biased-mf to 720 ratings (40 users x 29 items)" in result.stdout
+    assert "5 epochs" in result.stdout
+    assert f"cofactor recommend {path} --user 0" in result.stdout
+    assert "columns by name" in result.stderr
+    assert Recommender.load(path).estimator == BiasedMF(factors=3, epochs=5)
+    assert list(tmp_path.iterdir()) == [path]  # no temporary file is left
+
+
+def test_fit_as_json_tells_every_epoch(folder: Path, tmp_path: Path) -> None:
+    found = json_of("fit", folder / "ratings.csv", "-o", tmp_path / "m", "--model", "explicit-als", "--set", "epochs=4")
+    assert [epoch["number"] for epoch in found["epochs"]] == [1, 2, 3, 4]
+    assert found["epochs"][0]["validation"] is None
+    assert found["estimator"]["model"] == "explicit-als"
+    assert found["estimator"]["epochs"] == 4
+
+
+def test_fit_learns_what_newcomers_are_like(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.cofactor"
+    result = ok("fit", folder / "ratings.csv", "-o", path, "--set", "epochs=2")
+    assert "new users and items start from the average taste" in result.stdout
+    assert Recommender.load(path).priors is not None
+    result = ok("fit", folder / "ratings.csv", "-o", path, "--set", "epochs=2", "--no-priors")
+    assert "new users and items start" not in result.stdout
+    assert Recommender.load(path).priors is None
+    result = ok("fit", folder / "ratings.csv", "-o", path, "--model", "item-knn")
+    assert Recommender.load(path).priors is None
+
+
+def test_a_newcomer_is_told_apart_by_what_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "m.cofactor"
+    ok("fit", "movielens-100k", "-o", path, "--set", "epochs=5", "--user-features", "age,gender")
+    lists = [
+        json_of("recommend", path, *who) for who in (("--user-features", "age=20"), ("--user-features", "gender=F"))
+    ]
+    assert [row["score"] for row in lists[0]] != [row["score"] for row in lists[1]]
+    for wrong, told in (("age=old", "number"), ("city=Rome", "not learned from 'city'"), ("age", "COLUMN=VALUE")):
+        result = run("recommend", path, "--user-features", wrong)
+        assert result.exit_code != 0
+        assert told in " ".join(result.stderr.split())
+
+
+def test_fit_says_which_columns_it_lacks(folder: Path, tmp_path: Path) -> None:
+    result = run("fit", folder / "ratings.csv", "-o", tmp_path / "m", "--user-features", "age")
+    assert result.exit_code != 0
+    assert "age" in result.stderr
+    result = run("fit", folder / "ratings.csv", "-o", tmp_path / "m", "-m", "item-knn", "--item-features", "genres")
+    assert result.exit_code != 0
+    assert "bayesian-mf and neural-mf have priors of their" in " ".join(result.stderr.split())
+
+
+def test_the_same_seed_gives_the_same_file(folder: Path, tmp_path: Path) -> None:
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        ok("fit", folder / "ratings.csv", "-o", tmp_path / name, "--seed", seed)
+    a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_the_command_line_and_python_give_the_same_model(folder: Path, model: Path) -> None:
+    loaded = Recommender.load(model)
+    mine = Recommender.fit(BiasedMF(factors=4, l2=0.01), read_ratings(folder / "ratings.csv"), seed=0)
+    np.testing.assert_array_equal(loaded.model.user_factors, mine.model.user_factors)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("biased-mf", []), ("explicit-als", []), ("implicit-als", ["--min-rating", "4"])],
+)
+def test_a_validation_part_stops_but_stays_known(folder: Path, tmp_path: Path, name: str, options: list[str]) -> None:
+    path = tmp_path / "m"
+    found = json_of("fit", folder / "ratings.csv", "-o", path, "--model", name, "--validation", 0.2, *options)
+    assert all(epoch["validation"] is not None for epoch in found["epochs"])
+    known = read_ratings(folder / "ratings.csv")
+    known = known.to_events(min_rating=4) if options else known
+    np.testing.assert_array_equal(Recommender.load(path).histories.columns, known.by_user.columns)
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
+def test_recommendations_for_everyone(model: Path, tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"all.{ending}"
+    ok("recommend", model, "--all", "-n", 5, "-o", path)
+    read = (
+        pl.read_parquet(path) if ending == "parquet" else pl.read_csv(path, separator="\t" if ending == "tsv" else ",")
+    )
+    assert read.columns == ["user", "item", "rank", "score", "answered_by", "title"]
+    assert read["user"].n_unique() == 40
+    assert read["rank"].max() == 5
+    expected = Recommender.load(model).recommend_all(5)
+    assert read["item"].to_list() == expected["item"].to_list()
+    assert read["user"].to_list() == expected["user"].to_list()
+
+
+def test_recommended_films_are_of_the_users_camp_and_unseen(folder: Path, model: Path) -> None:
+    found = json_of("recommend", model, "--user", 6, "-n", 3)
+    seen = set(read_ratings(folder / "ratings.csv").frame().filter(pl.col("user") == 6)["item"])
+    assert [row["rank"] for row in found] == [1, 2, 3]
+    for row in found:
+        assert int(row["item"][1:]) % 2 == 0
+        assert row["item"] not in seen
+        assert row["title"] == f"Film {int(row['item'][1:])} [bold]"
+    assert {row["item"] for row in json_of("recommend", model, "--user", 6, "-n", 29, "--include-seen")} > seen
+
+
+def test_the_screen_shows_title_rating_and_support(folder: Path, model: Path) -> None:
+    result = ok("recommend", model, "--user", 6, "--user", 7, "-n", 2)
+    assert "For user 6" in result.stdout
+    assert "For user 7" in result.stdout
+    first = json_of("recommend", model, "--user", 6, "-n", 1)[0]
+    line = next(line for line in result.stdout.splitlines() if first["item"] in line)
+    table = read_ratings(folder / "ratings.csv").frame()
+    support = table.filter(pl.col("item") == first["item"]).height
+    expected = Recommender.load(model).predict(6, first["item"])
+    assert line.split() == ["1", *first["title"].split(), first["item"], f"{expected:.2f}", str(support), "model"]
+
+
+def test_one_user_asked_twice_is_answered_once(model: Path) -> None:
+    assert len(json_of("recommend", model, "--user", 6, "--user", 6, "-n", 2)) == 2
+
+
+def test_somebody_new_who_rated(model: Path) -> None:
+    found = json_of("recommend", model, "--rated", "f02=5", "--rated", "f04=5", "--rated", "f01=1", "-n", 5)
+    items = [row["item"] for row in found]
+    assert all(int(item[1:]) % 2 == 0 for item in items)
+    assert not {"f02", "f04"} & set(items)
+    assert "user" not in found[0]
+    assert "predicted" in ok("recommend", model, "--rated", "f02=5").stdout
+
+
+def test_fit_does_not_overwrite_what_is_no_model(folder: Path, tmp_path: Path) -> None:
+    notes, link = tmp_path / "notes.txt", tmp_path / "link"
+    notes.write_text("to do: call ana")
+    link.symlink_to(notes)
+    for output in (notes, link):
+        result = run("fit", folder / "ratings.csv", "-o", output, "--model", "bias")
+        assert result.exit_code == 2
+        assert "is not a cofactor model and is not overwritten: delete it first" in " ".join(result.stderr.split())
+        assert "columns by name" not in result.stderr  # nothing was read before
+    assert notes.read_text() == "to do: call ana"
+    notes.unlink()
+    ok("fit", folder / "ratings.csv", "-o", link, "--model", "bias")  # through a link to a file that is not there yet
+    notes.chmod(0o600)
+    ok("fit", folder / "ratings.csv", "-o", link, "--model", "bias", "--set", "damping=1")
+    assert link.is_symlink()
+    assert notes.stat().st_mode & 0o777 == 0o600
+    assert Recommender.load(notes).estimator.damping == 1
+
+
+def test_outputs_keep_modes_and_links(folder: Path, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text("user,item\n6,f02\n")
+    commands: dict[str, list[object]] = {
+        "list.csv": ["recommend", model, "--all", "-o"],
+        "list.parquet": ["recommend", model, "--user", 6, "-o"],
+        "predicted.tsv": ["predict", model, "--pairs", tmp_path / "pairs.csv", "-o"],
+        "bad.csv": ["describe", tmp_path / "bad_ratings.csv", "--on-error", "quarantine", "--quarantine"],
+        "best.json": ["tune", folder / "ratings.csv", "--model", "bias", "--trials", 1, "-o"],
+    }
+    (tmp_path / "bad_ratings.csv").write_text("user,item,rating\n1,a,5\n1,b,x\n")
+    for name, command in commands.items():
+        target, link = tmp_path / f"real {name}", tmp_path / name
+        target.write_text("of another program")
+        target.chmod(0o640)
+        link.symlink_to(target)
+        ok(*command, link)
+        assert link.is_symlink()
+        assert target.stat().st_mode & 0o777 == 0o640
+        assert target.read_bytes() != b"of another program"
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("name", ["item-knn", "bayesian-mf", "bias", "user-knn"])
+def test_a_rating_off_the_scale_is_rejected_for_every_model(folder: Path, tmp_path: Path, name: str) -> None:
+    path = tmp_path / "m.cofactor"
+    settings = ["--set", "iterations=4", "--set", "burn_in=2"] if name == "bayesian-mf" else []
+    ok("fit", folder / "ratings.csv", "-o", path, "--model", name, *settings)
+    scale = json_of("describe", folder / "ratings.csv")["scale"]
+    for rating in (99, -7, "1e30", "nan", 4.5, scale["low"] - 1, scale["high"] + 1):
+        result = run("recommend", path, "--rated", "f02=5", "--rated", f"f04={rating}")
+        assert result.exit_code == 2
+        assert f"--rated f04={rating}: the rating is" in " ".join(result.stderr.split())
+        assert "with levels" in " ".join(result.stderr.split())
+    assert json_of("recommend", path, "--rated", "f02=5", "--rated", "f04=5", "-n", 1)
+
+
+def test_somebody_new_who_took(events_model: Path) -> None:
+    found = json_of("recommend", events_model, "--took", "f02", "--took", "f04", "-n", 4)
+    assert all(int(row["item"][1:]) % 2 == 0 for row in found)
+    assert "events" in ok("recommend", events_model, "--took", "f02").stdout
+
+
+def test_more_than_the_catalog_gives_what_there_is(model: Path) -> None:
+    result = ok("recommend", model, "--user", 6, "-n", 1000, "--json")
+    assert len(json.loads(result.stdout)) == 29 - 18
+    assert "29 items, fewer than the requested 1,000" in result.stderr
+
+
+def test_predictions_keep_order_ids_and_count(model: Path, tmp_path: Path) -> None:
+    pairs, out = tmp_path / "pairs.csv", tmp_path / "out.csv"
+    pairs.write_text("item,note,user\nf02,a,6\nf01,b,6\nnobody,c,6\nf02,d,99\nf02,e,x\nf02,f,6\n")
+    result = ok("predict", model, "--pairs", pairs, "-o", out)
+    read = pl.read_csv(out)
+    assert read.columns == ["user", "item", "prediction"]
+    assert read["user"].to_list() == ["6", "6", "6", "99", "x", "6"]
+    assert read["item"].to_list() == ["f02", "f01", "nobody", "f02", "f02", "f02"]
+    recommender = Recommender.load(model)
+    assert read["prediction"][0] == pytest.approx(recommender.predict(6, "f02"), abs=1e-4)
+    assert read["prediction"][0] == read["prediction"][5]
+    assert read["prediction"][0] > 4 > 2 > read["prediction"][1]
+    assert read["prediction"][3] == pytest.approx(recommender.predict(99, "f02"), abs=1e-4)
+    assert read["prediction"].is_finite().all()
+    assert "2 of 6 pairs have an unknown user (99" in result.stderr.replace("'", "")
+    assert "1 of 6 pairs have an unknown item" in result.stderr
+
+
+def test_predictions_from_and_to_parquet(model: Path, tmp_path: Path) -> None:
+    pl.DataFrame({"u": [6.0, 7.0], "film": ["f02", "f01"]}).write_parquet(tmp_path / "pairs.parquet")
+    columns = ["--user-column", "u", "--item-column", "film"]
+    ok("predict", model, "--pairs", tmp_path / "pairs.parquet", "-o", tmp_path / "out.parquet", *columns)
+    read = pl.read_parquet(tmp_path / "out.parquet")
+    assert read["user"].to_list() == [6, 7]
+    assert (read["prediction"] > 4).all()
+
+
+def test_one_prediction(model: Path) -> None:
+    value = float(ok("predict", model, "--user", 6, "--item", "f02").stdout)
+    assert value == pytest.approx(Recommender.load(model).predict(6, "f02"), abs=1e-3)
+    assert json_of("predict", model, "--user", 6, "--item", "f02")[0]["prediction"] == pytest.approx(value, abs=1e-3)
+    result = ok("predict", model, "--user", "x", "--item", "f02")
+    assert "user 'x' is not known" in result.stderr
+    assert 1 <= float(result.stdout) <= 5
+
+
+def test_many_predictions_on_the_screen_end_in_a_hint(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("user,item\n" + "6,f02\n" * 50)
+    assert "30 more" in ok("predict", model, "--pairs", tmp_path / "p.csv").stdout
+
+
+def test_similar_items_are_of_one_camp(model: Path, tmp_path: Path) -> None:
+    found = json_of("similar", model, "--item", "f02", "-n", 5)
+    assert all(int(row["item"][1:]) % 2 == 0 for row in found)
+    assert [row["rank"] for row in found] == [1, 2, 3, 4, 5]
+    assert "Film" in ok("similar", model, "--item", "f02").stdout
+    ok("similar", model, "--item", "f02", "-o", tmp_path / "s.csv")
+    assert pl.read_csv(tmp_path / "s.csv").columns == ["item", "rank", "score", "title"]
+
+
+def test_an_explanation_adds_up_and_names_films(model: Path) -> None:
+    told = json_of("explain", model, 6, "f02")
+    assert sum(part["term"] for part in told["parts"]) == pytest.approx(told["score"])
+    assert {part["part"] for part in told["parts"]} == {"mean", "user", "item", "history", "not attributed"}
+    shown = ok("explain", model, 6, "f02", "-n", 3).stdout
+    assert "Film" in shown
+    assert "more" in shown
+    assert "Predicted rating" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_similar_users_are_of_one_camp(model: Path) -> None:
+    assert all(int(row["user"]) % 2 == 0 for row in json_of("similar", model, "--user", 6, "-n", 5))
+
+
+def test_ids_with_zeros_in_front_stay_apart(tmp_path: Path) -> None:
+    """ "007" makes a file's ids strings: what is typed and what is in a file of integers must still be found."""
+    (tmp_path / "r.csv").write_text("user,item,rating\n007,10,5\n7,10,1\n7,11,5\n8,11,4\n")
+    (tmp_path / "p.csv").write_text("user,item\n7,10\n8,11\n")
+    (tmp_path / "items.csv").write_text("item,title\n10,Ten\n11,Eleven\n12,Twelve\n")
+    path = tmp_path / "m"
+    ok("fit", tmp_path / "r.csv", "-o", path, "--model", "bias", "--items", tmp_path / "items.csv")
+    assert json_of("recommend", path, "--user", "007")[0]["title"] == "Eleven"
+    result = ok("predict", path, "--pairs", tmp_path / "p.csv", "--json")
+    assert "unknown" not in result.stderr
+    rec = Recommender.load(path)
+    assert json.loads(result.stdout)[0]["prediction"] == pytest.approx(rec.predict("7", 10))
+
+
+def test_titles_by_another_name_and_id_column(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "films.csv").write_text("name,key\nFilm Two,f02\nNever Rated,zzz\n")
+    path = tmp_path / "m"
+    ok("fit", folder / "ratings.csv", "-o", path, "--items", tmp_path / "films.csv", "--item-id", "key")
+    table = Recommender.load(path).item_table
+    assert table is not None
+    assert table.filter(pl.col("item") == "f02")["title"].to_list() == ["Film Two"]
+    ok("recommend", path, "--user", 6)  # most titles are missing
+
+
+# evaluate and models
+
+
+def test_evaluate_ratings(folder: Path) -> None:
+    out = ok("evaluate", folder / "ratings.csv", "--model", "biased-mf", "--model", "explicit-als").stdout
+    assert max(map(len, out.splitlines())) <= 80
+    assert "576 training and 144 test rows" in out
+    names = [line.split()[0] for line in out.splitlines() if re.match(r" (biased-mf|explicit-als|bias) ", line)]
+    assert sorted(names) == ["bias", "biased-mf", "explicit-als"]
+    assert names[-1] == "bias"  # it knows no camps, and the best comes first
+    assert re.search(r"\d\.\d{4}-\d\.\d{4}", out)
+    assert "*" in out.splitlines()[4]
+
+
+def test_evaluate_as_json_has_intervals(folder: Path) -> None:
+    found = json_of("evaluate", folder / "ratings.csv", "--model", "biased-mf", "--seed", 2)
+    assert [one["model"] for one in found["models"]] == ["biased-mf", "bias"]
+    rmse = found["models"][0]["metrics"]["rmse"]
+    assert rmse["low"] <= rmse["mean"] <= rmse["high"]
+    assert found["models"][1]["metrics"]["rmse"]["mean"] > rmse["mean"]
+
+
+def test_few_users_have_no_interval_in_any_table(tmp_path: Path) -> None:
+    rows = "".join(f"u{user},i{item},{1 + (user * item) % 5}\n" for user in range(5) for item in range(30))
+    (tmp_path / "few.csv").write_text("user,item,rating\n" + rows, encoding="utf-8")
+    for command in ("evaluate", "compare"):
+        shown = " ".join(ok(command, tmp_path / "few.csv", "--model", "explicit-als").stdout.split())
+        assert "no interval" in shown
+        assert "An interval needs at least 20 users" in shown
+        assert "nan" not in shown
+    found = json_of("evaluate", tmp_path / "few.csv", "--model", "bias")["models"][0]["metrics"]["rmse"]
+    assert found["mean"] > 0
+    assert (found["low"], found["high"]) == (None, None)
+
+
+def test_the_legend_of_evaluate_points_to_the_paired_tests(folder: Path) -> None:
+    shown = " ".join(ok("evaluate", folder / "ratings.csv", "--model", "bias").stdout.split())
+    assert "`cofactor compare` tests the difference user by user" in shown
+    assert "luck" not in shown
+    assert "no interval" not in shown.lower()
+
+
+def test_evaluate_events_at_two_lengths(folder: Path) -> None:
+    arguments = ["evaluate", folder / "ratings.csv", "--min-rating", 4, "--k", 3, "--k", 5, "--split", "per-user"]
+    out = ok(*arguments).stdout
+    assert "Lists of 3" in out
+    assert "Lists of 5" in out
+    assert max(map(len, out.splitlines())) <= 80
+    metrics = json_of(*arguments)["models"][0]["metrics"]
+    assert {"ndcg@3", "ndcg@5", "recall@5", "gini@3"} <= set(metrics)
+    assert metrics["gini@3"]["low"] is None  # no interval, not NaN
+
+
+@pytest.mark.parametrize(
+    ("split", "test", "described"),
+    [
+        ("random", None, "random"), ("per-user", "0.3", "per user, 30%"), ("last", None, "last row"),
+        ("last", "2", "last 2 rows"), ("by-time", None, "UTC on"), ("users", "0.25", "10 users held out"),
+    ],
+)  # fmt: skip
+def test_every_split(folder: Path, split: str, test: str | None, described: str) -> None:
+    share = [] if test is None else ["--test", test]
+    found = json_of("evaluate", folder / "ratings.csv", "--model", "bias", "--split", split, *share)
+    assert described in found["split"]
+
+
+def test_a_setting_for_one_of_several_models() -> None:
+    models = ["biased-mf", "explicit-als"]
+    both = estimators_of(models, ["factors=7", "explicit-als.l2=0.3", "learning_rate=0.5"])
+    assert both == [BiasedMF(factors=7, learning_rate=0.5), ExplicitALS(factors=7, l2=0.3)]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ("factors=12", "factors", 12), ("l2=1e-3", "l2", 0.001), ("l2=1", "l2", 1.0), ("biases=false", "biases", False),
+        ("biases=Yes", "biases", True), ("rating_range=0.5,5.5", "rating_range", (0.5, 5.5)),
+        ("rating_range=(0, 6)", "rating_range", (0.0, 6.0)), ("rating_range=none", "rating_range", None),
+        ("rating_range=scale", "rating_range", "scale"), (" epochs = 3 ", "epochs", 3),
+    ],
+)  # fmt: skip
+def test_settings_take_the_type_of_their_field(text: str, name: str, value: object) -> None:
+    found = getattr(estimator_of("biased-mf", [text]), name)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_models_lists_every_setting_of_every_estimator() -> None:
+    found = {one["model"]: one for one in json_of("models")}
+    assert set(found) == set(REGISTRY)
+    by_name = {setting["name"]: setting for setting in found["biased-mf"]["settings"]}
+    assert by_name["factors"]["default"] == BiasedMF().factors
+    assert (by_name["factors"]["low"], by_name["factors"]["high"]) == (1, 1024)
+    assert all(setting["meaning"] for one in found.values() for setting in one["settings"])
+    out = ok("models", "biased-mf").stdout
+    assert "patience" in out
+    assert "popularity" not in out
+    assert max(len(line) for line in ok("models").stdout.splitlines() if "cofactor fit" not in line) <= 80
+
+
+# data sets and the demo
+
+
+def test_fetch_and_its_list() -> None:
+    listed = json_of("fetch", "--list")
+    assert {"movielens-100k", "movielens-32m"} <= {one["name"] for one in listed}
+    assert "movielens-1m" in ok("fetch", "--list").stdout
+    found = json_of("fetch", "movielens-100k")
+    assert (found["ratings"], found["users"], found["items"]) == (100_000, 943, 1682)
+    assert Path(found["folder"]).is_dir()
+    out = ok("fetch", "movielens-100k").stdout
+    assert "GroupLens" in out
+    assert "Harper" in out
+    assert "100,000 ratings" in out
+
+
+def test_a_data_set_by_its_name() -> None:
+    assert json_of("describe", "movielens-100k", "--min-rating", 4)["rows"] == 55_375
+
+
+def test_the_demo_tells_the_whole_story_and_writes_nothing(tmp_path: Path) -> None:
+    environment = {**os.environ, "COLUMNS": "80"}
+    first, second = (process("demo", cwd=tmp_path, env=environment) for _ in range(2))
+    assert first.returncode == 0, first.stderr
+    assert first.stdout == second.stdout
+    assert list(tmp_path.iterdir()) == []
+    out = first.stdout
+    assert max(map(len, out.splitlines())) <= 80
+    assert "Star Wars" in out
+    assert "epoch 20" in out
+    films = re.findall(r"^ {1,2}(\d+)   (.+?) {2,}(\d\.\d\d) +(\d+)(?: \?)?\s*$", out, re.MULTILINE)
+    assert [int(rank) for rank, *_ in films] == list(range(1, 11))
+    assert all(1 <= float(rating) <= 5 for *_, rating, _ in films)
+    rmse = {
+        name: float(value) for name, value in re.findall(r"^ (\S+)(?: \(baseline\))? +(0\.\d+) +0", out, re.MULTILINE)
+    }
+    assert set(rmse) == {"biased-mf", "explicit-als", "bias"}
+    assert rmse["biased-mf"] < 0.925 < rmse["bias"] < 0.96
+    assert "cofactor fit ratings.csv" in out
+
+
+def test_the_demo_keeps_its_model_when_asked(tmp_path: Path) -> None:
+    ok("demo", "-o", tmp_path / "films.cofactor", "--user", 7)
+    assert len(json_of("recommend", tmp_path / "films.cofactor", "--user", 7)) == 10
+
+
+def test_the_demo_for_somebody_unknown() -> None:
+    result = run("demo", "--user", "ana")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].startswith("error: user 'ana' is not known to the model; known are 1, 2, 3")
+
+
+# progress
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_progress_goes_to_stderr(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+    with fetch_progress() as tell:
+        for done in (0, 5, 10):
+            tell(Progress("asking the maker", done, 10))
+    with epoch_progress("biased-mf") as callback:
+        callback(Epoch(1, 2, 0.9, None, 0.1))
+        callback(Epoch(2, 2, 0.8123, 0.7, 0.2))
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "asking the maker" in said.err
+    assert ("epoch 2/2, loss 0.8123, validation 0.7000" in said.err) == terminal
+    if not terminal:
+        assert said.err == "asking the maker\n"
+
+
+# small things
+
+
+def test_plain_values_are_json() -> None:
+    value = plain({1: (np.float32("nan"), np.int64(3), math.inf), "a": np.array([[1.5, np.nan]])})
+    assert value == {"1": [None, 3, None], "a": [[1.5, None]]}
+
+
+def test_other_peoples_titles_cannot_command_the_terminal() -> None:
+    assert printable("a\x1b[2Jb\nc") == "a?[2Jb?c"
+    assert printable("Café · ★") == "Café · ★"
+
+
+def test_bars_are_as_long_as_their_share() -> None:
+    assert [len(bar(share, 10)) for share in (0, 0.5, 1, 2, -1)] == [0, 5, 10, 10, 0]
+
+
+# side information
+
+
+def test_features_and_times_on_the_command_line(folder: Path, model: Path, tmp_path: Path) -> None:
+    people = ["userId,camp", *(f"{user},{'even' if user % 2 == 0 else 'odd'}" for user in range(40))]
+    (tmp_path / "people.csv").write_text("\n".join(people) + "\n")
+    options = ("--set", "factors=4", "--set", "iterations=30", "--set", "user_features=camp", "--set", "time_bin=600")
+    path = tmp_path / "b.cofactor"
+    ok(
+        "fit",
+        folder / "ratings.csv",
+        "-o",
+        path,
+        "--model",
+        "bayesian-mf",
+        "--users",
+        tmp_path / "people.csv",
+        *options,
+    )
+    assert Recommender.load(path).estimator == REGISTRY["bayesian-mf"](
+        factors=4, iterations=30, user_features=("camp",), time_bin=600
+    )
+    pairs = folder / "ratings.csv"
+    at, plain = (
+        [one["prediction"] for one in json_of("predict", path, "--pairs", pairs, *more)]
+        for more in (("--time-column", "timestamp"), ())
+    )
+    assert at != plain
+    assert estimator_of("bayesian-mf", ["user_features=none"]) == REGISTRY["bayesian-mf"]()
+    blind = ok("predict", model, "--pairs", pairs, "--time-column", "timestamp").stderr
+    assert "the model does not use times" in " ".join(blind.split())
+    assert "no column 'when'" in run("predict", path, "--pairs", pairs, "--time-column", "when").stderr
+    (tmp_path / "late.csv").write_text("userId,movieId,timestamp\n1,f01,soon\n")
+    late = run("predict", path, "--pairs", tmp_path / "late.csv", "--time-column", "timestamp").stderr
+    assert "pair 1: the time is neither a number of seconds nor an ISO date: 'soon'" in " ".join(late.split())

@@ -1,0 +1,211 @@
+"""`cofactor compare`, `cofactor tune` and the order of `cofactor recommend`, as people type them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from cofactor.estimators import REGISTRY, ImplicitALS
+from tests.support.command_line import json_of, ok, refused
+
+QUICK = ("--set", "factors=4", "--set", "epochs=5")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ratings.csv (two camps: even users love even films) and clicks.csv (the loved ones)."""
+    home = tmp_path_factory.mktemp("compare")
+    rng = np.random.default_rng(0)
+    ratings, clicks = ["userId,movieId,rating,timestamp"], ["visitor,sku"]
+    for user in range(60):
+        for film in rng.choice(np.arange(1, 40), 20, replace=False):
+            same = (user + film) % 2 == 0
+            star = int(np.clip(round(rng.normal(4.2 if same else 2.0, 0.6)), 1, 5))
+            ratings.append(f"{user},f{film:02},{star},{1_000_000 + 60 * len(ratings)}")
+            clicks += [f"u{user},f{film:02}"] if same else []
+    (home / "ratings.csv").write_text("\n".join(ratings) + "\n")
+    (home / "clicks.csv").write_text("\n".join(clicks) + "\n")
+    return home
+
+
+# compare
+
+
+def test_ratings_are_compared_in_80_columns(folder: Path) -> None:
+    shown = ok("compare", folder / "ratings.csv", "-m", "biased-mf", "-m", "explicit-als", *QUICK).stdout
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "RMSE" in shown
+    assert "NDCG" not in shown
+    assert re.search(r"best\s*$", shown, re.MULTILINE)
+    assert re.search(r"^ ?bias .*(worse \(p|within noise)", shown, re.MULTILINE)
+    assert "tuned on a part of the training rows" in " ".join(shown.split())
+    assert "Holm" in shown
+
+
+def test_json_is_the_comparison(folder: Path) -> None:
+    told = json_of("compare", folder / "ratings.csv", "-m", "explicit-als", *QUICK, "--task", "rating")
+    assert (told["task"], told["metric"], told["failed"]) == ("rating", "rmse", [])
+    assert told["train"] + told["test"] == 1200
+    models = told["models"]
+    assert [one["metrics"]["rmse"]["mean"] for one in models] == sorted(m["metrics"]["rmse"]["mean"] for m in models)
+    assert models[0]["versus_best"] == "best"
+    assert {"requested", "baseline", "tuned baseline"} == {one["role"] for one in models}
+    mine = next(one for one in models if one["model"] == "explicit-als")
+    assert mine["estimator"]["factors"] == 4
+
+
+@pytest.mark.long
+def test_without_models_all_of_the_kind_are_compared(folder: Path) -> None:
+    told = json_of(
+        "compare", folder / "clicks.csv", "--events", "--split", "per-user", "--k", 5, "--set", "bpr.epochs=2",
+        "--set", "implicit-als.epochs=2",
+    )  # fmt: skip
+    expected = {name for name, estimator in REGISTRY.items() if estimator.kind in ("any", "events")}
+    there = {one["model"] for one in told["models"]} | {one["model"] for one in told["failed"]}
+    assert expected <= there
+    assert told["metric"] == "ndcg@5"
+    assert there - expected <= {"implicit-als (tuned)"}
+
+
+def test_rankings_are_shown_by_ndcg(folder: Path) -> None:
+    shown = ok(
+        "compare", folder / "ratings.csv", "--min-rating", 4, "-m", "popularity", "--split", "per-user",
+    ).stdout  # fmt: skip
+    assert "NDCG@10" in shown
+    assert "implicit-als (tuned)" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_a_model_that_cannot_be_fitted_is_told_on_stderr(folder: Path) -> None:
+    result = ok(
+        "compare", folder / "ratings.csv", "-m", "biased-mf", "-m", "explicit-als",
+        "--set", "biased-mf.learning_rate=9", "--set", "biased-mf.rating_range=none", "--set", "explicit-als.factors=4",
+    )  # fmt: skip
+    assert "note: biased-mf is left out: the fit diverged" in result.stderr
+    assert "biased-mf" not in result.stdout
+
+
+def test_tasks_splits_and_models_that_do_not_fit_are_refused_before_reading() -> None:
+    assert "rankings are scored on events" in refused("compare", "no-such.csv", "-m", "bias", "--task", "ranking")
+    assert "--task must be rating or ranking" in refused("compare", "no-such.csv", "-m", "bias", "--task", "both")
+    assert "these are events" in refused("compare", "no.csv", "-m", "popularity", "--events", "--task", "rating")
+    assert "--split must be random or per-user or" in refused("compare", "no-such.csv", "-m", "bias", "--split", "odd")
+    assert "implicit-als needs events" in refused("compare", "no-such.csv", "-m", "implicit-als")
+    assert "unknown model 'als'" in refused("compare", "no-such.csv", "-m", "als")
+
+
+# tune
+
+
+def test_tuning_shows_what_was_searched_and_what_to_type_next(folder: Path, tmp_path: Path) -> None:
+    best = tmp_path / "best.json"
+    table = ("tune", folder / "clicks.csv", "--events", "-m", "implicit-als", "--split", "per-user", *QUICK)
+    shown = ok(*table, "--trials", 5, "-o", best).stdout
+    assert re.search(r"^5 trials$", shown, re.MULTILINE)
+    assert re.search(r"alpha0 +0.01 to 2 +0.2 ", shown)
+    assert not re.search(r"^ ?factors ", shown, re.MULTILINE)  # it was set, so it was held
+    assert re.search(r"validation NDCG@10 0\.\d+; initial 0\.\d+", shown)
+    assert re.search(r"test NDCG@10 0\.\d+ \(0\.\d+ to", shown)
+    tuned = json.loads(best.read_text())
+    assert tuned.pop("estimator") == "implicit-als"
+    estimator = ImplicitALS(**tuned)
+    assert (estimator.factors, estimator.epochs) == (4, 5)
+    command = next(line for line in shown.splitlines() if line.startswith("Next: "))
+    assert "--events" in command
+    typed = command.removeprefix("Next: cofactor ").replace("my.cofactor", str(tmp_path / "my.cofactor")).split()
+    fitted = json_of(*typed)
+    assert fitted["estimator"]["factors"] == 4
+    assert fitted["estimator"]["l2"] == pytest.approx(estimator.l2, rel=1e-4)
+
+
+@pytest.mark.long
+def test_tuning_goes_on_from_its_file(folder: Path, tmp_path: Path) -> None:
+    table = ("tune", folder / "ratings.csv", "-m", "bias", "--storage", tmp_path / "trials.db")
+    first = json_of(*table, "--trials", 3)
+    again = json_of(*table, "--trials", 5)
+    straight = json_of("tune", folder / "ratings.csv", "-m", "bias", "--trials", 5)
+    assert (first["resumed"], again["resumed"], straight["resumed"]) == (0, 3, 0)
+    for one in (again, straight):
+        for trial in one["trials"]:
+            trial.pop("seconds")
+        one.pop("resumed")
+    assert again == straight
+    assert again["train"] + again["test_rows"] == 1200
+    assert "5 trials, 5 of them from earlier runs" in ok(*table, "--trials", 2).stdout
+
+
+def test_what_cannot_be_tuned_is_said_in_one_line(folder: Path, tmp_path: Path) -> None:
+    assert "popularity has no setting to search" in refused(
+        "tune", folder / "clicks.csv", "--events", "-m", "popularity"
+    )
+    assert "bias has no setting to search with damping" in refused(
+        "tune", folder / "ratings.csv", "-m", "bias", "--set", "damping=3"
+    )
+    assert "needs events" in refused("tune", "no-such.csv", "-m", "implicit-als")
+    assert "does not exist; create it first" in refused(
+        "tune", folder / "ratings.csv", "-m", "bias", "--storage", tmp_path / "no" / "trials.db"
+    )
+    assert "does not exist;" in refused("tune", "no.csv", "-m", "bias", "-o", tmp_path / "no" / "b.json")
+    assert "--validation must be a share" in refused("tune", folder / "ratings.csv", "-m", "bias", "--validation", 2)
+
+
+def test_without_optuna_tune_says_what_to_install(folder: Path) -> None:
+    code = (
+        "import sys\nsys.modules['optuna'] = None\n"
+        f"sys.argv = ['cofactor', 'tune', {str(folder / 'ratings.csv')!r}, '-m', 'bias']\n"
+        "from cofactor.cli import run\nrun()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        'error: tuning needs optuna, which is not installed: pip install "cofactor[tune]"'
+    )
+
+
+# the order of recommendations
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> Path:
+    path = folder / "films.cofactor"
+    ok("fit", folder / "ratings.csv", "-o", path, "--set", "factors=4")
+    return path
+
+
+def test_diverse_lists_begin_with_the_best_and_differ_from_the_plain_order(model: Path, tmp_path: Path) -> None:
+    plain = json_of("recommend", model, "--user", 3, "-n", 6)
+    diverse = json_of("recommend", model, "--user", 3, "-n", 6, "--diversity", 0.8)
+    assert plain[0] == diverse[0]
+    assert [row["item"] for row in plain] != [row["item"] for row in diverse]
+    everyone = tmp_path / "all.csv"
+    ok("recommend", model, "--all", "-n", 6, "--diversity", 0.8, "-o", everyone)
+    own = pl.read_csv(everyone).filter(pl.col("user") == 3)
+    assert own["item"].to_list() == [row["item"] for row in diverse]
+    assert len(json_of("recommend", model, "--rated", "f01=5", "-n", 6, "--diversity", 0.8)) == 6
+
+
+def test_orders_that_cannot_be_are_refused(model: Path) -> None:
+    assert "--diversity must be a finite number from 0 to 1, not 2" in refused(
+        "recommend", model, "--user", 3, "--diversity", 2
+    )
+    assert "no distribution" in refused("recommend", model, "--user", 3, "--rank-by", "lower")
+    assert "--rank-by must be mean or lower or upper, not 'bold'" in refused(
+        "recommend", model, "--user", 3, "--rank-by", "bold"
+    )
+
+
+def test_a_model_with_a_distribution_ranks_cautiously(folder: Path) -> None:
+    path = folder / "bayes.cofactor"
+    ok("fit", folder / "ratings.csv", "-o", path, "-m", "bayesian-mf", "--set", "factors=3", "--set", "iterations=60")
+    lists = {by: json_of("recommend", path, "--user", 3, "-n", 5, "--rank-by", by) for by in ("lower", "upper")}
+    assert all(row["score"] < 5 for row in lists["lower"])
+    assert lists["lower"][0]["score"] < lists["upper"][0]["score"]
+    shown = ok("recommend", path, "--rated", "f01=5", "-n", 3, "--rank-by", "lower").stdout
+    assert "lower" in shown

@@ -1,0 +1,1 @@
+"""What tests and benchmarks share: the command line, served processes, databases and faults."""
